@@ -1,0 +1,1 @@
+//! The incidents in network namespaces on this machine.
