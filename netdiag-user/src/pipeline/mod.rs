@@ -1,0 +1,6 @@
+//! From readings to facts: names for numbers, pods for addresses, journeys for flows, and the
+//! verdict out of the causes' findings.
+pub mod clock;
+pub mod facts;
+pub mod journey;
+pub mod verdict;
