@@ -24,7 +24,7 @@ pub fn command(via: Option<Way>, static_link: bool) -> Result<ExitCode> {
     let tools = setup::ensure(via)?;
     kernel_side(&tools)?;
     let made = if static_link {
-        static_netdiag()?
+        static_binaries()?.netdiag
     } else {
         user_side()?
     };
@@ -126,26 +126,26 @@ pub fn user_side() -> Result<PathBuf> {
     Ok(paths::netdiag())
 }
 
-/// netdiag without shared libraries, for machines that have none.
-pub fn static_netdiag() -> Result<PathBuf> {
-    static_binary("netdiag-user", "netdiag")
+/// netdiag and its VMs' init without shared libraries, for machines that have none.
+pub struct Static {
+    pub netdiag: PathBuf,
+    pub init: PathBuf,
 }
 
-pub fn static_binary(package: &str, name: &str) -> Result<PathBuf> {
+pub fn static_binaries() -> Result<Static> {
     let mut build = cargo();
-    build.args([
-        "build",
-        "--release",
-        "--package",
-        package,
-        "--bin",
-        name,
-        "--target",
-        HOST,
-    ]);
+    build.args(["build", "--release", "--target", HOST]);
+    build.args(["--package", "netdiag-user", "--bin", "netdiag"]);
+    build.args(["--package", "netdiag-tests", "--bin", "netdiag-vm-init"]);
+    // They are carried into VMs, where debug information would only take memory.
+    build.env("CARGO_PROFILE_RELEASE_DEBUG", "none");
     build
         .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    sh::run(&mut build).with_context(|| format!("build {name} statically"))?;
-    Ok(paths::target().join(HOST).join("release").join(name))
+    sh::run(&mut build).context("build the static binaries")?;
+    let dir = paths::target().join(HOST).join("release");
+    Ok(Static {
+        netdiag: dir.join("netdiag"),
+        init: dir.join("netdiag-vm-init"),
+    })
 }

@@ -2,7 +2,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 
 use crate::{build, check, run, setup, test, vm};
 
@@ -33,7 +33,7 @@ enum Task {
         #[command(flatten)]
         setup: Setup,
         /// Boot this kernel line and run it there
-        #[arg(long, value_name = "KERNEL")]
+        #[arg(long, value_name = "KERNEL", value_parser = kernels())]
         vm: Option<String>,
         /// netdiag's arguments
         #[arg(last = true)]
@@ -47,8 +47,8 @@ enum Task {
     Vm {
         #[command(flatten)]
         setup: Setup,
-        /// Kernel lines, as `cargo xtask vm --help` lists them
-        #[arg(value_name = "KERNEL", required_unless_present = "kernel", help = vm::KERNELS_HELP)]
+        /// Debian's kernels of these lines
+        #[arg(value_name = "KERNEL", required_unless_present = "kernel", value_parser = kernels())]
         lines: Vec<String>,
         /// A kernel image of your own
         #[arg(long, value_name = "FILE")]
@@ -67,6 +67,10 @@ struct Setup {
     /// Force where the eBPF toolchain comes from
     #[arg(long, value_name = "WAY", env = "NETDIAG_SETUP_VIA")]
     via: Option<setup::Way>,
+}
+
+fn kernels() -> PossibleValuesParser {
+    PossibleValuesParser::new(vm::kernels::names())
 }
 
 pub fn main() -> Result<ExitCode> {

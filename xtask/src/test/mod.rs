@@ -18,14 +18,14 @@ use tally::Tally;
 pub fn command(via: Option<Way>) -> Result<ExitCode> {
     let tools = setup::ensure(via)?;
     build::kernel_side(&tools)?;
-    build::user_side()?;
+    let netdiag = build::user_side()?;
     let mut tally = Tally::default();
     check::all(&mut tally);
     unit::all(&mut tally);
-    match scenarios::list() {
+    match scenarios::list(&netdiag) {
         Ok(names) => {
             lab(&names, &mut tally);
-            vm::scenarios(vm::TESTED, &names, &mut tally);
+            vm(&names, &mut tally);
         }
         Err(error) => tally.fail("netdiag lab list", &format!("{error:#}")),
     }
@@ -37,5 +37,15 @@ fn lab(names: &[String], tally: &mut Tally) {
         scenarios::here(names, tally);
     } else {
         tally.skip("the lab on this host", "needs root");
+    }
+}
+
+fn vm(names: &[String], tally: &mut Tally) {
+    let tested = build::static_binaries().and_then(|guest| {
+        let kernel = vm::kernels::fetch(vm::kernels::TESTED)?;
+        vm::scenarios(&guest, &kernel, names, tally)
+    });
+    if let Err(error) = tested {
+        tally.fail("the VM tests", &format!("{error:#}"));
     }
 }

@@ -1,5 +1,5 @@
 //! The lab's incidents as tests: netdiag's exit code is the result.
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -11,8 +11,8 @@ use crate::{
 };
 
 /// The names that `netdiag lab list` gives; none at all is an error.
-pub fn list() -> Result<Vec<String>> {
-    let text = sh::text(Command::new(paths::netdiag()).args(["lab", "list", "-o", "json"]))?;
+pub fn list(netdiag: &Path) -> Result<Vec<String>> {
+    let text = sh::text(Command::new(netdiag).args(["lab", "list", "-o", "json"]))?;
     let list: Value = serde_json::from_str(&text).context("`netdiag lab list` gave no JSON")?;
     let all = list.as_array().map(Vec::as_slice).unwrap_or_default();
     let name = |it: &Value| it.get("name")?.as_str().map(str::to_owned);
