@@ -133,14 +133,14 @@ impl Apt {
         command
     }
 
-    /// The package and what it takes in further ones: image, binary and modules are split in sid.
-    fn packages(&self, name: &str) -> Result<Vec<Package>> {
-        let mut todo = vec![name.to_owned()];
+    /// What the meta package takes in: image, binary and modules are split in sid.
+    fn packages(&self, meta: &str) -> Result<Vec<Package>> {
+        let mut todo = self.show(meta)?.kernels();
         let mut found: Vec<Package> = Vec::new();
         while let Some(name) = todo.pop() {
             if found.iter().all(|it| it.name != name) {
                 let package = self.show(&name)?;
-                todo.extend(package.depends.iter().filter(|it| is_kernel(it)).cloned());
+                todo.extend(package.kernels());
                 found.push(package);
             }
         }
@@ -186,10 +186,13 @@ impl Apt {
     }
 }
 
-fn is_kernel(name: &str) -> bool {
-    ["linux-image-", "linux-binary-", "linux-modules-"]
-        .iter()
-        .any(|it| name.starts_with(it))
+impl Package {
+    /// The parts of a kernel among its dependencies.
+    fn kernels(&self) -> Vec<String> {
+        let parts = ["linux-image-", "linux-binary-", "linux-modules-"];
+        let is_part = |name: &&String| parts.iter().any(|it| name.starts_with(it));
+        self.depends.iter().filter(is_part).cloned().collect()
+    }
 }
 
 fn has_sum(file: &Path, sha256: &str) -> bool {
