@@ -1,5 +1,5 @@
 //! The lab's incidents as tests: netdiag's exit code is the result.
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -9,6 +9,9 @@ use crate::{
     paths,
     sh::{self, say},
 };
+
+/// A scenario takes seconds; one that hangs must not take the others with it.
+pub const LIMIT: Duration = Duration::from_secs(180);
 
 /// The names that `netdiag lab list` gives; none at all is an error.
 pub fn list(netdiag: &Path) -> Result<Vec<String>> {
@@ -35,7 +38,10 @@ pub fn here(names: &[String], tally: &mut Tally) {
     for name in names {
         say(&format!("lab: {name}"));
         let title = format!("lab {name}");
-        match sh::output(Command::new(paths::netdiag()).args(args(name))) {
+        let mut run = Command::new("timeout");
+        run.args(["--kill-after=10", &LIMIT.as_secs().to_string()])
+            .arg(paths::netdiag());
+        match sh::output(run.args(args(name))) {
             Ok(it) => record(tally, &title, it.status.code(), &it.stdout, &it.stderr),
             Err(error) => tally.fail(&title, &format!("{error:#}")),
         }

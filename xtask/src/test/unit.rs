@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use super::tally::Tally;
 use crate::{
-    build,
+    build, paths,
     sh::{say, tell},
 };
 
@@ -30,6 +30,8 @@ pub fn all(tally: &mut Tally) {
         "netdiag-ebpf",
         "--no-fail-fast",
     ]);
+    // Black-box tests run the binary that was just built.
+    command.env("NETDIAG_BIN", paths::netdiag());
     match watch(&mut command) {
         Ok(seen) => tally.add(seen.passed, seen.failed, seen.skipped),
         Err(error) => tally.fail("cargo test", &format!("{error:#}")),

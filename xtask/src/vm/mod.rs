@@ -40,9 +40,6 @@ struct Ran {
     code: Option<i32>,
 }
 
-/// A scenario takes seconds; one that hangs must not take the others with it.
-const SCENARIO_LIMIT: Duration = Duration::from_secs(180);
-
 pub fn run(via: Option<Way>, line: &str, args: &[String]) -> Result<ExitCode> {
     let guest = prepare(via)?;
     one(&guest, &kernels::fetch(line)?, args)
@@ -127,10 +124,10 @@ pub fn scenarios(
     let mut left = names;
     while !left.is_empty() {
         let commands: Vec<_> = left.iter().map(|name| scenarios::args(name)).collect();
-        let initramfs = pack(guest, kernel, Some(SCENARIO_LIMIT), &commands)?;
+        let initramfs = pack(guest, kernel, Some(scenarios::LIMIT), &commands)?;
         let mut count = 0;
         let mut ran = Ran::default();
-        let limit = SCENARIO_LIMIT.saturating_mul(u32::try_from(left.len())?);
+        let limit = scenarios::LIMIT.saturating_mul(u32::try_from(left.len())?);
         let ended = qemu::boot(kernel, &initramfs, Some(limit), &mut |frame| match frame {
             Frame::Stdout(bytes) => ran.stdout.extend(bytes),
             Frame::Stderr(bytes) => ran.stderr.extend(bytes),
