@@ -1,0 +1,151 @@
+//! Builds the kernel side with its own compiler, then the user side that embeds it.
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    paths,
+    setup::{self, Tools, Way},
+    sh::{self, say},
+};
+
+const BPF: &str = "bpfel-unknown-none";
+/// Named explicitly, so that crt-static does not reach build scripts and proc macros.
+#[cfg(target_arch = "x86_64")]
+pub const HOST: &str = "x86_64-unknown-linux-gnu";
+#[cfg(target_arch = "aarch64")]
+pub const HOST: &str = "aarch64-unknown-linux-gnu";
+
+pub fn command(via: Option<Way>, static_link: bool) -> Result<ExitCode> {
+    let tools = setup::ensure(via)?;
+    kernel_side(&tools)?;
+    let made = if static_link {
+        static_binaries()?.netdiag
+    } else {
+        user_side()?
+    };
+    say(&format!("built {}", made.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the eBPF object; untouched when its bytes are what they were.
+pub fn kernel_side(tools: &Tools) -> Result<()> {
+    let dir = paths::target()
+        .join("bpf-build")
+        .join(match tools.compiler.way {
+            Way::Rustup => "rustup",
+            Way::Debian => "debian",
+        });
+    let mut cargo = foreign_cargo(tools);
+    cargo.args([
+        "build",
+        "--package",
+        "netdiag-ebpf",
+        "--release",
+        "--target",
+        BPF,
+    ]);
+    cargo.arg("--target-dir").arg(&dir);
+    match tools.compiler.way {
+        Way::Rustup => cargo.args(["-Z", "build-std=core"]),
+        // aya-ebpf uses an unstable feature, which a release compiler allows only when told so.
+        Way::Debian => cargo.env("RUSTC_BOOTSTRAP", "1"),
+    };
+    sh::run(&mut cargo).context("build the kernel side")?;
+    let made = dir.join(BPF).join("release/netdiag-ebpf");
+    replace_if_changed(&made, &paths::bpf_object())
+}
+
+/// A cargo of another toolchain than the one running us, whose traces in the environment go.
+fn foreign_cargo(tools: &Tools) -> Command {
+    let mut cargo = Command::new(&tools.compiler.cargo);
+    cargo.current_dir(paths::root());
+    let ours = [
+        "CARGO",
+        "RUSTUP_TOOLCHAIN",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+    ];
+    // LD_LIBRARY_PATH names our toolchain's libraries; RUSTFLAGS would win over the target's.
+    let stronger = [
+        "LD_LIBRARY_PATH",
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_TARGET_DIR",
+    ];
+    for name in ours.iter().chain(&stronger) {
+        cargo.env_remove(name);
+    }
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PKG_") {
+            cargo.env_remove(name);
+        }
+    }
+    let flags = format!(
+        "--cfg=bpf_target_arch=\"{}\" -Cdebuginfo=2 -Clink-arg=--btf",
+        env::consts::ARCH
+    );
+    cargo.env("RUSTC", &tools.compiler.rustc);
+    cargo.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS", flags);
+    cargo.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &tools.linker);
+    cargo
+}
+
+/// Keeps the old file's time when nothing changed, so that the user side is not rebuilt.
+fn replace_if_changed(made: &Path, kept: &Path) -> Result<()> {
+    let new = fs::read(made).with_context(|| format!("read {}", made.display()))?;
+    if fs::read(kept).is_ok_and(|old| old == new) {
+        return Ok(());
+    }
+    if let Some(dir) = kept.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    fs::write(kept, new).with_context(|| format!("write {}", kept.display()))
+}
+
+/// Our own cargo, told where the object is when that is not where the build script looks.
+///
+/// Left unset otherwise: cargo rebuilds when the variable comes and goes, and a plain
+/// `cargo build` does not have it.
+pub fn cargo() -> Command {
+    let mut cargo = sh::cargo();
+    if paths::target() != paths::root().join("target") {
+        cargo.env("NETDIAG_BPF_OBJECT", paths::bpf_object());
+    }
+    cargo
+}
+
+pub fn user_side() -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--release", "--package", "netdiag-user"]);
+    sh::run(&mut build).context("build the user side")?;
+    Ok(paths::netdiag())
+}
+
+/// netdiag and its VMs' init without shared libraries, for machines that have none.
+pub struct Static {
+    pub netdiag: PathBuf,
+    pub init: PathBuf,
+}
+
+pub fn static_binaries() -> Result<Static> {
+    let mut build = cargo();
+    build.args(["build", "--release", "--target", HOST]);
+    build.args(["--package", "netdiag-user", "--bin", "netdiag"]);
+    build.args(["--package", "netdiag-tests", "--bin", "netdiag-vm-init"]);
+    // They are carried into VMs, where debug information would only take memory.
+    build.env("CARGO_PROFILE_RELEASE_DEBUG", "none");
+    build
+        .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    sh::run(&mut build).context("build the static binaries")?;
+    let dir = paths::target().join(HOST).join("release");
+    Ok(Static {
+        netdiag: dir.join("netdiag"),
+        init: dir.join("netdiag-vm-init"),
+    })
+}

@@ -1,0 +1,108 @@
+//! The fast static part: format, lints, licences, documentation, the repository's own rules.
+mod tidy;
+
+use std::{
+    env,
+    process::{Command, ExitCode, Stdio},
+};
+
+use anyhow::Result;
+
+use crate::{
+    build, paths,
+    sh::{say, which},
+    test::tally::Tally,
+};
+
+pub fn command() -> Result<ExitCode> {
+    let mut tally = Tally::default();
+    all(&mut tally);
+    Ok(tally.close())
+}
+
+/// Every check, each counting as one test.
+pub fn all(tally: &mut Tally) {
+    cargo(tally, "fmt", &["fmt", "--all", "--check"]);
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--exclude",
+        "netdiag-ebpf",
+        "--all-targets",
+    ];
+    cargo(
+        tally,
+        "clippy",
+        &[&clippy[..], &["--quiet", "--", "-D", "warnings"]].concat(),
+    );
+    kernel_side_clippy(tally);
+    let doc = [
+        "doc",
+        "--workspace",
+        "--exclude",
+        "netdiag-ebpf",
+        "--no-deps",
+        "--quiet",
+    ];
+    cargo(tally, "doc", &doc);
+    // Advisories change with the calendar, and this must not.
+    cargo(
+        tally,
+        "deny",
+        &["deny", "check", "bans", "licenses", "sources"],
+    );
+    tidy::all(tally);
+}
+
+/// The kernel side's lints on the host's target, whose core every toolchain has.
+fn kernel_side_clippy(tally: &mut Tally) {
+    let mut clippy = build::cargo();
+    clippy.args([
+        "clippy",
+        "--package",
+        "netdiag-ebpf",
+        "--quiet",
+        "--target-dir",
+    ]);
+    clippy
+        .arg(paths::target().join("bpf-clippy"))
+        .args(["--", "-D", "warnings"]);
+    // A program without std has no unwinding.
+    clippy.env("CARGO_PROFILE_DEV_PANIC", "abort");
+    judge(tally, "clippy netdiag-ebpf", "clippy", &mut clippy);
+}
+
+fn cargo(tally: &mut Tally, name: &str, args: &[&str]) {
+    let mut command = build::cargo();
+    command.args(args).env("RUSTDOCFLAGS", "-D warnings");
+    judge(tally, name, args[0], &mut command);
+}
+
+fn judge(tally: &mut Tally, name: &str, subcommand: &str, command: &mut Command) {
+    if !has(subcommand) {
+        return tally.skip(name, &format!("cargo-{subcommand} not installed"));
+    }
+    say(&format!("check: {name}"));
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status();
+    match status {
+        Ok(status) if status.success() => tally.pass(name),
+        Ok(status) => tally.fail(name, &format!("{status}, see above")),
+        Err(error) => tally.fail(name, &error.to_string()),
+    }
+}
+
+/// Whether cargo knows the subcommand; rustup's proxies exist for components that do not.
+fn has(subcommand: &str) -> bool {
+    match subcommand {
+        "doc" => true,
+        "fmt" | "clippy" => {
+            let mut probe = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            let probe = probe.args([subcommand, "--version"]);
+            probe.output().is_ok_and(|it| it.status.success())
+        }
+        other => which(&format!("cargo-{other}")).is_some(),
+    }
+}

@@ -1,0 +1,205 @@
+//! The repository's own rules, which no lint knows.
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{paths, test::tally::Tally};
+
+const MAX_LINES: usize = 500;
+
+/// Where `unsafe` may stand; everywhere else it is denied.
+const UNSAFE: [&str; 5] = [
+    "netdiag-ebpf/",
+    "netdiag-common/src/pod.rs",
+    "netdiag-user/src/kernel/",
+    "netdiag-user/src/sys/",
+    "netdiag-user/src/lab/sys.rs",
+];
+
+/// The one folder that names aya on the user's side.
+const AYA: [&str; 1] = ["netdiag-user/src/kernel/"];
+
+struct Source {
+    path: String,
+    text: String,
+}
+
+type Rule = fn(&[Source]) -> Vec<String>;
+
+const RULES: [(&str, Rule); 4] = [
+    ("tidy: unsafe only in its places", unsafe_places),
+    ("tidy: no file over 500 lines", long_files),
+    ("tidy: aya only in kernel/", aya_places),
+    ("tidy: every cause is registered and documented", causes),
+];
+
+pub fn all(tally: &mut Tally) {
+    let sources = match sources(&paths::root()) {
+        Ok(sources) => sources,
+        Err(error) => return tally.fail("tidy", &format!("{error:#}")),
+    };
+    for (name, rule) in RULES {
+        match rule(&sources).as_slice() {
+            [] => tally.pass(name),
+            problems => tally.fail(name, &problems.join("; ")),
+        }
+    }
+}
+
+fn sources(root: &Path) -> Result<Vec<Source>> {
+    let mut found = Vec::new();
+    for package in [
+        "netdiag-common",
+        "netdiag-ebpf",
+        "netdiag-user",
+        "tests",
+        "xtask",
+    ] {
+        walk(&root.join(package), &mut found)?;
+    }
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let path = path
+            .strip_prefix(root)
+            .unwrap_or(&path)
+            .to_string_lossy()
+            .into_owned();
+        Ok(Source { path, text })
+    };
+    found.into_iter().map(read).collect()
+}
+
+fn walk(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
+        let path = entry?.path();
+        if path.is_dir() {
+            walk(&path, found)?;
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn unsafe_places(sources: &[Source]) -> Vec<String> {
+    word_only_in(sources, &UNSAFE, |code| has_word(code, "unsafe"))
+}
+
+fn aya_places(sources: &[Source]) -> Vec<String> {
+    let user: Vec<_> = sources
+        .iter()
+        .filter(|it| it.path.starts_with("netdiag-user/"))
+        .collect();
+    word_only_in(user, &AYA, |code| {
+        code.contains("aya::") || has_word(code, "aya_log")
+    })
+}
+
+fn word_only_in<'a>(
+    sources: impl IntoIterator<Item = &'a Source>,
+    places: &[&str],
+    is_hit: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let outside = |it: &&Source| !places.iter().any(|place| it.path.starts_with(place));
+    let hits = |it: &'a Source| {
+        let lines = it.text.lines().map(code).enumerate();
+        lines
+            .filter(|(_, line)| is_hit(line))
+            .map(|(n, _)| format!("{}:{}", it.path, n + 1))
+            .collect::<Vec<_>>()
+    };
+    sources.into_iter().filter(outside).flat_map(hits).collect()
+}
+
+fn long_files(sources: &[Source]) -> Vec<String> {
+    let count = |it: &Source| (it.path.clone(), it.text.lines().count());
+    let long = sources
+        .iter()
+        .map(count)
+        .filter(|(_, lines)| *lines > MAX_LINES);
+    long.map(|(path, lines)| format!("{path} has {lines}"))
+        .collect()
+}
+
+/// A file that implements a cause has its line in the registry and its row in the README.
+fn causes(sources: &[Source]) -> Vec<String> {
+    const DIR: &str = "netdiag-user/src/causes/";
+    let registry = sources.iter().find(|it| it.path == format!("{DIR}mod.rs"));
+    let registry = registry.map_or("", |it| it.text.as_str());
+    let readme = fs::read_to_string(paths::root().join("README.md")).ok();
+    let mut problems = Vec::new();
+    for source in sources
+        .iter()
+        .filter(|it| it.text.contains("impl Cause for "))
+    {
+        let name = source
+            .path
+            .strip_prefix(DIR)
+            .and_then(|it| it.strip_suffix(".rs"));
+        let Some(stem) = name.filter(|it| *it != "mod") else {
+            continue;
+        };
+        if !registry.contains(&format!("{stem}::")) {
+            problems.push(format!("{stem} has no line in the registry"));
+        }
+        let id = stem.replace('_', "-");
+        if readme
+            .as_ref()
+            .is_some_and(|text| !text.contains(&format!("`{id}`")))
+        {
+            problems.push(format!("{id} has no row in the README's table"));
+        }
+    }
+    problems
+}
+
+/// The line without its strings and its comment.
+fn code(line: &str) -> String {
+    let unescaped = line.replace("\\\"", "");
+    let bare: String = unescaped
+        .split('"')
+        .step_by(2)
+        .collect::<Vec<_>>()
+        .join("\"\"");
+    bare.split("//").next().unwrap_or_default().to_owned()
+}
+
+fn has_word(code: &str, word: &str) -> bool {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .any(|it| it == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_and_comments_are_not_code() {
+        assert_eq!(
+            code("let a = \"x::y()\"; // x::y()").trim_end(),
+            "let a = \"\";"
+        );
+        assert!(!has_word("unsafe_code", "unsafe"));
+        assert!(has_word("#[unsafe(no_mangle)]", "unsafe"));
+    }
+
+    #[test]
+    fn unsafe_outside_its_places_is_named() {
+        let text = "fn f() {\n    unsafe { g() }\n}\n".to_owned();
+        let here = Source {
+            path: "netdiag-user/src/host/x.rs".to_owned(),
+            text: text.clone(),
+        };
+        let there = Source {
+            path: "netdiag-ebpf/src/x.rs".to_owned(),
+            text,
+        };
+        assert_eq!(
+            unsafe_places(&[here, there]),
+            ["netdiag-user/src/host/x.rs:2"]
+        );
+    }
+}

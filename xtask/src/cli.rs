@@ -1,0 +1,103 @@
+//! What can be typed after `cargo xtask`.
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+
+use crate::{build, check, run, setup, test, vm};
+
+#[derive(Parser)]
+#[command(
+    bin_name = "cargo xtask",
+    about = "Set-up, build, run, test and VMs for netdiag"
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Find or install what the eBPF build needs
+    Setup(Setup),
+    /// Build the kernel side, then the user side, in release
+    Build {
+        #[command(flatten)]
+        setup: Setup,
+        /// Link the user side statically, as the VMs need it
+        #[arg(long = "static")]
+        static_link: bool,
+    },
+    /// Build, then run `netdiag ARGS` (or the lab's first incident) here or in a VM
+    Run {
+        #[command(flatten)]
+        setup: Setup,
+        /// Boot this kernel line and run it there
+        #[arg(long, value_name = "KERNEL", value_parser = kernels())]
+        vm: Option<String>,
+        /// netdiag's arguments
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Format, lints, unit, lab and VM tests; ends with the counts
+    Test(Setup),
+    /// The fast static part of `test`
+    Check,
+    /// Run the lab's scenarios, or `netdiag ARGS`, under other kernels
+    Vm {
+        #[command(flatten)]
+        setup: Setup,
+        /// Debian's kernels of these lines
+        #[arg(value_name = "KERNEL", required_unless_present = "kernel", value_parser = kernels())]
+        lines: Vec<String>,
+        /// A kernel image of your own
+        #[arg(long, value_name = "FILE")]
+        kernel: Option<PathBuf>,
+        /// Where that kernel's modules are (a lib/modules/VERSION)
+        #[arg(long, value_name = "DIR", requires = "kernel")]
+        modules: Option<PathBuf>,
+        /// netdiag's arguments instead of the lab's scenarios
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+struct Setup {
+    /// Force where the eBPF toolchain comes from
+    #[arg(long, value_name = "WAY", env = "NETDIAG_SETUP_VIA")]
+    via: Option<setup::Way>,
+}
+
+fn kernels() -> PossibleValuesParser {
+    PossibleValuesParser::new(vm::kernels::names())
+}
+
+pub fn main() -> Result<ExitCode> {
+    match Cli::parse().task {
+        Task::Setup(it) => setup::command(it.via),
+        Task::Build { setup, static_link } => build::command(setup.via, static_link),
+        Task::Run {
+            setup,
+            vm: Some(line),
+            args,
+        } => vm::run(setup.via, &line, &args),
+        Task::Run {
+            setup,
+            vm: None,
+            args,
+        } => run::command(setup.via, &args),
+        Task::Test(it) => test::command(it.via),
+        Task::Check => check::command(),
+        Task::Vm {
+            setup,
+            lines,
+            kernel,
+            modules,
+            args,
+        } => {
+            let own = kernel.map(|image| vm::Own { image, modules });
+            vm::command(setup.via, &lines, own, &args)
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Builds netdiag and becomes it.
+use std::{
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    build, paths,
+    setup::{self, Way},
+    sh::{is_root, say, which},
+};
+
+/// What a visitor sees first: an incident, and its cause named.
+const DEFAULT: [&str; 3] = ["lab", "run", "vxlan-mtu-too-large"];
+
+pub fn command(via: Option<Way>, args: &[String]) -> Result<ExitCode> {
+    let tools = setup::ensure(via)?;
+    build::kernel_side(&tools)?;
+    build::user_side()?;
+    let mut netdiag = privileged()?;
+    if args.is_empty() {
+        netdiag.args(DEFAULT);
+    } else {
+        netdiag.args(args);
+    }
+    // Never returns when it works: signals and the exit code are netdiag's own.
+    Err(netdiag.exec()).context("start netdiag")
+}
+
+/// Only the finished binary gets root; everything before was built by the user.
+fn privileged() -> Result<Command> {
+    let binary = paths::netdiag();
+    if is_root() {
+        return Ok(Command::new(binary));
+    }
+    if which("sudo").is_none() {
+        bail!(
+            "netdiag needs root to load eBPF and there is no sudo; as root run {}",
+            binary.display()
+        );
+    }
+    say(&format!(
+        "running {} by sudo: loading eBPF needs root",
+        binary.display()
+    ));
+    let mut sudo = Command::new("sudo");
+    sudo.arg(binary);
+    Ok(sudo)
+}

@@ -1,0 +1,81 @@
+//! Debian packages, installed only after saying which and why.
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::sh::{self, is_root, say, which};
+
+pub fn exists() -> bool {
+    which("apt-get").is_some()
+}
+
+/// Installs those of `packages` that are missing; `why` ends the sentence that announces it.
+pub fn install(packages: &[&str], why: &str) -> Result<()> {
+    let missing = missing(packages);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !exists() {
+        bail!("{why} is missing and this system has no apt-get; install what Debian calls {list}");
+    }
+    if !is_root() && which("sudo").is_none() {
+        bail!("{why} is missing; as root run: apt-get install --no-install-recommends {list}");
+    }
+    say(&format!("installing Debian packages {list}: {why}"));
+    if try_install(&missing).is_err() {
+        // A new machine has no package lists, and an old one's point at files that are gone.
+        say("that did not work; refreshing the package lists and trying again");
+        sh::run(apt_get().args(["--quiet", "update"])).with_context(|| offline(&list))?;
+        try_install(&missing).with_context(|| offline(&list))?;
+    }
+    Ok(())
+}
+
+fn offline(list: &str) -> String {
+    format!("apt-get could not get {list}; check the network and apt's sources, then try again")
+}
+
+fn try_install(packages: &[&str]) -> Result<()> {
+    let fixed = ["--quiet", "--yes", "--no-install-recommends", "install"];
+    sh::run(apt_get().args(fixed).args(packages))
+}
+
+/// Never asks anything: neither debconf nor a changed configuration file may wait for an answer.
+fn apt_get() -> Command {
+    let mut command = if is_root() {
+        Command::new("env")
+    } else {
+        Command::new("sudo")
+    };
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    command.args([
+        "-o",
+        "Dpkg::Options::=--force-confold",
+        "-o",
+        "Dpkg::Use-Pty=0",
+    ]);
+    command
+}
+
+fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
+    let mut query = Command::new("dpkg-query");
+    query
+        .args(["--show", "--showformat", "${Package} ${db:Status-Status}\n"])
+        .args(packages);
+    // It fails when one is unknown, and still prints the others.
+    let known = sh::output(&mut query)
+        .map(|it| it.stdout)
+        .unwrap_or_default();
+    let known = String::from_utf8_lossy(&known).into_owned();
+    let is_installed = |name: &str| {
+        known
+            .lines()
+            .any(|line| line == format!("{name} installed"))
+    };
+    packages
+        .iter()
+        .copied()
+        .filter(|name| !is_installed(name))
+        .collect()
+}

@@ -1,0 +1,51 @@
+//! Everything that must hold before a change is merged.
+pub mod scenarios;
+pub mod tally;
+mod unit;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::{
+    build, check,
+    setup::{self, Way},
+    sh::is_root,
+    vm,
+};
+use tally::Tally;
+
+pub fn command(via: Option<Way>) -> Result<ExitCode> {
+    let tools = setup::ensure(via)?;
+    build::kernel_side(&tools)?;
+    let netdiag = build::user_side()?;
+    let mut tally = Tally::default();
+    check::all(&mut tally);
+    unit::all(&mut tally);
+    match scenarios::list(&netdiag) {
+        Ok(names) => {
+            lab(&names, &mut tally);
+            vm(&names, &mut tally);
+        }
+        Err(error) => tally.fail("netdiag lab list", &format!("{error:#}")),
+    }
+    Ok(tally.close())
+}
+
+fn lab(names: &[String], tally: &mut Tally) {
+    if is_root() {
+        scenarios::here(names, tally);
+    } else {
+        tally.skip("the lab on this host", "needs root");
+    }
+}
+
+fn vm(names: &[String], tally: &mut Tally) {
+    let tested = build::static_binaries().and_then(|guest| {
+        let kernel = vm::kernels::fetch(vm::kernels::TESTED)?;
+        vm::scenarios(&guest, &kernel, names, tally)
+    });
+    if let Err(error) = tested {
+        tally.fail("the VM tests", &format!("{error:#}"));
+    }
+}

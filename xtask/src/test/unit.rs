@@ -1,0 +1,117 @@
+//! Unit, property and black-box tests, by cargo's own harness.
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result};
+
+use super::tally::Tally;
+use crate::{
+    build, paths,
+    sh::{say, tell},
+};
+
+/// What the harness reported, read from its lines as they come.
+#[derive(Default, Debug, PartialEq)]
+struct Seen {
+    passed: usize,
+    failed: Vec<String>,
+    skipped: Vec<String>,
+}
+
+pub fn all(tally: &mut Tally) {
+    say("unit and property tests");
+    let mut command = build::cargo();
+    command.args([
+        "test",
+        "--workspace",
+        "--exclude",
+        "netdiag-ebpf",
+        "--no-fail-fast",
+    ]);
+    // Black-box tests run the binary that was just built.
+    command.env("NETDIAG_BIN", paths::netdiag());
+    match watch(&mut command) {
+        Ok(seen) => tally.add(seen.passed, seen.failed, seen.skipped),
+        Err(error) => tally.fail("cargo test", &format!("{error:#}")),
+    }
+}
+
+fn watch(command: &mut Command) -> Result<Seen> {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().context("start cargo test")?;
+    let stdout = child.stdout.take().context("cargo test's stdout")?;
+    let mut seen = Seen::default();
+    for line in BufReader::new(stdout).lines() {
+        let line = line.context("read from cargo test")?;
+        seen.line(&line);
+        if !line.ends_with("... ok") {
+            tell(&line);
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() && seen.failed.is_empty() {
+        seen.failed.push(format!("cargo test: {status}, see above"));
+    }
+    Ok(seen)
+}
+
+impl Seen {
+    fn line(&mut self, line: &str) {
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            self.passed += number_before(counts, " passed");
+        } else if let Some(rest) = line.strip_prefix("test ") {
+            self.test(rest);
+        }
+    }
+
+    fn test(&mut self, rest: &str) {
+        let Some((name, outcome)) = rest.rsplit_once(" ... ") else {
+            return;
+        };
+        if outcome == "FAILED" {
+            self.failed.push(name.to_owned());
+        } else if let Some(why) = outcome.strip_prefix("ignored") {
+            let why = why.trim_start_matches(", ");
+            let why = if why.is_empty() { "ignored" } else { why };
+            self.skipped.push(format!("{name}: {why}"));
+        }
+    }
+}
+
+fn number_before(text: &str, word: &str) -> usize {
+    let before = text.split(word).next().unwrap_or_default();
+    before
+        .rsplit(' ')
+        .next()
+        .and_then(|it| it.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_harness() {
+        let mut seen = Seen::default();
+        for line in [
+            "test a::b ... ok",
+            "test a::c ... FAILED",
+            "test d ... ignored, needs root",
+            "test result: FAILED. 3 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out",
+        ] {
+            seen.line(line);
+        }
+        let skipped = vec!["d: needs root".to_owned()];
+        assert_eq!(
+            seen,
+            Seen {
+                passed: 3,
+                failed: vec!["a::c".to_owned()],
+                skipped
+            }
+        );
+    }
+}

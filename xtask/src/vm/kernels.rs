@@ -1,0 +1,91 @@
+//! The one table of kernel lines, and what a kernel is once it is at hand.
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::{Own, fetch, modules};
+use crate::paths;
+
+pub struct Line {
+    pub name: &'static str,
+    /// Where Debian keeps it.
+    pub suite: &'static str,
+    pub archive: Archive,
+    /// How many CPUs QEMU's emulation carries without trouble.
+    pub emulated_cpus: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Archive {
+    Main,
+    Security,
+}
+
+const fn line(name: &'static str, suite: &'static str, archive: Archive, cpus: u8) -> Line {
+    Line {
+        name,
+        suite,
+        archive,
+        emulated_cpus: cpus,
+    }
+}
+
+pub const LINES: [Line; 4] = [
+    line("5.10", "bullseye-security", Archive::Security, 2),
+    line("6.1", "bookworm", Archive::Main, 2),
+    // Two CPUs double-fault under QEMU 7.2's emulation.
+    line("6.12", "bookworm-backports", Archive::Main, 1),
+    line("7.2", "sid", Archive::Main, 2),
+];
+
+/// What `cargo xtask test` boots.
+pub const TESTED: &str = "6.1";
+
+/// A kernel ready to boot.
+pub struct Kernel {
+    pub name: String,
+    pub image: PathBuf,
+    /// Decompressed, in load order.
+    pub modules: Vec<PathBuf>,
+    pub emulated_cpus: u8,
+}
+
+pub fn names() -> [&'static str; LINES.len()] {
+    LINES.map(|it| it.name)
+}
+
+/// The newest kernel of a line, from the cache or from Debian.
+pub fn fetch(name: &str) -> Result<Kernel> {
+    let line = LINES.into_iter().find(|it| it.name == name);
+    let line = line.with_context(|| format!("no kernel line {name}"))?;
+    let dir = paths::target().join("vm").join(name);
+    let unpacked = fetch::unpacked(&line, &dir)?;
+    let modules = modules::in_load_order(&unpacked.modules, &dir.join("modules"))?;
+    Ok(Kernel {
+        name: name.to_owned(),
+        image: unpacked.image,
+        modules,
+        emulated_cpus: line.emulated_cpus,
+    })
+}
+
+/// A kernel given as a file, with the modules given beside it or none.
+pub fn own(own: Own) -> Result<Kernel> {
+    let image = own
+        .image
+        .canonicalize()
+        .with_context(|| own.image.display().to_string())?;
+    let cache = paths::target().join("vm/own/modules");
+    // Another kernel's modules may be left there.
+    let _ = std::fs::remove_dir_all(&cache);
+    let modules = match own.modules {
+        Some(dir) => modules::in_load_order(&dir, &cache)?,
+        None => Vec::new(),
+    };
+    Ok(Kernel {
+        name: "own".to_owned(),
+        image,
+        modules,
+        emulated_cpus: 1,
+    })
+}

@@ -1,0 +1,196 @@
+//! netdiag under other kernels: one boot in QEMU runs one command, or all of the lab.
+mod fetch;
+mod frames;
+mod initramfs;
+pub mod kernels;
+mod mirror;
+mod modules;
+mod qemu;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    build::{self, Static},
+    paths,
+    setup::{self, Way},
+    sh::{say, tell},
+    test::{scenarios, tally::Tally},
+};
+use frames::Frame;
+use kernels::Kernel;
+
+/// A kernel of the user's own, and its lib/modules/VERSION.
+pub struct Own {
+    pub image: PathBuf,
+    pub modules: Option<PathBuf>,
+}
+
+/// What one command did.
+#[derive(Default, Debug)]
+struct Ran {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    code: Option<i32>,
+}
+
+pub fn run(via: Option<Way>, line: &str, args: &[String]) -> Result<ExitCode> {
+    let guest = prepare(via)?;
+    one(&guest, &kernels::fetch(line)?, args)
+}
+
+pub fn command(
+    via: Option<Way>,
+    lines: &[String],
+    own: Option<Own>,
+    args: &[String],
+) -> Result<ExitCode> {
+    let guest = prepare(via)?;
+    let mut kernels = Vec::new();
+    for line in lines {
+        kernels.push(kernels::fetch(line)?);
+    }
+    if let Some(own) = own {
+        kernels.push(kernels::own(own)?);
+    }
+    if args.is_empty() {
+        every_scenario(&guest, &kernels)
+    } else {
+        each(&guest, &kernels, args)
+    }
+}
+
+fn prepare(via: Option<Way>) -> Result<Static> {
+    let tools = setup::ensure(via)?;
+    build::kernel_side(&tools)?;
+    build::static_binaries()
+}
+
+fn every_scenario(guest: &Static, kernels: &[Kernel]) -> Result<ExitCode> {
+    let names = scenarios::list(&guest.netdiag)?;
+    let mut tally = Tally::default();
+    for kernel in kernels {
+        scenarios(guest, kernel, &names, &mut tally)?;
+    }
+    Ok(tally.close())
+}
+
+/// The same command under each kernel; the first bad exit code is ours.
+fn each(guest: &Static, kernels: &[Kernel], args: &[String]) -> Result<ExitCode> {
+    let mut worst = ExitCode::SUCCESS;
+    for kernel in kernels {
+        let code = one(guest, kernel, args)?;
+        worst = if worst == ExitCode::SUCCESS {
+            code
+        } else {
+            worst
+        };
+    }
+    Ok(worst)
+}
+
+/// One command, its output passed on as it comes.
+fn one(guest: &Static, kernel: &Kernel, args: &[String]) -> Result<ExitCode> {
+    let initramfs = pack(guest, kernel, None, &[args.to_vec()])?;
+    let mut code = None;
+    qemu::boot(kernel, &initramfs, None, &mut |frame| match frame {
+        Frame::Stdout(bytes) => pass_on(&mut io::stdout(), &bytes),
+        Frame::Stderr(bytes) => pass_on(&mut io::stderr(), &bytes),
+        Frame::Exit(it) => code = Some(it),
+        Frame::Hello(_) | Frame::Done => {}
+    })?;
+    let code = code.context("the VM ended before the command did")?;
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// A reader that went away does not concern the VM.
+fn pass_on(to: &mut impl Write, bytes: &[u8]) {
+    let _ = to.write_all(bytes).and_then(|()| to.flush());
+}
+
+/// Every scenario in as few boots as possible: one, unless the kernel dies on the way.
+pub fn scenarios(
+    guest: &Static,
+    kernel: &Kernel,
+    names: &[String],
+    tally: &mut Tally,
+) -> Result<()> {
+    let mut left = names;
+    while !left.is_empty() {
+        let commands: Vec<_> = left.iter().map(|name| scenarios::args(name)).collect();
+        let initramfs = pack(guest, kernel, Some(scenarios::LIMIT), &commands)?;
+        let mut count = 0;
+        let mut ran = Ran::default();
+        let limit = scenarios::LIMIT.saturating_mul(u32::try_from(left.len())?);
+        let ended = qemu::boot(kernel, &initramfs, Some(limit), &mut |frame| match frame {
+            Frame::Stdout(bytes) => ran.stdout.extend(bytes),
+            Frame::Stderr(bytes) => ran.stderr.extend(bytes),
+            Frame::Exit(code) => {
+                ran.code = Some(code);
+                record(kernel, &left[count], std::mem::take(&mut ran), tally);
+                count += 1;
+            }
+            Frame::Hello(_) | Frame::Done => {}
+        });
+        left = &left[count..];
+        if let (Err(error), Some((name, rest))) = (ended, left.split_first()) {
+            tell(String::from_utf8_lossy(&ran.stderr).trim_end());
+            tally.fail(&title(kernel, name), &format!("{error:#}"));
+            left = rest;
+        }
+    }
+    Ok(())
+}
+
+fn record(kernel: &Kernel, name: &str, ran: Ran, tally: &mut Tally) {
+    scenarios::record(
+        tally,
+        &title(kernel, name),
+        ran.code,
+        &ran.stdout,
+        &ran.stderr,
+    );
+}
+
+fn title(kernel: &Kernel, name: &str) -> String {
+    format!("vm {} {name}", kernel.name)
+}
+
+fn pack(
+    guest: &Static,
+    kernel: &Kernel,
+    limit: Option<Duration>,
+    commands: &[Vec<String>],
+) -> Result<PathBuf> {
+    let path = paths::target()
+        .join("vm")
+        .join(&kernel.name)
+        .join("initramfs");
+    say(&format!(
+        "booting {} for {} command(s)",
+        kernel.name,
+        commands.len()
+    ));
+    initramfs::write(&path, guest, kernel, &plan(limit, commands))?;
+    Ok(path)
+}
+
+/// `/commands`, as tests/src/vm_init/commands.rs reads it.
+fn plan(limit: Option<Duration>, commands: &[Vec<String>]) -> Vec<u8> {
+    let mut words = vec![limit.map_or(0, |it| it.as_secs()).to_string()];
+    for args in commands {
+        words.push((args.len() + 1).to_string());
+        words.push("/usr/bin/netdiag".to_owned());
+        words.extend(args.iter().cloned());
+    }
+    words
+        .iter()
+        .flat_map(|word| [word.as_bytes(), b"\0"].concat())
+        .collect()
+}

@@ -1,0 +1,219 @@
+//! Boots a kernel in QEMU and hands on the frames that come out.
+use std::{
+    fs::{self, OpenOptions},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{
+    frames::{self, Frame},
+    kernels::Kernel,
+};
+use crate::{
+    paths,
+    setup::apt,
+    sh::{say, which},
+};
+
+const QEMU: &str = "qemu-system-x86_64";
+/// A kernel under KVM is up in two seconds, or never.
+const KVM_PATIENCE: Duration = Duration::from_secs(15);
+const TCG_PATIENCE: Duration = Duration::from_secs(180);
+const FOREVER: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Accel {
+    Kvm,
+    Tcg,
+}
+
+/// Runs the VM to its end; `limit` is for everything after the boot.
+pub fn boot(
+    kernel: &Kernel,
+    initramfs: &Path,
+    limit: Option<Duration>,
+    sink: &mut dyn FnMut(Frame),
+) -> Result<()> {
+    if which(QEMU).is_none() {
+        apt::install(&["qemu-system-x86"], "QEMU, which boots other kernels")?;
+    }
+    if kvm_may_work() {
+        match Vm::start(kernel, initramfs, Accel::Kvm) {
+            Ok(vm) => return vm.drain(limit, sink),
+            Err(error) => {
+                say(&format!(
+                    "KVM does not run this kernel ({error:#}); emulating instead"
+                ));
+                remember_that_kvm_fails();
+            }
+        }
+    }
+    Vm::start(kernel, initramfs, Accel::Tcg)?.drain(limit, sink)
+}
+
+/// The device can be opened, and no VM has failed with it since this machine booted.
+fn kvm_may_work() -> bool {
+    let opens = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .is_ok();
+    opens && fs::read(kvm_verdict()).ok() != boot_id()
+}
+
+fn remember_that_kvm_fails() {
+    // Without the note the next boot only tries once more.
+    let _ = fs::write(kvm_verdict(), boot_id().unwrap_or_default());
+}
+
+fn kvm_verdict() -> PathBuf {
+    paths::target().join("vm/kvm-fails")
+}
+
+fn boot_id() -> Option<Vec<u8>> {
+    fs::read("/proc/sys/kernel/random/boot_id").ok()
+}
+
+struct Vm {
+    process: Child,
+    frames: Receiver<Result<Frame>>,
+    console: PathBuf,
+}
+
+impl Vm {
+    /// Returns when the kernel inside has said that it runs.
+    fn start(kernel: &Kernel, initramfs: &Path, accel: Accel) -> Result<Self> {
+        let console = initramfs.with_file_name("console.log");
+        let mut command = qemu();
+        command
+            .args(machine(kernel, accel))
+            .arg("-kernel")
+            .arg(&kernel.image);
+        command.arg("-initrd").arg(initramfs);
+        command
+            .arg("-serial")
+            .arg(format!("file:{}", console.display()));
+        // The frames; a terminal must not be put into raw mode for them.
+        command.args([
+            "-chardev",
+            "stdio,id=frames,signal=off",
+            "-serial",
+            "chardev:frames",
+        ]);
+        let log = fs::File::create(initramfs.with_file_name("qemu.log"))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        let mut process = command.spawn().with_context(|| format!("start {QEMU}"))?;
+        let stdout = process.stdout.take().context("QEMU's stdout")?;
+        let vm = Self {
+            process,
+            frames: reader(stdout),
+            console,
+        };
+        let patience = if accel == Accel::Kvm {
+            KVM_PATIENCE
+        } else {
+            TCG_PATIENCE
+        };
+        match vm.next(Instant::now() + patience)? {
+            Some(Frame::Hello(release)) => say(&format!("kernel {release} runs ({accel:?})")),
+            other => bail!("{}", vm.died(&format!("it said {other:?} first"))),
+        }
+        Ok(vm)
+    }
+
+    fn drain(self, limit: Option<Duration>, sink: &mut dyn FnMut(Frame)) -> Result<()> {
+        let end = Instant::now() + limit.unwrap_or(FOREVER);
+        loop {
+            match self.next(end)? {
+                Some(Frame::Done) => return Ok(()),
+                Some(frame) => sink(frame),
+                None => bail!("{}", self.died("it ended before its commands did")),
+            }
+        }
+    }
+
+    fn next(&self, end: Instant) -> Result<Option<Frame>> {
+        match self
+            .frames
+            .recv_timeout(end.saturating_duration_since(Instant::now()))
+        {
+            Ok(frame) => frame.map(Some),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => bail!("{}", self.died("it took too long")),
+        }
+    }
+
+    /// Why, with the last words of the kernel.
+    fn died(&self, why: &str) -> String {
+        let console = fs::read(&self.console).unwrap_or_default();
+        let text = String::from_utf8_lossy(&console).into_owned();
+        let lines: Vec<_> = text.lines().collect();
+        let tail = lines[lines.len().saturating_sub(15)..].join("\n");
+        format!(
+            "{why}; the console ({}) ends:\n{tail}",
+            self.console.display()
+        )
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// QEMU, which dies with us where setpriv(1) is there to see to it.
+fn qemu() -> Command {
+    if which("setpriv").is_none() {
+        return Command::new(QEMU);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", QEMU]);
+    command
+}
+
+fn machine(kernel: &Kernel, accel: Accel) -> Vec<String> {
+    let (accel, cpu, cpus) = match accel {
+        Accel::Kvm => ("kvm", "host", 2),
+        Accel::Tcg => ("tcg,thread=multi", "max", kernel.emulated_cpus),
+    };
+    // A panic ends QEMU: it reboots at once, and that is not allowed.
+    let line = "console=ttyS0 quiet loglevel=4 panic=-1 rdinit=/init";
+    let fixed = [
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+        "-display",
+        "none",
+        "-m",
+        "2048",
+    ];
+    let mut args: Vec<_> = fixed.map(str::to_owned).to_vec();
+    for (key, value) in [("-accel", accel), ("-cpu", cpu), ("-append", line)] {
+        args.extend([key.to_owned(), value.to_owned()]);
+    }
+    args.extend(["-smp".to_owned(), cpus.to_string()]);
+    args
+}
+
+fn reader(mut stdout: impl std::io::Read + Send + 'static) -> Receiver<Result<Frame>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        while let Some(frame) = frames::read(&mut stdout).transpose() {
+            let is_last = frame.is_err();
+            if sender.send(frame).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    receiver
+}
