@@ -1,0 +1,92 @@
+//! The incidents as data, one file each.
+mod healthy;
+mod vxlan_mtu_too_large;
+
+use super::needs::Need;
+use super::plan::{A, B, Kind, Place, Plan};
+use super::state::Options;
+use super::step::Step;
+use super::traffic::{DNS_PORT, Flow, Work};
+
+/// Everything that there is to say about an incident.
+pub struct Scenario {
+    /// The ID of its cause, or a plain word.
+    pub name: &'static str,
+    pub summary: &'static str,
+    pub topology: Kind,
+    /// The causes that the node must name, and no others.
+    pub expected: &'static [&'static str],
+    pub needs: &'static [Need],
+    /// Why there is no IPv6 twin.
+    pub no_ipv6: Option<&'static str>,
+    /// Puts the incident's numbers into the plan, or with `healthy` those that work.
+    shape: fn(&mut Plan),
+    /// What is done to the lab when it stands.
+    faults: fn(&Plan) -> Vec<Step>,
+    traffic: fn(&Plan) -> Vec<Flow>,
+    /// The index of the node that diagnoses.
+    observer: fn(&Plan) -> usize,
+}
+
+/// All scenarios, in the order in which they are listed and run.
+pub const ALL: &[Scenario] = &[healthy::SCENARIO, vxlan_mtu_too_large::SCENARIO];
+
+const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];
+const VXLAN_NFT: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan, Need::NfTables];
+
+/// The first pod of each node, and the name server on node B.
+const POD_A: Place = Place::Pod(A, 0);
+const POD_B: Place = Place::Pod(B, 0);
+const DNS_B: Place = Place::Pod(B, 1);
+const HTTP: u16 = 8080;
+const BULK: u16 = 9000;
+
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}
+
+impl Scenario {
+    pub fn plan(&self, id: &str, options: Options) -> Plan {
+        let mut plan = Plan::new(id, options, self.topology);
+        (self.shape)(&mut plan);
+        plan
+    }
+
+    pub fn expected(&self, healthy: bool) -> Vec<String> {
+        let causes = if healthy { &[] } else { self.expected };
+        causes.iter().map(|cause| (*cause).to_owned()).collect()
+    }
+
+    pub fn faults(&self, plan: &Plan) -> Vec<Step> {
+        (self.faults)(plan)
+    }
+
+    pub fn traffic(&self, plan: &Plan) -> Vec<Flow> {
+        (self.traffic)(plan)
+    }
+
+    pub fn observer(&self, plan: &Plan) -> usize {
+        (self.observer)(plan)
+    }
+}
+
+/// What goes on in any cluster: small requests, datagrams, pings, names that do not exist.
+fn everyday() -> Vec<Flow> {
+    vec![
+        Flow::new(Work::Request, POD_A, POD_B, HTTP, 100),
+        Flow::new(Work::Request, POD_B, POD_A, HTTP, 150),
+        Flow::new(Work::Request, Place::Outside, POD_A, HTTP, 300),
+        Flow::new(Work::Datagram, POD_A, POD_B, 7, 200),
+        Flow::new(Work::Ping, POD_A, POD_B, 0, 500),
+        Flow::new(Work::Nxdomain, POD_A, DNS_B, DNS_PORT, 400),
+    ]
+}
+
+/// Large transfers in both directions, each started by either side.
+fn bulk(bytes: u32) -> Vec<Flow> {
+    vec![
+        Flow::new(Work::Upload(bytes), POD_A, POD_B, BULK, 250),
+        Flow::new(Work::Download(bytes), POD_A, POD_B, BULK, 350),
+        Flow::new(Work::Upload(bytes), POD_B, POD_A, BULK, 450),
+    ]
+}
