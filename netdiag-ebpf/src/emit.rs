@@ -82,7 +82,11 @@ pub fn emit(event: &Event0, bytes: &impl Bytes, from: u32, available: u32) {
         } else {
             available
         };
-        let copied = bytes.copy(from, core::ptr::addr_of_mut!((*record).packet).cast(), wanted);
+        let copied = bytes.copy(
+            from,
+            core::ptr::addr_of_mut!((*record).packet).cast(),
+            wanted,
+        );
         (*record).captured = if copied { wanted as u16 } else { 0 };
     }
     slot.submit(u64::from(BPF_RB_NO_WAKEUP));

@@ -102,8 +102,7 @@ pub static OUTERS: LruHashMap<OuterKey, Outer> = LruHashMap::with_max_entries(20
 pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentOf> = LruHashMap::with_max_entries(2048, 0);
 
 #[map]
-pub static ICMP_ERRORS: LruHashMap<IcmpErrorKey, IcmpError> =
-    LruHashMap::with_max_entries(2048, 0);
+pub static ICMP_ERRORS: LruHashMap<IcmpErrorKey, IcmpError> = LruHashMap::with_max_entries(2048, 0);
 
 #[map]
 pub static DROPS: LruHashMap<DropKey, Dropped> = LruHashMap::with_max_entries(16_384, 0);

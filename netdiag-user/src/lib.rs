@@ -5,5 +5,6 @@ pub mod host;
 pub mod kernel;
 pub mod lab;
 pub mod model;
+pub mod output;
 pub mod pipeline;
 pub mod pods;

@@ -59,11 +59,29 @@ pub fn packet(
     if let Some(tcp) = &tcp {
         note_tcp(hop, tcp);
         if retransmit::track(hop, tcp, sizes.payload, seen) {
-            sample(bytes, seen, packet, hop, event::WIRE_RETRANSMIT, carried, tcp.sequence, sizes.segment);
+            sample(
+                bytes,
+                seen,
+                packet,
+                hop,
+                event::WIRE_RETRANSMIT,
+                carried,
+                tcp.sequence,
+                sizes.segment,
+            );
         }
     }
     if oversize(hop, seen, outer, &sizes) {
-        sample(bytes, seen, packet, hop, event::OVERSIZE, carried, 0, sizes.wire_segment);
+        sample(
+            bytes,
+            seen,
+            packet,
+            hop,
+            event::OVERSIZE,
+            carried,
+            0,
+            sizes.wire_segment,
+        );
     }
     Some(())
 }
@@ -114,7 +132,13 @@ fn flow(seen: &Seen, packet: &Packet, carried: u8) -> Option<*mut FlowHop> {
         padding: [0; 2],
     };
     let added = counter::FLOWS_ADDED;
-    entry(&maps::FLOWS, &key, &maps::EMPTY_FLOW, added, counter::FLOWS_REFUSED)
+    entry(
+        &maps::FLOWS,
+        &key,
+        &maps::EMPTY_FLOW,
+        added,
+        counter::FLOWS_REFUSED,
+    )
 }
 
 #[inline(always)]

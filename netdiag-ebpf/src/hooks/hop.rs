@@ -96,8 +96,7 @@ impl Bytes for Skb<'_> {
             return false;
         }
         // SAFETY: `to` has room for 128 bytes (a ring record), `length` is bounded above.
-        let done =
-            unsafe { bpf_skb_load_bytes(self.0.skb.skb.cast(), offset, to.cast(), length) };
+        let done = unsafe { bpf_skb_load_bytes(self.0.skb.skb.cast(), offset, to.cast(), length) };
         done == 0
     }
 }

@@ -63,7 +63,13 @@ fn note(key: &IcmpErrorKey, now: u64, mtu: u32) {
         padding: 0,
     };
     let added = counter::ICMP_ADDED;
-    let Some(value) = entry(&maps::ICMP_ERRORS, key, &empty, added, counter::ICMP_REFUSED) else {
+    let Some(value) = entry(
+        &maps::ICMP_ERRORS,
+        key,
+        &empty,
+        added,
+        counter::ICMP_REFUSED,
+    ) else {
         return;
     };
     // SAFETY: a live map value.

@@ -118,7 +118,9 @@ fn describe(skb: u64, sk: u64, flow: &mut FlowKey) -> Lost {
             }
         }
         _ => {
-            if sk != 0 && let Some(known) = sock::flow(sk) {
+            if sk != 0
+                && let Some(known) = sock::flow(sk)
+            {
                 *flow = known;
             }
         }
@@ -167,7 +169,10 @@ fn note(skb: u64, key: &DropKey, lost: &Lost) {
     // SAFETY: a live map value.
     let drop = unsafe { &mut *value };
     add(&raw mut drop.packets, u64::from(lost.packets));
-    add(&raw mut drop.bytes, u64::from(lost.length) * u64::from(lost.packets));
+    add(
+        &raw mut drop.bytes,
+        u64::from(lost.length) * u64::from(lost.packets),
+    );
     drop.last = now;
     drop.sequence = lost.sequence;
     drop.tcp_flags |= lost.tcp_flags;

@@ -1,7 +1,10 @@
 //! Encapsulated packets on an uplink: the pair of outer addresses, and the inner flow.
 use netdiag_common::{config::counter, hop::OuterKey};
 
-use super::{account, hop::{Seen, Skb}};
+use super::{
+    account,
+    hop::{Seen, Skb},
+};
 use crate::{
     emit::{add, entry},
     maps,
@@ -49,7 +52,10 @@ fn outer_pair(
     // SAFETY: a live map value; the inner flow is a sample, any CPU's will do.
     let pair = unsafe { &mut *value };
     add(&raw mut pair.packets, u64::from(seen.segments));
-    add(&raw mut pair.bytes, u64::from(seen.length.saturating_sub(outer.l3)));
+    add(
+        &raw mut pair.bytes,
+        u64::from(seen.length.saturating_sub(outer.l3)),
+    );
     if pair.first == 0 {
         pair.first = seen.now;
     }

@@ -48,8 +48,7 @@ pub fn carried(bytes: &impl Bytes, packet: &Packet, settings: &HopSettings) -> C
 fn vxlan(bytes: &impl Bytes, packet: &Packet, settings: &HopSettings) -> Option<Carried> {
     let port = packet.flow.destination_port;
     let ports = &settings.vxlan_ports;
-    if port == 0 || (port != ports[0] && port != ports[1] && port != ports[2] && port != ports[3])
-    {
+    if port == 0 || (port != ports[0] && port != ports[1] && port != ports[2] && port != ports[3]) {
         return None;
     }
     let h: [u8; 8] = bytes.load(packet.l4 + UDP_HEADER)?;

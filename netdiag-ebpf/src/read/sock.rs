@@ -20,7 +20,11 @@ pub fn flow(sk: u64) -> Option<FlowKey> {
         AF_INET6 => {
             let source: [u8; 16] = at(sk, offset!(sock_source6))?;
             let destination: [u8; 16] = at(sk, offset!(sock_destination6))?;
-            (source, destination, if is_mapped(&destination) { 4 } else { 6 })
+            (
+                source,
+                destination,
+                if is_mapped(&destination) { 4 } else { 6 },
+            )
         }
         _ => return None,
     };

@@ -34,16 +34,32 @@ impl Pattern<'_> {
     }
 
     pub fn first(&self) -> u64 {
-        self.losses.iter().map(|l| l.dropped.first).min().unwrap_or(0)
+        self.losses
+            .iter()
+            .map(|l| l.dropped.first)
+            .min()
+            .unwrap_or(0)
     }
 
     pub fn last(&self) -> u64 {
-        self.losses.iter().map(|l| l.dropped.last).max().unwrap_or(0)
+        self.losses
+            .iter()
+            .map(|l| l.dropped.last)
+            .max()
+            .unwrap_or(0)
     }
 
     pub fn target(&self) -> String {
-        let port = if matches!(self.protocol, 1 | 58) { 0 } else { self.port };
-        format!("{} {}", flow::protocol(self.protocol), endpoint(self.destination, port))
+        let port = if matches!(self.protocol, 1 | 58) {
+            0
+        } else {
+            self.port
+        };
+        format!(
+            "{} {}",
+            flow::protocol(self.protocol),
+            endpoint(self.destination, port)
+        )
     }
 
     pub fn refer(&self) -> FlowRef {
@@ -70,7 +86,8 @@ impl Pattern<'_> {
 /// Losses of the wanted kind that persist and that nothing answers.
 pub fn patterns<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<Pattern<'a>> {
     let mut groups: BTreeMap<(IpAddr, IpAddr, u8, u16), Pattern<'a>> = BTreeMap::new();
-    let lost = |l: &&Loss| wanted(l) && l.flow().family != 0 && matters(l) && !facts.answered(l.flow());
+    let lost =
+        |l: &&Loss| wanted(l) && l.flow().family != 0 && matters(l) && !facts.answered(l.flow());
     for loss in facts.losses.iter().filter(lost) {
         let (source, destination) = flow::ends(loss.flow());
         if destination.is_multicast() || is_broadcast(destination) {
@@ -82,11 +99,20 @@ pub fn patterns<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec
             _ => loss.flow().destination_port,
         };
         let protocol = loss.flow().protocol;
-        let new = || Pattern { source, destination, port, protocol, losses: Vec::new() };
+        let new = || Pattern {
+            source,
+            destination,
+            port,
+            protocol,
+            losses: Vec::new(),
+        };
         let key = (source, destination, protocol, port);
         groups.entry(key).or_insert_with(new).losses.push(loss);
     }
-    let mut patterns: Vec<_> = groups.into_values().filter(|p| p.packets() >= PATTERN).collect();
+    let mut patterns: Vec<_> = groups
+        .into_values()
+        .filter(|p| p.packets() >= PATTERN)
+        .collect();
     patterns.sort_by_key(|p| std::cmp::Reverse(p.packets()));
     patterns
 }
@@ -103,7 +129,11 @@ fn is_broadcast(address: IpAddr) -> bool {
 pub fn drop_evidence(patterns: &[Pattern<'_>]) -> Vec<Evidence> {
     let mut sums: BTreeMap<(&str, &str, Option<&str>), u64> = BTreeMap::new();
     for loss in patterns.iter().flat_map(|p| &p.losses) {
-        let key = (loss.reason.as_str(), loss.symbol(), loss.interface.as_deref());
+        let key = (
+            loss.reason.as_str(),
+            loss.symbol(),
+            loss.interface.as_deref(),
+        );
         *sums.entry(key).or_default() += loss.dropped.packets;
     }
     let line = |((reason, symbol, at), packets): ((&str, &str, Option<&str>), u64)| {

@@ -49,7 +49,9 @@ impl Cause {
     /// The manual: the module's doc comment.
     pub fn manual(&self) -> String {
         let lines = self.source.lines().take_while(|l| l.starts_with("//!"));
-        let text: Vec<_> = lines.map(|l| l.trim_start_matches("//!").trim_start_matches(' ')).collect();
+        let text: Vec<_> = lines
+            .map(|l| l.trim_start_matches("//!").trim_start_matches(' '))
+            .collect();
         text.join("\n")
     }
 }
@@ -72,7 +74,14 @@ mod tests {
     fn every_manual_has_its_chapters() {
         for cause in ALL {
             let manual = cause.manual();
-            for chapter in ["Symptom", "Mechanism", "Signals", "Look-alikes", "By hand", "Fix"] {
+            for chapter in [
+                "Symptom",
+                "Mechanism",
+                "Signals",
+                "Look-alikes",
+                "By hand",
+                "Fix",
+            ] {
                 let heading = format!("# {chapter}");
                 assert!(manual.contains(&heading), "{} lacks {heading}", cause.id);
             }
@@ -82,7 +91,12 @@ mod tests {
     #[test]
     fn ids_are_kebab_case_and_unique() {
         for (i, cause) in ALL.iter().enumerate() {
-            assert!(cause.id.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'));
+            assert!(
+                cause
+                    .id
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'-')
+            );
             assert!(ALL[..i].iter().all(|c| c.id != cause.id));
         }
     }

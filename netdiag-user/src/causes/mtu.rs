@@ -29,7 +29,11 @@ pub struct Oversize<'a> {
 
 impl Oversize<'_> {
     pub fn largest(&self) -> u32 {
-        self.hops.iter().map(|h| h.hop.oversize_largest).max().unwrap_or(0)
+        self.hops
+            .iter()
+            .map(|h| h.hop.oversize_largest)
+            .max()
+            .unwrap_or(0)
     }
 
     /// The smallest limit that was exceeded.
@@ -53,12 +57,19 @@ pub fn oversize<'a>(
     wanted: impl Fn(&Link) -> bool,
 ) -> Vec<Oversize<'a>> {
     let mut groups: BTreeMap<u32, Oversize<'a>> = BTreeMap::new();
-    for hop in facts.flows.iter().filter(|h| h.hop.oversize > 0 && h.limit_from() == Some(from)) {
+    for hop in facts
+        .flows
+        .iter()
+        .filter(|h| h.hop.oversize > 0 && h.limit_from() == Some(from))
+    {
         let (_, destination) = flow::ends(hop.flow());
         let Some(link) = facts.link_towards(destination).filter(|l| wanted(l)) else {
             continue;
         };
-        let new = || Oversize { link, hops: Vec::new() };
+        let new = || Oversize {
+            link,
+            hops: Vec::new(),
+        };
         groups.entry(link.index).or_insert_with(new).hops.push(hop);
     }
     groups.into_values().collect()
@@ -119,7 +130,11 @@ pub fn outcome(facts: &Facts<'_>, group: &Oversize<'_>) -> Outcome {
     Outcome {
         stalled: journeys.iter().filter(stalled).count(),
         retransmits: journeys.iter().map(|j| j.retransmits()).sum(),
-        flows: journeys.iter().take(MOST_FLOWS).map(|j| j.refer()).collect(),
+        flows: journeys
+            .iter()
+            .take(MOST_FLOWS)
+            .map(|j| j.refer())
+            .collect(),
         pods: pods.into_iter().collect(),
     }
 }
@@ -131,7 +146,10 @@ pub fn retransmit_evidence(outcome: &Outcome) -> Option<Evidence> {
             0 => "all of them go on".to_owned(),
             n => format!("{n} of them stalled"),
         };
-        let text = format!("{} retransmits of these flows, {stalled}", outcome.retransmits);
+        let text = format!(
+            "{} retransmits of these flows, {stalled}",
+            outcome.retransmits
+        );
         let mut line = Evidence::new(EvidenceKind::Retransmit, Origin::Observed, text);
         line.packets = Some(outcome.retransmits);
         line.confirm = Some("ss -ti | grep -B1 retrans".into());
@@ -142,7 +160,9 @@ pub fn retransmit_evidence(outcome: &Outcome) -> Option<Evidence> {
 /// Fragments of encapsulated packets on the uplinks, of the oversize flows.
 pub fn fragment_evidence(facts: &Facts<'_>, group: &Oversize<'_>) -> Option<Evidence> {
     let of = |h: &&HopFlow| {
-        !h.plain() && h.egress() && h.hop.fragments > 0
+        !h.plain()
+            && h.egress()
+            && h.hop.fragments > 0
             && group.hops.iter().any(|g| g.flow() == h.flow())
     };
     let hops: Vec<_> = facts.flows.iter().filter(of).collect();
@@ -190,13 +210,19 @@ fn effective_mtu(side: &PodSide) -> u32 {
 
 /// Pods that may send more than `bytes`.
 pub fn larger_pods(node: &Node, bytes: u32) -> Vec<LargePod<'_>> {
-    let pods = node.links.iter().filter(|l| role(node, l) == Some(Role::Pod));
+    let pods = node
+        .links
+        .iter()
+        .filter(|l| role(node, l) == Some(Role::Pod));
     let mtu = |link: &&Link| {
         let side = link.peer_netns.and_then(|inode| node.pod_side(inode));
         side.map_or(link.mtu, effective_mtu)
     };
     pods.filter(|l| mtu(l) > bytes)
-        .map(|link| LargePod { link, mtu: mtu(&link) })
+        .map(|link| LargePod {
+            link,
+            mtu: mtu(&link),
+        })
         .collect()
 }
 
@@ -205,11 +231,16 @@ pub fn refer(facts: &Facts<'_>, pods: &[LargePod<'_>]) -> Vec<PodRef> {
     let one = |pod: &LargePod<'_>| match facts.pods.by_interface(&pod.link.name) {
         Some(known) => known.refer(None, Some(PodRole::Source)),
         None => {
-            let side = pod.link.peer_netns.and_then(|inode| facts.node.pod_side(inode));
+            let side = pod
+                .link
+                .peer_netns
+                .and_then(|inode| facts.node.pod_side(inode));
             PodRef {
                 namespace: None,
                 name: None,
-                ip: side.and_then(|s| s.addresses.first()).map(ToString::to_string),
+                ip: side
+                    .and_then(|s| s.addresses.first())
+                    .map(ToString::to_string),
                 interface: Some(pod.link.name.clone()),
                 role: Some(PodRole::Source),
             }
@@ -245,18 +276,33 @@ pub struct TooLarge<'a> {
 
 /// Tunnels of the wanted kinds, up and routed through, that leave less than their MTU says.
 pub fn too_large<'a>(node: &'a Node, kinds: &[LinkKind]) -> Vec<TooLarge<'a>> {
-    let tunnels = node.links.iter().filter(|l| kinds.contains(&l.kind) && l.up && routed(node, l));
-    tunnels.filter_map(|link| smallest(node, link)).filter(|t| t.left < t.link.mtu).collect()
+    let tunnels = node
+        .links
+        .iter()
+        .filter(|l| kinds.contains(&l.kind) && l.up && routed(node, l));
+    tunnels
+        .filter_map(|link| smallest(node, link))
+        .filter(|t| t.left < t.link.mtu)
+        .collect()
 }
 
 /// What `link` leaves towards the peer that it leaves least.
 pub fn smallest<'a>(node: &'a Node, link: &'a Link) -> Option<TooLarge<'a>> {
-    let gateways = node.routes.iter().filter(|r| r.oif == Some(link.index)).map(|r| r.gateway);
+    let gateways = node
+        .routes
+        .iter()
+        .filter(|r| r.oif == Some(link.index))
+        .map(|r| r.gateway);
     let one = |gateway| {
         let remote = limits::remote(node, link, gateway);
         let left = limits::tunnel_leaves(node, link, remote)?;
         let (underlay_bytes, index) = limits::underlay(node, link, remote)?;
-        Some(TooLarge { link, left, underlay: node.link(index)?, underlay_bytes })
+        Some(TooLarge {
+            link,
+            left,
+            underlay: node.link(index)?,
+            underlay_bytes,
+        })
     };
     gateways.filter_map(one).min_by_key(|t| t.left)
 }

@@ -40,9 +40,14 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let leaves = |l: &Link| l.is_tunnel() || role(facts.node, l) == Some(Role::Uplink);
     let mut groups = mtu::oversize(facts, LimitFrom::Device, leaves);
     for group in &mut groups {
-        group.hops.retain(|h| facts.is_local_pod(crate::model::flow::ends(h.flow()).0));
+        group
+            .hops
+            .retain(|h| facts.is_local_pod(crate::model::flow::ends(h.flow()).0));
     }
-    let group = groups.into_iter().filter(|g| !g.hops.is_empty()).max_by_key(|g| g.hops.len());
+    let group = groups
+        .into_iter()
+        .filter(|g| !g.hops.is_empty())
+        .max_by_key(|g| g.hops.len());
     match group {
         Some(group) => Some(confirmed(facts, &group)),
         None => configured(facts),
@@ -69,7 +74,11 @@ fn confirmed(facts: &Facts<'_>, group: &Oversize<'_>) -> Finding {
     );
     Finding {
         cause: ID.into(),
-        severity: if outcome.stalled > 0 { Severity::Critical } else { Severity::Warning },
+        severity: if outcome.stalled > 0 {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        },
         confidence: Confidence::Confirmed,
         summary,
         evidence,
@@ -86,7 +95,10 @@ fn confirmed(facts: &Facts<'_>, group: &Oversize<'_>) -> Finding {
 /// Only the numbers: a tunnel that is routed through, and pods that exceed it.
 fn configured(facts: &Facts<'_>) -> Option<Finding> {
     let node = facts.node;
-    let tunnels = node.links.iter().filter(|l| l.is_tunnel() && l.up && mtu::routed(node, l));
+    let tunnels = node
+        .links
+        .iter()
+        .filter(|l| l.is_tunnel() && l.up && mtu::routed(node, l));
     let link = tunnels.min_by_key(|l| l.mtu)?;
     let large = mtu::larger_pods(node, link.mtu);
     if large.is_empty() {
@@ -127,7 +139,10 @@ fn mtu_evidence(link: &Link, large: &[LargePod<'_>]) -> Vec<Evidence> {
         line.largest = Some(pod.mtu);
         line.limit = Some(link.mtu);
         line.limit_from = Some(LimitFrom::Device.name().into());
-        line.confirm = Some(format!("ip link show {}; ip link show {}", pod.link.name, link.name));
+        line.confirm = Some(format!(
+            "ip link show {}; ip link show {}",
+            pod.link.name, link.name
+        ));
         line
     };
     large.iter().take(3).map(line).collect()
@@ -135,8 +150,14 @@ fn mtu_evidence(link: &Link, large: &[LargePod<'_>]) -> Vec<Evidence> {
 
 /// ICMP errors that told the pods' flows of the smaller MTU.
 fn frag_needed(facts: &Facts<'_>, group: &Oversize<'_>) -> Option<Evidence> {
-    let of = |e: &&(netdiag_common::hop::IcmpErrorKey, netdiag_common::hop::IcmpError)| {
-        let too_big = matches!((e.0.about.family, e.0.kind, e.0.code), (4, 3, 4) | (6, 2, _));
+    let of = |e: &&(
+        netdiag_common::hop::IcmpErrorKey,
+        netdiag_common::hop::IcmpError,
+    )| {
+        let too_big = matches!(
+            (e.0.about.family, e.0.kind, e.0.code),
+            (4, 3, 4) | (6, 2, _)
+        );
         too_big && group.hops.iter().any(|h| *h.flow() == e.0.about)
     };
     let errors: Vec<_> = facts.icmp_errors.iter().filter(of).collect();

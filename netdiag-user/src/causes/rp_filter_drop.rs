@@ -40,7 +40,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let mut evidence = losses::drop_evidence(&patterns);
     evidence.extend(interface.as_deref().and_then(|i| sysctl_evidence(facts, i)));
     evidence.extend(route_evidence(facts, worst, interface.as_deref()));
-    let on = interface.as_deref().unwrap_or("the interface they came in by");
+    let on = interface
+        .as_deref()
+        .unwrap_or("the interface they came in by");
     Some(Finding {
         cause: ID.into(),
         severity: Severity::Warning,
@@ -77,7 +79,11 @@ fn sysctl_evidence(facts: &Facts<'_>, interface: &str) -> Option<Evidence> {
     Some(line)
 }
 
-fn route_evidence(facts: &Facts<'_>, worst: &Pattern<'_>, came_by: Option<&str>) -> Option<Evidence> {
+fn route_evidence(
+    facts: &Facts<'_>,
+    worst: &Pattern<'_>,
+    came_by: Option<&str>,
+) -> Option<Evidence> {
     let back = facts.link_towards(worst.source)?;
     if Some(back.name.as_str()) == came_by {
         return None;

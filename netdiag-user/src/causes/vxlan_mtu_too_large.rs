@@ -106,7 +106,11 @@ fn confirmed(
     );
     Finding {
         cause: id.into(),
-        severity: if outcome.stalled > 0 { Severity::Critical } else { Severity::Warning },
+        severity: if outcome.stalled > 0 {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        },
         confidence: Confidence::Confirmed,
         summary,
         evidence,

@@ -113,7 +113,14 @@ fn ours(facts: &Facts<'_>, out: &OuterPair, into: &OuterPair) -> Option<Mismatch
 /// one that has.
 fn peers(facts: &Facts<'_>, out: &OuterPair, into: &OuterPair) -> Option<Mismatch> {
     let device = device(facts, into.key.vni, into.key.port)?;
-    let vteps = || facts.node.fdb.iter().filter(|f| f.ifindex == device.index).map(|f| f.vtep);
+    let vteps = || {
+        facts
+            .node
+            .fdb
+            .iter()
+            .filter(|f| f.ifindex == device.index)
+            .map(|f| f.vtep)
+    };
     let unknown = vteps().next().is_some() && !vteps().any(|v| v == into.source);
     let expected = out.destination;
     let answers = || {
@@ -159,7 +166,9 @@ fn inner_flows<'a>(facts: &'a Facts<'_>, into: &'a OuterPair) -> impl Iterator<I
     let carried = facts.flows.iter().filter(move |f| {
         f.key.carried == VXLAN && !f.egress() && f.key.ifindex == into.key.ifindex
     });
-    carried.map(HopFlow::flow).chain(std::iter::once(&into.outer.inner))
+    carried
+        .map(HopFlow::flow)
+        .chain(std::iter::once(&into.outer.inner))
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
@@ -211,7 +220,8 @@ fn stalled(facts: &Facts<'_>, m: &Mismatch) -> Vec<FlowKey> {
     let over = |h: &&HopFlow| h.key.carried == VXLAN && concerns(facts, m, h);
     let hops: Vec<&HopFlow> = facts.flows.iter().filter(over).collect();
     let at = |flow: &FlowKey, egress: bool| {
-        hops.iter().find(|h| h.flow() == flow && h.egress() == egress)
+        hops.iter()
+            .find(|h| h.flow() == flow && h.egress() == egress)
     };
     let mut stalled = BTreeSet::new();
     let mut first = u64::MAX;
@@ -222,7 +232,11 @@ fn stalled(facts: &Facts<'_>, m: &Mismatch) -> Vec<FlowKey> {
             first = first.min(hop.hop.first);
             // One name per conversation: the direction that was seen first.
             let later = back.is_some_and(|b| b.hop.first < hop.hop.first);
-            stalled.insert(if later { hop.flow().reversed() } else { *hop.flow() });
+            stalled.insert(if later {
+                hop.flow().reversed()
+            } else {
+                *hop.flow()
+            });
         }
     }
     let got_through = hops.iter().any(|h| {
@@ -232,7 +246,11 @@ fn stalled(facts: &Facts<'_>, m: &Mismatch) -> Vec<FlowKey> {
             && h.hop.stalled < STALLED
             && at(&h.flow().reversed(), true).is_some_and(|b| b.hop.stalled < STALLED)
     });
-    if got_through { Vec::new() } else { stalled.into_iter().collect() }
+    if got_through {
+        Vec::new()
+    } else {
+        stalled.into_iter().collect()
+    }
 }
 
 /// Whether a carried flow travels between this node and the mismatch's peer.
@@ -240,7 +258,11 @@ fn concerns(facts: &Facts<'_>, m: &Mismatch, hop: &HopFlow) -> bool {
     let Some(device) = device(facts, m.vni, m.port) else {
         return true;
     };
-    let towards_peer = if hop.egress() { *hop.flow() } else { hop.flow().reversed() };
+    let towards_peer = if hop.egress() {
+        *hop.flow()
+    } else {
+        hop.flow().reversed()
+    };
     let vtep = match m.side {
         Side::Ours => m.destination,
         Side::Peers => m.expected,
@@ -257,7 +279,12 @@ fn stalled_hops<'a>(
 
 fn flow_refs(facts: &Facts<'_>, stalled: &[FlowKey]) -> Vec<FlowRef> {
     let all = journeys(facts);
-    stalled.iter().filter_map(|k| all.get(k)).take(10).map(|j| j.refer()).collect()
+    stalled
+        .iter()
+        .filter_map(|k| all.get(k))
+        .take(10)
+        .map(|j| j.refer())
+        .collect()
 }
 
 fn evidence(facts: &Facts<'_>, m: &Mismatch, stalled: usize) -> Vec<Evidence> {
@@ -288,7 +315,10 @@ fn outer_evidence(facts: &Facts<'_>, m: &Mismatch) -> Vec<Evidence> {
         line.at = Some(o.interface.clone());
         line.direction = Some(direction.into());
         line.packets = Some(o.outer.packets);
-        line.confirm = Some(format!("tcpdump -nni {} udp port {}", o.interface, o.key.port));
+        line.confirm = Some(format!(
+            "tcpdump -nni {} udp port {}",
+            o.interface, o.key.port
+        ));
         line
     };
     facts.outers.iter().filter(part).map(line).collect()
@@ -300,7 +330,10 @@ fn address_evidence(facts: &Facts<'_>, m: &Mismatch) -> Option<Evidence> {
         return None;
     }
     let describe = |address: IpAddr| {
-        let (link, own) = facts.node.addresses().find(|(_, a)| a.prefix.address == address)?;
+        let (link, own) = facts
+            .node
+            .addresses()
+            .find(|(_, a)| a.prefix.address == address)?;
         let kind = if own.dynamic { "dynamic" } else { "static" };
         Some((link.name.clone(), format!("{address} ({kind})")))
     };
@@ -338,7 +371,10 @@ fn fix(facts: &Facts<'_>, m: &Mismatch) -> Fix {
                  flannel.alpha.coreos.com/public-ip-overwrite to {} and restart flanneld",
                 m.expected, m.source, m.interface, m.expected
             ),
-            commands: vec![format!("ip -d link show {device}"), format!("ip address show {}", m.interface)],
+            commands: vec![
+                format!("ip -d link show {device}"),
+                format!("ip address show {}", m.interface),
+            ],
         },
         Side::Peers => Fix {
             summary: format!(

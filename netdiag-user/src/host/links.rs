@@ -37,7 +37,10 @@ pub async fn links(handle: &Handle, peers: &PeerNamespaces) -> Result<Vec<Link>>
         .try_collect()
         .await
         .context("listing addresses by netlink")?;
-    Ok(messages.iter().map(|m| link(m, &addresses, peers)).collect())
+    Ok(messages
+        .iter()
+        .map(|m| link(m, &addresses, peers))
+        .collect())
 }
 
 fn link(message: &LinkMessage, addresses: &[AddressMessage], peers: &PeerNamespaces) -> Link {
@@ -47,7 +50,11 @@ fn link(message: &LinkMessage, addresses: &[AddressMessage], peers: &PeerNamespa
     let mut link = Link {
         index,
         name: String::new(),
-        kind: if loopback { LinkKind::Loopback } else { LinkKind::Physical },
+        kind: if loopback {
+            LinkKind::Loopback
+        } else {
+            LinkKind::Physical
+        },
         mtu: 0,
         up: flags.contains(LinkFlags::Up),
         ethernet: message.header.link_layer_type == LinkLayerType::Ether,
@@ -117,7 +124,9 @@ fn tunnel(data: &InfoData) -> Option<Tunnel> {
         InfoData::IpTunnel(attributes) => attributes.iter().for_each(|a| ip_tunnel(&mut tunnel, a)),
         _ => return None,
     }
-    tunnel.remote = tunnel.remote.filter(|a| !a.is_unspecified() && !a.is_multicast());
+    tunnel.remote = tunnel
+        .remote
+        .filter(|a| !a.is_unspecified() && !a.is_multicast());
     tunnel.local = tunnel.local.filter(|a| !a.is_unspecified());
     tunnel.underlay = tunnel.underlay.filter(|index| *index != 0);
     Some(tunnel)
@@ -174,6 +183,13 @@ fn address(message: &AddressMessage) -> Option<LinkAddress> {
         std::net::IpAddr::V4(v4) => v4.is_link_local(),
         std::net::IpAddr::V6(v6) => v6.is_unicast_link_local(),
     };
-    let prefix = Prefix { address, length: message.header.prefix_len };
-    Some(LinkAddress { prefix, dynamic, link_local })
+    let prefix = Prefix {
+        address,
+        length: message.header.prefix_len,
+    };
+    Some(LinkAddress {
+        prefix,
+        dynamic,
+        link_local,
+    })
 }

@@ -56,20 +56,35 @@ pub fn own() -> Option<u32> {
 pub fn all(root: &Path) -> Vec<Namespace> {
     let mut found: HashMap<u32, PathBuf> = HashMap::new();
     for folder in ["run/netns", "var/run/netns", "run/docker/netns"] {
-        for entry in std::fs::read_dir(root.join(folder)).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(root.join(folder))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             if let Some(inode) = inode(&entry.path()) {
                 found.entry(inode).or_insert_with(|| entry.path());
             }
         }
     }
-    for entry in std::fs::read_dir(root.join("proc")).into_iter().flatten().flatten() {
-        let is_process = entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit());
+    for entry in std::fs::read_dir(root.join("proc"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let is_process = entry
+            .file_name()
+            .to_string_lossy()
+            .bytes()
+            .all(|b| b.is_ascii_digit());
         let path = entry.path().join("ns/net");
         if let (true, Some(inode)) = (is_process, inode(&path)) {
             found.entry(inode).or_insert(path);
         }
     }
-    found.into_iter().map(|(inode, path)| Namespace { inode, path }).collect()
+    found
+        .into_iter()
+        .map(|(inode, path)| Namespace { inode, path })
+        .collect()
 }
 
 /// Asks the kernel by which id this namespace knows each of the others.

@@ -40,7 +40,11 @@ fn route(message: &RouteMessage) -> Vec<Route> {
         return Vec::new();
     };
     // Cached exceptions (RTM_F_CLONED) are no configuration.
-    if message.header.flags.contains(rtnetlink::packet_route::route::RouteFlags::Cloned) {
+    if message
+        .header
+        .flags
+        .contains(rtnetlink::packet_route::route::RouteFlags::Cloned)
+    {
         return Vec::new();
     }
     let any: IpAddr = match message.header.address_family {
@@ -51,7 +55,10 @@ fn route(message: &RouteMessage) -> Vec<Route> {
     let length = message.header.destination_prefix_length;
     let mut route = Route {
         kind,
-        destination: Prefix { address: any, length },
+        destination: Prefix {
+            address: any,
+            length,
+        },
         table: u32::from(message.header.table),
         metric: 0,
         oif: None,

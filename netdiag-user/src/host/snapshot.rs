@@ -66,7 +66,11 @@ impl Reader {
 
     fn pod_sides(&self, node: &Node, peers: &namespaces::PeerNamespaces) -> Vec<PodSide> {
         let is_pod = |l: &&crate::model::node::Link| role(node, l) == Some(Role::Pod);
-        let inodes = node.links.iter().filter(is_pod).filter_map(|l| l.peer_netns);
+        let inodes = node
+            .links
+            .iter()
+            .filter(is_pod)
+            .filter_map(|l| l.peer_netns);
         let mut cache = match self.sides.lock() {
             Ok(cache) => cache,
             Err(poisoned) => poisoned.into_inner(),

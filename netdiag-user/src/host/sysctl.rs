@@ -16,7 +16,10 @@ pub fn read(root: &Path, interfaces: &[String]) -> Vec<(String, String)> {
         match wanted.split_once(".*.") {
             None => values.extend(one(root, &wanted.split('.').collect::<Vec<_>>())),
             Some((before, after)) => {
-                let names = interfaces.iter().map(String::as_str).chain(["all", "default"]);
+                let names = interfaces
+                    .iter()
+                    .map(String::as_str)
+                    .chain(["all", "default"]);
                 for name in names {
                     let mut parts: Vec<_> = before.split('.').collect();
                     parts.push(name);
@@ -31,7 +34,9 @@ pub fn read(root: &Path, interfaces: &[String]) -> Vec<(String, String)> {
 
 /// An interface's name may hold a dot (`eth0.100`), which sysctl(8) writes as a slash.
 fn one(root: &Path, parts: &[&str]) -> Option<(String, String)> {
-    let path = parts.iter().fold(root.join("proc/sys"), |path, part| path.join(part));
+    let path = parts
+        .iter()
+        .fold(root.join("proc/sys"), |path, part| path.join(part));
     let value = std::fs::read_to_string(path).ok()?;
     let name: Vec<_> = parts.iter().map(|p| p.replace('.', "/")).collect();
     Some((name.join("."), value.trim().to_owned()))

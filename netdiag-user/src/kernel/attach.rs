@@ -132,7 +132,10 @@ impl Hooks {
         role: Role,
     ) -> Result<Vec<(&'static str, SchedClassifierLinkId)>> {
         let (ingress, egress) = self::programs(link, role);
-        let sides = [(ingress, TcAttachType::Ingress), (egress, TcAttachType::Egress)];
+        let sides = [
+            (ingress, TcAttachType::Ingress),
+            (egress, TcAttachType::Egress),
+        ];
         if role != Role::Pod && self.tcx {
             match attach_tcx(programs, link, &sides) {
                 Ok(links) => return Ok(links),
@@ -259,7 +262,10 @@ fn attach_filter(
             Err(e) => last = Some(e),
         }
     }
-    let error = last.map_or_else(|| anyhow::anyhow!("no priority is free"), anyhow::Error::new);
+    let error = last.map_or_else(
+        || anyhow::anyhow!("no priority is free"),
+        anyhow::Error::new,
+    );
     Err(error.context(format!("attaching to {} by clsact", link.name)))
 }
 

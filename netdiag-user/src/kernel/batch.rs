@@ -84,6 +84,10 @@ fn lookup<K: Pod, V: Pod>(
             size_of::<Attributes>(),
         )
     };
-    let result = if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+    let result = if done < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    };
     (attributes.count as usize, result)
 }

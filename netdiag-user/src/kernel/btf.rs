@@ -55,14 +55,23 @@ impl Btf {
         let word = |at| read_u32(&bytes, at);
         let header = word(4)? as usize;
         let section = |offset: u32, length: u32| -> Result<(usize, usize)> {
-            let start = header.checked_add(offset as usize).context("BTF offset overflows")?;
-            let end = start.checked_add(length as usize).context("BTF length overflows")?;
+            let start = header
+                .checked_add(offset as usize)
+                .context("BTF offset overflows")?;
+            let end = start
+                .checked_add(length as usize)
+                .context("BTF length overflows")?;
             ensure!(end <= bytes.len(), "BTF section reaches past its end");
             Ok((start, end))
         };
         let types = section(word(8)?, word(12)?)?;
         let strings = section(word(16)?, word(20)?)?;
-        let mut btf = Self { bytes, strings, types: vec![0], by_name: HashMap::new() };
+        let mut btf = Self {
+            bytes,
+            strings,
+            types: vec![0],
+            by_name: HashMap::new(),
+        };
         btf.index(types)?;
         Ok(btf)
     }
@@ -108,7 +117,10 @@ impl Btf {
         let from = start + offset as usize;
         ensure!(from < end, "BTF string reaches past its section");
         let bytes = &self.bytes[from..end];
-        let length = bytes.iter().position(|b| *b == 0).context("BTF string has no end")?;
+        let length = bytes
+            .iter()
+            .position(|b| *b == 0)
+            .context("BTF string has no end")?;
         Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
     }
 
@@ -226,7 +238,13 @@ mod tests {
         let mut types: Vec<u32> = vec![5, 1 << 24, 4, 32];
         types.extend([1, (4 << 24) | 1, 4, 3, 1, 0]);
         let mut bytes = vec![0x9f, 0xeb, 1, 0];
-        let words = [24, 0, types.len() as u32 * 4, types.len() as u32 * 4, strings.len() as u32];
+        let words = [
+            24,
+            0,
+            types.len() as u32 * 4,
+            types.len() as u32 * 4,
+            strings.len() as u32,
+        ];
         bytes.extend(words.iter().flat_map(|w: &u32| w.to_le_bytes()));
         bytes.extend(types.iter().flat_map(|w| w.to_le_bytes()));
         bytes.extend(strings);

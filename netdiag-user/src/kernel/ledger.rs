@@ -38,7 +38,14 @@ impl Ledger {
         let started = start_time(pid).context("reading this process's start time")?;
         std::fs::create_dir_all(FOLDER).with_context(|| format!("creating {FOLDER}"))?;
         let path = Path::new(FOLDER).join(format!("{pid}-{netns}.json"));
-        Ok(Self { pid, started, netns, handle, entries: Vec::new(), path })
+        Ok(Self {
+            pid,
+            started,
+            netns,
+            handle,
+            entries: Vec::new(),
+            path,
+        })
     }
 
     /// Writes the ledger as a whole: a reader sees the old one or the new one.
@@ -46,7 +53,8 @@ impl Ledger {
         let text = serde_json::to_vec(self).context("encoding the ledger")?;
         let new = self.path.with_extension("new");
         std::fs::write(&new, text).with_context(|| format!("writing {}", new.display()))?;
-        std::fs::rename(&new, &self.path).with_context(|| format!("writing {}", self.path.display()))
+        std::fs::rename(&new, &self.path)
+            .with_context(|| format!("writing {}", self.path.display()))
     }
 
     pub fn remove(&self) {

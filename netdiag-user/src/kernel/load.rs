@@ -4,7 +4,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Array, HashMap, MapError, lpm_trie::{Key, LpmTrie}},
+    maps::{
+        Array, HashMap, MapError,
+        lpm_trie::{Key, LpmTrie},
+    },
     programs::{Program, ProgramError},
 };
 use netdiag_common::{
@@ -36,13 +39,41 @@ struct Entry {
 
 /// Every program. None is required: each takes its own feature with it.
 const PROGRAMS: [Entry; 8] = [
-    Entry { program: "hop_ingress", kind: Kind::Tc, feature: "packets entering Ethernet hops" },
-    Entry { program: "hop_egress", kind: Kind::Tc, feature: "packets leaving Ethernet hops" },
-    Entry { program: "uplink_ingress", kind: Kind::Tc, feature: "packets entering uplinks" },
-    Entry { program: "uplink_egress", kind: Kind::Tc, feature: "packets leaving uplinks" },
-    Entry { program: "l3_ingress", kind: Kind::Tc, feature: "packets entering layer-3 tunnels" },
-    Entry { program: "l3_egress", kind: Kind::Tc, feature: "packets leaving layer-3 tunnels" },
-    Entry { program: "kfree_skb", kind: Kind::BtfTracepoint, feature: "dropped packets" },
+    Entry {
+        program: "hop_ingress",
+        kind: Kind::Tc,
+        feature: "packets entering Ethernet hops",
+    },
+    Entry {
+        program: "hop_egress",
+        kind: Kind::Tc,
+        feature: "packets leaving Ethernet hops",
+    },
+    Entry {
+        program: "uplink_ingress",
+        kind: Kind::Tc,
+        feature: "packets entering uplinks",
+    },
+    Entry {
+        program: "uplink_egress",
+        kind: Kind::Tc,
+        feature: "packets leaving uplinks",
+    },
+    Entry {
+        program: "l3_ingress",
+        kind: Kind::Tc,
+        feature: "packets entering layer-3 tunnels",
+    },
+    Entry {
+        program: "l3_egress",
+        kind: Kind::Tc,
+        feature: "packets leaving layer-3 tunnels",
+    },
+    Entry {
+        program: "kfree_skb",
+        kind: Kind::BtfTracepoint,
+        feature: "dropped packets",
+    },
     Entry {
         program: "tcp_retransmit_skb",
         kind: Kind::BtfTracepoint,
@@ -91,7 +122,10 @@ pub fn load(root: &Path, debug: bool) -> Result<Programs> {
         Ok(btf) => Some(btf),
         Err(e) => {
             let why = format!("{e:#}");
-            missing.push(NotChecked { what: "drops and socket retransmits".into(), why });
+            missing.push(NotChecked {
+                what: "drops and socket retransmits".into(),
+                why,
+            });
             None
         }
     };
@@ -100,7 +134,12 @@ pub fn load(root: &Path, debug: bool) -> Result<Programs> {
         None => (None, Reasons::default()),
     };
     let ebpf = load_object(offsets, btf.as_ref().map(|(_, aya)| aya), debug)?;
-    let mut programs = Programs { ebpf, reasons, missing, tracepoints: 0 };
+    let mut programs = Programs {
+        ebpf,
+        reasons,
+        missing,
+        tracepoints: 0,
+    };
     programs.load_each(btf.as_ref().map(|(_, aya)| aya));
     programs.ignore_normal_reasons()?;
     Ok(programs)
@@ -110,9 +149,13 @@ pub fn load(root: &Path, debug: bool) -> Result<Programs> {
 pub fn kernel_btf(root: &Path) -> Result<(Btf, AyaBtf)> {
     let path = root.join("sys/kernel/btf/vmlinux");
     let bytes = std::fs::read(&path).with_context(|| {
-        format!("this kernel has no BTF at {} (CONFIG_DEBUG_INFO_BTF)", path.display())
+        format!(
+            "this kernel has no BTF at {} (CONFIG_DEBUG_INFO_BTF)",
+            path.display()
+        )
     })?;
-    let aya = AyaBtf::parse(&bytes, aya::Endianness::default()).context("parsing the kernel's BTF")?;
+    let aya =
+        AyaBtf::parse(&bytes, aya::Endianness::default()).context("parsing the kernel's BTF")?;
     Ok((Btf::parse(bytes).context("reading the kernel's BTF")?, aya))
 }
 
@@ -121,7 +164,10 @@ fn reasons(btf: &Btf) -> Reasons {
 }
 
 fn load_object(offsets: Option<Offsets>, btf: Option<&AyaBtf>, debug: bool) -> Result<Ebpf> {
-    let settings = Settings { debug: u32::from(debug), padding: 0 };
+    let settings = Settings {
+        debug: u32::from(debug),
+        padding: 0,
+    };
     let mut loader = EbpfLoader::new();
     loader.btf(btf).verifier_log_level(log_level());
     loader.override_global("SETTINGS", &settings, true);
@@ -166,7 +212,10 @@ impl Programs {
                 Err(e) => {
                     log::info!("{}: {e:?}", entry.program);
                     let why = format!("program {} was not accepted: {}", entry.program, short(&e));
-                    self.missing.push(NotChecked { what: entry.feature.into(), why });
+                    self.missing.push(NotChecked {
+                        what: entry.feature.into(),
+                        why,
+                    });
                 }
             }
         }
@@ -199,9 +248,11 @@ impl Programs {
             let _ = map.remove(gone);
         }
         for pod in pods {
-            map.insert(*pod, NETNS_POD, 0).context("naming the pods' namespaces")?;
+            map.insert(*pod, NETNS_POD, 0)
+                .context("naming the pods' namespaces")?;
         }
-        map.insert(node, NETNS_NODE, 0).context("naming the node's namespace")
+        map.insert(node, NETNS_NODE, 0)
+            .context("naming the node's namespace")
     }
 
     /// Replaces the longest-prefix table. Entries that stay are never absent meanwhile.
@@ -210,12 +261,16 @@ impl Programs {
         let key = |p: &Prefix| Key::new(u32::from(p.wire_length()), to_wire(p.address));
         let old: Vec<Key<[u8; 16]>> = map.keys().flatten().collect();
         for (prefix, limit) in rows {
-            map.insert(&key(prefix), limit, 0).context("writing the routes' limits")?;
+            map.insert(&key(prefix), limit, 0)
+                .context("writing the routes' limits")?;
         }
         let same = |a: &Key<[u8; 16]>, b: &Key<[u8; 16]>| {
             a.prefix_len() == b.prefix_len() && a.data() == b.data()
         };
-        for gone in old.iter().filter(|o| !rows.iter().any(|(p, _)| same(o, &key(p)))) {
+        for gone in old
+            .iter()
+            .filter(|o| !rows.iter().any(|(p, _)| same(o, &key(p))))
+        {
             let _ = map.remove(gone);
         }
         let smallest = rows.iter().map(|(_, l)| l.bytes).filter(|b| *b > 0).min();
@@ -223,21 +278,30 @@ impl Programs {
             smallest_limit: smallest.unwrap_or(0),
             ..HopSettings::default()
         };
-        for (slot, port) in settings.vxlan_ports.iter_mut().zip(vxlan_ports.iter().take(MAX_VXLAN_PORTS)) {
+        for (slot, port) in settings
+            .vxlan_ports
+            .iter_mut()
+            .zip(vxlan_ports.iter().take(MAX_VXLAN_PORTS))
+        {
             *slot = *port;
         }
         let mut map: Array<_, HopSettings> = self.map("HOP_SETTINGS")?;
-        map.set(0, settings, 0).context("writing the hops' settings")
+        map.set(0, settings, 0)
+            .context("writing the hops' settings")
     }
 }
 
 fn load_one(ebpf: &mut Ebpf, entry: &Entry, btf: Option<&AyaBtf>) -> Result<()> {
-    let program = ebpf.program_mut(entry.program).context("missing from the eBPF object")?;
+    let program = ebpf
+        .program_mut(entry.program)
+        .context("missing from the eBPF object")?;
     match program {
         Program::SchedClassifier(tc) => tc.load().map_err(explain_program),
         Program::BtfTracePoint(tracepoint) => {
             let btf = btf.context("no BTF")?;
-            tracepoint.load(entry.program, btf).map_err(explain_program)?;
+            tracepoint
+                .load(entry.program, btf)
+                .map_err(explain_program)?;
             tracepoint.attach().context("attaching")?;
             Ok(())
         }
@@ -247,7 +311,10 @@ fn load_one(ebpf: &mut Ebpf, entry: &Entry, btf: Option<&AyaBtf>) -> Result<()> 
 
 fn explain_program(error: ProgramError) -> anyhow::Error {
     match &error {
-        ProgramError::LoadError { io_error, verifier_log } => {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
             let log = verifier_log.to_string();
             log::info!("verifier: {log}");
             let io = std::io::Error::from_raw_os_error(io_error.raw_os_error().unwrap_or(0));

@@ -7,6 +7,6 @@ pub mod load;
 pub mod offsets;
 pub mod read;
 pub mod support;
-pub mod symbols;
 pub mod sweep;
+pub mod symbols;
 mod tc;

@@ -38,6 +38,9 @@ pub fn offsets(btf: &Btf) -> Result<Offsets> {
         sock_destination_port: sock("skc_dport")?,
         tcp_cb_seq: of("tcp_skb_cb", "seq")?,
         tcp_cb_end_seq: of("tcp_skb_cb", "end_seq")?,
-        has_rx_sk: u32::from(btf.tracepoint_arguments("kfree_skb").is_some_and(|n| n >= 4)),
+        has_rx_sk: u32::from(
+            btf.tracepoint_arguments("kfree_skb")
+                .is_some_and(|n| n >= 4),
+        ),
     })
 }

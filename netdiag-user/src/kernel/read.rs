@@ -39,7 +39,11 @@ impl Programs {
         let mut sums = [0; counter::COUNT as usize];
         for (index, sum) in sums.iter_mut().enumerate() {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
-            *sum = map.get(&index, 0).context("reading the counters")?.iter().sum();
+            *sum = map
+                .get(&index, 0)
+                .context("reading the counters")?
+                .iter()
+                .sum();
         }
         Ok(sums)
     }

@@ -27,7 +27,8 @@ pub struct Swept {
 pub fn orphans() -> Result<Swept> {
     let mut total = Swept::default();
     for ledger in ledger::orphans() {
-        let swept = one(&ledger).with_context(|| format!("cleaning up after pid {}", ledger.pid))?;
+        let swept =
+            one(&ledger).with_context(|| format!("cleaning up after pid {}", ledger.pid))?;
         total.filters += swept.filters;
         total.qdiscs += swept.qdiscs;
         total.kept += swept.kept;
@@ -42,7 +43,11 @@ pub fn orphans() -> Result<Swept> {
 fn one(ledger: &Ledger) -> Result<Swept> {
     let own = namespaces::own() == Some(ledger.netns);
     let root = std::path::Path::new("/");
-    let all = || namespaces::all(root).into_iter().find(|n| n.inode == ledger.netns);
+    let all = || {
+        namespaces::all(root)
+            .into_iter()
+            .find(|n| n.inode == ledger.netns)
+    };
     let file = match (own, all()) {
         (true, _) => None,
         (false, Some(namespace)) => Some(File::open(&namespace.path)?),
@@ -54,14 +59,18 @@ fn one(ledger: &Ledger) -> Result<Swept> {
             nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET)
                 .context("entering the namespace")?;
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(async {
             let (connection, handle, _) = rtnetlink::new_connection().context("opening netlink")?;
             tokio::spawn(connection);
             links(&handle, &ledger).await
         })
     });
-    thread.join().map_err(|_| anyhow::anyhow!("the sweeping thread panicked"))?
+    thread
+        .join()
+        .map_err(|_| anyhow::anyhow!("the sweeping thread panicked"))?
 }
 
 /// Sweeps the links of one ledger in the handle's namespace.
@@ -85,7 +94,10 @@ async fn sweep_link(
     swept: &mut Swept,
 ) -> Result<()> {
     let filters = tc::filters(handle, entry.ifindex).await?;
-    for filter in filters.iter().filter(|f| f.handle == ledger.handle && marked(f.handle)) {
+    for filter in filters
+        .iter()
+        .filter(|f| f.handle == ledger.handle && marked(f.handle))
+    {
         tc::delete_filter(handle, entry.ifindex, *filter)
             .await
             .with_context(|| format!("deleting our filter on {}", entry.interface))?;

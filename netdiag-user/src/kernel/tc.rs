@@ -19,7 +19,10 @@ impl Side {
             Self::Ingress => TcHandle::MIN_INGRESS,
             Self::Egress => TcHandle::MIN_EGRESS,
         };
-        TcHandle { major: 0xffff, minor }
+        TcHandle {
+            major: 0xffff,
+            minor,
+        }
     }
 }
 
@@ -67,7 +70,8 @@ fn filter(message: &TcMessage, side: Side) -> Option<Filter> {
 
 /// Deletes one filter and nothing beside it.
 pub async fn delete_filter(handle: &Handle, ifindex: u32, filter: Filter) -> Result<()> {
-    let mut message = TcMessage::with_index(i32::try_from(ifindex).context("ifindex out of range")?);
+    let mut message =
+        TcMessage::with_index(i32::try_from(ifindex).context("ifindex out of range")?);
     message.header.parent = filter.side.parent();
     message.header.handle = filter.handle.into();
     message.header.info = (u32::from(filter.priority) << 16) | u32::from(filter.protocol);
@@ -111,6 +115,9 @@ pub async fn delete_clsact(handle: &Handle, ifindex: u32) -> Result<()> {
     let mut request = handle.qdisc().del(index);
     let header = &mut request.message_mut().header;
     header.parent = TcHandle::INGRESS;
-    header.handle = TcHandle { major: 0xffff, minor: 0 };
+    header.handle = TcHandle {
+        major: 0xffff,
+        minor: 0,
+    };
     request.execute().await.context("deleting the clsact qdisc")
 }

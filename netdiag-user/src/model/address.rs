@@ -51,8 +51,7 @@ impl Prefix {
         let (a, b) = (to_wire(self.address), to_wire(other));
         let whole = usize::from(bits / 8);
         let rest = bits % 8;
-        a[..whole] == b[..whole]
-            && (rest == 0 || (a[whole] ^ b[whole]) >> (8 - rest) == 0)
+        a[..whole] == b[..whole] && (rest == 0 || (a[whole] ^ b[whole]) >> (8 - rest) == 0)
     }
 
     /// Prefix length within the sixteen wire bytes.

@@ -49,10 +49,14 @@ impl std::str::FromStr for Filter {
                 Some(other) => return Err(format!("filter: '{other}' is not known; {KNOWN}")),
                 None => return Err(format!("filter: it ends where a term should be; {KNOWN}")),
             };
-            let value = words.next().ok_or_else(|| format!("filter: an address is missing; {KNOWN}"))?;
+            let value = words
+                .next()
+                .ok_or_else(|| format!("filter: an address is missing; {KNOWN}"))?;
             let prefix: Prefix = value.parse().map_err(|e| format!("filter: {e}"))?;
             if host && value.contains('/') {
-                return Err(format!("filter: 'host' takes an address, '{value}' is a prefix"));
+                return Err(format!(
+                    "filter: 'host' takes an address, '{value}' is a prefix"
+                ));
             }
             terms.push(Term { side, prefix });
             match words.next() {
@@ -73,8 +77,10 @@ impl Filter {
 
 impl Term {
     fn matches(&self, source: IpAddr, destination: IpAddr) -> bool {
-        let (by_source, by_destination) =
-            (self.prefix.contains(source), self.prefix.contains(destination));
+        let (by_source, by_destination) = (
+            self.prefix.contains(source),
+            self.prefix.contains(destination),
+        );
         match self.side {
             Side::Either => by_source || by_destination,
             Side::Source => by_source,
@@ -120,7 +126,14 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_said() {
-        for bad in ["", "host", "host x", "tcp port 80", "host 10.0.0.1 and host 10.0.0.2", "host 10.0.0.0/8"] {
+        for bad in [
+            "",
+            "host",
+            "host x",
+            "tcp port 80",
+            "host 10.0.0.1 and host 10.0.0.2",
+            "host 10.0.0.0/8",
+        ] {
             assert!(bad.parse::<Filter>().is_err(), "{bad}");
         }
     }

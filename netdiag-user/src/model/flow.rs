@@ -46,5 +46,8 @@ pub fn display(flow: &FlowKey) -> Option<String> {
         return None;
     }
     let (source, destination) = endpoints(flow);
-    Some(format!("{} {source} → {destination}", protocol(flow.protocol)))
+    Some(format!(
+        "{} {source} → {destination}",
+        protocol(flow.protocol)
+    ))
 }

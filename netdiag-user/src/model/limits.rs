@@ -76,9 +76,8 @@ pub fn remote(node: &Node, link: &Link, gateway: Option<IpAddr>) -> Option<IpAdd
     match link.kind {
         LinkKind::Vxlan => gateway
             .and_then(|gateway| {
-                let near = |n: &&super::node::Neighbour| {
-                    n.ifindex == link.index && n.address == gateway
-                };
+                let near =
+                    |n: &&super::node::Neighbour| n.ifindex == link.index && n.address == gateway;
                 let mac = node.neighbours.iter().find(near)?.lladdr.as_ref()?;
                 let to = |f: &&super::node::Fdb| f.ifindex == link.index && f.lladdr == *mac;
                 node.fdb.iter().find(to).map(|f| f.vtep)
@@ -128,11 +127,17 @@ pub fn of_route(node: &Node, route: &Route) -> Option<RouteLimit> {
         from: LimitFrom::Device,
     };
     if let Some(mtu) = route.mtu.filter(|m| *m < limit.bytes && *m > 0) {
-        limit = RouteLimit { bytes: mtu, from: LimitFrom::Route };
+        limit = RouteLimit {
+            bytes: mtu,
+            from: LimitFrom::Route,
+        };
     }
     let far = remote(node, link, route.gateway);
     if let Some(left) = tunnel_leaves(node, link, far).filter(|left| *left < limit.bytes) {
-        limit = RouteLimit { bytes: left, from: LimitFrom::Overhead };
+        limit = RouteLimit {
+            bytes: left,
+            from: LimitFrom::Overhead,
+        };
     }
     Some(limit)
 }
@@ -159,5 +164,7 @@ pub fn table(node: &Node) -> Vec<(Prefix, Limit)> {
     // Of several routes to one prefix the kernel takes the least metric; local ones go first.
     rows.sort_by_key(|(prefix, metric, limit)| (*prefix, limit.bytes != 0, *metric));
     rows.dedup_by_key(|(prefix, ..)| *prefix);
-    rows.into_iter().map(|(prefix, _, limit)| (prefix, limit)).collect()
+    rows.into_iter()
+        .map(|(prefix, _, limit)| (prefix, limit))
+        .collect()
 }

@@ -5,7 +5,12 @@ use serde::{Deserialize, Serialize};
 
 /// Reasons that mean a packet came to its normal end, in any kernel that has them
 /// (include/net/dropreason-core.h).
-const NORMAL: [&str; 4] = ["CONSUMED", "SKB_CONSUMED", "NOT_DROPPED_YET", "SOCKET_CLOSE"];
+const NORMAL: [&str; 4] = [
+    "CONSUMED",
+    "SKB_CONSUMED",
+    "NOT_DROPPED_YET",
+    "SOCKET_CLOSE",
+];
 
 /// The kernel's `enum skb_drop_reason`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +27,10 @@ impl Reasons {
                 .map(str::to_owned)
                 .unwrap_or(name)
         };
-        let names = members.into_iter().map(|(n, name)| (n, strip(name))).collect();
+        let names = members
+            .into_iter()
+            .map(|(n, name)| (n, strip(name)))
+            .collect();
         Self { names }
     }
 

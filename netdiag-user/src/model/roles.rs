@@ -50,9 +50,7 @@ fn is_uplink(node: &Node, link: &Link) -> bool {
     if link.master.is_some() {
         return false;
     }
-    carries_default_route(node, link)
-        || carries_tunnel(node, link)
-        || owns_subnet(link)
+    carries_default_route(node, link) || carries_tunnel(node, link) || owns_subnet(link)
 }
 
 fn carries_default_route(node: &Node, link: &Link) -> bool {
@@ -62,7 +60,12 @@ fn carries_default_route(node: &Node, link: &Link) -> bool {
 }
 
 fn carries_tunnel(node: &Node, link: &Link) -> bool {
-    let tunnels = || node.links.iter().filter(|l| l.up).filter_map(|l| l.tunnel.as_ref());
+    let tunnels = || {
+        node.links
+            .iter()
+            .filter(|l| l.up)
+            .filter_map(|l| l.tunnel.as_ref())
+    };
     tunnels().any(|t| t.underlay == Some(link.index))
         || tunnels().any(|t| {
             t.local

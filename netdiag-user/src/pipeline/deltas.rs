@@ -91,12 +91,19 @@ impl Deltas {
                     && e.direction == hop.key.direction
             };
             let sequence = samples.iter().rfind(of).map(|e| e.sequence);
-            let detail = Detail::Retransmit { sequence, payload: None, seen: "wire", drop: None };
+            let detail = Detail::Retransmit {
+                sequence,
+                payload: None,
+                seen: "wire",
+                drop: None,
+            };
             events.push(hop_event(facts, hop, count, detail));
         }
         let count = gained(&mut self.fragments, &hop.key, hop.hop.fragments);
         if count > 0 {
-            let detail = Detail::Fragment { later: hop.hop.later_fragments };
+            let detail = Detail::Fragment {
+                later: hop.hop.later_fragments,
+            };
             events.push(hop_event(facts, hop, count, detail));
         }
     }
@@ -153,7 +160,10 @@ impl Deltas {
             if count == 0 {
                 continue;
             }
-            let too_big = matches!((key.about.family, key.kind, key.code), (4, 3, 4) | (6, 2, _));
+            let too_big = matches!(
+                (key.about.family, key.kind, key.code),
+                (4, 3, 4) | (6, 2, _)
+            );
             let detail = Detail::Unreachable {
                 icmp_type: key.kind,
                 icmp_code: key.code,
@@ -229,7 +239,11 @@ fn oversize(hop: &HopFlow) -> Detail {
 /// The drop that explains a retransmit, as far as one was seen on this node.
 fn relation(facts: &Facts<'_>, flow: &FlowKey, sequence: u32) -> DropRelation {
     let mut relation = DropRelation::NoneSeen;
-    for loss in facts.losses.iter().filter(|l| !l.harmless && l.flow() == flow) {
+    for loss in facts
+        .losses
+        .iter()
+        .filter(|l| !l.harmless && l.flow() == flow)
+    {
         if loss.dropped.sequence == sequence {
             return DropRelation::SamePacket;
         }
@@ -270,7 +284,11 @@ fn hop_event(facts: &Facts<'_>, hop: &HopFlow, count: u64, detail: Detail) -> Li
 fn event(facts: &Facts<'_>, flow: &FlowKey, time: u64, count: u64, detail: Detail) -> LiveEvent {
     let (source, destination) = flow::endpoints(flow);
     let known = flow.family != 0;
-    let pods = if known { facts.pods_of(flow) } else { Vec::new() };
+    let pods = if known {
+        facts.pods_of(flow)
+    } else {
+        Vec::new()
+    };
     LiveEvent {
         time: facts.clock.text(time),
         interface: None,
@@ -308,7 +326,8 @@ pub fn hop_totals(facts: &Facts<'_>) -> Vec<HopTotal> {
     let mut totals: Vec<HopTotal> = Vec::new();
     for hop in &facts.flows {
         let Some(role) = hop.role else { continue };
-        let same = |t: &&mut HopTotal| t.interface == hop.interface && t.direction == hop.direction();
+        let same =
+            |t: &&mut HopTotal| t.interface == hop.interface && t.direction == hop.direction();
         match totals.iter_mut().find(same) {
             Some(total) => {
                 total.packets += hop.hop.packets;

@@ -52,7 +52,11 @@ impl HopFlow {
 }
 
 pub fn direction(direction: u8) -> &'static str {
-    if direction == EGRESS { "egress" } else { "ingress" }
+    if direction == EGRESS {
+        "egress"
+    } else {
+        "ingress"
+    }
 }
 
 /// Packets of one flow that died at one place for one reason.
@@ -125,7 +129,10 @@ impl<'a> Facts<'a> {
         names: &dyn Names,
         clock: Clock,
     ) -> Self {
-        let flows = observation.flows.iter().map(|(key, hop)| hop_flow(node, key, hop));
+        let flows = observation
+            .flows
+            .iter()
+            .map(|(key, hop)| hop_flow(node, key, hop));
         let losses = observation.drops.iter();
         let outers = observation.outers.iter().map(|(key, outer)| OuterPair {
             key: *key,
@@ -140,7 +147,9 @@ impl<'a> Facts<'a> {
             clock,
             now: observation.now,
             flows: flows.collect(),
-            losses: losses.map(|(key, dropped)| loss(node, pods, names, key, dropped)).collect(),
+            losses: losses
+                .map(|(key, dropped)| loss(node, pods, names, key, dropped))
+                .collect(),
             outers: outers.collect(),
             icmp_errors: observation.icmp_errors.clone(),
             retransmits: observation.retransmits.clone(),
@@ -153,8 +162,16 @@ impl<'a> Facts<'a> {
         if let Some(pod) = self.pods.by_address(address) {
             return Some(pod.refer(Some(address), Some(as_role)));
         }
-        let side = self.node.pod_sides.iter().find(|s| s.addresses.contains(&address))?;
-        let link = self.node.links.iter().find(|l| l.peer_netns == Some(side.netns));
+        let side = self
+            .node
+            .pod_sides
+            .iter()
+            .find(|s| s.addresses.contains(&address))?;
+        let link = self
+            .node
+            .links
+            .iter()
+            .find(|l| l.peer_netns == Some(side.netns));
         Some(PodRef {
             namespace: None,
             name: None,
@@ -166,8 +183,16 @@ impl<'a> Facts<'a> {
 
     /// Whether `address` belongs to a pod of this node.
     pub fn is_local_pod(&self, address: IpAddr) -> bool {
-        let by_side = self.node.pod_sides.iter().any(|s| s.addresses.contains(&address));
-        by_side || self.pods.by_address(address).is_some_and(|p| p.interface.is_some())
+        let by_side = self
+            .node
+            .pod_sides
+            .iter()
+            .any(|s| s.addresses.contains(&address));
+        by_side
+            || self
+                .pods
+                .by_address(address)
+                .is_some_and(|p| p.interface.is_some())
     }
 
     /// The pods at both ends of a flow, as far as they are known.
@@ -206,13 +231,7 @@ fn hop_flow(node: &Node, key: &FlowHopKey, hop: &FlowHop) -> HopFlow {
     }
 }
 
-fn loss(
-    node: &Node,
-    pods: &PodIndex,
-    names: &dyn Names,
-    key: &DropKey,
-    dropped: &Dropped,
-) -> Loss {
+fn loss(node: &Node, pods: &PodIndex, names: &dyn Names, key: &DropKey, dropped: &Dropped) -> Loss {
     let reason = names.reasons().name(key.reason);
     let location = names.symbol(key.location);
     let own = key.netns == node.netns && key.ifindex != 0;

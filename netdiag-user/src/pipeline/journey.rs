@@ -15,12 +15,18 @@ pub struct Journey<'a> {
 impl Journey<'_> {
     /// Packets that came in: those of the first hop.
     pub fn packets(&self) -> u64 {
-        self.hops.first().map_or(0, |h| h.hop.packets - h.hop.later_fragments)
+        self.hops
+            .first()
+            .map_or(0, |h| h.hop.packets - h.hop.later_fragments)
     }
 
     /// Retransmits as the hop shows them that saw most of them.
     pub fn retransmits(&self) -> u64 {
-        self.hops.iter().map(|h| h.hop.retransmits).max().unwrap_or(0)
+        self.hops
+            .iter()
+            .map(|h| h.hop.retransmits)
+            .max()
+            .unwrap_or(0)
     }
 
     /// The hop that its packets reached last.
@@ -51,8 +57,15 @@ impl Journey<'_> {
 pub fn journeys<'a>(facts: &'a Facts<'_>) -> HashMap<FlowKey, Journey<'a>> {
     let mut journeys: HashMap<FlowKey, Journey<'a>> = HashMap::new();
     for hop in &facts.flows {
-        let new = || Journey { flow: *hop.flow(), hops: Vec::new() };
-        journeys.entry(*hop.flow()).or_insert_with(new).hops.push(hop);
+        let new = || Journey {
+            flow: *hop.flow(),
+            hops: Vec::new(),
+        };
+        journeys
+            .entry(*hop.flow())
+            .or_insert_with(new)
+            .hops
+            .push(hop);
     }
     for journey in journeys.values_mut() {
         journey.hops.sort_by_key(|h| h.hop.first);

@@ -6,7 +6,9 @@ use crate::{
     causes,
     model::{
         observation::Observation,
-        verdict::{Drop, Finding, NotChecked, Observer, Outcome, PodRef, SCHEMA, Severity, Verdict},
+        verdict::{
+            Drop, Finding, NotChecked, Observer, Outcome, PodRef, SCHEMA, Severity, Verdict,
+        },
     },
 };
 
@@ -30,16 +32,23 @@ pub fn findings(facts: &Facts<'_>, naming: &mut Naming) -> Vec<Finding> {
     let mut findings = causes::evaluate(facts);
     let now = facts.clock.text(facts.now);
     for finding in &mut findings {
-        let named = naming.first.entry(finding.cause.clone()).or_insert_with(|| now.clone());
+        let named = naming
+            .first
+            .entry(finding.cause.clone())
+            .or_insert_with(|| now.clone());
         finding.named_at = Some(named.clone());
     }
     findings.sort_by(|a, b| {
-        let rank = |f: &Finding| (f.consequence_of.is_some(), std::cmp::Reverse((f.severity, f.confidence)));
+        let rank = |f: &Finding| {
+            (
+                f.consequence_of.is_some(),
+                std::cmp::Reverse((f.severity, f.confidence)),
+            )
+        };
         rank(a).cmp(&rank(b)).then_with(|| a.cause.cmp(&b.cause))
     });
     findings
 }
-
 
 pub fn verdict(
     facts: &Facts<'_>,
@@ -94,21 +103,28 @@ pub fn drops(facts: &Facts<'_>) -> Vec<Drop> {
             Some(pod) => Some(pod.refer(None, None)),
             None => facts.pods_of(loss.flow()).into_iter().next(),
         };
-        let key = (loss.reason.clone(), loss.location.clone(), loss.interface.clone(), pod);
+        let key = (
+            loss.reason.clone(),
+            loss.location.clone(),
+            loss.interface.clone(),
+            pod,
+        );
         let sum = sums.entry(key).or_default();
         sum.0 += loss.dropped.packets;
         sum.1 += loss.dropped.bytes;
     }
     let mut drops: Vec<Drop> = sums
         .into_iter()
-        .map(|((reason, location, interface, pod), (packets, bytes))| Drop {
-            reason,
-            location,
-            interface,
-            pod,
-            packets,
-            bytes,
-        })
+        .map(
+            |((reason, location, interface, pod), (packets, bytes))| Drop {
+                reason,
+                location,
+                interface,
+                pod,
+                packets,
+                bytes,
+            },
+        )
         .collect();
     drops.sort_by_key(|d| std::cmp::Reverse(d.packets));
     drops

@@ -44,7 +44,9 @@ struct Ip {
 pub fn read(dir: &Path, root: &Path) -> Vec<Pod> {
     let mut pods = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let small = entry.metadata().is_ok_and(|m| m.is_file() && m.len() <= LARGEST);
+        let small = entry
+            .metadata()
+            .is_ok_and(|m| m.is_file() && m.len() <= LARGEST);
         if !small {
             continue;
         }
@@ -63,14 +65,24 @@ fn parse(bytes: &[u8], root: &Path) -> Option<Pod> {
     let cache: Cache = serde_json::from_slice(bytes).ok()?;
     let argument = |name: &str| {
         let found = cache.cni_args.iter().find(|(key, _)| key == name);
-        found.map(|(_, value)| value.clone()).filter(|v| !v.is_empty())
+        found
+            .map(|(_, value)| value.clone())
+            .filter(|v| !v.is_empty())
     };
     let inside = |i: &&Interface| !i.sandbox.is_empty() && i.name != "lo";
     let pod_side = cache.result.interfaces.iter().find(inside);
     // The bridge plugin lists bridge, host veth, pod interface: the host side is the last one
     // that is in no sandbox.
-    let host_side = cache.result.interfaces.iter().rfind(|i| i.sandbox.is_empty());
-    let addresses = cache.result.ips.iter().filter_map(|ip| address(&ip.address));
+    let host_side = cache
+        .result
+        .interfaces
+        .iter()
+        .rfind(|i| i.sandbox.is_empty());
+    let addresses = cache
+        .result
+        .ips
+        .iter()
+        .filter_map(|ip| address(&ip.address));
     Some(Pod {
         namespace: argument("K8S_POD_NAMESPACE")?,
         name: argument("K8S_POD_NAME")?,
@@ -98,9 +110,15 @@ mod tests {
     #[test]
     fn a_result_names_the_pod_and_its_host_interface() {
         let pod = parse(RESULT.as_bytes(), Path::new("/")).expect("a pod");
-        assert_eq!((pod.namespace.as_str(), pod.name.as_str()), ("shop", "cart-1"));
+        assert_eq!(
+            (pod.namespace.as_str(), pod.name.as_str()),
+            ("shop", "cart-1")
+        );
         assert_eq!(pod.interface.as_deref(), Some("veth1"));
-        assert_eq!(pod.addresses, ["10.1.0.5".parse::<IpAddr>().expect("valid")]);
+        assert_eq!(
+            pod.addresses,
+            ["10.1.0.5".parse::<IpAddr>().expect("valid")]
+        );
     }
 
     #[test]

@@ -15,10 +15,13 @@ use crate::model::pod::Pod;
 
 /// Reads the whole file; the error names it and what is wrong.
 pub fn read(path: &Path) -> Result<Vec<Pod>> {
-    let bytes = std::fs::read(path)
-        .with_context(|| format!("--pods: cannot read {}", path.display()))?;
+    let bytes =
+        std::fs::read(path).with_context(|| format!("--pods: cannot read {}", path.display()))?;
     let pods: Vec<Pod> = serde_json::from_slice(&bytes).with_context(|| {
-        format!("--pods: {} is not a JSON list of pods (see `netdiag run --help`)", path.display())
+        format!(
+            "--pods: {} is not a JSON list of pods (see `netdiag run --help`)",
+            path.display()
+        )
     })?;
     for pod in &pods {
         ensure!(

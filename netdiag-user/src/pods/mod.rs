@@ -58,7 +58,12 @@ impl Pods {
             Some(dir) => vec![dir.to_owned()],
             None => cni::DEFAULT_DIRS.iter().map(|d| root.join(d)).collect(),
         };
-        Ok(Self { source, root: root.to_owned(), cni_dirs, fixed })
+        Ok(Self {
+            source,
+            root: root.to_owned(),
+            cni_dirs,
+            fixed,
+        })
     }
 
     /// What each source gave, for the verdict: nothing where none has anything.
@@ -74,7 +79,11 @@ impl Pods {
     pub fn index(&self, node: &Node) -> PodIndex {
         let mut pods = self.fixed.clone();
         if !matches!(self.source, Source::File(_)) {
-            pods.extend(self.cni_dirs.iter().flat_map(|dir| cni::read(dir, &self.root)));
+            pods.extend(
+                self.cni_dirs
+                    .iter()
+                    .flat_map(|dir| cni::read(dir, &self.root)),
+            );
         }
         for pod in &mut pods {
             complete(pod, node);
@@ -84,7 +93,11 @@ impl Pods {
 }
 
 fn complete(pod: &mut Pod, node: &Node) {
-    let pod_links = || node.links.iter().filter(|l| role(node, l) == Some(Role::Pod));
+    let pod_links = || {
+        node.links
+            .iter()
+            .filter(|l| role(node, l) == Some(Role::Pod))
+    };
     if pod.interface.is_none() {
         let by_netns = pod_links().find(|l| pod.netns.is_some() && l.peer_netns == pod.netns);
         let by_address = || {
