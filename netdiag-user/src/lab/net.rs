@@ -20,6 +20,9 @@ pub type Mac = [u8; 6];
 /// RTAX_LOCK's bit for RTAX_MTU (include/uapi/linux/rtnetlink.h).
 const LOCK_MTU: u32 = 1 << 2;
 
+/// Beyond what the kernel gives to the few devices of a namespace by itself.
+const FIRST_INDEX: u32 = 20;
+
 /// One end of a veth pair.
 #[derive(Clone, Copy, Debug)]
 pub struct End<'a> {
@@ -120,7 +123,10 @@ impl Net {
         let mut peer = LinkUnspec::new_with_name(other.name)
             .mtu(mtu)
             .setns_by_fd(fd);
-        let mut link = LinkVeth::new(one.name, other.name).mtu(mtu);
+        // Ends of the same index look to the kernel like a device without a lower one, and it
+        // takes up to a second to tell such a device that its carrier is there.
+        let index = FIRST_INDEX + one.net.links().await?.len() as u32;
+        let mut link = LinkVeth::new(one.name, other.name).mtu(mtu).index(index);
         if let Some(mac) = other.mac {
             peer = peer.address(mac.to_vec());
         }

@@ -1,6 +1,11 @@
 //! The incidents as data, one file each.
+mod firewall_drop;
 mod healthy;
+mod ipip_mtu_too_large;
+mod pod_mtu_too_large;
+mod rp_filter_drop;
 mod vxlan_mtu_too_large;
+mod vxlan_source_mismatch;
 
 use super::needs::Need;
 use super::plan::{A, B, Kind, Place, Plan};
@@ -29,7 +34,15 @@ pub struct Scenario {
 }
 
 /// All scenarios, in the order in which they are listed and run.
-pub const ALL: &[Scenario] = &[healthy::SCENARIO, vxlan_mtu_too_large::SCENARIO];
+pub const ALL: &[Scenario] = &[
+    healthy::SCENARIO,
+    vxlan_mtu_too_large::SCENARIO,
+    ipip_mtu_too_large::SCENARIO,
+    pod_mtu_too_large::SCENARIO,
+    vxlan_source_mismatch::SCENARIO,
+    firewall_drop::SCENARIO,
+    rp_filter_drop::SCENARIO,
+];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];
 const VXLAN_NFT: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan, Need::NfTables];
@@ -70,7 +83,8 @@ impl Scenario {
     }
 }
 
-/// What goes on in any cluster: small requests, datagrams, pings, names that do not exist.
+/// What goes on in any cluster: small requests, datagrams, pings between pods and between nodes,
+/// names that do not exist.
 fn everyday() -> Vec<Flow> {
     vec![
         Flow::new(Work::Request, POD_A, POD_B, HTTP, 100),
@@ -78,6 +92,7 @@ fn everyday() -> Vec<Flow> {
         Flow::new(Work::Request, Place::Outside, POD_A, HTTP, 300),
         Flow::new(Work::Datagram, POD_A, POD_B, 7, 200),
         Flow::new(Work::Ping, POD_A, POD_B, 0, 500),
+        Flow::new(Work::Ping, Place::Node(A), Place::Node(B), 0, 700),
         Flow::new(Work::Nxdomain, POD_A, DNS_B, DNS_PORT, 400),
     ]
 }
