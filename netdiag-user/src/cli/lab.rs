@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -51,7 +52,7 @@ enum LabCommand {
 #[derive(Args, Debug)]
 struct RunArgs {
     /// Scenario to run; `netdiag lab list` shows them.
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    #[arg(required_unless_present = "all", conflicts_with = "all", value_parser = names(), hide_possible_values = true)]
     name: Option<String>,
     /// Run every scenario and print which named what.
     #[arg(long)]
@@ -77,6 +78,7 @@ struct RunArgs {
 #[derive(Args, Debug)]
 struct UpArgs {
     /// Scenario to build; `netdiag lab list` shows them.
+    #[arg(value_parser = names(), hide_possible_values = true)]
     name: String,
     #[command(flatten)]
     variant: Variant,
@@ -276,6 +278,10 @@ fn outcome<T>(done: Result<T>) -> std::result::Result<Result<T>, String> {
         },
         done => Ok(done),
     }
+}
+
+fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(ALL.iter().map(|scenario| scenario.name))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -214,6 +214,12 @@ impl Plan {
         }
     }
 
+    /// A number for choosing between an incident's forms, so that every form comes up within a
+    /// few seeds, with and without offload (which goes by odd and even).
+    pub fn form(&self) -> usize {
+        (self.options.seed / 2) as usize
+    }
+
     /// The MTU that pods' routes hold on to, where nothing is to tell them better.
     pub fn locked_mtu(&self) -> Option<u32> {
         self.deaf.then_some(self.mtu.pod)

@@ -12,12 +12,12 @@ pub const SCENARIO: Scenario = Scenario {
     expected: &["firewall-drop"],
     needs: VXLAN_NFT,
     no_ipv6: None,
-    shape: |plan| plan.variant = u32::from(plan.rng.coin()),
+    shape: |plan| plan.variant = (plan.form() % 2) as u32,
     faults,
     traffic: |plan| {
         let (from, to) = ends(plan);
-        let blocked = Flow::new(Work::Request, from, to, port(plan), 200);
-        [everyday(), bulk(100_000), vec![blocked]].concat()
+        let blocked = [200, 300].map(|ms| Flow::new(Work::Request, from, to, port(plan), ms));
+        [everyday(), bulk(100_000), blocked.to_vec()].concat()
     },
     observer: |_| A,
 };

@@ -29,7 +29,7 @@ fn shape(plan: &mut Plan) {
     } else {
         too_large
     };
-    plan.deaf = !plan.options.healthy && plan.rng.between(0, 2) > 0;
+    plan.deaf = !plan.options.healthy && plan.form() % 3 < 2;
 }
 
 fn traffic(plan: &Plan) -> Vec<Flow> {

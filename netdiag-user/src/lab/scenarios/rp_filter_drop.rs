@@ -37,7 +37,9 @@ fn shape(plan: &mut Plan) {
 
 fn traffic(plan: &Plan) -> Vec<Flow> {
     let source = plan.second.as_ref().map(|second| second.outside.into());
-    let crooked = Flow::new(Work::Request, Place::Outside, POD_A, HTTP, 200);
-    let crooked = Flow { source, ..crooked };
-    [everyday(), bulk(100_000), vec![crooked]].concat()
+    let crooked = [200, 300].map(|ms| Flow {
+        source,
+        ..Flow::new(Work::Request, Place::Outside, POD_A, HTTP, ms)
+    });
+    [everyday(), bulk(100_000), crooked.to_vec()].concat()
 }

@@ -26,7 +26,7 @@ fn shape(plan: &mut Plan) {
     let (uplink, too_large) =
         plan.rng
             .pick(&[(1400, 1450), (1450, 1450), (1500, 1500), (1410, 1430)]);
-    if plan.options.ipv6 && plan.options.seed % 2 == 0 {
+    if plan.options.ipv6 && plan.form() % 2 == 1 {
         plan.ipv6_underlay();
     }
     let overhead = if plan.tunnel.ipv6 { 70 } else { 50 };

@@ -37,7 +37,8 @@ const UNDELIVERED: u32 = 1;
 const EXPIRED: u32 = 2;
 
 fn shape(plan: &mut Plan) {
-    plan.variant = plan.rng.pick(&[REFUSED, REFUSED, UNDELIVERED, EXPIRED]);
+    let forms = [REFUSED, UNDELIVERED, REFUSED, EXPIRED];
+    plan.variant = forms[plan.form() % forms.len()];
     let host = plan.rng.byte(150, 249);
     let [a, b, c, _] = plan.nodes[A].ipv4.octets();
     let leased = Ipv4Addr::new(a, b, c, host);
