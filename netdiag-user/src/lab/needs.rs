@@ -5,7 +5,7 @@ use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::{LinkBridge, LinkIpIp, LinkVeth, LinkVxlan};
 
 use super::Skipped;
-use super::net::is_unsupported;
+use super::link::is_unsupported;
 use super::netns;
 use super::nft::{self, Chain, Hook};
 

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, CacheInfo};
-use rtnetlink::packet_route::link::{
-    InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, State,
-};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMetric, RouteScope};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
+use super::link::{is_missing, is_ready, is_veth, name};
 use super::netns::Netns;
 
 pub type Mac = [u8; 6];
@@ -272,44 +271,4 @@ impl Net {
     fn at(&self, what: &str, device: &str) -> String {
         format!("{what} {device} in {}", self.netns.name)
     }
-}
-
-pub fn name(link: &LinkMessage) -> &str {
-    let name = link
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name.as_str()),
-            _ => None,
-        });
-    name.unwrap_or("?")
-}
-
-/// Whether the kernel lacks what was asked for, rather than refusing it.
-pub fn is_unsupported(error: &rtnetlink::Error) -> bool {
-    matches!(error, rtnetlink::Error::NetlinkError(message)
-        if message.raw_code().abs() == libc::EOPNOTSUPP)
-}
-
-fn is_missing(error: &rtnetlink::Error) -> bool {
-    matches!(error, rtnetlink::Error::NetlinkError(message)
-        if message.raw_code().abs() == libc::ENODEV)
-}
-
-fn is_ready(link: &LinkMessage) -> bool {
-    !link.header.flags.contains(LinkFlags::Up)
-        || link.attributes.iter().any(|attribute| {
-            matches!(
-                attribute,
-                LinkAttribute::OperState(State::Up | State::Unknown)
-            )
-        })
-}
-
-fn is_veth(link: &LinkMessage) -> bool {
-    use rtnetlink::packet_route::link::{InfoKind, LinkInfo};
-    link.attributes.iter().any(|attribute| match attribute {
-        LinkAttribute::LinkInfo(info) => info.contains(&LinkInfo::Kind(InfoKind::Veth)),
-        _ => false,
-    })
 }
