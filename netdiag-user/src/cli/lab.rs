@@ -1,10 +1,8 @@
 //! `netdiag lab`: the incidents in network namespaces on this machine.
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use clap::{Args, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::lab::Skipped;
@@ -16,116 +14,14 @@ use crate::lab::state::{self, Options};
 use crate::lab::traffic::Traffic;
 use crate::model::verdict::Verdict;
 
+pub mod args;
 mod report;
+
+pub use args::{Format, LabArgs};
+use args::{LabCommand, RunArgs, UpArgs};
 
 const FAILED: i32 = 1;
 const SKIPPED: i32 = 3;
-
-/// Real incidents in network namespaces on this machine; nothing outside them is touched.
-#[derive(Args, Debug)]
-pub struct LabArgs {
-    #[command(subcommand)]
-    command: LabCommand,
-}
-
-#[derive(Subcommand, Debug)]
-enum LabCommand {
-    /// List the scenarios.
-    List {
-        #[arg(short, long, value_enum, default_value_t = Format::Table)]
-        output: Format,
-    },
-    /// Build a scenario, let netdiag diagnose it, and check that it names the right cause.
-    Run(RunArgs),
-    /// Build a scenario and leave it standing, to be looked at by hand.
-    Up(UpArgs),
-    /// Remove the labs that stand, and what killed ones left behind.
-    Down,
-    /// Make a standing lab's traffic until Ctrl-C.
-    Traffic {
-        /// Id or scenario of the lab; not needed when only one stands.
-        lab: Option<String>,
-    },
-}
-
-#[derive(Args, Debug)]
-struct RunArgs {
-    /// Scenario to run; `netdiag lab list` shows them.
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
-    name: Option<String>,
-    /// Run every scenario and print which named what.
-    #[arg(long)]
-    all: bool,
-    #[command(flatten)]
-    variant: Variant,
-    /// Run so many times, each with the next seed.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    repeat: u64,
-    /// Run so many labs at a time.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    jobs: usize,
-    /// Seconds that netdiag watches at most [default: 12, 6 where nothing is to be found].
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    duration: Option<Duration>,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
-    /// Run this command in the diagnosing node instead of netdiag, with the traffic going on.
-    #[arg(long, num_args = 1.., allow_hyphen_values = true, value_name = "COMMAND", conflicts_with_all = ["all", "repeat"])]
-    exec: Vec<OsString>,
-}
-
-#[derive(Args, Debug)]
-struct UpArgs {
-    /// Scenario to build; `netdiag lab list` shows them.
-    name: String,
-    #[command(flatten)]
-    variant: Variant,
-}
-
-#[derive(Args, Clone, Debug)]
-struct Variant {
-    /// The same topology and traffic without the fault.
-    #[arg(long)]
-    healthy: bool,
-    /// The pods talk IPv6.
-    #[arg(long)]
-    ipv6: bool,
-    /// Varies names, addresses, ports and MTUs.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// Segmentation offload of every device [default: on for odd seeds].
-    #[arg(long, value_enum, value_name = "on|off")]
-    offload: Option<Switch>,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum Switch {
-    On,
-    Off,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    Table,
-    Json,
-    Ndjson,
-}
-
-impl Variant {
-    fn options(&self, scenario: &Scenario, step: u64) -> Options {
-        let seed = self.seed.wrapping_add(step);
-        let offload = self
-            .offload
-            .map_or(seed % 2 == 1, |switch| switch == Switch::On);
-        Options {
-            scenario: scenario.name.to_owned(),
-            seed,
-            healthy: self.healthy,
-            ipv6: self.ipv6,
-            offload,
-        }
-    }
-}
 
 /// What became of one run.
 pub enum Outcome {
@@ -171,7 +67,7 @@ async fn run_all(args: RunArgs) -> Result<i32> {
     };
     if let ([one], [_, ..]) = (chosen.as_slice(), args.exec.as_slice()) {
         let done = runner::exec(one, args.variant.options(one, 0), &args.exec).await;
-        return match outcome(done.map(|_| 0)) {
+        return match outcome(done) {
             Err(why) => report::skipped(&why).map(|()| SKIPPED),
             Ok(code) => code,
         };
@@ -276,14 +172,6 @@ fn outcome<T>(done: Result<T>) -> std::result::Result<Result<T>, String> {
         },
         done => Ok(done),
     }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text.strip_suffix('s').unwrap_or(text).parse::<f64>();
-    let time = number
-        .ok()
-        .and_then(|number| Duration::try_from_secs_f64(number).ok());
-    time.ok_or_else(|| "give seconds, such as 12s".to_owned())
 }
 
 /// Prints a line; a reader that has gone away is no error.

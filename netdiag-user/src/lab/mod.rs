@@ -7,6 +7,7 @@
 //! program other than netdiag itself.
 pub mod cluster;
 pub mod cni;
+pub mod link;
 pub mod needs;
 pub mod net;
 pub mod netns;

@@ -5,7 +5,7 @@ use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::{LinkBridge, LinkIpIp, LinkVeth, LinkVxlan};
 
 use super::Skipped;
-use super::net::is_unsupported;
+use super::link::is_unsupported;
 use super::netns;
 use super::nft::{self, Chain, Hook};
 
@@ -63,12 +63,13 @@ async fn has_link(need: Need) -> Result<bool> {
     Ok(!added.is_err_and(|error| is_unsupported(&error)))
 }
 
+/// Each under a name of its own: a name that is taken is refused before the kind is looked at.
 fn example(need: Need) -> LinkMessage {
     match need {
-        Need::Veth => LinkVeth::new("probe0", "probe1").build(),
-        Need::Bridge => LinkBridge::new("probe0").build(),
-        Need::Vxlan => LinkVxlan::new("probe0", 1).build(),
-        Need::Ipip | Need::NfTables => LinkIpIp::new("probe0").build(),
+        Need::Veth => LinkVeth::new("probe-veth", "probe-peer").build(),
+        Need::Bridge => LinkBridge::new("probe-bridge").build(),
+        Need::Vxlan => LinkVxlan::new("probe-vxlan", 1).build(),
+        Need::Ipip | Need::NfTables => LinkIpIp::new("probe-ipip").build(),
     }
 }
 

@@ -6,19 +6,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, CacheInfo};
-use rtnetlink::packet_route::link::{
-    InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, State,
-};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMetric, RouteScope};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
+use super::link::{is_missing, is_ready, is_veth, name};
 use super::netns::Netns;
 
 pub type Mac = [u8; 6];
 
 /// RTAX_LOCK's bit for RTAX_MTU (include/uapi/linux/rtnetlink.h).
 const LOCK_MTU: u32 = 1 << 2;
+
+/// Beyond what the kernel gives to the few devices of a namespace by itself.
+const FIRST_INDEX: u32 = 20;
 
 /// One end of a veth pair.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +122,10 @@ impl Net {
         let mut peer = LinkUnspec::new_with_name(other.name)
             .mtu(mtu)
             .setns_by_fd(fd);
-        let mut link = LinkVeth::new(one.name, other.name).mtu(mtu);
+        // Ends of the same index look to the kernel like a device without a lower one, and it
+        // takes up to a second to tell such a device that its carrier is there.
+        let index = FIRST_INDEX + one.net.links().await?.len() as u32;
+        let mut link = LinkVeth::new(one.name, other.name).mtu(mtu).index(index);
         if let Some(mac) = other.mac {
             peer = peer.address(mac.to_vec());
         }
@@ -266,44 +271,4 @@ impl Net {
     fn at(&self, what: &str, device: &str) -> String {
         format!("{what} {device} in {}", self.netns.name)
     }
-}
-
-pub fn name(link: &LinkMessage) -> &str {
-    let name = link
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name.as_str()),
-            _ => None,
-        });
-    name.unwrap_or("?")
-}
-
-/// Whether the kernel lacks what was asked for, rather than refusing it.
-pub fn is_unsupported(error: &rtnetlink::Error) -> bool {
-    matches!(error, rtnetlink::Error::NetlinkError(message)
-        if message.raw_code().abs() == libc::EOPNOTSUPP)
-}
-
-fn is_missing(error: &rtnetlink::Error) -> bool {
-    matches!(error, rtnetlink::Error::NetlinkError(message)
-        if message.raw_code().abs() == libc::ENODEV)
-}
-
-fn is_ready(link: &LinkMessage) -> bool {
-    !link.header.flags.contains(LinkFlags::Up)
-        || link.attributes.iter().any(|attribute| {
-            matches!(
-                attribute,
-                LinkAttribute::OperState(State::Up | State::Unknown)
-            )
-        })
-}
-
-fn is_veth(link: &LinkMessage) -> bool {
-    use rtnetlink::packet_route::link::{InfoKind, LinkInfo};
-    link.attributes.iter().any(|attribute| match attribute {
-        LinkAttribute::LinkInfo(info) => info.contains(&LinkInfo::Kind(InfoKind::Veth)),
-        _ => false,
-    })
 }

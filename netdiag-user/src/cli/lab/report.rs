@@ -1,4 +1,6 @@
 //! How `netdiag lab` tells what there is and what happened.
+use std::io::{self, Write};
+
 use anyhow::{Context, Result};
 use comfy_table::Table;
 use serde_json::json;
@@ -94,11 +96,18 @@ pub fn skipped(why: &str) -> Result<()> {
     line(&format!("skipped: {why}"))
 }
 
+/// What belongs to no document goes to stderr.
+fn aside(text: &str) -> Result<()> {
+    // Nobody to tell is no reason to fail.
+    let _ = writeln!(io::stderr(), "{text}");
+    Ok(())
+}
+
 /// Prints runs as they end, and for several runs what they come to.
 pub struct Outcomes {
     format: Format,
     several: bool,
-    verdicts: Vec<serde_json::Value>,
+    verdicts: Vec<Verdict>,
     rows: Vec<[String; 4]>,
 }
 
@@ -130,18 +139,17 @@ impl Outcomes {
                 line(&serde_json::to_string(&verdict).context("cannot write JSON")?)
             }
             (Outcome::Verdict(verdict), Format::Json) => {
-                self.verdicts
-                    .push(serde_json::to_value(&verdict).context("cannot write JSON")?);
+                self.verdicts.push(*verdict);
                 Ok(())
             }
             (Outcome::Skipped(why), Format::Table) if !self.several => skipped(&why),
-            (Outcome::Skipped(why), _) => {
-                log::warn!("{}: skipped: {why}", scenario.name);
-                Ok(())
-            }
+            (Outcome::Skipped(why), _) => aside(&format!("{}: skipped: {why}", scenario.name)),
             (Outcome::Failed(error), _) => {
-                log::error!("{}, seed {}: {error:#}", scenario.name, options.seed);
-                Ok(())
+                let seed = options.seed;
+                aside(&format!(
+                    "netdiag: {}, seed {seed}: {error:#}",
+                    scenario.name
+                ))
             }
             (Outcome::Verdict(_), Format::Table) => Ok(()),
         }

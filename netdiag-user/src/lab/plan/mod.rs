@@ -118,6 +118,8 @@ pub struct Plan {
     pub switches: [String; 2],
     /// The pods do not obey "fragmentation needed": their path MTU is locked.
     pub deaf: bool,
+    /// Which form of the incident this is, for scenarios that have several.
+    pub variant: u32,
     /// For what a scenario varies besides.
     pub rng: Rng,
 }
@@ -127,6 +129,8 @@ pub struct Plan {
 pub enum Place {
     /// Node index, pod index.
     Pod(usize, usize),
+    /// The node itself, by its address on the underlay.
+    Node(usize),
     Outside,
 }
 
@@ -167,6 +171,7 @@ impl Plan {
             second: None,
             switches: [own("sw1"), own("sw2")],
             deaf: false,
+            variant: 0,
             options,
             rng,
         }
@@ -187,6 +192,7 @@ impl Plan {
     pub fn netns(&self, place: Place) -> &str {
         match place {
             Place::Pod(node, pod) => &self.nodes[node].pods[pod].netns,
+            Place::Node(node) => &self.nodes[node].netns,
             Place::Outside => &self.outside.netns,
         }
     }
@@ -198,6 +204,7 @@ impl Plan {
                 let pod = &self.nodes[node].pods[pod];
                 (pod.ipv4, pod.ipv6)
             }
+            Place::Node(node) => (self.nodes[node].ipv4, self.nodes[node].ipv6),
             Place::Outside => (self.outside.ipv4, self.outside.ipv6),
         };
         if self.options.ipv6 {
@@ -205,6 +212,12 @@ impl Plan {
         } else {
             ipv4.into()
         }
+    }
+
+    /// A number for choosing between an incident's forms, so that every form comes up within a
+    /// few seeds, with and without offload (which goes by odd and even).
+    pub fn form(&self) -> usize {
+        (self.options.seed / 2) as usize
     }
 
     /// The MTU that pods' routes hold on to, where nothing is to tell them better.

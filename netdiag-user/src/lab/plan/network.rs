@@ -5,6 +5,12 @@ use super::{Kind, Node, Pod, Tunnel};
 use crate::lab::netns::PREFIX;
 use crate::lab::rng::Rng;
 
+/// What runs on the one node and on the other.
+const APPS: [[&str; 5]; 2] = [
+    ["cart", "frontend", "orders", "web", "api"],
+    ["catalog", "postgres", "payments", "search", "users"],
+];
+
 /// The addresses that a plan is made of.
 pub struct Network {
     pub nodes: [u8; 3],
@@ -48,16 +54,10 @@ impl Network {
         let [p, q] = self.pods;
         let pods_ipv4 = Ipv4Addr::new(p, q, subnet, 0);
         let pods_ipv6 = Ipv6Addr::new(0xfd00, self.v6[1], 0x244, subnet.into(), 0, 0, 0, 0);
-        let apps = match index {
-            0 => ["cart", "frontend", "orders", "web", "api"],
-            _ => ["catalog", "postgres", "payments", "search", "users"],
-        };
+        let app = APPS[usize::from(index)][rng.between(0, 4) as usize];
         let first = rng.byte(2, 120);
-        let pods = [
-            (apps[rng.between(0, 4) as usize], first),
-            ("coredns", first + rng.byte(1, 99)),
-        ]
-        .map(|(app, host)| pod(rng, &netns, kind, app, (pods_ipv4, pods_ipv6, host)));
+        let pods = [(app, first), ("coredns", first + rng.byte(1, 99))]
+            .map(|(app, host)| pod(rng, &netns, kind, app, (pods_ipv4, pods_ipv6, host)));
         Node {
             uplink: uplink.to_owned(),
             ipv4: self.v4(host),

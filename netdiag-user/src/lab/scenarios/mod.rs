@@ -1,6 +1,11 @@
 //! The incidents as data, one file each.
+mod firewall_drop;
 mod healthy;
+mod ipip_mtu_too_large;
+mod pod_mtu_too_large;
+mod rp_filter_drop;
 mod vxlan_mtu_too_large;
+mod vxlan_source_mismatch;
 
 use super::needs::Need;
 use super::plan::{A, B, Kind, Place, Plan};
@@ -29,7 +34,15 @@ pub struct Scenario {
 }
 
 /// All scenarios, in the order in which they are listed and run.
-pub const ALL: &[Scenario] = &[healthy::SCENARIO, vxlan_mtu_too_large::SCENARIO];
+pub const ALL: &[Scenario] = &[
+    healthy::SCENARIO,
+    vxlan_mtu_too_large::SCENARIO,
+    ipip_mtu_too_large::SCENARIO,
+    pod_mtu_too_large::SCENARIO,
+    vxlan_source_mismatch::SCENARIO,
+    firewall_drop::SCENARIO,
+    rp_filter_drop::SCENARIO,
+];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];
 const VXLAN_NFT: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan, Need::NfTables];
@@ -70,7 +83,8 @@ impl Scenario {
     }
 }
 
-/// What goes on in any cluster: small requests, datagrams, pings, names that do not exist.
+/// What goes on in any cluster: small requests, datagrams, pings between pods and between nodes,
+/// names that do not exist.
 fn everyday() -> Vec<Flow> {
     vec![
         Flow::new(Work::Request, POD_A, POD_B, HTTP, 100),
@@ -78,6 +92,7 @@ fn everyday() -> Vec<Flow> {
         Flow::new(Work::Request, Place::Outside, POD_A, HTTP, 300),
         Flow::new(Work::Datagram, POD_A, POD_B, 7, 200),
         Flow::new(Work::Ping, POD_A, POD_B, 0, 500),
+        Flow::new(Work::Ping, Place::Node(A), Place::Node(B), 0, 700),
         Flow::new(Work::Nxdomain, POD_A, DNS_B, DNS_PORT, 400),
     ]
 }
@@ -89,4 +104,79 @@ fn bulk(bytes: u32) -> Vec<Flow> {
         Flow::new(Work::Download(bytes), POD_A, POD_B, BULK, 350),
         Flow::new(Work::Upload(bytes), POD_B, POD_A, BULK, 450),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn options(scenario: &Scenario, seed: u64, healthy: bool) -> Options {
+        let scenario = scenario.name.to_owned();
+        Options {
+            scenario,
+            seed,
+            healthy,
+            ipv6: false,
+            offload: true,
+        }
+    }
+
+    fn plans() -> impl Iterator<Item = (&'static Scenario, Plan)> {
+        let variants = (0..200).flat_map(|seed| [(seed, false), (seed, true)]);
+        variants.flat_map(|(seed, healthy)| {
+            ALL.iter()
+                .map(move |it| (it, it.plan("0000", options(it, seed, healthy))))
+        })
+    }
+
+    #[test]
+    fn a_seed_always_gives_the_same_plan() {
+        for (scenario, plan) in plans() {
+            let again = scenario.plan("0000", plan.options.clone());
+            assert_eq!(format!("{plan:?}"), format!("{again:?}"));
+        }
+    }
+
+    #[test]
+    fn no_name_or_address_is_used_twice() {
+        for (scenario, plan) in plans() {
+            let mut hosts = vec![plan.outside.ipv4];
+            for node in &plan.nodes {
+                hosts.extend([node.ipv4, node.gateway_ipv4(), node.pods_ipv4]);
+                hosts.extend(node.leased);
+            }
+            hosts.extend(plan.pods().map(|pod| pod.ipv4));
+            let different: BTreeSet<_> = hosts.iter().collect();
+            assert_eq!(different.len(), hosts.len(), "{}: {plan:?}", scenario.name);
+            let names = plan.namespaces();
+            let different: BTreeSet<_> = names.iter().collect();
+            assert_eq!(different.len(), names.len(), "{}: {plan:?}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn every_device_name_fits_the_kernel() {
+        for (_, plan) in plans() {
+            let pods = plan.pods().map(|pod| pod.veth.as_str());
+            let rest = [
+                plan.tunnel.device.as_str(),
+                &plan.bridge,
+                &plan.nodes[A].uplink,
+            ];
+            assert!(pods.chain(rest).all(|name| name.len() < libc::IFNAMSIZ));
+        }
+    }
+
+    #[test]
+    fn a_healthy_twin_leaves_room_for_every_header() {
+        for (scenario, plan) in plans() {
+            let overhead = if plan.kind == Kind::Ipip { 20 } else { 50 };
+            let fits =
+                plan.mtu.tunnel + overhead <= plan.mtu.uplink && plan.mtu.pod <= plan.mtu.tunnel;
+            let about_mtu = !plan.options.healthy && scenario.name.ends_with("mtu-too-large");
+            assert_eq!(fits, !about_mtu, "{}: {:?}", scenario.name, plan.mtu);
+        }
+    }
 }

@@ -4,7 +4,8 @@ use anyhow::Result;
 use rtnetlink::LinkIpIp;
 
 use crate::lab::cluster::Cluster;
-use crate::lab::net::{Route, name};
+use crate::lab::link::name;
+use crate::lab::net::Route;
 use crate::lab::plan::Node;
 
 pub async fn tunnel(cluster: &Cluster, node: &Node, peer: &Node) -> Result<()> {

@@ -60,6 +60,10 @@ async fn prepare(cluster: &Cluster) -> Result<()> {
         ("net/ipv6/conf/default/accept_ra", "0"),
         ("net/ipv4/conf/all/rp_filter", "0"),
         ("net/ipv4/conf/default/rp_filter", "0"),
+        // Anyone may ping.
+        ("net/ipv4/ping_group_range", "0 2147483647"),
+        // A transfer that was given up must not go on for minutes.
+        ("net/ipv4/tcp_orphan_retries", "3"),
     ];
     for name in plan.namespaces() {
         let net = cluster.net(&name)?;
@@ -81,15 +85,7 @@ async fn prepare(cluster: &Cluster) -> Result<()> {
             ("net/ipv4/conf/default/rp_filter", &rp_filter),
         ])?;
     }
-    for pod in plan.pods() {
-        cluster.netns(&pod.netns)?.sysctls(&[
-            ("net/ipv4/ping_group_range", "0 2147483647"),
-            // A transfer that was given up must not go on for minutes.
-            ("net/ipv4/tcp_orphan_retries", "3"),
-        ])?;
-    }
-    let outside = cluster.netns(&plan.outside.netns)?;
-    outside.sysctls(&[("net/ipv4/ping_group_range", "0 2147483647")])
+    Ok(())
 }
 
 /// The network knows where each node's pods are, as a cloud's route table does.

@@ -275,6 +275,7 @@ fn describe(plan: &Plan, flow: &Flow) -> String {
             let pod = &plan.nodes[node].pods[pod];
             format!("{}/{}", pod.namespace, pod.name)
         }
+        Place::Node(node) => plan.nodes[node].name.clone(),
         Place::Outside => "outside".to_owned(),
     };
     format!(
