@@ -17,10 +17,10 @@ pub fn install(packages: &[&str], why: &str) -> Result<()> {
     }
     let list = missing.join(" ");
     if !exists() {
-        bail!("{why} is missing and this system has no apt-get; install what Debian calls {list}");
+        bail!("missing: {why}. This system has no apt-get: install what Debian calls {list}");
     }
     if !is_root() && which("sudo").is_none() {
-        bail!("{why} is missing; as root run: apt-get install --no-install-recommends {list}");
+        bail!("missing: {why}. As root run: apt-get install --no-install-recommends {list}");
     }
     say(&format!("installing Debian packages {list}: {why}"));
     // A new machine has no package lists, and an old one's may point at files that are gone.
