@@ -16,10 +16,11 @@ use crate::{
 const DEFAULT: [&str; 3] = ["lab", "run", "vxlan-mtu-too-large"];
 
 pub fn command(via: Option<Way>, args: &[String]) -> Result<ExitCode> {
+    // Before minutes of building: it may not be possible.
+    let mut netdiag = privileged()?;
     let tools = setup::ensure(via)?;
     build::kernel_side(&tools)?;
     build::user_side()?;
-    let mut netdiag = privileged()?;
     if args.is_empty() {
         netdiag.args(DEFAULT);
     } else {
@@ -36,15 +37,9 @@ fn privileged() -> Result<Command> {
         return Ok(Command::new(binary));
     }
     if which("sudo").is_none() {
-        bail!(
-            "netdiag needs root to load eBPF and there is no sudo; as root run {}",
-            binary.display()
-        );
+        bail!("netdiag needs root to load eBPF and there is no sudo: run this as root");
     }
-    say(&format!(
-        "running {} by sudo: loading eBPF needs root",
-        binary.display()
-    ));
+    say("netdiag itself will run by sudo: loading eBPF needs root");
     let mut sudo = Command::new("sudo");
     sudo.arg(binary);
     Ok(sudo)

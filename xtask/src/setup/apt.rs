@@ -17,19 +17,33 @@ pub fn install(packages: &[&str], why: &str) -> Result<()> {
     }
     let list = missing.join(" ");
     if !exists() {
-        bail!("{why} is missing and this system has no apt-get; install what Debian calls {list}");
+        bail!("missing: {why}. This system has no apt-get: install what Debian calls {list}");
     }
     if !is_root() && which("sudo").is_none() {
-        bail!("{why} is missing; as root run: apt-get install --no-install-recommends {list}");
+        bail!("missing: {why}. As root run: apt-get install --no-install-recommends {list}");
     }
     say(&format!("installing Debian packages {list}: {why}"));
+    // A new machine has no package lists, and an old one's may point at files that are gone.
+    if !knows(&missing) {
+        update(&list)?;
+        return try_install(&missing).with_context(|| offline(&list));
+    }
     if try_install(&missing).is_err() {
-        // A new machine has no package lists, and an old one's point at files that are gone.
-        say("that did not work; refreshing the package lists and trying again");
-        sh::run(apt_get().args(["--quiet", "update"])).with_context(|| offline(&list))?;
+        update(&list)?;
         try_install(&missing).with_context(|| offline(&list))?;
     }
     Ok(())
+}
+
+fn knows(packages: &[&str]) -> bool {
+    let mut show = Command::new("apt-cache");
+    show.args(["show", "--no-all-versions"]).args(packages);
+    sh::output(&mut show).is_ok_and(|it| it.status.success())
+}
+
+fn update(list: &str) -> Result<()> {
+    say("refreshing the package lists first");
+    sh::run(apt_get().args(["--quiet", "update"])).with_context(|| offline(list))
 }
 
 fn offline(list: &str) -> String {

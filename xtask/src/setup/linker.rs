@@ -39,6 +39,7 @@ pub fn install() -> Result<PathBuf> {
         "bpf-linker",
         "--version",
         &format!("={VERSION}"),
+        "--locked",
         "--force",
     ]);
     command
