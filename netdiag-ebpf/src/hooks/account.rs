@@ -19,8 +19,6 @@ const UDP_HEADER: u32 = 8;
 
 /// Sizes of a packet, from its IP header on.
 struct Sizes {
-    /// Headers of the flow's own packet: IP and transport.
-    headers: u32,
     /// Payload after them, of the whole superpacket.
     payload: u32,
     /// Largest segment of the flow's own packet.
@@ -40,11 +38,11 @@ pub fn packet(
     carried: u8,
     outer: &Packet,
 ) -> Option<()> {
-    let tcp = match packet.flow.protocol {
-        ip::TCP => Some(tcp::parse(bytes, packet.l4)?),
-        _ => None,
-    };
-    let sizes = sizes(seen, packet, tcp.as_ref(), outer);
+    let mut tcp = tcp::Tcp::NONE;
+    if packet.flow.protocol == ip::TCP {
+        tcp = tcp::parse(bytes, packet.l4)?;
+    }
+    let sizes = sizes(seen, packet, &tcp, outer);
     let Some(value) = flow(seen, packet, carried) else {
         return Some(());
     };
@@ -56,9 +54,9 @@ pub fn packet(
         add(&raw mut hop.fragments, 1);
         remember_fragment(seen, outer, packet, carried);
     }
-    if let Some(tcp) = &tcp {
-        note_tcp(hop, tcp);
-        if retransmit::track(hop, tcp, sizes.payload, seen) {
+    if tcp.is_some() {
+        note_tcp(hop, &tcp);
+        if retransmit::track(hop, &tcp, sizes.payload, seen) {
             sample(
                 bytes,
                 seen,
@@ -87,11 +85,11 @@ pub fn packet(
 }
 
 #[inline(always)]
-fn sizes(seen: &Seen, packet: &Packet, tcp: Option<&tcp::Tcp>, outer: &Packet) -> Sizes {
-    let transport = match (tcp, packet.flow.protocol) {
-        (Some(tcp), _) => tcp.header,
-        (None, ip::UDP) => UDP_HEADER,
-        _ => 0,
+fn sizes(seen: &Seen, packet: &Packet, tcp: &tcp::Tcp, outer: &Packet) -> Sizes {
+    let transport = if packet.flow.protocol == ip::UDP {
+        UDP_HEADER
+    } else {
+        tcp.header
     };
     let headers = packet.l4 - packet.l3 + transport;
     let to_end = seen.length.saturating_sub(packet.l3);
@@ -114,7 +112,6 @@ fn sizes(seen: &Seen, packet: &Packet, tcp: Option<&tcp::Tcp>, outer: &Packet) -
     };
     let repeated = u64::from(seen.segments - 1) * u64::from(headers + tunnel);
     Sizes {
-        headers,
         payload: total.saturating_sub(headers),
         segment,
         wire_segment: segment + tunnel,

@@ -8,6 +8,8 @@ pub const ACK: u8 = 16;
 
 const OPTION_MSS: u8 = 2;
 
+/// All zero for what is not TCP: `header` tells. No `Option`, whose undefined half the verifier
+/// meets on paths that cannot be taken.
 #[derive(Clone, Copy)]
 pub struct Tcp {
     pub sequence: u32,
@@ -16,6 +18,20 @@ pub struct Tcp {
     pub flags: u8,
     /// MSS option, 0 where there is none. Linux and most others put it first.
     pub mss: u16,
+}
+
+impl Tcp {
+    pub const NONE: Self = Self {
+        sequence: 0,
+        header: 0,
+        flags: 0,
+        mss: 0,
+    };
+
+    #[inline(always)]
+    pub const fn is_some(&self) -> bool {
+        self.header != 0
+    }
 }
 
 #[inline(always)]

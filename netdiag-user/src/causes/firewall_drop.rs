@@ -64,17 +64,27 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     })
 }
 
-/// What a pod or the node itself sends is meant to arrive; what the outside sends to a pod may be
-/// kept out on purpose; what it sends to the node is scanned and dropped all day.
+/// What a pod or a node sends is meant to arrive; what the outside sends to a pod may be kept
+/// out on purpose; what it sends to the node is scanned and dropped all day.
 fn severity(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<Severity> {
-    let ours = |address| facts.is_local_pod(address) || facts.pods.by_address(address).is_some();
-    if ours(pattern.source) || facts.node.owns(pattern.source) {
+    let pod = |address| facts.is_local_pod(address) || facts.pods.by_address(address).is_some();
+    if pod(pattern.source) || facts.node.owns(pattern.source) {
         Some(Severity::Warning)
-    } else if ours(pattern.destination) {
-        Some(Severity::Info)
-    } else {
+    } else if !pod(pattern.destination) {
         None
+    } else if in_cluster(facts, pattern.source) {
+        Some(Severity::Warning)
+    } else {
+        Some(Severity::Info)
     }
+}
+
+/// Reached by a route of its own and not by the default one: another node or one of its pods.
+fn in_cluster(facts: &Facts<'_>, address: std::net::IpAddr) -> bool {
+    facts
+        .node
+        .route_to(address)
+        .is_some_and(|r| r.destination.length > 0)
 }
 
 fn fix(worst: &Pattern<'_>) -> Fix {

@@ -95,7 +95,7 @@ pub fn oversize_evidence(group: &Oversize<'_>) -> Vec<Evidence> {
              {limit} fit ({from})"
         );
         let mut line = Evidence::new(EvidenceKind::Oversize, Origin::Observed, text);
-        line.confirm = Some(format!("tcpdump -nni {at} 'greater {}'", limit + 1));
+        line.confirm = Some(larger_than(&at, limit));
         line.at = Some(at);
         line.direction = Some(str::to_owned(direction));
         line.packets = Some(packets);
@@ -105,6 +105,12 @@ pub fn oversize_evidence(group: &Oversize<'_>) -> Vec<Evidence> {
         line
     };
     rows.into_iter().map(line).collect()
+}
+
+/// A capture of IP packets above `limit`, whatever link header the device has.
+fn larger_than(interface: &str, limit: u32) -> String {
+    let v6 = limit.saturating_sub(40);
+    format!("tcpdump -nni {interface} 'ip[2:2] > {limit} or ip6[4:2] > {v6}'")
 }
 
 /// How the oversize flows fare.

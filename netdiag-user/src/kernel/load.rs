@@ -210,7 +210,7 @@ impl Programs {
                 Ok(()) if entry.kind == Kind::BtfTracepoint => self.tracepoints += 1,
                 Ok(()) => {}
                 Err(e) => {
-                    log::info!("{}: {e:?}", entry.program);
+                    log::info!("{}: {e:#}", entry.program);
                     let why = format!("program {} was not accepted: {}", entry.program, short(&e));
                     self.missing.push(NotChecked {
                         what: entry.feature.into(),

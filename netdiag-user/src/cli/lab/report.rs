@@ -6,6 +6,7 @@ use comfy_table::Table;
 use serde_json::json;
 
 use super::{Format, Outcome, line};
+use crate::cli::options;
 use crate::lab::cluster::Cluster;
 use crate::lab::needs::Need;
 use crate::lab::plan::Kind;
@@ -13,6 +14,7 @@ use crate::lab::runner::named;
 use crate::lab::scenarios::Scenario;
 use crate::lab::state::Options;
 use crate::model::verdict::Verdict;
+use crate::output::{self, Sink};
 
 /// The scenarios there are.
 pub fn list(scenarios: &[Scenario], format: Format) -> Result<()> {
@@ -177,9 +179,7 @@ impl Outcomes {
 
 /// A verdict for people.
 fn show(verdict: &Verdict) -> Result<()> {
-    for finding in &verdict.findings {
-        line(&format!("{}: {}", finding.cause, finding.summary))?;
-    }
+    output::verdict(&mut Sink::open(None)?, verdict, options::Format::Table)?;
     let Some(lab) = &verdict.lab else {
         return Ok(());
     };
@@ -193,7 +193,7 @@ fn show(verdict: &Verdict) -> Result<()> {
         .named_after
         .map_or_else(String::new, |after| format!(", named after {after:.1} s"));
     line(&format!(
-        "lab {}: {result} (expected {expected}{after})",
+        "\nlab {}: {result} (expected {expected}{after})",
         lab.scenario
     ))
 }
