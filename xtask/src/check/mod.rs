@@ -10,12 +10,16 @@ use std::{
 use anyhow::Result;
 
 use crate::{
-    build, paths,
+    build, paths, setup,
     sh::{say, which},
     test::tally::Tally,
 };
 
 pub fn command() -> Result<ExitCode> {
+    // The user side embeds it, and does not compile without.
+    if !paths::bpf_object().exists() {
+        build::kernel_side(&setup::ensure(None)?)?;
+    }
     let mut tally = Tally::default();
     all(&mut tally);
     Ok(tally.close())

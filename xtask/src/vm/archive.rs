@@ -52,6 +52,8 @@ impl Apt {
             format!("Dir::Cache={at}/cache"),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
             "Acquire::Languages=none".to_owned(),
+            // Else an archive out of reach is only a warning.
+            "APT::Update::Error-Mode=any".to_owned(),
             "APT::Architecture=amd64".to_owned(),
             "APT::Sandbox::User=root".to_owned(),
         ];

@@ -10,6 +10,8 @@ use anyhow::{Result, bail};
 use super::{archive::Apt, kernels::Line};
 use crate::sh::{self, say};
 
+/// Where a line's decompressed modules are kept.
+pub const MODULES: &str = "modules";
 const META: &str = "linux-image-cloud-amd64";
 
 /// A kernel's files as they came.
@@ -39,8 +41,9 @@ pub fn unpacked(line: &Line, dir: &Path) -> Result<Unpacked> {
         let deb = apt.download(package)?;
         sh::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&partial))?;
     }
-    // Under its final name only when whole.
+    // Under its final name only when whole; the last one's modules do not fit this one.
     let _ = fs::remove_dir_all(&root);
+    let _ = fs::remove_dir_all(dir.join(MODULES));
     fs::rename(&partial, &root)?;
     find(&root)
 }
