@@ -1,2 +1,68 @@
 //! The thin binary; everything is in the library.
-fn main() {}
+use std::io::Write;
+
+use clap::Parser;
+use netdiag::cli::{Cli, Command, exit, lab, options::Global};
+
+fn main() {
+    let cli = Cli::parse();
+    set_up_logs(&cli.global);
+    if cli.global.no_color {
+        anstream::ColorChoice::Never.write_global();
+    }
+    // The lab enters namespaces with threads of its own and brings its own runtime.
+    if let Command::Lab(args) = cli.command {
+        return finish(lab::run(args));
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(e) => return finish(Err(anyhow::Error::new(e).context("starting the runtime"))),
+    };
+    let result = runtime.block_on(cli.command.run(&cli.global));
+    // Threads that still wait for something outside do not keep us.
+    runtime.shutdown_background();
+    finish(result);
+}
+
+fn set_up_logs(global: &Global) {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, _) => "debug",
+    };
+    let filter = format!("error,netdiag={level}");
+    let environment = env_logger::Env::new().filter_or("NETDIAG_LOG", filter);
+    env_logger::Builder::from_env(environment)
+        .format_timestamp(None)
+        .format_target(false)
+        .init();
+}
+
+/// Ends the process. A reader that went away (`netdiag … | head`) is no failure.
+fn finish(result: anyhow::Result<i32>) {
+    let code = match result {
+        Ok(code) => code,
+        Err(e) if is_broken_pipe(&e) => exit::OK,
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "netdiag: {e:#}");
+            if e.downcast_ref::<netdiag::cli::Usage>().is_some() {
+                exit::USAGE
+            } else {
+                exit::ENVIRONMENT
+            }
+        }
+    };
+    std::process::exit(code);
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|e| {
+        e.downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,1 +1,94 @@
-//! One file a subcommand.
+//! The command line: one file a subcommand, and what they share.
+pub mod cleanup;
+pub mod diagnose;
+pub mod doctor;
+pub mod explain;
+pub mod lab;
+pub mod manual;
+pub mod options;
+pub mod run;
+pub mod session;
+pub mod watch;
+
+use clap::{Parser, Subcommand};
+
+use self::options::Global;
+
+/// Exit codes other programs rely on.
+pub mod exit {
+    pub const OK: i32 = 0;
+    /// At least one finding of severity warning or critical.
+    pub const FINDINGS: i32 = 1;
+    pub const USAGE: i32 = 2;
+    /// The environment does not allow it.
+    pub const ENVIRONMENT: i32 = 3;
+    /// No finding, but not enough was seen to call the node healthy.
+    pub const INCOMPLETE: i32 = 4;
+    pub const INTERRUPTED: i32 = 130;
+    pub const TERMINATED: i32 = 143;
+}
+
+/// Traces lost packets on a Kubernetes node and names the cause.
+///
+/// Start with `netdiag diagnose` on a sick node; `netdiag lab run vxlan-mtu-too-large` shows a
+/// real incident in network namespaces on any machine.
+#[derive(Parser, Debug)]
+#[command(name = "netdiag", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 nothing found, 1 findings, 2 usage, 3 the environment does \
+    not allow it, 4 not enough was seen, 130/143 ended by a signal."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Trace live: what is dropped, retransmitted, oversize or wrongly encapsulated right now.
+    Run(run::RunArgs),
+    /// Watch for a while, audit the node, print the verdict: causes, evidence, pods, fixes.
+    Diagnose(diagnose::DiagnoseArgs),
+    /// The incidents in network namespaces on this machine.
+    Lab(lab::LabArgs),
+    /// The manual of a cause, or what a kernel drop reason means here.
+    Explain(explain::ExplainArgs),
+    /// What this kernel and these privileges allow, feature by feature.
+    Doctor(doctor::DoctorArgs),
+    /// Remove whatever a killed netdiag has left attached.
+    Cleanup,
+    /// Shell completions.
+    Completions(manual::CompletionsArgs),
+    /// The man page.
+    Man,
+}
+
+impl Command {
+    /// Runs the command; the number is the exit code.
+    pub async fn run(self, global: &Global) -> anyhow::Result<i32> {
+        match self {
+            Self::Run(args) => run::run(args, global).await,
+            Self::Diagnose(args) => diagnose::run(args, global).await,
+            Self::Lab(args) => lab::run(args),
+            Self::Explain(args) => explain::run(&args),
+            Self::Doctor(args) => doctor::run(&args),
+            Self::Cleanup => cleanup::run(),
+            Self::Completions(args) => manual::completions(&args),
+            Self::Man => manual::man(),
+        }
+    }
+}
+
+/// An error in what was typed: exit code 2.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}

@@ -1,1 +1,36 @@
 //! The incidents in network namespaces on this machine.
+//!
+//! A lab is a small cluster: two nodes, two switches, a host outside and four pods, each a
+//! network namespace of its own, with the kernel's real bridges, tunnels and routes between
+//! them. A scenario adds one real fault and real traffic; netdiag then runs inside a node exactly
+//! as it would on a node. Nothing outside these namespaces is touched, and none of it needs a
+//! program other than netdiag itself.
+pub mod cluster;
+pub mod cni;
+pub mod link;
+pub mod needs;
+pub mod net;
+pub mod netns;
+pub mod nft;
+pub mod offload;
+pub mod plan;
+pub mod rng;
+pub mod runner;
+pub mod scenarios;
+pub mod state;
+pub mod step;
+pub mod sys;
+pub mod topology;
+pub mod traffic;
+
+/// Why a scenario cannot be had on this machine. It ends with exit code 3, not with an error.
+#[derive(Debug)]
+pub struct Skipped(pub String);
+
+impl std::fmt::Display for Skipped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "skipped: {}", self.0)
+    }
+}
+
+impl std::error::Error for Skipped {}

@@ -1,2 +1,12 @@
 //! Pure data and the seams between the layers; nothing here does I/O.
+pub mod address;
+pub mod event;
+pub mod filter;
+pub mod flow;
+pub mod limits;
+pub mod node;
+pub mod observation;
+pub mod pod;
+pub mod reason;
+pub mod roles;
 pub mod verdict;

@@ -1,0 +1,102 @@
+//! What the user side tells the programs before they are loaded, and what they count back.
+use crate::wire;
+
+/// VXLAN ports that one node can have.
+pub const MAX_VXLAN_PORTS: usize = 4;
+
+/// Offsets in bytes within the running kernel's structs, from its BTF.
+/// [`ABSENT`] where this kernel has no such member.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offsets {
+    pub skb_dev: u32,
+    pub skb_sk: u32,
+    pub skb_len: u32,
+    pub skb_head: u32,
+    pub skb_end: u32,
+    pub skb_protocol: u32,
+    pub skb_network_header: u32,
+    pub skb_transport_header: u32,
+    pub skb_cb: u32,
+    pub shinfo_gso_size: u32,
+    pub shinfo_gso_segs: u32,
+    pub dev_ifindex: u32,
+    pub dev_net: u32,
+    pub net_inum: u32,
+    pub sock_net: u32,
+    pub sock_family: u32,
+    pub sock_source4: u32,
+    pub sock_destination4: u32,
+    pub sock_source6: u32,
+    pub sock_destination6: u32,
+    pub sock_source_port: u32,
+    pub sock_destination_port: u32,
+    pub tcp_cb_seq: u32,
+    pub tcp_cb_end_seq: u32,
+    /// 1 when `kfree_skb` passes the receiving socket as its fourth argument.
+    pub has_rx_sk: u32,
+    pub skb_tail: u32,
+}
+wire!(Offsets, 104);
+
+/// A struct member that the running kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// Settings of the hop programs, fixed at load.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Entry points that write debug messages through aya-log.
+    pub debug: u32,
+    pub padding: u32,
+}
+wire!(Settings, 8);
+
+/// Settings of the hop programs that may change while running.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct HopSettings {
+    /// The smallest limit of any route: a packet up to it is never looked up.
+    pub smallest_limit: u32,
+    /// UDP ports of the node's VXLAN devices, 0 where unused.
+    pub vxlan_ports: [u16; MAX_VXLAN_PORTS],
+    pub padding: u32,
+}
+wire!(HopSettings, 16);
+
+/// Network namespaces that belong to this node: value of the namespace map.
+pub const NETNS_NODE: u8 = 1;
+pub const NETNS_POD: u8 = 2;
+
+/// Drop reasons above this are never ignored by number (subsystem reasons have high bits set).
+pub const REASONS: u32 = 256;
+
+/// Indexes of the per-CPU counters.
+pub mod counter {
+    /// Records that the ring had no room for.
+    pub const RING_FULL: u32 = 0;
+    /// New flows put into the table; those that are in it no more were evicted.
+    pub const FLOWS_ADDED: u32 = 1;
+    pub const FLOWS_REFUSED: u32 = 2;
+    pub const DROPS_ADDED: u32 = 3;
+    pub const DROPS_REFUSED: u32 = 4;
+    pub const RETRANSMITS_ADDED: u32 = 5;
+    pub const RETRANSMITS_REFUSED: u32 = 6;
+    pub const OUTERS_ADDED: u32 = 7;
+    pub const OUTERS_REFUSED: u32 = 8;
+    pub const ICMP_ADDED: u32 = 9;
+    pub const ICMP_REFUSED: u32 = 10;
+    /// Drops in namespaces of other owners.
+    pub const FOREIGN: u32 = 11;
+    /// Drops whose namespace could not be told.
+    pub const NETNS_UNKNOWN: u32 = 12;
+    /// Packets whose headers were cut short or malformed.
+    pub const UNPARSED: u32 = 13;
+    /// Later fragments whose first one was not seen.
+    pub const FRAGMENTS_UNMATCHED: u32 = 14;
+    /// All packets that passed a hop.
+    pub const HOP_PACKETS: u32 = 15;
+    /// All drops that were recorded.
+    pub const DROPS: u32 = 16;
+    pub const COUNT: u32 = 17;
+}

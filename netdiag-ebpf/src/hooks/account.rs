@@ -1,0 +1,338 @@
+//! The counts of one flow at one hop.
+use netdiag_common::{
+    config::counter,
+    event::{self, EMIT_INTERVAL_NS},
+    hop::{
+        ACK, DF, FIN, FlowHop, FlowHopKey, FragmentKey, FragmentOf, GSO, Limit, OVERSIZE_DF,
+        OVERSIZE_GSO, RST, SYN,
+    },
+};
+
+use super::{hop::Seen, retransmit};
+use crate::{
+    emit::{Event0, add, count, emit, entry},
+    maps,
+    parse::{Bytes, FIRST, Packet, ip, tcp},
+};
+
+const UDP_HEADER: u32 = 8;
+
+/// Sizes of a packet, from its IP header on.
+struct Sizes {
+    /// Headers of the flow's own packet: IP and transport.
+    headers: u32,
+    /// Payload after them, of the whole superpacket.
+    payload: u32,
+    /// Largest segment of the flow's own packet.
+    segment: u32,
+    /// Largest segment as the wire carries it, tunnel headers included.
+    wire_segment: u32,
+    /// Bytes of all segments on the wire.
+    wire_bytes: u64,
+}
+
+/// Counts `packet`, which travels inside `outer` (itself, where it is not encapsulated).
+#[inline(always)]
+pub fn packet(
+    bytes: &impl Bytes,
+    seen: &Seen,
+    packet: &Packet,
+    carried: u8,
+    outer: &Packet,
+) -> Option<()> {
+    let tcp = match packet.flow.protocol {
+        ip::TCP => Some(tcp::parse(bytes, packet.l4)?),
+        _ => None,
+    };
+    let sizes = sizes(seen, packet, tcp.as_ref(), outer);
+    let Some(value) = flow(seen, packet, carried) else {
+        return Some(());
+    };
+    // SAFETY: a live map value; races between CPUs lose at most a maximum or a flag.
+    let hop = unsafe { &mut *value };
+    count_packet(hop, seen, &sizes, u64::from(seen.segments));
+    note_flags(hop, seen, packet);
+    if outer.fragment == FIRST {
+        add(&raw mut hop.fragments, 1);
+        remember_fragment(seen, outer, packet, carried);
+    }
+    if let Some(tcp) = &tcp {
+        note_tcp(hop, tcp);
+        if retransmit::track(hop, tcp, sizes.payload, seen) {
+            sample(
+                bytes,
+                seen,
+                packet,
+                hop,
+                event::WIRE_RETRANSMIT,
+                carried,
+                tcp.sequence,
+                sizes.segment,
+            );
+        }
+    }
+    if oversize(hop, seen, outer, &sizes) {
+        sample(
+            bytes,
+            seen,
+            packet,
+            hop,
+            event::OVERSIZE,
+            carried,
+            0,
+            sizes.wire_segment,
+        );
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn sizes(seen: &Seen, packet: &Packet, tcp: Option<&tcp::Tcp>, outer: &Packet) -> Sizes {
+    let transport = match (tcp, packet.flow.protocol) {
+        (Some(tcp), _) => tcp.header,
+        (None, ip::UDP) => UDP_HEADER,
+        _ => 0,
+    };
+    let headers = packet.l4 - packet.l3 + transport;
+    let to_end = seen.length.saturating_sub(packet.l3);
+    // What the frame holds may be more (padding) or, in a first fragment, less than the header says.
+    let total = if seen.gso_size > 0 || packet.length == 0 {
+        to_end
+    } else {
+        packet.length
+    };
+    let segment = if seen.gso_size > 0 {
+        seen.gso_size + headers
+    } else {
+        total
+    };
+    let tunnel = packet.l3 - outer.l3;
+    let outer_total = if seen.gso_size > 0 || outer.length == 0 {
+        seen.length.saturating_sub(outer.l3)
+    } else {
+        outer.length
+    };
+    let repeated = u64::from(seen.segments - 1) * u64::from(headers + tunnel);
+    Sizes {
+        headers,
+        payload: total.saturating_sub(headers),
+        segment,
+        wire_segment: segment + tunnel,
+        wire_bytes: u64::from(outer_total) + repeated,
+    }
+}
+
+#[inline(always)]
+fn flow(seen: &Seen, packet: &Packet, carried: u8) -> Option<*mut FlowHop> {
+    let key = FlowHopKey {
+        flow: packet.flow,
+        ifindex: seen.ifindex,
+        direction: seen.direction,
+        carried,
+        padding: [0; 2],
+    };
+    let added = counter::FLOWS_ADDED;
+    entry(
+        &maps::FLOWS,
+        &key,
+        &maps::EMPTY_FLOW,
+        added,
+        counter::FLOWS_REFUSED,
+    )
+}
+
+#[inline(always)]
+fn count_packet(hop: &mut FlowHop, seen: &Seen, sizes: &Sizes, packets: u64) {
+    add(&raw mut hop.packets, packets);
+    add(&raw mut hop.bytes, sizes.wire_bytes);
+    if hop.first == 0 {
+        hop.first = seen.now;
+    }
+    hop.last = seen.now;
+    if sizes.segment > hop.largest {
+        hop.largest = sizes.segment;
+    }
+}
+
+#[inline(always)]
+fn note_flags(hop: &mut FlowHop, seen: &Seen, packet: &Packet) {
+    let mut flags = hop.flags;
+    if packet.df != 0 {
+        flags |= DF;
+    }
+    if seen.gso_size > 0 {
+        flags |= GSO;
+    }
+    if flags != hop.flags {
+        hop.flags = flags;
+    }
+}
+
+#[inline(always)]
+fn note_tcp(hop: &mut FlowHop, tcp: &tcp::Tcp) {
+    let mut flags = hop.flags;
+    if tcp.flags & tcp::SYN != 0 {
+        flags |= SYN;
+        if tcp.mss != 0 {
+            hop.mss = tcp.mss;
+        }
+    }
+    if tcp.flags & tcp::FIN != 0 {
+        flags |= FIN;
+    }
+    if tcp.flags & tcp::RST != 0 {
+        flags |= RST;
+    }
+    if tcp.flags & tcp::ACK != 0 {
+        flags |= ACK;
+    }
+    if flags != hop.flags {
+        hop.flags = flags;
+    }
+}
+
+/// Counts the packet when a segment of it is larger than its destination's route carries.
+#[inline(always)]
+fn oversize(hop: &mut FlowHop, seen: &Seen, outer: &Packet, sizes: &Sizes) -> bool {
+    let Some(settings) = maps::HOP_SETTINGS.get(0) else {
+        return false;
+    };
+    if sizes.wire_segment <= settings.smallest_limit || settings.smallest_limit == 0 {
+        return false;
+    }
+    let key = aya_ebpf::maps::lpm_trie::Key::new(128, outer.flow.destination);
+    let Some(limit) = maps::LIMITS.get(key) else {
+        return false;
+    };
+    if limit.bytes == 0 || sizes.wire_segment <= limit.bytes || outer.fragment == FIRST {
+        return false;
+    }
+    note_oversize(hop, seen, outer, sizes, limit);
+    true
+}
+
+#[inline(always)]
+fn note_oversize(hop: &mut FlowHop, seen: &Seen, outer: &Packet, sizes: &Sizes, limit: &Limit) {
+    add(&raw mut hop.oversize, full_segments(seen, sizes));
+    hop.limit = limit.bytes;
+    hop.limit_from = limit.from;
+    if sizes.wire_segment > hop.oversize_largest {
+        hop.oversize_largest = sizes.wire_segment;
+    }
+    let mut flags = hop.flags;
+    if outer.df != 0 {
+        flags |= OVERSIZE_DF;
+    }
+    if seen.gso_size > 0 {
+        flags |= OVERSIZE_GSO;
+    }
+    hop.flags = flags;
+}
+
+/// Segments of a superpacket that have the full size: the last one may be shorter and fit.
+#[inline(always)]
+fn full_segments(seen: &Seen, sizes: &Sizes) -> u64 {
+    if seen.gso_size == 0 {
+        return 1;
+    }
+    let rest = sizes.payload % seen.gso_size;
+    u64::from(if rest == 0 {
+        seen.segments
+    } else {
+        seen.segments - 1
+    })
+}
+
+/// Sends a record of this entry, at most one a second.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "each is a field of the record")]
+fn sample(
+    bytes: &impl Bytes,
+    seen: &Seen,
+    packet: &Packet,
+    hop: &mut FlowHop,
+    kind: u32,
+    carried: u8,
+    sequence: u32,
+    length: u32,
+) {
+    if seen.now < hop.next_emit {
+        return;
+    }
+    hop.next_emit = seen.now + EMIT_INTERVAL_NS;
+    let record = Event0 {
+        time: seen.now,
+        location: 0,
+        flow: &packet.flow,
+        kind,
+        reason: 0,
+        ifindex: seen.ifindex,
+        netns: 0,
+        length,
+        limit: hop.limit,
+        sequence,
+        direction: seen.direction,
+        carried,
+    };
+    emit(&record, bytes, 0, seen.length);
+}
+
+#[inline(always)]
+fn fragment_key(seen: &Seen, outer: &Packet) -> FragmentKey {
+    FragmentKey {
+        source: outer.flow.source,
+        destination: outer.flow.destination,
+        id: outer.id,
+        protocol: outer.flow.protocol,
+        direction: seen.direction,
+        padding: [0; 2],
+    }
+}
+
+#[inline(always)]
+fn remember_fragment(seen: &Seen, outer: &Packet, packet: &Packet, carried: u8) {
+    let Some(scratch) = maps::scratch() else {
+        return;
+    };
+    scratch.fragment = fragment_key(seen, outer);
+    scratch.fragment_of = FragmentOf {
+        flow: packet.flow,
+        carried,
+        padding: [0; 7],
+    };
+    // A failure shows as a later fragment without a first one, which is counted.
+    let _ = maps::FRAGMENTS.insert(&scratch.fragment, &scratch.fragment_of, 0);
+}
+
+/// A later fragment has no transport header: its flow is that of the first one.
+#[inline(always)]
+pub fn later_fragment(seen: &Seen, outer: &Packet) -> Option<()> {
+    let scratch = maps::scratch()?;
+    scratch.fragment = fragment_key(seen, outer);
+    scratch.inner = *outer;
+    let packet = &mut scratch.inner;
+    let mut carried = netdiag_common::hop::PLAIN;
+    match maps::FRAGMENTS.get_ptr(&scratch.fragment) {
+        Some(of) => {
+            // SAFETY: a live map value, replaced as a whole by its writer.
+            let of = unsafe { &*of };
+            packet.flow = of.flow;
+            carried = of.carried;
+        }
+        None => count(counter::FRAGMENTS_UNMATCHED, 1),
+    }
+    let Some(value) = flow(seen, packet, carried) else {
+        return Some(());
+    };
+    // SAFETY: a live map value.
+    let hop = unsafe { &mut *value };
+    add(&raw mut hop.packets, 1);
+    add(&raw mut hop.bytes, u64::from(outer.length));
+    add(&raw mut hop.fragments, 1);
+    add(&raw mut hop.later_fragments, 1);
+    if hop.first == 0 {
+        hop.first = seen.now;
+    }
+    hop.last = seen.now;
+    Some(())
+}

@@ -1,0 +1,166 @@
+//! tc ingress and egress of every hop: pod veths, bridges, tunnels, uplinks.
+//!
+//! Three pairs of entry points, so that nothing has to be looked up to know where a packet's
+//! headers start: `hop_*` for Ethernet devices, `uplink_*` for those that carry the node's
+//! tunnels, `l3_*` for devices without a link header (tunl0, WireGuard).
+//!
+//! Costs two to four header loads and one map update a packet; a packet larger than the
+//! smallest limit costs a longest-prefix look-up more. Always lets the packet go on:
+//! `TC_ACT_UNSPEC` and `TCX_NEXT` are both -1.
+use aya_ebpf::{
+    bindings::{__sk_buff, TC_ACT_UNSPEC},
+    helpers::generated::{bpf_ktime_get_ns, bpf_skb_load_bytes},
+    macros::classifier,
+    programs::TcContext,
+};
+use netdiag_common::{
+    config::counter,
+    hop::{EGRESS, INGRESS, PLAIN},
+};
+
+use super::{account, icmp_error, tunnelled};
+use crate::{
+    emit::count,
+    maps,
+    parse::{Bytes, Packet, ethernet, ip, tunnel},
+};
+
+#[classifier]
+pub fn hop_ingress(ctx: TcContext) -> i32 {
+    pass(try_hop(&ctx, INGRESS, true, false))
+}
+
+#[classifier]
+pub fn hop_egress(ctx: TcContext) -> i32 {
+    pass(try_hop(&ctx, EGRESS, true, false))
+}
+
+#[classifier]
+pub fn uplink_ingress(ctx: TcContext) -> i32 {
+    pass(try_hop(&ctx, INGRESS, true, true))
+}
+
+#[classifier]
+pub fn uplink_egress(ctx: TcContext) -> i32 {
+    pass(try_hop(&ctx, EGRESS, true, true))
+}
+
+#[classifier]
+pub fn l3_ingress(ctx: TcContext) -> i32 {
+    pass(try_hop(&ctx, INGRESS, false, false))
+}
+
+#[classifier]
+pub fn l3_egress(ctx: TcContext) -> i32 {
+    pass(try_hop(&ctx, EGRESS, false, false))
+}
+
+#[inline(always)]
+fn pass(seen: Option<()>) -> i32 {
+    if seen.is_none() {
+        count(counter::UNPARSED, 1);
+    }
+    TC_ACT_UNSPEC
+}
+
+/// The bytes of a tc hook's packet, linear or not.
+pub struct Skb<'a>(pub &'a TcContext);
+
+impl Skb<'_> {
+    /// Parses the IP packet at `l3`. One copy of the code for the packet, the one inside it and
+    /// the one that an ICMP error quotes.
+    #[inline(always)]
+    pub fn parse(&self, l3: u32, packet: &mut Packet) -> Option<()> {
+        (parse(self.0.skb.skb, l3, packet) == 0).then_some(())
+    }
+}
+
+#[inline(never)]
+fn parse(skb: *mut __sk_buff, l3: u32, packet: &mut Packet) -> i32 {
+    let ctx = TcContext::new(skb);
+    match ip::parse(&Skb(&ctx), l3, packet) {
+        Some(()) => 0,
+        None => -1,
+    }
+}
+
+impl Bytes for Skb<'_> {
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.0.load(offset as usize).ok()
+    }
+
+    #[inline(always)]
+    fn copy(&self, offset: u32, to: *mut u8, length: u32) -> bool {
+        if length == 0 || length > 128 {
+            return false;
+        }
+        // SAFETY: `to` has room for 128 bytes (a ring record), `length` is bounded above.
+        let done = unsafe { bpf_skb_load_bytes(self.0.skb.skb.cast(), offset, to.cast(), length) };
+        done == 0
+    }
+}
+
+/// What the hook says about a packet beside its headers.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    pub now: u64,
+    pub ifindex: u32,
+    /// Bytes from the start of the hook's view (link header, where there is one) to the end.
+    pub length: u32,
+    /// Payload bytes of each segment of a superpacket, 0 for a packet of its own.
+    pub gso_size: u32,
+    /// Packets that this one is on the wire.
+    pub segments: u32,
+    pub direction: u8,
+}
+
+impl Seen {
+    #[inline(always)]
+    fn of(ctx: &TcContext, direction: u8) -> Self {
+        let skb = ctx.skb.skb;
+        // SAFETY: the context of a tc program is valid for the run; the kernel rewrites these
+        // loads into loads of the skb's own fields.
+        let (gso_size, segments, ifindex) =
+            unsafe { ((*skb).gso_size, (*skb).gso_segs, (*skb).ifindex) };
+        Self {
+            // SAFETY: no arguments, no preconditions.
+            now: unsafe { bpf_ktime_get_ns() },
+            ifindex,
+            length: ctx.len(),
+            gso_size,
+            segments: if segments > 1 { segments } else { 1 },
+            direction,
+        }
+    }
+}
+
+#[inline(always)]
+fn try_hop(ctx: &TcContext, direction: u8, link_header: bool, uplink: bool) -> Option<()> {
+    let bytes = Skb(ctx);
+    let l3 = if link_header {
+        match ethernet::ip_offset(&bytes, 0) {
+            Some(offset) => offset,
+            // ARP, LLDP and the like are nobody's flow.
+            None => return Some(()),
+        }
+    } else {
+        0
+    };
+    let packet = &mut maps::scratch()?.packet;
+    bytes.parse(l3, packet)?;
+    let seen = Seen::of(ctx, direction);
+    count(counter::HOP_PACKETS, u64::from(seen.segments));
+    if packet.fragment == crate::parse::LATER {
+        return account::later_fragment(&seen, packet);
+    }
+    if uplink {
+        let settings = maps::HOP_SETTINGS.get(0)?;
+        let carried = tunnel::carried(&bytes, packet, settings);
+        if carried.kind != PLAIN {
+            return tunnelled::account(&bytes, &seen, packet, &carried);
+        }
+    }
+    account::packet(&bytes, &seen, packet, PLAIN, packet)?;
+    icmp_error::account(&bytes, &seen, packet)
+}

@@ -1,0 +1,225 @@
+//! Every packet that the kernel throws away, with the reason and the place.
+//!
+//! `trace_kfree_skb(skb, location, reason)` since 5.17, with a fourth argument `rx_sk` since
+//! 6.11 (include/trace/events/skb.h). Consumed packets have another tracepoint or a reason that
+//! the user side marks as none; NOT_SPECIFIED is kept, its location tells it.
+//!
+//! Costs nothing for ignored reasons but one array look-up; for the rest about fifteen reads,
+//! one map update, and a record when the entry is new or a second old.
+use aya_ebpf::{
+    helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext,
+};
+use netdiag_common::{
+    config::{REASONS, counter},
+    event::{DROP, EMIT_INTERVAL_NS},
+    flow::FlowKey,
+    loss::{DropKey, Dropped, NETNS_UNKNOWN},
+};
+
+use crate::{
+    emit::{Event0, add, count, emit, entry},
+    maps::{self, offset},
+    parse::{LATER, Packet, ip, tcp},
+    read::{at, netns, pointer, skb, sock},
+};
+
+#[btf_tracepoint(function = "kfree_skb")]
+pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
+    let skb: *const u8 = ctx.arg(0);
+    let location: *const u8 = ctx.arg(1);
+    let reason: u32 = ctx.arg(2);
+    let rx_sk = if offset!(has_rx_sk) == 1 {
+        let sk: *const u8 = ctx.arg(3);
+        sk as u64
+    } else {
+        0
+    };
+    record(skb as u64, location as u64, reason, rx_sk);
+    0
+}
+
+#[inline(always)]
+fn record(skb: u64, location: u64, reason: u32, rx_sk: u64) {
+    if reason < REASONS && maps::IGNORED_REASONS.get(reason).is_some_and(|v| *v == 1) {
+        return;
+    }
+    let sk = pointer(skb, offset!(skb_sk)).unwrap_or(rx_sk);
+    let Some((netns, ifindex)) = place(skb, sk) else {
+        return;
+    };
+    let mut key = DropKey {
+        flow: FlowKey {
+            source: [0; 16],
+            destination: [0; 16],
+            source_port: 0,
+            destination_port: 0,
+            protocol: 0,
+            family: 0,
+            padding: [0; 2],
+        },
+        location,
+        reason,
+        netns,
+        ifindex,
+        padding: 0,
+    };
+    let lost = describe(skb, sk, &mut key.flow);
+    note(skb, &key, &lost);
+}
+
+/// Namespace and ifindex where the packet died; nothing for namespaces of other owners, which
+/// are only counted. The device comes first: a socket travels with its packet into namespaces
+/// that are not its own.
+#[inline(always)]
+fn place(skb: u64, sk: u64) -> Option<(u32, u32)> {
+    let dev: u64 = at(skb, offset!(skb_dev)).unwrap_or(0);
+    let found = match netns::of_device(dev) {
+        Some(found) => Some(found),
+        None if sk != 0 => netns::of_sock(sk).map(|inode| (inode, 0)),
+        None => None,
+    };
+    let Some((inode, ifindex)) = found else {
+        count(counter::NETNS_UNKNOWN, 1);
+        return Some((NETNS_UNKNOWN, 0));
+    };
+    if maps::NETNS.get_ptr(&inode).is_none() {
+        count(counter::FOREIGN, 1);
+        return None;
+    }
+    Some((inode, ifindex))
+}
+
+/// What was lost, beside its flow.
+struct Lost {
+    packets: u32,
+    length: u32,
+    sequence: u32,
+    ethertype: u32,
+    tcp_flags: u32,
+}
+
+#[inline(always)]
+fn describe(skb: u64, sk: u64, flow: &mut FlowKey) -> Lost {
+    let (gso_size, packets) = skb::gso(skb);
+    let mut lost = Lost {
+        packets,
+        length: skb::length(skb),
+        sequence: 0,
+        ethertype: u32::from(skb::protocol(skb)),
+        tcp_flags: 0,
+    };
+    let is_ip = lost.ethertype == 0x0800 || lost.ethertype == 0x86dd;
+    match skb::network(skb) {
+        Some(bytes) if is_ip => {
+            let mut packet = Packet::EMPTY;
+            if ip::parse(&bytes, 0, &mut packet).is_some() {
+                *flow = packet.flow;
+                measure(&bytes, &packet, gso_size, &mut lost);
+            }
+        }
+        _ => {
+            if sk != 0
+                && let Some(known) = sock::flow(sk)
+            {
+                *flow = known;
+            }
+        }
+    }
+    lost
+}
+
+#[inline(always)]
+fn measure(bytes: &skb::Linear, packet: &Packet, gso_size: u32, lost: &mut Lost) {
+    let mut headers = packet.l4;
+    if packet.flow.protocol == ip::TCP
+        && packet.fragment != LATER
+        && let Some(tcp) = tcp::parse(bytes, packet.l4)
+    {
+        lost.sequence = tcp.sequence;
+        lost.tcp_flags = u32::from(tcp.flags);
+        headers += tcp.header;
+    }
+    if gso_size > 0 {
+        lost.length = gso_size + headers;
+    } else if packet.length != 0 {
+        lost.length = packet.length;
+    }
+}
+
+#[inline(always)]
+fn note(skb: u64, key: &DropKey, lost: &Lost) {
+    // SAFETY: no arguments, no preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let empty = Dropped {
+        packets: 0,
+        bytes: 0,
+        first: now,
+        last: now,
+        next_emit: 0,
+        sequence: 0,
+        largest: 0,
+        ethertype: lost.ethertype,
+        tcp_flags: 0,
+    };
+    count(counter::DROPS, u64::from(lost.packets));
+    let added = counter::DROPS_ADDED;
+    let Some(value) = entry(&maps::DROPS, key, &empty, added, counter::DROPS_REFUSED) else {
+        return;
+    };
+    // SAFETY: a live map value.
+    let drop = unsafe { &mut *value };
+    add(&raw mut drop.packets, u64::from(lost.packets));
+    add(
+        &raw mut drop.bytes,
+        u64::from(lost.length) * u64::from(lost.packets),
+    );
+    drop.last = now;
+    drop.sequence = lost.sequence;
+    drop.tcp_flags |= lost.tcp_flags;
+    if lost.length > drop.largest {
+        drop.largest = lost.length;
+    }
+    if now >= drop.next_emit {
+        drop.next_emit = now + EMIT_INTERVAL_NS;
+        sample(skb, key, lost, now);
+    }
+}
+
+#[inline(always)]
+fn sample(skb: u64, key: &DropKey, lost: &Lost, now: u64) {
+    let record = Event0 {
+        time: now,
+        location: key.location,
+        flow: &key.flow,
+        kind: DROP,
+        reason: key.reason,
+        ifindex: key.ifindex,
+        netns: key.netns,
+        length: lost.length,
+        limit: 0,
+        sequence: lost.sequence,
+        direction: 0,
+        carried: 0,
+    };
+    if let Some(bytes) = skb::network(skb) {
+        let available = bytes.length;
+        emit(&record, &bytes, 0, available);
+    } else {
+        emit(&record, &Nothing, 0, 0);
+    }
+}
+
+/// A packet without readable headers.
+pub struct Nothing;
+
+impl crate::parse::Bytes for Nothing {
+    #[inline(always)]
+    fn load<const N: usize>(&self, _offset: u32) -> Option<[u8; N]> {
+        None
+    }
+
+    #[inline(always)]
+    fn copy(&self, _offset: u32, _to: *mut u8, _length: u32) -> bool {
+        false
+    }
+}

@@ -1,0 +1,9 @@
+//! One file a hook: what it sees, the kernel prototype, what it costs.
+pub mod hop;
+pub mod kfree_skb;
+pub mod tcp_retransmit_skb;
+
+mod account;
+mod icmp_error;
+mod retransmit;
+mod tunnelled;

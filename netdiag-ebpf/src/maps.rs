@@ -1,0 +1,177 @@
+//! Every map on one page. Sizes are budgets in bytes: key, value and ~64 bytes of the kernel's
+//! own per entry; all of it together stays below 16 MiB at any CPU count.
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+};
+use netdiag_common::{
+    config::{HopSettings, Offsets, REASONS, Settings, counter},
+    flow::FlowKey,
+    hop::{
+        FlowHop, FlowHopKey, FragmentKey, FragmentOf, IcmpError, IcmpErrorKey, Limit, Outer,
+        OuterKey,
+    },
+    loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
+};
+
+use crate::parse::Packet;
+
+/// Set from the running kernel's BTF before loading; all zero would read nonsense, so the
+/// programs that need it are not loaded without.
+#[unsafe(no_mangle)]
+pub static OFFSETS: Offsets = Offsets {
+    skb_dev: 0,
+    skb_sk: 0,
+    skb_len: 0,
+    skb_head: 0,
+    skb_end: 0,
+    skb_protocol: 0,
+    skb_network_header: 0,
+    skb_transport_header: 0,
+    skb_cb: 0,
+    shinfo_gso_size: 0,
+    shinfo_gso_segs: 0,
+    dev_ifindex: 0,
+    dev_net: 0,
+    net_inum: 0,
+    sock_net: 0,
+    sock_family: 0,
+    sock_source4: 0,
+    sock_destination4: 0,
+    sock_source6: 0,
+    sock_destination6: 0,
+    sock_source_port: 0,
+    sock_destination_port: 0,
+    tcp_cb_seq: 0,
+    tcp_cb_end_seq: 0,
+    has_rx_sk: 0,
+    skb_tail: 0,
+};
+
+#[unsafe(no_mangle)]
+pub static SETTINGS: Settings = Settings {
+    debug: 0,
+    padding: 0,
+};
+
+/// One of the running kernel's offsets; volatile, because the loader replaces them after
+/// compilation. The verifier sees constants and prunes the branches that they decide.
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: a static of our own.
+        unsafe { core::ptr::read_volatile(&raw const crate::maps::OFFSETS.$field) }
+    };
+}
+pub(crate) use offset;
+
+/// Whether debug messages are wanted.
+#[inline(always)]
+pub fn debug() -> bool {
+    // SAFETY: a static of our own.
+    unsafe { core::ptr::read_volatile(&raw const SETTINGS.debug) != 0 }
+}
+
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(512 * 1024, 0);
+
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
+
+#[map]
+pub static HOP_SETTINGS: Array<HopSettings> = Array::with_max_entries(1, 0);
+
+/// 1 for reasons that are no loss (consumed, closed).
+#[map]
+pub static IGNORED_REASONS: Array<u8> = Array::with_max_entries(REASONS, 0);
+
+/// What may be sent to a destination: longest prefix of the node's routes.
+#[map]
+pub static LIMITS: LpmTrie<[u8; 16], Limit> = LpmTrie::with_max_entries(8192, 1);
+
+/// Namespaces of this node and its pods.
+#[map]
+pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(4096, 0);
+
+#[map]
+pub static FLOWS: LruHashMap<FlowHopKey, FlowHop> = LruHashMap::with_max_entries(24_576, 0);
+
+#[map]
+pub static OUTERS: LruHashMap<OuterKey, Outer> = LruHashMap::with_max_entries(2048, 0);
+
+#[map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentOf> = LruHashMap::with_max_entries(2048, 0);
+
+#[map]
+pub static ICMP_ERRORS: LruHashMap<IcmpErrorKey, IcmpError> = LruHashMap::with_max_entries(2048, 0);
+
+#[map]
+pub static DROPS: LruHashMap<DropKey, Dropped> = LruHashMap::with_max_entries(16_384, 0);
+
+#[map]
+pub static RETRANSMITS: LruHashMap<RetransmitKey, Retransmitted> =
+    LruHashMap::with_max_entries(8192, 0);
+
+/// Room for what would not fit the 512 bytes of stack. tc programs run with softirqs off, so
+/// two of them never share a CPU's slot.
+#[derive(Clone, Copy)]
+pub struct Scratch {
+    pub packet: Packet,
+    pub inner: Packet,
+    pub about: Packet,
+    pub icmp: IcmpErrorKey,
+    pub outer: OuterKey,
+    pub fragment: FragmentKey,
+    pub fragment_of: FragmentOf,
+}
+
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+#[inline(always)]
+pub fn scratch() -> Option<&'static mut Scratch> {
+    // SAFETY: this CPU's own slot, see above.
+    SCRATCH.get_ptr_mut(0).map(|slot| unsafe { &mut *slot })
+}
+
+/// Zeroed values for inserts, so that they need no stack.
+pub static EMPTY_FLOW: FlowHop = FlowHop {
+    packets: 0,
+    bytes: 0,
+    first: 0,
+    last: 0,
+    progress: 0,
+    hole_time: 0,
+    payload: 0,
+    retransmits: 0,
+    oversize: 0,
+    fragments: 0,
+    later_fragments: 0,
+    next_emit: 0,
+    stalled: 0,
+    largest: 0,
+    limit: 0,
+    flags: 0,
+    next_sequence: 0,
+    hole_start: 0,
+    hole_end: 0,
+    oversize_largest: 0,
+    mss: 0,
+    limit_from: 0,
+    padding: [0; 5],
+};
+
+pub static EMPTY_OUTER: Outer = Outer {
+    packets: 0,
+    bytes: 0,
+    first: 0,
+    last: 0,
+    inner: FlowKey {
+        source: [0; 16],
+        destination: [0; 16],
+        source_port: 0,
+        destination_port: 0,
+        protocol: 0,
+        family: 0,
+        padding: [0; 2],
+    },
+};

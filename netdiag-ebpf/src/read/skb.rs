@@ -1,0 +1,80 @@
+//! `struct sk_buff`: headers, lengths, device, socket.
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel as read_kernel;
+
+use super::{at, pointer};
+use crate::{maps::offset, parse::Bytes};
+
+/// The linear part of a packet from its network header on.
+pub struct Linear {
+    start: u64,
+    pub length: u32,
+}
+
+impl Bytes for Linear {
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        if offset > self.length || offset + N as u32 > self.length {
+            return None;
+        }
+        at(self.start, offset)
+    }
+
+    #[inline(always)]
+    fn copy(&self, offset: u32, to: *mut u8, length: u32) -> bool {
+        if length == 0 || length > 128 {
+            return false;
+        }
+        let from = self.start + u64::from(offset);
+        // SAFETY: `to` has room for 128 bytes, the helper checks the source itself.
+        let done = unsafe { read_kernel(to.cast(), length, from as *const _) };
+        done == 0
+    }
+}
+
+/// The bytes from the network header to the end of the linear part; nothing where the header's
+/// place was never set.
+#[inline(always)]
+pub fn network(skb: u64) -> Option<Linear> {
+    let head = pointer(skb, offset!(skb_head))?;
+    let network: u16 = at(skb, offset!(skb_network_header))?;
+    let tail: u32 = at(skb, offset!(skb_tail))?;
+    let network = u32::from(network);
+    if network == 0 || network >= tail || network == 0xffff {
+        return None;
+    }
+    Some(Linear {
+        start: head + u64::from(network),
+        length: tail - network,
+    })
+}
+
+/// Payload bytes per segment and the number of segments; (0, 1) for a packet of its own.
+#[inline(always)]
+pub fn gso(skb: u64) -> (u32, u32) {
+    let none = (0, 1);
+    let Some(head) = pointer(skb, offset!(skb_head)) else {
+        return none;
+    };
+    let Some(end) = at::<u32>(skb, offset!(skb_end)) else {
+        return none;
+    };
+    let shared = head + u64::from(end);
+    let size: u16 = at(shared, offset!(shinfo_gso_size)).unwrap_or(0);
+    let segments: u16 = at(shared, offset!(shinfo_gso_segs)).unwrap_or(1);
+    if size == 0 || segments < 2 {
+        return none;
+    }
+    (u32::from(size), u32::from(segments))
+}
+
+/// Length from `skb->data` on.
+#[inline(always)]
+pub fn length(skb: u64) -> u32 {
+    at(skb, offset!(skb_len)).unwrap_or(0)
+}
+
+/// Ethertype in host order.
+#[inline(always)]
+pub fn protocol(skb: u64) -> u16 {
+    u16::from_be(at(skb, offset!(skb_protocol)).unwrap_or(0))
+}

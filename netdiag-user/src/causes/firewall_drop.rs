@@ -1,0 +1,97 @@
+//! # Symptom
+//! One kind of connection gets no answer, or is refused at once, while everything else works.
+//!
+//! # Mechanism
+//! A rule of netfilter (iptables, nftables, a NetworkPolicy's implementation) drops or rejects
+//! the packets on this node.
+//!
+//! # Signals
+//! Observed: drops with the reason NETFILTER_DROP, again and again for the same destination, with
+//! no answer ever seen. The location tells the engine: `nft_do_chain` for nftables and
+//! iptables-nft, `nf_hook_slow` for iptables-legacy and others.
+//!
+//! # Look-alikes
+//! A full conntrack table drops with the same reason in `nf_hook_slow`. Stray packets of finished
+//! connections (FIN, RST) are dropped as INVALID on healthy nodes and are not counted here.
+//!
+//! # By hand
+//! `nft list ruleset` or `iptables-save -c`: the counters of the rule move with each attempt.
+//!
+//! # Fix
+//! Change or remove the rule; for a NetworkPolicy, allow the traffic that is meant to pass.
+use super::losses::{self, Pattern};
+use crate::{
+    model::{
+        pod::label,
+        verdict::{Confidence, Finding, Fix, Severity},
+    },
+    pipeline::facts::{Facts, Loss},
+};
+
+pub const ID: &str = "firewall-drop";
+pub const TITLE: &str = "a netfilter rule drops or rejects pods' or the node's packets";
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let by_netfilter = |l: &Loss| l.reason == "NETFILTER_DROP";
+    let mut patterns = losses::patterns(facts, by_netfilter);
+    patterns.retain(|p| severity(facts, p).is_some());
+    let worst = patterns.first()?;
+    let severity = patterns.iter().filter_map(|p| severity(facts, p)).max()?;
+    let mut pods: Vec<_> = patterns.iter().flat_map(|p| p.pods(facts)).collect();
+    pods.sort();
+    pods.dedup();
+    let who = pods
+        .iter()
+        .find(|p| p.ip.as_deref() == Some(worst.source.to_string().as_str()))
+        .map_or_else(|| worst.source.to_string(), label);
+    Some(Finding {
+        cause: ID.into(),
+        severity,
+        confidence: Confidence::Confirmed,
+        summary: format!(
+            "netfilter on this node drops {} from {who}: {} packets, none answered",
+            worst.target(),
+            worst.packets(),
+        ),
+        evidence: losses::drop_evidence(&patterns),
+        pods,
+        flows: patterns.iter().take(10).map(Pattern::refer).collect(),
+        fix: fix(worst),
+        consequence_of: None,
+        first_seen: facts.clock.text(patterns.iter().map(Pattern::first).min()?),
+        last_seen: facts.clock.text(patterns.iter().map(Pattern::last).max()?),
+        named_at: None,
+    })
+}
+
+/// What a pod or the node itself sends is meant to arrive; what the outside sends to a pod may be
+/// kept out on purpose; what it sends to the node is scanned and dropped all day.
+fn severity(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<Severity> {
+    let ours = |address| facts.is_local_pod(address) || facts.pods.by_address(address).is_some();
+    if ours(pattern.source) || facts.node.owns(pattern.source) {
+        Some(Severity::Warning)
+    } else if ours(pattern.destination) {
+        Some(Severity::Info)
+    } else {
+        None
+    }
+}
+
+fn fix(worst: &Pattern<'_>) -> Fix {
+    let destination = worst.destination;
+    let list = if worst.losses.iter().any(|l| l.symbol() == "nft_do_chain") {
+        "nft -a list ruleset"
+    } else if destination.is_ipv4() {
+        "iptables-save -c"
+    } else {
+        "ip6tables-save -c"
+    };
+    Fix {
+        summary: format!(
+            "find the rule that drops {}: its counter moves with every attempt; change it, or \
+             allow the traffic in the NetworkPolicy behind it",
+            worst.target(),
+        ),
+        commands: vec![list.into()],
+    }
+}

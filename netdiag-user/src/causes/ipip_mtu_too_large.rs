@@ -1,0 +1,54 @@
+//! # Symptom
+//! Small traffic between pods of different nodes works, large transfers hang: logins succeed,
+//! downloads do not.
+//!
+//! # Mechanism
+//! The MTU of an IP-in-IP device (tunl0) exceeds its uplink's MTU minus the outer IPv4 header's
+//! 20 bytes (RFC 2003). A pod's full packet grows past the uplink's MTU; its DF bit is copied to
+//! the outer header, so the node drops it (`ip_tunnel_xmit`, reason NOT_SPECIFIED) and sends
+//! frag-needed to the pod. Where that is filtered or ignored, the flow hangs.
+//!
+//! # Signals
+//! Observed: packets larger than what the tunnel leaves at the tunnel's hook, retransmits and
+//! drops of the same flows. Configured: the MTUs of tunnel, uplink and pods.
+//!
+//! # Look-alikes
+//! `pod-mtu-too-large` (the tunnel's MTU is right, the pods' is not), `vxlan-mtu-too-large`
+//! (the same with VXLAN).
+//!
+//! # By hand
+//! `ip -d link show type ipip` and `ip link show` of the uplink: tunnel MTU + 20 must not exceed
+//! the uplink's. `ip -s link show tunl0` counts TX errors meanwhile.
+//!
+//! # Fix
+//! Set the tunnel's and the pods' MTU to the uplink's minus 20. Calico: `veth_mtu` in the
+//! ConfigMap calico-config, or `spec.calicoNetwork.mtu` of the operator's Installation.
+use super::{mtu::TooLarge, vxlan_mtu_too_large::tunnel_finding};
+use crate::{
+    model::{
+        node::LinkKind,
+        verdict::{Finding, Fix},
+    },
+    pipeline::facts::Facts,
+};
+
+pub const ID: &str = "ipip-mtu-too-large";
+pub const TITLE: &str = "an IP-in-IP device promises more than its uplink carries";
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    tunnel_finding(facts, ID, &[LinkKind::Ipip], &fix)
+}
+
+fn fix(tunnel: &TooLarge<'_>) -> Fix {
+    let (name, left) = (&tunnel.link.name, tunnel.left);
+    Fix {
+        summary: format!(
+            "set {name} to MTU {left} ({} of {} less 20 of the outer header), and the pods' to \
+             {left}: for Calico veth_mtu \"{left}\" in the ConfigMap calico-config, or \
+             spec.calicoNetwork.mtu: {left} in the operator's Installation; pods keep theirs \
+             until they are recreated",
+            tunnel.underlay_bytes, tunnel.underlay.name,
+        ),
+        commands: vec![format!("ip link set dev {name} mtu {left}")],
+    }
+}

@@ -1,0 +1,103 @@
+//! The causes: each a pure rule over [`Facts`], one file each, and this one explicit registry.
+//!
+//! The doc comment of a cause's file is its manual, printed by `netdiag explain ID`.
+use crate::{model::verdict::Finding, pipeline::facts::Facts};
+
+mod losses;
+mod mtu;
+mod stall;
+
+pub mod firewall_drop;
+pub mod ipip_mtu_too_large;
+pub mod pod_mtu_too_large;
+pub mod rp_filter_drop;
+pub mod vxlan_mtu_too_large;
+pub mod vxlan_source_mismatch;
+
+/// One cause: its public name, its manual, its rule.
+pub struct Cause {
+    pub id: &'static str,
+    /// One line for lists.
+    pub title: &'static str,
+    /// The source of the rule, whose `//!` lines are the manual.
+    source: &'static str,
+    evaluate: fn(&Facts<'_>) -> Option<Finding>,
+}
+
+macro_rules! cause {
+    ($module:ident) => {
+        Cause {
+            id: $module::ID,
+            title: $module::TITLE,
+            source: include_str!(concat!(stringify!($module), ".rs")),
+            evaluate: $module::evaluate,
+        }
+    };
+}
+
+/// Every cause. Adding one is its file and its line.
+pub const ALL: &[Cause] = &[
+    cause!(firewall_drop),
+    cause!(ipip_mtu_too_large),
+    cause!(pod_mtu_too_large),
+    cause!(rp_filter_drop),
+    cause!(vxlan_mtu_too_large),
+    cause!(vxlan_source_mismatch),
+];
+
+impl Cause {
+    /// The manual: the module's doc comment.
+    pub fn manual(&self) -> String {
+        let lines = self.source.lines().take_while(|l| l.starts_with("//!"));
+        let text: Vec<_> = lines
+            .map(|l| l.trim_start_matches("//!").trim_start_matches(' '))
+            .collect();
+        text.join("\n")
+    }
+}
+
+/// The cause of that public name.
+pub fn find(id: &str) -> Option<&'static Cause> {
+    ALL.iter().find(|c| c.id == id)
+}
+
+/// Findings of all causes, unranked.
+pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
+    ALL.iter().filter_map(|c| (c.evaluate)(facts)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_manual_has_its_chapters() {
+        for cause in ALL {
+            let manual = cause.manual();
+            for chapter in [
+                "Symptom",
+                "Mechanism",
+                "Signals",
+                "Look-alikes",
+                "By hand",
+                "Fix",
+            ] {
+                let heading = format!("# {chapter}");
+                assert!(manual.contains(&heading), "{} lacks {heading}", cause.id);
+            }
+        }
+    }
+
+    #[test]
+    fn ids_are_kebab_case_and_unique() {
+        for (i, cause) in ALL.iter().enumerate() {
+            assert!(
+                cause
+                    .id
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'-')
+            );
+            assert!(ALL[..i].iter().all(|c| c.id != cause.id));
+        }
+    }
+}

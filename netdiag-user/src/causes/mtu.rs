@@ -1,0 +1,341 @@
+//! What the MTU causes share: oversize packets grouped by the tunnel that they head for, and
+//! how the flows that sent them fare.
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::stall;
+use crate::{
+    model::{
+        flow,
+        limits::{self, LimitFrom},
+        node::{Link, LinkKind, Node, PodSide, RouteKind},
+        pod::label,
+        roles::{Role, role},
+        verdict::{Evidence, EvidenceKind, FlowRef, Origin, PodRef, PodRole},
+    },
+    pipeline::{
+        facts::{Facts, HopFlow},
+        journey::journeys,
+    },
+};
+
+/// Flows named in a finding: enough to see the pattern.
+const MOST_FLOWS: usize = 10;
+
+/// Oversize packets towards one device.
+pub struct Oversize<'a> {
+    pub link: &'a Link,
+    pub hops: Vec<&'a HopFlow>,
+}
+
+impl Oversize<'_> {
+    pub fn largest(&self) -> u32 {
+        self.hops
+            .iter()
+            .map(|h| h.hop.oversize_largest)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The smallest limit that was exceeded.
+    pub fn limit(&self) -> u32 {
+        self.hops.iter().map(|h| h.hop.limit).min().unwrap_or(0)
+    }
+
+    pub fn first(&self) -> u64 {
+        self.hops.iter().map(|h| h.hop.first).min().unwrap_or(0)
+    }
+
+    pub fn last(&self) -> u64 {
+        self.hops.iter().map(|h| h.hop.last).max().unwrap_or(0)
+    }
+}
+
+/// Oversize flows whose limit comes from `from`, by the device their destination is routed to.
+pub fn oversize<'a>(
+    facts: &'a Facts<'_>,
+    from: LimitFrom,
+    wanted: impl Fn(&Link) -> bool,
+) -> Vec<Oversize<'a>> {
+    let mut groups: BTreeMap<u32, Oversize<'a>> = BTreeMap::new();
+    for hop in facts
+        .flows
+        .iter()
+        .filter(|h| h.hop.oversize > 0 && h.limit_from() == Some(from))
+    {
+        let (_, destination) = flow::ends(hop.flow());
+        let Some(link) = facts.link_towards(destination).filter(|l| wanted(l)) else {
+            continue;
+        };
+        let new = || Oversize {
+            link,
+            hops: Vec::new(),
+        };
+        groups.entry(link.index).or_insert_with(new).hops.push(hop);
+    }
+    groups.into_values().collect()
+}
+
+/// One line of evidence per hop where oversize packets passed, the device itself first.
+pub fn oversize_evidence(group: &Oversize<'_>) -> Vec<Evidence> {
+    type Row = (u64, u32, u32, &'static str);
+    let mut rows: BTreeMap<(bool, String, &'static str), Row> = BTreeMap::new();
+    for hop in &group.hops {
+        let other = hop.key.ifindex != group.link.index;
+        let from = hop.limit_from().map_or("", LimitFrom::name);
+        let key = (other, hop.interface.clone(), hop.direction());
+        let row = rows.entry(key).or_insert((0, 0, u32::MAX, from));
+        row.0 += hop.hop.oversize;
+        row.1 = row.1.max(hop.hop.oversize_largest);
+        row.2 = row.2.min(hop.hop.limit);
+    }
+    let line = |((_, at, direction), (packets, largest, limit, from)): (_, Row)| {
+        let at: String = at;
+        let text = format!(
+            "{packets} packets of up to {largest} bytes on {at}, {direction}; \
+             {limit} fit ({from})"
+        );
+        let mut line = Evidence::new(EvidenceKind::Oversize, Origin::Observed, text);
+        line.confirm = Some(format!("tcpdump -nni {at} 'greater {}'", limit + 1));
+        line.at = Some(at);
+        line.direction = Some(str::to_owned(direction));
+        line.packets = Some(packets);
+        line.largest = Some(largest);
+        line.limit = Some(limit);
+        line.limit_from = Some(from.to_owned());
+        line
+    };
+    rows.into_iter().map(line).collect()
+}
+
+/// How the oversize flows fare.
+pub struct Outcome {
+    pub flows: Vec<FlowRef>,
+    pub pods: Vec<PodRef>,
+    pub stalled: usize,
+    pub retransmits: u64,
+}
+
+pub fn outcome(facts: &Facts<'_>, group: &Oversize<'_>) -> Outcome {
+    let keys: BTreeSet<_> = group.hops.iter().map(|h| *h.flow()).collect();
+    let all = journeys(facts);
+    let mut journeys: Vec<_> = keys.iter().filter_map(|k| all.get(k)).collect();
+    journeys.sort_by_key(|j| std::cmp::Reverse((j.stalled(), j.retransmits())));
+    let stalled = |j: &&&crate::pipeline::journey::Journey<'_>| {
+        j.hops.iter().any(|h| stall::is_stalled(&h.hop))
+    };
+    let mut pods = BTreeSet::new();
+    for key in &keys {
+        pods.extend(facts.pods_of(key));
+    }
+    Outcome {
+        stalled: journeys.iter().filter(stalled).count(),
+        retransmits: journeys.iter().map(|j| j.retransmits()).sum(),
+        flows: journeys
+            .iter()
+            .take(MOST_FLOWS)
+            .map(|j| j.refer())
+            .collect(),
+        pods: pods.into_iter().collect(),
+    }
+}
+
+/// Retransmits of the oversize flows.
+pub fn retransmit_evidence(outcome: &Outcome) -> Option<Evidence> {
+    (outcome.retransmits > 0).then(|| {
+        let stalled = match outcome.stalled {
+            0 => "all of them go on".to_owned(),
+            n => format!("{n} of them stalled"),
+        };
+        let text = format!(
+            "{} retransmits of these flows, {stalled}",
+            outcome.retransmits
+        );
+        let mut line = Evidence::new(EvidenceKind::Retransmit, Origin::Observed, text);
+        line.packets = Some(outcome.retransmits);
+        line.confirm = Some("ss -ti | grep -B1 retrans".into());
+        line
+    })
+}
+
+/// Fragments of encapsulated packets on the uplinks, of the oversize flows.
+pub fn fragment_evidence(facts: &Facts<'_>, group: &Oversize<'_>) -> Option<Evidence> {
+    let of = |h: &&HopFlow| {
+        !h.plain()
+            && h.egress()
+            && h.hop.fragments > 0
+            && group.hops.iter().any(|g| g.flow() == h.flow())
+    };
+    let hops: Vec<_> = facts.flows.iter().filter(of).collect();
+    let uplink = hops.first()?.interface.clone();
+    let packets: u64 = hops.iter().map(|h| h.hop.fragments).sum();
+    let text = format!("{packets} fragments of the encapsulated packets left by {uplink}");
+    let mut line = Evidence::new(EvidenceKind::Fragment, Origin::Observed, text);
+    line.confirm = Some(format!("tcpdump -nni {uplink} 'ip[6:2] & 0x3fff != 0'"));
+    line.at = Some(uplink);
+    line.direction = Some("egress".into());
+    line.packets = Some(packets);
+    Some(line)
+}
+
+/// Drops of the oversize flows on this node.
+pub fn drop_evidence(facts: &Facts<'_>, group: &Oversize<'_>) -> Vec<Evidence> {
+    let of = |l: &&crate::pipeline::facts::Loss| {
+        !l.harmless && group.hops.iter().any(|g| g.flow() == l.flow())
+    };
+    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for loss in facts.losses.iter().filter(of) {
+        *sums.entry((&loss.reason, loss.symbol())).or_default() += loss.dropped.packets;
+    }
+    let line = |((reason, symbol), packets): ((&str, &str), u64)| {
+        let text = format!("{packets} packets of these flows dropped: {reason} in {symbol}");
+        let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
+        line.packets = Some(packets);
+        line.reason = Some(reason.to_owned());
+        line.location = Some(symbol.to_owned());
+        line
+    };
+    sums.into_iter().map(line).collect()
+}
+
+/// A pod whose packets may be larger than what its way out leaves.
+pub struct LargePod<'a> {
+    pub link: &'a Link,
+    pub mtu: u32,
+}
+
+/// What a pod may send: its device's MTU, or its routes' where they say less (Cilium).
+fn effective_mtu(side: &PodSide) -> u32 {
+    side.route_mtu.map_or(side.mtu, |mtu| mtu.min(side.mtu))
+}
+
+/// Pods that may send more than `bytes`.
+pub fn larger_pods(node: &Node, bytes: u32) -> Vec<LargePod<'_>> {
+    let pods = node
+        .links
+        .iter()
+        .filter(|l| role(node, l) == Some(Role::Pod));
+    let mtu = |link: &&Link| {
+        let side = link.peer_netns.and_then(|inode| node.pod_side(inode));
+        side.map_or(link.mtu, effective_mtu)
+    };
+    pods.filter(|l| mtu(l) > bytes)
+        .map(|link| LargePod {
+            link,
+            mtu: mtu(&link),
+        })
+        .collect()
+}
+
+/// The pods behind links, as findings name them.
+pub fn refer(facts: &Facts<'_>, pods: &[LargePod<'_>]) -> Vec<PodRef> {
+    let one = |pod: &LargePod<'_>| match facts.pods.by_interface(&pod.link.name) {
+        Some(known) => known.refer(None, Some(PodRole::Source)),
+        None => {
+            let side = pod
+                .link
+                .peer_netns
+                .and_then(|inode| facts.node.pod_side(inode));
+            PodRef {
+                namespace: None,
+                name: None,
+                ip: side
+                    .and_then(|s| s.addresses.first())
+                    .map(ToString::to_string),
+                interface: Some(pod.link.name.clone()),
+                role: Some(PodRole::Source),
+            }
+        }
+    };
+    pods.iter().map(one).collect()
+}
+
+/// Whether the node routes anything through `link`.
+pub fn routed(node: &Node, link: &Link) -> bool {
+    node.routes.iter().any(|r| {
+        r.kind == RouteKind::Unicast
+            && r.oif == Some(link.index)
+            && !r.destination.address.is_multicast()
+            && !is_link_local(r.destination.address)
+    })
+}
+
+fn is_link_local(address: std::net::IpAddr) -> bool {
+    match address {
+        std::net::IpAddr::V4(v4) => v4.is_link_local(),
+        std::net::IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+/// A tunnel that promises more than its underlay carries.
+pub struct TooLarge<'a> {
+    pub link: &'a Link,
+    pub left: u32,
+    pub underlay: &'a Link,
+    pub underlay_bytes: u32,
+}
+
+/// Tunnels of the wanted kinds, up and routed through, that leave less than their MTU says.
+pub fn too_large<'a>(node: &'a Node, kinds: &[LinkKind]) -> Vec<TooLarge<'a>> {
+    let tunnels = node
+        .links
+        .iter()
+        .filter(|l| kinds.contains(&l.kind) && l.up && routed(node, l));
+    tunnels
+        .filter_map(|link| smallest(node, link))
+        .filter(|t| t.left < t.link.mtu)
+        .collect()
+}
+
+/// What `link` leaves towards the peer that it leaves least.
+pub fn smallest<'a>(node: &'a Node, link: &'a Link) -> Option<TooLarge<'a>> {
+    let gateways = node
+        .routes
+        .iter()
+        .filter(|r| r.oif == Some(link.index))
+        .map(|r| r.gateway);
+    let one = |gateway| {
+        let remote = limits::remote(node, link, gateway);
+        let left = limits::tunnel_leaves(node, link, remote)?;
+        let (underlay_bytes, index) = limits::underlay(node, link, remote)?;
+        Some(TooLarge {
+            link,
+            left,
+            underlay: node.link(index)?,
+            underlay_bytes,
+        })
+    };
+    gateways.filter_map(one).min_by_key(|t| t.left)
+}
+
+/// The configured MTUs behind the arithmetic.
+pub fn link_evidence(tunnel: &TooLarge<'_>) -> Evidence {
+    let overhead = tunnel.underlay_bytes - tunnel.left;
+    let text = format!(
+        "{} has MTU {}, {} takes {}: {} bytes with the tunnel's {overhead}, {} are left for packets",
+        tunnel.link.name,
+        tunnel.link.mtu,
+        tunnel.underlay.name,
+        tunnel.underlay_bytes,
+        tunnel.link.mtu + overhead,
+        tunnel.left,
+    );
+    let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
+    line.at = Some(tunnel.link.name.clone());
+    line.largest = Some(tunnel.link.mtu);
+    line.limit = Some(tunnel.left);
+    line.limit_from = Some(LimitFrom::Overhead.name().into());
+    line.confirm = Some(format!(
+        "ip -d link show {}; ip link show {}",
+        tunnel.link.name, tunnel.underlay.name
+    ));
+    line
+}
+
+/// The pods' names for a sentence: three, and how many more.
+pub fn names(pods: &[PodRef]) -> String {
+    let local: Vec<_> = pods.iter().map(label).collect();
+    match local.len() {
+        0..=3 => local.join(", "),
+        n => format!("{} and {} more", local[..3].join(", "), n - 3),
+    }
+}

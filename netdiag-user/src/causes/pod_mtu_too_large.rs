@@ -1,0 +1,183 @@
+//! # Symptom
+//! Large packets of pods are lost or refused as soon as they leave the node; small ones pass.
+//!
+//! # Mechanism
+//! A pod's interface has a larger MTU than the device by which its traffic leaves the node. The
+//! node drops what does not fit (PKT_TOO_BIG in `ip_forward`) and sends frag-needed (RFC 1191)
+//! or packet-too-big (RFC 4443). A pod that obeys loses one packet per destination; where the
+//! message is filtered, its flows hang.
+//!
+//! # Signals
+//! Observed: packets larger than the outgoing device's MTU at the pods' links and the bridge,
+//! PKT_TOO_BIG drops, frag-needed messages, retransmits. Configured: both MTUs, per pod. A
+//! pod's route that carries a smaller mtu counts instead of its device's.
+//!
+//! # Look-alikes
+//! `vxlan-mtu-too-large` and `ipip-mtu-too-large`: there the tunnel's own MTU is wrong.
+//!
+//! # By hand
+//! `ip link show eth0` in the pod against `ip link show` of the device that
+//! `ip route get DESTINATION` names on the node.
+//!
+//! # Fix
+//! Set the CNI configuration's mtu to the outgoing device's and recreate the pods; a running
+//! pod's can be lowered on both ends of its link.
+use super::mtu::{self, LargePod, Oversize};
+use crate::{
+    model::{
+        limits::LimitFrom,
+        node::Link,
+        roles::{Role, role},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    },
+    pipeline::facts::Facts,
+};
+
+pub const ID: &str = "pod-mtu-too-large";
+pub const TITLE: &str = "pods may send more than the device takes by which their traffic leaves";
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let leaves = |l: &Link| l.is_tunnel() || role(facts.node, l) == Some(Role::Uplink);
+    let mut groups = mtu::oversize(facts, LimitFrom::Device, leaves);
+    for group in &mut groups {
+        group
+            .hops
+            .retain(|h| facts.is_local_pod(crate::model::flow::ends(h.flow()).0));
+    }
+    let group = groups
+        .into_iter()
+        .filter(|g| !g.hops.is_empty())
+        .max_by_key(|g| g.hops.len());
+    match group {
+        Some(group) => Some(confirmed(facts, &group)),
+        None => configured(facts),
+    }
+}
+
+fn confirmed(facts: &Facts<'_>, group: &Oversize<'_>) -> Finding {
+    let outcome = mtu::outcome(facts, group);
+    let large = mtu::larger_pods(facts.node, group.link.mtu);
+    let mut evidence = mtu_evidence(group.link, &large);
+    evidence.extend(mtu::oversize_evidence(group));
+    evidence.extend(frag_needed(facts, group));
+    evidence.extend(mtu::drop_evidence(facts, group));
+    evidence.extend(mtu::retransmit_evidence(&outcome));
+    let fate = match outcome.stalled {
+        0 => "each flow loses its first large packets",
+        _ => "large transfers hang",
+    };
+    let summary = format!(
+        "pods send packets of {} bytes, {} takes {}: {fate}",
+        group.largest(),
+        group.link.name,
+        group.limit(),
+    );
+    Finding {
+        cause: ID.into(),
+        severity: if outcome.stalled > 0 {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        },
+        confidence: Confidence::Confirmed,
+        summary,
+        evidence,
+        pods: outcome.pods,
+        flows: outcome.flows,
+        fix: fix(group.link, &large),
+        consequence_of: None,
+        first_seen: facts.clock.text(group.first()),
+        last_seen: facts.clock.text(group.last()),
+        named_at: None,
+    }
+}
+
+/// Only the numbers: a tunnel that is routed through, and pods that exceed it.
+fn configured(facts: &Facts<'_>) -> Option<Finding> {
+    let node = facts.node;
+    let tunnels = node
+        .links
+        .iter()
+        .filter(|l| l.is_tunnel() && l.up && mtu::routed(node, l));
+    let link = tunnels.min_by_key(|l| l.mtu)?;
+    let large = mtu::larger_pods(node, link.mtu);
+    if large.is_empty() {
+        return None;
+    }
+    let pods = mtu::refer(facts, &large);
+    let summary = format!(
+        "{} may send {} bytes, {} takes {}: their first large packet will not fit",
+        mtu::names(&pods),
+        large.iter().map(|p| p.mtu).max().unwrap_or(0),
+        link.name,
+        link.mtu,
+    );
+    Some(Finding {
+        cause: ID.into(),
+        severity: Severity::Warning,
+        confidence: Confidence::Configured,
+        summary,
+        evidence: mtu_evidence(link, &large),
+        pods,
+        flows: Vec::new(),
+        fix: fix(link, &large),
+        consequence_of: None,
+        first_seen: facts.clock.text(facts.now),
+        last_seen: facts.clock.text(facts.now),
+        named_at: None,
+    })
+}
+
+fn mtu_evidence(link: &Link, large: &[LargePod<'_>]) -> Vec<Evidence> {
+    let line = |pod: &LargePod<'_>| {
+        let text = format!(
+            "the pod behind {} has MTU {}, {} has {}",
+            pod.link.name, pod.mtu, link.name, link.mtu
+        );
+        let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
+        line.at = Some(pod.link.name.clone());
+        line.largest = Some(pod.mtu);
+        line.limit = Some(link.mtu);
+        line.limit_from = Some(LimitFrom::Device.name().into());
+        line.confirm = Some(format!(
+            "ip link show {}; ip link show {}",
+            pod.link.name, link.name
+        ));
+        line
+    };
+    large.iter().take(3).map(line).collect()
+}
+
+/// ICMP errors that told the pods' flows of the smaller MTU.
+fn frag_needed(facts: &Facts<'_>, group: &Oversize<'_>) -> Option<Evidence> {
+    let of = |e: &&(
+        netdiag_common::hop::IcmpErrorKey,
+        netdiag_common::hop::IcmpError,
+    )| {
+        let too_big = matches!(
+            (e.0.about.family, e.0.kind, e.0.code),
+            (4, 3, 4) | (6, 2, _)
+        );
+        too_big && group.hops.iter().any(|h| *h.flow() == e.0.about)
+    };
+    let errors: Vec<_> = facts.icmp_errors.iter().filter(of).collect();
+    let mtu = errors.first()?.1.mtu;
+    let packets = errors.iter().map(|e| e.1.packets).max().unwrap_or(0);
+    let text = format!("frag-needed or packet-too-big with MTU {mtu} was sent to the pods");
+    let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
+    line.packets = Some(packets);
+    line.limit = Some(mtu);
+    Some(line)
+}
+
+fn fix(link: &Link, large: &[LargePod<'_>]) -> Fix {
+    let mtu = link.mtu;
+    let lower = |pod: &LargePod<'_>| format!("ip link set dev {} mtu {mtu}", pod.link.name);
+    Fix {
+        summary: format!(
+            "set \"mtu\": {mtu} in the CNI configuration (/etc/cni/net.d) and recreate the pods; \
+             the commands lower the host side of running ones, their own side needs the same"
+        ),
+        commands: large.iter().map(lower).collect(),
+    }
+}

@@ -1,0 +1,106 @@
+//! # Symptom
+//! Packets arrive at the node (tcpdump shows them) and vanish; answers that come by another way
+//! than they would go back are lost.
+//!
+//! # Mechanism
+//! Strict reverse-path filtering (RFC 3704): `rp_filter` = 1 drops a packet whose source would
+//! be routed out by another interface than the one that it came in by. The larger of
+//! `conf.all` and the interface's own value counts (Documentation/networking/ip-sysctl.rst).
+//!
+//! # Signals
+//! Observed: drops with the reason IP_RPFILTER. Configured: rp_filter of `all` and of that
+//! interface, and the route back to the source.
+//!
+//! # Look-alikes
+//! `firewall-drop`: an nftables rule with `fib` or iptables' rpfilter match does the same, with
+//! the reason NETFILTER_DROP; for IPv6 there is no other way.
+//!
+//! # By hand
+//! `sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.IF.rp_filter`, `ip route get SOURCE`,
+//! `nstat -az TcpExtIPReversePathFilter`.
+//!
+//! # Fix
+//! Make the way back match the way in, or set rp_filter to 2 (loose) on that interface.
+use super::losses::{self, Pattern};
+use crate::{
+    model::verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    pipeline::facts::{Facts, Loss},
+};
+
+pub const ID: &str = "rp-filter-drop";
+pub const TITLE: &str = "strict reverse-path filtering drops asymmetrically routed packets";
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let patterns = losses::patterns(facts, |l: &Loss| l.reason == "IP_RPFILTER");
+    let worst = patterns.first()?;
+    let interface = worst.losses.iter().find_map(|l| l.interface.clone());
+    let mut pods: Vec<_> = patterns.iter().flat_map(|p| p.pods(facts)).collect();
+    pods.sort();
+    pods.dedup();
+    let mut evidence = losses::drop_evidence(&patterns);
+    evidence.extend(interface.as_deref().and_then(|i| sysctl_evidence(facts, i)));
+    evidence.extend(route_evidence(facts, worst, interface.as_deref()));
+    let on = interface
+        .as_deref()
+        .unwrap_or("the interface they came in by");
+    Some(Finding {
+        cause: ID.into(),
+        severity: Severity::Warning,
+        confidence: Confidence::Confirmed,
+        summary: format!(
+            "the reverse-path filter on {on} drops packets from {} to {}: {} so far",
+            worst.source,
+            worst.target(),
+            worst.packets(),
+        ),
+        evidence,
+        pods,
+        flows: patterns.iter().take(10).map(Pattern::refer).collect(),
+        fix: fix(interface.as_deref()),
+        consequence_of: None,
+        first_seen: facts.clock.text(patterns.iter().map(Pattern::first).min()?),
+        last_seen: facts.clock.text(patterns.iter().map(Pattern::last).max()?),
+        named_at: None,
+    })
+}
+
+fn sysctl_name(interface: &str) -> String {
+    format!("net.ipv4.conf.{}.rp_filter", interface.replace('.', "/"))
+}
+
+fn sysctl_evidence(facts: &Facts<'_>, interface: &str) -> Option<Evidence> {
+    let all = facts.node.sysctl("net.ipv4.conf.all.rp_filter")?;
+    let name = sysctl_name(interface);
+    let own = facts.node.sysctl(&name)?;
+    let text = format!("rp_filter is {all} for all and {own} for {interface}: 1 is strict");
+    let mut line = Evidence::new(EvidenceKind::Sysctl, Origin::Configured, text);
+    line.at = Some(interface.to_owned());
+    line.confirm = Some(format!("sysctl net.ipv4.conf.all.rp_filter {name}"));
+    Some(line)
+}
+
+fn route_evidence(
+    facts: &Facts<'_>,
+    worst: &Pattern<'_>,
+    came_by: Option<&str>,
+) -> Option<Evidence> {
+    let back = facts.link_towards(worst.source)?;
+    if Some(back.name.as_str()) == came_by {
+        return None;
+    }
+    let text = format!("the way back to {} leaves by {}", worst.source, back.name);
+    let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
+    line.at = Some(back.name.clone());
+    line.confirm = Some(format!("ip route get {}", worst.source));
+    Some(line)
+}
+
+fn fix(interface: Option<&str>) -> Fix {
+    let command = |i| format!("sysctl -w {}=2", sysctl_name(i));
+    Fix {
+        summary: "set rp_filter to 2 (loose) where the traffic comes in (the larger of the \
+                  interface's and conf.all's value counts), or route the answers back the same way"
+            .into(),
+        commands: interface.map(command).into_iter().collect(),
+    }
+}

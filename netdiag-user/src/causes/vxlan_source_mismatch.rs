@@ -1,0 +1,388 @@
+//! # Symptom
+//! Pods reach no pod of another node (or none of any), although the nodes reach each other.
+//! Encapsulated packets leave the node, nothing usable comes back.
+//!
+//! # Mechanism
+//! The node's NIC has two addresses (a static one and one by DHCP, say). Its VXLAN device sends
+//! from one of them; the peers' forwarding tables, and perhaps the network, know the node by the
+//! other. Packets with the wrong outer source are refused on the way (source guard, security
+//! groups), or the answers go to an address that nobody holds any more.
+//!
+//! # Signals
+//! Observed, with flows that stall: the outer destination of what a peer sends here is not the
+//! outer source of what this node sends there; or (on the peer) the outer source of what comes
+//! in is no VTEP of the forwarding table, while the answers go to another address. Configured:
+//! the addresses of the NIC and which of them is dynamic, the VXLAN device's `local`.
+//! Two addresses that disagree and work are no finding.
+//!
+//! # Look-alikes
+//! Blocked VXLAN between the nodes (nothing comes in at all), a VNI or port mismatch.
+//!
+//! # By hand
+//! `tcpdump -nni UPLINK udp port PORT` on both nodes, and compare the outer addresses with
+//! `bridge fdb show dev DEVICE` and `ip -d link show DEVICE`.
+//!
+//! # Fix
+//! Keep one address per NIC, or pin the VXLAN source (flannel: the annotation
+//! flannel.alpha.coreos.com/public-ip-overwrite, or --iface) to the one that the peers know.
+use std::{collections::BTreeSet, net::IpAddr};
+
+use netdiag_common::{
+    flow::FlowKey,
+    hop::{ACK, VXLAN},
+};
+
+use crate::{
+    model::{
+        flow,
+        node::{Link, LinkKind},
+        verdict::{
+            Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, PodRef, Severity,
+        },
+    },
+    pipeline::{
+        facts::{Facts, HopFlow, OuterPair},
+        journey::journeys,
+    },
+};
+
+pub const ID: &str = "vxlan-source-mismatch";
+pub const TITLE: &str = "a VXLAN outer address is not the one by which the peers know the node";
+
+/// Retransmits of a conversation, both directions together, without any progress. A SYN is sent
+/// again after 1 s and 3 s (RFC 6298), its answer too: two are a second of silence.
+const STALLED: u32 = 2;
+
+/// Whose address the peers and the network disagree about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// This node's: its packets leave with another source than the one it is answered at.
+    Ours,
+    /// The peer's: its packets come from an address that the FDB does not know.
+    Peers,
+}
+
+/// Two outer addresses that should be one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mismatch {
+    pub side: Side,
+    /// The source that is on the wire.
+    pub source: IpAddr,
+    /// The other end of those packets.
+    pub destination: IpAddr,
+    /// The address that is expected instead.
+    pub expected: IpAddr,
+    /// Who expects it, in the contract's words.
+    pub expected_from: &'static str,
+    pub vni: u32,
+    pub port: u16,
+    pub interface: String,
+}
+
+/// Every disagreement on the wire, whether it hurts or not.
+pub fn mismatches(facts: &Facts<'_>) -> Vec<Mismatch> {
+    let vxlan = || facts.outers.iter().filter(|o| o.key.carried == VXLAN);
+    let mut found = BTreeSet::new();
+    for out in vxlan().filter(|o| o.egress()) {
+        for into in vxlan().filter(|o| !o.egress() && o.key.vni == out.key.vni) {
+            found.extend(ours(facts, out, into));
+            found.extend(peers(facts, out, into));
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// The same peer answers to another address than the one we send from.
+fn ours(facts: &Facts<'_>, out: &OuterPair, into: &OuterPair) -> Option<Mismatch> {
+    let same_peer = into.source == out.destination;
+    let differs = into.destination != out.source;
+    let both_own = facts.node.owns(into.destination) && facts.node.owns(out.source);
+    (same_peer && differs && both_own).then(|| Mismatch {
+        side: Side::Ours,
+        source: out.source,
+        destination: out.destination,
+        expected: into.destination,
+        expected_from: "peers' traffic",
+        vni: out.key.vni,
+        port: out.key.port,
+        interface: out.interface.clone(),
+    })
+}
+
+/// A peer sends from an address that no forwarding entry has, and the answers to its flows go to
+/// one that has.
+fn peers(facts: &Facts<'_>, out: &OuterPair, into: &OuterPair) -> Option<Mismatch> {
+    let device = device(facts, into.key.vni, into.key.port)?;
+    let vteps = || {
+        facts
+            .node
+            .fdb
+            .iter()
+            .filter(|f| f.ifindex == device.index)
+            .map(|f| f.vtep)
+    };
+    let unknown = vteps().next().is_some() && !vteps().any(|v| v == into.source);
+    let expected = out.destination;
+    let answers = || {
+        inner_flows(facts, into).any(|flow| {
+            let back = flow.reversed();
+            let towards = route_vtep(facts, device, &back);
+            towards == Some(expected) || (towards.is_none() && out.outer.inner == back)
+        })
+    };
+    (unknown && vteps().any(|v| v == expected) && answers()).then(|| Mismatch {
+        side: Side::Peers,
+        source: into.source,
+        destination: into.destination,
+        expected,
+        expected_from: "fdb",
+        vni: into.key.vni,
+        port: into.key.port,
+        interface: into.interface.clone(),
+    })
+}
+
+/// The VTEP that a flow's destination is sent to.
+fn route_vtep(facts: &Facts<'_>, device: &Link, flow: &FlowKey) -> Option<IpAddr> {
+    let (_, destination) = flow::ends(flow);
+    let route = facts.node.route_to(destination)?;
+    if route.oif != Some(device.index) {
+        return None;
+    }
+    crate::model::limits::remote(facts.node, device, route.gateway)
+}
+
+fn device<'a>(facts: &Facts<'a>, vni: u32, port: u16) -> Option<&'a Link> {
+    let is = |l: &&Link| {
+        let tunnel = l.tunnel.as_ref();
+        l.kind == LinkKind::Vxlan
+            && tunnel.is_some_and(|t| !t.external && t.vni == Some(vni) && t.port == Some(port))
+    };
+    facts.node.links.iter().find(is)
+}
+
+/// Inner flows that came in over an uplink, of the pair's peer as far as the latest one tells.
+fn inner_flows<'a>(facts: &'a Facts<'_>, into: &'a OuterPair) -> impl Iterator<Item = &'a FlowKey> {
+    let carried = facts.flows.iter().filter(move |f| {
+        f.key.carried == VXLAN && !f.egress() && f.key.ifindex == into.key.ifindex
+    });
+    carried
+        .map(HopFlow::flow)
+        .chain(std::iter::once(&into.outer.inner))
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let hurting = mismatches(facts).into_iter().find_map(|m| {
+        let stalled = stalled(facts, &m);
+        (!stalled.is_empty()).then_some((m, stalled))
+    });
+    let (mismatch, stalled) = hurting?;
+    let mut pods = BTreeSet::new();
+    for flow in &stalled {
+        pods.extend(facts.pods_of(flow));
+    }
+    let first = stalled_hops(facts, &stalled).map(|h| h.hop.first).min()?;
+    let last = stalled_hops(facts, &stalled).map(|h| h.hop.last).max()?;
+    Some(Finding {
+        cause: ID.into(),
+        severity: Severity::Critical,
+        confidence: Confidence::Confirmed,
+        summary: summary(&mismatch),
+        evidence: evidence(facts, &mismatch, stalled.len()),
+        pods: pods.into_iter().collect::<Vec<PodRef>>(),
+        flows: flow_refs(facts, &stalled),
+        fix: fix(facts, &mismatch),
+        consequence_of: None,
+        first_seen: facts.clock.text(first),
+        last_seen: facts.clock.text(last),
+        named_at: None,
+    })
+}
+
+fn summary(m: &Mismatch) -> String {
+    match m.side {
+        Side::Ours => format!(
+            "VXLAN packets leave {} from {}, but the peer {} knows this node as {}: flows between \
+             them stall",
+            m.interface, m.source, m.destination, m.expected
+        ),
+        Side::Peers => format!(
+            "VXLAN packets come in from {}, but the forwarding table sends the answers to {}: \
+             flows between them stall",
+            m.source, m.expected
+        ),
+    }
+}
+
+/// Inner TCP conversations over the pair that retransmit without progress; none where any
+/// conversation over it got through since.
+fn stalled(facts: &Facts<'_>, m: &Mismatch) -> Vec<FlowKey> {
+    let over = |h: &&HopFlow| h.key.carried == VXLAN && concerns(facts, m, h);
+    let hops: Vec<&HopFlow> = facts.flows.iter().filter(over).collect();
+    let at = |flow: &FlowKey, egress: bool| {
+        hops.iter()
+            .find(|h| h.flow() == flow && h.egress() == egress)
+    };
+    let mut stalled = BTreeSet::new();
+    let mut first = u64::MAX;
+    for hop in &hops {
+        let back = at(&hop.flow().reversed(), !hop.egress());
+        let both = hop.hop.stalled + back.map_or(0, |b| b.hop.stalled);
+        if hop.flow().protocol == flow::TCP && both >= STALLED {
+            first = first.min(hop.hop.first);
+            // One name per conversation: the direction that was seen first.
+            let later = back.is_some_and(|b| b.hop.first < hop.hop.first);
+            stalled.insert(if later {
+                hop.flow().reversed()
+            } else {
+                *hop.flow()
+            });
+        }
+    }
+    let got_through = hops.iter().any(|h| {
+        !h.egress()
+            && h.hop.flags & ACK != 0
+            && h.hop.last > first
+            && h.hop.stalled < STALLED
+            && at(&h.flow().reversed(), true).is_some_and(|b| b.hop.stalled < STALLED)
+    });
+    if got_through {
+        Vec::new()
+    } else {
+        stalled.into_iter().collect()
+    }
+}
+
+/// Whether a carried flow travels between this node and the mismatch's peer.
+fn concerns(facts: &Facts<'_>, m: &Mismatch, hop: &HopFlow) -> bool {
+    let Some(device) = device(facts, m.vni, m.port) else {
+        return true;
+    };
+    let towards_peer = if hop.egress() {
+        *hop.flow()
+    } else {
+        hop.flow().reversed()
+    };
+    let vtep = match m.side {
+        Side::Ours => m.destination,
+        Side::Peers => m.expected,
+    };
+    route_vtep(facts, device, &towards_peer).is_none_or(|v| v == vtep)
+}
+
+fn stalled_hops<'a>(
+    facts: &'a Facts<'_>,
+    stalled: &'a [FlowKey],
+) -> impl Iterator<Item = &'a HopFlow> {
+    facts.flows.iter().filter(|h| stalled.contains(h.flow()))
+}
+
+fn flow_refs(facts: &Facts<'_>, stalled: &[FlowKey]) -> Vec<FlowRef> {
+    let all = journeys(facts);
+    stalled
+        .iter()
+        .filter_map(|k| all.get(k))
+        .take(10)
+        .map(|j| j.refer())
+        .collect()
+}
+
+fn evidence(facts: &Facts<'_>, m: &Mismatch, stalled: usize) -> Vec<Evidence> {
+    let mut lines = outer_evidence(facts, m);
+    lines.extend(address_evidence(facts, m));
+    lines.extend(fdb_evidence(facts, m));
+    let text = format!("{stalled} connections over this pair retransmit and get no further");
+    let mut line = Evidence::new(EvidenceKind::Retransmit, Origin::Observed, text);
+    line.at = Some(m.interface.clone());
+    lines.push(line);
+    lines
+}
+
+/// Counts of both outer pairs.
+fn outer_evidence(facts: &Facts<'_>, m: &Mismatch) -> Vec<Evidence> {
+    let part = |o: &&OuterPair| {
+        let peer = if o.egress() { o.destination } else { o.source };
+        let peers = [m.destination, m.source, m.expected];
+        o.key.carried == VXLAN && o.key.vni == m.vni && peers.contains(&peer)
+    };
+    let line = |o: &OuterPair| {
+        let direction = crate::pipeline::facts::direction(o.key.direction);
+        let text = format!(
+            "{} packets {direction} on {}: outer {} → {}, VNI {}, port {}",
+            o.outer.packets, o.interface, o.source, o.destination, o.key.vni, o.key.port
+        );
+        let mut line = Evidence::new(EvidenceKind::OuterAddress, Origin::Observed, text);
+        line.at = Some(o.interface.clone());
+        line.direction = Some(direction.into());
+        line.packets = Some(o.outer.packets);
+        line.confirm = Some(format!(
+            "tcpdump -nni {} udp port {}",
+            o.interface, o.key.port
+        ));
+        line
+    };
+    facts.outers.iter().filter(part).map(line).collect()
+}
+
+/// This node's addresses beside each other, and which one is dynamic.
+fn address_evidence(facts: &Facts<'_>, m: &Mismatch) -> Option<Evidence> {
+    if m.side != Side::Ours {
+        return None;
+    }
+    let describe = |address: IpAddr| {
+        let (link, own) = facts
+            .node
+            .addresses()
+            .find(|(_, a)| a.prefix.address == address)?;
+        let kind = if own.dynamic { "dynamic" } else { "static" };
+        Some((link.name.clone(), format!("{address} ({kind})")))
+    };
+    let (name, source) = describe(m.source)?;
+    let (_, expected) = describe(m.expected)?;
+    let text = format!("{name} has {source}, the outer source, and {expected}, where answers come");
+    let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
+    line.confirm = Some(format!("ip address show {name}"));
+    line.at = Some(name);
+    Some(line)
+}
+
+fn fdb_evidence(facts: &Facts<'_>, m: &Mismatch) -> Option<Evidence> {
+    if m.side != Side::Peers {
+        return None;
+    }
+    let device = device(facts, m.vni, m.port)?;
+    let text = format!(
+        "{}'s forwarding table has {} and no entry for {}",
+        device.name, m.expected, m.source
+    );
+    let mut line = Evidence::new(EvidenceKind::Fdb, Origin::Configured, text);
+    line.at = Some(device.name.clone());
+    line.confirm = Some(format!("bridge fdb show dev {}", device.name));
+    Some(line)
+}
+
+fn fix(facts: &Facts<'_>, m: &Mismatch) -> Fix {
+    let device = device(facts, m.vni, m.port).map_or("the VXLAN device", |l| l.name.as_str());
+    match m.side {
+        Side::Ours => Fix {
+            summary: format!(
+                "make {device} send from {}, by which the peers know this node: remove {} from \
+                 {} (a second address by DHCP: BOOTPROTO=none) or set flannel's annotation \
+                 flannel.alpha.coreos.com/public-ip-overwrite to {} and restart flanneld",
+                m.expected, m.source, m.interface, m.expected
+            ),
+            commands: vec![
+                format!("ip -d link show {device}"),
+                format!("ip address show {}", m.interface),
+            ],
+        },
+        Side::Peers => Fix {
+            summary: format!(
+                "the peer that sends from {} is entered as {}: its lease (flannel: the node's \
+                 public-ip annotation) is stale; correct it there and restart its flanneld",
+                m.source, m.expected
+            ),
+            commands: vec![format!("bridge fdb show dev {device}")],
+        },
+    }
+}

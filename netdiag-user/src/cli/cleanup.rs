@@ -1,0 +1,22 @@
+//! `netdiag cleanup`: takes away what a killed netdiag left attached.
+use anyhow::Result;
+
+use super::exit;
+use crate::{kernel::sweep, output};
+
+pub fn run() -> Result<i32> {
+    let swept = sweep::orphans()?;
+    output::line(&match swept.runs {
+        0 => "nothing of netdiag's was left behind".to_owned(),
+        runs => format!(
+            "cleaned up after {runs} killed run(s): {} filters and {} qdiscs removed{}",
+            swept.filters,
+            swept.qdiscs,
+            match swept.kept {
+                0 => String::new(),
+                kept => format!(", {kept} qdiscs kept, which hold others' filters"),
+            },
+        ),
+    })?;
+    Ok(exit::OK)
+}

@@ -1,0 +1,187 @@
+//! `netdiag diagnose`: watch, audit, verdict.
+use std::{
+    io::{IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use clap::Args;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{
+    exit,
+    options::{Format, Global, Scope, duration},
+    session::Session,
+    watch::Signals,
+};
+use crate::{
+    model::verdict::{Confidence, Finding, Outcome, Severity, Verdict},
+    output,
+    pipeline::verdict::{self, Naming},
+};
+
+/// How often the maps are read.
+const TICK: Duration = Duration::from_millis(250);
+
+#[derive(Args, Debug)]
+pub struct DiagnoseArgs {
+    #[command(flatten)]
+    pub scope: Scope,
+    /// How long to watch: 15s, 2m, 1h.
+    #[arg(short, long, default_value = "15s", value_parser = duration)]
+    pub duration: Duration,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+    /// Write the output to this file instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    pub output_file: Option<std::path::PathBuf>,
+    /// End as soon as the same confirmed findings have stood for so many seconds.
+    #[arg(long, hide = true, value_name = "SECONDS", value_parser = duration)]
+    pub until_stable: Option<Duration>,
+}
+
+pub async fn run(args: DiagnoseArgs, global: &Global) -> Result<i32> {
+    let mut sink = output::Sink::open(args.output_file.as_deref())?;
+    let mut signals = Signals::catch()?;
+    let mut session = Session::open(&args.scope, global).await?;
+    say_ready();
+    let watched = watch(&mut session, &args, global, &mut signals).await;
+    session.close().await;
+    match watched? {
+        Ended::Verdict(verdict) => {
+            output::verdict(&mut sink, &verdict, args.output)?;
+            Ok(code(&verdict))
+        }
+        Ended::Signal(code) => Ok(code),
+    }
+}
+
+/// Tells whoever started us, when asked to, that every hook is in place.
+pub(super) fn say_ready() {
+    if std::env::var_os(crate::lab::runner::READY_VARIABLE).is_some() {
+        let _ = writeln!(std::io::stderr(), "{}", crate::lab::runner::READY_LINE);
+    }
+}
+
+enum Ended {
+    Verdict(Box<Verdict>),
+    Signal(i32),
+}
+
+async fn watch(
+    session: &mut Session,
+    args: &DiagnoseArgs,
+    global: &Global,
+    signals: &mut Signals,
+) -> Result<Ended> {
+    let begun = Instant::now();
+    let mut naming = Naming::default();
+    let mut stable = Stable::default();
+    let mut countdown = Countdown::new(global);
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            code = signals.wait() => {
+                countdown.clear();
+                return Ok(Ended::Signal(code));
+            }
+        }
+        let observation = session.tick().await?;
+        let facts = session.facts(&observation);
+        let findings = verdict::findings(&facts, &mut naming);
+        countdown.show(
+            args.duration.saturating_sub(begun.elapsed()),
+            &observation,
+            &findings,
+        );
+        let settled = args
+            .until_stable
+            .is_some_and(|wanted| stable.since(&findings) >= wanted);
+        if begun.elapsed() >= args.duration || settled {
+            countdown.clear();
+            let verdict = verdict::verdict(&facts, &observation, session.run(), &mut naming);
+            return Ok(Ended::Verdict(Box::new(verdict)));
+        }
+    }
+}
+
+pub fn code(verdict: &Verdict) -> i32 {
+    let bad = verdict.findings.iter().any(|f| f.severity > Severity::Info);
+    match (bad, verdict.verdict) {
+        (true, _) => exit::FINDINGS,
+        (false, Outcome::Incomplete) => exit::INCOMPLETE,
+        (false, _) => exit::OK,
+    }
+}
+
+/// How long the same findings have stood, one of them confirmed at least.
+#[derive(Default)]
+struct Stable {
+    state: Vec<(String, Severity, Confidence)>,
+    since: Option<Instant>,
+}
+
+impl Stable {
+    fn since(&mut self, findings: &[Finding]) -> Duration {
+        let state: Vec<_> = findings
+            .iter()
+            .map(|f| (f.cause.clone(), f.severity, f.confidence))
+            .collect();
+        let confirmed = findings
+            .iter()
+            .any(|f| f.confidence == Confidence::Confirmed);
+        if state != self.state || !confirmed {
+            self.state = state;
+            self.since = confirmed.then(Instant::now);
+        }
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}
+
+/// One line on a terminal that counts down, with what has been seen so far.
+struct Countdown {
+    on: bool,
+}
+
+impl Countdown {
+    fn new(global: &Global) -> Self {
+        Self {
+            on: std::io::stderr().is_terminal() && !global.quiet,
+        }
+    }
+
+    fn show(
+        &mut self,
+        left: Duration,
+        observation: &crate::model::observation::Observation,
+        findings: &[Finding],
+    ) {
+        if !self.on {
+            return;
+        }
+        use netdiag_common::config::counter;
+        let oversize: u64 = observation.flows.iter().map(|(_, f)| f.oversize).sum();
+        let retransmits: u64 = observation.retransmits.iter().map(|(_, r)| r.packets).sum();
+        let mut line = format!(
+            "watching, {:.0} s left: {} packets, {} drops, {retransmits} retransmits, {oversize} oversize",
+            left.as_secs_f64().ceil(),
+            observation.counter(counter::HOP_PACKETS),
+            observation.counter(counter::DROPS),
+        );
+        if let Some(first) = findings.first() {
+            line.push_str(&format!(" · {}", first.cause));
+        }
+        let width = terminal_size::terminal_size_of(std::io::stderr())
+            .map_or(80, |(w, _)| usize::from(w.0));
+        let line: String = line.chars().take(width.saturating_sub(1)).collect();
+        let _ = write!(std::io::stderr(), "\r\x1b[2K{line}");
+    }
+
+    fn clear(&mut self) {
+        if self.on {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
+        }
+    }
+}

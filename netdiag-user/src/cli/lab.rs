@@ -1,0 +1,185 @@
+//! `netdiag lab`: the incidents in network namespaces on this machine.
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::lab::Skipped;
+use crate::lab::cluster::Cluster;
+use crate::lab::plan::Plan;
+use crate::lab::runner::{self, Settings};
+use crate::lab::scenarios::{self, ALL, Scenario};
+use crate::lab::state::{self, Options};
+use crate::lab::traffic::Traffic;
+use crate::model::verdict::Verdict;
+
+pub mod args;
+mod report;
+
+pub use args::{Format, LabArgs};
+use args::{LabCommand, RunArgs, UpArgs};
+
+const FAILED: i32 = 1;
+const SKIPPED: i32 = 3;
+
+/// What became of one run.
+pub enum Outcome {
+    Verdict(Box<Verdict>),
+    Skipped(String),
+    Failed(anyhow::Error),
+}
+
+/// Runs `netdiag lab …` and returns the exit code. Makes a tokio runtime of its own, so it must
+/// not be called from inside one.
+pub fn run(args: LabArgs) -> Result<i32> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+        // Whichever comes first: the work that is not finished is dropped, and takes its lab down.
+        tokio::select! {
+            code = dispatch(args.command) => code,
+            _ = interrupt.recv() => Ok(130),
+            _ = terminate.recv() => Ok(143),
+        }
+    })
+}
+
+async fn dispatch(command: LabCommand) -> Result<i32> {
+    match command {
+        LabCommand::List { output } => report::list(ALL, output).map(|()| 0),
+        LabCommand::Run(args) => run_all(args).await,
+        LabCommand::Up(args) => up(&args).await,
+        LabCommand::Down => down(),
+        LabCommand::Traffic { lab } => traffic(lab.as_deref()).await,
+    }
+}
+
+async fn run_all(args: RunArgs) -> Result<i32> {
+    let chosen: Vec<&Scenario> = match &args.name {
+        Some(name) => vec![scenario(name)?],
+        None => ALL.iter().collect(),
+    };
+    if let ([one], [_, ..]) = (chosen.as_slice(), args.exec.as_slice()) {
+        let done = runner::exec(one, args.variant.options(one, 0), &args.exec).await;
+        return match outcome(done) {
+            Err(why) => report::skipped(&why).map(|()| SKIPPED),
+            Ok(code) => code,
+        };
+    }
+    let settings = Settings {
+        duration: args.duration,
+    };
+    let mut runs = Vec::new();
+    for scenario in &chosen {
+        for step in 0..args.repeat {
+            runs.push((*scenario, args.variant.options(scenario, step)));
+        }
+    }
+    let outcomes = report::Outcomes::new(args.output, runs.len() > 1);
+    execute(runs, &settings, args.jobs.max(1), outcomes, args.all).await
+}
+
+async fn execute(
+    runs: Vec<(&Scenario, Options)>,
+    settings: &Settings,
+    jobs: usize,
+    mut outcomes: report::Outcomes,
+    all: bool,
+) -> Result<i32> {
+    use futures_util::StreamExt;
+    // All on this task, so that the thread that starts the children lives as long as they do.
+    let running = runs.into_iter().map(|(scenario, options)| async move {
+        let done = runner::run(scenario, options.clone(), settings).await;
+        let outcome = match outcome(done) {
+            Ok(Ok(verdict)) => Outcome::Verdict(Box::new(verdict)),
+            Ok(Err(error)) => Outcome::Failed(error),
+            Err(why) => Outcome::Skipped(why),
+        };
+        (scenario, options, outcome)
+    });
+    let mut running = futures_util::stream::iter(running).buffered(jobs);
+    let (mut failed, mut skipped) = (false, false);
+    while let Some((scenario, options, outcome)) = running.next().await {
+        match &outcome {
+            Outcome::Verdict(verdict) => {
+                failed |= verdict.lab.as_ref().is_none_or(|lab| !lab.passed);
+            }
+            Outcome::Skipped(_) => skipped = true,
+            Outcome::Failed(_) => failed = true,
+        }
+        outcomes.add(scenario, &options, outcome)?;
+    }
+    outcomes.finish()?;
+    Ok(match (failed, skipped && !all) {
+        (true, _) => FAILED,
+        (false, true) => SKIPPED,
+        (false, false) => 0,
+    })
+}
+
+async fn up(args: &UpArgs) -> Result<i32> {
+    let scenario = scenario(&args.name)?;
+    let built = runner::build(scenario, args.variant.options(scenario, 0)).await;
+    let mut cluster = match outcome(built) {
+        Ok(cluster) => cluster?,
+        Err(why) => return report::skipped(&why).map(|()| SKIPPED),
+    };
+    cluster.keep()?;
+    report::standing(&cluster)?;
+    Ok(0)
+}
+
+fn down() -> Result<i32> {
+    for lab in state::down()? {
+        line(&format!(
+            "removed lab {} ({})",
+            lab.id, lab.options.scenario
+        ))?;
+    }
+    Ok(0)
+}
+
+async fn traffic(lab: Option<&str>) -> Result<i32> {
+    let record = state::find(lab)?;
+    let scenario = scenario(&record.options.scenario)?;
+    let cluster = Cluster::open(scenario, record)?;
+    let plan: &Plan = &cluster.plan;
+    let traffic = Traffic::start(&cluster, &scenario.traffic(plan))?;
+    loop {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        line(&traffic.summary().join("\n"))?;
+        line("")?;
+    }
+}
+
+fn scenario(name: &str) -> Result<&'static Scenario> {
+    scenarios::find(name)
+        .ok_or_else(|| anyhow!("no scenario {name}: `netdiag lab list` shows those there are"))
+}
+
+/// Takes the skipped apart from the failed.
+fn outcome<T>(done: Result<T>) -> std::result::Result<Result<T>, String> {
+    match done {
+        Err(error) => match error.downcast::<Skipped>() {
+            Ok(skipped) => Err(skipped.0),
+            Err(error) => Ok(Err(error)),
+        },
+        done => Ok(done),
+    }
+}
+
+/// Prints a line; a reader that has gone away is no error.
+fn line(text: &str) -> Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write the output")
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,128 @@
+//! What can be typed after `netdiag lab`.
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::lab::scenarios::{ALL, Scenario};
+use crate::lab::state::Options;
+
+/// Real incidents in network namespaces on this machine; nothing outside them is touched.
+#[derive(Args, Debug)]
+pub struct LabArgs {
+    #[command(subcommand)]
+    pub(super) command: LabCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum LabCommand {
+    /// List the scenarios.
+    List {
+        #[arg(short, long, value_enum, default_value_t = Format::Table)]
+        output: Format,
+    },
+    /// Build a scenario, let netdiag diagnose it, and check that it names the right cause.
+    Run(RunArgs),
+    /// Build a scenario and leave it standing, to be looked at by hand.
+    Up(UpArgs),
+    /// Remove the labs that stand, and what killed ones left behind.
+    Down,
+    /// Make a standing lab's traffic until Ctrl-C.
+    Traffic {
+        /// Id or scenario of the lab; not needed when only one stands.
+        lab: Option<String>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Scenario to run; `netdiag lab list` shows them.
+    #[arg(required_unless_present = "all", conflicts_with = "all", value_parser = names(), hide_possible_values = true)]
+    pub name: Option<String>,
+    /// Run every scenario and print which named what.
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub variant: Variant,
+    /// Run so many times, each with the next seed.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub repeat: u64,
+    /// Run so many labs at a time.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub jobs: usize,
+    /// Seconds that netdiag watches at most [default: 12, 6 where nothing is to be found].
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub duration: Option<Duration>,
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Run this command in the diagnosing node instead of netdiag, with the traffic going on.
+    #[arg(long, num_args = 1.., allow_hyphen_values = true, value_name = "COMMAND", conflicts_with_all = ["all", "repeat"])]
+    pub exec: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub struct UpArgs {
+    /// Scenario to build; `netdiag lab list` shows them.
+    #[arg(value_parser = names(), hide_possible_values = true)]
+    pub name: String,
+    #[command(flatten)]
+    pub variant: Variant,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Variant {
+    /// The same topology and traffic without the fault.
+    #[arg(long)]
+    pub healthy: bool,
+    /// The pods talk IPv6.
+    #[arg(long)]
+    pub ipv6: bool,
+    /// Varies names, addresses, ports and MTUs.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Segmentation offload of every device [default: on for odd seeds].
+    #[arg(long, value_enum, value_name = "on|off")]
+    pub offload: Option<Switch>,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Table,
+    Json,
+    Ndjson,
+}
+
+impl Variant {
+    pub fn options(&self, scenario: &Scenario, step: u64) -> Options {
+        let seed = self.seed.wrapping_add(step);
+        let offload = self
+            .offload
+            .map_or(seed % 2 == 1, |switch| switch == Switch::On);
+        Options {
+            scenario: scenario.name.to_owned(),
+            seed,
+            healthy: self.healthy,
+            ipv6: self.ipv6,
+            offload,
+        }
+    }
+}
+
+fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(ALL.iter().map(|scenario| scenario.name))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix('s').unwrap_or(text).parse::<f64>();
+    let time = number
+        .ok()
+        .and_then(|number| Duration::try_from_secs_f64(number).ok());
+    time.ok_or_else(|| "give seconds, such as 12s".to_owned())
+}

@@ -1,0 +1,230 @@
+//! How `netdiag lab` tells what there is and what happened.
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+use comfy_table::Table;
+use serde_json::json;
+
+use super::{Format, Outcome, line};
+use crate::lab::cluster::Cluster;
+use crate::lab::needs::Need;
+use crate::lab::plan::Kind;
+use crate::lab::runner::named;
+use crate::lab::scenarios::Scenario;
+use crate::lab::state::Options;
+use crate::model::verdict::Verdict;
+
+/// The scenarios there are.
+pub fn list(scenarios: &[Scenario], format: Format) -> Result<()> {
+    let rows = scenarios.iter().map(|scenario| {
+        json!({
+            "name": scenario.name,
+            "summary": scenario.summary,
+            "topology": topology(scenario.topology),
+            "expected": scenario.expected,
+            "needs": scenario.needs.iter().map(|need| need.name()).collect::<Vec<_>>(),
+        })
+    });
+    match format {
+        Format::Json => {
+            let all: Vec<_> = rows.collect();
+            line(&serde_json::to_string_pretty(&all).context("cannot write JSON")?)
+        }
+        Format::Ndjson => rows.into_iter().try_for_each(|row| line(&row.to_string())),
+        Format::Table => {
+            let mut table = plain_table(&["NAME", "TOPOLOGY", "NEEDS", "SUMMARY"]);
+            for scenario in scenarios {
+                let needs: Vec<_> = scenario
+                    .needs
+                    .iter()
+                    .map(|need: &Need| need.name())
+                    .collect();
+                let topology = topology(scenario.topology);
+                table.add_row([scenario.name, topology, &needs.join(" "), scenario.summary]);
+            }
+            line(&table.trim_fmt())
+        }
+    }
+}
+
+/// How to go into a lab that stands.
+pub fn standing(cluster: &Cluster) -> Result<()> {
+    let plan = &cluster.plan;
+    line(&format!(
+        "lab {} stands: {}, seed {}",
+        plan.id, plan.options.scenario, plan.options.seed
+    ))?;
+    let mut table = plain_table(&["WHAT", "ADDRESS", "ENTER WITH"]);
+    for node in &plan.nodes {
+        let enter = format!("ip netns exec {} bash", node.netns);
+        table.add_row([format!("node {}", node.name), node.ipv4.to_string(), enter]);
+        for pod in &node.pods {
+            let enter = format!("ip netns exec {} bash", pod.netns);
+            let address = if plan.options.ipv6 {
+                pod.ipv6.to_string()
+            } else {
+                pod.ipv4.to_string()
+            };
+            table.add_row([
+                format!("pod {}/{}", pod.namespace, pod.name),
+                address,
+                enter,
+            ]);
+        }
+        let files = cluster.cni_dir(node).display().to_string();
+        table.add_row([format!("CNI files of {}", node.name), String::new(), files]);
+    }
+    let enter = format!("ip netns exec {} bash", plan.outside.netns);
+    table.add_row([
+        "host outside".to_owned(),
+        plan.outside.ipv4.to_string(),
+        enter,
+    ]);
+    for switch in &plan.switches {
+        table.add_row([
+            "switch".to_owned(),
+            String::new(),
+            format!("ip netns exec {switch} bash"),
+        ]);
+    }
+    line(&table.trim_fmt())?;
+    line(&format!("traffic: netdiag lab traffic {}", plan.id))?;
+    line("remove:  netdiag lab down")
+}
+
+pub fn skipped(why: &str) -> Result<()> {
+    line(&format!("skipped: {why}"))
+}
+
+/// What belongs to no document goes to stderr.
+fn aside(text: &str) -> Result<()> {
+    // Nobody to tell is no reason to fail.
+    let _ = writeln!(io::stderr(), "{text}");
+    Ok(())
+}
+
+/// Prints runs as they end, and for several runs what they come to.
+pub struct Outcomes {
+    format: Format,
+    several: bool,
+    verdicts: Vec<Verdict>,
+    rows: Vec<[String; 4]>,
+}
+
+impl Outcomes {
+    pub fn new(format: Format, several: bool) -> Self {
+        Self {
+            format,
+            several,
+            verdicts: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    pub fn add(&mut self, scenario: &Scenario, options: &Options, outcome: Outcome) -> Result<()> {
+        let (result, names) = match &outcome {
+            Outcome::Verdict(verdict) => {
+                let passed = verdict.lab.as_ref().is_some_and(|lab| lab.passed);
+                let names = named(verdict).into_iter().collect::<Vec<_>>().join(" ");
+                (if passed { "passed" } else { "FAILED" }.to_owned(), names)
+            }
+            Outcome::Skipped(why) => ("skipped".to_owned(), why.clone()),
+            Outcome::Failed(error) => ("FAILED".to_owned(), format!("{error:#}")),
+        };
+        self.rows
+            .push([scenario.name.to_owned(), variant(options), result, names]);
+        match (outcome, self.format) {
+            (Outcome::Verdict(verdict), Format::Table) if !self.several => show(&verdict),
+            (Outcome::Verdict(verdict), Format::Ndjson) => {
+                line(&serde_json::to_string(&verdict).context("cannot write JSON")?)
+            }
+            (Outcome::Verdict(verdict), Format::Json) => {
+                self.verdicts.push(*verdict);
+                Ok(())
+            }
+            (Outcome::Skipped(why), Format::Table) if !self.several => skipped(&why),
+            (Outcome::Skipped(why), _) => aside(&format!("{}: skipped: {why}", scenario.name)),
+            (Outcome::Failed(error), _) => {
+                let seed = options.seed;
+                aside(&format!(
+                    "netdiag: {}, seed {seed}: {error:#}",
+                    scenario.name
+                ))
+            }
+            (Outcome::Verdict(_), Format::Table) => Ok(()),
+        }
+    }
+
+    pub fn finish(self) -> Result<()> {
+        match self.format {
+            Format::Json if self.several => {
+                line(&serde_json::to_string_pretty(&self.verdicts).context("cannot write JSON")?)
+            }
+            Format::Json => self.verdicts.first().map_or(Ok(()), |verdict| {
+                line(&serde_json::to_string_pretty(verdict).context("cannot write JSON")?)
+            }),
+            Format::Table if self.several => {
+                let mut table = plain_table(&["SCENARIO", "VARIANT", "RESULT", "NAMED"]);
+                for row in self.rows {
+                    table.add_row(row);
+                }
+                line(&table.trim_fmt())
+            }
+            Format::Table | Format::Ndjson => Ok(()),
+        }
+    }
+}
+
+/// A verdict for people.
+fn show(verdict: &Verdict) -> Result<()> {
+    for finding in &verdict.findings {
+        line(&format!("{}: {}", finding.cause, finding.summary))?;
+    }
+    let Some(lab) = &verdict.lab else {
+        return Ok(());
+    };
+    let expected = if lab.expected.is_empty() {
+        "nothing".to_owned()
+    } else {
+        lab.expected.join(" ")
+    };
+    let result = if lab.passed { "passed" } else { "FAILED" };
+    let after = lab
+        .named_after
+        .map_or_else(String::new, |after| format!(", named after {after:.1} s"));
+    line(&format!(
+        "lab {}: {result} (expected {expected}{after})",
+        lab.scenario
+    ))
+}
+
+fn variant(options: &Options) -> String {
+    let mut words = vec![format!("seed {}", options.seed)];
+    let flags = [
+        (options.healthy, "healthy"),
+        (options.ipv6, "ipv6"),
+        (!options.offload, "no offload"),
+    ];
+    words.extend(
+        flags
+            .iter()
+            .filter(|(on, _)| *on)
+            .map(|(_, word)| (*word).to_owned()),
+    );
+    words.join(", ")
+}
+
+fn topology(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Vxlan => "vxlan",
+        Kind::Ipip => "ipip",
+    }
+}
+
+fn plain_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(comfy_table::presets::NOTHING)
+        .set_header(header.to_vec());
+    table
+}

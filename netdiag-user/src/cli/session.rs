@@ -1,0 +1,278 @@
+//! A live trace: the programs in the kernel, the node as netlink shows it, and the pods, kept in
+//! step while it runs.
+use std::{
+    collections::HashMap,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use futures_util::StreamExt;
+use rtnetlink::MulticastGroup;
+use tokio::sync::mpsc;
+
+use super::options::{Global, Scope};
+use crate::{
+    host::snapshot::Reader,
+    kernel::{
+        attach::{self, Hooks},
+        load::{self, Programs},
+        read, sweep,
+        symbols::Symbols,
+    },
+    model::{
+        filter, limits,
+        node::{Link, Node},
+        observation::Observation,
+        pod::PodIndex,
+        reason::Reasons,
+        roles::{Role, role},
+        verdict::NotChecked,
+    },
+    pipeline::{
+        clock::Clock,
+        facts::{Facts, Names},
+        verdict::Run,
+    },
+    pods::Pods,
+};
+
+/// Neighbours and forwarding entries change without a link event: read again this often.
+const REFRESH: Duration = Duration::from_secs(5);
+
+/// Symbols and drop reasons of the running kernel.
+pub struct KernelNames {
+    symbols: Symbols,
+    reasons: Reasons,
+}
+
+impl Names for KernelNames {
+    fn symbol(&self, address: u64) -> String {
+        self.symbols.name(address)
+    }
+
+    fn reasons(&self) -> &Reasons {
+        &self.reasons
+    }
+}
+
+pub struct Session {
+    programs: Programs,
+    hooks: Hooks,
+    reader: Reader,
+    pods: Pods,
+    scope: Scope,
+    names: KernelNames,
+    changes: mpsc::Receiver<()>,
+    read_at: Instant,
+    pub node: Node,
+    pub index: PodIndex,
+    pub clock: Clock,
+    pub started: u64,
+    /// Links that came or went since the last look, with what happened.
+    pub link_changes: Vec<(String, &'static str)>,
+}
+
+impl Session {
+    /// Sweeps after killed runs, loads, reads the node, attaches.
+    pub async fn open(scope: &Scope, global: &Global) -> Result<Self> {
+        let pods = Pods::open(scope.pods.clone(), &scope.root, scope.cni_dir.as_deref())?;
+        if let Err(e) = sweep::orphans() {
+            log::warn!("{e:#}");
+        }
+        let mut programs = load::load(&scope.root, global.verbose > 1)?;
+        let reader = Reader::open(&scope.root, scope.node_name.as_deref())?;
+        let node = reader.node().await?;
+        check_interfaces(&node, &scope.iface)?;
+        let hooks = Hooks::new(node.netns, reader.handle().clone())?;
+        let names = KernelNames {
+            symbols: Symbols::load(&scope.root),
+            reasons: std::mem::take(&mut programs.reasons),
+        };
+        let index = pods.index(&node);
+        let now = read::now();
+        let mut session = Self {
+            programs,
+            hooks,
+            reader,
+            pods,
+            scope: scope.clone(),
+            names,
+            changes: link_changes()?,
+            read_at: Instant::now(),
+            node,
+            index,
+            clock: Clock {
+                monotonic: now,
+                wall: jiff::Timestamp::now(),
+            },
+            started: now,
+            link_changes: Vec::new(),
+        };
+        session.apply()?;
+        session.link_changes.clear();
+        Ok(session)
+    }
+
+    /// Brings limits, namespaces and hooks in line with the node as it is now.
+    fn apply(&mut self) -> Result<()> {
+        let node = &mut self.node;
+        for address in &self.scope.node_ip {
+            node.known_as.push((*address, "--node-ip".into()));
+        }
+        let ports: Vec<u16> = node
+            .links
+            .iter()
+            .filter(|l| l.up && l.kind == crate::model::node::LinkKind::Vxlan)
+            .filter_map(|l| l.tunnel.as_ref()?.port)
+            .collect();
+        let pods: Vec<u32> = node
+            .links
+            .iter()
+            .filter(|l| role(node, l) == Some(Role::Pod))
+            .filter_map(|l| l.peer_netns)
+            .collect();
+        self.programs.set_limits(&limits::table(node), &ports)?;
+        self.programs.set_namespaces(node.netns, &pods)?;
+        let patterns = &self.scope.iface;
+        let wanted =
+            |l: &Link| patterns.is_empty() || patterns.iter().any(|p| filter::glob(p, &l.name));
+        self.hooks.follow(&mut self.programs, node, &wanted)
+    }
+
+    /// Reads the maps, after following what changed on the node.
+    pub async fn tick(&mut self) -> Result<Observation> {
+        let mut changed = self.read_at.elapsed() >= REFRESH;
+        while self.changes.try_recv().is_ok() {
+            changed = true;
+        }
+        if changed {
+            let before: HashMap<u32, String> = names(&self.node);
+            self.node = self.reader.node().await?;
+            self.read_at = Instant::now();
+            self.index = self.pods.index(&self.node);
+            self.note_changes(&before);
+            self.apply()?;
+        }
+        let mut observation = self.programs.observe()?;
+        if let Some(filter) = &self.scope.filter {
+            restrict(&mut observation, filter);
+        }
+        Ok(observation)
+    }
+
+    fn note_changes(&mut self, before: &HashMap<u32, String>) {
+        let after = names(&self.node);
+        for (index, name) in &after {
+            if before.get(index) != Some(name) {
+                self.link_changes.push((name.clone(), "added"));
+            }
+        }
+        for (index, name) in before {
+            if !after.contains_key(index) {
+                self.link_changes.push((name.clone(), "removed"));
+            }
+        }
+    }
+
+    pub fn facts<'a>(&'a self, observation: &Observation) -> Facts<'a> {
+        Facts::new(
+            &self.node,
+            &self.index,
+            observation,
+            &self.names,
+            self.clock,
+        )
+    }
+
+    pub fn hooks(&self) -> u64 {
+        self.hooks.count() + self.programs.tracepoints
+    }
+
+    /// What the run knows beside the facts.
+    pub fn run(&self) -> Run {
+        let mut not_checked = self.programs.missing.clone();
+        not_checked.extend(attach::not_covered(&self.hooks));
+        let blind = !not_checked.is_empty();
+        if self.index.is_empty() {
+            not_checked.push(NotChecked {
+                what: "pod names".into(),
+                why: format!("{} names none; --pods FILE gives them", self.pods.sources()),
+            });
+        }
+        if self.hooks.count() == 0 {
+            not_checked.push(NotChecked {
+                what: "packets on the node's links".into(),
+                why: "no link here is a pod's, a bridge, a tunnel or an uplink".into(),
+            });
+        }
+        Run {
+            started: self.started,
+            hooks: self.hooks(),
+            not_checked,
+            blind: blind || self.hooks.count() == 0,
+        }
+    }
+
+    /// Leaves the node as it was found.
+    pub async fn close(mut self) {
+        self.hooks.close(&mut self.programs).await;
+    }
+}
+
+fn names(node: &Node) -> HashMap<u32, String> {
+    node.links
+        .iter()
+        .map(|l| (l.index, l.name.clone()))
+        .collect()
+}
+
+fn check_interfaces(node: &Node, patterns: &[String]) -> Result<()> {
+    for pattern in patterns {
+        if !node.links.iter().any(|l| filter::glob(pattern, &l.name)) {
+            bail!("there is no interface '{pattern}' here: `ip -br link` lists those that are");
+        }
+    }
+    Ok(())
+}
+
+/// Only the flows that the filter names, in every table.
+fn restrict(observation: &mut Observation, filter: &filter::Filter) {
+    observation.flows.retain(|(k, _)| filter.matches(&k.flow));
+    observation.drops.retain(|(k, _)| filter.matches(&k.flow));
+    observation
+        .retransmits
+        .retain(|(k, _)| filter.matches(&k.flow));
+    observation
+        .icmp_errors
+        .retain(|(k, _)| filter.matches(&k.about));
+    observation.events.retain(|e| filter.matches(&e.flow));
+}
+
+/// A channel that has something in it after each change of links, addresses or routes.
+fn link_changes() -> Result<mpsc::Receiver<()>> {
+    let groups = [
+        MulticastGroup::Link,
+        MulticastGroup::Ipv4Ifaddr,
+        MulticastGroup::Ipv6Ifaddr,
+        MulticastGroup::Ipv4Route,
+        MulticastGroup::Ipv6Route,
+    ];
+    let opened = rtnetlink::new_multicast_connection(&groups);
+    let (connection, _handle, mut messages) = opened.context("listening to netlink")?;
+    tokio::spawn(connection);
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        // Whatever it says, an overrun included, the answer is to read everything again; one
+        // pending note is enough.
+        while messages.next().await.is_some() {
+            let _ = sender.try_send(());
+        }
+    });
+    Ok(receiver)
+}
+
+/// The default root, for callers that have no scope.
+pub fn default_root() -> &'static Path {
+    Path::new("/")
+}

@@ -1,0 +1,195 @@
+//! Links and their addresses (RTM_GETLINK, RTM_GETADDR).
+use anyhow::{Context, Result};
+use futures_util::TryStreamExt;
+use rtnetlink::{
+    Handle,
+    packet_route::{
+        address::{AddressAttribute, AddressMessage},
+        link::{
+            InfoData, InfoGeneve, InfoIpTunnel, InfoKind, InfoVxlan, LinkAttribute, LinkFlags,
+            LinkInfo, LinkLayerType, LinkMessage,
+        },
+    },
+};
+
+use super::namespaces::PeerNamespaces;
+use crate::model::{
+    address::Prefix,
+    node::{Link, LinkAddress, LinkKind, Tunnel},
+};
+
+/// IFA_VALID of an address that never expires.
+const FOREVER: u32 = u32::MAX;
+
+/// Every link of this namespace with its addresses.
+pub async fn links(handle: &Handle, peers: &PeerNamespaces) -> Result<Vec<Link>> {
+    let messages: Vec<LinkMessage> = handle
+        .link()
+        .get()
+        .execute()
+        .try_collect()
+        .await
+        .context("listing links by netlink")?;
+    let addresses: Vec<AddressMessage> = handle
+        .address()
+        .get()
+        .execute()
+        .try_collect()
+        .await
+        .context("listing addresses by netlink")?;
+    Ok(messages
+        .iter()
+        .map(|m| link(m, &addresses, peers))
+        .collect())
+}
+
+fn link(message: &LinkMessage, addresses: &[AddressMessage], peers: &PeerNamespaces) -> Link {
+    let index = message.header.index;
+    let flags = message.header.flags;
+    let loopback = flags.contains(LinkFlags::Loopback);
+    let mut link = Link {
+        index,
+        name: String::new(),
+        kind: if loopback {
+            LinkKind::Loopback
+        } else {
+            LinkKind::Physical
+        },
+        mtu: 0,
+        up: flags.contains(LinkFlags::Up),
+        ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+        master: None,
+        link: None,
+        peer_netns: None,
+        peer_elsewhere: false,
+        tunnel: None,
+        addresses: addresses
+            .iter()
+            .filter(|a| a.header.index == index)
+            .filter_map(address)
+            .collect(),
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Controller(master) => link.master = Some(*master),
+            LinkAttribute::Link(lower) => link.link = Some(*lower),
+            LinkAttribute::LinkNetNsId(id) => {
+                link.peer_elsewhere = true;
+                link.peer_netns = peers.inode(*id);
+            }
+            LinkAttribute::LinkInfo(infos) => describe(&mut link, infos),
+            _ => {}
+        }
+    }
+    link
+}
+
+fn describe(link: &mut Link, infos: &[LinkInfo]) {
+    for info in infos {
+        match info {
+            LinkInfo::Kind(kind) => link.kind = link_kind(kind),
+            LinkInfo::Data(data) => link.tunnel = tunnel(data),
+            _ => {}
+        }
+    }
+    if link.is_tunnel() && link.tunnel.is_none() {
+        link.tunnel = Some(Tunnel::default());
+    }
+}
+
+fn link_kind(kind: &InfoKind) -> LinkKind {
+    match kind {
+        InfoKind::Veth => LinkKind::Veth,
+        InfoKind::Bridge => LinkKind::Bridge,
+        InfoKind::Vxlan => LinkKind::Vxlan,
+        InfoKind::Geneve => LinkKind::Geneve,
+        InfoKind::IpIp => LinkKind::Ipip,
+        InfoKind::SitTun => LinkKind::Sit,
+        InfoKind::Ip6Tnl => LinkKind::Ip6Tunnel,
+        InfoKind::GreTun | InfoKind::GreTun6 => LinkKind::Gre,
+        InfoKind::Wireguard => LinkKind::Wireguard,
+        InfoKind::Vlan => LinkKind::Vlan,
+        InfoKind::Bond => LinkKind::Bond,
+        other => LinkKind::Other(format!("{other:?}").to_lowercase()),
+    }
+}
+
+fn tunnel(data: &InfoData) -> Option<Tunnel> {
+    let mut tunnel = Tunnel::default();
+    match data {
+        InfoData::Vxlan(attributes) => attributes.iter().for_each(|a| vxlan(&mut tunnel, a)),
+        InfoData::Geneve(attributes) => attributes.iter().for_each(|a| geneve(&mut tunnel, a)),
+        InfoData::IpTunnel(attributes) => attributes.iter().for_each(|a| ip_tunnel(&mut tunnel, a)),
+        _ => return None,
+    }
+    tunnel.remote = tunnel
+        .remote
+        .filter(|a| !a.is_unspecified() && !a.is_multicast());
+    tunnel.local = tunnel.local.filter(|a| !a.is_unspecified());
+    tunnel.underlay = tunnel.underlay.filter(|index| *index != 0);
+    Some(tunnel)
+}
+
+fn vxlan(tunnel: &mut Tunnel, attribute: &InfoVxlan) {
+    match attribute {
+        InfoVxlan::Id(vni) => tunnel.vni = Some(*vni),
+        InfoVxlan::Port(port) => tunnel.port = Some(*port),
+        InfoVxlan::Local(local) => tunnel.local = Some((*local).into()),
+        InfoVxlan::Local6(local) => tunnel.local = Some((*local).into()),
+        InfoVxlan::Group(remote) => tunnel.remote = Some((*remote).into()),
+        InfoVxlan::Group6(remote) => tunnel.remote = Some((*remote).into()),
+        InfoVxlan::Link(link) => tunnel.underlay = Some(*link),
+        InfoVxlan::CollectMetadata(external) => tunnel.external = *external,
+        _ => {}
+    }
+}
+
+fn geneve(tunnel: &mut Tunnel, attribute: &InfoGeneve) {
+    match attribute {
+        InfoGeneve::Id(vni) => tunnel.vni = Some(*vni),
+        InfoGeneve::Port(port) => tunnel.port = Some(*port),
+        InfoGeneve::Remote(remote) => tunnel.remote = Some((*remote).into()),
+        InfoGeneve::Remote6(remote) => tunnel.remote = Some((*remote).into()),
+        _ => {}
+    }
+}
+
+fn ip_tunnel(tunnel: &mut Tunnel, attribute: &InfoIpTunnel) {
+    match attribute {
+        InfoIpTunnel::Link(link) => tunnel.underlay = Some(*link),
+        InfoIpTunnel::Local(local) => tunnel.local = Some(*local),
+        InfoIpTunnel::Remote(remote) => tunnel.remote = Some(*remote),
+        InfoIpTunnel::CollectMetadata => tunnel.external = true,
+        _ => {}
+    }
+}
+
+fn address(message: &AddressMessage) -> Option<LinkAddress> {
+    let mut own = None;
+    let mut dynamic = false;
+    for attribute in &message.attributes {
+        match attribute {
+            // For point-to-point links ADDRESS is the peer's and LOCAL our own.
+            AddressAttribute::Local(address) => own = Some(*address),
+            AddressAttribute::Address(address) => own = own.or(Some(*address)),
+            AddressAttribute::CacheInfo(cache) => dynamic = cache.ifa_valid != FOREVER,
+            _ => {}
+        }
+    }
+    let address = own?;
+    let link_local = match address {
+        std::net::IpAddr::V4(v4) => v4.is_link_local(),
+        std::net::IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let prefix = Prefix {
+        address,
+        length: message.header.prefix_len,
+    };
+    Some(LinkAddress {
+        prefix,
+        dynamic,
+        link_local,
+    })
+}

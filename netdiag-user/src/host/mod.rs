@@ -1,0 +1,8 @@
+//! The node's configuration: links, routes, neighbours, FDB by netlink, sysctls under a root
+//! path, and what the pods' own namespaces say.
+pub mod links;
+pub mod namespaces;
+pub mod pod_side;
+pub mod routes;
+pub mod snapshot;
+pub mod sysctl;

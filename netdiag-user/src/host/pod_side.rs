@@ -1,0 +1,49 @@
+//! The far end of a pod's link: MTU, route MTU and addresses inside its namespace.
+use std::{fs::File, path::Path};
+
+use anyhow::{Context, Result};
+
+use super::{links, namespaces::PeerNamespaces, routes};
+use crate::model::node::{LinkKind, PodSide};
+
+/// Reads the namespace at `path`. A thread of its own enters it, never one of tokio's.
+pub fn read(path: &Path, netns: u32) -> Result<PodSide> {
+    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let thread = std::thread::Builder::new()
+        .name("pod-side".into())
+        .spawn(move || {
+            nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET)
+                .context("entering the pod's network namespace")?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(collect(netns))
+        })?;
+    thread
+        .join()
+        .map_err(|_| anyhow::anyhow!("the reading thread panicked"))?
+}
+
+async fn collect(netns: u32) -> Result<PodSide> {
+    let (connection, handle, _) = rtnetlink::new_connection().context("opening netlink")?;
+    tokio::spawn(connection);
+    let links = links::links(&handle, &PeerNamespaces::default()).await?;
+    let routes = routes::routes(&handle).await?;
+    let outward = |l: &&crate::model::node::Link| l.up && l.kind != LinkKind::Loopback;
+    let mtu = links
+        .iter()
+        .filter(outward)
+        .map(|l| l.mtu)
+        .min()
+        .unwrap_or(0);
+    let addresses = links.iter().filter(outward).flat_map(|l| &l.addresses);
+    Ok(PodSide {
+        netns,
+        mtu,
+        route_mtu: routes.iter().filter_map(|r| r.mtu).min(),
+        addresses: addresses
+            .filter(|a| !a.link_local)
+            .map(|a| a.prefix.address)
+            .collect(),
+    })
+}

@@ -1,0 +1,91 @@
+//! One reading of everything: the audit's snapshot.
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use anyhow::{Context, Result};
+use rtnetlink::Handle;
+
+use super::{links, namespaces, pod_side, routes, sysctl};
+use crate::model::{
+    node::{Node, PodSide},
+    roles::{Role, role},
+};
+
+/// Reads the node of the namespace that it was opened in.
+pub struct Reader {
+    handle: Handle,
+    root: PathBuf,
+    name: String,
+    kernel: String,
+    /// Pod sides do not change while the pod lives; its namespace's inode is the key.
+    sides: Mutex<HashMap<u32, PodSide>>,
+}
+
+impl Reader {
+    /// Opens netlink. Must be called within a tokio runtime.
+    pub fn open(root: &Path, name: Option<&str>) -> Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection().context("opening netlink")?;
+        tokio::spawn(connection);
+        let uname = nix::sys::utsname::uname().context("asking for the kernel's name")?;
+        let host = uname.nodename().to_string_lossy().into_owned();
+        Ok(Self {
+            handle,
+            root: root.to_owned(),
+            name: name.map_or(host, str::to_owned),
+            kernel: uname.release().to_string_lossy().into_owned(),
+            sides: Mutex::default(),
+        })
+    }
+
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    pub async fn node(&self) -> Result<Node> {
+        let peers = namespaces::peers(&self.handle, &self.root).await;
+        let links = links::links(&self.handle, &peers).await?;
+        let names: Vec<_> = links.iter().map(|l| l.name.clone()).collect();
+        let mut node = Node {
+            name: self.name.clone(),
+            kernel: self.kernel.clone(),
+            netns: namespaces::own().unwrap_or(0),
+            routes: routes::routes(&self.handle).await?,
+            neighbours: routes::neighbours(&self.handle).await?,
+            fdb: routes::fdb(&self.handle).await?,
+            sysctls: sysctl::read(&self.root, &names),
+            links,
+            pod_sides: Vec::new(),
+            known_as: Vec::new(),
+        };
+        node.pod_sides = self.pod_sides(&node, &peers);
+        Ok(node)
+    }
+
+    fn pod_sides(&self, node: &Node, peers: &namespaces::PeerNamespaces) -> Vec<PodSide> {
+        let is_pod = |l: &&crate::model::node::Link| role(node, l) == Some(Role::Pod);
+        let inodes = node
+            .links
+            .iter()
+            .filter(is_pod)
+            .filter_map(|l| l.peer_netns);
+        let mut cache = match self.sides.lock() {
+            Ok(cache) => cache,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        let mut sides = Vec::new();
+        for inode in inodes {
+            let known = cache.get(&inode).cloned();
+            let side = known.or_else(|| {
+                let side = pod_side::read(peers.path(inode)?, inode).ok()?;
+                cache.insert(inode, side.clone());
+                Some(side)
+            });
+            sides.extend(side);
+        }
+        cache.retain(|inode, _| sides.iter().any(|s| s.netns == *inode));
+        sides
+    }
+}

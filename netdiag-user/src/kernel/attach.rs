@@ -1,0 +1,279 @@
+//! Attaches the hop programs to links. tcx on the few infrastructure hooks: cheapest per packet,
+//! and it goes with its process. clsact on pods' links, and everywhere on kernels before 6.6:
+//! each tcx attachment waits for an RCU grace period under rtnl, which on a thousand veths keeps
+//! pods from starting; clsact is quick but stays after a kill, hence the ledger.
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+use aya::programs::{
+    LinkOrder, Program, SchedClassifier, TcAttachType,
+    tc::{self, NlOptions, SchedClassifierLinkId, TcAttachOptions, TcHandle},
+};
+use rtnetlink::Handle;
+
+use super::{
+    ledger::{Entry, Ledger},
+    load::Programs,
+    sweep,
+};
+use crate::model::{
+    node::{Link, Node},
+    roles::{Role, role},
+    verdict::NotChecked,
+};
+
+/// Upper half of our filters' handles: "nd". The lower half tells processes apart.
+pub const HANDLE_MARK: u16 = 0x6e64;
+
+/// Before others' filters where possible, since theirs may end the walk; where another kind of
+/// filter holds that priority, one of our own.
+const PRIORITIES: [u16; 2] = [1, HANDLE_MARK];
+
+/// Programs that fit a link.
+fn programs(link: &Link, role: Role) -> (&'static str, &'static str) {
+    match (link.ethernet, role) {
+        (false, _) => ("l3_ingress", "l3_egress"),
+        (true, Role::Uplink) => ("uplink_ingress", "uplink_egress"),
+        (true, _) => ("hop_ingress", "hop_egress"),
+    }
+}
+
+/// A link that is covered.
+struct Covered {
+    name: String,
+    /// Programs and links of aya's, to detach by.
+    links: Vec<(&'static str, SchedClassifierLinkId)>,
+}
+
+/// The links that are covered now.
+pub struct Hooks {
+    covered: HashMap<u32, Covered>,
+    ledger: Ledger,
+    handle: Handle,
+    /// Links that could not be covered, by name.
+    pub failed: HashMap<String, String>,
+    tcx: bool,
+}
+
+impl Hooks {
+    pub fn new(netns: u32, handle: Handle) -> Result<Self> {
+        let low = (std::process::id() & 0xffff) as u16;
+        let mark = u32::from(TcHandle::new(HANDLE_MARK, low.max(1)));
+        Ok(Self {
+            covered: HashMap::new(),
+            ledger: Ledger::open(netns, mark)?,
+            handle,
+            failed: HashMap::new(),
+            tcx: true,
+        })
+    }
+
+    /// Hooks attached now, ingress and egress counted apart.
+    pub fn count(&self) -> u64 {
+        self.covered.values().map(|c| c.links.len() as u64).sum()
+    }
+
+    /// Covers the node's links as they are now: new ones are attached to, those that are gone or
+    /// changed their programs are let go.
+    pub fn follow(
+        &mut self,
+        programs: &mut Programs,
+        node: &Node,
+        wanted: &dyn Fn(&Link) -> bool,
+    ) -> Result<()> {
+        let targets: Vec<(&Link, Role)> = node
+            .links
+            .iter()
+            .filter(|l| wanted(l))
+            .filter_map(|l| role(node, l).map(|r| (l, r)))
+            .collect();
+        let stays = |index: u32, covered: &Covered| {
+            targets.iter().any(|(l, r)| {
+                let (ingress, _) = self::programs(l, *r);
+                l.index == index && covered.links.iter().any(|(name, _)| *name == ingress)
+            })
+        };
+        let gone: Vec<u32> = self
+            .covered
+            .iter()
+            .filter(|(index, covered)| !stays(**index, covered))
+            .map(|(index, _)| *index)
+            .collect();
+        for index in gone {
+            self.release(programs, index);
+        }
+        for (link, role) in targets {
+            if !self.covered.contains_key(&link.index) {
+                self.cover(programs, link, role);
+            }
+        }
+        Ok(())
+    }
+
+    fn cover(&mut self, programs: &mut Programs, link: &Link, role: Role) {
+        match self.attach(programs, link, role) {
+            Ok(links) => {
+                self.failed.remove(&link.name);
+                let name = link.name.clone();
+                self.covered.insert(link.index, Covered { name, links });
+            }
+            // A link that vanished between the listing and now is no failure.
+            Err(e) if !exists(&link.name) => log::debug!("{} went away: {e:#}", link.name),
+            Err(e) => {
+                self.failed.insert(link.name.clone(), format!("{e:#}"));
+            }
+        }
+    }
+
+    fn attach(
+        &mut self,
+        programs: &mut Programs,
+        link: &Link,
+        role: Role,
+    ) -> Result<Vec<(&'static str, SchedClassifierLinkId)>> {
+        let (ingress, egress) = self::programs(link, role);
+        let sides = [
+            (ingress, TcAttachType::Ingress),
+            (egress, TcAttachType::Egress),
+        ];
+        if role != Role::Pod && self.tcx {
+            match attach_tcx(programs, link, &sides) {
+                Ok(links) => return Ok(links),
+                Err(e) => {
+                    log::debug!("no tcx on this kernel, clsact instead: {e:#}");
+                    self.tcx = false;
+                }
+            }
+        }
+        self.attach_clsact(programs, link, &sides)
+    }
+
+    fn attach_clsact(
+        &mut self,
+        programs: &mut Programs,
+        link: &Link,
+        sides: &[(&'static str, TcAttachType); 2],
+    ) -> Result<Vec<(&'static str, SchedClassifierLinkId)>> {
+        // Written down before: a kill between the two leaves an entry too many, never too few.
+        self.record(link, false)?;
+        let ours = match tc::qdisc_add_clsact(&link.name) {
+            Ok(()) => true,
+            Err(e) if tc_exists(&e) => false,
+            Err(e) => return Err(e).context("adding a clsact qdisc"),
+        };
+        self.record(link, ours)?;
+        let mut links = Vec::new();
+        for (name, side) in sides {
+            let id = attach_filter(programs, link, name, *side, self.ledger.handle)?;
+            links.push((*name, id));
+        }
+        Ok(links)
+    }
+
+    fn record(&mut self, link: &Link, qdisc_ours: bool) -> Result<()> {
+        let same = |e: &Entry| e.ifindex == link.index && e.interface == link.name;
+        match self.ledger.entries.iter_mut().find(|e| same(e)) {
+            Some(entry) => entry.qdisc_ours |= qdisc_ours,
+            None => self.ledger.entries.push(Entry {
+                ifindex: link.index,
+                interface: link.name.clone(),
+                qdisc_ours,
+            }),
+        }
+        self.ledger.save()
+    }
+
+    fn release(&mut self, programs: &mut Programs, index: u32) {
+        let Some(covered) = self.covered.remove(&index) else {
+            return;
+        };
+        for (name, id) in covered.links {
+            let detached = classifier(programs, name).map(|tc| tc.detach(id));
+            if let Ok(Err(e)) = detached {
+                log::debug!("{}: {e}", covered.name);
+            }
+        }
+    }
+
+    /// Detaches everything and takes away the qdiscs that we created.
+    pub async fn close(mut self, programs: &mut Programs) {
+        let indexes: Vec<u32> = self.covered.keys().copied().collect();
+        for index in indexes {
+            self.release(programs, index);
+        }
+        match sweep::links(&self.handle, &self.ledger).await {
+            Ok(_) => self.ledger.remove(),
+            Err(e) => log::warn!("{e:#}"),
+        }
+    }
+}
+
+fn exists(name: &str) -> bool {
+    nix::net::if_::if_nametoindex(name).is_ok()
+}
+
+fn tc_exists(error: &tc::TcError) -> bool {
+    match error {
+        tc::TcError::NetlinkError(e) => e.raw_os_error() == Some(libc::EEXIST),
+        tc::TcError::AlreadyAttached => true,
+        _ => false,
+    }
+}
+
+fn classifier<'a>(programs: &'a mut Programs, name: &str) -> Result<&'a mut SchedClassifier> {
+    match programs.ebpf.program_mut(name) {
+        Some(Program::SchedClassifier(tc)) => Ok(tc),
+        _ => anyhow::bail!("the eBPF object has no tc program {name}"),
+    }
+}
+
+fn attach_tcx(
+    programs: &mut Programs,
+    link: &Link,
+    sides: &[(&'static str, TcAttachType); 2],
+) -> Result<Vec<(&'static str, SchedClassifierLinkId)>> {
+    let mut links = Vec::new();
+    for (name, side) in sides {
+        let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let id = classifier(programs, name)?
+            .attach_with_options(&link.name, *side, options)
+            .with_context(|| format!("attaching to {} by tcx", link.name))?;
+        links.push((*name, id));
+    }
+    Ok(links)
+}
+
+fn attach_filter(
+    programs: &mut Programs,
+    link: &Link,
+    name: &str,
+    side: TcAttachType,
+    mark: u32,
+) -> Result<SchedClassifierLinkId> {
+    let mut last = None;
+    for priority in PRIORITIES {
+        let options = TcAttachOptions::Netlink(NlOptions {
+            priority,
+            handle: TcHandle::from(mark),
+            classid: None,
+        });
+        match classifier(programs, name)?.attach_with_options(&link.name, side, options) {
+            Ok(id) => return Ok(id),
+            Err(e) => last = Some(e),
+        }
+    }
+    let error = last.map_or_else(
+        || anyhow::anyhow!("no priority is free"),
+        anyhow::Error::new,
+    );
+    Err(error.context(format!("attaching to {} by clsact", link.name)))
+}
+
+/// What could not be covered, for the verdict.
+pub fn not_covered(hooks: &Hooks) -> Vec<NotChecked> {
+    let row = |(name, why): (&String, &String)| NotChecked {
+        what: format!("packets on {name}"),
+        why: why.clone(),
+    };
+    hooks.failed.iter().map(row).collect()
+}

@@ -1,0 +1,331 @@
+//! Loads the programs one by one: a rejection takes away one feature, with a sentence.
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use aya::{
+    Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::{
+        Array, HashMap, MapError,
+        lpm_trie::{Key, LpmTrie},
+    },
+    programs::{Program, ProgramError},
+};
+use netdiag_common::{
+    config::{HopSettings, MAX_VXLAN_PORTS, NETNS_NODE, NETNS_POD, Offsets, Settings},
+    hop::Limit,
+};
+
+use super::{btf::Btf, offsets};
+use crate::model::{
+    address::{Prefix, to_wire},
+    reason::Reasons,
+    verdict::NotChecked,
+};
+
+/// How a program reaches the kernel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Attached per link, see [`super::attach`].
+    Tc,
+    BtfTracepoint,
+}
+
+/// One program: what is lost without it.
+struct Entry {
+    program: &'static str,
+    kind: Kind,
+    feature: &'static str,
+}
+
+/// Every program. None is required: each takes its own feature with it.
+const PROGRAMS: [Entry; 8] = [
+    Entry {
+        program: "hop_ingress",
+        kind: Kind::Tc,
+        feature: "packets entering Ethernet hops",
+    },
+    Entry {
+        program: "hop_egress",
+        kind: Kind::Tc,
+        feature: "packets leaving Ethernet hops",
+    },
+    Entry {
+        program: "uplink_ingress",
+        kind: Kind::Tc,
+        feature: "packets entering uplinks",
+    },
+    Entry {
+        program: "uplink_egress",
+        kind: Kind::Tc,
+        feature: "packets leaving uplinks",
+    },
+    Entry {
+        program: "l3_ingress",
+        kind: Kind::Tc,
+        feature: "packets entering layer-3 tunnels",
+    },
+    Entry {
+        program: "l3_egress",
+        kind: Kind::Tc,
+        feature: "packets leaving layer-3 tunnels",
+    },
+    Entry {
+        program: "kfree_skb",
+        kind: Kind::BtfTracepoint,
+        feature: "dropped packets",
+    },
+    Entry {
+        program: "tcp_retransmit_skb",
+        kind: Kind::BtfTracepoint,
+        feature: "retransmits by sockets",
+    },
+];
+
+/// The loaded kernel side.
+pub struct Programs {
+    pub(super) ebpf: Ebpf,
+    pub reasons: Reasons,
+    /// Features that this kernel does not give, with why.
+    pub missing: Vec<NotChecked>,
+    /// Tracepoints attached.
+    pub tracepoints: u64,
+}
+
+/// Why nothing can be loaded at all; each has its sentence and its remedy.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    NotPrivileged,
+    NoRingBuffer,
+}
+
+impl std::fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NotPrivileged => {
+                "netdiag may not load eBPF programs here: run it as root, or give it CAP_BPF, \
+                 CAP_PERFMON and CAP_NET_ADMIN"
+            }
+            Self::NoRingBuffer => {
+                "this kernel has no BPF ring buffer: netdiag needs Linux 5.8 or newer with \
+                 CONFIG_BPF_SYSCALL (`netdiag doctor` shows what is there)"
+            }
+        })
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// Loads what this kernel takes. `debug` turns on the programs' own messages.
+pub fn load(root: &Path, debug: bool) -> Result<Programs> {
+    let mut missing = Vec::new();
+    let btf = match kernel_btf(root) {
+        Ok(btf) => Some(btf),
+        Err(e) => {
+            let why = format!("{e:#}");
+            missing.push(NotChecked {
+                what: "drops and socket retransmits".into(),
+                why,
+            });
+            None
+        }
+    };
+    let (offsets, reasons) = match &btf {
+        Some((btf, _)) => (Some(offsets::offsets(btf)?), reasons(btf)),
+        None => (None, Reasons::default()),
+    };
+    let ebpf = load_object(offsets, btf.as_ref().map(|(_, aya)| aya), debug)?;
+    let mut programs = Programs {
+        ebpf,
+        reasons,
+        missing,
+        tracepoints: 0,
+    };
+    programs.load_each(btf.as_ref().map(|(_, aya)| aya));
+    programs.ignore_normal_reasons()?;
+    Ok(programs)
+}
+
+/// The running kernel's BTF, for our walker and for aya.
+pub fn kernel_btf(root: &Path) -> Result<(Btf, AyaBtf)> {
+    let path = root.join("sys/kernel/btf/vmlinux");
+    let bytes = std::fs::read(&path).with_context(|| {
+        format!(
+            "this kernel has no BTF at {} (CONFIG_DEBUG_INFO_BTF)",
+            path.display()
+        )
+    })?;
+    let aya =
+        AyaBtf::parse(&bytes, aya::Endianness::default()).context("parsing the kernel's BTF")?;
+    Ok((Btf::parse(bytes).context("reading the kernel's BTF")?, aya))
+}
+
+fn reasons(btf: &Btf) -> Reasons {
+    Reasons::new(btf.enumeration("skb_drop_reason").unwrap_or_default())
+}
+
+fn load_object(offsets: Option<Offsets>, btf: Option<&AyaBtf>, debug: bool) -> Result<Ebpf> {
+    let settings = Settings {
+        debug: u32::from(debug),
+        padding: 0,
+    };
+    let mut loader = EbpfLoader::new();
+    loader.btf(btf).verifier_log_level(log_level());
+    loader.override_global("SETTINGS", &settings, true);
+    if let Some(offsets) = &offsets {
+        loader.override_global("OFFSETS", offsets, true);
+    }
+    let object = aya::include_bytes_aligned!(env!("NETDIAG_BPF_OBJECT"));
+    loader.load(object).map_err(explain_load)
+}
+
+/// The verifier's log is wanted with -v only, and costs when it is.
+fn log_level() -> VerifierLogLevel {
+    if log::log_enabled!(log::Level::Info) {
+        VerifierLogLevel::VERBOSE | VerifierLogLevel::STATS
+    } else {
+        VerifierLogLevel::STATS
+    }
+}
+
+fn explain_load(error: aya::EbpfError) -> anyhow::Error {
+    if let aya::EbpfError::MapError(MapError::CreateError { name, io_error, .. }) = &error {
+        match io_error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => return Unavailable::NotPrivileged.into(),
+            Some(libc::EINVAL) if name.as_str() == "EVENTS" => {
+                return Unavailable::NoRingBuffer.into();
+            }
+            _ => {}
+        }
+    }
+    anyhow::Error::new(error).context("loading the eBPF object")
+}
+
+impl Programs {
+    fn load_each(&mut self, btf: Option<&AyaBtf>) {
+        for entry in &PROGRAMS {
+            if entry.kind == Kind::BtfTracepoint && btf.is_none() {
+                continue;
+            }
+            match load_one(&mut self.ebpf, entry, btf) {
+                Ok(()) if entry.kind == Kind::BtfTracepoint => self.tracepoints += 1,
+                Ok(()) => {}
+                Err(e) => {
+                    log::info!("{}: {e:?}", entry.program);
+                    let why = format!("program {} was not accepted: {}", entry.program, short(&e));
+                    self.missing.push(NotChecked {
+                        what: entry.feature.into(),
+                        why,
+                    });
+                }
+            }
+        }
+    }
+
+    fn ignore_normal_reasons(&mut self) -> Result<()> {
+        let normal: Vec<u32> = self.reasons.normal().collect();
+        let mut map: Array<_, u8> = self.map("IGNORED_REASONS")?;
+        for reason in normal {
+            // Reasons of subsystems lie above the table; none of them is normal.
+            let _ = map.set(reason, 1, 0);
+        }
+        Ok(())
+    }
+
+    pub(super) fn map<'a, M>(&'a mut self, name: &str) -> Result<M>
+    where
+        M: TryFrom<&'a mut aya::maps::Map, Error = MapError>,
+    {
+        let map = self.ebpf.map_mut(name);
+        let map = map.with_context(|| format!("the eBPF object has no map {name}"))?;
+        M::try_from(map).with_context(|| format!("map {name} has another type"))
+    }
+
+    /// Tells the programs which namespaces are this node's.
+    pub fn set_namespaces(&mut self, node: u32, pods: &[u32]) -> Result<()> {
+        let mut map: HashMap<_, u32, u8> = self.map("NETNS")?;
+        let old: Vec<u32> = map.keys().flatten().collect();
+        for gone in old.iter().filter(|n| **n != node && !pods.contains(n)) {
+            let _ = map.remove(gone);
+        }
+        for pod in pods {
+            map.insert(*pod, NETNS_POD, 0)
+                .context("naming the pods' namespaces")?;
+        }
+        map.insert(node, NETNS_NODE, 0)
+            .context("naming the node's namespace")
+    }
+
+    /// Replaces the longest-prefix table. Entries that stay are never absent meanwhile.
+    pub fn set_limits(&mut self, rows: &[(Prefix, Limit)], vxlan_ports: &[u16]) -> Result<()> {
+        let mut map: LpmTrie<_, [u8; 16], Limit> = self.map("LIMITS")?;
+        let key = |p: &Prefix| Key::new(u32::from(p.wire_length()), to_wire(p.address));
+        let old: Vec<Key<[u8; 16]>> = map.keys().flatten().collect();
+        for (prefix, limit) in rows {
+            map.insert(&key(prefix), limit, 0)
+                .context("writing the routes' limits")?;
+        }
+        let same = |a: &Key<[u8; 16]>, b: &Key<[u8; 16]>| {
+            a.prefix_len() == b.prefix_len() && a.data() == b.data()
+        };
+        for gone in old
+            .iter()
+            .filter(|o| !rows.iter().any(|(p, _)| same(o, &key(p))))
+        {
+            let _ = map.remove(gone);
+        }
+        let smallest = rows.iter().map(|(_, l)| l.bytes).filter(|b| *b > 0).min();
+        let mut settings = HopSettings {
+            smallest_limit: smallest.unwrap_or(0),
+            ..HopSettings::default()
+        };
+        for (slot, port) in settings
+            .vxlan_ports
+            .iter_mut()
+            .zip(vxlan_ports.iter().take(MAX_VXLAN_PORTS))
+        {
+            *slot = *port;
+        }
+        let mut map: Array<_, HopSettings> = self.map("HOP_SETTINGS")?;
+        map.set(0, settings, 0)
+            .context("writing the hops' settings")
+    }
+}
+
+fn load_one(ebpf: &mut Ebpf, entry: &Entry, btf: Option<&AyaBtf>) -> Result<()> {
+    let program = ebpf
+        .program_mut(entry.program)
+        .context("missing from the eBPF object")?;
+    match program {
+        Program::SchedClassifier(tc) => tc.load().map_err(explain_program),
+        Program::BtfTracePoint(tracepoint) => {
+            let btf = btf.context("no BTF")?;
+            tracepoint
+                .load(entry.program, btf)
+                .map_err(explain_program)?;
+            tracepoint.attach().context("attaching")?;
+            Ok(())
+        }
+        _ => bail!("of an unknown kind"),
+    }
+}
+
+fn explain_program(error: ProgramError) -> anyhow::Error {
+    match &error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
+            let log = verifier_log.to_string();
+            log::info!("verifier: {log}");
+            let io = std::io::Error::from_raw_os_error(io_error.raw_os_error().unwrap_or(0));
+            anyhow::Error::new(io).context("the kernel's verifier said no (-v shows its log)")
+        }
+        _ => anyhow::Error::new(error),
+    }
+}
+
+/// The first line of an error: verifier logs do not belong into a sentence.
+fn short(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    text.lines().next().unwrap_or_default().to_owned()
+}

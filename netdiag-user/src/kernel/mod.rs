@@ -1,0 +1,12 @@
+//! The kernel side, loaded: the only folder that names aya.
+pub mod attach;
+mod batch;
+pub mod btf;
+pub mod ledger;
+pub mod load;
+pub mod offsets;
+pub mod read;
+pub mod support;
+pub mod sweep;
+pub mod symbols;
+mod tc;

@@ -1,0 +1,46 @@
+//! The struct offsets that the programs need, from the running kernel's BTF.
+use anyhow::{Context, Result};
+use netdiag_common::config::Offsets;
+
+use super::btf::Btf;
+
+/// All offsets, or the first member that this kernel lacks.
+pub fn offsets(btf: &Btf) -> Result<Offsets> {
+    let of = |name: &str, path: &str| {
+        btf.offset(name, path)
+            .with_context(|| format!("this kernel's BTF has no {path} in struct {name}"))
+    };
+    // The network header moved into an anonymous group in 5.18; member look-up sees through it.
+    let sock = |path: &str| of("sock_common", path);
+    Ok(Offsets {
+        skb_dev: of("sk_buff", "dev")?,
+        skb_sk: of("sk_buff", "sk")?,
+        skb_len: of("sk_buff", "len")?,
+        skb_head: of("sk_buff", "head")?,
+        skb_end: of("sk_buff", "end")?,
+        skb_tail: of("sk_buff", "tail")?,
+        skb_protocol: of("sk_buff", "protocol")?,
+        skb_network_header: of("sk_buff", "network_header")?,
+        skb_transport_header: of("sk_buff", "transport_header")?,
+        skb_cb: of("sk_buff", "cb")?,
+        shinfo_gso_size: of("skb_shared_info", "gso_size")?,
+        shinfo_gso_segs: of("skb_shared_info", "gso_segs")?,
+        dev_ifindex: of("net_device", "ifindex")?,
+        dev_net: of("net_device", "nd_net.net")?,
+        net_inum: of("net", "ns.inum")?,
+        sock_net: sock("skc_net.net")?,
+        sock_family: sock("skc_family")?,
+        sock_source4: sock("skc_rcv_saddr")?,
+        sock_destination4: sock("skc_daddr")?,
+        sock_source6: sock("skc_v6_rcv_saddr")?,
+        sock_destination6: sock("skc_v6_daddr")?,
+        sock_source_port: sock("skc_num")?,
+        sock_destination_port: sock("skc_dport")?,
+        tcp_cb_seq: of("tcp_skb_cb", "seq")?,
+        tcp_cb_end_seq: of("tcp_skb_cb", "end_seq")?,
+        has_rx_sk: u32::from(
+            btf.tracepoint_arguments("kfree_skb")
+                .is_some_and(|n| n >= 4),
+        ),
+    })
+}

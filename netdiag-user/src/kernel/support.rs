@@ -1,0 +1,151 @@
+//! What this kernel and these privileges allow, feature by feature.
+use std::path::Path;
+
+use aya::{
+    maps::MapType,
+    programs::ProgramType,
+    sys::{is_map_supported, is_program_supported},
+};
+use serde::Serialize;
+
+use super::{load, offsets, symbols::Symbols};
+
+/// One feature, and what to do where it is missing.
+#[derive(Clone, Debug, Serialize)]
+pub struct Feature {
+    pub name: &'static str,
+    pub available: bool,
+    /// Nothing works without it.
+    pub essential: bool,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it; empty where it is available.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
+}
+
+/// Tries everything that netdiag uses.
+pub fn check(root: &Path) -> Vec<Feature> {
+    let mut features = vec![maps(), hop_programs(), tcx()];
+    features.extend(tracepoints(root));
+    features.push(symbols(root));
+    features.push(namespaces(root));
+    features.push(cni(root));
+    features
+}
+
+fn feature(name: &'static str, essential: bool, result: Result<String, (String, &str)>) -> Feature {
+    let available = result.is_ok();
+    let (detail, remedy) = match result {
+        Ok(detail) => (detail, String::new()),
+        Err((detail, remedy)) => (detail, remedy.to_owned()),
+    };
+    Feature {
+        name,
+        available,
+        essential,
+        detail,
+        remedy,
+    }
+}
+
+const PRIVILEGE: &str = "run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN";
+
+fn maps() -> Feature {
+    let result = match is_map_supported(MapType::RingBuf) {
+        Ok(true) => Ok("BPF ring buffer".to_owned()),
+        Ok(false) if !privileged() => Err(("not permitted".into(), PRIVILEGE)),
+        Ok(false) => Err(("no BPF ring buffer".into(), "Linux 5.8 or newer")),
+        Err(e) => Err((e.to_string(), PRIVILEGE)),
+    };
+    feature("eBPF maps", true, result)
+}
+
+fn hop_programs() -> Feature {
+    let result = match is_program_supported(ProgramType::SchedClassifier) {
+        Ok(true) => Ok("tc programs load".to_owned()),
+        Ok(false) if !privileged() => Err(("not permitted".into(), PRIVILEGE)),
+        Ok(false) => Err(("no tc programs".into(), "a kernel with CONFIG_NET_CLS_BPF")),
+        Err(e) => Err((e.to_string(), PRIVILEGE)),
+    };
+    feature("packets on hops", true, result)
+}
+
+fn privileged() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+fn tcx() -> Feature {
+    let release = nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned());
+    let release = release.unwrap_or_default();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|n| n.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let result = if version >= (6, 6) {
+        Ok(format!("Linux {release}"))
+    } else {
+        Err((
+            format!("Linux {release}: clsact is used instead"),
+            "Linux 6.6 or newer, to save some per packet",
+        ))
+    };
+    feature("tcx hooks", false, result)
+}
+
+fn tracepoints(root: &Path) -> Vec<Feature> {
+    let need_btf =
+        "a kernel with CONFIG_DEBUG_INFO_BTF, or drops and socket retransmits stay unseen";
+    let (btf, _) = match load::kernel_btf(root) {
+        Ok(btf) => btf,
+        Err(e) => return vec![feature("drops", false, Err((format!("{e:#}"), need_btf)))],
+    };
+    let reasons = btf.enumeration("skb_drop_reason").map_or(0, |r| r.len());
+    let drops = match (
+        offsets::offsets(&btf),
+        btf.tracepoint_arguments("kfree_skb"),
+    ) {
+        (Err(e), _) => Err((format!("{e:#}"), "report this kernel")),
+        (Ok(_), Some(n)) if n >= 3 => Ok(format!("{reasons} drop reasons")),
+        (Ok(_), _) => Err(("kfree_skb has no reason".into(), "Linux 5.17 or newer")),
+    };
+    let retransmits = match btf.tracepoint_arguments("tcp_retransmit_skb") {
+        Some(_) => Ok("tp_btf tcp_retransmit_skb".to_owned()),
+        None => Err(("no such tracepoint".into(), need_btf)),
+    };
+    vec![
+        feature("drops", false, drops),
+        feature("retransmits by sockets", false, retransmits),
+    ]
+}
+
+fn symbols(root: &Path) -> Feature {
+    let hidden = "run as root with kernel.kptr_restrict at 0 or 1";
+    let result = match Symbols::load(root) {
+        symbols if symbols.is_empty() => Err(("/proc/kallsyms hides its addresses".into(), hidden)),
+        _ => Ok("/proc/kallsyms".to_owned()),
+    };
+    feature("names of drop locations", false, result)
+}
+
+fn namespaces(root: &Path) -> Feature {
+    let found = crate::host::namespaces::all(root).len();
+    let result = Ok(format!("{found} network namespaces can be opened"));
+    feature("pods' namespaces", false, result)
+}
+
+fn cni(root: &Path) -> Feature {
+    let dirs = crate::pods::cni::DEFAULT_DIRS.map(|d| root.join(d));
+    let pods: usize = dirs
+        .iter()
+        .map(|d| crate::pods::cni::read(d, root).len())
+        .sum();
+    let result = match pods {
+        0 => Err((
+            "no pod in the CNI result cache".into(),
+            "--cni-dir DIR where it lies elsewhere, or --pods FILE",
+        )),
+        n => Ok(format!("{n} pods in the CNI result cache")),
+    };
+    feature("pods' names", false, result)
+}

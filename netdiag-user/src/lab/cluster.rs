@@ -1,0 +1,137 @@
+//! A lab that stands: its plan, its namespaces and its record. Dropping it takes it down.
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+use futures_util::future::join_all;
+
+use super::net::Net;
+use super::netns::{self, Netns};
+use super::plan::{Node, Plan};
+use super::scenarios::Scenario;
+use super::state::{self, Options, Record};
+use super::{needs, topology};
+
+pub struct Cluster {
+    pub plan: Plan,
+    record: Record,
+    nets: HashMap<String, Net>,
+    runtime: tokio::runtime::Handle,
+    standing: bool,
+}
+
+impl Cluster {
+    /// Builds the scenario's topology, ready for traffic, with every fault that stands from the
+    /// start. Needs a tokio runtime.
+    pub async fn build(scenario: &Scenario, options: Options) -> Result<Self> {
+        needs::check(scenario.needs)?;
+        netns::prepare()?;
+        let names = |id: &str| scenario.plan(id, options.clone()).namespaces();
+        let record = state::reserve(options.clone(), names)?;
+        let mut cluster = Self {
+            plan: scenario.plan(&record.id, options),
+            record,
+            nets: HashMap::new(),
+            runtime: tokio::runtime::Handle::current(),
+            standing: false,
+        };
+        for netns in create_all(&cluster.record.namespaces)? {
+            cluster.nets.insert(netns.name.clone(), Net::open(&netns)?);
+        }
+        topology::build(&cluster).await?;
+        for step in scenario.faults(&cluster.plan) {
+            step.apply(&cluster)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Opens a lab that `lab up` left standing.
+    pub fn open(scenario: &Scenario, record: Record) -> Result<Self> {
+        let mut nets = HashMap::new();
+        for name in &record.namespaces {
+            nets.insert(name.clone(), Net::open(&Netns::open(name)?)?);
+        }
+        Ok(Self {
+            plan: scenario.plan(&record.id, record.options.clone()),
+            record,
+            nets,
+            runtime: tokio::runtime::Handle::current(),
+            standing: true,
+        })
+    }
+
+    /// Leaves the lab standing when this process ends.
+    pub fn keep(&mut self) -> Result<()> {
+        self.record.standing = true;
+        self.record.write()?;
+        self.standing = true;
+        Ok(())
+    }
+
+    pub fn net(&self, name: &str) -> Result<&Net> {
+        self.nets
+            .get(name)
+            .with_context(|| format!("no namespace {name} in this lab"))
+    }
+
+    pub fn netns(&self, name: &str) -> Result<&Netns> {
+        Ok(&self.net(name)?.netns)
+    }
+
+    /// Where this lab keeps its files.
+    pub fn dir(&self) -> PathBuf {
+        self.record.dir()
+    }
+
+    /// What `--cni-dir` is given on that node.
+    pub fn cni_dir(&self, node: &Node) -> PathBuf {
+        super::cni::dir(&self.dir(), node)
+    }
+
+    /// Cuts the namespaces apart, then takes them away. Tried to the end whatever fails.
+    fn take_down(&self) -> Result<()> {
+        let nets: Vec<_> = self.nets.values().cloned().collect();
+        let runtime = self.runtime.clone();
+        // A thread of its own: this may run while a runtime's thread unwinds.
+        let cut = thread::spawn(move || {
+            runtime.block_on(async { join_all(nets.iter().map(Net::remove_veths)).await })
+        });
+        for result in cut
+            .join()
+            .map_err(|_| anyhow!("taking the links down panicked"))?
+        {
+            if let Err(error) = result {
+                log::debug!("{error:#}");
+            }
+        }
+        self.record.remove()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if !self.standing
+            && let Err(error) = self.take_down()
+        {
+            log::error!("lab {} is not quite gone: {error:#}", self.record.id);
+        }
+    }
+}
+
+/// Makes the namespaces side by side: each takes the kernel some milliseconds.
+fn create_all(names: &[String]) -> Result<Vec<Netns>> {
+    thread::scope(|scope| {
+        let made: Vec<_> = names
+            .iter()
+            .map(|name| scope.spawn(move || Netns::create(name)))
+            .collect();
+        made.into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(anyhow!("a thread panicked")))
+            })
+            .collect()
+    })
+}

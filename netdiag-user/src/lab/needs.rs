@@ -1,0 +1,84 @@
+//! What a kernel must have for a scenario, found out by trying it in a namespace that is thrown
+//! away.
+use anyhow::{Result, bail};
+use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::{LinkBridge, LinkIpIp, LinkVeth, LinkVxlan};
+
+use super::Skipped;
+use super::link::is_unsupported;
+use super::netns;
+use super::nft::{self, Chain, Hook};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    Veth,
+    Bridge,
+    Vxlan,
+    Ipip,
+    NfTables,
+}
+
+impl Need {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Veth => "veth",
+            Self::Bridge => "bridge",
+            Self::Vxlan => "vxlan",
+            Self::Ipip => "ipip",
+            Self::NfTables => "nf_tables",
+        }
+    }
+}
+
+/// Fails with [`Skipped`] and the first thing that is missing. Needs a tokio runtime.
+pub fn check(needs: &[Need]) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!(Skipped(
+            "needs root, to make network namespaces: try again with sudo".to_owned()
+        ));
+    }
+    let runtime = tokio::runtime::Handle::current();
+    netns::scratch(|| {
+        for need in needs {
+            let there = match need {
+                Need::NfTables => has_nf_tables(),
+                link => runtime.block_on(has_link(*link))?,
+            };
+            if !there {
+                let name = need.name();
+                bail!(Skipped(format!(
+                    "needs {name}, which this kernel does not have"
+                )));
+            }
+        }
+        Ok(())
+    })
+}
+
+async fn has_link(need: Need) -> Result<bool> {
+    let (connection, handle, _) = rtnetlink::new_connection()?;
+    let connection = tokio::spawn(connection);
+    let added = handle.link().add(example(need)).execute().await;
+    connection.abort();
+    Ok(!added.is_err_and(|error| is_unsupported(&error)))
+}
+
+/// Each under a name of its own: a name that is taken is refused before the kind is looked at.
+fn example(need: Need) -> LinkMessage {
+    match need {
+        Need::Veth => LinkVeth::new("probe-veth", "probe-peer").build(),
+        Need::Bridge => LinkBridge::new("probe-bridge").build(),
+        Need::Vxlan => LinkVxlan::new("probe-vxlan", 1).build(),
+        Need::Ipip | Need::NfTables => LinkIpIp::new("probe-ipip").build(),
+    }
+}
+
+fn has_nf_tables() -> bool {
+    let hook = Hook::Ingress("lo".to_owned());
+    nft::send(&Chain {
+        table: "probe".to_owned(),
+        hook,
+        rules: Vec::new(),
+    })
+    .is_ok()
+}

@@ -1,0 +1,248 @@
+//! Runs a scenario: builds it, starts netdiag inside the diagnosing node, lets the traffic meet
+//! the fault, and compares what was named with what was expected.
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use jiff::Timestamp;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::Skipped;
+use super::cluster::Cluster;
+use super::plan::Node;
+use super::scenarios::Scenario;
+use super::state::Options;
+use super::sys::enter_before_exec;
+use super::traffic::Traffic;
+use crate::model::verdict::{LabResult, Severity, Verdict};
+
+/// The line on stderr by which `netdiag diagnose` says that every hook is in place; asked for
+/// with the environment variable [`READY_VARIABLE`].
+pub const READY_LINE: &str = "netdiag: ready";
+pub const READY_VARIABLE: &str = "NETDIAG_READY";
+const READY: Duration = Duration::from_secs(15);
+/// What a diagnosis may take beyond its own duration.
+const GRACE: Duration = Duration::from_secs(20);
+const STABLE_SECONDS: u32 = 2;
+
+/// How a run is to be done.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// How long netdiag watches at most.
+    pub duration: Option<Duration>,
+}
+
+/// Runs the scenario and returns the node's verdict, with `lab` filled in. Fails with
+/// [`Skipped`] where this machine cannot host it.
+pub async fn run(scenario: &Scenario, options: Options, settings: &Settings) -> Result<Verdict> {
+    let cluster = build(scenario, options.clone()).await?;
+    let node = &cluster.plan.nodes[scenario.observer(&cluster.plan)];
+    let usual = if options.healthy || scenario.expected.is_empty() {
+        6
+    } else {
+        12
+    };
+    let duration = settings.duration.unwrap_or(Duration::from_secs(usual));
+    let mut diagnosis = Diagnosis::start(&cluster, node, duration)?;
+    diagnosis.ready().await?;
+    let begun = Timestamp::now();
+    let traffic = Traffic::start(&cluster, &scenario.traffic(&cluster.plan))?;
+    let verdict = diagnosis.verdict(duration + GRACE).await;
+    drop(traffic);
+    let mut verdict = verdict?;
+    verdict.lab = Some(judge(scenario, &options, &verdict, begun));
+    Ok(verdict)
+}
+
+/// Runs any command in the diagnosing node instead of a diagnosis, with the traffic going on,
+/// and returns its exit code.
+pub async fn exec(scenario: &Scenario, options: Options, command: &[OsString]) -> Result<i32> {
+    let cluster = build(scenario, options).await?;
+    let node = &cluster.plan.nodes[scenario.observer(&cluster.plan)];
+    let (program, arguments) = command.split_first().context("no command given")?;
+    let mut inside = std::process::Command::new(program);
+    inside.args(arguments);
+    enter_before_exec(&mut inside, cluster.netns(&node.netns)?.file()?);
+    let traffic = Traffic::start(&cluster, &scenario.traffic(&cluster.plan))?;
+    let mut child = Guarded(
+        Command::from(inside)
+            .spawn()
+            .context("cannot start the command")?,
+    );
+    let status = child
+        .0
+        .wait()
+        .await
+        .context("cannot wait for the command")?;
+    for line in traffic.summary() {
+        log::info!("{line}");
+    }
+    Ok(status.code().unwrap_or(1))
+}
+
+/// Builds the lab unless the scenario has no such form.
+pub async fn build(scenario: &Scenario, options: Options) -> Result<Cluster> {
+    if let (true, Some(why)) = (options.ipv6, scenario.no_ipv6) {
+        bail!(Skipped(why.to_owned()));
+    }
+    let begun = std::time::Instant::now();
+    let cluster = Cluster::build(scenario, options).await?;
+    log::info!("lab {} stands after {:?}", cluster.plan.id, begun.elapsed());
+    Ok(cluster)
+}
+
+/// The root causes that are bad enough to be named.
+pub fn named(verdict: &Verdict) -> BTreeSet<&str> {
+    let roots = verdict.findings.iter().filter(|finding| {
+        finding.severity >= Severity::Warning && finding.consequence_of.is_none()
+    });
+    roots.map(|finding| finding.cause.as_str()).collect()
+}
+
+fn judge(scenario: &Scenario, options: &Options, verdict: &Verdict, begun: Timestamp) -> LabResult {
+    let expected = scenario.expected(options.healthy);
+    let passed = named(verdict) == expected.iter().map(String::as_str).collect();
+    let when = verdict
+        .findings
+        .iter()
+        .filter(|finding| expected.contains(&finding.cause));
+    let first = when
+        .filter_map(|finding| finding.named_at.as_deref()?.parse::<Timestamp>().ok())
+        .min();
+    LabResult {
+        scenario: scenario.name.to_owned(),
+        expected,
+        passed,
+        named_after: first.map(|time| time.duration_since(begun).as_secs_f64()),
+    }
+}
+
+/// A running `netdiag diagnose`.
+struct Diagnosis {
+    child: Guarded,
+    ready: oneshot::Receiver<()>,
+    stdout: JoinHandle<std::io::Result<Vec<u8>>>,
+    stderr: JoinHandle<Vec<String>>,
+}
+
+impl Diagnosis {
+    fn start(cluster: &Cluster, node: &Node, duration: Duration) -> Result<Self> {
+        let program = std::env::current_exe().context("cannot find netdiag's own program")?;
+        let mut command = std::process::Command::new(program);
+        command.arg("diagnose").args(["-o", "json"]);
+        command.args(["--duration", &format!("{}s", duration.as_secs_f64())]);
+        command.args(["--until-stable", &STABLE_SECONDS.to_string()]);
+        command.arg("--cni-dir").arg(cluster.cni_dir(node));
+        command.args(["--node-name", &node.name]);
+        command.env(READY_VARIABLE, "1");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        enter_before_exec(&mut command, cluster.netns(&node.netns)?.file()?);
+        let mut child = Command::from(command)
+            .spawn()
+            .context("cannot start netdiag diagnose")?;
+        let mut stdout = child.stdout.take().context("no standard output")?;
+        let stderr = child.stderr.take().context("no standard error")?;
+        let (tell, ready) = oneshot::channel();
+        Ok(Self {
+            child: Guarded(child),
+            ready,
+            stdout: tokio::spawn(async move {
+                let mut all = Vec::new();
+                stdout.read_to_end(&mut all).await?;
+                Ok(all)
+            }),
+            stderr: tokio::spawn(listen(stderr, tell)),
+        })
+    }
+
+    /// Waits until every hook is in place.
+    async fn ready(&mut self) -> Result<()> {
+        match timeout(READY, &mut self.ready).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => {
+                let status = self
+                    .child
+                    .0
+                    .wait()
+                    .await
+                    .context("cannot wait for netdiag")?;
+                Err(self.failure(status).await)
+            }
+            Err(_) => bail!("netdiag diagnose was not ready after {} s", READY.as_secs()),
+        }
+    }
+
+    async fn verdict(&mut self, limit: Duration) -> Result<Verdict> {
+        let ended = timeout(limit, self.child.0.wait()).await;
+        let status = ended
+            .map_err(|_| anyhow!("netdiag diagnose did not end after {} s", limit.as_secs()))?
+            .context("cannot wait for netdiag")?;
+        let text = (&mut self.stdout)
+            .await
+            .context("cannot read the verdict")?;
+        let text = text.context("cannot read the verdict")?;
+        match serde_json::from_slice(&text) {
+            Ok(verdict) => Ok(verdict),
+            Err(_) if text.is_empty() => Err(self.failure(status).await),
+            Err(error) => Err(error).context("netdiag diagnose printed no verdict"),
+        }
+    }
+
+    /// What netdiag said when it gave up. Exit code 3 is the environment's fault, not the lab's.
+    async fn failure(&mut self, status: ExitStatus) -> anyhow::Error {
+        let lines = (&mut self.stderr).await.unwrap_or_default();
+        let said = lines.last().map_or("nothing", String::as_str);
+        match status.code() {
+            Some(3) => anyhow!(Skipped(format!(
+                "needs what netdiag diagnose misses: {said}"
+            ))),
+            _ => anyhow!("netdiag diagnose ended with {status}; it said: {said}"),
+        }
+    }
+}
+
+/// Passes on what netdiag says, and tells when it is ready.
+async fn listen(stderr: tokio::process::ChildStderr, ready: oneshot::Sender<()>) -> Vec<String> {
+    let (mut ready, mut said) = (Some(ready), Vec::new());
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if line.trim() == READY_LINE {
+            // Nobody waits any more when the run is being given up.
+            let _ = ready.take().map(|ready| ready.send(()));
+        } else {
+            log::info!("diagnose: {line}");
+            said.push(line);
+        }
+    }
+    said
+}
+
+/// A child that does not outlive its run: it is asked to end and, if it does not, killed.
+struct Guarded(Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let Some(pid) = self.0.id() else {
+            return;
+        };
+        let _ = kill(Pid::from_raw(pid as i32), Signal::SIGTERM);
+        for _ in 0..100 {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.0.start_kill();
+    }
+}

@@ -1,0 +1,182 @@
+//! The incidents as data, one file each.
+mod firewall_drop;
+mod healthy;
+mod ipip_mtu_too_large;
+mod pod_mtu_too_large;
+mod rp_filter_drop;
+mod vxlan_mtu_too_large;
+mod vxlan_source_mismatch;
+
+use super::needs::Need;
+use super::plan::{A, B, Kind, Place, Plan};
+use super::state::Options;
+use super::step::Step;
+use super::traffic::{DNS_PORT, Flow, Work};
+
+/// Everything that there is to say about an incident.
+pub struct Scenario {
+    /// The ID of its cause, or a plain word.
+    pub name: &'static str,
+    pub summary: &'static str,
+    pub topology: Kind,
+    /// The causes that the node must name, and no others.
+    pub expected: &'static [&'static str],
+    pub needs: &'static [Need],
+    /// Why there is no IPv6 twin.
+    pub no_ipv6: Option<&'static str>,
+    /// Puts the incident's numbers into the plan, or with `healthy` those that work.
+    shape: fn(&mut Plan),
+    /// What is done to the lab when it stands.
+    faults: fn(&Plan) -> Vec<Step>,
+    traffic: fn(&Plan) -> Vec<Flow>,
+    /// The index of the node that diagnoses.
+    observer: fn(&Plan) -> usize,
+}
+
+/// All scenarios, in the order in which they are listed and run.
+pub const ALL: &[Scenario] = &[
+    healthy::SCENARIO,
+    vxlan_mtu_too_large::SCENARIO,
+    ipip_mtu_too_large::SCENARIO,
+    pod_mtu_too_large::SCENARIO,
+    vxlan_source_mismatch::SCENARIO,
+    firewall_drop::SCENARIO,
+    rp_filter_drop::SCENARIO,
+];
+
+const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];
+const VXLAN_NFT: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan, Need::NfTables];
+
+/// The first pod of each node, and the name server on node B.
+const POD_A: Place = Place::Pod(A, 0);
+const POD_B: Place = Place::Pod(B, 0);
+const DNS_B: Place = Place::Pod(B, 1);
+const HTTP: u16 = 8080;
+const BULK: u16 = 9000;
+
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}
+
+impl Scenario {
+    pub fn plan(&self, id: &str, options: Options) -> Plan {
+        let mut plan = Plan::new(id, options, self.topology);
+        (self.shape)(&mut plan);
+        plan
+    }
+
+    pub fn expected(&self, healthy: bool) -> Vec<String> {
+        let causes = if healthy { &[] } else { self.expected };
+        causes.iter().map(|cause| (*cause).to_owned()).collect()
+    }
+
+    pub fn faults(&self, plan: &Plan) -> Vec<Step> {
+        (self.faults)(plan)
+    }
+
+    pub fn traffic(&self, plan: &Plan) -> Vec<Flow> {
+        (self.traffic)(plan)
+    }
+
+    pub fn observer(&self, plan: &Plan) -> usize {
+        (self.observer)(plan)
+    }
+}
+
+/// What goes on in any cluster: small requests, datagrams, pings between pods and between nodes,
+/// names that do not exist.
+fn everyday() -> Vec<Flow> {
+    vec![
+        Flow::new(Work::Request, POD_A, POD_B, HTTP, 100),
+        Flow::new(Work::Request, POD_B, POD_A, HTTP, 150),
+        Flow::new(Work::Request, Place::Outside, POD_A, HTTP, 300),
+        Flow::new(Work::Datagram, POD_A, POD_B, 7, 200),
+        Flow::new(Work::Ping, POD_A, POD_B, 0, 500),
+        Flow::new(Work::Ping, Place::Node(A), Place::Node(B), 0, 700),
+        Flow::new(Work::Nxdomain, POD_A, DNS_B, DNS_PORT, 400),
+    ]
+}
+
+/// Large transfers in both directions, each started by either side.
+fn bulk(bytes: u32) -> Vec<Flow> {
+    vec![
+        Flow::new(Work::Upload(bytes), POD_A, POD_B, BULK, 250),
+        Flow::new(Work::Download(bytes), POD_A, POD_B, BULK, 350),
+        Flow::new(Work::Upload(bytes), POD_B, POD_A, BULK, 450),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn options(scenario: &Scenario, seed: u64, healthy: bool) -> Options {
+        let scenario = scenario.name.to_owned();
+        Options {
+            scenario,
+            seed,
+            healthy,
+            ipv6: false,
+            offload: true,
+        }
+    }
+
+    fn plans() -> impl Iterator<Item = (&'static Scenario, Plan)> {
+        let variants = (0..200).flat_map(|seed| [(seed, false), (seed, true)]);
+        variants.flat_map(|(seed, healthy)| {
+            ALL.iter()
+                .map(move |it| (it, it.plan("0000", options(it, seed, healthy))))
+        })
+    }
+
+    #[test]
+    fn a_seed_always_gives_the_same_plan() {
+        for (scenario, plan) in plans() {
+            let again = scenario.plan("0000", plan.options.clone());
+            assert_eq!(format!("{plan:?}"), format!("{again:?}"));
+        }
+    }
+
+    #[test]
+    fn no_name_or_address_is_used_twice() {
+        for (scenario, plan) in plans() {
+            let mut hosts = vec![plan.outside.ipv4];
+            for node in &plan.nodes {
+                hosts.extend([node.ipv4, node.gateway_ipv4(), node.pods_ipv4]);
+                hosts.extend(node.leased);
+            }
+            hosts.extend(plan.pods().map(|pod| pod.ipv4));
+            let different: BTreeSet<_> = hosts.iter().collect();
+            assert_eq!(different.len(), hosts.len(), "{}: {plan:?}", scenario.name);
+            let names = plan.namespaces();
+            let different: BTreeSet<_> = names.iter().collect();
+            assert_eq!(different.len(), names.len(), "{}: {plan:?}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn every_device_name_fits_the_kernel() {
+        for (_, plan) in plans() {
+            let pods = plan.pods().map(|pod| pod.veth.as_str());
+            let rest = [
+                plan.tunnel.device.as_str(),
+                &plan.bridge,
+                &plan.nodes[A].uplink,
+            ];
+            assert!(pods.chain(rest).all(|name| name.len() < libc::IFNAMSIZ));
+        }
+    }
+
+    #[test]
+    fn a_healthy_twin_leaves_room_for_every_header() {
+        for (scenario, plan) in plans() {
+            let overhead = if plan.kind == Kind::Ipip { 20 } else { 50 };
+            let fits =
+                plan.mtu.tunnel + overhead <= plan.mtu.uplink && plan.mtu.pod <= plan.mtu.tunnel;
+            let about_mtu = !plan.options.healthy && scenario.name.ends_with("mtu-too-large");
+            assert_eq!(fits, !about_mtu, "{}: {:?}", scenario.name, plan.mtu);
+        }
+    }
+}

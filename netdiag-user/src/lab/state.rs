@@ -1,0 +1,182 @@
+//! What labs are there: one directory a lab, written before its first namespace is made, so that
+//! whatever a killed lab leaves behind is known. Only what stands in there is ever removed.
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, anyhow};
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use super::netns;
+use super::rng::Rng;
+
+const DIR: &str = "/run/netdiag/lab";
+const FILE: &str = "lab.json";
+
+/// What was asked for: with the id it says everything about a lab.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    pub scenario: String,
+    pub seed: u64,
+    pub healthy: bool,
+    pub ipv6: bool,
+    pub offload: bool,
+}
+
+/// A lab as its directory describes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    pub id: String,
+    pub options: Options,
+    /// The process that made it, and when that started (clock ticks after boot).
+    pub pid: u32,
+    pub started: u64,
+    /// Left standing by `lab up`: it outlives its process.
+    pub standing: bool,
+    pub namespaces: Vec<String>,
+}
+
+impl Record {
+    pub fn dir(&self) -> PathBuf {
+        Path::new(DIR).join(&self.id)
+    }
+
+    pub fn write(&self) -> Result<()> {
+        let path = self.dir().join(FILE);
+        let text = serde_json::to_vec_pretty(self).context("cannot describe the lab")?;
+        // Never half a record: it is what a killed lab is cleaned up by.
+        let new = path.with_extension("new");
+        fs::write(&new, text)
+            .and_then(|()| fs::rename(&new, &path))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Removes the namespaces and then the record, so that a failure leaves it to the next sweep.
+    pub fn remove(&self) -> Result<()> {
+        for name in &self.namespaces {
+            netns::remove(name)?;
+        }
+        let dir = self.dir();
+        fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))
+    }
+
+    fn abandoned(&self) -> bool {
+        !self.standing && start_time(self.pid) != Some(self.started)
+    }
+}
+
+/// A new lab's record, with a free id; leftovers of killed labs are removed first.
+pub fn reserve(options: Options, names: impl FnOnce(&str) -> Vec<String>) -> Result<Record> {
+    let _lock = lock()?;
+    sweep()?;
+    let pid = std::process::id();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let mut rng = Rng::new(now.as_nanos() as u64 ^ u64::from(pid) << 32);
+    let (id, dir) = loop {
+        let id = rng.hex(4);
+        let dir = Path::new(DIR).join(&id);
+        match fs::create_dir(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => {
+                made.with_context(|| format!("cannot create {}", dir.display()))?;
+                break (id, dir);
+            }
+        }
+    };
+    let record = Record {
+        namespaces: names(&id),
+        id,
+        options,
+        pid,
+        started: start_time(pid).context("cannot read this process's start time")?,
+        standing: false,
+    };
+    record.write().inspect_err(|_| {
+        let _ = fs::remove_dir_all(&dir);
+    })?;
+    Ok(record)
+}
+
+/// Every lab that stands or runs.
+pub fn all() -> Result<Vec<Record>> {
+    let entries = match fs::read_dir(DIR) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("cannot read {DIR}"))?,
+    };
+    let dirs = entries.flatten().filter(|entry| entry.path().is_dir());
+    Ok(dirs.filter_map(|entry| read(&entry.path()).ok()).collect())
+}
+
+/// Removes all labs that stand, and what killed ones left. Running ones are left alone.
+pub fn down() -> Result<Vec<Record>> {
+    let _lock = lock()?;
+    sweep()?;
+    let standing: Vec<_> = all()?.into_iter().filter(|lab| lab.standing).collect();
+    for lab in &standing {
+        lab.remove()?;
+    }
+    Ok(standing)
+}
+
+/// The lab that a person means: by id, by scenario, or the only one that stands.
+pub fn find(which: Option<&str>) -> Result<Record> {
+    let labs: Vec<_> = all()?.into_iter().filter(|lab| lab.standing).collect();
+    let mut fitting: Vec<_> = labs
+        .into_iter()
+        .filter(|lab| which.is_none_or(|name| lab.id == name || lab.options.scenario == name))
+        .collect();
+    match (fitting.pop(), fitting.is_empty()) {
+        (Some(lab), true) => Ok(lab),
+        (Some(_), false) => Err(anyhow!("several labs stand: give the id of one")),
+        (None, _) => Err(anyhow!(
+            "no such lab stands: start one with `netdiag lab up NAME`"
+        )),
+    }
+}
+
+/// Whoever holds this lock is the only one that adds or removes labs.
+fn lock() -> Result<Flock<File>> {
+    fs::create_dir_all(DIR).with_context(|| format!("cannot create {DIR}: labs need root"))?;
+    let dir = File::open(DIR).with_context(|| format!("cannot open {DIR}"))?;
+    Flock::lock(dir, FlockArg::LockExclusive)
+        .map_err(|(_, error)| error)
+        .with_context(|| format!("cannot lock {DIR}"))
+}
+
+/// Removes what labs left whose process is gone. The caller holds the lock, so a directory
+/// without a record is one whose maker died before it made anything else.
+fn sweep() -> Result<()> {
+    for entry in fs::read_dir(DIR)
+        .with_context(|| format!("cannot read {DIR}"))?
+        .flatten()
+    {
+        match read(&entry.path()) {
+            Ok(lab) if lab.abandoned() => {
+                log::info!("removing lab {} of a process that is gone", lab.id);
+                lab.remove()?;
+            }
+            Ok(_) => {}
+            Err(_) if !entry.path().join(FILE).exists() => {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+            Err(error) => log::warn!("{error:#}: left alone"),
+        }
+    }
+    Ok(())
+}
+
+fn read(dir: &Path) -> Result<Record> {
+    let path = dir.join(FILE);
+    let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("cannot understand {}", path.display()))
+}
+
+/// Field 22 of /proc/PID/stat; the command in field 2 may hold blanks and brackets.
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(19)?.parse().ok()
+}

@@ -1,0 +1,97 @@
+//! The system calls of the lab for which neither std nor nix has a safe form.
+#![expect(
+    unsafe_code,
+    reason = "SIOCETHTOOL, IP_MTU_DISCOVER and pre_exec have no safe wrapper"
+)]
+use std::fs::File;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+
+/// One of ethtool's on/off settings (include/uapi/linux/ethtool.h).
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub enum Feature {
+    Tso = 0x1f,
+    Gso = 0x24,
+    Gro = 0x2c,
+}
+
+#[repr(C)]
+struct EthtoolValue {
+    cmd: u32,
+    data: u32,
+}
+
+/// Switches an offload of a device in the calling thread's network namespace.
+pub fn set_feature(socket: &File, device: &str, feature: Feature, on: bool) -> io::Result<()> {
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
+    let name = device.as_bytes();
+    if name.len() >= libc::IFNAMSIZ {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    let mut value = EthtoolValue {
+        cmd: feature as u32,
+        data: u32::from(on),
+    };
+    // SAFETY: ifreq is a plain C struct for which all zeroes is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name) {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: the kernel reads and writes `request` and the eight bytes of `value` behind it,
+    // both of which outlive the call.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Sets an integer socket option.
+pub fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+    // SAFETY: the kernel reads the four bytes of `value`, which lives until the call returns.
+    let done = unsafe {
+        libc::setsockopt(
+            fd,
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Makes the command run in a network namespace as `ip netns exec` would run it: with a mount
+/// namespace of its own whose /sys shows the devices of that namespace. The command is told to
+/// end when the thread that started it ends.
+pub fn enter_before_exec(command: &mut Command, netns: File) {
+    let enter = move || -> io::Result<()> {
+        set_pdeathsig(Signal::SIGTERM)?;
+        setns(&netns, CloneFlags::CLONE_NEWNET)?;
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)?;
+        // A mount below /sys may be busy; the new sysfs then simply covers it.
+        let _ = umount2("/sys", MntFlags::MNT_DETACH);
+        mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none)?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure only makes system calls; it neither allocates
+    // (paths are short and go on the stack) nor takes a lock.
+    unsafe {
+        command.pre_exec(enter);
+    }
+}

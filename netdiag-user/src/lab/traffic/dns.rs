@@ -1,0 +1,55 @@
+//! A name server that knows no name (RFC 1035), and who asks it.
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::AtomicBool;
+
+use super::udp;
+
+const HEADER: usize = 12;
+const NXDOMAIN: u8 = 3;
+
+/// `no-such-service.default.svc.cluster.local`, type A, class IN.
+const QUESTION: &[u8] = b"\x0fno-such-service\x07default\x03svc\x07cluster\x05local\0\0\x01\0\x01";
+
+pub fn serve(socket: &UdpSocket, stop: &AtomicBool) {
+    udp::answer(socket, stop, nxdomain);
+}
+
+pub fn ask(server: SocketAddr) -> io::Result<()> {
+    // Recursion desired, one question; the id need not be secret here.
+    let header = [0x4e, 0x44, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    let answer = udp::exchange(server, &[&header, QUESTION].concat())?;
+    match answer.get(3).map(|flags| flags & 0x0f) {
+        Some(NXDOMAIN) => Ok(()),
+        code => Err(io::Error::other(format!(
+            "the name server answered {code:?}"
+        ))),
+    }
+}
+
+/// The question again, marked as answered: this name does not exist.
+fn nxdomain(question: &[u8]) -> Option<Vec<u8>> {
+    if question.len() < HEADER {
+        return None;
+    }
+    let mut answer = question.to_vec();
+    answer[2] |= 0x80;
+    answer[3] = 0x80 | NXDOMAIN;
+    Some(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_keeps_the_question() {
+        let question = [&[9, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0], QUESTION].concat();
+        let answer = nxdomain(&question).expect("an answer");
+        assert_eq!(
+            (&answer[..4], &answer[HEADER..]),
+            (&[9, 9, 0x81, 0x83][..], QUESTION)
+        );
+        assert!(nxdomain(&question[..11]).is_none());
+    }
+}

@@ -1,0 +1,288 @@
+//! Real traffic between pods, made by threads that live in the pods' namespaces. Every flow is
+//! bounded in rate, size and time, and every thread looks at the stop flag ten times a second.
+mod dns;
+mod ping;
+mod socket;
+mod tcp;
+mod udp;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::cluster::Cluster;
+use super::netns::Netns;
+use super::plan::{Place, Plan};
+
+/// How often a waiting thread looks whether it is to stop.
+const SLICE: Duration = Duration::from_millis(100);
+pub const DNS_PORT: u16 = 53;
+
+/// What a client does, again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A request and an answer of some bytes over a new TCP connection.
+    Request,
+    /// So many bytes from the server, over a new TCP connection.
+    Download(u32),
+    /// So many bytes to the server.
+    Upload(u32),
+    /// A datagram that comes back.
+    Datagram,
+    Ping,
+    /// A connection to a port where nobody listens.
+    Refused,
+    /// A question for a name that does not exist.
+    Nxdomain,
+}
+
+/// What a sender does about "fragmentation needed".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Pmtu {
+    #[default]
+    Obeys,
+    /// Obeys, but every transfer starts without what the last one learned, as one to a new
+    /// destination does.
+    Forgets,
+    /// Neither obeys nor lets anyone fragment.
+    Ignores,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    pub from: Place,
+    pub to: Place,
+    pub port: u16,
+    pub work: Work,
+    /// Pause between two tries.
+    pub every: Duration,
+    pub pmtu: Pmtu,
+    /// Address to send from, where it is not the usual one.
+    pub source: Option<IpAddr>,
+}
+
+impl Flow {
+    pub fn new(work: Work, from: Place, to: Place, port: u16, every_ms: u64) -> Self {
+        let every = Duration::from_millis(every_ms);
+        Self {
+            from,
+            to,
+            port,
+            work,
+            every,
+            pmtu: Pmtu::Obeys,
+            source: None,
+        }
+    }
+
+    fn server(&self) -> Option<Server> {
+        let proto = match self.work {
+            Work::Request | Work::Download(_) | Work::Upload(_) => Proto::Tcp,
+            Work::Datagram => Proto::Udp,
+            Work::Nxdomain => Proto::Dns,
+            Work::Ping | Work::Refused => return None,
+        };
+        Some(Server {
+            at: self.to,
+            port: self.port,
+            proto,
+            pmtu: self.pmtu,
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proto {
+    Tcp,
+    Udp,
+    Dns,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Server {
+    at: Place,
+    port: u16,
+    proto: Proto,
+    pmtu: Pmtu,
+}
+
+/// How a flow fared.
+#[derive(Debug, Default)]
+pub struct Count {
+    pub done: AtomicU64,
+    pub failed: AtomicU64,
+}
+
+/// A client's flow, with the addresses filled in.
+#[derive(Clone, Debug)]
+struct Client {
+    work: Work,
+    target: SocketAddr,
+    source: Option<IpAddr>,
+    pmtu: Pmtu,
+}
+
+/// Traffic that runs until this is dropped.
+pub struct Traffic {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    counts: Vec<(String, Arc<Count>)>,
+}
+
+impl Traffic {
+    /// Starts the servers, and when they listen the clients.
+    pub fn start(cluster: &Cluster, flows: &[Flow]) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut traffic = Self {
+            stop,
+            threads: Vec::new(),
+            counts: Vec::new(),
+        };
+        let mut servers: Vec<Server> = Vec::new();
+        for server in flows.iter().filter_map(Flow::server) {
+            if !servers
+                .iter()
+                .any(|it| (it.at, it.port, it.proto) == (server.at, server.port, server.proto))
+            {
+                traffic.serve(cluster, server)?;
+                servers.push(server);
+            }
+        }
+        for flow in flows {
+            traffic.send(cluster, flow)?;
+        }
+        Ok(traffic)
+    }
+
+    /// One line a flow, for people.
+    pub fn summary(&self) -> Vec<String> {
+        let lines = self.counts.iter().map(|(name, count)| {
+            let (done, failed) = (
+                count.done.load(Ordering::Relaxed),
+                count.failed.load(Ordering::Relaxed),
+            );
+            format!("{name}: {done} done, {failed} failed")
+        });
+        lines.collect()
+    }
+
+    fn serve(&mut self, cluster: &Cluster, server: Server) -> Result<()> {
+        let plan = &cluster.plan;
+        let netns = cluster.netns(plan.netns(server.at))?;
+        let at = SocketAddr::new(plan.address(server.at), server.port);
+        let stop = self.stop.clone();
+        match server.proto {
+            Proto::Tcp => {
+                let listener = netns.run(|| tcp::listen(at, server.pmtu))?;
+                self.spawn(netns, move || tcp::serve(&listener, server.pmtu, &stop))
+            }
+            Proto::Udp => {
+                let socket = netns.run(|| udp::bind(at))?;
+                self.spawn(netns, move || udp::serve(&socket, &stop))
+            }
+            Proto::Dns => {
+                let socket = netns.run(|| udp::bind(at))?;
+                self.spawn(netns, move || dns::serve(&socket, &stop))
+            }
+        }
+    }
+
+    fn send(&mut self, cluster: &Cluster, flow: &Flow) -> Result<()> {
+        let plan = &cluster.plan;
+        let client = Client {
+            work: flow.work,
+            target: SocketAddr::new(plan.address(flow.to), flow.port),
+            source: flow.source,
+            pmtu: flow.pmtu,
+        };
+        let count = Arc::new(Count::default());
+        self.counts.push((describe(plan, flow), count.clone()));
+        let (stop, every) = (self.stop.clone(), flow.every);
+        self.spawn(cluster.netns(plan.netns(flow.from))?, move || {
+            while !stop.load(Ordering::Relaxed) {
+                match client.once(&stop) {
+                    Ok(()) => count.done.fetch_add(1, Ordering::Relaxed),
+                    Err(error) => {
+                        log::trace!("{:?} to {}: {error}", client.work, client.target);
+                        count.failed.fetch_add(1, Ordering::Relaxed)
+                    }
+                };
+                pause(every, &stop);
+            }
+        })
+    }
+
+    fn spawn(&mut self, netns: &Netns, work: impl FnOnce() + Send + 'static) -> Result<()> {
+        let netns = netns.clone();
+        let thread = thread::Builder::new()
+            .name("traffic".to_owned())
+            .spawn(move || match netns.enter() {
+                Ok(()) => work(),
+                Err(error) => log::error!("{error:#}"),
+            });
+        self.threads.push(thread.context("cannot start a thread")?);
+        Ok(())
+    }
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        for line in self.summary() {
+            log::debug!("{line}");
+        }
+    }
+}
+
+impl Client {
+    fn once(&self, stop: &AtomicBool) -> std::io::Result<()> {
+        if self.pmtu == Pmtu::Forgets {
+            socket::forget_paths();
+        }
+        match self.work {
+            Work::Request => tcp::exchange(self, (64, 200), stop),
+            Work::Download(bytes) => tcp::exchange(self, (64, bytes), stop),
+            Work::Upload(bytes) => tcp::exchange(self, (bytes, 64), stop),
+            Work::Datagram => udp::exchange(self.target, &[0x5a; 120]).map(drop),
+            Work::Ping => ping::exchange(self.target.ip()),
+            Work::Refused => tcp::refused(self, stop),
+            Work::Nxdomain => dns::ask(self.target),
+        }
+    }
+}
+
+fn pause(time: Duration, stop: &AtomicBool) {
+    let until = Instant::now() + time;
+    while !stop.load(Ordering::Relaxed) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::sleep(left.min(SLICE));
+    }
+}
+
+fn describe(plan: &Plan, flow: &Flow) -> String {
+    let name = |place| match place {
+        Place::Pod(node, pod) => {
+            let pod = &plan.nodes[node].pods[pod];
+            format!("{}/{}", pod.namespace, pod.name)
+        }
+        Place::Node(node) => plan.nodes[node].name.clone(),
+        Place::Outside => "outside".to_owned(),
+    };
+    format!(
+        "{:?} {} -> {} port {}",
+        flow.work,
+        name(flow.from),
+        name(flow.to),
+        flow.port
+    )
+}

@@ -1,0 +1,81 @@
+//! Small requests and bulk transfers. The client's first eight bytes say how much it will send
+//! and how much it wants back.
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::socket::{self, Bounded};
+use super::{Client, Pmtu, SLICE};
+
+const CONNECT: Duration = Duration::from_millis(1500);
+const TRANSFER: Duration = Duration::from_millis(2500);
+/// The most that a server sends for one request.
+const LARGEST: u32 = 4 << 20;
+
+pub fn listen(at: SocketAddr, pmtu: Pmtu) -> Result<TcpListener> {
+    let bind = || -> io::Result<TcpListener> {
+        let socket = socket::tcp(at, pmtu)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&at.into())?;
+        socket.listen(64)?;
+        // accept(2) heeds the receive timeout.
+        socket.set_read_timeout(Some(SLICE))?;
+        Ok(socket.into())
+    };
+    bind().with_context(|| format!("cannot listen on {at}"))
+}
+
+pub fn serve(listener: &TcpListener, pmtu: Pmtu, stop: &AtomicBool) {
+    thread::scope(|scope| {
+        while !stop.load(Ordering::Relaxed) {
+            if let Ok((stream, peer)) = listener.accept() {
+                scope.spawn(move || {
+                    if let Err(error) = answer(stream, pmtu, stop) {
+                        log::trace!("serving {peer}: {error}");
+                    }
+                });
+            }
+        }
+    });
+}
+
+fn answer(stream: TcpStream, pmtu: Pmtu, stop: &AtomicBool) -> io::Result<()> {
+    if pmtu == Pmtu::Forgets {
+        socket::forget_paths();
+    }
+    let mut connection = Bounded::new(stream, TRANSFER, stop)?;
+    let mut wanted = [0; 8];
+    connection.read(&mut wanted)?;
+    let [a, b, c, d, e, f, g, h] = wanted;
+    let upload = u32::from_be_bytes([a, b, c, d]).min(LARGEST);
+    let download = u32::from_be_bytes([e, f, g, h]).min(LARGEST);
+    connection.swallow(upload as usize)?;
+    connection.pour(download as usize)
+}
+
+/// One connection: `(upload, download)` bytes.
+pub(super) fn exchange(client: &Client, bytes: (u32, u32), stop: &AtomicBool) -> io::Result<()> {
+    let socket = socket::tcp(client.target, client.pmtu)?;
+    let stream = socket::connect(socket, client.target, client.source, CONNECT, stop)?;
+    let mut connection = Bounded::new(stream, TRANSFER, stop)?;
+    let mut wanted = [0; 8];
+    wanted[..4].copy_from_slice(&bytes.0.to_be_bytes());
+    wanted[4..].copy_from_slice(&bytes.1.to_be_bytes());
+    connection.write(&wanted)?;
+    connection.pour(bytes.0 as usize)?;
+    connection.swallow(bytes.1 as usize)
+}
+
+/// Succeeds when nobody listens there.
+pub(super) fn refused(client: &Client, stop: &AtomicBool) -> io::Result<()> {
+    let socket = socket::tcp(client.target, client.pmtu)?;
+    match socket::connect(socket, client.target, client.source, CONNECT, stop) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::Error::other("somebody listens there")),
+    }
+}

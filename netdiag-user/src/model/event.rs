@@ -1,0 +1,135 @@
+//! What `run` prints as it happens, one object an event.
+use serde::Serialize;
+
+use super::verdict::{Finding, PodRef};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EventFlow {
+    pub protocol: String,
+    pub source: String,
+    pub destination: String,
+}
+
+/// One event: the common fields, and those of its type.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LiveEvent {
+    pub time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<&'static str>,
+    /// Inode of the network namespace, where no interface of this node's is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<EventFlow>,
+    /// The first known pod of the flow; `pods` has both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodRef>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<PodRef>,
+    /// Packets of the wire since the last event of the same kind, place and flow.
+    pub count: u64,
+    #[serde(flatten)]
+    pub detail: Detail,
+}
+
+/// How a socket's retransmit relates to what was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum DropRelation {
+    #[serde(rename = "same packet")]
+    SamePacket,
+    #[serde(rename = "same flow")]
+    SameFlow,
+    #[serde(rename = "none seen")]
+    NoneSeen,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HopTotal {
+    pub interface: String,
+    pub direction: &'static str,
+    pub role: &'static str,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Detail {
+    Drop {
+        reason: String,
+        location: String,
+        bytes: u64,
+        /// Part of a healthy node's day.
+        harmless: bool,
+    },
+    Oversize {
+        largest: u32,
+        limit: u32,
+        limit_from: &'static str,
+        gso: bool,
+        df: bool,
+    },
+    Retransmit {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sequence: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        payload: Option<u32>,
+        /// `socket` or `wire`.
+        seen: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        drop: Option<DropRelation>,
+    },
+    VxlanSourceMismatch {
+        outer_source: String,
+        outer_destination: String,
+        expected: Vec<String>,
+        expected_from: &'static str,
+        vni: u32,
+        port: u16,
+    },
+    Fragment {
+        later: u64,
+    },
+    Unreachable {
+        icmp_type: u8,
+        icmp_code: u8,
+        sender: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mtu: Option<u32>,
+    },
+    Link {
+        /// `added`, `removed` or `changed`.
+        change: &'static str,
+    },
+    Finding {
+        finding: Box<Finding>,
+    },
+    Foreign,
+    Stats {
+        hooks: u64,
+        lost: u64,
+        overflowed_flows: u64,
+        foreign: u64,
+        hops: Vec<HopTotal>,
+    },
+}
+
+impl Detail {
+    /// The word for people's tables; the JSON `type` is the same with underscores.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Drop { .. } => "drop",
+            Self::Oversize { .. } => "oversize",
+            Self::Retransmit { .. } => "retransmit",
+            Self::VxlanSourceMismatch { .. } => "vxlan source",
+            Self::Fragment { .. } => "fragment",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Link { .. } => "link",
+            Self::Finding { .. } => "finding",
+            Self::Foreign => "foreign",
+            Self::Stats { .. } => "stats",
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What a packet to each destination may measure: its route's own mtu, the device, and what the
+//! device's underlay leaves after encapsulation.
+use std::net::IpAddr;
+
+use netdiag_common::hop::{FROM_DEVICE, FROM_OVERHEAD, FROM_ROUTE, Limit};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    address::Prefix,
+    node::{Link, LinkKind, Node, Route, RouteKind},
+};
+
+/// Table of the kernel's own routes (RT_TABLE_MAIN) and of those to itself (RT_TABLE_LOCAL).
+const MAIN: u32 = 254;
+const LOCAL: u32 = 255;
+
+/// Where a limit comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitFrom {
+    Route,
+    Device,
+    Overhead,
+}
+
+impl LimitFrom {
+    pub fn from_wire(value: u8) -> Option<Self> {
+        match value {
+            FROM_ROUTE => Some(Self::Route),
+            FROM_DEVICE => Some(Self::Device),
+            FROM_OVERHEAD => Some(Self::Overhead),
+            _ => None,
+        }
+    }
+
+    pub fn to_wire(self) -> u8 {
+        match self {
+            Self::Route => FROM_ROUTE,
+            Self::Device => FROM_DEVICE,
+            Self::Overhead => FROM_OVERHEAD,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Device => "device",
+            Self::Overhead => "tunnel overhead",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteLimit {
+    pub bytes: u32,
+    pub from: LimitFrom,
+}
+
+/// Outer bytes that a tunnel adds to the inner IP packet: the outer IP header and the tunnel's
+/// own, and for VXLAN and Geneve (RFC 7348, RFC 8926) the inner Ethernet header.
+pub fn overhead(kind: &LinkKind, outer_v6: bool) -> Option<u32> {
+    let by_family = |v4, v6| if outer_v6 { v6 } else { v4 };
+    match kind {
+        LinkKind::Vxlan | LinkKind::Geneve => Some(by_family(50, 70)),
+        LinkKind::Ipip | LinkKind::Sit => Some(20),
+        LinkKind::Gre => Some(by_family(24, 44)),
+        LinkKind::Wireguard => Some(by_family(60, 80)),
+        LinkKind::Ip6Tunnel => Some(48),
+        _ => None,
+    }
+}
+
+/// The far end of the tunnel that a route leads through: for IPIP the gateway itself, for VXLAN
+/// what the FDB says of the gateway's link-layer address.
+pub fn remote(node: &Node, link: &Link, gateway: Option<IpAddr>) -> Option<IpAddr> {
+    match link.kind {
+        LinkKind::Vxlan => gateway
+            .and_then(|gateway| {
+                let near =
+                    |n: &&super::node::Neighbour| n.ifindex == link.index && n.address == gateway;
+                let mac = node.neighbours.iter().find(near)?.lladdr.as_ref()?;
+                let to = |f: &&super::node::Fdb| f.ifindex == link.index && f.lladdr == *mac;
+                node.fdb.iter().find(to).map(|f| f.vtep)
+            })
+            .or(link.tunnel.as_ref()?.remote),
+        _ => link.tunnel.as_ref()?.remote.or(gateway),
+    }
+}
+
+/// What the underlay takes towards `remote`: bytes from the outer IP header on, with the name
+/// of the device that says so.
+pub fn underlay(node: &Node, link: &Link, remote: Option<IpAddr>) -> Option<(u32, u32)> {
+    let tunnel = link.tunnel.as_ref()?;
+    let by_route = remote.and_then(|remote| {
+        let route = node.route_to(remote)?;
+        if route.kind != RouteKind::Unicast {
+            return None;
+        }
+        let oif = node.link(route.oif?)?;
+        Some((route.mtu.map_or(oif.mtu, |m| m.min(oif.mtu)), oif.index))
+    });
+    by_route.or_else(|| {
+        let local = tunnel.local;
+        let owner = |l: &&Link| {
+            Some(l.index) == tunnel.underlay
+                || local.is_some_and(|a| l.addresses.iter().any(|x| x.prefix.address == a))
+        };
+        let lower = node.links.iter().find(owner)?;
+        Some((lower.mtu, lower.index))
+    })
+}
+
+/// What a tunnel device leaves for the inner packet on the way to `remote`.
+pub fn tunnel_leaves(node: &Node, link: &Link, remote: Option<IpAddr>) -> Option<u32> {
+    let (bytes, _) = underlay(node, link, remote)?;
+    let outer_v6 = remote
+        .or(link.tunnel.as_ref()?.local)
+        .is_some_and(|a| a.is_ipv6());
+    Some(bytes.saturating_sub(overhead(&link.kind, outer_v6)?))
+}
+
+/// The limit of one route.
+pub fn of_route(node: &Node, route: &Route) -> Option<RouteLimit> {
+    let link = node.link(route.oif?)?;
+    let mut limit = RouteLimit {
+        bytes: link.mtu,
+        from: LimitFrom::Device,
+    };
+    if let Some(mtu) = route.mtu.filter(|m| *m < limit.bytes && *m > 0) {
+        limit = RouteLimit {
+            bytes: mtu,
+            from: LimitFrom::Route,
+        };
+    }
+    let far = remote(node, link, route.gateway);
+    if let Some(left) = tunnel_leaves(node, link, far).filter(|left| *left < limit.bytes) {
+        limit = RouteLimit {
+            bytes: left,
+            from: LimitFrom::Overhead,
+        };
+    }
+    Some(limit)
+}
+
+/// The kernel side's longest-prefix table. Routes of the main and local tables: policy routing
+/// has others, whose destinations are not judged.
+pub fn table(node: &Node) -> Vec<(Prefix, Limit)> {
+    let mut rows: Vec<(Prefix, u32, Limit)> = Vec::new();
+    for route in &node.routes {
+        let limit = match route.kind {
+            RouteKind::Local if route.table == LOCAL => Limit::default(),
+            RouteKind::Unicast if route.table == MAIN => match of_route(node, route) {
+                Some(limit) => Limit {
+                    bytes: limit.bytes,
+                    from: limit.from.to_wire(),
+                    padding: [0; 3],
+                },
+                None => continue,
+            },
+            _ => continue,
+        };
+        rows.push((route.destination, route.metric, limit));
+    }
+    // Of several routes to one prefix the kernel takes the least metric; local ones go first.
+    rows.sort_by_key(|(prefix, metric, limit)| (*prefix, limit.bytes != 0, *metric));
+    rows.dedup_by_key(|(prefix, ..)| *prefix);
+    rows.into_iter()
+        .map(|(prefix, _, limit)| (prefix, limit))
+        .collect()
+}

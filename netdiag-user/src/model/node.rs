@@ -1,0 +1,188 @@
+//! The node's network configuration as netlink and /proc show it.
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::address::Prefix;
+
+/// What kind of device a link is, as far as netdiag tells kinds apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LinkKind {
+    Loopback,
+    /// A NIC: the kernel names no kind for it.
+    Physical,
+    Veth,
+    Bridge,
+    Vxlan,
+    Geneve,
+    Ipip,
+    Sit,
+    Ip6Tunnel,
+    Gre,
+    Wireguard,
+    Vlan,
+    Bond,
+    Other(String),
+}
+
+/// Attributes of a tunnel device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tunnel {
+    pub vni: Option<u32>,
+    pub port: Option<u16>,
+    pub local: Option<IpAddr>,
+    pub remote: Option<IpAddr>,
+    /// ifindex of the device that it is bound to.
+    pub underlay: Option<u32>,
+    /// External (metadata) mode: peers and addresses come with each packet.
+    pub external: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkAddress {
+    pub prefix: Prefix,
+    /// Has a finite lifetime, as DHCP gives.
+    pub dynamic: bool,
+    pub link_local: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    pub index: u32,
+    pub name: String,
+    pub kind: LinkKind,
+    pub mtu: u32,
+    pub up: bool,
+    /// Frames start with an Ethernet header.
+    pub ethernet: bool,
+    pub master: Option<u32>,
+    /// Peer or lower device's ifindex (IFLA_LINK).
+    pub link: Option<u32>,
+    /// Inode of the namespace where the peer is, when it is another one that could be found.
+    pub peer_netns: Option<u32>,
+    /// The peer is in another namespace.
+    pub peer_elsewhere: bool,
+    pub tunnel: Option<Tunnel>,
+    pub addresses: Vec<LinkAddress>,
+}
+
+impl Link {
+    pub fn is_tunnel(&self) -> bool {
+        use LinkKind::{Geneve, Gre, Ip6Tunnel, Ipip, Sit, Vxlan, Wireguard};
+        matches!(
+            self.kind,
+            Vxlan | Geneve | Ipip | Sit | Ip6Tunnel | Gre | Wireguard
+        )
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RouteKind {
+    Unicast,
+    /// To this node itself: local and broadcast.
+    Local,
+    /// Blackhole, unreachable, prohibit.
+    Refusing,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    pub kind: RouteKind,
+    pub destination: Prefix,
+    pub table: u32,
+    pub metric: u32,
+    pub oif: Option<u32>,
+    pub gateway: Option<IpAddr>,
+    pub mtu: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbour {
+    pub ifindex: u32,
+    pub address: IpAddr,
+    pub lladdr: Option<Vec<u8>>,
+    pub failed: bool,
+}
+
+/// One entry of a VXLAN device's forwarding table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fdb {
+    pub ifindex: u32,
+    pub lladdr: Vec<u8>,
+    pub vtep: IpAddr,
+}
+
+/// What a pod's own namespace says of its way out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodSide {
+    pub netns: u32,
+    /// Device MTU of the pod's interface.
+    pub mtu: u32,
+    /// The smallest `mtu` of its routes, where one is set.
+    pub route_mtu: Option<u32>,
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Everything that is read from the node, at one time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    pub name: String,
+    pub kernel: String,
+    /// Inode of the namespace netdiag runs in.
+    pub netns: u32,
+    pub links: Vec<Link>,
+    pub routes: Vec<Route>,
+    pub neighbours: Vec<Neighbour>,
+    pub fdb: Vec<Fdb>,
+    pub pod_sides: Vec<PodSide>,
+    /// `(name, value)`, the name as sysctl(8) writes it.
+    pub sysctls: Vec<(String, String)>,
+    /// Addresses by which the cluster knows this node, with where that is said.
+    pub known_as: Vec<(IpAddr, String)>,
+}
+
+impl Node {
+    pub fn link(&self, index: u32) -> Option<&Link> {
+        self.links.iter().find(|l| l.index == index)
+    }
+
+    pub fn link_name(&self, index: u32) -> String {
+        self.link(index)
+            .map_or_else(|| format!("ifindex {index}"), |l| l.name.clone())
+    }
+
+    pub fn sysctl(&self, name: &str) -> Option<&str> {
+        self.sysctls
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
+    }
+
+    /// Every address of this node with its link.
+    pub fn addresses(&self) -> impl Iterator<Item = (&Link, &LinkAddress)> {
+        self.links
+            .iter()
+            .flat_map(|l| l.addresses.iter().map(move |a| (l, a)))
+    }
+
+    pub fn owns(&self, address: IpAddr) -> bool {
+        self.addresses().any(|(_, a)| a.prefix.address == address)
+    }
+
+    pub fn pod_side(&self, netns: u32) -> Option<&PodSide> {
+        self.pod_sides.iter().find(|p| p.netns == netns)
+    }
+
+    /// The route that a packet to `destination` takes: longest prefix, then least metric. The
+    /// local table is asked first, as the default rules do.
+    pub fn route_to(&self, destination: IpAddr) -> Option<&Route> {
+        let local = |r: &&Route| r.kind == RouteKind::Local;
+        let best = |wanted: bool| {
+            self.routes
+                .iter()
+                .filter(|r| local(r) == wanted && r.destination.contains(destination))
+                .max_by_key(|r| (r.destination.length, std::cmp::Reverse(r.metric)))
+        };
+        best(true).or_else(|| best(false))
+    }
+}

@@ -1,0 +1,109 @@
+//! Drop reasons: numbers of the running kernel to names, and which of them are no loss.
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Reasons that mean a packet came to its normal end, in any kernel that has them
+/// (include/net/dropreason-core.h).
+const NORMAL: [&str; 4] = [
+    "CONSUMED",
+    "SKB_CONSUMED",
+    "NOT_DROPPED_YET",
+    "SOCKET_CLOSE",
+];
+
+/// The kernel's `enum skb_drop_reason`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reasons {
+    names: BTreeMap<u32, String>,
+}
+
+impl Reasons {
+    /// From the enum's members as BTF has them, with their common prefix.
+    pub fn new(members: impl IntoIterator<Item = (u32, String)>) -> Self {
+        let strip = |name: String| {
+            name.strip_prefix("SKB_DROP_REASON_")
+                .or_else(|| name.strip_prefix("SKB_"))
+                .map(str::to_owned)
+                .unwrap_or(name)
+        };
+        let names = members
+            .into_iter()
+            .map(|(n, name)| (n, strip(name)))
+            .collect();
+        Self { names }
+    }
+
+    /// The reason's name as the kernel spells it, its number in hex for reasons of subsystems
+    /// that the enum does not hold.
+    pub fn name(&self, reason: u32) -> String {
+        self.names
+            .get(&reason)
+            .cloned()
+            .unwrap_or_else(|| format!("{reason:#x}"))
+    }
+
+    /// Numbers that are no loss.
+    pub fn normal(&self) -> impl Iterator<Item = u32> + '_ {
+        self.names
+            .iter()
+            .filter(|(_, name)| NORMAL.contains(&name.as_str()))
+            .map(|(n, _)| *n)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.names.iter().map(|(n, name)| (*n, name.as_str()))
+    }
+}
+
+/// Ends of packets that every healthy node shows, by reason and the function where: ping replies
+/// that no socket wants any more, queues of closed sockets, multicast nobody joined, data that
+/// was there before.
+const HARMLESS: [(&str, &str); 12] = [
+    ("NO_SOCKET", "ping_rcv"),
+    ("NO_SOCKET", "icmp_rcv"),
+    ("NO_SOCKET", "icmpv6_rcv"),
+    ("QUEUE_PURGE", ""),
+    ("TCP_OLD_DATA", ""),
+    ("TCP_OLD_SEQUENCE", ""),
+    ("TCP_OLD_ACK", ""),
+    ("TCP_ZEROWINDOW", ""),
+    ("TCP_INVALID_SEQUENCE", ""),
+    ("OTHERHOST", ""),
+    ("UNICAST_IN_L2_MULTICAST", ""),
+    ("NOT_SPECIFIED", "ip6_mc_input"),
+];
+
+/// Whether a drop at `location` (`symbol+0x1c3`) is part of a healthy node's day.
+pub fn harmless(reason: &str, location: &str) -> bool {
+    let symbol = location.split('+').next().unwrap_or(location);
+    HARMLESS
+        .iter()
+        .any(|(r, at)| *r == reason && (at.is_empty() || symbol.starts_with(at)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lose_the_prefix_and_unknown_numbers_stay_numbers() {
+        let reasons = Reasons::new([
+            (2, "SKB_DROP_REASON_NOT_SPECIFIED".to_owned()),
+            (1, "SKB_CONSUMED".to_owned()),
+        ]);
+        assert_eq!(reasons.name(2), "NOT_SPECIFIED");
+        assert_eq!(reasons.name(0x30001), "0x30001");
+        assert_eq!(reasons.normal().collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn a_ping_reply_is_harmless_and_a_closed_port_is_not() {
+        assert!(harmless("NO_SOCKET", "ping_rcv+0x11"));
+        assert!(!harmless("NO_SOCKET", "tcp_v4_rcv+0x11"));
+    }
+}

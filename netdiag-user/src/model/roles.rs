@@ -1,0 +1,97 @@
+//! What each link of the node is for: decided from kinds, masters, peers and routes, never from
+//! names.
+use serde::{Deserialize, Serialize};
+
+use super::node::{Link, LinkKind, Node, RouteKind};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Role {
+    /// Host side of a pod's link.
+    Pod,
+    /// A bridge that pods are ports of.
+    Bridge,
+    Tunnel,
+    /// Carries the node's traffic, encapsulated or not, to other nodes and the world.
+    Uplink,
+}
+
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            Self::Bridge => "bridge",
+            Self::Tunnel => "tunnel",
+            Self::Uplink => "uplink",
+        }
+    }
+}
+
+/// The role of `link`; nothing for what carries no pod's traffic.
+pub fn role(node: &Node, link: &Link) -> Option<Role> {
+    if !link.up || link.kind == LinkKind::Loopback {
+        return None;
+    }
+    if link.is_tunnel() {
+        return Some(Role::Tunnel);
+    }
+    if is_uplink(node, link) {
+        return Some(Role::Uplink);
+    }
+    match link.kind {
+        LinkKind::Veth if link.peer_elsewhere => Some(Role::Pod),
+        LinkKind::Bridge if has_pod_ports(node, link) => Some(Role::Bridge),
+        _ => None,
+    }
+}
+
+/// An uplink is where the default route or a tunnel's underlay leads, or a NIC with an address;
+/// a link enslaved to one (bond member, bridge port) is not an uplink itself.
+fn is_uplink(node: &Node, link: &Link) -> bool {
+    if link.master.is_some() {
+        return false;
+    }
+    carries_default_route(node, link) || carries_tunnel(node, link) || owns_subnet(link)
+}
+
+fn carries_default_route(node: &Node, link: &Link) -> bool {
+    node.routes.iter().any(|r| {
+        r.kind == RouteKind::Unicast && r.destination.length == 0 && r.oif == Some(link.index)
+    })
+}
+
+fn carries_tunnel(node: &Node, link: &Link) -> bool {
+    let tunnels = || {
+        node.links
+            .iter()
+            .filter(|l| l.up)
+            .filter_map(|l| l.tunnel.as_ref())
+    };
+    tunnels().any(|t| t.underlay == Some(link.index))
+        || tunnels().any(|t| {
+            t.local
+                .is_some_and(|local| link.addresses.iter().any(|a| a.prefix.address == local))
+        })
+        || node.fdb.iter().any(|f| {
+            node.route_to(f.vtep)
+                .is_some_and(|r| r.kind == RouteKind::Unicast && r.oif == Some(link.index))
+        })
+}
+
+/// A NIC (or a veth that stands for one) with an address in a subnet of its own. A pod's link
+/// has none, or the gateway's as a host address.
+fn owns_subnet(link: &Link) -> bool {
+    let subnet = |a: &super::node::LinkAddress| {
+        let host = if a.prefix.address.is_ipv4() { 32 } else { 128 };
+        !a.link_local && a.prefix.length < host
+    };
+    matches!(
+        link.kind,
+        LinkKind::Physical | LinkKind::Veth | LinkKind::Vlan | LinkKind::Bond
+    ) && link.addresses.iter().any(subnet)
+}
+
+fn has_pod_ports(node: &Node, bridge: &Link) -> bool {
+    node.links
+        .iter()
+        .any(|l| l.master == Some(bridge.index) && l.kind == LinkKind::Veth && l.peer_elsewhere)
+}

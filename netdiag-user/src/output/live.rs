@@ -1,0 +1,204 @@
+//! The live trace: one JSON object an event, or lines for people.
+use anyhow::Result;
+
+use super::{
+    Sink, document,
+    style::{BOLD, CYAN, DIM, RED, YELLOW, clean, paint},
+};
+use crate::{
+    cli::options::Format,
+    model::{
+        event::{Detail, LiveEvent},
+        node::Node,
+        pod::label,
+        verdict::Verdict,
+    },
+};
+
+/// Lines a tick at most: a busy node must stay readable. The rest is counted.
+const MOST_LINES: usize = 12;
+
+pub struct Live {
+    format: Format,
+    /// Document of formats that print one at the end.
+    kept: Vec<LiveEvent>,
+    /// Events that json and yaml have no room for.
+    dropped: u64,
+}
+
+/// Events that one json or yaml document holds at most.
+const MOST_KEPT: usize = 100_000;
+
+impl Live {
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            kept: Vec::new(),
+            dropped: 0,
+        }
+    }
+
+    pub fn begin(&mut self, sink: &mut Sink, node: &Node, hooks: u64) -> Result<()> {
+        if !matches!(self.format, Format::Table | Format::Wide) {
+            return Ok(());
+        }
+        let head = format!(
+            "{} · Linux {} · {hooks} hooks · Ctrl-C ends with a summary",
+            node.name, node.kernel
+        );
+        sink.write(&format!("{}\n", paint(DIM, &clean(&head))))
+    }
+
+    pub fn events(&mut self, sink: &mut Sink, events: Vec<LiveEvent>) -> Result<()> {
+        match self.format {
+            Format::Ndjson => {
+                let mut text = String::new();
+                for event in &events {
+                    text.push_str(&serde_json::to_string(event)?);
+                    text.push('\n');
+                }
+                if text.is_empty() {
+                    Ok(())
+                } else {
+                    sink.write(&text)
+                }
+            }
+            Format::Json | Format::Yaml => {
+                let room = MOST_KEPT.saturating_sub(self.kept.len());
+                self.dropped += events.len().saturating_sub(room) as u64;
+                self.kept.extend(events.into_iter().take(room));
+                Ok(())
+            }
+            Format::Table | Format::Wide => self.lines(sink, &events),
+        }
+    }
+
+    fn lines(&self, sink: &mut Sink, events: &[LiveEvent]) -> Result<()> {
+        let shown: Vec<_> = events.iter().filter(|e| for_people(e)).collect();
+        let most = if self.format == Format::Wide {
+            usize::MAX
+        } else {
+            MOST_LINES
+        };
+        let mut text = String::new();
+        for event in shown.iter().take(most) {
+            text.push_str(&line(event));
+        }
+        if shown.len() > most {
+            let more = format!(
+                "         … and {} more in this moment\n",
+                shown.len() - most
+            );
+            text.push_str(&paint(DIM, &more));
+        }
+        if text.is_empty() {
+            Ok(())
+        } else {
+            sink.write(&text)
+        }
+    }
+
+    pub fn end(&mut self, sink: &mut Sink, verdict: &Verdict) -> Result<()> {
+        match self.format {
+            Format::Ndjson => Ok(()),
+            Format::Json | Format::Yaml => {
+                let document_ = serde_json::json!({
+                    "schema": "netdiag.run/1",
+                    "events": self.kept,
+                    "events_left_out": self.dropped,
+                    "verdict": verdict,
+                });
+                document(sink, &document_, self.format)
+            }
+            Format::Table | Format::Wide => {
+                sink.write("\n")?;
+                super::verdict(sink, verdict, self.format)
+            }
+        }
+    }
+}
+
+/// What a healthy node shows all day, and netdiag's own statistics, are for programs.
+fn for_people(event: &LiveEvent) -> bool {
+    !matches!(
+        event.detail,
+        Detail::Stats { .. } | Detail::Foreign | Detail::Drop { harmless: true, .. }
+    )
+}
+
+fn line(event: &LiveEvent) -> String {
+    let time = event.time.get(11..19).unwrap_or(&event.time);
+    let style = match event.detail {
+        Detail::Drop { .. } | Detail::VxlanSourceMismatch { .. } => RED,
+        Detail::Finding { .. } => BOLD,
+        Detail::Link { .. } => CYAN,
+        _ => YELLOW,
+    };
+    let at = event
+        .interface
+        .as_deref()
+        .map_or_else(|| "-".to_owned(), clean);
+    let kind = paint(style, &format!("{:<12}", event.detail.name()));
+    format!(
+        "{time} {kind} {:>6}× {at:<15} {}\n",
+        event.count,
+        text(event)
+    )
+}
+
+fn text(event: &LiveEvent) -> String {
+    let flow = event.flow.as_ref().map_or_else(String::new, |f| {
+        format!("{} {} → {}", f.protocol, f.source, f.destination)
+    });
+    let pods: Vec<_> = event.pods.iter().map(|p| clean(&label(p))).collect();
+    let pods = if pods.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", pods.join(" → "))
+    };
+    let detail = match &event.detail {
+        Detail::Drop {
+            reason, location, ..
+        } => format!(": {reason} in {location}"),
+        Detail::Oversize {
+            largest,
+            limit,
+            limit_from,
+            ..
+        } => {
+            format!(": {largest} bytes, {limit} fit ({limit_from})")
+        }
+        Detail::Retransmit { seen, drop, .. } => {
+            let drop = drop.map_or("", |d| match d {
+                crate::model::event::DropRelation::SamePacket => ", the packet was dropped here",
+                crate::model::event::DropRelation::SameFlow => ", packets of it were dropped here",
+                crate::model::event::DropRelation::NoneSeen => ", no drop seen here",
+            });
+            format!(": by the {seen}{drop}")
+        }
+        Detail::VxlanSourceMismatch {
+            outer_source,
+            expected,
+            vni,
+            ..
+        } => {
+            format!(
+                ": outer source {outer_source}, expected {} (VNI {vni})",
+                expected.join(" ")
+            )
+        }
+        Detail::Unreachable {
+            icmp_type,
+            icmp_code,
+            sender,
+            mtu,
+        } => match mtu {
+            Some(mtu) => format!(": {sender} says MTU {mtu}"),
+            None => format!(": {sender} says ICMP {icmp_type}/{icmp_code}"),
+        },
+        Detail::Link { change } => (*change).to_owned(),
+        Detail::Finding { finding } => format!("{}: {}", finding.cause, clean(&finding.summary)),
+        Detail::Fragment { .. } | Detail::Foreign | Detail::Stats { .. } => String::new(),
+    };
+    format!("{flow}{pods}{detail}")
+}

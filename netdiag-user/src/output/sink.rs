@@ -1,0 +1,69 @@
+//! Where output goes: stdout or a file, with colour only where a person reads it.
+use std::{
+    fs::File,
+    io::{IsTerminal, Write},
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+
+/// Columns where nothing says how wide the reader's paper is.
+const WIDTH: usize = 100;
+/// Narrower terminals get lines of this width all the same.
+const NARROWEST: usize = 40;
+
+pub struct Sink {
+    to: To,
+}
+
+enum To {
+    Stdout,
+    File(File),
+}
+
+impl Sink {
+    /// Opens the file before anything else is done, so that a typo does not cost a diagnosis.
+    pub fn open(path: Option<&Path>) -> Result<Self> {
+        let to = match path {
+            None => To::Stdout,
+            Some(path) => To::File(
+                File::create(path).with_context(|| format!("cannot write {}", path.display()))?,
+            ),
+        };
+        Ok(Self { to })
+    }
+
+    /// Columns that a line may have.
+    pub fn width(&self) -> usize {
+        match self.to {
+            To::Stdout if std::io::stdout().is_terminal() => terminal_width(),
+            _ => WIDTH,
+        }
+    }
+
+    /// Writes and flushes. Colour is taken out where it is not wanted.
+    pub fn write(&mut self, text: &str) -> Result<()> {
+        let written = match &mut self.to {
+            To::Stdout => {
+                let mut stdout = anstream::stdout();
+                stdout
+                    .write_all(text.as_bytes())
+                    .and_then(|()| stdout.flush())
+            }
+            To::File(file) => {
+                let mut file = anstream::StripStream::new(file);
+                file.write_all(text.as_bytes()).and_then(|()| file.flush())
+            }
+        };
+        written.context("writing the output")
+    }
+}
+
+fn terminal_width() -> usize {
+    terminal_size::terminal_size().map_or(WIDTH, |(w, _)| usize::from(w.0).max(NARROWEST))
+}
+
+/// One line on stdout.
+pub fn line(text: &str) -> Result<()> {
+    Sink { to: To::Stdout }.write(&format!("{text}\n"))
+}

@@ -1,0 +1,74 @@
+//! Colours, and the taming of text from outside.
+use anstyle::{AnsiColor, Style};
+
+pub const BOLD: Style = Style::new().bold();
+pub const DIM: Style = Style::new().dimmed();
+pub const RED: Style = AnsiColor::Red.on_default().bold();
+pub const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
+pub const GREEN: Style = AnsiColor::Green.on_default().bold();
+pub const CYAN: Style = AnsiColor::Cyan.on_default();
+
+/// `text` in a style.
+pub fn paint(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// Names of pods, links and files come from outside: their control characters are shown, not
+/// obeyed.
+pub fn clean(text: &str) -> String {
+    let harmful = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(harmful) {
+        return text.to_owned();
+    }
+    text.chars()
+        .flat_map(|c| {
+            if harmful(c) {
+                c.escape_unicode().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
+}
+
+/// Breaks `text` between words at `width` columns; `indent` stands before every line.
+pub fn wrap(text: &str, width: usize, indent: &str) -> String {
+    let room = width.saturating_sub(indent.chars().count()).max(20);
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines
+            .last_mut()
+            .filter(|l| l.is_empty() || l.chars().count() + 1 + word.chars().count() <= room);
+        match line {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines.iter().map(|l| format!("{indent}{l}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_shown_and_not_obeyed() {
+        assert_eq!(clean("a\x1b[31mb"), "a\\u{1b}[31mb");
+        assert_eq!(clean("ä-1"), "ä-1");
+    }
+
+    #[test]
+    fn wraps_between_words_only() {
+        assert_eq!(
+            wrap("aaaaaaaaaaaa bbbbbbbbbbbb cc", 26, "  "),
+            "  aaaaaaaaaaaa\n  bbbbbbbbbbbb cc\n"
+        );
+    }
+}

@@ -1,0 +1,247 @@
+//! The verdict for people: what is wrong, how one can tell, whom it hits, what to do.
+use comfy_table::{CellAlignment, Table, presets::NOTHING};
+
+use super::style::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, paint, wrap};
+use crate::model::{
+    pod::label,
+    verdict::{
+        Confidence, Drop, Evidence, Finding, FlowRef, Origin, Outcome, PodRef, Severity, Verdict,
+    },
+};
+
+/// Rows of drops and flows shown; `wide` shows all.
+const MOST_ROWS: usize = 8;
+
+pub fn render(verdict: &Verdict, width: usize, wide: bool) -> String {
+    let page = Page {
+        width,
+        most: if wide { usize::MAX } else { MOST_ROWS },
+    };
+    let mut out = page.head(verdict);
+    for finding in &verdict.findings {
+        out.push('\n');
+        out.push_str(&page.finding(finding));
+    }
+    out.push_str(&page.drops(&verdict.drops));
+    out.push_str(&page.foot(verdict));
+    out
+}
+
+struct Page {
+    width: usize,
+    most: usize,
+}
+
+impl Page {
+    fn head(&self, verdict: &Verdict) -> String {
+        let (style, word) = match verdict.verdict {
+            Outcome::Healthy => (GREEN, "healthy"),
+            Outcome::Incomplete => (YELLOW, "not enough seen to call it healthy"),
+            Outcome::Findings => (RED, "findings"),
+        };
+        let word = match verdict.findings.len() {
+            0 => word.to_owned(),
+            1 => "1 finding".to_owned(),
+            n => format!("{n} findings"),
+        };
+        format!(
+            "{} {} · Linux {} · watched {:.1} s\n",
+            paint(BOLD, &clean(&verdict.node)),
+            paint(style, &word),
+            clean(&verdict.kernel),
+            verdict.duration,
+        )
+    }
+
+    fn finding(&self, finding: &Finding) -> String {
+        let (style, word) = match finding.severity {
+            Severity::Critical => (RED, "CRITICAL"),
+            Severity::Warning => (YELLOW, "WARNING"),
+            Severity::Info => (CYAN, "INFO"),
+        };
+        let confidence = match finding.confidence {
+            Confidence::Confirmed => "confirmed by traffic",
+            Confidence::Configured => "by configuration, not met by traffic yet",
+            Confidence::Suspected => "suspected",
+        };
+        let mut out = format!(
+            "{}  {}  {}\n",
+            paint(style, word),
+            paint(BOLD, &finding.cause),
+            paint(DIM, confidence)
+        );
+        out.push_str(&wrap(&clean(&finding.summary), self.width, "  "));
+        if let Some(root) = &finding.consequence_of {
+            out.push_str(&format!("  a consequence of {}\n", clean(root)));
+        }
+        out.push_str(&self.evidence(&finding.evidence));
+        out.push_str(&self.pods(&finding.pods));
+        out.push_str(&self.flows(&finding.flows));
+        out.push_str(&self.fix(finding));
+        out
+    }
+
+    fn evidence(&self, evidence: &[Evidence]) -> String {
+        let mut out = heading("Evidence");
+        for line in evidence {
+            let origin = match line.origin {
+                Origin::Observed => "observed  ",
+                Origin::Configured => "configured",
+            };
+            let text = wrap(&clean(&line.text), self.width, "                ");
+            out.push_str(&format!(
+                "    {}  {}",
+                paint(DIM, origin),
+                text.trim_start()
+            ));
+            if let Some(confirm) = &line.confirm {
+                out.push_str(&format!(
+                    "                {}\n",
+                    paint(CYAN, &format!("$ {}", clean(confirm)))
+                ));
+            }
+        }
+        out
+    }
+
+    fn pods(&self, pods: &[PodRef]) -> String {
+        if pods.is_empty() {
+            return String::new();
+        }
+        let mut table = plain();
+        for pod in pods.iter().take(self.most) {
+            let role = pod.role.map_or("", role_name);
+            let ip = pod.ip.clone().unwrap_or_default();
+            let interface = pod
+                .interface
+                .clone()
+                .unwrap_or_else(|| "on another node".into());
+            table.add_row([role, &clean(&label(pod)), &clean(&ip), &clean(&interface)]);
+        }
+        heading("Pods") + &indent(&table) + &self.more(pods.len())
+    }
+
+    fn flows(&self, flows: &[FlowRef]) -> String {
+        if flows.is_empty() {
+            return String::new();
+        }
+        let mut table = plain();
+        for flow in flows.iter().take(self.most) {
+            let at = flow.last_seen_at.as_deref().unwrap_or("?");
+            table.add_row([
+                format!("{} {} → {}", flow.protocol, flow.source, flow.destination),
+                format!("{} packets", flow.packets),
+                format!("{} retransmits", flow.retransmits),
+                format!("last seen at {}", clean(at)),
+            ]);
+        }
+        heading("Flows") + &indent(&table) + &self.more(flows.len())
+    }
+
+    fn more(&self, all: usize) -> String {
+        match all.saturating_sub(self.most) {
+            0 => String::new(),
+            n => format!("    and {n} more (-o wide shows all)\n"),
+        }
+    }
+
+    fn fix(&self, finding: &Finding) -> String {
+        let mut out = heading("Fix");
+        out.push_str(&wrap(&clean(&finding.fix.summary), self.width, "    "));
+        for command in &finding.fix.commands {
+            out.push_str(&format!(
+                "    {}\n",
+                paint(CYAN, &format!("$ {}", clean(command)))
+            ));
+        }
+        out.push_str(&paint(
+            DIM,
+            &format!("    netdiag explain {}\n", finding.cause),
+        ));
+        out
+    }
+
+    fn drops(&self, drops: &[Drop]) -> String {
+        if drops.is_empty() {
+            return String::new();
+        }
+        let mut table = plain();
+        table.set_header(["DROPPED FOR", "IN", "ON", "OF", "PACKETS"]);
+        for drop in drops.iter().take(self.most) {
+            let pod = drop.pod.as_ref().map_or_else(String::new, label);
+            table.add_row([
+                clean(&drop.reason),
+                clean(&drop.location),
+                clean(drop.interface.as_deref().unwrap_or("-")),
+                clean(&pod),
+                drop.packets.to_string(),
+            ]);
+        }
+        if let Some(column) = table.column_mut(4) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let rest = match drops.len().saturating_sub(self.most) {
+            0 => String::new(),
+            n => format!("  and {n} more rows (-o wide shows all)\n"),
+        };
+        format!(
+            "\n{}\n{}{rest}",
+            paint(BOLD, "Drops on this node"),
+            shift(&table, "  ")
+        )
+    }
+
+    fn foot(&self, verdict: &Verdict) -> String {
+        let mut out = String::new();
+        if !verdict.not_checked.is_empty() {
+            out.push_str(&format!("\n{}\n", paint(BOLD, "Not checked")));
+            for row in &verdict.not_checked {
+                let text = format!("{}: {}", clean(&row.what), clean(&row.why));
+                out.push_str(&wrap(&text, self.width, "  "));
+            }
+        }
+        let o = &verdict.observer;
+        let lost = match (o.lost, o.overflowed_flows) {
+            (0, 0) => "nothing lost".to_owned(),
+            (lost, 0) => format!("{lost} events lost"),
+            (lost, flows) => format!("{lost} events lost, {flows} flows overflowed"),
+        };
+        let foreign = match o.foreign {
+            0 => String::new(),
+            n => format!(", {n} drops in other namespaces left out"),
+        };
+        let text = format!("{} hooks, {} events, {lost}{foreign}", o.hooks, o.events);
+        out + "\n" + &paint(DIM, &text) + "\n"
+    }
+}
+
+fn heading(text: &str) -> String {
+    format!("  {}\n", paint(BOLD, text))
+}
+
+fn role_name(role: crate::model::verdict::PodRole) -> &'static str {
+    use crate::model::verdict::PodRole::{Destination, Server, Source, Victim};
+    match role {
+        Source => "source",
+        Destination => "destination",
+        Server => "server",
+        Victim => "victim",
+    }
+}
+
+fn plain() -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table
+}
+
+fn indent(table: &Table) -> String {
+    shift(table, "   ")
+}
+
+fn shift(table: &Table, by: &str) -> String {
+    table
+        .lines()
+        .map(|l| format!("{by}{}\n", l.trim_end()))
+        .collect()
+}

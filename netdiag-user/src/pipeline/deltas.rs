@@ -1,0 +1,347 @@
+//! Events from two readings: what each table's entry gained since the one before. Counts are
+//! exact; the sum of all events of an entry is its total.
+use std::collections::HashMap;
+
+use netdiag_common::{
+    config::counter,
+    event::{Event, WIRE_RETRANSMIT},
+    flow::FlowKey,
+    hop::{FlowHopKey, GSO, IcmpErrorKey, OVERSIZE_DF, OVERSIZE_GSO, OuterKey},
+    loss::{DropKey, RetransmitKey},
+};
+
+use super::facts::{Facts, HopFlow, Loss, direction};
+use crate::{
+    causes::vxlan_source_mismatch,
+    model::{
+        address::from_wire,
+        event::{Detail, DropRelation, EventFlow, HopTotal, LiveEvent},
+        flow,
+        limits::LimitFrom,
+        observation::Observation,
+        pod::Pod,
+        verdict::{Finding, PodRef, PodRole},
+    },
+};
+
+/// Counts of the reading before.
+#[derive(Default)]
+pub struct Deltas {
+    oversize: HashMap<FlowHopKey, u64>,
+    retransmits: HashMap<FlowHopKey, u64>,
+    fragments: HashMap<FlowHopKey, u64>,
+    drops: HashMap<DropKey, u64>,
+    sockets: HashMap<RetransmitKey, u64>,
+    outers: HashMap<OuterKey, u64>,
+    icmp: HashMap<IcmpErrorKey, u64>,
+    foreign: u64,
+    findings: HashMap<String, String>,
+}
+
+/// What `key` gained, remembering its new count. An entry that was evicted and came back starts
+/// anew: its count is smaller than before, and all of it is new.
+fn gained<K: std::hash::Hash + Eq + Copy>(seen: &mut HashMap<K, u64>, key: &K, now: u64) -> u64 {
+    let before = seen.insert(*key, now).unwrap_or(0);
+    if now >= before { now - before } else { now }
+}
+
+impl Deltas {
+    pub fn events(
+        &mut self,
+        facts: &Facts<'_>,
+        observation: &Observation,
+        findings: &[Finding],
+    ) -> Vec<LiveEvent> {
+        let mut events = Vec::new();
+        for hop in &facts.flows {
+            self.flow_events(facts, hop, &observation.events, &mut events);
+        }
+        for loss in &facts.losses {
+            let count = gained(&mut self.drops, &loss.key, loss.dropped.packets);
+            if count > 0 {
+                events.push(drop_event(facts, loss, count));
+            }
+        }
+        self.socket_events(facts, &mut events);
+        self.mismatch_events(facts, &mut events);
+        self.icmp_events(facts, &mut events);
+        self.foreign_event(facts, observation, &mut events);
+        self.finding_events(facts, findings, &mut events);
+        self.forget(observation);
+        events
+    }
+
+    fn flow_events(
+        &mut self,
+        facts: &Facts<'_>,
+        hop: &HopFlow,
+        samples: &[Event],
+        events: &mut Vec<LiveEvent>,
+    ) {
+        let count = gained(&mut self.oversize, &hop.key, hop.hop.oversize);
+        if count > 0 {
+            events.push(hop_event(facts, hop, count, oversize(hop)));
+        }
+        let count = gained(&mut self.retransmits, &hop.key, hop.hop.retransmits);
+        if count > 0 {
+            let of = |e: &&Event| {
+                e.kind == WIRE_RETRANSMIT
+                    && e.flow == *hop.flow()
+                    && e.ifindex == hop.key.ifindex
+                    && e.direction == hop.key.direction
+            };
+            let sequence = samples.iter().rfind(of).map(|e| e.sequence);
+            let detail = Detail::Retransmit {
+                sequence,
+                payload: None,
+                seen: "wire",
+                drop: None,
+            };
+            events.push(hop_event(facts, hop, count, detail));
+        }
+        let count = gained(&mut self.fragments, &hop.key, hop.hop.fragments);
+        if count > 0 {
+            let detail = Detail::Fragment {
+                later: hop.hop.later_fragments,
+            };
+            events.push(hop_event(facts, hop, count, detail));
+        }
+    }
+
+    fn socket_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
+        for (key, value) in &facts.retransmits {
+            let count = gained(&mut self.sockets, key, value.packets);
+            if count == 0 {
+                continue;
+            }
+            let detail = Detail::Retransmit {
+                sequence: Some(value.sequence),
+                payload: Some(value.payload),
+                seen: "socket",
+                drop: Some(relation(facts, &key.flow, value.sequence)),
+            };
+            let mut event = event(facts, &key.flow, value.last, count, detail);
+            event.netns = Some(key.netns);
+            let inside = facts.pods.by_netns(key.netns);
+            event.pod = inside.map(|p| own(facts, p, &key.flow)).or(event.pod);
+            events.push(event);
+        }
+    }
+
+    fn mismatch_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
+        for m in vxlan_source_mismatch::mismatches(facts) {
+            let of = |o: &&super::facts::OuterPair| {
+                o.source == m.source && o.destination == m.destination && o.key.vni == m.vni
+            };
+            for pair in facts.outers.iter().filter(of) {
+                let count = gained(&mut self.outers, &pair.key, pair.outer.packets);
+                if count == 0 {
+                    continue;
+                }
+                let detail = Detail::VxlanSourceMismatch {
+                    outer_source: m.source.to_string(),
+                    outer_destination: m.destination.to_string(),
+                    expected: vec![m.expected.to_string()],
+                    expected_from: m.expected_from,
+                    vni: m.vni,
+                    port: m.port,
+                };
+                let mut event = event(facts, &pair.outer.inner, pair.outer.last, count, detail);
+                event.interface = Some(pair.interface.clone());
+                event.direction = Some(direction(pair.key.direction));
+                events.push(event);
+            }
+        }
+    }
+
+    fn icmp_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
+        for (key, value) in &facts.icmp_errors {
+            let count = gained(&mut self.icmp, key, value.packets);
+            if count == 0 {
+                continue;
+            }
+            let too_big = matches!(
+                (key.about.family, key.kind, key.code),
+                (4, 3, 4) | (6, 2, _)
+            );
+            let detail = Detail::Unreachable {
+                icmp_type: key.kind,
+                icmp_code: key.code,
+                sender: from_wire(key.sender).to_string(),
+                mtu: too_big.then_some(value.mtu),
+            };
+            let mut event = event(facts, &key.about, value.last, count, detail);
+            event.interface = Some(facts.node.link_name(key.ifindex));
+            event.direction = Some(direction(key.direction));
+            events.push(event);
+        }
+    }
+
+    fn foreign_event(
+        &mut self,
+        facts: &Facts<'_>,
+        observation: &Observation,
+        events: &mut Vec<LiveEvent>,
+    ) {
+        let now = observation.counter(counter::FOREIGN);
+        let count = now.saturating_sub(self.foreign);
+        self.foreign = now;
+        if count > 0 {
+            events.push(bare(facts, count, Detail::Foreign));
+        }
+    }
+
+    /// A finding is told when it is new, and again when what it says has changed in kind.
+    fn finding_events(
+        &mut self,
+        facts: &Facts<'_>,
+        findings: &[Finding],
+        events: &mut Vec<LiveEvent>,
+    ) {
+        for finding in findings {
+            let state = format!("{:?} {:?}", finding.severity, finding.confidence);
+            let before = self.findings.insert(finding.cause.clone(), state.clone());
+            if before.as_ref() != Some(&state) {
+                let finding = Box::new(finding.clone());
+                events.push(bare(facts, 1, Detail::Finding { finding }));
+            }
+        }
+    }
+
+    /// Entries that left the tables need not be remembered.
+    fn forget(&mut self, observation: &Observation) {
+        fn keep<K: std::hash::Hash + Eq + Copy, V>(seen: &mut HashMap<K, u64>, rows: &[(K, V)]) {
+            if seen.len() > rows.len() + 1024 {
+                let present: std::collections::HashSet<K> = rows.iter().map(|(k, _)| *k).collect();
+                seen.retain(|k, _| present.contains(k));
+            }
+        }
+        keep(&mut self.oversize, &observation.flows);
+        keep(&mut self.retransmits, &observation.flows);
+        keep(&mut self.fragments, &observation.flows);
+        keep(&mut self.drops, &observation.drops);
+        keep(&mut self.sockets, &observation.retransmits);
+        keep(&mut self.outers, &observation.outers);
+        keep(&mut self.icmp, &observation.icmp_errors);
+    }
+}
+
+fn oversize(hop: &HopFlow) -> Detail {
+    Detail::Oversize {
+        largest: hop.hop.oversize_largest,
+        limit: hop.hop.limit,
+        limit_from: hop.limit_from().map_or("", LimitFrom::name),
+        gso: hop.hop.flags & (OVERSIZE_GSO | GSO) == OVERSIZE_GSO | GSO,
+        df: hop.hop.flags & OVERSIZE_DF != 0,
+    }
+}
+
+/// The drop that explains a retransmit, as far as one was seen on this node.
+fn relation(facts: &Facts<'_>, flow: &FlowKey, sequence: u32) -> DropRelation {
+    let mut relation = DropRelation::NoneSeen;
+    for loss in facts
+        .losses
+        .iter()
+        .filter(|l| !l.harmless && l.flow() == flow)
+    {
+        if loss.dropped.sequence == sequence {
+            return DropRelation::SamePacket;
+        }
+        relation = DropRelation::SameFlow;
+    }
+    relation
+}
+
+fn own(facts: &Facts<'_>, pod: &Pod, flow: &FlowKey) -> PodRef {
+    let (source, _) = flow::ends(flow);
+    let address = facts.pods.by_address(source).map(|_| source);
+    pod.refer(address, Some(PodRole::Source))
+}
+
+fn drop_event(facts: &Facts<'_>, loss: &Loss, count: u64) -> LiveEvent {
+    let detail = Detail::Drop {
+        reason: loss.reason.clone(),
+        location: loss.location.clone(),
+        bytes: loss.dropped.bytes,
+        harmless: loss.harmless,
+    };
+    let mut event = event(facts, loss.flow(), loss.dropped.last, count, detail);
+    event.interface.clone_from(&loss.interface);
+    event.netns = (loss.interface.is_none() && loss.key.netns != 0).then_some(loss.key.netns);
+    if event.pod.is_none() {
+        event.pod = loss.inside.as_ref().map(|p| p.refer(None, None));
+    }
+    event
+}
+
+fn hop_event(facts: &Facts<'_>, hop: &HopFlow, count: u64, detail: Detail) -> LiveEvent {
+    let mut event = event(facts, hop.flow(), hop.hop.last, count, detail);
+    event.interface = Some(hop.interface.clone());
+    event.direction = Some(hop.direction());
+    event
+}
+
+fn event(facts: &Facts<'_>, flow: &FlowKey, time: u64, count: u64, detail: Detail) -> LiveEvent {
+    let (source, destination) = flow::endpoints(flow);
+    let known = flow.family != 0;
+    let pods = if known {
+        facts.pods_of(flow)
+    } else {
+        Vec::new()
+    };
+    LiveEvent {
+        time: facts.clock.text(time),
+        interface: None,
+        direction: None,
+        netns: None,
+        flow: known.then(|| EventFlow {
+            protocol: flow::protocol(flow.protocol),
+            source,
+            destination,
+        }),
+        pod: pods.first().cloned(),
+        pods,
+        count,
+        detail,
+    }
+}
+
+/// An event without a place or a flow.
+pub fn bare(facts: &Facts<'_>, count: u64, detail: Detail) -> LiveEvent {
+    LiveEvent {
+        time: facts.clock.text(facts.now),
+        interface: None,
+        direction: None,
+        netns: None,
+        flow: None,
+        pod: None,
+        pods: Vec::new(),
+        count,
+        detail,
+    }
+}
+
+/// Totals per hop and direction, for `stats`.
+pub fn hop_totals(facts: &Facts<'_>) -> Vec<HopTotal> {
+    let mut totals: Vec<HopTotal> = Vec::new();
+    for hop in &facts.flows {
+        let Some(role) = hop.role else { continue };
+        let same =
+            |t: &&mut HopTotal| t.interface == hop.interface && t.direction == hop.direction();
+        match totals.iter_mut().find(same) {
+            Some(total) => {
+                total.packets += hop.hop.packets;
+                total.bytes += hop.hop.bytes;
+            }
+            None => totals.push(HopTotal {
+                interface: hop.interface.clone(),
+                direction: hop.direction(),
+                role: role.name(),
+                packets: hop.hop.packets,
+                bytes: hop.hop.bytes,
+            }),
+        }
+    }
+    totals.sort_by(|a, b| (&a.interface, a.direction).cmp(&(&b.interface, b.direction)));
+    totals
+}

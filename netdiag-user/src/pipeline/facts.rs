@@ -1,0 +1,247 @@
+//! Everything that a cause may look at: readings with names, beside the node and its pods.
+use std::net::IpAddr;
+
+use netdiag_common::{
+    flow::FlowKey,
+    hop::{EGRESS, FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey, PLAIN},
+    loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
+};
+
+use super::clock::Clock;
+use crate::model::{
+    address::from_wire,
+    flow,
+    limits::LimitFrom,
+    node::{Link, Node},
+    observation::Observation,
+    pod::{Pod, PodIndex},
+    reason::{self, Reasons},
+    roles::{Role, role},
+    verdict::{PodRef, PodRole},
+};
+
+/// One flow at one hop.
+#[derive(Clone, Debug)]
+pub struct HopFlow {
+    pub key: FlowHopKey,
+    pub hop: FlowHop,
+    pub interface: String,
+    pub role: Option<Role>,
+}
+
+impl HopFlow {
+    pub fn flow(&self) -> &FlowKey {
+        &self.key.flow
+    }
+
+    pub fn egress(&self) -> bool {
+        self.key.direction == EGRESS
+    }
+
+    pub fn direction(&self) -> &'static str {
+        direction(self.key.direction)
+    }
+
+    pub fn plain(&self) -> bool {
+        self.key.carried == PLAIN
+    }
+
+    pub fn limit_from(&self) -> Option<LimitFrom> {
+        LimitFrom::from_wire(self.hop.limit_from)
+    }
+}
+
+pub fn direction(direction: u8) -> &'static str {
+    if direction == EGRESS {
+        "egress"
+    } else {
+        "ingress"
+    }
+}
+
+/// Packets of one flow that died at one place for one reason.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    pub key: DropKey,
+    pub dropped: Dropped,
+    pub reason: String,
+    /// `symbol+0x1c3`.
+    pub location: String,
+    /// In this node's own namespace only; a pod's indexes mean other links.
+    pub interface: Option<String>,
+    /// The pod in whose namespace it happened.
+    pub inside: Option<Pod>,
+    pub harmless: bool,
+}
+
+impl Loss {
+    pub fn flow(&self) -> &FlowKey {
+        &self.key.flow
+    }
+
+    /// The function that dropped it.
+    pub fn symbol(&self) -> &str {
+        self.location.split('+').next().unwrap_or(&self.location)
+    }
+}
+
+/// A pair of outer addresses on an uplink.
+#[derive(Clone, Debug)]
+pub struct OuterPair {
+    pub key: OuterKey,
+    pub outer: Outer,
+    pub interface: String,
+    pub source: IpAddr,
+    pub destination: IpAddr,
+}
+
+impl OuterPair {
+    pub fn egress(&self) -> bool {
+        self.key.direction == EGRESS
+    }
+}
+
+pub struct Facts<'a> {
+    pub node: &'a Node,
+    pub pods: &'a PodIndex,
+    pub clock: Clock,
+    pub now: u64,
+    pub flows: Vec<HopFlow>,
+    pub losses: Vec<Loss>,
+    pub outers: Vec<OuterPair>,
+    pub icmp_errors: Vec<(IcmpErrorKey, IcmpError)>,
+    pub retransmits: Vec<(RetransmitKey, Retransmitted)>,
+    /// Program kinds that are missing, in words of `not_checked`.
+    pub blind: Vec<String>,
+}
+
+/// Names for what the kernel numbers.
+pub trait Names {
+    fn symbol(&self, address: u64) -> String;
+    fn reasons(&self) -> &Reasons;
+}
+
+impl<'a> Facts<'a> {
+    pub fn new(
+        node: &'a Node,
+        pods: &'a PodIndex,
+        observation: &Observation,
+        names: &dyn Names,
+        clock: Clock,
+    ) -> Self {
+        let flows = observation
+            .flows
+            .iter()
+            .map(|(key, hop)| hop_flow(node, key, hop));
+        let losses = observation.drops.iter();
+        let outers = observation.outers.iter().map(|(key, outer)| OuterPair {
+            key: *key,
+            outer: *outer,
+            interface: node.link_name(key.ifindex),
+            source: from_wire(key.source),
+            destination: from_wire(key.destination),
+        });
+        Self {
+            node,
+            pods,
+            clock,
+            now: observation.now,
+            flows: flows.collect(),
+            losses: losses
+                .map(|(key, dropped)| loss(node, pods, names, key, dropped))
+                .collect(),
+            outers: outers.collect(),
+            icmp_errors: observation.icmp_errors.clone(),
+            retransmits: observation.retransmits.clone(),
+            blind: Vec::new(),
+        }
+    }
+
+    /// The pod that owns an address: as a source says, else the one whose namespace has it.
+    pub fn pod(&self, address: IpAddr, as_role: PodRole) -> Option<PodRef> {
+        if let Some(pod) = self.pods.by_address(address) {
+            return Some(pod.refer(Some(address), Some(as_role)));
+        }
+        let side = self
+            .node
+            .pod_sides
+            .iter()
+            .find(|s| s.addresses.contains(&address))?;
+        let link = self
+            .node
+            .links
+            .iter()
+            .find(|l| l.peer_netns == Some(side.netns));
+        Some(PodRef {
+            namespace: None,
+            name: None,
+            ip: Some(address.to_string()),
+            interface: link.map(|l| l.name.clone()),
+            role: Some(as_role),
+        })
+    }
+
+    /// Whether `address` belongs to a pod of this node.
+    pub fn is_local_pod(&self, address: IpAddr) -> bool {
+        let by_side = self
+            .node
+            .pod_sides
+            .iter()
+            .any(|s| s.addresses.contains(&address));
+        by_side
+            || self
+                .pods
+                .by_address(address)
+                .is_some_and(|p| p.interface.is_some())
+    }
+
+    /// The pods at both ends of a flow, as far as they are known.
+    pub fn pods_of(&self, flow: &FlowKey) -> Vec<PodRef> {
+        let (source, destination) = flow::ends(flow);
+        let ends = [
+            self.pod(source, PodRole::Source),
+            self.pod(destination, PodRole::Destination),
+        ];
+        ends.into_iter().flatten().collect()
+    }
+
+    /// The link by which packets to `destination` leave.
+    pub fn link_towards(&self, destination: IpAddr) -> Option<&'a Link> {
+        self.node.link(self.node.route_to(destination)?.oif?)
+    }
+
+    /// Whether anything came back for packets `source` → `destination`:`port`, at any hop.
+    pub fn answered(&self, flow: &FlowKey) -> bool {
+        let back = |f: &FlowKey| {
+            f.source == flow.destination
+                && f.destination == flow.source
+                && f.protocol == flow.protocol
+                && (f.source_port == flow.destination_port || flow.destination_port == 0)
+        };
+        self.flows.iter().any(|f| back(f.flow()))
+    }
+}
+
+fn hop_flow(node: &Node, key: &FlowHopKey, hop: &FlowHop) -> HopFlow {
+    HopFlow {
+        key: *key,
+        hop: *hop,
+        interface: node.link_name(key.ifindex),
+        role: node.link(key.ifindex).and_then(|l| role(node, l)),
+    }
+}
+
+fn loss(node: &Node, pods: &PodIndex, names: &dyn Names, key: &DropKey, dropped: &Dropped) -> Loss {
+    let reason = names.reasons().name(key.reason);
+    let location = names.symbol(key.location);
+    let own = key.netns == node.netns && key.ifindex != 0;
+    Loss {
+        key: *key,
+        dropped: *dropped,
+        harmless: reason::harmless(&reason, &location),
+        reason,
+        location,
+        interface: own.then(|| node.link_name(key.ifindex)),
+        inside: pods.by_netns(key.netns).cloned(),
+    }
+}

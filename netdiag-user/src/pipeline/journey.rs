@@ -1,0 +1,74 @@
+//! One flow over its hops: where it came in, where it was last seen, what it lost on the way.
+use std::collections::HashMap;
+
+use netdiag_common::flow::FlowKey;
+
+use super::facts::{Facts, HopFlow};
+use crate::model::{flow, verdict::FlowRef};
+
+/// A flow's counts, hop by hop, in the order in which its first packet passed.
+pub struct Journey<'a> {
+    pub flow: FlowKey,
+    pub hops: Vec<&'a HopFlow>,
+}
+
+impl Journey<'_> {
+    /// Packets that came in: those of the first hop.
+    pub fn packets(&self) -> u64 {
+        self.hops
+            .first()
+            .map_or(0, |h| h.hop.packets - h.hop.later_fragments)
+    }
+
+    /// Retransmits as the hop shows them that saw most of them.
+    pub fn retransmits(&self) -> u64 {
+        self.hops
+            .iter()
+            .map(|h| h.hop.retransmits)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The hop that its packets reached last.
+    pub fn last_seen_at(&self) -> Option<&str> {
+        self.hops.last().map(|h| h.interface.as_str())
+    }
+
+    /// Retransmits without any new data between them, at the hop that counts most.
+    pub fn stalled(&self) -> u32 {
+        self.hops.iter().map(|h| h.hop.stalled).max().unwrap_or(0)
+    }
+
+    pub fn refer(&self) -> FlowRef {
+        let (source, destination) = flow::endpoints(&self.flow);
+        FlowRef {
+            protocol: flow::protocol(self.flow.protocol),
+            source,
+            destination,
+            packets: self.packets(),
+            retransmits: self.retransmits(),
+            last_seen_at: self.last_seen_at().map(str::to_owned),
+        }
+    }
+}
+
+/// Journeys of all flows. Encapsulated flows are keyed by their inner flow, so that a journey
+/// goes through the tunnel without a break.
+pub fn journeys<'a>(facts: &'a Facts<'_>) -> HashMap<FlowKey, Journey<'a>> {
+    let mut journeys: HashMap<FlowKey, Journey<'a>> = HashMap::new();
+    for hop in &facts.flows {
+        let new = || Journey {
+            flow: *hop.flow(),
+            hops: Vec::new(),
+        };
+        journeys
+            .entry(*hop.flow())
+            .or_insert_with(new)
+            .hops
+            .push(hop);
+    }
+    for journey in journeys.values_mut() {
+        journey.hops.sort_by_key(|h| h.hop.first);
+    }
+    journeys
+}

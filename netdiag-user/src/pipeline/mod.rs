@@ -1,0 +1,7 @@
+//! From readings to facts: names for numbers, pods for addresses, journeys for flows, and the
+//! verdict out of the causes' findings.
+pub mod clock;
+pub mod deltas;
+pub mod facts;
+pub mod journey;
+pub mod verdict;
