@@ -15,7 +15,11 @@ fn main() -> ExitCode {
     match cli::main() {
         Ok(code) => code,
         Err(error) => {
-            sh::say(&format!("error: {error:#}"));
+            // What to do about it comes first, and how it came about below.
+            sh::say(&format!("error: {error}"));
+            for cause in error.chain().skip(1) {
+                sh::say(&format!("  because {cause}"));
+            }
             ExitCode::from(3)
         }
     }

@@ -1,4 +1,5 @@
 //! The fast static part: format, lints, licences, documentation, the repository's own rules.
+mod source;
 mod tidy;
 
 use std::{
@@ -9,12 +10,16 @@ use std::{
 use anyhow::Result;
 
 use crate::{
-    build, paths,
+    build, paths, setup,
     sh::{say, which},
     test::tally::Tally,
 };
 
 pub fn command() -> Result<ExitCode> {
+    // The user side embeds it, and does not compile without.
+    if !paths::bpf_object().exists() {
+        build::kernel_side(&setup::ensure(None)?)?;
+    }
     let mut tally = Tally::default();
     all(&mut tally);
     Ok(tally.close())

@@ -1,11 +1,7 @@
 //! The repository's own rules, which no lint knows.
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
 
-use anyhow::{Context, Result};
-
+use super::source::{self, Source, code, has_word};
 use crate::{paths, test::tally::Tally};
 
 const MAX_LINES: usize = 500;
@@ -22,11 +18,6 @@ const UNSAFE: [&str; 5] = [
 /// The one folder that names aya on the user's side.
 const AYA: [&str; 1] = ["netdiag-user/src/kernel/"];
 
-struct Source {
-    path: String,
-    text: String,
-}
-
 type Rule = fn(&[Source]) -> Vec<String>;
 
 const RULES: [(&str, Rule); 4] = [
@@ -37,7 +28,7 @@ const RULES: [(&str, Rule); 4] = [
 ];
 
 pub fn all(tally: &mut Tally) {
-    let sources = match sources(&paths::root()) {
+    let sources = match source::all(&paths::root()) {
         Ok(sources) => sources,
         Err(error) => return tally.fail("tidy", &format!("{error:#}")),
     };
@@ -47,41 +38,6 @@ pub fn all(tally: &mut Tally) {
             problems => tally.fail(name, &problems.join("; ")),
         }
     }
-}
-
-fn sources(root: &Path) -> Result<Vec<Source>> {
-    let mut found = Vec::new();
-    for package in [
-        "netdiag-common",
-        "netdiag-ebpf",
-        "netdiag-user",
-        "tests",
-        "xtask",
-    ] {
-        walk(&root.join(package), &mut found)?;
-    }
-    let read = |path: PathBuf| {
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let path = path
-            .strip_prefix(root)
-            .unwrap_or(&path)
-            .to_string_lossy()
-            .into_owned();
-        Ok(Source { path, text })
-    };
-    found.into_iter().map(read).collect()
-}
-
-fn walk(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
-        let path = entry?.path();
-        if path.is_dir() {
-            walk(&path, found)?;
-        } else if path.extension().is_some_and(|it| it == "rs") {
-            found.push(path);
-        }
-    }
-    Ok(())
 }
 
 fn unsafe_places(sources: &[Source]) -> Vec<String> {
@@ -156,35 +112,9 @@ fn causes(sources: &[Source]) -> Vec<String> {
     problems
 }
 
-/// The line without its strings and its comment.
-fn code(line: &str) -> String {
-    let unescaped = line.replace("\\\"", "");
-    let bare: String = unescaped
-        .split('"')
-        .step_by(2)
-        .collect::<Vec<_>>()
-        .join("\"\"");
-    bare.split("//").next().unwrap_or_default().to_owned()
-}
-
-fn has_word(code: &str, word: &str) -> bool {
-    code.split(|c: char| !c.is_alphanumeric() && c != '_')
-        .any(|it| it == word)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn strings_and_comments_are_not_code() {
-        assert_eq!(
-            code("let a = \"x::y()\"; // x::y()").trim_end(),
-            "let a = \"\";"
-        );
-        assert!(!has_word("unsafe_code", "unsafe"));
-        assert!(has_word("#[unsafe(no_mangle)]", "unsafe"));
-    }
 
     #[test]
     fn unsafe_outside_its_places_is_named() {

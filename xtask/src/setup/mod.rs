@@ -9,7 +9,7 @@ mod rustup;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::sh::{say, which};
 
@@ -48,7 +48,7 @@ pub fn ensure(via: Option<Way>) -> Result<Tools> {
     };
     let linker = match detect::linker() {
         Some(found) => found,
-        None => linker::install().context("get bpf-linker")?,
+        None => linker::install()?,
     };
     Ok(Tools { compiler, linker })
 }

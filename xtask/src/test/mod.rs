@@ -43,7 +43,7 @@ fn lab(names: &[String], tally: &mut Tally) {
 fn vm(names: &[String], tally: &mut Tally) {
     let tested = build::static_binaries().and_then(|guest| {
         let kernel = vm::kernels::fetch(vm::kernels::TESTED)?;
-        vm::scenarios(&guest, &kernel, names, tally)
+        vm::run_scenarios(&guest, &kernel, names, tally)
     });
     if let Err(error) = tested {
         tally.fail("the VM tests", &format!("{error:#}"));

@@ -60,7 +60,7 @@ pub fn fetch(name: &str) -> Result<Kernel> {
     let line = line.with_context(|| format!("no kernel line {name}"))?;
     let dir = paths::target().join("vm").join(name);
     let unpacked = fetch::unpacked(&line, &dir)?;
-    let modules = modules::in_load_order(&unpacked.modules, &dir.join("modules"))?;
+    let modules = modules::in_load_order(&unpacked.modules, &dir.join(fetch::MODULES))?;
     Ok(Kernel {
         name: name.to_owned(),
         image: unpacked.image,

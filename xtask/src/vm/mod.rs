@@ -1,4 +1,7 @@
 //! netdiag under other kernels: one boot in QEMU runs one command, or all of the lab.
+mod accel;
+mod archive;
+mod batch;
 mod fetch;
 mod frames;
 mod initramfs;
@@ -20,9 +23,10 @@ use crate::{
     build::{self, Static},
     paths,
     setup::{self, Way},
-    sh::{say, tell},
+    sh::say,
     test::{scenarios, tally::Tally},
 };
+pub use batch::scenarios as run_scenarios;
 use frames::Frame;
 use kernels::Kernel;
 
@@ -30,14 +34,6 @@ use kernels::Kernel;
 pub struct Own {
     pub image: PathBuf,
     pub modules: Option<PathBuf>,
-}
-
-/// What one command did.
-#[derive(Default, Debug)]
-struct Ran {
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-    code: Option<i32>,
 }
 
 pub fn run(via: Option<Way>, line: &str, args: &[String]) -> Result<ExitCode> {
@@ -76,7 +72,7 @@ fn every_scenario(guest: &Static, kernels: &[Kernel]) -> Result<ExitCode> {
     let names = scenarios::list(&guest.netdiag)?;
     let mut tally = Tally::default();
     for kernel in kernels {
-        scenarios(guest, kernel, &names, &mut tally)?;
+        run_scenarios(guest, kernel, &names, &mut tally)?;
     }
     Ok(tally.close())
 }
@@ -112,54 +108,6 @@ fn one(guest: &Static, kernel: &Kernel, args: &[String]) -> Result<ExitCode> {
 /// A reader that went away does not concern the VM.
 fn pass_on(to: &mut impl Write, bytes: &[u8]) {
     let _ = to.write_all(bytes).and_then(|()| to.flush());
-}
-
-/// Every scenario in as few boots as possible: one, unless the kernel dies on the way.
-pub fn scenarios(
-    guest: &Static,
-    kernel: &Kernel,
-    names: &[String],
-    tally: &mut Tally,
-) -> Result<()> {
-    let mut left = names;
-    while !left.is_empty() {
-        let commands: Vec<_> = left.iter().map(|name| scenarios::args(name)).collect();
-        let initramfs = pack(guest, kernel, Some(scenarios::LIMIT), &commands)?;
-        let mut count = 0;
-        let mut ran = Ran::default();
-        let limit = scenarios::LIMIT.saturating_mul(u32::try_from(left.len())?);
-        let ended = qemu::boot(kernel, &initramfs, Some(limit), &mut |frame| match frame {
-            Frame::Stdout(bytes) => ran.stdout.extend(bytes),
-            Frame::Stderr(bytes) => ran.stderr.extend(bytes),
-            Frame::Exit(code) => {
-                ran.code = Some(code);
-                record(kernel, &left[count], std::mem::take(&mut ran), tally);
-                count += 1;
-            }
-            Frame::Hello(_) | Frame::Done => {}
-        });
-        left = &left[count..];
-        if let (Err(error), Some((name, rest))) = (ended, left.split_first()) {
-            tell(String::from_utf8_lossy(&ran.stderr).trim_end());
-            tally.fail(&title(kernel, name), &format!("{error:#}"));
-            left = rest;
-        }
-    }
-    Ok(())
-}
-
-fn record(kernel: &Kernel, name: &str, ran: Ran, tally: &mut Tally) {
-    scenarios::record(
-        tally,
-        &title(kernel, name),
-        ran.code,
-        &ran.stdout,
-        &ran.stderr,
-    );
-}
-
-fn title(kernel: &Kernel, name: &str) -> String {
-    format!("vm {} {name}", kernel.name)
 }
 
 fn pack(

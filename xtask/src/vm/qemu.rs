@@ -1,6 +1,6 @@
 //! Boots a kernel in QEMU and hands on the frames that come out.
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
@@ -11,11 +11,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{
+    accel::{self, Accel},
     frames::{self, Frame},
     kernels::Kernel,
 };
 use crate::{
-    paths,
     setup::apt,
     sh::{say, which},
 };
@@ -25,12 +25,6 @@ const QEMU: &str = "qemu-system-x86_64";
 const KVM_PATIENCE: Duration = Duration::from_secs(15);
 const TCG_PATIENCE: Duration = Duration::from_secs(180);
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Accel {
-    Kvm,
-    Tcg,
-}
 
 /// Runs the VM to its end; `limit` is for everything after the boot.
 pub fn boot(
@@ -42,41 +36,18 @@ pub fn boot(
     if which(QEMU).is_none() {
         apt::install(&["qemu-system-x86"], "QEMU, which boots other kernels")?;
     }
-    if kvm_may_work() {
+    if accel::kvm_may_work() {
         match Vm::start(kernel, initramfs, Accel::Kvm) {
             Ok(vm) => return vm.drain(limit, sink),
             Err(error) => {
                 say(&format!(
                     "KVM does not run this kernel ({error:#}); emulating instead"
                 ));
-                remember_that_kvm_fails();
+                accel::remember_that_kvm_fails();
             }
         }
     }
     Vm::start(kernel, initramfs, Accel::Tcg)?.drain(limit, sink)
-}
-
-/// The device can be opened, and no VM has failed with it since this machine booted.
-fn kvm_may_work() -> bool {
-    let opens = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_ok();
-    opens && fs::read(kvm_verdict()).ok() != boot_id()
-}
-
-fn remember_that_kvm_fails() {
-    // Without the note the next boot only tries once more.
-    let _ = fs::write(kvm_verdict(), boot_id().unwrap_or_default());
-}
-
-fn kvm_verdict() -> PathBuf {
-    paths::target().join("vm/kvm-fails")
-}
-
-fn boot_id() -> Option<Vec<u8>> {
-    fs::read("/proc/sys/kernel/random/boot_id").ok()
 }
 
 struct Vm {
