@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 
-use crate::{build, check, run, setup, test, vm};
+use crate::{build, check, r#gen, run, setup, test, vm};
 
 #[derive(Parser)]
 #[command(
@@ -43,6 +43,8 @@ enum Task {
     Test(Setup),
     /// The fast static part of `test`
     Check,
+    /// Write the README's generated tables
+    Gen,
     /// Run the lab's scenarios, or `netdiag ARGS`, under other kernels
     Vm {
         #[command(flatten)]
@@ -89,6 +91,7 @@ pub fn main() -> Result<ExitCode> {
         } => run::command(setup.via, &args),
         Task::Test(it) => test::command(it.via),
         Task::Check => check::command(),
+        Task::Gen => r#gen::write().map(|()| ExitCode::SUCCESS),
         Task::Vm {
             setup,
             lines,

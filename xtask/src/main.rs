@@ -2,6 +2,7 @@
 mod build;
 mod check;
 mod cli;
+mod r#gen;
 mod paths;
 mod run;
 mod setup;

@@ -60,7 +60,7 @@ pub async fn filters(handle: &Handle, ifindex: u32) -> Result<Vec<Filter>> {
 /// The dump also lists each priority's head, with handle 0: that is no filter.
 fn filter(message: &TcMessage, side: Side) -> Option<Filter> {
     let handle = u32::from(message.header.handle);
-    (handle != 0).then(|| Filter {
+    (handle != 0).then_some(Filter {
         side,
         priority: (message.header.info >> 16) as u16,
         protocol: (message.header.info & 0xffff) as u16,

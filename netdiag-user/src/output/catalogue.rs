@@ -43,7 +43,7 @@ pub fn manual(cause: &Cause) -> Result<()> {
     for text in cause.manual().lines() {
         match text.strip_prefix("# ") {
             Some(heading) => line(&paint(BOLD, heading))?,
-            None => line(&format!("  {text}").trim_end().to_owned())?,
+            None => line(format!("  {text}").trim_end())?,
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Result;
 
 use crate::{
-    build, paths, setup,
+    build, r#gen, paths, setup,
     sh::{say, which},
     test::tally::Tally,
 };
@@ -57,6 +57,10 @@ pub fn all(tally: &mut Tally) {
         &["deny", "check", "bans", "licenses", "sources"],
     );
     tidy::all(tally);
+    match r#gen::check() {
+        Ok(()) => tally.pass("generated tables"),
+        Err(error) => tally.fail("generated tables", &format!("{error:#}")),
+    }
 }
 
 /// The kernel side's lints on the host's target, whose core every toolchain has.

@@ -1,5 +1,4 @@
 //! The repository's own rules, which no lint knows.
-use std::fs;
 
 use super::source::{self, Source, code, has_word};
 use crate::{paths, test::tally::Tally};
@@ -80,33 +79,35 @@ fn long_files(sources: &[Source]) -> Vec<String> {
         .collect()
 }
 
-/// A file that implements a cause has its line in the registry and its row in the README.
+/// A cause has its line in the registry, and its incident in the lab under the same stem. Its row
+/// in the README is generated.
 fn causes(sources: &[Source]) -> Vec<String> {
     const DIR: &str = "netdiag-user/src/causes/";
+    const LAB: &str = "netdiag-user/src/lab/scenarios/";
     let registry = sources.iter().find(|it| it.path == format!("{DIR}mod.rs"));
     let registry = registry.map_or("", |it| it.text.as_str());
-    let readme = fs::read_to_string(paths::root().join("README.md")).ok();
     let mut problems = Vec::new();
     for source in sources
         .iter()
-        .filter(|it| it.text.contains("impl Cause for "))
+        .filter(|it| it.text.contains("pub const ID: &str"))
     {
-        let name = source
-            .path
-            .strip_prefix(DIR)
-            .and_then(|it| it.strip_suffix(".rs"));
-        let Some(stem) = name.filter(|it| *it != "mod") else {
+        let name = source.path.strip_prefix(DIR);
+        let Some(stem) = name.and_then(|it| it.strip_suffix(".rs")) else {
             continue;
         };
-        if !registry.contains(&format!("{stem}::")) {
+        if !registry.contains(&format!("cause!({stem})")) {
             problems.push(format!("{stem} has no line in the registry"));
         }
         let id = stem.replace('_', "-");
-        if readme
-            .as_ref()
-            .is_some_and(|text| !text.contains(&format!("`{id}`")))
+        if !source
+            .text
+            .contains(&format!("pub const ID: &str = \"{id}\""))
         {
-            problems.push(format!("{id} has no row in the README's table"));
+            problems.push(format!("{stem}.rs holds another cause than {id}"));
+        }
+        let incident = format!("{LAB}{stem}.rs");
+        if !sources.iter().any(|it| it.path == incident) {
+            problems.push(format!("{id} has no incident in the lab"));
         }
     }
     problems
