@@ -42,16 +42,6 @@ wire!(Offsets, 104);
 /// A struct member that the running kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-/// Settings of the hop programs, fixed at load.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Settings {
-    /// Entry points that write debug messages through aya-log.
-    pub debug: u32,
-    pub padding: u32,
-}
-wire!(Settings, 8);
-
 /// Settings of the hop programs that may change while running.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

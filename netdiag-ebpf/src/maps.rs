@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 use netdiag_common::{
-    config::{HopSettings, Offsets, REASONS, Settings, counter},
+    config::{HopSettings, Offsets, REASONS, counter},
     flow::FlowKey,
     hop::{
         FlowHop, FlowHopKey, FragmentKey, FragmentOf, IcmpError, IcmpErrorKey, Limit, Outer,
@@ -48,12 +48,6 @@ pub static OFFSETS: Offsets = Offsets {
     skb_tail: 0,
 };
 
-#[unsafe(no_mangle)]
-pub static SETTINGS: Settings = Settings {
-    debug: 0,
-    padding: 0,
-};
-
 /// One of the running kernel's offsets; volatile, because the loader replaces them after
 /// compilation. The verifier sees constants and prunes the branches that they decide.
 macro_rules! offset {
@@ -63,13 +57,6 @@ macro_rules! offset {
     };
 }
 pub(crate) use offset;
-
-/// Whether debug messages are wanted.
-#[inline(always)]
-pub fn debug() -> bool {
-    // SAFETY: a static of our own.
-    unsafe { core::ptr::read_volatile(&raw const SETTINGS.debug) != 0 }
-}
 
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(512 * 1024, 0);

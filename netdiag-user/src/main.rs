@@ -35,7 +35,7 @@ fn set_up_logs(global: &Global) {
         (false, 1) => "info",
         (false, _) => "debug",
     };
-    let filter = format!("error,netdiag={level}");
+    let filter = format!("error,netdiag={level},netdiag_ebpf={level}");
     let environment = env_logger::Env::new().filter_or("NETDIAG_LOG", filter);
     env_logger::Builder::from_env(environment)
         .format_timestamp(None)

@@ -13,6 +13,7 @@ use aya_ebpf::{
     macros::classifier,
     programs::TcContext,
 };
+use aya_log_ebpf::debug;
 use netdiag_common::{
     config::counter,
     hop::{EGRESS, INGRESS, PLAIN},
@@ -27,38 +28,40 @@ use crate::{
 
 #[classifier]
 pub fn hop_ingress(ctx: TcContext) -> i32 {
-    pass(try_hop(&ctx, INGRESS, true, false))
+    pass(&ctx, try_hop(&ctx, INGRESS, true, false))
 }
 
 #[classifier]
 pub fn hop_egress(ctx: TcContext) -> i32 {
-    pass(try_hop(&ctx, EGRESS, true, false))
+    pass(&ctx, try_hop(&ctx, EGRESS, true, false))
 }
 
 #[classifier]
 pub fn uplink_ingress(ctx: TcContext) -> i32 {
-    pass(try_hop(&ctx, INGRESS, true, true))
+    pass(&ctx, try_hop(&ctx, INGRESS, true, true))
 }
 
 #[classifier]
 pub fn uplink_egress(ctx: TcContext) -> i32 {
-    pass(try_hop(&ctx, EGRESS, true, true))
+    pass(&ctx, try_hop(&ctx, EGRESS, true, true))
 }
 
 #[classifier]
 pub fn l3_ingress(ctx: TcContext) -> i32 {
-    pass(try_hop(&ctx, INGRESS, false, false))
+    pass(&ctx, try_hop(&ctx, INGRESS, false, false))
 }
 
 #[classifier]
 pub fn l3_egress(ctx: TcContext) -> i32 {
-    pass(try_hop(&ctx, EGRESS, false, false))
+    pass(&ctx, try_hop(&ctx, EGRESS, false, false))
 }
 
 #[inline(always)]
-fn pass(seen: Option<()>) -> i32 {
+fn pass(ctx: &TcContext, seen: Option<()>) -> i32 {
     if seen.is_none() {
         count(counter::UNPARSED, 1);
+        // Dead code to the verifier unless -vv set the level before loading.
+        debug!(ctx, "headers cut short: {} bytes", ctx.len());
     }
     TC_ACT_UNSPEC
 }

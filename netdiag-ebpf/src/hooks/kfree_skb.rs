@@ -9,6 +9,7 @@
 use aya_ebpf::{
     helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
+use aya_log_ebpf::debug;
 use netdiag_common::{
     config::{REASONS, counter},
     event::{DROP, EMIT_INTERVAL_NS},
@@ -34,12 +35,12 @@ pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
     } else {
         0
     };
-    record(skb as u64, location as u64, reason, rx_sk);
+    record(&ctx, skb as u64, location as u64, reason, rx_sk);
     0
 }
 
 #[inline(always)]
-fn record(skb: u64, location: u64, reason: u32, rx_sk: u64) {
+fn record(ctx: &BtfTracePointContext, skb: u64, location: u64, reason: u32, rx_sk: u64) {
     if reason < REASONS && maps::IGNORED_REASONS.get(reason).is_some_and(|v| *v == 1) {
         return;
     }
@@ -64,6 +65,11 @@ fn record(skb: u64, location: u64, reason: u32, rx_sk: u64) {
         padding: 0,
     };
     let lost = describe(skb, sk, &mut key.flow);
+    // Dead code to the verifier unless -vv set the level before loading.
+    debug!(
+        ctx,
+        "drop: reason {} netns {} ifindex {}", reason, netns, ifindex
+    );
     note(skb, &key, &lost);
 }
 

@@ -10,8 +10,9 @@ use aya::{
     },
     programs::{Program, ProgramError},
 };
+use aya_log::EbpfLogger;
 use netdiag_common::{
-    config::{HopSettings, MAX_VXLAN_PORTS, NETNS_NODE, NETNS_POD, Offsets, Settings},
+    config::{HopSettings, MAX_VXLAN_PORTS, NETNS_NODE, NETNS_POD, Offsets},
     hop::Limit,
 };
 
@@ -21,6 +22,9 @@ use crate::model::{
     reason::Reasons,
     verdict::NotChecked,
 };
+
+/// aya-log's number for debug messages; 0 turns all of them off.
+const DEBUG_LEVEL: u8 = 4;
 
 /// How a program reaches the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,6 +93,8 @@ pub struct Programs {
     pub missing: Vec<NotChecked>,
     /// Tracepoints attached.
     pub tracepoints: u64,
+    /// Passes the programs' own messages on, where they are wanted.
+    pub(super) logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
 /// Why nothing can be loaded at all; each has its sentence and its remedy.
@@ -133,12 +139,18 @@ pub fn load(root: &Path, debug: bool) -> Result<Programs> {
         Some((btf, _)) => (Some(offsets::offsets(btf)?), reasons(btf)),
         None => (None, Reasons::default()),
     };
-    let ebpf = load_object(offsets, btf.as_ref().map(|(_, aya)| aya), debug)?;
+    let mut ebpf = load_object(offsets, btf.as_ref().map(|(_, aya)| aya), debug)?;
+    let logger = if debug {
+        Some(EbpfLogger::init(&mut ebpf)?)
+    } else {
+        None
+    };
     let mut programs = Programs {
         ebpf,
         reasons,
         missing,
         tracepoints: 0,
+        logger,
     };
     programs.load_each(btf.as_ref().map(|(_, aya)| aya));
     programs.ignore_normal_reasons()?;
@@ -164,13 +176,10 @@ fn reasons(btf: &Btf) -> Reasons {
 }
 
 fn load_object(offsets: Option<Offsets>, btf: Option<&AyaBtf>, debug: bool) -> Result<Ebpf> {
-    let settings = Settings {
-        debug: u32::from(debug),
-        padding: 0,
-    };
+    let level = if debug { DEBUG_LEVEL } else { 0 };
     let mut loader = EbpfLoader::new();
     loader.btf(btf).verifier_log_level(log_level());
-    loader.override_global("SETTINGS", &settings, true);
+    loader.override_global("AYA_LOG_LEVEL", &level, true);
     if let Some(offsets) = &offsets {
         loader.override_global("OFFSETS", offsets, true);
     }

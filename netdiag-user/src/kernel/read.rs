@@ -21,6 +21,9 @@ pub fn now() -> u64 {
 impl Programs {
     /// Reads every table. Counters first: what is added meanwhile must not look evicted.
     pub fn observe(&mut self) -> Result<Observation> {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
         let counters = self.counters()?;
         Ok(Observation {
             counters,

@@ -1,5 +1,5 @@
 //! Which pod an interface or an address belongs to. Each source is a file of its own and yields
-//! the same [`Pod`](crate::model::pod::Pod); a source that is not there costs nothing.
+//! the same [`Pod`]; a source that is not there costs nothing.
 pub mod cni;
 pub mod file;
 
