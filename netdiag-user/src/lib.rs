@@ -8,3 +8,5 @@ pub mod model;
 pub mod output;
 pub mod pipeline;
 pub mod pods;
+#[cfg(test)]
+mod testing;

@@ -6,9 +6,10 @@ use netdiag_common::{
         ACK, DF, FIN, FlowHop, FlowHopKey, FragmentKey, FragmentOf, GSO, Limit, OVERSIZE_DF,
         OVERSIZE_GSO, RST, SYN,
     },
+    sequence::{self, Segment},
 };
 
-use super::{hop::Seen, retransmit};
+use super::hop::Seen;
 use crate::{
     emit::{Event0, add, count, emit, entry},
     maps,
@@ -56,7 +57,7 @@ pub fn packet(
     }
     if tcp.is_some() {
         note_tcp(hop, &tcp);
-        if retransmit::track(hop, &tcp, sizes.payload, seen) {
+        if retransmitted(hop, &tcp, sizes.payload, seen) {
             sample(
                 bytes,
                 seen,
@@ -82,6 +83,24 @@ pub fn packet(
         );
     }
     Some(())
+}
+
+/// Follows the flow's sequence space and counts what is sent again.
+#[inline(always)]
+fn retransmitted(hop: &mut FlowHop, tcp: &tcp::Tcp, payload: u32, seen: &Seen) -> bool {
+    let segment = Segment {
+        sequence: tcp.sequence,
+        payload,
+        syn: tcp.flags & tcp::SYN != 0,
+        fin: tcp.flags & tcp::FIN != 0,
+        rst: tcp.flags & tcp::RST != 0,
+        now: seen.now,
+    };
+    let again = sequence::track(hop, &segment);
+    if again {
+        add(&raw mut hop.retransmits, u64::from(seen.segments));
+    }
+    again
 }
 
 #[inline(always)]

@@ -5,5 +5,4 @@ pub mod tcp_retransmit_skb;
 
 mod account;
 mod icmp_error;
-mod retransmit;
 mod tunnelled;

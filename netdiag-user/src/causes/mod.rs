@@ -6,6 +6,8 @@ use crate::{model::verdict::Finding, pipeline::facts::Facts};
 mod losses;
 mod mtu;
 mod stall;
+#[cfg(test)]
+mod tests;
 
 pub mod firewall_drop;
 pub mod ipip_mtu_too_large;
@@ -67,7 +69,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
 }
 
 #[cfg(test)]
-mod tests {
+mod registry_tests {
     use super::*;
 
     #[test]

@@ -168,3 +168,83 @@ pub fn table(node: &Node) -> Vec<(Prefix, Limit)> {
         .map(|(prefix, _, limit)| (prefix, limit))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{OVERLAY, UPLINK, ip, link, overlay_node, route};
+
+    fn limit(node: &Node, destination: &str) -> Option<RouteLimit> {
+        of_route(node, node.route_to(ip(destination))?)
+    }
+
+    #[test]
+    fn mixed_tunnelled_and_plain_destinations_have_their_own_limits() {
+        let mut node = overlay_node(1450, 1450, 1400);
+        node.routes
+            .push(route("172.20.3.0/24", UPLINK, Some("192.0.2.3")));
+        let tunnelled = limit(&node, "172.20.2.9").expect("a route");
+        assert_eq!(
+            (tunnelled.bytes, tunnelled.from),
+            (1350, LimitFrom::Overhead)
+        );
+        let plain = limit(&node, "172.20.3.9").expect("a route");
+        assert_eq!((plain.bytes, plain.from), (1400, LimitFrom::Device));
+    }
+
+    #[test]
+    fn a_routes_own_mtu_counts() {
+        let mut node = overlay_node(1500, 1450, 1500);
+        node.routes[1].mtu = Some(1300);
+        let limit = limit(&node, "172.20.2.9").expect("a route");
+        assert_eq!((limit.bytes, limit.from), (1300, LimitFrom::Route));
+    }
+
+    #[test]
+    fn the_underlays_route_to_that_peer_decides() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        let mut narrow = route("192.0.2.2/32", UPLINK, None);
+        narrow.mtu = Some(1400);
+        node.routes.push(narrow);
+        assert_eq!(limit(&node, "172.20.2.9").expect("a route").bytes, 1350);
+    }
+
+    #[test]
+    fn an_ipv6_underlay_takes_seventy() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.fdb[0].vtep = ip("2001:db8::2");
+        node.routes.push(route("2001:db8::/64", UPLINK, None));
+        assert_eq!(limit(&node, "172.20.2.9").expect("a route").bytes, 1430);
+    }
+
+    #[test]
+    fn ipip_goes_to_its_gateway() {
+        let mut node = overlay_node(1450, 1450, 1450);
+        node.links[1] = link(OVERLAY, "tunl0", LinkKind::Ipip, 1450);
+        node.links[1].tunnel = Some(super::super::node::Tunnel::default());
+        node.routes[1].gateway = Some(ip("192.0.2.2"));
+        let limit = limit(&node, "172.20.2.9").expect("a route");
+        assert_eq!((limit.bytes, limit.from), (1430, LimitFrom::Overhead));
+    }
+
+    #[test]
+    fn local_destinations_have_no_limit_in_the_table() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        let own = Route {
+            kind: RouteKind::Local,
+            table: LOCAL,
+            ..route("192.0.2.1/32", UPLINK, None)
+        };
+        node.routes.push(own);
+        let rows = table(&node);
+        let of = |text: &str| {
+            let prefix: Prefix = text.parse().expect("a prefix");
+            rows.iter()
+                .find(|(p, _)| *p == prefix)
+                .map(|(_, l)| l.bytes)
+        };
+        assert_eq!(of("192.0.2.1/32"), Some(0));
+        assert_eq!(of("192.0.2.0/24"), Some(1500));
+        assert_eq!(of("172.20.2.0/24"), Some(1450));
+    }
+}

@@ -95,3 +95,48 @@ fn has_pod_ports(node: &Node, bridge: &Link) -> bool {
         .iter()
         .any(|l| l.master == Some(bridge.index) && l.kind == LinkKind::Veth && l.peer_elsewhere)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{OVERLAY, POD, UPLINK, link, overlay_node, route};
+
+    fn role_of(node: &Node, index: u32) -> Option<Role> {
+        role(node, node.link(index)?)
+    }
+
+    #[test]
+    fn roles_come_from_facts() {
+        let node = overlay_node(1450, 1450, 1500);
+        assert_eq!(role_of(&node, UPLINK), Some(Role::Uplink));
+        assert_eq!(role_of(&node, OVERLAY), Some(Role::Tunnel));
+        assert_eq!(role_of(&node, POD), Some(Role::Pod));
+    }
+
+    #[test]
+    fn a_veth_that_carries_the_default_route_is_an_uplink_and_no_pods_link() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.links
+            .push(link(9, "veth0", LinkKind::Veth, 1500).with_peer(77));
+        assert_eq!(role_of(&node, 9), Some(Role::Pod));
+        node.routes
+            .push(route("0.0.0.0/0", 9, Some("198.51.100.1")));
+        assert_eq!(role_of(&node, 9), Some(Role::Uplink));
+    }
+
+    #[test]
+    fn a_bridge_counts_only_with_pods_on_it() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.links.push(link(9, "br0", LinkKind::Bridge, 1500));
+        assert_eq!(role_of(&node, 9), None);
+        node.links[2].master = Some(9);
+        assert_eq!(role_of(&node, 9), Some(Role::Bridge));
+    }
+
+    #[test]
+    fn a_device_that_is_down_has_no_role() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.links[1].up = false;
+        assert_eq!(role_of(&node, OVERLAY), None);
+    }
+}

@@ -1,0 +1,245 @@
+//! Nodes and readings for unit tests, built like sentences.
+use std::net::IpAddr;
+
+use netdiag_common::{
+    flow::FlowKey,
+    hop::{EGRESS, FlowHop, FlowHopKey, INGRESS, PLAIN},
+    loss::{DropKey, Dropped},
+};
+
+use crate::{
+    model::{
+        address::to_wire,
+        flow::TCP,
+        node::{
+            Fdb, Link, LinkAddress, LinkKind, Neighbour, Node, PodSide, Route, RouteKind, Tunnel,
+        },
+        observation::Observation,
+        pod::PodIndex,
+        reason::Reasons,
+    },
+    pipeline::{
+        clock::Clock,
+        facts::{Facts, Names},
+    },
+};
+
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+pub fn link(index: u32, name: &str, kind: LinkKind, mtu: u32) -> Link {
+    Link {
+        index,
+        name: name.into(),
+        ethernet: !matches!(kind, LinkKind::Ipip | LinkKind::Wireguard),
+        kind,
+        mtu,
+        up: true,
+        master: None,
+        link: None,
+        peer_netns: None,
+        peer_elsewhere: false,
+        tunnel: None,
+        addresses: Vec::new(),
+    }
+}
+
+impl Link {
+    pub fn with_address(mut self, prefix: &str) -> Self {
+        let prefix = prefix.parse().expect("a prefix");
+        self.addresses.push(LinkAddress {
+            prefix,
+            dynamic: false,
+            link_local: false,
+        });
+        self
+    }
+
+    pub fn with_peer(mut self, netns: u32) -> Self {
+        self.peer_elsewhere = true;
+        self.peer_netns = Some(netns);
+        self
+    }
+
+    pub fn with_tunnel(mut self, local: &str, underlay: u32) -> Self {
+        self.tunnel = Some(Tunnel {
+            vni: Some(7),
+            port: Some(4789),
+            local: Some(ip(local)),
+            underlay: Some(underlay),
+            ..Tunnel::default()
+        });
+        self
+    }
+}
+
+pub fn route(destination: &str, oif: u32, gateway: Option<&str>) -> Route {
+    Route {
+        kind: RouteKind::Unicast,
+        destination: destination.parse().expect("a prefix"),
+        table: 254,
+        metric: 0,
+        oif: Some(oif),
+        gateway: gateway.map(ip),
+        mtu: None,
+    }
+}
+
+pub const NETNS: u32 = 0xF000_0001;
+pub const POD_NETNS: u32 = 0xF000_0002;
+pub const UPLINK: u32 = 2;
+pub const OVERLAY: u32 = 3;
+pub const POD: u32 = 4;
+
+/// A node with one pod at 172.20.1.5 (`cali1`), a VXLAN device to 172.20.2.0/24 behind the peer
+/// 192.0.2.2, and its uplink `ens5` at 192.0.2.1.
+pub fn overlay_node(pod_mtu: u32, overlay_mtu: u32, uplink_mtu: u32) -> Node {
+    let uplink = link(UPLINK, "ens5", LinkKind::Physical, uplink_mtu).with_address("192.0.2.1/24");
+    let overlay = link(OVERLAY, "vxlan.calico", LinkKind::Vxlan, overlay_mtu)
+        .with_tunnel("192.0.2.1", UPLINK)
+        .with_address("172.20.1.0/32");
+    let pod = link(POD, "cali1", LinkKind::Veth, pod_mtu).with_peer(POD_NETNS);
+    let mac = vec![2, 0, 0, 0, 0, 2];
+    Node {
+        name: "n1".into(),
+        netns: NETNS,
+        links: vec![uplink, overlay, pod],
+        routes: vec![
+            route("192.0.2.0/24", UPLINK, None),
+            route("172.20.2.0/24", OVERLAY, Some("172.20.2.0")),
+            route("172.20.1.5/32", POD, None),
+        ],
+        neighbours: vec![Neighbour {
+            ifindex: OVERLAY,
+            address: ip("172.20.2.0"),
+            lladdr: Some(mac.clone()),
+            failed: false,
+        }],
+        fdb: vec![Fdb {
+            ifindex: OVERLAY,
+            lladdr: mac,
+            vtep: ip("192.0.2.2"),
+        }],
+        pod_sides: vec![PodSide {
+            netns: POD_NETNS,
+            mtu: pod_mtu,
+            route_mtu: None,
+            addresses: vec![ip("172.20.1.5")],
+        }],
+        ..Node::default()
+    }
+}
+
+pub fn tcp(source: &str, destination: &str, port: u16) -> FlowKey {
+    FlowKey {
+        source: to_wire(ip(source)),
+        destination: to_wire(ip(destination)),
+        source_port: 40_000,
+        destination_port: port,
+        protocol: TCP,
+        family: 4,
+        padding: [0; 2],
+    }
+}
+
+/// A flow at a hop; `change` fills in its counts.
+pub fn at(
+    flow: FlowKey,
+    ifindex: u32,
+    egress: bool,
+    carried: u8,
+    change: impl FnOnce(&mut FlowHop),
+) -> (FlowHopKey, FlowHop) {
+    let direction = if egress { EGRESS } else { INGRESS };
+    let key = FlowHopKey {
+        flow,
+        ifindex,
+        direction,
+        carried,
+        padding: [0; 2],
+    };
+    let mut hop = FlowHop {
+        packets: 10,
+        bytes: 10_000,
+        first: 1,
+        last: 2,
+        ..FlowHop::default()
+    };
+    change(&mut hop);
+    (key, hop)
+}
+
+/// A flow that leaves the pod.
+pub fn from_pod(flow: FlowKey, change: impl FnOnce(&mut FlowHop)) -> (FlowHopKey, FlowHop) {
+    at(flow, POD, false, PLAIN, change)
+}
+
+/// Drops of a flow on `ifindex` for the reason of that number in [`TestNames`].
+pub fn lost(
+    flow: FlowKey,
+    reason: u32,
+    ifindex: u32,
+    packets: u64,
+    flags: u32,
+) -> (DropKey, Dropped) {
+    let key = DropKey {
+        flow,
+        location: 0x100,
+        reason,
+        netns: NETNS,
+        ifindex,
+        padding: 0,
+    };
+    let dropped = Dropped {
+        packets,
+        bytes: packets * 60,
+        first: 1,
+        last: 2_000_000_000,
+        tcp_flags: flags,
+        ..Dropped::default()
+    };
+    (key, dropped)
+}
+
+pub const NETFILTER_DROP: u32 = 8;
+pub const IP_RPFILTER: u32 = 12;
+
+pub struct TestNames(Reasons);
+
+impl Default for TestNames {
+    fn default() -> Self {
+        let names = [
+            (NETFILTER_DROP, "NETFILTER_DROP"),
+            (IP_RPFILTER, "IP_RPFILTER"),
+        ];
+        Self(Reasons::new(
+            names.map(|(n, name)| (n, format!("SKB_DROP_REASON_{name}"))),
+        ))
+    }
+}
+
+impl Names for TestNames {
+    fn symbol(&self, _address: u64) -> String {
+        "nft_do_chain+0x1".into()
+    }
+
+    fn reasons(&self) -> &Reasons {
+        &self.0
+    }
+}
+
+/// Facts of one reading, handed to `judge`.
+pub fn with_facts<T>(
+    node: &Node,
+    observation: &Observation,
+    judge: impl FnOnce(&Facts<'_>) -> T,
+) -> T {
+    let pods = PodIndex::default();
+    let names = TestNames::default();
+    let clock = Clock {
+        monotonic: 0,
+        wall: jiff::Timestamp::UNIX_EPOCH,
+    };
+    judge(&Facts::new(node, &pods, observation, &names, clock))
+}
