@@ -8,7 +8,7 @@ use super::{
 use crate::{
     cli::options::Format,
     model::{
-        event::{Detail, LiveEvent},
+        event::{Detail, DropRelation, LiveEvent},
         node::Node,
         pod::label,
         verdict::Verdict,
@@ -74,15 +74,13 @@ impl Live {
     }
 
     fn lines(&self, sink: &mut Sink, events: &[LiveEvent]) -> Result<()> {
-        let shown: Vec<_> = events.iter().filter(|e| for_people(e)).collect();
-        let most = if self.format == Format::Wide {
-            usize::MAX
-        } else {
-            MOST_LINES
-        };
+        let wide = self.format == Format::Wide;
+        let shown = merged(events);
+        let most = if wide { usize::MAX } else { MOST_LINES };
+        let width = if wide { usize::MAX } else { sink.width() };
         let mut text = String::new();
-        for event in shown.iter().take(most) {
-            text.push_str(&line(event));
+        for (event, places) in shown.iter().take(most) {
+            text.push_str(&line(event, places, width));
         }
         if shown.len() > most {
             let more = format!(
@@ -126,7 +124,26 @@ fn for_people(event: &LiveEvent) -> bool {
     )
 }
 
-fn line(event: &LiveEvent) -> String {
+/// Events with the places where they were seen: what one flow shows at each hop is one line.
+fn merged(events: &[LiveEvent]) -> Vec<(&LiveEvent, Vec<&str>)> {
+    let mut lines: Vec<(&LiveEvent, Vec<&str>)> = Vec::new();
+    for event in events.iter().filter(|e| for_people(e)) {
+        let place = event.interface.as_deref();
+        let same = |(first, _): &&mut (&LiveEvent, Vec<&str>)| {
+            event.flow.is_some()
+                && first.flow == event.flow
+                && first.interface.is_some() == place.is_some()
+                && first.detail.name() == event.detail.name()
+        };
+        match lines.iter_mut().find(same) {
+            Some((_, places)) => places.extend(place),
+            None => lines.push((event, place.into_iter().collect())),
+        }
+    }
+    lines
+}
+
+fn line(event: &LiveEvent, places: &[&str], width: usize) -> String {
     let time = event.time.get(11..19).unwrap_or(&event.time);
     let style = match event.detail {
         Detail::Drop { .. } | Detail::VxlanSourceMismatch { .. } => RED,
@@ -134,47 +151,65 @@ fn line(event: &LiveEvent) -> String {
         Detail::Link { .. } => CYAN,
         _ => YELLOW,
     };
-    let at = event
-        .interface
-        .as_deref()
-        .map_or_else(|| "-".to_owned(), clean);
-    let kind = paint(style, &format!("{:<12}", event.detail.name()));
+    let mut at: Vec<_> = places.iter().map(|p| clean(p)).collect();
+    at.dedup();
+    let kind = event.detail.name();
+    let parts = [detail(event), at.join(" "), flow(event)];
+    let parts: Vec<_> = parts.into_iter().filter(|p| !p.is_empty()).collect();
+    let rest = format!("{:>5}× {}", event.count, parts.join(" · "));
+    let room = width.saturating_sub(time.len() + kind.len().max(12) + 2);
     format!(
-        "{time} {kind} {:>6}× {at:<15} {}\n",
-        event.count,
-        text(event)
+        "{time} {} {}\n",
+        paint(style, &format!("{kind:<12}")),
+        cut(&rest, room)
     )
 }
 
-fn text(event: &LiveEvent) -> String {
+/// The first `room` characters, the last of them a sign that there were more.
+fn cut(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    text.chars()
+        .take(room.saturating_sub(1))
+        .chain(['…'])
+        .collect()
+}
+
+/// The flow, and the pods at its ends as far as they have names.
+fn flow(event: &LiveEvent) -> String {
     let flow = event.flow.as_ref().map_or_else(String::new, |f| {
         format!("{} {} → {}", f.protocol, f.source, f.destination)
     });
-    let pods: Vec<_> = event.pods.iter().map(|p| clean(&label(p))).collect();
-    let pods = if pods.is_empty() {
-        String::new()
+    let pods = event.pods.iter().filter(|p| p.name.is_some());
+    let pods: Vec<_> = pods.map(|p| clean(&label(p))).collect();
+    if pods.is_empty() {
+        flow
     } else {
-        format!(" ({})", pods.join(" → "))
-    };
-    let detail = match &event.detail {
+        format!("{flow} ({})", pods.join(" → "))
+    }
+}
+
+fn detail(event: &LiveEvent) -> String {
+    match &event.detail {
         Detail::Drop {
             reason, location, ..
-        } => format!(": {reason} in {location}"),
+        } => format!("{reason} in {location}"),
         Detail::Oversize {
             largest,
             limit,
             limit_from,
             ..
         } => {
-            format!(": {largest} bytes, {limit} fit ({limit_from})")
+            format!("{largest} bytes, {limit} fit ({limit_from})")
         }
         Detail::Retransmit { seen, drop, .. } => {
             let drop = drop.map_or("", |d| match d {
-                crate::model::event::DropRelation::SamePacket => ", the packet was dropped here",
-                crate::model::event::DropRelation::SameFlow => ", packets of it were dropped here",
-                crate::model::event::DropRelation::NoneSeen => ", no drop seen here",
+                DropRelation::SamePacket => ", the packet was dropped here",
+                DropRelation::SameFlow => ", packets of it were dropped here",
+                DropRelation::NoneSeen => ", no drop seen here",
             });
-            format!(": by the {seen}{drop}")
+            format!("by the {seen}{drop}")
         }
         Detail::VxlanSourceMismatch {
             outer_source,
@@ -183,7 +218,7 @@ fn text(event: &LiveEvent) -> String {
             ..
         } => {
             format!(
-                ": outer source {outer_source}, expected {} (VNI {vni})",
+                "outer source {outer_source}, expected {} (VNI {vni})",
                 expected.join(" ")
             )
         }
@@ -193,12 +228,11 @@ fn text(event: &LiveEvent) -> String {
             sender,
             mtu,
         } => match mtu {
-            Some(mtu) => format!(": {sender} says MTU {mtu}"),
-            None => format!(": {sender} says ICMP {icmp_type}/{icmp_code}"),
+            Some(mtu) => format!("{sender} says MTU {mtu}"),
+            None => format!("{sender} says ICMP {icmp_type}/{icmp_code}"),
         },
-        Detail::Link { change } => (*change).to_owned(),
+        Detail::Link { change } => format!("link {change}"),
         Detail::Finding { finding } => format!("{}: {}", finding.cause, clean(&finding.summary)),
         Detail::Fragment { .. } | Detail::Foreign | Detail::Stats { .. } => String::new(),
-    };
-    format!("{flow}{pods}{detail}")
+    }
 }

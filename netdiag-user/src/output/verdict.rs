@@ -1,5 +1,5 @@
 //! The verdict for people: what is wrong, how one can tell, whom it hits, what to do.
-use comfy_table::{CellAlignment, Table, presets::NOTHING};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
 
 use super::style::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, paint, wrap};
 use crate::model::{
@@ -108,15 +108,19 @@ impl Page {
         if pods.is_empty() {
             return String::new();
         }
-        let mut table = plain();
+        let mut table = self.fitted();
         for pod in pods.iter().take(self.most) {
             let role = pod.role.map_or("", role_name);
             let ip = pod.ip.clone().unwrap_or_default();
+            let name = match pod.name {
+                Some(_) => label(pod),
+                None => "name unknown".into(),
+            };
             let interface = pod
                 .interface
                 .clone()
                 .unwrap_or_else(|| "on another node".into());
-            table.add_row([role, &clean(&label(pod)), &clean(&ip), &clean(&interface)]);
+            table.add_row([role, &clean(&name), &clean(&ip), &clean(&interface)]);
         }
         heading("Pods") + &indent(&table) + &self.more(pods.len())
     }
@@ -125,17 +129,28 @@ impl Page {
         if flows.is_empty() {
             return String::new();
         }
-        let mut table = plain();
+        let mut table = self.fitted();
+        table.set_header(["FLOW", "PACKETS", "RETRANSMITS", "LAST SEEN AT"]);
         for flow in flows.iter().take(self.most) {
-            let at = flow.last_seen_at.as_deref().unwrap_or("?");
             table.add_row([
                 format!("{} {} → {}", flow.protocol, flow.source, flow.destination),
-                format!("{} packets", flow.packets),
-                format!("{} retransmits", flow.retransmits),
-                format!("last seen at {}", clean(at)),
+                flow.packets.to_string(),
+                flow.retransmits.to_string(),
+                clean(flow.last_seen_at.as_deref().unwrap_or("?")),
             ]);
         }
         heading("Flows") + &indent(&table) + &self.more(flows.len())
+    }
+
+    /// A table without rules that stays within the page.
+    fn fitted(&self) -> Table {
+        let mut table = Table::new();
+        table.load_style(NOTHING);
+        if self.width < usize::from(u16::MAX) {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+            table.set_width(u16::try_from(self.width.saturating_sub(4)).unwrap_or(u16::MAX));
+        }
+        table
     }
 
     fn more(&self, all: usize) -> String {
@@ -165,7 +180,7 @@ impl Page {
         if drops.is_empty() {
             return String::new();
         }
-        let mut table = plain();
+        let mut table = self.fitted();
         table.set_header(["DROPPED FOR", "IN", "ON", "OF", "PACKETS"]);
         for drop in drops.iter().take(self.most) {
             let pod = drop.pod.as_ref().map_or_else(String::new, label);
@@ -227,12 +242,6 @@ fn role_name(role: crate::model::verdict::PodRole) -> &'static str {
         Server => "server",
         Victim => "victim",
     }
-}
-
-fn plain() -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table
 }
 
 fn indent(table: &Table) -> String {
