@@ -144,7 +144,7 @@ pub fn drop_evidence(patterns: &[Pattern<'_>]) -> Vec<Evidence> {
         line.packets = Some(packets);
         line.reason = Some(reason.to_owned());
         line.location = Some(symbol.to_owned());
-        line.confirm = Some("perf trace -e skb:kfree_skb, or bpftrace -e 'tracepoint:skb:kfree_skb { @[args->reason] = count(); }'".into());
+        line.confirm = Some("perf trace -e skb:kfree_skb".into());
         line
     };
     sums.into_iter().map(line).collect()

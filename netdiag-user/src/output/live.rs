@@ -154,15 +154,33 @@ fn line(event: &LiveEvent, places: &[&str], width: usize) -> String {
     let mut at: Vec<_> = places.iter().map(|p| clean(p)).collect();
     at.dedup();
     let kind = event.detail.name();
-    let parts = [detail(event), at.join(" "), flow(event)];
-    let parts: Vec<_> = parts.into_iter().filter(|p| !p.is_empty()).collect();
-    let rest = format!("{:>5}× {}", event.count, parts.join(" · "));
+    let head = format!("{time} {} ", paint(style, &format!("{kind:<12}")));
     let room = width.saturating_sub(time.len() + kind.len().max(12) + 2);
-    format!(
-        "{time} {} {}\n",
-        paint(style, &format!("{kind:<12}")),
-        cut(&rest, room)
-    )
+    let what = joined(&[detail(event), at.join(" ")]);
+    let count = format!("{:>5}×", event.count);
+    let whole = format!("{count} {}", joined(&[what.clone(), flow(event)]));
+    if whole.chars().count() <= room {
+        return format!("{head}{whole}\n");
+    }
+    let first = cut(&format!("{count} {what}"), room);
+    match flow(event) {
+        flow if flow.is_empty() => format!("{head}{first}\n"),
+        flow => format!(
+            "{head}{first}\n{:>29}{}\n",
+            "",
+            cut(&flow, width.saturating_sub(29))
+        ),
+    }
+}
+
+/// The parts that say something.
+fn joined(parts: &[String]) -> String {
+    let parts: Vec<_> = parts
+        .iter()
+        .filter(|p| !p.is_empty())
+        .map(String::as_str)
+        .collect();
+    parts.join(" · ")
 }
 
 /// The first `room` characters, the last of them a sign that there were more.
