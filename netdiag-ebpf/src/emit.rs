@@ -8,7 +8,10 @@ use netdiag_common::{
     event::{CAPTURE, Event},
 };
 
-use crate::{maps, parse::Bytes};
+use crate::{
+    maps,
+    parse::{Bytes, copy_length},
+};
 
 /// Adds to a per-CPU counter.
 #[inline(always)]
@@ -77,17 +80,13 @@ pub fn emit(event: &Event0, bytes: &impl Bytes, from: u32, available: u32) {
         (*record).direction = event.direction;
         (*record).carried = event.carried;
         (*record).packet = [0; CAPTURE];
-        let wanted = if available > CAPTURE as u32 {
-            CAPTURE as u32
-        } else {
-            available
-        };
-        let copied = bytes.copy(
-            from,
-            core::ptr::addr_of_mut!((*record).packet).cast(),
-            wanted,
-        );
-        (*record).captured = if copied { wanted as u16 } else { 0 };
+        (*record).captured = 0;
+        if available > 0 {
+            let wanted = copy_length(available);
+            if bytes.copy(from, (&raw mut (*record).packet).cast(), wanted) {
+                (*record).captured = wanted as u16;
+            }
+        }
     }
     slot.submit(u64::from(BPF_RB_NO_WAKEUP));
 }

@@ -95,10 +95,7 @@ impl Bytes for Skb<'_> {
 
     #[inline(always)]
     fn copy(&self, offset: u32, to: *mut u8, length: u32) -> bool {
-        if length == 0 || length > 128 {
-            return false;
-        }
-        // SAFETY: `to` has room for 128 bytes (a ring record), `length` is bounded above.
+        // SAFETY: `to` has room for 128 bytes (a ring record), and `length` is at most that.
         let done = unsafe { bpf_skb_load_bytes(self.0.skb.skb.cast(), offset, to.cast(), length) };
         done == 0
     }

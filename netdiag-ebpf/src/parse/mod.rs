@@ -10,9 +10,27 @@ use netdiag_common::flow::FlowKey;
 pub trait Bytes {
     /// `N` bytes at `offset`, or nothing where the packet is shorter.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
-    /// Copies `length` bytes (at most 128) to `to`.
+    /// Copies `length` bytes (1 to 128, see [`copy_length`]) to `to`.
     fn copy(&self, offset: u32, to: *mut u8, length: u32) -> bool;
 }
+
+/// `available`, at most 128, in a form whose bounds every verifier sees: older ones do not learn
+/// from a comparison with zero. Must not be called with 0.
+#[inline(always)]
+pub fn copy_length(available: u32) -> u32 {
+    let mut last = u64::from(if available > CAPTURE {
+        CAPTURE
+    } else {
+        available
+    }) - 1;
+    // SAFETY: a register moved onto itself; it keeps the compiler, which knows the bounds, from
+    // leaving out the mask, which the verifier needs.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) last) };
+    (last & (CAPTURE as u64 - 1)) as u32 + 1
+}
+
+const CAPTURE: u32 = netdiag_common::event::CAPTURE as u32;
+const _: () = assert!(CAPTURE.is_power_of_two());
 
 /// Fragment state of a packet.
 pub const WHOLE: u8 = 0;

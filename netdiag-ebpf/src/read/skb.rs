@@ -21,9 +21,6 @@ impl Bytes for Linear {
 
     #[inline(always)]
     fn copy(&self, offset: u32, to: *mut u8, length: u32) -> bool {
-        if length == 0 || length > 128 {
-            return false;
-        }
         let from = self.start + u64::from(offset);
         // SAFETY: `to` has room for 128 bytes, the helper checks the source itself.
         let done = unsafe { read_kernel(to.cast(), length, from as *const _) };

@@ -22,7 +22,7 @@ use super::scenarios::Scenario;
 use super::state::Options;
 use super::sys::enter_before_exec;
 use super::traffic::Traffic;
-use crate::model::verdict::{LabResult, Severity, Verdict};
+use crate::model::verdict::{Confidence, Finding, LabResult, Severity, Verdict};
 
 /// The line on stderr by which `netdiag diagnose` says that every hook is in place; asked for
 /// with the environment variable [`READY_VARIABLE`].
@@ -109,7 +109,10 @@ pub fn named(verdict: &Verdict) -> BTreeSet<&str> {
 
 fn judge(scenario: &Scenario, options: &Options, verdict: &Verdict, begun: Timestamp) -> LabResult {
     let expected = scenario.expected(options.healthy);
-    let passed = named(verdict) == expected.iter().map(String::as_str).collect();
+    // Numbers alone name some causes too; a scenario is about what traffic shows.
+    let met = |f: &Finding| f.confidence == Confidence::Confirmed || !expected.contains(&f.cause);
+    let passed = named(verdict) == expected.iter().map(String::as_str).collect()
+        && verdict.findings.iter().all(met);
     let when = verdict
         .findings
         .iter()
