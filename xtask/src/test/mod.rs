@@ -25,7 +25,7 @@ pub fn command(via: Option<Way>) -> Result<ExitCode> {
     match scenarios::list(&netdiag) {
         Ok(names) => {
             lab(&names, &mut tally);
-            vm(&names, &mut tally);
+            vm(&scenarios::forms(&names, &scenarios::IN_VM), &mut tally);
         }
         Err(error) => tally.fail("netdiag lab list", &format!("{error:#}")),
     }

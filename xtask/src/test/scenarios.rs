@@ -26,16 +26,46 @@ pub fn list(netdiag: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// netdiag's arguments that run one scenario.
-pub fn args(name: &str) -> Vec<String> {
-    ["lab", "run", name, "-o", "json"]
-        .map(str::to_owned)
-        .to_vec()
+/// Which forms of each scenario are run: the name, and the flags behind it.
+pub fn forms(names: &[String], flags: &[&str]) -> Vec<String> {
+    let mut forms = Vec::new();
+    for name in names {
+        for flags in flags {
+            if name == "healthy" && flags.contains("--healthy") {
+                continue;
+            }
+            forms.push(format!("{name} {flags}").trim_end().to_owned());
+        }
+    }
+    forms
 }
 
-/// Each scenario once on this host.
+/// On this host: the fault with segmentation offload on and off, its healthy twin, and both with
+/// IPv6.
+pub const HERE: [&str; 6] = [
+    "--offload on",
+    "--offload off",
+    "--healthy",
+    "--ipv6 --offload on",
+    "--ipv6 --offload off",
+    "--ipv6 --healthy",
+];
+
+/// In a VM, whose emulation is slow: the fault and its healthy twin.
+pub const IN_VM: [&str; 2] = ["", "--healthy"];
+
+/// netdiag's arguments that run one form of a scenario.
+pub fn args(form: &str) -> Vec<String> {
+    let words = ["lab", "run"]
+        .into_iter()
+        .chain(form.split(' '))
+        .chain(["-o", "json"]);
+    words.map(str::to_owned).collect()
+}
+
+/// Each form of each scenario once on this host.
 pub fn here(names: &[String], tally: &mut Tally) {
-    for name in names {
+    for name in &forms(names, &HERE) {
         say(&format!("lab: {name}"));
         let title = format!("lab {name}");
         let mut run = Command::new("timeout");
@@ -75,6 +105,12 @@ fn reason(stderr: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn healthy_has_no_healthy_twin() {
+        let names = ["healthy".to_owned(), "x".to_owned()];
+        assert_eq!(forms(&names, &IN_VM), ["healthy", "x", "x --healthy"]);
+    }
 
     #[test]
     fn finds_the_reason() {

@@ -69,7 +69,7 @@ fn prepare(via: Option<Way>) -> Result<Static> {
 }
 
 fn every_scenario(guest: &Static, kernels: &[Kernel]) -> Result<ExitCode> {
-    let names = scenarios::list(&guest.netdiag)?;
+    let names = scenarios::forms(&scenarios::list(&guest.netdiag)?, &scenarios::IN_VM);
     let mut tally = Tally::default();
     for kernel in kernels {
         run_scenarios(guest, kernel, &names, &mut tally)?;
