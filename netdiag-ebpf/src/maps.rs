@@ -71,9 +71,10 @@ pub static HOP_SETTINGS: Array<HopSettings> = Array::with_max_entries(1, 0);
 #[map]
 pub static IGNORED_REASONS: Array<u8> = Array::with_max_entries(REASONS, 0);
 
-/// What may be sent to a destination: longest prefix of the node's routes.
+/// What may be sent to a destination: longest prefix of the node's routes. Takes memory only as
+/// it fills (BPF_F_NO_PREALLOC, which tries must have).
 #[map]
-pub static LIMITS: LpmTrie<[u8; 16], Limit> = LpmTrie::with_max_entries(8192, 1);
+pub static LIMITS: LpmTrie<[u8; 16], Limit> = LpmTrie::with_max_entries(65_536, 1);
 
 /// Namespaces of this node and its pods.
 #[map]

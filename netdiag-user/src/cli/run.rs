@@ -104,7 +104,7 @@ fn stats(facts: &Facts<'_>, observation: &Observation, hooks: u64) -> LiveEvent 
     let detail = Detail::Stats {
         hooks,
         lost: observation.lost(),
-        overflowed_flows: observation.evicted_flows(),
+        overflowed_flows: observation.evicted_flows,
         foreign: observation.counter(netdiag_common::config::counter::FOREIGN),
         hops: deltas::hop_totals(facts),
     };

@@ -2,7 +2,6 @@
 //! step while it runs.
 use std::{
     collections::HashMap,
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -65,6 +64,8 @@ pub struct Session {
     names: KernelNames,
     changes: mpsc::Receiver<()>,
     read_at: Instant,
+    /// Routes whose limits found no room.
+    unjudged: usize,
     pub node: Node,
     pub index: PodIndex,
     pub clock: Clock,
@@ -100,6 +101,7 @@ impl Session {
             names,
             changes: link_changes()?,
             read_at: Instant::now(),
+            unjudged: 0,
             node,
             index,
             clock: Clock {
@@ -132,7 +134,7 @@ impl Session {
             .filter(|l| role(node, l) == Some(Role::Pod))
             .filter_map(|l| l.peer_netns)
             .collect();
-        self.programs.set_limits(&limits::table(node), &ports)?;
+        self.unjudged = self.programs.set_limits(&limits::table(node), &ports)?;
         self.programs.set_namespaces(node.netns, &pods)?;
         let patterns = &self.scope.iface;
         let wanted =
@@ -193,6 +195,12 @@ impl Session {
     pub fn run(&self) -> Run {
         let mut not_checked = self.programs.missing.clone();
         not_checked.extend(attach::not_covered(&self.hooks));
+        if self.unjudged > 0 {
+            not_checked.push(NotChecked {
+                what: format!("oversize packets towards {} routes", self.unjudged),
+                why: "this node has more routes than the table of limits takes".into(),
+            });
+        }
         let blind = !not_checked.is_empty();
         if self.index.is_empty() {
             not_checked.push(NotChecked {
@@ -270,9 +278,4 @@ fn link_changes() -> Result<mpsc::Receiver<()>> {
         }
     });
     Ok(receiver)
-}
-
-/// The default root, for callers that have no scope.
-pub fn default_root() -> &'static Path {
-    Path::new("/")
 }

@@ -36,7 +36,6 @@ impl Ledger {
     pub fn open(netns: u32, handle: u32) -> Result<Self> {
         let pid = std::process::id();
         let started = start_time(pid).context("reading this process's start time")?;
-        std::fs::create_dir_all(FOLDER).with_context(|| format!("creating {FOLDER}"))?;
         let path = Path::new(FOLDER).join(format!("{pid}-{netns}.json"));
         Ok(Self {
             pid,
@@ -50,6 +49,7 @@ impl Ledger {
 
     /// Writes the ledger as a whole: a reader sees the old one or the new one.
     pub fn save(&self) -> Result<()> {
+        std::fs::create_dir_all(FOLDER).with_context(|| format!("creating {FOLDER}"))?;
         let text = serde_json::to_vec(self).context("encoding the ledger")?;
         let new = self.path.with_extension("new");
         std::fs::write(&new, text).with_context(|| format!("writing {}", new.display()))?;

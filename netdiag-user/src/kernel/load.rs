@@ -94,6 +94,7 @@ pub struct Programs {
     /// Tracepoints attached.
     pub tracepoints: u64,
     /// Passes the programs' own messages on, where they are wanted.
+    pub(super) unread: super::read::Unread,
     pub(super) logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
@@ -150,6 +151,7 @@ pub fn load(root: &Path, debug: bool) -> Result<Programs> {
         reasons,
         missing,
         tracepoints: 0,
+        unread: super::read::Unread::default(),
         logger,
     };
     programs.load_each(btf.as_ref().map(|(_, aya)| aya));
@@ -264,15 +266,15 @@ impl Programs {
             .context("naming the node's namespace")
     }
 
-    /// Replaces the longest-prefix table. Entries that stay are never absent meanwhile.
-    pub fn set_limits(&mut self, rows: &[(Prefix, Limit)], vxlan_ports: &[u16]) -> Result<()> {
+    /// Replaces the longest-prefix table. Entries that stay are never absent meanwhile. Returns
+    /// how many routes the table had no room for.
+    pub fn set_limits(&mut self, rows: &[(Prefix, Limit)], vxlan_ports: &[u16]) -> Result<usize> {
         let mut map: LpmTrie<_, [u8; 16], Limit> = self.map("LIMITS")?;
         let key = |p: &Prefix| Key::new(u32::from(p.wire_length()), to_wire(p.address));
         let old: Vec<Key<[u8; 16]>> = map.keys().flatten().collect();
-        for (prefix, limit) in rows {
-            map.insert(&key(prefix), limit, 0)
-                .context("writing the routes' limits")?;
-        }
+        let refused =
+            |(prefix, limit): &&(Prefix, Limit)| map.insert(&key(prefix), limit, 0).is_err();
+        let refused = rows.iter().filter(refused).count();
         let same = |a: &Key<[u8; 16]>, b: &Key<[u8; 16]>| {
             a.prefix_len() == b.prefix_len() && a.data() == b.data()
         };
@@ -296,7 +298,8 @@ impl Programs {
         }
         let mut map: Array<_, HopSettings> = self.map("HOP_SETTINGS")?;
         map.set(0, settings, 0)
-            .context("writing the hops' settings")
+            .context("writing the hops' settings")?;
+        Ok(refused)
     }
 }
 

@@ -1,12 +1,21 @@
 //! One reading of the kernel side's maps.
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    collections::HashSet,
+    hash::Hash,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use anyhow::{Context, Result};
 use aya::{
     Pod,
     maps::{Map, PerCpuArray, RingBuf},
 };
-use netdiag_common::{config::counter, event::Event};
+use netdiag_common::{
+    config::counter,
+    event::Event,
+    hop::{FlowHopKey, IcmpErrorKey, OuterKey},
+    loss::{DropKey, RetransmitKey},
+};
 
 use super::{batch, load::Programs};
 use crate::model::observation::Observation;
@@ -18,6 +27,61 @@ pub fn now() -> u64 {
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// What each table lost before it was read: entries added since the reading before, less those
+/// that this one found new.
+#[derive(Default)]
+pub(super) struct Unread {
+    flows: Balance<FlowHopKey>,
+    outers: Balance<OuterKey>,
+    icmp_errors: Balance<IcmpErrorKey>,
+    drops: Balance<DropKey>,
+    retransmits: Balance<RetransmitKey>,
+}
+
+struct Balance<K> {
+    present: HashSet<K>,
+    found: u64,
+}
+
+impl<K> Default for Balance<K> {
+    fn default() -> Self {
+        Self {
+            present: HashSet::new(),
+            found: 0,
+        }
+    }
+}
+
+impl<K: Copy + Eq + Hash> Balance<K> {
+    /// Entries that no reading had. The counter is read before the table: what is added between
+    /// the two is found early, which the running sum makes good.
+    fn lost<V>(&mut self, rows: &[(K, V)], added: u64) -> u64 {
+        self.found += rows
+            .iter()
+            .filter(|(k, _)| !self.present.contains(k))
+            .count() as u64;
+        self.present.clear();
+        self.present.extend(rows.iter().map(|(k, _)| *k));
+        added.saturating_sub(self.found)
+    }
+}
+
+impl Unread {
+    fn judge(&mut self, o: &mut Observation) {
+        o.evicted_flows = self.flows.lost(&o.flows, o.counter(counter::FLOWS_ADDED));
+        o.evicted_others = self
+            .outers
+            .lost(&o.outers, o.counter(counter::OUTERS_ADDED))
+            + self
+                .icmp_errors
+                .lost(&o.icmp_errors, o.counter(counter::ICMP_ADDED))
+            + self.drops.lost(&o.drops, o.counter(counter::DROPS_ADDED))
+            + self
+                .retransmits
+                .lost(&o.retransmits, o.counter(counter::RETRANSMITS_ADDED));
+    }
+}
+
 impl Programs {
     /// Reads every table. Counters first: what is added meanwhile must not look evicted.
     pub fn observe(&mut self) -> Result<Observation> {
@@ -25,7 +89,7 @@ impl Programs {
             logger.flush();
         }
         let counters = self.counters()?;
-        Ok(Observation {
+        let mut observation = Observation {
             counters,
             flows: self.entries("FLOWS")?,
             outers: self.entries("OUTERS")?,
@@ -34,7 +98,11 @@ impl Programs {
             retransmits: self.entries("RETRANSMITS")?,
             events: self.drain()?,
             now: now(),
-        })
+            evicted_flows: 0,
+            evicted_others: 0,
+        };
+        self.unread.judge(&mut observation);
+        Ok(observation)
     }
 
     fn counters(&mut self) -> Result<[u64; counter::COUNT as usize]> {
@@ -81,4 +149,32 @@ fn decode(bytes: &[u8]) -> Option<Event> {
     // SAFETY: as many bytes as the type has, and every bit pattern of it is a value.
     (bytes.len() >= size_of::<Event>())
         .then(|| unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_no_reading_had_is_lost() {
+        let mut balance = Balance::default();
+        assert_eq!(balance.lost(&[(1, ()), (2, ())], 2), 0);
+        assert_eq!(
+            balance.lost(&[(2, ()), (3, ())], 3),
+            0,
+            "1 was read before it went"
+        );
+        assert_eq!(
+            balance.lost(&[(3, ())], 5),
+            2,
+            "two came and went in between"
+        );
+    }
+
+    #[test]
+    fn what_is_found_before_it_is_counted_is_not_lost_later() {
+        let mut balance = Balance::default();
+        assert_eq!(balance.lost(&[(1, ()), (2, ())], 1), 0);
+        assert_eq!(balance.lost(&[(1, ()), (2, ())], 2), 0);
+    }
 }

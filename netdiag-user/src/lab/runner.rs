@@ -28,7 +28,9 @@ use crate::model::verdict::{Confidence, Finding, LabResult, Severity, Verdict};
 /// with the environment variable [`READY_VARIABLE`].
 pub const READY_LINE: &str = "netdiag: ready";
 pub const READY_VARIABLE: &str = "NETDIAG_READY";
-const READY: Duration = Duration::from_secs(15);
+/// Loading takes a quarter of a second; in an emulated VM, where the verifier is a hundred times
+/// slower, most of a minute.
+const READY: Duration = Duration::from_secs(60);
 /// What a diagnosis may take beyond its own duration.
 const GRACE: Duration = Duration::from_secs(20);
 const STABLE_SECONDS: u32 = 2;

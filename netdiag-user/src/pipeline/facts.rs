@@ -1,5 +1,5 @@
 //! Everything that a cause may look at: readings with names, beside the node and its pods.
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use netdiag_common::{
     flow::FlowKey,
@@ -111,8 +111,8 @@ pub struct Facts<'a> {
     pub outers: Vec<OuterPair>,
     pub icmp_errors: Vec<(IcmpErrorKey, IcmpError)>,
     pub retransmits: Vec<(RetransmitKey, Retransmitted)>,
-    /// Program kinds that are missing, in words of `not_checked`.
-    pub blind: Vec<String>,
+    /// Every direction that was seen, by [`answer_of`] its opposite.
+    answers: HashSet<Answer>,
 }
 
 /// Names for what the kernel numbers.
@@ -153,7 +153,11 @@ impl<'a> Facts<'a> {
             outers: outers.collect(),
             icmp_errors: observation.icmp_errors.clone(),
             retransmits: observation.retransmits.clone(),
-            blind: Vec::new(),
+            answers: observation
+                .flows
+                .iter()
+                .map(|(k, _)| answer_of(&k.flow.reversed()))
+                .collect(),
         }
     }
 
@@ -210,16 +214,22 @@ impl<'a> Facts<'a> {
         self.node.link(self.node.route_to(destination)?.oif?)
     }
 
-    /// Whether anything came back for packets `source` → `destination`:`port`, at any hop.
+    /// Whether anything came back for a packet of this flow, at any hop.
     pub fn answered(&self, flow: &FlowKey) -> bool {
-        let back = |f: &FlowKey| {
-            f.source == flow.destination
-                && f.destination == flow.source
-                && f.protocol == flow.protocol
-                && (f.source_port == flow.destination_port || flow.destination_port == 0)
-        };
-        self.flows.iter().any(|f| back(f.flow()))
+        self.answers.contains(&answer_of(flow))
     }
+}
+
+/// Who answers whom, and from which port; an echo's port is its identifier.
+type Answer = ([u8; 16], [u8; 16], u8, u16);
+
+fn answer_of(flow: &FlowKey) -> Answer {
+    (
+        flow.destination,
+        flow.source,
+        flow.protocol,
+        flow.destination_port,
+    )
 }
 
 fn hop_flow(node: &Node, key: &FlowHopKey, hop: &FlowHop) -> HopFlow {

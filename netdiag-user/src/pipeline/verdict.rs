@@ -88,7 +88,7 @@ fn observer(observation: &Observation, hooks: u64) -> Observer {
         hooks,
         events: observation.counter(counter::DROPS) + oversize + retransmits,
         lost: observation.lost(),
-        overflowed_flows: observation.evicted_flows(),
+        overflowed_flows: observation.evicted_flows,
         foreign: observation.counter(counter::FOREIGN),
     }
 }
