@@ -222,6 +222,24 @@ fn two_addresses_that_disagree_and_stall_are_named() {
 }
 
 #[test]
+fn the_nodes_own_address_decides_when_nothing_comes_back() {
+    let mut observation = conversation(2, 0);
+    observation.outers.truncate(1);
+    observation.flows.remove(0);
+    let mut node = two_addresses();
+    assert_eq!(
+        causes(&judge(&node, &observation)),
+        [""; 0],
+        "nothing says what is right"
+    );
+    node.known_as.push((ip("192.0.2.77"), "--node-ip".into()));
+    assert_eq!(
+        causes(&judge(&node, &observation)),
+        ["vxlan-source-mismatch"]
+    );
+}
+
+#[test]
 fn two_addresses_that_disagree_and_work_are_no_finding() {
     assert_eq!(
         causes(&judge(&two_addresses(), &conversation(0, ACK))),

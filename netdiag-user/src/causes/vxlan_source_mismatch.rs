@@ -72,7 +72,7 @@ pub struct Mismatch {
     pub destination: IpAddr,
     /// The address that is expected instead.
     pub expected: IpAddr,
-    /// Who expects it, in the contract's words.
+    /// Who expects it: `fdb`, `node address` or `peers' traffic`.
     pub expected_from: &'static str,
     pub vni: u32,
     pub port: u16,
@@ -84,6 +84,7 @@ pub fn mismatches(facts: &Facts<'_>) -> Vec<Mismatch> {
     let vxlan = || facts.outers.iter().filter(|o| o.key.carried == VXLAN);
     let mut found = BTreeSet::new();
     for out in vxlan().filter(|o| o.egress()) {
+        found.extend(not_the_nodes(facts, out));
         for into in vxlan().filter(|o| !o.egress() && o.key.vni == out.key.vni) {
             found.extend(ours(facts, out, into));
             found.extend(peers(facts, out, into));
@@ -103,6 +104,24 @@ fn ours(facts: &Facts<'_>, out: &OuterPair, into: &OuterPair) -> Option<Mismatch
         destination: out.destination,
         expected: into.destination,
         expected_from: "peers' traffic",
+        vni: out.key.vni,
+        port: out.key.port,
+        interface: out.interface.clone(),
+    })
+}
+
+/// The node sends from another of its addresses than the one by which the cluster knows it.
+fn not_the_nodes(facts: &Facts<'_>, out: &OuterPair) -> Option<Mismatch> {
+    let known = || facts.node.known_as.iter().map(|(address, _)| *address);
+    let same_family = |a: &IpAddr| a.is_ipv4() == out.source.is_ipv4();
+    let expected = known().find(same_family)?;
+    let differs = !known().any(|a| a == out.source) && facts.node.owns(out.source);
+    differs.then(|| Mismatch {
+        side: Side::Ours,
+        source: out.source,
+        destination: out.destination,
+        expected,
+        expected_from: "node address",
         vni: out.key.vni,
         port: out.key.port,
         interface: out.interface.clone(),
@@ -201,11 +220,17 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 
 fn summary(m: &Mismatch) -> String {
     match m.side {
-        Side::Ours => format!(
-            "VXLAN packets leave {} from {}, but the peer {} knows this node as {}: flows between \
-             them stall",
-            m.interface, m.source, m.destination, m.expected
-        ),
+        Side::Ours => {
+            let who = if m.expected_from == "node address" {
+                "the cluster".to_owned()
+            } else {
+                format!("the peer {}", m.destination)
+            };
+            format!(
+                "VXLAN packets leave {} from {}, but {who} knows this node as {}: flows to {} stall",
+                m.interface, m.source, m.expected, m.destination
+            )
+        }
         Side::Peers => format!(
             "VXLAN packets come in from {}, but the forwarding table sends the answers to {}: \
              flows between them stall",
@@ -339,7 +364,7 @@ fn address_evidence(facts: &Facts<'_>, m: &Mismatch) -> Option<Evidence> {
     };
     let (name, source) = describe(m.source)?;
     let (_, expected) = describe(m.expected)?;
-    let text = format!("{name} has {source}, the outer source, and {expected}, where answers come");
+    let text = format!("{name} has {source}, the outer source, and {expected}, the one expected");
     let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
     line.confirm = Some(format!("ip address show {name}"));
     line.at = Some(name);
