@@ -1,1 +1,14 @@
-//! Black-box tests of netdiag.
+//! Black-box tests of netdiag: what they share.
+//!
+//! The helpers panic with a sentence where the machine or netdiag does not do what the test
+//! rests on; they are for tests only.
+pub mod foreign;
+pub mod lab;
+pub mod need;
+pub mod netdiag;
+pub mod netns;
+pub mod pcap;
+pub mod process;
+pub mod retransmits;
+pub mod shell_node;
+pub mod tcpdump;

@@ -4,7 +4,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::exit;
+use super::{Usage, exit};
 use crate::{causes, kernel::load, model::reason::Reasons, output};
 
 #[derive(Args, Debug)]
@@ -30,9 +30,9 @@ pub fn run(args: &ExplainArgs) -> Result<i32> {
         output::reason(number, name)?;
         return Ok(exit::OK);
     }
-    bail!(
+    bail!(Usage(format!(
         "'{name}' is neither a cause nor a drop reason of this kernel: `netdiag explain` lists both"
-    )
+    )))
 }
 
 /// Empty where the kernel has no BTF to read them from.

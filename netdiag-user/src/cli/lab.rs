@@ -55,7 +55,7 @@ async fn dispatch(command: LabCommand) -> Result<i32> {
         LabCommand::List { output } => report::list(ALL, output).map(|()| 0),
         LabCommand::Run(args) => run_all(args).await,
         LabCommand::Up(args) => up(&args).await,
-        LabCommand::Down => down(),
+        LabCommand::Down { lab } => down(lab.as_deref()),
         LabCommand::Traffic { lab } => traffic(lab.as_deref()).await,
     }
 }
@@ -135,8 +135,8 @@ async fn up(args: &UpArgs) -> Result<i32> {
     Ok(0)
 }
 
-fn down() -> Result<i32> {
-    for lab in state::down()? {
+fn down(which: Option<&str>) -> Result<i32> {
+    for lab in state::down(which)? {
         line(&format!(
             "removed lab {} ({})",
             lab.id, lab.options.scenario

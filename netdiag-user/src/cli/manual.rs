@@ -1,4 +1,6 @@
 //! `netdiag completions` and `netdiag man`.
+use std::io::Write;
+
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
@@ -11,12 +13,12 @@ pub struct CompletionsArgs {
 }
 
 pub fn completions(args: &CompletionsArgs) -> Result<i32> {
-    clap_complete::generate(
-        args.shell,
-        &mut Cli::command(),
-        "netdiag",
-        &mut std::io::stdout(),
-    );
+    // By way of memory: clap_complete panics where the reader has gone away.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "netdiag", &mut script);
+    std::io::stdout()
+        .write_all(&script)
+        .context("writing the completions")?;
     Ok(exit::OK)
 }
 

@@ -2,7 +2,7 @@
 //! and it goes with its process. clsact on pods' links, and everywhere on kernels before 6.6:
 //! each tcx attachment waits for an RCU grace period under rtnl, which on a thousand veths keeps
 //! pods from starting; clsact is quick but stays after a kill, hence the ledger.
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, Result};
 use aya::programs::{
@@ -25,9 +25,8 @@ use crate::model::{
 /// Upper half of our filters' handles: "nd". The lower half tells processes apart.
 pub const HANDLE_MARK: u16 = 0x6e64;
 
-/// Before others' filters where possible, since theirs may end the walk; where another kind of
-/// filter holds that priority, one of our own.
-const PRIORITIES: [u16; 2] = [1, HANDLE_MARK];
+/// Before others' filters, since theirs may end the walk.
+const FIRST: u16 = 1;
 
 /// Programs that fit a link.
 fn programs(link: &Link, role: Role) -> (&'static str, &'static str) {
@@ -49,6 +48,8 @@ struct Covered {
 pub struct Hooks {
     covered: HashMap<u32, Covered>,
     ledger: Ledger,
+    /// Links whose clsact qdisc another netdiag created that still runs here.
+    others: HashSet<(u32, String)>,
     handle: Handle,
     /// Links that could not be covered, by name.
     pub failed: HashMap<String, String>,
@@ -62,6 +63,7 @@ impl Hooks {
         Ok(Self {
             covered: HashMap::new(),
             ledger: Ledger::open(netns, mark)?,
+            others: HashSet::new(),
             handle,
             failed: HashMap::new(),
             tcx: true,
@@ -102,10 +104,16 @@ impl Hooks {
         for index in gone {
             self.release(programs, index);
         }
-        for (link, role) in targets {
-            if !self.covered.contains_key(&link.index) {
-                self.cover(programs, link, role);
-            }
+        let covered = &self.covered;
+        let new = targets
+            .into_iter()
+            .filter(|(l, _)| !covered.contains_key(&l.index))
+            .collect::<Vec<_>>();
+        if !new.is_empty() {
+            self.others = self.ledger.qdiscs_of_others();
+        }
+        for (link, role) in new {
+            self.cover(programs, link, role);
         }
         Ok(())
     }
@@ -139,6 +147,7 @@ impl Hooks {
         if role != Role::Pod && self.tcx {
             match attach_tcx(programs, link, &sides) {
                 Ok(links) => return Ok(links),
+                Err(e) if !exists(&link.name) => return Err(e),
                 Err(e) => {
                     log::debug!("no tcx on this kernel, clsact instead: {e:#}");
                     self.tcx = false;
@@ -158,7 +167,8 @@ impl Hooks {
         self.record(link, false)?;
         let ours = match tc::qdisc_add_clsact(&link.name) {
             Ok(()) => true,
-            Err(e) if tc_exists(&e) => false,
+            // Of two that trace at once the last to end takes away what the first created.
+            Err(e) if tc_exists(&e) => self.others.contains(&(link.index, link.name.clone())),
             Err(e) => return Err(e).context("adding a clsact qdisc"),
         };
         self.record(link, ours)?;
@@ -250,13 +260,22 @@ fn attach_filter(
     side: TcAttachType,
     mark: u32,
 ) -> Result<SchedClassifierLinkId> {
-    let mut last = None;
-    for priority in PRIORITIES {
-        let options = TcAttachOptions::Netlink(NlOptions {
+    let clsact = |priority| {
+        TcAttachOptions::Netlink(NlOptions {
             priority,
             handle: TcHandle::from(mark),
             classid: None,
-        });
+        })
+    };
+    // A priority takes one kind of filter only. Where another kind holds the first, tcx comes
+    // before all of clsact; kernels without it have us come last.
+    let ways = [
+        clsact(FIRST),
+        TcAttachOptions::TcxOrder(LinkOrder::first()),
+        clsact(HANDLE_MARK),
+    ];
+    let mut last = None;
+    for options in ways {
         match classifier(programs, name)?.attach_with_options(&link.name, side, options) {
             Ok(id) => return Ok(id),
             Err(e) => last = Some(e),

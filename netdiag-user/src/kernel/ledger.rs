@@ -1,6 +1,9 @@
 //! What a running netdiag has put on this node's links, written down before it is put there, so
 //! that the next start or `netdiag cleanup` can take away exactly that after a kill.
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -65,14 +68,31 @@ impl Ledger {
         }
     }
 
+    /// Links of this namespace whose qdisc another running netdiag created.
+    pub fn qdiscs_of_others(&self) -> HashSet<(u32, String)> {
+        let here = |l: &Self| l.netns == self.netns && l.path != self.path && l.alive();
+        all()
+            .into_iter()
+            .filter(here)
+            .flat_map(|l| l.entries)
+            .filter(|e| e.qdisc_ours)
+            .map(|e| (e.ifindex, e.interface))
+            .collect()
+    }
+
     /// Whether the process that wrote it is still the one with its pid.
     pub fn alive(&self) -> bool {
         start_time(self.pid) == Some(self.started)
     }
 }
 
-/// Ledgers of processes that are gone. A file that is no ledger is left alone.
+/// Ledgers of processes that are gone.
 pub fn orphans() -> Vec<Ledger> {
+    all().into_iter().filter(|l| !l.alive()).collect()
+}
+
+/// Every ledger. A file that is none is left alone.
+fn all() -> Vec<Ledger> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(FOLDER).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -80,12 +100,7 @@ pub fn orphans() -> Vec<Ledger> {
             continue;
         };
         match serde_json::from_slice::<Ledger>(&bytes) {
-            Ok(mut ledger) => {
-                ledger.path = path;
-                if !ledger.alive() {
-                    found.push(ledger);
-                }
-            }
+            Ok(ledger) => found.push(Ledger { path, ..ledger }),
             Err(e) => log::warn!("{} is no ledger of netdiag's: {e}", path.display()),
         }
     }

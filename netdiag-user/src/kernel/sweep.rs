@@ -107,7 +107,11 @@ async fn sweep_link(
         return Ok(());
     }
     if tc::filters(handle, entry.ifindex).await?.is_empty() {
-        tc::delete_clsact(handle, entry.ifindex).await?;
+        let deleted = tc::delete_clsact(handle, entry.ifindex).await;
+        // Another netdiag that ends at the same time may have been quicker.
+        if deleted.is_err() && tc::has_clsact(handle, entry.ifindex).await? {
+            return deleted;
+        }
         swept.qdiscs += 1;
     } else {
         swept.kept += 1;

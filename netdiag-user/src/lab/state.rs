@@ -110,11 +110,15 @@ pub fn all() -> Result<Vec<Record>> {
     Ok(dirs.filter_map(|entry| read(&entry.path()).ok()).collect())
 }
 
-/// Removes all labs that stand, and what killed ones left. Running ones are left alone.
-pub fn down() -> Result<Vec<Record>> {
+/// Removes all labs that stand, or the one that is meant, and what killed ones left. Running ones
+/// are left alone.
+pub fn down(which: Option<&str>) -> Result<Vec<Record>> {
     let _lock = lock()?;
     sweep()?;
-    let standing: Vec<_> = all()?.into_iter().filter(|lab| lab.standing).collect();
+    let standing = match which {
+        Some(_) => vec![find(which)?],
+        None => all()?.into_iter().filter(|lab| lab.standing).collect(),
+    };
     for lab in &standing {
         lab.remove()?;
     }

@@ -7,12 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     address::Prefix,
-    node::{Link, LinkKind, Node, Route, RouteKind},
+    node::{LOCAL, Link, LinkKind, MAIN, Node, Route, RouteKind},
 };
-
-/// Table of the kernel's own routes (RT_TABLE_MAIN) and of those to itself (RT_TABLE_LOCAL).
-const MAIN: u32 = 254;
-const LOCAL: u32 = 255;
 
 /// Where a limit comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

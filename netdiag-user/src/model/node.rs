@@ -85,6 +85,11 @@ pub enum RouteKind {
     Refusing,
 }
 
+/// Table of the routes that one adds (RT_TABLE_MAIN).
+pub const MAIN: u32 = 254;
+/// Table of the kernel's routes to this node itself (RT_TABLE_LOCAL).
+pub const LOCAL: u32 = 255;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     pub kind: RouteKind,
@@ -174,15 +179,50 @@ impl Node {
     }
 
     /// The route that a packet to `destination` takes: longest prefix, then least metric. The
-    /// local table is asked first, as the default rules do.
+    /// local table is asked first, then main, as the default rules do; another table (a VRF's,
+    /// policy routing's) where neither knows a way.
     pub fn route_to(&self, destination: IpAddr) -> Option<&Route> {
-        let local = |r: &&Route| r.kind == RouteKind::Local;
-        let best = |wanted: bool| {
+        let best = |wanted: &dyn Fn(&Route) -> bool| {
             self.routes
                 .iter()
-                .filter(|r| local(r) == wanted && r.destination.contains(destination))
+                .filter(|r| wanted(r) && r.destination.contains(destination))
                 .max_by_key(|r| (r.destination.length, std::cmp::Reverse(r.metric)))
         };
-        best(true).or_else(|| best(false))
+        best(&|r| r.kind == RouteKind::Local && r.table == LOCAL)
+            .or_else(|| best(&|r| r.table == MAIN))
+            .or_else(|| best(&|_| true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(destination: &str, table: u32, mtu: u32) -> Route {
+        Route {
+            kind: RouteKind::Unicast,
+            destination: destination.parse().expect("a prefix"),
+            table,
+            metric: 0,
+            oif: Some(1),
+            gateway: None,
+            mtu: Some(mtu),
+        }
+    }
+
+    #[test]
+    fn policy_routings_tables_come_last() {
+        let routes = vec![
+            route("0.0.0.0/0", MAIN, 1),
+            route("10.0.0.7/32", 77, 2),
+            route("fd00::/8", 77, 3),
+        ];
+        let node = Node {
+            routes,
+            ..Node::default()
+        };
+        let mtu = |to: &str| node.route_to(to.parse().expect("an address"))?.mtu;
+        assert_eq!(mtu("10.0.0.7"), Some(1));
+        assert_eq!(mtu("fd00::7"), Some(3));
     }
 }

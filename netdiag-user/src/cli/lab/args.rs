@@ -27,7 +27,10 @@ pub enum LabCommand {
     /// Build a scenario and leave it standing, to be looked at by hand.
     Up(UpArgs),
     /// Remove the labs that stand, and what killed ones left behind.
-    Down,
+    Down {
+        /// Id or scenario of the one to remove [default: all].
+        lab: Option<String>,
+    },
     /// Make a standing lab's traffic until Ctrl-C.
     Traffic {
         /// Id or scenario of the lab; not needed when only one stands.

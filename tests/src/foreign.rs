@@ -1,0 +1,96 @@
+//! Filters of somebody else's, and what is attached in a namespace.
+use std::{collections::BTreeSet, path::Path};
+
+use crate::netns::sh;
+
+/// A clsact qdisc without a filter, as an agent leaves it that is about to attach.
+pub fn add_clsact(netns: &str, link: &str) {
+    sh(&["tc", "-n", netns, "qdisc", "add", "dev", link, "clsact"]);
+}
+
+/// A classifier that lets everything pass; false where this kernel has none of those known.
+pub fn add_filter(netns: &str, link: &str, side: &str, priority: &str) -> bool {
+    let kinds: [&[&str]; 3] = [
+        &["u32", "match", "u32", "0", "0", "classid", "1:1"],
+        &["matchall", "classid", "1:1"],
+        &["matchall", "action", "ok"],
+    ];
+    kinds.iter().any(|kind| {
+        let mut tc = std::process::Command::new("tc");
+        tc.args(["-n", netns, "filter", "add", "dev", link, side]);
+        tc.args(["prio", priority, "protocol", "all"]).args(*kind);
+        tc.output().is_ok_and(|done| done.status.success())
+    })
+}
+
+/// Everything that is attached to links there, as tc(8) prints it, tcx as well as clsact.
+pub fn attached(netns: &str) -> String {
+    let mut all = sh(&["tc", "-n", netns, "qdisc", "show"]);
+    for link in crate::netns::links(netns) {
+        let link = link["ifname"].as_str().unwrap_or_default();
+        for side in ["ingress", "egress"] {
+            let shown = sh(&["tc", "-n", netns, "filter", "show", "dev", link, side]);
+            // u32 shows its order, which says nothing.
+            all.push_str(&format!("{link} {side}: {shown}\n"));
+        }
+    }
+    all
+}
+
+/// Ids of the eBPF programs and links that a process holds, as the kernel tells (proc(5),
+/// `/proc/PID/fdinfo`).
+pub fn held(pid: u32) -> Held {
+    let mut held = Held::default();
+    let folder = format!("/proc/{pid}/fdinfo");
+    for entry in std::fs::read_dir(folder)
+        .expect("the process is there")
+        .flatten()
+    {
+        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        for line in text.lines() {
+            let number =
+                || -> Option<u32> { line.split_whitespace().nth(1).and_then(|n| n.parse().ok()) };
+            if line.starts_with("prog_id:") {
+                held.programs.extend(number());
+            } else if line.starts_with("link_id:") {
+                held.links.extend(number());
+            }
+        }
+    }
+    held
+}
+
+#[derive(Debug, Default)]
+pub struct Held {
+    pub programs: BTreeSet<u32>,
+    pub links: BTreeSet<u32>,
+}
+
+impl Held {
+    /// What of it the kernel still has, by `bpftool prog` and `bpftool link`.
+    pub fn left(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        for (what, ids) in [("prog", &self.programs), ("link", &self.links)] {
+            let text = sh(&["bpftool", what, "show"]);
+            let id = |line: &str| line.split(':').next().and_then(|n| n.parse::<u32>().ok());
+            let there = text
+                .lines()
+                .filter(|l| id(l).is_some_and(|n| ids.contains(&n)));
+            left.extend(there.map(str::to_owned));
+        }
+        left
+    }
+}
+
+/// Ledgers of netdiag's for that process.
+pub fn ledgers(pid: u32) -> usize {
+    let entries = std::fs::read_dir(Path::new("/run/netdiag/trace"));
+    let names = entries.into_iter().flatten().flatten();
+    names
+        .filter(|e| {
+            e.file_name()
+                .to_string_lossy()
+                .starts_with(&format!("{pid}-"))
+        })
+        .count()
+}

@@ -1,0 +1,89 @@
+//! A standing lab of netdiag's own, taken down when dropped.
+use std::{path::PathBuf, time::Duration};
+
+use nix::sys::signal::Signal;
+
+use crate::{
+    netdiag::{command, netdiag},
+    netns,
+    process::{Process, wait_until},
+};
+
+pub struct Lab {
+    pub id: String,
+    /// Namespaces of the two nodes.
+    pub nodes: Vec<String>,
+    /// CNI result caches of the two nodes.
+    pub cni_dirs: Vec<String>,
+    /// `namespace/name` and network namespace of every pod.
+    pub pods: Vec<(String, String)>,
+}
+
+impl Lab {
+    /// `netdiag lab up ARGUMENTS`.
+    pub fn up(arguments: &[&str]) -> Self {
+        let ended = netdiag(&[&["lab", "up"], arguments].concat());
+        assert!(ended.code == Some(0), "{ended:?}");
+        let text = ended.text();
+        let word = |line: &str, n: usize| line.split_whitespace().nth(n).map(str::to_owned);
+        // `node NAME ADDRESS ip netns exec NETNS bash`
+        let entries = |what: &str| {
+            let lines = text.lines().filter(|l| l.trim_start().starts_with(what));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let id = text.split_whitespace().nth(1).expect("the lab's id");
+        let nodes = entries("node ").iter().filter_map(|l| word(l, 6)).collect();
+        let pods = entries("pod ");
+        let pods = pods.iter().filter_map(|l| word(l, 1).zip(word(l, 6)));
+        let cni_dirs = entries("CNI files")
+            .iter()
+            .filter_map(|l| word(l, 4))
+            .collect();
+        Self {
+            id: id.to_owned(),
+            nodes,
+            cni_dirs,
+            pods: pods.collect(),
+        }
+    }
+
+    /// Starts the scenario's traffic.
+    pub fn traffic(&self) -> Process {
+        Process::start(&mut command(&["lab", "traffic", &self.id]))
+    }
+
+    /// Ends the traffic and whatever the pods' kernels would still send, and waits until the
+    /// nodes' links are silent.
+    pub fn silence(&self, traffic: Process) {
+        traffic.stop(Signal::SIGINT);
+        for (_, netns) in &self.pods {
+            netns::sh(&["ip", "-n", netns, "link", "set", "eth0", "down"]);
+        }
+        let count = || -> u64 { self.nodes.iter().map(|n| netns::packets(n)).sum() };
+        let (mut last, mut same) = (count(), 0);
+        wait_until(
+            "silence on the nodes' links",
+            Duration::from_secs(10),
+            || {
+                std::thread::sleep(Duration::from_millis(100));
+                let now = count();
+                same = if now == last { same + 1 } else { 0 };
+                last = now;
+                same >= 8
+            },
+        );
+    }
+
+    pub fn dir(&self) -> PathBuf {
+        PathBuf::from("/run/netdiag/lab").join(&self.id)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let ended = netdiag(&["lab", "down", &self.id]);
+        if ended.code != Some(0) {
+            eprintln!("lab {} is not gone: {ended:?}", self.id);
+        }
+    }
+}

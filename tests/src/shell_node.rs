@@ -1,0 +1,206 @@
+//! Two nodes built by `fixtures/shell-node.sh`, removed when dropped.
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{
+    netdiag::start_in,
+    process::{Ended, Process, run},
+};
+
+/// What every test of these nodes runs.
+pub const TOOLS: [&str; 4] = ["ip", "bridge", "sysctl", "python3"];
+
+pub const WEB: &str = "172.20.17.5";
+pub const CRON: &str = "172.20.17.9";
+pub const DB: &str = "172.20.88.3";
+
+pub struct ShellNode {
+    prefix: String,
+}
+
+impl ShellNode {
+    /// Builds it; the script's header says what the variables vary.
+    pub fn up(variables: &[(&str, &str)]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let node = Self {
+            prefix: format!("sn{}x{next}", std::process::id()),
+        };
+        let mut script = node.script("up");
+        let ended = run(script.envs(variables.iter().copied()));
+        assert!(ended.code == Some(0), "{ended:?}");
+        node
+    }
+
+    fn script(&self, verb: &str) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .arg(fixture("shell-node.sh"))
+            .args([verb, &self.prefix]);
+        command
+    }
+
+    /// A namespace's name: `left`, `right`, `switch`, `web`, `cron` or `db`.
+    pub fn netns(&self, name: &str) -> String {
+        format!("{}-{name}", self.prefix)
+    }
+
+    /// A server in a pod, which listens when this returns.
+    pub fn serve(&self, pod: &str, address: &str, port: &str) -> Process {
+        self.listen(pod, &["serve", address, port])
+    }
+
+    fn listen(&self, pod: &str, arguments: &[&str]) -> Process {
+        let mut server = Process::start(&mut self.traffic(pod, arguments));
+        server.wait_for("serving", Duration::from_secs(10));
+        server
+    }
+
+    /// Datagrams that a pod sends, each after the answer to the last one or 0.3 s.
+    pub fn ask(&self, pod: &str, address: &str, port: &str, count: &str) {
+        let ended = run(&mut self.traffic(pod, &["ask", address, port, count]));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+
+    /// Sends datagrams back; listens when this returns.
+    pub fn echo(&self, pod: &str, address: &str, port: &str) -> Process {
+        self.listen(pod, &["echo", address, port])
+    }
+
+    /// A client in a pod, `pull` or `push`, which has begun when this returns.
+    pub fn client(&self, pod: &str, verb: &str, address: &str, port: &str, bytes: &str) -> Process {
+        let mut client = Process::start(&mut self.traffic(pod, &[verb, address, port, bytes]));
+        client.wait_for("trying", Duration::from_secs(10));
+        client
+    }
+
+    fn traffic(&self, pod: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.netns(pod), "python3"]);
+        command.arg(fixture("traffic.py")).args(arguments);
+        command
+    }
+
+    /// Starts `netdiag diagnose` on a node, with the pods' names from a file, and waits until it
+    /// watches.
+    pub fn diagnose(&self, node: &str, duration: &str) -> Diagnosis {
+        let names = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(names.path(), pods_file()).expect("written");
+        let pods = names.path().display().to_string();
+        Diagnosis {
+            process: self.start(node, duration, &["--pods", &pods]),
+            _names: Some(names),
+        }
+    }
+
+    /// The same without any source of names.
+    pub fn diagnose_nameless(&self, node: &str, duration: &str) -> Diagnosis {
+        let nothing = ["--pods", "cni", "--cni-dir", "/nonexistent"];
+        Diagnosis {
+            process: self.start(node, duration, &nothing),
+            _names: None,
+        }
+    }
+
+    fn start(&self, node: &str, duration: &str, more: &[&str]) -> Process {
+        let usual = ["diagnose", "-o", "json", "--duration", duration];
+        start_in(&self.netns(node), &[&usual, more].concat())
+    }
+
+    /// `netdiag run -o ndjson` on a node, ready.
+    pub fn trace(&self, node: &str) -> Process {
+        start_in(&self.netns(node), &["run", "-o", "ndjson"])
+    }
+}
+
+impl Drop for ShellNode {
+    fn drop(&mut self) {
+        let ended = run(&mut self.script("down"));
+        if ended.code != Some(0) {
+            eprintln!("{} is not gone: {ended:?}", self.prefix);
+        }
+    }
+}
+
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
+}
+
+/// The three pods as `--pods FILE` takes them, by address alone.
+fn pods_file() -> String {
+    let pod = |name: &str, address: &str| serde_json::json!({ "namespace": "billing", "name": name, "addresses": [address] });
+    let pods = [pod("web-0", WEB), pod("cron-28", CRON), pod("db-0", DB)];
+    Value::from(pods.to_vec()).to_string()
+}
+
+/// A diagnosis that goes on.
+pub struct Diagnosis {
+    process: Process,
+    _names: Option<tempfile::NamedTempFile>,
+}
+
+impl Diagnosis {
+    /// Waits for its end.
+    pub fn verdict(self) -> Verdict {
+        Verdict::of(self.process.end(Duration::from_secs(25)))
+    }
+}
+
+/// What `diagnose -o json` printed, and how it ended.
+pub struct Verdict {
+    pub document: Value,
+    pub code: Option<i32>,
+}
+
+impl Verdict {
+    fn of(ended: Ended) -> Self {
+        Self {
+            document: ended.json(),
+            code: ended.code,
+        }
+    }
+
+    /// Causes named with severity warning or critical.
+    pub fn causes(&self) -> Vec<&str> {
+        let findings = self.findings().iter().filter(|f| f["severity"] != "info");
+        findings.filter_map(|f| f["cause"].as_str()).collect()
+    }
+
+    fn findings(&self) -> &[Value] {
+        self.document["findings"].as_array().expect("a list")
+    }
+
+    /// The only finding, which must be of that cause and confirmed.
+    pub fn only(&self, cause: &str) -> &Value {
+        assert_eq!(self.causes(), [cause], "{:#}", self.document);
+        assert_eq!(self.document["verdict"], "findings");
+        assert_eq!(self.code, Some(1));
+        let is = |f: &&Value| f["cause"] == cause;
+        let finding = self.findings().iter().find(is).expect("just counted");
+        assert_eq!(finding["confidence"], "confirmed", "{:#}", self.document);
+        finding
+    }
+}
+
+/// Names of the pods that a finding names, sorted.
+pub fn pods(finding: &Value) -> Vec<&str> {
+    let pods = finding["pods"].as_array().expect("a list");
+    let mut names: Vec<_> = pods.iter().filter_map(|p| p["name"].as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// A finding's evidence of that kind.
+pub fn evidence<'a>(finding: &'a Value, kind: &str) -> Vec<&'a Value> {
+    let lines = finding["evidence"].as_array().expect("a list");
+    lines.iter().filter(|e| e["kind"] == kind).collect()
+}

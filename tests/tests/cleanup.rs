@@ -1,0 +1,283 @@
+//! Nothing of netdiag's stays behind, however it ends, and nothing of others' goes.
+use std::time::Duration;
+
+use netdiag_tests::{
+    foreign::{self, Held},
+    need,
+    netdiag::{command, netdiag},
+    netns::{self, sh},
+    process::{Process, run, wait_until},
+    shell_node::ShellNode,
+};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+const TOOLS: [&str; 5] = ["ip", "bridge", "sysctl", "tc", "bpftool"];
+const SOON: Duration = Duration::from_secs(10);
+
+/// A node whose links others have been at: a filter on `caliweb`, a bare qdisc on `calibare`,
+/// a filter on the tunnel; `calicron` is untouched.
+struct Node {
+    node: ShellNode,
+    left: String,
+    before: String,
+}
+
+impl Node {
+    /// Nothing where this kernel has no classifier to be foreign.
+    fn up() -> Option<Self> {
+        let node = ShellNode::up(&[]);
+        let left = node.netns("left");
+        let cron = node.netns("cron");
+        let bare = [
+            "link", "add", "calibare", "type", "veth", "peer", "name", "x0", "netns",
+        ];
+        sh(&[&["ip", "-n", &left], &bare[..], &[&cron]].concat());
+        sh(&["ip", "-n", &left, "link", "set", "calibare", "up"]);
+        for link in ["caliweb", "calibare", "vxlan.calico"] {
+            foreign::add_clsact(&left, link);
+        }
+        if !foreign::add_filter(&left, "caliweb", "ingress", "7") {
+            need::say("a tc classifier");
+            return None;
+        }
+        assert!(foreign::add_filter(&left, "vxlan.calico", "egress", "7"));
+        let before = foreign::attached(&left);
+        Some(Self { node, left, before })
+    }
+
+    /// A running netdiag, with what it holds in the kernel.
+    fn trace(&self) -> (Process, Held) {
+        let process = self.node.trace("left");
+        let held = foreign::held(process.pid());
+        assert!(
+            !held.programs.is_empty() && !held.links.is_empty(),
+            "{held:?}"
+        );
+        assert_ne!(foreign::attached(&self.left), self.before);
+        (process, held)
+    }
+
+    fn assert_as_before(&self, held: &Held, pid: u32) {
+        assert_eq!(foreign::attached(&self.left), self.before);
+        assert_eq!(foreign::ledgers(pid), 0);
+        // The kernel frees programs and links after a grace period.
+        wait_until("its programs and links are gone", SOON, || {
+            held.left().is_empty()
+        });
+    }
+}
+
+fn ends_well_by(signal: Signal) {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let Some(node) = Node::up() else { return };
+    let (process, held) = node.trace();
+    let pid = process.pid();
+    let ended = process.stop(signal);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    node.assert_as_before(&held, pid);
+}
+
+#[test]
+fn interrupted() {
+    ends_well_by(Signal::SIGINT);
+}
+
+#[test]
+fn terminated() {
+    ends_well_by(Signal::SIGTERM);
+}
+
+#[test]
+fn killed_and_cleaned_up_after() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let Some(node) = Node::up() else { return };
+    let (process, held) = node.trace();
+    let pid = process.pid();
+    process.stop(Signal::SIGKILL);
+    // From outside the namespace, as an administrator would.
+    let ended = netdiag(&["cleanup"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    node.assert_as_before(&held, pid);
+    let again = netdiag(&["cleanup"]);
+    assert_eq!(again.code, Some(0), "{again:?}");
+}
+
+#[test]
+fn killed_and_swept_by_the_next_run() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let Some(node) = Node::up() else { return };
+    let (process, held) = node.trace();
+    let pid = process.pid();
+    process.stop(Signal::SIGKILL);
+    let (next, held_by_next) = node.trace();
+    let pid_of_next = next.pid();
+    assert_eq!(foreign::ledgers(pid), 0);
+    next.stop(Signal::SIGTERM);
+    node.assert_as_before(&held, pid);
+    node.assert_as_before(&held_by_next, pid_of_next);
+}
+
+/// A filter that somebody puts on a qdisc of ours while netdiag runs keeps it there.
+#[test]
+fn a_filter_that_came_later_stays() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        let Some(node) = Node::up() else { return };
+        let (process, _) = node.trace();
+        assert!(foreign::add_filter(&node.left, "calicron", "egress", "9"));
+        process.stop(signal);
+        netdiag(&["cleanup"]);
+        let attached = foreign::attached(&node.left);
+        assert!(!attached.contains("hop_"), "{attached}");
+        let kept = [
+            "tc", "-n", &node.left, "filter", "show", "dev", "calicron", "egress",
+        ];
+        assert!(sh(&kept).contains("pref 9"), "{attached}");
+    }
+}
+
+/// The one that ends first takes nothing from the other, the other leaves nothing of both.
+#[test]
+fn two_at_once() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let Some(node) = Node::up() else { return };
+    let (first, held_by_first) = node.trace();
+    let (second, held_by_second) = node.trace();
+    let pids = [first.pid(), second.pid()];
+    first.stop(Signal::SIGTERM);
+    // Not an orphan either: its process lives.
+    assert_eq!(netdiag(&["cleanup"]).code, Some(0));
+    for link in ["caliweb", "calicron"] {
+        let shown = [
+            "tc", "-n", &node.left, "filter", "show", "dev", link, "ingress",
+        ];
+        assert!(
+            sh(&shown).contains("hop_ingress"),
+            "{link} is no longer covered"
+        );
+    }
+    second.stop(Signal::SIGTERM);
+    node.assert_as_before(&held_by_first, pids[0]);
+    node.assert_as_before(&held_by_second, pids[1]);
+}
+
+/// Somebody else's classifier at the first priority ends the walk; netdiag sees the packets
+/// before it does.
+#[test]
+fn a_foreign_filter_at_the_first_priority_hides_nothing() {
+    if need::missing(&[&TOOLS[..], &["python3"]].concat()) {
+        return;
+    }
+    let node = ShellNode::up(&[]);
+    let left = node.netns("left");
+    foreign::add_clsact(&left, "caliweb");
+    if !foreign::add_filter(&left, "caliweb", "ingress", "1") {
+        return need::say("a tc classifier");
+    }
+    foreign::add_filter(&left, "caliweb", "egress", "1");
+    let before = foreign::attached(&left);
+    let process = node.trace("left");
+    let server = node.echo("left", "10.77.3.11", "9");
+    node.ask("web", "10.77.3.11", "9", "5");
+    drop(server);
+    let ended = process.stop(Signal::SIGTERM);
+    let events = ended.ndjson();
+    let last = events
+        .iter()
+        .rfind(|e| e["type"] == "stats")
+        .expect("a last word");
+    let hops = last["hops"].as_array().expect("a list");
+    for direction in ["ingress", "egress"] {
+        let of = |h: &&Value| h["interface"] == "caliweb" && h["direction"] == direction;
+        let packets = hops.iter().find(of).map(|h| h["packets"].clone());
+        assert_eq!(packets, Some(5.into()), "{direction}: {last:#}");
+    }
+    assert_eq!(foreign::attached(&left), before);
+}
+
+/// Namespaces of the lab that this process made.
+fn lab_of(pid: u32) -> Option<(String, Vec<String>)> {
+    for entry in std::fs::read_dir("/run/netdiag/lab").ok()?.flatten() {
+        let text = std::fs::read(entry.path().join("lab.json")).unwrap_or_default();
+        let Ok(lab) = serde_json::from_slice::<Value>(&text) else {
+            continue;
+        };
+        if lab["pid"] == pid {
+            let names = lab["namespaces"].as_array()?;
+            let names = names.iter().filter_map(|n| n.as_str().map(str::to_owned));
+            return Some((entry.path().display().to_string(), names.collect()));
+        }
+    }
+    None
+}
+
+/// The processes that it started.
+fn children(pid: u32) -> Vec<String> {
+    let mut all = Vec::new();
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    for task in tasks.expect("the process is there").flatten() {
+        let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        all.extend(text.split_whitespace().map(str::to_owned));
+    }
+    all
+}
+
+/// A lab run with its diagnosis going on.
+fn lab_run() -> (Process, String, Vec<String>, Vec<String>) {
+    let arguments = ["lab", "run", "healthy", "--duration", "60s", "-o", "json"];
+    let process = Process::start(&mut command(&arguments));
+    let pid = process.pid();
+    wait_until("the lab's diagnosis runs", SOON, || {
+        !children(pid).is_empty()
+    });
+    let (dir, namespaces) = lab_of(pid).expect("a lab's record");
+    assert!(namespaces.iter().all(|n| netns::exists(n)));
+    (process, dir, namespaces, children(pid))
+}
+
+fn assert_gone(dir: &str, namespaces: &[String], children: &[String]) {
+    let gone = || {
+        !std::path::Path::new(dir).exists()
+            && namespaces.iter().all(|n| !netns::exists(n))
+            && children
+                .iter()
+                .all(|c| !std::path::Path::new("/proc").join(c).exists())
+    };
+    wait_until("the lab is gone", SOON, gone);
+}
+
+#[test]
+fn a_lab_that_is_ended_leaves_nothing() {
+    if need::missing(&["ip"]) {
+        return;
+    }
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let (process, dir, namespaces, children) = lab_run();
+        let ended = process.stop(signal);
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert_gone(&dir, &namespaces, &children);
+    }
+}
+
+#[test]
+fn a_lab_that_is_killed_goes_with_the_next() {
+    if need::missing(&["ip"]) {
+        return;
+    }
+    let (process, dir, namespaces, children) = lab_run();
+    process.stop(Signal::SIGKILL);
+    let next = run(&mut command(&["lab", "run", "healthy", "--exec", "true"]));
+    assert_eq!(next.code, Some(0), "{next:?}");
+    assert_gone(&dir, &namespaces, &children);
+}

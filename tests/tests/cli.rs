@@ -1,0 +1,291 @@
+//! The command line as people and scripts meet it.
+use std::{
+    io::Write,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    process::{Command, Stdio},
+};
+
+use netdiag_tests::{
+    need,
+    netdiag::{binary, command, command_in, netdiag, sentence},
+    netns::{exec, sh},
+    process::{Ended, run},
+    shell_node::{CRON, DB, ShellNode},
+};
+use nix::sys::signal::Signal;
+
+const USAGE: Option<i32> = Some(2);
+const ENVIRONMENT: Option<i32> = Some(3);
+/// nobody
+const UNPRIVILEGED: u32 = 65534;
+
+fn assert_usage(arguments: &[&str], word: &str) {
+    let ended = netdiag(arguments);
+    assert_eq!(ended.code, USAGE, "{arguments:?}: {ended:?}");
+    assert!(ended.stdout.is_empty(), "{arguments:?}: {ended:?}");
+    let said = ended.stderr.join("\n");
+    assert!(said.contains(word), "{arguments:?}: {said}");
+}
+
+/// One sentence that begins with the program's name, on stderr, and exit code 3.
+fn assert_refused(ended: &Ended, words: &[&str]) {
+    assert_eq!(ended.code, ENVIRONMENT, "{ended:?}");
+    assert!(ended.stdout.is_empty(), "{ended:?}");
+    let said = sentence(ended);
+    assert!(said.starts_with("netdiag: "), "{said}");
+    for word in words {
+        assert!(said.contains(word), "no '{word}' in: {said}");
+    }
+}
+
+#[test]
+fn help_and_version_are_success() {
+    for arguments in [&["--help"][..], &["run", "--help"], &["lab", "run", "-h"]] {
+        let ended = netdiag(arguments);
+        assert_eq!((ended.code, ended.stderr.len()), (Some(0), 0), "{ended:?}");
+        assert!(ended.text().contains("Usage:"));
+    }
+    let version = netdiag(&["--version"]);
+    assert_eq!(version.code, Some(0));
+    assert!(version.text().starts_with("netdiag "));
+}
+
+#[test]
+fn what_is_mistyped_is_usage() {
+    assert_usage(&[], "Usage:");
+    assert_usage(&["rnu"], "unrecognized subcommand");
+    assert_usage(&["run", "--no-such-flag"], "unexpected argument");
+    assert_usage(&["run", "-o", "xml"], "ndjson");
+    assert_usage(&["lab", "run", "nonsense"], "nonsense");
+    assert_usage(&["lab", "run"], "NAME");
+    assert_usage(
+        &["explain", "nonsense"],
+        "neither a cause nor a drop reason",
+    );
+    assert_usage(&["diagnose", "--node-ip", "10.0.0"], "10.0.0");
+    assert_usage(&["completions", "cmd.exe"], "bash");
+}
+
+#[test]
+fn a_bad_filter_is_usage_with_a_reason() {
+    for filter in [
+        "tcp port 80",
+        "",
+        "host",
+        "host 10.0.0.0/8",
+        "src",
+        "net fe80::/129",
+    ] {
+        assert_usage(&["run", "--filter", filter], "filter");
+    }
+}
+
+#[test]
+fn a_bad_duration_is_usage_with_an_example() {
+    for duration in ["5x", "", "-1s", "1h30", "nan", "inf", "1e99h"] {
+        let argument = format!("--duration={duration}");
+        assert_usage(&["diagnose", &argument], "duration");
+    }
+}
+
+#[test]
+fn pods_files_that_cannot_be_used() {
+    let missing = netdiag(&["diagnose", "--pods", "/no/such/pods.json"]);
+    assert_refused(&missing, &["/no/such/pods.json", "No such file"]);
+    assert_refused(&netdiag(&["run", "--pods", "/etc"]), &["/etc"]);
+    let texts = [
+        "",
+        "{",
+        "{}",
+        "[{}]",
+        r#"[{"namespace":"a","name":"","addresses":[]}]"#,
+    ];
+    for text in texts {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), text).expect("written");
+        let path = file.path().display().to_string();
+        assert_refused(&netdiag(&["run", "--pods", &path]), &[&path]);
+    }
+}
+
+#[test]
+fn output_files_that_cannot_be_written() {
+    for verb in ["run", "diagnose"] {
+        let ended = netdiag(&[verb, "--output-file", "/no/such/folder/x.json"]);
+        assert_refused(&ended, &["/no/such/folder/x.json"]);
+    }
+}
+
+#[test]
+fn unknown_interfaces_are_named() {
+    if need::missing(&[]) {
+        return;
+    }
+    let ended = netdiag(&["diagnose", "-i", "nosuch9", "--duration", "1s"]);
+    assert_refused(&ended, &["nosuch9", "ip -br link"]);
+}
+
+#[test]
+fn explain() {
+    let all = netdiag(&["explain"]);
+    assert_eq!(all.code, Some(0), "{all:?}");
+    assert!(all.text().contains("vxlan-mtu-too-large"));
+    for name in ["vxlan-mtu-too-large", "VXLAN-MTU-TOO-LARGE"] {
+        let manual = netdiag(&["explain", name]);
+        assert_eq!(manual.code, Some(0), "{manual:?}");
+        assert!(manual.text().contains("Look-alikes"));
+    }
+}
+
+#[test]
+fn explain_knows_this_kernels_drop_reasons() {
+    if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return need::say("a kernel with BTF");
+    }
+    for name in [
+        "NETFILTER_DROP",
+        "netfilter_drop",
+        "SKB_DROP_REASON_NETFILTER_DROP",
+    ] {
+        let ended = netdiag(&["explain", name]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.text().contains("NETFILTER_DROP"));
+    }
+}
+
+#[test]
+fn completions_and_man_page() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = netdiag(&["completions", shell]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.text().contains("diagnose"));
+    }
+    let man = netdiag(&["man"]);
+    assert_eq!(man.code, Some(0), "{man:?}");
+    assert!(man.text().contains(".TH netdiag"));
+}
+
+/// `netdiag … | head` where head has gone before the first byte.
+#[test]
+fn a_reader_that_went_away_is_no_failure() {
+    let commands: [&[&str]; 6] = [
+        &["explain"],
+        &["explain", "vxlan-mtu-too-large"],
+        &["completions", "bash"],
+        &["man"],
+        &["lab", "list"],
+        &["--help"],
+    ];
+    for arguments in commands {
+        let mut child = command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("netdiag starts");
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(
+            (ended.status.code(), said.as_str()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
+    }
+}
+
+/// A folder that anybody may read, with the binary in it.
+fn shared_binary() -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), mode).expect("its own folder");
+    let path = folder.path().join("netdiag");
+    std::fs::copy(binary(), &path).expect("copied");
+    (folder, path)
+}
+
+#[test]
+fn without_privileges_it_names_what_it_needs() {
+    if need::missing(&[]) {
+        return;
+    }
+    let (_folder, path) = shared_binary();
+    let unprivileged = |arguments: &[&str]| {
+        let mut command = Command::new(&path);
+        command.args(arguments).uid(UNPRIVILEGED).gid(UNPRIVILEGED);
+        command.env_remove("RUST_BACKTRACE");
+        run(&mut command)
+    };
+    for verb in ["run", "diagnose"] {
+        let ended = unprivileged(&[verb, "--duration", "1s"]);
+        assert_refused(&ended, &["CAP_BPF", "root"]);
+    }
+    let doctor = unprivileged(&["doctor"]);
+    assert_eq!(doctor.code, ENVIRONMENT, "{doctor:?}");
+    assert!(doctor.text().contains("CAP_BPF"), "{doctor:?}");
+    let lab = unprivileged(&["lab", "run", "healthy"]);
+    assert_eq!(lab.code, ENVIRONMENT, "{lab:?}");
+    for harmless in [&["explain"][..], &["lab", "list"], &["man"], &["--version"]] {
+        assert_eq!(unprivileged(harmless).code, Some(0), "{harmless:?}");
+    }
+}
+
+/// Neither a pod's name nor a link's may command the reader's terminal.
+#[test]
+fn hostile_names_stay_text() {
+    if need::missing(&["ip", "bridge", "sysctl", "nft", "python3"]) {
+        return;
+    }
+    let node = ShellNode::up(&[]);
+    let left = node.netns("left");
+    let hostile = "cali\u{1b}[2J\u{7}";
+    sh(&[
+        "ip", "-n", &left, "link", "set", "calicron", "name", hostile,
+    ]);
+    let rules = "table inet walls {
+        chain forward { type filter hook forward priority 0; udp dport 9 drop
+        }
+    }";
+    exec(&left, &["nft", rules]);
+    let mut names = tempfile::NamedTempFile::new().expect("a temporary file");
+    let pods = serde_json::json!([
+        { "namespace": "\u{1b}]0;owned\u{7}", "name": "evil\u{1b}[31m\u{202e}\n", "addresses": [CRON] },
+    ]);
+    write!(names, "{pods}").expect("written");
+    let file = names.path().display().to_string();
+    for (verb, format) in [
+        ("run", "table"),
+        ("run", "wide"),
+        ("run", "ndjson"),
+        ("diagnose", "table"),
+        ("diagnose", "json"),
+        ("diagnose", "yaml"),
+    ] {
+        let arguments = [verb, "-o", format, "--pods", &file];
+        let ended = with_drops(&node, &left, &arguments);
+        assert!(ended.text().contains("evil"), "{verb} {format}: {ended:?}");
+        let text = ended.text();
+        // Formats for programs escape what commands a terminal; the rest is their readers' part.
+        let people = ["table", "wide"].contains(&format);
+        let raw = |c: &char| c.is_control() && *c != '\n' || people && *c == '\u{202e}';
+        assert_eq!(text.chars().find(raw), None, "{verb} {format}: {text}");
+        let said = ended.stderr.join("");
+        assert!(!said.contains('\u{1b}'), "{verb} {format}: {said}");
+    }
+}
+
+/// Runs netdiag while the hostile pod is heard of: a rule drops what it sends.
+fn with_drops(node: &ShellNode, left: &str, arguments: &[&str]) -> Ended {
+    let more = if arguments[0] == "diagnose" {
+        &["--duration", "3s"][..]
+    } else {
+        &[]
+    };
+    let arguments = [arguments, more].concat();
+    let mut netdiag = netdiag_tests::process::Process::start(&mut command_in(left, &arguments));
+    netdiag.wait_for("netdiag: ready", std::time::Duration::from_secs(20));
+    node.ask("cron", DB, "9", "4");
+    if arguments[0] == "run" {
+        return netdiag.stop(Signal::SIGINT);
+    }
+    netdiag.end(std::time::Duration::from_secs(20))
+}
