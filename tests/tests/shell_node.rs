@@ -130,7 +130,12 @@ fn pod_mtu_too_large() {
     if missing(&[]) {
         return;
     }
-    let verdict = with_traffic(&ShellNode::up(&[("POD_MTU", "1500")]));
+    let node = ShellNode::up(&[("POD_MTU", "1500")]);
+    let diagnosis = node.diagnose("left", LONG);
+    // Nothing large from the other side, which would learn the path's MTU and tell it in its MSS.
+    let _server = node.serve("db", DB, "8080");
+    let _up = node.client("web", "push", DB, "8080", LARGE);
+    let verdict = diagnosis.verdict();
     let finding = verdict.only("pod-mtu-too-large");
     assert_eq!(pods(finding), ["db-0", "web-0"]);
     let lines = evidence(finding, "oversize");
@@ -286,4 +291,23 @@ fn two_addresses_that_agree_are_healthy() {
         "{:#}",
         verdict.document
     );
+}
+
+/// A rule that answers instead of keeping silent.
+#[test]
+fn a_rule_that_rejects_is_a_firewall_drop() {
+    if missing(&["nft"]) {
+        return;
+    }
+    let node = ShellNode::up(&[("BRIDGE", "cbr0")]);
+    let rules = format!(
+        "table ip walls {{
+            chain forward {{ type filter hook forward priority 0;
+                ip saddr {CRON} tcp dport 8080 reject with icmp type admin-prohibited
+            }}
+        }}"
+    );
+    exec(&node.netns("left"), &["nft", &rules]);
+    let verdict = with_traffic(&node);
+    assert_eq!(pods(verdict.only("firewall-drop")), ["cron-28", "db-0"]);
 }

@@ -13,7 +13,8 @@ use std::process::Command;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::{getpid, getppid};
 
 /// One of ethtool's on/off settings (include/uapi/linux/ethtool.h).
 #[derive(Clone, Copy, Debug)]
@@ -78,8 +79,16 @@ pub fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()
 /// namespace of its own whose /sys shows the devices of that namespace. The command is told to
 /// end when the thread that started it ends.
 pub fn enter_before_exec(command: &mut Command, netns: File) {
+    let parent = getpid();
     let enter = move || -> io::Result<()> {
+        // The parent's handler came along with the fork and would swallow it until exec.
+        // SAFETY: the default action is no handler that could misbehave.
+        unsafe { signal(Signal::SIGTERM, SigHandler::SigDfl)? };
         set_pdeathsig(Signal::SIGTERM)?;
+        // Killed before it could be noted: nobody else will end this process.
+        if getppid() != parent {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         setns(&netns, CloneFlags::CLONE_NEWNET)?;
         unshare(CloneFlags::CLONE_NEWNS)?;
         let none = None::<&str>;
