@@ -22,7 +22,7 @@ use super::scenarios::Scenario;
 use super::state::Options;
 use super::sys::enter_before_exec;
 use super::traffic::Traffic;
-use crate::model::verdict::{Confidence, Finding, LabResult, Severity, Verdict};
+use crate::model::verdict::{Confidence, Finding, LabResult, Outcome, Severity, Verdict};
 
 /// The line on stderr by which `netdiag diagnose` says that every hook is in place; asked for
 /// with the environment variable [`READY_VARIABLE`].
@@ -114,7 +114,8 @@ fn judge(scenario: &Scenario, options: &Options, verdict: &Verdict, begun: Times
     // Numbers alone name some causes too; a scenario is about what traffic shows.
     let met = |f: &Finding| f.confidence == Confidence::Confirmed || !expected.contains(&f.cause);
     let passed = named(verdict) == expected.iter().map(String::as_str).collect()
-        && verdict.findings.iter().all(met);
+        && verdict.findings.iter().all(met)
+        && verdict.verdict != Outcome::Incomplete;
     let when = verdict
         .findings
         .iter()
