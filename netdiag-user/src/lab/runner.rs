@@ -28,7 +28,7 @@ use crate::model::verdict::{LabResult, Severity, Verdict};
 /// with the environment variable [`READY_VARIABLE`].
 pub const READY_LINE: &str = "netdiag: ready";
 pub const READY_VARIABLE: &str = "NETDIAG_READY";
-const READY: Duration = Duration::from_secs(15);
+pub(super) const READY: Duration = Duration::from_secs(15);
 /// What a diagnosis may take beyond its own duration.
 const GRACE: Duration = Duration::from_secs(20);
 const STABLE_SECONDS: u32 = 2;
@@ -213,7 +213,10 @@ impl Diagnosis {
 }
 
 /// Passes on what netdiag says, and tells when it is ready.
-async fn listen(stderr: tokio::process::ChildStderr, ready: oneshot::Sender<()>) -> Vec<String> {
+pub(super) async fn listen(
+    stderr: tokio::process::ChildStderr,
+    ready: oneshot::Sender<()>,
+) -> Vec<String> {
     let (mut ready, mut said) = (Some(ready), Vec::new());
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -229,7 +232,7 @@ async fn listen(stderr: tokio::process::ChildStderr, ready: oneshot::Sender<()>)
 }
 
 /// A child that does not outlive its run: it is asked to end and, if it does not, killed.
-struct Guarded(Child);
+pub(super) struct Guarded(pub(super) Child);
 
 impl Drop for Guarded {
     fn drop(&mut self) {
