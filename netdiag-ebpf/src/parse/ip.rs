@@ -64,9 +64,8 @@ fn map(address: &mut [u8; 16], v4: [u8; 4]) {
     unsafe { address.as_mut_ptr().cast::<[u64; 2]>().write(words) };
 }
 
-const _: () = assert!(
-    align_of::<FlowKey>() == 8 && core::mem::offset_of!(FlowKey, destination) == 16
-);
+const _: () =
+    assert!(align_of::<FlowKey>() == 8 && core::mem::offset_of!(FlowKey, destination) == 16);
 
 #[inline(always)]
 const fn fragment_state(offset: u32, more: bool) -> u8 {
