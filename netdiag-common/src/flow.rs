@@ -2,8 +2,9 @@
 use crate::wire;
 
 /// One direction of a flow. ICMP echo carries its identifier in both ports, other ICMP
-/// `type << 8 | code` in the destination port.
-#[repr(C)]
+/// `type << 8 | code` in the destination port. Aligned so that the kernel side copies it by
+/// whole words.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, PartialOrd, Ord)]
 pub struct FlowKey {
     pub source: [u8; 16],

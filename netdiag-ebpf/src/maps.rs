@@ -115,6 +115,14 @@ pub struct Scratch {
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
+/// Bytes of a dropped packet's headers that are read at once: IPv6 and TCP.
+pub const WINDOW: usize = 64;
+
+/// Where they are read to. The kernel does not run a tracepoint's program inside itself on one
+/// CPU (6.1); before that, a drop by an interrupt in the middle of one may take its flow.
+#[map]
+pub static WINDOWS: PerCpuArray<[u8; WINDOW]> = PerCpuArray::with_max_entries(1, 0);
+
 #[inline(always)]
 pub fn scratch() -> Option<&'static mut Scratch> {
     // SAFETY: this CPU's own slot, see above.

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 
-use crate::{build, check, r#gen, run, setup, test, vm};
+use crate::{bench, build, check, r#gen, run, setup, test, vm};
 
 #[derive(Parser)]
 #[command(
@@ -45,6 +45,13 @@ enum Task {
     Check,
     /// Write the README's generated tables
     Gen,
+    /// Measure what netdiag costs here, beside nothing and empty programs
+    Bench {
+        #[command(flatten)]
+        setup: Setup,
+        #[command(flatten)]
+        options: bench::Options,
+    },
     /// Run the lab's scenarios, or `netdiag ARGS`, under other kernels
     Vm {
         #[command(flatten)]
@@ -92,6 +99,7 @@ pub fn main() -> Result<ExitCode> {
         Task::Test(it) => test::command(it.via),
         Task::Check => check::command(),
         Task::Gen => r#gen::write().map(|()| ExitCode::SUCCESS),
+        Task::Bench { setup, options } => bench::command(setup.via, &options),
         Task::Vm {
             setup,
             lines,

@@ -1,4 +1,5 @@
-//! Set-up, build, run, test and VMs: everything that plain `cargo` cannot do here.
+//! Set-up, build, run, test, VMs and benchmarks: everything that plain `cargo` cannot do here.
+mod bench;
 mod build;
 mod check;
 mod cli;

@@ -31,7 +31,7 @@ pub fn command(via: Option<Way>, args: &[String]) -> Result<ExitCode> {
 }
 
 /// Only the finished binary gets root; everything before was built by the user.
-fn privileged() -> Result<Command> {
+pub fn privileged() -> Result<Command> {
     let binary = paths::netdiag();
     if is_root() {
         return Ok(Command::new(binary));

@@ -66,10 +66,37 @@ fn pass(ctx: &TcContext, seen: Option<()>) -> i32 {
     TC_ACT_UNSPEC
 }
 
+/// Headers farther into a packet than this are read by the helper: the verifier wants a bound.
+const FARTHEST: u32 = 1023;
+
 /// The bytes of a tc hook's packet, linear or not.
 pub struct Skb<'a>(pub &'a TcContext);
 
 impl Skb<'_> {
+    /// `N` bytes that lie in the linear part, read without a helper's call.
+    #[inline(always)]
+    fn linear<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        if offset > FARTHEST {
+            return None;
+        }
+        let mut start = self.0.data();
+        // SAFETY: an addition. Written down, because the compiler would move it into the
+        // comparison, where the verifier does not know it for a bound.
+        unsafe {
+            core::arch::asm!(
+                "{start} += {offset}",
+                start = inout(reg) start,
+                offset = in(reg) u64::from(offset),
+                options(pure, nomem, nostack),
+            );
+        }
+        if start + N > self.0.data_end() {
+            return None;
+        }
+        // SAFETY: within the packet, as compared above; arrays of bytes need no alignment.
+        Some(unsafe { (start as *const [u8; N]).read() })
+    }
+
     /// Parses the IP packet at `l3`. One copy of the code for the packet, the one inside it and
     /// the one that an ICMP error quotes.
     #[inline(always)]
@@ -90,7 +117,10 @@ fn parse(skb: *mut __sk_buff, l3: u32, packet: &mut Packet) -> i32 {
 impl Bytes for Skb<'_> {
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        self.0.load(offset as usize).ok()
+        match self.linear(offset) {
+            Some(bytes) => Some(bytes),
+            None => self.0.load(offset as usize).ok(),
+        }
     }
 
     #[inline(always)]

@@ -21,7 +21,7 @@ use crate::{
     emit::{Event0, add, count, emit, entry},
     maps::{self, offset},
     parse::{LATER, Packet, ip, tcp},
-    read::{at, netns, pointer, skb, sock},
+    read::{field, netns, pointer, skb, sock},
 };
 
 #[btf_tracepoint(function = "kfree_skb")]
@@ -78,7 +78,7 @@ fn record(ctx: &BtfTracePointContext, skb: u64, location: u64, reason: u32, rx_s
 /// that are not its own.
 #[inline(always)]
 fn place(skb: u64, sk: u64) -> Option<(u32, u32)> {
-    let dev: u64 = at(skb, offset!(skb_dev)).unwrap_or(0);
+    let dev: u64 = field(skb, offset!(skb_dev));
     let found = match netns::of_device(dev) {
         Some(found) => Some(found),
         None if sk != 0 => netns::of_sock(sk).map(|inode| (inode, 0)),

@@ -1,4 +1,5 @@
 //! One file a hook: what it sees, the kernel prototype, what it costs.
+pub mod empty;
 pub mod hop;
 pub mod kfree_skb;
 pub mod tcp_retransmit_skb;

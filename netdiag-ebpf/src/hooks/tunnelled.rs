@@ -13,12 +13,18 @@ use crate::{
 
 #[inline(always)]
 pub fn account(bytes: &Skb, seen: &Seen, outer: &Packet, carried: &Carried) -> Option<()> {
-    if carried.inner == 0 {
-        return outer_pair(seen, outer, carried, &outer.flow);
-    }
     let scratch = maps::scratch()?;
+    if carried.inner == 0 {
+        return outer_pair(seen, outer, carried, &outer.flow, &mut scratch.outer);
+    }
     bytes.parse(carried.inner, &mut scratch.inner)?;
-    outer_pair(seen, outer, carried, &scratch.inner.flow)?;
+    outer_pair(
+        seen,
+        outer,
+        carried,
+        &scratch.inner.flow,
+        &mut scratch.outer,
+    )?;
     account::packet(bytes, seen, &scratch.inner, carried.kind, outer)
 }
 
@@ -28,8 +34,8 @@ fn outer_pair(
     outer: &Packet,
     carried: &Carried,
     inner: &netdiag_common::flow::FlowKey,
+    key: &mut OuterKey,
 ) -> Option<()> {
-    let key = &mut maps::scratch()?.outer;
     *key = OuterKey {
         source: outer.flow.source,
         destination: outer.flow.destination,

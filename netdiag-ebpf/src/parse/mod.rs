@@ -51,7 +51,7 @@ pub struct Packet {
     pub id: u32,
     pub fragment: u8,
     pub df: u8,
-    pub padding: [u8; 2],
+    pub padding: [u8; 6],
 }
 
 impl Packet {
@@ -71,7 +71,7 @@ impl Packet {
         id: 0,
         fragment: WHOLE,
         df: 0,
-        padding: [0; 2],
+        padding: [0; 6],
     };
 }
 

@@ -1,5 +1,5 @@
 //! Which network namespace a packet was in, and on which device.
-use super::{at, pointer};
+use super::{field, pointer};
 use crate::maps::offset;
 
 /// Inodes of namespaces start here: fixed ones of the initial namespaces end at 0xEFFFFFFF,
@@ -10,7 +10,7 @@ const LAST_IFINDEX: u32 = 1 << 28;
 
 #[inline(always)]
 fn inode(net: u64) -> Option<u32> {
-    at::<u32>(net, offset!(net_inum)).filter(|inode| *inode >= FIRST_INODE)
+    Some(field::<u32>(net, offset!(net_inum))).filter(|inode| *inode >= FIRST_INODE)
 }
 
 /// Namespace of a socket of any state: `sock_common` has it.
@@ -23,10 +23,7 @@ pub fn of_sock(sk: u64) -> Option<u32> {
 /// UDP's scratch space: what does not look like a device in every field is taken for none.
 #[inline(always)]
 pub fn of_device(dev: u64) -> Option<(u32, u32)> {
-    if dev >> 48 != 0xffff {
-        return None;
-    }
-    let ifindex: u32 = at(dev, offset!(dev_ifindex))?;
+    let ifindex: u32 = field(dev, offset!(dev_ifindex));
     if ifindex == 0 || ifindex > LAST_IFINDEX {
         return None;
     }

@@ -1,13 +1,18 @@
 //! `struct sk_buff`: headers, lengths, device, socket.
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel as read_kernel;
 
-use super::{at, pointer};
-use crate::{maps::offset, parse::Bytes};
+use super::{at, field, pointer};
+use crate::{
+    maps::{self, WINDOW, offset},
+    parse::Bytes,
+};
 
 /// The linear part of a packet from its network header on.
 pub struct Linear {
     start: u64,
     pub length: u32,
+    /// The first bytes. Where the packet ends earlier, what follows it in memory.
+    window: &'static [u8; WINDOW],
 }
 
 impl Bytes for Linear {
@@ -16,7 +21,12 @@ impl Bytes for Linear {
         if offset > self.length || offset + N as u32 > self.length {
             return None;
         }
-        at(self.start, offset)
+        if offset > (WINDOW - N) as u32 {
+            return at(self.start, offset);
+        }
+        let piece = self.window.as_ptr().wrapping_add(offset as usize);
+        // SAFETY: within the window, as compared above; arrays of bytes need no alignment.
+        Some(unsafe { piece.cast::<[u8; N]>().read() })
     }
 
     #[inline(always)]
@@ -33,15 +43,22 @@ impl Bytes for Linear {
 #[inline(always)]
 pub fn network(skb: u64) -> Option<Linear> {
     let head = pointer(skb, offset!(skb_head))?;
-    let network: u16 = at(skb, offset!(skb_network_header))?;
-    let tail: u32 = at(skb, offset!(skb_tail))?;
+    let network: u16 = field(skb, offset!(skb_network_header));
+    let tail: u32 = field(skb, offset!(skb_tail));
     let network = u32::from(network);
     if network == 0 || network >= tail || network == 0xffff {
         return None;
     }
+    let start = head + u64::from(network);
+    let window = maps::WINDOWS.get_ptr_mut(0)?;
+    // SAFETY: the slot is as large. Never past the packet's allocation: skb_shared_info, which is
+    // larger, follows the data.
+    unsafe { read_kernel(window.cast(), WINDOW as u32, start as *const _) };
     Some(Linear {
-        start: head + u64::from(network),
+        start,
         length: tail - network,
+        // SAFETY: a live map value.
+        window: unsafe { &*window },
     })
 }
 
@@ -52,13 +69,13 @@ pub fn gso(skb: u64) -> (u32, u32) {
     let Some(head) = pointer(skb, offset!(skb_head)) else {
         return none;
     };
-    let Some(end) = at::<u32>(skb, offset!(skb_end)) else {
-        return none;
-    };
-    let shared = head + u64::from(end);
+    let shared = head + u64::from(field::<u32>(skb, offset!(skb_end)));
     let size: u16 = at(shared, offset!(shinfo_gso_size)).unwrap_or(0);
+    if size == 0 {
+        return none;
+    }
     let segments: u16 = at(shared, offset!(shinfo_gso_segs)).unwrap_or(1);
-    if size == 0 || segments < 2 {
+    if segments < 2 {
         return none;
     }
     (u32::from(size), u32::from(segments))
@@ -67,11 +84,11 @@ pub fn gso(skb: u64) -> (u32, u32) {
 /// Length from `skb->data` on.
 #[inline(always)]
 pub fn length(skb: u64) -> u32 {
-    at(skb, offset!(skb_len)).unwrap_or(0)
+    field(skb, offset!(skb_len))
 }
 
 /// Ethertype in host order.
 #[inline(always)]
 pub fn protocol(skb: u64) -> u16 {
-    u16::from_be(at(skb, offset!(skb_protocol)).unwrap_or(0))
+    u16::from_be(field(skb, offset!(skb_protocol)))
 }

@@ -15,6 +15,7 @@ use crate::lab::traffic::Traffic;
 use crate::model::verdict::Verdict;
 
 pub mod args;
+mod bench;
 mod report;
 
 pub use args::{Format, LabArgs};
@@ -56,6 +57,7 @@ async fn dispatch(command: LabCommand) -> Result<i32> {
         LabCommand::Run(args) => run_all(args).await,
         LabCommand::Up(args) => up(&args).await,
         LabCommand::Down { lab } => down(lab.as_deref()),
+        LabCommand::Bench(args) => bench::run(&args).await,
         LabCommand::Traffic { lab } => traffic(lab.as_deref()).await,
     }
 }

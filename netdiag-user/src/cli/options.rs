@@ -59,6 +59,9 @@ pub struct Scope {
     /// The address by which the cluster knows this node (kubelet's --node-ip).
     #[arg(long, value_name = "ADDRESS")]
     pub node_ip: Vec<std::net::IpAddr>,
+    /// Attach programs that do nothing: what the hooks alone cost.
+    #[arg(long, hide = true)]
+    pub empty: bool,
 }
 
 fn source(text: &str) -> Result<Source, String> {

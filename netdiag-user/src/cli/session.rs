@@ -15,7 +15,7 @@ use crate::{
     host::snapshot::Reader,
     kernel::{
         attach::{self, Hooks},
-        load::{self, Programs},
+        load::{self, Programs, Set},
         read, sweep,
         symbols::Symbols,
     },
@@ -81,7 +81,12 @@ impl Session {
         if let Err(e) = sweep::orphans() {
             log::warn!("{e:#}");
         }
-        let mut programs = load::load(&scope.root, global.verbose > 1)?;
+        let set = if scope.empty {
+            Set::Empty
+        } else {
+            Set::Tracing
+        };
+        let mut programs = load::load(&scope.root, set, global.verbose > 1)?;
         let reader = Reader::open(&scope.root, scope.node_name.as_deref())?;
         let node = reader.node().await?;
         check_interfaces(&node, &scope.iface)?;

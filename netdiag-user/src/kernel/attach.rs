@@ -13,7 +13,7 @@ use rtnetlink::Handle;
 
 use super::{
     ledger::{Entry, Ledger},
-    load::Programs,
+    load::{Programs, Set},
     sweep,
 };
 use crate::model::{
@@ -29,11 +29,12 @@ pub const HANDLE_MARK: u16 = 0x6e64;
 const FIRST: u16 = 1;
 
 /// Programs that fit a link.
-fn programs(link: &Link, role: Role) -> (&'static str, &'static str) {
-    match (link.ethernet, role) {
-        (false, _) => ("l3_ingress", "l3_egress"),
-        (true, Role::Uplink) => ("uplink_ingress", "uplink_egress"),
-        (true, _) => ("hop_ingress", "hop_egress"),
+fn programs(set: Set, link: &Link, role: Role) -> (&'static str, &'static str) {
+    match (set, link.ethernet, role) {
+        (Set::Empty, ..) => ("empty", "empty"),
+        (Set::Tracing, false, _) => ("l3_ingress", "l3_egress"),
+        (Set::Tracing, true, Role::Uplink) => ("uplink_ingress", "uplink_egress"),
+        (Set::Tracing, true, _) => ("hop_ingress", "hop_egress"),
     }
 }
 
@@ -89,9 +90,10 @@ impl Hooks {
             .filter(|l| wanted(l))
             .filter_map(|l| role(node, l).map(|r| (l, r)))
             .collect();
+        let set = programs.set;
         let stays = |index: u32, covered: &Covered| {
             targets.iter().any(|(l, r)| {
-                let (ingress, _) = self::programs(l, *r);
+                let (ingress, _) = self::programs(set, l, *r);
                 l.index == index && covered.links.iter().any(|(name, _)| *name == ingress)
             })
         };
@@ -139,7 +141,7 @@ impl Hooks {
         link: &Link,
         role: Role,
     ) -> Result<Vec<(&'static str, SchedClassifierLinkId)>> {
-        let (ingress, egress) = self::programs(link, role);
+        let (ingress, egress) = self::programs(programs.set, link, role);
         let sides = [
             (ingress, TcAttachType::Ingress),
             (egress, TcAttachType::Egress),

@@ -31,7 +31,8 @@ const DEBUG_LEVEL: u8 = 4;
 enum Kind {
     /// Attached per link, see [`super::attach`].
     Tc,
-    BtfTracepoint,
+    /// With the tracepoint's name.
+    BtfTracepoint(&'static str),
 }
 
 /// One program: what is lost without it.
@@ -41,7 +42,24 @@ struct Entry {
     feature: &'static str,
 }
 
-/// Every program. None is required: each takes its own feature with it.
+/// Which programs go to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Set {
+    Tracing,
+    /// Programs that do nothing, at the same hooks: what the hooks alone cost.
+    Empty,
+}
+
+impl Set {
+    fn entries(self) -> &'static [Entry] {
+        match self {
+            Self::Tracing => &PROGRAMS,
+            Self::Empty => &EMPTY,
+        }
+    }
+}
+
+/// Every program that traces. None is required: each takes its own feature with it.
 const PROGRAMS: [Entry; 8] = [
     Entry {
         program: "hop_ingress",
@@ -75,19 +93,33 @@ const PROGRAMS: [Entry; 8] = [
     },
     Entry {
         program: "kfree_skb",
-        kind: Kind::BtfTracepoint,
+        kind: Kind::BtfTracepoint("kfree_skb"),
         feature: "dropped packets",
     },
     Entry {
         program: "tcp_retransmit_skb",
-        kind: Kind::BtfTracepoint,
+        kind: Kind::BtfTracepoint("tcp_retransmit_skb"),
         feature: "retransmits by sockets",
+    },
+];
+
+const EMPTY: [Entry; 2] = [
+    Entry {
+        program: "empty",
+        kind: Kind::Tc,
+        feature: "the cost of hops",
+    },
+    Entry {
+        program: "empty_kfree_skb",
+        kind: Kind::BtfTracepoint("kfree_skb"),
+        feature: "the cost of drops",
     },
 ];
 
 /// The loaded kernel side.
 pub struct Programs {
     pub(super) ebpf: Ebpf,
+    pub(super) set: Set,
     pub reasons: Reasons,
     /// Features that this kernel does not give, with why.
     pub missing: Vec<NotChecked>,
@@ -123,7 +155,7 @@ impl std::fmt::Display for Unavailable {
 impl std::error::Error for Unavailable {}
 
 /// Loads what this kernel takes. `debug` turns on the programs' own messages.
-pub fn load(root: &Path, debug: bool) -> Result<Programs> {
+pub fn load(root: &Path, set: Set, debug: bool) -> Result<Programs> {
     let mut missing = Vec::new();
     let btf = match kernel_btf(root) {
         Ok(btf) => Some(btf),
@@ -148,6 +180,7 @@ pub fn load(root: &Path, debug: bool) -> Result<Programs> {
     };
     let mut programs = Programs {
         ebpf,
+        set,
         reasons,
         missing,
         tracepoints: 0,
@@ -213,12 +246,12 @@ fn explain_load(error: aya::EbpfError) -> anyhow::Error {
 
 impl Programs {
     fn load_each(&mut self, btf: Option<&AyaBtf>) {
-        for entry in &PROGRAMS {
-            if entry.kind == Kind::BtfTracepoint && btf.is_none() {
+        for entry in self.set.entries() {
+            if entry.kind != Kind::Tc && btf.is_none() {
                 continue;
             }
             match load_one(&mut self.ebpf, entry, btf) {
-                Ok(()) if entry.kind == Kind::BtfTracepoint => self.tracepoints += 1,
+                Ok(()) if entry.kind != Kind::Tc => self.tracepoints += 1,
                 Ok(()) => {}
                 Err(e) => {
                     log::info!("{}: {e:#}", entry.program);
@@ -307,14 +340,12 @@ fn load_one(ebpf: &mut Ebpf, entry: &Entry, btf: Option<&AyaBtf>) -> Result<()> 
     let program = ebpf
         .program_mut(entry.program)
         .context("missing from the eBPF object")?;
-    match program {
-        Program::SchedClassifier(tc) => tc.load().map_err(explain_program),
-        Program::BtfTracePoint(tracepoint) => {
+    match (program, entry.kind) {
+        (Program::SchedClassifier(tc), Kind::Tc) => tc.load().map_err(explain_program),
+        (Program::BtfTracePoint(program), Kind::BtfTracepoint(tracepoint)) => {
             let btf = btf.context("no BTF")?;
-            tracepoint
-                .load(entry.program, btf)
-                .map_err(explain_program)?;
-            tracepoint.attach().context("attaching")?;
+            program.load(tracepoint, btf).map_err(explain_program)?;
+            program.attach().context("attaching")?;
             Ok(())
         }
         _ => bail!("of an unknown kind"),

@@ -2,6 +2,7 @@
 pub mod attach;
 mod batch;
 pub mod btf;
+pub mod cost;
 pub mod ledger;
 pub mod load;
 pub mod offsets;

@@ -5,6 +5,7 @@
 //! them. A scenario adds one real fault and real traffic; netdiag then runs inside a node exactly
 //! as it would on a node. Nothing outside these namespaces is touched, and none of it needs a
 //! program other than netdiag itself.
+pub mod bench;
 pub mod cluster;
 pub mod cni;
 pub mod link;

@@ -30,7 +30,7 @@ pub const READY_LINE: &str = "netdiag: ready";
 pub const READY_VARIABLE: &str = "NETDIAG_READY";
 /// Loading takes a quarter of a second; in an emulated VM, where the verifier is a hundred times
 /// slower, most of a minute.
-const READY: Duration = Duration::from_secs(60);
+pub(super) const READY: Duration = Duration::from_secs(60);
 /// What a diagnosis may take beyond its own duration.
 const GRACE: Duration = Duration::from_secs(20);
 const STABLE_SECONDS: u32 = 2;
@@ -219,7 +219,10 @@ impl Diagnosis {
 }
 
 /// Passes on what netdiag says, and tells when it is ready.
-async fn listen(stderr: tokio::process::ChildStderr, ready: oneshot::Sender<()>) -> Vec<String> {
+pub(super) async fn listen(
+    stderr: tokio::process::ChildStderr,
+    ready: oneshot::Sender<()>,
+) -> Vec<String> {
     let (mut ready, mut said) = (Some(ready), Vec::new());
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -235,7 +238,7 @@ async fn listen(stderr: tokio::process::ChildStderr, ready: oneshot::Sender<()>)
 }
 
 /// A child that does not outlive its run: it is asked to end and, if it does not, killed.
-struct Guarded(Child);
+pub(super) struct Guarded(pub(super) Child);
 
 impl Drop for Guarded {
     fn drop(&mut self) {

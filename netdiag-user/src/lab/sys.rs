@@ -1,11 +1,12 @@
 //! The system calls of the lab for which neither std nor nix has a safe form.
 #![expect(
     unsafe_code,
-    reason = "SIOCETHTOOL, IP_MTU_DISCOVER and pre_exec have no safe wrapper"
+    reason = "SIOCETHTOOL, IP_MTU_DISCOVER, sendmmsg and pre_exec have no safe wrapper"
 )]
 use std::fs::File;
 use std::io;
 use std::mem::size_of;
+use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -73,6 +74,32 @@ pub fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Sends the same datagram `copies` times on a connected socket, in one system call; returns how
+/// many went out.
+pub fn send_copies(socket: &UdpSocket, datagram: &[u8], copies: usize) -> io::Result<usize> {
+    let mut bytes = libc::iovec {
+        iov_base: datagram.as_ptr().cast_mut().cast(),
+        iov_len: datagram.len(),
+    };
+    // SAFETY: mmsghdr is a plain C struct for which all zeroes is a valid value: no address, no
+    // control data.
+    let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    message.msg_hdr.msg_iov = &raw mut bytes;
+    message.msg_hdr.msg_iovlen = 1;
+    let mut messages = vec![message; copies];
+    // SAFETY: the kernel reads the datagram through `bytes` and writes the messages' lengths;
+    // all of it outlives the call.
+    let sent = unsafe {
+        libc::sendmmsg(
+            socket.as_raw_fd(),
+            messages.as_mut_ptr(),
+            messages.len() as libc::c_uint,
+            0,
+        )
+    };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
 /// Makes the command run in a network namespace as `ip netns exec` would run it: with a mount

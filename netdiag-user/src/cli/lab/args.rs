@@ -31,6 +31,9 @@ pub enum LabCommand {
         /// Id or scenario of the one to remove [default: all].
         lab: Option<String>,
     },
+    /// Floods with nothing, empty programs and netdiag attached, in turn; one JSON line each.
+    #[command(hide = true)]
+    Bench(BenchArgs),
     /// Make a standing lab's traffic until Ctrl-C.
     Traffic {
         /// Id or scenario of the lab; not needed when only one stands.
@@ -71,6 +74,15 @@ pub struct UpArgs {
     pub name: String,
     #[command(flatten)]
     pub variant: Variant,
+}
+
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Seconds of each flood.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = seconds)]
+    pub time: Duration,
 }
 
 #[derive(Args, Clone, Debug)]

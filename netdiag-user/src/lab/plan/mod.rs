@@ -116,6 +116,8 @@ pub struct Plan {
     pub second: Option<Second>,
     /// node A and the outside hang on the first switch, node B on the second.
     pub switches: [String; 2],
+    /// The nodes' uplinks are the two ends of one cable: packets between them pass no switch.
+    pub direct: bool,
     /// The pods do not obey "fragmentation needed": their path MTU is locked.
     pub deaf: bool,
     /// Which form of the incident this is, for scenarios that have several.
@@ -170,6 +172,7 @@ impl Plan {
             },
             second: None,
             switches: [own("sw1"), own("sw2")],
+            direct: false,
             deaf: false,
             variant: 0,
             options,

@@ -1,4 +1,5 @@
 //! The incidents as data, one file each.
+mod bench;
 mod firewall_drop;
 mod healthy;
 mod ipip_mtu_too_large;
@@ -32,6 +33,8 @@ pub struct Scenario {
     /// The index of the node that diagnoses.
     observer: fn(&Plan) -> usize,
 }
+
+pub use bench::SCENARIO as BENCH;
 
 /// All scenarios, in the order in which they are listed and run.
 pub const ALL: &[Scenario] = &[

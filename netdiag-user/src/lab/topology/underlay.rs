@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use rtnetlink::LinkBridge;
 
 use super::OVERHEAD;
@@ -38,9 +38,15 @@ pub async fn build(cluster: &Cluster) -> Result<()> {
     connect(first, TRUNK, second, TRUNK, mtu).await?;
     connect(first, PORT_OUTSIDE, outside, DEVICE, mtu).await?;
     second.attach(TRUNK, SWITCH).await?;
-    for (index, switch, port) in [(A, first, PORT_A), (B, second, PORT_B)] {
-        let node = &plan.nodes[index];
-        connect(switch, port, cluster.net(&node.netns)?, &node.uplink, mtu).await?;
+    if plan.direct {
+        cable(cluster, mtu).await?;
+    } else {
+        for (index, switch, port) in [(A, first, PORT_A), (B, second, PORT_B)] {
+            let node = &plan.nodes[index];
+            connect(switch, port, cluster.net(&node.netns)?, &node.uplink, mtu).await?;
+        }
+    }
+    for node in &plan.nodes {
         addresses(cluster, node).await?;
     }
     outside
@@ -67,6 +73,9 @@ pub async fn narrow(cluster: &Cluster) -> Result<()> {
             .net(&node.netns)?
             .set(&node.uplink, |link| link.mtu(mtu))
             .await?;
+        if plan.direct {
+            continue;
+        }
         let switch = cluster.net(&plan.switches[switch])?;
         for device in [port, TRUNK, SWITCH] {
             switch.set(device, |link| link.mtu(mtu)).await?;
@@ -101,6 +110,20 @@ async fn connect(switch: &Net, port: &str, to: &Net, device: &str, mtu: u32) -> 
     };
     Net::veth(one, other, mtu).await?;
     switch.attach(port, SWITCH).await
+}
+
+/// A cable from node to node.
+async fn cable(cluster: &Cluster, mtu: u32) -> Result<()> {
+    let mut ends = Vec::new();
+    for node in &cluster.plan.nodes {
+        ends.push(End {
+            net: cluster.net(&node.netns)?,
+            name: &node.uplink,
+            mac: None,
+        });
+    }
+    let [a, b] = <[End<'_>; 2]>::try_from(ends).map_err(|_| anyhow!("two nodes"))?;
+    Net::veth(a, b, mtu).await
 }
 
 async fn addresses(cluster: &Cluster, node: &Node) -> Result<()> {
