@@ -126,6 +126,7 @@ pub fn overlay_node(pod_mtu: u32, overlay_mtu: u32, uplink_mtu: u32) -> Node {
             mtu: pod_mtu,
             route_mtu: None,
             addresses: vec![ip("172.20.1.5")],
+            ports: Vec::new(),
         }],
         ..Node::default()
     }

@@ -41,6 +41,11 @@ async fn collect(netns: u32) -> Result<PodSide> {
         netns,
         mtu,
         route_mtu: routes.iter().filter_map(|r| r.mtu).min(),
+        ports: links
+            .iter()
+            .filter(|l| l.master.is_some())
+            .map(|l| l.index)
+            .collect(),
         addresses: addresses
             .filter(|a| !a.link_local)
             .map(|a| a.prefix.address)

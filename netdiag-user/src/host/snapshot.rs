@@ -66,20 +66,21 @@ impl Reader {
 
     fn pod_sides(&self, node: &Node, peers: &namespaces::PeerNamespaces) -> Vec<PodSide> {
         let is_pod = |l: &&crate::model::node::Link| role(node, l) == Some(Role::Pod);
-        let inodes = node
-            .links
-            .iter()
-            .filter(is_pod)
-            .filter_map(|l| l.peer_netns);
+        let peers_of = node.links.iter().filter(is_pod);
+        let peers_of = peers_of.filter_map(|l| Some((l.peer_netns?, l.link)));
         let mut cache = match self.sides.lock() {
             Ok(cache) => cache,
             Err(poisoned) => poisoned.into_inner(),
         };
         let mut sides = Vec::new();
-        for inode in inodes {
+        for (inode, peer) in peers_of {
             let known = cache.get(&inode).cloned();
             let side = known.or_else(|| {
-                let side = pod_side::read(peers.path(inode)?, inode).ok()?;
+                let mut side = pod_side::read(peers.path(inode)?, inode).ok()?;
+                if peer.is_some_and(|peer| side.ports.contains(&peer)) {
+                    // A switch's addresses are no pod's.
+                    side.addresses.clear();
+                }
                 cache.insert(inode, side.clone());
                 Some(side)
             });

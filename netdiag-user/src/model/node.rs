@@ -126,6 +126,10 @@ pub struct PodSide {
     /// The smallest `mtu` of its routes, where one is set.
     pub route_mtu: Option<u32>,
     pub addresses: Vec<IpAddr>,
+    /// Its links that are ports of a bridge or bond: a pod has none, the network behind a veth
+    /// that stands for a NIC has.
+    #[serde(default)]
+    pub ports: Vec<u32>,
 }
 
 /// Everything that is read from the node, at one time.

@@ -38,7 +38,7 @@ pub fn role(node: &Node, link: &Link) -> Option<Role> {
         return Some(Role::Uplink);
     }
     match link.kind {
-        LinkKind::Veth if link.peer_elsewhere => Some(Role::Pod),
+        LinkKind::Veth if is_pods(node, link) => Some(Role::Pod),
         LinkKind::Bridge if has_pod_ports(node, link) => Some(Role::Bridge),
         _ => None,
     }
@@ -90,10 +90,18 @@ fn owns_subnet(link: &Link) -> bool {
     ) && link.addresses.iter().any(subnet)
 }
 
+/// The peer is in another namespace, and no port of a bridge there: that would be a switch, and
+/// this link a NIC.
+fn is_pods(node: &Node, link: &Link) -> bool {
+    let side = link.peer_netns.and_then(|inode| node.pod_side(inode));
+    let port = side.is_some_and(|s| link.link.is_some_and(|peer| s.ports.contains(&peer)));
+    link.peer_elsewhere && !port
+}
+
 fn has_pod_ports(node: &Node, bridge: &Link) -> bool {
     node.links
         .iter()
-        .any(|l| l.master == Some(bridge.index) && l.kind == LinkKind::Veth && l.peer_elsewhere)
+        .any(|l| l.master == Some(bridge.index) && l.kind == LinkKind::Veth && is_pods(node, l))
 }
 
 #[cfg(test)]
@@ -122,6 +130,16 @@ mod tests {
         node.routes
             .push(route("0.0.0.0/0", 9, Some("198.51.100.1")));
         assert_eq!(role_of(&node, 9), Some(Role::Uplink));
+    }
+
+    #[test]
+    fn a_veth_into_a_switch_is_no_pods_link() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.links[2].link = Some(5);
+        node.pod_sides[0].ports = vec![5];
+        assert_eq!(role_of(&node, POD), None);
+        node.pod_sides[0].ports = vec![6];
+        assert_eq!(role_of(&node, POD), Some(Role::Pod));
     }
 
     #[test]
