@@ -21,7 +21,17 @@ pub fn say(what: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test").to_owned();
     // Nobody to tell is no reason to fail.
-    let _ = writeln!(std::io::stderr(), "skipped: needs {what} ({test})");
+    let line = format!("{test}: needs {what}");
+    let _ = writeln!(std::io::stderr(), "skipped: {line}");
+    // The harness calls a test that returns early passed; whoever counts reads this file.
+    if let Some(path) = std::env::var_os("NETDIAG_SKIPPED") {
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path);
+        let written = file.and_then(|mut file| writeln!(file, "{line}"));
+        assert!(written.is_ok(), "cannot say that {line}: {written:?}");
+    }
 }
 
 /// A program of the search path, or of the folders that root's has and others' may not.
