@@ -24,7 +24,7 @@ pub fn say(what: &str) {
     let line = format!("{test}: needs {what}");
     let _ = writeln!(std::io::stderr(), "skipped: {line}");
     // The harness calls a test that returns early passed; whoever counts reads this file.
-    if let Some(path) = std::env::var_os("NETDIAG_SKIPPED") {
+    if let Some(path) = env::var_os("NETDIAG_SKIPPED") {
         let file = std::fs::OpenOptions::new()
             .append(true)
             .create(true)

@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::{
     build, check,
-    setup::{self, Way},
+    setup::{self, Way, apt},
     sh::is_root,
     vm,
 };
@@ -21,6 +21,7 @@ pub fn command(via: Option<Way>) -> Result<ExitCode> {
     let netdiag = build::user_side()?;
     let mut tally = Tally::default();
     check::all(&mut tally);
+    peers(&mut tally);
     unit::all(&mut tally);
     match scenarios::list(&netdiag) {
         Ok(names) => {
@@ -30,6 +31,20 @@ pub fn command(via: Option<Way>) -> Result<ExitCode> {
         Err(error) => tally.fail("netdiag lab list", &format!("{error:#}")),
     }
     Ok(tally.close())
+}
+
+/// The tools that the black-box tests hold netdiag against, where they can be had. A test whose
+/// tool is missing says so itself.
+fn peers(tally: &mut Tally) {
+    const TOOLS: [&str; 7] = [
+        "bpftool", "ethtool", "iproute2", "nftables", "procps", "python3", "tcpdump",
+    ];
+    if !is_root() || !apt::exists() {
+        return;
+    }
+    if let Err(error) = apt::install(&TOOLS, "the black-box tests compare netdiag with them") {
+        tally.skip("installing the tests' tools", &format!("{error:#}"));
+    }
 }
 
 fn lab(names: &[String], tally: &mut Tally) {
