@@ -66,7 +66,9 @@ pub fn reason(number: u32, name: &str) -> Result<()> {
     } else {
         line(&format!("Causes that use it: {}", related.join(", ")))?;
     }
-    line("By hand: perf trace -e skb:kfree_skb --filter 'reason == N', or netdiag run")
+    line(&format!(
+        "By hand: perf trace -e skb:kfree_skb --filter 'reason == {number}', or netdiag run"
+    ))
 }
 
 pub fn features(features: &[Feature], format: Format) -> Result<()> {
