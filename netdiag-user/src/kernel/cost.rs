@@ -65,7 +65,8 @@ fn descriptors(pid: u32) -> Result<Vec<HashMap<String, u64>>> {
     Ok(texts.map(|text| numbers(&text)).collect())
 }
 
-fn numbers(text: &str) -> HashMap<String, u64> {
+/// The lines of a file of /proc that are a name and a number.
+pub(super) fn numbers(text: &str) -> HashMap<String, u64> {
     let number = |line: &str| {
         let (name, value) = line.split_once(':')?;
         Some((name.to_owned(), value.trim().parse().ok()?))

@@ -2,13 +2,14 @@
 use std::{
     collections::HashSet,
     hash::Hash,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
 
 use anyhow::{Context, Result};
 use aya::{
     Pod,
     maps::{Map, PerCpuArray, RingBuf},
+    programs::Program,
 };
 use netdiag_common::{
     config::counter,
@@ -17,7 +18,7 @@ use netdiag_common::{
     loss::{DropKey, RetransmitKey},
 };
 
-use super::{batch, load::Programs};
+use super::{batch, cost, load::Programs};
 use crate::model::observation::Observation;
 
 /// `CLOCK_MONOTONIC` in ns, the clock that the programs use.
@@ -100,9 +101,21 @@ impl Programs {
             now: now(),
             evicted_flows: 0,
             evicted_others: 0,
+            recursion_misses: self.recursion_misses(),
         };
         self.unread.judge(&mut observation);
         Ok(observation)
+    }
+
+    /// Runs that the kernel left out because the same program was interrupted on that CPU
+    /// (kernel/trace/bpf_trace.c): it counts them for us.
+    fn recursion_misses(&self) -> u64 {
+        let missed = |(_, program): (&str, &Program)| {
+            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+            cost::numbers(&text).get("recursion_misses").copied()
+        };
+        self.ebpf.programs().filter_map(missed).sum()
     }
 
     fn counters(&mut self) -> Result<[u64; counter::COUNT as usize]> {

@@ -22,6 +22,8 @@ pub struct Observation {
     pub evicted_flows: u64,
     /// The same of all other tables.
     pub evicted_others: u64,
+    /// Drops and retransmits that met the program still busy on their CPU.
+    pub recursion_misses: u64,
     /// Records drained from the ring since the last reading.
     pub events: Vec<Event>,
 }
@@ -40,5 +42,6 @@ impl Observation {
             + self.counter(counter::OUTERS_REFUSED)
             + self.counter(counter::ICMP_REFUSED)
             + self.evicted_others
+            + self.recursion_misses
     }
 }
