@@ -81,15 +81,21 @@ pub struct Mismatch {
 
 /// Every disagreement on the wire, whether it hurts or not.
 pub fn mismatches(facts: &Facts<'_>) -> Vec<Mismatch> {
-    let vxlan = || facts.outers.iter().filter(|o| o.key.carried == VXLAN);
+    let vxlan = |egress| {
+        let of = move |o: &&OuterPair| o.key.carried == VXLAN && o.egress() == egress;
+        facts.outers.iter().filter(of)
+    };
     let mut found = BTreeSet::new();
-    for out in vxlan().filter(|o| o.egress()) {
+    for out in vxlan(true) {
         found.extend(not_the_nodes(facts, out));
-        for into in vxlan().filter(|o| !o.egress() && o.key.vni == out.key.vni) {
-            found.extend(ours(facts, out, into));
-            found.extend(peers(facts, out, into));
-        }
+        let same_network = |o: &&OuterPair| o.key.vni == out.key.vni;
+        found.extend(
+            vxlan(false)
+                .filter(same_network)
+                .filter_map(|into| ours(facts, out, into)),
+        );
     }
+    found.extend(vxlan(false).filter_map(|into| peers(facts, into)));
     found.into_iter().collect()
 }
 
@@ -128,28 +134,19 @@ fn not_the_nodes(facts: &Facts<'_>, out: &OuterPair) -> Option<Mismatch> {
     })
 }
 
-/// A peer sends from an address that no forwarding entry has, and the answers to its flows go to
-/// one that has.
-fn peers(facts: &Facts<'_>, out: &OuterPair, into: &OuterPair) -> Option<Mismatch> {
+/// A peer sends from an address that no forwarding entry has, and the answers to its flows are
+/// sent to one that has: whether they leave, or die for want of a neighbour.
+fn peers(facts: &Facts<'_>, into: &OuterPair) -> Option<Mismatch> {
     let device = device(facts, into.key.vni, into.key.port)?;
-    let vteps = || {
+    let known = |address: IpAddr| {
         facts
             .node
             .fdb
             .iter()
-            .filter(|f| f.ifindex == device.index)
-            .map(|f| f.vtep)
+            .any(|f| f.ifindex == device.index && f.vtep == address)
     };
-    let unknown = vteps().next().is_some() && !vteps().any(|v| v == into.source);
-    let expected = out.destination;
-    let answers = || {
-        inner_flows(facts, into).any(|flow| {
-            let back = flow.reversed();
-            let towards = route_vtep(facts, device, &back);
-            towards == Some(expected) || (towards.is_none() && out.outer.inner == back)
-        })
-    };
-    (unknown && vteps().any(|v| v == expected) && answers()).then(|| Mismatch {
+    let expected = answered_to(facts, device, &into.outer.inner.reversed())?;
+    (!known(into.source) && known(expected)).then(|| Mismatch {
         side: Side::Peers,
         source: into.source,
         destination: into.destination,
@@ -158,6 +155,15 @@ fn peers(facts: &Facts<'_>, out: &OuterPair, into: &OuterPair) -> Option<Mismatc
         vni: into.key.vni,
         port: into.key.port,
         interface: into.interface.clone(),
+    })
+}
+
+/// The VTEP that an answer is sent to: as the routes say, else (a bridged overlay has none) as
+/// the wire shows.
+fn answered_to(facts: &Facts<'_>, device: &Link, answer: &FlowKey) -> Option<IpAddr> {
+    route_vtep(facts, device, answer).or_else(|| {
+        let carries = |o: &&OuterPair| o.egress() && o.outer.inner == *answer;
+        facts.outers.iter().find(carries).map(|o| o.destination)
     })
 }
 
@@ -178,16 +184,6 @@ fn device<'a>(facts: &Facts<'a>, vni: u32, port: u16) -> Option<&'a Link> {
             && tunnel.is_some_and(|t| !t.external && t.vni == Some(vni) && t.port == Some(port))
     };
     facts.node.links.iter().find(is)
-}
-
-/// Inner flows that came in over an uplink, of the pair's peer as far as the latest one tells.
-fn inner_flows<'a>(facts: &'a Facts<'_>, into: &'a OuterPair) -> impl Iterator<Item = &'a FlowKey> {
-    let carried = facts.flows.iter().filter(move |f| {
-        f.key.carried == VXLAN && !f.egress() && f.key.ifindex == into.key.ifindex
-    });
-    carried
-        .map(HopFlow::flow)
-        .chain(std::iter::once(&into.outer.inner))
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
@@ -316,6 +312,7 @@ fn evidence(facts: &Facts<'_>, m: &Mismatch, stalled: usize) -> Vec<Evidence> {
     let mut lines = outer_evidence(facts, m);
     lines.extend(address_evidence(facts, m));
     lines.extend(fdb_evidence(facts, m));
+    lines.extend(unreached_evidence(facts, m));
     let text = format!("{stalled} connections over this pair retransmit and get no further");
     let mut line = Evidence::new(EvidenceKind::Retransmit, Origin::Observed, text);
     line.at = Some(m.interface.clone());
@@ -383,6 +380,30 @@ fn fdb_evidence(facts: &Facts<'_>, m: &Mismatch) -> Option<Evidence> {
     let mut line = Evidence::new(EvidenceKind::Fdb, Origin::Configured, text);
     line.at = Some(device.name.clone());
     line.confirm = Some(format!("bridge fdb show dev {}", device.name));
+    Some(line)
+}
+
+/// Encapsulated answers that died on this node, because nobody holds the address any more.
+fn unreached_evidence(facts: &Facts<'_>, m: &Mismatch) -> Option<Evidence> {
+    let lost = |l: &&crate::pipeline::facts::Loss| {
+        let (_, destination) = flow::ends(l.flow());
+        destination == m.expected && l.flow().destination_port == m.port
+    };
+    let losses: Vec<_> = facts.losses.iter().filter(lost).collect();
+    let first = losses.first()?;
+    let packets: u64 = losses.iter().map(|l| l.dropped.packets).sum();
+    let text = format!(
+        "{packets} encapsulated answers to {} dropped: {} in {}",
+        m.expected,
+        first.reason,
+        first.symbol()
+    );
+    let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
+    line.at.clone_from(&first.interface);
+    line.packets = Some(packets);
+    line.reason = Some(first.reason.clone());
+    line.location = Some(first.symbol().to_owned());
+    line.confirm = Some(format!("ip neighbour show {}", m.expected));
     Some(line)
 }
 

@@ -53,6 +53,9 @@ impl Reader {
             kernel: self.kernel.clone(),
             netns: namespaces::own().unwrap_or(0),
             routes: routes::routes(&self.handle).await?,
+            policy_tables: routes::policy_tables(&self.handle)
+                .await
+                .unwrap_or_default(),
             neighbours: routes::neighbours(&self.handle).await?,
             fdb: routes::fdb(&self.handle).await?,
             sysctls: sysctl::read(&self.root, &names),

@@ -138,8 +138,9 @@ pub fn of_route(node: &Node, route: &Route) -> Option<RouteLimit> {
     Some(limit)
 }
 
-/// The kernel side's longest-prefix table. Routes of the main and local tables: policy routing
-/// has others, whose destinations are not judged.
+/// The kernel side's longest-prefix table, of the main and local tables' routes. Where policy
+/// rules may send packets by another table, a destination is judged only if both tables say the
+/// same.
 pub fn table(node: &Node) -> Vec<(Prefix, Limit)> {
     let mut rows: Vec<(Prefix, u32, Limit)> = Vec::new();
     for route in &node.routes {
@@ -160,9 +161,48 @@ pub fn table(node: &Node) -> Vec<(Prefix, Limit)> {
     // Of several routes to one prefix the kernel takes the least metric; local ones go first.
     rows.sort_by_key(|(prefix, metric, limit)| (*prefix, limit.bytes != 0, *metric));
     rows.dedup_by_key(|(prefix, ..)| *prefix);
-    rows.into_iter()
-        .map(|(prefix, _, limit)| (prefix, limit))
-        .collect()
+    let rows = rows.into_iter().map(|(prefix, _, limit)| (prefix, limit));
+    let mut rows: Vec<_> = rows.collect();
+    agree_with_policy(node, &mut rows);
+    rows
+}
+
+/// Takes the limit from destinations that a policy table routes with another one, and adds those
+/// that only a policy table knows.
+fn agree_with_policy(node: &Node, rows: &mut Vec<(Prefix, Limit)>) {
+    let policy = |r: &&Route| r.kind == RouteKind::Unicast && node.policy_tables.contains(&r.table);
+    let routes: Vec<&Route> = node.routes.iter().filter(policy).collect();
+    if routes.is_empty() {
+        return;
+    }
+    let limit = |r: &Route| of_route(node, r).map_or(0, |l| l.bytes);
+    let routes: Vec<_> = routes
+        .into_iter()
+        .map(|r| (r.destination, r.table, limit(r)))
+        .collect();
+    for (prefix, ..) in &routes {
+        if !rows.iter().any(|(p, _)| p == prefix) {
+            let main = rows.iter().filter(|(p, _)| covers(p, prefix));
+            let main = main.max_by_key(|(p, _)| p.length).map(|(_, l)| *l);
+            rows.push((*prefix, main.unwrap_or_default()));
+        }
+    }
+    for (prefix, main) in rows.iter_mut() {
+        let differs = |table: u32| {
+            let own = routes
+                .iter()
+                .filter(|(p, t, _)| *t == table && covers(p, prefix));
+            own.max_by_key(|(p, ..)| p.length)
+                .is_some_and(|(.., bytes)| *bytes != main.bytes)
+        };
+        if node.policy_tables.iter().any(|table| differs(*table)) {
+            *main = Limit::default();
+        }
+    }
+}
+
+fn covers(wide: &Prefix, narrow: &Prefix) -> bool {
+    wide.length <= narrow.length && wide.contains(narrow.address)
 }
 
 #[cfg(test)]
@@ -242,5 +282,24 @@ mod tests {
         assert_eq!(of("192.0.2.1/32"), Some(0));
         assert_eq!(of("192.0.2.0/24"), Some(1500));
         assert_eq!(of("172.20.2.0/24"), Some(1450));
+    }
+
+    #[test]
+    fn what_a_policy_table_routes_otherwise_is_not_judged() {
+        let mut node = overlay_node(1450, 1450, 1400);
+        node.routes
+            .push(route("0.0.0.0/0", UPLINK, Some("192.0.2.254")));
+        node.routes[1].table = 5;
+        let of = |node: &Node, text: &str| {
+            let prefix: Prefix = text.parse().expect("a prefix");
+            table(node)
+                .iter()
+                .find(|(p, _)| *p == prefix)
+                .map(|(_, l)| l.bytes)
+        };
+        assert_eq!(of(&node, "172.20.2.0/24"), None, "no rule asks the table");
+        node.policy_tables = vec![5];
+        assert_eq!(of(&node, "172.20.2.0/24"), Some(0));
+        assert_eq!(of(&node, "0.0.0.0/0"), Some(1400));
     }
 }

@@ -141,6 +141,9 @@ pub struct Node {
     pub netns: u32,
     pub links: Vec<Link>,
     pub routes: Vec<Route>,
+    /// Tables that rules of somebody's send ordinary packets to, beside the kernel's own three.
+    #[serde(default)]
+    pub policy_tables: Vec<u32>,
     pub neighbours: Vec<Neighbour>,
     pub fdb: Vec<Fdb>,
     pub pod_sides: Vec<PodSide>,
