@@ -25,7 +25,10 @@
 //! # Fix
 //! Keep one address per NIC, or pin the VXLAN source (flannel: the annotation
 //! flannel.alpha.coreos.com/public-ip-overwrite, or --iface) to the one that the peers know.
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 use netdiag_common::{
     flow::FlowKey,
@@ -244,11 +247,18 @@ fn stalled(facts: &Facts<'_>, m: &Mismatch) -> Vec<FlowKey> {
         hops.iter()
             .find(|h| h.flow() == flow && h.egress() == egress)
     };
+    // Answers that die for want of a neighbour never reach the uplink: any hop's count will do.
+    let mut retransmits: HashMap<FlowKey, u32> = HashMap::new();
+    for hop in &facts.flows {
+        let most = retransmits.entry(*hop.flow()).or_default();
+        *most = hop.hop.stalled.max(*most);
+    }
+    let of = |flow: &FlowKey| retransmits.get(flow).copied().unwrap_or(0);
     let mut stalled = BTreeSet::new();
     let mut first = u64::MAX;
     for hop in &hops {
         let back = at(&hop.flow().reversed(), !hop.egress());
-        let both = hop.hop.stalled + back.map_or(0, |b| b.hop.stalled);
+        let both = of(hop.flow()) + of(&hop.flow().reversed());
         if hop.flow().protocol == flow::TCP && both >= STALLED {
             first = first.min(hop.hop.first);
             // One name per conversation: the direction that was seen first.
