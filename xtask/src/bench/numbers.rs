@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::samples::{EMPTY, FLOOD, NETDIAG, NOTHING, STORM, Sample, Samples};
 
+/// A program that ran less often was not part of the load; its mean says nothing.
+const ENOUGH_RUNS: f64 = 1000.0;
+
 /// One kind of load.
 #[derive(Debug)]
 pub struct Rates {
@@ -130,8 +133,10 @@ fn programs(samples: &Samples) -> BTreeMap<String, f64> {
         let sum = sums.entry(name.clone()).or_default();
         *sum = (sum.0 + runs, sum.1 + ns);
     }
-    let mean = |(name, (runs, ns))| (name, ns / runs);
-    sums.into_iter().map(mean).collect()
+    let often = sums
+        .into_iter()
+        .filter(|(_, (runs, _))| *runs >= ENOUGH_RUNS);
+    often.map(|(name, (runs, ns))| (name, ns / runs)).collect()
 }
 
 fn median(values: impl Iterator<Item = f64>) -> Result<f64> {

@@ -122,7 +122,7 @@ pub mod tests {
             r#"{{"round":{round},"attached":"{attached}","load":"{load}","sent":{sent},
             "received":{received},"seconds":2.0,"cpu_seconds":1.0,
             "tracer":{{"cpu_seconds":0.1,"rss_bytes":1048576,"map_bytes":2097152}},
-            "programs":[{{"name":"hop_ingress","runs":10,"ns":1200}}]}}"#
+            "programs":[{{"name":"hop_ingress","runs":1000,"ns":120000}}]}}"#
         )
     }
 
