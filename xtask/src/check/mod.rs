@@ -78,6 +78,8 @@ fn kernel_side_clippy(tally: &mut Tally) {
         .args(["--", "-D", "warnings"]);
     // A program without std has no unwinding.
     clippy.env("CARGO_PROFILE_DEV_PANIC", "abort");
+    // It uses an unstable feature, which a release compiler allows only when told so.
+    clippy.env("RUSTC_BOOTSTRAP", "1");
     judge(tally, "clippy netdiag-ebpf", "clippy", &mut clippy);
 }
 
