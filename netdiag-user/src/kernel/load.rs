@@ -141,7 +141,7 @@ impl std::fmt::Display for Unavailable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::NotPrivileged => {
-                "netdiag may not load eBPF programs here: run it as root, or give it CAP_BPF, \
+                "no permission to load eBPF programs: run it as root, or give it CAP_BPF, \
                  CAP_PERFMON and CAP_NET_ADMIN"
             }
             Self::NoRingBuffer => {

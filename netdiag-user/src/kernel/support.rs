@@ -54,7 +54,7 @@ const PRIVILEGE: &str = "run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_A
 fn maps() -> Feature {
     let result = match is_map_supported(MapType::RingBuf) {
         Ok(true) => Ok("BPF ring buffer".to_owned()),
-        Ok(false) if !privileged() => Err(("not permitted".into(), PRIVILEGE)),
+        Ok(false) | Err(_) if !privileged() => Err(("not permitted".into(), PRIVILEGE)),
         Ok(false) => Err(("no BPF ring buffer".into(), "Linux 5.8 or newer")),
         Err(e) => Err((e.to_string(), PRIVILEGE)),
     };
@@ -64,7 +64,7 @@ fn maps() -> Feature {
 fn hop_programs() -> Feature {
     let result = match is_program_supported(ProgramType::SchedClassifier) {
         Ok(true) => Ok("tc programs load".to_owned()),
-        Ok(false) if !privileged() => Err(("not permitted".into(), PRIVILEGE)),
+        Ok(false) | Err(_) if !privileged() => Err(("not permitted".into(), PRIVILEGE)),
         Ok(false) => Err(("no tc programs".into(), "a kernel with CONFIG_NET_CLS_BPF")),
         Err(e) => Err((e.to_string(), PRIVILEGE)),
     };
