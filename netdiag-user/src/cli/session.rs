@@ -207,6 +207,12 @@ impl Session {
             });
         }
         let blind = !not_checked.is_empty();
+        if !self.node.policy_tables.is_empty() {
+            not_checked.push(NotChecked {
+                what: "packet sizes where policy rules choose another route".into(),
+                why: "`ip rule` names tables whose limits differ from the main one's".into(),
+            });
+        }
         if self.index.is_empty() {
             not_checked.push(NotChecked {
                 what: "pod names".into(),
