@@ -210,7 +210,8 @@ impl Session {
         if !self.node.policy_tables.is_empty() {
             not_checked.push(NotChecked {
                 what: "packet sizes where policy rules choose another route".into(),
-                why: "`ip rule` names tables whose limits differ from the main one's".into(),
+                why: "`ip rule` names other tables; what they limit differently is not judged"
+                    .into(),
             });
         }
         if self.index.is_empty() {
