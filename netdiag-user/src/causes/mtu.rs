@@ -2,6 +2,8 @@
 //! how the flows that sent them fare.
 use std::collections::{BTreeMap, BTreeSet};
 
+use netdiag_common::flow::FlowKey;
+
 use super::stall;
 use crate::{
     model::{
@@ -57,11 +59,15 @@ pub fn oversize<'a>(
     wanted: impl Fn(&Link) -> bool,
 ) -> Vec<Oversize<'a>> {
     let mut groups: BTreeMap<u32, Oversize<'a>> = BTreeMap::new();
+    let small = small_at_the_pod(facts);
     for hop in facts
         .flows
         .iter()
         .filter(|h| h.hop.oversize > 0 && h.limit_from() == Some(from))
     {
+        if small.contains(hop.flow()) {
+            continue;
+        }
         let (_, destination) = flow::ends(hop.flow());
         let Some(link) = facts.link_towards(destination).filter(|l| wanted(l)) else {
             continue;
@@ -73,6 +79,18 @@ pub fn oversize<'a>(
         groups.entry(link.index).or_insert_with(new).hops.push(hop);
     }
     groups.into_values().collect()
+}
+
+/// Flows whose packets were all small where they left their pod: what looks larger behind it was
+/// put together on this node (conntrack reassembles fragments, and the node fragments again).
+fn small_at_the_pod(facts: &Facts<'_>) -> BTreeSet<FlowKey> {
+    let at_pod = |h: &&HopFlow| h.role == Some(Role::Pod) && !h.egress();
+    let small = facts
+        .flows
+        .iter()
+        .filter(at_pod)
+        .filter(|h| h.hop.oversize == 0);
+    small.map(|h| *h.flow()).collect()
 }
 
 /// One line of evidence per hop where oversize packets passed, the device itself first.

@@ -55,7 +55,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         ),
         evidence,
         pods,
-        flows: patterns.iter().take(10).map(Pattern::refer).collect(),
+        flows: patterns.iter().take(10).map(|p| p.refer(facts)).collect(),
         fix: fix(interface.as_deref()),
         consequence_of: None,
         first_seen: facts.clock.text(patterns.iter().map(Pattern::first).min()?),

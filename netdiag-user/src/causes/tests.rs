@@ -1,6 +1,6 @@
 //! The rules against each other: each incident's facts name it and nothing else.
 use netdiag_common::hop::{
-    ACK, EGRESS, FROM_DEVICE, FROM_OVERHEAD, INGRESS, Outer, OuterKey, VXLAN,
+    self, ACK, EGRESS, FROM_DEVICE, FROM_OVERHEAD, INGRESS, Outer, OuterKey, VXLAN,
 };
 
 use super::evaluate;
@@ -118,7 +118,10 @@ fn a_firewall_needs_a_pattern_and_silence() {
         if answered {
             observation
                 .flows
-                .push(at(flow.reversed(), OVERLAY, false, 0, |_| {}));
+                .push(at(flow.reversed(), OVERLAY, false, 0, |hop| {
+                    hop.flags = hop::SYN | ACK;
+                    hop.first = 1_000;
+                }));
         }
         judge(&node, &observation).len()
     };
@@ -129,6 +132,61 @@ fn a_firewall_needs_a_pattern_and_silence() {
         with(50, FIN_ACK, false),
         0,
         "strays of finished connections"
+    );
+}
+
+#[test]
+fn lost_answers_are_seen_although_the_requests_go_on() {
+    let node = overlay_node(1450, 1450, 1500);
+    let request = tcp("172.20.1.5", "172.20.2.9", 5432);
+    let with = |flags| Observation {
+        drops: vec![lost(
+            request.reversed(),
+            NETFILTER_DROP,
+            UPLINK,
+            5,
+            SYN | 16,
+        )],
+        flows: vec![from_pod(request, |hop| {
+            hop.flags = flags;
+            hop.last = 3_000_000_000;
+        })],
+        ..Observation::default()
+    };
+    assert_eq!(causes(&judge(&node, &with(hop::SYN))), ["firewall-drop"]);
+    let accepted = with(hop::SYN | ACK);
+    assert_eq!(
+        causes(&judge(&node, &accepted)),
+        [""; 0],
+        "the handshake was completed"
+    );
+}
+
+#[test]
+fn a_reset_in_answer_is_no_success() {
+    let node = overlay_node(1450, 1450, 1500);
+    let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
+    let reset = at(flow.reversed(), OVERLAY, false, 0, |hop| {
+        hop.flags = hop::RST | ACK;
+        hop.first = 1_000;
+    });
+    let observation = Observation {
+        drops: vec![lost(flow, NETFILTER_DROP, UPLINK, 5, SYN)],
+        flows: vec![reset],
+        ..Observation::default()
+    };
+    assert_eq!(causes(&judge(&node, &observation)), ["firewall-drop"]);
+}
+
+#[test]
+fn what_the_node_put_together_is_not_what_the_pod_sent() {
+    let flow = tcp("172.20.1.5", "172.20.2.9", 80);
+    let mut observation = oversize(8028, 1450, FROM_DEVICE, 0);
+    observation.flows[0].0.ifindex = 9;
+    observation.flows.push(from_pod(flow, |_| {}));
+    assert_eq!(
+        causes(&judge(&overlay_node(1450, 1450, 1500), &observation)),
+        [""; 0]
     );
 }
 

@@ -107,9 +107,14 @@ fn all() -> Vec<Ledger> {
     found
 }
 
-/// Field 22 of /proc/PID/stat; the name before it may hold spaces and parentheses.
+/// Field 22 of /proc/PID/stat, nothing for a process that has ended; the name before it may hold spaces and parentheses.
 pub fn start_time(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let after = text.rsplit_once(')')?.1;
-    after.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
+    // A zombie whose parent does not reap it has ended all the same.
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }

@@ -63,7 +63,7 @@ impl Reasons {
 /// Ends of packets that every healthy node shows, by reason and the function where: ping replies
 /// that no socket wants any more, queues of closed sockets, multicast nobody joined, data that
 /// was there before.
-const HARMLESS: [(&str, &str); 12] = [
+const HARMLESS: [(&str, &str); 17] = [
     ("NO_SOCKET", "ping_rcv"),
     ("NO_SOCKET", "icmp_rcv"),
     ("NO_SOCKET", "icmpv6_rcv"),
@@ -76,6 +76,13 @@ const HARMLESS: [(&str, &str); 12] = [
     ("OTHERHOST", ""),
     ("UNICAST_IN_L2_MULTICAST", ""),
     ("NOT_SPECIFIED", "ip6_mc_input"),
+    // Fragments freed after their packet was put together.
+    ("NOT_SPECIFIED", "skb_release_data"),
+    // Segments for sockets that are closing.
+    ("NOT_SPECIFIED", "tcp_v4_rcv"),
+    ("NOT_SPECIFIED", "tcp_v6_rcv"),
+    ("TCP_OFOMERGE", ""),
+    ("TCP_RFC7323_PAWS", ""),
 ];
 
 /// Whether a drop at `location` (`symbol+0x1c3`) is part of a healthy node's day.

@@ -40,7 +40,10 @@ impl Page {
             Outcome::Findings => (RED, "findings"),
         };
         let word = match verdict.findings.len() {
-            0 => word.to_owned(),
+            0 => match verdict.drops.iter().map(|d| d.packets).sum::<u64>() {
+                0 => word.to_owned(),
+                packets => format!("{word}: no cause found; {packets} packets dropped, see below"),
+            },
             1 => "1 finding".to_owned(),
             n => format!("{n} findings"),
         };

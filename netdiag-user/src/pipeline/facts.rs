@@ -1,5 +1,5 @@
 //! Everything that a cause may look at: readings with names, beside the node and its pods.
-use std::{collections::HashSet, net::IpAddr};
+use std::net::IpAddr;
 
 use netdiag_common::{
     flow::FlowKey,
@@ -111,8 +111,6 @@ pub struct Facts<'a> {
     pub outers: Vec<OuterPair>,
     pub icmp_errors: Vec<(IcmpErrorKey, IcmpError)>,
     pub retransmits: Vec<(RetransmitKey, Retransmitted)>,
-    /// Every direction that was seen, by [`answer_of`] its opposite.
-    answers: HashSet<Answer>,
 }
 
 /// Names for what the kernel numbers.
@@ -153,11 +151,6 @@ impl<'a> Facts<'a> {
             outers: outers.collect(),
             icmp_errors: observation.icmp_errors.clone(),
             retransmits: observation.retransmits.clone(),
-            answers: observation
-                .flows
-                .iter()
-                .map(|(k, _)| answer_of(&k.flow.reversed()))
-                .collect(),
         }
     }
 
@@ -213,23 +206,6 @@ impl<'a> Facts<'a> {
     pub fn link_towards(&self, destination: IpAddr) -> Option<&'a Link> {
         self.node.link(self.node.route_to(destination)?.oif?)
     }
-
-    /// Whether anything came back for a packet of this flow, at any hop.
-    pub fn answered(&self, flow: &FlowKey) -> bool {
-        self.answers.contains(&answer_of(flow))
-    }
-}
-
-/// Who answers whom, and from which port; an echo's port is its identifier.
-type Answer = ([u8; 16], [u8; 16], u8, u16);
-
-fn answer_of(flow: &FlowKey) -> Answer {
-    (
-        flow.destination,
-        flow.source,
-        flow.protocol,
-        flow.destination_port,
-    )
 }
 
 fn hop_flow(node: &Node, key: &FlowHopKey, hop: &FlowHop) -> HopFlow {

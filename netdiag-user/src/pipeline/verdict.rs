@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// One event in so many may be lost without hiding a finding: each needs a pattern that persists.
+/// One event or flow in so many may be lost without hiding a finding: each needs a pattern that persists.
 const HARMLESS_LOSS: u64 = 1000;
 
 /// When each cause was first named, which outlives the single evaluation.
@@ -62,7 +62,10 @@ pub fn verdict(
     let findings = findings(facts, naming);
     let observer = observer(observation, run.hooks);
     let bad = findings.iter().any(|f| f.severity > Severity::Info);
-    let hidden = run.blind || observer.lost > observer.events / HARMLESS_LOSS;
+    let added = observation.counter(netdiag_common::config::counter::FLOWS_ADDED);
+    let hidden = run.blind
+        || observer.lost > observer.events / HARMLESS_LOSS
+        || observer.overflowed_flows > added / HARMLESS_LOSS;
     Verdict {
         schema: SCHEMA.into(),
         node: facts.node.name.clone(),

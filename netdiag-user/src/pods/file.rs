@@ -13,8 +13,23 @@ use anyhow::{Context, Result, ensure};
 
 use crate::model::pod::Pod;
 
+/// Names of a hundred thousand pods fit.
+const LARGEST: u64 = 64 << 20;
+
 /// Reads the whole file; the error names it and what is wrong.
 pub fn read(path: &Path) -> Result<Vec<Pod>> {
+    if let Ok(found) = std::fs::metadata(path) {
+        ensure!(
+            found.is_file(),
+            "--pods: {} is no regular file",
+            path.display()
+        );
+        ensure!(
+            found.len() <= LARGEST,
+            "--pods: {} is larger than 64 MiB",
+            path.display()
+        );
+    }
     let bytes =
         std::fs::read(path).with_context(|| format!("--pods: cannot read {}", path.display()))?;
     let pods: Vec<Pod> = serde_json::from_slice(&bytes).with_context(|| {
