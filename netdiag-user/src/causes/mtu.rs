@@ -59,13 +59,13 @@ pub fn oversize<'a>(
     wanted: impl Fn(&Link) -> bool,
 ) -> Vec<Oversize<'a>> {
     let mut groups: BTreeMap<u32, Oversize<'a>> = BTreeMap::new();
-    let small = small_at_the_pod(facts);
+    let reassembled = reassembled(facts);
     for hop in facts
         .flows
         .iter()
         .filter(|h| h.hop.oversize > 0 && h.limit_from() == Some(from))
     {
-        if small.contains(hop.flow()) {
+        if reassembled(hop.flow()) {
             continue;
         }
         let (_, destination) = flow::ends(hop.flow());
@@ -81,16 +81,19 @@ pub fn oversize<'a>(
     groups.into_values().collect()
 }
 
-/// Flows whose packets were all small where they left their pod: what looks larger behind it was
-/// put together on this node (conntrack reassembles fragments, and the node fragments again).
-fn small_at_the_pod(facts: &Facts<'_>) -> BTreeSet<FlowKey> {
+/// Tells flows of this node's pods whose packets were not large where they left the pod: what is
+/// larger behind it was put together on this node (conntrack reassembles fragments, and the node
+/// fragments again). Says no where no pod's link is watched.
+fn reassembled<'a>(facts: &'a Facts<'_>) -> impl Fn(&FlowKey) -> bool + 'a {
     let at_pod = |h: &&HopFlow| h.role == Some(Role::Pod) && !h.egress();
-    let small = facts
+    let watched = facts.flows.iter().any(|h| at_pod(&h));
+    let large = facts
         .flows
         .iter()
         .filter(at_pod)
-        .filter(|h| h.hop.oversize == 0);
-    small.map(|h| *h.flow()).collect()
+        .filter(|h| h.hop.oversize > 0);
+    let large: BTreeSet<FlowKey> = large.map(|h| *h.flow()).collect();
+    move |flow| watched && facts.is_local_pod(flow::ends(flow).0) && !large.contains(flow)
 }
 
 /// One line of evidence per hop where oversize packets passed, the device itself first.
