@@ -16,7 +16,6 @@ pub struct Offsets {
     pub skb_end: u32,
     pub skb_protocol: u32,
     pub skb_network_header: u32,
-    pub skb_transport_header: u32,
     pub skb_cb: u32,
     pub shinfo_gso_size: u32,
     pub shinfo_gso_segs: u32,
@@ -37,7 +36,7 @@ pub struct Offsets {
     pub has_rx_sk: u32,
     pub skb_tail: u32,
 }
-wire!(Offsets, 104);
+wire!(Offsets, 100);
 
 /// A struct member that the running kernel does not have.
 pub const ABSENT: u32 = u32::MAX;

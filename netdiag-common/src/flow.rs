@@ -20,6 +20,17 @@ pub struct FlowKey {
 wire!(FlowKey, 40);
 
 impl FlowKey {
+    /// What was no IP.
+    pub const EMPTY: Self = Self {
+        source: [0; 16],
+        destination: [0; 16],
+        source_port: 0,
+        destination_port: 0,
+        protocol: 0,
+        family: 0,
+        padding: [0; 2],
+    };
+
     /// The same conversation seen from the other end.
     pub const fn reversed(&self) -> Self {
         Self {

@@ -27,7 +27,6 @@ pub static OFFSETS: Offsets = Offsets {
     skb_end: 0,
     skb_protocol: 0,
     skb_network_header: 0,
-    skb_transport_header: 0,
     skb_cb: 0,
     shinfo_gso_size: 0,
     shinfo_gso_segs: 0,
@@ -161,13 +160,5 @@ pub static EMPTY_OUTER: Outer = Outer {
     bytes: 0,
     first: 0,
     last: 0,
-    inner: FlowKey {
-        source: [0; 16],
-        destination: [0; 16],
-        source_port: 0,
-        destination_port: 0,
-        protocol: 0,
-        family: 0,
-        padding: [0; 2],
-    },
+    inner: FlowKey::EMPTY,
 };

@@ -49,15 +49,7 @@ fn record(ctx: &BtfTracePointContext, skb: u64, location: u64, reason: u32, rx_s
         return;
     };
     let mut key = DropKey {
-        flow: FlowKey {
-            source: [0; 16],
-            destination: [0; 16],
-            source_port: 0,
-            destination_port: 0,
-            protocol: 0,
-            family: 0,
-            padding: [0; 2],
-        },
+        flow: FlowKey::EMPTY,
         location,
         reason,
         netns,

@@ -56,15 +56,7 @@ pub struct Packet {
 
 impl Packet {
     pub const EMPTY: Self = Self {
-        flow: FlowKey {
-            source: [0; 16],
-            destination: [0; 16],
-            source_port: 0,
-            destination_port: 0,
-            protocol: 0,
-            family: 0,
-            padding: [0; 2],
-        },
+        flow: FlowKey::EMPTY,
         l3: 0,
         l4: 0,
         length: 0,

@@ -165,7 +165,8 @@ impl Hooks {
         link: &Link,
         sides: &[(&'static str, TcAttachType); 2],
     ) -> Result<Vec<(&'static str, SchedClassifierLinkId)>> {
-        // Written down before: a kill between the two leaves an entry too many, never too few.
+        // Written down before the filters come. A kill between adding the qdisc and noting it as
+        // ours leaves an empty qdisc: the other order could take away somebody else's.
         self.record(link, false)?;
         let ours = match tc::qdisc_add_clsact(&link.name) {
             Ok(()) => true,

@@ -107,7 +107,8 @@ fn all() -> Vec<Ledger> {
     found
 }
 
-/// Field 22 of /proc/PID/stat, nothing for a process that has ended; the name before it may hold spaces and parentheses.
+/// Field 22 of /proc/PID/stat, nothing for a process that has ended. The name before it may hold
+/// spaces and parentheses.
 pub fn start_time(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();

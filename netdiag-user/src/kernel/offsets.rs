@@ -21,7 +21,6 @@ pub fn offsets(btf: &Btf) -> Result<Offsets> {
         skb_tail: of("sk_buff", "tail")?,
         skb_protocol: of("sk_buff", "protocol")?,
         skb_network_header: of("sk_buff", "network_header")?,
-        skb_transport_header: of("sk_buff", "transport_header")?,
         skb_cb: of("sk_buff", "cb")?,
         shinfo_gso_size: of("skb_shared_info", "gso_size")?,
         shinfo_gso_segs: of("skb_shared_info", "gso_segs")?,
