@@ -7,8 +7,8 @@
 //!
 //! # Signals
 //! Observed: drops with the reason NETFILTER_DROP, again and again for the same destination, with
-//! no answer ever seen. The location tells the engine: `nft_do_chain` for nftables and
-//! iptables-nft, `nf_hook_slow` for iptables-legacy and others.
+//! no answer ever seen. Where the location is `nft_do_chain`, the rule is nftables' or
+//! iptables-nft's; `nf_hook_slow` stands for iptables-legacy, and on older kernels for all.
 //!
 //! # Look-alikes
 //! A full conntrack table drops with the same reason in `nf_hook_slow`. Stray packets of finished
@@ -89,19 +89,22 @@ fn in_cluster(facts: &Facts<'_>, address: std::net::IpAddr) -> bool {
 
 fn fix(worst: &Pattern<'_>) -> Fix {
     let destination = worst.destination;
-    let list = if worst.losses.iter().any(|l| l.symbol() == "nft_do_chain") {
-        "nft -a list ruleset"
-    } else if destination.is_ipv4() {
-        "iptables-save -c"
+    let legacy = if destination.is_ipv4() {
+        "iptables-legacy-save -c"
     } else {
-        "ip6tables-save -c"
+        "ip6tables-legacy-save -c"
     };
+    let mut commands = vec!["nft -a list ruleset".to_owned()];
+    // Older kernels report nftables' drops from nf_hook_slow too: then either may hold the rule.
+    if !worst.losses.iter().any(|l| l.symbol() == "nft_do_chain") {
+        commands.push(legacy.to_owned());
+    }
     Fix {
         summary: format!(
             "find the rule that drops {}: its counter moves with every attempt; change it, or \
              allow the traffic in the NetworkPolicy behind it",
             worst.target(),
         ),
-        commands: vec![list.into()],
+        commands,
     }
 }
