@@ -52,6 +52,24 @@ impl Lab {
         Process::start(&mut command(&["lab", "traffic", &self.id]))
     }
 
+    /// Takes IPv6 away in every namespace, switches included, and with it what kernels send by
+    /// themselves at any time (RFC 4862, RFC 3810); waits until the last of it is gone.
+    pub fn without_ipv6(&self) {
+        for netns in self.namespaces() {
+            netns::without_ipv6(&netns);
+        }
+        self.settle();
+    }
+
+    /// Every namespace of the lab.
+    fn namespaces(&self) -> Vec<String> {
+        let of_lab = format!("netdiag-{}-", self.id);
+        let names = std::fs::read_dir("/run/netns").expect("namespaces have names");
+        let names = names.map(|e| e.expect("an entry").file_name().into_string());
+        let names = names.map(|n| n.expect("names are UTF-8"));
+        names.filter(|n| n.starts_with(&of_lab)).collect()
+    }
+
     /// Ends the traffic and whatever the pods' kernels would still send, and waits until the
     /// nodes' links are silent.
     pub fn silence(&self, traffic: Process) {
@@ -59,6 +77,11 @@ impl Lab {
         for (_, netns) in &self.pods {
             netns::sh(&["ip", "-n", netns, "link", "set", "eth0", "down"]);
         }
+        self.settle();
+    }
+
+    /// Waits until the nodes' links are silent.
+    fn settle(&self) {
         let count = || -> u64 { self.nodes.iter().map(|n| netns::packets(n)).sum() };
         let (mut last, mut same) = (count(), 0);
         wait_until(

@@ -5,7 +5,7 @@ use netdiag_tests::{
     lab::Lab,
     need,
     netdiag::start_in,
-    netns::{link_of_kind, link_towards, without_ipv6},
+    netns::{link_of_kind, link_towards},
     pcap::Packet,
     process::{Process, wait_until},
     retransmits,
@@ -32,9 +32,7 @@ struct Seen {
 /// for silence, and only then ends the observers.
 fn observe(lab: &Lab, node: usize, links: &[&str], enough: impl Fn(&[Value]) -> bool) -> Seen {
     let netns = &lab.nodes[node];
-    for netns in lab.nodes.iter().chain(lab.pods.iter().map(|p| &p.1)) {
-        without_ipv6(netns);
-    }
+    lab.without_ipv6();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("events.ndjson");
     let path = file.display().to_string();
