@@ -37,16 +37,37 @@ pub fn attached(netns: &str) -> String {
     all
 }
 
+/// Whether that netdiag sees what the link takes in: by clsact as tc(8) shows it, or by tcx, which
+/// only newer tc(8) knows, as the process's links tell (proc(5), `/proc/PID/fdinfo`).
+pub fn covers(pid: u32, netns: &str, link: &str) -> bool {
+    let shown = ["tc", "-n", netns, "filter", "show", "dev", link, "ingress"];
+    if sh(&shown).contains("hop_ingress") {
+        return true;
+    }
+    let links = crate::netns::links(netns);
+    let is = |l: &&serde_json::Value| l["ifname"] == link;
+    let Some(index) = links.iter().find(is).and_then(|l| l["ifindex"].as_u64()) else {
+        return false;
+    };
+    fdinfo(pid).iter().any(|text| {
+        let has =
+            |name: &str, value: &str| text.lines().any(|l| l.split_whitespace().eq([name, value]));
+        has("link_type:", "tcx") && has("ifindex:", &index.to_string())
+    })
+}
+
+fn fdinfo(pid: u32) -> Vec<String> {
+    let folder = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the process is there");
+    // A descriptor that was just closed is none.
+    let read = |e: std::fs::DirEntry| std::fs::read_to_string(e.path()).ok();
+    folder.flatten().filter_map(read).collect()
+}
+
 /// Ids of the eBPF programs and links that a process holds, as the kernel tells (proc(5),
 /// `/proc/PID/fdinfo`).
 pub fn held(pid: u32) -> Held {
     let mut held = Held::default();
-    let folder = format!("/proc/{pid}/fdinfo");
-    for entry in std::fs::read_dir(folder)
-        .expect("the process is there")
-        .flatten()
-    {
-        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+    for text in fdinfo(pid) {
         for line in text.lines() {
             let number =
                 || -> Option<u32> { line.split_whitespace().nth(1).and_then(|n| n.parse().ok()) };

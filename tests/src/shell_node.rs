@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::{
     netdiag::start_in,
+    netns::sh,
     process::{Ended, Process, run},
 };
 
@@ -44,6 +45,17 @@ impl ShellNode {
             .arg(fixture("shell-node.sh"))
             .args([verb, &self.prefix]);
         command
+    }
+
+    /// More pods on `left` than netdiag covers by tcx; they send nothing.
+    pub fn crowd(&self) {
+        let (left, cron) = (self.netns("left"), self.netns("cron"));
+        for n in 0..25 {
+            let (link, peer) = (format!("calix{n}"), format!("spare{n}"));
+            let ends = [&link, "type", "veth", "peer", "name", &peer, "netns", &cron];
+            sh(&[&["ip", "-n", &left, "link", "add"], &ends[..]].concat());
+            sh(&["ip", "-n", &left, "link", "set", &link, "up"]);
+        }
     }
 
     /// A namespace's name: `left`, `right`, `switch`, `web`, `cron` or `db`.

@@ -15,7 +15,8 @@ use serde_json::Value;
 const TOOLS: [&str; 5] = ["ip", "bridge", "sysctl", "tc", "bpftool"];
 const SOON: Duration = Duration::from_secs(10);
 
-/// A node whose links others have been at: a filter on `caliweb`, a bare qdisc on `calibare`,
+/// A node of so many pods that their links are covered by clsact, which outlives a kill, and whose
+/// links others have been at: a filter on `caliweb`, a bare qdisc on `calibare`,
 /// a filter on the tunnel; `calicron` is untouched.
 struct Node {
     node: ShellNode,
@@ -27,6 +28,7 @@ impl Node {
     /// Nothing where this kernel has no classifier to be foreign.
     fn up() -> Option<Self> {
         let node = ShellNode::up(&[]);
+        node.crowd();
         let left = node.netns("left");
         let cron = node.netns("cron");
         let bare = [
@@ -173,13 +175,22 @@ fn two_at_once() {
 }
 
 /// Somebody else's classifier at the first priority ends the walk; netdiag sees the packets
-/// before it does.
+/// before it does, on a node of few pods and on one of many.
 #[test]
 fn a_foreign_filter_at_the_first_priority_hides_nothing() {
     if need::missing(&[&TOOLS[..], &["python3"]].concat()) {
         return;
     }
+    for crowded in [false, true] {
+        foreign_filter_hides_nothing(crowded);
+    }
+}
+
+fn foreign_filter_hides_nothing(crowded: bool) {
     let node = ShellNode::up(&[]);
+    if crowded {
+        node.crowd();
+    }
     let left = node.netns("left");
     foreign::add_clsact(&left, "caliweb");
     if !foreign::add_filter(&left, "caliweb", "ingress", "1") {

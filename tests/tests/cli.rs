@@ -63,6 +63,7 @@ fn what_is_mistyped_is_usage() {
         "neither a cause nor a drop reason",
     );
     assert_usage(&["diagnose", "--node-ip", "10.0.0"], "10.0.0");
+    assert_usage(&["diagnose", "--root", "/no/such"], "/no/such/proc");
     assert_usage(&["completions", "cmd.exe"], "bash");
 }
 

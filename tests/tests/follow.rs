@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use netdiag_tests::{
+    foreign::covers,
     need,
     netns::{sh, without_ipv6},
     process::{Process, wait_until},
@@ -78,10 +79,6 @@ impl Drop for Late {
     }
 }
 
-fn covered(netns: &str, link: &str) -> bool {
-    sh(&["tc", "-n", netns, "filter", "show", "dev", link, "ingress"]).contains("hop_ingress")
-}
-
 fn links<'a>(events: &'a [Value], change: &str) -> Vec<&'a str> {
     let of = events
         .iter()
@@ -106,7 +103,7 @@ fn a_pod_that_starts_is_covered_and_one_that_ends_is_no_error() {
     let netdiag = node.trace("left");
     let _late = Late(new_pod(&node));
     wait_until("the new pod's link is covered", TIME, || {
-        covered(&left, "calilate")
+        covers(netdiag.pid(), &left, "calilate")
     });
     let _server = node.echo("left", "172.20.17.1", "9");
     node.ask("late", "172.20.17.1", "9", "7");
@@ -145,7 +142,7 @@ fn many_links_come_and_go() {
         sh(&["ip", "-n", &left, "link", "set", name, "up"]);
     }
     wait_until("the last one is covered", TIME, || {
-        covered(&left, "cali039")
+        covers(netdiag.pid(), &left, "cali039")
     });
     for name in &names {
         sh(&["ip", "-n", &left, "link", "del", name]);
@@ -157,7 +154,7 @@ fn many_links_come_and_go() {
     sh(&[&["ip", "-n", &left], &link[..]].concat());
     sh(&["ip", "-n", &left, "link", "set", "cali000", "up"]);
     wait_until("a reused name is covered", TIME, || {
-        covered(&left, "cali000")
+        covers(netdiag.pid(), &left, "cali000")
     });
     let events = stop(netdiag);
     let removed = links(&events, "removed");

@@ -51,7 +51,7 @@ pub struct Scope {
     #[arg(long, value_name = "DIR")]
     pub cni_dir: Option<PathBuf>,
     /// The node's root, as a container sees it: prefix of /proc, /sys, /var, /etc and /run.
-    #[arg(long, value_name = "DIR", default_value = "/")]
+    #[arg(long, value_name = "DIR", default_value = "/", value_parser = root)]
     pub root: PathBuf,
     /// This node's name in the cluster [default: the host's name].
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
@@ -66,6 +66,15 @@ pub struct Scope {
 
 fn source(text: &str) -> Result<Source, String> {
     text.parse()
+}
+
+/// A node's root: a folder with a /proc in it.
+fn root(text: &str) -> Result<PathBuf, String> {
+    let root = PathBuf::from(text);
+    match root.join("proc").is_dir() {
+        true => Ok(root),
+        false => Err(format!("there is no {text}/proc: it is no node's root")),
+    }
 }
 
 /// A duration as people type it: `15s`, `2m`, `1.5h`, or bare seconds.

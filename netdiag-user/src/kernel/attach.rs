@@ -1,7 +1,9 @@
-//! Attaches the hop programs to links. tcx on the few infrastructure hooks: cheapest per packet,
-//! and it goes with its process. clsact on pods' links, and everywhere on kernels before 6.6:
-//! each tcx attachment waits for an RCU grace period under rtnl, which on a thousand veths keeps
-//! pods from starting; clsact is quick but stays after a kill, hence the ledger.
+//! Attaches the hop programs to links. tcx on the few infrastructure hooks, and on pods' links
+//! while those are few: cheapest per packet, it goes with its process, and the link's queues run
+//! on. clsact where pods are many, and everywhere on kernels before 6.6: each tcx attachment waits
+//! for an RCU grace period under rtnl, which on a thousand veths keeps pods from starting. clsact
+//! is quick, but a new qdisc stops the link for a moment (`dev_deactivate`, net/sched/sch_generic.c:
+//! a packet of a busy pod may be lost), and it stays after a kill, hence the ledger.
 use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, Result};
@@ -24,6 +26,9 @@ use crate::model::{
 
 /// Upper half of our filters' handles: "nd". The lower half tells processes apart.
 pub const HANDLE_MARK: u16 = 0x6e64;
+
+/// As long as pods' links are so few, tcx on all of them takes half a second (~12 ms a hook).
+const FEW: usize = 24;
 
 /// Before others' filters, since theirs may end the walk.
 const FIRST: u16 = 1;
@@ -54,7 +59,10 @@ pub struct Hooks {
     handle: Handle,
     /// Links that could not be covered, by name.
     pub failed: HashMap<String, String>,
+    /// The kernel has it, as far as is known.
     tcx: bool,
+    /// Pods' links are few enough for it.
+    few: bool,
 }
 
 impl Hooks {
@@ -68,6 +76,7 @@ impl Hooks {
             handle,
             failed: HashMap::new(),
             tcx: true,
+            few: true,
         })
     }
 
@@ -90,6 +99,7 @@ impl Hooks {
             .filter(|l| wanted(l))
             .filter_map(|l| role(node, l).map(|r| (l, r)))
             .collect();
+        self.few = targets.iter().filter(|(_, r)| *r == Role::Pod).count() <= FEW;
         let set = programs.set;
         let stays = |index: u32, covered: &Covered| {
             targets.iter().any(|(l, r)| {
@@ -146,7 +156,7 @@ impl Hooks {
             (ingress, TcAttachType::Ingress),
             (egress, TcAttachType::Egress),
         ];
-        if role != Role::Pod && self.tcx {
+        if self.tcx && (self.few || role != Role::Pod) {
             match attach_tcx(programs, link, &sides) {
                 Ok(links) => return Ok(links),
                 Err(e) if !exists(&link.name) => return Err(e),
