@@ -74,12 +74,16 @@ pub struct FlowHop {
     pub hole_end: u32,
     /// Largest oversize segment.
     pub oversize_largest: u32,
+    /// TCP segments that open a connection: SYN without ACK, each repetition counted.
+    pub syns: u32,
+    /// TCP segments with RST.
+    pub resets: u32,
     /// MSS option of the last SYN, 0 when none was seen.
     pub mss: u16,
     pub limit_from: u8,
     pub padding: [u8; 5],
 }
-wire!(FlowHop, 136);
+wire!(FlowHop, 144);
 
 /// What a packet to a destination may measure; value of the longest-prefix maps.
 #[repr(C)]

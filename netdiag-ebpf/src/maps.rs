@@ -150,6 +150,8 @@ pub static EMPTY_FLOW: FlowHop = FlowHop {
     hole_start: 0,
     hole_end: 0,
     oversize_largest: 0,
+    syns: 0,
+    resets: 0,
     mss: 0,
     limit_from: 0,
     padding: [0; 5],

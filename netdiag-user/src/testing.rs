@@ -11,8 +11,10 @@ use crate::{
     model::{
         address::to_wire,
         flow::TCP,
+        gather::Gathered,
         node::{
-            Fdb, Link, LinkAddress, LinkKind, Neighbour, Node, PodSide, Route, RouteKind, Tunnel,
+            Fdb, Link, LinkAddress, LinkCounters, LinkKind, Neighbour, Node, PodSide, Route,
+            RouteKind, Tunnel,
         },
         observation::Observation,
         pod::PodIndex,
@@ -20,7 +22,7 @@ use crate::{
     },
     pipeline::{
         clock::Clock,
-        facts::{Facts, Names},
+        facts::{Facts, Known, Names},
     },
 };
 
@@ -42,6 +44,8 @@ pub fn link(index: u32, name: &str, kind: LinkKind, mtu: u32) -> Link {
         peer_elsewhere: false,
         tunnel: None,
         addresses: Vec::new(),
+        carrier: true,
+        counters: LinkCounters::default(),
     }
 }
 
@@ -242,5 +246,13 @@ pub fn with_facts<T>(
         monotonic: 0,
         wall: jiff::Timestamp::UNIX_EPOCH,
     };
-    judge(&Facts::new(node, &pods, observation, &names, clock))
+    let known = Known {
+        node,
+        start: node,
+        pods: &pods,
+        gathered: &Gathered::default(),
+        names: &names,
+        clock,
+    };
+    judge(&Facts::new(&known, observation))
 }

@@ -192,12 +192,16 @@ fn note_tcp(hop: &mut FlowHop, tcp: &tcp::Tcp) {
         if tcp.mss != 0 {
             hop.mss = tcp.mss;
         }
+        if tcp.flags & tcp::ACK == 0 {
+            hop.syns += 1;
+        }
     }
     if tcp.flags & tcp::FIN != 0 {
         flags |= FIN;
     }
     if tcp.flags & tcp::RST != 0 {
         flags |= RST;
+        hop.resets += 1;
     }
     if tcp.flags & tcp::ACK != 0 {
         flags |= ACK;

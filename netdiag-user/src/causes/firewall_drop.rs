@@ -58,6 +58,8 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         flows: patterns.iter().take(10).map(|p| p.refer(facts)).collect(),
         fix: fix(worst),
         consequence_of: None,
+        because: None,
+        about: Vec::new(),
         first_seen: facts.clock.text(patterns.iter().map(Pattern::first).min()?),
         last_seen: facts.clock.text(patterns.iter().map(Pattern::last).max()?),
         named_at: None,

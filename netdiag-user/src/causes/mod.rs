@@ -1,8 +1,14 @@
 //! The causes: each a pure rule over [`Facts`], one file each, and this one explicit registry.
 //!
 //! The doc comment of a cause's file is its manual, printed by `netdiag explain ID`.
-use crate::{model::verdict::Finding, pipeline::facts::Facts};
+use std::collections::BTreeSet;
 
+use crate::{
+    model::{gather::Want, verdict::Finding},
+    pipeline::facts::Facts,
+};
+
+mod chains;
 mod losses;
 mod mtu;
 mod stall;
@@ -24,15 +30,22 @@ pub struct Cause {
     /// The source of the rule, whose `//!` lines are the manual.
     source: &'static str,
     evaluate: fn(&Facts<'_>) -> Option<Finding>,
+    /// What it must find out before it can tell, given what is seen.
+    wants: fn(&Facts<'_>) -> Vec<Want>,
 }
 
 macro_rules! cause {
     ($module:ident) => {
+        cause!($module, |_| Vec::new())
+    };
+    // Its rule asks for more than the readings: `cause!(stem, stem::wants)`.
+    ($module:ident, $wants:expr) => {
         Cause {
             id: $module::ID,
             title: $module::TITLE,
             source: include_str!(concat!(stringify!($module), ".rs")),
             evaluate: $module::evaluate,
+            wants: $wants,
         }
     };
 }
@@ -63,9 +76,16 @@ pub fn find(id: &str) -> Option<&'static Cause> {
     ALL.iter().find(|c| c.id == id)
 }
 
-/// Findings of all causes, unranked.
+/// Findings of all causes, unranked, consequences joined to their roots.
 pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
-    ALL.iter().filter_map(|c| (c.evaluate)(facts)).collect()
+    let mut findings: Vec<_> = ALL.iter().filter_map(|c| (c.evaluate)(facts)).collect();
+    chains::join(&mut findings);
+    findings
+}
+
+/// What the causes must find out before they can tell.
+pub fn wants(facts: &Facts<'_>) -> BTreeSet<Want> {
+    ALL.iter().flat_map(|c| (c.wants)(facts)).collect()
 }
 
 #[cfg(test)]

@@ -211,6 +211,8 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         flows: flow_refs(facts, &stalled),
         fix: fix(facts, &mismatch),
         consequence_of: None,
+        because: None,
+        about: Vec::new(),
         first_seen: facts.clock.text(first),
         last_seen: facts.clock.text(last),
         named_at: None,

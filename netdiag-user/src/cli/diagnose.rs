@@ -15,6 +15,7 @@ use super::{
     watch::Signals,
 };
 use crate::{
+    causes,
     model::verdict::{Confidence, Finding, Outcome, Severity, Verdict},
     output,
     pipeline::verdict::{self, Naming},
@@ -91,6 +92,7 @@ async fn watch(
         let observation = session.tick().await?;
         let facts = session.facts(&observation);
         let findings = verdict::findings(&facts, &mut naming);
+        let wants = causes::wants(&facts);
         countdown.show(
             args.duration.saturating_sub(begun.elapsed()),
             &observation,
@@ -104,6 +106,7 @@ async fn watch(
             let verdict = verdict::verdict(&facts, &observation, session.run(), &mut naming);
             return Ok(Ended::Verdict(Box::new(verdict)));
         }
+        session.gather(wants);
     }
 }
 

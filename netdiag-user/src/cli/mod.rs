@@ -3,6 +3,7 @@ pub mod cleanup;
 pub mod diagnose;
 pub mod doctor;
 pub mod explain;
+mod gathering;
 pub mod lab;
 pub mod manual;
 pub mod options;

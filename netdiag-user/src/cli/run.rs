@@ -12,6 +12,7 @@ use super::{
     watch::Signals,
 };
 use crate::{
+    causes,
     model::{
         event::{Detail, LiveEvent},
         observation::Observation,
@@ -77,6 +78,7 @@ async fn trace(
         let changes = std::mem::take(&mut session.link_changes);
         let facts = session.facts(&observation);
         let findings = verdict::findings(&facts, &mut naming);
+        let wants = causes::wants(&facts);
         let mut events = links(&facts, changes);
         events.extend(deltas.events(&facts, &observation, &findings));
         if ending || told.elapsed() >= STATS {
@@ -88,6 +90,7 @@ async fn trace(
             let verdict = verdict::verdict(&facts, &observation, session.run(), &mut naming);
             return live.end(sink, &verdict);
         }
+        session.gather(wants);
     }
 }
 

@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use rtnetlink::MulticastGroup;
 use tokio::sync::mpsc;
 
+use super::gathering::Gathering;
 use super::options::{Global, Scope};
 use crate::{
     host::snapshot::Reader,
@@ -20,7 +21,9 @@ use crate::{
         symbols::Symbols,
     },
     model::{
-        filter, limits,
+        filter,
+        gather::{Gathered, Want},
+        limits,
         node::{Link, Node},
         observation::Observation,
         pod::PodIndex,
@@ -30,7 +33,7 @@ use crate::{
     },
     pipeline::{
         clock::Clock,
-        facts::{Facts, Names},
+        facts::{Facts, Known, Names},
         verdict::Run,
     },
     pods::Pods,
@@ -38,6 +41,8 @@ use crate::{
 
 /// Neighbours and forwarding entries change without a link event: read again this often.
 const REFRESH: Duration = Duration::from_secs(5);
+/// Counters move without any event; reading them costs ~0.1 ms a namespace.
+const COUNT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Symbols and drop reasons of the running kernel.
 pub struct KernelNames {
@@ -67,6 +72,11 @@ pub struct Session {
     /// Routes whose limits found no room.
     unjudged: usize,
     pub node: Node,
+    /// The node when the run began, and pods' counters when they were first seen.
+    start: Node,
+    counted_at: Instant,
+    gathered: Gathered,
+    gathering: Gathering,
     pub index: PodIndex,
     pub clock: Clock,
     pub started: u64,
@@ -107,6 +117,10 @@ impl Session {
             changes: link_changes()?,
             read_at: Instant::now(),
             unjudged: 0,
+            start: node.clone(),
+            counted_at: Instant::now(),
+            gathered: Gathered::default(),
+            gathering: Gathering::new(&scope.root),
             node,
             index,
             clock: Clock {
@@ -160,12 +174,32 @@ impl Session {
             self.index = self.pods.index(&self.node);
             self.note_changes(&before);
             self.apply()?;
+            self.counted_at = self.read_at;
+        } else if self.counted_at.elapsed() >= COUNT_AGAIN {
+            self.node.counters = self.reader.counters();
+            self.counted_at = Instant::now();
         }
+        self.count_from_now();
+        self.gathering.collect(&mut self.gathered);
         let mut observation = self.programs.observe()?;
         if let Some(filter) = &self.scope.filter {
             restrict(&mut observation, filter);
         }
         Ok(observation)
+    }
+
+    /// A pod that is new is compared with its first counters.
+    fn count_from_now(&mut self) {
+        for new in &self.node.counters {
+            if !self.start.counters.iter().any(|c| c.netns == new.netns) {
+                self.start.counters.push(new.clone());
+            }
+        }
+    }
+
+    /// Starts finding out what the rules ask for.
+    pub fn gather(&mut self, wants: std::collections::BTreeSet<Want>) {
+        self.gathering.start(wants);
     }
 
     fn note_changes(&mut self, before: &HashMap<u32, String>) {
@@ -183,13 +217,15 @@ impl Session {
     }
 
     pub fn facts<'a>(&'a self, observation: &Observation) -> Facts<'a> {
-        Facts::new(
-            &self.node,
-            &self.index,
-            observation,
-            &self.names,
-            self.clock,
-        )
+        let known = Known {
+            node: &self.node,
+            start: &self.start,
+            pods: &self.index,
+            gathered: &self.gathered,
+            names: &self.names,
+            clock: self.clock,
+        };
+        Facts::new(&known, observation)
     }
 
     pub fn hooks(&self) -> u64 {
@@ -219,6 +255,10 @@ impl Session {
                 what: "pod names".into(),
                 why: format!("{} names none; --pods FILE gives them", self.pods.sources()),
             });
+        }
+        for (what, why) in self.gathered.failures() {
+            let why = why.to_owned();
+            not_checked.push(NotChecked { what, why });
         }
         if self.hooks.count() == 0 {
             not_checked.push(NotChecked {

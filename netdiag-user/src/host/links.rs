@@ -7,7 +7,7 @@ use rtnetlink::{
         address::{AddressAttribute, AddressMessage},
         link::{
             InfoData, InfoGeneve, InfoIpTunnel, InfoKind, InfoVxlan, LinkAttribute, LinkFlags,
-            LinkInfo, LinkLayerType, LinkMessage,
+            LinkInfo, LinkLayerType, LinkMessage, Stats64,
         },
     },
 };
@@ -15,7 +15,7 @@ use rtnetlink::{
 use super::namespaces::PeerNamespaces;
 use crate::model::{
     address::Prefix,
-    node::{Link, LinkAddress, LinkKind, Tunnel},
+    node::{Link, LinkAddress, LinkCounters, LinkKind, Tunnel},
 };
 
 /// IFA_VALID of an address that never expires.
@@ -68,6 +68,8 @@ fn link(message: &LinkMessage, addresses: &[AddressMessage], peers: &PeerNamespa
             .filter(|a| a.header.index == index)
             .filter_map(address)
             .collect(),
+        carrier: true,
+        counters: LinkCounters::default(),
     };
     for attribute in &message.attributes {
         match attribute {
@@ -79,11 +81,30 @@ fn link(message: &LinkMessage, addresses: &[AddressMessage], peers: &PeerNamespa
                 link.peer_elsewhere = true;
                 link.peer_netns = peers.inode(*id);
             }
+            LinkAttribute::Carrier(carrier) => link.carrier = *carrier != 0,
+            LinkAttribute::CarrierChanges(changes) => {
+                link.counters.carrier_changes = u64::from(*changes);
+            }
+            LinkAttribute::Stats64(stats) => count(&mut link.counters, stats),
             LinkAttribute::LinkInfo(infos) => describe(&mut link, infos),
             _ => {}
         }
     }
     link
+}
+
+fn count(counters: &mut LinkCounters, stats: &Stats64) {
+    *counters = LinkCounters {
+        rx_packets: stats.rx_packets,
+        tx_packets: stats.tx_packets,
+        rx_errors: stats.rx_errors,
+        tx_errors: stats.tx_errors,
+        rx_dropped: stats.rx_dropped,
+        tx_dropped: stats.tx_dropped,
+        rx_missed: stats.rx_missed_errors,
+        rx_crc: stats.rx_crc_errors,
+        carrier_changes: counters.carrier_changes,
+    };
 }
 
 fn describe(link: &mut Link, infos: &[LinkInfo]) {

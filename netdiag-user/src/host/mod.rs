@@ -1,5 +1,7 @@
 //! The node's configuration: links, routes, neighbours, FDB by netlink, sysctls under a root
 //! path, and what the pods' own namespaces say.
+pub mod counters;
+pub mod gather;
 pub mod links;
 pub mod namespaces;
 pub mod pod_side;

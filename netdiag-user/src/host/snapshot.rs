@@ -8,9 +8,9 @@ use std::{
 use anyhow::{Context, Result};
 use rtnetlink::Handle;
 
-use super::{links, namespaces, pod_side, routes, sysctl};
+use super::{counters, links, namespaces, pod_side, routes, sysctl};
 use crate::model::{
-    node::{Node, PodSide},
+    node::{Counters, Node, PodSide},
     roles::{Role, role},
 };
 
@@ -20,6 +20,8 @@ pub struct Reader {
     root: PathBuf,
     name: String,
     kernel: String,
+    /// Where the namespaces of the last reading are.
+    paths: Mutex<Vec<(u32, PathBuf)>>,
     /// Pod sides do not change while the pod lives; its namespace's inode is the key.
     sides: Mutex<HashMap<u32, PodSide>>,
 }
@@ -36,6 +38,7 @@ impl Reader {
             root: root.to_owned(),
             name: name.map_or(host, str::to_owned),
             kernel: uname.release().to_string_lossy().into_owned(),
+            paths: Mutex::default(),
             sides: Mutex::default(),
         })
     }
@@ -61,20 +64,25 @@ impl Reader {
             sysctls: sysctl::read(&self.root, &names),
             links,
             pod_sides: Vec::new(),
+            counters: Vec::new(),
             known_as: Vec::new(),
         };
         node.pod_sides = self.pod_sides(&node, &peers);
+        *lock(&self.paths) = paths(&node, &peers);
+        node.counters = self.counters();
         Ok(node)
+    }
+
+    /// Counters of the namespaces that the last reading of the node found.
+    pub fn counters(&self) -> Vec<Counters> {
+        counters::read(lock(&self.paths).clone())
     }
 
     fn pod_sides(&self, node: &Node, peers: &namespaces::PeerNamespaces) -> Vec<PodSide> {
         let is_pod = |l: &&crate::model::node::Link| role(node, l) == Some(Role::Pod);
         let peers_of = node.links.iter().filter(is_pod);
         let peers_of = peers_of.filter_map(|l| Some((l.peer_netns?, l.link)));
-        let mut cache = match self.sides.lock() {
-            Ok(cache) => cache,
-            Err(poisoned) => poisoned.into_inner(),
-        };
+        let mut cache = lock(&self.sides);
         let mut sides = Vec::new();
         for (inode, peer) in peers_of {
             let known = cache.get(&inode).cloned();
@@ -91,5 +99,20 @@ impl Reader {
         }
         cache.retain(|inode, _| sides.iter().any(|s| s.netns == *inode));
         sides
+    }
+}
+
+/// This namespace and the pods'.
+fn paths(node: &Node, peers: &namespaces::PeerNamespaces) -> Vec<(u32, PathBuf)> {
+    let own = (node.netns, PathBuf::from("/proc/self/ns/net"));
+    let pods = node.pod_sides.iter();
+    let pods = pods.filter_map(|s| Some((s.netns, peers.path(s.netns)?.to_owned())));
+    std::iter::once(own).chain(pods).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    match mutex.lock() {
+        Ok(guard) => guard,
+        Err(poisoned) => poisoned.into_inner(),
     }
 }

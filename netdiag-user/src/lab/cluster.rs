@@ -41,7 +41,7 @@ impl Cluster {
         }
         topology::build(&cluster).await?;
         for step in scenario.faults(&cluster.plan) {
-            step.apply(&cluster)?;
+            step.apply(&cluster).await?;
         }
         Ok(cluster)
     }

@@ -8,6 +8,7 @@
 pub mod bench;
 pub mod cluster;
 pub mod cni;
+pub mod daemon;
 pub mod link;
 pub mod needs;
 pub mod net;

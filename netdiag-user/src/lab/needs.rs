@@ -16,6 +16,8 @@ pub enum Need {
     Vxlan,
     Ipip,
     NfTables,
+    /// A program on this machine.
+    Program(&'static str),
 }
 
 impl Need {
@@ -26,6 +28,7 @@ impl Need {
             Self::Vxlan => "vxlan",
             Self::Ipip => "ipip",
             Self::NfTables => "nf_tables",
+            Self::Program(name) => name,
         }
     }
 }
@@ -42,12 +45,16 @@ pub fn check(needs: &[Need]) -> Result<()> {
         for need in needs {
             let there = match need {
                 Need::NfTables => has_nf_tables(),
+                Need::Program(name) => has_program(name),
                 link => runtime.block_on(has_link(*link))?,
             };
             if !there {
-                let name = need.name();
+                let (name, who) = match need {
+                    Need::Program(name) => (name, "machine"),
+                    other => (&other.name(), "kernel"),
+                };
                 bail!(Skipped(format!(
-                    "needs {name}, which this kernel does not have"
+                    "needs {name}, which this {who} does not have"
                 )));
             }
         }
@@ -69,7 +76,7 @@ fn example(need: Need) -> LinkMessage {
         Need::Veth => LinkVeth::new("probe-veth", "probe-peer").build(),
         Need::Bridge => LinkBridge::new("probe-bridge").build(),
         Need::Vxlan => LinkVxlan::new("probe-vxlan", 1).build(),
-        Need::Ipip | Need::NfTables => LinkIpIp::new("probe-ipip").build(),
+        Need::Ipip | Need::NfTables | Need::Program(_) => LinkIpIp::new("probe-ipip").build(),
     }
 }
 
@@ -81,4 +88,15 @@ fn has_nf_tables() -> bool {
         rules: Vec::new(),
     })
     .is_ok()
+}
+
+/// Where Debian and others keep what an administrator runs, beside PATH.
+const SYSTEM: &str = "/usr/local/sbin:/usr/sbin:/sbin";
+
+fn has_program(name: &str) -> bool {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let folders = path.split(':').chain(SYSTEM.split(':'));
+    folders
+        .map(|folder| std::path::Path::new(folder).join(name))
+        .any(|file| file.is_file())
 }

@@ -20,6 +20,7 @@ use super::cluster::Cluster;
 use super::plan::Node;
 use super::scenarios::Scenario;
 use super::state::Options;
+use super::step::Step;
 use super::sys::enter_before_exec;
 use super::traffic::Traffic;
 use crate::model::verdict::{Confidence, Finding, LabResult, Outcome, Severity, Verdict};
@@ -55,13 +56,42 @@ pub async fn run(scenario: &Scenario, options: Options, settings: &Settings) -> 
     let duration = settings.duration.unwrap_or(Duration::from_secs(usual));
     let mut diagnosis = Diagnosis::start(&cluster, node, duration)?;
     diagnosis.ready().await?;
-    let begun = Timestamp::now();
+    let _daemons = daemons(scenario, &cluster).await?;
+    let mut begun = Timestamp::now();
     let traffic = Traffic::start(&cluster, &scenario.traffic(&cluster.plan))?;
-    let verdict = diagnosis.verdict(duration + GRACE).await;
+    let moves = scenario.moves(&cluster.plan);
+    if let Some((first, _)) = moves.first() {
+        // Until then nothing is wrong that could be named.
+        begun += Duration::from_millis(*first);
+    }
+    let (verdict, moved) = tokio::join!(
+        diagnosis.verdict(duration + GRACE),
+        follow(&cluster, &moves)
+    );
     drop(traffic);
+    moved?;
     let mut verdict = verdict?;
     verdict.lab = Some(judge(scenario, &options, &verdict, begun));
     Ok(verdict)
+}
+
+/// Starts the scenario's programs; they end when they are dropped.
+async fn daemons(scenario: &Scenario, cluster: &Cluster) -> Result<Vec<Guarded>> {
+    let mut running = Vec::new();
+    for daemon in scenario.daemons(&cluster.plan) {
+        running.push(daemon.start(cluster).await?);
+    }
+    Ok(running)
+}
+
+/// Does to the lab what happens while the traffic goes on.
+async fn follow(cluster: &Cluster, moves: &[(u64, Step)]) -> Result<()> {
+    let begun = tokio::time::Instant::now();
+    for (after, step) in moves {
+        tokio::time::sleep_until(begun + Duration::from_millis(*after)).await;
+        step.apply(cluster).await?;
+    }
+    Ok(())
 }
 
 /// Runs any command in the diagnosing node instead of a diagnosis, with the traffic going on,
@@ -73,17 +103,17 @@ pub async fn exec(scenario: &Scenario, options: Options, command: &[OsString]) -
     let mut inside = std::process::Command::new(program);
     inside.args(arguments);
     enter_before_exec(&mut inside, cluster.netns(&node.netns)?.file()?);
+    let _daemons = daemons(scenario, &cluster).await?;
     let traffic = Traffic::start(&cluster, &scenario.traffic(&cluster.plan))?;
     let mut child = Guarded(
         Command::from(inside)
             .spawn()
             .context("cannot start the command")?,
     );
-    let status = child
-        .0
-        .wait()
-        .await
-        .context("cannot wait for the command")?;
+    let moves = scenario.moves(&cluster.plan);
+    let (status, moved) = tokio::join!(child.0.wait(), follow(&cluster, &moves));
+    let status = status.context("cannot wait for the command")?;
+    moved?;
     for line in traffic.summary() {
         log::info!("{line}");
     }
@@ -238,7 +268,7 @@ pub(super) async fn listen(
 }
 
 /// A child that does not outlive its run: it is asked to end and, if it does not, killed.
-pub(super) struct Guarded(pub(super) Child);
+pub struct Guarded(pub Child);
 
 impl Drop for Guarded {
     fn drop(&mut self) {

@@ -1,8 +1,13 @@
 //! A fault as data: one change to a lab that stands.
-use anyhow::Result;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::cluster::Cluster;
 use super::nft::{self, Chain};
+use super::sys::enter_before_exec;
 
 #[derive(Clone, Debug)]
 pub enum Step {
@@ -14,13 +19,65 @@ pub enum Step {
         key: String,
         value: String,
     },
+    /// Takes a link up or down.
+    Link {
+        netns: String,
+        device: String,
+        up: bool,
+    },
+    /// Runs a program of this machine's in the namespace, with that text as its input; it must
+    /// succeed. The scenario names it in its needs.
+    Run {
+        netns: String,
+        program: &'static str,
+        arguments: Vec<String>,
+        input: String,
+    },
 }
 
 impl Step {
-    pub fn apply(&self, cluster: &Cluster) -> Result<()> {
+    pub async fn apply(&self, cluster: &Cluster) -> Result<()> {
         match self {
             Self::Firewall { netns, chain } => nft::install(cluster.netns(netns)?, chain),
             Self::Sysctl { netns, key, value } => cluster.netns(netns)?.sysctls(&[(key, value)]),
+            Self::Link { netns, device, up } => {
+                let change = |link: LinkMessageBuilder<LinkUnspec>| {
+                    if *up { link.up() } else { link.down() }
+                };
+                cluster.net(netns)?.set(device, change).await
+            }
+            Self::Run {
+                netns,
+                program,
+                arguments,
+                input,
+            } => run(cluster, netns, program, arguments, input),
         }
     }
+}
+
+fn run(
+    cluster: &Cluster,
+    netns: &str,
+    program: &str,
+    arguments: &[String],
+    input: &str,
+) -> Result<()> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped());
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    enter_before_exec(&mut command, cluster.netns(netns)?.file()?);
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start {program}"))?;
+    let mut stdin = child.stdin.take().context("no standard input")?;
+    // A program that does not read is judged by its exit code.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let done = child
+        .wait_with_output()
+        .with_context(|| format!("cannot wait for {program}"))?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "{program} failed: {}", said.trim());
+    Ok(())
 }

@@ -3,6 +3,7 @@ pub mod address;
 pub mod event;
 pub mod filter;
 pub mod flow;
+pub mod gather;
 pub mod limits;
 pub mod node;
 pub mod observation;

@@ -1,5 +1,5 @@
 //! The node's network configuration as netlink and /proc show it.
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,32 @@ pub struct LinkAddress {
     pub link_local: bool,
 }
 
+/// What a link counted since it was made (`struct rtnl_link_stats64`), and its carrier's changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LinkCounters {
+    pub rx_packets: u64,
+    pub tx_packets: u64,
+    pub rx_errors: u64,
+    pub tx_errors: u64,
+    pub rx_dropped: u64,
+    pub tx_dropped: u64,
+    /// Packets that the NIC had no room for.
+    pub rx_missed: u64,
+    /// Frames with a bad checksum on the wire.
+    pub rx_crc: u64,
+    pub carrier_changes: u64,
+}
+
+/// Counters of one namespace by their names in /proc/net, `TcpExt.ListenOverflows`,
+/// `nf_conntrack.drop`: whatever the kernel has, none is known by heart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Inode of the namespace.
+    pub netns: u32,
+    pub values: BTreeMap<String, u64>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     pub index: u32,
@@ -64,6 +90,15 @@ pub struct Link {
     pub peer_elsewhere: bool,
     pub tunnel: Option<Tunnel>,
     pub addresses: Vec<LinkAddress>,
+    /// There is a signal on the cable (IFLA_CARRIER); links that know none have it.
+    #[serde(default = "yes")]
+    pub carrier: bool,
+    #[serde(default)]
+    pub counters: LinkCounters,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Link {
@@ -149,6 +184,9 @@ pub struct Node {
     pub pod_sides: Vec<PodSide>,
     /// `(name, value)`, the name as sysctl(8) writes it.
     pub sysctls: Vec<(String, String)>,
+    /// Counters of this namespace and of the pods'.
+    #[serde(default)]
+    pub counters: Vec<Counters>,
     /// Addresses by which the cluster knows this node, with where that is said.
     pub known_as: Vec<(IpAddr, String)>,
 }
@@ -179,6 +217,12 @@ impl Node {
 
     pub fn owns(&self, address: IpAddr) -> bool {
         self.addresses().any(|(_, a)| a.prefix.address == address)
+    }
+
+    /// A counter's value in a namespace.
+    pub fn counter(&self, netns: u32, name: &str) -> Option<u64> {
+        let of = |c: &&Counters| c.netns == netns;
+        self.counters.iter().find(of)?.values.get(name).copied()
     }
 
     pub fn pod_side(&self, netns: u32) -> Option<&PodSide> {

@@ -172,13 +172,47 @@ pub struct Finding {
     pub pods: Vec<PodRef>,
     pub flows: Vec<FlowRef>,
     pub fix: Fix,
+    /// The root cause that explains this finding.
     pub consequence_of: Option<String>,
+    /// How it does: the link between the two in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+    /// The addresses that it is about, for finding that link.
+    #[serde(skip)]
+    pub about: Vec<std::net::IpAddr>,
     /// When the first packet or fact of this finding was seen.
     pub first_seen: String,
     pub last_seen: String,
     /// When netdiag first named this cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub named_at: Option<String>,
+}
+
+impl Finding {
+    /// With nothing in it yet but what every finding has.
+    pub fn new(cause: &str, severity: Severity, confidence: Confidence, summary: String) -> Self {
+        Self {
+            cause: cause.to_owned(),
+            severity,
+            confidence,
+            summary,
+            evidence: Vec::new(),
+            pods: Vec::new(),
+            flows: Vec::new(),
+            fix: Fix::default(),
+            consequence_of: None,
+            because: None,
+            about: Vec::new(),
+            first_seen: String::new(),
+            last_seen: String::new(),
+            named_at: None,
+        }
+    }
+
+    /// An address that both findings are about.
+    pub fn shares(&self, other: &Self) -> Option<std::net::IpAddr> {
+        self.about.iter().find(|a| other.about.contains(a)).copied()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ use super::clock::Clock;
 use crate::model::{
     address::from_wire,
     flow,
+    gather::Gathered,
     limits::LimitFrom,
     node::{Link, Node},
     observation::Observation,
@@ -103,7 +104,11 @@ impl OuterPair {
 
 pub struct Facts<'a> {
     pub node: &'a Node,
+    /// The same when the run began: what counters are compared with.
+    pub start: &'a Node,
     pub pods: &'a PodIndex,
+    /// What rules asked for beside the readings.
+    pub gathered: &'a Gathered,
     pub clock: Clock,
     pub now: u64,
     pub flows: Vec<HopFlow>,
@@ -119,14 +124,27 @@ pub trait Names {
     fn reasons(&self) -> &Reasons;
 }
 
+/// What is known beside the readings.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    pub node: &'a Node,
+    pub start: &'a Node,
+    pub pods: &'a PodIndex,
+    pub gathered: &'a Gathered,
+    pub names: &'a dyn Names,
+    pub clock: Clock,
+}
+
 impl<'a> Facts<'a> {
-    pub fn new(
-        node: &'a Node,
-        pods: &'a PodIndex,
-        observation: &Observation,
-        names: &dyn Names,
-        clock: Clock,
-    ) -> Self {
+    pub fn new(known: &Known<'a>, observation: &Observation) -> Self {
+        let Known {
+            node,
+            start,
+            pods,
+            gathered,
+            names,
+            clock,
+        } = *known;
         let flows = observation
             .flows
             .iter()
@@ -141,7 +159,9 @@ impl<'a> Facts<'a> {
         });
         Self {
             node,
+            start,
             pods,
+            gathered,
             clock,
             now: observation.now,
             flows: flows.collect(),
@@ -152,6 +172,14 @@ impl<'a> Facts<'a> {
             icmp_errors: observation.icmp_errors.clone(),
             retransmits: observation.retransmits.clone(),
         }
+    }
+
+    /// What a counter of a namespace gained during the run; nothing where this kernel has no such
+    /// counter, or the namespace is younger than the run.
+    pub fn moved(&self, netns: u32, counter: &str) -> Option<u64> {
+        let before = self.start.counter(netns, counter)?;
+        let now = self.node.counter(netns, counter)?;
+        Some(now.saturating_sub(before))
     }
 
     /// The pod that owns an address: as a source says, else the one whose namespace has it.

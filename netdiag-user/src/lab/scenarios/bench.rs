@@ -3,20 +3,17 @@
 use super::{Scenario, VXLAN_NFT};
 use crate::lab::bench::STORM_PORT;
 use crate::lab::nft::{Action, Chain, Hook, Rule, Test};
-use crate::lab::plan::{A, Kind, Plan};
+use crate::lab::plan::{A, Plan};
 use crate::lab::step::Step;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "bench",
     summary: "floods through an overlay, and a rule that drops some of them",
-    topology: Kind::Vxlan,
-    expected: &[],
     needs: VXLAN_NFT,
-    no_ipv6: None,
     shape: |plan| plan.direct = true,
     faults,
     traffic: |_| Vec::new(),
-    observer: |_| A,
+    ..Scenario::BASE
 };
 
 fn faults(plan: &Plan) -> Vec<Step> {

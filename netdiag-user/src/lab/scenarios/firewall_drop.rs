@@ -1,17 +1,15 @@
 //! A rule on the node drops what one application sends; all else goes through.
 use super::{POD_A, POD_B, Scenario, VXLAN_NFT, bulk, everyday};
 use crate::lab::nft::{Action, Chain, Hook, Rule, Test};
-use crate::lab::plan::{A, Kind, Place, Plan};
+use crate::lab::plan::{A, Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{Flow, Work};
 
 pub const SCENARIO: Scenario = Scenario {
     name: "firewall-drop",
     summary: "an nftables rule on the node drops one application's connections",
-    topology: Kind::Vxlan,
     expected: &["firewall-drop"],
     needs: VXLAN_NFT,
-    no_ipv6: None,
     shape: |plan| plan.variant = (plan.form() % 2) as u32,
     faults,
     traffic: |plan| {
@@ -19,7 +17,7 @@ pub const SCENARIO: Scenario = Scenario {
         let blocked = [200, 300].map(|ms| Flow::new(Work::Request, from, to, port(plan), ms));
         [everyday(), bulk(100_000), blocked.to_vec()].concat()
     },
-    observer: |_| A,
+    ..Scenario::BASE
 };
 
 /// Either direction crosses node A's forward hook.

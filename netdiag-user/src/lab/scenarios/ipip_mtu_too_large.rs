@@ -3,7 +3,7 @@
 //! pods do not hear of it, and large transfers hang.
 use super::{Scenario, bulk, everyday};
 use crate::lab::needs::Need;
-use crate::lab::plan::{A, Kind, Plan};
+use crate::lab::plan::{Kind, Plan};
 use crate::lab::traffic::{Flow, Pmtu};
 
 pub const SCENARIO: Scenario = Scenario {
@@ -14,9 +14,8 @@ pub const SCENARIO: Scenario = Scenario {
     needs: &[Need::Veth, Need::Bridge, Need::Ipip],
     no_ipv6: Some("needs IPv4: an IPIP tunnel carries no IPv6"),
     shape,
-    faults: |_| Vec::new(),
     traffic,
-    observer: |_| A,
+    ..Scenario::BASE
 };
 
 /// The usual mistake is to give the tunnel the uplink's own MTU; 20 bytes go to the outer header.

@@ -8,6 +8,7 @@ mod rp_filter_drop;
 mod vxlan_mtu_too_large;
 mod vxlan_source_mismatch;
 
+use super::daemon::Daemon;
 use super::needs::Need;
 use super::plan::{A, B, Kind, Place, Plan};
 use super::state::Options;
@@ -30,8 +31,30 @@ pub struct Scenario {
     /// What is done to the lab when it stands.
     faults: fn(&Plan) -> Vec<Step>,
     traffic: fn(&Plan) -> Vec<Flow>,
+    /// Real programs that run beside the traffic.
+    daemons: fn(&Plan) -> Vec<Daemon>,
+    /// What happens while the traffic goes on: after so many milliseconds, what.
+    moves: fn(&Plan) -> Vec<(u64, Step)>,
     /// The index of the node that diagnoses.
     observer: fn(&Plan) -> usize,
+}
+
+impl Scenario {
+    /// What most scenarios have; each names what it has of its own.
+    const BASE: Self = Self {
+        name: "",
+        summary: "",
+        topology: Kind::Vxlan,
+        expected: &[],
+        needs: VXLAN,
+        no_ipv6: None,
+        shape: |_| {},
+        faults: |_| Vec::new(),
+        traffic: |_| Vec::new(),
+        daemons: |_| Vec::new(),
+        moves: |_| Vec::new(),
+        observer: |_| A,
+    };
 }
 
 pub use bench::SCENARIO as BENCH;
@@ -79,6 +102,14 @@ impl Scenario {
 
     pub fn traffic(&self, plan: &Plan) -> Vec<Flow> {
         (self.traffic)(plan)
+    }
+
+    pub fn daemons(&self, plan: &Plan) -> Vec<Daemon> {
+        (self.daemons)(plan)
+    }
+
+    pub fn moves(&self, plan: &Plan) -> Vec<(u64, Step)> {
+        (self.moves)(plan)
     }
 
     pub fn observer(&self, plan: &Plan) -> usize {

@@ -1,21 +1,17 @@
 //! The pods believe in a larger MTU than the tunnel that their traffic leaves by. The node says
 //! so with "fragmentation needed". Where the pods obey, every transfer to a new destination loses
 //! its first packets; where they do not hear it, large transfers hang.
-use super::{Scenario, VXLAN, bulk, everyday};
-use crate::lab::plan::{A, Kind, Plan};
+use super::{Scenario, bulk, everyday};
+use crate::lab::plan::Plan;
 use crate::lab::traffic::{Flow, Pmtu};
 
 pub const SCENARIO: Scenario = Scenario {
     name: "pod-mtu-too-large",
     summary: "the pods' MTU is larger than that of the tunnel which their traffic leaves by",
-    topology: Kind::Vxlan,
     expected: &["pod-mtu-too-large"],
-    needs: VXLAN,
-    no_ipv6: None,
     shape,
-    faults: |_| Vec::new(),
     traffic,
-    observer: |_| A,
+    ..Scenario::BASE
 };
 
 fn shape(plan: &mut Plan) {

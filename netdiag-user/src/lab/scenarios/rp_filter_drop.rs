@@ -2,21 +2,18 @@
 //! own way back leads elsewhere, and its strict reverse-path filter drops the packet.
 use std::net::Ipv4Addr;
 
-use super::{HTTP, POD_A, Scenario, VXLAN, bulk, everyday};
-use crate::lab::plan::{A, Kind, Place, Plan, Second};
+use super::{HTTP, POD_A, Scenario, bulk, everyday};
+use crate::lab::plan::{A, Place, Plan, Second};
 use crate::lab::traffic::{Flow, Work};
 
 pub const SCENARIO: Scenario = Scenario {
     name: "rp-filter-drop",
     summary: "strict reverse-path filtering drops packets whose way back is another link",
-    topology: Kind::Vxlan,
     expected: &["rp-filter-drop"],
-    needs: VXLAN,
     no_ipv6: Some("needs IPv4: the kernel has no rp_filter for IPv6"),
     shape,
-    faults: |_| Vec::new(),
     traffic,
-    observer: |_| A,
+    ..Scenario::BASE
 };
 
 fn shape(plan: &mut Plan) {

@@ -3,7 +3,7 @@
 //! do. Small requests work, large transfers hang.
 use super::{Scenario, VXLAN_NFT, bulk, everyday};
 use crate::lab::nft::{Action, Chain, Hook, Rule, Test};
-use crate::lab::plan::{A, Kind, Plan};
+use crate::lab::plan::Plan;
 use crate::lab::step::Step;
 use crate::lab::topology::{PORT_A, PORT_B};
 use crate::lab::traffic::{Flow, Pmtu};
@@ -11,14 +11,12 @@ use crate::lab::traffic::{Flow, Pmtu};
 pub const SCENARIO: Scenario = Scenario {
     name: "vxlan-mtu-too-large",
     summary: "the VXLAN device's MTU leaves no room for the outer headers; fragments are dropped",
-    topology: Kind::Vxlan,
     expected: &["vxlan-mtu-too-large"],
     needs: VXLAN_NFT,
-    no_ipv6: None,
     shape,
     faults: no_fragments,
     traffic,
-    observer: |_| A,
+    ..Scenario::BASE
 };
 
 /// 50 bytes go to the outer headers, 70 where those are IPv6 (every other seed's IPv6 twin).

@@ -3,7 +3,7 @@
 //! network in between that refuses or loses the packets.
 use super::{Scenario, VXLAN_NFT, bulk, everyday};
 use crate::lab::nft::{Action, Chain, Hook, Rule, Test};
-use crate::lab::plan::{A, B, Kind, Plan};
+use crate::lab::plan::{A, B, Plan};
 use crate::lab::step::Step;
 use crate::lab::topology::{PORT_A, PORT_B};
 use std::net::Ipv4Addr;
@@ -11,10 +11,8 @@ use std::net::Ipv4Addr;
 pub const SCENARIO: Scenario = Scenario {
     name: "vxlan-source-mismatch",
     summary: "the tunnel's source is not the address by which the peer knows this node",
-    topology: Kind::Vxlan,
     expected: &["vxlan-source-mismatch"],
     needs: VXLAN_NFT,
-    no_ipv6: None,
     shape,
     faults,
     traffic: |plan| {
@@ -26,6 +24,7 @@ pub const SCENARIO: Scenario = Scenario {
         [everyday(), large].concat()
     },
     observer: |plan| if plan.variant == REFUSED { A } else { B },
+    ..Scenario::BASE
 };
 
 /// The network passes only the address that it gave by DHCP; node A sees its packets unanswered

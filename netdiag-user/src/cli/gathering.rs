@@ -1,0 +1,69 @@
+//! Finding things out beside the watching: each want on a thread of its own, asked again while it
+//! is wanted.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc;
+
+use crate::{
+    host::gather::{Places, gather},
+    model::gather::{Gathered, Piece, Want},
+};
+
+/// Sockets and rules change: what is still wanted is found out again after this long.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Threads at once; what is wanted beyond that waits for the next tick.
+const AT_ONCE: usize = 4;
+
+type Answer = (Want, Result<Piece, String>);
+
+pub struct Gathering {
+    places: Places,
+    /// When each want was last answered; none while it is being found out.
+    asked: BTreeMap<Want, Option<Instant>>,
+    sender: mpsc::UnboundedSender<Answer>,
+    answers: mpsc::UnboundedReceiver<Answer>,
+}
+
+impl Gathering {
+    pub fn new(root: &Path) -> Self {
+        let (sender, answers) = mpsc::unbounded_channel();
+        Self {
+            places: Places {
+                root: root.to_owned(),
+            },
+            asked: BTreeMap::new(),
+            sender,
+            answers,
+        }
+    }
+
+    /// Starts finding out what was not found out lately.
+    pub fn start(&mut self, wants: BTreeSet<Want>) {
+        for want in wants {
+            let going_on = self.asked.values().filter(|at| at.is_none()).count();
+            let fresh = |at: &Option<Instant>| at.is_none_or(|at| at.elapsed() < AGAIN);
+            if going_on >= AT_ONCE || self.asked.get(&want).is_some_and(fresh) {
+                continue;
+            }
+            self.asked.insert(want.clone(), None);
+            let (places, sender) = (self.places.clone(), self.sender.clone());
+            tokio::task::spawn_blocking(move || {
+                let piece = gather(&want, &places);
+                // Nobody waits for it any more when the run has ended.
+                let _ = sender.send((want, piece));
+            });
+        }
+    }
+
+    /// Takes what has been answered.
+    pub fn collect(&mut self, gathered: &mut Gathered) {
+        while let Ok((want, piece)) = self.answers.try_recv() {
+            self.asked.insert(want.clone(), Some(Instant::now()));
+            gathered.insert(want, piece);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Counters of network namespaces from /proc/net, by whatever names this kernel gives them.
+use std::{collections::BTreeMap, fs::File, path::PathBuf};
+
+use crate::model::node::Counters;
+
+type Values = BTreeMap<String, u64>;
+
+/// Files of a line of names and one of values, each after `Group:` (net/ipv4/proc.c).
+const GROUPS: [&str; 2] = ["netstat", "snmp"];
+/// Files of a line of names and one of hexadecimal values per CPU.
+const PER_CPU: [&str; 3] = ["nf_conntrack", "arp_cache", "ndisc_cache"];
+/// The second and third column of `softnet_stat` (net/core/net-procfs.c), which has no names.
+const SOFTNET: [(usize, &str); 2] = [(1, "softnet.dropped"), (2, "softnet.time_squeeze")];
+/// Sysctls that are really gauges and limits of the namespace.
+const GAUGES: [&str; 2] = ["nf_conntrack_count", "nf_conntrack_max"];
+
+/// Reads the namespaces, each given by its inode and a path to open it by. A thread of its own
+/// enters them, one after the other. One that is gone is left out.
+pub fn read(namespaces: Vec<(u32, PathBuf)>) -> Vec<Counters> {
+    let thread = std::thread::Builder::new().name("counters".into());
+    let spawned = thread.spawn(move || {
+        let entered = namespaces.into_iter().filter_map(|(netns, path)| {
+            let file = File::open(path).ok()?;
+            nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET).ok()?;
+            let values = here();
+            Some(Counters { netns, values })
+        });
+        entered.collect()
+    });
+    let joined = spawned.map(std::thread::JoinHandle::join);
+    joined.map_or_else(|_| Vec::new(), Result::unwrap_or_default)
+}
+
+/// Those of this thread's namespace.
+pub fn here() -> Values {
+    let mut values = Values::new();
+    let net = |name: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{name}"));
+    for file in GROUPS {
+        groups(&net(file).unwrap_or_default(), &mut values);
+    }
+    for file in PER_CPU {
+        let text = net(&format!("stat/{file}")).unwrap_or_default();
+        per_cpu(file, &text, &mut values);
+    }
+    softnet(&net("softnet_stat").unwrap_or_default(), &mut values);
+    for name in GAUGES {
+        let text = std::fs::read_to_string(format!("/proc/sys/net/netfilter/{name}"));
+        let value = text.ok().and_then(|t| t.trim().parse().ok());
+        values.extend(value.map(|v| (name.to_owned(), v)));
+    }
+    values
+}
+
+/// `TcpExt: A B` above `TcpExt: 1 2`. Negative values (`Tcp.MaxConn`) are no counters.
+fn groups(text: &str, values: &mut Values) {
+    let mut lines = text.lines();
+    while let (Some(names), Some(numbers)) = (lines.next(), lines.next()) {
+        let Some((group, names)) = names.split_once(':') else {
+            continue;
+        };
+        let numbers = numbers.split_once(':').map_or("", |(_, numbers)| numbers);
+        for (name, number) in names.split_whitespace().zip(numbers.split_whitespace()) {
+            if let Ok(number) = number.parse() {
+                values.insert(format!("{group}.{name}"), number);
+            }
+        }
+    }
+}
+
+/// The sum over the CPUs; a gauge (`entries`) is repeated for each, and is taken once.
+fn per_cpu(file: &str, text: &str, values: &mut Values) {
+    let mut lines = text.lines();
+    let names: Vec<&str> = lines.next().unwrap_or("").split_whitespace().collect();
+    for line in lines {
+        for (name, number) in names.iter().zip(line.split_whitespace()) {
+            let number = u64::from_str_radix(number, 16).unwrap_or(0);
+            let sum = values.entry(format!("{file}.{name}")).or_default();
+            *sum = if *name == "entries" {
+                number
+            } else {
+                *sum + number
+            };
+        }
+    }
+}
+
+fn softnet(text: &str, values: &mut Values) {
+    for (column, name) in SOFTNET {
+        let of = |line: &str| {
+            let number = line.split_whitespace().nth(column)?;
+            u64::from_str_radix(number, 16).ok()
+        };
+        values.insert(name.to_owned(), text.lines().filter_map(of).sum());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_values_are_paired() {
+        let mut values = Values::new();
+        groups(
+            "Tcp: MaxConn InSegs\nTcp: -1 7\nTcpExt: A\nTcpExt: 3 4\n",
+            &mut values,
+        );
+        assert_eq!(values.get("Tcp.InSegs"), Some(&7));
+        assert_eq!(values.get("TcpExt.A"), Some(&3));
+        assert_eq!(values.len(), 2);
+    }
+
+    #[test]
+    fn cpus_are_added_and_gauges_are_not() {
+        let mut values = Values::new();
+        per_cpu("x", "entries drop\n0a 01\n0a 10\n", &mut values);
+        assert_eq!(values.get("x.entries"), Some(&10));
+        assert_eq!(values.get("x.drop"), Some(&17));
+    }
+}

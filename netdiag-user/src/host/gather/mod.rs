@@ -1,0 +1,50 @@
+//! Gathers what the rules ask for. One file a kind of evidence; each is a plain function that may
+//! take its time, because it runs beside the watching.
+mod sockets;
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use super::namespaces;
+use crate::model::gather::{Piece, Want};
+
+/// Where to look.
+#[derive(Clone, Debug)]
+pub struct Places {
+    pub root: PathBuf,
+}
+
+/// Finds out one thing; the error is a sentence for `not_checked`.
+pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
+    let piece = match want {
+        Want::Listeners(netns) => {
+            inside(&places.root, *netns, sockets::listeners).map(Piece::Listeners)
+        }
+    };
+    piece.map_err(|e| format!("{e:#}"))
+}
+
+/// Runs `work` in the namespace with that inode, on a thread of its own, never one of tokio's.
+fn inside<T: Send + 'static>(
+    root: &Path,
+    netns: u32,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let all = namespaces::all(root);
+    let found = all.into_iter().find(|n| n.inode == netns);
+    let found = found.with_context(|| format!("no network namespace has the inode {netns}"))?;
+    let file = File::open(&found.path).context("opening the network namespace")?;
+    let thread = std::thread::Builder::new().name("gather".into());
+    let joined = thread
+        .spawn(move || {
+            nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET)
+                .context("entering the network namespace")?;
+            work()
+        })?
+        .join();
+    joined.map_err(|_| anyhow::anyhow!("the gathering thread panicked"))?
+}

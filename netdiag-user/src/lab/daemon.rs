@@ -1,0 +1,74 @@
+//! Real programs of a scenario: a name server, etcd, a CNI daemon. They run in a namespace of the
+//! lab from before the traffic until after it.
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::cluster::Cluster;
+use super::runner::Guarded;
+use super::sys::enter_before_exec;
+
+/// What a program may take until it answers; etcd takes two seconds on a slow machine.
+const READY: Duration = Duration::from_secs(20);
+
+/// A program as data. `{dir}` in its arguments and files stands for the lab's own folder.
+#[derive(Clone, Debug, Default)]
+pub struct Daemon {
+    pub netns: String,
+    pub program: String,
+    /// What ps(1) shows as its name, where that is to be another one.
+    pub shown_as: Option<String>,
+    pub arguments: Vec<String>,
+    /// Files that it reads: name within the lab's folder, and text.
+    pub files: Vec<(String, String)>,
+    /// It is ready when this takes a connection.
+    pub listens: Option<SocketAddr>,
+}
+
+impl Daemon {
+    /// Starts it and waits until it is ready.
+    pub async fn start(&self, cluster: &Cluster) -> Result<Guarded> {
+        let dir = cluster.dir();
+        let fill = |text: &str| text.replace("{dir}", &dir.display().to_string());
+        for (name, text) in &self.files {
+            let path = dir.join(name);
+            std::fs::write(&path, fill(text))
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        let netns = cluster.netns(&self.netns)?;
+        let log = dir.join(format!("{}.log", self.netns));
+        let out = std::fs::File::create(&log).context("cannot write the program's log")?;
+        let mut command = Command::new(&self.program);
+        if let Some(name) = &self.shown_as {
+            command.arg0(name);
+        }
+        command
+            .args(self.arguments.iter().map(|a| fill(a)))
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().context("cannot share the log")?)
+            .stderr(out);
+        enter_before_exec(&mut command, netns.file()?);
+        let child = tokio::process::Command::from(command)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.program))?;
+        let mut child = Guarded(child);
+        let begun = Instant::now();
+        while let Some(address) = self.listens {
+            let connect = move || TcpStream::connect_timeout(&address, Duration::from_secs(1));
+            if netns.run(move || Ok(connect().is_ok()))? {
+                break;
+            }
+            let ended = child.0.try_wait().context("cannot watch the program")?;
+            if ended.is_some() || begun.elapsed() > READY {
+                let said = std::fs::read_to_string(&log).unwrap_or_default();
+                let last = said.lines().last().unwrap_or("nothing");
+                bail!("{} does not answer; it said: {last}", self.program);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(child)
+    }
+}
