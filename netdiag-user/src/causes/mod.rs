@@ -8,6 +8,8 @@ use crate::{
     pipeline::facts::Facts,
 };
 
+#[expect(dead_code, reason = "the causes about connections come after it")]
+mod attempts;
 mod chains;
 mod losses;
 mod mtu;

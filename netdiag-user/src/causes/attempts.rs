@@ -1,0 +1,424 @@
+//! What the connection causes share: who tried to reach which port, hop by hop, and what came of
+//! it.
+//!
+//! A try is one connection (TCP) or the datagrams from one socket to one server (UDP). Where the
+//! node translates (a Service's DNAT), the hops before see another destination than those
+//! behind: the two are tries of their own, joined by [`Try::became`] and [`Try::was`].
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
+
+use netdiag_common::{
+    flow::FlowKey,
+    hop::{ACK, RST, SYN},
+};
+
+use crate::{
+    model::{
+        address::endpoint,
+        flow::{self, TCP, UDP},
+        roles::Role,
+        verdict::{FlowRef, PodRef, PodRole},
+    },
+    pipeline::facts::{Facts, HopFlow},
+};
+
+/// What has gone unanswered for so long is not merely under way: TCP's first retransmission of
+/// a SYN comes after one second (RFC 6298), and a resolver asks again after five.
+pub const PATIENCE: u64 = 1_000_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// SYN|ACK came back, or for UDP anything.
+    Accepted,
+    /// RST came back.
+    Refused,
+    Unanswered,
+    /// Too young to tell.
+    Pending,
+}
+
+/// Who answered, as far as this node sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answerer {
+    /// The pod of this node behind the link of that index.
+    Pod(u32),
+    /// The node itself: no hop saw the answer come in.
+    Node,
+    /// Somebody behind a tunnel or an uplink.
+    Beyond,
+}
+
+/// One client's socket and one server's port.
+#[derive(Clone, Debug)]
+pub struct Try<'a> {
+    /// As the client's packets have it.
+    pub flow: FlowKey,
+    /// Hops that the requests passed, in the order of the path, and those of the answers.
+    pub requests: Vec<&'a HopFlow>,
+    pub answers: Vec<&'a HopFlow>,
+    /// The flow that this one was translated to, or from which.
+    pub became: Option<FlowKey>,
+    pub was: Option<FlowKey>,
+    pub outcome: Outcome,
+}
+
+impl Try<'_> {
+    /// Requests at the first hop: SYNs, for UDP datagrams.
+    pub fn packets(&self) -> u64 {
+        let most = self.requests.iter().map(|h| match self.flow.protocol {
+            TCP => u64::from(h.hop.syns),
+            _ => h.hop.packets,
+        });
+        most.max().unwrap_or(0)
+    }
+
+    pub fn first(&self) -> u64 {
+        self.requests.first().map_or(0, |h| h.hop.first)
+    }
+
+    pub fn last(&self) -> u64 {
+        let all = self.requests.iter().chain(&self.answers);
+        all.map(|h| h.hop.last).max().unwrap_or(0)
+    }
+
+    /// The last hop of the path that a request reached.
+    pub fn last_seen(&self) -> Option<&HopFlow> {
+        self.requests.last().copied()
+    }
+
+    /// Whether a hop of that role saw requests leave.
+    pub fn left_by(&self, role: Role) -> bool {
+        let mut hops = self.requests.iter();
+        hops.any(|h| h.egress() && h.role == Some(role))
+    }
+
+    pub fn retransmits(&self) -> u64 {
+        let of = self.requests.iter().map(|h| h.hop.retransmits);
+        of.max().unwrap_or(0)
+    }
+
+    /// Who answered: look at the try that this one became, where there is one.
+    pub fn answerer(&self) -> Option<Answerer> {
+        let first = self.answers.first()?;
+        Some(match (first.egress(), first.role) {
+            (false, Some(Role::Pod)) => Answerer::Pod(first.key.ifindex),
+            (false, Some(Role::Tunnel | Role::Uplink)) => Answerer::Beyond,
+            // Who is behind a bridge is unknown where no pod's link is watched.
+            (false, _) => return None,
+            (true, _) => Answerer::Node,
+        })
+    }
+}
+
+/// The tries of one client at one server's port.
+#[derive(Clone, Debug)]
+pub struct Attempts<'a> {
+    pub client: IpAddr,
+    pub server: IpAddr,
+    pub port: u16,
+    pub protocol: u8,
+    /// In the order of their beginning.
+    pub tries: Vec<Try<'a>>,
+}
+
+impl Attempts<'_> {
+    /// `tcp 10.0.0.2:80`
+    pub fn target(&self) -> String {
+        let protocol = flow::protocol(self.protocol);
+        format!("{protocol} {}", endpoint(self.server, self.port))
+    }
+
+    /// Packets of all tries.
+    pub fn packets(&self) -> u64 {
+        self.tries.iter().map(Try::packets).sum()
+    }
+
+    pub fn first(&self) -> u64 {
+        self.tries.iter().map(Try::first).min().unwrap_or(0)
+    }
+
+    pub fn last(&self) -> u64 {
+        self.tries.iter().map(Try::last).max().unwrap_or(0)
+    }
+
+    /// From the first try to the last, in ns.
+    pub fn span(&self) -> u64 {
+        let began = || self.tries.iter().map(Try::first);
+        began().max().unwrap_or(0) - began().min().unwrap_or(0)
+    }
+
+    pub fn refer(&self) -> FlowRef {
+        let seen = self.tries.iter().rev().find_map(Try::last_seen);
+        FlowRef {
+            protocol: flow::protocol(self.protocol),
+            source: self.client.to_string(),
+            destination: endpoint(self.server, self.port),
+            packets: self.packets(),
+            retransmits: self.tries.iter().map(Try::retransmits).sum(),
+            last_seen_at: seen.map(|h| h.interface.clone()),
+        }
+    }
+
+    pub fn pods(&self, facts: &Facts<'_>) -> Vec<PodRef> {
+        let ends = [
+            facts.pod(self.client, PodRole::Source),
+            facts.pod(self.server, PodRole::Server),
+        ];
+        ends.into_iter().flatten().collect()
+    }
+}
+
+/// All tries that began during the run, by client and server.
+pub fn all<'a>(facts: &'a Facts<'_>) -> Vec<Attempts<'a>> {
+    let mut groups: BTreeMap<(IpAddr, IpAddr, u16, u8), Attempts<'a>> = BTreeMap::new();
+    for tried in tries(facts) {
+        let (client, server) = flow::ends(&tried.flow);
+        let (port, protocol) = (tried.flow.destination_port, tried.flow.protocol);
+        let new = || Attempts {
+            client,
+            server,
+            port,
+            protocol,
+            tries: Vec::new(),
+        };
+        let group = groups.entry((client, server, port, protocol));
+        group.or_insert_with(new).tries.push(tried);
+    }
+    let mut all: Vec<_> = groups.into_values().collect();
+    for attempts in &mut all {
+        attempts.tries.sort_by_key(Try::first);
+    }
+    all
+}
+
+/// Groups whose tries came to `wanted`, one after the other, and none was accepted since the
+/// first of them: only those tries are left in them. What worked before proves nothing.
+pub fn failing<'a>(facts: &'a Facts<'_>, wanted: Outcome) -> Vec<Attempts<'a>> {
+    let mut all = all(facts);
+    all.retain_mut(|attempts| {
+        let failed = |t: &&Try<'_>| t.outcome == wanted;
+        let Some(first) = attempts.tries.iter().find(failed).map(Try::first) else {
+            return false;
+        };
+        let accepted = |t: &Try<'_>| t.outcome == Outcome::Accepted;
+        let since = attempts
+            .tries
+            .iter()
+            .any(|t| accepted(t) && t.answers.iter().any(|h| h.hop.first > first));
+        attempts.tries.retain(|t| t.outcome == wanted);
+        !since
+    });
+    all
+}
+
+fn tries<'a>(facts: &'a Facts<'_>) -> Vec<Try<'a>> {
+    let mut hops: HashMap<FlowKey, Vec<&'a HopFlow>> = HashMap::new();
+    for hop in &facts.flows {
+        hops.entry(*hop.flow()).or_default().push(hop);
+    }
+    for of_flow in hops.values_mut() {
+        of_flow.sort_by_key(|h| h.hop.first);
+    }
+    let requests = hops.iter().filter(|(flow, hops)| is_request(flow, hops));
+    let mut tries: Vec<_> = requests
+        .map(|(flow, requests)| {
+            let answers = hops.get(&flow.reversed()).cloned().unwrap_or_default();
+            let outcome = outcome(facts.now, requests, &answers);
+            Try {
+                flow: *flow,
+                requests: requests.clone(),
+                answers,
+                became: None,
+                was: None,
+                outcome,
+            }
+        })
+        .collect();
+    tries.sort_by_key(|t| (t.first(), t.flow.source_port));
+    join_translated(&mut tries);
+    tries
+}
+
+/// Whether a client opens something by these packets. A connection that was open when the run
+/// began has no SYN and is no try. Servers' ports are the lower ones; clients' are ephemeral.
+fn is_request(flow: &FlowKey, hops: &[&HopFlow]) -> bool {
+    match flow.protocol {
+        TCP => hops.iter().any(|h| h.hop.syns > 0),
+        UDP => {
+            let to = flow::ends(flow).1;
+            flow.destination_port < flow.source_port && !to.is_multicast()
+        }
+        _ => false,
+    }
+}
+
+fn outcome(now: u64, requests: &[&HopFlow], answers: &[&HopFlow]) -> Outcome {
+    let tcp = requests.iter().any(|h| h.key.flow.protocol == TCP);
+    let has = |flags: u32| answers.iter().any(|h| h.hop.flags & flags == flags);
+    let first = requests.first().map_or(now, |h| h.hop.first);
+    if tcp && has(SYN | ACK) || !tcp && !answers.is_empty() {
+        Outcome::Accepted
+    } else if tcp && has(RST) {
+        Outcome::Refused
+    } else if first + PATIENCE <= now {
+        Outcome::Unanswered
+    } else {
+        Outcome::Pending
+    }
+}
+
+/// Joins a try to the one that it was translated to: the same client's socket, another server,
+/// and it came from nowhere: no pod, tunnel or uplink sent it in as it is.
+fn join_translated(tries: &mut [Try<'_>]) {
+    let mut sockets: HashMap<([u8; 16], u16, u8), Vec<usize>> = HashMap::new();
+    for (at, tried) in tries.iter().enumerate() {
+        let flow = &tried.flow;
+        let socket = (flow.source, flow.source_port, flow.protocol);
+        sockets.entry(socket).or_default().push(at);
+    }
+    for same in sockets.values().filter(|s| s.len() > 1) {
+        for (n, &leg) in same.iter().enumerate() {
+            if came_in(&tries[leg]) {
+                continue;
+            }
+            let before = same[..n].iter().rev();
+            let original = before.copied().find(|&at| came_in(&tries[at]));
+            if let Some(original) = original.filter(|&at| tries[at].became.is_none()) {
+                tries[original].became = Some(tries[leg].flow);
+                tries[leg].was = Some(tries[original].flow);
+            }
+        }
+    }
+}
+
+fn came_in(tried: &Try<'_>) -> bool {
+    let outer = |h: &&HopFlow| matches!(h.role, Some(Role::Pod | Role::Tunnel | Role::Uplink));
+    let first = tried.requests.first();
+    first.is_some_and(|h| !h.egress() && outer(h))
+}
+
+#[cfg(test)]
+mod tests {
+    use netdiag_common::hop::FlowHop;
+
+    use super::*;
+    use crate::{
+        model::observation::Observation,
+        testing::{OVERLAY, POD, UPLINK, at, from_pod, overlay_node, tcp, with_facts},
+    };
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn syn(first: u64) -> impl Fn(&mut FlowHop) {
+        move |hop| {
+            (hop.first, hop.last) = (first, first);
+            hop.syns = 1;
+            hop.flags = SYN;
+        }
+    }
+
+    fn answer(first: u64, flags: u32) -> impl Fn(&mut FlowHop) {
+        move |hop| {
+            (hop.first, hop.last) = (first, first);
+            hop.flags = flags;
+        }
+    }
+
+    fn judge<T>(
+        flows: Vec<(netdiag_common::hop::FlowHopKey, FlowHop)>,
+        look: impl FnOnce(&Facts<'_>) -> T,
+    ) -> T {
+        let observation = Observation {
+            now: 60 * SECOND,
+            flows,
+            ..Observation::default()
+        };
+        with_facts(&overlay_node(1450, 1450, 1500), &observation, look)
+    }
+
+    #[test]
+    fn outcomes_are_told_apart() {
+        let [refused, accepted, silent] = [80, 81, 82].map(|p| tcp("172.20.2.9", "172.20.1.5", p));
+        let into = |flow, change| at(flow, OVERLAY, false, 0, change);
+        let flows = vec![
+            into(refused, syn(1)),
+            into(accepted, syn(1)),
+            into(silent, syn(1)),
+            from_pod(refused.reversed(), answer(2, RST | ACK)),
+            from_pod(accepted.reversed(), answer(2, SYN | ACK)),
+        ];
+        judge(flows, |facts| {
+            let outcome = |port| {
+                let all = all(facts);
+                let of = all.iter().find(|a| a.port == port).expect("tried");
+                (of.tries[0].outcome, of.tries[0].answerer())
+            };
+            assert_eq!(outcome(80), (Outcome::Refused, Some(Answerer::Pod(POD))));
+            assert_eq!(outcome(81).0, Outcome::Accepted);
+            assert_eq!(outcome(82), (Outcome::Unanswered, None));
+        });
+    }
+
+    #[test]
+    fn a_translated_try_is_joined_to_its_original() {
+        let asked = tcp("172.20.1.5", "10.96.0.10", 80);
+        let sent = tcp("172.20.1.5", "172.20.2.9", 8080);
+        let flows = vec![
+            from_pod(asked, syn(5)),
+            at(sent, OVERLAY, true, 0, syn(6)),
+            at(sent.reversed(), OVERLAY, false, 0, answer(7, RST)),
+            at(asked.reversed(), POD, true, 0, answer(8, RST)),
+        ];
+        judge(flows, |facts| {
+            let tries = tries(facts);
+            assert_eq!((tries[0].became, tries[1].was), (Some(sent), Some(asked)));
+            assert_eq!(tries[1].answerer(), Some(Answerer::Beyond));
+        });
+    }
+
+    #[test]
+    fn two_servers_asked_by_one_socket_are_no_translation() {
+        let [one, other] = ["10.0.0.1", "10.0.0.2"].map(|to| tcp("172.20.1.5", to, 53));
+        let flows = vec![from_pod(one, syn(5)), from_pod(other, syn(6))];
+        judge(flows, |facts| {
+            assert!(tries(facts).iter().all(|t| t.became.is_none()));
+        });
+    }
+
+    #[test]
+    fn a_success_since_the_first_failure_ends_it() {
+        let flow = |port: u16| FlowKey {
+            source_port: 40_000 + port,
+            ..tcp("172.20.1.5", "192.0.2.9", 80)
+        };
+        let with = |accepted_at: u64| {
+            let flows = vec![
+                from_pod(flow(1), syn(10)),
+                from_pod(flow(2), syn(SECOND)),
+                from_pod(flow(3), syn(accepted_at)),
+                at(
+                    flow(3).reversed(),
+                    UPLINK,
+                    false,
+                    0,
+                    answer(accepted_at, SYN | ACK),
+                ),
+            ];
+            judge(flows, |facts| failing(facts, Outcome::Unanswered).len())
+        };
+        assert_eq!((with(5), with(2 * SECOND)), (1, 0));
+    }
+
+    #[test]
+    fn open_connections_and_young_ones_are_no_failures() {
+        let open = tcp("172.20.1.5", "192.0.2.9", 80);
+        let young = tcp("172.20.1.5", "192.0.2.9", 81);
+        let flows = vec![from_pod(open, |_| {}), from_pod(young, syn(60 * SECOND))];
+        judge(flows, |facts| {
+            assert_eq!(failing(facts, Outcome::Unanswered).len(), 0);
+            assert_eq!(all(facts)[0].tries[0].outcome, Outcome::Pending);
+        });
+    }
+}
