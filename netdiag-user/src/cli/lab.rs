@@ -16,6 +16,7 @@ use crate::model::verdict::Verdict;
 
 pub mod args;
 mod bench;
+mod matrix;
 mod report;
 
 pub use args::{Format, LabArgs};
@@ -79,9 +80,7 @@ async fn run_all(args: RunArgs) -> Result<i32> {
     };
     let mut runs = Vec::new();
     for scenario in &chosen {
-        for step in 0..args.repeat {
-            runs.push((*scenario, args.variant.options(scenario, step)));
-        }
+        runs.extend(args.runs(scenario).into_iter().map(|o| (*scenario, o)));
     }
     let outcomes = report::Outcomes::new(args.output, runs.len() > 1);
     execute(runs, &settings, args.jobs.max(1), outcomes, args.all).await

@@ -157,7 +157,8 @@ fn judge(scenario: &Scenario, options: &Options, verdict: &Verdict, begun: Times
         scenario: scenario.name.to_owned(),
         expected,
         passed,
-        named_after: first.map(|time| time.duration_since(begun).as_secs_f64()),
+        // Numbers alone may name it before the traffic does.
+        named_after: first.map(|time| time.duration_since(begun).as_secs_f64().max(0.0)),
     }
 }
 

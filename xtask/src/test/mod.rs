@@ -25,8 +25,8 @@ pub fn command(via: Option<Way>) -> Result<ExitCode> {
     unit::all(&mut tally);
     match scenarios::list(&netdiag) {
         Ok(names) => {
-            lab(&names, &mut tally);
-            vm(&scenarios::forms(&names, &scenarios::IN_VM), &mut tally);
+            let lacking = lab(&mut tally);
+            vm(&scenarios::for_vm(&names, &lacking), &mut tally);
         }
         Err(error) => tally.fail("netdiag lab list", &format!("{error:#}")),
     }
@@ -47,12 +47,16 @@ fn peers(tally: &mut Tally) {
     }
 }
 
-fn lab(names: &[String], tally: &mut Tally) {
-    if is_root() {
-        scenarios::here(names, tally);
-    } else {
+/// Returns the scenarios that only the VM can have.
+fn lab(tally: &mut Tally) -> Vec<String> {
+    if !is_root() {
         tally.skip("the lab on this host", "needs root");
+        return Vec::new();
     }
+    scenarios::here(tally).unwrap_or_else(|error| {
+        tally.fail("the lab", &format!("{error:#}"));
+        Vec::new()
+    })
 }
 
 fn vm(names: &[String], tally: &mut Tally) {

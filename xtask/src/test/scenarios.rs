@@ -1,5 +1,10 @@
 //! The lab's incidents as tests: netdiag's exit code is the result.
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -40,17 +45,6 @@ pub fn forms(names: &[String], flags: &[&str]) -> Vec<String> {
     forms
 }
 
-/// On this host: the fault with segmentation offload on and off, its healthy twin, and both with
-/// IPv6.
-pub const HERE: [&str; 6] = [
-    "--offload on",
-    "--offload off",
-    "--healthy",
-    "--ipv6 --offload on",
-    "--ipv6 --offload off",
-    "--ipv6 --healthy",
-];
-
 /// In a VM, whose emulation is slow: the fault and its healthy twin.
 pub const IN_VM: [&str; 2] = ["", "--healthy"];
 
@@ -63,19 +57,71 @@ pub fn args(form: &str) -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
-/// Each form of each scenario once on this host.
-pub fn here(names: &[String], tally: &mut Tally) {
-    for name in &forms(names, &HERE) {
-        say(&format!("lab: {name}"));
-        let title = format!("lab {name}");
-        let mut run = Command::new("timeout");
-        run.args(["--kill-after=10", &LIMIT.as_secs().to_string()])
-            .arg(paths::netdiag());
-        match sh::output(run.args(args(name))) {
-            Ok(it) => record(tally, &title, it.status.code(), &it.stdout, &it.stderr),
-            Err(error) => tally.fail(&title, &format!("{error:#}")),
-        }
+/// How many labs run side by side: each is idle most of its time, waiting for packets.
+const JOBS: &str = "2";
+/// All of them together; netdiag gives each run its own limit.
+const LIMIT_OF_ALL: Duration = Duration::from_secs(2700);
+
+/// Each form of each scenario once on this host. Returns the scenarios that this host's kernel
+/// cannot have.
+pub fn here(tally: &mut Tally) -> Result<Vec<String>> {
+    say("lab: every scenario in every form");
+    let mut child = Command::new("timeout")
+        .args(["--kill-after=10", &LIMIT_OF_ALL.as_secs().to_string()])
+        .arg(paths::netdiag())
+        .args(["lab", "run", "--all", "--every-form", "--jobs", JOBS])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("start the lab")?;
+    let stdout = child.stdout.take().context("no output of the lab")?;
+    let mut lacking = Vec::new();
+    for line in BufReader::new(stdout).lines() {
+        let line = line.context("read the lab's output")?;
+        count(&line, tally, &mut lacking);
     }
+    let status = child.wait()?;
+    if !matches!(status.code(), Some(0 | 1)) {
+        tally.fail("the lab", &status.to_string());
+    }
+    lacking.sort();
+    lacking.dedup();
+    Ok(lacking)
+}
+
+/// One line of `lab run --all`: a run's result, or something for the reader.
+fn count(line: &str, tally: &mut Tally, lacking: &mut Vec<String>) {
+    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let rest = rest.trim_start();
+    let (title, why) = rest.split_once(": ").unwrap_or((rest, ""));
+    let title = format!("lab {title}");
+    match word {
+        "passed" => tally.pass(&title),
+        "FAILED" => tally.fail(&title, why),
+        "skipped" => {
+            tally.skip(&title, why);
+            if why.ends_with("which this kernel does not have") {
+                lacking.extend(rest.split(' ').next().map(str::to_owned));
+            }
+        }
+        _ => sh::tell(line),
+    }
+}
+
+/// What is run in the VM beside what this host cannot have: where kernels differ most.
+const ALWAYS: [&str; 5] = [
+    "vxlan-mtu-too-large",
+    "pod-mtu-too-large",
+    "vxlan-source-mismatch",
+    "firewall-drop",
+    "rp-filter-drop",
+];
+
+/// The forms for the VM of a whole test run.
+pub fn for_vm(names: &[String], lacking: &[String]) -> Vec<String> {
+    let there = |name: &&&str| names.iter().any(|n| n == **name);
+    let always = ALWAYS.iter().filter(there).map(|name| (*name).to_owned());
+    forms(lacking, &IN_VM).into_iter().chain(always).collect()
 }
 
 /// 0 pass, 3 skipped with the reason from stderr, all else a failure shown in full.
@@ -110,6 +156,29 @@ mod tests {
     fn healthy_has_no_healthy_twin() {
         let names = ["healthy".to_owned(), "x".to_owned()];
         assert_eq!(forms(&names, &IN_VM), ["healthy", "x", "x --healthy"]);
+    }
+
+    #[test]
+    fn counts_what_the_lab_says() {
+        let (mut tally, mut lacking) = (Tally::default(), Vec::new());
+        for line in [
+            "passed   a (seed 1), named after 0.1 s",
+            "FAILED   b (seed 1): named nothing",
+            "skipped  c (seed 1): needs ipip, which this kernel does not have",
+            "skipped  d (seed 1): needs etcd, which this machine does not have",
+            "    NAMED  1",
+        ] {
+            count(line, &mut tally, &mut lacking);
+        }
+        assert_eq!(lacking, ["c"]);
+        assert_eq!(tally.counts(), "1 passed, 1 failed, 2 skipped");
+    }
+
+    #[test]
+    fn the_vm_has_what_this_host_lacks() {
+        let names = ["c".to_owned(), "firewall-drop".to_owned()];
+        let forms = for_vm(&names, &["c".to_owned()]);
+        assert_eq!(forms, ["c", "c --healthy", "firewall-drop"]);
     }
 
     #[test]

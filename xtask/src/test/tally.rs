@@ -50,7 +50,7 @@ impl Tally {
         }
     }
 
-    fn counts(&self) -> String {
+    pub fn counts(&self) -> String {
         let (failed, skipped) = (self.failed.len(), self.skipped.len());
         format!("{} passed, {failed} failed, {skipped} skipped", self.passed)
     }

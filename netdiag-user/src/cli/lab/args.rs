@@ -49,6 +49,9 @@ pub struct RunArgs {
     /// Run every scenario and print which named what.
     #[arg(long)]
     pub all: bool,
+    /// Run each with and without its fault, over IPv4 and IPv6.
+    #[arg(long, conflicts_with_all = ["healthy", "ipv6"])]
+    pub every_form: bool,
     #[command(flatten)]
     pub variant: Variant,
     /// Run so many times, each with the next seed.
@@ -112,6 +115,33 @@ pub enum Format {
     Table,
     Json,
     Ndjson,
+}
+
+/// With the fault or without, IPv6 or not, each with another seed, and so with offload on and off.
+const FORMS: [(bool, bool, u64); 4] = [
+    (false, false, 0),
+    (true, false, 1),
+    (false, true, 1),
+    (true, true, 0),
+];
+
+impl RunArgs {
+    /// What a scenario is run with.
+    pub fn runs(&self, scenario: &Scenario) -> Vec<Options> {
+        let steps = 0..self.repeat;
+        if !self.every_form {
+            return steps.map(|n| self.variant.options(scenario, n)).collect();
+        }
+        let form = |step: u64, (healthy, ipv6, seed): (bool, bool, u64)| Options {
+            healthy,
+            ipv6,
+            ..self.variant.options(scenario, step + seed)
+        };
+        let all = steps.flat_map(|step| FORMS.map(|f| form(step, f)));
+        // What expects nothing is its own healthy twin.
+        let twice = |o: &Options| o.healthy && scenario.expected.is_empty();
+        all.filter(|o| !twice(o)).collect()
+    }
 }
 
 impl Variant {

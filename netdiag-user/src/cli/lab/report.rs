@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use comfy_table::Table;
 use serde_json::json;
 
+use super::matrix::Matrix;
 use super::{Format, Outcome, line};
 use crate::cli::options;
 use crate::lab::cluster::Cluster;
@@ -110,7 +111,7 @@ pub struct Outcomes {
     format: Format,
     several: bool,
     verdicts: Vec<Verdict>,
-    rows: Vec<[String; 4]>,
+    matrix: Matrix,
 }
 
 impl Outcomes {
@@ -119,24 +120,21 @@ impl Outcomes {
             format,
             several,
             verdicts: Vec::new(),
-            rows: Vec::new(),
+            matrix: Matrix::default(),
         }
     }
 
     pub fn add(&mut self, scenario: &Scenario, options: &Options, outcome: Outcome) -> Result<()> {
-        let (result, names) = match &outcome {
-            Outcome::Verdict(verdict) => {
-                let passed = verdict.lab.as_ref().is_some_and(|lab| lab.passed);
-                let names = named(verdict).into_iter().collect::<Vec<_>>().join(" ");
-                (if passed { "passed" } else { "FAILED" }.to_owned(), names)
-            }
-            Outcome::Skipped(why) => ("skipped".to_owned(), why.clone()),
-            Outcome::Failed(error) => ("FAILED".to_owned(), format!("{error:#}")),
-        };
-        self.rows
-            .push([scenario.name.to_owned(), variant(options), result, names]);
+        if let Outcome::Verdict(verdict) = &outcome {
+            let names: Vec<_> = named(verdict).into_iter().collect();
+            let fault = !options.healthy && !scenario.expected.is_empty();
+            self.matrix.add(scenario.name, fault, &names);
+        }
+        if self.several && self.format == Format::Table {
+            return tell(scenario, options, &outcome);
+        }
         match (outcome, self.format) {
-            (Outcome::Verdict(verdict), Format::Table) if !self.several => show(&verdict),
+            (Outcome::Verdict(verdict), Format::Table) => show(&verdict),
             (Outcome::Verdict(verdict), Format::Ndjson) => {
                 line(&serde_json::to_string(&verdict).context("cannot write JSON")?)
             }
@@ -144,7 +142,7 @@ impl Outcomes {
                 self.verdicts.push(*verdict);
                 Ok(())
             }
-            (Outcome::Skipped(why), Format::Table) if !self.several => skipped(&why),
+            (Outcome::Skipped(why), Format::Table) => skipped(&why),
             (Outcome::Skipped(why), _) => aside(&format!("{}: skipped: {why}", scenario.name)),
             (Outcome::Failed(error), _) => {
                 let seed = options.seed;
@@ -153,7 +151,6 @@ impl Outcomes {
                     scenario.name
                 ))
             }
-            (Outcome::Verdict(_), Format::Table) => Ok(()),
         }
     }
 
@@ -165,15 +162,34 @@ impl Outcomes {
             Format::Json => self.verdicts.first().map_or(Ok(()), |verdict| {
                 line(&serde_json::to_string_pretty(verdict).context("cannot write JSON")?)
             }),
-            Format::Table if self.several => {
-                let mut table = plain_table(&["SCENARIO", "VARIANT", "RESULT", "NAMED"]);
-                for row in self.rows {
-                    table.add_row(row);
-                }
-                line(&table.trim_fmt())
-            }
+            Format::Table if self.several => line(&format!("\n{}", self.matrix.text())),
             Format::Table | Format::Ndjson => Ok(()),
         }
+    }
+}
+
+/// One line for one of several runs, as soon as it ends; what failed is shown whole.
+fn tell(scenario: &Scenario, options: &Options, outcome: &Outcome) -> Result<()> {
+    let title = format!("{} ({})", scenario.name, variant(options));
+    match outcome {
+        Outcome::Verdict(verdict) => {
+            let lab = verdict.lab.as_ref();
+            let after = lab.and_then(|lab| lab.named_after);
+            let after = after.map_or_else(String::new, |s| format!(", named after {s:.1} s"));
+            if lab.is_some_and(|lab| lab.passed) {
+                return line(&format!("passed   {title}{after}"));
+            }
+            let names: Vec<_> = named(verdict).into_iter().collect();
+            let names = if names.is_empty() {
+                "nothing".into()
+            } else {
+                names.join(" ")
+            };
+            line(&format!("FAILED   {title}: named {names}"))?;
+            show(verdict)
+        }
+        Outcome::Skipped(why) => line(&format!("skipped  {title}: {why}")),
+        Outcome::Failed(error) => line(&format!("FAILED   {title}: {error:#}")),
     }
 }
 
