@@ -6,6 +6,7 @@ use std::{
 };
 
 use netdiag_tests::{
+    lab::Lab,
     need,
     netdiag::{binary, command, command_in, netdiag, sentence},
     netns::{exec, sh},
@@ -228,6 +229,45 @@ fn without_privileges_it_names_what_it_needs() {
     for harmless in [&["explain"][..], &["lab", "list"], &["man"], &["--version"]] {
         assert_eq!(unprivileged(harmless).code, Some(0), "{harmless:?}");
     }
+}
+
+/// The node's configuration can be judged by anybody who may read it.
+#[test]
+fn an_audit_needs_no_privileges() {
+    if need::missing(&["setpriv"]) {
+        return;
+    }
+    let (_folder, path) = shared_binary();
+    let lab = Lab::up(&["vxlan-mtu-too-large"]);
+    let audit = |user: &str, format: &str| {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &lab.nodes[0]]);
+        command.args([
+            "setpriv",
+            "--clear-groups",
+            "--reuid",
+            user,
+            "--regid",
+            user,
+        ]);
+        command.arg(&path).args(["audit", "-o", format]);
+        command.env_remove("NODE_NAME");
+        run(&mut command)
+    };
+    let nobody = UNPRIVILEGED.to_string();
+    for user in ["0", &nobody] {
+        for format in ["table", "wide", "json", "ndjson", "yaml"] {
+            let ended = audit(user, format);
+            assert_eq!(ended.code, Some(1), "{user} {format}: {ended:?}");
+            let text = ended.text();
+            for word in ["vxlan-mtu-too-large", "traffic"] {
+                assert!(text.contains(word), "{user} {format}: {text}");
+            }
+            assert!(ended.stderr.is_empty(), "{user} {format}: {ended:?}");
+        }
+    }
+    let said = audit(&nobody, "table").text();
+    assert!(said.contains("only root may enter"), "{said}");
 }
 
 /// Neither a pod's name nor a link's may command the reader's terminal.

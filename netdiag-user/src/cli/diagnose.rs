@@ -15,10 +15,9 @@ use super::{
     watch::Signals,
 };
 use crate::{
-    causes,
     model::verdict::{Confidence, Finding, Outcome, Severity, Verdict},
     output,
-    pipeline::verdict::{self, Naming},
+    pipeline::judge::Judge,
 };
 
 /// How often the maps are read.
@@ -76,7 +75,7 @@ async fn watch(
     signals: &mut Signals,
 ) -> Result<Ended> {
     let begun = Instant::now();
-    let mut naming = Naming::default();
+    let mut judge = Judge::default();
     let mut stable = Stable::default();
     let mut countdown = Countdown::new(global);
     let mut ticks = interval(TICK);
@@ -90,23 +89,21 @@ async fn watch(
             }
         }
         let observation = session.tick().await?;
-        let facts = session.facts(&observation);
-        let findings = verdict::findings(&facts, &mut naming);
-        let wants = causes::wants(&facts);
+        let judged = judge.findings(&session.scene, &observation);
         countdown.show(
             args.duration.saturating_sub(begun.elapsed()),
             &observation,
-            &findings,
+            &judged.findings,
         );
         let settled = args
             .until_stable
-            .is_some_and(|wanted| stable.since(&findings) >= wanted);
+            .is_some_and(|wanted| stable.since(&judged.findings) >= wanted);
         if begun.elapsed() >= args.duration || settled {
             countdown.clear();
-            let verdict = verdict::verdict(&facts, &observation, session.run(), &mut naming);
+            let verdict = judge.verdict(&session.scene, &observation);
             return Ok(Ended::Verdict(Box::new(verdict)));
         }
-        session.gather(wants);
+        session.gather(judged.wants);
     }
 }
 

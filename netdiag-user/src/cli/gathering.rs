@@ -18,6 +18,9 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Threads at once; what is wanted beyond that waits for the next tick.
 const AT_ONCE: usize = 4;
 
+/// How long an audit waits for answers.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 type Answer = (Want, Result<Piece, String>);
 
 pub struct Gathering {
@@ -44,9 +47,8 @@ impl Gathering {
     /// Starts finding out what was not found out lately.
     pub fn start(&mut self, wants: BTreeSet<Want>) {
         for want in wants {
-            let going_on = self.asked.values().filter(|at| at.is_none()).count();
             let fresh = |at: &Option<Instant>| at.is_none_or(|at| at.elapsed() < AGAIN);
-            if going_on >= AT_ONCE || self.asked.get(&want).is_some_and(fresh) {
+            if self.going_on() >= AT_ONCE || self.asked.get(&want).is_some_and(fresh) {
                 continue;
             }
             self.asked.insert(want.clone(), None);
@@ -57,6 +59,40 @@ impl Gathering {
                 let _ = sender.send((want, piece));
             });
         }
+    }
+
+    /// Finds all of it out, and comes back when it is answered or has taken too long.
+    pub async fn settle(&mut self, wants: BTreeSet<Want>, gathered: &mut Gathered) {
+        let all = async {
+            for want in &wants {
+                self.start(BTreeSet::from([want.clone()]));
+                if self.going_on() >= AT_ONCE || Some(want) == wants.last() {
+                    self.answered(gathered).await;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(PATIENCE, all).await;
+        for want in wants {
+            if !gathered.has(&want) {
+                let why = format!("no answer within {} s", PATIENCE.as_secs());
+                gathered.insert(want, Err(why));
+            }
+        }
+    }
+
+    /// Waits for everything that is being found out.
+    async fn answered(&mut self, gathered: &mut Gathered) {
+        while self.going_on() > 0 {
+            let Some((want, piece)) = self.answers.recv().await else {
+                return;
+            };
+            self.asked.insert(want.clone(), Some(Instant::now()));
+            gathered.insert(want, piece);
+        }
+    }
+
+    fn going_on(&self) -> usize {
+        self.asked.values().filter(|at| at.is_none()).count()
     }
 
     /// Takes what has been answered.

@@ -1,4 +1,5 @@
 //! The command line: one file a subcommand, and what they share.
+pub mod audit;
 pub mod cleanup;
 pub mod diagnose;
 pub mod doctor;
@@ -52,6 +53,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// Watch for a while, audit the node, print the verdict: causes, evidence, pods, fixes.
     Diagnose(diagnose::DiagnoseArgs),
+    /// The part of diagnose that needs no eBPF and no privilege: the node's configuration alone.
+    Audit(audit::AuditArgs),
     /// The incidents in network namespaces on this machine.
     Lab(lab::LabArgs),
     /// The manual of a cause, or what a kernel drop reason means here.
@@ -72,6 +75,7 @@ impl Command {
         match self {
             Self::Run(args) => run::run(args, global).await,
             Self::Diagnose(args) => diagnose::run(args, global).await,
+            Self::Audit(args) => audit::run(args).await,
             Self::Lab(args) => lab::run(args),
             Self::Explain(args) => explain::run(&args),
             Self::Doctor(args) => doctor::run(&args),

@@ -43,6 +43,16 @@ pub struct Scope {
     /// 'or'.
     #[arg(long, value_name = "EXPRESSION")]
     pub filter: Option<Filter>,
+    #[command(flatten)]
+    pub place: Place,
+    /// Attach programs that do nothing: what the hooks alone cost.
+    #[arg(long, hide = true)]
+    pub empty: bool,
+}
+
+/// Where to look, and by which names.
+#[derive(Args, Debug, Clone)]
+pub struct Place {
     /// Where pods' names come from: auto, cni, or a JSON file
     /// [{"namespace":…,"name":…,"addresses":[…],"interface":…}].
     #[arg(long, value_name = "SOURCE", default_value = "auto", value_parser = source)]
@@ -59,9 +69,6 @@ pub struct Scope {
     /// The address by which the cluster knows this node (kubelet's --node-ip).
     #[arg(long, value_name = "ADDRESS")]
     pub node_ip: Vec<std::net::IpAddr>,
-    /// Attach programs that do nothing: what the hooks alone cost.
-    #[arg(long, hide = true)]
-    pub empty: bool,
 }
 
 fn source(text: &str) -> Result<Source, String> {

@@ -11,24 +11,10 @@ use super::{
     session::Session,
     watch::Signals,
 };
-use crate::{
-    causes,
-    model::{
-        event::{Detail, LiveEvent},
-        observation::Observation,
-    },
-    output,
-    pipeline::{
-        deltas::{self, Deltas},
-        facts::Facts,
-        verdict::{self, Naming},
-    },
-};
+use crate::{output, pipeline::judge::Judge};
 
 /// How often the maps are read: what happens is told within this time.
 const TICK: Duration = Duration::from_millis(250);
-/// How often `stats` is told.
-const STATS: Duration = Duration::from_secs(5);
 
 #[derive(Args, Debug)]
 pub struct RunArgs {
@@ -63,11 +49,10 @@ async fn trace(
 ) -> Result<()> {
     let begun = Instant::now();
     let mut live = output::Live::new(args.output);
-    let (mut deltas, mut naming) = (Deltas::default(), Naming::default());
-    let mut told = Instant::now();
+    let mut judge = Judge::default();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    live.begin(sink, &session.node, session.hooks())?;
+    live.begin(sink, &session.scene.node, session.scene.run.hooks)?;
     loop {
         let signalled = tokio::select! {
             _ = ticks.tick() => false,
@@ -75,41 +60,11 @@ async fn trace(
         };
         let ending = signalled || args.duration.is_some_and(|d| begun.elapsed() >= d);
         let observation = session.tick().await?;
-        let changes = std::mem::take(&mut session.link_changes);
-        let facts = session.facts(&observation);
-        let findings = verdict::findings(&facts, &mut naming);
-        let wants = causes::wants(&facts);
-        let mut events = links(&facts, changes);
-        events.extend(deltas.events(&facts, &observation, &findings));
-        if ending || told.elapsed() >= STATS {
-            told = Instant::now();
-            events.push(stats(&facts, &observation, session.hooks()));
-        }
-        live.events(sink, events)?;
+        let judged = judge.events(&session.scene, &observation, ending);
+        live.events(sink, judged.events)?;
         if ending {
-            let verdict = verdict::verdict(&facts, &observation, session.run(), &mut naming);
-            return live.end(sink, &verdict);
+            return live.end(sink, &judge.verdict(&session.scene, &observation));
         }
-        session.gather(wants);
+        session.gather(judged.wants);
     }
-}
-
-fn links(facts: &Facts<'_>, changes: Vec<(String, &'static str)>) -> Vec<LiveEvent> {
-    let event = |(name, change)| {
-        let mut event = deltas::bare(facts, 1, Detail::Link { change });
-        event.interface = Some(name);
-        event
-    };
-    changes.into_iter().map(event).collect()
-}
-
-fn stats(facts: &Facts<'_>, observation: &Observation, hooks: u64) -> LiveEvent {
-    let detail = Detail::Stats {
-        hooks,
-        lost: observation.lost(),
-        overflowed_flows: observation.evicted_flows,
-        foreign: observation.counter(netdiag_common::config::counter::FOREIGN),
-        hops: deltas::hop_totals(facts),
-    };
-    deltas::bare(facts, 1, detail)
 }

@@ -26,15 +26,14 @@ use crate::{
         limits,
         node::{Link, Node},
         observation::Observation,
-        pod::PodIndex,
         reason::Reasons,
         roles::{Role, role},
         verdict::NotChecked,
     },
     pipeline::{
         clock::Clock,
-        facts::{Facts, Known, Names},
-        verdict::Run,
+        facts::Names,
+        scene::{Change, LinkChange, Run, Scene},
     },
     pods::Pods,
 };
@@ -45,7 +44,7 @@ const REFRESH: Duration = Duration::from_secs(5);
 const COUNT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Symbols and drop reasons of the running kernel.
-pub struct KernelNames {
+struct KernelNames {
     symbols: Symbols,
     reasons: Reasons,
 }
@@ -66,28 +65,23 @@ pub struct Session {
     reader: Reader,
     pods: Pods,
     scope: Scope,
-    names: KernelNames,
     changes: mpsc::Receiver<()>,
     read_at: Instant,
     /// Routes whose limits found no room.
     unjudged: usize,
-    pub node: Node,
-    /// The node when the run began, and pods' counters when they were first seen.
-    start: Node,
     counted_at: Instant,
-    gathered: Gathered,
     gathering: Gathering,
-    pub index: PodIndex,
-    pub clock: Clock,
-    pub started: u64,
-    /// Links that came or went since the last look, with what happened.
-    pub link_changes: Vec<(String, &'static str)>,
+    pub scene: Scene,
 }
 
 impl Session {
     /// Sweeps after killed runs, loads, reads the node, attaches.
     pub async fn open(scope: &Scope, global: &Global) -> Result<Self> {
-        let pods = Pods::open(scope.pods.clone(), &scope.root, scope.cni_dir.as_deref())?;
+        let pods = Pods::open(
+            scope.place.pods.clone(),
+            &scope.place.root,
+            scope.place.cni_dir.as_deref(),
+        )?;
         if let Err(e) = sweep::orphans() {
             log::warn!("{e:#}");
         }
@@ -96,49 +90,54 @@ impl Session {
         } else {
             Set::Tracing
         };
-        let mut programs = load::load(&scope.root, set, global.verbose > 1)?;
-        let reader = Reader::open(&scope.root, scope.node_name.as_deref())?;
+        let mut programs = load::load(&scope.place.root, set, global.verbose > 1)?;
+        let reader = Reader::open(&scope.place.root, scope.place.node_name.as_deref())?;
         let node = reader.node().await?;
         check_interfaces(&node, &scope.iface)?;
         let hooks = Hooks::new(node.netns, reader.handle().clone())?;
         let names = KernelNames {
-            symbols: Symbols::load(&scope.root),
+            symbols: Symbols::load(&scope.place.root),
             reasons: std::mem::take(&mut programs.reasons),
         };
-        let index = pods.index(&node);
         let now = read::now();
+        let scene = Scene {
+            start: node.clone(),
+            pods: pods.index(&node),
+            node,
+            gathered: Gathered::default(),
+            names: Box::new(names),
+            clock: Clock {
+                monotonic: now,
+                wall: jiff::Timestamp::now(),
+            },
+            run: Run {
+                started: now,
+                ..Run::default()
+            },
+            links: Vec::new(),
+        };
         let mut session = Self {
             programs,
             hooks,
             reader,
             pods,
             scope: scope.clone(),
-            names,
-            changes: link_changes()?,
+            changes: changes()?,
             read_at: Instant::now(),
             unjudged: 0,
-            start: node.clone(),
             counted_at: Instant::now(),
-            gathered: Gathered::default(),
-            gathering: Gathering::new(&scope.root),
-            node,
-            index,
-            clock: Clock {
-                monotonic: now,
-                wall: jiff::Timestamp::now(),
-            },
-            started: now,
-            link_changes: Vec::new(),
+            gathering: Gathering::new(&scope.place.root),
+            scene,
         };
         session.apply()?;
-        session.link_changes.clear();
+        session.scene.run = session.run();
         Ok(session)
     }
 
     /// Brings limits, namespaces and hooks in line with the node as it is now.
     fn apply(&mut self) -> Result<()> {
-        let node = &mut self.node;
-        for address in &self.scope.node_ip {
+        let node = &mut self.scene.node;
+        for address in &self.scope.place.node_ip {
             node.known_as.push((*address, "--node-ip".into()));
         }
         let ports: Vec<u16> = node
@@ -163,36 +162,39 @@ impl Session {
 
     /// Reads the maps, after following what changed on the node.
     pub async fn tick(&mut self) -> Result<Observation> {
+        self.scene.links.clear();
         let mut changed = self.read_at.elapsed() >= REFRESH;
         while self.changes.try_recv().is_ok() {
             changed = true;
         }
         if changed {
-            let before: HashMap<u32, String> = names(&self.node);
-            self.node = self.reader.node().await?;
+            let node = self.reader.node().await?;
             self.read_at = Instant::now();
-            self.index = self.pods.index(&self.node);
-            self.note_changes(&before);
+            self.scene.links = link_changes(&self.scene.node, &node);
+            self.scene.pods = self.pods.index(&node);
+            self.scene.node = node;
             self.apply()?;
             self.counted_at = self.read_at;
         } else if self.counted_at.elapsed() >= COUNT_AGAIN {
-            self.node.counters = self.reader.counters();
+            self.scene.node.counters = self.reader.counters();
             self.counted_at = Instant::now();
         }
         self.count_from_now();
-        self.gathering.collect(&mut self.gathered);
+        self.gathering.collect(&mut self.scene.gathered);
         let mut observation = self.programs.observe()?;
         if let Some(filter) = &self.scope.filter {
             restrict(&mut observation, filter);
         }
+        self.scene.run = self.run();
         Ok(observation)
     }
 
     /// A pod that is new is compared with its first counters.
     fn count_from_now(&mut self) {
-        for new in &self.node.counters {
-            if !self.start.counters.iter().any(|c| c.netns == new.netns) {
-                self.start.counters.push(new.clone());
+        let start = &mut self.scene.start.counters;
+        for new in &self.scene.node.counters {
+            if !start.iter().any(|c| c.netns == new.netns) {
+                start.push(new.clone());
             }
         }
     }
@@ -202,38 +204,8 @@ impl Session {
         self.gathering.start(wants);
     }
 
-    fn note_changes(&mut self, before: &HashMap<u32, String>) {
-        let after = names(&self.node);
-        for (index, name) in &after {
-            if before.get(index) != Some(name) {
-                self.link_changes.push((name.clone(), "added"));
-            }
-        }
-        for (index, name) in before {
-            if !after.contains_key(index) {
-                self.link_changes.push((name.clone(), "removed"));
-            }
-        }
-    }
-
-    pub fn facts<'a>(&'a self, observation: &Observation) -> Facts<'a> {
-        let known = Known {
-            node: &self.node,
-            start: &self.start,
-            pods: &self.index,
-            gathered: &self.gathered,
-            names: &self.names,
-            clock: self.clock,
-        };
-        Facts::new(&known, observation)
-    }
-
-    pub fn hooks(&self) -> u64 {
-        self.hooks.count() + self.programs.tracepoints
-    }
-
     /// What the run knows beside the facts.
-    pub fn run(&self) -> Run {
+    fn run(&self) -> Run {
         let mut not_checked = self.programs.missing.clone();
         not_checked.extend(attach::not_covered(&self.hooks));
         if self.unjudged > 0 {
@@ -243,23 +215,15 @@ impl Session {
             });
         }
         let blind = !not_checked.is_empty();
-        if !self.node.policy_tables.is_empty() {
+        if !self.scene.node.policy_tables.is_empty() {
             not_checked.push(NotChecked {
                 what: "packet sizes where policy rules choose another route".into(),
                 why: "`ip rule` names other tables; what they limit differently is not judged"
                     .into(),
             });
         }
-        if self.index.is_empty() {
-            not_checked.push(NotChecked {
-                what: "pod names".into(),
-                why: format!("{} names none; --pods FILE gives them", self.pods.sources()),
-            });
-        }
-        for (what, why) in self.gathered.failures() {
-            let why = why.to_owned();
-            not_checked.push(NotChecked { what, why });
-        }
+        not_checked.extend(self.pods.unknown(&self.scene.pods));
+        not_checked.extend(self.scene.gathered.not_checked());
         if self.hooks.count() == 0 {
             not_checked.push(NotChecked {
                 what: "packets on the node's links".into(),
@@ -267,8 +231,8 @@ impl Session {
             });
         }
         Run {
-            started: self.started,
-            hooks: self.hooks(),
+            started: self.scene.run.started,
+            hooks: self.hooks.count() + self.programs.tracepoints,
             not_checked,
             blind: blind || self.hooks.count() == 0,
         }
@@ -278,6 +242,21 @@ impl Session {
     pub async fn close(mut self) {
         self.hooks.close(&mut self.programs).await;
     }
+}
+
+/// Links that are in only one of two readings, or by another name.
+fn link_changes(before: &Node, after: &Node) -> Vec<LinkChange> {
+    let (before, after) = (names(before), names(after));
+    let change = |name: &String, what| LinkChange {
+        name: name.clone(),
+        what,
+    };
+    let added = after.iter().filter(|(i, name)| before.get(i) != Some(name));
+    let removed = before.iter().filter(|(i, _)| !after.contains_key(i));
+    let added = added.map(|(_, name)| change(name, Change::Added));
+    added
+        .chain(removed.map(|(_, name)| change(name, Change::Removed)))
+        .collect()
 }
 
 fn names(node: &Node) -> HashMap<u32, String> {
@@ -310,7 +289,7 @@ fn restrict(observation: &mut Observation, filter: &filter::Filter) {
 }
 
 /// A channel that has something in it after each change of links, addresses or routes.
-fn link_changes() -> Result<mpsc::Receiver<()>> {
+fn changes() -> Result<mpsc::Receiver<()>> {
     let groups = [
         MulticastGroup::Link,
         MulticastGroup::Ipv4Ifaddr,

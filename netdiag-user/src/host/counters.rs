@@ -1,6 +1,7 @@
 //! Counters of network namespaces from /proc/net, by whatever names this kernel gives them.
 use std::{collections::BTreeMap, fs::File, path::PathBuf};
 
+use super::namespaces;
 use crate::model::node::Counters;
 
 type Values = BTreeMap<String, u64>;
@@ -20,8 +21,11 @@ pub fn read(namespaces: Vec<(u32, PathBuf)>) -> Vec<Counters> {
     let thread = std::thread::Builder::new().name("counters".into());
     let spawned = thread.spawn(move || {
         let entered = namespaces.into_iter().filter_map(|(netns, path)| {
-            let file = File::open(path).ok()?;
-            nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET).ok()?;
+            // Where one already is, one need not be allowed to enter.
+            if namespaces::own() != Some(netns) {
+                let file = File::open(path).ok()?;
+                nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET).ok()?;
+            }
             let values = here();
             Some(Counters { netns, values })
         });

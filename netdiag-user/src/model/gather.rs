@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::verdict::NotChecked;
+
 /// What a rule wants to know beside the readings.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Want {
@@ -60,14 +62,14 @@ impl Gathered {
     }
 
     /// What could not be found out, and why.
-    pub fn failures(&self) -> BTreeMap<String, &str> {
-        let mut failures = BTreeMap::new();
-        for (want, piece) in &self.pieces {
-            if let Err(why) = piece {
-                failures.insert(want.name(), why.as_str());
-            }
-        }
-        failures
+    pub fn not_checked(&self) -> Vec<NotChecked> {
+        let failures = self.pieces.iter().filter_map(|(want, piece)| {
+            let why = piece.as_ref().err()?;
+            Some((want.name(), why.clone()))
+        });
+        let failures: BTreeMap<_, _> = failures.collect();
+        let row = |(what, why)| NotChecked { what, why };
+        failures.into_iter().map(row).collect()
     }
 
     /// Nothing where it was not asked for, not answered yet, or could not be found out.

@@ -47,12 +47,15 @@ impl Page {
             1 => "1 finding".to_owned(),
             n => format!("{n} findings"),
         };
+        let watched = match verdict.observer.hooks {
+            0 => "configuration only, no traffic watched".to_owned(),
+            _ => format!("watched {:.1} s", verdict.duration),
+        };
         format!(
-            "{} {} · Linux {} · watched {:.1} s\n",
+            "{} {} · Linux {} · {watched}\n",
             paint(BOLD, &clean(&verdict.node)),
             paint(style, &word),
             clean(&verdict.kernel),
-            verdict.duration,
         )
     }
 

@@ -1,5 +1,5 @@
 //! Everything that a cause may look at: readings with names, beside the node and its pods.
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use netdiag_common::{
     flow::FlowKey,
@@ -122,6 +122,24 @@ pub struct Facts<'a> {
 pub trait Names {
     fn symbol(&self, address: u64) -> String;
     fn reasons(&self) -> &Reasons;
+}
+
+/// Names that were written down before, none at first.
+#[derive(Default)]
+pub struct KnownNames {
+    pub symbols: BTreeMap<u64, String>,
+    pub reasons: Reasons,
+}
+
+impl Names for KnownNames {
+    fn symbol(&self, address: u64) -> String {
+        let known = self.symbols.get(&address).cloned();
+        known.unwrap_or_else(|| format!("{address:#x}"))
+    }
+
+    fn reasons(&self) -> &Reasons {
+        &self.reasons
+    }
 }
 
 /// What is known beside the readings.

@@ -4,4 +4,6 @@ pub mod clock;
 pub mod deltas;
 pub mod facts;
 pub mod journey;
+pub mod judge;
+pub mod scene;
 pub mod verdict;

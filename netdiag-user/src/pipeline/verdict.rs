@@ -1,14 +1,12 @@
 //! The verdict: findings ranked, drops summed, and what could not be checked.
 use std::collections::{BTreeMap, HashMap};
 
-use super::facts::Facts;
+use super::{facts::Facts, scene::Run};
 use crate::{
     causes,
     model::{
         observation::Observation,
-        verdict::{
-            Drop, Finding, NotChecked, Observer, Outcome, PodRef, SCHEMA, Severity, Verdict,
-        },
+        verdict::{Drop, Finding, Observer, Outcome, PodRef, SCHEMA, Severity, Verdict},
     },
 };
 
@@ -19,15 +17,6 @@ const HARMLESS_LOSS: u64 = 1000;
 #[derive(Default)]
 pub struct Naming {
     first: HashMap<String, String>,
-}
-
-/// What the run knows beside the facts.
-pub struct Run {
-    pub started: u64,
-    pub hooks: u64,
-    pub not_checked: Vec<NotChecked>,
-    /// A hook or program that should be there is missing.
-    pub blind: bool,
 }
 
 /// All findings, root causes first, worst first.

@@ -13,6 +13,7 @@ use crate::{
         node::Node,
         pod::{Pod, PodIndex},
         roles::{Role, role},
+        verdict::NotChecked,
     },
 };
 
@@ -66,12 +67,16 @@ impl Pods {
         })
     }
 
-    /// What each source gave, for the verdict: nothing where none has anything.
-    pub fn sources(&self) -> String {
-        match &self.source {
+    /// The verdict's word where no source names any pod.
+    pub fn unknown(&self, index: &PodIndex) -> Option<NotChecked> {
+        let source = match &self.source {
             Source::File(path) => path.display().to_string(),
             Source::Auto | Source::Cni => "the CNI result cache".into(),
-        }
+        };
+        index.is_empty().then(|| NotChecked {
+            what: "pod names".into(),
+            why: format!("{source} names none; --pods FILE gives them"),
+        })
     }
 
     /// The pods as they are now, completed by what the node itself shows: a pod's interface by

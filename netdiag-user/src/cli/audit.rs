@@ -1,0 +1,150 @@
+//! `netdiag audit`: what the node's configuration alone tells, without programs in the kernel
+//! and without any privilege beyond reading.
+use anyhow::Result;
+use clap::Args;
+
+use super::{
+    diagnose::code,
+    gathering::Gathering,
+    options::{Format, Place},
+    watch::Signals,
+};
+use crate::{
+    host::snapshot::Reader,
+    kernel::read,
+    model::{
+        gather::Gathered,
+        node::Node,
+        observation::Observation,
+        roles::{Role, role},
+        verdict::{NotChecked, Verdict},
+    },
+    output,
+    pipeline::{
+        clock::Clock,
+        facts::KnownNames,
+        judge::Judge,
+        scene::{Run, Scene},
+    },
+    pods::Pods,
+};
+
+#[derive(Args, Debug)]
+pub struct AuditArgs {
+    #[command(flatten)]
+    pub place: Place,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+    /// Write the output to this file instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    pub output_file: Option<std::path::PathBuf>,
+}
+
+pub async fn run(args: AuditArgs) -> Result<i32> {
+    let mut sink = output::Sink::open(args.output_file.as_deref())?;
+    let mut signals = Signals::catch()?;
+    let verdict = tokio::select! {
+        verdict = audit(&args.place) => verdict?,
+        code = signals.wait() => return Ok(code),
+    };
+    output::verdict(&mut sink, &verdict, args.output)?;
+    Ok(code(&verdict))
+}
+
+async fn audit(place: &Place) -> Result<Verdict> {
+    let pods = Pods::open(place.pods.clone(), &place.root, place.cni_dir.as_deref())?;
+    let reader = Reader::open(&place.root, place.node_name.as_deref())?;
+    let mut scene = scene(reader.node().await?, place, &pods);
+    let mut judge = Judge::default();
+    let mut gathering = Gathering::new(&place.root);
+    // What is found out can point to more that is worth knowing.
+    loop {
+        let mut wants = judge.findings(&scene, &nothing_seen()).wants;
+        wants.retain(|w| !scene.gathered.has(w));
+        if wants.is_empty() {
+            break;
+        }
+        gathering.settle(wants, &mut scene.gathered).await;
+    }
+    scene.run.not_checked = not_checked(&scene, &pods);
+    scene.run.blind = pods_unread(&scene.node).is_some();
+    Ok(judge.verdict(&scene, &nothing_seen()))
+}
+
+fn nothing_seen() -> Observation {
+    Observation {
+        now: read::now(),
+        ..Observation::default()
+    }
+}
+
+fn scene(mut node: Node, place: &Place, pods: &Pods) -> Scene {
+    let said = place.node_ip.iter().map(|a| (*a, "--node-ip".into()));
+    node.known_as.extend(said);
+    let now = read::now();
+    Scene {
+        start: node.clone(),
+        pods: pods.index(&node),
+        node,
+        gathered: Gathered::default(),
+        names: Box::new(KnownNames::default()),
+        clock: Clock {
+            monotonic: now,
+            wall: jiff::Timestamp::now(),
+        },
+        run: Run {
+            started: now,
+            ..Run::default()
+        },
+        links: Vec::new(),
+    }
+}
+
+fn not_checked(scene: &Scene, pods: &Pods) -> Vec<NotChecked> {
+    let mut rows = vec![NotChecked {
+        what: "traffic".into(),
+        why: "an audit does not watch it: `netdiag diagnose` does".into(),
+    }];
+    rows.extend(pods_unread(&scene.node));
+    rows.extend(pods.unknown(&scene.pods));
+    rows.extend(scene.gathered.not_checked());
+    rows
+}
+
+/// The pods whose own side stays unknown: what it sends at most, and its addresses.
+fn pods_unread(node: &Node) -> Option<NotChecked> {
+    let pods = node
+        .links
+        .iter()
+        .filter(|l| role(node, l) == Some(Role::Pod));
+    let read = |netns: Option<u32>| netns.is_some_and(|n| node.pod_side(n).is_some());
+    let (read, unread): (Vec<_>, Vec<_>) = pods.partition(|l| read(l.peer_netns));
+    let why = if nix::unistd::geteuid().is_root() {
+        "no file under /run/netns or /proc leads there: --root DIR says where the node's are"
+    } else {
+        "only root may enter their network namespaces"
+    };
+    (!unread.is_empty()).then(|| NotChecked {
+        what: format!(
+            "the inside of {} of {} pods",
+            unread.len(),
+            read.len() + unread.len()
+        ),
+        why: why.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::overlay_node;
+
+    #[test]
+    fn pods_that_cannot_be_entered_are_told() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        assert_eq!(pods_unread(&node), None);
+        node.pod_sides.clear();
+        let told = pods_unread(&node).expect("told");
+        assert_eq!(told.what, "the inside of 1 of 1 pods");
+    }
+}

@@ -1,0 +1,93 @@
+//! One reading after the other to events, findings and, in the end, the verdict.
+use std::collections::BTreeSet;
+
+use netdiag_common::config::counter;
+
+use super::{
+    deltas::{self, Deltas},
+    facts::Facts,
+    scene::{LinkChange, Scene},
+    verdict::{self, Naming},
+};
+use crate::{
+    causes,
+    model::{
+        event::{Detail, LiveEvent},
+        gather::Want,
+        observation::Observation,
+        verdict::{Finding, Verdict},
+    },
+};
+
+/// How often `stats` is told, in the readings' own time.
+const STATS_NS: u64 = 5_000_000_000;
+
+/// Remembers what was told and named before.
+#[derive(Default)]
+pub struct Judge {
+    deltas: Deltas,
+    naming: Naming,
+    /// When `stats` was told last; nothing before the first reading.
+    told: Option<u64>,
+}
+
+/// What one reading comes to.
+pub struct Judged {
+    pub findings: Vec<Finding>,
+    /// What the rules ask for beside the readings.
+    pub wants: BTreeSet<Want>,
+    pub events: Vec<LiveEvent>,
+}
+
+impl Judge {
+    /// Findings alone, for those who want no events.
+    pub fn findings(&mut self, scene: &Scene, observation: &Observation) -> Judged {
+        self.judged(&scene.facts(observation))
+    }
+
+    /// With the events since the reading before; `last` is told with statistics.
+    pub fn events(&mut self, scene: &Scene, observation: &Observation, last: bool) -> Judged {
+        let facts = scene.facts(observation);
+        let mut judged = self.judged(&facts);
+        let events = &mut judged.events;
+        events.extend(scene.links.iter().map(|change| link(&facts, change)));
+        events.extend(self.deltas.events(&facts, observation, &judged.findings));
+        let told = *self.told.get_or_insert(scene.run.started);
+        if last || facts.now.saturating_sub(told) >= STATS_NS {
+            self.told = Some(facts.now);
+            events.push(stats(&facts, observation, scene.run.hooks));
+        }
+        judged
+    }
+
+    pub fn verdict(&mut self, scene: &Scene, observation: &Observation) -> Verdict {
+        let facts = scene.facts(observation);
+        verdict::verdict(&facts, observation, scene.run.clone(), &mut self.naming)
+    }
+
+    fn judged(&mut self, facts: &Facts<'_>) -> Judged {
+        Judged {
+            findings: verdict::findings(facts, &mut self.naming),
+            wants: causes::wants(facts),
+            events: Vec::new(),
+        }
+    }
+}
+
+fn link(facts: &Facts<'_>, change: &LinkChange) -> LiveEvent {
+    let what = change.what.word();
+    let mut event = deltas::bare(facts, 1, Detail::Link { change: what });
+    event.interface = Some(change.name.clone());
+    event
+}
+
+fn stats(facts: &Facts<'_>, observation: &Observation, hooks: u64) -> LiveEvent {
+    let detail = Detail::Stats {
+        hooks,
+        lost: observation.lost(),
+        overflowed_flows: observation.evicted_flows,
+        foreign: observation.counter(counter::FOREIGN),
+        hops: deltas::hop_totals(facts),
+    };
+    deltas::bare(facts, 1, detail)
+}
