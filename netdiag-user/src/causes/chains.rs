@@ -14,7 +14,19 @@ struct Link {
 }
 
 /// Every link. The first that holds for a consequence is the one that is told.
-const LINKS: &[Link] = &[];
+const LINKS: &[Link] = &[
+    // Silence alone never stands beside what explains it.
+    Link {
+        root: "vxlan-source-mismatch",
+        consequence: "overlay-blocked",
+        joins: |root, silence| {
+            let peer = root.shares(silence)?;
+            Some(format!(
+                "{peer} is sent packets from an address that it does not expect"
+            ))
+        },
+    },
+];
 
 /// Hangs consequences below their roots.
 pub fn join(findings: &mut [Finding]) {

@@ -13,12 +13,14 @@ mod attempts;
 mod chains;
 mod losses;
 mod mtu;
+mod overlay;
 mod stall;
 #[cfg(test)]
 mod tests;
 
 pub mod firewall_drop;
 pub mod ipip_mtu_too_large;
+pub mod overlay_blocked;
 pub mod pod_mtu_too_large;
 pub mod rp_filter_drop;
 pub mod vxlan_mtu_too_large;
@@ -56,6 +58,7 @@ macro_rules! cause {
 pub const ALL: &[Cause] = &[
     cause!(firewall_drop),
     cause!(ipip_mtu_too_large),
+    cause!(overlay_blocked),
     cause!(pod_mtu_too_large),
     cause!(rp_filter_drop),
     cause!(vxlan_mtu_too_large),

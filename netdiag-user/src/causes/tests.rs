@@ -315,3 +315,68 @@ fn a_peer_outside_the_forwarding_table_is_named_on_the_receiver() {
     assert_eq!(causes(&findings), ["vxlan-source-mismatch"]);
     assert!(findings[0].summary.contains("192.0.2.55"));
 }
+
+/// Connections to a peer's pod that leave encapsulated and get no answer, while the peer itself
+/// answers.
+fn into_silence() -> Observation {
+    let ask = |port| {
+        let flow = tcp("172.20.1.5", "172.20.2.9", port);
+        at(flow, UPLINK, true, VXLAN, |hop| {
+            hop.flags = hop::SYN;
+            hop.syns = 2;
+            hop.first = 500_000_000;
+        })
+    };
+    let plain = tcp("192.0.2.1", "192.0.2.2", 22);
+    let answer = |hop: &mut hop::FlowHop| hop.last = 9_000_000_000;
+    Observation {
+        now: 10_000_000_000,
+        flows: vec![
+            ask(80),
+            ask(81),
+            at(plain, UPLINK, true, 0, |_| {}),
+            at(plain.reversed(), UPLINK, false, 0, answer),
+        ],
+        outers: vec![outer("192.0.2.1", "192.0.2.2", true)],
+        ..Observation::default()
+    }
+}
+
+#[test]
+fn an_overlay_without_any_answer_is_blocked() {
+    let node = overlay_node(1450, 1450, 1500);
+    let findings = judge(&node, &into_silence());
+    assert_eq!(causes(&findings), ["overlay-blocked"]);
+    assert!(findings[0].summary.contains("UDP port 4789"));
+}
+
+#[test]
+fn silence_that_has_another_explanation_is_not_called_a_block() {
+    let node = overlay_node(1450, 1450, 1500);
+    let of = |change: &dyn Fn(&mut Observation)| {
+        let mut observation = into_silence();
+        change(&mut observation);
+        causes(&judge(&node, &observation)).len()
+    };
+    let heard = |o: &mut Observation| o.outers.push(outer("192.0.2.2", "192.0.2.1", false));
+    assert_eq!(of(&heard), 1, "what came in before proves nothing");
+    let late = |o: &mut Observation| {
+        heard(o);
+        o.outers[1].1.last = 9_000_000_000;
+    };
+    assert_eq!(of(&late), 0, "the peer is heard");
+    assert_eq!(of(&|o| o.flows.truncate(3)), 0, "the node is down");
+    assert_eq!(of(&|o| o.now = 2_000_000_000), 0, "too early to tell");
+    let answered = |o: &mut Observation| {
+        for flow in [0, 1].map(|n| o.flows[n].0.flow.reversed()) {
+            o.flows.push(at(flow, UPLINK, false, 0, |_| {}));
+        }
+    };
+    assert_eq!(of(&answered), 0, "the answers take another way");
+    let dropped = |o: &mut Observation| {
+        let mut flow = tcp("192.0.2.1", "192.0.2.2", 4789);
+        flow.protocol = 17;
+        o.drops.push(lost(flow, IP_RPFILTER + 1, UPLINK, 9, 0));
+    };
+    assert_eq!(of(&dropped), 0, "this node drops them itself");
+}

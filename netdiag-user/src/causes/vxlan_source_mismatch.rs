@@ -212,7 +212,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         fix: fix(facts, &mismatch),
         consequence_of: None,
         because: None,
-        about: Vec::new(),
+        about: vec![mismatch.destination, mismatch.expected],
         first_seen: facts.clock.text(first),
         last_seen: facts.clock.text(last),
         named_at: None,

@@ -3,6 +3,7 @@ mod bench;
 mod firewall_drop;
 mod healthy;
 mod ipip_mtu_too_large;
+mod overlay_blocked;
 mod pod_mtu_too_large;
 mod rp_filter_drop;
 mod vxlan_mtu_too_large;
@@ -68,6 +69,7 @@ pub const ALL: &[Scenario] = &[
     vxlan_source_mismatch::SCENARIO,
     firewall_drop::SCENARIO,
     rp_filter_drop::SCENARIO,
+    overlay_blocked::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

@@ -4,7 +4,7 @@ mod pods;
 mod underlay;
 mod vxlan;
 
-pub use underlay::{PORT_A, PORT_B};
+pub use underlay::{PORT_A, PORT_B, TRUNK};
 
 use std::net::IpAddr;
 

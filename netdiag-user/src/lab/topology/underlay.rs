@@ -17,7 +17,7 @@ pub const DEVICE: &str = "eth0";
 pub const PORT_A: &str = "port-a";
 pub const PORT_B: &str = "port-b";
 const PORT_OUTSIDE: &str = "port-outside";
-const TRUNK: &str = "trunk";
+pub const TRUNK: &str = "trunk";
 const SWITCH: &str = "switch";
 /// What is left of a DHCP lease when the lab starts.
 const LEASE: Duration = Duration::from_secs(86_400);

@@ -1,0 +1,176 @@
+//! # Symptom
+//! Pods reach no pod of one other node, or of none, although the nodes themselves reach each
+//! other: ssh and the kubelet work, what is encapsulated does not.
+//!
+//! # Mechanism
+//! A security group, a hypervisor or a firewall between the nodes passes ordinary traffic and
+//! refuses the overlay's: VXLAN's UDP port (8472 for flannel, 4789 by RFC 7348), IP protocol 4
+//! for IP-in-IP. The packets leave this node and vanish.
+//!
+//! # Signals
+//! Observed: encapsulated packets go out to a peer, connections and echoes inside them get no
+//! answer, no encapsulated packet comes in from that peer, while the same node's own address
+//! answers plain traffic. Nothing on this node drops them and nobody refuses them by ICMP.
+//!
+//! # Look-alikes
+//! Everything else that silences an overlay, and of which there is positive evidence:
+//! `vxlan-source-mismatch` (packets do come in, for another address), `overlay-wrong-interface`
+//! (they leave with an address that the network does not know), a peer that discards them for
+//! their VNI, port or checksum, or that lost its own routes back: look there too. A node that
+//! answers nothing at all is down, and no finding of this kind.
+//!
+//! # By hand
+//! `tcpdump -nni UPLINK udp port PORT` (or `ip proto 4`) on both nodes at once: packets that
+//! leave the one and never enter the other are taken by the network between them.
+//!
+//! # Fix
+//! Open the port or the protocol between the nodes, both ways: in the cloud's security group, on
+//! the hypervisor (VMware's NSX uses 4789 itself), on the firewall between their networks.
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::{losses::PATTERN, overlay};
+use crate::{
+    model::{
+        roles::Role,
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    },
+    pipeline::facts::{Facts, HopFlow, OuterPair},
+};
+
+pub const ID: &str = "overlay-blocked";
+pub const TITLE: &str = "encapsulated packets go out to a peer and none come in";
+
+/// Longer than a peer is silent that reboots nothing: a SYN's first two repetitions fall into it
+/// (1 s and 3 s, RFC 6298).
+const SILENCE: u64 = 3_000_000_000;
+
+/// A peer that is sent to in vain.
+struct Silent<'a> {
+    peer: IpAddr,
+    out: &'a OuterPair,
+    /// Requests inside the tunnel that nobody answered.
+    asks: Vec<&'a HopFlow>,
+    /// What that node answered outside of it.
+    plain: &'a HopFlow,
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let silent = silent(facts);
+    let worst = silent.iter().max_by_key(|s| s.asks.len())?;
+    let asks: Vec<&HopFlow> = silent.iter().flat_map(|s| s.asks.iter().copied()).collect();
+    let (what, _) = overlay::wire_form(worst.out.key.carried, worst.out.key.port);
+    let others = match silent.len() {
+        1 => String::new(),
+        n => format!(" (and from {} other peers)", n - 1),
+    };
+    let summary = format!(
+        "encapsulated packets ({what}) go out to {} and none come in from it{others}, while it \
+         answers plain traffic: the network between the nodes takes them",
+        worst.peer
+    );
+    let mut finding = Finding::new(ID, Severity::Critical, Confidence::Confirmed, summary);
+    finding.evidence = silent.iter().take(3).flat_map(evidence).collect();
+    (finding.flows, finding.pods) = overlay::refer(facts, &asks);
+    finding.fix = fix(worst);
+    finding.about = silent.iter().map(|s| s.peer).collect();
+    finding.first_seen = facts.clock.text(asks.iter().map(|h| h.hop.first).min()?);
+    finding.last_seen = facts.clock.text(asks.iter().map(|h| h.hop.last).max()?);
+    Some(finding)
+}
+
+fn silent<'a>(facts: &'a Facts<'_>) -> Vec<Silent<'a>> {
+    let out = facts.outers.iter().filter(|o| o.egress());
+    let peers: BTreeMap<IpAddr, &OuterPair> = out.map(|o| (o.destination, o)).collect();
+    if peers.is_empty() {
+        return Vec::new();
+    }
+    let tunnelled = |h: &HopFlow| !h.plain() && h.egress() && h.role == Some(Role::Uplink);
+    let asks = overlay::unanswered(facts, tunnelled);
+    let judge = |(peer, out)| judge(facts, peer, out, &asks);
+    peers.into_iter().filter_map(judge).collect()
+}
+
+fn judge<'a>(
+    facts: &'a Facts<'_>,
+    peer: IpAddr,
+    out: &'a OuterPair,
+    asks: &[&'a HopFlow],
+) -> Option<Silent<'a>> {
+    let into = facts
+        .outers
+        .iter()
+        .filter(|o| !o.egress() && o.source == peer);
+    let heard = into.map(|o| o.outer.last).max().unwrap_or(0);
+    let to_peer =
+        |h: &&&HopFlow| h.hop.first > heard && overlay::peer_of(facts, h.flow()) == Some(peer);
+    let asks: Vec<&HopFlow> = asks.iter().filter(to_peer).copied().collect();
+    let since = asks.iter().map(|h| h.hop.first).min()?;
+    let asked: u64 = asks.iter().map(|h| overlay::asked(h)).sum();
+    let lasts = asked >= PATTERN && facts.now.saturating_sub(since) > SILENCE;
+    if !lasts || overlay::refused(facts, peer) {
+        return None;
+    }
+    let plain = overlay::answers_plainly(facts, peer, since)?;
+    Some(Silent {
+        peer,
+        out,
+        asks,
+        plain,
+    })
+}
+
+fn evidence(silent: &Silent<'_>) -> Vec<Evidence> {
+    let Silent {
+        peer,
+        out,
+        asks,
+        plain,
+    } = silent;
+    let (what, capture) = overlay::wire_form(out.key.carried, out.key.port);
+    let line = |kind, text: String, packets, at: &str| {
+        let mut line = Evidence::new(kind, Origin::Observed, text);
+        line.packets = Some(packets);
+        line.at = Some(at.to_owned());
+        line
+    };
+    let at = out.interface.as_str();
+    let text = format!(
+        "{} packets egress on {at}: outer {} → {peer}, {what}; none came in from it",
+        out.outer.packets, out.source
+    );
+    let mut outer = line(EvidenceKind::OuterAddress, text, out.outer.packets, at);
+    outer.direction = Some("egress".into());
+    outer.confirm = Some(format!("tcpdump -nni {at} {capture} and host {peer}"));
+    let asked = asks.iter().map(|h| overlay::asked(h)).sum();
+    let text = format!(
+        "{asked} connection attempts and echoes of {} flows inside them, none answered",
+        asks.len()
+    );
+    let asks = line(EvidenceKind::OuterAddress, text, asked, at);
+    let text = format!("{peer} itself answers, outside of the tunnel");
+    let mut plain = line(
+        EvidenceKind::OuterAddress,
+        text,
+        plain.hop.packets,
+        &plain.interface,
+    );
+    plain.direction = Some("ingress".into());
+    plain.confirm = Some(format!("ping -c1 {peer}"));
+    vec![outer, asks, plain]
+}
+
+fn fix(silent: &Silent<'_>) -> Fix {
+    let (source, peer, at) = (silent.out.source, silent.peer, &silent.out.interface);
+    let (what, capture) = overlay::wire_form(silent.out.key.carried, silent.out.key.port);
+    Fix {
+        summary: format!(
+            "open {what} between {source} and {peer}, both ways: security group, hypervisor or \
+             firewall between the nodes, or the firewall on {peer} itself. To see which side \
+             loses them, capture on both nodes at once while a pod here pings a pod there"
+        ),
+        commands: vec![
+            format!("tcpdump -nni {at} {capture} and host {peer}"),
+            format!("ssh {peer} tcpdump -nni any {capture} and host {source}"),
+        ],
+    }
+}
