@@ -1,7 +1,10 @@
 //! What `run` prints as it happens, one object an event.
 use serde::Serialize;
 
-use super::verdict::{Finding, PodRef};
+use super::{
+    roles::Role,
+    verdict::{Finding, PodRef},
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EventFlow {
@@ -18,6 +21,9 @@ pub struct LiveEvent {
     pub interface: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direction: Option<&'static str>,
+    /// What the link is for: where on a packet's way it lies.
+    #[serde(skip)]
+    pub role: Option<Role>,
     /// Inode of the network namespace, where no interface of this node's is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<u32>,

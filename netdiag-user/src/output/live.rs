@@ -11,7 +11,8 @@ use crate::{
         event::{Detail, DropRelation, LiveEvent},
         node::Node,
         pod::label,
-        verdict::Verdict,
+        roles::Role,
+        verdict::{PodRole, Verdict},
     },
 };
 
@@ -79,8 +80,8 @@ impl Live {
         let most = if wide { usize::MAX } else { MOST_LINES };
         let width = if wide { usize::MAX } else { sink.width() };
         let mut text = String::new();
-        for (event, places) in shown.iter().take(most) {
-            text.push_str(&line(event, places, width));
+        for one in shown.iter().take(most) {
+            text.push_str(&line(one, width));
         }
         if shown.len() > most {
             let more = format!(
@@ -124,26 +125,96 @@ fn for_people(event: &LiveEvent) -> bool {
     )
 }
 
-/// Events with the places where they were seen: what one flow shows at each hop is one line.
-fn merged(events: &[LiveEvent]) -> Vec<(&LiveEvent, Vec<&str>)> {
-    let mut lines: Vec<(&LiveEvent, Vec<&str>)> = Vec::new();
-    for event in events.iter().filter(|e| for_people(e)) {
-        let place = event.interface.as_deref();
-        let same = |(first, _): &&mut (&LiveEvent, Vec<&str>)| {
-            event.flow.is_some()
-                && first.flow == event.flow
-                && first.interface.is_some() == place.is_some()
-                && first.detail.name() == event.detail.name()
+/// Events that read as one line: what one flow shows at each hop, what a socket and the wire say
+/// of the same retransmits, what all flows of one wrong outer address show.
+struct Line<'a> {
+    event: &'a LiveEvent,
+    places: Vec<(Option<Role>, &'a str)>,
+    count: u64,
+}
+
+impl<'a> Line<'a> {
+    fn new(event: &'a LiveEvent) -> Self {
+        let mut line = Self {
+            event,
+            places: Vec::new(),
+            count: 0,
         };
-        match lines.iter_mut().find(same) {
-            Some((_, places)) => places.extend(place),
-            None => lines.push((event, place.into_iter().collect())),
+        line.add(event);
+        line
+    }
+
+    fn takes(&self, event: &LiveEvent) -> bool {
+        use Detail::{Retransmit, VxlanSourceMismatch};
+        match (&self.event.detail, &event.detail) {
+            (VxlanSourceMismatch { .. }, VxlanSourceMismatch { .. }) => {
+                self.event.detail == event.detail && self.event.interface == event.interface
+            }
+            (Retransmit { .. }, Retransmit { .. }) => self.event.flow == event.flow,
+            (one, other) => {
+                self.event.flow.is_some()
+                    && self.event.flow == event.flow
+                    && self.event.interface.is_some() == event.interface.is_some()
+                    && one.name() == other.name()
+            }
+        }
+    }
+
+    fn add(&mut self, event: &'a LiveEvent) {
+        let place = event.interface.as_deref().map(|name| (event.role, name));
+        let known = place.is_some_and(|p| self.places.contains(&p));
+        self.count = match event.detail {
+            Detail::VxlanSourceMismatch { .. } => self.count + event.count,
+            // The same packets, seen at one more place.
+            _ => self.count.max(event.count),
+        };
+        if let (Some(place), false) = (place, known) {
+            self.places.push(place);
+        }
+        // The socket knows whether the packet was dropped here.
+        if matches!(event.detail, Detail::Retransmit { drop: Some(_), .. }) {
+            self.event = event;
+        }
+    }
+
+    /// The places in the order of the packets' way: pods' links first when a pod of this node
+    /// sends, last when one receives.
+    fn way(&self) -> String {
+        let mut places = self.places.clone();
+        places.sort();
+        let sender = self.event.pods.first();
+        let leaves =
+            sender.is_some_and(|p| p.role == Some(PodRole::Source) && p.interface.is_some());
+        if !leaves {
+            places.reverse();
+        }
+        let names: Vec<_> = places.iter().map(|(_, name)| clean(name)).collect();
+        names.join(" ")
+    }
+
+    /// The flow that stands for the line; one of many says nothing.
+    fn flow(&self) -> String {
+        let mixed = matches!(self.event.detail, Detail::VxlanSourceMismatch { .. });
+        match mixed && self.count > self.event.count {
+            true => format!("{} and others", flow(self.event)),
+            false => flow(self.event),
+        }
+    }
+}
+
+fn merged(events: &[LiveEvent]) -> Vec<Line<'_>> {
+    let mut lines: Vec<Line<'_>> = Vec::new();
+    for event in events.iter().filter(|e| for_people(e)) {
+        match lines.iter_mut().find(|l| l.takes(event)) {
+            Some(line) => line.add(event),
+            None => lines.push(Line::new(event)),
         }
     }
     lines
 }
 
-fn line(event: &LiveEvent, places: &[&str], width: usize) -> String {
+fn line(line: &Line<'_>, width: usize) -> String {
+    let event = line.event;
     let time = event.time.get(11..19).unwrap_or(&event.time);
     let style = match event.detail {
         Detail::Drop { .. } | Detail::VxlanSourceMismatch { .. } => RED,
@@ -151,19 +222,17 @@ fn line(event: &LiveEvent, places: &[&str], width: usize) -> String {
         Detail::Link { .. } => CYAN,
         _ => YELLOW,
     };
-    let mut at: Vec<_> = places.iter().map(|p| clean(p)).collect();
-    at.dedup();
     let kind = event.detail.name();
     let head = format!("{time} {} ", paint(style, &format!("{kind:<12}")));
     let room = width.saturating_sub(time.len() + kind.len().max(12) + 2);
-    let what = joined(&[detail(event), at.join(" ")]);
-    let count = format!("{:>5}×", event.count);
-    let whole = format!("{count} {}", joined(&[what.clone(), flow(event)]));
+    let what = joined(&[detail(event), line.way()]);
+    let count = format!("{:>5}×", line.count);
+    let whole = format!("{count} {}", joined(&[what.clone(), line.flow()]));
     if whole.chars().count() <= room {
         return format!("{head}{whole}\n");
     }
     let first = cut(&format!("{count} {what}"), room);
-    match flow(event) {
+    match line.flow() {
         flow if flow.is_empty() => format!("{head}{first}\n"),
         flow => format!(
             "{head}{first}\n{:>29}{}\n",

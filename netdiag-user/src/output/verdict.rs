@@ -78,7 +78,10 @@ impl Page {
         );
         out.push_str(&wrap(&clean(&finding.summary), self.width, "  "));
         if let Some(root) = &finding.consequence_of {
-            out.push_str(&format!("  a consequence of {}\n", clean(root)));
+            let why = finding.because.as_deref().unwrap_or_default();
+            let because = if why.is_empty() { "" } else { ": " };
+            let text = format!("a consequence of {root}{because}{why}");
+            out.push_str(&wrap(&clean(&text), self.width, "  "));
         }
         out.push_str(&self.evidence(&finding.evidence));
         out.push_str(&self.pods(&finding.pods));

@@ -278,6 +278,7 @@ fn hop_event(facts: &Facts<'_>, hop: &HopFlow, count: u64, detail: Detail) -> Li
     let mut event = event(facts, hop.flow(), hop.hop.last, count, detail);
     event.interface = Some(hop.interface.clone());
     event.direction = Some(hop.direction());
+    event.role = hop.role;
     event
 }
 
@@ -293,6 +294,7 @@ fn event(facts: &Facts<'_>, flow: &FlowKey, time: u64, count: u64, detail: Detai
         time: facts.clock.text(time),
         interface: None,
         direction: None,
+        role: None,
         netns: None,
         flow: known.then(|| EventFlow {
             protocol: flow::protocol(flow.protocol),
@@ -312,6 +314,7 @@ pub fn bare(facts: &Facts<'_>, count: u64, detail: Detail) -> LiveEvent {
         time: facts.clock.text(facts.now),
         interface: None,
         direction: None,
+        role: None,
         netns: None,
         flow: None,
         pod: None,

@@ -267,10 +267,12 @@ fn loss(node: &Node, pods: &PodIndex, names: &dyn Names, key: &DropKey, dropped:
     let reason = names.reasons().name(key.reason);
     let location = names.symbol(key.location);
     let own = key.netns == node.netns && key.ifindex != 0;
+    // Neither a namespace nor a flow: nobody can say that it was a packet of this node's.
+    let nobodys = key.netns == 0 && key.flow.family == 0;
     Loss {
         key: *key,
         dropped: *dropped,
-        harmless: reason::harmless(&reason, &location),
+        harmless: nobodys || reason::harmless(&reason, &location),
         reason,
         location,
         interface: own.then(|| node.link_name(key.ifindex)),

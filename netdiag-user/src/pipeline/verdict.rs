@@ -93,9 +93,7 @@ fn observer(observation: &Observation, hooks: u64) -> Observer {
 pub fn drops(facts: &Facts<'_>) -> Vec<Drop> {
     type Key = (String, String, Option<String>, Option<PodRef>);
     let mut sums: BTreeMap<Key, (u64, u64)> = BTreeMap::new();
-    // What has neither a namespace nor a flow cannot be said to be this node's.
-    let ours = |l: &&super::facts::Loss| l.key.netns != 0 || l.flow().family != 0;
-    for loss in facts.losses.iter().filter(|l| !l.harmless).filter(ours) {
+    for loss in facts.losses.iter().filter(|l| !l.harmless) {
         let pod = match &loss.inside {
             Some(pod) => Some(pod.refer(None, None)),
             None => facts.pods_of(loss.flow()).into_iter().next(),
