@@ -190,7 +190,7 @@ pub fn lost(
 ) -> (DropKey, Dropped) {
     let key = DropKey {
         flow,
-        location: 0x100,
+        location: LOCATION,
         reason,
         netns: NETNS,
         ifindex,
@@ -207,26 +207,68 @@ pub fn lost(
     (key, dropped)
 }
 
-pub const NETFILTER_DROP: u32 = 8;
-pub const IP_RPFILTER: u32 = 12;
+/// The same for a reason and a function of these names.
+pub fn died(
+    flow: FlowKey,
+    (reason, symbol): (&str, &str),
+    ifindex: u32,
+    packets: u64,
+) -> (DropKey, Dropped) {
+    let number = REASONS.iter().position(|name| *name == reason);
+    let place = SYMBOLS.iter().position(|name| *name == symbol);
+    let number = number.expect("a reason of the test's kernel") as u32;
+    let (mut key, dropped) = lost(flow, number, ifindex, packets, 2);
+    key.location = LOCATION + place.expect("a function of the test's kernel") as u64;
+    (key, dropped)
+}
+
+pub const NETFILTER_DROP: u32 = 0;
+pub const IP_RPFILTER: u32 = 1;
+const REASONS: [&str; 16] = [
+    "NETFILTER_DROP",
+    "IP_RPFILTER",
+    "NOT_SPECIFIED",
+    "NO_SOCKET",
+    "IP_CSUM",
+    "TCP_CSUM",
+    "UDP_CSUM",
+    "IP_INNOROUTES",
+    "IP_OUTNOROUTES",
+    "IP_INADDRERRORS",
+    "NEIGH_FAILED",
+    "SOCKET_RCVBUFF",
+    "QDISC_DROP",
+    "CPU_BACKLOG",
+    "VXLAN_VNI_NOT_FOUND",
+    "BPF_CGROUP_EGRESS",
+];
+const SYMBOLS: [&str; 10] = [
+    "nft_do_chain",
+    "nf_hook_slow",
+    "ip_error",
+    "ip6_forward",
+    "ip6_pkt_drop",
+    "neigh_invalidate",
+    "vxlan_xmit",
+    "vxlan_rcv",
+    "__dev_queue_xmit",
+    "__udp4_lib_rcv",
+];
+const LOCATION: u64 = 0x100;
 
 pub struct TestNames(Reasons);
 
 impl Default for TestNames {
     fn default() -> Self {
-        let names = [
-            (NETFILTER_DROP, "NETFILTER_DROP"),
-            (IP_RPFILTER, "IP_RPFILTER"),
-        ];
-        Self(Reasons::new(
-            names.map(|(n, name)| (n, format!("SKB_DROP_REASON_{name}"))),
-        ))
+        let name = |(n, name): (usize, &&str)| (n as u32, format!("SKB_DROP_REASON_{name}"));
+        Self(Reasons::new(REASONS.iter().enumerate().map(name)))
     }
 }
 
 impl Names for TestNames {
-    fn symbol(&self, _address: u64) -> String {
-        "nft_do_chain+0x1".into()
+    fn symbol(&self, address: u64) -> String {
+        let name = SYMBOLS[(address - LOCATION) as usize];
+        format!("{name}+0x1")
     }
 
     fn reasons(&self) -> &Reasons {

@@ -21,10 +21,7 @@
 //! Change or remove the rule; for a NetworkPolicy, allow the traffic that is meant to pass.
 use super::losses::{self, Pattern};
 use crate::{
-    model::{
-        pod::label,
-        verdict::{Confidence, Finding, Fix, Severity},
-    },
+    model::verdict::{Finding, Fix, Severity},
     pipeline::facts::{Facts, Loss},
 };
 
@@ -37,33 +34,15 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     patterns.retain(|p| severity(facts, p).is_some());
     let worst = patterns.first()?;
     let severity = patterns.iter().filter_map(|p| severity(facts, p)).max()?;
-    let mut pods: Vec<_> = patterns.iter().flat_map(|p| p.pods(facts)).collect();
-    pods.sort();
-    pods.dedup();
-    let who = pods
-        .iter()
-        .find(|p| p.ip.as_deref() == Some(worst.source.to_string().as_str()))
-        .map_or_else(|| worst.source.to_string(), label);
-    Some(Finding {
-        cause: ID.into(),
-        severity,
-        confidence: Confidence::Confirmed,
-        summary: format!(
-            "netfilter on this node drops {} from {who}: {} packets, none got through",
-            worst.target(),
-            worst.packets(),
-        ),
-        evidence: losses::drop_evidence(&patterns),
-        pods,
-        flows: patterns.iter().take(10).map(|p| p.refer(facts)).collect(),
-        fix: fix(worst),
-        consequence_of: None,
-        because: None,
-        about: Vec::new(),
-        first_seen: facts.clock.text(patterns.iter().map(Pattern::first).min()?),
-        last_seen: facts.clock.text(patterns.iter().map(Pattern::last).max()?),
-        named_at: None,
-    })
+    let summary = format!(
+        "netfilter on this node drops {} from {}: {} packets, none got through",
+        worst.target(),
+        worst.sender(facts),
+        worst.packets(),
+    );
+    let mut finding = losses::finding(facts, ID, severity, &patterns, summary);
+    finding.fix = fix(worst);
+    Some(finding)
 }
 
 /// What a pod or a node sends is meant to arrive; what the outside sends to a pod may be kept

@@ -23,7 +23,7 @@
 //! Make the way back match the way in, or set rp_filter to 2 (loose) on that interface.
 use super::losses::{self, Pattern};
 use crate::{
-    model::verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    model::verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     pipeline::facts::{Facts, Loss},
 };
 
@@ -34,36 +34,21 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let patterns = losses::patterns(facts, |l: &Loss| l.reason == "IP_RPFILTER");
     let worst = patterns.first()?;
     let interface = worst.losses.iter().find_map(|l| l.interface.clone());
-    let mut pods: Vec<_> = patterns.iter().flat_map(|p| p.pods(facts)).collect();
-    pods.sort();
-    pods.dedup();
-    let mut evidence = losses::drop_evidence(&patterns);
-    evidence.extend(interface.as_deref().and_then(|i| sysctl_evidence(facts, i)));
-    evidence.extend(route_evidence(facts, worst, interface.as_deref()));
     let on = interface
         .as_deref()
         .unwrap_or("the interface they came in by");
-    Some(Finding {
-        cause: ID.into(),
-        severity: Severity::Warning,
-        confidence: Confidence::Confirmed,
-        summary: format!(
-            "the reverse-path filter on {on} drops packets from {} to {}: {} so far",
-            worst.source,
-            worst.target(),
-            worst.packets(),
-        ),
-        evidence,
-        pods,
-        flows: patterns.iter().take(10).map(|p| p.refer(facts)).collect(),
-        fix: fix(interface.as_deref()),
-        consequence_of: None,
-        because: None,
-        about: Vec::new(),
-        first_seen: facts.clock.text(patterns.iter().map(Pattern::first).min()?),
-        last_seen: facts.clock.text(patterns.iter().map(Pattern::last).max()?),
-        named_at: None,
-    })
+    let summary = format!(
+        "the reverse-path filter on {on} drops packets from {} to {}: {} so far",
+        worst.source,
+        worst.target(),
+        worst.packets(),
+    );
+    let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
+    let sysctl = interface.as_deref().and_then(|i| sysctl_evidence(facts, i));
+    let route = route_evidence(facts, worst, interface.as_deref());
+    finding.evidence.extend(sysctl.into_iter().chain(route));
+    finding.fix = fix(interface.as_deref());
+    Some(finding)
 }
 
 fn sysctl_name(interface: &str) -> String {

@@ -1,0 +1,155 @@
+//! What the drop causes share: losses of one reason that persist, by where they were headed.
+mod report;
+mod success;
+
+pub use report::finding;
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use netdiag_common::loss::RetransmitKey;
+
+use crate::{
+    model::{
+        address::{Prefix, endpoint},
+        flow::{self, TCP},
+        node::{Route, RouteKind},
+        pod::label,
+        verdict::{FlowRef, PodRef, PodRole},
+    },
+    pipeline::facts::{Facts, Loss},
+};
+use success::{Service, Success};
+
+/// Fewer lost packets than this are no pattern: a client that gives up after one retry is
+/// everyday, the third attempt is not.
+pub const PATTERN: u64 = 3;
+
+/// TCP flags of what a flow needs to go on: SYN, or data (PSH). Stray FINs, RSTs and bare ACKs
+/// of connections that are over are dropped on healthy nodes all day (KUBE-FORWARD's INVALID).
+const SYN: u32 = 2;
+const PSH: u32 = 8;
+const ACK: u32 = 16;
+
+/// Losses between the same two addresses for the same server's port.
+pub struct Pattern<'a> {
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub port: u16,
+    pub protocol: u8,
+    /// Lost are the server's answers, not the requests.
+    pub reply: bool,
+    pub losses: Vec<&'a Loss>,
+}
+
+impl Pattern<'_> {
+    pub fn packets(&self) -> u64 {
+        self.losses.iter().map(|l| l.dropped.packets).sum()
+    }
+
+    pub fn first(&self) -> u64 {
+        self.losses
+            .iter()
+            .map(|l| l.dropped.first)
+            .min()
+            .unwrap_or(0)
+    }
+
+    pub fn last(&self) -> u64 {
+        self.losses
+            .iter()
+            .map(|l| l.dropped.last)
+            .max()
+            .unwrap_or(0)
+    }
+
+    pub fn target(&self) -> String {
+        let protocol = flow::protocol(self.protocol);
+        match self.reply {
+            true => format!(
+                "{protocol} answers from port {} to {}",
+                self.port, self.destination
+            ),
+            false => format!("{protocol} {}", endpoint(self.destination, self.port)),
+        }
+    }
+
+    /// Who sent them: the pod's name where it is known.
+    pub fn sender(&self, facts: &Facts<'_>) -> String {
+        let pod = facts.pod(self.source, PodRole::Source);
+        pod.map_or_else(|| self.source.to_string(), |p| label(&p))
+    }
+
+    pub fn refer(&self, facts: &Facts<'_>) -> FlowRef {
+        let at = self.losses.iter().find_map(|l| l.interface.clone());
+        let (from, to) = if self.reply {
+            (self.port, 0)
+        } else {
+            (0, self.port)
+        };
+        let own = |key: &RetransmitKey| self.losses.iter().any(|l| *l.flow() == key.flow);
+        let retransmits = facts.retransmits.iter().filter(|(key, _)| own(key));
+        FlowRef {
+            protocol: flow::protocol(self.protocol),
+            source: endpoint(self.source, from),
+            destination: endpoint(self.destination, to),
+            packets: self.packets(),
+            retransmits: retransmits.map(|(_, r)| r.packets).sum(),
+            last_seen_at: at,
+        }
+    }
+
+    pub fn pods(&self, facts: &Facts<'_>) -> Vec<PodRef> {
+        let ends = [
+            facts.pod(self.source, PodRole::Source),
+            facts.pod(self.destination, PodRole::Destination),
+        ];
+        ends.into_iter().flatten().collect()
+    }
+}
+
+/// Losses of the wanted kind that persist and in spite of which nothing gets through.
+pub fn patterns<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<Pattern<'a>> {
+    let mut groups: BTreeMap<(IpAddr, IpAddr, u8, u16, bool), Pattern<'a>> = BTreeMap::new();
+    let success = Success::of(facts);
+    let lost = |l: &&Loss| wanted(l) && l.flow().family != 0 && matters(l);
+    for loss in facts.losses.iter().filter(lost) {
+        let (source, destination) = flow::ends(loss.flow());
+        if destination.is_multicast() || is_broadcast(facts, destination) {
+            continue;
+        }
+        let service = Service::of(loss);
+        if success.despite(loss, &service) {
+            continue;
+        }
+        let protocol = loss.flow().protocol;
+        let (port, reply) = (service.port, service.reply);
+        let new = || Pattern {
+            source,
+            destination,
+            port,
+            protocol,
+            reply,
+            losses: Vec::new(),
+        };
+        let key = (source, destination, protocol, port, reply);
+        groups.entry(key).or_insert_with(new).losses.push(loss);
+    }
+    let mut patterns: Vec<_> = groups
+        .into_values()
+        .filter(|p| p.packets() >= PATTERN)
+        .collect();
+    patterns.sort_by_key(|p| std::cmp::Reverse(p.packets()));
+    patterns
+}
+
+fn matters(loss: &Loss) -> bool {
+    loss.flow().protocol != TCP || loss.dropped.tcp_flags & (SYN | PSH) != 0
+}
+
+/// To everybody: 255.255.255.255, or the last address of one of the node's own subnets, which the
+/// local table holds beside the node's addresses.
+fn is_broadcast(facts: &Facts<'_>, address: IpAddr) -> bool {
+    let local = |r: &Route| r.kind == RouteKind::Local && r.destination == Prefix::host(address);
+    let everybody = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    everybody || (facts.node.routes.iter().any(local) && !facts.node.owns(address))
+}

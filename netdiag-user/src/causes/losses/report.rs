@@ -1,0 +1,69 @@
+//! What a finding about lost packets tells, whatever the cause.
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::Pattern;
+use crate::{
+    model::verdict::{Confidence, Evidence, EvidenceKind, Finding, Origin, Severity},
+    pipeline::facts::Facts,
+};
+
+/// Flows that a finding names; more of them tell nothing new.
+const FLOWS: usize = 10;
+
+/// A confirmed finding with what all of them have: where packets died, whose, and when. The
+/// cause adds its own evidence and the fix.
+pub fn finding(
+    facts: &Facts<'_>,
+    cause: &str,
+    severity: Severity,
+    patterns: &[Pattern<'_>],
+    summary: String,
+) -> Finding {
+    let mut finding = Finding::new(cause, severity, Confidence::Confirmed, summary);
+    finding.evidence = drop_evidence(patterns);
+    finding.pods = patterns.iter().flat_map(|p| p.pods(facts)).collect();
+    finding.pods.sort();
+    finding.pods.dedup();
+    let flows = patterns.iter().take(FLOWS);
+    finding.flows = flows.map(|p| p.refer(facts)).collect();
+    finding.about = patterns.iter().map(served).collect();
+    let first = patterns.iter().map(Pattern::first).min();
+    let last = patterns.iter().map(Pattern::last).max();
+    finding.first_seen = facts.clock.text(first.unwrap_or(0));
+    finding.last_seen = facts.clock.text(last.unwrap_or(0));
+    finding
+}
+
+/// The server's end: clients have troubles of many kinds at once.
+fn served(pattern: &Pattern<'_>) -> IpAddr {
+    if pattern.reply {
+        pattern.source
+    } else {
+        pattern.destination
+    }
+}
+
+/// One line per place where packets of the pattern died.
+fn drop_evidence(patterns: &[Pattern<'_>]) -> Vec<Evidence> {
+    let mut sums: BTreeMap<(&str, &str, Option<&str>), u64> = BTreeMap::new();
+    for loss in patterns.iter().flat_map(|p| &p.losses) {
+        let key = (
+            loss.reason.as_str(),
+            loss.symbol(),
+            loss.interface.as_deref(),
+        );
+        *sums.entry(key).or_default() += loss.dropped.packets;
+    }
+    let line = |((reason, symbol, at), packets): ((&str, &str, Option<&str>), u64)| {
+        let on = at.map_or_else(String::new, |at| format!(" on {at}"));
+        let text = format!("{packets} packets dropped{on}: {reason} in {symbol}");
+        let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
+        line.at = at.map(str::to_owned);
+        line.packets = Some(packets);
+        line.reason = Some(reason.to_owned());
+        line.location = Some(symbol.to_owned());
+        line.confirm = Some("perf trace -e skb:kfree_skb".into());
+        line
+    };
+    sums.into_iter().map(line).collect()
+}
