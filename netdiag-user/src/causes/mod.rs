@@ -20,6 +20,7 @@ mod tests;
 
 pub mod firewall_drop;
 pub mod ipip_mtu_too_large;
+pub mod no_route;
 pub mod overlay_blocked;
 pub mod pod_mtu_too_large;
 pub mod rp_filter_drop;
@@ -58,6 +59,7 @@ macro_rules! cause {
 pub const ALL: &[Cause] = &[
     cause!(firewall_drop),
     cause!(ipip_mtu_too_large),
+    cause!(no_route),
     cause!(overlay_blocked),
     cause!(pod_mtu_too_large),
     cause!(rp_filter_drop),

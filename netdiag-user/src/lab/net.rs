@@ -8,7 +8,7 @@ use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, CacheInfo};
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags};
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMetric, RouteScope};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMetric, RouteScope, RouteType};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::link::{is_missing, is_ready, is_veth, name};
@@ -59,6 +59,13 @@ impl<'a> Route<'a> {
             ..self
         }
     }
+}
+
+/// How a route says no (RTN_UNREACHABLE, RTN_PROHIBIT).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    Unreachable,
+    Prohibit,
 }
 
 #[derive(Clone, Debug)]
@@ -203,6 +210,30 @@ impl Net {
         }
         let added = self.handle.route().add(message).replace().execute().await;
         added.with_context(|| self.at(&what, route.device))
+    }
+
+    /// Takes a route of the main table away.
+    pub async fn unroute(&self, (to, length): (IpAddr, u8)) -> Result<()> {
+        let what = || format!("cannot take away the route to {to}/{length}");
+        let route = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(to, length)
+            .with_context(what)?;
+        let gone = self.handle.route().del(route.build()).execute().await;
+        gone.with_context(|| format!("{} in {}", what(), self.netns.name))
+    }
+
+    /// Adds a route that says no.
+    pub async fn refuse(&self, (to, length): (IpAddr, u8), refusal: Refusal) -> Result<()> {
+        let what = || format!("cannot refuse {to}/{length}");
+        let route = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(to, length)
+            .with_context(what)?
+            .kind(match refusal {
+                Refusal::Unreachable => RouteType::Unreachable,
+                Refusal::Prohibit => RouteType::Prohibit,
+            });
+        let added = self.handle.route().add(route.build()).execute().await;
+        added.with_context(|| format!("{} in {}", what(), self.netns.name))
     }
 
     /// A permanent entry of the neighbour table.

@@ -1,11 +1,13 @@
 //! A fault as data: one change to a lab that stands.
 use std::io::Write;
+use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::cluster::Cluster;
+use super::net::Refusal;
 use super::nft::{self, Chain};
 use super::sys::enter_before_exec;
 
@@ -24,6 +26,14 @@ pub enum Step {
         netns: String,
         device: String,
         up: bool,
+    },
+    /// Takes a route away.
+    Unroute { netns: String, to: (IpAddr, u8) },
+    /// Adds a route that refuses.
+    Refuse {
+        netns: String,
+        to: (IpAddr, u8),
+        refusal: Refusal,
     },
     /// Runs a program of this machine's in the namespace, with that text as its input; it must
     /// succeed. The scenario names it in its needs.
@@ -46,6 +56,8 @@ impl Step {
                 };
                 cluster.net(netns)?.set(device, change).await
             }
+            Self::Unroute { netns, to } => cluster.net(netns)?.unroute(*to).await,
+            Self::Refuse { netns, to, refusal } => cluster.net(netns)?.refuse(*to, *refusal).await,
             Self::Run {
                 netns,
                 program,

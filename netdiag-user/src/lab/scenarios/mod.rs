@@ -3,6 +3,7 @@ mod bench;
 mod firewall_drop;
 mod healthy;
 mod ipip_mtu_too_large;
+mod no_route;
 mod overlay_blocked;
 mod pod_mtu_too_large;
 mod rp_filter_drop;
@@ -70,6 +71,7 @@ pub const ALL: &[Scenario] = &[
     firewall_drop::SCENARIO,
     rp_filter_drop::SCENARIO,
     overlay_blocked::SCENARIO,
+    no_route::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];
