@@ -44,7 +44,12 @@ fn causes() -> Result<String> {
     let mut rows = Vec::new();
     let dir = paths::root().join("netdiag-user/src/causes");
     for entry in fs::read_dir(&dir).context("reading the causes")? {
-        let source = fs::read_to_string(entry?.path()).context("reading a cause")?;
+        let path = entry?.path();
+        // A folder holds what causes share.
+        if path.is_dir() {
+            continue;
+        }
+        let source = fs::read_to_string(path).context("reading a cause")?;
         let value = |name: &str| {
             let line = source
                 .lines()
