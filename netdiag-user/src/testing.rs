@@ -11,7 +11,7 @@ use crate::{
     model::{
         address::to_wire,
         flow::TCP,
-        gather::Gathered,
+        gather::{Gathered, Piece, Want},
         node::{
             Fdb, Link, LinkAddress, LinkCounters, LinkKind, Neighbour, Node, PodSide, Route,
             RouteKind, Tunnel,
@@ -282,8 +282,22 @@ pub fn with_facts<T>(
     observation: &Observation,
     judge: impl FnOnce(&Facts<'_>) -> T,
 ) -> T {
+    with_gathered(node, observation, [], judge)
+}
+
+/// The same, with what the rules asked for.
+pub fn with_gathered<T>(
+    node: &Node,
+    observation: &Observation,
+    pieces: impl IntoIterator<Item = (Want, Result<Piece, String>)>,
+    judge: impl FnOnce(&Facts<'_>) -> T,
+) -> T {
     let pods = PodIndex::default();
     let names = TestNames::default();
+    let mut gathered = Gathered::default();
+    for (want, piece) in pieces {
+        gathered.insert(want, piece);
+    }
     let clock = Clock {
         monotonic: 0,
         wall: jiff::Timestamp::UNIX_EPOCH,
@@ -292,7 +306,7 @@ pub fn with_facts<T>(
         node,
         start: node,
         pods: &pods,
-        gathered: &Gathered::default(),
+        gathered: &gathered,
         names: &names,
         clock,
     };

@@ -18,6 +18,7 @@ mod stall;
 #[cfg(test)]
 mod tests;
 
+pub mod etcd_nospace;
 pub mod firewall_drop;
 pub mod ipip_mtu_too_large;
 pub mod no_route;
@@ -57,6 +58,7 @@ macro_rules! cause {
 
 /// Every cause. Adding one is its file and its line.
 pub const ALL: &[Cause] = &[
+    cause!(etcd_nospace, etcd_nospace::wants),
     cause!(firewall_drop),
     cause!(ipip_mtu_too_large),
     cause!(no_route),

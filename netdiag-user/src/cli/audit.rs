@@ -56,7 +56,7 @@ async fn audit(place: &Place) -> Result<Verdict> {
     let reader = Reader::open(&place.root, place.node_name.as_deref())?;
     let mut scene = scene(reader.node().await?, place, &pods);
     let mut judge = Judge::default();
-    let mut gathering = Gathering::new(&place.root);
+    let mut gathering = Gathering::new(place.places());
     // What is found out can point to more that is worth knowing.
     loop {
         let mut wants = judge.findings(&scene, &nothing_seen()).wants;

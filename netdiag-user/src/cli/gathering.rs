@@ -2,7 +2,6 @@
 //! is wanted.
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -13,8 +12,8 @@ use crate::{
     model::gather::{Gathered, Piece, Want},
 };
 
-/// Sockets and rules change: what is still wanted is found out again after this long.
-const AGAIN: Duration = Duration::from_secs(2);
+/// What could not be found out is tried again after this long.
+const RETRY: Duration = Duration::from_secs(2);
 /// Threads at once; what is wanted beyond that waits for the next tick.
 const AT_ONCE: usize = 4;
 
@@ -25,19 +24,17 @@ type Answer = (Want, Result<Piece, String>);
 
 pub struct Gathering {
     places: Places,
-    /// When each want was last answered; none while it is being found out.
+    /// Until when the answer to each want is good; none while it is being found out.
     asked: BTreeMap<Want, Option<Instant>>,
     sender: mpsc::UnboundedSender<Answer>,
     answers: mpsc::UnboundedReceiver<Answer>,
 }
 
 impl Gathering {
-    pub fn new(root: &Path) -> Self {
+    pub fn new(places: Places) -> Self {
         let (sender, answers) = mpsc::unbounded_channel();
         Self {
-            places: Places {
-                root: root.to_owned(),
-            },
+            places,
             asked: BTreeMap::new(),
             sender,
             answers,
@@ -47,7 +44,7 @@ impl Gathering {
     /// Starts finding out what was not found out lately.
     pub fn start(&mut self, wants: BTreeSet<Want>) {
         for want in wants {
-            let fresh = |at: &Option<Instant>| at.is_none_or(|at| at.elapsed() < AGAIN);
+            let fresh = |until: &Option<Instant>| until.is_none_or(|until| Instant::now() < until);
             if self.going_on() >= AT_ONCE || self.asked.get(&want).is_some_and(fresh) {
                 continue;
             }
@@ -98,7 +95,8 @@ impl Gathering {
     /// Takes what has been answered.
     pub fn collect(&mut self, gathered: &mut Gathered) {
         while let Ok((want, piece)) = self.answers.try_recv() {
-            self.asked.insert(want.clone(), Some(Instant::now()));
+            let good = if piece.is_ok() { want.again() } else { RETRY };
+            self.asked.insert(want.clone(), Some(Instant::now() + good));
             gathered.insert(want, piece);
         }
     }

@@ -3,7 +3,11 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, ValueEnum};
 
-use crate::{model::filter::Filter, pods::Source};
+use crate::{
+    host::gather::{Places, etcd::Named},
+    model::filter::Filter,
+    pods::Source,
+};
 
 #[derive(Args, Debug, Clone, Default)]
 pub struct Global {
@@ -69,6 +73,41 @@ pub struct Place {
     /// The address by which the cluster knows this node (kubelet's --node-ip).
     #[arg(long, value_name = "ADDRESS")]
     pub node_ip: Vec<std::net::IpAddr>,
+    #[command(flatten)]
+    pub etcd: Etcd,
+}
+
+/// How to reach etcd; found by itself on kubeadm's nodes, and where etcd runs beside netdiag.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Etcd {
+    /// Ask these members of etcd [default: the one on this node, if any].
+    #[arg(long, value_name = "URL", num_args = 1.., value_delimiter = ',')]
+    pub etcd: Vec<String>,
+    /// The CA that signed etcd's certificate.
+    #[arg(long, value_name = "FILE")]
+    pub etcd_cacert: Option<PathBuf>,
+    /// The certificate to show to etcd.
+    #[arg(long, value_name = "FILE", requires = "etcd_key")]
+    pub etcd_cert: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE", requires = "etcd_cert")]
+    pub etcd_key: Option<PathBuf>,
+}
+
+impl Place {
+    /// Where evidence is looked for.
+    pub fn places(&self) -> Places {
+        let etcd = &self.etcd;
+        Places {
+            root: self.root.clone(),
+            etcd: Named {
+                endpoints: etcd.etcd.clone(),
+                cacert: etcd.etcd_cacert.clone(),
+                cert: etcd.etcd_cert.clone(),
+                key: etcd.etcd_key.clone(),
+            },
+        }
+    }
 }
 
 fn source(text: &str) -> Result<Source, String> {

@@ -126,7 +126,7 @@ impl Session {
             read_at: Instant::now(),
             unjudged: 0,
             counted_at: Instant::now(),
-            gathering: Gathering::new(&scope.place.root),
+            gathering: Gathering::new(scope.place.places()),
             scene,
         };
         session.apply()?;

@@ -11,7 +11,7 @@ use super::netns::{self, Netns};
 use super::plan::{Node, Plan};
 use super::scenarios::Scenario;
 use super::state::{self, Options, Record};
-use super::{needs, topology};
+use super::{needs, root, topology};
 
 pub struct Cluster {
     pub plan: Plan,
@@ -38,6 +38,9 @@ impl Cluster {
         };
         for netns in create_all(&cluster.record.namespaces)? {
             cluster.nets.insert(netns.name.clone(), Net::open(&netns)?);
+        }
+        for node in &cluster.plan.nodes {
+            root::make(&cluster.dir(), node)?;
         }
         topology::build(&cluster).await?;
         for step in scenario.faults(&cluster.plan) {
@@ -87,6 +90,20 @@ impl Cluster {
     /// What `--cni-dir` is given on that node.
     pub fn cni_dir(&self, node: &Node) -> PathBuf {
         super::cni::dir(&self.dir(), node)
+    }
+
+    /// What `--root` is given on that node.
+    pub fn root(&self, node: &Node) -> PathBuf {
+        root::dir(&self.dir(), node)
+    }
+
+    /// A text of a scenario's with the lab's folders put in: `{dir}` is its own, `{root}` the root
+    /// of the node whose namespace that is.
+    pub fn fill(&self, netns: &str, text: &str) -> String {
+        let node = self.plan.nodes.iter().find(|node| node.netns == netns);
+        let root = node.map_or_else(|| self.dir(), |node| self.root(node));
+        text.replace("{dir}", &self.dir().display().to_string())
+            .replace("{root}", &root.display().to_string())
     }
 
     /// Cuts the namespaces apart, then takes them away. Tried to the end whatever fails.

@@ -9,12 +9,14 @@ use anyhow::{Context, Result, bail};
 
 use super::cluster::Cluster;
 use super::runner::Guarded;
+use super::step::Step;
 use super::sys::enter_before_exec;
 
 /// What a program may take until it answers; etcd takes two seconds on a slow machine.
 const READY: Duration = Duration::from_secs(20);
 
-/// A program as data. `{dir}` in its arguments and files stands for the lab's own folder.
+/// A program as data. `{dir}` and `{root}` in its arguments and files are filled in by
+/// [`Cluster::fill`].
 #[derive(Clone, Debug, Default)]
 pub struct Daemon {
     pub netns: String,
@@ -22,8 +24,11 @@ pub struct Daemon {
     /// What ps(1) shows as its name, where that is to be another one.
     pub shown_as: Option<String>,
     pub arguments: Vec<String>,
-    /// Files that it reads: name within the lab's folder, and text.
+    /// Files that it reads: path, and text.
     pub files: Vec<(String, String)>,
+    /// What is done before it starts, and when it is ready.
+    pub before: Vec<Step>,
+    pub after: Vec<Step>,
     /// It is ready when this takes a connection.
     pub listens: Option<SocketAddr>,
 }
@@ -31,15 +36,18 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it and waits until it is ready.
     pub async fn start(&self, cluster: &Cluster) -> Result<Guarded> {
-        let dir = cluster.dir();
-        let fill = |text: &str| text.replace("{dir}", &dir.display().to_string());
-        for (name, text) in &self.files {
-            let path = dir.join(name);
-            std::fs::write(&path, fill(text))
+        let fill = |text: &str| cluster.fill(&self.netns, text);
+        for (path, text) in &self.files {
+            // One without a folder is in the lab's own.
+            let path = cluster.dir().join(fill(path));
+            let folder = path.parent().unwrap_or(&path);
+            std::fs::create_dir_all(folder)
+                .and_then(|()| std::fs::write(&path, fill(text)))
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
+        apply(&self.before, cluster).await?;
         let netns = cluster.netns(&self.netns)?;
-        let log = dir.join(format!("{}.log", self.netns));
+        let log = cluster.dir().join(format!("{}.log", self.netns));
         let out = std::fs::File::create(&log).context("cannot write the program's log")?;
         let mut command = Command::new(&self.program);
         if let Some(name) = &self.shown_as {
@@ -69,6 +77,14 @@ impl Daemon {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        apply(&self.after, cluster).await?;
         Ok(child)
     }
+}
+
+async fn apply(steps: &[Step], cluster: &Cluster) -> Result<()> {
+    for step in steps {
+        step.apply(cluster).await?;
+    }
+    Ok(())
 }

@@ -17,6 +17,7 @@ pub mod nft;
 pub mod offload;
 pub mod plan;
 pub mod rng;
+pub mod root;
 pub mod runner;
 pub mod scenarios;
 pub mod state;

@@ -54,9 +54,10 @@ pub async fn run(scenario: &Scenario, options: Options, settings: &Settings) -> 
         12
     };
     let duration = settings.duration.unwrap_or(Duration::from_secs(usual));
+    // A node's daemons run for long before anybody looks at it.
+    let _daemons = daemons(scenario, &cluster).await?;
     let mut diagnosis = Diagnosis::start(&cluster, node, duration)?;
     diagnosis.ready().await?;
-    let _daemons = daemons(scenario, &cluster).await?;
     let mut begun = Timestamp::now();
     let traffic = Traffic::start(&cluster, &scenario.traffic(&cluster.plan))?;
     let moves = scenario.moves(&cluster.plan);
@@ -177,6 +178,7 @@ impl Diagnosis {
         command.arg("diagnose").args(["-o", "json"]);
         command.args(["--duration", &format!("{}s", duration.as_secs_f64())]);
         command.args(["--until-stable", &STABLE_SECONDS.to_string()]);
+        command.arg("--root").arg(cluster.root(node));
         command.arg("--cni-dir").arg(cluster.cni_dir(node));
         command.args(["--node-name", &node.name]);
         command.env(READY_VARIABLE, "1");

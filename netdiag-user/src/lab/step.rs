@@ -36,7 +36,8 @@ pub enum Step {
         refusal: Refusal,
     },
     /// Runs a program of this machine's in the namespace, with that text as its input; it must
-    /// succeed. The scenario names it in its needs.
+    /// succeed. The scenario names it in its needs. `{dir}` and `{root}` as in
+    /// [`Cluster::fill`].
     Run {
         netns: String,
         program: &'static str,
@@ -76,7 +77,8 @@ fn run(
     input: &str,
 ) -> Result<()> {
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped());
+    let filled = arguments.iter().map(|a| cluster.fill(netns, a));
+    command.args(filled).stdin(Stdio::piped());
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     enter_before_exec(&mut command, cluster.netns(netns)?.file()?);
     let mut child = command
@@ -84,7 +86,7 @@ fn run(
         .with_context(|| format!("cannot start {program}"))?;
     let mut stdin = child.stdin.take().context("no standard input")?;
     // A program that does not read is judged by its exit code.
-    let _ = stdin.write_all(input.as_bytes());
+    let _ = stdin.write_all(cluster.fill(netns, input).as_bytes());
     drop(stdin);
     let done = child
         .wait_with_output()

@@ -24,7 +24,8 @@ pub enum Confidence {
     Suspected,
     /// The node's configuration alone shows it; no traffic has met it yet.
     Configured,
-    /// Live traffic shows it.
+    /// Live traffic shows it; where the cause is no traffic (etcd, files, processes), the fact
+    /// itself was seen.
     Confirmed,
 }
 

@@ -66,7 +66,8 @@ impl Page {
             Severity::Info => (CYAN, "INFO"),
         };
         let confidence = match finding.confidence {
-            Confidence::Confirmed => "confirmed by traffic",
+            Confidence::Confirmed if by_traffic(finding) => "confirmed by traffic",
+            Confidence::Confirmed => "confirmed",
             Confidence::Configured => "by configuration, not met by traffic yet",
             Confidence::Suspected => "suspected",
         };
@@ -262,4 +263,9 @@ fn shift(table: &Table, by: &str) -> String {
         .lines()
         .map(|l| format!("{by}{}\n", l.trim_end()))
         .collect()
+}
+
+/// What a control plane or a file says is confirmed without a packet.
+fn by_traffic(finding: &Finding) -> bool {
+    !finding.flows.is_empty() || finding.evidence.iter().any(|e| e.packets.is_some())
 }

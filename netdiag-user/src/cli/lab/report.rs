@@ -76,6 +76,8 @@ pub fn standing(cluster: &Cluster) -> Result<()> {
         }
         let files = cluster.cni_dir(node).display().to_string();
         table.add_row([format!("CNI files of {}", node.name), String::new(), files]);
+        let root = cluster.root(node).display().to_string();
+        table.add_row([format!("root of {}", node.name), String::new(), root]);
     }
     let enter = format!("ip netns exec {} bash", plan.outside.netns);
     table.add_row([

@@ -1,5 +1,7 @@
 //! Gathers what the rules ask for. One file a kind of evidence; each is a plain function that may
 //! take its time, because it runs beside the watching.
+pub mod etcd;
+mod processes;
 mod sockets;
 
 use std::{
@@ -16,6 +18,8 @@ use crate::model::gather::{Piece, Want};
 #[derive(Clone, Debug)]
 pub struct Places {
     pub root: PathBuf,
+    /// Where etcd is, as far as that was said.
+    pub etcd: etcd::Named,
 }
 
 /// Finds out one thing; the error is a sentence for `not_checked`.
@@ -24,6 +28,7 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
         Want::Listeners(netns) => {
             inside(&places.root, *netns, sockets::listeners).map(Piece::Listeners)
         }
+        Want::Etcd => etcd::members(places).map(Piece::Etcd),
     };
     piece.map_err(|e| format!("{e:#}"))
 }

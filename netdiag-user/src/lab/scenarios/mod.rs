@@ -1,5 +1,6 @@
 //! The incidents as data, one file each.
 mod bench;
+mod etcd_nospace;
 mod firewall_drop;
 mod healthy;
 mod ipip_mtu_too_large;
@@ -72,6 +73,7 @@ pub const ALL: &[Scenario] = &[
     rp_filter_drop::SCENARIO,
     overlay_blocked::SCENARIO,
     no_route::SCENARIO,
+    etcd_nospace::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

@@ -1,0 +1,247 @@
+//! # Symptom
+//! Nothing new can be written to the cluster: pods get no address where IPAM keeps its state in
+//! etcd or in the API (Calico), leases expire, `kubectl apply` fails with `etcdserver: mvcc:
+//! database space exceeded`. What runs goes on running.
+//!
+//! # Mechanism
+//! etcd's backend file reached `--quota-backend-bytes` (2 GiB unless set). It raises the alarm
+//! NOSPACE for the whole cluster and takes only reads and deletes until it is disarmed, even when
+//! there is room again (etcd, server/etcdserver/quota.go). Compaction makes room within the file;
+//! only defragmentation makes the file smaller.
+//!
+//! # Signals
+//! Observed, by asking each member's gateway over HTTP: the alarm NOSPACE (critical); without it
+//! the file's size against the quota, from 95 % on a warning, from 80 % on for information. Size
+//! can stay just below the quota under the alarm, because a write is refused before it is made.
+//! The members are those of `--etcd`, else those of kubeadm's manifest, else an etcd that runs in
+//! the node's own namespace. One that does not answer is told under "not checked". The alarm is
+//! the fact itself: a finding is confirmed without any packet.
+//!
+//! # Look-alikes
+//! `ipam-exhausted`: pods get no address while etcd takes writes. A member that is slow or has no
+//! leader refuses too, with other words (`etcdserver: request timed out`, `no leader`).
+//!
+//! # By hand
+//! `etcdctl alarm list`, `etcdctl endpoint status -w table`; `etcdctl endpoint health` of 3.4 says
+//! "healthy" all the same, GET /health says false.
+//!
+//! # Fix
+//! Compact, defragment every member, disarm: all three, in that order. Then find what fills it,
+//! set auto-compaction, and raise the quota (up to 8 GiB).
+use crate::{
+    model::{
+        control::{EtcdMember, EtcdStatus},
+        gather::Want,
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    },
+    pipeline::facts::Facts,
+};
+
+pub const ID: &str = "etcd-nospace";
+pub const TITLE: &str = "etcd is over its quota and takes no more writes";
+
+const ALARM: &str = "NOSPACE";
+/// Per cent of the quota. A write is refused that would not fit, so that a file of 95 % may be
+/// full for the next large object.
+const FULL: u64 = 95;
+/// At this point an administrator has days, not minutes.
+const FILLING: u64 = 80;
+
+/// Whether a node has an etcd is not to be seen in packets; no answer costs nothing.
+pub fn wants(_: &Facts<'_>) -> Vec<Want> {
+    vec![Want::Etcd]
+}
+
+struct Member<'a> {
+    member: &'a EtcdMember,
+    status: &'a EtcdStatus,
+    severity: Severity,
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let mut members: Vec<_> = facts.gathered.etcd().iter().filter_map(judge).collect();
+    members.sort_by_key(|m| std::cmp::Reverse(m.severity));
+    let worst = members.first()?;
+    let summary = format!("etcd at {} {}", worst.member.endpoint, worst.says());
+    let mut finding = Finding::new(ID, worst.severity, Confidence::Confirmed, summary);
+    finding.evidence = members.iter().flat_map(Member::evidence).collect();
+    finding.fix = fix(&members);
+    finding.first_seen = facts.clock.text(facts.now);
+    finding.last_seen = facts.clock.text(facts.now);
+    Some(finding)
+}
+
+fn judge(member: &EtcdMember) -> Option<Member<'_>> {
+    let status = member.answer.as_ref().ok()?;
+    let severity = match share(status) {
+        _ if alarmed(status) => Severity::Critical,
+        Some(share) if share >= FULL => Severity::Warning,
+        Some(share) if share >= FILLING => Severity::Info,
+        _ => return None,
+    };
+    Some(Member {
+        member,
+        status,
+        severity,
+    })
+}
+
+fn alarmed(status: &EtcdStatus) -> bool {
+    status.alarms.iter().any(|(_, kind)| kind == ALARM)
+}
+
+/// Of the quota, in per cent; nothing where the quota is not known.
+fn share(status: &EtcdStatus) -> Option<u64> {
+    let quota = status.quota.filter(|quota| *quota > 0)?;
+    Some(status.size.saturating_mul(100) / quota)
+}
+
+impl Member<'_> {
+    fn says(&self) -> String {
+        let full = match (share(self.status), self.status.quota) {
+            (Some(share), Some(quota)) => {
+                let size = mib(self.status.size);
+                format!("its database has {size} of {} MiB ({share} %)", mib(quota))
+            }
+            _ => format!("its database has {} MiB", mib(self.status.size)),
+        };
+        match self.severity {
+            Severity::Critical => format!("takes no more writes (alarm {ALARM}): {full}"),
+            _ => format!("is close to its quota: {full}"),
+        }
+    }
+
+    fn evidence(&self) -> Vec<Evidence> {
+        let line = |text: String, command: &str| {
+            let mut line = Evidence::new(EvidenceKind::Api, Origin::Observed, text);
+            line.at = Some(self.member.endpoint.clone());
+            line.confirm = Some(etcdctl(self.member, command));
+            line
+        };
+        let mut lines = Vec::new();
+        for (member, kind) in &self.status.alarms {
+            lines.push(line(format!("member {member} raised {kind}"), "alarm list"));
+        }
+        lines.push(line(self.sizes(), "endpoint status -w table"));
+        if self.status.healthy == Some(false) {
+            let credentials = self.member.credentials.join(" ");
+            let mut told = line("/health says false".into(), "");
+            let curl = format!("curl {credentials} {}/health", self.member.endpoint);
+            told.confirm = Some(curl.replace("  ", " "));
+            lines.push(told);
+        }
+        lines
+    }
+
+    fn sizes(&self) -> String {
+        let status = self.status;
+        let mut text = format!("backend file {} bytes", status.size);
+        if let Some(quota) = status.quota {
+            text.push_str(&format!(", quota {quota}"));
+        }
+        if let Some(in_use) = status.in_use {
+            text.push_str(&format!(", in use {in_use}"));
+        }
+        format!("{text}, revision {}", status.revision)
+    }
+}
+
+fn mib(bytes: u64) -> u64 {
+    bytes >> 20
+}
+
+fn etcdctl(member: &EtcdMember, command: &str) -> String {
+    let mut words = vec![format!("etcdctl --endpoints={}", member.endpoint)];
+    words.extend(member.credentials.iter().cloned());
+    words.push(command.to_owned());
+    words.join(" ")
+}
+
+/// Compaction and the alarm are the cluster's, defragmentation is each member's own.
+fn fix(members: &[Member<'_>]) -> Fix {
+    let mut commands = Vec::new();
+    if let Some(first) = members.first() {
+        let revision = members.iter().map(|m| m.status.revision).max();
+        let compact = format!("compact {}", revision.unwrap_or_default());
+        commands.push(etcdctl(first.member, &compact));
+        for each in members {
+            // It stands still for as long as that takes, seconds for gigabytes.
+            commands.push(etcdctl(each.member, "--command-timeout=60s defrag"));
+        }
+        if alarmed(first.status) {
+            commands.push(etcdctl(first.member, "alarm disarm"));
+        }
+    }
+    let quota = members.iter().filter_map(|m| m.status.quota).max();
+    let quota = quota.map_or_else(String::new, |q| format!(" (now {q})"));
+    Fix {
+        summary: format!(
+            "compact, defragment each member in turn{}; then find what fills it, give etcd \
+             --auto-compaction-mode=periodic --auto-compaction-retention=1h and a larger \
+             --quota-backend-bytes{quota}, and alert at 80 % of it. Where etcd is a static pod: \
+             kubectl -n kube-system exec etcd-NODE -- etcdctl …",
+            match members.iter().any(|m| alarmed(m.status)) {
+                true => ", disarm the alarm",
+                false => "",
+            }
+        ),
+        commands,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{gather::Piece, observation::Observation},
+        testing::{overlay_node, with_gathered},
+    };
+
+    fn found(size: u64, alarms: &[&str]) -> Option<Finding> {
+        let alarm = |kind: &&str| ("8e9e".to_owned(), (*kind).to_owned());
+        let status = EtcdStatus {
+            revision: 23,
+            size,
+            quota: Some(100 << 20),
+            alarms: alarms.iter().map(alarm).collect(),
+            ..EtcdStatus::default()
+        };
+        let members = vec![
+            EtcdMember {
+                endpoint: "http://192.0.2.1:2379".into(),
+                credentials: Vec::new(),
+                answer: Err("no answer within 2 s".into()),
+            },
+            EtcdMember {
+                endpoint: "https://[::1]:2379".into(),
+                credentials: vec!["--cacert /pki/ca.crt".into()],
+                answer: Ok(status),
+            },
+        ];
+        let piece = (Want::Etcd, Ok(Piece::Etcd(members)));
+        let node = overlay_node(1450, 1450, 1500);
+        with_gathered(&node, &Observation::default(), [piece], evaluate)
+    }
+
+    #[test]
+    fn the_alarm_decides_whatever_the_size_is() {
+        let finding = found(70 << 20, &[ALARM]).expect("a finding");
+        assert_eq!(finding.severity, Severity::Critical);
+        let first = "etcdctl --endpoints=https://[::1]:2379 --cacert /pki/ca.crt compact 23";
+        assert_eq!(finding.fix.commands[0], first);
+        assert!(finding.fix.commands[2].ends_with("alarm disarm"));
+    }
+
+    #[test]
+    fn sizes_below_the_quota_are_graded() {
+        let severity = |size: u64| found(size << 20, &[]).map(|f| f.severity);
+        assert_eq!(severity(79), None);
+        assert_eq!(severity(80), Some(Severity::Info));
+        assert_eq!(severity(96), Some(Severity::Warning));
+    }
+
+    #[test]
+    fn another_alarm_is_another_fault() {
+        assert!(found(1, &["CORRUPT"]).is_none());
+    }
+}
