@@ -283,6 +283,13 @@ impl Net {
         }
     }
 
+    /// Removes a link, and with a veth its other end.
+    pub async fn remove(&self, device: &str) -> Result<()> {
+        let index = self.index(device).await?;
+        let gone = self.handle.link().del(index).execute().await;
+        gone.with_context(|| self.at("cannot remove", device))
+    }
+
     /// Removes the links that hold others in other namespaces. Done before the namespaces go:
     /// the kernel frees those later, and until then traffic would go on in them.
     pub async fn remove_veths(&self) -> Result<()> {

@@ -65,13 +65,13 @@ pub async fn run(scenario: &Scenario, options: Options, settings: &Settings) -> 
         // Until then nothing is wrong that could be named.
         begun += Duration::from_millis(*first);
     }
-    let (verdict, moved) = tokio::join!(
+    let verdict = beside(
         diagnosis.verdict(duration + GRACE),
-        follow(&cluster, &moves)
+        follow(&cluster, &moves),
     );
+    let verdict = verdict.await;
     drop(traffic);
-    moved?;
-    let mut verdict = verdict?;
+    let mut verdict = verdict??;
     verdict.lab = Some(judge(scenario, &options, &verdict, begun));
     Ok(verdict)
 }
@@ -83,6 +83,19 @@ async fn daemons(scenario: &Scenario, cluster: &Cluster) -> Result<Vec<Guarded>>
         running.push(daemon.start(cluster).await?);
     }
     Ok(running)
+}
+
+/// What `work` comes to, while the lab changes beside it; later changes are left undone.
+async fn beside<T>(
+    work: impl Future<Output = T>,
+    changes: impl Future<Output = Result<()>>,
+) -> Result<T> {
+    let (mut work, mut changes) = (std::pin::pin!(work), std::pin::pin!(changes));
+    tokio::select! {
+        done = &mut work => return Ok(done),
+        changed = &mut changes => changed?,
+    }
+    Ok(work.await)
 }
 
 /// Does to the lab what happens while the traffic goes on.
@@ -112,9 +125,8 @@ pub async fn exec(scenario: &Scenario, options: Options, command: &[OsString]) -
             .context("cannot start the command")?,
     );
     let moves = scenario.moves(&cluster.plan);
-    let (status, moved) = tokio::join!(child.0.wait(), follow(&cluster, &moves));
+    let status = beside(child.0.wait(), follow(&cluster, &moves)).await?;
     let status = status.context("cannot wait for the command")?;
-    moved?;
     for line in traffic.summary() {
         log::info!("{line}");
     }

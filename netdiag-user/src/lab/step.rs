@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::cluster::Cluster;
-use super::net::Refusal;
+use super::net::{End, Net, Refusal};
 use super::nft::{self, Chain};
 use super::sys::enter_before_exec;
 
@@ -35,6 +35,14 @@ pub enum Step {
         to: (IpAddr, u8),
         refusal: Refusal,
     },
+    /// A pod's link comes to the node's bridge, or goes.
+    PodLink {
+        netns: String,
+        device: String,
+        /// The namespace of its other end.
+        inside: String,
+        come: bool,
+    },
     /// Runs a program of this machine's in the namespace, with that text as its input; it must
     /// succeed. The scenario names it in its needs. `{dir}` and `{root}` as in
     /// [`Cluster::fill`].
@@ -59,6 +67,12 @@ impl Step {
             }
             Self::Unroute { netns, to } => cluster.net(netns)?.unroute(*to).await,
             Self::Refuse { netns, to, refusal } => cluster.net(netns)?.refuse(*to, *refusal).await,
+            Self::PodLink {
+                netns,
+                device,
+                inside,
+                come,
+            } => pod_link(cluster, netns, device, inside, *come).await,
             Self::Run {
                 netns,
                 program,
@@ -67,6 +81,27 @@ impl Step {
             } => run(cluster, netns, program, arguments, input),
         }
     }
+}
+
+async fn pod_link(
+    cluster: &Cluster,
+    netns: &str,
+    device: &str,
+    inside: &str,
+    come: bool,
+) -> Result<()> {
+    let (net, pod) = (cluster.net(netns)?, cluster.net(inside)?);
+    if !come {
+        return net.remove(device).await;
+    }
+    let end = |net, name| End {
+        net,
+        name,
+        mac: None,
+    };
+    Net::veth(end(net, device), end(pod, device), cluster.plan.mtu.pod).await?;
+    pod.up(device).await?;
+    net.attach(device, &cluster.plan.bridge).await
 }
 
 fn run(

@@ -5,6 +5,7 @@ mod firewall_drop;
 mod healthy;
 mod ipip_mtu_too_large;
 mod no_route;
+mod noise;
 mod overlay_blocked;
 mod pod_mtu_too_large;
 mod rp_filter_drop;
@@ -65,6 +66,7 @@ pub use bench::SCENARIO as BENCH;
 /// All scenarios, in the order in which they are listed and run.
 pub const ALL: &[Scenario] = &[
     healthy::SCENARIO,
+    noise::SCENARIO,
     vxlan_mtu_too_large::SCENARIO,
     ipip_mtu_too_large::SCENARIO,
     pod_mtu_too_large::SCENARIO,
