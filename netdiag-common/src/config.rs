@@ -87,5 +87,7 @@ pub mod counter {
     pub const HOP_PACKETS: u32 = 15;
     /// All drops that were recorded.
     pub const DROPS: u32 = 16;
-    pub const COUNT: u32 = 17;
+    pub const DNS_ADDED: u32 = 17;
+    pub const DNS_REFUSED: u32 = 18;
+    pub const COUNT: u32 = 19;
 }

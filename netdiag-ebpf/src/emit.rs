@@ -10,7 +10,7 @@ use netdiag_common::{
 
 use crate::{
     maps,
-    parse::{Bytes, copy_length},
+    parse::{Bytes, CAPTURE as RECORD, copy_length},
 };
 
 /// Adds to a per-CPU counter.
@@ -82,7 +82,7 @@ pub fn emit(event: &Event0, bytes: &impl Bytes, from: u32, available: u32) {
         (*record).packet = [0; CAPTURE];
         (*record).captured = 0;
         if available > 0 {
-            let wanted = copy_length(available);
+            let wanted = copy_length::<RECORD>(available);
             if bytes.copy(from, (&raw mut (*record).packet).cast(), wanted) {
                 (*record).captured = wanted as u16;
             }

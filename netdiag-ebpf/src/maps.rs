@@ -6,6 +6,7 @@ use aya_ebpf::{
 };
 use netdiag_common::{
     config::{HopSettings, Offsets, REASONS, counter},
+    dns::{Dns, DnsKey},
     flow::FlowKey,
     hop::{
         FlowHop, FlowHopKey, FragmentKey, FragmentOf, IcmpError, IcmpErrorKey, Limit, Outer,
@@ -92,6 +93,9 @@ pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentOf> = LruHashMap::with_max
 pub static ICMP_ERRORS: LruHashMap<IcmpErrorKey, IcmpError> = LruHashMap::with_max_entries(2048, 0);
 
 #[map]
+pub static DNS: LruHashMap<DnsKey, Dns> = LruHashMap::with_max_entries(4096, 0);
+
+#[map]
 pub static DROPS: LruHashMap<DropKey, Dropped> = LruHashMap::with_max_entries(16_384, 0);
 
 #[map]
@@ -109,6 +113,7 @@ pub struct Scratch {
     pub outer: OuterKey,
     pub fragment: FragmentKey,
     pub fragment_of: FragmentOf,
+    pub dns: DnsKey,
 }
 
 #[map]
@@ -163,4 +168,30 @@ pub static EMPTY_OUTER: Outer = Outer {
     first: 0,
     last: 0,
     inner: FlowKey::EMPTY,
+};
+
+pub static EMPTY_DNS: Dns = Dns {
+    queries: 0,
+    answers: 0,
+    noerror: 0,
+    nxdomain: 0,
+    servfail: 0,
+    refused: 0,
+    other: 0,
+    truncated: 0,
+    repeats: 0,
+    first_query: 0,
+    last_query: 0,
+    last_answer: 0,
+    silent_since: 0,
+    last_good: 0,
+    failing_since: 0,
+    failed: 0,
+    repeat_gap: 0,
+    latency_sum: 0,
+    latency_max: 0,
+    latency_count: 0,
+    unanswered: 0,
+    last_id: 0,
+    last_port: 0,
 };

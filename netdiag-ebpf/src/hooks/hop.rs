@@ -19,7 +19,7 @@ use netdiag_common::{
     hop::{EGRESS, INGRESS, PLAIN},
 };
 
-use super::{account, icmp_error, tunnelled};
+use super::{account, dns, icmp_error, tunnelled};
 use crate::{
     emit::count,
     maps,
@@ -192,5 +192,6 @@ fn try_hop(ctx: &TcContext, direction: u8, link_header: bool, uplink: bool) -> O
         }
     }
     account::packet(&bytes, &seen, packet, PLAIN, packet)?;
+    dns::account(&bytes, &seen, packet, PLAIN);
     icmp_error::account(&bytes, &seen, packet)
 }

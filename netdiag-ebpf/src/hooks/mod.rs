@@ -5,5 +5,6 @@ pub mod kfree_skb;
 pub mod tcp_retransmit_skb;
 
 mod account;
+mod dns;
 mod icmp_error;
 mod tunnelled;

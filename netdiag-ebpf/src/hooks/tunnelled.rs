@@ -2,7 +2,7 @@
 use netdiag_common::{config::counter, hop::OuterKey};
 
 use super::{
-    account,
+    account, dns,
     hop::{Seen, Skb},
 };
 use crate::{
@@ -25,7 +25,9 @@ pub fn account(bytes: &Skb, seen: &Seen, outer: &Packet, carried: &Carried) -> O
         &scratch.inner.flow,
         &mut scratch.outer,
     )?;
-    account::packet(bytes, seen, &scratch.inner, carried.kind, outer)
+    account::packet(bytes, seen, &scratch.inner, carried.kind, outer)?;
+    dns::account(bytes, seen, &scratch.inner, carried.kind);
+    Some(())
 }
 
 #[inline(always)]

@@ -14,23 +14,26 @@ pub trait Bytes {
     fn copy(&self, offset: u32, to: *mut u8, length: u32) -> bool;
 }
 
-/// `available`, at most 128, in a form whose bounds every verifier sees: older ones do not learn
-/// from a comparison with zero. Must not be called with 0.
+/// `available`, at most `MOST`, in a form whose bounds every verifier sees: older ones do not
+/// learn from a comparison with zero. `MOST` is a power of two. Must not be called with 0.
 #[inline(always)]
-pub fn copy_length(available: u32) -> u32 {
-    let mut last = u64::from(if available > CAPTURE {
-        CAPTURE
-    } else {
-        available
-    }) - 1;
-    // SAFETY: a register moved onto itself; it keeps the compiler, which knows the bounds, from
-    // leaving out the mask, which the verifier needs.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) last) };
-    (last & (CAPTURE as u64 - 1)) as u32 + 1
+pub fn copy_length<const MOST: u32>(available: u32) -> u32 {
+    const { assert!(MOST.is_power_of_two()) };
+    let last = u64::from(if available > MOST { MOST } else { available }) - 1;
+    masked(last, u64::from(MOST) - 1) as u32 + 1
 }
 
-const CAPTURE: u32 = netdiag_common::event::CAPTURE as u32;
-const _: () = assert!(CAPTURE.is_power_of_two());
+/// `value & mask`, which the compiler must not leave out where it knows better than the verifier.
+#[inline(always)]
+pub fn masked(mut value: u64, mask: u64) -> u64 {
+    // SAFETY: a register moved onto itself; it keeps the compiler, which knows the bounds, from
+    // leaving out the mask, which the verifier needs.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) value) };
+    value & mask
+}
+
+/// Bytes that an event's record takes.
+pub const CAPTURE: u32 = netdiag_common::event::CAPTURE as u32;
 
 /// Fragment state of a packet.
 pub const WHOLE: u8 = 0;

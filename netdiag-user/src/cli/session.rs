@@ -21,7 +21,7 @@ use crate::{
         symbols::Symbols,
     },
     model::{
-        filter,
+        dns, filter,
         gather::{Gathered, Want},
         limits,
         node::{Link, Node},
@@ -285,6 +285,9 @@ fn restrict(observation: &mut Observation, filter: &filter::Filter) {
     observation
         .icmp_errors
         .retain(|(k, _)| filter.matches(&k.about));
+    observation
+        .dns
+        .retain(|(k, _)| filter.matches(&dns::flow(k)));
     observation.events.retain(|e| filter.matches(&e.flow));
 }
 

@@ -13,6 +13,7 @@ use aya::{
 };
 use netdiag_common::{
     config::counter,
+    dns::DnsKey,
     event::Event,
     hop::{FlowHopKey, IcmpErrorKey, OuterKey},
     loss::{DropKey, RetransmitKey},
@@ -35,6 +36,7 @@ pub(super) struct Unread {
     flows: Balance<FlowHopKey>,
     outers: Balance<OuterKey>,
     icmp_errors: Balance<IcmpErrorKey>,
+    dns: Balance<DnsKey>,
     drops: Balance<DropKey>,
     retransmits: Balance<RetransmitKey>,
 }
@@ -76,6 +78,7 @@ impl Unread {
             + self
                 .icmp_errors
                 .lost(&o.icmp_errors, o.counter(counter::ICMP_ADDED))
+            + self.dns.lost(&o.dns, o.counter(counter::DNS_ADDED))
             + self.drops.lost(&o.drops, o.counter(counter::DROPS_ADDED))
             + self
                 .retransmits
@@ -95,6 +98,7 @@ impl Programs {
             flows: self.entries("FLOWS")?,
             outers: self.entries("OUTERS")?,
             icmp_errors: self.entries("ICMP_ERRORS")?,
+            dns: self.entries("DNS")?,
             drops: self.entries("DROPS")?,
             retransmits: self.entries("RETRANSMITS")?,
             events: self.drain()?,

@@ -105,6 +105,14 @@ pub enum Detail {
         #[serde(skip_serializing_if = "Option::is_none")]
         mtu: Option<u32>,
     },
+    /// Questions without an answer, or answered by an error.
+    Dns {
+        /// `unanswered`, `servfail`, `refused` or `error`.
+        problem: &'static str,
+        name: String,
+        query_type: String,
+        server: String,
+    },
     Link {
         /// `added`, `removed` or `changed`.
         change: &'static str,
@@ -132,6 +140,7 @@ impl Detail {
             Self::VxlanSourceMismatch { .. } => "vxlan source",
             Self::Fragment { .. } => "fragment",
             Self::Unreachable { .. } => "unreachable",
+            Self::Dns { .. } => "dns",
             Self::Link { .. } => "link",
             Self::Finding { .. } => "finding",
             Self::Foreign => "foreign",

@@ -1,6 +1,7 @@
 //! Pure data and the seams between the layers; nothing here does I/O.
 pub mod address;
 pub mod control;
+pub mod dns;
 pub mod event;
 pub mod filter;
 pub mod flow;

@@ -2,6 +2,7 @@
 //! same thing; everything behind it is shared.
 use netdiag_common::{
     config::counter,
+    dns::{Dns, DnsKey},
     event::Event,
     hop::{FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey},
     loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
@@ -15,6 +16,7 @@ pub struct Observation {
     pub flows: Vec<(FlowHopKey, FlowHop)>,
     pub outers: Vec<(OuterKey, Outer)>,
     pub icmp_errors: Vec<(IcmpErrorKey, IcmpError)>,
+    pub dns: Vec<(DnsKey, Dns)>,
     pub drops: Vec<(DropKey, Dropped)>,
     pub retransmits: Vec<(RetransmitKey, Retransmitted)>,
     pub counters: [u64; counter::COUNT as usize],
@@ -41,6 +43,7 @@ impl Observation {
             + self.counter(counter::RETRANSMITS_REFUSED)
             + self.counter(counter::OUTERS_REFUSED)
             + self.counter(counter::ICMP_REFUSED)
+            + self.counter(counter::DNS_REFUSED)
             + self.evicted_others
             + self.recursion_misses
     }

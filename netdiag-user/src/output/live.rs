@@ -145,11 +145,13 @@ impl<'a> Line<'a> {
     }
 
     fn takes(&self, event: &LiveEvent) -> bool {
-        use Detail::{Retransmit, VxlanSourceMismatch};
+        use Detail::{Dns, Retransmit, VxlanSourceMismatch};
         match (&self.event.detail, &event.detail) {
             (VxlanSourceMismatch { .. }, VxlanSourceMismatch { .. }) => {
                 self.event.detail == event.detail && self.event.interface == event.interface
             }
+            // Many questions share a flow.
+            (Dns { .. }, Dns { .. }) => self.event.detail == event.detail,
             (Retransmit { .. }, Retransmit { .. }) => self.event.flow == event.flow,
             (one, other) => {
                 self.event.flow.is_some()
@@ -318,6 +320,12 @@ fn detail(event: &LiveEvent) -> String {
             Some(mtu) => format!("{sender} says MTU {mtu}"),
             None => format!("{sender} says ICMP {icmp_type}/{icmp_code}"),
         },
+        Detail::Dns {
+            problem,
+            name,
+            query_type,
+            ..
+        } => format!("{problem}: {} {query_type}", clean(name)),
         Detail::Link { change } => format!("link {change}"),
         Detail::Finding { finding } => format!("{}: {}", finding.cause, clean(&finding.summary)),
         Detail::Fragment { .. } | Detail::Foreign | Detail::Stats { .. } => String::new(),

@@ -4,17 +4,22 @@ use std::collections::HashMap;
 
 use netdiag_common::{
     config::counter,
+    dns::DnsKey,
     event::{Event, WIRE_RETRANSMIT},
     flow::FlowKey,
     hop::{FlowHopKey, GSO, IcmpErrorKey, OVERSIZE_DF, OVERSIZE_GSO, OuterKey},
     loss::{DropKey, RetransmitKey},
 };
 
-use super::facts::{Facts, HopFlow, Loss, direction};
+use super::{
+    facts::{Facts, HopFlow, Loss, Question, direction},
+    names,
+};
 use crate::{
     causes::vxlan_source_mismatch,
     model::{
         address::from_wire,
+        dns,
         event::{Detail, DropRelation, EventFlow, HopTotal, LiveEvent},
         flow,
         limits::LimitFrom,
@@ -34,6 +39,7 @@ pub struct Deltas {
     sockets: HashMap<RetransmitKey, u64>,
     outers: HashMap<OuterKey, u64>,
     icmp: HashMap<IcmpErrorKey, u64>,
+    dns: [HashMap<DnsKey, u64>; 4],
     foreign: u64,
     findings: HashMap<String, String>,
 }
@@ -65,6 +71,7 @@ impl Deltas {
         self.socket_events(facts, &mut events);
         self.mismatch_events(facts, &mut events);
         self.icmp_events(facts, &mut events);
+        self.dns_events(facts, &mut events);
         self.foreign_event(facts, observation, &mut events);
         self.finding_events(facts, findings, &mut events);
         self.forget(observation);
@@ -177,6 +184,29 @@ impl Deltas {
         }
     }
 
+    /// One event a question, server and problem, at the link where the client's query came in.
+    fn dns_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
+        for question in names::first_hops(&facts.dns) {
+            for (told, (problem, total)) in self.dns.iter_mut().zip(problems(facts, question)) {
+                let count = gained(told, &question.key, total);
+                if count == 0 {
+                    continue;
+                }
+                let detail = Detail::Dns {
+                    problem,
+                    name: question.name.clone(),
+                    query_type: dns::kind(question.key.kind),
+                    server: question.server.to_string(),
+                };
+                let (flow, last) = (dns::flow(&question.key), &question.dns);
+                let time = last.last_answer.max(last.last_query);
+                let mut event = event(facts, &flow, time, count, detail);
+                event.interface = Some(question.interface.clone());
+                events.push(event);
+            }
+        }
+    }
+
     fn foreign_event(
         &mut self,
         facts: &Facts<'_>,
@@ -223,7 +253,26 @@ impl Deltas {
         keep(&mut self.sockets, &observation.retransmits);
         keep(&mut self.outers, &observation.outers);
         keep(&mut self.icmp, &observation.icmp_errors);
+        for told in &mut self.dns {
+            keep(told, &observation.dns);
+        }
     }
+}
+
+/// What is wrong with a question's answers, counted. NXDOMAIN is not: search lists make several
+/// of each name.
+fn problems(facts: &Facts<'_>, question: &Question) -> [(&'static str, u64); 4] {
+    let dns = &question.dns;
+    let silent = match facts.now.saturating_sub(dns.silent_since) >= names::ANSWER_WAIT {
+        true => u64::from(dns.unanswered),
+        false => 0,
+    };
+    [
+        ("unanswered", silent),
+        ("servfail", dns.servfail),
+        ("refused", dns.refused),
+        ("error", dns.other),
+    ]
 }
 
 fn oversize(hop: &HopFlow) -> Detail {

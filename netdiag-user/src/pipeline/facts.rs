@@ -2,6 +2,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use netdiag_common::{
+    dns::{Dns, DnsKey},
     flow::FlowKey,
     hop::{EGRESS, FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey, PLAIN},
     loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
@@ -10,7 +11,7 @@ use netdiag_common::{
 use super::clock::Clock;
 use crate::model::{
     address::from_wire,
-    flow,
+    dns, flow,
     gather::Gathered,
     limits::LimitFrom,
     node::{Link, Node},
@@ -102,6 +103,27 @@ impl OuterPair {
     }
 }
 
+/// One question of a client to a server, at one link.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub key: DnsKey,
+    pub dns: Dns,
+    pub client: IpAddr,
+    pub server: IpAddr,
+    /// In lower case, see [`dns::name`].
+    pub name: String,
+    pub interface: String,
+    pub role: Option<Role>,
+}
+
+impl Question {
+    /// For the same order every time.
+    pub fn key_order(&self) -> (u64, IpAddr, IpAddr, &str, u16) {
+        let first = self.dns.first_query;
+        (first, self.client, self.server, &self.name, self.key.kind)
+    }
+}
+
 pub struct Facts<'a> {
     pub node: &'a Node,
     /// The same when the run began: what counters are compared with.
@@ -115,6 +137,7 @@ pub struct Facts<'a> {
     pub losses: Vec<Loss>,
     pub outers: Vec<OuterPair>,
     pub icmp_errors: Vec<(IcmpErrorKey, IcmpError)>,
+    pub dns: Vec<Question>,
     pub retransmits: Vec<(RetransmitKey, Retransmitted)>,
 }
 
@@ -188,6 +211,7 @@ impl<'a> Facts<'a> {
                 .collect(),
             outers: outers.collect(),
             icmp_errors: observation.icmp_errors.clone(),
+            dns: observation.dns.iter().map(|q| question(node, q)).collect(),
             retransmits: observation.retransmits.clone(),
         }
     }
@@ -251,6 +275,18 @@ impl<'a> Facts<'a> {
     /// The link by which packets to `destination` leave.
     pub fn link_towards(&self, destination: IpAddr) -> Option<&'a Link> {
         self.node.link(self.node.route_to(destination)?.oif?)
+    }
+}
+
+fn question(node: &Node, (key, dns): &(DnsKey, Dns)) -> Question {
+    Question {
+        key: *key,
+        dns: *dns,
+        client: from_wire(key.client),
+        server: from_wire(key.server),
+        name: dns::name(&key.name),
+        interface: node.link_name(key.ifindex),
+        role: node.link(key.ifindex).and_then(|l| role(node, l)),
     }
 }
 

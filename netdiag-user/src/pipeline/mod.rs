@@ -5,5 +5,6 @@ pub mod deltas;
 pub mod facts;
 pub mod journey;
 pub mod judge;
+pub mod names;
 pub mod scene;
 pub mod verdict;
