@@ -14,6 +14,7 @@ mod chains;
 mod losses;
 mod mtu;
 mod overlay;
+mod refusals;
 mod stall;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,9 @@ mod tests;
 pub mod etcd_nospace;
 pub mod firewall_drop;
 pub mod ipip_mtu_too_large;
+pub mod loopback_only_listener;
 pub mod no_route;
+pub mod not_listening;
 pub mod overlay_blocked;
 pub mod pod_mtu_too_large;
 pub mod rp_filter_drop;
@@ -61,7 +64,9 @@ pub const ALL: &[Cause] = &[
     cause!(etcd_nospace, etcd_nospace::wants),
     cause!(firewall_drop),
     cause!(ipip_mtu_too_large),
+    cause!(loopback_only_listener, loopback_only_listener::wants),
     cause!(no_route),
+    cause!(not_listening, not_listening::wants),
     cause!(overlay_blocked),
     cause!(pod_mtu_too_large),
     cause!(rp_filter_drop),

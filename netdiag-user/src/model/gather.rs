@@ -67,6 +67,43 @@ pub struct Listener {
     /// Connections that wait to be accepted, and how many may.
     pub queued: u32,
     pub backlog: u32,
+    /// An IPv6 socket that takes no IPv4 connections.
+    pub ipv6_only: bool,
+    /// The process that holds it, `nginx[42]`, where it could be read.
+    pub owner: Option<String>,
+}
+
+/// How a connection to an address and port fares among the listeners there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach<'a> {
+    Served(&'a Listener),
+    /// Somebody listens on that port, but on loopback only.
+    Loopback(&'a Listener),
+    /// Somebody listens on that port, but on other addresses only.
+    Elsewhere(&'a Listener),
+    Nobody,
+}
+
+/// Which of the listeners would take it.
+pub fn reach(listeners: &[Listener], address: IpAddr, port: u16) -> Reach<'_> {
+    let of_port = || listeners.iter().filter(|l| l.port == port);
+    if let Some(listener) = of_port().find(|l| l.takes(address)) {
+        return Reach::Served(listener);
+    }
+    let loopback = of_port().find(|l| l.address.is_loopback());
+    match (loopback, of_port().next()) {
+        (Some(listener), _) => Reach::Loopback(listener),
+        (None, Some(listener)) => Reach::Elsewhere(listener),
+        (None, None) => Reach::Nobody,
+    }
+}
+
+impl Listener {
+    fn takes(&self, address: IpAddr) -> bool {
+        let family = address.is_ipv4() == self.address.is_ipv4();
+        let both = self.address.is_ipv6() && !self.ipv6_only;
+        self.address == address || self.address.is_unspecified() && (family || both)
+    }
 }
 
 /// Everything that was gathered so far, or why it could not be.
@@ -121,5 +158,40 @@ impl Gathered {
             Some(Piece::Etcd(members)) => members,
             _ => &[],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(address: &str, ipv6_only: bool) -> Vec<Listener> {
+        let address = address.parse().expect("an address");
+        vec![Listener {
+            address,
+            port: 80,
+            queued: 0,
+            backlog: 128,
+            ipv6_only,
+            owner: None,
+        }]
+    }
+
+    #[test]
+    fn listeners_take_what_the_kernel_gives_them() {
+        let pod: IpAddr = "10.0.0.5".parse().expect("an address");
+        let reach = |address, only| match reach(&on(address, only), pod, 80) {
+            Reach::Served(_) => "served",
+            Reach::Loopback(_) => "loopback",
+            Reach::Elsewhere(_) => "elsewhere",
+            Reach::Nobody => "nobody",
+        };
+        for served in ["0.0.0.0", "10.0.0.5", "::"] {
+            assert_eq!(reach(served, false), "served", "{served}");
+        }
+        assert_eq!(reach("::", true), "elsewhere");
+        assert_eq!(reach("127.0.0.1", false), "loopback");
+        assert_eq!(reach("::1", true), "loopback");
+        assert_eq!(super::reach(&[], pod, 80), Reach::Nobody);
     }
 }

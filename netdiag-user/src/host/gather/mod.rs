@@ -1,6 +1,8 @@
 //! Gathers what the rules ask for. One file a kind of evidence; each is a plain function that may
 //! take its time, because it runs beside the watching.
 pub mod etcd;
+mod inet_diag;
+mod owners;
 mod processes;
 mod sockets;
 
@@ -26,7 +28,9 @@ pub struct Places {
 pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
     let piece = match want {
         Want::Listeners(netns) => {
-            inside(&places.root, *netns, sockets::listeners).map(Piece::Listeners)
+            let root = places.root.clone();
+            let look = move || sockets::listeners(&root);
+            inside(&places.root, *netns, look).map(Piece::Listeners)
         }
         Want::Etcd => etcd::members(places).map(Piece::Etcd),
     };

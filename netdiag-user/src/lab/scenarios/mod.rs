@@ -4,8 +4,10 @@ mod etcd_nospace;
 mod firewall_drop;
 mod healthy;
 mod ipip_mtu_too_large;
+mod loopback_only_listener;
 mod no_route;
 mod noise;
+mod not_listening;
 mod overlay_blocked;
 mod pod_mtu_too_large;
 mod rp_filter_drop;
@@ -76,6 +78,8 @@ pub const ALL: &[Scenario] = &[
     overlay_blocked::SCENARIO,
     no_route::SCENARIO,
     etcd_nospace::SCENARIO,
+    not_listening::SCENARIO,
+    loopback_only_listener::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

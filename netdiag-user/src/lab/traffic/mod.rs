@@ -6,7 +6,7 @@ mod socket;
 mod tcp;
 mod udp;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -36,6 +36,8 @@ pub enum Work {
     Ping,
     /// A connection to a port where nobody listens.
     Refused,
+    /// The same at another port each time, as a scanner goes about it.
+    Scan,
     /// A question for a name that does not exist.
     Nxdomain,
 }
@@ -52,6 +54,15 @@ pub enum Pmtu {
     Ignores,
 }
 
+/// How a TCP server listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Serving {
+    #[default]
+    Usual,
+    /// On its loopback address only.
+    Loopback,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
     pub from: Place,
@@ -61,6 +72,7 @@ pub struct Flow {
     /// Pause between two tries.
     pub every: Duration,
     pub pmtu: Pmtu,
+    pub serving: Serving,
     /// Address to send from, where it is not the usual one.
     pub source: Option<IpAddr>,
 }
@@ -75,6 +87,7 @@ impl Flow {
             work,
             every,
             pmtu: Pmtu::Obeys,
+            serving: Serving::Usual,
             source: None,
         }
     }
@@ -84,13 +97,14 @@ impl Flow {
             Work::Request | Work::Download(_) | Work::Upload(_) => Proto::Tcp,
             Work::Datagram => Proto::Udp,
             Work::Nxdomain => Proto::Dns,
-            Work::Ping | Work::Refused => return None,
+            Work::Ping | Work::Refused | Work::Scan => return None,
         };
         Some(Server {
             at: self.to,
             port: self.port,
             proto,
             pmtu: self.pmtu,
+            serving: self.serving,
         })
     }
 }
@@ -108,6 +122,19 @@ struct Server {
     port: u16,
     proto: Proto,
     pmtu: Pmtu,
+    serving: Serving,
+}
+
+impl Server {
+    fn address(&self, plan: &Plan) -> SocketAddr {
+        let own = plan.address(self.at);
+        let address = match (self.serving, own) {
+            (Serving::Usual, own) => own,
+            (Serving::Loopback, IpAddr::V4(_)) => Ipv4Addr::LOCALHOST.into(),
+            (Serving::Loopback, IpAddr::V6(_)) => Ipv6Addr::LOCALHOST.into(),
+        };
+        SocketAddr::new(address, self.port)
+    }
 }
 
 /// How a flow fared.
@@ -173,7 +200,7 @@ impl Traffic {
     fn serve(&mut self, cluster: &Cluster, server: Server) -> Result<()> {
         let plan = &cluster.plan;
         let netns = cluster.netns(plan.netns(server.at))?;
-        let at = SocketAddr::new(plan.address(server.at), server.port);
+        let at = server.address(plan);
         let stop = self.stop.clone();
         match server.proto {
             Proto::Tcp => {
@@ -193,7 +220,7 @@ impl Traffic {
 
     fn send(&mut self, cluster: &Cluster, flow: &Flow) -> Result<()> {
         let plan = &cluster.plan;
-        let client = Client {
+        let mut client = Client {
             work: flow.work,
             target: SocketAddr::new(plan.address(flow.to), flow.port),
             source: flow.source,
@@ -211,6 +238,9 @@ impl Traffic {
                         count.failed.fetch_add(1, Ordering::Relaxed)
                     }
                 };
+                if client.work == Work::Scan {
+                    client.target.set_port(client.target.port() + 1);
+                }
                 pause(every, &stop);
             }
         })
@@ -252,7 +282,7 @@ impl Client {
             Work::Upload(bytes) => tcp::exchange(self, (bytes, 64), stop),
             Work::Datagram => udp::exchange(self.target, &[0x5a; 120]).map(drop),
             Work::Ping => ping::exchange(self.target.ip()),
-            Work::Refused => tcp::refused(self, stop),
+            Work::Refused | Work::Scan => tcp::refused(self, stop),
             Work::Nxdomain => dns::ask(self.target),
         }
     }

@@ -1,0 +1,92 @@
+//! # Symptom
+//! Connections to a pod are refused at once, while inside the pod `curl localhost` works and the
+//! program's log says that it listens.
+//!
+//! # Mechanism
+//! The program is bound to 127.0.0.1 or ::1 (a default of many development servers and of
+//! administration ports): packets to the pod's own address find no socket, and the kernel answers
+//! with RST.
+//!
+//! # Signals
+//! Observed: the same client is refused by the pod again and again, with no connection accepted
+//! since. Configured: a socket of the pod's network namespace listens on that port, on a loopback
+//! address only.
+//!
+//! # Look-alikes
+//! `not-listening`: nobody listens on that port at all. A sidecar (Istio's) that redirects to
+//! localhost makes such a program reachable: then nothing is refused.
+//!
+//! # By hand
+//! `ss -ltnp` in the pod's network namespace: the local address is 127.0.0.1:PORT or [::1]:PORT.
+//!
+//! # Fix
+//! Bind the program to 0.0.0.0 or [::], or to the pod's address (the downward API's
+//! `status.podIP`).
+use super::refusals::{self, Refusal};
+use crate::{
+    model::{
+        gather::{Listener, Reach, Want},
+        pod::label,
+        verdict::{Confidence, Finding, Fix},
+    },
+    pipeline::facts::Facts,
+};
+
+pub const ID: &str = "loopback-only-listener";
+pub const TITLE: &str = "the program in the pod listens on 127.0.0.1 or ::1 only";
+
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    refusals::wants(facts)
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let mut refusals = refusals::by_pods(facts);
+    refusals.retain(|r| listener(facts, r).is_some());
+    let worst = refusals.first()?;
+    let listener = listener(facts, worst)?;
+    let severity = refusals.iter().map(|r| r.severity(facts)).max()?;
+    let (port, tries) = (worst.attempts.port, worst.attempts.tries.len());
+    let pod = worst
+        .pod(facts)
+        .map_or_else(|| worst.endpoint(), |p| label(&p));
+    let address = listener.address;
+    let summary = format!(
+        "port {port} of {pod} is served on {address} only: {tries} connections from outside the \
+         pod refused"
+    );
+    let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
+    refusals::tell(&mut finding, facts, &refusals);
+    let found = refusals::describe(listener);
+    let text = format!(
+        "{pod} listens on {found} and not on {}",
+        worst.attempts.server
+    );
+    finding.evidence.push(refusals::sockets(worst, text));
+    finding.fix = fix(listener, &pod);
+    Some(finding)
+}
+
+fn listener<'a>(facts: &Facts<'a>, refusal: &Refusal<'a>) -> Option<&'a Listener> {
+    match refusal.reach(facts)? {
+        Reach::Loopback(listener) => Some(listener),
+        _ => None,
+    }
+}
+
+fn fix(listener: &Listener, pod: &str) -> Fix {
+    let any = if listener.address.is_ipv4() {
+        "0.0.0.0"
+    } else {
+        "[::]"
+    };
+    let who = listener.owner.as_deref().unwrap_or("the program");
+    let port = listener.port;
+    Fix {
+        summary: format!(
+            "bind {who} in {pod} to {any}:{port} in place of {}: an option such as --host or \
+             --bind, or its configuration",
+            listener.address,
+        ),
+        commands: Vec::new(),
+    }
+}

@@ -1,0 +1,85 @@
+//! # Symptom
+//! Connections to one port of a pod are refused at once: "connection refused". Other ports of
+//! that pod answer.
+//!
+//! # Mechanism
+//! The SYN reaches the pod, and no socket listens on that port: the pod's kernel answers with RST
+//! (RFC 9293, 3.5.2). The program crashed or has not started yet, listens on another port than
+//! the Service's `targetPort` or the probe says, or on another address of the pod.
+//!
+//! # Signals
+//! Observed: the same client is refused by the pod again and again, with no connection accepted
+//! since. Configured: the listening sockets of the pod's network namespace, none of which takes
+//! that port.
+//!
+//! # Look-alikes
+//! `loopback-only-listener`: somebody does listen on that port, on 127.0.0.1 or ::1.
+//! `service-no-endpoints` and a `REJECT` rule: the refusal comes from the node, not from the pod.
+//! A program that restarts refuses for a moment; a client that tries a port now and then is no
+//! pattern.
+//!
+//! # By hand
+//! `tcpdump -ni VETH 'tcp[13] & 4 != 0'` shows the RST come out of the pod; `ss -ltnp` in the
+//! pod's network namespace lists who listens there.
+//!
+//! # Fix
+//! Start the program, or bring its port and the Service's `targetPort` (or the probe's port)
+//! together.
+use super::refusals::{self, Refusal};
+use crate::{
+    model::{
+        gather::{Listener, Reach, Want},
+        pod::label,
+        verdict::{Confidence, Finding, Fix},
+    },
+    pipeline::facts::Facts,
+};
+
+pub const ID: &str = "not-listening";
+pub const TITLE: &str = "nothing listens on the pod's port that clients connect to";
+
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    refusals::wants(facts)
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let mut refusals = refusals::by_pods(facts);
+    let nobody = |r: &Refusal<'_>| {
+        matches!(r.reach(facts)?, Reach::Nobody | Reach::Elsewhere(_)).then_some(())
+    };
+    refusals.retain(|r| nobody(r).is_some());
+    let worst = refusals.first()?;
+    let severity = refusals.iter().map(|r| r.severity(facts)).max()?;
+    let (port, tries) = (worst.attempts.port, worst.attempts.tries.len());
+    let pod = worst
+        .pod(facts)
+        .map_or_else(|| worst.endpoint(), |p| label(&p));
+    let listeners = worst.listeners(facts)?;
+    let summary = format!("nothing listens on port {port} of {pod}: {tries} connections refused");
+    let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
+    refusals::tell(&mut finding, facts, &refusals);
+    let found = list(listeners);
+    let text = format!(
+        "no socket of {pod} takes connections to {}; {found}",
+        worst.endpoint()
+    );
+    finding.evidence.push(refusals::sockets(worst, text));
+    finding.fix = Fix {
+        summary: format!(
+            "let the program in {pod} listen on port {port}, or point its clients (the Service's \
+             targetPort, the probe) at the right one: {found}"
+        ),
+        commands: vec![refusals::list_sockets(worst.netns)],
+    };
+    Some(finding)
+}
+
+fn list(listeners: &[Listener]) -> String {
+    let mut all: Vec<_> = listeners.iter().map(refusals::describe).collect();
+    all.sort();
+    all.dedup();
+    match all.is_empty() {
+        true => "it listens nowhere".into(),
+        false => format!("it listens on {}", all.join(", ")),
+    }
+}
