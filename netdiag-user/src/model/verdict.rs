@@ -272,6 +272,9 @@ pub struct Verdict {
     /// Root causes first.
     pub findings: Vec<Finding>,
     pub drops: Vec<Drop>,
+    /// The flows that were sent again most, most first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retransmits: Vec<FlowRef>,
     pub not_checked: Vec<NotChecked>,
     pub observer: Observer,
     #[serde(default, skip_serializing_if = "Option::is_none")]

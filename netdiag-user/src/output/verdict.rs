@@ -12,6 +12,9 @@ use crate::model::{
 /// Rows of drops and flows shown; `wide` shows all.
 const MOST_ROWS: usize = 8;
 
+/// A packet sent again now and then is everybody's day.
+const WORTH_TELLING: u64 = 3;
+
 pub fn render(verdict: &Verdict, width: usize, wide: bool) -> String {
     let page = Page {
         width,
@@ -23,6 +26,7 @@ pub fn render(verdict: &Verdict, width: usize, wide: bool) -> String {
         out.push_str(&page.finding(finding));
     }
     out.push_str(&page.drops(&verdict.drops));
+    out.push_str(&page.retransmits(verdict));
     out.push_str(&page.foot(verdict));
     out
 }
@@ -135,10 +139,36 @@ impl Page {
         heading("Pods") + &indent(&table) + &self.more(pods.len())
     }
 
+    /// What was sent again, where no finding tells of the flow.
+    fn retransmits(&self, verdict: &Verdict) -> String {
+        let told = |flow: &FlowRef| {
+            let mut flows = verdict.findings.iter().flat_map(|f| &f.flows);
+            let (one, other) = (&flow.source, &flow.destination);
+            flows.any(|f| {
+                let ends = (&f.source, &f.destination);
+                ends == (one, other) || ends == (other, one)
+            })
+        };
+        let rest = verdict.retransmits.iter();
+        let rest: Vec<_> = rest
+            .filter(|f| f.retransmits >= WORTH_TELLING && !told(f))
+            .cloned()
+            .collect();
+        if rest.is_empty() {
+            return String::new();
+        }
+        let title = paint(BOLD, "Retransmits on this node");
+        format!("\n{title}\n{}", self.flow_table(&rest))
+    }
+
     fn flows(&self, flows: &[FlowRef]) -> String {
         if flows.is_empty() {
             return String::new();
         }
+        heading("Flows") + &self.flow_table(flows)
+    }
+
+    fn flow_table(&self, flows: &[FlowRef]) -> String {
         let mut table = self.fitted();
         table.set_header(["FLOW", "PACKETS", "RETRANSMITS", "LAST SEEN AT"]);
         for flow in flows.iter().take(self.most) {
@@ -149,7 +179,7 @@ impl Page {
                 clean(flow.last_seen_at.as_deref().unwrap_or("?")),
             ]);
         }
-        heading("Flows") + &indent(&table) + &self.more(flows.len())
+        indent(&table) + &self.more(flows.len())
     }
 
     /// A table without rules that stays within the page.

@@ -1,12 +1,12 @@
 //! The verdict: findings ranked, drops summed, and what could not be checked.
 use std::collections::{BTreeMap, HashMap};
 
-use super::{facts::Facts, scene::Run};
+use super::{facts::Facts, journey, scene::Run};
 use crate::{
     causes,
     model::{
         observation::Observation,
-        verdict::{Drop, Finding, Observer, Outcome, PodRef, SCHEMA, Severity, Verdict},
+        verdict::{Drop, Finding, FlowRef, Observer, Outcome, PodRef, SCHEMA, Severity, Verdict},
     },
 };
 
@@ -69,6 +69,7 @@ pub fn verdict(
         },
         findings,
         drops: drops(facts),
+        retransmits: retransmits(facts),
         not_checked: run.not_checked,
         observer,
         lab: None,
@@ -86,6 +87,22 @@ fn observer(observation: &Observation, hooks: u64) -> Observer {
         overflowed_flows: observation.evicted_flows,
         foreign: observation.counter(counter::FOREIGN),
     }
+}
+
+/// Flows that a verdict names for their retransmits at most.
+const MOST_FLOWS: usize = 20;
+
+/// The flows that were sent again most, with the hop where they were last seen.
+fn retransmits(facts: &Facts<'_>) -> Vec<FlowRef> {
+    let journeys = journey::journeys(facts);
+    let again = journeys.values().filter(|j| j.retransmits() > 0);
+    let mut flows: Vec<_> = again.map(journey::Journey::refer).collect();
+    flows.sort_by(|a, b| {
+        let rank = |f: &FlowRef| std::cmp::Reverse(f.retransmits);
+        (rank(a), &a.source, &a.destination).cmp(&(rank(b), &b.source, &b.destination))
+    });
+    flows.truncate(MOST_FLOWS);
+    flows
 }
 
 /// Drops by reason, location, interface and pod, most first. What every healthy node shows is
