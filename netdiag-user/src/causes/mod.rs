@@ -21,6 +21,7 @@ mod tests;
 
 pub mod etcd_nospace;
 pub mod firewall_drop;
+pub mod ipam_exhausted;
 pub mod ipip_mtu_too_large;
 pub mod loopback_only_listener;
 pub mod no_route;
@@ -63,6 +64,7 @@ macro_rules! cause {
 pub const ALL: &[Cause] = &[
     cause!(etcd_nospace, etcd_nospace::wants),
     cause!(firewall_drop),
+    cause!(ipam_exhausted, ipam_exhausted::wants),
     cause!(ipip_mtu_too_large),
     cause!(loopback_only_listener, loopback_only_listener::wants),
     cause!(no_route),

@@ -100,6 +100,7 @@ impl Place {
         let etcd = &self.etcd;
         Places {
             root: self.root.clone(),
+            cni_dir: self.cni_dir.clone(),
             etcd: Named {
                 endpoints: etcd.etcd.clone(),
                 cacert: etcd.etcd_cacert.clone(),

@@ -90,8 +90,8 @@ fn has_nf_tables() -> bool {
     .is_ok()
 }
 
-/// Where Debian and others keep what an administrator runs, beside PATH.
-const SYSTEM: &str = "/usr/local/sbin:/usr/sbin:/sbin";
+/// Where Debian and others keep what an administrator or a container runtime runs, beside PATH.
+const SYSTEM: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/lib/cni:/opt/cni/bin";
 
 fn has_program(name: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();

@@ -1,4 +1,6 @@
 //! What the node's control plane says of itself: etcd, the CNI's daemons and files.
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// A member of etcd that was asked.
@@ -33,4 +35,51 @@ pub struct EtcdStatus {
     pub alarms: Vec<(String, String)>,
     /// What GET /health says: false under an alarm.
     pub healthy: Option<bool>,
+}
+
+/// Addresses that one network's host-local IPAM gives out on this node: each pod gets one of each
+/// set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeSet {
+    pub network: String,
+    /// The file that says so.
+    pub conf: String,
+    /// First and last address of each range.
+    pub ranges: Vec<(IpAddr, IpAddr)>,
+    /// How many addresses that is, gateways left out.
+    pub capacity: u64,
+    pub reserved: Vec<Reserved>,
+}
+
+/// An address that is given out: a file of its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reserved {
+    pub address: IpAddr,
+    pub file: String,
+    /// The sandbox that it was given to.
+    pub container: String,
+    pub state: Sandbox,
+}
+
+/// What is known of the sandbox that has an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sandbox {
+    Alive,
+    /// No result file names it, or its network namespace is no more.
+    Gone,
+    /// Too young to be judged, or nothing here tells.
+    Unknown,
+}
+
+impl RangeSet {
+    pub fn leaked(&self) -> impl Iterator<Item = &Reserved> {
+        self.reserved.iter().filter(|r| r.state == Sandbox::Gone)
+    }
+
+    /// As host-local writes it: `10.1.0.2-10.1.0.14,10.2.0.2-10.2.0.14`.
+    pub fn text(&self) -> String {
+        let ranges = self.ranges.iter().map(|(a, b)| format!("{a}-{b}"));
+        ranges.collect::<Vec<_>>().join(",")
+    }
 }

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{control::EtcdMember, verdict::NotChecked};
+use super::{
+    control::{EtcdMember, RangeSet},
+    verdict::NotChecked,
+};
 
 /// Sockets and rules change: what is still wanted is found out again after this long.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -16,6 +19,8 @@ const SELDOM: Duration = Duration::from_secs(10);
 pub enum Want {
     /// Listening TCP sockets of the namespace with this inode.
     Listeners(u32),
+    /// What host-local IPAM has given out on this node.
+    Ipam,
     /// The members of etcd that were named, or that run on this node.
     Etcd,
 }
@@ -25,7 +30,7 @@ impl Want {
     pub fn again(&self) -> Duration {
         match self {
             Self::Listeners(_) => AGAIN,
-            Self::Etcd => SELDOM,
+            Self::Etcd | Self::Ipam => SELDOM,
         }
     }
 
@@ -34,6 +39,7 @@ impl Want {
         match self {
             Self::Listeners(netns) => format!("listening sockets of network namespace {netns}"),
             Self::Etcd => "etcd".into(),
+            Self::Ipam => "addresses of host-local IPAM".into(),
         }
     }
 }
@@ -43,17 +49,18 @@ impl Want {
 pub enum Piece {
     Listeners(Vec<Listener>),
     Etcd(Vec<EtcdMember>),
+    Ipam(Vec<RangeSet>),
 }
 
 impl Piece {
     /// Parts of it that could not be found out.
     fn failures(&self) -> BTreeMap<String, &str> {
         match self {
-            Self::Listeners(_) => BTreeMap::new(),
             Self::Etcd(members) => {
                 let failed = members.iter().filter_map(EtcdMember::failure);
                 failed.collect()
             }
+            _ => BTreeMap::new(),
         }
     }
 }
@@ -149,6 +156,13 @@ impl Gathered {
         match self.piece(&Want::Listeners(netns))? {
             Piece::Listeners(listeners) => Some(listeners),
             _ => None,
+        }
+    }
+
+    pub fn ipam(&self) -> &[RangeSet] {
+        match self.piece(&Want::Ipam) {
+            Some(Piece::Ipam(sets)) => sets,
+            _ => &[],
         }
     }
 

@@ -2,6 +2,7 @@
 //! take its time, because it runs beside the watching.
 pub mod etcd;
 mod inet_diag;
+mod ipam;
 mod owners;
 mod processes;
 mod sockets;
@@ -20,8 +21,24 @@ use crate::model::gather::{Piece, Want};
 #[derive(Clone, Debug)]
 pub struct Places {
     pub root: PathBuf,
+    /// The CNI result cache, where it was named.
+    pub cni_dir: Option<PathBuf>,
     /// Where etcd is, as far as that was said.
     pub etcd: etcd::Named,
+}
+
+impl Places {
+    /// Where a path of the node's is seen from here.
+    fn under_root(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// A small file of the node's.
+    fn text(&self, path: &Path, largest: u64) -> Option<String> {
+        let path = self.under_root(path);
+        let small = std::fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() <= largest);
+        small.then(|| std::fs::read_to_string(path).ok())?
+    }
 }
 
 /// Finds out one thing; the error is a sentence for `not_checked`.
@@ -32,6 +49,7 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
             let look = move || sockets::listeners(&root);
             inside(&places.root, *netns, look).map(Piece::Listeners)
         }
+        Want::Ipam => ipam::ranges(places).map(Piece::Ipam),
         Want::Etcd => etcd::members(places).map(Piece::Etcd),
     };
     piece.map_err(|e| format!("{e:#}"))

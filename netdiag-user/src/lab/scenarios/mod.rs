@@ -3,6 +3,7 @@ mod bench;
 mod etcd_nospace;
 mod firewall_drop;
 mod healthy;
+mod ipam_exhausted;
 mod ipip_mtu_too_large;
 mod loopback_only_listener;
 mod no_route;
@@ -80,6 +81,7 @@ pub const ALL: &[Scenario] = &[
     etcd_nospace::SCENARIO,
     not_listening::SCENARIO,
     loopback_only_listener::SCENARIO,
+    ipam_exhausted::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

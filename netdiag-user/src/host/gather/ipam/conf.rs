@@ -1,0 +1,121 @@
+//! The node's CNI configurations (the CNI specification, "Network configuration format"), as far
+//! as they tell what host-local gives out; flannel's subnet for its plugin.
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{Pool, range::Written};
+use crate::host::gather::Places;
+
+/// Where runtimes look; k3s keeps its own.
+const FOLDERS: [&str; 2] = ["/etc/cni/net.d", "/var/lib/rancher/k3s/agent/etc/cni/net.d"];
+/// Where host-local notes addresses unless told otherwise.
+const DATA: &str = "/var/lib/cni/networks";
+const SUBNET_ENV: &str = "/run/flannel/subnet.env";
+const LARGEST: u64 = 1 << 20;
+
+#[derive(Deserialize)]
+struct Conf {
+    name: Option<String>,
+    /// A list has plugins, a single plugin's file is one itself.
+    #[serde(default)]
+    plugins: Vec<Plugin>,
+    #[serde(flatten)]
+    single: Plugin,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Plugin {
+    #[serde(default, rename = "type")]
+    kind: String,
+    ipam: Option<Ipam>,
+    /// Of flannel's plugin.
+    subnet_file: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ipam {
+    #[serde(default, rename = "type")]
+    kind: String,
+    data_dir: Option<String>,
+    #[serde(default)]
+    ranges: Vec<Vec<Written>>,
+    #[serde(flatten)]
+    single: Written,
+}
+
+pub fn pools(places: &Places) -> Vec<Pool> {
+    let files = FOLDERS.iter().flat_map(|folder| files(places, folder));
+    files
+        .flat_map(|file| read(places, &file).unwrap_or_default())
+        .collect()
+}
+
+/// Paths on the node.
+fn files(places: &Places, folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(places.under_root(Path::new(folder)));
+    let names = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.file_name());
+    let mut files: Vec<_> = names.map(|name| Path::new(folder).join(name)).collect();
+    files.retain(|f| {
+        let kind = f.extension().and_then(|e| e.to_str());
+        matches!(kind, Some("conf" | "conflist" | "json"))
+    });
+    files.sort();
+    files
+}
+
+fn read(places: &Places, file: &Path) -> Option<Vec<Pool>> {
+    let text = places.text(file, LARGEST)?;
+    let conf: Conf = serde_json::from_str(&text).ok()?;
+    let network = conf.name?;
+    let plugins = conf.plugins.iter().chain([&conf.single]);
+    let sets = plugins.flat_map(|plugin| sets(places, plugin));
+    let pool = |(data, set): (String, Vec<Written>)| Pool {
+        folder: format!("{}/{network}", data.trim_end_matches('/')),
+        network: network.clone(),
+        conf: file.display().to_string(),
+        ranges: set.iter().filter_map(Written::range).collect(),
+    };
+    Some(
+        sets.map(pool)
+            .filter(|pool| !pool.ranges.is_empty())
+            .collect(),
+    )
+}
+
+/// Sets of ranges, each with the folder of all networks.
+fn sets(places: &Places, plugin: &Plugin) -> Vec<(String, Vec<Written>)> {
+    if plugin.kind == "flannel" {
+        let file = plugin.subnet_file.as_deref().unwrap_or(SUBNET_ENV);
+        let text = places.text(Path::new(file), LARGEST).unwrap_or_default();
+        let sets = flannels(&text).into_iter();
+        return sets.map(|set| (DATA.to_owned(), vec![set])).collect();
+    }
+    let Some(ipam) = plugin.ipam.as_ref().filter(|i| i.kind == "host-local") else {
+        return Vec::new();
+    };
+    let data = ipam.data_dir.as_deref().unwrap_or(DATA);
+    let single = ipam
+        .single
+        .subnet
+        .is_some()
+        .then(|| vec![ipam.single.clone()]);
+    let all = single.into_iter().chain(ipam.ranges.iter().cloned());
+    all.map(|set| (data.to_owned(), set)).collect()
+}
+
+/// `FLANNEL_SUBNET=10.244.1.1/24`: the address is the bridge's.
+fn flannels(text: &str) -> Vec<Written> {
+    let subnet = |line: &str| {
+        let (name, value) = line.trim().split_once('=')?;
+        let named = matches!(name, "FLANNEL_SUBNET" | "FLANNEL_IPV6_SUBNET");
+        named.then(|| Written::of_subnet(value.trim()))
+    };
+    text.lines().filter_map(subnet).collect()
+}
