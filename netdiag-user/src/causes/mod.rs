@@ -14,6 +14,7 @@ mod chains;
 mod losses;
 mod mtu;
 mod overlay;
+mod pod_networks;
 mod refusals;
 mod stall;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub mod no_route;
 pub mod not_listening;
 pub mod overlay_blocked;
 pub mod pod_mtu_too_large;
+pub mod pod_route_missing;
 pub mod rp_filter_drop;
 pub mod vxlan_mtu_too_large;
 pub mod vxlan_source_mismatch;
@@ -71,6 +73,7 @@ pub const ALL: &[Cause] = &[
     cause!(not_listening, not_listening::wants),
     cause!(overlay_blocked),
     cause!(pod_mtu_too_large),
+    cause!(pod_route_missing, pod_route_missing::wants),
     cause!(rp_filter_drop),
     cause!(vxlan_mtu_too_large),
     cause!(vxlan_source_mismatch),

@@ -25,6 +25,8 @@ use crate::{
 const ON_ITS_WAY: u64 = 1_000_000_000;
 /// Flows named in a finding: enough to see the pattern.
 const MOST_FLOWS: usize = 10;
+/// Where name servers are asked (RFC 1035).
+const DNS: u16 = 53;
 /// An overlay's own packets: IPv4 or IPv6 in IP; anything else that is encapsulated is UDP.
 const IN_IP: [u8; 2] = [4, 41];
 
@@ -36,8 +38,8 @@ pub fn peer_of(facts: &Facts<'_>, flow: &FlowKey) -> Option<IpAddr> {
     limits::remote(facts.node, link, route.gateway)
 }
 
-/// Requests that got no answer at any hop: TCP connections that open, and echoes. A datagram may
-/// be one that nobody answers.
+/// Requests that got no answer at any hop: TCP connections that open, echoes, and questions to
+/// name servers. Any other datagram may be one that nobody answers.
 pub fn unanswered<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&HopFlow) -> bool) -> Vec<&'a HopFlow> {
     let asks = facts.flows.iter().filter(|h| asked(h) > 0 && wanted(h));
     let asks: Vec<&HopFlow> = asks.collect();
@@ -54,6 +56,7 @@ pub fn unanswered<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&HopFlow) -> bool) -
 pub fn asked(hop: &HopFlow) -> u64 {
     match hop.flow().protocol {
         TCP => u64::from(hop.hop.syns),
+        flow::UDP if hop.flow().destination_port == DNS => hop.hop.packets,
         1 | 58 if hop.flow().source_port != 0 => hop.hop.packets,
         _ => 0,
     }

@@ -7,13 +7,13 @@ use super::evaluate;
 use crate::{
     model::{
         address::to_wire,
-        node::{LinkAddress, Node},
+        node::{LinkAddress, LinkKind, Node},
         observation::Observation,
         verdict::{Confidence, Finding, Severity},
     },
     testing::{
-        IP_RPFILTER, NETFILTER_DROP, OVERLAY, UPLINK, at, from_pod, ip, lost, overlay_node, tcp,
-        with_facts,
+        IP_RPFILTER, NETFILTER_DROP, OVERLAY, UPLINK, at, from_pod, ip, link, lost, overlay_node,
+        route, tcp, with_facts,
     },
 };
 
@@ -379,4 +379,57 @@ fn silence_that_has_another_explanation_is_not_called_a_block() {
         o.drops.push(lost(flow, IP_RPFILTER + 1, UPLINK, 9, 0));
     };
     assert_eq!(of(&dropped), 0, "this node drops them itself");
+}
+
+/// A pod's requests for `to` leave by the default route, and nobody answers.
+fn by_default_route(to: &str) -> (Node, Observation) {
+    let mut node = overlay_node(1450, 1450, 1500);
+    node.routes
+        .push(route("0.0.0.0/0", UPLINK, Some("192.0.2.254")));
+    let ask = at(tcp("172.20.1.5", to, 80), UPLINK, true, 0, |hop| {
+        hop.flags = hop::SYN;
+        hop.syns = 3;
+    });
+    let observation = Observation {
+        now: 10_000_000_000,
+        flows: vec![ask],
+        ..Observation::default()
+    };
+    (node, observation)
+}
+
+#[test]
+fn pods_without_a_route_are_told_from_strangers() {
+    // Beside the pod networks that are known, 172.20.1.5 and 172.20.2.0/24.
+    let (node, observation) = by_default_route("172.20.3.9");
+    let findings = judge(&node, &observation);
+    assert_eq!(causes(&findings), ["pod-route-missing"]);
+    assert_eq!(findings[0].about, [ip("172.20.3.9")]);
+    let (node, observation) = by_default_route("172.24.3.9");
+    assert_eq!(causes(&judge(&node, &observation)), [""; 0], "a stranger");
+}
+
+#[test]
+fn the_tunnels_own_entry_gives_the_route_that_is_gone() {
+    let (mut node, observation) = by_default_route("172.20.2.9");
+    node.routes.retain(|r| r.oif != Some(OVERLAY));
+    assert_eq!(causes(&judge(&node, &observation)), [""; 0], "no network");
+    let mut bridge = link(9, "cni0", LinkKind::Bridge, 1450).with_address("172.20.1.1/24");
+    bridge.up = true;
+    node.links.push(bridge);
+    node.links[2].master = Some(9);
+    let findings = judge(&node, &observation);
+    assert_eq!(causes(&findings), ["pod-route-missing"]);
+    assert_eq!(
+        findings[0].fix.commands[1],
+        "ip route add 172.20.2.0/24 via 172.20.2.0 dev vxlan.calico onlink"
+    );
+}
+
+#[test]
+fn a_pod_that_answers_by_another_way_is_routed_well_enough() {
+    let (node, mut observation) = by_default_route("172.20.3.9");
+    let back = observation.flows[0].0.flow.reversed();
+    observation.flows.push(at(back, UPLINK, false, 0, |_| {}));
+    assert_eq!(causes(&judge(&node, &observation)), [""; 0]);
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    address::Prefix,
     control::{EtcdMember, RangeSet},
     verdict::NotChecked,
 };
@@ -23,6 +24,8 @@ pub enum Want {
     Ipam,
     /// The members of etcd that were named, or that run on this node.
     Etcd,
+    /// The networks that the CNI's files on the node give to pods.
+    PodNetworks,
 }
 
 impl Want {
@@ -30,7 +33,7 @@ impl Want {
     pub fn again(&self) -> Duration {
         match self {
             Self::Listeners(_) => AGAIN,
-            Self::Etcd | Self::Ipam => SELDOM,
+            Self::Etcd | Self::Ipam | Self::PodNetworks => SELDOM,
         }
     }
 
@@ -40,6 +43,7 @@ impl Want {
             Self::Listeners(netns) => format!("listening sockets of network namespace {netns}"),
             Self::Etcd => "etcd".into(),
             Self::Ipam => "addresses of host-local IPAM".into(),
+            Self::PodNetworks => "the CNI's files that name the pods' networks".into(),
         }
     }
 }
@@ -50,6 +54,8 @@ pub enum Piece {
     Listeners(Vec<Listener>),
     Etcd(Vec<EtcdMember>),
     Ipam(Vec<RangeSet>),
+    /// Each with the file that says so.
+    PodNetworks(Vec<(Prefix, String)>),
 }
 
 impl Piece {
@@ -171,6 +177,13 @@ impl Gathered {
         match self.piece(&Want::Etcd) {
             Some(Piece::Etcd(members)) => members,
             _ => &[],
+        }
+    }
+
+    pub fn pod_networks(&self) -> Option<&[(Prefix, String)]> {
+        match self.piece(&Want::PodNetworks)? {
+            Piece::PodNetworks(networks) => Some(networks),
+            _ => None,
         }
     }
 }

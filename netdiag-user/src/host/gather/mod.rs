@@ -4,6 +4,7 @@ pub mod etcd;
 mod inet_diag;
 mod ipam;
 mod owners;
+mod pod_networks;
 mod processes;
 mod sockets;
 
@@ -51,6 +52,7 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
         }
         Want::Ipam => ipam::ranges(places).map(Piece::Ipam),
         Want::Etcd => etcd::members(places).map(Piece::Etcd),
+        Want::PodNetworks => pod_networks::pod_networks(&places.root).map(Piece::PodNetworks),
     };
     piece.map_err(|e| format!("{e:#}"))
 }

@@ -11,6 +11,7 @@ mod noise;
 mod not_listening;
 mod overlay_blocked;
 mod pod_mtu_too_large;
+mod pod_route_missing;
 mod rp_filter_drop;
 mod vxlan_mtu_too_large;
 mod vxlan_source_mismatch;
@@ -82,9 +83,11 @@ pub const ALL: &[Scenario] = &[
     not_listening::SCENARIO,
     loopback_only_listener::SCENARIO,
     ipam_exhausted::SCENARIO,
+    pod_route_missing::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];
+const VXLAN_IP: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan, Need::Program("ip")];
 const VXLAN_NFT: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan, Need::NfTables];
 
 /// The first pod of each node, and the name server on node B.

@@ -1,0 +1,160 @@
+//! Which addresses are pods' of the cluster, told from what the node and its files say. Where
+//! nothing says so, an address is anybody's.
+use std::net::IpAddr;
+
+use crate::{
+    model::{
+        address::{Prefix, from_wire, to_wire},
+        node::{Link, Node, Route, RouteKind},
+        pod::label,
+        roles::{Role, role},
+        verdict::PodRole,
+    },
+    pipeline::facts::Facts,
+};
+
+/// A supernet wider than this is no cluster's (10.0.0.0/8 is everybody's): kubeadm's examples
+/// are /16, kops' 100.96.0.0/11 is the widest in use, IPv6 ones are /48 and longer.
+const WIDEST: (u8, u8) = (11, 40);
+
+/// Why an address is taken for a pod's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodAddress {
+    pub why: String,
+    /// The network of the node that it belongs to, and the tunnel that leads there, where the
+    /// node still has its entry for that peer.
+    pub lost: Option<(Prefix, u32)>,
+}
+
+/// Whether `address` is some pod's of the cluster, and what says so.
+pub fn pod_address(facts: &Facts<'_>, address: IpAddr) -> Option<PodAddress> {
+    let node = facts.node;
+    if node.owns(address) || on_an_uplink(node, address) {
+        return None;
+    }
+    let lost = peers_network(node, address);
+    let by = |why: String| Some(PodAddress { why, lost });
+    if let Some((network, index)) = lost {
+        let name = node.link_name(index);
+        return by(format!(
+            "{name} still has the peer's end {}",
+            network.address
+        ));
+    }
+    if let Some(pod) = facts.pods.by_address(address) {
+        let pod = pod.refer(Some(address), Some(PodRole::Destination));
+        return by(format!("it is the pod {}'s", label(&pod)));
+    }
+    let said = facts.gathered.pod_networks().unwrap_or_default();
+    if let Some((network, file)) = said.iter().find(|(network, _)| network.contains(address)) {
+        return by(format!("{file} gives {network} to pods"));
+    }
+    let around = supernet(node, address.is_ipv4())?;
+    let known = format!("the pod networks that this node knows lie in {around}");
+    around
+        .contains(address)
+        .then_some(PodAddress { why: known, lost })
+}
+
+fn on_an_uplink(node: &Node, address: IpAddr) -> bool {
+    let uplink = |l: &Link| role(node, l) == Some(Role::Uplink);
+    let mut own = node.addresses().filter(|(l, _)| uplink(l));
+    own.any(|(_, a)| a.prefix.contains(address))
+}
+
+/// The tunnel's neighbour entry of a peer stands for that node's network: flannel enters the
+/// network's own first address.
+fn peers_network(node: &Node, address: IpAddr) -> Option<(Prefix, u32)> {
+    let length = local_networks(node)
+        .find(|p| p.address.is_ipv4() == address.is_ipv4())?
+        .length;
+    let tunnel = |index: u32| node.link(index).is_some_and(Link::is_tunnel);
+    let entries = node.neighbours.iter();
+    let mut entries = entries.filter(|n| tunnel(n.ifindex) && n.lladdr.is_some() && !n.failed);
+    let network = |address| Prefix { address, length };
+    let entry = entries.find(|n| {
+        masked(network(n.address)).address == n.address && network(n.address).contains(address)
+    })?;
+    Some((network(entry.address), entry.ifindex))
+}
+
+/// Networks of this node's own pods.
+fn local_networks(node: &Node) -> impl Iterator<Item = Prefix> + '_ {
+    let bridges = node.links.iter();
+    let bridges = bridges.filter(|l| role(node, l) == Some(Role::Bridge));
+    let addresses = bridges.flat_map(|l| &l.addresses).filter(|a| !a.link_local);
+    addresses.map(|a| masked(a.prefix))
+}
+
+/// The smallest network around this node's pods and at least one other node's.
+fn supernet(node: &Node, ipv4: bool) -> Option<Prefix> {
+    let local = local_networks(node).chain(
+        node.pod_sides
+            .iter()
+            .flat_map(|s| s.addresses.iter().map(|a| Prefix::host(*a))),
+    );
+    let family = |p: &Prefix| p.address.is_ipv4() == ipv4;
+    let own: Vec<Prefix> = local.filter(family).collect();
+    let others = node.routes.iter().filter(|r| to_other_nodes(node, r));
+    let others: Vec<Prefix> = others.map(|r| r.destination).filter(family).collect();
+    if own.is_empty() || others.is_empty() {
+        return None;
+    }
+    let around = own.into_iter().chain(others).reduce(common)?;
+    let widest = if ipv4 { WIDEST.0 } else { WIDEST.1 };
+    (around.length >= widest).then_some(around)
+}
+
+/// A route by which other nodes' pods are reached: through a tunnel.
+fn to_other_nodes(node: &Node, route: &Route) -> bool {
+    let link_local = match route.destination.address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let tunnel = route
+        .oif
+        .and_then(|i| node.link(i))
+        .is_some_and(Link::is_tunnel);
+    let anywhere = route.destination.length == 0 || route.destination.address.is_multicast();
+    route.kind == RouteKind::Unicast && tunnel && !anywhere && !link_local
+}
+
+fn masked(prefix: Prefix) -> Prefix {
+    let keep = u128::from(prefix.wire_length());
+    let mask = u128::MAX.checked_shl(128 - keep as u32).unwrap_or(0);
+    let bits = u128::from_be_bytes(to_wire(prefix.address)) & mask;
+    let address = from_wire(bits.to_be_bytes());
+    Prefix { address, ..prefix }
+}
+
+/// The smallest prefix around both, which are of one family.
+fn common(one: Prefix, other: Prefix) -> Prefix {
+    let bits = |p: &Prefix| u128::from_be_bytes(to_wire(p.address));
+    let same = (bits(&one) ^ bits(&other)).leading_zeros() as u8;
+    let above = if one.address.is_ipv4() { 96 } else { 0 };
+    let length = same.saturating_sub(above).min(one.length).min(other.length);
+    masked(Prefix {
+        address: one.address,
+        length,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(text: &str) -> Prefix {
+        text.parse().expect("a prefix")
+    }
+
+    #[test]
+    fn the_smallest_network_around_two() {
+        let both = |a, b| common(prefix(a), prefix(b)).to_string();
+        assert_eq!(both("10.244.1.0/24", "10.244.2.0/24"), "10.244.0.0/22");
+        assert_eq!(both("10.0.0.0/24", "10.200.0.0/24"), "10.0.0.0/8");
+        assert_eq!(both("fd00:1:2:3::/64", "fd00:1:2:9::/64"), "fd00:1:2::/60");
+        assert_eq!(both("10.1.0.0/16", "10.1.7.1/32"), "10.1.0.0/16");
+        assert_eq!(masked(prefix("0.0.0.9/0")), prefix("0.0.0.0/0"));
+        assert_eq!(masked(prefix("::9/0")), prefix("::/0"));
+    }
+}

@@ -1,0 +1,162 @@
+//! # Symptom
+//! Backends on one other node cannot be reached from this one: connections time out, or one in
+//! so many requests to a Service hangs. Nothing here reports an error.
+//!
+//! # Mechanism
+//! The route to the other node's pod network is gone: flannel's was deleted, BGP does not
+//! advertise the block, the cloud's route table lost it. Packets for the pods follow the default
+//! route to a gateway that does not know them either.
+//!
+//! # Signals
+//! Observed: packets for a pod's address leave an uplink untunnelled and get no answer.
+//! Configured: the route look-up ends at the default route, although the address is a pod's: a
+//! tunnel still has that node's neighbour entry, a source of pods names it, flannel's or
+//! Calico's configuration gives the network to pods, or the routes to the other nodes lie around
+//! it. Without such a fact an address may be anybody's, and there is no finding.
+//!
+//! # Look-alikes
+//! `overlay-blocked` (the packets do enter the tunnel), `neighbour-failed` (the route is there,
+//! its gateway is not), a pod of a node that was removed and is still somebody's backend.
+//!
+//! # By hand
+//! `ip route get POD` on the node: what is routed to other nodes' pods goes `dev flannel.1`,
+//! `dev tunl0` or via that node's address, not via the default gateway.
+//!
+//! # Fix
+//! Bring the route back: restart the node's CNI daemon (flanneld, calico-node), advertise the
+//! block, or move the pod to a node whose network is routed.
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::{
+    losses::PATTERN,
+    overlay,
+    pod_networks::{self, PodAddress},
+};
+use crate::{
+    model::{
+        flow,
+        gather::Want,
+        node::RouteKind,
+        roles::Role,
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    },
+    pipeline::facts::{Facts, HopFlow},
+};
+
+pub const ID: &str = "pod-route-missing";
+pub const TITLE: &str = "packets for other nodes' pods leave by the default route";
+
+/// A client that gives up at once has sent its SYN twice by then (1 s, RFC 6298).
+const SILENCE: u64 = 2_000_000_000;
+
+/// A pod's address that is not routed to a pod.
+struct Lost<'a> {
+    pod: IpAddr,
+    known: PodAddress,
+    asks: Vec<&'a HopFlow>,
+}
+
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    if by_default_route(facts).is_empty() {
+        return Vec::new();
+    }
+    vec![Want::PodNetworks]
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let lost = lost(facts);
+    let worst = lost.iter().max_by_key(|l| l.asks.len())?;
+    let asks: Vec<&HopFlow> = lost.iter().flat_map(|l| l.asks.iter().copied()).collect();
+    let uplink = &worst.asks.first()?.interface;
+    let pods: Vec<String> = lost.iter().map(|l| l.pod.to_string()).collect();
+    let summary = format!(
+        "there is no route to the pods {}: packets for them leave {uplink} by the default route, \
+         and nothing comes back",
+        pods.join(", ")
+    );
+    let mut finding = Finding::new(ID, Severity::Critical, Confidence::Confirmed, summary);
+    finding.evidence = lost.iter().flat_map(|l| evidence(facts, l)).collect();
+    (finding.flows, finding.pods) = overlay::refer(facts, &asks);
+    finding.fix = fix(facts, worst);
+    finding.about = lost.iter().map(|l| l.pod).collect();
+    finding.first_seen = facts.clock.text(asks.iter().map(|h| h.hop.first).min()?);
+    finding.last_seen = facts.clock.text(asks.iter().map(|h| h.hop.last).max()?);
+    Some(finding)
+}
+
+/// Requests of this node's pods or its own that leave by the default route, unanswered and again
+/// and again, by whom they are for.
+fn by_default_route<'a>(facts: &'a Facts<'_>) -> BTreeMap<IpAddr, Vec<&'a HopFlow>> {
+    let ours = |h: &HopFlow| {
+        let (source, _) = flow::ends(h.flow());
+        facts.is_local_pod(source) || facts.node.owns(source)
+    };
+    let out = |h: &HopFlow| h.plain() && h.egress() && h.role == Some(Role::Uplink) && ours(h);
+    let mut lost: BTreeMap<IpAddr, Vec<&HopFlow>> = BTreeMap::new();
+    for ask in overlay::unanswered(facts, out) {
+        lost.entry(flow::ends(ask.flow()).1).or_default().push(ask);
+    }
+    lost.retain(|destination, asks| {
+        let route = facts.node.route_to(*destination);
+        let default = |r: &&crate::model::node::Route| {
+            r.kind == RouteKind::Unicast && r.destination.length == 0
+        };
+        let asked: u64 = asks.iter().map(|h| overlay::asked(h)).sum();
+        let since = asks.iter().map(|h| h.hop.first).min().unwrap_or(0);
+        let lasts = facts.now.saturating_sub(since) > SILENCE;
+        route.filter(default).is_some() && asked >= PATTERN && lasts
+    });
+    lost
+}
+
+fn lost<'a>(facts: &'a Facts<'_>) -> Vec<Lost<'a>> {
+    let pods = by_default_route(facts).into_iter();
+    let pods = pods.filter_map(|(pod, asks)| {
+        let known = pod_networks::pod_address(facts, pod)?;
+        Some(Lost { pod, known, asks })
+    });
+    pods.collect()
+}
+
+fn evidence(facts: &Facts<'_>, lost: &Lost<'_>) -> Vec<Evidence> {
+    let pod = lost.pod;
+    let at = lost.asks.first().map(|h| h.interface.clone());
+    let gateway = facts.node.route_to(pod).and_then(|r| r.gateway);
+    let via = gateway.map_or_else(String::new, |gateway| format!(" via {gateway}"));
+    let text = format!(
+        "{pod} is routed by the default route{via}; {}",
+        lost.known.why
+    );
+    let mut route = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
+    route.confirm = Some(format!("ip route get {pod}"));
+    let asked: u64 = lost.asks.iter().map(|h| overlay::asked(h)).sum();
+    let text =
+        format!("{asked} requests for {pod} left there outside of any tunnel, none answered");
+    let mut sent = Evidence::new(EvidenceKind::Route, Origin::Observed, text);
+    sent.packets = Some(asked);
+    sent.direction = Some("egress".into());
+    sent.confirm = at
+        .as_ref()
+        .map(|at| format!("tcpdump -nni {at} host {pod}"));
+    route.at.clone_from(&at);
+    sent.at = at;
+    vec![route, sent]
+}
+
+fn fix(facts: &Facts<'_>, lost: &Lost<'_>) -> Fix {
+    let family = if lost.pod.is_ipv4() { "" } else { "-6 " };
+    let summary = "restart the CNI daemon of this node (flanneld, calico-node), which puts the \
+                   route back, or advertise the other node's pod network (BGP, the cloud's route \
+                   table); until then let the Service's pods run on nodes that are routed";
+    let mut commands = vec![format!("ip route get {}", lost.pod)];
+    if let Some((network, index)) = lost.known.lost {
+        let (via, device) = (network.address, facts.node.link_name(index));
+        commands.push(format!(
+            "ip {family}route add {network} via {via} dev {device} onlink"
+        ));
+    }
+    Fix {
+        summary: summary.into(),
+        commands,
+    }
+}

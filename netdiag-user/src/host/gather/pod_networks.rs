@@ -1,0 +1,90 @@
+//! The networks that the cluster gives its pods, as the CNI's files on the node say.
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::model::address::Prefix;
+
+/// What flannel writes for its CNI plugin when it starts (flannel, pkg/subnet/subnet.go).
+const FLANNEL: &str = "run/flannel/subnet.env";
+const FLANNEL_KEYS: [&str; 2] = ["FLANNEL_NETWORK", "FLANNEL_IPV6_NETWORK"];
+const CNI: &str = "etc/cni/net.d";
+/// Calico's IPAM, where its pools are pinned in the configuration.
+const POOLS: [&str; 2] = ["ipv4_pools", "ipv6_pools"];
+
+/// Each network with the file that names it. No file is no error: not every CNI has one.
+pub fn pod_networks(root: &Path) -> Result<Vec<(Prefix, String)>> {
+    let text = std::fs::read_to_string(root.join(FLANNEL)).unwrap_or_default();
+    let named = flannel(&text).map(|p| (p, format!("/{FLANNEL}")));
+    let mut networks: Vec<_> = named.collect();
+    let dir = root.join(CNI);
+    if !dir.is_dir() {
+        return Ok(networks);
+    }
+    let files = std::fs::read_dir(&dir).with_context(|| format!("reading /{CNI}"))?;
+    for file in files.flatten() {
+        let name = file.file_name().to_string_lossy().into_owned();
+        let text = std::fs::read(file.path()).unwrap_or_default();
+        let value: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let mut found = Vec::new();
+        pools(&value, &mut found);
+        networks.extend(found.into_iter().map(|p| (p, format!("/{CNI}/{name}"))));
+    }
+    Ok(networks)
+}
+
+fn flannel(text: &str) -> impl Iterator<Item = Prefix> + '_ {
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    let networks = pairs.filter(|(key, _)| FLANNEL_KEYS.contains(key));
+    // Since v0.22 there may be several.
+    let each = networks.flat_map(|(_, value)| value.split(','));
+    each.filter_map(|one| one.trim().trim_matches('"').parse().ok())
+}
+
+fn pools(value: &Value, found: &mut Vec<Prefix>) {
+    match value {
+        Value::Object(map) => {
+            for (key, inner) in map {
+                match inner.as_array().filter(|_| POOLS.contains(&key.as_str())) {
+                    Some(list) => {
+                        let each = list
+                            .iter()
+                            .filter_map(|v| v.as_str()?.parse::<Prefix>().ok());
+                        found.extend(each);
+                    }
+                    None => pools(inner, found),
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|inner| pools(inner, found)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(networks: &[Prefix]) -> Vec<String> {
+        networks.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn flannels_file_and_calicos_pools() {
+        let env = "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\n\
+                   FLANNEL_IPV6_NETWORK=fd00:10::/56\nFLANNEL_MTU=1450\n";
+        let networks: Vec<_> = flannel(env).collect();
+        assert_eq!(texts(&networks), ["10.244.0.0/16", "fd00:10::/56"]);
+        let conf = r#"{"plugins":[{"ipam":{"ipv4_pools":["10.1.0.0/16","default-pool"]}}]}"#;
+        let mut found = Vec::new();
+        pools(&serde_json::from_str(conf).expect("JSON"), &mut found);
+        assert_eq!(texts(&found), ["10.1.0.0/16"]);
+    }
+
+    #[test]
+    fn a_node_without_such_files_says_nothing() {
+        let none = pod_networks(Path::new("/nonexistent")).expect("no error");
+        assert_eq!(none, []);
+    }
+}

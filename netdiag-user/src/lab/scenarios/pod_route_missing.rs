@@ -1,0 +1,77 @@
+//! The route to the other node's pods is gone, as when somebody flushed it or BGP withdrew it:
+//! what is meant for them follows the default route.
+use super::{Scenario, VXLAN_IP, everyday};
+use crate::lab::plan::{A, B, Node, Plan};
+use crate::lab::step::Step;
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "pod-route-missing",
+    summary: "the route to the other node's pods is gone; packets leave by the default route",
+    expected: &["pod-route-missing"],
+    needs: VXLAN_IP,
+    shape: |plan| plan.variant = (plan.form() % 2) as u32,
+    faults,
+    traffic: |_| everyday(),
+    ..Scenario::BASE
+};
+
+/// The tunnel still knows node B's end of it.
+const ROUTE_ONLY: u32 = 0;
+
+/// A third node's network is routed in any case, and nobody talks to it.
+fn faults(plan: &Plan) -> Vec<Step> {
+    let mut steps = third_node(plan);
+    if plan.options.healthy {
+        return steps;
+    }
+    let peer = &plan.nodes[B];
+    let networks = networks(peer);
+    for (network, _) in &networks {
+        steps.push(ip(plan, &["route", "del", network]));
+    }
+    if plan.variant != ROUTE_ONLY {
+        for (_, end) in &networks {
+            let device = &plan.tunnel.device;
+            steps.push(ip(plan, &["neighbour", "del", end, "dev", device]));
+        }
+    }
+    steps
+}
+
+fn networks(node: &Node) -> [(String, String); 2] {
+    let (ipv4, ipv6) = (node.pods_ipv4, node.pods_ipv6);
+    [
+        (format!("{ipv4}/24"), ipv4.to_string()),
+        (format!("{ipv6}/64"), ipv6.to_string()),
+    ]
+}
+
+/// Its number in the pods' network lies above those of the two that are there.
+fn third_node(plan: &Plan) -> Vec<Step> {
+    let mut third = plan.nodes[B].clone();
+    let [a, b, ..] = third.pods_ipv4.octets();
+    third.pods_ipv4 = [a, b, 230, 0].into();
+    let mut segments = third.pods_ipv6.segments();
+    segments[3] = 230;
+    third.pods_ipv6 = segments.into();
+    let device = &plan.tunnel.device;
+    let add = |(network, end): &(String, String)| {
+        ip(
+            plan,
+            &["route", "add", network, "via", end, "dev", device, "onlink"],
+        )
+    };
+    networks(&third).iter().map(add).collect()
+}
+
+fn ip(plan: &Plan, arguments: &[&str]) -> Step {
+    let v6 = arguments.iter().any(|a| a.contains(':'));
+    let family = if v6 { "-6" } else { "-4" };
+    let arguments = [&[family], arguments].concat();
+    Step::Run {
+        netns: plan.nodes[A].netns.clone(),
+        program: "ip",
+        arguments: arguments.into_iter().map(str::to_owned).collect(),
+        input: String::new(),
+    }
+}
