@@ -26,6 +26,16 @@ const LINKS: &[Link] = &[
             ))
         },
     },
+    Link {
+        root: "overlay-wrong-interface",
+        consequence: "overlay-blocked",
+        joins: |root, silence| {
+            let peer = root.shares(silence)?;
+            Some(format!(
+                "{peer} is sent packets from the address of a NIC that does not lead to it"
+            ))
+        },
+    },
 ];
 
 /// Hangs consequences below their roots.

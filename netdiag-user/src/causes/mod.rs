@@ -28,6 +28,7 @@ pub mod loopback_only_listener;
 pub mod no_route;
 pub mod not_listening;
 pub mod overlay_blocked;
+pub mod overlay_wrong_interface;
 pub mod pod_mtu_too_large;
 pub mod pod_route_missing;
 pub mod rp_filter_drop;
@@ -72,6 +73,7 @@ pub const ALL: &[Cause] = &[
     cause!(no_route),
     cause!(not_listening, not_listening::wants),
     cause!(overlay_blocked),
+    cause!(overlay_wrong_interface),
     cause!(pod_mtu_too_large),
     cause!(pod_route_missing, pod_route_missing::wants),
     cause!(rp_filter_drop),

@@ -433,3 +433,52 @@ fn a_pod_that_answers_by_another_way_is_routed_well_enough() {
     observation.flows.push(at(back, UPLINK, false, 0, |_| {}));
     assert_eq!(causes(&judge(&node, &observation)), [""; 0]);
 }
+
+/// The tunnel took the NIC of the default route, 203.0.113.7; its peers are beside another one.
+fn wrong_nic() -> (Node, Observation) {
+    const WAN: u32 = 8;
+    let mut node = overlay_node(1450, 1450, 1500);
+    node.links
+        .push(link(WAN, "wan0", LinkKind::Physical, 1500).with_address("203.0.113.7/24"));
+    node.links[1] = node.links[1].clone().with_tunnel("203.0.113.7", WAN);
+    node.routes
+        .push(route("0.0.0.0/0", WAN, Some("203.0.113.1")));
+    let mut observation = into_silence();
+    observation.outers = vec![outer("203.0.113.7", "192.0.2.2", true)];
+    for (key, _) in &mut observation.flows[..2] {
+        key.ifindex = WAN;
+    }
+    (node, observation)
+}
+
+#[test]
+fn an_overlay_on_the_default_routes_nic_is_named_when_the_nodes_address_is_known() {
+    let (mut node, observation) = wrong_nic();
+    node.known_as.push((ip("192.0.2.1"), "--node-ip".into()));
+    let findings = judge(&node, &observation);
+    assert_eq!(
+        causes(&findings),
+        ["overlay-blocked", "overlay-wrong-interface"]
+    );
+    assert_eq!(findings[1].confidence, Confidence::Confirmed);
+    assert!(findings[1].fix.summary.contains("--iface=ens5"));
+    let above = findings[0].consequence_of.as_deref();
+    assert_eq!(above, Some("overlay-wrong-interface"));
+}
+
+#[test]
+fn without_the_nodes_address_a_wrong_nic_is_only_suspected() {
+    let (node, observation) = wrong_nic();
+    let findings = judge(&node, &observation);
+    assert_eq!(findings[1].confidence, Confidence::Suspected);
+}
+
+#[test]
+fn an_overlay_that_is_answered_may_use_any_nic() {
+    let (mut node, mut observation) = wrong_nic();
+    node.known_as.push((ip("192.0.2.1"), "--node-ip".into()));
+    let flows = [0, 1].map(|n| observation.flows[n].0.flow.reversed());
+    let back = flows.map(|flow| at(flow, 8, false, VXLAN, |_| {}));
+    observation.flows.extend(back);
+    assert_eq!(causes(&judge(&node, &observation)), [""; 0]);
+}

@@ -124,8 +124,16 @@ fn not_the_nodes(facts: &Facts<'_>, out: &OuterPair) -> Option<Mismatch> {
     let known = || facts.node.known_as.iter().map(|(address, _)| *address);
     let same_family = |a: &IpAddr| a.is_ipv4() == out.source.is_ipv4();
     let expected = known().find(same_family)?;
-    let differs = !known().any(|a| a == out.source) && facts.node.owns(out.source);
-    differs.then(|| Mismatch {
+    let differs = !known().any(|a| a == out.source);
+    // Another NIC altogether is `overlay-wrong-interface`.
+    let on = |address: IpAddr| {
+        let mut all = facts.node.addresses();
+        all.find(|(_, a)| a.prefix.address == address)
+            .map(|(l, _)| l.index)
+    };
+    let source = on(out.source);
+    let one_nic = source.is_some() && on(expected).is_none_or(|index| Some(index) == source);
+    (differs && one_nic).then(|| Mismatch {
         side: Side::Ours,
         source: out.source,
         destination: out.destination,

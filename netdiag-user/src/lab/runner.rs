@@ -193,6 +193,9 @@ impl Diagnosis {
         command.arg("--root").arg(cluster.root(node));
         command.arg("--cni-dir").arg(cluster.cni_dir(node));
         command.args(["--node-name", &node.name]);
+        if let Some(told) = node.told {
+            command.args(["--node-ip", &told.to_string()]);
+        }
         command.env(READY_VARIABLE, "1");
         command
             .stdin(Stdio::null())

@@ -65,6 +65,10 @@ pub struct Node {
     pub local: IpAddr,
     /// Where the other node sends packets for this one's pods.
     pub known_as: IpAddr,
+    /// The tunnel is bound to the second network's device.
+    pub tunnel_on_second: bool,
+    /// What kubelet is told of the node's address, and netdiag with it.
+    pub told: Option<IpAddr>,
     pub tunnel_mac: [u8; 6],
     pub bridge_mac: [u8; 6],
     pub rp_filter: u8,

@@ -65,6 +65,8 @@ impl Network {
             leased: None,
             local: self.v4(host).into(),
             known_as: self.v4(host).into(),
+            tunnel_on_second: false,
+            told: None,
             tunnel_mac: [
                 0x02,
                 0xf1,

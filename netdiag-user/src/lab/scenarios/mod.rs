@@ -10,6 +10,7 @@ mod no_route;
 mod noise;
 mod not_listening;
 mod overlay_blocked;
+mod overlay_wrong_interface;
 mod pod_mtu_too_large;
 mod pod_route_missing;
 mod rp_filter_drop;
@@ -78,6 +79,7 @@ pub const ALL: &[Scenario] = &[
     firewall_drop::SCENARIO,
     rp_filter_drop::SCENARIO,
     overlay_blocked::SCENARIO,
+    overlay_wrong_interface::SCENARIO,
     no_route::SCENARIO,
     etcd_nospace::SCENARIO,
     not_listening::SCENARIO,

@@ -12,8 +12,10 @@ pub async fn tunnel(cluster: &Cluster, node: &Node, peer: &Node) -> Result<()> {
     let plan = &cluster.plan;
     let net = cluster.net(&node.netns)?;
     let device = plan.tunnel.device.as_str();
+    let second = plan.second.as_ref().filter(|_| node.tunnel_on_second);
+    let underlay = second.map_or(&node.uplink, |second| &second.device);
     let link = LinkVxlan::new(device, plan.tunnel.vni)
-        .dev(net.index(&node.uplink).await?)
+        .dev(net.index(underlay).await?)
         .port(plan.tunnel.port)
         .learning(false)
         .mtu(plan.mtu.tunnel)

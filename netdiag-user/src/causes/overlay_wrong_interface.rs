@@ -1,0 +1,227 @@
+//! # Symptom
+//! Pods of different nodes cannot reach each other, often since a daemon or node was restarted,
+//! while the nodes reach each other well.
+//!
+//! # Mechanism
+//! A node has two NICs: one to the internet, with the default route, and one to the other nodes.
+//! Without --iface flannel takes the NIC of the default route and announces its address, so that
+//! encapsulated packets leave from an address that neither the cluster nor the network between
+//! the nodes knows. The switch or gateway drops them, or the answers.
+//!
+//! # Signals
+//! Configured: the tunnel's local address, or the device that it is bound to, belongs to the NIC
+//! of the default route; the address by which the cluster knows this node (kubelet's --node-ip,
+//! given to netdiag as --node-ip) is another NIC's. Observed: packets leave with that source,
+//! requests inside them get no answer and none comes in from the peers. Where the node's own
+//! address is not known, but the peers are neighbours of another NIC, it is suspected.
+//!
+//! # Look-alikes
+//! `vxlan-source-mismatch` (two addresses on one NIC), `overlay-blocked` (the right NIC, and the
+//! network refuses). An overlay that is meant to use another NIC than the node's address works,
+//! and is no finding.
+//!
+//! # By hand
+//! `ip -d link show DEVICE` (local, dev) against `ip route get PEER` and the INTERNAL-IP of
+//! `kubectl get node -o wide`.
+//!
+//! # Fix
+//! Tell the daemon which NIC: flannel's --iface=NIC or --iface-regex=^(NIC)$, Calico's
+//! IP_AUTODETECTION_METHOD=interface=NIC.
+use std::net::IpAddr;
+
+use super::{losses::PATTERN, overlay};
+use crate::{
+    model::{
+        limits,
+        node::{Link, Node, RouteKind},
+        roles::{Role, role},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    },
+    pipeline::facts::{Facts, HopFlow, OuterPair},
+};
+
+pub const ID: &str = "overlay-wrong-interface";
+pub const TITLE: &str = "the overlay uses the default route's NIC, not the cluster's";
+
+/// As long as nothing answers a SYN and its first two repetitions (1 s and 3 s, RFC 6298).
+const SILENCE: u64 = 3_000_000_000;
+
+/// A tunnel that leaves by the wrong NIC.
+struct Wrong<'a> {
+    tunnel: &'a Link,
+    /// The NIC that it uses, and the address that it sends from.
+    used: &'a Link,
+    local: IpAddr,
+    /// The NIC that it should use, with its address.
+    right: &'a Link,
+    address: IpAddr,
+    /// Who says that this is the cluster's address.
+    said_by: Option<&'a str>,
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let tunnels = facts.node.links.iter().filter(|l| l.is_tunnel() && l.up);
+    let mut wrong = tunnels.filter_map(|tunnel| wrong(facts.node, tunnel));
+    wrong.find_map(|w| judge(facts, &w))
+}
+
+fn wrong<'a>(node: &'a Node, tunnel: &'a Link) -> Option<Wrong<'a>> {
+    let attributes = tunnel.tunnel.as_ref().filter(|t| !t.external)?;
+    let owner = |address: IpAddr| {
+        let mut all = node.addresses();
+        all.find(|(_, a)| a.prefix.address == address)
+            .map(|(l, _)| l)
+    };
+    let by_local = attributes.local.and_then(owner);
+    let used = by_local.or_else(|| node.link(attributes.underlay?))?;
+    let first = || used.addresses.iter().find(|a| !a.link_local);
+    let local = attributes.local.or_else(|| Some(first()?.prefix.address))?;
+    let family = |a: &IpAddr| a.is_ipv4() == local.is_ipv4();
+    if !carries_default(node, used) || !is_uplink(node, used) {
+        return None;
+    }
+    let mut known = node.known_as.iter().filter(|(a, _)| family(a));
+    let (right, address, said_by) = match known.next() {
+        Some((address, from)) => (owner(*address)?, *address, Some(from.as_str())),
+        None => {
+            let (right, address) = beside_the_peers(node, tunnel, used)?;
+            (right, address, None)
+        }
+    };
+    let other = right.index != used.index && is_uplink(node, right);
+    other.then_some(Wrong {
+        tunnel,
+        used,
+        local,
+        right,
+        address,
+        said_by,
+    })
+}
+
+fn carries_default(node: &Node, link: &Link) -> bool {
+    let mut routes = node.routes.iter().filter(|r| r.kind == RouteKind::Unicast);
+    routes.any(|r| r.destination.length == 0 && r.oif == Some(link.index))
+}
+
+fn is_uplink(node: &Node, link: &Link) -> bool {
+    role(node, link) == Some(Role::Uplink)
+}
+
+/// The NIC in whose subnet every peer of the tunnel is.
+fn beside_the_peers<'a>(node: &'a Node, tunnel: &Link, used: &Link) -> Option<(&'a Link, IpAddr)> {
+    let routes = node.routes.iter().filter(|r| r.oif == Some(tunnel.index));
+    let peers = routes.filter_map(|r| limits::remote(node, tunnel, r.gateway));
+    let peers: Vec<IpAddr> = peers.collect();
+    let beside = |l: &Link, a: &crate::model::node::LinkAddress| {
+        l.index != used.index && peers.iter().all(|p| a.prefix.contains(*p))
+    };
+    let mut all = node
+        .addresses()
+        .filter(|(l, a)| !l.is_tunnel() && beside(l, a));
+    let (link, address) = all.next().filter(|_| !peers.is_empty())?;
+    Some((link, address.prefix.address))
+}
+
+fn judge(facts: &Facts<'_>, wrong: &Wrong<'_>) -> Option<Finding> {
+    let out = |o: &&OuterPair| o.egress() && o.source == wrong.local;
+    let out: Vec<&OuterPair> = facts.outers.iter().filter(out).collect();
+    let peers: Vec<IpAddr> = out.iter().map(|o| o.destination).collect();
+    let into = |o: &&OuterPair| !o.egress() && peers.contains(&o.source);
+    let heard = facts.outers.iter().filter(into).map(|o| o.outer.last).max();
+    let asks = overlay::unanswered(facts, |h| {
+        let peer = || overlay::peer_of(facts, h.flow());
+        let ours = !h.plain() && h.egress() && h.hop.first > heard.unwrap_or(0);
+        ours && peer().is_some_and(|p| peers.contains(&p))
+    });
+    let since = asks.iter().map(|h| h.hop.first).min()?;
+    let asked: u64 = asks.iter().map(|h| overlay::asked(h)).sum();
+    if asked < PATTERN || facts.now.saturating_sub(since) < SILENCE {
+        return None;
+    }
+    let (severity, confidence) = match wrong.said_by {
+        Some(_) => (Severity::Critical, Confidence::Confirmed),
+        None => (Severity::Warning, Confidence::Suspected),
+    };
+    let mut finding = Finding::new(ID, severity, confidence, summary(wrong));
+    finding.evidence = evidence(wrong, &out, &asks);
+    (finding.flows, finding.pods) = overlay::refer(facts, &asks);
+    finding.fix = fix(wrong, peers[0]);
+    finding.about = peers;
+    finding.first_seen = facts.clock.text(since);
+    finding.last_seen = facts.clock.text(asks.iter().map(|h| h.hop.last).max()?);
+    Some(finding)
+}
+
+fn summary(wrong: &Wrong<'_>) -> String {
+    let Wrong {
+        tunnel,
+        used,
+        local,
+        right,
+        address,
+        said_by,
+    } = wrong;
+    let why = match said_by {
+        Some(_) => format!("the cluster knows this node as {address} on {}", right.name),
+        None => format!("its peers are neighbours of {address} on {}", right.name),
+    };
+    format!(
+        "{} sends from {local}, the address of the default route's NIC {}, but {why}: nothing \
+         comes back",
+        tunnel.name, used.name
+    )
+}
+
+fn evidence(wrong: &Wrong<'_>, out: &[&OuterPair], asks: &[&HopFlow]) -> Vec<Evidence> {
+    let device = &wrong.tunnel.name;
+    let said = wrong
+        .said_by
+        .map_or_else(String::new, |by| format!(" ({by})"));
+    let text = format!(
+        "{device} sends from {} of {}; the other nodes are reached from {} of {}{said}",
+        wrong.local, wrong.used.name, wrong.address, wrong.right.name
+    );
+    let mut link = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
+    link.at = Some(device.clone());
+    link.confirm = Some(format!("ip -d link show {device}; ip -br address"));
+    let line = |o: &&OuterPair| {
+        let (what, capture) = overlay::wire_form(o.key.carried, o.key.port);
+        let text = format!(
+            "{} packets egress on {}: outer {} → {}, {what}; none came in from it",
+            o.outer.packets, o.interface, o.source, o.destination
+        );
+        let mut line = Evidence::new(EvidenceKind::OuterAddress, Origin::Observed, text);
+        line.at = Some(o.interface.clone());
+        line.direction = Some("egress".into());
+        line.packets = Some(o.outer.packets);
+        line.confirm = Some(format!("tcpdump -nni {} {capture}", o.interface));
+        line
+    };
+    let asked = asks.iter().map(|h| overlay::asked(h)).sum();
+    let text = format!("{asked} requests inside the tunnel, none answered");
+    let mut silence = Evidence::new(EvidenceKind::OuterAddress, Origin::Observed, text);
+    silence.packets = Some(asked);
+    let outers = out.iter().take(3).map(line);
+    std::iter::once(link)
+        .chain(outers)
+        .chain([silence])
+        .collect()
+}
+
+fn fix(wrong: &Wrong<'_>, peer: IpAddr) -> Fix {
+    let (right, device) = (&wrong.right.name, &wrong.tunnel.name);
+    Fix {
+        summary: format!(
+            "tell the CNI daemon to use {right}: flanneld --iface={right} (or \
+             --iface-regex=^({right})$, with both anchors), Calico's environment variable \
+             IP_AUTODETECTION_METHOD=interface={right}; restart it on every node, so that all \
+             announce their address on that network, {} here",
+            wrong.address
+        ),
+        commands: vec![
+            format!("ip -d link show {device}"),
+            format!("ip route get {peer}"),
+        ],
+    }
+}
