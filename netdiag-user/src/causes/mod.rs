@@ -29,6 +29,7 @@ pub mod no_route;
 pub mod not_listening;
 pub mod overlay_blocked;
 pub mod overlay_wrong_interface;
+pub mod pmtu_black_hole;
 pub mod pod_mtu_too_large;
 pub mod pod_route_missing;
 pub mod rp_filter_drop;
@@ -74,6 +75,7 @@ pub const ALL: &[Cause] = &[
     cause!(not_listening, not_listening::wants),
     cause!(overlay_blocked),
     cause!(overlay_wrong_interface),
+    cause!(pmtu_black_hole),
     cause!(pod_mtu_too_large),
     cause!(pod_route_missing, pod_route_missing::wants),
     cause!(rp_filter_drop),

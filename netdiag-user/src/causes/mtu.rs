@@ -129,7 +129,7 @@ pub fn oversize_evidence(group: &Oversize<'_>) -> Vec<Evidence> {
 }
 
 /// A capture of IP packets above `limit`, whatever link header the device has.
-fn larger_than(interface: &str, limit: u32) -> String {
+pub fn larger_than(interface: &str, limit: u32) -> String {
     let v6 = limit.saturating_sub(40);
     format!("tcpdump -nni {interface} 'ip[2:2] > {limit} or ip6[4:2] > {v6}'")
 }

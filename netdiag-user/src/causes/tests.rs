@@ -482,3 +482,46 @@ fn an_overlay_that_is_answered_may_use_any_nic() {
     observation.flows.extend(back);
     assert_eq!(causes(&judge(&node, &observation)), [""; 0]);
 }
+
+/// Large packets of a client outside come in for a pod behind the tunnel, `stalled` times again.
+fn upload_from_outside(stalled: u32) -> Observation {
+    let flow = tcp("203.0.113.9", "172.20.2.9", 443);
+    let hop = at(flow, UPLINK, false, 0, |hop| {
+        hop.oversize = 5;
+        hop.oversize_largest = 1500;
+        hop.limit = 1450;
+        hop.limit_from = FROM_DEVICE;
+        hop.mss = 1460;
+        hop.stalled = stalled;
+        hop.retransmits = u64::from(stalled);
+    });
+    Observation {
+        flows: vec![hop],
+        ..Observation::default()
+    }
+}
+
+#[test]
+fn a_client_that_never_learns_the_path_mtu_is_a_black_hole() {
+    let node = overlay_node(1450, 1450, 1500);
+    let findings = judge(&node, &upload_from_outside(3));
+    assert_eq!(causes(&findings), ["pmtu-black-hole"]);
+    let fix = &findings[0].fix.commands[0];
+    assert!(fix.contains("-o vxlan.calico") && fix.contains("--set-mss 1410"));
+    let mss = |e: &crate::model::verdict::Evidence| e.text.contains("MSS 1460");
+    assert!(findings[0].evidence.iter().any(mss));
+}
+
+#[test]
+fn a_client_that_heeds_frag_needed_is_none() {
+    let node = overlay_node(1450, 1450, 1500);
+    assert_eq!(causes(&judge(&node, &upload_from_outside(1))), [""; 0]);
+}
+
+#[test]
+fn a_large_packet_for_a_pod_here_meets_nothing_narrower() {
+    let node = overlay_node(1450, 1450, 1500);
+    let mut observation = upload_from_outside(3);
+    observation.flows[0].0.flow = tcp("203.0.113.9", "172.20.1.5", 443);
+    assert_eq!(causes(&judge(&node, &observation)), [""; 0]);
+}

@@ -11,6 +11,7 @@ mod noise;
 mod not_listening;
 mod overlay_blocked;
 mod overlay_wrong_interface;
+mod pmtu_black_hole;
 mod pod_mtu_too_large;
 mod pod_route_missing;
 mod rp_filter_drop;
@@ -86,6 +87,7 @@ pub const ALL: &[Scenario] = &[
     loopback_only_listener::SCENARIO,
     ipam_exhausted::SCENARIO,
     pod_route_missing::SCENARIO,
+    pmtu_black_hole::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];
