@@ -292,6 +292,17 @@ pub fn with_gathered<T>(
     pieces: impl IntoIterator<Item = (Want, Result<Piece, String>)>,
     judge: impl FnOnce(&Facts<'_>) -> T,
 ) -> T {
+    since(node, node, observation, pieces, judge)
+}
+
+/// The same, with the node as it was when the run began.
+pub fn since<T>(
+    start: &Node,
+    node: &Node,
+    observation: &Observation,
+    pieces: impl IntoIterator<Item = (Want, Result<Piece, String>)>,
+    judge: impl FnOnce(&Facts<'_>) -> T,
+) -> T {
     let pods = PodIndex::default();
     let names = TestNames::default();
     let mut gathered = Gathered::default();
@@ -304,7 +315,7 @@ pub fn with_gathered<T>(
     };
     let known = Known {
         node,
-        start: node,
+        start,
         pods: &pods,
         gathered: &gathered,
         names: &names,

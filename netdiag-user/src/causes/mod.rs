@@ -24,6 +24,7 @@ pub mod etcd_nospace;
 pub mod firewall_drop;
 pub mod ipam_exhausted;
 pub mod ipip_mtu_too_large;
+pub mod listen_backlog_overflow;
 pub mod loopback_only_listener;
 pub mod no_route;
 pub mod not_listening;
@@ -70,6 +71,7 @@ pub const ALL: &[Cause] = &[
     cause!(firewall_drop),
     cause!(ipam_exhausted, ipam_exhausted::wants),
     cause!(ipip_mtu_too_large),
+    cause!(listen_backlog_overflow, listen_backlog_overflow::wants),
     cause!(loopback_only_listener, loopback_only_listener::wants),
     cause!(no_route),
     cause!(not_listening, not_listening::wants),

@@ -157,9 +157,13 @@ pub fn sockets(refusal: &Refusal<'_>, text: String) -> Evidence {
     line
 }
 
-/// A namespace without a name is entered by one of its processes.
 pub fn list_sockets(netns: u32) -> String {
-    format!("nsenter -n -t $(lsns -n -t net -o NS,PID | awk '$1=={netns}{{print $2}}') ss -ltnp")
+    format!("{} ss -ltnp", enter(netns))
+}
+
+/// Runs a command in a namespace that has no name: by one of its processes.
+pub fn enter(netns: u32) -> String {
+    format!("nsenter -n -t $(lsns -n -t net -o NS,PID | awk '$1=={netns}{{print $2}}')")
 }
 
 /// `*:8080 (nginx[42])`

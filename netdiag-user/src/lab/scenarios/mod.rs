@@ -5,6 +5,7 @@ mod firewall_drop;
 mod healthy;
 mod ipam_exhausted;
 mod ipip_mtu_too_large;
+mod listen_backlog_overflow;
 mod loopback_only_listener;
 mod no_route;
 mod noise;
@@ -88,6 +89,7 @@ pub const ALL: &[Scenario] = &[
     ipam_exhausted::SCENARIO,
     pod_route_missing::SCENARIO,
     pmtu_black_hole::SCENARIO,
+    listen_backlog_overflow::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

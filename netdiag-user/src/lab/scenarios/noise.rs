@@ -45,13 +45,13 @@ fn faults(plan: &Plan) -> Vec<Step> {
 fn traffic(_: &Plan) -> Vec<Flow> {
     let short = [(POD_A, POD_B), (POD_B, POD_A), (Place::Outside, POD_A)];
     let short = short.map(|(from, to)| Flow::new(Work::Request, from, to, HTTP, 20));
-    // A client that looks around: each port is refused, none of them again and again.
+    // Clients that look around: each port is refused, none of them again and again.
     let ports = (1..8).map(|n| {
         Flow::new(
-            Work::Refused,
+            Work::Scan,
             POD_B,
             POD_A,
-            HTTP + n,
+            HTTP + 1000 * n,
             2000 + 300 * u64::from(n),
         )
     });

@@ -61,6 +61,10 @@ pub enum Serving {
     Usual,
     /// On its loopback address only.
     Loopback,
+    /// With so short a queue.
+    Narrow(i32),
+    /// With so short a queue, and it never accepts.
+    Stuck(i32),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -129,9 +133,9 @@ impl Server {
     fn address(&self, plan: &Plan) -> SocketAddr {
         let own = plan.address(self.at);
         let address = match (self.serving, own) {
-            (Serving::Usual, own) => own,
             (Serving::Loopback, IpAddr::V4(_)) => Ipv4Addr::LOCALHOST.into(),
             (Serving::Loopback, IpAddr::V6(_)) => Ipv6Addr::LOCALHOST.into(),
+            (_, own) => own,
         };
         SocketAddr::new(address, self.port)
     }
@@ -204,8 +208,8 @@ impl Traffic {
         let stop = self.stop.clone();
         match server.proto {
             Proto::Tcp => {
-                let listener = netns.run(|| tcp::listen(at, server.pmtu))?;
-                self.spawn(netns, move || tcp::serve(&listener, server.pmtu, &stop))
+                let listener = netns.run(|| tcp::listen(at, server))?;
+                self.spawn(netns, move || tcp::serve(&listener, server, &stop))
             }
             Proto::Udp => {
                 let socket = netns.run(|| udp::bind(at))?;

@@ -9,19 +9,26 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::socket::{self, Bounded};
-use super::{Client, Pmtu, SLICE};
+use super::{Client, Pmtu, SLICE, Server, Serving};
 
 const CONNECT: Duration = Duration::from_millis(1500);
 const TRANSFER: Duration = Duration::from_millis(2500);
 /// The most that a server sends for one request.
 const LARGEST: u32 = 4 << 20;
 
-pub fn listen(at: SocketAddr, pmtu: Pmtu) -> Result<TcpListener> {
+/// Connections that may wait, where nothing is said of it.
+const BACKLOG: i32 = 64;
+
+pub(super) fn listen(at: SocketAddr, server: Server) -> Result<TcpListener> {
+    let backlog = match server.serving {
+        Serving::Narrow(backlog) | Serving::Stuck(backlog) => backlog,
+        Serving::Usual | Serving::Loopback => BACKLOG,
+    };
     let bind = || -> io::Result<TcpListener> {
-        let socket = socket::tcp(at, pmtu)?;
+        let socket = socket::tcp(at, server.pmtu)?;
         socket.set_reuse_address(true)?;
         socket.bind(&at.into())?;
-        socket.listen(64)?;
+        socket.listen(backlog)?;
         // accept(2) heeds the receive timeout.
         socket.set_read_timeout(Some(SLICE))?;
         Ok(socket.into())
@@ -29,7 +36,11 @@ pub fn listen(at: SocketAddr, pmtu: Pmtu) -> Result<TcpListener> {
     bind().with_context(|| format!("cannot listen on {at}"))
 }
 
-pub fn serve(listener: &TcpListener, pmtu: Pmtu, stop: &AtomicBool) {
+pub(super) fn serve(listener: &TcpListener, server: Server, stop: &AtomicBool) {
+    let pmtu = server.pmtu;
+    while matches!(server.serving, Serving::Stuck(_)) && !stop.load(Ordering::Relaxed) {
+        thread::sleep(SLICE);
+    }
     thread::scope(|scope| {
         while !stop.load(Ordering::Relaxed) {
             if let Ok((stream, peer)) = listener.accept() {
