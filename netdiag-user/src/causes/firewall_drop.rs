@@ -19,8 +19,12 @@
 //!
 //! # Fix
 //! Change or remove the rule; for a NetworkPolicy, allow the traffic that is meant to pass.
-use super::losses::{self, Pattern};
+use super::{
+    losses::{self, Pattern},
+    services,
+};
 use crate::{
+    model::gather::Want,
     model::verdict::{Finding, Fix, Severity},
     pipeline::facts::{Facts, Loss},
 };
@@ -28,10 +32,13 @@ use crate::{
 pub const ID: &str = "firewall-drop";
 pub const TITLE: &str = "a netfilter rule drops or rejects pods' or the node's packets";
 
+fn by_netfilter(loss: &Loss) -> bool {
+    loss.reason == "NETFILTER_DROP"
+}
+
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let by_netfilter = |l: &Loss| l.reason == "NETFILTER_DROP";
     let mut patterns = losses::patterns(facts, by_netfilter);
-    patterns.retain(|p| severity(facts, p).is_some());
+    patterns.retain(|p| severity(facts, p).is_some() && !is_services(facts, p));
     let worst = patterns.first()?;
     let severity = patterns.iter().filter_map(|p| severity(facts, p)).max()?;
     let summary = format!(
@@ -43,6 +50,21 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let mut finding = losses::finding(facts, ID, severity, &patterns, summary);
     finding.fix = fix(worst);
     Some(finding)
+}
+
+/// What is dropped may be rejected for want of endpoints: `service-no-endpoints`.
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    let patterns = losses::patterns(facts, by_netfilter);
+    let mut to = patterns.iter().map(|p| p.destination);
+    let services = to.any(|address| services::is_elsewhere(facts, address));
+    services.then_some(Want::Services).into_iter().collect()
+}
+
+fn is_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+    let known = facts.gathered.services();
+    let (to, port, protocol) = (pattern.destination, pattern.port, pattern.protocol);
+    let rule = known.and_then(|s| s.rule(to, port, protocol));
+    !pattern.reply && rule.is_some_and(|rule| rule.rejected)
 }
 
 /// What a pod or a node sends is meant to arrive; what the outside sends to a pod may be kept

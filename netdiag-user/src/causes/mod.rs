@@ -16,6 +16,7 @@ mod mtu;
 mod overlay;
 mod pod_networks;
 mod refusals;
+mod services;
 mod stall;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ pub mod etcd_nospace;
 pub mod firewall_drop;
 pub mod ipam_exhausted;
 pub mod ipip_mtu_too_large;
+pub mod kube_proxy_missing;
 pub mod listen_backlog_overflow;
 pub mod loopback_only_listener;
 pub mod no_route;
@@ -34,6 +36,7 @@ pub mod pmtu_black_hole;
 pub mod pod_mtu_too_large;
 pub mod pod_route_missing;
 pub mod rp_filter_drop;
+pub mod service_no_endpoints;
 pub mod vxlan_mtu_too_large;
 pub mod vxlan_source_mismatch;
 
@@ -70,7 +73,9 @@ pub const ALL: &[Cause] = &[
     cause!(etcd_nospace, etcd_nospace::wants),
     cause!(firewall_drop),
     cause!(ipam_exhausted, ipam_exhausted::wants),
+    cause!(firewall_drop, firewall_drop::wants),
     cause!(ipip_mtu_too_large),
+    cause!(kube_proxy_missing, kube_proxy_missing::wants),
     cause!(listen_backlog_overflow, listen_backlog_overflow::wants),
     cause!(loopback_only_listener, loopback_only_listener::wants),
     cause!(no_route),
@@ -81,6 +86,7 @@ pub const ALL: &[Cause] = &[
     cause!(pod_mtu_too_large),
     cause!(pod_route_missing, pod_route_missing::wants),
     cause!(rp_filter_drop),
+    cause!(service_no_endpoints, service_no_endpoints::wants),
     cause!(vxlan_mtu_too_large),
     cause!(vxlan_source_mismatch),
 ];

@@ -23,6 +23,16 @@ pub fn protocol(number: u8) -> String {
     }
 }
 
+/// The number of a protocol's name, or of a number as text.
+pub fn number(name: &str) -> Option<u8> {
+    match name {
+        "tcp" => Some(TCP),
+        "udp" => Some(UDP),
+        "sctp" => Some(132),
+        other => other.parse().ok(),
+    }
+}
+
 /// A flow's addresses.
 pub fn ends(flow: &FlowKey) -> (IpAddr, IpAddr) {
     (from_wire(flow.source), from_wire(flow.destination))

@@ -9,6 +9,7 @@ use super::{
     control::{EtcdMember, RangeSet},
     verdict::NotChecked,
 };
+use super::{control::EtcdMember, services::Services, verdict::NotChecked};
 
 /// Sockets and rules change: what is still wanted is found out again after this long.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -22,6 +23,8 @@ pub enum Want {
     Listeners(u32),
     /// What host-local IPAM has given out on this node.
     Ipam,
+    /// What this node does for Services, and what its processes were told of them.
+    Services,
     /// The members of etcd that were named, or that run on this node.
     Etcd,
     /// The networks that the CNI's files on the node give to pods.
@@ -34,6 +37,8 @@ impl Want {
         match self {
             Self::Listeners(_) => AGAIN,
             Self::Etcd | Self::Ipam | Self::PodNetworks => SELDOM,
+            Self::Listeners(_) | Self::Services => AGAIN,
+            Self::Etcd => SELDOM,
         }
     }
 
@@ -41,6 +46,7 @@ impl Want {
     pub fn name(&self) -> String {
         match self {
             Self::Listeners(netns) => format!("listening sockets of network namespace {netns}"),
+            Self::Services => "rules for Services".into(),
             Self::Etcd => "etcd".into(),
             Self::Ipam => "addresses of host-local IPAM".into(),
             Self::PodNetworks => "the CNI's files that name the pods' networks".into(),
@@ -52,6 +58,7 @@ impl Want {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Piece {
     Listeners(Vec<Listener>),
+    Services(Services),
     Etcd(Vec<EtcdMember>),
     Ipam(Vec<RangeSet>),
     /// Each with the file that says so.
@@ -62,6 +69,7 @@ impl Piece {
     /// Parts of it that could not be found out.
     fn failures(&self) -> BTreeMap<String, &str> {
         match self {
+            Self::Listeners(_) | Self::Services(_) => BTreeMap::new(),
             Self::Etcd(members) => {
                 let failed = members.iter().filter_map(EtcdMember::failure);
                 failed.collect()
@@ -155,6 +163,14 @@ impl Gathered {
             why: why.to_owned(),
         };
         failures.into_iter().map(row).collect()
+    }
+
+    /// Nothing where it was not asked for, not answered yet, or could not be found out.
+    pub fn services(&self) -> Option<&Services> {
+        match self.piece(&Want::Services)? {
+            Piece::Services(services) => Some(services),
+            _ => None,
+        }
     }
 
     /// Nothing where it was not asked for, not answered yet, or could not be found out.

@@ -12,4 +12,5 @@ pub mod observation;
 pub mod pod;
 pub mod reason;
 pub mod roles;
+pub mod services;
 pub mod verdict;

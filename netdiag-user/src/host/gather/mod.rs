@@ -6,6 +6,7 @@ mod ipam;
 mod owners;
 mod pod_networks;
 mod processes;
+mod services;
 mod sockets;
 
 use std::{
@@ -51,6 +52,7 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
             inside(&places.root, *netns, look).map(Piece::Listeners)
         }
         Want::Ipam => ipam::ranges(places).map(Piece::Ipam),
+        Want::Services => services::services(&places.root).map(Piece::Services),
         Want::Etcd => etcd::members(places).map(Piece::Etcd),
         Want::PodNetworks => pod_networks::pod_networks(&places.root).map(Piece::PodNetworks),
     };

@@ -7,7 +7,6 @@ use std::{
 /// A process as its folder in /proc shows it.
 #[derive(Clone, Debug)]
 pub struct Process {
-    #[cfg_attr(not(test), expect(dead_code, reason = "named by the rules to come"))]
     pub pid: u32,
     /// With the program's name as it was started; never empty.
     pub arguments: Vec<String>,

@@ -5,6 +5,7 @@ mod firewall_drop;
 mod healthy;
 mod ipam_exhausted;
 mod ipip_mtu_too_large;
+mod kube_proxy_missing;
 mod listen_backlog_overflow;
 mod loopback_only_listener;
 mod no_route;
@@ -16,6 +17,7 @@ mod pmtu_black_hole;
 mod pod_mtu_too_large;
 mod pod_route_missing;
 mod rp_filter_drop;
+mod service_no_endpoints;
 mod vxlan_mtu_too_large;
 mod vxlan_source_mismatch;
 
@@ -90,10 +92,22 @@ pub const ALL: &[Scenario] = &[
     pod_route_missing::SCENARIO,
     pmtu_black_hole::SCENARIO,
     listen_backlog_overflow::SCENARIO,
+    kube_proxy_missing::SCENARIO,
+    service_no_endpoints::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];
 const VXLAN_IP: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan, Need::Program("ip")];
+/// kube-proxy's rules in each of its modes.
+const KUBE_PROXY: &[Need] = &[
+    Need::Veth,
+    Need::Bridge,
+    Need::Vxlan,
+    Need::NfTables,
+    Need::Program("nft"),
+    Need::Program("iptables-legacy-restore"),
+    Need::Program("iptables-nft-restore"),
+];
 const VXLAN_NFT: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan, Need::NfTables];
 
 /// The first pod of each node, and the name server on node B.

@@ -77,6 +77,8 @@ pub struct Flow {
     pub every: Duration,
     pub pmtu: Pmtu,
     pub serving: Serving,
+    /// What the client asks, where it is not the server itself: a Service's address.
+    pub asks: Option<SocketAddr>,
     /// Address to send from, where it is not the usual one.
     pub source: Option<IpAddr>,
 }
@@ -92,6 +94,7 @@ impl Flow {
             every,
             pmtu: Pmtu::Obeys,
             serving: Serving::Usual,
+            asks: None,
             source: None,
         }
     }
@@ -226,7 +229,9 @@ impl Traffic {
         let plan = &cluster.plan;
         let mut client = Client {
             work: flow.work,
-            target: SocketAddr::new(plan.address(flow.to), flow.port),
+            target: flow
+                .asks
+                .unwrap_or(SocketAddr::new(plan.address(flow.to), flow.port)),
             source: flow.source,
             pmtu: flow.pmtu,
         };

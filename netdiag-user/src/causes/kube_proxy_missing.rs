@@ -1,0 +1,129 @@
+//! # Symptom
+//! Pods of this node reach other pods by their addresses, but no Service: connections to
+//! ClusterIPs time out, cluster DNS among them. The same pods work on other nodes.
+//!
+//! # Mechanism
+//! A ClusterIP is nobody's address: kube-proxy's rules on each node translate it to a pod's. When
+//! kube-proxy does not run there (evicted, Pending, crashed before it wrote its rules), the packet
+//! leaves by the default route as it is, and the network throws it away. A kube-proxy that died
+//! leaves its rules behind: then what was there keeps working, and newer Services do not.
+//!
+//! # Signals
+//! Observed: packets from pods here to the address leave untranslated, again and again, without
+//! an answer. Configured: no rule of iptables, nftables or IPVS knows the address, and it is a
+//! Service's all the same: kubelet told a container here so (`…_SERVICE_HOST`), or it lies in the
+//! API server's `--service-cluster-ip-range`. Without such a word netdiag does not guess.
+//!
+//! # Look-alikes
+//! `service-no-endpoints`: the rules are there and refuse. A port that the Service does not have
+//! leaves untranslated too: its address has rules. A Service that was deleted, while old pods
+//! still know its address: not named while kube-proxy runs beside rules for others. Cilium and
+//! Calico's eBPF mode translate without kube-proxy: their packets are answered.
+//!
+//! # By hand
+//! `iptables-save | grep KUBE-SERVICES`, `nft list table ip kube-proxy`, `ipvsadm -Ln`;
+//! `tcpdump -ni UPLINK host CLUSTERIP` shows the address leave the node.
+//!
+//! # Fix
+//! Get kube-proxy to run on this node: `kubectl -n kube-system get pods -o wide`; give its
+//! DaemonSet `priorityClassName: system-node-critical`, so that it is not evicted.
+use super::{attempts::Attempts, services};
+use crate::{
+    model::{
+        address::endpoint,
+        gather::Want,
+        services::Services,
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    },
+    pipeline::facts::Facts,
+};
+
+pub const ID: &str = "kube-proxy-missing";
+pub const TITLE: &str = "ClusterIPs are not translated on this node: kube-proxy is not at work";
+
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    services::wants(facts)
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let known = facts.gathered.services()?;
+    let mut lost = services::silent(facts);
+    lost.retain(|a| is_untranslated(facts, known, a));
+    let worst = lost.first()?;
+    let (target, packets) = (endpoint(worst.server, worst.port), worst.packets());
+    let (severity, state) = match known.rules.len() {
+        0 => (
+            Severity::Critical,
+            "there are no rules for Services at all".to_owned(),
+        ),
+        n => (
+            Severity::Warning,
+            format!("there are rules for other Services' ports ({n})"),
+        ),
+    };
+    let summary = format!(
+        "this node does not translate the ClusterIP {target}: {packets} packets from {} left as \
+         they were, unanswered; {state}",
+        services::who(facts, worst.client),
+    );
+    let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
+    services::tell(&mut finding, facts, &lost);
+    let mut addresses: Vec<_> = lost.iter().map(|a| a.server).collect();
+    addresses.sort();
+    addresses.dedup();
+    let told = addresses.iter().filter_map(|address| {
+        let by = known.evidence(*address)?;
+        let text = format!("{address} is a Service's: {by}");
+        Some(Evidence::new(
+            EvidenceKind::Process,
+            Origin::Configured,
+            text,
+        ))
+    });
+    finding.evidence.extend(told);
+    let text = format!("no rule translates {}: {state}", worst.server);
+    finding.evidence.push(services::rules(text, by_hand(worst)));
+    finding.fix = fix(worst, known);
+    Some(finding)
+}
+
+/// It left as it was, somebody says that it is a Service's, and no rule knows it. Beside rules
+/// for others, an address without one may be that of a deleted Service: then only a kube-proxy
+/// that does not run is to blame.
+fn is_untranslated(facts: &Facts<'_>, known: &Services, attempts: &Attempts<'_>) -> bool {
+    let route = facts.node.route_to(attempts.server);
+    attempts.tries.iter().all(|t| t.became.is_none())
+        && route.is_none_or(|r| r.destination.length == 0)
+        && known.rules.iter().all(|s| s.address != attempts.server)
+        && (known.rules.is_empty() || known.proxies.is_empty())
+        && known.evidence(attempts.server).is_some()
+}
+
+fn by_hand(worst: &Attempts<'_>) -> String {
+    let address = worst.server;
+    let save = if address.is_ipv4() {
+        "iptables-save"
+    } else {
+        "ip6tables-save"
+    };
+    format!("{save} | grep -F {address}; nft list ruleset | grep -F {address}; ipvsadm -Ln")
+}
+
+fn fix(worst: &Attempts<'_>, known: &Services) -> Fix {
+    let left = if known.kube_proxy {
+        "it left rules behind, so it ran here once"
+    } else {
+        "it left no rules"
+    };
+    Fix {
+        summary: format!(
+            "get kube-proxy (or what takes its place) to run on this node; {left}. If it is \
+             Pending or evicted: priorityClassName: system-node-critical in its DaemonSet"
+        ),
+        commands: vec![
+            "kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy".into(),
+            "kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=20".into(),
+            format!("kubectl get services -A | grep -F {}", worst.server),
+        ],
+    }
+}

@@ -1,0 +1,110 @@
+//! # Symptom
+//! Connections to one Service are refused at once, or time out; other Services work.
+//!
+//! # Mechanism
+//! The Service has no ready endpoints: its selector matches no pod, or none of its pods is ready.
+//! kube-proxy then writes a rule that rejects (or, for some kinds of traffic, drops) what goes to
+//! its ClusterIP in place of the translation.
+//!
+//! # Signals
+//! Observed: connections from pods here to the address fail again and again, and the node itself
+//! answers with ICMP port unreachable. Configured: the rule that rejects that address and port.
+//!
+//! # Look-alikes
+//! `not-listening`: the Service has an endpoint, and the refusal (RST) comes from the pod.
+//! `kube-proxy-missing`: no rule knows the address. `firewall-drop`: a rule that is no Service's.
+//!
+//! # By hand
+//! `kubectl get endpointslices -l kubernetes.io/service-name=NAME`; the rule's counter moves with
+//! each attempt: `iptables-save -c`, or the map no-endpoint-services of `nft list ruleset`.
+//!
+//! # Fix
+//! Compare the Service's selector with the pods' labels, and look at why those pods are not ready.
+use super::{
+    attempts::Attempts,
+    services::{self, errors},
+};
+use crate::{
+    model::{
+        address::from_wire,
+        gather::Want,
+        services::Service,
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    },
+    pipeline::facts::Facts,
+};
+
+pub const ID: &str = "service-no-endpoints";
+pub const TITLE: &str = "a Service has no ready endpoints: the node rejects what goes to it";
+
+/// ICMP and ICMPv6 port unreachable (RFC 792, RFC 4443), which kube-proxy's REJECT answers.
+const PORT_UNREACHABLE: [(u8, u8); 2] = [(3, 3), (1, 4)];
+
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    services::wants(facts)
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let known = facts.gathered.services()?;
+    let mut lost = services::silent(facts);
+    lost.retain(|a| services::rule(known, a).is_some_and(|s| s.rejected));
+    let worst = lost.first()?;
+    let service = services::rule(known, worst)?;
+    let (name, tries) = (service.label(), worst.tries.len());
+    let summary = format!(
+        "the Service {name} has no ready endpoints: {tries} connections from {} rejected by this \
+         node",
+        services::who(facts, worst.client),
+    );
+    let mut finding = Finding::new(ID, Severity::Warning, Confidence::Confirmed, summary);
+    services::tell(&mut finding, facts, &lost);
+    finding
+        .evidence
+        .extend(lost.iter().filter_map(|a| unreachable(facts, a)));
+    let text = format!("a rule of this node rejects {name}: it has no endpoints");
+    let list = service.engine.list(service.address);
+    let confirm = format!("{list} | grep -F {}", service.address);
+    finding.evidence.push(services::rules(text, confirm));
+    finding.fix = fix(service);
+    Some(finding)
+}
+
+fn unreachable(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Evidence> {
+    let about = |flow: &netdiag_common::flow::FlowKey| {
+        from_wire(flow.destination) == attempts.server
+            && flow.destination_port == attempts.port
+            && flow.protocol == attempts.protocol
+    };
+    let (packets, sender) = errors(facts, about, PORT_UNREACHABLE)?;
+    let target = attempts.target();
+    let text = format!("{sender} answered {packets} times: {target} port unreachable");
+    let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
+    line.packets = Some(packets);
+    line.confirm = Some("tcpdump -ni any 'icmp[0] == 3 or icmp6[0] == 1'".into());
+    Some(line)
+}
+
+fn fix(service: &Service) -> Fix {
+    let path = service.name.as_deref().unwrap_or_default();
+    let path = path.split(':').next().unwrap_or_default();
+    let (summary, commands) = match path.split_once('/') {
+        Some((namespace, name)) => (
+            format!("find out why {path} has no ready pods: its selector, their readiness"),
+            vec![
+                format!("kubectl -n {namespace} get service {name} -o wide"),
+                format!(
+                    "kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}"
+                ),
+                format!("kubectl -n {namespace} get pods --show-labels"),
+            ],
+        ),
+        None => (
+            "find the Service of that address, its selector, and why no pod of it is ready".into(),
+            vec![format!(
+                "kubectl get services -A -o wide | grep -F {}",
+                service.address
+            )],
+        ),
+    };
+    Fix { summary, commands }
+}

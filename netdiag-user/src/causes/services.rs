@@ -1,0 +1,229 @@
+//! What the Service causes share: connections of this node's pods to Services that get no
+//! answer, and what the node's rules say of them.
+use std::{collections::BTreeMap, net::IpAddr};
+
+use netdiag_common::flow::FlowKey;
+
+use super::{
+    attempts::{self, Attempts, Outcome, Try},
+    losses::PATTERN,
+    refusals::SPAN,
+};
+use crate::{
+    model::{
+        address::from_wire,
+        gather::Want,
+        pod::label,
+        services::{Service, Services},
+        verdict::{Evidence, EvidenceKind, Finding, Origin, PodRole},
+    },
+    pipeline::facts::Facts,
+};
+
+/// Persistently unanswered connections and datagrams from pods here to an address that is no
+/// pod's and not this node's: a Service's, perhaps. The most tried first.
+pub fn silent<'a>(facts: &'a Facts<'_>) -> Vec<Attempts<'a>> {
+    let mut all = attempts::failing(facts, Outcome::Unanswered);
+    all.retain(|a| {
+        a.packets() >= PATTERN
+            && a.last() - a.first() >= SPAN
+            && facts.is_local_pod(a.client)
+            && is_elsewhere(facts, a.server)
+            && a.tries.iter().all(|t| t.was.is_none())
+    });
+    all.sort_by_key(|a| std::cmp::Reverse(a.packets()));
+    all
+}
+
+/// No pod's that is known, and not this node's.
+pub fn is_elsewhere(facts: &Facts<'_>, address: IpAddr) -> bool {
+    facts.pod(address, PodRole::Server).is_none() && !facts.node.owns(address)
+}
+
+/// What the node does for Services, once some address may be one.
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    let suspicious = silent(facts).iter().any(|a| {
+        facts
+            .node
+            .route_to(a.server)
+            .is_none_or(|r| r.destination.length == 0)
+    });
+    suspicious.then_some(Want::Services).into_iter().collect()
+}
+
+/// The rule for what was tried.
+pub fn rule<'a>(services: &'a Services, attempts: &Attempts<'_>) -> Option<&'a Service> {
+    services.rule(attempts.server, attempts.port, attempts.protocol)
+}
+
+/// ICMP errors about flows: how many packets came, and who sent them.
+pub fn errors(
+    facts: &Facts<'_>,
+    about: impl Fn(&FlowKey) -> bool,
+    kinds: [(u8, u8); 2],
+) -> Option<(u64, IpAddr)> {
+    let mut hops: BTreeMap<(u32, u8), (u64, IpAddr)> = BTreeMap::new();
+    for (key, error) in &facts.icmp_errors {
+        if about(&key.about) && kinds.contains(&(key.kind, key.code)) {
+            let new = (0, from_wire(key.sender));
+            let hop = hops.entry((key.ifindex, key.direction)).or_insert(new);
+            hop.0 += error.packets;
+        }
+    }
+    // Each hop counts the same packets.
+    hops.into_values().max_by_key(|(packets, _)| *packets)
+}
+
+/// Fills in what the findings of these causes have in common.
+pub fn tell(finding: &mut Finding, facts: &Facts<'_>, all: &[Attempts<'_>]) {
+    for attempts in all.iter().take(10) {
+        finding.evidence.push(silence(facts, attempts));
+        finding.flows.push(attempts.refer());
+        finding.pods.extend(attempts.pods(facts));
+        finding.about.push(attempts.server);
+    }
+    finding.pods.sort();
+    finding.pods.dedup();
+    finding.about.dedup();
+    let first = all.iter().map(Attempts::first).min().unwrap_or(0);
+    let last = all.iter().map(Attempts::last).max().unwrap_or(0);
+    finding.first_seen = facts.clock.text(first);
+    finding.last_seen = facts.clock.text(last);
+}
+
+fn silence(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Evidence {
+    let (client, target) = (who(facts, attempts.client), attempts.target());
+    let seen = attempts.tries.iter().rev().find_map(Try::last_seen);
+    let at = seen.map(|hop| hop.interface.clone());
+    let last = at
+        .as_deref()
+        .map_or_else(String::new, |at| format!(", last seen at {at}"));
+    let packets = attempts.packets();
+    let text = format!("{packets} packets from {client} to {target} without an answer{last}");
+    let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
+    line.direction = seen.map(|hop| hop.direction().to_owned());
+    line.packets = Some(packets);
+    let link = at.as_deref().unwrap_or("any");
+    line.confirm = Some(format!(
+        "tcpdump -ni {link} 'host {} and port {}'",
+        attempts.server, attempts.port
+    ));
+    line.at = at;
+    line
+}
+
+/// The pod's name, else the address.
+pub fn who(facts: &Facts<'_>, address: IpAddr) -> String {
+    let pod = facts.pod(address, PodRole::Source);
+    pod.map_or_else(|| address.to_string(), |pod| label(&pod))
+}
+
+/// A line about the node's rules.
+pub fn rules(text: String, confirm: String) -> Evidence {
+    let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
+    line.confirm = Some(confirm);
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use netdiag_common::hop::SYN;
+
+    use super::*;
+    use crate::{
+        causes::evaluate,
+        model::{
+            gather::Piece,
+            observation::Observation,
+            services::{Engine, Told},
+        },
+        testing::{UPLINK, at, from_pod, ip, overlay_node, route, tcp, with_gathered},
+    };
+
+    const SECOND: u64 = 1_000_000_000;
+    const CLUSTER_IP: &str = "10.96.7.7";
+
+    /// Connections to the ClusterIP that leave the node as they are.
+    fn silence() -> Observation {
+        let mut observation = Observation {
+            now: 60 * SECOND,
+            ..Observation::default()
+        };
+        for n in 1..6 {
+            let flow = FlowKey {
+                source_port: 50_000 + n,
+                ..tcp("172.20.1.5", CLUSTER_IP, 80)
+            };
+            let note = |hop: &mut netdiag_common::hop::FlowHop| {
+                (hop.syns, hop.flags) = (2, SYN);
+                (hop.first, hop.last) = (SECOND * u64::from(n), SECOND * u64::from(n) + 1);
+            };
+            let left = at(flow, UPLINK, true, 0, note);
+            observation.flows.extend([from_pod(flow, note), left]);
+        }
+        observation
+    }
+
+    fn named(services: Services) -> Vec<String> {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.routes
+            .push(route("0.0.0.0/0", UPLINK, Some("192.0.2.254")));
+        let known = [(Want::Services, Ok(Piece::Services(services)))];
+        with_gathered(&node, &silence(), known, |facts| {
+            assert_eq!(wants(facts), [Want::Services]);
+            evaluate(facts).into_iter().map(|f| f.cause).collect()
+        })
+    }
+
+    fn rule(address: &str, rejected: bool) -> Service {
+        Service {
+            address: ip(address),
+            port: 80,
+            protocol: 6,
+            name: None,
+            backends: Vec::new(),
+            rejected,
+            engine: Engine::Nftables,
+        }
+    }
+
+    fn told() -> Services {
+        let by = "CART_SERVICE_HOST of nginx[7]".into();
+        let address = ip(CLUSTER_IP);
+        Services {
+            told: vec![Told { address, by }],
+            ..Services::default()
+        }
+    }
+
+    #[test]
+    fn an_address_is_a_services_only_if_somebody_says_so() {
+        assert_eq!(named(told()), ["kube-proxy-missing"]);
+        assert_eq!(named(Services::default()), [""; 0]);
+        let ranges = vec![("10.96.0.0/12".parse().expect("a prefix"), "x".into())];
+        let in_range = Services {
+            ranges,
+            ..Services::default()
+        };
+        assert_eq!(named(in_range), ["kube-proxy-missing"]);
+    }
+
+    #[test]
+    fn rules_of_a_proxy_that_runs_may_lack_a_deleted_service() {
+        let rules = vec![rule("10.96.0.1", false)];
+        let dead = Services { rules, ..told() };
+        assert_eq!(named(dead.clone()), ["kube-proxy-missing"]);
+        let proxies = vec!["kube-proxy[5]".into()];
+        assert_eq!(named(Services { proxies, ..dead }), [""; 0]);
+    }
+
+    #[test]
+    fn rules_for_the_address_tell_what_becomes_of_it() {
+        let with = |rejected| Services {
+            rules: vec![rule(CLUSTER_IP, rejected)],
+            ..told()
+        };
+        assert_eq!(named(with(true)), ["service-no-endpoints"]);
+        assert_eq!(named(with(false)), [""; 0], "it is translated");
+    }
+}

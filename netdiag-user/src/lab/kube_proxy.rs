@@ -1,0 +1,323 @@
+//! The rules that kube-proxy writes, so that a lab's Services are what they are on a real node:
+//! chain for chain as in pkg/proxy/nftables/proxier.go and pkg/proxy/iptables/proxier.go.
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use super::plan::{Node, Plan};
+use super::step::Step;
+use crate::model::address::endpoint;
+
+/// kube-proxy's `--proxy-mode`, and which iptables its image has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Nftables,
+    IptablesLegacy,
+    IptablesNft,
+}
+
+/// A Service with one port.
+#[derive(Clone, Debug)]
+pub struct Service {
+    pub namespace: String,
+    pub name: String,
+    /// `tcp` or `udp`.
+    pub protocol: &'static str,
+    pub address: IpAddr,
+    pub port: u16,
+    pub backends: Vec<(IpAddr, u16)>,
+}
+
+impl Plan {
+    /// The mode of that number, so that all come up within a few seeds.
+    pub fn proxy_mode(&self) -> Mode {
+        [Mode::Nftables, Mode::IptablesLegacy, Mode::IptablesNft][self.form() % 3]
+    }
+
+    /// The ClusterIP of that number; in every lab the same few ranges, apart from nodes and pods.
+    pub fn cluster_ip(&self, number: u8) -> IpAddr {
+        let seed = self.options.seed as usize;
+        let third = (seed * 37 % 200) as u8;
+        if self.options.ipv6 {
+            let segments = [0xfd00, 0x10, 0x96, 0, 0, 0, third.into(), number.into()];
+            return IpAddr::from(segments);
+        }
+        let second = [43, 152, 233][seed % 3];
+        IpAddr::from([10, second, third, number])
+    }
+}
+
+/// What kube-proxy does on that node for these Services.
+pub fn sync(plan: &Plan, node: &Node, mode: Mode, services: &[Service]) -> Step {
+    let pods = if plan.options.ipv6 {
+        format!("{}/64", node.pods_ipv6)
+    } else {
+        format!("{}/24", node.pods_ipv4)
+    };
+    let writer = Writer {
+        ipv6: plan.options.ipv6,
+        pods,
+        services,
+    };
+    let (program, arguments, input) = match (mode, plan.options.ipv6) {
+        (Mode::Nftables, _) => ("nft", vec!["-f", "-"], writer.nftables()),
+        (Mode::IptablesLegacy, false) => ("iptables-legacy-restore", vec![], writer.iptables()),
+        (Mode::IptablesLegacy, true) => ("ip6tables-legacy-restore", vec![], writer.iptables()),
+        (Mode::IptablesNft, false) => ("iptables-nft-restore", vec![], writer.iptables()),
+        (Mode::IptablesNft, true) => ("ip6tables-nft-restore", vec![], writer.iptables()),
+    };
+    Step::Run {
+        netns: node.netns.clone(),
+        program,
+        arguments: arguments.into_iter().map(str::to_owned).collect(),
+        input,
+    }
+}
+
+/// What is the same in each mode.
+struct Writer<'a> {
+    ipv6: bool,
+    pods: String,
+    services: &'a [Service],
+}
+
+const CHAINS: &str = "
+    chain cluster-ips-check {
+        IP daddr @cluster-ips reject comment \"Reject traffic to invalid ports of ClusterIPs\"
+    }
+    chain filter-input {
+        type filter hook input priority -110; policy accept;
+        ct state new jump service-endpoints-check
+    }
+    chain filter-forward {
+        type filter hook forward priority -110; policy accept;
+        ct state new jump service-endpoints-check
+        ct state new jump cluster-ips-check
+    }
+    chain filter-output {
+        type filter hook output priority -110; policy accept;
+        ct state new jump service-endpoints-check
+    }
+    chain filter-output-post-dnat {
+        type filter hook output priority -90; policy accept;
+        ct state new jump cluster-ips-check
+    }
+    chain mark-for-masquerade {
+        meta mark set meta mark or 0x4000
+    }
+    chain masquerading {
+        meta mark and 0x4000 == 0 return
+        meta mark set meta mark xor 0x4000
+        masquerade fully-random
+    }
+    chain nat-prerouting {
+        type nat hook prerouting priority -100; policy accept;
+        jump services
+    }
+    chain nat-output {
+        type nat hook output priority -100; policy accept;
+        jump services
+    }
+    chain nat-postrouting {
+        type nat hook postrouting priority 100; policy accept;
+        jump masquerading
+    }
+    chain reject-chain {
+        reject
+    }
+    chain service-endpoints-check {
+        IP daddr . meta l4proto . th dport vmap @no-endpoint-services
+    }
+    chain services {
+        IP daddr . meta l4proto . th dport vmap @service-ips
+    }
+";
+
+impl Writer<'_> {
+    fn nftables(&self) -> String {
+        let (ip, kind) = if self.ipv6 {
+            ("ip6", "ipv6_addr")
+        } else {
+            ("ip", "ipv4_addr")
+        };
+        let (mut ips, mut served, mut empty, mut chains) = (vec![], vec![], vec![], String::new());
+        for service in self.services {
+            let key = format!(
+                "{} . {} . {}",
+                service.address, service.protocol, service.port
+            );
+            ips.push(service.address.to_string());
+            if service.backends.is_empty() {
+                let name = format!("{}/{}:p", service.namespace, service.name);
+                empty.push(format!("{key} comment \"{name}\" : goto reject-chain"));
+            } else {
+                let chain = self.nft_service(&mut chains, ip, service);
+                served.push(format!("{key} : goto {chain}"));
+            }
+        }
+        // What was there goes away in the same transaction, as with kube-proxy's own sync.
+        let mut text = format!("add table {ip} kube-proxy\nflush table {ip} kube-proxy\n");
+        let _ = write!(
+            text,
+            "table {ip} kube-proxy {{\n    comment \"rules for kube-proxy\"\n"
+        );
+        let key = format!("{kind} . inet_proto . inet_service : verdict");
+        for (what, of, elements) in [
+            ("set cluster-ips", kind, &ips),
+            ("map no-endpoint-services", &key, &empty),
+            ("map service-ips", &key, &served),
+        ] {
+            let _ = writeln!(text, "    {what} {{\n        type {of}");
+            if !elements.is_empty() {
+                let _ = writeln!(text, "        elements = {{ {} }}", elements.join(", "));
+            }
+            text.push_str("    }\n");
+        }
+        text + &CHAINS.replace("IP daddr", &format!("{ip} daddr")) + &chains + "}\n"
+    }
+
+    fn nft_service(&self, chains: &mut String, ip: &str, service: &Service) -> String {
+        let Service {
+            namespace,
+            name,
+            protocol,
+            address,
+            port,
+            ..
+        } = service;
+        let path = format!("{namespace}/{name}/{protocol}/p");
+        let chain = format!("service-{}-{path}", &hash(&path)[..8]);
+        let mut ends = Vec::new();
+        for (n, (backend, to)) in service.backends.iter().enumerate() {
+            let end = endpoint(*backend, *to);
+            let plain = backend.to_string().replace(':', ".");
+            let own = format!("endpoint-{}-{path}__{plain}/{to}", &hash(&end)[..8]);
+            let _ = writeln!(
+                chains,
+                "    chain {own} {{\n        {ip} saddr {backend} jump mark-for-masquerade\n        \
+                 meta l4proto {protocol} dnat to {end}\n    }}"
+            );
+            ends.push(format!("{n} : goto {own}"));
+        }
+        let (pods, ways, all) = (&self.pods, ends.len(), ends.join(", "));
+        let _ = writeln!(
+            chains,
+            "    chain {chain} {{\n        {ip} daddr {address} {protocol} dport {port} \
+             {ip} saddr != {pods} jump mark-for-masquerade\n        \
+             numgen random mod {ways} vmap {{ {all} }}\n    }}"
+        );
+        chain
+    }
+
+    fn iptables(&self) -> String {
+        let mut filter = String::from(FILTER);
+        let (mut names, mut rules) = (String::from(NAT_CHAINS), String::from(NAT));
+        for service in self.services {
+            if service.backends.is_empty() {
+                let rule = self.to(service, "has no endpoints");
+                let _ = writeln!(filter, "-A KUBE-SERVICES {rule} -j REJECT");
+            } else {
+                self.iptables_service(&mut names, &mut rules, service);
+            }
+        }
+        let last = "-A KUBE-SERVICES -m comment --comment \"kubernetes service nodeports; NOTE: \
+                    this must be the last rule in this chain\" -m addrtype --dst-type LOCAL -j \
+                    KUBE-NODEPORTS";
+        format!("{filter}COMMIT\n{names}{rules}{last}\nCOMMIT\n")
+    }
+
+    /// What a rule for the Service matches.
+    fn to(&self, service: &Service, what: &str) -> String {
+        let Service {
+            namespace,
+            name,
+            protocol,
+            address,
+            port,
+            ..
+        } = service;
+        let whole = if self.ipv6 { 128 } else { 32 };
+        format!(
+            "-d {address}/{whole} -p {protocol} -m comment --comment \"{namespace}/{name}:p {what}\" \
+             -m {protocol} --dport {port}"
+        )
+    }
+
+    fn iptables_service(&self, names: &mut String, rules: &mut String, service: &Service) {
+        let Service {
+            namespace,
+            name,
+            protocol,
+            ..
+        } = service;
+        let (chain, to) = (
+            format!("KUBE-SVC-{}", hash(name)),
+            self.to(service, "cluster IP"),
+        );
+        let whole = if self.ipv6 { 128 } else { 32 };
+        let _ = writeln!(names, ":{chain} - [0:0]");
+        let _ = writeln!(rules, "-A KUBE-SERVICES {to} -j {chain}");
+        let _ = writeln!(
+            rules,
+            "-A {chain} ! -s {} {to} -j KUBE-MARK-MASQ",
+            self.pods
+        );
+        for (n, (backend, port)) in service.backends.iter().enumerate() {
+            let end = endpoint(*backend, *port);
+            let own = format!("KUBE-SEP-{}", hash(&format!("{name}{end}")));
+            let comment = format!("-m comment --comment \"{namespace}/{name}:p");
+            let chance = match service.backends.len() - n {
+                1 => String::new(),
+                left => format!(
+                    "-m statistic --mode random --probability {} ",
+                    1.0 / left as f64
+                ),
+            };
+            let _ = writeln!(names, ":{own} - [0:0]");
+            let _ = writeln!(rules, "-A {chain} {comment} -> {end}\" {chance}-j {own}");
+            let _ = writeln!(
+                rules,
+                "-A {own} -s {backend}/{whole} {comment}\" -j KUBE-MARK-MASQ"
+            );
+            let _ = writeln!(
+                rules,
+                "-A {own} -p {protocol} {comment}\" -m {protocol} -j DNAT --to-destination {end}"
+            );
+        }
+    }
+}
+
+const FILTER: &str = "*filter
+:KUBE-FORWARD - [0:0]
+:KUBE-SERVICES - [0:0]
+-A FORWARD -m comment --comment \"kubernetes forwarding rules\" -j KUBE-FORWARD
+-A FORWARD -m conntrack --ctstate NEW -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
+-A OUTPUT -m conntrack --ctstate NEW -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
+-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
+-A KUBE-FORWARD -m comment --comment \"kubernetes forwarding rules\" -m mark --mark 0x4000/0x4000 -j ACCEPT
+-A KUBE-FORWARD -m comment --comment \"kubernetes forwarding conntrack rule\" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+";
+
+const NAT_CHAINS: &str = "*nat
+:KUBE-SERVICES - [0:0]
+:KUBE-NODEPORTS - [0:0]
+:KUBE-POSTROUTING - [0:0]
+:KUBE-MARK-MASQ - [0:0]
+";
+
+const NAT: &str = "-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
+-A OUTPUT -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
+-A POSTROUTING -m comment --comment \"kubernetes postrouting rules\" -j KUBE-POSTROUTING
+-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
+-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+-A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0
+-A KUBE-POSTROUTING -m comment --comment \"kubernetes service traffic requiring SNAT\" -j MASQUERADE --random-fully
+";
+
+/// Sixteen characters of base32, as kube-proxy makes of a SHA-256; here of FNV-1a.
+fn hash(text: &str) -> String {
+    const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let number = text.bytes().fold(0xcbf2_9ce4_8422_2325, step);
+    let letter = |n: u32| char::from(LETTERS[(number.rotate_left(n * 4) & 31) as usize]);
+    (0..16).map(letter).collect()
+}

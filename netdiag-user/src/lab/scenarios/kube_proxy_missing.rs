@@ -1,0 +1,97 @@
+//! kube-proxy does not run on the node: ClusterIPs leave it as they are, and nobody answers.
+use std::net::SocketAddr;
+
+use super::{HTTP, KUBE_PROXY, POD_A, POD_B, Scenario, bulk, everyday};
+use crate::lab::daemon::Daemon;
+use crate::lab::kube_proxy::{self, Service};
+use crate::lab::plan::{A, B, Plan};
+use crate::lab::step::Step;
+use crate::lab::traffic::{Flow, Work};
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "kube-proxy-missing",
+    summary: "kube-proxy is gone from the node, and ClusterIPs leave it untranslated",
+    expected: &["kube-proxy-missing"],
+    needs: KUBE_PROXY,
+    shape: |plan| plan.variant = (plan.form() % 2) as u32,
+    faults,
+    daemons,
+    traffic,
+    ..Scenario::BASE
+};
+
+const PORT: u16 = 80;
+const ECHO: u16 = 7;
+
+/// The Service that was there before, and those that came later.
+fn services(plan: &Plan) -> [Service; 3] {
+    let service = |name: &str, protocol, number, port, to| Service {
+        namespace: plan.nodes[B].pods[0].namespace.clone(),
+        name: name.to_owned(),
+        protocol,
+        address: plan.cluster_ip(number),
+        port,
+        backends: vec![(plan.address(POD_B), to)],
+    };
+    [
+        service("old", "tcp", 9, PORT, HTTP),
+        service("web", "tcp", 77, PORT, HTTP),
+        service("echo", "udp", 78, ECHO, ECHO),
+    ]
+}
+
+/// It never ran here, or it died and left the rules of that time behind.
+fn faults(plan: &Plan) -> Vec<Step> {
+    let (mode, all) = (plan.proxy_mode(), services(plan));
+    let here = match (plan.options.healthy, plan.variant) {
+        (true, _) => &all[..],
+        (false, 0) => &[],
+        (false, _) => &all[..1],
+    };
+    let mut steps = vec![kube_proxy::sync(plan, &plan.nodes[B], mode, &all)];
+    if !here.is_empty() {
+        steps.push(kube_proxy::sync(plan, &plan.nodes[A], mode, here));
+    }
+    steps
+}
+
+/// A container, told of its namespace's Services as kubelet does it; and kube-proxy.
+fn daemons(plan: &Plan) -> Vec<Daemon> {
+    let [_, web, echo] = services(plan).map(|s| s.address);
+    let told = [
+        format!("WEB_SERVICE_HOST={web}"),
+        format!("ECHO_SERVICE_HOST={echo}"),
+    ];
+    let sleep = ["sleep", "600"].map(str::to_owned);
+    let container = Daemon {
+        netns: plan.netns(POD_A).to_owned(),
+        program: "env".to_owned(),
+        arguments: told.into_iter().chain(sleep.clone()).collect(),
+        ..Daemon::default()
+    };
+    let proxy = Daemon {
+        netns: plan.nodes[A].netns.clone(),
+        program: "sleep".to_owned(),
+        shown_as: Some("kube-proxy".to_owned()),
+        arguments: sleep[1..].to_vec(),
+        ..Daemon::default()
+    };
+    if plan.options.healthy {
+        vec![container, proxy]
+    } else {
+        vec![container]
+    }
+}
+
+fn traffic(plan: &Plan) -> Vec<Flow> {
+    let [_, web, echo] = services(plan);
+    let ask = |service: &Service, flow: Flow| Flow {
+        asks: Some(SocketAddr::new(service.address, service.port)),
+        ..flow
+    };
+    let asked = vec![
+        ask(&web, Flow::new(Work::Request, POD_A, POD_B, HTTP, 200)),
+        ask(&echo, Flow::new(Work::Datagram, POD_A, POD_B, ECHO, 300)),
+    ];
+    [everyday(), bulk(100_000), asked].concat()
+}

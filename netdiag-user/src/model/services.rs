@@ -1,0 +1,94 @@
+//! Services as a node's rules have them, and as its pods were told of them.
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::address::Prefix;
+
+/// What translates for Services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Engine {
+    IptablesLegacy,
+    IptablesNft,
+    Nftables,
+    Ipvs,
+}
+
+impl Engine {
+    /// The command that lists its rules.
+    pub fn list(self, address: IpAddr) -> &'static str {
+        match (self, address.is_ipv4()) {
+            (Self::IptablesLegacy, true) => "iptables-legacy-save -c",
+            (Self::IptablesLegacy, false) => "ip6tables-legacy-save -c",
+            (Self::IptablesNft, true) => "iptables-nft-save -c",
+            (Self::IptablesNft, false) => "ip6tables-nft-save -c",
+            (Self::Nftables, _) => "nft list ruleset",
+            (Self::Ipvs, _) => "ipvsadm -Ln",
+        }
+    }
+}
+
+/// One address and port of a Service: what the node does with connections to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    pub address: IpAddr,
+    pub port: u16,
+    pub protocol: u8,
+    /// `namespace/name:port` as the rules say.
+    pub name: Option<String>,
+    pub backends: Vec<(IpAddr, u16)>,
+    /// Connections are refused or dropped: it has no endpoints.
+    pub rejected: bool,
+    pub engine: Engine,
+}
+
+impl Service {
+    /// Its name, else its address and port.
+    pub fn label(&self) -> String {
+        let endpoint = super::address::endpoint(self.address, self.port);
+        match &self.name {
+            Some(name) => format!("{name} ({endpoint})"),
+            None => endpoint,
+        }
+    }
+}
+
+/// An address that somebody on the node says is a Service's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    pub address: IpAddr,
+    /// Where it says so: `CART_SERVICE_HOST of nginx[42]`.
+    pub by: String,
+}
+
+/// Everything that is known of Services without asking the API.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Services {
+    pub rules: Vec<Service>,
+    /// Chains of kube-proxy's are there, even if no Service is in them.
+    pub kube_proxy: bool,
+    /// Processes of this node that keep such rules up to date.
+    pub proxies: Vec<String>,
+    pub told: Vec<Told>,
+    /// Prefixes that Services get their addresses from, and who says so.
+    pub ranges: Vec<(Prefix, String)>,
+}
+
+impl Services {
+    /// What the rules do with connections to that address and port.
+    pub fn rule(&self, address: IpAddr, port: u16, protocol: u8) -> Option<&Service> {
+        let same = |s: &&Service| (s.address, s.port, s.protocol) == (address, port, protocol);
+        self.rules.iter().find(same)
+    }
+
+    /// Who says that the address is a Service's: nothing where nobody does.
+    pub fn evidence(&self, address: IpAddr) -> Option<String> {
+        let told = self.told.iter().find(|t| t.address == address);
+        let range = self
+            .ranges
+            .iter()
+            .find(|(prefix, _)| prefix.contains(address));
+        told.map(|t| t.by.clone())
+            .or_else(|| range.map(|(prefix, by)| format!("{prefix} of {by}")))
+    }
+}
