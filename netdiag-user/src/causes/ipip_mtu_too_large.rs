@@ -23,7 +23,7 @@
 //! # Fix
 //! Set the tunnel's and the pods' MTU to the uplink's minus 20. Calico: `veth_mtu` in the
 //! ConfigMap calico-config, or `spec.calicoNetwork.mtu` of the operator's Installation.
-use super::{mtu::TooLarge, vxlan_mtu_too_large::tunnel_finding};
+use super::{mtu::TooLarge, mtu_findings};
 use crate::{
     model::{
         node::LinkKind,
@@ -36,7 +36,7 @@ pub const ID: &str = "ipip-mtu-too-large";
 pub const TITLE: &str = "an IP-in-IP device promises more than its uplink carries";
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    tunnel_finding(facts, ID, &[LinkKind::Ipip], &fix)
+    mtu_findings::tunnel(facts, ID, &[LinkKind::Ipip], &fix)
 }
 
 fn fix(tunnel: &TooLarge<'_>) -> Fix {

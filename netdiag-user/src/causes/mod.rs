@@ -13,6 +13,7 @@ mod attempts;
 mod chains;
 mod losses;
 mod mtu;
+mod mtu_findings;
 mod overlay;
 mod pod_networks;
 mod refusals;
@@ -37,6 +38,7 @@ pub mod pod_mtu_too_large;
 pub mod pod_route_missing;
 pub mod rp_filter_drop;
 pub mod service_no_endpoints;
+pub mod tunnel_mtu_too_large;
 pub mod vxlan_mtu_too_large;
 pub mod vxlan_source_mismatch;
 
@@ -87,6 +89,7 @@ pub const ALL: &[Cause] = &[
     cause!(pod_route_missing, pod_route_missing::wants),
     cause!(rp_filter_drop),
     cause!(service_no_endpoints, service_no_endpoints::wants),
+    cause!(tunnel_mtu_too_large),
     cause!(vxlan_mtu_too_large),
     cause!(vxlan_source_mismatch),
 ];

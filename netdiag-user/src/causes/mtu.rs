@@ -224,6 +224,35 @@ pub fn drop_evidence(facts: &Facts<'_>, group: &Oversize<'_>) -> Vec<Evidence> {
     sums.into_iter().map(line).collect()
 }
 
+/// How many errors said "too big" of the flows that `concerns` names, and the MTU that they told:
+/// frag-needed (RFC 1191) and packet-too-big (RFC 4443). One that passes several hops counts once.
+pub fn too_big(facts: &Facts<'_>, concerns: impl Fn(&FlowKey) -> bool) -> Option<(u64, u32)> {
+    let mut most: BTreeMap<FlowKey, u64> = BTreeMap::new();
+    let mut told = None;
+    for (key, error) in &facts.icmp_errors {
+        let too_big = matches!(
+            (key.about.family, key.kind, key.code),
+            (4, 3, 4) | (6, 2, _)
+        );
+        if too_big && concerns(&key.about) {
+            let count = most.entry(key.about).or_default();
+            *count = error.packets.max(*count);
+            told = told.or(Some(error.mtu));
+        }
+    }
+    told.map(|mtu| (most.values().sum(), mtu))
+}
+
+/// Errors that told the senders of the smaller MTU.
+pub fn too_big_evidence(facts: &Facts<'_>, group: &Oversize<'_>) -> Option<Evidence> {
+    let (packets, mtu) = too_big(facts, |flow| group.hops.iter().any(|h| h.flow() == flow))?;
+    let text = format!("frag-needed or packet-too-big with MTU {mtu} was sent to the senders");
+    let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
+    line.packets = Some(packets);
+    line.limit = Some(mtu);
+    Some(line)
+}
+
 /// A pod whose packets may be larger than what its way out leaves.
 pub struct LargePod<'a> {
     pub link: &'a Link,

@@ -51,7 +51,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let (_, destination) = flow::ends(worst.flow());
     let onward = facts.link_towards(destination)?;
     let limit = worst.hop.limit;
-    let sent = told(facts, &stuck);
+    let sent = mtu::too_big(facts, |flow| stuck.iter().any(|h| h.flow() == flow));
     let fate = match sent {
         Some(_) => "do not hear that they are too large, or do not heed it",
         None => "are not told that they are too large",
@@ -88,23 +88,6 @@ fn is_stuck(facts: &Facts<'_>, hop: &HopFlow) -> bool {
         && stall::is_stalled(&hop.hop)
         && !ours()
         && passed_on()
-}
-
-/// How many errors told the senders so.
-fn told(facts: &Facts<'_>, stuck: &[&HopFlow]) -> Option<(u64, u32)> {
-    let of = |e: &&(
-        netdiag_common::hop::IcmpErrorKey,
-        netdiag_common::hop::IcmpError,
-    )| {
-        let too_big = matches!(
-            (e.0.about.family, e.0.kind, e.0.code),
-            (4, 3, 4) | (6, 2, _)
-        );
-        too_big && stuck.iter().any(|h| *h.flow() == e.0.about)
-    };
-    let errors: Vec<_> = facts.icmp_errors.iter().filter(of).collect();
-    let packets = errors.iter().map(|e| e.1.packets).sum();
-    Some((packets, errors.first()?.1.mtu))
 }
 
 fn evidence(worst: &HopFlow, stuck: &[&HopFlow], onward: &Link) -> Vec<Evidence> {

@@ -22,13 +22,16 @@
 //! # Fix
 //! Set the CNI configuration's mtu to the outgoing device's and recreate the pods; a running
 //! pod's can be lowered on both ends of its link.
-use super::mtu::{self, LargePod, Oversize};
+use super::{
+    mtu::{self, LargePod, Oversize},
+    mtu_findings::{self, Told},
+};
 use crate::{
     model::{
         limits::LimitFrom,
         node::Link,
         roles::{Role, role},
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin},
     },
     pipeline::facts::Facts,
 };
@@ -55,43 +58,23 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 fn confirmed(facts: &Facts<'_>, group: &Oversize<'_>) -> Finding {
-    let outcome = mtu::outcome(facts, group);
     let large = mtu::larger_pods(facts.node, group.link.mtu);
-    let mut evidence = mtu_evidence(group.link, &large);
-    evidence.extend(mtu::oversize_evidence(group));
-    evidence.extend(frag_needed(facts, group));
-    evidence.extend(mtu::drop_evidence(facts, group));
-    evidence.extend(mtu::retransmit_evidence(&outcome));
-    let fate = match outcome.stalled {
-        0 => "each flow loses its first large packets",
-        _ => "large transfers hang",
-    };
-    let summary = format!(
-        "pods send packets of {} bytes, {} takes {}: {fate}",
-        group.largest(),
-        group.link.name,
-        group.limit(),
-    );
-    Finding {
-        cause: ID.into(),
-        severity: if outcome.stalled > 0 {
-            Severity::Critical
-        } else {
-            Severity::Warning
-        },
-        confidence: Confidence::Confirmed,
-        summary,
-        evidence,
-        pods: outcome.pods,
-        flows: outcome.flows,
+    let told = Told {
+        id: ID,
+        what: format!(
+            "pods send packets of {} bytes, {} takes {}",
+            group.largest(),
+            group.link.name,
+            group.limit(),
+        ),
+        fates: [
+            "each flow loses its first large packets",
+            "large transfers hang",
+        ],
+        configured: mtu_evidence(group.link, &large),
         fix: fix(group.link, &large),
-        consequence_of: None,
-        because: None,
-        about: Vec::new(),
-        first_seen: facts.clock.text(group.first()),
-        last_seen: facts.clock.text(group.last()),
-        named_at: None,
-    }
+    };
+    mtu_findings::confirmed(facts, group, told)
 }
 
 /// Only the numbers: a tunnel that is routed through, and pods that exceed it.
@@ -114,22 +97,11 @@ fn configured(facts: &Facts<'_>) -> Option<Finding> {
         link.name,
         link.mtu,
     );
-    Some(Finding {
-        cause: ID.into(),
-        severity: Severity::Warning,
-        confidence: Confidence::Configured,
-        summary,
-        evidence: mtu_evidence(link, &large),
-        pods,
-        flows: Vec::new(),
-        fix: fix(link, &large),
-        consequence_of: None,
-        because: None,
-        about: Vec::new(),
-        first_seen: facts.clock.text(facts.now),
-        last_seen: facts.clock.text(facts.now),
-        named_at: None,
-    })
+    let evidence = mtu_evidence(link, &large);
+    let fix = fix(link, &large);
+    Some(mtu_findings::configured(
+        facts, ID, summary, evidence, pods, fix,
+    ))
 }
 
 fn mtu_evidence(link: &Link, large: &[LargePod<'_>]) -> Vec<Evidence> {
@@ -150,28 +122,6 @@ fn mtu_evidence(link: &Link, large: &[LargePod<'_>]) -> Vec<Evidence> {
         line
     };
     large.iter().take(3).map(line).collect()
-}
-
-/// ICMP errors that told the pods' flows of the smaller MTU.
-fn frag_needed(facts: &Facts<'_>, group: &Oversize<'_>) -> Option<Evidence> {
-    let of = |e: &&(
-        netdiag_common::hop::IcmpErrorKey,
-        netdiag_common::hop::IcmpError,
-    )| {
-        let too_big = matches!(
-            (e.0.about.family, e.0.kind, e.0.code),
-            (4, 3, 4) | (6, 2, _)
-        );
-        too_big && group.hops.iter().any(|h| *h.flow() == e.0.about)
-    };
-    let errors: Vec<_> = facts.icmp_errors.iter().filter(of).collect();
-    let mtu = errors.first()?.1.mtu;
-    let packets = errors.iter().map(|e| e.1.packets).max().unwrap_or(0);
-    let text = format!("frag-needed or packet-too-big with MTU {mtu} was sent to the pods");
-    let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
-    line.packets = Some(packets);
-    line.limit = Some(mtu);
-    Some(line)
 }
 
 fn fix(link: &Link, large: &[LargePod<'_>]) -> Fix {

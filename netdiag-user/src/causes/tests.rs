@@ -525,3 +525,43 @@ fn a_large_packet_for_a_pod_here_meets_nothing_narrower() {
     observation.flows[0].0.flow = tcp("203.0.113.9", "172.20.1.5", 443);
     assert_eq!(causes(&judge(&node, &observation)), [""; 0]);
 }
+
+/// The tunnel is one of another kind, whose options add `extra` bytes.
+fn tunnel_of(kind: LinkKind, extra: u32) -> Node {
+    let mut node = overlay_node(1450, 1450, 1450);
+    node.routes
+        .push(route("0.0.0.0/0", UPLINK, Some("192.0.2.254")));
+    let mut tunnel = link(OVERLAY, "tun1", kind, 1450);
+    tunnel.tunnel = Some(crate::model::node::Tunnel {
+        remote: (tunnel.kind != LinkKind::Wireguard).then(|| ip("192.0.2.2")),
+        extra,
+        ..Default::default()
+    });
+    node.links[1] = tunnel;
+    node.routes[1].gateway = None;
+    node
+}
+
+#[test]
+fn each_kind_of_tunnel_takes_its_own_bytes() {
+    let fix = |kind, extra| {
+        let findings = judge(&tunnel_of(kind, extra), &Observation::default());
+        assert_eq!(causes(&findings), ["tunnel-mtu-too-large"]);
+        findings[0].fix.commands[0].clone()
+    };
+    let mtu = |mtu: u32| format!("ip link set dev tun1 mtu {mtu}");
+    assert_eq!(fix(LinkKind::Gre, 0), mtu(1426));
+    assert_eq!(fix(LinkKind::Gre, 4), mtu(1422), "with a key");
+    assert_eq!(fix(LinkKind::Sit, 0), mtu(1430));
+    assert_eq!(fix(LinkKind::Wireguard, 0), mtu(1390));
+    assert_eq!(fix(LinkKind::Ip6Tunnel, 8), mtu(1402));
+    assert_eq!(fix(LinkKind::Ip6Tunnel, 0), mtu(1410), "encaplimit none");
+}
+
+#[test]
+fn an_oversize_packet_names_the_kind_of_its_tunnel() {
+    let node = tunnel_of(LinkKind::Gre, 4);
+    let findings = judge(&node, &oversize(1450, 1422, FROM_OVERHEAD, 3));
+    assert_eq!(causes(&findings), ["tunnel-mtu-too-large"]);
+    assert_eq!(findings[0].severity, Severity::Critical);
+}

@@ -25,12 +25,11 @@
 //! # Fix
 //! Set the tunnel's MTU to the underlay's minus the overhead, and the pods' to the same; flannel
 //! takes it from the NIC when flanneld starts (or from `Backend.MTU` in net-conf.json).
-use super::mtu::{self, Oversize, TooLarge};
+use super::{mtu::TooLarge, mtu_findings};
 use crate::{
     model::{
-        limits::LimitFrom,
         node::LinkKind,
-        verdict::{Confidence, Finding, Fix, Severity},
+        verdict::{Finding, Fix},
     },
     pipeline::facts::Facts,
 };
@@ -41,7 +40,7 @@ pub const TITLE: &str = "a VXLAN or Geneve device promises more than its underla
 const KINDS: [LinkKind; 2] = [LinkKind::Vxlan, LinkKind::Geneve];
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    tunnel_finding(facts, ID, &KINDS, &fix)
+    mtu_findings::tunnel(facts, ID, &KINDS, &fix)
 }
 
 fn fix(tunnel: &TooLarge<'_>) -> Fix {
@@ -59,100 +58,4 @@ fn fix(tunnel: &TooLarge<'_>) -> Fix {
         ),
         commands: vec![format!("ip link set dev {name} mtu {left}")],
     }
-}
-
-/// The finding for tunnels of `kinds`: confirmed where oversize packets were seen, configured
-/// where only the numbers say so and a pod could send such packets.
-pub(super) fn tunnel_finding(
-    facts: &Facts<'_>,
-    id: &str,
-    kinds: &[LinkKind],
-    fix: &dyn Fn(&TooLarge<'_>) -> Fix,
-) -> Option<Finding> {
-    let groups = mtu::oversize(facts, LimitFrom::Overhead, |l| kinds.contains(&l.kind));
-    if let Some(group) = groups.into_iter().max_by_key(|g| g.hops.len()) {
-        let tunnel = mtu::smallest(facts.node, group.link)?;
-        return Some(confirmed(facts, id, &group, &tunnel, fix(&tunnel)));
-    }
-    let tunnel = mtu::too_large(facts.node, kinds).into_iter().next()?;
-    configured(facts, id, &tunnel, fix(&tunnel))
-}
-
-fn confirmed(
-    facts: &Facts<'_>,
-    id: &str,
-    group: &Oversize<'_>,
-    tunnel: &TooLarge<'_>,
-    fix: Fix,
-) -> Finding {
-    let outcome = mtu::outcome(facts, group);
-    let mut evidence = mtu::oversize_evidence(group);
-    evidence.insert(0, mtu::link_evidence(tunnel));
-    evidence.extend(mtu::fragment_evidence(facts, group));
-    evidence.extend(mtu::retransmit_evidence(&outcome));
-    evidence.extend(mtu::drop_evidence(facts, group));
-    let fate = match outcome.stalled {
-        0 => "large transfers are slow",
-        _ => "large transfers hang",
-    };
-    let summary = format!(
-        "{} carries packets of {} bytes, {} leaves {} ({} less {} of encapsulation): {fate}",
-        group.link.name,
-        group.largest(),
-        tunnel.underlay.name,
-        group.limit(),
-        tunnel.underlay_bytes,
-        tunnel.underlay_bytes - tunnel.left,
-    );
-    Finding {
-        cause: id.into(),
-        severity: if outcome.stalled > 0 {
-            Severity::Critical
-        } else {
-            Severity::Warning
-        },
-        confidence: Confidence::Confirmed,
-        summary,
-        evidence,
-        pods: outcome.pods,
-        flows: outcome.flows,
-        fix,
-        consequence_of: None,
-        because: None,
-        about: Vec::new(),
-        first_seen: facts.clock.text(group.first()),
-        last_seen: facts.clock.text(group.last()),
-        named_at: None,
-    }
-}
-
-fn configured(facts: &Facts<'_>, id: &str, tunnel: &TooLarge<'_>, fix: Fix) -> Option<Finding> {
-    let pods = mtu::refer(facts, &mtu::larger_pods(facts.node, tunnel.left));
-    if pods.is_empty() {
-        return None;
-    }
-    let summary = format!(
-        "{} has MTU {}, {} leaves {}: the first large packet of {} will not fit",
-        tunnel.link.name,
-        tunnel.link.mtu,
-        tunnel.underlay.name,
-        tunnel.left,
-        mtu::names(&pods),
-    );
-    Some(Finding {
-        cause: id.into(),
-        severity: Severity::Warning,
-        confidence: Confidence::Configured,
-        summary,
-        evidence: vec![mtu::link_evidence(tunnel)],
-        pods,
-        flows: Vec::new(),
-        fix,
-        consequence_of: None,
-        because: None,
-        about: Vec::new(),
-        first_seen: facts.clock.text(facts.now),
-        last_seen: facts.clock.text(facts.now),
-        named_at: None,
-    })
 }

@@ -6,8 +6,9 @@ use rtnetlink::{
     packet_route::{
         address::{AddressAttribute, AddressMessage},
         link::{
-            InfoData, InfoGeneve, InfoIpTunnel, InfoKind, InfoVxlan, LinkAttribute, LinkFlags,
-            LinkInfo, LinkLayerType, LinkMessage, Stats64,
+            GreIOFlags, InfoData, InfoGeneve, InfoGre, InfoGre6, InfoIpTunnel, InfoKind, InfoVxlan,
+            Ip6TunnelFlags, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+            Stats64,
         },
     },
 };
@@ -143,6 +144,8 @@ fn tunnel(data: &InfoData) -> Option<Tunnel> {
         InfoData::Vxlan(attributes) => attributes.iter().for_each(|a| vxlan(&mut tunnel, a)),
         InfoData::Geneve(attributes) => attributes.iter().for_each(|a| geneve(&mut tunnel, a)),
         InfoData::IpTunnel(attributes) => attributes.iter().for_each(|a| ip_tunnel(&mut tunnel, a)),
+        InfoData::GreTun(attributes) => attributes.iter().for_each(|a| gre(&mut tunnel, a)),
+        InfoData::GreTun6(attributes) => attributes.iter().for_each(|a| gre6(&mut tunnel, a)),
         _ => return None,
     }
     tunnel.remote = tunnel
@@ -182,7 +185,42 @@ fn ip_tunnel(tunnel: &mut Tunnel, attribute: &InfoIpTunnel) {
         InfoIpTunnel::Link(link) => tunnel.underlay = Some(*link),
         InfoIpTunnel::Local(local) => tunnel.local = Some(*local),
         InfoIpTunnel::Remote(remote) => tunnel.remote = Some(*remote),
+        InfoIpTunnel::Ipv6Flags(flags) if !flags.contains(Ip6TunnelFlags::IgnEncapLimit) => {
+            tunnel.extra = ENCAP_LIMIT;
+        }
         InfoIpTunnel::CollectMetadata => tunnel.external = true,
+        _ => {}
+    }
+}
+
+/// The destination option that limits encapsulation (RFC 2473, 4.1.1), padded to eight bytes.
+const ENCAP_LIMIT: u32 = 8;
+
+/// Checksum, key and sequence number: four bytes each (RFC 2890).
+fn gre_options(flags: GreIOFlags) -> u32 {
+    let options = [GreIOFlags::Checksum, GreIOFlags::Key, GreIOFlags::Seq];
+    4 * options.iter().filter(|o| flags.contains(**o)).count() as u32
+}
+
+fn gre(tunnel: &mut Tunnel, attribute: &InfoGre) {
+    match attribute {
+        InfoGre::Link(link) => tunnel.underlay = Some(*link),
+        InfoGre::Local(local) => tunnel.local = Some((*local).into()),
+        InfoGre::Remote(remote) => tunnel.remote = Some((*remote).into()),
+        InfoGre::OFlags(flags) => tunnel.extra += gre_options(*flags),
+        InfoGre::CollectMetadata => tunnel.external = true,
+        _ => {}
+    }
+}
+
+fn gre6(tunnel: &mut Tunnel, attribute: &InfoGre6) {
+    match attribute {
+        InfoGre6::Link(link) => tunnel.underlay = Some(*link),
+        InfoGre6::Local(local) => tunnel.local = Some((*local).into()),
+        InfoGre6::Remote(remote) => tunnel.remote = Some((*remote).into()),
+        InfoGre6::OFlags(flags) => tunnel.extra += gre_options(*flags),
+        InfoGre6::EncapLimit(limit) if *limit > 0 => tunnel.extra += ENCAP_LIMIT,
+        InfoGre6::CollectMetadata => tunnel.external = true,
         _ => {}
     }
 }

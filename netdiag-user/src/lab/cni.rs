@@ -35,7 +35,7 @@ fn entry(plan: &Plan, node: &Node, pod: &Pod) -> Value {
     });
     // The bridge plugin lists its bridge first; Calico has none, and pods there have no network.
     let (interfaces, ips) = match plan.kind {
-        Kind::Vxlan => (
+        Kind::Vxlan | Kind::Gre => (
             json!([{ "name": plan.bridge, "mac": mac(&node.bridge_mac) }, host, inside]),
             json!([
                 {

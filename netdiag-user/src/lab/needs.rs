@@ -2,7 +2,7 @@
 //! away.
 use anyhow::{Result, bail};
 use rtnetlink::packet_route::link::LinkMessage;
-use rtnetlink::{LinkBridge, LinkIpIp, LinkVeth, LinkVxlan};
+use rtnetlink::{LinkBridge, LinkGre, LinkIpIp, LinkVeth, LinkVxlan};
 
 use super::Skipped;
 use super::link::is_unsupported;
@@ -15,6 +15,7 @@ pub enum Need {
     Bridge,
     Vxlan,
     Ipip,
+    Gre,
     NfTables,
     /// A program on this machine.
     Program(&'static str),
@@ -27,6 +28,7 @@ impl Need {
             Self::Bridge => "bridge",
             Self::Vxlan => "vxlan",
             Self::Ipip => "ipip",
+            Self::Gre => "ip_gre",
             Self::NfTables => "nf_tables",
             Self::Program(name) => name,
         }
@@ -76,6 +78,7 @@ fn example(need: Need) -> LinkMessage {
         Need::Veth => LinkVeth::new("probe-veth", "probe-peer").build(),
         Need::Bridge => LinkBridge::new("probe-bridge").build(),
         Need::Vxlan => LinkVxlan::new("probe-vxlan", 1).build(),
+        Need::Gre => LinkGre::new("probe-gre").build(),
         Need::Ipip | Need::NfTables | Need::Program(_) => LinkIpIp::new("probe-ipip").build(),
     }
 }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     address::Prefix,
     control::{EtcdMember, RangeSet},
+    services::Services,
     verdict::NotChecked,
 };
-use super::{control::EtcdMember, services::Services, verdict::NotChecked};
 
 /// Sockets and rules change: what is still wanted is found out again after this long.
 const AGAIN: Duration = Duration::from_secs(2);

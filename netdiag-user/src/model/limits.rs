@@ -61,7 +61,8 @@ pub fn overhead(kind: &LinkKind, outer_v6: bool) -> Option<u32> {
         LinkKind::Ipip | LinkKind::Sit => Some(20),
         LinkKind::Gre => Some(by_family(24, 44)),
         LinkKind::Wireguard => Some(by_family(60, 80)),
-        LinkKind::Ip6Tunnel => Some(48),
+        // RFC 2473; the encapsulation limit is an option.
+        LinkKind::Ip6Tunnel => Some(40),
         _ => None,
     }
 }
@@ -96,6 +97,9 @@ pub fn underlay(node: &Node, link: &Link, remote: Option<IpAddr>) -> Option<(u32
         Some((route.mtu.map_or(oif.mtu, |m| m.min(oif.mtu)), oif.index))
     });
     by_route.or_else(|| {
+        if link.kind == LinkKind::Wireguard {
+            return only_way_out(node);
+        }
         let local = tunnel.local;
         let owner = |l: &&Link| {
             Some(l.index) == tunnel.underlay
@@ -106,13 +110,24 @@ pub fn underlay(node: &Node, link: &Link, remote: Option<IpAddr>) -> Option<(u32
     })
 }
 
+/// The device of the default route, where there is one only: WireGuard's peers are told by generic
+/// netlink alone.
+fn only_way_out(node: &Node) -> Option<(u32, u32)> {
+    let default = |r: &&Route| r.kind == RouteKind::Unicast && r.destination.length == 0;
+    let mut ways = node.routes.iter().filter(default).filter_map(|r| r.oif);
+    let first = node.link(ways.next()?).filter(|l| !l.is_tunnel())?;
+    ways.all(|oif| oif == first.index)
+        .then_some((first.mtu, first.index))
+}
+
 /// What a tunnel device leaves for the inner packet on the way to `remote`.
 pub fn tunnel_leaves(node: &Node, link: &Link, remote: Option<IpAddr>) -> Option<u32> {
     let (bytes, _) = underlay(node, link, remote)?;
     let outer_v6 = remote
         .or(link.tunnel.as_ref()?.local)
         .is_some_and(|a| a.is_ipv6());
-    Some(bytes.saturating_sub(overhead(&link.kind, outer_v6)?))
+    let extra = link.tunnel.as_ref()?.extra;
+    Some(bytes.saturating_sub(overhead(&link.kind, outer_v6)? + extra))
 }
 
 /// The limit of one route.

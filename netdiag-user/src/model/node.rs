@@ -36,6 +36,10 @@ pub struct Tunnel {
     pub underlay: Option<u32>,
     /// External (metadata) mode: peers and addresses come with each packet.
     pub external: bool,
+    /// Outer bytes that its options add: GRE's key, checksum and sequence number, and the
+    /// encapsulation limit of tunnels over IPv6.
+    #[serde(default)]
+    pub extra: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -236,6 +236,7 @@ fn topology(kind: Kind) -> &'static str {
     match kind {
         Kind::Vxlan => "vxlan",
         Kind::Ipip => "ipip",
+        Kind::Gre => "gre",
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Kind {
     Vxlan,
     /// As Calico does it: no bridge, and the IPIP device.
     Ipip,
+    /// A bridge, and a GRE device from node to node.
+    Gre,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +167,7 @@ impl Plan {
             tunnel,
             bridge: rng.pick(&["cni0", "cbr0", "kube-bridge"]).to_owned(),
             cni_network: match kind {
-                Kind::Vxlan => "cbr0".to_owned(),
+                Kind::Vxlan | Kind::Gre => "cbr0".to_owned(),
                 Kind::Ipip => "k8s-pod-network".to_owned(),
             },
             nodes,

@@ -102,6 +102,7 @@ pub fn tunnel(rng: &mut Rng, kind: Kind) -> Tunnel {
     let (port, calico) = rng.pick(&[(8472, false), (8472, false), (4789, true), (other, false)]);
     let device = match (kind, calico) {
         (Kind::Ipip, _) => "tunl0".to_owned(),
+        (Kind::Gre, _) => format!("gre-{vni}"),
         (Kind::Vxlan, true) => "vxlan.calico".to_owned(),
         (Kind::Vxlan, false) => format!("flannel.{vni}"),
     };
@@ -133,12 +134,12 @@ fn pod(
         sandbox: rng.hex(64),
         netns: format!("{node}-{app}"),
         veth: match kind {
-            Kind::Vxlan => format!("veth{}", rng.hex(8)),
+            Kind::Vxlan | Kind::Gre => format!("veth{}", rng.hex(8)),
             Kind::Ipip => format!("cali{}", rng.hex(11)),
         },
         // Calico gives every host side the same address.
         veth_mac: match kind {
-            Kind::Vxlan => [0x0a, 0x58, 0xfe, rng.byte(0, 255), c, host],
+            Kind::Vxlan | Kind::Gre => [0x0a, 0x58, 0xfe, rng.byte(0, 255), c, host],
             Kind::Ipip => [0xee; 6],
         },
         mac: [0x0a, 0x58, a, b, c, host],

@@ -18,6 +18,7 @@ mod pod_mtu_too_large;
 mod pod_route_missing;
 mod rp_filter_drop;
 mod service_no_endpoints;
+mod tunnel_mtu_too_large;
 mod vxlan_mtu_too_large;
 mod vxlan_source_mismatch;
 
@@ -94,6 +95,7 @@ pub const ALL: &[Scenario] = &[
     listen_backlog_overflow::SCENARIO,
     kube_proxy_missing::SCENARIO,
     service_no_endpoints::SCENARIO,
+    tunnel_mtu_too_large::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];
@@ -243,7 +245,11 @@ mod tests {
     #[test]
     fn a_healthy_twin_leaves_room_for_every_header() {
         for (scenario, plan) in plans() {
-            let overhead = if plan.kind == Kind::Ipip { 20 } else { 50 };
+            let overhead = match plan.kind {
+                Kind::Vxlan => 50,
+                Kind::Ipip => 20,
+                Kind::Gre => 28,
+            };
             let fits =
                 plan.mtu.tunnel + overhead <= plan.mtu.uplink && plan.mtu.pod <= plan.mtu.tunnel;
             let about_mtu = !plan.options.healthy && scenario.name.ends_with("mtu-too-large");

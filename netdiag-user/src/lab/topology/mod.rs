@@ -1,4 +1,5 @@
 //! Builds what a plan says.
+mod gre;
 mod ipip;
 mod pods;
 mod underlay;
@@ -28,6 +29,10 @@ pub async fn build(cluster: &Cluster) -> Result<()> {
         match plan.kind {
             Kind::Vxlan => {
                 vxlan::tunnel(cluster, node, peer).await?;
+                pods::bridged(cluster, node).await?;
+            }
+            Kind::Gre => {
+                gre::tunnel(cluster, node, peer).await?;
                 pods::bridged(cluster, node).await?;
             }
             Kind::Ipip => {

@@ -1,0 +1,115 @@
+//! The findings of the MTU causes: what traffic shows, and what the numbers alone say.
+use super::mtu::{self, Oversize, TooLarge};
+use crate::{
+    model::{
+        limits::LimitFrom,
+        node::LinkKind,
+        verdict::{Confidence, Evidence, Finding, Fix, PodRef, Severity},
+    },
+    pipeline::facts::Facts,
+};
+
+/// What one cause says of oversize packets towards a device.
+pub struct Told {
+    pub id: &'static str,
+    /// The first half of the summary; how the flows fare follows.
+    pub what: String,
+    /// How they fare while they go on, and when they stall.
+    pub fates: [&'static str; 2],
+    /// The numbers behind it.
+    pub configured: Vec<Evidence>,
+    pub fix: Fix,
+}
+
+/// Oversize packets were seen: critical where flows stall over them.
+pub fn confirmed(facts: &Facts<'_>, group: &Oversize<'_>, told: Told) -> Finding {
+    let outcome = mtu::outcome(facts, group);
+    let (severity, fate) = match outcome.stalled {
+        0 => (Severity::Warning, told.fates[0]),
+        _ => (Severity::Critical, told.fates[1]),
+    };
+    let summary = format!("{}: {fate}", told.what);
+    let mut finding = Finding::new(told.id, severity, Confidence::Confirmed, summary);
+    finding.evidence = told.configured;
+    finding.evidence.extend(mtu::oversize_evidence(group));
+    finding
+        .evidence
+        .extend(mtu::fragment_evidence(facts, group));
+    finding.evidence.extend(mtu::too_big_evidence(facts, group));
+    finding.evidence.extend(mtu::retransmit_evidence(&outcome));
+    finding.evidence.extend(mtu::drop_evidence(facts, group));
+    (finding.pods, finding.flows) = (outcome.pods, outcome.flows);
+    finding.fix = told.fix;
+    finding.first_seen = facts.clock.text(group.first());
+    finding.last_seen = facts.clock.text(group.last());
+    finding
+}
+
+/// Only the numbers say so.
+pub fn configured(
+    facts: &Facts<'_>,
+    id: &str,
+    summary: String,
+    evidence: Vec<Evidence>,
+    pods: Vec<PodRef>,
+    fix: Fix,
+) -> Finding {
+    let (severity, confidence) = (Severity::Warning, Confidence::Configured);
+    let mut finding = Finding::new(id, severity, confidence, summary);
+    finding.evidence = evidence;
+    finding.pods = pods;
+    finding.fix = fix;
+    finding.first_seen = facts.clock.text(facts.now);
+    finding.last_seen.clone_from(&finding.first_seen);
+    finding
+}
+
+/// The finding for tunnels of `kinds`: confirmed where oversize packets were seen, configured
+/// where only the numbers say so and a pod could send such packets.
+pub fn tunnel(
+    facts: &Facts<'_>,
+    id: &'static str,
+    kinds: &[LinkKind],
+    fix: &dyn Fn(&TooLarge<'_>) -> Fix,
+) -> Option<Finding> {
+    let groups = mtu::oversize(facts, LimitFrom::Overhead, |l| kinds.contains(&l.kind));
+    if let Some(group) = groups.into_iter().max_by_key(|g| g.hops.len()) {
+        let tunnel = mtu::smallest(facts.node, group.link)?;
+        let told = Told {
+            id,
+            what: carries(&group, &tunnel),
+            fates: ["large transfers are slow", "large transfers hang"],
+            configured: vec![mtu::link_evidence(&tunnel)],
+            fix: fix(&tunnel),
+        };
+        return Some(confirmed(facts, &group, told));
+    }
+    let tunnel = mtu::too_large(facts.node, kinds).into_iter().next()?;
+    let pods = mtu::refer(facts, &mtu::larger_pods(facts.node, tunnel.left));
+    if pods.is_empty() {
+        return None;
+    }
+    let summary = format!(
+        "{} has MTU {}, {} leaves {}: the first large packet of {} will not fit",
+        tunnel.link.name,
+        tunnel.link.mtu,
+        tunnel.underlay.name,
+        tunnel.left,
+        mtu::names(&pods),
+    );
+    let evidence = vec![mtu::link_evidence(&tunnel)];
+    let fix = fix(&tunnel);
+    Some(configured(facts, id, summary, evidence, pods, fix))
+}
+
+fn carries(group: &Oversize<'_>, tunnel: &TooLarge<'_>) -> String {
+    format!(
+        "{} carries packets of {} bytes, {} leaves {} ({} less {} of encapsulation)",
+        group.link.name,
+        group.largest(),
+        tunnel.underlay.name,
+        group.limit(),
+        tunnel.underlay_bytes,
+        tunnel.underlay_bytes - tunnel.left,
+    )
+}
