@@ -35,7 +35,7 @@ impl Want {
     /// How long an answer stays good.
     pub fn again(&self) -> Duration {
         match self {
-            Self::Listeners(_) => AGAIN,
+            Self::Listeners(_) | Self::Services => AGAIN,
             Self::Etcd | Self::Ipam | Self::PodNetworks => SELDOM,
             Self::Listeners(_) | Self::Services => AGAIN,
             Self::Etcd => SELDOM,
