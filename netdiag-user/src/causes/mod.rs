@@ -38,6 +38,7 @@ pub mod pod_mtu_too_large;
 pub mod pod_route_missing;
 pub mod rp_filter_drop;
 pub mod service_no_endpoints;
+pub mod service_stale_endpoint;
 pub mod tunnel_mtu_too_large;
 pub mod vxlan_mtu_too_large;
 pub mod vxlan_source_mismatch;
@@ -73,7 +74,6 @@ macro_rules! cause {
 /// Every cause. Adding one is its file and its line.
 pub const ALL: &[Cause] = &[
     cause!(etcd_nospace, etcd_nospace::wants),
-    cause!(firewall_drop),
     cause!(ipam_exhausted, ipam_exhausted::wants),
     cause!(firewall_drop, firewall_drop::wants),
     cause!(ipip_mtu_too_large),
@@ -90,6 +90,7 @@ pub const ALL: &[Cause] = &[
     cause!(rp_filter_drop),
     cause!(service_no_endpoints, service_no_endpoints::wants),
     cause!(tunnel_mtu_too_large),
+    cause!(service_stale_endpoint, service_stale_endpoint::wants),
     cause!(vxlan_mtu_too_large),
     cause!(vxlan_source_mismatch),
 ];

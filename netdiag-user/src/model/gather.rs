@@ -37,8 +37,6 @@ impl Want {
         match self {
             Self::Listeners(_) | Self::Services => AGAIN,
             Self::Etcd | Self::Ipam | Self::PodNetworks => SELDOM,
-            Self::Listeners(_) | Self::Services => AGAIN,
-            Self::Etcd => SELDOM,
         }
     }
 

@@ -18,6 +18,7 @@ mod pod_mtu_too_large;
 mod pod_route_missing;
 mod rp_filter_drop;
 mod service_no_endpoints;
+mod service_stale_endpoint;
 mod tunnel_mtu_too_large;
 mod vxlan_mtu_too_large;
 mod vxlan_source_mismatch;
@@ -96,6 +97,7 @@ pub const ALL: &[Scenario] = &[
     kube_proxy_missing::SCENARIO,
     service_no_endpoints::SCENARIO,
     tunnel_mtu_too_large::SCENARIO,
+    service_stale_endpoint::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

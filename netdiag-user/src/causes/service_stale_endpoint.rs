@@ -1,0 +1,271 @@
+//! # Symptom
+//! Some or all connections to a Service time out or end in "no route to host", though its pods
+//! run. Which of them fail looks random: those that are sent to the pod that is gone.
+//!
+//! # Mechanism
+//! The node translates the Service's address to a pod that no longer is: kube-proxy did not take
+//! in the change (it hangs, or lost the API server), or a conntrack entry of a client that keeps
+//! using one UDP socket outlives the rule that made it.
+//!
+//! # Signals
+//! Observed: packets that were translated to an address that no pod has are lost because nobody
+//! answers for it (NEIGH_FAILED here, ICMP host unreachable from the other node). Configured: the
+//! rule that names this backend; or for conntrack, that no rule does any more.
+//!
+//! # Look-alikes
+//! `neighbour-failed`: a client that knows a dead pod's address without a Service.
+//! `service-no-endpoints`: no backend is left, and the node refuses at once.
+//!
+//! # By hand
+//! `kubectl get pods -A -o wide | grep ADDRESS` finds nothing; `conntrack -L -d CLUSTERIP` and the
+//! Service's rules name the address.
+//!
+//! # Fix
+//! Restart kube-proxy on this node and see why it was behind; `conntrack -D` for the entry.
+use std::net::IpAddr;
+
+use netdiag_common::flow::FlowKey;
+
+use super::{
+    attempts::{self, Attempts, Outcome},
+    losses::{self, PATTERN, Pattern},
+    services,
+};
+use crate::{
+    model::{
+        address::{endpoint, from_wire},
+        flow,
+        gather::Want,
+        services::{Service, Services},
+        verdict::{
+            Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, PodRole, Severity,
+        },
+    },
+    pipeline::facts::Facts,
+};
+
+pub const ID: &str = "service-stale-endpoint";
+pub const TITLE: &str = "a Service is translated to a pod that is gone";
+
+/// ICMP host unreachable, ICMPv6 address unreachable (RFC 792, RFC 4443).
+const HOST_UNREACHABLE: [(u8, u8); 2] = [(3, 1), (1, 3)];
+
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    let any = !gone(facts).is_empty();
+    any.then_some(Want::Services).into_iter().collect()
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let known = facts.gathered.services()?;
+    let all = gone(facts).into_iter();
+    let all: Vec<_> = all.filter_map(|g| stale(facts, known, g)).collect();
+    let worst = all.iter().max_by_key(|s| s.gone.packets)?;
+    let (name, backend) = (worst.service.label(), worst.gone.endpoint());
+    let (packets, client) = (worst.gone.packets, services::who(facts, worst.gone.client));
+    let how = if worst.by_rule {
+        "a rule"
+    } else {
+        "a conntrack entry"
+    };
+    let summary = format!(
+        "{how} translates the Service {name} to {backend}, which no pod has: {packets} packets \
+         from {client} lost"
+    );
+    let mut finding = Finding::new(ID, Severity::Warning, Confidence::Confirmed, summary);
+    for stale in &all {
+        stale.tell(facts, &mut finding);
+    }
+    finding.pods.sort();
+    finding.pods.dedup();
+    finding.fix = worst.fix();
+    let first = all.iter().map(|s| s.gone.first).min().unwrap_or(0);
+    let last = all.iter().map(|s| s.gone.last).max().unwrap_or(0);
+    finding.first_seen = facts.clock.text(first);
+    finding.last_seen = facts.clock.text(last);
+    Some(finding)
+}
+
+/// Packets of one client to an address where nobody is any more.
+struct Gone {
+    client: IpAddr,
+    address: IpAddr,
+    port: u16,
+    protocol: u8,
+    packets: u64,
+    first: u64,
+    last: u64,
+    flows: Vec<FlowKey>,
+    /// How that is known.
+    line: Evidence,
+}
+
+impl Gone {
+    fn endpoint(&self) -> String {
+        endpoint(self.address, self.port)
+    }
+
+    fn refer(&self) -> FlowRef {
+        FlowRef {
+            protocol: flow::protocol(self.protocol),
+            source: self.client.to_string(),
+            destination: self.endpoint(),
+            packets: self.packets,
+            retransmits: 0,
+            last_seen_at: self.line.at.clone(),
+        }
+    }
+}
+
+/// Addresses that no pod has and for which nobody answers, here or on the node behind.
+fn gone(facts: &Facts<'_>) -> Vec<Gone> {
+    let here = losses::patterns(facts, |l| l.reason == "NEIGH_FAILED");
+    let here = here.iter().filter(|p| !p.reply).map(lost_here);
+    let beyond = attempts::failing(facts, Outcome::Unanswered);
+    let beyond = beyond.iter().filter_map(|a| lost_beyond(facts, a));
+    let mut all: Vec<_> = here.chain(beyond).collect();
+    all.retain(|g| services::is_elsewhere(facts, g.address));
+    all
+}
+
+fn lost_here(pattern: &Pattern<'_>) -> Gone {
+    let (address, packets) = (pattern.destination, pattern.packets());
+    let at = pattern.losses.iter().find_map(|l| l.interface.clone());
+    let text = format!("{packets} packets to {address} dropped: NEIGH_FAILED, nobody has it");
+    let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
+    line.packets = Some(packets);
+    line.reason = Some("NEIGH_FAILED".into());
+    line.location = pattern.losses.first().map(|l| l.symbol().to_owned());
+    line.confirm = Some(format!("ip neigh show {address}"));
+    line.at = at;
+    Gone {
+        client: pattern.source,
+        address,
+        port: pattern.port,
+        protocol: pattern.protocol,
+        packets,
+        first: pattern.first(),
+        last: pattern.last(),
+        flows: pattern.losses.iter().map(|l| *l.flow()).collect(),
+        line,
+    }
+}
+
+/// Translated here, and the other node says that nobody is there.
+fn lost_beyond(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
+    let translated = attempts.tries.iter().any(|t| t.was.is_some());
+    if !translated || attempts.packets() < PATTERN {
+        return None;
+    }
+    let address = attempts.server;
+    let about = |flow: &FlowKey| from_wire(flow.destination) == address;
+    let (errors, sender) = services::errors(facts, about, HOST_UNREACHABLE)?;
+    let text = format!("{sender} answered {errors} times: host {address} unreachable");
+    let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
+    line.packets = Some(errors);
+    line.confirm = Some(format!("tcpdump -ni any 'icmp or icmp6' | grep {address}"));
+    let seen = attempts
+        .tries
+        .iter()
+        .rev()
+        .find_map(attempts::Try::last_seen);
+    line.at = seen.map(|hop| hop.interface.clone());
+    Some(Gone {
+        client: attempts.client,
+        address,
+        port: attempts.port,
+        protocol: attempts.protocol,
+        packets: attempts.packets(),
+        first: attempts.first(),
+        last: attempts.last(),
+        flows: attempts.tries.iter().map(|t| t.flow).collect(),
+        line,
+    })
+}
+
+/// With the Service that led there.
+struct Stale<'a> {
+    gone: Gone,
+    service: &'a Service,
+    /// The rule still names it; otherwise a conntrack entry outlives the rule.
+    by_rule: bool,
+}
+
+fn stale<'a>(facts: &Facts<'_>, known: &'a Services, gone: Gone) -> Option<Stale<'a>> {
+    let backend = (gone.address, gone.port);
+    let mut rules = known.rules.iter();
+    let named = rules.find(|s| s.protocol == gone.protocol && s.backends.contains(&backend));
+    let service = match named {
+        Some(service) => service,
+        None => asked(facts, known, &gone)?,
+    };
+    Some(Stale {
+        gone,
+        service,
+        by_rule: named.is_some(),
+    })
+}
+
+/// The Service that the same sockets asked.
+fn asked<'a>(facts: &Facts<'_>, known: &'a Services, gone: &Gone) -> Option<&'a Service> {
+    let socket = |f: &FlowKey| (f.source, f.source_port, f.protocol);
+    let all = attempts::all(facts);
+    let tries = all.iter().flat_map(|a| &a.tries);
+    let mut same = tries.filter(|t| gone.flows.iter().any(|f| socket(f) == socket(&t.flow)));
+    same.find_map(|t| {
+        let to = flow::ends(&t.flow).1;
+        known.rule(to, t.flow.destination_port, t.flow.protocol)
+    })
+}
+
+impl Stale<'_> {
+    fn tell(&self, facts: &Facts<'_>, finding: &mut Finding) {
+        let (gone, service) = (&self.gone, self.service);
+        let (name, backend) = (service.label(), gone.endpoint());
+        finding.evidence.push(gone.line.clone());
+        let list = service.engine.list(service.address);
+        let line = match self.by_rule {
+            true => services::rules(
+                format!("a rule for {name} names the backend {backend}, which no known pod has"),
+                format!("{list} | grep -F {}", gone.address),
+            ),
+            false => services::rules(
+                format!("no rule for {name} names {backend} any more: a conntrack entry does"),
+                format!("conntrack -L -d {}", service.address),
+            ),
+        };
+        finding.evidence.push(line);
+        finding.flows.push(gone.refer());
+        finding.pods.extend(facts.pod(gone.client, PodRole::Source));
+        finding.about.extend([gone.address, service.address]);
+    }
+
+    fn fix(&self) -> Fix {
+        let (service, address) = (self.service, self.gone.address);
+        let entry = format!(
+            "conntrack -D -p {} -d {} --dport {}",
+            flow::protocol(service.protocol),
+            service.address,
+            service.port,
+        );
+        if !self.by_rule {
+            return Fix {
+                summary: format!(
+                    "delete the entry that still sends this client to {address}; a client that \
+                     opens a new socket after an error would not need it"
+                ),
+                commands: vec![entry],
+            };
+        }
+        Fix {
+            summary: format!(
+                "no pod has {address}: see why kube-proxy on this node did not take that in (its \
+                 log, its way to the API server), and restart it"
+            ),
+            commands: vec![
+                format!("kubectl get pods -A -o wide | grep -F {address}"),
+                "kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=20".into(),
+                entry,
+            ],
+        }
+    }
+}
