@@ -9,6 +9,7 @@ pub mod bench;
 pub mod cluster;
 pub mod cni;
 pub mod daemon;
+pub mod fix;
 pub mod kube_proxy;
 pub mod link;
 pub mod needs;

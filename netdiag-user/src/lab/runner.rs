@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::Skipped;
 use super::cluster::Cluster;
+use super::fix;
 use super::plan::Node;
 use super::scenarios::Scenario;
 use super::state::Options;
@@ -35,12 +36,16 @@ pub(super) const READY: Duration = Duration::from_secs(60);
 /// What a diagnosis may take beyond its own duration.
 const GRACE: Duration = Duration::from_secs(20);
 const STABLE_SECONDS: u32 = 2;
+/// How long the second look takes: as long as that at a healthy node.
+const AGAIN: Duration = Duration::from_secs(6);
 
 /// How a run is to be done.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// How long netdiag watches at most.
     pub duration: Option<Duration>,
+    /// Then apply the fix and look again, where the scenario's can be applied here.
+    pub fix: bool,
 }
 
 /// Runs the scenario and returns the node's verdict, with `lab` filled in. Fails with
@@ -69,11 +74,27 @@ pub async fn run(scenario: &Scenario, options: Options, settings: &Settings) -> 
         diagnosis.verdict(duration + GRACE),
         follow(&cluster, &moves),
     );
-    let verdict = verdict.await;
+    let mut verdict = verdict.await??;
+    let mut lab = judge(scenario, &options, &verdict, begun);
+    if settings.fix && scenario.fixable && !options.healthy && lab.passed {
+        fix::apply(&cluster, node, &verdict).await?;
+        let fixed = is_gone(&cluster, node, scenario).await?;
+        lab.fixed = Some(fixed);
+        lab.passed &= fixed;
+    }
     drop(traffic);
-    let mut verdict = verdict??;
-    verdict.lab = Some(judge(scenario, &options, &verdict, begun));
+    verdict.lab = Some(lab);
     Ok(verdict)
+}
+
+/// Looks again, while the traffic goes on, whether what was expected is no longer named.
+async fn is_gone(cluster: &Cluster, node: &Node, scenario: &Scenario) -> Result<bool> {
+    let mut diagnosis = Diagnosis::start(cluster, node, AGAIN)?;
+    diagnosis.ready().await?;
+    let verdict = diagnosis.verdict(AGAIN + GRACE).await?;
+    let still = named(&verdict);
+    log::info!("after the fix: {still:?}");
+    Ok(!scenario.expected.iter().any(|cause| still.contains(cause)))
 }
 
 /// Starts the scenario's programs; they end when they are dropped.
@@ -170,6 +191,7 @@ fn judge(scenario: &Scenario, options: &Options, verdict: &Verdict, begun: Times
         scenario: scenario.name.to_owned(),
         expected,
         passed,
+        fixed: None,
         // Numbers alone may name it before the traffic does.
         named_after: first.map(|time| time.duration_since(begun).as_secs_f64().max(0.0)),
     }

@@ -256,6 +256,9 @@ pub struct LabResult {
     pub scenario: String,
     pub expected: Vec<String>,
     pub passed: bool,
+    /// Whether the finding went away when its fix was applied, where that was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<bool>,
     /// Seconds from the fault to the cause's first naming.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub named_after: Option<f64>,

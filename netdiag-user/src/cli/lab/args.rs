@@ -49,7 +49,11 @@ pub struct RunArgs {
     /// Run every scenario and print which named what.
     #[arg(long)]
     pub all: bool,
-    /// Run each with and without its fault, over IPv4 and IPv6.
+    /// Then apply the fix that is printed, where it can be applied in the lab, and see the finding
+    /// go away.
+    #[arg(long)]
+    pub fix: bool,
+    /// Run each with and without its fault, over IPv4 and IPv6; apply fixes.
     #[arg(long, conflicts_with_all = ["healthy", "ipv6"])]
     pub every_form: bool,
     #[command(flatten)]

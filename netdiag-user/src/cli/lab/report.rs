@@ -177,7 +177,10 @@ fn tell(scenario: &Scenario, options: &Options, outcome: &Outcome) -> Result<()>
         Outcome::Verdict(verdict) => {
             let lab = verdict.lab.as_ref();
             let after = lab.and_then(|lab| lab.named_after);
-            let after = after.map_or_else(String::new, |s| format!(", named after {s:.1} s"));
+            let mut after = after.map_or_else(String::new, |s| format!(", named after {s:.1} s"));
+            if let Some(fixed) = lab.and_then(|lab| lab.fixed) {
+                after.push_str(if fixed { ", fixed" } else { ", not fixed" });
+            }
             if lab.is_some_and(|lab| lab.passed) {
                 return line(&format!("passed   {title}{after}"));
             }
@@ -187,7 +190,7 @@ fn tell(scenario: &Scenario, options: &Options, outcome: &Outcome) -> Result<()>
             } else {
                 names.join(" ")
             };
-            line(&format!("FAILED   {title}: named {names}"))?;
+            line(&format!("FAILED   {title}: named {names}{after}"))?;
             show(verdict)
         }
         Outcome::Skipped(why) => line(&format!("skipped  {title}: {why}")),

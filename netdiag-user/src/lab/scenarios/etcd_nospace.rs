@@ -23,6 +23,7 @@ pub const SCENARIO: Scenario = Scenario {
     shape: |plan| plan.variant = (plan.form() % 2) as u32,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     daemons: |plan| vec![etcd(plan)],
+    fixable: true,
     ..Scenario::BASE
 };
 

@@ -50,6 +50,8 @@ pub struct Scenario {
     daemons: fn(&Plan) -> Vec<Daemon>,
     /// What happens while the traffic goes on: after so many milliseconds, what.
     moves: fn(&Plan) -> Vec<(u64, Step)>,
+    /// The commands of the fix that is printed undo the fault in the lab.
+    pub fixable: bool,
     /// The index of the node that diagnoses.
     observer: fn(&Plan) -> usize,
 }
@@ -68,6 +70,7 @@ impl Scenario {
         traffic: |_| Vec::new(),
         daemons: |_| Vec::new(),
         moves: |_| Vec::new(),
+        fixable: false,
         observer: |_| A,
     };
 }

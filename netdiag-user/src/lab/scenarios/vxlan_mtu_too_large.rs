@@ -16,6 +16,7 @@ pub const SCENARIO: Scenario = Scenario {
     shape,
     faults: no_fragments,
     traffic,
+    fixable: true,
     ..Scenario::BASE
 };
 

@@ -1,0 +1,52 @@
+//! Applies what a verdict tells to do, as an operator would by copying its lines, and looks again.
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::cluster::Cluster;
+use super::plan::Node;
+use super::runner::Guarded;
+use super::sys::enter_before_exec;
+use crate::model::verdict::{Finding, Verdict};
+
+/// What one command may take; defragmenting etcd is the slowest.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Commands for the cluster's API, which a lab does not have.
+const ELSEWHERE: [&str; 1] = ["kubectl"];
+
+/// Runs the commands of every finding's fix in the node, one after the other.
+pub async fn apply(cluster: &Cluster, node: &Node, verdict: &Verdict) -> Result<()> {
+    let roots = verdict
+        .findings
+        .iter()
+        .filter(|f| f.consequence_of.is_none());
+    for command in roots.flat_map(commands) {
+        run(cluster, node, command).await?;
+    }
+    Ok(())
+}
+
+fn commands(finding: &Finding) -> impl Iterator<Item = &str> {
+    let all = finding.fix.commands.iter().map(String::as_str);
+    all.filter(|c| !ELSEWHERE.iter().any(|word| c.starts_with(word)))
+}
+
+/// A command that fails is told and not fatal: the second look decides.
+async fn run(cluster: &Cluster, node: &Node, command: &str) -> Result<()> {
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", command]);
+    shell.stdin(Stdio::null());
+    shell.stdout(Stdio::null()).stderr(Stdio::null());
+    enter_before_exec(&mut shell, cluster.netns(&node.netns)?.file()?);
+    let child = Command::from(shell).spawn();
+    let mut child = Guarded(child.context("cannot start sh")?);
+    match timeout(LIMIT, child.0.wait()).await {
+        Ok(Ok(status)) if status.success() => log::info!("fix: {command}"),
+        Ok(ended) => log::warn!("fix: {command}: {ended:?}"),
+        Err(_) => log::warn!("fix: {command}: no end after {} s", LIMIT.as_secs()),
+    }
+    Ok(())
+}
