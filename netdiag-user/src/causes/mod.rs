@@ -22,6 +22,7 @@ mod stall;
 #[cfg(test)]
 mod tests;
 
+pub mod duplicate_address;
 pub mod etcd_nospace;
 pub mod firewall_drop;
 pub mod ipam_exhausted;
@@ -73,6 +74,7 @@ macro_rules! cause {
 
 /// Every cause. Adding one is its file and its line.
 pub const ALL: &[Cause] = &[
+    cause!(duplicate_address),
     cause!(etcd_nospace, etcd_nospace::wants),
     cause!(ipam_exhausted, ipam_exhausted::wants),
     cause!(firewall_drop, firewall_drop::wants),

@@ -565,3 +565,24 @@ fn an_oversize_packet_names_the_kind_of_its_tunnel() {
     assert_eq!(causes(&findings), ["tunnel-mtu-too-large"]);
     assert_eq!(findings[0].severity, Severity::Critical);
 }
+
+#[test]
+fn an_address_that_changes_hands_again_and_again_is_held_by_two() {
+    let with = |changes, ifindex| {
+        let mut node = overlay_node(1450, 1450, 1500);
+        let lladdrs = [1, 2].map(|last| vec![2, 0, 0, 0, 0, last]).to_vec();
+        node.neighbour_moves = vec![crate::model::node::NeighbourMoves {
+            ifindex,
+            address: ip("192.0.2.2"),
+            lladdrs,
+            changes,
+        }];
+        judge(&node, &Observation::default())
+    };
+    let findings = with(3, UPLINK);
+    assert_eq!(causes(&findings), ["duplicate-address"]);
+    assert!(findings[0].summary.contains("02:00:00:00:00:01"));
+    assert_eq!(findings[0].severity, Severity::Warning, "nothing is lost");
+    assert_eq!(causes(&with(2, UPLINK)), [""; 0], "a fail-over and back");
+    assert_eq!(causes(&with(9, OVERLAY)), [""; 0], "the daemon's own");
+}

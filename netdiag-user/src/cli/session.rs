@@ -177,6 +177,7 @@ impl Session {
             self.counted_at = self.read_at;
         } else if self.counted_at.elapsed() >= COUNT_AGAIN {
             self.scene.node.counters = self.reader.counters();
+            self.scene.node.neighbour_moves = self.reader.neighbour_moves();
             self.counted_at = Instant::now();
         }
         self.count_from_now();

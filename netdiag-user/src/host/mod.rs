@@ -4,6 +4,7 @@ pub mod counters;
 pub mod gather;
 pub mod links;
 pub mod namespaces;
+pub mod neighbours;
 pub mod pod_side;
 pub mod routes;
 pub mod snapshot;

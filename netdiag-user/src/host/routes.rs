@@ -225,6 +225,12 @@ fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
     })
 }
 
+/// A neighbour whose link-layer address is known.
+pub fn resolved(message: &NeighbourMessage) -> Option<(u32, IpAddr, Vec<u8>)> {
+    let entry = neighbour(message).filter(|n| !n.failed)?;
+    Some((entry.ifindex, entry.address, entry.lladdr?))
+}
+
 fn fdb_entry(message: &NeighbourMessage) -> Option<Fdb> {
     let (vtep, lladdr) = parts(message);
     Some(Fdb {

@@ -8,9 +8,9 @@ use std::{
 use anyhow::{Context, Result};
 use rtnetlink::Handle;
 
-use super::{counters, links, namespaces, pod_side, routes, sysctl};
+use super::{counters, links, namespaces, neighbours::Watch, pod_side, routes, sysctl};
 use crate::model::{
-    node::{Counters, Node, PodSide},
+    node::{Counters, NeighbourMoves, Node, PodSide},
     roles::{Role, role},
 };
 
@@ -20,6 +20,7 @@ pub struct Reader {
     root: PathBuf,
     name: String,
     kernel: String,
+    neighbours: Watch,
     /// Where the namespaces of the last reading are.
     paths: Mutex<Vec<(u32, PathBuf)>>,
     /// Pod sides do not change while the pod lives; its namespace's inode is the key.
@@ -36,6 +37,7 @@ impl Reader {
         Ok(Self {
             handle,
             root: root.to_owned(),
+            neighbours: Watch::open()?,
             name: name.map_or(host, str::to_owned),
             kernel: uname.release().to_string_lossy().into_owned(),
             paths: Mutex::default(),
@@ -66,11 +68,17 @@ impl Reader {
             pod_sides: Vec::new(),
             counters: Vec::new(),
             known_as: Vec::new(),
+            neighbour_moves: self.neighbour_moves(),
         };
         node.pod_sides = self.pod_sides(&node, &peers);
         *lock(&self.paths) = paths(&node, &peers);
         node.counters = self.counters();
         Ok(node)
+    }
+
+    /// Neighbours whose link-layer address changed since this was opened.
+    pub fn neighbour_moves(&self) -> Vec<NeighbourMoves> {
+        self.neighbours.moves()
     }
 
     /// Counters of the namespaces that the last reading of the node found.

@@ -148,6 +148,17 @@ pub struct Neighbour {
     pub failed: bool,
 }
 
+/// A neighbour whose link-layer address changed while it was watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighbourMoves {
+    pub ifindex: u32,
+    pub address: IpAddr,
+    /// Those that it had, each once.
+    pub lladdrs: Vec<Vec<u8>>,
+    /// How often it changed from one to another.
+    pub changes: u32,
+}
+
 /// One entry of a VXLAN device's forwarding table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fdb {
@@ -193,6 +204,9 @@ pub struct Node {
     pub counters: Vec<Counters>,
     /// Addresses by which the cluster knows this node, with where that is said.
     pub known_as: Vec<(IpAddr, String)>,
+    /// Since the run began.
+    #[serde(default)]
+    pub neighbour_moves: Vec<NeighbourMoves>,
 }
 
 impl Node {

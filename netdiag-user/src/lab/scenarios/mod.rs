@@ -1,5 +1,6 @@
 //! The incidents as data, one file each.
 mod bench;
+mod duplicate_address;
 mod etcd_nospace;
 mod firewall_drop;
 mod healthy;
@@ -101,6 +102,7 @@ pub const ALL: &[Scenario] = &[
     service_no_endpoints::SCENARIO,
     tunnel_mtu_too_large::SCENARIO,
     service_stale_endpoint::SCENARIO,
+    duplicate_address::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

@@ -5,7 +5,7 @@ mod pods;
 mod underlay;
 mod vxlan;
 
-pub use underlay::{PORT_A, PORT_B, TRUNK};
+pub use underlay::{DEVICE, PORT_A, PORT_B, TRUNK};
 
 use std::net::IpAddr;
 
@@ -98,10 +98,10 @@ async fn routes_from_outside(cluster: &Cluster, node: &Node) -> Result<()> {
     let outside = cluster.net(&cluster.plan.outside.netns)?;
     let ipv4 = (IpAddr::from(node.pods_ipv4), 24);
     outside
-        .route(Route::new(ipv4, Some(node.ipv4.into()), underlay::DEVICE))
+        .route(Route::new(ipv4, Some(node.ipv4.into()), DEVICE))
         .await?;
     let ipv6 = (IpAddr::from(node.pods_ipv6), 64);
     outside
-        .route(Route::new(ipv6, Some(node.ipv6.into()), underlay::DEVICE))
+        .route(Route::new(ipv6, Some(node.ipv6.into()), DEVICE))
         .await
 }
