@@ -3,6 +3,9 @@
 //! Everything here crosses the boundary as bytes: integers and arrays only, explicit padding,
 //! sizes asserted. Addresses are 16 bytes in network order, IPv4 mapped into `::ffff:0:0/96`;
 //! ports, lengths and sequence numbers are in host order; times are `CLOCK_MONOTONIC` ns.
+//!
+//! Recordings hold these values. Their fields have names there, but flags, kinds and the numbers
+//! of counters are what they are: add to them, never give one another meaning.
 #![no_std]
 
 pub mod config;

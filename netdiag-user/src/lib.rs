@@ -8,5 +8,6 @@ pub mod model;
 pub mod output;
 pub mod pipeline;
 pub mod pods;
+pub mod recording;
 #[cfg(test)]
 mod testing;

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     exit,
-    options::{Format, Global, Scope, duration},
+    options::{Format, Global, Keep, Scope, duration},
     session::Session,
     watch::Signals,
 };
@@ -35,6 +35,8 @@ pub struct DiagnoseArgs {
     /// Write the output to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    pub keep: Keep,
     /// End as soon as the same confirmed findings have stood for so many seconds.
     #[arg(long, hide = true, value_name = "SECONDS", value_parser = duration)]
     pub until_stable: Option<Duration>,
@@ -43,7 +45,7 @@ pub struct DiagnoseArgs {
 pub async fn run(args: DiagnoseArgs, global: &Global) -> Result<i32> {
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     let mut signals = Signals::catch()?;
-    let mut session = Session::open(&args.scope, global).await?;
+    let mut session = Session::open(&args.scope, &args.keep, global).await?;
     say_ready();
     let watched = watch(&mut session, &args, global, &mut signals).await;
     session.close().await;

@@ -78,6 +78,7 @@ async fn run_all(args: RunArgs) -> Result<i32> {
     let settings = Settings {
         duration: args.duration,
         fix: args.fix || args.every_form,
+        record: args.record.clone(),
     };
     let mut runs = Vec::new();
     for scenario in &chosen {

@@ -8,6 +8,7 @@ mod gathering;
 pub mod lab;
 pub mod manual;
 pub mod options;
+pub mod replay;
 pub mod run;
 pub mod session;
 pub mod watch;
@@ -55,6 +56,8 @@ pub enum Command {
     Diagnose(diagnose::DiagnoseArgs),
     /// The part of diagnose that needs no eBPF and no privilege: the node's configuration alone.
     Audit(audit::AuditArgs),
+    /// The verdict or the events of recordings, on any machine.
+    Replay(replay::ReplayArgs),
     /// The incidents in network namespaces on this machine.
     Lab(lab::LabArgs),
     /// The manual of a cause, or what a kernel drop reason means here.
@@ -76,6 +79,7 @@ impl Command {
             Self::Run(args) => run::run(args, global).await,
             Self::Diagnose(args) => diagnose::run(args, global).await,
             Self::Audit(args) => audit::run(args).await,
+            Self::Replay(args) => replay::run(&args),
             Self::Lab(args) => lab::run(args),
             Self::Explain(args) => explain::run(&args),
             Self::Doctor(args) => doctor::run(&args),

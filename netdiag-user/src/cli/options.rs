@@ -111,6 +111,14 @@ impl Place {
     }
 }
 
+/// What to keep of a trace beside its output.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Keep {
+    /// Write everything that is seen to this file, for `netdiag replay`.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+}
+
 fn source(text: &str) -> Result<Source, String> {
     text.parse()
 }

@@ -7,7 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     exit,
-    options::{Format, Global, Scope, duration},
+    options::{Format, Global, Keep, Scope, duration},
     session::Session,
     watch::Signals,
 };
@@ -28,12 +28,14 @@ pub struct RunArgs {
     /// Write the output to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    pub keep: Keep,
 }
 
 pub async fn run(args: RunArgs, global: &Global) -> Result<i32> {
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     let mut signals = Signals::catch()?;
-    let mut session = Session::open(&args.scope, global).await?;
+    let mut session = Session::open(&args.scope, &args.keep, global).await?;
     super::diagnose::say_ready();
     let traced = trace(&mut session, &args, &mut sink, &mut signals).await;
     session.close().await;
@@ -60,9 +62,10 @@ async fn trace(
         };
         let ending = signalled || args.duration.is_some_and(|d| begun.elapsed() >= d);
         let observation = session.tick().await?;
-        let judged = judge.events(&session.scene, &observation, ending);
+        let judged = judge.events(&session.scene, &observation);
         live.events(sink, judged.events)?;
         if ending {
+            live.events(sink, judge.closing(&session.scene, &observation))?;
             return live.end(sink, &judge.verdict(&session.scene, &observation));
         }
         session.gather(judged.wants);

@@ -11,7 +11,7 @@ use rtnetlink::MulticastGroup;
 use tokio::sync::mpsc;
 
 use super::gathering::Gathering;
-use super::options::{Global, Scope};
+use super::options::{Global, Keep, Scope};
 use crate::{
     host::snapshot::Reader,
     kernel::{
@@ -36,6 +36,7 @@ use crate::{
         scene::{Change, LinkChange, Run, Scene},
     },
     pods::Pods,
+    recording::Recorder,
 };
 
 /// Neighbours and forwarding entries change without a link event: read again this often.
@@ -71,12 +72,14 @@ pub struct Session {
     unjudged: usize,
     counted_at: Instant,
     gathering: Gathering,
+    recorder: Option<Recorder>,
     pub scene: Scene,
 }
 
 impl Session {
     /// Sweeps after killed runs, loads, reads the node, attaches.
-    pub async fn open(scope: &Scope, global: &Global) -> Result<Self> {
+    pub async fn open(scope: &Scope, keep: &Keep, global: &Global) -> Result<Self> {
+        let recorder = keep.record.as_deref().map(Recorder::create).transpose()?;
         let pods = Pods::open(
             scope.place.pods.clone(),
             &scope.place.root,
@@ -127,6 +130,7 @@ impl Session {
             unjudged: 0,
             counted_at: Instant::now(),
             gathering: Gathering::new(scope.place.places()),
+            recorder,
             scene,
         };
         session.apply()?;
@@ -187,7 +191,19 @@ impl Session {
             restrict(&mut observation, filter);
         }
         self.scene.run = self.run();
+        self.record(&mut observation);
         Ok(observation)
+    }
+
+    /// A disk that is full ends the recording, not the trace.
+    fn record(&mut self, observation: &mut Observation) {
+        let Some(recorder) = &mut self.recorder else {
+            return;
+        };
+        if let Err(e) = recorder.put(&self.scene, observation) {
+            log::warn!("the recording ends here: {e}");
+            self.recorder = None;
+        }
     }
 
     /// A pod that is new is compared with its first counters.
@@ -241,6 +257,9 @@ impl Session {
 
     /// Leaves the node as it was found.
     pub async fn close(mut self) {
+        if let Some(Err(e)) = self.recorder.take().map(Recorder::close) {
+            log::warn!("the recording has no end: {e}");
+        }
         self.hooks.close(&mut self.programs).await;
     }
 }

@@ -2,6 +2,7 @@
 //! the fault, and compares what was named with what was expected.
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub struct Settings {
     pub duration: Option<Duration>,
     /// Then apply the fix and look again, where the scenario's can be applied here.
     pub fix: bool,
+    /// Where netdiag writes its recording.
+    pub record: Option<PathBuf>,
 }
 
 /// Runs the scenario and returns the node's verdict, with `lab` filled in. Fails with
@@ -61,7 +64,7 @@ pub async fn run(scenario: &Scenario, options: Options, settings: &Settings) -> 
     let duration = settings.duration.unwrap_or(Duration::from_secs(usual));
     // A node's daemons run for long before anybody looks at it.
     let _daemons = daemons(scenario, &cluster).await?;
-    let mut diagnosis = Diagnosis::start(&cluster, node, duration)?;
+    let mut diagnosis = Diagnosis::start(&cluster, node, duration, settings.record.as_deref())?;
     diagnosis.ready().await?;
     let mut begun = Timestamp::now();
     let traffic = Traffic::start(&cluster, &scenario.traffic(&cluster.plan))?;
@@ -89,7 +92,7 @@ pub async fn run(scenario: &Scenario, options: Options, settings: &Settings) -> 
 
 /// Looks again, while the traffic goes on, whether what was expected is no longer named.
 async fn is_gone(cluster: &Cluster, node: &Node, scenario: &Scenario) -> Result<bool> {
-    let mut diagnosis = Diagnosis::start(cluster, node, AGAIN)?;
+    let mut diagnosis = Diagnosis::start(cluster, node, AGAIN, None)?;
     diagnosis.ready().await?;
     let verdict = diagnosis.verdict(AGAIN + GRACE).await?;
     let still = named(&verdict);
@@ -206,10 +209,18 @@ struct Diagnosis {
 }
 
 impl Diagnosis {
-    fn start(cluster: &Cluster, node: &Node, duration: Duration) -> Result<Self> {
+    fn start(
+        cluster: &Cluster,
+        node: &Node,
+        duration: Duration,
+        record: Option<&Path>,
+    ) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find netdiag's own program")?;
         let mut command = std::process::Command::new(program);
         command.arg("diagnose").args(["-o", "json"]);
+        if let Some(file) = record {
+            command.arg("--record").arg(file);
+        }
         command.args(["--duration", &format!("{}s", duration.as_secs_f64())]);
         command.args(["--until-stable", &STABLE_SECONDS.to_string()]);
         command.arg("--root").arg(cluster.root(node));

@@ -24,6 +24,20 @@ pub fn verdict(sink: &mut Sink, verdict: &Verdict, format: Format) -> Result<()>
     }
 }
 
+/// Verdicts of several nodes: one below the other, or a list. A single one is itself.
+pub fn verdicts(sink: &mut Sink, verdicts: &[Verdict], format: Format) -> Result<()> {
+    match (verdicts, format) {
+        ([one], _) => verdict(sink, one, format),
+        (_, Format::Json | Format::Yaml) => document(sink, &verdicts, format),
+        (all, _) => all.iter().enumerate().try_for_each(|(n, one)| {
+            if n > 0 {
+                sink.write("\n")?;
+            }
+            verdict(sink, one, format)
+        }),
+    }
+}
+
 /// A document for programs.
 pub fn document(sink: &mut Sink, value: &impl serde::Serialize, format: Format) -> Result<()> {
     let text = match format {

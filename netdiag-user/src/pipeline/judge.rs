@@ -45,19 +45,28 @@ impl Judge {
         self.judged(&scene.facts(observation))
     }
 
-    /// With the events since the reading before; `last` is told with statistics.
-    pub fn events(&mut self, scene: &Scene, observation: &Observation, last: bool) -> Judged {
+    /// With the events since the reading before.
+    pub fn events(&mut self, scene: &Scene, observation: &Observation) -> Judged {
         let facts = scene.facts(observation);
         let mut judged = self.judged(&facts);
         let events = &mut judged.events;
         events.extend(scene.links.iter().map(|change| link(&facts, change)));
         events.extend(self.deltas.events(&facts, observation, &judged.findings));
         let told = *self.told.get_or_insert(scene.run.started);
-        if last || facts.now.saturating_sub(told) >= STATS_NS {
+        if facts.now.saturating_sub(told) >= STATS_NS {
             self.told = Some(facts.now);
             events.push(stats(&facts, observation, scene.run.hooks));
         }
         judged
+    }
+
+    /// What is told after the last reading: the statistics, unless they just were.
+    pub fn closing(&mut self, scene: &Scene, observation: &Observation) -> Vec<LiveEvent> {
+        if self.told.replace(observation.now) == Some(observation.now) {
+            return Vec::new();
+        }
+        let facts = scene.facts(observation);
+        vec![stats(&facts, observation, scene.run.hooks)]
     }
 
     pub fn verdict(&mut self, scene: &Scene, observation: &Observation) -> Verdict {

@@ -67,6 +67,9 @@ pub struct RunArgs {
     /// Seconds that netdiag watches at most [default: 12, 6 where nothing is to be found].
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub duration: Option<Duration>,
+    /// Keep what netdiag saw in this file, for `netdiag replay`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["all", "repeat", "exec"])]
+    pub record: Option<std::path::PathBuf>,
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub output: Format,
     /// Run this command in the diagnosing node instead of netdiag, with the traffic going on.

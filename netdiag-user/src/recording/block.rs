@@ -1,0 +1,117 @@
+//! Blocks with length and checksum.
+use std::io::{self, Read, Write};
+
+use anyhow::{Result, bail};
+
+/// The first line up to the number of the form.
+const MAGIC: &str = "netdiag.recording/";
+const FORM: u32 = 1;
+/// The first line's end is looked for in so many bytes.
+const LONGEST_LINE: usize = 32;
+/// Bytes of a block, packed and unpacked: ten times what a node with full tables needs.
+const MOST_PACKED: u32 = 16 << 20;
+pub const MOST: usize = 32 << 20;
+/// deflate's level: twice the speed of the usual one for a tenth more bytes.
+const LEVEL: u8 = 4;
+
+pub struct BlockWriter<W> {
+    to: W,
+}
+
+impl<W: Write> BlockWriter<W> {
+    pub fn begin(mut to: W) -> io::Result<Self> {
+        to.write_all(format!("{MAGIC}{FORM}\n").as_bytes())?;
+        Ok(Self { to })
+    }
+
+    /// In one piece, so that a kill leaves all of it or a block that is seen to be cut.
+    pub fn put(&mut self, text: &[u8]) -> io::Result<()> {
+        if text.len() > MOST {
+            return Err(io::Error::other("the node is too large for a recording"));
+        }
+        let packed = miniz_oxide::deflate::compress_to_vec(text, LEVEL);
+        let length = u32::try_from(packed.len()).unwrap_or(u32::MAX);
+        let mut block = length.to_le_bytes().to_vec();
+        block.extend(crc32fast::hash(&packed).to_le_bytes());
+        block.extend(packed);
+        self.to.write_all(&block)?;
+        self.to.flush()
+    }
+}
+
+/// Why no further block can be had.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Broken {
+    Cut,
+    Damaged,
+}
+
+pub struct BlockReader<R> {
+    from: R,
+    /// Bytes of the whole blocks so far.
+    pub offset: u64,
+}
+
+impl<R: Read> BlockReader<R> {
+    /// Refuses what is no recording, or one of a form that is not known yet.
+    pub fn open(mut from: R) -> Result<Self> {
+        let line = first_line(&mut from)?;
+        let form = std::str::from_utf8(&line).ok();
+        let form = form.and_then(|line| line.strip_prefix(MAGIC));
+        match form.and_then(|form| form.parse::<u32>().ok()) {
+            Some(FORM) => Ok(Self {
+                from,
+                offset: line.len() as u64 + 1,
+            }),
+            Some(form) => bail!(
+                "it is a recording of form {form}, and this netdiag reads form {FORM}: use a \
+                 newer netdiag"
+            ),
+            None => bail!("it is no recording of netdiag's"),
+        }
+    }
+
+    /// The next block's text; nothing at the end.
+    pub fn next(&mut self) -> Result<Option<Vec<u8>>, Broken> {
+        let mut head = Vec::new();
+        let read = (&mut self.from).take(8).read_to_end(&mut head);
+        if matches!(read, Ok(0)) {
+            return Ok(None);
+        }
+        let head: [u8; 8] = head.try_into().map_err(|_| Broken::Cut)?;
+        let (length, checksum) = (word(&head, 0), word(&head, 4));
+        if length > MOST_PACKED {
+            return Err(Broken::Damaged);
+        }
+        let mut packed = Vec::new();
+        let read = (&mut self.from)
+            .take(u64::from(length))
+            .read_to_end(&mut packed);
+        if read.ok() != Some(length as usize) {
+            return Err(Broken::Cut);
+        }
+        if crc32fast::hash(&packed) != checksum {
+            return Err(Broken::Damaged);
+        }
+        let text = miniz_oxide::inflate::decompress_to_vec_with_limit(&packed, MOST);
+        let text = text.map_err(|_| Broken::Damaged)?;
+        self.offset += 8 + u64::from(length);
+        Ok(Some(text))
+    }
+}
+
+fn word(bytes: &[u8; 8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// Byte by byte: what follows it belongs to the blocks.
+fn first_line(from: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    for byte in from.by_ref().take(LONGEST_LINE as u64).bytes() {
+        match byte? {
+            b'\n' => break,
+            byte => line.push(byte),
+        }
+    }
+    Ok(line)
+}

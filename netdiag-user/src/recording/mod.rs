@@ -1,0 +1,41 @@
+//! Recordings (`.ndr`): everything that a trace was judged by, for looking at it again on any
+//! machine, without root or eBPF.
+//!
+//! # What is in it
+//! The line `netdiag.recording/1`, then blocks. A block is the length of its packed bytes and
+//! their CRC-32 (both little-endian, four bytes), then those bytes: raw deflate of lines, each a
+//! JSON object of its own. The lines are:
+//! - `header`: netdiag's version, and the columns' names of every table;
+//! - `scene`: what changed of the node, of the node when the run began (told as its difference
+//!   from the first one), of pods, of what was gathered, of the run itself, of the kernel's drop
+//!   reasons and of the clock;
+//! - `tick`: one reading: rows that came, changed and went in each table, names of the kernel's
+//!   functions that are new in it, samples of packets (up to 128 bytes each), links' changes;
+//! - `end`: the recording was closed, not cut.
+//!
+//! A block is written at once, at least once a second: what a `kill -9` costs is the last of
+//! them. A reader uses all blocks before the first that is cut or damaged, and says where it
+//! stopped.
+//!
+//! # What is promised
+//! Every later netdiag reads it and comes to what it knows then: columns and fields are found by
+//! their names, those that are new are taken as zero, those that it no longer knows are passed
+//! over. Recordings of each released form are kept as fixtures and read by the tests. A form
+//! that this cannot hold gets the next number in the first line, and an older netdiag refuses
+//! that number in one sentence. An older netdiag reads a later recording of the same number as
+//! far as it understands it, and says where it stopped.
+//!
+//! # What hostile files can do
+//! Blocks, tables and the scene have sizes that they cannot exceed; nothing is allocated before
+//! its bytes are there; what contradicts itself ends the reading.
+mod block;
+mod cells;
+mod entry;
+mod patch;
+mod reader;
+mod table;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use self::{reader::Replay, writer::Recorder};

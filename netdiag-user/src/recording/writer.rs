@@ -1,0 +1,271 @@
+//! Writes a recording while a trace goes on.
+use std::{collections::BTreeSet, fs::File, io::Write, path::Path};
+
+use anyhow::{Context, Result};
+use netdiag_common::{
+    dns::{Dns, DnsKey},
+    event::Event,
+    hop::{FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey},
+    loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    block::BlockWriter,
+    cells::{Cells, columns},
+    entry::{ClockText, Entry, Header, Sample, Tick},
+    patch::{Patch, diff},
+    table::{Changes, Written},
+};
+use crate::{
+    model::{node::Node, observation::Observation, pod::Pod, reason::Reasons},
+    pipeline::scene::{Run, Scene},
+};
+
+/// What a kill may cost at most.
+const EVERY_NS: u64 = 1_000_000_000;
+/// Blocks are put on their way when they have so many bytes.
+const FULL: usize = 1 << 20;
+
+pub struct Recorder<W: Write = File> {
+    blocks: BlockWriter<W>,
+    pending: Vec<u8>,
+    flushed: u64,
+    scene: Parts,
+    tables: Tables,
+    symbols: BTreeSet<u64>,
+}
+
+impl Recorder<File> {
+    pub fn create(path: &Path) -> Result<Self> {
+        let file = File::create(path);
+        let recorder = file.and_then(Self::to);
+        recorder.with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+impl<W: Write> Recorder<W> {
+    pub fn to(to: W) -> std::io::Result<Self> {
+        let header = Header {
+            netdiag: env!("CARGO_PKG_VERSION").into(),
+            columns: Tables::columns(),
+        };
+        let mut recorder = Self {
+            blocks: BlockWriter::begin(to)?,
+            pending: Vec::new(),
+            flushed: 0,
+            scene: Parts::default(),
+            tables: Tables::default(),
+            symbols: BTreeSet::new(),
+        };
+        recorder.line(&Entry {
+            header: Some(header),
+            ..Entry::default()
+        })?;
+        Ok(recorder)
+    }
+
+    /// Writes one reading. Its rows are brought into the order in which a replay has them, so
+    /// that both tell the same things in the same order.
+    pub fn put(&mut self, scene: &Scene, observation: &mut Observation) -> std::io::Result<()> {
+        let mut changed = Entry::default();
+        self.scene.changes(scene, &mut changed);
+        if !changed.scene.is_empty() {
+            self.line(&changed)?;
+        }
+        let mut tick = self.tables.tick(observation);
+        tick.links.clone_from(&scene.links);
+        for (key, _) in &observation.drops {
+            if self.symbols.insert(key.location) {
+                let name = scene.names.symbol(key.location);
+                tick.symbols.push((key.location, name));
+            }
+        }
+        self.line(&Entry {
+            tick: Some(Box::new(tick)),
+            ..Entry::default()
+        })?;
+        if observation.now.saturating_sub(self.flushed) >= EVERY_NS {
+            self.flushed = observation.now;
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Says that the end is meant.
+    pub fn close(mut self) -> std::io::Result<()> {
+        self.line(&Entry {
+            end: true,
+            ..Entry::default()
+        })?;
+        self.flush()
+    }
+
+    fn line(&mut self, entry: &Entry) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(entry)?;
+        line.push(b'\n');
+        if self.pending.len() + line.len() > FULL {
+            self.flush()?;
+        }
+        self.pending.extend(line);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.blocks.put(&self.pending)?;
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+/// One part of the scene as it was last written.
+struct Part<T> {
+    last: Option<T>,
+    text: Value,
+}
+
+impl<T> Default for Part<T> {
+    fn default() -> Self {
+        Self {
+            last: None,
+            text: Value::Null,
+        }
+    }
+}
+
+impl<T: Clone + PartialEq + Serialize> Part<T> {
+    fn change(&mut self, now: &T) -> Option<Patch> {
+        if self.last.as_ref() == Some(now) {
+            return None;
+        }
+        self.last = Some(now.clone());
+        // Everything in a scene has a JSON form.
+        let text = serde_json::to_value(now).unwrap_or(Value::Null);
+        let patch = diff(&self.text, &text);
+        self.text = text;
+        patch
+    }
+}
+
+#[derive(Default)]
+struct Parts {
+    node: Part<Node>,
+    start: Part<Node>,
+    pods: Part<Vec<Pod>>,
+    gathered: Part<crate::model::gather::Gathered>,
+    reasons: Part<Reasons>,
+    clock: Part<ClockText>,
+    run: Part<Run>,
+}
+
+impl Parts {
+    fn changes(&mut self, scene: &Scene, to: &mut Entry) {
+        let node = self.node.change(&scene.node);
+        if self.start.last.is_none() {
+            self.start.text = self.node.text.clone();
+        }
+        let pods: Vec<Pod> = scene.pods.iter().cloned().collect();
+        let clock = ClockText {
+            monotonic: scene.clock.monotonic,
+            wall: scene.clock.wall.to_string(),
+        };
+        let parts = [
+            ("node", node),
+            ("start", self.start.change(&scene.start)),
+            ("pods", self.pods.change(&pods)),
+            ("gathered", self.gathered.change(&scene.gathered)),
+            ("reasons", self.reasons.change(scene.names.reasons())),
+            ("clock", self.clock.change(&clock)),
+            ("run", self.run.change(&scene.run)),
+        ];
+        let changed = parts
+            .into_iter()
+            .filter_map(|(name, patch)| Some((name.into(), patch?)));
+        to.scene.extend(changed);
+    }
+}
+
+#[derive(Default)]
+struct Tables {
+    flows: Written<FlowHopKey>,
+    outers: Written<OuterKey>,
+    icmp_errors: Written<IcmpErrorKey>,
+    dns: Written<DnsKey>,
+    drops: Written<DropKey>,
+    retransmits: Written<RetransmitKey>,
+}
+
+impl Tables {
+    fn columns() -> std::collections::BTreeMap<String, (Vec<String>, Vec<String>)> {
+        let tables = [
+            ("flows", (columns::<FlowHopKey>(), columns::<FlowHop>())),
+            ("outers", (columns::<OuterKey>(), columns::<Outer>())),
+            (
+                "icmp_errors",
+                (columns::<IcmpErrorKey>(), columns::<IcmpError>()),
+            ),
+            ("dns", (columns::<DnsKey>(), columns::<Dns>())),
+            ("drops", (columns::<DropKey>(), columns::<Dropped>())),
+            (
+                "retransmits",
+                (columns::<RetransmitKey>(), columns::<Retransmitted>()),
+            ),
+            ("samples", (Vec::new(), columns::<Event>())),
+        ];
+        tables
+            .map(|(name, columns)| (name.to_owned(), columns))
+            .into()
+    }
+
+    fn tick(&mut self, observation: &mut Observation) -> Tick {
+        // Nothing of a reading is left out: what is new in it does not compile here.
+        let Observation {
+            now,
+            flows,
+            outers,
+            icmp_errors,
+            dns,
+            drops,
+            retransmits,
+            counters,
+            evicted_flows,
+            evicted_others,
+            recursion_misses,
+            events,
+        } = observation;
+        let tables = [
+            ("flows", self.flows.changes(flows)),
+            ("outers", self.outers.changes(outers)),
+            ("icmp_errors", self.icmp_errors.changes(icmp_errors)),
+            ("dns", self.dns.changes(dns)),
+            ("drops", self.drops.changes(drops)),
+            ("retransmits", self.retransmits.changes(retransmits)),
+        ];
+        let changed = |(_, changes): &(_, Changes)| !changes.is_empty();
+        let tables = tables.into_iter().filter(changed);
+        Tick {
+            now: *now,
+            tables: tables.map(|(name, it)| (name.to_owned(), it)).collect(),
+            counters: counters.to_vec(),
+            evicted_flows: *evicted_flows,
+            evicted_others: *evicted_others,
+            recursion_misses: *recursion_misses,
+            samples: events.iter().map(sample).collect(),
+            ..Tick::default()
+        }
+    }
+}
+
+fn sample(event: &Event) -> Sample {
+    let mut row = Vec::new();
+    event.put(&mut row);
+    let packet = event.packet.iter().take(usize::from(event.captured));
+    Sample {
+        row,
+        packet: packet.map(|byte| format!("{byte:02x}")).collect(),
+    }
+}

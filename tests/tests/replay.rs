@@ -1,0 +1,228 @@
+//! Recordings as anybody reads them, on any machine.
+use std::{
+    collections::BTreeSet,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use netdiag_tests::{
+    lab::Lab,
+    need,
+    netdiag::{binary, command_in, netdiag, sentence},
+    process::{Ended, Process, run},
+};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+/// nobody
+const UNPRIVILEGED: u32 = 65534;
+
+/// Copies of the program and of recordings where anybody may read them.
+struct Desk {
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), mode).expect("its own folder");
+        std::fs::copy(binary(), folder.path().join("netdiag")).expect("copied");
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A file of these bytes.
+    fn put(&self, name: &str, bytes: &[u8]) -> String {
+        std::fs::write(self.path(name), bytes).expect("written");
+        self.path(name).display().to_string()
+    }
+
+    /// `netdiag replay ARGUMENTS` as nobody, where one can become nobody.
+    fn replay(&self, arguments: &[&str]) -> Ended {
+        let mut command = Command::new(self.path("netdiag"));
+        command.arg("replay").args(arguments);
+        if nix::unistd::geteuid().is_root() {
+            command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
+        }
+        for variable in ["NODE_NAME", "NETDIAG_LOG", "RUST_BACKTRACE"] {
+            command.env_remove(variable);
+        }
+        run(&mut command)
+    }
+}
+
+fn json(ended: &Ended) -> Value {
+    serde_json::from_str(&ended.text()).unwrap_or_else(|e| panic!("no JSON ({e}): {ended:?}"))
+}
+
+/// The causes that the lab would take as named: roots that are bad enough.
+fn named(verdict: &Value) -> BTreeSet<String> {
+    let findings = verdict["findings"].as_array().expect("findings");
+    let roots = findings
+        .iter()
+        .filter(|f| f["severity"] != "info" && f["consequence_of"].is_null());
+    let causes = roots.filter_map(|f| f["cause"].as_str());
+    causes.map(str::to_owned).collect()
+}
+
+/// A verdict that is made later, and of the same readings, says the same.
+#[test]
+fn a_verdict_is_the_same_again() {
+    if need::missing(&[]) {
+        return;
+    }
+    let desk = Desk::new();
+    let file = desk.put("recorded.ndr", b"");
+    let live = netdiag(&[
+        "lab",
+        "run",
+        "firewall-drop",
+        "--record",
+        &file,
+        "-o",
+        "json",
+    ]);
+    assert_eq!(live.code, Some(0), "{live:?}");
+    let mut live = json(&live);
+    live.as_object_mut().expect("an object").remove("lab");
+    let again = desk.replay(&[&file, "-o", "json"]);
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert_eq!(json(&again), live);
+    for format in ["table", "wide", "yaml", "ndjson"] {
+        let ended = desk.replay(&[&file, "-o", format]);
+        assert_eq!(ended.code, Some(1), "{format}: {ended:?}");
+        assert!(ended.text().contains("firewall-drop"), "{format}");
+    }
+    two_nodes(&desk, &file);
+}
+
+fn two_nodes(desk: &Desk, file: &str) {
+    let both = desk.replay(&[file, file, "-o", "json"]);
+    assert_eq!(json(&both).as_array().map(Vec::len), Some(2));
+    let name = &json(&desk.replay(&[file, "-o", "json"]))["node"];
+    let name = name.as_str().expect("a node's name");
+    let one = desk.replay(&[file, "--node", name, "-o", "json"]);
+    assert_eq!(json(&one)["node"], name);
+    let none = desk.replay(&[file, "--node", "nobody", "-o", "json"]);
+    assert_eq!(
+        (none.code, json(&none)),
+        (Some(0), Value::Array(Vec::new()))
+    );
+}
+
+/// `run` and `replay -o ndjson` tell the same events, byte for byte; and what is left of a run
+/// that was killed is read up to its last second.
+#[test]
+fn events_are_the_same_again() {
+    if need::missing(&["ip"]) {
+        return;
+    }
+    let desk = Desk::new();
+    let lab = Lab::up(&["firewall-drop"]);
+    let record = |name: &str, end: Signal| {
+        let file = desk.put(name, b"");
+        let arguments = ["run", "-o", "ndjson", "--record", &file];
+        let mut netdiag = Process::start(&mut command_in(&lab.nodes[0], &arguments));
+        netdiag.wait_for("netdiag: ready", Duration::from_secs(20));
+        let _traffic = lab.traffic();
+        std::thread::sleep(Duration::from_secs(4));
+        (file, netdiag.stop(end))
+    };
+    let (file, told) = record("whole.ndr", Signal::SIGINT);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let again = desk.replay(&[&file, "-o", "ndjson"]);
+    assert!(again.stderr.is_empty(), "{again:?}");
+    assert!(told.text().contains("\"drop\""), "{told:?}");
+    assert_eq!(again.text(), told.text());
+
+    let (file, told) = record("killed.ndr", Signal::SIGKILL);
+    let again = desk.replay(&[&file, "-o", "ndjson"]);
+    let said = sentence(&again);
+    assert!(said.contains("killed"), "{said}");
+    let told = told.text();
+    let events: Vec<&str> = told.lines().collect();
+    // The statistics at its end are of the replay.
+    let again = again.text();
+    let again: Vec<&str> = again.lines().collect();
+    let same = again.len().saturating_sub(1);
+    assert!(same > events.len() / 2, "{same} of {}", events.len());
+    assert_eq!(again[..same], events[..same]);
+    let verdict = desk.replay(&[&file, "-o", "json"]);
+    let missing = verdict.text().contains("the rest of the recording");
+    assert!(missing, "{verdict:?}");
+}
+
+#[test]
+fn what_is_no_recording_is_one_sentence() {
+    let desk = Desk::new();
+    let none = desk.put("none", b"\x7fELF");
+    let later = desk.put("later", b"netdiag.recording/9\n");
+    let empty = desk.put("empty", b"netdiag.recording/1\n");
+    let missing = desk.path("missing").display().to_string();
+    for (file, word) in [
+        (&none, "no recording"),
+        (&later, "newer netdiag"),
+        (&empty, "no reading"),
+        (&missing, "No such file"),
+    ] {
+        let ended = desk.replay(&[file]);
+        assert_eq!(ended.code, Some(3), "{ended:?}");
+        let said = sentence(&ended);
+        assert!(said.contains(word) && said.contains(file), "{said}");
+    }
+    assert_eq!(desk.replay(&[]).code, Some(2));
+}
+
+/// The scenarios, with what each is expected to name.
+fn scenarios() -> Vec<(String, BTreeSet<String>)> {
+    let list = json(&netdiag(&["lab", "list", "-o", "json"]));
+    let texts = |value: &Value| -> BTreeSet<String> {
+        let all = value.as_array().into_iter().flatten();
+        all.filter_map(|v| v.as_str().map(str::to_owned)).collect()
+    };
+    let all = list.as_array().expect("a list").iter();
+    let row = |s: &Value| {
+        (
+            s["name"].as_str().unwrap_or("").to_owned(),
+            texts(&s["expected"]),
+        )
+    };
+    all.map(row).collect()
+}
+
+/// Each incident as it once was: its recording names its cause and no other, on any machine and
+/// for ever.
+#[test]
+fn every_recorded_incident_is_named() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/recordings");
+    let desk = Desk::new();
+    let mut missing = Vec::new();
+    for (name, expected) in scenarios() {
+        let Ok(bytes) = std::fs::read(folder.join(format!("{name}.ndr"))) else {
+            missing.push(name);
+            continue;
+        };
+        assert!(
+            bytes.len() < 200_000,
+            "{name}.ndr has {} bytes",
+            bytes.len()
+        );
+        let file = desk.put(&format!("{name}.ndr"), &bytes);
+        let ended = desk.replay(&[&file, "-o", "json"]);
+        assert!(ended.stderr.is_empty(), "{name}: {ended:?}");
+        let verdict = json(&ended);
+        assert_eq!(named(&verdict), expected, "{name}: {verdict:#}");
+        let code = if expected.is_empty() { 0 } else { 1 };
+        assert_eq!(ended.code, Some(code), "{name}: {verdict:#}");
+    }
+    if !missing.is_empty() {
+        let names = missing.join(" ");
+        need::say(&format!("recordings, by `cargo xtask record {names}`"));
+    }
+}
