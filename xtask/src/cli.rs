@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 
-use crate::{bench, build, check, r#gen, run, setup, test, vm};
+use crate::{bench, build, check, r#gen, record, run, setup, test, vm};
 
 #[derive(Parser)]
 #[command(
@@ -45,6 +45,13 @@ enum Task {
     Check,
     /// Write the README's generated tables
     Gen,
+    /// Make the recordings that the replay tests read: those named, or those missing
+    Record {
+        #[command(flatten)]
+        setup: Setup,
+        /// Scenarios
+        names: Vec<String>,
+    },
     /// Measure what netdiag costs here, beside nothing and empty programs
     Bench {
         #[command(flatten)]
@@ -99,6 +106,7 @@ pub fn main() -> Result<ExitCode> {
         Task::Test(it) => test::command(it.via),
         Task::Check => check::command(),
         Task::Gen => r#gen::write().map(|()| ExitCode::SUCCESS),
+        Task::Record { setup, names } => record::command(setup.via, &names),
         Task::Bench { setup, options } => bench::command(setup.via, &options),
         Task::Vm {
             setup,

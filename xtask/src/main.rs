@@ -5,6 +5,7 @@ mod check;
 mod cli;
 mod r#gen;
 mod paths;
+mod record;
 mod run;
 mod setup;
 mod sh;

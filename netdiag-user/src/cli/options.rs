@@ -117,6 +117,10 @@ pub struct Keep {
     /// Write everything that is seen to this file, for `netdiag replay`.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// Write samples of dropped, oversize and retransmitted packets to this file (pcapng), each
+    /// with what is known of it as its comment.
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
 }
 
 fn source(text: &str) -> Result<Source, String> {

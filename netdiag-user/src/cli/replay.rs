@@ -8,7 +8,7 @@ use super::{diagnose::code, exit, options::Format};
 use crate::{
     model::{filter::glob, verdict::Verdict},
     output,
-    pipeline::judge::Judge,
+    pipeline::{judge::Judge, samples::samples},
     recording::Replay,
 };
 
@@ -23,6 +23,9 @@ pub struct ReplayArgs {
     /// The verdict as `diagnose` prints it; ndjson: the events as `run` prints them.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
+    /// Write samples of dropped, oversize and retransmitted packets to this file (pcapng).
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
     /// Write the output to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<PathBuf>,
@@ -31,13 +34,18 @@ pub struct ReplayArgs {
 pub fn run(args: &ReplayArgs) -> Result<i32> {
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     let mut live = output::Live::new(Format::Ndjson);
+    let mut pcap = args
+        .pcap
+        .as_deref()
+        .map(output::Pcapng::create)
+        .transpose()?;
     let mut verdicts = Vec::new();
     for file in &args.files {
         let events = match args.output {
             Format::Ndjson => Some((&mut sink, &mut live)),
             _ => None,
         };
-        verdicts.extend(replay(file, &args.node, events)?);
+        verdicts.extend(replay(file, &args.node, events, pcap.as_mut())?);
     }
     if args.output != Format::Ndjson {
         output::verdicts(&mut sink, &verdicts, args.output)?;
@@ -53,6 +61,7 @@ fn replay(
     file: &Path,
     nodes: &[String],
     mut events: Option<(&mut output::Sink, &mut output::Live)>,
+    mut pcap: Option<&mut output::Pcapng>,
 ) -> Result<Option<Verdict>> {
     let mut replay = Replay::open(file)?;
     let mut judge = Judge::default();
@@ -66,6 +75,10 @@ fn replay(
             live.events(sink, judge.events(scene, &observation).events)?;
         } else {
             judge.findings(scene, &observation);
+        }
+        if let Some(pcap) = &mut pcap {
+            let put = pcap.put(&samples(scene, &observation));
+            put.context("writing the capture")?;
         }
         last = Some(observation);
     }

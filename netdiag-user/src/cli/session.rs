@@ -30,9 +30,11 @@ use crate::{
         roles::{Role, role},
         verdict::NotChecked,
     },
+    output::Pcapng,
     pipeline::{
         clock::Clock,
         facts::Names,
+        samples::samples,
         scene::{Change, LinkChange, Run, Scene},
     },
     pods::Pods,
@@ -73,6 +75,7 @@ pub struct Session {
     counted_at: Instant,
     gathering: Gathering,
     recorder: Option<Recorder>,
+    pcap: Option<Pcapng>,
     pub scene: Scene,
 }
 
@@ -80,6 +83,7 @@ impl Session {
     /// Sweeps after killed runs, loads, reads the node, attaches.
     pub async fn open(scope: &Scope, keep: &Keep, global: &Global) -> Result<Self> {
         let recorder = keep.record.as_deref().map(Recorder::create).transpose()?;
+        let pcap = keep.pcap.as_deref().map(Pcapng::create).transpose()?;
         let pods = Pods::open(
             scope.place.pods.clone(),
             &scope.place.root,
@@ -131,6 +135,7 @@ impl Session {
             counted_at: Instant::now(),
             gathering: Gathering::new(scope.place.places()),
             recorder,
+            pcap,
             scene,
         };
         session.apply()?;
@@ -197,12 +202,15 @@ impl Session {
 
     /// A disk that is full ends the recording, not the trace.
     fn record(&mut self, observation: &mut Observation) {
-        let Some(recorder) = &mut self.recorder else {
-            return;
-        };
-        if let Err(e) = recorder.put(&self.scene, observation) {
+        let put = |recorder: &mut Recorder| recorder.put(&self.scene, observation);
+        if let Some(Err(e)) = self.recorder.as_mut().map(put) {
             log::warn!("the recording ends here: {e}");
             self.recorder = None;
+        }
+        let put = |pcap: &mut Pcapng| pcap.put(&samples(&self.scene, observation));
+        if let Some(Err(e)) = self.pcap.as_mut().map(put) {
+            log::warn!("the capture ends here: {e}");
+            self.pcap = None;
         }
     }
 

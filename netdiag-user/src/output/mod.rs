@@ -1,6 +1,7 @@
 //! What people and programs read. An output renders and never computes; stdout belongs to it.
 mod catalogue;
 mod live;
+mod pcapng;
 mod sink;
 mod style;
 mod verdict;
@@ -10,6 +11,7 @@ use anyhow::{Context, Result};
 pub use self::{
     catalogue::{catalogue, features, manual, reason},
     live::Live,
+    pcapng::Pcapng,
     sink::{Sink, line},
     style::clean,
 };

@@ -6,5 +6,6 @@ pub mod facts;
 pub mod journey;
 pub mod judge;
 pub mod names;
+pub mod samples;
 pub mod scene;
 pub mod verdict;

@@ -1,0 +1,162 @@
+//! The ring's packets with what is known about each, for a capture file.
+use netdiag_common::event::{DROP, Event, OVERSIZE, SOCKET_RETRANSMIT};
+
+use super::{
+    facts::{Facts, direction},
+    scene::Scene,
+};
+use crate::model::{
+    observation::Observation,
+    pod::label,
+    roles::{Role, role},
+};
+
+/// Ethernet's header, and the word of it that says what follows.
+const ETHERNET: usize = 14;
+const IPV4: [u8; 2] = [0x08, 0x00];
+const IPV6: [u8; 2] = [0x86, 0xdd];
+/// One or two VLAN tags may stand before it (IEEE 802.1Q).
+const VLAN: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
+
+/// A packet from its IP header on, cut where the ring cuts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Nanoseconds since 1970.
+    pub time: u64,
+    pub interface: String,
+    pub role: Option<Role>,
+    /// `None` where it was on no way in or out.
+    pub egress: Option<bool>,
+    pub bytes: Vec<u8>,
+    /// What it was by its own header.
+    pub length: u32,
+    pub comment: String,
+}
+
+/// Those of a reading that hold an IP packet.
+pub fn samples(scene: &Scene, observation: &Observation) -> Vec<Sample> {
+    // Of the facts, only who owns an address is wanted here.
+    let facts = scene.facts(&Observation::default());
+    let events = observation.events.iter();
+    events.filter_map(|e| sample(scene, &facts, e)).collect()
+}
+
+fn sample(scene: &Scene, facts: &Facts<'_>, event: &Event) -> Option<Sample> {
+    let hop = event.kind != DROP && event.kind != SOCKET_RETRANSMIT;
+    let link = scene.node.link(event.ifindex);
+    let own = hop || event.netns == scene.node.netns;
+    let link = link.filter(|_| own);
+    let captured = event.packet.get(..usize::from(event.captured))?;
+    // Where it died the headers before IP are gone; a hop has the frame as it passes.
+    let bytes = match link {
+        Some(link) if hop && link.ethernet => within_frame(captured)?,
+        _ => captured,
+    };
+    let interface = match link {
+        Some(link) => link.name.clone(),
+        None => elsewhere(facts, event),
+    };
+    let time = scene.clock.time(event.time).as_nanosecond();
+    Some(Sample {
+        time: u64::try_from(time).unwrap_or(0),
+        role: link.and_then(|l| role(&scene.node, l)),
+        egress: hop.then_some(event.direction == netdiag_common::hop::EGRESS),
+        length: length(bytes)?,
+        bytes: bytes.to_vec(),
+        comment: comment(scene, facts, event, &interface),
+        interface,
+    })
+}
+
+fn within_frame(frame: &[u8]) -> Option<&[u8]> {
+    let mut at = ETHERNET;
+    while VLAN.iter().any(|tag| frame.get(at - 2..at) == Some(tag)) {
+        at += 4;
+    }
+    let kind = frame.get(at - 2..at)?;
+    (kind == IPV4 || kind == IPV6).then(|| frame.get(at..))?
+}
+
+/// Total length of the packet by its header; nothing where it is no IP.
+fn length(packet: &[u8]) -> Option<u32> {
+    let word = |at: usize| {
+        Some(u32::from(u16::from_be_bytes([
+            *packet.get(at)?,
+            *packet.get(at + 1)?,
+        ])))
+    };
+    let said = match packet.first()? >> 4 {
+        4 => word(2)?,
+        6 => word(4)? + 40,
+        _ => return None,
+    };
+    // A superpacket can be too long to say it.
+    Some(said.max(u32::try_from(packet.len()).ok()?))
+}
+
+/// A link of another namespace than the node's.
+fn elsewhere(facts: &Facts<'_>, event: &Event) -> String {
+    let place = match facts.pods.by_netns(event.netns) {
+        Some(pod) => format!("{}/{}", pod.namespace, pod.name),
+        None => format!("netns {}", event.netns),
+    };
+    match event.ifindex {
+        0 => place,
+        index => format!("{place} ifindex {index}"),
+    }
+}
+
+fn comment(scene: &Scene, facts: &Facts<'_>, event: &Event, interface: &str) -> String {
+    let what = match event.kind {
+        DROP => {
+            let reason = scene.names.reasons().name(event.reason);
+            format!("drop: {reason} in {}", scene.names.symbol(event.location))
+        }
+        OVERSIZE => format!("oversize: {} bytes, {} fit", event.length, event.limit),
+        _ => format!("retransmit: sequence {}", event.sequence),
+    };
+    let way = match event.kind {
+        DROP => String::new(),
+        _ => format!(" {}", direction(event.direction)),
+    };
+    let role = scene
+        .node
+        .link(event.ifindex)
+        .filter(|l| l.name == interface);
+    let role = role.and_then(|l| role_name(scene, l.index));
+    let role = role.map_or_else(String::new, |role| format!(" ({role})"));
+    let pods: Vec<_> = facts.pods_of(&event.flow).iter().map(label).collect();
+    let pods = match pods.as_slice() {
+        [] => String::new(),
+        pods => format!("; pod {}", pods.join(" → ")),
+    };
+    format!("{what}; at {interface}{role}{way}{pods}")
+}
+
+fn role_name(scene: &Scene, index: u32) -> Option<&'static str> {
+    Some(role(&scene.node, scene.node.link(index)?)?.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_packet_begins_behind_its_tags() {
+        let mut frame = vec![0; 12];
+        frame.extend([0x81, 0, 0, 7, 0x08, 0, 0x45, 0]);
+        assert_eq!(within_frame(&frame), Some(&[0x45, 0][..]));
+        assert_eq!(within_frame(&frame[..16]), None);
+        frame.splice(12.., [0x08, 0x06, 1]);
+        assert_eq!(within_frame(&frame), None, "ARP");
+    }
+
+    #[test]
+    fn a_length_is_the_headers_own() {
+        assert_eq!(length(&[0x45, 0, 0x05, 0xdc]), Some(1500));
+        assert_eq!(length(&[0x60, 0, 0, 0, 0x05, 0xb4]), Some(1500));
+        assert_eq!(length(&[0x45, 0, 0, 0]), Some(4));
+        assert_eq!(length(&[0x00, 1, 8, 0]), None);
+        assert_eq!(length(&[]), None);
+    }
+}
