@@ -226,3 +226,57 @@ fn every_recorded_incident_is_named() {
         need::say(&format!("recordings, by `cargo xtask record {names}`"));
     }
 }
+
+/// tcpdump reads the capture, and sees the flow that was dropped.
+#[test]
+fn a_capture_is_what_tcpdump_reads() {
+    if need::missing(&["ip", "tcpdump"]) {
+        return;
+    }
+    let desk = Desk::new();
+    let lab = Lab::up(&["firewall-drop"]);
+    let file = desk.put("live.pcapng", b"");
+    let record = desk.put("live.ndr", b"");
+    let arguments = [
+        "diagnose",
+        "--duration",
+        "4s",
+        "--pcap",
+        &file,
+        "--record",
+        &record,
+    ];
+    let mut diagnosis = Process::start(&mut command_in(&lab.nodes[0], &arguments));
+    diagnosis.wait_for("netdiag: ready", Duration::from_secs(20));
+    let traffic = lab.traffic();
+    let ended = diagnosis.end(Duration::from_secs(30));
+    drop(traffic);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let bytes = std::fs::read(&file).expect("a capture");
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    assert!(text.contains("drop: NETFILTER_DROP in "), "{text}");
+    let seen = tcpdump(&file);
+    assert!(
+        seen.iter().any(|line| line.contains("Flags [S]")),
+        "{seen:#?}"
+    );
+    // Every comment has its packet.
+    let comments = ["drop: ", "oversize: ", "retransmit: "];
+    let comments: usize = comments.map(|word| text.matches(word).count()).iter().sum();
+    assert_eq!(comments, seen.len(), "{seen:#?}");
+
+    let again = desk.put("again.pcapng", b"");
+    let replayed = netdiag(&["replay", &record, "--pcap", &again]);
+    assert_eq!(replayed.code, Some(1), "{replayed:?}");
+    assert!(std::fs::read(&again).expect("a capture") == bytes);
+}
+
+/// One line a packet; anything on stderr but its greeting is an error.
+fn tcpdump(file: &str) -> Vec<String> {
+    let mut command = Command::new("tcpdump");
+    let ended = run(command.args(["-nn", "-r", file]));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let greeting = |line: &String| line.starts_with("reading from file");
+    assert!(ended.stderr.iter().all(greeting), "{ended:?}");
+    ended.text().lines().map(str::to_owned).collect()
+}

@@ -1,8 +1,8 @@
 //! Samples as a capture file: pcapng (draft-ietf-opsawg-pcapng), with what netdiag knows of each
 //! packet as its comment.
 //!
-//! Packets begin with their IP header, on every interface: libpcap reads no file whose
-//! interfaces have different link types.
+//! Every interface is an Ethernet one here: libpcap reads no file whose interfaces have different
+//! link types. Packets that were seen without a frame have one with addresses of zeros.
 use std::{fs::File, io::Write, path::Path};
 
 use anyhow::{Context, Result};
@@ -15,8 +15,8 @@ const INTERFACE: u32 = 1;
 const PACKET: u32 = 6;
 /// Says in which order the writer has its bytes.
 const ORDER: u32 = 0x1a2b_3c4d;
-/// LINKTYPE_RAW: IPv4 or IPv6 without anything before.
-const RAW: u16 = 101;
+/// LINKTYPE_ETHERNET.
+const ETHERNET: u16 = 1;
 
 /// Options of blocks.
 const END: u16 = 0;
@@ -78,7 +78,7 @@ impl<W: Write> Pcapng<W> {
         let known = self.interfaces.iter().position(|i| *i == sample.interface);
         let index = known.unwrap_or_else(|| {
             let mut body = Body::default();
-            body.half(RAW);
+            body.half(ETHERNET);
             body.half(0);
             body.word(0);
             body.option(NAME, clean(&sample.interface).as_bytes());

@@ -18,7 +18,7 @@ const IPV6: [u8; 2] = [0x86, 0xdd];
 /// One or two VLAN tags may stand before it (IEEE 802.1Q).
 const VLAN: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
 
-/// A packet from its IP header on, cut where the ring cuts it.
+/// An Ethernet frame with an IP packet, cut where the ring cuts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// Nanoseconds since 1970.
@@ -47,11 +47,13 @@ fn sample(scene: &Scene, facts: &Facts<'_>, event: &Event) -> Option<Sample> {
     let own = hop || event.netns == scene.node.netns;
     let link = link.filter(|_| own);
     let captured = event.packet.get(..usize::from(event.captured))?;
-    // Where it died the headers before IP are gone; a hop has the frame as it passes.
-    let bytes = match link {
-        Some(link) if hop && link.ethernet => within_frame(captured)?,
-        _ => captured,
+    // A hop has the frame as it passes; where it died the headers before IP are gone.
+    let frame = match link {
+        Some(link) if hop && link.ethernet => captured.to_vec(),
+        _ => framed(captured)?,
     };
+    let ip = within_frame(&frame)?;
+    let before = u32::try_from(frame.len() - ip.len()).ok()?;
     let interface = match link {
         Some(link) => link.name.clone(),
         None => elsewhere(facts, event),
@@ -61,11 +63,21 @@ fn sample(scene: &Scene, facts: &Facts<'_>, event: &Event) -> Option<Sample> {
         time: u64::try_from(time).unwrap_or(0),
         role: link.and_then(|l| role(&scene.node, l)),
         egress: hop.then_some(event.direction == netdiag_common::hop::EGRESS),
-        length: length(bytes)?,
-        bytes: bytes.to_vec(),
+        length: before + length(ip)?,
+        bytes: frame,
         comment: comment(scene, facts, event, &interface),
         interface,
     })
+}
+
+/// Behind an Ethernet header without addresses.
+fn framed(ip: &[u8]) -> Option<Vec<u8>> {
+    let kind = match ip.first()? >> 4 {
+        4 => IPV4,
+        6 => IPV6,
+        _ => return None,
+    };
+    Some([&[0; ETHERNET - 2][..], &kind, ip].concat())
 }
 
 fn within_frame(frame: &[u8]) -> Option<&[u8]> {
