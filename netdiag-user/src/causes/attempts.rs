@@ -262,7 +262,7 @@ fn outcome(now: u64, requests: &[&HopFlow], answers: &[&HopFlow]) -> Outcome {
         Outcome::Accepted
     } else if tcp && has(RST) {
         Outcome::Refused
-    } else if first + PATIENCE <= now {
+    } else if first.saturating_add(PATIENCE) <= now {
         Outcome::Unanswered
     } else {
         Outcome::Pending

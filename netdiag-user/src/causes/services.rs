@@ -26,7 +26,7 @@ pub fn silent<'a>(facts: &'a Facts<'_>) -> Vec<Attempts<'a>> {
     let mut all = attempts::failing(facts, Outcome::Unanswered);
     all.retain(|a| {
         a.packets() >= PATTERN
-            && a.last() - a.first() >= SPAN
+            && a.last().saturating_sub(a.first()) >= SPAN
             && facts.is_local_pod(a.client)
             && is_elsewhere(facts, a.server)
             && a.tries.iter().all(|t| t.was.is_none())

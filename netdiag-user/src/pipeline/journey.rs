@@ -17,7 +17,7 @@ impl Journey<'_> {
     pub fn packets(&self) -> u64 {
         self.hops
             .first()
-            .map_or(0, |h| h.hop.packets - h.hop.later_fragments)
+            .map_or(0, |h| h.hop.packets.saturating_sub(h.hop.later_fragments))
     }
 
     /// Retransmits as the hop shows them that saw most of them.

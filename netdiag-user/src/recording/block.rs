@@ -55,7 +55,7 @@ pub struct BlockReader<R> {
 impl<R: Read> BlockReader<R> {
     /// Refuses what is no recording, or one of a form that is not known yet.
     pub fn open(mut from: R) -> Result<Self> {
-        let line = first_line(&mut from)?;
+        let line = first_line(&mut from);
         let form = std::str::from_utf8(&line).ok();
         let form = form.and_then(|line| line.strip_prefix(MAGIC));
         match form.and_then(|form| form.parse::<u32>().ok()) {
@@ -105,13 +105,10 @@ fn word(bytes: &[u8; 8], at: usize) -> u32 {
 }
 
 /// Byte by byte: what follows it belongs to the blocks.
-fn first_line(from: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    for byte in from.by_ref().take(LONGEST_LINE as u64).bytes() {
-        match byte? {
-            b'\n' => break,
-            byte => line.push(byte),
-        }
+fn first_line(from: &mut impl Read) -> Vec<u8> {
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while line.len() < LONGEST_LINE && from.read_exact(&mut byte).is_ok() && byte != *b"\n" {
+        line.extend(byte);
     }
-    Ok(line)
+    line
 }
