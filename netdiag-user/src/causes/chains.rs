@@ -36,6 +36,16 @@ const LINKS: &[Link] = &[
             ))
         },
     },
+    Link {
+        root: "vxlan-source-mismatch",
+        consequence: "neighbour-failed",
+        joins: |root, silence| {
+            let address = root.shares(silence)?;
+            Some(format!(
+                "{address} is a VTEP's old address, which nobody holds"
+            ))
+        },
+    },
 ];
 
 /// Hangs consequences below their roots.

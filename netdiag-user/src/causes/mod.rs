@@ -30,6 +30,7 @@ pub mod ipip_mtu_too_large;
 pub mod kube_proxy_missing;
 pub mod listen_backlog_overflow;
 pub mod loopback_only_listener;
+pub mod neighbour_failed;
 pub mod no_route;
 pub mod not_listening;
 pub mod overlay_blocked;
@@ -76,12 +77,13 @@ macro_rules! cause {
 pub const ALL: &[Cause] = &[
     cause!(duplicate_address),
     cause!(etcd_nospace, etcd_nospace::wants),
-    cause!(ipam_exhausted, ipam_exhausted::wants),
     cause!(firewall_drop, firewall_drop::wants),
+    cause!(ipam_exhausted, ipam_exhausted::wants),
     cause!(ipip_mtu_too_large),
     cause!(kube_proxy_missing, kube_proxy_missing::wants),
     cause!(listen_backlog_overflow, listen_backlog_overflow::wants),
     cause!(loopback_only_listener, loopback_only_listener::wants),
+    cause!(neighbour_failed),
     cause!(no_route),
     cause!(not_listening, not_listening::wants),
     cause!(overlay_blocked),
@@ -91,8 +93,8 @@ pub const ALL: &[Cause] = &[
     cause!(pod_route_missing, pod_route_missing::wants),
     cause!(rp_filter_drop),
     cause!(service_no_endpoints, service_no_endpoints::wants),
-    cause!(tunnel_mtu_too_large),
     cause!(service_stale_endpoint, service_stale_endpoint::wants),
+    cause!(tunnel_mtu_too_large),
     cause!(vxlan_mtu_too_large),
     cause!(vxlan_source_mismatch),
 ];

@@ -264,6 +264,25 @@ impl Net {
         added.with_context(|| self.at(&format!("cannot add the entry for {host} to"), device))
     }
 
+    /// Takes an entry of the neighbour table away.
+    pub async fn no_neighbour(&self, device: &str, ip: IpAddr) -> Result<()> {
+        let index = self.index(device).await?;
+        let mut entry = self.handle.neighbours().add(index, ip);
+        let gone = self.handle.neighbours().del(entry.message_mut().clone());
+        let gone = gone.execute().await;
+        gone.with_context(|| self.at(&format!("cannot take neighbour {ip} from"), device))
+    }
+
+    /// Takes an entry of a VXLAN device's forwarding table away.
+    pub async fn no_forwarding(&self, device: &str, mac: Mac) -> Result<()> {
+        let index = self.index(device).await?;
+        let mut entry = self.handle.neighbours().add_bridge(index, &mac);
+        entry.message_mut().header.flags = NeighbourFlags::Own;
+        let gone = self.handle.neighbours().del(entry.message_mut().clone());
+        let gone = gone.execute().await;
+        gone.with_context(|| self.at("cannot take a forwarding entry from", device))
+    }
+
     /// Waits until every link that is switched on has its carrier.
     pub async fn ready(&self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(5);

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::cluster::Cluster;
-use super::net::{End, Net, Refusal};
+use super::net::{End, Mac, Net, Refusal};
 use super::nft::{self, Chain};
 use super::sys::enter_before_exec;
 
@@ -43,6 +43,18 @@ pub enum Step {
         inside: String,
         come: bool,
     },
+    /// Takes an entry of the neighbour table away.
+    NoNeighbour {
+        netns: String,
+        device: String,
+        ip: IpAddr,
+    },
+    /// Takes an entry of a VXLAN device's forwarding table away.
+    NoForwarding {
+        netns: String,
+        device: String,
+        mac: Mac,
+    },
     /// Runs a program of this machine's in the namespace, with that text as its input; it must
     /// succeed. The scenario names it in its needs. `{dir}` and `{root}` as in
     /// [`Cluster::fill`].
@@ -73,6 +85,12 @@ impl Step {
                 inside,
                 come,
             } => pod_link(cluster, netns, device, inside, *come).await,
+            Self::NoNeighbour { netns, device, ip } => {
+                cluster.net(netns)?.no_neighbour(device, *ip).await
+            }
+            Self::NoForwarding { netns, device, mac } => {
+                cluster.net(netns)?.no_forwarding(device, *mac).await
+            }
             Self::Run {
                 netns,
                 program,

@@ -9,6 +9,7 @@ mod ipip_mtu_too_large;
 mod kube_proxy_missing;
 mod listen_backlog_overflow;
 mod loopback_only_listener;
+mod neighbour_failed;
 mod no_route;
 mod noise;
 mod not_listening;
@@ -103,6 +104,7 @@ pub const ALL: &[Scenario] = &[
     tunnel_mtu_too_large::SCENARIO,
     service_stale_endpoint::SCENARIO,
     duplicate_address::SCENARIO,
+    neighbour_failed::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

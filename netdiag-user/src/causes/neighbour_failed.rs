@@ -1,0 +1,329 @@
+//! # Symptom
+//! "No route to host" after three seconds, or silence: one node, one pod or the gateway is not
+//! reached, others on the same network are.
+//!
+//! # Mechanism
+//! The route leads to a neighbour whose link-layer address cannot be found out: nobody answers
+//! ARP or neighbour solicitations. On an overlay like flannel's nothing is asked: the CNI's agent
+//! enters each peer's tunnel address in the neighbour table and its VTEP in the forwarding table.
+//! Where one of the two entries is missing, packets die in the tunnel device.
+//!
+//! # Signals
+//! Observed: drops with the reason NEIGH_FAILED (for IPv6 by their place), in more than one round of asking; on a VXLAN
+//! device drops in `vxlan_xmit` (NO_TX_TARGET, NOT_SPECIFIED on older kernels), which mean that
+//! no forwarding entry is there. Configured: neighbour and forwarding table.
+//!
+//! # Look-alikes
+//! Just after a rollout clients go on sending to pods that are gone: addresses on pods' own links
+//! are given ten seconds. `no-route`: no way is known at all. `vxlan-source-mismatch`: the
+//! address that nobody holds is a VTEP's old one.
+//!
+//! # By hand
+//! `ip neighbour show to ADDRESS`, `bridge fdb show dev DEVICE`, `ip route get DESTINATION`.
+//!
+//! # Fix
+//! For an overlay: find out why the agent did not enter that node (its lease or Node object is
+//! missing), and restart the agent. Else: bring the host back, or take its address out of use.
+use std::net::IpAddr;
+
+use super::losses::{self, Pattern};
+use crate::{
+    model::{
+        node::{Fdb, Link, LinkKind, Neighbour},
+        roles::{Role, role},
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    },
+    pipeline::facts::{Facts, Loss},
+};
+
+pub const ID: &str = "neighbour-failed";
+pub const TITLE: &str = "a next hop does not answer ARP/ND, or the overlay has no entry for it";
+
+/// A neighbour is asked three times, a second apart, and then its whole queue dies at once
+/// (mcast_solicit, retrans_time_ms): drops this far apart are of two rounds.
+const ROUNDS_NS: u64 = 2_000_000_000;
+/// Pods that are gone are asked for until endpoints and clients have caught up.
+const ROLLOUT_NS: u64 = 10_000_000_000;
+
+/// Where the queue of a neighbour dies that did not answer; for IPv6 the kernel gives no reason.
+const GIVEN_UP_IN: [&str; 3] = ["neigh_invalidate", "ndisc_error_report", "arp_error_report"];
+
+/// What is missing.
+enum Missing {
+    /// Nobody answers.
+    Answer,
+    /// The tunnel device has no neighbour entry.
+    Neighbour,
+    /// The tunnel device has no forwarding entry for the neighbour's address.
+    Forwarding(Vec<u8>),
+}
+
+/// The next hop that was not found.
+struct Hop<'a> {
+    address: IpAddr,
+    link: Option<&'a Link>,
+    missing: Missing,
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let mut patterns = losses::patterns(facts, |l| is_unresolved(facts, l));
+    patterns.retain(|p| concerns_us(facts, p) && persists(facts, p));
+    let worst = patterns.first()?;
+    let hop = hop(facts, worst);
+    let summary = format!(
+        "{}; {} from {}: {} packets, none got through",
+        tell(&hop),
+        worst.target(),
+        worst.sender(facts),
+        worst.packets(),
+    );
+    let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
+    finding.evidence.push(table_evidence(facts, &hop));
+    finding.about.push(hop.address);
+    finding.fix = fix(facts, worst, &hop);
+    Some(finding)
+}
+
+fn is_unresolved(facts: &Facts<'_>, loss: &Loss) -> bool {
+    let unspecified = loss.reason == "NOT_SPECIFIED";
+    if loss.reason == "NEIGH_FAILED" || (unspecified && GIVEN_UP_IN.contains(&loss.symbol())) {
+        return true;
+    }
+    let kind = link_of(facts, loss).map(|l| &l.kind);
+    let unaddressed =
+        matches!(loss.reason.as_str(), "NO_TX_TARGET" | "VXLAN_NO_REMOTE") || unspecified;
+    unaddressed && kind == Some(&LinkKind::Vxlan) && loss.symbol().starts_with("vxlan_xmit")
+}
+
+/// The link of this node on which it was lost.
+fn link_of<'a>(facts: &Facts<'a>, loss: &Loss) -> Option<&'a Link> {
+    let own = loss.key.netns == facts.node.netns;
+    facts.node.link(loss.key.ifindex).filter(|_| own)
+}
+
+/// What the outside sends through this node to nobody is a scan.
+fn concerns_us(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+    let ours = |a| {
+        facts
+            .pod(a, crate::model::verdict::PodRole::Source)
+            .is_some()
+    };
+    ours(pattern.source) || ours(pattern.destination) || facts.node.owns(pattern.source)
+}
+
+fn persists(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+    let link = pattern.losses.iter().find_map(|l| link_of(facts, l));
+    let to_pods = link.and_then(|l| role(facts.node, l));
+    let patience = match to_pods {
+        Some(Role::Pod | Role::Bridge) => ROLLOUT_NS,
+        _ => ROUNDS_NS,
+    };
+    pattern.last() - pattern.first() >= patience
+}
+
+fn hop<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>) -> Hop<'a> {
+    let link = pattern.losses.iter().find_map(|l| link_of(facts, l));
+    let route = facts.node.route_to(pattern.destination);
+    let route = route.filter(|r| link.is_none_or(|l| r.oif == Some(l.index)));
+    let gateway = route.and_then(|r| r.gateway);
+    let address = gateway.unwrap_or(pattern.destination);
+    let overlay = link.is_some_and(|l| l.kind == LinkKind::Vxlan);
+    let entry = neighbours(facts, link).find(|n| n.address == address);
+    let missing = match entry.and_then(|n| n.lladdr.clone()) {
+        Some(lladdr) if overlay => Missing::Forwarding(lladdr),
+        None if overlay => Missing::Neighbour,
+        _ => Missing::Answer,
+    };
+    Hop {
+        address,
+        link,
+        missing,
+    }
+}
+
+fn neighbours<'a>(facts: &Facts<'a>, link: Option<&Link>) -> impl Iterator<Item = &'a Neighbour> {
+    let index = link.map(|l| l.index);
+    let neighbours = facts.node.neighbours.iter();
+    neighbours.filter(move |n| index.is_none_or(|i| n.ifindex == i))
+}
+
+fn tell(hop: &Hop<'_>) -> String {
+    let address = hop.address;
+    let on = hop.link.map_or("the link", |l| l.name.as_str());
+    match &hop.missing {
+        Missing::Answer => format!("{address} does not answer on {on}"),
+        Missing::Neighbour => {
+            format!("{on} has no neighbour entry for {address}, the other end of the overlay")
+        }
+        Missing::Forwarding(lladdr) => format!(
+            "{on} has no forwarding entry for {}, the address of {address}",
+            mac(lladdr)
+        ),
+    }
+}
+
+fn table_evidence(facts: &Facts<'_>, hop: &Hop<'_>) -> Evidence {
+    let (kind, text) = match &hop.missing {
+        Missing::Forwarding(_) => (EvidenceKind::Fdb, tell(hop)),
+        Missing::Neighbour => (EvidenceKind::Neighbour, tell(hop)),
+        Missing::Answer => {
+            let entry = neighbours(facts, hop.link).find(|n| n.address == hop.address);
+            let state = match entry {
+                Some(n) if n.failed => "is FAILED",
+                Some(n) if n.lladdr.is_none() => "is still being asked for",
+                Some(_) => "was found again meanwhile",
+                None => "has no entry any more",
+            };
+            (EvidenceKind::Neighbour, format!("{} {state}", hop.address))
+        }
+    };
+    let mut line = Evidence::new(kind, Origin::Configured, text);
+    line.at = hop.link.map(|l| l.name.clone());
+    let device = hop
+        .link
+        .map_or(String::new(), |l| format!(" dev {}", l.name));
+    line.confirm = Some(match hop.missing {
+        Missing::Forwarding(_) => format!("bridge fdb show{device}"),
+        _ => format!("ip neighbour show to {}{device}", hop.address),
+    });
+    line
+}
+
+fn fix(facts: &Facts<'_>, worst: &Pattern<'_>, hop: &Hop<'_>) -> Fix {
+    let device = hop.link.map_or("DEVICE", |l| l.name.as_str());
+    let network = facts
+        .node
+        .route_to(worst.destination)
+        .map(|r| r.destination);
+    let network = network.map_or_else(|| worst.destination.to_string(), |n| n.to_string());
+    let lease = format!(
+        "the lease of the node that owns {network} is missing here: see that its Node object or \
+         lease names its address, then restart the CNI's agent on this node, which enters it"
+    );
+    let (summary, commands) = match &hop.missing {
+        Missing::Answer => (
+            unanswered(facts, hop),
+            vec![
+                format!("ip neighbour show to {}", hop.address),
+                asking(hop.address, device),
+            ],
+        ),
+        Missing::Neighbour => (
+            lease,
+            match spare(facts, hop) {
+                Some(entry) => vec![format!(
+                    "ip neighbour replace {} lladdr {} dev {device} nud permanent",
+                    hop.address,
+                    mac(&entry.lladdr)
+                )],
+                None => vec![format!("ip neighbour show dev {device}")],
+            },
+        ),
+        Missing::Forwarding(lladdr) => (
+            lease,
+            vec![
+                format!("bridge fdb show dev {device}"),
+                format!("bridge fdb replace {} dev {device} dst NODE", mac(lladdr)),
+            ],
+        ),
+    };
+    Fix { summary, commands }
+}
+
+fn unanswered(facts: &Facts<'_>, hop: &Hop<'_>) -> String {
+    let address = hop.address;
+    let vtep = facts.node.fdb.iter().any(|f| f.vtep == address);
+    if vtep {
+        format!(
+            "{address} is the VTEP of a node that is gone or cut off: bring it back, or delete \
+             its Node object, so that nothing is sent to its pods any more"
+        )
+    } else {
+        format!("see whether the host {address} is up and in this network; it does not answer")
+    }
+}
+
+/// A command that asks for the address by hand.
+fn asking(address: IpAddr, device: &str) -> String {
+    match address {
+        IpAddr::V4(_) => format!("arping -c 3 -I {device} {address}"),
+        IpAddr::V6(_) => format!("ndisc6 {address} {device}"),
+    }
+}
+
+/// The one forwarding entry of the device whose address no neighbour has.
+fn spare<'a>(facts: &'a Facts<'_>, hop: &Hop<'_>) -> Option<&'a Fdb> {
+    let index = hop.link?.index;
+    let known = |f: &&Fdb| {
+        let mut neighbours = neighbours(facts, hop.link);
+        neighbours.any(|n| n.lladdr.as_ref() == Some(&f.lladdr) && same_family(n, hop.address))
+    };
+    let own = facts.node.fdb.iter().filter(|f| f.ifindex == index);
+    let mut spare = own.filter(|f| !known(f) && f.lladdr.iter().any(|b| *b != 0));
+    spare.next().filter(|_| spare.next().is_none())
+}
+
+fn same_family(neighbour: &Neighbour, address: IpAddr) -> bool {
+    neighbour.address.is_ipv4() == address.is_ipv4()
+}
+
+fn mac(lladdr: &[u8]) -> String {
+    let bytes: Vec<_> = lladdr.iter().map(|b| format!("{b:02x}")).collect();
+    bytes.join(":")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{node::Node, observation::Observation},
+        testing::{OVERLAY, UPLINK, died, overlay_node, tcp, with_facts},
+    };
+
+    fn judge(node: &Node, death: (&str, &str), ifindex: u32, last: u64) -> Option<Finding> {
+        let flow = tcp("172.20.1.5", "172.20.2.9", 443);
+        let mut drop = died(flow, death, ifindex, 6);
+        drop.1.last = last * 1_000_000_000;
+        let observation = Observation {
+            drops: vec![drop],
+            ..Observation::default()
+        };
+        with_facts(node, &observation, evaluate)
+    }
+
+    #[test]
+    fn an_overlay_tells_which_entry_is_missing() {
+        let whole = overlay_node(1450, 1450, 1500);
+        let found = judge(&whole, ("NOT_SPECIFIED", "vxlan_xmit"), OVERLAY, 4).expect("a finding");
+        assert!(
+            found
+                .summary
+                .contains("no forwarding entry for 02:00:00:00:00:02")
+        );
+        let mut node = whole;
+        node.neighbours.clear();
+        let failed = ("NEIGH_FAILED", "neigh_invalidate");
+        let found = judge(&node, failed, OVERLAY, 6).expect("a finding");
+        assert!(found.summary.contains("no neighbour entry for 172.20.2.0"));
+        let command = "ip neighbour replace 172.20.2.0 lladdr 02:00:00:00:00:02 \
+                       dev vxlan.calico nud permanent";
+        assert_eq!(found.fix.commands, [command]);
+    }
+
+    #[test]
+    fn one_round_of_asking_is_no_pattern() {
+        let node = overlay_node(1450, 1450, 1500);
+        let failed = ("NEIGH_FAILED", "neigh_invalidate");
+        assert!(judge(&node, failed, UPLINK, 1).is_none());
+        assert!(judge(&node, failed, UPLINK, 4).is_some());
+    }
+
+    #[test]
+    fn pods_that_are_gone_are_given_time() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.routes[1].oif = Some(crate::testing::POD);
+        let failed = ("NEIGH_FAILED", "neigh_invalidate");
+        assert!(judge(&node, failed, crate::testing::POD, 4).is_none());
+        assert!(judge(&node, failed, crate::testing::POD, 14).is_some());
+    }
+}
