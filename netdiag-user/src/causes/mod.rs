@@ -26,6 +26,7 @@ pub mod duplicate_address;
 pub mod etcd_nospace;
 pub mod firewall_drop;
 pub mod ipam_exhausted;
+pub mod forwarding_disabled;
 pub mod ipip_mtu_too_large;
 pub mod kube_proxy_missing;
 pub mod listen_backlog_overflow;
@@ -78,6 +79,7 @@ pub const ALL: &[Cause] = &[
     cause!(duplicate_address),
     cause!(etcd_nospace, etcd_nospace::wants),
     cause!(firewall_drop, firewall_drop::wants),
+    cause!(forwarding_disabled),
     cause!(ipam_exhausted, ipam_exhausted::wants),
     cause!(ipip_mtu_too_large),
     cause!(kube_proxy_missing, kube_proxy_missing::wants),

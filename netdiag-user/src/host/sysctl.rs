@@ -2,10 +2,11 @@
 use std::path::Path;
 
 /// What the causes ask for: names as sysctl(8) writes them, `*` for each interface.
-const WANTED: [&str; 4] = [
+const WANTED: [&str; 5] = [
     "net.ipv4.ip_forward",
     "net.ipv6.conf.all.forwarding",
     "net.ipv4.conf.*.rp_filter",
+    "net.ipv4.conf.*.forwarding",
     "net.ipv4.tcp_mtu_probing",
 ];
 

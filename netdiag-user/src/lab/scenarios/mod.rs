@@ -3,6 +3,7 @@ mod bench;
 mod duplicate_address;
 mod etcd_nospace;
 mod firewall_drop;
+mod forwarding_disabled;
 mod healthy;
 mod ipam_exhausted;
 mod ipip_mtu_too_large;
@@ -105,6 +106,7 @@ pub const ALL: &[Scenario] = &[
     service_stale_endpoint::SCENARIO,
     duplicate_address::SCENARIO,
     neighbour_failed::SCENARIO,
+    forwarding_disabled::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

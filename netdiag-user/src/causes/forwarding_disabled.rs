@@ -1,0 +1,161 @@
+//! # Symptom
+//! Nothing that must pass through the node does: pods reach neither other nodes nor the world,
+//! while the node itself reaches everything and its pods reach each other.
+//!
+//! # Mechanism
+//! The kernel forwards packets from one link to another only where it is told to
+//! (`net.ipv4.ip_forward`, per link `net.ipv4.conf.IF.forwarding`; `net.ipv6.conf.all.forwarding`).
+//! Container runtimes and kubelet's network set-up switch it on; a later `sysctl --system`, a
+//! hardening script or a security baseline switches it off again.
+//!
+//! # Signals
+//! Observed: packets to other hosts dropped with the reason IP_INADDRERRORS, or in `ip_error` or
+//! `ip6_forward` without a reason. Configured, and required: the sysctl of the link that they
+//! came in by is 0.
+//!
+//! # Look-alikes
+//! `no-route` drops in the same function, with forwarding on. A FORWARD policy of DROP is
+//! `firewall-drop`.
+//!
+//! # By hand
+//! `sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding`, `grep -r forward /etc/sysctl*`,
+//! `nstat -az IpInAddrErrors Ip6InAddrErrors`.
+//!
+//! # Fix
+//! Switch it on, and set it in /etc/sysctl.d so that it stays on.
+use super::losses::{self, Pattern};
+use crate::{
+    model::{
+        flow,
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    },
+    pipeline::facts::{Facts, Loss},
+};
+
+pub const ID: &str = "forwarding-disabled";
+pub const TITLE: &str = "the node does not forward its pods' packets";
+
+/// Where packets end that are not for this node and may not be forwarded; kernels before 6.4
+/// give no reason there.
+const REFUSED_IN: [&str; 2] = ["ip_error", "ip6_forward"];
+
+const ALL_V4: &str = "net.ipv4.ip_forward";
+const ALL_V6: &str = "net.ipv6.conf.all.forwarding";
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let patterns = losses::patterns(facts, |l| is_refused(facts, l));
+    let worst = patterns.first()?;
+    let sysctl = switched_off(facts, worst.losses.first()?)?;
+    let packets: u64 = patterns.iter().map(Pattern::packets).sum();
+    let summary = format!(
+        "this node does not forward: {sysctl} is 0; {packets} packets dropped, {} from {} among \
+         them",
+        worst.target(),
+        worst.sender(facts),
+    );
+    let mut finding = losses::finding(facts, ID, Severity::Critical, &patterns, summary);
+    let mut names: Vec<_> = patterns.iter().flat_map(|p| &p.losses).collect();
+    names.dedup_by_key(|l| l.key.ifindex);
+    let mut names: Vec<_> = names
+        .iter()
+        .filter_map(|l| switched_off(facts, l))
+        .collect();
+    names.sort();
+    names.dedup();
+    finding
+        .evidence
+        .extend(names.iter().map(|n| evidence(facts, n)));
+    finding.fix = fix(&names);
+    Some(finding)
+}
+
+/// Not for this node, and dropped where forwarding begins, on a link that has it switched off.
+fn is_refused(facts: &Facts<'_>, loss: &Loss) -> bool {
+    let (_, destination) = flow::ends(loss.flow());
+    let by_reason = loss.reason == "IP_INADDRERRORS";
+    let by_place = loss.reason == "NOT_SPECIFIED" && REFUSED_IN.contains(&loss.symbol());
+    (by_reason || by_place)
+        && loss.key.netns == facts.node.netns
+        && !facts.node.owns(destination)
+        && !facts.pods_of(loss.flow()).is_empty()
+        && switched_off(facts, loss).is_some()
+}
+
+/// The sysctl that forbids it.
+fn switched_off(facts: &Facts<'_>, loss: &Loss) -> Option<String> {
+    let off = |name: &str| facts.node.sysctl(name) == Some("0");
+    if loss.flow().family == 6 {
+        return off(ALL_V6).then(|| ALL_V6.to_owned());
+    }
+    let link = facts.node.link(loss.key.ifindex)?;
+    let own = format!("net.ipv4.conf.{}.forwarding", link.name.replace('.', "/"));
+    if off(&own) && !off(ALL_V4) {
+        return Some(own);
+    }
+    off(ALL_V4).then(|| ALL_V4.to_owned())
+}
+
+fn evidence(facts: &Facts<'_>, name: &str) -> Evidence {
+    let before = facts.start.sysctl(name).filter(|v| *v != "0");
+    let since = before.map_or_else(String::new, |v| {
+        format!("; it was {v} when this run began: something resets it")
+    });
+    let text = format!("{name} is 0{since}");
+    let mut line = Evidence::new(EvidenceKind::Sysctl, Origin::Configured, text);
+    line.at = Some(name.to_owned());
+    line.confirm = Some(format!("sysctl {name}"));
+    line
+}
+
+fn fix(names: &[String]) -> Fix {
+    let set = names.iter().map(|n| format!("sysctl -w {n}=1"));
+    let find = "grep -rE 'ip_forward|forwarding' /etc/sysctl.conf /etc/sysctl.d /usr/lib/sysctl.d";
+    Fix {
+        summary:
+            "switch forwarding on, and write it to a file in /etc/sysctl.d that is read after \
+                  the one which switches it off (a hardening profile, mostly)"
+                .into(),
+        commands: set.chain([find.to_owned()]).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::observation::Observation,
+        testing::{POD, died, overlay_node, tcp, with_facts},
+    };
+
+    fn judge(death: (&str, &str), sysctls: &[(&str, &str)]) -> Option<Finding> {
+        let flow = tcp("172.20.1.5", "172.20.2.9", 443);
+        let observation = Observation {
+            drops: vec![died(flow, death, POD, 4)],
+            ..Observation::default()
+        };
+        let mut node = overlay_node(1450, 1450, 1500);
+        let owned = |(n, v): &(&str, &str)| ((*n).to_owned(), (*v).to_owned());
+        node.sysctls = sysctls.iter().map(owned).collect();
+        with_facts(&node, &observation, evaluate)
+    }
+
+    #[test]
+    fn the_sysctl_must_be_off() {
+        let refused = ("IP_INADDRERRORS", "ip_error");
+        let found = judge(refused, &[(ALL_V4, "0")]).expect("a finding");
+        assert_eq!(found.fix.commands[0], "sysctl -w net.ipv4.ip_forward=1");
+        assert!(judge(refused, &[(ALL_V4, "1")]).is_none());
+        assert!(judge(("NOT_SPECIFIED", "ip_error"), &[(ALL_V4, "0")]).is_some());
+        assert!(judge(("NETFILTER_DROP", "ip_error"), &[(ALL_V4, "0")]).is_none());
+    }
+
+    #[test]
+    fn one_link_may_have_it_off() {
+        let own = "net.ipv4.conf.cali1.forwarding";
+        let found = judge(
+            ("IP_INADDRERRORS", "ip_error"),
+            &[(ALL_V4, "1"), (own, "0")],
+        );
+        assert!(found.expect("a finding").summary.contains(own));
+    }
+}
