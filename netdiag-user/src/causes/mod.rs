@@ -25,8 +25,8 @@ mod tests;
 pub mod duplicate_address;
 pub mod etcd_nospace;
 pub mod firewall_drop;
-pub mod ipam_exhausted;
 pub mod forwarding_disabled;
+pub mod ipam_exhausted;
 pub mod ipip_mtu_too_large;
 pub mod kube_proxy_missing;
 pub mod listen_backlog_overflow;
@@ -43,6 +43,7 @@ pub mod rp_filter_drop;
 pub mod service_no_endpoints;
 pub mod service_stale_endpoint;
 pub mod tunnel_mtu_too_large;
+pub mod socket_buffer_overflow;
 pub mod vxlan_mtu_too_large;
 pub mod vxlan_source_mismatch;
 
@@ -96,6 +97,7 @@ pub const ALL: &[Cause] = &[
     cause!(rp_filter_drop),
     cause!(service_no_endpoints, service_no_endpoints::wants),
     cause!(service_stale_endpoint, service_stale_endpoint::wants),
+    cause!(socket_buffer_overflow, socket_buffer_overflow::wants),
     cause!(tunnel_mtu_too_large),
     cause!(vxlan_mtu_too_large),
     cause!(vxlan_source_mismatch),

@@ -25,6 +25,8 @@ pub enum Want {
     Ipam,
     /// What this node does for Services, and what its processes were told of them.
     Services,
+    /// UDP sockets at that port of the namespace with that inode.
+    Receivers { netns: u32, port: u16 },
     /// The members of etcd that were named, or that run on this node.
     Etcd,
     /// The networks that the CNI's files on the node give to pods.
@@ -35,8 +37,8 @@ impl Want {
     /// How long an answer stays good.
     pub fn again(&self) -> Duration {
         match self {
-            Self::Listeners(_) | Self::Services => AGAIN,
             Self::Etcd | Self::Ipam | Self::PodNetworks => SELDOM,
+            Self::Listeners(_) | Self::Receivers { .. } | Self::Services => AGAIN,
         }
     }
 
@@ -45,6 +47,9 @@ impl Want {
         match self {
             Self::Listeners(netns) => format!("listening sockets of network namespace {netns}"),
             Self::Services => "rules for Services".into(),
+            Self::Receivers { netns, port } => {
+                format!("UDP sockets at port {port} of network namespace {netns}")
+            }
             Self::Etcd => "etcd".into(),
             Self::Ipam => "addresses of host-local IPAM".into(),
             Self::PodNetworks => "the CNI's files that name the pods' networks".into(),
@@ -57,6 +62,7 @@ impl Want {
 pub enum Piece {
     Listeners(Vec<Listener>),
     Services(Services),
+    Receivers(Vec<Receiver>),
     Etcd(Vec<EtcdMember>),
     Ipam(Vec<RangeSet>),
     /// Each with the file that says so.
@@ -67,7 +73,7 @@ impl Piece {
     /// Parts of it that could not be found out.
     fn failures(&self) -> BTreeMap<String, &str> {
         match self {
-            Self::Listeners(_) | Self::Services(_) => BTreeMap::new(),
+            Self::Listeners(_) | Self::Receivers(_) | Self::Services(_) => BTreeMap::new(),
             Self::Etcd(members) => {
                 let failed = members.iter().filter_map(EtcdMember::failure);
                 failed.collect()
@@ -123,6 +129,21 @@ impl Listener {
         let both = self.address.is_ipv6() && !self.ipv6_only;
         self.address == address || self.address.is_unspecified() && (family || both)
     }
+}
+
+/// A UDP socket that receives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receiver {
+    /// Unspecified where it takes what comes for every address.
+    pub address: IpAddr,
+    /// Memory of what waits to be read, and how much may: bytes as the kernel counts them, which
+    /// are more than the datagrams'.
+    pub queued: u32,
+    pub limit: u32,
+    /// Datagrams dropped since it was made.
+    pub drops: u32,
+    /// The process that holds it, `nginx[42]`, where it could be read.
+    pub owner: Option<String>,
 }
 
 /// Everything that was gathered so far, or why it could not be.
@@ -183,6 +204,14 @@ impl Gathered {
         match self.piece(&Want::Ipam) {
             Some(Piece::Ipam(sets)) => sets,
             _ => &[],
+        }
+    }
+
+    /// Nothing where it is not known.
+    pub fn receivers(&self, netns: u32, port: u16) -> Option<&[Receiver]> {
+        match self.piece(&Want::Receivers { netns, port })? {
+            Piece::Receivers(receivers) => Some(receivers),
+            _ => None,
         }
     }
 

@@ -109,20 +109,24 @@ impl Pattern<'_> {
 
 /// Losses of the wanted kind that persist and in spite of which nothing gets through.
 pub fn patterns<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<Pattern<'a>> {
-    let mut groups: BTreeMap<(IpAddr, IpAddr, u8, u16, bool), Pattern<'a>> = BTreeMap::new();
     let success = Success::of(facts);
-    let lost = |l: &&Loss| wanted(l) && l.flow().family != 0 && matters(l);
-    for loss in facts.losses.iter().filter(lost) {
+    let lost = |l: &Loss| wanted(l) && matters(l) && !success.despite(l, &Service::of(l));
+    let mut patterns = shares(facts, lost);
+    patterns.retain(|p| p.packets() >= PATTERN);
+    patterns
+}
+
+/// Losses of the wanted kind whatever gets through besides: part of what is sent.
+pub fn shares<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<Pattern<'a>> {
+    let mut groups: BTreeMap<(IpAddr, IpAddr, u8, u16, bool), Pattern<'a>> = BTreeMap::new();
+    for loss in facts.losses.iter().filter(|l| l.flow().family != 0) {
         let (source, destination) = flow::ends(loss.flow());
-        if destination.is_multicast() || is_broadcast(facts, destination) {
+        let to_many = destination.is_multicast() || is_broadcast(facts, destination);
+        if to_many || !wanted(loss) {
             continue;
         }
-        let service = Service::of(loss);
-        if success.despite(loss, &service) {
-            continue;
-        }
+        let Service { port, reply } = Service::of(loss);
         let protocol = loss.flow().protocol;
-        let (port, reply) = (service.port, service.reply);
         let new = || Pattern {
             source,
             destination,
@@ -134,10 +138,7 @@ pub fn patterns<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec
         let key = (source, destination, protocol, port, reply);
         groups.entry(key).or_insert_with(new).losses.push(loss);
     }
-    let mut patterns: Vec<_> = groups
-        .into_values()
-        .filter(|p| p.packets() >= PATTERN)
-        .collect();
+    let mut patterns: Vec<_> = groups.into_values().collect();
     patterns.sort_by_key(|p| std::cmp::Reverse(p.packets()));
     patterns
 }

@@ -1,4 +1,4 @@
-//! TCP sockets of a namespace as ss(8) sees them, by sock_diag(7)
+//! TCP and UDP sockets of a namespace as ss(8) sees them, by sock_diag(7)
 //! (include/uapi/linux/{sock_diag,inet_diag}.h, net/ipv4/inet_diag.c).
 use std::{
     io,
@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use rtnetlink::sys::{Socket, SocketAddr};
+use rtnetlink::sys::{Socket as Netlink, SocketAddr};
 
 const NETLINK_SOCK_DIAG: isize = 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -20,12 +20,34 @@ const REQUEST: usize = 56;
 const MESSAGE: usize = 72;
 const INET_DIAG_SKV6ONLY: u16 = 11;
 
-/// Bits of the states that are asked for (include/net/tcp_states.h).
-pub const LISTEN: u32 = 1 << 10;
+/// A request asks for an attribute by the bit of its number less one.
+const INET_DIAG_SKMEMINFO: u16 = 7;
+
+/// Which sockets are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    protocol: i32,
+    /// Bits of the states (include/net/tcp_states.h).
+    states: u32,
+    extensions: u8,
+}
+
+/// Those that listen for TCP connections.
+pub const LISTEN: Ask = Ask {
+    protocol: libc::IPPROTO_TCP,
+    states: 1 << 10,
+    extensions: 0,
+};
+/// Every UDP socket, with its memory.
+pub const RECEIVE: Ask = Ask {
+    protocol: libc::IPPROTO_UDP,
+    states: u32::MAX,
+    extensions: 1 << (INET_DIAG_SKMEMINFO - 1),
+};
 
 /// A socket as the kernel tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TcpSocket {
+pub struct Socket {
     pub local: (IpAddr, u16),
     pub remote: (IpAddr, u16),
     /// Of a listener: connections that wait to be accepted, and how many may.
@@ -34,24 +56,36 @@ pub struct TcpSocket {
     /// Names the socket in /proc/PID/fd.
     pub inode: u32,
     pub ipv6_only: bool,
+    pub memory: Memory,
 }
 
-/// Sockets of this thread's namespace in those states.
-pub fn sockets(states: u32) -> Result<Vec<TcpSocket>> {
-    let mut found = family(libc::AF_INET as u8, states)?;
+/// Bytes as the kernel counts them, zero where they were not asked for (SK_MEMINFO_RMEM_ALLOC,
+/// _RCVBUF, _DROPS).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Of what waits to be read, and how much may.
+    pub waiting: u32,
+    pub limit: u32,
+    /// Datagrams dropped.
+    pub drops: u32,
+}
+
+/// Sockets of this thread's namespace.
+pub fn sockets(ask: Ask) -> Result<Vec<Socket>> {
+    let mut found = family(libc::AF_INET as u8, ask)?;
     // There is none where IPv6 is not built in.
-    found.extend(family(libc::AF_INET6 as u8, states).unwrap_or_default());
+    found.extend(family(libc::AF_INET6 as u8, ask).unwrap_or_default());
     Ok(found)
 }
 
-fn family(family: u8, states: u32) -> Result<Vec<TcpSocket>> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG).context("opening sock_diag")?;
+fn family(family: u8, ask: Ask) -> Result<Vec<Socket>> {
+    let mut socket = Netlink::new(NETLINK_SOCK_DIAG).context("opening sock_diag")?;
     socket.bind_auto().context("binding sock_diag")?;
     socket
         .connect(&SocketAddr::new(0, 0))
         .context("connecting to sock_diag")?;
     socket
-        .send(&request(family, states), 0)
+        .send(&request(family, ask), 0)
         .context("asking for sockets")?;
     let mut found = Vec::new();
     loop {
@@ -62,21 +96,21 @@ fn family(family: u8, states: u32) -> Result<Vec<TcpSocket>> {
     }
 }
 
-fn request(family: u8, states: u32) -> Vec<u8> {
+fn request(family: u8, ask: Ask) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(NLMSG_HEADER + REQUEST);
     bytes.extend(((NLMSG_HEADER + REQUEST) as u32).to_ne_bytes());
     bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     bytes.extend(DUMP.to_ne_bytes());
     // Sequence and port: one question is open at a time.
     bytes.extend([0; 8]);
-    bytes.extend([family, libc::IPPROTO_TCP as u8, 0, 0]);
-    bytes.extend(states.to_ne_bytes());
+    bytes.extend([family, ask.protocol as u8, ask.extensions, 0]);
+    bytes.extend(ask.states.to_ne_bytes());
     bytes.resize(NLMSG_HEADER + REQUEST, 0);
     bytes
 }
 
 /// Takes the sockets out of one datagram; true at the end of the dump.
-fn take(datagram: &[u8], found: &mut Vec<TcpSocket>) -> Result<bool> {
+fn take(datagram: &[u8], found: &mut Vec<Socket>) -> Result<bool> {
     let mut rest = datagram;
     while let (Some(length), Some(kind)) = (u32_at(rest, 0), u16_at(rest, 4)) {
         let length = length as usize;
@@ -97,7 +131,7 @@ fn take(datagram: &[u8], found: &mut Vec<TcpSocket>) -> Result<bool> {
     Ok(false)
 }
 
-fn parse(message: &[u8]) -> Option<TcpSocket> {
+fn parse(message: &[u8]) -> Option<Socket> {
     let family = *message.first()?;
     let port = |at: usize| {
         Some(u16::from_be_bytes(
@@ -106,13 +140,15 @@ fn parse(message: &[u8]) -> Option<TcpSocket> {
     };
     let local = address(family, message.get(8..24)?)?;
     let remote = address(family, message.get(24..40)?)?;
-    Some(TcpSocket {
+    let attributes = message.get(MESSAGE..)?;
+    Some(Socket {
         local: (local, port(4)?),
         remote: (remote, port(6)?),
         queued: u32_at(message, 56)?,
         limit: u32_at(message, 60)?,
         inode: u32_at(message, 68)?,
-        ipv6_only: attribute(message.get(MESSAGE..)?, INET_DIAG_SKV6ONLY) == Some(1),
+        ipv6_only: attribute(attributes, INET_DIAG_SKV6ONLY).is_some_and(|v| v.starts_with(&[1])),
+        memory: attribute(attributes, INET_DIAG_SKMEMINFO).map_or_else(Memory::default, memory),
     })
 }
 
@@ -126,11 +162,21 @@ fn address(family: u8, bytes: &[u8]) -> Option<IpAddr> {
     Some(address.to_ipv4_mapped().map_or(address.into(), Into::into))
 }
 
-/// The first byte of an attribute's value.
-fn attribute(mut attributes: &[u8], wanted: u16) -> Option<u8> {
+/// Words 0, 1 and 8 of the attribute.
+fn memory(words: &[u8]) -> Memory {
+    let word = |n: usize| u32_at(words, n * 4).unwrap_or(0);
+    Memory {
+        waiting: word(0),
+        limit: word(1),
+        drops: word(8),
+    }
+}
+
+/// An attribute's value.
+fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     while let (Some(length), Some(kind)) = (u16_at(attributes, 0), u16_at(attributes, 2)) {
         if kind == wanted {
-            return attributes.get(4).copied();
+            return attributes.get(4..usize::from(length));
         }
         let step = usize::from(length.max(4)).next_multiple_of(4);
         attributes = attributes.get(step..)?;
@@ -168,5 +214,6 @@ mod tests {
         assert!(!take(&[], &mut found).expect("nothing"));
         assert_eq!(parse(&[2; 40]), None);
         assert_eq!(attribute(&[4, 0, 9, 0], INET_DIAG_SKV6ONLY), None);
+        assert_eq!(attribute(&[2, 0, 11, 0], INET_DIAG_SKV6ONLY), None);
     }
 }

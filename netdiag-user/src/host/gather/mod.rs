@@ -6,6 +6,7 @@ mod ipam;
 mod owners;
 mod pod_networks;
 mod processes;
+mod receivers;
 mod services;
 mod sockets;
 
@@ -53,6 +54,11 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
         }
         Want::Ipam => ipam::ranges(places).map(Piece::Ipam),
         Want::Services => services::services(&places.root).map(Piece::Services),
+        Want::Receivers { netns, port } => {
+            let (root, port) = (places.root.clone(), *port);
+            let look = move || receivers::receivers(&root, port);
+            inside(&places.root, *netns, look).map(Piece::Receivers)
+        }
         Want::Etcd => etcd::members(places).map(Piece::Etcd),
         Want::PodNetworks => pod_networks::pod_networks(&places.root).map(Piece::PodNetworks),
     };

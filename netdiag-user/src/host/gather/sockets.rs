@@ -7,7 +7,7 @@ use std::{
 use anyhow::Result;
 
 use super::{
-    inet_diag::{self, LISTEN, TcpSocket},
+    inet_diag::{self, LISTEN, Socket},
     owners::owners,
 };
 use crate::model::gather::Listener;
@@ -20,7 +20,7 @@ pub fn listeners(root: &Path) -> Result<Vec<Listener>> {
     Ok(sockets.iter().map(|s| listener(s, &owners)).collect())
 }
 
-fn listener(socket: &TcpSocket, owners: &HashMap<u32, String>) -> Listener {
+fn listener(socket: &Socket, owners: &HashMap<u32, String>) -> Listener {
     let (address, port) = socket.local;
     Listener {
         address,

@@ -23,6 +23,7 @@ mod rp_filter_drop;
 mod service_no_endpoints;
 mod service_stale_endpoint;
 mod tunnel_mtu_too_large;
+mod socket_buffer_overflow;
 mod vxlan_mtu_too_large;
 mod vxlan_source_mismatch;
 
@@ -107,6 +108,7 @@ pub const ALL: &[Scenario] = &[
     duplicate_address::SCENARIO,
     neighbour_failed::SCENARIO,
     forwarding_disabled::SCENARIO,
+    socket_buffer_overflow::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

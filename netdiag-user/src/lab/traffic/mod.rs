@@ -21,6 +21,8 @@ use super::plan::{Place, Plan};
 /// How often a waiting thread looks whether it is to stop.
 const SLICE: Duration = Duration::from_millis(100);
 pub const DNS_PORT: u16 = 53;
+/// Datagrams that come together.
+const METRICS: usize = 20;
 
 /// What a client does, again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,11 @@ pub enum Work {
     Upload(u32),
     /// A datagram that comes back.
     Datagram,
+    /// Twenty datagrams that nobody answers, for somebody who reads them at once, or twenty a
+    /// second.
+    Metrics {
+        slow: bool,
+    },
     Ping,
     /// A connection to a port where nobody listens.
     Refused,
@@ -103,6 +110,7 @@ impl Flow {
         let proto = match self.work {
             Work::Request | Work::Download(_) | Work::Upload(_) => Proto::Tcp,
             Work::Datagram => Proto::Udp,
+            Work::Metrics { slow } => Proto::Sink { slow },
             Work::Nxdomain => Proto::Dns,
             Work::Ping | Work::Refused | Work::Scan => return None,
         };
@@ -120,6 +128,10 @@ impl Flow {
 enum Proto {
     Tcp,
     Udp,
+    /// Takes datagrams and answers none.
+    Sink {
+        slow: bool,
+    },
     Dns,
 }
 
@@ -218,6 +230,10 @@ impl Traffic {
                 let socket = netns.run(|| udp::bind(at))?;
                 self.spawn(netns, move || udp::serve(&socket, &stop))
             }
+            Proto::Sink { slow } => {
+                let socket = netns.run(|| udp::bind(at))?;
+                self.spawn(netns, move || udp::sink(&socket, slow, &stop))
+            }
             Proto::Dns => {
                 let socket = netns.run(|| udp::bind(at))?;
                 self.spawn(netns, move || dns::serve(&socket, &stop))
@@ -290,6 +306,7 @@ impl Client {
             Work::Download(bytes) => tcp::exchange(self, (64, bytes), stop),
             Work::Upload(bytes) => tcp::exchange(self, (bytes, 64), stop),
             Work::Datagram => udp::exchange(self.target, &[0x5a; 120]).map(drop),
+            Work::Metrics { .. } => udp::pour(self.target, METRICS),
             Work::Ping => ping::exchange(self.target.ip()),
             Work::Refused | Work::Scan => tcp::refused(self, stop),
             Work::Nxdomain => dns::ask(self.target),

@@ -36,17 +36,45 @@ pub fn answer(socket: &UdpSocket, stop: &AtomicBool, make: impl Fn(&[u8]) -> Opt
     }
 }
 
+/// Between two datagrams of a reader that does not keep up.
+const REST: Duration = Duration::from_millis(50);
+
+/// Takes datagrams and answers none.
+pub fn sink(socket: &UdpSocket, slow: bool, stop: &AtomicBool) {
+    let mut buffer = [0; 2048];
+    while !stop.load(Ordering::Relaxed) {
+        let taken = socket.recv_from(&mut buffer);
+        if slow && taken.is_ok() {
+            std::thread::sleep(REST);
+        }
+    }
+}
+
+/// Sends so many datagrams at once.
+pub fn pour(target: SocketAddr, count: usize) -> io::Result<()> {
+    let socket = connected(target)?;
+    for _ in 0..count {
+        socket.send(&[0x5a; 400])?;
+    }
+    Ok(())
+}
+
 /// Sends a datagram and waits for the answer.
 pub fn exchange(target: SocketAddr, datagram: &[u8]) -> io::Result<Vec<u8>> {
+    let socket = connected(target)?;
+    socket.set_read_timeout(Some(ANSWER))?;
+    socket.send(datagram)?;
+    let mut buffer = [0; 2048];
+    let bytes = socket.recv(&mut buffer)?;
+    Ok(buffer[..bytes].to_vec())
+}
+
+fn connected(target: SocketAddr) -> io::Result<UdpSocket> {
     let any = match target {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
     };
     let socket = UdpSocket::bind(any)?;
     socket.connect(target)?;
-    socket.set_read_timeout(Some(ANSWER))?;
-    socket.send(datagram)?;
-    let mut buffer = [0; 2048];
-    let bytes = socket.recv(&mut buffer)?;
-    Ok(buffer[..bytes].to_vec())
+    Ok(socket)
 }

@@ -1,0 +1,196 @@
+//! # Symptom
+//! Part of an application's datagrams is missing (metrics with gaps, DNS answers that come late,
+//! a stream that stutters), although each of them reaches its pod.
+//!
+//! # Mechanism
+//! Datagrams wait in the socket's receive buffer until the application reads them. One that reads
+//! slower than they come fills it, and the kernel drops what comes next. The buffer's size is
+//! `net.core.rmem_default` where the application asks for none (SO_RCVBUF), and at most
+//! `net.core.rmem_max` where it does.
+//!
+//! # Signals
+//! Observed: drops with the reason SOCKET_RCVBUFF at one port, for a second and more, at least one
+//! datagram in a hundred; the namespace's counter of receive buffer errors. Gathered: the socket
+//! there, its buffer, what waits in it, and the process that holds it.
+//!
+//! # Look-alikes
+//! A burst at start-up is over within a second. `nic-queue-full` loses packets before they reach
+//! any socket. TCP slows its sender down instead.
+//!
+//! # By hand
+//! `nstat -az UdpRcvbufErrors` and `ss -uanmp` in the pod's network namespace (`rb` is the limit,
+//! `d` what was dropped).
+//!
+//! # Fix
+//! Let the application read faster (more threads, less work per datagram), or give it a larger
+//! buffer against bursts.
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::losses::{self, Pattern};
+use crate::{
+    model::{
+        flow,
+        gather::{Receiver, Want},
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    },
+    pipeline::facts::{Facts, Loss},
+};
+
+pub const ID: &str = "socket-buffer-overflow";
+pub const TITLE: &str = "an application reads its datagrams slower than they come";
+
+/// IPPROTO_UDP.
+const UDP: u8 = 17;
+/// Fewer lost datagrams than this are a hiccup of the scheduler.
+const LEAST: u64 = 10;
+/// One in so many is lost: less hurts nobody who chose UDP.
+const ONE_IN: u64 = 100;
+/// A burst at start-up is over sooner.
+const LASTING_NS: u64 = 1_000_000_000;
+/// Linux's own `net.core.rmem_default`, for those who ask what to set.
+const USUAL_RMEM: u32 = 212_992;
+
+/// Where datagrams overflow: a namespace's address and port.
+type Place = (u32, IpAddr, u16);
+
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    let want = |((netns, _, port), _)| Want::Receivers { netns, port };
+    overflows(facts).into_iter().map(want).collect()
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let all = overflows(facts);
+    let count = |patterns: &[Pattern<'_>]| patterns.iter().map(Pattern::packets).sum::<u64>();
+    let (place, worst) = all.iter().max_by_key(|(_, patterns)| count(patterns))?;
+    let (netns, address, port) = *place;
+    let receiver = receiver(facts, *place);
+    let who = receiver.and_then(|r| r.owner.as_ref());
+    let who = who.map_or("the application", String::as_str);
+    let lost = count(worst);
+    let summary = format!(
+        "{who} reads slower than datagrams come for {}: {lost} of {} dropped at its full receive \
+         buffer",
+        crate::model::address::endpoint(address, port),
+        arrived(facts, *place).max(lost),
+    );
+    let patterns: Vec<_> = all.into_values().flatten().collect();
+    let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
+    finding
+        .evidence
+        .extend(receiver.map(|r| socket_evidence(port, r)));
+    finding.evidence.extend(counter_evidence(facts, netns));
+    finding.fix = fix(receiver);
+    Some(finding)
+}
+
+/// Places where enough overflows for long enough.
+fn overflows<'a>(facts: &'a Facts<'_>) -> BTreeMap<Place, Vec<Pattern<'a>>> {
+    let of = |l: &Loss| l.reason == "SOCKET_RCVBUFF" && l.flow().protocol == UDP;
+    let mut places: BTreeMap<Place, Vec<Pattern<'a>>> = BTreeMap::new();
+    for pattern in losses::shares(facts, of) {
+        // A client's port differs from conversation to conversation; one of them is enough.
+        let key = pattern.losses[0].key;
+        let place = (key.netns, pattern.destination, key.flow.destination_port);
+        places.entry(place).or_default().push(pattern);
+    }
+    places.retain(|place, patterns| hurts(facts, *place, patterns));
+    places
+}
+
+fn hurts(facts: &Facts<'_>, place: Place, patterns: &[Pattern<'_>]) -> bool {
+    let lost: u64 = patterns.iter().map(Pattern::packets).sum();
+    let first = patterns.iter().map(Pattern::first).min().unwrap_or(0);
+    let last = patterns.iter().map(Pattern::last).max().unwrap_or(0);
+    lost >= LEAST && last - first >= LASTING_NS && lost * ONE_IN >= arrived(facts, place)
+}
+
+/// What came for that port, at the hop that saw most of it.
+fn arrived(facts: &Facts<'_>, (_, address, port): Place) -> u64 {
+    let mut hops: BTreeMap<(u32, u8), u64> = BTreeMap::new();
+    for seen in &facts.flows {
+        let (_, destination) = flow::ends(seen.flow());
+        let key = seen.flow();
+        if key.protocol == UDP && key.destination_port == port && destination == address {
+            let hop = (seen.key.ifindex, seen.key.direction);
+            *hops.entry(hop).or_default() += seen.hop.packets;
+        }
+    }
+    hops.into_values().max().unwrap_or(0)
+}
+
+/// The socket there: the one of that address, or the one for all.
+fn receiver<'a>(facts: &Facts<'a>, (netns, address, port): Place) -> Option<&'a Receiver> {
+    let all = facts.gathered.receivers(netns, port)?;
+    let own = all.iter().find(|r| r.address == address);
+    own.or_else(|| all.iter().find(|r| r.address.is_unspecified()))
+}
+
+fn socket_evidence(port: u16, receiver: &Receiver) -> Evidence {
+    let text = format!(
+        "the socket at port {port} may hold {} bytes, {} wait in it; {} datagrams dropped since it \
+         was made",
+        receiver.limit, receiver.queued, receiver.drops
+    );
+    let mut line = Evidence::new(EvidenceKind::Socket, Origin::Observed, text);
+    let pid = receiver.owner.as_ref().and_then(|o| o.rsplit_once('['));
+    let pid = pid.map(|(_, pid)| pid.trim_end_matches(']'));
+    let inside = pid.map_or_else(String::new, |pid| format!("nsenter -t {pid} -n "));
+    line.confirm = Some(format!("{inside}ss -uanmp 'sport = :{port}'"));
+    line
+}
+
+fn counter_evidence(facts: &Facts<'_>, netns: u32) -> Option<Evidence> {
+    let moved = facts.moved(netns, "Udp.RcvbufErrors").filter(|n| *n > 0)?;
+    let text = format!("UdpRcvbufErrors of its namespace rose by {moved} during this run");
+    let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
+    line.packets = Some(moved);
+    line.confirm = Some("nstat -az UdpRcvbufErrors".into());
+    Some(line)
+}
+
+fn fix(receiver: Option<&Receiver>) -> Fix {
+    let larger = receiver.map_or(USUAL_RMEM, |r| r.limit.max(USUAL_RMEM / 4)) * 4;
+    let has = receiver.map_or_else(String::new, |r| format!(" (it has {})", r.limit));
+    Fix {
+        summary: format!(
+            "see why the application does not keep up (CPU limit, one thread, slow work per \
+             datagram); against bursts give its socket a larger receive buffer{has}, up to \
+             net.core.rmem_max, which the node must allow"
+        ),
+        commands: vec![
+            "sysctl net.core.rmem_default net.core.rmem_max".into(),
+            format!("sysctl -w net.core.rmem_max={larger}"),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::observation::Observation,
+        testing::{POD, at, died, overlay_node, tcp, with_facts},
+    };
+
+    fn judge(lost: u64, passed: u64, seconds: u64) -> Option<Finding> {
+        let mut flow = tcp("172.20.2.9", "172.20.1.5", 8125);
+        flow.protocol = UDP;
+        let mut drop = died(flow, ("SOCKET_RCVBUFF", "__udp4_lib_rcv"), POD, lost);
+        drop.1.last = seconds * 1_000_000_000 + 1;
+        let observation = Observation {
+            drops: vec![drop],
+            flows: vec![at(flow, POD, true, 0, |hop| hop.packets = passed)],
+            ..Observation::default()
+        };
+        with_facts(&overlay_node(1450, 1450, 1500), &observation, evaluate)
+    }
+
+    #[test]
+    fn part_of_the_datagrams_for_a_while() {
+        let found = judge(50, 500, 3).expect("a finding");
+        assert!(found.summary.contains("50 of 500"), "{}", found.summary);
+        assert!(judge(50, 500, 0).is_none(), "a burst");
+        assert!(judge(50, 50_000, 3).is_none(), "one in a thousand");
+        assert!(judge(5, 50, 3).is_none(), "a hiccup");
+    }
+}
