@@ -32,6 +32,7 @@ pub mod kube_proxy_missing;
 pub mod listen_backlog_overflow;
 pub mod loopback_only_listener;
 pub mod neighbour_failed;
+pub mod nic_queue_full;
 pub mod no_route;
 pub mod not_listening;
 pub mod overlay_blocked;
@@ -44,6 +45,7 @@ pub mod service_no_endpoints;
 pub mod service_stale_endpoint;
 pub mod tunnel_mtu_too_large;
 pub mod socket_buffer_overflow;
+pub mod tunnel_mtu_too_large;
 pub mod vxlan_mtu_too_large;
 pub mod vxlan_source_mismatch;
 
@@ -87,6 +89,7 @@ pub const ALL: &[Cause] = &[
     cause!(listen_backlog_overflow, listen_backlog_overflow::wants),
     cause!(loopback_only_listener, loopback_only_listener::wants),
     cause!(neighbour_failed),
+    cause!(nic_queue_full, nic_queue_full::wants),
     cause!(no_route),
     cause!(not_listening, not_listening::wants),
     cause!(overlay_blocked),

@@ -17,6 +17,8 @@ pub enum Need {
     Ipip,
     Gre,
     NfTables,
+    /// The token bucket filter, and tc(8) to set it with.
+    Tbf,
     /// A program on this machine.
     Program(&'static str),
 }
@@ -30,6 +32,7 @@ impl Need {
             Self::Ipip => "ipip",
             Self::Gre => "ip_gre",
             Self::NfTables => "nf_tables",
+            Self::Tbf => "sch_tbf (or tc to set it with)",
             Self::Program(name) => name,
         }
     }
@@ -48,6 +51,7 @@ pub fn check(needs: &[Need]) -> Result<()> {
             let there = match need {
                 Need::NfTables => has_nf_tables(),
                 Need::Program(name) => has_program(name),
+                Need::Tbf => has_tbf(),
                 link => runtime.block_on(has_link(*link))?,
             };
             if !there {
@@ -79,7 +83,9 @@ fn example(need: Need) -> LinkMessage {
         Need::Bridge => LinkBridge::new("probe-bridge").build(),
         Need::Vxlan => LinkVxlan::new("probe-vxlan", 1).build(),
         Need::Gre => LinkGre::new("probe-gre").build(),
-        Need::Ipip | Need::NfTables | Need::Program(_) => LinkIpIp::new("probe-ipip").build(),
+        Need::Ipip | Need::NfTables | Need::Tbf | Need::Program(_) => {
+            LinkIpIp::new("probe-ipip").build()
+        }
     }
 }
 
@@ -91,6 +97,15 @@ fn has_nf_tables() -> bool {
         rules: Vec::new(),
     })
     .is_ok()
+}
+
+fn has_tbf() -> bool {
+    let words = "qdisc add dev lo root tbf rate 1mbit burst 5kb limit 10kb";
+    let mut command = std::process::Command::new("tc");
+    let quiet = command
+        .args(words.split(' '))
+        .stderr(std::process::Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
 }
 
 /// Where Debian and others keep what an administrator or a container runtime runs, beside PATH.

@@ -25,6 +25,8 @@ pub enum Want {
     Ipam,
     /// What this node does for Services, and what its processes were told of them.
     Services,
+    /// The queues of this namespace's links.
+    Qdiscs,
     /// UDP sockets at that port of the namespace with that inode.
     Receivers { netns: u32, port: u16 },
     /// The members of etcd that were named, or that run on this node.
@@ -38,7 +40,7 @@ impl Want {
     pub fn again(&self) -> Duration {
         match self {
             Self::Etcd | Self::Ipam | Self::PodNetworks => SELDOM,
-            Self::Listeners(_) | Self::Receivers { .. } | Self::Services => AGAIN,
+            _ => AGAIN,
         }
     }
 
@@ -47,6 +49,7 @@ impl Want {
         match self {
             Self::Listeners(netns) => format!("listening sockets of network namespace {netns}"),
             Self::Services => "rules for Services".into(),
+            Self::Qdiscs => "queues of the links".into(),
             Self::Receivers { netns, port } => {
                 format!("UDP sockets at port {port} of network namespace {netns}")
             }
@@ -62,6 +65,7 @@ impl Want {
 pub enum Piece {
     Listeners(Vec<Listener>),
     Services(Services),
+    Qdiscs(Vec<Qdisc>),
     Receivers(Vec<Receiver>),
     Etcd(Vec<EtcdMember>),
     Ipam(Vec<RangeSet>),
@@ -73,7 +77,6 @@ impl Piece {
     /// Parts of it that could not be found out.
     fn failures(&self) -> BTreeMap<String, &str> {
         match self {
-            Self::Listeners(_) | Self::Receivers(_) | Self::Services(_) => BTreeMap::new(),
             Self::Etcd(members) => {
                 let failed = members.iter().filter_map(EtcdMember::failure);
                 failed.collect()
@@ -129,6 +132,17 @@ impl Listener {
         let both = self.address.is_ipv6() && !self.ipv6_only;
         self.address == address || self.address.is_unspecified() && (family || both)
     }
+}
+
+/// A link's queue; its counts are since it was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Qdisc {
+    pub ifindex: u32,
+    pub kind: String,
+    pub sent: u64,
+    pub drops: u64,
+    /// Packets that wait now.
+    pub waiting: u64,
 }
 
 /// A UDP socket that receives.
@@ -204,6 +218,14 @@ impl Gathered {
         match self.piece(&Want::Ipam) {
             Some(Piece::Ipam(sets)) => sets,
             _ => &[],
+        }
+    }
+
+    /// Nothing as long as they are not known.
+    pub fn qdiscs(&self) -> Option<&[Qdisc]> {
+        match self.piece(&Want::Qdiscs)? {
+            Piece::Qdiscs(qdiscs) => Some(qdiscs),
+            _ => None,
         }
     }
 

@@ -6,6 +6,7 @@ mod ipam;
 mod owners;
 mod pod_networks;
 mod processes;
+mod qdiscs;
 mod receivers;
 mod services;
 mod sockets;
@@ -54,6 +55,7 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
         }
         Want::Ipam => ipam::ranges(places).map(Piece::Ipam),
         Want::Services => services::services(&places.root).map(Piece::Services),
+        Want::Qdiscs => qdiscs::qdiscs().map(Piece::Qdiscs),
         Want::Receivers { netns, port } => {
             let (root, port) = (places.root.clone(), *port);
             let look = move || receivers::receivers(&root, port);

@@ -11,6 +11,7 @@ mod kube_proxy_missing;
 mod listen_backlog_overflow;
 mod loopback_only_listener;
 mod neighbour_failed;
+mod nic_queue_full;
 mod no_route;
 mod noise;
 mod not_listening;
@@ -24,6 +25,7 @@ mod service_no_endpoints;
 mod service_stale_endpoint;
 mod tunnel_mtu_too_large;
 mod socket_buffer_overflow;
+mod tunnel_mtu_too_large;
 mod vxlan_mtu_too_large;
 mod vxlan_source_mismatch;
 
@@ -109,6 +111,7 @@ pub const ALL: &[Scenario] = &[
     neighbour_failed::SCENARIO,
     forwarding_disabled::SCENARIO,
     socket_buffer_overflow::SCENARIO,
+    nic_queue_full::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

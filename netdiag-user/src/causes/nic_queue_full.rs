@@ -1,0 +1,247 @@
+//! # Symptom
+//! Part of all traffic by one link is lost under load; transfers crawl, small requests stutter.
+//!
+//! # Mechanism
+//! More packets come than a link sends or the node takes in, and a queue is full: the link's
+//! qdisc (a shaper's limit, a short txqueuelen), a CPU's backlog (`net.core.netdev_max_backlog`),
+//! or the NIC's own ring.
+//!
+//! # Signals
+//! Observed, for a second and more and at least one packet in twenty: drops with the reason
+//! QDISC_DROP on a link that has its carrier, where the qdisc that drops is none that manages its
+//! queue; drops with CPU_BACKLOG; or a NIC's rx_missed counter that moves.
+//!
+//! # Look-alikes
+//! CoDel, PIE and RED drop early to keep queues short, and TCP fills any queue until it drops a
+//! few: both are at work as they should. A link without a carrier drops everything with
+//! QDISC_DROP: `link-failure`.
+//!
+//! # By hand
+//! `tc -s qdisc show dev LINK` (dropped, backlog), `ip -s -s link show LINK`,
+//! `cat /proc/net/softnet_stat` (second column).
+//!
+//! # Fix
+//! A longer queue or a higher rate where a shaper is too tight; fq_codel where one transfer starves
+//! the rest; a larger backlog, ring or budget, and more receive queues, where the node is too slow.
+use std::collections::BTreeMap;
+
+use super::losses::{self, Pattern};
+use crate::{
+    model::{
+        gather::{Qdisc, Want},
+        node::Link,
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    },
+    pipeline::facts::{Facts, Loss},
+};
+
+pub const ID: &str = "nic-queue-full";
+pub const TITLE: &str = "a queue overflows: a link's, a CPU's backlog, or a NIC's ring";
+
+/// One packet in so many dies in the queue. TCP alone makes it overflow for less than that.
+const ONE_IN: u64 = 20;
+/// Fewer lost packets are a hiccup.
+const LEAST: u64 = 20;
+/// A burst is over sooner.
+const LASTING_NS: u64 = 1_000_000_000;
+/// One frame in so many is not taken from the NIC in time; healthy NICs lose none.
+const MISSED_ONE_IN: u64 = 100;
+
+/// Qdiscs that drop on purpose, to keep their queue short.
+const MANAGED: [&str; 9] = [
+    "fq_codel", "codel", "cake", "pie", "fq_pie", "red", "sfb", "choke", "dualpi2",
+];
+
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    let full = full(facts, "QDISC_DROP");
+    full.into_keys().take(1).map(|_| Want::Qdiscs).collect()
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    by_qdisc(facts)
+        .or_else(|| by_backlog(facts))
+        .or_else(|| by_ring(facts))
+}
+
+/// Links whose queue loses enough for long enough, with the losses.
+fn full<'a>(facts: &'a Facts<'_>, reason: &str) -> BTreeMap<u32, Vec<Pattern<'a>>> {
+    let here = |l: &Loss| l.reason == reason && l.key.netns == facts.node.netns;
+    let mut links: BTreeMap<u32, Vec<Pattern<'a>>> = BTreeMap::new();
+    for pattern in losses::shares(facts, here) {
+        let index = pattern.losses[0].key.ifindex;
+        links.entry(index).or_default().push(pattern);
+    }
+    links.retain(|index, patterns| hurts(facts, *index, patterns));
+    links
+}
+
+fn hurts(facts: &Facts<'_>, index: u32, patterns: &[Pattern<'_>]) -> bool {
+    let lost: u64 = patterns.iter().map(Pattern::packets).sum();
+    let first = patterns.iter().map(Pattern::first).min().unwrap_or(0);
+    let last = patterns.iter().map(Pattern::last).max().unwrap_or(0);
+    let carrier = facts.node.link(index).is_some_and(|l| l.carrier);
+    carrier && lost >= LEAST && last - first >= LASTING_NS && lost * ONE_IN >= passed(facts, index)
+}
+
+/// What was to leave by the link: the hop sees it before the queue does.
+fn passed(facts: &Facts<'_>, index: u32) -> u64 {
+    let leaves = facts
+        .flows
+        .iter()
+        .filter(|h| h.key.ifindex == index && h.egress());
+    leaves.map(|h| h.hop.packets).sum()
+}
+
+fn by_qdisc(facts: &Facts<'_>) -> Option<Finding> {
+    let qdiscs = facts.gathered.qdiscs()?;
+    let full = full(facts, "QDISC_DROP")
+        .into_iter()
+        .filter_map(|(index, patterns)| {
+            let own = || {
+                qdiscs
+                    .iter()
+                    .filter(move |q| q.ifindex == index && q.drops > 0)
+            };
+            let managed = own().any(|q| MANAGED.contains(&q.kind.as_str()));
+            let qdisc = own().max_by_key(|q| q.drops).filter(|_| !managed)?;
+            Some((facts.node.link(index)?, qdisc, patterns))
+        });
+    let lost = |patterns: &[Pattern<'_>]| patterns.iter().map(Pattern::packets).sum::<u64>();
+    let (link, qdisc, patterns) = full.max_by_key(|(.., patterns)| lost(patterns))?;
+    let summary = format!(
+        "the queue of {} ({}) is full: {} of {} packets dropped",
+        link.name,
+        qdisc.kind,
+        lost(&patterns),
+        passed(facts, link.index).max(lost(&patterns)),
+    );
+    let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
+    finding.evidence.push(qdisc_evidence(link, qdisc));
+    finding.fix = qdisc_fix(link, qdisc);
+    Some(finding)
+}
+
+fn qdisc_evidence(link: &Link, qdisc: &Qdisc) -> Evidence {
+    let text = format!(
+        "{} of {} dropped {} packets and sent {} since it was made; {} wait now",
+        qdisc.kind, link.name, qdisc.drops, qdisc.sent, qdisc.waiting
+    );
+    let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
+    line.at = Some(link.name.clone());
+    line.packets = Some(qdisc.drops);
+    line.confirm = Some(format!("tc -s qdisc show dev {}", link.name));
+    line
+}
+
+fn qdisc_fix(link: &Link, qdisc: &Qdisc) -> Fix {
+    Fix {
+        summary: format!(
+            "if {} is a shaper of somebody's (a bandwidth plugin, a cloud agent), raise its rate or \
+             its limit; else send less by {}, or let fq_codel share it fairly",
+            qdisc.kind, link.name
+        ),
+        commands: vec![
+            format!("tc -s -d qdisc show dev {}", link.name),
+            format!("tc qdisc replace dev {} root fq_codel", link.name),
+        ],
+    }
+}
+
+fn by_backlog(facts: &Facts<'_>) -> Option<Finding> {
+    let (index, patterns) = full(facts, "CPU_BACKLOG").into_iter().next()?;
+    let lost: u64 = patterns.iter().map(Pattern::packets).sum();
+    let name = facts.node.link_name(index);
+    let summary = format!("a CPU's backlog is full: {lost} packets from {name} dropped");
+    let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
+    if let Some(moved) = facts.moved(facts.node.netns, "softnet.dropped") {
+        let text = format!("softnet's dropped rose by {moved} during this run");
+        let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
+        line.confirm = Some("awk '{print $2}' /proc/net/softnet_stat".into());
+        finding.evidence.push(line);
+    }
+    finding.fix = Fix {
+        summary: "let more CPUs take packets in (RPS, more queues), or allow a longer backlog"
+            .into(),
+        commands: vec![
+            "sysctl net.core.netdev_max_backlog net.core.netdev_budget".into(),
+            "sysctl -w net.core.netdev_max_backlog=10000".into(),
+        ],
+    };
+    Some(finding)
+}
+
+/// Frames that the NIC had no room for while this run went on.
+fn by_ring(facts: &Facts<'_>) -> Option<Finding> {
+    let gained = |link: &Link| {
+        let before = facts.start.link(link.index)?.counters;
+        let missed = link.counters.rx_missed.saturating_sub(before.rx_missed);
+        let taken = link.counters.rx_packets.saturating_sub(before.rx_packets);
+        (missed >= LEAST && missed * MISSED_ONE_IN >= taken).then_some((missed, taken))
+    };
+    let full = facts
+        .node
+        .links
+        .iter()
+        .filter_map(|l| Some((l, gained(l)?)));
+    let (link, (missed, taken)) = full.max_by_key(|(_, (missed, _))| *missed)?;
+    let name = &link.name;
+    let summary = format!("the ring of {name} is full: it missed {missed} frames and took {taken}");
+    let mut finding = Finding::new(ID, Severity::Warning, Confidence::Confirmed, summary);
+    let text = format!("rx_missed of {name} rose by {missed} during this run");
+    let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
+    line.at = Some(name.clone());
+    line.packets = Some(missed);
+    line.confirm = Some(format!("ip -s -s link show {name}"));
+    finding.evidence.push(line);
+    finding.fix = Fix {
+        summary: "enlarge the ring, and spread its interrupts over more CPUs".into(),
+        commands: vec![
+            format!("ethtool -g {name}"),
+            format!("ethtool -G {name} rx 4096"),
+        ],
+    };
+    finding.first_seen = facts.clock.text(facts.now);
+    finding.last_seen = facts.clock.text(facts.now);
+    Some(finding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{gather::Piece, node::Node, observation::Observation},
+        testing::{UPLINK, at, died, overlay_node, tcp, with_gathered},
+    };
+
+    fn judge(node: &Node, kind: &str, lost: u64, passed: u64) -> Option<Finding> {
+        let flow = tcp("172.20.1.5", "172.20.2.9", 443);
+        let mut drop = died(flow, ("QDISC_DROP", "__dev_queue_xmit"), UPLINK, lost);
+        drop.1.last = 3_000_000_000;
+        let observation = Observation {
+            drops: vec![drop],
+            flows: vec![at(flow, UPLINK, true, 0, |hop| hop.packets = passed)],
+            ..Observation::default()
+        };
+        let qdisc = Qdisc {
+            ifindex: UPLINK,
+            kind: kind.into(),
+            drops: lost,
+            ..Qdisc::default()
+        };
+        let gathered = [(Want::Qdiscs, Ok(Piece::Qdiscs(vec![qdisc])))];
+        with_gathered(node, &observation, gathered, evaluate)
+    }
+
+    #[test]
+    fn a_tail_drop_queue_that_loses_much_is_named() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        assert!(judge(&node, "tbf", 100, 1000).is_some());
+        assert!(judge(&node, "tbf", 30, 1000).is_none(), "TCP at work");
+        assert!(
+            judge(&node, "fq_codel", 100, 1000).is_none(),
+            "CoDel at work"
+        );
+        node.links[0].carrier = false;
+        assert!(judge(&node, "tbf", 100, 1000).is_none(), "no carrier");
+    }
+}

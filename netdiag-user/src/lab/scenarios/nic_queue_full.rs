@@ -1,0 +1,38 @@
+//! Somebody shaped node A's uplink so tightly that its queue overflows.
+use super::{POD_A, POD_B, Scenario, everyday};
+use crate::lab::needs::Need;
+use crate::lab::plan::{A, Plan};
+use crate::lab::step::Step;
+use crate::lab::traffic::{Flow, Work};
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "nic-queue-full",
+    summary: "a shaper on the uplink has a short queue, and more is sent than it lets through",
+    expected: &["nic-queue-full"],
+    needs: &[Need::Veth, Need::Bridge, Need::Vxlan, Need::Tbf],
+    faults,
+    traffic: |_| {
+        let metrics = Work::Metrics { slow: false };
+        let stream = Flow::new(metrics, POD_A, POD_B, 8125, 40);
+        [everyday(), vec![stream]].concat()
+    },
+    ..Scenario::BASE
+};
+
+/// Twenty datagrams of some 480 bytes each 40 ms are near 2 Mbit/s. The healthy twin is shaped as
+/// well, with room to spare.
+fn faults(plan: &Plan) -> Vec<Step> {
+    let device = &plan.nodes[A].uplink;
+    let (rate, limit) = match (plan.options.healthy, plan.form() % 2) {
+        (true, _) => ("100mbit", "1mb"),
+        (false, 0) => ("800kbit", "6kb"),
+        (false, _) => ("500kbit", "4kb"),
+    };
+    let words = format!("qdisc add dev {device} root tbf rate {rate} burst 5kb limit {limit}");
+    vec![Step::Run {
+        netns: plan.nodes[A].netns.clone(),
+        program: "tc",
+        arguments: words.split(' ').map(str::to_owned).collect(),
+        input: String::new(),
+    }]
+}
