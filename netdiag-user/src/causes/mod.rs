@@ -36,6 +36,7 @@ pub mod nic_queue_full;
 pub mod no_route;
 pub mod not_listening;
 pub mod overlay_blocked;
+pub mod overlay_port_or_vni_mismatch;
 pub mod overlay_wrong_interface;
 pub mod pmtu_black_hole;
 pub mod pod_mtu_too_large;
@@ -93,6 +94,7 @@ pub const ALL: &[Cause] = &[
     cause!(no_route),
     cause!(not_listening, not_listening::wants),
     cause!(overlay_blocked),
+    cause!(overlay_port_or_vni_mismatch),
     cause!(overlay_wrong_interface),
     cause!(pmtu_black_hole),
     cause!(pod_mtu_too_large),

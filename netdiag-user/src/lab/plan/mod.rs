@@ -71,6 +71,8 @@ pub struct Node {
     pub tunnel_on_second: bool,
     /// What kubelet is told of the node's address, and netdiag with it.
     pub told: Option<IpAddr>,
+    /// VNI and port of its tunnel, where they are not the other node's.
+    pub overlay: Option<(u32, u16)>,
     pub tunnel_mac: [u8; 6],
     pub bridge_mac: [u8; 6],
     pub rp_filter: u8,

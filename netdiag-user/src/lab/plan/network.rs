@@ -67,6 +67,7 @@ impl Network {
             known_as: self.v4(host).into(),
             tunnel_on_second: false,
             told: None,
+            overlay: None,
             tunnel_mac: [
                 0x02,
                 0xf1,

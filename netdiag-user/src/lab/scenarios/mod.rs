@@ -16,6 +16,7 @@ mod no_route;
 mod noise;
 mod not_listening;
 mod overlay_blocked;
+mod overlay_port_or_vni_mismatch;
 mod overlay_wrong_interface;
 mod pmtu_black_hole;
 mod pod_mtu_too_large;
@@ -112,6 +113,7 @@ pub const ALL: &[Scenario] = &[
     forwarding_disabled::SCENARIO,
     socket_buffer_overflow::SCENARIO,
     nic_queue_full::SCENARIO,
+    overlay_port_or_vni_mismatch::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

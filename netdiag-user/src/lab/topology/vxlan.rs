@@ -14,9 +14,11 @@ pub async fn tunnel(cluster: &Cluster, node: &Node, peer: &Node) -> Result<()> {
     let device = plan.tunnel.device.as_str();
     let second = plan.second.as_ref().filter(|_| node.tunnel_on_second);
     let underlay = second.map_or(&node.uplink, |second| &second.device);
-    let link = LinkVxlan::new(device, plan.tunnel.vni)
+    let agreed = (plan.tunnel.vni, plan.tunnel.port);
+    let (vni, port) = node.overlay.unwrap_or(agreed);
+    let link = LinkVxlan::new(device, vni)
         .dev(net.index(underlay).await?)
-        .port(plan.tunnel.port)
+        .port(port)
         .learning(false)
         .mtu(plan.mtu.tunnel)
         .address(node.tunnel_mac.to_vec());
