@@ -15,6 +15,14 @@ struct Link {
 
 /// Every link. The first that holds for a consequence is the one that is told.
 const LINKS: &[Link] = &[
+    Link {
+        root: "link-failure",
+        consequence: "neighbour-failed",
+        joins: |root, silence| {
+            let link = same_link(root, silence)?;
+            Some(format!("nobody answers by {link}, which has no carrier"))
+        },
+    },
     // Silence alone never stands beside what explains it.
     Link {
         root: "vxlan-source-mismatch",
@@ -47,6 +55,18 @@ const LINKS: &[Link] = &[
         },
     },
 ];
+
+/// A link that both findings have evidence of.
+fn same_link(root: &Finding, consequence: &Finding) -> Option<String> {
+    let mut at = root.evidence.iter().filter_map(|e| e.at.as_ref());
+    let there = |link: &&String| {
+        consequence
+            .evidence
+            .iter()
+            .any(|e| e.at.as_ref() == Some(link))
+    };
+    at.find(there).cloned()
+}
 
 /// Hangs consequences below their roots.
 pub fn join(findings: &mut [Finding]) {

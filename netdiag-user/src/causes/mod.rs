@@ -29,6 +29,7 @@ pub mod forwarding_disabled;
 pub mod ipam_exhausted;
 pub mod ipip_mtu_too_large;
 pub mod kube_proxy_missing;
+pub mod link_failure;
 pub mod listen_backlog_overflow;
 pub mod loopback_only_listener;
 pub mod neighbour_failed;
@@ -44,7 +45,6 @@ pub mod pod_route_missing;
 pub mod rp_filter_drop;
 pub mod service_no_endpoints;
 pub mod service_stale_endpoint;
-pub mod tunnel_mtu_too_large;
 pub mod socket_buffer_overflow;
 pub mod tunnel_mtu_too_large;
 pub mod vxlan_mtu_too_large;
@@ -87,6 +87,7 @@ pub const ALL: &[Cause] = &[
     cause!(ipam_exhausted, ipam_exhausted::wants),
     cause!(ipip_mtu_too_large),
     cause!(kube_proxy_missing, kube_proxy_missing::wants),
+    cause!(link_failure),
     cause!(listen_backlog_overflow, listen_backlog_overflow::wants),
     cause!(loopback_only_listener, loopback_only_listener::wants),
     cause!(neighbour_failed),

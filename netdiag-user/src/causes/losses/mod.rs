@@ -2,7 +2,7 @@
 mod report;
 mod success;
 
-pub use report::finding;
+pub use report::{drop_evidence, finding};
 
 use std::{collections::BTreeMap, net::IpAddr};
 

@@ -44,7 +44,7 @@ fn served(pattern: &Pattern<'_>) -> IpAddr {
 }
 
 /// One line per place where packets of the pattern died.
-fn drop_evidence(patterns: &[Pattern<'_>]) -> Vec<Evidence> {
+pub fn drop_evidence(patterns: &[Pattern<'_>]) -> Vec<Evidence> {
     let mut sums: BTreeMap<(&str, &str, Option<&str>), u64> = BTreeMap::new();
     for loss in patterns.iter().flat_map(|p| &p.losses) {
         let key = (

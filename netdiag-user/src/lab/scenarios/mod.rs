@@ -8,6 +8,7 @@ mod healthy;
 mod ipam_exhausted;
 mod ipip_mtu_too_large;
 mod kube_proxy_missing;
+mod link_failure;
 mod listen_backlog_overflow;
 mod loopback_only_listener;
 mod neighbour_failed;
@@ -24,7 +25,6 @@ mod pod_route_missing;
 mod rp_filter_drop;
 mod service_no_endpoints;
 mod service_stale_endpoint;
-mod tunnel_mtu_too_large;
 mod socket_buffer_overflow;
 mod tunnel_mtu_too_large;
 mod vxlan_mtu_too_large;
@@ -114,6 +114,7 @@ pub const ALL: &[Scenario] = &[
     socket_buffer_overflow::SCENARIO,
     nic_queue_full::SCENARIO,
     overlay_port_or_vni_mismatch::SCENARIO,
+    link_failure::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

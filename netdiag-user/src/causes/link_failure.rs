@@ -1,0 +1,231 @@
+//! # Symptom
+//! A node drops out, or comes and goes: everything by one NIC stops for seconds at a time, or for
+//! good, and nothing in the node's configuration has changed.
+//!
+//! # Mechanism
+//! The link has no carrier: a cable, a transceiver, a switch port, a bond member, a hypervisor's
+//! virtual port. The kernel forgets the neighbours there and drops what is still sent. A bad cable
+//! may also keep its carrier and damage frames.
+//!
+//! # Signals
+//! Observed, on a link that packets were seen on during this run: the carrier is gone, or was lost
+//! and came back more than once (`carrier_changes`), or one frame in a thousand comes in damaged
+//! (CRC errors).
+//!
+//! # Look-alikes
+//! A NIC without a cable that nobody uses is everyday, and so are pods' links that come and go. A
+//! link that somebody switched off (`ip link set down`) is no failure. `nic-queue-full`: the
+//! carrier is there and the queue overflows.
+//!
+//! # By hand
+//! `ip -s -d link show LINK`, `cat /sys/class/net/LINK/carrier_changes`, `ethtool LINK`,
+//! `dmesg | grep LINK`.
+//!
+//! # Fix
+//! Change the cable or transceiver, look at the switch's port; for a bond take the member out
+//! until then.
+use super::losses;
+use crate::{
+    model::{
+        node::{Link, LinkKind},
+        roles::{Role, role},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRef, Severity},
+    },
+    pipeline::facts::Facts,
+};
+
+pub const ID: &str = "link-failure";
+pub const TITLE: &str = "a link that carries traffic loses its carrier or damages frames";
+
+/// A carrier that is lost and comes back changes twice: once may be a cable that somebody moves.
+const FLAPS: u64 = 4;
+/// One frame in so many comes in damaged; a good cable damages none in a day.
+const DAMAGED_ONE_IN: u64 = 1_000;
+const DAMAGED_LEAST: u64 = 10;
+
+/// What happened to a link.
+enum Failure {
+    Lost { changes: u64 },
+    Flapping { changes: u64 },
+    Damaged { frames: u64, of: u64 },
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let links = facts.node.links.iter().filter(|l| may_fail(facts, l));
+    let failed: Vec<_> = links
+        .filter_map(|l| Some((l, failure(facts, l)?)))
+        .collect();
+    let rank = |f: &Failure| match f {
+        Failure::Lost { .. } => 2,
+        Failure::Flapping { .. } => 1,
+        Failure::Damaged { .. } => 0,
+    };
+    let (link, failure) = failed.iter().max_by_key(|(_, f)| rank(f))?;
+    let severity = match failure {
+        Failure::Damaged { .. } => Severity::Warning,
+        _ => Severity::Critical,
+    };
+    let summary = format!("{} {}", link.name, tell(failure));
+    let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
+    finding.evidence = failed.iter().map(|(l, f)| evidence(l, f)).collect();
+    finding.evidence.extend(drop_evidence(facts, link));
+    finding.pods = pods(facts);
+    finding.fix = fix(link);
+    finding.about = subnets(link);
+    finding.first_seen = facts.clock.text(facts.now);
+    finding.last_seen = facts.clock.text(facts.now);
+    Some(finding)
+}
+
+/// Links with a cable behind them: uplinks, and the members of bonds and bridges, all of them
+/// switched on and used during this run.
+fn may_fail(facts: &Facts<'_>, link: &Link) -> bool {
+    let role = role(facts.node, link);
+    let cabled = matches!(
+        link.kind,
+        LinkKind::Physical | LinkKind::Veth | LinkKind::Bond
+    );
+    let member = link.master.is_some() && !link.peer_elsewhere && link.kind == LinkKind::Physical;
+    let used = facts.flows.iter().any(|h| h.key.ifindex == link.index);
+    link.up && cabled && ((role == Some(Role::Uplink) && used) || (member && carried(facts, link)))
+}
+
+/// A member has no hop of its own; its counters tell.
+fn carried(facts: &Facts<'_>, link: &Link) -> bool {
+    let before = facts.start.link(link.index).map(|l| l.counters);
+    before.is_some_and(|b| {
+        link.counters.tx_packets + link.counters.rx_packets > b.tx_packets + b.rx_packets
+    })
+}
+
+fn failure(facts: &Facts<'_>, link: &Link) -> Option<Failure> {
+    let before = facts.start.link(link.index)?.counters;
+    let now = link.counters;
+    let changes = now.carrier_changes.saturating_sub(before.carrier_changes);
+    if !link.carrier {
+        return Some(Failure::Lost { changes });
+    }
+    if changes >= FLAPS {
+        return Some(Failure::Flapping { changes });
+    }
+    let frames = now.rx_crc.saturating_sub(before.rx_crc);
+    let of = now.rx_packets.saturating_sub(before.rx_packets) + frames;
+    let many = frames >= DAMAGED_LEAST && frames * DAMAGED_ONE_IN >= of;
+    many.then_some(Failure::Damaged { frames, of })
+}
+
+fn tell(failure: &Failure) -> String {
+    match failure {
+        Failure::Lost { changes: 0 } => "has no carrier, and packets are sent by it".into(),
+        Failure::Lost { .. } => "lost its carrier while it was in use".into(),
+        Failure::Flapping { changes } => {
+            format!("loses its carrier again and again: {changes} changes during this run")
+        }
+        Failure::Damaged { frames, of } => {
+            format!("takes in damaged frames: {frames} of {of} had a bad checksum")
+        }
+    }
+}
+
+fn evidence(link: &Link, failure: &Failure) -> Evidence {
+    let text = format!("{} {}", link.name, tell(failure));
+    let mut line = Evidence::new(EvidenceKind::Link, Origin::Observed, text);
+    line.at = Some(link.name.clone());
+    line.confirm = Some(match failure {
+        Failure::Damaged { .. } => format!("ip -s -s link show {}", link.name),
+        _ => format!("cat /sys/class/net/{}/carrier_changes", link.name),
+    });
+    line
+}
+
+/// What was sent by the link all the same: without a carrier its queue takes nothing.
+fn drop_evidence(facts: &Facts<'_>, link: &Link) -> Vec<Evidence> {
+    let here = |l: &crate::pipeline::facts::Loss| {
+        l.reason == "QDISC_DROP" && l.interface.as_deref() == Some(link.name.as_str())
+    };
+    losses::drop_evidence(&losses::shares(facts, here))
+}
+
+/// The pods of this node: all of them need the link.
+fn pods(facts: &Facts<'_>) -> Vec<PodRef> {
+    let flows = facts.flows.iter().flat_map(|h| facts.pods_of(h.flow()));
+    let mut pods: Vec<_> = flows.filter(|p| p.interface.is_some()).collect();
+    pods.sort();
+    pods.dedup();
+    pods
+}
+
+fn subnets(link: &Link) -> Vec<std::net::IpAddr> {
+    link.addresses.iter().map(|a| a.prefix.address).collect()
+}
+
+fn fix(link: &Link) -> Fix {
+    let name = &link.name;
+    let summary = match link.kind {
+        LinkKind::Bond => format!("look at the members of {name} one by one: none has a carrier"),
+        _ => format!(
+            "change the cable or transceiver of {name}, or look at the switch's port (on a virtual \
+             machine: the hypervisor's) that it leads to"
+        ),
+    };
+    Fix {
+        summary,
+        commands: vec![
+            format!("ethtool {name}"),
+            format!("ip -s -s link show {name}"),
+            format!("dmesg | grep -w {name}"),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{node::Node, observation::Observation},
+        testing::{UPLINK, at, overlay_node, since, tcp},
+    };
+
+    fn judge(change: impl FnOnce(&mut Node), used: bool) -> Option<Finding> {
+        let start = overlay_node(1450, 1450, 1500);
+        let mut node = start.clone();
+        change(&mut node);
+        let flow = tcp("192.0.2.1", "192.0.2.2", 22);
+        let hop = at(flow, UPLINK, true, 0, |_| {});
+        let observation = Observation {
+            flows: Vec::from_iter(used.then_some(hop)),
+            ..Observation::default()
+        };
+        since(&start, &node, &observation, [], evaluate)
+    }
+
+    #[test]
+    fn a_carrier_that_goes_is_named_on_links_in_use() {
+        let lost = |node: &mut Node| {
+            node.links[0].carrier = false;
+            node.links[0].counters.carrier_changes = 1;
+        };
+        let found = judge(lost, true).expect("a finding");
+        assert_eq!(found.summary, "ens5 lost its carrier while it was in use");
+        assert!(judge(lost, false).is_none(), "a spare NIC");
+    }
+
+    #[test]
+    fn one_change_of_the_cable_is_no_flapping() {
+        let flaps = |n| move |node: &mut Node| node.links[0].counters.carrier_changes = n;
+        assert!(judge(flaps(2), true).is_none());
+        assert!(judge(flaps(4), true).is_some());
+    }
+
+    #[test]
+    fn damaged_frames_count_by_their_share() {
+        let damaged = |n| {
+            move |node: &mut Node| {
+                node.links[0].counters.rx_crc = n;
+                node.links[0].counters.rx_packets = 100_000;
+            }
+        };
+        assert!(judge(damaged(20), true).is_none());
+        assert!(judge(damaged(200), true).is_some());
+    }
+}

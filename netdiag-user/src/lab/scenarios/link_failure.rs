@@ -1,0 +1,39 @@
+//! The switch's port of node A's uplink fails while traffic goes on: for good, or again and again.
+//! A spare NIC without a cable is there in both twins.
+use super::{Scenario, VXLAN, bulk, everyday};
+use crate::lab::plan::{A, Plan};
+use crate::lab::step::Step;
+use crate::lab::topology::PORT_A;
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "link-failure",
+    summary: "the uplink loses its carrier while it is in use, or flaps",
+    expected: &["link-failure"],
+    needs: VXLAN,
+    shape: |plan| plan.variant = (plan.form() % 2) as u32,
+    traffic: |_| [everyday(), bulk(100_000)].concat(),
+    moves,
+    ..Scenario::BASE
+};
+
+const FLAPPING: u32 = 1;
+/// A moment after the first conversations.
+const AFTER_MS: u64 = 1500;
+const FLAP_MS: u64 = 400;
+
+/// In the healthy twin somebody moves the cable once.
+fn moves(plan: &Plan) -> Vec<(u64, Step)> {
+    let changes = match (plan.options.healthy, plan.variant) {
+        (true, _) => 2,
+        (false, FLAPPING) => 6,
+        (false, _) => 1,
+    };
+    let step = |n: u64| Step::Link {
+        netns: plan.switches[A].clone(),
+        device: PORT_A.to_owned(),
+        up: n % 2 == 1,
+    };
+    (0..changes)
+        .map(|n| (AFTER_MS + n * FLAP_MS, step(n)))
+        .collect()
+}
