@@ -22,6 +22,7 @@ mod stall;
 #[cfg(test)]
 mod tests;
 
+pub mod checksum_offload;
 pub mod duplicate_address;
 pub mod etcd_nospace;
 pub mod firewall_drop;
@@ -80,6 +81,7 @@ macro_rules! cause {
 
 /// Every cause. Adding one is its file and its line.
 pub const ALL: &[Cause] = &[
+    cause!(checksum_offload),
     cause!(duplicate_address),
     cause!(etcd_nospace, etcd_nospace::wants),
     cause!(firewall_drop, firewall_drop::wants),

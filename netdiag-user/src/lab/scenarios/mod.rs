@@ -1,5 +1,6 @@
 //! The incidents as data, one file each.
 mod bench;
+mod checksum_offload;
 mod duplicate_address;
 mod etcd_nospace;
 mod firewall_drop;
@@ -115,6 +116,7 @@ pub const ALL: &[Scenario] = &[
     nic_queue_full::SCENARIO,
     overlay_port_or_vni_mismatch::SCENARIO,
     link_failure::SCENARIO,
+    checksum_offload::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

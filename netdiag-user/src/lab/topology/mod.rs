@@ -5,7 +5,7 @@ mod pods;
 mod underlay;
 mod vxlan;
 
-pub use underlay::{DEVICE, PORT_A, PORT_B, TRUNK};
+pub use underlay::{DEVICE, PORT_A, PORT_B, PORT_OUTSIDE, TRUNK};
 
 use std::net::IpAddr;
 

@@ -16,7 +16,7 @@ pub const DEVICE: &str = "eth0";
 /// The switches' ports.
 pub const PORT_A: &str = "port-a";
 pub const PORT_B: &str = "port-b";
-const PORT_OUTSIDE: &str = "port-outside";
+pub const PORT_OUTSIDE: &str = "port-outside";
 pub const TRUNK: &str = "trunk";
 const SWITCH: &str = "switch";
 /// What is left of a DHCP lease when the lab starts.

@@ -1,0 +1,140 @@
+//! # Symptom
+//! Connections from one node, mostly over the overlay, never come up although each packet arrives;
+//! pings work. It began with a new kernel, NIC driver or hypervisor.
+//!
+//! # Mechanism
+//! The sender's kernel leaves the checksum to the NIC (tx-checksum-ip-generic). A driver that
+//! cannot do that for encapsulated packets, or does it wrong, sends them with a checksum that is
+//! none. They pass every switch, and the receiver's kernel discards them without a word.
+//!
+//! # Signals
+//! Observed, on the receiver: drops with the reasons TCP_CSUM, UDP_CSUM, ICMP_CSUM or IP_CSUM for
+//! the same two ends again and again, with nothing that gets through. The sender only sees that
+//! nobody answers.
+//!
+//! # Look-alikes
+//! A bad cable damages a packet now and then, and the frame's own checksum catches it
+//! (`link-failure`). tcpdump on the sender shows "incorrect" for every packet whose checksum the NIC
+//! is to fill in: that alone means nothing.
+//!
+//! # By hand
+//! On the receiver: `tcpdump -vvnni LINK host SENDER | grep incorrect`, `nstat -az TcpInCsumErrors
+//! UdpInCsumErrors`. On the sender: `ethtool -k DEVICE | grep tx-checksum`.
+//!
+//! # Fix
+//! Switch the offload off on the sender's tunnel device (or NIC), and keep it off (a systemd .link
+//! file, Calico's ChecksumOffloadBroken); then update the driver.
+use netdiag_common::hop::{IPIP, VXLAN};
+
+use super::losses::{self, Pattern};
+use crate::{
+    model::{
+        roles::Role,
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    },
+    pipeline::facts::{Facts, HopFlow, Loss},
+};
+
+pub const ID: &str = "checksum-offload";
+pub const TITLE: &str = "packets arrive with checksums that the sender's NIC did not fill in";
+
+const REASONS: [&str; 5] = ["TCP_CSUM", "UDP_CSUM", "ICMP_CSUM", "IP_CSUM", "SKB_CSUM"];
+/// The counters that move with them.
+const COUNTERS: [&str; 3] = ["Tcp.InCsumErrors", "Udp.InCsumErrors", "IpExt.InCsumErrors"];
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let wrong = |l: &Loss| REASONS.contains(&l.reason.as_str());
+    let patterns = losses::patterns(facts, wrong);
+    let worst = patterns.first()?;
+    let hop = entered_by(facts, worst);
+    let over = hop.map_or_else(String::new, |h| match h.key.carried {
+        VXLAN | IPIP => format!(" over the overlay by {}", h.interface),
+        _ => format!(" by {}", h.interface),
+    });
+    let summary = format!(
+        "{} from {} come in{over} with a wrong checksum and are discarded: {} packets, none got \
+         through",
+        worst.target(),
+        worst.sender(facts),
+        worst.packets(),
+    );
+    let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
+    finding.evidence.extend(counters(facts, worst));
+    finding.fix = fix(facts, worst, hop);
+    Some(finding)
+}
+
+/// The uplink that the packets came in by.
+fn entered_by<'a>(facts: &'a Facts<'_>, pattern: &Pattern<'_>) -> Option<&'a HopFlow> {
+    let own = |h: &HopFlow| pattern.losses.iter().any(|l| l.flow() == h.flow());
+    let uplink = |h: &&HopFlow| h.role == Some(Role::Uplink) && !h.egress();
+    facts.flows.iter().filter(uplink).find(|h| own(h))
+}
+
+fn counters(facts: &Facts<'_>, worst: &Pattern<'_>) -> Vec<Evidence> {
+    let netns = worst
+        .losses
+        .first()
+        .map_or(facts.node.netns, |l| l.key.netns);
+    let moved = COUNTERS.iter().filter_map(|name| {
+        let by = facts.moved(netns, name).filter(|by| *by > 0)?;
+        let text = format!("{name} of its namespace rose by {by} during this run");
+        let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
+        line.packets = Some(by);
+        line.confirm = Some(format!("nstat -az {}", name.replace('.', "")));
+        Some(line)
+    });
+    moved.collect()
+}
+
+fn fix(facts: &Facts<'_>, worst: &Pattern<'_>, hop: Option<&HopFlow>) -> Fix {
+    let carried = hop.is_some_and(|h| matches!(h.key.carried, VXLAN | IPIP));
+    let tunnel = facts.link_towards(worst.source).filter(|l| l.is_tunnel());
+    let (device, what) = match tunnel.filter(|_| carried) {
+        Some(link) => (
+            link.name.clone(),
+            "its tunnel device (here it is called so)",
+        ),
+        None => ("NIC".into(), "its NIC"),
+    };
+    Fix {
+        summary: format!(
+            "on the sender's node ({}), let the kernel fill in the checksums itself: switch the \
+             offload off on {what}, for good, and look for a newer driver",
+            worst.source
+        ),
+        commands: vec![
+            format!("ethtool -k {device} | grep tx-checksum"),
+            format!("ethtool -K {device} tx-checksum-ip-generic off"),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::observation::Observation,
+        testing::{POD, UPLINK, at, died, overlay_node, tcp, with_facts},
+    };
+
+    fn judge(packets: u64, carried: u8) -> Option<Finding> {
+        let flow = tcp("172.20.2.9", "172.20.1.5", 443);
+        let observation = Observation {
+            drops: vec![died(flow, ("TCP_CSUM", "__udp4_lib_rcv"), POD, packets)],
+            flows: vec![at(flow, UPLINK, false, carried, |_| {})],
+            ..Observation::default()
+        };
+        with_facts(&overlay_node(1450, 1450, 1500), &observation, evaluate)
+    }
+
+    #[test]
+    fn the_senders_device_is_told() {
+        let over = judge(4, VXLAN).expect("a finding");
+        let off = "ethtool -K vxlan.calico tx-checksum-ip-generic off";
+        assert_eq!(over.fix.commands[1], off);
+        let plain = judge(4, 0).expect("a finding");
+        assert!(plain.fix.commands[1].contains("-K NIC"));
+        assert!(judge(2, VXLAN).is_none(), "a damaged packet or two");
+    }
+}
