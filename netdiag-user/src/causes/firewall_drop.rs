@@ -20,6 +20,7 @@
 //! # Fix
 //! Change or remove the rule; for a NetworkPolicy, allow the traffic that is meant to pass.
 use super::{
+    conntrack,
     losses::{self, Pattern},
     services,
 };
@@ -37,7 +38,10 @@ fn by_netfilter(loss: &Loss) -> bool {
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let mut patterns = losses::patterns(facts, by_netfilter);
+    // No rule is behind what a full table drops.
+    let full = conntrack::full(facts);
+    let by_a_rule = |l: &Loss| by_netfilter(l) && !conntrack::for_want_of_room(full.as_ref(), l);
+    let mut patterns = losses::patterns(facts, by_a_rule);
     patterns.retain(|p| severity(facts, p).is_some() && !is_services(facts, p));
     let worst = patterns.first()?;
     let severity = patterns.iter().filter_map(|p| severity(facts, p)).max()?;

@@ -11,6 +11,7 @@ use crate::{
 #[expect(dead_code, reason = "the causes about connections come after it")]
 mod attempts;
 mod chains;
+mod conntrack;
 mod losses;
 mod mtu;
 mod mtu_findings;
@@ -23,6 +24,7 @@ mod stall;
 mod tests;
 
 pub mod checksum_offload;
+pub mod conntrack_full;
 pub mod duplicate_address;
 pub mod etcd_nospace;
 pub mod firewall_drop;
@@ -82,6 +84,7 @@ macro_rules! cause {
 /// Every cause. Adding one is its file and its line.
 pub const ALL: &[Cause] = &[
     cause!(checksum_offload),
+    cause!(conntrack_full),
     cause!(duplicate_address),
     cause!(etcd_nospace, etcd_nospace::wants),
     cause!(firewall_drop, firewall_drop::wants),

@@ -586,3 +586,48 @@ fn an_address_that_changes_hands_again_and_again_is_held_by_two() {
     assert_eq!(causes(&with(2, UPLINK)), [""; 0], "a fail-over and back");
     assert_eq!(causes(&with(9, OVERLAY)), [""; 0], "the daemon's own");
 }
+
+/// What a hook drops while the table holds `count` of 1000 entries and `dropped` found no room.
+fn tracked(count: u64, dropped: u64) -> Vec<Finding> {
+    let counters = |dropped| {
+        let values = [
+            ("nf_conntrack.drop", dropped),
+            ("nf_conntrack_count", count),
+            ("nf_conntrack_max", 1000),
+        ];
+        let values = values.map(|(name, value)| (name.to_owned(), value));
+        vec![crate::model::node::Counters {
+            netns: crate::testing::NETNS,
+            values: values.into(),
+        }]
+    };
+    let mut start = overlay_node(1450, 1450, 1500);
+    start.counters = counters(7);
+    let mut node = start.clone();
+    node.counters = counters(7 + dropped);
+    let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
+    let place = ("NETFILTER_DROP", "nf_hook_slow");
+    let observation = Observation {
+        drops: vec![crate::testing::died(flow, place, UPLINK, 5)],
+        ..Observation::default()
+    };
+    crate::testing::since(&start, &node, &observation, [], evaluate)
+}
+
+#[test]
+fn a_full_table_is_named_and_no_rule_blamed() {
+    let findings = tracked(990, 40);
+    assert_eq!(causes(&findings), ["conntrack-full"]);
+    let commands = &findings[0].fix.commands;
+    assert!(commands[0].ends_with("nf_conntrack_max=2000"));
+}
+
+#[test]
+fn a_table_with_room_drops_nothing() {
+    assert_eq!(causes(&tracked(990, 0)), ["firewall-drop"], "full before");
+    assert_eq!(
+        causes(&tracked(200, 40)),
+        ["firewall-drop"],
+        "there is room"
+    );
+}

@@ -19,6 +19,8 @@ pub enum Need {
     NfTables,
     /// The token bucket filter, and tc(8) to set it with.
     Tbf,
+    /// A connection tracking table that can be filled to its real size in some seconds.
+    Conntrack,
     /// A program on this machine.
     Program(&'static str),
 }
@@ -33,6 +35,7 @@ impl Need {
             Self::Gre => "ip_gre",
             Self::NfTables => "nf_tables",
             Self::Tbf => "sch_tbf (or tc to set it with)",
+            Self::Conntrack => "an nf_conntrack_max of at most 300000",
             Self::Program(name) => name,
         }
     }
@@ -50,6 +53,7 @@ pub fn check(needs: &[Need]) -> Result<()> {
         for need in needs {
             let there = match need {
                 Need::NfTables => has_nf_tables(),
+                Need::Conntrack => has_small_conntrack(),
                 Need::Program(name) => has_program(name),
                 Need::Tbf => has_tbf(),
                 link => runtime.block_on(has_link(*link))?,
@@ -83,10 +87,19 @@ fn example(need: Need) -> LinkMessage {
         Need::Bridge => LinkBridge::new("probe-bridge").build(),
         Need::Vxlan => LinkVxlan::new("probe-vxlan", 1).build(),
         Need::Gre => LinkGre::new("probe-gre").build(),
-        Need::Ipip | Need::NfTables | Need::Tbf | Need::Program(_) => {
+        Need::Ipip | Need::NfTables | Need::Conntrack | Need::Tbf | Need::Program(_) => {
             LinkIpIp::new("probe-ipip").build()
         }
     }
+}
+
+/// 262144 is what machines with 4 GB and more are given; twice that takes too long.
+const MOST_TRACKED: u64 = 300_000;
+
+fn has_small_conntrack() -> bool {
+    let max = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
+    let max = max.ok().and_then(|text| text.trim().parse::<u64>().ok());
+    max.is_some_and(|max| max > 0 && max <= MOST_TRACKED)
 }
 
 fn has_nf_tables() -> bool {

@@ -1,6 +1,7 @@
 //! The incidents as data, one file each.
 mod bench;
 mod checksum_offload;
+mod conntrack_full;
 mod duplicate_address;
 mod etcd_nospace;
 mod firewall_drop;
@@ -117,6 +118,7 @@ pub const ALL: &[Scenario] = &[
     overlay_port_or_vni_mismatch::SCENARIO,
     link_failure::SCENARIO,
     checksum_offload::SCENARIO,
+    conntrack_full::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

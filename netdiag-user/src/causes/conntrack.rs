@@ -1,0 +1,48 @@
+//! Whether the connection tracking table is full: then what netfilter drops is no rule's doing.
+use super::losses::PATTERN;
+use crate::pipeline::facts::{Facts, Loss};
+
+/// A table that dropped packets and still is as full as this is full. Entries time out between
+/// the drops and the reading, so that it is seldom found at its very limit.
+const FULL_PERCENT: u64 = 95;
+
+/// The table of one namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    pub netns: u32,
+    /// Packets that found no room during the run.
+    pub dropped: u64,
+    pub count: u64,
+    pub max: u64,
+}
+
+/// The full table of this node's namespace, or of a pod's. Entries are counted per namespace, the
+/// limit is one for the machine (net/netfilter/nf_conntrack_core.c).
+pub fn full(facts: &Facts<'_>) -> Option<Table> {
+    let of = |counters: &crate::model::node::Counters| {
+        let netns = counters.netns;
+        let gauge = |name: &str| facts.node.counter(netns, name);
+        let table = Table {
+            netns,
+            dropped: facts.moved(netns, "nf_conntrack.drop")?,
+            count: gauge("nf_conntrack_count")?,
+            max: gauge("nf_conntrack_max").filter(|max| *max > 0)?,
+        };
+        let full = table.count * 100 >= table.max * FULL_PERCENT;
+        (table.dropped >= PATTERN && full).then_some(table)
+    };
+    facts
+        .node
+        .counters
+        .iter()
+        .filter_map(of)
+        .max_by_key(|t| t.dropped)
+}
+
+/// Dropped by a hook as such, while that namespace's table is full. Legacy rules drop in the same
+/// function; they wait until there is room again.
+pub fn for_want_of_room(table: Option<&Table>, loss: &Loss) -> bool {
+    loss.reason == "NETFILTER_DROP"
+        && loss.symbol() == "nf_hook_slow"
+        && table.is_some_and(|t| t.netns == loss.key.netns)
+}

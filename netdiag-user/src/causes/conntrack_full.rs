@@ -1,0 +1,90 @@
+//! # Symptom
+//! New connections through the node fail at random or altogether, established ones go on. The
+//! kernel's log says "nf_conntrack: table full, dropping packet".
+//!
+//! # Mechanism
+//! Each connection that passes netfilter with connection tracking has an entry until it times out
+//! (established TCP: five days by default). At nf_conntrack_max entries in one namespace the
+//! kernel looks for one that was never answered, and where there is none it drops the packet that
+//! would need a new one.
+//!
+//! # Signals
+//! Observed: the counter `drop` of /proc/net/stat/nf_conntrack moves during the run while
+//! nf_conntrack_count is at its limit; NETFILTER_DROP in `nf_hook_slow`, which no rule is behind.
+//!
+//! # Look-alikes
+//! `firewall-drop`: rules drop while the table has room, nftables' in `nft_do_chain`.
+//!
+//! # By hand
+//! `conntrack -C` against `sysctl net.netfilter.nf_conntrack_max`; `conntrack -S` (drop,
+//! early_drop, per CPU); `conntrack -L | awk '{print $1, $4}' | sort | uniq -c` for who fills it.
+//!
+//! # Fix
+//! Raise nf_conntrack_max and the buckets with it (kube-proxy: conntrack.maxPerCore), shorten
+//! nf_conntrack_tcp_timeout_established, and find whoever opens so many connections.
+use super::{
+    conntrack::{self, Table},
+    losses,
+};
+use crate::{
+    model::verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    pipeline::facts::Facts,
+};
+
+pub const ID: &str = "conntrack-full";
+pub const TITLE: &str = "the connection tracking table is full, new connections are dropped";
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let table = conntrack::full(facts)?;
+    let patterns = losses::patterns(facts, |l| conntrack::for_want_of_room(Some(&table), l));
+    let whose = match facts.pods.by_netns(table.netns) {
+        Some(pod) => format!("of the pod {}/{}", pod.namespace, pod.name),
+        None if table.netns == facts.node.netns => "of this node".into(),
+        None => format!("of network namespace {}", table.netns),
+    };
+    let summary = format!(
+        "the connection tracking table {whose} is full, {} of {} entries: {} packets found no room",
+        table.count, table.max, table.dropped
+    );
+    let severity = Severity::Critical;
+    let mut finding = if patterns.is_empty() {
+        // The counter alone shows it.
+        let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
+        finding.first_seen = facts.clock.text(facts.now);
+        finding.last_seen.clone_from(&finding.first_seen);
+        finding
+    } else {
+        losses::finding(facts, ID, severity, &patterns, summary)
+    };
+    finding.evidence.insert(0, counted(&table));
+    finding.fix = fix(&table);
+    Some(finding)
+}
+
+fn counted(table: &Table) -> Evidence {
+    let text = format!(
+        "nf_conntrack_count is {} of nf_conntrack_max {}, and drop moved by {}",
+        table.count, table.max, table.dropped
+    );
+    let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
+    line.at = Some("/proc/net/stat/nf_conntrack".into());
+    line.packets = Some(table.dropped);
+    line.confirm = Some("conntrack -C; conntrack -S; dmesg | grep 'table full'".into());
+    line
+}
+
+fn fix(table: &Table) -> Fix {
+    let twice = table.max * 2;
+    Fix {
+        summary: format!(
+            "raise nf_conntrack_max from {} to {twice} (an entry takes some 300 bytes; \
+             kube-proxy: conntrack.maxPerCore or conntrack.min, else it sets its own value again), \
+             and find who holds so many connections",
+            table.max
+        ),
+        commands: vec![
+            format!("sysctl -w net.netfilter.nf_conntrack_max={twice}"),
+            "conntrack -L | awk '{print $1, $5}' | sort | uniq -c | sort -rn | head".into(),
+        ],
+    }
+}
