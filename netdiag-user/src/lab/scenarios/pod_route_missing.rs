@@ -1,5 +1,7 @@
 //! The route to the other node's pods is gone, as when somebody flushed it or BGP withdrew it:
 //! what is meant for them follows the default route.
+use std::net::Ipv6Addr;
+
 use super::{Scenario, VXLAN_IP, everyday};
 use crate::lab::plan::{A, B, Node, Plan};
 use crate::lab::step::Step;
@@ -9,7 +11,7 @@ pub const SCENARIO: Scenario = Scenario {
     summary: "the route to the other node's pods is gone; packets leave by the default route",
     expected: &["pod-route-missing"],
     needs: VXLAN_IP,
-    shape: |plan| plan.variant = (plan.form() % 2) as u32,
+    shape: |plan| plan.variant = (plan.form() % 3) as u32,
     faults,
     traffic: |_| everyday(),
     ..Scenario::BASE
@@ -17,10 +19,15 @@ pub const SCENARIO: Scenario = Scenario {
 
 /// The tunnel still knows node B's end of it.
 const ROUTE_ONLY: u32 = 0;
+/// Nothing is left but what flannel wrote when it started.
+const FILE_ONLY: u32 = 2;
 
-/// A third node's network is routed in any case, and nobody talks to it.
+/// Where a third node's network is routed, nobody talks to it.
 fn faults(plan: &Plan) -> Vec<Step> {
-    let mut steps = third_node(plan);
+    let mut steps = match plan.variant {
+        FILE_ONLY => vec![subnet_env(plan)],
+        _ => third_node(plan),
+    };
     if plan.options.healthy {
         return steps;
     }
@@ -62,6 +69,23 @@ fn third_node(plan: &Plan) -> Vec<Step> {
         )
     };
     networks(&third).iter().map(add).collect()
+}
+
+/// What flannel's CNI plugin reads (flannel, pkg/subnet/subnet.go).
+fn subnet_env(plan: &Plan) -> Step {
+    let node = &plan.nodes[A];
+    let [a, b, ..] = node.pods_ipv4.octets();
+    let mut segments = node.pods_ipv6.segments();
+    segments[3] = 0;
+    let ipv6 = Ipv6Addr::from(segments);
+    let file = format!("FLANNEL_NETWORK={a}.{b}.0.0/16\nFLANNEL_IPV6_NETWORK={ipv6}/48\n");
+    let write = "mkdir -p {root}/run/flannel && cat > {root}/run/flannel/subnet.env";
+    Step::Run {
+        netns: node.netns.clone(),
+        program: "sh",
+        arguments: vec!["-c".to_owned(), write.to_owned()],
+        input: file,
+    }
 }
 
 fn ip(plan: &Plan, arguments: &[&str]) -> Step {
