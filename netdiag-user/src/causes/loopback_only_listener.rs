@@ -17,10 +17,11 @@
 //! localhost makes such a program reachable: then nothing is refused.
 //!
 //! # By hand
-//! `ss -ltnp` in the pod's network namespace: the local address is 127.0.0.1:PORT or [::1]:PORT.
+//! `ss -ltnp` in the pod's network namespace: the local address is `127.0.0.1:PORT` or
+//! `[::1]:PORT`.
 //!
 //! # Fix
-//! Bind the program to 0.0.0.0 or [::], or to the pod's address (the downward API's
+//! Bind the program to `0.0.0.0` or `[::]`, or to the pod's address (the downward API's
 //! `status.podIP`).
 use super::refusals::{self, Refusal};
 use crate::{
