@@ -9,6 +9,7 @@
 //! Observed: drops with the reason NETFILTER_DROP, again and again for the same destination, with
 //! no answer ever seen. Where the location is `nft_do_chain`, the rule is nftables' or
 //! iptables-nft's; `nf_hook_slow` stands for iptables-legacy, and on older kernels for all.
+//! Gathered: rules that drop or reject and whose counters move meanwhile, with their handles.
 //!
 //! # Look-alikes
 //! A full conntrack table drops with the same reason in `nf_hook_slow`. Stray packets of finished
@@ -25,13 +26,16 @@ use super::{
     services,
 };
 use crate::{
-    model::gather::Want,
-    model::verdict::{Finding, Fix, Severity},
+    model::gather::{Rule, Want},
+    model::verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     pipeline::facts::{Facts, Loss},
 };
 
 pub const ID: &str = "firewall-drop";
 pub const TITLE: &str = "a netfilter rule drops or rejects pods' or the node's packets";
+
+/// Rules that a finding names at most.
+const RULES: usize = 3;
 
 fn by_netfilter(loss: &Loss) -> bool {
     loss.reason == "NETFILTER_DROP"
@@ -52,16 +56,65 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         worst.packets(),
     );
     let mut finding = losses::finding(facts, ID, severity, &patterns, summary);
-    finding.fix = fix(worst);
+    let rules = rules(facts, worst);
+    finding
+        .evidence
+        .extend(rules.iter().map(|r| rule_evidence(r)));
+    finding.fix = match rules.first() {
+        Some(rule) => fix_rule(worst, rule),
+        None => fix(worst),
+    };
     Some(finding)
 }
 
-/// What is dropped may be rejected for want of endpoints: `service-no-endpoints`.
+/// Rules that drop where the packets died, those that name the port first.
+fn rules<'a>(facts: &Facts<'a>, worst: &Pattern<'_>) -> Vec<&'a Rule> {
+    let netns = worst
+        .losses
+        .first()
+        .map_or(facts.node.netns, |l| l.key.netns);
+    let mut rules: Vec<_> = facts.gathered.rules(netns).iter().collect();
+    let port = worst.port.to_string();
+    let names = |r: &Rule| r.text.split(' ').any(|word| word == port);
+    rules.sort_by_key(|r| std::cmp::Reverse((names(r), r.packets)));
+    rules.truncate(RULES);
+    rules
+}
+
+fn rule_evidence(rule: &Rule) -> Evidence {
+    let text = format!(
+        "the counter of this rule of {} moves: {}",
+        rule.place, rule.text
+    );
+    let mut line = Evidence::new(EvidenceKind::Rule, Origin::Observed, text);
+    line.packets = Some(rule.packets);
+    line.confirm = Some(rule.list.clone());
+    line
+}
+
+fn fix_rule(worst: &Pattern<'_>, rule: &Rule) -> Fix {
+    Fix {
+        summary: format!(
+            "let {} pass in the NetworkPolicy or firewall that set this rule of {}, or take the \
+             rule away",
+            worst.target(),
+            rule.place
+        ),
+        commands: vec![rule.list.clone(), rule.delete.clone()],
+    }
+}
+
+/// Which rule it is; and what is dropped may be rejected for want of endpoints:
+/// `service-no-endpoints`.
 pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
     let patterns = losses::patterns(facts, by_netfilter);
     let mut to = patterns.iter().map(|p| p.destination);
     let services = to.any(|address| services::is_elsewhere(facts, address));
-    services.then_some(Want::Services).into_iter().collect()
+    let mut wants: Vec<_> = services.then_some(Want::Services).into_iter().collect();
+    let told = patterns.iter().filter(|p| severity(facts, p).is_some());
+    let died = told.filter_map(|p| Some(p.losses.first()?.key.netns));
+    wants.extend(died.filter(|netns| *netns != 0).map(Want::Rules));
+    wants
 }
 
 fn is_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
@@ -113,5 +166,41 @@ fn fix(worst: &Pattern<'_>) -> Fix {
             worst.target(),
         ),
         commands,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{gather::Piece, observation::Observation},
+        testing::{NETNS, UPLINK, died, overlay_node, tcp, with_gathered},
+    };
+
+    #[test]
+    fn the_rule_that_moves_is_the_fix() {
+        let rule = |text: &str, handle| Rule {
+            place: "inet filter lab".into(),
+            text: text.into(),
+            packets: 4,
+            list: "nft -a list chain inet filter lab".into(),
+            delete: format!("nft delete rule inet filter lab handle {handle}"),
+        };
+        let moved = vec![
+            rule("ct state invalid drop", 2),
+            rule("tcp dport 5432 drop", 3),
+        ];
+        let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
+        let observation = Observation {
+            drops: vec![died(flow, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 5)],
+            ..Observation::default()
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        let pieces = [(Want::Rules(NETNS), Ok(Piece::Rules(moved)))];
+        let found = with_gathered(&node, &observation, pieces, evaluate).expect("a finding");
+        assert_eq!(
+            found.fix.commands[1],
+            "nft delete rule inet filter lab handle 3"
+        );
     }
 }

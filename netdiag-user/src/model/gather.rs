@@ -27,6 +27,8 @@ pub enum Want {
     Services,
     /// The queues of this namespace's links.
     Qdiscs,
+    /// Rules of netfilter in the namespace with that inode that drop something just now.
+    Rules(u32),
     /// UDP sockets at that port of the namespace with that inode.
     Receivers { netns: u32, port: u16 },
     /// The members of etcd that were named, or that run on this node.
@@ -50,6 +52,7 @@ impl Want {
             Self::Listeners(netns) => format!("listening sockets of network namespace {netns}"),
             Self::Services => "rules for Services".into(),
             Self::Qdiscs => "queues of the links".into(),
+            Self::Rules(netns) => format!("which rule drops in network namespace {netns}"),
             Self::Receivers { netns, port } => {
                 format!("UDP sockets at port {port} of network namespace {netns}")
             }
@@ -66,6 +69,7 @@ pub enum Piece {
     Listeners(Vec<Listener>),
     Services(Services),
     Qdiscs(Vec<Qdisc>),
+    Rules(Vec<Rule>),
     Receivers(Vec<Receiver>),
     Etcd(Vec<EtcdMember>),
     Ipam(Vec<RangeSet>),
@@ -132,6 +136,18 @@ impl Listener {
         let both = self.address.is_ipv6() && !self.ipv6_only;
         self.address == address || self.address.is_unspecified() && (family || both)
     }
+}
+
+/// A rule that drops or rejects, and what it met while it was watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Family, table and chain.
+    pub place: String,
+    pub text: String,
+    pub packets: u64,
+    /// Commands that show its chain, and that take it away.
+    pub list: String,
+    pub delete: String,
 }
 
 /// A link's queue; its counts are since it was made.
@@ -217,6 +233,14 @@ impl Gathered {
     pub fn ipam(&self) -> &[RangeSet] {
         match self.piece(&Want::Ipam) {
             Some(Piece::Ipam(sets)) => sets,
+            _ => &[],
+        }
+    }
+
+    /// Those that moved when they were last watched; none where that is not known.
+    pub fn rules(&self, netns: u32) -> &[Rule] {
+        match self.piece(&Want::Rules(netns)) {
+            Some(Piece::Rules(rules)) => rules,
             _ => &[],
         }
     }

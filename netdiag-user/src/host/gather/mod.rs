@@ -8,6 +8,7 @@ mod pod_networks;
 mod processes;
 mod qdiscs;
 mod receivers;
+mod rules;
 mod services;
 mod sockets;
 
@@ -55,6 +56,7 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
         }
         Want::Ipam => ipam::ranges(places).map(Piece::Ipam),
         Want::Services => services::services(&places.root).map(Piece::Services),
+        Want::Rules(netns) => inside(&places.root, *netns, rules::rules).map(Piece::Rules),
         Want::Qdiscs => qdiscs::qdiscs().map(Piece::Qdiscs),
         Want::Receivers { netns, port } => {
             let (root, port) = (places.root.clone(), *port);

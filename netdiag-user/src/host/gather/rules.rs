@@ -1,0 +1,140 @@
+//! Rules of netfilter that dropped or rejected something just now: each listing shows their
+//! counters, and the difference between two of them tells (nft(8), iptables-save(8)).
+use std::{collections::BTreeMap, process::Command, thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::model::gather::Rule;
+
+/// Between two listings: what is dropped again and again is tried within it.
+const BETWEEN: Duration = Duration::from_millis(1200);
+/// `iptables` may be either engine's; these programs are the old one's only.
+const LEGACY: [(&str, &str); 2] = [
+    ("iptables-legacy-save", "iptables-legacy"),
+    ("ip6tables-legacy-save", "ip6tables-legacy"),
+];
+
+/// Rules of this thread's namespace whose counters move.
+pub fn rules() -> Result<Vec<Rule>> {
+    let before: BTreeMap<_, _> = listing()?
+        .into_iter()
+        .map(|r| (r.delete, r.packets))
+        .collect();
+    thread::sleep(BETWEEN);
+    let mut rules = listing()?;
+    for rule in &mut rules {
+        rule.packets -= before
+            .get(&rule.delete)
+            .copied()
+            .unwrap_or(0)
+            .min(rule.packets);
+    }
+    rules.retain(|r| r.packets > 0);
+    Ok(rules)
+}
+
+fn listing() -> Result<Vec<Rule>> {
+    let mut rules = nftables(&run("nft", &["-a", "list", "ruleset"])?);
+    for (save, program) in LEGACY {
+        // A node without the old engine has no such program.
+        let text = run(save, &["-c"]).unwrap_or_default();
+        rules.extend(legacy(&text, program));
+    }
+    Ok(rules)
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<String> {
+    let done = Command::new(program).args(arguments).output();
+    let done = done.with_context(|| format!("starting {program}"))?;
+    ensure!(done.status.success(), "{program} failed");
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+/// Lines like `tcp dport 80 counter packets 3 bytes 180 drop # handle 4` within `table FAMILY NAME {`
+/// and `chain NAME {`.
+fn nftables(text: &str) -> Vec<Rule> {
+    let (mut table, mut chain) = (String::new(), String::new());
+    let mut rules = Vec::new();
+    for line in text.lines().map(str::trim) {
+        let (line, handle) = line.split_once(" # handle ").unwrap_or((line, ""));
+        let name = |prefix| line.strip_prefix(prefix)?.strip_suffix(" {");
+        if let Some(name) = name("table ") {
+            table = name.to_owned();
+        } else if let Some(name) = name("chain ") {
+            chain = name.to_owned();
+        } else if let Some(packets) = counted(line).filter(|_| refuses(line)) {
+            rules.push(Rule {
+                place: format!("{table} {chain}"),
+                text: line.to_owned(),
+                packets,
+                list: format!("nft -a list chain {table} {chain}"),
+                delete: format!("nft delete rule {table} {chain} handle {handle}"),
+            });
+        }
+    }
+    rules
+}
+
+fn counted(line: &str) -> Option<u64> {
+    let (_, counter) = line.split_once("counter packets ")?;
+    counter.split(' ').next()?.parse().ok()
+}
+
+fn refuses(line: &str) -> bool {
+    line.split(' ')
+        .any(|word| matches!(word, "drop" | "reject" | "DROP" | "REJECT"))
+}
+
+/// Lines like `[3:180] -A FORWARD -p tcp -j DROP` below `*filter`.
+fn legacy(text: &str, program: &str) -> Vec<Rule> {
+    let mut table = "filter";
+    let mut rules = Vec::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('*') {
+            table = name;
+        }
+        let parts = || {
+            let (counter, rule) = line.strip_prefix('[')?.split_once("] -A ")?;
+            Some((counter.split(':').next()?.parse().ok()?, rule))
+        };
+        if let Some((packets, rule)) = parts().filter(|(_, rule)| refuses(rule)) {
+            let chain = rule.split(' ').next().unwrap_or_default();
+            rules.push(Rule {
+                place: format!("{program}'s {table} {chain}"),
+                text: rule.to_owned(),
+                packets,
+                list: format!("{program} -t {table} -nvL {chain} --line-numbers"),
+                delete: format!("{program} -t {table} -D {rule}"),
+            });
+        }
+    }
+    rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nfts_rules_have_their_handles() {
+        let text = "table inet filter { # handle 1\n\tchain lab { # handle 1\n\t\ttype filter hook \
+                    forward priority filter; policy accept;\n\t\ttcp dport 5432 counter packets 7 \
+                    bytes 420 drop # handle 2\n\t\taccept # handle 3\n\t}\n}\n";
+        let rules = nftables(text);
+        assert_eq!(rules.len(), 1);
+        assert_eq!(rules[0].packets, 7);
+        assert_eq!(rules[0].delete, "nft delete rule inet filter lab handle 2");
+    }
+
+    #[test]
+    fn the_old_engines_rules_are_deleted_by_their_words() {
+        let text =
+            "*filter\n:FORWARD ACCEPT [0:0]\n[3:180] -A FORWARD -p tcp -j DROP\n[1:2] -A X -j Y\n";
+        let rules = legacy(text, "iptables-legacy");
+        assert_eq!(rules.len(), 1);
+        assert_eq!(
+            rules[0].delete,
+            "iptables-legacy -t filter -D FORWARD -p tcp -j DROP"
+        );
+    }
+}
