@@ -4,7 +4,7 @@ mod success;
 
 pub use report::{drop_evidence, finding};
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{cell::LazyCell, collections::BTreeMap, net::IpAddr};
 
 use netdiag_common::loss::RetransmitKey;
 
@@ -109,7 +109,8 @@ impl Pattern<'_> {
 
 /// Losses of the wanted kind that persist and in spite of which nothing gets through.
 pub fn patterns<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<Pattern<'a>> {
-    let success = Success::of(facts);
+    // What got through takes a look at every flow: only where something was lost.
+    let success = LazyCell::new(|| Success::of(facts));
     let lost = |l: &Loss| wanted(l) && matters(l) && !success.despite(l, &Service::of(l));
     let mut patterns = shares(facts, lost);
     patterns.retain(|p| p.packets() >= PATTERN);
