@@ -3,7 +3,7 @@ pub mod scenarios;
 pub mod tally;
 mod unit;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::Result;
 
@@ -45,7 +45,26 @@ fn peers(tally: &mut Tally) {
     if let Err(error) = apt::install(&TOOLS, "the black-box tests compare netdiag with them") {
         tally.skip("installing the tests' tools", &format!("{error:#}"));
     }
+    for parts in [&PARTS[..], &DAEMONS[..]] {
+        if parts == DAEMONS && Path::new("/run/systemd/system").exists() {
+            // Their packages start services, which nobody asked for here.
+            tally.skip("installing etcd", "this system would start it as a service");
+        } else if let Err(error) = apt::install(parts, "scenarios of the lab run them for real") {
+            tally.skip("installing the scenarios' parts", &format!("{error:#}"));
+        }
+    }
 }
+
+/// Programs that scenarios run in the lab's namespaces.
+const PARTS: [&str; 6] = [
+    "conntrack",
+    "containernetworking-plugins",
+    "dnsmasq-base",
+    "etcd-client",
+    "iptables",
+    "openssl",
+];
+const DAEMONS: [&str; 1] = ["etcd-server"];
 
 /// Returns the scenarios that only the VM can have.
 fn lab(tally: &mut Tally) -> Vec<String> {
