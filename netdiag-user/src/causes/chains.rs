@@ -23,6 +23,14 @@ const LINKS: &[Link] = &[
             Some(format!("nobody answers by {link}, which has no carrier"))
         },
     },
+    Link {
+        root: "service-stale-endpoint",
+        consequence: "neighbour-failed",
+        joins: |root, silence| {
+            let address = root.shares(silence)?;
+            Some(format!("a Service still sends connections to {address}"))
+        },
+    },
     // Silence alone never stands beside what explains it.
     Link {
         root: "vxlan-source-mismatch",

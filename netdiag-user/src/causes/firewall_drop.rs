@@ -21,7 +21,7 @@
 //! # Fix
 //! Change or remove the rule; for a NetworkPolicy, allow the traffic that is meant to pass.
 use super::{
-    conntrack,
+    attempts, conntrack,
     losses::{self, Pattern},
     services,
 };
@@ -46,7 +46,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let full = conntrack::full(facts);
     let by_a_rule = |l: &Loss| by_netfilter(l) && !conntrack::for_want_of_room(full.as_ref(), l);
     let mut patterns = losses::patterns(facts, by_a_rule);
-    patterns.retain(|p| severity(facts, p).is_some() && !is_services(facts, p));
+    patterns.retain(|p| {
+        severity(facts, p).is_some() && !is_services(facts, p) && !is_redirect(facts, p)
+    });
     let worst = patterns.first()?;
     let severity = patterns.iter().filter_map(|p| severity(facts, p)).max()?;
     let summary = format!(
@@ -122,6 +124,14 @@ fn is_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     let (to, port, protocol) = (pattern.destination, pattern.port, pattern.protocol);
     let rule = known.and_then(|s| s.rule(to, port, protocol));
     !pattern.reply && rule.is_some_and(|rule| rule.rejected)
+}
+
+/// The node tells a client of a shorter way when a translated connection leaves by the link that
+/// it came by, and NAT drops such ICMP redirects (nf_nat_icmp_reply_translation).
+fn is_redirect(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+    pattern.protocol == 1
+        && facts.node.owns(pattern.source)
+        && attempts::turn_back(facts, pattern.destination)
 }
 
 /// What a pod or a node sends is meant to arrive; what the outside sends to a pod may be kept

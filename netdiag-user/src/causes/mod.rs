@@ -23,6 +23,7 @@ mod stall;
 #[cfg(test)]
 mod tests;
 
+pub mod bridge_nf_disabled;
 pub mod checksum_offload;
 pub mod conntrack_full;
 pub mod duplicate_address;
@@ -45,6 +46,7 @@ pub mod overlay_wrong_interface;
 pub mod pmtu_black_hole;
 pub mod pod_mtu_too_large;
 pub mod pod_route_missing;
+pub mod port_exhaustion;
 pub mod rp_filter_drop;
 pub mod service_no_endpoints;
 pub mod service_stale_endpoint;
@@ -86,6 +88,7 @@ pub const ALL: &[Cause] = &[
     cause!(checksum_offload),
     cause!(conntrack_full),
     cause!(duplicate_address),
+    cause!(bridge_nf_disabled),
     cause!(etcd_nospace, etcd_nospace::wants),
     cause!(firewall_drop, firewall_drop::wants),
     cause!(forwarding_disabled),
@@ -105,6 +108,7 @@ pub const ALL: &[Cause] = &[
     cause!(pmtu_black_hole),
     cause!(pod_mtu_too_large),
     cause!(pod_route_missing, pod_route_missing::wants),
+    cause!(port_exhaustion, port_exhaustion::wants),
     cause!(rp_filter_drop),
     cause!(service_no_endpoints, service_no_endpoints::wants),
     cause!(service_stale_endpoint, service_stale_endpoint::wants),

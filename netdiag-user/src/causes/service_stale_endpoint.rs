@@ -9,7 +9,7 @@
 //!
 //! # Signals
 //! Observed: packets that were translated to an address that no pod has are lost because nobody
-//! answers for it (NEIGH_FAILED here, ICMP host unreachable from the other node). Configured: the
+//! answers for it (NEIGH_FAILED or neigh_invalidate here, ICMP host unreachable from the other node). Configured: the
 //! rule that names this backend; or for conntrack, that no rule does any more.
 //!
 //! # Look-alikes
@@ -41,11 +41,14 @@ use crate::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, PodRole, Severity,
         },
     },
-    pipeline::facts::Facts,
+    pipeline::facts::{Facts, Loss},
 };
 
 pub const ID: &str = "service-stale-endpoint";
 pub const TITLE: &str = "a Service is translated to a pod that is gone";
+
+/// Where packets end that waited for an answer of ARP or neighbour discovery in vain.
+const UNANSWERED_IN: [&str; 3] = ["neigh_invalidate", "arp_error_report", "ndisc_error_report"];
 
 /// ICMP host unreachable, ICMPv6 address unreachable (RFC 792, RFC 4443).
 const HOST_UNREACHABLE: [(u8, u8); 2] = [(3, 1), (1, 3)];
@@ -118,7 +121,7 @@ impl Gone {
 
 /// Addresses that no pod has and for which nobody answers, here or on the node behind.
 fn gone(facts: &Facts<'_>) -> Vec<Gone> {
-    let here = losses::patterns(facts, |l| l.reason == "NEIGH_FAILED");
+    let here = losses::patterns(facts, nobody_answers);
     let here = here.iter().filter(|p| !p.reply).map(lost_here);
     let beyond = attempts::failing(facts, Outcome::Unanswered);
     let beyond = beyond.iter().filter_map(|a| lost_beyond(facts, a));
@@ -127,14 +130,25 @@ fn gone(facts: &Facts<'_>) -> Vec<Gone> {
     all
 }
 
+/// Dropped because no neighbour has the address: kernels before 6.4 give no reason, and for IPv6
+/// none does (ndisc_error_report).
+fn nobody_answers(loss: &Loss) -> bool {
+    let unspecified = loss.reason == "NOT_SPECIFIED";
+    loss.reason == "NEIGH_FAILED" || unspecified && UNANSWERED_IN.contains(&loss.symbol())
+}
+
 fn lost_here(pattern: &Pattern<'_>) -> Gone {
     let (address, packets) = (pattern.destination, pattern.packets());
     let at = pattern.losses.iter().find_map(|l| l.interface.clone());
-    let text = format!("{packets} packets to {address} dropped: NEIGH_FAILED, nobody has it");
+    let first = pattern.losses.first();
+    let (reason, symbol) = first.map_or(("", ""), |l| (l.reason.as_str(), l.symbol()));
+    let text = format!(
+        "{packets} packets to {address} dropped, nobody answers for it: {reason} in {symbol}"
+    );
     let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
     line.packets = Some(packets);
-    line.reason = Some("NEIGH_FAILED".into());
-    line.location = pattern.losses.first().map(|l| l.symbol().to_owned());
+    line.reason = first.map(|l| l.reason.clone());
+    line.location = first.map(|l| l.symbol().to_owned());
     line.confirm = Some(format!("ip neigh show {address}"));
     line.at = at;
     Gone {
@@ -267,5 +281,54 @@ impl Stale<'_> {
                 entry,
             ],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{
+            gather::Piece,
+            observation::Observation,
+            services::{Engine, Service},
+        },
+        testing::{OVERLAY, died, ip, overlay_node, tcp, with_gathered},
+    };
+
+    fn named(backend: &str, lost_to: &str) -> Option<String> {
+        let service = Service {
+            address: ip("10.96.7.7"),
+            port: 80,
+            protocol: 6,
+            name: Some("shop/web:http".into()),
+            backends: vec![(ip(backend), 8080)],
+            rejected: false,
+            engine: Engine::Nftables,
+        };
+        let services = Services {
+            rules: vec![service],
+            ..Services::default()
+        };
+        let flow = tcp("172.20.1.5", lost_to, 8080);
+        let place = ("NOT_SPECIFIED", "neigh_invalidate");
+        let observation = Observation {
+            drops: vec![died(flow, place, OVERLAY, 5)],
+            ..Observation::default()
+        };
+        let known = [(Want::Services, Ok(Piece::Services(services)))];
+        let node = overlay_node(1450, 1450, 1500);
+        with_gathered(&node, &observation, known, |facts| {
+            assert_eq!(wants(facts).len(), usize::from(lost_to != "172.20.1.5"));
+            evaluate(facts).map(|f| f.summary)
+        })
+    }
+
+    #[test]
+    fn the_rule_names_an_address_that_nobody_has() {
+        let summary = named("172.20.1.99", "172.20.1.99").expect("a finding");
+        assert!(summary.contains("shop/web:http"), "{summary}");
+        assert_eq!(named("172.20.1.98", "172.20.1.99"), None, "no Service's");
+        assert_eq!(named("172.20.1.5", "172.20.1.5"), None, "a pod has it");
     }
 }

@@ -47,6 +47,15 @@ pub fn here() -> Values {
         per_cpu(file, &text, &mut values);
     }
     softnet(&net("softnet_stat").unwrap_or_default(), &mut values);
+    for file in ["sockstat", "sockstat6"] {
+        sockstat(&net(file).unwrap_or_default(), &mut values);
+    }
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let range = range.unwrap_or_default();
+    for (end, text) in ["low", "high"].into_iter().zip(range.split_whitespace()) {
+        let value = text.parse().ok();
+        values.extend(value.map(|v| (format!("ip_local_port_range.{end}"), v)));
+    }
     for name in GAUGES {
         let text = std::fs::read_to_string(format!("/proc/sys/net/netfilter/{name}"));
         let value = text.ok().and_then(|t| t.trim().parse().ok());
@@ -88,6 +97,21 @@ fn per_cpu(file: &str, text: &str, values: &mut Values) {
     }
 }
 
+/// Gauges: `TCP: inuse 5 orphan 0 tw 0`, names and values in turn.
+fn sockstat(text: &str, values: &mut Values) {
+    for line in text.lines() {
+        let Some((group, rest)) = line.split_once(':') else {
+            continue;
+        };
+        let words: Vec<_> = rest.split_whitespace().collect();
+        for pair in words.chunks_exact(2) {
+            if let Ok(number) = pair[1].parse() {
+                values.insert(format!("sockstat.{group}.{}", pair[0]), number);
+            }
+        }
+    }
+}
+
 fn softnet(text: &str, values: &mut Values) {
     for (column, name) in SOFTNET {
         let of = |line: &str| {
@@ -112,6 +136,17 @@ mod tests {
         assert_eq!(values.get("Tcp.InSegs"), Some(&7));
         assert_eq!(values.get("TcpExt.A"), Some(&3));
         assert_eq!(values.len(), 2);
+    }
+
+    #[test]
+    fn sockets_are_counted_by_protocol() {
+        let mut values = Values::new();
+        sockstat(
+            "sockets: used 9\nTCP: inuse 5 orphan 0 tw 7\nbad\n",
+            &mut values,
+        );
+        assert_eq!(values.get("sockstat.TCP.tw"), Some(&7));
+        assert_eq!(values.len(), 4);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 use std::path::Path;
 
 /// What the causes ask for: names as sysctl(8) writes them, `*` for each interface.
-const WANTED: [&str; 5] = [
+const WANTED: [&str; 7] = [
+    "net.bridge.bridge-nf-call-iptables",
+    "net.bridge.bridge-nf-call-ip6tables",
     "net.ipv4.ip_forward",
     "net.ipv6.conf.all.forwarding",
     "net.ipv4.conf.*.rp_filter",

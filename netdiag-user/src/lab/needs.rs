@@ -1,5 +1,7 @@
 //! What a kernel must have for a scenario, found out by trying it in a namespace that is thrown
 //! away.
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::{LinkBridge, LinkGre, LinkIpIp, LinkVeth, LinkVxlan};
@@ -21,6 +23,8 @@ pub enum Need {
     Tbf,
     /// A connection tracking table that can be filled to its real size in some seconds.
     Conntrack,
+    /// The bridge can ask netfilter (br_netfilter).
+    BridgeNetfilter,
     /// A program on this machine.
     Program(&'static str),
 }
@@ -36,6 +40,7 @@ impl Need {
             Self::NfTables => "nf_tables",
             Self::Tbf => "sch_tbf (or tc to set it with)",
             Self::Conntrack => "an nf_conntrack_max of at most 300000",
+            Self::BridgeNetfilter => "br_netfilter",
             Self::Program(name) => name,
         }
     }
@@ -54,6 +59,7 @@ pub fn check(needs: &[Need]) -> Result<()> {
             let there = match need {
                 Need::NfTables => has_nf_tables(),
                 Need::Conntrack => has_small_conntrack(),
+                Need::BridgeNetfilter => Path::new("/proc/sys/net/bridge").is_dir(),
                 Need::Program(name) => has_program(name),
                 Need::Tbf => has_tbf(),
                 link => runtime.block_on(has_link(*link))?,
@@ -87,9 +93,12 @@ fn example(need: Need) -> LinkMessage {
         Need::Bridge => LinkBridge::new("probe-bridge").build(),
         Need::Vxlan => LinkVxlan::new("probe-vxlan", 1).build(),
         Need::Gre => LinkGre::new("probe-gre").build(),
-        Need::Ipip | Need::NfTables | Need::Conntrack | Need::Tbf | Need::Program(_) => {
-            LinkIpIp::new("probe-ipip").build()
-        }
+        Need::Ipip
+        | Need::NfTables
+        | Need::Tbf
+        | Need::Conntrack
+        | Need::BridgeNetfilter
+        | Need::Program(_) => LinkIpIp::new("probe-ipip").build(),
     }
 }
 
@@ -128,6 +137,6 @@ fn has_program(name: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
     let folders = path.split(':').chain(SYSTEM.split(':'));
     folders
-        .map(|folder| std::path::Path::new(folder).join(name))
+        .map(|folder| Path::new(folder).join(name))
         .any(|file| file.is_file())
 }

@@ -21,6 +21,8 @@ const SELDOM: Duration = Duration::from_secs(10);
 pub enum Want {
     /// Listening TCP sockets of the namespace with this inode.
     Listeners(u32),
+    /// TCP connections of the namespace with this inode, by destination.
+    Connections(u32),
     /// What host-local IPAM has given out on this node.
     Ipam,
     /// What this node does for Services, and what its processes were told of them.
@@ -50,6 +52,7 @@ impl Want {
     pub fn name(&self) -> String {
         match self {
             Self::Listeners(netns) => format!("listening sockets of network namespace {netns}"),
+            Self::Connections(netns) => format!("connections of network namespace {netns}"),
             Self::Services => "rules for Services".into(),
             Self::Qdiscs => "queues of the links".into(),
             Self::Rules(netns) => format!("which rule drops in network namespace {netns}"),
@@ -67,6 +70,7 @@ impl Want {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Piece {
     Listeners(Vec<Listener>),
+    Connections(Vec<Destination>),
     Services(Services),
     Qdiscs(Vec<Qdisc>),
     Rules(Vec<Rule>),
@@ -102,6 +106,19 @@ pub struct Listener {
     /// An IPv6 socket that takes no IPv4 connections.
     pub ipv6_only: bool,
     /// The process that holds it, `nginx[42]`, where it could be read.
+    pub owner: Option<String>,
+}
+
+/// Connections from one local address to one address and port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    pub source: IpAddr,
+    pub address: IpAddr,
+    pub port: u16,
+    /// All of them, and those that are over and wait in TIME_WAIT.
+    pub sockets: u32,
+    pub waiting: u32,
+    /// A process that holds one, `nginx[42]`.
     pub owner: Option<String>,
 }
 
@@ -212,6 +229,14 @@ impl Gathered {
             why: why.to_owned(),
         };
         failures.into_iter().map(row).collect()
+    }
+
+    /// Nothing where it was not asked for, not answered yet, or could not be found out.
+    pub fn connections(&self, netns: u32) -> Option<&[Destination]> {
+        match self.piece(&Want::Connections(netns))? {
+            Piece::Connections(connections) => Some(connections),
+            _ => None,
+        }
     }
 
     /// Nothing where it was not asked for, not answered yet, or could not be found out.

@@ -45,6 +45,18 @@ pub const RECEIVE: Ask = Ask {
     extensions: 1 << (INET_DIAG_SKMEMINFO - 1),
 };
 
+/// Connections that hold a local port, and those that are over and still do.
+pub const CONNECTED: Ask = Ask {
+    protocol: libc::IPPROTO_TCP,
+    states: 1 << 1 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11,
+    extensions: 0,
+};
+pub const TIME_WAIT: Ask = Ask {
+    protocol: libc::IPPROTO_TCP,
+    states: 1 << 6,
+    extensions: 0,
+};
+
 /// A socket as the kernel tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket {

@@ -1,5 +1,6 @@
 //! Gathers what the rules ask for. One file a kind of evidence; each is a plain function that may
 //! take its time, because it runs beside the watching.
+mod connections;
 pub mod etcd;
 mod inet_diag;
 mod ipam;
@@ -55,6 +56,11 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
             inside(&places.root, *netns, look).map(Piece::Listeners)
         }
         Want::Ipam => ipam::ranges(places).map(Piece::Ipam),
+        Want::Connections(netns) => {
+            let root = places.root.clone();
+            let look = move || connections::destinations(&root);
+            inside(&places.root, *netns, look).map(Piece::Connections)
+        }
         Want::Services => services::services(&places.root).map(Piece::Services),
         Want::Rules(netns) => inside(&places.root, *netns, rules::rules).map(Piece::Rules),
         Want::Qdiscs => qdiscs::qdiscs().map(Piece::Qdiscs),

@@ -1,5 +1,6 @@
 //! The incidents as data, one file each.
 mod bench;
+mod bridge_nf_disabled;
 mod checksum_offload;
 mod conntrack_full;
 mod duplicate_address;
@@ -24,6 +25,7 @@ mod overlay_wrong_interface;
 mod pmtu_black_hole;
 mod pod_mtu_too_large;
 mod pod_route_missing;
+mod port_exhaustion;
 mod rp_filter_drop;
 mod service_no_endpoints;
 mod service_stale_endpoint;
@@ -119,6 +121,8 @@ pub const ALL: &[Scenario] = &[
     link_failure::SCENARIO,
     checksum_offload::SCENARIO,
     conntrack_full::SCENARIO,
+    bridge_nf_disabled::SCENARIO,
+    port_exhaustion::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

@@ -6,7 +6,7 @@ mod socket;
 mod tcp;
 mod udp;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -41,6 +41,8 @@ pub enum Work {
         slow: bool,
     },
     Ping,
+    /// Connections that are kept open, up to so many; some more each time.
+    Hold(u32),
     /// A connection to a port where nobody listens.
     Refused,
     /// The same at another port each time, as a scanner goes about it.
@@ -108,7 +110,7 @@ impl Flow {
 
     fn server(&self) -> Option<Server> {
         let proto = match self.work {
-            Work::Request | Work::Download(_) | Work::Upload(_) => Proto::Tcp,
+            Work::Request | Work::Download(_) | Work::Upload(_) | Work::Hold(_) => Proto::Tcp,
             Work::Datagram => Proto::Udp,
             Work::Metrics { slow } => Proto::Sink { slow },
             Work::Nxdomain => Proto::Dns,
@@ -255,8 +257,9 @@ impl Traffic {
         self.counts.push((describe(plan, flow), count.clone()));
         let (stop, every) = (self.stop.clone(), flow.every);
         self.spawn(cluster.netns(plan.netns(flow.from))?, move || {
+            let mut held = Vec::new();
             while !stop.load(Ordering::Relaxed) {
-                match client.once(&stop) {
+                match client.once(&mut held, &stop) {
                     Ok(()) => count.done.fetch_add(1, Ordering::Relaxed),
                     Err(error) => {
                         log::trace!("{:?} to {}: {error}", client.work, client.target);
@@ -297,7 +300,7 @@ impl Drop for Traffic {
 }
 
 impl Client {
-    fn once(&self, stop: &AtomicBool) -> std::io::Result<()> {
+    fn once(&self, held: &mut Vec<TcpStream>, stop: &AtomicBool) -> std::io::Result<()> {
         if self.pmtu == Pmtu::Forgets {
             socket::forget_paths();
         }
@@ -308,6 +311,7 @@ impl Client {
             Work::Datagram => udp::exchange(self.target, &[0x5a; 120]).map(drop),
             Work::Metrics { .. } => udp::pour(self.target, METRICS),
             Work::Ping => ping::exchange(self.target.ip()),
+            Work::Hold(most) => tcp::hold(self, most, held, stop),
             Work::Refused | Work::Scan => tcp::refused(self, stop),
             Work::Nxdomain => dns::ask(self.target),
         }

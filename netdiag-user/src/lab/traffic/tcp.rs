@@ -81,6 +81,30 @@ pub(super) fn exchange(client: &Client, bytes: (u32, u32), stop: &AtomicBool) ->
     connection.swallow(bytes.1 as usize)
 }
 
+/// Connections that `hold` opens at once.
+const AT_ONCE: u32 = 16;
+
+/// Opens some more connections and keeps them. They end with a reset: nothing may linger.
+pub(super) fn hold(
+    client: &Client,
+    most: u32,
+    held: &mut Vec<TcpStream>,
+    stop: &AtomicBool,
+) -> io::Result<()> {
+    for _ in 0..AT_ONCE.min(most.saturating_sub(held.len() as u32)) {
+        let socket = socket::tcp(client.target, client.pmtu)?;
+        socket.set_linger(Some(Duration::ZERO))?;
+        held.push(socket::connect(
+            socket,
+            client.target,
+            client.source,
+            CONNECT,
+            stop,
+        )?);
+    }
+    Ok(())
+}
+
 /// Succeeds when nobody listens there.
 pub(super) fn refused(client: &Client, stop: &AtomicBool) -> io::Result<()> {
     let socket = socket::tcp(client.target, client.pmtu)?;

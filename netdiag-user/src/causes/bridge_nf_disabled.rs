@@ -1,0 +1,288 @@
+//! # Symptom
+//! A pod reaches a Service as long as the pod behind it is on another node; when it is on the same
+//! node, connections time out. Cluster DNS fails only for pods beside CoreDNS.
+//!
+//! # Mechanism
+//! The node translates the Service's address on the way there. The way back is from pod to pod on
+//! the same bridge, which hands it over without asking netfilter unless br_netfilter makes it
+//! (`net.bridge.bridge-nf-call-iptables`): the answer reaches the client from the pod's own
+//! address, the client knows of no such connection, and resets it.
+//!
+//! # Signals
+//! Observed: a connection that was translated to a pod of this node is answered by that pod's own
+//! address on the client's link, again and again, and the client never sees an answer of the
+//! Service. Configured: bridge-nf-call-iptables (for IPv6 bridge-nf-call-ip6tables) is 0, or
+//! br_netfilter is not loaded.
+//!
+//! # Look-alikes
+//! `service-stale-endpoint` and `kube-proxy-missing`: no pod answers at all. CNIs without a bridge
+//! (Calico, Cilium) route between pods and do not need br_netfilter.
+//!
+//! # By hand
+//! `sysctl net.bridge.bridge-nf-call-iptables`, `lsmod | grep br_netfilter`;
+//! `tcpdump -ni VETH` of the client shows SYN to the Service and SYN|ACK from the pod.
+//!
+//! # Fix
+//! `modprobe br_netfilter` and the sysctl, and both in /etc/modules-load.d and /etc/sysctl.d.
+use std::net::IpAddr;
+
+use netdiag_common::hop::RST;
+
+use super::{
+    attempts::{self, Attempts, Outcome, Try},
+    losses::PATTERN,
+    refusals::SPAN,
+    services,
+};
+use crate::{
+    model::{
+        address::endpoint,
+        flow,
+        roles::Role,
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
+    },
+    pipeline::facts::{Facts, HopFlow},
+};
+
+pub const ID: &str = "bridge-nf-disabled";
+pub const TITLE: &str = "answers between pods of one bridge bypass the Service's translation";
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let all = attempts::all(facts);
+    let bypassed: Vec<_> = all
+        .iter()
+        .filter_map(|leg| bypassed(facts, &all, leg))
+        .collect();
+    let worst = bypassed.iter().max_by_key(|b| b.leg.tries.len())?;
+    let sysctl = sysctl(worst.leg.client);
+    let state = state(facts, sysctl)?;
+    let (service, tries) = (endpoint(worst.asked, worst.port), worst.leg.tries.len());
+    let client = services::who(facts, worst.leg.client);
+    let backend = services::who(facts, worst.leg.server);
+    let summary = format!(
+        "answers of {backend} to {client} bypass the translation of {service}: both are on one \
+         bridge, and {state}; {tries} connections failed"
+    );
+    let mut finding = Finding::new(ID, Severity::Warning, Confidence::Confirmed, summary);
+    for bypass in &bypassed {
+        bypass.tell(facts, &mut finding);
+    }
+    let mut line = Evidence::new(EvidenceKind::Sysctl, Origin::Configured, state);
+    line.confirm = Some(format!("sysctl {sysctl}"));
+    finding.evidence.push(line);
+    finding.pods.sort();
+    finding.pods.dedup();
+    finding.fix = fix(sysctl);
+    let first = bypassed.iter().map(|b| b.leg.first()).min().unwrap_or(0);
+    let last = bypassed.iter().map(|b| b.leg.last()).max().unwrap_or(0);
+    finding.first_seen = facts.clock.text(first);
+    finding.last_seen = facts.clock.text(last);
+    Some(finding)
+}
+
+fn sysctl(client: IpAddr) -> &'static str {
+    match client {
+        IpAddr::V4(_) => "net.bridge.bridge-nf-call-iptables",
+        IpAddr::V6(_) => "net.bridge.bridge-nf-call-ip6tables",
+    }
+}
+
+/// What keeps netfilter off the bridge; nothing where it is asked.
+fn state(facts: &Facts<'_>, sysctl: &str) -> Option<String> {
+    match facts.node.sysctl(sysctl) {
+        Some("0") => Some(format!("{sysctl} is 0")),
+        Some(_) => None,
+        // Sysctls that cannot be read at all prove nothing.
+        None => {
+            facts.node.sysctl("net.ipv4.ip_forward")?;
+            Some("br_netfilter is not loaded".into())
+        }
+    }
+}
+
+/// Translated connections whose answers arrived as they were.
+struct Bypassed<'a> {
+    /// The translated way: from the client to the pod.
+    leg: Attempts<'a>,
+    /// What the client had asked.
+    asked: IpAddr,
+    port: u16,
+    /// The client's own link, where the answers arrived.
+    hop: &'a HopFlow,
+    resets: u32,
+}
+
+fn bypassed<'a>(
+    facts: &Facts<'_>,
+    all: &[Attempts<'a>],
+    leg: &Attempts<'a>,
+) -> Option<Bypassed<'a>> {
+    let mut leg = leg.clone();
+    leg.tries
+        .retain(|t| arrival(t).is_some() && !was_accepted(all, t));
+    let lasted = leg.span() >= SPAN && leg.tries.len() as u64 >= PATTERN;
+    if !lasted || !facts.is_local_pod(leg.server) {
+        return None;
+    }
+    let original = leg.tries.first()?.was?;
+    let hop = arrival(leg.tries.first()?)?;
+    let resets = leg.tries.iter().map(|t| resets(t, hop.key.ifindex)).sum();
+    Some(Bypassed {
+        asked: flow::ends(&original).1,
+        port: original.destination_port,
+        hop,
+        resets,
+        leg,
+    })
+}
+
+/// The client's own link, where answers of the translated connection came out untranslated.
+fn arrival<'a>(tried: &Try<'a>) -> Option<&'a HopFlow> {
+    tried.was?;
+    let mut answers = tried.answers.iter();
+    answers
+        .find(|h| h.egress() && h.role == Some(Role::Pod))
+        .copied()
+}
+
+/// Whether what the client had asked answered it after all.
+fn was_accepted(all: &[Attempts<'_>], tried: &Try<'_>) -> bool {
+    let mut tries = all.iter().flat_map(|a| &a.tries);
+    let original = tries.find(|t| Some(t.flow) == tried.was);
+    original.is_none_or(|t| matches!(t.outcome, Outcome::Accepted | Outcome::Pending))
+}
+
+/// RSTs that the client sent to the pod that it never asked.
+fn resets(tried: &Try<'_>, link: u32) -> u32 {
+    let own = |h: &&&HopFlow| h.key.ifindex == link && !h.egress() && h.hop.flags & RST != 0;
+    tried
+        .requests
+        .iter()
+        .filter(own)
+        .map(|h| h.hop.resets)
+        .sum()
+}
+
+impl Bypassed<'_> {
+    fn tell(&self, facts: &Facts<'_>, finding: &mut Finding) {
+        let (link, tries) = (&self.hop.interface, self.leg.tries.len());
+        let (backend, asked) = (self.leg.server, endpoint(self.asked, self.port));
+        let text = format!(
+            "{tries} connections to {asked} answered on {link} from {backend} itself; the client \
+             sent {} RSTs back",
+            self.resets,
+        );
+        let mut line = Evidence::new(EvidenceKind::Reset, Origin::Observed, text);
+        line.at = Some(link.clone());
+        line.direction = Some("egress".into());
+        line.packets = Some(tries as u64);
+        line.confirm = Some(format!(
+            "tcpdump -ni {link} 'host {backend} or host {}'",
+            self.asked
+        ));
+        finding.evidence.push(line);
+        finding.flows.push(self.leg.refer());
+        finding.pods.extend(self.leg.pods(facts));
+        finding
+            .pods
+            .extend(facts.pod(self.leg.client, PodRole::Source));
+        finding.about.push(self.asked);
+    }
+}
+
+fn fix(sysctl: &str) -> Fix {
+    Fix {
+        summary: "let the bridge ask netfilter, now and after the next boot".into(),
+        commands: vec![
+            "modprobe br_netfilter".into(),
+            format!("sysctl -w {sysctl}=1"),
+            "echo br_netfilter > /etc/modules-load.d/br_netfilter.conf".into(),
+            format!("echo {sysctl}=1 > /etc/sysctl.d/90-bridge-nf.conf"),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netdiag_common::{
+        flow::FlowKey,
+        hop::{ACK, SYN},
+    };
+
+    use super::*;
+    use crate::{
+        model::{
+            node::{LinkKind, Node, PodSide},
+            observation::Observation,
+        },
+        testing::{POD, at, from_pod, ip, link, overlay_node, tcp, with_facts},
+    };
+
+    const SECOND: u64 = 1_000_000_000;
+    const BRIDGE: u32 = 9;
+    const OTHER: u32 = 8;
+
+    /// Two pods on a bridge.
+    fn node(value: &str) -> Node {
+        let mut node = overlay_node(1450, 1450, 1500);
+        let mut other = link(OTHER, "cali2", LinkKind::Veth, 1450).with_peer(77);
+        (node.links[2].master, other.master) = (Some(BRIDGE), Some(BRIDGE));
+        let bridge = link(BRIDGE, "br0", LinkKind::Bridge, 1450);
+        node.links.extend([other, bridge]);
+        node.pod_sides.push(PodSide {
+            netns: 77,
+            addresses: vec![ip("172.20.1.6")],
+            ..node.pod_sides[0].clone()
+        });
+        let name = "net.bridge.bridge-nf-call-iptables".to_owned();
+        node.sysctls = vec![(name, value.into())];
+        node
+    }
+
+    fn observation() -> Observation {
+        let mut flows = Vec::new();
+        for n in 1..6 {
+            let time = SECOND * u64::from(n);
+            let socket = |flow| FlowKey {
+                source_port: 50_000 + n,
+                ..flow
+            };
+            let asked = socket(tcp("172.20.1.5", "10.96.7.7", 80));
+            let sent = socket(tcp("172.20.1.5", "172.20.1.6", 8080));
+            let note = |after: u64, flags: u32| {
+                move |hop: &mut netdiag_common::hop::FlowHop| {
+                    (hop.first, hop.last, hop.flags) = (time + after, time + after, flags);
+                    hop.syns = u32::from(flags == SYN);
+                }
+            };
+            flows.extend([
+                from_pod(asked, note(0, SYN)),
+                at(asked, BRIDGE, false, 0, note(1, SYN)),
+                at(sent, BRIDGE, true, 0, note(2, SYN)),
+                at(sent, OTHER, true, 0, note(3, SYN)),
+                at(sent.reversed(), POD, true, 0, note(5, SYN | ACK)),
+            ]);
+        }
+        Observation {
+            now: 60 * SECOND,
+            flows,
+            ..Observation::default()
+        }
+    }
+
+    #[test]
+    fn answers_from_the_pod_itself_need_the_sysctl_to_be_off() {
+        let named = |value| with_facts(&node(value), &observation(), evaluate);
+        let finding = named("0").expect("a finding");
+        assert!(finding.summary.contains("10.96.7.7:80"));
+        assert_eq!(named("1"), None);
+    }
+
+    #[test]
+    fn the_connection_turned_back_on_the_bridge() {
+        with_facts(&node("0"), &observation(), |facts| {
+            assert!(attempts::turn_back(facts, ip("172.20.1.5")));
+            assert!(!attempts::turn_back(facts, ip("172.20.1.6")));
+        });
+    }
+}

@@ -1,0 +1,255 @@
+//! # Symptom
+//! A busy client gets "cannot assign requested address" (EADDRNOTAVAIL) for one destination, while
+//! others still work. No packet leaves for it.
+//!
+//! # Mechanism
+//! Each connection to the same address and port needs a local port of its own out of
+//! `net.ipv4.ip_local_port_range`. Connections that are held open, leaked, or wait for a minute in
+//! TIME_WAIT after they were closed use it up (__inet_hash_connect).
+//!
+//! # Signals
+//! Observed: the sockets of the namespace whose local port lies in that range, counted by
+//! destination: one destination has nearly all of them. There is no counter for it, and nothing
+//! on the wire.
+//!
+//! # Look-alikes
+//! Ports of masquerade used up on the node (conntrack's insert_failed moves): SYNs leave the pod
+//! then. `conntrack-full` hits all destinations.
+//!
+//! # By hand
+//! In the pod's network namespace: `ss -tan` counted by peer, `sysctl net.ipv4.ip_local_port_range`.
+//!
+//! # Fix
+//! Reuse connections (keep-alive, a pool), close those that leak; `net.ipv4.tcp_tw_reuse=1` where
+//! they wait in TIME_WAIT; a wider range by the pod's securityContext.sysctls.
+use super::refusals;
+use crate::{
+    model::{
+        address::endpoint,
+        gather::{Destination, Want},
+        pod::label,
+        verdict::{
+            Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, PodRef, PodRole,
+            Severity,
+        },
+    },
+    pipeline::facts::Facts,
+};
+
+pub const ID: &str = "port-exhaustion";
+pub const TITLE: &str = "all local ports for one destination are in use";
+
+/// Of the range, in percent: some ports of it are reserved or bound by others, and a client that
+/// has come this far fails now and then already.
+const FULL: u64 = 95;
+/// From here on it is worth counting by destination.
+const WORTH: u64 = 80;
+
+/// The local port range of a namespace.
+#[derive(Clone, Copy)]
+struct Range {
+    netns: u32,
+    low: u64,
+    high: u64,
+}
+
+impl Range {
+    fn size(self) -> u64 {
+        (self.high + 1).saturating_sub(self.low)
+    }
+}
+
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    let crowded = ranges(facts).into_iter().filter(|range| {
+        let count = |name| facts.node.counter(range.netns, name).unwrap_or(0);
+        let of = [
+            "sockstat.TCP.inuse",
+            "sockstat.TCP6.inuse",
+            "sockstat.TCP.tw",
+        ];
+        let sockets: u64 = of.into_iter().map(count).sum();
+        sockets * 100 >= range.size() * WORTH
+    });
+    crowded
+        .map(|range| Want::Connections(range.netns))
+        .collect()
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let all: Vec<_> = ranges(facts)
+        .into_iter()
+        .flat_map(|r| full(facts, r))
+        .collect();
+    let (range, worst) = all.iter().max_by_key(|(_, d)| d.sockets)?;
+    let (to, who) = (
+        endpoint(worst.address, worst.port),
+        who(facts, *range, worst),
+    );
+    let (sockets, size) = (worst.sockets, range.size());
+    let summary = format!(
+        "{who} has {sockets} connections to {to} and {size} local ports for them: no more can be \
+         opened"
+    );
+    let mut finding = Finding::new(ID, Severity::Warning, Confidence::Confirmed, summary);
+    for (range, destination) in &all {
+        tell(facts, &mut finding, *range, destination);
+    }
+    finding.pods.sort();
+    finding.pods.dedup();
+    finding.fix = fix(*range, worst, &who);
+    finding.first_seen = facts.clock.text(facts.now);
+    finding.last_seen = facts.clock.text(facts.now);
+    Some(finding)
+}
+
+/// Those of this node and its pods.
+fn ranges(facts: &Facts<'_>) -> Vec<Range> {
+    let of = |counters: &crate::model::node::Counters| {
+        let value = |end| {
+            counters
+                .values
+                .get(&format!("ip_local_port_range.{end}"))
+                .copied()
+        };
+        Some(Range {
+            netns: counters.netns,
+            low: value("low")?,
+            high: value("high")?,
+        })
+    };
+    facts.node.counters.iter().filter_map(of).collect()
+}
+
+fn full<'a>(facts: &'a Facts<'_>, range: Range) -> Vec<(Range, &'a Destination)> {
+    let all = facts
+        .gathered
+        .connections(range.netns)
+        .unwrap_or_default()
+        .iter();
+    let full = all.filter(|d| u64::from(d.sockets) * 100 >= range.size() * FULL);
+    full.map(|d| (range, d)).collect()
+}
+
+fn pod(facts: &Facts<'_>, range: Range, destination: &Destination) -> Option<PodRef> {
+    let side = facts.node.pod_side(range.netns)?;
+    let mut own = side.addresses.iter();
+    let source = own.find(|a| **a == destination.source)?;
+    facts.pod(*source, PodRole::Source)
+}
+
+fn who(facts: &Facts<'_>, range: Range, destination: &Destination) -> String {
+    let pod = pod(facts, range, destination);
+    pod.map_or_else(|| destination.source.to_string(), |pod| label(&pod))
+}
+
+fn tell(facts: &Facts<'_>, finding: &mut Finding, range: Range, destination: &Destination) {
+    let Destination {
+        source,
+        address,
+        port,
+        sockets,
+        waiting,
+        owner,
+    } = destination;
+    let to = endpoint(*address, *port);
+    let enter = refusals::enter(range.netns);
+    let of = owner
+        .as_deref()
+        .map_or_else(String::new, |owner| format!(", of {owner}"));
+    let text = format!("{sockets} sockets from {source} to {to}, {waiting} in TIME_WAIT{of}");
+    let mut line = Evidence::new(EvidenceKind::Socket, Origin::Observed, text);
+    line.limit = u32::try_from(range.size()).ok();
+    line.confirm = Some(format!("{enter} ss -Htan dst {to} | wc -l"));
+    finding.evidence.push(line);
+    let text = format!("the local ports are {} to {}", range.low, range.high);
+    let mut line = Evidence::new(EvidenceKind::Sysctl, Origin::Configured, text);
+    line.confirm = Some(format!("{enter} sysctl net.ipv4.ip_local_port_range"));
+    finding.evidence.push(line);
+    finding.flows.push(FlowRef {
+        protocol: "tcp".into(),
+        source: source.to_string(),
+        destination: to,
+        packets: 0,
+        retransmits: 0,
+        last_seen_at: None,
+    });
+    finding.pods.extend(pod(facts, range, destination));
+    finding.pods.extend(facts.pod(*address, PodRole::Server));
+    finding.about.push(*address);
+}
+
+fn fix(range: Range, worst: &Destination, who: &str) -> Fix {
+    let program = worst.owner.as_deref().unwrap_or("the client");
+    let enter = refusals::enter(range.netns);
+    let mut commands = vec![format!(
+        "{enter} sysctl -w net.ipv4.ip_local_port_range='1024 65535'"
+    )];
+    let habit = if worst.waiting * 2 > worst.sockets {
+        commands.push(format!("{enter} sysctl -w net.ipv4.tcp_tw_reuse=1"));
+        "keep connections open and use them again (keep-alive, a pool)"
+    } else {
+        "close connections that are no longer used (a leak?), or share them in a pool"
+    };
+    Fix {
+        summary: format!(
+            "let {program} in {who} {habit}; for now widen the range (a pod's \
+             securityContext.sysctls)"
+        ),
+        commands,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        model::{
+            gather::Piece,
+            node::{Counters, Node},
+            observation::Observation,
+        },
+        testing::{POD_NETNS, ip, overlay_node, with_gathered},
+    };
+
+    fn node(inuse: u64) -> Node {
+        let values = [
+            ("ip_local_port_range.low", 40_000),
+            ("ip_local_port_range.high", 40_099),
+            ("sockstat.TCP.inuse", inuse),
+        ];
+        let values = values.map(|(name, value)| (name.to_owned(), value));
+        Node {
+            counters: vec![Counters {
+                netns: POD_NETNS,
+                values: BTreeMap::from(values),
+            }],
+            ..overlay_node(1450, 1450, 1500)
+        }
+    }
+
+    fn judge(sockets: u32) -> (usize, bool) {
+        let destination = Destination {
+            source: ip("172.20.1.5"),
+            address: ip("172.20.2.9"),
+            port: 5432,
+            sockets,
+            waiting: 1,
+            owner: None,
+        };
+        let piece = Piece::Connections(vec![destination]);
+        let known = [(Want::Connections(POD_NETNS), Ok(piece))];
+        let reading = Observation::default();
+        with_gathered(&node(sockets.into()), &reading, known, |facts| {
+            (wants(facts).len(), evaluate(facts).is_some())
+        })
+    }
+
+    #[test]
+    fn the_range_decides_how_many_are_too_many() {
+        assert_eq!(judge(99), (1, true));
+        assert_eq!(judge(85), (1, false), "worth a look, not full");
+        assert_eq!(judge(20), (0, false));
+    }
+}
