@@ -35,8 +35,20 @@ pub struct Offsets {
     /// 1 when `kfree_skb` passes the receiving socket as its fourth argument.
     pub has_rx_sk: u32,
     pub skb_tail: u32,
+    pub task_tgid: u32,
+    pub task_comm: u32,
+    pub task_nsproxy: u32,
+    pub nsproxy_net: u32,
+    pub task_cgroups: u32,
+    /// The memory controller's slot of `css_set.subsys`.
+    pub css_set_memory: u32,
+    pub css_cgroup: u32,
+    pub cgroup_kn: u32,
+    pub kn_id: u32,
+    /// 1 when `mark_victim` passes the task, and not its pid.
+    pub victim_is_task: u32,
 }
-wire!(Offsets, 100);
+wire!(Offsets, 140);
 
 /// A struct member that the running kernel does not have.
 pub const ABSENT: u32 = u32::MAX;

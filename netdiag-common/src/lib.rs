@@ -14,6 +14,7 @@ pub mod event;
 pub mod flow;
 pub mod hop;
 pub mod loss;
+pub mod oom;
 pub mod sequence;
 
 /// Marks `$t` as a map's key or value and pins its size.

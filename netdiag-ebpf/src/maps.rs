@@ -13,6 +13,7 @@ use netdiag_common::{
         OuterKey,
     },
     loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
+    oom::OomKill,
 };
 
 use crate::parse::Packet;
@@ -46,6 +47,16 @@ pub static OFFSETS: Offsets = Offsets {
     tcp_cb_end_seq: 0,
     has_rx_sk: 0,
     skb_tail: 0,
+    task_tgid: 0,
+    task_comm: 0,
+    task_nsproxy: 0,
+    nsproxy_net: 0,
+    task_cgroups: 0,
+    css_set_memory: 0,
+    css_cgroup: 0,
+    cgroup_kn: 0,
+    kn_id: 0,
+    victim_is_task: 0,
 };
 
 /// One of the running kernel's offsets; volatile, because the loader replaces them after
@@ -97,6 +108,10 @@ pub static DNS: LruHashMap<DnsKey, Dns> = LruHashMap::with_max_entries(4096, 0);
 
 #[map]
 pub static DROPS: LruHashMap<DropKey, Dropped> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Victims by pid. More in one run are not needed to see a loop.
+#[map]
+pub static OOM_KILLS: LruHashMap<u32, OomKill> = LruHashMap::with_max_entries(256, 0);
 
 #[map]
 pub static RETRANSMITS: LruHashMap<RetransmitKey, Retransmitted> =

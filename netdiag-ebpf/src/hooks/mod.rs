@@ -2,6 +2,7 @@
 pub mod empty;
 pub mod hop;
 pub mod kfree_skb;
+pub mod mark_victim;
 pub mod tcp_retransmit_skb;
 
 mod account;

@@ -3,6 +3,7 @@
 pub mod netns;
 pub mod skb;
 pub mod sock;
+pub mod task;
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 

@@ -26,6 +26,7 @@ mod tests;
 pub mod bridge_nf_disabled;
 pub mod checksum_offload;
 pub mod conntrack_full;
+pub mod cni_daemon_oom;
 pub mod duplicate_address;
 pub mod etcd_nospace;
 pub mod firewall_drop;
@@ -89,6 +90,7 @@ pub const ALL: &[Cause] = &[
     cause!(conntrack_full),
     cause!(duplicate_address),
     cause!(bridge_nf_disabled),
+    cause!(cni_daemon_oom, cni_daemon_oom::wants),
     cause!(etcd_nospace, etcd_nospace::wants),
     cause!(firewall_drop, firewall_drop::wants),
     cause!(forwarding_disabled),

@@ -60,7 +60,7 @@ impl Set {
 }
 
 /// Every program that traces. None is required: each takes its own feature with it.
-const PROGRAMS: [Entry; 8] = [
+const PROGRAMS: [Entry; 9] = [
     Entry {
         program: "hop_ingress",
         kind: Kind::Tc,
@@ -100,6 +100,11 @@ const PROGRAMS: [Entry; 8] = [
         program: "tcp_retransmit_skb",
         kind: Kind::BtfTracepoint("tcp_retransmit_skb"),
         feature: "retransmits by sockets",
+    },
+    Entry {
+        program: "mark_victim",
+        kind: Kind::BtfTracepoint("mark_victim"),
+        feature: "processes killed for want of memory",
     },
 ];
 

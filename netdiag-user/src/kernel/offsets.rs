@@ -1,6 +1,6 @@
 //! The struct offsets that the programs need, from the running kernel's BTF.
 use anyhow::{Context, Result};
-use netdiag_common::config::Offsets;
+use netdiag_common::config::{ABSENT, Offsets};
 
 use super::btf::Btf;
 
@@ -12,6 +12,8 @@ pub fn offsets(btf: &Btf) -> Result<Offsets> {
     };
     // The network header moved into an anonymous group in 5.18; member look-up sees through it.
     let sock = |path: &str| of("sock_common", path);
+    // Without these a process killed for memory is told by its pid alone.
+    let maybe = |name: &str, path: &str| btf.offset(name, path).unwrap_or(ABSENT);
     Ok(Offsets {
         skb_dev: of("sk_buff", "dev")?,
         skb_sk: of("sk_buff", "sk")?,
@@ -41,5 +43,28 @@ pub fn offsets(btf: &Btf) -> Result<Offsets> {
             btf.tracepoint_arguments("kfree_skb")
                 .is_some_and(|n| n >= 4),
         ),
+        task_tgid: maybe("task_struct", "tgid"),
+        task_comm: maybe("task_struct", "comm"),
+        task_nsproxy: maybe("task_struct", "nsproxy"),
+        nsproxy_net: maybe("nsproxy", "net_ns"),
+        task_cgroups: maybe("task_struct", "cgroups"),
+        css_set_memory: memory_slot(btf).unwrap_or(ABSENT),
+        css_cgroup: maybe("cgroup_subsys_state", "cgroup"),
+        cgroup_kn: maybe("cgroup", "kn"),
+        kn_id: maybe("kernfs_node", "id"),
+        victim_is_task: u32::from(
+            btf.tracepoint_arguments("mark_victim")
+                .is_some_and(|n| n >= 2),
+        ),
     })
+}
+
+/// Where a `css_set` points to the memory controller's state: its place among the controllers
+/// differs from build to build.
+fn memory_slot(btf: &Btf) -> Option<u32> {
+    let controllers = btf.enumeration("cgroup_subsys_id")?;
+    let (index, _) = controllers
+        .iter()
+        .find(|(_, name)| name == "memory_cgrp_id")?;
+    btf.offset("css_set", "subsys")?.checked_add(index * 8)
 }

@@ -101,6 +101,7 @@ impl Programs {
             dns: self.entries("DNS")?,
             drops: self.entries("DROPS")?,
             retransmits: self.entries("RETRANSMITS")?,
+            oom_kills: self.entries("OOM_KILLS")?,
             events: self.drain()?,
             now: now(),
             evicted_flows: 0,

@@ -6,6 +6,7 @@
 //! as it would on a node. Nothing outside these namespaces is touched, and none of it needs a
 //! program other than netdiag itself.
 pub mod bench;
+pub mod cgroup;
 pub mod cluster;
 pub mod cni;
 pub mod daemon;

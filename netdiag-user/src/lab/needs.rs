@@ -6,10 +6,10 @@ use anyhow::{Result, bail};
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::{LinkBridge, LinkGre, LinkIpIp, LinkVeth, LinkVxlan};
 
-use super::Skipped;
 use super::link::is_unsupported;
 use super::netns;
 use super::nft::{self, Chain, Hook};
+use super::{Skipped, cgroup};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -25,6 +25,8 @@ pub enum Need {
     Conntrack,
     /// The bridge can ask netfilter (br_netfilter).
     BridgeNetfilter,
+    /// A memory cgroup of the lab's own.
+    MemoryCgroup,
     /// A program on this machine.
     Program(&'static str),
 }
@@ -41,6 +43,7 @@ impl Need {
             Self::Tbf => "sch_tbf (or tc to set it with)",
             Self::Conntrack => "an nf_conntrack_max of at most 300000",
             Self::BridgeNetfilter => "br_netfilter",
+            Self::MemoryCgroup => "memory cgroups",
             Self::Program(name) => name,
         }
     }
@@ -60,6 +63,7 @@ pub fn check(needs: &[Need]) -> Result<()> {
                 Need::NfTables => has_nf_tables(),
                 Need::Conntrack => has_small_conntrack(),
                 Need::BridgeNetfilter => Path::new("/proc/sys/net/bridge").is_dir(),
+                Need::MemoryCgroup => cgroup::available(),
                 Need::Program(name) => has_program(name),
                 Need::Tbf => has_tbf(),
                 link => runtime.block_on(has_link(*link))?,
@@ -98,7 +102,7 @@ fn example(need: Need) -> LinkMessage {
         | Need::Tbf
         | Need::Conntrack
         | Need::BridgeNetfilter
-        | Need::Program(_) => LinkIpIp::new("probe-ipip").build(),
+        | Need::MemoryCgroup | Need::Program(_) => LinkIpIp::new("probe-ipip").build(),
     }
 }
 

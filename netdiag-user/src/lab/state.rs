@@ -8,8 +8,8 @@ use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use super::netns;
 use super::rng::Rng;
+use super::{cgroup, netns};
 
 const DIR: &str = "/run/netdiag/lab";
 const FILE: &str = "lab.json";
@@ -57,6 +57,7 @@ impl Record {
         for name in &self.namespaces {
             netns::remove(name)?;
         }
+        cgroup::remove(&self.id);
         let dir = self.dir();
         fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))
     }

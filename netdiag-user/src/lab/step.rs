@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
+use super::cgroup;
 use super::cluster::Cluster;
 use super::net::{End, Mac, Net, Refusal};
 use super::nft::{self, Chain};
@@ -55,6 +56,13 @@ pub enum Step {
         device: String,
         mac: Mac,
     },
+    /// Runs a program of that name in the namespace, in a memory cgroup of so many bytes, until
+    /// the kernel kills it.
+    OutOfMemory {
+        netns: String,
+        name: String,
+        limit: u64,
+    },
     /// Runs a program of this machine's in the namespace, with that text as its input; it must
     /// succeed. The scenario names it in its needs. `{dir}` and `{root}` as in
     /// [`Cluster::fill`].
@@ -91,6 +99,7 @@ impl Step {
             Self::NoForwarding { netns, device, mac } => {
                 cluster.net(netns)?.no_forwarding(device, *mac).await
             }
+            Self::OutOfMemory { netns, name, limit } => cgroup::kill(cluster, netns, name, *limit),
             Self::Run {
                 netns,
                 program,

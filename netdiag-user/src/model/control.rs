@@ -83,3 +83,72 @@ impl RangeSet {
         ranges.collect::<Vec<_>>().join(",")
     }
 }
+
+/// A memory cgroup: a container's, or a service's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryCgroup {
+    /// Inode of its folder.
+    pub id: u64,
+    /// Below the hierarchy's root: `/kubepods/burstable/podUID/CONTAINER`.
+    pub path: String,
+    /// The file that holds its limit.
+    pub limit_file: String,
+    /// Bytes; nothing where it has none.
+    pub limit: Option<u64>,
+    /// The most that it ever used, where the kernel tells.
+    pub peak: Option<u64>,
+    /// Processes killed in it for want of memory.
+    pub kills: Option<u64>,
+}
+
+impl MemoryCgroup {
+    /// UID of the pod, by either of kubelet's cgroup drivers: `pod<uid>`, or a slice
+    /// `…-pod<uid with underscores>.slice`.
+    pub fn pod_uid(&self) -> Option<String> {
+        self.path.split('/').rev().find_map(|part| {
+            let part = part.strip_suffix(".slice").unwrap_or(part);
+            let (_, uid) = part.rsplit_once("pod")?;
+            let uid = uid.replace('_', "-");
+            let hex = |c: char| c.is_ascii_hexdigit() || c == '-';
+            (uid.len() >= 32 && uid.chars().all(hex)).then_some(uid)
+        })
+    }
+
+    /// Id of the container, shortened as crictl(1) shows it: `<id>`, or `cri-…-<id>.scope`.
+    pub fn container(&self) -> Option<&str> {
+        let last = self.path.rsplit('/').next()?;
+        let id = last.strip_suffix(".scope").unwrap_or(last);
+        let id = id.rsplit(['-', ':']).next()?;
+        let is_id = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        is_id.then(|| &id[..13])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cgroup(path: &str) -> MemoryCgroup {
+        MemoryCgroup {
+            path: path.into(),
+            ..MemoryCgroup::default()
+        }
+    }
+
+    #[test]
+    fn pods_and_containers_by_either_driver() {
+        let id = "0123456789abcdef".repeat(4);
+        let uid = "6f1ad7a1-89ab-4cde-8f01-23456789abcd";
+        let cgroupfs = cgroup(&format!("/kubepods/burstable/pod{uid}/{id}"));
+        let slice = uid.replace('-', "_");
+        let systemd = cgroup(&format!(
+            "/kubepods.slice/kubepods-pod{slice}.slice/cri-containerd-{id}.scope"
+        ));
+        for cgroup in [cgroupfs, systemd] {
+            assert_eq!(cgroup.pod_uid().as_deref(), Some(uid));
+            assert_eq!(cgroup.container(), Some("0123456789abc"));
+        }
+        let service = cgroup("/system.slice/flanneld.service");
+        assert_eq!((service.pod_uid(), service.container()), (None, None));
+    }
+}

@@ -113,6 +113,15 @@ pub enum Detail {
         query_type: String,
         server: String,
     },
+    /// A process was killed for want of memory.
+    Oom {
+        pid: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        comm: Option<String>,
+        /// Path of its memory cgroup.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cgroup: Option<String>,
+    },
     Link {
         /// `added`, `removed` or `changed`.
         change: &'static str,
@@ -141,6 +150,7 @@ impl Detail {
             Self::Fragment { .. } => "fragment",
             Self::Unreachable { .. } => "unreachable",
             Self::Dns { .. } => "dns",
+            Self::Oom { .. } => "oom",
             Self::Link { .. } => "link",
             Self::Finding { .. } => "finding",
             Self::Foreign => "foreign",

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     address::Prefix,
-    control::{EtcdMember, RangeSet},
+    control::{EtcdMember, MemoryCgroup, RangeSet},
     services::Services,
     verdict::NotChecked,
 };
@@ -23,6 +23,8 @@ pub enum Want {
     Listeners(u32),
     /// TCP connections of the namespace with this inode, by destination.
     Connections(u32),
+    /// The memory cgroup of that id.
+    MemoryCgroup(u64),
     /// What host-local IPAM has given out on this node.
     Ipam,
     /// What this node does for Services, and what its processes were told of them.
@@ -60,6 +62,7 @@ impl Want {
                 format!("UDP sockets at port {port} of network namespace {netns}")
             }
             Self::Etcd => "etcd".into(),
+            Self::MemoryCgroup(id) => format!("the memory cgroup {id}"),
             Self::Ipam => "addresses of host-local IPAM".into(),
             Self::PodNetworks => "the CNI's files that name the pods' networks".into(),
         }
@@ -79,6 +82,7 @@ pub enum Piece {
     Ipam(Vec<RangeSet>),
     /// Each with the file that says so.
     PodNetworks(Vec<(Prefix, String)>),
+    MemoryCgroup(MemoryCgroup),
 }
 
 impl Piece {
@@ -251,6 +255,13 @@ impl Gathered {
     pub fn listeners(&self, netns: u32) -> Option<&[Listener]> {
         match self.piece(&Want::Listeners(netns))? {
             Piece::Listeners(listeners) => Some(listeners),
+            _ => None,
+        }
+    }
+
+    pub fn memory_cgroup(&self, id: u64) -> Option<&MemoryCgroup> {
+        match self.piece(&Want::MemoryCgroup(id))? {
+            Piece::MemoryCgroup(cgroup) => Some(cgroup),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@ use netdiag_common::{
     event::Event,
     hop::{FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey},
     loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
+    oom::OomKill,
 };
 
 /// One reading. Counts are totals since the start of the run.
@@ -19,6 +20,8 @@ pub struct Observation {
     pub dns: Vec<(DnsKey, Dns)>,
     pub drops: Vec<(DropKey, Dropped)>,
     pub retransmits: Vec<(RetransmitKey, Retransmitted)>,
+    /// Processes killed for want of memory, by pid.
+    pub oom_kills: Vec<(u32, OomKill)>,
     pub counters: [u64; counter::COUNT as usize],
     /// Flow entries that were evicted before any reading had them.
     pub evicted_flows: u64,

@@ -219,7 +219,7 @@ fn line(line: &Line<'_>, width: usize) -> String {
     let event = line.event;
     let time = event.time.get(11..19).unwrap_or(&event.time);
     let style = match event.detail {
-        Detail::Drop { .. } | Detail::VxlanSourceMismatch { .. } => RED,
+        Detail::Drop { .. } | Detail::VxlanSourceMismatch { .. } | Detail::Oom { .. } => RED,
         Detail::Finding { .. } => BOLD,
         Detail::Link { .. } => CYAN,
         _ => YELLOW,
@@ -326,6 +326,10 @@ fn detail(event: &LiveEvent) -> String {
             query_type,
             ..
         } => format!("{problem}: {} {query_type}", clean(name)),
+        Detail::Oom { pid, comm, .. } => {
+            let comm = comm.as_deref().unwrap_or("a process");
+            format!("{} (pid {pid}) killed for want of memory", clean(comm))
+        }
         Detail::Link { change } => format!("link {change}"),
         Detail::Finding { finding } => format!("{}: {}", finding.cause, clean(&finding.summary)),
         Detail::Fragment { .. } | Detail::Foreign | Detail::Stats { .. } => String::new(),

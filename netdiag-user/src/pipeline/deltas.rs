@@ -16,7 +16,7 @@ use super::{
     names,
 };
 use crate::{
-    causes::vxlan_source_mismatch,
+    causes::{cni_daemon_oom::name as comm, vxlan_source_mismatch},
     model::{
         address::from_wire,
         dns,
@@ -40,6 +40,7 @@ pub struct Deltas {
     outers: HashMap<OuterKey, u64>,
     icmp: HashMap<IcmpErrorKey, u64>,
     dns: [HashMap<DnsKey, u64>; 4],
+    oom_kills: HashMap<u32, u64>,
     foreign: u64,
     findings: HashMap<String, String>,
 }
@@ -72,6 +73,7 @@ impl Deltas {
         self.mismatch_events(facts, &mut events);
         self.icmp_events(facts, &mut events);
         self.dns_events(facts, &mut events);
+        self.oom_events(facts, &mut events);
         self.foreign_event(facts, observation, &mut events);
         self.finding_events(facts, findings, &mut events);
         self.forget(observation);
@@ -184,6 +186,26 @@ impl Deltas {
         }
     }
 
+    fn oom_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
+        for (pid, kill) in &facts.oom_kills {
+            if gained(&mut self.oom_kills, pid, kill.time) == 0 {
+                continue;
+            }
+            let cgroup = facts.gathered.memory_cgroup(kill.cgroup);
+            let detail = Detail::Oom {
+                pid: *pid,
+                comm: Some(comm(kill)).filter(|comm| !comm.is_empty()),
+                cgroup: cgroup.map(|c| c.path.clone()),
+            };
+            let mut event = bare(facts, 1, detail);
+            event.time = facts.clock.text(kill.time);
+            event.netns = Some(kill.netns).filter(|netns| *netns != 0);
+            let pod = facts.pods.by_netns(kill.netns);
+            event.pod = pod.map(|pod| pod.refer(None, Some(PodRole::Victim)));
+            events.push(event);
+        }
+    }
+
     /// One event a question, server and problem, at the link where the client's query came in.
     fn dns_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
         for question in names::first_hops(&facts.dns) {
@@ -253,6 +275,7 @@ impl Deltas {
         keep(&mut self.sockets, &observation.retransmits);
         keep(&mut self.outers, &observation.outers);
         keep(&mut self.icmp, &observation.icmp_errors);
+        keep(&mut self.oom_kills, &observation.oom_kills);
         for told in &mut self.dns {
             keep(told, &observation.dns);
         }

@@ -6,6 +6,7 @@ use netdiag_common::{
     flow::FlowKey,
     hop::{EGRESS, FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey, PLAIN},
     loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
+    oom::OomKill,
 };
 
 use super::clock::Clock;
@@ -139,6 +140,7 @@ pub struct Facts<'a> {
     pub icmp_errors: Vec<(IcmpErrorKey, IcmpError)>,
     pub dns: Vec<Question>,
     pub retransmits: Vec<(RetransmitKey, Retransmitted)>,
+    pub oom_kills: Vec<(u32, OomKill)>,
 }
 
 /// Names for what the kernel numbers.
@@ -213,6 +215,7 @@ impl<'a> Facts<'a> {
             icmp_errors: observation.icmp_errors.clone(),
             dns: observation.dns.iter().map(|q| question(node, q)).collect(),
             retransmits: observation.retransmits.clone(),
+            oom_kills: observation.oom_kills.clone(),
         }
     }
 

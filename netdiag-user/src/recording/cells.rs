@@ -7,6 +7,7 @@ use netdiag_common::{
     flow::FlowKey,
     hop::{FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey},
     loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
+    oom::OomKill,
 };
 
 pub trait Cells {
@@ -43,7 +44,7 @@ macro_rules! integer {
 }
 integer!(u8 u16 u32 u64);
 
-/// An address: its two halves.
+/// An address, or a task's name: its two halves.
 impl Cells for [u8; 16] {
     fn names(&self, name: &str, to: &mut Vec<String>) {
         to.extend([format!("{name}.high"), format!("{name}.low")]);
@@ -135,6 +136,7 @@ row!(DropKey { flow location reason netns ifindex } padding);
 row!(Dropped { packets bytes first last next_emit sequence largest ethertype tcp_flags });
 row!(RetransmitKey { flow netns } padding);
 row!(Retransmitted { packets first last next_emit sequence payload });
+row!(OomKill { time cgroup netns comm } padding);
 row!(Event {
     time location flow kind reason ifindex netns length limit sequence direction carried captured
     packet

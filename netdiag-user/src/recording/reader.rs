@@ -246,6 +246,7 @@ struct Tables {
     dns: table::Read,
     drops: table::Read,
     retransmits: table::Read,
+    oom_kills: table::Read,
     sample: Vec<Option<usize>>,
 }
 
@@ -255,6 +256,7 @@ impl Tables {
             dns::{Dns, DnsKey},
             hop::{FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey},
             loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
+            oom::OomKill,
         };
         let none = Default::default();
         let of = |table: &str| header.columns.get(table).unwrap_or(&none);
@@ -265,6 +267,7 @@ impl Tables {
             dns: table::Read::new::<DnsKey, Dns>(of("dns")),
             drops: table::Read::new::<DropKey, Dropped>(of("drops")),
             retransmits: table::Read::new::<RetransmitKey, Retransmitted>(of("retransmits")),
+            oom_kills: table::Read::new::<u32, OomKill>(of("oom_kills")),
             sample: places(&columns::<Event>(), &of("samples").1),
         }
     }
@@ -281,6 +284,7 @@ impl Tables {
                 "dns" => self.dns.apply(changes)?,
                 "drops" => self.drops.apply(changes)?,
                 "retransmits" => self.retransmits.apply(changes)?,
+                "oom_kills" => self.oom_kills.apply(changes)?,
                 // Of a later netdiag.
                 _ => {}
             }
@@ -292,6 +296,7 @@ impl Tables {
             dns: self.dns.rows(),
             drops: self.drops.rows(),
             retransmits: self.retransmits.rows(),
+            oom_kills: self.oom_kills.rows(),
             ..Observation::default()
         })
     }

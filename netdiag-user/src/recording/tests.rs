@@ -423,6 +423,7 @@ fn nonsense(cells: Vec<u64>) -> Observation {
         icmp_errors: rows(&mut cells),
         retransmits: rows(&mut cells),
         dns: rows(&mut cells),
+        oom_kills: rows(&mut cells),
         events: (0..2).map(|_| Event::take(&mut cells)).collect(),
         ..Observation::default()
     }

@@ -7,6 +7,7 @@ use netdiag_common::{
     event::Event,
     hop::{FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey},
     loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
+    oom::OomKill,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -197,6 +198,7 @@ struct Tables {
     dns: Written<DnsKey>,
     drops: Written<DropKey>,
     retransmits: Written<RetransmitKey>,
+    oom_kills: Written<u32>,
 }
 
 impl Tables {
@@ -214,6 +216,7 @@ impl Tables {
                 "retransmits",
                 (columns::<RetransmitKey>(), columns::<Retransmitted>()),
             ),
+            ("oom_kills", (columns::<u32>(), columns::<OomKill>())),
             ("samples", (Vec::new(), columns::<Event>())),
         ];
         tables
@@ -231,6 +234,7 @@ impl Tables {
             dns,
             drops,
             retransmits,
+            oom_kills,
             counters,
             evicted_flows,
             evicted_others,
@@ -244,6 +248,7 @@ impl Tables {
             ("dns", self.dns.changes(dns)),
             ("drops", self.drops.changes(drops)),
             ("retransmits", self.retransmits.changes(retransmits)),
+            ("oom_kills", self.oom_kills.changes(oom_kills)),
         ];
         let changed = |(_, changes): &(_, Changes)| !changes.is_empty();
         let tables = tables.into_iter().filter(changed);

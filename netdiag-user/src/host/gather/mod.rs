@@ -4,6 +4,7 @@ mod connections;
 pub mod etcd;
 mod inet_diag;
 mod ipam;
+mod memory;
 mod owners;
 mod pod_networks;
 mod processes;
@@ -55,6 +56,7 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
             let look = move || sockets::listeners(&root);
             inside(&places.root, *netns, look).map(Piece::Listeners)
         }
+        Want::MemoryCgroup(id) => memory::by_id(&places.root, *id).map(Piece::MemoryCgroup),
         Want::Ipam => ipam::ranges(places).map(Piece::Ipam),
         Want::Connections(netns) => {
             let root = places.root.clone();

@@ -3,6 +3,7 @@ mod bench;
 mod bridge_nf_disabled;
 mod checksum_offload;
 mod conntrack_full;
+mod cni_daemon_oom;
 mod duplicate_address;
 mod etcd_nospace;
 mod firewall_drop;
@@ -123,6 +124,7 @@ pub const ALL: &[Scenario] = &[
     conntrack_full::SCENARIO,
     bridge_nf_disabled::SCENARIO,
     port_exhaustion::SCENARIO,
+    cni_daemon_oom::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

@@ -1,0 +1,320 @@
+//! # Symptom
+//! Pods on one node lose the network, names or services for seconds at a time, or new pods get
+//! none; the daemon's pod shows `OOMKilled` and a growing restart count.
+//!
+//! # Mechanism
+//! A daemon of the cluster's network outgrew the memory limit of its container (flanneld's
+//! default of 50Mi is short from about a hundred nodes on), and the kernel killed it (mm/
+//! oom_kill.c). What it had set up stays; nothing keeps it up to date until it runs again.
+//!
+//! # Signals
+//! Observed: the kernel's `oom:mark_victim` with the victim's name, its network namespace and its
+//! memory cgroup; that cgroup's limit, the most it used, and its `oom_kill` counter. Only victims
+//! in this node's or its pods' namespaces count. The names are those that the daemons of known
+//! networks run under. A victim of any other name is told for information: an application's
+//! limit is its owner's business, and no fault of the network.
+//!
+//! # Look-alikes
+//! A daemon that crashes or is stopped leaves no such event. `kubectl describe pod` shows
+//! `OOMKilled` for long after the limit was raised.
+//!
+//! # By hand
+//! `dmesg | grep -i 'killed process'`, `kubectl describe pod`: Last State, Reason OOMKilled;
+//! memory.events (cgroup v2) or memory.oom_control (v1) of the container.
+//!
+//! # Fix
+//! Raise the container's memory limit above the peak that was seen, with room to grow.
+use std::collections::BTreeMap;
+
+use netdiag_common::oom::OomKill;
+
+use crate::{
+    model::{
+        control::MemoryCgroup,
+        gather::Want,
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
+    },
+    pipeline::facts::Facts,
+};
+
+pub const ID: &str = "cni-daemon-oom";
+pub const TITLE: &str = "a daemon of the network was killed for want of memory";
+
+/// What the network's daemons are called in ps(1), and what stands still without them. The kernel
+/// keeps fifteen characters of a name.
+const DAEMONS: &[(&[&str], &str)] = &[
+    (
+        &[
+            "flanneld",
+            "calico-node",
+            "calico-felix",
+            "felix",
+            "bird",
+            "bird6",
+            "confd",
+            "cilium-agent",
+            "kube-router",
+            "antrea-agent",
+            "weaver",
+            "kindnetd",
+            "ovs-vswitchd",
+            "ovsdb-server",
+            "ovnkube",
+            "ovn-controller",
+            "aws-k8s-agent",
+            "azure-cns",
+            "multus-daemon",
+            "canal",
+            "spiderpool-agen",
+            "kube-ovn-daemon",
+            "galaxy",
+            "romana_agent",
+        ],
+        "routes, tunnels and policies to pods are not kept up to date",
+    ),
+    (
+        &["coredns", "node-cache", "kube-dns", "dnsmasq", "unbound"],
+        "names are not answered",
+    ),
+    (
+        &[
+            "kube-proxy",
+            "envoy",
+            "pilot-agent",
+            "linkerd2-proxy",
+            "ztunnel",
+            "cilium-envoy",
+            "haproxy",
+        ],
+        "services are not translated or forwarded as they should be",
+    ),
+    (
+        &["calico-typha", "typha", "speaker", "etcd"],
+        "other nodes hear no news of the network",
+    ),
+];
+/// One kill is a restart; more are a loop, in which the daemon does no work.
+const LOOP: usize = 2;
+
+struct Victims<'a> {
+    name: String,
+    kills: Vec<(u32, &'a OomKill)>,
+}
+
+impl Victims<'_> {
+    fn stops(&self) -> Option<&'static str> {
+        let known = DAEMONS
+            .iter()
+            .find(|(names, _)| names.contains(&self.name.as_str()));
+        known.map(|(_, stops)| *stops)
+    }
+
+    fn severity(&self) -> Severity {
+        match (self.stops(), self.kills.len()) {
+            (None, _) => Severity::Info,
+            (_, n) if n >= LOOP => Severity::Critical,
+            _ => Severity::Warning,
+        }
+    }
+
+    fn last(&self) -> &OomKill {
+        let last = self
+            .kills
+            .iter()
+            .map(|(_, kill)| *kill)
+            .max_by_key(|kill| kill.time);
+        last.unwrap_or(self.kills[0].1)
+    }
+}
+
+/// The cgroups of those that were killed.
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    let known = ours(facts).filter(|(_, kill)| kill.cgroup != 0);
+    known
+        .map(|(_, kill)| Want::MemoryCgroup(kill.cgroup))
+        .collect()
+}
+
+/// Where the namespace is not known, nothing says that it was one of this node's.
+fn ours<'a>(facts: &'a Facts<'_>) -> impl Iterator<Item = (u32, &'a OomKill)> {
+    let all = facts.oom_kills.iter().map(|(pid, kill)| (*pid, kill));
+    all.filter(|(_, kill)| kill.netns != 0)
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let mut by_name: BTreeMap<String, Vec<(u32, &OomKill)>> = BTreeMap::new();
+    for (pid, kill) in ours(facts) {
+        by_name.entry(name(kill)).or_default().push((pid, kill));
+    }
+    let victims = by_name
+        .into_iter()
+        .map(|(name, kills)| Victims { name, kills });
+    let mut victims: Vec<_> = victims.collect();
+    victims.sort_by_key(|v| std::cmp::Reverse((v.severity(), v.kills.len())));
+    let worst = victims.first()?;
+    let cgroup = facts.gathered.memory_cgroup(worst.last().cgroup);
+    let summary = summary(worst, cgroup);
+    let mut finding = Finding::new(ID, worst.severity(), Confidence::Confirmed, summary);
+    for each in &victims {
+        finding.evidence.extend(evidence(facts, each));
+        finding.pods.extend(pods(facts, each));
+    }
+    finding.fix = fix(worst, cgroup);
+    let times = worst.kills.iter().map(|(_, kill)| kill.time);
+    finding.first_seen = facts.clock.text(times.clone().min()?);
+    finding.last_seen = facts.clock.text(times.max()?);
+    Some(finding)
+}
+
+pub fn name(kill: &OomKill) -> String {
+    let end = kill.comm.iter().position(|b| *b == 0);
+    let bytes = &kill.comm[..end.unwrap_or(kill.comm.len())];
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn summary(worst: &Victims<'_>, cgroup: Option<&MemoryCgroup>) -> String {
+    let times = match worst.kills.len() {
+        1 => "was killed for want of memory".to_owned(),
+        n => format!("was killed for want of memory {n} times"),
+    };
+    let limit = cgroup.and_then(|c| c.limit);
+    let limit = limit.map_or_else(String::new, |l| format!(" (its limit is {})", size(l)));
+    let stops = match worst.stops() {
+        Some(stops) => format!("until it runs again, {stops}"),
+        None => "it is no daemon of the network".to_owned(),
+    };
+    format!("{} {times}{limit}: {stops}", worst.name)
+}
+
+fn evidence(facts: &Facts<'_>, victims: &Victims<'_>) -> Vec<Evidence> {
+    let pids: Vec<_> = victims
+        .kills
+        .iter()
+        .map(|(pid, _)| pid.to_string())
+        .collect();
+    let text = format!(
+        "the kernel killed {} (pid {})",
+        victims.name,
+        pids.join(", ")
+    );
+    let mut killed = Evidence::new(EvidenceKind::Process, Origin::Observed, text);
+    killed.confirm = Some("dmesg | grep -i 'killed process'".into());
+    let cgroup = facts.gathered.memory_cgroup(victims.last().cgroup);
+    [Some(killed), cgroup.map(limits)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn limits(cgroup: &MemoryCgroup) -> Evidence {
+    let told = |what: &str, bytes: Option<u64>| bytes.map(|b| format!("{what} {}", size(b)));
+    let kills = cgroup.kills.map(|n| format!("{n} killed in it so far"));
+    let owner = [
+        cgroup.pod_uid().map(|uid| format!("pod {uid}")),
+        cgroup.container().map(|id| format!("container {id}")),
+    ];
+    let parts = [
+        told("limit", cgroup.limit),
+        told("peak", cgroup.peak),
+        kills,
+    ];
+    let parts: Vec<_> = owner.into_iter().chain(parts).flatten().collect();
+    let text = format!("memory cgroup {}: {}", cgroup.path, parts.join(", "));
+    let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
+    line.at = Some(cgroup.path.clone());
+    line.confirm = Some(format!("cat {}", cgroup.limit_file));
+    line
+}
+
+/// Daemons in the node's own namespace are no pods by address.
+fn pods(facts: &Facts<'_>, victims: &Victims<'_>) -> Option<crate::model::verdict::PodRef> {
+    let pod = facts.pods.by_netns(victims.last().netns)?;
+    Some(pod.refer(None, Some(PodRole::Victim)))
+}
+
+fn fix(worst: &Victims<'_>, cgroup: Option<&MemoryCgroup>) -> Fix {
+    let limit = cgroup.and_then(|c| c.limit);
+    let need = cgroup.and_then(|c| c.peak.max(c.limit));
+    let raise = match need {
+        // Killed at its limit: how much more it wanted is not to be seen. Twice is a start.
+        Some(bytes) => format!("raise it to {} at least", size(bytes.saturating_mul(2))),
+        None => "raise it".to_owned(),
+    };
+    let now = limit.map_or_else(String::new, |l| format!(" (now {})", size(l)));
+    let owner = cgroup.and_then(MemoryCgroup::pod_uid);
+    let find = owner.map(|uid| {
+        format!("kubectl get pods -A -o jsonpath='{{range .items[?(@.metadata.uid==\"{uid}\")]}}{{.metadata.namespace}}/{{.metadata.name}}{{\"\\n\"}}{{end}}'")
+    });
+    Fix {
+        summary: format!(
+            "the memory limit of the container that runs {}{now} is too small: {raise} \
+             (resources.limits.memory in its DaemonSet or Deployment), and watch what it uses",
+            worst.name
+        ),
+        commands: find.into_iter().collect(),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_048_576 => format!("{}Ki", bytes >> 10),
+        _ => format!("{}Mi", bytes >> 20),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{gather::Piece, observation::Observation},
+        testing::{NETNS, overlay_node, with_gathered},
+    };
+
+    fn found(names: &[&str], netns: u32) -> Option<Finding> {
+        let kill = |(pid, name): (usize, &&str)| {
+            let mut comm = [0; 16];
+            comm[..name.len()].copy_from_slice(name.as_bytes());
+            let kill = OomKill {
+                time: 1,
+                cgroup: 7,
+                netns,
+                comm,
+                ..OomKill::default()
+            };
+            (pid as u32, kill)
+        };
+        let observation = Observation {
+            oom_kills: names.iter().enumerate().map(kill).collect(),
+            ..Observation::default()
+        };
+        let cgroup = MemoryCgroup {
+            path: "/system.slice/x".into(),
+            limit: Some(50 << 20),
+            ..MemoryCgroup::default()
+        };
+        let piece = (Want::MemoryCgroup(7), Ok(Piece::MemoryCgroup(cgroup)));
+        let node = overlay_node(1450, 1450, 1500);
+        with_gathered(&node, &observation, [piece], evaluate)
+    }
+
+    #[test]
+    fn daemons_of_the_network_are_named_with_their_limit() {
+        let once = found(&["coredns"], NETNS).expect("a finding");
+        assert_eq!(once.severity, Severity::Warning);
+        assert!(once.summary.contains("50Mi"), "{}", once.summary);
+        assert!(once.fix.summary.contains("100Mi"), "{}", once.fix.summary);
+        let looping = found(&["java", "flanneld", "flanneld"], NETNS).expect("a finding");
+        assert_eq!(looping.severity, Severity::Critical);
+        assert!(looping.summary.starts_with("flanneld"));
+    }
+
+    #[test]
+    fn an_application_is_for_information_and_a_stranger_nothing() {
+        let severity = found(&["java"], NETNS).map(|f| f.severity);
+        assert_eq!(severity, Some(Severity::Info));
+        assert!(
+            found(&["flanneld"], 0).is_none(),
+            "nobody knows whose it was"
+        );
+    }
+}
