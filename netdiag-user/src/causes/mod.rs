@@ -30,6 +30,7 @@ pub mod cni_daemon_oom;
 pub mod duplicate_address;
 pub mod etcd_nospace;
 pub mod firewall_drop;
+pub mod flannel_iface_regex_unanchored;
 pub mod forwarding_disabled;
 pub mod ipam_exhausted;
 pub mod ipip_mtu_too_large;
@@ -92,6 +93,10 @@ pub const ALL: &[Cause] = &[
     cause!(bridge_nf_disabled),
     cause!(cni_daemon_oom, cni_daemon_oom::wants),
     cause!(etcd_nospace, etcd_nospace::wants),
+    cause!(
+        flannel_iface_regex_unanchored,
+        flannel_iface_regex_unanchored::wants
+    ),
     cause!(firewall_drop, firewall_drop::wants),
     cause!(forwarding_disabled),
     cause!(ipam_exhausted, ipam_exhausted::wants),

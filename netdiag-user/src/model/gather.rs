@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     address::Prefix,
+    command::Command,
     control::{EtcdMember, MemoryCgroup, RangeSet},
     services::Services,
     verdict::NotChecked,
@@ -23,6 +24,8 @@ pub enum Want {
     Listeners(u32),
     /// TCP connections of the namespace with this inode, by destination.
     Connections(u32),
+    /// Running programs of that name in the node's own namespace.
+    Commands(String),
     /// The memory cgroup of that id.
     MemoryCgroup(u64),
     /// What host-local IPAM has given out on this node.
@@ -45,7 +48,7 @@ impl Want {
     /// How long an answer stays good.
     pub fn again(&self) -> Duration {
         match self {
-            Self::Etcd | Self::Ipam | Self::PodNetworks => SELDOM,
+            Self::Commands(_) | Self::Etcd | Self::Ipam | Self::PodNetworks => SELDOM,
             _ => AGAIN,
         }
     }
@@ -62,6 +65,7 @@ impl Want {
                 format!("UDP sockets at port {port} of network namespace {netns}")
             }
             Self::Etcd => "etcd".into(),
+            Self::Commands(name) => format!("the command line of {name}"),
             Self::MemoryCgroup(id) => format!("the memory cgroup {id}"),
             Self::Ipam => "addresses of host-local IPAM".into(),
             Self::PodNetworks => "the CNI's files that name the pods' networks".into(),
@@ -83,6 +87,7 @@ pub enum Piece {
     /// Each with the file that says so.
     PodNetworks(Vec<(Prefix, String)>),
     MemoryCgroup(MemoryCgroup),
+    Commands(Vec<Command>),
 }
 
 impl Piece {
@@ -256,6 +261,13 @@ impl Gathered {
         match self.piece(&Want::Listeners(netns))? {
             Piece::Listeners(listeners) => Some(listeners),
             _ => None,
+        }
+    }
+
+    pub fn commands(&self, name: &str) -> &[Command] {
+        match self.piece(&Want::Commands(name.to_owned())) {
+            Some(Piece::Commands(commands)) => commands,
+            _ => &[],
         }
     }
 

@@ -1,5 +1,6 @@
 //! Pure data and the seams between the layers; nothing here does I/O.
 pub mod address;
+pub mod command;
 pub mod control;
 pub mod dns;
 pub mod event;

@@ -56,6 +56,7 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
             let look = move || sockets::listeners(&root);
             inside(&places.root, *netns, look).map(Piece::Listeners)
         }
+        Want::Commands(name) => Ok(Piece::Commands(processes::of_node(&places.root, name))),
         Want::MemoryCgroup(id) => memory::by_id(&places.root, *id).map(Piece::MemoryCgroup),
         Want::Ipam => ipam::ranges(places).map(Piece::Ipam),
         Want::Connections(netns) => {

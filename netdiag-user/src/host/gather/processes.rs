@@ -4,6 +4,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::{
+    host::namespaces,
+    model::command::{self, Command},
+};
+
 /// A process as its folder in /proc shows it.
 #[derive(Clone, Debug)]
 pub struct Process {
@@ -62,21 +67,21 @@ fn words(bytes: &[u8]) -> Vec<String> {
     }
 }
 
-/// The value of a flag as Go's programs take it: `--name=value`, `-name value`. The last counts.
+/// The value of a flag; the last counts.
 pub fn flag<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
-    let mut found = None;
-    for (at, argument) in arguments.iter().enumerate() {
-        let Some(bare) = argument.strip_prefix('-') else {
-            continue;
-        };
-        let bare = bare.strip_prefix('-').unwrap_or(bare);
-        match bare.split_once('=') {
-            Some((key, value)) if key == name => found = Some(value),
-            None if bare == name => found = arguments.get(at + 1).map(String::as_str),
-            _ => {}
-        }
-    }
-    found
+    command::flags(arguments, name).pop()
+}
+
+/// Programs of that name in the node's own namespace, where its daemons run.
+pub fn of_node(root: &Path, name: &str) -> Vec<Command> {
+    let own = namespaces::own();
+    let found = all(root).into_iter();
+    let found = found.filter(|p| p.name() == name && Some(p.netns) == own);
+    let command = |p: Process| Command {
+        pid: p.pid,
+        arguments: p.arguments,
+    };
+    found.map(command).collect()
 }
 
 #[cfg(test)]
@@ -84,12 +89,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_as_go_takes_them() {
-        let line = b"/usr/bin/etcd\0--a=1\0-b\x002\0--a\x003\0";
-        let arguments = words(line);
-        assert_eq!(flag(&arguments, "a"), Some("3"));
-        assert_eq!(flag(&arguments, "b"), Some("2"));
-        assert_eq!(flag(&arguments, "c"), None);
+    fn words_end_with_a_zero_byte() {
+        assert_eq!(words(b"a\0-b\0"), ["a", "-b"]);
         assert!(words(b"").is_empty());
     }
 

@@ -7,6 +7,7 @@ mod cni_daemon_oom;
 mod duplicate_address;
 mod etcd_nospace;
 mod firewall_drop;
+mod flannel_iface_regex_unanchored;
 mod forwarding_disabled;
 mod healthy;
 mod ipam_exhausted;
@@ -125,6 +126,7 @@ pub const ALL: &[Scenario] = &[
     bridge_nf_disabled::SCENARIO,
     port_exhaustion::SCENARIO,
     cni_daemon_oom::SCENARIO,
+    flannel_iface_regex_unanchored::SCENARIO,
 ];
 
 const VXLAN: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan];

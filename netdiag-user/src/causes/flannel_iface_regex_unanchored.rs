@@ -1,0 +1,301 @@
+//! # Symptom
+//! flanneld ran for months and does not come back after a restart: `failed to find IPv4 address
+//! for interface vethXXXX`; or the overlay of one node is dead after it was restarted there.
+//!
+//! # Mechanism
+//! `--iface-regex` is matched anywhere in a link's name: `eth1` matches `veth1a2b3c4d` too. flanneld
+//! takes the first link that matches, in the order of their indexes (pkg/ipmatch/match.go). When
+//! it first started there were no pods; after a restart a pod's link may come before the NIC, or
+//! be the only one that matches on a node whose NIC has another name.
+//!
+//! # Signals
+//! Observed: flanneld's command line on this node, in the node's own network namespace, and the
+//! links and addresses that are here now. flanneld's order of matching is followed: each `--iface`
+//! first; then each `--iface-regex`, against all addresses and then against all names. A warning
+//! where the link that it would pick now is a pod's. For information where it would pick a NIC
+//! but pods' links match as well: whether it starts depends on which link came first. Command line
+//! and links are the fact itself: a finding is confirmed without any packet, and before any harm.
+//!
+//! # Look-alikes
+//! `overlay-wrong-interface`: flanneld picked a NIC, but not the one that leads to the other nodes.
+//!
+//! # By hand
+//! `ps -o args -C flanneld`; `ip -o link` in the order of indexes, through grep -E with the regex.
+//!
+//! # Fix
+//! Anchor it: `--iface-regex=^(eth1|bond1)$`, or name the NIC with `--iface`.
+use regex::Regex;
+
+use crate::{
+    model::{
+        command::Command,
+        gather::Want,
+        node::{Link, LinkAddress, Node},
+        roles::{Role, role},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
+    },
+    pipeline::facts::Facts,
+};
+
+pub const ID: &str = "flannel-iface-regex-unanchored";
+pub const TITLE: &str = "flanneld's --iface-regex matches pods' links too";
+
+/// As flanneld's process is called.
+const PROGRAM: &str = "flanneld";
+
+/// Its command line; nodes of other networks have none.
+pub fn wants(_: &Facts<'_>) -> Vec<Want> {
+    vec![Want::Commands(PROGRAM.into())]
+}
+
+/// A regex that matches pods' links.
+struct Loose<'a> {
+    command: &'a Command,
+    regex: &'a str,
+    /// Pods' links that match.
+    pods: Vec<&'a Link>,
+    /// What it picks as things are.
+    pick: &'a Link,
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let commands = facts.gathered.commands(PROGRAM).iter();
+    let loose = commands.filter_map(|c| judge(facts.node, c)).next()?;
+    let picks_pods = is_pods(facts.node, loose.pick);
+    let severity = if picks_pods {
+        Severity::Warning
+    } else {
+        Severity::Info
+    };
+    let summary = summary(&loose, picks_pods);
+    let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
+    finding.evidence = vec![command_line(&loose), links(&loose)];
+    let pods = loose
+        .pods
+        .iter()
+        .filter_map(|l| facts.pods.by_interface(&l.name));
+    finding.pods = pods
+        .map(|pod| pod.refer(None, Some(PodRole::Victim)))
+        .collect();
+    finding.fix = fix(facts.node, &loose);
+    finding.first_seen = facts.clock.text(facts.now);
+    finding.last_seen = facts.clock.text(facts.now);
+    Some(finding)
+}
+
+/// Follows flanneld through its options; nothing where a name was given that is there, or no
+/// regex matches a pod's link.
+fn judge<'a>(node: &'a Node, command: &'a Command) -> Option<Loose<'a>> {
+    if command.flags("iface").iter().any(|name| exists(node, name)) {
+        return None;
+    }
+    let links = by_index(node);
+    for text in command.flags("iface-regex") {
+        let Ok(regex) = Regex::new(text) else {
+            continue;
+        };
+        let Some(pick) = pick(&links, &regex) else {
+            continue;
+        };
+        let pods = links
+            .iter()
+            .filter(|l| is_pods(node, l) && regex.is_match(&l.name));
+        let loose = Loose {
+            command,
+            regex: text,
+            pods: pods.copied().collect(),
+            pick,
+        };
+        return Some(loose).filter(|loose| !loose.pods.is_empty());
+    }
+    None
+}
+
+/// `--iface` takes a name or an address.
+fn exists(node: &Node, name: &str) -> bool {
+    let named = node.links.iter().any(|l| l.name == name);
+    named || name.parse().is_ok_and(|address| node.owns(address))
+}
+
+/// As the kernel lists them.
+fn by_index(node: &Node) -> Vec<&Link> {
+    let mut links: Vec<_> = node.links.iter().collect();
+    links.sort_by_key(|l| l.index);
+    links
+}
+
+/// All links' addresses come before any link's name.
+fn pick<'a>(links: &[&'a Link], regex: &Regex) -> Option<&'a Link> {
+    let usable = |a: &&LinkAddress| !a.link_local;
+    let by_address = |l: &&&Link| {
+        let mut addresses = l.addresses.iter().filter(usable);
+        addresses.any(|a| regex.is_match(&a.prefix.address.to_string()))
+    };
+    let by_name = |l: &&&Link| regex.is_match(&l.name);
+    let found = links
+        .iter()
+        .find(by_address)
+        .or_else(|| links.iter().find(by_name));
+    found.copied()
+}
+
+fn is_pods(node: &Node, link: &Link) -> bool {
+    role(node, link) == Some(Role::Pod)
+}
+
+fn summary(loose: &Loose<'_>, picks_pods: bool) -> String {
+    let Loose { regex, pick, .. } = loose;
+    match picks_pods {
+        true => format!(
+            "flanneld's --iface-regex={regex} picks {}, a pod's link: it will not start again, or \
+             not with the node's address",
+            pick.name
+        ),
+        false => format!(
+            "flanneld's --iface-regex={regex} is not anchored and matches {} of pods' links too; \
+             as things are it picks {}",
+            loose.pods.len(),
+            pick.name
+        ),
+    }
+}
+
+fn command_line(loose: &Loose<'_>) -> Evidence {
+    let pid = loose.command.pid;
+    let text = format!(
+        "flanneld (pid {pid}) runs with --iface-regex={}",
+        loose.regex
+    );
+    let mut line = Evidence::new(EvidenceKind::Process, Origin::Observed, text);
+    line.confirm = Some(format!("tr '\\0' ' ' < /proc/{pid}/cmdline"));
+    line
+}
+
+fn links(loose: &Loose<'_>) -> Evidence {
+    let pods = loose
+        .pods
+        .iter()
+        .map(|l| format!("{} (index {})", l.name, l.index));
+    let pods: Vec<_> = pods.take(5).collect();
+    let text = format!(
+        "it matches {} of pods' links, {}; the first match of all links is {} (index {})",
+        loose.pods.len(),
+        pods.join(", "),
+        loose.pick.name,
+        loose.pick.index
+    );
+    let mut line = Evidence::new(EvidenceKind::Link, Origin::Observed, text);
+    line.at = Some(loose.pick.name.clone());
+    let names = "ip -o link | awk -F': ' '{print $2}'";
+    line.confirm = Some(format!("{names} | grep -E '{}'", loose.regex));
+    line
+}
+
+/// Anchored, it must leave out every pod's link.
+fn anchored(loose: &Loose<'_>) -> Option<(String, Regex)> {
+    let bare = loose.regex.trim_start_matches('^').trim_end_matches('$');
+    let text = match bare.starts_with('(') && bare.ends_with(')') {
+        true => format!("^{bare}$"),
+        false => format!("^({bare})$"),
+    };
+    let regex = Regex::new(&text).ok()?;
+    let clean = loose.pods.iter().all(|l| !regex.is_match(&l.name));
+    clean.then_some((text, regex))
+}
+
+fn fix(node: &Node, loose: &Loose<'_>) -> Fix {
+    let uplinks = node
+        .links
+        .iter()
+        .filter(|l| role(node, l) == Some(Role::Uplink));
+    let uplinks: Vec<_> = uplinks.map(|l| l.name.as_str()).collect();
+    let anchored = anchored(loose);
+    let option = match &anchored {
+        Some((text, _)) => format!("--iface-regex={text}"),
+        None => format!("--iface-regex=^({})$", uplinks.join("|")),
+    };
+    let matches = |l: &&Link| {
+        anchored
+            .as_ref()
+            .is_none_or(|(_, regex)| regex.is_match(&l.name))
+    };
+    let none = match node.links.iter().any(|l| matches(&l)) {
+        true => String::new(),
+        false => format!(
+            "; no link of this node is called so: its NICs are {}",
+            uplinks.join(", ")
+        ),
+    };
+    Fix {
+        summary: format!("give flanneld {option} in its DaemonSet or unit{none}"),
+        commands: vec![
+            "kubectl -n kube-flannel edit daemonset kube-flannel-ds".into(),
+            format!("# args: {option}"),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{gather::Piece, node::LinkKind, observation::Observation},
+        testing::{link, overlay_node, with_gathered},
+    };
+
+    /// The node's uplink is `ens5` (index 2); a pod's `veth1ab` comes before a second NIC, `eth1`.
+    fn found(arguments: &[&str]) -> Option<Finding> {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.links
+            .push(link(7, "veth1ab", LinkKind::Veth, 1450).with_peer(9));
+        let nic = link(9, "eth1", LinkKind::Physical, 1500);
+        node.links.push(nic.with_address("198.51.100.7/24"));
+        let mut all = vec!["/opt/bin/flanneld".to_owned()];
+        all.extend(arguments.iter().map(|a| (*a).to_owned()));
+        let command = Command {
+            pid: 5,
+            arguments: all,
+        };
+        let piece = (
+            Want::Commands(PROGRAM.into()),
+            Ok(Piece::Commands(vec![command])),
+        );
+        with_gathered(&node, &Observation::default(), [piece], evaluate)
+    }
+
+    #[test]
+    fn a_pods_link_that_comes_first_is_named() {
+        let finding = found(&["--iface-regex=eth1|bond1"]).expect("a finding");
+        assert_eq!(finding.severity, Severity::Warning);
+        assert!(finding.summary.contains("veth1ab"));
+        assert!(
+            finding.fix.summary.contains("^(eth1|bond1)$"),
+            "{}",
+            finding.fix.summary
+        );
+    }
+
+    #[test]
+    fn a_nic_that_comes_first_is_for_information() {
+        let finding = found(&["--iface-regex", "ens5|eth1"]).expect("a finding");
+        assert_eq!(finding.severity, Severity::Info);
+        // Addresses come before names.
+        let finding = found(&["--iface-regex=^198\\.|eth1"]).expect("a finding");
+        assert_eq!(finding.severity, Severity::Info);
+    }
+
+    #[test]
+    fn what_matches_no_pods_link_is_no_finding() {
+        assert_eq!(found(&["--iface-regex=^(eth1|bond1)$"]), None);
+        assert_eq!(found(&["--iface=ens5", "--iface-regex=eth1"]), None);
+        assert_eq!(found(&["--iface=198.51.100.7", "--iface-regex=eth1"]), None);
+        assert_eq!(found(&["--ip-masq"]), None);
+        assert_eq!(found(&["--iface-regex=("]), None);
+    }
+
+    #[test]
+    fn names_that_are_not_there_are_passed_over() {
+        let finding = found(&["--iface=eno1", "--iface-regex=bond1", "--iface-regex=eth1"]);
+        assert_eq!(finding.expect("a finding").severity, Severity::Warning);
+    }
+}
