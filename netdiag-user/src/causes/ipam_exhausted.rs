@@ -11,7 +11,8 @@
 //! # Signals
 //! Observed, in files: reserved addresses against the ranges of /etc/cni/net.d, or flannel's
 //! subnet.env (containernetworking/plugins, plugins/ipam/host-local). An address leaks when
-//! libcni's result cache does not name its sandbox, or names a network namespace that is no more;
+//! libcni's result cache, where it has results of that network, does not name its sandbox, or names
+//! a network namespace that is no more;
 //! one that is younger than a minute is not judged, for the result is written last. None left is
 //! a warning, leaks or no leaks; nine in ten used is for information. The files are the fact
 //! itself: a finding is confirmed without any packet.

@@ -25,8 +25,8 @@ mod tests;
 
 pub mod bridge_nf_disabled;
 pub mod checksum_offload;
-pub mod conntrack_full;
 pub mod cni_daemon_oom;
+pub mod conntrack_full;
 pub mod duplicate_address;
 pub mod etcd_nospace;
 pub mod firewall_drop;

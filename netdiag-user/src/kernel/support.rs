@@ -113,9 +113,16 @@ fn tracepoints(root: &Path) -> Vec<Feature> {
         Some(_) => Ok("tp_btf tcp_retransmit_skb".to_owned()),
         None => Err(("no such tracepoint".into(), need_btf)),
     };
+    let victims = match btf.tracepoint_arguments("mark_victim") {
+        Some(2..) => Ok("tp_btf mark_victim".to_owned()),
+        // Their names are known only where they ran out of memory themselves.
+        Some(_) => Ok("tp_btf mark_victim, by pid".to_owned()),
+        None => Err(("no such tracepoint".into(), need_btf)),
+    };
     vec![
         feature("drops", false, drops),
         feature("retransmits by sockets", false, retransmits),
+        feature("processes killed for memory", false, victims),
     ]
 }
 

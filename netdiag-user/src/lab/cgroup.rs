@@ -9,6 +9,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 
 use super::cluster::Cluster;
 use super::netns::PREFIX;
@@ -45,11 +47,23 @@ pub fn available() -> bool {
     made && fs::remove_dir(&probe).is_ok() && Path::new(HOG).is_file()
 }
 
-/// Takes the lab's cgroup away, if there is one; its processes are dead.
+/// Takes the lab's cgroup away, if there is one, and what a killed lab left running in it.
 pub fn remove(lab: &str) {
-    if let Some((base, _)) = hierarchy() {
-        let _ = fs::remove_dir(folder(&base, lab));
+    let Some((base, _)) = hierarchy() else {
+        return;
+    };
+    let folder = folder(&base, lab);
+    for _ in 0..50 {
+        if fs::remove_dir(&folder).is_ok() || !folder.exists() {
+            return;
+        }
+        let inside = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+        for pid in inside.lines().filter_map(|line| line.parse().ok()) {
+            let _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
+    log::warn!("{} is still there", folder.display());
 }
 
 /// Runs a program of that name in the namespace, with so much memory, until it is killed.

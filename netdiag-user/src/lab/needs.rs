@@ -102,7 +102,8 @@ fn example(need: Need) -> LinkMessage {
         | Need::Tbf
         | Need::Conntrack
         | Need::BridgeNetfilter
-        | Need::MemoryCgroup | Need::Program(_) => LinkIpIp::new("probe-ipip").build(),
+        | Need::MemoryCgroup
+        | Need::Program(_) => LinkIpIp::new("probe-ipip").build(),
     }
 }
 

@@ -2,8 +2,8 @@
 mod bench;
 mod bridge_nf_disabled;
 mod checksum_offload;
-mod conntrack_full;
 mod cni_daemon_oom;
+mod conntrack_full;
 mod duplicate_address;
 mod etcd_nospace;
 mod firewall_drop;

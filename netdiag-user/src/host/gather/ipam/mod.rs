@@ -67,7 +67,7 @@ fn reserved(places: &Places, pool: &Pool, sandboxes: &Sandboxes) -> Vec<Reserved
         let text = of_pool.then(|| std::fs::read_to_string(entry.path()).ok())??;
         let container = text.lines().next()?.trim().to_owned();
         let age = meta.modified().ok().and_then(|m| m.elapsed().ok());
-        let state = match sandboxes.state(&container) {
+        let state = match sandboxes.state(&pool.network, &container) {
             Sandbox::Gone if age.is_none_or(|age| age < SETTLED) => Sandbox::Unknown,
             state => state,
         };

@@ -1,5 +1,8 @@
 //! Which sandboxes live: libcni keeps a result file for each, with the path of its namespace.
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use serde_json::Value;
 
@@ -11,15 +14,16 @@ const LARGEST: u64 = 1 << 20;
 /// Container ids, and whether the namespace that the result names is there.
 pub struct Sandboxes {
     by_id: HashMap<String, bool>,
-    /// Runtimes that keep no results tell nothing by their absence.
-    kept: bool,
+    /// Networks that results are kept of. A runtime that keeps none, or keeps them elsewhere, tells
+    /// nothing by their absence.
+    kept: HashSet<String>,
 }
 
 impl Sandboxes {
     pub fn read(places: &Places) -> Self {
         let mut all = Self {
             by_id: HashMap::new(),
-            kept: false,
+            kept: HashSet::new(),
         };
         match &places.cni_dir {
             Some(dir) => all.take(places, dir),
@@ -35,7 +39,6 @@ impl Sandboxes {
         let Ok(entries) = std::fs::read_dir(folder) else {
             return;
         };
-        self.kept = true;
         for entry in entries.flatten() {
             let small = entry
                 .metadata()
@@ -50,6 +53,8 @@ impl Sandboxes {
         let Some(id) = result["containerId"].as_str() else {
             return;
         };
+        let network = result["networkName"].as_str();
+        self.kept.extend(network.map(str::to_owned));
         let interfaces = result["result"]["interfaces"].as_array();
         let paths = interfaces.into_iter().flatten();
         let mut paths = paths
@@ -62,12 +67,48 @@ impl Sandboxes {
         *entry |= alive;
     }
 
-    pub fn state(&self, id: &str) -> Sandbox {
+    pub fn state(&self, network: &str, id: &str) -> Sandbox {
         match self.by_id.get(id) {
             Some(true) => Sandbox::Alive,
             Some(false) => Sandbox::Gone,
-            None if self.kept => Sandbox::Gone,
+            None if self.kept.contains(network) => Sandbox::Gone,
             None => Sandbox::Unknown,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::gather::etcd::Named;
+
+    #[test]
+    fn what_no_result_names_is_gone_where_results_are_kept() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let places = Places {
+            root: dir.path().to_owned(),
+            cni_dir: Some(dir.path().join("results")),
+            etcd: Named::default(),
+        };
+        let folder = dir.path().join("results");
+        std::fs::create_dir(&folder).expect("made");
+        assert_eq!(
+            Sandboxes::read(&places).state("cbr0", "a"),
+            Sandbox::Unknown
+        );
+        std::fs::create_dir(dir.path().join("here")).expect("made");
+        for (id, path) in [("a", "/here"), ("b", "/gone")] {
+            let text = format!(
+                r#"{{"containerId":"{id}","networkName":"cbr0","result":{{"interfaces":[
+                    {{"name":"eth0","sandbox":"{path}"}}]}}}}"#
+            );
+            std::fs::write(folder.join(id), text).expect("written");
+        }
+        let all = Sandboxes::read(&places);
+        let state = |network, id| all.state(network, id);
+        assert_eq!(state("cbr0", "a"), Sandbox::Alive);
+        assert_eq!(state("cbr0", "b"), Sandbox::Gone);
+        assert_eq!(state("cbr0", "c"), Sandbox::Gone);
+        assert_eq!(state("other", "c"), Sandbox::Unknown);
     }
 }
