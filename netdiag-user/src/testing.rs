@@ -2,6 +2,7 @@
 use std::net::IpAddr;
 
 use netdiag_common::{
+    dns::{Dns, DnsKey},
     flow::FlowKey,
     hop::{EGRESS, FlowHop, FlowHopKey, INGRESS, PLAIN},
     loss::{DropKey, Dropped},
@@ -10,6 +11,7 @@ use netdiag_common::{
 use crate::{
     model::{
         address::to_wire,
+        dns,
         flow::TCP,
         gather::{Gathered, Piece, Want},
         node::{
@@ -178,6 +180,46 @@ pub fn at(
 /// A flow that leaves the pod.
 pub fn from_pod(flow: FlowKey, change: impl FnOnce(&mut FlowHop)) -> (FlowHopKey, FlowHop) {
     at(flow, POD, false, PLAIN, change)
+}
+
+/// Questions for the addresses of a name at a link; `change` fills in what came of them.
+pub fn question(
+    client: &str,
+    server: &str,
+    name: &str,
+    ifindex: u32,
+    change: impl FnOnce(&mut Dns),
+) -> (DnsKey, Dns) {
+    let key = DnsKey {
+        client: to_wire(ip(client)),
+        server: to_wire(ip(server)),
+        name: dns::wire(name),
+        ifindex,
+        kind: 1,
+        family: if ip(client).is_ipv4() { 4 } else { 6 },
+        carried: PLAIN,
+    };
+    let mut dns = Dns {
+        queries: 4,
+        first_query: 1_000_000_000 + u64::from(ifindex),
+        last_query: 4_000_000_000 + u64::from(ifindex),
+        ..Dns::default()
+    };
+    change(&mut dns);
+    (key, dns)
+}
+
+/// No answer to the last four queries.
+pub fn silent(dns: &mut Dns) {
+    dns.unanswered = 4;
+    dns.silent_since = dns.first_query;
+}
+
+/// All of them answered with records.
+pub fn resolved(dns: &mut Dns) {
+    (dns.answers, dns.noerror) = (4, 4);
+    dns.last_answer = dns.last_query + 1;
+    dns.last_good = dns.last_answer;
 }
 
 /// Drops of a flow on `ifindex` for the reason of that number in [`TestNames`].

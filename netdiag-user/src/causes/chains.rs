@@ -3,7 +3,12 @@
 //!
 //! A link is tried where both causes are found. It tells whether this consequence follows from
 //! that root, and how, in one sentence; "both are there" is never enough.
-use crate::model::verdict::Finding;
+use netdiag_common::dns::PORT;
+
+use crate::model::{
+    address::endpoint,
+    verdict::{Evidence, EvidenceKind, Finding, Severity},
+};
 
 /// One way in which a cause brings about another.
 struct Link {
@@ -12,6 +17,9 @@ struct Link {
     /// The sentence that joins the two, when they are about the same thing.
     joins: fn(&Finding, &Finding) -> Option<String>,
 }
+
+/// Any other cause: what befalls a lookup can befall all else.
+const ANY: &str = "*";
 
 /// Every link. The first that holds for a consequence is the one that is told.
 const LINKS: &[Link] = &[
@@ -62,6 +70,11 @@ const LINKS: &[Link] = &[
             ))
         },
     },
+    Link {
+        root: ANY,
+        consequence: "dns-unreachable",
+        joins: takes_lookups,
+    },
 ];
 
 /// A link that both findings have evidence of.
@@ -76,6 +89,34 @@ fn same_link(root: &Finding, consequence: &Finding) -> Option<String> {
     at.find(there).cloned()
 }
 
+/// Whether the root takes these very lookups: it names their flow, drops packets for the reason
+/// and at the place where theirs die, or is about a server or the way to it.
+fn takes_lookups(root: &Finding, dns: &Finding) -> Option<String> {
+    if root.severity == Severity::Info || root.cause.starts_with("dns-") {
+        return None;
+    }
+    let id = &root.cause;
+    let servers: Vec<_> = dns.about.iter().map(|a| endpoint(*a, PORT)).collect();
+    let own = |end: &String| servers.contains(end);
+    let mut flows = root.flows.iter().filter(|f| f.protocol == "udp");
+    if let Some(flow) = flows.find(|f| own(&f.source) || own(&f.destination)) {
+        let (from, to) = (&flow.source, &flow.destination);
+        return Some(format!("{id} takes the lookups: {from} → {to}"));
+    }
+    let dropped = |e: &&Evidence| e.kind == EvidenceKind::Drop && e.reason.is_some();
+    let place = |e: &Evidence| (e.reason.clone(), e.location.clone());
+    let theirs: Vec<_> = dns.evidence.iter().filter(dropped).map(place).collect();
+    let mut drops = root.evidence.iter().filter(dropped);
+    if let Some(drop) = drops.find(|e| theirs.contains(&place(e))) {
+        let reason = drop.reason.as_deref().unwrap_or_default();
+        return Some(format!("the lookups are among what is dropped: {reason}"));
+    }
+    let shared = root.shares(dns)?;
+    Some(format!(
+        "the lookups go to or by {shared}, which {id} is about"
+    ))
+}
+
 /// Hangs consequences below their roots.
 pub fn join(findings: &mut [Finding]) {
     join_by(LINKS, findings);
@@ -83,22 +124,28 @@ pub fn join(findings: &mut [Finding]) {
 
 fn join_by(links: &[Link], findings: &mut [Finding]) {
     for link in links {
-        let of = |id: &'static str| move |f: &Finding| f.cause == id;
-        let Some(root) = findings.iter().position(of(link.root)) else {
-            continue;
-        };
-        let Some(at) = findings.iter().position(of(link.consequence)) else {
-            continue;
-        };
-        // Two that follow from each other would both vanish below.
-        let circle = leads_to(findings, root, link.consequence);
-        if findings[at].consequence_of.is_some() || circle {
-            continue;
+        for root in 0..findings.len() {
+            join_one(link, findings, root);
         }
-        if let Some(because) = (link.joins)(&findings[root], &findings[at]) {
-            findings[at].consequence_of = Some(link.root.to_owned());
-            findings[at].because = Some(because);
-        }
+    }
+}
+
+fn join_one(link: &Link, findings: &mut [Finding], root: usize) {
+    let consequence = findings.iter().position(|f| f.cause == link.consequence);
+    let Some(at) = consequence.filter(|at| *at != root) else {
+        return;
+    };
+    if link.root != ANY && link.root != findings[root].cause {
+        return;
+    }
+    // Two that follow from each other would both vanish below.
+    let circle = leads_to(findings, root, link.consequence);
+    if findings[at].consequence_of.is_some() || circle {
+        return;
+    }
+    if let Some(because) = (link.joins)(&findings[root], &findings[at]) {
+        findings[at].consequence_of = Some(findings[root].cause.clone());
+        findings[at].because = Some(because);
     }
 }
 
@@ -134,7 +181,8 @@ mod tests {
     #[test]
     fn links_name_causes_that_exist() {
         for link in LINKS {
-            assert!(super::super::find(link.root).is_some(), "{}", link.root);
+            let root = link.root == ANY || super::super::find(link.root).is_some();
+            assert!(root, "{}", link.root);
             let consequence = super::super::find(link.consequence);
             assert!(consequence.is_some(), "{}", link.consequence);
         }

@@ -12,6 +12,8 @@ use crate::{
 mod attempts;
 mod chains;
 mod conntrack;
+#[expect(dead_code, reason = "two causes more rest on it")]
+mod dns;
 mod losses;
 mod mtu;
 mod mtu_findings;
@@ -27,6 +29,7 @@ pub mod bridge_nf_disabled;
 pub mod checksum_offload;
 pub mod cni_daemon_oom;
 pub mod conntrack_full;
+pub mod dns_unreachable;
 pub mod duplicate_address;
 pub mod etcd_nospace;
 pub mod firewall_drop;
@@ -89,6 +92,7 @@ macro_rules! cause {
 pub const ALL: &[Cause] = &[
     cause!(checksum_offload),
     cause!(conntrack_full),
+    cause!(dns_unreachable, dns_unreachable::wants),
     cause!(duplicate_address),
     cause!(bridge_nf_disabled),
     cause!(cni_daemon_oom, cni_daemon_oom::wants),

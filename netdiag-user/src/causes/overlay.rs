@@ -33,6 +33,11 @@ const IN_IP: [u8; 2] = [4, 41];
 /// The peer that a flow's packets are tunnelled to, as the routes say.
 pub fn peer_of(facts: &Facts<'_>, flow: &FlowKey) -> Option<IpAddr> {
     let (_, destination) = flow::ends(flow);
+    peer_towards(facts, destination)
+}
+
+/// The peer that packets to an address are tunnelled to.
+pub fn peer_towards(facts: &Facts<'_>, destination: IpAddr) -> Option<IpAddr> {
     let route = facts.node.route_to(destination)?;
     let link = facts.node.link(route.oif?).filter(|l| l.is_tunnel())?;
     limits::remote(facts.node, link, route.gateway)

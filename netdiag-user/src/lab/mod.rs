@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod fix;
 pub mod kube_proxy;
 pub mod link;
+pub mod nameserver;
 pub mod needs;
 pub mod net;
 pub mod netns;

@@ -1,10 +1,12 @@
 //! Names and codes of DNS as people write them (RFC 1035).
+use std::net::IpAddr;
+
 use netdiag_common::{
     dns::{DnsKey, NAME, PORT},
     flow::FlowKey,
 };
 
-use super::flow::UDP;
+use super::{flow::UDP, gather::Resolver};
 
 /// The question's way to its server; many ports stand for it.
 pub fn flow(key: &DnsKey) -> FlowKey {
@@ -77,6 +79,32 @@ pub fn within(name: &str, domain: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
+/// What a resolv.conf says (resolv.conf(5)); a later `search` or `domain` replaces an earlier one.
+pub fn resolver(netns: u32, text: &str) -> Resolver {
+    let mut resolver = Resolver {
+        netns,
+        ..Resolver::default()
+    };
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("nameserver") => {
+                // A link-local server may carry its zone.
+                let address = words.next().and_then(|w| w.split('%').next());
+                resolver
+                    .servers
+                    .extend(address.and_then(|a| a.parse::<IpAddr>().ok()));
+            }
+            Some("search" | "domain") => {
+                let tidy = |w: &str| w.trim_end_matches('.').to_ascii_lowercase();
+                resolver.search = words.map(tidy).collect();
+            }
+            _ => {}
+        }
+    }
+    resolver
+}
+
 #[cfg(test)]
 pub fn wire(name: &str) -> [u8; NAME] {
     let mut bytes = [0; NAME];
@@ -106,6 +134,16 @@ mod tests {
         assert_eq!(name(&bytes), "\\027[\\.\\\\\\255");
         assert!(name(&[63; NAME]).ends_with('…'));
         assert!(name(&[255; NAME]).is_ascii() || name(&[255; NAME]).ends_with('…'));
+    }
+
+    #[test]
+    fn a_resolv_conf_names_servers_and_domains() {
+        let text = "# x\nsearch a.b\nsearch Shop.svc.k8s. svc.k8s\nnameserver fe80::1%eth0\n\
+                    nameserver 192.0.2.53\nnameserver nonsense\noptions ndots:5\n";
+        let resolver = resolver(7, text);
+        assert_eq!(resolver.search, ["shop.svc.k8s", "svc.k8s"]);
+        let servers: Vec<_> = resolver.servers.iter().map(IpAddr::to_string).collect();
+        assert_eq!(servers, ["fe80::1", "192.0.2.53"]);
     }
 
     #[test]

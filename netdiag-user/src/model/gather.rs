@@ -38,6 +38,8 @@ pub enum Want {
     Rules(u32),
     /// UDP sockets at that port of the namespace with that inode.
     Receivers { netns: u32, port: u16 },
+    /// What each pod's resolv.conf says.
+    Resolvers,
     /// The members of etcd that were named, or that run on this node.
     Etcd,
     /// The networks that the CNI's files on the node give to pods.
@@ -64,6 +66,7 @@ impl Want {
             Self::Receivers { netns, port } => {
                 format!("UDP sockets at port {port} of network namespace {netns}")
             }
+            Self::Resolvers => "resolv.conf of the pods".into(),
             Self::Etcd => "etcd".into(),
             Self::Commands(name) => format!("the command line of {name}"),
             Self::MemoryCgroup(id) => format!("the memory cgroup {id}"),
@@ -82,6 +85,7 @@ pub enum Piece {
     Qdiscs(Vec<Qdisc>),
     Rules(Vec<Rule>),
     Receivers(Vec<Receiver>),
+    Resolvers(Vec<Resolver>),
     Etcd(Vec<EtcdMember>),
     Ipam(Vec<RangeSet>),
     /// Each with the file that says so.
@@ -202,6 +206,15 @@ pub struct Receiver {
     pub owner: Option<String>,
 }
 
+/// What resolv.conf says in one network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolver {
+    pub netns: u32,
+    pub servers: Vec<IpAddr>,
+    /// In lower case, without the last dot.
+    pub search: Vec<String>,
+}
+
 /// Everything that was gathered so far, or why it could not be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Gathered {
@@ -305,6 +318,14 @@ impl Gathered {
     pub fn receivers(&self, netns: u32, port: u16) -> Option<&[Receiver]> {
         match self.piece(&Want::Receivers { netns, port })? {
             Piece::Receivers(receivers) => Some(receivers),
+            _ => None,
+        }
+    }
+
+    /// Of the node itself and of every pod that could be asked.
+    pub fn resolvers(&self) -> Option<&[Resolver]> {
+        match self.piece(&Want::Resolvers)? {
+            Piece::Resolvers(resolvers) => Some(resolvers),
             _ => None,
         }
     }

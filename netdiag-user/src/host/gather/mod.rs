@@ -12,6 +12,7 @@ mod qdiscs;
 mod receivers;
 mod rules;
 mod services;
+mod resolvers;
 mod sockets;
 
 use std::{
@@ -72,6 +73,7 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
             let look = move || receivers::receivers(&root, port);
             inside(&places.root, *netns, look).map(Piece::Receivers)
         }
+        Want::Resolvers => resolvers::resolvers(&places.root).map(Piece::Resolvers),
         Want::Etcd => etcd::members(places).map(Piece::Etcd),
         Want::PodNetworks => pod_networks::pod_networks(&places.root).map(Piece::PodNetworks),
     };

@@ -4,6 +4,8 @@ mod bridge_nf_disabled;
 mod checksum_offload;
 mod cni_daemon_oom;
 mod conntrack_full;
+mod dns_blocked;
+mod dns_unreachable;
 mod duplicate_address;
 mod etcd_nospace;
 mod firewall_drop;
@@ -99,6 +101,8 @@ pub const ALL: &[Scenario] = &[
     pod_mtu_too_large::SCENARIO,
     vxlan_source_mismatch::SCENARIO,
     firewall_drop::SCENARIO,
+    dns_blocked::SCENARIO,
+    dns_unreachable::SCENARIO,
     rp_filter_drop::SCENARIO,
     overlay_blocked::SCENARIO,
     overlay_wrong_interface::SCENARIO,

@@ -1,7 +1,7 @@
 //! A name server that knows no name (RFC 1035), and who asks it.
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use super::udp;
 
@@ -26,6 +26,22 @@ pub fn ask(server: SocketAddr) -> io::Result<()> {
         ))),
     }
 }
+
+/// Asks for a name's address of the server's family; any answer will do.
+pub fn resolve(server: SocketAddr, name: &str) -> io::Result<()> {
+    let kind = if server.is_ipv4() { 1 } else { 28 };
+    // Lookups that go on side by side are told apart by the id and the port.
+    let [high, low] = ID.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let mut query = vec![high, low, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        query.push(label.len() as u8);
+        query.extend(label.bytes());
+    }
+    query.extend([0, 0, kind, 0, 1]);
+    udp::exchange(server, &query).map(drop)
+}
+
+static ID: AtomicU16 = AtomicU16::new(1);
 
 /// The question again, marked as answered: this name does not exist.
 fn nxdomain(question: &[u8]) -> Option<Vec<u8>> {

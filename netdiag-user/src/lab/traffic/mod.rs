@@ -49,6 +49,8 @@ pub enum Work {
     Scan,
     /// A question for a name that does not exist.
     Nxdomain,
+    /// A question for the addresses of a name, of a real name server.
+    Resolve(&'static str),
 }
 
 /// What a sender does about "fragmentation needed".
@@ -114,7 +116,7 @@ impl Flow {
             Work::Datagram => Proto::Udp,
             Work::Metrics { slow } => Proto::Sink { slow },
             Work::Nxdomain => Proto::Dns,
-            Work::Ping | Work::Refused | Work::Scan => return None,
+            Work::Ping | Work::Refused | Work::Scan | Work::Resolve(_) => return None,
         };
         Some(Server {
             at: self.to,
@@ -314,6 +316,7 @@ impl Client {
             Work::Hold(most) => tcp::hold(self, most, held, stop),
             Work::Refused | Work::Scan => tcp::refused(self, stop),
             Work::Nxdomain => dns::ask(self.target),
+            Work::Resolve(name) => dns::resolve(self.target, name),
         }
     }
 }

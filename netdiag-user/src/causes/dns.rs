@@ -1,0 +1,327 @@
+//! What the DNS causes share: who asks whom, which names are the cluster's, and which servers are
+//! the cluster's own. All of it from what is asked, answered and configured, never from an address.
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+use netdiag_common::dns::PORT;
+
+use super::overlay;
+use crate::{
+    model::{
+        address::endpoint,
+        dns,
+        gather::Resolver,
+        verdict::{Evidence, EvidenceKind, FlowRef, Origin},
+    },
+    pipeline::facts::{Facts, Loss, Question},
+};
+
+pub use super::losses::PATTERN;
+
+/// Clusters have it unless they were set up with another one.
+const USUAL_DOMAIN: &str = "cluster.local";
+
+/// A resolver asks again after 5 s (resolv.conf(5)): a silence of nearly that is one that a
+/// person notices.
+const SILENCE: u64 = 4_000_000_000;
+
+/// One client's questions to one server, where they set out.
+pub struct Asking<'a> {
+    pub client: IpAddr,
+    pub server: IpAddr,
+    pub questions: Vec<&'a Question>,
+}
+
+/// What one client asked since the server's last answer to it, whatever that was about.
+pub struct Silence<'a> {
+    pub client: IpAddr,
+    pub server: IpAddr,
+    pub questions: Vec<&'a Question>,
+    pub asked: u64,
+    pub since: u64,
+    pub last: u64,
+}
+
+impl<'a> Asking<'a> {
+    pub fn last_answer(&self) -> u64 {
+        let answers = self.questions.iter().map(|q| q.dns.last_answer);
+        answers.max().unwrap_or(0)
+    }
+
+    pub fn silence(&self) -> Option<Silence<'a>> {
+        let answered = self.last_answer();
+        let silent = |q: &&&Question| q.dns.unanswered > 0 && q.dns.silent_since > answered;
+        let questions: Vec<_> = self.questions.iter().filter(silent).copied().collect();
+        Some(Silence {
+            client: self.client,
+            server: self.server,
+            asked: questions.iter().map(|q| u64::from(q.dns.unanswered)).sum(),
+            since: questions.iter().map(|q| q.dns.silent_since).min()?,
+            last: questions.iter().map(|q| q.dns.last_query).max()?,
+            questions,
+        })
+    }
+}
+
+impl Silence<'_> {
+    /// Long and often enough to be no lost packet.
+    pub fn lasts(&self, now: u64) -> bool {
+        self.asked >= PATTERN && now.saturating_sub(self.since) >= SILENCE
+    }
+
+    pub fn refer(&self, at: Option<&str>) -> FlowRef {
+        FlowRef {
+            protocol: "udp".into(),
+            source: self.client.to_string(),
+            destination: endpoint(self.server, PORT),
+            packets: self.asked,
+            retransmits: 0,
+            last_seen_at: at.map(str::to_owned),
+        }
+    }
+}
+
+/// All that this node sees of names.
+pub struct Picture<'a> {
+    facts: &'a Facts<'a>,
+    pub domains: BTreeSet<String>,
+    pub askings: Vec<Asking<'a>>,
+    /// Servers that answered cluster names with records.
+    proven: BTreeSet<IpAddr>,
+}
+
+impl<'a> Picture<'a> {
+    pub fn of(facts: &'a Facts<'a>) -> Self {
+        let mut picture = Self {
+            facts,
+            domains: domains(facts),
+            askings: askings(facts),
+            proven: BTreeSet::new(),
+        };
+        let good = |q: &&Question| q.dns.noerror > 0 && picture.is_cluster_name(&q.name);
+        picture.proven = facts.dns.iter().filter(good).map(|q| q.server).collect();
+        picture
+    }
+
+    pub fn is_cluster_name(&self, name: &str) -> bool {
+        self.domains.iter().any(|d| dns::within(name, d))
+    }
+
+    /// Names that only a server outside can know: neither the cluster's, nor addresses', nor
+    /// without a domain, nor cut.
+    pub fn is_external_name(&self, name: &str) -> bool {
+        let outside = name.contains('.') && !name.ends_with('…') && name != ".";
+        outside && !dns::within(name, "arpa") && !self.is_cluster_name(name)
+    }
+
+    /// Whether the server is the cluster's own: it answers cluster names, or, while nobody does,
+    /// most pods are told to ask it; where that is not known either, most clients do.
+    pub fn is_cluster_dns(&self, server: IpAddr) -> bool {
+        let told = most(self.told());
+        if self.proven.contains(&server) || told.contains(&server) {
+            return true;
+        }
+        self.proven.is_empty() && told.is_empty() && most(self.asked()).contains(&server)
+    }
+
+    /// The cluster's server that is none of those, of the same family.
+    pub fn cluster_dns_beside(&self, others: &[IpAddr]) -> Option<IpAddr> {
+        let family = others.first()?.is_ipv4();
+        let asked: BTreeSet<_> = self.askings.iter().map(|a| a.server).collect();
+        let proven = self.proven.intersection(&asked).copied();
+        let all: Vec<_> = proven.chain(most(self.told())).collect();
+        // A pod that is told one of them is told right.
+        let told_right = all.iter().any(|s| others.contains(s));
+        let fits = |s: &IpAddr| s.is_ipv4() == family && !told_right;
+        all.iter().copied().find(fits)
+    }
+
+    /// Pods of this node that are told to ask each server for the cluster's names.
+    fn told(&self) -> BTreeMap<IpAddr, usize> {
+        let mut counts = BTreeMap::new();
+        let resolvers = self.facts.gathered.resolvers().unwrap_or_default();
+        let pod = |r: &&Resolver| self.facts.node.pod_side(r.netns).is_some();
+        // Only kubelet's ClusterFirst writes such a list.
+        let cluster = |r: &&Resolver| r.search.iter().any(|entry| entry.starts_with("svc."));
+        for server in resolvers
+            .iter()
+            .filter(pod)
+            .filter(cluster)
+            .flat_map(|r| &r.servers)
+        {
+            *counts.entry(*server).or_default() += 1;
+        }
+        // One pod alone may be the one that is told wrong.
+        counts.retain(|_, pods| *pods > 1);
+        counts
+    }
+
+    /// Clients that ask each server for cluster names.
+    fn asked(&self) -> BTreeMap<IpAddr, usize> {
+        let mut counts = BTreeMap::new();
+        let cluster = |a: &&Asking<'_>| a.questions.iter().any(|q| self.is_cluster_name(&q.name));
+        for asking in self.askings.iter().filter(cluster) {
+            *counts.entry(asking.server).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Addresses that answer for `server` behind it: what its clients' questions turn into.
+    pub fn behind(&self, server: IpAddr) -> BTreeSet<IpAddr> {
+        let own: Vec<_> = self.askings.iter().filter(|a| a.server == server).collect();
+        let asked: BTreeSet<_> = self.askings.iter().map(|a| (a.client, a.server)).collect();
+        let turned = |q: &&Question| {
+            let same = |a: &&Question| a.name == q.name && a.key.kind == q.key.kind;
+            !asked.contains(&(q.client, q.server))
+                && own
+                    .iter()
+                    .any(|a| a.client == q.client && a.questions.iter().any(&same))
+        };
+        self.facts
+            .dns
+            .iter()
+            .filter(turned)
+            .map(|q| q.server)
+            .collect()
+    }
+
+    pub fn resolver(&self, netns: u32) -> Option<&'a Resolver> {
+        let all = self.facts.gathered.resolvers()?;
+        all.iter().find(|r| r.netns == netns)
+    }
+}
+
+/// The keys that come most often.
+fn most(counts: BTreeMap<IpAddr, usize>) -> BTreeSet<IpAddr> {
+    let top = counts.values().max().copied();
+    let best = counts.into_iter().filter(|(_, n)| Some(*n) == top);
+    best.map(|(server, _)| server).collect()
+}
+
+/// The usual domain, and those of the pods' search lists (`svc.DOMAIN`).
+fn domains(facts: &Facts<'_>) -> BTreeSet<String> {
+    let resolvers = facts.gathered.resolvers().unwrap_or_default();
+    let pods = resolvers
+        .iter()
+        .filter(|r| facts.node.pod_side(r.netns).is_some());
+    let search = pods.flat_map(|r| &r.search);
+    let told = search.filter_map(|entry| entry.strip_prefix("svc."));
+    told.chain([USUAL_DOMAIN]).map(str::to_owned).collect()
+}
+
+/// Questions at the link where each client's came from, by client and server. Farther on the
+/// same question may have the address of another server, put there by address translation.
+fn askings<'a>(facts: &'a Facts<'_>) -> Vec<Asking<'a>> {
+    let mut origins: HashMap<(IpAddr, &str, u16), &Question> = HashMap::new();
+    let asked = |q: &&Question| q.dns.first_query > 0;
+    for question in facts.dns.iter().filter(asked) {
+        let key = (question.client, question.name.as_str(), question.key.kind);
+        let first = origins.entry(key).or_insert(question);
+        if question.dns.first_query < first.dns.first_query {
+            *first = question;
+        }
+    }
+    let mut groups: BTreeMap<(IpAddr, IpAddr), Vec<&Question>> = BTreeMap::new();
+    for question in facts.dns.iter().filter(asked) {
+        let key = (question.client, question.name.as_str(), question.key.kind);
+        let place = |q: &Question| (q.key.ifindex, q.key.carried);
+        if origins
+            .get(&key)
+            .is_some_and(|o| place(o) == place(question))
+        {
+            let pair = (question.client, question.server);
+            groups.entry(pair).or_default().push(question);
+        }
+    }
+    let asking = |((client, server), questions)| Asking {
+        client,
+        server,
+        questions,
+    };
+    groups.into_iter().map(asking).collect()
+}
+
+/// A link that the questions passed while there was no answer.
+pub struct Hop<'a> {
+    pub at: &'a Question,
+    pub asked: u64,
+    /// An answer came back this far.
+    pub answered: bool,
+}
+
+/// The links that a silence's questions passed, in that order.
+pub fn way<'a>(facts: &'a Facts<'_>, silence: &Silence<'_>) -> Vec<Hop<'a>> {
+    let names: BTreeSet<_> = silence
+        .questions
+        .iter()
+        .map(|q| (&q.name, q.key.kind))
+        .collect();
+    let own = |q: &&Question| {
+        q.client == silence.client
+            && q.dns.last_query >= silence.since
+            && names.contains(&(&q.name, q.key.kind))
+    };
+    let mut hops: BTreeMap<(u32, u8), Hop<'a>> = BTreeMap::new();
+    for question in facts.dns.iter().filter(own) {
+        let new = || Hop {
+            at: question,
+            asked: 0,
+            answered: false,
+        };
+        let hop = hops
+            .entry((question.key.ifindex, question.key.carried))
+            .or_insert_with(new);
+        hop.asked += u64::from(question.dns.unanswered);
+        hop.answered |= question.dns.last_answer >= silence.since;
+        if question.dns.first_query > hop.at.dns.first_query {
+            hop.at = question;
+        }
+    }
+    let mut hops: Vec<_> = hops.into_values().collect();
+    hops.sort_by_key(|h| h.at.dns.last_query);
+    hops
+}
+
+/// Drops of these questions or of their answers on this node.
+pub fn losses<'a>(facts: &'a Facts<'_>, servers: &BTreeSet<IpAddr>, since: u64) -> Vec<&'a Loss> {
+    let about = |l: &&Loss| {
+        let flow = l.flow();
+        let (source, destination) = crate::model::flow::ends(flow);
+        let asks = flow.destination_port == PORT && servers.contains(&destination);
+        let answers = flow.source_port == PORT && servers.contains(&source);
+        !l.harmless && l.dropped.last >= since && (asks || answers)
+    };
+    facts.losses.iter().filter(about).collect()
+}
+
+/// One line a place where they were dropped.
+pub fn loss_evidence(losses: &[&Loss]) -> Vec<Evidence> {
+    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for loss in losses {
+        *sums.entry((&loss.reason, loss.symbol())).or_default() += loss.dropped.packets;
+    }
+    let line = |((reason, symbol), packets): ((&str, &str), u64)| {
+        let text = format!("{packets} of them dropped on this node: {reason} in {symbol}");
+        let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
+        line.packets = Some(packets);
+        line.reason = Some(reason.to_owned());
+        line.location = Some(symbol.to_owned());
+        line.confirm = Some("perf trace -e skb:kfree_skb".into());
+        line
+    };
+    sums.into_iter().map(line).collect()
+}
+
+/// The servers, and where this node sends what is for them: by these other findings are about
+/// the same thing.
+pub fn about(facts: &Facts<'_>, servers: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
+    let mut about: BTreeSet<IpAddr> = servers.clone();
+    for server in servers {
+        let route = facts.node.route_to(*server);
+        about.extend(route.and_then(|r| r.gateway));
+        about.extend(overlay::peer_towards(facts, *server));
+    }
+    about.into_iter().collect()
+}

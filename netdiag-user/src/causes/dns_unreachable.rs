@@ -1,0 +1,404 @@
+//! # Symptom
+//! Names do not resolve in pods: lookups hang for 5 to 10 s and fail with "temporary failure in
+//! name resolution" or "i/o timeout", while addresses work.
+//!
+//! # Mechanism
+//! Queries to the cluster's name server, its service address or its pods, get no answer: the
+//! server hangs or is gone, or queries or answers are lost on the way.
+//!
+//! # Signals
+//! Observed: questions for cluster names to the cluster's server, again and again, and since the
+//! first of them no answer from it to that client at all. The links that the questions passed say
+//! how far they came; drops on this node and ICMP errors say what befell them. Which server is
+//! the cluster's is told by who answers cluster names, by the pods' resolv.conf, and by what pods
+//! ask.
+//!
+//! # Look-alikes
+//! A lost query in a hundred, and names that do not exist: answers come. A server that answers
+//! cluster names and no others: `dns-upstream-failing`. A pod that asks a server of its own:
+//! `dns-misconfigured`. Where a firewall, an overlay or a missing route takes these very queries,
+//! that cause is the root and this one stands below it.
+//!
+//! # By hand
+//! `tcpdump -nni IFACE udp port 53` at each link of the way: the last one that shows the query is
+//! where it ends. `dig @SERVER kubernetes.default.svc.cluster.local` in the pod's namespace.
+//!
+//! # Fix
+//! What lies behind the last link: the server's pod, the node that it runs on, or the way there.
+use std::{collections::BTreeSet, net::IpAddr};
+
+use netdiag_common::{dns::PORT, hop::PLAIN};
+
+use super::dns::{self, Hop, Picture, Silence};
+use crate::{
+    model::{
+        address::from_wire,
+        gather::Want,
+        pod::label,
+        roles::Role,
+        verdict::{
+            Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRef, PodRole, Severity,
+        },
+    },
+    pipeline::facts::Facts,
+};
+
+pub const ID: &str = "dns-unreachable";
+pub const TITLE: &str = "queries to the cluster's name server get no answer";
+
+/// ICMP and ICMPv6 say "port unreachable" by these (RFC 792, RFC 4443).
+const PORT_UNREACHABLE: [(u8, u8); 2] = [(3, 3), (1, 4)];
+
+/// Which servers pods are told to ask, once one keeps silent.
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    let picture = Picture::of(facts);
+    let silent = |a: &dns::Asking<'_>| a.silence().is_some_and(|s| s.lasts(facts.now));
+    match picture.askings.iter().any(silent) {
+        true => vec![Want::Resolvers],
+        false => Vec::new(),
+    }
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let picture = Picture::of(facts);
+    let silent = silences(facts, &picture);
+    let worst = silent.iter().max_by_key(|s| s.asked)?;
+    let same: Vec<_> = silent.iter().filter(|s| s.server == worst.server).collect();
+    let server = worst.server;
+    let mut servers: BTreeSet<IpAddr> = silent.iter().map(|s| s.server).collect();
+    servers.extend(picture.behind(server));
+    let since = same.iter().map(|s| s.since).min()?;
+    let end = End::of(facts, worst, &servers);
+    let asked: u64 = same.iter().map(|s| s.asked).sum();
+    let answers = |a: &dns::Asking<'_>| a.server == server && a.last_answer() > since;
+    let (severity, others) = match picture.askings.iter().any(answers) {
+        true => (Severity::Warning, ", while it answers others"),
+        false => (Severity::Critical, ""),
+    };
+    let summary = format!(
+        "the cluster's name server {server} does not answer {}: {asked} queries, no answer\
+         {others}; {}",
+        who(facts, &same),
+        end.text(),
+    );
+    let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
+    finding.evidence = evidence(facts, worst, &end);
+    let losses = dns::losses(facts, &servers, since);
+    finding.evidence.extend(dns::loss_evidence(&losses));
+    finding.pods = pods(facts, &silent, &servers);
+    let at = end.last.as_deref();
+    finding.flows = silent.iter().take(10).map(|s| s.refer(at)).collect();
+    finding.fix = fix(worst, &end);
+    finding.about = dns::about(facts, &servers);
+    finding.first_seen = facts.clock.text(since);
+    finding.last_seen = facts.clock.text(silent.iter().map(|s| s.last).max()?);
+    Some(finding)
+}
+
+/// What the cluster's servers leave unanswered for a while, cluster names among it: those they
+/// know by themselves.
+fn silences<'a>(facts: &Facts<'_>, picture: &Picture<'a>) -> Vec<Silence<'a>> {
+    let all = picture.askings.iter().filter_map(dns::Asking::silence);
+    let judged = all.filter(|s| {
+        let cluster = s.questions.iter().any(|q| picture.is_cluster_name(&q.name));
+        cluster && s.lasts(facts.now) && picture.is_cluster_dns(s.server)
+    });
+    judged.collect()
+}
+
+/// Where the questions end, as far as this node sees.
+struct End {
+    /// The last link that they passed.
+    last: Option<String>,
+    /// The last one on which they are not inside a tunnel's packets.
+    plain: Option<String>,
+    place: Place,
+}
+
+enum Place {
+    /// Something says that the port is closed.
+    Refused(IpAddr),
+    /// Answers came back to this link.
+    AnswersLost(String),
+    /// On the link of the server's own pod.
+    Server(PodRef),
+    /// Out of this node.
+    Left(String),
+    /// Somewhere on it.
+    Here(String),
+}
+
+impl End {
+    fn of(facts: &Facts<'_>, silence: &Silence<'_>, servers: &BTreeSet<IpAddr>) -> Self {
+        let way = dns::way(facts, silence);
+        let last = way.last();
+        let name = |hop: &Hop<'_>| hop.at.interface.clone();
+        let own = last.and_then(|h| facts.pod(h.at.server, PodRole::Server));
+        let place = match (refused(facts, servers, silence.since), last) {
+            (Some(by), _) => Place::Refused(by),
+            (None, Some(hop)) => match way.iter().find(|h| h.answered) {
+                Some(answered) => Place::AnswersLost(name(answered)),
+                None => match own.filter(|p| p.interface.as_ref() == Some(&hop.at.interface)) {
+                    Some(pod) => Place::Server(pod),
+                    None if hop.at.role == Some(Role::Uplink) => Place::Left(name(hop)),
+                    None => Place::Here(name(hop)),
+                },
+            },
+            (None, None) => Place::Here("its own link".into()),
+        };
+        Self {
+            last: last.map(name),
+            plain: way.iter().rfind(|h| h.at.key.carried == PLAIN).map(name),
+            place,
+        }
+    }
+
+    fn text(&self) -> String {
+        match &self.place {
+            Place::Refused(by) => format!("{by} says that nothing listens there"),
+            Place::AnswersLost(at) => {
+                format!("answers come back as far as {at} and are lost from there on")
+            }
+            Place::Server(pod) => {
+                format!(
+                    "the queries reach its pod {}, which says nothing",
+                    label(pod)
+                )
+            }
+            Place::Left(at) => format!("the queries leave this node by {at}, nothing comes back"),
+            Place::Here(at) => format!("the queries were last seen at {at}, on this node"),
+        }
+    }
+}
+
+/// Who says that the server's port is closed.
+fn refused(facts: &Facts<'_>, servers: &BTreeSet<IpAddr>, since: u64) -> Option<IpAddr> {
+    let errors = facts.icmp_errors.iter().filter(|(key, error)| {
+        PORT_UNREACHABLE.contains(&(key.kind, key.code))
+            && key.about.destination_port == PORT
+            && servers.contains(&from_wire(key.about.destination))
+            && error.last >= since
+    });
+    errors.map(|(key, _)| from_wire(key.sender)).next()
+}
+
+fn evidence(facts: &Facts<'_>, silence: &Silence<'_>, end: &End) -> Vec<Evidence> {
+    let mut lines = Vec::new();
+    let line = |text: String, packets: u64, at: &str| {
+        let mut line = Evidence::new(EvidenceKind::Dns, Origin::Observed, text);
+        line.packets = Some(packets);
+        line.at = Some(at.to_owned());
+        line.confirm = Some(format!("tcpdump -nni {at} udp port {PORT}"));
+        line
+    };
+    for hop in dns::way(facts, silence) {
+        let (at, asked) = (&hop.at.interface, hop.asked);
+        let text = match hop.answered {
+            true => format!(
+                "{at}: answers from {} to {} came back",
+                hop.at.server, silence.client
+            ),
+            false => format!(
+                "{at}: {asked} queries from {} to {}, no answer ({})",
+                silence.client, hop.at.server, hop.at.name
+            ),
+        };
+        let mut line = line(text, asked, at);
+        if hop.at.key.carried != PLAIN {
+            line.confirm = None;
+        }
+        lines.push(line);
+    }
+    if let Place::Refused(by) = &end.place {
+        let text = format!("{by} answers them by ICMP: port unreachable");
+        let at = end.last.as_deref().unwrap_or_default();
+        let mut refused = line(text, silence.asked, at);
+        refused.kind = EvidenceKind::Unreachable;
+        lines.push(refused);
+    }
+    lines
+}
+
+fn who(facts: &Facts<'_>, silences: &[&Silence<'_>]) -> String {
+    let Some(first) = silences.first() else {
+        return String::new();
+    };
+    let name = facts
+        .pod(first.client, PodRole::Source)
+        .map_or_else(|| first.client.to_string(), |p| label(&p));
+    match silences.len() {
+        1 => name,
+        n => format!("{name} and {} more", n - 1),
+    }
+}
+
+fn pods(facts: &Facts<'_>, silences: &[Silence<'_>], servers: &BTreeSet<IpAddr>) -> Vec<PodRef> {
+    let clients = silences.iter().map(|s| (s.client, PodRole::Source));
+    let servers = servers.iter().map(|s| (*s, PodRole::Server));
+    let known = clients.chain(servers);
+    let pods: BTreeSet<_> = known.filter_map(|(a, role)| facts.pod(a, role)).collect();
+    pods.into_iter().collect()
+}
+
+fn fix(silence: &Silence<'_>, end: &End) -> Fix {
+    let (server, client) = (silence.server, silence.client);
+    let mut commands = Vec::new();
+    let summary = match &end.place {
+        Place::Refused(by) => format!(
+            "start the name server again: nothing listens on UDP {PORT} at {by} \
+             (kubectl -n kube-system get pods -o wide)"
+        ),
+        Place::Server(pod) => {
+            if let (Some(namespace), Some(name)) = (&pod.namespace, &pod.name) {
+                commands.push(format!("kubectl -n {namespace} logs {name}"));
+                commands.push(format!("kubectl -n {namespace} delete pod {name}"));
+            }
+            format!(
+                "the name server's process in {} hangs: read its log, then replace the pod",
+                label(pod)
+            )
+        }
+        Place::AnswersLost(at) => {
+            format!("find what takes the answers between {at} and {client}")
+        }
+        Place::Left(at) => format!(
+            "look on the node of {server}: whether the queries that leave by {at} arrive there, \
+             and whether the name server answers"
+        ),
+        Place::Here(at) => format!("find what takes the queries behind {at} on this node"),
+    };
+    if let Some(at) = &end.plain {
+        commands.push(format!("tcpdump -nni {at} udp port {PORT}"));
+    }
+    if let Some(question) = silence.questions.first() {
+        commands.push(format!("dig @{server} {}", question.name));
+    }
+    Fix { summary, commands }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::observation::Observation,
+        testing::{
+            NETFILTER_DROP, OVERLAY, POD, UPLINK, lost, overlay_node, question, resolved, silent,
+            tcp, with_facts,
+        },
+    };
+
+    const CLIENT: &str = "172.20.1.5";
+    const SERVER: &str = "172.20.2.53";
+    const NAME: &str = "kubernetes.default.svc.cluster.local";
+
+    fn findings(observation: Observation) -> Vec<Finding> {
+        let observation = Observation {
+            now: 6_000_000_000,
+            ..observation
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        with_facts(&node, &observation, super::super::evaluate)
+    }
+
+    fn of(dns: Vec<(netdiag_common::dns::DnsKey, netdiag_common::dns::Dns)>) -> Vec<Finding> {
+        findings(Observation {
+            dns,
+            ..Observation::default()
+        })
+    }
+
+    #[test]
+    fn silence_of_the_clusters_server_is_named_with_the_last_link() {
+        let found = of(vec![
+            question(CLIENT, SERVER, NAME, POD, silent),
+            question(CLIENT, SERVER, NAME, OVERLAY + 90, silent),
+        ]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].cause, ID);
+        assert_eq!(found[0].severity, Severity::Critical);
+        assert_eq!(
+            found[0].flows[0].last_seen_at.as_deref(),
+            Some("ifindex 93")
+        );
+        assert!(
+            found[0]
+                .about
+                .contains(&"192.0.2.2".parse().expect("the peer"))
+        );
+    }
+
+    #[test]
+    fn a_service_address_is_followed_to_the_pod_behind_it() {
+        let vip = "10.96.0.10";
+        let found = of(vec![
+            question(CLIENT, vip, NAME, POD, silent),
+            question(CLIENT, SERVER, NAME, UPLINK + 90, silent),
+        ]);
+        assert!(found[0].summary.contains(vip));
+        assert!(
+            found[0]
+                .about
+                .contains(&SERVER.parse().expect("an address"))
+        );
+    }
+
+    #[test]
+    fn a_lost_query_and_slow_outside_names_are_healthy() {
+        let some = |dns: &mut netdiag_common::dns::Dns| {
+            silent(dns);
+            dns.unanswered = 2;
+        };
+        assert!(of(vec![question(CLIENT, SERVER, NAME, POD, some)]).is_empty());
+        let other = question(
+            CLIENT,
+            SERVER,
+            "other.default.svc.cluster.local",
+            POD,
+            resolved,
+        );
+        let answered = question(CLIENT, SERVER, NAME, POD, silent);
+        assert!(
+            of(vec![answered, other]).is_empty(),
+            "it answers that client"
+        );
+        assert!(of(vec![question(CLIENT, SERVER, "example.com", POD, silent)]).is_empty());
+    }
+
+    #[test]
+    fn a_server_that_is_not_the_clusters_may_keep_silent() {
+        let other = question("172.20.1.6", SERVER, NAME, POD, resolved);
+        let wrong = question(CLIENT, "198.51.100.53", NAME, POD, silent);
+        assert!(of(vec![other, wrong]).is_empty());
+    }
+
+    #[test]
+    fn a_firewall_that_takes_the_queries_is_the_root() {
+        let mut flow = tcp(CLIENT, SERVER, PORT);
+        flow.protocol = crate::model::flow::UDP;
+        let found = findings(Observation {
+            dns: vec![question(CLIENT, SERVER, NAME, POD, silent)],
+            drops: vec![lost(flow, NETFILTER_DROP, UPLINK, 4, 0)],
+            ..Observation::default()
+        });
+        let roots: Vec<_> = found
+            .iter()
+            .filter(|f| f.consequence_of.is_none())
+            .collect();
+        assert_eq!(roots.len(), 1);
+        assert_eq!(roots[0].cause, "firewall-drop");
+        assert!(found.iter().any(|f| f.cause == ID && f.because.is_some()));
+        // The same rule against something else does not explain it.
+        let found = findings(Observation {
+            dns: vec![question(CLIENT, SERVER, NAME, POD, silent)],
+            drops: vec![lost(
+                tcp(CLIENT, "172.20.2.9", 80),
+                NETFILTER_DROP,
+                UPLINK,
+                4,
+                2,
+            )],
+            ..Observation::default()
+        });
+        assert!(found.iter().all(|f| f.consequence_of.is_none()));
+    }
+}
