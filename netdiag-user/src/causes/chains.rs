@@ -75,6 +75,11 @@ const LINKS: &[Link] = &[
         consequence: "dns-unreachable",
         joins: takes_lookups,
     },
+    Link {
+        root: ANY,
+        consequence: "dns-upstream-failing",
+        joins: takes_lookups,
+    },
 ];
 
 /// A link that both findings have evidence of.

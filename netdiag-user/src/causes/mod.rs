@@ -30,6 +30,7 @@ pub mod checksum_offload;
 pub mod cni_daemon_oom;
 pub mod conntrack_full;
 pub mod dns_unreachable;
+pub mod dns_upstream_failing;
 pub mod duplicate_address;
 pub mod etcd_nospace;
 pub mod firewall_drop;
@@ -93,6 +94,7 @@ pub const ALL: &[Cause] = &[
     cause!(checksum_offload),
     cause!(conntrack_full),
     cause!(dns_unreachable, dns_unreachable::wants),
+    cause!(dns_upstream_failing, dns_upstream_failing::wants),
     cause!(duplicate_address),
     cause!(bridge_nf_disabled),
     cause!(cni_daemon_oom, cni_daemon_oom::wants),

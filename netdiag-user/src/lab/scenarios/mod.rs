@@ -6,6 +6,7 @@ mod cni_daemon_oom;
 mod conntrack_full;
 mod dns_blocked;
 mod dns_unreachable;
+mod dns_upstream_failing;
 mod duplicate_address;
 mod etcd_nospace;
 mod firewall_drop;
@@ -103,6 +104,7 @@ pub const ALL: &[Scenario] = &[
     firewall_drop::SCENARIO,
     dns_blocked::SCENARIO,
     dns_unreachable::SCENARIO,
+    dns_upstream_failing::SCENARIO,
     rp_filter_drop::SCENARIO,
     overlay_blocked::SCENARIO,
     overlay_wrong_interface::SCENARIO,

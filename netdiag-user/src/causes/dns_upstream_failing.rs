@@ -1,0 +1,375 @@
+//! # Symptom
+//! Services of the cluster resolve; every name outside of it fails with SERVFAIL or hangs, and
+//! with that image pulls by pods, webhooks, and calls to the outside.
+//!
+//! # Mechanism
+//! The cluster's name server forwards what it does not know. Its upstream servers, those of its
+//! node's resolv.conf or of a `forward` line, do not answer, or answer with errors.
+//!
+//! # Signals
+//! Observed: the cluster's server answers cluster names and, since the failures began, no external
+//! one: errors, or nothing at all, in more than one zone. Where the server's own queries to its
+//! upstream pass this node, they tell which upstream keeps silent or says what.
+//!
+//! # Look-alikes
+//! One zone that is broken by itself. A server that answers nothing at all: `dns-unreachable`.
+//! Names that do not exist: NXDOMAIN is an answer.
+//!
+//! # By hand
+//! `dig @SERVER kubernetes.default.svc.cluster.local` answers and `dig @SERVER example.com` does
+//! not; on the server's node `dig @UPSTREAM example.com`.
+//!
+//! # Fix
+//! The upstream server, the way to it, or another one in the server's `forward` configuration.
+use std::{collections::BTreeSet, net::IpAddr};
+
+use netdiag_common::dns::PORT;
+
+use super::dns::{self, Asking, PATTERN, Picture};
+use crate::{
+    model::{
+        dns::kind,
+        gather::Want,
+        verdict::{
+            Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, PodRef, PodRole,
+            Severity,
+        },
+    },
+    pipeline::{
+        facts::{Facts, Question},
+        names::ANSWER_WAIT,
+    },
+};
+
+pub const ID: &str = "dns-upstream-failing";
+pub const TITLE: &str = "the cluster's name server answers cluster names and no external ones";
+
+/// One zone may be broken by its owner; two at once, and none that works, are not.
+const ZONES: usize = 2;
+
+/// How the pods' search lists spell the cluster's domain, once something fails.
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    match facts.dns.iter().any(|q| failed(facts, q) > 0) {
+        true => vec![Want::Resolvers],
+        false => Vec::new(),
+    }
+}
+
+/// A server that fails outside of the cluster's own domain.
+struct Failing<'a> {
+    server: IpAddr,
+    questions: Vec<&'a Question>,
+    zones: BTreeSet<String>,
+    since: u64,
+    /// Its own questions for the same names that fail, where they pass this node.
+    leg: Vec<&'a Question>,
+    /// It does ask for them here, whatever comes of it.
+    seen: bool,
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let picture = Picture::of(facts);
+    let servers: BTreeSet<_> = picture.askings.iter().map(|a| a.server).collect();
+    let judged = servers
+        .into_iter()
+        .filter_map(|s| judge(facts, &picture, s));
+    let worst = judged.max_by_key(|f| f.questions.len())?;
+    let Failing { server, .. } = worst;
+    let zones: Vec<_> = worst.zones.iter().take(3).map(String::as_str).collect();
+    let summary = format!(
+        "the cluster's name server {server} answers cluster names and fails for all others ({}): \
+         {}; {}",
+        zones.join(", "),
+        sums(facts, &worst.questions),
+        upstream_text(&worst),
+    );
+    let mut finding = Finding::new(ID, Severity::Critical, Confidence::Confirmed, summary);
+    finding.evidence = evidence(facts, &picture, &worst);
+    finding.pods = pods(facts, &picture, &worst);
+    finding.flows = worst
+        .questions
+        .iter()
+        .chain(&worst.leg)
+        .take(10)
+        .map(|q| refer(facts, q))
+        .collect();
+    finding.fix = fix(&worst);
+    let upstreams: BTreeSet<_> = worst.leg.iter().map(|q| q.server).collect();
+    finding.evidence.extend(dns::loss_evidence(&dns::losses(
+        facts,
+        &upstreams,
+        worst.since,
+    )));
+    finding.about = dns::about(facts, &upstreams);
+    finding.first_seen = facts.clock.text(worst.since);
+    let last = |q: &&Question| q.dns.last_query.max(q.dns.last_answer);
+    finding.last_seen = facts.clock.text(worst.questions.iter().map(last).max()?);
+    Some(finding)
+}
+
+fn judge<'a>(facts: &'a Facts<'_>, picture: &Picture<'a>, server: IpAddr) -> Option<Failing<'a>> {
+    let own = picture.askings.iter().filter(|a| a.server == server);
+    let all: Vec<_> = own
+        .flat_map(|a: &Asking<'a>| a.questions.iter().copied())
+        .collect();
+    let external = |q: &&&Question| picture.is_external_name(&q.name);
+    let good = all.iter().filter(external).map(|q| q.dns.last_good).max()?;
+    let fails = |q: &&&Question| failed(facts, q) > 0 && begun(q) > good;
+    let questions: Vec<_> = all.iter().filter(external).filter(fails).copied().collect();
+    let since = questions.iter().map(|q| begun(q)).min()?;
+    let knows = |q: &&&Question| picture.is_cluster_name(&q.name) && q.dns.last_good >= since;
+    let alive = all.iter().any(|q| knows(&q));
+    let zones: BTreeSet<_> = questions.iter().map(|q| zone(&q.name)).collect();
+    let count: u64 = questions.iter().map(|q| failed(facts, q)).sum();
+    let asked = leg(picture, server, &questions);
+    let seen = !asked.is_empty();
+    let leg: Vec<_> = asked.into_iter().filter(|q| failed(facts, q) > 0).collect();
+    let pattern = count >= PATTERN && (zones.len() >= ZONES || !leg.is_empty());
+    let lasts = facts.now.saturating_sub(since) >= ANSWER_WAIT;
+    (alive && pattern && lasts).then_some(Failing {
+        server,
+        questions,
+        zones,
+        since,
+        leg,
+        seen,
+    })
+}
+
+/// Failures since the last good answer: errors, and queries without an answer for too long.
+fn failed(facts: &Facts<'_>, question: &Question) -> u64 {
+    let dns = &question.dns;
+    let silent = dns.unanswered > 0 && facts.now.saturating_sub(dns.silent_since) >= ANSWER_WAIT;
+    let silent = if silent { u64::from(dns.unanswered) } else { 0 };
+    dns.failed + silent
+}
+
+fn begun(question: &Question) -> u64 {
+    let dns = &question.dns;
+    match dns.failed {
+        0 => dns.silent_since,
+        _ => dns.failing_since,
+    }
+}
+
+/// The last two labels: whose names they are, as near as that can be told.
+fn zone(name: &str) -> String {
+    let labels: Vec<_> = name.rsplitn(3, '.').take(2).collect();
+    labels.into_iter().rev().collect::<Vec<_>>().join(".")
+}
+
+/// What the server, or a pod behind its address, itself asks for the names of these questions.
+fn leg<'a>(picture: &Picture<'a>, server: IpAddr, questions: &[&Question]) -> Vec<&'a Question> {
+    let mut own = picture.behind(server);
+    own.insert(server);
+    let asked = picture.askings.iter().filter(|a| own.contains(&a.client));
+    let asked = asked.flat_map(|a| a.questions.iter().copied());
+    let same = |q: &&Question| questions.iter().any(|failing| failing.name == q.name);
+    asked.filter(same).collect()
+}
+
+fn sums(facts: &Facts<'_>, questions: &[&Question]) -> String {
+    let sum = |of: &dyn Fn(&Question) -> u64| questions.iter().map(|q| of(q)).sum::<u64>();
+    let silent = sum(&|q: &Question| failed(facts, q) - q.dns.failed);
+    let parts = [
+        (silent, "unanswered"),
+        (sum(&|q: &Question| q.dns.servfail), "SERVFAIL"),
+        (sum(&|q: &Question| q.dns.refused), "REFUSED"),
+        (sum(&|q: &Question| q.dns.other), "other errors"),
+    ];
+    let parts = parts.into_iter().filter(|(n, _)| *n > 0);
+    let parts: Vec<_> = parts.map(|(n, what)| format!("{n} {what}")).collect();
+    parts.join(", ")
+}
+
+fn upstream_text(failing: &Failing<'_>) -> String {
+    let upstreams: BTreeSet<_> = failing.leg.iter().map(|q| q.server.to_string()).collect();
+    let list = upstreams.into_iter().collect::<Vec<_>>().join(" and ");
+    match (failing.leg.is_empty(), failing.seen) {
+        (true, true) => return "its upstream answers, so the fault is its own".into(),
+        (true, false) => return "what it asks its upstream does not pass this node".into(),
+        _ => {}
+    }
+    let says = match failing.leg.iter().any(|q| q.dns.failed > 0) {
+        true => "answers it with errors",
+        false => "does not answer it",
+    };
+    format!("its upstream {list} {says}")
+}
+
+fn evidence(facts: &Facts<'_>, picture: &Picture<'_>, failing: &Failing<'_>) -> Vec<Evidence> {
+    let mut lines = Vec::new();
+    for zone_ in &failing.zones {
+        let own = failing.questions.iter().filter(|q| zone(&q.name) == *zone_);
+        let own: Vec<_> = own.copied().collect();
+        let what = format!("zone {zone_}: {}, none resolved", sums(facts, &own));
+        lines.extend(own.first().map(|q| line(q, what, count(facts, &own))));
+    }
+    let own = picture
+        .askings
+        .iter()
+        .filter(|a| a.server == failing.server);
+    let cluster = own.flat_map(|a| a.questions.iter().copied());
+    let cluster = cluster.filter(|q| picture.is_cluster_name(&q.name) && q.dns.last_good > 0);
+    let cluster: Vec<_> = cluster.collect();
+    if let Some(first) = cluster.first() {
+        let answers = cluster.iter().map(|q| q.dns.answers).sum();
+        let text = format!(
+            "cluster names are answered: {answers} times, {} for one",
+            first.name
+        );
+        lines.push(line(first, text, answers));
+    }
+    for question in failing.leg.iter().take(3) {
+        let one = [*question];
+        let text = format!(
+            "{} itself asks its upstream {} for {}: {}",
+            question.client,
+            question.server,
+            question.name,
+            sums(facts, &one)
+        );
+        lines.push(line(question, text, count(facts, &one)));
+    }
+    lines
+}
+
+fn count(facts: &Facts<'_>, questions: &[&Question]) -> u64 {
+    questions.iter().map(|q| failed(facts, q)).sum()
+}
+
+fn line(question: &Question, text: String, packets: u64) -> Evidence {
+    let mut line = Evidence::new(EvidenceKind::Dns, Origin::Observed, text);
+    line.packets = Some(packets);
+    line.at = Some(question.interface.clone());
+    let kind = kind(question.key.kind);
+    line.confirm = Some(format!("dig @{} {} {kind}", question.server, question.name));
+    line
+}
+
+fn pods(facts: &Facts<'_>, picture: &Picture<'_>, failing: &Failing<'_>) -> Vec<PodRef> {
+    let clients = failing
+        .questions
+        .iter()
+        .map(|q| (q.client, PodRole::Source));
+    let mut servers = picture.behind(failing.server);
+    servers.insert(failing.server);
+    let servers = servers.into_iter().map(|s| (s, PodRole::Server));
+    let known = clients.chain(servers);
+    let pods: BTreeSet<_> = known.filter_map(|(a, role)| facts.pod(a, role)).collect();
+    pods.into_iter().collect()
+}
+
+fn refer(facts: &Facts<'_>, question: &Question) -> FlowRef {
+    FlowRef {
+        protocol: "udp".into(),
+        source: question.client.to_string(),
+        destination: crate::model::address::endpoint(question.server, PORT),
+        packets: failed(facts, question),
+        retransmits: 0,
+        last_seen_at: Some(question.interface.clone()),
+    }
+}
+
+fn fix(failing: &Failing<'_>) -> Fix {
+    let name = failing
+        .questions
+        .first()
+        .map_or("example.com", |q| q.name.as_str());
+    let upstream = failing.leg.first().map(|q| q.server);
+    let ask = |server: IpAddr| format!("dig @{server} {name}");
+    let config = "kubectl -n kube-system get configmap coredns -o yaml".to_owned();
+    let summary = match upstream {
+        Some(upstream) => format!(
+            "make the upstream {upstream} answer (its own state, the way to it), or put another \
+             one into the `forward` line of the name server {}",
+            failing.server
+        ),
+        None if failing.seen => format!(
+            "its upstream answers: read the log of the name server {}",
+            failing.server
+        ),
+        None => format!(
+            "run netdiag on the node of the name server {}: there its own queries to its \
+             upstream can be seen; its `forward` line, or its node's resolv.conf, names them",
+            failing.server
+        ),
+    };
+    let commands = [upstream.map(ask), Some(ask(failing.server)), Some(config)];
+    Fix {
+        summary,
+        commands: commands.into_iter().flatten().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netdiag_common::dns::Dns;
+
+    use super::*;
+    use crate::{
+        model::observation::Observation,
+        testing::{POD, UPLINK, overlay_node, question, resolved, silent, with_facts},
+    };
+
+    const CLIENT: &str = "172.20.1.5";
+    const SERVER: &str = "172.20.2.53";
+    const SERVICE: &str = "kubernetes.default.svc.cluster.local";
+
+    fn servfail(dns: &mut Dns) {
+        (dns.answers, dns.servfail, dns.failed) = (4, 4, 4);
+        dns.failing_since = dns.first_query + 1;
+        dns.last_answer = dns.last_query + 1;
+    }
+
+    fn causes(dns: Vec<(netdiag_common::dns::DnsKey, Dns)>) -> Vec<String> {
+        let observation = Observation {
+            now: 6_000_000_000,
+            dns,
+            ..Observation::default()
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        let found = with_facts(&node, &observation, super::super::evaluate);
+        found.into_iter().map(|f| f.cause).collect()
+    }
+
+    fn asks(name: &str, change: fn(&mut Dns)) -> (netdiag_common::dns::DnsKey, Dns) {
+        question(CLIENT, SERVER, name, POD, change)
+    }
+
+    #[test]
+    fn failing_outside_and_knowing_the_cluster_is_named() {
+        let cluster = || asks(SERVICE, resolved);
+        for problem in [servfail as fn(&mut Dns), silent] {
+            let outside = ["www.example.com", "example.org"].map(|n| asks(n, problem));
+            let all = outside.into_iter().chain([cluster()]).collect();
+            assert_eq!(causes(all), [ID]);
+        }
+    }
+
+    #[test]
+    fn one_zone_alone_needs_the_servers_own_failure() {
+        let mut all = vec![asks(SERVICE, resolved), asks("www.example.com", servfail)];
+        assert!(causes(all.clone()).is_empty());
+        all.push(question(
+            SERVER,
+            "192.0.2.53",
+            "www.example.com",
+            UPLINK,
+            silent,
+        ));
+        assert_eq!(causes(all), [ID]);
+    }
+
+    #[test]
+    fn some_that_resolve_and_names_that_do_not_exist_are_healthy() {
+        let nxdomain = |dns: &mut Dns| {
+            resolved(dns);
+            (dns.noerror, dns.nxdomain) = (0, 4);
+        };
+        let broken = ["www.example.com", "example.org"].map(|n| asks(n, servfail));
+        let mut all = vec![asks(SERVICE, resolved), asks("example.net", nxdomain)];
+        all.extend(broken);
+        assert!(causes(all).is_empty());
+    }
+}
