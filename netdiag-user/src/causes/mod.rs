@@ -12,7 +12,6 @@ use crate::{
 mod attempts;
 mod chains;
 mod conntrack;
-#[expect(dead_code, reason = "two causes more rest on it")]
 mod dns;
 mod losses;
 mod mtu;
@@ -29,6 +28,7 @@ pub mod bridge_nf_disabled;
 pub mod checksum_offload;
 pub mod cni_daemon_oom;
 pub mod conntrack_full;
+pub mod dns_misconfigured;
 pub mod dns_unreachable;
 pub mod dns_upstream_failing;
 pub mod duplicate_address;
@@ -93,6 +93,7 @@ macro_rules! cause {
 pub const ALL: &[Cause] = &[
     cause!(checksum_offload),
     cause!(conntrack_full),
+    cause!(dns_misconfigured, dns_misconfigured::wants),
     cause!(dns_unreachable, dns_unreachable::wants),
     cause!(dns_upstream_failing, dns_upstream_failing::wants),
     cause!(duplicate_address),

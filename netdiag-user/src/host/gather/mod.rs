@@ -10,9 +10,9 @@ mod pod_networks;
 mod processes;
 mod qdiscs;
 mod receivers;
+mod resolvers;
 mod rules;
 mod services;
-mod resolvers;
 mod sockets;
 
 use std::{

@@ -5,6 +5,7 @@ mod checksum_offload;
 mod cni_daemon_oom;
 mod conntrack_full;
 mod dns_blocked;
+mod dns_misconfigured;
 mod dns_unreachable;
 mod dns_upstream_failing;
 mod duplicate_address;
@@ -104,6 +105,7 @@ pub const ALL: &[Scenario] = &[
     firewall_drop::SCENARIO,
     dns_blocked::SCENARIO,
     dns_unreachable::SCENARIO,
+    dns_misconfigured::SCENARIO,
     dns_upstream_failing::SCENARIO,
     rp_filter_drop::SCENARIO,
     overlay_blocked::SCENARIO,
