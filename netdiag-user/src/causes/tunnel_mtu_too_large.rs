@@ -36,8 +36,7 @@ use crate::{
 };
 
 pub const ID: &str = "tunnel-mtu-too-large";
-pub const TITLE: &str = "a GRE, sit, ip6tnl or WireGuard device promises more than its underlay \
-                         carries";
+pub const TITLE: &str = "a GRE, sit, ip6tnl or WireGuard device promises more than fits below it";
 
 const KINDS: [LinkKind; 4] = [
     LinkKind::Gre,

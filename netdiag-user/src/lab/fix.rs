@@ -34,10 +34,24 @@ fn commands(finding: &Finding) -> impl Iterator<Item = &str> {
     all.filter(|c| !ELSEWHERE.iter().any(|word| c.starts_with(word)))
 }
 
+/// Where a node keeps its files. The lab's nodes share this machine's root and have theirs in a
+/// folder of their own.
+const OWN: [&str; 3] = ["/etc/", "/var/", "/run/"];
+
+fn at_home(cluster: &Cluster, node: &Node, command: &str) -> String {
+    let root = cluster.root(node).display().to_string();
+    let there = |word: &str| match OWN.iter().any(|own| word.starts_with(own)) {
+        true => format!("{root}{word}"),
+        false => word.to_owned(),
+    };
+    let words: Vec<_> = command.split(' ').map(there).collect();
+    words.join(" ")
+}
+
 /// A command that fails is told and not fatal: the second look decides.
 async fn run(cluster: &Cluster, node: &Node, command: &str) -> Result<()> {
     let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", command]);
+    shell.args(["-c", &at_home(cluster, node, command)]);
     shell.stdin(Stdio::null());
     shell.stdout(Stdio::null()).stderr(Stdio::null());
     enter_before_exec(&mut shell, cluster.netns(&node.netns)?.file()?);

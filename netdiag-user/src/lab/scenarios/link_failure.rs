@@ -1,5 +1,4 @@
 //! The switch's port of node A's uplink fails while traffic goes on: for good, or again and again.
-//! A spare NIC without a cable is there in both twins.
 use super::{Scenario, VXLAN, bulk, everyday};
 use crate::lab::plan::{A, Plan};
 use crate::lab::step::Step;
