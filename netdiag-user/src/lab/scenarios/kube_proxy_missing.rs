@@ -1,12 +1,13 @@
-//! kube-proxy does not run on the node: ClusterIPs leave it as they are, and nobody answers.
+//! kube-proxy does not run on the node: ClusterIPs leave it as they are, and nobody answers. The
+//! cluster's name server is such an address too.
 use std::net::SocketAddr;
 
-use super::{HTTP, KUBE_PROXY, POD_A, POD_B, Scenario, bulk, everyday};
+use super::{DNS_B, HTTP, KUBE_PROXY, POD_A, POD_B, Scenario, bulk, everyday};
 use crate::lab::daemon::Daemon;
 use crate::lab::kube_proxy::{self, Service};
 use crate::lab::plan::{A, B, Plan};
 use crate::lab::step::Step;
-use crate::lab::traffic::{Flow, Work};
+use crate::lab::traffic::{DNS_PORT, Flow, Work};
 
 pub const SCENARIO: Scenario = Scenario {
     name: "kube-proxy-missing",
@@ -24,19 +25,20 @@ const PORT: u16 = 80;
 const ECHO: u16 = 7;
 
 /// The Service that was there before, and those that came later.
-fn services(plan: &Plan) -> [Service; 3] {
-    let service = |name: &str, protocol, number, port, to| Service {
+fn services(plan: &Plan) -> [Service; 4] {
+    let service = |name: &str, protocol, number, port, (place, to)| Service {
         namespace: plan.nodes[B].pods[0].namespace.clone(),
         name: name.to_owned(),
         protocol,
         address: plan.cluster_ip(number),
         port,
-        backends: vec![(plan.address(POD_B), to)],
+        backends: vec![(plan.address(place), to)],
     };
     [
-        service("old", "tcp", 9, PORT, HTTP),
-        service("web", "tcp", 77, PORT, HTTP),
-        service("echo", "udp", 78, ECHO, ECHO),
+        service("old", "tcp", 9, PORT, (POD_B, HTTP)),
+        service("web", "tcp", 77, PORT, (POD_B, HTTP)),
+        service("echo", "udp", 78, ECHO, (POD_B, ECHO)),
+        service("kube-dns", "udp", 10, DNS_PORT, (DNS_B, DNS_PORT)),
     ]
 }
 
@@ -57,10 +59,11 @@ fn faults(plan: &Plan) -> Vec<Step> {
 
 /// A container, told of its namespace's Services as kubelet does it; and kube-proxy.
 fn daemons(plan: &Plan) -> Vec<Daemon> {
-    let [_, web, echo] = services(plan).map(|s| s.address);
+    let [_, web, echo, dns] = services(plan).map(|s| s.address);
     let told = [
         format!("WEB_SERVICE_HOST={web}"),
         format!("ECHO_SERVICE_HOST={echo}"),
+        format!("KUBE_DNS_SERVICE_HOST={dns}"),
     ];
     let sleep = ["sleep", "600"].map(str::to_owned);
     let container = Daemon {
@@ -84,7 +87,7 @@ fn daemons(plan: &Plan) -> Vec<Daemon> {
 }
 
 fn traffic(plan: &Plan) -> Vec<Flow> {
-    let [_, web, echo] = services(plan);
+    let [_, web, echo, dns] = services(plan);
     let ask = |service: &Service, flow: Flow| Flow {
         asks: Some(SocketAddr::new(service.address, service.port)),
         ..flow
@@ -92,6 +95,7 @@ fn traffic(plan: &Plan) -> Vec<Flow> {
     let asked = vec![
         ask(&web, Flow::new(Work::Request, POD_A, POD_B, HTTP, 200)),
         ask(&echo, Flow::new(Work::Datagram, POD_A, POD_B, ECHO, 300)),
+        ask(&dns, Flow::new(Work::Nxdomain, POD_A, DNS_B, DNS_PORT, 250)),
     ];
     [everyday(), bulk(100_000), asked].concat()
 }
