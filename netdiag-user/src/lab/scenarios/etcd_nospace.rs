@@ -128,7 +128,8 @@ openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out s
     -extfile extensions
 ";
 
-/// Twenty megabytes; where they do not fit, it must be for the want of space.
+/// Twenty megabytes of history, four of them current: what compaction gives back. Where they do not
+/// fit, it must be for the want of space.
 fn fill(plan: &Plan, client: &str, tls: bool) -> String {
     let credentials = match tls {
         true => format!("--cacert={PKI}/ca.crt --cert={PKI}/server.crt --key={PKI}/server.key"),
@@ -144,7 +145,7 @@ fn fill(plan: &Plan, client: &str, tls: bool) -> String {
          put() {{ etcdctl --endpoints={client} {credentials} put /registry/pods/shop/$1 \
          < {{dir}}/value >/dev/null 2>{{dir}}/said; }}\n\
          head -c 900000 /dev/zero | tr '\\0' x > {{dir}}/value\n\
-         for n in $(seq 24); do put $n || {{ {refused}; exit; }}; done\n\
+         for n in $(seq 24); do put $((n % 4)) || {{ {refused}; exit; }}; done\n\
          {}\n",
         if plan.options.healthy {
             "exit 0"
