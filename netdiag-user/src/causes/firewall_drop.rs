@@ -21,7 +21,7 @@
 //! # Fix
 //! Change or remove the rule; for a NetworkPolicy, allow the traffic that is meant to pass.
 use super::{
-    attempts, conntrack,
+    conntrack,
     losses::{self, Pattern},
     services,
 };
@@ -47,7 +47,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let by_a_rule = |l: &Loss| by_netfilter(l) && !conntrack::for_want_of_room(full.as_ref(), l);
     let mut patterns = losses::patterns(facts, by_a_rule);
     patterns.retain(|p| {
-        severity(facts, p).is_some() && !is_services(facts, p) && !is_redirect(facts, p)
+        severity(facts, p).is_some() && !is_services(facts, p) && !is_own_error(facts, p)
     });
     let worst = patterns.first()?;
     let severity = patterns.iter().filter_map(|p| severity(facts, p)).max()?;
@@ -126,12 +126,14 @@ fn is_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     !pattern.reply && rule.is_some_and(|rule| rule.rejected)
 }
 
-/// The node tells a client of a shorter way when a translated connection leaves by the link that
-/// it came by, and NAT drops such ICMP redirects (nf_nat_icmp_reply_translation).
-fn is_redirect(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
-    pattern.protocol == 1
+/// An ICMP error or redirect of the node's own, about a connection that is translated: NAT drops
+/// those that it cannot translate back (nf_nat_icmp_reply_translation), and no rule is behind it.
+/// Without an echo's identifier it is no ping.
+fn is_own_error(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+    let echo = |l: &&Loss| l.flow().source_port != 0;
+    matches!(pattern.protocol, 1 | 58)
         && facts.node.owns(pattern.source)
-        && attempts::turn_back(facts, pattern.destination)
+        && !pattern.losses.iter().any(echo)
 }
 
 /// What a pod or a node sends is meant to arrive; what the outside sends to a pod may be kept

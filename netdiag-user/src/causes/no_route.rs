@@ -30,6 +30,7 @@ use super::losses::{self, Pattern};
 use crate::{
     model::{
         node::{Node, Route, RouteKind},
+        roles::{Role, role},
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, Loss},
@@ -51,7 +52,7 @@ const REFUSED_IN: [&str; 6] = [
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let mut patterns = losses::patterns(facts, |l| is_unrouted(facts, l));
-    patterns.retain(|p| !is_everyday(facts, p));
+    patterns.retain(|p| !is_everyday(facts, p) && !is_over(facts, p));
     let worst = patterns.first()?;
     let summary = format!(
         "{} from {} cannot leave: {}; {} packets, none got through",
@@ -60,7 +61,13 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         what_is_there(facts.node, worst.destination),
         worst.packets(),
     );
-    let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
+    // Somebody asks for pods that are gone; the CNI's route is there to say so.
+    let own = |p: &Pattern<'_>| own_range(facts, p.destination).is_some();
+    let severity = match patterns.iter().all(own) {
+        true => Severity::Info,
+        false => Severity::Warning,
+    };
+    let mut finding = losses::finding(facts, ID, severity, &patterns, summary);
     let mut asked: Vec<_> = patterns.iter().map(|p| p.destination).collect();
     asked.sort();
     asked.dedup();
@@ -100,6 +107,39 @@ fn is_everyday(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
         && facts.start.route_to(to).is_none()
 }
 
+/// A route that is back makes up for what was lost without it: a NIC's routes go and come with its
+/// carrier.
+const OVER_NS: u64 = 2_000_000_000;
+
+fn is_over(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+    usable(facts.node, pattern.destination).is_some()
+        && facts.now.saturating_sub(pattern.last()) > OVER_NS
+}
+
+/// The refusing route that a CNI sets for this node's own range: pods of this node are in it, and
+/// no other node's are.
+fn own_range<'a>(facts: &Facts<'a>, destination: IpAddr) -> Option<&'a Route> {
+    let node = facts.node;
+    let route = node.route_to(destination)?;
+    let range = &route.destination;
+    let inside = |address: &IpAddr| range.contains(*address);
+    let mut pods = node.pod_sides.iter().flat_map(|s| &s.addresses);
+    let elsewhere = |r: &&Route| {
+        let link = r.oif.and_then(|oif| node.link(oif));
+        r.kind == RouteKind::Unicast
+            && r.destination.length > range.length
+            && range.contains(r.destination.address)
+            && link.is_some_and(|l| matches!(role(node, l), Some(Role::Tunnel | Role::Uplink)))
+    };
+    let known = facts.pods.by_address(destination).is_some();
+    let own = route.kind == RouteKind::Refusing
+        && range.length > 0
+        && pods.any(inside)
+        && !node.routes.iter().any(|r| elsewhere(&r))
+        && !known;
+    own.then_some(route)
+}
+
 fn what_is_there(node: &Node, destination: IpAddr) -> String {
     match node.route_to(destination) {
         None => format!("this node has no route to {destination}"),
@@ -122,12 +162,21 @@ fn route_evidence(node: &Node, destination: IpAddr) -> Evidence {
 fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
     let to = worst.destination;
     let family = if to.is_ipv4() { "" } else { "-6 " };
+    if let Some(route) = own_range(facts, to) {
+        return Fix {
+            summary: format!(
+                "{} is this node's own range of pod addresses, and no pod has {to}: find out who \
+                 still asks for it",
+                route.destination
+            ),
+            commands: vec![format!("ip {family}route show {}", route.destination)],
+        };
+    }
     let refusing = facts.node.route_to(to);
     if let Some(route) = refusing.filter(|r| r.kind == RouteKind::Refusing) {
         return Fix {
             summary: format!(
-                "find out who set the refusing route {} (a CNI sets one for its own range, so that \
-                 an address without a pod is refused) and take it away",
+                "find out who set the refusing route {} and take it away",
                 route.destination
             ),
             commands: vec![
@@ -173,7 +222,7 @@ mod tests {
     use super::*;
     use crate::{
         model::observation::Observation,
-        testing::{POD, died, overlay_node, tcp, with_facts},
+        testing::{POD, died, overlay_node, route, tcp, with_facts},
     };
 
     fn judge(to: &str, reason: &str, symbol: &str) -> Option<Finding> {
@@ -201,6 +250,41 @@ mod tests {
             "there is a route, something else is wrong"
         );
         assert!(judge("198.51.100.7", "IP_INADDRERRORS", "ip_error").is_none());
+    }
+
+    #[test]
+    fn a_route_that_is_back_makes_up_for_it() {
+        let flow = tcp("172.20.1.5", "172.20.2.9", 443);
+        let lost_until = |now| Observation {
+            drops: vec![died(flow, ("IP_INNOROUTES", "ip_error"), POD, 4)],
+            now,
+            ..Observation::default()
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        let named = |now| with_facts(&node, &lost_until(now), evaluate).is_some();
+        assert!(named(3_000_000_000), "the last one was lost a second ago");
+        assert!(!named(9_000_000_000));
+    }
+
+    #[test]
+    fn a_cnis_own_blackhole_is_no_fault() {
+        let flow = tcp("192.0.2.9", "172.20.1.77", 443);
+        let observation = Observation {
+            drops: vec![died(flow, ("NOT_SPECIFIED", "ip_error"), POD, 4)],
+            ..Observation::default()
+        };
+        let severity = |range: &str| {
+            let mut node = overlay_node(1450, 1450, 1500);
+            let mut hole = route(range, POD, None);
+            (hole.kind, hole.oif) = (RouteKind::Refusing, None);
+            node.routes.push(hole);
+            let found = with_facts(&node, &observation, evaluate).expect("a finding");
+            (found.severity, found.fix.commands.join(" "))
+        };
+        let (own, commands) = severity("172.20.1.0/24");
+        assert_eq!(own, Severity::Info);
+        assert!(!commands.contains("del"), "{commands}");
+        assert_eq!(severity("172.20.0.0/16").0, Severity::Warning);
     }
 
     #[test]
