@@ -77,7 +77,7 @@ async fn watch(
     signals: &mut Signals,
 ) -> Result<Ended> {
     let begun = Instant::now();
-    let mut judge = Judge::paced();
+    let mut judge = Judge::default();
     let mut stable = Stable::default();
     let mut countdown = Countdown::new(global);
     let mut ticks = interval(TICK);

@@ -51,7 +51,7 @@ async fn trace(
 ) -> Result<()> {
     let begun = Instant::now();
     let mut live = output::Live::new(args.output);
-    let mut judge = Judge::paced();
+    let mut judge = Judge::default();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     live.begin(sink, &session.scene.node, session.scene.run.hooks)?;
