@@ -19,8 +19,8 @@ use crate::{
 const WANTED: &[&str] = &[
     // Asked for by name at run time, which modules cannot say (softdep).
     "crc32c_generic crc32c_intel",
-    // Links; none that makes interfaces of its own, tunl0 apart, which nodes have too.
-    "bridge vxlan ipip veth 8021q",
+    // Links; those that make interfaces of their own too, as nodes have them (tunl0, gre0).
+    "bridge vxlan ipip ip_gre veth 8021q",
     // Queueing and its programs.
     "sch_ingress cls_bpf act_bpf sch_netem sch_fq sch_fq_codel",
     // nftables and what a rule may use.
