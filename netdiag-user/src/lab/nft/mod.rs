@@ -57,6 +57,31 @@ pub struct Chain {
     pub rules: Vec<Rule>,
 }
 
+/// Which of a packet's two ports.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    From,
+    To,
+}
+
+impl Chain {
+    /// One rule, which drops what is forwarded from or to a port of TCP or UDP.
+    pub fn dropping(protocol: u8, end: End, port: u16) -> Self {
+        let offset = match end {
+            End::From => 0,
+            End::To => 2,
+        };
+        let value = port.to_be_bytes().into();
+        let tests = vec![Test::Transport(protocol), Test::Payload { offset, value }];
+        let action = Action::Drop;
+        Self {
+            table: "filter".to_owned(),
+            hook: Hook::Forward,
+            rules: vec![Rule { tests, action }],
+        }
+    }
+}
+
 /// Installs a chain in the namespace; all of it or nothing.
 pub fn install(netns: &Netns, chain: &Chain) -> Result<()> {
     netns.run(|| send(chain).with_context(|| format!("cannot install table {}", chain.table)))

@@ -2,7 +2,7 @@
 //! measures. No incident, so it is not listed.
 use super::{Scenario, VXLAN_NFT};
 use crate::lab::bench::STORM_PORT;
-use crate::lab::nft::{Action, Chain, Hook, Rule, Test};
+use crate::lab::nft::{Chain, End};
 use crate::lab::plan::{A, Plan};
 use crate::lab::step::Step;
 
@@ -17,21 +17,7 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 fn faults(plan: &Plan) -> Vec<Step> {
-    let rule = Rule {
-        tests: vec![
-            Test::Transport(libc::IPPROTO_UDP as u8),
-            Test::Payload {
-                offset: 2,
-                value: STORM_PORT.to_be_bytes().into(),
-            },
-        ],
-        action: Action::Drop,
-    };
-    let chain = Chain {
-        table: "filter".to_owned(),
-        hook: Hook::Forward,
-        rules: vec![rule],
-    };
+    let chain = Chain::dropping(libc::IPPROTO_UDP as u8, End::To, STORM_PORT);
     vec![Step::Firewall {
         netns: plan.nodes[A].netns.clone(),
         chain,

@@ -4,7 +4,7 @@ use super::{POD_A, POD_B, Scenario, bulk, everyday};
 use crate::lab::daemon::Daemon;
 use crate::lab::nameserver::{self, KUBERNETES, MISSING, SERVICE};
 use crate::lab::needs::Need;
-use crate::lab::nft::{Action, Chain, Hook, Rule, Test};
+use crate::lab::nft::{Chain, End};
 use crate::lab::plan::{A, B, Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{DNS_PORT, Flow, Work};
@@ -70,21 +70,7 @@ fn faults(plan: &Plan) -> Vec<Step> {
     if plan.options.healthy || plan.variant <= HANGS_THERE {
         return Vec::new();
     }
-    let rule = Rule {
-        tests: vec![
-            Test::Transport(libc::IPPROTO_UDP as u8),
-            Test::Payload {
-                offset: 2,
-                value: DNS_PORT.to_be_bytes().into(),
-            },
-        ],
-        action: Action::Drop,
-    };
-    let chain = Chain {
-        table: "filter".to_owned(),
-        hook: Hook::Forward,
-        rules: vec![rule],
-    };
+    let chain = Chain::dropping(libc::IPPROTO_UDP as u8, End::To, DNS_PORT);
     vec![Step::Firewall {
         netns: plan.nodes[B].netns.clone(),
         chain,

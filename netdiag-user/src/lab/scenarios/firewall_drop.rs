@@ -1,6 +1,6 @@
 //! A rule on the node drops what one application sends; all else goes through.
 use super::{POD_A, POD_B, Scenario, VXLAN_NFT, bulk, everyday};
-use crate::lab::nft::{Action, Chain, Hook, Rule, Test};
+use crate::lab::nft::{Chain, End};
 use crate::lab::plan::{A, Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{Flow, Work};
@@ -38,21 +38,7 @@ fn port(plan: &Plan) -> u16 {
 /// The healthy twin has the same rule for a port that nobody uses.
 fn faults(plan: &Plan) -> Vec<Step> {
     let port = if plan.options.healthy { 1 } else { port(plan) };
-    let rule = Rule {
-        tests: vec![
-            Test::Transport(libc::IPPROTO_TCP as u8),
-            Test::Payload {
-                offset: 2,
-                value: port.to_be_bytes().into(),
-            },
-        ],
-        action: Action::Drop,
-    };
-    let chain = Chain {
-        table: "filter".to_owned(),
-        hook: Hook::Forward,
-        rules: vec![rule],
-    };
+    let chain = Chain::dropping(libc::IPPROTO_TCP as u8, End::To, port);
     vec![Step::Firewall {
         netns: plan.nodes[A].netns.clone(),
         chain,
