@@ -213,23 +213,6 @@ pub fn failing<'a>(facts: &'a Facts<'_>, wanted: Outcome) -> Vec<Attempts<'a>> {
     all
 }
 
-/// Whether connections of that client were translated and left by the very link of the node by
-/// which they had come.
-pub fn turn_back(facts: &Facts<'_>, client: IpAddr) -> bool {
-    let tries = tries(facts);
-    let hops = |flow: FlowKey, egress: bool| {
-        let of = tries.iter().filter(move |t| t.flow == flow);
-        of.flat_map(|t| &t.requests)
-            .filter(move |h| h.egress() == egress)
-    };
-    let mut own = tries.iter().filter(|t| flow::ends(&t.flow).0 == client);
-    own.any(|t| {
-        let Some(leg) = t.became else { return false };
-        hops(t.flow, false)
-            .any(|came| hops(leg, true).any(|left| left.key.ifindex == came.key.ifindex))
-    })
-}
-
 fn tries<'a>(facts: &'a Facts<'_>) -> Vec<Try<'a>> {
     let mut hops: HashMap<FlowKey, Vec<&'a HopFlow>> = HashMap::new();
     for hop in &facts.flows {

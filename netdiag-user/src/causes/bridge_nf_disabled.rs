@@ -277,12 +277,4 @@ mod tests {
         assert!(finding.summary.contains("10.96.7.7:80"));
         assert_eq!(named("1"), None);
     }
-
-    #[test]
-    fn the_connection_turned_back_on_the_bridge() {
-        with_facts(&node("0"), &observation(), |facts| {
-            assert!(attempts::turn_back(facts, ip("172.20.1.5")));
-            assert!(!attempts::turn_back(facts, ip("172.20.1.6")));
-        });
-    }
 }
