@@ -11,7 +11,7 @@ use netdiag_tests::{
     lab::Lab,
     need,
     netdiag::{binary, command_in, netdiag, sentence},
-    process::{Ended, Process, run},
+    process::{Ended, Process, run, wait_until},
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -131,7 +131,14 @@ fn events_are_the_same_again() {
         let mut netdiag = Process::start(&mut command_in(&lab.nodes[0], &arguments));
         netdiag.wait_for("netdiag: ready", Duration::from_secs(20));
         let _traffic = lab.traffic();
-        std::thread::sleep(Duration::from_secs(4));
+        wait_until(
+            "drops are in the recording",
+            Duration::from_secs(20),
+            || {
+                let so_far = desk.replay(&[&file, "-o", "ndjson"]);
+                so_far.text().contains("\"drop\"")
+            },
+        );
         (file, netdiag.stop(end))
     };
     let (file, told) = record("whole.ndr", Signal::SIGINT);
