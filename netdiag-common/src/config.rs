@@ -101,5 +101,11 @@ pub mod counter {
     pub const DROPS: u32 = 16;
     pub const DNS_ADDED: u32 = 17;
     pub const DNS_REFUSED: u32 = 18;
-    pub const COUNT: u32 = 19;
+    /// Packets at hops that a filter left out.
+    pub const HOPS_LEFT: u32 = 19;
+    /// Drops that a filter left out.
+    pub const DROPS_LEFT: u32 = 20;
+    /// Drops that no filter can judge: no addresses could be read.
+    pub const DROPS_UNJUDGED: u32 = 21;
+    pub const COUNT: u32 = 22;
 }

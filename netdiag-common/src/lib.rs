@@ -8,9 +8,11 @@
 //! of counters are what they are: add to them, never give one another meaning.
 #![no_std]
 
+pub mod claim;
 pub mod config;
 pub mod dns;
 pub mod event;
+pub mod filter;
 pub mod flow;
 pub mod hop;
 pub mod loss;

@@ -7,6 +7,7 @@
 #![feature(asm_experimental_arch)]
 
 mod emit;
+mod filter;
 mod hooks;
 mod maps;
 mod parse;

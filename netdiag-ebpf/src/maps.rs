@@ -5,8 +5,10 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 use netdiag_common::{
+    claim::{Claim, ClaimKey},
     config::{HopSettings, Offsets, REASONS, counter},
     dns::{Dns, DnsKey},
+    filter::{Rules, SELECTED as MOST_SELECTED},
     flow::FlowKey,
     hop::{
         FlowHop, FlowHopKey, FragmentKey, FragmentOf, IcmpError, IcmpErrorKey, Limit, Outer,
@@ -91,6 +93,22 @@ pub static LIMITS: LpmTrie<[u8; 16], Limit> = LpmTrie::with_max_entries(65_536, 
 #[map]
 pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(4096, 0);
 
+/// What `--filter` says.
+#[map]
+pub static RULES: Array<Rules> = Array::with_max_entries(1, 0);
+
+/// The flow that is being judged, by who asks.
+#[map]
+pub static JUDGED: PerCpuArray<FlowKey> = PerCpuArray::with_max_entries(3, 0);
+
+/// Addresses of the pods that are asked for. Takes memory only as it fills (BPF_F_NO_PREALLOC).
+#[map]
+pub static SELECTED: HashMap<[u8; 16], u8> = HashMap::with_max_entries(MOST_SELECTED, 1);
+
+/// Their links and namespaces.
+#[map]
+pub static SELECTED_PLACES: HashMap<u64, u8> = HashMap::with_max_entries(4096, 0);
+
 #[map]
 pub static FLOWS: LruHashMap<FlowHopKey, FlowHop> = LruHashMap::with_max_entries(24_576, 0);
 
@@ -105,6 +123,10 @@ pub static ICMP_ERRORS: LruHashMap<IcmpErrorKey, IcmpError> = LruHashMap::with_m
 
 #[map]
 pub static DNS: LruHashMap<DnsKey, Dns> = LruHashMap::with_max_entries(4096, 0);
+
+/// Addresses that are claimed, at the links of a node.
+#[map]
+pub static CLAIMS: LruHashMap<ClaimKey, Claim> = LruHashMap::with_max_entries(1024, 0);
 
 #[map]
 pub static DROPS: LruHashMap<DropKey, Dropped> = LruHashMap::with_max_entries(16_384, 0);

@@ -11,6 +11,7 @@ use netdiag_common::{
 use crate::{
     model::{
         address::to_wire,
+        cluster::Cluster,
         dns,
         flow::TCP,
         gather::{Gathered, Piece, Want},
@@ -20,11 +21,12 @@ use crate::{
         },
         observation::Observation,
         pod::PodIndex,
+        policy::{Action, PolicyRule},
         reason::Reasons,
     },
     pipeline::{
         clock::Clock,
-        facts::{Facts, Known, Names},
+        facts::{Facts, Known, Names, Rows},
     },
 };
 
@@ -45,9 +47,11 @@ pub fn link(index: u32, name: &str, kind: LinkKind, mtu: u32) -> Link {
         peer_netns: None,
         peer_elsewhere: false,
         tunnel: None,
+        lladdr: None,
         addresses: Vec::new(),
         carrier: true,
         counters: LinkCounters::default(),
+        isolated: false,
     }
 }
 
@@ -92,6 +96,21 @@ pub fn route(destination: &str, oif: u32, gateway: Option<&str>) -> Route {
     }
 }
 
+pub fn policy(priority: u32, action: Action, line: &str) -> PolicyRule {
+    PolicyRule {
+        priority,
+        ipv6: false,
+        action,
+        from: None,
+        to: None,
+        iif: None,
+        not: false,
+        others: false,
+        suppress_prefix_length: None,
+        line: line.into(),
+    }
+}
+
 pub const NETNS: u32 = 0xF000_0001;
 pub const POD_NETNS: u32 = 0xF000_0002;
 pub const UPLINK: u32 = 2;
@@ -121,6 +140,7 @@ pub fn overlay_node(pod_mtu: u32, overlay_mtu: u32, uplink_mtu: u32) -> Node {
             address: ip("172.20.2.0"),
             lladdr: Some(mac.clone()),
             failed: false,
+            permanent: true,
         }],
         fdb: vec![Fdb {
             ifindex: OVERLAY,
@@ -128,6 +148,8 @@ pub fn overlay_node(pod_mtu: u32, overlay_mtu: u32, uplink_mtu: u32) -> Node {
             vtep: ip("192.0.2.2"),
         }],
         pod_sides: vec![PodSide {
+            links: vec![(2, "eth0".into())],
+            path: Some("/run/netns/cni-1".into()),
             netns: POD_NETNS,
             mtu: pod_mtu,
             route_mtu: None,
@@ -266,7 +288,7 @@ pub fn died(
 
 pub const NETFILTER_DROP: u32 = 0;
 pub const IP_RPFILTER: u32 = 1;
-const REASONS: [&str; 16] = [
+const REASONS: [&str; 20] = [
     "NETFILTER_DROP",
     "IP_RPFILTER",
     "NOT_SPECIFIED",
@@ -283,8 +305,12 @@ const REASONS: [&str; 16] = [
     "CPU_BACKLOG",
     "VXLAN_VNI_NOT_FOUND",
     "BPF_CGROUP_EGRESS",
+    "SECURITY_HOOK",
+    "SOCKET_FILTER",
+    "NEIGH_CREATEFAIL",
+    "OTHERHOST",
 ];
-const SYMBOLS: [&str; 10] = [
+const SYMBOLS: [&str; 14] = [
     "nft_do_chain",
     "nf_hook_slow",
     "ip_error",
@@ -295,6 +321,10 @@ const SYMBOLS: [&str; 10] = [
     "vxlan_rcv",
     "__dev_queue_xmit",
     "__udp4_lib_rcv",
+    "tcp_v4_rcv",
+    "ip_finish_output2",
+    "ip_forward",
+    "ip_rcv_core",
 ];
 const LOCATION: u64 = 0x100;
 
@@ -337,12 +367,34 @@ pub fn with_gathered<T>(
     since(node, node, observation, pieces, judge)
 }
 
+/// The same, with what the Kubernetes API says.
+pub fn with_cluster<T>(
+    node: &Node,
+    observation: &Observation,
+    pieces: impl IntoIterator<Item = (Want, Result<Piece, String>)>,
+    cluster: &Cluster,
+    judge: impl FnOnce(&Facts<'_>) -> T,
+) -> T {
+    all(node, node, observation, pieces, cluster, judge)
+}
+
 /// The same, with the node as it was when the run began.
 pub fn since<T>(
     start: &Node,
     node: &Node,
     observation: &Observation,
     pieces: impl IntoIterator<Item = (Want, Result<Piece, String>)>,
+    judge: impl FnOnce(&Facts<'_>) -> T,
+) -> T {
+    all(start, node, observation, pieces, &Cluster::default(), judge)
+}
+
+fn all<T>(
+    start: &Node,
+    node: &Node,
+    observation: &Observation,
+    pieces: impl IntoIterator<Item = (Want, Result<Piece, String>)>,
+    cluster: &Cluster,
     judge: impl FnOnce(&Facts<'_>) -> T,
 ) -> T {
     let pods = PodIndex::default();
@@ -359,9 +411,11 @@ pub fn since<T>(
         node,
         start,
         pods: &pods,
+        cluster,
         gathered: &gathered,
         names: &names,
         clock,
     };
-    judge(&Facts::new(&known, observation))
+    let rows = Rows::new(&known, observation);
+    judge(&Facts::new(&known, &rows))
 }

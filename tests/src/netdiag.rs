@@ -37,7 +37,13 @@ pub fn command_in(netns: &str, arguments: &[&str]) -> Command {
 
 /// The caller's own environment says nothing about the test's node.
 fn surroundings(command: &mut Command) {
-    for variable in ["NODE_NAME", "NETDIAG_LOG", "RUST_BACKTRACE"] {
+    for variable in [
+        "NODE_NAME",
+        "NETDIAG_LOG",
+        "RUST_BACKTRACE",
+        "KUBECONFIG",
+        "KUBERNETES_SERVICE_HOST",
+    ] {
         command.env_remove(variable);
     }
     command.env("NETDIAG_READY", "1");

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     netdiag::start_in,
-    netns::sh,
+    netns::{exec, sh},
     process::{Ended, Process, run},
 };
 
@@ -56,6 +56,19 @@ impl ShellNode {
             sh(&[&["ip", "-n", &left, "link", "add"], &ends[..]].concat());
             sh(&["ip", "-n", &left, "link", "set", &link, "up"]);
         }
+    }
+
+    /// The network between the nodes loses fragments, as those of clouds do.
+    pub fn lose_fragments(&self) {
+        let rules = "table netdev no-fragments {
+            chain left { type filter hook ingress device to-left priority 0;
+                ip frag-off & 0x3fff != 0 drop
+            }
+            chain right { type filter hook ingress device to-right priority 0;
+                ip frag-off & 0x3fff != 0 drop
+            }
+        }";
+        exec(&self.netns("switch"), &["nft", rules]);
     }
 
     /// A namespace's name: `left`, `right`, `switch`, `web`, `cron` or `db`.
@@ -111,9 +124,17 @@ impl ShellNode {
         }
     }
 
+    /// The same with other options.
+    pub fn diagnose_by(&self, node: &str, duration: &str, more: &[&str]) -> Diagnosis {
+        Diagnosis {
+            process: self.start(node, duration, more),
+            _names: None,
+        }
+    }
+
     /// The same without any source of names.
     pub fn diagnose_nameless(&self, node: &str, duration: &str) -> Diagnosis {
-        let nothing = ["--pods", "cni", "--cni-dir", "/nonexistent"];
+        let nothing = ["--pods", "none"];
         Diagnosis {
             process: self.start(node, duration, &nothing),
             _names: None,

@@ -66,12 +66,17 @@ fn what_is_mistyped_is_usage() {
     assert_usage(&["diagnose", "--node-ip", "10.0.0"], "10.0.0");
     assert_usage(&["diagnose", "--root", "/no/such"], "/no/such/proc");
     assert_usage(&["completions", "cmd.exe"], "bash");
+    assert_usage(&["diagnose", "--cause", "pod-mtu"], "like it: ");
+    assert_usage(&["run", "-l", "app in cart"], "no label selector");
+    assert_usage(&["replay", "x.ndr", "--owner", "/"], "neither a name");
 }
 
 #[test]
 fn a_bad_filter_is_usage_with_a_reason() {
     for filter in [
-        "tcp port 80",
+        "tcp port 80-90",
+        "arp",
+        "host 10.0.0.1 port 80",
         "",
         "host",
         "host 10.0.0.0/8",

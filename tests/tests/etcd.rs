@@ -66,7 +66,7 @@ fn finding(netns: &str) -> Option<Value> {
         "-o",
         "json",
         "--pods",
-        "cni",
+        "none",
     ];
     let verdict = run(&mut command_in(netns, &arguments)).json();
     let findings = verdict["findings"].as_array().expect("a list");

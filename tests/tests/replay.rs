@@ -1,61 +1,15 @@
 //! Recordings as anybody reads them, on any machine.
-use std::{
-    collections::BTreeSet,
-    os::unix::{fs::PermissionsExt, process::CommandExt},
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
 
 use netdiag_tests::{
+    desk::Desk,
     lab::Lab,
     need,
-    netdiag::{binary, command_in, netdiag, sentence},
+    netdiag::{command_in, netdiag, sentence},
     process::{Ended, Process, run, wait_until},
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
-
-/// nobody
-const UNPRIVILEGED: u32 = 65534;
-
-/// Copies of the program and of recordings where anybody may read them.
-struct Desk {
-    folder: tempfile::TempDir,
-}
-
-impl Desk {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(folder.path(), mode).expect("its own folder");
-        std::fs::copy(binary(), folder.path().join("netdiag")).expect("copied");
-        Self { folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// A file of these bytes.
-    fn put(&self, name: &str, bytes: &[u8]) -> String {
-        std::fs::write(self.path(name), bytes).expect("written");
-        self.path(name).display().to_string()
-    }
-
-    /// `netdiag replay ARGUMENTS` as nobody, where one can become nobody.
-    fn replay(&self, arguments: &[&str]) -> Ended {
-        let mut command = Command::new(self.path("netdiag"));
-        command.arg("replay").args(arguments);
-        if nix::unistd::geteuid().is_root() {
-            command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
-        }
-        for variable in ["NODE_NAME", "NETDIAG_LOG", "RUST_BACKTRACE"] {
-            command.env_remove(variable);
-        }
-        run(&mut command)
-    }
-}
 
 fn json(ended: &Ended) -> Value {
     serde_json::from_str(&ended.text()).unwrap_or_else(|e| panic!("no JSON ({e}): {ended:?}"))
@@ -99,12 +53,10 @@ fn a_verdict_is_the_same_again() {
         assert_eq!(ended.code, Some(1), "{format}: {ended:?}");
         assert!(ended.text().contains("firewall-drop"), "{format}");
     }
-    two_nodes(&desk, &file);
+    chosen_nodes(&desk, &file);
 }
 
-fn two_nodes(desk: &Desk, file: &str) {
-    let both = desk.replay(&[file, file, "-o", "json"]);
-    assert_eq!(json(&both).as_array().map(Vec::len), Some(2));
+fn chosen_nodes(desk: &Desk, file: &str) {
     let name = &json(&desk.replay(&[file, "-o", "json"]))["node"];
     let name = name.as_str().expect("a node's name");
     let one = desk.replay(&[file, "--node", name, "-o", "json"]);
@@ -232,6 +184,31 @@ fn every_recorded_incident_is_named() {
         let names = missing.join(" ");
         need::say(&format!("recordings, by `cargo xtask record {names}`"));
     }
+}
+
+/// What the node translated is one flow with its legs: by a Service's address, and by a node's port.
+#[test]
+fn a_translated_connection_is_one_flow() {
+    let desk = Desk::new();
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/recordings/service-firewalled.ndr");
+    let file = desk.put("a.ndr", &std::fs::read(recorded).expect("a recording"));
+    let verdict = json(&desk.replay(&[&file, "-o", "json"]));
+    let flows = verdict["findings"][0]["flows"].as_array().expect("flows");
+    let ends = flows
+        .iter()
+        .map(|f| (&f["destination"], &f["legs"][0]["destination"]));
+    let ends: Vec<_> = ends.collect();
+    let [(one, backend), (other, same)] = ends[..] else {
+        panic!("{flows:#?}");
+    };
+    assert_eq!(backend, same, "the same pod");
+    assert!(backend.is_string() && one != other, "{flows:#?}");
+    let by = |f: &Value| f["legs"][0]["by"].clone();
+    assert!(
+        flows.iter().all(|f| by(f) == "inferred"),
+        "nothing got into conntrack"
+    );
 }
 
 /// tcpdump reads the capture, and sees the flow that was dropped.

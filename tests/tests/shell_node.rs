@@ -19,19 +19,6 @@ fn with_traffic(node: &ShellNode) -> Verdict {
     diagnosis.verdict()
 }
 
-/// The network between the nodes loses fragments, as those of clouds do.
-fn no_fragments(node: &ShellNode) {
-    let rules = "table netdev no-fragments {
-        chain left { type filter hook ingress device to-left priority 0;
-            ip frag-off & 0x3fff != 0 drop
-        }
-        chain right { type filter hook ingress device to-right priority 0;
-            ip frag-off & 0x3fff != 0 drop
-        }
-    }";
-    exec(&node.netns("switch"), &["nft", rules]);
-}
-
 fn missing(more: &[&str]) -> bool {
     need::missing(&[&TOOLS, more].concat())
 }
@@ -42,7 +29,7 @@ fn vxlan_mtu_too_large() {
         return;
     }
     let node = ShellNode::up(&[("TUNNEL_MTU", "1450")]);
-    no_fragments(&node);
+    node.lose_fragments();
     let verdict = with_traffic(&node);
     let finding = verdict.only("vxlan-mtu-too-large");
     assert_eq!(finding["severity"], "critical", "{finding:#}");
@@ -70,7 +57,7 @@ fn vxlan_mtu_too_large_behind_a_bridge_without_offload() {
         ("OFFLOAD", "off"),
         ("DEFAULT_ROUTE", "no"),
     ]);
-    no_fragments(&node);
+    node.lose_fragments();
     let verdict = with_traffic(&node);
     let finding = verdict.only("vxlan-mtu-too-large");
     assert_eq!(pods(finding), ["db-0", "web-0"]);

@@ -24,7 +24,7 @@ pub fn command(via: Option<Way>, static_link: bool) -> Result<ExitCode> {
     let tools = setup::ensure(via)?;
     kernel_side(&tools)?;
     let made = if static_link {
-        static_binaries()?.netdiag
+        static_binary()?
     } else {
         user_side()?
     };
@@ -126,26 +126,37 @@ pub fn user_side() -> Result<PathBuf> {
     Ok(paths::netdiag())
 }
 
-/// netdiag and its VMs' init without shared libraries, for machines that have none.
-pub struct Static {
+/// What a VM is given: netdiag as it is built for this machine, and its init.
+pub struct Guest {
     pub netdiag: PathBuf,
     pub init: PathBuf,
 }
 
-pub fn static_binaries() -> Result<Static> {
+/// The init comes before there is any library; netdiag's go along, which spares a second build of
+/// all that it is made of.
+pub fn guest() -> Result<Guest> {
+    let netdiag = user_side()?;
+    let init = statically(&["--package", "netdiag-tests", "--bin", "netdiag-vm-init"])?;
+    Ok(Guest {
+        netdiag,
+        init: init.join("netdiag-vm-init"),
+    })
+}
+
+/// netdiag without shared libraries, for machines that have others.
+fn static_binary() -> Result<PathBuf> {
+    let dir = statically(&["--package", "netdiag-user", "--bin", "netdiag"])?;
+    Ok(dir.join("netdiag"))
+}
+
+/// Returns the folder that the binary is in.
+fn statically(what: &[&str]) -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "--release", "--target", HOST]);
-    build.args(["--package", "netdiag-user", "--bin", "netdiag"]);
-    build.args(["--package", "netdiag-tests", "--bin", "netdiag-vm-init"]);
-    // They are carried into VMs, where debug information would only take memory.
-    build.env("CARGO_PROFILE_RELEASE_DEBUG", "none");
+    build.args(what);
     build
         .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     sh::run(&mut build).context("build the static binaries")?;
-    let dir = paths::target().join(HOST).join("release");
-    Ok(Static {
-        netdiag: dir.join("netdiag"),
-        init: dir.join("netdiag-vm-init"),
-    })
+    Ok(paths::target().join(HOST).join("release"))
 }

@@ -24,7 +24,7 @@ enum Task {
     Build {
         #[command(flatten)]
         setup: Setup,
-        /// Link the user side statically, as the VMs need it
+        /// Link the user side statically, for machines with other libraries
         #[arg(long = "static")]
         static_link: bool,
     },
@@ -49,6 +49,9 @@ enum Task {
     Record {
         #[command(flatten)]
         setup: Setup,
+        /// Boot this kernel line and make them there
+        #[arg(long, value_name = "KERNEL", value_parser = kernels())]
+        vm: Option<String>,
         /// Scenarios
         names: Vec<String>,
     },
@@ -106,7 +109,7 @@ pub fn main() -> Result<ExitCode> {
         Task::Test(it) => test::command(it.via),
         Task::Check => check::command(),
         Task::Gen => r#gen::write().map(|()| ExitCode::SUCCESS),
-        Task::Record { setup, names } => record::command(setup.via, &names),
+        Task::Record { setup, vm, names } => record::command(setup.via, vm.as_deref(), &names),
         Task::Bench { setup, options } => bench::command(setup.via, &options),
         Task::Vm {
             setup,

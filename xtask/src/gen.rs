@@ -3,7 +3,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::{paths, vm::kernels};
+use crate::{paths, test::scenarios, vm::kernels};
 
 /// Writes the generated parts.
 pub fn write() -> Result<()> {
@@ -70,9 +70,13 @@ fn causes() -> Result<String> {
 fn kernels() -> String {
     let row = |line: &kernels::Line| {
         let tested = if line.name == kernels::TESTED {
-            "what the host's kernel lacks and five scenarios more by `cargo xtask test`, all by `cargo xtask vm`"
+            let more = scenarios::ALWAYS.len();
+            format!(
+                "what the host's kernel lacks and {more} runs more by `cargo xtask test`, all by \
+                 `cargo xtask vm`"
+            )
         } else {
-            "can be booted by `cargo xtask vm`, not part of the tests yet"
+            "can be booted by `cargo xtask vm`, not part of the tests yet".to_owned()
         };
         format!("| {} | Debian {} | {tested} |\n", line.name, line.suite)
     };

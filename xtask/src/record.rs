@@ -12,6 +12,7 @@ use crate::{
     setup::{self, Way},
     sh::{self, say},
     test::{scenarios, tally::Tally},
+    vm,
 };
 
 /// Where a scenario's recording is kept.
@@ -22,25 +23,38 @@ pub fn file(name: &str) -> PathBuf {
 
 /// The named ones anew; without names those that are missing. Old ones are worth keeping: they
 /// show that what was recorded once stays readable.
-pub fn command(via: Option<Way>, names: &[String]) -> Result<ExitCode> {
+pub fn command(via: Option<Way>, line: Option<&str>, names: &[String]) -> Result<ExitCode> {
+    let mut tally = Tally::default();
+    if let Some(line) = line {
+        let guest = vm::prepare(via)?;
+        let kernel = vm::kernels::fetch(line)?;
+        let chosen = chosen(&guest.netdiag, names)?;
+        vm::recordings(&guest, &kernel, &chosen, &mut tally, &mut keep)?;
+        return Ok(tally.close());
+    }
     run::privileged()?;
     let tools = setup::ensure(via)?;
     build::kernel_side(&tools)?;
-    let all = scenarios::list(&build::user_side()?)?;
-    let missing = || all.iter().filter(|name| !file(name).exists());
-    let chosen: Vec<_> = match names {
-        [] => missing().collect(),
-        names => names.iter().collect(),
-    };
-    let mut tally = Tally::default();
     let made = paths::target().join("recording.ndr");
-    for name in chosen {
+    for name in chosen(&build::user_side()?, names)? {
         say(&format!("recording: {name}"));
-        if record(name, &made, &mut tally)? {
-            keep(&made, &file(name))?;
+        if record(&name, &made, &mut tally)? {
+            // Copied, not moved: what root wrote becomes the user's.
+            let bytes = fs::read(&made).with_context(|| format!("read {}", made.display()))?;
+            keep(&name, &bytes)?;
         }
     }
     Ok(tally.close())
+}
+
+fn chosen(netdiag: &Path, names: &[String]) -> Result<Vec<String>> {
+    let mut all = scenarios::list(netdiag)?;
+    all.retain(|name| !file(name).exists());
+    Ok(if names.is_empty() {
+        all
+    } else {
+        names.to_vec()
+    })
 }
 
 /// Whether the scenario passed.
@@ -53,11 +67,10 @@ fn record(name: &str, to: &Path, tally: &mut Tally) -> Result<bool> {
     Ok(code == Some(0))
 }
 
-/// Copied, not moved: what root wrote becomes the user's.
-fn keep(made: &Path, kept: &Path) -> Result<()> {
-    let bytes = fs::read(made).with_context(|| format!("read {}", made.display()))?;
+fn keep(name: &str, bytes: &[u8]) -> Result<()> {
+    let kept = file(name);
     if let Some(folder) = kept.parent() {
         fs::create_dir_all(folder)?;
     }
-    fs::write(kept, bytes).with_context(|| format!("write {}", kept.display()))
+    fs::write(&kept, bytes).with_context(|| format!("write {}", kept.display()))
 }

@@ -12,7 +12,7 @@ use netdiag_common::{
 use super::hop::Seen;
 use crate::{
     emit::{Event0, add, count, emit, entry},
-    maps,
+    filter, maps,
     parse::{Bytes, FIRST, Packet, ip, tcp},
 };
 
@@ -339,7 +339,12 @@ pub fn later_fragment(seen: &Seen, outer: &Packet) -> Option<()> {
             packet.flow = of.flow;
             carried = of.carried;
         }
+        // The first one may have been left out.
+        None if filter::on() => {}
         None => count(counter::FRAGMENTS_UNMATCHED, 1),
+    }
+    if !filter::hop(&packet.flow, seen.ifindex, 1) {
+        return Some(());
     }
     let Some(value) = flow(seen, packet, carried) else {
         return Some(());

@@ -19,10 +19,10 @@ use netdiag_common::{
     hop::{EGRESS, INGRESS, PLAIN},
 };
 
-use super::{account, dns, icmp_error, tunnelled};
+use super::{account, claim, dns, icmp_error, tunnelled};
 use crate::{
     emit::count,
-    maps,
+    filter, maps,
     parse::{Bytes, Packet, ethernet, ip, tunnel},
 };
 
@@ -172,7 +172,7 @@ fn try_hop(ctx: &TcContext, direction: u8, link_header: bool, uplink: bool) -> O
         match ethernet::ip_offset(&bytes, 0) {
             Some(offset) => offset,
             // ARP, LLDP and the like are nobody's flow.
-            None => return Some(()),
+            None => return claim::arp(&bytes, &Seen::of(ctx, direction)),
         }
     } else {
         0
@@ -191,7 +191,9 @@ fn try_hop(ctx: &TcContext, direction: u8, link_header: bool, uplink: bool) -> O
             return tunnelled::account(&bytes, &seen, packet, &carried);
         }
     }
-    account::packet(&bytes, &seen, packet, PLAIN, packet)?;
-    dns::account(&bytes, &seen, packet, PLAIN);
+    if filter::hop(&packet.flow, seen.ifindex, seen.segments) {
+        account::packet(&bytes, &seen, packet, PLAIN, packet)?;
+        dns::account(&bytes, &seen, packet, PLAIN);
+    }
     icmp_error::account(&bytes, &seen, packet)
 }

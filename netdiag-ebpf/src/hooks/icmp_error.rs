@@ -4,10 +4,13 @@ use netdiag_common::{
     hop::{IcmpError, IcmpErrorKey},
 };
 
-use super::hop::{Seen, Skb};
+use super::{
+    claim,
+    hop::{Seen, Skb},
+};
 use crate::{
     emit::{add, entry},
-    maps,
+    filter, maps,
     parse::{Bytes, Packet, ip},
 };
 
@@ -31,10 +34,17 @@ pub fn account(bytes: &Skb, seen: &Seen, packet: &Packet) -> Option<()> {
         matches!(h[0], UNREACHABLE | TIME_EXCEEDED | PARAMETER_PROBLEM)
     };
     if !error {
-        return Some(());
+        return if v6 {
+            claim::advertised(bytes, seen, packet, h[0])
+        } else {
+            Some(())
+        };
     }
     let scratch = maps::scratch()?;
     bytes.parse(packet.l4 + 8, &mut scratch.about)?;
+    if !filter::about(&scratch.about.flow) {
+        return Some(());
+    }
     scratch.icmp = IcmpErrorKey {
         about: scratch.about.flow,
         sender: packet.flow.source,

@@ -19,8 +19,9 @@ use netdiag_common::{
 
 use crate::{
     emit::{Event0, add, count, emit, entry},
+    filter,
     maps::{self, offset},
-    parse::{LATER, Packet, ip, tcp},
+    parse::{LATER, Packet, ip, tcp, tunnel},
     read::{field, netns, pointer, skb, sock},
 };
 
@@ -56,7 +57,9 @@ fn record(ctx: &BtfTracePointContext, skb: u64, location: u64, reason: u32, rx_s
         ifindex,
         padding: 0,
     };
-    let lost = describe(skb, sk, &mut key.flow);
+    let Some(lost) = describe(skb, sk, &mut key) else {
+        return;
+    };
     // Dead code to the verifier unless -vv set the level before loading.
     debug!(
         ctx,
@@ -96,8 +99,10 @@ struct Lost {
     tcp_flags: u32,
 }
 
+/// Fills in the flow; nothing where it is not asked for.
 #[inline(always)]
-fn describe(skb: u64, sk: u64, flow: &mut FlowKey) -> Lost {
+fn describe(skb: u64, sk: u64, key: &mut DropKey) -> Option<Lost> {
+    let (netns, ifindex, flow) = (key.netns, key.ifindex, &mut key.flow);
     let (gso_size, packets) = skb::gso(skb);
     let mut lost = Lost {
         packets,
@@ -113,6 +118,9 @@ fn describe(skb: u64, sk: u64, flow: &mut FlowKey) -> Lost {
             if ip::parse(&bytes, 0, &mut packet).is_some() {
                 *flow = packet.flow;
                 measure(&bytes, &packet, gso_size, &mut lost);
+                innermost(&bytes, &mut packet);
+                let taken = filter::dropped(&packet.flow, netns, ifindex, packets);
+                return taken.then_some(lost);
             }
         }
         _ => {
@@ -123,7 +131,24 @@ fn describe(skb: u64, sk: u64, flow: &mut FlowKey) -> Lost {
             }
         }
     }
-    lost
+    filter::dropped(flow, netns, ifindex, packets).then_some(lost)
+}
+
+/// Filters speak of what a tunnel carries.
+#[inline(always)]
+fn innermost(bytes: &skb::Linear, packet: &mut Packet) {
+    if !filter::on() || packet.fragment == LATER {
+        return;
+    }
+    let Some(settings) = maps::HOP_SETTINGS.get(0) else {
+        return;
+    };
+    let bytes = &skb::Far(bytes);
+    let inner = tunnel::carried(bytes, packet, settings).inner;
+    if inner != 0 {
+        // What is cut short there is judged by what could be read.
+        let _ = ip::parse(bytes, inner, packet);
+    }
 }
 
 #[inline(always)]

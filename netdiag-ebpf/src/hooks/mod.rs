@@ -6,6 +6,7 @@ pub mod mark_victim;
 pub mod tcp_retransmit_skb;
 
 mod account;
+mod claim;
 mod dns;
 mod icmp_error;
 mod tunnelled;

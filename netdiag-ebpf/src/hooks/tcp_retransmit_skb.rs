@@ -13,6 +13,7 @@ use netdiag_common::{
 
 use crate::{
     emit::{Event0, add, count, emit, entry},
+    filter,
     maps::{self, offset},
     read::{at, netns, skb, sock},
 };
@@ -37,6 +38,9 @@ fn record(sk: u64, skb: u64) -> Option<()> {
         netns,
         padding: 0,
     };
+    if !filter::socket(&key.flow, netns) {
+        return None;
+    }
     // SAFETY: no arguments, no preconditions.
     let now = unsafe { bpf_ktime_get_ns() };
     let empty = Retransmitted {

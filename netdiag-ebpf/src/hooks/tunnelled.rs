@@ -7,17 +7,23 @@ use super::{
 };
 use crate::{
     emit::{add, entry},
-    maps,
+    filter, maps,
     parse::{Packet, tunnel::Carried},
 };
 
 #[inline(always)]
 pub fn account(bytes: &Skb, seen: &Seen, outer: &Packet, carried: &Carried) -> Option<()> {
     let scratch = maps::scratch()?;
+    if carried.inner == 0 && filter::on() {
+        return Some(());
+    }
     if carried.inner == 0 {
         return outer_pair(seen, outer, carried, &outer.flow, &mut scratch.outer);
     }
     bytes.parse(carried.inner, &mut scratch.inner)?;
+    if !filter::hop(&scratch.inner.flow, seen.ifindex, seen.segments) {
+        return Some(());
+    }
     outer_pair(
         seen,
         outer,

@@ -38,6 +38,25 @@ impl Bytes for Linear {
     }
 }
 
+/// The same where headers have no fixed place, as those inside a tunnel: each is read by the
+/// helper, which asks the verifier for no bound.
+pub struct Far<'a>(pub &'a Linear);
+
+impl Bytes for Far<'_> {
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        if offset > self.0.length || offset + N as u32 > self.0.length {
+            return None;
+        }
+        at(self.0.start, offset)
+    }
+
+    #[inline(always)]
+    fn copy(&self, offset: u32, to: *mut u8, length: u32) -> bool {
+        self.0.copy(offset, to, length)
+    }
+}
+
 /// The bytes from the network header to the end of the linear part; nothing where the header's
 /// place was never set.
 #[inline(always)]

@@ -29,7 +29,7 @@ use std::net::IpAddr;
 use netdiag_common::hop::RST;
 
 use super::{
-    attempts::{self, Attempts, Outcome, Try},
+    attempts::{Attempts, Outcome, Try},
     losses::PATTERN,
     refusals::SPAN,
     services,
@@ -48,10 +48,10 @@ pub const ID: &str = "bridge-nf-disabled";
 pub const TITLE: &str = "answers between pods of one bridge bypass the Service's translation";
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let all = attempts::all(facts);
+    let all = facts.attempts();
     let bypassed: Vec<_> = all
         .iter()
-        .filter_map(|leg| bypassed(facts, &all, leg))
+        .filter_map(|leg| bypassed(facts, all, leg))
         .collect();
     let worst = bypassed.iter().max_by_key(|b| b.leg.tries.len())?;
     let sysctl = sysctl(worst.leg.client);
@@ -72,7 +72,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.evidence.push(line);
     finding.pods.sort();
     finding.pods.dedup();
-    finding.fix = fix(sysctl);
+    finding.fix = fix(facts, sysctl);
     let first = bypassed.iter().map(|b| b.leg.first()).min().unwrap_or(0);
     let last = bypassed.iter().map(|b| b.leg.last()).max().unwrap_or(0);
     finding.first_seen = facts.clock.text(first);
@@ -190,15 +190,17 @@ impl Bypassed<'_> {
     }
 }
 
-fn fix(sysctl: &str) -> Fix {
+fn fix(facts: &Facts<'_>, sysctl: &str) -> Fix {
+    let load = facts.node.sysctl(sysctl).is_none();
+    let mut commands = Vec::from_iter(load.then(|| "modprobe br_netfilter".to_owned()));
+    commands.extend([
+        format!("sysctl -w {sysctl}=1"),
+        "echo br_netfilter > /etc/modules-load.d/br_netfilter.conf".into(),
+        format!("echo {sysctl}=1 > /etc/sysctl.d/90-bridge-nf.conf"),
+    ]);
     Fix {
         summary: "let the bridge ask netfilter, now and after the next boot".into(),
-        commands: vec![
-            "modprobe br_netfilter".into(),
-            format!("sysctl -w {sysctl}=1"),
-            "echo br_netfilter > /etc/modules-load.d/br_netfilter.conf".into(),
-            format!("echo {sysctl}=1 > /etc/sysctl.d/90-bridge-nf.conf"),
-        ],
+        commands,
     }
 }
 

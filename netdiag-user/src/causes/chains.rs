@@ -39,6 +39,16 @@ const LINKS: &[Link] = &[
             Some(format!("a Service still sends connections to {address}"))
         },
     },
+    Link {
+        root: "duplicate-address",
+        consequence: "not-listening",
+        joins: |root, refusal| {
+            let address = root.shares(refusal)?;
+            Some(format!(
+                "another host that holds {address} refuses what was meant for the first"
+            ))
+        },
+    },
     // Silence alone never stands beside what explains it.
     Link {
         root: "vxlan-source-mismatch",
@@ -60,6 +70,17 @@ const LINKS: &[Link] = &[
             ))
         },
     },
+    // Seen where both nodes were recorded.
+    Link {
+        root: ANY,
+        consequence: "overlay-blocked",
+        joins: takes_answers_there,
+    },
+    Link {
+        root: ANY,
+        consequence: "overlay-blocked",
+        joins: drops_them_there,
+    },
     Link {
         root: "vxlan-source-mismatch",
         consequence: "neighbour-failed",
@@ -67,6 +88,54 @@ const LINKS: &[Link] = &[
             let address = root.shares(silence)?;
             Some(format!(
                 "{address} is a VTEP's old address, which nobody holds"
+            ))
+        },
+    },
+    Link {
+        root: "etcd-nospace",
+        consequence: "cni-add-failing",
+        joins: |root, failing| {
+            // Near its quota it still takes writes.
+            let full = root.severity == Severity::Critical;
+            full.then(|| super::cni_add_failing::refused_by_etcd(failing))?
+        },
+    },
+    Link {
+        root: "ipam-exhausted",
+        consequence: "cni-add-failing",
+        joins: |root, failing| {
+            let address = root.shares(failing)?;
+            Some(format!(
+                "the plugin has no address left in the range of {address}"
+            ))
+        },
+    },
+    Link {
+        root: "cni-daemon-oom",
+        consequence: "cni-add-failing",
+        joins: asks_the_killed,
+    },
+    Link {
+        root: "dns-unreachable",
+        consequence: "sidecar-blocked",
+        joins: |root, blocked| {
+            let server = root.shares(blocked)?;
+            Some(format!("the sidecar's lookups go to or by {server}"))
+        },
+    },
+    Link {
+        root: ANY,
+        consequence: "sidecar-blocked",
+        joins: |root, blocked| {
+            let bad = root.severity > Severity::Info;
+            let server = root
+                .about
+                .iter()
+                .filter(|_| bad)
+                .find(|a| asks(blocked, a))?;
+            Some(format!(
+                "the sidecar asks {server} in vain, which {} is about",
+                root.cause
             ))
         },
     },
@@ -82,6 +151,32 @@ const LINKS: &[Link] = &[
     },
 ];
 
+/// Shorter names are parts of other words.
+const SHORTEST: usize = 5;
+
+/// Whether the plugin that fails is the one that the killed daemon works for: it names it.
+fn asks_the_killed(root: &Finding, failing: &Finding) -> Option<String> {
+    let daemon = root.summary.split(' ').next()?;
+    // flanneld's plugin is flannel, calico-node's calico, cilium-agent's cilium-cni.
+    let network = daemon.split('-').next()?.trim_end_matches('d');
+    if network.len() < SHORTEST {
+        return None;
+    }
+    let mut words = failing.evidence.iter();
+    let named = words.any(|e| e.kind == EvidenceKind::Log && e.text.contains(network));
+    named.then(|| format!("the plugin needs {daemon}, which was killed"))
+}
+
+/// Whether it is about that address, and not as that of a pod that suffers.
+fn asks(blocked: &Finding, address: &std::net::IpAddr) -> bool {
+    let text = address.to_string();
+    let own = blocked
+        .pods
+        .iter()
+        .any(|pod| pod.ip.as_ref() == Some(&text));
+    blocked.about.contains(address) && !own
+}
+
 /// A link that both findings have evidence of.
 fn same_link(root: &Finding, consequence: &Finding) -> Option<String> {
     let mut at = root.evidence.iter().filter_map(|e| e.at.as_ref());
@@ -92,6 +187,46 @@ fn same_link(root: &Finding, consequence: &Finding) -> Option<String> {
             .any(|e| e.at.as_ref() == Some(link))
     };
     at.find(there).cloned()
+}
+
+/// Where packets died and why: kernel functions are called alike on all nodes.
+fn place(e: &Evidence) -> [Option<String>; 3] {
+    [e.reason.clone(), e.location.clone(), e.node.clone()]
+}
+
+fn dropped(e: &&Evidence) -> bool {
+    e.kind == EvidenceKind::Drop && e.reason.is_some()
+}
+
+/// The other node got them, and what is wrong there befalls the answers.
+fn takes_answers_there(root: &Finding, silence: &Finding) -> Option<String> {
+    let node = root
+        .node
+        .as_ref()
+        .filter(|n| silence.node.as_ref() != Some(n))?;
+    let itself = root.consequence_of.is_none() && root.severity > Severity::Info;
+    let address = root.shares(silence).filter(|_| itself)?;
+    let id = &root.cause;
+    if id.starts_with("dns-") {
+        return None;
+    }
+    Some(format!(
+        "{node} gets them, and {id} takes its answers to {address}"
+    ))
+}
+
+/// The other node saw them come and dropped them, for which it has a finding of its own.
+fn drops_them_there(root: &Finding, silence: &Finding) -> Option<String> {
+    let mut there = silence.evidence.iter().filter(dropped);
+    let by_root = |e: &&Evidence| {
+        let mut drops = root.evidence.iter().filter(dropped);
+        drops.any(|drop| drop.node != silence.node && place(drop) == place(e))
+    };
+    let drop = there
+        .find(by_root)
+        .filter(|_| root.severity > Severity::Info)?;
+    let (node, reason) = (drop.node.as_ref()?, drop.reason.as_ref()?);
+    Some(format!("{node} gets them and drops them: {reason}"))
 }
 
 /// Whether the root takes these very lookups: it names their flow, drops packets for the reason
@@ -108,8 +243,6 @@ fn takes_lookups(root: &Finding, dns: &Finding) -> Option<String> {
         let (from, to) = (&flow.source, &flow.destination);
         return Some(format!("{id} takes the lookups: {from} → {to}"));
     }
-    let dropped = |e: &&Evidence| e.kind == EvidenceKind::Drop && e.reason.is_some();
-    let place = |e: &Evidence| (e.reason.clone(), e.location.clone());
     let theirs: Vec<_> = dns.evidence.iter().filter(dropped).map(place).collect();
     let mut drops = root.evidence.iter().filter(dropped);
     if let Some(drop) = drops.find(|e| theirs.contains(&place(e))) {
@@ -124,22 +257,34 @@ fn takes_lookups(root: &Finding, dns: &Finding) -> Option<String> {
 
 /// Hangs consequences below their roots.
 pub fn join(findings: &mut [Finding]) {
-    join_by(LINKS, findings);
+    join_by(LINKS, findings, &|_, _| true);
 }
 
-fn join_by(links: &[Link], findings: &mut [Finding]) {
+/// The same for findings of several nodes, where `related` says which of them can have to do
+/// with each other.
+pub fn join_related(findings: &mut [Finding], related: Related<'_>) {
+    join_by(LINKS, findings, related);
+}
+
+pub type Related<'a> = &'a dyn Fn(&Finding, &Finding) -> bool;
+
+fn join_by(links: &[Link], findings: &mut [Finding], related: Related<'_>) {
     for link in links {
         for root in 0..findings.len() {
-            join_one(link, findings, root);
+            // Several nodes may have it.
+            for at in 0..findings.len() {
+                if related(&findings[root], &findings[at]) {
+                    join_two(link, findings, root, at);
+                }
+            }
         }
     }
 }
 
-fn join_one(link: &Link, findings: &mut [Finding], root: usize) {
-    let consequence = findings.iter().position(|f| f.cause == link.consequence);
-    let Some(at) = consequence.filter(|at| *at != root) else {
+fn join_two(link: &Link, findings: &mut [Finding], root: usize, at: usize) {
+    if at == root || findings[at].cause != link.consequence {
         return;
-    };
+    }
     if link.root != ANY && link.root != findings[root].cause {
         return;
     }
@@ -202,7 +347,7 @@ mod tests {
         };
         let links = [link("a", "b"), link("b", "c"), link("c", "a")];
         let mut findings = ["a", "b", "c"].map(finding);
-        join_by(&links, &mut findings);
+        join_by(&links, &mut findings, &|_, _| true);
         let above = findings.each_ref().map(|f| f.consequence_of.as_deref());
         assert_eq!(above, [None, Some("a"), Some("b")]);
         assert_eq!(findings[1].because.as_deref(), Some("a did it"));

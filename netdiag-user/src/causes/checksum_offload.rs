@@ -26,7 +26,10 @@
 //! file, Calico's ChecksumOffloadBroken); then update the driver.
 use netdiag_common::hop::{IPIP, VXLAN};
 
-use super::losses::{self, Pattern};
+use super::{
+    losses::{self, Pattern},
+    overlay,
+};
 use crate::{
     model::{
         roles::Role,
@@ -90,23 +93,28 @@ fn counters(facts: &Facts<'_>, worst: &Pattern<'_>) -> Vec<Evidence> {
 fn fix(facts: &Facts<'_>, worst: &Pattern<'_>, hop: Option<&HopFlow>) -> Fix {
     let carried = hop.is_some_and(|h| matches!(h.key.carried, VXLAN | IPIP));
     let tunnel = facts.link_towards(worst.source).filter(|l| l.is_tunnel());
-    let (device, what) = match tunnel.filter(|_| carried) {
-        Some(link) => (
-            link.name.clone(),
-            "its tunnel device (here it is called so)",
+    let peer = overlay::peer_towards(facts, worst.source);
+    let (node, what, commands) = match (tunnel.filter(|_| carried), peer) {
+        (Some(link), Some(peer)) => {
+            let off = format!("ethtool -K {} tx-checksum-ip-generic off", link.name);
+            (
+                peer,
+                "its tunnel device (called as it is here)",
+                vec![format!("ssh {peer} {off}")],
+            )
+        }
+        _ => (
+            worst.source,
+            "its NIC (ethtool -K, tx-checksum-ip-generic)",
+            Vec::new(),
         ),
-        None => ("NIC".into(), "its NIC"),
     };
     Fix {
         summary: format!(
-            "on the sender's node ({}), let the kernel fill in the checksums itself: switch the \
-             offload off on {what}, for good, and look for a newer driver",
-            worst.source
+            "on the sender's node ({node}), let the kernel fill in the checksums itself: switch \
+             the offload off on {what}, for good, and look for a newer driver"
         ),
-        commands: vec![
-            format!("ethtool -k {device} | grep tx-checksum"),
-            format!("ethtool -K {device} tx-checksum-ip-generic off"),
-        ],
+        commands,
     }
 }
 
@@ -131,10 +139,10 @@ mod tests {
     #[test]
     fn the_senders_device_is_told() {
         let over = judge(4, VXLAN).expect("a finding");
-        let off = "ethtool -K vxlan.calico tx-checksum-ip-generic off";
-        assert_eq!(over.fix.commands[1], off);
+        let off = "ssh 192.0.2.2 ethtool -K vxlan.calico tx-checksum-ip-generic off";
+        assert_eq!(over.fix.commands, [off]);
         let plain = judge(4, 0).expect("a finding");
-        assert!(plain.fix.commands[1].contains("-K NIC"));
+        assert!(plain.fix.summary.contains("its NIC") && plain.fix.commands.is_empty());
         assert!(judge(2, VXLAN).is_none(), "a damaged packet or two");
     }
 }

@@ -38,7 +38,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let table = conntrack::full(facts)?;
     let patterns = losses::patterns(facts, |l| conntrack::for_want_of_room(Some(&table), l));
     let whose = match facts.pods.by_netns(table.netns) {
-        Some(pod) => format!("of the pod {}/{}", pod.namespace, pod.name),
+        Some(pod) => format!("of the pod {}", pod.title()),
         None if table.netns == facts.node.netns => "of this node".into(),
         None => format!("of network namespace {}", table.netns),
     };

@@ -12,8 +12,10 @@ use crate::{
     model::{
         address::endpoint,
         dns,
-        gather::Resolver,
-        verdict::{Evidence, EvidenceKind, FlowRef, Origin},
+        gather::{Gathered, Resolver},
+        node::Node,
+        node::RouteKind,
+        verdict::{Evidence, EvidenceKind, FlowRef, Origin, PodRole},
     },
     pipeline::facts::{Facts, Loss, Question},
 };
@@ -79,13 +81,16 @@ impl Silence<'_> {
             packets: self.asked,
             retransmits: 0,
             last_seen_at: at.map(str::to_owned),
+            ..FlowRef::default()
         }
     }
 }
 
 /// All that this node sees of names.
 pub struct Picture<'a> {
-    facts: &'a Facts<'a>,
+    node: &'a Node,
+    gathered: &'a Gathered,
+    questions: &'a [Question],
     pub domains: BTreeSet<String>,
     pub askings: Vec<Asking<'a>>,
     /// Servers that answered cluster names with records.
@@ -93,9 +98,11 @@ pub struct Picture<'a> {
 }
 
 impl<'a> Picture<'a> {
-    pub fn of(facts: &'a Facts<'a>) -> Self {
+    pub fn of(facts: &Facts<'a>) -> Self {
         let mut picture = Self {
-            facts,
+            node: facts.node,
+            gathered: facts.gathered,
+            questions: facts.dns,
             domains: domains(facts),
             askings: askings(facts),
             proven: BTreeSet::new(),
@@ -126,6 +133,29 @@ impl<'a> Picture<'a> {
         self.proven.is_empty() && told.is_empty() && most(self.asked()).contains(&server)
     }
 
+    /// Whether that is more than what clients seem to believe: it answered cluster names, or pods
+    /// are told to ask it for them.
+    pub fn is_known(&self, server: IpAddr) -> bool {
+        self.proven.contains(&server) || most(self.told()).contains(&server)
+    }
+
+    /// A server outside of the cluster that a client asks for itself, and that answers nobody: no
+    /// upstream of a name server that is watched.
+    pub fn is_dead_outside(&self, facts: &Facts<'_>, silence: &Silence<'_>) -> bool {
+        let server = silence.server;
+        let route = self.node.route_to(server);
+        let outside = route
+            .is_some_and(|r| r.kind == RouteKind::Unicast && r.destination.length == 0)
+            && facts.pod(server, PodRole::Server).is_none()
+            && self.behind(server).is_empty();
+        let answers = |a: &Asking<'_>| a.server == server && a.last_answer() >= silence.since;
+        let serves = self.questions.iter().any(|q| q.server == silence.client);
+        outside
+            && !serves
+            && facts.pod(silence.client, PodRole::Source).is_some()
+            && !self.askings.iter().any(answers)
+    }
+
     /// The cluster's server that is none of those, of the same family.
     pub fn cluster_dns_beside(&self, others: &[IpAddr]) -> Option<IpAddr> {
         let family = others.first()?.is_ipv4();
@@ -141,8 +171,8 @@ impl<'a> Picture<'a> {
     /// Pods of this node that are told to ask each server for the cluster's names.
     fn told(&self) -> BTreeMap<IpAddr, usize> {
         let mut counts = BTreeMap::new();
-        let resolvers = self.facts.gathered.resolvers().unwrap_or_default();
-        let pod = |r: &&Resolver| self.facts.node.pod_side(r.netns).is_some();
+        let resolvers = self.gathered.resolvers().unwrap_or_default();
+        let pod = |r: &&Resolver| self.node.pod_side(r.netns).is_some();
         // Only kubelet's ClusterFirst writes such a list.
         let cluster = |r: &&Resolver| r.search.iter().any(|entry| entry.starts_with("svc."));
         for server in resolvers
@@ -179,8 +209,7 @@ impl<'a> Picture<'a> {
                     .iter()
                     .any(|a| a.client == q.client && a.questions.iter().any(&same))
         };
-        self.facts
-            .dns
+        self.questions
             .iter()
             .filter(turned)
             .map(|q| q.server)
@@ -188,7 +217,7 @@ impl<'a> Picture<'a> {
     }
 
     pub fn resolver(&self, netns: u32) -> Option<&'a Resolver> {
-        let all = self.facts.gathered.resolvers()?;
+        let all = self.gathered.resolvers()?;
         all.iter().find(|r| r.netns == netns)
     }
 }
@@ -211,15 +240,17 @@ fn domains(facts: &Facts<'_>) -> BTreeSet<String> {
     told.chain([USUAL_DOMAIN]).map(str::to_owned).collect()
 }
 
-/// Questions at the link where each client's came from, by client and server. Farther on the
-/// same question may have the address of another server, put there by address translation.
-fn askings<'a>(facts: &'a Facts<'_>) -> Vec<Asking<'a>> {
+/// Questions at the link where each client's came from, by client and server: a pod's own link,
+/// else the one that saw it first. Farther on the same question may have the address of another
+/// server, put there by address translation, and its answer may take another way.
+fn askings<'a>(facts: &Facts<'a>) -> Vec<Asking<'a>> {
     let mut origins: HashMap<(IpAddr, &str, u16), &Question> = HashMap::new();
     let asked = |q: &&Question| q.dns.first_query > 0;
+    let rank = |q: &Question| (!is_own_link(facts, q), q.dns.first_query);
     for question in facts.dns.iter().filter(asked) {
         let key = (question.client, question.name.as_str(), question.key.kind);
         let first = origins.entry(key).or_insert(question);
-        if question.dns.first_query < first.dns.first_query {
+        if rank(question) < rank(first) {
             *first = question;
         }
     }
@@ -243,6 +274,14 @@ fn askings<'a>(facts: &'a Facts<'_>) -> Vec<Asking<'a>> {
     groups.into_iter().map(asking).collect()
 }
 
+/// Whether the link leads to the client itself: hooks are attached one after the other, so that
+/// a link farther on may have seen an earlier question.
+fn is_own_link(facts: &Facts<'_>, question: &Question) -> bool {
+    let link = facts.node.link(question.key.ifindex);
+    let side = link.and_then(|l| facts.node.pod_side(l.peer_netns?));
+    side.is_some_and(|s| s.addresses.contains(&question.client))
+}
+
 /// A link that the questions passed while there was no answer.
 pub struct Hop<'a> {
     pub at: &'a Question,
@@ -252,7 +291,7 @@ pub struct Hop<'a> {
 }
 
 /// The links that a silence's questions passed, in that order.
-pub fn way<'a>(facts: &'a Facts<'_>, silence: &Silence<'_>) -> Vec<Hop<'a>> {
+pub fn way<'a>(facts: &Facts<'a>, silence: &Silence<'_>) -> Vec<Hop<'a>> {
     let names: BTreeSet<_> = silence
         .questions
         .iter()
@@ -285,7 +324,7 @@ pub fn way<'a>(facts: &'a Facts<'_>, silence: &Silence<'_>) -> Vec<Hop<'a>> {
 }
 
 /// Drops of these questions or of their answers on this node.
-pub fn losses<'a>(facts: &'a Facts<'_>, servers: &BTreeSet<IpAddr>, since: u64) -> Vec<&'a Loss> {
+pub fn losses<'a>(facts: &Facts<'a>, servers: &BTreeSet<IpAddr>, since: u64) -> Vec<&'a Loss> {
     let about = |l: &&Loss| {
         let flow = l.flow();
         let (source, destination) = crate::model::flow::ends(flow);

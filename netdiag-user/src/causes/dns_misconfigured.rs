@@ -123,7 +123,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     Some(finding)
 }
 
-fn judge<'a>(facts: &'a Facts<'_>, picture: &Picture<'a>, client: IpAddr) -> Option<Wrong<'a>> {
+fn judge<'a>(facts: &Facts<'a>, picture: &Picture<'a>, client: IpAddr) -> Option<Wrong<'a>> {
     let questions = misses(facts, picture, client)?;
     let resolver = picture.resolver(netns(facts, client)?)?;
     let right = picture.cluster_dns_beside(&resolver.servers)?;
@@ -253,6 +253,7 @@ fn refer(facts: &Facts<'_>, wrong: &Wrong<'_>) -> Option<FlowRef> {
         packets: count(facts, &wrong.questions),
         retransmits: 0,
         last_seen_at: Some(first.interface.clone()),
+        ..FlowRef::default()
     })
 }
 

@@ -24,12 +24,16 @@
 //! where it ends. `dig @SERVER kubernetes.default.svc.cluster.local` in the pod's namespace.
 //!
 //! # Fix
-//! What lies behind the last link: the server's pod, the node that it runs on, or the way there.
+//! What lies behind the last link: the server's pod, the node that it runs on, or the way there. Where
+//! both pods are on isolated ports of one bridge, the command takes that off the server's.
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::{dns::PORT, hop::PLAIN};
 
-use super::dns::{self, Hop, Picture, Silence};
+use super::{
+    dns::{self, Hop, Picture, Silence},
+    isolation::{self, Isolation},
+};
 use crate::{
     model::{
         address::from_wire,
@@ -40,7 +44,7 @@ use crate::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRef, PodRole, Severity,
         },
     },
-    pipeline::facts::Facts,
+    pipeline::facts::{Facts, Loss},
 };
 
 pub const ID: &str = "dns-unreachable";
@@ -76,11 +80,19 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     servers.extend(picture.behind(server));
     let since = same.iter().map(|s| s.since).min()?;
     let losses = dns::losses(facts, &servers, since);
-    let end = End::of(facts, worst, &servers);
+    let mut end = End::of(facts, worst, &servers);
     let neighbour = losses.iter().any(|l| NEIGHBOUR.contains(&l.symbol()));
     let here = matches!(end.place, Place::Here(_)) && (losses.is_empty() || neighbour);
     if here && facts.now.saturating_sub(since) < HERE_NS {
         return None;
+    }
+    if let (Place::Here(_), Some((at, reason))) = (&end.place, died(&losses)) {
+        end.place = Place::Died(at, reason);
+    }
+    if matches!(end.place, Place::Here(_) | Place::Died(..)) {
+        let mut apart = servers.iter();
+        let apart = apart.find_map(|server| isolation::between(facts, worst.client, *server));
+        end.place = apart.map_or(end.place, Place::Isolated);
     }
     let asked: u64 = same.iter().map(|s| s.asked).sum();
     let answers = |a: &dns::Asking<'_>| a.server == server && a.last_answer() > since;
@@ -88,9 +100,12 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         true => (Severity::Warning, ", while it answers others"),
         false => (Severity::Critical, ""),
     };
+    let whose = match picture.is_known(server) || facts.pod(server, PodRole::Server).is_some() {
+        true => "the cluster's",
+        false => "the",
+    };
     let summary = format!(
-        "the cluster's name server {server} does not answer {}: {asked} queries, no answer\
-         {others}; {}",
+        "{whose} name server {server} does not answer {}: {asked} queries, no answer{others}; {}",
         who(facts, &same),
         end.text(),
     );
@@ -112,6 +127,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 fn silences<'a>(facts: &Facts<'_>, picture: &Picture<'a>) -> Vec<Silence<'a>> {
     let all = picture.askings.iter().filter_map(dns::Asking::silence);
     let judged = all.filter(|s| {
+        if picture.is_dead_outside(facts, s) && facts.now.saturating_sub(s.since) >= HERE_NS {
+            return s.lasts(facts.now);
+        }
         let cluster = s.questions.iter().any(|q| picture.is_cluster_name(&q.name));
         cluster && s.lasts(facts.now) && picture.is_cluster_dns(s.server)
     });
@@ -138,6 +156,10 @@ enum Place {
     Left(String),
     /// Somewhere on it.
     Here(String),
+    /// Dropped on this node at that link, for that reason.
+    Died(String, String),
+    /// Between two ports of a bridge that are kept apart.
+    Isolated(Isolation),
 }
 
 impl End {
@@ -179,8 +201,18 @@ impl End {
             }
             Place::Left(at) => format!("the queries leave this node by {at}, nothing comes back"),
             Place::Here(at) => format!("the queries were last seen at {at}, on this node"),
+            Place::Died(at, reason) => {
+                format!("the queries are dropped at {at}, on this node ({reason})")
+            }
+            Place::Isolated(apart) => apart.text(),
         }
     }
+}
+
+/// The link at which most of them are dropped, and the reason.
+fn died(losses: &[&Loss]) -> Option<(String, String)> {
+    let most = losses.iter().max_by_key(|l| l.dropped.packets)?;
+    Some((most.interface.clone()?, most.reason.clone()))
 }
 
 /// Who says that the server's port is closed.
@@ -220,6 +252,9 @@ fn evidence(facts: &Facts<'_>, silence: &Silence<'_>, end: &End) -> Vec<Evidence
             line.confirm = None;
         }
         lines.push(line);
+    }
+    if let Place::Isolated(apart) = &end.place {
+        lines.push(apart.evidence());
     }
     if let Place::Refused(by) = &end.place {
         let text = format!("{by} answers them by ICMP: port unreachable");
@@ -278,6 +313,13 @@ fn fix(silence: &Silence<'_>, end: &End) -> Fix {
              and whether the name server answers"
         ),
         Place::Here(at) => format!("find what takes the queries behind {at} on this node"),
+        Place::Died(at, reason) => {
+            format!("find why this node drops the queries at {at}: `netdiag explain {reason}`")
+        }
+        Place::Isolated(apart) => {
+            commands.push(apart.lift());
+            apart.advice()
+        }
     };
     if let Some(at) = &end.plain {
         commands.push(format!("tcpdump -nni {at} udp port {PORT}"));
@@ -324,6 +366,19 @@ mod tests {
         dns.first_query += 1000;
         dns.last_query += 1000;
         silent(dns);
+    }
+
+    /// Answers between ports of a bridge never pass the bridge itself, and its hook may have been
+    /// there first.
+    #[test]
+    fn what_comes_back_at_the_clients_own_link_is_an_answer() {
+        let earlier = |dns: &mut netdiag_common::dns::Dns| {
+            dns.first_query -= 1000;
+            silent(dns);
+        };
+        let own = question(CLIENT, SERVER, NAME, POD, resolved);
+        let other = question(CLIENT, SERVER, NAME, UPLINK, earlier);
+        assert!(of(vec![own, other]).is_empty());
     }
 
     #[test]
@@ -381,6 +436,32 @@ mod tests {
     }
 
     #[test]
+    fn a_dead_server_outside_is_not_called_the_clusters() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        let default = crate::testing::route("0.0.0.0/0", UPLINK, Some("192.0.2.254"));
+        node.routes.push(default);
+        let found = |server: &str, name: &str, seconds: u64| {
+            let observation = Observation {
+                now: seconds * 1_000_000_000,
+                dns: vec![
+                    question(CLIENT, server, name, POD, silent),
+                    question(CLIENT, server, name, UPLINK, farther),
+                ],
+                ..Observation::default()
+            };
+            with_facts(&node, &observation, evaluate).map(|f| f.summary)
+        };
+        let told = found("198.51.100.53", "example.com", 15).expect("a finding");
+        assert!(told.starts_with("the name server 198.51.100.53"), "{told}");
+        assert_eq!(found("198.51.100.53", "example.com", 8), None, "too early");
+        assert_eq!(
+            found(SERVER, "example.com", 15),
+            None,
+            "its upstream may be slow"
+        );
+    }
+
+    #[test]
     fn a_server_that_is_not_the_clusters_may_keep_silent() {
         let other = question("172.20.1.6", SERVER, NAME, POD, resolved);
         let wrong = question(CLIENT, "198.51.100.53", NAME, POD, silent);
@@ -404,15 +485,10 @@ mod tests {
         assert_eq!(roots[0].cause, "firewall-drop");
         assert!(found.iter().any(|f| f.cause == ID && f.because.is_some()));
         // The same rule against something else does not explain it.
+        let other = tcp(CLIENT, "172.20.2.9", 80);
         let found = findings(Observation {
             dns: vec![question(CLIENT, SERVER, NAME, POD, silent)],
-            drops: vec![lost(
-                tcp(CLIENT, "172.20.2.9", 80),
-                NETFILTER_DROP,
-                UPLINK,
-                4,
-                2,
-            )],
+            drops: vec![lost(other, NETFILTER_DROP, UPLINK, 4, 2)],
             ..Observation::default()
         });
         assert!(found.iter().all(|f| f.consequence_of.is_none()));

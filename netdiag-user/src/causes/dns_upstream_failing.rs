@@ -107,7 +107,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     Some(finding)
 }
 
-fn judge<'a>(facts: &'a Facts<'_>, picture: &Picture<'a>, server: IpAddr) -> Option<Failing<'a>> {
+fn judge<'a>(facts: &Facts<'a>, picture: &Picture<'a>, server: IpAddr) -> Option<Failing<'a>> {
     let own = picture.askings.iter().filter(|a| a.server == server);
     let all: Vec<_> = own
         .flat_map(|a: &Asking<'a>| a.questions.iter().copied())
@@ -268,6 +268,7 @@ fn refer(facts: &Facts<'_>, question: &Question) -> FlowRef {
         packets: failed(facts, question),
         retransmits: 0,
         last_seen_at: Some(question.interface.clone()),
+        ..FlowRef::default()
     }
 }
 

@@ -8,14 +8,18 @@
 //! whichever spoke last has the traffic.
 //!
 //! # Signals
-//! Observed: the kernel's neighbour entry for one address changes between two link-layer
-//! addresses, back and forth, during the run; requests to that address, or tunnelled to it, that
-//! get no answer. A fail-over moves an address once, and perhaps back.
+//! Observed: on one link come ARP answers and announcements, or neighbour advertisements, for one
+//! address from two link-layer addresses by turns; or, again and again, from another host for an
+//! address that this node holds itself. The kernel's neighbour entry that changes between the two,
+//! back and forth, shows the same where no packet of them was seen; requests to that address, or
+//! tunnelled to it, that get no answer show the harm. A fail-over moves an address once, and
+//! perhaps back. Anycast and proxies (neighbour advertisements without the override flag) do not
+//! count.
 //!
 //! # Look-alikes
 //! One host with two NICs on one network answers by both (ARP flux: arp_ignore=1 there); a
-//! fail-over that cannot make up its mind (two VRRP masters that do not hear each other). That
-//! another host has an address of this node itself shows only on the other hosts.
+//! fail-over that cannot make up its mind (two VRRP masters that do not hear each other); a router
+//! with proxy_arp that answers for hosts that are there.
 //!
 //! # By hand
 //! `ip monitor neighbour`, and `arping -I LINK ADDRESS`: answers with two MACs. The switch's
@@ -23,15 +27,21 @@
 //!
 //! # Fix
 //! Take the address from one of them: exclude it from the DHCP range, or give the cloned machine
-//! one of its own.
+//! one of its own. Of two pods delete one, and find out why IPAM gave its address out twice.
 use std::net::IpAddr;
 
-use super::overlay;
+use netdiag_common::claim::{Claim, ClaimKey};
+
+use super::{losses::PATTERN, overlay};
 use crate::{
     model::{
+        address::from_wire,
         flow,
         node::{Link, NeighbourMoves},
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+        pod::label,
+        verdict::{
+            Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRef, PodRole, Severity,
+        },
     },
     pipeline::facts::{Facts, HopFlow},
 };
@@ -41,34 +51,180 @@ pub const TITLE: &str = "two hosts answer for one address";
 
 /// A fail-over and its return are two changes.
 const CHANGES: u32 = 3;
+/// Each of the two spoke again after the other had: not three that took over in turn.
+const AGAIN: u64 = 2;
+
+/// An address that two hosts hold.
+struct Held {
+    ifindex: u32,
+    address: IpAddr,
+    /// Of the others, where it is this node's own.
+    lladdrs: Vec<String>,
+    own: bool,
+    changes: u32,
+    first: u64,
+    evidence: Vec<Evidence>,
+}
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let moves = facts.node.neighbour_moves.iter();
-    let mut twice: Vec<&NeighbourMoves> = moves.filter(|m| back_and_forth(facts, m)).collect();
-    twice.sort_by_key(|m| std::cmp::Reverse(m.changes));
+    let mut twice: Vec<Held> = facts
+        .claims
+        .iter()
+        .filter_map(|c| claimed(facts, c))
+        .collect();
+    for moves in facts.node.neighbour_moves.iter() {
+        if back_and_forth(facts, moves) {
+            add_moves(facts, &mut twice, moves);
+        }
+    }
+    twice.sort_by_key(|h| (!h.own, std::cmp::Reverse(h.changes), h.address));
     let worst = twice.first()?;
     let link = facts.node.link_name(worst.ifindex);
-    let asks: Vec<&HopFlow> = twice.iter().flat_map(|m| lost(facts, m.address)).collect();
+    let asks: Vec<&HopFlow> = twice.iter().flat_map(|h| lost(facts, h.address)).collect();
     let severity = if asks.is_empty() {
         Severity::Warning
     } else {
         Severity::Critical
     };
-    let summary = format!(
-        "two hosts on {link} answer for {}: {}; whichever spoke last has the traffic",
-        worst.address,
-        lladdrs(worst).join(" and "),
-    );
-    let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
-    finding.evidence = twice.iter().map(|m| changed(facts, m)).collect();
+    let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary(worst, &link));
+    finding.evidence = twice.iter().flat_map(|h| h.evidence.clone()).collect();
+    let ports = ports(facts, worst);
+    let behind = ports.iter().map(|port| behind(facts, worst.address, port));
+    finding.evidence.extend(behind);
     finding.evidence.extend(unanswered(&asks, worst.address));
     (finding.flows, finding.pods) = overlay::refer(facts, &asks);
-    finding.fix = fix(worst, &link);
-    finding.about = twice.iter().map(|m| m.address).collect();
+    let holders = ports
+        .iter()
+        .filter_map(|(_, port)| pod(facts, worst.address, port));
+    let holders: Vec<PodRef> = holders.collect();
+    finding.fix = fix(worst, &link, &holders);
+    finding.pods.extend(holders);
+    finding.about = twice.iter().map(|h| h.address).collect();
     finding.last_seen = facts.clock.text(facts.now);
-    let first = asks.iter().map(|h| h.hop.first).min();
+    let first = asks.iter().map(|h| h.hop.first);
+    let first = first.chain(twice.iter().map(|h| h.first)).min();
     finding.first_seen = facts.clock.text(first.unwrap_or(facts.now));
     Some(finding)
+}
+
+fn summary(worst: &Held, link: &str) -> String {
+    let (address, hosts) = (worst.address, worst.lladdrs.join(" and "));
+    match worst.own {
+        true => format!(
+            "{hosts} on {link} claims {address}, which this node holds: whoever spoke last has \
+             the traffic"
+        ),
+        false => format!(
+            "two hosts on {link} answer for {address}: {hosts}; whoever spoke last has the traffic"
+        ),
+    }
+}
+
+/// By turns, or one that is this node's.
+fn claimed(facts: &Facts<'_>, (key, claim): &(ClaimKey, Claim)) -> Option<Held> {
+    let address = from_wire(key.address);
+    let link = facts.node.link(key.ifindex).filter(|l| !l.is_tunnel())?;
+    let both = [(claim.one, claim.of_one), (claim.other, claim.of_other)];
+    let told: Vec<_> = both.into_iter().filter(|(mac, _)| *mac != 0).collect();
+    let by_turns = claim.changes >= CHANGES && told.iter().all(|(_, times)| *times >= AGAIN);
+    let foreign: Vec<_> = told
+        .iter()
+        .filter(|(mac, times)| *times >= PATTERN && is_foreign(facts, *mac))
+        .collect();
+    let own = holds(facts, link, address) && !foreign.is_empty();
+    if !own && !by_turns {
+        return None;
+    }
+    let of = |macs: &[&(u64, u64)]| macs.iter().map(|(mac, _)| text(&bytes(*mac))).collect();
+    let all: Vec<_> = told.iter().collect();
+    Some(Held {
+        ifindex: key.ifindex,
+        address,
+        lladdrs: of(if own { &foreign } else { &all }),
+        own,
+        changes: claim.changes,
+        first: claim.first,
+        evidence: vec![came(link, address, &told, claim)],
+    })
+}
+
+/// The link that it came in by, or the bridge or bond that this is a port of, has the address.
+fn holds(facts: &Facts<'_>, link: &Link, address: IpAddr) -> bool {
+    let master = link.master.and_then(|master| facts.node.link(master));
+    let mut addresses = std::iter::once(link)
+        .chain(master)
+        .flat_map(|l| &l.addresses);
+    addresses.any(|a| a.prefix.address == address)
+}
+
+/// No link of this node's has that link-layer address, as far as they are known.
+fn is_foreign(facts: &Facts<'_>, mac: u64) -> bool {
+    let mut known = facts.node.links.iter().filter_map(|l| l.lladdr.as_ref());
+    let mac = bytes(mac);
+    known.clone().next().is_some() && !known.any(|own| *own == mac)
+}
+
+fn bytes(mac: u64) -> Vec<u8> {
+    mac.to_be_bytes()[2..].to_vec()
+}
+
+fn text(lladdr: &[u8]) -> String {
+    let bytes: Vec<String> = lladdr.iter().map(|b| format!("{b:02x}")).collect();
+    bytes.join(":")
+}
+
+fn came(link: &Link, address: IpAddr, told: &[(u64, u64)], claim: &Claim) -> Evidence {
+    let name = &link.name;
+    let each: Vec<_> = told
+        .iter()
+        .map(|(mac, times)| format!("{times} from {}", text(&bytes(*mac))))
+        .collect();
+    let turns = match told.len() {
+        1 => String::new(),
+        _ => format!("; {} times by another one than before", claim.changes),
+    };
+    let sentence = format!(
+        "answers and announcements for {address} that came in by {name}: {}{turns}",
+        each.join(", "),
+    );
+    let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Observed, sentence);
+    line.at = Some(name.clone());
+    line.packets = Some(told.iter().map(|(_, times)| times).sum());
+    line.confirm = Some(match address {
+        IpAddr::V4(_) => format!("tcpdump -nei {name} arp host {address}"),
+        IpAddr::V6(_) => format!("tcpdump -nei {name} 'icmp6 and ip6[40] == 136'"),
+    });
+    line
+}
+
+/// On a bridge: the ports that they came in by, which tells whose they are.
+fn ports<'a>(facts: &Facts<'a>, worst: &Held) -> Vec<(String, &'a Link)> {
+    let port = |(key, claim): &(ClaimKey, Claim)| {
+        let link = facts.node.link(key.ifindex)?;
+        let lladdr = text(&bytes(claim.one));
+        let same = from_wire(key.address) == worst.address && worst.lladdrs.contains(&lladdr);
+        (same && link.master == Some(worst.ifindex)).then_some((lladdr, link))
+    };
+    let mut ports: Vec<_> = facts.claims.iter().filter_map(port).collect();
+    ports.sort_by(|(a, _), (b, _)| a.cmp(b));
+    ports
+}
+
+/// The pod behind a port of the bridge, by the address that is not its alone.
+fn pod(facts: &Facts<'_>, address: IpAddr, port: &Link) -> Option<PodRef> {
+    let pod = facts.pods.by_interface(&port.name)?;
+    Some(pod.refer(Some(address), Some(PodRole::Server)))
+}
+
+fn behind(facts: &Facts<'_>, address: IpAddr, (lladdr, port): &(String, &Link)) -> Evidence {
+    let name = &port.name;
+    let whose = pod(facts, address, port);
+    let whose = whose.map_or_else(String::new, |pod| format!(", {}", label(&pod)));
+    let sentence = format!("{lladdr} is behind {name}{whose}");
+    let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Observed, sentence);
+    line.at = Some(name.clone());
+    line.confirm = Some(format!("bridge fdb show dev {name}"));
+    line
 }
 
 /// Not the entries of a tunnel, which its daemon writes.
@@ -76,6 +232,24 @@ fn back_and_forth(facts: &Facts<'_>, moves: &NeighbourMoves) -> bool {
     let tunnel = facts.node.link(moves.ifindex).is_none_or(Link::is_tunnel);
     let again = moves.changes as usize >= moves.lladdrs.len();
     !tunnel && moves.changes >= CHANGES && again
+}
+
+/// What the kernel's entry shows, beside what was seen of the same address on the wire.
+fn add_moves(facts: &Facts<'_>, twice: &mut Vec<Held>, moves: &NeighbourMoves) {
+    let line = changed(facts, moves);
+    let known = twice.iter_mut().find(|h| h.address == moves.address);
+    match known {
+        Some(held) => held.evidence.push(line),
+        None => twice.push(Held {
+            ifindex: moves.ifindex,
+            address: moves.address,
+            lladdrs: lladdrs(moves),
+            own: false,
+            changes: moves.changes,
+            first: facts.now,
+            evidence: vec![line],
+        }),
+    }
 }
 
 /// Requests to the address, or tunnelled to it, that nobody answered.
@@ -88,11 +262,7 @@ fn lost<'a>(facts: &'a Facts<'_>, address: IpAddr) -> Vec<&'a HopFlow> {
 }
 
 fn lladdrs(moves: &NeighbourMoves) -> Vec<String> {
-    let text = |bytes: &Vec<u8>| {
-        let bytes: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
-        bytes.join(":")
-    };
-    moves.lladdrs.iter().map(text).collect()
+    moves.lladdrs.iter().map(|lladdr| text(lladdr)).collect()
 }
 
 fn changed(facts: &Facts<'_>, moves: &NeighbourMoves) -> Evidence {
@@ -124,19 +294,184 @@ fn unanswered(asks: &[&HopFlow], address: IpAddr) -> Option<Evidence> {
     Some(line)
 }
 
-fn fix(moves: &NeighbourMoves, link: &str) -> Fix {
-    let address = moves.address;
-    let ask = match address {
-        IpAddr::V4(_) => format!("arping -c3 -I {link} {address}"),
-        IpAddr::V6(_) => format!("ndisc6 -m {address} {link}"),
+fn fix(worst: &Held, link: &str, pods: &[PodRef]) -> Fix {
+    match pods {
+        [one, other, ..] => of_pods(worst, one, other),
+        _ => of_hosts(worst, link),
+    }
+}
+
+/// Whoever gives out addresses gave this one out twice.
+fn of_pods(worst: &Held, one: &PodRef, other: &PodRef) -> Fix {
+    let (address, second) = (worst.address, label(other));
+    let delete = |pod: &PodRef| {
+        let (namespace, name) = (pod.namespace.as_ref()?, pod.name.as_ref()?);
+        Some(format!("kubectl -n {namespace} delete pod {name}"))
     };
     Fix {
         summary: format!(
-            "find the hosts behind {} in the switch's table of MACs, and take {address} from the \
-             one that should not have it: out of the DHCP range, or another static address. If \
-             both are one host's NICs: sysctl -w net.ipv4.conf.all.arp_ignore=1 there",
-            lladdrs(moves).join(" and "),
+            "delete {} or {second}: the new pod is given another address than {address}; then \
+             find out why the CNI's IPAM gave it out twice (its files or its datastore lost, two \
+             ranges that overlap)",
+            label(one),
+        ),
+        commands: delete(other).into_iter().collect(),
+    }
+}
+
+fn of_hosts(worst: &Held, link: &str) -> Fix {
+    let address = worst.address;
+    let ask = match address {
+        // With -D as if this node did not have it: whoever answers is another.
+        IpAddr::V4(_) if worst.own => format!("arping -D -c3 -I {link} {address}"),
+        IpAddr::V4(_) => format!("arping -c3 -I {link} {address}"),
+        IpAddr::V6(_) => format!("ndisc6 -m {address} {link}"),
+    };
+    let whose = if worst.own {
+        "this node or that host, whichever"
+    } else {
+        "the one that"
+    };
+    Fix {
+        summary: format!(
+            "find {} in the switch's table of MACs, and take {address} from {whose} should not \
+             have it: out of the DHCP range, or another static address. If both are one host's \
+             NICs: sysctl -w net.ipv4.conf.all.arp_ignore=1 there",
+            worst.lladdrs.join(" and "),
         ),
         commands: vec![ask],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{
+            address::to_wire,
+            node::{LinkKind, Node},
+            observation::Observation,
+        },
+        testing::{self, OVERLAY, UPLINK, ip, overlay_node, with_facts},
+    };
+
+    const OWN: u64 = 0x02_00_00_00_00_01;
+    const PEER: u64 = 0x02_00_00_00_00_02;
+    const THIRD: u64 = 0x02_00_00_00_00_03;
+
+    fn node() -> Node {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.links[0].lladdr = Some(bytes(OWN));
+        node
+    }
+
+    fn judge(address: &str, ifindex: u32, claim: Claim) -> Option<Finding> {
+        let key = ClaimKey {
+            address: to_wire(ip(address)),
+            ifindex,
+            ..ClaimKey::default()
+        };
+        let observation = Observation {
+            claims: vec![(key, claim)],
+            ..Observation::default()
+        };
+        with_facts(&node(), &observation, evaluate)
+    }
+
+    fn by_turns(changes: u32) -> Claim {
+        Claim {
+            one: PEER,
+            other: THIRD,
+            of_one: 3,
+            of_other: u64::from(changes),
+            changes,
+            ..Claim::default()
+        }
+    }
+
+    #[test]
+    fn answers_by_turns_are_two_hosts() {
+        for address in ["192.0.2.2", "2001:db8::2"] {
+            let found = judge(address, UPLINK, by_turns(3)).expect("a finding");
+            assert!(
+                found
+                    .summary
+                    .contains("02:00:00:00:00:02 and 02:00:00:00:00:03")
+            );
+            assert_eq!(found.confidence, Confidence::Confirmed);
+        }
+        assert!(
+            judge("192.0.2.2", UPLINK, by_turns(2)).is_none(),
+            "a fail-over"
+        );
+        assert!(judge("172.20.2.0", OVERLAY, by_turns(9)).is_none());
+    }
+
+    #[test]
+    fn three_that_took_over_in_turn_are_no_two() {
+        let claim = Claim {
+            of_other: 1,
+            ..by_turns(3)
+        };
+        assert!(judge("192.0.2.2", UPLINK, claim).is_none());
+    }
+
+    #[test]
+    fn two_pods_on_a_bridge_are_told_by_their_ports() {
+        let mut node = node();
+        let mut bridge = testing::link(9, "cbr0", LinkKind::Bridge, 1450);
+        bridge.lladdr = Some(bytes(OWN));
+        let mut claims = Vec::new();
+        let mut claim = |ifindex, claim| {
+            let key = ClaimKey {
+                address: to_wire(ip("172.20.1.5")),
+                ifindex,
+                ..ClaimKey::default()
+            };
+            claims.push((key, claim));
+        };
+        claim(9, by_turns(4));
+        for (ifindex, name, mac) in [(10, "veth1", PEER), (11, "veth2", THIRD)] {
+            let mut port = testing::link(ifindex, name, LinkKind::Veth, 1450);
+            port.master = Some(9);
+            node.links.push(port);
+            let one = Claim {
+                one: mac,
+                of_one: 4,
+                ..Claim::default()
+            };
+            claim(ifindex, one);
+        }
+        node.links.push(bridge);
+        let observation = Observation {
+            claims,
+            ..Observation::default()
+        };
+        let found = with_facts(&node, &observation, evaluate).expect("a finding");
+        let text: Vec<_> = found.evidence.iter().map(|e| e.text.as_str()).collect();
+        assert!(
+            text.contains(&"02:00:00:00:00:03 is behind veth2"),
+            "{text:?}"
+        );
+    }
+
+    #[test]
+    fn nobody_else_may_claim_what_the_node_holds() {
+        let by = |one, of_one| Claim {
+            one,
+            of_one,
+            ..Claim::default()
+        };
+        let found = judge("192.0.2.1", UPLINK, by(THIRD, 3)).expect("a finding");
+        assert!(found.summary.contains("which this node holds"));
+        assert!(
+            judge("192.0.2.1", UPLINK, by(THIRD, 2)).is_none(),
+            "a fail-over"
+        );
+        assert!(judge("192.0.2.1", UPLINK, by(OWN, 9)).is_none(), "itself");
+        assert!(
+            judge("192.0.2.2", UPLINK, by(PEER, 9)).is_none(),
+            "its holder"
+        );
     }
 }

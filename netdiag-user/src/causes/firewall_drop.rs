@@ -9,7 +9,8 @@
 //! Observed: drops with the reason NETFILTER_DROP, again and again for the same destination, with
 //! no answer ever seen. Where the location is `nft_do_chain`, the rule is nftables' or
 //! iptables-nft's; `nf_hook_slow` stands for iptables-legacy, and on older kernels for all.
-//! Gathered: rules that drop or reject and whose counters move meanwhile, with their handles.
+//! Gathered: rules that drop or reject and whose counters move meanwhile, with their handles; those
+//! whose selectors speak of other packets are left out.
 //!
 //! # Look-alikes
 //! A full conntrack table drops with the same reason in `nf_hook_slow`. Stray packets of finished
@@ -21,13 +22,14 @@
 //! # Fix
 //! Change or remove the rule; for a NetworkPolicy, allow the traffic that is meant to pass.
 use super::{
+    blame::blame,
     conntrack,
     losses::{self, Pattern},
     services,
 };
 use crate::{
     model::gather::{Rule, Want},
-    model::verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    model::verdict::{Evidence, EvidenceKind, Finding, Fix, Origin},
     pipeline::facts::{Facts, Loss},
 };
 
@@ -47,10 +49,13 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let by_a_rule = |l: &Loss| by_netfilter(l) && !conntrack::for_want_of_room(full.as_ref(), l);
     let mut patterns = losses::patterns(facts, by_a_rule);
     patterns.retain(|p| {
-        severity(facts, p).is_some() && !is_services(facts, p) && !is_own_error(facts, p)
+        losses::severity(facts, p).is_some() && !is_services(facts, p) && !is_own_error(facts, p)
     });
     let worst = patterns.first()?;
-    let severity = patterns.iter().filter_map(|p| severity(facts, p)).max()?;
+    let severity = patterns
+        .iter()
+        .filter_map(|p| losses::severity(facts, p))
+        .max()?;
     let summary = format!(
         "netfilter on this node drops {} from {}: {} packets, none got through",
         worst.target(),
@@ -69,16 +74,13 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     Some(finding)
 }
 
-/// Rules that drop where the packets died, those that name the port first.
+/// Rules that drop where the packets died and can have taken them.
 fn rules<'a>(facts: &Facts<'a>, worst: &Pattern<'_>) -> Vec<&'a Rule> {
     let netns = worst
         .losses
         .first()
         .map_or(facts.node.netns, |l| l.key.netns);
-    let mut rules: Vec<_> = facts.gathered.rules(netns).iter().collect();
-    let port = worst.port.to_string();
-    let names = |r: &Rule| r.text.split(' ').any(|word| word == port);
-    rules.sort_by_key(|r| std::cmp::Reverse((names(r), r.packets)));
+    let mut rules = blame(facts, facts.gathered.rules(netns), worst);
     rules.truncate(RULES);
     rules
 }
@@ -113,7 +115,9 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
     let mut to = patterns.iter().map(|p| p.destination);
     let services = to.any(|address| services::is_elsewhere(facts, address));
     let mut wants: Vec<_> = services.then_some(Want::Services).into_iter().collect();
-    let told = patterns.iter().filter(|p| severity(facts, p).is_some());
+    let told = patterns
+        .iter()
+        .filter(|p| losses::severity(facts, p).is_some());
     let died = told.filter_map(|p| Some(p.losses.first()?.key.netns));
     wants.extend(died.filter(|netns| *netns != 0).map(Want::Rules));
     wants
@@ -134,29 +138,6 @@ fn is_own_error(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     matches!(pattern.protocol, 1 | 58)
         && facts.node.owns(pattern.source)
         && !pattern.losses.iter().any(echo)
-}
-
-/// What a pod or a node sends is meant to arrive; what the outside sends to a pod may be kept
-/// out on purpose; what it sends to the node is scanned and dropped all day.
-fn severity(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<Severity> {
-    let pod = |address| facts.is_local_pod(address) || facts.pods.by_address(address).is_some();
-    if pod(pattern.source) || facts.node.owns(pattern.source) {
-        Some(Severity::Warning)
-    } else if !pod(pattern.destination) {
-        None
-    } else if in_cluster(facts, pattern.source) {
-        Some(Severity::Warning)
-    } else {
-        Some(Severity::Info)
-    }
-}
-
-/// Reached by a route of its own and not by the default one: another node or one of its pods.
-fn in_cluster(facts: &Facts<'_>, address: std::net::IpAddr) -> bool {
-    facts
-        .node
-        .route_to(address)
-        .is_some_and(|r| r.destination.length > 0)
 }
 
 fn fix(worst: &Pattern<'_>) -> Fix {
@@ -198,10 +179,13 @@ mod tests {
             list: "nft -a list chain inet filter lab".into(),
             delete: format!("nft delete rule inet filter lab handle {handle}"),
         };
-        let moved = vec![
-            rule("ct state invalid drop", 2),
-            rule("tcp dport 5432 drop", 3),
+        let mut moved = vec![
+            rule("ct state invalid counter packets 9 bytes 9 drop", 2),
+            rule("ip daddr 172.20.9.0/24 drop", 4),
+            rule("tcp dport 5433 drop", 5),
+            rule("ip daddr 172.20.2.9 reject with icmp port-unreachable", 3),
         ];
+        moved[0].packets = 900;
         let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
         let observation = Observation {
             drops: vec![died(flow, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 5)],
@@ -213,6 +197,13 @@ mod tests {
         assert_eq!(
             found.fix.commands[1],
             "nft delete rule inet filter lab handle 3"
+        );
+        let strays = vec![rule("ct state invalid drop", 2)];
+        let pieces = [(Want::Rules(NETNS), Ok(Piece::Rules(strays)))];
+        let found = with_gathered(&node, &observation, pieces, evaluate).expect("a finding");
+        assert!(
+            found.fix.commands[0].ends_with("list ruleset"),
+            "its rule does not count"
         );
     }
 }

@@ -228,10 +228,7 @@ fn fix(node: &Node, loose: &Loose<'_>) -> Fix {
     };
     Fix {
         summary: format!("give flanneld {option} in its DaemonSet or unit{none}"),
-        commands: vec![
-            "kubectl -n kube-flannel edit daemonset kube-flannel-ds".into(),
-            format!("# args: {option}"),
-        ],
+        commands: vec!["kubectl -n kube-flannel edit daemonset kube-flannel-ds".into()],
     }
 }
 

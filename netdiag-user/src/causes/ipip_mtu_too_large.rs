@@ -45,8 +45,8 @@ fn fix(tunnel: &TooLarge<'_>) -> Fix {
         summary: format!(
             "set {name} to MTU {left} ({} of {} less 20 of the outer header), and the pods' to \
              {left}: for Calico veth_mtu \"{left}\" in the ConfigMap calico-config, or \
-             spec.calicoNetwork.mtu: {left} in the operator's Installation; pods keep theirs \
-             until they are recreated",
+             spec.calicoNetwork.mtu: {left} in the operator's Installation; pods that \
+             run keep theirs until they are recreated, or these commands lower it",
             tunnel.underlay_bytes, tunnel.underlay.name,
         ),
         commands: vec![format!("ip link set dev {name} mtu {left}")],

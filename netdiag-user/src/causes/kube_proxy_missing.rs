@@ -72,7 +72,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     addresses.sort();
     addresses.dedup();
     let told = addresses.iter().filter_map(|address| {
-        let by = known.evidence(*address)?;
+        let by = services::evidence(facts, known, *address)?;
         let text = format!("{address} is a Service's: {by}");
         Some(Evidence::new(
             EvidenceKind::Process,
@@ -96,7 +96,7 @@ fn is_untranslated(facts: &Facts<'_>, known: &Services, attempts: &Attempts<'_>)
         && route.is_none_or(|r| r.destination.length == 0)
         && known.rules.iter().all(|s| s.address != attempts.server)
         && (known.rules.is_empty() || known.proxies.is_empty())
-        && known.evidence(attempts.server).is_some()
+        && services::evidence(facts, known, attempts.server).is_some()
 }
 
 fn by_hand(worst: &Attempts<'_>) -> String {

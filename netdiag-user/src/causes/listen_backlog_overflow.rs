@@ -108,7 +108,7 @@ struct Overflow<'a> {
 
 /// The fullest listener of a namespace; nothing where none is full now. The kernel turns away
 /// when more wait than the backlog says (sk_acceptq_is_full).
-fn full<'a>(facts: &'a Facts<'_>, netns: u32, count: u64) -> Option<Overflow<'a>> {
+fn full<'a>(facts: &Facts<'a>, netns: u32, count: u64) -> Option<Overflow<'a>> {
     let listeners = facts.gathered.listeners(netns)?.iter();
     let full = listeners.filter(|l| l.queued > l.backlog);
     let listener = full.max_by_key(|l| l.queued)?;
@@ -145,18 +145,18 @@ impl Overflow<'_> {
 
     fn tell(&self, facts: &Facts<'_>, finding: &mut Finding) {
         let who = self.who(facts);
-        let enter = refusals::enter(self.netns);
         let text = format!("ListenOverflows of {who} moved by {}", self.count);
         let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
         line.packets = Some(self.count);
-        line.confirm = Some(format!("{enter} nstat -az TcpExtListenOverflows"));
+        let count = "nstat -az TcpExtListenOverflows";
+        line.confirm = Some(facts.node.inside(self.netns, count));
         finding.evidence.push(line);
         let socket = refusals::describe(self.listener);
         let (queued, backlog) = (self.listener.queued, self.listener.backlog);
         let text = format!("{socket} has {queued} connections waiting and a backlog of {backlog}");
         let mut line = Evidence::new(EvidenceKind::Socket, Origin::Observed, text);
         line.limit = Some(backlog);
-        line.confirm = Some(refusals::list_sockets(self.netns));
+        line.confirm = Some(refusals::list_sockets(facts, self.netns));
         finding.evidence.push(line);
         finding.evidence.extend(self.silence());
         finding.pods.extend(self.pod(facts));
@@ -187,7 +187,6 @@ impl Overflow<'_> {
 
     fn fix(&self, facts: &Facts<'_>) -> Fix {
         let program = self.listener.owner.as_deref().unwrap_or("the program");
-        let enter = refusals::enter(self.netns);
         let (who, backlog) = (self.who(facts), self.listener.backlog);
         Fix {
             summary: format!(
@@ -196,8 +195,8 @@ impl Overflow<'_> {
                  net.core.somaxconn where that is what limits it"
             ),
             commands: vec![
-                format!("{enter} sysctl net.core.somaxconn"),
-                refusals::list_sockets(self.netns),
+                facts.node.inside(self.netns, "sysctl net.core.somaxconn"),
+                refusals::list_sockets(facts, self.netns),
             ],
         }
     }

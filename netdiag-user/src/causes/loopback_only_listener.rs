@@ -41,7 +41,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let mut refusals = refusals::by_pods(facts);
+    let mut refusals = refusals::plain(facts);
     refusals.retain(|r| listener(facts, r).is_some());
     let worst = refusals.first()?;
     let listener = listener(facts, worst)?;
@@ -62,12 +62,12 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         "{pod} listens on {found} and not on {}",
         worst.attempts.server
     );
-    finding.evidence.push(refusals::sockets(worst, text));
+    finding.evidence.push(refusals::sockets(facts, worst, text));
     finding.fix = fix(listener, &pod);
     Some(finding)
 }
 
-fn listener<'a>(facts: &Facts<'a>, refusal: &Refusal<'a>) -> Option<&'a Listener> {
+fn listener<'a>(facts: &Facts<'a>, refusal: &Refusal<'_>) -> Option<&'a Listener> {
     match refusal.reach(facts)? {
         Reach::Loopback(listener) => Some(listener),
         _ => None,

@@ -5,29 +5,36 @@ use std::collections::BTreeSet;
 
 use crate::{
     model::{gather::Want, verdict::Finding},
-    pipeline::facts::Facts,
+    pipeline::{attempts, facts::Facts},
 };
 
-#[expect(dead_code, reason = "the causes about connections come after it")]
-mod attempts;
+mod announced;
+mod blame;
 mod chains;
 mod conntrack;
 mod dns;
+mod isolation;
 mod losses;
+mod misaddressed;
 mod mtu;
 mod mtu_findings;
 mod overlay;
 mod pod_networks;
 mod refusals;
 mod services;
+mod sidecar;
 mod stall;
+pub mod stuck;
 #[cfg(test)]
 mod tests;
+pub mod two_sided;
 
 pub mod bridge_nf_disabled;
 pub mod checksum_offload;
+pub mod cni_add_failing;
 pub mod cni_daemon_oom;
 pub mod conntrack_full;
+pub mod conntrack_insert_race;
 pub mod dns_misconfigured;
 pub mod dns_unreachable;
 pub mod dns_upstream_failing;
@@ -42,7 +49,9 @@ pub mod kube_proxy_missing;
 pub mod link_failure;
 pub mod listen_backlog_overflow;
 pub mod loopback_only_listener;
+pub mod lsm_denied;
 pub mod neighbour_failed;
+pub mod neighbour_table_full;
 pub mod nic_queue_full;
 pub mod no_route;
 pub mod not_listening;
@@ -56,6 +65,7 @@ pub mod port_exhaustion;
 pub mod rp_filter_drop;
 pub mod service_no_endpoints;
 pub mod service_stale_endpoint;
+pub mod sidecar_blocked;
 pub mod socket_buffer_overflow;
 pub mod tunnel_mtu_too_large;
 pub mod vxlan_mtu_too_large;
@@ -91,20 +101,22 @@ macro_rules! cause {
 
 /// Every cause. Adding one is its file and its line.
 pub const ALL: &[Cause] = &[
+    cause!(bridge_nf_disabled),
     cause!(checksum_offload),
+    cause!(cni_add_failing, cni_add_failing::wants),
+    cause!(cni_daemon_oom, cni_daemon_oom::wants),
     cause!(conntrack_full),
+    cause!(conntrack_insert_race),
     cause!(dns_misconfigured, dns_misconfigured::wants),
     cause!(dns_unreachable, dns_unreachable::wants),
     cause!(dns_upstream_failing, dns_upstream_failing::wants),
     cause!(duplicate_address),
-    cause!(bridge_nf_disabled),
-    cause!(cni_daemon_oom, cni_daemon_oom::wants),
     cause!(etcd_nospace, etcd_nospace::wants),
+    cause!(firewall_drop, firewall_drop::wants),
     cause!(
         flannel_iface_regex_unanchored,
         flannel_iface_regex_unanchored::wants
     ),
-    cause!(firewall_drop, firewall_drop::wants),
     cause!(forwarding_disabled),
     cause!(ipam_exhausted, ipam_exhausted::wants),
     cause!(ipip_mtu_too_large),
@@ -112,7 +124,9 @@ pub const ALL: &[Cause] = &[
     cause!(link_failure),
     cause!(listen_backlog_overflow, listen_backlog_overflow::wants),
     cause!(loopback_only_listener, loopback_only_listener::wants),
+    cause!(lsm_denied, lsm_denied::wants),
     cause!(neighbour_failed),
+    cause!(neighbour_table_full),
     cause!(nic_queue_full, nic_queue_full::wants),
     cause!(no_route),
     cause!(not_listening, not_listening::wants),
@@ -126,6 +140,7 @@ pub const ALL: &[Cause] = &[
     cause!(rp_filter_drop),
     cause!(service_no_endpoints, service_no_endpoints::wants),
     cause!(service_stale_endpoint, service_stale_endpoint::wants),
+    cause!(sidecar_blocked, sidecar_blocked::wants),
     cause!(socket_buffer_overflow, socket_buffer_overflow::wants),
     cause!(tunnel_mtu_too_large),
     cause!(vxlan_mtu_too_large),
@@ -157,7 +172,8 @@ pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
 
 /// What the causes must find out before they can tell.
 pub fn wants(facts: &Facts<'_>) -> BTreeSet<Want> {
-    ALL.iter().flat_map(|c| (c.wants)(facts)).collect()
+    let wants = ALL.iter().flat_map(|c| (c.wants)(facts));
+    wants.chain(stuck::wants(facts)).collect()
 }
 
 #[cfg(test)]
@@ -183,7 +199,7 @@ mod registry_tests {
     }
 
     #[test]
-    fn ids_are_kebab_case_and_unique() {
+    fn ids_are_kebab_case_and_sorted() {
         for (i, cause) in ALL.iter().enumerate() {
             assert!(
                 cause
@@ -191,7 +207,8 @@ mod registry_tests {
                     .bytes()
                     .all(|b| b.is_ascii_lowercase() || b == b'-')
             );
-            assert!(ALL[..i].iter().all(|c| c.id != cause.id));
+            // Sorted, so that each is there once and lists are easy to search.
+            assert!(i == 0 || ALL[i - 1].id < cause.id, "{}", cause.id);
         }
     }
 }

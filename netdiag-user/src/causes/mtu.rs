@@ -14,10 +14,7 @@ use crate::{
         roles::{Role, role},
         verdict::{Evidence, EvidenceKind, FlowRef, Origin, PodRef, PodRole},
     },
-    pipeline::{
-        facts::{Facts, HopFlow},
-        journey::journeys,
-    },
+    pipeline::facts::{Facts, HopFlow},
 };
 
 /// Flows named in a finding: enough to see the pattern.
@@ -144,7 +141,7 @@ pub struct Outcome {
 
 pub fn outcome(facts: &Facts<'_>, group: &Oversize<'_>) -> Outcome {
     let keys: BTreeSet<_> = group.hops.iter().map(|h| *h.flow()).collect();
-    let all = journeys(facts);
+    let all = facts.journeys();
     let mut journeys: Vec<_> = keys.iter().filter_map(|k| all.get(k)).collect();
     journeys.sort_by_key(|j| std::cmp::Reverse((j.stalled(), j.retransmits())));
     let stalled = |j: &&&crate::pipeline::journey::Journey<'_>| {
@@ -229,7 +226,7 @@ pub fn drop_evidence(facts: &Facts<'_>, group: &Oversize<'_>) -> Vec<Evidence> {
 pub fn too_big(facts: &Facts<'_>, concerns: impl Fn(&FlowKey) -> bool) -> Option<(u64, u32)> {
     let mut most: BTreeMap<FlowKey, u64> = BTreeMap::new();
     let mut told = None;
-    for (key, error) in &facts.icmp_errors {
+    for (key, error) in facts.icmp_errors {
         let too_big = matches!(
             (key.about.family, key.kind, key.code),
             (4, 3, 4) | (6, 2, _)
@@ -282,6 +279,33 @@ pub fn larger_pods(node: &Node, bytes: u32) -> Vec<LargePod<'_>> {
         .collect()
 }
 
+/// Pods that commands are printed for: the CNI's configuration is the cure, these tide over.
+const MOST_PODS: usize = 8;
+
+/// Commands that give running pods another MTU, on both ends of their links.
+pub fn lower(node: &Node, pods: &[LargePod<'_>], bytes: u32) -> Vec<String> {
+    let set = |name: &str| format!("ip link set dev {name} mtu {bytes}");
+    let inner = |pod: &LargePod<'_>| {
+        let netns = pod.link.peer_netns?;
+        let own = node.pod_side(netns)?.links.iter();
+        let (_, name) = own
+            .clone()
+            .find(|(index, _)| Some(*index) == pod.link.link)?;
+        Some(node.inside(netns, &set(name)))
+    };
+    let both = |pod: &LargePod<'_>| [Some(set(&pod.link.name)), inner(pod)];
+    let some = pods.iter().take(MOST_PODS);
+    some.flat_map(both).flatten().collect()
+}
+
+/// Says whom these commands leave out.
+pub fn left_out(pods: &[LargePod<'_>]) -> String {
+    match pods.len().saturating_sub(MOST_PODS) {
+        0 => String::new(),
+        n => format!("; {n} more pods need the same"),
+    }
+}
+
 /// The pods behind links, as findings name them.
 pub fn refer(facts: &Facts<'_>, pods: &[LargePod<'_>]) -> Vec<PodRef> {
     let one = |pod: &LargePod<'_>| match facts.pods.by_interface(&pod.link.name) {
@@ -292,13 +316,12 @@ pub fn refer(facts: &Facts<'_>, pods: &[LargePod<'_>]) -> Vec<PodRef> {
                 .peer_netns
                 .and_then(|inode| facts.node.pod_side(inode));
             PodRef {
-                namespace: None,
-                name: None,
                 ip: side
                     .and_then(|s| s.addresses.first())
                     .map(ToString::to_string),
                 interface: Some(pod.link.name.clone()),
                 role: Some(PodRole::Source),
+                ..PodRef::default()
             }
         }
     };

@@ -80,7 +80,7 @@ pub fn tunnel(
             what: carries(&group, &tunnel),
             fates: ["large transfers are slow", "large transfers hang"],
             configured: vec![mtu::link_evidence(&tunnel)],
-            fix: fix(&tunnel),
+            fix: whole(facts, &tunnel, fix(&tunnel)),
         };
         return Some(confirmed(facts, &group, told));
     }
@@ -98,8 +98,17 @@ pub fn tunnel(
         mtu::names(&pods),
     );
     let evidence = vec![mtu::link_evidence(&tunnel)];
-    let fix = fix(&tunnel);
+    let fix = whole(facts, &tunnel, fix(&tunnel));
     Some(configured(facts, id, summary, evidence, pods, fix))
+}
+
+/// Pods keep what they were given: with the tunnel alone they would be the ones that are too large.
+fn whole(facts: &Facts<'_>, tunnel: &TooLarge<'_>, mut fix: Fix) -> Fix {
+    let large = mtu::larger_pods(facts.node, tunnel.left);
+    let lower = mtu::lower(facts.node, &large, tunnel.left);
+    fix.commands.extend(lower);
+    fix.summary.push_str(&mtu::left_out(&large));
+    fix
 }
 
 fn carries(group: &Oversize<'_>, tunnel: &TooLarge<'_>) -> String {

@@ -8,13 +8,17 @@
 //! enters each peer's tunnel address in the neighbour table and its VTEP in the forwarding table.
 //! Where one of the two entries is missing, packets die in the tunnel device.
 //!
+//! An entry that somebody made by hand names a link-layer address that is another one by now: nobody
+//! asks any more, and the frames are dropped by whoever gets them.
+//!
 //! # Signals
 //! Observed: drops with the reason NEIGH_FAILED (for IPv6 by their place), in more than one round of asking; on a VXLAN
 //! device drops in `vxlan_xmit` (NO_TX_TARGET, NOT_SPECIFIED on older kernels), which mean that
-//! no forwarding entry is there. Configured: neighbour and forwarding table.
+//! no forwarding entry is there; OTHERHOST for packets in the very namespace that they are for, which
+//! the neighbour table has a permanent entry of. Configured: neighbour and forwarding table.
 //!
 //! # Look-alikes
-//! Just after a rollout clients go on sending to pods that are gone: addresses on pods' own links
+//! Two isolated ports of one bridge: the question does not get there; told in the same place. Just after a rollout clients go on sending to pods that are gone: addresses on pods' own links
 //! are given ten seconds. `no-route`: no way is known at all. `vxlan-source-mismatch`: the
 //! address that nobody holds is a VTEP's old one.
 //!
@@ -26,18 +30,26 @@
 //! missing), and restart the agent. Else: bring the host back, or take its address out of use.
 use std::net::IpAddr;
 
-use super::losses::{self, Pattern};
+use netdiag_common::hop::VXLAN;
+
+use super::{
+    isolation::{self, Isolation},
+    losses::{self, Pattern},
+    misaddressed,
+};
 use crate::{
     model::{
+        address::mac,
+        flow,
         node::{Fdb, Link, LinkKind, Neighbour},
         roles::{Role, role},
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
-    pipeline::facts::{Facts, Loss},
+    pipeline::facts::{Facts, Loss, OuterPair},
 };
 
 pub const ID: &str = "neighbour-failed";
-pub const TITLE: &str = "a next hop does not answer ARP/ND, or the overlay has no entry for it";
+pub const TITLE: &str = "a next hop does not answer ARP/ND, or its entry is missing or wrong";
 
 /// A neighbour is asked three times, a second apart, and then its whole queue dies at once
 /// (mcast_solicit, retrans_time_ms): drops this far apart are of two rounds.
@@ -63,11 +75,17 @@ struct Hop<'a> {
     address: IpAddr,
     link: Option<&'a Link>,
     missing: Missing,
+    /// The asker and it are kept apart on their bridge.
+    apart: Option<Isolation>,
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    missing(facts).or_else(|| misaddressed::evaluate(facts, ID))
+}
+
+fn missing(facts: &Facts<'_>) -> Option<Finding> {
     let mut patterns = losses::patterns(facts, |l| is_unresolved(facts, l));
-    patterns.retain(|p| concerns_us(facts, p) && persists(facts, p));
+    patterns.retain(|p| concerns_us(facts, p) && persists(facts, p) && is_next_hop(facts, p));
     let worst = patterns.first()?;
     let hop = hop(facts, worst);
     let summary = format!(
@@ -79,6 +97,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     );
     let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
     finding.evidence.push(table_evidence(facts, &hop));
+    finding
+        .evidence
+        .extend(hop.apart.as_ref().map(Isolation::evidence));
     finding.about.push(hop.address);
     finding.fix = fix(facts, worst, &hop);
     Some(finding)
@@ -111,6 +132,19 @@ fn concerns_us(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     ours(pattern.source) || ours(pattern.destination) || facts.node.owns(pattern.source)
 }
 
+/// Whether the destination, or the node's gateway to it, is who did not answer. What a pod could not
+/// resolve may be its own gateway, unless the destination is on the bridge that the pod is on.
+fn is_next_hop(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+    let bridge = facts.node.route_to(pattern.destination).and_then(|r| r.oif);
+    let mut losses = pattern.losses.iter();
+    losses.any(|loss| {
+        let netns = loss.key.netns;
+        let mut links = facts.node.links.iter();
+        let link = links.find(|l| l.peer_netns == Some(netns));
+        netns == facts.node.netns || link.is_some_and(|l| l.master.is_some() && l.master == bridge)
+    })
+}
+
 fn persists(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     let link = pattern.losses.iter().find_map(|l| link_of(facts, l));
     let to_pods = link.and_then(|l| role(facts.node, l));
@@ -138,6 +172,7 @@ fn hop<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>) -> Hop<'a> {
         address,
         link,
         missing,
+        apart: isolation::between(facts, pattern.source, address),
     }
 }
 
@@ -151,7 +186,10 @@ fn tell(hop: &Hop<'_>) -> String {
     let address = hop.address;
     let on = hop.link.map_or("the link", |l| l.name.as_str());
     match &hop.missing {
-        Missing::Answer => format!("{address} does not answer on {on}"),
+        Missing::Answer => match &hop.apart {
+            Some(apart) => format!("{address} does not answer: {}", apart.text()),
+            None => format!("{address} does not answer on {on}"),
+        },
         Missing::Neighbour => {
             format!("{on} has no neighbour entry for {address}, the other end of the overlay")
         }
@@ -200,6 +238,12 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>, hop: &Hop<'_>) -> Fix {
         "the lease of the node that owns {network} is missing here: see that its Node object or \
          lease names its address, then restart the CNI's agent on this node, which enters it"
     );
+    if let Some(apart) = &hop.apart {
+        return Fix {
+            summary: apart.advice(),
+            commands: vec![apart.lift()],
+        };
+    }
     let (summary, commands) = match &hop.missing {
         Missing::Answer => (
             unanswered(facts, hop),
@@ -221,10 +265,13 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>, hop: &Hop<'_>) -> Fix {
         ),
         Missing::Forwarding(lladdr) => (
             lease,
-            vec![
-                format!("bridge fdb show dev {device}"),
-                format!("bridge fdb replace {} dev {device} dst NODE", mac(lladdr)),
-            ],
+            vec![match sender(facts, worst, hop) {
+                Some(peer) => format!(
+                    "bridge fdb replace {} dev {device} dst {peer} self permanent",
+                    mac(lladdr)
+                ),
+                None => format!("bridge fdb show dev {device}"),
+            }],
         ),
     };
     Fix { summary, commands }
@@ -251,6 +298,19 @@ fn asking(address: IpAddr, device: &str) -> String {
     }
 }
 
+/// The node that packets of the same network come from through this tunnel.
+fn sender(facts: &Facts<'_>, worst: &Pattern<'_>, hop: &Hop<'_>) -> Option<IpAddr> {
+    let network = facts.node.route_to(worst.destination)?.destination;
+    let vni = hop.link?.tunnel.as_ref()?.vni?;
+    let from = |o: &&OuterPair| {
+        let (inner, _) = flow::ends(&o.outer.inner);
+        !o.egress() && o.key.carried == VXLAN && o.key.vni == vni && network.contains(inner)
+    };
+    let mut found = facts.outers.iter().filter(from).map(|o| o.source);
+    let peer = found.next()?;
+    found.all(|other| other == peer).then_some(peer)
+}
+
 /// The one forwarding entry of the device whose address no neighbour has.
 fn spare<'a>(facts: &'a Facts<'_>, hop: &Hop<'_>) -> Option<&'a Fdb> {
     let index = hop.link?.index;
@@ -267,17 +327,12 @@ fn same_family(neighbour: &Neighbour, address: IpAddr) -> bool {
     neighbour.address.is_ipv4() == address.is_ipv4()
 }
 
-fn mac(lladdr: &[u8]) -> String {
-    let bytes: Vec<_> = lladdr.iter().map(|b| format!("{b:02x}")).collect();
-    bytes.join(":")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         model::{node::Node, observation::Observation},
-        testing::{OVERLAY, UPLINK, died, overlay_node, tcp, with_facts},
+        testing::{OVERLAY, UPLINK, died, link, overlay_node, tcp, with_facts},
     };
 
     fn judge(node: &Node, death: (&str, &str), ifindex: u32, last: u64) -> Option<Finding> {
@@ -316,6 +371,28 @@ mod tests {
         let failed = ("NEIGH_FAILED", "neigh_invalidate");
         assert!(judge(&node, failed, UPLINK, 1).is_none());
         assert!(judge(&node, failed, UPLINK, 4).is_some());
+    }
+
+    #[test]
+    fn isolated_ports_of_a_bridge_are_told() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.links.push(link(9, "br0", LinkKind::Bridge, 1500));
+        let mut other = link(10, "veth2", LinkKind::Veth, 1500).with_peer(77);
+        (other.master, node.links[2].master) = (Some(9), Some(9));
+        (node.links[2].isolated, other.isolated) = (true, true);
+        node.links.push(other);
+        node.pod_sides.push(crate::model::node::PodSide {
+            netns: 77,
+            addresses: vec!["172.20.2.9".parse().expect("an address")],
+            ..node.pod_sides[0].clone()
+        });
+        let failed = ("NEIGH_FAILED", "neigh_invalidate");
+        let found = judge(&node, failed, UPLINK, 14).expect("a finding");
+        assert!(found.summary.contains("are isolated ports of br0"));
+        assert_eq!(
+            found.fix.commands,
+            ["bridge link set dev veth2 isolated off"]
+        );
     }
 
     #[test]

@@ -21,18 +21,18 @@
 //! `cat /proc/net/softnet_stat` (second column).
 //!
 //! # Fix
-//! A longer queue or a higher rate where a shaper is too tight; fq_codel where one transfer starves
-//! the rest; a larger backlog, ring or budget, and more receive queues, where the node is too slow.
+//! A longer queue where a shaper overflows by bursts; its rate is somebody's will, and only they can
+//! raise it. fq_codel in place of a plain FIFO; a larger backlog, ring or budget, and more receive queues, where the node is too slow.
 use std::collections::BTreeMap;
 
 use super::losses::{self, Pattern};
 use crate::{
     model::{
-        gather::{Qdisc, Want},
+        gather::{Qdisc, TokenBucket, Want},
         node::Link,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
-    pipeline::facts::{Facts, Loss},
+    pipeline::facts::{Facts, HopFlow, Loss},
 };
 
 pub const ID: &str = "nic-queue-full";
@@ -51,6 +51,14 @@ const MISSED_ONE_IN: u64 = 100;
 const MANAGED: [&str; 9] = [
     "fq_codel", "codel", "cake", "pie", "fq_pie", "red", "sfb", "choke", "dualpi2",
 ];
+
+/// Queues that share nothing and shape nothing: the kernel's own for a link.
+const PLAIN: [&str; 3] = ["pfifo_fast", "pfifo", "bfifo"];
+
+/// Of a rate, in percent: so near to it a queue is full all the time.
+const NEARLY: u64 = 90;
+/// Of what goes in a second: a queue of 50 ms is what a person does not notice yet.
+const ROOM_ONE_IN: u64 = 20;
 
 pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
     let full = full(facts, "QDISC_DROP");
@@ -117,33 +125,106 @@ fn by_qdisc(facts: &Facts<'_>) -> Option<Finding> {
     );
     let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
     finding.evidence.push(qdisc_evidence(link, qdisc));
-    finding.fix = qdisc_fix(link, qdisc);
+    finding.fix = qdisc_fix(facts, link, qdisc);
     Some(finding)
 }
 
 fn qdisc_evidence(link: &Link, qdisc: &Qdisc) -> Evidence {
-    let text = format!(
-        "{} of {} dropped {} packets and sent {} since it was made; {} wait now",
-        qdisc.kind, link.name, qdisc.drops, qdisc.sent, qdisc.waiting
-    );
-    let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
-    line.at = Some(link.name.clone());
-    line.packets = Some(qdisc.drops);
-    line.confirm = Some(format!("tc -s qdisc show dev {}", link.name));
+    let (name, kind) = (&link.name, &qdisc.kind);
+    let text = match &qdisc.bucket {
+        Some(bucket) => format!(
+            "{kind} lets {} leave by {name}, {} bytes at once, and keeps {} bytes waiting ({} ms)",
+            bits(bucket.rate),
+            bucket.burst,
+            bucket.limit,
+            bucket.limit * 1000 / bucket.rate.max(1),
+        ),
+        None => format!("the queue of {name} is a {kind}"),
+    };
+    let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
+    line.at = Some(name.clone());
+    line.confirm = Some(format!("tc -s -d qdisc show dev {name}"));
     line
 }
 
-fn qdisc_fix(link: &Link, qdisc: &Qdisc) -> Fix {
+fn qdisc_fix(facts: &Facts<'_>, link: &Link, qdisc: &Qdisc) -> Fix {
+    let (name, kind) = (&link.name, &qdisc.kind);
+    let look = format!("tc -s -d qdisc show dev {name}");
+    if let Some(bucket) = &qdisc.bucket {
+        return bucket_fix(link, qdisc, bucket, offered(facts, link.index));
+    }
+    if qdisc.root && PLAIN.contains(&kind.as_str()) {
+        return Fix {
+            summary: format!(
+                "{kind} drops what comes last, whosever it is: let fq_codel share {name} fairly; \
+                 and send less by it"
+            ),
+            commands: vec![format!("tc qdisc replace dev {name} root fq_codel")],
+        };
+    }
     Fix {
         summary: format!(
-            "if {} is a shaper of somebody's (a bandwidth plugin, a cloud agent), raise its rate or \
-             its limit; else send less by {}, or let fq_codel share it fairly",
-            qdisc.kind, link.name
+            "see who set up {kind} on {name} (a bandwidth plugin, a cloud's agent): the rate or \
+             the limit of the class that drops is too small for what is sent"
         ),
-        commands: vec![
-            format!("tc -s -d qdisc show dev {}", link.name),
-            format!("tc qdisc replace dev {} root fq_codel", link.name),
-        ],
+        commands: vec![look, format!("tc -s class show dev {name}")],
+    }
+}
+
+/// The rate is somebody's will and stays; room for a burst is what can be given.
+fn bucket_fix(link: &Link, qdisc: &Qdisc, bucket: &TokenBucket, offered: u64) -> Fix {
+    let name = &link.name;
+    let (rate, came) = (bits(bucket.rate), bits(offered));
+    let look = format!("tc -s -d qdisc show dev {name}");
+    if offered * 100 >= bucket.rate * NEARLY {
+        return Fix {
+            summary: format!(
+                "{name} is held to {rate}, and {came} came for it: no queue helps against that. \
+                 Send less, or let whoever holds it to that (the pod's annotations \
+                 kubernetes.io/ingress-bandwidth and egress-bandwidth, a cloud's agent, the \
+                 administrator) allow more than {came}"
+            ),
+            commands: vec![look],
+        };
+    }
+    let limit = (bucket.rate / ROOM_ONE_IN).max(bucket.limit * 2);
+    let (burst, bitrate) = (bucket.burst, bucket.rate * 8);
+    let change = format!(
+        "tc qdisc change dev {name} root tbf rate {bitrate}bit burst {burst}b limit {limit}b"
+    );
+    Fix {
+        summary: format!(
+            "{came} came for the {rate} that {name} is held to: bursts overflow its queue of {} \
+             bytes. Let {limit} bytes wait (rate and burst stay as they are); and where a plugin \
+             or an agent set it, set it there too",
+            bucket.limit
+        ),
+        // With a peak rate there is more to repeat than is known.
+        commands: match qdisc.root && !bucket.peak {
+            true => vec![change],
+            false => vec![look],
+        },
+    }
+}
+
+/// Bytes a second that were to leave by the link.
+fn offered(facts: &Facts<'_>, index: u32) -> u64 {
+    let leaves = || {
+        let own = |h: &&HopFlow| h.key.ifindex == index && h.egress();
+        facts.flows.iter().filter(own)
+    };
+    let bytes: u64 = leaves().map(|h| h.hop.bytes).sum();
+    let first = leaves().map(|h| h.hop.first).min().unwrap_or(0);
+    let last = leaves().map(|h| h.hop.last).max().unwrap_or(0);
+    let ms = last.saturating_sub(first) / 1_000_000;
+    bytes * 1000 / ms.max(1000)
+}
+
+/// As tc(8) writes it.
+fn bits(bytes: u64) -> String {
+    match bytes * 8 {
+        bits @ 0..10_000_000 => format!("{} kbit/s", bits / 1000),
+        bits => format!("{} Mbit/s", bits / 1_000_000),
     }
 }
 
@@ -230,6 +311,28 @@ mod tests {
         };
         let gathered = [(Want::Qdiscs, Ok(Piece::Qdiscs(vec![qdisc])))];
         with_gathered(node, &observation, gathered, evaluate)
+    }
+
+    #[test]
+    fn a_shaper_keeps_its_rate() {
+        let bucket = TokenBucket {
+            rate: 1_000_000,
+            burst: 5000,
+            limit: 2000,
+            peak: false,
+        };
+        let qdisc = Qdisc {
+            root: true,
+            kind: "tbf".into(),
+            ..Qdisc::default()
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        let link = node.link(UPLINK).expect("an uplink");
+        let fix = |offered| bucket_fix(link, &qdisc, &bucket, offered);
+        let change = "tc qdisc change dev ens5 root tbf rate 8000000bit burst 5000b limit 50000b";
+        assert_eq!(fix(200_000).commands, [change]);
+        assert_eq!(fix(950_000).commands, ["tc -s -d qdisc show dev ens5"]);
+        assert!(fix(2_000_000).summary.contains("held to 8000 kbit/s"));
     }
 
     #[test]

@@ -4,14 +4,16 @@
 //!
 //! # Mechanism
 //! The node forwards a packet for which its routing table has no route, or one that refuses
-//! (`unreachable`, `prohibit`, `blackhole`). A restart of the daemon that manages the links
+//! (`unreachable`, `prohibit`, `blackhole`). Policy rules may say the same by themselves, or send
+//! packets to a table that does, whatever the main table knows. A restart of the daemon that manages the links
 //! flushes routes that it did not set; a lease ends and takes the default route along; a link
 //! that goes down takes its IPv4 routes along for good.
 //!
 //! # Signals
 //! Observed: drops with the reasons IP_INNOROUTES and IP_OUTNOROUTES, again and again for the same
 //! destination, with no answer ever seen; NOT_SPECIFIED in the functions that only refusing routes
-//! and missing ones lead to. Configured: what the routing table says of the destination.
+//! and missing ones lead to. Configured: what the rules and the table that they choose say of the
+//! destination.
 //!
 //! # Look-alikes
 //! `forwarding-disabled` ends in the same function with the reason IP_INADDRERRORS. Where the
@@ -19,17 +21,19 @@
 //! in a cluster without a way out for it is everyday.
 //!
 //! # By hand
-//! `ip route get DESTINATION from POD iif LINK`; `nstat -az IpInNoRoutes Ip6InNoRoutes`.
+//! `ip route get DESTINATION from POD iif LINK`; `ip rule`; `nstat -az IpInNoRoutes Ip6InNoRoutes`.
 //!
 //! # Fix
-//! Bring the route back: restart the CNI's agent, which sets those to other nodes' pods, or
+//! Delete the rule that refuses, or its table's route. Bring the route back: restart the CNI's agent, which sets those to other nodes' pods, or
 //! configure the default route where it is lost.
 use std::net::IpAddr;
 
 use super::losses::{self, Pattern};
 use crate::{
     model::{
-        node::{Node, Route, RouteKind},
+        flow,
+        node::{MAIN, Route, RouteKind},
+        policy::{Chosen, Packet, PolicyRule},
         roles::{Role, role},
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
@@ -58,21 +62,26 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         "{} from {} cannot leave: {}; {} packets, none got through",
         worst.target(),
         worst.sender(facts),
-        what_is_there(facts.node, worst.destination),
+        what_is_there(facts, worst),
         worst.packets(),
     );
     // Somebody asks for pods that are gone; the CNI's route is there to say so.
-    let own = |p: &Pattern<'_>| own_range(facts, p.destination).is_some();
+    let ruled = |p: &Pattern<'_>| chosen(facts, p).rule().is_some();
+    let own = |p: &Pattern<'_>| !ruled(p) && own_range(facts, p.destination).is_some();
     let severity = match patterns.iter().all(own) {
         true => Severity::Info,
         false => Severity::Warning,
     };
     let mut finding = losses::finding(facts, ID, severity, &patterns, summary);
-    let mut asked: Vec<_> = patterns.iter().map(|p| p.destination).collect();
-    asked.sort();
-    asked.dedup();
-    let lines = asked.iter().map(|to| route_evidence(facts.node, *to));
+    let mut asked: Vec<_> = patterns.iter().collect();
+    asked.sort_by_key(|p| p.destination);
+    asked.dedup_by_key(|p| p.destination);
+    let lines = asked.iter().map(|p| route_evidence(facts, p));
     finding.evidence.extend(lines);
+    let rules = asked.iter().filter_map(|p| chosen(facts, p).rule());
+    let mut rules: Vec<_> = rules.map(rule_evidence).collect();
+    rules.dedup();
+    finding.evidence.extend(rules);
     finding.fix = fix(facts, worst);
     Some(finding)
 }
@@ -82,17 +91,30 @@ fn is_unrouted(facts: &Facts<'_>, loss: &Loss) -> bool {
     match loss.reason.as_str() {
         "IP_INNOROUTES" | "IP_OUTNOROUTES" => true,
         "NOT_SPECIFIED" if loss.key.netns == facts.node.netns => {
-            let (_, destination) = crate::model::flow::ends(loss.flow());
-            REFUSED_IN.contains(&loss.symbol()) && usable(facts.node, destination).is_none()
+            let usable = facts.node.route_for(&packet(facts, loss));
+            REFUSED_IN.contains(&loss.symbol()) && usable.is_none()
         }
         _ => false,
     }
 }
 
-/// The route to the destination, unless there is none or it refuses.
-fn usable(node: &Node, destination: IpAddr) -> Option<&Route> {
-    let route = node.route_to(destination)?;
-    (route.kind != RouteKind::Refusing).then_some(route)
+/// As the rules see a lost packet.
+fn packet<'a>(facts: &Facts<'a>, loss: &Loss) -> Packet<'a> {
+    let (source, destination) = flow::ends(loss.flow());
+    let link = facts.node.link(loss.key.ifindex);
+    Packet {
+        source,
+        destination,
+        iif: link.map(|l| l.name.as_str()),
+    }
+}
+
+/// What rules and tables say of a pattern's packets.
+fn chosen<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>) -> Chosen<'a> {
+    match pattern.losses.first() {
+        Some(loss) => facts.node.chosen(&packet(facts, loss)),
+        None => Chosen::None,
+    }
 }
 
 /// Programs try IPv6 first wherever they have an address of it, in clusters that have no way
@@ -102,6 +124,7 @@ fn is_everyday(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     let to = pattern.destination;
     to.is_ipv6()
         && !pattern.reply
+        && chosen(facts, pattern).rule().is_none()
         && facts.pods.by_address(to).is_none()
         && facts.node.route_to(to).is_none()
         && facts.start.route_to(to).is_none()
@@ -112,8 +135,7 @@ fn is_everyday(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
 const OVER_NS: u64 = 2_000_000_000;
 
 fn is_over(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
-    usable(facts.node, pattern.destination).is_some()
-        && facts.now.saturating_sub(pattern.last()) > OVER_NS
+    chosen(facts, pattern).usable().is_some() && facts.now.saturating_sub(pattern.last()) > OVER_NS
 }
 
 /// The refusing route that a CNI sets for this node's own range: pods of this node are in it, and
@@ -140,28 +162,82 @@ fn own_range<'a>(facts: &Facts<'a>, destination: IpAddr) -> Option<&'a Route> {
     own.then_some(route)
 }
 
-fn what_is_there(node: &Node, destination: IpAddr) -> String {
-    match node.route_to(destination) {
-        None => format!("this node has no route to {destination}"),
-        Some(route) if route.kind == RouteKind::Refusing => {
-            format!("the route {} refuses it", route.destination)
-        }
-        // It came back meanwhile, or another table decides.
-        Some(route) => format!("the kernel did not take the route {}", route.destination),
+fn what_is_there(facts: &Facts<'_>, pattern: &Pattern<'_>) -> String {
+    let to = pattern.destination;
+    match chosen(facts, pattern) {
+        Chosen::RefusingRule(rule) => format!("the policy rule \"{}\" refuses it", rule.text()),
+        Chosen::RefusingRoute(route, Some(rule)) => format!(
+            "the policy rule \"{}\" leads to the route {} of table {}, which refuses it",
+            rule.text(),
+            route.destination,
+            route.table
+        ),
+        Chosen::RefusingRoute(route, None) => format!("the route {} refuses it", route.destination),
+        Chosen::None => format!("this node has no route to {to}"),
+        // It came back meanwhile, or rules decide by what a packet's mark is.
+        Chosen::Route(route) => format!("the kernel did not take the route {}", route.destination),
     }
 }
 
-fn route_evidence(node: &Node, destination: IpAddr) -> Evidence {
-    let text = format!("{destination}: {}", what_is_there(node, destination));
+fn route_evidence(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Evidence {
+    let destination = pattern.destination;
+    let text = format!("{destination}: {}", what_is_there(facts, pattern));
     let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
     line.at = Some(destination.to_string());
-    line.confirm = Some(format!("ip route get {destination}"));
+    let packet = pattern.losses.first().map(|loss| packet(facts, loss));
+    let from = packet.and_then(|p| Some(format!(" from {} iif {}", p.source, p.iif?)));
+    // Where rules have a say, the asker matters.
+    let from = from.filter(|_| chosen(facts, pattern).rule().is_some());
+    line.confirm = Some(format!(
+        "ip route get {destination}{}",
+        from.unwrap_or_default()
+    ));
     line
+}
+
+fn rule_evidence(rule: &PolicyRule) -> Evidence {
+    let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, rule.text());
+    let family = if rule.ipv6 { "-6 " } else { "" };
+    line.confirm = Some(format!("ip {family}rule show pref {}", rule.priority));
+    line
+}
+
+/// Takes away the rule that says no by itself, or the route that it leads to.
+fn allow(chosen: Chosen<'_>) -> Option<Fix> {
+    let (summary, command) = match chosen {
+        Chosen::RefusingRule(rule) => (
+            format!(
+                "find out who set the policy rule \"{}\" and delete it",
+                rule.text()
+            ),
+            rule.delete(),
+        ),
+        Chosen::RefusingRoute(route, Some(rule)) if route.table != MAIN => {
+            let family = if rule.ipv6 { "-6 " } else { "" };
+            let (to, table) = (route.destination, route.table);
+            (
+                format!(
+                    "find out who set the refusing route {to} in table {table}, to which \"{}\" \
+                     leads, and take it away",
+                    rule.text()
+                ),
+                format!("ip {family}route del {to} table {table}"),
+            )
+        }
+        _ => return None,
+    };
+    Some(Fix {
+        summary,
+        commands: vec![command],
+    })
 }
 
 fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
     let to = worst.destination;
     let family = if to.is_ipv4() { "" } else { "-6 " };
+    if let Some(fix) = allow(chosen(facts, worst)) {
+        return fix;
+    }
     if let Some(route) = own_range(facts, to) {
         return Fix {
             summary: format!(
@@ -172,6 +248,10 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
             commands: vec![format!("ip {family}route show {}", route.destination)],
         };
     }
+    // With the refusing one gone there may be none.
+    let before = facts.start.route_to(to);
+    let before = before.filter(|r| r.kind == RouteKind::Unicast);
+    let before = before.and_then(|r| command(facts, r));
     let refusing = facts.node.route_to(to);
     if let Some(route) = refusing.filter(|r| r.kind == RouteKind::Refusing) {
         return Fix {
@@ -179,13 +259,15 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
                 "find out who set the refusing route {} and take it away",
                 route.destination
             ),
-            commands: vec![
-                format!("ip {family}route show {}", route.destination),
-                format!("ip {family}route del {}", route.destination),
-            ],
+            commands: [
+                Some(format!("ip {family}route del {}", route.destination)),
+                before.filter(|command| command.contains(&route.destination.to_string())),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
         };
     }
-    let before = facts.start.route_to(to).and_then(|r| command(facts, r));
     Fix {
         summary: format!(
             "bring back the route to {to}: another node's pods are routed by the CNI's agent \
@@ -221,8 +303,8 @@ fn command(facts: &Facts<'_>, route: &Route) -> Option<String> {
 mod tests {
     use super::*;
     use crate::{
-        model::observation::Observation,
-        testing::{POD, died, overlay_node, route, tcp, with_facts},
+        model::{observation::Observation, policy::Action},
+        testing::{POD, died, overlay_node, policy, route, tcp, with_facts},
     };
 
     fn judge(to: &str, reason: &str, symbol: &str) -> Option<Finding> {
@@ -285,6 +367,39 @@ mod tests {
         assert_eq!(own, Severity::Info);
         assert!(!commands.contains("del"), "{commands}");
         assert_eq!(severity("172.20.0.0/16").0, Severity::Warning);
+    }
+
+    #[test]
+    fn a_rule_that_refuses_is_named_whatever_the_table_knows() {
+        let flow = tcp("172.20.1.5", "172.20.2.9", 443);
+        let observation = Observation {
+            drops: vec![died(flow, ("NOT_SPECIFIED", "ip_error"), POD, 4)],
+            ..Observation::default()
+        };
+        let mut node = overlay_node(1450, 1450, 1500);
+        let mut rule = policy(
+            100,
+            Action::Refuse,
+            "from 172.20.1.0/24 to 172.20.2.0/24 prohibit",
+        );
+        rule.from = "172.20.1.0/24".parse().ok();
+        rule.to = "172.20.2.0/24".parse().ok();
+        let main = policy(32_766, Action::Table(MAIN), "from all lookup main");
+        node.rules = vec![rule, main.clone()];
+        let found = with_facts(&node, &observation, evaluate).expect("a finding");
+        let text = "\"100: from 172.20.1.0/24 to 172.20.2.0/24 prohibit\"";
+        assert!(found.summary.contains(text), "{}", found.summary);
+        let delete = "ip rule del pref 100 from 172.20.1.0/24 to 172.20.2.0/24 prohibit";
+        assert_eq!(found.fix.commands, [delete]);
+        let mut refusing = route("0.0.0.0/0", POD, None);
+        (refusing.kind, refusing.oif, refusing.table) = (RouteKind::Refusing, None, 77);
+        node.routes.push(refusing);
+        let lookup = policy(100, Action::Table(77), "from all iif cali1 lookup 77");
+        node.rules = vec![lookup, main.clone()];
+        let found = with_facts(&node, &observation, evaluate).expect("a finding");
+        assert_eq!(found.fix.commands, ["ip route del 0.0.0.0/0 table 77"]);
+        node.rules = vec![main];
+        assert!(with_facts(&node, &observation, evaluate).is_none());
     }
 
     #[test]

@@ -4,17 +4,18 @@
 //!
 //! # Mechanism
 //! The SYN reaches the pod, and no socket listens on that port: the pod's kernel answers with RST
-//! (RFC 9293, 3.5.2). The program crashed or has not started yet, listens on another port than
+//! (RFC 9293, 3.5.2), for a datagram with ICMP's "port unreachable". The program crashed or has not started yet, listens on another port than
 //! the Service's `targetPort` or the probe says, or on another address of the pod.
 //!
 //! # Signals
 //! Observed: the same client is refused by the pod again and again, with no connection accepted
-//! since. Configured: the listening sockets of the pod's network namespace, none of which takes
+//! since; for UDP, the pod's "port unreachable". Configured: the listening sockets of the pod's network namespace, none of which takes
 //! that port.
 //!
 //! # Look-alikes
 //! `loopback-only-listener`: somebody does listen on that port, on 127.0.0.1 or ::1.
 //! `service-no-endpoints` and a `REJECT` rule: the refusal comes from the node, not from the pod.
+//! `sidecar-blocked`: a proxy in the pod has not opened its ports yet.
 //! A program that restarts refuses for a moment; a client that tries a port now and then is no
 //! pattern.
 //!
@@ -25,10 +26,10 @@
 //! # Fix
 //! Start the program, or bring its port and the Service's `targetPort` (or the probe's port)
 //! together.
-use super::refusals::{self, Refusal};
+use super::refusals;
 use crate::{
     model::{
-        gather::{Listener, Reach, Want},
+        gather::Want,
         pod::label,
         verdict::{Confidence, Finding, Fix},
     },
@@ -43,43 +44,33 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let mut refusals = refusals::by_pods(facts);
-    let nobody = |r: &Refusal<'_>| {
-        matches!(r.reach(facts)?, Reach::Nobody | Reach::Elsewhere(_)).then_some(())
-    };
-    refusals.retain(|r| nobody(r).is_some());
+    let mut refusals = refusals::plain(facts);
+    refusals.retain(|r| r.reaches_nobody(facts) == Some(true));
     let worst = refusals.first()?;
     let severity = refusals.iter().map(|r| r.severity(facts)).max()?;
-    let (port, tries) = (worst.attempts.port, worst.attempts.tries.len());
+    let (port, times) = (worst.attempts.port, worst.times);
     let pod = worst
         .pod(facts)
         .map_or_else(|| worst.endpoint(), |p| label(&p));
-    let listeners = worst.listeners(facts)?;
-    let summary = format!("nothing listens on port {port} of {pod}: {tries} connections refused");
+    let found = worst.found(facts)?;
+    let (kind, refused) = match worst.udp() {
+        true => ("UDP port", "datagrams refused"),
+        false => ("port", "connections refused"),
+    };
+    let summary = format!("nothing listens on {kind} {port} of {pod}: {times} {refused}");
     let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
     refusals::tell(&mut finding, facts, &refusals);
-    let found = list(listeners);
     let text = format!(
-        "no socket of {pod} takes connections to {}; {found}",
+        "no socket of {pod} takes what is sent to {}; {found}",
         worst.endpoint()
     );
-    finding.evidence.push(refusals::sockets(worst, text));
+    finding.evidence.push(refusals::sockets(facts, worst, text));
     finding.fix = Fix {
         summary: format!(
             "let the program in {pod} listen on port {port}, or point its clients (the Service's \
              targetPort, the probe) at the right one: {found}"
         ),
-        commands: vec![refusals::list_sockets(worst.netns)],
+        commands: vec![worst.list_sockets(facts)],
     };
     Some(finding)
-}
-
-fn list(listeners: &[Listener]) -> String {
-    let mut all: Vec<_> = listeners.iter().map(refusals::describe).collect();
-    all.sort();
-    all.dedup();
-    match all.is_empty() {
-        true => "it listens nowhere".into(),
-        false => format!("it listens on {}", all.join(", ")),
-    }
 }

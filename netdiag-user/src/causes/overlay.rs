@@ -1,11 +1,8 @@
 //! What the overlay and path causes share: which peer a flow is tunnelled to, and what this node
 //! asked for in vain.
-use std::{
-    collections::{BTreeSet, HashSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
-use netdiag_common::{flow::FlowKey, hop::PLAIN};
+use netdiag_common::{dns::PORT, flow::FlowKey, hop::PLAIN};
 
 use crate::{
     model::{
@@ -14,10 +11,7 @@ use crate::{
         roles::Role,
         verdict::{FlowRef, PodRef},
     },
-    pipeline::{
-        facts::{Facts, HopFlow},
-        journey::journeys,
-    },
+    pipeline::facts::{Facts, HopFlow},
 };
 
 /// An answer may still be on its way for as long as a SYN waits before it is sent again
@@ -25,8 +19,6 @@ use crate::{
 const ON_ITS_WAY: u64 = 1_000_000_000;
 /// Flows named in a finding: enough to see the pattern.
 const MOST_FLOWS: usize = 10;
-/// Where name servers are asked (RFC 1035).
-const DNS: u16 = 53;
 /// An overlay's own packets: IPv4 or IPv6 in IP; anything else that is encapsulated is UDP.
 const IN_IP: [u8; 2] = [4, 41];
 
@@ -51,9 +43,9 @@ pub fn unanswered<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&HopFlow) -> bool) -
     if asks.is_empty() {
         return asks;
     }
-    let seen: HashSet<&FlowKey> = facts.flows.iter().map(HopFlow::flow).collect();
+    let seen = facts.journeys();
     let waited = |h: &&HopFlow| facts.now.saturating_sub(h.hop.first) > ON_ITS_WAY;
-    let silent = |h: &&HopFlow| !seen.contains(&h.flow().reversed());
+    let silent = |h: &&HopFlow| !seen.contains_key(&h.flow().reversed());
     asks.into_iter().filter(waited).filter(silent).collect()
 }
 
@@ -61,7 +53,7 @@ pub fn unanswered<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&HopFlow) -> bool) -
 pub fn asked(hop: &HopFlow) -> u64 {
     match hop.flow().protocol {
         TCP => u64::from(hop.hop.syns),
-        flow::UDP if hop.flow().destination_port == DNS => hop.hop.packets,
+        flow::UDP if hop.flow().destination_port == PORT => hop.hop.packets,
         1 | 58 if hop.flow().source_port != 0 => hop.hop.packets,
         _ => 0,
     }
@@ -113,7 +105,7 @@ pub fn wire_form(carried: u8, port: u16) -> (String, String) {
 /// The flows of those hops as a finding names them, and the pods at their ends.
 pub fn refer(facts: &Facts<'_>, hops: &[&HopFlow]) -> (Vec<FlowRef>, Vec<PodRef>) {
     let keys: BTreeSet<FlowKey> = hops.iter().map(|h| *h.flow()).collect();
-    let all = journeys(facts);
+    let all = facts.journeys();
     let flows = keys.iter().filter_map(|k| all.get(k)).take(MOST_FLOWS);
     let pods: BTreeSet<PodRef> = keys.iter().flat_map(|k| facts.pods_of(k)).collect();
     (

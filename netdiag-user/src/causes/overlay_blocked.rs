@@ -11,6 +11,8 @@
 //! Observed: encapsulated packets go out to a peer, connections and echoes inside them get no
 //! answer, no encapsulated packet comes in from that peer, while the same node's own address
 //! answers plain traffic. Nothing on this node drops them and nobody refuses them by ICMP.
+//! Recordings of both nodes, replayed together, show which direction is taken; where all comes
+//! to the peer and it sends nothing back, the network is not to blame.
 //!
 //! # Look-alikes
 //! Everything else that silences an overlay, and of which there is positive evidence:

@@ -26,7 +26,7 @@
 //! still has the old ones.
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{losses::PATTERN, overlay};
+use super::{announced, losses::PATTERN, overlay};
 use crate::{
     model::{
         flow::{self, UDP},
@@ -233,6 +233,8 @@ fn evidence(facts: &Facts<'_>, m: &Mismatch<'_>) -> Vec<Evidence> {
         line.confirm = Some(format!("tcpdump -nn '(icmp or icmp6) and src host {peer}'"));
         lines.push(line);
     }
+    lines.extend(announced::vni(facts, m.peer));
+    lines.extend(announced::meant(facts));
     lines
 }
 
@@ -245,14 +247,11 @@ fn fix(worst: &Mismatch<'_>) -> Fix {
         summary: format!(
             "agree on one {what}: {} here, another on {peer}{theirs}. Both come from the CNI's \
              configuration (flannel: Backend.VNI and Backend.Port of net-conf.json; Calico: \
-             vxlanVNI and vxlanPort of FelixConfiguration); where it is right already, delete the \
-             device that still has the old one and restart the agent of that node",
+             vxlanVNI and vxlanPort of FelixConfiguration); where it is right already, that node's \
+             device still has the old one: restart its agent, which makes the device again",
             worst.ours
         ),
-        commands: vec![
-            format!("ip -d link show {device}"),
-            format!("ip link del {device}"),
-        ],
+        commands: vec![format!("ip -d link show {device}")],
     }
 }
 

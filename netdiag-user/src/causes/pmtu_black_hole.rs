@@ -4,7 +4,8 @@
 //!
 //! # Mechanism
 //! A client with an MTU of 1500 announces an MSS of 1460 and its packets come to this node, which
-//! passes them on through something narrower (a tunnel, to a pod of another node). They carry DF
+//! passes them on through something narrower (a tunnel, to a pod of another node), by route or by a
+//! NodePort's translation. They carry DF
 //! (RFC 1191), so the node drops each one and answers frag-needed, or packet-too-big (RFC 4443).
 //! Where that answer is filtered on its way, or the client does not heed it, the client sends the
 //! same packet again until it gives up.
@@ -26,17 +27,22 @@
 //!
 //! # Fix
 //! Let frag-needed and packet-too-big pass everywhere between node and client, and clamp the MSS
-//! of connections that are passed on to the narrower device, so that no client depends on it.
+//! of connections that are passed on to the narrower device, so that no client depends on it. Where
+//! the pod's answers bypass this node no clamp here reaches the client: lower the MTU at either end.
+use std::net::IpAddr;
+
+use netdiag_common::flow::FlowKey;
+
 use super::{mtu, overlay, stall};
 use crate::{
     model::{
         flow,
-        limits::LimitFrom,
+        limits::{self, LimitFrom},
         node::Link,
         roles::Role,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
-    pipeline::facts::{Facts, HopFlow},
+    pipeline::facts::{Facts, HopFlow, Loss},
 };
 
 pub const ID: &str = "pmtu-black-hole";
@@ -45,67 +51,136 @@ pub const TITLE: &str = "clients outside never learn that the way to the pod is 
 /// Bytes of IP and TCP headers without options: what an MSS leaves out.
 const HEADERS: (u32, u32) = (40, 60);
 
+/// Where packets for others die that are too large (net/ipv4/ip_forward.c, net/ipv6/ip6_output.c).
+const FORWARDING: [&str; 2] = ["ip_forward", "ip6_forward"];
+
+/// A flow from outside whose full-size packets come in again and again and go no further.
+struct Stuck<'a> {
+    hop: &'a HopFlow,
+    /// Where it leads behind a Service's translation; as the client has it where there is none.
+    leg: FlowKey,
+    limit: u32,
+    largest: u32,
+    packets: u64,
+}
+
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let stuck: Vec<&HopFlow> = facts.flows.iter().filter(|h| is_stuck(facts, h)).collect();
-    let worst = stuck.iter().max_by_key(|h| h.hop.stalled)?;
-    let (_, destination) = flow::ends(worst.flow());
+    let stuck: Vec<Stuck<'_>> = facts.flows.iter().filter_map(|h| stuck(facts, h)).collect();
+    let worst = stuck.iter().max_by_key(|s| s.hop.hop.stalled)?;
+    let (_, destination) = flow::ends(&worst.leg);
     let onward = facts.link_towards(destination)?;
-    let limit = worst.hop.limit;
-    let sent = mtu::too_big(facts, |flow| stuck.iter().any(|h| h.flow() == flow));
+    let own = |flow: &FlowKey| stuck.iter().any(|s| s.hop.flow() == flow || s.leg == *flow);
+    let sent = mtu::too_big(facts, own);
     let fate = match sent {
         Some(_) => "do not hear that they are too large, or do not heed it",
         None => "are not told that they are too large",
     };
     let summary = format!(
-        "packets of {} bytes come in by {} for {destination}, {} takes {limit}: clients outside \
-         {fate}, and send them again and again",
-        worst.hop.oversize_largest, worst.interface, onward.name,
+        "packets of {} bytes come in by {} for {}, {} takes {}: clients outside {fate}, and send \
+         them again and again",
+        worst.largest,
+        worst.hop.interface,
+        worst.whither(),
+        onward.name,
+        worst.limit,
     );
     let mut finding = Finding::new(ID, Severity::Critical, Confidence::Confirmed, summary);
     finding.evidence = evidence(worst, &stuck, onward);
-    finding.evidence.push(told_evidence(worst, sent));
-    (finding.flows, finding.pods) = overlay::refer(facts, &stuck);
-    finding.fix = fix(onward, limit, destination.is_ipv4());
-    finding.about = stuck.iter().map(|h| flow::ends(h.flow()).1).collect();
+    finding.evidence.push(told_evidence(worst.hop, sent));
+    let hops: Vec<&HopFlow> = stuck.iter().map(|s| s.hop).collect();
+    (finding.flows, finding.pods) = overlay::refer(facts, &hops);
+    let servers = stuck.iter().map(|s| flow::ends(&s.leg).1);
+    let pods = servers.filter_map(|s| facts.pod(s, PodRole::Destination));
+    finding.pods.extend(pods);
+    finding.pods.sort();
+    finding.pods.dedup();
+    let answers = |h: &HopFlow| stuck.iter().any(|s| *h.flow() == s.hop.flow().reversed());
+    let through_here = facts.flows.iter().any(answers);
+    finding.fix = fix(onward, worst.limit, destination, through_here);
+    let ends = stuck.iter().flat_map(|s| [s.hop.flow(), &s.leg]);
+    finding.about = ends.map(|f| flow::ends(f).1).collect();
     finding.about.sort_unstable();
     finding.about.dedup();
-    finding.first_seen = facts.clock.text(stuck.iter().map(|h| h.hop.first).min()?);
-    finding.last_seen = facts.clock.text(stuck.iter().map(|h| h.hop.last).max()?);
+    finding.first_seen = facts.clock.text(hops.iter().map(|h| h.hop.first).min()?);
+    finding.last_seen = facts.clock.text(hops.iter().map(|h| h.hop.last).max()?);
     Some(finding)
 }
 
-/// A flow from outside whose full-size packets come in again and again and go no further.
-fn is_stuck(facts: &Facts<'_>, hop: &HopFlow) -> bool {
+impl Stuck<'_> {
+    fn whither(&self) -> String {
+        let (asked, sent) = (flow::ends(self.hop.flow()).1, flow::ends(&self.leg).1);
+        match asked == sent {
+            true => sent.to_string(),
+            false => format!("{sent}, to which {asked} is translated"),
+        }
+    }
+}
+
+fn stuck<'a>(facts: &'a Facts<'_>, hop: &'a HopFlow) -> Option<Stuck<'a>> {
     let (source, destination) = flow::ends(hop.flow());
     let from_outside = hop.plain() && !hop.egress() && hop.role == Some(Role::Uplink);
     let ours = || facts.is_local_pod(source) || facts.node.owns(source);
+    if !from_outside || !stall::is_stalled(&hop.hop) || ours() || facts.is_local_pod(destination) {
+        return None;
+    }
+    if facts.node.owns(destination) {
+        return translated(facts, hop);
+    }
     // What a tunnel's own headers leave no room for is that tunnel's cause.
     let narrow = matches!(hop.limit_from(), Some(LimitFrom::Device | LimitFrom::Route));
-    let passed_on = || !facts.node.owns(destination) && !facts.is_local_pod(destination);
-    from_outside
-        && hop.hop.oversize > 0
-        && narrow
-        && stall::is_stalled(&hop.hop)
-        && !ours()
-        && passed_on()
+    (hop.hop.oversize > 0 && narrow).then_some(Stuck {
+        hop,
+        leg: *hop.flow(),
+        limit: hop.hop.limit,
+        largest: hop.hop.oversize_largest,
+        packets: hop.hop.oversize,
+    })
 }
 
-fn evidence(worst: &HopFlow, stuck: &[&HopFlow], onward: &Link) -> Vec<Evidence> {
-    let at = &worst.interface;
-    let (packets, hop) = (stuck.iter().map(|h| h.hop.oversize).sum(), &worst.hop);
+/// A NodePort: what comes in is for this node, and what dies on its way to the pod has the
+/// client's address still.
+fn translated<'a>(facts: &'a Facts<'_>, hop: &'a HopFlow) -> Option<Stuck<'a>> {
+    let asked = hop.flow();
+    let client = (asked.source, asked.source_port, asked.protocol);
+    let same = |l: &&Loss| {
+        let flow = l.flow();
+        (flow.source, flow.source_port, flow.protocol) == client
+            && flow.destination != asked.destination
+            && FORWARDING.contains(&l.symbol())
+    };
+    let lost = facts.losses.iter().find(same)?;
+    let route = facts.node.route_to(flow::ends(lost.flow()).1)?;
+    let limit = limits::of_route(facts.node, route)?;
+    let narrow = matches!(limit.from, LimitFrom::Device | LimitFrom::Route);
+    (narrow && hop.hop.largest > limit.bytes).then_some(Stuck {
+        hop,
+        leg: *lost.flow(),
+        limit: limit.bytes,
+        largest: hop.hop.largest,
+        packets: lost.dropped.packets,
+    })
+}
+
+fn evidence(worst: &Stuck<'_>, stuck: &[Stuck<'_>], onward: &Link) -> Vec<Evidence> {
+    let at = &worst.hop.interface;
+    let (packets, largest, limit) = (
+        stuck.iter().map(|s| s.packets).sum(),
+        worst.largest,
+        worst.limit,
+    );
     let text = format!(
-        "{packets} packets of up to {} bytes on {at}, ingress; {} takes {}",
-        hop.oversize_largest, onward.name, hop.limit
+        "{packets} packets of up to {largest} bytes on {at}, ingress; {} takes {limit}",
+        onward.name
     );
     let mut large = Evidence::new(EvidenceKind::Oversize, Origin::Observed, text);
     large.at = Some(at.clone());
     large.direction = Some("ingress".into());
     large.packets = Some(packets);
-    large.largest = Some(hop.oversize_largest);
-    large.limit = Some(hop.limit);
-    large.limit_from = worst.limit_from().map(|from| from.name().to_owned());
-    large.confirm = Some(mtu::larger_than(at, hop.limit));
-    let again = stuck.iter().map(|h| u64::from(h.hop.stalled)).sum();
+    large.largest = Some(largest);
+    large.limit = Some(limit);
+    large.limit_from = worst.hop.limit_from().map(|from| from.name().to_owned());
+    large.confirm = Some(mtu::larger_than(at, limit));
+    let again = stuck.iter().map(|s| u64::from(s.hop.hop.stalled)).sum();
     let text = format!(
         "{} of these flows sent the same data {again} times and none of it went further than {at}",
         stuck.len()
@@ -114,7 +189,7 @@ fn evidence(worst: &HopFlow, stuck: &[&HopFlow], onward: &Link) -> Vec<Evidence>
     stalled.at = Some(at.clone());
     stalled.packets = Some(again);
     let mut lines = vec![large, stalled];
-    lines.extend((hop.mss > 0).then(|| mss_evidence(worst)));
+    lines.extend((worst.hop.hop.mss > 0).then(|| mss_evidence(worst.hop)));
     lines
 }
 
@@ -145,13 +220,26 @@ fn told_evidence(worst: &HopFlow, sent: Option<(u64, u32)>) -> Evidence {
     line
 }
 
-fn fix(onward: &Link, limit: u32, ipv4: bool) -> Fix {
+/// Where SYN|ACK passes this node, the MSS that it tells the client can be clamped here.
+fn fix(onward: &Link, limit: u32, pod: IpAddr, through_here: bool) -> Fix {
     let device = &onward.name;
-    let (tables, headers, error) = match ipv4 {
+    let (tables, headers, error) = match pod.is_ipv4() {
         true => ("iptables", HEADERS.0, "ICMP type 3 code 4"),
         false => ("ip6tables", HEADERS.1, "ICMPv6 type 2"),
     };
     let mss = limit.saturating_sub(headers);
+    let errors = format!("let {error} pass from the nodes to the clients");
+    if !through_here {
+        return Fix {
+            summary: format!(
+                "{errors}. The pod's answers do not come back through this node, so that nothing \
+                 here can tell the client a smaller MSS: give the pod {pod} an MTU of {limit} on \
+                 its own node (the CNI's mtu; MSS {mss}), or its clients' route to it (`ip route \
+                 change … mtu {limit}`, or `advmss {mss}` on the pod's route back)"
+            ),
+            commands: Vec::new(),
+        };
+    }
     let clamp = |way: &str| {
         format!(
             "{tables} -t mangle -A FORWARD {way} {device} -p tcp --tcp-flags SYN,RST SYN \
@@ -160,11 +248,61 @@ fn fix(onward: &Link, limit: u32, ipv4: bool) -> Fix {
     };
     Fix {
         summary: format!(
-            "let {error} pass from the nodes to the clients; and clamp the MSS of what goes \
-             through {device} to {mss} ({limit} less {headers} of headers), on each node that \
-             takes such connections. Where answers take another way than requests, clamp on the \
-             pod's node, or lower the pod's MTU to {limit} there"
+            "{errors}; and clamp the MSS of what goes through {device} to {mss} ({limit} less \
+             {headers} of headers), on each node that takes such connections"
         ),
         commands: vec![clamp("-o"), clamp("-i")],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::observation::Observation,
+        testing::{OVERLAY, UPLINK, at, died, ip, overlay_node, tcp, with_facts},
+    };
+
+    /// A client outside asks a port of this node's, and what it sends dies on its way to `pod`.
+    fn node_port(pod: &str, largest: u32, symbol: &str) -> Option<Finding> {
+        let asked = tcp("198.51.100.7", "192.0.2.1", 30_080);
+        let upload = at(asked, UPLINK, false, 0, |hop| {
+            (hop.largest, hop.stalled, hop.retransmits) = (largest, 4, 4);
+        });
+        let leg = tcp("198.51.100.7", pod, 9000);
+        let observation = Observation {
+            now: 60_000_000_000,
+            flows: vec![upload],
+            drops: vec![died(leg, ("NOT_SPECIFIED", symbol), UPLINK, 5)],
+            ..Observation::default()
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        with_facts(&node, &observation, evaluate)
+    }
+
+    #[test]
+    fn a_node_port_leads_to_a_narrower_tunnel() {
+        let finding = node_port("172.20.2.9", 1500, "ip_forward").expect("a finding");
+        assert!(
+            finding
+                .summary
+                .contains("172.20.2.9, to which 192.0.2.1 is translated")
+        );
+        assert!(finding.fix.commands.is_empty(), "no answer passes here");
+        assert!(node_port("172.20.2.9", 1450, "ip_forward").is_none());
+        assert!(node_port("172.20.2.9", 1500, "nft_do_chain").is_none());
+    }
+
+    #[test]
+    fn a_clamp_is_no_help_where_answers_take_another_way() {
+        let node = overlay_node(1450, 1450, 1500);
+        let tunnel = node.link(OVERLAY).expect("a tunnel");
+        let here = fix(tunnel, 1450, ip("172.20.2.9"), true);
+        assert!(here.commands[1].contains("-i vxlan.calico"));
+        assert!(here.commands[1].ends_with("--set-mss 1410"));
+        let elsewhere = fix(tunnel, 1450, ip("fd00::9"), false);
+        assert!(elsewhere.commands.is_empty());
+        assert!(elsewhere.summary.contains("MTU of 1450"));
+        assert!(elsewhere.summary.contains("advmss 1390"));
     }
 }

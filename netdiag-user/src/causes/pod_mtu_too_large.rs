@@ -72,7 +72,7 @@ fn confirmed(facts: &Facts<'_>, group: &Oversize<'_>) -> Finding {
             "large transfers hang",
         ],
         configured: mtu_evidence(group.link, &large),
-        fix: fix(group.link, &large),
+        fix: fix(facts, group.link, &large),
     };
     mtu_findings::confirmed(facts, group, told)
 }
@@ -80,6 +80,10 @@ fn confirmed(facts: &Facts<'_>, group: &Oversize<'_>) -> Finding {
 /// Only the numbers: a tunnel that is routed through, and pods that exceed it.
 fn configured(facts: &Facts<'_>) -> Option<Finding> {
     let node = facts.node;
+    // Where rules send packets by other tables, the pods' may not take the tunnel at all.
+    if !node.policy_tables.is_empty() {
+        return None;
+    }
     let tunnels = node
         .links
         .iter()
@@ -98,7 +102,7 @@ fn configured(facts: &Facts<'_>) -> Option<Finding> {
         link.mtu,
     );
     let evidence = mtu_evidence(link, &large);
-    let fix = fix(link, &large);
+    let fix = fix(facts, link, &large);
     Some(mtu_findings::configured(
         facts, ID, summary, evidence, pods, fix,
     ))
@@ -124,14 +128,14 @@ fn mtu_evidence(link: &Link, large: &[LargePod<'_>]) -> Vec<Evidence> {
     large.iter().take(3).map(line).collect()
 }
 
-fn fix(link: &Link, large: &[LargePod<'_>]) -> Fix {
+fn fix(facts: &Facts<'_>, link: &Link, large: &[LargePod<'_>]) -> Fix {
     let mtu = link.mtu;
-    let lower = |pod: &LargePod<'_>| format!("ip link set dev {} mtu {mtu}", pod.link.name);
     Fix {
         summary: format!(
             "set \"mtu\": {mtu} in the CNI configuration (/etc/cni/net.d) and recreate the pods; \
-             the commands lower the host side of running ones, their own side needs the same"
+             until then these commands lower it for those that run{}",
+            mtu::left_out(large)
         ),
-        commands: large.iter().map(lower).collect(),
+        commands: mtu::lower(facts.node, large, mtu),
     }
 }

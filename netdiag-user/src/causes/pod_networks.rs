@@ -45,6 +45,9 @@ pub fn pod_address(facts: &Facts<'_>, address: IpAddr) -> Option<PodAddress> {
         let pod = pod.refer(Some(address), Some(PodRole::Destination));
         return by(format!("it is the pod {}'s", label(&pod)));
     }
+    if let Some((name, network)) = node_of(facts, address) {
+        return by(format!("the Node {name} has the podCIDR {network}"));
+    }
     let said = facts.gathered.pod_networks().unwrap_or_default();
     if let Some((network, file)) = said.iter().find(|(network, _)| network.contains(address)) {
         return by(format!("{file} gives {network} to pods"));
@@ -54,6 +57,17 @@ pub fn pod_address(facts: &Facts<'_>, address: IpAddr) -> Option<PodAddress> {
     around
         .contains(address)
         .then_some(PodAddress { why: known, lost })
+}
+
+/// The other node whose pods have such addresses, as the API says.
+fn node_of<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<(&'a str, Prefix)> {
+    let others = facts.cluster.nodes.iter();
+    let mut others = others.filter(|n| Some(&n.name) != facts.cluster.node.as_ref());
+    others.find_map(|node| {
+        let mut networks = node.pod_cidrs.iter();
+        let network = networks.find(|network| network.contains(address))?;
+        Some((node.name.as_str(), *network))
+    })
 }
 
 fn on_an_uplink(node: &Node, address: IpAddr) -> bool {

@@ -12,7 +12,8 @@
 //! Configured: the route look-up ends at the default route, although the address is a pod's: a
 //! tunnel still has that node's neighbour entry, a source of pods names it, flannel's or
 //! Calico's configuration gives the network to pods, or the routes to the other nodes lie around
-//! it. Without such a fact an address may be anybody's, and there is no finding.
+//! it. Without such a fact an address may be anybody's, and there is no finding. A recording of
+//! the pod's own node, replayed with this one's, says that it is there and what came to it.
 //!
 //! # Look-alikes
 //! `overlay-blocked` (the packets do enter the tunnel), `neighbour-failed` (the route is there,

@@ -22,7 +22,6 @@
 //! # Fix
 //! Reuse connections (keep-alive, a pool), close those that leak; `net.ipv4.tcp_tw_reuse=1` where
 //! they wait in TIME_WAIT; a wider range by the pod's securityContext.sysctls.
-use super::refusals;
 use crate::{
     model::{
         address::endpoint,
@@ -96,7 +95,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     }
     finding.pods.sort();
     finding.pods.dedup();
-    finding.fix = fix(*range, worst, &who);
+    finding.fix = fix(facts, *range, worst, &who);
     finding.first_seen = facts.clock.text(facts.now);
     finding.last_seen = facts.clock.text(facts.now);
     Some(finding)
@@ -152,18 +151,18 @@ fn tell(facts: &Facts<'_>, finding: &mut Finding, range: Range, destination: &De
         owner,
     } = destination;
     let to = endpoint(*address, *port);
-    let enter = refusals::enter(range.netns);
+    let inside = |command: &str| facts.node.inside(range.netns, command);
     let of = owner
         .as_deref()
         .map_or_else(String::new, |owner| format!(", of {owner}"));
     let text = format!("{sockets} sockets from {source} to {to}, {waiting} in TIME_WAIT{of}");
     let mut line = Evidence::new(EvidenceKind::Socket, Origin::Observed, text);
     line.limit = u32::try_from(range.size()).ok();
-    line.confirm = Some(format!("{enter} ss -Htan dst {to} | wc -l"));
+    line.confirm = Some(inside(&format!("ss -Htan dst {to} | wc -l")));
     finding.evidence.push(line);
     let text = format!("the local ports are {} to {}", range.low, range.high);
     let mut line = Evidence::new(EvidenceKind::Sysctl, Origin::Configured, text);
-    line.confirm = Some(format!("{enter} sysctl net.ipv4.ip_local_port_range"));
+    line.confirm = Some(inside("sysctl net.ipv4.ip_local_port_range"));
     finding.evidence.push(line);
     finding.flows.push(FlowRef {
         protocol: "tcp".into(),
@@ -172,20 +171,20 @@ fn tell(facts: &Facts<'_>, finding: &mut Finding, range: Range, destination: &De
         packets: 0,
         retransmits: 0,
         last_seen_at: None,
+        ..FlowRef::default()
     });
     finding.pods.extend(pod(facts, range, destination));
     finding.pods.extend(facts.pod(*address, PodRole::Server));
     finding.about.push(*address);
 }
 
-fn fix(range: Range, worst: &Destination, who: &str) -> Fix {
+fn fix(facts: &Facts<'_>, range: Range, worst: &Destination, who: &str) -> Fix {
     let program = worst.owner.as_deref().unwrap_or("the client");
-    let enter = refusals::enter(range.netns);
-    let mut commands = vec![format!(
-        "{enter} sysctl -w net.ipv4.ip_local_port_range='1024 65535'"
-    )];
+    let inside = |command: &str| facts.node.inside(range.netns, command);
+    let widen = "sysctl -w net.ipv4.ip_local_port_range='1024 65535'";
+    let mut commands = vec![inside(widen)];
     let habit = if worst.waiting * 2 > worst.sockets {
-        commands.push(format!("{enter} sysctl -w net.ipv4.tcp_tw_reuse=1"));
+        commands.push(inside("sysctl -w net.ipv4.tcp_tw_reuse=1"));
         "keep connections open and use them again (keep-alive, a pool)"
     } else {
         "close connections that are no longer used (a leak?), or share them in a pool"

@@ -1,14 +1,22 @@
 //! What the causes about refused connections share: ports of this node's pods that refuse the
 //! same client again and again.
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use super::attempts::{self, Answerer, Attempts, Outcome};
+use netdiag_common::{
+    flow::FlowKey,
+    hop::{INGRESS, IcmpError, IcmpErrorKey},
+};
+
+use super::attempts::{self, Answerer, Attempts, Outcome, Try};
+use super::sidecar;
 use crate::{
     model::{
         address::endpoint,
-        gather::{Listener, Reach, Want, reach},
+        flow::UDP,
+        gather::{Listener, Reach, Receiver, Want, reach},
         node::Link,
         pod::label,
+        roles::{Role, role},
         verdict::{Evidence, EvidenceKind, Finding, Origin, PodRef, PodRole, Severity},
     },
     pipeline::facts::{Facts, Loss},
@@ -22,9 +30,11 @@ pub const TRIES: usize = 5;
 /// within seconds.
 pub const SPAN: u64 = 3_000_000_000;
 
-/// Refused connections of one client to one port of a pod.
+/// Refused connections, or datagrams, of one client to one port of a pod.
 pub struct Refusal<'a> {
     pub attempts: Attempts<'a>,
+    /// How often it was refused.
+    pub times: u64,
     /// The pod's link, and the inode of its namespace.
     pub link: &'a Link,
     pub netns: u32,
@@ -39,14 +49,69 @@ impl<'a> Refusal<'a> {
         facts.pod(self.attempts.server, PodRole::Server)
     }
 
-    /// Who listens in the pod, once that is known.
-    pub fn listeners(&self, facts: &Facts<'a>) -> Option<&'a [Listener]> {
-        facts.gathered.listeners(self.netns)
+    pub fn udp(&self) -> bool {
+        self.attempts.protocol == UDP
     }
 
-    pub fn reach(&self, facts: &Facts<'a>) -> Option<Reach<'a>> {
+    /// Who listens in the pod, once that is known.
+    fn listeners<'f>(&self, facts: &Facts<'f>) -> Option<&'f [Listener]> {
+        facts.gathered.listeners(self.netns).filter(|_| !self.udp())
+    }
+
+    /// Who takes datagrams to that port in the pod, at whichever address.
+    fn receivers<'f>(&self, facts: &Facts<'f>) -> Option<&'f [Receiver]> {
+        let port = self.attempts.port;
+        facts
+            .gathered
+            .receivers(self.netns, port)
+            .filter(|_| self.udp())
+    }
+
+    /// Whether no socket takes what the client sends; nothing while that is not known.
+    pub fn reaches_nobody(&self, facts: &Facts<'_>) -> Option<bool> {
+        if let Some(receivers) = self.receivers(facts) {
+            let takes =
+                |r: &Receiver| r.address.is_unspecified() || r.address == self.attempts.server;
+            return Some(!receivers.iter().any(takes));
+        }
+        let reach = self.reach(facts)?;
+        Some(matches!(reach, Reach::Nobody | Reach::Elsewhere(_)))
+    }
+
+    /// The pod's sockets that might have been meant, for a sentence.
+    pub fn found(&self, facts: &Facts<'_>) -> Option<String> {
+        let mut all: Vec<_> = match self.receivers(facts) {
+            Some(receivers) => receivers
+                .iter()
+                .map(|r| self.describe_receiver(r))
+                .collect(),
+            None => self.listeners(facts)?.iter().map(describe).collect(),
+        };
+        all.sort();
+        all.dedup();
+        Some(match (all.is_empty(), self.udp()) {
+            (false, _) => format!("it listens on {}", all.join(", ")),
+            (true, false) => "it listens nowhere".into(),
+            (true, true) => format!("it has no UDP socket on port {}", self.attempts.port),
+        })
+    }
+
+    fn describe_receiver(&self, receiver: &Receiver) -> String {
+        let at = endpoint(receiver.address, self.attempts.port);
+        let owner = receiver.owner.as_deref();
+        owner.map_or_else(|| at.clone(), |owner| format!("{at} ({owner})"))
+    }
+
+    pub fn reach<'f>(&self, facts: &Facts<'f>) -> Option<Reach<'f>> {
         let listeners = self.listeners(facts)?;
         Some(reach(listeners, self.attempts.server, self.attempts.port))
+    }
+
+    pub fn list_sockets(&self, facts: &Facts<'_>) -> String {
+        match self.udp() {
+            true => facts.node.inside(self.netns, "ss -lunp"),
+            false => list_sockets(facts, self.netns),
+        }
     }
 
     /// What comes from the world by no Service of ours may be a scan.
@@ -66,14 +131,22 @@ impl<'a> Refusal<'a> {
 }
 
 /// Ports of pods here that refuse persistently, the most refused first.
-pub fn by_pods<'a>(facts: &'a Facts<'a>) -> Vec<Refusal<'a>> {
+pub fn by_pods<'a>(facts: &Facts<'a>) -> Vec<Refusal<'a>> {
     let refused = attempts::failing(facts, Outcome::Refused).into_iter();
-    let mut all: Vec<_> = refused.filter_map(|a| by_pod(facts, a)).collect();
-    all.sort_by_key(|r| std::cmp::Reverse(r.attempts.tries.len()));
+    let connections = refused.filter_map(|a| by_pod(facts, a));
+    let mut all: Vec<_> = connections.chain(datagrams(facts)).collect();
+    all.sort_by_key(|r| std::cmp::Reverse(r.times));
     all
 }
 
-fn by_pod<'a>(facts: &'a Facts<'a>, attempts: Attempts<'a>) -> Option<Refusal<'a>> {
+/// Without those that a sidecar in the pod explains.
+pub fn plain<'a>(facts: &Facts<'a>) -> Vec<Refusal<'a>> {
+    let mut all = by_pods(facts);
+    all.retain(|refusal| !sidecar::explains(facts, refusal));
+    all
+}
+
+fn by_pod<'a>(facts: &Facts<'a>, attempts: Attempts<'a>) -> Option<Refusal<'a>> {
     if attempts.tries.len() < TRIES || attempts.span() < SPAN {
         return None;
     }
@@ -82,17 +155,68 @@ fn by_pod<'a>(facts: &'a Facts<'a>, attempts: Attempts<'a>) -> Option<Refusal<'a
     };
     let link = facts.node.link(index)?;
     Some(Refusal {
+        times: attempts.tries.len() as u64,
         attempts,
         link,
         netns: link.peer_netns?,
     })
 }
 
+/// Ports that pods here say are closed (RFC 792, RFC 4443): how often, from when to when, and the
+/// link of the pod.
+fn closed(facts: &Facts<'_>) -> HashMap<FlowKey, (IcmpError, u32)> {
+    let from_pod = |key: &IcmpErrorKey| {
+        let said = [(3, 3), (1, 4)].contains(&(key.kind, key.code));
+        let own = key.sender == key.about.destination && key.about.protocol == UDP;
+        let link = facts.node.link(key.ifindex);
+        let pod = link.is_some_and(|l| role(facts.node, l) == Some(Role::Pod));
+        said && own && pod && key.direction == INGRESS
+    };
+    let errors = facts.icmp_errors.iter().filter(|(key, _)| from_pod(key));
+    errors
+        .map(|(key, error)| (key.about, (*error, key.ifindex)))
+        .collect()
+}
+
+/// The kernel says "port unreachable" once a second at most (net.ipv4.icmp_ratelimit).
+fn datagrams<'a>(facts: &Facts<'a>) -> Vec<Refusal<'a>> {
+    let closed = closed(facts);
+    if closed.is_empty() {
+        return Vec::new();
+    }
+    let refused = |attempts: &Attempts<'a>| {
+        let of = || attempts.tries.iter().filter_map(|t| closed.get(&t.flow));
+        let times: u64 = of().map(|(e, _)| e.packets).sum();
+        let first = of().map(|(e, _)| e.first).min()?;
+        let last = of().map(|(e, _)| e.last).max()?;
+        let answered = |t: &Try<'_>| t.answers.iter().any(|h| h.hop.first > first);
+        let worked = attempts.tries.iter().any(answered);
+        if worked || times < TRIES as u64 || last - first < SPAN {
+            return None;
+        }
+        let link = facts.node.link(of().next()?.1)?;
+        Some(Refusal {
+            attempts: attempts.clone(),
+            times,
+            link,
+            netns: link.peer_netns?,
+        })
+    };
+    let udp = facts.attempts().iter().filter(|a| a.protocol == UDP);
+    udp.filter_map(refused).collect()
+}
+
 /// Who listens in the pods that refuse.
 pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
-    let refusals = by_pods(facts);
-    let namespaces: BTreeSet<u32> = refusals.iter().map(|r| r.netns).collect();
-    namespaces.into_iter().map(Want::Listeners).collect()
+    let want = |r: &Refusal<'_>| match r.udp() {
+        true => Want::Receivers {
+            netns: r.netns,
+            port: r.attempts.port,
+        },
+        false => Want::Listeners(r.netns),
+    };
+    let wants: BTreeSet<Want> = by_pods(facts).iter().map(want).collect();
+    wants.into_iter().collect()
 }
 
 /// Fills in what the findings of these causes have in common.
@@ -117,19 +241,32 @@ fn resets(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Evidence {
     let attempts = &refusal.attempts;
     let client = facts.pod(attempts.client, PodRole::Source);
     let client = client.map_or_else(|| attempts.client.to_string(), |pod| label(&pod));
-    let (tries, link) = (attempts.tries.len(), &refusal.link.name);
-    let text = format!(
-        "{tries} connections from {client} to {} reset by the pod behind {link}, none accepted",
-        attempts.target(),
-    );
-    let mut line = Evidence::new(EvidenceKind::Reset, Origin::Observed, text);
+    let (times, link, target) = (refusal.times, &refusal.link.name, attempts.target());
+    let (kind, text) = match refusal.udp() {
+        true => (
+            EvidenceKind::Unreachable,
+            format!(
+                "{times} times the pod behind {link} answered datagrams from {client} to {target} \
+                 with \"port unreachable\", and none otherwise"
+            ),
+        ),
+        false => (
+            EvidenceKind::Reset,
+            format!(
+                "{times} connections from {client} to {target} reset by the pod behind {link}, none \
+                 accepted"
+            ),
+        ),
+    };
+    let mut line = Evidence::new(kind, Origin::Observed, text);
     line.at = Some(link.clone());
     line.direction = Some("ingress".into());
-    line.packets = Some(tries as u64);
+    line.packets = Some(times);
     let port = attempts.port;
-    line.confirm = Some(format!(
-        "tcpdump -ni {link} 'tcp src port {port} and tcp[13] & 4 != 0'"
-    ));
+    line.confirm = Some(match refusal.udp() {
+        true => format!("tcpdump -ni {link} 'icmp[0] == 3 or icmp6[0] == 1 or udp port {port}'"),
+        false => format!("tcpdump -ni {link} 'tcp src port {port} and tcp[13] & 4 != 0'"),
+    });
     line
 }
 
@@ -150,20 +287,15 @@ fn drops(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Option<Evidence> {
 }
 
 /// What the pod's sockets are, as one line.
-pub fn sockets(refusal: &Refusal<'_>, text: String) -> Evidence {
+pub fn sockets(facts: &Facts<'_>, refusal: &Refusal<'_>, text: String) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Socket, Origin::Configured, text);
     line.at = Some(refusal.link.name.clone());
-    line.confirm = Some(list_sockets(refusal.netns));
+    line.confirm = Some(refusal.list_sockets(facts));
     line
 }
 
-pub fn list_sockets(netns: u32) -> String {
-    format!("{} ss -ltnp", enter(netns))
-}
-
-/// Runs a command in a namespace that has no name: by one of its processes.
-pub fn enter(netns: u32) -> String {
-    format!("nsenter -n -t $(lsns -n -t net -o NS,PID | awk '$1=={netns}{{print $2}}')")
+pub fn list_sockets(facts: &Facts<'_>, netns: u32) -> String {
+    facts.node.inside(netns, "ss -ltnp")
 }
 
 /// `*:8080 (nginx[42])`
@@ -191,7 +323,7 @@ mod tests {
         causes::evaluate,
         model::{gather::Piece, observation::Observation},
         testing::{
-            OVERLAY, POD_NETNS, at, from_pod, ip, overlay_node, tcp, with_facts, with_gathered,
+            OVERLAY, POD, POD_NETNS, at, from_pod, ip, overlay_node, tcp, with_facts, with_gathered,
         },
     };
 
@@ -253,6 +385,65 @@ mod tests {
             [""; 0],
             "it was something else"
         );
+    }
+
+    /// Datagrams to a port, and how often the pod said that it is closed.
+    fn datagrams(times: u64, answered: bool) -> Observation {
+        let mut flow = tcp("172.20.2.9", "172.20.1.5", 80);
+        flow.protocol = UDP;
+        let note = |hop: &mut hop::FlowHop| (hop.first, hop.last) = (SECOND, 6 * SECOND);
+        let mut flows = vec![at(flow, OVERLAY, false, 0, note)];
+        flows.extend(answered.then(|| from_pod(flow.reversed(), note)));
+        flows[0].1.first -= 1;
+        let key = IcmpErrorKey {
+            about: flow,
+            sender: flow.destination,
+            ifindex: POD,
+            direction: INGRESS,
+            kind: 3,
+            code: 3,
+            padding: 0,
+        };
+        let error = IcmpError {
+            packets: times,
+            first: SECOND - 1,
+            last: 6 * SECOND,
+            ..IcmpError::default()
+        };
+        Observation {
+            now: 60 * SECOND,
+            flows,
+            icmp_errors: vec![(key, error)],
+            ..Observation::default()
+        }
+    }
+
+    #[test]
+    fn datagrams_are_refused_as_connections_are() {
+        let named = |observation: &Observation, receiver: Option<&str>| {
+            let receiver = receiver.map(|address| Receiver {
+                address: ip(address),
+                queued: 0,
+                limit: 0,
+                drops: 0,
+                owner: None,
+            });
+            let piece = Piece::Receivers(receiver.into_iter().collect());
+            let want = Want::Receivers {
+                netns: POD_NETNS,
+                port: 80,
+            };
+            let node = overlay_node(1450, 1450, 1500);
+            with_gathered(&node, observation, [(want, Ok(piece))], |facts| {
+                evaluate(facts).into_iter().map(|f| f.summary).collect()
+            })
+        };
+        let all: Vec<String> = named(&datagrams(6, false), None);
+        assert!(all[0].contains("nothing listens on UDP port 80"), "{all:?}");
+        assert_eq!(named(&datagrams(6, false), Some("127.0.0.1")).len(), 1);
+        assert_eq!(named(&datagrams(6, false), Some("::")).len(), 0);
+        assert_eq!(named(&datagrams(4, false), None).len(), 0);
+        assert_eq!(named(&datagrams(6, true), None).len(), 0, "it answers too");
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     lost.retain(|a| services::rule(known, a).is_some_and(|s| s.rejected));
     let worst = lost.first()?;
     let service = services::rule(known, worst)?;
-    let (name, tries) = (service.label(), worst.tries.len());
+    let (name, tries) = (services::title(facts, service), worst.tries.len());
     let summary = format!(
         "the Service {name} has no ready endpoints: {tries} connections from {} rejected by this \
          node",
@@ -65,7 +65,8 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let list = service.engine.list(service.address);
     let confirm = format!("{list} | grep -F {}", service.address);
     finding.evidence.push(services::rules(text, confirm));
-    finding.fix = fix(service);
+    finding.evidence.extend(services::truth(facts, service));
+    finding.fix = fix(facts, service);
     Some(finding)
 }
 
@@ -84,9 +85,8 @@ fn unreachable(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Evidence> {
     Some(line)
 }
 
-fn fix(service: &Service) -> Fix {
-    let path = service.name.as_deref().unwrap_or_default();
-    let path = path.split(':').next().unwrap_or_default();
+fn fix(facts: &Facts<'_>, service: &Service) -> Fix {
+    let path = services::path(facts, service).unwrap_or_default();
     let (summary, commands) = match path.split_once('/') {
         Some((namespace, name)) => (
             format!("find out why {path} has no ready pods: its selector, their readiness"),

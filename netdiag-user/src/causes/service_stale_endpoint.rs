@@ -63,7 +63,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let all = gone(facts).into_iter();
     let all: Vec<_> = all.filter_map(|g| stale(facts, known, g)).collect();
     let worst = all.iter().max_by_key(|s| s.gone.packets)?;
-    let (name, backend) = (worst.service.label(), worst.gone.endpoint());
+    let (name, backend) = (services::title(facts, worst.service), worst.gone.endpoint());
     let (packets, client) = (worst.gone.packets, services::who(facts, worst.gone.client));
     let how = if worst.by_rule {
         "a rule"
@@ -115,6 +115,7 @@ impl Gone {
             packets: self.packets,
             retransmits: 0,
             last_seen_at: self.line.at.clone(),
+            ..FlowRef::default()
         }
     }
 }
@@ -222,7 +223,7 @@ fn stale<'a>(facts: &Facts<'_>, known: &'a Services, gone: Gone) -> Option<Stale
 /// The Service that the same sockets asked.
 fn asked<'a>(facts: &Facts<'_>, known: &'a Services, gone: &Gone) -> Option<&'a Service> {
     let socket = |f: &FlowKey| (f.source, f.source_port, f.protocol);
-    let all = attempts::all(facts);
+    let all = facts.attempts();
     let tries = all.iter().flat_map(|a| &a.tries);
     let mut same = tries.filter(|t| gone.flows.iter().any(|f| socket(f) == socket(&t.flow)));
     same.find_map(|t| {
@@ -234,7 +235,7 @@ fn asked<'a>(facts: &Facts<'_>, known: &'a Services, gone: &Gone) -> Option<&'a 
 impl Stale<'_> {
     fn tell(&self, facts: &Facts<'_>, finding: &mut Finding) {
         let (gone, service) = (&self.gone, self.service);
-        let (name, backend) = (service.label(), gone.endpoint());
+        let (name, backend) = (services::title(facts, service), gone.endpoint());
         finding.evidence.push(gone.line.clone());
         let list = service.engine.list(service.address);
         let line = match self.by_rule {
@@ -248,6 +249,7 @@ impl Stale<'_> {
             ),
         };
         finding.evidence.push(line);
+        finding.evidence.extend(services::truth(facts, service));
         finding.flows.push(gone.refer());
         finding.pods.extend(facts.pod(gone.client, PodRole::Source));
         finding.about.extend([gone.address, service.address]);
@@ -255,8 +257,9 @@ impl Stale<'_> {
 
     fn fix(&self) -> Fix {
         let (service, address) = (self.service, self.gone.address);
+        // Those to its living pods stay.
         let entry = format!(
-            "conntrack -D -p {} -d {} --dport {}",
+            "conntrack -D -p {} --orig-dst {} --orig-port-dst {} --reply-src {address}",
             flow::protocol(service.protocol),
             service.address,
             service.port,

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     model::{
-        address::from_wire,
+        address::{endpoint, from_wire},
+        cluster::{self, Topic},
         gather::Want,
         pod::label,
         services::{Service, Services},
@@ -22,7 +23,7 @@ use crate::{
 
 /// Persistently unanswered connections and datagrams from pods here to an address that is no
 /// pod's and not this node's: a Service's, perhaps. The most tried first.
-pub fn silent<'a>(facts: &'a Facts<'_>) -> Vec<Attempts<'a>> {
+pub fn silent<'a>(facts: &Facts<'a>) -> Vec<Attempts<'a>> {
     let mut all = attempts::failing(facts, Outcome::Unanswered);
     all.retain(|a| {
         a.packets() >= PATTERN
@@ -56,6 +57,93 @@ pub fn rule<'a>(services: &'a Services, attempts: &Attempts<'_>) -> Option<&'a S
     services.rule(attempts.server, attempts.port, attempts.protocol)
 }
 
+/// Its name as the rules have it, else as the API has it, and its address.
+pub fn title(facts: &Facts<'_>, service: &Service) -> String {
+    let endpoint = endpoint(service.address, service.port);
+    match (&service.name, by_api(facts, service)) {
+        (None, Some((of, port))) => format!("{} ({endpoint})", of.port_path(port)),
+        _ => service.label(),
+    }
+}
+
+/// `namespace/name`, whoever knows it.
+pub fn path(facts: &Facts<'_>, service: &Service) -> Option<String> {
+    let by_rule = service.name.as_deref();
+    let by_rule = by_rule.and_then(|name| Some(name.split(':').next()?.to_owned()));
+    by_rule.or_else(|| Some(by_api(facts, service)?.0.path()))
+}
+
+/// The same Service as the API has it.
+fn by_api<'a>(
+    facts: &Facts<'a>,
+    service: &Service,
+) -> Option<(&'a cluster::Service, &'a cluster::Port)> {
+    let port = (service.port, service.protocol);
+    facts.cluster.service(service.address, Some(port))
+}
+
+/// Pods of a Service that a line of evidence names.
+const NAMED: usize = 5;
+
+/// What the API says of who should answer there; nothing where it does not know.
+pub fn truth(facts: &Facts<'_>, service: &Service) -> Option<Evidence> {
+    let state = facts.cluster.states.get(&Topic::EndpointSlices)?;
+    let (of, port) = by_api(facts, service).filter(|_| state.known)?;
+    let all = of.endpoints(port);
+    let ready = all.iter().filter(|(backend, _)| backend.ready).count();
+    let some = all.iter().take(NAMED).map(|(b, port)| backend(b, *port));
+    let text = match all.len() {
+        0 => format!(
+            "the API has no endpoints for {}: {}",
+            of.path(),
+            selector(of)
+        ),
+        n => {
+            let some = some.collect::<Vec<_>>().join(", ");
+            let more = if n > NAMED { ", …" } else { "" };
+            let (name, s) = (of.path(), if n == 1 { "" } else { "s" });
+            format!("the API has {n} endpoint{s} for {name}, {ready} ready: {some}{more}")
+        }
+    };
+    let mut line = Evidence::new(EvidenceKind::Api, Origin::Configured, text);
+    line.confirm = Some(format!(
+        "kubectl -n {} get endpointslices -l kubernetes.io/service-name={}",
+        of.namespace, of.name
+    ));
+    Some(line)
+}
+
+fn backend(backend: &cluster::Backend, port: u16) -> String {
+    let name = backend.pod.as_ref();
+    let name = name.map_or("no pod".into(), |(namespace, name)| {
+        format!("{namespace}/{name}")
+    });
+    let node = backend.node.as_ref();
+    let node = node.map_or_else(String::new, |node| format!("@{node}"));
+    let address = backend.addresses.first();
+    let address = address.map_or_else(String::new, |a| format!(" at {}", endpoint(*a, port)));
+    let state = if backend.ready { "" } else { " not ready" };
+    format!("{name}{node}{address}{state}")
+}
+
+fn selector(service: &cluster::Service) -> String {
+    let labels = service.selector.iter();
+    let labels: Vec<_> = labels
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    match labels.is_empty() {
+        true => "it has no selector, and nobody else made any".into(),
+        false => format!("no pod that runs has its labels {}", labels.join(",")),
+    }
+}
+
+/// Who says that the address is a Service's: the API, else the node's own processes.
+pub fn evidence(facts: &Facts<'_>, known: &Services, address: IpAddr) -> Option<String> {
+    let by_api = facts.cluster.service(address, None);
+    let by_api = by_api.map(|(of, _)| format!("{} as the API has it", of.path()));
+    by_api.or_else(|| known.evidence(address))
+}
+
 /// ICMP errors about flows: how many packets came, and who sent them.
 pub fn errors(
     facts: &Facts<'_>,
@@ -63,7 +151,7 @@ pub fn errors(
     kinds: [(u8, u8); 2],
 ) -> Option<(u64, IpAddr)> {
     let mut hops: BTreeMap<(u32, u8), (u64, IpAddr)> = BTreeMap::new();
-    for (key, error) in &facts.icmp_errors {
+    for (key, error) in facts.icmp_errors {
         if about(&key.about) && kinds.contains(&(key.kind, key.code)) {
             let new = (0, from_wire(key.sender));
             let hop = hops.entry((key.ifindex, key.direction)).or_insert(new);
@@ -133,11 +221,14 @@ mod tests {
     use crate::{
         causes::evaluate,
         model::{
+            cluster::Cluster,
             gather::Piece,
             observation::Observation,
             services::{Engine, Told},
         },
-        testing::{UPLINK, at, from_pod, ip, overlay_node, route, tcp, with_gathered},
+        testing::{
+            UPLINK, at, from_pod, ip, overlay_node, route, tcp, with_cluster, with_gathered,
+        },
     };
 
     const SECOND: u64 = 1_000_000_000;
@@ -215,6 +306,74 @@ mod tests {
         assert_eq!(named(dead.clone()), ["kube-proxy-missing"]);
         let proxies = vec!["kube-proxy[5]".into()];
         assert_eq!(named(Services { proxies, ..dead }), [""; 0]);
+    }
+
+    /// The API's word of a Service at the address, with one pod that is not ready.
+    fn api() -> Cluster {
+        let port = |port| cluster::Port {
+            name: Some("http".into()),
+            port,
+            protocol: 6,
+            node_port: None,
+        };
+        let backend = cluster::Backend {
+            addresses: vec![ip("172.20.2.9")],
+            pod: Some(("shop".into(), "cart-1".into())),
+            node: Some("n2".into()),
+            ..cluster::Backend::default()
+        };
+        let service = cluster::Service {
+            namespace: "shop".into(),
+            name: "cart".into(),
+            addresses: vec![ip(CLUSTER_IP)],
+            ports: vec![port(80)],
+            slices: vec![cluster::Slice {
+                ports: vec![port(8080)],
+                backends: vec![backend],
+            }],
+            ..cluster::Service::default()
+        };
+        let known = cluster::State {
+            known: true,
+            ..cluster::State::default()
+        };
+        Cluster {
+            services: vec![service],
+            states: [(Topic::EndpointSlices, known)].into(),
+            ..Cluster::default()
+        }
+    }
+
+    #[test]
+    fn the_api_names_the_service_and_its_pods() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        let default = route("0.0.0.0/0", UPLINK, Some("192.0.2.254"));
+        node.routes.push(default);
+        let found = |services: Services| {
+            let known = [(Want::Services, Ok(Piece::Services(services)))];
+            with_cluster(&node, &silence(), known, &api(), evaluate)
+        };
+        let rejected = found(Services {
+            rules: vec![rule(CLUSTER_IP, true)],
+            ..Services::default()
+        });
+        assert!(
+            rejected[0]
+                .summary
+                .contains("shop/cart:http (10.96.7.7:80)")
+        );
+        let line = rejected[0].evidence.iter();
+        let line = line.filter(|e| e.kind == EvidenceKind::Api);
+        let texts: Vec<_> = line.map(|e| e.text.as_str()).collect();
+        assert_eq!(
+            texts,
+            [
+                "the API has 1 endpoint for shop/cart, 0 ready: shop/cart-1@n2 at \
+                 172.20.2.9:8080 not ready"
+            ]
+        );
+        let missing = found(Services::default());
+        assert_eq!(missing[0].cause, "kube-proxy-missing", "it is a Service's");
     }
 
     #[test]

@@ -107,7 +107,7 @@ fn hurts(facts: &Facts<'_>, place: Place, patterns: &[Pattern<'_>]) -> bool {
 /// What came for that port, at the hop that saw most of it.
 fn arrived(facts: &Facts<'_>, (_, address, port): Place) -> u64 {
     let mut hops: BTreeMap<(u32, u8), u64> = BTreeMap::new();
-    for seen in &facts.flows {
+    for seen in facts.flows {
         let (_, destination) = flow::ends(seen.flow());
         let key = seen.flow();
         if key.protocol == UDP && key.destination_port == port && destination == address {

@@ -61,7 +61,8 @@ fn fix(tunnel: &TooLarge<'_>) -> Fix {
     Fix {
         summary: format!(
             "set {name} to MTU {left} ({} of {} less {} of encapsulation), and the pods' to \
-             {left}: {owner}; pods keep theirs until they are recreated",
+             {left}: {owner}; pods that run keep theirs until they are recreated, or these \
+             commands lower it",
             tunnel.underlay_bytes,
             tunnel.underlay.name,
             tunnel.underlay_bytes - left,

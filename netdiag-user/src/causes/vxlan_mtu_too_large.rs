@@ -43,18 +43,42 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     mtu_findings::tunnel(facts, ID, &KINDS, &fix)
 }
 
+/// Who set it, as far as the device's name tells: words only, nothing is decided by it.
+fn agent(tunnel: &TooLarge<'_>) -> String {
+    let (name, nic) = (&tunnel.link.name, &tunnel.underlay.name);
+    let local = tunnel.link.tunnel.as_ref().and_then(|t| t.local);
+    // Over IPv6 flannel has a device of its own.
+    let family = match local.is_some_and(|a| a.is_ipv6()) {
+        true => "flannel-v6.",
+        false => "flannel.",
+    };
+    if name.starts_with(family) {
+        return format!(
+            "flanneld takes its MTU from {nic} when it starts: restart it after the NIC's MTU is \
+             final, or set Backend.MTU in net-conf.json"
+        );
+    }
+    if name.contains("calico") {
+        let left = tunnel.left;
+        return format!(
+            "Calico's agent sets it again: mtu: {left} in the Installation's calicoNetwork, or \
+             veth_mtu of the ConfigMap calico-config"
+        );
+    }
+    format!("Whoever made {name} sets it again: give the same number to its configuration")
+}
+
 fn fix(tunnel: &TooLarge<'_>) -> Fix {
     let (name, left) = (&tunnel.link.name, tunnel.left);
     Fix {
         summary: format!(
             "set {name} to MTU {left} ({} of {} less {} of encapsulation), and the CNI \
-             configuration's mtu to {left}; pods keep theirs until they are recreated. flanneld \
-             takes its MTU from {} when it starts: restart it after the NIC's MTU is final, or \
-             set Backend.MTU in net-conf.json",
+             configuration's mtu to {left}; pods that run keep theirs until they are recreated, or \
+             these commands lower it. {}",
             tunnel.underlay_bytes,
             tunnel.underlay.name,
             tunnel.underlay_bytes - left,
-            tunnel.underlay.name,
+            agent(tunnel),
         ),
         commands: vec![format!("ip link set dev {name} mtu {left}")],
     }

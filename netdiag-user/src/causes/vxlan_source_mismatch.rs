@@ -13,7 +13,8 @@
 //! outer source of what this node sends there; or (on the peer) the outer source of what comes
 //! in is no VTEP of the forwarding table, while the answers go to another address. Configured:
 //! the addresses of the NIC and which of them is dynamic, the VXLAN device's `local`.
-//! Two addresses that disagree and work are no finding.
+//! Two addresses that disagree and work are no finding. Recordings of both nodes, replayed
+//! together, show what left the one from that address, what came to the other, and its table.
 //!
 //! # Look-alikes
 //! Blocked VXLAN between the nodes (nothing comes in at all), a VNI or port mismatch.
@@ -35,19 +36,21 @@ use netdiag_common::{
     hop::{ACK, VXLAN},
 };
 
+use super::announced;
 use crate::{
     model::{
+        address::mac,
         flow,
-        node::{Link, LinkKind},
+        node::{Fdb, Link, LinkKind},
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, PodRef, Severity,
         },
     },
-    pipeline::{
-        facts::{Facts, HopFlow, OuterPair},
-        journey::journeys,
-    },
+    pipeline::facts::{Facts, HopFlow, OuterPair},
 };
+
+/// Flannel has one per peer; a bridged overlay one per pod there.
+const MOST_ENTRIES: usize = 8;
 
 pub const ID: &str = "vxlan-source-mismatch";
 pub const TITLE: &str = "a VXLAN outer address is not the one by which the peers know the node";
@@ -121,10 +124,9 @@ fn ours(facts: &Facts<'_>, out: &OuterPair, into: &OuterPair) -> Option<Mismatch
 
 /// The node sends from another of its addresses than the one by which the cluster knows it.
 fn not_the_nodes(facts: &Facts<'_>, out: &OuterPair) -> Option<Mismatch> {
-    let known = || facts.node.known_as.iter().map(|(address, _)| *address);
-    let same_family = |a: &IpAddr| a.is_ipv4() == out.source.is_ipv4();
-    let expected = known().find(same_family)?;
-    let differs = !known().any(|a| a == out.source);
+    let (known, expected_from) = announced::known_as(facts, out.source.is_ipv4());
+    let expected = *known.first()?;
+    let differs = !known.contains(&out.source);
     // Another NIC altogether is `overlay-wrong-interface`.
     let on = |address: IpAddr| {
         let mut all = facts.node.addresses();
@@ -138,7 +140,7 @@ fn not_the_nodes(facts: &Facts<'_>, out: &OuterPair) -> Option<Mismatch> {
         source: out.source,
         destination: out.destination,
         expected,
-        expected_from: "node address",
+        expected_from,
         vni: out.key.vni,
         port: out.key.port,
         interface: out.interface.clone(),
@@ -224,16 +226,18 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         first_seen: facts.clock.text(first),
         last_seen: facts.clock.text(last),
         named_at: None,
+        node: None,
+        nodes: Vec::new(),
+        other_fixes: Vec::new(),
     })
 }
 
 fn summary(m: &Mismatch) -> String {
     match m.side {
         Side::Ours => {
-            let who = if m.expected_from == "node address" {
-                "the cluster".to_owned()
-            } else {
-                format!("the peer {}", m.destination)
+            let who = match m.expected_from {
+                "node address" | "annotation" => "the cluster".to_owned(),
+                _ => format!("the peer {}", m.destination),
             };
             format!(
                 "VXLAN packets leave {} from {}, but {who} knows this node as {}: flows to {} stall",
@@ -259,7 +263,7 @@ fn stalled(facts: &Facts<'_>, m: &Mismatch) -> Vec<FlowKey> {
     };
     // Answers that die for want of a neighbour never reach the uplink: any hop's count will do.
     let mut retransmits: HashMap<FlowKey, u32> = HashMap::new();
-    for hop in &facts.flows {
+    for hop in facts.flows {
         let most = retransmits.entry(*hop.flow()).or_default();
         *most = hop.hop.stalled.max(*most);
     }
@@ -319,7 +323,7 @@ fn stalled_hops<'a>(
 }
 
 fn flow_refs(facts: &Facts<'_>, stalled: &[FlowKey]) -> Vec<FlowRef> {
-    let all = journeys(facts);
+    let all = facts.journeys();
     stalled
         .iter()
         .filter_map(|k| all.get(k))
@@ -331,6 +335,7 @@ fn flow_refs(facts: &Facts<'_>, stalled: &[FlowKey]) -> Vec<FlowRef> {
 fn evidence(facts: &Facts<'_>, m: &Mismatch, stalled: usize) -> Vec<Evidence> {
     let mut lines = outer_evidence(facts, m);
     lines.extend(address_evidence(facts, m));
+    lines.extend(announced::of(facts, m.expected));
     lines.extend(fdb_evidence(facts, m));
     lines.extend(unreached_evidence(facts, m));
     let text = format!("{stalled} connections over this pair retransmit and get no further");
@@ -428,27 +433,44 @@ fn unreached_evidence(facts: &Facts<'_>, m: &Mismatch) -> Option<Evidence> {
 }
 
 fn fix(facts: &Facts<'_>, m: &Mismatch) -> Fix {
-    let device = device(facts, m.vni, m.port).map_or("the VXLAN device", |l| l.name.as_str());
+    let link = device(facts, m.vni, m.port);
+    let device = link.map_or("the VXLAN device", |l| l.name.as_str());
     match m.side {
         Side::Ours => Fix {
             summary: format!(
                 "make {device} send from {}, by which the peers know this node: remove {} from \
                  {} (a second address by DHCP: BOOTPROTO=none) or set flannel's annotation \
-                 flannel.alpha.coreos.com/public-ip-overwrite to {} and restart flanneld",
+                 flannel.alpha.coreos.com/public-ip-overwrite to {} and restart flanneld; until \
+                 then the command does it",
                 m.expected, m.source, m.interface, m.expected
             ),
-            commands: vec![
-                format!("ip -d link show {device}"),
-                format!("ip address show {}", m.interface),
-            ],
+            commands: vec![format!(
+                "ip link set dev {device} type vxlan id {} local {}",
+                m.vni, m.expected
+            )],
         },
         Side::Peers => Fix {
             summary: format!(
                 "the peer that sends from {} is entered as {}: its lease (flannel: the node's \
-                 public-ip annotation) is stale; correct it there and restart its flanneld",
+                 public-ip annotation) is stale; correct it there and restart its flanneld, which \
+                 every node then hears of. Until then, on this node only, enter what it sends from",
                 m.source, m.expected
             ),
-            commands: vec![format!("bridge fdb show dev {device}")],
+            commands: link.map_or_else(Vec::new, |link| entered(facts, link, m)),
         },
     }
+}
+
+/// The entries of the old address, with the new one.
+fn entered(facts: &Facts<'_>, device: &Link, m: &Mismatch) -> Vec<String> {
+    let own = |f: &&Fdb| f.ifindex == device.index && f.vtep == m.expected;
+    // All zeros are where what has no entry is sent.
+    let hosts = facts.node.fdb.iter().filter(own);
+    let hosts = hosts.filter(|f| f.lladdr.iter().any(|b| *b != 0));
+    let (name, vtep) = (&device.name, m.source);
+    let entry = |f: &Fdb| {
+        let lladdr = mac(&f.lladdr);
+        format!("bridge fdb replace {lladdr} dev {name} dst {vtep} self permanent")
+    };
+    hosts.take(MOST_ENTRIES).map(entry).collect()
 }

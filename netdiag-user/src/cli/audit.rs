@@ -4,9 +4,10 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{
+    cluster,
     diagnose::code,
     gathering::Gathering,
-    options::{Format, Place},
+    options::{Causes, Format, Place},
     watch::Signals,
 };
 use crate::{
@@ -33,6 +34,8 @@ use crate::{
 pub struct AuditArgs {
     #[command(flatten)]
     pub place: Place,
+    #[command(flatten)]
+    pub causes: Causes,
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
     /// Write the output to this file instead of stdout.
@@ -44,17 +47,22 @@ pub async fn run(args: AuditArgs) -> Result<i32> {
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     let mut signals = Signals::catch()?;
     let verdict = tokio::select! {
-        verdict = audit(&args.place) => verdict?,
+        verdict = audit(&args.place, &args.causes) => verdict?,
         code = signals.wait() => return Ok(code),
     };
     output::verdict(&mut sink, &verdict, args.output)?;
     Ok(code(&verdict))
 }
 
-async fn audit(place: &Place) -> Result<Verdict> {
-    let pods = Pods::open(place.pods.clone(), &place.root, place.cni_dir.as_deref())?;
+async fn audit(place: &Place, causes: &Causes) -> Result<Verdict> {
+    let mut api = cluster::Source::open(place.api()).await?;
+    let mut pods = Pods::open(place.pods(&api)).await?;
     let reader = Reader::open(&place.root, place.node_name.as_deref())?;
-    let mut scene = scene(reader.node().await?, place, &pods);
+    let mut scene = scene(reader.node().await?, place, &mut pods);
+    api.settle().await;
+    scene.cluster = api.picture();
+    cluster::know_as(&mut scene.node, &scene.cluster);
+    scene.asked.causes.clone_from(&causes.cause);
     let mut judge = Judge::default();
     let mut gathering = Gathering::new(place.places());
     // What is found out can point to more that is worth knowing.
@@ -66,7 +74,8 @@ async fn audit(place: &Place) -> Result<Verdict> {
         }
         gathering.settle(wants, &mut scene.gathered).await;
     }
-    scene.run.not_checked = not_checked(&scene, &pods);
+    scene.run.not_checked = not_checked(&scene, &pods, &api);
+    scene.run.sources = pods.used();
     scene.run.blind = pods_unread(&scene.node).is_some();
     Ok(judge.verdict(&scene, &nothing_seen()))
 }
@@ -78,13 +87,14 @@ fn nothing_seen() -> Observation {
     }
 }
 
-fn scene(mut node: Node, place: &Place, pods: &Pods) -> Scene {
+fn scene(mut node: Node, place: &Place, pods: &mut Pods) -> Scene {
     let said = place.node_ip.iter().map(|a| (*a, "--node-ip".into()));
     node.known_as.extend(said);
     let now = read::now();
     Scene {
         start: node.clone(),
         pods: pods.index(&node),
+        cluster: Default::default(),
         node,
         gathered: Gathered::default(),
         names: Box::new(KnownNames::default()),
@@ -96,17 +106,20 @@ fn scene(mut node: Node, place: &Place, pods: &Pods) -> Scene {
             started: now,
             ..Run::default()
         },
+        asked: crate::pipeline::asked::Asked::default(),
         links: Vec::new(),
     }
 }
 
-fn not_checked(scene: &Scene, pods: &Pods) -> Vec<NotChecked> {
-    let mut rows = vec![NotChecked {
-        what: "traffic".into(),
-        why: "an audit does not watch it: `netdiag diagnose` does".into(),
-    }];
+fn not_checked(scene: &Scene, pods: &Pods, api: &cluster::Source) -> Vec<NotChecked> {
+    let mut rows = vec![NotChecked::new(
+        "traffic",
+        "an audit does not watch it: `netdiag diagnose` does",
+    )];
     rows.extend(pods_unread(&scene.node));
-    rows.extend(pods.unknown(&scene.pods));
+    rows.extend(scene.asked.not_checked(0));
+    rows.extend(pods.not_checked(&scene.pods));
+    rows.extend(api.not_checked());
     rows.extend(scene.gathered.not_checked());
     rows
 }
@@ -124,13 +137,15 @@ fn pods_unread(node: &Node) -> Option<NotChecked> {
     } else {
         "only root may enter their network namespaces"
     };
-    (!unread.is_empty()).then(|| NotChecked {
-        what: format!(
-            "the inside of {} of {} pods",
-            unread.len(),
-            read.len() + unread.len()
-        ),
-        why: why.into(),
+    (!unread.is_empty()).then(|| {
+        NotChecked::new(
+            format!(
+                "the inside of {} of {} pods",
+                unread.len(),
+                read.len() + unread.len()
+            ),
+            why,
+        )
     })
 }
 

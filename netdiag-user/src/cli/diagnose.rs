@@ -10,12 +10,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     exit,
-    options::{Format, Global, Keep, Scope, duration},
+    options::{Causes, Format, Global, Keep, Scope, duration},
     session::Session,
     watch::Signals,
 };
 use crate::{
-    model::verdict::{Confidence, Finding, Outcome, Severity, Verdict},
+    model::verdict::{Confidence, Finding, NotChecked, Outcome, Severity, Verdict},
     output,
     pipeline::judge::Judge,
 };
@@ -27,6 +27,8 @@ const TICK: Duration = Duration::from_millis(250);
 pub struct DiagnoseArgs {
     #[command(flatten)]
     pub scope: Scope,
+    #[command(flatten)]
+    pub causes: Causes,
     /// How long to watch: 15s, 2m, 1h.
     #[arg(short, long, default_value = "15s", value_parser = duration)]
     pub duration: Duration,
@@ -45,7 +47,8 @@ pub struct DiagnoseArgs {
 pub async fn run(args: DiagnoseArgs, global: &Global) -> Result<i32> {
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     let mut signals = Signals::catch()?;
-    let mut session = Session::open(&args.scope, &args.keep, global).await?;
+    let asked = args.scope.only.asked(&args.scope.iface, &args.causes);
+    let mut session = Session::open(&args.scope, asked, &args.keep, global).await?;
     say_ready();
     let watched = watch(&mut session, &args, global, &mut signals).await;
     session.close().await;
@@ -82,14 +85,18 @@ async fn watch(
     let mut countdown = Countdown::new(global);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looked = false;
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            code = signals.wait() => {
-                countdown.clear();
-                return Ok(Ended::Signal(code));
-            }
+        let signalled = tokio::select! {
+            biased;
+            code = signals.wait() => Some(code),
+            _ = ticks.tick() => None,
+        };
+        // Who ends it early wants to know what was seen so far, as of ping and tcpdump.
+        if let (Some(code), false) = (signalled, looked) {
+            return Ok(Ended::Signal(code));
         }
+        looked = true;
         let observation = session.tick().await?;
         let judged = judge.findings(&session.scene, &observation);
         countdown.show(
@@ -97,16 +104,28 @@ async fn watch(
             &observation,
             &judged.findings,
         );
+        // What is still being found out may tell another cause.
+        let answered = |want| session.scene.gathered.has(want);
         let settled = args
             .until_stable
-            .is_some_and(|wanted| stable.since(&judged.findings) >= wanted);
-        if begun.elapsed() >= args.duration || settled {
+            .is_some_and(|wanted| stable.since(&judged.findings) >= wanted)
+            && judged.wants.iter().all(answered);
+        if begun.elapsed() >= args.duration || settled || signalled.is_some() {
             countdown.clear();
+            if signalled.is_some() {
+                let rest = cut_short(args.duration);
+                session.scene.run.not_checked.push(rest);
+            }
             let verdict = judge.verdict(&session.scene, &observation);
             return Ok(Ended::Verdict(Box::new(verdict)));
         }
         session.gather(judged.wants);
     }
+}
+
+fn cut_short(wanted: Duration) -> NotChecked {
+    let what = format!("the rest of the {} s", wanted.as_secs_f64());
+    NotChecked::new(what, "a signal ended the run")
 }
 
 pub fn code(verdict: &Verdict) -> i32 {
@@ -169,7 +188,7 @@ impl Countdown {
         let mut line = format!(
             "watching, {:.0} s left: {} packets, {} drops, {retransmits} retransmits, {oversize} oversize",
             left.as_secs_f64().ceil(),
-            observation.counter(counter::HOP_PACKETS),
+            observation.counter(counter::HOP_PACKETS) - observation.counter(counter::HOPS_LEFT),
             observation.counter(counter::DROPS),
         );
         if let Some(first) = findings.first() {

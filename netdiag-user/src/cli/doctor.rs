@@ -2,7 +2,7 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::{exit, options::Format};
+use super::{cluster, exit, options::Format};
 use crate::{kernel::support, output};
 
 #[derive(Args, Debug)]
@@ -12,10 +12,21 @@ pub struct DoctorArgs {
     /// The node's root, as a container sees it.
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub root: std::path::PathBuf,
+    /// How to reach the Kubernetes API, as for the other commands.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<std::path::PathBuf>,
+    /// This node's name in the cluster [default: the host's name].
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    pub node_name: Option<String>,
 }
 
-pub fn run(args: &DoctorArgs) -> Result<i32> {
-    let features = support::check(&args.root);
+pub async fn run(args: &DoctorArgs) -> Result<i32> {
+    let mut features = support::check(&args.root);
+    let api = cluster::Place {
+        kubeconfig: args.kubeconfig.as_deref(),
+        node_name: args.node_name.as_deref(),
+    };
+    features.push(cluster::feature(api).await?);
     output::features(&features, args.output)?;
     let essential_missing = features.iter().any(|f| f.essential && !f.available);
     Ok(if essential_missing {

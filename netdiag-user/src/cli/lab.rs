@@ -16,6 +16,7 @@ use crate::model::verdict::Verdict;
 
 pub mod args;
 mod bench;
+mod junit;
 mod matrix;
 mod report;
 
@@ -35,11 +36,18 @@ pub enum Outcome {
 /// Runs `netdiag lab …` and returns the exit code. Makes a tokio runtime of its own, so it must
 /// not be called from inside one.
 pub fn run(args: LabArgs) -> Result<i32> {
+    if let LabCommand::Sidecar(orders) = args.command {
+        return orders.follow().map(|()| 0);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
+    #[cfg(feature = "cri")]
+    if let LabCommand::Kubelet(orders) = args.command {
+        return runtime.block_on(orders.follow()).map(|()| 0);
+    }
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
@@ -60,6 +68,9 @@ async fn dispatch(command: LabCommand) -> Result<i32> {
         LabCommand::Down { lab } => down(lab.as_deref()),
         LabCommand::Bench(args) => bench::run(&args).await,
         LabCommand::Traffic { lab } => traffic(lab.as_deref()).await,
+        LabCommand::Sidecar(orders) => orders.follow().map(|()| 0),
+        #[cfg(feature = "cri")]
+        LabCommand::Kubelet(orders) => orders.follow().await.map(|()| 0),
     }
 }
 
@@ -79,6 +90,7 @@ async fn run_all(args: RunArgs) -> Result<i32> {
         duration: args.duration,
         fix: args.fix || args.every_form,
         record: args.record.clone(),
+        record_all: args.record_all.clone(),
     };
     let mut runs = Vec::new();
     for scenario in &chosen {

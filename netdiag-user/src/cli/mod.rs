@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, and what they share.
 pub mod audit;
 pub mod cleanup;
+mod cluster;
 pub mod diagnose;
 pub mod doctor;
 pub mod explain;
@@ -8,6 +9,7 @@ mod gathering;
 pub mod lab;
 pub mod manual;
 pub mod options;
+pub mod path;
 pub mod replay;
 pub mod run;
 pub mod session;
@@ -39,7 +41,7 @@ pub mod exit {
 #[command(name = "netdiag", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 nothing found, 1 findings, 2 usage, 3 the environment does \
-    not allow it, 4 not enough was seen, 130/143 ended by a signal."
+    not allow it, 4 not enough was seen, 130/143 ended by a signal before there was a result."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -56,6 +58,8 @@ pub enum Command {
     Diagnose(diagnose::DiagnoseArgs),
     /// The part of diagnose that needs no eBPF and no privilege: the node's configuration alone.
     Audit(audit::AuditArgs),
+    /// One flow's way, counted at each hop: where it was last seen, what dropped it.
+    Path(path::PathArgs),
     /// The verdict or the events of recordings, on any machine.
     Replay(replay::ReplayArgs),
     /// The incidents in network namespaces on this machine.
@@ -79,10 +83,11 @@ impl Command {
             Self::Run(args) => run::run(args, global).await,
             Self::Diagnose(args) => diagnose::run(args, global).await,
             Self::Audit(args) => audit::run(args).await,
+            Self::Path(args) => path::run(args, global).await,
             Self::Replay(args) => replay::run(&args),
             Self::Lab(args) => lab::run(args),
             Self::Explain(args) => explain::run(&args),
-            Self::Doctor(args) => doctor::run(&args),
+            Self::Doctor(args) => doctor::run(&args).await,
             Self::Cleanup => cleanup::run(),
             Self::Completions(args) => manual::completions(&args),
             Self::Man => manual::man(),

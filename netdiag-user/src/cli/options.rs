@@ -3,10 +3,17 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use super::cluster;
 use crate::{
+    causes,
     host::gather::{Places, etcd::Named},
-    model::filter::Filter,
-    pods::Source,
+    model::{
+        filter::Filter,
+        pod::Origin,
+        selection::{Labels, Owned, Path, Selection},
+    },
+    pipeline::asked::Asked,
+    pods::{self, Source},
 };
 
 #[derive(Args, Debug, Clone, Default)]
@@ -43,10 +50,8 @@ pub struct Scope {
     /// Watch these interfaces only (repeatable; * and ? match).
     #[arg(short, long, value_name = "NAME")]
     pub iface: Vec<String>,
-    /// Count these addresses only: '[src|dst] host ADDRESS' or '[src|dst] net PREFIX', joined by
-    /// 'or'.
-    #[arg(long, value_name = "EXPRESSION")]
-    pub filter: Option<Filter>,
+    #[command(flatten)]
+    pub only: Only,
     #[command(flatten)]
     pub place: Place,
     /// Attach programs that do nothing: what the hooks alone cost.
@@ -54,11 +59,80 @@ pub struct Scope {
     pub empty: bool,
 }
 
+/// Whose packets, and which. Each kind of condition must hold; of the same kind, given several
+/// times, any one is enough.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Only {
+    /// Only packets of these namespaces' pods (repeatable; * and ? match).
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Vec<String>,
+    /// Only packets of these pods, those that come later too (repeatable; * and ? match).
+    #[arg(short, long, value_name = "[NAMESPACE/]NAME")]
+    pub pod: Vec<Path>,
+    /// Only packets of these Services and of the pods behind them (repeatable; * and ? match).
+    #[arg(long, value_name = "[NAMESPACE/]NAME")]
+    pub service: Vec<Path>,
+    /// Only packets of pods with these labels, as kubectl takes them: app=cart,tier!=db.
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub selector: Vec<Labels>,
+    /// Only packets of pods that this made: deployment/cart (repeatable; * and ? match).
+    #[arg(long, value_name = "[KIND/]NAME")]
+    pub owner: Vec<Owned>,
+    /// Count these packets only, in pcap's words: 'host 10.0.0.1 and tcp port 80 or 443'. Known are
+    /// [src|dst] host, net, port and portrange, tcp, udp, sctp, icmp, icmp6, ip, ip6, proto N, and,
+    /// or, not, ( ). It speaks of the innermost packet where a tunnel carries one.
+    #[arg(long, value_name = "EXPRESSION")]
+    pub filter: Option<Filter>,
+}
+
+impl Only {
+    /// With the links that are to be watched.
+    pub fn asked(&self, links: &[String], causes: &Causes) -> Asked {
+        Asked {
+            filter: self.filter.clone(),
+            pods: Selection {
+                namespaces: self.namespace.clone(),
+                pods: self.pod.clone(),
+                services: self.service.clone(),
+                labels: self.selector.clone(),
+                owners: self.owner.clone(),
+            },
+            links: links.to_vec(),
+            causes: causes.cause.clone(),
+        }
+    }
+}
+
+/// Which causes count.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Causes {
+    /// Judge by these causes only (repeatable; `netdiag explain` lists them).
+    #[arg(long, value_name = "ID", value_parser = cause)]
+    pub cause: Vec<String>,
+}
+
+fn cause(text: &str) -> Result<String, String> {
+    let id = text.to_ascii_lowercase();
+    if let Some(known) = causes::find(&id) {
+        return Ok(known.id.to_owned());
+    }
+    let words: Vec<&str> = id.split('-').filter(|w| w.len() > 2).collect();
+    let shared = |c: &&causes::Cause| words.iter().filter(|w| c.id.contains(**w)).count();
+    let mut near: Vec<_> = causes::ALL.iter().filter(|c| shared(c) > 0).collect();
+    near.sort_by_key(|c| std::cmp::Reverse(shared(c)));
+    let near: Vec<_> = near.iter().take(3).map(|c| c.id).collect();
+    let hint = match near.as_slice() {
+        [] => "`netdiag explain` lists them".into(),
+        some => format!("like it: {}", some.join(", ")),
+    };
+    Err(format!("'{text}' is no cause; {hint}"))
+}
+
 /// Where to look, and by which names.
 #[derive(Args, Debug, Clone)]
 pub struct Place {
-    /// Where pods' names come from: auto, cni, or a JSON file
-    /// [{"namespace":…,"name":…,"addresses":[…],"interface":…}].
+    /// Where pods' names come from: auto (all that is there), kubernetes, cri, cni, cgroup, none, or a JSON
+    /// file [{"namespace":…,"name":…,"addresses":[…],"interface":…}].
     #[arg(long, value_name = "SOURCE", default_value = "auto", value_parser = source)]
     pub pods: Source,
     /// The CNI result cache, where it is not in its usual place.
@@ -73,6 +147,13 @@ pub struct Place {
     /// The address by which the cluster knows this node (kubelet's --node-ip).
     #[arg(long, value_name = "ADDRESS")]
     pub node_ip: Vec<std::net::IpAddr>,
+    /// How to reach the Kubernetes API [default: what $KUBECONFIG names, else the service account
+    /// of the pod that netdiag runs in].
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The container runtime's CRI socket [default: the first of the usual ones that is there].
+    #[arg(long, value_name = "PATH")]
+    pub cri_socket: Option<PathBuf>,
     #[command(flatten)]
     pub etcd: Etcd,
 }
@@ -95,12 +176,35 @@ pub struct Etcd {
 }
 
 impl Place {
+    /// Where pods' names are looked for.
+    pub fn pods(&self, api: &cluster::Source) -> pods::Options {
+        pods::Options {
+            source: self.pods.clone(),
+            root: self.root.clone(),
+            cni_dir: self.cni_dir.clone(),
+            cri_socket: self.cri_socket.clone(),
+            node_name: self.node_name.clone(),
+            api: Some(api.pictures()),
+        }
+    }
+
+    /// Where the Kubernetes API is, where it is to be asked at all.
+    pub fn api(&self) -> Option<cluster::Place<'_>> {
+        let named = self.kubeconfig.is_some();
+        let wanted = [Source::Auto, Source::One(Origin::Kubernetes)].contains(&self.pods);
+        (named || wanted).then_some(cluster::Place {
+            kubeconfig: self.kubeconfig.as_deref(),
+            node_name: self.node_name.as_deref(),
+        })
+    }
+
     /// Where evidence is looked for.
     pub fn places(&self) -> Places {
         let etcd = &self.etcd;
         Places {
             root: self.root.clone(),
             cni_dir: self.cni_dir.clone(),
+            cri_socket: self.cri_socket.clone(),
             etcd: Named {
                 endpoints: etcd.etcd.clone(),
                 cacert: etcd.etcd_cacert.clone(),
@@ -156,7 +260,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if !(0.0..=31_536_000.0).contains(&seconds) {
         return Err(bad());
     }
-    Ok(Duration::from_secs_f64(seconds))
+    let time = Duration::from_secs_f64(seconds);
+    match time.is_zero() {
+        true => Err(format!("'{text}' is no time at all: nothing would be seen")),
+        false => Ok(time),
+    }
 }
 
 #[cfg(test)]
@@ -168,7 +276,9 @@ mod tests {
         assert_eq!(duration("15s"), Ok(Duration::from_secs(15)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
-        for bad in ["", "s", "-1", "1d", "nan", "inf", "1e300"] {
+        for bad in [
+            "", "s", "-1", "1d", "nan", "inf", "1e300", "0", "0s", "0.0m", "-0",
+        ] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }

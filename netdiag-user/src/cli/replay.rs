@@ -1,28 +1,51 @@
 //! `netdiag replay`: what a recording tells, on any machine, without root or eBPF.
-use std::path::{Path, PathBuf};
+mod path;
+mod player;
 
-use anyhow::{Context, Result};
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
 use clap::Args;
 
-use super::{diagnose::code, exit, options::Format};
+use self::player::Player;
+use super::{
+    diagnose::code,
+    exit,
+    options::{Causes, Format, Only},
+};
 use crate::{
-    model::{filter::glob, verdict::Verdict},
+    model::{
+        event::{Detail, LiveEvent},
+        path::Wanted,
+        verdict::{NotChecked, Verdict},
+    },
     output,
-    pipeline::{judge::Judge, samples::samples},
-    recording::Replay,
+    pipeline::join::{Recorded, joined},
 };
 
 #[derive(Args, Debug)]
 pub struct ReplayArgs {
-    /// Recordings that `run` or `diagnose --record FILE` made; several are several nodes.
+    /// Recordings that `run` or `diagnose --record FILE` made. Those of several nodes are one
+    /// incident: what left one node and never came to another is told, and every line names its
+    /// node.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Only recordings of these nodes (repeatable; * and ? match).
     #[arg(long, value_name = "NAME")]
     pub node: Vec<String>,
+    /// Only what was seen at these interfaces (repeatable; * and ? match).
+    #[arg(short, long, value_name = "NAME")]
+    pub iface: Vec<String>,
+    #[command(flatten)]
+    pub only: Only,
+    #[command(flatten)]
+    pub causes: Causes,
     /// The verdict as `diagnose` prints it; ndjson: the events as `run` prints them.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
+    /// One flow's way instead of the verdict, as `netdiag path` prints it: over all of the nodes.
+    #[arg(long, num_args = 2, value_names = ["SRC", "DST[:PORT]"])]
+    pub path: Option<Vec<Wanted>>,
     /// Write samples of dropped, oversize and retransmitted packets to this file (pcapng).
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
@@ -33,67 +56,150 @@ pub struct ReplayArgs {
 
 pub fn run(args: &ReplayArgs) -> Result<i32> {
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
-    let mut live = output::Live::new(Format::Ndjson);
     let mut pcap = args
         .pcap
         .as_deref()
         .map(output::Pcapng::create)
         .transpose()?;
-    let mut verdicts = Vec::new();
-    for file in &args.files {
-        let events = match args.output {
-            Format::Ndjson => Some((&mut sink, &mut live)),
-            _ => None,
-        };
-        verdicts.extend(replay(file, &args.node, events, pcap.as_mut())?);
+    let asked = args.only.asked(&args.iface, &args.causes);
+    let open = |file: &PathBuf| Player::open(file, &asked);
+    let mut players = args.files.iter().map(open).collect::<Result<Vec<_>>>()?;
+    players.retain(|player| player.is_of(&args.node));
+    let several = players.len() > 1;
+    players
+        .iter_mut()
+        .for_each(|it| it.one_of_several = several);
+    let files: Vec<String> = players.iter().map(Player::file).collect();
+    let told = args.output == Format::Ndjson && args.path.is_none();
+    let recorded = match (told, pcap.as_mut()) {
+        (true, pcap) => tell(players, &mut sink, pcap)?,
+        (false, None) => play(players)?,
+        (false, Some(pcap)) => {
+            let one = |player: Player| player.play(Some(pcap));
+            players.into_iter().map(one).collect::<Result<_>>()?
+        }
+    };
+    if let Some([source, destination]) = args.path.as_deref() {
+        let paths = path::paths(&recorded, source, destination)?;
+        output::paths(&mut sink, &paths, args.output)?;
+        return Ok(path::code(&paths));
     }
-    if args.output != Format::Ndjson {
-        output::verdicts(&mut sink, &verdicts, args.output)?;
+    let Some(verdict) = verdict(recorded, files) else {
+        log::warn!(
+            "no recording is of a node called {}",
+            args.node.join(" or ")
+        );
+        if matches!(args.output, Format::Json | Format::Yaml) {
+            let none: [Verdict; 0] = [];
+            output::document(&mut sink, &none, args.output)?;
+        }
+        return Ok(exit::OK);
+    };
+    match told {
+        true => output::Live::new(Format::Ndjson).events(&mut sink, together(&verdict))?,
+        false => output::verdict(&mut sink, &verdict, args.output)?,
     }
-    let codes: Vec<i32> = verdicts.iter().map(code).collect();
-    let worst = [exit::FINDINGS, exit::INCOMPLETE];
-    let worst = worst.into_iter().find(|code| codes.contains(code));
-    Ok(worst.unwrap_or(exit::OK))
+    Ok(code(&verdict))
 }
 
-/// The verdict of one recording, its events told on the way where they are wanted.
-fn replay(
-    file: &Path,
-    nodes: &[String],
-    mut events: Option<(&mut output::Sink, &mut output::Live)>,
+/// Plays them side by side, as many as there are processors.
+fn play(players: Vec<Player>) -> Result<Vec<Recorded>> {
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut players = players.into_iter().peekable();
+    let mut recorded = Vec::new();
+    while players.peek().is_some() {
+        let some: Vec<Player> = players.by_ref().take(at_once).collect();
+        let done: Vec<Result<Recorded>> = std::thread::scope(|scope| {
+            let start = |player: Player| scope.spawn(move || player.play(None));
+            let running: Vec<_> = some.into_iter().map(start).collect();
+            let panicked = |_| Err(anyhow!("a thread panicked"));
+            let ends = running.into_iter().map(|it| it.join());
+            ends.map(|it| it.unwrap_or_else(panicked)).collect()
+        });
+        for one in done {
+            recorded.push(one?);
+        }
+    }
+    Ok(recorded)
+}
+
+/// Plays them in the order of time, each by its own clock, and tells what happens.
+fn tell(
+    players: Vec<Player>,
+    sink: &mut output::Sink,
     mut pcap: Option<&mut output::Pcapng>,
-) -> Result<Option<Verdict>> {
-    let mut replay = Replay::open(file)?;
-    let mut judge = Judge::default();
-    let mut last = None;
-    while let Some(observation) = replay.tick() {
-        let scene = &replay.scene;
-        if !nodes.is_empty() && !nodes.iter().any(|n| glob(n, &scene.node.name)) {
-            return Ok(None);
-        }
-        if let Some((sink, live)) = &mut events {
-            live.events(sink, judge.events(scene, &observation).events)?;
-        } else {
-            judge.findings(scene, &observation);
-        }
-        if let Some(pcap) = &mut pcap {
-            let put = pcap.put(&samples(scene, &observation));
-            put.context("writing the capture")?;
-        }
-        last = Some(observation);
-    }
-    let trouble = replay.trouble();
-    let last = last.with_context(|| match &trouble {
-        Some(it) => format!("{}: there is no reading in it: {}", file.display(), it.why),
-        None => format!("{}: there is no reading in it", file.display()),
-    })?;
-    if let Some((sink, live)) = events {
-        live.events(sink, judge.closing(&replay.scene, &last))?;
-        if let Some(it) = &trouble {
-            log::warn!("{}: {}", file.display(), it.why);
+) -> Result<Vec<Recorded>> {
+    let mut live = output::Live::new(Format::Ndjson);
+    let mut done: Vec<Option<Recorded>> = players.iter().map(|_| None).collect();
+    let mut playing: Vec<(usize, Player)> = players.into_iter().enumerate().collect();
+    while let Some(at) = (0..playing.len()).min_by_key(|n| playing[*n].1.next_at()) {
+        let (events, last) = playing[at].1.events(pcap.as_deref_mut())?;
+        live.events(sink, events)?;
+        if let Some(last) = last {
+            let (number, player) = playing.swap_remove(at);
+            if let Some(trouble) = player.trouble() {
+                log::warn!("{trouble}");
+            }
+            done[number] = Some(player.close(last));
         }
     }
-    replay.scene.run.blind |= trouble.is_some();
-    replay.scene.run.not_checked.extend(trouble);
-    Ok(Some(judge.verdict(&replay.scene, &last)))
+    Ok(done.into_iter().flatten().collect())
+}
+
+/// One verdict of all of them; nothing where there are none.
+fn verdict(recorded: Vec<Recorded>, files: Vec<String>) -> Option<Verdict> {
+    let mut kept: Vec<Recorded> = Vec::new();
+    let (mut names, mut twice) = (Vec::new(), Vec::new());
+    for (it, file) in recorded.into_iter().zip(files) {
+        match kept.iter().position(|known| known.same_as(&it)) {
+            Some(at) => {
+                let why = match &names[at] {
+                    known if *known == file => "it is given twice and counts once".to_owned(),
+                    known => format!("it is the same recording as {known}, and counts once"),
+                };
+                log::warn!("{file}: {why}");
+                twice.push(NotChecked::new(file, why));
+                if it.last.now > kept[at].last.now {
+                    kept[at] = it;
+                }
+            }
+            None => {
+                kept.push(it);
+                names.push(file);
+            }
+        }
+    }
+    let mut verdict = match kept.len() {
+        0 => return None,
+        1 => {
+            let mut one = kept.pop()?;
+            one.judge.verdict(&one.scene, &one.last)
+        }
+        _ => joined(kept, &names),
+    };
+    verdict.not_checked.extend(twice);
+    Some(verdict)
+}
+
+/// What several recordings say together, as events.
+fn together(verdict: &Verdict) -> Vec<LiveEvent> {
+    if verdict.nodes.is_empty() {
+        return Vec::new();
+    }
+    let ends = verdict.nodes.iter().map(|node| node.ended.clone());
+    let time = ends.max().unwrap_or_default();
+    let between = verdict.between.iter().map(|it| {
+        let lost = it.packets - it.arrived;
+        let between = Box::new(it.clone());
+        let mut event = LiveEvent::bare(time.clone(), lost, Detail::Between { between });
+        event.node = Some(it.from.clone());
+        event
+    });
+    let findings = verdict.findings.iter().map(|it| {
+        let finding = Box::new(it.clone());
+        let mut event = LiveEvent::bare(time.clone(), 1, Detail::Finding { finding });
+        event.node.clone_from(&it.node);
+        event
+    });
+    between.chain(findings).collect()
 }

@@ -7,7 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     exit,
-    options::{Format, Global, Keep, Scope, duration},
+    options::{Causes, Format, Global, Keep, Scope, duration},
     session::Session,
     watch::Signals,
 };
@@ -20,6 +20,8 @@ const TICK: Duration = Duration::from_millis(250);
 pub struct RunArgs {
     #[command(flatten)]
     pub scope: Scope,
+    #[command(flatten)]
+    pub causes: Causes,
     /// Ends after this time [default: on Ctrl-C].
     #[arg(short, long, value_parser = duration)]
     pub duration: Option<Duration>,
@@ -35,7 +37,8 @@ pub struct RunArgs {
 pub async fn run(args: RunArgs, global: &Global) -> Result<i32> {
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     let mut signals = Signals::catch()?;
-    let mut session = Session::open(&args.scope, &args.keep, global).await?;
+    let asked = args.scope.only.asked(&args.scope.iface, &args.causes);
+    let mut session = Session::open(&args.scope, asked, &args.keep, global).await?;
     super::diagnose::say_ready();
     let traced = trace(&mut session, &args, &mut sink, &mut signals).await;
     session.close().await;

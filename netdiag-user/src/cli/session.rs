@@ -1,19 +1,24 @@
 //! A live trace: the programs in the kernel, the node as netlink shows it, and the pods, kept in
 //! step while it runs.
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use futures_util::StreamExt;
-use rtnetlink::MulticastGroup;
+use netdiag_common::config::counter;
+use rtnetlink::{MulticastGroup, packet_core::NetlinkPayload};
 use tokio::sync::mpsc;
 
 use super::gathering::Gathering;
-use super::options::{Global, Keep, Scope};
+use super::{
+    cluster,
+    options::{Global, Keep, Scope},
+};
 use crate::{
-    host::snapshot::Reader,
+    host::{link_times::LinkTimes, snapshot::Reader},
     kernel::{
         attach::{self, Hooks},
         load::{self, Programs, Set},
@@ -21,23 +26,25 @@ use crate::{
         symbols::Symbols,
     },
     model::{
-        dns, filter,
+        filter,
         gather::{Gathered, Want},
         limits,
         node::{Link, Node},
         observation::Observation,
         reason::Reasons,
         roles::{Role, role},
+        selection::Selected,
         verdict::NotChecked,
     },
     output::Pcapng,
     pipeline::{
+        asked::Asked,
         clock::Clock,
         facts::Names,
         samples::samples,
         scene::{Change, LinkChange, Run, Scene},
     },
-    pods::Pods,
+    pods::{Kicks, Pods},
     recording::Recorder,
 };
 
@@ -67,11 +74,17 @@ pub struct Session {
     hooks: Hooks,
     reader: Reader,
     pods: Pods,
+    api: cluster::Source,
     scope: Scope,
     changes: mpsc::Receiver<()>,
     read_at: Instant,
     /// Routes whose limits found no room.
     unjudged: usize,
+    /// Whose packets the programs were told to count, and how many had no room.
+    selected: Selected,
+    unselected: usize,
+    /// Drops that no filter can judge.
+    without_flow: u64,
     counted_at: Instant,
     gathering: Gathering,
     recorder: Option<Recorder>,
@@ -81,14 +94,11 @@ pub struct Session {
 
 impl Session {
     /// Sweeps after killed runs, loads, reads the node, attaches.
-    pub async fn open(scope: &Scope, keep: &Keep, global: &Global) -> Result<Self> {
+    pub async fn open(scope: &Scope, asked: Asked, keep: &Keep, global: &Global) -> Result<Self> {
         let recorder = keep.record.as_deref().map(Recorder::create).transpose()?;
         let pcap = keep.pcap.as_deref().map(Pcapng::create).transpose()?;
-        let pods = Pods::open(
-            scope.place.pods.clone(),
-            &scope.place.root,
-            scope.place.cni_dir.as_deref(),
-        )?;
+        let mut api = cluster::Source::open(scope.place.api()).await?;
+        let mut pods = Pods::open(scope.place.pods(&api)).await?;
         if let Err(e) = sweep::orphans() {
             log::warn!("{e:#}");
         }
@@ -97,7 +107,15 @@ impl Session {
         } else {
             Set::Tracing
         };
-        let mut programs = load::load(&scope.place.root, set, global.verbose > 1)?;
+        let mut programs = load::load(
+            &scope.place.root,
+            set,
+            asked.of_packets(),
+            global.verbose > 1,
+        )?;
+        if let Some(filter) = &asked.filter {
+            programs.set_rules(filter.rules())?;
+        }
         let reader = Reader::open(&scope.place.root, scope.place.node_name.as_deref())?;
         let node = reader.node().await?;
         check_interfaces(&node, &scope.iface)?;
@@ -106,10 +124,12 @@ impl Session {
             symbols: Symbols::load(&scope.place.root),
             reasons: std::mem::take(&mut programs.reasons),
         };
+        api.settle().await;
         let now = read::now();
         let scene = Scene {
             start: node.clone(),
             pods: pods.index(&node),
+            cluster: api.picture(),
             node,
             gathered: Gathered::default(),
             names: Box::new(names),
@@ -121,23 +141,32 @@ impl Session {
                 started: now,
                 ..Run::default()
             },
+            asked,
             links: Vec::new(),
         };
+        let (kicks, times) = (pods.kicks(), pods.link_times());
+        times.seed(&scene.node);
         let mut session = Self {
             programs,
             hooks,
             reader,
             pods,
+            api,
             scope: scope.clone(),
-            changes: changes()?,
+            changes: changes(kicks, times)?,
             read_at: Instant::now(),
             unjudged: 0,
+            selected: Selected::default(),
+            unselected: 0,
+            without_flow: 0,
             counted_at: Instant::now(),
             gathering: Gathering::new(scope.place.places()),
             recorder,
             pcap,
             scene,
         };
+        session.select()?;
+        session.say_missing();
         session.apply()?;
         session.scene.run = session.run();
         Ok(session)
@@ -149,6 +178,7 @@ impl Session {
         for address in &self.scope.place.node_ip {
             node.known_as.push((*address, "--node-ip".into()));
         }
+        cluster::know_as(node, &self.scene.cluster);
         let ports: Vec<u16> = node
             .links
             .iter()
@@ -189,15 +219,67 @@ impl Session {
             self.scene.node.neighbour_moves = self.reader.neighbour_moves();
             self.counted_at = Instant::now();
         }
+        let picture = self.api.picture();
+        if !Arc::ptr_eq(&picture, &self.scene.cluster) {
+            cluster::know_as(&mut self.scene.node, &picture);
+            self.scene.cluster = picture;
+        }
+        if !changed && self.pods.changed() {
+            self.scene.pods = self.pods.index(&self.scene.node);
+        }
+        self.select()?;
         self.count_from_now();
         self.gathering.collect(&mut self.scene.gathered);
         let mut observation = self.programs.observe()?;
-        if let Some(filter) = &self.scope.filter {
-            restrict(&mut observation, filter);
+        // Whose packets they are can be known a moment after them.
+        if self.pods.changed() {
+            self.scene.pods = self.pods.index(&self.scene.node);
         }
+        self.without_flow = observation.counter(counter::DROPS_UNJUDGED);
         self.scene.run = self.run();
         self.record(&mut observation);
         Ok(observation)
+    }
+
+    /// Tells the programs whose packets are asked for, as pods are now.
+    fn select(&mut self) -> Result<()> {
+        let asked = &self.scene.asked.pods;
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let served = asked.served(&self.scene.cluster, self.scene.gathered.services());
+        let selected = asked.resolve(&self.scene.pods, &served);
+        if !asked.services.is_empty() {
+            self.gathering.start(BTreeSet::from([Want::Services]));
+        }
+        if selected != self.selected {
+            self.unselected = self.programs.select(&selected)?;
+            self.selected = selected;
+        }
+        Ok(())
+    }
+
+    /// Whose name is mistyped should not wait for packets.
+    fn say_missing(&self) {
+        let asked = &self.scene.asked.pods;
+        if asked.asks_for_pods() && self.selected.pods == 0 {
+            log::warn!("no pod is known yet for {asked}: it is watched from when it comes");
+        }
+    }
+
+    /// What the selection cannot have.
+    fn not_selected(&self) -> Vec<NotChecked> {
+        let mut rows = Vec::new();
+        let asked = &self.scene.asked.pods;
+        if !asked.is_empty() && self.selected.addresses.is_empty() {
+            let what = format!("packets of {asked}");
+            rows.push(NotChecked::new(what, "none with an address is known"));
+        }
+        if self.unselected > 0 {
+            let what = format!("{} addresses and links of {asked}", self.unselected);
+            rows.push(NotChecked::new(what, "more than the kernel's tables take"));
+        }
+        rows
     }
 
     /// A disk that is full ends the recording, not the trace.
@@ -207,7 +289,10 @@ impl Session {
             log::warn!("the recording ends here: {e}");
             self.recorder = None;
         }
-        let put = |pcap: &mut Pcapng| pcap.put(&samples(&self.scene, observation));
+        let shown = self.scene.asked.shown(observation);
+        let put = |pcap: &mut Pcapng| {
+            pcap.put(&samples(&self.scene, shown.as_ref().unwrap_or(observation)))
+        };
         if let Some(Err(e)) = self.pcap.as_mut().map(put) {
             log::warn!("the capture ends here: {e}");
             self.pcap = None;
@@ -225,7 +310,7 @@ impl Session {
     }
 
     /// Starts finding out what the rules ask for.
-    pub fn gather(&mut self, wants: std::collections::BTreeSet<Want>) {
+    pub fn gather(&mut self, wants: BTreeSet<Want>) {
         self.gathering.start(wants);
     }
 
@@ -234,32 +319,36 @@ impl Session {
         let mut not_checked = self.programs.missing.clone();
         not_checked.extend(attach::not_covered(&self.hooks));
         if self.unjudged > 0 {
-            not_checked.push(NotChecked {
-                what: format!("oversize packets towards {} routes", self.unjudged),
-                why: "this node has more routes than the table of limits takes".into(),
-            });
+            not_checked.push(NotChecked::new(
+                format!("oversize packets towards {} routes", self.unjudged),
+                "this node has more routes than the table of limits takes",
+            ));
         }
         let blind = !not_checked.is_empty();
         if !self.scene.node.policy_tables.is_empty() {
-            not_checked.push(NotChecked {
-                what: "packet sizes where policy rules choose another route".into(),
-                why: "`ip rule` names other tables; what they limit differently is not judged"
-                    .into(),
-            });
+            not_checked.push(NotChecked::new(
+                "packet sizes where policy rules choose another route",
+                "`ip rule` names other tables; what they limit differently is not judged",
+            ));
         }
-        not_checked.extend(self.pods.unknown(&self.scene.pods));
+        not_checked.extend(self.pods.not_checked(&self.scene.pods));
+        not_checked.extend(self.api.not_checked());
+        not_checked.extend(self.scene.asked.not_checked(self.without_flow));
+        not_checked.extend(self.not_selected());
         not_checked.extend(self.scene.gathered.not_checked());
         if self.hooks.count() == 0 {
-            not_checked.push(NotChecked {
-                what: "packets on the node's links".into(),
-                why: "no link here is a pod's, a bridge, a tunnel or an uplink".into(),
-            });
+            not_checked.push(NotChecked::new(
+                "packets on the node's links",
+                "no link here is a pod's, a bridge, a tunnel or an uplink",
+            ));
         }
         Run {
             started: self.scene.run.started,
             hooks: self.hooks.count() + self.programs.tracepoints,
             not_checked,
             blind: blind || self.hooks.count() == 0,
+            partly: self.scene.asked.partly(),
+            sources: self.pods.used(),
         }
     }
 
@@ -303,30 +392,16 @@ fn check_interfaces(node: &Node, patterns: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Only the flows that the filter names, in every table.
-fn restrict(observation: &mut Observation, filter: &filter::Filter) {
-    observation.flows.retain(|(k, _)| filter.matches(&k.flow));
-    observation.drops.retain(|(k, _)| filter.matches(&k.flow));
-    observation
-        .retransmits
-        .retain(|(k, _)| filter.matches(&k.flow));
-    observation
-        .icmp_errors
-        .retain(|(k, _)| filter.matches(&k.about));
-    observation
-        .dns
-        .retain(|(k, _)| filter.matches(&dns::flow(k)));
-    observation.events.retain(|e| filter.matches(&e.flow));
-}
-
-/// A channel that has something in it after each change of links, addresses or routes.
-fn changes() -> Result<mpsc::Receiver<()>> {
+/// A channel that has something in it after each change of links, addresses, routes or rules.
+fn changes(kicks: Kicks, times: LinkTimes) -> Result<mpsc::Receiver<()>> {
     let groups = [
         MulticastGroup::Link,
         MulticastGroup::Ipv4Ifaddr,
         MulticastGroup::Ipv6Ifaddr,
         MulticastGroup::Ipv4Route,
         MulticastGroup::Ipv6Route,
+        MulticastGroup::Ipv4Rule,
+        MulticastGroup::Ipv6Rule,
     ];
     let opened = rtnetlink::new_multicast_connection(&groups);
     let (connection, _handle, mut messages) = opened.context("listening to netlink")?;
@@ -335,7 +410,11 @@ fn changes() -> Result<mpsc::Receiver<()>> {
     tokio::spawn(async move {
         // Whatever it says, an overrun included, the answer is to read everything again; one
         // pending note is enough.
-        while messages.next().await.is_some() {
+        while let Some((message, _)) = messages.next().await {
+            if let NetlinkPayload::InnerMessage(message) = &message.payload {
+                times.note(message, read::now());
+            }
+            kicks.kick();
             let _ = sender.try_send(());
         }
     });

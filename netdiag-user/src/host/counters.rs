@@ -1,5 +1,9 @@
 //! Counters of network namespaces from /proc/net, by whatever names this kernel gives them.
-use std::{collections::BTreeMap, fs::File, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use super::namespaces;
 use crate::model::node::Counters;
@@ -9,30 +13,54 @@ type Values = BTreeMap<String, u64>;
 /// Files of a line of names and one of values, each after `Group:` (net/ipv4/proc.c).
 const GROUPS: [&str; 2] = ["netstat", "snmp"];
 /// Files of a line of names and one of hexadecimal values per CPU.
-const PER_CPU: [&str; 3] = ["nf_conntrack", "arp_cache", "ndisc_cache"];
+const PER_CPU: [&str; 1] = ["nf_conntrack"];
+/// The same of the neighbour tables, with the folder of their sysctls. Tables and limits are the
+/// whole machine's, and only its first namespace shows them.
+const NEIGHBOURS: [(&str, &str); 2] = [("arp_cache", "ipv4"), ("ndisc_cache", "ipv6")];
+const LIMITS: [&str; 3] = ["gc_thresh1", "gc_thresh2", "gc_thresh3"];
 /// The second and third column of `softnet_stat` (net/core/net-procfs.c), which has no names.
 const SOFTNET: [(usize, &str); 2] = [(1, "softnet.dropped"), (2, "softnet.time_squeeze")];
 /// Sysctls that are really gauges and limits of the namespace.
 const GAUGES: [&str; 2] = ["nf_conntrack_count", "nf_conntrack_max"];
 
-/// Reads the namespaces, each given by its inode and a path to open it by. A thread of its own
-/// enters them, one after the other. One that is gone is left out.
-pub fn read(namespaces: Vec<(u32, PathBuf)>) -> Vec<Counters> {
+/// Reads the namespaces, each given by its inode and a path to open it by, and the machine's own
+/// tables in its `first` one. A thread of its own enters them, one after the other. One that is
+/// gone, or may not be entered, is left out.
+pub fn read(namespaces: Vec<(u32, PathBuf)>, first: PathBuf) -> Vec<Counters> {
     let thread = std::thread::Builder::new().name("counters".into());
     let spawned = thread.spawn(move || {
         let entered = namespaces.into_iter().filter_map(|(netns, path)| {
-            // Where one already is, one need not be allowed to enter.
-            if namespaces::own() != Some(netns) {
-                let file = File::open(path).ok()?;
-                nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET).ok()?;
-            }
+            enter(netns, &path)?;
             let values = here();
             Some(Counters { netns, values })
         });
-        entered.collect()
+        let mut all: Vec<_> = entered.collect();
+        all.extend(machine(&first, &all));
+        all
     });
     let joined = spawned.map(std::thread::JoinHandle::join);
     joined.map_or_else(|_| Vec::new(), Result::unwrap_or_default)
+}
+
+fn enter(netns: u32, path: &Path) -> Option<()> {
+    // Where one already is, one need not be allowed to enter.
+    if namespaces::own() != Some(netns) {
+        let file = File::open(path).ok()?;
+        nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET).ok()?;
+    }
+    Some(())
+}
+
+/// The neighbour tables, where none of the others was the namespace that shows them.
+fn machine(first: &Path, others: &[Counters]) -> Option<Counters> {
+    let netns = namespaces::inode(first)?;
+    if others.iter().any(|it| it.netns == netns) {
+        return None;
+    }
+    enter(netns, first)?;
+    let mut values = Values::new();
+    neighbours(&mut values);
+    (!values.is_empty()).then_some(Counters { netns, values })
 }
 
 /// Those of this thread's namespace.
@@ -46,6 +74,7 @@ pub fn here() -> Values {
         let text = net(&format!("stat/{file}")).unwrap_or_default();
         per_cpu(file, &text, &mut values);
     }
+    neighbours(&mut values);
     softnet(&net("softnet_stat").unwrap_or_default(), &mut values);
     for file in ["sockstat", "sockstat6"] {
         sockstat(&net(file).unwrap_or_default(), &mut values);
@@ -62,6 +91,21 @@ pub fn here() -> Values {
         values.extend(value.map(|v| (name.to_owned(), v)));
     }
     values
+}
+
+fn neighbours(values: &mut Values) {
+    for (file, family) in NEIGHBOURS {
+        let Ok(text) = std::fs::read_to_string(format!("/proc/thread-self/net/stat/{file}")) else {
+            continue;
+        };
+        per_cpu(file, &text, values);
+        for limit in LIMITS {
+            let path = format!("/proc/sys/net/{family}/neigh/default/{limit}");
+            let value = std::fs::read_to_string(path);
+            let value = value.ok().and_then(|t| t.trim().parse().ok());
+            values.extend(value.map(|v| (format!("{file}.{limit}"), v)));
+        }
+    }
 }
 
 /// `TcpExt: A B` above `TcpExt: 1 2`. Negative values (`Tcp.MaxConn`) are no counters.

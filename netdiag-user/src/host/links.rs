@@ -6,9 +6,9 @@ use rtnetlink::{
     packet_route::{
         address::{AddressAttribute, AddressMessage},
         link::{
-            GreIOFlags, InfoData, InfoGeneve, InfoGre, InfoGre6, InfoIpTunnel, InfoKind, InfoVxlan,
-            Ip6TunnelFlags, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
-            Stats64,
+            GreIOFlags, InfoBridgePort, InfoData, InfoGeneve, InfoGre, InfoGre6, InfoIpTunnel,
+            InfoKind, InfoPortData, InfoVxlan, Ip6TunnelFlags, LinkAttribute, LinkFlags, LinkInfo,
+            LinkLayerType, LinkMessage, Stats64,
         },
     },
 };
@@ -64,6 +64,7 @@ fn link(message: &LinkMessage, addresses: &[AddressMessage], peers: &PeerNamespa
         peer_netns: None,
         peer_elsewhere: false,
         tunnel: None,
+        lladdr: None,
         addresses: addresses
             .iter()
             .filter(|a| a.header.index == index)
@@ -71,6 +72,7 @@ fn link(message: &LinkMessage, addresses: &[AddressMessage], peers: &PeerNamespa
             .collect(),
         carrier: true,
         counters: LinkCounters::default(),
+        isolated: false,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -82,6 +84,7 @@ fn link(message: &LinkMessage, addresses: &[AddressMessage], peers: &PeerNamespa
                 link.peer_elsewhere = true;
                 link.peer_netns = peers.inode(*id);
             }
+            LinkAttribute::Address(lladdr) => link.lladdr = Some(lladdr.clone()),
             LinkAttribute::Carrier(carrier) => link.carrier = *carrier != 0,
             LinkAttribute::CarrierChanges(changes) => {
                 link.counters.carrier_changes = u64::from(*changes);
@@ -113,6 +116,9 @@ fn describe(link: &mut Link, infos: &[LinkInfo]) {
         match info {
             LinkInfo::Kind(kind) => link.kind = link_kind(kind),
             LinkInfo::Data(data) => link.tunnel = tunnel(data),
+            LinkInfo::PortData(InfoPortData::BridgePort(port)) => {
+                link.isolated = port.contains(&InfoBridgePort::Isolated(true));
+            }
             _ => {}
         }
     }
@@ -124,6 +130,7 @@ fn describe(link: &mut Link, infos: &[LinkInfo]) {
 fn link_kind(kind: &InfoKind) -> LinkKind {
     match kind {
         InfoKind::Veth => LinkKind::Veth,
+        InfoKind::Netkit => LinkKind::Netkit,
         InfoKind::Bridge => LinkKind::Bridge,
         InfoKind::Vxlan => LinkKind::Vxlan,
         InfoKind::Geneve => LinkKind::Geneve,

@@ -1,11 +1,15 @@
 //! The node's configuration: links, routes, neighbours, FDB by netlink, sysctls under a root
 //! path, and what the pods' own namespaces say.
+pub mod cgroups;
 pub mod counters;
 pub mod gather;
+pub mod link_times;
 pub mod links;
 pub mod namespaces;
 pub mod neighbours;
 pub mod pod_side;
+pub mod probe;
 pub mod routes;
+pub mod rules;
 pub mod snapshot;
 pub mod sysctl;

@@ -46,6 +46,15 @@ pub fn inode(path: &Path) -> Option<u32> {
     u32::try_from(std::fs::metadata(path).ok()?.ino()).ok()
 }
 
+/// The same where it is one: when a namespace is no longer mounted there, or out of our sight, an
+/// ordinary file stays.
+pub fn mounted(path: &Path) -> Option<u32> {
+    let file = std::fs::metadata(path).ok()?;
+    let own = std::fs::metadata("/proc/thread-self/ns/net").ok()?;
+    let inode = u32::try_from(file.ino()).ok()?;
+    (file.dev() == own.dev()).then_some(inode)
+}
+
 /// Inode of the namespace that this thread is in.
 pub fn own() -> Option<u32> {
     inode(Path::new("/proc/thread-self/ns/net"))

@@ -6,8 +6,11 @@ use anyhow::{Context, Result};
 use super::{links, namespaces::PeerNamespaces, routes};
 use crate::model::node::{LinkKind, PodSide};
 
-/// Reads the namespace at `path`. A thread of its own enters it, never one of tokio's.
-pub fn read(path: &Path, netns: u32) -> Result<PodSide> {
+/// Reads the namespace at `path`, which the node sees without `root`. A thread of its own enters
+/// it, never one of tokio's.
+pub fn read(path: &Path, root: &Path, netns: u32) -> Result<PodSide> {
+    let name = Path::new("/").join(path.strip_prefix(root).unwrap_or(path));
+    let name = name.to_string_lossy().into_owned();
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     let thread = std::thread::Builder::new()
         .name("pod-side".into())
@@ -17,14 +20,14 @@ pub fn read(path: &Path, netns: u32) -> Result<PodSide> {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(collect(netns))
+            runtime.block_on(collect(netns, name))
         })?;
     thread
         .join()
         .map_err(|_| anyhow::anyhow!("the reading thread panicked"))?
 }
 
-async fn collect(netns: u32) -> Result<PodSide> {
+async fn collect(netns: u32, path: String) -> Result<PodSide> {
     let (connection, handle, _) = rtnetlink::new_connection().context("opening netlink")?;
     tokio::spawn(connection);
     let links = links::links(&handle, &PeerNamespaces::default()).await?;
@@ -50,5 +53,11 @@ async fn collect(netns: u32) -> Result<PodSide> {
             .filter(|a| !a.link_local)
             .map(|a| a.prefix.address)
             .collect(),
+        links: links
+            .iter()
+            .filter(outward)
+            .map(|l| (l.index, l.name.clone()))
+            .collect(),
+        path: Some(path),
     })
 }

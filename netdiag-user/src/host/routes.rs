@@ -1,18 +1,14 @@
 //! Routes, neighbours and the VXLAN forwarding tables (RTM_GETROUTE, RTM_GETNEIGH).
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
 use rtnetlink::{
-    Handle, IpVersion, RouteMessageBuilder,
+    Handle, RouteMessageBuilder,
     packet_route::{
         AddressFamily,
         neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
-        rule::{RuleAttribute, RuleMessage},
     },
 };
 
@@ -37,39 +33,6 @@ pub async fn routes(handle: &Handle) -> Result<Vec<Route>> {
         routes.extend(messages.iter().flat_map(route));
     }
     Ok(routes)
-}
-
-/// Tables 253 to 255: default, main, local.
-const KERNELS_OWN: std::ops::RangeInclusive<u32> = 253..=255;
-
-/// Tables that policy rules ask, for packets without a mark: marked ones are somebody's own
-/// (a proxy's, a VPN's), and pods' are not.
-pub async fn policy_tables(handle: &Handle) -> Result<Vec<u32>> {
-    let mut tables = BTreeSet::new();
-    for family in [IpVersion::V4, IpVersion::V6] {
-        let rules: Vec<RuleMessage> = handle
-            .rule()
-            .get(family)
-            .execute()
-            .try_collect()
-            .await
-            .context("listing policy rules by netlink")?;
-        tables.extend(rules.iter().filter_map(policy_table));
-    }
-    Ok(tables.into_iter().collect())
-}
-
-fn policy_table(rule: &RuleMessage) -> Option<u32> {
-    let marked = |a: &RuleAttribute| matches!(a, RuleAttribute::FwMark(_));
-    if rule.attributes.iter().any(marked) {
-        return None;
-    }
-    let named = rule.attributes.iter().find_map(|a| match a {
-        RuleAttribute::Table(table) => Some(*table),
-        _ => None,
-    });
-    let table = named.unwrap_or(u32::from(rule.header.table));
-    (table != 0 && !KERNELS_OWN.contains(&table)).then_some(table)
 }
 
 fn route(message: &RouteMessage) -> Vec<Route> {
@@ -222,6 +185,7 @@ fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
         address: address?,
         lladdr,
         failed: message.header.state == NeighbourState::Failed,
+        permanent: message.header.state == NeighbourState::Permanent,
     })
 }
 

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use rtnetlink::Handle;
 
-use super::{counters, links, namespaces, neighbours::Watch, pod_side, routes, sysctl};
+use super::{counters, links, namespaces, neighbours::Watch, pod_side, routes, rules, sysctl};
 use crate::model::{
     node::{Counters, NeighbourMoves, Node, PodSide},
     roles::{Role, role},
@@ -23,8 +23,9 @@ pub struct Reader {
     neighbours: Watch,
     /// Where the namespaces of the last reading are.
     paths: Mutex<Vec<(u32, PathBuf)>>,
-    /// Pod sides do not change while the pod lives; its namespace's inode is the key.
-    sides: Mutex<HashMap<u32, PodSide>>,
+    /// Pod sides do not change while the pod lives. The next namespace gets the inode of one that
+    /// is gone, its link another index: the two are the key.
+    sides: Mutex<HashMap<(u32, u32), PodSide>>,
 }
 
 impl Reader {
@@ -53,14 +54,14 @@ impl Reader {
         let peers = namespaces::peers(&self.handle, &self.root).await;
         let links = links::links(&self.handle, &peers).await?;
         let names: Vec<_> = links.iter().map(|l| l.name.clone()).collect();
+        let rules = rules::rules(&self.handle).await.unwrap_or_default();
         let mut node = Node {
             name: self.name.clone(),
             kernel: self.kernel.clone(),
             netns: namespaces::own().unwrap_or(0),
             routes: routes::routes(&self.handle).await?,
-            policy_tables: routes::policy_tables(&self.handle)
-                .await
-                .unwrap_or_default(),
+            policy_tables: rules::policy_tables(&rules),
+            rules,
             neighbours: routes::neighbours(&self.handle).await?,
             fdb: routes::fdb(&self.handle).await?,
             sysctls: sysctl::read(&self.root, &names),
@@ -83,29 +84,31 @@ impl Reader {
 
     /// Counters of the namespaces that the last reading of the node found.
     pub fn counters(&self) -> Vec<Counters> {
-        counters::read(lock(&self.paths).clone())
+        // Where the first process is. In a container of its own that is its namespace.
+        let first = self.root.join("proc/1/ns/net");
+        counters::read(lock(&self.paths).clone(), first)
     }
 
     fn pod_sides(&self, node: &Node, peers: &namespaces::PeerNamespaces) -> Vec<PodSide> {
         let is_pod = |l: &&crate::model::node::Link| role(node, l) == Some(Role::Pod);
         let peers_of = node.links.iter().filter(is_pod);
-        let peers_of = peers_of.filter_map(|l| Some((l.peer_netns?, l.link)));
+        let peers_of = peers_of.filter_map(|l| Some((l.peer_netns?, l.index, l.link)));
         let mut cache = lock(&self.sides);
         let mut sides = Vec::new();
-        for (inode, peer) in peers_of {
-            let known = cache.get(&inode).cloned();
+        for (inode, index, peer) in peers_of {
+            let known = cache.get(&(inode, index)).cloned();
             let side = known.or_else(|| {
-                let mut side = pod_side::read(peers.path(inode)?, inode).ok()?;
+                let mut side = pod_side::read(peers.path(inode)?, &self.root, inode).ok()?;
                 if peer.is_some_and(|peer| side.ports.contains(&peer)) {
                     // A switch's addresses are no pod's.
                     side.addresses.clear();
                 }
-                cache.insert(inode, side.clone());
+                cache.insert((inode, index), side.clone());
                 Some(side)
             });
             sides.extend(side);
         }
-        cache.retain(|inode, _| sides.iter().any(|s| s.netns == *inode));
+        cache.retain(|(_, index), _| node.link(*index).is_some());
         sides
     }
 }

@@ -303,9 +303,8 @@ fn attach_filter(
 
 /// What could not be covered, for the verdict.
 pub fn not_covered(hooks: &Hooks) -> Vec<NotChecked> {
-    let row = |(name, why): (&String, &String)| NotChecked {
-        what: format!("packets on {name}"),
-        why: why.clone(),
+    let row = |(name, why): (&String, &String)| {
+        NotChecked::new(format!("packets on {name}"), why.clone())
     };
     hooks.failed.iter().map(row).collect()
 }

@@ -1,11 +1,11 @@
 //! Loads the programs one by one: a rejection takes away one feature, with a sentence.
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result, bail};
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{
-        Array, HashMap, MapError,
+        Array, HashMap, MapData, MapError,
         lpm_trie::{Key, LpmTrie},
     },
     programs::{Program, ProgramError},
@@ -13,6 +13,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use netdiag_common::{
     config::{HopSettings, MAX_VXLAN_PORTS, NETNS_NODE, NETNS_POD, Offsets},
+    filter::Rules,
     hop::Limit,
 };
 
@@ -20,6 +21,7 @@ use super::{btf::Btf, offsets};
 use crate::model::{
     address::{Prefix, to_wire},
     reason::Reasons,
+    selection::Selected,
     verdict::NotChecked,
 };
 
@@ -159,17 +161,43 @@ impl std::fmt::Display for Unavailable {
 
 impl std::error::Error for Unavailable {}
 
-/// Loads what this kernel takes. `debug` turns on the programs' own messages.
-pub fn load(root: &Path, set: Set, debug: bool) -> Result<Programs> {
+/// The object that this program was built with is not the one it needs: a stale or broken build,
+/// nothing that this machine lacks.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Broken(pub String);
+
+impl Broken {
+    /// Begins its sentence, so that who started us can tell it from what a machine lacks.
+    pub const SAYS: &str = "this netdiag was built wrong";
+
+    pub fn no_map(name: &str) -> Self {
+        Self(format!("its eBPF object has no map {name}"))
+    }
+
+    pub fn other_map(name: &str) -> Self {
+        Self(format!(
+            "the map {name} of its eBPF object has another type"
+        ))
+    }
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}; build it again", Self::SAYS, self.0)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// Loads what this kernel takes. `asked` says what is asked of each packet (bits of
+/// [`netdiag_common::filter`]), `debug` turns on the programs' own messages.
+pub fn load(root: &Path, set: Set, asked: u32, debug: bool) -> Result<Programs> {
     let mut missing = Vec::new();
     let btf = match kernel_btf(root) {
         Ok(btf) => Some(btf),
         Err(e) => {
             let why = format!("{e:#}");
-            missing.push(NotChecked {
-                what: "drops and socket retransmits".into(),
-                why,
-            });
+            missing.push(NotChecked::new("drops and socket retransmits", why));
             None
         }
     };
@@ -177,7 +205,7 @@ pub fn load(root: &Path, set: Set, debug: bool) -> Result<Programs> {
         Some((btf, _)) => (Some(offsets::offsets(btf)?), reasons(btf)),
         None => (None, Reasons::default()),
     };
-    let mut ebpf = load_object(offsets, btf.as_ref().map(|(_, aya)| aya), debug)?;
+    let mut ebpf = load_object(offsets, btf.as_ref().map(|(_, aya)| aya), asked, debug)?;
     let logger = if debug {
         Some(EbpfLogger::init(&mut ebpf)?)
     } else {
@@ -215,11 +243,17 @@ fn reasons(btf: &Btf) -> Reasons {
     Reasons::new(btf.enumeration("skb_drop_reason").unwrap_or_default())
 }
 
-fn load_object(offsets: Option<Offsets>, btf: Option<&AyaBtf>, debug: bool) -> Result<Ebpf> {
+fn load_object(
+    offsets: Option<Offsets>,
+    btf: Option<&AyaBtf>,
+    asked: u32,
+    debug: bool,
+) -> Result<Ebpf> {
     let level = if debug { DEBUG_LEVEL } else { 0 };
     let mut loader = EbpfLoader::new();
     loader.btf(btf).verifier_log_level(log_level());
     loader.override_global("AYA_LOG_LEVEL", &level, true);
+    loader.override_global("FILTER", &asked, true);
     if let Some(offsets) = &offsets {
         loader.override_global("OFFSETS", offsets, true);
     }
@@ -246,7 +280,13 @@ fn explain_load(error: aya::EbpfError) -> anyhow::Error {
             _ => {}
         }
     }
-    anyhow::Error::new(error).context("loading the eBPF object")
+    match error {
+        // Found in the object alone; the rest is what the kernel says no to.
+        aya::EbpfError::ParseError(_) | aya::EbpfError::RelocationError(_) => {
+            Broken(format!("its eBPF object cannot be read: {error}")).into()
+        }
+        _ => anyhow::Error::new(error).context("loading the eBPF object"),
+    }
 }
 
 impl Programs {
@@ -261,10 +301,7 @@ impl Programs {
                 Err(e) => {
                     log::info!("{}: {e:#}", entry.program);
                     let why = format!("program {} was not accepted: {}", entry.program, short(&e));
-                    self.missing.push(NotChecked {
-                        what: entry.feature.into(),
-                        why,
-                    });
+                    self.missing.push(NotChecked::new(entry.feature, why));
                 }
             }
         }
@@ -285,8 +322,8 @@ impl Programs {
         M: TryFrom<&'a mut aya::maps::Map, Error = MapError>,
     {
         let map = self.ebpf.map_mut(name);
-        let map = map.with_context(|| format!("the eBPF object has no map {name}"))?;
-        M::try_from(map).with_context(|| format!("map {name} has another type"))
+        let map = map.ok_or_else(|| Broken::no_map(name))?;
+        M::try_from(map).map_err(|_| Broken::other_map(name).into())
     }
 
     /// Tells the programs which namespaces are this node's.
@@ -302,6 +339,21 @@ impl Programs {
         }
         map.insert(node, NETNS_NODE, 0)
             .context("naming the node's namespace")
+    }
+
+    /// What `--filter` says.
+    pub fn set_rules(&mut self, rules: &Rules) -> Result<()> {
+        let mut map: Array<_, Rules> = self.map("RULES")?;
+        map.set(0, rules, 0).context("writing the filter")
+    }
+
+    /// Whose packets are asked for. An entry that stays is never absent, and new ones come before
+    /// old ones go: each packet is judged as before the change or as after it. Returns how many
+    /// there was no room for.
+    pub fn select(&mut self, selected: &Selected) -> Result<usize> {
+        let addresses = replace(self.map("SELECTED")?, &selected.addresses);
+        let places = replace(self.map("SELECTED_PLACES")?, &selected.places);
+        Ok(addresses + places)
     }
 
     /// Replaces the longest-prefix table. Entries that stay are never absent meanwhile. Returns
@@ -339,6 +391,19 @@ impl Programs {
             .context("writing the hops' settings")?;
         Ok(refused)
     }
+}
+
+fn replace<K: aya::Pod + Ord>(
+    mut map: HashMap<&mut MapData, K, u8>,
+    wanted: &BTreeSet<K>,
+) -> usize {
+    let old: BTreeSet<K> = map.keys().flatten().collect();
+    let refused = |key: &&K| map.insert(**key, 1, 0).is_err();
+    let refused = wanted.difference(&old).filter(refused).count();
+    for gone in old.difference(wanted) {
+        let _ = map.remove(gone);
+    }
+    refused
 }
 
 fn load_one(ebpf: &mut Ebpf, entry: &Entry, btf: Option<&AyaBtf>) -> Result<()> {

@@ -19,7 +19,10 @@ use netdiag_common::{
     loss::{DropKey, RetransmitKey},
 };
 
-use super::{batch, cost, load::Programs};
+use super::{
+    batch, cost,
+    load::{Broken, Programs},
+};
 use crate::model::observation::Observation;
 
 /// `CLOCK_MONOTONIC` in ns, the clock that the programs use.
@@ -99,6 +102,7 @@ impl Programs {
             outers: self.entries("OUTERS")?,
             icmp_errors: self.entries("ICMP_ERRORS")?,
             dns: self.entries("DNS")?,
+            claims: self.entries("CLAIMS")?,
             drops: self.entries("DROPS")?,
             retransmits: self.entries("RETRANSMITS")?,
             oom_kills: self.entries("OOM_KILLS")?,
@@ -139,8 +143,8 @@ impl Programs {
 
     fn entries<K: Pod, V: Pod>(&mut self, name: &str) -> Result<Vec<(K, V)>> {
         let map = self.ebpf.map(name);
-        let map = map.with_context(|| format!("the eBPF object has no map {name}"))?;
-        let fd = fd(map).with_context(|| format!("map {name} has another type"))?;
+        let map = map.ok_or_else(|| Broken::no_map(name))?;
+        let fd = fd(map).ok_or_else(|| Broken::other_map(name))?;
         batch::entries(fd).with_context(|| format!("reading map {name}"))
     }
 

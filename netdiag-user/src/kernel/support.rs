@@ -143,10 +143,7 @@ fn namespaces(root: &Path) -> Feature {
 
 fn cni(root: &Path) -> Feature {
     let dirs = crate::pods::cni::DEFAULT_DIRS.map(|d| root.join(d));
-    let pods: usize = dirs
-        .iter()
-        .map(|d| crate::pods::cni::read(d, root).len())
-        .sum();
+    let pods: usize = dirs.iter().map(|d| crate::pods::cni::count(d, root)).sum();
     let result = match pods {
         0 => Err((
             "no pod in the CNI result cache".into(),

@@ -1,9 +1,11 @@
 //! A lab that stands: its plan, its namespaces and its record. Dropping it takes it down.
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use futures_util::future::join_all;
 
 use super::net::Net;
@@ -19,6 +21,8 @@ pub struct Cluster {
     nets: HashMap<String, Net>,
     runtime: tokio::runtime::Handle,
     standing: bool,
+    /// The machine's own limits as they were, in the order in which they were changed.
+    limits: Mutex<Vec<(PathBuf, String)>>,
 }
 
 impl Cluster {
@@ -35,6 +39,7 @@ impl Cluster {
             nets: HashMap::new(),
             runtime: tokio::runtime::Handle::current(),
             standing: false,
+            limits: Mutex::default(),
         };
         for netns in create_all(&cluster.record.namespaces)? {
             cluster.nets.insert(netns.name.clone(), Net::open(&netns)?);
@@ -61,6 +66,7 @@ impl Cluster {
             nets,
             runtime: tokio::runtime::Handle::current(),
             standing: true,
+            limits: Mutex::default(),
         })
     }
 
@@ -98,12 +104,37 @@ impl Cluster {
     }
 
     /// A text of a scenario's with the lab's folders put in: `{dir}` is its own, `{root}` the root
-    /// of the node whose namespace that is.
+    /// of the node whose namespace that is, `{netdiag}` this very program.
     pub fn fill(&self, netns: &str, text: &str) -> String {
         let node = self.plan.nodes.iter().find(|node| node.netns == netns);
         let root = node.map_or_else(|| self.dir(), |node| self.root(node));
+        let netdiag = std::env::current_exe().unwrap_or_default();
         text.replace("{dir}", &self.dir().display().to_string())
+            .replace("{netdiag}", &netdiag.display().to_string())
             .replace("{root}", &root.display().to_string())
+    }
+
+    /// Changes a limit of the whole machine until this lab is gone.
+    pub fn machine_sysctl(&self, key: &str, value: &str) -> Result<()> {
+        ensure!(
+            needs::is_own_machine(),
+            "{key} is not the lab's to change on this machine"
+        );
+        let path = Path::new("/proc/sys").join(key);
+        let before = fs::read_to_string(&path).with_context(|| format!("cannot read {key}"))?;
+        fs::write(&path, value).with_context(|| format!("cannot set {key}"))?;
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        limits.push((path, before));
+        Ok(())
+    }
+
+    fn give_limits_back(&self) {
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        for (path, before) in limits.drain(..).rev() {
+            if let Err(error) = fs::write(&path, before) {
+                log::error!("{} stays changed: {error}", path.display());
+            }
+        }
     }
 
     /// Cuts the namespaces apart, then takes them away. Tried to the end whatever fails.
@@ -128,6 +159,9 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if !self.standing {
+            self.give_limits_back();
+        }
         if !self.standing
             && let Err(error) = self.take_down()
         {

@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::cgroup;
 use super::cluster::Cluster;
 use super::runner::Guarded;
 use super::step::Step;
-use super::sys::enter_before_exec;
+use super::sys::{enter_before_exec, join_before_exec};
 
 /// What a program may take until it answers; etcd takes two seconds on a slow machine.
 const READY: Duration = Duration::from_secs(20);
 
-/// A program as data. `{dir}` and `{root}` in its arguments and files are filled in by
+/// A program as data. `{dir}`, `{root}` and `{netdiag}` in its program, arguments and files
+/// are filled in by
 /// [`Cluster::fill`].
 #[derive(Clone, Debug, Default)]
 pub struct Daemon {
@@ -24,6 +26,8 @@ pub struct Daemon {
     /// What ps(1) shows as its name, where that is to be another one.
     pub shown_as: Option<String>,
     pub arguments: Vec<String>,
+    /// It runs in the lab's cgroup.
+    pub confined: bool,
     /// Files that it reads: path, and text.
     pub files: Vec<(String, String)>,
     /// What is done before it starts, and when it is ready.
@@ -47,9 +51,11 @@ impl Daemon {
         }
         apply(&self.before, cluster).await?;
         let netns = cluster.netns(&self.netns)?;
-        let log = cluster.dir().join(format!("{}.log", self.netns));
+        let program = fill(&self.program);
+        let name = program.rsplit('/').next().unwrap_or_default();
+        let log = cluster.dir().join(format!("{}-{name}.log", self.netns));
         let out = std::fs::File::create(&log).context("cannot write the program's log")?;
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&program);
         if let Some(name) = &self.shown_as {
             command.arg0(name);
         }
@@ -58,6 +64,9 @@ impl Daemon {
             .stdin(Stdio::null())
             .stdout(out.try_clone().context("cannot share the log")?)
             .stderr(out);
+        if self.confined {
+            join_before_exec(&mut command, cgroup::filter::door(&cluster.plan.id)?);
+        }
         enter_before_exec(&mut command, netns.file()?);
         let child = tokio::process::Command::from(command)
             .spawn()

@@ -14,8 +14,8 @@ use crate::model::verdict::{Finding, Verdict};
 
 /// What one command may take; defragmenting etcd is the slowest.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Commands for the cluster's API, which a lab does not have.
-const ELSEWHERE: [&str; 1] = ["kubectl"];
+/// Commands for the cluster's API, which a lab does not have, and for another node.
+const ELSEWHERE: [&str; 2] = ["kubectl", "ssh"];
 
 /// Runs the commands of every finding's fix in the node, one after the other.
 pub async fn apply(cluster: &Cluster, node: &Node, verdict: &Verdict) -> Result<()> {

@@ -13,6 +13,8 @@ pub enum Mode {
     Nftables,
     IptablesLegacy,
     IptablesNft,
+    /// Never by seed: most kernels of CI systems have no ip_vs.
+    Ipvs,
 }
 
 /// A Service with one port.
@@ -24,6 +26,8 @@ pub struct Service {
     pub protocol: &'static str,
     pub address: IpAddr,
     pub port: u16,
+    /// The port of every node at which it is reached from outside.
+    pub node_port: Option<u16>,
     pub backends: Vec<(IpAddr, u16)>,
 }
 
@@ -53,12 +57,20 @@ pub fn sync(plan: &Plan, node: &Node, mode: Mode, services: &[Service]) -> Step 
     } else {
         format!("{}/24", node.pods_ipv4)
     };
+    let own = if plan.options.ipv6 {
+        IpAddr::from(node.ipv6)
+    } else {
+        node.ipv4.into()
+    };
     let writer = Writer {
         ipv6: plan.options.ipv6,
+        node: own,
         pods,
         services,
     };
+    let script = writer.ipvs_script();
     let (program, arguments, input) = match (mode, plan.options.ipv6) {
+        (Mode::Ipvs, _) => ("sh", vec!["-ec", &script], writer.ipvs()),
         (Mode::Nftables, _) => ("nft", vec!["-f", "-"], writer.nftables()),
         (Mode::IptablesLegacy, false) => ("iptables-legacy-restore", vec![], writer.iptables()),
         (Mode::IptablesLegacy, true) => ("ip6tables-legacy-restore", vec![], writer.iptables()),
@@ -76,6 +88,7 @@ pub fn sync(plan: &Plan, node: &Node, mode: Mode, services: &[Service]) -> Step 
 /// What is the same in each mode.
 struct Writer<'a> {
     ipv6: bool,
+    node: IpAddr,
     pods: String,
     services: &'a [Service],
 }
@@ -129,6 +142,7 @@ const CHAINS: &str = "
     }
     chain services {
         IP daddr . meta l4proto . th dport vmap @service-ips
+        fib daddr type local meta l4proto . th dport vmap @service-nodeports
     }
 ";
 
@@ -140,6 +154,7 @@ impl Writer<'_> {
             ("ip", "ipv4_addr")
         };
         let (mut ips, mut served, mut empty, mut chains) = (vec![], vec![], vec![], String::new());
+        let mut ports = Vec::new();
         for service in self.services {
             let key = format!(
                 "{} . {} . {}",
@@ -152,6 +167,15 @@ impl Writer<'_> {
             } else {
                 let chain = self.nft_service(&mut chains, ip, service);
                 served.push(format!("{key} : goto {chain}"));
+                if let Some(port) = service.node_port {
+                    let outside = chain.replacen("service", "external", 1);
+                    let _ = writeln!(
+                        chains,
+                        "    chain {outside} {{\n        jump mark-for-masquerade\n        \
+                         goto {chain}\n    }}"
+                    );
+                    ports.push(format!("{} . {port} : goto {outside}", service.protocol));
+                }
             }
         }
         // What was there goes away in the same transaction, as with kube-proxy's own sync.
@@ -165,6 +189,11 @@ impl Writer<'_> {
             ("set cluster-ips", kind, &ips),
             ("map no-endpoint-services", &key, &empty),
             ("map service-ips", &key, &served),
+            (
+                "map service-nodeports",
+                "inet_proto . inet_service : verdict",
+                &ports,
+            ),
         ] {
             let _ = writeln!(text, "    {what} {{\n        type {of}");
             if !elements.is_empty() {
@@ -206,6 +235,46 @@ impl Writer<'_> {
              numgen random mod {ways} vmap {{ {all} }}\n    }}"
         );
         chain
+    }
+
+    /// The addresses are the node's own, so that packets to them get as far as IPVS; what comes
+    /// by a node's port is masqueraded.
+    fn ipvs_script(&self) -> String {
+        let iptables = if self.ipv6 { "ip6tables" } else { "iptables" };
+        let mut script = String::from("ip link add kube-ipvs0 type dummy\n");
+        for service in self.services {
+            let _ = writeln!(script, "ip addr add {} dev kube-ipvs0", service.address);
+            if let Some(port) = service.node_port {
+                let _ = writeln!(
+                    script,
+                    "{iptables} -t nat -A POSTROUTING -m ipvs --vaddr {} --vport {port} -j MASQUERADE",
+                    self.node
+                );
+            }
+        }
+        script + "sysctl -qw net.ipv4.vs.conntrack=1\nipvsadm -R\n"
+    }
+
+    /// As ipvsadm(8) reads it.
+    fn ipvs(&self) -> String {
+        let mut text = String::new();
+        for service in self.services {
+            let kind = if service.protocol == "udp" {
+                "-u"
+            } else {
+                "-t"
+            };
+            let inside = endpoint(service.address, service.port);
+            let outside = service.node_port.map(|port| endpoint(self.node, port));
+            for at in [Some(inside), outside].into_iter().flatten() {
+                let _ = writeln!(text, "-A {kind} {at} -s rr");
+                for (backend, port) in &service.backends {
+                    let to = endpoint(*backend, *port);
+                    let _ = writeln!(text, "-a {kind} {at} -r {to} -m");
+                }
+            }
+        }
+        text
     }
 
     fn iptables(&self) -> String {
@@ -256,6 +325,16 @@ impl Writer<'_> {
         let whole = if self.ipv6 { 128 } else { 32 };
         let _ = writeln!(names, ":{chain} - [0:0]");
         let _ = writeln!(rules, "-A KUBE-SERVICES {to} -j {chain}");
+        if let Some(port) = service.node_port {
+            let outside = chain.replacen("SVC", "EXT", 1);
+            let _ = writeln!(names, ":{outside} - [0:0]");
+            let comment = format!("-m comment --comment \"{namespace}/{name}:p\"");
+            let _ = writeln!(
+                rules,
+                "-A KUBE-NODEPORTS -p {protocol} {comment} -m {protocol} --dport {port} -j {outside}\n\
+                 -A {outside} {comment} -j KUBE-MARK-MASQ\n-A {outside} -j {chain}"
+            );
+        }
         let _ = writeln!(
             rules,
             "-A {chain} ! -s {} {to} -j KUBE-MARK-MASQ",

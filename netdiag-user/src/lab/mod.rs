@@ -3,15 +3,18 @@
 //! A lab is a small cluster: two nodes, two switches, a host outside and four pods, each a
 //! network namespace of its own, with the kernel's real bridges, tunnels and routes between
 //! them. A scenario adds one real fault and real traffic; netdiag then runs inside a node exactly
-//! as it would on a node. Nothing outside these namespaces is touched, and none of it needs a
-//! program other than netdiag itself.
+//! as it would on a node. Nothing outside these namespaces is touched, but for limits of the whole
+//! machine, which scenarios change in a VM that was booted for them and nowhere else.
 pub mod bench;
 pub mod cgroup;
 pub mod cluster;
 pub mod cni;
+pub mod containerd;
 pub mod daemon;
 pub mod fix;
 pub mod kube_proxy;
+#[cfg(feature = "cri")]
+pub mod kubelet;
 pub mod link;
 pub mod nameserver;
 pub mod needs;
@@ -24,6 +27,7 @@ pub mod rng;
 pub mod root;
 pub mod runner;
 pub mod scenarios;
+pub mod sidecar;
 pub mod state;
 pub mod step;
 pub mod sys;

@@ -33,6 +33,13 @@ pub fn outside(plan: &Plan, at: Place) -> Daemon {
     dnsmasq(plan, at, more)
 }
 
+/// One that knows every name.
+pub fn any(plan: &Plan, at: Place) -> Daemon {
+    let addresses = ["192.0.2.80", "2001:db8::80"];
+    let more = addresses.map(|address| format!("--address=/#/{address}"));
+    dnsmasq(plan, at, more.to_vec())
+}
+
 /// One that refuses every question.
 pub fn refusing(plan: &Plan, at: Place) -> Daemon {
     dnsmasq(plan, at, Vec::new())

@@ -27,6 +27,16 @@ pub enum Need {
     BridgeNetfilter,
     /// A memory cgroup of the lab's own.
     MemoryCgroup,
+    /// A cgroup of version 2, and a program of eBPF on it.
+    CgroupPrograms,
+    /// Two packets are under way at the same time.
+    TwoCpus,
+    /// A machine that is nobody else's, whose own limits may be changed.
+    OwnMachine,
+    /// A netdiag that can ask a container runtime for pods.
+    Cri,
+    /// IPVS, and ipvsadm(8) to set it up with.
+    Ipvs,
     /// A program on this machine.
     Program(&'static str),
 }
@@ -43,10 +53,24 @@ impl Need {
             Self::Tbf => "sch_tbf (or tc to set it with)",
             Self::Conntrack => "an nf_conntrack_max of at most 300000",
             Self::BridgeNetfilter => "br_netfilter",
+            Self::CgroupPrograms => "programs on cgroups of version 2",
+            Self::TwoCpus => "two CPUs",
             Self::MemoryCgroup => "memory cgroups",
+            Self::OwnMachine => "a VM of its own",
+            Self::Cri => "a netdiag with CRI",
+            Self::Ipvs => "ip_vs",
             Self::Program(name) => name,
         }
     }
+}
+
+/// `cargo xtask` boots its VMs with this word, see xtask/src/vm/qemu.rs.
+const OWN_MACHINE: &str = "netdiag.own_machine";
+
+/// Whether this machine was booted for the lab and for nothing else.
+pub fn is_own_machine() -> bool {
+    let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    line.split_whitespace().any(|word| word == OWN_MACHINE)
 }
 
 /// Fails with [`Skipped`] and the first thing that is missing. Needs a tokio runtime.
@@ -63,19 +87,24 @@ pub fn check(needs: &[Need]) -> Result<()> {
                 Need::NfTables => has_nf_tables(),
                 Need::Conntrack => has_small_conntrack(),
                 Need::BridgeNetfilter => Path::new("/proc/sys/net/bridge").is_dir(),
-                Need::MemoryCgroup => cgroup::available(),
+                Need::MemoryCgroup => cgroup::memory::available(),
+                Need::CgroupPrograms => cgroup::filter::available(),
+                Need::TwoCpus => std::thread::available_parallelism().is_ok_and(|n| n.get() > 1),
+                Need::OwnMachine => is_own_machine(),
+                Need::Cri => cfg!(feature = "cri"),
                 Need::Program(name) => has_program(name),
                 Need::Tbf => has_tbf(),
+                Need::Ipvs => has_ipvs(),
                 link => runtime.block_on(has_link(*link))?,
             };
             if !there {
-                let (name, who) = match need {
-                    Need::Program(name) => (name, "machine"),
-                    other => (&other.name(), "kernel"),
-                };
-                bail!(Skipped(format!(
-                    "needs {name}, which this {who} does not have"
-                )));
+                let name = need.name();
+                bail!(Skipped(match need {
+                    Need::Program(_) | Need::Cri =>
+                        format!("needs {name}, which this machine does not have"),
+                    Need::OwnMachine => format!("needs {name}, which this is not"),
+                    _ => format!("needs {name}, which this kernel does not have"),
+                }));
             }
         }
         Ok(())
@@ -103,6 +132,11 @@ fn example(need: Need) -> LinkMessage {
         | Need::Conntrack
         | Need::BridgeNetfilter
         | Need::MemoryCgroup
+        | Need::CgroupPrograms
+        | Need::TwoCpus
+        | Need::OwnMachine
+        | Need::Cri
+        | Need::Ipvs
         | Need::Program(_) => LinkIpIp::new("probe-ipip").build(),
     }
 }
@@ -127,10 +161,20 @@ fn has_nf_tables() -> bool {
 }
 
 fn has_tbf() -> bool {
-    let words = "qdisc add dev lo root tbf rate 1mbit burst 5kb limit 10kb";
-    let mut command = std::process::Command::new("tc");
+    succeeds("tc qdisc add dev lo root tbf rate 1mbit burst 5kb limit 10kb")
+}
+
+/// Listing loads the module where the kernel has one.
+fn has_ipvs() -> bool {
+    succeeds("ipvsadm -L -n") && Path::new("/proc/thread-self/net/ip_vs").exists()
+}
+
+fn succeeds(line: &str) -> bool {
+    let mut words = line.split(' ');
+    let mut command = std::process::Command::new(words.next().unwrap_or_default());
     let quiet = command
-        .args(words.split(' '))
+        .args(words)
+        .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null());
     quiet.status().is_ok_and(|status| status.success())
 }

@@ -8,16 +8,13 @@ use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, CacheInfo};
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags};
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMetric, RouteScope, RouteType};
+use rtnetlink::packet_route::route::{RouteScope, RouteType};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::link::{is_missing, is_ready, is_veth, name};
 use super::netns::Netns;
 
 pub type Mac = [u8; 6];
-
-/// RTAX_LOCK's bit for RTAX_MTU (include/uapi/linux/rtnetlink.h).
-const LOCK_MTU: u32 = 1 << 2;
 
 /// Beyond what the kernel gives to the few devices of a namespace by itself.
 const FIRST_INDEX: u32 = 20;
@@ -38,8 +35,6 @@ pub struct Route<'a> {
     pub device: &'a str,
     /// The gateway is taken to be on the link although no address says so.
     pub onlink: bool,
-    /// An MTU that path MTU discovery may not lower.
-    pub locked_mtu: Option<u32>,
 }
 
 impl<'a> Route<'a> {
@@ -49,7 +44,6 @@ impl<'a> Route<'a> {
             via,
             device,
             onlink: false,
-            locked_mtu: None,
         }
     }
 
@@ -203,12 +197,13 @@ impl Net {
         if route.onlink {
             builder = builder.onlink();
         }
-        let mut message = builder.build();
-        if let Some(mtu) = route.locked_mtu {
-            let metrics = vec![RouteMetric::Lock(LOCK_MTU), RouteMetric::Mtu(mtu)];
-            message.attributes.push(RouteAttribute::Metrics(metrics));
-        }
-        let added = self.handle.route().add(message).replace().execute().await;
+        let added = self
+            .handle
+            .route()
+            .add(builder.build())
+            .replace()
+            .execute()
+            .await;
         added.with_context(|| self.at(&what, route.device))
     }
 

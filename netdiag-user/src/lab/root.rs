@@ -19,7 +19,7 @@ const SHARED: [(&str, &str); 3] = [
 ];
 
 /// A node's own folders, empty at first.
-const OWN: [&str; 3] = ["etc", "var", "run"];
+const OWN: [&str; 4] = ["etc/modules-load.d", "etc/sysctl.d", "var", "run"];
 
 pub fn dir(lab: &Path, node: &Node) -> PathBuf {
     lab.join("root").join(&node.name)

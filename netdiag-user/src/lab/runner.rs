@@ -2,6 +2,7 @@
 //! the fault, and compares what was named with what was expected.
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -19,21 +20,22 @@ use tokio::time::timeout;
 use super::Skipped;
 use super::cluster::Cluster;
 use super::fix;
-use super::plan::Node;
+use super::plan::{Node, Plan};
 use super::scenarios::Scenario;
 use super::state::Options;
 use super::step::Step;
 use super::sys::enter_before_exec;
 use super::traffic::Traffic;
-use crate::model::verdict::{Confidence, Finding, LabResult, Outcome, Severity, Verdict};
+use crate::kernel::load::Broken;
+use crate::model::verdict::{Confidence, Finding, FlowRef, LabResult, Outcome, Severity, Verdict};
 
 /// The line on stderr by which `netdiag diagnose` says that every hook is in place; asked for
 /// with the environment variable [`READY_VARIABLE`].
 pub const READY_LINE: &str = "netdiag: ready";
 pub const READY_VARIABLE: &str = "NETDIAG_READY";
 /// Loading takes a quarter of a second; in an emulated VM, where the verifier is a hundred times
-/// slower, most of a minute.
-pub(super) const READY: Duration = Duration::from_secs(60);
+/// slower, most of a minute, and twice that where the host has other things to do.
+pub(super) const READY: Duration = Duration::from_secs(150);
 /// What a diagnosis may take beyond its own duration.
 const GRACE: Duration = Duration::from_secs(20);
 const STABLE_SECONDS: u32 = 2;
@@ -49,6 +51,8 @@ pub struct Settings {
     pub fix: bool,
     /// Where netdiag writes its recording.
     pub record: Option<PathBuf>,
+    /// Where a netdiag in every node writes one, `SCENARIO.NODE.ndr`.
+    pub record_all: Option<PathBuf>,
 }
 
 /// Runs the scenario and returns the node's verdict, with `lab` filled in. Fails with
@@ -64,7 +68,16 @@ pub async fn run(scenario: &Scenario, options: Options, settings: &Settings) -> 
     let duration = settings.duration.unwrap_or(Duration::from_secs(usual));
     // A node's daemons run for long before anybody looks at it.
     let _daemons = daemons(scenario, &cluster).await?;
-    let mut diagnosis = Diagnosis::start(&cluster, node, duration, settings.record.as_deref())?;
+    let mut witnesses = Vec::new();
+    if let Some(folder) = &settings.record_all {
+        witnesses = watch_others(&cluster, node, folder, duration).await?;
+    }
+    let watch = Watch {
+        duration,
+        stable: true,
+        record: settings.recording(scenario, node),
+    };
+    let mut diagnosis = Diagnosis::start(&cluster, node, &watch)?;
     diagnosis.ready().await?;
     let mut begun = Timestamp::now();
     let traffic = Traffic::start(&cluster, &scenario.traffic(&cluster.plan))?;
@@ -78,10 +91,13 @@ pub async fn run(scenario: &Scenario, options: Options, settings: &Settings) -> 
         follow(&cluster, &moves),
     );
     let mut verdict = verdict.await??;
-    let mut lab = judge(scenario, &options, &verdict, begun);
-    if settings.fix && scenario.fixable && !options.healthy && lab.passed {
+    for witness in witnesses {
+        witness.end().await?;
+    }
+    let mut lab = judge(scenario, &cluster.plan, &verdict, begun);
+    if settings.fix && scenario.fixable(&cluster.plan) && !options.healthy && lab.passed {
         fix::apply(&cluster, node, &verdict).await?;
-        let fixed = is_gone(&cluster, node, scenario).await?;
+        let fixed = is_gone(&cluster, node, &traffic).await?;
         lab.fixed = Some(fixed);
         lab.passed &= fixed;
     }
@@ -90,21 +106,68 @@ pub async fn run(scenario: &Scenario, options: Options, settings: &Settings) -> 
     Ok(verdict)
 }
 
-/// Looks again, while the traffic goes on, whether what was expected is no longer named.
-async fn is_gone(cluster: &Cluster, node: &Node, scenario: &Scenario) -> Result<bool> {
-    let mut diagnosis = Diagnosis::start(cluster, node, AGAIN, None)?;
+impl Settings {
+    /// Where the diagnosing node's recording goes.
+    fn recording(&self, scenario: &Scenario, node: &Node) -> Option<PathBuf> {
+        let folder = self.record_all.as_ref();
+        let among_all = folder.map(|folder| recording_of(folder, scenario.name, node));
+        among_all.or_else(|| self.record.clone())
+    }
+}
+
+fn recording_of(folder: &Path, scenario: &str, node: &Node) -> PathBuf {
+    folder.join(format!("{scenario}.{}.ndr", node.name))
+}
+
+/// Starts a netdiag in every other node, each with a recording of its own, and waits until all
+/// of them see.
+async fn watch_others(
+    cluster: &Cluster,
+    observer: &Node,
+    folder: &Path,
+    duration: Duration,
+) -> Result<Vec<Diagnosis>> {
+    let made = std::fs::create_dir_all(folder);
+    made.with_context(|| format!("cannot make {}", folder.display()))?;
+    let mut started = Vec::new();
+    let others = cluster.plan.nodes.iter();
+    for node in others.filter(|node| node.netns != observer.netns) {
+        let watch = Watch {
+            // They are told to end when the diagnosis has.
+            duration: duration + READY + GRACE,
+            stable: false,
+            record: Some(recording_of(folder, &cluster.plan.options.scenario, node)),
+        };
+        started.push(Diagnosis::start(cluster, node, &watch)?);
+    }
+    for witness in &mut started {
+        witness.ready().await?;
+    }
+    Ok(started)
+}
+
+/// Looks again, while the traffic goes on: nothing is named any more, and every flow gets through.
+async fn is_gone(cluster: &Cluster, node: &Node, traffic: &Traffic) -> Result<bool> {
+    let before = traffic.done();
+    let watch = Watch {
+        duration: AGAIN,
+        stable: true,
+        record: None,
+    };
+    let mut diagnosis = Diagnosis::start(cluster, node, &watch)?;
     diagnosis.ready().await?;
     let verdict = diagnosis.verdict(AGAIN + GRACE).await?;
-    let still = named(&verdict);
-    log::info!("after the fix: {still:?}");
-    Ok(!scenario.expected.iter().any(|cause| still.contains(cause)))
+    let (still, stuck) = (named(&verdict), traffic.stuck(&before));
+    log::info!("after the fix: still named {still:?}, still stuck {stuck:?}");
+    Ok(still.is_empty() && stuck.is_empty())
 }
 
 /// Starts the scenario's programs; they end when they are dropped.
 async fn daemons(scenario: &Scenario, cluster: &Cluster) -> Result<Vec<Guarded>> {
     let mut running = Vec::new();
     for daemon in scenario.daemons(&cluster.plan) {
-        running.push(daemon.start(cluster).await?);
+        // What was started last needs the others, and is ended first.
+        running.insert(0, daemon.start(cluster).await?);
     }
     Ok(running)
 }
@@ -176,12 +239,19 @@ pub fn named(verdict: &Verdict) -> BTreeSet<&str> {
     roots.map(|finding| finding.cause.as_str()).collect()
 }
 
-fn judge(scenario: &Scenario, options: &Options, verdict: &Verdict, begun: Timestamp) -> LabResult {
+fn judge(scenario: &Scenario, plan: &Plan, verdict: &Verdict, begun: Timestamp) -> LabResult {
+    let options = &plan.options;
+    let asked = match options.healthy {
+        true => Vec::new(),
+        false => scenario.translated(plan),
+    };
     let expected = scenario.expected(options.healthy);
     // Numbers alone name some causes too; a scenario is about what traffic shows.
     let met = |f: &Finding| f.confidence == Confidence::Confirmed || !expected.contains(&f.cause);
     let passed = named(verdict) == expected.iter().map(String::as_str).collect()
         && verdict.findings.iter().all(met)
+        && chained(scenario, options, verdict)
+        && joined(&asked, verdict)
         && verdict.verdict != Outcome::Incomplete;
     let when = verdict
         .findings
@@ -200,6 +270,43 @@ fn judge(scenario: &Scenario, options: &Options, verdict: &Verdict, begun: Times
     }
 }
 
+/// How a netdiag watches a node.
+struct Watch {
+    duration: Duration,
+    /// It ends as soon as its findings have stood for a while.
+    stable: bool,
+    record: Option<PathBuf>,
+}
+
+/// Whether what follows from the root causes was found, and hung below them.
+fn chained(scenario: &Scenario, options: &Options, verdict: &Verdict) -> bool {
+    let below = |cause: &&'static str| {
+        let mut findings = verdict.findings.iter();
+        findings.any(|f| f.cause == **cause && f.consequence_of.is_some())
+    };
+    options.healthy || scenario.leads_to.iter().all(below)
+}
+
+/// Whether each of these flows is told once with its legs, and no leg by itself.
+fn joined(asked: &[(IpAddr, SocketAddr)], verdict: &Verdict) -> bool {
+    let flows: Vec<&FlowRef> = verdict.findings.iter().flat_map(|f| &f.flows).collect();
+    let is = |f: &&FlowRef, (client, server): &(IpAddr, SocketAddr)| {
+        let source = f.source.parse::<SocketAddr>().map(|s| s.ip());
+        let source = source.or_else(|_| f.source.parse());
+        source.is_ok_and(|s| s == *client) && f.destination == server.to_string()
+    };
+    let told = |of: &(IpAddr, SocketAddr)| {
+        let mut rows = flows.iter().filter(|f| is(f, of)).peekable();
+        rows.peek().is_some() && rows.all(|f| !f.legs.is_empty())
+    };
+    let alone = |f: &&FlowRef| {
+        let ends = (&f.source, &f.destination);
+        let mut legs = flows.iter().flat_map(|f| &f.legs);
+        f.legs.is_empty() && legs.any(|l| (&l.source, &l.destination) == ends)
+    };
+    asked.iter().all(told) && !flows.iter().any(alone)
+}
+
 /// A running `netdiag diagnose`.
 struct Diagnosis {
     child: Guarded,
@@ -209,20 +316,17 @@ struct Diagnosis {
 }
 
 impl Diagnosis {
-    fn start(
-        cluster: &Cluster,
-        node: &Node,
-        duration: Duration,
-        record: Option<&Path>,
-    ) -> Result<Self> {
+    fn start(cluster: &Cluster, node: &Node, watch: &Watch) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find netdiag's own program")?;
         let mut command = std::process::Command::new(program);
         command.arg("diagnose").args(["-o", "json"]);
-        if let Some(file) = record {
+        if let Some(file) = &watch.record {
             command.arg("--record").arg(file);
         }
-        command.args(["--duration", &format!("{}s", duration.as_secs_f64())]);
-        command.args(["--until-stable", &STABLE_SECONDS.to_string()]);
+        command.args(["--duration", &format!("{}s", watch.duration.as_secs_f64())]);
+        if watch.stable {
+            command.args(["--until-stable", &STABLE_SECONDS.to_string()]);
+        }
         command.arg("--root").arg(cluster.root(node));
         command.arg("--cni-dir").arg(cluster.cni_dir(node));
         command.args(["--node-name", &node.name]);
@@ -270,6 +374,22 @@ impl Diagnosis {
         }
     }
 
+    /// Tells it to end and waits until its recording is closed.
+    async fn end(mut self) -> Result<()> {
+        if let Some(pid) = self.child.0.id() {
+            kill(Pid::from_raw(pid as i32), Signal::SIGTERM).context("cannot end netdiag")?;
+        }
+        let ended = timeout(GRACE, self.child.0.wait()).await;
+        let status = ended
+            .map_err(|_| anyhow!("netdiag diagnose did not end when it was told to"))?
+            .context("cannot wait for netdiag")?;
+        // 143 is what it ends with when it is told to.
+        match status.code() {
+            Some(0 | 1 | 4 | 143) => Ok(()),
+            _ => Err(self.failure(status).await),
+        }
+    }
+
     async fn verdict(&mut self, limit: Duration) -> Result<Verdict> {
         let ended = timeout(limit, self.child.0.wait()).await;
         let status = ended
@@ -290,12 +410,17 @@ impl Diagnosis {
     async fn failure(&mut self, status: ExitStatus) -> anyhow::Error {
         let lines = (&mut self.stderr).await.unwrap_or_default();
         let said = lines.last().map_or("nothing", String::as_str);
-        match status.code() {
-            Some(3) => anyhow!(Skipped(format!(
-                "needs what netdiag diagnose misses: {said}"
-            ))),
-            _ => anyhow!("netdiag diagnose ended with {status}; it said: {said}"),
-        }
+        gave_up(status, said)
+    }
+}
+
+/// A skip, unless netdiag itself is at fault.
+fn gave_up(status: ExitStatus, said: &str) -> anyhow::Error {
+    match status.code() {
+        Some(3) if !said.contains(Broken::SAYS) => anyhow!(Skipped(format!(
+            "needs what netdiag diagnose misses: {said}"
+        ))),
+        _ => anyhow!("netdiag diagnose ended with {status}; it said: {said}"),
     }
 }
 
@@ -334,5 +459,21 @@ impl Drop for Guarded {
             std::thread::sleep(Duration::from_millis(20));
         }
         let _ = self.0.start_kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn a_machine_lacks_something_and_a_broken_build_fails() {
+        let ended = |said: &str| gave_up(ExitStatus::from_raw(3 << 8), said);
+        let skipped = |said: &str| ended(said).downcast_ref::<Skipped>().is_some();
+        assert!(skipped("netdiag: this kernel has no BPF ring buffer"));
+        let broken = Broken::no_map("FLOWS").to_string();
+        assert!(!skipped(&format!("netdiag: reading: {broken}")));
     }
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
-use super::cgroup;
+use super::cgroup::{self, filter::Filter};
 use super::cluster::Cluster;
 use super::net::{End, Mac, Net, Refusal};
 use super::nft::{self, Chain};
@@ -22,6 +22,9 @@ pub enum Step {
         key: String,
         value: String,
     },
+    /// Writes limits of the whole machine, as paths below /proc/sys, and gives them back when the
+    /// lab is gone. Refused on a machine that is anybody else's.
+    MachineSysctl { key: String, value: String },
     /// Takes a link up or down.
     Link {
         netns: String,
@@ -63,6 +66,8 @@ pub enum Step {
         name: String,
         limit: u64,
     },
+    /// Makes the lab's cgroup for daemons, with a program that drops some of their packets.
+    Deny(Filter),
     /// Runs a program of this machine's in the namespace, with that text as its input; it must
     /// succeed. The scenario names it in its needs. `{dir}` and `{root}` as in
     /// [`Cluster::fill`].
@@ -79,6 +84,7 @@ impl Step {
         match self {
             Self::Firewall { netns, chain } => nft::install(cluster.netns(netns)?, chain),
             Self::Sysctl { netns, key, value } => cluster.netns(netns)?.sysctls(&[(key, value)]),
+            Self::MachineSysctl { key, value } => cluster.machine_sysctl(key, value),
             Self::Link { netns, device, up } => {
                 let change = |link: LinkMessageBuilder<LinkUnspec>| {
                     if *up { link.up() } else { link.down() }
@@ -99,7 +105,10 @@ impl Step {
             Self::NoForwarding { netns, device, mac } => {
                 cluster.net(netns)?.no_forwarding(device, *mac).await
             }
-            Self::OutOfMemory { netns, name, limit } => cgroup::kill(cluster, netns, name, *limit),
+            Self::OutOfMemory { netns, name, limit } => {
+                cgroup::memory::kill(cluster, netns, name, *limit)
+            }
+            Self::Deny(filter) => cgroup::filter::make(&cluster.plan.id, filter),
             Self::Run {
                 netns,
                 program,

@@ -1,13 +1,12 @@
 //! The system calls of the lab for which neither std nor nix has a safe form.
 #![expect(
     unsafe_code,
-    reason = "SIOCETHTOOL, IP_MTU_DISCOVER, sendmmsg and pre_exec have no safe wrapper"
+    reason = "SIOCETHTOOL, sendmmsg and pre_exec have no safe wrapper"
 )]
 use std::fs::File;
-use std::io;
-use std::mem::size_of;
+use std::io::{self, Write};
 use std::net::UdpSocket;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -58,24 +57,6 @@ pub fn set_feature(socket: &File, device: &str, feature: Feature, on: bool) -> i
     Ok(())
 }
 
-/// Sets an integer socket option.
-pub fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
-    // SAFETY: the kernel reads the four bytes of `value`, which lives until the call returns.
-    let done = unsafe {
-        libc::setsockopt(
-            fd,
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of::<i32>() as libc::socklen_t,
-        )
-    };
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
 /// Sends the same datagram `copies` times on a connected socket, in one system call; returns how
 /// many went out.
 pub fn send_copies(socket: &UdpSocket, datagram: &[u8], copies: usize) -> io::Result<usize> {
@@ -100,6 +81,15 @@ pub fn send_copies(socket: &UdpSocket, datagram: &[u8], copies: usize) -> io::Re
         )
     };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Makes the command run in the cgroup whose `cgroup.procs` that is.
+pub fn join_before_exec(command: &mut Command, door: File) {
+    let join = move || (&door).write_all(b"0");
+    // SAFETY: between fork and exec the closure makes one system call.
+    unsafe {
+        command.pre_exec(join);
+    }
 }
 
 /// Makes the command run in a network namespace as `ip netns exec` would run it: with a mount

@@ -88,6 +88,12 @@ impl std::fmt::Display for Prefix {
     }
 }
 
+/// A link-layer address as people write it.
+pub fn mac(lladdr: &[u8]) -> String {
+    let bytes: Vec<_> = lladdr.iter().map(|b| format!("{b:02x}")).collect();
+    bytes.join(":")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -105,23 +105,33 @@ impl MemoryCgroup {
     /// UID of the pod, by either of kubelet's cgroup drivers: `pod<uid>`, or a slice
     /// `…-pod<uid with underscores>.slice`.
     pub fn pod_uid(&self) -> Option<String> {
-        self.path.split('/').rev().find_map(|part| {
-            let part = part.strip_suffix(".slice").unwrap_or(part);
-            let (_, uid) = part.rsplit_once("pod")?;
-            let uid = uid.replace('_', "-");
-            let hex = |c: char| c.is_ascii_hexdigit() || c == '-';
-            (uid.len() >= 32 && uid.chars().all(hex)).then_some(uid)
-        })
+        pod_uid(&self.path)
     }
 
     /// Id of the container, shortened as crictl(1) shows it: `<id>`, or `cri-…-<id>.scope`.
     pub fn container(&self) -> Option<&str> {
-        let last = self.path.rsplit('/').next()?;
-        let id = last.strip_suffix(".scope").unwrap_or(last);
-        let id = id.rsplit(['-', ':']).next()?;
-        let is_id = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
-        is_id.then(|| &id[..13])
+        container_id(&self.path).map(|id| &id[..13])
     }
+}
+
+/// UID of the pod that a cgroup's path names.
+pub fn pod_uid(path: &str) -> Option<String> {
+    path.split(['/', ':']).rev().find_map(|part| {
+        let part = part.strip_suffix(".slice").unwrap_or(part);
+        let (_, uid) = part.rsplit_once("pod")?;
+        let uid = uid.replace('_', "-");
+        let hex = |c: char| c.is_ascii_hexdigit() || c == '-';
+        (uid.len() >= 32 && uid.chars().all(hex)).then_some(uid)
+    })
+}
+
+/// Whole id of the container that a cgroup's path names.
+pub fn container_id(path: &str) -> Option<&str> {
+    let last = path.rsplit('/').next()?;
+    let id = last.strip_suffix(".scope").unwrap_or(last);
+    let id = id.rsplit(['-', ':']).next()?;
+    let is_id = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    is_id.then_some(id)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use serde::Serialize;
 
 use super::{
     roles::Role,
-    verdict::{Finding, PodRef},
+    verdict::{Between, Finding, Leg, PodRef},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -11,12 +11,21 @@ pub struct EventFlow {
     pub protocol: String,
     pub source: String,
     pub destination: String,
+    /// `namespace/name:port` of the Service that the destination is, as the node's rules say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// What the node's address translation makes of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leg: Option<Leg>,
 }
 
 /// One event: the common fields, and those of its type.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LiveEvent {
     pub time: String,
+    /// Where recordings of several nodes are told together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,6 +47,25 @@ pub struct LiveEvent {
     pub count: u64,
     #[serde(flatten)]
     pub detail: Detail,
+}
+
+impl LiveEvent {
+    /// Without a place or a flow.
+    pub fn bare(time: String, count: u64, detail: Detail) -> Self {
+        Self {
+            time,
+            node: None,
+            interface: None,
+            direction: None,
+            role: None,
+            netns: None,
+            flow: None,
+            pod: None,
+            pods: Vec::new(),
+            count,
+            detail,
+        }
+    }
 }
 
 /// How a socket's retransmit relates to what was dropped.
@@ -129,6 +157,10 @@ pub enum Detail {
     Finding {
         finding: Box<Finding>,
     },
+    /// What left one node for another, at the end of several recordings.
+    Between {
+        between: Box<Between>,
+    },
     Foreign,
     Stats {
         hooks: u64,
@@ -153,6 +185,7 @@ impl Detail {
             Self::Oom { .. } => "oom",
             Self::Link { .. } => "link",
             Self::Finding { .. } => "finding",
+            Self::Between { .. } => "between",
             Self::Foreign => "foreign",
             Self::Stats { .. } => "stats",
         }

@@ -1,91 +1,73 @@
-//! Filters by interface and address, as typed.
-use std::net::IpAddr;
+//! What is asked for: `--filter` in pcap's words, and globs.
+//!
+//! An expression becomes tests joined by jumps ([`netdiag_common::filter`]), which the programs in
+//! the kernel run on each packet's innermost flow before they count it. Whoever names one
+//! direction only (`src`, `dst`) is given the packets of that direction; the answers to them are
+//! counted too, because no cause can be told from one side of a conversation.
+mod compile;
+mod expression;
+mod parse;
+mod values;
+mod words;
 
-use netdiag_common::flow::FlowKey;
+use netdiag_common::{filter::Rules, flow::FlowKey};
 
-use super::{address::Prefix, flow};
+use self::expression::Expression;
 
-/// What `--filter` takes so far: `[src|dst] host ADDRESS` and `[src|dst] net PREFIX`, joined by
-/// `or`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    terms: Vec<Term>,
-}
-
+/// A `--filter` as typed and as it is applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Term {
-    side: Side,
-    prefix: Prefix,
+pub struct Filter {
+    text: String,
+    exact: Box<Rules>,
+    /// The same with the answers; nothing where they are in it anyway.
+    both_ways: Option<Box<Rules>>,
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
-    Either,
-    Source,
-    Destination,
-}
-
-const KNOWN: &str = "known are: [src|dst] host ADDRESS, [src|dst] net PREFIX, joined by 'or'";
 
 impl std::str::FromStr for Filter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut words = text.split_whitespace().peekable();
-        let mut terms = Vec::new();
-        loop {
-            let mut word = words.next();
-            let side = match word {
-                Some("src") => Side::Source,
-                Some("dst") => Side::Destination,
-                _ => Side::Either,
-            };
-            if side != Side::Either {
-                word = words.next();
-            }
-            let host = match word {
-                Some("host") => true,
-                Some("net") => false,
-                Some(other) => return Err(format!("filter: '{other}' is not known; {KNOWN}")),
-                None => return Err(format!("filter: it ends where a term should be; {KNOWN}")),
-            };
-            let value = words
-                .next()
-                .ok_or_else(|| format!("filter: an address is missing; {KNOWN}"))?;
-            let prefix: Prefix = value.parse().map_err(|e| format!("filter: {e}"))?;
-            if host && value.contains('/') {
-                return Err(format!(
-                    "filter: 'host' takes an address, '{value}' is a prefix"
-                ));
-            }
-            terms.push(Term { side, prefix });
-            match words.next() {
-                None => return Ok(Self { terms }),
-                Some("or") => {}
-                Some(other) => return Err(format!("filter: '{other}' is not known; {KNOWN}")),
-            }
-        }
+        let parsed = parse::expression(text).and_then(|e| Self::new(text, &e));
+        parsed.map_err(|why| format!("filter: {why}"))
     }
 }
 
 impl Filter {
-    pub fn matches(&self, key: &FlowKey) -> bool {
-        let (source, destination) = flow::ends(key);
-        self.terms.is_empty() || self.terms.iter().any(|t| t.matches(source, destination))
+    fn new(text: &str, expression: &Expression) -> Result<Self, String> {
+        let both_ways = expression.with_answers();
+        Ok(Self {
+            text: text.to_owned(),
+            exact: Box::new(compile::rules(expression)?),
+            both_ways: match both_ways {
+                Some(both) => Some(Box::new(compile::rules(&both)?)),
+                None => None,
+            },
+        })
     }
-}
 
-impl Term {
-    fn matches(&self, source: IpAddr, destination: IpAddr) -> bool {
-        let (by_source, by_destination) = (
-            self.prefix.contains(source),
-            self.prefix.contains(destination),
-        );
-        match self.side {
-            Side::Either => by_source || by_destination,
-            Side::Source => by_source,
-            Side::Destination => by_destination,
-        }
+    /// As it was typed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What the kernel counts by.
+    pub fn rules(&self) -> &Rules {
+        self.both_ways.as_ref().unwrap_or(&self.exact)
+    }
+
+    /// Whether it is counted: it matches, or answers what does.
+    pub fn counts(&self, flow: &FlowKey) -> bool {
+        self.rules().take(flow)
+    }
+
+    /// Whether it is what was asked for.
+    pub fn matches(&self, flow: &FlowKey) -> bool {
+        self.exact.take(flow)
+    }
+
+    /// Whether some of what is counted is not asked for.
+    pub fn one_way(&self) -> bool {
+        self.both_ways.is_some()
     }
 }
 
@@ -104,45 +86,4 @@ pub fn glob(pattern: &str, name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::address::to_wire;
-
-    fn flow(source: &str, destination: &str) -> FlowKey {
-        FlowKey {
-            source: to_wire(source.parse().expect("valid")),
-            destination: to_wire(destination.parse().expect("valid")),
-            ..FlowKey::default()
-        }
-    }
-
-    #[test]
-    fn terms_are_alternatives() {
-        let filter: Filter = "src host 10.0.0.1 or net fd00::/8".parse().expect("valid");
-        assert!(filter.matches(&flow("10.0.0.1", "10.0.0.2")));
-        assert!(!filter.matches(&flow("10.0.0.2", "10.0.0.1")));
-        assert!(filter.matches(&flow("2001:db8::1", "fd00::1")));
-    }
-
-    #[test]
-    fn what_is_not_known_is_said() {
-        for bad in [
-            "",
-            "host",
-            "host x",
-            "tcp port 80",
-            "host 10.0.0.1 and host 10.0.0.2",
-            "host 10.0.0.0/8",
-        ] {
-            assert!(bad.parse::<Filter>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn globs() {
-        assert!(glob("veth*", "veth12ab"));
-        assert!(glob("*", ""));
-        assert!(!glob("eth?", "eth"));
-        assert!(!glob("eth0", "eth01"));
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! Pure data and the seams between the layers; nothing here does I/O.
 pub mod address;
+pub mod cluster;
 pub mod command;
 pub mod control;
 pub mod dns;
@@ -7,11 +8,19 @@ pub mod event;
 pub mod filter;
 pub mod flow;
 pub mod gather;
+pub mod icmp;
+pub mod interception;
 pub mod limits;
 pub mod node;
 pub mod observation;
+pub mod path;
 pub mod pod;
+pub mod policy;
 pub mod reason;
 pub mod roles;
+pub mod runtime;
+pub mod security;
+pub mod selection;
 pub mod services;
+pub mod text;
 pub mod verdict;

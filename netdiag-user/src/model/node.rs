@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::address::Prefix;
+use super::{address::Prefix, policy::PolicyRule};
 
 /// What kind of device a link is, as far as netdiag tells kinds apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,8 @@ pub enum LinkKind {
     /// A NIC: the kernel names no kind for it.
     Physical,
     Veth,
+    /// A pair like veth's, with programs at both ends in place of a cable.
+    Netkit,
     Bridge,
     Vxlan,
     Geneve,
@@ -93,12 +95,18 @@ pub struct Link {
     /// The peer is in another namespace.
     pub peer_elsewhere: bool,
     pub tunnel: Option<Tunnel>,
+    /// Its link-layer address.
+    #[serde(default)]
+    pub lladdr: Option<Vec<u8>>,
     pub addresses: Vec<LinkAddress>,
     /// There is a signal on the cable (IFLA_CARRIER); links that know none have it.
     #[serde(default = "yes")]
     pub carrier: bool,
     #[serde(default)]
     pub counters: LinkCounters,
+    /// As a port of a bridge: nothing passes between it and other isolated ones.
+    #[serde(default)]
+    pub isolated: bool,
 }
 
 fn yes() -> bool {
@@ -146,6 +154,9 @@ pub struct Neighbour {
     pub address: IpAddr,
     pub lladdr: Option<Vec<u8>>,
     pub failed: bool,
+    /// Nobody is asked for it: it was made by hand, or by a CNI's agent.
+    #[serde(default)]
+    pub permanent: bool,
 }
 
 /// A neighbour whose link-layer address changed while it was watched.
@@ -180,6 +191,12 @@ pub struct PodSide {
     /// that stands for a NIC has.
     #[serde(default)]
     pub ports: Vec<u32>,
+    /// Its links that lead outward, by index.
+    #[serde(default)]
+    pub links: Vec<(u32, String)>,
+    /// The file that names its namespace, as the node sees it: what nsenter(1) takes.
+    #[serde(default)]
+    pub path: Option<String>,
 }
 
 /// Everything that is read from the node, at one time.
@@ -194,6 +211,9 @@ pub struct Node {
     /// Tables that rules of somebody's send ordinary packets to, beside the kernel's own three.
     #[serde(default)]
     pub policy_tables: Vec<u32>,
+    /// What chooses among the tables, in the order of priority; readings of before have none.
+    #[serde(default)]
+    pub rules: Vec<PolicyRule>,
     pub neighbours: Vec<Neighbour>,
     pub fdb: Vec<Fdb>,
     pub pod_sides: Vec<PodSide>,
@@ -245,6 +265,20 @@ impl Node {
 
     pub fn pod_side(&self, netns: u32) -> Option<&PodSide> {
         self.pod_sides.iter().find(|p| p.netns == netns)
+    }
+
+    /// A command line that runs `command` in a namespace: by the file that names it, else by one of
+    /// its processes.
+    pub fn inside(&self, netns: u32, command: &str) -> String {
+        let path = self.pod_side(netns).and_then(|s| s.path.as_deref());
+        match path {
+            _ if netns == self.netns => command.to_owned(),
+            Some(path) => format!("nsenter --net={path} {command}"),
+            None => {
+                let find = format!("lsns -n -t net -o NS,PID | awk '$1=={netns}{{print $2}}'");
+                format!("nsenter -n -t $({find}) {command}")
+            }
+        }
     }
 
     /// The route that a packet to `destination` takes: longest prefix, then least metric. The

@@ -1,6 +1,7 @@
 //! What the kernel side counted, as one reading of its maps. Live traces and recordings give the
 //! same thing; everything behind it is shared.
 use netdiag_common::{
+    claim::{Claim, ClaimKey},
     config::counter,
     dns::{Dns, DnsKey},
     event::Event,
@@ -18,6 +19,8 @@ pub struct Observation {
     pub outers: Vec<(OuterKey, Outer)>,
     pub icmp_errors: Vec<(IcmpErrorKey, IcmpError)>,
     pub dns: Vec<(DnsKey, Dns)>,
+    /// Who says that an address is theirs.
+    pub claims: Vec<(ClaimKey, Claim)>,
     pub drops: Vec<(DropKey, Dropped)>,
     pub retransmits: Vec<(RetransmitKey, Retransmitted)>,
     /// Processes killed for want of memory, by pid.

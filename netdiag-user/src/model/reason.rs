@@ -63,11 +63,14 @@ impl Reasons {
 /// Ends of packets that every healthy node shows, by reason and the function where: ping replies
 /// that no socket wants any more, queues of closed sockets, multicast nobody joined, data that
 /// was there before.
-const HARMLESS: [(&str, &str); 17] = [
+const HARMLESS: [(&str, &str); 21] = [
     ("NO_SOCKET", "ping_rcv"),
     ("NO_SOCKET", "icmp_rcv"),
     ("NO_SOCKET", "icmpv6_rcv"),
     ("QUEUE_PURGE", ""),
+    // The same where the kernel has no name for it yet (before 6.4).
+    ("NOT_SPECIFIED", "skb_queue_purge"),
+    ("NOT_SPECIFIED", "sk_stream_kill_queues"),
     ("TCP_OLD_DATA", ""),
     ("TCP_OLD_SEQUENCE", ""),
     ("TCP_OLD_ACK", ""),
@@ -81,6 +84,9 @@ const HARMLESS: [(&str, &str); 17] = [
     // Segments for sockets that are closing.
     ("NOT_SPECIFIED", "tcp_v4_rcv"),
     ("NOT_SPECIFIED", "tcp_v6_rcv"),
+    // Data for an application that has closed its socket, and says RST.
+    ("TCP_ABORT_ON_DATA", ""),
+    ("TCP_ABORT_ON_CLOSE", ""),
     ("TCP_OFOMERGE", ""),
     ("TCP_RFC7323_PAWS", ""),
 ];

@@ -38,7 +38,7 @@ pub fn role(node: &Node, link: &Link) -> Option<Role> {
         return Some(Role::Uplink);
     }
     match link.kind {
-        LinkKind::Veth if is_pods(node, link) => Some(Role::Pod),
+        LinkKind::Veth | LinkKind::Netkit if is_pods(node, link) => Some(Role::Pod),
         LinkKind::Bridge if has_pod_ports(node, link) => Some(Role::Bridge),
         _ => None,
     }
@@ -130,6 +130,13 @@ mod tests {
         node.routes
             .push(route("0.0.0.0/0", 9, Some("198.51.100.1")));
         assert_eq!(role_of(&node, 9), Some(Role::Uplink));
+    }
+
+    #[test]
+    fn a_netkit_pair_is_a_pods_link_too() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.links[2].kind = LinkKind::Netkit;
+        assert_eq!(role_of(&node, POD), Some(Role::Pod));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! absent, never an empty string.
 use serde::{Deserialize, Serialize};
 
+use super::path::KnownBy;
+
 /// Name and version of the verdict's JSON form.
 pub const SCHEMA: &str = "netdiag.verdict/1";
 
@@ -71,6 +73,8 @@ pub enum EvidenceKind {
     File,
     Api,
     Log,
+    /// What left one node, and how much of it came to another.
+    Path,
 }
 
 /// One line of evidence that a person can check.
@@ -100,6 +104,9 @@ pub struct Evidence {
     /// A command that shows the same thing by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<String>,
+    /// Where it was seen, in a verdict of several nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 impl Evidence {
@@ -117,6 +124,7 @@ impl Evidence {
             reason: None,
             location: None,
             confirm: None,
+            node: None,
         }
     }
 }
@@ -130,13 +138,30 @@ pub enum PodRole {
     Victim,
 }
 
-/// A pod as a finding names it.
+/// What made a pod: a Deployment, a StatefulSet, a Job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Owner {
+    pub kind: String,
+    pub name: String,
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+/// A pod as a finding names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PodRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
     /// The host side interface, for pods on this node.
@@ -144,9 +169,22 @@ pub struct PodRef {
     pub interface: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<PodRole>,
+    /// Where it is, in a verdict of several nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Where pods' names come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodSource {
+    pub source: super::pod::Origin,
+    pub pods: usize,
+    /// When it was last heard; nothing where it was read once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FlowRef {
     pub protocol: String,
     pub source: String,
@@ -155,12 +193,56 @@ pub struct FlowRef {
     pub retransmits: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen_at: Option<String>,
+    /// `namespace/name:port` of the Service that the destination is, as the node's rules say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// What the node's address translation made of it; several where a client's connections are
+    /// told as one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub legs: Vec<Leg>,
+    /// Where it was counted, in a verdict of several nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+}
+
+/// A flow as it is behind the node's address translation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Leg {
+    pub source: String,
+    pub destination: String,
+    pub by: KnownBy,
+}
+
+impl FlowRef {
+    /// Whether both are of one conversation, in either direction.
+    pub fn is_of(&self, other: &Self) -> bool {
+        let same = |(one, two): (&str, &str)| {
+            let mut ends = other.ends();
+            ends.any(|ends| ends == (one, two) || ends == (two, one))
+        };
+        self.protocol == other.protocol && self.ends().any(same)
+    }
+
+    /// Source and destination as they are sent, and as they are sent on.
+    fn ends(&self) -> impl Iterator<Item = (&str, &str)> {
+        let legs = self.legs.iter();
+        let legs = legs.map(|l| (l.source.as_str(), l.destination.as_str()));
+        std::iter::once((self.source.as_str(), self.destination.as_str())).chain(legs)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Fix {
     pub summary: String,
     pub commands: Vec<String>,
+}
+
+/// A fix on another node than the finding's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeFix {
+    pub node: String,
+    #[serde(flatten)]
+    pub fix: Fix,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -187,6 +269,15 @@ pub struct Finding {
     /// When netdiag first named this cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub named_at: Option<String>,
+    /// Where it was found, in a verdict of several nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Every node that has a part in it, that one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
+    /// What is to be done on the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_fixes: Vec<NodeFix>,
 }
 
 impl Finding {
@@ -207,6 +298,9 @@ impl Finding {
             first_seen: String::new(),
             last_seen: String::new(),
             named_at: None,
+            node: None,
+            nodes: Vec::new(),
+            other_fixes: Vec::new(),
         }
     }
 
@@ -226,12 +320,35 @@ pub struct Drop {
     pub pod: Option<PodRef>,
     pub packets: u64,
     pub bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+}
+
+impl Drop {
+    /// Where it was, and where its pod is.
+    pub fn say_of(&mut self, node: &str) {
+        self.node = Some(node.to_owned());
+        let here = self.pod.iter_mut().filter(|p| p.interface.is_some());
+        here.for_each(|p| p.node = Some(node.to_owned()));
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotChecked {
     pub what: String,
     pub why: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+}
+
+impl NotChecked {
+    pub fn new(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            why: why.into(),
+            node: None,
+        }
+    }
 }
 
 /// What netdiag itself saw and lost.
@@ -248,6 +365,59 @@ pub struct Observer {
     /// Drops outside this node's namespaces.
     #[serde(default)]
     pub foreign: u64,
+}
+
+impl Observer {
+    pub fn add(&mut self, other: &Self) {
+        self.hooks += other.hooks;
+        self.events += other.events;
+        self.lost += other.lost;
+        self.overflowed_flows += other.overflowed_flows;
+        self.foreign += other.foreign;
+    }
+}
+
+/// One of the nodes of a verdict of several.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeRef {
+    pub node: String,
+    pub kernel: String,
+    /// By its own clock, as is the end.
+    pub started: String,
+    pub ended: String,
+    pub duration: f64,
+    pub observer: Observer,
+}
+
+/// What left one node for another while both were watched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Between {
+    pub from: String,
+    pub to: String,
+    /// Seconds that both were watched.
+    pub duration: f64,
+    /// Seconds that the other's clock is ahead, where flows that both saw tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead: Option<f64>,
+    pub flows: u64,
+    pub packets: u64,
+    /// Those of the packets that were seen to come, or may have.
+    pub arrived: u64,
+    /// Flows of which no packet came.
+    pub never_came: u64,
+    /// The flows that lost most on the way.
+    pub lost: Vec<LostFlow>,
+    /// What came and was dropped there.
+    pub dropped: Vec<Drop>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LostFlow {
+    pub protocol: String,
+    pub source: String,
+    pub destination: String,
+    pub packets: u64,
+    pub arrived: u64,
 }
 
 /// What `lab run` adds to the verdict.
@@ -280,6 +450,32 @@ pub struct Verdict {
     pub retransmits: Vec<FlowRef>,
     pub not_checked: Vec<NotChecked>,
     pub observer: Observer,
+    /// The nodes of a verdict of several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeRef>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub between: Vec<Between>,
+    /// Where pods' names come from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pod_sources: Vec<PodSource>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lab: Option<LabResult>,
+}
+
+impl Verdict {
+    /// Writes the node to everything that is said of it.
+    pub fn say_of(&mut self, node: &str) {
+        let name = || Some(node.to_owned());
+        for finding in &mut self.findings {
+            finding.node = name();
+            finding.nodes = vec![node.to_owned()];
+            finding.evidence.iter_mut().for_each(|e| e.node = name());
+            finding.flows.iter_mut().for_each(|f| f.node = name());
+            let here = finding.pods.iter_mut().filter(|p| p.interface.is_some());
+            here.for_each(|p| p.node = name());
+        }
+        self.drops.iter_mut().for_each(|d| d.say_of(node));
+        self.retransmits.iter_mut().for_each(|f| f.node = name());
+        self.not_checked.iter_mut().for_each(|n| n.node = name());
+    }
 }

@@ -268,7 +268,14 @@ fn cut(text: &str, room: usize) -> String {
 /// The flow, and the pods at its ends as far as they have names.
 fn flow(event: &LiveEvent) -> String {
     let flow = event.flow.as_ref().map_or_else(String::new, |f| {
-        format!("{} {} → {}", f.protocol, f.source, f.destination)
+        let leg = f.leg.as_ref();
+        let leg = leg.map_or_else(String::new, |l| format!(" → {}", l.destination));
+        let named = f.service.as_ref();
+        let named = named.map_or_else(String::new, |name| format!(" ({})", clean(name)));
+        format!(
+            "{} {} → {}{named}{leg}",
+            f.protocol, f.source, f.destination
+        )
     });
     let pods = event.pods.iter().filter(|p| p.name.is_some());
     let pods: Vec<_> = pods.map(|p| clean(&label(p))).collect();
@@ -330,6 +337,12 @@ fn detail(event: &LiveEvent) -> String {
             let comm = comm.as_deref().unwrap_or("a process");
             format!("{} (pid {pid}) killed for want of memory", clean(comm))
         }
+        Detail::Between { between } => format!(
+            "{} of {} packets to {} never came",
+            event.count,
+            between.packets,
+            clean(&between.to)
+        ),
         Detail::Link { change } => format!("link {change}"),
         Detail::Finding { finding } => format!("{}: {}", finding.cause, clean(&finding.summary)),
         Detail::Fragment { .. } | Detail::Foreign | Detail::Stats { .. } => String::new(),

@@ -1,6 +1,7 @@
 //! What people and programs read. An output renders and never computes; stdout belongs to it.
 mod catalogue;
 mod live;
+mod path;
 mod pcapng;
 mod sink;
 mod style;
@@ -15,7 +16,10 @@ pub use self::{
     sink::{Sink, line},
     style::clean,
 };
-use crate::{cli::options::Format, model::verdict::Verdict};
+use crate::{
+    cli::options::Format,
+    model::{path::Path, verdict::Verdict},
+};
 
 /// Prints a verdict in the wanted form.
 pub fn verdict(sink: &mut Sink, verdict: &Verdict, format: Format) -> Result<()> {
@@ -26,17 +30,26 @@ pub fn verdict(sink: &mut Sink, verdict: &Verdict, format: Format) -> Result<()>
     }
 }
 
-/// Verdicts of several nodes: one below the other, or a list. A single one is itself.
-pub fn verdicts(sink: &mut Sink, verdicts: &[Verdict], format: Format) -> Result<()> {
-    match (verdicts, format) {
-        ([one], _) => verdict(sink, one, format),
-        (_, Format::Json | Format::Yaml) => document(sink, &verdicts, format),
-        (all, _) => all.iter().enumerate().try_for_each(|(n, one)| {
+/// Prints a path in the wanted form.
+pub fn path(sink: &mut Sink, path: &Path, format: Format) -> Result<()> {
+    match format {
+        Format::Table => sink.write(&path::render(path, sink.width())),
+        Format::Wide => sink.write(&path::render(path, usize::MAX)),
+        other => document(sink, path, other),
+    }
+}
+
+/// Prints the paths of several nodes, one below the other; a single one is itself.
+pub fn paths(sink: &mut Sink, paths: &[Path], format: Format) -> Result<()> {
+    match (paths, format) {
+        ([one], _) => path(sink, one, format),
+        (_, Format::Table | Format::Wide) => paths.iter().enumerate().try_for_each(|(n, one)| {
             if n > 0 {
                 sink.write("\n")?;
             }
-            verdict(sink, one, format)
+            path(sink, one, format)
         }),
+        _ => document(sink, &paths, format),
     }
 }
 

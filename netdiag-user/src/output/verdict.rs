@@ -5,9 +5,12 @@ use super::style::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, paint, wrap};
 use crate::model::{
     pod::label,
     verdict::{
-        Confidence, Drop, Evidence, Finding, FlowRef, Origin, Outcome, PodRef, Severity, Verdict,
+        Confidence, Drop, Evidence, Finding, Fix, FlowRef, Origin, Outcome, PodRef, PodSource,
+        Severity, Verdict,
     },
 };
+
+mod between;
 
 /// Rows of drops and flows shown; `wide` shows all.
 const MOST_ROWS: usize = 8;
@@ -18,13 +21,16 @@ const WORTH_TELLING: u64 = 3;
 pub fn render(verdict: &Verdict, width: usize, wide: bool) -> String {
     let page = Page {
         width,
+        wide,
         most: if wide { usize::MAX } else { MOST_ROWS },
     };
     let mut out = page.head(verdict);
+    out.push_str(&between::nodes(verdict, width));
     for finding in &verdict.findings {
         out.push('\n');
         out.push_str(&page.finding(finding));
     }
+    out.push_str(&between::ways(verdict, &page));
     out.push_str(&page.drops(&verdict.drops));
     out.push_str(&page.retransmits(verdict));
     out.push_str(&page.foot(verdict));
@@ -33,6 +39,7 @@ pub fn render(verdict: &Verdict, width: usize, wide: bool) -> String {
 
 struct Page {
     width: usize,
+    wide: bool,
     most: usize,
 }
 
@@ -55,9 +62,12 @@ impl Page {
             0 => "configuration only, no traffic watched".to_owned(),
             _ => format!("watched {:.1} s", verdict.duration),
         };
+        let title = paint(BOLD, &clean(&verdict.node));
+        if !verdict.nodes.is_empty() {
+            return format!("{title} {}\n", paint(style, &word));
+        }
         format!(
-            "{} {} · Linux {} · {watched}\n",
-            paint(BOLD, &clean(&verdict.node)),
+            "{title} {} · Linux {} · {watched}\n",
             paint(style, &word),
             clean(&verdict.kernel),
         )
@@ -75,8 +85,10 @@ impl Page {
             Confidence::Configured => "by configuration, not met by traffic yet",
             Confidence::Suspected => "suspected",
         };
+        let on = finding.node.as_ref();
+        let on = on.map_or_else(String::new, |node| format!("  on {}", clean(node)));
         let mut out = format!(
-            "{}  {}  {}\n",
+            "{}  {}{on}  {}\n",
             paint(style, word),
             paint(BOLD, &finding.cause),
             paint(DIM, confidence)
@@ -102,7 +114,8 @@ impl Page {
                 Origin::Observed => "observed  ",
                 Origin::Configured => "configured",
             };
-            let text = wrap(&clean(&line.text), self.width, "                ");
+            let text = of_node(line.node.as_deref(), &line.text);
+            let text = wrap(&clean(&text), self.width, "                ");
             out.push_str(&format!(
                 "    {}  {}",
                 paint(DIM, origin),
@@ -126,15 +139,21 @@ impl Page {
         for pod in pods.iter().take(self.most) {
             let role = pod.role.map_or("", role_name);
             let ip = pod.ip.clone().unwrap_or_default();
-            let name = match pod.name {
-                Some(_) => label(pod),
-                None => "name unknown".into(),
+            let name = match (&pod.name, &pod.uid) {
+                (None, None) => "name unknown".into(),
+                _ => label(pod),
             };
-            let interface = pod
-                .interface
-                .clone()
-                .unwrap_or_else(|| "on another node".into());
-            table.add_row([role, &clean(&name), &clean(&ip), &clean(&interface)]);
+            let owner = pod.owner.as_ref().map(ToString::to_string);
+            let owner = self.wide.then(|| clean(&owner.unwrap_or_default()));
+            let interface = match (&pod.interface, &pod.node) {
+                (Some(link), Some(node)) => format!("{link} on {node}"),
+                (Some(link), None) => link.clone(),
+                (None, Some(node)) => format!("on {node}"),
+                (None, None) => nowhere(pod.role).into(),
+            };
+            let mut row = vec![role.to_owned(), clean(&name), clean(&ip), clean(&interface)];
+            row.extend(owner);
+            table.add_row(row);
         }
         heading("Pods") + &indent(&table) + &self.more(pods.len())
     }
@@ -157,7 +176,11 @@ impl Page {
         if rest.is_empty() {
             return String::new();
         }
-        let title = paint(BOLD, "Retransmits on this node");
+        let title = match verdict.nodes.len() {
+            0 => "Retransmits on this node",
+            _ => "Retransmits on these nodes",
+        };
+        let title = paint(BOLD, title);
         format!("\n{title}\n{}", self.flow_table(&rest))
     }
 
@@ -173,10 +196,13 @@ impl Page {
         table.set_header(["FLOW", "PACKETS", "RETRANSMITS", "LAST SEEN AT"]);
         for flow in flows.iter().take(self.most) {
             table.add_row([
-                format!("{} {} → {}", flow.protocol, flow.source, flow.destination),
+                clean(&way(flow)),
                 flow.packets.to_string(),
                 flow.retransmits.to_string(),
-                clean(flow.last_seen_at.as_deref().unwrap_or("?")),
+                clean(&on_node(
+                    flow.last_seen_at.as_deref().unwrap_or("?"),
+                    flow.node.as_deref(),
+                )),
             ]);
         }
         indent(&table) + &self.more(flows.len())
@@ -201,13 +227,11 @@ impl Page {
     }
 
     fn fix(&self, finding: &Finding) -> String {
-        let mut out = heading("Fix");
-        out.push_str(&wrap(&clean(&finding.fix.summary), self.width, "    "));
-        for command in &finding.fix.commands {
-            out.push_str(&format!(
-                "    {}\n",
-                paint(CYAN, &format!("$ {}", clean(command)))
-            ));
+        let mut out = heading(&clean(&on_node("Fix", finding.node.as_deref())));
+        out.push_str(&self.steps(&finding.fix));
+        for other in &finding.other_fixes {
+            out.push_str(&heading(&clean(&on_node("Fix", Some(&other.node)))));
+            out.push_str(&self.steps(&other.fix));
         }
         out.push_str(&paint(
             DIM,
@@ -216,34 +240,49 @@ impl Page {
         out
     }
 
+    fn steps(&self, fix: &Fix) -> String {
+        let mut out = wrap(&clean(&fix.summary), self.width, "    ");
+        for command in &fix.commands {
+            let command = paint(CYAN, &format!("$ {}", clean(command)));
+            out.push_str(&format!("    {command}\n"));
+        }
+        out
+    }
+
     fn drops(&self, drops: &[Drop]) -> String {
+        let of_several = drops.iter().any(|d| d.node.is_some());
+        let title = if of_several {
+            "Drops on these nodes"
+        } else {
+            "Drops on this node"
+        };
+        self.drop_table(title, drops)
+    }
+
+    fn drop_table(&self, title: &str, drops: &[Drop]) -> String {
         if drops.is_empty() {
             return String::new();
         }
         let mut table = self.fitted();
-        table.set_header(["DROPPED FOR", "IN", "ON", "OF", "PACKETS"]);
-        for drop in drops.iter().take(self.most) {
-            let pod = drop.pod.as_ref().map_or_else(String::new, label);
+        table.set_header(["REASON", "DROPPED IN", "LINK", "POD", "PACKETS"]);
+        let rows = places(drops);
+        for row in rows.iter().take(self.most) {
             table.add_row([
-                clean(&drop.reason),
-                clean(&drop.location),
-                clean(drop.interface.as_deref().unwrap_or("-")),
-                clean(&pod),
-                drop.packets.to_string(),
+                clean(row.reason),
+                clean(row.function),
+                clean(&row.link),
+                clean(&row.pods()),
+                row.packets.to_string(),
             ]);
         }
         if let Some(column) = table.column_mut(4) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        let rest = match drops.len().saturating_sub(self.most) {
+        let rest = match rows.len().saturating_sub(self.most) {
             0 => String::new(),
             n => format!("  and {n} more rows (-o wide shows all)\n"),
         };
-        format!(
-            "\n{}\n{}{rest}",
-            paint(BOLD, "Drops on this node"),
-            shift(&table, "  ")
-        )
+        format!("\n{}\n{}{rest}", paint(BOLD, title), shift(&table, "  "))
     }
 
     fn foot(&self, verdict: &Verdict) -> String {
@@ -251,9 +290,14 @@ impl Page {
         if !verdict.not_checked.is_empty() {
             out.push_str(&format!("\n{}\n", paint(BOLD, "Not checked")));
             for row in &verdict.not_checked {
-                let text = format!("{}: {}", clean(&row.what), clean(&row.why));
+                let text = format!("{}: {}", row.what, row.why);
+                let text = clean(&of_node(row.node.as_deref(), &text));
                 out.push_str(&wrap(&text, self.width, "  "));
             }
+        }
+        if self.wide && !verdict.pod_sources.is_empty() {
+            let text = sources(&verdict.pod_sources);
+            out.push_str(&format!("\n{}\n{text}", paint(BOLD, "Pods' names")));
         }
         let o = &verdict.observer;
         let lost = match (o.lost, o.overflowed_flows) {
@@ -270,8 +314,108 @@ impl Page {
     }
 }
 
+/// Who names how many pods, and when it was last heard.
+fn sources(sources: &[PodSource]) -> String {
+    let line = |s: &PodSource| {
+        let read = s.read.as_ref();
+        let read = read.map_or_else(String::new, |at| format!(", heard at {at}"));
+        format!("  {}: {} pods{read}\n", s.source.name(), s.pods)
+    };
+    sources.iter().map(line).collect()
+}
+
+/// `tcp POD → SERVICE (name) → BACKEND`: as it is sent, and as it is sent on.
+fn way(flow: &FlowRef) -> String {
+    let named = flow.service.as_ref();
+    let named = named.map_or_else(String::new, |name| format!(" ({name})"));
+    let asked = format!(
+        "{} {} → {}{named}",
+        flow.protocol, flow.source, flow.destination
+    );
+    let mut legs: Vec<&str> = flow.legs.iter().map(|l| l.destination.as_str()).collect();
+    legs.dedup();
+    let masked = flow.legs.iter().find(|l| l.source != flow.source);
+    let masked = masked.map_or_else(String::new, |leg| format!(" as {}", leg.source));
+    match &legs[..] {
+        [] => asked,
+        [same] if *same == flow.destination => asked + &masked,
+        _ => format!("{asked} → {}{masked}", legs.join(", ")),
+    }
+}
+
+/// What is said of one of several nodes.
+fn of_node(node: Option<&str>, text: &str) -> String {
+    node.map_or_else(|| text.to_owned(), |node| format!("{node}: {text}"))
+}
+
+fn on_node(what: &str, node: Option<&str>) -> String {
+    node.map_or_else(|| what.to_owned(), |node| format!("{what} on {node}"))
+}
+
+/// One place where packets die, whosever they are: what differs by an instruction or by the pod alone
+/// is one row to a person.
+struct DropPlace<'a> {
+    reason: &'a str,
+    function: &'a str,
+    link: String,
+    names: Vec<String>,
+    /// Packets of flows at whose ends no pod is known.
+    others: bool,
+    packets: u64,
+}
+
+impl DropPlace<'_> {
+    fn pods(&self) -> String {
+        match self.names.as_slice() {
+            [] => "-".into(),
+            [one] if self.others => format!("{one} and others"),
+            [one] => one.clone(),
+            [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+        }
+    }
+}
+
+fn places(drops: &[Drop]) -> Vec<DropPlace<'_>> {
+    let mut rows: Vec<DropPlace<'_>> = Vec::new();
+    for drop in drops {
+        let function = drop.location.split('+').next().unwrap_or_default();
+        let link = drop.interface.as_deref().unwrap_or("-");
+        let link = on_node(link, drop.node.as_deref());
+        let same = |r: &&mut DropPlace<'_>| {
+            (r.reason, r.function, &r.link) == (drop.reason.as_str(), function, &link)
+        };
+        let name = drop.pod.as_ref().map(label);
+        match rows.iter_mut().find(same) {
+            Some(row) => {
+                row.packets += drop.packets;
+                row.others |= name.is_none();
+                let new = name.filter(|n| !row.names.contains(n));
+                row.names.extend(new);
+            }
+            None => rows.push(DropPlace {
+                reason: &drop.reason,
+                function,
+                link,
+                others: name.is_none(),
+                names: name.into_iter().collect(),
+                packets: drop.packets,
+            }),
+        }
+    }
+    rows.sort_by_key(|r| std::cmp::Reverse(r.packets));
+    rows
+}
+
 fn heading(text: &str) -> String {
     format!("  {}\n", paint(BOLD, text))
+}
+
+/// Of a pod that has no link here.
+fn nowhere(role: Option<crate::model::verdict::PodRole>) -> &'static str {
+    match role {
+        Some(crate::model::verdict::PodRole::Victim) => "has no link here",
+        _ => "on another node",
+    }
 }
 
 fn role_name(role: crate::model::verdict::PodRole) -> &'static str {
@@ -298,4 +442,30 @@ fn shift(table: &Table, by: &str) -> String {
 /// What a control plane or a file says is confirmed without a packet.
 fn by_traffic(finding: &Finding) -> bool {
     !finding.flows.is_empty() || finding.evidence.iter().any(|e| e.packets.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_by_an_instruction_or_a_pod_is_one_row() {
+        let drop = |offset: &str, pod: &str, packets| Drop {
+            reason: "QDISC_DROP".into(),
+            location: format!("__dev_queue_xmit+{offset}"),
+            interface: Some("eth0".into()),
+            pod: Some(PodRef {
+                namespace: Some("shop".into()),
+                name: Some(pod.into()),
+                ..PodRef::default()
+            }),
+            node: None,
+            packets,
+            bytes: 0,
+        };
+        let drops = [drop("0x1", "cart", 2), drop("0x9", "api", 3)];
+        let rows = places(&drops);
+        assert_eq!((rows.len(), rows[0].packets), (1, 5));
+        assert_eq!(rows[0].pods(), "shop/cart and 1 more");
+    }
 }

@@ -13,14 +13,14 @@ use netdiag_common::{
 
 use super::{
     facts::{Facts, HopFlow, Loss, Question, direction},
-    names,
+    names, translation,
 };
 use crate::{
     causes::{cni_daemon_oom::name as comm, vxlan_source_mismatch},
     model::{
         address::from_wire,
         dns,
-        event::{Detail, DropRelation, EventFlow, HopTotal, LiveEvent},
+        event::{Detail, DropRelation, HopTotal, LiveEvent},
         flow,
         limits::LimitFrom,
         observation::Observation,
@@ -60,10 +60,10 @@ impl Deltas {
         findings: &[Finding],
     ) -> Vec<LiveEvent> {
         let mut events = Vec::new();
-        for hop in &facts.flows {
+        for hop in facts.flows {
             self.flow_events(facts, hop, &observation.events, &mut events);
         }
-        for loss in &facts.losses {
+        for loss in facts.losses {
             let count = gained(&mut self.drops, &loss.key, loss.dropped.packets);
             if count > 0 {
                 events.push(drop_event(facts, loss, count));
@@ -118,7 +118,7 @@ impl Deltas {
     }
 
     fn socket_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
-        for (key, value) in &facts.retransmits {
+        for (key, value) in facts.retransmits {
             let count = gained(&mut self.sockets, key, value.packets);
             if count == 0 {
                 continue;
@@ -131,7 +131,7 @@ impl Deltas {
             };
             let mut event = event(facts, &key.flow, value.last, count, detail);
             event.netns = Some(key.netns);
-            let inside = facts.pods.by_netns(key.netns);
+            let inside = facts.pods.by_netns_at(key.netns, value.last);
             event.pod = inside.map(|p| own(facts, p, &key.flow)).or(event.pod);
             events.push(event);
         }
@@ -164,7 +164,7 @@ impl Deltas {
     }
 
     fn icmp_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
-        for (key, value) in &facts.icmp_errors {
+        for (key, value) in facts.icmp_errors {
             let count = gained(&mut self.icmp, key, value.packets);
             if count == 0 {
                 continue;
@@ -187,7 +187,7 @@ impl Deltas {
     }
 
     fn oom_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
-        for (pid, kill) in &facts.oom_kills {
+        for (pid, kill) in facts.oom_kills {
             if gained(&mut self.oom_kills, pid, kill.time) == 0 {
                 continue;
             }
@@ -200,7 +200,7 @@ impl Deltas {
             let mut event = bare(facts, 1, detail);
             event.time = facts.clock.text(kill.time);
             event.netns = Some(kill.netns).filter(|netns| *netns != 0);
-            let pod = facts.pods.by_netns(kill.netns);
+            let pod = facts.pods.by_netns_at(kill.netns, kill.time);
             event.pod = pod.map(|pod| pod.refer(None, Some(PodRole::Victim)));
             events.push(event);
         }
@@ -208,7 +208,7 @@ impl Deltas {
 
     /// One event a question, server and problem, at the link where the client's query came in.
     fn dns_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
-        for question in names::first_hops(&facts.dns) {
+        for question in names::first_hops(facts.dns) {
             for (told, (problem, total)) in self.dns.iter_mut().zip(problems(facts, question)) {
                 let count = gained(told, &question.key, total);
                 if count == 0 {
@@ -311,11 +311,10 @@ fn oversize(hop: &HopFlow) -> Detail {
 /// The drop that explains a retransmit, as far as one was seen on this node.
 fn relation(facts: &Facts<'_>, flow: &FlowKey, sequence: u32) -> DropRelation {
     let mut relation = DropRelation::NoneSeen;
-    for loss in facts
-        .losses
-        .iter()
-        .filter(|l| !l.harmless && l.flow() == flow)
-    {
+    // Behind a translation it has other addresses, and the same sequence numbers.
+    let leg = facts.legs().translated(flow).map(|(leg, _)| leg);
+    let of = |l: &&Loss| !l.harmless && (l.flow() == flow || Some(l.flow()) == leg.as_ref());
+    for loss in facts.losses.iter().filter(of) {
         if loss.dropped.sequence == sequence {
             return DropRelation::SamePacket;
         }
@@ -340,6 +339,10 @@ fn drop_event(facts: &Facts<'_>, loss: &Loss, count: u64) -> LiveEvent {
     let mut event = event(facts, loss.flow(), loss.dropped.last, count, detail);
     event.interface.clone_from(&loss.interface);
     event.netns = (loss.interface.is_none() && loss.key.netns != 0).then_some(loss.key.netns);
+    if loss.flow().family != 0 {
+        event.pods = facts.pods_of_loss(loss);
+        event.pod = event.pods.first().cloned();
+    }
     if event.pod.is_none() {
         event.pod = loss.inside.as_ref().map(|p| p.refer(None, None));
     }
@@ -355,24 +358,20 @@ fn hop_event(facts: &Facts<'_>, hop: &HopFlow, count: u64, detail: Detail) -> Li
 }
 
 fn event(facts: &Facts<'_>, flow: &FlowKey, time: u64, count: u64, detail: Detail) -> LiveEvent {
-    let (source, destination) = flow::endpoints(flow);
     let known = flow.family != 0;
     let pods = if known {
-        facts.pods_of(flow)
+        facts.pods_of_at(flow, Some(time))
     } else {
         Vec::new()
     };
     LiveEvent {
         time: facts.clock.text(time),
+        node: None,
         interface: None,
         direction: None,
         role: None,
         netns: None,
-        flow: known.then(|| EventFlow {
-            protocol: flow::protocol(flow.protocol),
-            source,
-            destination,
-        }),
+        flow: known.then(|| translation::event_flow(facts, flow)),
         pod: pods.first().cloned(),
         pods,
         count,
@@ -382,24 +381,13 @@ fn event(facts: &Facts<'_>, flow: &FlowKey, time: u64, count: u64, detail: Detai
 
 /// An event without a place or a flow.
 pub fn bare(facts: &Facts<'_>, count: u64, detail: Detail) -> LiveEvent {
-    LiveEvent {
-        time: facts.clock.text(facts.now),
-        interface: None,
-        direction: None,
-        role: None,
-        netns: None,
-        flow: None,
-        pod: None,
-        pods: Vec::new(),
-        count,
-        detail,
-    }
+    LiveEvent::bare(facts.clock.text(facts.now), count, detail)
 }
 
 /// Totals per hop and direction, for `stats`.
 pub fn hop_totals(facts: &Facts<'_>) -> Vec<HopTotal> {
     let mut totals: Vec<HopTotal> = Vec::new();
-    for hop in &facts.flows {
+    for hop in facts.flows {
         let Some(role) = hop.role else { continue };
         let same =
             |t: &&mut HopTotal| t.interface == hop.interface && t.direction == hop.direction();

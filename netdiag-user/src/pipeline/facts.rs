@@ -1,7 +1,12 @@
 //! Everything that a cause may look at: readings with names, beside the node and its pods.
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
 
 use netdiag_common::{
+    claim::{Claim, ClaimKey},
     dns::{Dns, DnsKey},
     flow::FlowKey,
     hop::{EGRESS, FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey, PLAIN},
@@ -9,9 +14,10 @@ use netdiag_common::{
     oom::OomKill,
 };
 
-use super::clock::Clock;
+use super::{attempts::Attempts, clock::Clock, journey::Journeys, legs::Legs, whose::Activity};
 use crate::model::{
     address::from_wire,
+    cluster::Cluster,
     dns, flow,
     gather::Gathered,
     limits::LimitFrom,
@@ -20,7 +26,6 @@ use crate::model::{
     pod::{Pod, PodIndex},
     reason::{self, Reasons},
     roles::{Role, role},
-    verdict::{PodRef, PodRole},
 };
 
 /// One flow at one hop.
@@ -125,23 +130,50 @@ impl Question {
     }
 }
 
-pub struct Facts<'a> {
-    pub node: &'a Node,
-    /// The same when the run began: what counters are compared with.
-    pub start: &'a Node,
-    pub pods: &'a PodIndex,
-    /// What rules asked for beside the readings.
-    pub gathered: &'a Gathered,
-    pub clock: Clock,
+/// One reading, with names for what the kernel numbers.
+pub struct Rows {
     pub now: u64,
     pub flows: Vec<HopFlow>,
     pub losses: Vec<Loss>,
     pub outers: Vec<OuterPair>,
     pub icmp_errors: Vec<(IcmpErrorKey, IcmpError)>,
     pub dns: Vec<Question>,
+    pub claims: Vec<(ClaimKey, Claim)>,
     pub retransmits: Vec<(RetransmitKey, Retransmitted)>,
     pub oom_kills: Vec<(u32, OomKill)>,
 }
+
+/// What rules are asked with. What several of them group alike is grouped once.
+pub struct Facts<'a> {
+    pub node: &'a Node,
+    /// The same when the run began: what counters are compared with.
+    pub start: &'a Node,
+    pub pods: &'a PodIndex,
+    /// What the Kubernetes API says; empty where it is not asked.
+    pub cluster: &'a Cluster,
+    /// What rules asked for beside the readings.
+    pub gathered: &'a Gathered,
+    pub clock: Clock,
+    pub now: u64,
+    pub flows: &'a [HopFlow],
+    pub losses: &'a [Loss],
+    pub outers: &'a [OuterPair],
+    pub icmp_errors: &'a [(IcmpErrorKey, IcmpError)],
+    pub dns: &'a [Question],
+    pub claims: &'a [(ClaimKey, Claim)],
+    pub retransmits: &'a [(RetransmitKey, Retransmitted)],
+    pub oom_kills: &'a [(u32, OomKill)],
+    pub(super) journeys: OnceCell<Journeys<'a>>,
+    pub(super) attempts: OnceCell<Vec<Attempts<'a>>>,
+    pub(super) legs: OnceCell<Legs>,
+    pub(super) activity: OnceCell<Activity>,
+}
+
+/// Ethertypes (include/uapi/linux/if_ether.h); zero where none was read.
+const ETH_P_IP: u32 = 0x0800;
+const ETH_P_ARP: u32 = 0x0806;
+const ETH_P_IPV6: u32 = 0x86dd;
+const UNKNOWN: u32 = 0;
 
 /// Names for what the kernel numbers.
 pub trait Names {
@@ -173,49 +205,62 @@ pub struct Known<'a> {
     pub node: &'a Node,
     pub start: &'a Node,
     pub pods: &'a PodIndex,
+    pub cluster: &'a Cluster,
     pub gathered: &'a Gathered,
     pub names: &'a dyn Names,
     pub clock: Clock,
 }
 
-impl<'a> Facts<'a> {
-    pub fn new(known: &Known<'a>, observation: &Observation) -> Self {
+impl Rows {
+    pub fn new(known: &Known<'_>, observation: &Observation) -> Self {
         let Known {
-            node,
-            start,
-            pods,
-            gathered,
-            names,
-            clock,
+            node, pods, names, ..
         } = *known;
-        let flows = observation
-            .flows
-            .iter()
-            .map(|(key, hop)| hop_flow(node, key, hop));
+        let mut links = Links::new(node);
+        let flows = observation.flows.iter();
         let losses = observation.drops.iter();
-        let outers = observation.outers.iter().map(|(key, outer)| OuterPair {
-            key: *key,
-            outer: *outer,
-            interface: node.link_name(key.ifindex),
-            source: from_wire(key.source),
-            destination: from_wire(key.destination),
-        });
+        let outers = observation.outers.iter();
+        let dns = observation.dns.iter();
         Self {
-            node,
-            start,
-            pods,
-            gathered,
-            clock,
             now: observation.now,
-            flows: flows.collect(),
+            flows: flows
+                .map(|(key, hop)| hop_flow(&mut links, key, hop))
+                .collect(),
             losses: losses
                 .map(|(key, dropped)| loss(node, pods, names, key, dropped))
                 .collect(),
-            outers: outers.collect(),
+            outers: outers.map(|pair| outer_pair(&mut links, pair)).collect(),
             icmp_errors: observation.icmp_errors.clone(),
-            dns: observation.dns.iter().map(|q| question(node, q)).collect(),
+            dns: dns.map(|q| question(&mut links, q)).collect(),
+            claims: observation.claims.clone(),
             retransmits: observation.retransmits.clone(),
             oom_kills: observation.oom_kills.clone(),
+        }
+    }
+}
+
+impl<'a> Facts<'a> {
+    pub fn new(known: &Known<'a>, rows: &'a Rows) -> Self {
+        Self {
+            node: known.node,
+            start: known.start,
+            pods: known.pods,
+            cluster: known.cluster,
+            gathered: known.gathered,
+            clock: known.clock,
+            now: rows.now,
+            flows: &rows.flows,
+            losses: &rows.losses,
+            outers: &rows.outers,
+            icmp_errors: &rows.icmp_errors,
+            dns: &rows.dns,
+            claims: &rows.claims,
+            retransmits: &rows.retransmits,
+            oom_kills: &rows.oom_kills,
+            journeys: OnceCell::new(),
+            attempts: OnceCell::new(),
+            legs: OnceCell::new(),
+            activity: OnceCell::new(),
         }
     }
 
@@ -227,78 +272,80 @@ impl<'a> Facts<'a> {
         Some(now.saturating_sub(before))
     }
 
-    /// The pod that owns an address: as a source says, else the one whose namespace has it.
-    pub fn pod(&self, address: IpAddr, as_role: PodRole) -> Option<PodRef> {
-        if let Some(pod) = self.pods.by_address(address) {
-            return Some(pod.refer(Some(address), Some(as_role)));
-        }
-        let side = self
-            .node
-            .pod_sides
-            .iter()
-            .find(|s| s.addresses.contains(&address))?;
-        let link = self
-            .node
-            .links
-            .iter()
-            .find(|l| l.peer_netns == Some(side.netns));
-        Some(PodRef {
-            namespace: None,
-            name: None,
-            ip: Some(address.to_string()),
-            interface: link.map(|l| l.name.clone()),
-            role: Some(as_role),
-        })
-    }
-
-    /// Whether `address` belongs to a pod of this node.
-    pub fn is_local_pod(&self, address: IpAddr) -> bool {
-        let by_side = self
-            .node
-            .pod_sides
-            .iter()
-            .any(|s| s.addresses.contains(&address));
-        by_side
-            || self
-                .pods
-                .by_address(address)
-                .is_some_and(|p| p.interface.is_some())
-    }
-
-    /// The pods at both ends of a flow, as far as they are known.
-    pub fn pods_of(&self, flow: &FlowKey) -> Vec<PodRef> {
-        let (source, destination) = flow::ends(flow);
-        let ends = [
-            self.pod(source, PodRole::Source),
-            self.pod(destination, PodRole::Destination),
-        ];
-        ends.into_iter().flatten().collect()
-    }
-
     /// The link by which packets to `destination` leave.
     pub fn link_towards(&self, destination: IpAddr) -> Option<&'a Link> {
         self.node.link(self.node.route_to(destination)?.oif?)
     }
 }
 
-fn question(node: &Node, (key, dns): &(DnsKey, Dns)) -> Question {
+/// What is known of the links that a reading names: a role asks all routes, and ten thousand flows
+/// pass the same few links.
+struct Links<'a> {
+    node: &'a Node,
+    known: HashMap<u32, (String, Option<Role>)>,
+}
+
+impl<'a> Links<'a> {
+    fn new(node: &'a Node) -> Self {
+        Self {
+            node,
+            known: HashMap::new(),
+        }
+    }
+
+    fn get(&mut self, index: u32) -> (String, Option<Role>) {
+        let node = self.node;
+        let look = || {
+            let role = node.link(index).and_then(|l| role(node, l));
+            (node.link_name(index), role)
+        };
+        self.known.entry(index).or_insert_with(look).clone()
+    }
+}
+
+fn question(links: &mut Links<'_>, (key, dns): &(DnsKey, Dns)) -> Question {
+    let (interface, role) = links.get(key.ifindex);
     Question {
         key: *key,
         dns: *dns,
         client: from_wire(key.client),
         server: from_wire(key.server),
         name: dns::name(&key.name),
-        interface: node.link_name(key.ifindex),
-        role: node.link(key.ifindex).and_then(|l| role(node, l)),
+        interface,
+        role,
     }
 }
 
-fn hop_flow(node: &Node, key: &FlowHopKey, hop: &FlowHop) -> HopFlow {
+fn outer_pair(links: &mut Links<'_>, (key, outer): &(OuterKey, Outer)) -> OuterPair {
+    let (interface, _) = links.get(key.ifindex);
+    OuterPair {
+        key: *key,
+        outer: *outer,
+        interface,
+        source: from_wire(key.source),
+        destination: from_wire(key.destination),
+    }
+}
+
+fn hop_flow(links: &mut Links<'_>, key: &FlowHopKey, hop: &FlowHop) -> HopFlow {
+    let (interface, role) = links.get(key.ifindex);
     HopFlow {
         key: *key,
         hop: *hop,
-        interface: node.link_name(key.ifindex),
-        role: node.link(key.ifindex).and_then(|l| role(node, l)),
+        interface,
+        role,
+    }
+}
+
+/// What hosts tell each other all day, and most of them drop: spanning trees, LLDP and whatever else
+/// is neither IP nor ARP, multicast and broadcast.
+fn is_to_nobody(key: &DropKey, dropped: &Dropped) -> bool {
+    if key.flow.family == 0 {
+        return ![ETH_P_IP, ETH_P_ARP, ETH_P_IPV6, UNKNOWN].contains(&dropped.ethertype);
+    }
+    match flow::ends(&key.flow).1 {
+        IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_multicast(),
     }
 }
 
@@ -308,13 +355,14 @@ fn loss(node: &Node, pods: &PodIndex, names: &dyn Names, key: &DropKey, dropped:
     let own = key.netns == node.netns && key.ifindex != 0;
     // Neither a namespace nor a flow: nobody can say that it was a packet of this node's.
     let nobodys = key.netns == 0 && key.flow.family == 0;
+    let to_nobody = is_to_nobody(key, dropped);
     Loss {
         key: *key,
         dropped: *dropped,
-        harmless: nobodys || reason::harmless(&reason, &location),
+        harmless: nobodys || to_nobody || reason::harmless(&reason, &location),
         reason,
         location,
         interface: own.then(|| node.link_name(key.ifindex)),
-        inside: pods.by_netns(key.netns).cloned(),
+        inside: pods.by_netns_at(key.netns, dropped.last).cloned(),
     }
 }

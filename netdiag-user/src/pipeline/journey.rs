@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use netdiag_common::flow::FlowKey;
 
 use super::facts::{Facts, HopFlow};
-use crate::model::{flow, verdict::FlowRef};
+use crate::model::{flow, roles::Role, verdict::FlowRef};
 
 /// A flow's counts, hop by hop, in the order in which its first packet passed.
 pub struct Journey<'a> {
@@ -13,6 +13,11 @@ pub struct Journey<'a> {
 }
 
 impl Journey<'_> {
+    /// Somebody outside the node's stack sent it as it is: no translation made it.
+    pub fn came_in(&self) -> bool {
+        came_in(&self.hops)
+    }
+
     /// Packets that came in: those of the first hop.
     pub fn packets(&self) -> u64 {
         self.hops
@@ -48,15 +53,32 @@ impl Journey<'_> {
             packets: self.packets(),
             retransmits: self.retransmits(),
             last_seen_at: self.last_seen_at().map(str::to_owned),
+            ..FlowRef::default()
         }
     }
 }
 
-/// Journeys of all flows. Encapsulated flows are keyed by their inner flow, so that a journey
-/// goes through the tunnel without a break.
-pub fn journeys<'a>(facts: &'a Facts<'_>) -> HashMap<FlowKey, Journey<'a>> {
-    let mut journeys: HashMap<FlowKey, Journey<'a>> = HashMap::new();
-    for hop in &facts.flows {
+/// The same of hops in the order in which they were passed.
+pub fn came_in(hops: &[&HopFlow]) -> bool {
+    let outer = |role| matches!(role, Some(Role::Pod | Role::Tunnel | Role::Uplink));
+    let first = hops.first();
+    first.is_some_and(|h| !h.egress() && outer(h.role))
+}
+
+/// By the inner flow where one is encapsulated, so that a journey goes through the tunnel
+/// without a break.
+pub type Journeys<'a> = HashMap<FlowKey, Journey<'a>>;
+
+impl<'a> Facts<'a> {
+    /// Journeys of all flows.
+    pub fn journeys(&self) -> &Journeys<'a> {
+        self.journeys.get_or_init(|| journeys(self.flows))
+    }
+}
+
+fn journeys(flows: &[HopFlow]) -> Journeys<'_> {
+    let mut journeys = Journeys::new();
+    for hop in flows {
         let new = || Journey {
             flow: *hop.flow(),
             hops: Vec::new(),

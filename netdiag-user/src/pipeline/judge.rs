@@ -7,6 +7,7 @@ use super::{
     deltas::{self, Deltas},
     facts::Facts,
     scene::{LinkChange, Scene},
+    translation,
     verdict::{self, Naming},
 };
 use crate::{
@@ -45,6 +46,18 @@ struct Pace {
     rest: usize,
 }
 
+impl Pace {
+    /// What the rules said last, while they are left alone.
+    fn rested(&mut self) -> Option<Judged> {
+        self.rest = self.rest.checked_sub(1)?;
+        Some(Judged {
+            findings: self.findings.clone(),
+            wants: self.wants.clone(),
+            events: Vec::new(),
+        })
+    }
+}
+
 /// What one reading comes to.
 pub struct Judged {
     pub findings: Vec<Finding>,
@@ -56,21 +69,34 @@ pub struct Judged {
 impl Judge {
     /// Findings alone, for those who want no events.
     pub fn findings(&mut self, scene: &Scene, observation: &Observation) -> Judged {
-        self.judged(&scene.facts(observation))
+        if let Some(judged) = self.pace.rested() {
+            return judged;
+        }
+        self.naming.only(&scene.asked);
+        let rows = scene.rows(observation);
+        self.judged(&scene.facts(&rows))
     }
 
     /// With the events since the reading before.
     pub fn events(&mut self, scene: &Scene, observation: &Observation) -> Judged {
-        let facts = scene.facts(observation);
+        let rows = scene.rows(observation);
+        let facts = scene.facts(&rows);
+        self.naming.only(&scene.asked);
         let mut judged = self.judged(&facts);
         let events = &mut judged.events;
         events.extend(scene.links.iter().map(|change| link(&facts, change)));
-        events.extend(self.deltas.events(&facts, observation, &judged.findings));
         let told = *self.told.get_or_insert(scene.run.started);
-        if facts.now.saturating_sub(told) >= STATS_NS {
+        let again = facts.now.saturating_sub(told) >= STATS_NS;
+        if again {
             self.told = Some(facts.now);
-            events.push(stats(&facts, observation, scene.run.hooks));
         }
+        let findings = &judged.findings;
+        let shown = with_shown(scene, observation, &facts, |facts, observation| {
+            let mut shown = self.deltas.events(facts, observation, findings);
+            shown.extend(again.then(|| stats(facts, observation, scene.run.hooks)));
+            shown
+        });
+        judged.events.extend(shown);
         judged
     }
 
@@ -79,26 +105,36 @@ impl Judge {
         if self.told.replace(observation.now) == Some(observation.now) {
             return Vec::new();
         }
-        let facts = scene.facts(observation);
-        vec![stats(&facts, observation, scene.run.hooks)]
+        let rows = scene.rows(observation);
+        let facts = scene.facts(&rows);
+        with_shown(scene, observation, &facts, |facts, observation| {
+            vec![stats(facts, observation, scene.run.hooks)]
+        })
     }
 
     pub fn verdict(&mut self, scene: &Scene, observation: &Observation) -> Verdict {
-        let facts = scene.facts(observation);
-        verdict::verdict(&facts, observation, scene.run.clone(), &mut self.naming)
+        let rows = scene.rows(observation);
+        let facts = scene.facts(&rows);
+        self.naming.only(&scene.asked);
+        let mut verdict =
+            verdict::verdict(&facts, observation, scene.run.clone(), &mut self.naming);
+        if let Some(shown) = scene.asked.shown(observation) {
+            let rows = scene.rows(&shown);
+            let facts = scene.facts(&rows);
+            verdict.drops = verdict::drops(&facts);
+            verdict.retransmits = verdict::retransmits(&facts);
+        }
+        verdict
     }
 
     fn judged(&mut self, facts: &Facts<'_>) -> Judged {
-        if self.pace.rest > 0 {
-            self.pace.rest -= 1;
-            return Judged {
-                findings: self.pace.findings.clone(),
-                wants: self.pace.wants.clone(),
-                events: Vec::new(),
-            };
+        if let Some(judged) = self.pace.rested() {
+            return judged;
         }
-        let findings = verdict::findings(facts, &mut self.naming);
-        let wants = causes::wants(facts);
+        let mut findings = verdict::findings(facts, &mut self.naming);
+        self.naming.narrow(&mut findings);
+        let mut wants = causes::wants(facts);
+        wants.extend(translation::wants(&findings));
         self.pace = Pace {
             findings: findings.clone(),
             wants: wants.clone(),
@@ -108,6 +144,22 @@ impl Judge {
             findings,
             wants,
             events: Vec::new(),
+        }
+    }
+}
+
+/// Hands over what is to be shown, of what is judged.
+fn with_shown<T>(
+    scene: &Scene,
+    observation: &Observation,
+    facts: &Facts<'_>,
+    with: impl FnOnce(&Facts<'_>, &Observation) -> T,
+) -> T {
+    match scene.asked.shown(observation) {
+        None => with(facts, observation),
+        Some(shown) => {
+            let rows = scene.rows(&shown);
+            with(&scene.facts(&rows), &shown)
         }
     }
 }

@@ -36,7 +36,8 @@ pub struct Sample {
 /// Those of a reading that hold an IP packet.
 pub fn samples(scene: &Scene, observation: &Observation) -> Vec<Sample> {
     // Of the facts, only who owns an address is wanted here.
-    let facts = scene.facts(&Observation::default());
+    let rows = scene.rows(&Observation::default());
+    let facts = scene.facts(&rows);
     let events = observation.events.iter();
     events.filter_map(|e| sample(scene, &facts, e)).collect()
 }
@@ -108,8 +109,8 @@ fn length(packet: &[u8]) -> Option<u32> {
 
 /// A link of another namespace than the node's.
 fn elsewhere(facts: &Facts<'_>, event: &Event) -> String {
-    let place = match facts.pods.by_netns(event.netns) {
-        Some(pod) => format!("{}/{}", pod.namespace, pod.name),
+    let place = match facts.pods.by_netns_at(event.netns, event.time) {
+        Some(pod) => pod.title(),
         None => format!("netns {}", event.netns),
     };
     match event.ifindex {
@@ -137,7 +138,8 @@ fn comment(scene: &Scene, facts: &Facts<'_>, event: &Event, interface: &str) -> 
         .filter(|l| l.name == interface);
     let role = role.and_then(|l| role_name(scene, l.index));
     let role = role.map_or_else(String::new, |role| format!(" ({role})"));
-    let pods: Vec<_> = facts.pods_of(&event.flow).iter().map(label).collect();
+    let pods = facts.pods_of_at(&event.flow, Some(event.time));
+    let pods: Vec<_> = pods.iter().map(label).collect();
     let pods = match pods.as_slice() {
         [] => String::new(),
         pods => format!("; pod {}", pods.join(" → ")),

@@ -1,13 +1,21 @@
 //! What readings are judged with. A live trace and a recording fill it alike, and everything
 //! behind it is shared.
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
+    asked::Asked,
     clock::Clock,
-    facts::{Facts, Known, Names},
+    facts::{Facts, Known, Names, Rows},
 };
 use crate::model::{
-    gather::Gathered, node::Node, observation::Observation, pod::PodIndex, verdict::NotChecked,
+    cluster::Cluster,
+    gather::Gathered,
+    node::Node,
+    observation::Observation,
+    pod::{PodIndex, SourceUse},
+    verdict::NotChecked,
 };
 
 /// What the run itself knows: it goes into the verdict as it is.
@@ -19,6 +27,12 @@ pub struct Run {
     pub not_checked: Vec<NotChecked>,
     /// A hook or program that should be there is missing.
     pub blind: bool,
+    /// Somebody asked for some links or flows only.
+    #[serde(default)]
+    pub partly: bool,
+    /// Where pods' names come from.
+    #[serde(default)]
+    pub sources: Vec<SourceUse>,
 }
 
 /// A link that came or went.
@@ -49,24 +63,35 @@ pub struct Scene {
     /// The node when the run began, and pods' counters when they were first seen.
     pub start: Node,
     pub pods: PodIndex,
+    /// What the Kubernetes API says; empty where it is not asked.
+    pub cluster: Arc<Cluster>,
     pub gathered: Gathered,
     pub names: Box<dyn Names + Send + Sync>,
     pub clock: Clock,
     pub run: Run,
+    pub asked: Asked,
     /// Links that came or went since the reading before.
     pub links: Vec<LinkChange>,
 }
 
 impl Scene {
-    pub fn facts<'a>(&'a self, observation: &Observation) -> Facts<'a> {
-        let known = Known {
+    pub fn rows(&self, observation: &Observation) -> Rows {
+        Rows::new(&self.known(), observation)
+    }
+
+    pub fn facts<'a>(&'a self, rows: &'a Rows) -> Facts<'a> {
+        Facts::new(&self.known(), rows)
+    }
+
+    fn known(&self) -> Known<'_> {
+        Known {
             node: &self.node,
             start: &self.start,
             pods: &self.pods,
+            cluster: &self.cluster,
             gathered: &self.gathered,
             names: self.names.as_ref(),
             clock: self.clock,
-        };
-        Facts::new(&known, observation)
+        }
     }
 }

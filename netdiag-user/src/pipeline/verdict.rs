@@ -1,12 +1,25 @@
 //! The verdict: findings ranked, drops summed, and what could not be checked.
 use std::collections::{BTreeMap, HashMap};
 
-use super::{facts::Facts, journey, scene::Run};
+use super::{
+    asked::Asked,
+    facts::{Facts, Loss},
+    journey,
+    scene::Run,
+    translation,
+    unseen::unseen,
+};
 use crate::{
-    causes,
+    causes::{
+        self,
+        stuck::{Stuck, stuck},
+    },
     model::{
         observation::Observation,
-        verdict::{Drop, Finding, FlowRef, Observer, Outcome, PodRef, SCHEMA, Severity, Verdict},
+        pod::SourceUse,
+        verdict::{
+            Drop, Finding, FlowRef, Observer, Outcome, PodRef, PodSource, SCHEMA, Severity, Verdict,
+        },
     },
 };
 
@@ -17,6 +30,19 @@ const HARMLESS_LOSS: u64 = 1000;
 #[derive(Default)]
 pub struct Naming {
     first: HashMap<String, String>,
+    /// What else is there is not named; everything may be where this is empty.
+    only: Vec<String>,
+}
+
+impl Naming {
+    pub fn only(&mut self, asked: &Asked) {
+        self.only.clone_from(&asked.causes);
+    }
+
+    /// Leaves out what was not asked for.
+    pub fn narrow(&self, findings: &mut Vec<Finding>) {
+        findings.retain(|f| self.only.is_empty() || self.only.contains(&f.cause));
+    }
 }
 
 /// All findings, root causes first, worst first.
@@ -29,32 +55,48 @@ pub fn findings(facts: &Facts<'_>, naming: &mut Naming) -> Vec<Finding> {
             .entry(finding.cause.clone())
             .or_insert_with(|| now.clone());
         finding.named_at = Some(named.clone());
+        translation::join(facts, &mut finding.flows);
     }
-    findings.sort_by(|a, b| {
-        let rank = |f: &Finding| {
-            (
-                f.consequence_of.is_some(),
-                std::cmp::Reverse((f.severity, f.confidence)),
-            )
-        };
-        rank(a).cmp(&rank(b)).then_with(|| a.cause.cmp(&b.cause))
-    });
+    findings.sort_by(by_rank);
     findings
+}
+
+/// Root causes first, worst first.
+pub fn by_rank(a: &Finding, b: &Finding) -> std::cmp::Ordering {
+    let rank = |f: &Finding| {
+        (
+            f.consequence_of.is_some(),
+            std::cmp::Reverse((f.severity, f.confidence)),
+        )
+    };
+    rank(a).cmp(&rank(b)).then_with(|| a.cause.cmp(&b.cause))
 }
 
 pub fn verdict(
     facts: &Facts<'_>,
     observation: &Observation,
-    run: Run,
+    mut run: Run,
     naming: &mut Naming,
 ) -> Verdict {
-    let findings = findings(facts, naming);
+    let mut findings = findings(facts, naming);
     let observer = observer(observation, run.hooks);
     let bad = findings.iter().any(|f| f.severity > Severity::Info);
-    let added = observation.counter(netdiag_common::config::counter::FLOWS_ADDED);
+    // What is wrong says enough; only good news can come too early.
+    let unseen = unseen(facts, &run).filter(|_| !bad);
+    let stuck = match bad || unseen.is_some() {
+        true => Stuck::default(),
+        false => stuck(facts, &findings),
+    };
     let hidden = run.blind
+        || unseen.is_some()
+        || stuck.ours
         || observer.lost > observer.events / HARMLESS_LOSS
-        || observer.overflowed_flows > added / HARMLESS_LOSS;
+        || overflowed(observation);
+    run.not_checked.extend(unseen);
+    run.not_checked.extend(stuck.told);
+    // Another cause explains what it explains, asked for or not.
+    naming.narrow(&mut findings);
+    let bad = findings.iter().any(|f| f.severity > Severity::Info);
     Verdict {
         schema: SCHEMA.into(),
         node: facts.node.name.clone(),
@@ -72,8 +114,25 @@ pub fn verdict(
         retransmits: retransmits(facts),
         not_checked: run.not_checked,
         observer,
+        nodes: Vec::new(),
+        between: Vec::new(),
+        pod_sources: run.sources.iter().map(|s| source(facts, s)).collect(),
         lab: None,
     }
+}
+
+fn source(facts: &Facts<'_>, used: &SourceUse) -> PodSource {
+    PodSource {
+        source: used.source,
+        pods: used.pods,
+        read: used.at.map(|at| facts.clock.text(at)),
+    }
+}
+
+/// More flows were evicted unread than can be.
+pub fn overflowed(observation: &Observation) -> bool {
+    let added = observation.counter(netdiag_common::config::counter::FLOWS_ADDED);
+    observation.evicted_flows > added / HARMLESS_LOSS
 }
 
 fn observer(observation: &Observation, hooks: u64) -> Observer {
@@ -93,27 +152,32 @@ fn observer(observation: &Observation, hooks: u64) -> Observer {
 const MOST_FLOWS: usize = 20;
 
 /// The flows that were sent again most, with the hop where they were last seen.
-fn retransmits(facts: &Facts<'_>) -> Vec<FlowRef> {
-    let journeys = journey::journeys(facts);
-    let again = journeys.values().filter(|j| j.retransmits() > 0);
+pub fn retransmits(facts: &Facts<'_>) -> Vec<FlowRef> {
+    let again = facts.journeys().values().filter(|j| j.retransmits() > 0);
     let mut flows: Vec<_> = again.map(journey::Journey::refer).collect();
     flows.sort_by(|a, b| {
         let rank = |f: &FlowRef| std::cmp::Reverse(f.retransmits);
         (rank(a), &a.source, &a.destination).cmp(&(rank(b), &b.source, &b.destination))
     });
     flows.truncate(MOST_FLOWS);
+    translation::join(facts, &mut flows);
     flows
 }
 
 /// Drops by reason, location, interface and pod, most first. What every healthy node shows is
 /// left out.
 pub fn drops(facts: &Facts<'_>) -> Vec<Drop> {
+    drops_of(facts, facts.losses.iter().filter(|l| !l.harmless))
+}
+
+/// Those of some losses.
+pub fn drops_of<'a>(facts: &Facts<'_>, losses: impl Iterator<Item = &'a Loss>) -> Vec<Drop> {
     type Key = (String, String, Option<String>, Option<PodRef>);
     let mut sums: BTreeMap<Key, (u64, u64)> = BTreeMap::new();
-    for loss in facts.losses.iter().filter(|l| !l.harmless) {
+    for loss in losses {
         let pod = match &loss.inside {
             Some(pod) => Some(pod.refer(None, None)),
-            None => facts.pods_of(loss.flow()).into_iter().next(),
+            None => facts.pods_of_loss(loss).into_iter().next(),
         };
         let key = (
             loss.reason.clone(),
@@ -135,6 +199,7 @@ pub fn drops(facts: &Facts<'_>) -> Vec<Drop> {
                 pod,
                 packets,
                 bytes,
+                node: None,
             },
         )
         .collect();

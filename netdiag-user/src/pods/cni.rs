@@ -1,10 +1,26 @@
 //! The CNI result cache: one JSON file per pod and network, written by libcni (`cniCacheV1`,
 //! containernetworking/cni libcni/api.go). It names pod, host interface, namespace, addresses.
-use std::{net::IpAddr, path::Path};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde::Deserialize;
+use tokio::{io::unix::AsyncFd, sync::Notify};
 
-use crate::model::{address::Prefix, pod::Pod};
+use super::{Options, clock::Clock, feed::Feed, kept::Kept, said_by};
+use crate::{
+    model::{
+        address::Prefix,
+        pod::{Origin, Pod, PodInterface},
+    },
+    sys::readable::readable,
+};
 
 /// Where containerd (1.6 to 2.1) and others keep it, under the root.
 pub const DEFAULT_DIRS: [&str; 2] = ["var/lib/cni/results", "var/lib/cni/cache/results"];
@@ -14,7 +30,13 @@ const LARGEST: u64 = 1 << 20;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Cache {
+struct File {
+    #[serde(default)]
+    container_id: Option<String>,
+    #[serde(default)]
+    if_name: String,
+    #[serde(default)]
+    network_name: Option<String>,
     #[serde(default)]
     cni_args: Vec<(String, String)>,
     result: Outcome,
@@ -40,29 +62,156 @@ struct Ip {
     address: String,
 }
 
-/// Pods of every readable result file in `dir`; a file that is no result is passed over.
-pub fn read(dir: &Path, root: &Path) -> Vec<Pod> {
-    let mut pods = Vec::new();
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let small = entry
-            .metadata()
-            .is_ok_and(|m| m.is_file() && m.len() <= LARGEST);
-        if !small {
-            continue;
+/// How often the folders are looked at where nothing tells of changes.
+const AGAIN: Duration = Duration::from_secs(2);
+/// A result is written in a few steps.
+const BURST: Duration = Duration::from_millis(2);
+
+/// Until nobody listens. Looks again as soon as a file is written or removed, as links change,
+/// and now and then.
+pub async fn follow(mut cache: Cache, feed: Feed, kick: Arc<Notify>) {
+    let mut notes = None;
+    while !feed.is_closed() {
+        if notes.is_none() {
+            notes = cache.listen();
         }
-        let Ok(bytes) = std::fs::read(entry.path()) else {
-            continue;
+        cache.look();
+        match cache.missing() {
+            Some(why) => feed.fail(why),
+            None => feed.say(cache.kept.all()),
+        }
+        tokio::select! {
+            () = feed.closed() => return,
+            () = kick.notified() => {}
+            () = tokio::time::sleep(AGAIN) => {}
+            () = written(&notes) => {}
+        }
+        tokio::time::sleep(BURST).await;
+    }
+}
+
+/// Something happened to a result file.
+async fn written(notes: &Option<AsyncFd<OwnedFd>>) {
+    let Some(notes) = notes else {
+        return std::future::pending().await;
+    };
+    if let Ok(mut ready) = notes.readable().await {
+        // What it was is seen in the folder.
+        let _ = nix::unistd::read(notes.get_ref(), &mut [0; 4096]);
+        ready.clear_ready();
+    }
+}
+
+/// The cache, each file of which is read once.
+pub struct Cache {
+    dirs: Vec<PathBuf>,
+    root: PathBuf,
+    /// What was in each file when it was written then; nothing in those that name no pod.
+    files: HashMap<PathBuf, (Option<SystemTime>, Option<Pod>)>,
+    kept: Kept,
+}
+
+impl Cache {
+    pub fn new(options: &Options) -> Self {
+        let root = &options.root;
+        let dirs = match &options.cni_dir {
+            Some(dir) => vec![dir.clone()],
+            None => DEFAULT_DIRS.iter().map(|d| root.join(d)).collect(),
         };
-        match parse(&bytes, root) {
-            Some(pod) => pods.push(pod),
-            None => log::debug!("{} names no pod", entry.path().display()),
+        Self {
+            dirs,
+            root: root.clone(),
+            files: HashMap::new(),
+            kept: Kept::default(),
         }
     }
-    pods
+
+    /// Why there is none: a sentence. One can come with the first pod.
+    fn missing(&self) -> Option<String> {
+        let none = !self.dirs.iter().any(|dir| dir.is_dir());
+        none.then(|| match self.dirs.as_slice() {
+            [one] => format!("there is no folder {}", one.display()),
+            _ => "no CNI result cache is in its usual places".to_owned(),
+        })
+    }
+
+    /// Nothing before a folder is there.
+    fn listen(&self) -> Option<AsyncFd<OwnedFd>> {
+        let flags = InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC;
+        let notes = Inotify::init(flags).ok()?;
+        let what = AddWatchFlags::IN_CLOSE_WRITE
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_ONLYDIR;
+        let watched = self
+            .dirs
+            .iter()
+            .filter(|dir| notes.add_watch(*dir, what).is_ok());
+        (watched.count() > 0).then(|| readable(OwnedFd::from(notes)).ok())?
+    }
+
+    /// Pods of every readable result file; a file that is no result is passed over.
+    fn look(&mut self) {
+        let mut files = HashMap::new();
+        for entry in self.dirs.iter().flat_map(std::fs::read_dir).flatten() {
+            let Ok(entry) = entry else { continue };
+            let Ok(meta) = entry.metadata() else { continue };
+            if !meta.is_file() || meta.len() > LARGEST {
+                continue;
+            }
+            let (path, written) = (entry.path(), meta.modified().ok());
+            let known = self
+                .files
+                .remove(&path)
+                .filter(|(when, _)| *when == written);
+            let known = known.unwrap_or_else(|| (written, self.file(&path, written)));
+            files.insert(path, known);
+        }
+        self.files = files;
+        let named = self.files.iter();
+        let named = named.filter_map(|(path, (_, pod))| Some((path, pod.clone()?)));
+        let named = named.map(|(path, pod)| (path.display().to_string(), pod));
+        self.kept.update(super::now(), named.collect());
+    }
+
+    /// The plugins have done their work when it is written: no process of the pod runs before.
+    fn file(&self, path: &Path, written: Option<SystemTime>) -> Option<Pod> {
+        let mut pod = file(path, &self.root)?;
+        let wall = written?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
+        let clock = Clock::new(super::now());
+        pod.from = i64::try_from(wall)
+            .ok()
+            .and_then(|wall| clock.monotonic(wall));
+        Some(pod)
+    }
+}
+
+fn file(path: &Path, root: &Path) -> Option<Pod> {
+    let pod = parse(&std::fs::read(path).ok()?, root);
+    if pod.is_none() {
+        log::debug!("{} names no pod", path.display());
+    }
+    pod
+}
+
+/// How many pods a folder's files name.
+pub fn count(dir: &Path, root: &Path) -> usize {
+    let options = Options {
+        root: root.to_owned(),
+        cni_dir: Some(dir.to_owned()),
+        ..Options::default()
+    };
+    let mut cache = Cache::new(&options);
+    cache.look();
+    cache.kept.all().len()
 }
 
 fn parse(bytes: &[u8], root: &Path) -> Option<Pod> {
-    let cache: Cache = serde_json::from_slice(bytes).ok()?;
+    let cache: File = serde_json::from_slice(bytes).ok()?;
+    // Runtimes keep the loopback plugin's result too.
+    if cache.if_name == "lo" {
+        return None;
+    }
     let argument = |name: &str| {
         let found = cache.cni_args.iter().find(|(key, _)| key == name);
         found
@@ -83,12 +232,26 @@ fn parse(bytes: &[u8], root: &Path) -> Option<Pod> {
         .ips
         .iter()
         .filter_map(|ip| address(&ip.address));
+    let addresses: Vec<IpAddr> = addresses.collect();
+    let host = host_side.map(|i| i.name.clone());
+    let interface = PodInterface {
+        name: cache.if_name,
+        host: host.clone(),
+        index: None,
+        addresses: addresses.clone(),
+        network: cache.network_name,
+    };
     Some(Pod {
         namespace: argument("K8S_POD_NAMESPACE")?,
         name: argument("K8S_POD_NAME")?,
-        addresses: addresses.collect(),
-        interface: host_side.map(|i| i.name.clone()),
+        uid: argument("K8S_POD_UID"),
+        sandbox: cache.container_id.filter(|id| !id.is_empty()),
+        addresses,
+        interface: host,
         netns: pod_side.and_then(|i| super::netns_inode(root, &i.sandbox)),
+        interfaces: vec![interface],
+        sources: said_by(Origin::Cni),
+        ..Pod::default()
     })
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::model::pod::Pod;
+use crate::model::pod::{Origin, Pod};
 
 /// Names of a hundred thousand pods fit.
 const LARGEST: u64 = 64 << 20;
@@ -32,18 +32,19 @@ pub fn read(path: &Path) -> Result<Vec<Pod>> {
     }
     let bytes =
         std::fs::read(path).with_context(|| format!("--pods: cannot read {}", path.display()))?;
-    let pods: Vec<Pod> = serde_json::from_slice(&bytes).with_context(|| {
+    let mut pods: Vec<Pod> = serde_json::from_slice(&bytes).with_context(|| {
         format!(
             "--pods: {} is not a JSON list of pods (see `netdiag run --help`)",
             path.display()
         )
     })?;
-    for pod in &pods {
+    for pod in &mut pods {
         ensure!(
             !pod.name.is_empty(),
             "--pods: {} has a pod without a name",
             path.display()
         );
+        pod.sources = super::said_by(Origin::File);
     }
     Ok(pods)
 }

@@ -1,136 +1,387 @@
 //! Which pod an interface or an address belongs to. Each source is a file of its own and yields
-//! the same [`Pod`]; a source that is not there costs nothing.
+//! what it knows of each [`Pod`]; `join` makes one index of it. A source that is not there
+//! costs nothing.
+mod cgroup;
+mod clock;
 pub mod cni;
+mod complete;
+#[cfg(feature = "cri")]
+mod cri;
+pub mod feed;
 pub mod file;
+mod join;
+mod kept;
+mod kubernetes;
+mod past;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use tokio::sync::Notify;
 
 use crate::{
-    host::namespaces,
+    host::{link_times::LinkTimes, namespaces},
     model::{
+        cluster::Cluster,
         node::Node,
-        pod::{Pod, PodIndex},
-        roles::{Role, role},
+        pod::{Known, Origin, Pod, PodIndex, SourceUse},
         verdict::NotChecked,
     },
 };
+use feed::Listener;
+use past::Past;
 
 /// Where `--pods` says to look.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Source {
     /// Everything that is there.
+    #[default]
     Auto,
-    Cni,
+    One(Origin),
     File(PathBuf),
+    /// Interfaces and addresses only.
+    None,
 }
 
 impl std::str::FromStr for Source {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cni" => Ok(Self::Cni),
-            "" => Err("--pods takes auto, cni or a file".into()),
-            path => Ok(Self::File(path.into())),
+        let one = SOURCES.iter().find(|origin| origin.name() == text);
+        match (text, one) {
+            (_, Some(origin)) => Ok(Self::One(*origin)),
+            ("auto", _) => Ok(Self::Auto),
+            ("none", _) => Ok(Self::None),
+            ("", _) => {
+                Err("--pods takes auto, kubernetes, cri, cni, cgroup, none or a file".into())
+            }
+            (path, _) => Ok(Self::File(path.into())),
         }
     }
 }
+
+/// Those that `auto` looks for.
+const SOURCES: [Origin; 4] = [Origin::Kubernetes, Origin::Cri, Origin::Cni, Origin::Cgroup];
+
+/// Where to look, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub source: Source,
+    pub root: PathBuf,
+    pub cni_dir: Option<PathBuf>,
+    pub cri_socket: Option<PathBuf>,
+    /// This node's name in the cluster, where it was said.
+    pub node_name: Option<String>,
+    /// What the Kubernetes API says, or why there is none.
+    pub api: Option<Result<Pictures, String>>,
+}
+
+/// Everything that the API says, again and again.
+pub type Pictures = tokio::sync::watch::Receiver<Arc<Cluster>>;
 
 /// Reads pods again and again, as they come and go.
 pub struct Pods {
     source: Source,
-    root: PathBuf,
-    cni_dirs: Vec<PathBuf>,
     /// Pods of a file, which is read once.
     fixed: Vec<Pod>,
+    /// Sources that run by themselves.
+    heard: Vec<(Origin, Listener)>,
+    kicks: Kicks,
+    past: Past,
+    times: LinkTimes,
+    /// Sources that are not there, and why.
+    absent: Vec<(Origin, String)>,
 }
 
 impl Pods {
-    /// Fails where a file was named and cannot be used.
-    pub fn open(source: Source, root: &Path, cni_dir: Option<&Path>) -> Result<Self> {
-        let fixed = match &source {
-            Source::File(path) => file::read(path)?,
-            Source::Auto | Source::Cni => Vec::new(),
+    /// Fails where a source was named and cannot be used.
+    pub async fn open(options: Options) -> Result<Self> {
+        let mut pods = Self {
+            source: options.source.clone(),
+            fixed: Vec::new(),
+            heard: Vec::new(),
+            kicks: Kicks::default(),
+            past: Past::default(),
+            times: LinkTimes::default(),
+            absent: Vec::new(),
         };
-        let cni_dirs = match cni_dir {
-            Some(dir) => vec![dir.to_owned()],
-            None => cni::DEFAULT_DIRS.iter().map(|d| root.join(d)).collect(),
-        };
-        Ok(Self {
-            source,
-            root: root.to_owned(),
-            cni_dirs,
-            fixed,
-        })
-    }
-
-    /// The verdict's word where no source names any pod.
-    pub fn unknown(&self, index: &PodIndex) -> Option<NotChecked> {
-        let source = match &self.source {
-            Source::File(path) => path.display().to_string(),
-            Source::Auto | Source::Cni => "the CNI result cache".into(),
-        };
-        index.is_empty().then(|| NotChecked {
-            what: "pod names".into(),
-            why: format!("{source} names none; --pods FILE gives them"),
-        })
-    }
-
-    /// The pods as they are now, completed by what the node itself shows: a pod's interface by
-    /// its namespace or route, its addresses by its namespace.
-    pub fn index(&self, node: &Node) -> PodIndex {
-        let mut pods = self.fixed.clone();
-        if !matches!(self.source, Source::File(_)) {
-            pods.extend(
-                self.cni_dirs
-                    .iter()
-                    .flat_map(|dir| cni::read(dir, &self.root)),
-            );
+        match &options.source {
+            Source::File(path) => pods.fixed = file::read(path)?,
+            Source::One(origin) => pods.start(*origin, &options),
+            Source::Auto => SOURCES.iter().for_each(|o| pods.start(*o, &options)),
+            Source::None => {}
         }
+        feed::settle(pods.heard.iter_mut().map(|(_, listener)| listener)).await;
+        if let Source::One(origin) = &options.source
+            && let Some(why) = pods.missing(*origin)
+        {
+            bail!("--pods {}: {why}", origin.name());
+        }
+        Ok(pods)
+    }
+
+    fn start(&mut self, origin: Origin, options: &Options) {
+        match start(origin, options, &mut self.kicks) {
+            Ok(listener) => self.heard.push((origin, listener)),
+            Err(why) => self.absent.push((origin, why)),
+        }
+    }
+
+    /// Why a source says nothing, where it never did.
+    fn missing(&self, origin: Origin) -> Option<String> {
+        let absent = self.absent.iter().find(|(o, _)| *o == origin);
+        let silent = || {
+            let (_, listener) = self.heard.iter().find(|(o, _)| *o == origin)?;
+            let said = listener.borrow();
+            said.problem.clone().filter(|_| said.at.is_none())
+        };
+        absent.map(|(_, why)| why.clone()).or_else(silent)
+    }
+
+    /// When this node's links came and went, as far as somebody notes it there.
+    pub fn link_times(&self) -> LinkTimes {
+        self.times.clone()
+    }
+
+    /// What to tell when this node's links change.
+    pub fn kicks(&self) -> Kicks {
+        self.kicks.clone()
+    }
+
+    /// Whether a source has said something new since the last index.
+    pub fn changed(&self) -> bool {
+        let new = |(_, listener): &(_, Listener)| listener.has_changed().unwrap_or(false);
+        self.heard.iter().any(new)
+    }
+
+    /// The pods as they are now, completed by what the node itself shows.
+    pub fn index(&mut self, node: &Node) -> PodIndex {
+        let mut said = self.fixed.clone();
+        for (_, listener) in &mut self.heard {
+            said.extend_from_slice(&listener.borrow_and_update().pods);
+        }
+        let mut pods = join::join(said);
+        let sight = complete::Sight::new(node);
         for pod in &mut pods {
-            complete(pod, node);
+            self.past.bury(pod, &self.times);
+            sight.complete(pod);
         }
-        PodIndex::new(pods)
+        PodIndex::new(self.past.follow(pods, &self.times, now()))
+    }
+
+    /// The sources that names come from, how many pods each knows, and when it was last heard.
+    pub fn used(&self) -> Vec<SourceUse> {
+        let one = |source, pods, at| SourceUse { source, pods, at };
+        let fixed = match &self.source {
+            Source::File(_) => Some(one(Origin::File, self.fixed.len(), None)),
+            _ => None,
+        };
+        let heard = self.heard.iter().filter_map(|(origin, listener)| {
+            let said = listener.borrow();
+            let there = said.pods.iter().filter(|pod| pod.gone.is_none());
+            Some(one(*origin, there.count(), Some(said.at?)))
+        });
+        fixed.into_iter().chain(heard).collect()
+    }
+
+    /// The verdict's words where no source names any pod, and where one says less than it could.
+    pub fn not_checked(&self, index: &PodIndex) -> Vec<NotChecked> {
+        let mut rows: Vec<_> = self.unknown(index).into_iter().collect();
+        for (origin, listener) in &self.heard {
+            let said = listener.borrow();
+            let what = || format!("pods by {}", origin.name());
+            if let Some(problem) = &said.problem {
+                rows.push(NotChecked::new(what(), problem.clone()));
+            }
+            if said.refused > 0 {
+                let why = format!("{} more than there is room for", said.refused);
+                rows.push(NotChecked::new(what(), why));
+            }
+        }
+        if self.past.forgotten() > 0 {
+            let what = format!("drops of {} pods that are gone", self.past.forgotten());
+            rows.push(NotChecked::new(
+                what,
+                "more came and went than are remembered",
+            ));
+        }
+        rows.extend(unlinked(index));
+        let absent = &self.absent;
+        if !absent.is_empty() {
+            let names: Vec<_> = absent.iter().map(|(o, _)| o.name()).collect();
+            let why: Vec<_> = absent.iter().map(|(_, why)| why.as_str()).collect();
+            let what = format!("pods by {}", names.join(" and "));
+            rows.push(NotChecked::new(what, why.join("; ")));
+        }
+        rows
+    }
+
+    fn unknown(&self, index: &PodIndex) -> Option<NotChecked> {
+        let what = match &self.source {
+            Source::File(path) => path.display().to_string(),
+            Source::One(origin) => format!("the source {}", origin.name()),
+            Source::Auto => "what is here".into(),
+            Source::None => return Some(NotChecked::new("pod names", "--pods none was given")),
+        };
+        let named = index.iter().any(|pod| !pod.name.is_empty());
+        let why = || format!("{what} names none; --pods FILE gives them");
+        (!named).then(|| NotChecked::new("pod names", why()))
     }
 }
 
-fn complete(pod: &mut Pod, node: &Node) {
-    let pod_links = || {
-        node.links
-            .iter()
-            .filter(|l| role(node, l) == Some(Role::Pod))
-    };
-    if pod.interface.is_none() {
-        let by_netns = pod_links().find(|l| pod.netns.is_some() && l.peer_netns == pod.netns);
-        let by_address = || {
-            pod_links().find(|l| {
-                l.peer_netns
-                    .and_then(|inode| node.pod_side(inode))
-                    .is_some_and(|side| side.addresses.iter().any(|a| pod.addresses.contains(a)))
-            })
-        };
-        pod.interface = by_netns.or_else(by_address).map(|l| l.name.clone());
-    }
-    let link = pod_links().find(|l| Some(&l.name) == pod.interface.as_ref());
-    if let Some(link) = link {
-        pod.netns = pod.netns.or(link.peer_netns);
-    } else {
-        // Named by its source, but no link of this node: the pod is elsewhere.
-        pod.interface = None;
-    }
-    let side = pod.netns.and_then(|inode| node.pod_side(inode));
-    for address in side.iter().flat_map(|s| &s.addresses) {
-        if !pod.addresses.contains(address) {
-            pod.addresses.push(*address);
+/// Pods on this node that have a network and no link here: their device was moved in, or shares
+/// one of the node's (ipvlan, macvlan, SR-IOV).
+fn unlinked(index: &PodIndex) -> Option<NotChecked> {
+    let own = |pod: &&Pod| pod.netns.is_some() && pod.gone.is_none() && !pod.host_network;
+    let all = index.iter().filter(own);
+    let without: Vec<_> = all
+        .filter(|p| p.interface.is_none())
+        .map(Pod::title)
+        .collect();
+    let few = without.get(..3).unwrap_or(&without).join(", ");
+    (!without.is_empty()).then(|| {
+        NotChecked::new(
+            format!("packets of {} pods at a link of their own", without.len()),
+            format!(
+                "{few}: no link of this node leads there (ipvlan, macvlan, a device moved in); the \
+                 node's own devices show what leaves it"
+            ),
+        )
+    })
+}
+
+/// Starts a source that runs by itself; the error is a sentence of why it is not there.
+fn start(origin: Origin, options: &Options, kicks: &mut Kicks) -> Result<Listener, String> {
+    match origin {
+        Origin::Kubernetes => match &options.api {
+            Some(api) => api.clone().map(kubernetes::listen),
+            None => Err("no Kubernetes API was given or found".into()),
+        },
+        Origin::Cri => runtime(options, kicks),
+        Origin::Cni => {
+            let (feed, listener) = feed::feed();
+            tokio::spawn(cni::follow(cni::Cache::new(options), feed, kicks.add()));
+            Ok(listener)
         }
+        Origin::Cgroup => {
+            let (feed, listener) = feed::feed();
+            tokio::spawn(cgroup::follow(options.root.clone(), feed, kicks.add()));
+            Ok(listener)
+        }
+        Origin::File | Origin::Node => Err(format!(
+            "{} is no source that runs by itself",
+            origin.name()
+        )),
     }
+}
+
+#[cfg(feature = "cri")]
+fn runtime(options: &Options, kicks: &mut Kicks) -> Result<Listener, String> {
+    let socket = match &options.cri_socket {
+        Some(socket) => Some(socket.clone()),
+        None => crate::cri::find(&options.root),
+    };
+    let socket = socket.ok_or("no CRI socket is in its usual places")?;
+    let (feed, listener) = feed::feed();
+    let kick = kicks.add();
+    tokio::spawn(cri::follow(socket, options.root.clone(), feed, kick));
+    Ok(listener)
+}
+
+#[cfg(not(feature = "cri"))]
+fn runtime(_: &Options, _: &mut Kicks) -> Result<Listener, String> {
+    Err("this netdiag was built without CRI".into())
+}
+
+/// Wakes the sources that look again when something changes on the node.
+#[derive(Clone, Default)]
+pub struct Kicks(Vec<Arc<Notify>>);
+
+impl Kicks {
+    fn add(&mut self) -> Arc<Notify> {
+        let kick = Arc::new(Notify::new());
+        self.0.push(kick.clone());
+        kick
+    }
+
+    /// There is something new to find.
+    pub fn kick(&self) {
+        self.0.iter().for_each(|kick| kick.notify_one());
+    }
+}
+
+/// What a process calls itself.
+fn process(root: &Path, pid: u32) -> Option<String> {
+    let name = std::fs::read_to_string(root.join(format!("proc/{pid}/comm"))).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+/// A pod's only source so far, from now on.
+fn said_by(source: Origin) -> Vec<Known> {
+    vec![Known { source, at: now() }]
+}
+
+/// `CLOCK_MONOTONIC` in ns.
+pub fn now() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    let now = now.map_or(std::time::Duration::ZERO, std::time::Duration::from);
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Inode of the namespace file that a source names, under the root where it is a host path.
 fn netns_inode(root: &Path, path: &str) -> Option<u32> {
     let under_root = root.join(path.trim_start_matches('/'));
-    namespaces::inode(&under_root).or_else(|| namespaces::inode(Path::new(path)))
+    namespaces::mounted(&under_root).or_else(|| namespaces::mounted(Path::new(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(source: &str) -> Options {
+        Options {
+            source: source.parse().expect("a source"),
+            root: "/no-such-root".into(),
+            ..Options::default()
+        }
+    }
+
+    #[test]
+    fn pods_without_a_link_here_are_told() {
+        let mut pod = Pod {
+            namespace: "shop".into(),
+            name: "cart".into(),
+            netns: Some(77),
+            ..Pod::default()
+        };
+        let told = |pod: &Pod| unlinked(&PodIndex::new(vec![pod.clone()]));
+        assert!(
+            told(&pod)
+                .expect("told")
+                .why
+                .starts_with("shop/cart: no link")
+        );
+        pod.interface = Some("veth0".into());
+        assert_eq!(told(&pod), None);
+    }
+
+    #[tokio::test]
+    async fn a_named_source_that_is_missing_is_an_error() {
+        for source in ["cni", "/no/such/file"] {
+            assert!(Pods::open(options(source)).await.is_err(), "{source}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_told() {
+        let mut pods = Pods::open(options("auto")).await.expect("opened");
+        let index = pods.index(&Node::default());
+        let rows = pods.not_checked(&index);
+        assert_eq!(rows.len(), 3, "{rows:?}");
+        assert!(rows[0].what == "pod names" && rows[2].why.contains("CRI socket"));
+        assert!(rows[1].why.contains("CNI result cache"));
+    }
 }

@@ -4,10 +4,18 @@ use std::{
     fs::File,
     io::{BufReader, Read},
     path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Context, Result};
-use netdiag_common::event::{CAPTURE, Event};
+use netdiag_common::{
+    claim::{Claim, ClaimKey},
+    dns::{Dns, DnsKey},
+    event::{CAPTURE, Event},
+    hop::{FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey},
+    loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
+    oom::OomKill,
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -24,6 +32,7 @@ use crate::{
         verdict::NotChecked,
     },
     pipeline::{
+        asked::Asked,
         clock::Clock,
         facts::KnownNames,
         scene::{Run, Scene},
@@ -108,10 +117,7 @@ impl<R: Read> Replay<R> {
             Stop::Cut => format!("it is cut after byte {at}: what is before was used"),
             Stop::Damaged => format!("it is damaged after byte {at}: what is before was used"),
         };
-        Some(NotChecked {
-            what: "the rest of the recording".into(),
-            why,
-        })
+        Some(NotChecked::new("the rest of the recording", why))
     }
 
     fn line(&mut self) -> Result<Option<Vec<u8>>, Stop> {
@@ -171,6 +177,7 @@ impl<R: Read> Replay<R> {
             "node" => self.scene.node = known(text)?,
             "start" => self.scene.start = known(text)?,
             "pods" => self.scene.pods = PodIndex::new(known(text)?),
+            "cluster" => self.scene.cluster = Arc::new(known(text)?),
             "gathered" => self.scene.gathered = known(text)?,
             "run" => self.scene.run = known(text)?,
             "clock" => self.scene.clock = clock(&known(text)?)?,
@@ -215,6 +222,7 @@ fn nothing() -> Scene {
         node: Node::default(),
         start: Node::default(),
         pods: PodIndex::default(),
+        cluster: Default::default(),
         gathered: Gathered::default(),
         names: Box::new(KnownNames::default()),
         clock: Clock {
@@ -222,6 +230,7 @@ fn nothing() -> Scene {
             wall: jiff::Timestamp::UNIX_EPOCH,
         },
         run: Run::default(),
+        asked: Asked::default(),
         links: Vec::new(),
     }
 }
@@ -240,34 +249,30 @@ fn clock(text: &ClockText) -> Result<Clock, Misfit> {
 /// The tables, by the columns that the header names.
 #[derive(Default)]
 struct Tables {
-    flows: table::Read,
-    outers: table::Read,
-    icmp_errors: table::Read,
-    dns: table::Read,
-    drops: table::Read,
-    retransmits: table::Read,
-    oom_kills: table::Read,
+    flows: table::Read<FlowHopKey, FlowHop>,
+    outers: table::Read<OuterKey, Outer>,
+    icmp_errors: table::Read<IcmpErrorKey, IcmpError>,
+    dns: table::Read<DnsKey, Dns>,
+    claims: table::Read<ClaimKey, Claim>,
+    drops: table::Read<DropKey, Dropped>,
+    retransmits: table::Read<RetransmitKey, Retransmitted>,
+    oom_kills: table::Read<u32, OomKill>,
     sample: Vec<Option<usize>>,
 }
 
 impl Tables {
     fn new(header: &Header) -> Self {
-        use netdiag_common::{
-            dns::{Dns, DnsKey},
-            hop::{FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey},
-            loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
-            oom::OomKill,
-        };
         let none = Default::default();
         let of = |table: &str| header.columns.get(table).unwrap_or(&none);
         Self {
-            flows: table::Read::new::<FlowHopKey, FlowHop>(of("flows")),
-            outers: table::Read::new::<OuterKey, Outer>(of("outers")),
-            icmp_errors: table::Read::new::<IcmpErrorKey, IcmpError>(of("icmp_errors")),
-            dns: table::Read::new::<DnsKey, Dns>(of("dns")),
-            drops: table::Read::new::<DropKey, Dropped>(of("drops")),
-            retransmits: table::Read::new::<RetransmitKey, Retransmitted>(of("retransmits")),
-            oom_kills: table::Read::new::<u32, OomKill>(of("oom_kills")),
+            flows: table::Read::new(of("flows")),
+            outers: table::Read::new(of("outers")),
+            icmp_errors: table::Read::new(of("icmp_errors")),
+            dns: table::Read::new(of("dns")),
+            claims: table::Read::new(of("claims")),
+            drops: table::Read::new(of("drops")),
+            retransmits: table::Read::new(of("retransmits")),
+            oom_kills: table::Read::new(of("oom_kills")),
             sample: places(&columns::<Event>(), &of("samples").1),
         }
     }
@@ -282,6 +287,7 @@ impl Tables {
                 "outers" => self.outers.apply(changes)?,
                 "icmp_errors" => self.icmp_errors.apply(changes)?,
                 "dns" => self.dns.apply(changes)?,
+                "claims" => self.claims.apply(changes)?,
                 "drops" => self.drops.apply(changes)?,
                 "retransmits" => self.retransmits.apply(changes)?,
                 "oom_kills" => self.oom_kills.apply(changes)?,
@@ -294,6 +300,7 @@ impl Tables {
             outers: self.outers.rows(),
             icmp_errors: self.icmp_errors.rows(),
             dns: self.dns.rows(),
+            claims: self.claims.rows(),
             drops: self.drops.rows(),
             retransmits: self.retransmits.rows(),
             oom_kills: self.oom_kills.rows(),

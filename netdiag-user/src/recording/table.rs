@@ -97,13 +97,31 @@ fn gains(number: u64, before: &mut Vec<u64>, value: &impl Cells) -> Option<Vec<i
 }
 
 /// The rows as they are read: for each of our columns where it stands in the file, if it does.
-#[derive(Default)]
-pub struct Read {
+pub struct Read<K, V> {
     key: Vec<Option<usize>>,
     value: Vec<Option<usize>>,
     width: usize,
-    rows: BTreeMap<u64, (Vec<u64>, Vec<u64>)>,
+    rows: BTreeMap<u64, Row<K, V>>,
     next: u64,
+}
+
+/// Most rows stay what they are from one reading to the next: each is made once.
+struct Row<K, V> {
+    key: K,
+    cells: Vec<u64>,
+    value: V,
+}
+
+impl<K, V> Default for Read<K, V> {
+    fn default() -> Self {
+        Self {
+            key: Vec::new(),
+            value: Vec::new(),
+            width: 0,
+            rows: BTreeMap::new(),
+            next: 0,
+        }
+    }
 }
 
 /// Where each of our columns stands among the file's.
@@ -121,8 +139,8 @@ pub fn ordered<'a>(
     places.iter().map(cell)
 }
 
-impl Read {
-    pub fn new<K: Cells, V: Cells>((key, value): &(Vec<String>, Vec<String>)) -> Self {
+impl<K: Cells + Copy, V: Cells + Copy> Read<K, V> {
+    pub fn new((key, value): &(Vec<String>, Vec<String>)) -> Self {
         Self {
             key: places(&super::cells::columns::<K>(), key),
             value: places(&super::cells::columns::<V>(), value),
@@ -133,16 +151,21 @@ impl Read {
 
     pub fn apply(&mut self, changes: &Changes) -> Result<(), Misfit> {
         for key in &changes.new {
-            let key: Vec<u64> = ordered(key, &self.key).collect();
-            self.rows.insert(self.next, (key, Vec::new()));
+            let row = Row {
+                key: K::take(&mut ordered(key, &self.key)),
+                cells: Vec::new(),
+                value: V::take(&mut std::iter::empty()),
+            };
+            self.rows.insert(self.next, row);
             self.next += 1;
         }
         for row in &changes.rows {
             let (number, pairs) = row.split_first().ok_or(Misfit)?;
             let row = self.rows.get_mut(&number.cast_unsigned()).ok_or(Misfit)?;
             for pair in pairs.chunks_exact(2) {
-                gain(&mut row.1, self.width, pair[0], pair[1]).ok_or(Misfit)?;
+                gain(&mut row.cells, self.width, pair[0], pair[1]).ok_or(Misfit)?;
             }
+            row.value = V::take(&mut ordered(&row.cells, &self.value));
         }
         for number in &changes.gone {
             self.rows.remove(number).ok_or(Misfit)?;
@@ -153,12 +176,8 @@ impl Read {
         Ok(())
     }
 
-    pub fn rows<K: Cells, V: Cells>(&self) -> Vec<(K, V)> {
-        let row = |(key, value): &(Vec<u64>, Vec<u64>)| {
-            let key = K::take(&mut key.iter().copied());
-            (key, V::take(&mut ordered(value, &self.value)))
-        };
-        self.rows.values().map(row).collect()
+    pub fn rows(&self) -> Vec<(K, V)> {
+        self.rows.values().map(|row| (row.key, row.value)).collect()
     }
 }
 

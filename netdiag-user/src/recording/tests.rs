@@ -1,6 +1,7 @@
 //! Recordings as they should be, cut, damaged and hostile.
 use std::sync::LazyLock;
 
+use netdiag_common::claim::{Claim, ClaimKey};
 use netdiag_common::event::{CAPTURE, Event};
 use proptest::{prelude::*, test_runner::RngSeed};
 use serde_json::{Value, json};
@@ -36,6 +37,7 @@ fn scene() -> Scene {
         start: node.clone(),
         node,
         pods: PodIndex::default(),
+        cluster: Default::default(),
         gathered: Gathered::default(),
         names: Box::new(TestNames::default()),
         clock: Clock {
@@ -47,6 +49,7 @@ fn scene() -> Scene {
             hooks: 3,
             ..Run::default()
         },
+        asked: crate::pipeline::asked::Asked::default(),
         links: Vec::new(),
     }
 }
@@ -63,10 +66,7 @@ fn reading(n: u16) -> (Scene, Observation) {
         scene.node.known_as.push((ip("fd00::1"), "here".into()));
         let why = Err("no".to_owned());
         scene.gathered.insert(Want::Listeners(u32::from(n)), why);
-        scene.run.not_checked.push(NotChecked {
-            what: "a".into(),
-            why: "b".into(),
-        });
+        scene.run.not_checked.push(NotChecked::new("a", "b"));
         scene.links.push(LinkChange {
             name: "cali\n".into(),
             what: Change::Removed,
@@ -85,6 +85,7 @@ fn reading(n: u16) -> (Scene, Observation) {
     let mut observation = Observation {
         now: SECOND * u64::from(n + 1),
         flows: vec![count(flow(90 - n)), count(flow(80)), count(flow(81))],
+        claims: vec![claim(u32::from(n))],
         drops: vec![lost(flow(80), 8, 4, u64::from(n) + 1, 0)],
         evicted_flows: 3,
         recursion_misses: 5,
@@ -93,6 +94,20 @@ fn reading(n: u16) -> (Scene, Observation) {
     };
     observation.counters[16] = u64::MAX;
     (scene, observation)
+}
+
+fn claim(changes: u32) -> (ClaimKey, Claim) {
+    let key = ClaimKey {
+        ifindex: 2,
+        family: 4,
+        ..ClaimKey::default()
+    };
+    let claim = Claim {
+        one: (1 << 48) - 1,
+        changes,
+        ..Claim::default()
+    };
+    (key, claim)
 }
 
 fn sample(n: u16) -> Event {
@@ -142,7 +157,8 @@ fn judge(bytes: &[u8]) {
         return;
     };
     while let Some(observation) = replay.tick() {
-        let facts = replay.scene.facts(&observation);
+        let rows = replay.scene.rows(&observation);
+        let facts = replay.scene.facts(&rows);
         crate::causes::wants(&facts);
         crate::causes::evaluate(&facts);
     }
@@ -423,6 +439,7 @@ fn nonsense(cells: Vec<u64>) -> Observation {
         icmp_errors: rows(&mut cells),
         retransmits: rows(&mut cells),
         dns: rows(&mut cells),
+        claims: rows(&mut cells),
         oom_kills: rows(&mut cells),
         events: (0..2).map(|_| Event::take(&mut cells)).collect(),
         ..Observation::default()

@@ -1,8 +1,9 @@
 //! Writes a recording while a trace goes on.
-use std::{collections::BTreeSet, fs::File, io::Write, path::Path};
+use std::{collections::BTreeSet, fs::File, io::Write, path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
 use netdiag_common::{
+    claim::{Claim, ClaimKey},
     dns::{Dns, DnsKey},
     event::Event,
     hop::{FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey},
@@ -20,7 +21,7 @@ use super::{
     table::{Changes, Written},
 };
 use crate::{
-    model::{node::Node, observation::Observation, pod::Pod, reason::Reasons},
+    model::{cluster::Cluster, node::Node, observation::Observation, pod::Pod, reason::Reasons},
     pipeline::scene::{Run, Scene},
 };
 
@@ -157,6 +158,9 @@ struct Parts {
     node: Part<Node>,
     start: Part<Node>,
     pods: Part<Vec<Pod>>,
+    cluster: Part<Cluster>,
+    /// As it came: the same one is not looked through again.
+    cluster_was: Option<Arc<Cluster>>,
     gathered: Part<crate::model::gather::Gathered>,
     reasons: Part<Reasons>,
     clock: Part<ClockText>,
@@ -164,11 +168,21 @@ struct Parts {
 }
 
 impl Parts {
+    fn cluster(&mut self, now: &Arc<Cluster>) -> Option<Patch> {
+        let same = |was: &Arc<Cluster>| Arc::ptr_eq(was, now);
+        if self.cluster_was.as_ref().is_some_and(same) || **now == Cluster::default() {
+            return None;
+        }
+        self.cluster_was = Some(now.clone());
+        self.cluster.change(&now.recorded())
+    }
+
     fn changes(&mut self, scene: &Scene, to: &mut Entry) {
         let node = self.node.change(&scene.node);
         if self.start.last.is_none() {
             self.start.text = self.node.text.clone();
         }
+        let cluster = self.cluster(&scene.cluster);
         let pods: Vec<Pod> = scene.pods.iter().cloned().collect();
         let clock = ClockText {
             monotonic: scene.clock.monotonic,
@@ -178,6 +192,7 @@ impl Parts {
             ("node", node),
             ("start", self.start.change(&scene.start)),
             ("pods", self.pods.change(&pods)),
+            ("cluster", cluster),
             ("gathered", self.gathered.change(&scene.gathered)),
             ("reasons", self.reasons.change(scene.names.reasons())),
             ("clock", self.clock.change(&clock)),
@@ -196,6 +211,7 @@ struct Tables {
     outers: Written<OuterKey>,
     icmp_errors: Written<IcmpErrorKey>,
     dns: Written<DnsKey>,
+    claims: Written<ClaimKey>,
     drops: Written<DropKey>,
     retransmits: Written<RetransmitKey>,
     oom_kills: Written<u32>,
@@ -211,6 +227,7 @@ impl Tables {
                 (columns::<IcmpErrorKey>(), columns::<IcmpError>()),
             ),
             ("dns", (columns::<DnsKey>(), columns::<Dns>())),
+            ("claims", (columns::<ClaimKey>(), columns::<Claim>())),
             ("drops", (columns::<DropKey>(), columns::<Dropped>())),
             (
                 "retransmits",
@@ -232,6 +249,7 @@ impl Tables {
             outers,
             icmp_errors,
             dns,
+            claims,
             drops,
             retransmits,
             oom_kills,
@@ -246,6 +264,7 @@ impl Tables {
             ("outers", self.outers.changes(outers)),
             ("icmp_errors", self.icmp_errors.changes(icmp_errors)),
             ("dns", self.dns.changes(dns)),
+            ("claims", self.claims.changes(claims)),
             ("drops", self.drops.changes(drops)),
             ("retransmits", self.retransmits.changes(retransmits)),
             ("oom_kills", self.oom_kills.changes(oom_kills)),

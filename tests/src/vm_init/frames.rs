@@ -12,6 +12,7 @@ use nix::sys::termios::{SetArg, cfmakeraw, tcdrain, tcgetattr, tcsetattr};
 
 pub const STDOUT: u8 = b'o';
 pub const STDERR: u8 = b'e';
+pub const FILE: u8 = b'f';
 const HELLO: u8 = b'h';
 const EXIT: u8 = b'x';
 const DONE: u8 = b'd';

@@ -51,5 +51,9 @@ pub fn all() -> Result<()> {
             done => done.with_context(|| at)?,
         }
     }
+    // As systemd does for its slices: folders below may limit memory.
+    if let Err(error) = fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory") {
+        eprintln!("vm-init: no memory cgroups: {error}");
+    }
     Ok(())
 }

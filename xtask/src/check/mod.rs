@@ -40,6 +40,17 @@ pub fn all(tally: &mut Tally) {
         "clippy",
         &[&clippy[..], &["--quiet", "--", "-D", "warnings"]].concat(),
     );
+    let bare = [
+        "clippy",
+        "--package",
+        "netdiag-user",
+        "--no-default-features",
+    ];
+    cargo(
+        tally,
+        "clippy without features",
+        &[&bare[..], &["--quiet", "--", "-D", "warnings"]].concat(),
+    );
     kernel_side_clippy(tally);
     let doc = [
         "doc",

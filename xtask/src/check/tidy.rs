@@ -17,12 +17,16 @@ const UNSAFE: [&str; 5] = [
 /// The one folder that names aya on the user's side.
 const AYA: [&str; 1] = ["netdiag-user/src/kernel/"];
 
+/// The one folder that knows the Kubernetes API's objects and client.
+const KUBE: [&str; 1] = ["netdiag-user/src/kubernetes/"];
+
 type Rule = fn(&[Source]) -> Vec<String>;
 
-const RULES: [(&str, Rule); 4] = [
+const RULES: [(&str, Rule); 5] = [
     ("tidy: unsafe only in its places", unsafe_places),
     ("tidy: no file over 500 lines", long_files),
     ("tidy: aya only in kernel/", aya_places),
+    ("tidy: kube only in kubernetes/", kube_places),
     ("tidy: every cause is registered and documented", causes),
 ];
 
@@ -50,6 +54,15 @@ fn aya_places(sources: &[Source]) -> Vec<String> {
         .collect();
     word_only_in(user, &AYA, |code| {
         code.contains("aya::") || has_word(code, "aya_log")
+    })
+}
+
+fn kube_places(sources: &[Source]) -> Vec<String> {
+    let user = sources
+        .iter()
+        .filter(|it| it.path.starts_with("netdiag-user/"));
+    word_only_in(user, &KUBE, |code| {
+        code.contains("kube::") || has_word(code, "k8s_openapi")
     })
 }
 

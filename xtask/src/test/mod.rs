@@ -48,7 +48,8 @@ fn peers(tally: &mut Tally) {
     for parts in [&PARTS[..], &DAEMONS[..]] {
         if parts == DAEMONS && Path::new("/run/systemd/system").exists() {
             // Their packages start services, which nobody asked for here.
-            tally.skip("installing etcd", "this system would start it as a service");
+            let why = "this system would start them as services";
+            tally.skip("installing etcd and containerd", why);
         } else if let Err(error) = apt::install(parts, "scenarios of the lab run them for real") {
             tally.skip("installing the scenarios' parts", &format!("{error:#}"));
         }
@@ -56,15 +57,17 @@ fn peers(tally: &mut Tally) {
 }
 
 /// Programs that scenarios run in the lab's namespaces.
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 8] = [
     "conntrack",
     "containernetworking-plugins",
     "dnsmasq-base",
     "etcd-client",
     "iptables",
+    "ipvsadm",
     "openssl",
+    "runc",
 ];
-const DAEMONS: [&str; 1] = ["etcd-server"];
+const DAEMONS: [&str; 2] = ["containerd", "etcd-server"];
 
 /// Returns the scenarios that only the VM can have.
 fn lab(tally: &mut Tally) -> Vec<String> {
@@ -79,7 +82,7 @@ fn lab(tally: &mut Tally) -> Vec<String> {
 }
 
 fn vm(names: &[String], tally: &mut Tally) {
-    let tested = build::static_binaries().and_then(|guest| {
+    let tested = build::guest().and_then(|guest| {
         let kernel = vm::kernels::fetch(vm::kernels::TESTED)?;
         vm::run_scenarios(&guest, &kernel, names, tally)
     });

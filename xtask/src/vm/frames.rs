@@ -11,6 +11,8 @@ pub enum Frame {
     Hello(String),
     Stdout(Vec<u8>),
     Stderr(Vec<u8>),
+    /// The file that the command left to be taken out.
+    File(Vec<u8>),
     /// One command ended.
     Exit(i32),
     /// All commands ended.
@@ -41,6 +43,7 @@ fn frame(kind: u8, bytes: Vec<u8>) -> Result<Frame> {
         b'h' => Frame::Hello(String::from_utf8_lossy(&bytes).into_owned()),
         b'o' => Frame::Stdout(bytes),
         b'e' => Frame::Stderr(bytes),
+        b'f' => Frame::File(bytes),
         b'x' => Frame::Exit(i32::from_le_bytes(
             bytes.try_into().ok().context("exit code")?,
         )),

@@ -2,12 +2,14 @@
 mod accel;
 mod archive;
 mod batch;
+mod cpio;
 mod fetch;
 mod frames;
 mod initramfs;
 pub mod kernels;
 mod mirror;
 mod modules;
+mod programs;
 mod qemu;
 
 use std::{
@@ -20,15 +22,18 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    build::{self, Static},
+    build::{self, Guest},
     paths,
     setup::{self, Way},
     sh::say,
     test::{scenarios, tally::Tally},
 };
-pub use batch::scenarios as run_scenarios;
+pub use batch::{recordings, scenarios as run_scenarios};
 use frames::Frame;
 use kernels::Kernel;
+
+/// What a command in the VM writes here comes out; tests/src/vm_init/commands.rs sends it.
+pub const OUT: &str = "/out";
 
 /// A kernel of the user's own, and its lib/modules/VERSION.
 pub struct Own {
@@ -62,13 +67,13 @@ pub fn command(
     }
 }
 
-fn prepare(via: Option<Way>) -> Result<Static> {
+pub fn prepare(via: Option<Way>) -> Result<Guest> {
     let tools = setup::ensure(via)?;
     build::kernel_side(&tools)?;
-    build::static_binaries()
+    build::guest()
 }
 
-fn every_scenario(guest: &Static, kernels: &[Kernel]) -> Result<ExitCode> {
+fn every_scenario(guest: &Guest, kernels: &[Kernel]) -> Result<ExitCode> {
     let names = scenarios::forms(&scenarios::list(&guest.netdiag)?, &scenarios::IN_VM);
     let mut tally = Tally::default();
     for kernel in kernels {
@@ -78,7 +83,7 @@ fn every_scenario(guest: &Static, kernels: &[Kernel]) -> Result<ExitCode> {
 }
 
 /// The same command under each kernel; the first bad exit code is ours.
-fn each(guest: &Static, kernels: &[Kernel], args: &[String]) -> Result<ExitCode> {
+fn each(guest: &Guest, kernels: &[Kernel], args: &[String]) -> Result<ExitCode> {
     let mut worst = ExitCode::SUCCESS;
     for kernel in kernels {
         let code = one(guest, kernel, args)?;
@@ -92,14 +97,14 @@ fn each(guest: &Static, kernels: &[Kernel], args: &[String]) -> Result<ExitCode>
 }
 
 /// One command, its output passed on as it comes.
-fn one(guest: &Static, kernel: &Kernel, args: &[String]) -> Result<ExitCode> {
+fn one(guest: &Guest, kernel: &Kernel, args: &[String]) -> Result<ExitCode> {
     let initramfs = pack(guest, kernel, None, &[args.to_vec()])?;
     let mut code = None;
     qemu::boot(kernel, &initramfs, None, &mut |frame| match frame {
         Frame::Stdout(bytes) => pass_on(&mut io::stdout(), &bytes),
         Frame::Stderr(bytes) => pass_on(&mut io::stderr(), &bytes),
         Frame::Exit(it) => code = Some(it),
-        Frame::Hello(_) | Frame::Done => {}
+        Frame::Hello(_) | Frame::File(_) | Frame::Done => {}
     })?;
     let code = code.context("the VM ended before the command did")?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
@@ -111,7 +116,7 @@ fn pass_on(to: &mut impl Write, bytes: &[u8]) {
 }
 
 fn pack(
-    guest: &Static,
+    guest: &Guest,
     kernel: &Kernel,
     limit: Option<Duration>,
     commands: &[Vec<String>],

@@ -20,18 +20,23 @@ const WANTED: &[&str] = &[
     // Asked for by name at run time, which modules cannot say (softdep).
     "crc32c_generic crc32c_intel",
     // Links; those that make interfaces of their own too, as nodes have them (tunl0, gre0).
-    "bridge vxlan ipip ip_gre veth 8021q",
+    "bridge br_netfilter vxlan ipip ip_gre veth 8021q",
     // Queueing and its programs.
-    "sch_ingress cls_bpf act_bpf sch_netem sch_fq sch_fq_codel",
+    "sch_ingress cls_bpf act_bpf sch_netem sch_tbf sch_fq sch_fq_codel",
     // nftables and what a rule may use.
     "nf_tables nft_ct nft_counter nft_log nft_limit nft_nat nft_masq nft_redir nft_chain_nat",
+    "nft_numgen nft_hash",
     "nft_reject nft_reject_inet nft_reject_ipv4 nft_reject_ipv6 nft_reject_netdev",
     "nft_fib nft_fib_inet nft_fib_ipv4 nft_fib_ipv6 nft_compat nft_meta_bridge nft_objref",
     "nf_conntrack nf_conntrack_netlink nf_nat nf_log_syslog nfnetlink_log nf_tables_bridge",
     // iptables.
-    "ip_tables iptable_filter iptable_nat iptable_raw iptable_mangle ip6_tables ip6table_filter",
+    "ip_tables iptable_filter iptable_nat iptable_raw iptable_mangle",
+    "ip6_tables ip6table_filter ip6table_nat ip6table_raw ip6table_mangle",
     "xt_conntrack xt_comment xt_mark xt_MASQUERADE xt_nat xt_REDIRECT xt_LOG xt_TCPMSS xt_limit",
     "xt_statistic xt_addrtype xt_multiport xt_tcpudp xt_set ip_set ipt_REJECT ip6t_REJECT",
+    "xt_physdev xt_connmark",
+    // kube-proxy's other mode.
+    "ip_vs ip_vs_rr xt_ipvs dummy",
     // What ss(8) and a capture ask.
     "inet_diag tcp_diag udp_diag unix_diag netlink_diag af_packet_diag",
     "drop_monitor",

@@ -1,8 +1,10 @@
 //! What the drop causes share: losses of one reason that persist, by where they were headed.
 mod report;
+mod severity;
 mod success;
 
 pub use report::{drop_evidence, finding};
+pub use severity::severity;
 
 use std::{cell::LazyCell, collections::BTreeMap, net::IpAddr};
 
@@ -75,7 +77,7 @@ impl Pattern<'_> {
 
     /// Who sent them: the pod's name where it is known.
     pub fn sender(&self, facts: &Facts<'_>) -> String {
-        let pod = facts.pod(self.source, PodRole::Source);
+        let pod = facts.pod_at(self.source, PodRole::Source, Some(self.last()));
         pod.map_or_else(|| self.source.to_string(), |p| label(&p))
     }
 
@@ -95,13 +97,14 @@ impl Pattern<'_> {
             packets: self.packets(),
             retransmits: retransmits.map(|(_, r)| r.packets).sum(),
             last_seen_at: at,
+            ..FlowRef::default()
         }
     }
 
     pub fn pods(&self, facts: &Facts<'_>) -> Vec<PodRef> {
         let ends = [
-            facts.pod(self.source, PodRole::Source),
-            facts.pod(self.destination, PodRole::Destination),
+            facts.pod_at(self.source, PodRole::Source, Some(self.last())),
+            facts.pod_at(self.destination, PodRole::Destination, Some(self.last())),
         ];
         ends.into_iter().flatten().collect()
     }

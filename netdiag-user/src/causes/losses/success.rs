@@ -61,7 +61,7 @@ pub struct Success {
 impl Success {
     pub fn of(facts: &Facts<'_>) -> Self {
         let mut all = Self::default();
-        for seen in &facts.flows {
+        for seen in facts.flows {
             let (flow, hop) = (seen.flow(), &seen.hop);
             let echo = matches!(flow.protocol, 1 | 58);
             let port = if echo { 0 } else { flow.source_port };

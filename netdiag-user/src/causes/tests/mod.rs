@@ -14,8 +14,8 @@ use crate::{
         verdict::{Confidence, Finding, Severity},
     },
     testing::{
-        IP_RPFILTER, NETFILTER_DROP, OVERLAY, UPLINK, at, from_pod, ip, link, lost, overlay_node,
-        route, tcp, with_facts,
+        IP_RPFILTER, NETFILTER_DROP, OVERLAY, UPLINK, at, died, from_pod, ip, link, lost,
+        overlay_node, route, tcp, with_facts,
     },
 };
 
@@ -243,6 +243,25 @@ fn outer(source: &str, destination: &str, egress: bool) -> (OuterKey, Outer) {
             ..Outer::default()
         },
     )
+}
+
+#[test]
+fn the_node_that_sends_from_a_network_is_the_one_to_enter_for_it() {
+    let node = overlay_node(1450, 1450, 1500);
+    let flow = tcp("172.20.1.5", "172.20.2.9", 443);
+    let mut drop = died(flow, ("NOT_SPECIFIED", "vxlan_xmit"), OVERLAY, 6);
+    drop.1.last = 4_000_000_000;
+    let mut seen = outer("192.0.2.2", "192.0.2.1", false);
+    seen.1.inner = tcp("172.20.2.9", "172.20.1.5", 80);
+    let observation = Observation {
+        drops: vec![drop],
+        outers: vec![seen],
+        ..Observation::default()
+    };
+    let found = with_facts(&node, &observation, super::neighbour_failed::evaluate);
+    let command = "bridge fdb replace 02:00:00:00:00:02 dev vxlan.calico dst 192.0.2.2 \
+                   self permanent";
+    assert_eq!(found.expect("a finding").fix.commands, [command]);
 }
 
 /// A peer's connection to a pod here, as the uplink sees it: it came in, the answer left.

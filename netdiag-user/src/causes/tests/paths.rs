@@ -189,8 +189,13 @@ fn upload_from_outside(stalled: u32) -> Observation {
 #[test]
 fn a_client_that_never_learns_the_path_mtu_is_a_black_hole() {
     let node = overlay_node(1450, 1450, 1500);
-    let findings = judge(&node, &upload_from_outside(3));
+    let mut observation = upload_from_outside(3);
+    let findings = judge(&node, &observation);
     assert_eq!(causes(&findings), ["pmtu-black-hole"]);
+    assert!(findings[0].fix.commands.is_empty(), "no answer passes here");
+    let back = observation.flows[0].0.flow.reversed();
+    observation.flows.push(at(back, UPLINK, true, 0, |_| {}));
+    let findings = judge(&node, &observation);
     let fix = &findings[0].fix.commands[0];
     assert!(fix.contains("-o vxlan.calico") && fix.contains("--set-mss 1410"));
     let mss = |e: &crate::model::verdict::Evidence| e.text.contains("MSS 1460");
@@ -293,7 +298,7 @@ fn tracked(count: u64, dropped: u64) -> Vec<Finding> {
     let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
     let place = ("NETFILTER_DROP", "nf_hook_slow");
     let observation = Observation {
-        drops: vec![crate::testing::died(flow, place, UPLINK, 5)],
+        drops: vec![died(flow, place, UPLINK, 5)],
         ..Observation::default()
     };
     crate::testing::since(&start, &node, &observation, [], evaluate)

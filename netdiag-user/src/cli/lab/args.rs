@@ -34,6 +34,13 @@ pub enum LabCommand {
     /// Floods with nothing, empty programs and netdiag attached, in turn; one JSON line each.
     #[command(hide = true)]
     Bench(BenchArgs),
+    /// Ask a container runtime for pods, as kubelet does, until SIGTERM.
+    #[cfg(feature = "cri")]
+    #[command(hide = true)]
+    Kubelet(crate::lab::kubelet::Orders),
+    /// Stand in for a mesh's proxy in a pod.
+    #[command(hide = true)]
+    Sidecar(crate::lab::sidecar::Orders),
     /// Make a standing lab's traffic until Ctrl-C.
     Traffic {
         /// Id or scenario of the lab; not needed when only one stands.
@@ -70,6 +77,9 @@ pub struct RunArgs {
     /// Keep what netdiag saw in this file, for `netdiag replay`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["all", "repeat", "exec"])]
     pub record: Option<std::path::PathBuf>,
+    /// Let a netdiag in every node keep what it saw, as SCENARIO.NODE.ndr in this folder.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["all", "every_form", "repeat", "exec", "record"])]
+    pub record_all: Option<std::path::PathBuf>,
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub output: Format,
     /// Run this command in the diagnosing node instead of netdiag, with the traffic going on.
@@ -122,6 +132,8 @@ pub enum Format {
     Table,
     Json,
     Ndjson,
+    /// JUnit XML, for CI systems.
+    Junit,
 }
 
 /// With the fault or without, IPv6 or not, each with another seed, and so with offload on and off.
@@ -176,5 +188,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let time = number
         .ok()
         .and_then(|number| Duration::try_from_secs_f64(number).ok());
+    let time = time.filter(|time| !time.is_zero());
     time.ok_or_else(|| "give seconds, such as 12s".to_owned())
 }

@@ -5,9 +5,10 @@ use anyhow::{Context, Result};
 use comfy_table::Table;
 use serde_json::json;
 
+use super::junit::Junit;
 use super::matrix::Matrix;
 use super::{Format, Outcome, line};
-use crate::cli::options;
+use crate::cli::{Usage, options};
 use crate::lab::cluster::Cluster;
 use crate::lab::needs::Need;
 use crate::lab::plan::Kind;
@@ -34,6 +35,7 @@ pub fn list(scenarios: &[Scenario], format: Format) -> Result<()> {
             line(&serde_json::to_string_pretty(&all).context("cannot write JSON")?)
         }
         Format::Ndjson => rows.into_iter().try_for_each(|row| line(&row.to_string())),
+        Format::Junit => Err(Usage("lab list has no runs to tell of as JUnit XML".into()).into()),
         Format::Table => {
             let mut table = plain_table(&["NAME", "TOPOLOGY", "NEEDS", "SUMMARY"]);
             for scenario in scenarios {
@@ -114,6 +116,7 @@ pub struct Outcomes {
     several: bool,
     verdicts: Vec<Verdict>,
     matrix: Matrix,
+    junit: Junit,
 }
 
 impl Outcomes {
@@ -123,6 +126,7 @@ impl Outcomes {
             several,
             verdicts: Vec::new(),
             matrix: Matrix::default(),
+            junit: Junit::default(),
         }
     }
 
@@ -132,6 +136,10 @@ impl Outcomes {
             let fault = !options.healthy && !scenario.expected.is_empty();
             self.matrix.add(scenario.name, fault, &names);
         }
+        if self.format == Format::Junit {
+            self.junit.add(scenario.name, &variant(options), &outcome);
+            return Ok(());
+        }
         if self.several && self.format == Format::Table {
             return tell(scenario, options, &outcome);
         }
@@ -140,7 +148,7 @@ impl Outcomes {
             (Outcome::Verdict(verdict), Format::Ndjson) => {
                 line(&serde_json::to_string(&verdict).context("cannot write JSON")?)
             }
-            (Outcome::Verdict(verdict), Format::Json) => {
+            (Outcome::Verdict(verdict), Format::Json | Format::Junit) => {
                 self.verdicts.push(*verdict);
                 Ok(())
             }
@@ -165,6 +173,7 @@ impl Outcomes {
                 line(&serde_json::to_string_pretty(verdict).context("cannot write JSON")?)
             }),
             Format::Table if self.several => line(&format!("\n{}", self.matrix.text())),
+            Format::Junit => line(&self.junit.text()?),
             Format::Table | Format::Ndjson => Ok(()),
         }
     }

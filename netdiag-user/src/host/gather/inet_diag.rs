@@ -1,20 +1,13 @@
 //! TCP and UDP sockets of a namespace as ss(8) sees them, by sock_diag(7)
 //! (include/uapi/linux/{sock_diag,inet_diag}.h, net/ipv4/inet_diag.c).
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use anyhow::{Context, Result, bail};
-use rtnetlink::sys::{Socket as Netlink, SocketAddr};
+use anyhow::{Context, Result};
+
+use super::netlink::{DUMP, HEADER as NLMSG_HEADER, attribute, dump, u32_at};
 
 const NETLINK_SOCK_DIAG: isize = 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-/// NLM_F_REQUEST | NLM_F_DUMP.
-const DUMP: u16 = 0x301;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLMSG_HEADER: usize = 16;
 /// `struct inet_diag_req_v2` and `struct inet_diag_msg`.
 const REQUEST: usize = 56;
 const MESSAGE: usize = 72;
@@ -91,21 +84,10 @@ pub fn sockets(ask: Ask) -> Result<Vec<Socket>> {
 }
 
 fn family(family: u8, ask: Ask) -> Result<Vec<Socket>> {
-    let mut socket = Netlink::new(NETLINK_SOCK_DIAG).context("opening sock_diag")?;
-    socket.bind_auto().context("binding sock_diag")?;
-    socket
-        .connect(&SocketAddr::new(0, 0))
-        .context("connecting to sock_diag")?;
-    socket
-        .send(&request(family, ask), 0)
-        .context("asking for sockets")?;
     let mut found = Vec::new();
-    loop {
-        let (answer, _) = socket.recv_from_full().context("reading sockets")?;
-        if answer.is_empty() || take(&answer, &mut found)? {
-            return Ok(found);
-        }
-    }
+    let each = |body: &[u8]| found.extend(parse(body));
+    dump(NETLINK_SOCK_DIAG, &request(family, ask), each).context("asking for sockets")?;
+    Ok(found)
 }
 
 fn request(family: u8, ask: Ask) -> Vec<u8> {
@@ -119,28 +101,6 @@ fn request(family: u8, ask: Ask) -> Vec<u8> {
     bytes.extend(ask.states.to_ne_bytes());
     bytes.resize(NLMSG_HEADER + REQUEST, 0);
     bytes
-}
-
-/// Takes the sockets out of one datagram; true at the end of the dump.
-fn take(datagram: &[u8], found: &mut Vec<Socket>) -> Result<bool> {
-    let mut rest = datagram;
-    while let (Some(length), Some(kind)) = (u32_at(rest, 0), u16_at(rest, 4)) {
-        let length = length as usize;
-        if length < NLMSG_HEADER || length > rest.len() {
-            bail!("sock_diag gave a broken message");
-        }
-        let body = &rest[NLMSG_HEADER..length];
-        match kind {
-            NLMSG_DONE => return Ok(true),
-            NLMSG_ERROR => {
-                let errno = u32_at(body, 0).map_or(0, |e| e.cast_signed());
-                return Err(io::Error::from_raw_os_error(-errno)).context("asking for sockets");
-            }
-            _ => found.extend(parse(body)),
-        }
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    Ok(false)
 }
 
 fn parse(message: &[u8]) -> Option<Socket> {
@@ -184,26 +144,6 @@ fn memory(words: &[u8]) -> Memory {
     }
 }
 
-/// An attribute's value.
-fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    while let (Some(length), Some(kind)) = (u16_at(attributes, 0), u16_at(attributes, 2)) {
-        if kind == wanted {
-            return attributes.get(4..usize::from(length));
-        }
-        let step = usize::from(length.max(4)).next_multiple_of(4);
-        attributes = attributes.get(step..)?;
-    }
-    None
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -221,11 +161,6 @@ mod tests {
 
     #[test]
     fn broken_answers_are_refused() {
-        let mut found = Vec::new();
-        assert!(take(&[200, 0, 0, 0, 20, 0, 0, 0], &mut found).is_err());
-        assert!(!take(&[], &mut found).expect("nothing"));
         assert_eq!(parse(&[2; 40]), None);
-        assert_eq!(attribute(&[4, 0, 9, 0], INET_DIAG_SKV6ONLY), None);
-        assert_eq!(attribute(&[2, 0, 11, 0], INET_DIAG_SKV6ONLY), None);
     }
 }

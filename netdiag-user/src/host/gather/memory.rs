@@ -8,10 +8,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::model::control::MemoryCgroup;
+use crate::{host::cgroups, model::control::MemoryCgroup};
 
-/// Where cgroups are mounted.
-const MOUNTED: &str = "sys/fs/cgroup";
 /// Nodes with more folders than this are searched no further.
 const MOST: usize = 20_000;
 /// Version 1 writes "no limit" as the largest number of pages.
@@ -24,13 +22,9 @@ struct Hierarchy {
 }
 
 impl Hierarchy {
-    /// `ip netns exec` and the like hide the machine's cgroups behind a new /sys. The first
-    /// process still has them, and so has who started us.
     fn find(root: &Path) -> Option<Self> {
-        let parent = std::os::unix::process::parent_id();
-        let others = [1, parent].map(|pid| root.join(format!("proc/{pid}/root")));
-        let roots = [root.to_owned()].into_iter().chain(others);
-        roots.map(|root| root.join(MOUNTED)).find_map(Self::at)
+        let mut places = cgroups::roots(root).map(|root| root.join(cgroups::MOUNTED));
+        places.find_map(Self::at)
     }
 
     fn at(folder: PathBuf) -> Option<Self> {

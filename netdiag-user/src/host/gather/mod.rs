@@ -3,8 +3,10 @@
 mod connections;
 pub mod etcd;
 mod inet_diag;
+mod interception;
 mod ipam;
 mod memory;
+mod netlink;
 mod owners;
 mod pod_networks;
 mod processes;
@@ -12,8 +14,12 @@ mod qdiscs;
 mod receivers;
 mod resolvers;
 mod rules;
+mod rulesets;
+mod runtime;
+mod security;
 mod services;
 mod sockets;
+mod tracked;
 
 use std::{
     fs::File,
@@ -26,13 +32,15 @@ use super::namespaces;
 use crate::model::gather::{Piece, Want};
 
 /// Where to look.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Places {
     pub root: PathBuf,
     /// The CNI result cache, where it was named.
     pub cni_dir: Option<PathBuf>,
     /// Where etcd is, as far as that was said.
     pub etcd: etcd::Named,
+    /// The container runtime's socket, where it was named.
+    pub cri_socket: Option<PathBuf>,
 }
 
 impl Places {
@@ -46,6 +54,13 @@ impl Places {
         let path = self.under_root(path);
         let small = std::fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() <= largest);
         small.then(|| std::fs::read_to_string(path).ok())?
+    }
+
+    /// The same of one that is no text.
+    fn bytes(&self, path: &Path, largest: u64) -> Option<Vec<u8>> {
+        let path = self.under_root(path);
+        let small = std::fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() <= largest);
+        small.then(|| std::fs::read(path).ok())?
     }
 }
 
@@ -67,6 +82,7 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
         }
         Want::Services => services::services(&places.root).map(Piece::Services),
         Want::Rules(netns) => inside(&places.root, *netns, rules::rules).map(Piece::Rules),
+        Want::Security(netns) => security::hooks(&places.root, *netns).map(Piece::Security),
         Want::Qdiscs => qdiscs::qdiscs().map(Piece::Qdiscs),
         Want::Receivers { netns, port } => {
             let (root, port) = (places.root.clone(), *port);
@@ -74,14 +90,21 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
             inside(&places.root, *netns, look).map(Piece::Receivers)
         }
         Want::Resolvers => resolvers::resolvers(&places.root).map(Piece::Resolvers),
+        Want::Tracked(address) => tracked::translated(*address).map(Piece::Tracked),
         Want::Etcd => etcd::members(places).map(Piece::Etcd),
+        Want::Interception(netns) => {
+            let root = places.root.clone();
+            let look = move || interception::interception(&root);
+            inside(&places.root, *netns, look).map(Piece::Interception)
+        }
+        Want::Runtime => runtime::runtime(places).map(Piece::Runtime),
         Want::PodNetworks => pod_networks::pod_networks(&places.root).map(Piece::PodNetworks),
     };
     piece.map_err(|e| format!("{e:#}"))
 }
 
 /// Runs `work` in the namespace with that inode, on a thread of its own, never one of tokio's.
-fn inside<T: Send + 'static>(
+pub(in crate::host) fn inside<T: Send + 'static>(
     root: &Path,
     netns: u32,
     work: impl FnOnce() -> Result<T> + Send + 'static,

@@ -38,6 +38,35 @@ impl Process {
         .filter(|p| !p.arguments.is_empty())
     }
 
+    /// Its cgroup of version 2, `/kubepods/…`, as the first process sees it.
+    pub fn cgroup(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.folder.join("cgroup")).ok()?;
+        let own = |line: &str| line.strip_prefix("0::").map(str::to_owned);
+        text.lines().find_map(own)
+    }
+
+    /// Which of these programs of eBPF it holds, itself or by a link (bpf_prog_show_fdinfo,
+    /// bpf_link_show_fdinfo).
+    pub fn holds(&self, programs: &[u32]) -> Vec<u32> {
+        let files = std::fs::read_dir(self.folder.join("fd"))
+            .into_iter()
+            .flatten();
+        let bpf = files.flatten().filter(|file| {
+            let target = std::fs::read_link(file.path()).unwrap_or_default();
+            let name = target.to_string_lossy();
+            name.contains("bpf-prog") || name.contains("bpf_link") || name.contains("bpf-link")
+        });
+        let ids = bpf.filter_map(|file| {
+            let info = self.folder.join("fdinfo").join(file.file_name());
+            let text = std::fs::read_to_string(info).ok()?;
+            let id = text
+                .lines()
+                .find_map(|line| line.strip_prefix("prog_id:"))?;
+            id.trim().parse().ok()
+        });
+        ids.filter(|id| programs.contains(id)).collect()
+    }
+
     /// The program's name without its folder.
     pub fn name(&self) -> &str {
         let first = self.arguments.first().map_or("", String::as_str);

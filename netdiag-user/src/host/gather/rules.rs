@@ -1,9 +1,10 @@
 //! Rules of netfilter that dropped or rejected something just now: each listing shows their
 //! counters, and the difference between two of them tells (nft(8), iptables-save(8)).
-use std::{collections::BTreeMap, process::Command, thread, time::Duration};
+use std::{collections::BTreeMap, thread, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
+use super::rulesets::run;
 use crate::model::gather::Rule;
 
 /// Between two listings: what is dropped again and again is tried within it.
@@ -41,13 +42,6 @@ fn listing() -> Result<Vec<Rule>> {
         rules.extend(legacy(&text, program));
     }
     Ok(rules)
-}
-
-fn run(program: &str, arguments: &[&str]) -> Result<String> {
-    let done = Command::new(program).args(arguments).output();
-    let done = done.with_context(|| format!("starting {program}"))?;
-    ensure!(done.status.success(), "{program} failed");
-    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
 /// Lines like `tcp dport 80 counter packets 3 bytes 180 drop # handle 4` within `table FAMILY NAME {`

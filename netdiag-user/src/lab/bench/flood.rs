@@ -12,7 +12,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use crate::lab::netns::Netns;
-use crate::lab::sys::{send_copies, set_option};
+use crate::{lab::sys::send_copies, sys::socket::set_option};
 
 /// Payload bytes of each packet.
 const DATAGRAM: [u8; 64] = [0x5a; 64];

@@ -126,7 +126,7 @@ pub struct Plan {
     pub switches: [String; 2],
     /// The nodes' uplinks are the two ends of one cable: packets between them pass no switch.
     pub direct: bool,
-    /// The pods do not obey "fragmentation needed": their path MTU is locked.
+    /// The pods do not obey "fragmentation needed".
     pub deaf: bool,
     /// Which form of the incident this is, for scenarios that have several.
     pub variant: u32,
@@ -229,11 +229,6 @@ impl Plan {
     /// few seeds, with and without offload (which goes by odd and even).
     pub fn form(&self) -> usize {
         (self.options.seed / 2) as usize
-    }
-
-    /// The MTU that pods' routes hold on to, where nothing is to tell them better.
-    pub fn locked_mtu(&self) -> Option<u32> {
-        self.deaf.then_some(self.mtu.pod)
     }
 
     /// The tunnel's packets are IPv6 from here on.

@@ -25,6 +25,7 @@ pub const SCENARIO: Scenario = Scenario {
     ],
     faults,
     traffic,
+    fixable: |_| true,
     ..Scenario::BASE
 };
 
@@ -38,6 +39,7 @@ fn service(plan: &Plan) -> Service {
         protocol: "tcp",
         address: plan.cluster_ip(77),
         port: PORT,
+        node_port: None,
         backends: vec![(plan.address(NEIGHBOUR), HTTP)],
     }
 }

@@ -14,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     shape: |plan| plan.variant = (plan.form() % 2) as u32,
     faults,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
+    fixable: |_| true,
     ..Scenario::BASE
 };
 

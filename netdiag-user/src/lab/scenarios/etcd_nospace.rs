@@ -22,8 +22,8 @@ pub const SCENARIO: Scenario = Scenario {
     ],
     shape: |plan| plan.variant = (plan.form() % 2) as u32,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
-    daemons: |plan| vec![etcd(plan)],
-    fixable: true,
+    daemons: |plan| vec![etcd(plan, plan.variant == 1)],
+    fixable: |_| true,
     ..Scenario::BASE
 };
 
@@ -32,8 +32,8 @@ const SMALL: u64 = 16 << 20;
 const LARGE: u64 = 1 << 30;
 const PKI: &str = "{root}/etc/kubernetes/pki/etcd";
 
-fn etcd(plan: &Plan) -> Daemon {
-    let tls = plan.variant == 1;
+/// Filled when it is ready.
+pub fn etcd(plan: &Plan, tls: bool) -> Daemon {
     let address = address(plan);
     let scheme = if tls { "https" } else { "http" };
     let [client, peer] = [address.port(), address.port() + 1].map(|port| {
@@ -84,7 +84,8 @@ fn etcd(plan: &Plan) -> Daemon {
     }
 }
 
-fn address(plan: &Plan) -> SocketAddr {
+/// Where its clients find it.
+pub fn address(plan: &Plan) -> SocketAddr {
     let ports = [2379, 4001, 12379];
     let port = ports[plan.options.seed as usize % ports.len()];
     match plan.options.ipv6 {

@@ -7,7 +7,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "forwarding-disabled",
     summary: "a sysctl that was reset stops the node from forwarding its pods' packets",
     expected: &["forwarding-disabled"],
-    fixable: true,
+    fixable: |_| true,
     needs: VXLAN,
     shape: |plan| plan.variant = (plan.form() % 2) as u32,
     moves,

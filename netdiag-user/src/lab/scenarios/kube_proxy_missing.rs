@@ -32,6 +32,7 @@ fn services(plan: &Plan) -> [Service; 4] {
         protocol,
         address: plan.cluster_ip(number),
         port,
+        node_port: None,
         backends: vec![(plan.address(place), to)],
     };
     [

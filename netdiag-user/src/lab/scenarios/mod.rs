@@ -2,8 +2,10 @@
 mod bench;
 mod bridge_nf_disabled;
 mod checksum_offload;
+mod cni_add_failing;
 mod cni_daemon_oom;
 mod conntrack_full;
+mod conntrack_insert_race;
 mod dns_blocked;
 mod dns_misconfigured;
 mod dns_unreachable;
@@ -14,13 +16,17 @@ mod firewall_drop;
 mod flannel_iface_regex_unanchored;
 mod forwarding_disabled;
 mod healthy;
+mod ipam_etcd_full;
 mod ipam_exhausted;
+mod ipam_range_full;
 mod ipip_mtu_too_large;
 mod kube_proxy_missing;
 mod link_failure;
 mod listen_backlog_overflow;
 mod loopback_only_listener;
+mod lsm_denied;
 mod neighbour_failed;
+mod neighbour_table_full;
 mod nic_queue_full;
 mod no_route;
 mod noise;
@@ -33,12 +39,18 @@ mod pod_mtu_too_large;
 mod pod_route_missing;
 mod port_exhaustion;
 mod rp_filter_drop;
+mod rule_refuses;
+mod service_firewalled;
 mod service_no_endpoints;
 mod service_stale_endpoint;
+mod sidecar_blocked;
+mod sidecar_without_dns;
 mod socket_buffer_overflow;
 mod tunnel_mtu_too_large;
 mod vxlan_mtu_too_large;
 mod vxlan_source_mismatch;
+
+use std::net::{IpAddr, SocketAddr};
 
 use super::daemon::Daemon;
 use super::needs::Need;
@@ -55,6 +67,8 @@ pub struct Scenario {
     pub topology: Kind,
     /// The causes that the node must name, and no others.
     pub expected: &'static [&'static str],
+    /// Causes that must be found below those.
+    pub leads_to: &'static [&'static str],
     pub needs: &'static [Need],
     /// Why there is no IPv6 twin.
     pub no_ipv6: Option<&'static str>,
@@ -67,8 +81,11 @@ pub struct Scenario {
     daemons: fn(&Plan) -> Vec<Daemon>,
     /// What happens while the traffic goes on: after so many milliseconds, what.
     moves: fn(&Plan) -> Vec<(u64, Step)>,
-    /// The commands of the fix that is printed undo the fault in the lab.
-    pub fixable: bool,
+    /// Flows of the findings that the node translates: the client, and what it asks. Each must be
+    /// told once, with what it became.
+    translated: fn(&Plan) -> Vec<(IpAddr, SocketAddr)>,
+    /// Whether the commands of the fix that is printed undo this form of the fault in the lab.
+    fixable: fn(&Plan) -> bool,
     /// The index of the node that diagnoses.
     observer: fn(&Plan) -> usize,
 }
@@ -80,6 +97,7 @@ impl Scenario {
         summary: "",
         topology: Kind::Vxlan,
         expected: &[],
+        leads_to: &[],
         needs: VXLAN,
         no_ipv6: None,
         shape: |_| {},
@@ -87,7 +105,8 @@ impl Scenario {
         traffic: |_| Vec::new(),
         daemons: |_| Vec::new(),
         moves: |_| Vec::new(),
-        fixable: false,
+        translated: |_| Vec::new(),
+        fixable: |_| false,
         observer: |_| A,
     };
 }
@@ -103,11 +122,14 @@ pub const ALL: &[Scenario] = &[
     pod_mtu_too_large::SCENARIO,
     vxlan_source_mismatch::SCENARIO,
     firewall_drop::SCENARIO,
+    service_firewalled::SCENARIO,
+    service_firewalled::IPVS,
     dns_blocked::SCENARIO,
     dns_unreachable::SCENARIO,
     dns_misconfigured::SCENARIO,
     dns_upstream_failing::SCENARIO,
     rp_filter_drop::SCENARIO,
+    rule_refuses::SCENARIO,
     overlay_blocked::SCENARIO,
     overlay_wrong_interface::SCENARIO,
     no_route::SCENARIO,
@@ -124,6 +146,7 @@ pub const ALL: &[Scenario] = &[
     service_stale_endpoint::SCENARIO,
     duplicate_address::SCENARIO,
     neighbour_failed::SCENARIO,
+    neighbour_table_full::SCENARIO,
     forwarding_disabled::SCENARIO,
     socket_buffer_overflow::SCENARIO,
     nic_queue_full::SCENARIO,
@@ -131,9 +154,16 @@ pub const ALL: &[Scenario] = &[
     link_failure::SCENARIO,
     checksum_offload::SCENARIO,
     conntrack_full::SCENARIO,
+    conntrack_insert_race::SCENARIO,
     bridge_nf_disabled::SCENARIO,
     port_exhaustion::SCENARIO,
+    lsm_denied::SCENARIO,
     cni_daemon_oom::SCENARIO,
+    cni_add_failing::SCENARIO,
+    ipam_etcd_full::SCENARIO,
+    ipam_range_full::SCENARIO,
+    sidecar_blocked::SCENARIO,
+    sidecar_without_dns::SCENARIO,
     flannel_iface_regex_unanchored::SCENARIO,
 ];
 
@@ -188,6 +218,14 @@ impl Scenario {
 
     pub fn moves(&self, plan: &Plan) -> Vec<(u64, Step)> {
         (self.moves)(plan)
+    }
+
+    pub fn translated(&self, plan: &Plan) -> Vec<(IpAddr, SocketAddr)> {
+        (self.translated)(plan)
+    }
+
+    pub fn fixable(&self, plan: &Plan) -> bool {
+        (self.fixable)(plan)
     }
 
     pub fn observer(&self, plan: &Plan) -> usize {

@@ -12,6 +12,7 @@ pub const SCENARIO: Scenario = Scenario {
     shape: |plan| plan.variant = (plan.form() % 3) as u32,
     faults,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
+    fixable: |plan| plan.variant != HOST_GONE,
     ..Scenario::BASE
 };
 

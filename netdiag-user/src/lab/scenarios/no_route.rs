@@ -15,7 +15,7 @@ pub const SCENARIO: Scenario = Scenario {
     shape: |plan| plan.variant = (plan.form() % 3) as u32,
     moves,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
-    fixable: true,
+    fixable: |_| true,
     ..Scenario::BASE
 };
 

@@ -11,6 +11,7 @@ pub const SCENARIO: Scenario = Scenario {
     expected: &["pod-mtu-too-large"],
     shape,
     traffic,
+    fixable: |_| true,
     ..Scenario::BASE
 };
 

@@ -14,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     shape: |plan| plan.variant = (plan.form() % 3) as u32,
     faults,
     traffic: |_| everyday(),
+    fixable: |plan| plan.variant == ROUTE_ONLY,
     ..Scenario::BASE
 };
 
@@ -23,7 +24,7 @@ const ROUTE_ONLY: u32 = 0;
 const FILE_ONLY: u32 = 2;
 
 /// Where a third node's network is routed, nobody talks to it.
-fn faults(plan: &Plan) -> Vec<Step> {
+pub fn faults(plan: &Plan) -> Vec<Step> {
     let mut steps = match plan.variant {
         FILE_ONLY => vec![subnet_env(plan)],
         _ => third_node(plan),

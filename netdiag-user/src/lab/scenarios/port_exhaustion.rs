@@ -11,6 +11,7 @@ pub const SCENARIO: Scenario = Scenario {
     shape: |plan| plan.variant = (plan.form() % 2) as u32,
     faults,
     traffic,
+    fixable: |_| true,
     ..Scenario::BASE
 };
 

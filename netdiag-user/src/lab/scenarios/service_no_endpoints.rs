@@ -27,6 +27,7 @@ fn services(plan: &Plan) -> [Service; 2] {
         protocol: "tcp",
         address: plan.cluster_ip(number),
         port: PORT,
+        node_port: None,
         backends: if ready {
             vec![(plan.address(POD_B), HTTP)]
         } else {

@@ -32,6 +32,7 @@ fn service(plan: &Plan) -> Service {
         protocol: "tcp",
         address: plan.cluster_ip(77),
         port: PORT,
+        node_port: None,
         backends,
     }
 }

@@ -13,6 +13,7 @@ pub const SCENARIO: Scenario = Scenario {
     needs: &[Need::Veth, Need::Bridge, Need::Gre],
     shape,
     traffic,
+    fixable: |_| true,
     ..Scenario::BASE
 };
 

@@ -16,7 +16,7 @@ pub const SCENARIO: Scenario = Scenario {
     shape,
     faults: no_fragments,
     traffic,
-    fixable: true,
+    fixable: |_| true,
     ..Scenario::BASE
 };
 

@@ -24,6 +24,7 @@ pub const SCENARIO: Scenario = Scenario {
         [everyday(), large].concat()
     },
     observer: |plan| if plan.variant == REFUSED { A } else { B },
+    fixable: |_| true,
     ..Scenario::BASE
 };
 

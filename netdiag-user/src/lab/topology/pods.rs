@@ -11,6 +11,8 @@ use crate::lab::plan::{Node, Pod};
 const DEVICE: &str = "eth0";
 /// The gateway that Calico tells its pods; the node answers for it.
 const CALICO_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// No path is ever taken to be narrower than this (`__ip_rt_update_pmtu`).
+const LARGEST: &str = "65535";
 const DEFAULT_IPV4: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 const DEFAULT_IPV6: (IpAddr, u8) = (IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
 
@@ -34,14 +36,8 @@ pub async fn bridged(cluster: &Cluster, node: &Node) -> Result<()> {
         inside.address(DEVICE, (pod.ipv4.into(), 24), None).await?;
         inside.address(DEVICE, (pod.ipv6.into(), 64), None).await?;
         inside.up(DEVICE).await?;
-        let lock = plan.locked_mtu();
         let ipv4 = Route::new(DEFAULT_IPV4, Some(node.gateway_ipv4().into()), DEVICE);
-        inside
-            .route(Route {
-                locked_mtu: lock,
-                ..ipv4
-            })
-            .await?;
+        inside.route(ipv4).await?;
         let ipv6 = Route::new(DEFAULT_IPV6, Some(node.gateway_ipv6().into()), DEVICE);
         inside.route(ipv6).await?;
     }
@@ -64,13 +60,7 @@ pub async fn routed(cluster: &Cluster, node: &Node) -> Result<()> {
             .neighbour(DEVICE, CALICO_GATEWAY.into(), pod.veth_mac)
             .await?;
         let route = Route::new(DEFAULT_IPV4, Some(CALICO_GATEWAY.into()), DEVICE).onlink();
-        let lock = cluster.plan.locked_mtu();
-        inside
-            .route(Route {
-                locked_mtu: lock,
-                ..route
-            })
-            .await?;
+        inside.route(route).await?;
     }
     Ok(())
 }
@@ -88,5 +78,10 @@ async fn veth<'a>(cluster: &'a Cluster, net: &Net, pod: &Pod) -> Result<&'a Net>
         mac: Some(pod.mac),
     };
     Net::veth(host, eth0, cluster.plan.mtu.pod).await?;
+    if cluster.plan.deaf {
+        inside
+            .netns
+            .sysctls(&[("net/ipv4/route/min_pmtu", LARGEST)])?;
+    }
     Ok(inside)
 }

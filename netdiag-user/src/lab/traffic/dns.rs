@@ -1,6 +1,6 @@
 //! A name server that knows no name (RFC 1035), and who asks it.
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use super::udp;
@@ -29,6 +29,31 @@ pub fn ask(server: SocketAddr) -> io::Result<()> {
 
 /// Asks for a name's address of the server's family; any answer will do.
 pub fn resolve(server: SocketAddr, name: &str) -> io::Result<()> {
+    udp::exchange(server, &query(server, name)).map(drop)
+}
+
+/// The name's address, of the server's family.
+pub fn lookup(socket: &UdpSocket, server: SocketAddr, name: &str) -> io::Result<IpAddr> {
+    let query = query(server, name);
+    socket.send_to(&query, server)?;
+    let mut buffer = [0; 512];
+    let (bytes, _) = socket.recv_from(&mut buffer)?;
+    let answer = buffer[..bytes].get(query.len()..).unwrap_or_default();
+    address(answer).ok_or_else(|| io::Error::other(format!("{name} has no address")))
+}
+
+/// The data of the first record: behind its name (a pointer), type, class, age and length.
+fn address(record: &[u8]) -> Option<IpAddr> {
+    let data = record.get(12..)?;
+    match record.get(10..12)? {
+        [0, 4] => Some(<[u8; 4]>::try_from(data.get(..4)?).ok()?.into()),
+        [0, 16] => Some(<[u8; 16]>::try_from(data.get(..16)?).ok()?.into()),
+        _ => None,
+    }
+}
+
+/// A question for the address, of the family of the server.
+pub fn query(server: SocketAddr, name: &str) -> Vec<u8> {
     let kind = if server.is_ipv4() { 1 } else { 28 };
     // Lookups that go on side by side are told apart by the id and the port.
     let [high, low] = ID.fetch_add(1, Ordering::Relaxed).to_be_bytes();
@@ -38,7 +63,7 @@ pub fn resolve(server: SocketAddr, name: &str) -> io::Result<()> {
         query.extend(label.bytes());
     }
     query.extend([0, 0, kind, 0, 1]);
-    udp::exchange(server, &query).map(drop)
+    query
 }
 
 static ID: AtomicU16 = AtomicU16::new(1);

@@ -1,6 +1,7 @@
 //! Real traffic between pods, made by threads that live in the pods' namespaces. Every flow is
 //! bounded in rate, size and time, and every thread looks at the stop flag ten times a second.
 mod dns;
+mod in_step;
 mod ping;
 mod socket;
 mod tcp;
@@ -13,6 +14,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+
+pub use dns::lookup;
 
 use super::cluster::Cluster;
 use super::netns::Netns;
@@ -41,14 +44,25 @@ pub enum Work {
         slow: bool,
     },
     Ping,
+    /// An echo request to each of so many addresses, from the target's on.
+    Sweep(u16),
     /// Connections that are kept open, up to so many; some more each time.
     Hold(u32),
+    /// A look whether somebody serves that port: a connection, and whatever comes by it.
+    Probe,
     /// A connection to a port where nobody listens.
     Refused,
-    /// The same at another port each time, as a scanner goes about it.
+    /// A datagram to such a port.
+    RefusedDatagram,
+    /// A connection to another such port each time, as a scanner goes about it.
     Scan,
     /// A question for a name that does not exist.
     Nxdomain,
+    /// Questions at the same moment as everybody else who does this, from the same port; each on
+    /// that one of the CPUs.
+    InStep {
+        cpu: usize,
+    },
     /// A question for the addresses of a name, of a real name server.
     Resolve(&'static str),
 }
@@ -116,7 +130,16 @@ impl Flow {
             Work::Datagram => Proto::Udp,
             Work::Metrics { slow } => Proto::Sink { slow },
             Work::Nxdomain => Proto::Dns,
-            Work::Ping | Work::Refused | Work::Scan | Work::Resolve(_) => return None,
+            Work::Ping
+            | Work::Probe
+            | Work::Sweep(_)
+            | Work::Refused
+            | Work::RefusedDatagram
+            | Work::Scan
+            | Work::Resolve(_)
+            | Work::InStep { .. } => {
+                return None;
+            }
         };
         Some(Server {
             at: self.to,
@@ -220,6 +243,20 @@ impl Traffic {
         lines.collect()
     }
 
+    /// How often each flow succeeded.
+    pub fn done(&self) -> Vec<u64> {
+        let done = |(_, count): &(String, Arc<Count>)| count.done.load(Ordering::Relaxed);
+        self.counts.iter().map(done).collect()
+    }
+
+    /// Flows that did not succeed since, by name.
+    pub fn stuck(&self, since: &[u64]) -> Vec<&str> {
+        let done = self.done();
+        let rows = self.counts.iter().zip(done).zip(since);
+        let stuck = rows.filter(|((_, now), before)| now <= before);
+        stuck.map(|(((name, _), _), _)| name.as_str()).collect()
+    }
+
     fn serve(&mut self, cluster: &Cluster, server: Server) -> Result<()> {
         let plan = &cluster.plan;
         let netns = cluster.netns(plan.netns(server.at))?;
@@ -259,6 +296,9 @@ impl Traffic {
         self.counts.push((describe(plan, flow), count.clone()));
         let (stop, every) = (self.stop.clone(), flow.every);
         self.spawn(cluster.netns(plan.netns(flow.from))?, move || {
+            if let Work::InStep { cpu } = client.work {
+                return in_step::run(&client, cpu, &count, &stop);
+            }
             let mut held = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 match client.once(&mut held, &stop) {
@@ -313,10 +353,15 @@ impl Client {
             Work::Datagram => udp::exchange(self.target, &[0x5a; 120]).map(drop),
             Work::Metrics { .. } => udp::pour(self.target, METRICS),
             Work::Ping => ping::exchange(self.target.ip()),
+            Work::Sweep(count) => ping::sweep(self.target.ip(), count, stop),
             Work::Hold(most) => tcp::hold(self, most, held, stop),
+            Work::Probe => tcp::probe(self, stop),
             Work::Refused | Work::Scan => tcp::refused(self, stop),
+            Work::RefusedDatagram => udp::refused(self.target),
             Work::Nxdomain => dns::ask(self.target),
             Work::Resolve(name) => dns::resolve(self.target, name),
+            // It has a loop of its own.
+            Work::InStep { .. } => Ok(()),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::{Pmtu, SLICE};
-use crate::lab::sys::set_option;
+use crate::sys::socket::set_option;
 
 /// IP_PMTUDISC_DO and IPV6_PMTUDISC_INTERFACE (include/uapi/linux/in.h, in6.h).
 const DO: i32 = 2;
@@ -21,9 +21,9 @@ pub fn tcp(target: SocketAddr, pmtu: Pmtu) -> io::Result<Socket> {
     if pmtu == Pmtu::Ignores {
         let fd = socket.as_raw_fd();
         match target {
-            // The route's locked MTU does the ignoring; this keeps "don't fragment" on.
+            // The namespace's min_pmtu does the ignoring; this keeps "don't fragment" on.
             SocketAddr::V4(_) => set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, DO)?,
-            // IPv6 takes no locked MTU, and its routers never fragment.
+            // IPv6 has no such sysctl, and its routers never fragment.
             SocketAddr::V6(_) => {
                 set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, INTERFACE)?;
             }

@@ -105,6 +105,13 @@ pub(super) fn hold(
     Ok(())
 }
 
+/// Somebody accepts, and says something by himself.
+pub(super) fn probe(client: &Client, stop: &AtomicBool) -> io::Result<()> {
+    let socket = socket::tcp(client.target, client.pmtu)?;
+    let stream = socket::connect(socket, client.target, client.source, CONNECT, stop)?;
+    Bounded::new(stream, TRANSFER, stop)?.read(&mut [0])
+}
+
 /// Succeeds when nobody listens there.
 pub(super) fn refused(client: &Client, stop: &AtomicBool) -> io::Result<()> {
     let socket = socket::tcp(client.target, client.pmtu)?;

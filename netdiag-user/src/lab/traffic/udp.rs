@@ -69,6 +69,14 @@ pub fn exchange(target: SocketAddr, datagram: &[u8]) -> io::Result<Vec<u8>> {
     Ok(buffer[..bytes].to_vec())
 }
 
+/// Succeeds unless somebody answers; the kernel need not say each time that nobody is there.
+pub fn refused(target: SocketAddr) -> io::Result<()> {
+    match exchange(target, &[0x5a; 120]) {
+        Ok(_) => Err(io::Error::other("somebody answers there")),
+        Err(_) => Ok(()),
+    }
+}
+
 fn connected(target: SocketAddr) -> io::Result<UdpSocket> {
     let any = match target {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),

@@ -80,7 +80,6 @@ impl Sandboxes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::gather::etcd::Named;
 
     #[test]
     fn what_no_result_names_is_gone_where_results_are_kept() {
@@ -88,7 +87,7 @@ mod tests {
         let places = Places {
             root: dir.path().to_owned(),
             cni_dir: Some(dir.path().join("results")),
-            etcd: Named::default(),
+            ..Places::default()
         };
         let folder = dir.path().join("results");
         std::fs::create_dir(&folder).expect("made");

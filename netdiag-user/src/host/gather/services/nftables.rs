@@ -58,18 +58,24 @@ fn service(chains: &BTreeMap<Chain, Vec<&Value>>, map: &Value, entry: &Value) ->
     end.follow(chains, map, verdict, 8);
     let address: IpAddr = address.as_str()?.parse().ok()?;
     let comment = key_of["elem"]["comment"].as_str().map(str::to_owned);
-    let (port, protocol) = (u16::try_from(port.as_u64()?).ok()?, protocol.as_str()?);
+    let port = u16::try_from(port.as_u64()?).ok()?;
     let backends = end.backends.into_iter();
     let backends: Vec<_> = backends.map(|(a, p)| (a, p.unwrap_or(port))).collect();
     (end.rejects || !backends.is_empty()).then_some(Service {
         address,
         port,
-        protocol: flow::number(protocol)?,
+        protocol: number(protocol)?,
         name: comment.or_else(|| name(verdict)),
         rejected: end.rejects && backends.is_empty(),
         backends,
         engine: Engine::Nftables,
     })
+}
+
+/// A name, or a number where /etc/protocols is missing, as in small images.
+fn number(protocol: &Value) -> Option<u8> {
+    let named = protocol.as_str().and_then(flow::number);
+    named.or_else(|| u8::try_from(protocol.as_u64()?).ok())
 }
 
 /// `service-ULMVA6XW-ns1/svc1/tcp/p80`: namespace, name, protocol and port behind a hash.
@@ -157,6 +163,15 @@ mod tests {
         assert_eq!(web.backends, [("10.244.1.5".parse().expect("valid"), 8080)]);
         assert_eq!((none.rejected, none.protocol), (true, 17));
         assert_eq!(none.name.as_deref(), Some("shop/none:dns"));
+    }
+
+    #[test]
+    fn protocols_may_have_no_names() {
+        let (mut named, mut numbered) = (Services::default(), Services::default());
+        read(TEXT, &mut named).expect("rules");
+        let text = TEXT.replace("\"tcp\"", "6").replace("\"udp\"", "17");
+        read(&text, &mut numbered).expect("rules");
+        assert_eq!(numbered, named);
     }
 
     #[test]

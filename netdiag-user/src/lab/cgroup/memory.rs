@@ -9,16 +9,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::signal::{self, Signal};
-use nix::unistd::Pid;
 
-use super::cluster::Cluster;
-use super::netns::PREFIX;
-use super::sys::enter_before_exec;
+use super::folder;
+use crate::lab::cluster::Cluster;
+use crate::lab::sys::enter_before_exec;
 
 /// Reads what has no line's end, and keeps all of it: tail(1).
 const HOG: &str = "/usr/bin/tail";
-const KILLED: Duration = Duration::from_secs(10);
+/// Under emulation the program fills a megabyte in a tenth of a second.
+const KILLED: Duration = Duration::from_secs(30);
 
 /// The hierarchy that limits memory, of version 1 or 2.
 fn hierarchy() -> Option<(PathBuf, bool)> {
@@ -33,8 +32,9 @@ fn hierarchy() -> Option<(PathBuf, bool)> {
         .then_some((own, false))
 }
 
-fn folder(base: &Path, lab: &str) -> PathBuf {
-    base.join(format!("{PREFIX}{lab}"))
+/// The folder of it.
+pub(super) fn base() -> Option<PathBuf> {
+    Some(hierarchy()?.0)
 }
 
 /// Whether one can be made here.
@@ -45,25 +45,6 @@ pub fn available() -> bool {
     let probe = folder(&base, &format!("probe-{}", std::process::id()));
     let made = fs::create_dir(&probe).is_ok();
     made && fs::remove_dir(&probe).is_ok() && Path::new(HOG).is_file()
-}
-
-/// Takes the lab's cgroup away, if there is one, and what a killed lab left running in it.
-pub fn remove(lab: &str) {
-    let Some((base, _)) = hierarchy() else {
-        return;
-    };
-    let folder = folder(&base, lab);
-    for _ in 0..50 {
-        if fs::remove_dir(&folder).is_ok() || !folder.exists() {
-            return;
-        }
-        let inside = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-        for pid in inside.lines().filter_map(|line| line.parse().ok()) {
-            let _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    log::warn!("{} is still there", folder.display());
 }
 
 /// Runs a program of that name in the namespace, with so much memory, until it is killed.

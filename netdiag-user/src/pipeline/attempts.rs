@@ -1,5 +1,5 @@
-//! What the connection causes share: who tried to reach which port, hop by hop, and what came of
-//! it.
+//! What the connection causes share, grouped once a reading: who tried to reach which port, hop
+//! by hop, and what came of it.
 //!
 //! A try is one connection (TCP) or the datagrams from one socket to one server (UDP). Where the
 //! node translates (a Service's DNAT), the hops before see another destination than those
@@ -21,7 +21,10 @@ use crate::{
         roles::Role,
         verdict::{FlowRef, PodRef, PodRole},
     },
-    pipeline::facts::{Facts, HopFlow},
+    pipeline::{
+        facts::{Facts, HopFlow},
+        journey::came_in,
+    },
 };
 
 /// What has gone unanswered for so long is not merely under way: TCP's first retransmission of
@@ -88,12 +91,6 @@ impl Try<'_> {
         self.requests.last().copied()
     }
 
-    /// Whether a hop of that role saw requests leave.
-    pub fn left_by(&self, role: Role) -> bool {
-        let mut hops = self.requests.iter();
-        hops.any(|h| h.egress() && h.role == Some(role))
-    }
-
     pub fn retransmits(&self) -> u64 {
         let of = self.requests.iter().map(|h| h.hop.retransmits);
         of.max().unwrap_or(0)
@@ -123,7 +120,21 @@ pub struct Attempts<'a> {
     pub tries: Vec<Try<'a>>,
 }
 
-impl Attempts<'_> {
+impl<'a> Attempts<'a> {
+    /// Only the tries that came to `wanted`, where none was accepted since the first of them.
+    fn failing(&self, wanted: Outcome) -> Option<Attempts<'a>> {
+        let failed = || self.tries.iter().filter(|t| t.outcome == wanted);
+        let first = failed().map(Try::first).next()?;
+        let since = |t: &Try<'_>| {
+            t.outcome == Outcome::Accepted && t.answers.iter().any(|h| h.hop.first > first)
+        };
+        let worked = self.tries.iter().any(since);
+        (!worked).then(|| Attempts {
+            tries: failed().cloned().collect(),
+            ..*self
+        })
+    }
+
     /// `tcp 10.0.0.2:80`
     pub fn target(&self) -> String {
         let protocol = flow::protocol(self.protocol);
@@ -158,6 +169,7 @@ impl Attempts<'_> {
             packets: self.packets(),
             retransmits: self.tries.iter().map(Try::retransmits).sum(),
             last_seen_at: seen.map(|h| h.interface.clone()),
+            ..FlowRef::default()
         }
     }
 
@@ -170,10 +182,16 @@ impl Attempts<'_> {
     }
 }
 
-/// All tries that began during the run, by client and server.
-pub fn all<'a>(facts: &'a Facts<'_>) -> Vec<Attempts<'a>> {
-    let mut groups: BTreeMap<(IpAddr, IpAddr, u16, u8), Attempts<'a>> = BTreeMap::new();
-    for tried in tries(facts) {
+impl<'a> Facts<'a> {
+    /// All tries that began during the run, by client and server.
+    pub fn attempts(&self) -> &[Attempts<'a>] {
+        self.attempts.get_or_init(|| group(tries(self)))
+    }
+}
+
+fn group(tries: Vec<Try<'_>>) -> Vec<Attempts<'_>> {
+    let mut groups: BTreeMap<(IpAddr, IpAddr, u16, u8), Attempts<'_>> = BTreeMap::new();
+    for tried in tries {
         let (client, server) = flow::ends(&tried.flow);
         let (port, protocol) = (tried.flow.destination_port, tried.flow.protocol);
         let new = || Attempts {
@@ -195,40 +213,23 @@ pub fn all<'a>(facts: &'a Facts<'_>) -> Vec<Attempts<'a>> {
 
 /// Groups whose tries came to `wanted`, one after the other, and none was accepted since the
 /// first of them: only those tries are left in them. What worked before proves nothing.
-pub fn failing<'a>(facts: &'a Facts<'_>, wanted: Outcome) -> Vec<Attempts<'a>> {
-    let mut all = all(facts);
-    all.retain_mut(|attempts| {
-        let failed = |t: &&Try<'_>| t.outcome == wanted;
-        let Some(first) = attempts.tries.iter().find(failed).map(Try::first) else {
-            return false;
-        };
-        let accepted = |t: &Try<'_>| t.outcome == Outcome::Accepted;
-        let since = attempts
-            .tries
-            .iter()
-            .any(|t| accepted(t) && t.answers.iter().any(|h| h.hop.first > first));
-        attempts.tries.retain(|t| t.outcome == wanted);
-        !since
-    });
-    all
+pub fn failing<'a>(facts: &Facts<'a>, wanted: Outcome) -> Vec<Attempts<'a>> {
+    let all = facts.attempts().iter();
+    all.filter_map(|attempts| attempts.failing(wanted))
+        .collect()
 }
 
-fn tries<'a>(facts: &'a Facts<'_>) -> Vec<Try<'a>> {
-    let mut hops: HashMap<FlowKey, Vec<&'a HopFlow>> = HashMap::new();
-    for hop in &facts.flows {
-        hops.entry(*hop.flow()).or_default().push(hop);
-    }
-    for of_flow in hops.values_mut() {
-        of_flow.sort_by_key(|h| h.hop.first);
-    }
-    let requests = hops.iter().filter(|(flow, hops)| is_request(flow, hops));
+fn tries<'a>(facts: &Facts<'a>) -> Vec<Try<'a>> {
+    let journeys = facts.journeys();
+    let requests = journeys.values().filter(|j| is_request(&j.flow, &j.hops));
     let mut tries: Vec<_> = requests
-        .map(|(flow, requests)| {
-            let answers = hops.get(&flow.reversed()).cloned().unwrap_or_default();
-            let outcome = outcome(facts.now, requests, &answers);
+        .map(|journey| {
+            let back = journeys.get(&journey.flow.reversed());
+            let answers = back.map(|j| j.hops.clone()).unwrap_or_default();
+            let outcome = outcome(facts.now, &journey.hops, &answers);
             Try {
-                flow: *flow,
-                requests: requests.clone(),
+                flow: journey.flow,
+                requests: journey.hops.clone(),
                 answers,
                 became: None,
                 was: None,
@@ -280,23 +281,17 @@ fn join_translated(tries: &mut [Try<'_>]) {
     }
     for same in sockets.values().filter(|s| s.len() > 1) {
         for (n, &leg) in same.iter().enumerate() {
-            if came_in(&tries[leg]) {
+            if came_in(&tries[leg].requests) {
                 continue;
             }
             let before = same[..n].iter().rev();
-            let original = before.copied().find(|&at| came_in(&tries[at]));
+            let original = before.copied().find(|&at| came_in(&tries[at].requests));
             if let Some(original) = original.filter(|&at| tries[at].became.is_none()) {
                 tries[original].became = Some(tries[leg].flow);
                 tries[leg].was = Some(tries[original].flow);
             }
         }
     }
-}
-
-fn came_in(tried: &Try<'_>) -> bool {
-    let outer = |h: &&HopFlow| matches!(h.role, Some(Role::Pod | Role::Tunnel | Role::Uplink));
-    let first = tried.requests.first();
-    first.is_some_and(|h| !h.egress() && outer(h))
 }
 
 #[cfg(test)]
@@ -351,8 +346,11 @@ mod tests {
         ];
         judge(flows, |facts| {
             let outcome = |port| {
-                let all = all(facts);
-                let of = all.iter().find(|a| a.port == port).expect("tried");
+                let of = facts
+                    .attempts()
+                    .iter()
+                    .find(|a| a.port == port)
+                    .expect("tried");
                 (of.tries[0].outcome, of.tries[0].answerer())
             };
             assert_eq!(outcome(80), (Outcome::Refused, Some(Answerer::Pod(POD))));
@@ -418,7 +416,7 @@ mod tests {
         let flows = vec![from_pod(open, |_| {}), from_pod(young, syn(60 * SECOND))];
         judge(flows, |facts| {
             assert_eq!(failing(facts, Outcome::Unanswered).len(), 0);
-            assert_eq!(all(facts)[0].tries[0].outcome, Outcome::Pending);
+            assert_eq!(facts.attempts()[0].tries[0].outcome, Outcome::Pending);
         });
     }
 }

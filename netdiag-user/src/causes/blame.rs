@@ -1,0 +1,89 @@
+//! Which of several rules of netfilter that count just now took a pattern's packets.
+use std::net::IpAddr;
+
+use super::losses::Pattern;
+use crate::{
+    model::{
+        address::Prefix,
+        flow::{self, TCP},
+        gather::Rule,
+    },
+    pipeline::facts::Facts,
+};
+
+/// TCP's flag.
+const SYN: u32 = 2;
+
+/// Those that can match its packets, the likeliest first: it says how it refuses as the sender is told,
+/// names the port, counts most.
+pub fn blame<'a>(facts: &Facts<'_>, rules: &'a [Rule], pattern: &Pattern<'_>) -> Vec<&'a Rule> {
+    let told = is_told(facts, pattern);
+    let port = pattern.port.to_string();
+    let names = |r: &Rule| r.text.split(' ').any(|word| word == port);
+    let mut rules: Vec<_> = rules.iter().filter(|r| matches(r, pattern)).collect();
+    rules.sort_by_key(|r| std::cmp::Reverse((rejects(r) == told, names(r), r.packets)));
+    rules
+}
+
+fn rejects(rule: &Rule) -> bool {
+    rule.text.to_lowercase().contains("reject")
+}
+
+/// The node itself answers the packets with an error or RST: a rule rejects them.
+fn is_told(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+    let about = |flow| pattern.losses.iter().any(|l| *l.flow() == flow);
+    let mut errors = facts.icmp_errors.iter();
+    let error = errors.any(|(key, _)| about(key.about));
+    let reset = pattern.losses.iter().any(|l| {
+        let back = facts.journeys().get(&l.flow().reversed());
+        // Nobody sent it in: this node made it.
+        back.is_some_and(|j| !j.came_in() && j.hops.iter().any(|h| h.hop.resets > 0))
+    });
+    error || reset
+}
+
+/// False where a selector of the rule says otherwise; what is not understood may match.
+fn matches(rule: &Rule, pattern: &Pattern<'_>) -> bool {
+    let words: Vec<&str> = rule.text.split_whitespace().collect();
+    let pairs = || words.windows(2).map(|w| (w[0], w[1]));
+    let other_host = |names: [&str; 3], address: IpAddr| {
+        pairs().any(|(name, value)| {
+            let prefix = value.parse::<Prefix>();
+            names.contains(&name) && prefix.is_ok_and(|p| !p.contains(address))
+        })
+    };
+    let negated = words.iter().any(|w| *w == "!=" || *w == "!");
+    let other_port = |names: [&str; 2], port: u16| {
+        pairs().any(|(name, value)| {
+            names.contains(&name) && value.parse().is_ok_and(|p: u16| p != port)
+        })
+    };
+    let hosts = other_host(["saddr", "-s", "--source"], pattern.source)
+        || other_host(["daddr", "-d", "--destination"], pattern.destination);
+    let ports = match pattern.reply {
+        true => other_port(["sport", "--sport"], pattern.port),
+        false => other_port(["dport", "--dport"], pattern.port),
+    };
+    let own = flow::protocol(pattern.protocol);
+    let protocol = pairs().any(|(name, value)| {
+        let other = |p: &str| ["tcp", "udp", "icmp"].contains(&p) && p != own;
+        name == "-p" && other(value)
+            || ["dport", "sport"].contains(&value) && other(name)
+            || name == "l4proto" && other(value)
+    });
+    // A negated selector is not looked into: it may match.
+    let other = !negated && (hosts || ports || protocol);
+    !other && !only_invalid(&words, pattern)
+}
+
+/// For strays alone: conntrack calls no connection's first packet invalid.
+fn only_invalid(words: &[&str], pattern: &Pattern<'_>) -> bool {
+    let states = words
+        .windows(2)
+        .find(|w| ["state", "--ctstate", "--state"].contains(&w[0]));
+    let invalid = states.is_some_and(|w| w[1].eq_ignore_ascii_case("invalid"));
+    let opens = |flags: u32| flags & SYN != 0;
+    let new = pattern.protocol != TCP
+        || pattern.losses.iter().any(|l| opens(l.dropped.tcp_flags)) && !pattern.reply;
+    invalid && new
+}

@@ -1,0 +1,34 @@
+//! How bad it is that packets of a pattern are refused on purpose, by a rule or a program.
+use std::net::IpAddr;
+
+use super::Pattern;
+use crate::{model::verdict::Severity, pipeline::facts::Facts};
+
+/// What a pod or a node sends is meant to arrive; what the outside sends to a pod may be kept
+/// out on purpose, by a Service's address or port too; what it sends to the node is scanned and
+/// dropped all day.
+pub fn severity(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<Severity> {
+    let pod = |address| facts.is_local_pod(address) || facts.pods.by_address(address).is_some();
+    if pod(pattern.source) || facts.node.owns(pattern.source) {
+        Some(Severity::Warning)
+    } else if !pod(pattern.destination) {
+        translated(facts, pattern).then_some(Severity::Info)
+    } else if in_cluster(facts, pattern.source) {
+        Some(Severity::Warning)
+    } else {
+        Some(Severity::Info)
+    }
+}
+
+fn translated(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+    let mut lost = pattern.losses.iter();
+    lost.any(|l| facts.legs().origin(l.flow()).is_some())
+}
+
+/// Reached by a route of its own and not by the default one: another node or one of its pods.
+fn in_cluster(facts: &Facts<'_>, address: IpAddr) -> bool {
+    facts
+        .node
+        .route_to(address)
+        .is_some_and(|r| r.destination.length > 0)
+}

@@ -1,0 +1,245 @@
+//! Frames sent to a link-layer address that nobody has, because somebody's neighbour entry is wrong.
+//!
+//! A bridge floods them, and whoever they are not for drops them (OTHERHOST): a healthy node's day,
+//! but for packets whose own destination, or the router they were meant for, drops them so.
+use std::net::IpAddr;
+
+use super::losses::{self, PATTERN, Pattern};
+use crate::{
+    model::{
+        address::mac,
+        flow,
+        node::{Link, LinkKind, Neighbour, PodSide},
+        roles::{Role, role},
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
+    },
+    pipeline::facts::{Facts, Loss},
+};
+
+pub const REASON: &str = "OTHERHOST";
+/// An entry that was learned is asked for again when it is old: half a minute and a half, five
+/// seconds of grace, three questions (base_reachable_time_ms, delay_first_probe_time, ucast_solicit).
+/// Whoever holds a wrong one for longer holds it for good.
+const FOR_GOOD_NS: u64 = 55_000_000_000;
+/// A permanent entry does not heal: two repetitions of a SYN are enough.
+const PERMANENT_NS: u64 = 2_000_000_000;
+
+/// Whose entry is wrong.
+enum Holder<'a> {
+    Node(&'a Neighbour),
+    Pod(&'a PodSide),
+}
+
+pub fn evaluate(facts: &Facts<'_>, cause: &str) -> Option<Finding> {
+    let patterns = patterns(facts);
+    let held = |p: &Pattern<'_>| {
+        let patience = match holder(facts, p) {
+            Some(Holder::Node(_)) => PERMANENT_NS,
+            Some(Holder::Pod(_)) => FOR_GOOD_NS,
+            None => return false,
+        };
+        p.last().saturating_sub(p.first()) >= patience
+    };
+    let patterns: Vec<_> = patterns.into_iter().filter(held).collect();
+    let worst = patterns.first()?;
+    let holder = holder(facts, worst)?;
+    let summary = format!(
+        "{}; {} from {}: {} packets, none got through",
+        tell(facts, worst, &holder),
+        worst.target(),
+        worst.sender(facts),
+        worst.packets()
+    );
+    let mut finding = losses::finding(facts, cause, Severity::Warning, &patterns, summary);
+    let (confirm, fix) = commands(facts, worst, &holder);
+    let text = tell(facts, worst, &holder);
+    let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Configured, text);
+    line.confirm = Some(confirm);
+    finding.evidence.push(line);
+    finding.fix = fix;
+    Some(finding)
+}
+
+/// Packets that those whom they are for drop as somebody else's.
+pub fn patterns<'a>(facts: &'a Facts<'_>) -> Vec<Pattern<'a>> {
+    let mut all = losses::patterns(facts, |l| l.reason == REASON && is_astray(facts, l));
+    all.retain(|p| p.packets() >= PATTERN);
+    all
+}
+
+fn is_astray(facts: &Facts<'_>, loss: &Loss) -> bool {
+    let (source, destination) = flow::ends(loss.flow());
+    let node = facts.node;
+    if loss.key.netns == node.netns {
+        let link = node.link(loss.key.ifindex);
+        return link.is_some_and(|l| role(node, l) == Some(Role::Pod));
+    }
+    let has = |s: &&PodSide| s.addresses.contains(&destination);
+    if node
+        .pod_sides
+        .iter()
+        .filter(has)
+        .any(|s| s.netns == loss.key.netns)
+    {
+        return true;
+    }
+    // Flooded to others, and the node that should have routed it did not get it.
+    let bridge = side(facts, source).and_then(|s| bridge(facts, s));
+    let near = |b: &Link| b.addresses.iter().any(|a| a.prefix.contains(destination));
+    bridge.is_some_and(|b| !near(b) && !b.addresses.is_empty() && !came_up(facts, loss, b))
+}
+
+/// Whether the bridge handed the flow to the node.
+fn came_up(facts: &Facts<'_>, loss: &Loss, bridge: &Link) -> bool {
+    let journey = facts.journeys().get(loss.flow());
+    journey.is_some_and(|j| j.hops.iter().any(|h| h.key.ifindex == bridge.index))
+}
+
+fn side<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<&'a PodSide> {
+    let mut sides = facts.node.pod_sides.iter();
+    sides.find(|s| s.addresses.contains(&address))
+}
+
+fn link<'a>(facts: &Facts<'a>, side: &PodSide) -> Option<&'a Link> {
+    let mut links = facts.node.links.iter();
+    links.find(|l| l.peer_netns == Some(side.netns))
+}
+
+fn bridge<'a>(facts: &Facts<'a>, side: &PodSide) -> Option<&'a Link> {
+    let master = link(facts, side)?.master?;
+    facts
+        .node
+        .link(master)
+        .filter(|l| l.kind == LinkKind::Bridge)
+}
+
+/// A pod on the same link, or the node, which learned nothing where its entry is permanent.
+fn holder<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>) -> Option<Holder<'a>> {
+    let loss = pattern.losses.first()?;
+    let journey = facts.journeys().get(loss.flow());
+    let routed = journey.is_some_and(|j| {
+        let bridge = |h: &&&crate::pipeline::facts::HopFlow| h.role == Some(Role::Bridge);
+        j.hops.iter().filter(bridge).any(|h| h.egress())
+    });
+    match side(facts, pattern.source) {
+        Some(side) if !routed => Some(Holder::Pod(side)),
+        _ => {
+            let oif = facts.node.route_to(pattern.destination)?.oif?;
+            let mut entries = facts.node.neighbours.iter();
+            let entry = entries.find(|n| n.ifindex == oif && n.address == pattern.destination);
+            entry.filter(|n| n.permanent).map(Holder::Node)
+        }
+    }
+}
+
+fn tell(facts: &Facts<'_>, pattern: &Pattern<'_>, holder: &Holder<'_>) -> String {
+    match holder {
+        Holder::Node(entry) => format!(
+            "the permanent neighbour entry of {} on {} names {}, which is not its link-layer address",
+            entry.address,
+            facts.node.link_name(entry.ifindex),
+            mac(entry.lladdr.as_deref().unwrap_or_default())
+        ),
+        Holder::Pod(_) => format!(
+            "{} sends to a link-layer address that is not {}'s",
+            pattern.sender(facts),
+            next_hop(facts, pattern).map_or("its gateway".into(), |to| to.to_string())
+        ),
+    }
+}
+
+/// Who the frames were for, where it is on the pod's own link.
+fn next_hop(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<IpAddr> {
+    let to = pattern.destination;
+    side(facts, to).map(|_| to)
+}
+
+fn commands(facts: &Facts<'_>, pattern: &Pattern<'_>, holder: &Holder<'_>) -> (String, Fix) {
+    let node = facts.node;
+    match holder {
+        Holder::Node(entry) => {
+            let device = node.link_name(entry.ifindex);
+            let one = format!("{} dev {device}", entry.address);
+            let fix = Fix {
+                summary: format!("delete the entry: {} is asked for then", entry.address),
+                commands: vec![format!("ip neighbour del {one}")],
+            };
+            (format!("ip neighbour show to {one}"), fix)
+        }
+        Holder::Pod(side) => {
+            let pod = facts.pod(pattern.source, PodRole::Source);
+            let who = pod.map_or_else(
+                || pattern.source.to_string(),
+                |p| crate::model::pod::label(&p),
+            );
+            let show = node.inside(side.netns, "ip neighbour show nud permanent");
+            let device = side.links.first().map_or("eth0", |(_, name)| name.as_str());
+            let command = match next_hop(facts, pattern) {
+                Some(to) => format!("ip neighbour del {to} dev {device}"),
+                None => format!("ip neighbour flush dev {device} nud permanent"),
+            };
+            let fix = Fix {
+                summary: format!("delete the wrong entry in the pod {who}"),
+                commands: vec![node.inside(side.netns, &command)],
+            };
+            (show, fix)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{node::Node, observation::Observation},
+        testing::{POD, POD_NETNS, at, died, ip, overlay_node, tcp, with_facts},
+    };
+
+    fn node(permanent: bool) -> Node {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.neighbours.push(Neighbour {
+            ifindex: POD,
+            address: ip("172.20.1.5"),
+            lladdr: Some(vec![2, 0, 0, 0, 0, 0x99]),
+            failed: false,
+            permanent,
+        });
+        node
+    }
+
+    fn named(node: &Node, netns: u32, last: u64) -> Option<Finding> {
+        let flow = tcp("192.0.2.9", "172.20.1.5", 443);
+        let mut drop = died(flow, (REASON, "ip_rcv_core"), 2, 5);
+        (drop.0.netns, drop.1.last) = (netns, last);
+        let observation = Observation {
+            flows: vec![at(flow, POD, true, 0, |_| {})],
+            drops: vec![drop],
+            ..Observation::default()
+        };
+        with_facts(node, &observation, |facts| evaluate(facts, "x"))
+    }
+
+    #[test]
+    fn a_permanent_entry_whose_frames_the_pod_drops_is_wrong() {
+        let found = named(&node(true), POD_NETNS, 4_000_000_000).expect("a finding");
+        assert!(
+            found.summary.contains("names 02:00:00:00:00:99"),
+            "{}",
+            found.summary
+        );
+        assert_eq!(
+            found.fix.commands,
+            ["ip neighbour del 172.20.1.5 dev cali1"]
+        );
+        assert!(named(&node(true), POD_NETNS, 2).is_none(), "a moment's");
+        assert!(
+            named(&node(false), POD_NETNS, 4_000_000_000).is_none(),
+            "it heals"
+        );
+    }
+
+    #[test]
+    fn flooding_alone_is_a_healthy_nodes_day() {
+        assert!(named(&node(true), 77, 4_000_000_000).is_none());
+    }
+}

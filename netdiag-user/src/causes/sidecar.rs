@@ -1,0 +1,215 @@
+//! What the causes about refused connections share about sidecars: whether a refused port is one
+//! that a proxy in the pod has, or is led to, and what that proxy waits for.
+use netdiag_common::dns::PORT;
+
+use super::{
+    dns::{self, PATTERN, Picture},
+    refusals::Refusal,
+};
+use crate::{
+    model::{
+        address::endpoint,
+        flow,
+        gather::{Reach, Want, reach},
+        interception::{Interception, Redirect},
+    },
+    pipeline::{
+        attempts::{self, Attempts, Outcome},
+        facts::{Facts, Question},
+    },
+};
+
+/// What proxies ask their configuration of: the first parts of its name.
+const CONTROL_PLANES: [&str; 9] = [
+    "consul-server.",
+    "dataplane-api.",
+    "istio-pilot.",
+    "istiod",
+    "kuma-control-plane.",
+    "linkerd-dst",
+    "linkerd-identity",
+    "linkerd-policy",
+    "xds.",
+];
+/// A proxy that starts asks at once, and is answered within milliseconds.
+const WAITS: u64 = 3_000_000_000;
+
+/// A closed port of a pod with a proxy.
+pub enum Closed<'a> {
+    /// The proxy's own: health, metrics, its tunnel.
+    Own,
+    /// Connections to it are led to the proxy's port, which is closed.
+    Led(&'a Redirect),
+}
+
+/// What the proxy of a pod waits for.
+pub enum Waits<'a> {
+    /// No answer from that server to its lookups, of these names.
+    Silence(dns::Silence<'a>),
+    /// Its control plane's name does not exist, or cannot be told.
+    NoName(&'a Question),
+    /// Its own connections fail.
+    Refused(Attempts<'a>),
+    Unanswered(Attempts<'a>),
+}
+
+/// Rules and proxies of the pods that refuse.
+pub fn want(refusal: &Refusal<'_>) -> Want {
+    Want::Interception(refusal.netns)
+}
+
+/// What is known of the pod's proxy; nothing where it has none.
+pub fn interception<'a>(facts: &Facts<'a>, refusal: &Refusal<'_>) -> Option<&'a Interception> {
+    let found = facts.gathered.interception(refusal.netns)?;
+    found.is_proxy().then_some(found)
+}
+
+/// Whether it is refused because the pod's proxy has not opened its ports.
+pub fn closed<'a>(facts: &Facts<'a>, refusal: &Refusal<'_>) -> Option<Closed<'a>> {
+    let proxy = interception(facts, refusal)?;
+    let listeners = facts.gathered.listeners(refusal.netns)?;
+    let (server, port) = (refusal.attempts.server, refusal.attempts.port);
+    let open = |port| matches!(reach(listeners, server, port), Reach::Served(_));
+    let led = proxy.leads(port);
+    match led {
+        Some(redirect) => (!open(redirect.port)).then_some(Closed::Led(redirect)),
+        // Without rules for what comes in, all its ports may be the proxy's.
+        None => {
+            let own = proxy.exempt.contains(&port) || proxy.inbound.is_empty();
+            (own && !open(port)).then_some(Closed::Own)
+        }
+    }
+}
+
+/// Whether the cause that is about sidecars tells of it.
+pub fn explains(facts: &Facts<'_>, refusal: &Refusal<'_>) -> bool {
+    closed(facts, refusal).is_some() && waits(facts, refusal).is_some()
+}
+
+pub fn is_control_plane(name: &str) -> bool {
+    CONTROL_PLANES.iter().any(|known| name.starts_with(known))
+}
+
+/// What the proxy's own packets say: a lookup that fails again and again, else a connection. While
+/// it is closed, no other program of the pod gets a connection out.
+pub fn waits<'a>(facts: &Facts<'a>, refusal: &Refusal<'_>) -> Option<Waits<'a>> {
+    let proxy = interception(facts, refusal)?;
+    let side = facts.node.pod_side(refusal.netns)?;
+    let picture = Picture::of(facts);
+    let askings = picture.askings.iter();
+    let own: Vec<_> = askings
+        .filter(|a| side.addresses.contains(&a.client))
+        .collect();
+    let silences = own.iter().filter_map(|a| a.silence());
+    let silences = silences.filter(|s| {
+        let cluster = |q: &&Question| picture.is_cluster_name(&q.name) || is_control_plane(&q.name);
+        s.lasts(facts.now) && s.questions.iter().any(cluster)
+    });
+    // The more of it is about the control plane, the surer.
+    let about = |s: &dns::Silence<'_>| {
+        s.questions
+            .iter()
+            .filter(|q| is_control_plane(&q.name))
+            .count()
+    };
+    if let Some(silence) = silences.max_by_key(about) {
+        return Some(Waits::Silence(silence));
+    }
+    let questions = || own.iter().flat_map(|a| a.questions.iter().copied());
+    let unknown = questions().filter(|q| is_control_plane(&q.name) && fails(q));
+    let answered = |q: &&Question| is_control_plane(&q.name) && q.dns.noerror > 0;
+    if let Some(question) = unknown.max_by_key(|q| q.dns.queries)
+        && !questions().any(|q| answered(&q))
+    {
+        return Some(Waits::NoName(question));
+    }
+    let only = proxy.inbound.is_empty() || proxy.outbound.iter().any(|r| r.of.is_empty());
+    let failing = |outcome| {
+        let all = attempts::failing(facts, outcome)
+            .into_iter()
+            .filter(|_| only);
+        let own = all.filter(|a| a.protocol == flow::TCP && side.addresses.contains(&a.client));
+        let lasting = own.filter(|a| a.packets() >= PATTERN && a.span() >= WAITS);
+        lasting.max_by_key(Attempts::packets)
+    };
+    let refused = failing(Outcome::Refused).map(Waits::Refused);
+    refused.or_else(|| failing(Outcome::Unanswered).map(Waits::Unanswered))
+}
+
+/// Answers, again and again, and none with an address.
+fn fails(question: &Question) -> bool {
+    let dns = &question.dns;
+    let bad = dns.nxdomain + dns.servfail + dns.refused;
+    let lasts = dns.last_query.saturating_sub(dns.first_query) >= WAITS;
+    dns.noerror == 0 && bad >= PATTERN && lasts
+}
+
+impl Waits<'_> {
+    /// `its lookups of istiod.… at 10.0.0.10 get no answer`
+    pub fn text(&self) -> String {
+        match self {
+            Self::Silence(silence) => {
+                let mut names: Vec<_> = silence.questions.iter().map(|q| &q.name).collect();
+                names.sort_by_key(|name| (!is_control_plane(name), name.as_str()));
+                let name = names.first().map_or("names", |name| name.as_str());
+                format!("its lookups of {name} at {} get no answer", silence.server)
+            }
+            Self::NoName(question) => {
+                let dns = &question.dns;
+                let code = match (dns.nxdomain, dns.servfail) {
+                    (1.., _) => "no such name (NXDOMAIN)",
+                    (_, 1..) => "SERVFAIL",
+                    _ => "REFUSED",
+                };
+                format!("{} answers to {}: {code}", question.server, question.name)
+            }
+            Self::Refused(attempts) => {
+                format!("its connections to {} are refused", attempts.target())
+            }
+            Self::Unanswered(attempts) => {
+                format!("its connections to {} get no answer", attempts.target())
+            }
+        }
+    }
+
+    /// Whom it asks in vain.
+    pub fn server(&self) -> std::net::IpAddr {
+        match self {
+            Self::Silence(silence) => silence.server,
+            Self::NoName(question) => question.server,
+            Self::Refused(attempts) | Self::Unanswered(attempts) => attempts.server,
+        }
+    }
+
+    /// How often it asked so far.
+    pub fn asked(&self) -> u64 {
+        match self {
+            Self::Silence(silence) => silence.asked,
+            Self::NoName(question) => question.dns.queries,
+            Self::Refused(attempts) | Self::Unanswered(attempts) => attempts.packets(),
+        }
+    }
+
+    /// What shows it on the pod's link.
+    pub fn filter(&self) -> String {
+        match self {
+            Self::Silence(_) | Self::NoName(_) => format!("udp port {PORT}"),
+            Self::Refused(attempts) | Self::Unanswered(attempts) => {
+                format!("host {} and tcp port {}", attempts.server, attempts.port)
+            }
+        }
+    }
+
+    pub fn about_names(&self) -> bool {
+        matches!(self, Self::Silence(_) | Self::NoName(_))
+    }
+
+    pub fn target(&self) -> String {
+        match self {
+            Self::Silence(_) | Self::NoName(_) => endpoint(self.server(), PORT),
+            Self::Refused(attempts) | Self::Unanswered(attempts) => {
+                endpoint(attempts.server, attempts.port)
+            }
+        }
+    }
+}

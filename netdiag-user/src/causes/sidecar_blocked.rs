@@ -1,0 +1,290 @@
+//! # Symptom
+//! Pods with a sidecar (Istio, Linkerd, Kuma) do not become ready: health checks of the proxy's
+//! ports (15021, 15020) and of the program's own are refused, although the program listens.
+//!
+//! # Mechanism
+//! Rules in the pod's network namespace lead all of its connections to the proxy (REDIRECT,
+//! TPROXY). The proxy opens its ports only when its control plane has told it what to do. Until
+//! it has resolved and reached that one, the pod's kernel answers every connection with RST.
+//!
+//! # Signals
+//! Observed: the same client is refused by the pod again and again, with no connection accepted
+//! since; and the pod's own lookups of cluster names get no answer, or its control plane's name
+//! does not exist, or its own connections fail. Configured: such rules in the pod's namespace, or a
+//! proxy that runs there; its sockets, none of which takes the port that the rules lead to, or
+//! the refused one where the rules leave it to the proxy. No port decides by its number.
+//!
+//! # Look-alikes
+//! `not-listening`: the program itself does not listen, or the pod has no such rules, or the proxy
+//! waits for nothing. `dns-unreachable` and whatever takes the lookups or the connections are the
+//! root where they are found: then this is named below them.
+//!
+//! # By hand
+//! `iptables-save -t nat` in the pod's network namespace (or `nft list ruleset`), `ss -ltn` there,
+//! and `kubectl logs POD -c istio-proxy`: it says what it cannot resolve or reach.
+//!
+//! # Fix
+//! Let the proxy resolve and reach its control plane. It opens by itself then.
+use super::{
+    refusals::{self, Refusal},
+    sidecar::{self, Closed, Waits},
+};
+use crate::{
+    model::{
+        gather::Want,
+        pod::label,
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin},
+    },
+    pipeline::facts::Facts,
+};
+
+pub const ID: &str = "sidecar-blocked";
+pub const TITLE: &str = "a sidecar keeps its ports closed while it waits for its control plane";
+
+/// Rules of the pods that refuse; their sockets are asked for by the other causes about them.
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    let refusals = refusals::by_pods(facts);
+    let mut wants: Vec<_> = refusals.iter().map(sidecar::want).collect();
+    wants.extend(refusals::wants(facts));
+    wants
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    let mut refusals = refusals::by_pods(facts);
+    refusals.retain(|r| sidecar::explains(facts, r));
+    let worst = refusals.first()?;
+    let (closed, waits) = (
+        sidecar::closed(facts, worst)?,
+        sidecar::waits(facts, worst)?,
+    );
+    let severity = refusals.iter().map(|r| r.severity(facts)).max()?;
+    let summary = summary(facts, worst, &refusals, &waits);
+    let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
+    finding.evidence.push(waiting(worst, &waits));
+    finding.evidence.push(shut(facts, worst, &closed));
+    refusals::tell(&mut finding, facts, &refusals);
+    for refusal in &refusals {
+        let server = sidecar::waits(facts, refusal).map(|waits| waits.server());
+        finding.about.extend(server);
+    }
+    finding.fix = fix(facts, worst, &waits);
+    Some(finding)
+}
+
+fn name(facts: &Facts<'_>, refusal: &Refusal<'_>) -> String {
+    let pod = refusal.pod(facts);
+    pod.map_or_else(|| refusal.attempts.server.to_string(), |pod| label(&pod))
+}
+
+fn summary(
+    facts: &Facts<'_>,
+    worst: &Refusal<'_>,
+    refusals: &[Refusal<'_>],
+    waits: &Waits<'_>,
+) -> String {
+    let mut ports: Vec<_> = refusals.iter().map(|r| r.attempts.port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+    let tries: usize = refusals.iter().map(|r| r.attempts.tries.len()).sum();
+    format!(
+        "the sidecar of {} keeps its ports closed, {tries} connections to {} refused: {}",
+        name(facts, worst),
+        ports.join(", "),
+        waits.text()
+    )
+}
+
+fn waiting(refusal: &Refusal<'_>, waits: &Waits<'_>) -> Evidence {
+    let kind = match waits.about_names() {
+        true => EvidenceKind::Dns,
+        false => EvidenceKind::Reset,
+    };
+    let text = format!(
+        "the proxy waits: {}, {} packets so far",
+        waits.text(),
+        waits.asked()
+    );
+    let mut line = Evidence::new(kind, Origin::Observed, text);
+    let link = &refusal.link.name;
+    line.at = Some(link.clone());
+    line.packets = Some(waits.asked());
+    line.confirm = Some(format!("tcpdump -nni {link} '{}'", waits.filter()));
+    line
+}
+
+/// The rule, or the proxy's own port.
+fn shut(facts: &Facts<'_>, refusal: &Refusal<'_>, closed: &Closed<'_>) -> Evidence {
+    let port = refusal.attempts.port;
+    let proxy = sidecar::interception(facts, refusal);
+    match closed {
+        Closed::Led(redirect) => {
+            let to = redirect.port;
+            let text = format!(
+                "connections to port {port} are led to port {to}, where nobody listens: {}",
+                redirect.rule
+            );
+            let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
+            line.at = Some(refusal.link.name.clone());
+            line.confirm = Some(facts.node.inside(refusal.netns, &redirect.list));
+            line
+        }
+        Closed::Own => {
+            let led = proxy.and_then(|p| p.inbound.first().or(p.outbound.first()));
+            let who = match (led, proxy.and_then(|p| p.proxies.first())) {
+                (Some(led), _) => format!("the rules lead other ports to {}", led.port),
+                (None, Some(proxy)) => format!("{proxy} runs there"),
+                (None, None) => "a proxy runs there".into(),
+            };
+            let text = format!("port {port} is the proxy's own ({who}), and nobody listens on it");
+            refusals::sockets(facts, refusal, text)
+        }
+    }
+}
+
+fn fix(facts: &Facts<'_>, refusal: &Refusal<'_>, waits: &Waits<'_>) -> Fix {
+    let summary = match waits {
+        Waits::Silence(_) => format!(
+            "bring name resolution back ({} does not answer the pod); the sidecar opens by itself",
+            waits.target()
+        ),
+        Waits::NoName(question) => format!(
+            "make {} exist (the control plane's Service), or correct the address that the sidecar \
+             was injected with; it opens by itself then",
+            question.name
+        ),
+        Waits::Refused(_) | Waits::Unanswered(_) => format!(
+            "bring the control plane at {} back (its Deployment and Service); the sidecar opens by \
+             itself",
+            waits.target()
+        ),
+    };
+    let mut commands = Vec::new();
+    if let Some((Some(namespace), Some(name))) = refusal.pod(facts).map(|p| (p.namespace, p.name)) {
+        commands.push(format!(
+            "kubectl -n {namespace} logs {name} -c istio-proxy --tail=20"
+        ));
+    }
+    commands.push(refusals::list_sockets(facts, refusal.netns));
+    Fix { summary, commands }
+}
+
+#[cfg(test)]
+mod tests {
+    use netdiag_common::hop::{self, ACK, RST, SYN};
+
+    use super::*;
+    use crate::{
+        causes::evaluate,
+        model::{
+            gather::{Listener, Piece},
+            interception::{Interception, Redirect},
+            observation::Observation,
+        },
+        testing::{
+            OVERLAY, POD, POD_NETNS, at, from_pod, ip, overlay_node, question, silent, tcp,
+            with_gathered,
+        },
+    };
+
+    const SECOND: u64 = 1_000_000_000;
+    const NAME: &str = "istiod.istio-system.svc.cluster.local";
+
+    /// The pod refuses a client's port six times, and asks for a name without an answer.
+    fn refused(port: u16, asks: bool) -> Observation {
+        let mut observation = Observation {
+            now: 60 * SECOND,
+            ..Observation::default()
+        };
+        for n in 0..6 {
+            let mut flow = tcp("172.20.2.9", "172.20.1.5", port);
+            flow.source_port = 50_000 + n;
+            let time = SECOND * u64::from(n + 1);
+            let note = |flags: u32, time| {
+                move |hop: &mut hop::FlowHop| {
+                    (hop.first, hop.last, hop.flags) = (time, time, flags);
+                    hop.syns = u32::from(flags == SYN);
+                }
+            };
+            let request = at(flow, OVERLAY, false, 0, note(SYN, time));
+            let answer = from_pod(flow.reversed(), note(RST | ACK, time + 1));
+            observation.flows.extend([request, answer]);
+        }
+        if asks {
+            let asked = question("172.20.1.5", "172.20.2.53", NAME, POD, silent);
+            observation.dns.push(asked);
+        }
+        observation
+    }
+
+    fn named(observation: &Observation, listens: &[u16], of: &[u16]) -> Vec<String> {
+        let listener = |port: &u16| Listener {
+            address: ip("0.0.0.0"),
+            port: *port,
+            queued: 0,
+            backlog: 128,
+            ipv6_only: false,
+            owner: None,
+        };
+        let redirect = Redirect {
+            port: 15006,
+            of: of.to_vec(),
+            rule: "-A X -p tcp -j REDIRECT --to-ports 15006".into(),
+            list: "iptables -t nat -S".into(),
+        };
+        let rules = Interception {
+            inbound: vec![redirect],
+            exempt: vec![15021],
+            ..Interception::default()
+        };
+        let listeners = Piece::Listeners(listens.iter().map(listener).collect());
+        let known = [
+            (Want::Listeners(POD_NETNS), Ok(listeners)),
+            (
+                Want::Interception(POD_NETNS),
+                Ok(Piece::Interception(rules)),
+            ),
+        ];
+        let node = overlay_node(1450, 1450, 1500);
+        with_gathered(&node, observation, known, |facts| {
+            let found = evaluate(facts).into_iter();
+            let roots = found.filter(|f| f.consequence_of.is_none());
+            roots.map(|f| f.cause).collect()
+        })
+    }
+
+    #[test]
+    fn lookups_without_an_answer_are_its_root() {
+        // The program itself listens; the rules lead its clients to the closed proxy.
+        assert_eq!(named(&refused(80, true), &[80], &[]), ["dns-unreachable"]);
+        assert_eq!(
+            named(&refused(15021, true), &[80], &[]),
+            ["dns-unreachable"]
+        );
+    }
+
+    #[test]
+    fn a_proxy_that_waits_for_nothing_is_another_fault() {
+        assert_eq!(named(&refused(15021, false), &[80], &[]), ["not-listening"]);
+        assert_eq!(named(&refused(80, false), &[80], &[]), [""; 0]);
+    }
+
+    #[test]
+    fn one_port_led_elsewhere_is_no_proxy() {
+        let found = named(&refused(80, true), &[], &[80]);
+        assert_eq!(found, ["dns-unreachable", "not-listening"]);
+    }
+
+    #[test]
+    fn a_control_plane_without_a_name_is_told() {
+        let unknown = |dns: &mut netdiag_common::dns::Dns| {
+            (dns.queries, dns.nxdomain, dns.answers) = (5, 5, 5);
+            dns.last_query = dns.first_query + 4 * SECOND;
+            dns.last_answer = dns.last_query + 1;
+        };
+        let mut observation = refused(15021, false);
+        let asked = question("172.20.1.5", "172.20.2.53", NAME, POD, unknown);
+        observation.dns.push(asked);
+        assert_eq!(named(&observation, &[], &[]), [ID]);
+    }
+}

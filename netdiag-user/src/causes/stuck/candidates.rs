@@ -1,0 +1,288 @@
+//! Which flows are stuck, and how far each of them gets.
+use std::{collections::BTreeSet, net::IpAddr};
+
+use netdiag_common::{flow::FlowKey, hop::ACK};
+
+use super::{super::stall, drops};
+use crate::{
+    model::{
+        flow::{TCP, UDP, ends},
+        node::LinkKind,
+        roles::Role,
+    },
+    pipeline::{
+        attempts::{Attempts, Outcome, Try},
+        facts::{Facts, HopFlow},
+        journey::Journey,
+        legs::Legs,
+    },
+};
+
+/// Questions without an answer: a SYN and its first repetition may both be lost by chance.
+const ASKED: u64 = 3;
+/// What lasts no longer is over before anybody looks at it: three SYNs take as long (RFC 6298).
+pub(super) const SPAN_NS: u64 = 3_000_000_000;
+const DNS: u16 = 53;
+
+/// One client's traffic with one server's port that gets nowhere.
+pub struct Candidate {
+    pub client: IpAddr,
+    pub server: IpAddr,
+    pub port: u16,
+    pub protocol: u8,
+    /// Where the node translates it to.
+    pub translated: Option<IpAddr>,
+    /// Questions that were not answered; 0 where a connection stalls that was open.
+    pub asked: u64,
+    pub retransmits: u64,
+    pub first: u64,
+    /// The hop that saw it last, in the direction that is stuck.
+    pub last: Option<HopFlow>,
+    /// It is the server's answers that get nowhere.
+    pub answers: bool,
+    /// The tunnel's packets are looked into at the uplink too.
+    pub unpacked: bool,
+    /// The link by which it left and came back.
+    pub circles: Option<String>,
+    /// What of it was dropped on this node.
+    pub dropped: Option<String>,
+}
+
+impl Candidate {
+    pub fn servers(&self) -> impl Iterator<Item = IpAddr> {
+        [Some(self.server), self.translated].into_iter().flatten()
+    }
+
+    /// Whom the stuck packets are for.
+    pub fn far(&self) -> IpAddr {
+        match self.answers {
+            true => self.client,
+            false => self.translated.unwrap_or(self.server),
+        }
+    }
+
+    pub fn symptom(&self) -> String {
+        match (self.asked, self.answers) {
+            (0, _) => format!("{} retransmits and no progress", self.retransmits),
+            (n, true) => format!("asked {n} times, and the answers get nowhere"),
+            (n, false) => format!("asked {n} times, unanswered"),
+        }
+    }
+}
+
+/// All that concern this node's own or its pods.
+pub fn candidates(facts: &Facts<'_>) -> Vec<Candidate> {
+    let mut all = sent(facts);
+    drops::add(facts, &mut all);
+    all.retain(|c| concerns_us(facts, c) && !is_everyday(facts, c));
+    let mut seen = BTreeSet::new();
+    all.retain(|c| seen.insert((c.client, c.server, c.port, c.protocol)));
+    all
+}
+
+/// Those that were seen at a hop, whomever they concern.
+pub fn sent(facts: &Facts<'_>) -> Vec<Candidate> {
+    let silent: Vec<_> = facts.attempts().iter().filter_map(silent).collect();
+    let stalls: Vec<_> = facts
+        .journeys()
+        .values()
+        .filter(|j| stalls(facts, j))
+        .collect();
+    let mut all = Vec::new();
+    if !(silent.is_empty() && stalls.is_empty()) {
+        let legs = facts.legs();
+        all.extend(silent.iter().filter_map(|s| asking(facts, legs, s)));
+        all.extend(stalls.iter().map(|j| open(facts, legs, j)));
+    }
+    all
+}
+
+/// Only the tries that came to nothing, where none came to something since the first of them.
+fn silent<'a>(all: &Attempts<'a>) -> Option<Attempts<'a>> {
+    let asks = all.protocol == TCP || all.protocol == UDP && all.port == DNS;
+    let stuck = |t: &&Try<'_>| is_silent(t);
+    // A leg is told with the flow that it is of.
+    let own = |t: &&Try<'_>| t.was.is_none();
+    let tries: Vec<_> = all
+        .tries
+        .iter()
+        .filter(own)
+        .filter(stuck)
+        .cloned()
+        .collect();
+    let first = tries.first()?.first();
+    let worked = |t: &Try<'_>| !is_silent(t) && t.answers.iter().any(|h| h.hop.first > first);
+    let silent = Attempts { tries, ..*all };
+    let again = silent.packets() >= ASKED || silent.tries.iter().any(backs_off);
+    let pattern = asks && again && !all.tries.iter().any(worked);
+    pattern.then_some(silent)
+}
+
+/// Two SYNs so far apart are not the first ones: the run began in the middle of it.
+fn backs_off(tried: &Try<'_>) -> bool {
+    let far = |h: &&HopFlow| h.hop.syns > 1 && h.hop.last.saturating_sub(h.hop.first) >= SPAN_NS;
+    tried.flow.protocol == TCP && tried.requests.iter().any(far)
+}
+
+/// Sent again and again, or once more after so long that it is the fifth time at least.
+fn is_stuck(hop: &HopFlow) -> bool {
+    let late = hop.hop.last.saturating_sub(hop.hop.progress) >= SPAN_NS;
+    stall::is_stalled(&hop.hop) || hop.hop.stalled > 0 && late
+}
+
+/// Nobody answered, or the answer did not get to the client: it acknowledged none.
+fn is_silent(tried: &Try<'_>) -> bool {
+    let opened = tried.requests.iter().any(|h| h.hop.flags & ACK != 0);
+    match tried.outcome {
+        Outcome::Unanswered => true,
+        Outcome::Accepted => tried.flow.protocol == TCP && !opened,
+        Outcome::Refused | Outcome::Pending => false,
+    }
+}
+
+/// Data that is sent again and again, nothing came back since, and nobody made it of another flow.
+fn stalls(facts: &Facts<'_>, journey: &Journey<'_>) -> bool {
+    let stuck = || journey.hops.iter().filter(|h| is_stuck(h));
+    let Some(last) = stuck().map(|h| h.hop.last).max() else {
+        return false;
+    };
+    let progress = stuck().map(|h| h.hop.progress).max().unwrap_or(0);
+    let back = facts.journeys().get(&journey.flow.reversed());
+    let answered = back.is_some_and(|b| b.hops.iter().any(|h| h.hop.last >= last));
+    let opened = journey.hops.iter().any(|h| h.hop.flags & ACK != 0);
+    let (source, _) = ends(&journey.flow);
+    let own = journey.came_in() || facts.node.owns(source);
+    own && opened && !answered && facts.now.saturating_sub(progress) >= SPAN_NS
+}
+
+fn asking(facts: &Facts<'_>, legs: &Legs, silent: &Attempts<'_>) -> Option<Candidate> {
+    let first = silent.first();
+    if facts.now.saturating_sub(first) < SPAN_NS {
+        return None;
+    }
+    let tried = silent.tries.last()?;
+    let inferred = || legs.translated(&tried.flow).map(|(leg, _)| leg);
+    let leg = tried.became.or_else(inferred);
+    let answered = |flow: FlowKey| facts.journeys().get(&flow.reversed());
+    let answer = leg.and_then(answered).or_else(|| answered(tried.flow));
+    // Answered on this node and not taken by the client: look where the answers went.
+    let answers = answer.is_some() && silent.protocol == TCP;
+    let way = match answers {
+        true => [Some(tried.flow.reversed()), leg.map(|l| l.reversed())],
+        false => [leg, Some(tried.flow)],
+    };
+    Some(Candidate {
+        client: silent.client,
+        server: silent.server,
+        port: silent.port,
+        protocol: silent.protocol,
+        translated: leg.map(|l| ends(&l).1),
+        asked: silent.packets(),
+        retransmits: 0,
+        first,
+        unpacked: unpacked(facts, last(facts, way, |_| true)),
+        last: last(facts, way, |_| true).cloned(),
+        answers,
+        circles: circles(facts, way),
+        dropped: None,
+    })
+}
+
+fn open(facts: &Facts<'_>, legs: &Legs, stalled: &Journey<'_>) -> Candidate {
+    let (source, destination) = ends(&stalled.flow);
+    let answers = stalled.flow.source_port < stalled.flow.destination_port;
+    let leg = legs.translated(&stalled.flow).map(|(leg, _)| leg);
+    // Smaller packets of it may get farther than those that are sent again.
+    let way = [leg, Some(stalled.flow)];
+    let last = last(facts, way, is_stuck);
+    let ((client, server), port) = match answers {
+        true => ((destination, source), stalled.flow.source_port),
+        false => ((source, destination), stalled.flow.destination_port),
+    };
+    Candidate {
+        client,
+        server,
+        port,
+        protocol: TCP,
+        translated: leg.map(|l| ends(&l).1).filter(|_| !answers),
+        asked: 0,
+        retransmits: stalled.retransmits(),
+        first: stalled
+            .hops
+            .iter()
+            .map(|h| h.hop.progress)
+            .max()
+            .unwrap_or(0),
+        unpacked: unpacked(facts, last),
+        last: last.cloned(),
+        answers,
+        circles: circles(facts, way),
+        dropped: None,
+    }
+}
+
+/// A link that a flow leaves by first and comes in by then, as it is: the next hop sends it back.
+fn circles(facts: &Facts<'_>, legs: [Option<FlowKey>; 2]) -> Option<String> {
+    let outer = |h: &&&HopFlow| matches!(h.role, Some(Role::Uplink | Role::Tunnel));
+    let hops = legs.into_iter().flatten();
+    let hops = hops.filter_map(|leg| Some(&facts.journeys().get(&leg)?.hops));
+    hops.into_iter().find_map(|hops| {
+        let mut back = hops.iter().filter(outer).filter(|h| !h.egress());
+        let left = |b: &HopFlow| {
+            let same = |h: &&&HopFlow| {
+                (h.key.ifindex, h.key.carried) == (b.key.ifindex, b.key.carried)
+                    && h.egress()
+                    && h.hop.first < b.hop.first
+            };
+            hops.iter().find(same).map(|h| h.interface.clone())
+        };
+        back.find_map(|b| left(b))
+    })
+}
+
+/// The last hop of the later leg that has any.
+pub(super) fn last<'a>(
+    facts: &Facts<'a>,
+    legs: [Option<FlowKey>; 2],
+    wanted: impl Fn(&HopFlow) -> bool,
+) -> Option<&'a HopFlow> {
+    legs.into_iter().flatten().find_map(|leg| {
+        let hops = &facts.journeys().get(&leg)?.hops;
+        hops.iter().rev().find(|h| wanted(h)).copied()
+    })
+}
+
+fn unpacked(facts: &Facts<'_>, last: Option<&HopFlow>) -> bool {
+    let kind = last.and_then(|h| facts.node.link(h.key.ifindex));
+    kind.is_some_and(|l| matches!(l.kind, LinkKind::Vxlan | LinkKind::Ipip))
+}
+
+/// A pod of this node is at one end, or the node asks itself. What the world sends to the node is
+/// scanned and dropped all day.
+fn concerns_us(facts: &Facts<'_>, candidate: &Candidate) -> bool {
+    let Candidate { client, server, .. } = candidate;
+    let lone = server.is_multicast() || server.is_loopback() || server.is_unspecified();
+    let pod = |address: IpAddr| facts.is_local_pod(address);
+    let ours = pod(*client) || facts.node.owns(*client);
+    !lone && (ours || candidate.servers().any(pod))
+}
+
+/// Programs try IPv6 in clusters that have no way out for it; clients ask for pods that went a
+/// moment ago until they have caught up.
+fn is_everyday(facts: &Facts<'_>, candidate: &Candidate) -> bool {
+    let far = candidate.far();
+    let known = facts.pods.by_address(far).is_some();
+    let (now, before) = (facts.node.route_to(far), facts.start.route_to(far));
+    let nowhere = far.is_ipv6() && !known && now.is_none() && before.is_none();
+    let was = facts
+        .start
+        .pod_sides
+        .iter()
+        .any(|s| s.addresses.contains(&far));
+    let is = facts
+        .node
+        .pod_sides
+        .iter()
+        .any(|s| s.addresses.contains(&far));
+    nowhere || was && !is
+}

@@ -1,0 +1,96 @@
+//! What of stuck flows this node drops for a reason that no cause names.
+use std::collections::{BTreeMap, BTreeSet};
+
+use netdiag_common::flow::FlowKey;
+
+use super::{
+    super::{
+        losses::{self, Pattern},
+        misaddressed,
+    },
+    candidates::{Candidate, SPAN_NS, last},
+};
+use crate::pipeline::facts::Facts;
+
+/// Adds what is dropped here persistently. A closed port's drops are refusals, and what a socket
+/// itself does not take is told by the causes about sockets.
+pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
+    let on_the_way = |reason: &str| {
+        let socket = ["NO_SOCKET", "TCP_", "SOCKET_", "UDP_CSUM"];
+        !socket.iter().any(|s| reason.starts_with(s))
+    };
+    let patterns = losses::patterns(facts, |l| !l.harmless && on_the_way(&l.reason));
+    astray(facts, all);
+    let by_ends: BTreeMap<_, usize> = all
+        .iter()
+        .enumerate()
+        .flat_map(|(n, c)| {
+            c.servers()
+                .map(move |s| ((c.client, s, c.port), n))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    for pattern in &patterns {
+        let (client, server) = match pattern.reply {
+            true => (pattern.destination, pattern.source),
+            false => (pattern.source, pattern.destination),
+        };
+        if let Some(n) = by_ends.get(&(client, server, pattern.port)) {
+            all[*n].dropped.get_or_insert_with(|| text(pattern));
+        } else if pattern.last().saturating_sub(pattern.first()) >= SPAN_NS && !told(facts, pattern)
+        {
+            let flow = pattern.losses.first().map(|l| *l.flow());
+            all.push(Candidate {
+                client,
+                server,
+                port: pattern.port,
+                protocol: pattern.protocol,
+                translated: None,
+                asked: pattern.packets(),
+                retransmits: 0,
+                first: pattern.first(),
+                last: last(facts, [flow, None], |_| true).cloned(),
+                answers: pattern.reply,
+                unpacked: false,
+                circles: None,
+                dropped: Some(text(pattern)),
+            });
+        }
+    }
+}
+
+/// Frames that reached whom they are for, as somebody else's.
+fn astray(facts: &Facts<'_>, all: &mut [Candidate]) {
+    if all.is_empty() {
+        return;
+    }
+    let patterns = misaddressed::patterns(facts);
+    for candidate in all {
+        let (client, far) = (candidate.client, candidate.far());
+        let own = |p: &&Pattern<'_>| {
+            let ends = (p.source, p.destination);
+            ends == (client, far) || candidate.answers && p.destination == client
+        };
+        let pattern = patterns.iter().find(own);
+        candidate.dropped = pattern.map(|p| {
+            format!(
+                "{}: sent to a link-layer address that is not the next hop's",
+                text(p)
+            )
+        });
+    }
+}
+
+/// The other end itself answers with an error: a closed UDP port.
+fn told(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+    let flows: BTreeSet<FlowKey> = pattern.losses.iter().map(|l| *l.flow()).collect();
+    let mut errors = facts.icmp_errors.iter();
+    errors.any(|(e, _)| flows.contains(&e.about) && e.sender == e.about.destination)
+}
+
+/// What a pattern of drops is, for one line.
+fn text(pattern: &Pattern<'_>) -> String {
+    let most = pattern.losses.iter().max_by_key(|l| l.dropped.packets);
+    let place = most.map_or_else(String::new, |l| format!(" {} in {}", l.reason, l.symbol()));
+    format!("{} ×{place}", pattern.packets())
+}

@@ -1,0 +1,187 @@
+//! Flows that get nowhere and that no cause explains: beside them no node is called healthy.
+//!
+//! A client that asks again and again and gets no answer, and data that is sent again and again
+//! without progress, is always somebody's fault. Whose, the hop tells that saw it last:
+//!
+//! - Inside this node, or at a pod of it that says nothing: the fault is here, whatever it is. The
+//!   verdict is `incomplete`.
+//! - It left by an uplink or a tunnel. Then this node did its part, and the network or the other
+//!   end did not: a client that tries a dead address of the world's is everyday. It is told, and
+//!   the node is healthy all the same, unless nobody behind the same next hop answers anybody: see
+//!   `ways`.
+//!
+//! What got through in the end is not stuck, nor what was refused: RST is an answer.
+mod candidates;
+mod drops;
+mod ways;
+
+use std::net::IpAddr;
+
+use self::{
+    candidates::{Candidate, candidates},
+    ways::Ways,
+};
+use super::isolation;
+use crate::{
+    model::{
+        address::endpoint,
+        flow,
+        gather::Want,
+        pod::label,
+        roles::Role,
+        verdict::{Finding, FlowRef, NotChecked, PodRole},
+    },
+    pipeline::facts::{Facts, HopFlow},
+};
+
+/// Flows that are named; more of them tell nothing new.
+const NAMED: usize = 5;
+/// As many flows as a finding names at most: then it may mean more of them.
+const MANY: usize = 10;
+
+/// What a verdict says of stuck flows.
+#[derive(Default)]
+pub struct Stuck {
+    pub told: Vec<NotChecked>,
+    /// One of them may be this node's fault.
+    pub ours: bool,
+}
+
+/// Flows that are stuck and that `findings` do not explain.
+pub fn stuck(facts: &Facts<'_>, findings: &[Finding]) -> Stuck {
+    let mut all = candidates(facts);
+    all.retain(|c| !explained(c, findings));
+    let ways = Ways::new(facts, &all);
+    for candidate in &mut all {
+        let apart = isolation::between(facts, candidate.client, candidate.far());
+        candidate.dropped = apart.map(|a| a.text()).or(candidate.dropped.take());
+    }
+    let (ours, others): (Vec<_>, Vec<_>) = all.iter().partition(|c| is_ours(&ways, c));
+    let mut told = tell(facts, &ours, |c| here(&ways, c));
+    told.extend(tell(facts, &others, |c| elsewhere(&ways, c)));
+    Stuck {
+        told,
+        ours: !ours.is_empty(),
+    }
+}
+
+/// Where a masquerade makes another flow of them, conntrack tells which.
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    let inside = candidates::sent(facts).into_iter().filter(|c| !left(c));
+    let clients: std::collections::BTreeSet<IpAddr> = inside.map(|c| c.client).collect();
+    clients.into_iter().take(NAMED).map(Want::Tracked).collect()
+}
+
+fn is_ours(ways: &Ways<'_>, candidate: &Candidate) -> bool {
+    !left(candidate) || ways.doubtful(candidate)
+}
+
+/// Whether it went out of this node as far as its hooks see.
+fn left(candidate: &Candidate) -> bool {
+    let out = |h: &&HopFlow| {
+        h.egress()
+            && match h.role {
+                Some(Role::Uplink) => true,
+                // What these carry is seen at the uplink again; what others carry is not.
+                Some(Role::Tunnel) => !candidate.unpacked,
+                _ => false,
+            }
+    };
+    let here = candidate.dropped.is_some() || candidate.circles.is_some();
+    !here && candidate.last.as_ref().filter(out).is_some()
+}
+
+/// A finding that names both ends, or so many flows that it may not name all of its own.
+fn explained(candidate: &Candidate, findings: &[Finding]) -> bool {
+    let host = |end: &str| -> Option<IpAddr> {
+        let bare = end.parse().ok();
+        bare.or_else(|| end.parse::<std::net::SocketAddr>().ok().map(|s| s.ip()))
+    };
+    let names = |flow: &FlowRef| {
+        let ends = (host(&flow.source), host(&flow.destination));
+        candidate.servers().any(|server| {
+            let (client, server) = (Some(candidate.client), Some(server));
+            ends == (client, server) || ends == (server, client)
+        })
+    };
+    let many = |f: &Finding| {
+        f.flows.len() >= MANY && candidate.servers().any(|server| f.about.contains(&server))
+    };
+    findings
+        .iter()
+        .any(|f| f.flows.iter().any(names) || many(f))
+}
+
+fn tell(
+    facts: &Facts<'_>,
+    all: &[&Candidate],
+    place: impl Fn(&Candidate) -> String,
+) -> Vec<NotChecked> {
+    let line = |(n, c): (usize, &&Candidate)| {
+        let more = match all.len() - NAMED.min(all.len()) {
+            more if more > 0 && n == NAMED - 1 => format!(" and {more} more"),
+            _ => String::new(),
+        };
+        let client = facts.pod(c.client, PodRole::Source);
+        let client = client.filter(|p| p.name.is_some());
+        let client = client.map_or_else(|| c.client.to_string(), |p| label(&p));
+        let target = endpoint(c.server, c.port);
+        let what = format!(
+            "{} {target} from {client}{more}",
+            flow::protocol(c.protocol)
+        );
+        NotChecked::new(what, format!("{}: {}", c.symptom(), place(c)))
+    };
+    all.iter().take(NAMED).enumerate().map(line).collect()
+}
+
+fn here(ways: &Ways<'_>, candidate: &Candidate) -> String {
+    let path = walk(candidate);
+    if left(candidate) {
+        let way = ways.name(candidate);
+        let entry = ways.permanent(candidate);
+        let entry = entry.map_or_else(String::new, |e| format!(" ({e})"));
+        return format!(
+            "nobody behind {way} answers anybody{entry}; this node, the way or the other end: \
+             {path}, and watch at the other end too"
+        );
+    }
+    let seen = match &candidate.last {
+        Some(hop) => format!("last seen at {} ({})", hop.interface, hop.direction()),
+        None => "seen at no hop".to_owned(),
+    };
+    let dropped = candidate.dropped.as_ref();
+    let dropped = dropped.map_or_else(String::new, |d| format!(", dropped ({d})"));
+    if let Some(link) = &candidate.circles {
+        let next = ways.name(candidate);
+        return format!(
+            "it comes back by {link}, by which it left{dropped}: a routing loop with {next}; {path}, \
+             `ip route get {}` and the routes there tell who is wrong",
+            candidate.far()
+        );
+    }
+    format!("{seen}{dropped}; no cause explains it: {path}")
+}
+
+fn elsewhere(ways: &Ways<'_>, candidate: &Candidate) -> String {
+    let by = candidate.last.as_ref().map_or("", |h| h.interface.as_str());
+    let others = match ways.answers(candidate) {
+        true => ", where others are answered",
+        false => "",
+    };
+    format!(
+        "left this node by {by}{others}: the network's or the other end's, not this node's; {}",
+        walk(candidate)
+    )
+}
+
+fn walk(candidate: &Candidate) -> String {
+    let target = match candidate.port {
+        0 => candidate.server.to_string(),
+        port => endpoint(candidate.server, port),
+    };
+    format!("`netdiag path {} {target}` walks the way", candidate.client)
+}
+
+#[cfg(test)]
+mod tests;

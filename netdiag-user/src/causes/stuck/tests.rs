@@ -1,0 +1,233 @@
+use netdiag_common::{
+    flow::FlowKey,
+    hop::{ACK, FlowHop, FlowHopKey, PLAIN, RST, SYN, VXLAN},
+};
+
+use super::*;
+use crate::{
+    model::{
+        node::Node,
+        observation::Observation,
+        verdict::{Confidence, Severity},
+    },
+    testing::{OVERLAY, POD, UPLINK, at, died, from_pod, ip, overlay_node, route, tcp, with_facts},
+};
+
+const SECOND: u64 = 1_000_000_000;
+const PEER: &str = "172.20.2.9";
+const WORLD: &str = "198.51.100.7";
+
+type Flows = Vec<(FlowHopKey, FlowHop)>;
+
+fn node() -> Node {
+    let mut node = overlay_node(1450, 1450, 1500);
+    let any = route("0.0.0.0/0", UPLINK, Some("192.0.2.254"));
+    node.routes.push(any);
+    node
+}
+
+fn flow(to: &str) -> FlowKey {
+    tcp("172.20.1.5", to, 443)
+}
+
+fn asks(first: u64) -> impl Fn(&mut FlowHop) {
+    move |hop| {
+        (hop.first, hop.last) = (SECOND + first, 8 * SECOND);
+        (hop.syns, hop.flags) = (4, SYN);
+    }
+}
+
+fn says(at: u64, flags: u32) -> impl Fn(&mut FlowHop) {
+    move |hop| (hop.first, hop.last, hop.flags) = (at, at, flags)
+}
+
+fn out(to: &str) -> Flows {
+    let mut all = vec![from_pod(flow(to), asks(1))];
+    match to {
+        PEER => {
+            all.push(at(flow(to), OVERLAY, true, PLAIN, asks(2)));
+            all.push(at(flow(to), UPLINK, true, VXLAN, asks(3)));
+        }
+        _ => all.push(at(flow(to), UPLINK, true, PLAIN, asks(2))),
+    }
+    all
+}
+
+fn with(flows: Flows, findings: &[Finding]) -> Stuck {
+    let observation = Observation {
+        now: 15 * SECOND,
+        flows,
+        ..Observation::default()
+    };
+    with_facts(&node(), &observation, |facts| stuck(facts, findings))
+}
+
+fn judged(flows: Flows) -> (bool, String) {
+    let stuck = with(flows, &[]);
+    let lines = stuck.told.iter().map(|n| format!("{}: {}", n.what, n.why));
+    (stuck.ours, lines.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn what_ends_inside_the_node_is_its_own() {
+    let (ours, told) = judged(vec![from_pod(flow(PEER), asks(1))]);
+    assert!(ours);
+    assert!(told.contains("last seen at cali1 (ingress)"), "{told}");
+    assert!(
+        told.contains("netdiag path 172.20.1.5 172.20.2.9:443"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_is_explained_answered_or_refused_is_not_stuck() {
+    let asked = || vec![from_pod(flow(PEER), asks(1))];
+    let back = flow(PEER).reversed();
+    for flags in [RST | ACK, SYN | ACK] {
+        let mut flows = asked();
+        if flags & RST == 0 {
+            flows[0].1.flags |= ACK;
+        }
+        flows.push(at(back, POD, true, PLAIN, says(9 * SECOND, flags)));
+        assert_eq!(judged(flows), (false, String::new()));
+    }
+    let mut finding = Finding::new("x", Severity::Info, Confidence::Confirmed, String::new());
+    finding.flows.push(FlowRef {
+        protocol: "tcp".into(),
+        source: "172.20.1.5".into(),
+        destination: "172.20.2.9:443".into(),
+        packets: 4,
+        retransmits: 3,
+        last_seen_at: None,
+        ..FlowRef::default()
+    });
+    assert!(with(asked(), &[finding]).told.is_empty());
+}
+
+#[test]
+fn an_answer_that_the_client_does_not_get_is_none() {
+    let mut flows = out(PEER);
+    let back = flow(PEER).reversed();
+    flows.push(at(back, UPLINK, false, VXLAN, says(2 * SECOND, SYN | ACK)));
+    flows.push(at(back, OVERLAY, false, PLAIN, says(3 * SECOND, SYN | ACK)));
+    let (ours, told) = judged(flows);
+    assert!(ours);
+    assert!(
+        told.contains("last seen at vxlan.calico (ingress)"),
+        "{told}"
+    );
+}
+
+#[test]
+fn one_dead_server_of_the_worlds_is_not_this_nodes_and_two_are_a_question() {
+    let (ours, told) = judged(out(WORLD));
+    assert!(!ours);
+    assert!(told.contains("left this node by ens5"), "{told}");
+    let other = "203.0.113.9";
+    let both = [out(WORLD), out(other)].concat();
+    assert!(judged(both.clone()).0);
+    let third = tcp("203.0.113.10", "172.20.1.5", 443);
+    let heard = at(third, UPLINK, false, PLAIN, says(7 * SECOND, ACK));
+    assert!(!judged([both, vec![heard]].concat()).0);
+}
+
+#[test]
+fn a_silent_node_of_the_cluster_is_a_question_at_once() {
+    let (ours, told) = judged(out(PEER));
+    assert!(ours);
+    assert!(told.contains("nobody behind 172.20.2.0"), "{told}");
+    let other = tcp("172.20.2.10", "172.20.1.5", 443);
+    let heard = at(other, UPLINK, false, VXLAN, says(7 * SECOND, ACK));
+    assert!(!judged([out(PEER), vec![heard]].concat()).0);
+}
+
+#[test]
+fn data_that_is_sent_again_and_again_is_stuck_until_an_answer_comes() {
+    let again = |hop: &mut FlowHop| {
+        (hop.first, hop.last, hop.progress) = (1, 9 * SECOND, 2 * SECOND);
+        (hop.stalled, hop.retransmits, hop.flags) = (5, 5, ACK);
+    };
+    let small = |hop: &mut FlowHop| (hop.first, hop.last, hop.flags) = (2, SECOND, ACK);
+    let flows = vec![
+        from_pod(flow(PEER), again),
+        at(flow(PEER), OVERLAY, true, PLAIN, small),
+    ];
+    let (ours, told) = judged(flows.clone());
+    assert!(ours);
+    assert!(
+        told.contains("5 retransmits and no progress: last seen at cali1"),
+        "{told}"
+    );
+    let came = at(
+        flow(PEER).reversed(),
+        OVERLAY,
+        false,
+        PLAIN,
+        says(10 * SECOND, ACK),
+    );
+    assert_eq!(judged([flows, vec![came]].concat()), (false, String::new()));
+}
+
+#[test]
+fn what_was_stuck_before_the_run_began_is_stuck() {
+    let syns = |last: u64| {
+        from_pod(flow(PEER), move |hop| {
+            (hop.first, hop.last) = (SECOND, last * SECOND);
+            (hop.syns, hop.flags) = (2, SYN);
+        })
+    };
+    assert!(judged(vec![syns(9)]).0, "the fourth and the fifth one");
+    assert!(!judged(vec![syns(2)]).0, "the first two");
+    let data = |last: u64| {
+        from_pod(flow(PEER), move |hop| {
+            (hop.first, hop.last, hop.progress) = (SECOND, last * SECOND, SECOND);
+            (hop.stalled, hop.retransmits, hop.flags) = (1, 1, ACK);
+        })
+    };
+    assert!(judged(vec![data(8)]).0);
+    assert!(!judged(vec![data(2)]).0);
+}
+
+#[test]
+fn what_comes_back_by_the_link_that_it_left_by_goes_in_circles() {
+    let mut flows = out(WORLD);
+    flows.push(at(flow(WORLD), UPLINK, false, PLAIN, asks(9)));
+    let (ours, told) = judged(flows);
+    assert!(ours);
+    assert!(told.contains("comes back by ens5"), "{told}");
+    assert!(
+        told.contains("a routing loop with 192.0.2.254 (ens5)"),
+        "{told}"
+    );
+}
+
+#[test]
+fn drops_that_no_cause_names_are_told() {
+    let observation = Observation {
+        now: 15 * SECOND,
+        flows: vec![from_pod(flow(PEER), asks(1))],
+        drops: vec![died(flow(PEER), ("IP_INADDRERRORS", "ip_error"), POD, 4)],
+        ..Observation::default()
+    };
+    let stuck = with_facts(&node(), &observation, |facts| stuck(facts, &[]));
+    let why = &stuck.told[0].why;
+    assert!(why.contains("(4 × IP_INADDRERRORS in ip_error)"), "{why}");
+}
+
+#[test]
+fn a_scan_of_the_node_and_ipv6_without_a_way_out_are_everyday() {
+    let scan = FlowKey {
+        ..tcp("203.0.113.9", "192.0.2.1", 23)
+    };
+    assert_eq!(judged(vec![at(scan, UPLINK, false, PLAIN, asks(1))]).1, "");
+    let mut node = node();
+    node.pod_sides[0].addresses.push(ip("fd00::5"));
+    let tried = tcp("fd00::5", "2001:db8::7", 443);
+    let observation = Observation {
+        now: 15 * SECOND,
+        flows: vec![from_pod(tried, asks(1))],
+        ..Observation::default()
+    };
+    let told = with_facts(&node, &observation, |facts| stuck(facts, &[]).told);
+    assert!(told.is_empty());
+}

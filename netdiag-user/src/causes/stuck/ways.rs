@@ -1,0 +1,120 @@
+//! Whether the way by which a stuck flow left works for anybody.
+//!
+//! One dead server says nothing of the way to it. Two dead ones behind one gateway, and not a
+//! single answer by it, are the way's fault or this node's: a wrong entry for the gateway, a link
+//! that sends into the void. A tunnel's other end is one node of the cluster: silence of all who
+//! are asked there is worth a look from one server on.
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+use super::{Candidate, left};
+use crate::{
+    model::{
+        address::mac,
+        node::{Link, Node, Route},
+    },
+    pipeline::facts::Facts,
+};
+
+/// A link and the gateway behind it.
+type Way = (u32, Option<IpAddr>);
+
+pub struct Ways<'a> {
+    node: &'a Node,
+    /// When something came by that way last.
+    heard: HashMap<Way, u64>,
+    silent: HashMap<Way, BTreeSet<IpAddr>>,
+}
+
+impl<'a> Ways<'a> {
+    pub fn new(facts: &'a Facts<'_>, all: &[Candidate]) -> Self {
+        let mut ways = Self {
+            node: facts.node,
+            heard: HashMap::new(),
+            silent: HashMap::new(),
+        };
+        for candidate in all.iter().filter(|c| left(c)) {
+            if let Some(way) = ways.of(candidate.far()) {
+                ways.silent.entry(way).or_default().insert(candidate.far());
+            }
+        }
+        if !ways.silent.is_empty() {
+            ways.listen(facts);
+        }
+        ways
+    }
+
+    fn listen(&mut self, facts: &Facts<'_>) {
+        for journey in facts.journeys().values() {
+            let Some(hop) = journey.hops.first().filter(|h| !h.egress()) else {
+                continue;
+            };
+            let (source, _) = crate::model::flow::ends(&journey.flow);
+            if let Some(way) = self
+                .of(source)
+                .filter(|w| w.0 == hop.key.ifindex || !hop.plain())
+            {
+                let last = self.heard.entry(way).or_default();
+                *last = hop.hop.last.max(*last);
+            }
+        }
+    }
+
+    fn route(&self, far: IpAddr) -> Option<&'a Route> {
+        self.node.route_to(far)
+    }
+
+    fn of(&self, far: IpAddr) -> Option<Way> {
+        let route = self.route(far)?;
+        Some((route.oif?, route.gateway))
+    }
+
+    pub fn answers(&self, candidate: &Candidate) -> bool {
+        let heard = self
+            .of(candidate.far())
+            .and_then(|way| self.heard.get(&way));
+        heard.is_some_and(|last| *last > candidate.first)
+    }
+
+    /// Nobody answers by the way that it left by.
+    pub fn doubtful(&self, candidate: &Candidate) -> bool {
+        let far = candidate.far();
+        let silent = self.of(far).and_then(|way| self.silent.get(&way));
+        let silent = silent.map_or(0, BTreeSet::len);
+        let route = self.route(far);
+        let one_node = route.is_some_and(|r| r.gateway.is_some() && r.destination.length > 0);
+        // What somebody entered by hand nobody asks for any more.
+        let enough = match one_node || self.permanent(candidate).is_some() {
+            true => 1,
+            false => 2,
+        };
+        silent >= enough && !self.answers(candidate)
+    }
+
+    /// An entry that somebody made by hand may be wrong; on a tunnel the CNI's agent made it.
+    pub fn permanent(&self, candidate: &Candidate) -> Option<String> {
+        let far = candidate.far();
+        let (oif, gateway) = self.of(far)?;
+        let address = gateway.unwrap_or(far);
+        let tunnel = self.node.link(oif).is_some_and(Link::is_tunnel);
+        let mut entries = self
+            .node
+            .neighbours
+            .iter()
+            .filter(|n| n.permanent && !tunnel);
+        let entry = entries.find(|n| n.ifindex == oif && n.address == address)?;
+        let lladdr = mac(entry.lladdr.as_deref()?);
+        Some(format!("its neighbour entry is permanent: {lladdr}"))
+    }
+
+    /// `192.0.2.254 (eth0)`
+    pub fn name(&self, candidate: &Candidate) -> String {
+        match self.of(candidate.far()) {
+            Some((oif, Some(gateway))) => format!("{gateway} ({})", self.node.link_name(oif)),
+            Some((oif, None)) => self.node.link_name(oif),
+            None => "that hop".into(),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Several nodes' findings as one incident.
+use super::super::chains;
+use crate::model::verdict::{Finding, NodeFix};
+
+/// Each cause once for what it is about, with what every node says of it.
+pub fn one_incident(findings: Vec<Finding>, related: chains::Related<'_>) -> Vec<Finding> {
+    let mut all: Vec<Finding> = Vec::new();
+    for finding in findings {
+        match all.iter_mut().find(|known| same(known, &finding)) {
+            Some(known) => unite(known, finding),
+            None => all.push(finding),
+        }
+    }
+    chains::join_related(&mut all, related);
+    all
+}
+
+/// Whether two nodes tell of one thing: in the same words, of the same flow or address, or of
+/// each other.
+fn same(one: &Finding, other: &Finding) -> bool {
+    one.cause == other.cause
+        && (one.summary == other.summary
+            || one.shares(other).is_some()
+            || one
+                .flows
+                .iter()
+                .any(|f| other.flows.iter().any(|g| f.is_of(g)))
+            || about_each_other(one, other))
+}
+
+fn about_each_other(one: &Finding, other: &Finding) -> bool {
+    let names = |a: &Finding, b: &Finding| b.node.as_ref().is_some_and(|n| a.nodes.contains(n));
+    names(one, other) && names(other, one)
+}
+
+fn unite(known: &mut Finding, mut other: Finding) {
+    if (other.severity, other.confidence) > (known.severity, known.confidence) {
+        std::mem::swap(known, &mut other);
+    }
+    let fix = (other.fix.summary != known.fix.summary || other.fix.commands != known.fix.commands)
+        .then_some(other.fix);
+    let fix = other.node.zip(fix);
+    known
+        .other_fixes
+        .extend(fix.map(|(node, fix)| NodeFix { node, fix }));
+    known.other_fixes.extend(other.other_fixes);
+    for evidence in other.evidence {
+        if !known.evidence.contains(&evidence) {
+            known.evidence.push(evidence);
+        }
+    }
+    for pod in other.pods {
+        if !known
+            .pods
+            .iter()
+            .any(|p| p.ip == pod.ip && p.role == pod.role)
+        {
+            known.pods.push(pod);
+        }
+    }
+    for node in other.nodes {
+        if !known.nodes.contains(&node) {
+            known.nodes.push(node);
+        }
+    }
+    known.flows.extend(other.flows);
+    known.about.extend(other.about);
+    if known.consequence_of.is_none() {
+        (known.consequence_of, known.because) = (other.consequence_of, other.because);
+    }
+}

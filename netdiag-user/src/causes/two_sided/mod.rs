@@ -1,0 +1,104 @@
+//! What another node's recording adds to a finding, and findings of several nodes as one
+//! incident.
+mod merge;
+mod overlay_blocked;
+mod pod_route_missing;
+#[cfg(test)]
+mod tests;
+mod vxlan_source_mismatch;
+
+use std::net::IpAddr;
+
+pub use self::merge::one_incident;
+use crate::{
+    model::verdict::{Evidence, EvidenceKind, Finding, Origin},
+    pipeline::{
+        facts::Facts,
+        join::{Count, Way},
+    },
+};
+
+/// The node of a finding, and another one that was watched at the same time.
+pub struct Sides<'a, 'f> {
+    pub here: &'a Facts<'f>,
+    pub there: &'a Facts<'f>,
+    pub here_name: &'a str,
+    pub there_name: &'a str,
+    /// From here to there, and back.
+    pub to: &'a Way<'a>,
+    pub back: &'a Way<'a>,
+}
+
+type Rule = fn(&Sides<'_, '_>, &mut Finding);
+
+/// The causes that the other side can tell something of.
+const RULES: &[(&str, Rule)] = &[
+    (super::overlay_blocked::ID, overlay_blocked::complete),
+    (super::pod_route_missing::ID, pod_route_missing::complete),
+    (
+        super::vxlan_source_mismatch::ID,
+        vxlan_source_mismatch::complete,
+    ),
+];
+
+/// Adds what the other node says of a finding.
+pub fn complete(sides: &Sides<'_, '_>, finding: &mut Finding) {
+    let theirs = |a: &IpAddr| sides.there.node.owns(*a) && !sides.here.node.owns(*a);
+    if finding.about.iter().any(theirs) {
+        sides.has_part(finding);
+    }
+    if let Some((_, rule)) = RULES.iter().find(|(id, _)| *id == finding.cause) {
+        rule(sides, finding);
+    }
+}
+
+impl Sides<'_, '_> {
+    /// The other node has a part in it.
+    fn has_part(&self, finding: &mut Finding) {
+        let name = self.there_name;
+        if !finding.nodes.iter().any(|n| n == name) {
+            finding.nodes.push(name.to_owned());
+        }
+    }
+
+    /// What was seen on the other node.
+    fn there(&self, kind: EvidenceKind, origin: Origin, text: String) -> Evidence {
+        let mut line = Evidence::new(kind, origin, text);
+        line.node = Some(self.there_name.to_owned());
+        line
+    }
+
+    /// How much of what left `from` came to `to`, seen on the one that should have got it.
+    fn passed(&self, from: &str, to: &str, what: &str, count: Count) -> Evidence {
+        let Count { left, came } = count;
+        let came_there = match came {
+            0 => format!("none came to {to}"),
+            _ if came == left => format!("all came to {to}"),
+            _ => format!("{came} came to {to}"),
+        };
+        let text = format!("{left} {what} left {from} while both were watched: {came_there}");
+        let mut line = Evidence::new(EvidenceKind::Path, Origin::Observed, text);
+        line.node = Some(to.to_owned());
+        line.packets = Some(came);
+        line
+    }
+
+    /// What the other node dropped of that which came from here.
+    fn dropped_there(&self) -> Option<Evidence> {
+        let worst = self.to.dropped.first()?;
+        let same = self.to.dropped.iter();
+        let same = same.filter(|l| l.reason == worst.reason && l.symbol() == worst.symbol());
+        let packets: u64 = same.map(|l| l.dropped.packets).sum();
+        let (reason, symbol) = (&worst.reason, worst.symbol());
+        let text = format!(
+            "{packets} packets from {} came to {} and were dropped there: {reason} in {symbol}",
+            self.here_name, self.there_name
+        );
+        let mut line = self.there(EvidenceKind::Drop, Origin::Observed, text);
+        line.packets = Some(packets);
+        line.at.clone_from(&worst.interface);
+        line.reason = Some(reason.clone());
+        line.location = Some(symbol.to_owned());
+        Some(line)
+    }
+}

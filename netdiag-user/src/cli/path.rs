@@ -1,0 +1,202 @@
+//! `netdiag path`: one flow's way, hop by hop.
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{
+    Usage, exit,
+    options::{Causes, Format, Global, Keep, Scope, duration},
+    session::Session,
+    watch::Signals,
+};
+use crate::{
+    causes,
+    host::probe::{Order, probe},
+    model::{
+        gather::Want,
+        path::{End, Outcome, Path, Probe, ProbeKind, Wanted},
+    },
+    output,
+    pipeline::{facts::Facts, path},
+};
+
+/// How often the maps are read.
+const TICK: Duration = Duration::from_millis(250);
+/// How long Services are waited for before a name is called unknown.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+#[derive(Args, Debug)]
+pub struct PathArgs {
+    /// Where it begins: a pod (NAMESPACE/NAME) or an address.
+    #[arg(value_name = "SRC")]
+    pub source: Wanted,
+    /// Where it leads: a pod, a Service (NAMESPACE/NAME) or an address, and its port.
+    #[arg(value_name = "DST[:PORT]")]
+    pub destination: Wanted,
+    /// Send a few packets of netdiag's own from inside the pod, small ones and of full size, and watch
+    /// those: icmp, connect (TCP without data), tcp (a segment of zeroes too), udp
+    /// [default: icmp, and connect where DST has a port].
+    #[arg(long, value_enum, value_name = "KINDS", num_args = 0..=1, require_equals = true)]
+    #[arg(value_delimiter = ',')]
+    pub probe: Option<Vec<ProbeKind>>,
+    #[command(flatten)]
+    pub scope: Scope,
+    /// How long to watch: 5s, 2m; with --probe until the probes have ended.
+    #[arg(short, long, default_value = "5s", value_parser = duration)]
+    pub duration: Duration,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+    /// Write the output to this file instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    pub output_file: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    pub keep: Keep,
+}
+
+pub async fn run(args: PathArgs, global: &Global) -> Result<i32> {
+    let mut sink = output::Sink::open(args.output_file.as_deref())?;
+    let mut signals = Signals::catch()?;
+    let asked = args.scope.only.asked(&args.scope.iface, &Causes::default());
+    let mut session = Session::open(&args.scope, asked, &args.keep, global).await?;
+    super::diagnose::say_ready();
+    let watched = watch(&mut session, &args, &mut signals).await;
+    session.close().await;
+    let path = watched?;
+    output::path(&mut sink, &path, args.output)?;
+    Ok(code(&path))
+}
+
+/// Ends at its time or at a signal: what was seen until then is told.
+async fn watch(session: &mut Session, args: &PathArgs, signals: &mut Signals) -> Result<Path> {
+    let begun = Instant::now();
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut probing = Probing::default();
+    loop {
+        let signalled = tokio::select! {
+            _ = ticks.tick() => false,
+            _ = signals.wait() => true,
+        };
+        let observation = session.tick().await?;
+        let over = signalled
+            || probing
+                .over()
+                .await?
+                .unwrap_or(begun.elapsed() >= args.duration);
+        let rows = session.scene.rows(&observation);
+        let facts = session.scene.facts(&rows);
+        let wants = match path::ends(&facts, &args.source, &args.destination) {
+            Err(why) if over || begun.elapsed() >= PATIENCE => return Err(Usage(why).into()),
+            Err(_) => BTreeSet::from([Want::Services]),
+            Ok(ends) if over => {
+                let mut path = path::path(&facts, ends, &session.scene.run);
+                path::conclude(&mut path, probing.probes);
+                return Ok(path);
+            }
+            Ok(ends) => {
+                let wants = wants(&facts, &ends.0);
+                if let Some(kinds) = args.probe.as_ref().filter(|_| probing.none()) {
+                    let path = path::path(&facts, ends, &session.scene.run);
+                    probing.start(order(session, args, &path, kinds)?);
+                }
+                wants
+            }
+        };
+        session.gather(wants);
+    }
+}
+
+/// What must be found out beside the readings.
+fn wants(facts: &Facts<'_>, source: &End) -> BTreeSet<Want> {
+    let mut wants = causes::wants(facts);
+    wants.insert(Want::Services);
+    wants.extend(source.addresses.iter().map(|a| Want::Tracked(*a)));
+    wants
+}
+
+/// Probes that are on their way, and what came of them.
+#[derive(Default)]
+struct Probing {
+    task: Option<tokio::task::JoinHandle<Result<Vec<Probe>>>>,
+    ended: Option<Instant>,
+    probes: Vec<Probe>,
+}
+
+impl Probing {
+    fn none(&self) -> bool {
+        self.task.is_none() && self.ended.is_none()
+    }
+
+    fn start(&mut self, order: Order) {
+        self.task = Some(tokio::task::spawn_blocking(move || probe(&order)));
+    }
+
+    /// Whether they have ended, long enough ago to be counted; nothing where there are none.
+    async fn over(&mut self) -> Result<Option<bool>> {
+        if let Some(task) = self.task.take_if(|task| task.is_finished()) {
+            self.probes = task.await.context("the probing thread")??;
+            self.ended = Some(Instant::now());
+        }
+        let over = self.ended.map(|at| at.elapsed() >= 2 * TICK);
+        Ok(over.or(self.task.as_ref().map(|_| false)))
+    }
+}
+
+/// Where to send from, and what.
+fn order(session: &Session, args: &PathArgs, path: &Path, kinds: &[ProbeKind]) -> Result<Order> {
+    let node = &session.scene.node;
+    let usage = |text: String| anyhow::Error::from(Usage(text));
+    let here = |address: &&IpAddr| {
+        node.owns(**address) || node.pod_sides.iter().any(|s| s.addresses.contains(address))
+    };
+    let (from, to) = (&path.source.addresses, &path.destination.addresses);
+    let source = from.iter().find(here).ok_or_else(|| {
+        let asked = &path.source.asked;
+        usage(format!(
+            "--probe sends from a pod of this node or from the node itself: {asked} is neither"
+        ))
+    })?;
+    let same = |a: &&IpAddr| a.is_ipv4() == source.is_ipv4();
+    let destination = to
+        .iter()
+        .find(same)
+        .ok_or_else(|| usage("--probe: no address of DST is of SRC's family".into()))?;
+    let port = path.destination.port;
+    if port.is_none() && kinds.iter().any(|k| *k != ProbeKind::Icmp) {
+        return Err(usage(
+            "--probe: tcp and udp need DST's port, like 10.0.0.1:80".into(),
+        ));
+    }
+    let usual = [ProbeKind::Icmp, ProbeKind::Connect];
+    let side = node.pod_sides.iter().find(|s| s.addresses.contains(source));
+    let first = path.request.steps.first().and_then(|s| s.mtu);
+    let mtu = side
+        .map(|s| s.route_mtu.map_or(s.mtu, |m| m.min(s.mtu)))
+        .or(first);
+    Ok(Order {
+        root: args.scope.place.root.clone(),
+        netns: side.map_or(node.netns, |s| s.netns),
+        source: *source,
+        destination: *destination,
+        port,
+        full: mtu.context("--probe: no MTU is known on the way")?,
+        kinds: match kinds {
+            [] => usual[..if port.is_some() { 2 } else { 1 }].to_vec(),
+            some => some.to_vec(),
+        },
+    })
+}
+
+pub fn code(path: &Path) -> i32 {
+    match path.outcome {
+        Outcome::Answered => exit::OK,
+        Outcome::NoTraffic | Outcome::Unknown => exit::INCOMPLETE,
+        _ => exit::FINDINGS,
+    }
+}

@@ -1,0 +1,168 @@
+//! One recording as it is played.
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow};
+use netdiag_common::config::counter;
+
+use crate::{
+    model::{
+        event::{Detail, LiveEvent},
+        filter::glob,
+        observation::Observation,
+    },
+    output::Pcapng,
+    pipeline::{
+        asked::{self, Asked},
+        join::{Recorded, ledger::Ledger},
+        judge::Judge,
+        samples::samples,
+        scene::Scene,
+    },
+    recording::Replay,
+};
+
+pub struct Player {
+    file: PathBuf,
+    replay: Replay,
+    judge: Judge,
+    ledger: Ledger,
+    /// Other recordings are played beside it.
+    pub one_of_several: bool,
+    /// The reading that comes next; the scene is as it was then.
+    next: Option<Observation>,
+}
+
+impl Player {
+    /// Fails where there is nothing in it.
+    pub fn open(file: &Path, asked: &Asked) -> Result<Self> {
+        let mut replay = Replay::open(file)?;
+        replay.scene.asked = asked.clone();
+        let Some(first) = reading(&mut replay) else {
+            let why = replay
+                .trouble()
+                .map_or(String::new(), |it| format!(": {}", it.why));
+            return Err(anyhow!(
+                "{}: there is no reading in it{why}",
+                file.display()
+            ));
+        };
+        Ok(Self {
+            file: file.to_owned(),
+            replay,
+            judge: Judge::default(),
+            ledger: Ledger::default(),
+            one_of_several: false,
+            next: Some(first),
+        })
+    }
+
+    /// Whether its node is among those.
+    pub fn is_of(&self, nodes: &[String]) -> bool {
+        nodes.is_empty() || nodes.iter().any(|n| glob(n, self.node()))
+    }
+
+    pub fn node(&self) -> &str {
+        &self.scene().node.name
+    }
+
+    fn scene(&self) -> &Scene {
+        &self.replay.scene
+    }
+
+    /// When the next reading was made; nothing at the end.
+    pub fn next_at(&self) -> Option<jiff::Timestamp> {
+        let now = self.next.as_ref()?.now;
+        Some(self.scene().clock.time(now))
+    }
+
+    /// Plays all that is left, for the verdict alone.
+    pub fn play(mut self, mut pcap: Option<&mut Pcapng>) -> Result<Recorded> {
+        loop {
+            if let Some(reading) = &self.next {
+                self.judge.findings(&self.replay.scene, reading);
+            }
+            if let Some(last) = self.advance(pcap.as_deref_mut())? {
+                return Ok(self.close(last));
+            }
+        }
+    }
+
+    /// Plays the next reading and tells its events; the last one comes back with them.
+    pub fn events(
+        &mut self,
+        pcap: Option<&mut Pcapng>,
+    ) -> Result<(Vec<LiveEvent>, Option<Observation>)> {
+        let mut events = Vec::new();
+        if let Some(reading) = &self.next {
+            events = self.judge.events(&self.replay.scene, reading).events;
+        }
+        let last = self.advance(pcap)?;
+        if let Some(last) = &last {
+            events.extend(self.judge.closing(&self.replay.scene, last));
+        }
+        if self.one_of_several {
+            // The nodes' findings are told at the end, as one incident's.
+            events.retain(|e| !matches!(e.detail, Detail::Finding { .. }));
+            let name = self.node().to_owned();
+            events.iter_mut().for_each(|e| e.node = Some(name.clone()));
+        }
+        Ok((events, last))
+    }
+
+    /// Goes on to the next reading; gives the last one back where there is none.
+    fn advance(&mut self, pcap: Option<&mut Pcapng>) -> Result<Option<Observation>> {
+        let Some(done) = self.next.take() else {
+            return Ok(Some(Observation::default()));
+        };
+        if let Some(pcap) = pcap {
+            let shown = self.scene().asked.shown(&done);
+            let mut samples = samples(&self.replay.scene, shown.as_ref().unwrap_or(&done));
+            if self.one_of_several {
+                // Nodes call their links alike.
+                let name = |link: &str| format!("{}:{link}", self.node());
+                let named = samples.iter_mut();
+                named.for_each(|it| it.interface = name(&it.interface));
+            }
+            pcap.put(&samples)?;
+        }
+        if self.one_of_several {
+            self.ledger.add(&self.replay.scene.node, &done);
+        }
+        self.next = reading(&mut self.replay);
+        Ok(self.next.is_none().then_some(done))
+    }
+
+    /// What it comes to.
+    pub fn close(mut self, last: Observation) -> Recorded {
+        let trouble = self.replay.trouble();
+        let run = &mut self.replay.scene.run;
+        run.blind |= trouble.is_some();
+        run.not_checked.extend(trouble);
+        let unjudged = last.counter(counter::DROPS_UNJUDGED);
+        run.not_checked
+            .extend(self.replay.scene.asked.not_checked(unjudged));
+        Recorded {
+            scene: self.replay.scene,
+            last,
+            ledger: self.ledger,
+            judge: self.judge,
+        }
+    }
+
+    /// What is missing of it, in one sentence.
+    pub fn trouble(&self) -> Option<String> {
+        let why = self.replay.trouble()?.why;
+        Some(format!("{}: {why}", self.file.display()))
+    }
+
+    pub fn file(&self) -> String {
+        self.file.display().to_string()
+    }
+}
+
+/// The next reading, of what was asked for.
+fn reading(replay: &mut Replay) -> Option<Observation> {
+    let mut reading = replay.tick()?;
+    asked::count_only(&replay.scene, &mut reading);
+    Some(reading)
+}

@@ -1,0 +1,24 @@
+//! Where the machine's cgroups are (Documentation/admin-guide/cgroup-v2.rst).
+use std::path::{Path, PathBuf};
+
+/// Where they are mounted.
+pub const MOUNTED: &str = "sys/fs/cgroup";
+
+/// Roots under which the machine's own /sys may be. `ip netns exec` and the like hide it behind a
+/// new one: the first process still has it, and so has who started us.
+pub fn roots(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let parent = std::os::unix::process::parent_id();
+    let others = [1, parent].map(|pid| root.join(format!("proc/{pid}/root")));
+    [root.to_owned()].into_iter().chain(others)
+}
+
+/// The hierarchy of version 2: it may stand beside those of version 1. With the folder that it is
+/// mounted below.
+pub fn unified(root: &Path) -> Option<(PathBuf, PathBuf)> {
+    let mut places = roots(root).flat_map(|root| {
+        let base = root.join(MOUNTED);
+        let beside = base.join("unified");
+        [(base.clone(), base.clone()), (base, beside)]
+    });
+    places.find(|(_, folder)| folder.join("cgroup.controllers").is_file())
+}

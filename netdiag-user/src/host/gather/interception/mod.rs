@@ -1,0 +1,193 @@
+//! Rules of a pod's namespace that lead its connections to a local port, by iptables' two engines
+//! and nftables' own; and the proxies that run there.
+mod iptables;
+mod nftables;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use anyhow::Result;
+
+use super::{processes, rulesets};
+use crate::{
+    host::namespaces,
+    model::interception::{Interception, Redirect},
+};
+
+/// Programs of known meshes, as ps(1) shows them.
+const PROXIES: [&str; 5] = [
+    "consul-dataplane",
+    "envoy",
+    "kuma-dp",
+    "linkerd2-proxy",
+    "pilot-agent",
+];
+/// Chains within chains; rules have no circles, but a text may.
+const DEEPEST: usize = 16;
+
+/// One rule, whatever its engine.
+#[derive(Debug, PartialEq, Eq)]
+struct Rule {
+    chain: String,
+    /// Connections to these ports of TCP; to any where there is none.
+    of: Vec<u16>,
+    does: Does,
+    text: String,
+    list: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Does {
+    Goes(String),
+    Redirects(u16),
+    /// Leaves the packet as it is.
+    Spares,
+}
+
+#[derive(Default)]
+struct Rules {
+    all: Vec<Rule>,
+    /// Chains that packets from outside, and those from programs here, come to.
+    prerouting: BTreeSet<String>,
+    output: BTreeSet<String>,
+}
+
+/// Of this thread's namespace; processes are looked up under `root`.
+pub fn interception(root: &Path) -> Result<Interception> {
+    let mut rules = Rules::default();
+    let listed = rulesets::list(&[])?;
+    nftables::read(&listed.nft, &mut rules)?;
+    for saved in &listed.saved {
+        iptables::read(&saved.text, saved.program, &mut rules);
+    }
+    let mut found = rules.interception();
+    found.proxies = proxies(root);
+    Ok(found)
+}
+
+fn proxies(root: &Path) -> Vec<String> {
+    let own = namespaces::own();
+    let here = processes::all(root).into_iter();
+    let here = here.filter(|p| Some(p.netns) == own && PROXIES.contains(&p.name()));
+    here.map(|p| format!("{}[{}]", p.name(), p.pid)).collect()
+}
+
+impl Rules {
+    fn interception(&self) -> Interception {
+        let mut chains: BTreeMap<&str, Vec<&Rule>> = BTreeMap::new();
+        for rule in &self.all {
+            chains.entry(&rule.chain).or_default().push(rule);
+        }
+        let mut found = Interception::default();
+        for chain in &self.prerouting {
+            let mut walk = Walk::new(&chains);
+            walk.follow(chain, &[], DEEPEST);
+            found.inbound.extend(walk.redirects);
+            found.exempt.extend(walk.exempt);
+        }
+        for chain in &self.output {
+            let mut walk = Walk::new(&chains);
+            walk.follow(chain, &[], DEEPEST);
+            found.outbound.extend(walk.redirects);
+        }
+        found.exempt.sort_unstable();
+        found.exempt.dedup();
+        found
+    }
+}
+
+/// What is met from one chain on.
+struct Walk<'a> {
+    chains: &'a BTreeMap<&'a str, Vec<&'a Rule>>,
+    redirects: Vec<Redirect>,
+    exempt: Vec<u16>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(chains: &'a BTreeMap<&'a str, Vec<&'a Rule>>) -> Self {
+        Self {
+            chains,
+            redirects: Vec::new(),
+            exempt: Vec::new(),
+        }
+    }
+
+    fn follow(&mut self, chain: &str, of: &[u16], depth: usize) {
+        if depth == 0 {
+            return;
+        }
+        for rule in self.chains.get(chain).into_iter().flatten() {
+            let of = if rule.of.is_empty() { of } else { &rule.of };
+            match &rule.does {
+                Does::Goes(to) => self.follow(to, of, depth - 1),
+                Does::Spares => self.exempt.extend(&rule.of),
+                Does::Redirects(port) => {
+                    let redirect = Redirect {
+                        port: *port,
+                        of: of.to_vec(),
+                        rule: rule.text.clone(),
+                        list: rule.list.clone(),
+                    };
+                    if !self.redirects.contains(&redirect) {
+                        self.redirects.push(redirect);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn istios_rules_by_either_tool() {
+        let mut by_iptables = Rules::default();
+        let text = "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -j ISTIO_INBOUND\n\
+            -A OUTPUT -j ISTIO_OUTPUT\n\
+            -A ISTIO_INBOUND -p tcp -m tcp --dport 15021 -j RETURN\n\
+            -A ISTIO_INBOUND -p tcp -j ISTIO_IN_REDIRECT\n\
+            -A ISTIO_IN_REDIRECT -p tcp -j REDIRECT --to-ports 15006\n\
+            -A ISTIO_OUTPUT -p udp -m udp --dport 53 -j REDIRECT --to-ports 15053\n\
+            -A ISTIO_OUTPUT -m owner --uid-owner 1337 -j RETURN\n\
+            -A ISTIO_OUTPUT -p tcp -j ISTIO_REDIRECT\n\
+            -A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n";
+        iptables::read(text, "iptables-nft-save", &mut by_iptables);
+        let mut by_nft = Rules::default();
+        nftables::read(NFT, &mut by_nft).expect("rules");
+        for rules in [by_iptables, by_nft] {
+            let found = rules.interception();
+            let ports = |all: &[Redirect]| all.iter().map(|r| r.port).collect::<Vec<_>>();
+            assert_eq!(ports(&found.inbound), [15006], "{found:?}");
+            assert_eq!(ports(&found.outbound), [15001], "{found:?}");
+            assert_eq!(found.exempt, [15021]);
+            assert!(found.is_proxy());
+        }
+    }
+
+    const NFT: &str = r#"{"nftables": [
+      {"chain": {"family": "inet", "table": "t", "name": "pre", "hook": "prerouting"}},
+      {"chain": {"family": "inet", "table": "t", "name": "out", "hook": "output"}},
+      {"rule": {"family": "inet", "table": "t", "chain": "pre", "expr": [
+        {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": {"set": [15021]}}}, {"return": null}]}},
+      {"rule": {"family": "inet", "table": "t", "chain": "pre", "expr": [{"jump": {"target": "in"}}]}},
+      {"rule": {"family": "inet", "table": "t", "chain": "in", "expr": [
+        {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "tcp"}}, {"redirect": {"port": 15006}}]}},
+      {"rule": {"family": "inet", "table": "t", "chain": "out", "expr": [
+        {"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}}, "right": 53}}, {"redirect": {"port": 15053}}]}},
+      {"rule": {"family": "inet", "table": "t", "chain": "out", "expr": [{"redirect": {"port": 15001}}]}}]}"#;
+
+    #[test]
+    fn circles_end() {
+        let mut rules = Rules::default();
+        let text = "*nat\n-A PREROUTING -j A\n-A A -j B\n-A B -j A\n-A B -p tcp --dport 80 -j \
+                    REDIRECT --to-ports 8080\n";
+        iptables::read(text, "iptables-legacy-save", &mut rules);
+        let found = rules.interception();
+        assert_eq!(found.inbound.len(), 1);
+        assert!(!found.is_proxy(), "one port is no proxy");
+    }
+}

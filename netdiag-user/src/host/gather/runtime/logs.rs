@@ -1,0 +1,140 @@
+//! Where runtimes and kubelets log: files of their own, syslog's, the journal. Of each only the end
+//! is read.
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use crate::host::gather::Places;
+
+/// Files, as the node names them.
+const FILES: [&str; 11] = [
+    "/var/log/containerd.log",
+    "/var/log/containerd/containerd.log",
+    "/var/lib/rancher/k3s/agent/containerd/containerd.log",
+    "/var/lib/rancher/rke2/agent/containerd/containerd.log",
+    "/var/lib/rancher/rke2/agent/logs/kubelet.log",
+    "/var/log/crio.log",
+    "/var/log/crio/crio.log",
+    "/var/log/kubelet.log",
+    "/var/log/syslog",
+    "/var/log/messages",
+    "/var/log/daemon.log",
+];
+const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
+/// Who writes what is looked for.
+const WRITERS: [&str; 7] = [
+    "containerd",
+    "crio",
+    "dockerd",
+    "cri-dockerd",
+    "k3s",
+    "kubelet",
+    "rke2",
+];
+
+/// As much of a file's end as five minutes of a busy node's have.
+const TAIL: u64 = 2 << 20;
+/// The same of a journal, in lines.
+const LINES: &str = "5000";
+
+pub struct Log {
+    pub name: String,
+    /// A command that shows it.
+    pub show: String,
+    pub text: Result<String, String>,
+}
+
+/// All that are there.
+pub fn all(places: &Places, since: Duration) -> Vec<Log> {
+    let files = FILES.iter().filter_map(|name| file(places, name));
+    let journals = JOURNALS
+        .iter()
+        .filter_map(|name| journal(places, name, since));
+    files.chain(journals).collect()
+}
+
+fn file(places: &Places, name: &str) -> Option<Log> {
+    let path = places.under_root(Path::new(name));
+    // Not a pipe, nor a device.
+    let meta = std::fs::metadata(&path)
+        .ok()
+        .filter(|meta| meta.is_file())?;
+    let text = end(&path, meta.len());
+    Some(Log {
+        name: name.to_owned(),
+        show: format!("grep -E 'network for sandbox|to CNI network|set up pod' {name} | tail"),
+        text: text.map_err(|e| e.to_string()),
+    })
+}
+
+fn end(path: &Path, length: u64) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// journalctl(1) reads a node's from anywhere.
+fn journal(places: &Places, name: &str, since: Duration) -> Option<Log> {
+    let folder = places.under_root(Path::new(name));
+    let filled = std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some());
+    filled.then(|| Log {
+        name: format!("the journal in {name}"),
+        show: "journalctl -u containerd -u kubelet | grep -E 'network for sandbox|set up pod'"
+            .to_owned(),
+        text: read(folder, since),
+    })
+}
+
+fn read(folder: PathBuf, since: Duration) -> Result<String, String> {
+    let mut command = Command::new("journalctl");
+    command.args([
+        "--no-pager",
+        "--quiet",
+        "--output=short-unix",
+        "--lines",
+        LINES,
+    ]);
+    command.arg(format!("--since=@{}", since.as_secs()));
+    command.arg("--directory").arg(folder);
+    for writer in WRITERS {
+        command.args(["-t", writer]);
+    }
+    let done = command.output().map_err(|e| format!("journalctl: {e}"))?;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr);
+        return Err(format!("journalctl: {}", said.trim()));
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_end_of_a_file_is_read() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = root.path().join("var/log");
+        std::fs::create_dir_all(&folder).expect("made");
+        let text = [vec![b'x'; TAIL as usize + 10], b"\n\xff last".to_vec()].concat();
+        std::fs::write(folder.join("syslog"), text).expect("written");
+        let places = Places {
+            root: root.path().to_owned(),
+            ..Places::default()
+        };
+        let all = all(&places, Duration::ZERO);
+        let text = all[0].text.as_deref().expect("read");
+        assert_eq!(
+            (all.len(), text.len()),
+            (1, TAIL as usize + 2),
+            "one byte became three"
+        );
+        assert!(text.ends_with("\u{fffd} last"));
+    }
+}

@@ -1,0 +1,41 @@
+//! ICMP and ICMPv6 errors by name (RFC 792, RFC 1191, RFC 1812, RFC 4443).
+
+/// What an error says, for IP version 4 or 6.
+pub fn name(family: u8, kind: u8, code: u8) -> String {
+    let known = match (family, kind, code) {
+        (4, 3, 0) => "network unreachable",
+        (4, 3, 1) => "host unreachable",
+        (4, 3, 2) => "protocol unreachable",
+        (4, 3, 3) => "port unreachable",
+        (4, 3, 4) => "fragmentation needed",
+        (4, 3, 9 | 10 | 13) | (6, 1, 1) => "administratively prohibited",
+        (4, 11, 0) | (6, 3, 0) => "time to live exceeded",
+        (4, 11, 1) | (6, 3, 1) => "reassembly time exceeded",
+        (6, 1, 0) => "no route",
+        (6, 1, 3) => "address unreachable",
+        (6, 1, 4) => "port unreachable",
+        (6, 1, 5) => "source address failed the policy",
+        (6, 1, 6) => "route rejects",
+        (6, 2, 0) => "packet too big",
+        _ => return format!("ICMP type {kind} code {code}"),
+    };
+    known.to_owned()
+}
+
+/// Whether it only tells the sender to send smaller packets.
+pub fn too_big(family: u8, kind: u8, code: u8) -> bool {
+    matches!((family, kind, code), (4, 3, 4) | (6, 2, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_mean_other_things_in_the_other_version() {
+        assert_eq!(name(4, 3, 3), "port unreachable");
+        assert_eq!(name(6, 3, 0), "time to live exceeded");
+        assert_eq!(name(4, 200, 7), "ICMP type 200 code 7");
+        assert!(too_big(4, 3, 4) && too_big(6, 2, 0) && !too_big(4, 2, 0));
+    }
+}

@@ -1,0 +1,192 @@
+//! Who owns an interface, a namespace or an address, and when. What no source knows stays
+//! unknown.
+use std::{collections::HashMap, hash::Hash, net::IpAddr};
+
+use super::Pod;
+
+/// A notice of a new link comes a little after the link, and a clock that was read elsewhere is
+/// not quite ours: what happened so shortly before an owner is known to be there is its own,
+/// unless somebody else had the address then.
+const EARLY: u64 = 1_000_000_000;
+
+#[derive(Clone, Debug, Default)]
+pub struct PodIndex {
+    pods: Vec<Pod>,
+    by_address: Owners<IpAddr>,
+    by_interface: Owners<String>,
+    by_link: Owners<u32>,
+    by_netns: Owners<u32>,
+}
+
+/// All that ever had it, in the order of their times.
+type Owners<K> = HashMap<K, Vec<usize>>;
+
+impl PodIndex {
+    /// Where two have one address at the same time, the later one in `pods` counts, and one on
+    /// this node before one elsewhere.
+    pub fn new(pods: Vec<Pod>) -> Self {
+        let mut index = Self::default();
+        let mut order: Vec<usize> = (0..pods.len()).collect();
+        order.sort_by_key(|n| (pods[*n].is_local(), pods[*n].from));
+        for n in order {
+            index.enter(n, &pods[n]);
+        }
+        index.pods = pods;
+        index
+    }
+
+    fn enter(&mut self, n: usize, pod: &Pod) {
+        if pod.host_network {
+            return;
+        }
+        for address in &pod.addresses {
+            own(&mut self.by_address, *address, n);
+        }
+        let hosts = pod.interfaces.iter().filter_map(|i| i.host.as_ref());
+        for name in pod.interface.iter().chain(hosts) {
+            own(&mut self.by_interface, name.clone(), n);
+        }
+        for link in pod.interfaces.iter().filter_map(|i| i.index) {
+            own(&mut self.by_link, link, n);
+        }
+        if let Some(netns) = pod.netns {
+            own(&mut self.by_netns, netns, n);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.pods.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pods.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.iter()
+    }
+
+    /// The owner as it is now, or the last one.
+    pub fn by_address(&self, address: IpAddr) -> Option<&Pod> {
+        self.last(self.by_address.get(&address))
+    }
+
+    pub fn by_interface(&self, name: &str) -> Option<&Pod> {
+        self.last(self.by_interface.get(name))
+    }
+
+    pub fn by_netns(&self, inode: u32) -> Option<&Pod> {
+        self.last(self.by_netns.get(&inode))
+    }
+
+    /// It had more than one owner, or has none any more.
+    pub fn has_turns(&self, address: IpAddr) -> bool {
+        let owners = self.by_address.get(&address);
+        owners.is_some_and(|o| o.len() > 1 || o.iter().any(|n| self.pods[*n].gone.is_some()))
+    }
+
+    /// The owner at a time (`CLOCK_MONOTONIC` ns).
+    pub fn by_address_at(&self, address: IpAddr, time: u64) -> Option<&Pod> {
+        self.at(self.by_address.get(&address), time)
+    }
+
+    /// By the host side's ifindex.
+    pub fn by_link_at(&self, ifindex: u32, time: u64) -> Option<&Pod> {
+        self.at(self.by_link.get(&ifindex), time)
+    }
+
+    pub fn by_netns_at(&self, inode: u32, time: u64) -> Option<&Pod> {
+        self.at(self.by_netns.get(&inode), time)
+    }
+
+    fn last(&self, owners: Option<&Vec<usize>>) -> Option<&Pod> {
+        let owners = || owners.into_iter().flatten().rev().map(|n| &self.pods[*n]);
+        let alive = owners().find(|p| p.gone.is_none());
+        alive.or_else(|| owners().max_by_key(|p| p.gone))
+    }
+
+    fn at(&self, owners: Option<&Vec<usize>>, time: u64) -> Option<&Pod> {
+        let owners = || owners.into_iter().flatten().map(|n| &self.pods[*n]);
+        let soon = |p: &&Pod| p.from.is_some_and(|from| time.abs_diff(from) <= EARLY);
+        let next = || owners().filter(|p| p.from > Some(time)).find(soon);
+        owners().rfind(|p| p.at(time)).or_else(next)
+    }
+}
+
+fn own<K: Eq + Hash>(owners: &mut Owners<K>, key: K, n: usize) {
+    let of = owners.entry(key).or_default();
+    if of.last() != Some(&n) {
+        of.push(n);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    fn pod(name: &str, from: Option<u64>, gone: Option<u64>) -> Pod {
+        Pod {
+            name: name.into(),
+            addresses: vec!["10.0.0.7".parse().expect("an address")],
+            netns: Some(77),
+            from,
+            gone,
+            ..Pod::default()
+        }
+    }
+
+    fn owner(index: &PodIndex, time: u64) -> Option<&str> {
+        let address = "10.0.0.7".parse().expect("an address");
+        let by_address = index.by_address_at(address, time).map(|p| p.name.as_str());
+        let by_netns = index.by_netns_at(77, time).map(|p| p.name.as_str());
+        assert_eq!(by_address, by_netns);
+        by_address
+    }
+
+    #[test]
+    fn an_address_has_one_owner_after_the_other() {
+        let index = PodIndex::new(vec![
+            pod("third", Some(60 * S), None),
+            pod("first", None, Some(10 * S)),
+            pod("second", Some(11 * S), Some(20 * S)),
+        ]);
+        assert_eq!(owner(&index, 1), Some("first"));
+        assert_eq!(owner(&index, 10 * S), Some("first"));
+        assert_eq!(
+            owner(&index, 10 * S + 1),
+            Some("second"),
+            "its notice came late"
+        );
+        assert_eq!(owner(&index, 20 * S + 1), None, "nobody's");
+        assert_eq!(owner(&index, 61 * S), Some("third"));
+        let now = index.by_address("10.0.0.7".parse().expect("an address"));
+        assert_eq!(now.map(|p| p.name.as_str()), Some("third"));
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_is_still_the_last_owner() {
+        let index = PodIndex::new(vec![pod("first", None, Some(10 * S))]);
+        let last = index.by_netns(77).map(|p| p.name.as_str());
+        assert_eq!(last, Some("first"));
+        assert_eq!(owner(&index, 11 * S), None);
+    }
+
+    #[test]
+    fn a_pod_here_counts_before_one_elsewhere() {
+        let mut elsewhere = pod("elsewhere", Some(9 * S), None);
+        elsewhere.netns = None;
+        let index = PodIndex::new(vec![elsewhere, pod("here", None, None)]);
+        let address = "10.0.0.7".parse().expect("an address");
+        let now = index.by_address(address).map(|p| p.name.as_str());
+        assert_eq!(now, Some("here"));
+    }
+
+    #[test]
+    fn the_nodes_own_addresses_are_no_pods() {
+        let mut proxy = pod("kube-proxy", None, None);
+        proxy.host_network = true;
+        assert_eq!(owner(&PodIndex::new(vec![proxy]), 1), None);
+    }
+}

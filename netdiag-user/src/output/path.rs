@@ -1,0 +1,268 @@
+//! A path for people: one table a direction, a line a hop.
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
+
+use super::style::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, paint, wrap};
+use crate::model::{
+    path::{Answer, Course, End, FateKind, KnownBy, Outcome, Path, Probe, ProbeKind, Step, Way},
+    pod::label,
+};
+
+pub fn render(path: &Path, width: usize) -> String {
+    let mut out = head(path);
+    out.push_str(&way("Request", &path.request, width));
+    out.push_str(&way("Reply", &path.reply, width));
+    out.push_str(&probes(&path.probes));
+    out.push_str(&foot(path, width));
+    out
+}
+
+fn probes(probes: &[Probe]) -> String {
+    if probes.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    for probe in probes {
+        let size = match (probe.kind, probe.bytes) {
+            (_, Some(bytes)) => format!("{bytes} bytes"),
+            (_, None) => "handshake".into(),
+        };
+        let time = probe.seconds.map(latency).unwrap_or_default();
+        table.add_row([
+            kind(probe.kind).to_owned(),
+            size,
+            format!("{} of {} answered", probe.answered, probe.sent),
+            came(&probe.answer),
+            time,
+        ]);
+    }
+    let lines = table.to_string();
+    let lines = lines.lines().map(|l| format!("   {}\n", l.trim_end()));
+    format!(
+        "\n{}\n{}",
+        paint(BOLD, "Probes, sent by netdiag itself"),
+        lines.collect::<String>()
+    )
+}
+
+fn kind(kind: ProbeKind) -> &'static str {
+    match kind {
+        ProbeKind::Icmp => "icmp",
+        ProbeKind::Connect | ProbeKind::Tcp => "tcp",
+        ProbeKind::Udp => "udp",
+    }
+}
+
+fn came(answer: &Answer) -> String {
+    match answer {
+        Answer::Answered => String::new(),
+        Answer::Refused => "refused".into(),
+        Answer::Reset => "reset".into(),
+        Answer::TooBig => "too big for the path".into(),
+        Answer::Unreachable => "unreachable".into(),
+        Answer::Prohibited => "prohibited".into(),
+        Answer::Timeout => "no answer".into(),
+        Answer::Other(text) => clean(text),
+    }
+}
+
+fn head(path: &Path) -> String {
+    let protocol = path.protocol.as_deref();
+    let protocol = protocol.map_or_else(String::new, |p| format!("{p} "));
+    let flows = match path.flows {
+        0 => String::new(),
+        1 => format!(" · 1 {protocol}flow"),
+        n => format!(" · {n} {protocol}flows"),
+    };
+    let by = match path.translated_by {
+        Some(KnownBy::Conntrack) => " · translated, by conntrack",
+        Some(KnownBy::Inferred) => " · translated, inferred from sockets and sequence numbers",
+        None => "",
+    };
+    format!(
+        "{} → {}\n{}\n",
+        paint(BOLD, &clean(&end(&path.source))),
+        paint(BOLD, &clean(&end(&path.destination))),
+        paint(
+            DIM,
+            &clean(&format!(
+                "{} · Linux {} · watched {:.1} s{flows}{by}",
+                path.node, path.kernel, path.duration
+            ))
+        ),
+    )
+}
+
+/// `shop/cart-5d4f (10.244.1.7)`, `svc kube-system/kube-dns (10.96.0.10:53)`.
+fn end(end: &End) -> String {
+    let address = end.addresses.iter().map(|a| match end.port {
+        Some(port) => crate::model::address::endpoint(*a, port),
+        None => a.to_string(),
+    });
+    let addresses = address.collect::<Vec<_>>().join(", ");
+    let pod = end.pod.as_ref().filter(|p| p.name.is_some());
+    match (pod, &end.service) {
+        (Some(pod), _) => format!("{} ({addresses})", label(pod)),
+        (None, Some(service)) => format!("svc {service} ({addresses})"),
+        (None, None) => addresses,
+    }
+}
+
+fn way(name: &str, way: &Way, width: usize) -> String {
+    if way.steps.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    let columns = [
+        "", "HOP", "", "PACKETS", "BYTES", "LARGEST", "FITS", "AGAIN", "AFTER",
+    ];
+    table.set_header(columns);
+    for number in 3..=8 {
+        if let Some(column) = table.column_mut(number) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for step in &way.steps {
+        table.add_row(row(step));
+    }
+    let lines = table.to_string();
+    let mut lines = lines.lines().map(|l| clip(l.trim_end(), width));
+    let header = lines.next().unwrap_or_default();
+    let mut out = format!("\n{}\n{}\n", paint(BOLD, name), paint(DIM, &header));
+    let mut ends: Option<(&str, &str)> = None;
+    for (step, line) in way.steps.iter().zip(lines) {
+        out.push_str(&style_of(step).map_or(line.clone(), |style| paint(style, &line)));
+        out.push('\n');
+        for note in notes(ends, step) {
+            out.push_str(&wrap(&clean(&note), width, "      "));
+        }
+        if step.course != Course::NotSeen {
+            ends = Some((&step.source, &step.destination));
+        }
+    }
+    for fate in &way.fates {
+        let style = match fate.kind {
+            FateKind::TooBig => CYAN,
+            _ => RED,
+        };
+        let text = wrap(&clean(&fate.text), width, "    ");
+        out.push_str(&format!("  {} {}", paint(style, "✗"), text.trim_start()));
+    }
+    out
+}
+
+fn style_of(step: &Step) -> Option<anstyle::Style> {
+    match step.course {
+        Course::Expected => None,
+        Course::Unexpected => Some(YELLOW),
+        Course::NotSeen => Some(DIM),
+    }
+}
+
+fn clip(line: &str, width: usize) -> String {
+    if line.chars().count() <= width {
+        return line.to_owned();
+    }
+    let kept: String = line.chars().take(width.saturating_sub(1)).collect();
+    kept + "…"
+}
+
+/// The ends where they are others than at the hop before.
+fn changed(before: Option<(&str, &str)>, step: &Step) -> Option<String> {
+    let (source, destination) = before?;
+    let to = (step.destination != destination).then(|| format!("now to {}", step.destination));
+    let from = (step.source != source).then(|| format!("now from {}", step.source));
+    let both: Vec<_> = [to, from].into_iter().flatten().collect();
+    (!both.is_empty()).then(|| both.join(", "))
+}
+
+fn notes(before: Option<(&str, &str)>, step: &Step) -> Vec<String> {
+    let course = match step.course {
+        Course::Expected => None,
+        Course::Unexpected => Some("not where the routes lead".to_owned()),
+        Course::NotSeen => return vec!["the routes lead here, nothing was seen".into()],
+    };
+    let all = [changed(before, step), step.carried.clone(), course];
+    all.into_iter().flatten().collect()
+}
+
+fn row(step: &Step) -> Vec<String> {
+    let mark = match step.course {
+        Course::Expected => "",
+        Course::Unexpected => "?",
+        Course::NotSeen => "-",
+    };
+    let seen = step.course != Course::NotSeen;
+    let shown = |text: String| if seen { text } else { String::new() };
+    let over = step.fits.is_some_and(|fits| step.largest > fits);
+    let fits = step.fits.map(|fits| match (fits, over) {
+        (fits, true) => format!("{fits} !"),
+        (fits, false) => fits.to_string(),
+    });
+    let name = match step.role.as_deref() {
+        Some(role) => format!("{} ({role})", clean(&step.interface)),
+        None => clean(&step.interface),
+    };
+    vec![
+        mark.into(),
+        name,
+        match step.direction.as_str() {
+            "egress" => "out".into(),
+            _ => "in".into(),
+        },
+        shown(step.packets.to_string()),
+        shown(step.bytes.to_string()),
+        shown(step.largest.to_string()),
+        fits.unwrap_or_default(),
+        shown(step.retransmits.to_string()),
+        step.latency.map(latency).unwrap_or_default(),
+    ]
+}
+
+fn latency(seconds: f64) -> String {
+    match seconds {
+        s if s < 0.001 => format!("{:.0} µs", s * 1e6),
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s => format!("{s:.2} s"),
+    }
+}
+
+fn foot(path: &Path, width: usize) -> String {
+    let (style, word) = match path.outcome {
+        Outcome::Answered => (GREEN, "ANSWERED"),
+        Outcome::Lossy => (YELLOW, "LOSSY"),
+        Outcome::Refused => (RED, "REFUSED"),
+        Outcome::Dropped => (RED, "DROPPED"),
+        Outcome::Unreachable => (RED, "UNREACHABLE"),
+        Outcome::Silent => (RED, "SILENT"),
+        Outcome::Unknown => (YELLOW, "UNKNOWN"),
+        Outcome::NoTraffic => (YELLOW, "NO TRAFFIC"),
+    };
+    // What was lost stands below its direction already.
+    let told = [&path.request, &path.reply].map(|way| way.fates.len()) != [0, 0];
+    let text = match (&path.at, told) {
+        (Some(at), true) => format!("last seen at {at}"),
+        _ => path.summary.clone(),
+    };
+    let line = format!("{}  {}", word, clean(&text));
+    let text = wrap(&line, width, "").replacen(word, &paint(style, word), 1);
+    let mut out = format!("\n{text}");
+    for concern in &path.causes {
+        let line = format!("{}: {}", concern.cause, concern.summary);
+        let text = wrap(&clean(&line), width, "    ");
+        out.push_str(&format!("  {} {}", paint(RED, "▸"), text.trim_start()));
+    }
+    if !path.causes.is_empty() {
+        out.push_str(&paint(
+            DIM,
+            "    `netdiag diagnose` shows evidence and fix.\n",
+        ));
+    }
+    for one in &path.not_checked {
+        let line = format!("not checked: {}: {}", one.what, one.why);
+        out.push_str(&paint(DIM, &wrap(&clean(&line), width, "  ")));
+    }
+    out
+}

@@ -1,0 +1,102 @@
+//! What a verdict of several nodes says beside: which they are, and what passed between them.
+use comfy_table::CellAlignment;
+
+use super::{
+    super::style::{BOLD, clean, paint, wrap},
+    Page, shift,
+};
+use crate::model::verdict::{Between, Verdict};
+
+/// Clocks that differ by less are no matter.
+const WORTH_TELLING: f64 = 1.0;
+
+/// A line for each of the nodes.
+pub fn nodes(verdict: &Verdict, width: usize) -> String {
+    let line = |node: &crate::model::verdict::NodeRef| {
+        let clock = verdict.between.iter();
+        let mut clock = clock.filter(|b| b.to == node.node && b.from == verdict.nodes[0].node);
+        let ahead = clock.find_map(|b| b.clock_ahead).unwrap_or(0.0);
+        let text = format!(
+            "{} · Linux {} · watched {:.1} s from {}{}",
+            node.node,
+            node.kernel,
+            node.duration,
+            node.started,
+            differs(ahead, &verdict.nodes[0].node)
+        );
+        wrap(&clean(&text), width, "  ")
+    };
+    verdict.nodes.iter().map(line).collect()
+}
+
+fn differs(ahead: f64, of: &str) -> String {
+    match ahead {
+        s if s >= WORTH_TELLING => format!(" · its clock is {s:.1} s ahead of {of}'s"),
+        s if s <= -WORTH_TELLING => format!(" · its clock is {:.1} s behind {of}'s", -s),
+        _ => String::new(),
+    }
+}
+
+/// What passed from each node to each other.
+pub fn ways(verdict: &Verdict, page: &Page) -> String {
+    if verdict.between.is_empty() {
+        return String::new();
+    }
+    let mut table = page.fitted();
+    table.set_header([
+        "FROM",
+        "TO",
+        "WATCHED BOTH",
+        "PACKETS",
+        "ARRIVED",
+        "LOST",
+        "FLOWS LOST",
+    ]);
+    for it in &verdict.between {
+        table.add_row([
+            clean(&it.from),
+            clean(&it.to),
+            format!("{:.1} s", it.duration),
+            it.packets.to_string(),
+            it.arrived.to_string(),
+            (it.packets - it.arrived).to_string(),
+            format!("{} of {}", it.never_came, it.flows),
+        ]);
+    }
+    for column in 2..7 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let title = paint(BOLD, "Between the nodes");
+    let mut out = format!("\n{title}\n{}", shift(&table, "  "));
+    for it in &verdict.between {
+        out.push_str(&lost(it, page));
+        let title = format!("Came to {} from {} and dropped there", it.to, it.from);
+        out.push_str(&page.drop_table(&clean(&title), &it.dropped));
+    }
+    out
+}
+
+/// The flows that left one and came to the other in part or never.
+fn lost(it: &Between, page: &Page) -> String {
+    if it.lost.is_empty() {
+        return String::new();
+    }
+    let mut table = page.fitted();
+    table.set_header(["FLOW", "LEFT", "ARRIVED"]);
+    for flow in it.lost.iter().take(page.most) {
+        table.add_row([
+            format!("{} {} → {}", flow.protocol, flow.source, flow.destination),
+            flow.packets.to_string(),
+            flow.arrived.to_string(),
+        ]);
+    }
+    let title = format!("Left {} and lost on the way to {}", it.from, it.to);
+    let more = page.more(it.lost.len());
+    format!(
+        "\n{}\n{}{more}",
+        paint(BOLD, &clean(&title)),
+        shift(&table, "  ")
+    )
+}

@@ -1,0 +1,215 @@
+//! Recordings of several nodes as one incident: what left one node and never came to another,
+//! and what came there and died.
+//!
+//! Nodes are told apart by their addresses: what is sent to an address that only the other has,
+//! its pods' included, is on its way there. Counts are bounds: a packet that may have come within
+//! the clocks' difference, or while only one of them was watched, is not called lost.
+pub mod ledger;
+mod merge;
+#[cfg(test)]
+mod tests;
+mod way;
+mod window;
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use self::ledger::Ledger;
+pub use self::{
+    merge::joined,
+    way::{Count, Way},
+    window::Window,
+};
+use super::{judge::Judge, scene::Scene, verdict::overflowed};
+use crate::model::{
+    node::{LinkKind, Node},
+    observation::Observation,
+    pod::{Pod, PodIndex},
+};
+
+/// What one recording came to.
+pub struct Recorded {
+    pub scene: Scene,
+    /// The last reading.
+    pub last: Observation,
+    pub ledger: Ledger,
+    pub judge: Judge,
+}
+
+impl Recorded {
+    fn side(&self) -> Side<'_> {
+        let run = &self.scene.run;
+        Side {
+            node: &self.scene.node,
+            ledger: &self.ledger,
+            clock: self.scene.clock,
+            started: run.started,
+            ended: self.last.now,
+            own: own(&self.scene.node, &self.scene.pods),
+            sees: run.hooks > 0 && (self.ledger.sees() || !run.blind),
+            partly: run.partly,
+            forgot: self.ledger.full || overflowed(&self.last),
+        }
+    }
+
+    /// The same recording, whatever its file is called.
+    pub fn same_as(&self, other: &Self) -> bool {
+        let which = |it: &Self| {
+            let (scene, node) = (&it.scene, &it.scene.node);
+            (
+                node.name.clone(),
+                node.netns,
+                scene.run.started,
+                scene.clock.wall,
+            )
+        };
+        which(self) == which(other)
+    }
+}
+
+/// One node in a comparison of two.
+pub struct Side<'a> {
+    pub node: &'a Node,
+    pub ledger: &'a Ledger,
+    pub clock: super::clock::Clock,
+    pub started: u64,
+    pub ended: u64,
+    /// Its addresses and its pods'.
+    pub own: BTreeSet<IpAddr>,
+    /// Its uplinks were watched.
+    pub sees: bool,
+    /// Somebody asked for a part of its traffic only.
+    pub partly: bool,
+    /// It saw more flows than were kept.
+    pub forgot: bool,
+}
+
+impl Side<'_> {
+    /// Wall clock ns since 1970.
+    pub fn wall(&self, monotonic: u64) -> i64 {
+        let nanos = self.clock.time(monotonic).as_nanosecond();
+        i64::try_from(nanos).unwrap_or(i64::MAX)
+    }
+
+    pub fn monotonic(&self, wall: i64) -> u64 {
+        let since = wall.saturating_sub(self.wall(self.clock.monotonic));
+        self.clock.monotonic.saturating_add_signed(since)
+    }
+
+    pub fn began(&self) -> i64 {
+        self.wall(self.started)
+    }
+
+    pub fn ended(&self) -> i64 {
+        self.wall(self.ended)
+    }
+
+    /// Whether it has that address and the other has not: both have a bridge's 172.17.0.1.
+    pub fn owns_beside(&self, other: &Self, address: IpAddr) -> bool {
+        self.own.contains(&address) && !other.own.contains(&address)
+    }
+
+    /// Whether it ever sent to the other, or has it as a tunnel's peer.
+    fn knows(&self, other: &Self) -> bool {
+        let theirs = |address: &IpAddr| other.owns_beside(self, *address);
+        let remotes = self
+            .node
+            .links
+            .iter()
+            .filter_map(|l| l.tunnel.as_ref()?.remote);
+        let mut peers = remotes.chain(self.node.fdb.iter().map(|f| f.vtep));
+        let sent = || {
+            let flows = self.ledger.flows(netdiag_common::hop::EGRESS);
+            flows.map(|(key, _)| crate::model::flow::ends(&key.flow).1)
+        };
+        peers.any(|a| theirs(&a)) || sent().any(|a| theirs(&a))
+    }
+}
+
+fn own(node: &Node, pods: &PodIndex) -> BTreeSet<IpAddr> {
+    let links = node.links.iter();
+    let links = links.filter(|l| l.kind != LinkKind::Loopback);
+    let own = links.flat_map(|l| l.addresses.iter().map(|a| a.prefix.address));
+    let sides = node
+        .pod_sides
+        .iter()
+        .flat_map(|s| s.addresses.iter().copied());
+    let pods = pods.iter().filter(|p| p.interface.is_some());
+    let pods = pods.flat_map(|p| p.addresses.iter().copied());
+    own.chain(sides)
+        .chain(pods)
+        .filter(|a| !anybodys(*a))
+        .collect()
+}
+
+/// Addresses that are somebody else's on the next link.
+fn anybodys(address: IpAddr) -> bool {
+    let link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    link_local || address.is_loopback() || address.is_unspecified() || address.is_multicast()
+}
+
+/// A node's pods as another node's source of names would have them.
+fn pods_elsewhere(scene: &Scene) -> Vec<Pod> {
+    let mut pods: Vec<Pod> = scene
+        .pods
+        .iter()
+        .filter(|p| p.interface.is_some())
+        .cloned()
+        .collect();
+    for pod in &mut pods {
+        (pod.interface, pod.netns) = (None, None);
+        pod.addresses.retain(|a| !anybodys(*a));
+    }
+    pods
+}
+
+/// Why nothing can be said of what passed between two nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Apart {
+    SameNode,
+    Strangers,
+    NotAtOnce,
+    Unwatched,
+    Partly,
+    Forgot,
+}
+
+impl Apart {
+    fn told(self) -> &'static str {
+        match self {
+            Self::SameNode => "both are recordings of one node",
+            Self::Strangers => {
+                "neither sent the other anything or knows it as a tunnel's peer: they may be of \
+                 different clusters"
+            }
+            Self::NotAtOnce => {
+                "they were not recorded at the same time by their clocks, and too few flows were \
+                 seen by both to tell how those differ"
+            }
+            Self::Unwatched => "the links between them were not watched on both",
+            Self::Partly => "some links or flows only were recorded (--iface, --filter)",
+            Self::Forgot => "one of them saw more flows than it could keep",
+        }
+    }
+}
+
+/// The time in which two nodes can be compared.
+fn compare(one: &Side<'_>, other: &Side<'_>) -> Result<Window, Apart> {
+    let same =
+        one.node.name == other.node.name && one.own.intersection(&other.own).next().is_some();
+    if same {
+        return Err(Apart::SameNode);
+    }
+    if !one.knows(other) && !other.knows(one) {
+        return Err(Apart::Strangers);
+    }
+    let window = window::window(one, other).ok_or(Apart::NotAtOnce)?;
+    match (one, other) {
+        (a, b) if a.partly || b.partly => Err(Apart::Partly),
+        (a, b) if !a.sees || !b.sees => Err(Apart::Unwatched),
+        (a, b) if a.forgot || b.forgot => Err(Apart::Forgot),
+        _ => Ok(window),
+    }
+}

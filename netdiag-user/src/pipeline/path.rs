@@ -1,0 +1,188 @@
+//! Follows one flow over the node: every hop in both directions, through translation and
+//! encapsulation, beside the way that the routes lead, and what became of it.
+mod ends;
+mod fate;
+mod probed;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+use netdiag_common::flow::FlowKey;
+
+pub use self::{ends::ends, probed::conclude};
+use super::{facts::Facts, scene::Run};
+use crate::{
+    causes,
+    model::{
+        flow::{endpoints, ends as addresses},
+        path::{Concern, End, KnownBy, Path, SCHEMA},
+        verdict::{Finding, Severity},
+    },
+};
+
+/// A connection between the two ends, and what it was translated to.
+pub(super) struct Conversation {
+    pub asked: FlowKey,
+    pub sent: Option<FlowKey>,
+}
+
+/// The way between two ends, as far as `run` saw it.
+pub fn path(facts: &Facts<'_>, (source, destination): (End, End), run: &Run) -> Path {
+    let (conversations, translated_by) = conversations(facts, &source, &destination);
+    let (mut request, mut reply) = steps::ways(facts, &source, &destination, &conversations);
+    let (outcome, at, summary) = fate::judge(facts, &conversations, &mut request, &mut reply);
+    let causes = concerns(facts, &source, &destination, &conversations);
+    Path {
+        schema: SCHEMA.into(),
+        node: facts.node.name.clone(),
+        kernel: facts.node.kernel.clone(),
+        started: facts.clock.text(run.started),
+        duration: facts.now.saturating_sub(run.started) as f64 / 1e9,
+        source,
+        destination,
+        outcome,
+        at,
+        summary,
+        protocol: steps::protocol(&conversations),
+        flows: conversations.len(),
+        translated_by,
+        request,
+        reply,
+        probes: Vec::new(),
+        causes,
+        not_checked: run.not_checked.clone(),
+    }
+}
+
+/// The ends as the next node knows them: as this one's translation leaves them.
+pub fn onward(facts: &Facts<'_>, (source, destination): &(End, End)) -> (End, End) {
+    let (mut from, mut to) = (source.clone(), destination.clone());
+    let (all, _) = conversations(facts, source, destination);
+    let legs: Vec<FlowKey> = all.iter().filter_map(|c| c.sent).collect();
+    for leg in &legs {
+        let (source, destination) = addresses(leg);
+        from.addresses.push(source);
+        to.addresses.push(destination);
+        from.port = None;
+    }
+    let mut ports: Vec<u16> = legs.iter().map(|l| l.destination_port).collect();
+    ports.dedup();
+    if let [port] = ports[..] {
+        to.port = Some(port);
+    }
+    for end in [&mut from, &mut to] {
+        end.addresses.sort();
+        end.addresses.dedup();
+    }
+    (from, to)
+}
+
+/// Flows from one end to the other, with the legs that the node made of them.
+fn conversations(
+    facts: &Facts<'_>,
+    source: &End,
+    destination: &End,
+) -> (Vec<Conversation>, Option<KnownBy>) {
+    let wanted = |flow: &FlowKey| {
+        let (from, to) = addresses(flow);
+        source.addresses.contains(&from)
+            && destination.addresses.contains(&to)
+            && destination.port.is_none_or(|p| p == flow.destination_port)
+            && source.port.is_none_or(|p| p == flow.source_port)
+    };
+    let mut asked: BTreeMap<FlowKey, Option<FlowKey>> = BTreeMap::new();
+    let mut by = None;
+    let legs = facts.legs();
+    // What dies in the pod's own namespace passes no hop.
+    let lost = facts.losses.iter().filter(|l| !l.harmless);
+    let seen = facts
+        .journeys()
+        .keys()
+        .chain(lost.map(super::facts::Loss::flow));
+    for flow in seen.filter(|f| wanted(f)) {
+        let leg = legs.translated(flow);
+        by = leg.map(|(_, by)| by).or(by);
+        asked.insert(*flow, leg.map(|(leg, _)| leg));
+    }
+    // Both ends may ask each other; a flow that only answers is no question of its own.
+    let asks = |flow: &FlowKey| destination.port.is_some() || !answers(facts, flow);
+    // A leg whose ends are asked for too is no conversation of its own.
+    let legs: BTreeSet<FlowKey> = asked.values().flatten().copied().collect();
+    let conversations = asked
+        .into_iter()
+        .filter(|(flow, _)| asks(flow) && !legs.contains(flow));
+    let conversations = conversations.map(|(asked, sent)| Conversation { asked, sent });
+    (conversations.collect(), by)
+}
+
+/// Whether its first packet came after one of the other direction.
+fn answers(facts: &Facts<'_>, flow: &FlowKey) -> bool {
+    let first = |flow: &FlowKey| Some(facts.journeys().get(flow)?.hops.first()?.hop.first);
+    let back = first(&flow.reversed());
+    back.is_some_and(|back| first(flow).is_some_and(|own| back < own))
+}
+
+/// Findings that name one of these flows, or an address of theirs.
+fn concerns(
+    facts: &Facts<'_>,
+    source: &End,
+    destination: &End,
+    conversations: &[Conversation],
+) -> Vec<Concern> {
+    let flows = conversations.iter();
+    // Findings name a client's socket, or all of its flows by its address.
+    let names = |f: FlowKey| {
+        let ((from, to), (client, server)) = (endpoints(&f), addresses(&f));
+        let (client, server) = (client.to_string(), server.to_string());
+        [(from.clone(), to.clone()), (client, to), (from, server)]
+    };
+    let own: BTreeSet<(String, String)> = flows
+        .flat_map(|c| [Some(c.asked), c.sent])
+        .flatten()
+        .flat_map(|f| [f, f.reversed()])
+        .flat_map(names)
+        .collect();
+    let server = |address: &IpAddr| destination.addresses.contains(address);
+    let both = |f: &Finding| {
+        let names = |end: &End| {
+            let mut pods = f.pods.iter().filter_map(|p| p.ip.as_ref());
+            pods.any(|ip| end.addresses.iter().any(|a| a.to_string() == *ip))
+        };
+        names(source) && names(destination)
+    };
+    // Of other connections between the same two: all of them, where no port is asked for.
+    let between = |f: &Finding| {
+        let flows = f.flows.iter();
+        let mut ends = flows.filter_map(|f| Some((host(&f.source)?, host(&f.destination)?)));
+        let is = |(one, other): (IpAddr, IpAddr)| {
+            let way = |from: IpAddr, to: IpAddr| {
+                source.addresses.contains(&from) && destination.addresses.contains(&to)
+            };
+            way(one, other) || way(other, one)
+        };
+        source.port.is_none() && destination.port.is_none() && ends.any(is)
+    };
+    let about = |f: &Finding| {
+        let mut flows = f.flows.iter();
+        let named = flows.any(|f| own.contains(&(f.source.clone(), f.destination.clone())));
+        named || f.about.iter().any(server) || both(f) || between(f)
+    };
+    let findings = causes::evaluate(facts).into_iter();
+    let bad = findings.filter(|f| f.severity > Severity::Info && about(f));
+    let concern = |f: Finding| Concern {
+        cause: f.cause,
+        summary: f.summary,
+    };
+    bad.map(concern).collect()
+}
+
+/// The address of `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`.
+fn host(end: &str) -> Option<IpAddr> {
+    let socket = end.parse().map(|s: SocketAddr| s.ip());
+    socket.or_else(|_| end.parse()).ok()
+}

@@ -1,0 +1,404 @@
+//! What became of the packets: dropped here, refused, gone without a word.
+use std::collections::{BTreeMap, BTreeSet};
+
+use netdiag_common::{
+    flow::FlowKey,
+    hop::{ACK, INGRESS, IcmpError, IcmpErrorKey, RST, SYN},
+};
+
+use super::Conversation;
+use crate::{
+    model::{
+        flow::{TCP, UDP},
+        icmp,
+        path::{Course, Fate, FateKind, Outcome, Step, Way},
+        roles::{Role, role},
+        verdict::PodRole,
+    },
+    pipeline::facts::{Facts, HopFlow},
+};
+
+/// Retransmits without progress that make a stall: one or two are everybody's day.
+const STALL: u32 = 3;
+/// A request may still be on its way for as long as TCP waits for an answer (RFC 6298).
+const ON_ITS_WAY: u64 = 1_000_000_000;
+/// Unanswered flows beside answered ones that are no lost packets.
+const PATTERN: usize = 3;
+
+const DNS: u16 = 53;
+const MAY_BE_SILENT: &str = "no answer; UDP servers may stay silent";
+
+/// Fills in the fates of both directions, and says what it comes to.
+pub fn judge(
+    facts: &Facts<'_>,
+    all: &[Conversation],
+    request: &mut Way,
+    reply: &mut Way,
+) -> (Outcome, Option<String>, String) {
+    let there: BTreeSet<FlowKey> = flows(all).collect();
+    let back: BTreeSet<FlowKey> = there.iter().map(FlowKey::reversed).collect();
+    request.fates = fates(facts, request, &there);
+    reply.fates = fates(facts, reply, &back);
+    request.fates.extend(refusals(facts, request, reply, &back));
+    if all.is_empty() {
+        let text = "no packet between these ends was seen; `netdiag path --probe` sends some";
+        return (Outcome::NoTraffic, None, text.into());
+    }
+    let (worked, silent): (Vec<_>, Vec<_>) = all.iter().partition(|c| answered(facts, c));
+    rank(request);
+    rank(reply);
+    let quiet = lost(request).is_none() && lost(reply).is_none();
+    // Only what was lost on the way is known to be lost.
+    let mute = !silent.is_empty() && silent.iter().all(|c| may_stay_silent(c, &worked));
+    if quiet && mute && next_unseen(request).is_none() {
+        let text = format!(
+            "{} of {} flows answered; no answer to the others: UDP servers may stay silent",
+            worked.len(),
+            all.len()
+        );
+        let at = last_seen(request).map(|s| s.interface.clone());
+        return match worked.is_empty() {
+            true => (Outcome::Unknown, at, MAY_BE_SILENT.into()),
+            false => (Outcome::Answered, None, text),
+        };
+    }
+    if quiet && !worked.is_empty() {
+        if silent.iter().filter(|c| waited(facts, c)).count() < PATTERN {
+            let text = format!("{} of {} flows", worked.len(), all.len());
+            return (Outcome::Answered, None, text);
+        }
+        let fate = unanswered(facts, &silent);
+        request.fates.push(fate);
+    }
+    match lost(request).or_else(|| lost(reply)) {
+        Some((fate, text)) => verdict(fate, text, worked.len(), all.len()),
+        None => vanished(facts, all, request, reply),
+    }
+}
+
+/// Datagrams that nobody of the same kind was answered; a resolver answers always.
+fn may_stay_silent(silent: &Conversation, worked: &[&Conversation]) -> bool {
+    let kind = |c: &Conversation| (c.asked.protocol, c.asked.destination_port);
+    let own = kind(silent);
+    own.0 == UDP && own.1 != DNS && !worked.iter().any(|c| kind(c) == own)
+}
+
+/// What the client is told comes first, then what the node knows.
+fn rank(way: &mut Way) {
+    way.fates.sort_by_key(|fate| match fate.kind {
+        FateKind::Refused => 0,
+        FateKind::Icmp => 1,
+        FateKind::Drop => 2,
+        _ => 3,
+    });
+}
+
+/// What was lost on a way: the first of its fates, and what they all say.
+fn lost(way: &Way) -> Option<(&Fate, String)> {
+    let bad = |f: &&Fate| f.kind != FateKind::TooBig;
+    let texts: Vec<&str> = way
+        .fates
+        .iter()
+        .filter(bad)
+        .map(|f| f.text.as_str())
+        .collect();
+    Some((way.fates.iter().find(bad)?, texts.join("; ")))
+}
+
+fn flows(all: &[Conversation]) -> impl Iterator<Item = FlowKey> {
+    all.iter().flat_map(|c| [Some(c.asked), c.sent]).flatten()
+}
+
+/// Losses that name a reason or show in the counts.
+fn fates(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Vec<Fate> {
+    let mut fates = drops(facts, way, flows);
+    fates.extend(icmp_errors(facts, way, flows));
+    fates.extend(stall(facts, way, flows));
+    fates
+}
+
+fn drops(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Vec<Fate> {
+    type Place<'a> = (&'a str, &'a str);
+    let mut sums: BTreeMap<Place<'_>, (u64, Option<String>)> = BTreeMap::new();
+    let own = facts.losses.iter();
+    for loss in own.filter(|l| !l.harmless && flows.contains(l.flow())) {
+        let sum = sums.entry((&loss.reason, loss.symbol())).or_default();
+        sum.0 += loss.dropped.packets;
+        sum.1 = sum.1.take().or_else(|| reached(facts, loss.flow()));
+    }
+    let fate = |((reason, symbol), (packets, at)): (Place<'_>, (u64, Option<String>))| Fate {
+        at: at.or_else(|| last_seen(way).map(|s| s.interface.clone())),
+        kind: FateKind::Drop,
+        packets,
+        text: format!("{packets} packets dropped: {reason} in {symbol}"),
+        reason: Some(reason.to_owned()),
+        location: Some(symbol.to_owned()),
+    };
+    let mut fates: Vec<_> = sums.into_iter().map(fate).collect();
+    fates.sort_by_key(|f| std::cmp::Reverse(f.packets));
+    fates
+}
+
+/// The last hop that a flow's largest packets reached: smaller ones may get farther. What the node
+/// makes of it and drops at once was last seen as what it was made of.
+fn reached(facts: &Facts<'_>, flow: &FlowKey) -> Option<String> {
+    let asked = || facts.legs().origin(flow).map(|(asked, _)| asked);
+    seen(facts, flow).or_else(|| seen(facts, &asked()?))
+}
+
+fn seen(facts: &Facts<'_>, flow: &FlowKey) -> Option<String> {
+    let hops = &facts.journeys().get(flow)?.hops;
+    let largest = hops.iter().map(|h| h.hop.largest).max()?;
+    let last = hops.iter().rev().find(|h| h.hop.largest == largest)?;
+    Some(last.interface.clone())
+}
+
+/// Who says what of a flow.
+type Sender = ([u8; 16], u8, u8);
+
+/// What one sender's errors come to.
+#[derive(Default)]
+struct Told {
+    packets: u64,
+    mtu: u32,
+    /// The link that they came into this node by, and when: the packets had left by it.
+    came: Option<(u64, String)>,
+    reached: Option<String>,
+}
+
+impl Told {
+    fn add(&mut self, facts: &Facts<'_>, key: &IcmpErrorKey, error: &IcmpError) {
+        self.packets = self.packets.max(error.packets);
+        self.mtu = self.mtu.max(error.mtu);
+        let came = came_by(facts, key).map(|at| (error.first, at));
+        self.came = self.came.take().into_iter().chain(came).min();
+        self.reached = self.reached.take().or_else(|| reached(facts, &key.about));
+    }
+}
+
+fn icmp_errors(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Vec<Fate> {
+    // Each hop counts the same packets.
+    let mut sums: BTreeMap<Sender, Told> = BTreeMap::new();
+    for (key, error) in facts.icmp_errors {
+        if flows.contains(&key.about) {
+            let told = sums.entry((key.sender, key.kind, key.code)).or_default();
+            told.add(facts, key, error);
+        }
+    }
+    let family = flows.first().map_or(4, |f| f.family);
+    let fate = |((sender, kind, code), told): (Sender, Told)| {
+        let (packets, mtu) = (told.packets, told.mtu);
+        let at = told.came.map(|(_, at)| at).or(told.reached);
+        let sender = crate::model::address::from_wire(sender);
+        let who = match facts.pod(sender, PodRole::Server) {
+            Some(pod) => crate::model::pod::label(&pod),
+            None if facts.node.owns(sender) => "this node".into(),
+            None => sender.to_string(),
+        };
+        let mut text = format!(
+            "{who} answered '{}' ({packets} packets)",
+            icmp::name(family, kind, code)
+        );
+        if mtu > 0 {
+            text.push_str(&format!(", next MTU {mtu}"));
+        }
+        Fate {
+            at: at.or_else(|| last_seen(way).map(|s| s.interface.clone())),
+            kind: match icmp::too_big(family, kind, code) {
+                true => FateKind::TooBig,
+                false => FateKind::Icmp,
+            },
+            packets,
+            text,
+            reason: None,
+            location: None,
+        }
+    };
+    sums.into_iter().map(fate).collect()
+}
+
+/// The link by which an error came into this node.
+fn came_by(facts: &Facts<'_>, key: &IcmpErrorKey) -> Option<String> {
+    let link = facts.node.link(key.ifindex)?;
+    let outer = matches!(
+        role(facts.node, link),
+        Some(Role::Pod | Role::Tunnel | Role::Uplink)
+    );
+    (key.direction == INGRESS && outer).then(|| link.name.clone())
+}
+
+/// Data that is sent again and again: the hop that its largest packets reached last.
+fn stall(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Option<Fate> {
+    let journeys = flows.iter().filter_map(|f| facts.journeys().get(f));
+    let stalled: Vec<_> = journeys.filter(|j| j.stalled() >= STALL).collect();
+    let packets = stalled.iter().map(|j| j.retransmits()).sum();
+    if stalled.is_empty() {
+        return None;
+    }
+    let largest = way.steps.iter().map(|s| s.largest).max()?;
+    let big = |s: &&Step| s.largest == largest;
+    let at = way.steps.iter().rev().find(big)?;
+    let sent = match stalled.len() {
+        1 => "one connection sends".to_owned(),
+        n => format!("{n} connections send"),
+    };
+    Some(Fate {
+        at: Some(at.interface.clone()),
+        kind: FateKind::Stalled,
+        packets,
+        text: format!(
+            "{sent} the same data again and again ({packets} times); packets of {largest} bytes \
+             were last seen at {}",
+            at.interface
+        ),
+        reason: None,
+        location: None,
+    })
+}
+
+/// RST instead of SYN|ACK, or in the middle of it.
+fn refusals(
+    facts: &Facts<'_>,
+    request: &Way,
+    reply: &Way,
+    back: &BTreeSet<FlowKey>,
+) -> Option<Fate> {
+    let journeys = back.iter().filter_map(|f| facts.journeys().get(f));
+    let refused = journeys.filter(|j| {
+        let has = |flags: u32| j.hops.iter().any(|h| h.hop.flags & flags == flags);
+        has(RST) && !has(SYN | ACK)
+    });
+    let resets: u64 = refused
+        .map(|j| {
+            j.hops
+                .iter()
+                .map(|h| u64::from(h.hop.resets))
+                .max()
+                .unwrap_or(0)
+        })
+        .sum();
+    let from = reply.steps.iter().find(|s| s.course != Course::NotSeen)?;
+    (resets > 0).then(|| Fate {
+        at: last_seen(request).map(|s| s.interface.clone()),
+        kind: FateKind::Refused,
+        packets: resets,
+        text: format!(
+            "{resets} connections refused (RST), first seen at {}",
+            from.interface
+        ),
+        reason: None,
+        location: None,
+    })
+}
+
+fn last_seen(way: &Way) -> Option<&Step> {
+    let seen = |s: &&Step| s.course != Course::NotSeen;
+    way.steps.iter().rev().find(seen)
+}
+
+fn answered(facts: &Facts<'_>, conversation: &Conversation) -> bool {
+    let back = facts.journeys().get(&conversation.asked.reversed());
+    let opened = |h: &&HopFlow| {
+        let flags = h.hop.flags;
+        h.hop.payload > 0 || flags & RST == 0 || flags & (SYN | ACK) == SYN | ACK
+    };
+    back.is_some_and(|j| j.flow.protocol != TCP || j.hops.iter().any(opened))
+}
+
+fn verdict(
+    fate: &Fate,
+    mut text: String,
+    answered: usize,
+    all: usize,
+) -> (Outcome, Option<String>, String) {
+    let outcome = match (fate.kind, answered) {
+        (FateKind::Stalled, _) | (_, 1..) => Outcome::Lossy,
+        (FateKind::Icmp, _) => Outcome::Unreachable,
+        (FateKind::Refused, _) => Outcome::Refused,
+        _ => Outcome::Dropped,
+    };
+    if let (Some(at), false) = (&fate.at, text.contains("last seen")) {
+        text.push_str(&format!("; last seen at {at}"));
+    }
+    if answered > 0 {
+        text.push_str(&format!("; {answered} of {all} were answered"));
+    }
+    (outcome, fate.at.clone(), text)
+}
+
+/// Long enough on its way to be called unanswered.
+fn waited(facts: &Facts<'_>, conversation: &Conversation) -> bool {
+    let journey = facts.journeys().get(&conversation.asked);
+    let first = journey.and_then(|j| j.hops.first());
+    first.is_some_and(|h| facts.now.saturating_sub(h.hop.first) >= ON_ITS_WAY)
+}
+
+/// Some are answered and these are not: the hop that most of them reached last.
+fn unanswered(facts: &Facts<'_>, silent: &[&Conversation]) -> Fate {
+    let mut ends: BTreeMap<String, u64> = BTreeMap::new();
+    for conversation in silent {
+        let legs = [conversation.sent, Some(conversation.asked)];
+        let last = legs
+            .iter()
+            .flatten()
+            .find_map(|leg| facts.journeys().get(leg)?.hops.last());
+        if let Some(hop) = last {
+            *ends.entry(hop.interface.clone()).or_default() += 1;
+        }
+    }
+    let at = ends.into_iter().max_by_key(|(_, n)| *n).map(|(at, _)| at);
+    let seen = at.as_deref().unwrap_or("no hop");
+    Fate {
+        text: format!("{} flows got no answer, last seen at {seen}", silent.len()),
+        at,
+        kind: FateKind::Vanished,
+        packets: silent.len() as u64,
+        reason: None,
+        location: None,
+    }
+}
+
+/// Neither answered nor lost for a reason that somebody told.
+fn vanished(
+    facts: &Facts<'_>,
+    all: &[Conversation],
+    request: &mut Way,
+    reply: &mut Way,
+) -> (Outcome, Option<String>, String) {
+    let coming = last_seen(reply).map(|s| s.interface.clone());
+    let (way, whose) = match coming {
+        Some(_) => (reply, "answers"),
+        None => (request, "requests"),
+    };
+    let last = last_seen(way).map(|s| s.interface.clone());
+    let at = last.clone().unwrap_or_else(|| "no hop".into());
+    let missing = last.as_ref().and_then(|_| next_unseen(way));
+    let text = match missing {
+        Some(next) => format!("{whose} were last seen at {at} and never at {next}"),
+        None => format!("{whose} went as far as {at}, and nothing came back"),
+    };
+    let young = !all.iter().any(|c| waited(facts, c));
+    let text = match young {
+        true => format!("{text} yet"),
+        false => text,
+    };
+    let packets = last_seen(way).map_or(0, |s| s.packets);
+    way.fates.push(Fate {
+        at: last.clone(),
+        kind: FateKind::Vanished,
+        packets,
+        text: text.clone(),
+        reason: None,
+        location: None,
+    });
+    (Outcome::Silent, last, text)
+}
+
+/// The hop behind the last one that saw anything.
+fn next_unseen(way: &Way) -> Option<String> {
+    let last = way
+        .steps
+        .iter()
+        .rposition(|s| s.course != Course::NotSeen)?;
+    way.steps.get(last + 1).map(|s| s.interface.clone())
+}

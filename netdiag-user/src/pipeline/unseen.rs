@@ -1,0 +1,112 @@
+//! What a run was too short, or its node too quiet, to tell.
+use super::{
+    attempts::{self, Attempts, Outcome},
+    facts::Facts,
+    scene::Run,
+};
+use crate::model::{
+    flow::{TCP, UDP},
+    verdict::{NotChecked, PodRole},
+};
+
+/// The longest that a rule waits before it takes silence for a fault: rounds of asking a
+/// neighbour, and clients that catch up with pods that are gone.
+const GRACE_NS: u64 = 10_000_000_000;
+/// What to watch at least for all rules to have waited.
+const LONG_ENOUGH: &str = "15s";
+/// A SYN or a query and its repetition: one alone may have been lost by chance.
+const ASKED: u64 = 2;
+const DNS: u16 = 53;
+
+/// Why silence of the rules is no good news; nothing where it is.
+pub fn unseen(facts: &Facts<'_>, run: &Run) -> Option<NotChecked> {
+    let seconds = facts.now.saturating_sub(run.started) as f64 / 1e9;
+    if run.hooks == 0 {
+        return None;
+    }
+    if facts.flows.is_empty() {
+        let asked = if run.partly {
+            " that was asked for"
+        } else {
+            ""
+        };
+        let why = format!("no traffic seen: not a packet{asked} passed in {seconds:.1} s");
+        return Some(NotChecked::new("how traffic fares", why));
+    }
+    if facts.now.saturating_sub(run.started) < attempts::PATIENCE {
+        let why = format!("watched for {seconds:.1} s: run with --duration {LONG_ENOUGH}");
+        return Some(NotChecked::new("how traffic fares", why));
+    }
+    let silent = silent(facts);
+    let first = silent.first()?;
+    let more = match silent.len() {
+        1 => String::new(),
+        n => format!(" and {} more", n - 1),
+    };
+    let short = facts.now.saturating_sub(run.started) < GRACE_NS;
+    let what = format!("{} from {}{more}", first.target(), first.client);
+    let why = format!(
+        "unanswered so far; watched for {seconds:.1} s, and silence needs {} s to be judged: run \
+         with --duration {LONG_ENOUGH}",
+        GRACE_NS / 1_000_000_000
+    );
+    short.then(|| NotChecked::new(what, why))
+}
+
+/// What this node and its pods asked for and got no answer to, nor since.
+fn silent<'a>(facts: &Facts<'a>) -> Vec<Attempts<'a>> {
+    let mut silent = attempts::failing(facts, Outcome::Unanswered);
+    silent.retain(|a| {
+        let asks = a.protocol == TCP || a.protocol == UDP && a.port == DNS;
+        let ours = facts.node.owns(a.client) || facts.pod(a.client, PodRole::Source).is_some();
+        asks && ours && a.packets() >= ASKED
+    });
+    silent
+}
+
+#[cfg(test)]
+mod tests {
+    use netdiag_common::hop::SYN;
+
+    use super::*;
+    use crate::{
+        model::observation::Observation,
+        testing::{from_pod, overlay_node, tcp, with_facts},
+    };
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn told(syns: u32, seconds: u64) -> Option<String> {
+        let flow = tcp("172.20.1.5", "172.20.2.9", 443);
+        let hop = from_pod(flow, |hop| {
+            (hop.first, hop.last) = (1, SECOND);
+            (hop.syns, hop.flags) = (syns, SYN);
+        });
+        let observation = Observation {
+            now: seconds * SECOND,
+            flows: if syns > 0 { vec![hop] } else { Vec::new() },
+            ..Observation::default()
+        };
+        let run = Run {
+            hooks: 3,
+            ..Run::default()
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        let told = with_facts(&node, &observation, |facts| unseen(facts, &run));
+        told.map(|told| told.why)
+    }
+
+    #[test]
+    fn a_short_look_at_silence_is_none() {
+        let why = told(3, 8).expect("too short");
+        assert!(why.contains("watched for 8.0 s, and silence needs 10 s"));
+        assert_eq!(told(3, 15), None);
+        assert_eq!(told(1, 8), None, "one packet may be lost");
+        assert!(told(1, 0).expect("too short").contains("watched for 0.0 s"));
+    }
+
+    #[test]
+    fn where_nothing_passes_nothing_is_known() {
+        assert!(told(0, 15).expect("told").contains("no traffic seen"));
+    }
+}

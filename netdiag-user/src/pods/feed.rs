@@ -1,0 +1,109 @@
+//! Where a source that runs by itself leaves what it knows. Whoever reads it never waits.
+use std::time::Duration;
+
+use tokio::sync::watch::{self, Receiver, Sender};
+
+use crate::model::pod::Pod;
+
+/// Pods of one source at most; a cluster has fewer than 150,000, a node a few hundred.
+const MOST: usize = 65_536;
+/// How long the first reading waits for sources to speak.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A source's last words.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    pub pods: Vec<Pod>,
+    /// Pods that were not taken, for there were too many.
+    pub refused: usize,
+    /// When they were last heard, `CLOCK_MONOTONIC` ns; nothing before the first time.
+    pub at: Option<u64>,
+    /// Why it says nothing now: a sentence. What it said before still counts.
+    pub problem: Option<String>,
+}
+
+impl Said {
+    /// It has said something, or why not.
+    pub fn settled(&self) -> bool {
+        self.at.is_some() || self.problem.is_some()
+    }
+}
+
+/// The source's end.
+pub struct Feed(Sender<Said>);
+
+pub type Listener = Receiver<Said>;
+
+pub fn feed() -> (Feed, Listener) {
+    let (sender, receiver) = watch::channel(Said::default());
+    (Feed(sender), receiver)
+}
+
+impl Feed {
+    /// All that it knows now, in place of what it said before.
+    pub fn say(&self, mut pods: Vec<Pod>) {
+        let refused = pods.len().saturating_sub(MOST);
+        pods.truncate(MOST);
+        self.0.send_if_modified(|said| {
+            let new = said.pods != pods || said.problem.is_some() || said.at.is_none();
+            *said = Said {
+                pods,
+                refused,
+                at: Some(super::now()),
+                problem: None,
+            };
+            new
+        });
+    }
+
+    /// It cannot say anything now. One sentence.
+    pub fn fail(&self, why: impl Into<String>) {
+        let why = why.into();
+        self.0.send_if_modified(|said| {
+            let new = said.problem.as_ref() != Some(&why);
+            said.problem = Some(why);
+            new
+        });
+    }
+
+    /// Nobody listens any more.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    pub async fn closed(&self) {
+        self.0.closed().await;
+    }
+}
+
+/// Waits until all have spoken, but not for long.
+pub async fn settle(listeners: impl Iterator<Item = &mut Listener>) {
+    let all = async {
+        for listener in listeners {
+            // One that has ended has said what it had to.
+            let _ = listener.wait_for(Said::settled).await;
+        }
+    };
+    let _ = tokio::time::timeout(PATIENCE, all).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_said_outlives_a_failure() {
+        let (feed, mut listener) = feed();
+        assert!(!listener.borrow().settled());
+        feed.say(vec![Pod::default()]);
+        feed.fail("nobody answers");
+        settle([&mut listener].into_iter()).await;
+        let said = listener.borrow_and_update().clone();
+        assert_eq!((said.pods.len(), said.problem.is_some()), (1, true));
+        feed.say(vec![Pod::default()]);
+        assert!(listener.has_changed().expect("a feed"));
+        assert_eq!(listener.borrow_and_update().problem, None);
+        feed.say(vec![Pod::default()]);
+        assert!(!listener.has_changed().expect("a feed"), "nothing new");
+    }
+}

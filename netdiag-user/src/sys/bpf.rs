@@ -1,0 +1,181 @@
+//! bpf(2) for cgroups' programs: which are attached where, and the lab's own
+//! (include/uapi/linux/bpf.h).
+#![expect(
+    unsafe_code,
+    reason = "bpf(2) has no safe wrapper for cgroup_skb programs"
+)]
+use std::{
+    ffi::c_long,
+    io,
+    mem::size_of,
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+};
+
+const PROG_LOAD: c_long = 5;
+const PROG_ATTACH: c_long = 8;
+const PROG_GET_FD_BY_ID: c_long = 13;
+const OBJ_GET_INFO_BY_FD: c_long = 15;
+const PROG_QUERY: c_long = 16;
+
+/// BPF_PROG_TYPE_CGROUP_SKB.
+const CGROUP_SKB: u32 = 8;
+/// BPF_F_ALLOW_MULTI: beside those of others.
+const ALLOW_MULTI: u32 = 2;
+/// Programs that one cgroup can have at most (BPF_CGROUP_MAX_PROGS).
+const MOST: usize = 64;
+
+/// Which of a socket's packets a program is asked about: `enum bpf_attach_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Way {
+    Ingress = 0,
+    Egress = 1,
+}
+
+/// What the kernel says of a program, the first fields of `struct bpf_prog_info`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct Info {
+    kind: u32,
+    id: u32,
+    tag: [u8; 8],
+    jited_len: u32,
+    xlated_len: u32,
+    jited: u64,
+    xlated: u64,
+    load_time: u64,
+    user: u32,
+    map_count: u32,
+    maps: u64,
+    name: [u8; 16],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    pub id: u32,
+    /// Empty where it was given none.
+    pub name: String,
+    /// Who loaded it.
+    pub user: u32,
+}
+
+/// Programs that are attached to this very cgroup, by their ids.
+pub fn attached(cgroup: impl AsFd, way: Way) -> io::Result<Vec<u32>> {
+    #[repr(C)]
+    struct Query {
+        target: u32,
+        way: u32,
+        flags: u32,
+        attach_flags: u32,
+        ids: u64,
+        count: u32,
+        padding: u32,
+    }
+    let mut ids = [0_u32; MOST];
+    let mut query = Query {
+        target: raw(&cgroup),
+        way: way as u32,
+        flags: 0,
+        attach_flags: 0,
+        ids: ids.as_mut_ptr() as u64,
+        count: MOST as u32,
+        padding: 0,
+    };
+    // SAFETY: the kernel writes at most `count` ids to `ids`, which outlives the call.
+    unsafe { call(PROG_QUERY, &mut query) }?;
+    Ok(ids.into_iter().take(query.count as usize).collect())
+}
+
+/// What is known of the program with that id.
+pub fn program(id: u32) -> io::Result<Program> {
+    let mut by_id = [id, 0, 0];
+    // SAFETY: three numbers.
+    let fd = owned(unsafe { call(PROG_GET_FD_BY_ID, &mut by_id) }?);
+    #[repr(C)]
+    struct Get {
+        fd: u32,
+        length: u32,
+        info: u64,
+    }
+    let mut info = Info::default();
+    let mut get = Get {
+        fd: raw(&fd),
+        length: size_of::<Info>() as u32,
+        info: &raw mut info as u64,
+    };
+    // SAFETY: the kernel writes at most `length` bytes to `info`, which outlives the call; every
+    // bit pattern is a value of it.
+    unsafe { call(OBJ_GET_INFO_BY_FD, &mut get) }?;
+    let name = info.name.split(|byte| *byte == 0).next();
+    Ok(Program {
+        id,
+        name: String::from_utf8_lossy(name.unwrap_or_default()).into_owned(),
+        user: info.user,
+    })
+}
+
+/// Loads a program for cgroups' packets. Its instructions are in the kernel's own form.
+pub fn load(name: &str, instructions: &[u64], way: Way) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Load {
+        kind: u32,
+        count: u32,
+        instructions: u64,
+        license: u64,
+        log: [u32; 2],
+        log_buffer: u64,
+        version: u32,
+        flags: u32,
+        name: [u8; 16],
+        ifindex: u32,
+        way: u32,
+    }
+    let mut short = [0; 16];
+    for (to, from) in short.iter_mut().take(15).zip(name.bytes()) {
+        *to = from;
+    }
+    let mut load = Load {
+        kind: CGROUP_SKB,
+        count: instructions.len() as u32,
+        instructions: instructions.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        log: [0; 2],
+        log_buffer: 0,
+        version: 0,
+        flags: 0,
+        name: short,
+        ifindex: 0,
+        way: way as u32,
+    };
+    // SAFETY: the kernel reads the instructions and the licence, which outlive the call.
+    unsafe { call(PROG_LOAD, &mut load) }.map(owned)
+}
+
+/// Attaches a program to a cgroup, beside others. It stays for as long as the cgroup does.
+pub fn attach(cgroup: impl AsFd, program: impl AsFd, way: Way) -> io::Result<()> {
+    let mut attach = [raw(&cgroup), raw(&program), way as u32, ALLOW_MULTI];
+    // SAFETY: four numbers.
+    unsafe { call(PROG_ATTACH, &mut attach) }.map(drop)
+}
+
+fn raw(fd: &impl AsFd) -> u32 {
+    fd.as_fd().as_raw_fd().unsigned_abs()
+}
+
+fn owned(fd: i32) -> OwnedFd {
+    // SAFETY: the kernel has just opened it for us, and nobody else knows of it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// # Safety
+/// Pointers in `attribute` must be valid for what the command does with them.
+unsafe fn call<T>(command: c_long, attribute: &mut T) -> io::Result<i32> {
+    let size = size_of::<T>();
+    // SAFETY: the kernel reads and writes `size` bytes of `attribute`; for what it points to the
+    // caller answers.
+    let done = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attribute, size) };
+    match i32::try_from(done) {
+        Ok(fd) if fd >= 0 => Ok(fd),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,4 @@
+//! System calls for which neither std, nix nor aya has a safe form.
+pub mod bpf;
+pub mod readable;
+pub mod socket;

@@ -1,0 +1,44 @@
+//! Socket options that neither std nor socket2 has.
+#![expect(
+    unsafe_code,
+    reason = "setsockopt of IP_MTU_DISCOVER has no safe wrapper"
+)]
+use std::{io, os::fd::RawFd};
+
+/// Sets an integer socket option.
+pub fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+    // SAFETY: the kernel reads the four bytes of `value`, which lives until the call returns.
+    let done = unsafe {
+        libc::setsockopt(
+            fd,
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// What may be done with packets that are larger than a link on their way takes (ip(7),
+/// IP_MTU_DISCOVER).
+#[derive(Clone, Copy, Debug)]
+#[repr(i32)]
+pub enum Fragments {
+    /// Never set DF.
+    Allowed = 0,
+    /// Always set DF, and do not ask what was learnt about the path.
+    Never = 3,
+}
+
+/// For IPv4, or for IPv6, whose option and values mean the same.
+pub fn set_fragments(fd: RawFd, ipv4: bool, value: Fragments) -> io::Result<()> {
+    let (level, name) = match ipv4 {
+        true => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+        false => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+    };
+    set_option(fd, level, name, value as i32)
+}

@@ -1,0 +1,58 @@
+//! A place where anybody, root or not, replays recordings.
+use std::{
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::PathBuf,
+    process::Command,
+};
+
+use crate::{
+    netdiag::binary,
+    process::{Ended, run},
+};
+
+/// nobody
+const UNPRIVILEGED: u32 = 65534;
+
+/// Copies of the program and of recordings where anybody may read them.
+pub struct Desk {
+    folder: tempfile::TempDir,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Desk {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), mode).expect("its own folder");
+        std::fs::copy(binary(), folder.path().join("netdiag")).expect("copied");
+        Self { folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A file of these bytes.
+    pub fn put(&self, name: &str, bytes: &[u8]) -> String {
+        std::fs::write(self.path(name), bytes).expect("written");
+        self.path(name).display().to_string()
+    }
+
+    /// `netdiag replay ARGUMENTS` as nobody, where one can become nobody.
+    pub fn replay(&self, arguments: &[&str]) -> Ended {
+        let mut command = Command::new(self.path("netdiag"));
+        command.arg("replay").args(arguments);
+        if nix::unistd::geteuid().is_root() {
+            command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
+        }
+        for variable in ["NODE_NAME", "NETDIAG_LOG", "RUST_BACKTRACE"] {
+            command.env_remove(variable);
+        }
+        run(&mut command)
+    }
+}
