@@ -28,6 +28,9 @@ const AGAIN: Duration = Duration::from_secs(2);
 const AFTERWARDS: Duration = Duration::from_millis(150);
 /// Where many pods come and go, looking takes a tenth of one CPU's time at most.
 const SHARE: u32 = 10;
+/// A container's first process begins in the node's own network namespace, and the runtime moves
+/// it: who is there for longer belongs there. A slow machine takes a second.
+const MOVING: u64 = 2_000_000_000;
 /// A process's environment that is looked at; HOSTNAME stands near its beginning.
 const LARGEST: u64 = 64 << 10;
 /// Clock ticks a second, as /proc tells times (USER_HZ).
@@ -52,17 +55,24 @@ pub async fn follow(root: PathBuf, feed: Feed, kick: Arc<Notify>) {
 }
 
 fn look(root: &Path, mut kept: Kept) -> Kept {
-    let own = namespaces::own();
-    let first = namespaces::inode(&root.join("proc/1/ns/net"));
+    let nodes = [
+        namespaces::own(),
+        namespaces::inode(&root.join("proc/1/ns/net")),
+    ];
+    let now = super::now();
     let mut pods: BTreeMap<(String, u32), Pod> = BTreeMap::new();
     let mut containers = HashMap::new();
     for pid in processes(root) {
         let Some(process) = Process::read(root, pid) else {
             continue;
         };
+        let in_nodes = nodes.contains(&Some(process.netns));
+        if in_nodes && process.is_younger(MOVING, now) {
+            continue;
+        }
         let key = (process.uid.clone(), process.netns);
         let pod = pods.entry(key).or_insert_with(|| process.pod());
-        pod.host_network = [own, first].contains(&Some(process.netns));
+        pod.host_network = in_nodes;
         pod.from = pod.from.min(process.started);
         if pod.name.is_empty() && !pod.host_network {
             pod.name = host_name(root, pid).unwrap_or_default();
@@ -89,7 +99,7 @@ fn look(root: &Path, mut kept: Kept) -> Kept {
         (key, pod)
     });
     let rows = rows.collect();
-    kept.update(super::now(), rows);
+    kept.update(now, rows);
     kept
 }
 
@@ -111,6 +121,11 @@ impl Process {
             netns: namespaces::inode(&folder.join("ns/net"))?,
             started: started(&folder),
         })
+    }
+
+    fn is_younger(&self, age: u64, now: u64) -> bool {
+        self.started
+            .is_some_and(|started| now.saturating_sub(started) < age)
     }
 
     fn pod(&self) -> Pod {
@@ -210,5 +225,27 @@ mod tests {
             assert_eq!(of_pod(&path), Some((UID.to_owned(), id.clone())), "{path}");
         }
         assert_eq!(of_pod("0::/user.slice/session-1.scope"), None);
+    }
+
+    /// This test's own namespace is the node's, for those who ask.
+    #[test]
+    fn a_process_that_has_just_begun_is_not_yet_where_it_belongs() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = root.path().join("proc/4711");
+        std::fs::create_dir_all(folder.join("ns")).expect("made");
+        std::os::unix::fs::symlink("/proc/self/ns/net", folder.join("ns/net")).expect("made");
+        let id = "a".repeat(64);
+        let cgroup = format!("0::/kubepods/pod{UID}/{id}\n");
+        std::fs::write(folder.join("cgroup"), cgroup).expect("written");
+        let begun = |ago: u64| {
+            let ticks = (super::super::now() - ago) / (1_000_000_000 / TICKS);
+            let fields = "0 ".repeat(18);
+            let stat = format!("4711 (runc:[1:CHILD]) S {fields}{ticks} 0");
+            std::fs::write(folder.join("stat"), stat).expect("written");
+            look(root.path(), Kept::default()).all()
+        };
+        assert_eq!(begun(MOVING / 2), []);
+        let pods = begun(2 * MOVING);
+        assert!(pods.len() == 1 && pods[0].host_network, "{pods:#?}");
     }
 }

@@ -166,7 +166,7 @@ fn merge(row: &mut Pod, word: &Pod) {
     if word.owner.is_some() && (api || row.owner.is_none()) {
         row.owner.clone_from(&word.owner);
     }
-    row.host_network |= word.host_network;
+    merge_host_network(row, word);
     merge_network(row, word, api);
     for container in &word.containers {
         merge_container(&mut row.containers, container);
@@ -184,6 +184,19 @@ fn fill<T: Clone>(own: &mut Option<T>, said: &Option<T>) {
 fn fill_text(own: &mut String, said: &String) {
     if own.is_empty() {
         own.clone_from(said);
+    }
+}
+
+/// Whoever sees processes alone has seen where they were just then. The API and the runtime know
+/// what was asked for, and a plugin is called for nobody else.
+fn merge_host_network(row: &mut Pod, word: &Pod) {
+    let seen = row.sources.iter().all(|k| k.source == Origin::Cgroup);
+    match (seen, origin(word)) {
+        (true, Some(Origin::Cri | Origin::Cni | Origin::Kubernetes)) => {
+            row.host_network = word.host_network;
+        }
+        (false, Some(Origin::Cgroup)) => {}
+        _ => row.host_network |= word.host_network,
     }
 }
 
@@ -288,6 +301,26 @@ mod tests {
         assert_eq!((row.netns, row.containers.len()), (Some(77), 1));
         assert_eq!(row.addresses, [address("10.0.0.7")], "the plugin knows");
         assert_eq!(row.sources.len(), 4);
+    }
+
+    #[test]
+    fn a_process_in_the_nodes_namespace_makes_no_pod_the_nodes() {
+        let of = |source, host_network| {
+            let mut pod = word(source, "cart");
+            (pod.uid, pod.host_network) = (Some("u1".into()), host_network);
+            pod
+        };
+        let is_nodes = |words: &[Pod]| join(words.to_vec())[0].host_network;
+        let seen = of(Origin::Cgroup, true);
+        assert!(is_nodes(std::slice::from_ref(&seen)));
+        for source in [Origin::Cri, Origin::Cni, Origin::Kubernetes] {
+            assert!(
+                !is_nodes(&[seen.clone(), of(source, false)]),
+                "{source:?} knows"
+            );
+        }
+        let unseen = of(Origin::Cgroup, false);
+        assert!(is_nodes(&[unseen, of(Origin::Cri, true)]));
     }
 
     #[test]
