@@ -1,5 +1,7 @@
 //! Events from two readings: what each table's entry gained since the one before. Counts are
 //! exact; the sum of all events of an entry is its total.
+//!
+//! A new pod's flow may wait for its name ([`Patience`]): its events come with a later reading.
 use std::collections::HashMap;
 
 use netdiag_common::{
@@ -13,7 +15,9 @@ use netdiag_common::{
 
 use super::{
     facts::{Facts, HopFlow, Loss, Question, direction},
-    names, translation,
+    names,
+    patience::Patience,
+    translation,
 };
 use crate::{
     causes::{cni_daemon_oom::name as comm, vxlan_source_mismatch},
@@ -43,13 +47,42 @@ pub struct Deltas {
     oom_kills: HashMap<u32, u64>,
     foreign: u64,
     findings: HashMap<String, String>,
+    /// Who waits for a pod's name.
+    pub(super) patience: Patience,
 }
 
-/// What `key` gained, remembering its new count. An entry that was evicted and came back starts
-/// anew: its count is smaller than before, and all of it is new.
-fn gained<K: std::hash::Hash + Eq + Copy>(seen: &mut HashMap<K, u64>, key: &K, now: u64) -> u64 {
-    let before = seen.insert(*key, now).unwrap_or(0);
+/// What an entry gained since `seen`. One that was evicted and came back starts anew: its count is
+/// smaller than before, and all of it is new.
+fn gain<K: std::hash::Hash + Eq>(seen: &HashMap<K, u64>, key: &K, now: u64) -> u64 {
+    let before = seen.get(key).copied().unwrap_or(0);
     if now >= before { now - before } else { now }
+}
+
+/// What `key` gained, remembering its new count.
+fn gained<K: std::hash::Hash + Eq + Copy>(seen: &mut HashMap<K, u64>, key: &K, now: u64) -> u64 {
+    let count = gain(seen, key, now);
+    seen.insert(*key, now);
+    count
+}
+
+/// The event of what `key` gained; it is remembered once it is told.
+fn told<K: std::hash::Hash + Eq + Copy>(
+    seen: &mut HashMap<K, u64>,
+    patience: &mut Patience,
+    flow: &FlowKey,
+    (key, now): (&K, u64),
+    event: impl FnOnce(u64) -> LiveEvent,
+) -> Option<LiveEvent> {
+    let count = gain(seen, key, now);
+    if count == 0 {
+        return None;
+    }
+    let event = event(count);
+    if patience.keeps(flow, &event.pods) {
+        return None;
+    }
+    seen.insert(*key, now);
+    Some(event)
 }
 
 impl Deltas {
@@ -59,17 +92,7 @@ impl Deltas {
         observation: &Observation,
         findings: &[Finding],
     ) -> Vec<LiveEvent> {
-        let mut events = Vec::new();
-        for hop in facts.flows {
-            self.flow_events(facts, hop, &observation.events, &mut events);
-        }
-        for loss in facts.losses {
-            let count = gained(&mut self.drops, &loss.key, loss.dropped.packets);
-            if count > 0 {
-                events.push(drop_event(facts, loss, count));
-            }
-        }
-        self.socket_events(facts, &mut events);
+        let mut events = self.traffic(facts, observation);
         self.mismatch_events(facts, &mut events);
         self.icmp_events(facts, &mut events);
         self.dns_events(facts, &mut events);
@@ -80,6 +103,28 @@ impl Deltas {
         events
     }
 
+    /// What was kept back for want of a name, and will get none.
+    pub fn closing(&mut self, facts: &Facts<'_>, observation: &Observation) -> Vec<LiveEvent> {
+        self.patience.end();
+        self.traffic(facts, observation)
+    }
+
+    /// What happened to flows that may be a new pod's.
+    fn traffic(&mut self, facts: &Facts<'_>, observation: &Observation) -> Vec<LiveEvent> {
+        let mut events = Vec::new();
+        for hop in facts.flows {
+            self.flow_events(facts, hop, &observation.events, &mut events);
+        }
+        for loss in facts.losses {
+            let entry = (&loss.key, loss.dropped.packets);
+            let event = |count| drop_event(facts, loss, count);
+            let (seen, patience) = (&mut self.drops, &mut self.patience);
+            events.extend(told(seen, patience, loss.flow(), entry, event));
+        }
+        self.socket_events(facts, &mut events);
+        events
+    }
+
     fn flow_events(
         &mut self,
         facts: &Facts<'_>,
@@ -87,53 +132,36 @@ impl Deltas {
         samples: &[Event],
         events: &mut Vec<LiveEvent>,
     ) {
-        let count = gained(&mut self.oversize, &hop.key, hop.hop.oversize);
-        if count > 0 {
-            events.push(hop_event(facts, hop, count, oversize(hop)));
-        }
-        let count = gained(&mut self.retransmits, &hop.key, hop.hop.retransmits);
-        if count > 0 {
-            let of = |e: &&Event| {
-                e.kind == WIRE_RETRANSMIT
-                    && e.flow == *hop.flow()
-                    && e.ifindex == hop.key.ifindex
-                    && e.direction == hop.key.direction
-            };
-            let sequence = samples.iter().rfind(of).map(|e| e.sequence);
-            let detail = Detail::Retransmit {
-                sequence,
-                payload: None,
-                seen: "wire",
-                drop: None,
-            };
-            events.push(hop_event(facts, hop, count, detail));
-        }
-        let count = gained(&mut self.fragments, &hop.key, hop.hop.fragments);
-        if count > 0 {
-            let detail = Detail::Fragment {
-                later: hop.hop.later_fragments,
-            };
-            events.push(hop_event(facts, hop, count, detail));
-        }
+        let (patience, flow) = (&mut self.patience, hop.flow());
+        let entry = (&hop.key, hop.hop.oversize);
+        let event = |count| hop_event(facts, hop, count, oversize(hop));
+        events.extend(told(&mut self.oversize, patience, flow, entry, event));
+        let entry = (&hop.key, hop.hop.retransmits);
+        let event = |count| hop_event(facts, hop, count, retransmit(hop, samples));
+        events.extend(told(&mut self.retransmits, patience, flow, entry, event));
+        let entry = (&hop.key, hop.hop.fragments);
+        let later = hop.hop.later_fragments;
+        let event = |count| hop_event(facts, hop, count, Detail::Fragment { later });
+        events.extend(told(&mut self.fragments, patience, flow, entry, event));
     }
 
     fn socket_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
         for (key, value) in facts.retransmits {
-            let count = gained(&mut self.sockets, key, value.packets);
-            if count == 0 {
-                continue;
-            }
-            let detail = Detail::Retransmit {
-                sequence: Some(value.sequence),
-                payload: Some(value.payload),
-                seen: "socket",
-                drop: Some(relation(facts, &key.flow, value.sequence)),
+            let make = |count| {
+                let detail = Detail::Retransmit {
+                    sequence: Some(value.sequence),
+                    payload: Some(value.payload),
+                    seen: "socket",
+                    drop: Some(relation(facts, &key.flow, value.sequence)),
+                };
+                let mut event = event(facts, &key.flow, value.last, count, detail);
+                event.netns = Some(key.netns);
+                let inside = facts.pods.by_netns_at(key.netns, value.last);
+                event.pod = inside.map(|p| own(facts, p, &key.flow)).or(event.pod);
+                event
             };
-            let mut event = event(facts, &key.flow, value.last, count, detail);
-            event.netns = Some(key.netns);
-            let inside = facts.pods.by_netns_at(key.netns, value.last);
-            event.pod = inside.map(|p| own(facts, p, &key.flow)).or(event.pod);
-            events.push(event);
+            let (seen, patience) = (&mut self.sockets, &mut self.patience);
+            events.extend(told(seen, patience, &key.flow, (key, value.packets), make));
         }
     }
 
@@ -296,6 +324,21 @@ fn problems(facts: &Facts<'_>, question: &Question) -> [(&'static str, u64); 4] 
         ("refused", dns.refused),
         ("error", dns.other),
     ]
+}
+
+fn retransmit(hop: &HopFlow, samples: &[Event]) -> Detail {
+    let of = |e: &&Event| {
+        e.kind == WIRE_RETRANSMIT
+            && e.flow == *hop.flow()
+            && e.ifindex == hop.key.ifindex
+            && e.direction == hop.key.direction
+    };
+    Detail::Retransmit {
+        sequence: samples.iter().rfind(of).map(|e| e.sequence),
+        payload: None,
+        seen: "wire",
+        drop: None,
+    }
 }
 
 fn oversize(hop: &HopFlow) -> Detail {

@@ -91,6 +91,9 @@ impl Judge {
             self.told = Some(facts.now);
         }
         let findings = &judged.findings;
+        let names = !scene.run.sources.is_empty();
+        let patience = &mut self.deltas.patience;
+        patience.reading(facts.now, &scene.links, names);
         let shown = with_shown(scene, observation, &facts, |facts, observation| {
             let mut shown = self.deltas.events(facts, observation, findings);
             shown.extend(again.then(|| stats(facts, observation, scene.run.hooks)));
@@ -100,15 +103,16 @@ impl Judge {
         judged
     }
 
-    /// What is told after the last reading: the statistics, unless they just were.
+    /// What is told after the last reading: what waited for another one, and the statistics,
+    /// unless they just were.
     pub fn closing(&mut self, scene: &Scene, observation: &Observation) -> Vec<LiveEvent> {
-        if self.told.replace(observation.now) == Some(observation.now) {
-            return Vec::new();
-        }
+        let again = self.told.replace(observation.now) != Some(observation.now);
         let rows = scene.rows(observation);
         let facts = scene.facts(&rows);
         with_shown(scene, observation, &facts, |facts, observation| {
-            vec![stats(facts, observation, scene.run.hooks)]
+            let mut shown = self.deltas.closing(facts, observation);
+            shown.extend(again.then(|| stats(facts, observation, scene.run.hooks)));
+            shown
         })
     }
 

@@ -12,6 +12,7 @@ pub mod judge;
 pub mod legs;
 pub mod names;
 pub mod path;
+mod patience;
 pub mod samples;
 pub mod scene;
 mod translation;
