@@ -95,7 +95,7 @@ impl Gathering {
     /// Takes what has been answered.
     pub fn collect(&mut self, gathered: &mut Gathered) {
         while let Ok((want, piece)) = self.answers.try_recv() {
-            let good = if piece.is_ok() { want.again() } else { RETRY };
+            let good = piece.as_ref().map_or(RETRY, |piece| want.again(piece));
             self.asked.insert(want.clone(), Some(Instant::now() + good));
             gathered.insert(want, piece);
         }

@@ -39,7 +39,8 @@ pub(super) const READY: Duration = Duration::from_secs(150);
 /// What a diagnosis may take beyond its own duration.
 const GRACE: Duration = Duration::from_secs(20);
 const STABLE_SECONDS: u32 = 2;
-/// How long the second look takes: as long as that at a healthy node.
+/// How long the second look takes: as long as that at a healthy node. Some fixes help with the
+/// next try of somebody else, as kubelet's: it is not cut short by what is still named at first.
 const AGAIN: Duration = Duration::from_secs(6);
 
 /// How a run is to be done.
@@ -151,7 +152,7 @@ async fn is_gone(cluster: &Cluster, node: &Node, traffic: &Traffic) -> Result<bo
     let before = traffic.done();
     let watch = Watch {
         duration: AGAIN,
-        stable: true,
+        stable: false,
         record: None,
     };
     let mut diagnosis = Diagnosis::start(cluster, node, &watch)?;

@@ -68,9 +68,10 @@ pub enum Want {
 }
 
 impl Want {
-    /// How long an answer stays good.
-    pub fn again(&self) -> Duration {
+    /// How long this answer stays good. Who repairs a node wants to see soon that it helped.
+    pub fn again(&self, answer: &Piece) -> Duration {
         match self {
+            Self::Runtime if answer.tells_trouble() => AGAIN,
             Self::Commands(_)
             | Self::Etcd
             | Self::Ipam
@@ -131,6 +132,13 @@ pub enum Piece {
 }
 
 impl Piece {
+    fn tells_trouble(&self) -> bool {
+        match self {
+            Self::Runtime(runtime) => runtime.setups.iter().any(|pod| pod.failures > 0),
+            _ => false,
+        }
+    }
+
     /// Parts of it that could not be found out.
     fn failures(&self) -> BTreeMap<String, &str> {
         match self {

@@ -18,6 +18,7 @@ pub const SCENARIO: Scenario = Scenario {
     shape: |plan| plan.variant = (plan.form() % 3) as u32,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     daemons,
+    fixable: |_| true,
     ..Scenario::BASE
 };
 
