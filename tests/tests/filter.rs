@@ -33,13 +33,27 @@ fn stop(netdiag: Process) -> Vec<Value> {
     ended.ndjson()
 }
 
+/// Servers on the other node's pod, which everybody has heard of: who is who on the links is
+/// learned once.
+fn servers(node: &ShellNode) -> [Process; 2] {
+    let servers = ["9", "10"].map(|port| node.echo("db", DB, port));
+    node.ask("web", DB, "9", "1");
+    node.ask("cron", DB, "10", "1");
+    servers
+}
+
 /// `web` asks the pod on the other node 7 times on port 9, `cron` 5 times on port 10: each
 /// packet passes the pod's link, the tunnel and, inside another packet, the uplink.
-fn watched(node: &ShellNode, arguments: &[&str]) -> Vec<(String, u64)> {
-    let trace = ["run", "-o", "ndjson", "--pods", "none"];
-    let netdiag = start_in(&node.netns("left"), &[&trace, arguments].concat());
+fn ask(node: &ShellNode) {
     node.ask("web", DB, "9", "7");
     node.ask("cron", DB, "10", "5");
+}
+
+/// The packets that are counted of them.
+fn watched(node: &ShellNode, pods: &str, arguments: &[&str]) -> Vec<(String, u64)> {
+    let trace = ["run", "-o", "ndjson", "--pods", pods];
+    let netdiag = start_in(&node.netns("left"), &[&trace, arguments].concat());
+    ask(node);
     counted(&stop(netdiag))
 }
 
@@ -61,11 +75,7 @@ fn only_what_is_asked_for_is_counted() {
         return;
     }
     let node = ShellNode::up(&[]);
-    let _nine = node.echo("db", DB, "9");
-    let _ten = node.echo("db", DB, "10");
-    // Who is who on the links is learned once.
-    node.ask("web", DB, "9", "1");
-    node.ask("cron", DB, "10", "1");
+    let _servers = servers(&node);
     let both = |text: &str| {
         text.replace("WEB", WEB)
             .replace("CRON", CRON)
@@ -88,7 +98,7 @@ fn only_what_is_asked_for_is_counted() {
         ("host 10.77.3.12", 0, 0),
     ] {
         let filter = both(filter);
-        let watched = watched(&node, &["--filter", &filter]);
+        let watched = watched(&node, "none", &["--filter", &filter]);
         assert_eq!(watched, sums(web, cron), "{filter}");
     }
 }
@@ -105,8 +115,7 @@ fn a_filtered_verdict_says_that_it_is_partial_and_a_recording_can_be_filtered_la
     let netdiag_run = start_in(&left, &["run", "-o", "ndjson", "--record", &file]);
     let _nine = node.echo("db", DB, "9");
     let _ten = node.echo("db", DB, "10");
-    node.ask("web", DB, "9", "7");
-    node.ask("cron", DB, "10", "5");
+    ask(&node);
     stop(netdiag_run);
     for (filter, web, cron) in [
         ("host DB", 14, 10),
@@ -141,8 +150,7 @@ fn drops_are_filtered_where_they_happen() {
     let trace = ["run", "-o", "ndjson", "--filter"];
     for (filter, ports) in [("udp port 9", [7, 0]), ("udp port 10", [0, 5])] {
         let netdiag = start_in(&left, &[&trace[..], &[filter]].concat());
-        node.ask("web", DB, "9", "7");
-        node.ask("cron", DB, "10", "5");
+        ask(&node);
         let events = stop(netdiag);
         let dropped = |port: &str| -> u64 {
             let of = |e: &&Value| {
@@ -183,10 +191,7 @@ fn only_the_pods_that_are_asked_for_are_counted() {
         return;
     }
     let node = ShellNode::up(&[]);
-    let _nine = node.echo("db", DB, "9");
-    let _ten = node.echo("db", DB, "10");
-    node.ask("web", DB, "9", "1");
-    node.ask("cron", DB, "10", "1");
+    let _servers = servers(&node);
     let file = pods_file();
     let pods = file.path().display().to_string();
     for (arguments, web, cron) in [
@@ -195,11 +200,8 @@ fn only_the_pods_that_are_asked_for_are_counted() {
         (&["--owner", "deploy/web", "--filter", "not port 9"], 0, 0),
         (&["-p", "billing/db-0", "--filter", "port 10"], 0, 10),
     ] {
-        let trace = ["run", "-o", "ndjson", "--pods", &pods];
-        let netdiag = start_in(&node.netns("left"), &[&trace[..], arguments].concat());
-        node.ask("web", DB, "9", "7");
-        node.ask("cron", DB, "10", "5");
-        assert_eq!(counted(&stop(netdiag)), sums(web, cron), "{arguments:?}");
+        let watched = watched(&node, &pods, arguments);
+        assert_eq!(watched, sums(web, cron), "{arguments:?}");
     }
 }
 
@@ -219,10 +221,7 @@ fn a_pod_that_comes_later_is_followed() {
         return;
     }
     let node = ShellNode::up(&[]);
-    let _nine = node.echo("db", DB, "9");
-    let _ten = node.echo("db", DB, "10");
-    node.ask("web", DB, "9", "1");
-    node.ask("cron", DB, "10", "1");
+    let _servers = servers(&node);
     let cache = tempfile::tempdir().expect("a temporary folder");
     let folder = cache.path().display().to_string();
     let left = node.netns("left");

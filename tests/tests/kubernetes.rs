@@ -32,6 +32,12 @@ fn path_of(api: &Api) -> String {
     api.kubeconfig(Login::Token).display().to_string()
 }
 
+/// By the API alone, at the node of that name.
+fn by_api<'a>(config: &'a str, node: &'a str) -> [&'a str; 6] {
+    let pods = ["--pods", "kubernetes", "--kubeconfig", config];
+    [pods[0], pods[1], pods[2], pods[3], "--node-name", node]
+}
+
 #[test]
 fn an_api_that_was_asked_for_and_is_not_there_ends_it() {
     let ended = netdiag(&["audit", "--pods", "kubernetes"]);
@@ -100,15 +106,7 @@ fn an_incident_names_the_pods_that_the_api_knows() {
     node.lose_fragments();
     let api = billing(&node.netns("left"));
     let config = path_of(&api);
-    let by_api = [
-        "--pods",
-        "kubernetes",
-        "--kubeconfig",
-        &config,
-        "--node-name",
-        "left",
-    ];
-    let diagnosis = node.diagnose_by("left", "8s", &by_api);
+    let diagnosis = node.diagnose_by("left", "8s", &by_api(&config, "left"));
     let _server = node.serve("db", DB, "8080");
     let _down = node.client("web", "pull", DB, "8080", "300000");
     let _up = node.client("web", "push", DB, "8080", "300000");
@@ -178,20 +176,8 @@ fn names_that_would_move_a_terminal_are_harmless() {
     let drop =
         "table inet t { chain c { type filter hook forward priority 0; tcp dport 8080 drop; }; }";
     exec(&left, &["nft", drop]);
-    let ask = [
-        "diagnose",
-        "-o",
-        "wide",
-        "--duration",
-        "6s",
-        "--pods",
-        "kubernetes",
-        "--kubeconfig",
-        &config,
-        "--node-name",
-        "left",
-    ];
-    let process = start_in(&left, &ask);
+    let ask = ["diagnose", "-o", "wide", "--duration", "6s"];
+    let process = start_in(&left, &[&ask[..], &by_api(&config, "left")].concat());
     let _client = node.client("web", "pull", DB, "8080", "200");
     let text = process.end(Duration::from_secs(25)).text();
     assert!(
@@ -273,15 +259,7 @@ fn a_large_cluster_takes_little_memory() {
     let (without, _) = peak(&left, &["--pods", "none"]);
     let api = large(&left);
     let config = path_of(&api);
-    let by_api = [
-        "--pods",
-        "kubernetes",
-        "--kubeconfig",
-        &config,
-        "--node-name",
-        "left",
-    ];
-    let (with, verdict) = peak(&left, &by_api);
+    let (with, verdict) = peak(&left, &by_api(&config, "left"));
     eprintln!("{PODS} pods, {SERVICES} Services: {with} kB, without {without} kB");
     let source = &verdict["pod_sources"][0];
     assert_eq!(source["pods"], PODS, "{:#}", verdict["not_checked"]);
@@ -353,19 +331,8 @@ fn twice(scenario: &str, prepare: impl Fn(&Api, &Value)) -> (Value, Value) {
     put_pods(&api, &by_cni);
     prepare(&api, &by_cni);
     let config = path_of(&api);
-    let ask = [
-        "diagnose",
-        "-o",
-        "json",
-        "--duration",
-        "12s",
-        "--pods",
-        "kubernetes",
-        "--kubeconfig",
-        &config,
-        "--node-name",
-        "here",
-    ];
+    let ask = ["diagnose", "-o", "json", "--duration", "12s"];
+    let ask = [&ask[..], &by_api(&config, "here")].concat();
     let verdict = run(&mut command_in(&netns, &ask)).json();
     lab.stop(Signal::SIGTERM);
     (by_cni, finding_of(&verdict, scenario))

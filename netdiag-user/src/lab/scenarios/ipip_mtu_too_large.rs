@@ -1,10 +1,9 @@
 //! Calico's tunl0 believes in an MTU that its uplink cannot carry: a 1450-byte packet becomes
 //! one of 1470 on a link of 1450. The outer header copies "don't fragment", so it is dropped; the
 //! pods do not hear of it, and large transfers hang.
-use super::{Scenario, bulk, everyday};
+use super::{Scenario, everyday_and_large, tunnel_over};
 use crate::lab::needs::Need;
 use crate::lab::plan::{Kind, Plan};
-use crate::lab::traffic::{Flow, Pmtu};
 
 pub const SCENARIO: Scenario = Scenario {
     name: "ipip-mtu-too-large",
@@ -14,7 +13,7 @@ pub const SCENARIO: Scenario = Scenario {
     needs: &[Need::Veth, Need::Bridge, Need::Ipip],
     no_ipv6: Some("needs IPv4: an IPIP tunnel carries no IPv6"),
     shape,
-    traffic,
+    traffic: everyday_and_large,
     fixable: |_| true,
     ..Scenario::BASE
 };
@@ -24,23 +23,5 @@ fn shape(plan: &mut Plan) {
     let (uplink, too_large) =
         plan.rng
             .pick(&[(1450, 1450), (1450, 1450), (1500, 1500), (1400, 1440)]);
-    let tunnel = if plan.options.healthy {
-        uplink - 20
-    } else {
-        too_large
-    };
-    plan.mtu.uplink = uplink;
-    plan.mtu.tunnel = tunnel;
-    plan.mtu.pod = tunnel;
-    plan.deaf = !plan.options.healthy;
-}
-
-fn traffic(plan: &Plan) -> Vec<Flow> {
-    let pmtu = if plan.deaf {
-        Pmtu::Ignores
-    } else {
-        Pmtu::Obeys
-    };
-    let large = bulk(300_000).into_iter().map(|flow| Flow { pmtu, ..flow });
-    everyday().into_iter().chain(large).collect()
+    tunnel_over(plan, uplink, 20, too_large);
 }

@@ -57,7 +57,7 @@ use super::needs::Need;
 use super::plan::{A, B, Kind, Place, Plan};
 use super::state::Options;
 use super::step::Step;
-use super::traffic::{DNS_PORT, Flow, Work};
+use super::traffic::{DNS_PORT, Flow, Pmtu, Work};
 
 /// Everything that there is to say about an incident.
 pub struct Scenario {
@@ -254,6 +254,29 @@ fn bulk(bytes: u32) -> Vec<Flow> {
         Flow::new(Work::Download(bytes), POD_A, POD_B, BULK, 350),
         Flow::new(Work::Upload(bytes), POD_B, POD_A, BULK, 450),
     ]
+}
+
+/// A tunnel over an uplink, either with the room that its headers take or too large for it; then
+/// the pods do not hear of it.
+fn tunnel_over(plan: &mut Plan, uplink: u32, overhead: u32, too_large: u32) {
+    plan.deaf = !plan.options.healthy;
+    let tunnel = match plan.deaf {
+        true => too_large,
+        false => uplink - overhead,
+    };
+    plan.mtu.uplink = uplink;
+    plan.mtu.tunnel = tunnel;
+    plan.mtu.pod = tunnel;
+}
+
+/// Large transfers that go by the path's MTU, unless the pods hear nothing of it.
+fn everyday_and_large(plan: &Plan) -> Vec<Flow> {
+    let pmtu = match plan.deaf {
+        true => Pmtu::Ignores,
+        false => Pmtu::Obeys,
+    };
+    let large = bulk(300_000).into_iter().map(|flow| Flow { pmtu, ..flow });
+    everyday().into_iter().chain(large).collect()
 }
 
 #[cfg(test)]
