@@ -1,7 +1,7 @@
 //! Events from two readings: what each table's entry gained since the one before. Counts are
 //! exact; the sum of all events of an entry is its total.
 //!
-//! A new pod's flow may wait for its name ([`Patience`]): its events come with a later reading.
+//! A new pod's flow may wait for its name (`patience`): its events come with a later reading.
 use std::collections::HashMap;
 
 use netdiag_common::{

@@ -9,11 +9,7 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{
-    build, r#gen, paths, setup,
-    sh::{say, which},
-    test::tally::Tally,
-};
+use crate::{build, r#gen, paths, setup, sh::say, test::tally::Tally};
 
 pub fn command() -> Result<ExitCode> {
     // The user side embeds it, and does not compile without.
@@ -61,16 +57,25 @@ pub fn all(tally: &mut Tally) {
         "--quiet",
     ];
     cargo(tally, "doc", &doc);
-    // Advisories change with the calendar, and this must not.
-    cargo(
-        tally,
-        "deny",
-        &["deny", "check", "bans", "licenses", "sources"],
-    );
+    dependencies(tally);
     tidy::all(tally);
     match r#gen::check() {
         Ok(()) => tally.pass("generated tables"),
         Err(error) => tally.fail("generated tables", &format!("{error:#}")),
+    }
+}
+
+/// What may enter the dependency tree. Advisories change with the calendar, and this must not.
+fn dependencies(tally: &mut Tally) {
+    match setup::deny::ensure() {
+        Ok(program) => {
+            let mut deny = Command::new(program);
+            deny.current_dir(paths::root());
+            deny.args(["check", "--hide-inclusion-graph"]);
+            deny.args(["bans", "licenses", "sources"]);
+            watch(tally, "deny", &mut deny);
+        }
+        Err(error) => tally.skip("deny", &format!("{error:#}")),
     }
 }
 
@@ -104,6 +109,10 @@ fn judge(tally: &mut Tally, name: &str, subcommand: &str, command: &mut Command)
     if !has(subcommand) {
         return tally.skip(name, &format!("cargo-{subcommand} not installed"));
     }
+    watch(tally, name, command);
+}
+
+fn watch(tally: &mut Tally, name: &str, command: &mut Command) {
     say(&format!("check: {name}"));
     let status = command
         .stdin(Stdio::null())
@@ -118,13 +127,7 @@ fn judge(tally: &mut Tally, name: &str, subcommand: &str, command: &mut Command)
 
 /// Whether cargo knows the subcommand; rustup's proxies exist for components that do not.
 fn has(subcommand: &str) -> bool {
-    match subcommand {
-        "doc" => true,
-        "fmt" | "clippy" => {
-            let mut probe = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            let probe = probe.args([subcommand, "--version"]);
-            probe.output().is_ok_and(|it| it.status.success())
-        }
-        other => which(&format!("cargo-{other}")).is_some(),
-    }
+    let mut probe = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let probe = probe.args([subcommand, "--version"]);
+    probe.output().is_ok_and(|it| it.status.success())
 }

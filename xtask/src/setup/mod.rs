@@ -3,6 +3,7 @@
 //! What is already there is used first; then rustup is asked, then Debian's packages.
 pub mod apt;
 mod debian;
+pub mod deny;
 mod detect;
 mod linker;
 mod rustup;
