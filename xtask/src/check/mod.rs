@@ -128,6 +128,6 @@ fn watch(tally: &mut Tally, name: &str, command: &mut Command) {
 /// Whether cargo knows the subcommand; rustup's proxies exist for components that do not.
 fn has(subcommand: &str) -> bool {
     let mut probe = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let probe = probe.args([subcommand, "--version"]);
+    let probe = probe.args([subcommand, "-h"]);
     probe.output().is_ok_and(|it| it.status.success())
 }
