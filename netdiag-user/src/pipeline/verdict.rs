@@ -25,6 +25,8 @@ use crate::{
 
 /// One event or flow in so many may be lost without hiding a finding: each needs a pattern that persists.
 const HARMLESS_LOSS: u64 = 1000;
+/// And of a quiet node's few events so many: a program that another one interrupts misses its turn.
+const FEW: u64 = 3;
 
 /// When each cause was first named, which outlives the single evaluation.
 #[derive(Default)]
@@ -90,7 +92,7 @@ pub fn verdict(
     let hidden = run.blind
         || unseen.is_some()
         || stuck.ours
-        || observer.lost > observer.events / HARMLESS_LOSS
+        || too_much_is_lost(&observer)
         || overflowed(observation);
     run.not_checked.extend(unseen);
     run.not_checked.extend(stuck.told);
@@ -127,6 +129,10 @@ fn source(facts: &Facts<'_>, used: &SourceUse) -> PodSource {
         pods: used.pods,
         read: used.at.map(|at| facts.clock.text(at)),
     }
+}
+
+fn too_much_is_lost(observer: &Observer) -> bool {
+    observer.lost > FEW.max(observer.events / HARMLESS_LOSS)
 }
 
 /// More flows were evicted unread than can be.
@@ -205,4 +211,25 @@ pub fn drops_of<'a>(facts: &Facts<'_>, losses: impl Iterator<Item = &'a Loss>) -
         .collect();
     drops.sort_by_key(|d| std::cmp::Reverse(d.packets));
     drops
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_miss_now_and_then_hides_nothing() {
+        let hides = |events, lost| {
+            let observer = Observer {
+                events,
+                lost,
+                ..Observer::default()
+            };
+            too_much_is_lost(&observer)
+        };
+        assert!(!hides(68, 1));
+        assert!(hides(68, 10));
+        assert!(!hides(20_000, 20));
+        assert!(hides(20_000, 21));
+    }
 }
