@@ -77,6 +77,18 @@ impl Gathering {
         }
     }
 
+    /// Finds these out once more, however lately they were, and waits for it: for those who judge
+    /// once and need what holds now.
+    pub async fn anew(&mut self, wants: BTreeSet<Want>, gathered: &mut Gathered) {
+        for want in wants {
+            let (places, own) = (self.places.clone(), want.clone());
+            let found = tokio::task::spawn_blocking(move || gather(&own, &places));
+            if let Ok(Ok(piece)) = tokio::time::timeout(PATIENCE, found).await {
+                gathered.insert(want, piece);
+            }
+        }
+    }
+
     /// Waits for everything that is being found out.
     async fn answered(&mut self, gathered: &mut Gathered) {
         while self.going_on() > 0 {

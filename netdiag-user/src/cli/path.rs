@@ -78,17 +78,22 @@ async fn watch(session: &mut Session, args: &PathArgs, signals: &mut Signals) ->
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut probing = Probing::default();
+    let mut tracked = BTreeSet::new();
     loop {
         let signalled = tokio::select! {
             _ = ticks.tick() => false,
             _ = signals.wait() => true,
         };
-        let observation = session.tick().await?;
         let over = signalled
             || probing
                 .over()
                 .await?
                 .unwrap_or(begun.elapsed() >= args.duration);
+        if over {
+            // The latest connections too are counted on both sides of their translation.
+            session.gather_anew(std::mem::take(&mut tracked)).await;
+        }
+        let observation = session.tick().await?;
         let rows = session.scene.rows(&observation);
         let facts = session.scene.facts(&rows);
         let wants = match path::ends(&facts, &args.source, &args.destination) {
@@ -100,7 +105,8 @@ async fn watch(session: &mut Session, args: &PathArgs, signals: &mut Signals) ->
                 return Ok(path);
             }
             Ok(ends) => {
-                let wants = wants(&facts, &ends.0);
+                tracked = connections(&ends.0);
+                let wants = wants(&facts, &tracked);
                 if let Some(kinds) = args.probe.as_ref().filter(|_| probing.none()) {
                     let path = path::path(&facts, ends, &session.scene.run);
                     probing.start(order(session, args, &path, kinds)?);
@@ -113,11 +119,16 @@ async fn watch(session: &mut Session, args: &PathArgs, signals: &mut Signals) ->
 }
 
 /// What must be found out beside the readings.
-fn wants(facts: &Facts<'_>, source: &End) -> BTreeSet<Want> {
+fn wants(facts: &Facts<'_>, tracked: &BTreeSet<Want>) -> BTreeSet<Want> {
     let mut wants = causes::wants(facts);
     wants.insert(Want::Services);
-    wants.extend(source.addresses.iter().map(|a| Want::Tracked(*a)));
+    wants.extend(tracked.iter().cloned());
     wants
+}
+
+fn connections(source: &End) -> BTreeSet<Want> {
+    let addresses = source.addresses.iter();
+    addresses.map(|a| Want::Tracked(*a)).collect()
 }
 
 /// Probes that are on their way, and what came of them.

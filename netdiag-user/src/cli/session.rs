@@ -314,6 +314,12 @@ impl Session {
         self.gathering.start(wants);
     }
 
+    /// Waits until these are found out as they are now.
+    pub async fn gather_anew(&mut self, wants: BTreeSet<Want>) {
+        let gathered = &mut self.scene.gathered;
+        self.gathering.anew(wants, gathered).await;
+    }
+
     /// What the run knows beside the facts.
     fn run(&self) -> Run {
         let mut not_checked = self.programs.missing.clone();

@@ -1,5 +1,5 @@
 //! Addresses as the kernel side writes them, and prefixes.
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use netdiag_common::flow::mapped;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,12 @@ pub fn endpoint(address: IpAddr, port: u16) -> String {
         (IpAddr::V4(v4), port) => format!("{v4}:{port}"),
         (IpAddr::V6(v6), port) => format!("[{v6}]:{port}"),
     }
+}
+
+/// The address of `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`.
+pub fn host(endpoint: &str) -> Option<IpAddr> {
+    let socket = endpoint.parse().map(|s: SocketAddr| s.ip());
+    socket.or_else(|_| endpoint.parse()).ok()
 }
 
 /// An address prefix in CIDR form.

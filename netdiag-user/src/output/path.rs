@@ -3,14 +3,15 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
 
 use super::style::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, paint, wrap};
 use crate::model::{
+    address::host,
     path::{Answer, Course, End, FateKind, KnownBy, Outcome, Path, Probe, ProbeKind, Step, Way},
     pod::label,
 };
 
 pub fn render(path: &Path, width: usize) -> String {
     let mut out = head(path);
-    out.push_str(&way("Request", &path.request, width));
-    out.push_str(&way("Reply", &path.reply, width));
+    out.push_str(&way("Request", &path.request, Some(&path.destination), width));
+    out.push_str(&way("Reply", &path.reply, None, width));
     out.push_str(&probes(&path.probes));
     out.push_str(&foot(path, width));
     out
@@ -108,7 +109,7 @@ fn end(end: &End) -> String {
     }
 }
 
-fn way(name: &str, way: &Way, width: usize) -> String {
+fn way(name: &str, way: &Way, to: Option<&End>, width: usize) -> String {
     if way.steps.is_empty() {
         return String::new();
     }
@@ -135,7 +136,8 @@ fn way(name: &str, way: &Way, width: usize) -> String {
     for (step, line) in way.steps.iter().zip(lines) {
         out.push_str(&style_of(step).map_or(line.clone(), |style| paint(style, &line)));
         out.push('\n');
-        for note in notes(ends, step) {
+        let begins = to.filter(|_| ends.is_none()).and_then(|to| begins(to, step));
+        for note in begins.into_iter().chain(notes(ends, step)) {
             out.push_str(&wrap(&clean(&note), width, "      "));
         }
         if step.course != Course::NotSeen {
@@ -167,6 +169,13 @@ fn clip(line: &str, width: usize) -> String {
     }
     let kept: String = line.chars().take(width.saturating_sub(1)).collect();
     kept + "…"
+}
+
+/// Where the first hop sees it go, where that is not what was asked for: the node translates its own
+/// packets before any hop, and a server may be asked by a Service.
+fn begins(to: &End, step: &Step) -> Option<String> {
+    let other = host(&step.destination).is_some_and(|seen| !to.addresses.contains(&seen));
+    other.then(|| format!("to {}", step.destination))
 }
 
 /// The ends where they are others than at the hop before.

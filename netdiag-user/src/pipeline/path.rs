@@ -9,7 +9,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
 };
 
 use netdiag_common::flow::FlowKey;
@@ -19,6 +19,7 @@ use super::{facts::Facts, scene::Run};
 use crate::{
     causes,
     model::{
+        address::host,
         flow::{endpoints, ends as addresses},
         path::{Concern, End, KnownBy, Path, SCHEMA},
         verdict::{Finding, Severity},
@@ -88,12 +89,13 @@ fn conversations(
     source: &End,
     destination: &End,
 ) -> (Vec<Conversation>, Option<KnownBy>) {
-    let wanted = |flow: &FlowKey| {
-        let (from, to) = addresses(flow);
-        source.addresses.contains(&from)
-            && destination.addresses.contains(&to)
-            && destination.port.is_none_or(|p| p == flow.destination_port)
+    let from = |flow: &FlowKey| {
+        source.addresses.contains(&addresses(flow).0)
             && source.port.is_none_or(|p| p == flow.source_port)
+    };
+    let to = |flow: &FlowKey| {
+        destination.addresses.contains(&addresses(flow).1)
+            && destination.port.is_none_or(|p| p == flow.destination_port)
     };
     let mut asked: BTreeMap<FlowKey, Option<FlowKey>> = BTreeMap::new();
     let mut by = None;
@@ -104,10 +106,19 @@ fn conversations(
         .journeys()
         .keys()
         .chain(lost.map(super::facts::Loss::flow));
-    for flow in seen.filter(|f| wanted(f)) {
-        let leg = legs.translated(flow);
-        by = leg.map(|(_, by)| by).or(by);
-        asked.insert(*flow, leg.map(|(leg, _)| leg));
+    for flow in seen {
+        // What the node itself asks is translated before any hop sees it; and who asks for the
+        // server means those too that come to it by a Service.
+        match legs.pair(flow) {
+            Some((first, leg, how)) if from(&first) && (to(&first) || to(&leg)) => {
+                by = Some(how);
+                asked.insert(first, Some(leg));
+            }
+            _ if from(flow) && to(flow) => {
+                asked.insert(*flow, None);
+            }
+            _ => {}
+        }
     }
     // Both ends may ask each other; a flow that only answers is no question of its own.
     let asks = |flow: &FlowKey| destination.port.is_some() || !answers(facts, flow);
@@ -179,10 +190,4 @@ fn concerns(
         summary: f.summary,
     };
     bad.map(concern).collect()
-}
-
-/// The address of `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`.
-fn host(end: &str) -> Option<IpAddr> {
-    let socket = end.parse().map(|s: SocketAddr| s.ip());
-    socket.or_else(|_| end.parse()).ok()
 }

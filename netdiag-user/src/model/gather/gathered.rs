@@ -1,9 +1,9 @@
 //! Answers to what the rules asked for.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Destination, Listener, Piece, Qdisc, Receiver, Resolver, Rule, Tracked, Want};
+use super::{Destination, Listener, Piece, Qdisc, Receiver, Resolver, Rule, Tracked, Tuple, Want};
 use crate::model::{
     address::Prefix,
     command::Command,
@@ -21,11 +21,41 @@ pub struct Gathered {
     pieces: Vec<(Want, Result<Piece, String>)>,
 }
 
+/// Connections of one client that are remembered: four lists of the longest.
+const MOST_TRACKED: usize = 16_384;
+
+/// With those before that are not listed any more. Where a client took a port again, the later
+/// counts. Each keeps its place: a recording tells what changed.
+fn with_ended(now: Vec<Tracked>, before: &[Tracked]) -> Vec<Tracked> {
+    let mut listed: HashMap<Tuple, Tracked> = now.iter().map(|t| (t.asked, *t)).collect();
+    let ended = |t: &&Tracked| !listed.contains_key(&t.asked);
+    let ended = before.iter().filter(ended).count();
+    let mut forgotten = (now.len() + ended).saturating_sub(MOST_TRACKED);
+    let mut all = Vec::with_capacity(now.len() + ended);
+    for old in before {
+        match listed.remove(&old.asked) {
+            Some(again) => all.push(again),
+            None if forgotten > 0 => forgotten -= 1,
+            None => all.push(*old),
+        }
+    }
+    all.extend(now.into_iter().filter(|t| listed.contains_key(&t.asked)));
+    all
+}
+
 impl Gathered {
-    /// Puts in what came of a want, in place of what came of it before.
-    pub fn insert(&mut self, want: Want, piece: Result<Piece, String>) {
-        self.pieces.retain(|(w, _)| *w != want);
-        self.pieces.push((want, piece));
+    /// Puts in what came of a want, in place of what came of it before. Connections that ended
+    /// meanwhile were translated as they were.
+    pub fn insert(&mut self, want: Want, mut piece: Result<Piece, String>) {
+        match self.pieces.iter_mut().find(|(w, _)| *w == want) {
+            Some((_, before)) => {
+                if let (Ok(Piece::Tracked(now)), Ok(Piece::Tracked(old))) = (&mut piece, &*before) {
+                    *now = with_ended(std::mem::take(now), old);
+                }
+                *before = piece;
+            }
+            None => self.pieces.push((want, piece)),
+        }
     }
 
     pub fn has(&self, want: &Want) -> bool {
@@ -174,5 +204,51 @@ impl Gathered {
             _ => None,
         });
         lists.flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tracked(port: u16, backend: u16) -> Tracked {
+        let end = |last: u8, port: u16| ([10, 0, 0, last].into(), port);
+        let (client, service) = (end(1, port), end(2, 80));
+        let tuple = |source, destination| Tuple {
+            source,
+            destination,
+            protocol: 6,
+        };
+        Tracked {
+            asked: tuple(client, service),
+            answered: tuple(end(3, backend), client),
+        }
+    }
+
+    #[test]
+    fn a_connection_that_ended_is_remembered_as_it_was() {
+        let want = || Want::Tracked([10, 0, 0, 1].into());
+        let mut gathered = Gathered::default();
+        let lists = [
+            vec![tracked(1, 8080), tracked(2, 8080)],
+            vec![tracked(3, 8080), tracked(2, 9090)],
+        ];
+        for list in lists {
+            gathered.insert(want(), Ok(Piece::Tracked(list)));
+        }
+        let all: Vec<Tracked> = gathered.translations().copied().collect();
+        assert_eq!(all, [tracked(1, 8080), tracked(2, 9090), tracked(3, 8080)]);
+    }
+
+    #[test]
+    fn there_is_an_end_to_what_is_remembered() {
+        let ports = |from: u16| (from..from + 9_000).map(|port| tracked(port, 8080));
+        let all = with_ended(ports(10_000).collect(), &ports(1_000).collect::<Vec<_>>());
+        assert_eq!(all.len(), MOST_TRACKED);
+        assert_eq!(
+            all[0],
+            tracked(1_000 + 18_000 - 16_384, 8080),
+            "the oldest goes first"
+        );
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::address::to_wire;
 
 /// One direction of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tuple {
     pub source: (IpAddr, u16),
     pub destination: (IpAddr, u16),

@@ -9,13 +9,16 @@ use netdiag_common::{
 use super::Conversation;
 use crate::{
     model::{
-        flow::{TCP, UDP},
+        flow::{TCP, UDP, ends},
         icmp,
         path::{Course, Fate, FateKind, Outcome, Step, Way},
         roles::{Role, role},
         verdict::PodRole,
     },
-    pipeline::facts::{Facts, HopFlow},
+    pipeline::{
+        facts::{Facts, HopFlow},
+        journey::Journey,
+    },
 };
 
 /// Retransmits without progress that make a stall: one or two are everybody's day.
@@ -297,12 +300,31 @@ fn last_seen(way: &Way) -> Option<&Step> {
 }
 
 fn answered(facts: &Facts<'_>, conversation: &Conversation) -> bool {
-    let back = facts.journeys().get(&conversation.asked.reversed());
+    let back = replies(facts, conversation);
     let opened = |h: &&HopFlow| {
         let flags = h.hop.flags;
         h.hop.payload > 0 || flags & RST == 0 || flags & (SYN | ACK) == SYN | ACK
     };
     back.is_some_and(|j| j.flow.protocol != TCP || j.hops.iter().any(opened))
+}
+
+/// The answers as the client gets them. Those to the node itself are translated back behind the
+/// last hop.
+fn replies<'f, 'a>(facts: &'f Facts<'a>, conversation: &Conversation) -> Option<&'f Journey<'a>> {
+    let journeys = facts.journeys();
+    let behind = || {
+        let (client, _) = ends(&conversation.asked);
+        let leg = conversation.sent.filter(|_| facts.node.owns(client))?;
+        journeys.get(&leg.reversed())
+    };
+    journeys.get(&conversation.asked.reversed()).or_else(behind)
+}
+
+/// The requests as they were first seen.
+fn requests<'f, 'a>(facts: &'f Facts<'a>, conversation: &Conversation) -> Option<&'f Journey<'a>> {
+    let legs = [Some(conversation.asked), conversation.sent];
+    let mut legs = legs.into_iter().flatten();
+    legs.find_map(|leg| facts.journeys().get(&leg))
 }
 
 fn verdict(
@@ -328,8 +350,7 @@ fn verdict(
 
 /// Long enough on its way to be called unanswered.
 fn waited(facts: &Facts<'_>, conversation: &Conversation) -> bool {
-    let journey = facts.journeys().get(&conversation.asked);
-    let first = journey.and_then(|j| j.hops.first());
+    let first = requests(facts, conversation).and_then(|j| j.hops.first());
     first.is_some_and(|h| facts.now.saturating_sub(h.hop.first) >= ON_ITS_WAY)
 }
 
