@@ -20,7 +20,7 @@ use crate::{
             RouteKind, Tunnel,
         },
         observation::Observation,
-        pod::PodIndex,
+        pod::{Pod, PodIndex},
         policy::{Action, PolicyRule},
         reason::Reasons,
     },
@@ -375,7 +375,19 @@ pub fn with_cluster<T>(
     cluster: &Cluster,
     judge: impl FnOnce(&Facts<'_>) -> T,
 ) -> T {
-    all(node, node, observation, pieces, cluster, judge)
+    let pods = PodIndex::default();
+    all((node, node), observation, pieces, (&pods, cluster), judge)
+}
+
+/// Where these pods are known, and what the Kubernetes API says.
+pub fn with_pods<T>(
+    node: &Node,
+    pods: Vec<Pod>,
+    cluster: &Cluster,
+    judge: impl FnOnce(&Facts<'_>) -> T,
+) -> T {
+    let (pods, none) = (PodIndex::new(pods), Observation::default());
+    all((node, node), &none, [], (&pods, cluster), judge)
 }
 
 /// The same, with the node as it was when the run began.
@@ -386,18 +398,17 @@ pub fn since<T>(
     pieces: impl IntoIterator<Item = (Want, Result<Piece, String>)>,
     judge: impl FnOnce(&Facts<'_>) -> T,
 ) -> T {
-    all(start, node, observation, pieces, &Cluster::default(), judge)
+    let (pods, cluster) = (PodIndex::default(), Cluster::default());
+    all((start, node), observation, pieces, (&pods, &cluster), judge)
 }
 
 fn all<T>(
-    start: &Node,
-    node: &Node,
+    (start, node): (&Node, &Node),
     observation: &Observation,
     pieces: impl IntoIterator<Item = (Want, Result<Piece, String>)>,
-    cluster: &Cluster,
+    (pods, cluster): (&PodIndex, &Cluster),
     judge: impl FnOnce(&Facts<'_>) -> T,
 ) -> T {
-    let pods = PodIndex::default();
     let names = TestNames::default();
     let mut gathered = Gathered::default();
     for (want, piece) in pieces {
@@ -410,7 +421,7 @@ fn all<T>(
     let known = Known {
         node,
         start,
-        pods: &pods,
+        pods,
         cluster,
         gathered: &gathered,
         names: &names,

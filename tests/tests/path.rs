@@ -154,6 +154,20 @@ fn a_walk_goes_on_at_the_next_node() {
     assert_eq!(last, Some(("pod".into(), "egress".into())));
 }
 
+/// Each node's sources name its own pods alone.
+#[test]
+fn each_end_is_known_to_the_node_that_has_it() {
+    let files = ["healthy.worker-1", "healthy.worker-2"].map(recording);
+    let (from, to) = ("shop/cart-psst9cbl8-xlksm", "prod/catalog-h2wvrdh2d-dvgx8");
+    let to = format!("{to}:8080");
+    let given = ["replay", &files[0], &files[1], "--path", from, &to];
+    let ended = netdiag(&[&given[..], &["-o", "json"]].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let paths = document(&ended);
+    assert_eq!(paths[1]["destination"]["addresses"][0], "10.244.116.64");
+    expected(&paths[1]);
+}
+
 /// The steps of the requests, all of them where the routes lead.
 fn expected(path: &Value) -> &Value {
     assert_eq!(path["outcome"], "answered", "{path:#}");

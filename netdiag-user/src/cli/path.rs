@@ -33,10 +33,11 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Args, Debug)]
 pub struct PathArgs {
-    /// Where it begins: a pod (NAMESPACE/NAME) or an address.
+    /// Where it begins: a pod, as [NAMESPACE/]NAME or with its kind as kubectl has it (pod/cart,
+    /// deploy/cart, node/worker-1), or an address.
     #[arg(value_name = "SRC")]
     pub source: Wanted,
-    /// Where it leads: a pod, a Service (NAMESPACE/NAME) or an address, and its port.
+    /// Where it leads: a pod, a Service (both as SRC, svc/cart) or an address, and its port.
     #[arg(value_name = "DST[:PORT]")]
     pub destination: Wanted,
     /// Send a few packets of netdiag's own from inside the pod, small ones and of full size, and watch
@@ -59,7 +60,10 @@ pub struct PathArgs {
     pub keep: Keep,
 }
 
-pub async fn run(args: PathArgs, global: &Global) -> Result<i32> {
+pub async fn run(mut args: PathArgs, global: &Global) -> Result<i32> {
+    for end in [&mut args.source, &mut args.destination] {
+        *end = end.clone().within(&args.scope.only.namespace);
+    }
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     let mut signals = Signals::catch()?;
     let asked = args.scope.only.asked(&args.scope.iface, &Causes::default());

@@ -80,6 +80,8 @@ pub fn run(args: &ReplayArgs) -> Result<i32> {
         }
     };
     if let Some([source, destination]) = args.path.as_deref() {
+        let within = |end: &Wanted| end.clone().within(&args.only.namespace);
+        let (source, destination) = (&within(source), &within(destination));
         let paths = path::paths(&recorded, source, destination)?;
         output::paths(&mut sink, &paths, args.output)?;
         return Ok(path::code(&paths));

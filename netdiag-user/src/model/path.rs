@@ -1,96 +1,15 @@
 //! One flow's way through the node, hop by hop: what `netdiag path` prints.
-use std::net::{IpAddr, Ipv6Addr};
+mod wanted;
+
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::wanted::{Name, Wanted, Who, bracketed};
 use super::verdict::{NotChecked, PodRef};
 
 /// Name and version of the path's JSON form.
 pub const SCHEMA: &str = "netdiag.path/1";
-
-/// An end as typed: `NAMESPACE/NAME` or an address, with or without `:PORT`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    pub text: String,
-    pub who: Who,
-    pub port: Option<u16>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// A pod or a Service.
-    Named(String),
-    Address(IpAddr),
-}
-
-impl std::str::FromStr for Wanted {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (who, port) = split(text)?;
-        let who = match who.parse() {
-            Ok(address) => Who::Address(one_host(address)?),
-            Err(_) if is_name(who) => Who::Named(who.to_owned()),
-            Err(_) => {
-                let hint = bracketed(text).map_or_else(String::new, |b| format!(": write {b}"));
-                return Err(format!(
-                    "'{text}' is neither NAMESPACE/NAME nor an address, with :PORT or without{hint}"
-                ));
-            }
-        };
-        let text = text.to_owned();
-        Ok(Self { text, who, port })
-    }
-}
-
-/// No packet travels from or to these over a node's links as one flow.
-fn one_host(address: IpAddr) -> Result<IpAddr, String> {
-    let what = match address {
-        a if a.is_unspecified() => "stands for any address",
-        a if a.is_loopback() => "is reached without any link",
-        a if a.is_multicast() => "is a group's",
-        IpAddr::V4(v4) if v4.is_broadcast() => "is everybody's",
-        _ => return Ok(address),
-    };
-    Err(format!(
-        "{address} {what}: name the address of one pod or host"
-    ))
-}
-
-/// `fd00::1:80` as it should be written, where its last part may be a port.
-pub fn bracketed(text: &str) -> Option<String> {
-    let (address, port) = text.rsplit_once(':')?;
-    let (_, _): (Ipv6Addr, u16) = (address.parse().ok()?, port.parse().ok()?);
-    Some(format!("[{address}]:{port}"))
-}
-
-/// `[ADDRESS]:PORT`, `ADDRESS`, `ADDRESS:PORT`, `NAMESPACE/NAME:PORT`.
-fn split(text: &str) -> Result<(&str, Option<u16>), String> {
-    let number = |port: &str| match port.parse() {
-        Ok(0) | Err(_) => Err(format!("'{port}' is no port in '{text}'")),
-        Ok(port) => Ok(Some(port)),
-    };
-    if let Some(rest) = text.strip_prefix('[') {
-        let (address, port) = rest
-            .split_once(']')
-            .ok_or_else(|| format!("'{text}' lacks its closing bracket"))?;
-        return Ok((address, port.strip_prefix(':').map_or(Ok(None), number)?));
-    }
-    match text.split_once(':') {
-        // More than one colon: an IPv6 address without a port.
-        Some((who, port)) if !port.contains(':') => Ok((who, number(port)?)),
-        _ => Ok((text, None)),
-    }
-}
-
-fn is_name(text: &str) -> bool {
-    let part = |p: &str| {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-        !p.is_empty() && p.chars().all(allowed)
-    };
-    text.split_once('/')
-        .is_some_and(|(namespace, name)| part(namespace) && part(name))
-}
 
 /// An end as it was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -295,54 +214,4 @@ pub struct Path {
     pub probes: Vec<Probe>,
     pub causes: Vec<Concern>,
     pub not_checked: Vec<NotChecked>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ends_as_people_type_them() {
-        let parsed = |text: &str| {
-            let wanted: Wanted = text.parse().expect(text);
-            (wanted.who, wanted.port)
-        };
-        let address = |text: &str| Who::Address(text.parse().expect("an address"));
-        assert_eq!(parsed("10.0.0.1:80"), (address("10.0.0.1"), Some(80)));
-        assert_eq!(parsed("fd00::1"), (address("fd00::1"), None));
-        assert_eq!(parsed("[fd00::1]:80"), (address("fd00::1"), Some(80)));
-        assert_eq!(parsed("[fd00::1]"), (address("fd00::1"), None));
-        let pod = Who::Named("shop/cart-5d4f".into());
-        assert_eq!(parsed("shop/cart-5d4f:8080"), (pod.clone(), Some(8080)));
-        assert_eq!(parsed("shop/cart-5d4f"), (pod, None));
-    }
-
-    #[test]
-    fn a_port_without_brackets_is_pointed_out() {
-        let why = "2001:db8:0:0:0:0:0:7:443".parse::<Wanted>().unwrap_err();
-        assert!(why.ends_with("write [2001:db8:0:0:0:0:0:7]:443"), "{why}");
-    }
-
-    #[test]
-    fn what_is_no_end_is_refused() {
-        for bad in [
-            "",
-            "cart",
-            "10.0.0.1:0",
-            "10.0.0.1:http",
-            "[fd00::1:80",
-            "shop/",
-            "a/b/c",
-            "a/\x1b[2J",
-            "0.0.0.0",
-            "127.0.0.1:80",
-            "::",
-            "[::1]:80",
-            "224.0.0.1",
-            "ff02::1",
-            "255.255.255.255",
-        ] {
-            assert!(bad.parse::<Wanted>().is_err(), "{bad}");
-        }
-    }
 }

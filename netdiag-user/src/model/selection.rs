@@ -35,7 +35,11 @@ pub struct Owned {
 }
 
 /// Kinds as kubectl shortens them.
-const KINDS: [(&str, &str); 14] = [
+const KINDS: [(&str, &str); 18] = [
+    ("po", "pod"),
+    ("pods", "pod"),
+    ("svc", "service"),
+    ("services", "service"),
     ("deploy", "deployment"),
     ("deployments", "deployment"),
     ("ds", "daemonset"),
@@ -52,6 +56,12 @@ const KINDS: [(&str, &str); 14] = [
     ("nodes", "node"),
 ];
 
+/// A kind's full name, given that or what kubectl takes for it.
+pub fn kind(word: &str) -> Option<&'static str> {
+    let is = |(short, long): &&(&str, &str)| *short == word || *long == word;
+    KINDS.iter().find(is).map(|(_, long)| *long)
+}
+
 impl std::str::FromStr for Path {
     type Err = String;
 
@@ -65,10 +75,9 @@ impl std::str::FromStr for Owned {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (kind, name) = split(text)?;
-        let kind = kind.map(|k| k.to_lowercase());
-        let long = |kind: &String| KINDS.iter().find(|(short, _)| short == kind);
-        let kind = kind.map(|k| long(&k).map_or(k.clone(), |(_, long)| (*long).to_owned()));
+        let (word, name) = split(text)?;
+        let word = word.map(|w| w.to_lowercase());
+        let kind = word.map(|w| kind(&w).map_or(w, str::to_owned));
         Ok(Self { kind, name })
     }
 }

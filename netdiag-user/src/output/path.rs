@@ -105,11 +105,21 @@ fn end(end: &End) -> String {
     match (pod, &end.service) {
         (Some(pod), _) => format!("{} ({addresses})", label(pod)),
         (None, Some(service)) => format!("svc {service} ({addresses})"),
-        (None, None) => addresses,
+        (None, None) => match name(&end.asked) {
+            Some(name) => format!("{name} ({addresses})"),
+            None => addresses,
+        },
     }
 }
 
-fn way(name: &str, way: &Way, to: Option<&End>, width: usize) -> String {
+/// `deploy/cart` of `deploy/cart:80`; nothing where an address was typed.
+fn name(asked: &str) -> Option<&str> {
+    let name = asked.split(':').next()?;
+    let address = asked.starts_with('[') || host(asked).is_some() || name.is_empty();
+    (!address).then_some(name)
+}
+
+fn way(title: &str, way: &Way, to: Option<&End>, width: usize) -> String {
     if way.steps.is_empty() {
         return String::new();
     }
@@ -131,7 +141,7 @@ fn way(name: &str, way: &Way, to: Option<&End>, width: usize) -> String {
     let lines = table.to_string();
     let mut lines = lines.lines().map(|l| clip(l.trim_end(), width));
     let header = lines.next().unwrap_or_default();
-    let mut out = format!("\n{}\n{}\n", paint(BOLD, name), paint(DIM, &header));
+    let mut out = format!("\n{}\n{}\n", paint(BOLD, title), paint(DIM, &header));
     let mut ends: Option<(&str, &str)> = None;
     for (step, line) in way.steps.iter().zip(lines) {
         out.push_str(&style_of(step).map_or(line.clone(), |style| paint(style, &line)));
@@ -274,4 +284,24 @@ fn foot(path: &Path, width: usize) -> String {
         out.push_str(&paint(DIM, &wrap(&clean(&line), width, "  ")));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_told_by_the_name_that_was_typed() {
+        let told = |asked: &str| {
+            end(&End {
+                asked: asked.into(),
+                addresses: vec!["fd00::5".parse().expect("an address")],
+                ..End::default()
+            })
+        };
+        assert_eq!(told("deploy/cart:80"), "deploy/cart (fd00::5)");
+        for address in ["fd00::5", "[fd00::5]:80", "[fd00::5]"] {
+            assert_eq!(told(address), "fd00::5", "{address}");
+        }
+    }
 }

@@ -14,7 +14,10 @@ use std::{
 
 use netdiag_common::flow::FlowKey;
 
-pub use self::{ends::ends, probed::conclude};
+pub use self::{
+    ends::{end, ends, paired},
+    probed::conclude,
+};
 use super::{facts::Facts, scene::Run};
 use crate::{
     causes,

@@ -3,34 +3,43 @@ use anyhow::Result;
 
 use super::super::{Usage, exit, path::code as code_of_one};
 use crate::{
-    model::path::{End, Path, Wanted},
+    model::{
+        path::{End, Path, Wanted},
+        verdict::PodRole,
+    },
     pipeline::{
         join::Recorded,
-        path::{ends, onward, path},
+        path::{end, onward, paired, path},
     },
 };
 
 /// The way on each node, the node where it begins first.
 pub fn paths(recorded: &[Recorded], source: &Wanted, destination: &Wanted) -> Result<Vec<Path>> {
-    let known = recorded.iter().map(|it| known(it, source, destination));
-    let (known, whys): (Vec<_>, Vec<_>) = known.partition(Result::is_ok);
-    let mut known: Vec<(End, End)> = known.into_iter().flatten().collect();
-    if known.is_empty() {
-        let why = whys.into_iter().find_map(Result::err);
-        return Err(Usage(why.unwrap_or_else(|| "there is no recording".into())).into());
-    }
+    let ends = known(recorded, source, PodRole::Source).and_then(|source| {
+        let destination = known(recorded, destination, PodRole::Destination)?;
+        paired(source, destination)
+    });
+    let ends = ends.map_err(Usage)?;
     // Where one node translates, the next one knows it by other addresses.
-    let further: Vec<_> = recorded.iter().map(|it| further(it, &known[0])).collect();
-    known.extend(further);
-    let ends = known.into_iter().reduce(both).unwrap_or_default();
+    let further = recorded.iter().map(|it| further(it, &ends));
+    let ends = further.fold(ends.clone(), both);
     let mut paths: Vec<Path> = recorded.iter().map(|it| of(it, ends.clone())).collect();
     paths.sort_by_key(came_in);
     Ok(paths)
 }
 
-fn known(it: &Recorded, source: &Wanted, destination: &Wanted) -> Result<(End, End), String> {
-    let rows = it.scene.rows(&it.last);
-    ends(&it.scene.facts(&rows), source, destination)
+/// An end as those nodes know it that do: each knows its own pods.
+fn known(recorded: &[Recorded], wanted: &Wanted, role: PodRole) -> Result<End, String> {
+    let known = recorded.iter().map(|it| {
+        let rows = it.scene.rows(&it.last);
+        end(&it.scene.facts(&rows), wanted, role)
+    });
+    let (known, whys): (Vec<_>, Vec<_>) = known.partition(Result::is_ok);
+    let known = known.into_iter().flatten().reduce(one);
+    known.ok_or_else(|| {
+        let why = whys.into_iter().find_map(Result::err);
+        why.unwrap_or_else(|| "there is no recording".into())
+    })
 }
 
 fn further(it: &Recorded, ends: &(End, End)) -> (End, End) {
@@ -43,21 +52,22 @@ fn of(it: &Recorded, ends: (End, End)) -> Path {
     path(&it.scene.facts(&rows), ends, &it.scene.run)
 }
 
+fn both(former: (End, End), other: (End, End)) -> (End, End) {
+    (one(former.0, other.0), one(former.1, other.1))
+}
+
 /// The addresses of both; a port only where they agree.
-fn both(one: (End, End), other: (End, End)) -> (End, End) {
-    let end = |one: End, other: End| {
-        let mut addresses = [one.addresses, other.addresses].concat();
-        addresses.sort();
-        addresses.dedup();
-        End {
-            addresses,
-            port: one.port.filter(|port| Some(*port) == other.port),
-            pod: one.pod.or(other.pod),
-            service: one.service.or(other.service),
-            asked: one.asked,
-        }
-    };
-    (end(one.0, other.0), end(one.1, other.1))
+fn one(former: End, other: End) -> End {
+    let mut addresses = [former.addresses, other.addresses].concat();
+    addresses.sort();
+    addresses.dedup();
+    End {
+        addresses,
+        port: former.port.filter(|port| Some(*port) == other.port),
+        pod: former.pod.or(other.pod),
+        service: former.service.or(other.service),
+        asked: former.asked,
+    }
 }
 
 /// Where SRC is not, the requests come by an uplink.

@@ -1,4 +1,6 @@
 //! Who the ends are.
+mod named;
+
 use std::net::IpAddr;
 
 use crate::{
@@ -16,8 +18,14 @@ pub fn ends(
     source: &Wanted,
     destination: &Wanted,
 ) -> Result<(End, End), String> {
-    let source = end(facts, source, PodRole::Source)?;
-    let mut destination = end(facts, destination, PodRole::Destination)?;
+    paired(
+        end(facts, source, PodRole::Source)?,
+        end(facts, destination, PodRole::Destination)?,
+    )
+}
+
+/// Both, if packets may pass between them.
+pub fn paired(source: End, mut destination: End) -> Result<(End, End), String> {
     // A pod of two families is asked in the other's only.
     let family = |end: &End, v4: bool| end.addresses.iter().any(|a| a.is_ipv4() == v4);
     destination
@@ -33,13 +41,14 @@ pub fn ends(
     Ok((source, destination))
 }
 
-fn end(facts: &Facts<'_>, wanted: &Wanted, role: PodRole) -> Result<End, String> {
+/// One of them, or why it is not known: a sentence.
+pub fn end(facts: &Facts<'_>, wanted: &Wanted, role: PodRole) -> Result<End, String> {
     let found = match &wanted.who {
         Who::Address(address) => {
             check_brackets(facts, *address, wanted)?;
             by_address(facts, *address, wanted.port, role)
         }
-        Who::Named(name) => named(facts, name, wanted.port, role)?,
+        Who::Named(names) => named::named(facts, wanted, names, role)?,
     };
     Ok(End {
         asked: wanted.text.clone(),
@@ -95,73 +104,4 @@ fn service_at(facts: &Facts<'_>, address: IpAddr, port: Option<u16>) -> Option<S
     let mut ports = service.ports.iter();
     let port = ports.find(|p| port.is_none_or(|it| it == p.port))?;
     Some(service.port_path(port))
-}
-
-fn named(facts: &Facts<'_>, name: &str, port: Option<u16>, role: PodRole) -> Result<End, String> {
-    let (namespace, own) = name.split_once('/').unwrap_or_default();
-    let mut pods = facts.pods.iter();
-    if let Some(pod) = pods.find(|p| p.namespace == namespace && p.name == own) {
-        if pod.addresses.is_empty() {
-            return Err(format!("the pod {name} has no address"));
-        }
-        return Ok(End {
-            addresses: pod.addresses.clone(),
-            port,
-            pod: Some(pod.refer(None, Some(role))),
-            ..End::default()
-        });
-    }
-    let by_rules = service(facts, name, port);
-    by_rules
-        .or_else(|| by_api(facts, name, port))
-        .ok_or_else(|| {
-            format!(
-                "no pod and no Service {name} is known here: name its address, or where pods are \
-             listed by --pods FILE"
-            )
-        })
-}
-
-/// By the name that the API has: its addresses, or those of its pods where it has none.
-fn by_api(facts: &Facts<'_>, name: &str, port: Option<u16>) -> Option<End> {
-    let (namespace, own) = name.split_once('/')?;
-    let service = facts.cluster.named(namespace, own)?;
-    let mut addresses = service.addresses.clone();
-    if addresses.is_empty() {
-        let backends = service.backends();
-        addresses = backends.flat_map(|b| b.addresses.clone()).collect();
-    }
-    addresses.sort();
-    addresses.dedup();
-    let mut ports = service.ports.iter();
-    let of = ports.find(|p| port.is_none_or(|it| it == p.port));
-    let one = service.ports.len() == 1;
-    (!addresses.is_empty()).then(|| End {
-        addresses,
-        port: port.or(of.filter(|_| one).map(|p| p.port)),
-        service: Some(of.map_or_else(|| service.path(), |p| service.port_path(p))),
-        ..End::default()
-    })
-}
-
-/// By the name that the node's rules have: `namespace/name` or `namespace/name:port`.
-fn service(facts: &Facts<'_>, name: &str, port: Option<u16>) -> Option<End> {
-    let rules = &facts.gathered.services()?.rules;
-    let named = |full: &str| full == name || full.split(':').next() == Some(name);
-    let own = rules
-        .iter()
-        .filter(|r| r.name.as_deref().is_some_and(named));
-    let own: Vec<_> = own.filter(|r| port.is_none_or(|p| p == r.port)).collect();
-    let first = own.first()?;
-    let mut addresses: Vec<IpAddr> = own.iter().map(|r| r.address).collect();
-    addresses.sort();
-    addresses.dedup();
-    // One port where it has one only: its answers' ports are then no questions.
-    let one = own.iter().all(|r| r.port == first.port);
-    Some(End {
-        addresses,
-        port: port.or(one.then_some(first.port)),
-        service: first.name.clone(),
-        ..End::default()
-    })
 }
