@@ -124,6 +124,8 @@ pub enum Outcome {
     /// Answered, and packets are lost on the way.
     Lossy,
     Refused,
+    /// Answered, but for connections that are refused; nothing is lost.
+    PartlyRefused,
     Dropped,
     Unreachable,
     Silent,
@@ -205,6 +207,9 @@ pub struct Path {
     pub protocol: Option<String>,
     /// Connections (TCP) and sockets (UDP) that were seen.
     pub flows: usize,
+    /// How many of them were answered.
+    #[serde(default)]
+    pub answered: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub translated_by: Option<KnownBy>,
     pub request: Way,

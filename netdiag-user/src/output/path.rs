@@ -10,7 +10,12 @@ use crate::model::{
 
 pub fn render(path: &Path, width: usize) -> String {
     let mut out = head(path);
-    out.push_str(&way("Request", &path.request, Some(&path.destination), width));
+    out.push_str(&way(
+        "Request",
+        &path.request,
+        Some(&path.destination),
+        width,
+    ));
     out.push_str(&way("Reply", &path.reply, None, width));
     out.push_str(&probes(&path.probes));
     out.push_str(&foot(path, width));
@@ -146,7 +151,9 @@ fn way(title: &str, way: &Way, to: Option<&End>, width: usize) -> String {
     for (step, line) in way.steps.iter().zip(lines) {
         out.push_str(&style_of(step).map_or(line.clone(), |style| paint(style, &line)));
         out.push('\n');
-        let begins = to.filter(|_| ends.is_none()).and_then(|to| begins(to, step));
+        let begins = to
+            .filter(|_| ends.is_none())
+            .and_then(|to| begins(to, step));
         for note in begins.into_iter().chain(notes(ends, step)) {
             out.push_str(&wrap(&clean(&note), width, "      "));
         }
@@ -253,6 +260,7 @@ fn foot(path: &Path, width: usize) -> String {
         Outcome::Answered => (GREEN, "ANSWERED"),
         Outcome::Lossy => (YELLOW, "LOSSY"),
         Outcome::Refused => (RED, "REFUSED"),
+        Outcome::PartlyRefused => (YELLOW, "PARTLY REFUSED"),
         Outcome::Dropped => (RED, "DROPPED"),
         Outcome::Unreachable => (RED, "UNREACHABLE"),
         Outcome::Silent => (RED, "SILENT"),
@@ -261,9 +269,14 @@ fn foot(path: &Path, width: usize) -> String {
     };
     // What was lost stands below its direction already.
     let told = [&path.request, &path.reply].map(|way| way.fates.len()) != [0, 0];
-    let text = match (&path.at, told) {
-        (Some(at), true) => format!("last seen at {at}"),
-        _ => path.summary.clone(),
+    let some = (1..path.flows).contains(&path.answered);
+    let some = some.then(|| format!("{} of {} flows answered", path.answered, path.flows));
+    let text = match (&path.at, some) {
+        _ if !told => path.summary.clone(),
+        (_, Some(some)) if path.outcome == Outcome::PartlyRefused => some,
+        (Some(at), Some(some)) => format!("{some}; what is lost was last seen at {at}"),
+        (Some(at), None) => format!("last seen at {at}"),
+        (None, _) => path.summary.clone(),
     };
     let line = format!("{}  {}", word, clean(&text));
     let text = wrap(&line, width, "").replacen(word, &paint(style, word), 1);

@@ -54,6 +54,10 @@ pub fn path(facts: &Facts<'_>, (source, destination): (End, End), run: &Run) -> 
         summary,
         protocol: steps::protocol(&conversations),
         flows: conversations.len(),
+        answered: conversations
+            .iter()
+            .filter(|c| fate::answered(facts, c))
+            .count(),
         translated_by,
         request,
         reply,

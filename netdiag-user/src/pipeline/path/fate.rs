@@ -28,6 +28,9 @@ const ON_ITS_WAY: u64 = 1_000_000_000;
 /// Unanswered flows beside answered ones that are no lost packets.
 const PATTERN: usize = 3;
 
+/// Ports that one line names.
+const MOST_PORTS: usize = 4;
+
 const DNS: u16 = 53;
 const MAY_BE_SILENT: &str = "no answer; UDP servers may stay silent";
 
@@ -42,7 +45,7 @@ pub fn judge(
     let back: BTreeSet<FlowKey> = there.iter().map(FlowKey::reversed).collect();
     request.fates = fates(facts, request, &there);
     reply.fates = fates(facts, reply, &back);
-    request.fates.extend(refusals(facts, request, reply, &back));
+    request.fates.extend(refusals(facts, request, reply, all));
     if all.is_empty() {
         let text = "no packet between these ends was seen; `netdiag path --probe` sends some";
         return (Outcome::NoTraffic, None, text.into());
@@ -73,7 +76,10 @@ pub fn judge(
         let fate = unanswered(facts, &silent);
         request.fates.push(fate);
     }
+    let fates = request.fates.iter().chain(&reply.fates);
+    let refused = fates.filter(bad).all(|f| f.kind == FateKind::Refused);
     match lost(request).or_else(|| lost(reply)) {
+        Some(_) if refused && !worked.is_empty() => partly(request, worked.len(), all.len()),
         Some((fate, text)) => verdict(fate, text, worked.len(), all.len()),
         None => vanished(facts, all, request, reply),
     }
@@ -98,7 +104,6 @@ fn rank(way: &mut Way) {
 
 /// What was lost on a way: the first of its fates, and what they all say.
 fn lost(way: &Way) -> Option<(&Fate, String)> {
-    let bad = |f: &&Fate| f.kind != FateKind::TooBig;
     let texts: Vec<&str> = way
         .fates
         .iter()
@@ -106,6 +111,10 @@ fn lost(way: &Way) -> Option<(&Fate, String)> {
         .map(|f| f.text.as_str())
         .collect();
     Some((way.fates.iter().find(bad)?, texts.join("; ")))
+}
+
+fn bad(fate: &&Fate) -> bool {
+    fate.kind != FateKind::TooBig
 }
 
 fn flows(all: &[Conversation]) -> impl Iterator<Item = FlowKey> {
@@ -259,34 +268,32 @@ fn stall(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Option<Fate
     })
 }
 
-/// RST instead of SYN|ACK, or in the middle of it.
-fn refusals(
-    facts: &Facts<'_>,
-    request: &Way,
-    reply: &Way,
-    back: &BTreeSet<FlowKey>,
-) -> Option<Fate> {
-    let journeys = back.iter().filter_map(|f| facts.journeys().get(f));
-    let refused = journeys.filter(|j| {
+/// RST instead of SYN|ACK.
+fn refusals(facts: &Facts<'_>, request: &Way, reply: &Way, all: &[Conversation]) -> Option<Fate> {
+    let refused = |j: &&Journey<'_>| {
         let has = |flags: u32| j.hops.iter().any(|h| h.hop.flags & flags == flags);
         has(RST) && !has(SYN | ACK)
-    });
-    let resets: u64 = refused
-        .map(|j| {
-            j.hops
-                .iter()
-                .map(|h| u64::from(h.hop.resets))
-                .max()
-                .unwrap_or(0)
-        })
-        .sum();
+    };
+    let resets = |c: &Conversation| {
+        let journey = answers(facts, c).filter(refused)?;
+        let most = journey.hops.iter().map(|h| u64::from(h.hop.resets)).max()?;
+        (most > 0).then_some((c.asked.destination_port, most))
+    };
+    let refused: Vec<(u16, u64)> = all.iter().filter_map(resets).collect();
     let from = reply.steps.iter().find(|s| s.course != Course::NotSeen)?;
-    (resets > 0).then(|| Fate {
+    let packets = refused.iter().map(|(_, resets)| resets).sum();
+    let asked: BTreeSet<u16> = all.iter().map(|c| c.asked.destination_port).collect();
+    let ports = match asked.len() {
+        // Then everybody knows which.
+        1 => String::new(),
+        _ => at_ports(refused.iter().map(|(port, _)| *port).collect()),
+    };
+    (packets > 0).then(|| Fate {
         at: last_seen(request).map(|s| s.interface.clone()),
         kind: FateKind::Refused,
-        packets: resets,
+        packets,
         text: format!(
-            "{resets} connections refused (RST), first seen at {}",
+            "{packets} connections refused (RST){ports}, first seen at {}",
             from.interface
         ),
         reason: None,
@@ -294,18 +301,34 @@ fn refusals(
     })
 }
 
+fn at_ports(ports: BTreeSet<u16>) -> String {
+    let few: Vec<String> = ports.iter().take(MOST_PORTS).map(u16::to_string).collect();
+    match (ports.len(), &few[..]) {
+        (1, [one]) => format!(" at port {one}"),
+        (n, few) if n == few.len() => format!(" at ports {}", few.join(", ")),
+        (n, _) => format!(" at {n} ports"),
+    }
+}
+
 fn last_seen(way: &Way) -> Option<&Step> {
     let seen = |s: &&Step| s.course != Course::NotSeen;
     way.steps.iter().rev().find(seen)
 }
 
-fn answered(facts: &Facts<'_>, conversation: &Conversation) -> bool {
+pub fn answered(facts: &Facts<'_>, conversation: &Conversation) -> bool {
     let back = replies(facts, conversation);
     let opened = |h: &&HopFlow| {
         let flags = h.hop.flags;
         h.hop.payload > 0 || flags & RST == 0 || flags & (SYN | ACK) == SYN | ACK
     };
     back.is_some_and(|j| j.flow.protocol != TCP || j.hops.iter().any(opened))
+}
+
+/// The answers as their server sends them, or as they were made.
+fn answers<'f, 'a>(facts: &'f Facts<'a>, conversation: &Conversation) -> Option<&'f Journey<'a>> {
+    let legs = [conversation.sent, Some(conversation.asked)];
+    let mut legs = legs.into_iter().flatten();
+    legs.find_map(|leg| facts.journeys().get(&leg.reversed()))
 }
 
 /// The answers as the client gets them. Those to the node itself are translated back behind the
@@ -346,6 +369,16 @@ fn verdict(
         text.push_str(&format!("; {answered} of {all} were answered"));
     }
     (outcome, fate.at.clone(), text)
+}
+
+/// Some connections are refused, as a port is where nothing listens, and nothing is lost.
+fn partly(request: &Way, answered: usize, all: usize) -> (Outcome, Option<String>, String) {
+    let (at, text) = match lost(request) {
+        Some((fate, text)) => (fate.at.clone(), text),
+        None => (None, String::new()),
+    };
+    let text = format!("{text}; {answered} of {all} were answered");
+    (Outcome::PartlyRefused, at, text)
 }
 
 /// Long enough on its way to be called unanswered.

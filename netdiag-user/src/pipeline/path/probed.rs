@@ -10,7 +10,12 @@ pub fn conclude(path: &mut Path, probes: Vec<Probe>) {
     };
     let at = last_of_size(path, bytes);
     let text = format!("small packets pass, full-size ones ({bytes} bytes) do not: MTU");
-    let spoils = [Outcome::Answered, Outcome::Lossy, Outcome::Unknown];
+    let spoils = [
+        Outcome::Answered,
+        Outcome::Lossy,
+        Outcome::PartlyRefused,
+        Outcome::Unknown,
+    ];
     if spoils.contains(&path.outcome) {
         path.outcome = Outcome::Lossy;
         path.summary.clone_from(&text);

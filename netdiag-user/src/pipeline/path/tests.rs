@@ -134,6 +134,32 @@ fn a_reset_is_a_refusal() {
 }
 
 #[test]
+fn one_port_that_refuses_is_no_loss() {
+    let other = tcp("172.20.1.5", "172.20.2.9", 81);
+    let refused = [out(), back(RST | ACK)].concat().into_iter();
+    let refused = refused.map(|(mut key, mut hop)| {
+        let answers = key.flow == asked().reversed();
+        key.flow = if answers { other.reversed() } else { other };
+        hop.resets = u32::from(answers);
+        (key, hop)
+    });
+    let mut flows = [out(), back(SYN | ACK)].concat();
+    flows.extend(refused);
+    let observation = Observation {
+        flows,
+        ..Observation::default()
+    };
+    let path = between("172.20.2.9", observation);
+    let came = (path.outcome, path.answered, path.flows);
+    assert_eq!(came, (Outcome::PartlyRefused, 1, 2));
+    let text = &path.request.fates[0].text;
+    assert!(
+        text.starts_with("1 connections refused (RST) at port 81,"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_stall_ends_where_the_largest_packets_were_last_seen() {
     let mut flows = [out(), back(SYN | ACK)].concat();
     for (_, hop) in &mut flows[..2] {
