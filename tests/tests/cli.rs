@@ -58,6 +58,8 @@ fn what_is_mistyped_is_usage() {
     assert_usage(&["run", "--no-such-flag"], "unexpected argument");
     assert_usage(&["run", "-o", "xml"], "ndjson");
     assert_usage(&["lab", "run", "nonsense"], "nonsense");
+    assert_usage(&["run", "-n", "shop/cart"], "-p shop/cart is a pod");
+    assert_usage(&["path", "10.0.0.1", "10.0.0.0/8"], "is a range");
     assert_usage(&["lab", "run"], "NAME");
     assert_usage(
         &["explain", "nonsense"],
@@ -121,6 +123,21 @@ fn output_files_that_cannot_be_written() {
         let ended = netdiag(&[verb, "--output-file", "/no/such/folder/x.json"]);
         assert_refused(&ended, &["/no/such/folder/x.json"]);
     }
+}
+
+#[test]
+fn what_is_no_recording_is_refused_in_one_sentence() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let own = folder.path().display().to_string();
+    assert_refused(&netdiag(&["replay", &own]), &["is a folder"]);
+    let fixture = "tests/fixtures/recordings/healthy.ndr";
+    let whole = std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(fixture));
+    let cut = folder.path().join("cut.ndr").display().to_string();
+    std::fs::write(&cut, &whole.expect("a recording")[..40]).expect("written");
+    assert_refused(
+        &netdiag(&["replay", &cut]),
+        &["cut.ndr: there is no reading in it: it is cut"],
+    );
 }
 
 #[test]

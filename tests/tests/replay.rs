@@ -64,8 +64,9 @@ fn chosen_nodes(desk: &Desk, file: &str) {
     let none = desk.replay(&[file, "--node", "nobody", "-o", "json"]);
     assert_eq!(
         (none.code, json(&none)),
-        (Some(0), Value::Array(Vec::new()))
+        (Some(4), Value::Array(Vec::new()))
     );
+    assert!(none.stderr.concat().contains(name), "{none:?}");
 }
 
 /// `run` and `replay -o ndjson` tell the same events, byte for byte; and what is left of a run

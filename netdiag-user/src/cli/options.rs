@@ -64,7 +64,7 @@ pub struct Scope {
 #[derive(Args, Debug, Clone, Default)]
 pub struct Only {
     /// Only packets of these namespaces' pods (repeatable; * and ? match).
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
     pub namespace: Vec<String>,
     /// Only packets of these pods, those that come later too (repeatable; * and ? match).
     #[arg(short, long, value_name = "[NAMESPACE/]NAME")]
@@ -100,6 +100,16 @@ impl Only {
             links: links.to_vec(),
             causes: causes.cause.clone(),
         }
+    }
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    match text.split_once('/') {
+        Some((namespace, _)) => Err(format!(
+            "'{text}' is no namespace: -p {text} is a pod, -n {namespace} its namespace"
+        )),
+        None if text.is_empty() => Err("no namespace has an empty name".into()),
+        None => Ok(text.to_owned()),
     }
 }
 

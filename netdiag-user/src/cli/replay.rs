@@ -2,7 +2,7 @@
 mod path;
 mod player;
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::{Result, anyhow};
 use clap::Args;
@@ -64,7 +64,11 @@ pub fn run(args: &ReplayArgs) -> Result<i32> {
     let asked = args.only.asked(&args.iface, &args.causes);
     let open = |file: &PathBuf| Player::open(file, &asked);
     let mut players = args.files.iter().map(open).collect::<Result<Vec<_>>>()?;
+    let nodes: BTreeSet<String> = players.iter().map(|p| p.node().to_owned()).collect();
     players.retain(|player| player.is_of(&args.node));
+    if players.is_empty() {
+        return none(&mut sink, args, &nodes);
+    }
     let several = players.len() > 1;
     players
         .iter_mut()
@@ -87,21 +91,28 @@ pub fn run(args: &ReplayArgs) -> Result<i32> {
         return Ok(path::code(&paths));
     }
     let Some(verdict) = verdict(recorded, files) else {
-        log::warn!(
-            "no recording is of a node called {}",
-            args.node.join(" or ")
-        );
-        if matches!(args.output, Format::Json | Format::Yaml) {
-            let none: [Verdict; 0] = [];
-            output::document(&mut sink, &none, args.output)?;
-        }
-        return Ok(exit::OK);
+        return none(&mut sink, args, &nodes);
     };
     match told {
         true => output::Live::new(Format::Ndjson).events(&mut sink, together(&verdict))?,
         false => output::verdict(&mut sink, &verdict, args.output)?,
     }
     Ok(code(&verdict))
+}
+
+/// No recording is of the nodes that were asked for: nothing was seen that could be judged.
+fn none(sink: &mut output::Sink, args: &ReplayArgs, nodes: &BTreeSet<String>) -> Result<i32> {
+    let known: Vec<&str> = nodes.iter().map(String::as_str).collect();
+    log::error!(
+        "no recording is of a node called {}: these are of {}",
+        args.node.join(" or "),
+        known.join(", ")
+    );
+    if matches!(args.output, Format::Json | Format::Yaml) {
+        let none: [Verdict; 0] = [];
+        output::document(sink, &none, args.output)?;
+    }
+    Ok(exit::INCOMPLETE)
 }
 
 /// Plays them side by side, as many as there are processors.

@@ -2,7 +2,7 @@
 //! service account of the container that netdiag runs in (its own files, never the node's).
 use std::{path::Path, sync::Once, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use kube::{
     Client, Config,
     client::ClientBuilder,
@@ -39,13 +39,21 @@ async fn from_file(path: &Path) -> Result<Config> {
     if !found.is_file() || found.len() > LARGEST {
         bail!("--kubeconfig {name} is no kubeconfig: no regular file, or larger than 4 MiB");
     }
-    let read = Kubeconfig::read_from(path);
+    let read = Kubeconfig::read_from(path).map_err(sentence);
     let read = read.with_context(|| format!("--kubeconfig {name} is no kubeconfig"))?;
     from_kubeconfig(read, &format!("--kubeconfig {name}")).await
 }
 
+/// What the parser says goes on with lines of the file, which may be something else, or a secret.
+fn sentence(error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
+    let text = format!("{:#}", anyhow!(error));
+    anyhow!(text.lines().next().unwrap_or_default().to_owned())
+}
+
 async fn from_environment() -> Result<Option<Config>> {
-    let read = Kubeconfig::from_env().context("$KUBECONFIG")?;
+    let read = Kubeconfig::from_env()
+        .map_err(sentence)
+        .context("$KUBECONFIG")?;
     Ok(match read {
         Some(read) => Some(from_kubeconfig(read, "$KUBECONFIG").await?),
         None => None,
@@ -75,4 +83,20 @@ pub fn client(config: Config, book: &Book) -> Result<Client> {
     });
     let builder = ClientBuilder::try_from(config).context("a client for the API")?;
     Ok(builder.with_layer(&Hearing(book.clone())).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_is_no_kubeconfig_is_not_shown() {
+        let path = std::env::temp_dir().join(format!("netdiag-{}-kubeconfig", std::process::id()));
+        std::fs::write(&path, "root:x:0:0:secret\nother:y\n").expect("written");
+        let why = from_file(&path).await.expect_err("refused");
+        let _ = std::fs::remove_file(&path);
+        let why = format!("{why:#}");
+        assert!(why.contains("is no kubeconfig"), "{why}");
+        assert!(!why.contains('\n') && !why.contains("secret"), "{why}");
+    }
 }

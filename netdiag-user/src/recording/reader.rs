@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use netdiag_common::{
     claim::{Claim, ClaimKey},
     dns::{Dns, DnsKey},
@@ -70,6 +70,9 @@ pub struct Replay<R: Read = BufReader<File>> {
 impl Replay<BufReader<File>> {
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        if file.metadata().is_ok_and(|found| found.is_dir()) {
+            bail!("cannot read {}: it is a folder", path.display());
+        }
         let replay = Self::from(BufReader::new(file));
         replay.with_context(|| format!("cannot read {}", path.display()))
     }
@@ -118,6 +121,15 @@ impl<R: Read> Replay<R> {
             Stop::Damaged => format!("it is damaged after byte {at}: what is before was used"),
         };
         Some(NotChecked::new("the rest of the recording", why))
+    }
+
+    /// Why there is not even a first reading.
+    pub fn nothing(&self) -> &'static str {
+        match self.stop {
+            Some(Stop::Damaged) => "its beginning is damaged",
+            Some(Stop::Cut | Stop::NoEnd) => "it is cut before the first one ends",
+            None => "netdiag ended before the first one",
+        }
     }
 
     fn line(&mut self) -> Result<Option<Vec<u8>>, Stop> {

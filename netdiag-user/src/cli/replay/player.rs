@@ -38,12 +38,10 @@ impl Player {
         let mut replay = Replay::open(file)?;
         replay.scene.asked = asked.clone();
         let Some(first) = reading(&mut replay) else {
-            let why = replay
-                .trouble()
-                .map_or(String::new(), |it| format!(": {}", it.why));
             return Err(anyhow!(
-                "{}: there is no reading in it{why}",
-                file.display()
+                "{}: there is no reading in it: {}",
+                file.display(),
+                replay.nothing()
             ));
         };
         Ok(Self {
