@@ -92,6 +92,12 @@ fn terminated() {
     ends_well_by(Signal::SIGTERM);
 }
 
+/// As a terminal's end does.
+#[test]
+fn hung_up() {
+    ends_well_by(Signal::SIGHUP);
+}
+
 #[test]
 fn killed_and_cleaned_up_after() {
     if need::missing(&TOOLS) {

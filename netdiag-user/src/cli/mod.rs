@@ -29,6 +29,7 @@ pub mod exit {
     pub const ENVIRONMENT: i32 = 3;
     /// No finding, but not enough was seen to call the node healthy.
     pub const INCOMPLETE: i32 = 4;
+    pub const HUNG_UP: i32 = 129;
     pub const INTERRUPTED: i32 = 130;
     pub const TERMINATED: i32 = 143;
 }

@@ -4,10 +4,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit;
 
-/// SIGINT and SIGTERM, caught from now on.
+/// SIGINT, SIGTERM and SIGHUP, caught from now on: a terminal that goes away leaves nothing attached.
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// None under nohup, which wants it ignored.
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
@@ -16,6 +18,10 @@ impl Signals {
         Ok(Self {
             interrupt: catch(SignalKind::interrupt())?,
             terminate: catch(SignalKind::terminate())?,
+            hang_up: match ignored(SignalKind::hangup()) {
+                true => None,
+                false => Some(catch(SignalKind::hangup())?),
+            },
         })
     }
 
@@ -24,6 +30,22 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => exit::INTERRUPTED,
             _ = self.terminate.recv() => exit::TERMINATED,
+            () = hung_up(self.hang_up.as_mut()) => exit::HUNG_UP,
         }
     }
+}
+
+async fn hung_up(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether whoever started us had it ignored (proc(5), SigIgn).
+fn ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok());
+    mask.is_some_and(|m| m >> (kind.as_raw_value() - 1) & 1 == 1)
 }
