@@ -14,7 +14,7 @@ pub use self::{
     live::Live,
     pcapng::Pcapng,
     sink::{Sink, line},
-    style::clean,
+    style::{beside, clean},
 };
 use crate::{
     cli::options::Format,

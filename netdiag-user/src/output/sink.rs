@@ -41,6 +41,14 @@ impl Sink {
         }
     }
 
+    /// Columns where lines are for eyes alone: what a program reads, it reads line by line.
+    pub fn room(&self) -> usize {
+        match self.to {
+            To::Stdout if std::io::stdout().is_terminal() => terminal_width(),
+            _ => usize::MAX,
+        }
+    }
+
     /// Writes and flushes. Colour is taken out where it is not wanted.
     pub fn write(&mut self, text: &str) -> Result<()> {
         let written = match &mut self.to {

@@ -54,9 +54,26 @@ pub fn wrap(text: &str, width: usize, indent: &str) -> String {
     lines.iter().map(|l| format!("{indent}{l}\n")).collect()
 }
 
+/// `label`, and `text` beside it from that column on, which stays free below the label.
+pub fn beside(label: &str, column: usize, text: &str, width: usize) -> String {
+    let label_ends = label.chars().count();
+    let indent = " ".repeat(column.max(label_ends + 1));
+    let lines = wrap(text, width, &indent);
+    let room = indent.len() - label_ends;
+    format!("{label}{}{}", " ".repeat(room), lines.trim_start())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_stays_beside_its_label() {
+        assert_eq!(beside("a", 3, "one two", 80), "a  one two\n");
+        let narrow = beside("a", 3, "aaaaaaaaaaaa bbbbbbbbbbbb cc", 27);
+        assert_eq!(narrow, "a  aaaaaaaaaaaa\n   bbbbbbbbbbbb cc\n");
+        assert_eq!(beside("label", 3, "one", 80), "label one\n");
+    }
 
     #[test]
     fn escapes_are_shown_and_not_obeyed() {

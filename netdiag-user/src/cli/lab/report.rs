@@ -37,6 +37,7 @@ pub fn list(scenarios: &[Scenario], format: Format) -> Result<()> {
         Format::Ndjson => rows.into_iter().try_for_each(|row| line(&row.to_string())),
         Format::Junit => Err(Usage("lab list has no runs to tell of as JUnit XML".into()).into()),
         Format::Table => {
+            let mut sink = Sink::open(None)?;
             let mut table = plain_table(&["NAME", "TOPOLOGY", "NEEDS", "SUMMARY"]);
             for scenario in scenarios {
                 let needs: Vec<_> = scenario
@@ -47,9 +48,25 @@ pub fn list(scenarios: &[Scenario], format: Format) -> Result<()> {
                 let topology = topology(scenario.topology);
                 table.add_row([scenario.name, topology, &needs.join(" "), scenario.summary]);
             }
-            line(&table.trim_fmt())
+            let wide = table.trim_fmt();
+            let widest = wide.lines().map(|l| l.chars().count()).max();
+            match widest > Some(sink.room()) {
+                true => sink.write(&names(scenarios, sink.room())),
+                false => line(&wide),
+            }
         }
     }
+}
+
+/// What fits a terminal: a scenario that lacks something says so when it is run.
+fn names(scenarios: &[Scenario], width: usize) -> String {
+    let longest = scenarios.iter().map(|s| s.name.len()).max().unwrap_or(0);
+    let mut lines = output::beside(" NAME", longest + 3, "SUMMARY", width);
+    for scenario in scenarios {
+        let name = format!(" {}", scenario.name);
+        lines.push_str(&output::beside(&name, longest + 3, scenario.summary, width));
+    }
+    lines + "What each needs: netdiag lab list -o json\n"
 }
 
 /// How to go into a lab that stands.
