@@ -263,18 +263,19 @@ impl Session {
     fn say_missing(&self) {
         let asked = &self.scene.asked.pods;
         if asked.asks_for_pods() && self.selected.pods == 0 {
-            log::warn!("no pod is known yet for {asked}: it is watched from when it comes");
+            match asked.why_none(self.scene.of_pods()) {
+                Some(why) => log::warn!("no pod is chosen by {asked}: {why}"),
+                None => {
+                    log::warn!("no pod is known yet for {asked}: it is watched from when it comes")
+                }
+            }
         }
     }
 
     /// What the selection cannot have.
     fn not_selected(&self) -> Vec<NotChecked> {
-        let mut rows = Vec::new();
         let asked = &self.scene.asked.pods;
-        if !asked.is_empty() && self.selected.addresses.is_empty() {
-            let what = format!("packets of {asked}");
-            rows.push(NotChecked::new(what, "none with an address is known"));
-        }
+        let mut rows = asked.left_out(self.scene.of_pods());
         if self.unselected > 0 {
             let what = format!("{} addresses and links of {asked}", self.unselected);
             rows.push(NotChecked::new(what, "more than the kernel's tables take"));

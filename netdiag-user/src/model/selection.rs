@@ -1,10 +1,12 @@
 //! Pods as people ask for them: by name, namespace, Service, labels, owner. Which addresses and
 //! namespaces those are changes as pods come and go.
 mod labels;
+mod left_out;
 mod resolve;
 
 pub use self::{
     labels::Labels,
+    left_out::Known,
     resolve::{Selected, Served},
 };
 use super::{filter::glob, pod::Pod};
@@ -113,28 +115,27 @@ impl Selection {
         !(names && self.labels.is_empty() && self.owners.is_empty())
     }
 
-    /// Whether it is one of them.
+    /// Whether it is one of them, and its packets can be told from others'.
     pub fn takes(&self, pod: &Pod, served: &Served) -> bool {
+        !pod.host_network && self.names(pod, served)
+    }
+
+    fn names(&self, pod: &Pod, served: &Served) -> bool {
         let none_or_any = |none: bool, any: bool| none || any;
         let (namespace, name) = (pod.namespace.as_str(), pod.name.as_str());
-        !pod.host_network
-            && none_or_any(
-                self.namespaces.is_empty(),
-                self.namespaces.iter().any(|n| glob(n, namespace)),
-            )
-            && none_or_any(
-                self.pods.is_empty(),
-                self.pods.iter().any(|p| p.is(namespace, name)),
-            )
-            && none_or_any(
-                self.labels.is_empty(),
-                self.labels.iter().any(|l| l.hold(&pod.labels)),
-            )
-            && none_or_any(
-                self.owners.is_empty(),
-                self.owners.iter().any(|o| o.owns(pod)),
-            )
-            && none_or_any(self.services.is_empty(), served.backs(pod))
+        none_or_any(
+            self.namespaces.is_empty(),
+            self.namespaces.iter().any(|n| glob(n, namespace)),
+        ) && none_or_any(
+            self.pods.is_empty(),
+            self.pods.iter().any(|p| p.is(namespace, name)),
+        ) && none_or_any(
+            self.labels.is_empty(),
+            self.labels.iter().any(|l| l.hold(&pod.labels)),
+        ) && none_or_any(
+            self.owners.is_empty(),
+            self.owners.iter().any(|o| o.owns(pod)),
+        ) && none_or_any(self.services.is_empty(), served.backs(pod))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::model::{
     node::Node,
     observation::Observation,
     pod::{PodIndex, SourceUse},
+    selection,
     verdict::NotChecked,
 };
 
@@ -81,6 +82,15 @@ impl Scene {
 
     pub fn facts<'a>(&'a self, rows: &'a Rows) -> Facts<'a> {
         Facts::new(&self.known(), rows)
+    }
+
+    /// What is known of whom one may ask for.
+    pub fn of_pods(&self) -> selection::Known<'_> {
+        selection::Known {
+            pods: &self.pods,
+            cluster: &self.cluster,
+            services: self.gathered.services(),
+        }
     }
 
     fn known(&self) -> Known<'_> {

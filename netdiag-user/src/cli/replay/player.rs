@@ -136,6 +136,10 @@ impl Player {
         let run = &mut self.replay.scene.run;
         run.blind |= trouble.is_some();
         run.not_checked.extend(trouble);
+        let scene = &self.replay.scene;
+        let left_out = scene.asked.pods.left_out(scene.of_pods());
+        let run = &mut self.replay.scene.run;
+        run.not_checked.extend(left_out);
         let unjudged = last.counter(counter::DROPS_UNJUDGED);
         run.not_checked
             .extend(self.replay.scene.asked.not_checked(unjudged));
