@@ -28,8 +28,11 @@ use super::{
     services,
 };
 use crate::{
-    model::gather::{Rule, Want},
-    model::verdict::{Evidence, EvidenceKind, Finding, Fix, Origin},
+    model::{
+        gather::{Rule, Want},
+        pod::label,
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole},
+    },
     pipeline::facts::{Facts, Loss},
 };
 
@@ -56,43 +59,57 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         .iter()
         .filter_map(|p| losses::severity(facts, p))
         .max()?;
+    let netns = netns(facts, worst);
     let summary = format!(
-        "netfilter on this node drops {} from {}: {} packets, none got through",
+        "netfilter {} drops {} from {}: {} packets, none got through",
+        place(facts, netns),
         worst.target(),
         worst.sender(facts),
         worst.packets(),
     );
     let mut finding = losses::finding(facts, ID, severity, &patterns, summary);
-    let rules = rules(facts, worst);
+    let mut rules = blame(facts, facts.gathered.rules(netns), worst);
+    rules.truncate(RULES);
     finding
         .evidence
-        .extend(rules.iter().map(|r| rule_evidence(r)));
+        .extend(rules.iter().map(|r| rule_evidence(facts, netns, r)));
     finding.fix = match rules.first() {
         Some(rule) => fix_rule(worst, rule),
         None => fix(worst),
     };
+    // A pod's own rules are listed and deleted in its namespace: the node has handles of its own.
+    for command in &mut finding.fix.commands {
+        *command = facts.node.inside(netns, command);
+    }
     Some(finding)
 }
 
-/// Rules that drop where the packets died and can have taken them.
-fn rules<'a>(facts: &Facts<'a>, worst: &Pattern<'_>) -> Vec<&'a Rule> {
-    let netns = worst
-        .losses
-        .first()
-        .map_or(facts.node.netns, |l| l.key.netns);
-    let mut rules = blame(facts, facts.gathered.rules(netns), worst);
-    rules.truncate(RULES);
-    rules
+/// The namespace whose rules took the packets; drops without one are told as the node's.
+fn netns(facts: &Facts<'_>, worst: &Pattern<'_>) -> u32 {
+    let died = worst.losses.first().map(|l| l.key.netns);
+    died.filter(|netns| *netns != 0).unwrap_or(facts.node.netns)
 }
 
-fn rule_evidence(rule: &Rule) -> Evidence {
+fn place(facts: &Facts<'_>, netns: u32) -> String {
+    if netns == facts.node.netns {
+        return "on this node".into();
+    }
+    let side = facts.node.pod_side(netns);
+    let mut addresses = side.into_iter().flat_map(|s| &s.addresses);
+    match addresses.find_map(|a| facts.pod(*a, PodRole::Source)) {
+        Some(pod) => format!("inside the pod {}", label(&pod)),
+        None => "inside a pod".into(),
+    }
+}
+
+fn rule_evidence(facts: &Facts<'_>, netns: u32, rule: &Rule) -> Evidence {
     let text = format!(
         "the counter of this rule of {} moves: {}",
         rule.place, rule.text
     );
     let mut line = Evidence::new(EvidenceKind::Rule, Origin::Observed, text);
     line.packets = Some(rule.packets);
-    line.confirm = Some(rule.list.clone());
+    line.confirm = Some(facts.node.inside(netns, &rule.list));
     line
 }
 
@@ -154,8 +171,9 @@ fn fix(worst: &Pattern<'_>) -> Fix {
     }
     Fix {
         summary: format!(
-            "find the rule that drops {}: its counter moves with every attempt; change it, or \
-             allow the traffic in the NetworkPolicy behind it",
+            "find the rule that drops {}: where it counts, its counter moves with every attempt; \
+             it may be a chain's policy too; change it, or allow the traffic in the NetworkPolicy \
+             behind it",
             worst.target(),
         ),
         commands,
@@ -167,7 +185,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{gather::Piece, observation::Observation},
-        testing::{NETNS, UPLINK, died, overlay_node, tcp, with_gathered},
+        testing::{NETNS, POD_NETNS, UPLINK, died, overlay_node, tcp, with_gathered},
     };
 
     #[test]
@@ -205,5 +223,37 @@ mod tests {
             found.fix.commands[0].ends_with("list ruleset"),
             "its rule does not count"
         );
+    }
+
+    #[test]
+    fn a_pods_own_rule_is_deleted_in_its_namespace() {
+        let rule = Rule {
+            place: "ip filter OUTPUT".into(),
+            text: "tcp dport 5432 drop".into(),
+            packets: 4,
+            list: "nft -a list chain ip filter OUTPUT".into(),
+            delete: "nft delete rule ip filter OUTPUT handle 2".into(),
+        };
+        let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
+        let mut drop = died(flow, ("NETFILTER_DROP", "nft_do_chain"), 0, 5);
+        drop.0.netns = POD_NETNS;
+        let observation = Observation {
+            drops: vec![drop],
+            ..Observation::default()
+        };
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.pod_sides[0].path = Some("/run/netns/cni-1".into());
+        let pieces = [(Want::Rules(POD_NETNS), Ok(Piece::Rules(vec![rule])))];
+        let found = with_gathered(&node, &observation, pieces, evaluate).expect("a finding");
+        assert!(
+            found.summary.contains("inside the pod"),
+            "{}",
+            found.summary
+        );
+        let list = "nsenter --net=/run/netns/cni-1 nft -a list chain ip filter OUTPUT";
+        let delete = "nsenter --net=/run/netns/cni-1 nft delete rule ip filter OUTPUT handle 2";
+        assert_eq!(found.fix.commands, [list, delete]);
+        let evidence = found.evidence.last().expect("the rule");
+        assert_eq!(evidence.confirm.as_deref(), Some(list));
     }
 }
