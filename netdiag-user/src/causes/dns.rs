@@ -5,13 +5,14 @@ use std::{
     net::IpAddr,
 };
 
-use netdiag_common::dns::PORT;
+use netdiag_common::{dns::PORT, flow::FlowKey};
 
 use super::overlay;
 use crate::{
     model::{
         address::endpoint,
         dns,
+        flow::{UDP, ends},
         gather::{Gathered, Resolver},
         node::Node,
         node::RouteKind,
@@ -297,11 +298,18 @@ pub fn way<'a>(facts: &Facts<'a>, silence: &Silence<'_>) -> Vec<Hop<'a>> {
         .iter()
         .map(|q| (&q.name, q.key.kind))
         .collect();
+    let legs = legs(facts, silence);
+    let masked = |q: &Question| legs.iter().any(|l| ends(l) == (q.client, q.server));
     let own = |q: &&Question| {
-        q.client == silence.client
+        (q.client == silence.client || masked(q))
             && q.dns.last_query >= silence.since
             && names.contains(&(&q.name, q.key.kind))
     };
+    // The node may ask for the same names by itself: that is answered, and no proof.
+    let back = legs.iter().any(|leg| {
+        let journey = facts.journeys().get(&leg.reversed());
+        journey.is_some_and(|j| j.hops.iter().any(|h| h.hop.last >= silence.since))
+    });
     let mut hops: BTreeMap<(u32, u8), Hop<'a>> = BTreeMap::new();
     for question in facts.dns.iter().filter(own) {
         let new = || Hop {
@@ -313,7 +321,8 @@ pub fn way<'a>(facts: &Facts<'a>, silence: &Silence<'_>) -> Vec<Hop<'a>> {
             .entry((question.key.ifindex, question.key.carried))
             .or_insert_with(new);
         hop.asked += u64::from(question.dns.unanswered);
-        hop.answered |= question.dns.last_answer >= silence.since;
+        let answered = question.dns.last_answer >= silence.since;
+        hop.answered |= answered && (question.client == silence.client || back);
         if question.dns.first_query > hop.at.dns.first_query {
             hop.at = question;
         }
@@ -323,11 +332,24 @@ pub fn way<'a>(facts: &Facts<'a>, silence: &Silence<'_>) -> Vec<Hop<'a>> {
     hops
 }
 
+/// What the node's masquerade makes of the questions: from then on they have another client.
+fn legs(facts: &Facts<'_>, silence: &Silence<'_>) -> Vec<FlowKey> {
+    let asks = |flow: &&FlowKey| {
+        let asked = (silence.client, silence.server);
+        flow.protocol == UDP && flow.destination_port == PORT && ends(flow) == asked
+    };
+    let asked = facts.journeys().values().map(|j| &j.flow).filter(asks);
+    let legs = asked.filter_map(|flow| facts.legs().translated(flow));
+    legs.map(|(leg, _)| leg)
+        .filter(|leg| ends(leg).0 != silence.client)
+        .collect()
+}
+
 /// Drops of these questions or of their answers on this node.
 pub fn losses<'a>(facts: &Facts<'a>, servers: &BTreeSet<IpAddr>, since: u64) -> Vec<&'a Loss> {
     let about = |l: &&Loss| {
         let flow = l.flow();
-        let (source, destination) = crate::model::flow::ends(flow);
+        let (source, destination) = ends(flow);
         let asks = flow.destination_port == PORT && servers.contains(&destination);
         let answers = flow.source_port == PORT && servers.contains(&source);
         !l.harmless && l.dropped.last >= since && (asks || answers)
@@ -363,4 +385,55 @@ pub fn about(facts: &Facts<'_>, servers: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
         about.extend(overlay::peer_towards(facts, *server));
     }
     about.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        causes::dns_unreachable::evaluate,
+        model::{flow::UDP, observation::Observation},
+        testing::{
+            POD, UPLINK, at, from_pod, overlay_node, question, route, silent, tcp, with_facts,
+        },
+    };
+
+    #[test]
+    fn masqueraded_questions_are_followed_out_of_the_node() {
+        let (pod, own, server, name) = ("172.20.1.5", "192.0.2.1", "198.51.100.53", "example.com");
+        let mut node = overlay_node(1450, 1450, 1500);
+        let default = route("0.0.0.0/0", UPLINK, Some("192.0.2.254"));
+        node.routes.push(default);
+        let flow = |from| {
+            let mut flow = tcp(from, server, 53);
+            flow.protocol = UDP;
+            flow
+        };
+        let farther = |dns: &mut netdiag_common::dns::Dns| {
+            dns.last_query += 1000;
+            silent(dns);
+        };
+        let told = |flows| {
+            let observation = Observation {
+                now: 15_000_000_000,
+                dns: vec![
+                    question(pod, server, name, POD, silent),
+                    question(own, server, name, UPLINK, farther),
+                ],
+                flows,
+                ..Observation::default()
+            };
+            let found = with_facts(&node, &observation, evaluate).expect("a finding");
+            found.summary
+        };
+        let came = || from_pod(flow(pod), |h| h.first = 5);
+        let left = at(flow(own), UPLINK, true, 0, |h| h.first = 6);
+        let masqueraded = told(vec![came(), left]);
+        assert!(
+            masqueraded.contains("leave this node by ens5"),
+            "{masqueraded}"
+        );
+        // The node's own questions are no sign of the pod's.
+        let stuck = told(vec![came()]);
+        assert!(stuck.contains("last seen at cali1"), "{stuck}");
+    }
 }

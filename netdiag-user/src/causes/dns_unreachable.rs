@@ -240,11 +240,11 @@ fn evidence(facts: &Facts<'_>, silence: &Silence<'_>, end: &End) -> Vec<Evidence
         let text = match hop.answered {
             true => format!(
                 "{at}: answers from {} to {} came back",
-                hop.at.server, silence.client
+                hop.at.server, hop.at.client
             ),
             false => format!(
                 "{at}: {asked} queries from {} to {}, no answer ({})",
-                silence.client, hop.at.server, hop.at.name
+                hop.at.client, hop.at.server, hop.at.name
             ),
         };
         let mut line = line(text, asked, at);
