@@ -155,6 +155,7 @@ pub fn overlay_node(pod_mtu: u32, overlay_mtu: u32, uplink_mtu: u32) -> Node {
             route_mtu: None,
             addresses: vec![ip("172.20.1.5")],
             ports: Vec::new(),
+            ways: Vec::new(),
         }],
         ..Node::default()
     }

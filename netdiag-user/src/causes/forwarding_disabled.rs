@@ -10,8 +10,9 @@
 //!
 //! # Signals
 //! Observed: packets to other hosts dropped with the reason IP_INADDRERRORS, or in `ip_error` or
-//! `ip6_forward` without a reason. Configured, and required: the sysctl of the link that they
-//! came in by is 0.
+//! `ip6_forward` without a reason; or pods' packets dropped in the pods, as their gateway does not
+//! answer ARP: a node that does not forward answers for no gateway (proxy ARP, Calico's
+//! 169.254.1.1). Configured, and required: the sysctl of the link that they came in by is 0.
 //!
 //! # Look-alikes
 //! `no-route` drops in the same function, with forwarding on. A FORWARD policy of DROP is
@@ -23,10 +24,14 @@
 //!
 //! # Fix
 //! Switch it on, and set it in /etc/sysctl.d so that it stays on.
-use super::losses::{self, Pattern};
+use super::{
+    gateway,
+    losses::{self, Pattern},
+};
 use crate::{
     model::{
         flow,
+        node::Link,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, Loss},
@@ -43,6 +48,10 @@ const ALL_V4: &str = "net.ipv4.ip_forward";
 const ALL_V6: &str = "net.ipv6.conf.all.forwarding";
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    dropped(facts).or_else(|| gateway::evaluate(facts, ID))
+}
+
+fn dropped(facts: &Facts<'_>) -> Option<Finding> {
     let patterns = losses::patterns(facts, |l| is_refused(facts, l));
     let worst = patterns.first()?;
     let sysctl = switched_off(facts, worst.losses.first()?)?;
@@ -87,7 +96,12 @@ fn switched_off(facts: &Facts<'_>, loss: &Loss) -> Option<String> {
     if loss.flow().family == 6 {
         return off(ALL_V6).then(|| ALL_V6.to_owned());
     }
-    let link = facts.node.link(loss.key.ifindex)?;
+    off_at(facts, facts.node.link(loss.key.ifindex)?)
+}
+
+/// The sysctl that forbids to forward IPv4 that comes in by `link`.
+pub fn off_at(facts: &Facts<'_>, link: &Link) -> Option<String> {
+    let off = |name: &str| facts.node.sysctl(name) == Some("0");
     let own = format!("net.ipv4.conf.{}.forwarding", link.name.replace('.', "/"));
     if off(&own) && !off(ALL_V4) {
         return Some(own);
@@ -95,7 +109,7 @@ fn switched_off(facts: &Facts<'_>, loss: &Loss) -> Option<String> {
     off(ALL_V4).then(|| ALL_V4.to_owned())
 }
 
-fn evidence(facts: &Facts<'_>, name: &str) -> Evidence {
+pub fn evidence(facts: &Facts<'_>, name: &str) -> Evidence {
     let before = facts.start.sysctl(name).filter(|v| *v != "0");
     let since = before.map_or_else(String::new, |v| {
         format!("; it was {v} when this run began: something resets it")
@@ -107,7 +121,7 @@ fn evidence(facts: &Facts<'_>, name: &str) -> Evidence {
     line
 }
 
-fn fix(names: &[String]) -> Fix {
+pub fn fix(names: &[String]) -> Fix {
     let set = names.iter().map(|n| format!("sysctl -w {n}=1"));
     let find = "grep -rE 'ip_forward|forwarding' /etc/sysctl.conf /etc/sysctl.d /usr/lib/sysctl.d";
     Fix {

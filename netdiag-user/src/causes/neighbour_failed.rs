@@ -11,11 +11,16 @@
 //! An entry that somebody made by hand names a link-layer address that is another one by now: nobody
 //! asks any more, and the frames are dropped by whoever gets them.
 //!
+//! A pod's gateway may be an address that the node has not, and answers for (proxy ARP, Calico's
+//! 169.254.1.1): where it does not, nothing leaves the pod. A node that does not forward, or has no
+//! route to that address, answers for nobody: these have causes of their own.
+//!
 //! # Signals
 //! Observed: drops with the reason NEIGH_FAILED (for IPv6 by their place), in more than one round of asking; on a VXLAN
 //! device drops in `vxlan_xmit` (NO_TX_TARGET, NOT_SPECIFIED on older kernels), which mean that
 //! no forwarding entry is there; OTHERHOST for packets in the very namespace that they are for, which
-//! the neighbour table has a permanent entry of. Configured: neighbour and forwarding table.
+//! the neighbour table has a permanent entry of; NEIGH_FAILED in a pod for what it sends by its
+//! gateway, and drops of ARP on its link. Configured: `proxy_arp` of that link, neighbour and forwarding table.
 //!
 //! # Look-alikes
 //! Two isolated ports of one bridge: the question does not get there; told in the same place. Just after a rollout clients go on sending to pods that are gone: addresses on pods' own links
@@ -33,6 +38,7 @@ use std::net::IpAddr;
 use netdiag_common::hop::VXLAN;
 
 use super::{
+    gateway,
     isolation::{self, Isolation},
     losses::{self, Pattern},
     misaddressed,
@@ -80,7 +86,9 @@ struct Hop<'a> {
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    missing(facts).or_else(|| misaddressed::evaluate(facts, ID))
+    missing(facts)
+        .or_else(|| gateway::evaluate(facts, ID))
+        .or_else(|| misaddressed::evaluate(facts, ID))
 }
 
 fn missing(facts: &Facts<'_>) -> Option<Finding> {

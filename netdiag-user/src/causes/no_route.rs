@@ -12,7 +12,8 @@
 //! # Signals
 //! Observed: drops with the reasons IP_INNOROUTES and IP_OUTNOROUTES, again and again for the same
 //! destination, with no answer ever seen; NOT_SPECIFIED in the functions that only refusing routes
-//! and missing ones lead to. Configured: what the rules and the table that they choose say of the
+//! and missing ones lead to; NEIGH_FAILED in a pod whose gateway does not answer, because the node
+//! that answers for it (proxy ARP, Calico's 169.254.1.1) has no route to it. Configured: what the rules and the table that they choose say of the
 //! destination.
 //!
 //! # Look-alikes
@@ -28,7 +29,11 @@
 //! configure the default route where it is lost.
 use std::net::IpAddr;
 
-use super::losses::{self, Pattern};
+use super::{
+    gateway,
+    losses::{self, Pattern},
+    own_pods,
+};
 use crate::{
     model::{
         flow,
@@ -55,6 +60,10 @@ const REFUSED_IN: [&str; 6] = [
 ];
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+    dropped(facts).or_else(|| gateway::evaluate(facts, ID))
+}
+
+fn dropped(facts: &Facts<'_>) -> Option<Finding> {
     let mut patterns = losses::patterns(facts, |l| is_unrouted(facts, l));
     patterns.retain(|p| !is_everyday(facts, p) && !is_over(facts, p));
     let worst = patterns.first()?;
@@ -154,11 +163,13 @@ fn own_range<'a>(facts: &Facts<'a>, destination: IpAddr) -> Option<&'a Route> {
             && link.is_some_and(|l| matches!(role(node, l), Some(Role::Tunnel | Role::Uplink)))
     };
     let known = facts.pods.by_address(destination).is_some();
+    let known = known && !own_pods::is_gone(facts, destination);
     let own = route.kind == RouteKind::Refusing
         && range.length > 0
         && pods.any(inside)
         && !node.routes.iter().any(|r| elsewhere(&r))
-        && !known;
+        && !known
+        && own_pods::unled(facts, destination).is_none();
     own.then_some(route)
 }
 
@@ -172,8 +183,18 @@ fn what_is_there(facts: &Facts<'_>, pattern: &Pattern<'_>) -> String {
             route.destination,
             route.table
         ),
-        Chosen::RefusingRoute(route, None) => format!("the route {} refuses it", route.destination),
-        Chosen::None => format!("this node has no route to {to}"),
+        Chosen::RefusingRoute(route, None) => match own_pods::unled(facts, to) {
+            Some(link) => format!(
+                "{}, and the route {} refuses it",
+                own_pods::tell(to, link),
+                route.destination
+            ),
+            None => format!("the route {} refuses it", route.destination),
+        },
+        Chosen::None => match own_pods::unled(facts, to) {
+            Some(link) => own_pods::tell(to, link),
+            None => format!("this node has no route to {to}"),
+        },
         // It came back meanwhile, or rules decide by what a packet's mark is.
         Chosen::Route(route) => format!("the kernel did not take the route {}", route.destination),
     }
@@ -203,7 +224,7 @@ fn rule_evidence(rule: &PolicyRule) -> Evidence {
 }
 
 /// Takes away the rule that says no by itself, or the route that it leads to.
-fn allow(chosen: Chosen<'_>) -> Option<Fix> {
+pub fn allow(chosen: Chosen<'_>) -> Option<Fix> {
     let (summary, command) = match chosen {
         Chosen::RefusingRule(rule) => (
             format!(
@@ -237,6 +258,9 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
     let family = if to.is_ipv4() { "" } else { "-6 " };
     if let Some(fix) = allow(chosen(facts, worst)) {
         return fix;
+    }
+    if let Some(link) = own_pods::unled(facts, to) {
+        return own_pods::lead(to, link);
     }
     if let Some(route) = own_range(facts, to) {
         return Fix {
@@ -284,7 +308,7 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
 }
 
 /// Sets the route again that was there when the run began.
-fn command(facts: &Facts<'_>, route: &Route) -> Option<String> {
+pub fn command(facts: &Facts<'_>, route: &Route) -> Option<String> {
     let link = facts.start.link(route.oif?)?;
     let near = |to: IpAddr| link.addresses.iter().any(|a| a.prefix.contains(to));
     // A tunnel's gateway is the other end, which no address of the tunnel says to be near.
@@ -304,7 +328,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{observation::Observation, policy::Action},
-        testing::{POD, died, overlay_node, policy, route, tcp, with_facts},
+        testing::{POD, UPLINK, died, overlay_node, policy, route, tcp, with_facts},
     };
 
     fn judge(to: &str, reason: &str, symbol: &str) -> Option<Finding> {
@@ -367,6 +391,29 @@ mod tests {
         assert_eq!(own, Severity::Info);
         assert!(!commands.contains("del"), "{commands}");
         assert_eq!(severity("172.20.0.0/16").0, Severity::Warning);
+    }
+
+    #[test]
+    fn a_pod_of_this_node_without_its_route_gets_it_back() {
+        let flow = tcp("192.0.2.9", "172.20.1.5", 443);
+        let observation = Observation {
+            drops: vec![died(flow, ("NOT_SPECIFIED", "ip_error"), UPLINK, 4)],
+            ..Observation::default()
+        };
+        let mut node = overlay_node(1450, 1450, 1500);
+        let mut hole = route("172.20.1.0/24", POD, None);
+        (hole.kind, hole.oif) = (RouteKind::Refusing, None);
+        node.routes.retain(|r| r.oif != Some(POD));
+        node.routes.push(hole);
+        let found = with_facts(&node, &observation, evaluate).expect("a finding");
+        assert_eq!(found.severity, Severity::Warning);
+        let told = "no route leads to the pod 172.20.1.5 behind cali1";
+        assert!(found.summary.contains(told), "{}", found.summary);
+        let lead = "ip route replace 172.20.1.5/32 dev cali1 scope link";
+        assert_eq!(found.fix.commands, [lead]);
+        node.links[2].up = false;
+        let found = with_facts(&node, &observation, evaluate).expect("a finding");
+        assert_eq!(found.fix.commands, ["ip link set dev cali1 up", lead]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{fs::File, path::Path};
 use anyhow::{Context, Result};
 
 use super::{links, namespaces::PeerNamespaces, routes};
-use crate::model::node::{LinkKind, PodSide};
+use crate::model::node::{LinkKind, MAIN, PodSide, RouteKind};
 
 /// Reads the namespace at `path`, which the node sees without `root`. A thread of its own enters
 /// it, never one of tokio's.
@@ -59,5 +59,10 @@ async fn collect(netns: u32, path: String) -> Result<PodSide> {
             .map(|l| (l.index, l.name.clone()))
             .collect(),
         path: Some(path),
+        ways: routes
+            .iter()
+            .filter(|r| r.kind == RouteKind::Unicast && r.table == MAIN)
+            .map(|r| (r.destination, r.gateway))
+            .collect(),
     })
 }

@@ -2,13 +2,14 @@
 use std::path::Path;
 
 /// What the causes ask for: names as sysctl(8) writes them, `*` for each interface.
-const WANTED: [&str; 7] = [
+const WANTED: [&str; 8] = [
     "net.bridge.bridge-nf-call-iptables",
     "net.bridge.bridge-nf-call-ip6tables",
     "net.ipv4.ip_forward",
     "net.ipv6.conf.all.forwarding",
     "net.ipv4.conf.*.rp_filter",
     "net.ipv4.conf.*.forwarding",
+    "net.ipv4.conf.*.proxy_arp",
     "net.ipv4.tcp_mtu_probing",
 ];
 

@@ -197,6 +197,19 @@ pub struct PodSide {
     /// The file that names its namespace, as the node sees it: what nsenter(1) takes.
     #[serde(default)]
     pub path: Option<String>,
+    /// Its routes: where to, and the gateway that they lead by; readings of before have none.
+    #[serde(default)]
+    pub ways: Vec<(Prefix, Option<IpAddr>)>,
+}
+
+impl PodSide {
+    /// The gateway by which the pod sends what is for `destination`; nothing where that is on its
+    /// own link.
+    pub fn gateway(&self, destination: IpAddr) -> Option<IpAddr> {
+        let ways = self.ways.iter().filter(|(to, _)| to.contains(destination));
+        let best = ways.max_by_key(|(to, _)| to.length);
+        best?.1
+    }
 }
 
 /// Everything that is read from the node, at one time.

@@ -1,0 +1,375 @@
+//! Pods whose gateway does not answer ARP or ND: all that they send off their own link dies in their
+//! own namespace, and no hook of the node sees it.
+//!
+//! Where the node has the gateway's address it answers by itself. Where it has not (Calico's
+//! 169.254.1.1), it answers for it (proxy ARP), and only under conditions (arp_process() in
+//! net/ipv4/arp.c): `proxy_arp` on the pod's link, forwarding, and a route to the gateway's address
+//! that leads elsewhere, a default route mostly.
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::{
+    forwarding_disabled,
+    losses::{self, Pattern},
+    neighbour_failed, no_route,
+};
+use crate::{
+    model::{
+        node::{Link, PodSide},
+        pod::label,
+        policy::{Chosen, Packet},
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
+    },
+    pipeline::facts::{Facts, Loss},
+};
+
+/// A gateway is asked three times, a second apart, and then the whole queue dies at once
+/// (mcast_solicit, retrans_time_ms): drops this far apart are of two rounds.
+const ROUNDS_NS: u64 = 2_000_000_000;
+
+/// Where the queue of a neighbour dies that did not answer; for IPv6 the kernel gives no reason.
+const GIVEN_UP_IN: [&str; 3] = ["neigh_invalidate", "ndisc_error_report", "arp_error_report"];
+
+const ARP: u32 = 0x0806;
+
+/// One pod's gateway that keeps silent.
+struct Silent<'a> {
+    side: &'a PodSide,
+    link: &'a Link,
+    gateway: IpAddr,
+    source: IpAddr,
+}
+
+/// Why it does.
+enum Why<'a> {
+    /// Nothing is forwarded, and so nothing answered for.
+    ForwardingOff(String),
+    /// No route, or none that may be taken, leads to the gateway's address.
+    Unrouted(Chosen<'a>),
+    /// Nobody answers for it on that link.
+    NoProxy,
+    /// It should answer.
+    Unknown,
+}
+
+impl Why<'_> {
+    /// The cause that names it.
+    fn cause(&self) -> &'static str {
+        match self {
+            Self::ForwardingOff(_) => forwarding_disabled::ID,
+            Self::Unrouted(_) => no_route::ID,
+            Self::NoProxy | Self::Unknown => neighbour_failed::ID,
+        }
+    }
+}
+
+/// The finding of that cause about pods' gateways.
+pub fn evaluate(facts: &Facts<'_>, cause: &str) -> Option<Finding> {
+    let mut patterns = losses::patterns(facts, |l| silent(facts, l).is_some());
+    let why_of = |p: &Pattern<'_>| Some(why(facts, &silent(facts, p.losses.first()?)?));
+    patterns.retain(|p| {
+        let lasts = p.last().saturating_sub(p.first()) >= ROUNDS_NS;
+        lasts && why_of(p).is_some_and(|why| why.cause() == cause)
+    });
+    let worst = patterns.first()?;
+    let one = silent(facts, worst.losses.first()?)?;
+    let why = why(facts, &one);
+    let packets: u64 = patterns.iter().map(Pattern::packets).sum();
+    let summary = format!(
+        "{}; {packets} packets of {}, {} among them, none left the pod",
+        tell(&one, &why),
+        pods(facts, &patterns),
+        worst.target(),
+    );
+    let severity = match why {
+        Why::ForwardingOff(_) => Severity::Critical,
+        _ => Severity::Warning,
+    };
+    let mut finding = losses::finding(facts, cause, severity, &patterns, summary);
+    finding.evidence.push(evidence(facts, &one, &why));
+    finding.evidence.extend(arp_losses(facts, one.link));
+    finding.about.push(one.gateway);
+    finding.fix = fix(facts, &one, &why);
+    Some(finding)
+}
+
+/// A packet that died in a pod because its gateway did not answer.
+fn silent<'a>(facts: &Facts<'a>, loss: &Loss) -> Option<Silent<'a>> {
+    let unspecified = loss.reason == "NOT_SPECIFIED" && GIVEN_UP_IN.contains(&loss.symbol());
+    let node = facts.node;
+    if loss.reason != "NEIGH_FAILED" && !unspecified || loss.key.netns == node.netns {
+        return None;
+    }
+    let side = node.pod_side(loss.key.netns)?;
+    let (source, destination) = crate::model::flow::ends(loss.flow());
+    let gateway = side.gateway(destination)?;
+    // On a link that is down, or no pod's, other things are wrong.
+    let own = |l: &&Link| l.peer_netns == Some(side.netns) && l.up;
+    let link = node.links.iter().find(own)?;
+    let own = side.addresses.contains(&source) && side.links.len() < 2;
+    own.then_some(Silent {
+        side,
+        link,
+        gateway,
+        source,
+    })
+}
+
+fn why<'a>(facts: &Facts<'a>, silent: &Silent<'a>) -> Why<'a> {
+    let (node, link) = (facts.node, silent.link);
+    // A port of a bridge has its gateway behind the bridge; ND answers for nobody else by itself.
+    if node.owns(silent.gateway) || link.master.is_some() || silent.gateway.is_ipv6() {
+        return Why::Unknown;
+    }
+    if let Some(sysctl) = forwarding_disabled::off_at(facts, link) {
+        return Why::ForwardingOff(sysctl);
+    }
+    let chosen = node.chosen(&Packet {
+        source: silent.source,
+        destination: silent.gateway,
+        iif: Some(&link.name),
+    });
+    if chosen.usable().is_none() {
+        return Why::Unrouted(chosen);
+    }
+    let off = |link: &str| node.sysctl(&proxy_arp(link)) == Some("0");
+    match off(&link.name) && off("all") {
+        true => Why::NoProxy,
+        false => Why::Unknown,
+    }
+}
+
+fn proxy_arp(link: &str) -> String {
+    format!("net.ipv4.conf.{}.proxy_arp", link.replace('.', "/"))
+}
+
+fn tell(silent: &Silent<'_>, why: &Why<'_>) -> String {
+    let (gateway, link) = (silent.gateway, &silent.link.name);
+    let by = match why {
+        Why::ForwardingOff(sysctl) => {
+            return format!(
+                "this node does not forward: {sysctl} is 0, and so it does not answer for the \
+                 gateway {gateway} on {link} (proxy ARP)"
+            );
+        }
+        Why::Unrouted(Chosen::RefusingRule(rule)) => {
+            format!("the policy rule \"{}\" refuses the way to it", rule.text())
+        }
+        Why::Unrouted(Chosen::RefusingRoute(route, _)) => format!(
+            "the route {} of table {} refuses it",
+            route.destination, route.table
+        ),
+        Why::Unrouted(_) => format!(
+            "this node has no route to {gateway}, not even a default route, without which proxy \
+             ARP answers for nobody"
+        ),
+        Why::NoProxy => format!("proxy_arp is 0 on {link}, and this node has no such address"),
+        Why::Unknown => return format!("the gateway {gateway} does not answer on {link}"),
+    };
+    format!("the gateway {gateway} does not answer on {link}: {by}")
+}
+
+fn pods(facts: &Facts<'_>, patterns: &[Pattern<'_>]) -> String {
+    let all: BTreeSet<IpAddr> = patterns.iter().map(|p| p.source).collect();
+    let Some(first) = all.iter().next() else {
+        return String::new();
+    };
+    let pod = facts.pod(*first, PodRole::Source);
+    let name = pod.map_or_else(|| first.to_string(), |p| label(&p));
+    match all.len() {
+        1 => name,
+        n => format!("{name} and {} more", n - 1),
+    }
+}
+
+fn evidence(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Evidence {
+    let (gateway, link) = (silent.gateway, &silent.link.name);
+    let line = |kind, text: String, confirm: String| {
+        let mut line = Evidence::new(kind, Origin::Configured, text);
+        (line.at, line.confirm) = (Some(link.clone()), Some(confirm));
+        line
+    };
+    match why {
+        Why::ForwardingOff(sysctl) => forwarding_disabled::evidence(facts, sysctl),
+        Why::Unrouted(_) => line(
+            EvidenceKind::Route,
+            tell(silent, why),
+            format!("ip route get {gateway} from {} iif {link}", silent.source),
+        ),
+        Why::NoProxy => line(
+            EvidenceKind::Sysctl,
+            format!("{} and that of all are 0", proxy_arp(link)),
+            format!("sysctl {}", proxy_arp(link)),
+        ),
+        Why::Unknown => line(
+            EvidenceKind::Neighbour,
+            format!("the pod routes by {gateway}, behind {link}"),
+            facts.node.inside(silent.side.netns, "ip neighbour show"),
+        ),
+    }
+}
+
+/// The questions themselves, where something on the node drops them.
+fn arp_losses(facts: &Facts<'_>, link: &Link) -> Vec<Evidence> {
+    let here = |l: &&Loss| {
+        l.key.netns == facts.node.netns
+            && l.key.ifindex == link.index
+            && l.flow().family == 0
+            && l.dropped.ethertype == ARP
+    };
+    let line = |l: &Loss| {
+        let (packets, at) = (l.dropped.packets, &link.name);
+        let (reason, symbol) = (&l.reason, l.symbol());
+        let text = format!("{packets} ARP packets dropped on {at}: {reason} in {symbol}");
+        let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
+        line.at = Some(at.clone());
+        line.packets = Some(packets);
+        line.reason = Some(reason.clone());
+        line.location = Some(symbol.to_owned());
+        line.confirm = Some(format!("tc filter show dev {at} ingress"));
+        line
+    };
+    facts.losses.iter().filter(here).map(line).collect()
+}
+
+fn fix(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Fix {
+    let (gateway, link) = (silent.gateway, &silent.link.name);
+    let inside = |command: &str| facts.node.inside(silent.side.netns, command);
+    let (summary, commands) = match why {
+        Why::ForwardingOff(sysctl) => {
+            return forwarding_disabled::fix(std::slice::from_ref(sysctl));
+        }
+        Why::Unrouted(chosen) => {
+            if let Some(fix) = no_route::allow(*chosen) {
+                return fix;
+            }
+            let before = facts.start.route_to(gateway);
+            let again = before.and_then(|r| no_route::command(facts, r));
+            let show = format!("ip route get {gateway} from {} iif {link}", silent.source);
+            (
+                "give the node a default route again; where there is no router, one to any \
+                 address of its own network will do: proxy ARP asks for a route alone"
+                    .into(),
+                vec![again.unwrap_or(show)],
+            )
+        }
+        Why::NoProxy => (
+            format!(
+                "let {link} answer for the gateway; the CNI's agent sets it when it sees the pod \
+                 (Calico: restart calico-node)"
+            ),
+            vec![format!("sysctl -w {}=1", proxy_arp(link))],
+        ),
+        Why::Unknown => (
+            format!("find what takes the pod's questions for {gateway} at {link}, or the answers"),
+            vec![
+                format!("tcpdump -nni {link} arp or icmp6"),
+                format!("tc filter show dev {link} ingress"),
+                "nft list ruleset".into(),
+                inside("ip neighbour show"),
+            ],
+        ),
+    };
+    Fix { summary, commands }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{
+            node::{Node, RouteKind},
+            observation::Observation,
+        },
+        testing::{POD_NETNS, UPLINK, died, ip, overlay_node, route, tcp, with_facts},
+    };
+
+    const ALL: [&str; 3] = [forwarding_disabled::ID, neighbour_failed::ID, no_route::ID];
+
+    /// A Calico node: proxy ARP answers for 169.254.1.1.
+    fn node() -> Node {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.routes
+            .push(route("0.0.0.0/0", UPLINK, Some("192.0.2.254")));
+        let ways = [
+            ("0.0.0.0/0", Some(ip("169.254.1.1"))),
+            ("169.254.1.1/32", None),
+        ];
+        let parsed = ways.map(|(to, by)| (to.parse().expect("a prefix"), by));
+        node.pod_sides[0].ways = parsed.to_vec();
+        let on = ["net.ipv4.ip_forward", "net.ipv4.conf.cali1.proxy_arp"];
+        node.sysctls = on.map(|n| (n.to_owned(), "1".to_owned())).to_vec();
+        let all = "net.ipv4.conf.all.proxy_arp".to_owned();
+        node.sysctls.push((all, "0".into()));
+        node
+    }
+
+    fn set(node: &mut Node, name: &str, value: &str) {
+        node.sysctls.retain(|(n, _)| n != name);
+        node.sysctls.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// The one cause that names it.
+    fn judge(node: &Node, to: &str, seconds: u64) -> Option<Finding> {
+        let flow = tcp("172.20.1.5", to, 443);
+        let mut drop = died(flow, ("NEIGH_FAILED", "neigh_invalidate"), 0, 6);
+        drop.0.netns = POD_NETNS;
+        drop.1.last = drop.1.first + seconds * 1_000_000_000;
+        let observation = Observation {
+            drops: vec![drop],
+            ..Observation::default()
+        };
+        let of = |cause| with_facts(node, &observation, |facts| evaluate(facts, cause));
+        let mut found = ALL.into_iter().filter_map(of);
+        let first = found.next();
+        assert!(found.next().is_none(), "two causes name it");
+        first
+    }
+
+    #[test]
+    fn what_proxy_arp_needs_is_named() {
+        let mut node = node();
+        let found = judge(&node, "172.20.2.9", 4).expect("a finding");
+        assert_eq!(found.cause, neighbour_failed::ID);
+        set(&mut node, "net.ipv4.conf.cali1.proxy_arp", "0");
+        let found = judge(&node, "172.20.2.9", 4).expect("a finding");
+        assert_eq!(found.cause, neighbour_failed::ID);
+        let set_on = "sysctl -w net.ipv4.conf.cali1.proxy_arp=1";
+        assert_eq!(found.fix.commands, [set_on]);
+        node.routes.retain(|r| r.destination.length > 0);
+        let found = judge(&node, "172.20.2.9", 4).expect("a finding");
+        assert_eq!(found.cause, no_route::ID);
+        assert!(found.summary.contains("not even a default route"));
+        set(&mut node, "net.ipv4.ip_forward", "0");
+        let found = judge(&node, "172.20.2.9", 4).expect("a finding");
+        assert_eq!(found.cause, forwarding_disabled::ID);
+        assert_eq!(found.fix.commands[0], "sysctl -w net.ipv4.ip_forward=1");
+    }
+
+    #[test]
+    fn a_refusing_default_route_answers_for_nobody() {
+        let mut node = node();
+        let default = node.routes.iter_mut().find(|r| r.destination.length == 0);
+        default.expect("the default route").kind = RouteKind::Refusing;
+        let found = judge(&node, "172.20.2.9", 4).expect("a finding");
+        assert_eq!(found.cause, no_route::ID);
+    }
+
+    #[test]
+    fn only_a_gateway_that_stays_silent_counts() {
+        let node = node();
+        assert!(judge(&node, "172.20.2.9", 1).is_none(), "one round");
+        assert!(judge(&node, "169.254.1.1", 4).is_none(), "on its own link");
+        let mut older = node.clone();
+        older.pod_sides[0].ways.clear();
+        assert!(
+            judge(&older, "172.20.2.9", 4).is_none(),
+            "nothing says how it routes"
+        );
+        let mut down = node.clone();
+        down.links[2].up = false;
+        assert!(
+            judge(&down, "172.20.2.9", 4).is_none(),
+            "no link, no answer"
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! Pods of this node that its routes do not lead to: what is sent to them takes the route of a wider
+//! network, mostly the one that refuses what the CNI gave this node and no pod has.
+use std::net::IpAddr;
+
+use crate::{
+    model::{
+        address::Prefix,
+        node::{Link, PodSide, Route, RouteKind},
+        verdict::Fix,
+    },
+    pipeline::facts::Facts,
+};
+
+/// The link of a pod of this node that its own route should lead to, and none does: what is sent to
+/// the pod takes the route of a wider network.
+pub fn unled<'a>(facts: &Facts<'a>, destination: IpAddr) -> Option<&'a Link> {
+    let node = facts.node;
+    let leads = |r: &Route, link: &Link| {
+        r.kind == RouteKind::Unicast
+            && r.oif == Some(link.index)
+            && r.destination.contains(destination)
+    };
+    let led = |link: &Link| node.routes.iter().any(|r| leads(r, link));
+    let mut links = links(facts, destination).into_iter();
+    let first = links.next().filter(|link| !led(link));
+    first.filter(|_| !links.any(led))
+}
+
+/// The links to whom has the address: as the pods' namespaces say, else, where a link is down and
+/// nothing is read behind it, as the pods' source says.
+fn links<'a>(facts: &Facts<'a>, address: IpAddr) -> Vec<&'a Link> {
+    let node = facts.node;
+    // Of a pod with several links nobody says which one its other addresses are on.
+    let has = |s: &&PodSide| s.addresses.contains(&address) && s.links.len() < 2;
+    let sides = node.pod_sides.iter().filter(has);
+    let mut links: Vec<_> = sides
+        .flat_map(|side| {
+            node.links
+                .iter()
+                .filter(|l| l.peer_netns == Some(side.netns))
+        })
+        .collect();
+    if links.is_empty() {
+        let name = facts
+            .pods
+            .by_address(address)
+            .and_then(|p| p.interface.as_ref());
+        links.extend(node.links.iter().filter(|l| Some(&l.name) == name));
+    }
+    links.retain(|l| l.master.is_none());
+    links
+}
+
+/// A source still knows the pod that had the address, on a link of this node that is gone.
+pub fn is_gone(facts: &Facts<'_>, address: IpAddr) -> bool {
+    let pod = facts.pods.by_address(address);
+    let name = pod.and_then(|p| p.interface.as_ref());
+    name.is_some_and(|name| !facts.node.links.iter().any(|l| l.name == *name))
+}
+
+/// Leads to the pod again.
+pub fn lead(destination: IpAddr, link: &Link) -> Fix {
+    let name = &link.name;
+    let mut commands = Vec::new();
+    if !link.up {
+        commands.push(format!("ip link set dev {name} up"));
+    }
+    let host = Prefix::host(destination);
+    commands.push(match destination {
+        IpAddr::V4(_) => format!("ip route replace {host} dev {name} scope link"),
+        IpAddr::V6(_) => format!("ip -6 route replace {host} dev {name}"),
+    });
+    Fix {
+        summary: format!(
+            "bring back the route to the pod behind {name}, which its CNI's agent keeps (Calico: \
+             restart calico-node on this node), or recreate the pod"
+        ),
+        commands,
+    }
+}
+
+pub fn tell(to: IpAddr, link: &Link) -> String {
+    let name = &link.name;
+    match link.up {
+        true => format!("no route leads to the pod {to} behind {name}"),
+        false => format!("the link {name} of the pod {to} is down, which takes its route along"),
+    }
+}
