@@ -1,4 +1,6 @@
 //! What a run was too short, or its node too quiet, to tell.
+use netdiag_common::dns::PORT as DNS;
+
 use super::{
     attempts::{self, Attempts, Outcome},
     facts::Facts,
@@ -16,7 +18,6 @@ const GRACE_NS: u64 = 10_000_000_000;
 const LONG_ENOUGH: &str = "15s";
 /// A SYN or a query and its repetition: one alone may have been lost by chance.
 const ASKED: u64 = 2;
-const DNS: u16 = 53;
 
 /// Why silence of the rules is no good news; nothing where it is.
 pub fn unseen(facts: &Facts<'_>, run: &Run) -> Option<NotChecked> {

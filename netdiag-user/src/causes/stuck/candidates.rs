@@ -1,7 +1,7 @@
 //! Which flows are stuck, and how far each of them gets.
 use std::{collections::BTreeSet, net::IpAddr};
 
-use netdiag_common::{flow::FlowKey, hop::ACK};
+use netdiag_common::{dns::PORT as DNS, flow::FlowKey, hop::ACK};
 
 use super::{super::stall, drops};
 use crate::{
@@ -22,7 +22,6 @@ use crate::{
 const ASKED: u64 = 3;
 /// What lasts no longer is over before anybody looks at it: three SYNs take as long (RFC 6298).
 pub(super) const SPAN_NS: u64 = 3_000_000_000;
-const DNS: u16 = 53;
 
 /// One client's traffic with one server's port that gets nowhere.
 pub struct Candidate {

@@ -2,6 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use netdiag_common::{
+    dns::PORT as DNS,
     flow::FlowKey,
     hop::{ACK, INGRESS, IcmpError, IcmpErrorKey, RST, SYN},
 };
@@ -31,7 +32,6 @@ const PATTERN: usize = 3;
 /// Ports that one line names.
 const MOST_PORTS: usize = 4;
 
-const DNS: u16 = 53;
 const MAY_BE_SILENT: &str = "no answer; UDP servers may stay silent";
 
 /// Fills in the fates of both directions, and says what it comes to.
