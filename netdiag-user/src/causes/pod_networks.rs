@@ -24,6 +24,8 @@ pub struct PodAddress {
     /// The network of the node that it belongs to, and the tunnel that leads there, where the
     /// node still has its entry for that peer.
     pub lost: Option<(Prefix, u32)>,
+    /// Nothing names it: it only lies among the networks that pods have.
+    pub guessed: bool,
 }
 
 /// Whether `address` is some pod's of the cluster, and what says so.
@@ -33,7 +35,13 @@ pub fn pod_address(facts: &Facts<'_>, address: IpAddr) -> Option<PodAddress> {
         return None;
     }
     let lost = peers_network(node, address);
-    let by = |why: String| Some(PodAddress { why, lost });
+    let by = |why: String| {
+        Some(PodAddress {
+            why,
+            lost,
+            guessed: false,
+        })
+    };
     if let Some((network, index)) = lost {
         let name = node.link_name(index);
         return by(format!(
@@ -54,9 +62,11 @@ pub fn pod_address(facts: &Facts<'_>, address: IpAddr) -> Option<PodAddress> {
     }
     let around = supernet(node, address.is_ipv4())?;
     let known = format!("the pod networks that this node knows lie in {around}");
-    around
-        .contains(address)
-        .then_some(PodAddress { why: known, lost })
+    around.contains(address).then_some(PodAddress {
+        why: known,
+        lost,
+        guessed: true,
+    })
 }
 
 /// The other node whose pods have such addresses, as the API says.

@@ -12,7 +12,8 @@
 //! Configured: the route look-up ends at the default route, although the address is a pod's: a
 //! tunnel still has that node's neighbour entry, a source of pods names it, flannel's or
 //! Calico's configuration gives the network to pods, or the routes to the other nodes lie around
-//! it. Without such a fact an address may be anybody's, and there is no finding. A recording of
+//! it, which makes it a suspicion only: a pod that is gone leaves such an address behind. Without
+//! such a fact an address may be anybody's, and there is no finding. A recording of
 //! the pod's own node, replayed with this one's, says that it is there and what came to it.
 //!
 //! # Look-alikes
@@ -50,6 +51,9 @@ pub const TITLE: &str = "packets for other nodes' pods leave by the default rout
 /// A client that gives up at once has sent its SYN twice by then (1 s, RFC 6298).
 const SILENCE: u64 = 2_000_000_000;
 
+/// Pods that a finding names; more of them tell nothing new.
+const TOLD: usize = 5;
+
 /// A pod's address that is not routed to a pod.
 struct Lost<'a> {
     pod: IpAddr,
@@ -65,24 +69,43 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let lost = lost(facts);
-    let worst = lost.iter().max_by_key(|l| l.asks.len())?;
+    let mut lost = lost(facts);
+    lost.sort_by_key(|l| (l.known.guessed, std::cmp::Reverse(l.asks.len())));
+    let worst = lost.first()?;
     let asks: Vec<&HopFlow> = lost.iter().flat_map(|l| l.asks.iter().copied()).collect();
     let uplink = &worst.asks.first()?.interface;
-    let pods: Vec<String> = lost.iter().map(|l| l.pod.to_string()).collect();
+    let (what, severity, confidence) = match worst.known.guessed {
+        false => ("the pods", Severity::Critical, Confidence::Confirmed),
+        // Pods that are gone leave such addresses behind too.
+        true => (
+            "what seem to be pods,",
+            Severity::Warning,
+            Confidence::Suspected,
+        ),
+    };
     let summary = format!(
-        "there is no route to the pods {}: packets for them leave {uplink} by the default route, \
+        "there is no route to {what} {}: packets for them leave {uplink} by the default route, \
          and nothing comes back",
-        pods.join(", ")
+        names(&lost)
     );
-    let mut finding = Finding::new(ID, Severity::Critical, Confidence::Confirmed, summary);
-    finding.evidence = lost.iter().flat_map(|l| evidence(facts, l)).collect();
+    let mut finding = Finding::new(ID, severity, confidence, summary);
+    let told = lost.iter().take(TOLD);
+    finding.evidence = told.flat_map(|l| evidence(facts, l)).collect();
     (finding.flows, finding.pods) = overlay::refer(facts, &asks);
     finding.fix = fix(facts, worst);
     finding.about = lost.iter().map(|l| l.pod).collect();
     finding.first_seen = facts.clock.text(asks.iter().map(|h| h.hop.first).min()?);
     finding.last_seen = facts.clock.text(asks.iter().map(|h| h.hop.last).max()?);
     Some(finding)
+}
+
+fn names(lost: &[Lost<'_>]) -> String {
+    let told: Vec<_> = lost.iter().take(TOLD).map(|l| l.pod.to_string()).collect();
+    let more = match lost.len().saturating_sub(TOLD) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    told.join(", ") + &more
 }
 
 /// Requests of this node's pods or its own that leave by the default route, unanswered and again
@@ -156,8 +179,16 @@ fn fix(facts: &Facts<'_>, lost: &Lost<'_>) -> Fix {
             "ip {family}route add {network} via {via} dev {device} onlink"
         ));
     }
-    Fix {
-        summary: summary.into(),
-        commands,
-    }
+    let summary = match lost.known.guessed {
+        false => summary.to_owned(),
+        true => {
+            commands.push("kubectl get pods -A -o wide".into());
+            format!(
+                "see whether any pod has {}: if none, find out who still asks for it; if one has, \
+                 {summary}",
+                lost.pod
+            )
+        }
+    };
+    Fix { summary, commands }
 }

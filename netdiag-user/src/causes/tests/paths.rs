@@ -90,8 +90,31 @@ fn pods_without_a_route_are_told_from_strangers() {
     let findings = judge(&node, &observation);
     assert_eq!(causes(&findings), ["pod-route-missing"]);
     assert_eq!(findings[0].about, [ip("172.20.3.9")]);
+    assert_eq!(
+        findings[0].confidence,
+        Confidence::Suspected,
+        "or it is gone"
+    );
     let (node, observation) = by_default_route("172.24.3.9");
     assert_eq!(causes(&judge(&node, &observation)), [""; 0], "a stranger");
+}
+
+#[test]
+fn a_pod_that_dials_a_whole_network_is_told_in_a_few_lines() {
+    let (node, mut observation) = by_default_route("172.20.3.9");
+    let (key, hop) = observation.flows[0];
+    for host in 10..40 {
+        let mut other = key;
+        other.flow.destination = tcp("172.20.1.5", &format!("172.20.3.{host}"), 443).destination;
+        observation.flows.push((other, hop));
+    }
+    let findings = judge(&node, &observation);
+    assert!(
+        findings[0].summary.contains(" and 26 more: "),
+        "{}",
+        findings[0].summary
+    );
+    assert_eq!(findings[0].evidence.len(), 10);
 }
 
 #[test]

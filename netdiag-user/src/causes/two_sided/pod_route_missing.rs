@@ -5,7 +5,7 @@ use super::Sides;
 use crate::model::{
     flow,
     pod::label,
-    verdict::{EvidenceKind, Finding, Origin, PodRole},
+    verdict::{Confidence, EvidenceKind, Finding, Origin, PodRole, Severity},
 };
 
 pub fn complete(sides: &Sides<'_, '_>, finding: &mut Finding) {
@@ -15,6 +15,7 @@ pub fn complete(sides: &Sides<'_, '_>, finding: &mut Finding) {
         return;
     }
     sides.has_part(finding);
+    (finding.severity, finding.confidence) = (Severity::Critical, Confidence::Confirmed);
     for pod in pods {
         lives_there(sides, pod, finding);
         let count = sides.to.sum(|key| flow::ends(key).1 == pod);
