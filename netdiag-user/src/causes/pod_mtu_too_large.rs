@@ -13,7 +13,8 @@
 //! pod's route that carries a smaller mtu counts instead of its device's.
 //!
 //! # Look-alikes
-//! `vxlan-mtu-too-large` and `ipip-mtu-too-large`: there the tunnel's own MTU is wrong.
+//! `vxlan-mtu-too-large` and `ipip-mtu-too-large`: there the tunnel's own MTU is wrong. Where the
+//! MSS of TCP is seen to be clamped on this node, both ways, the MTUs may differ.
 //!
 //! # By hand
 //! `ip link show eth0` in the pod against `ip link show` of the device that
@@ -22,18 +23,23 @@
 //! # Fix
 //! Set the CNI configuration's mtu to the outgoing device's and recreate the pods; a running
 //! pod's can be lowered on both ends of its link.
+use std::net::IpAddr;
+
+use netdiag_common::flow::FlowKey;
+
 use super::{
     mtu::{self, LargePod, Oversize},
     mtu_findings::{self, Told},
 };
 use crate::{
     model::{
+        flow::ends,
         limits::LimitFrom,
         node::Link,
         roles::{Role, role},
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin},
     },
-    pipeline::facts::Facts,
+    pipeline::facts::{Facts, HopFlow},
 };
 
 pub const ID: &str = "pod-mtu-too-large";
@@ -43,9 +49,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let leaves = |l: &Link| l.is_tunnel() || role(facts.node, l) == Some(Role::Uplink);
     let mut groups = mtu::oversize(facts, LimitFrom::Device, leaves);
     for group in &mut groups {
-        group
-            .hops
-            .retain(|h| facts.is_local_pod(crate::model::flow::ends(h.flow()).0));
+        group.hops.retain(|h| facts.is_local_pod(ends(h.flow()).0));
     }
     let group = groups
         .into_iter()
@@ -90,7 +94,7 @@ fn configured(facts: &Facts<'_>) -> Option<Finding> {
         .filter(|l| l.is_tunnel() && l.up && mtu::routed(node, l));
     let link = tunnels.min_by_key(|l| l.mtu)?;
     let large = mtu::larger_pods(node, link.mtu);
-    if large.is_empty() {
+    if large.is_empty() || is_clamped(facts, link, &large) {
         return None;
     }
     let pods = mtu::refer(facts, &large);
@@ -106,6 +110,34 @@ fn configured(facts: &Facts<'_>) -> Option<Finding> {
     Some(mtu_findings::configured(
         facts, ID, summary, evidence, pods, fix,
     ))
+}
+
+/// The MSS is lowered between these pods and the device, both ways, as SYNs on either side of this
+/// node show: no TCP segment is too large for it, and nothing else was.
+fn is_clamped(facts: &Facts<'_>, link: &Link, large: &[LargePod<'_>]) -> bool {
+    let fits = |h: &HopFlow| u32::from(h.hop.mss) + headers(h.flow()) <= link.mtu;
+    let of_pods = |h: &HopFlow| large.iter().any(|p| p.link.index == h.key.ifindex);
+    let through = |address: IpAddr| {
+        let by = facts.link_towards(address);
+        by.is_some_and(|by| by.index == link.index)
+    };
+    let (mut heard, mut lowered) = (false, false);
+    for syn in facts.flows.iter().filter(|h| h.hop.mss > 0 && h.plain()) {
+        let (source, destination) = ends(syn.flow());
+        let told = of_pods(syn) && syn.egress() && through(source);
+        let said = syn.key.ifindex == link.index && syn.egress();
+        if (told || said) && !fits(syn) {
+            return false;
+        }
+        heard |= told;
+        lowered |= of_pods(syn) && !syn.egress() && through(destination) && !fits(syn);
+    }
+    heard && lowered
+}
+
+/// Bytes of IP and TCP headers without options: what an MSS leaves out.
+fn headers(flow: &FlowKey) -> u32 {
+    if flow.family == 6 { 60 } else { 40 }
 }
 
 fn mtu_evidence(link: &Link, large: &[LargePod<'_>]) -> Vec<Evidence> {
@@ -137,5 +169,38 @@ fn fix(facts: &Facts<'_>, link: &Link, large: &[LargePod<'_>]) -> Fix {
             mtu::left_out(large)
         ),
         commands: mtu::lower(facts.node, large, mtu),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::observation::Observation,
+        testing::{OVERLAY, POD, at, from_pod, overlay_node, tcp, with_facts},
+    };
+
+    /// A pod of 1500 bytes connects through a tunnel of 1450, and both ends' SYNs are seen.
+    fn named(left: u16, heard: u16) -> bool {
+        let flow = tcp("172.20.1.5", "172.20.2.9", 443);
+        let mss = |mss| move |hop: &mut netdiag_common::hop::FlowHop| hop.mss = mss;
+        let observation = Observation {
+            flows: vec![
+                from_pod(flow, mss(1460)),
+                at(flow, OVERLAY, true, 0, mss(left)),
+                at(flow.reversed(), POD, true, 0, mss(heard)),
+            ],
+            ..Observation::default()
+        };
+        let node = overlay_node(1500, 1450, 1500);
+        with_facts(&node, &observation, evaluate).is_some()
+    }
+
+    #[test]
+    fn a_clamp_both_ways_makes_up_for_the_mtu() {
+        assert!(named(1460, 1460), "nobody clamps");
+        assert!(!named(1410, 1410));
+        assert!(named(1410, 1460), "what the pod sends is too large still");
+        assert!(named(1460, 1410), "what it is sent is");
     }
 }
