@@ -4,7 +4,8 @@
 //! Where the node has the gateway's address it answers by itself. Where it has not (Calico's
 //! 169.254.1.1), it answers for it (proxy ARP), and only under conditions (arp_process() in
 //! net/ipv4/arp.c): `proxy_arp` on the pod's link, forwarding, and a route to the gateway's address
-//! that leads elsewhere, a default route mostly.
+//! that leads elsewhere, a default route mostly. A bridge that is down, or whose address was taken
+//! away, answers nobody.
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
 };
 use crate::{
     model::{
+        address::Prefix,
         node::{Link, PodSide},
         pod::label,
         policy::{Chosen, Packet},
@@ -47,6 +49,11 @@ enum Why<'a> {
     Unrouted(Chosen<'a>),
     /// Nobody answers for it on that link.
     NoProxy,
+    /// The pod's bridge is down.
+    Down(&'a Link),
+    /// That link, the pod's or its bridge, has no such address; it had it when the run began, with
+    /// this prefix.
+    Lost(&'a Link, Option<Prefix>),
     /// It should answer.
     Unknown,
 }
@@ -57,7 +64,7 @@ impl Why<'_> {
         match self {
             Self::ForwardingOff(_) => forwarding_disabled::ID,
             Self::Unrouted(_) => no_route::ID,
-            Self::NoProxy | Self::Unknown => neighbour_failed::ID,
+            _ => neighbour_failed::ID,
         }
     }
 }
@@ -116,9 +123,17 @@ fn silent<'a>(facts: &Facts<'a>, loss: &Loss) -> Option<Silent<'a>> {
 
 fn why<'a>(facts: &Facts<'a>, silent: &Silent<'a>) -> Why<'a> {
     let (node, link) = (facts.node, silent.link);
-    // A port of a bridge has its gateway behind the bridge; ND answers for nobody else by itself.
-    if node.owns(silent.gateway) || link.master.is_some() || silent.gateway.is_ipv6() {
+    let bridge = link.master.and_then(|master| node.link(master));
+    let near = bridge.unwrap_or(link);
+    if !near.up {
+        return Why::Down(near);
+    }
+    if node.owns(silent.gateway) && !is_link_local(silent.gateway) || has(near, silent.gateway) {
         return Why::Unknown;
+    }
+    // A bridge answers for nobody else, and ND neither by itself.
+    if bridge.is_some() || silent.gateway.is_ipv6() {
+        return Why::Lost(near, before(facts, near, silent.gateway));
     }
     if let Some(sysctl) = forwarding_disabled::off_at(facts, link) {
         return Why::ForwardingOff(sysctl);
@@ -136,6 +151,21 @@ fn why<'a>(facts: &Facts<'a>, silent: &Silent<'a>) -> Why<'a> {
         true => Why::NoProxy,
         false => Why::Unknown,
     }
+}
+
+fn has(link: &Link, address: IpAddr) -> bool {
+    link.addresses.iter().any(|a| a.prefix.address == address)
+}
+
+/// Every link may have the same one.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+fn before(facts: &Facts<'_>, link: &Link, address: IpAddr) -> Option<Prefix> {
+    let mut had = facts.start.link(link.index)?.addresses.iter();
+    let had = had.find(|a| a.prefix.address == address)?;
+    Some(had.prefix)
 }
 
 fn proxy_arp(link: &str) -> String {
@@ -163,6 +193,8 @@ fn tell(silent: &Silent<'_>, why: &Why<'_>) -> String {
              ARP answers for nobody"
         ),
         Why::NoProxy => format!("proxy_arp is 0 on {link}, and this node has no such address"),
+        Why::Down(bridge) => format!("{}, the pod's bridge, is down", bridge.name),
+        Why::Lost(near, _) => format!("{} has no such address", near.name),
         Why::Unknown => return format!("the gateway {gateway} does not answer on {link}"),
     };
     format!("the gateway {gateway} does not answer on {link}: {by}")
@@ -200,6 +232,11 @@ fn evidence(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Evidence {
             format!("{} and that of all are 0", proxy_arp(link)),
             format!("sysctl {}", proxy_arp(link)),
         ),
+        Why::Down(near) | Why::Lost(near, _) => line(
+            EvidenceKind::Link,
+            tell(silent, why),
+            format!("ip address show dev {}", near.name),
+        ),
         Why::Unknown => line(
             EvidenceKind::Neighbour,
             format!("the pod routes by {gateway}, behind {link}"),
@@ -225,7 +262,10 @@ fn arp_losses(facts: &Facts<'_>, link: &Link) -> Vec<Evidence> {
         line.packets = Some(packets);
         line.reason = Some(reason.clone());
         line.location = Some(symbol.to_owned());
-        line.confirm = Some(format!("tc filter show dev {at} ingress"));
+        line.confirm = Some(match reason.starts_with("TC_") {
+            true => format!("tc filter show dev {at} ingress"),
+            false => format!("tcpdump -nni {at} arp"),
+        });
         line
     };
     facts.losses.iter().filter(here).map(line).collect()
@@ -259,6 +299,21 @@ fn fix(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Fix {
             ),
             vec![format!("sysctl -w {}=1", proxy_arp(link))],
         ),
+        Why::Down(bridge) => (
+            format!("set {} up; find out who took it down", bridge.name),
+            vec![format!("ip link set dev {} up", bridge.name)],
+        ),
+        Why::Lost(near, had) => (
+            format!(
+                "give {} the address {gateway} again, which the CNI plugin or its agent sets: \
+                 find out who took it away (a network manager, mostly), and keep that off {}",
+                near.name, near.name
+            ),
+            vec![match had {
+                Some(prefix) => format!("ip address add {prefix} dev {}", near.name),
+                None => format!("ip address show dev {}", near.name),
+            }],
+        ),
         Why::Unknown => (
             format!("find what takes the pod's questions for {gateway} at {link}, or the answers"),
             vec![
@@ -277,10 +332,10 @@ mod tests {
     use super::*;
     use crate::{
         model::{
-            node::{Node, RouteKind},
+            node::{LinkKind, Node, RouteKind},
             observation::Observation,
         },
-        testing::{POD_NETNS, UPLINK, died, ip, overlay_node, route, tcp, with_facts},
+        testing::{POD_NETNS, UPLINK, died, ip, link, overlay_node, route, tcp, with_facts},
     };
 
     const ALL: [&str; 3] = [forwarding_disabled::ID, neighbour_failed::ID, no_route::ID];
@@ -352,6 +407,25 @@ mod tests {
         default.expect("the default route").kind = RouteKind::Refusing;
         let found = judge(&node, "172.20.2.9", 4).expect("a finding");
         assert_eq!(found.cause, no_route::ID);
+    }
+
+    #[test]
+    fn a_bridge_that_is_down_or_lost_its_address_is_told() {
+        let mut node = node();
+        let bridge = link(9, "cni0", LinkKind::Bridge, 1450).with_address("169.254.1.1/24");
+        node.links.push(bridge);
+        node.links[2].master = Some(9);
+        let found = judge(&node, "172.20.2.9", 4).expect("a finding");
+        assert!(
+            found.summary.contains("does not answer on cali1; "),
+            "it should"
+        );
+        node.links[3].addresses.clear();
+        let found = judge(&node, "172.20.2.9", 4).expect("a finding");
+        assert!(found.summary.contains("cni0 has no such address"));
+        node.links[3].up = false;
+        let found = judge(&node, "172.20.2.9", 4).expect("a finding");
+        assert_eq!(found.fix.commands, ["ip link set dev cni0 up"]);
     }
 
     #[test]
