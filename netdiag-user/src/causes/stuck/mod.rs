@@ -7,12 +7,13 @@
 //!   verdict is `incomplete`.
 //! - It left by an uplink or a tunnel. Then this node did its part, and the network or the other
 //!   end did not: a client that tries a dead address of the world's is everyday. It is told, and
-//!   the node is healthy all the same, unless nobody behind the same next hop answers anybody: see
-//!   `ways`.
+//!   the node is healthy all the same, unless nobody behind the same next hop answers anybody (see
+//!   `ways`), or only what is larger gets stuck (see `hints`): its MTU may be this node's fault.
 //!
 //! What got through in the end is not stuck, nor what was refused: RST is an answer.
 mod candidates;
 mod drops;
+mod hints;
 mod ways;
 
 use std::net::IpAddr;
@@ -56,9 +57,9 @@ pub fn stuck(facts: &Facts<'_>, findings: &[Finding]) -> Stuck {
         let apart = isolation::between(facts, candidate.client, candidate.far());
         candidate.dropped = apart.map(|a| a.text()).or(candidate.dropped.take());
     }
-    let (ours, others): (Vec<_>, Vec<_>) = all.iter().partition(|c| is_ours(&ways, c));
-    let mut told = tell(facts, &ours, |c| here(&ways, c));
-    told.extend(tell(facts, &others, |c| elsewhere(&ways, c)));
+    let (ours, others): (Vec<_>, Vec<_>) = all.iter().partition(|c| is_ours(facts, &ways, c));
+    let mut told = tell(facts, &ours, |c| here(facts, &ways, c));
+    told.extend(tell(facts, &others, |c| elsewhere(facts, &ways, c)));
     Stuck {
         told,
         ours: !ours.is_empty(),
@@ -72,8 +73,9 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
     clients.into_iter().take(NAMED).map(Want::Tracked).collect()
 }
 
-fn is_ours(ways: &Ways<'_>, candidate: &Candidate) -> bool {
-    !left(candidate) || ways.doubtful(candidate)
+/// Where sizes decide, this node's own MTU may be the wrong one.
+fn is_ours(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> bool {
+    !left(candidate) || ways.doubtful(candidate) || hints::sizes(facts, candidate).is_some()
 }
 
 /// Whether it went out of this node as far as its hooks see.
@@ -135,9 +137,12 @@ fn tell(
     all.iter().take(NAMED).enumerate().map(line).collect()
 }
 
-fn here(ways: &Ways<'_>, candidate: &Candidate) -> String {
+fn here(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> String {
     let path = walk(candidate);
     if left(candidate) {
+        if let Some(sizes) = hints::sizes(facts, candidate) {
+            return sizes.text(candidate);
+        }
         let way = ways.name(candidate);
         let entry = ways.permanent(candidate);
         let entry = entry.map_or_else(String::new, |e| format!(" ({e})"));
@@ -163,14 +168,17 @@ fn here(ways: &Ways<'_>, candidate: &Candidate) -> String {
     format!("{seen}{dropped}; no cause explains it: {path}")
 }
 
-fn elsewhere(ways: &Ways<'_>, candidate: &Candidate) -> String {
+fn elsewhere(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> String {
     let by = candidate.last.as_ref().map_or("", |h| h.interface.as_str());
     let others = match ways.answers(candidate) {
         true => ", where others are answered",
         false => "",
     };
+    let said = hints::refusal(facts, candidate);
+    let said = said.map_or_else(String::new, |said| format!("{said}; "));
     format!(
-        "left this node by {by}{others}: the network's or the other end's, not this node's; {}",
+        "left this node by {by}{others}: the network's or the other end's, not this node's; \
+         {said}{}",
         walk(candidate)
     )
 }

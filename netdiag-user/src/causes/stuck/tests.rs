@@ -231,3 +231,41 @@ fn a_scan_of_the_node_and_ipv6_without_a_way_out_are_everyday() {
     let told = with_facts(&node, &observation, |facts| stuck(facts, &[]).told);
     assert!(told.is_empty());
 }
+
+/// Three connections to a peer's pod: data of that size is stuck in two, and passes in one.
+fn sized(stuck: u32, passed: u32) -> Stuck {
+    let flow = |port| FlowKey {
+        source_port: port,
+        ..flow(PEER)
+    };
+    let mut flows = Vec::new();
+    for port in [40_001, 40_002] {
+        let stalls = |h: &mut FlowHop| {
+            (h.first, h.last, h.progress) = (SECOND, 9 * SECOND, 2 * SECOND);
+            (h.flags, h.stalled, h.retransmits) = (SYN | ACK, 5, 5);
+            (h.payload, h.largest) = (9_000, stuck);
+        };
+        flows.push(from_pod(flow(port), stalls));
+        flows.push(at(flow(port), OVERLAY, true, PLAIN, stalls));
+        flows.push(at(flow(port), UPLINK, true, VXLAN, stalls));
+    }
+    let moves = |h: &mut FlowHop| {
+        (h.first, h.last, h.progress) = (SECOND, 9 * SECOND, 9 * SECOND);
+        (h.flags, h.payload, h.largest) = (SYN | ACK, 500, passed);
+    };
+    flows.push(from_pod(flow(40_003), moves));
+    flows.push(at(flow(40_003), UPLINK, true, VXLAN, moves));
+    let back = flow(40_003).reversed();
+    flows.push(at(back, UPLINK, false, VXLAN, says(10 * SECOND, ACK)));
+    with(flows, &[])
+}
+
+#[test]
+fn what_is_stuck_by_its_size_may_be_this_nodes_mtu() {
+    let found = sized(1450, 600);
+    assert!(found.ours);
+    let text = &found.told[0].why;
+    assert!(text.contains("1450 bytes get stuck on the way to 172.20.2.9, and 600 get through"));
+    let lossy = sized(1450, 1450);
+    assert!(!lossy.ours, "as large ones get through");
+}

@@ -1,0 +1,80 @@
+//! What tells more of a stuck flow that left this node: the sizes that get through to the same
+//! address, and what somebody on the way says.
+use netdiag_common::hop::IcmpErrorKey;
+
+use super::candidates::Candidate;
+use crate::{
+    causes::stall,
+    model::{
+        address::from_wire,
+        flow::{TCP, ends},
+        icmp,
+    },
+    pipeline::facts::{Facts, HopFlow},
+};
+
+/// Flows that get stuck at one size: one alone may have lost its packets otherwise.
+const FLOWS: usize = 2;
+/// Headers that ping's size leaves out: IP and ICMP.
+const PING: (u32, u32) = (28, 48);
+
+/// Bytes of the largest packets that get through to an address, and of those that do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    passed: u32,
+    stuck: u32,
+}
+
+/// What a smaller MTU on the way looks like that nobody tells of: data of some flows passes, and
+/// whatever has larger packets is stuck.
+pub fn sizes(facts: &Facts<'_>, candidate: &Candidate) -> Option<Sizes> {
+    let last = candidate.last.as_ref().filter(|_| candidate.asked == 0)?;
+    let far = candidate.far();
+    let same = |h: &&HopFlow| {
+        let at = |h: &HopFlow| (h.key.ifindex, h.key.carried, h.egress());
+        at(h) == at(last) && h.flow().protocol == TCP && ends(h.flow()).1 == far
+    };
+    let all = || facts.flows.iter().filter(same);
+    let acknowledged = |h: &&HopFlow| {
+        let back = facts.journeys().get(&h.flow().reversed());
+        let heard = |b: &&HopFlow| b.hop.last >= h.hop.progress;
+        h.hop.payload > 0 && back.is_some_and(|j| j.hops.iter().any(heard))
+    };
+    let moving = all().filter(|h| h.hop.stalled == 0).filter(acknowledged);
+    let passed = moving.map(|h| h.hop.largest).max()?;
+    let stalled = || all().filter(|h| stall::is_stalled(&h.hop));
+    let stuck = stalled().map(|h| h.hop.largest).min()?;
+    let pattern = stalled().count() >= FLOWS && stuck > passed;
+    pattern.then_some(Sizes { passed, stuck })
+}
+
+impl Sizes {
+    pub fn text(self, candidate: &Candidate) -> String {
+        let Self { passed, stuck } = self;
+        let far = candidate.far();
+        let headers = if far.is_ipv4() { PING.0 } else { PING.1 };
+        format!(
+            "{stuck} bytes get stuck on the way to {far}, and {passed} get through: the network \
+             carries less than this node's MTU says, and nobody tells; `ping -M do -s {} {far}` \
+             finds how much, and the MTU here must be no more",
+            stuck.saturating_sub(headers)
+        )
+    }
+}
+
+/// Who answers with an error, and which.
+pub fn refusal(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
+    let about = |key: &IcmpErrorKey| {
+        let (source, destination) = ends(&key.about);
+        let server = candidate.servers().any(|s| s == destination);
+        let client = source == candidate.client || facts.node.owns(source);
+        client && server && key.about.destination_port == candidate.port
+    };
+    let mut errors = facts.icmp_errors.iter();
+    errors.find_map(|(key, _)| {
+        let number = (key.about.family, key.kind, key.code);
+        let said = icmp::name(number.0, number.1, number.2);
+        let told = about(key) && !icmp::too_big(number.0, number.1, number.2);
+        told.then(|| format!("{} answers \"{said}\"", from_wire(key.sender)))
+    })
+}
