@@ -14,7 +14,9 @@
 //!
 //! # Look-alikes
 //! A full conntrack table drops with the same reason in `nf_hook_slow`. Stray packets of finished
-//! connections (FIN, RST) are dropped as INVALID on healthy nodes and are not counted here.
+//! connections (FIN, RST) are dropped as INVALID on healthy nodes and are not counted here. What goes to
+//! a Service's address by a port that it does not have is rejected by kube-proxy, pings included: told
+//! with the ports that it has, and for pings not at all.
 //!
 //! # By hand
 //! `nft list ruleset` or `iptables-save -c`: the counters of the rule move with each attempt.
@@ -25,6 +27,7 @@ use super::{
     blame::blame,
     conntrack,
     losses::{self, Pattern},
+    service_ports::Other,
     services,
 };
 use crate::{
@@ -52,7 +55,10 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let by_a_rule = |l: &Loss| by_netfilter(l) && !conntrack::for_want_of_room(full.as_ref(), l);
     let mut patterns = losses::patterns(facts, by_a_rule);
     patterns.retain(|p| {
-        losses::severity(facts, p).is_some() && !is_services(facts, p) && !is_own_error(facts, p)
+        losses::severity(facts, p).is_some()
+            && !is_services(facts, p)
+            && !is_own_error(facts, p)
+            && !is_ping_of_a_service(facts, p)
     });
     let worst = patterns.first()?;
     let severity = patterns
@@ -73,9 +79,13 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding
         .evidence
         .extend(rules.iter().map(|r| rule_evidence(facts, netns, r)));
-    finding.fix = match rules.first() {
-        Some(rule) => fix_rule(worst, rule),
-        None => fix(worst),
+    let other = Other::of(facts, worst).filter(|_| netns == facts.node.netns);
+    let evidence = other.as_ref().and_then(|other| other.evidence(facts));
+    finding.evidence.extend(evidence);
+    finding.fix = match (rules.first(), other) {
+        (Some(rule), _) => fix_rule(worst, rule),
+        (None, Some(other)) => other.fix(facts, &worst.target()),
+        (None, None) => fix(worst),
     };
     // A pod's own rules are listed and deleted in its namespace: the node has handles of its own.
     for command in &mut finding.fix.commands {
@@ -147,6 +157,13 @@ fn is_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     !pattern.reply && rule.is_some_and(|rule| rule.rejected)
 }
 
+/// A Service's address answers by its ports only: kube-proxy rejects everything else.
+fn is_ping_of_a_service(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+    matches!(pattern.protocol, 1 | 58)
+        && netns(facts, pattern) == facts.node.netns
+        && Other::of(facts, pattern).is_some()
+}
+
 /// An ICMP error or redirect of the node's own, about a connection that is translated: NAT drops
 /// those that it cannot translate back (nf_nat_icmp_reply_translation), and no rule is behind it.
 /// Without an echo's identifier it is no ping.
@@ -182,9 +199,15 @@ fn fix(worst: &Pattern<'_>) -> Fix {
 
 #[cfg(test)]
 mod tests {
+    use netdiag_common::flow::FlowKey;
+
     use super::*;
     use crate::{
-        model::{gather::Piece, observation::Observation},
+        model::{
+            gather::Piece,
+            observation::Observation,
+            services::{Engine, Service, Services},
+        },
         testing::{NETNS, POD_NETNS, UPLINK, died, overlay_node, tcp, with_gathered},
     };
 
@@ -255,5 +278,48 @@ mod tests {
         assert_eq!(found.fix.commands, [list, delete]);
         let evidence = found.evidence.last().expect("the rule");
         assert_eq!(evidence.confirm.as_deref(), Some(list));
+    }
+
+    /// What becomes of packets to the Service 10.96.0.10:80.
+    fn to_service(protocol: u8, port: u16) -> Option<Finding> {
+        let service = Service {
+            address: [10, 96, 0, 10].into(),
+            port: 80,
+            protocol: 6,
+            name: Some("shop/web:http".into()),
+            backends: Vec::new(),
+            rejected: false,
+            engine: Engine::Nftables,
+        };
+        let services = Services {
+            rules: vec![service],
+            ..Services::default()
+        };
+        let flow = FlowKey {
+            protocol,
+            ..tcp("172.20.1.5", "10.96.0.10", port)
+        };
+        let observation = Observation {
+            drops: vec![died(flow, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 5)],
+            ..Observation::default()
+        };
+        let pieces = [(Want::Services, Ok(Piece::Services(services)))];
+        let node = overlay_node(1450, 1450, 1500);
+        with_gathered(&node, &observation, pieces, evaluate)
+    }
+
+    #[test]
+    fn a_port_that_the_service_does_not_have_is_told() {
+        let found = to_service(6, 81).expect("a finding");
+        let own = "the Service shop/web (10.96.0.10) has no such port: it has tcp 80";
+        assert!(found.evidence.iter().any(|e| e.text == own), "{found:?}");
+        assert!(found.fix.summary.contains("by a port that it has (tcp 80)"));
+        let port = to_service(6, 80).expect("a finding");
+        assert!(port.fix.summary.contains("find the rule"), "{port:?}");
+    }
+
+    #[test]
+    fn a_services_address_answers_no_pings() {
+        assert!(to_service(1, 0).is_none());
     }
 }

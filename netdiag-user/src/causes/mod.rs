@@ -23,6 +23,7 @@ mod overlay;
 mod own_pods;
 mod pod_networks;
 mod refusals;
+mod service_ports;
 mod services;
 mod sidecar;
 mod stall;
