@@ -42,7 +42,7 @@ pub struct PathArgs {
     pub destination: Wanted,
     /// Send a few packets of netdiag's own from inside the pod, small ones and of full size, and watch
     /// those: icmp, connect (TCP without data), tcp (a segment of zeroes too), udp
-    /// [default: icmp, and connect where DST has a port].
+    /// [default: icmp, and connect where DST has a port; connect alone to a Service].
     #[arg(long, value_enum, value_name = "KINDS", num_args = 0..=1, require_equals = true)]
     #[arg(value_delimiter = ',')]
     pub probe: Option<Vec<ProbeKind>>,
@@ -61,9 +61,8 @@ pub struct PathArgs {
 }
 
 pub async fn run(mut args: PathArgs, global: &Global) -> Result<i32> {
-    for end in [&mut args.source, &mut args.destination] {
-        *end = end.clone().within(&args.scope.only.namespace);
-    }
+    let ends = [&mut args.source, &mut args.destination];
+    name_within(&mut args.scope.only.namespace, ends);
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     let mut signals = Signals::catch()?;
     let asked = args.scope.only.asked(&args.scope.iface, &Causes::default());
@@ -74,6 +73,18 @@ pub async fn run(mut args: PathArgs, global: &Global) -> Result<i32> {
     let path = watched?;
     output::path(&mut sink, &path, args.output)?;
     Ok(code(&path))
+}
+
+/// `-n` beside a name without a namespace is that name's, as kubectl has it, and chooses no packets: the
+/// other end may be elsewhere.
+pub fn name_within(namespaces: &mut Vec<String>, ends: [&mut Wanted; 2]) {
+    if !ends.iter().any(|end| end.lacks_namespace()) {
+        return;
+    }
+    for end in ends {
+        *end = end.clone().within(namespaces);
+    }
+    namespaces.clear();
 }
 
 /// Ends at its time or at a signal: what was seen until then is told.
@@ -188,7 +199,6 @@ fn order(session: &Session, args: &PathArgs, path: &Path, kinds: &[ProbeKind]) -
             "--probe: tcp and udp need DST's port, like 10.0.0.1:80".into(),
         ));
     }
-    let usual = [ProbeKind::Icmp, ProbeKind::Connect];
     let side = node.pod_sides.iter().find(|s| s.addresses.contains(source));
     let first = path.request.steps.first().and_then(|s| s.mtu);
     let mtu = side
@@ -202,7 +212,10 @@ fn order(session: &Session, args: &PathArgs, path: &Path, kinds: &[ProbeKind]) -
         port,
         full: mtu.context("--probe: no MTU is known on the way")?,
         kinds: match kinds {
-            [] => usual[..if port.is_some() { 2 } else { 1 }].to_vec(),
+            [] if port.is_none() => vec![ProbeKind::Icmp],
+            // A Service's address answers by its ports only.
+            [] if path.destination.service.is_some() => vec![ProbeKind::Connect],
+            [] => vec![ProbeKind::Icmp, ProbeKind::Connect],
             some => some.to_vec(),
         },
     })

@@ -12,6 +12,7 @@ use super::{
     diagnose::code,
     exit,
     options::{Causes, Format, Only},
+    path::name_within,
 };
 use crate::{
     model::{
@@ -23,7 +24,7 @@ use crate::{
     pipeline::join::{Recorded, joined},
 };
 
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Clone)]
 pub struct ReplayArgs {
     /// Recordings that `run` or `diagnose --record FILE` made. Those of several nodes are one
     /// incident: what left one node and never came to another is told, and every line names its
@@ -55,6 +56,14 @@ pub struct ReplayArgs {
 }
 
 pub fn run(args: &ReplayArgs) -> Result<i32> {
+    let mut args = args.clone();
+    if let Some([source, destination]) = args.path.as_deref_mut() {
+        name_within(&mut args.only.namespace, [source, destination]);
+    }
+    replay(&args)
+}
+
+fn replay(args: &ReplayArgs) -> Result<i32> {
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     let mut pcap = args
         .pcap
@@ -84,8 +93,6 @@ pub fn run(args: &ReplayArgs) -> Result<i32> {
         }
     };
     if let Some([source, destination]) = args.path.as_deref() {
-        let within = |end: &Wanted| end.clone().within(&args.only.namespace);
-        let (source, destination) = (&within(source), &within(destination));
         let paths = path::paths(&recorded, source, destination)?;
         output::paths(&mut sink, &paths, args.output)?;
         return Ok(path::code(&paths));

@@ -255,6 +255,13 @@ fn latency(seconds: f64) -> String {
     }
 }
 
+fn is_bad(outcome: Outcome) -> bool {
+    !matches!(
+        outcome,
+        Outcome::Answered | Outcome::Unknown | Outcome::NoTraffic
+    )
+}
+
 fn foot(path: &Path, width: usize) -> String {
     let (style, word) = match path.outcome {
         Outcome::Answered => (GREEN, "ANSWERED"),
@@ -291,6 +298,11 @@ fn foot(path: &Path, width: usize) -> String {
             DIM,
             "    `netdiag diagnose` shows evidence and fix.\n",
         ));
+    }
+    if path.causes.is_empty() && is_bad(path.outcome) {
+        let next = "no cause is certain yet: `netdiag diagnose` watches longer, the node's \
+                    configuration too";
+        out.push_str(&paint(DIM, &wrap(next, width, "  ")));
     }
     for one in &path.not_checked {
         let line = format!("not checked: {}: {}", one.what, one.why);

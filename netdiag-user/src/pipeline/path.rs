@@ -24,7 +24,8 @@ use crate::{
     model::{
         address::host,
         flow::{endpoints, ends as addresses},
-        path::{Concern, End, KnownBy, Path, SCHEMA},
+        path::{Concern, End, KnownBy, Outcome, Path, SCHEMA},
+        services::Service,
         verdict::{Finding, Severity},
     },
 };
@@ -40,7 +41,10 @@ pub fn path(facts: &Facts<'_>, (source, destination): (End, End), run: &Run) -> 
     let (conversations, translated_by) = conversations(facts, &source, &destination);
     let (mut request, mut reply) = steps::ways(facts, &source, &destination, &conversations);
     let (outcome, at, summary) = fate::judge(facts, &conversations, &mut request, &mut reply);
-    let causes = concerns(facts, &source, &destination, &conversations);
+    let mut causes = concerns(facts, &source, &destination, &conversations);
+    if causes.is_empty() && outcome != Outcome::Answered {
+        causes.extend(rejected(facts, &destination));
+    }
     Path {
         schema: SCHEMA.into(),
         node: facts.node.name.clone(),
@@ -136,6 +140,22 @@ fn conversations(
         .filter(|(flow, _)| asks(flow) && !legs.contains(flow));
     let conversations = conversations.map(|(asked, sent)| Conversation { asked, sent });
     (conversations.collect(), by)
+}
+
+/// A few packets prove no pattern; what the node's rules do with them is certain all the same.
+fn rejected(facts: &Facts<'_>, destination: &End) -> Option<Concern> {
+    let rules = &facts.gathered.services()?.rules;
+    let asked = |s: &&Service| {
+        destination.addresses.contains(&s.address) && destination.port == Some(s.port)
+    };
+    let service = rules.iter().find(asked).filter(|s| s.rejected)?;
+    Some(Concern {
+        cause: causes::service_no_endpoints::ID.into(),
+        summary: format!(
+            "the node's rules reject {}: it has no ready endpoints",
+            service.label()
+        ),
+    })
 }
 
 /// Whether its first packet came after one of the other direction.

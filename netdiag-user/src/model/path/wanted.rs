@@ -45,6 +45,12 @@ impl std::str::FromStr for Wanted {
 }
 
 impl Wanted {
+    /// Whether a namespace beside it can be meant for it.
+    pub fn lacks_namespace(&self) -> bool {
+        let lacks = |n: &Name| n.namespace.is_none() && n.kind != Some("node");
+        matches!(&self.who, Who::Named(names) if names.iter().any(lacks))
+    }
+
     /// In the namespace that was given beside it, where it names none itself.
     pub fn within(mut self, namespaces: &[String]) -> Self {
         if let ([one], Who::Named(names)) = (namespaces, &mut self.who) {

@@ -7,6 +7,7 @@ use crate::{
         gather::{Piece, Tracked, Tuple, Want},
         observation::Observation,
         path::{Answer, Course, Outcome, Probe, ProbeKind, Wanted, Way},
+        services::{Engine, Services},
     },
     testing::{
         NETFILTER_DROP, OVERLAY, POD, UPLINK, at, ip, lost, overlay_node, tcp, with_facts,
@@ -392,4 +393,39 @@ fn a_server_is_found_behind_the_service_that_it_is_asked_by() {
         let hops: Vec<_> = hops(&path.request).iter().map(|(name, _)| *name).collect();
         assert_eq!(hops, there, "{to}");
     }
+}
+
+#[test]
+fn a_service_without_endpoints_is_told_after_one_packet() {
+    let rule = Service {
+        address: ip("10.96.0.9"),
+        port: 80,
+        protocol: 6,
+        name: Some("shop/api:http".into()),
+        backends: Vec::new(),
+        rejected: true,
+        engine: Engine::Nftables,
+    };
+    let services = Services {
+        rules: vec![rule],
+        ..Services::default()
+    };
+    let flow = tcp("172.20.1.5", "10.96.0.9", 80);
+    let observation = Observation {
+        now: 60 * SECOND,
+        flows: vec![at(flow, POD, false, 0, seen(1, SYN))],
+        ..Observation::default()
+    };
+    let causes = |to: &str| {
+        let wanted = |text: &str| -> Wanted { text.parse().expect("an end") };
+        let pieces = [(Want::Services, Ok(Piece::Services(services.clone())))];
+        let node = overlay_node(1450, 1450, 1500);
+        with_gathered(&node, &observation, pieces, |facts| {
+            let ends = ends(facts, &wanted("172.20.1.5"), &wanted(to)).expect("both ends");
+            let causes = path(facts, ends, &Run::default()).causes;
+            causes.into_iter().map(|c| c.cause).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(causes("svc/shop/api"), ["service-no-endpoints"]);
+    assert!(causes("10.96.0.9:81").is_empty());
 }

@@ -171,22 +171,28 @@ fn path(full: &str) -> Option<(&str, &str)> {
 fn by_rules(facts: &Facts<'_>, name: &Name, port: Option<u16>) -> Found {
     let rules = facts.gathered.services().map_or(&[][..], |s| &s.rules);
     let named = |full: &str| path(full).is_some_and(|(n, own)| own == name.name && is_in(name, n));
-    let own: Vec<_> = rules
+    let mut own: Vec<_> = rules
         .iter()
         .filter(|r| r.name.as_deref().is_some_and(named))
-        .filter(|r| port.is_none_or(|p| p == r.port))
         .collect();
     let names = own.iter().filter_map(|r| path(r.name.as_deref()?));
     alone(name, names.map(|(namespace, _)| namespace))?;
+    // A port that it does not have can be asked for: it is the mistake that is looked for.
+    let has = port.is_none_or(|p| own.iter().any(|r| r.port == p));
+    if has {
+        own.retain(|r| port.is_none_or(|p| p == r.port));
+    }
     let Some(first) = own.first() else {
         return Ok(None);
     };
+    let full = first.name.as_deref().unwrap_or_default();
+    let without_port = || full.split(':').next().unwrap_or(full);
     // One port where it has one only: its answers' ports are then no questions.
     let one = own.iter().all(|r| r.port == first.port);
     Ok(Some(End {
         addresses: sorted(own.iter().map(|r| r.address)),
         port: port.or(one.then_some(first.port)),
-        service: first.name.clone(),
+        service: Some(if has { full } else { without_port() }.to_owned()),
         ..End::default()
     }))
 }

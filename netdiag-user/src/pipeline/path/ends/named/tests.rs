@@ -2,11 +2,14 @@ use super::super::end;
 use crate::{
     model::{
         cluster::{Cluster, Member, Port, Service},
+        gather::{Piece, Want},
+        observation::Observation,
         path::{End, Wanted},
         pod::Pod,
+        services::{self, Engine, Services},
         verdict::{Owner, PodRole},
     },
-    testing::{ip, overlay_node, with_pods},
+    testing::{ip, overlay_node, with_gathered, with_pods},
 };
 
 fn pod(namespace: &str, name: &str, address: &str) -> Pod {
@@ -114,4 +117,46 @@ fn who_may_have_been_meant_is_told() {
     assert!(why.contains("DNS names are not looked up"), "{why}");
     let why = find("svc/shop/cart").expect_err("unknown");
     assert!(why.starts_with("no service svc/shop/cart"), "{why}");
+}
+
+#[test]
+fn a_service_can_be_asked_by_a_port_that_it_does_not_have() {
+    let end = find("svc/shop/dns:81").expect("a Service");
+    assert_eq!(
+        (end.port, end.service.as_deref()),
+        (Some(81), Some("shop/dns"))
+    );
+}
+
+#[test]
+fn the_nodes_rules_name_services_too() {
+    let rule = services::Service {
+        address: ip("10.96.0.9"),
+        port: 80,
+        protocol: 6,
+        name: Some("shop/api:http".into()),
+        backends: Vec::new(),
+        rejected: true,
+        engine: Engine::Nftables,
+    };
+    let services = Services {
+        rules: vec![rule],
+        ..Services::default()
+    };
+    let pieces = [(Want::Services, Ok(Piece::Services(services)))];
+    let node = overlay_node(1450, 1450, 1500);
+    let told = with_gathered(&node, &Observation::default(), pieces, |facts| {
+        ["api", "svc/shop/api:80", "shop/api:81"].map(|text| {
+            let wanted: Wanted = text.parse().expect(text);
+            let end = end(facts, &wanted, PodRole::Destination).expect(text);
+            (end.port, end.service)
+        })
+    });
+    let full = || Some("shop/api:http".to_owned());
+    let wanted = [
+        (Some(80), full()),
+        (Some(80), full()),
+        (Some(81), Some("shop/api".into())),
+    ];
+    assert_eq!(told, wanted);
 }
