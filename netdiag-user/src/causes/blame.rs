@@ -15,14 +15,38 @@ use crate::{
 const SYN: u32 = 2;
 
 /// Those that can match its packets, the likeliest first: it says how it refuses as the sender is told,
-/// names the port, counts most.
+/// names the port, counts most. Those that count nothing only where none counts.
 pub fn blame<'a>(facts: &Facts<'_>, rules: &'a [Rule], pattern: &Pattern<'_>) -> Vec<&'a Rule> {
     let told = is_told(facts, pattern);
     let port = pattern.port.to_string();
     let names = |r: &Rule| r.text.split(' ').any(|word| word == port);
+    let hook = hook(facts, pattern);
+    let at = |r: &&Rule| {
+        r.policy_at()
+            .is_none_or(|at| at == "prerouting" || at == hook)
+    };
     let mut rules: Vec<_> = rules.iter().filter(|r| matches(r, pattern)).collect();
+    rules.retain(at);
+    if rules.iter().any(|r| r.counted) {
+        rules.retain(|r| r.counted);
+    }
     rules.sort_by_key(|r| std::cmp::Reverse((rejects(r) == told, names(r), r.packets)));
     rules
+}
+
+/// Whose packets die at which hook: to the namespace's own address, from it, or through it.
+fn hook(facts: &Facts<'_>, pattern: &Pattern<'_>) -> &'static str {
+    let netns = pattern.losses.first().map(|l| l.key.netns);
+    let side = netns.and_then(|netns| facts.node.pod_side(netns));
+    let own = |address: IpAddr| match side {
+        Some(side) => side.addresses.contains(&address),
+        None => facts.node.owns(address),
+    };
+    match (own(pattern.destination), own(pattern.source)) {
+        (true, _) => "input",
+        (false, true) => "output",
+        (false, false) => "forward",
+    }
 }
 
 fn rejects(rule: &Rule) -> bool {

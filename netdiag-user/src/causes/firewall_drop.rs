@@ -10,7 +10,8 @@
 //! no answer ever seen. Where the location is `nft_do_chain`, the rule is nftables' or
 //! iptables-nft's; `nf_hook_slow` stands for iptables-legacy, and on older kernels for all.
 //! Gathered: rules that drop or reject and whose counters move meanwhile, with their handles; those
-//! whose selectors speak of other packets are left out.
+//! whose selectors speak of other packets are left out. Where none counts, rules without a counter and
+//! the policies of chains at that hook.
 //!
 //! # Look-alikes
 //! A full conntrack table drops with the same reason in `nf_hook_slow`. Stray packets of finished
@@ -74,18 +75,24 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         worst.packets(),
     );
     let mut finding = losses::finding(facts, ID, severity, &patterns, summary);
+    let other = Other::of(facts, worst).filter(|_| netns == facts.node.netns);
     let mut rules = blame(facts, facts.gathered.rules(netns), worst);
+    // kube-proxy's own rules count nothing, and one of them it is.
+    rules.retain(|r| r.counted || other.is_none());
     rules.truncate(RULES);
     finding
         .evidence
         .extend(rules.iter().map(|r| rule_evidence(facts, netns, r)));
-    let other = Other::of(facts, worst).filter(|_| netns == facts.node.netns);
     let evidence = other.as_ref().and_then(|other| other.evidence(facts));
     finding.evidence.extend(evidence);
-    finding.fix = match (rules.first(), other) {
-        (Some(rule), _) => fix_rule(worst, rule),
-        (None, Some(other)) => other.fix(facts, &worst.target()),
-        (None, None) => fix(worst),
+    finding.fix = match (&rules[..], other) {
+        ([rule, ..], _) if rule.policy_at().is_some() && (rule.counted || rules.len() == 1) => {
+            fix_policy(worst, rule)
+        }
+        ([rule, ..], _) if rule.counted => fix_rule(worst, rule),
+        ([], Some(other)) => other.fix(facts, &worst.target()),
+        ([], None) => fix(worst),
+        _ => fix_one_of(worst, &rules),
     };
     // A pod's own rules are listed and deleted in its namespace: the node has handles of its own.
     for command in &mut finding.fix.commands {
@@ -113,12 +120,27 @@ fn place(facts: &Facts<'_>, netns: u32) -> String {
 }
 
 fn rule_evidence(facts: &Facts<'_>, netns: u32, rule: &Rule) -> Evidence {
-    let text = format!(
-        "the counter of this rule of {} moves: {}",
-        rule.place, rule.text
-    );
-    let mut line = Evidence::new(EvidenceKind::Rule, Origin::Observed, text);
-    line.packets = Some(rule.packets);
+    let (place, text) = (&rule.place, &rule.text);
+    let (origin, text) = match (rule.policy_at(), rule.counted) {
+        (Some(_), true) => (
+            Origin::Observed,
+            format!("the counter of the policy of {place} moves: it drops what no rule accepts"),
+        ),
+        (Some(_), false) => (
+            Origin::Configured,
+            format!("the policy of {place} drops what no rule accepts: {text}"),
+        ),
+        (None, true) => (
+            Origin::Observed,
+            format!("the counter of this rule of {place} moves: {text}"),
+        ),
+        (None, false) => (
+            Origin::Configured,
+            format!("this rule of {place} counts nothing and may take them: {text}"),
+        ),
+    };
+    let mut line = Evidence::new(EvidenceKind::Rule, origin, text);
+    line.packets = rule.counted.then_some(rule.packets);
     line.confirm = Some(facts.node.inside(netns, &rule.list));
     line
 }
@@ -132,6 +154,30 @@ fn fix_rule(worst: &Pattern<'_>, rule: &Rule) -> Fix {
             rule.place
         ),
         commands: vec![rule.list.clone(), rule.delete.clone()],
+    }
+}
+
+fn fix_policy(worst: &Pattern<'_>, rule: &Rule) -> Fix {
+    Fix {
+        summary: format!(
+            "let a rule of {} accept {}, or let its policy accept what no rule drops: find out who \
+             set the policy (Docker does for FORWARD, a hardening script for all)",
+            rule.place,
+            worst.target()
+        ),
+        commands: vec![rule.list.clone(), rule.delete.clone()],
+    }
+}
+
+/// Nothing counts, and several can have done it.
+fn fix_one_of(worst: &Pattern<'_>, rules: &[&Rule]) -> Fix {
+    Fix {
+        summary: format!(
+            "find out which of these takes {}: they count nothing (a rule with `meta nftrace set 1` \
+             and `nft monitor trace` tell); let it pass there",
+            worst.target()
+        ),
+        commands: rules.iter().map(|r| r.list.clone()).collect(),
     }
 }
 
@@ -219,6 +265,7 @@ mod tests {
             packets: 4,
             list: "nft -a list chain inet filter lab".into(),
             delete: format!("nft delete rule inet filter lab handle {handle}"),
+            counted: true,
         };
         let mut moved = vec![
             rule("ct state invalid counter packets 9 bytes 9 drop", 2),
@@ -249,6 +296,44 @@ mod tests {
     }
 
     #[test]
+    fn where_nothing_counts_policies_and_other_rules_are_told() {
+        let rule = |text: &str, counted| Rule {
+            place: "ip filter FORWARD".into(),
+            text: text.into(),
+            packets: u64::from(counted),
+            list: "nft -a list chain ip filter FORWARD".into(),
+            delete: format!("undo {text}"),
+            counted,
+        };
+        let policy = |hook| {
+            let text = format!("type filter hook {hook} priority filter; policy drop;");
+            rule(&text, false)
+        };
+        let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
+        let observation = Observation {
+            drops: vec![died(flow, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 5)],
+            ..Observation::default()
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        let judge = |rules: Vec<Rule>| {
+            let pieces = [(Want::Rules(NETNS), Ok(Piece::Rules(rules)))];
+            with_gathered(&node, &observation, pieces, evaluate).expect("a finding")
+        };
+        let found = judge(vec![policy("input"), policy("forward")]);
+        let told = found.evidence.last().expect("the policy");
+        assert!(
+            told.text
+                .starts_with("the policy of ip filter FORWARD drops")
+        );
+        assert!(found.fix.commands[1].contains("hook forward"));
+        let several = judge(vec![policy("forward"), rule("ip daddr @bad drop", false)]);
+        assert_eq!(several.fix.commands.len(), 2, "both listed, none undone");
+        assert!(!several.fix.commands.iter().any(|c| c.contains("undo")));
+        let counted = judge(vec![policy("forward"), rule("tcp dport 5432 drop", true)]);
+        assert_eq!(counted.fix.commands[1], "undo tcp dport 5432 drop");
+    }
+
+    #[test]
     fn a_pods_own_rule_is_deleted_in_its_namespace() {
         let rule = Rule {
             place: "ip filter OUTPUT".into(),
@@ -256,6 +341,7 @@ mod tests {
             packets: 4,
             list: "nft -a list chain ip filter OUTPUT".into(),
             delete: "nft delete rule ip filter OUTPUT handle 2".into(),
+            counted: true,
         };
         let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
         let mut drop = died(flow, ("NETFILTER_DROP", "nft_do_chain"), 0, 5);

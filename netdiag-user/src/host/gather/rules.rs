@@ -1,5 +1,6 @@
 //! Rules of netfilter that dropped or rejected something just now: each listing shows their
-//! counters, and the difference between two of them tells (nft(8), iptables-save(8)).
+//! counters, and the difference between two of them tells (nft(8), iptables-save(8)). Those that
+//! count nothing, and chains' policies, are only there.
 use std::{collections::BTreeMap, thread, time::Duration};
 
 use anyhow::Result;
@@ -15,7 +16,10 @@ const LEGACY: [(&str, &str); 2] = [
     ("ip6tables-legacy-save", "ip6tables-legacy"),
 ];
 
-/// Rules of this thread's namespace whose counters move.
+/// More rules without counters than this tell nobody anything.
+const UNCOUNTED: usize = 100;
+
+/// Rules of this thread's namespace whose counters move, and those that have none.
 pub fn rules() -> Result<Vec<Rule>> {
     let before: BTreeMap<_, _> = listing()?
         .into_iter()
@@ -30,7 +34,11 @@ pub fn rules() -> Result<Vec<Rule>> {
             .unwrap_or(0)
             .min(rule.packets);
     }
-    rules.retain(|r| r.packets > 0);
+    let mut others = 0;
+    rules.retain(|r| {
+        others += usize::from(!r.counted);
+        r.packets > 0 || !r.counted && others <= UNCOUNTED
+    });
     Ok(rules)
 }
 
@@ -56,13 +64,18 @@ fn nftables(text: &str) -> Vec<Rule> {
             table = name.to_owned();
         } else if let Some(name) = name("chain ") {
             chain = name.to_owned();
-        } else if let Some(packets) = counted(line).filter(|_| refuses(line)) {
+        } else if refuses(line) {
+            let policy = line.starts_with("type ");
             rules.push(Rule {
                 place: format!("{table} {chain}"),
                 text: line.to_owned(),
-                packets,
+                packets: counted(line).unwrap_or(0),
                 list: format!("nft -a list chain {table} {chain}"),
-                delete: format!("nft delete rule {table} {chain} handle {handle}"),
+                delete: match policy {
+                    true => format!("nft chain {table} {chain} '{{ policy accept; }}'"),
+                    false => format!("nft delete rule {table} {chain} handle {handle}"),
+                },
+                counted: counted(line).is_some(),
             });
         }
     }
@@ -75,7 +88,7 @@ fn counted(line: &str) -> Option<u64> {
 }
 
 fn refuses(line: &str) -> bool {
-    line.split(' ')
+    line.split([' ', ';'])
         .any(|word| matches!(word, "drop" | "reject" | "DROP" | "REJECT"))
 }
 
@@ -99,10 +112,28 @@ fn legacy(text: &str, program: &str) -> Vec<Rule> {
                 packets,
                 list: format!("{program} -t {table} -nvL {chain} --line-numbers"),
                 delete: format!("{program} -t {table} -D {rule}"),
+                counted: true,
             });
         }
+        rules.extend(policy(line, table, program));
     }
     rules
+}
+
+/// A line like `:FORWARD DROP [12:720]`: a policy counts what it takes. Told as nftables tells its.
+fn policy(line: &str, table: &str, program: &str) -> Option<Rule> {
+    let mut words = line.strip_prefix(':')?.split(' ');
+    let (chain, verdict, counter) = (words.next()?, words.next()?, words.next()?);
+    let packets = counter.strip_prefix('[')?.split(':').next()?.parse().ok()?;
+    let hook = chain.to_lowercase();
+    refuses(verdict).then(|| Rule {
+        place: format!("{program}'s {table} {chain}"),
+        text: format!("type filter hook {hook} priority {table}; policy drop;"),
+        packets,
+        list: format!("{program} -t {table} -nvL {chain} --line-numbers"),
+        delete: format!("{program} -t {table} -P {chain} ACCEPT"),
+        counted: true,
+    })
 }
 
 #[cfg(test)]
@@ -118,6 +149,28 @@ mod tests {
         assert_eq!(rules.len(), 1);
         assert_eq!(rules[0].packets, 7);
         assert_eq!(rules[0].delete, "nft delete rule inet filter lab handle 2");
+    }
+
+    #[test]
+    fn policies_and_rules_without_counters_are_there_too() {
+        let text = "table ip filter {\n\tchain FORWARD { # handle 1\n\t\ttype filter hook forward \
+                    priority filter; policy drop;\n\t\tip daddr @bad drop # handle 2\n\t}\n}\n";
+        let rules = nftables(text);
+        assert_eq!(rules.len(), 2);
+        assert_eq!(rules[0].policy_at(), Some("forward"));
+        let accept = "nft chain ip filter FORWARD '{ policy accept; }'";
+        assert_eq!(rules[0].delete, accept);
+        assert_eq!(rules[1].policy_at(), None);
+        assert!(rules.iter().all(|r| !r.counted));
+        let rules = legacy(
+            "*filter\n:FORWARD DROP [12:720]\n:X - [0:0]\n",
+            "iptables-legacy",
+        );
+        assert_eq!(rules.len(), 1);
+        assert_eq!(
+            (rules[0].policy_at(), rules[0].packets),
+            (Some("forward"), 12)
+        );
     }
 
     #[test]

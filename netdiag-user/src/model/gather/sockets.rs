@@ -116,6 +116,23 @@ pub struct Rule {
     /// Commands that show its chain, and that take it away.
     pub list: String,
     pub delete: String,
+    /// It has a counter, which moved; without one it is only there.
+    #[serde(default = "yes")]
+    pub counted: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Rule {
+    /// The hook at which a chain drops what none of its rules takes, where this is its policy.
+    pub fn policy_at(&self) -> Option<&str> {
+        let (hook, policy) = self.text.split_once(" policy ")?;
+        let drops = policy.trim_end_matches(';').eq_ignore_ascii_case("drop");
+        let mut words = hook.split(' ').skip_while(|word| *word != "hook");
+        words.nth(1).filter(|_| drops)
+    }
 }
 
 /// A link's queue; its counts are since it was made.
