@@ -1,4 +1,4 @@
-//! Words of others: a log's, a daemon's. They go to terminals and into documents.
+//! Words for terminals and documents: of others, as a log's or a daemon's, and of numbers.
 
 /// One line without control characters, cut after so many characters.
 pub fn line(text: &str, longest: usize) -> String {
@@ -14,9 +14,25 @@ pub fn line(text: &str, longest: usize) -> String {
     line.trim().to_owned()
 }
 
+/// `1 packet`, `2 packets`.
+pub fn counted(number: u64, of: &str) -> String {
+    match number {
+        1 => format!("1 {of}"),
+        _ => format!("{number} {of}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(
+            [counted(1, "packet"), counted(0, "packet")],
+            ["1 packet", "0 packets"]
+        );
+    }
 
     #[test]
     fn what_a_terminal_would_obey_is_gone() {

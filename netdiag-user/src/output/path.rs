@@ -10,12 +10,7 @@ use crate::model::{
 
 pub fn render(path: &Path, width: usize) -> String {
     let mut out = head(path);
-    out.push_str(&way(
-        "Request",
-        &path.request,
-        Some(&path.destination),
-        width,
-    ));
+    out.push_str(&way("Request", &path.request, Some(path), width));
     out.push_str(&way("Reply", &path.reply, None, width));
     out.push_str(&probes(&path.probes));
     out.push_str(&foot(path, width));
@@ -124,7 +119,7 @@ fn name(asked: &str) -> Option<&str> {
     (!address).then_some(name)
 }
 
-fn way(title: &str, way: &Way, to: Option<&End>, width: usize) -> String {
+fn way(title: &str, way: &Way, asked: Option<&Path>, width: usize) -> String {
     if way.steps.is_empty() {
         return String::new();
     }
@@ -151,9 +146,8 @@ fn way(title: &str, way: &Way, to: Option<&End>, width: usize) -> String {
     for (step, line) in way.steps.iter().zip(lines) {
         out.push_str(&style_of(step).map_or(line.clone(), |style| paint(style, &line)));
         out.push('\n');
-        let begins = to
-            .filter(|_| ends.is_none())
-            .and_then(|to| begins(to, step));
+        let begins = asked.filter(|_| ends.is_none());
+        let begins = begins.and_then(|it| begun(it, step));
         for note in begins.into_iter().chain(notes(ends, step)) {
             out.push_str(&wrap(&clean(&note), width, "      "));
         }
@@ -188,11 +182,17 @@ fn clip(line: &str, width: usize) -> String {
     kept + "…"
 }
 
-/// Where the first hop sees it go, where that is not what was asked for: the node translates its own
-/// packets before any hop, and a server may be asked by a Service.
-fn begins(to: &End, step: &Step) -> Option<String> {
-    let other = host(&step.destination).is_some_and(|seen| !to.addresses.contains(&seen));
-    other.then(|| format!("to {}", step.destination))
+/// The ends as the first hop sees them, where they are not what was asked for: the node translates
+/// its own packets before any hop, a server may be asked by a Service, and the node before may have
+/// translated.
+fn begun(asked: &Path, step: &Step) -> Option<String> {
+    let other = |seen: &str, end: &End| host(seen).is_some_and(|a| !end.addresses.contains(&a));
+    let to = other(&step.destination, &asked.destination);
+    let to = to.then(|| format!("to {}", step.destination));
+    let from = other(&step.source, &asked.source);
+    let from = from.then(|| format!("from {}", step.source));
+    let both: Vec<_> = [to, from].into_iter().flatten().collect();
+    (!both.is_empty()).then(|| both.join(", "))
 }
 
 /// The ends where they are others than at the hop before.

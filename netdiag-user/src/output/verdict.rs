@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
 use super::style::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, paint, wrap};
 use crate::model::{
     pod::label,
+    text::counted,
     verdict::{
         Confidence, Drop, Evidence, Finding, Fix, FlowRef, Origin, Outcome, PodRef, PodSource,
         Severity, Verdict,
@@ -53,7 +54,10 @@ impl Page {
         let word = match verdict.findings.len() {
             0 => match verdict.drops.iter().map(|d| d.packets).sum::<u64>() {
                 0 => word.to_owned(),
-                packets => format!("{word}: no cause found; {packets} packets dropped, see below"),
+                packets => format!(
+                    "{word}: no cause found; {} dropped, see below",
+                    counted(packets, "packet")
+                ),
             },
             1 => "1 finding".to_owned(),
             n => format!("{n} findings"),

@@ -37,8 +37,18 @@ pub(super) struct Conversation {
 }
 
 /// The way between two ends, as far as `run` saw it.
-pub fn path(facts: &Facts<'_>, (source, destination): (End, End), run: &Run) -> Path {
-    let (conversations, translated_by) = conversations(facts, &source, &destination);
+pub fn path(facts: &Facts<'_>, ends: (End, End), run: &Run) -> Path {
+    path_with(facts, ends, &BTreeSet::new(), run)
+}
+
+/// The same, with flows that the node before made of such.
+pub fn path_with(
+    facts: &Facts<'_>,
+    (source, destination): (End, End),
+    legs: &BTreeSet<FlowKey>,
+    run: &Run,
+) -> Path {
+    let (conversations, translated_by) = conversations(facts, (&source, &destination), legs);
     let (mut request, mut reply) = steps::ways(facts, &source, &destination, &conversations);
     let (outcome, at, summary) = fate::judge(facts, &conversations, &mut request, &mut reply);
     let mut causes = concerns(facts, &source, &destination, &conversations);
@@ -71,34 +81,21 @@ pub fn path(facts: &Facts<'_>, (source, destination): (End, End), run: &Run) -> 
     }
 }
 
-/// The ends as the next node knows them: as this one's translation leaves them.
-pub fn onward(facts: &Facts<'_>, (source, destination): &(End, End)) -> (End, End) {
-    let (mut from, mut to) = (source.clone(), destination.clone());
-    let (all, _) = conversations(facts, source, destination);
-    let legs: Vec<FlowKey> = all.iter().filter_map(|c| c.sent).collect();
-    for leg in &legs {
-        let (source, destination) = addresses(leg);
-        from.addresses.push(source);
-        to.addresses.push(destination);
-        from.port = None;
-    }
-    let mut ports: Vec<u16> = legs.iter().map(|l| l.destination_port).collect();
-    ports.dedup();
-    if let [port] = ports[..] {
-        to.port = Some(port);
-    }
-    for end in [&mut from, &mut to] {
-        end.addresses.sort();
-        end.addresses.dedup();
-    }
-    (from, to)
+/// The flows that the next node knows them by: what this one's translation makes of them.
+pub fn onward(
+    facts: &Facts<'_>,
+    (source, destination): &(End, End),
+    legs: &BTreeSet<FlowKey>,
+) -> BTreeSet<FlowKey> {
+    let (all, _) = conversations(facts, (source, destination), legs);
+    all.iter().filter_map(|c| c.sent).collect()
 }
 
 /// Flows from one end to the other, with the legs that the node made of them.
 fn conversations(
     facts: &Facts<'_>,
-    source: &End,
-    destination: &End,
+    (source, destination): (&End, &End),
+    made: &BTreeSet<FlowKey>,
 ) -> (Vec<Conversation>, Option<KnownBy>) {
     let from = |flow: &FlowKey| {
         source.addresses.contains(&addresses(flow).0)
@@ -121,11 +118,13 @@ fn conversations(
         // What the node itself asks is translated before any hop sees it; and who asks for the
         // server means those too that come to it by a Service.
         match legs.pair(flow) {
-            Some((first, leg, how)) if from(&first) && (to(&first) || to(&leg)) => {
+            Some((first, leg, how))
+                if made.contains(&first) || from(&first) && (to(&first) || to(&leg)) =>
+            {
                 by = Some(how);
                 asked.insert(first, Some(leg));
             }
-            _ if from(flow) && to(flow) => {
+            _ if made.contains(flow) || from(flow) && to(flow) => {
                 asked.insert(*flow, None);
             }
             _ => {}

@@ -1,17 +1,24 @@
 //! `netdiag replay --path`: one flow over the nodes that were recorded.
+use std::{collections::BTreeSet, net::IpAddr};
+
 use anyhow::Result;
+use netdiag_common::flow::FlowKey;
 
 use super::super::{Usage, exit, path::code as code_of_one};
 use crate::{
     model::{
+        flow::ends as addresses,
         path::{End, Path, Wanted},
         verdict::PodRole,
     },
     pipeline::{
         join::Recorded,
-        path::{end, onward, paired, path},
+        path::{end, onward, paired, path_with},
     },
 };
+
+/// Nodes that translate one after the other, as a NodePort's and a gateway may.
+const MOST_TRANSLATIONS: usize = 3;
 
 /// The way on each node, the node where it begins first.
 pub fn paths(recorded: &[Recorded], source: &Wanted, destination: &Wanted) -> Result<Vec<Path>> {
@@ -20,10 +27,14 @@ pub fn paths(recorded: &[Recorded], source: &Wanted, destination: &Wanted) -> Re
         paired(source, destination)
     });
     let ends = ends.map_err(Usage)?;
-    // Where one node translates, the next one knows it by other addresses.
-    let further = recorded.iter().map(|it| further(it, &ends));
-    let ends = further.fold(ends.clone(), both);
-    let mut paths: Vec<Path> = recorded.iter().map(|it| of(it, ends.clone())).collect();
+    // Where one node translates, the next one knows it by other flows, and may translate again.
+    let mut legs = BTreeSet::new();
+    for _ in 0..MOST_TRANSLATIONS {
+        let further = recorded.iter().flat_map(|it| further(it, &ends, &legs));
+        let further: BTreeSet<FlowKey> = further.collect();
+        legs.extend(further);
+    }
+    let mut paths: Vec<Path> = recorded.iter().map(|it| of(it, &ends, &legs)).collect();
     paths.sort_by_key(came_in);
     Ok(paths)
 }
@@ -42,18 +53,38 @@ fn known(recorded: &[Recorded], wanted: &Wanted, role: PodRole) -> Result<End, S
     })
 }
 
-fn further(it: &Recorded, ends: &(End, End)) -> (End, End) {
+fn further(it: &Recorded, ends: &(End, End), legs: &BTreeSet<FlowKey>) -> BTreeSet<FlowKey> {
     let rows = it.scene.rows(&it.last);
-    onward(&it.scene.facts(&rows), ends)
+    onward(&it.scene.facts(&rows), ends, legs)
 }
 
-fn of(it: &Recorded, ends: (End, End)) -> Path {
+fn of(it: &Recorded, ends: &(End, End), legs: &BTreeSet<FlowKey>) -> Path {
     let rows = it.scene.rows(&it.last);
-    path(&it.scene.facts(&rows), ends, &it.scene.run)
+    let facts = it.scene.facts(&rows);
+    let path = path_with(&facts, ends.clone(), legs, &it.scene.run);
+    match (path.flows, behind(ends, legs)) {
+        // Then the routes are asked for what should have come here.
+        (0, Some(behind)) => path_with(&facts, behind, legs, &it.scene.run),
+        _ => path,
+    }
 }
 
-fn both(former: (End, End), other: (End, End)) -> (End, End) {
-    (one(former.0, other.0), one(former.1, other.1))
+/// The ends of the legs; nothing where nobody translates.
+fn behind((source, destination): &(End, End), legs: &BTreeSet<FlowKey>) -> Option<(End, End)> {
+    let sorted = |all: BTreeSet<IpAddr>| all.into_iter().collect::<Vec<_>>();
+    let ports: BTreeSet<u16> = legs.iter().map(|l| l.destination_port).collect();
+    let mut ports = ports.into_iter();
+    let source = End {
+        addresses: sorted(legs.iter().map(|l| addresses(l).0).collect()),
+        port: None,
+        ..source.clone()
+    };
+    let destination = End {
+        addresses: sorted(legs.iter().map(|l| addresses(l).1).collect()),
+        port: ports.next().filter(|_| ports.next().is_none()),
+        ..destination.clone()
+    };
+    (!legs.is_empty()).then_some((source, destination))
 }
 
 /// The addresses of both; a port only where they agree.

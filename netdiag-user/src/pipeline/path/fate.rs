@@ -14,6 +14,7 @@ use crate::{
         icmp,
         path::{Course, Fate, FateKind, Outcome, Step, Way},
         roles::{Role, role},
+        text::counted,
         verdict::PodRole,
     },
     pipeline::{
@@ -142,7 +143,10 @@ fn drops(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Vec<Fate> {
         at: at.or_else(|| last_seen(way).map(|s| s.interface.clone())),
         kind: FateKind::Drop,
         packets,
-        text: format!("{packets} packets dropped: {reason} in {symbol}"),
+        text: format!(
+            "{} dropped: {reason} in {symbol}",
+            counted(packets, "packet")
+        ),
         reason: Some(reason.to_owned()),
         location: Some(symbol.to_owned()),
     };
@@ -171,7 +175,8 @@ type Sender = ([u8; 16], u8, u8);
 /// What one sender's errors come to.
 #[derive(Default)]
 struct Told {
-    packets: u64,
+    /// Of each connection, as its client sends it: every hop counts the same ones.
+    packets: BTreeMap<FlowKey, u64>,
     mtu: u32,
     /// The link that they came into this node by, and when: the packets had left by it.
     came: Option<(u64, String)>,
@@ -180,7 +185,10 @@ struct Told {
 
 impl Told {
     fn add(&mut self, facts: &Facts<'_>, key: &IcmpErrorKey, error: &IcmpError) {
-        self.packets = self.packets.max(error.packets);
+        let pair = facts.legs().pair(&key.about);
+        let asked = pair.map_or(key.about, |(asked, ..)| asked);
+        let most = self.packets.entry(asked).or_default();
+        *most = error.packets.max(*most);
         self.mtu = self.mtu.max(error.mtu);
         let came = came_by(facts, key).map(|at| (error.first, at));
         self.came = self.came.take().into_iter().chain(came).min();
@@ -189,7 +197,6 @@ impl Told {
 }
 
 fn icmp_errors(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Vec<Fate> {
-    // Each hop counts the same packets.
     let mut sums: BTreeMap<Sender, Told> = BTreeMap::new();
     for (key, error) in facts.icmp_errors {
         if flows.contains(&key.about) {
@@ -199,7 +206,7 @@ fn icmp_errors(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Vec<F
     }
     let family = flows.first().map_or(4, |f| f.family);
     let fate = |((sender, kind, code), told): (Sender, Told)| {
-        let (packets, mtu) = (told.packets, told.mtu);
+        let (packets, mtu) = (told.packets.values().sum::<u64>(), told.mtu);
         let at = told.came.map(|(_, at)| at).or(told.reached);
         let sender = crate::model::address::from_wire(sender);
         let who = match facts.pod(sender, PodRole::Server) {
@@ -208,8 +215,9 @@ fn icmp_errors(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Vec<F
             None => sender.to_string(),
         };
         let mut text = format!(
-            "{who} answered '{}' ({packets} packets)",
-            icmp::name(family, kind, code)
+            "{who} answered '{}' ({})",
+            icmp::name(family, kind, code),
+            counted(packets, "packet")
         );
         if mtu > 0 {
             text.push_str(&format!(", next MTU {mtu}"));
@@ -293,7 +301,8 @@ fn refusals(facts: &Facts<'_>, request: &Way, reply: &Way, all: &[Conversation])
         kind: FateKind::Refused,
         packets,
         text: format!(
-            "{packets} connections refused (RST){ports}, first seen at {}",
+            "{} refused (RST){ports}, first seen at {}",
+            counted(packets, "connection"),
             from.interface
         ),
         reason: None,

@@ -155,7 +155,7 @@ fn one_port_that_refuses_is_no_loss() {
     assert_eq!(came, (Outcome::PartlyRefused, 1, 2));
     let text = &path.request.fates[0].text;
     assert!(
-        text.starts_with("1 connections refused (RST) at port 81,"),
+        text.starts_with("1 connection refused (RST) at port 81,"),
         "{text}"
     );
 }
@@ -219,17 +219,29 @@ fn error(about: FlowKey, sender: &str, ifindex: u32, direction: u8) -> (IcmpErro
 
 #[test]
 fn an_error_from_outside_is_told_with_the_link_that_it_came_by() {
+    let other = FlowKey {
+        source_port: asked().source_port + 1,
+        ..asked()
+    };
     let observation = Observation {
-        flows: out()[..1].to_vec(),
+        flows: vec![out()[0], at(other, POD, false, 0, seen(1, SYN))],
         icmp_errors: vec![
             error(asked(), "192.0.2.254", POD, 1),
             error(asked(), "192.0.2.254", UPLINK, 0),
+            error(other, "192.0.2.254", UPLINK, 0),
         ],
         ..Observation::default()
     };
     let path = between(SERVER, observation);
     let came = (path.outcome, path.at.as_deref());
     assert_eq!(came, (Outcome::Unreachable, Some("ens5")));
+    let [error] = &path.request.fates[..] else {
+        panic!("{:?}", path.request.fates);
+    };
+    assert_eq!(
+        error.packets, 6,
+        "of two connections, each seen at two hops or one"
+    );
 }
 
 #[test]
@@ -428,4 +440,27 @@ fn a_service_without_endpoints_is_told_after_one_packet() {
     };
     assert_eq!(causes("svc/shop/api"), ["service-no-endpoints"]);
     assert!(causes("10.96.0.9:81").is_empty());
+}
+
+#[test]
+fn of_what_the_node_before_translated_its_own_flows_count_alone() {
+    let leg = tcp("192.0.2.2", "172.20.1.5", 8080);
+    let other = FlowKey {
+        source_port: leg.source_port + 1,
+        ..leg
+    };
+    let flows = [leg, other].map(|flow| at(flow, UPLINK, false, 0, seen(1, SYN)));
+    let observation = Observation {
+        now: 60 * SECOND,
+        flows: flows.to_vec(),
+        ..Observation::default()
+    };
+    let wanted = |text: &str| -> Wanted { text.parse().expect("an end") };
+    let (client, port) = (wanted("198.51.100.7"), wanted("192.0.2.2:30080"));
+    with_facts(&overlay_node(1450, 1450, 1500), &observation, |facts| {
+        let ends = ends(facts, &client, &port).expect("both ends");
+        let legs = BTreeSet::from([leg]);
+        let path = path_with(facts, ends, &legs, &Run::default());
+        assert_eq!((path.flows, path.request.steps[0].packets), (1, 10));
+    });
 }
