@@ -149,6 +149,7 @@ pub fn overlay_node(pod_mtu: u32, overlay_mtu: u32, uplink_mtu: u32) -> Node {
         }],
         pod_sides: vec![PodSide {
             links: vec![(2, "eth0".into())],
+            lower: None,
             path: Some("/run/netns/cni-1".into()),
             netns: POD_NETNS,
             mtu: pod_mtu,

@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use netdiag_tests::{
-    need,
+    cni, need,
     netdiag::{netdiag, start_in},
     process::{Process, wait_until},
     shell_node::{CRON, DB, ShellNode, TOOLS, WEB},
@@ -205,16 +205,6 @@ fn only_the_pods_that_are_asked_for_are_counted() {
     }
 }
 
-/// A pod's CNI result, as the bridge plugin's caller leaves it.
-fn cni_result(name: &str, netns: &str, address: &str) -> String {
-    serde_json::json!({ "kind": "cniCacheV1", "containerId": name, "ifName": "eth0",
-        "networkName": "net", "cniArgs": [["K8S_POD_NAMESPACE", "billing"], ["K8S_POD_NAME", name]],
-        "result": { "cniVersion": "1.0.0",
-            "interfaces": [{ "name": "eth0", "sandbox": format!("/run/netns/{netns}") }],
-            "ips": [{ "interface": 0, "address": format!("{address}/32") }] } })
-    .to_string()
-}
-
 #[test]
 fn a_pod_that_comes_later_is_followed() {
     if need::missing(&TOOLS) {
@@ -238,7 +228,7 @@ fn a_pod_that_comes_later_is_followed() {
     let asked = ["--cni-dir", &folder, "-p", "billing/web-0"];
     let netdiag = start_in(&left, &[&trace[..], &asked].concat());
     node.ask("cron", DB, "10", "5");
-    let result = cni_result("web-0", &node.netns("web"), WEB);
+    let result = cni::result("web-0", &node.netns("web"), WEB);
     std::fs::write(cache.path().join("web-0"), result).expect("written");
     let events = || -> Vec<Value> {
         let text = std::fs::read_to_string(&told).unwrap_or_default();

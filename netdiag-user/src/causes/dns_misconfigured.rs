@@ -194,7 +194,7 @@ fn count(facts: &Facts<'_>, questions: &[&Question]) -> u64 {
 /// The namespace of the pod with that address.
 fn netns(facts: &Facts<'_>, address: IpAddr) -> Option<u32> {
     let by_source = facts.pods.by_address(address).and_then(|p| p.netns);
-    let mut sides = facts.node.pod_sides.iter();
+    let mut sides = facts.node.sides();
     let by_side = || {
         sides
             .find(|s| s.addresses.contains(&address))

@@ -91,7 +91,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 /// Namespaces of this node and its pods where the counter moved, and by how much. Clients repeat
 /// their SYNs: what is turned away less often than that passed by itself.
 fn overflows(facts: &Facts<'_>) -> Vec<(u32, u64)> {
-    let pods = facts.node.pod_sides.iter().map(|side| side.netns);
+    let pods = facts.node.sides().map(|side| side.netns);
     let all = pods.chain([facts.node.netns]);
     let moved = all.filter_map(|netns| Some((netns, facts.moved(netns, COUNTER)?)));
     moved.filter(|(_, count)| *count >= PATTERN).collect()

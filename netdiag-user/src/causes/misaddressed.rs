@@ -75,12 +75,7 @@ fn is_astray(facts: &Facts<'_>, loss: &Loss) -> bool {
         return link.is_some_and(|l| role(node, l) == Some(Role::Pod));
     }
     let has = |s: &&PodSide| s.addresses.contains(&destination);
-    if node
-        .pod_sides
-        .iter()
-        .filter(has)
-        .any(|s| s.netns == loss.key.netns)
-    {
+    if node.sides().filter(has).any(|s| s.netns == loss.key.netns) {
         return true;
     }
     // Flooded to others, and the node that should have routed it did not get it.

@@ -159,6 +159,7 @@ mod tests {
         let mut node = overlay_node(1450, 1450, 1500);
         assert_eq!(pods_unread(&node), None);
         node.pod_sides.clear();
+        node.linkless.clear();
         let told = pods_unread(&node).expect("told");
         assert_eq!(told.what, "the inside of 1 of 1 pods");
     }

@@ -179,7 +179,7 @@ fn order(session: &Session, args: &PathArgs, path: &Path, kinds: &[ProbeKind]) -
     let node = &session.scene.node;
     let usage = |text: String| anyhow::Error::from(Usage(text));
     let here = |address: &&IpAddr| {
-        node.owns(**address) || node.pod_sides.iter().any(|s| s.addresses.contains(address))
+        node.owns(**address) || node.sides().any(|s| s.addresses.contains(address))
     };
     let (from, to) = (&path.source.addresses, &path.destination.addresses);
     let source = from.iter().find(here).ok_or_else(|| {
@@ -199,7 +199,7 @@ fn order(session: &Session, args: &PathArgs, path: &Path, kinds: &[ProbeKind]) -
             "--probe: tcp and udp need DST's port, like 10.0.0.1:80".into(),
         ));
     }
-    let side = node.pod_sides.iter().find(|s| s.addresses.contains(source));
+    let side = node.sides().find(|s| s.addresses.contains(source));
     let first = path.request.steps.first().and_then(|s| s.mtu);
     let mtu = side
         .map(|s| s.route_mtu.map_or(s.mtu, |m| m.min(s.mtu)))

@@ -78,6 +78,8 @@ pub struct Session {
     scope: Scope,
     changes: mpsc::Receiver<()>,
     read_at: Instant,
+    /// There are namespaces to look into that the last reading of the node did not know.
+    news: bool,
     /// Routes whose limits found no room.
     unjudged: usize,
     /// Whose packets the programs were told to count, and how many had no room.
@@ -117,7 +119,10 @@ impl Session {
             programs.set_rules(filter.rules())?;
         }
         let reader = Reader::open(&scope.place.root, scope.place.node_name.as_deref())?;
-        let node = reader.node().await?;
+        let mut node = reader.node().await?;
+        if reader.look_into(pods.index(&node).linkless()) {
+            node = reader.node().await?;
+        }
         check_interfaces(&node, &scope.iface)?;
         let hooks = Hooks::new(node.netns, reader.handle().clone())?;
         let names = KernelNames {
@@ -155,6 +160,7 @@ impl Session {
             scope: scope.clone(),
             changes: changes(kicks, times)?,
             read_at: Instant::now(),
+            news: false,
             unjudged: 0,
             selected: Selected::default(),
             unselected: 0,
@@ -190,6 +196,7 @@ impl Session {
             .iter()
             .filter(|l| role(node, l) == Some(Role::Pod))
             .filter_map(|l| l.peer_netns)
+            .chain(node.linkless.iter().map(|side| side.netns))
             .collect();
         self.unjudged = self.programs.set_limits(&limits::table(node), &ports)?;
         self.programs.set_namespaces(node.netns, &pods)?;
@@ -202,7 +209,7 @@ impl Session {
     /// Reads the maps, after following what changed on the node.
     pub async fn tick(&mut self) -> Result<Observation> {
         self.scene.links.clear();
-        let mut changed = self.read_at.elapsed() >= REFRESH;
+        let mut changed = self.read_at.elapsed() >= REFRESH || self.news;
         while self.changes.try_recv().is_ok() {
             changed = true;
         }
@@ -213,6 +220,7 @@ impl Session {
             self.scene.pods = self.pods.index(&node);
             self.scene.node = node;
             self.apply()?;
+            self.news = self.reader.look_into(self.scene.pods.linkless());
             self.counted_at = self.read_at;
         } else if self.counted_at.elapsed() >= COUNT_AGAIN {
             self.scene.node.counters = self.reader.counters();

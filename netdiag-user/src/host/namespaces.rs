@@ -24,20 +24,21 @@ pub struct Namespace {
     pub path: PathBuf,
 }
 
-/// Namespaces by the ids that links name them by.
+/// Namespaces, and by which ids links name them.
 #[derive(Clone, Debug, Default)]
 pub struct PeerNamespaces {
-    by_id: HashMap<i32, Namespace>,
+    by_id: HashMap<i32, u32>,
+    /// No link leads into some.
+    paths: HashMap<u32, PathBuf>,
 }
 
 impl PeerNamespaces {
     pub fn inode(&self, id: i32) -> Option<u32> {
-        self.by_id.get(&id).map(|n| n.inode)
+        self.by_id.get(&id).copied()
     }
 
     pub fn path(&self, inode: u32) -> Option<&Path> {
-        let of = |n: &&Namespace| n.inode == inode;
-        self.by_id.values().find(of).map(|n| n.path.as_path())
+        self.paths.get(&inode).map(PathBuf::as_path)
     }
 }
 
@@ -98,16 +99,17 @@ pub fn all(root: &Path) -> Vec<Namespace> {
 
 /// Asks the kernel by which id this namespace knows each of the others.
 pub async fn peers(handle: &Handle, root: &Path) -> PeerNamespaces {
-    let mut by_id = HashMap::new();
+    let mut found = PeerNamespaces::default();
     for namespace in all(root) {
         let Ok(file) = File::open(&namespace.path) else {
             continue;
         };
         if let Some(id) = id(handle, &file).await {
-            by_id.insert(id, namespace);
+            found.by_id.insert(id, namespace.inode);
         }
+        found.paths.insert(namespace.inode, namespace.path);
     }
-    PeerNamespaces { by_id }
+    found
 }
 
 async fn id(handle: &Handle, file: &File) -> Option<i32> {

@@ -27,6 +27,15 @@ pub fn read(path: &Path, root: &Path, netns: u32) -> Result<PodSide> {
         .map_err(|_| anyhow::anyhow!("the reading thread panicked"))?
 }
 
+/// The device of the node's that it shares.
+fn lower(link: &crate::model::node::Link) -> Option<u32> {
+    const SHARING: [&str; 2] = ["macvlan", "ipvlan"];
+    match &link.kind {
+        LinkKind::Other(kind) if SHARING.contains(&kind.as_str()) => link.link,
+        _ => None,
+    }
+}
+
 async fn collect(netns: u32, path: String) -> Result<PodSide> {
     let (connection, handle, _) = rtnetlink::new_connection().context("opening netlink")?;
     tokio::spawn(connection);
@@ -58,6 +67,7 @@ async fn collect(netns: u32, path: String) -> Result<PodSide> {
             .filter(outward)
             .map(|l| (l.index, l.name.clone()))
             .collect(),
+        lower: links.iter().filter(outward).find_map(lower),
         path: Some(path),
         ways: routes
             .iter()

@@ -8,9 +8,14 @@ use std::{
 use anyhow::{Context, Result};
 use rtnetlink::Handle;
 
-use super::{counters, links, namespaces, neighbours::Watch, pod_side, routes, rules, sysctl};
+use super::{
+    counters, links,
+    namespaces::{self, PeerNamespaces},
+    neighbours::Watch,
+    pod_side, routes, rules, sysctl,
+};
 use crate::model::{
-    node::{Counters, NeighbourMoves, Node, PodSide},
+    node::{Counters, Link, NeighbourMoves, Node, PodSide},
     roles::{Role, role},
 };
 
@@ -24,8 +29,21 @@ pub struct Reader {
     /// Where the namespaces of the last reading are.
     paths: Mutex<Vec<(u32, PathBuf)>>,
     /// Pod sides do not change while the pod lives. The next namespace gets the inode of one that
-    /// is gone, its link another index: the two are the key.
-    sides: Mutex<HashMap<(u32, u32), PodSide>>,
+    /// is gone, its link another index, its pod another beginning: the two are the key.
+    sides: Mutex<HashMap<(u32, Hold), PodSide>>,
+    /// Pods' namespaces that no link leads into.
+    linkless: Mutex<Vec<Linkless>>,
+}
+
+/// A pod's namespace by its inode, and since when it is this pod's (`CLOCK_MONOTONIC` ns).
+pub type Linkless = (u32, Option<u64>);
+
+/// What a namespace is known by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Hold {
+    /// The index of the link that leads there.
+    Link(u32),
+    Pod(Option<u64>),
 }
 
 impl Reader {
@@ -43,11 +61,21 @@ impl Reader {
             kernel: uname.release().to_string_lossy().into_owned(),
             paths: Mutex::default(),
             sides: Mutex::default(),
+            linkless: Mutex::default(),
         })
     }
 
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Pods whose namespaces no link leads into (macvlan, ipvlan, a device moved in), as the next
+    /// reading is to show them. Tells whether that is news.
+    pub fn look_into(&self, pods: Vec<Linkless>) -> bool {
+        let mut known = lock(&self.linkless);
+        let news = *known != pods;
+        *known = pods;
+        news
     }
 
     pub async fn node(&self) -> Result<Node> {
@@ -67,11 +95,12 @@ impl Reader {
             sysctls: sysctl::read(&self.root, &names),
             links,
             pod_sides: Vec::new(),
+            linkless: Vec::new(),
             counters: Vec::new(),
             known_as: Vec::new(),
             neighbour_moves: self.neighbour_moves(),
         };
-        node.pod_sides = self.pod_sides(&node, &peers);
+        (node.pod_sides, node.linkless) = self.sides(&node, &peers);
         *lock(&self.paths) = paths(&node, &peers);
         node.counters = self.counters();
         Ok(node)
@@ -89,34 +118,46 @@ impl Reader {
         counters::read(lock(&self.paths).clone(), first)
     }
 
-    fn pod_sides(&self, node: &Node, peers: &namespaces::PeerNamespaces) -> Vec<PodSide> {
-        let is_pod = |l: &&crate::model::node::Link| role(node, l) == Some(Role::Pod);
-        let peers_of = node.links.iter().filter(is_pod);
-        let peers_of = peers_of.filter_map(|l| Some((l.peer_netns?, l.index, l.link)));
-        let mut cache = lock(&self.sides);
-        let mut sides = Vec::new();
-        for (inode, index, peer) in peers_of {
-            let known = cache.get(&(inode, index)).cloned();
-            let side = known.or_else(|| {
-                let mut side = pod_side::read(peers.path(inode)?, &self.root, inode).ok()?;
-                if peer.is_some_and(|peer| side.ports.contains(&peer)) {
-                    // A switch's addresses are no pod's.
-                    side.addresses.clear();
-                }
-                cache.insert((inode, index), side.clone());
-                Some(side)
-            });
-            sides.extend(side);
-        }
-        cache.retain(|(_, index), _| node.link(*index).is_some());
-        sides
+    /// Those of pods with a link here, and of those without.
+    fn sides(&self, node: &Node, peers: &PeerNamespaces) -> (Vec<PodSide>, Vec<PodSide>) {
+        let is_pod = |l: &&Link| role(node, l) == Some(Role::Pod);
+        let links = node.links.iter().filter(is_pod);
+        let linked: Vec<_> = links.filter_map(|l| Some((l.peer_netns?, l))).collect();
+        let mut linkless = lock(&self.linkless).clone();
+        linkless.retain(|(i, _)| *i != node.netns && !linked.iter().any(|(inode, _)| inode == i));
+        let mut known = lock(&self.sides);
+        known.retain(|(inode, hold), _| match hold {
+            Hold::Link(index) => node.link(*index).is_some(),
+            Hold::Pod(since) => linkless.contains(&(*inode, *since)),
+        });
+        let mut look = |inode: u32, hold: Hold, peer: Option<u32>| {
+            if let Some(side) = known.get(&(inode, hold)) {
+                return Some(side.clone());
+            }
+            let mut side = pod_side::read(peers.path(inode)?, &self.root, inode).ok()?;
+            if peer.is_some_and(|peer| side.ports.contains(&peer)) {
+                // A switch's addresses are no pod's.
+                side.addresses.clear();
+            }
+            known.insert((inode, hold), side.clone());
+            Some(side)
+        };
+        let linked = linked
+            .into_iter()
+            .filter_map(|(inode, l)| look(inode, Hold::Link(l.index), l.link))
+            .collect();
+        let linkless = linkless
+            .into_iter()
+            .filter_map(|(inode, since)| look(inode, Hold::Pod(since), None))
+            .collect();
+        (linked, linkless)
     }
 }
 
 /// This namespace and the pods'.
-fn paths(node: &Node, peers: &namespaces::PeerNamespaces) -> Vec<(u32, PathBuf)> {
+fn paths(node: &Node, peers: &PeerNamespaces) -> Vec<(u32, PathBuf)> {
     let own = (node.netns, PathBuf::from("/proc/self/ns/net"));
-    let pods = node.pod_sides.iter();
+    let pods = node.sides();
     let pods = pods.filter_map(|s| Some((s.netns, peers.path(s.netns)?.to_owned())));
     std::iter::once(own).chain(pods).collect()
 }

@@ -179,7 +179,7 @@ pub struct Fdb {
 }
 
 /// What a pod's own namespace says of its way out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodSide {
     pub netns: u32,
     /// Device MTU of the pod's interface.
@@ -194,6 +194,10 @@ pub struct PodSide {
     /// Its links that lead outward, by index.
     #[serde(default)]
     pub links: Vec<(u32, String)>,
+    /// The index of the node's device that it shares (macvlan, ipvlan), where it has no link of
+    /// its own.
+    #[serde(default)]
+    pub lower: Option<u32>,
     /// The file that names its namespace, as the node sees it: what nsenter(1) takes.
     #[serde(default)]
     pub path: Option<String>,
@@ -230,6 +234,10 @@ pub struct Node {
     pub neighbours: Vec<Neighbour>,
     pub fdb: Vec<Fdb>,
     pub pod_sides: Vec<PodSide>,
+    /// The same of pods that no link of this node leads to (macvlan, ipvlan, a device moved in):
+    /// what they send does not pass the node's stack.
+    #[serde(default)]
+    pub linkless: Vec<PodSide>,
     /// `(name, value)`, the name as sysctl(8) writes it.
     pub sysctls: Vec<(String, String)>,
     /// Counters of this namespace and of the pods'.
@@ -277,7 +285,12 @@ impl Node {
     }
 
     pub fn pod_side(&self, netns: u32) -> Option<&PodSide> {
-        self.pod_sides.iter().find(|p| p.netns == netns)
+        self.sides().find(|p| p.netns == netns)
+    }
+
+    /// Of all pods, whatever leads to them.
+    pub fn sides(&self) -> impl Iterator<Item = &PodSide> {
+        self.pod_sides.iter().chain(&self.linkless)
     }
 
     /// A command line that runs `command` in a namespace: by the file that names it, else by one of

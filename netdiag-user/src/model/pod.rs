@@ -144,6 +144,12 @@ fn is_no(value: &bool) -> bool {
 }
 
 impl Pod {
+    /// It is here, and no link of the node leads to it.
+    pub fn is_linkless(&self) -> bool {
+        let here = self.netns.is_some() && self.gone.is_none() && !self.host_network;
+        here && self.interface.is_none()
+    }
+
     /// Whether its interfaces and addresses were its own at that time.
     pub fn at(&self, time: u64) -> bool {
         self.from.is_none_or(|from| from <= time) && self.gone.is_none_or(|gone| time <= gone)
@@ -165,6 +171,7 @@ impl Pod {
             owner: self.owner.clone(),
             ip: address.map(|a| a.to_string()),
             interface: self.interface.clone(),
+            linkless: self.is_linkless(),
             role,
             node: None,
         }

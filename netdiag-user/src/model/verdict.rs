@@ -167,6 +167,10 @@ pub struct PodRef {
     /// The host side interface, for pods on this node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+    /// It is on this node, and none of the node's links leads to it (macvlan, ipvlan, a device moved
+    /// in).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub linkless: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<PodRole>,
     /// Where it is, in a verdict of several nodes.

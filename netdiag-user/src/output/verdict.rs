@@ -153,7 +153,7 @@ impl Page {
                 (Some(link), Some(node)) => format!("{link} on {node}"),
                 (Some(link), None) => link.clone(),
                 (None, Some(node)) => format!("on {node}"),
-                (None, None) => nowhere(pod.role).into(),
+                (None, None) => nowhere(pod).into(),
             };
             let mut row = vec![role.to_owned(), clean(&name), clean(&ip), clean(&interface)];
             row.extend(owner);
@@ -415,8 +415,9 @@ fn heading(text: &str) -> String {
 }
 
 /// Of a pod that has no link here.
-fn nowhere(role: Option<crate::model::verdict::PodRole>) -> &'static str {
-    match role {
+fn nowhere(pod: &PodRef) -> &'static str {
+    match pod.role {
+        _ if pod.linkless => "has no link here",
         Some(crate::model::verdict::PodRole::Victim) => "has no link here",
         _ => "on another node",
     }

@@ -29,6 +29,9 @@ pub fn course(
     translated: bool,
 ) -> Vec<Place> {
     let node = facts.node;
+    if let Some(places) = beside(facts, source, destination) {
+        return places;
+    }
     let (from, to) = (pod_link(facts, source), pod_link(facts, destination));
     // What netfilter translates while it is bridged does not go up either.
     let bridged = !translated || translates_bridged(node, destination);
@@ -71,6 +74,31 @@ type PodLinks<'a> = (Option<&'a Link>, Option<&'a Link>);
 fn watched(node: &Node, place: &Place) -> bool {
     let link = node.link(place.ifindex);
     link.is_some_and(|l| role(node, l).is_some())
+}
+
+/// By the device that a pod without a link shares, past the node's stack: macvlan and ipvlan hand
+/// over to it, and take from it. Nothing where both ends are others.
+fn beside(facts: &Facts<'_>, source: IpAddr, destination: IpAddr) -> Option<Vec<Place>> {
+    let node = facts.node;
+    let side = |address: IpAddr| {
+        let mut sides = node.linkless.iter();
+        sides.find(|s| s.addresses.contains(&address))
+    };
+    let (from, to) = (side(source), side(destination));
+    let side = from.or(to)?;
+    let other = if from.is_some() { destination } else { source };
+    let here =
+        from.is_some() == to.is_some() || node.owns(other) || pod_link(facts, other).is_some();
+    let lower = side.lower.and_then(|index| node.link(index));
+    let direction = if from.is_some() { EGRESS } else { INGRESS };
+    // What it has to do with this node itself, it has in ways that differ by mode.
+    let lower = lower.filter(|_| !here);
+    Some(
+        lower
+            .map(|l| place(l, direction, PLAIN))
+            .into_iter()
+            .collect(),
+    )
 }
 
 /// The host side of a local pod's link.
@@ -242,6 +270,24 @@ mod tests {
         let value = ("net.bridge.bridge-nf-call-iptables".into(), "1".into());
         node.sysctls.push(value);
         assert_eq!(translated(&node), 2);
+    }
+
+    #[test]
+    fn a_pod_that_shares_a_device_goes_past_the_stack() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.linkless.push(PodSide {
+            netns: 77,
+            addresses: vec![ip("192.0.2.77")],
+            lower: Some(UPLINK),
+            ..PodSide::default()
+        });
+        let out = [(UPLINK, EGRESS, PLAIN)];
+        assert_eq!(places(&node, "192.0.2.77", "198.51.100.1"), out);
+        let back = [(UPLINK, INGRESS, PLAIN)];
+        assert_eq!(places(&node, "198.51.100.1", "192.0.2.77"), back);
+        assert_eq!(places(&node, "172.20.1.5", "192.0.2.77"), []);
+        node.linkless[0].lower = None;
+        assert_eq!(places(&node, "192.0.2.77", "198.51.100.1"), []);
     }
 
     #[test]

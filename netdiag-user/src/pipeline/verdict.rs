@@ -26,7 +26,7 @@ use crate::{
 /// One event or flow in so many may be lost without hiding a finding: each needs a pattern that persists.
 const HARMLESS_LOSS: u64 = 1000;
 /// And of a quiet node's few events so many: a program that another one interrupts misses its turn.
-const FEW: u64 = 3;
+const FEW: u64 = 5;
 
 /// When each cause was first named, which outlives the single evaluation.
 #[derive(Default)]

@@ -63,11 +63,12 @@ impl Facts<'_> {
     }
 
     fn nameless(&self, address: IpAddr, as_role: PodRole) -> Option<PodRef> {
-        let mut sides = self.node.pod_sides.iter();
+        let mut sides = self.node.sides();
         let side = sides.find(|s| s.addresses.contains(&address))?;
         let mut links = self.node.links.iter();
         let link = links.find(|l| l.peer_netns == Some(side.netns));
         Some(PodRef {
+            linkless: link.is_none(),
             ip: Some(address.to_string()),
             interface: link.map(|l| l.name.clone()),
             role: Some(as_role),

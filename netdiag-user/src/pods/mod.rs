@@ -235,12 +235,8 @@ impl Pods {
 /// Pods on this node that have a network and no link here: their device was moved in, or shares
 /// one of the node's (ipvlan, macvlan, SR-IOV).
 fn unlinked(index: &PodIndex) -> Option<NotChecked> {
-    let own = |pod: &&Pod| pod.netns.is_some() && pod.gone.is_none() && !pod.host_network;
-    let all = index.iter().filter(own);
-    let without: Vec<_> = all
-        .filter(|p| p.interface.is_none())
-        .map(Pod::title)
-        .collect();
+    let without = index.iter().filter(|pod| pod.is_linkless());
+    let without: Vec<_> = without.map(Pod::title).collect();
     let few = without.get(..3).unwrap_or(&without).join(", ");
     (!without.is_empty()).then(|| {
         NotChecked::new(

@@ -34,7 +34,7 @@ const WANTED: &[&str] = &[
     "ip6_tables ip6table_filter ip6table_nat ip6table_raw ip6table_mangle",
     "xt_conntrack xt_comment xt_mark xt_MASQUERADE xt_nat xt_REDIRECT xt_LOG xt_TCPMSS xt_limit",
     "xt_statistic xt_addrtype xt_multiport xt_tcpudp xt_set ip_set ipt_REJECT ip6t_REJECT",
-    "xt_physdev xt_connmark",
+    "xt_physdev xt_connmark xt_owner",
     // kube-proxy's other mode.
     "ip_vs ip_vs_rr xt_ipvs dummy",
     // What ss(8) and a capture ask.

@@ -66,6 +66,15 @@ impl PodIndex {
         self.pods.iter()
     }
 
+    /// Namespaces of pods on this node that none of its links leads into, and since when each is
+    /// that pod's: their device was moved in, or shares one of the node's.
+    pub fn linkless(&self) -> Vec<(u32, Option<u64>)> {
+        let all = self.pods.iter().filter(|pod| pod.is_linkless());
+        let mut all: Vec<_> = all.filter_map(|pod| Some((pod.netns?, pod.from))).collect();
+        all.sort_unstable();
+        all
+    }
+
     /// The owner as it is now, or the last one.
     pub fn by_address(&self, address: IpAddr) -> Option<&Pod> {
         self.last(self.by_address.get(&address))

@@ -129,10 +129,7 @@ fn own(node: &Node, pods: &PodIndex) -> BTreeSet<IpAddr> {
     let links = node.links.iter();
     let links = links.filter(|l| l.kind != LinkKind::Loopback);
     let own = links.flat_map(|l| l.addresses.iter().map(|a| a.prefix.address));
-    let sides = node
-        .pod_sides
-        .iter()
-        .flat_map(|s| s.addresses.iter().copied());
+    let sides = node.sides().flat_map(|s| s.addresses.iter().copied());
     let pods = pods.iter().filter(|p| p.interface.is_some());
     let pods = pods.flat_map(|p| p.addresses.iter().copied());
     own.chain(sides)
