@@ -290,7 +290,7 @@ pub fn died(
 
 pub const NETFILTER_DROP: u32 = 0;
 pub const IP_RPFILTER: u32 = 1;
-const REASONS: [&str; 20] = [
+const REASONS: [&str; 21] = [
     "NETFILTER_DROP",
     "IP_RPFILTER",
     "NOT_SPECIFIED",
@@ -311,6 +311,7 @@ const REASONS: [&str; 20] = [
     "SOCKET_FILTER",
     "NEIGH_CREATEFAIL",
     "OTHERHOST",
+    "TC_INGRESS",
 ];
 const SYMBOLS: [&str; 14] = [
     "nft_do_chain",

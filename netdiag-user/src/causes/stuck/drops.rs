@@ -10,7 +10,7 @@ use super::{
     },
     candidates::{Candidate, SPAN_NS, last},
 };
-use crate::pipeline::facts::Facts;
+use crate::pipeline::facts::{Facts, Loss};
 
 /// Adds what is dropped here persistently. A closed port's drops are refusals, and what a socket
 /// itself does not take is told by the causes about sockets.
@@ -92,5 +92,44 @@ fn told(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
 fn text(pattern: &Pattern<'_>) -> String {
     let most = pattern.losses.iter().max_by_key(|l| l.dropped.packets);
     let place = most.map_or_else(String::new, |l| format!(" {} in {}", l.reason, l.symbol()));
-    format!("{} ×{place}", pattern.packets())
+    let program = most.and_then(|l| program(l)).unwrap_or_default();
+    format!("{} ×{place}{program}", pattern.packets())
+}
+
+/// Whose program on the link takes it, and how to list them: Cilium's policies are such programs.
+fn program(loss: &Loss) -> Option<String> {
+    let at = loss.interface.as_deref()?;
+    let (kind, list) = match loss.reason.as_str() {
+        "TC_INGRESS" => ("tc", format!("`tc filter show dev {at} ingress`, ")),
+        "TC_EGRESS" => ("tc", format!("`tc filter show dev {at} egress`, ")),
+        "XDP" => ("XDP", String::new()),
+        _ => return None,
+    };
+    Some(format!(
+        ", by a {kind} program on {at}: {list}`bpftool net show dev {at}`"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{POD, died, overlay_node, tcp, with_facts};
+
+    #[test]
+    fn a_program_that_drops_is_listed() {
+        let flow = tcp("172.20.1.5", "172.20.2.9", 443);
+        let drops = vec![died(flow, ("TC_INGRESS", "ip_forward"), POD, 4)];
+        let observation = crate::model::observation::Observation {
+            drops,
+            ..Default::default()
+        };
+        let told = with_facts(&overlay_node(1450, 1450, 1500), &observation, |facts| {
+            facts.losses.first().and_then(program)
+        });
+        let told = told.expect("a hint");
+        assert!(
+            told.contains("`tc filter show dev cali1 ingress`"),
+            "{told}"
+        );
+    }
 }
