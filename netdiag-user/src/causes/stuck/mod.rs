@@ -10,10 +10,12 @@
 //!   the node is healthy all the same, unless nobody behind the same next hop answers anybody (see
 //!   `ways`), or only what is larger gets stuck (see `hints`): its MTU may be this node's fault.
 //!
-//! What got through in the end is not stuck, nor what was refused: RST is an answer.
+//! What got through in the end is not stuck, nor what was refused: RST is an answer. A name server
+//! that answers the cluster's names with errors alone is told all the same: see `lookups`.
 mod candidates;
 mod drops;
 mod hints;
+mod lookups;
 mod ways;
 
 use std::net::IpAddr;
@@ -60,10 +62,10 @@ pub fn stuck(facts: &Facts<'_>, findings: &[Finding]) -> Stuck {
     let (ours, others): (Vec<_>, Vec<_>) = all.iter().partition(|c| is_ours(facts, &ways, c));
     let mut told = tell(facts, &ours, |c| here(facts, &ways, c));
     told.extend(tell(facts, &others, |c| elsewhere(facts, &ways, c)));
-    Stuck {
-        told,
-        ours: !ours.is_empty(),
-    }
+    let lookups = lookups::failing(facts, findings);
+    let ours = !ours.is_empty() || !lookups.is_empty();
+    told.extend(lookups);
+    Stuck { told, ours }
 }
 
 /// Where a masquerade makes another flow of them, conntrack tells which.
