@@ -23,7 +23,7 @@ use crate::{
         path::{End, Outcome, Path, Probe, ProbeKind, Wanted},
     },
     output,
-    pipeline::{facts::Facts, path},
+    pipeline::{facts::Facts, path, since::Since},
 };
 
 /// How often the maps are read.
@@ -93,7 +93,7 @@ async fn watch(session: &mut Session, args: &PathArgs, signals: &mut Signals) ->
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut probing = Probing::default();
-    let mut tracked = BTreeSet::new();
+    let (mut tracked, mut since) = (BTreeSet::new(), None);
     loop {
         let signalled = tokio::select! {
             _ = ticks.tick() => false,
@@ -108,7 +108,9 @@ async fn watch(session: &mut Session, args: &PathArgs, signals: &mut Signals) ->
             // The latest connections too are counted on both sides of their translation.
             session.gather_anew(std::mem::take(&mut tracked)).await;
         }
-        let observation = session.tick().await?;
+        let mut observation = session.tick().await?;
+        let before = since.get_or_insert_with(|| Since::new(&observation));
+        before.leave(&mut observation);
         let rows = session.scene.rows(&observation);
         let facts = session.scene.facts(&rows);
         let wants = match path::ends(&facts, &args.source, &args.destination) {

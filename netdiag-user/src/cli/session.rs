@@ -87,6 +87,7 @@ pub struct Session {
     unselected: usize,
     /// Drops that no filter can judge.
     without_flow: u64,
+    hooked: u64,
     counted_at: Instant,
     gathering: Gathering,
     recorder: Option<Recorder>,
@@ -165,6 +166,7 @@ impl Session {
             selected: Selected::default(),
             unselected: 0,
             without_flow: 0,
+            hooked: 0,
             counted_at: Instant::now(),
             gathering: Gathering::new(scope.place.places()),
             recorder,
@@ -174,6 +176,7 @@ impl Session {
         session.select()?;
         session.say_missing();
         session.apply()?;
+        session.hooked = read::now();
         session.scene.run = session.run();
         Ok(session)
     }
@@ -359,6 +362,7 @@ impl Session {
         }
         Run {
             started: self.scene.run.started,
+            hooked: self.hooked,
             hooks: self.hooks.count() + self.programs.tracepoints,
             not_checked,
             blind: blind || self.hooks.count() == 0,

@@ -15,6 +15,7 @@ pub mod path;
 mod patience;
 pub mod samples;
 pub mod scene;
+pub mod since;
 mod translation;
 mod unseen;
 pub mod verdict;

@@ -48,8 +48,10 @@ pub fn path_with(
     legs: &BTreeSet<FlowKey>,
     run: &Run,
 ) -> Path {
-    let (conversations, translated_by) = conversations(facts, (&source, &destination), legs);
-    let (mut request, mut reply) = steps::ways(facts, &source, &destination, &conversations);
+    let (conversations, translated_by) =
+        conversations(facts, (&source, &destination), legs, run.hooked);
+    let (mut request, mut reply) =
+        steps::ways(facts, (&source, &destination), &conversations, run.hooked);
     let (outcome, at, summary) = fate::judge(facts, &conversations, &mut request, &mut reply);
     let mut causes = concerns(facts, &source, &destination, &conversations);
     if causes.is_empty() && outcome != Outcome::Answered {
@@ -86,8 +88,9 @@ pub fn onward(
     facts: &Facts<'_>,
     (source, destination): &(End, End),
     legs: &BTreeSet<FlowKey>,
+    run: &Run,
 ) -> BTreeSet<FlowKey> {
-    let (all, _) = conversations(facts, (source, destination), legs);
+    let (all, _) = conversations(facts, (source, destination), legs, run.hooked);
     all.iter().filter_map(|c| c.sent).collect()
 }
 
@@ -96,6 +99,7 @@ fn conversations(
     facts: &Facts<'_>,
     (source, destination): (&End, &End),
     made: &BTreeSet<FlowKey>,
+    hooked: u64,
 ) -> (Vec<Conversation>, Option<KnownBy>) {
     let from = |flow: &FlowKey| {
         source.addresses.contains(&addresses(flow).0)
@@ -131,7 +135,7 @@ fn conversations(
         }
     }
     // Both ends may ask each other; a flow that only answers is no question of its own.
-    let asks = |flow: &FlowKey| destination.port.is_some() || !answers(facts, flow);
+    let asks = |flow: &FlowKey| destination.port.is_some() || !answers(facts, flow, hooked);
     // A leg whose ends are asked for too is no conversation of its own.
     let legs: BTreeSet<FlowKey> = asked.values().flatten().copied().collect();
     let conversations = asked
@@ -157,10 +161,21 @@ fn rejected(facts: &Facts<'_>, destination: &End) -> Option<Concern> {
     })
 }
 
-/// Whether its first packet came after one of the other direction.
-fn answers(facts: &Facts<'_>, flow: &FlowKey) -> bool {
-    let first = |flow: &FlowKey| Some(facts.journeys().get(flow)?.hops.first()?.hop.first);
-    let back = first(&flow.reversed());
+/// Whether the other direction is the one that asks: it opened the connection, or came first. Of what
+/// began before all hops were watched nobody knows which came first.
+fn answers(facts: &Facts<'_>, flow: &FlowKey, hooked: u64) -> bool {
+    let journeys = facts.journeys();
+    let opens = |flow: &FlowKey| {
+        let journey = journeys.get(flow);
+        journey.is_some_and(|j| j.hops.iter().any(|h| h.hop.syns > 0))
+    };
+    match (opens(flow), opens(&flow.reversed())) {
+        (true, false) => return false,
+        (false, true) => return true,
+        _ => {}
+    }
+    let first = |flow: &FlowKey| Some(journeys.get(flow)?.hops.first()?.hop.first);
+    let back = first(&flow.reversed()).filter(|back| *back >= hooked);
     back.is_some_and(|back| first(flow).is_some_and(|own| back < own))
 }
 

@@ -24,6 +24,9 @@ use crate::model::{
 pub struct Run {
     /// `CLOCK_MONOTONIC` ns.
     pub started: u64,
+    /// When all hooks were there, `CLOCK_MONOTONIC` ns: hops saw what began before at different times.
+    #[serde(default)]
+    pub hooked: u64,
     pub hooks: u64,
     pub not_checked: Vec<NotChecked>,
     /// A hook or program that should be there is missing.

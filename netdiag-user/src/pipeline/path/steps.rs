@@ -46,13 +46,16 @@ type At = (usize, Place);
 /// Requests and replies.
 pub fn ways(
     facts: &Facts<'_>,
-    source: &End,
-    destination: &End,
+    (source, destination): (&End, &End),
     all: &[Conversation],
+    hooked: u64,
 ) -> (Way, Way) {
     let there = |c: &Conversation| vec![Some(c.asked), c.sent];
     let back = |c: &Conversation| vec![c.sent.map(|f| f.reversed()), Some(c.asked.reversed())];
-    let (asked, answered) = (sums(facts, all, there), sums(facts, all, back));
+    let (asked, answered) = (
+        sums(facts, all, there, hooked),
+        sums(facts, all, back, hooked),
+    );
     let request = way(
         facts,
         asked,
@@ -74,6 +77,7 @@ fn sums(
     facts: &Facts<'_>,
     all: &[Conversation],
     legs: impl Fn(&Conversation) -> Vec<Option<FlowKey>>,
+    hooked: u64,
 ) -> BTreeMap<At, Sum> {
     let mut sums: BTreeMap<At, Sum> = BTreeMap::new();
     for (n, conversation) in all.iter().enumerate() {
@@ -87,7 +91,10 @@ fn sums(
             for hop in journey.iter().flat_map(|j| &j.hops) {
                 let sum = sums.entry((leg, place(hop))).or_default();
                 sum.add(hop);
-                sum.after.insert(n, hop.hop.first - began);
+                // What began before all hops were watched was first seen when each one was.
+                if began >= hooked {
+                    sum.after.insert(n, hop.hop.first - began);
+                }
             }
         }
     }
@@ -192,7 +199,9 @@ fn by_any_uplink(facts: &Facts<'_>, expected: &[Place], seen: &BTreeMap<At, Sum>
 fn way(facts: &Facts<'_>, sums: BTreeMap<At, Sum>, expected: &[Place]) -> Way {
     let expected = &by_any_uplink(facts, expected, &sums)[..];
     let mut seen: Vec<(At, Sum)> = sums.into_iter().collect();
-    seen.sort_by_key(|((leg, place), sum)| (*leg, sum.typical(), place.ifindex));
+    let due = |place: &Place| expected.iter().position(|p| p == place);
+    let due = |place: &Place| due(place).unwrap_or(expected.len());
+    seen.sort_by_key(|((leg, place), sum)| (*leg, sum.typical(), due(place), place.ifindex));
     let mut steps: Vec<(Place, Step)> = Vec::new();
     for (n, ((_, place), sum)) in seen.iter().enumerate() {
         let before = n.checked_sub(1).map(|n| &seen[n].1);
