@@ -246,6 +246,8 @@ fn without_privileges_it_names_what_it_needs() {
     let doctor = unprivileged(&["doctor"]);
     assert_eq!(doctor.code, ENVIRONMENT, "{doctor:?}");
     assert!(doctor.text().contains("CAP_BPF"), "{doctor:?}");
+    let inside = doctor.text().contains("only root may enter them");
+    assert!(inside, "an audit says so too: {doctor:?}");
     let lab = unprivileged(&["lab", "run", "healthy"]);
     assert_eq!(lab.code, ENVIRONMENT, "{lab:?}");
     for harmless in [&["explain"][..], &["lab", "list"], &["man"], &["--version"]] {

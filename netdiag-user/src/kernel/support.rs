@@ -137,7 +137,13 @@ fn symbols(root: &Path) -> Feature {
 
 fn namespaces(root: &Path) -> Feature {
     let found = crate::host::namespaces::all(root).len();
-    let result = Ok(format!("{found} network namespaces can be opened"));
+    let result = match privileged() {
+        true => Ok(format!("{found} network namespaces can be entered")),
+        false => Err((
+            format!("{found} network namespaces are here, and only root may enter them"),
+            "run as root, or with CAP_SYS_ADMIN",
+        )),
+    };
     feature("pods' namespaces", false, result)
 }
 

@@ -262,6 +262,26 @@ fn is_bad(outcome: Outcome) -> bool {
     )
 }
 
+/// What to look at where no cause is named.
+fn next(path: &Path) -> String {
+    let mut sent = path.request.steps.iter().rev();
+    let last = sent.find(|s| s.course != Course::NotSeen);
+    let left = last.filter(|s| s.role.as_deref() == Some("uplink") && s.direction == "egress");
+    match left.filter(|s| path.outcome == Outcome::Silent && path.at.as_ref() == Some(&s.interface))
+    {
+        Some(step) => format!(
+            "what left by {} is no longer this node's: look with `netdiag path` on the node where it \
+             goes, or record on both (--record) and join them: `netdiag replay A B --path SRC DST`",
+            step.interface
+        ),
+        None => {
+            "no cause is certain yet: `netdiag diagnose` watches longer, the node's configuration \
+                 too"
+            .into()
+        }
+    }
+}
+
 fn foot(path: &Path, width: usize) -> String {
     let (style, word) = match path.outcome {
         Outcome::Answered => (GREEN, "ANSWERED"),
@@ -300,9 +320,7 @@ fn foot(path: &Path, width: usize) -> String {
         ));
     }
     if path.causes.is_empty() && is_bad(path.outcome) {
-        let next = "no cause is certain yet: `netdiag diagnose` watches longer, the node's \
-                    configuration too";
-        out.push_str(&paint(DIM, &wrap(next, width, "  ")));
+        out.push_str(&paint(DIM, &wrap(&clean(&next(path)), width, "  ")));
     }
     for one in &path.not_checked {
         let line = format!("not checked: {}: {}", one.what, one.why);
@@ -327,6 +345,63 @@ mod tests {
         assert_eq!(told("deploy/cart:80"), "deploy/cart (fd00::5)");
         for address in ["fd00::5", "[fd00::5]:80", "[fd00::5]"] {
             assert_eq!(told(address), "fd00::5", "{address}");
+        }
+    }
+
+    #[test]
+    fn what_left_the_node_is_looked_for_at_the_next() {
+        let step = |interface: &str, role: &str| Step {
+            interface: interface.into(),
+            role: Some(role.into()),
+            direction: "egress".into(),
+            course: Course::Expected,
+            source: String::new(),
+            destination: String::new(),
+            carried: None,
+            packets: 3,
+            bytes: 180,
+            largest: 60,
+            retransmits: 0,
+            mtu: None,
+            fits: None,
+            latency: None,
+        };
+        let silent = |steps: Vec<Step>| Path {
+            outcome: Outcome::Silent,
+            at: steps.last().map(|s| s.interface.clone()),
+            request: Way {
+                steps,
+                fates: Vec::new(),
+            },
+            ..nowhere()
+        };
+        let out = silent(vec![step("cni0", "bridge"), step("eth0", "uplink")]);
+        assert!(next(&out).contains("what left by eth0"));
+        let here = silent(vec![step("cni0", "bridge")]);
+        assert!(next(&here).contains("netdiag diagnose"));
+    }
+
+    fn nowhere() -> Path {
+        Path {
+            schema: String::new(),
+            node: String::new(),
+            kernel: String::new(),
+            started: String::new(),
+            duration: 0.0,
+            source: End::default(),
+            destination: End::default(),
+            outcome: Outcome::NoTraffic,
+            at: None,
+            summary: String::new(),
+            protocol: None,
+            flows: 0,
+            answered: 0,
+            translated_by: None,
+            request: Way::default(),
+            reply: Way::default(),
+            probes: Vec::new(),
+            causes: Vec::new(),
+            not_checked: Vec::new(),
         }
     }
 }
