@@ -62,6 +62,22 @@ impl Sizes {
     }
 }
 
+/// A pod's packets that went out into the world as the pod's own: nobody there knows its address,
+/// unless the network routes it.
+pub fn bare(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
+    let last = candidate.last.as_ref()?;
+    let (source, destination) = ends(last.flow());
+    let route = facts.node.route_to(destination)?;
+    let out = last.plain() && last.egress() && route.destination.length == 0;
+    let own = source == candidate.client && facts.is_local_pod(source);
+    (out && own && !candidate.answers).then(|| {
+        format!(
+            "it left with the pod's own address {source}, which that network must route back here: \
+             else a masquerade is missing on this node"
+        )
+    })
+}
+
 /// Who answers with an error, and which.
 pub fn refusal(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
     let about = |key: &IcmpErrorKey| {

@@ -148,8 +148,10 @@ fn here(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> String {
         let way = ways.name(candidate);
         let entry = ways.permanent(candidate);
         let entry = entry.map_or_else(String::new, |e| format!(" ({e})"));
+        let bare = hints::bare(facts, candidate);
+        let bare = bare.map_or_else(String::new, |bare| format!("{bare}; "));
         return format!(
-            "nobody behind {way} answers anybody{entry}; this node, the way or the other end: \
+            "nobody behind {way} answers anybody{entry}; {bare}this node, the way or the other end: \
              {path}, and watch at the other end too"
         );
     }
@@ -176,7 +178,7 @@ fn elsewhere(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> Strin
         true => ", where others are answered",
         false => "",
     };
-    let said = hints::refusal(facts, candidate);
+    let said = hints::refusal(facts, candidate).or_else(|| hints::bare(facts, candidate));
     let said = said.map_or_else(String::new, |said| format!("{said}; "));
     format!(
         "left this node by {by}{others}: the network's or the other end's, not this node's; \

@@ -269,3 +269,12 @@ fn what_is_stuck_by_its_size_may_be_this_nodes_mtu() {
     let lossy = sized(1450, 1450);
     assert!(!lossy.ours, "as large ones get through");
 }
+
+#[test]
+fn a_pods_own_address_in_the_world_is_told() {
+    let silent: Flows = ["198.51.100.8", WORLD].into_iter().flat_map(out).collect();
+    let told = with(silent, &[]);
+    let masquerade = "left with the pod's own address 172.20.1.5";
+    assert!(told.told.iter().all(|t| t.why.contains(masquerade)));
+    assert!(!with(out(PEER), &[]).told[0].why.contains(masquerade));
+}
