@@ -38,7 +38,7 @@ use crate::{
     model::{
         flow,
         gather::Want,
-        node::RouteKind,
+        node::{Link, RouteKind},
         roles::Role,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
@@ -91,6 +91,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let mut finding = Finding::new(ID, severity, confidence, summary);
     let told = lost.iter().take(TOLD);
     finding.evidence = told.flat_map(|l| evidence(facts, l)).collect();
+    finding.evidence.extend(down(facts).map(down_evidence));
     (finding.flows, finding.pods) = overlay::refer(facts, &asks);
     finding.fix = fix(facts, worst);
     finding.about = lost.iter().map(|l| l.pod).collect();
@@ -167,12 +168,32 @@ fn evidence(facts: &Facts<'_>, lost: &Lost<'_>) -> Vec<Evidence> {
     vec![route, sent]
 }
 
+/// A tunnel that somebody set up and that is down now: its routes went with it. The kernel's fallback
+/// devices are down too, and have neither addresses nor entries.
+fn down<'a>(facts: &Facts<'a>) -> Option<&'a Link> {
+    let node = facts.node;
+    let peers = |l: &Link| node.fdb.iter().any(|f| f.ifindex == l.index);
+    let mut tunnels = node.links.iter().filter(|l| l.is_tunnel() && !l.up);
+    tunnels.find(|l| l.addresses.iter().any(|a| !a.link_local) || peers(l))
+}
+
+fn down_evidence(tunnel: &Link) -> Evidence {
+    let name = &tunnel.name;
+    let text = format!("{name} is down, and a link that goes down loses its routes");
+    let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
+    line.at = Some(name.clone());
+    line.confirm = Some(format!("ip -d link show {name}"));
+    line
+}
+
 fn fix(facts: &Facts<'_>, lost: &Lost<'_>) -> Fix {
     let family = if lost.pod.is_ipv4() { "" } else { "-6 " };
     let summary = "restart the CNI daemon of this node (flanneld, calico-node), which puts the \
                    route back, or advertise the other node's pod network (BGP, the cloud's route \
                    table); until then let the Service's pods run on nodes that are routed";
     let mut commands = vec![format!("ip route get {}", lost.pod)];
+    let up = down(facts).map(|tunnel| format!("ip link set dev {} up", tunnel.name));
+    commands.extend(up);
     if let Some((network, index)) = lost.known.lost {
         let (via, device) = (network.address, facts.node.link_name(index));
         commands.push(format!(

@@ -100,6 +100,21 @@ fn pods_without_a_route_are_told_from_strangers() {
 }
 
 #[test]
+fn a_tunnel_that_is_down_took_its_routes_along() {
+    let (mut node, observation) = by_default_route("172.20.2.9");
+    let mut bridge = link(9, "cni0", LinkKind::Bridge, 1450).with_address("172.20.1.1/24");
+    bridge.up = true;
+    node.links.push(bridge);
+    node.links[2].master = Some(9);
+    node.routes.retain(|r| r.oif != Some(OVERLAY));
+    node.links[1].up = false;
+    let findings = judge(&node, &observation);
+    assert_eq!(causes(&findings), ["pod-route-missing"]);
+    let up = "ip link set dev vxlan.calico up";
+    assert_eq!(findings[0].fix.commands[1], up);
+}
+
+#[test]
 fn a_pod_that_dials_a_whole_network_is_told_in_a_few_lines() {
     let (node, mut observation) = by_default_route("172.20.3.9");
     let (key, hop) = observation.flows[0];
