@@ -360,7 +360,7 @@ impl Session {
                 "no link here is a pod's, a bridge, a tunnel or an uplink",
             ));
         }
-        Run {
+        let mut run = Run {
             started: self.scene.run.started,
             hooked: self.hooked,
             hooks: self.hooks.count() + self.programs.tracepoints,
@@ -368,7 +368,10 @@ impl Session {
             blind: blind || self.hooks.count() == 0,
             partly: self.scene.asked.partly(),
             sources: self.pods.used(),
-        }
+            ..Run::default()
+        };
+        run.ask(&self.scene.asked);
+        run
     }
 
     /// Leaves the node as it was found.

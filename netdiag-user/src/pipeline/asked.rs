@@ -57,6 +57,10 @@ impl Asked {
             let what = format!("packets of other pods than those of {}", self.pods);
             rows.push(NotChecked::new(what, "they were not asked for"));
         }
+        if !self.links.is_empty() {
+            let what = format!("packets at other links than {}", self.links.join(", "));
+            rows.push(NotChecked::new(what, "--iface leaves them out"));
+        }
         if !self.causes.is_empty() {
             let what = format!("causes other than {}", self.causes.join(", "));
             rows.push(NotChecked::new(what, "--cause leaves them out"));
@@ -164,5 +168,22 @@ impl Whose<'_> {
     fn link(&self, ifindex: u32, time: u64) -> bool {
         let pod = self.scene.pods.by_link_at(ifindex, time);
         pod.is_some_and(|pod| self.scene.asked.pods.takes(pod, &self.served))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_that_nobody_asked_for_are_told() {
+        let asked = Asked {
+            links: vec!["veth*".into(), "eth0".into()],
+            ..Asked::default()
+        };
+        let rows = asked.not_checked(0);
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        assert_eq!(rows[0].what, "packets at other links than veth*, eth0");
+        assert!(Asked::default().not_checked(0).is_empty());
     }
 }

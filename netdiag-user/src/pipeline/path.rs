@@ -50,8 +50,7 @@ pub fn path_with(
 ) -> Path {
     let (conversations, translated_by) =
         conversations(facts, (&source, &destination), legs, run.hooked);
-    let (mut request, mut reply) =
-        steps::ways(facts, (&source, &destination), &conversations, run.hooked);
+    let (mut request, mut reply) = steps::ways(facts, (&source, &destination), &conversations, run);
     let (outcome, at, summary) = fate::judge(facts, &conversations, &mut request, &mut reply);
     let mut causes = concerns(facts, &source, &destination, &conversations);
     if causes.is_empty() && outcome != Outcome::Answered {

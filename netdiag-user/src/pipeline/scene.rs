@@ -11,6 +11,7 @@ use super::{
 };
 use crate::model::{
     cluster::Cluster,
+    filter::glob,
     gather::Gathered,
     node::Node,
     observation::Observation,
@@ -34,6 +35,12 @@ pub struct Run {
     /// Somebody asked for some links or flows only.
     #[serde(default)]
     pub partly: bool,
+    /// Globs of the links that somebody asked for; none where all are watched.
+    #[serde(default)]
+    pub links: Vec<String>,
+    /// Somebody asked for some packets only.
+    #[serde(default)]
+    pub filtered: bool,
     /// Where pods' names come from.
     #[serde(default)]
     pub sources: Vec<SourceUse>,
@@ -76,6 +83,20 @@ pub struct Scene {
     pub asked: Asked,
     /// Links that came or went since the reading before.
     pub links: Vec<LinkChange>,
+}
+
+impl Run {
+    /// Keeps in mind what was asked for, beside what was asked for when it was recorded.
+    pub fn ask(&mut self, asked: &Asked) {
+        if !asked.links.is_empty() {
+            self.links.clone_from(&asked.links);
+        }
+        self.filtered |= asked.of_packets() != 0;
+    }
+
+    pub fn watches(&self, link: &str) -> bool {
+        self.links.is_empty() || self.links.iter().any(|pattern| glob(pattern, link))
+    }
 }
 
 impl Scene {

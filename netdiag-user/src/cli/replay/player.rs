@@ -139,6 +139,7 @@ impl Player {
         let scene = &self.replay.scene;
         let left_out = scene.asked.pods.left_out(scene.of_pods());
         let run = &mut self.replay.scene.run;
+        run.ask(&self.replay.scene.asked);
         run.not_checked.extend(left_out);
         let unjudged = last.counter(counter::DROPS_UNJUDGED);
         run.not_checked

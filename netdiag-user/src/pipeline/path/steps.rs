@@ -22,6 +22,7 @@ use crate::{
     pipeline::{
         course::{Place, course},
         facts::{Facts, HopFlow, direction},
+        scene::Run,
     },
 };
 
@@ -48,27 +49,25 @@ pub fn ways(
     facts: &Facts<'_>,
     (source, destination): (&End, &End),
     all: &[Conversation],
-    hooked: u64,
+    run: &Run,
 ) -> (Way, Way) {
     let there = |c: &Conversation| vec![Some(c.asked), c.sent];
     let back = |c: &Conversation| vec![c.sent.map(|f| f.reversed()), Some(c.asked.reversed())];
     let (asked, answered) = (
-        sums(facts, all, there, hooked),
-        sums(facts, all, back, hooked),
+        sums(facts, all, there, run.hooked),
+        sums(facts, all, back, run.hooked),
     );
-    let request = way(
-        facts,
-        asked,
-        &expected(facts, source, destination, all, false),
-    );
+    let expected = |back| {
+        let mut places = expected(facts, source, destination, all, back);
+        places.retain(|p| run.watches(&facts.node.link_name(p.ifindex)));
+        places
+    };
+    let told = told(all, run);
+    let request = way(facts, asked, &expected(false), told);
     let reply = match answered.is_empty() {
         // Nothing came back: where it would have come is of no use before it is sent.
         true => Way::default(),
-        false => way(
-            facts,
-            answered,
-            &expected(facts, source, destination, all, true),
-        ),
+        false => way(facts, answered, &expected(true), told),
     };
     (request, reply)
 }
@@ -196,7 +195,13 @@ fn by_any_uplink(facts: &Facts<'_>, expected: &[Place], seen: &BTreeMap<At, Sum>
     expected.iter().map(instead).collect()
 }
 
-fn way(facts: &Facts<'_>, sums: BTreeMap<At, Sum>, expected: &[Place]) -> Way {
+/// Whether a hop that counted nothing tells something: a filter may leave out what a connection is
+/// translated to.
+fn told(all: &[Conversation], run: &Run) -> bool {
+    !run.filtered || all.iter().all(|c| c.sent.is_none())
+}
+
+fn way(facts: &Facts<'_>, sums: BTreeMap<At, Sum>, expected: &[Place], told: bool) -> Way {
     let expected = &by_any_uplink(facts, expected, &sums)[..];
     let mut seen: Vec<(At, Sum)> = sums.into_iter().collect();
     let due = |place: &Place| expected.iter().position(|p| p == place);
@@ -212,7 +217,9 @@ fn way(facts: &Facts<'_>, sums: BTreeMap<At, Sum>, expected: &[Place]) -> Way {
         }
         steps.push((*place, step));
     }
-    add_unseen(facts, &mut steps, expected);
+    if told {
+        add_unseen(facts, &mut steps, expected);
+    }
     Way {
         steps: steps.into_iter().map(|(_, step)| step).collect(),
         fates: Vec::new(),

@@ -146,3 +146,53 @@ fn a_connection_that_was_there_before_is_the_one_that_was_asked_for() {
         );
     });
 }
+
+#[test]
+fn a_link_that_is_not_watched_is_no_hop_that_saw_nothing() {
+    let observation = Observation {
+        now: 60 * SECOND,
+        flows: vec![out()[1]],
+        ..Observation::default()
+    };
+    let wanted = |text: &str| -> Wanted { text.parse().expect("an end") };
+    let run = Run {
+        links: vec!["vxlan*".into()],
+        ..Run::default()
+    };
+    with_facts(&overlay_node(1450, 1450, 1500), &observation, |facts| {
+        let ends = ends(facts, &wanted("172.20.1.5"), &wanted(SERVER));
+        let path = path(facts, ends.expect("both ends"), &run);
+        assert_eq!(hops(&path.request), [("vxlan.calico", Course::Expected)]);
+    });
+}
+
+#[test]
+fn what_a_filter_leaves_out_is_no_hop_that_saw_nothing() {
+    let client = "172.20.1.5";
+    let asked = tcp(client, "10.96.0.10", 80);
+    let leg = tcp(client, "172.20.2.9", 8080);
+    let observation = Observation {
+        now: 60 * SECOND,
+        flows: vec![
+            at(asked, POD, false, 0, seen(1, SYN)),
+            at(asked.reversed(), POD, true, 0, seen(4, SYN | ACK)),
+        ],
+        drops: vec![lost(leg, NETFILTER_DROP, OVERLAY, 1, 2)],
+        ..Observation::default()
+    };
+    let wanted = |text: &str| -> Wanted { text.parse().expect("an end") };
+    let hops_of = |filtered: bool| {
+        let run = Run {
+            filtered,
+            ..Run::default()
+        };
+        with_facts(&overlay_node(1450, 1450, 1500), &observation, |facts| {
+            let ends = ends(facts, &wanted(client), &wanted("10.96.0.10:80"));
+            path(facts, ends.expect("both ends"), &run)
+                .request
+                .steps
+                .len()
+        })
+    };
+    assert_eq!((hops_of(false), hops_of(true)), (3, 1));
+}
