@@ -140,6 +140,30 @@ fn what_is_no_recording_is_refused_in_one_sentence() {
     );
 }
 
+/// A limit stands for the disk that is full; the trace goes on.
+#[test]
+fn a_recording_that_finds_no_room_is_told() {
+    if need::missing(&["unshare", "sh"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let program = binary().display().to_string();
+    let script = "trap '' XFSZ; ulimit -f 4; exec \"$0\" diagnose -q -d 2s --record x.ndr -o json";
+    let mut command = Command::new("unshare");
+    command.args(["-n", "sh", "-c", script, &program]);
+    let ended = run(command.current_dir(folder.path()));
+    let verdict: serde_json::Value = serde_json::from_str(&ended.text()).expect("a verdict");
+    let rows = verdict["not_checked"].as_array().expect("rows");
+    let told = rows
+        .iter()
+        .any(|r| r["what"] == "the rest of the recording");
+    assert!(told, "{ended:?}");
+    assert!(
+        ended.stderr.concat().contains("the recording ends here"),
+        "{ended:?}"
+    );
+}
+
 #[test]
 fn unknown_interfaces_are_named() {
     if need::missing(&[]) {

@@ -92,6 +92,8 @@ pub struct Session {
     gathering: Gathering,
     recorder: Option<Recorder>,
     pcap: Option<Pcapng>,
+    /// What was asked for and could not be written to its end.
+    unkept: Vec<NotChecked>,
     pub scene: Scene,
 }
 
@@ -171,6 +173,7 @@ impl Session {
             gathering: Gathering::new(scope.place.places()),
             recorder,
             pcap,
+            unkept: Vec::new(),
             scene,
         };
         session.select()?;
@@ -298,7 +301,7 @@ impl Session {
     fn record(&mut self, observation: &mut Observation) {
         let put = |recorder: &mut Recorder| recorder.put(&self.scene, observation);
         if let Some(Err(e)) = self.recorder.as_mut().map(put) {
-            log::warn!("the recording ends here: {e}");
+            self.unkept.push(unkept("the recording", &e));
             self.recorder = None;
         }
         let shown = self.scene.asked.shown(observation);
@@ -306,7 +309,7 @@ impl Session {
             pcap.put(&samples(&self.scene, shown.as_ref().unwrap_or(observation)))
         };
         if let Some(Err(e)) = self.pcap.as_mut().map(put) {
-            log::warn!("the capture ends here: {e}");
+            self.unkept.push(unkept("the capture", &e));
             self.pcap = None;
         }
     }
@@ -353,6 +356,7 @@ impl Session {
         not_checked.extend(self.api.not_checked());
         not_checked.extend(self.scene.asked.not_checked(self.without_flow));
         not_checked.extend(self.not_selected());
+        not_checked.extend(self.unkept.iter().cloned());
         not_checked.extend(self.scene.gathered.not_checked());
         if self.hooks.count() == 0 {
             not_checked.push(NotChecked::new(
@@ -377,10 +381,16 @@ impl Session {
     /// Leaves the node as it was found.
     pub async fn close(mut self) {
         if let Some(Err(e)) = self.recorder.take().map(Recorder::close) {
-            log::warn!("the recording has no end: {e}");
+            log::error!("the recording has no end: {e}");
         }
         self.hooks.close(&mut self.programs).await;
     }
+}
+
+/// Whoever asked for a file and gets half of it must hear of it, on stderr at once and in the verdict.
+fn unkept(what: &str, error: &impl std::fmt::Display) -> NotChecked {
+    log::error!("{what} ends here: {error}");
+    NotChecked::new(format!("the rest of {what}"), error.to_string())
 }
 
 /// Links that are in only one of two readings, or by another name.
