@@ -163,7 +163,6 @@ fn own_range<'a>(facts: &Facts<'a>, destination: IpAddr) -> Option<&'a Route> {
             && link.is_some_and(|l| matches!(role(node, l), Some(Role::Tunnel | Role::Uplink)))
     };
     let known = facts.pods.by_address(destination).is_some();
-    let known = known && !own_pods::is_gone(facts, destination);
     let own = route.kind == RouteKind::Refusing
         && range.length > 0
         && pods.any(inside)
@@ -278,6 +277,18 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
     let before = before.and_then(|r| command(facts, r));
     let refusing = facts.node.route_to(to);
     if let Some(route) = refusing.filter(|r| r.kind == RouteKind::Refusing) {
+        let range = route.destination;
+        let mut pods = facts.node.pod_sides.iter().flat_map(|s| &s.addresses);
+        if range.length > 0 && pods.any(|a| range.contains(*a)) {
+            return Fix {
+                summary: format!(
+                    "pods of this node are in {range}: where the CNI set it for this node's own \
+                     range, the pod {to} is gone, and who still asks for it is to be found; else \
+                     find out who set it and take it away"
+                ),
+                commands: vec![format!("ip {family}route show {range}")],
+            };
+        }
         return Fix {
             summary: format!(
                 "find out who set the refusing route {} and take it away",
@@ -390,7 +401,12 @@ mod tests {
         let (own, commands) = severity("172.20.1.0/24");
         assert_eq!(own, Severity::Info);
         assert!(!commands.contains("del"), "{commands}");
-        assert_eq!(severity("172.20.0.0/16").0, Severity::Warning);
+        let (wider, commands) = severity("172.20.0.0/16");
+        assert_eq!(wider, Severity::Warning);
+        assert!(
+            !commands.contains("del"),
+            "this node's pods are in it: {commands}"
+        );
     }
 
     #[test]

@@ -51,13 +51,6 @@ fn links<'a>(facts: &Facts<'a>, address: IpAddr) -> Vec<&'a Link> {
     links
 }
 
-/// A source still knows the pod that had the address, on a link of this node that is gone.
-pub fn is_gone(facts: &Facts<'_>, address: IpAddr) -> bool {
-    let pod = facts.pods.by_address(address);
-    let name = pod.and_then(|p| p.interface.as_ref());
-    name.is_some_and(|name| !facts.node.links.iter().any(|l| l.name == *name))
-}
-
 /// Leads to the pod again.
 pub fn lead(destination: IpAddr, link: &Link) -> Fix {
     let name = &link.name;

@@ -25,13 +25,14 @@
 //! `dev tunl0` or via that node's address, not via the default gateway.
 //!
 //! # Fix
-//! Bring the route back: restart the node's CNI daemon (flanneld, calico-node), advertise the
-//! block, or move the pod to a node whose network is routed.
+//! Bring the route back, of a pod of this node the one to its link. Else restart the node's CNI
+//! daemon (flanneld, calico-node), advertise the block, or move the pod to a node whose network is
+//! routed.
 use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
     losses::PATTERN,
-    overlay,
+    overlay, own_pods,
     pod_networks::{self, PodAddress},
 };
 use crate::{
@@ -109,12 +110,13 @@ fn names(lost: &[Lost<'_>]) -> String {
     told.join(", ") + &more
 }
 
-/// Requests of this node's pods or its own that leave by the default route, unanswered and again
-/// and again, by whom they are for.
+/// Requests of this node's pods or its own, or for one of them, that leave by the default route,
+/// unanswered and again and again, by whom they are for.
 fn by_default_route<'a>(facts: &'a Facts<'_>) -> BTreeMap<IpAddr, Vec<&'a HopFlow>> {
     let ours = |h: &HopFlow| {
-        let (source, _) = flow::ends(h.flow());
-        facts.is_local_pod(source) || facts.node.owns(source)
+        let (source, destination) = flow::ends(h.flow());
+        let back = || own_pods::unled(facts, destination).is_some();
+        facts.is_local_pod(source) || facts.node.owns(source) || back()
     };
     let out = |h: &HopFlow| h.plain() && h.egress() && h.role == Some(Role::Uplink) && ours(h);
     let mut lost: BTreeMap<IpAddr, Vec<&HopFlow>> = BTreeMap::new();
@@ -137,10 +139,20 @@ fn by_default_route<'a>(facts: &'a Facts<'_>) -> BTreeMap<IpAddr, Vec<&'a HopFlo
 fn lost<'a>(facts: &'a Facts<'_>) -> Vec<Lost<'a>> {
     let pods = by_default_route(facts).into_iter();
     let pods = pods.filter_map(|(pod, asks)| {
-        let known = pod_networks::pod_address(facts, pod)?;
+        let known = here(facts, pod).or_else(|| pod_networks::pod_address(facts, pod))?;
         Some(Lost { pod, known, asks })
     });
     pods.collect()
+}
+
+/// A pod of this node: what is for it goes out, and comes back by the router until it is dropped.
+fn here(facts: &Facts<'_>, pod: IpAddr) -> Option<PodAddress> {
+    let link = own_pods::unled(facts, pod)?;
+    Some(PodAddress {
+        why: own_pods::tell(pod, link),
+        lost: None,
+        guessed: false,
+    })
 }
 
 fn evidence(facts: &Facts<'_>, lost: &Lost<'_>) -> Vec<Evidence> {
@@ -187,6 +199,9 @@ fn down_evidence(tunnel: &Link) -> Evidence {
 }
 
 fn fix(facts: &Facts<'_>, lost: &Lost<'_>) -> Fix {
+    if let Some(link) = own_pods::unled(facts, lost.pod) {
+        return own_pods::lead(lost.pod, link);
+    }
     let family = if lost.pod.is_ipv4() { "" } else { "-6 " };
     let summary = "restart the CNI daemon of this node (flanneld, calico-node), which puts the \
                    route back, or advertise the other node's pod network (BGP, the cloud's route \

@@ -58,7 +58,8 @@ impl<'a> Sight<'a> {
         let by_address = || pod.addresses.iter().find_map(|a| self.netns.get(a));
         let found = || link.and_then(|l| l.peer_netns).or(by_address().copied());
         pod.netns = pod.netns.or_else(found);
-        if link.is_none() {
+        let down = |name: &str| self.node.links.iter().any(|l| l.name == name && !l.up);
+        if link.is_none() && !named.is_some_and(down) {
             // Named by its source, but no link of this node: the pod is elsewhere.
             pod.interface = None;
         }
@@ -134,6 +135,19 @@ mod tests {
             assert_eq!(pod.interfaces[0].index, Some(POD));
             assert_eq!(pod.addresses, side.addresses);
         }
+    }
+
+    #[test]
+    fn a_link_that_is_down_is_here_all_the_same() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.links[2].up = false;
+        node.pod_sides.clear();
+        let named = Pod {
+            interface: Some(node.links[2].name.clone()),
+            ..Pod::default()
+        };
+        let found = completed(&node, named.clone());
+        assert_eq!(found.interface, named.interface);
     }
 
     #[test]

@@ -100,6 +100,18 @@ fn pods_without_a_route_are_told_from_strangers() {
 }
 
 #[test]
+fn a_pod_of_this_node_is_led_to_again() {
+    let (mut node, mut observation) = by_default_route("172.20.1.5");
+    observation.flows[0].0.flow = tcp("172.20.2.9", "172.20.1.5", 80);
+    assert_eq!(causes(&judge(&node, &observation)), [""; 0], "it is led to");
+    node.routes.retain(|r| r.oif != Some(crate::testing::POD));
+    let findings = judge(&node, &observation);
+    assert_eq!(causes(&findings), ["pod-route-missing"]);
+    let lead = "ip route replace 172.20.1.5/32 dev cali1 scope link";
+    assert_eq!(findings[0].fix.commands, [lead]);
+}
+
+#[test]
 fn a_tunnel_that_is_down_took_its_routes_along() {
     let (mut node, observation) = by_default_route("172.20.2.9");
     let mut bridge = link(9, "cni0", LinkKind::Bridge, 1450).with_address("172.20.1.1/24");
