@@ -9,7 +9,7 @@ use crate::model::{
 };
 
 pub fn render(path: &Path, width: usize) -> String {
-    let mut out = head(path);
+    let mut out = head(path, width);
     out.push_str(&way("Request", &path.request, Some(path), width));
     out.push_str(&way("Reply", &path.reply, None, width));
     out.push_str(&probes(&path.probes));
@@ -67,7 +67,7 @@ fn came(answer: &Answer) -> String {
     }
 }
 
-fn head(path: &Path) -> String {
+fn head(path: &Path, width: usize) -> String {
     let protocol = path.protocol.as_deref();
     let protocol = protocol.map_or_else(String::new, |p| format!("{p} "));
     let flows = match path.flows {
@@ -80,18 +80,18 @@ fn head(path: &Path) -> String {
         Some(KnownBy::Inferred) => " · translated, inferred from sockets and sequence numbers",
         None => "",
     };
-    format!(
-        "{} → {}\n{}\n",
-        paint(BOLD, &clean(&end(&path.source))),
-        paint(BOLD, &clean(&end(&path.destination))),
-        paint(
-            DIM,
-            &clean(&format!(
-                "{} · Linux {} · watched {:.1} s{flows}{by}",
-                path.node, path.kernel, path.duration
-            ))
-        ),
-    )
+    let ends = format!("{} → {}", end(&path.source), end(&path.destination));
+    let watched = format!(
+        "{} · Linux {} · watched {:.1} s{flows}{by}",
+        path.node, path.kernel, path.duration
+    );
+    painted(BOLD, &ends, width) + &painted(DIM, &watched, width)
+}
+
+/// Its lines, each in that style.
+fn painted(style: anstyle::Style, text: &str, width: usize) -> String {
+    let lines = wrap(&clean(text), width, "");
+    lines.lines().map(|l| paint(style, l) + "\n").collect()
 }
 
 /// `shop/cart-5d4f (10.244.1.7)`, `svc kube-system/kube-dns (10.96.0.10:53)`.
@@ -379,6 +379,26 @@ mod tests {
         assert!(next(&out).contains("what left by eth0"));
         let here = silent(vec![step("cni0", "bridge")]);
         assert!(next(&here).contains("netdiag diagnose"));
+    }
+
+    #[test]
+    fn a_head_fits_the_terminal() {
+        let long = End {
+            asked: "deploy/cart".into(),
+            addresses: (0..20)
+                .map(|n| std::net::Ipv4Addr::new(10, 244, 116, n).into())
+                .collect(),
+            ..End::default()
+        };
+        let path = Path {
+            source: long.clone(),
+            destination: long,
+            ..nowhere()
+        };
+        let text = anstream::adapter::strip_str(&render(&path, 80)).to_string();
+        for line in text.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
     }
 
     fn nowhere() -> Path {

@@ -26,10 +26,10 @@ pub fn unseen(facts: &Facts<'_>, run: &Run) -> Option<NotChecked> {
         return None;
     }
     if facts.flows.is_empty() {
-        let asked = if run.partly {
-            " that was asked for"
-        } else {
-            ""
+        // By whoever recorded it, or whoever replays it.
+        let asked = match run.partly || run.filtered || !run.links.is_empty() {
+            true => " that was asked for",
+            false => "",
         };
         let why = format!("no traffic seen: not a packet{asked} passed in {seconds:.1} s");
         return Some(NotChecked::new("how traffic fares", why));
@@ -104,6 +104,19 @@ mod tests {
         assert_eq!(told(3, 15), None);
         assert_eq!(told(1, 8), None, "one packet may be lost");
         assert!(told(1, 0).expect("too short").contains("watched for 0.0 s"));
+    }
+
+    #[test]
+    fn what_nobody_asked_for_may_have_passed() {
+        let run = Run {
+            hooks: 3,
+            filtered: true,
+            ..Run::default()
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        let told = with_facts(&node, &Observation::default(), |facts| unseen(facts, &run));
+        let why = told.expect("told").why;
+        assert!(why.contains("not a packet that was asked for"), "{why}");
     }
 
     #[test]
