@@ -208,6 +208,28 @@ fn probes_tell_what_comes_back() {
     assert!(probes[1]["bytes"].as_u64() > probes[0]["bytes"].as_u64());
 }
 
+/// Live, to a Service by its name: connections of the last moment count on both sides of their
+/// translation.
+#[test]
+fn every_hop_counts_the_same_packets() {
+    if need::missing(&["nft"]) {
+        return;
+    }
+    let (from, _) = ends("service-no-endpoints");
+    let program = binary().display().to_string();
+    let walk = [&program, "path", &from, "svc/web", "-d", "3s", "-o", "json"];
+    let lab = ["lab", "run", "service-no-endpoints", "--exec"];
+    let path = document(&netdiag(&[&lab[..], &walk[..]].concat()));
+    expected(&path);
+    assert_eq!(path["translated_by"], "conntrack", "{path:#}");
+    let steps = path["request"]["steps"].as_array().expect("steps");
+    let packets = steps.iter().filter_map(|s| s["packets"].as_u64());
+    let (least, most) = (packets.clone().min(), packets.max());
+    // One connection may be on its way while the counts are read.
+    let apart = most.zip(least).map(|(most, least)| most - least);
+    assert!(apart.is_some_and(|n| n <= 6), "{path:#}");
+}
+
 #[test]
 fn ends_that_nobody_knows_are_usage() {
     let file = recording("healthy");
