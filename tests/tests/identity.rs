@@ -3,8 +3,9 @@
 //!
 //! What is true is known from elsewhere: each pod sends to a port of its own.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::{Path, PathBuf},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -38,12 +39,14 @@ const PACKETS: usize = 5;
 /// From a sandbox's network to the first process of a container in it: the runtime makes a root
 /// file system and starts a shim, which takes longer than this.
 const CONTAINER: Duration = Duration::from_millis(150);
-/// Pods that are there at the same time.
-const AT_ONCE: usize = 4;
+/// So many make pods beside each other, and each has so many at the same time.
+const MAKERS: usize = 2;
+const AT_ONCE: usize = 2;
 
 /// A node with a runtime, as a scenario of the lab has it.
 struct Node {
-    lab: Option<Process>,
+    /// Only taken down; what it says is for one thread to hear.
+    lab: Mutex<Option<Process>>,
     netns: String,
     dir: PathBuf,
     root: PathBuf,
@@ -77,7 +80,7 @@ impl Node {
         let node = Self {
             netns: netns.clone(),
             runtime: runtime.clone(),
-            lab: Some(lab),
+            lab: Mutex::new(Some(lab)),
             dir,
             root,
         };
@@ -208,7 +211,8 @@ impl Node {
 impl Drop for Node {
     /// It takes its lab down when it is told to end.
     fn drop(&mut self) {
-        self.lab.take().map(|lab| lab.stop(Signal::SIGTERM));
+        let lab = self.lab.get_mut().map(Option::take);
+        lab.ok().flatten().map(|lab| lab.stop(Signal::SIGTERM));
     }
 }
 
@@ -296,6 +300,33 @@ fn missing() -> bool {
     !there
 }
 
+/// Makes pods that send and go; tells who is left, and the addresses that they had.
+fn churn(node: &Node, count: usize) -> (Vec<Pod>, BTreeSet<String>) {
+    let make = move |first: usize| {
+        let (mut alive, mut addresses) = (VecDeque::new(), BTreeSet::new());
+        for number in (first..count).step_by(MAKERS) {
+            let pod = node.pod(number);
+            node.send(&pod);
+            addresses.insert(pod.address.clone());
+            alive.push_back(pod);
+            if alive.len() >= AT_ONCE {
+                alive.pop_front().into_iter().for_each(Pod::end);
+            }
+        }
+        (alive, addresses)
+    };
+    let mut all = (Vec::new(), BTreeSet::new());
+    std::thread::scope(|scope| {
+        let makers: Vec<_> = (0..MAKERS).map(|n| scope.spawn(move || make(n))).collect();
+        for maker in makers {
+            let (alive, addresses) = maker.join().expect("a maker of pods");
+            all.0.extend(alive);
+            all.1.extend(addresses);
+        }
+    });
+    all
+}
+
 /// NETDIAG_CHURN is how many pods come and go; the time is what they take, some 200 a minute.
 #[test]
 fn every_drop_is_its_own_pods() {
@@ -306,17 +337,8 @@ fn every_drop_is_its_own_pods() {
     let count = count.map_or(24, |n| n.parse::<usize>().expect("a number"));
     let node = Node::up();
     let netdiag = node.watch("auto");
-    let (mut alive, mut addresses) = (std::collections::VecDeque::new(), BTreeMap::new());
     let begun = Instant::now();
-    for number in 0..count {
-        let pod = node.pod(number);
-        node.send(&pod);
-        *addresses.entry(pod.address.clone()).or_insert(0) += 1;
-        alive.push_back(pod);
-        if alive.len() >= AT_ONCE {
-            alive.pop_front().into_iter().for_each(Pod::end);
-        }
-    }
+    let (alive, addresses) = churn(&node, count);
     let took = begun.elapsed();
     let said = said(&netdiag.stop(count * PACKETS));
     alive.into_iter().for_each(Pod::end);
