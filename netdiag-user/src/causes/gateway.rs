@@ -303,16 +303,25 @@ fn fix(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Fix {
             format!("set {} up; find out who took it down", bridge.name),
             vec![format!("ip link set dev {} up", bridge.name)],
         ),
-        Why::Lost(near, had) => (
+        Why::Lost(near, Some(had)) => (
             format!(
-                "give {} the address {gateway} again, which the CNI plugin or its agent sets: \
-                 find out who took it away (a network manager, mostly), and keep that off {}",
+                "give {} the address {gateway} again: find out who took it away (a network \
+                 manager, mostly), and keep that off {}",
                 near.name, near.name
             ),
-            vec![match had {
-                Some(prefix) => format!("ip address add {prefix} dev {}", near.name),
-                None => format!("ip address show dev {}", near.name),
-            }],
+            vec![format!("ip address add {had} dev {}", near.name)],
+        ),
+        // It may be another host's behind the bridge.
+        Why::Lost(near, None) => (
+            format!(
+                "see whose {gateway} is meant to be: where the CNI gives it to {}, let its plugin \
+                 or agent set it again; where it is another host's, see whether that is up",
+                near.name
+            ),
+            vec![
+                format!("ip address show dev {}", near.name),
+                format!("tcpdump -nni {link} arp or icmp6"),
+            ],
         ),
         Why::Unknown => (
             format!("find what takes the pod's questions for {gateway} at {link}, or the answers"),
@@ -423,6 +432,12 @@ mod tests {
         node.links[3].addresses.clear();
         let found = judge(&node, "172.20.2.9", 4).expect("a finding");
         assert!(found.summary.contains("cni0 has no such address"));
+        let shown = found
+            .fix
+            .commands
+            .iter()
+            .all(|c| !c.contains("address add"));
+        assert!(shown, "it may be another host's");
         node.links[3].up = false;
         let found = judge(&node, "172.20.2.9", 4).expect("a finding");
         assert_eq!(found.fix.commands, ["ip link set dev cni0 up"]);
