@@ -1,6 +1,6 @@
-//! Name servers of the cluster that answer its names with errors alone: an answer, so that nothing is
-//! stuck, and no use to anybody.
-use std::collections::BTreeSet;
+//! Name servers of the cluster that answer its names with errors alone, or too late: an answer, so that
+//! nothing is stuck, and no use to anybody.
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::candidates::SPAN_NS;
 use crate::{
@@ -20,13 +20,8 @@ pub fn failing(facts: &Facts<'_>, findings: &[Finding]) -> Vec<NotChecked> {
         return Vec::new();
     }
     let picture = Picture::of(facts);
-    let servers: BTreeSet<_> = picture.askings.iter().map(|a| a.server).collect();
-    let told = |server: &_| findings.iter().any(|f| f.about.contains(server));
-    let judged = servers.into_iter().filter(|s| !told(s));
     let line = |server| {
-        let own = picture.askings.iter().filter(|a| a.server == server);
-        let all = own.flat_map(|a| a.questions.iter());
-        let names: Vec<_> = all.filter(|q| picture.is_cluster_name(&q.name)).collect();
+        let names = cluster_names(&picture, server);
         let good = names.iter().map(|q| q.dns.last_good).max()?;
         let failing = names
             .iter()
@@ -46,10 +41,60 @@ pub fn failing(facts: &Facts<'_>, findings: &[Finding]) -> Vec<NotChecked> {
             )
         })
     };
-    judged.filter_map(line).collect()
+    servers(&picture, findings).filter_map(line).collect()
 }
 
-fn codes(questions: &[&&Question]) -> String {
+/// Their answers come from memory, within milliseconds. Resolvers give up after 2.5 to 5 s, and
+/// programs before.
+const SLOW_NS: u64 = 1_000_000_000;
+
+/// The servers that take as long for the cluster's names, and that no finding is about.
+pub fn slow(facts: &Facts<'_>, findings: &[Finding]) -> Vec<NotChecked> {
+    if !facts.dns.iter().any(|q| q.dns.latency_max >= SLOW_NS) {
+        return Vec::new();
+    }
+    let picture = Picture::of(facts);
+    let line = |server| {
+        let names = cluster_names(&picture, server);
+        let (sum, count) = names.iter().fold((0_u64, 0_u64), |(sum, count), q| {
+            let (more, answers) = (q.dns.latency_sum, q.dns.latency_count);
+            (sum.saturating_add(more), count.saturating_add(answers))
+        });
+        let mean = sum.checked_div(count)?;
+        let longest = names.iter().max_by_key(|q| q.dns.latency_max)?;
+        let slow = count >= PATTERN && mean >= SLOW_NS && picture.is_cluster_dns(server);
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        slow.then(|| {
+            NotChecked::new(
+                format!("names at {}", endpoint(server, netdiag_common::dns::PORT)),
+                format!(
+                    "its answers to the cluster's names take {:.1} s on average, {:.1} s at most ({count} \
+                     of them): no cause explains it; see its CPU limit and its log, `dig @{server} {}`",
+                    seconds(mean),
+                    seconds(longest.dns.latency_max),
+                    longest.name
+                ),
+            )
+        })
+    };
+    servers(&picture, findings).filter_map(line).collect()
+}
+
+/// Those that are asked, and that no finding is about.
+fn servers(picture: &Picture<'_>, findings: &[Finding]) -> impl Iterator<Item = IpAddr> {
+    let all: BTreeSet<_> = picture.askings.iter().map(|a| a.server).collect();
+    let told = |server: &_| findings.iter().any(|f| f.about.contains(server));
+    all.into_iter().filter(move |server| !told(server))
+}
+
+/// The questions for the cluster's names that it was asked.
+fn cluster_names<'a>(picture: &'a Picture<'a>, server: IpAddr) -> Vec<&'a Question> {
+    let own = picture.askings.iter().filter(|a| a.server == server);
+    let all = own.flat_map(|a| a.questions.iter().copied());
+    all.filter(|q| picture.is_cluster_name(&q.name)).collect()
+}
+
+fn codes(questions: &[&Question]) -> String {
     let any = |of: &dyn Fn(&Question) -> u64| questions.iter().any(|q| of(q) > 0);
     let known = [
         (any(&|q: &Question| q.dns.servfail), "SERVFAIL"),
@@ -90,6 +135,30 @@ mod tests {
         };
         let node = overlay_node(1450, 1450, 1500);
         with_facts(&node, &observation, |facts| failing(facts, &[]))
+    }
+
+    #[test]
+    fn a_server_that_takes_seconds_is_told() {
+        let told = |latency: u64, count: u64| {
+            let name = "web.shop.svc.cluster.local";
+            let late = |dns: &mut Dns| {
+                resolved(dns);
+                (dns.latency_max, dns.latency_count) = (latency, count);
+                dns.latency_sum = latency * count;
+            };
+            let observation = Observation {
+                now: 15_000_000_000,
+                dns: vec![question("172.20.1.5", SERVER, name, POD, late)],
+                ..Observation::default()
+            };
+            let node = overlay_node(1450, 1450, 1500);
+            with_facts(&node, &observation, |facts| slow(facts, &[]))
+        };
+        let found = told(3_000_000_000, 4);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].why.contains("take 3.0 s on average"), "{found:?}");
+        assert!(told(3_000_000_000, 1).is_empty(), "once may be by chance");
+        assert!(told(300_000_000, 4).is_empty());
     }
 
     #[test]

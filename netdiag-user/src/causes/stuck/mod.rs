@@ -11,7 +11,8 @@
 //!   `ways`), or only what is larger gets stuck (see `hints`): its MTU may be this node's fault.
 //!
 //! What got through in the end is not stuck, nor what was refused: RST is an answer. A name server
-//! that answers the cluster's names with errors alone is told all the same: see `lookups`.
+//! that answers the cluster's names with errors alone, or after seconds, is told all the same: see
+//! `lookups`.
 mod candidates;
 mod drops;
 mod hints;
@@ -62,7 +63,8 @@ pub fn stuck(facts: &Facts<'_>, findings: &[Finding]) -> Stuck {
     let (ours, others): (Vec<_>, Vec<_>) = all.iter().partition(|c| is_ours(facts, &ways, c));
     let mut told = tell(facts, &ours, |c| here(facts, &ways, c));
     told.extend(tell(facts, &others, |c| elsewhere(facts, &ways, c)));
-    let lookups = lookups::failing(facts, findings);
+    let mut lookups = lookups::failing(facts, findings);
+    lookups.extend(lookups::slow(facts, findings));
     let ours = !ours.is_empty() || !lookups.is_empty();
     told.extend(lookups);
     Stuck { told, ours }
