@@ -2,6 +2,7 @@
 //! nothing says so, an address is anybody's.
 use std::net::IpAddr;
 
+use super::dns::Picture;
 use crate::{
     model::{
         address::{Prefix, from_wire, to_wire},
@@ -24,7 +25,8 @@ pub struct PodAddress {
     /// The network of the node that it belongs to, and the tunnel that leads there, where the
     /// node still has its entry for that peer.
     pub lost: Option<(Prefix, u32)>,
-    /// Nothing names it: it only lies among the networks that pods have.
+    /// Nothing names it and nobody asks it for names: it only lies among the networks that pods
+    /// have.
     pub guessed: bool,
 }
 
@@ -61,11 +63,19 @@ pub fn pod_address(facts: &Facts<'_>, address: IpAddr) -> Option<PodAddress> {
         return by(format!("{file} gives {network} to pods"));
     }
     let around = supernet(node, address.is_ipv4())?;
-    let known = format!("the pod networks that this node knows lie in {around}");
-    around.contains(address).then_some(PodAddress {
-        why: known,
+    if !around.contains(address) {
+        return None;
+    }
+    let mut why = format!("the pod networks that this node knows lie in {around}");
+    // A pod that is gone leaves an address behind, but nobody is told to ask it for names.
+    let serves = Picture::of(facts).is_cluster_dns(address);
+    if serves {
+        why.push_str(", and it is asked for the cluster's names");
+    }
+    Some(PodAddress {
+        why,
         lost,
-        guessed: true,
+        guessed: !serves,
     })
 }
 

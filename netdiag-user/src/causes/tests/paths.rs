@@ -100,6 +100,23 @@ fn pods_without_a_route_are_told_from_strangers() {
 }
 
 #[test]
+fn the_clusters_name_server_is_no_pod_that_is_gone() {
+    let (node, mut observation) = by_default_route("172.20.3.9");
+    let name = "web.shop.svc.cluster.local";
+    let asked = crate::testing::question(
+        "172.20.1.5",
+        "172.20.3.9",
+        name,
+        crate::testing::POD,
+        |_| {},
+    );
+    observation.dns.push(asked);
+    let findings = judge(&node, &observation);
+    assert_eq!(findings[0].cause, "pod-route-missing");
+    assert_eq!(findings[0].confidence, Confidence::Confirmed);
+}
+
+#[test]
 fn a_pod_of_this_node_is_led_to_again() {
     let (mut node, mut observation) = by_default_route("172.20.1.5");
     observation.flows[0].0.flow = tcp("172.20.2.9", "172.20.1.5", 80);
