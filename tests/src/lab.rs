@@ -9,6 +9,28 @@ use crate::{
     process::{Process, wait_until},
 };
 
+/// `netdiag lab run ARGUMENTS` with its traffic going on until the process is stopped, and the
+/// network namespace of its diagnosing node.
+pub fn running(arguments: &[&str], limit: Duration) -> (Process, String) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let told = folder.path().join("netns");
+    // Written elsewhere first: half a name is no name.
+    let script = format!(
+        "ip netns identify $$ > {0}.new; mv {0}.new {0}; exec sleep 600",
+        told.display()
+    );
+    let inside = ["--exec", "sh", "-c", &script];
+    let all = [&["lab", "run"], arguments, &inside].concat();
+    let lab = Process::start(&mut command(&all));
+    let mut netns = String::new();
+    wait_until("the lab stands", limit, || {
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        netns = text.trim().to_owned();
+        !netns.is_empty()
+    });
+    (lab, netns)
+}
+
 pub struct Lab {
     pub id: String,
     /// Namespaces of the two nodes.

@@ -1,12 +1,7 @@
 //! What the verdict says to do about a full etcd is done, and etcd takes writes again.
-use std::{fs, time::Duration};
+use std::time::Duration;
 
-use netdiag_tests::{
-    need,
-    netdiag::{command, command_in},
-    netns::exec,
-    process::{Process, run, wait_until},
-};
+use netdiag_tests::{lab, need, netdiag::command_in, netns::exec, process::run};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -18,29 +13,8 @@ fn the_printed_commands_bring_it_back() {
     if need::missing(&["etcd", "etcdctl", "openssl", "ip", "sh"]) {
         return;
     }
-    let dir = tempfile::tempdir().expect("a folder");
-    let file = dir.path().join("netns");
-    let script = format!("ip netns identify > {}; exec sleep 60", file.display());
-    let lab = [
-        "lab",
-        "run",
-        "etcd-nospace",
-        "--seed",
-        SEED,
-        "--exec",
-        "sh",
-        "-c",
-        &script,
-    ];
-    let lab = Process::start(&mut command(&lab));
-    let mut netns = String::new();
-    wait_until("the lab stands", Duration::from_secs(40), || {
-        netns = fs::read_to_string(&file)
-            .unwrap_or_default()
-            .trim()
-            .to_owned();
-        !netns.is_empty()
-    });
+    let arguments = ["etcd-nospace", "--seed", SEED];
+    let (lab, netns) = lab::running(&arguments, Duration::from_secs(40));
     let before = finding(&netns).expect("etcd is full");
     assert_eq!(before["severity"], "critical", "{before:#}");
     let commands = before["fix"]["commands"].as_array().expect("a list");

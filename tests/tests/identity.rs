@@ -11,7 +11,7 @@ use std::{
 
 use netdiag_tests::{
     api::{Api, Login, objects},
-    need,
+    lab, need,
     netdiag::{command, start_in},
     netns::{exec, sh},
     process::{Process, wait_until},
@@ -56,18 +56,8 @@ struct Node {
 
 impl Node {
     fn up() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let told = folder.path().join("node");
-        let script = format!("ip netns identify $$ > {}; exec sleep 600", told.display());
-        let arguments = ["lab", "run", "cni-add-failing", "--healthy", "--exec"];
-        let arguments = [&arguments[..], &["sh", "-c", &script]].concat();
-        let lab = Process::start(&mut command(&arguments));
-        let mut netns = String::new();
-        wait_until("a node with a runtime", Duration::from_secs(120), || {
-            let text = std::fs::read_to_string(&told).unwrap_or_default();
-            netns = text.trim().to_owned();
-            !netns.is_empty()
-        });
+        let arguments = ["cni-add-failing", "--healthy"];
+        let (lab, netns) = lab::running(&arguments, Duration::from_secs(120));
         // netdiag-ID-NODE
         let id = netns.split('-').nth(1).expect("an id");
         let dir = Path::new("/run/netdiag/lab").join(id);

@@ -6,10 +6,10 @@ use netdiag_tests::{
         Api, Login,
         objects::{node, pod, service, slice},
     },
-    need,
+    lab, need,
     netdiag::{command, command_in, netdiag, sentence, start_in},
     netns::exec,
-    process::{Process, run, wait_until},
+    process::run,
     shell_node::{CRON, DB, ShellNode, TOOLS, WEB, pods},
 };
 use nix::sys::signal::Signal;
@@ -312,21 +312,8 @@ fn twice(scenario: &str, prepare: impl Fn(&Api, &Value)) -> (Value, Value) {
     const SEED: &str = "1";
     let ended = netdiag(&["lab", "run", scenario, "--seed", SEED, "-o", "json"]);
     let by_cni = finding_of(&ended.json(), scenario);
-    let dir = tempfile::tempdir().expect("a folder");
-    let file = dir.path().join("netns");
-    let script = format!("ip netns identify > {}; exec sleep 60", file.display());
-    let lab = [
-        "lab", "run", scenario, "--seed", SEED, "--exec", "sh", "-c", &script,
-    ];
-    let lab = Process::start(&mut command(&lab));
-    let mut netns = String::new();
-    wait_until("the lab stands", Duration::from_secs(40), || {
-        netns = fs::read_to_string(&file)
-            .unwrap_or_default()
-            .trim()
-            .to_owned();
-        !netns.is_empty()
-    });
+    let arguments = [scenario, "--seed", SEED];
+    let (lab, netns) = lab::running(&arguments, Duration::from_secs(40));
     let api = Api::start_in(&netns);
     put_pods(&api, &by_cni);
     prepare(&api, &by_cni);
