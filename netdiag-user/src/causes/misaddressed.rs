@@ -168,14 +168,16 @@ fn commands(facts: &Facts<'_>, pattern: &Pattern<'_>, holder: &Holder<'_>) -> (S
                 |p| crate::model::pod::label(&p),
             );
             let show = node.inside(side.netns, "ip neighbour show nud permanent");
-            let device = side.links.first().map_or("eth0", |(_, name)| name.as_str());
-            let command = match next_hop(facts, pattern) {
+            // Where the pod has no device that is up, the list alone tells which it is.
+            let device = side.links.first().map(|(_, name)| name);
+            let command = device.map(|device| match next_hop(facts, pattern) {
                 Some(to) => format!("ip neighbour del {to} dev {device}"),
                 None => format!("ip neighbour flush dev {device} nud permanent"),
-            };
+            });
+            let command = command.map(|command| node.inside(side.netns, &command));
             let fix = Fix {
                 summary: format!("delete the wrong entry in the pod {who}"),
-                commands: vec![node.inside(side.netns, &command)],
+                commands: vec![command.unwrap_or_else(|| show.clone())],
             };
             (show, fix)
         }
