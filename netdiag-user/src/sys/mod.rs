@@ -1,4 +1,5 @@
 //! System calls for which neither std, nix nor aya has a safe form.
 pub mod bpf;
+pub mod file;
 pub mod readable;
 pub mod socket;
