@@ -72,8 +72,8 @@ pub fn plain(path: &Path) -> io::Result<File> {
 
 /// What `at` stands for, if that is a plain file (of /proc and /sys too).
 fn opened(at: OwnedFd) -> io::Result<File> {
-    let kind = nix::sys::stat::fstat(at.as_fd())?.st_mode & nix::libc::S_IFMT;
-    if kind != nix::libc::S_IFREG {
+    let kind = nix::sys::stat::fstat(at.as_fd())?.st_mode & libc::S_IFMT;
+    if kind != libc::S_IFREG {
         return Err(io::Error::other("it is no plain file"));
     }
     let again = format!("/proc/self/fd/{}", at.as_raw_fd());
