@@ -7,6 +7,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Origin},
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 /// The addresses of this node that its peers send to: what the overlay's daemon has announced
@@ -61,15 +62,17 @@ pub fn meant(facts: &Facts<'_>) -> Option<Evidence> {
     let (namespace, name) = flannel.from.split_once('/')?;
     let text = format!("the ConfigMap {} says {}", flannel.from, said.join(", "));
     let mut line = Evidence::new(EvidenceKind::Api, Origin::Configured, text);
-    line.confirm = Some(format!(
-        "kubectl -n {namespace} get configmap {name} -o yaml"
+    line.confirm = Some(shell!(
+        "kubectl -n {v} get configmap {} -o yaml",
+        namespace,
+        name
     ));
     (!said.is_empty()).then_some(line)
 }
 
 fn line(text: String, node: &str) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Api, Origin::Configured, text);
-    line.confirm = Some(format!("kubectl get node {node} -o yaml"));
+    line.confirm = Some(shell!("kubectl get node {} -o yaml", node));
     line
 }
 

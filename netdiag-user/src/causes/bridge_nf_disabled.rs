@@ -42,6 +42,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, HopFlow},
+    shell,
 };
 
 pub const ID: &str = "bridge-nf-disabled";
@@ -68,7 +69,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         bypass.tell(facts, &mut finding);
     }
     let mut line = Evidence::new(EvidenceKind::Sysctl, Origin::Configured, state);
-    line.confirm = Some(format!("sysctl {sysctl}"));
+    line.confirm = Some(shell!("sysctl {}", sysctl));
     finding.evidence.push(line);
     finding.pods.sort();
     finding.pods.dedup();
@@ -176,8 +177,10 @@ impl Bypassed<'_> {
         line.at = Some(link.clone());
         line.direction = Some("egress".into());
         line.packets = Some(tries as u64);
-        line.confirm = Some(format!(
-            "tcpdump -ni {link} 'host {backend} or host {}'",
+        line.confirm = Some(shell!(
+            "tcpdump -ni {v} 'host {} or host {}'",
+            link,
+            backend,
             self.asked
         ));
         finding.evidence.push(line);
@@ -192,11 +195,11 @@ impl Bypassed<'_> {
 
 fn fix(facts: &Facts<'_>, sysctl: &str) -> Fix {
     let load = facts.node.sysctl(sysctl).is_none();
-    let mut commands = Vec::from_iter(load.then(|| "modprobe br_netfilter".to_owned()));
+    let mut commands = Vec::from_iter(load.then(|| shell!("modprobe br_netfilter")));
     commands.extend([
-        format!("sysctl -w {sysctl}=1"),
-        "echo br_netfilter > /etc/modules-load.d/br_netfilter.conf".into(),
-        format!("echo {sysctl}=1 > /etc/sysctl.d/90-bridge-nf.conf"),
+        shell!("sysctl -w {}=1", sysctl),
+        shell!("echo br_netfilter > /etc/modules-load.d/br_netfilter.conf"),
+        shell!("echo {}=1 > /etc/sysctl.d/90-bridge-nf.conf", sysctl),
     ]);
     Fix {
         summary: "let the bridge ask netfilter, now and after the next boot".into(),

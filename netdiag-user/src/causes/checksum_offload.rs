@@ -36,6 +36,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, HopFlow, Loss},
+    shell,
 };
 
 pub const ID: &str = "checksum-offload";
@@ -84,7 +85,7 @@ fn counters(facts: &Facts<'_>, worst: &Pattern<'_>) -> Vec<Evidence> {
         let text = format!("{name} of its namespace rose by {by} during this run");
         let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
         line.packets = Some(by);
-        line.confirm = Some(format!("nstat -az {}", name.replace('.', "")));
+        line.confirm = Some(shell!("nstat -az {}", name.replace('.', "")));
         Some(line)
     });
     moved.collect()
@@ -95,14 +96,15 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>, hop: Option<&HopFlow>) -> Fix {
     let tunnel = facts.link_towards(worst.source).filter(|l| l.is_tunnel());
     let peer = overlay::peer_towards(facts, worst.source);
     let (node, what, commands) = match (tunnel.filter(|_| carried), peer) {
-        (Some(link), Some(peer)) => {
-            let off = format!("ethtool -K {} tx-checksum-ip-generic off", link.name);
-            (
+        (Some(link), Some(peer)) => (
+            peer,
+            "its tunnel device (called as it is here)",
+            vec![shell!(
+                "ssh {} ethtool -K {} tx-checksum-ip-generic off",
                 peer,
-                "its tunnel device (called as it is here)",
-                vec![format!("ssh {peer} {off}")],
-            )
-        }
+                link.name
+            )],
+        ),
         _ => (
             worst.source,
             "its NIC (ethtool -K, tx-checksum-ip-generic)",

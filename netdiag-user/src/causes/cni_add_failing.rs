@@ -26,6 +26,7 @@
 //! # Fix
 //! The plugin's own words say what it lacks. Start the network's daemon again, or put its plugin
 //! and configuration back (its DaemonSet installs both when its pod starts).
+use crate::model::shell::CommandLine;
 use crate::{
     model::{
         gather::Want,
@@ -35,6 +36,7 @@ use crate::{
         },
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 pub const ID: &str = "cni-add-failing";
@@ -136,7 +138,7 @@ fn log(pod: &Setups) -> Evidence {
     );
     let mut line = Evidence::new(EvidenceKind::Log, Origin::Observed, text);
     line.at = Some(pod.log.clone());
-    line.confirm = Some(pod.show.clone());
+    line.confirm = Some(CommandLine::parse(&pod.show));
     line
 }
 
@@ -144,8 +146,9 @@ fn api(socket: &str, why: &str) -> Evidence {
     let text = format!("the runtime says that its network is not ready: {why}");
     let mut line = Evidence::new(EvidenceKind::Api, Origin::Observed, text);
     line.at = Some(socket.to_owned());
-    line.confirm = Some(format!(
-        "crictl -r unix://{socket} info | grep -A4 NetworkReady"
+    line.confirm = Some(shell!(
+        "crictl -r unix://{} info | grep -A4 NetworkReady",
+        socket
     ));
     line
 }
@@ -167,7 +170,7 @@ fn conf(network: &Network) -> Evidence {
     }
     let mut line = Evidence::new(EvidenceKind::File, Origin::Configured, text);
     line.at = Some(network.file.clone());
-    line.confirm = Some(format!("cat {}", network.file));
+    line.confirm = Some(shell!("cat {}", network.file));
     line
 }
 
@@ -220,9 +223,9 @@ fn fix(runtime: &Runtime, failing: &[&Setups]) -> Fix {
              kubelet try again"
         ),
     };
-    let mut commands = vec!["ls -l /etc/cni/net.d /opt/cni/bin".to_owned()];
+    let mut commands = vec![shell!("ls -l /etc/cni/net.d /opt/cni/bin")];
     let pods = failing.iter().take(1);
-    commands.extend(pods.map(|p| format!("kubectl -n {} describe pod {}", p.namespace, p.name)));
+    commands.extend(pods.map(|p| shell!("kubectl -n {v} describe pod {}", p.namespace, p.name)));
     Fix { summary, commands }
 }
 
@@ -340,7 +343,7 @@ mod tests {
         assert!(
             finding.evidence[0]
                 .confirm
-                .as_deref()
+                .as_ref()
                 .is_some_and(|c| c.contains("crio.sock"))
         );
     }

@@ -35,6 +35,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 pub const ID: &str = "cni-daemon-oom";
@@ -198,7 +199,7 @@ fn evidence(facts: &Facts<'_>, victims: &Victims<'_>) -> Vec<Evidence> {
         pids.join(", ")
     );
     let mut killed = Evidence::new(EvidenceKind::Process, Origin::Observed, text);
-    killed.confirm = Some("dmesg | grep -i 'killed process'".into());
+    killed.confirm = Some(shell!("dmesg | grep -i 'killed process'"));
     let cgroup = facts.gathered.memory_cgroup(victims.last().cgroup);
     [Some(killed), cgroup.map(limits)]
         .into_iter()
@@ -222,7 +223,7 @@ fn limits(cgroup: &MemoryCgroup) -> Evidence {
     let text = format!("memory cgroup {}: {}", cgroup.path, parts.join(", "));
     let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
     line.at = Some(cgroup.path.clone());
-    line.confirm = Some(format!("cat {}", cgroup.limit_file));
+    line.confirm = Some(shell!("cat {}", cgroup.limit_file));
     line
 }
 
@@ -243,7 +244,7 @@ fn fix(worst: &Victims<'_>, cgroup: Option<&MemoryCgroup>) -> Fix {
     let now = limit.map_or_else(String::new, |l| format!(" (now {})", size(l)));
     let owner = cgroup.and_then(MemoryCgroup::pod_uid);
     let find = owner.map(|uid| {
-        format!("kubectl get pods -A -o jsonpath='{{range .items[?(@.metadata.uid==\"{uid}\")]}}{{.metadata.namespace}}/{{.metadata.name}}{{\"\\n\"}}{{end}}'")
+        shell!("kubectl get pods -A -o jsonpath='{{range .items[?(@.metadata.uid==\"{}\")]}}{{.metadata.namespace}}/{{.metadata.name}}{{\"\\n\"}}{{end}}'", uid)
     });
     Fix {
         summary: format!(

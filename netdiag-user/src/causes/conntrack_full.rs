@@ -29,6 +29,7 @@ use super::{
 use crate::{
     model::verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     pipeline::facts::Facts,
+    shell,
 };
 
 pub const ID: &str = "conntrack-full";
@@ -69,7 +70,9 @@ fn counted(table: &Table) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
     line.at = Some("/proc/net/stat/nf_conntrack".into());
     line.packets = Some(table.dropped);
-    line.confirm = Some("conntrack -C; conntrack -S; dmesg | grep 'table full'".into());
+    line.confirm = Some(shell!(
+        "conntrack -C; conntrack -S; dmesg | grep 'table full'"
+    ));
     line
 }
 
@@ -83,8 +86,8 @@ fn fix(table: &Table) -> Fix {
             table.max
         ),
         commands: vec![
-            format!("sysctl -w net.netfilter.nf_conntrack_max={twice}"),
-            "conntrack -L | awk '{print $1, $5}' | sort | uniq -c | sort -rn | head".into(),
+            shell!("sysctl -w net.netfilter.nf_conntrack_max={}", twice),
+            shell!("conntrack -L | awk '{{print $1, $5}}' | sort | uniq -c | sort -rn | head"),
         ],
     }
 }

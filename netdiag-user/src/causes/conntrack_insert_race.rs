@@ -48,6 +48,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, HopFlow, Loss},
+    shell,
 };
 
 pub const ID: &str = "conntrack-insert-race";
@@ -189,7 +190,7 @@ fn counted(facts: &Facts<'_>, netns: u32) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
     line.at = Some("/proc/net/stat/nf_conntrack".into());
     line.packets = Some(failed);
-    line.confirm = Some("conntrack -S".into());
+    line.confirm = Some(shell!("conntrack -S"));
     line
 }
 
@@ -259,9 +260,9 @@ fn fix(pods: &[String], port: u16) -> Fix {
              it){dns}"
         ),
         commands: vec![
-            "iptables-save -t nat | grep -E 'MASQUERADE|SNAT'".into(),
-            "nft -a list ruleset | grep -E 'masquerade|snat'".into(),
-            "conntrack -S".into(),
+            shell!("iptables-save -t nat | grep -E 'MASQUERADE|SNAT'"),
+            shell!("nft -a list ruleset | grep -E 'masquerade|snat'"),
+            shell!("conntrack -S"),
         ],
     }
 }

@@ -19,6 +19,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, FlowRef, Origin, PodRole},
     },
     pipeline::facts::{Facts, Loss, Question},
+    shell,
 };
 
 pub use super::losses::PATTERN;
@@ -369,7 +370,7 @@ pub fn loss_evidence(losses: &[&Loss]) -> Vec<Evidence> {
         line.packets = Some(packets);
         line.reason = Some(reason.to_owned());
         line.location = Some(symbol.to_owned());
-        line.confirm = Some("perf trace -e skb:kfree_skb".into());
+        line.confirm = Some(shell!("perf trace -e skb:kfree_skb"));
         line
     };
     sums.into_iter().map(line).collect()

@@ -45,6 +45,7 @@ use crate::{
         facts::{Facts, Question},
         names::ANSWER_WAIT,
     },
+    shell,
 };
 
 pub const ID: &str = "dns-misconfigured";
@@ -217,8 +218,10 @@ fn evidence(facts: &Facts<'_>, wrong: &Wrong<'_>) -> Vec<Evidence> {
             namespace: Some(namespace),
             name: Some(name),
             ..
-        }) => Some(format!(
-            "kubectl -n {namespace} exec {name} -- cat /etc/resolv.conf"
+        }) => Some(shell!(
+            "kubectl -n {v} exec {} -- cat /etc/resolv.conf",
+            namespace,
+            name
         )),
         _ => None,
     };
@@ -238,7 +241,7 @@ fn evidence(facts: &Facts<'_>, wrong: &Wrong<'_>) -> Vec<Evidence> {
         line.packets = Some(dns.queries);
         line.at = Some(question.interface.clone());
         let (name, kind) = (&question.name, kind(question.key.kind));
-        line.confirm = Some(format!("dig @{} {name} {kind}", wrong.right));
+        line.confirm = Some(shell!("dig @{} -q {v} -t {}", wrong.right, name, kind));
         lines.push(line);
     }
     lines
@@ -260,12 +263,13 @@ fn refer(facts: &Facts<'_>, wrong: &Wrong<'_>) -> Option<FlowRef> {
 fn fix(wrong: &Wrong<'_>, pod: Option<&PodRef>) -> Fix {
     let mut commands = Vec::new();
     if let Some((Some(namespace), Some(name))) = pod.map(|p| (&p.namespace, &p.name)) {
-        let path = "{.spec.dnsPolicy} {.spec.dnsConfig}";
-        commands.push(format!(
-            "kubectl -n {namespace} get pod {name} -o jsonpath='{path}'"
+        commands.push(shell!(
+            "kubectl -n {v} get pod {} -o jsonpath='{{.spec.dnsPolicy}} {{.spec.dnsConfig}}'",
+            namespace,
+            name
         ));
     }
-    commands.push("grep -A2 clusterDNS /var/lib/kubelet/config.yaml".into());
+    commands.push(shell!("grep -A2 clusterDNS /var/lib/kubelet/config.yaml"));
     Fix {
         summary: format!(
             "let the pod ask {}: dnsPolicy ClusterFirst in its specification, without a dnsConfig \

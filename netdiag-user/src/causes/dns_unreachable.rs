@@ -45,6 +45,7 @@ use crate::{
         },
     },
     pipeline::facts::{Facts, Loss},
+    shell,
 };
 
 pub const ID: &str = "dns-unreachable";
@@ -232,7 +233,7 @@ fn evidence(facts: &Facts<'_>, silence: &Silence<'_>, end: &End) -> Vec<Evidence
         let mut line = Evidence::new(EvidenceKind::Dns, Origin::Observed, text);
         line.packets = Some(packets);
         line.at = Some(at.to_owned());
-        line.confirm = Some(format!("tcpdump -nni {at} udp port {PORT}"));
+        line.confirm = Some(shell!("tcpdump -nni {v} udp port {}", at, PORT));
         line
     };
     for hop in dns::way(facts, silence) {
@@ -297,8 +298,8 @@ fn fix(silence: &Silence<'_>, end: &End) -> Fix {
         ),
         Place::Server(pod) => {
             if let (Some(namespace), Some(name)) = (&pod.namespace, &pod.name) {
-                commands.push(format!("kubectl -n {namespace} logs {name}"));
-                commands.push(format!("kubectl -n {namespace} delete pod {name}"));
+                commands.push(shell!("kubectl -n {v} logs {}", namespace, name));
+                commands.push(shell!("kubectl -n {v} delete pod {}", namespace, name));
             }
             format!(
                 "the name server's process in {} hangs: read its log, then replace the pod",
@@ -322,10 +323,10 @@ fn fix(silence: &Silence<'_>, end: &End) -> Fix {
         }
     };
     if let Some(at) = &end.plain {
-        commands.push(format!("tcpdump -nni {at} udp port {PORT}"));
+        commands.push(shell!("tcpdump -nni {v} udp port {}", at, PORT));
     }
     if let Some(question) = silence.questions.first() {
-        commands.push(format!("dig @{server} {}", question.name));
+        commands.push(shell!("dig @{} -q {v}", server, question.name));
     }
     Fix { summary, commands }
 }

@@ -39,6 +39,7 @@ use crate::{
         facts::{Facts, Question},
         names::ANSWER_WAIT,
     },
+    shell,
 };
 
 pub const ID: &str = "dns-upstream-failing";
@@ -243,7 +244,12 @@ fn line(question: &Question, text: String, packets: u64) -> Evidence {
     line.packets = Some(packets);
     line.at = Some(question.interface.clone());
     let kind = kind(question.key.kind);
-    line.confirm = Some(format!("dig @{} {} {kind}", question.server, question.name));
+    line.confirm = Some(shell!(
+        "dig @{} -q {v} -t {}",
+        question.server,
+        question.name,
+        kind
+    ));
     line
 }
 
@@ -278,8 +284,8 @@ fn fix(failing: &Failing<'_>) -> Fix {
         .first()
         .map_or("example.com", |q| q.name.as_str());
     let upstream = failing.leg.first().map(|q| q.server);
-    let ask = |server: IpAddr| format!("dig @{server} {name}");
-    let config = "kubectl -n kube-system get configmap coredns -o yaml".to_owned();
+    let ask = |server: IpAddr| shell!("dig @{} -q {v}", server, name);
+    let config = shell!("kubectl -n kube-system get configmap coredns -o yaml");
     let summary = match upstream {
         Some(upstream) => format!(
             "make the upstream {upstream} answer (its own state, the way to it), or put another \

@@ -44,6 +44,7 @@ use crate::{
         },
     },
     pipeline::facts::{Facts, HopFlow},
+    shell,
 };
 
 pub const ID: &str = "duplicate-address";
@@ -191,8 +192,8 @@ fn came(link: &Link, address: IpAddr, told: &[(u64, u64)], claim: &Claim) -> Evi
     line.at = Some(name.clone());
     line.packets = Some(told.iter().map(|(_, times)| times).sum());
     line.confirm = Some(match address {
-        IpAddr::V4(_) => format!("tcpdump -nei {name} arp host {address}"),
-        IpAddr::V6(_) => format!("tcpdump -nei {name} 'icmp6 and ip6[40] == 136'"),
+        IpAddr::V4(_) => shell!("tcpdump -nei {v} arp host {}", name, address),
+        IpAddr::V6(_) => shell!("tcpdump -nei {v} 'icmp6 and ip6[40] == 136'", name),
     });
     line
 }
@@ -223,7 +224,7 @@ fn behind(facts: &Facts<'_>, address: IpAddr, (lladdr, port): &(String, &Link)) 
     let sentence = format!("{lladdr} is behind {name}{whose}");
     let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Observed, sentence);
     line.at = Some(name.clone());
-    line.confirm = Some(format!("bridge fdb show dev {name}"));
+    line.confirm = Some(shell!("bridge fdb show dev {}", name));
     line
 }
 
@@ -274,8 +275,9 @@ fn changed(facts: &Facts<'_>, moves: &NeighbourMoves) -> Evidence {
         lladdrs(moves).join(" and "),
     );
     let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Observed, text);
-    line.confirm = Some(format!(
-        "ip monitor neighbour dev {link} | grep -w {}",
+    line.confirm = Some(shell!(
+        "ip monitor neighbour dev {} | grep -w -e {v}",
+        link,
         moves.address
     ));
     line.at = Some(link);
@@ -306,7 +308,7 @@ fn of_pods(worst: &Held, one: &PodRef, other: &PodRef) -> Fix {
     let (address, second) = (worst.address, label(other));
     let delete = |pod: &PodRef| {
         let (namespace, name) = (pod.namespace.as_ref()?, pod.name.as_ref()?);
-        Some(format!("kubectl -n {namespace} delete pod {name}"))
+        Some(shell!("kubectl -n {v} delete pod {}", namespace, name))
     };
     Fix {
         summary: format!(
@@ -323,9 +325,9 @@ fn of_hosts(worst: &Held, link: &str) -> Fix {
     let address = worst.address;
     let ask = match address {
         // With -D as if this node did not have it: whoever answers is another.
-        IpAddr::V4(_) if worst.own => format!("arping -D -c3 -I {link} {address}"),
-        IpAddr::V4(_) => format!("arping -c3 -I {link} {address}"),
-        IpAddr::V6(_) => format!("ndisc6 -m {address} {link}"),
+        IpAddr::V4(_) if worst.own => shell!("arping -D -c3 -I {v} {}", link, address),
+        IpAddr::V4(_) => shell!("arping -c3 -I {v} {}", link, address),
+        IpAddr::V6(_) => shell!("ndisc6 -m {} {}", address, link),
     };
     let whose = if worst.own {
         "this node or that host, whichever"

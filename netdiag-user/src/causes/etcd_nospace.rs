@@ -28,6 +28,7 @@
 //! # Fix
 //! Compact, defragment every member, disarm: all three, in that order. Then find what fills it,
 //! set auto-compaction, and raise the quota (up to 8 GiB).
+use crate::model::shell::CommandLine;
 use crate::{
     model::{
         control::{EtcdMember, EtcdStatus},
@@ -35,6 +36,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 pub const ID: &str = "etcd-nospace";
@@ -112,7 +114,7 @@ impl Member<'_> {
     }
 
     fn evidence(&self) -> Vec<Evidence> {
-        let line = |text: String, command: &str| {
+        let line = |text: String, command: &[&str]| {
             let mut line = Evidence::new(EvidenceKind::Api, Origin::Observed, text);
             line.at = Some(self.member.endpoint.clone());
             line.confirm = Some(etcdctl(self.member, command));
@@ -120,14 +122,20 @@ impl Member<'_> {
         };
         let mut lines = Vec::new();
         for (member, kind) in &self.status.alarms {
-            lines.push(line(format!("member {member} raised {kind}"), "alarm list"));
+            lines.push(line(
+                format!("member {member} raised {kind}"),
+                &["alarm", "list"],
+            ));
         }
-        lines.push(line(self.sizes(), "endpoint status -w table"));
+        lines.push(line(self.sizes(), &["endpoint", "status", "-w", "table"]));
         if self.status.healthy == Some(false) {
-            let credentials = self.member.credentials.join(" ");
-            let mut told = line("/health says false".into(), "");
-            let curl = format!("curl {credentials} {}/health", self.member.endpoint);
-            told.confirm = Some(curl.replace("  ", " "));
+            let mut told = line("/health says false".into(), &[]);
+            let health = format!("{}/health", self.member.endpoint);
+            told.confirm = Some(
+                shell!("curl")
+                    .with_words(credentials(self.member))
+                    .with_names([health]),
+            );
             lines.push(told);
         }
         lines
@@ -150,11 +158,20 @@ fn mib(bytes: u64) -> u64 {
     bytes >> 20
 }
 
-fn etcdctl(member: &EtcdMember, command: &str) -> String {
-    let mut words = vec![format!("etcdctl --endpoints={}", member.endpoint)];
-    words.extend(member.credentials.iter().cloned());
-    words.push(command.to_owned());
-    words.join(" ")
+/// An option and its file each.
+fn credentials(member: &EtcdMember) -> impl Iterator<Item = &str> {
+    let all = member.credentials.iter();
+    all.flat_map(|one| match one.split_once(' ') {
+        Some((option, file)) => [Some(option), Some(file)],
+        None => [Some(one.as_str()), None],
+    })
+    .flatten()
+}
+
+fn etcdctl(member: &EtcdMember, command: &[&str]) -> CommandLine {
+    shell!("etcdctl --endpoints={}", member.endpoint)
+        .with_words(credentials(member))
+        .with_words(command)
 }
 
 /// Compaction and the alarm are the cluster's, defragmentation is each member's own.
@@ -162,14 +179,14 @@ fn fix(members: &[Member<'_>]) -> Fix {
     let mut commands = Vec::new();
     if let Some(first) = members.first() {
         let revision = members.iter().map(|m| m.status.revision).max();
-        let compact = format!("compact {}", revision.unwrap_or_default());
-        commands.push(etcdctl(first.member, &compact));
+        let revision = revision.unwrap_or_default().to_string();
+        commands.push(etcdctl(first.member, &["compact", &revision]));
         for each in members {
             // It stands still for as long as that takes, seconds for gigabytes.
-            commands.push(etcdctl(each.member, "--command-timeout=60s defrag"));
+            commands.push(etcdctl(each.member, &["--command-timeout=60s", "defrag"]));
         }
         if alarmed(first.status) {
-            commands.push(etcdctl(first.member, "alarm disarm"));
+            commands.push(etcdctl(first.member, &["alarm", "disarm"]));
         }
     }
     let quota = members.iter().filter_map(|m| m.status.quota).max();
@@ -227,9 +244,9 @@ mod tests {
     fn the_alarm_decides_whatever_the_size_is() {
         let finding = found(70 << 20, &[ALARM]).expect("a finding");
         assert_eq!(finding.severity, Severity::Critical);
-        let first = "etcdctl --endpoints=https://[::1]:2379 --cacert /pki/ca.crt compact 23";
+        let first = "etcdctl '--endpoints=https://[::1]:2379' --cacert /pki/ca.crt compact 23";
         assert_eq!(finding.fix.commands[0], first);
-        assert!(finding.fix.commands[2].ends_with("alarm disarm"));
+        assert!(finding.fix.commands[2].text().ends_with("alarm disarm"));
     }
 
     #[test]

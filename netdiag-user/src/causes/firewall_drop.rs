@@ -31,6 +31,7 @@ use super::{
     service_ports::Other,
     services,
 };
+use crate::model::shell::CommandLine;
 use crate::{
     model::{
         gather::{Rule, Want},
@@ -38,6 +39,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole},
     },
     pipeline::facts::{Facts, Loss},
+    shell,
 };
 
 pub const ID: &str = "firewall-drop";
@@ -96,7 +98,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     };
     // A pod's own rules are listed and deleted in its namespace: the node has handles of its own.
     for command in &mut finding.fix.commands {
-        *command = facts.node.inside(netns, command);
+        *command = facts.node.inside(netns, std::mem::take(command));
     }
     Some(finding)
 }
@@ -141,7 +143,7 @@ fn rule_evidence(facts: &Facts<'_>, netns: u32, rule: &Rule) -> Evidence {
     };
     let mut line = Evidence::new(EvidenceKind::Rule, origin, text);
     line.packets = rule.counted.then_some(rule.packets);
-    line.confirm = Some(facts.node.inside(netns, &rule.list));
+    line.confirm = Some(facts.node.inside(netns, CommandLine::parse(&rule.list)));
     line
 }
 
@@ -153,7 +155,10 @@ fn fix_rule(worst: &Pattern<'_>, rule: &Rule) -> Fix {
             worst.target(),
             rule.place
         ),
-        commands: vec![rule.list.clone(), rule.delete.clone()],
+        commands: vec![
+            CommandLine::parse(&rule.list),
+            CommandLine::parse(&rule.delete),
+        ],
     }
 }
 
@@ -165,7 +170,10 @@ fn fix_policy(worst: &Pattern<'_>, rule: &Rule) -> Fix {
             rule.place,
             worst.target()
         ),
-        commands: vec![rule.list.clone(), rule.delete.clone()],
+        commands: vec![
+            CommandLine::parse(&rule.list),
+            CommandLine::parse(&rule.delete),
+        ],
     }
 }
 
@@ -177,7 +185,7 @@ fn fix_one_of(worst: &Pattern<'_>, rules: &[&Rule]) -> Fix {
              and `nft monitor trace` tell); let it pass there",
             worst.target()
         ),
-        commands: rules.iter().map(|r| r.list.clone()).collect(),
+        commands: rules.iter().map(|r| CommandLine::parse(&r.list)).collect(),
     }
 }
 
@@ -223,14 +231,14 @@ fn is_own_error(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
 fn fix(worst: &Pattern<'_>) -> Fix {
     let destination = worst.destination;
     let legacy = if destination.is_ipv4() {
-        "iptables-legacy-save -c"
+        shell!("iptables-legacy-save -c")
     } else {
-        "ip6tables-legacy-save -c"
+        shell!("ip6tables-legacy-save -c")
     };
-    let mut commands = vec!["nft -a list ruleset".to_owned()];
+    let mut commands = vec![shell!("nft -a list ruleset")];
     // Older kernels report nftables' drops from nf_hook_slow too: then either may hold the rule.
     if !worst.losses.iter().any(|l| l.symbol() == "nft_do_chain") {
-        commands.push(legacy.to_owned());
+        commands.push(legacy);
     }
     Fix {
         summary: format!(
@@ -290,7 +298,7 @@ mod tests {
         let pieces = [(Want::Rules(NETNS), Ok(Piece::Rules(strays)))];
         let found = with_gathered(&node, &observation, pieces, evaluate).expect("a finding");
         assert!(
-            found.fix.commands[0].ends_with("list ruleset"),
+            found.fix.commands[0].text().ends_with("list ruleset"),
             "its rule does not count"
         );
     }
@@ -363,7 +371,7 @@ mod tests {
         let delete = "nsenter --net=/run/netns/cni-1 nft delete rule ip filter OUTPUT handle 2";
         assert_eq!(found.fix.commands, [list, delete]);
         let evidence = found.evidence.last().expect("the rule");
-        assert_eq!(evidence.confirm.as_deref(), Some(list));
+        assert!(evidence.confirm.as_ref().is_some_and(|c| *c == list));
     }
 
     /// What becomes of packets to the Service 10.96.0.10:80.

@@ -35,6 +35,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 pub const ID: &str = "flannel-iface-regex-unanchored";
@@ -167,7 +168,7 @@ fn command_line(loose: &Loose<'_>) -> Evidence {
         loose.regex
     );
     let mut line = Evidence::new(EvidenceKind::Process, Origin::Observed, text);
-    line.confirm = Some(format!("tr '\\0' ' ' < /proc/{pid}/cmdline"));
+    line.confirm = Some(shell!("ps -o args= -p {v}", pid));
     line
 }
 
@@ -186,8 +187,8 @@ fn links(loose: &Loose<'_>) -> Evidence {
     );
     let mut line = Evidence::new(EvidenceKind::Link, Origin::Observed, text);
     line.at = Some(loose.pick.name.clone());
-    let names = "ip -o link | awk -F': ' '{print $2}'";
-    line.confirm = Some(format!("{names} | grep -E '{}'", loose.regex));
+    let names = shell!("ip -o link | awk -F': ' '{{print $2}}'");
+    line.confirm = Some(names.pipe(shell!("grep -E -e {v}", loose.regex)));
     line
 }
 
@@ -228,7 +229,9 @@ fn fix(node: &Node, loose: &Loose<'_>) -> Fix {
     };
     Fix {
         summary: format!("give flanneld {option} in its DaemonSet or unit{none}"),
-        commands: vec!["kubectl -n kube-flannel edit daemonset kube-flannel-ds".into()],
+        commands: vec![shell!(
+            "kubectl -n kube-flannel edit daemonset kube-flannel-ds"
+        )],
     }
 }
 

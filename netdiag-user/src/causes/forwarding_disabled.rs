@@ -35,6 +35,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, Loss},
+    shell,
 };
 
 pub const ID: &str = "forwarding-disabled";
@@ -117,19 +118,20 @@ pub fn evidence(facts: &Facts<'_>, name: &str) -> Evidence {
     let text = format!("{name} is 0{since}");
     let mut line = Evidence::new(EvidenceKind::Sysctl, Origin::Configured, text);
     line.at = Some(name.to_owned());
-    line.confirm = Some(format!("sysctl {name}"));
+    line.confirm = Some(shell!("sysctl {}", name));
     line
 }
 
 pub fn fix(names: &[String]) -> Fix {
-    let set = names.iter().map(|n| format!("sysctl -w {n}=1"));
-    let find = "grep -rE 'ip_forward|forwarding' /etc/sysctl.conf /etc/sysctl.d /usr/lib/sysctl.d";
+    let set = names.iter().map(|n| shell!("sysctl -w {}=1", n));
+    let find =
+        shell!("grep -rE 'ip_forward|forwarding' /etc/sysctl.conf /etc/sysctl.d /usr/lib/sysctl.d");
     Fix {
         summary:
             "switch forwarding on, and write it to a file in /etc/sysctl.d that is read after \
                   the one which switches it off (a hardening profile, mostly)"
                 .into(),
-        commands: set.chain([find.to_owned()]).collect(),
+        commands: set.chain([find]).collect(),
     }
 }
 

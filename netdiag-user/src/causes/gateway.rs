@@ -6,6 +6,7 @@
 //! net/ipv4/arp.c): `proxy_arp` on the pod's link, forwarding, and a route to the gateway's address
 //! that leads elsewhere, a default route mostly. A bridge that is down, or whose address was taken
 //! away, answers nobody.
+use crate::model::shell::CommandLine;
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
@@ -22,6 +23,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, Loss},
+    shell,
 };
 
 /// A gateway is asked three times, a second apart, and then the whole queue dies at once
@@ -215,7 +217,7 @@ fn pods(facts: &Facts<'_>, patterns: &[Pattern<'_>]) -> String {
 
 fn evidence(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Evidence {
     let (gateway, link) = (silent.gateway, &silent.link.name);
-    let line = |kind, text: String, confirm: String| {
+    let line = |kind, text: String, confirm: CommandLine| {
         let mut line = Evidence::new(kind, Origin::Configured, text);
         (line.at, line.confirm) = (Some(link.clone()), Some(confirm));
         line
@@ -225,22 +227,29 @@ fn evidence(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Evidence {
         Why::Unrouted(_) => line(
             EvidenceKind::Route,
             tell(silent, why),
-            format!("ip route get {gateway} from {} iif {link}", silent.source),
+            shell!(
+                "ip route get {} from {} iif {}",
+                gateway,
+                silent.source,
+                link
+            ),
         ),
         Why::NoProxy => line(
             EvidenceKind::Sysctl,
             format!("{} and that of all are 0", proxy_arp(link)),
-            format!("sysctl {}", proxy_arp(link)),
+            shell!("sysctl {}", proxy_arp(link)),
         ),
         Why::Down(near) | Why::Lost(near, _) => line(
             EvidenceKind::Link,
             tell(silent, why),
-            format!("ip address show dev {}", near.name),
+            shell!("ip address show dev {}", near.name),
         ),
         Why::Unknown => line(
             EvidenceKind::Neighbour,
             format!("the pod routes by {gateway}, behind {link}"),
-            facts.node.inside(silent.side.netns, "ip neighbour show"),
+            facts
+                .node
+                .inside(silent.side.netns, shell!("ip neighbour show")),
         ),
     }
 }
@@ -263,8 +272,8 @@ fn arp_losses(facts: &Facts<'_>, link: &Link) -> Vec<Evidence> {
         line.reason = Some(reason.clone());
         line.location = Some(symbol.to_owned());
         line.confirm = Some(match reason.starts_with("TC_") {
-            true => format!("tc filter show dev {at} ingress"),
-            false => format!("tcpdump -nni {at} arp"),
+            true => shell!("tc filter show dev {} ingress", at),
+            false => shell!("tcpdump -nni {v} arp", at),
         });
         line
     };
@@ -273,7 +282,7 @@ fn arp_losses(facts: &Facts<'_>, link: &Link) -> Vec<Evidence> {
 
 fn fix(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Fix {
     let (gateway, link) = (silent.gateway, &silent.link.name);
-    let inside = |command: &str| facts.node.inside(silent.side.netns, command);
+    let inside = |command| facts.node.inside(silent.side.netns, command);
     let (summary, commands) = match why {
         Why::ForwardingOff(sysctl) => {
             return forwarding_disabled::fix(std::slice::from_ref(sysctl));
@@ -284,7 +293,12 @@ fn fix(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Fix {
             }
             let before = facts.start.route_to(gateway);
             let again = before.and_then(|r| no_route::command(facts, r));
-            let show = format!("ip route get {gateway} from {} iif {link}", silent.source);
+            let show = shell!(
+                "ip route get {} from {} iif {}",
+                gateway,
+                silent.source,
+                link
+            );
             (
                 "give the node a default route again; where there is no router, one to any \
                  address of its own network will do: proxy ARP asks for a route alone"
@@ -297,11 +311,11 @@ fn fix(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Fix {
                 "let {link} answer for the gateway; the CNI's agent sets it when it sees the pod \
                  (Calico: restart calico-node)"
             ),
-            vec![format!("sysctl -w {}=1", proxy_arp(link))],
+            vec![shell!("sysctl -w {}=1", proxy_arp(link))],
         ),
         Why::Down(bridge) => (
             format!("set {} up; find out who took it down", bridge.name),
-            vec![format!("ip link set dev {} up", bridge.name)],
+            vec![shell!("ip link set dev {} up", bridge.name)],
         ),
         Why::Lost(near, Some(had)) => (
             format!(
@@ -309,7 +323,7 @@ fn fix(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Fix {
                  manager, mostly), and keep that off {}",
                 near.name, near.name
             ),
-            vec![format!("ip address add {had} dev {}", near.name)],
+            vec![shell!("ip address add {} dev {}", had, near.name)],
         ),
         // It may be another host's behind the bridge.
         Why::Lost(near, None) => (
@@ -319,17 +333,17 @@ fn fix(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Fix {
                 near.name
             ),
             vec![
-                format!("ip address show dev {}", near.name),
-                format!("tcpdump -nni {link} arp or icmp6"),
+                shell!("ip address show dev {}", near.name),
+                shell!("tcpdump -nni {v} arp or icmp6", link),
             ],
         ),
         Why::Unknown => (
             format!("find what takes the pod's questions for {gateway} at {link}, or the answers"),
             vec![
-                format!("tcpdump -nni {link} arp or icmp6"),
-                format!("tc filter show dev {link} ingress"),
-                "nft list ruleset".into(),
-                inside("ip neighbour show"),
+                shell!("tcpdump -nni {v} arp or icmp6", link),
+                shell!("tc filter show dev {} ingress", link),
+                shell!("nft list ruleset"),
+                inside(shell!("ip neighbour show")),
             ],
         ),
     };

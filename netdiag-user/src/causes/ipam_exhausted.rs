@@ -36,6 +36,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 pub const ID: &str = "ipam-exhausted";
@@ -110,13 +111,13 @@ fn evidence(set: &RangeSet) -> Vec<Evidence> {
         format!("network {} gives out {}", set.network, set.text()),
     );
     range.at = Some(set.conf.clone());
-    range.confirm = Some(format!("cat {}", set.conf));
+    range.confirm = Some(shell!("cat {}", set.conf));
     let mut lines = vec![range];
     if let Some(folder) = set.reserved.first().and_then(|r| r.file.rsplit_once('/')) {
         let text = format!("{} of {} addresses are reserved", used(set), set.capacity);
         let mut count = Evidence::new(EvidenceKind::File, Origin::Observed, text);
         count.at = Some(folder.0.to_owned());
-        count.confirm = Some(format!("ls {} | grep -cvE 'lock|last'", folder.0));
+        count.confirm = Some(shell!("ls -- {} | grep -cvE 'lock|last'", folder.0));
         lines.push(count);
     }
     lines.extend(set.leaked().take(TOLD).map(leak));
@@ -130,14 +131,14 @@ fn leak(reserved: &Reserved) -> Evidence {
     let text = format!("{address} is kept for sandbox {container}, which is gone");
     let mut line = Evidence::new(EvidenceKind::File, Origin::Observed, text);
     line.at = Some(reserved.file.clone());
-    line.confirm = Some(format!("crictl pods --no-trunc --id {container}"));
+    line.confirm = Some(shell!("crictl pods --no-trunc --id {v}", container));
     line
 }
 
 fn fix(set: &RangeSet) -> Fix {
     let leaked: Vec<_> = set.leaked().map(|r| r.file.as_str()).collect();
     let files = leaked.chunks(AT_ONCE);
-    let commands = files.map(|files| format!("rm {}", files.join(" ")));
+    let commands = files.map(|files| shell!("rm --").with_names(files));
     let summary = match leaked.len() {
         0 => format!(
             "give the node a larger range ({} sets it; for kubeadm --node-cidr-mask-size of \
@@ -190,7 +191,7 @@ mod tests {
         assert_eq!(finding.severity, Severity::Warning);
         assert_eq!(
             finding.fix.commands,
-            ["rm /var/lib/cni/networks/cbr0/fd00::3"]
+            ["rm -- /var/lib/cni/networks/cbr0/fd00::3"]
         );
     }
 

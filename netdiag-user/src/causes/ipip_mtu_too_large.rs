@@ -30,6 +30,7 @@ use crate::{
         verdict::{Finding, Fix},
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 pub const ID: &str = "ipip-mtu-too-large";
@@ -49,6 +50,6 @@ fn fix(tunnel: &TooLarge<'_>) -> Fix {
              run keep theirs until they are recreated, or these commands lower it",
             tunnel.underlay_bytes, tunnel.underlay.name,
         ),
-        commands: vec![format!("ip link set dev {name} mtu {left}")],
+        commands: vec![shell!("ip link set dev {} mtu {}", name, left)],
     }
 }

@@ -1,5 +1,6 @@
 //! Ports of a bridge that may not speak to each other (`bridge link set dev PORT isolated on`): what
 //! comes in by one of them is not forwarded to another, without a reason and without an error.
+use crate::model::shell::CommandLine;
 use std::net::IpAddr;
 
 use crate::{
@@ -9,6 +10,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Origin},
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 /// Two isolated ports of one bridge.
@@ -27,8 +29,8 @@ impl Isolation {
         )
     }
 
-    pub fn confirm(&self) -> String {
-        format!("bridge -d link show dev {}", self.other)
+    pub fn confirm(&self) -> CommandLine {
+        shell!("bridge -d link show dev {}", self.other)
     }
 
     pub fn evidence(&self) -> Evidence {
@@ -46,8 +48,8 @@ impl Isolation {
     }
 
     /// One of the two is enough.
-    pub fn lift(&self) -> String {
-        format!("bridge link set dev {} isolated off", self.other)
+    pub fn lift(&self) -> CommandLine {
+        shell!("bridge link set dev {} isolated off", self.other)
     }
 }
 

@@ -28,6 +28,7 @@
 //! Get kube-proxy to run on this node: `kubectl -n kube-system get pods -o wide`; give its
 //! DaemonSet `priorityClassName: system-node-critical`, so that it is not evicted.
 use super::{attempts::Attempts, services};
+use crate::model::shell::CommandLine;
 use crate::{
     model::{
         address::endpoint,
@@ -36,6 +37,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 pub const ID: &str = "kube-proxy-missing";
@@ -99,14 +101,16 @@ fn is_untranslated(facts: &Facts<'_>, known: &Services, attempts: &Attempts<'_>)
         && services::evidence(facts, known, attempts.server).is_some()
 }
 
-fn by_hand(worst: &Attempts<'_>) -> String {
+fn by_hand(worst: &Attempts<'_>) -> CommandLine {
     let address = worst.server;
     let save = if address.is_ipv4() {
-        "iptables-save"
+        shell!("iptables-save")
     } else {
-        "ip6tables-save"
+        shell!("ip6tables-save")
     };
-    format!("{save} | grep -F {address}; nft list ruleset | grep -F {address}; ipvsadm -Ln")
+    let found = || shell!("grep -F -e {v}", address);
+    let nft = shell!("nft list ruleset").pipe(found());
+    save.pipe(found()).then(nft).then(shell!("ipvsadm -Ln"))
 }
 
 fn fix(worst: &Attempts<'_>, known: &Services) -> Fix {
@@ -121,9 +125,9 @@ fn fix(worst: &Attempts<'_>, known: &Services) -> Fix {
              Pending or evicted: priorityClassName: system-node-critical in its DaemonSet"
         ),
         commands: vec![
-            "kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy".into(),
-            "kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=20".into(),
-            format!("kubectl get services -A | grep -F {}", worst.server),
+            shell!("kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy"),
+            shell!("kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=20"),
+            shell!("kubectl get services -A | grep -F -e {v}", worst.server),
         ],
     }
 }

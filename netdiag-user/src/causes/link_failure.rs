@@ -32,6 +32,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRef, Severity},
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 pub const ID: &str = "link-failure";
@@ -132,8 +133,8 @@ fn evidence(link: &Link, failure: &Failure) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Link, Origin::Observed, text);
     line.at = Some(link.name.clone());
     line.confirm = Some(match failure {
-        Failure::Damaged { .. } => format!("ip -s -s link show {}", link.name),
-        _ => format!("cat /sys/class/net/{}/carrier_changes", link.name),
+        Failure::Damaged { .. } => shell!("ip -s -s link show {}", link.name),
+        _ => shell!("cat /sys/class/net/{}/carrier_changes", link.name),
     });
     line
 }
@@ -171,9 +172,9 @@ fn fix(link: &Link) -> Fix {
     Fix {
         summary,
         commands: vec![
-            format!("ethtool {name}"),
-            format!("ip -s -s link show {name}"),
-            format!("dmesg | grep -w {name}"),
+            shell!("ethtool {}", name),
+            shell!("ip -s -s link show {}", name),
+            shell!("dmesg | grep -w -e {v}", name),
         ],
     }
 }

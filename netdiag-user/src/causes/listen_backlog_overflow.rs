@@ -39,6 +39,7 @@ use crate::{
         },
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 pub const ID: &str = "listen-backlog-overflow";
@@ -148,7 +149,7 @@ impl Overflow<'_> {
         let text = format!("ListenOverflows of {who} moved by {}", self.count);
         let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
         line.packets = Some(self.count);
-        let count = "nstat -az TcpExtListenOverflows";
+        let count = shell!("nstat -az TcpExtListenOverflows");
         line.confirm = Some(facts.node.inside(self.netns, count));
         finding.evidence.push(line);
         let socket = refusals::describe(self.listener);
@@ -179,8 +180,10 @@ impl Overflow<'_> {
         let mut line = Evidence::new(EvidenceKind::Socket, Origin::Observed, text);
         line.at = Some(link.clone());
         line.packets = Some(packets);
-        line.confirm = Some(format!(
-            "tcpdump -ni {link} 'tcp port {port} and tcp[13] & 2 != 0'"
+        line.confirm = Some(shell!(
+            "tcpdump -ni {v} 'tcp port {} and tcp[13] & 2 != 0'",
+            link,
+            port
         ));
         Some(line)
     }
@@ -195,7 +198,9 @@ impl Overflow<'_> {
                  net.core.somaxconn where that is what limits it"
             ),
             commands: vec![
-                facts.node.inside(self.netns, "sysctl net.core.somaxconn"),
+                facts
+                    .node
+                    .inside(self.netns, shell!("sysctl net.core.somaxconn")),
                 refusals::list_sockets(facts, self.netns),
             ],
         }

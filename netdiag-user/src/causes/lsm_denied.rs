@@ -37,6 +37,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, Loss},
+    shell,
 };
 
 pub const ID: &str = "lsm-denied";
@@ -182,7 +183,7 @@ fn attached(program: &CgroupProgram) -> Evidence {
     );
     let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
     line.at = Some(program.cgroup.clone());
-    line.confirm = Some(format!("bpftool cgroup show {}", program.cgroup));
+    line.confirm = Some(shell!("bpftool cgroup show {}", program.cgroup));
     line
 }
 
@@ -193,7 +194,7 @@ fn active(security: &Security) -> Option<Evidence> {
     let text = format!("active security modules: {}", security.modules.join(", "));
     let mut line = Evidence::new(EvidenceKind::File, Origin::Configured, text);
     line.at = Some("/sys/kernel/security/lsm".into());
-    line.confirm = Some("cat /sys/kernel/security/lsm".into());
+    line.confirm = Some(shell!("cat /sys/kernel/security/lsm"));
     Some(line)
 }
 
@@ -205,20 +206,22 @@ fn by_program(worst: &Pattern<'_>, programs: &[&CgroupProgram], egress: bool) ->
                 "find the program on the process's cgroup or one above it that denies {target}, \
                  and change the policy of whoever attached it"
             ),
-            commands: vec!["bpftool cgroup tree".into()],
+            commands: vec![shell!("bpftool cgroup tree")],
         };
     };
     let (id, cgroup) = (nearest.id, &nearest.cgroup);
     let mut commands: Vec<_> = programs
         .iter()
-        .map(|p| format!("bpftool cgroup show {}", p.cgroup))
+        .map(|p| shell!("bpftool cgroup show {}", p.cgroup))
         .collect();
     commands.dedup();
-    commands.push(format!("bpftool prog show id {id}"));
+    commands.push(shell!("bpftool prog show id {}", id));
     if programs.len() == 1 {
-        commands.push(format!(
-            "bpftool cgroup detach {cgroup} {} id {id}",
-            way(egress)
+        commands.push(shell!(
+            "bpftool cgroup detach {} {} id {}",
+            cgroup,
+            way(egress),
+            id
         ));
     }
     let whose = match nearest.holders.as_slice() {
@@ -238,13 +241,13 @@ fn by_module(worst: &Pattern<'_>, security: Option<&Security>) -> Fix {
     let known = security.map_or(&[][..], |s| &s.modules);
     let active = |name: &str| known.is_empty() || known.iter().any(|m| m == name);
     let logs = [
-        ("selinux", "ausearch -m avc,selinux_err -ts recent"),
+        ("selinux", shell!("ausearch -m avc,selinux_err -ts recent")),
         (
             "apparmor",
-            "aa-status; journalctl -k | grep -i 'apparmor=.DENIED'",
+            shell!("aa-status; journalctl -k | grep -i 'apparmor=.DENIED'"),
         ),
-        ("smack", "journalctl -k | grep -i smack"),
-        ("bpf", "bpftool prog list | grep -w lsm"),
+        ("smack", shell!("journalctl -k | grep -i smack")),
+        ("bpf", shell!("bpftool prog list | grep -w lsm")),
     ];
     let commands = logs.iter().filter(|(name, _)| active(name));
     Fix {
@@ -253,7 +256,7 @@ fn by_module(worst: &Pattern<'_>, security: Option<&Security>) -> Fix {
              that application",
             worst.target(),
         ),
-        commands: commands.map(|(_, log)| (*log).to_owned()).collect(),
+        commands: commands.map(|(_, log)| log.clone()).collect(),
     }
 }
 
@@ -301,7 +304,9 @@ mod tests {
         assert!(found.fix.summary.contains("systemd[1]"));
         let detach = found.fix.commands.last().expect("a command");
         assert!(
-            detach.ends_with("app.service cgroup_inet_egress id 42"),
+            detach
+                .text()
+                .ends_with("app.service cgroup_inet_egress id 42"),
             "{detach}"
         );
     }

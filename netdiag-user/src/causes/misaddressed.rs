@@ -2,6 +2,7 @@
 //!
 //! A bridge floods them, and whoever they are not for drops them (OTHERHOST): a healthy node's day,
 //! but for packets whose own destination, or the router they were meant for, drops them so.
+use crate::model::shell::CommandLine;
 use std::net::IpAddr;
 
 use super::losses::{self, PATTERN, Pattern};
@@ -14,6 +15,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, Loss},
+    shell,
 };
 
 pub const REASON: &str = "OTHERHOST";
@@ -149,17 +151,17 @@ fn next_hop(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<IpAddr> {
     side(facts, to).map(|_| to)
 }
 
-fn commands(facts: &Facts<'_>, pattern: &Pattern<'_>, holder: &Holder<'_>) -> (String, Fix) {
+fn commands(facts: &Facts<'_>, pattern: &Pattern<'_>, holder: &Holder<'_>) -> (CommandLine, Fix) {
     let node = facts.node;
     match holder {
         Holder::Node(entry) => {
             let device = node.link_name(entry.ifindex);
-            let one = format!("{} dev {device}", entry.address);
             let fix = Fix {
                 summary: format!("delete the entry: {} is asked for then", entry.address),
-                commands: vec![format!("ip neighbour del {one}")],
+                commands: vec![shell!("ip neighbour del {} dev {}", entry.address, device)],
             };
-            (format!("ip neighbour show to {one}"), fix)
+            let show = shell!("ip neighbour show to {} dev {}", entry.address, device);
+            (show, fix)
         }
         Holder::Pod(side) => {
             let pod = facts.pod(pattern.source, PodRole::Source);
@@ -167,14 +169,14 @@ fn commands(facts: &Facts<'_>, pattern: &Pattern<'_>, holder: &Holder<'_>) -> (S
                 || pattern.source.to_string(),
                 |p| crate::model::pod::label(&p),
             );
-            let show = node.inside(side.netns, "ip neighbour show nud permanent");
+            let show = node.inside(side.netns, shell!("ip neighbour show nud permanent"));
             // Where the pod has no device that is up, the list alone tells which it is.
             let device = side.links.first().map(|(_, name)| name);
             let command = device.map(|device| match next_hop(facts, pattern) {
-                Some(to) => format!("ip neighbour del {to} dev {device}"),
-                None => format!("ip neighbour flush dev {device} nud permanent"),
+                Some(to) => shell!("ip neighbour del {} dev {}", to, device),
+                None => shell!("ip neighbour flush dev {} nud permanent", device),
             });
-            let command = command.map(|command| node.inside(side.netns, &command));
+            let command = command.map(|command| node.inside(side.netns, command));
             let fix = Fix {
                 summary: format!("delete the wrong entry in the pod {who}"),
                 commands: vec![command.unwrap_or_else(|| show.clone())],

@@ -1,5 +1,6 @@
 //! What the MTU causes share: oversize packets grouped by the tunnel that they head for, and
 //! how the flows that sent them fare.
+use crate::model::shell::CommandLine;
 use std::collections::{BTreeMap, BTreeSet};
 
 use netdiag_common::flow::FlowKey;
@@ -15,6 +16,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, FlowRef, Origin, PodRef, PodRole},
     },
     pipeline::facts::{Facts, HopFlow},
+    shell,
 };
 
 /// Flows named in a finding: enough to see the pattern.
@@ -126,9 +128,14 @@ pub fn oversize_evidence(group: &Oversize<'_>) -> Vec<Evidence> {
 }
 
 /// A capture of IP packets above `limit`, whatever link header the device has.
-pub fn larger_than(interface: &str, limit: u32) -> String {
+pub fn larger_than(interface: &str, limit: u32) -> CommandLine {
     let v6 = limit.saturating_sub(40);
-    format!("tcpdump -nni {interface} 'ip[2:2] > {limit} or ip6[4:2] > {v6}'")
+    shell!(
+        "tcpdump -nni {v} 'ip[2:2] > {} or ip6[4:2] > {}'",
+        interface,
+        limit,
+        v6
+    )
 }
 
 /// How the oversize flows fare.
@@ -176,7 +183,7 @@ pub fn retransmit_evidence(outcome: &Outcome) -> Option<Evidence> {
         );
         let mut line = Evidence::new(EvidenceKind::Retransmit, Origin::Observed, text);
         line.packets = Some(outcome.retransmits);
-        line.confirm = Some("ss -ti | grep -B1 retrans".into());
+        line.confirm = Some(shell!("ss -ti | grep -B1 retrans"));
         line
     })
 }
@@ -194,7 +201,7 @@ pub fn fragment_evidence(facts: &Facts<'_>, group: &Oversize<'_>) -> Option<Evid
     let packets: u64 = hops.iter().map(|h| h.hop.fragments).sum();
     let text = format!("{packets} fragments of the encapsulated packets left by {uplink}");
     let mut line = Evidence::new(EvidenceKind::Fragment, Origin::Observed, text);
-    line.confirm = Some(format!("tcpdump -nni {uplink} 'ip[6:2] & 0x3fff != 0'"));
+    line.confirm = Some(shell!("tcpdump -nni {v} 'ip[6:2] & 0x3fff != 0'", uplink));
     line.at = Some(uplink);
     line.direction = Some("egress".into());
     line.packets = Some(packets);
@@ -283,15 +290,15 @@ pub fn larger_pods(node: &Node, bytes: u32) -> Vec<LargePod<'_>> {
 const MOST_PODS: usize = 8;
 
 /// Commands that give running pods another MTU, on both ends of their links.
-pub fn lower(node: &Node, pods: &[LargePod<'_>], bytes: u32) -> Vec<String> {
-    let set = |name: &str| format!("ip link set dev {name} mtu {bytes}");
+pub fn lower(node: &Node, pods: &[LargePod<'_>], bytes: u32) -> Vec<CommandLine> {
+    let set = |name: &str| shell!("ip link set dev {} mtu {}", name, bytes);
     let inner = |pod: &LargePod<'_>| {
         let netns = pod.link.peer_netns?;
         let own = node.pod_side(netns)?.links.iter();
         let (_, name) = own
             .clone()
             .find(|(index, _)| Some(*index) == pod.link.link)?;
-        Some(node.inside(netns, &set(name)))
+        Some(node.inside(netns, set(name)))
     };
     let both = |pod: &LargePod<'_>| [Some(set(&pod.link.name)), inner(pod)];
     let some = pods.iter().take(MOST_PODS);
@@ -403,9 +410,10 @@ pub fn link_evidence(tunnel: &TooLarge<'_>) -> Evidence {
     line.largest = Some(tunnel.link.mtu);
     line.limit = Some(tunnel.left);
     line.limit_from = Some(LimitFrom::Overhead.name().into());
-    line.confirm = Some(format!(
+    line.confirm = Some(shell!(
         "ip -d link show {}; ip link show {}",
-        tunnel.link.name, tunnel.underlay.name
+        tunnel.link.name,
+        tunnel.underlay.name
     ));
     line
 }

@@ -33,6 +33,7 @@
 //! # Fix
 //! For an overlay: find out why the agent did not enter that node (its lease or Node object is
 //! missing), and restart the agent. Else: bring the host back, or take its address out of use.
+use crate::model::shell::CommandLine;
 use std::net::IpAddr;
 
 use netdiag_common::hop::VXLAN;
@@ -52,6 +53,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, Loss, OuterPair},
+    shell,
 };
 
 pub const ID: &str = "neighbour-failed";
@@ -225,12 +227,13 @@ fn table_evidence(facts: &Facts<'_>, hop: &Hop<'_>) -> Evidence {
     };
     let mut line = Evidence::new(kind, Origin::Configured, text);
     line.at = hop.link.map(|l| l.name.clone());
-    let device = hop
-        .link
-        .map_or(String::new(), |l| format!(" dev {}", l.name));
-    line.confirm = Some(match hop.missing {
-        Missing::Forwarding(_) => format!("bridge fdb show{device}"),
-        _ => format!("ip neighbour show to {}{device}", hop.address),
+    let shown = match hop.missing {
+        Missing::Forwarding(_) => shell!("bridge fdb show"),
+        _ => shell!("ip neighbour show to {}", hop.address),
+    };
+    line.confirm = Some(match hop.link {
+        Some(link) => shown.with_names(["dev", &link.name]),
+        None => shown,
     });
     line
 }
@@ -256,29 +259,32 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>, hop: &Hop<'_>) -> Fix {
         Missing::Answer => (
             unanswered(facts, hop),
             vec![
-                format!("ip neighbour show to {}", hop.address),
+                shell!("ip neighbour show to {}", hop.address),
                 asking(hop.address, device),
             ],
         ),
         Missing::Neighbour => (
             lease,
             match spare(facts, hop) {
-                Some(entry) => vec![format!(
-                    "ip neighbour replace {} lladdr {} dev {device} nud permanent",
+                Some(entry) => vec![shell!(
+                    "ip neighbour replace {} lladdr {} dev {} nud permanent",
                     hop.address,
-                    mac(&entry.lladdr)
+                    mac(&entry.lladdr),
+                    device
                 )],
-                None => vec![format!("ip neighbour show dev {device}")],
+                None => vec![shell!("ip neighbour show dev {}", device)],
             },
         ),
         Missing::Forwarding(lladdr) => (
             lease,
             vec![match sender(facts, worst, hop) {
-                Some(peer) => format!(
-                    "bridge fdb replace {} dev {device} dst {peer} self permanent",
-                    mac(lladdr)
+                Some(peer) => shell!(
+                    "bridge fdb replace {} dev {} dst {} self permanent",
+                    mac(lladdr),
+                    device,
+                    peer
                 ),
-                None => format!("bridge fdb show dev {device}"),
+                None => shell!("bridge fdb show dev {}", device),
             }],
         ),
     };
@@ -299,10 +305,10 @@ fn unanswered(facts: &Facts<'_>, hop: &Hop<'_>) -> String {
 }
 
 /// A command that asks for the address by hand.
-fn asking(address: IpAddr, device: &str) -> String {
+fn asking(address: IpAddr, device: &str) -> CommandLine {
     match address {
-        IpAddr::V4(_) => format!("arping -c 3 -I {device} {address}"),
-        IpAddr::V6(_) => format!("ndisc6 {address} {device}"),
+        IpAddr::V4(_) => shell!("arping -c 3 -I {v} {}", device, address),
+        IpAddr::V6(_) => shell!("ndisc6 {} {}", address, device),
     }
 }
 

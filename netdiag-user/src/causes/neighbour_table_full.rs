@@ -39,6 +39,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 pub const ID: &str = "neighbour-table-full";
@@ -150,8 +151,9 @@ fn counted(table: &Table) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
     let path = format!("/proc/net/stat/{}", table.stat());
     line.packets = Some(table.refused);
-    line.confirm = Some(format!(
-        "cat {path}; sysctl {}; dmesg | grep 'table overflow'",
+    line.confirm = Some(shell!(
+        "cat {}; sysctl {}; dmesg | grep 'table overflow'",
+        path,
         table.sysctl("gc_thresh3")
     ));
     line.at = Some(path);
@@ -174,7 +176,7 @@ fn held(facts: &Facts<'_>, table: &Table) -> Option<Evidence> {
     );
     let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Configured, text);
     let family = if table.ipv6 { "-6" } else { "-4" };
-    line.confirm = Some(format!("ip {family} neighbour show dev {link}"));
+    line.confirm = Some(shell!("ip").with_words([family, "neighbour", "show", "dev", &link]));
     line.at = Some(link);
     Some(line)
 }
@@ -191,7 +193,7 @@ fn fix(tables: &[Table]) -> Fix {
             ("gc_thresh2", limit / 2),
             ("gc_thresh1", limit / 8),
         ] {
-            commands.push(format!("sysctl -w {}={value}", table.sysctl(name)));
+            commands.push(shell!("sysctl -w {}={}", table.sysctl(name), value));
         }
         let name = table.sysctl("gc_thresh3");
         words.push(format!("raise {name} from {} to {limit}", table.limit));

@@ -33,6 +33,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, HopFlow, Loss},
+    shell,
 };
 
 pub const ID: &str = "nic-queue-full";
@@ -143,13 +144,13 @@ fn qdisc_evidence(link: &Link, qdisc: &Qdisc) -> Evidence {
     };
     let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
     line.at = Some(name.clone());
-    line.confirm = Some(format!("tc -s -d qdisc show dev {name}"));
+    line.confirm = Some(shell!("tc -s -d qdisc show dev {}", name));
     line
 }
 
 fn qdisc_fix(facts: &Facts<'_>, link: &Link, qdisc: &Qdisc) -> Fix {
     let (name, kind) = (&link.name, &qdisc.kind);
-    let look = format!("tc -s -d qdisc show dev {name}");
+    let look = shell!("tc -s -d qdisc show dev {}", name);
     if let Some(bucket) = &qdisc.bucket {
         return bucket_fix(link, qdisc, bucket, offered(facts, link.index));
     }
@@ -159,7 +160,7 @@ fn qdisc_fix(facts: &Facts<'_>, link: &Link, qdisc: &Qdisc) -> Fix {
                 "{kind} drops what comes last, whosever it is: let fq_codel share {name} fairly; \
                  and send less by it"
             ),
-            commands: vec![format!("tc qdisc replace dev {name} root fq_codel")],
+            commands: vec![shell!("tc qdisc replace dev {} root fq_codel", name)],
         };
     }
     Fix {
@@ -167,7 +168,7 @@ fn qdisc_fix(facts: &Facts<'_>, link: &Link, qdisc: &Qdisc) -> Fix {
             "see who set up {kind} on {name} (a bandwidth plugin, a cloud's agent): the rate or \
              the limit of the class that drops is too small for what is sent"
         ),
-        commands: vec![look, format!("tc -s class show dev {name}")],
+        commands: vec![look, shell!("tc -s class show dev {}", name)],
     }
 }
 
@@ -175,7 +176,7 @@ fn qdisc_fix(facts: &Facts<'_>, link: &Link, qdisc: &Qdisc) -> Fix {
 fn bucket_fix(link: &Link, qdisc: &Qdisc, bucket: &TokenBucket, offered: u64) -> Fix {
     let name = &link.name;
     let (rate, came) = (bits(bucket.rate), bits(offered));
-    let look = format!("tc -s -d qdisc show dev {name}");
+    let look = shell!("tc -s -d qdisc show dev {}", name);
     if offered * 100 >= bucket.rate * NEARLY {
         return Fix {
             summary: format!(
@@ -189,8 +190,12 @@ fn bucket_fix(link: &Link, qdisc: &Qdisc, bucket: &TokenBucket, offered: u64) ->
     }
     let limit = (bucket.rate / ROOM_ONE_IN).max(bucket.limit * 2);
     let (burst, bitrate) = (bucket.burst, bucket.rate * 8);
-    let change = format!(
-        "tc qdisc change dev {name} root tbf rate {bitrate}bit burst {burst}b limit {limit}b"
+    let change = shell!(
+        "tc qdisc change dev {} root tbf rate {}bit burst {}b limit {}b",
+        name,
+        bitrate,
+        burst,
+        limit
     );
     Fix {
         summary: format!(
@@ -237,15 +242,15 @@ fn by_backlog(facts: &Facts<'_>) -> Option<Finding> {
     if let Some(moved) = facts.moved(facts.node.netns, "softnet.dropped") {
         let text = format!("softnet's dropped rose by {moved} during this run");
         let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
-        line.confirm = Some("awk '{print $2}' /proc/net/softnet_stat".into());
+        line.confirm = Some(shell!("awk '{{print $2}}' /proc/net/softnet_stat"));
         finding.evidence.push(line);
     }
     finding.fix = Fix {
         summary: "let more CPUs take packets in (RPS, more queues), or allow a longer backlog"
             .into(),
         commands: vec![
-            "sysctl net.core.netdev_max_backlog net.core.netdev_budget".into(),
-            "sysctl -w net.core.netdev_max_backlog=10000".into(),
+            shell!("sysctl net.core.netdev_max_backlog net.core.netdev_budget"),
+            shell!("sysctl -w net.core.netdev_max_backlog=10000"),
         ],
     };
     Some(finding)
@@ -272,13 +277,13 @@ fn by_ring(facts: &Facts<'_>) -> Option<Finding> {
     let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
     line.at = Some(name.clone());
     line.packets = Some(missed);
-    line.confirm = Some(format!("ip -s -s link show {name}"));
+    line.confirm = Some(shell!("ip -s -s link show {}", name));
     finding.evidence.push(line);
     finding.fix = Fix {
         summary: "enlarge the ring, and spread its interrupts over more CPUs".into(),
         commands: vec![
-            format!("ethtool -g {name}"),
-            format!("ethtool -G {name} rx 4096"),
+            shell!("ethtool -g {}", name),
+            shell!("ethtool -G {} rx 4096", name),
         ],
     };
     finding.first_seen = facts.clock.text(facts.now);

@@ -27,6 +27,7 @@
 //! # Fix
 //! Delete the rule that refuses, or its table's route. Bring the route back: restart the CNI's agent, which sets those to other nodes' pods, or
 //! configure the default route where it is lost.
+use crate::model::shell::CommandLine;
 use std::net::IpAddr;
 
 use super::{
@@ -43,6 +44,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, Loss},
+    shell,
 };
 
 pub const ID: &str = "no-route";
@@ -205,20 +207,21 @@ fn route_evidence(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
     line.at = Some(destination.to_string());
     let packet = pattern.losses.first().map(|loss| packet(facts, loss));
-    let from = packet.and_then(|p| Some(format!(" from {} iif {}", p.source, p.iif?)));
+    let from = packet.and_then(|p| Some((p.source, p.iif?)));
     // Where rules have a say, the asker matters.
     let from = from.filter(|_| chosen(facts, pattern).rule().is_some());
-    line.confirm = Some(format!(
-        "ip route get {destination}{}",
-        from.unwrap_or_default()
-    ));
+    let shown = shell!("ip route get {}", destination);
+    line.confirm = Some(match from {
+        Some((source, iif)) => shown.with_names(["from", &source.to_string(), "iif", iif]),
+        None => shown,
+    });
     line
 }
 
 fn rule_evidence(rule: &PolicyRule) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, rule.text());
-    let family = if rule.ipv6 { "-6 " } else { "" };
-    line.confirm = Some(format!("ip {family}rule show pref {}", rule.priority));
+    let shown = shell!("ip rule show pref {}", rule.priority);
+    line.confirm = Some(shown.of_family(rule.ipv6));
     line
 }
 
@@ -233,7 +236,6 @@ pub fn allow(chosen: Chosen<'_>) -> Option<Fix> {
             rule.delete(),
         ),
         Chosen::RefusingRoute(route, Some(rule)) if route.table != MAIN => {
-            let family = if rule.ipv6 { "-6 " } else { "" };
             let (to, table) = (route.destination, route.table);
             (
                 format!(
@@ -241,7 +243,7 @@ pub fn allow(chosen: Chosen<'_>) -> Option<Fix> {
                      leads, and take it away",
                     rule.text()
                 ),
-                format!("ip {family}route del {to} table {table}"),
+                shell!("ip route del {} table {}", to, table).of_family(rule.ipv6),
             )
         }
         _ => return None,
@@ -254,7 +256,7 @@ pub fn allow(chosen: Chosen<'_>) -> Option<Fix> {
 
 fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
     let to = worst.destination;
-    let family = if to.is_ipv4() { "" } else { "-6 " };
+    let of_family = |command: CommandLine| command.of_family(to.is_ipv6());
     if let Some(fix) = allow(chosen(facts, worst)) {
         return fix;
     }
@@ -268,7 +270,7 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
                  still asks for it",
                 route.destination
             ),
-            commands: vec![format!("ip {family}route show {}", route.destination)],
+            commands: vec![of_family(shell!("ip route show {}", route.destination))],
         };
     }
     // With the refusing one gone there may be none.
@@ -286,7 +288,7 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
                      range, the pod {to} is gone, and who still asks for it is to be found; else \
                      find out who set it and take it away"
                 ),
-                commands: vec![format!("ip {family}route show {range}")],
+                commands: vec![of_family(shell!("ip route show {}", range))],
             };
         }
         return Fix {
@@ -295,7 +297,7 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
                 route.destination
             ),
             commands: [
-                Some(format!("ip {family}route del {}", route.destination)),
+                Some(of_family(shell!("ip route del {}", route.destination))),
                 before.filter(|command| command.contains(&route.destination.to_string())),
             ]
             .into_iter()
@@ -311,27 +313,26 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
         commands: match before {
             Some(command) => vec![command],
             None => vec![
-                format!("ip {family}route show"),
-                format!("ip route get {to}"),
+                of_family(shell!("ip route show")),
+                shell!("ip route get {}", to),
             ],
         },
     }
 }
 
 /// Sets the route again that was there when the run began.
-pub fn command(facts: &Facts<'_>, route: &Route) -> Option<String> {
+pub fn command(facts: &Facts<'_>, route: &Route) -> Option<CommandLine> {
     let link = facts.start.link(route.oif?)?;
     let near = |to: IpAddr| link.addresses.iter().any(|a| a.prefix.contains(to));
     // A tunnel's gateway is the other end, which no address of the tunnel says to be near.
     let far = route.gateway.is_some_and(|g| !near(g));
-    let onlink = if far { " onlink" } else { "" };
-    let via = route
-        .gateway
-        .map_or_else(String::new, |g| format!(" via {g}"));
-    Some(format!(
-        "ip route add {}{via} dev {}{onlink}",
-        route.destination, link.name
-    ))
+    let add = shell!("ip route add {}", route.destination);
+    let add = match route.gateway {
+        Some(gateway) => add.with_names(["via", &gateway.to_string()]),
+        None => add,
+    };
+    let add = add.with_names(["dev", &link.name]);
+    Some(add.with_names(far.then_some("onlink")))
 }
 
 #[cfg(test)]
@@ -396,7 +397,7 @@ mod tests {
             (hole.kind, hole.oif) = (RouteKind::Refusing, None);
             node.routes.push(hole);
             let found = with_facts(&node, &observation, evaluate).expect("a finding");
-            (found.severity, found.fix.commands.join(" "))
+            (found.severity, found.fix.commands[0].text())
         };
         let (own, commands) = severity("172.20.1.0/24");
         assert_eq!(own, Severity::Info);

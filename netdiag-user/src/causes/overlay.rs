@@ -1,5 +1,6 @@
 //! What the overlay and path causes share: which peer a flow is tunnelled to, and what this node
 //! asked for in vain.
+use crate::model::shell::CommandLine;
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::{dns::PORT, flow::FlowKey, hop::PLAIN};
@@ -95,10 +96,18 @@ pub fn refused(facts: &Facts<'_>, address: IpAddr) -> bool {
 }
 
 /// What an encapsulated packet is on the wire, as people and filters write it.
-pub fn wire_form(carried: u8, port: u16) -> (String, String) {
+pub fn wire_form(carried: u8, port: u16) -> String {
     match (carried, port) {
-        (PLAIN, _) | (_, 0) => ("IP protocol 4".into(), "ip proto 4".into()),
-        (_, port) => (format!("UDP port {port}"), format!("udp port {port}")),
+        (PLAIN, _) | (_, 0) => "IP protocol 4".into(),
+        (_, port) => format!("UDP port {port}"),
+    }
+}
+
+/// A capture of it by `tcpdump`, which is given its link already.
+pub fn captured(tcpdump: CommandLine, carried: u8, port: u16) -> CommandLine {
+    match (carried, port) {
+        (PLAIN, _) | (_, 0) => tcpdump.with_names(["ip", "proto", "4"]),
+        (_, port) => tcpdump.with_names(["udp", "port", &port.to_string()]),
     }
 }
 

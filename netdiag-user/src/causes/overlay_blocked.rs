@@ -37,6 +37,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, HopFlow, OuterPair},
+    shell,
 };
 
 pub const ID: &str = "overlay-blocked";
@@ -60,7 +61,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let silent = silent(facts);
     let worst = silent.iter().max_by_key(|s| s.asks.len())?;
     let asks: Vec<&HopFlow> = silent.iter().flat_map(|s| s.asks.iter().copied()).collect();
-    let (what, _) = overlay::wire_form(worst.out.key.carried, worst.out.key.port);
+    let what = overlay::wire_form(worst.out.key.carried, worst.out.key.port);
     let others = match silent.len() {
         1 => String::new(),
         n => format!(" (and from {} other peers)", n - 1),
@@ -128,7 +129,7 @@ fn evidence(silent: &Silent<'_>) -> Vec<Evidence> {
         asks,
         plain,
     } = silent;
-    let (what, capture) = overlay::wire_form(out.key.carried, out.key.port);
+    let what = overlay::wire_form(out.key.carried, out.key.port);
     let line = |kind, text: String, packets, at: &str| {
         let mut line = Evidence::new(kind, Origin::Observed, text);
         line.packets = Some(packets);
@@ -142,7 +143,12 @@ fn evidence(silent: &Silent<'_>) -> Vec<Evidence> {
     );
     let mut outer = line(EvidenceKind::OuterAddress, text, out.outer.packets, at);
     outer.direction = Some("egress".into());
-    outer.confirm = Some(format!("tcpdump -nni {at} {capture} and host {peer}"));
+    let capture = overlay::captured(
+        shell!("tcpdump -nni {v}", at),
+        out.key.carried,
+        out.key.port,
+    );
+    outer.confirm = Some(capture.with_names(["and", "host", &peer.to_string()]));
     let asked = asks.iter().map(|h| overlay::asked(h)).sum();
     let text = format!(
         "{asked} connection attempts and echoes of {} flows inside them, none answered",
@@ -157,13 +163,18 @@ fn evidence(silent: &Silent<'_>) -> Vec<Evidence> {
         &plain.interface,
     );
     plain.direction = Some("ingress".into());
-    plain.confirm = Some(format!("ping -c1 {peer}"));
+    plain.confirm = Some(shell!("ping -c1 {}", peer));
     vec![outer, asks, plain]
 }
 
 fn fix(silent: &Silent<'_>) -> Fix {
     let (source, peer, at) = (silent.out.source, silent.peer, &silent.out.interface);
-    let (what, capture) = overlay::wire_form(silent.out.key.carried, silent.out.key.port);
+    let (carried, port) = (silent.out.key.carried, silent.out.key.port);
+    let what = overlay::wire_form(carried, port);
+    let capture = |tcpdump, host: IpAddr| {
+        let capture = overlay::captured(tcpdump, carried, port);
+        capture.with_names(["and", "host", &host.to_string()])
+    };
     Fix {
         summary: format!(
             "open {what} between {source} and {peer}, both ways: security group, hypervisor or \
@@ -171,8 +182,8 @@ fn fix(silent: &Silent<'_>) -> Fix {
              loses them, capture on both nodes at once while a pod here pings a pod there"
         ),
         commands: vec![
-            format!("tcpdump -nni {at} {capture} and host {peer}"),
-            format!("ssh {peer} tcpdump -nni any {capture} and host {source}"),
+            capture(shell!("tcpdump -nni {v}", at), peer),
+            capture(shell!("ssh {} tcpdump -nni any", peer), source),
         ],
     }
 }

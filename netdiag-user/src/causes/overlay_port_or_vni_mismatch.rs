@@ -35,6 +35,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, HopFlow, Loss},
+    shell,
 };
 
 pub const ID: &str = "overlay-port-or-vni-mismatch";
@@ -207,7 +208,7 @@ fn evidence(facts: &Facts<'_>, m: &Mismatch<'_>) -> Vec<Evidence> {
     let text = format!("{device} uses {what} {}", m.ours);
     let mut own = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
     own.at = Some(device.clone());
-    own.confirm = Some(format!("ip -d link show {device}"));
+    own.confirm = Some(shell!("ip -d link show {}", device));
     let mut lines = vec![own];
     if let (Some(first), Some(theirs)) = (m.losses.first(), m.theirs) {
         let packets: u64 = m.losses.iter().map(|l| l.dropped.packets).sum();
@@ -221,7 +222,7 @@ fn evidence(facts: &Facts<'_>, m: &Mismatch<'_>) -> Vec<Evidence> {
         line.packets = Some(packets);
         line.reason = Some(first.reason.clone());
         line.location = Some(first.symbol().to_owned());
-        line.confirm = Some(format!("tcpdump -nn udp and src host {peer}"));
+        line.confirm = Some(shell!("tcpdump -nn udp and src host {}", peer));
         lines.push(line);
     }
     let refused = m.device.tunnel.as_ref().and_then(|t| t.port);
@@ -230,7 +231,10 @@ fn evidence(facts: &Facts<'_>, m: &Mismatch<'_>) -> Vec<Evidence> {
         let text = format!("{peer} answered {refused} packets with \"port unreachable\"");
         let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
         line.packets = Some(refused);
-        line.confirm = Some(format!("tcpdump -nn '(icmp or icmp6) and src host {peer}'"));
+        line.confirm = Some(shell!(
+            "tcpdump -nn '(icmp or icmp6) and src host {}'",
+            peer
+        ));
         lines.push(line);
     }
     lines.extend(announced::vni(facts, m.peer));
@@ -251,7 +255,7 @@ fn fix(worst: &Mismatch<'_>) -> Fix {
              device still has the old one: restart its agent, which makes the device again",
             worst.ours
         ),
-        commands: vec![format!("ip -d link show {device}")],
+        commands: vec![shell!("ip -d link show {}", device)],
     }
 }
 

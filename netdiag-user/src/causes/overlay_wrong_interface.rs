@@ -38,6 +38,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, HopFlow, OuterPair},
+    shell,
 };
 
 pub const ID: &str = "overlay-wrong-interface";
@@ -184,9 +185,9 @@ fn evidence(wrong: &Wrong<'_>, out: &[&OuterPair], asks: &[&HopFlow]) -> Vec<Evi
     );
     let mut link = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
     link.at = Some(device.clone());
-    link.confirm = Some(format!("ip -d link show {device}; ip -br address"));
+    link.confirm = Some(shell!("ip -d link show {}; ip -br address", device));
     let line = |o: &&OuterPair| {
-        let (what, capture) = overlay::wire_form(o.key.carried, o.key.port);
+        let what = overlay::wire_form(o.key.carried, o.key.port);
         let text = format!(
             "{} packets egress on {}: outer {} → {}, {what}; none came in from it",
             o.outer.packets, o.interface, o.source, o.destination
@@ -195,7 +196,8 @@ fn evidence(wrong: &Wrong<'_>, out: &[&OuterPair], asks: &[&HopFlow]) -> Vec<Evi
         line.at = Some(o.interface.clone());
         line.direction = Some("egress".into());
         line.packets = Some(o.outer.packets);
-        line.confirm = Some(format!("tcpdump -nni {} {capture}", o.interface));
+        let tcpdump = shell!("tcpdump -nni {v}", o.interface);
+        line.confirm = Some(overlay::captured(tcpdump, o.key.carried, o.key.port));
         line
     };
     let asked = asks.iter().map(|h| overlay::asked(h)).sum();
@@ -220,8 +222,8 @@ fn fix(wrong: &Wrong<'_>, peer: IpAddr) -> Fix {
             wrong.address
         ),
         commands: vec![
-            format!("ip -d link show {device}"),
-            format!("ip route get {peer}"),
+            shell!("ip -d link show {}", device),
+            shell!("ip route get {}", peer),
         ],
     }
 }

@@ -9,6 +9,7 @@ use crate::{
         verdict::Fix,
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 /// The link of a pod of this node that its own route should lead to, and none does: what is sent to
@@ -56,12 +57,12 @@ pub fn lead(destination: IpAddr, link: &Link) -> Fix {
     let name = &link.name;
     let mut commands = Vec::new();
     if !link.up {
-        commands.push(format!("ip link set dev {name} up"));
+        commands.push(shell!("ip link set dev {} up", name));
     }
     let host = Prefix::host(destination);
     commands.push(match destination {
-        IpAddr::V4(_) => format!("ip route replace {host} dev {name} scope link"),
-        IpAddr::V6(_) => format!("ip -6 route replace {host} dev {name}"),
+        IpAddr::V4(_) => shell!("ip route replace {} dev {} scope link", host, name),
+        IpAddr::V6(_) => shell!("ip -6 route replace {} dev {}", host, name),
     });
     Fix {
         summary: format!(

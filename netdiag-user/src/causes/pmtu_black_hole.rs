@@ -43,6 +43,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, HopFlow, Loss},
+    shell,
 };
 
 pub const ID: &str = "pmtu-black-hole";
@@ -198,7 +199,10 @@ fn mss_evidence(worst: &HopFlow) -> Evidence {
     let text = format!("the client's SYN says MSS {mss}: its link takes more than the way onward");
     let mut line = Evidence::new(EvidenceKind::Oversize, Origin::Observed, text);
     line.at = Some(at.clone());
-    line.confirm = Some(format!("tcpdump -nnvi {at} 'tcp[tcpflags] & tcp-syn != 0'"));
+    line.confirm = Some(shell!(
+        "tcpdump -nnvi {v} 'tcp[tcpflags] & tcp-syn != 0'",
+        at
+    ));
     line
 }
 
@@ -214,8 +218,9 @@ fn told_evidence(worst: &HopFlow, sent: Option<(u64, u32)>) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
     line.at = Some(at.clone());
     line.packets = Some(sent.map_or(0, |(packets, _)| packets));
-    line.confirm = Some(format!(
-        "tcpdump -nni {at} 'icmp[0] == 3 and icmp[1] == 4 or icmp6[0] == 2'"
+    line.confirm = Some(shell!(
+        "tcpdump -nni {v} 'icmp[0] == 3 and icmp[1] == 4 or icmp6[0] == 2'",
+        at
     ));
     line
 }
@@ -224,8 +229,8 @@ fn told_evidence(worst: &HopFlow, sent: Option<(u64, u32)>) -> Evidence {
 fn fix(onward: &Link, limit: u32, pod: IpAddr, through_here: bool) -> Fix {
     let device = &onward.name;
     let (tables, headers, error) = match pod.is_ipv4() {
-        true => ("iptables", HEADERS.0, "ICMP type 3 code 4"),
-        false => ("ip6tables", HEADERS.1, "ICMPv6 type 2"),
+        true => (shell!("iptables"), HEADERS.0, "ICMP type 3 code 4"),
+        false => (shell!("ip6tables"), HEADERS.1, "ICMPv6 type 2"),
     };
     let mss = limit.saturating_sub(headers);
     let errors = format!("let {error} pass from the nodes to the clients");
@@ -241,10 +246,13 @@ fn fix(onward: &Link, limit: u32, pod: IpAddr, through_here: bool) -> Fix {
         };
     }
     let clamp = |way: &str| {
-        format!(
-            "{tables} -t mangle -A FORWARD {way} {device} -p tcp --tcp-flags SYN,RST SYN \
-             -j TCPMSS --set-mss {mss}"
-        )
+        let rule = shell!(
+            "-t mangle -A FORWARD {v} {} -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss {}",
+            way,
+            device,
+            mss
+        );
+        rule.under(&tables)
     };
     Fix {
         summary: format!(
@@ -299,7 +307,7 @@ mod tests {
         let tunnel = node.link(OVERLAY).expect("a tunnel");
         let here = fix(tunnel, 1450, ip("172.20.2.9"), true);
         assert!(here.commands[1].contains("-i vxlan.calico"));
-        assert!(here.commands[1].ends_with("--set-mss 1410"));
+        assert!(here.commands[1].text().ends_with("--set-mss 1410"));
         let elsewhere = fix(tunnel, 1450, ip("fd00::9"), false);
         assert!(elsewhere.commands.is_empty());
         assert!(elsewhere.summary.contains("MTU of 1450"));

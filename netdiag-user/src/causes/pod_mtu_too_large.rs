@@ -40,6 +40,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin},
     },
     pipeline::facts::{Facts, HopFlow},
+    shell,
 };
 
 pub const ID: &str = "pod-mtu-too-large";
@@ -151,9 +152,10 @@ fn mtu_evidence(link: &Link, large: &[LargePod<'_>]) -> Vec<Evidence> {
         line.largest = Some(pod.mtu);
         line.limit = Some(link.mtu);
         line.limit_from = Some(LimitFrom::Device.name().into());
-        line.confirm = Some(format!(
+        line.confirm = Some(shell!(
             "ip link show {}; ip link show {}",
-            pod.link.name, link.name
+            pod.link.name,
+            link.name
         ));
         line
     };

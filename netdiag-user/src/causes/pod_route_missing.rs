@@ -44,6 +44,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, HopFlow},
+    shell,
 };
 
 pub const ID: &str = "pod-route-missing";
@@ -165,7 +166,7 @@ fn evidence(facts: &Facts<'_>, lost: &Lost<'_>) -> Vec<Evidence> {
         lost.known.why
     );
     let mut route = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
-    route.confirm = Some(format!("ip route get {pod}"));
+    route.confirm = Some(shell!("ip route get {}", pod));
     let asked: u64 = lost.asks.iter().map(|h| overlay::asked(h)).sum();
     let text =
         format!("{asked} requests for {pod} left there outside of any tunnel, none answered");
@@ -174,7 +175,7 @@ fn evidence(facts: &Facts<'_>, lost: &Lost<'_>) -> Vec<Evidence> {
     sent.direction = Some("egress".into());
     sent.confirm = at
         .as_ref()
-        .map(|at| format!("tcpdump -nni {at} host {pod}"));
+        .map(|at| shell!("tcpdump -nni {v} host {}", at, pod));
     route.at.clone_from(&at);
     sent.at = at;
     vec![route, sent]
@@ -194,7 +195,7 @@ fn down_evidence(tunnel: &Link) -> Evidence {
     let text = format!("{name} is down, and a link that goes down loses its routes");
     let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
     line.at = Some(name.clone());
-    line.confirm = Some(format!("ip -d link show {name}"));
+    line.confirm = Some(shell!("ip -d link show {}", name));
     line
 }
 
@@ -202,23 +203,21 @@ fn fix(facts: &Facts<'_>, lost: &Lost<'_>) -> Fix {
     if let Some(link) = own_pods::unled(facts, lost.pod) {
         return own_pods::lead(lost.pod, link);
     }
-    let family = if lost.pod.is_ipv4() { "" } else { "-6 " };
     let summary = "restart the CNI daemon of this node (flanneld, calico-node), which puts the \
                    route back, or advertise the other node's pod network (BGP, the cloud's route \
                    table); until then let the Service's pods run on nodes that are routed";
-    let mut commands = vec![format!("ip route get {}", lost.pod)];
-    let up = down(facts).map(|tunnel| format!("ip link set dev {} up", tunnel.name));
+    let mut commands = vec![shell!("ip route get {}", lost.pod)];
+    let up = down(facts).map(|tunnel| shell!("ip link set dev {} up", tunnel.name));
     commands.extend(up);
     if let Some((network, index)) = lost.known.lost {
         let (via, device) = (network.address, facts.node.link_name(index));
-        commands.push(format!(
-            "ip {family}route add {network} via {via} dev {device} onlink"
-        ));
+        let add = shell!("ip route add {} via {} dev {} onlink", network, via, device);
+        commands.push(add.of_family(lost.pod.is_ipv6()));
     }
     let summary = match lost.known.guessed {
         false => summary.to_owned(),
         true => {
-            commands.push("kubectl get pods -A -o wide".into());
+            commands.push(shell!("kubectl get pods -A -o wide"));
             format!(
                 "see whether any pod has {}: if none, find out who still asks for it; if one has, \
                  {summary}",

@@ -33,6 +33,7 @@ use crate::{
         },
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 pub const ID: &str = "port-exhaustion";
@@ -151,18 +152,18 @@ fn tell(facts: &Facts<'_>, finding: &mut Finding, range: Range, destination: &De
         owner,
     } = destination;
     let to = endpoint(*address, *port);
-    let inside = |command: &str| facts.node.inside(range.netns, command);
+    let inside = |command| facts.node.inside(range.netns, command);
     let of = owner
         .as_deref()
         .map_or_else(String::new, |owner| format!(", of {owner}"));
     let text = format!("{sockets} sockets from {source} to {to}, {waiting} in TIME_WAIT{of}");
     let mut line = Evidence::new(EvidenceKind::Socket, Origin::Observed, text);
     line.limit = u32::try_from(range.size()).ok();
-    line.confirm = Some(inside(&format!("ss -Htan dst {to} | wc -l")));
+    line.confirm = Some(inside(shell!("ss -Htan dst {} | wc -l", to)));
     finding.evidence.push(line);
     let text = format!("the local ports are {} to {}", range.low, range.high);
     let mut line = Evidence::new(EvidenceKind::Sysctl, Origin::Configured, text);
-    line.confirm = Some(inside("sysctl net.ipv4.ip_local_port_range"));
+    line.confirm = Some(inside(shell!("sysctl net.ipv4.ip_local_port_range")));
     finding.evidence.push(line);
     finding.flows.push(FlowRef {
         protocol: "tcp".into(),
@@ -180,11 +181,11 @@ fn tell(facts: &Facts<'_>, finding: &mut Finding, range: Range, destination: &De
 
 fn fix(facts: &Facts<'_>, range: Range, worst: &Destination, who: &str) -> Fix {
     let program = worst.owner.as_deref().unwrap_or("the client");
-    let inside = |command: &str| facts.node.inside(range.netns, command);
-    let widen = "sysctl -w net.ipv4.ip_local_port_range='1024 65535'";
+    let inside = |command| facts.node.inside(range.netns, command);
+    let widen = shell!("sysctl -w net.ipv4.ip_local_port_range='1024 65535'");
     let mut commands = vec![inside(widen)];
     let habit = if worst.waiting * 2 > worst.sockets {
-        commands.push(inside("sysctl -w net.ipv4.tcp_tw_reuse=1"));
+        commands.push(inside(shell!("sysctl -w net.ipv4.tcp_tw_reuse=1")));
         "keep connections open and use them again (keep-alive, a pool)"
     } else {
         "close connections that are no longer used (a leak?), or share them in a pool"

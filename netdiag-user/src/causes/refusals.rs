@@ -1,5 +1,6 @@
 //! What the causes about refused connections share: ports of this node's pods that refuse the
 //! same client again and again.
+use crate::model::shell::CommandLine;
 use std::collections::{BTreeSet, HashMap};
 
 use netdiag_common::{
@@ -20,6 +21,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Origin, PodRef, PodRole, Severity},
     },
     pipeline::facts::{Facts, Loss},
+    shell,
 };
 
 /// A library tries three times or so before it tells its caller; a client that was refused this
@@ -107,9 +109,9 @@ impl<'a> Refusal<'a> {
         Some(reach(listeners, self.attempts.server, self.attempts.port))
     }
 
-    pub fn list_sockets(&self, facts: &Facts<'_>) -> String {
+    pub fn list_sockets(&self, facts: &Facts<'_>) -> CommandLine {
         match self.udp() {
-            true => facts.node.inside(self.netns, "ss -lunp"),
+            true => facts.node.inside(self.netns, shell!("ss -lunp")),
             false => list_sockets(facts, self.netns),
         }
     }
@@ -264,8 +266,16 @@ fn resets(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Evidence {
     line.packets = Some(times);
     let port = attempts.port;
     line.confirm = Some(match refusal.udp() {
-        true => format!("tcpdump -ni {link} 'icmp[0] == 3 or icmp6[0] == 1 or udp port {port}'"),
-        false => format!("tcpdump -ni {link} 'tcp src port {port} and tcp[13] & 4 != 0'"),
+        true => shell!(
+            "tcpdump -ni {v} 'icmp[0] == 3 or icmp6[0] == 1 or udp port {}'",
+            link,
+            port
+        ),
+        false => shell!(
+            "tcpdump -ni {v} 'tcp src port {} and tcp[13] & 4 != 0'",
+            link,
+            port
+        ),
     });
     line
 }
@@ -282,7 +292,7 @@ fn drops(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Option<Evidence> {
     line.packets = Some(packets);
     line.reason = Some("NO_SOCKET".into());
     line.location = Some(location);
-    line.confirm = Some("perf trace -e skb:kfree_skb".into());
+    line.confirm = Some(shell!("perf trace -e skb:kfree_skb"));
     Some(line)
 }
 
@@ -294,8 +304,8 @@ pub fn sockets(facts: &Facts<'_>, refusal: &Refusal<'_>, text: String) -> Eviden
     line
 }
 
-pub fn list_sockets(facts: &Facts<'_>, netns: u32) -> String {
-    facts.node.inside(netns, "ss -ltnp")
+pub fn list_sockets(facts: &Facts<'_>, netns: u32) -> CommandLine {
+    facts.node.inside(netns, shell!("ss -ltnp"))
 }
 
 /// `*:8080 (nginx[42])`

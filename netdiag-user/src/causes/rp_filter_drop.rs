@@ -25,6 +25,7 @@ use super::losses::{self, Pattern};
 use crate::{
     model::verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     pipeline::facts::{Facts, Loss},
+    shell,
 };
 
 pub const ID: &str = "rp-filter-drop";
@@ -62,7 +63,7 @@ fn sysctl_evidence(facts: &Facts<'_>, interface: &str) -> Option<Evidence> {
     let text = format!("rp_filter is {all} for all and {own} for {interface}: 1 is strict");
     let mut line = Evidence::new(EvidenceKind::Sysctl, Origin::Configured, text);
     line.at = Some(interface.to_owned());
-    line.confirm = Some(format!("sysctl net.ipv4.conf.all.rp_filter {name}"));
+    line.confirm = Some(shell!("sysctl net.ipv4.conf.all.rp_filter {}", name));
     Some(line)
 }
 
@@ -78,12 +79,12 @@ fn route_evidence(
     let text = format!("the way back to {} leaves by {}", worst.source, back.name);
     let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
     line.at = Some(back.name.clone());
-    line.confirm = Some(format!("ip route get {}", worst.source));
+    line.confirm = Some(shell!("ip route get {}", worst.source));
     Some(line)
 }
 
 fn fix(interface: Option<&str>) -> Fix {
-    let command = |i| format!("sysctl -w {}=2", sysctl_name(i));
+    let command = |i| shell!("sysctl -w {}=2", sysctl_name(i));
     Fix {
         summary: "set rp_filter to 2 (loose) where the traffic comes in (the larger of the \
                   interface's and conf.all's value counts), or route the answers back the same way"

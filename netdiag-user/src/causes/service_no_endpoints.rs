@@ -32,6 +32,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 pub const ID: &str = "service-no-endpoints";
@@ -63,7 +64,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         .extend(lost.iter().filter_map(|a| unreachable(facts, a)));
     let text = format!("a rule of this node rejects {name}: it has no endpoints");
     let list = service.engine.list(service.address);
-    let confirm = format!("{list} | grep -F {}", service.address);
+    let confirm = list.pipe(shell!("grep -F -e {v}", service.address));
     finding.evidence.push(services::rules(text, confirm));
     finding.evidence.extend(services::truth(facts, service));
     finding.fix = fix(facts, service);
@@ -81,7 +82,7 @@ fn unreachable(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Evidence> {
     let text = format!("{sender} answered {packets} times: {target} port unreachable");
     let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
     line.packets = Some(packets);
-    line.confirm = Some("tcpdump -ni any 'icmp[0] == 3 or icmp6[0] == 1'".into());
+    line.confirm = Some(shell!("tcpdump -ni any 'icmp[0] == 3 or icmp6[0] == 1'"));
     Some(line)
 }
 
@@ -91,17 +92,19 @@ fn fix(facts: &Facts<'_>, service: &Service) -> Fix {
         Some((namespace, name)) => (
             format!("find out why {path} has no ready pods: its selector, their readiness"),
             vec![
-                format!("kubectl -n {namespace} get service {name} -o wide"),
-                format!(
-                    "kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}"
+                shell!("kubectl -n {v} get service {} -o wide", namespace, name),
+                shell!(
+                    "kubectl -n {v} get endpointslices -l kubernetes.io/service-name={}",
+                    namespace,
+                    name
                 ),
-                format!("kubectl -n {namespace} get pods --show-labels"),
+                shell!("kubectl -n {v} get pods --show-labels", namespace),
             ],
         ),
         None => (
             "find the Service of that address, its selector, and why no pod of it is ready".into(),
-            vec![format!(
-                "kubectl get services -A -o wide | grep -F {}",
+            vec![shell!(
+                "kubectl get services -A -o wide | grep -F -e {v}",
                 service.address
             )],
         ),

@@ -10,6 +10,7 @@ use crate::{
         verdict::{Evidence, Fix},
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 /// The Service whose address a pattern goes to, as its rules have it; nothing where one of them is
@@ -53,7 +54,7 @@ impl<'a> Other<'a> {
                 self.title(facts),
                 self.ports()
             ),
-            format!("{list} | grep -F {}", first.address),
+            list.pipe(shell!("grep -F -e {v}", first.address)),
         ))
     }
 
@@ -61,7 +62,7 @@ impl<'a> Other<'a> {
         let path = self.rules.iter().find_map(|s| services::path(facts, s));
         let show = path.as_deref().and_then(|p| p.split_once('/'));
         let show =
-            show.map(|(namespace, name)| format!("kubectl -n {namespace} get service {name}"));
+            show.map(|(namespace, name)| shell!("kubectl -n {v} get service {}", namespace, name));
         Fix {
             summary: format!(
                 "ask the Service {} by a port that it has ({}), or add the port to it: {asked} is \

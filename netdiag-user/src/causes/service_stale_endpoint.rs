@@ -42,6 +42,7 @@ use crate::{
         },
     },
     pipeline::facts::{Facts, Loss},
+    shell,
 };
 
 pub const ID: &str = "service-stale-endpoint";
@@ -150,7 +151,7 @@ fn lost_here(pattern: &Pattern<'_>) -> Gone {
     line.packets = Some(packets);
     line.reason = first.map(|l| l.reason.clone());
     line.location = first.map(|l| l.symbol().to_owned());
-    line.confirm = Some(format!("ip neigh show {address}"));
+    line.confirm = Some(shell!("ip neigh show {}", address));
     line.at = at;
     Gone {
         client: pattern.source,
@@ -177,7 +178,7 @@ fn lost_beyond(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
     let text = format!("{sender} answered {errors} times: host {address} unreachable");
     let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
     line.packets = Some(errors);
-    line.confirm = Some(format!("tcpdump -ni any 'icmp or icmp6' | grep {address}"));
+    line.confirm = Some(shell!("tcpdump -ni any 'icmp or icmp6' | grep {}", address));
     let seen = attempts
         .tries
         .iter()
@@ -241,11 +242,11 @@ impl Stale<'_> {
         let line = match self.by_rule {
             true => services::rules(
                 format!("a rule for {name} names the backend {backend}, which no known pod has"),
-                format!("{list} | grep -F {}", gone.address),
+                list.pipe(shell!("grep -F -e {v}", gone.address)),
             ),
             false => services::rules(
                 format!("no rule for {name} names {backend} any more: a conntrack entry does"),
-                format!("conntrack -L -d {}", service.address),
+                shell!("conntrack -L -d {}", service.address),
             ),
         };
         finding.evidence.push(line);
@@ -258,11 +259,12 @@ impl Stale<'_> {
     fn fix(&self) -> Fix {
         let (service, address) = (self.service, self.gone.address);
         // Those to its living pods stay.
-        let entry = format!(
-            "conntrack -D -p {} --orig-dst {} --orig-port-dst {} --reply-src {address}",
+        let entry = shell!(
+            "conntrack -D -p {} --orig-dst {} --orig-port-dst {} --reply-src {}",
             flow::protocol(service.protocol),
             service.address,
             service.port,
+            address
         );
         if !self.by_rule {
             return Fix {
@@ -279,8 +281,8 @@ impl Stale<'_> {
                  log, its way to the API server), and restart it"
             ),
             commands: vec![
-                format!("kubectl get pods -A -o wide | grep -F {address}"),
-                "kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=20".into(),
+                shell!("kubectl get pods -A -o wide | grep -F -e {v}", address),
+                shell!("kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=20"),
                 entry,
             ],
         }

@@ -1,5 +1,6 @@
 //! What the Service causes share: connections of this node's pods to Services that get no
 //! answer, and what the node's rules say of them.
+use crate::model::shell::CommandLine;
 use std::{collections::BTreeMap, net::IpAddr};
 
 use netdiag_common::flow::FlowKey;
@@ -19,6 +20,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Origin, PodRole},
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 /// Persistently unanswered connections and datagrams from pods here to an address that is no
@@ -106,9 +108,10 @@ pub fn truth(facts: &Facts<'_>, service: &Service) -> Option<Evidence> {
         }
     };
     let mut line = Evidence::new(EvidenceKind::Api, Origin::Configured, text);
-    line.confirm = Some(format!(
-        "kubectl -n {} get endpointslices -l kubernetes.io/service-name={}",
-        of.namespace, of.name
+    line.confirm = Some(shell!(
+        "kubectl -n {v} get endpointslices -l kubernetes.io/service-name={}",
+        of.namespace,
+        of.name
     ));
     Some(line)
 }
@@ -192,9 +195,11 @@ fn silence(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Evidence {
     line.direction = seen.map(|hop| hop.direction().to_owned());
     line.packets = Some(packets);
     let link = at.as_deref().unwrap_or("any");
-    line.confirm = Some(format!(
-        "tcpdump -ni {link} 'host {} and port {}'",
-        attempts.server, attempts.port
+    line.confirm = Some(shell!(
+        "tcpdump -ni {v} 'host {} and port {}'",
+        link,
+        attempts.server,
+        attempts.port
     ));
     line.at = at;
     line
@@ -207,7 +212,7 @@ pub fn who(facts: &Facts<'_>, address: IpAddr) -> String {
 }
 
 /// A line about the node's rules.
-pub fn rules(text: String, confirm: String) -> Evidence {
+pub fn rules(text: String, confirm: CommandLine) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
     line.confirm = Some(confirm);
     line

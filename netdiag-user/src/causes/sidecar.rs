@@ -1,5 +1,7 @@
 //! What the causes about refused connections share about sidecars: whether a refused port is one
 //! that a proxy in the pod has, or is led to, and what that proxy waits for.
+use crate::model::shell::CommandLine;
+use crate::shell;
 use netdiag_common::dns::PORT;
 
 use super::{
@@ -191,12 +193,18 @@ impl Waits<'_> {
     }
 
     /// What shows it on the pod's link.
-    pub fn filter(&self) -> String {
+    /// A capture of it on a link.
+    pub fn capture(&self, link: &str) -> CommandLine {
         match self {
-            Self::Silence(_) | Self::NoName(_) => format!("udp port {PORT}"),
-            Self::Refused(attempts) | Self::Unanswered(attempts) => {
-                format!("host {} and tcp port {}", attempts.server, attempts.port)
+            Self::Silence(_) | Self::NoName(_) => {
+                shell!("tcpdump -nni {v} 'udp port {}'", link, PORT)
             }
+            Self::Refused(attempts) | Self::Unanswered(attempts) => shell!(
+                "tcpdump -nni {v} 'host {} and tcp port {}'",
+                link,
+                attempts.server,
+                attempts.port
+            ),
         }
     }
 

@@ -29,6 +29,7 @@ use super::{
     refusals::{self, Refusal},
     sidecar::{self, Closed, Waits},
 };
+use crate::model::shell::CommandLine;
 use crate::{
     model::{
         gather::Want,
@@ -36,6 +37,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin},
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 pub const ID: &str = "sidecar-blocked";
@@ -109,7 +111,7 @@ fn waiting(refusal: &Refusal<'_>, waits: &Waits<'_>) -> Evidence {
     let link = &refusal.link.name;
     line.at = Some(link.clone());
     line.packets = Some(waits.asked());
-    line.confirm = Some(format!("tcpdump -nni {link} '{}'", waits.filter()));
+    line.confirm = Some(waits.capture(link));
     line
 }
 
@@ -126,7 +128,11 @@ fn shut(facts: &Facts<'_>, refusal: &Refusal<'_>, closed: &Closed<'_>) -> Eviden
             );
             let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
             line.at = Some(refusal.link.name.clone());
-            line.confirm = Some(facts.node.inside(refusal.netns, &redirect.list));
+            line.confirm = Some(
+                facts
+                    .node
+                    .inside(refusal.netns, CommandLine::parse(&redirect.list)),
+            );
             line
         }
         Closed::Own => {
@@ -161,8 +167,10 @@ fn fix(facts: &Facts<'_>, refusal: &Refusal<'_>, waits: &Waits<'_>) -> Fix {
     };
     let mut commands = Vec::new();
     if let Some((Some(namespace), Some(name))) = refusal.pod(facts).map(|p| (p.namespace, p.name)) {
-        commands.push(format!(
-            "kubectl -n {namespace} logs {name} -c istio-proxy --tail=20"
+        commands.push(shell!(
+            "kubectl -n {v} logs {} -c istio-proxy --tail=20",
+            namespace,
+            name
         ));
     }
     commands.push(refusals::list_sockets(facts, refusal.netns));

@@ -34,6 +34,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, Loss},
+    shell,
 };
 
 pub const ID: &str = "socket-buffer-overflow";
@@ -134,8 +135,11 @@ fn socket_evidence(port: u16, receiver: &Receiver) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Socket, Origin::Observed, text);
     let pid = receiver.owner.as_ref().and_then(|o| o.rsplit_once('['));
     let pid = pid.map(|(_, pid)| pid.trim_end_matches(']'));
-    let inside = pid.map_or_else(String::new, |pid| format!("nsenter -t {pid} -n "));
-    line.confirm = Some(format!("{inside}ss -uanmp 'sport = :{port}'"));
+    let list = shell!("ss -uanmp 'sport = :{}'", port);
+    line.confirm = Some(match pid {
+        Some(pid) => list.under(&shell!("nsenter -n -t {v}", pid)),
+        None => list,
+    });
     line
 }
 
@@ -144,7 +148,7 @@ fn counter_evidence(facts: &Facts<'_>, netns: u32) -> Option<Evidence> {
     let text = format!("UdpRcvbufErrors of its namespace rose by {moved} during this run");
     let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
     line.packets = Some(moved);
-    line.confirm = Some("nstat -az UdpRcvbufErrors".into());
+    line.confirm = Some(shell!("nstat -az UdpRcvbufErrors"));
     Some(line)
 }
 
@@ -158,8 +162,8 @@ fn fix(receiver: Option<&Receiver>) -> Fix {
              net.core.rmem_max, which the node must allow"
         ),
         commands: vec![
-            "sysctl net.core.rmem_default net.core.rmem_max".into(),
-            format!("sysctl -w net.core.rmem_max={larger}"),
+            shell!("sysctl net.core.rmem_default net.core.rmem_max"),
+            shell!("sysctl -w net.core.rmem_max={}", larger),
         ],
     }
 }

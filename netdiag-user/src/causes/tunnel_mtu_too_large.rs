@@ -33,6 +33,7 @@ use crate::{
         verdict::{Finding, Fix},
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 pub const ID: &str = "tunnel-mtu-too-large";
@@ -67,6 +68,6 @@ fn fix(tunnel: &TooLarge<'_>) -> Fix {
             tunnel.underlay.name,
             tunnel.underlay_bytes - left,
         ),
-        commands: vec![format!("ip link set dev {name} mtu {left}")],
+        commands: vec![shell!("ip link set dev {} mtu {}", name, left)],
     }
 }

@@ -32,6 +32,7 @@ use crate::{
         verdict::{Finding, Fix},
     },
     pipeline::facts::Facts,
+    shell,
 };
 
 pub const ID: &str = "vxlan-mtu-too-large";
@@ -80,6 +81,6 @@ fn fix(tunnel: &TooLarge<'_>) -> Fix {
             tunnel.underlay_bytes - left,
             agent(tunnel),
         ),
-        commands: vec![format!("ip link set dev {name} mtu {left}")],
+        commands: vec![shell!("ip link set dev {} mtu {}", name, left)],
     }
 }

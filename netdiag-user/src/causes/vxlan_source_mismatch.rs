@@ -26,6 +26,7 @@
 //! # Fix
 //! Keep one address per NIC, or pin the VXLAN source (flannel: the annotation
 //! flannel.alpha.coreos.com/public-ip-overwrite, or --iface) to the one that the peers know.
+use crate::model::shell::CommandLine;
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
@@ -47,6 +48,7 @@ use crate::{
         },
     },
     pipeline::facts::{Facts, HopFlow, OuterPair},
+    shell,
 };
 
 /// Flannel has one per peer; a bridged overlay one per pod there.
@@ -362,9 +364,10 @@ fn outer_evidence(facts: &Facts<'_>, m: &Mismatch) -> Vec<Evidence> {
         line.at = Some(o.interface.clone());
         line.direction = Some(direction.into());
         line.packets = Some(o.outer.packets);
-        line.confirm = Some(format!(
-            "tcpdump -nni {} udp port {}",
-            o.interface, o.key.port
+        line.confirm = Some(shell!(
+            "tcpdump -nni {v} udp port {}",
+            o.interface,
+            o.key.port
         ));
         line
     };
@@ -388,7 +391,7 @@ fn address_evidence(facts: &Facts<'_>, m: &Mismatch) -> Option<Evidence> {
     let (_, expected) = describe(m.expected)?;
     let text = format!("{name} has {source}, the outer source, and {expected}, the one expected");
     let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
-    line.confirm = Some(format!("ip address show {name}"));
+    line.confirm = Some(shell!("ip address show {}", name));
     line.at = Some(name);
     Some(line)
 }
@@ -404,7 +407,7 @@ fn fdb_evidence(facts: &Facts<'_>, m: &Mismatch) -> Option<Evidence> {
     );
     let mut line = Evidence::new(EvidenceKind::Fdb, Origin::Configured, text);
     line.at = Some(device.name.clone());
-    line.confirm = Some(format!("bridge fdb show dev {}", device.name));
+    line.confirm = Some(shell!("bridge fdb show dev {}", device.name));
     Some(line)
 }
 
@@ -428,7 +431,7 @@ fn unreached_evidence(facts: &Facts<'_>, m: &Mismatch) -> Option<Evidence> {
     line.packets = Some(packets);
     line.reason = Some(first.reason.clone());
     line.location = Some(first.symbol().to_owned());
-    line.confirm = Some(format!("ip neighbour show {}", m.expected));
+    line.confirm = Some(shell!("ip neighbour show {}", m.expected));
     Some(line)
 }
 
@@ -444,10 +447,14 @@ fn fix(facts: &Facts<'_>, m: &Mismatch) -> Fix {
                  then the command does it",
                 m.expected, m.source, m.interface, m.expected
             ),
-            commands: vec![format!(
-                "ip link set dev {device} type vxlan id {} local {}",
-                m.vni, m.expected
-            )],
+            commands: Vec::from_iter(link.map(|link| {
+                shell!(
+                    "ip link set dev {} type vxlan id {} local {}",
+                    link.name,
+                    m.vni,
+                    m.expected
+                )
+            })),
         },
         Side::Peers => Fix {
             summary: format!(
@@ -462,7 +469,7 @@ fn fix(facts: &Facts<'_>, m: &Mismatch) -> Fix {
 }
 
 /// The entries of the old address, with the new one.
-fn entered(facts: &Facts<'_>, device: &Link, m: &Mismatch) -> Vec<String> {
+fn entered(facts: &Facts<'_>, device: &Link, m: &Mismatch) -> Vec<CommandLine> {
     let own = |f: &&Fdb| f.ifindex == device.index && f.vtep == m.expected;
     // All zeros are where what has no entry is sent.
     let hosts = facts.node.fdb.iter().filter(own);
@@ -470,7 +477,12 @@ fn entered(facts: &Facts<'_>, device: &Link, m: &Mismatch) -> Vec<String> {
     let (name, vtep) = (&device.name, m.source);
     let entry = |f: &Fdb| {
         let lladdr = mac(&f.lladdr);
-        format!("bridge fdb replace {lladdr} dev {name} dst {vtep} self permanent")
+        shell!(
+            "bridge fdb replace {} dev {} dst {} self permanent",
+            lladdr,
+            name,
+            vtep
+        )
     };
     hosts.take(MOST_ENTRIES).map(entry).collect()
 }

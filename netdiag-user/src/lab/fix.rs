@@ -10,6 +10,7 @@ use super::cluster::Cluster;
 use super::plan::Node;
 use super::runner::Guarded;
 use super::sys::enter_before_exec;
+use crate::model::shell::CommandLine;
 use crate::model::verdict::{Finding, Verdict};
 
 /// What one command may take; defragmenting etcd is the slowest.
@@ -29,27 +30,26 @@ pub async fn apply(cluster: &Cluster, node: &Node, verdict: &Verdict) -> Result<
     Ok(())
 }
 
-fn commands(finding: &Finding) -> impl Iterator<Item = &str> {
-    let all = finding.fix.commands.iter().map(String::as_str);
-    all.filter(|c| !ELSEWHERE.iter().any(|word| c.starts_with(word)))
+fn commands(finding: &Finding) -> impl Iterator<Item = &CommandLine> {
+    let all = finding.fix.printed();
+    all.filter(|c| !ELSEWHERE.iter().any(|word| c.text().starts_with(word)))
 }
 
 /// Where a node keeps its files. The lab's nodes share this machine's root and have theirs in a
 /// folder of their own.
 const OWN: [&str; 3] = ["/etc/", "/var/", "/run/"];
 
-fn at_home(cluster: &Cluster, node: &Node, command: &str) -> String {
+fn at_home(cluster: &Cluster, node: &Node, command: &CommandLine) -> String {
     let root = cluster.root(node).display().to_string();
     let there = |word: &str| match OWN.iter().any(|own| word.starts_with(own)) {
         true => format!("{root}{word}"),
         false => word.to_owned(),
     };
-    let words: Vec<_> = command.split(' ').map(there).collect();
-    words.join(" ")
+    command.map_words(there).text()
 }
 
 /// A command that fails is told and not fatal: the second look decides.
-async fn run(cluster: &Cluster, node: &Node, command: &str) -> Result<()> {
+async fn run(cluster: &Cluster, node: &Node, command: &CommandLine) -> Result<()> {
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", &at_home(cluster, node, command)]);
     shell.stdin(Stdio::null());

@@ -22,5 +22,6 @@ pub mod runtime;
 pub mod security;
 pub mod selection;
 pub mod services;
+pub mod shell;
 pub mod text;
 pub mod verdict;

@@ -1,4 +1,6 @@
 //! The node's network configuration as netlink and /proc show it.
+use super::shell::CommandLine;
+use crate::shell;
 use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
@@ -295,15 +297,15 @@ impl Node {
 
     /// A command line that runs `command` in a namespace: by the file that names it, else by one of
     /// its processes.
-    pub fn inside(&self, netns: u32, command: &str) -> String {
+    pub fn inside(&self, netns: u32, command: CommandLine) -> CommandLine {
         let path = self.pod_side(netns).and_then(|s| s.path.as_deref());
         match path {
-            _ if netns == self.netns => command.to_owned(),
-            Some(path) => format!("nsenter --net={path} {command}"),
-            None => {
-                let find = format!("lsns -n -t net -o NS,PID | awk '$1=={netns}{{print $2}}'");
-                format!("nsenter -n -t $({find}) {command}")
-            }
+            _ if netns == self.netns => command,
+            Some(path) => command.under(&shell!("nsenter --net={}", path)),
+            None => command.under(&shell!(
+                "nsenter -n -t $( lsns -n -t net -o NS,PID | awk '$1=={}{{print $2}}' )",
+                netns
+            )),
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! The kernel walks the rules by priority (net/core/fib_rules.c): one that matches and names a table
 //! decides, unless the table has no route, or only one that `suppress_prefixlength` leaves out.
+use super::shell::CommandLine;
+use crate::shell;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -54,9 +56,9 @@ impl PolicyRule {
         format!("{}: {}", self.priority, self.line)
     }
 
-    pub fn delete(&self) -> String {
-        let family = if self.ipv6 { "-6 " } else { "" };
-        format!("ip {family}rule del pref {} {}", self.priority, self.line)
+    pub fn delete(&self) -> CommandLine {
+        let command = shell!("ip rule del pref {}", self.priority).of_family(self.ipv6);
+        command.with_names(self.line.split(' '))
     }
 
     fn matches(&self, packet: &Packet<'_>) -> bool {

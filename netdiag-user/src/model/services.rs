@@ -1,4 +1,6 @@
 //! Services as a node's rules have them, and as its pods were told of them.
+use super::shell::CommandLine;
+use crate::shell;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -16,14 +18,14 @@ pub enum Engine {
 
 impl Engine {
     /// The command that lists its rules.
-    pub fn list(self, address: IpAddr) -> &'static str {
+    pub fn list(self, address: IpAddr) -> CommandLine {
         match (self, address.is_ipv4()) {
-            (Self::IptablesLegacy, true) => "iptables-legacy-save -c",
-            (Self::IptablesLegacy, false) => "ip6tables-legacy-save -c",
-            (Self::IptablesNft, true) => "iptables-nft-save -c",
-            (Self::IptablesNft, false) => "ip6tables-nft-save -c",
-            (Self::Nftables, _) => "nft list ruleset",
-            (Self::Ipvs, _) => "ipvsadm -Ln",
+            (Self::IptablesLegacy, true) => shell!("iptables-legacy-save -c"),
+            (Self::IptablesLegacy, false) => shell!("ip6tables-legacy-save -c"),
+            (Self::IptablesNft, true) => shell!("iptables-nft-save -c"),
+            (Self::IptablesNft, false) => shell!("ip6tables-nft-save -c"),
+            (Self::Nftables, _) => shell!("nft list ruleset"),
+            (Self::Ipvs, _) => shell!("ipvsadm -Ln"),
         }
     }
 }

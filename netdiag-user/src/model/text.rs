@@ -1,12 +1,21 @@
 //! Words for terminals and documents: of others, as a log's or a daemon's, and of numbers.
 
+/// Whether a terminal obeys it, or shows something else than what is there: controls, what turns
+/// the direction of writing (Bidi_Control), separators of lines, what has no width.
+pub fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        )
+        || matches!(c, '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
+        || matches!(c, '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
 /// One line without control characters, cut after so many characters.
 pub fn line(text: &str, longest: usize) -> String {
-    let hostile = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let clean = text.chars().map(|c| if hostile(c) { ' ' } else { c });
+    let clean = text.chars().map(|c| if misleads(c) { ' ' } else { c });
     let mut line: String = clean.clone().take(longest).collect();
     if clean.count() > longest {
         line.push('…');

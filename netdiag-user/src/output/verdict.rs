@@ -125,10 +125,10 @@ impl Page {
                 paint(DIM, origin),
                 text.trim_start()
             ));
-            if let Some(confirm) = &line.confirm {
+            if let Some(confirm) = line.confirm.as_ref().filter(|c| !c.is_refused()) {
                 out.push_str(&format!(
                     "                {}\n",
-                    paint(CYAN, &format!("$ {}", clean(confirm)))
+                    paint(CYAN, &format!("$ {confirm}"))
                 ));
             }
         }
@@ -246,9 +246,17 @@ impl Page {
 
     fn steps(&self, fix: &Fix) -> String {
         let mut out = wrap(&clean(&fix.summary), self.width, "    ");
-        for command in &fix.commands {
-            let command = paint(CYAN, &format!("$ {}", clean(command)));
+        for command in fix.printed() {
+            let command = paint(CYAN, &format!("$ {command}"));
             out.push_str(&format!("    {command}\n"));
+        }
+        if fix.left_out() > 0 {
+            let why = format!(
+                "{} left out: a name in it could make a shell or a reader take it for something \
+                 else",
+                counted(fix.left_out() as u64, "command")
+            );
+            out.push_str(&wrap(&why, self.width, "    "));
         }
         out
     }

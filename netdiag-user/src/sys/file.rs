@@ -145,6 +145,9 @@ mod tests {
             of_root(&file, 9).is_ok()
         };
         let root = nix::unistd::geteuid().is_root();
-        assert_eq!((mode(0o644), mode(0o664), mode(0o646)), (root, false, false));
+        assert_eq!(
+            (mode(0o644), mode(0o664), mode(0o646)),
+            (root, false, false)
+        );
     }
 }

@@ -5,6 +5,7 @@ use super::Pattern;
 use crate::{
     model::verdict::{Confidence, Evidence, EvidenceKind, Finding, Origin, Severity},
     pipeline::facts::Facts,
+    shell,
 };
 
 /// Flows that a finding names; more of them tell nothing new.
@@ -62,7 +63,7 @@ pub fn drop_evidence(patterns: &[Pattern<'_>]) -> Vec<Evidence> {
         line.packets = Some(packets);
         line.reason = Some(reason.to_owned());
         line.location = Some(symbol.to_owned());
-        line.confirm = Some("perf trace -e skb:kfree_skb".into());
+        line.confirm = Some(shell!("perf trace -e skb:kfree_skb"));
         line
     };
     sums.into_iter().map(line).collect()

@@ -10,6 +10,7 @@ use crate::{
         verdict::{Finding, NotChecked},
     },
     pipeline::facts::{Facts, Question},
+    shell,
 };
 
 /// The servers that know no name of the cluster, and that no finding is about.
@@ -35,13 +36,23 @@ pub fn failing(facts: &Facts<'_>, findings: &[Finding]) -> Vec<NotChecked> {
                 format!("names at {}", endpoint(server, netdiag_common::dns::PORT)),
                 format!(
                     "it answers the cluster's names with errors alone ({}), {errors} times: no cause \
-                     explains it; see its log and its configuration, `dig @{server} {name}`",
-                    codes(&failing.copied().collect::<Vec<_>>())
+                     explains it; see its log and its configuration{}",
+                    codes(&failing.copied().collect::<Vec<_>>()),
+                    by_hand(server, name)
                 ),
             )
         })
     };
     servers(&picture, findings).filter_map(line).collect()
+}
+
+/// How to ask it by hand. The name is of whoever asked for it.
+fn by_hand(server: IpAddr, name: &str) -> String {
+    let ask = shell!("dig @{} -q {v}", server, name);
+    match ask.is_refused() {
+        true => String::new(),
+        false => format!(", `{ask}`"),
+    }
 }
 
 /// Their answers come from memory, within milliseconds. Resolvers give up after 2.5 to 5 s, and
@@ -69,10 +80,10 @@ pub fn slow(facts: &Facts<'_>, findings: &[Finding]) -> Vec<NotChecked> {
                 format!("names at {}", endpoint(server, netdiag_common::dns::PORT)),
                 format!(
                     "its answers to the cluster's names take {:.1} s on average, {:.1} s at most ({count} \
-                     of them): no cause explains it; see its CPU limit and its log, `dig @{server} {}`",
+                     of them): no cause explains it; see its CPU limit and its log{}",
                     seconds(mean),
                     seconds(longest.dns.latency_max),
-                    longest.name
+                    by_hand(server, &longest.name)
                 ),
             )
         })

@@ -1,5 +1,6 @@
 //! Overlays, routes and path MTUs: what is lost beyond this node.
 use super::*;
+use crate::shell;
 
 /// Connections to a peer's pod that leave encapsulated and get no answer, while the peer itself
 /// answers.
@@ -306,7 +307,7 @@ fn each_kind_of_tunnel_takes_its_own_bytes() {
         assert_eq!(causes(&findings), ["tunnel-mtu-too-large"]);
         findings[0].fix.commands[0].clone()
     };
-    let mtu = |mtu: u32| format!("ip link set dev tun1 mtu {mtu}");
+    let mtu = |mtu: u32| shell!("ip link set dev tun1 mtu {}", mtu);
     assert_eq!(fix(LinkKind::Gre, 0), mtu(1426));
     assert_eq!(fix(LinkKind::Gre, 4), mtu(1422), "with a key");
     assert_eq!(fix(LinkKind::Sit, 0), mtu(1430));
@@ -376,7 +377,7 @@ fn a_full_table_is_named_and_no_rule_blamed() {
     let findings = tracked(990, 40);
     assert_eq!(causes(&findings), ["conntrack-full"]);
     let commands = &findings[0].fix.commands;
-    assert!(commands[0].ends_with("nf_conntrack_max=2000"));
+    assert!(commands[0].text().ends_with("nf_conntrack_max=2000"));
 }
 
 #[test]

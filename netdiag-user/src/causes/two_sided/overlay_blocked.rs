@@ -10,6 +10,7 @@ use crate::{
         verdict::{Confidence, Finding, Fix, Severity},
     },
     pipeline::facts::HopFlow,
+    shell,
 };
 
 /// Pods to ask for by hand at most.
@@ -75,7 +76,7 @@ fn not_between(sides: &Sides<'_, '_>, silent: &[FlowKey], finding: &mut Finding)
         summary: format!(
             "find out on {peer} where its answers to this node's pods go, and what it drops"
         ),
-        commands: look.map(|pod| format!("ip route get {pod}")).collect(),
+        commands: look.map(|pod| shell!("ip route get {}", pod)).collect(),
     };
     finding.about.extend(pods);
 }

@@ -7,6 +7,7 @@ use crate::model::{
     pod::label,
     verdict::{Confidence, EvidenceKind, Finding, Origin, PodRole, Severity},
 };
+use crate::shell;
 
 pub fn complete(sides: &Sides<'_, '_>, finding: &mut Finding) {
     let there = |pod: &&IpAddr| sides.there.is_local_pod(**pod);
@@ -42,7 +43,7 @@ fn lives_there(sides: &Sides<'_, '_>, pod: IpAddr, finding: &mut Finding) {
     line.confirm = known
         .interface
         .as_ref()
-        .map(|link| format!("ip link show {link}"));
+        .map(|link| shell!("ip link show {}", link));
     line.at = known.interface;
     finding.evidence.push(line);
 }

@@ -6,6 +6,7 @@ use super::{
     Sides,
 };
 use crate::model::verdict::{EvidenceKind, Finding, Origin};
+use crate::shell;
 
 pub fn complete(sides: &Sides<'_, '_>, finding: &mut Finding) {
     let told = |m: &Mismatch| finding.about == [m.destination, m.expected];
@@ -46,7 +47,7 @@ fn ours(sides: &Sides<'_, '_>, m: &Mismatch, finding: &mut Finding) {
             sides.there_name, m.expected, sides.here_name, m.source
         );
         let mut line = sides.there(EvidenceKind::Fdb, Origin::Configured, text);
-        line.confirm = Some(format!("bridge fdb show dev {device}"));
+        line.confirm = Some(shell!("bridge fdb show dev {}", device));
         line.at = Some(device);
         finding.evidence.push(line);
     }
@@ -105,7 +106,7 @@ fn addresses(sides: &Sides<'_, '_>, m: &Mismatch) -> Option<super::Evidence> {
         sides.there_name
     );
     let mut line = sides.there(EvidenceKind::Link, Origin::Configured, text);
-    line.confirm = Some(format!("ip address show {name}"));
+    line.confirm = Some(shell!("ip address show {}", name));
     line.at = Some(name);
     Some(line)
 }

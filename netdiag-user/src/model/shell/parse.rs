@@ -1,0 +1,64 @@
+//! Reads lines that [`CommandLine::text`](super::CommandLine::text) wrote, and lines of older
+//! recordings: each word stays one, whatever is in it, and no operator comes out of a word.
+use super::word::{Word, is_plain, misleads};
+
+/// Programs of older recordings' lines that take their arguments apart again.
+const REPARSING: [&str; 2] = ["nft", "ssh"];
+/// What older recordings have nft do to a chain.
+const ACCEPT: &str = "{ policy accept; }";
+
+/// Nothing where the line is not one of netdiag's.
+pub fn parse(line: &str) -> Option<Vec<Word>> {
+    let mut words = Vec::new();
+    let mut rest = line.trim();
+    while !rest.is_empty() {
+        let (word, after) = next(rest)?;
+        words.extend(word);
+        rest = after.trim_start_matches(' ');
+    }
+    let odd = |word: &Word| match word {
+        Word::Text(text) => misleads(text),
+        _ => false,
+    };
+    let of_nft = |word: &Word| match word {
+        Word::Text(text) => is_plain(text) || text.starts_with('-') || text == ACCEPT,
+        _ => true,
+    };
+    let reparsed = words
+        .iter()
+        .any(|w| matches!(w, Word::Text(text) if REPARSING.contains(&text.as_str())));
+    let safe = !words.iter().any(odd) && (!reparsed || words.iter().all(of_nft));
+    safe.then_some(words)
+}
+
+/// The next word, with an operator before or behind it, and the rest.
+fn next(line: &str) -> Option<(Vec<Word>, &str)> {
+    for operator in ["|", "&&", ">", ";"] {
+        if let Some(rest) = line.strip_prefix(operator) {
+            return Some((vec![Word::Operator(operator)], rest));
+        }
+    }
+    if let Some(rest) = line.strip_prefix("$(") {
+        return Some((vec![Word::Operator("$(")], rest));
+    }
+    if let Some(rest) = line.strip_prefix(')') {
+        return Some((vec![Word::Operator(")")], rest));
+    }
+    let (mut text, mut quote, mut escaped) = (String::new(), false, false);
+    for (at, c) in line.char_indices() {
+        match c {
+            _ if escaped => {
+                text.push(c);
+                escaped = false;
+            }
+            '\'' => quote = !quote,
+            '\\' if !quote => escaped = true,
+            ' ' | ';' | ')' if !quote => return Some((vec![Word::Text(text)], &line[at..])),
+            '$' | '`' | '"' | '&' | '|' | '<' | '>' | '(' | '*' | '?' | '\n' if !quote => {
+                return None;
+            }
+            c => text.push(c),
+        }
+    }
+    (!quote && !escaped).then_some((vec![Word::Text(text)], ""))
+}
