@@ -16,6 +16,7 @@ use crate::{
         gather::{Gathered, Resolver},
         node::Node,
         node::RouteKind,
+        shell::CommandLine,
         verdict::{Evidence, EvidenceKind, FlowRef, Origin, PodRole},
     },
     pipeline::facts::{Facts, Loss, Question},
@@ -386,6 +387,11 @@ pub fn about(facts: &Facts<'_>, servers: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
         about.extend(overlay::peer_towards(facts, *server));
     }
     about.into_iter().collect()
+}
+
+/// The same question by hand; not of a name that was too long to be kept whole.
+pub fn ask(server: IpAddr, name: &str) -> Option<CommandLine> {
+    (!name.ends_with('…')).then(|| shell!("dig @{} -q {v}", server, name))
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::dns::PORT;
 
-use super::dns::{PATTERN, Picture};
+use super::dns::{self, PATTERN, Picture};
 use crate::{
     model::{
         address::endpoint,
@@ -240,8 +240,9 @@ fn evidence(facts: &Facts<'_>, wrong: &Wrong<'_>) -> Vec<Evidence> {
         let mut line = Evidence::new(EvidenceKind::Dns, Origin::Observed, text);
         line.packets = Some(dns.queries);
         line.at = Some(question.interface.clone());
-        let (name, kind) = (&question.name, kind(question.key.kind));
-        line.confirm = Some(shell!("dig @{} -q {v} -t {}", wrong.right, name, kind));
+        let ask = dns::ask(wrong.right, &question.name);
+        let kind = kind(question.key.kind);
+        line.confirm = ask.map(|ask| ask.with_words(["-t", &kind]));
         lines.push(line);
     }
     lines

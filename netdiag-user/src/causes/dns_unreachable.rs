@@ -325,9 +325,8 @@ fn fix(silence: &Silence<'_>, end: &End) -> Fix {
     if let Some(at) = &end.plain {
         commands.push(shell!("tcpdump -nni {v} udp port {}", at, PORT));
     }
-    if let Some(question) = silence.questions.first() {
-        commands.push(shell!("dig @{} -q {v}", server, question.name));
-    }
+    let question = silence.questions.first();
+    commands.extend(question.and_then(|q| dns::ask(server, &q.name)));
     Fix { summary, commands }
 }
 

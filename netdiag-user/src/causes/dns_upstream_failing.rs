@@ -244,12 +244,8 @@ fn line(question: &Question, text: String, packets: u64) -> Evidence {
     line.packets = Some(packets);
     line.at = Some(question.interface.clone());
     let kind = kind(question.key.kind);
-    line.confirm = Some(shell!(
-        "dig @{} -q {v} -t {}",
-        question.server,
-        question.name,
-        kind
-    ));
+    let ask = dns::ask(question.server, &question.name);
+    line.confirm = ask.map(|ask| ask.with_words(["-t", &kind]));
     line
 }
 
@@ -284,7 +280,7 @@ fn fix(failing: &Failing<'_>) -> Fix {
         .first()
         .map_or("example.com", |q| q.name.as_str());
     let upstream = failing.leg.first().map(|q| q.server);
-    let ask = |server: IpAddr| shell!("dig @{} -q {v}", server, name);
+    let ask = |server: IpAddr| dns::ask(server, name);
     let config = shell!("kubectl -n kube-system get configmap coredns -o yaml");
     let summary = match upstream {
         Some(upstream) => format!(
@@ -302,7 +298,7 @@ fn fix(failing: &Failing<'_>) -> Fix {
             failing.server
         ),
     };
-    let commands = [upstream.map(ask), Some(ask(failing.server)), Some(config)];
+    let commands = [upstream.and_then(ask), ask(failing.server), Some(config)];
     Fix {
         summary,
         commands: commands.into_iter().flatten().collect(),

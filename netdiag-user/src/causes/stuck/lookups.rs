@@ -4,13 +4,12 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use super::candidates::SPAN_NS;
 use crate::{
-    causes::dns::{PATTERN, Picture},
+    causes::dns::{self, PATTERN, Picture},
     model::{
         address::endpoint,
         verdict::{Finding, NotChecked},
     },
     pipeline::facts::{Facts, Question},
-    shell,
 };
 
 /// The servers that know no name of the cluster, and that no finding is about.
@@ -48,11 +47,8 @@ pub fn failing(facts: &Facts<'_>, findings: &[Finding]) -> Vec<NotChecked> {
 
 /// How to ask it by hand. The name is of whoever asked for it.
 fn by_hand(server: IpAddr, name: &str) -> String {
-    let ask = shell!("dig @{} -q {v}", server, name);
-    match ask.is_refused() {
-        true => String::new(),
-        false => format!(", `{ask}`"),
-    }
+    let ask = dns::ask(server, name).filter(|ask| !ask.is_refused());
+    ask.map_or_else(String::new, |ask| format!(", `{ask}`"))
 }
 
 /// Their answers come from memory, within milliseconds. Resolvers give up after 2.5 to 5 s, and

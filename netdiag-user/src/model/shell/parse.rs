@@ -27,7 +27,13 @@ pub fn parse(line: &str) -> Option<Vec<Word>> {
     let reparsed = words
         .iter()
         .any(|w| matches!(w, Word::Text(text) if REPARSING.contains(&text.as_str())));
-    let safe = !words.iter().any(odd) && (!reparsed || words.iter().all(of_nft));
+    let started = |at: usize| match at.checked_sub(1).map(|before| &words[before]) {
+        Some(before) => matches!(before, Word::Operator("|" | "&&" | ";" | "$(")),
+        None => true,
+    };
+    let mut programs = words.iter().enumerate().filter(|(at, _)| started(*at));
+    let known = programs.all(|(_, word)| matches!(word, Word::Text(text) if is_plain(text)));
+    let safe = known && !words.iter().any(odd) && (!reparsed || words.iter().all(of_nft));
     safe.then_some(words)
 }
 
