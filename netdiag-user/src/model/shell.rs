@@ -2,7 +2,7 @@
 //!
 //! Their names come from strangers: a pod's DNS question, an nft table in its namespace, a process
 //! that calls itself etcd, a recording from a ticket. So a command line is no text but words: a
-//! template is part of the program ([`shell!`] takes literals only), each `{}` in it stands for one
+//! template is part of the program ([`crate::shell!`] takes literals only), each `{}` in it stands for one
 //! value, and a value never becomes more than the word that it stands in (POSIX.1-2024, XCU 2.2).
 //!
 //! Where a value cannot be quoted safely, no command is printed at all: control and invisible
@@ -45,7 +45,7 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// For [`shell!`] alone, which takes literals only.
+    /// For [`crate::shell!`] alone, which takes literals only.
     #[doc(hidden)]
     pub fn fill(template: &'static str, values: &[&dyn Display]) -> Self {
         match template::fill(template, values) {

@@ -2,9 +2,14 @@
 //!
 //! Times are RFC 3339 UTC, durations seconds, sizes bytes, addresses text. What is unknown is
 //! absent, never an empty string.
-use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeStruct};
+mod confirm;
+mod fix;
+
+use serde::{Deserialize, Serialize};
 
 use super::{path::KnownBy, shell::CommandLine};
+
+pub use fix::{Fix, NodeFix};
 
 /// Name and version of the verdict's JSON form.
 pub const SCHEMA: &str = "netdiag.verdict/1";
@@ -233,85 +238,6 @@ impl FlowRef {
         let legs = legs.map(|l| (l.source.as_str(), l.destination.as_str()));
         std::iter::once((self.source.as_str(), self.destination.as_str())).chain(legs)
     }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-pub struct Fix {
-    pub summary: String,
-    /// Those that [`CommandLine::is_refused`] are never shown.
-    pub commands: Vec<CommandLine>,
-}
-
-/// Each command as its text and as the words that execve(2) takes, side by side. What cannot be
-/// printed safely is left out.
-impl Serialize for Fix {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Fix", 4)?;
-        let commands: Vec<_> = self.printed().collect();
-        let argv: Vec<_> = self.printed().map(CommandLine::argv).collect();
-        fields.serialize_field("summary", &self.summary)?;
-        fields.serialize_field("commands", &commands)?;
-        fields.serialize_field("argv", &argv)?;
-        match self.left_out() {
-            0 => fields.skip_field("commands_left_out")?,
-            some => fields.serialize_field("commands_left_out", &some)?,
-        }
-        fields.end()
-    }
-}
-
-impl Fix {
-    /// How many commands cannot be printed safely.
-    pub fn left_out(&self) -> usize {
-        self.commands.iter().filter(|c| c.is_refused()).count()
-    }
-
-    /// The commands that can be printed safely.
-    pub fn printed(&self) -> impl Iterator<Item = &CommandLine> {
-        self.commands.iter().filter(|c| !c.is_refused())
-    }
-}
-
-/// The command that shows a line of evidence, as `confirm` and `confirm_argv`.
-mod confirm {
-    use super::{CommandLine, Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize)]
-    struct Written<'a> {
-        confirm: &'a CommandLine,
-        confirm_argv: Vec<String>,
-    }
-
-    #[derive(Deserialize)]
-    struct Read {
-        confirm: Option<CommandLine>,
-    }
-
-    pub fn serialize<S: Serializer>(
-        confirm: &Option<CommandLine>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let confirm = confirm.as_ref().filter(|c| !c.is_refused());
-        let written = confirm.map(|confirm| Written {
-            confirm,
-            confirm_argv: confirm.argv(),
-        });
-        written.serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<CommandLine>, D::Error> {
-        Read::deserialize(deserializer).map(|read| read.confirm)
-    }
-}
-
-/// A fix on another node than the finding's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NodeFix {
-    pub node: String,
-    #[serde(flatten)]
-    pub fix: Fix,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
