@@ -14,7 +14,8 @@
 //! the file's size against the quota, from 95 % on a warning, from 80 % on for information. Size
 //! can stay just below the quota under the alarm, because a write is refused before it is made.
 //! The members are those of `--etcd`, else those of kubeadm's manifest, else an etcd that runs in
-//! the node's own namespace. One that does not answer is told under "not checked". The alarm is
+//! the node's own namespace as a service of root's or as a pod of kube-system: who else is called
+//! so is told under "not checked" and not asked. One that does not answer is told under "not checked". The alarm is
 //! the fact itself: a finding is confirmed without any packet.
 //!
 //! # Look-alikes
@@ -51,7 +52,7 @@ const FILLING: u64 = 80;
 
 /// Whether a node has an etcd is not to be seen in packets; no answer costs nothing.
 pub fn wants(_: &Facts<'_>) -> Vec<Want> {
-    vec![Want::Etcd]
+    vec![Want::Etcd, Want::Impostors]
 }
 
 struct Member<'a> {

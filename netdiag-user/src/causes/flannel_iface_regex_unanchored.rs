@@ -9,8 +9,9 @@
 //! be the only one that matches on a node whose NIC has another name.
 //!
 //! # Signals
-//! Observed: flanneld's command line on this node, in the node's own network namespace, and the
-//! links and addresses that are here now. flanneld's order of matching is followed: each `--iface`
+//! Observed: flanneld's command line on this node, in the node's own network namespace, where it
+//! runs as a service of root's or as a pod of kube-flannel or kube-system (who else is called so is
+//! told under "not checked"), and the links and addresses that are here now. flanneld's order of matching is followed: each `--iface`
 //! first; then each `--iface-regex`, against all addresses and then against all names. A warning
 //! where the link that it would pick now is a pod's. For information where it would pick a NIC
 //! but pods' links match as well: whether it starts depends on which link came first. Command line
@@ -24,7 +25,7 @@
 //!
 //! # Fix
 //! Anchor it: `--iface-regex=^(eth1|bond1)$`, or name the NIC with `--iface`.
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use crate::{
     model::{
@@ -32,6 +33,7 @@ use crate::{
         gather::Want,
         node::{Link, LinkAddress, Node},
         roles::{Role, role},
+        text::line,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::Facts,
@@ -43,10 +45,13 @@ pub const TITLE: &str = "flanneld's --iface-regex matches pods' links too";
 
 /// As flanneld's process is called.
 const PROGRAM: &str = "flanneld";
+/// Characters of a regex that is looked at, and bytes that it may come to.
+const LONGEST: usize = 256;
+const LARGEST: usize = 1 << 20;
 
 /// Its command line; nodes of other networks have none.
 pub fn wants(_: &Facts<'_>) -> Vec<Want> {
-    vec![Want::Commands(PROGRAM.into())]
+    vec![Want::Commands(PROGRAM.into()), Want::Impostors]
 }
 
 /// A regex that matches pods' links.
@@ -92,7 +97,7 @@ fn judge<'a>(node: &'a Node, command: &'a Command) -> Option<Loose<'a>> {
     }
     let links = by_index(node);
     for text in command.flags("iface-regex") {
-        let Ok(regex) = Regex::new(text) else {
+        let Some(regex) = compiled(text) else {
             continue;
         };
         let Some(pick) = pick(&links, &regex) else {
@@ -110,6 +115,13 @@ fn judge<'a>(node: &'a Node, command: &'a Command) -> Option<Loose<'a>> {
         return Some(loose).filter(|loose| !loose.pods.is_empty());
     }
     None
+}
+
+/// Nobody writes one that is longer, or that a terminal would obey.
+fn compiled(text: &str) -> Option<Regex> {
+    let plain = line(text, LONGEST) == text;
+    let built = RegexBuilder::new(text).size_limit(LARGEST).build();
+    built.ok().filter(|_| plain)
 }
 
 /// `--iface` takes a name or an address.
@@ -291,6 +303,12 @@ mod tests {
         assert_eq!(found(&["--iface=198.51.100.7", "--iface-regex=eth1"]), None);
         assert_eq!(found(&["--ip-masq"]), None);
         assert_eq!(found(&["--iface-regex=("]), None);
+        assert_eq!(found(&["--iface-regex=eth1\u{202e}|eth1"]), None);
+        assert_eq!(
+            found(&[&format!("--iface-regex=eth1{}", "|x".repeat(200))]),
+            None
+        );
+        assert_eq!(found(&["--iface-regex=(eth1){1000}{1000}|eth1"]), None);
     }
 
     #[test]

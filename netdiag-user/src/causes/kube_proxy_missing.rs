@@ -12,7 +12,8 @@
 //! Observed: packets from pods here to the address leave untranslated, again and again, without
 //! an answer. Configured: no rule of iptables, nftables or IPVS knows the address, and it is a
 //! Service's all the same: kubelet told a container here so (`…_SERVICE_HOST`), or it lies in the
-//! API server's `--service-cluster-ip-range`. Without such a word netdiag does not guess.
+//! `--service-cluster-ip-range` of an API server that is a daemon of this node's. Without such a
+//! word netdiag does not guess.
 //!
 //! # Look-alikes
 //! `service-no-endpoints`: the rules are there and refuse. A port that the Service does not have

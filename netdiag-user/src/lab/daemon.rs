@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::cgroup;
+use super::cgroup::{self, seat::Seat};
 use super::cluster::Cluster;
 use super::runner::Guarded;
 use super::step::Step;
@@ -26,6 +26,7 @@ pub struct Daemon {
     /// What ps(1) shows as its name, where that is to be another one.
     pub shown_as: Option<String>,
     pub arguments: Vec<String>,
+    pub seat: Seat,
     /// It runs in the lab's cgroup.
     pub confined: bool,
     /// Files that it reads: path, and text.
@@ -66,6 +67,11 @@ impl Daemon {
             .stderr(out);
         if self.confined {
             join_before_exec(&mut command, cgroup::filter::door(&cluster.plan.id)?);
+        }
+        let known = self.shown_as.as_deref().unwrap_or(&program);
+        let known = known.rsplit('/').next().unwrap_or_default();
+        for door in self.seat.doors(&cluster.plan, &self.netns, known)? {
+            join_before_exec(&mut command, door);
         }
         enter_before_exec(&mut command, netns.file()?);
         let child = tokio::process::Command::from(command)

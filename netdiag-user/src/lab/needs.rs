@@ -27,6 +27,8 @@ pub enum Need {
     BridgeNetfilter,
     /// A memory cgroup of the lab's own.
     MemoryCgroup,
+    /// Cgroups of the lab's own that programs run in.
+    Cgroups,
     /// A cgroup of version 2, and a program of eBPF on it.
     CgroupPrograms,
     /// Two packets are under way at the same time.
@@ -53,6 +55,7 @@ impl Need {
             Self::Tbf => "sch_tbf (or tc to set it with)",
             Self::Conntrack => "an nf_conntrack_max of at most 300000",
             Self::BridgeNetfilter => "br_netfilter",
+            Self::Cgroups => "cgroups",
             Self::CgroupPrograms => "programs on cgroups of version 2",
             Self::TwoCpus => "two CPUs",
             Self::MemoryCgroup => "memory cgroups",
@@ -88,6 +91,7 @@ pub fn check(needs: &[Need]) -> Result<()> {
                 Need::Conntrack => has_small_conntrack(),
                 Need::BridgeNetfilter => Path::new("/proc/sys/net/bridge").is_dir(),
                 Need::MemoryCgroup => cgroup::memory::available(),
+                Need::Cgroups => cgroup::seat::available(),
                 Need::CgroupPrograms => cgroup::filter::available(),
                 Need::TwoCpus => std::thread::available_parallelism().is_ok_and(|n| n.get() > 1),
                 Need::OwnMachine => is_own_machine(),
@@ -132,6 +136,7 @@ fn example(need: Need) -> LinkMessage {
         | Need::Conntrack
         | Need::BridgeNetfilter
         | Need::MemoryCgroup
+        | Need::Cgroups
         | Need::CgroupPrograms
         | Need::TwoCpus
         | Need::OwnMachine

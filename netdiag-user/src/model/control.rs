@@ -114,15 +114,25 @@ impl MemoryCgroup {
     }
 }
 
-/// UID of the pod that a cgroup's path names.
+/// UID of the pod that a cgroup's path names: the outermost, because a container may make cgroups
+/// of any name below its own.
 pub fn pod_uid(path: &str) -> Option<String> {
-    path.split(['/', ':']).rev().find_map(|part| {
-        let part = part.strip_suffix(".slice").unwrap_or(part);
-        let (_, uid) = part.rsplit_once("pod")?;
-        let uid = uid.replace('_', "-");
-        let hex = |c: char| c.is_ascii_hexdigit() || c == '-';
-        (uid.len() >= 32 && uid.chars().all(hex)).then_some(uid)
-    })
+    path.split(['/', ':']).find_map(pod_of)
+}
+
+fn pod_of(part: &str) -> Option<String> {
+    let part = part.strip_suffix(".slice").unwrap_or(part);
+    let (_, uid) = part.rsplit_once("pod")?;
+    let uid = uid.replace('_', "-");
+    let hex = |c: char| c.is_ascii_hexdigit() || c == '-';
+    ((32..=36).contains(&uid.len()) && uid.chars().all(hex)).then_some(uid)
+}
+
+/// The same with the container of it, where the path names both.
+pub fn pod_and_container(path: &str) -> Option<(String, String)> {
+    let mut parts = path.split(['/', ':']);
+    let uid = parts.find_map(pod_of)?;
+    Some((uid, parts.find_map(container_id)?.to_owned()))
 }
 
 /// Whole id of the container that a cgroup's path names.
@@ -158,6 +168,10 @@ mod tests {
             assert_eq!(cgroup.pod_uid().as_deref(), Some(uid));
             assert_eq!(cgroup.container(), Some("0123456789abc"));
         }
+        let path = format!("/kubepods/pod{uid}/{id}/own/pod{}/{id}", "f".repeat(32));
+        assert_eq!(pod_uid(&path).as_deref(), Some(uid), "of the outermost");
+        let crun = format!("/kubepods.slice/kubepods-pod{slice}.slice/crio-{id}.scope/container");
+        assert_eq!(pod_and_container(&crun), Some((uid.into(), id)));
         let service = cgroup("/system.slice/flanneld.service");
         assert_eq!((service.pod_uid(), service.container()), (None, None));
     }

@@ -11,6 +11,7 @@ use super::{
     address::Prefix,
     command::Command,
     control::{EtcdMember, MemoryCgroup, RangeSet},
+    impostors::Impostors,
     interception::Interception,
     runtime::Runtime,
     security::Security,
@@ -65,6 +66,8 @@ pub enum Want {
     Interception(u32),
     /// What the container runtime and its logs say of setting up pods' networks.
     Runtime,
+    /// Processes that call themselves a daemon of the node's and may not be believed.
+    Impostors,
 }
 
 impl Want {
@@ -74,6 +77,7 @@ impl Want {
             Self::Runtime if answer.tells_trouble() => AGAIN,
             Self::Commands(_)
             | Self::Etcd
+            | Self::Impostors
             | Self::Ipam
             | Self::PodNetworks
             | Self::Runtime
@@ -105,6 +109,7 @@ impl Want {
                 format!("rules for a sidecar in network namespace {netns}")
             }
             Self::Runtime => "how pods' networks are set up".into(),
+            Self::Impostors => "which daemons run on this node".into(),
         }
     }
 }
@@ -129,6 +134,7 @@ pub enum Piece {
     Tracked(Vec<Tracked>),
     Runtime(Runtime),
     Interception(Interception),
+    Impostors(Impostors),
 }
 
 impl Piece {
@@ -140,13 +146,15 @@ impl Piece {
     }
 
     /// Parts of it that could not be found out.
-    fn failures(&self) -> BTreeMap<String, &str> {
+    fn failures(&self) -> BTreeMap<String, String> {
+        let owned = |(what, why): (String, &str)| (what, why.to_owned());
         match self {
             Self::Etcd(members) => {
                 let failed = members.iter().filter_map(EtcdMember::failure);
-                failed.collect()
+                failed.map(owned).collect()
             }
-            Self::Runtime(runtime) => runtime.failures().collect(),
+            Self::Runtime(runtime) => runtime.failures().map(owned).collect(),
+            Self::Impostors(impostors) => impostors.failures().collect(),
             _ => BTreeMap::new(),
         }
     }

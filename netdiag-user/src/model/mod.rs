@@ -9,6 +9,7 @@ pub mod filter;
 pub mod flow;
 pub mod gather;
 pub mod icmp;
+pub mod impostors;
 pub mod interception;
 pub mod limits;
 pub mod node;

@@ -17,9 +17,10 @@ use super::{feed::Feed, kept::Kept, said_by};
 use crate::{
     host::namespaces,
     model::{
-        control::{container_id, pod_uid},
+        control,
         pod::{Container, Origin, Pod},
     },
+    sys::file,
 };
 
 /// How often /proc is looked through where nothing changes on the node's links.
@@ -32,7 +33,11 @@ const SHARE: u32 = 10;
 /// it: who is there for longer belongs there. A slow machine takes a second.
 const MOVING: u64 = 2_000_000_000;
 /// A process's environment that is looked at; HOSTNAME stands near its beginning.
-const LARGEST: u64 = 64 << 10;
+const LARGEST: usize = 64 << 10;
+/// Of the file that holds a host name.
+const NAME: usize = 256;
+/// Processes that are looked at; a node of 110 pods has a few thousand.
+const MOST: usize = 50_000;
 /// Clock ticks a second, as /proc tells times (USER_HZ).
 const TICKS: u64 = 100;
 
@@ -113,7 +118,7 @@ struct Process {
 impl Process {
     fn read(root: &Path, pid: u32) -> Option<Self> {
         let folder = root.join(format!("proc/{pid}"));
-        let text = std::fs::read_to_string(folder.join("cgroup")).ok()?;
+        let text = file::text(&folder.join("cgroup"), file::SMALL).ok()?;
         let (uid, container) = text.lines().find_map(of_pod)?;
         Some(Self {
             uid,
@@ -141,22 +146,22 @@ impl Process {
 
 /// A line of /proc/PID/cgroup: `NUMBER:CONTROLLERS:PATH`.
 fn of_pod(line: &str) -> Option<(String, String)> {
-    let path = line.splitn(3, ':').nth(2)?;
-    Some((pod_uid(path)?, container_id(path)?.to_owned()))
+    control::pod_and_container(line.splitn(3, ':').nth(2)?)
 }
 
 fn processes(root: &Path) -> Vec<u32> {
     let entries = std::fs::read_dir(root.join("proc"));
     let names = entries.into_iter().flatten().flatten();
     let numbers = names.filter_map(|e| e.file_name().to_str()?.parse().ok());
-    let mut numbers: Vec<u32> = numbers.collect();
+    let mut numbers: Vec<u32> = numbers.take(MOST).collect();
     numbers.sort_unstable();
     numbers
 }
 
 /// Field 22 of /proc/PID/stat, in ticks since the machine started.
 fn started(folder: &Path) -> Option<u64> {
-    let text = std::fs::read_to_string(folder.join("stat")).ok()?;
+    let (bytes, _) = file::start(&folder.join("stat"), file::SMALL).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
     let fields = text.rsplit_once(')')?.1;
     let ticks: u64 = fields.split_ascii_whitespace().nth(19)?.parse().ok()?;
     Some(ticks.saturating_mul(1_000_000_000 / TICKS))
@@ -180,20 +185,18 @@ fn uts_name(folder: &Path) -> Option<String> {
 
 /// As the runtime gave it: to the namespace, to the environment, and to the file that it mounts.
 fn host_name(root: &Path, pid: u32) -> Option<String> {
-    use std::io::Read;
     let folder = root.join(format!("proc/{pid}"));
-    let mut environment = Vec::new();
-    let file = std::fs::File::open(folder.join("environ")).ok()?;
-    file.take(LARGEST).read_to_end(&mut environment).ok()?;
-    let said = environment.split(|b| *b == 0);
-    let said = { said }.find_map(|word| word.strip_prefix(b"HOSTNAME="));
-    let said = said.map(|name| String::from_utf8_lossy(name).into_owned());
-    let by_file = || {
-        let path = folder.join("root/etc/hostname");
-        let plain = std::fs::symlink_metadata(&path).is_ok_and(|m| m.is_file() && m.len() < 256);
-        plain.then(|| std::fs::read_to_string(path).ok())?
+    let by_environment = || {
+        let (environment, _) = file::start(&folder.join("environ"), LARGEST).ok()?;
+        let said = environment.split(|b| *b == 0);
+        let said = { said }.find_map(|word| word.strip_prefix(b"HOSTNAME="));
+        said.map(|name| String::from_utf8_lossy(name).into_owned())
     };
-    let name = uts_name(&folder).or(said).or_else(by_file)?;
+    let by_file = || {
+        let bytes = file::within(&folder.join("root"), Path::new("etc/hostname"), NAME);
+        Some(String::from_utf8_lossy(&bytes.ok()?).into_owned())
+    };
+    let name = uts_name(&folder).or_else(by_environment).or_else(by_file)?;
     let name = name.trim().to_owned();
     // What a host name is made of (RFC 1123).
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';

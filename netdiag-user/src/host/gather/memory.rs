@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{host::cgroups, model::control::MemoryCgroup};
+use crate::{host::cgroups, model::control::MemoryCgroup, sys::file};
 
 /// Nodes with more folders than this are searched no further.
 const MOST: usize = 20_000;
@@ -37,7 +37,7 @@ impl Hierarchy {
 
     fn read(&self, folder: &Path) -> Option<MemoryCgroup> {
         let number = |name: &str| {
-            let text = fs::read_to_string(folder.join(name)).ok()?;
+            let text = file::text(&folder.join(name), file::SMALL).ok()?;
             text.trim().parse::<u64>().ok()
         };
         let [limit, peak, events] = match self.v2 {
@@ -55,7 +55,7 @@ impl Hierarchy {
             limit_file: self.on_the_node(folder).join(limit).display().to_string(),
             limit: number(limit).filter(|bytes| *bytes < NO_LIMIT),
             peak: number(peak),
-            kills: fs::read_to_string(folder.join(events))
+            kills: file::text(&folder.join(events), file::SMALL)
                 .ok()
                 .and_then(|t| kills(&t)),
         })

@@ -72,7 +72,14 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
             let look = move || sockets::listeners(&root);
             inside(&places.root, *netns, look).map(Piece::Listeners)
         }
-        Want::Commands(name) => Ok(Piece::Commands(processes::of_node(&places.root, name))),
+        Want::Commands(name) => {
+            let found = processes::daemons::of_node(&places.root, name);
+            Ok(Piece::Commands(found))
+        }
+        Want::Impostors => {
+            let found = processes::daemons::impostors(&places.root);
+            Ok(Piece::Impostors(found))
+        }
         Want::MemoryCgroup(id) => memory::by_id(&places.root, *id).map(Piece::MemoryCgroup),
         Want::Ipam => ipam::ranges(places).map(Piece::Ipam),
         Want::Connections(netns) => {

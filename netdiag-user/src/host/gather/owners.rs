@@ -4,40 +4,48 @@ use std::{
     path::Path,
 };
 
+use super::processes;
+use crate::{model::text, sys::file};
+
+/// Open files that are looked at: of one process, and of all.
+const MOST_FILES: usize = 65_536;
+const MOST: usize = 1 << 20;
+/// include/linux/sched.h, TASK_COMM_LEN.
+const COMM: usize = 16;
+
 /// Names of the processes that hold these sockets, `nginx[42]`. Only what may be read is found.
 pub fn owners(root: &Path, sockets: &HashSet<u32>) -> HashMap<u32, String> {
     let mut found = HashMap::new();
-    let processes = std::fs::read_dir(root.join("proc")).into_iter().flatten();
-    for process in processes.flatten() {
-        let pid = process.file_name().to_string_lossy().into_owned();
-        if !pid.bytes().all(|b| b.is_ascii_digit()) {
-            continue;
+    let mut left = MOST;
+    for process in processes::folders(root).take(processes::MOST) {
+        let files = std::fs::read_dir(process.join("fd")).into_iter().flatten();
+        for file in files.flatten().take(MOST_FILES.min(left)) {
+            left -= 1;
+            let Some(inode) = socket(&file.path()).filter(|inode| sockets.contains(inode)) else {
+                continue;
+            };
+            found.entry(inode).or_insert_with(|| name(&process));
         }
-        for inode in held(&process.path()) {
-            if sockets.contains(&inode) && !found.contains_key(&inode) {
-                found.insert(inode, name(&process.path(), &pid));
-            }
-        }
-        if found.len() == sockets.len() {
+        if found.len() == sockets.len() || left == 0 {
             break;
         }
     }
     found
 }
 
-/// Inodes of a process's sockets.
-fn held(process: &Path) -> impl Iterator<Item = u32> {
-    let files = std::fs::read_dir(process.join("fd")).into_iter().flatten();
-    files.flatten().filter_map(|file| {
-        let target = std::fs::read_link(file.path()).ok()?;
-        let inode = target.to_str()?.strip_prefix("socket:[")?;
-        inode.strip_suffix(']')?.parse().ok()
-    })
+/// Inode of the socket that an open file is.
+fn socket(file: &Path) -> Option<u32> {
+    let target = std::fs::read_link(file).ok()?;
+    let inode = target.to_str()?.strip_prefix("socket:[")?;
+    inode.strip_suffix(']')?.parse().ok()
 }
 
-fn name(process: &Path, pid: &str) -> String {
-    let comm = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
-    format!("{}[{pid}]", comm.trim())
+/// What it calls itself may be anything.
+fn name(process: &Path) -> String {
+    let (bytes, _) = file::start(&process.join("comm"), COMM).unwrap_or_default();
+    let comm = text::line(&String::from_utf8_lossy(&bytes), COMM);
+    let pid = process.file_name().unwrap_or_default().to_string_lossy();
+    format!("{comm}[{pid}]")
 }
 
 #[cfg(test)]

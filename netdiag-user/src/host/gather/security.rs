@@ -4,22 +4,24 @@ use std::{
     collections::BTreeMap,
     fs::File,
     path::{Path, PathBuf},
-    thread,
 };
 
 use anyhow::{Context, Result};
-use nix::sched::{CloneFlags, setns};
 
-use super::processes::{self, Process};
+use super::processes;
 use crate::{
     host::cgroups,
     model::security::{CgroupProgram, Security},
-    sys::bpf::{self, Way},
+    sys::{
+        bpf::{self, Way},
+        file,
+    },
 };
 
 const MODULES: &str = "sys/kernel/security/lsm";
-/// Processes that are named of a cgroup.
+/// Processes that are named of a cgroup, and of a program.
 const PROCESSES: usize = 3;
+const HOLDERS: usize = 16;
 
 /// The hierarchy of version 2.
 struct Hierarchy {
@@ -30,53 +32,37 @@ struct Hierarchy {
 pub fn hooks(root: &Path, netns: u32) -> Result<Security> {
     let found = cgroups::unified(root).context("no cgroups of version 2 under /sys/fs/cgroup")?;
     let (base, folder) = found;
-    let processes = all(root);
     let hierarchy = Hierarchy { base, folder };
     let mut programs = Vec::new();
-    for (cgroup, inside) in populated(&processes, netns) {
+    for (cgroup, inside) in populated(root, netns) {
         programs.extend(hierarchy.programs(&cgroup, &inside)?);
     }
-    hold(&processes, &mut programs);
+    hold(root, &mut programs);
     Ok(Security {
         modules: modules(root),
         programs,
     })
 }
 
-/// Every process, with its cgroup. A container sees paths from its own cgroup on: a thread that
-/// joins the first process's namespace sees those of the machine.
-fn all(root: &Path) -> Vec<(Process, Option<String>)> {
-    let read = || {
-        if let Ok(first) = File::open(root.join("proc/1/ns/cgroup")) {
-            // Without that right the paths are right unless this is a container.
-            let _ = setns(first, CloneFlags::CLONE_NEWCGROUP);
-        }
-        let all = processes::all(root).into_iter();
-        all.map(|p| (p.cgroup(), p)).map(|(c, p)| (p, c)).collect()
-    };
-    let joined = thread::scope(|scope| scope.spawn(read).join());
-    joined.unwrap_or_default()
-}
-
-/// The cgroups that the namespace's processes are in, and those above, with the processes.
-fn populated(
-    processes: &[(Process, Option<String>)],
-    netns: u32,
-) -> BTreeMap<PathBuf, Vec<String>> {
+/// The cgroups that the namespace's processes are in, and those above, with some of the processes.
+fn populated(root: &Path, netns: u32) -> BTreeMap<PathBuf, Vec<String>> {
     let mut found: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
-    for (process, cgroup) in processes.iter().filter(|(p, _)| p.netns == netns) {
-        for above in cgroup.iter().flat_map(|c| Path::new(c).ancestors()) {
-            found
-                .entry(above.to_owned())
-                .or_default()
-                .push(label(process));
+    processes::each(root, |process, _| {
+        if process.netns != netns {
+            return;
         }
-    }
+        let cgroups = process.cgroups();
+        let Some(cgroup) = cgroups.unified() else {
+            return;
+        };
+        for above in Path::new(cgroup).ancestors() {
+            let inside = found.entry(above.to_owned()).or_default();
+            if inside.len() < PROCESSES {
+                inside.push(process.label());
+            }
+        }
+    });
     found
-}
-
-fn label(process: &Process) -> String {
-    format!("{}[{}]", process.name(), process.pid)
 }
 
 impl Hierarchy {
@@ -101,7 +87,7 @@ impl Hierarchy {
                 cgroup: shown.display().to_string(),
                 user: program.user,
                 holders: Vec::new(),
-                processes: inside.iter().take(PROCESSES).cloned().collect(),
+                processes: inside.to_vec(),
             }));
         }
         Ok(programs)
@@ -109,22 +95,24 @@ impl Hierarchy {
 }
 
 /// Looks at the open files of every process: only where there is something to look for.
-fn hold(processes: &[(Process, Option<String>)], programs: &mut [CgroupProgram]) {
+fn hold(root: &Path, programs: &mut [CgroupProgram]) {
     let ids: Vec<u32> = programs.iter().map(|p| p.id).collect();
     if ids.is_empty() {
         return;
     }
-    for (process, _) in processes {
+    processes::each(root, |process, _| {
         let held = process.holds(&ids);
         for program in programs.iter_mut().filter(|p| held.contains(&p.id)) {
-            program.holders.push(label(process));
+            if program.holders.len() < HOLDERS {
+                program.holders.push(process.label());
+            }
         }
-    }
+    });
 }
 
 fn modules(root: &Path) -> Vec<String> {
     let mut places = cgroups::roots(root).map(|root| root.join(MODULES));
-    let text = places.find_map(|file| std::fs::read_to_string(file).ok());
+    let text = places.find_map(|path| file::text(&path, file::SMALL).ok());
     let text = text.unwrap_or_default();
     let words = text.trim().split(',').filter(|word| !word.is_empty());
     words.map(str::to_owned).collect()

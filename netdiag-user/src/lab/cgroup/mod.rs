@@ -1,6 +1,7 @@
 //! Cgroups of the lab's own: one that limits memory, and one whose packets a program judges.
 pub mod filter;
 pub mod memory;
+pub mod seat;
 
 use std::{
     fs,
@@ -24,9 +25,11 @@ pub fn remove(lab: &str) {
     let below = fs::read_dir("/sys/fs/cgroup").into_iter().flatten();
     let hierarchies = below.flatten().map(|entry| entry.path());
     for base in bases.chain(hierarchies) {
-        let folder = folder(&base, lab);
-        if folder.is_dir() && !empty_out(&folder) {
-            log::warn!("{} is still there", folder.display());
+        let folders = [folder(&base, lab), seat::slice(&base, lab)];
+        for folder in folders.iter().filter(|folder| folder.is_dir()) {
+            if !empty_out(folder) {
+                log::warn!("{} is still there", folder.display());
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Scenario, bulk, everyday};
+use crate::lab::cgroup::seat::Seat;
 use crate::lab::daemon::Daemon;
 use crate::lab::needs::Need;
 use crate::lab::plan::{A, Plan};
@@ -80,6 +81,7 @@ pub fn etcd(plan: &Plan, tls: bool) -> Daemon {
         },
         after: vec![sh(plan, &fill(plan, &client, tls))],
         listens: Some(address),
+        seat: Seat::Service,
         ..Daemon::default()
     }
 }

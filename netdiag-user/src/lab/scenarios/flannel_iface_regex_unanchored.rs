@@ -1,6 +1,7 @@
 //! flanneld's regex for the NIC also matches a pod's link, which comes before the NIC: that was
 //! plugged in later, or is not called so on this node.
 use super::{Scenario, bulk, everyday};
+use crate::lab::cgroup::seat::Seat;
 use crate::lab::daemon::Daemon;
 use crate::lab::needs::Need;
 use crate::lab::plan::{A, Plan};
@@ -72,6 +73,7 @@ fn flanneld(plan: &Plan) -> Daemon {
         program: "sh".to_owned(),
         shown_as: Some("/opt/bin/flanneld".to_owned()),
         arguments,
+        seat: Seat::Service,
         ..Daemon::default()
     }
 }

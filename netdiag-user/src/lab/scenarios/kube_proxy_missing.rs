@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 
 use super::{DNS_B, HTTP, KUBE_PROXY, POD_A, POD_B, Scenario, bulk, everyday};
+use crate::lab::cgroup::seat::Seat;
 use crate::lab::daemon::Daemon;
 use crate::lab::kube_proxy::{self, Service};
+use crate::lab::needs::Need;
 use crate::lab::plan::{A, B, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{DNS_PORT, Flow, Work};
@@ -13,12 +15,23 @@ pub const SCENARIO: Scenario = Scenario {
     name: "kube-proxy-missing",
     summary: "kube-proxy is gone from the node, and ClusterIPs leave it untranslated",
     expected: &["kube-proxy-missing"],
-    needs: KUBE_PROXY,
+    needs: NEEDS,
     shape: |plan| plan.variant = (plan.form() % 2) as u32,
     faults,
     daemons,
     traffic,
     ..Scenario::BASE
+};
+
+/// And a container that was told of Services.
+const NEEDS: &[Need] = &{
+    let mut all = [Need::Cgroups; KUBE_PROXY.len() + 1];
+    let mut n = 0;
+    while n < KUBE_PROXY.len() {
+        all[n] = KUBE_PROXY[n];
+        n += 1;
+    }
+    all
 };
 
 const PORT: u16 = 80;
@@ -62,6 +75,7 @@ fn faults(plan: &Plan) -> Vec<Step> {
 fn daemons(plan: &Plan) -> Vec<Daemon> {
     let [_, web, echo, dns] = services(plan).map(|s| s.address);
     let told = [
+        format!("HOSTNAME={}", plan.nodes[A].pods[0].name),
         format!("WEB_SERVICE_HOST={web}"),
         format!("ECHO_SERVICE_HOST={echo}"),
         format!("KUBE_DNS_SERVICE_HOST={dns}"),
@@ -71,6 +85,7 @@ fn daemons(plan: &Plan) -> Vec<Daemon> {
         netns: plan.netns(POD_A).to_owned(),
         program: "env".to_owned(),
         arguments: told.into_iter().chain(sleep.clone()).collect(),
+        seat: Seat::Container,
         ..Daemon::default()
     };
     let proxy = Daemon {
@@ -78,6 +93,7 @@ fn daemons(plan: &Plan) -> Vec<Daemon> {
         program: "sleep".to_owned(),
         shown_as: Some("kube-proxy".to_owned()),
         arguments: sleep[1..].to_vec(),
+        seat: Seat::Service,
         ..Daemon::default()
     };
     if plan.options.healthy {

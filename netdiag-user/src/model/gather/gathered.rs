@@ -72,11 +72,11 @@ impl Gathered {
         let mut failures = BTreeMap::new();
         for (want, piece) in &self.pieces {
             match piece {
-                Err(why) => drop(failures.insert(want.name(), why.as_str())),
+                Err(why) => drop(failures.insert(want.name(), why.clone())),
                 Ok(piece) => failures.extend(piece.failures()),
             }
         }
-        let row = |(what, why): (String, &str)| NotChecked::new(what, why);
+        let row = |(what, why): (String, String)| NotChecked::new(what, why);
         failures.into_iter().map(row).collect()
     }
 

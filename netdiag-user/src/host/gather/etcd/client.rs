@@ -1,6 +1,6 @@
 //! HTTP to one member: the JSON gateway (etcd's api/v3 as grpc-gateway shows it), /metrics and
 //! /health.
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use http_body_util::{BodyExt, Full, Limited};
@@ -17,10 +17,15 @@ use rustls::{
 };
 use serde_json::Value;
 
-use super::Endpoint;
+use super::{Endpoint, Pem, WORD};
+use crate::model::text;
 
-/// Metrics of a large cluster's etcd are a few hundred kilobytes.
-const LARGEST: usize = 8 << 20;
+/// Metrics of a large cluster's etcd are a few hundred kilobytes; what else is asked is answered in
+/// less than one.
+const METRICS: usize = 8 << 20;
+const ANSWER: usize = 64 << 10;
+/// Alarms that are kept: three kinds, of each member.
+const ALARMS: usize = 64;
 
 pub struct Client {
     client: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -44,22 +49,30 @@ impl Client {
     pub async fn call(&self, path: &str, body: &'static str) -> Result<Value> {
         let request = Request::post(format!("{}{path}", self.base));
         let request = request.header("content-type", "application/json");
-        let text = self.send(request.body(Full::from(body))?, true).await?;
+        let request = request.body(Full::from(body))?;
+        let text = self.send(request, true, ANSWER).await?;
         serde_json::from_str(&text).with_context(|| format!("{path} gave no JSON"))
     }
 
     /// The text of a page, whatever its status: an unhealthy member says 503.
     pub async fn get(&self, path: &str) -> Result<String> {
         let request = Request::get(format!("{}{path}", self.base));
-        self.send(request.body(Full::default())?, false).await
+        let request = request.body(Full::default())?;
+        self.send(request, false, METRICS).await
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>, must: bool) -> Result<String> {
+    /// Nobody is followed elsewhere: what leads on is an answer like any other.
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        must: bool,
+        largest: usize,
+    ) -> Result<String> {
         let path = request.uri().path().to_owned();
         let answer = self.client.request(request).await;
         let answer = answer.with_context(|| format!("asking {path}"))?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), LARGEST).collect().await;
+        let body = Limited::new(answer.into_body(), largest).collect().await;
         let body = body.map_err(|e| anyhow::anyhow!("{path}: {e}"))?.to_bytes();
         ensure!(!must || status.is_success(), "{path} answered {status}");
         Ok(String::from_utf8_lossy(&body).into_owned())
@@ -69,7 +82,8 @@ impl Client {
 /// Trusts the CA that was given and nobody else.
 fn tls(endpoint: &Endpoint) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    if let Some(ca) = endpoint.file(0) {
+    let [ca, certificate, key] = &endpoint.files;
+    if let Some(ca) = ca {
         for certificate in certificates(ca)? {
             roots.add(certificate).context("taking the CA")?;
         }
@@ -80,19 +94,21 @@ fn tls(endpoint: &Endpoint) -> Result<ClientConfig> {
         .with_safe_default_protocol_versions()
         .context("choosing TLS versions")?
         .with_root_certificates(roots);
-    let (Some(certificate), Some(key)) = (endpoint.file(1), endpoint.file(2)) else {
+    let (Some(certificate), Some(key)) = (certificate, key) else {
         return Ok(config.with_no_client_auth());
     };
-    let key = PrivateKeyDer::from_pem_file(key)
-        .map_err(|e| anyhow::anyhow!("reading {}: {e}", key.display()))?;
+    let shown = key.here.display();
+    let key = PrivateKeyDer::from_pem_slice(&key.read()?)
+        .map_err(|e| anyhow::anyhow!("reading {shown}: {e}"))?;
     config
         .with_client_auth_cert(certificates(certificate)?, key)
         .context("taking the client's certificate")
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    all.map_err(|e| anyhow::anyhow!("reading {}: {e}", path.display()))
+fn certificates(file: &Pem) -> Result<Vec<CertificateDer<'static>>> {
+    let bytes = file.read()?;
+    let all: Result<_, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    all.map_err(|e| anyhow::anyhow!("reading {}: {e}", file.here.display()))
 }
 
 /// The gateway writes 64-bit numbers as text.
@@ -111,9 +127,10 @@ pub fn alarms(answer: &Value) -> Vec<(String, String)> {
     let alarm = |alarm: &Value| {
         let kind = alarm["alarm"].as_str()?;
         let member = number(&alarm["memberID"]).map(|id| format!("{id:x}"));
-        Some((member.unwrap_or_default(), kind.to_owned()))
+        Some((member.unwrap_or_default(), text::line(kind, WORD)))
     };
     let all = answer["alarms"].as_array().into_iter().flatten();
+    let all = all.take(ALARMS);
     all.filter_map(alarm).collect()
 }
 

@@ -1,19 +1,25 @@
 //! Where etcd is: as was typed, else by kubeadm's manifest, else by the command line and the
-//! environment of an etcd that runs in this node's own namespace.
+//! environment of an etcd that is a daemon of this node's.
 use std::path::{Path, PathBuf};
 
-use super::{Endpoint, Named};
-use crate::host::{
-    gather::{
-        Places,
-        processes::{self, flag},
+use hyper::Uri;
+
+use super::{Endpoint, Named, Pem};
+use crate::{
+    host::{
+        gather::{
+            Places,
+            processes::{self, flag},
+        },
+        namespaces,
     },
-    namespaces,
+    sys::file,
 };
 
 const MANIFEST: &str = "etc/kubernetes/manifests/etcd.yaml";
-/// A larger file is no manifest of kubeadm's.
-const LARGEST: u64 = 1 << 20;
+const PROGRAM: &str = "etcd";
+/// Characters of an address that is asked.
+const LONGEST: usize = 300;
 
 /// etcd's flags for the CA, certificate and key that a client may use as well: kubeadm's server
 /// certificate is good for both sides.
@@ -44,7 +50,7 @@ impl Endpoint {
         let typed = [&named.cacert, &named.cert, &named.key];
         for (file, typed) in self.files.iter_mut().zip(typed) {
             if let Some(path) = typed {
-                *file = Some((path.clone(), path.clone()));
+                *file = Some(Pem::typed(path));
             }
         }
         self
@@ -55,8 +61,11 @@ impl Endpoint {
             .or_else(|| flag(arguments, "advertise-client-urls"))?;
         let file = |name: &str| {
             let path = flag(arguments, name).filter(|p| !p.is_empty())?;
-            let here = root.join(path.trim_start_matches('/'));
-            Some((PathBuf::from(path), here))
+            Some(Pem {
+                named: PathBuf::from(path),
+                here: root.join(path.trim_start_matches('/')),
+                typed: false,
+            })
         };
         Some(Self {
             url: nearest(urls)?,
@@ -75,15 +84,15 @@ fn nearest(urls: &str) -> Option<String> {
     let near =
         |u: &&String| u.contains("//127.") || u.contains("//[::1]") || u.contains("//localhost");
     let found = all.iter().find(near).or(all.first())?;
-    found.starts_with("http").then(|| found.clone())
+    let url: Uri = found.parse().ok().filter(|_| found.len() <= LONGEST)?;
+    let known = matches!(url.scheme_str(), Some("http" | "https"));
+    (known && url.authority().is_some()).then(|| found.clone())
 }
 
 /// kubeadm writes the command as a list, one flag a line.
 fn from_manifest(root: &Path) -> Option<Endpoint> {
-    let path = root.join(MANIFEST);
-    let small = std::fs::metadata(&path).is_ok_and(|m| m.len() <= LARGEST);
-    let text = small.then(|| std::fs::read_to_string(&path).ok())??;
-    Endpoint::from_flags(root, &listed(&text))
+    let bytes = file::of_root(&root.join(MANIFEST), file::CONFIG).ok()?;
+    Endpoint::from_flags(root, &listed(&String::from_utf8_lossy(&bytes)))
 }
 
 fn listed(text: &str) -> Vec<String> {
@@ -96,15 +105,20 @@ fn listed(text: &str) -> Vec<String> {
 
 fn from_process(root: &Path) -> Option<Endpoint> {
     let own = namespaces::own();
-    let is_etcd = |p: &processes::Process| p.name() == "etcd" && Some(p.netns) == own;
-    let found = processes::all(root).into_iter().find(is_etcd)?;
-    let mut arguments = found
-        .environment()
-        .iter()
-        .filter_map(|v| as_flag(v))
-        .collect::<Vec<_>>();
-    arguments.extend(found.arguments);
-    Endpoint::from_flags(root, &arguments)
+    let mut found = None;
+    processes::each(root, |process, believer| {
+        if found.is_some() || Some(process.netns) != own || believer.trusts(process).is_err() {
+            return;
+        }
+        let environment = process.environment();
+        let Some(started) = believer.started(process, &[PROGRAM]) else {
+            return;
+        };
+        let mut arguments: Vec<_> = environment.iter().filter_map(|v| as_flag(v)).collect();
+        arguments.extend(started.command.arguments);
+        found = Some(arguments);
+    });
+    Endpoint::from_flags(root, &found?)
 }
 
 /// `ETCD_CERT_FILE=x` is `--cert-file=x`; a flag comes before it.
@@ -124,7 +138,8 @@ mod tests {
         let found = Endpoint::from_flags(Path::new("/host"), &listed(text)).expect("an endpoint");
         assert_eq!(found.url, "https://127.0.0.1:2379");
         assert_eq!(found.credentials(), ["--cert /pki/server.crt"]);
-        assert_eq!(found.file(1), Some(Path::new("/host/pki/server.crt")));
+        let pem = found.files[1].as_ref().expect("a file");
+        assert_eq!(pem.here, Path::new("/host/pki/server.crt"));
     }
 
     #[test]
@@ -137,7 +152,16 @@ mod tests {
             nearest("http://0.0.0.0:1").as_deref(),
             Some("http://127.0.0.1:1")
         );
-        assert_eq!(nearest("unix:///x"), None);
+        for other in [
+            "unix:///x",
+            "http:///x",
+            "http://a b:1",
+            "httpx://a:1",
+            "https",
+        ] {
+            assert_eq!(nearest(other), None, "{other}");
+        }
+        assert_eq!(nearest(&format!("http://{}:1", "a".repeat(LONGEST))), None);
         assert_eq!(
             as_flag("ETCD_KEY_FILE=/k").as_deref(),
             Some("--key-file=/k")

@@ -2,17 +2,29 @@
 mod client;
 mod find;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 
 use super::Places;
-use crate::model::control::{EtcdMember, EtcdStatus};
+use crate::{
+    model::{
+        control::{EtcdMember, EtcdStatus},
+        text,
+    },
+    sys::file,
+};
 use client::Client;
 
 /// All that one member is asked. One that is alive answers within milliseconds, and one that is
 /// stuck must not hold up the rest.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Characters of a word of the member's that is kept, and of what went wrong.
+const WORD: usize = 64;
+const LONGEST: usize = 1024;
 
 /// Where etcd is and what it wants to see, as was typed.
 #[derive(Clone, Debug, Default)]
@@ -27,21 +39,47 @@ pub struct Named {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Endpoint {
     url: String,
-    /// CA, certificate, key: as the node names the files, and as they are opened from here.
-    files: [Option<(PathBuf, PathBuf)>; 3],
+    /// CA, certificate, key.
+    files: [Option<Pem>; 3],
+}
+
+/// A file of certificates or a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pem {
+    /// As the node names it, and as it is opened from here.
+    named: PathBuf,
+    here: PathBuf,
+    /// By who runs netdiag, who knows what it is; else it must be root's.
+    typed: bool,
+}
+
+impl Pem {
+    fn typed(path: &Path) -> Self {
+        Self {
+            named: path.to_owned(),
+            here: path.to_owned(),
+            typed: true,
+        }
+    }
+
+    fn read(&self) -> Result<Vec<u8>> {
+        let read = if self.typed {
+            file::read
+        } else {
+            file::of_root
+        };
+        let bytes = read(&self.here, file::CONFIG);
+        bytes.with_context(|| format!("reading {}", self.here.display()))
+    }
 }
 
 impl Endpoint {
-    fn file(&self, at: usize) -> Option<&std::path::Path> {
-        self.files[at].as_ref().map(|(_, here)| here.as_path())
-    }
-
     /// What etcdctl is given on the node.
     fn credentials(&self) -> Vec<String> {
         let names = ["--cacert", "--cert", "--key"];
         let files = names.iter().zip(&self.files);
         files
-            .filter_map(|(name, file)| Some(format!("{name} {}", file.as_ref()?.0.display())))
+            .filter_map(|(name, file)| Some(format!("{name} {}", file.as_ref()?.named.display())))
             .collect()
     }
 }
@@ -60,13 +98,16 @@ pub fn members(places: &Places) -> Result<Vec<EtcdMember>> {
         credentials: endpoint.credentials(),
         answer: runtime.block_on(answer(endpoint)),
     };
-    Ok(endpoints.iter().map(ask).collect())
+    let members = endpoints.iter().map(ask).collect();
+    // A look-up of a name goes on for as long as the name servers take.
+    runtime.shutdown_background();
+    Ok(members)
 }
 
 async fn answer(endpoint: &Endpoint) -> Result<EtcdStatus, String> {
     match tokio::time::timeout(PATIENCE, status(endpoint)).await {
         Ok(Ok(status)) => Ok(status),
-        Ok(Err(e)) => Err(format!("{e:#}")),
+        Ok(Err(e)) => Err(text::line(&format!("{e:#}"), LONGEST)),
         Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
     }
 }
@@ -81,7 +122,7 @@ async fn status(endpoint: &Endpoint) -> Result<EtcdStatus> {
     let health = client.get("/health").await.ok();
     let number = |key: &str| client::number(&status[key]);
     Ok(EtcdStatus {
-        version: status["version"].as_str().unwrap_or_default().to_owned(),
+        version: text::line(status["version"].as_str().unwrap_or_default(), WORD),
         revision: client::number(&status["header"]["revision"]).context("no revision told")?,
         size: number("dbSize").context("no size told")?,
         in_use: number("dbSizeInUse"),
@@ -89,4 +130,28 @@ async fn status(endpoint: &Endpoint) -> Result<EtcdStatus> {
         alarms: client::alarms(&alarms),
         healthy: health.as_deref().and_then(client::health),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_certificates_is_a_plain_small_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("made");
+        let large = folder.path().join("large");
+        let file = std::fs::File::create(&large).expect("made");
+        file.set_len(1 << 30).expect("set");
+        for path in [Path::new("/dev/zero"), &fifo, folder.path(), &large] {
+            for typed in [true, false] {
+                let pem = Pem {
+                    typed,
+                    ..Pem::typed(path)
+                };
+                assert!(pem.read().is_err(), "{}", path.display());
+            }
+        }
+    }
 }

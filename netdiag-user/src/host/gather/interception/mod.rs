@@ -16,7 +16,7 @@ use crate::{
     model::interception::{Interception, Redirect},
 };
 
-/// Programs of known meshes, as ps(1) shows them.
+/// Programs of known meshes. A pod's word about itself: it speaks of its own connections alone.
 const PROXIES: [&str; 5] = [
     "consul-dataplane",
     "envoy",
@@ -24,6 +24,8 @@ const PROXIES: [&str; 5] = [
     "linkerd2-proxy",
     "pilot-agent",
 ];
+/// Those of a namespace that are named.
+const MOST_PROXIES: usize = 16;
 /// Chains within chains; rules have no circles, but a text may.
 const DEEPEST: usize = 16;
 
@@ -69,9 +71,17 @@ pub fn interception(root: &Path) -> Result<Interception> {
 
 fn proxies(root: &Path) -> Vec<String> {
     let own = namespaces::own();
-    let here = processes::all(root).into_iter();
-    let here = here.filter(|p| Some(p.netns) == own && PROXIES.contains(&p.name()));
-    here.map(|p| format!("{}[{}]", p.name(), p.pid)).collect()
+    let mut found = Vec::new();
+    processes::each(root, |process, _| {
+        if Some(process.netns) == own
+            && let Some(program) = process.program()
+            && PROXIES.contains(&program.name.as_str())
+            && found.len() < MOST_PROXIES
+        {
+            found.push(format!("{}[{}]", program.name, process.pid));
+        }
+    });
+    found
 }
 
 impl Rules {

@@ -1,54 +1,90 @@
 //! What processes were told of Services: kubelet gives each container `NAME_SERVICE_HOST` of every
-//! Service of its namespace and of `kubernetes`; the API server knows the whole range.
-use std::{collections::BTreeSet, net::IpAddr, path::Path};
+//! Service of its namespace and of `kubernetes`; the API server knows the whole range, and is
+//! believed where it is a daemon of the node's.
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+    path::Path,
+};
 
 use crate::{
-    host::{gather::processes, namespaces},
+    host::{
+        gather::processes::{
+            self, Believer, Process,
+            daemons::{self, PROXIES},
+        },
+        namespaces,
+    },
     model::services::{Services, Told},
 };
 
 const HOST: &str = "_SERVICE_HOST";
-/// Programs that write rules for Services, by the names that ps(1) shows.
-const PROXIES: [&str; 9] = [
-    "kube-proxy",
-    "k3s",
-    "rke2",
-    "kubelite",
-    "kube-router",
-    "cilium-agent",
-    "calico-node",
-    "antrea-agent",
-    "ovnkube",
-];
 const RANGE: &str = "--service-cluster-ip-range";
+/// Addresses that are kept; a large cluster has some thousand Services.
+const MOST: usize = 16_384;
+/// A Service's name has 63 characters at most.
+const LONGEST: usize = 63 + HOST.len();
 
 pub fn read(root: &Path, found: &mut Services) {
     let own = namespaces::own();
-    let mut seen = BTreeSet::new();
-    for process in processes::all(root) {
-        let who = format!("{}[{}]", process.name(), process.pid);
-        ranges(&process.arguments, &who, found);
+    let mut told = Listened::default();
+    processes::each(root, |process, believer| {
         // On the host's network the API's own address is often given in the Service's place.
-        if Some(process.netns) == own {
-            if PROXIES.contains(&process.name()) {
-                found.proxies.push(who);
-            }
-            continue;
+        match Some(process.netns) == own {
+            true => daemon(process, believer, found),
+            false => told.listen(process, believer),
+        }
+    });
+    found.told = told.all;
+}
+
+/// Only the node's own are believed: a pod may have any words.
+fn daemon(process: &Process, believer: &mut Believer, found: &mut Services) {
+    let Some(started) = believer.started(process, &daemons::names()) else {
+        return;
+    };
+    let who = process.label();
+    ranges(&started.command.arguments, &who, found);
+    if PROXIES.contains(&started.name) {
+        found.proxies.push(who);
+    }
+}
+
+/// What kubelet told containers.
+#[derive(Default)]
+struct Listened {
+    all: Vec<Told>,
+    addresses: BTreeSet<IpAddr>,
+    containers: HashSet<String>,
+}
+
+impl Listened {
+    /// A container's first process has what kubelet wrote; the others have it from there.
+    fn listen(&mut self, process: &Process, believer: &Believer) {
+        let Some((_, container)) = believer.pod(process) else {
+            return;
+        };
+        if self.all.len() >= MOST || !self.containers.insert(container) {
+            return;
         }
         for variable in process.environment() {
             if let Some((name, address)) = host(&variable)
-                && seen.insert(address)
+                && self.all.len() < MOST
+                && self.addresses.insert(address)
             {
-                let by = format!("{name} of {who}");
-                found.told.push(Told { address, by });
+                let by = format!("{name} of {}", process.label());
+                self.all.push(Told { address, by });
             }
         }
     }
 }
 
+/// As kubelet names it (pkg/kubelet/envvars): what else ends so is of somebody else's making.
 fn host(variable: &str) -> Option<(&str, IpAddr)> {
     let (name, value) = variable.split_once('=')?;
-    name.ends_with(HOST).then_some(())?;
+    let valid = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let valid = name.len() <= LONGEST && name.chars().all(valid);
+    (valid && name.ends_with(HOST)).then_some(())?;
     Some((name, value.parse().ok()?))
 }
 
@@ -75,7 +111,12 @@ mod tests {
     fn variables_and_ranges() {
         let told = host("CART_SERVICE_HOST=10.96.7.7").expect("a Service");
         assert_eq!(told.0, "CART_SERVICE_HOST");
-        for other in ["PATH=/bin", "X_SERVICE_HOST=name", "X_SERVICE_PORT=80"] {
+        for other in [
+            "PATH=/bin",
+            "X_SERVICE_HOST=name",
+            "X_SERVICE_PORT=80",
+            "x;id_SERVICE_HOST=10.96.7.7",
+        ] {
             assert_eq!(host(other), None);
         }
         for arguments in [
