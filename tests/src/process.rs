@@ -105,6 +105,12 @@ impl Process {
         }
     }
 
+    /// Waits for any line on stderr.
+    pub fn line(&mut self, limit: Duration) -> String {
+        let line = self.stderr.recv_timeout(limit);
+        line.expect("it says something in time")
+    }
+
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a pid");
         kill(Pid::from_raw(pid), signal).expect("the process is there");
