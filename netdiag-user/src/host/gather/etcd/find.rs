@@ -130,7 +130,53 @@ fn as_flag(variable: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+    use crate::host::gather::processes::fake::{FLANNELD, Made, Node};
+
+    const ETCD: Made<'_> = Made {
+        program: "etcd",
+        comm: "etcd",
+        arguments: "etcd\0--listen-client-urls=http://127.0.0.1:1\0",
+        environment: "ETCD_TRUSTED_CA_FILE=/pki/ca.crt\0",
+        ..FLANNELD
+    };
+
+    #[test]
+    fn only_a_daemon_of_the_nodes_is_asked() {
+        let places = |node: &Node| Places {
+            root: node.root().to_owned(),
+            ..Places::default()
+        };
+        let nobody = Made {
+            users: "65534\t65534\t65534\t65534",
+            ..ETCD
+        };
+        let node = Node::new().with(7, &nobody);
+        assert_eq!(endpoints(&places(&node)), []);
+        let node = node.with(8, &ETCD);
+        let found = endpoints(&places(&node));
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].url, "http://127.0.0.1:1");
+        assert_eq!(found[0].credentials(), ["--cacert /pki/ca.crt"]);
+        assert!(found[0].files[0].as_ref().is_some_and(|pem| !pem.typed));
+    }
+
+    #[test]
+    fn a_manifest_is_roots() {
+        let node = tempfile::tempdir().expect("a folder");
+        let path = node.path().join(MANIFEST);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(&path, "    - --listen-client-urls=http://127.0.0.1:1\n").expect("written");
+        let found = |mode| {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&path, mode).expect("set");
+            from_manifest(node.path()).is_some()
+        };
+        let root = nix::unistd::geteuid().is_root();
+        assert_eq!([found(0o644), found(0o646)], [root, false]);
+    }
 
     #[test]
     fn kubeadms_manifest_names_address_and_files() {

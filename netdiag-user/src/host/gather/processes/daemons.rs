@@ -79,11 +79,10 @@ fn called(process: &Process) -> Option<&'static str> {
     let by_kernel = |name: &&str| program.name == **name || comm == name[..name.len().min(COMM)];
     let names = names();
     let found = names.iter().find(|name| by_kernel(name));
-    let found = found.copied().or_else(|| {
+    found.copied().or_else(|| {
         let first = process.started_as();
         names.into_iter().find(|name| *name == first)
-    });
-    found
+    })
 }
 
 fn note(

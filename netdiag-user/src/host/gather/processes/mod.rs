@@ -11,6 +11,8 @@ mod belief;
 mod cgroups;
 pub mod daemons;
 #[cfg(test)]
+pub mod fake;
+#[cfg(test)]
 mod tests;
 
 use std::{

@@ -1,74 +1,13 @@
-//! A node of which each process is a folder of files.
-use std::{
-    os::unix::fs::{PermissionsExt, symlink},
-    path::Path,
-};
+//! Who is believed, on nodes made of files.
+use std::os::unix::fs::PermissionsExt;
 
-use super::*;
+use super::{
+    fake::{FLANNELD, Made, Node, SESSION, UID},
+    *,
+};
 use crate::model::impostors::{Doubt, Impostors};
 
-const SERVICE: &str = "0::/system.slice/x.service\n";
-const SESSION: &str = "0::/user.slice/user-1000.slice/session-1.scope\n";
-const ROOT: &str = "0\t0\t0\t0";
-const UID: &str = "0c4e7e2a-5e9e-4b5e-9a43-1f1b1d2c3e4f";
-
-/// What a process is made of.
-struct Made<'a> {
-    users: &'a str,
-    cgroup: &'a str,
-    program: &'a str,
-    comm: &'a str,
-    arguments: &'a str,
-}
-
-const FLANNELD: Made<'_> = Made {
-    users: ROOT,
-    cgroup: SERVICE,
-    program: "flanneld",
-    comm: "flanneld",
-    arguments: "/opt/bin/flanneld\0--iface-regex=eth1\0",
-};
-
-struct Node(tempfile::TempDir);
-
 impl Node {
-    fn new() -> Self {
-        let node = Self(tempfile::tempdir().expect("a folder"));
-        let systemd = Made {
-            cgroup: "0::/init.scope\n",
-            program: "systemd",
-            comm: "systemd",
-            arguments: "/sbin/init\0",
-            ..FLANNELD
-        };
-        node.with(1, &systemd)
-    }
-
-    fn root(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn with(self, pid: u32, made: &Made<'_>) -> Self {
-        let folder = self.root().join(format!("proc/{pid}"));
-        fs::create_dir_all(folder.join("ns")).expect("made");
-        symlink("/proc/self/ns/net", folder.join("ns/net")).expect("linked");
-        let program = self.root().join("bin").join(made.program);
-        fs::create_dir_all(program.parent().expect("a folder")).expect("made");
-        fs::write(&program, "").expect("written");
-        symlink(&program, folder.join("exe")).expect("linked");
-        let status = format!("Name:\t{}\nUid:\t{}\nGid:\t0\n", made.comm, made.users);
-        let files = [
-            ("status", status.as_str()),
-            ("cgroup", made.cgroup),
-            ("comm", made.comm),
-            ("cmdline", made.arguments),
-        ];
-        for (name, text) in files {
-            fs::write(folder.join(name), text).expect("written");
-        }
-        self
-    }
-
     fn flannelds(&self) -> Vec<u32> {
         let found = daemons::of_node(self.root(), "flanneld");
         found.iter().map(|command| command.pid).collect()

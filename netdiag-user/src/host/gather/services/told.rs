@@ -106,6 +106,63 @@ fn ranges(arguments: &[String], who: &str, found: &mut Services) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::gather::processes::fake::{FLANNELD, Made, Node, SESSION, UID};
+
+    /// A pod's and a user's words set no range; an environment is kubelet's in a pod alone.
+    #[test]
+    fn only_daemons_tell_a_range_and_only_pods_what_kubelet_told() {
+        let range = "kube-apiserver\0--service-cluster-ip-range=10.96.0.0/12\0";
+        let api = Made {
+            program: "kube-apiserver",
+            comm: "kube-apiserver",
+            arguments: range,
+            ..FLANNELD
+        };
+        let pod = format!("0::/kubepods/pod{UID}/{}\n", "a".repeat(64));
+        let elsewhere = "/proc/self/ns/uts";
+        let in_pod = Made {
+            cgroup: &pod,
+            environment: "WEB_SERVICE_HOST=10.96.7.7\0",
+            netns: elsewhere,
+            ..api
+        };
+        let proxy = Made {
+            program: "kube-proxy",
+            comm: "kube-proxy",
+            arguments: "kube-proxy\0",
+            ..FLANNELD
+        };
+        let user = Made {
+            cgroup: SESSION,
+            environment: "X_SERVICE_HOST=192.0.2.1\0",
+            netns: elsewhere,
+            ..api
+        };
+        let told = |made: [&Made<'_>; 2]| {
+            let node = Node::new().with(7, made[0]).with(8, made[1]);
+            let mut found = Services::default();
+            read(node.root(), &mut found);
+            found
+        };
+        let found = told([&api, &proxy]);
+        let ranges = vec![(
+            "10.96.0.0/12".parse().expect("a prefix"),
+            "--service-cluster-ip-range of kube-apiserver[7]".to_owned(),
+        )];
+        assert_eq!(
+            (found.ranges, found.proxies),
+            (ranges, vec!["kube-proxy[8]".into()])
+        );
+        let found = told([&in_pod, &user]);
+        assert_eq!((found.ranges, found.proxies), (Vec::new(), Vec::new()));
+        assert_eq!(found.told.len(), 1);
+        assert_eq!(found.told[0].by, "WEB_SERVICE_HOST of kube-apiserver[7]");
+        let [fake_api, fake_proxy] = [&api, &proxy].map(|made| Made {
+            users: "1000\t1000\t1000\t1000",
+            ..*made
+        });
+        assert_eq!(told([&fake_api, &fake_proxy]), Services::default());
+    }
 
     #[test]
     fn variables_and_ranges() {
