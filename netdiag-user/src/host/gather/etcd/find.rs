@@ -107,13 +107,17 @@ fn from_process(root: &Path) -> Option<Endpoint> {
     let own = namespaces::own();
     let mut found = None;
     processes::each(root, |process, believer| {
-        if found.is_some() || Some(process.netns) != own || believer.trusts(process).is_err() {
+        if found.is_some() || Some(process.netns) != own {
             return;
         }
-        let environment = process.environment();
         let Some(started) = believer.started(process, &[PROGRAM]) else {
             return;
         };
+        let environment = process.environment();
+        // It may have become another program meanwhile.
+        if believer.trusts(process).is_err() {
+            return;
+        }
         let mut arguments: Vec<_> = environment.iter().filter_map(|v| as_flag(v)).collect();
         arguments.extend(started.command.arguments);
         found = Some(arguments);
