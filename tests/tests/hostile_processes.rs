@@ -116,28 +116,16 @@ impl Audit {
     }
 }
 
-/// Starts it as nobody in that namespace; nothing where the kernel allows no such process.
+/// Starts it as nobody in that namespace. Its words stand as they are: what Python is told comes by
+/// its standard input, which root opens.
 fn impostor(netns: &str, options: &[&str], words: &[&str]) -> Process {
-    let user = [
-        "setpriv",
-        &format!("--reuid={NOBODY}"),
-        &format!("--regid={NOBODY}"),
-        "--clear-groups",
-    ];
-    // The words stand as they are: what Python is told comes by its standard input.
-    let exec = "exec -a \"$0\" /usr/bin/python3 - \"$@\" < \"$IMPOSTOR\"";
-    let mut command = inside(netns, &user);
-    command.args(["bash", "-c", exec, words[0]]);
+    let user = format!("setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups");
+    let become_it = r#"exec -a "$0" /usr/bin/python3 - "$@""#;
+    let exec = format!("exec {user} bash -c '{become_it}' \"$@\" < \"$IMPOSTOR\"");
+    let mut command = inside(netns, &["bash", "-c", &exec, "bash", words[0]]);
     command.args(options).args(words);
-    command.env("IMPOSTOR", readable());
+    command.env("IMPOSTOR", fixture("impostor.py"));
     Process::start(&mut command)
-}
-
-/// The script where anybody may read it.
-fn readable() -> PathBuf {
-    let copy = std::env::temp_dir().join(format!("impostor-{}.py", std::process::id()));
-    fs::copy(fixture("impostor.py"), &copy).expect("copied");
-    copy
 }
 
 fn ready(mut process: Process) -> Process {
@@ -229,7 +217,7 @@ fn a_service_of_roots_is_believed() {
     let script = format!(
         "{} exec -a /opt/bin/flanneld /usr/bin/python3 - '{LOOSE}' < {}",
         service.enter(),
-        readable().display()
+        fixture("impostor.py").display()
     );
     let _flanneld = ready(Process::start(&mut inside(
         &netns,
