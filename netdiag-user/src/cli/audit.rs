@@ -75,6 +75,7 @@ async fn audit(place: &Place, causes: &Causes) -> Result<Verdict> {
         gathering.settle(wants, &mut scene.gathered).await;
     }
     scene.run.not_checked = not_checked(&scene, &pods, &api);
+    scene.run.not_checked.extend(reader.not_checked());
     scene.run.sources = pods.used();
     scene.run.blind = pods_unread(&scene.node).is_some();
     Ok(judge.verdict(&scene, &nothing_seen()))

@@ -82,6 +82,8 @@ pub struct Session {
     news: bool,
     /// Routes whose limits found no room.
     unjudged: usize,
+    /// Pods' namespaces that found no room.
+    unnamed: usize,
     /// Whose packets the programs were told to count, and how many had no room.
     selected: Selected,
     unselected: usize,
@@ -165,6 +167,7 @@ impl Session {
             read_at: Instant::now(),
             news: false,
             unjudged: 0,
+            unnamed: 0,
             selected: Selected::default(),
             unselected: 0,
             without_flow: 0,
@@ -197,7 +200,7 @@ impl Session {
             .filter(|l| l.up && l.kind == crate::model::node::LinkKind::Vxlan)
             .filter_map(|l| l.tunnel.as_ref()?.port)
             .collect();
-        let pods: Vec<u32> = node
+        let pods: BTreeSet<u32> = node
             .links
             .iter()
             .filter(|l| role(node, l) == Some(Role::Pod))
@@ -205,7 +208,7 @@ impl Session {
             .chain(node.linkless.iter().map(|side| side.netns))
             .collect();
         self.unjudged = self.programs.set_limits(&limits::table(node), &ports)?;
-        self.programs.set_namespaces(node.netns, &pods)?;
+        self.unnamed = self.programs.set_namespaces(node.netns, &pods)?;
         let patterns = &self.scope.iface;
         let wanted =
             |l: &Link| patterns.is_empty() || patterns.iter().any(|p| filter::glob(p, &l.name));
@@ -227,6 +230,7 @@ impl Session {
             self.scene.node = node;
             self.apply()?;
             self.news = self.reader.look_into(self.scene.pods.linkless());
+            self.news |= self.reader.goes_on();
             self.counted_at = self.read_at;
         } else if self.counted_at.elapsed() >= COUNT_AGAIN {
             self.scene.node.counters = self.reader.counters();
@@ -345,7 +349,14 @@ impl Session {
                 "this node has more routes than the table of limits takes",
             ));
         }
+        if self.unnamed > 0 {
+            not_checked.push(NotChecked::new(
+                format!("drops in {} network namespaces of pods", self.unnamed),
+                "this node has more network namespaces than the programs' table takes",
+            ));
+        }
         let blind = !not_checked.is_empty();
+        not_checked.extend(self.reader.not_checked());
         if !self.scene.node.policy_tables.is_empty() {
             not_checked.push(NotChecked::new(
                 "packet sizes where policy rules choose another route",

@@ -1,8 +1,11 @@
 //! What ends a watch: its time, or a signal.
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit;
+use crate::sys::file::{self, SMALL};
 
 /// SIGINT, SIGTERM and SIGHUP, caught from now on: a terminal that goes away leaves nothing attached.
 pub struct Signals {
@@ -44,7 +47,7 @@ async fn hung_up(signal: Option<&mut Signal>) {
 
 /// Whether whoever started us had it ignored (proc(5), SigIgn).
 fn ignored(kind: SignalKind) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = file::kernel(Path::new("/proc/self/status"), SMALL).unwrap_or_default();
     let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok());
     mask.is_some_and(|m| m >> (kind.as_raw_value() - 1) & 1 == 1)

@@ -1,12 +1,12 @@
 //! Counters of network namespaces from /proc/net, by whatever names this kernel gives them.
 use std::{
     collections::BTreeMap,
-    fs::File,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use super::namespaces;
-use crate::model::node::Counters;
+use super::{budget::Budget, namespaces};
+use crate::{model::node::Counters, sys::file};
 
 type Values = BTreeMap<String, u64>;
 
@@ -23,41 +23,92 @@ const SOFTNET: [(usize, &str); 2] = [(1, "softnet.dropped"), (2, "softnet.time_s
 /// Sysctls that are really gauges and limits of the namespace.
 const GAUGES: [&str; 2] = ["nf_conntrack_count", "nf_conntrack_max"];
 
-/// Reads the namespaces, each given by its inode and a path to open it by, and the machine's own
-/// tables in its `first` one. A thread of its own enters them, one after the other. One that is
-/// gone, or may not be entered, is left out.
-pub fn read(namespaces: Vec<(u32, PathBuf)>, first: PathBuf) -> Vec<Counters> {
-    let thread = std::thread::Builder::new().name("counters".into());
-    let spawned = thread.spawn(move || {
-        let entered = namespaces.into_iter().filter_map(|(netns, path)| {
-            enter(netns, &path)?;
-            let values = here();
-            Some(Counters { netns, values })
-        });
-        let mut all: Vec<_> = entered.collect();
-        all.extend(machine(&first, &all));
-        all
-    });
-    let joined = spawned.map(std::thread::JoinHandle::join);
-    joined.map_or_else(|_| Vec::new(), Result::unwrap_or_default)
+/// A line for each CPU, and some machines have a thousand.
+const LONGEST: usize = 1 << 20;
+/// Time for one reading: some 0.1 ms go to a namespace, and pods' are read every second.
+const BUDGET: Duration = Duration::from_millis(250);
+
+/// Counters as they were last read, of namespaces in turn where there are too many for one reading.
+#[derive(Default)]
+pub struct Turns {
+    known: BTreeMap<u32, Counters>,
+    /// The namespace that the last reading ended with.
+    last: Option<u32>,
 }
 
-fn enter(netns: u32, path: &Path) -> Option<()> {
-    // Where one already is, one need not be allowed to enter.
-    if namespaces::own() != Some(netns) {
-        let file = File::open(path).ok()?;
-        nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET).ok()?;
+impl Turns {
+    /// Reads the namespaces, each given by its inode and a path to open it by, and the machine's own
+    /// tables in its `first` one. The first of them always is; one that is gone, or may not be
+    /// entered, is left out. With how many were not read now.
+    pub fn read(
+        &mut self,
+        namespaces: Vec<(u32, PathBuf)>,
+        first: PathBuf,
+    ) -> (Vec<Counters>, usize) {
+        let order: Vec<u32> = namespaces.iter().map(|(netns, _)| *netns).collect();
+        let turn = in_turn(namespaces, self.last);
+        let (read, tried) = read(turn, first, BUDGET);
+        self.last = tried.last().copied();
+        let all = order.len();
+        self.known
+            .retain(|netns, _| order.contains(netns) && !tried.contains(netns));
+        let mut found = Vec::new();
+        let machine = read.iter().find(|c| !order.contains(&c.netns)).cloned();
+        self.known.extend(read.into_iter().map(|c| (c.netns, c)));
+        for netns in order {
+            found.extend(self.known.get(&netns).cloned());
+        }
+        found.extend(machine);
+        (found, all - tried.len())
     }
-    Some(())
+}
+
+/// The first stays so, and the others begin after the one that was the last.
+fn in_turn(mut namespaces: Vec<(u32, PathBuf)>, last: Option<u32>) -> Vec<(u32, PathBuf)> {
+    let place = namespaces
+        .iter()
+        .position(|(netns, _)| Some(*netns) == last);
+    if let (Some(place), [_, others @ ..]) = (place, namespaces.as_mut_slice()) {
+        others.rotate_left(place.min(others.len()));
+    }
+    namespaces
+}
+
+/// What could be read within the time, and what was tried. A thread of its own enters them, one
+/// after the other.
+fn read(
+    namespaces: Vec<(u32, PathBuf)>,
+    first: PathBuf,
+    budget: Duration,
+) -> (Vec<Counters>, Vec<u32>) {
+    let thread = std::thread::Builder::new().name("counters".into());
+    let spawned = thread.spawn(move || {
+        let budget = Budget::new(budget);
+        let (mut all, mut tried) = (Vec::new(), Vec::new());
+        for (netns, path) in &namespaces {
+            if !tried.is_empty() && budget.is_spent() {
+                break;
+            }
+            tried.push(*netns);
+            if namespaces::enter(path, *netns).is_ok() {
+                let (netns, values) = (*netns, here());
+                all.push(Counters { netns, values });
+            }
+        }
+        all.extend(machine(&first, &namespaces));
+        (all, tried)
+    });
+    let joined = spawned.map(std::thread::JoinHandle::join);
+    joined.map_or_else(|_| Default::default(), Result::unwrap_or_default)
 }
 
 /// The neighbour tables, where none of the others was the namespace that shows them.
-fn machine(first: &Path, others: &[Counters]) -> Option<Counters> {
+fn machine(first: &Path, others: &[(u32, PathBuf)]) -> Option<Counters> {
     let netns = namespaces::inode(first)?;
-    if others.iter().any(|it| it.netns == netns) {
+    if others.iter().any(|(other, _)| *other == netns) {
         return None;
     }
-    enter(netns, first)?;
+    namespaces::enter(first, netns).ok()?;
     let mut values = Values::new();
     neighbours(&mut values);
     (!values.is_empty()).then_some(Counters { netns, values })
@@ -66,7 +117,7 @@ fn machine(first: &Path, others: &[Counters]) -> Option<Counters> {
 /// Those of this thread's namespace.
 pub fn here() -> Values {
     let mut values = Values::new();
-    let net = |name: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{name}"));
+    let net = |name: &str| text(&format!("/proc/thread-self/net/{name}"));
     for file in GROUPS {
         groups(&net(file).unwrap_or_default(), &mut values);
     }
@@ -79,30 +130,33 @@ pub fn here() -> Values {
     for file in ["sockstat", "sockstat6"] {
         sockstat(&net(file).unwrap_or_default(), &mut values);
     }
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let range = text("/proc/sys/net/ipv4/ip_local_port_range");
     let range = range.unwrap_or_default();
     for (end, text) in ["low", "high"].into_iter().zip(range.split_whitespace()) {
         let value = text.parse().ok();
         values.extend(value.map(|v| (format!("ip_local_port_range.{end}"), v)));
     }
     for name in GAUGES {
-        let text = std::fs::read_to_string(format!("/proc/sys/net/netfilter/{name}"));
-        let value = text.ok().and_then(|t| t.trim().parse().ok());
+        let text = text(&format!("/proc/sys/net/netfilter/{name}"));
+        let value = text.and_then(|t| t.trim().parse().ok());
         values.extend(value.map(|v| (name.to_owned(), v)));
     }
     values
 }
 
+fn text(path: &str) -> Option<String> {
+    file::kernel(Path::new(path), LONGEST).ok()
+}
+
 fn neighbours(values: &mut Values) {
     for (file, family) in NEIGHBOURS {
-        let Ok(text) = std::fs::read_to_string(format!("/proc/thread-self/net/stat/{file}")) else {
+        let Some(table) = text(&format!("/proc/thread-self/net/stat/{file}")) else {
             continue;
         };
-        per_cpu(file, &text, values);
+        per_cpu(file, &table, values);
         for limit in LIMITS {
             let path = format!("/proc/sys/net/{family}/neigh/default/{limit}");
-            let value = std::fs::read_to_string(path);
-            let value = value.ok().and_then(|t| t.trim().parse().ok());
+            let value = text(&path).and_then(|t| t.trim().parse().ok());
             values.extend(value.map(|v| (format!("{file}.{limit}"), v)));
         }
     }
@@ -169,6 +223,36 @@ fn softnet(text: &str, values: &mut Values) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_that_found_no_time_come_next() {
+        let all = || (1..=4).map(|n| (n, PathBuf::new())).collect::<Vec<_>>();
+        let order = |last| {
+            let turn = in_turn(all(), last).into_iter();
+            turn.map(|(netns, _)| netns).collect::<Vec<_>>()
+        };
+        assert_eq!(order(None), [1, 2, 3, 4]);
+        assert_eq!(order(Some(2)), [1, 3, 4, 2]);
+        assert_eq!(order(Some(4)), [1, 2, 3, 4]);
+        assert_eq!(order(Some(9)), [1, 2, 3, 4], "it is gone");
+        let (read, tried) = read(all(), PathBuf::new(), Duration::ZERO);
+        assert_eq!((read.len(), tried), (0, vec![1]));
+    }
+
+    #[test]
+    fn a_namespace_that_was_not_read_keeps_its_last_counters() {
+        let own = namespaces::own().expect("a namespace");
+        let path = PathBuf::from("/proc/self/ns/net");
+        let mut turns = Turns::default();
+        let (found, left) = turns.read(vec![(own, path.clone())], path.clone());
+        assert_eq!((found.len(), left), (1, 0));
+        assert!(!found[0].values.is_empty());
+        let (found, _) = turns.read(Vec::new(), path);
+        assert!(
+            found.iter().all(|c| c.values.len() < 60),
+            "the machine's alone"
+        );
+    }
 
     #[test]
     fn names_and_values_are_paired() {

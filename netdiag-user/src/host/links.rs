@@ -1,19 +1,17 @@
 //! Links and their addresses (RTM_GETLINK, RTM_GETADDR).
-use anyhow::{Context, Result};
-use futures_util::TryStreamExt;
-use rtnetlink::{
-    Handle,
-    packet_route::{
-        address::{AddressAttribute, AddressMessage},
-        link::{
-            GreIOFlags, InfoBridgePort, InfoData, InfoGeneve, InfoGre, InfoGre6, InfoIpTunnel,
-            InfoKind, InfoPortData, InfoVxlan, Ip6TunnelFlags, LinkAttribute, LinkFlags, LinkInfo,
-            LinkLayerType, LinkMessage, Stats64,
-        },
+use std::collections::HashMap;
+
+use anyhow::Result;
+use rtnetlink::packet_route::{
+    address::{AddressAttribute, AddressMessage},
+    link::{
+        GreIOFlags, InfoBridgePort, InfoData, InfoGeneve, InfoGre, InfoGre6, InfoIpTunnel,
+        InfoKind, InfoPortData, InfoVxlan, Ip6TunnelFlags, LinkAttribute, LinkExtentMask,
+        LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Stats64,
     },
 };
 
-use super::namespaces::PeerNamespaces;
+use super::listing::{self, Listed, Message, Most};
 use crate::model::{
     address::Prefix,
     node::{Link, LinkAddress, LinkCounters, LinkKind, Tunnel},
@@ -22,29 +20,67 @@ use crate::model::{
 /// IFA_VALID of an address that never expires.
 const FOREVER: u32 = u32::MAX;
 
-/// Every link of this namespace with its addresses.
-pub async fn links(handle: &Handle, peers: &PeerNamespaces) -> Result<Vec<Link>> {
-    let messages: Vec<LinkMessage> = handle
-        .link()
-        .get()
-        .execute()
-        .try_collect()
-        .await
-        .context("listing links by netlink")?;
-    let addresses: Vec<AddressMessage> = handle
-        .address()
-        .get()
-        .execute()
-        .try_collect()
-        .await
-        .context("listing addresses by netlink")?;
-    Ok(messages
-        .iter()
-        .map(|m| link(m, &addresses, peers))
-        .collect())
+/// The links of a namespace, and what the listing left out.
+pub struct Links {
+    pub all: Vec<Link>,
+    /// By which id this namespace knows the one of a link's peer, by the link's index.
+    pub nsids: HashMap<u32, i32>,
+    pub more: bool,
+    pub more_addresses: bool,
 }
 
-fn link(message: &LinkMessage, addresses: &[AddressMessage], peers: &PeerNamespaces) -> Link {
+/// The links of this thread's namespace with their addresses, with what they counted where that is
+/// wanted.
+pub fn links(most: &Most, counted: bool) -> Result<Links> {
+    let mut addresses = addresses(most)?;
+    let mut nsids = HashMap::new();
+    let take = |message| match message {
+        Message::NewLink(message) => {
+            let (link, nsid) = link(&message, &mut addresses.all);
+            nsids.extend(nsid.map(|id| (link.index, id)));
+            Some(link)
+        }
+        _ => None,
+    };
+    let mut ask = LinkMessage::default();
+    if !counted {
+        let mask = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+        ask.attributes.push(mask);
+    }
+    let listed = listing::list_each([Message::GetLink(ask)], most.links, "links", take)?;
+    Ok(Links {
+        all: listed.all,
+        more: listed.more,
+        more_addresses: addresses.more,
+        nsids,
+    })
+}
+
+/// Addresses by the index of their link.
+struct Addresses {
+    all: HashMap<u32, Vec<LinkAddress>>,
+    more: bool,
+}
+
+fn addresses(most: &Most) -> Result<Addresses> {
+    let take = |message| match message {
+        Message::NewAddress(message) => Some((message.header.index, address(&message)?)),
+        _ => None,
+    };
+    let ask = Message::GetAddress(AddressMessage::default());
+    let Listed { all: found, more } = listing::list_each([ask], most.addresses, "addresses", take)?;
+    let mut all: HashMap<u32, Vec<LinkAddress>> = HashMap::new();
+    for (index, address) in found {
+        all.entry(index).or_default().push(address);
+    }
+    Ok(Addresses { all, more })
+}
+
+/// With the id of its peer's namespace.
+fn link(
+    message: &LinkMessage,
+    addresses: &mut HashMap<u32, Vec<LinkAddress>>,
+) -> (Link, Option<i32>) {
     let index = message.header.index;
     let flags = message.header.flags;
     let loopback = flags.contains(LinkFlags::Loopback);
@@ -65,15 +101,12 @@ fn link(message: &LinkMessage, addresses: &[AddressMessage], peers: &PeerNamespa
         peer_elsewhere: false,
         tunnel: None,
         lladdr: None,
-        addresses: addresses
-            .iter()
-            .filter(|a| a.header.index == index)
-            .filter_map(address)
-            .collect(),
+        addresses: addresses.remove(&index).unwrap_or_default(),
         carrier: true,
         counters: LinkCounters::default(),
         isolated: false,
     };
+    let mut nsid = None;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
@@ -82,7 +115,7 @@ fn link(message: &LinkMessage, addresses: &[AddressMessage], peers: &PeerNamespa
             LinkAttribute::Link(lower) => link.link = Some(*lower),
             LinkAttribute::LinkNetNsId(id) => {
                 link.peer_elsewhere = true;
-                link.peer_netns = peers.inode(*id);
+                nsid = Some(*id);
             }
             LinkAttribute::Address(lladdr) => link.lladdr = Some(lladdr.clone()),
             LinkAttribute::Carrier(carrier) => link.carrier = *carrier != 0,
@@ -94,7 +127,7 @@ fn link(message: &LinkMessage, addresses: &[AddressMessage], peers: &PeerNamespa
             _ => {}
         }
     }
-    link
+    (link, nsid)
 }
 
 fn count(counters: &mut LinkCounters, stats: &Stats64) {

@@ -1,45 +1,25 @@
-//! Which namespace is behind a link's peer: the kernel gives an id of its own (nsid), and tells
-//! the id of any namespace that one can open (RTM_GETNSID).
+//! Network namespaces that can be opened: the named ones, and those of processes.
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     fs::File,
-    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    io,
+    ops::ControlFlow,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
-use futures_util::StreamExt;
-use rtnetlink::{
-    Handle,
-    packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
-    packet_route::{
-        RouteNetlinkMessage,
-        nsid::{NsidAttribute, NsidMessage},
-    },
-};
+use crate::sys::file;
+
+/// Where namespaces have names. Only root makes any there.
+const NAMED: [&str; 3] = ["run/netns", "var/run/netns", "run/docker/netns"];
+const MOST_NAMED: usize = 16_384;
 
 /// A namespace that can be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
     pub inode: u32,
     pub path: PathBuf,
-}
-
-/// Namespaces, and by which ids links name them.
-#[derive(Clone, Debug, Default)]
-pub struct PeerNamespaces {
-    by_id: HashMap<i32, u32>,
-    /// No link leads into some.
-    paths: HashMap<u32, PathBuf>,
-}
-
-impl PeerNamespaces {
-    pub fn inode(&self, id: i32) -> Option<u32> {
-        self.by_id.get(&id).copied()
-    }
-
-    pub fn path(&self, inode: u32) -> Option<&Path> {
-        self.paths.get(&inode).map(PathBuf::as_path)
-    }
 }
 
 /// Inode of a namespace file.
@@ -51,9 +31,15 @@ pub fn inode(path: &Path) -> Option<u32> {
 /// ordinary file stays.
 pub fn mounted(path: &Path) -> Option<u32> {
     let file = std::fs::metadata(path).ok()?;
-    let own = std::fs::metadata("/proc/thread-self/ns/net").ok()?;
     let inode = u32::try_from(file.ino()).ok()?;
-    (file.dev() == own.dev()).then_some(inode)
+    (file.dev() == device()?).then_some(inode)
+}
+
+/// The device of the file system of all namespaces.
+fn device() -> Option<u64> {
+    static DEVICE: OnceLock<Option<u64>> = OnceLock::new();
+    let ask = || Some(std::fs::metadata("/proc/thread-self/ns/net").ok()?.dev());
+    *DEVICE.get_or_init(ask)
 }
 
 /// Inode of the namespace that this thread is in.
@@ -61,75 +47,117 @@ pub fn own() -> Option<u32> {
     inode(Path::new("/proc/thread-self/ns/net"))
 }
 
+/// Opens the namespace with that inode, if it is still the one at that path: a process's number may
+/// be another's by now.
+pub fn open(path: &Path, netns: u32) -> io::Result<File> {
+    let file = file::namespace(path)?;
+    match file.metadata()?.ino() == u64::from(netns) {
+        true => Ok(file),
+        false => Err(io::Error::other("it is another namespace by now")),
+    }
+}
+
+/// Takes this thread to a namespace, and leaves it there. Where it already is, it need not be
+/// allowed to enter.
+pub fn enter(path: &Path, netns: u32) -> io::Result<()> {
+    if own() == Some(netns) {
+        return Ok(());
+    }
+    let file = open(path, netns)?;
+    Ok(nix::sched::setns(
+        file,
+        nix::sched::CloneFlags::CLONE_NEWNET,
+    )?)
+}
+
+/// What can be found under a root.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    pub all: Vec<Namespace>,
+    /// There are more processes than were looked at.
+    pub more: bool,
+}
+
 /// Every namespace that can be found under `root`: the named ones, and those of processes. One
 /// path per inode, a named one where there is one.
+pub fn found(root: &Path) -> Found {
+    let (mut all, mut known) = (Vec::new(), HashSet::new());
+    let more = each(root, |namespace| {
+        if known.insert(namespace.inode) {
+            all.push(namespace);
+        }
+        ControlFlow::Continue(())
+    });
+    Found { all, more }
+}
+
 pub fn all(root: &Path) -> Vec<Namespace> {
-    let mut found: HashMap<u32, PathBuf> = HashMap::new();
-    for folder in ["run/netns", "var/run/netns", "run/docker/netns"] {
-        for entry in std::fs::read_dir(root.join(folder))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            if let Some(inode) = inode(&entry.path()) {
-                found.entry(inode).or_insert_with(|| entry.path());
+    found(root).all
+}
+
+/// The namespace with that inode.
+pub fn find(root: &Path, inode: u32) -> Option<Namespace> {
+    let mut found = None;
+    each(root, |namespace| {
+        if namespace.inode != inode {
+            return ControlFlow::Continue(());
+        }
+        found = Some(namespace);
+        ControlFlow::Break(())
+    });
+    found
+}
+
+/// Hands on each, named ones first, for as long as more are wanted. Tells whether there are more
+/// processes than were looked at.
+fn each(root: &Path, mut take: impl FnMut(Namespace) -> ControlFlow<()>) -> bool {
+    let mut one = |path: PathBuf| match mounted(&path) {
+        Some(inode) => take(Namespace { inode, path }),
+        None => ControlFlow::Continue(()),
+    };
+    for folder in NAMED {
+        for entry in file::entries(&root.join(folder), MOST_NAMED) {
+            if one(entry.path()).is_break() {
+                return false;
             }
         }
     }
-    for entry in std::fs::read_dir(root.join("proc"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let is_process = entry
-            .file_name()
-            .to_string_lossy()
-            .bytes()
-            .all(|b| b.is_ascii_digit());
-        let path = entry.path().join("ns/net");
-        if let (true, Some(inode)) = (is_process, inode(&path)) {
-            found.entry(inode).or_insert(path);
+    let Ok(folder) = file::list(&root.join("proc"), file::PROCESSES) else {
+        return false;
+    };
+    for entry in folder.entries {
+        let name = entry.file_name();
+        let is_process = name.to_string_lossy().bytes().all(|b| b.is_ascii_digit());
+        if is_process && one(entry.path().join("ns/net")).is_break() {
+            return false;
         }
     }
-    found
-        .into_iter()
-        .map(|(inode, path)| Namespace { inode, path })
-        .collect()
+    folder.more
 }
 
-/// Asks the kernel by which id this namespace knows each of the others.
-pub async fn peers(handle: &Handle, root: &Path) -> PeerNamespaces {
-    let mut found = PeerNamespaces::default();
-    for namespace in all(root) {
-        let Ok(file) = File::open(&namespace.path) else {
-            continue;
-        };
-        if let Some(id) = id(handle, &file).await {
-            found.by_id.insert(id, namespace.inode);
-        }
-        found.paths.insert(namespace.inode, namespace.path);
-    }
-    found
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn id(handle: &Handle, file: &File) -> Option<i32> {
-    let mut message = NsidMessage::default();
-    let fd = u32::try_from(file.as_raw_fd()).ok()?;
-    message.attributes.push(NsidAttribute::Fd(fd));
-    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNsId(message));
-    request.header.flags = NLM_F_REQUEST;
-    let mut answers = handle.clone().request(request).ok()?;
-    while let Some(answer) = answers.next().await {
-        let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNsId(answer)) = answer.payload
-        else {
-            continue;
-        };
-        let id = answer.attributes.iter().find_map(|a| match a {
-            NsidAttribute::Id(id) => Some(*id),
-            _ => None,
-        });
-        // -1: this namespace has no id for that one, so no link of ours leads there.
-        return id.filter(|id| *id >= 0);
+    #[test]
+    fn the_own_namespace_is_found_and_can_be_opened() {
+        let inode = own().expect("a namespace");
+        let found = find(Path::new("/"), inode).expect("found");
+        assert!(open(&found.path, inode).is_ok());
+        let other = open(&found.path, inode ^ 1).expect_err("another");
+        assert_eq!(other.to_string(), "it is another namespace by now");
     }
-    None
+
+    #[test]
+    fn what_is_no_namespace_is_not_found() {
+        let root = tempfile::tempdir().expect("a folder");
+        let named = root.path().join("run/netns");
+        std::fs::create_dir_all(&named).expect("made");
+        std::fs::write(named.join("stale"), "").expect("written");
+        nix::unistd::mkfifo(&named.join("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("made");
+        assert_eq!(all(root.path()), []);
+        std::os::unix::fs::symlink("/proc/self/ns/net", named.join("own")).expect("linked");
+        let found = all(root.path());
+        assert_eq!(found.first().map(|n| Some(n.inode)), Some(own()));
+    }
 }

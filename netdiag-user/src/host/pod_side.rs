@@ -1,34 +1,64 @@
 //! The far end of a pod's link: MTU, route MTU and addresses inside its namespace.
-use std::{fs::File, path::Path};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 
-use super::{links, namespaces::PeerNamespaces, routes};
-use crate::model::node::{LinkKind, MAIN, PodSide, RouteKind};
+use super::{budget::Budget, links, listing::POD, namespaces, routes};
+use crate::model::node::{Link, LinkKind, MAIN, PodSide, RouteKind};
 
-/// Reads the namespace at `path`, which the node sees without `root`. A thread of its own enters
-/// it, never one of tokio's.
-pub fn read(path: &Path, root: &Path, netns: u32) -> Result<PodSide> {
+/// A pod's side, and which of its listings were longer than what is read of them.
+#[derive(Clone, Debug)]
+pub struct Side {
+    pub side: PodSide,
+    pub more: More,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct More {
+    pub links: bool,
+    pub addresses: bool,
+    pub routes: bool,
+}
+
+/// Reads the namespaces at these paths, which the node sees without `root`, one after the other for
+/// as long as there is time. A thread of its own enters them, never one of tokio's. Nothing for one
+/// that is gone or may not be entered, and fewer than were asked for where time was up.
+pub fn read(all: Vec<(u32, PathBuf)>, root: &Path, budget: Duration) -> Vec<Option<Side>> {
+    if all.is_empty() {
+        return Vec::new();
+    }
+    let root = root.to_owned();
+    let thread = std::thread::Builder::new().name("pod-side".into());
+    let spawned = thread.spawn(move || {
+        let budget = Budget::new(budget);
+        let mut found = Vec::new();
+        for (netns, path) in all {
+            if budget.is_spent() {
+                break;
+            }
+            let side = one(netns, &path, &root);
+            found.push(
+                side.map_err(|e| log::debug!("{}: {e:#}", path.display()))
+                    .ok(),
+            );
+        }
+        found
+    });
+    let joined = spawned.map(std::thread::JoinHandle::join);
+    joined.map_or_else(|_| Vec::new(), Result::unwrap_or_default)
+}
+
+fn one(netns: u32, path: &Path, root: &Path) -> Result<Side> {
+    namespaces::enter(path, netns).context("entering the pod's network namespace")?;
     let name = Path::new("/").join(path.strip_prefix(root).unwrap_or(path));
-    let name = name.to_string_lossy().into_owned();
-    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    let thread = std::thread::Builder::new()
-        .name("pod-side".into())
-        .spawn(move || {
-            nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET)
-                .context("entering the pod's network namespace")?;
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(collect(netns, name))
-        })?;
-    thread
-        .join()
-        .map_err(|_| anyhow::anyhow!("the reading thread panicked"))?
+    here(netns, name.to_string_lossy().into_owned())
 }
 
 /// The device of the node's that it shares.
-fn lower(link: &crate::model::node::Link) -> Option<u32> {
+fn lower(link: &Link) -> Option<u32> {
     const SHARING: [&str; 2] = ["macvlan", "ipvlan"];
     match &link.kind {
         LinkKind::Other(kind) if SHARING.contains(&kind.as_str()) => link.link,
@@ -36,12 +66,20 @@ fn lower(link: &crate::model::node::Link) -> Option<u32> {
     }
 }
 
-async fn collect(netns: u32, path: String) -> Result<PodSide> {
-    let (connection, handle, _) = rtnetlink::new_connection().context("opening netlink")?;
-    tokio::spawn(connection);
-    let links = links::links(&handle, &PeerNamespaces::default()).await?;
-    let routes = routes::routes(&handle).await?;
-    let outward = |l: &&crate::model::node::Link| l.up && l.kind != LinkKind::Loopback;
+fn here(netns: u32, path: String) -> Result<Side> {
+    let links = links::links(&POD, false)?;
+    let mut routes = routes::onward(POD.routes)?;
+    if routes.more {
+        // Half of a table names wrong ways.
+        routes.all.clear();
+    }
+    let more = More {
+        links: links.more,
+        addresses: links.more_addresses,
+        routes: routes.more,
+    };
+    let (links, routes) = (links.all, routes.all);
+    let outward = |l: &&Link| l.up && l.kind != LinkKind::Loopback;
     let mtu = links
         .iter()
         .filter(outward)
@@ -49,7 +87,7 @@ async fn collect(netns: u32, path: String) -> Result<PodSide> {
         .min()
         .unwrap_or(0);
     let addresses = links.iter().filter(outward).flat_map(|l| &l.addresses);
-    Ok(PodSide {
+    let side = PodSide {
         netns,
         mtu,
         route_mtu: routes.iter().filter_map(|r| r.mtu).min(),
@@ -74,5 +112,6 @@ async fn collect(netns: u32, path: String) -> Result<PodSide> {
             .filter(|r| r.kind == RouteKind::Unicast && r.table == MAIN)
             .map(|r| (r.destination, r.gateway))
             .collect(),
-    })
+    };
+    Ok(Side { side, more })
 }

@@ -1,38 +1,55 @@
 //! Routes, neighbours and the VXLAN forwarding tables (RTM_GETROUTE, RTM_GETNEIGH).
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use anyhow::{Context, Result};
-use futures_util::TryStreamExt;
-use rtnetlink::{
-    Handle, RouteMessageBuilder,
-    packet_route::{
-        AddressFamily,
-        neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
-        route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
-    },
+use anyhow::Result;
+use rtnetlink::packet_route::{
+    AddressFamily,
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
 };
 
+use super::listing::{self, Listed, Message, OTHERS};
 use crate::model::{
     address::Prefix,
     node::{Fdb, Neighbour, Route, RouteKind},
 };
 
-/// Routes of all tables, both families. A multipath route gives one entry per next hop.
-pub async fn routes(handle: &Handle) -> Result<Vec<Route>> {
-    let mut routes = Vec::new();
-    let v4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
-    let v6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
-    for query in [v4, v6] {
-        let messages: Vec<RouteMessage> = handle
-            .route()
-            .get(query)
-            .execute()
-            .try_collect()
-            .await
-            .context("listing routes by netlink")?;
-        routes.extend(messages.iter().flat_map(route));
-    }
-    Ok(routes)
+/// Routes of all tables, both families, of this thread's namespace. A multipath route gives one
+/// entry per next hop.
+pub fn routes(most: usize) -> Result<Listed<Route>> {
+    of_kind(RouteType::Unspec, most)
+}
+
+/// Those that lead on, as the kernel itself sorts them out where it can.
+pub fn onward(most: usize) -> Result<Listed<Route>> {
+    let mut listed = of_kind(RouteType::Unicast, most)?;
+    listed.all.retain(|route| route.kind == RouteKind::Unicast);
+    Ok(listed)
+}
+
+fn of_kind(kind: RouteType, most: usize) -> Result<Listed<Route>> {
+    let ask = |family| {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family;
+        message.header.kind = kind;
+        Message::GetRoute(message)
+    };
+    let asks = [AddressFamily::Inet, AddressFamily::Inet6].map(ask);
+    let mut kept = 0;
+    let take = |message| match message {
+        // One route can have a thousand next hops.
+        Message::NewRoute(message) if kept <= most => {
+            let routes = route(&message);
+            kept += routes.len();
+            Some(routes)
+        }
+        _ => None,
+    };
+    let listed = listing::list_each(asks, most, "routes", take)?;
+    let mut all: Vec<_> = listed.all.into_iter().flatten().collect();
+    let more = listed.more || all.len() > most;
+    all.truncate(most);
+    Ok(Listed { all, more })
 }
 
 fn route(message: &RouteMessage) -> Vec<Route> {
@@ -126,27 +143,29 @@ fn plain(address: &RouteAddress) -> Option<IpAddr> {
 }
 
 /// Neighbour entries of all links.
-pub async fn neighbours(handle: &Handle) -> Result<Vec<Neighbour>> {
-    let messages = neighbour_messages(handle, None).await?;
-    Ok(messages.iter().filter_map(neighbour).collect())
+pub fn neighbours() -> Result<Listed<Neighbour>> {
+    let ask = Message::GetNeighbour(NeighbourMessage::default());
+    let take = |message| match message {
+        Message::NewNeighbour(message) => neighbour(&message),
+        _ => None,
+    };
+    listing::list_each([ask], OTHERS, "neighbours", take)
 }
 
-/// Entries of the VXLAN devices' forwarding tables.
-pub async fn fdb(handle: &Handle) -> Result<Vec<Fdb>> {
-    let messages = neighbour_messages(handle, Some(AddressFamily::Bridge)).await?;
-    Ok(messages.iter().filter_map(fdb_entry).collect())
-}
-
-async fn neighbour_messages(
-    handle: &Handle,
-    family: Option<AddressFamily>,
-) -> Result<Vec<NeighbourMessage>> {
-    let mut request = handle.neighbours().get();
-    if let Some(family) = family {
-        request = request.set_address_family(family);
-    }
-    let what = "listing neighbours by netlink";
-    request.execute().try_collect().await.context(what)
+/// Entries of these VXLAN devices' forwarding tables. Those of bridges are never asked for: a pod
+/// fills one by sending frames.
+pub fn fdb(devices: impl IntoIterator<Item = u32>) -> Result<Listed<Fdb>> {
+    let asks = devices.into_iter().map(|index| {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Bridge;
+        message.header.ifindex = index;
+        Message::GetNeighbour(message)
+    });
+    let take = |message| match message {
+        Message::NewNeighbour(message) => fdb_entry(&message),
+        _ => None,
+    };
+    listing::list_each(asks, OTHERS, "forwarding entries", take)
 }
 
 /// Destination and link-layer address of an entry.

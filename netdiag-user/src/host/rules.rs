@@ -1,11 +1,11 @@
 //! Policy rules (RTM_GETRULE).
-use anyhow::{Context, Result};
-use futures_util::TryStreamExt;
-use rtnetlink::{
-    Handle, IpVersion,
-    packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage},
+use anyhow::Result;
+use rtnetlink::packet_route::{
+    AddressFamily,
+    rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage},
 };
 
+use super::listing::{self, Listed, Message, OTHERS};
 use crate::model::{
     address::Prefix,
     node::{LOCAL, MAIN},
@@ -16,20 +16,23 @@ use crate::model::{
 const DEFAULT: u32 = 253;
 
 /// Rules of both families, in the order in which the kernel asks them.
-pub async fn rules(handle: &Handle) -> Result<Vec<PolicyRule>> {
-    let mut rules = Vec::new();
-    for (family, ipv6) in [(IpVersion::V4, false), (IpVersion::V6, true)] {
-        let messages: Vec<RuleMessage> = handle
-            .rule()
-            .get(family)
-            .execute()
-            .try_collect()
-            .await
-            .context("listing policy rules by netlink")?;
-        rules.extend(messages.iter().map(|m| rule(m, ipv6)));
-    }
+pub fn rules() -> Result<Listed<PolicyRule>> {
+    let ask = |family| {
+        let mut message = RuleMessage::default();
+        message.header.family = family;
+        Message::GetRule(message)
+    };
+    let asks = [AddressFamily::Inet, AddressFamily::Inet6].map(ask);
+    let take = |message| match message {
+        Message::NewRule(message) => {
+            let ipv6 = message.header.family == AddressFamily::Inet6;
+            Some(rule(&message, ipv6))
+        }
+        _ => None,
+    };
+    let mut rules = listing::list_each(asks, OTHERS, "policy rules", take)?;
     // The kernel lists them so, but for rules that were added while it did.
-    rules.sort_by_key(|r| r.priority);
+    rules.all.sort_by_key(|r| r.priority);
     Ok(rules)
 }
 

@@ -1,23 +1,36 @@
 //! One reading of everything: the audit's snapshot.
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Mutex,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use rtnetlink::Handle;
 
 use super::{
-    counters, links,
-    namespaces::{self, PeerNamespaces},
+    counters,
+    links::{self, Links},
+    listing::{Listed, NODE},
+    namespaces,
     neighbours::Watch,
-    pod_side, routes, rules, sysctl,
+    nsids::{Nsids, PeerNamespaces},
+    pod_side::{self, Side},
+    routes, rules,
+    short::Short,
+    sysctl,
 };
 use crate::model::{
-    node::{Counters, Link, NeighbourMoves, Node, PodSide},
+    node::{Counters, Link, LinkKind, NeighbourMoves, Node, PodSide},
     roles::{Role, role},
+    verdict::NotChecked,
 };
+
+/// Pods that are looked into: as many as the kernel's table of namespaces takes.
+const MOST_SIDES: usize = 4096;
+/// Time for entering those that are new, in one reading: some 0.2 ms each.
+const ENTERING: Duration = Duration::from_secs(1);
 
 /// Reads the node of the namespace that it was opened in.
 pub struct Reader {
@@ -30,9 +43,12 @@ pub struct Reader {
     paths: Mutex<Vec<(u32, PathBuf)>>,
     /// Pod sides do not change while the pod lives. The next namespace gets the inode of one that
     /// is gone, its link another index, its pod another beginning: the two are the key.
-    sides: Mutex<HashMap<(u32, Hold), PodSide>>,
+    sides: Mutex<HashMap<(u32, Hold), Side>>,
     /// Pods' namespaces that no link leads into.
     linkless: Mutex<Vec<Linkless>>,
+    nsids: Mutex<Nsids>,
+    turns: Mutex<counters::Turns>,
+    short: Mutex<Short>,
 }
 
 /// A pod's namespace by its inode, and since when it is this pod's (`CLOCK_MONOTONIC` ns).
@@ -62,6 +78,9 @@ impl Reader {
             paths: Mutex::default(),
             sides: Mutex::default(),
             linkless: Mutex::default(),
+            nsids: Mutex::default(),
+            turns: Mutex::default(),
+            short: Mutex::default(),
         })
     }
 
@@ -79,19 +98,35 @@ impl Reader {
     }
 
     pub async fn node(&self) -> Result<Node> {
-        let peers = namespaces::peers(&self.handle, &self.root).await;
-        let links = links::links(&self.handle, &peers).await?;
+        let mut short = Short::default();
+        let mut links = links::links(&NODE, true)?;
+        short.node("links", links.more);
+        short.node("addresses", links.more_addresses);
+        let peers = self.peers(&mut links);
+        (short.unasked, short.processes) = (peers.unasked, peers.more);
+        let links = links.all;
         let names: Vec<_> = links.iter().map(|l| l.name.clone()).collect();
-        let rules = rules::rules(&self.handle).await.unwrap_or_default();
+        let tunnels = links.iter().filter(|l| l.kind == LinkKind::Vxlan);
+        let tunnels = tunnels.map(|l| l.index);
+        let mut whole = |what, more| short.node(what, more);
+        let routes = kept(routes::routes(NODE.routes)?, |more| whole("routes", more));
+        let rules = rules::rules().map_or_else(
+            |_| Vec::new(),
+            |rules| kept(rules, |more| whole("policy rules", more)),
+        );
+        let neighbours = kept(routes::neighbours()?, |more| whole("neighbours", more));
+        let fdb = kept(routes::fdb(tunnels)?, |more| {
+            whole("forwarding entries", more)
+        });
         let mut node = Node {
             name: self.name.clone(),
             kernel: self.kernel.clone(),
             netns: namespaces::own().unwrap_or(0),
-            routes: routes::routes(&self.handle).await?,
+            routes,
             policy_tables: rules::policy_tables(&rules),
             rules,
-            neighbours: routes::neighbours(&self.handle).await?,
-            fdb: routes::fdb(&self.handle).await?,
+            neighbours,
+            fdb,
             sysctls: sysctl::read(&self.root, &names),
             links,
             pod_sides: Vec::new(),
@@ -100,10 +135,36 @@ impl Reader {
             known_as: Vec::new(),
             neighbour_moves: self.neighbour_moves(),
         };
-        (node.pod_sides, node.linkless) = self.sides(&node, &peers);
+        (node.pod_sides, node.linkless) = self.sides(&node, &peers, &mut short);
         *lock(&self.paths) = paths(&node, &peers);
+        *lock(&self.short) = short;
         node.counters = self.counters();
         Ok(node)
+    }
+
+    /// Finds where links lead.
+    fn peers(&self, links: &mut Links) -> PeerNamespaces {
+        let wanted: HashSet<i32> = links.nsids.values().copied().collect();
+        let peers = lock(&self.nsids).find(&self.root, &wanted);
+        let peers = peers.unwrap_or_else(|e| {
+            log::debug!("asking for namespaces: {e:#}");
+            PeerNamespaces::default()
+        });
+        for link in &mut links.all {
+            let id = links.nsids.get(&link.index);
+            link.peer_netns = id.and_then(|id| peers.inode(*id));
+        }
+        peers
+    }
+
+    /// What the last reading left out.
+    pub fn not_checked(&self) -> Vec<NotChecked> {
+        lock(&self.short).not_checked()
+    }
+
+    /// Whether there are pods that the next reading is to enter.
+    pub fn goes_on(&self) -> bool {
+        lock(&self.short).unentered > 0 && lock(&self.sides).len() < MOST_SIDES
     }
 
     /// Neighbours whose link-layer address changed since this was opened.
@@ -115,43 +176,85 @@ impl Reader {
     pub fn counters(&self) -> Vec<Counters> {
         // Where the first process is. In a container of its own that is its namespace.
         let first = self.root.join("proc/1/ns/net");
-        counters::read(lock(&self.paths).clone(), first)
+        let namespaces = lock(&self.paths).clone();
+        let all = namespaces.len();
+        let (counters, left) = lock(&self.turns).read(namespaces, first);
+        lock(&self.short).uncounted = (left, all);
+        counters
     }
 
-    /// Those of pods with a link here, and of those without.
-    fn sides(&self, node: &Node, peers: &PeerNamespaces) -> (Vec<PodSide>, Vec<PodSide>) {
+    /// Those of pods with a link here, and of those without. What no earlier reading entered is
+    /// entered now, as far as there is time and room.
+    fn sides(
+        &self,
+        node: &Node,
+        peers: &PeerNamespaces,
+        short: &mut Short,
+    ) -> (Vec<PodSide>, Vec<PodSide>) {
         let is_pod = |l: &&Link| role(node, l) == Some(Role::Pod);
         let links = node.links.iter().filter(is_pod);
         let linked: Vec<_> = links.filter_map(|l| Some((l.peer_netns?, l))).collect();
+        let inodes: HashSet<u32> = linked.iter().map(|(inode, _)| *inode).collect();
         let mut linkless = lock(&self.linkless).clone();
-        linkless.retain(|(i, _)| *i != node.netns && !linked.iter().any(|(inode, _)| inode == i));
+        linkless.retain(|(inode, _)| *inode != node.netns && !inodes.contains(inode));
+        let linked: Vec<_> = linked
+            .into_iter()
+            .map(|(inode, l)| ((inode, Hold::Link(l.index)), l.link))
+            .collect();
+        let linkless: Vec<_> = linkless
+            .into_iter()
+            .map(|(inode, since)| ((inode, Hold::Pod(since)), None))
+            .collect();
+        let wanted: Vec<_> = linked.iter().chain(&linkless).copied().collect();
         let mut known = lock(&self.sides);
-        known.retain(|(inode, hold), _| match hold {
-            Hold::Link(index) => node.link(*index).is_some(),
-            Hold::Pod(since) => linkless.contains(&(*inode, *since)),
-        });
-        let mut look = |inode: u32, hold: Hold, peer: Option<u32>| {
-            if let Some(side) = known.get(&(inode, hold)) {
-                return Some(side.clone());
-            }
-            let mut side = pod_side::read(peers.path(inode)?, &self.root, inode).ok()?;
-            if peer.is_some_and(|peer| side.ports.contains(&peer)) {
-                // A switch's addresses are no pod's.
-                side.addresses.clear();
-            }
-            known.insert((inode, hold), side.clone());
-            Some(side)
+        short.unentered = self.look(&mut known, &wanted, peers);
+        for side in known.values() {
+            short.pods_links += usize::from(side.more.links);
+            short.pods_addresses += usize::from(side.more.addresses);
+            short.pods_routes += usize::from(side.more.routes);
+        }
+        let all = |keys: Vec<(Key, Option<u32>)>| {
+            let sides = keys.iter().filter_map(|(key, _)| known.get(key));
+            sides.map(|side| side.side.clone()).collect()
         };
-        let linked = linked
-            .into_iter()
-            .filter_map(|(inode, l)| look(inode, Hold::Link(l.index), l.link))
-            .collect();
-        let linkless = linkless
-            .into_iter()
-            .filter_map(|(inode, since)| look(inode, Hold::Pod(since), None))
-            .collect();
-        (linked, linkless)
+        (all(linked), all(linkless))
     }
+
+    /// Enters those that are not known yet, and says how many were left.
+    fn look(
+        &self,
+        known: &mut HashMap<Key, Side>,
+        wanted: &[(Key, Option<u32>)],
+        peers: &PeerNamespaces,
+    ) -> usize {
+        let keys: HashSet<Key> = wanted.iter().map(|(key, _)| *key).collect();
+        known.retain(|key, _| keys.contains(key));
+        let new = wanted.iter().filter(|(key, _)| !known.contains_key(key));
+        let new = new.filter_map(|(key, peer)| Some((*key, *peer, peers.path(key.0)?.to_owned())));
+        let new: Vec<_> = new.collect();
+        let room = MOST_SIDES.saturating_sub(known.len());
+        let entered = new.iter().take(room);
+        let entered = entered.map(|((inode, _), _, path)| (*inode, path.clone()));
+        let read = pod_side::read(entered.collect(), &self.root, ENTERING);
+        let left = new.len() - read.len();
+        for ((key, peer, _), side) in new.into_iter().zip(read) {
+            let Some(mut side) = side else { continue };
+            if peer.is_some_and(|peer| side.side.ports.contains(&peer)) {
+                // A switch's addresses are no pod's.
+                side.side.addresses.clear();
+            }
+            known.insert(key, side);
+        }
+        left
+    }
+}
+
+/// What a side is known by.
+type Key = (u32, Hold);
+
+fn kept<T>(listed: Listed<T>, mut note: impl FnMut(bool)) -> Vec<T> {
+    note(listed.more);
+    listed.all
 }
 
 /// This namespace and the pods'.

@@ -1,6 +1,8 @@
 //! Sysctls of this namespace, read under the root path.
 use std::path::Path;
 
+use crate::sys::file::{self, SMALL};
+
 /// What the causes ask for: names as sysctl(8) writes them, `*` for each interface.
 const WANTED: [&str; 8] = [
     "net.bridge.bridge-nf-call-iptables",
@@ -41,7 +43,7 @@ fn one(root: &Path, parts: &[&str]) -> Option<(String, String)> {
     let path = parts
         .iter()
         .fold(root.join("proc/sys"), |path, part| path.join(part));
-    let value = std::fs::read_to_string(path).ok()?;
+    let value = file::kernel(&path, SMALL).ok()?;
     let name: Vec<_> = parts.iter().map(|p| p.replace('.', "/")).collect();
     Some((name.join("."), value.trim().to_owned()))
 }

@@ -2,6 +2,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     os::fd::OwnedFd,
+    path::Path,
 };
 
 use anyhow::{Context, Result};
@@ -10,6 +11,11 @@ use aya::{
     sys::{Stats, enable_stats},
 };
 use serde::Serialize;
+
+use crate::sys::file::{self, SMALL};
+
+/// Most descriptors of a process that are asked.
+const MOST: usize = 65_536;
 
 /// Runs of one program while [`timing`] was on.
 #[derive(Clone, Debug, Serialize)]
@@ -58,10 +64,11 @@ pub fn map_bytes(pid: u32) -> Result<u64> {
 /// The numbers that /proc tells of each of the process's descriptors.
 fn descriptors(pid: u32) -> Result<Vec<HashMap<String, u64>>> {
     let dir = format!("/proc/{pid}/fdinfo");
-    let entries = std::fs::read_dir(&dir).with_context(|| format!("reading {dir}"))?;
-    let texts = entries
-        .flatten()
-        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+    let listed = file::list(Path::new(&dir), MOST).with_context(|| format!("reading {dir}"))?;
+    let texts = listed
+        .entries
+        .iter()
+        .filter_map(|entry| file::kernel(&entry.path(), SMALL).ok());
     Ok(texts.map(|text| numbers(&text)).collect())
 }
 

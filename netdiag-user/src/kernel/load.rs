@@ -24,6 +24,10 @@ use crate::model::{
     selection::Selected,
     verdict::NotChecked,
 };
+use crate::sys::file;
+
+/// Most bytes of a kernel's types: distributions' have some six million.
+const LARGEST_BTF: usize = 64 << 20;
 
 /// aya-log's number for debug messages; 0 turns all of them off.
 const DEBUG_LEVEL: u8 = 4;
@@ -228,7 +232,7 @@ pub fn load(root: &Path, set: Set, asked: u32, debug: bool) -> Result<Programs> 
 /// The running kernel's BTF, for our walker and for aya.
 pub fn kernel_btf(root: &Path) -> Result<(Btf, AyaBtf)> {
     let path = root.join("sys/kernel/btf/vmlinux");
-    let bytes = std::fs::read(&path).with_context(|| {
+    let bytes = file::read(&path, LARGEST_BTF).with_context(|| {
         format!(
             "this kernel has no BTF at {} (CONFIG_DEBUG_INFO_BTF)",
             path.display()
@@ -326,19 +330,20 @@ impl Programs {
         M::try_from(map).map_err(|_| Broken::other_map(name).into())
     }
 
-    /// Tells the programs which namespaces are this node's.
-    pub fn set_namespaces(&mut self, node: u32, pods: &[u32]) -> Result<()> {
+    /// Tells the programs which namespaces are this node's. Returns how many of the pods' the table
+    /// had no room for: those that are in it stay.
+    pub fn set_namespaces(&mut self, node: u32, pods: &BTreeSet<u32>) -> Result<usize> {
         let mut map: HashMap<_, u32, u8> = self.map("NETNS")?;
         let old: Vec<u32> = map.keys().flatten().collect();
         for gone in old.iter().filter(|n| **n != node && !pods.contains(n)) {
             let _ = map.remove(gone);
         }
-        for pod in pods {
-            map.insert(*pod, NETNS_POD, 0)
-                .context("naming the pods' namespaces")?;
-        }
         map.insert(node, NETNS_NODE, 0)
-            .context("naming the node's namespace")
+            .context("naming the node's namespace")?;
+        let others = pods.iter().filter(|pod| **pod != node);
+        Ok(others
+            .filter(|pod| map.insert(**pod, NETNS_POD, 0).is_err())
+            .count())
     }
 
     /// What `--filter` says.

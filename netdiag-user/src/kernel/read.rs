@@ -3,6 +3,7 @@ use std::{
     collections::HashSet,
     hash::Hash,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
+    path::Path,
 };
 
 use anyhow::{Context, Result};
@@ -23,7 +24,10 @@ use super::{
     batch, cost,
     load::{Broken, Programs},
 };
-use crate::model::observation::Observation;
+use crate::{
+    model::observation::Observation,
+    sys::file::{self, SMALL},
+};
 
 /// `CLOCK_MONOTONIC` in ns, the clock that the programs use.
 pub fn now() -> u64 {
@@ -121,7 +125,8 @@ impl Programs {
     fn recursion_misses(&self) -> u64 {
         let missed = |(_, program): (&str, &Program)| {
             let fd = program.fd().ok()?.as_fd().as_raw_fd();
-            let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+            let path = format!("/proc/self/fdinfo/{fd}");
+            let text = file::kernel(Path::new(&path), SMALL).ok()?;
             cost::numbers(&text).get("recursion_misses").copied()
         };
         self.ebpf.programs().filter_map(missed).sum()

@@ -1,6 +1,11 @@
 //! Kernel addresses to `symbol+0x1c3`, from /proc/kallsyms.
 use std::path::Path;
 
+use crate::sys::file;
+
+/// Most bytes of the kernel's list: 200,000 functions have some ten million.
+const LARGEST: usize = 128 << 20;
+
 /// Text symbols by address. Empty where kptr_restrict hides the addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Symbols {
@@ -9,12 +14,19 @@ pub struct Symbols {
 
 impl Symbols {
     pub fn load(root: &Path) -> Self {
-        let text = std::fs::read_to_string(root.join("proc/kallsyms")).unwrap_or_default();
-        Self::parse(&text)
+        let mut table = Vec::new();
+        let each = |text: &str| table.extend(line(text));
+        if let Err(e) = file::lines(&root.join("proc/kallsyms"), LARGEST, each) {
+            log::debug!("/proc/kallsyms: {e}");
+        }
+        Self::of(table)
     }
 
     pub fn parse(text: &str) -> Self {
-        let mut table: Vec<_> = text.lines().filter_map(line).collect();
+        Self::of(text.lines().filter_map(line).collect())
+    }
+
+    fn of(mut table: Vec<(u64, String)>) -> Self {
         table.sort_unstable_by_key(|(address, _)| *address);
         Self { table }
     }

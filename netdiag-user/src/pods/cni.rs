@@ -19,14 +19,23 @@ use crate::{
         address::Prefix,
         pod::{Origin, Pod, PodInterface},
     },
-    sys::readable::readable,
+    sys::{
+        file::{self, CONFIG},
+        readable::readable,
+    },
 };
 
 /// Where containerd (1.6 to 2.1) and others keep it, under the root.
 pub const DEFAULT_DIRS: [&str; 2] = ["var/lib/cni/results", "var/lib/cni/cache/results"];
 
 /// A result file larger than this is none.
-const LARGEST: u64 = 1 << 20;
+const LARGEST: u64 = CONFIG as u64;
+/// Result files of one folder: a pod has one for each of its networks, and another for loopback.
+const MOST: usize = 16_384;
+/// Names of Kubernetes' objects are no longer (RFC 1123), and no id or UID is.
+const LONGEST: usize = 253;
+/// Addresses of one result.
+const MOST_ADDRESSES: usize = 64;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -78,7 +87,7 @@ pub async fn follow(mut cache: Cache, feed: Feed, kick: Arc<Notify>) {
         cache.look();
         match cache.missing() {
             Some(why) => feed.fail(why),
-            None => feed.say(cache.kept.all()),
+            None => feed.say_part(cache.kept.all(), cache.left_out),
         }
         tokio::select! {
             () = feed.closed() => return,
@@ -109,6 +118,8 @@ pub struct Cache {
     /// What was in each file when it was written then; nothing in those that name no pod.
     files: HashMap<PathBuf, (Option<SystemTime>, Option<Pod>)>,
     kept: Kept,
+    /// Files beyond those that are read, at least.
+    left_out: usize,
 }
 
 impl Cache {
@@ -123,6 +134,7 @@ impl Cache {
             root: root.clone(),
             files: HashMap::new(),
             kept: Kept::default(),
+            left_out: 0,
         }
     }
 
@@ -153,8 +165,10 @@ impl Cache {
     /// Pods of every readable result file; a file that is no result is passed over.
     fn look(&mut self) {
         let mut files = HashMap::new();
-        for entry in self.dirs.iter().flat_map(std::fs::read_dir).flatten() {
-            let Ok(entry) = entry else { continue };
+        let folders = self.dirs.iter().flat_map(|dir| file::list(dir, MOST));
+        let folders: Vec<_> = folders.collect();
+        self.left_out = folders.iter().filter(|folder| folder.more).count();
+        for entry in folders.into_iter().flat_map(|folder| folder.entries) {
             let Ok(meta) = entry.metadata() else { continue };
             if !meta.is_file() || meta.len() > LARGEST {
                 continue;
@@ -164,7 +178,7 @@ impl Cache {
                 .files
                 .remove(&path)
                 .filter(|(when, _)| *when == written);
-            let known = known.unwrap_or_else(|| (written, self.file(&path, written)));
+            let known = known.unwrap_or_else(|| (written, self.result(&path, written)));
             files.insert(path, known);
         }
         self.files = files;
@@ -175,8 +189,8 @@ impl Cache {
     }
 
     /// The plugins have done their work when it is written: no process of the pod runs before.
-    fn file(&self, path: &Path, written: Option<SystemTime>) -> Option<Pod> {
-        let mut pod = file(path, &self.root)?;
+    fn result(&self, path: &Path, written: Option<SystemTime>) -> Option<Pod> {
+        let mut pod = result(path, &self.root)?;
         let wall = written?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
         let clock = Clock::new(super::now());
         pod.from = i64::try_from(wall)
@@ -186,8 +200,8 @@ impl Cache {
     }
 }
 
-fn file(path: &Path, root: &Path) -> Option<Pod> {
-    let pod = parse(&std::fs::read(path).ok()?, root);
+fn result(path: &Path, root: &Path) -> Option<Pod> {
+    let pod = parse(&file::read(path, CONFIG).ok()?, root);
     if pod.is_none() {
         log::debug!("{} names no pod", path.display());
     }
@@ -216,7 +230,7 @@ fn parse(bytes: &[u8], root: &Path) -> Option<Pod> {
         let found = cache.cni_args.iter().find(|(key, _)| key == name);
         found
             .map(|(_, value)| value.clone())
-            .filter(|v| !v.is_empty())
+            .filter(|v| !v.is_empty() && v.len() <= LONGEST)
     };
     let inside = |i: &&Interface| !i.sandbox.is_empty() && i.name != "lo";
     let pod_side = cache.result.interfaces.iter().find(inside);
@@ -232,20 +246,21 @@ fn parse(bytes: &[u8], root: &Path) -> Option<Pod> {
         .ips
         .iter()
         .filter_map(|ip| address(&ip.address));
-    let addresses: Vec<IpAddr> = addresses.collect();
-    let host = host_side.map(|i| i.name.clone());
+    let addresses: Vec<IpAddr> = addresses.take(MOST_ADDRESSES).collect();
+    let short = |name: &String| name.len() <= LONGEST;
+    let host = host_side.map(|i| i.name.clone()).filter(short);
     let interface = PodInterface {
-        name: cache.if_name,
+        name: Some(cache.if_name).filter(short).unwrap_or_default(),
         host: host.clone(),
         index: None,
         addresses: addresses.clone(),
-        network: cache.network_name,
+        network: cache.network_name.filter(short),
     };
     Some(Pod {
         namespace: argument("K8S_POD_NAMESPACE")?,
         name: argument("K8S_POD_NAME")?,
         uid: argument("K8S_POD_UID"),
-        sandbox: cache.container_id.filter(|id| !id.is_empty()),
+        sandbox: cache.container_id.filter(|id| !id.is_empty() && short(id)),
         addresses,
         interface: host,
         netns: pod_side.and_then(|i| super::netns_inode(root, &i.sandbox)),
@@ -282,6 +297,15 @@ mod tests {
             pod.addresses,
             ["10.1.0.5".parse::<IpAddr>().expect("valid")]
         );
+    }
+
+    #[test]
+    fn names_longer_than_any_are_none() {
+        let long = "x".repeat(LONGEST + 1);
+        let of = |from: &str| parse(RESULT.replace(from, &long).as_bytes(), Path::new("/"));
+        assert!(of("cart-1").is_none());
+        assert_eq!(of("veth1").expect("a pod").interface, None);
+        assert_eq!(of("c0").expect("a pod").sandbox, None);
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub async fn follow(socket: PathBuf, root: PathBuf, feed: Feed, kick: Arc<Notify
         root,
         kept: Kept::default(),
         known: HashMap::new(),
+        left_out: 0,
         first: true,
     };
     let mut failures = 0;
@@ -71,6 +72,8 @@ struct Source {
     kept: Kept,
     /// What does not change while a sandbox or a container lives.
     known: HashMap<String, Verbose>,
+    /// Sandboxes beyond those that are asked for.
+    left_out: usize,
     first: bool,
 }
 
@@ -87,7 +90,7 @@ impl Source {
         let events = Telling(tokio::spawn(tell(socket.to_owned(), kick.clone())));
         loop {
             self.read(&mut client).await?;
-            feed.say(self.kept.all());
+            feed.say_part(self.kept.all(), self.left_out);
             *failures = 0;
             tokio::select! {
                 () = feed.closed() => return Ok(()),
@@ -123,6 +126,7 @@ impl Source {
             }
             pods.push((sandbox.id.clone(), pod));
         }
+        self.left_out = sandboxes.len().saturating_sub(MOST);
         self.first = false;
         let listed = |id: &str| {
             let sandbox = sandboxes.iter().any(|s| s.id == id);

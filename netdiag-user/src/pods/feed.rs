@@ -41,11 +41,17 @@ pub fn feed() -> (Feed, Listener) {
 
 impl Feed {
     /// All that it knows now, in place of what it said before.
-    pub fn say(&self, mut pods: Vec<Pod>) {
-        let refused = pods.len().saturating_sub(MOST);
+    pub fn say(&self, pods: Vec<Pod>) {
+        self.say_part(pods, 0);
+    }
+
+    /// The same where it left out some by itself.
+    pub fn say_part(&self, mut pods: Vec<Pod>, left_out: usize) {
+        let refused = left_out + pods.len().saturating_sub(MOST);
         pods.truncate(MOST);
         self.0.send_if_modified(|said| {
-            let new = said.pods != pods || said.problem.is_some() || said.at.is_none();
+            let same = said.pods == pods && said.refused == refused;
+            let new = !same || said.problem.is_some() || said.at.is_none();
             *said = Said {
                 pods,
                 refused,

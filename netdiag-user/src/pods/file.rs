@@ -11,10 +11,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::model::pod::{Origin, Pod};
+use crate::{
+    model::pod::{Origin, Pod},
+    sys::file,
+};
 
 /// Names of a hundred thousand pods fit.
-const LARGEST: u64 = 64 << 20;
+const LARGEST: usize = 64 << 20;
 
 /// Reads the whole file; the error names it and what is wrong.
 pub fn read(path: &Path) -> Result<Vec<Pod>> {
@@ -25,13 +28,13 @@ pub fn read(path: &Path) -> Result<Vec<Pod>> {
             path.display()
         );
         ensure!(
-            found.len() <= LARGEST,
+            found.len() <= LARGEST as u64,
             "--pods: {} is larger than 64 MiB",
             path.display()
         );
     }
-    let bytes =
-        std::fs::read(path).with_context(|| format!("--pods: cannot read {}", path.display()))?;
+    let bytes = file::read(path, LARGEST)
+        .with_context(|| format!("--pods: cannot read {}", path.display()))?;
     let mut pods: Vec<Pod> = serde_json::from_slice(&bytes).with_context(|| {
         format!(
             "--pods: {} is not a JSON list of pods (see `netdiag run --help`)",

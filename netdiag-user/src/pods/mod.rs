@@ -30,6 +30,7 @@ use crate::{
         pod::{Known, Origin, Pod, PodIndex, SourceUse},
         verdict::NotChecked,
     },
+    sys::file::SMALL,
 };
 use feed::Listener;
 use past::Past;
@@ -197,7 +198,7 @@ impl Pods {
                 rows.push(NotChecked::new(what(), problem.clone()));
             }
             if said.refused > 0 {
-                let why = format!("{} more than there is room for", said.refused);
+                let why = format!("at least {} more than there is room for", said.refused);
                 rows.push(NotChecked::new(what(), why));
             }
         }
@@ -311,7 +312,7 @@ impl Kicks {
 
 /// What a process calls itself.
 fn process(root: &Path, pid: u32) -> Option<String> {
-    let name = std::fs::read_to_string(root.join(format!("proc/{pid}/comm"))).ok()?;
+    let name = crate::sys::file::kernel(&root.join(format!("proc/{pid}/comm")), SMALL).ok()?;
     Some(name.trim_end().to_owned())
 }
 

@@ -1,10 +1,17 @@
 //! TCP and UDP sockets of a namespace as ss(8) sees them, by sock_diag(7)
 //! (include/uapi/linux/{sock_diag,inet_diag}.h, net/ipv4/inet_diag.c).
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::ControlFlow,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use super::netlink::{DUMP, HEADER as NLMSG_HEADER, attribute, dump, u32_at};
+use super::netlink::{DUMP, HEADER as NLMSG_HEADER, attribute, u32_at, until};
+
+/// Most sockets of one listing: four times the ports of an address. Whoever may open more has
+/// memory to spare for them, which is no reason to spend netdiag's.
+const MOST: usize = 262_144;
 
 const NETLINK_SOCK_DIAG: isize = 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -77,17 +84,36 @@ pub struct Memory {
 
 /// Sockets of this thread's namespace.
 pub fn sockets(ask: Ask) -> Result<Vec<Socket>> {
-    let mut found = family(libc::AF_INET as u8, ask)?;
-    // There is none where IPv6 is not built in.
-    found.extend(family(libc::AF_INET6 as u8, ask).unwrap_or_default());
+    let mut found = Vec::new();
+    each(ask, MOST, |socket| found.push(socket))?;
     Ok(found)
 }
 
-fn family(family: u8, ask: Ask) -> Result<Vec<Socket>> {
-    let mut found = Vec::new();
-    let each = |body: &[u8]| found.extend(parse(body));
-    dump(NETLINK_SOCK_DIAG, &request(family, ask), each).context("asking for sockets")?;
-    Ok(found)
+/// The same one by one; an error where there are more than `most`.
+pub fn each(ask: Ask, most: usize, mut take: impl FnMut(Socket)) -> Result<()> {
+    let mut seen = family(libc::AF_INET as u8, ask, most, &mut take)?;
+    if seen <= most {
+        // There is none where IPv6 is not built in.
+        seen += family(libc::AF_INET6 as u8, ask, most - seen, &mut take).unwrap_or(0);
+    }
+    ensure!(seen <= most, "there are more than {most} sockets");
+    Ok(())
+}
+
+/// How many there are, at most one too many.
+fn family(family: u8, ask: Ask, most: usize, take: &mut impl FnMut(Socket)) -> Result<usize> {
+    let mut seen = 0;
+    let each = |message: &[u8]| {
+        seen += 1;
+        if seen > most {
+            return ControlFlow::Break(());
+        }
+        let socket = message.get(NLMSG_HEADER..).and_then(parse);
+        socket.into_iter().for_each(&mut *take);
+        ControlFlow::Continue(())
+    };
+    until(NETLINK_SOCK_DIAG, &request(family, ask), each).context("asking for sockets")?;
+    Ok(seen)
 }
 
 fn request(family: u8, ask: Ask) -> Vec<u8> {
@@ -157,6 +183,15 @@ mod tests {
         let found = sockets(LISTEN).expect("sockets");
         let own = found.iter().find(|s| s.local == (local.ip(), local.port()));
         assert_eq!(own.map(|s| (s.queued, s.limit > 0)), Some((0, true)));
+    }
+
+    #[test]
+    fn more_sockets_than_the_bound_are_an_error() {
+        let _listeners = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").expect("a listener"));
+        let mut seen = 0;
+        let why = each(LISTEN, 1, |_| seen += 1).expect_err("too many");
+        assert_eq!(why.to_string(), "there are more than 1 sockets");
+        assert_eq!(seen, 1);
     }
 
     #[test]

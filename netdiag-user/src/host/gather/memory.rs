@@ -1,14 +1,18 @@
 //! Memory cgroups, of both versions (Documentation/admin-guide/cgroup-v2.rst and
 //! cgroup-v1/memory.rst).
 use std::{
-    fs,
+    fs::metadata,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
 
-use crate::{host::cgroups, model::control::MemoryCgroup, sys::file};
+use crate::{
+    host::cgroups,
+    model::control::MemoryCgroup,
+    sys::file::{self, SMALL},
+};
 
 /// Nodes with more folders than this are searched no further.
 const MOST: usize = 20_000;
@@ -37,7 +41,7 @@ impl Hierarchy {
 
     fn read(&self, folder: &Path) -> Option<MemoryCgroup> {
         let number = |name: &str| {
-            let text = file::text(&folder.join(name), file::SMALL).ok()?;
+            let text = file::kernel(&folder.join(name), SMALL).ok()?;
             text.trim().parse::<u64>().ok()
         };
         let [limit, peak, events] = match self.v2 {
@@ -50,12 +54,12 @@ impl Hierarchy {
         };
         let path = folder.strip_prefix(&self.folder).ok()?;
         Some(MemoryCgroup {
-            id: fs::metadata(folder).ok()?.ino(),
+            id: metadata(folder).ok()?.ino(),
             path: format!("/{}", path.display()),
             limit_file: self.on_the_node(folder).join(limit).display().to_string(),
             limit: number(limit).filter(|bytes| *bytes < NO_LIMIT),
             peak: number(peak),
-            kills: file::text(&folder.join(events), file::SMALL)
+            kills: file::kernel(&folder.join(events), SMALL)
                 .ok()
                 .and_then(|t| kills(&t)),
         })
@@ -80,15 +84,16 @@ pub fn by_id(root: &Path, id: u64) -> Result<MemoryCgroup> {
     let mut seen = 0;
     while let Some(folder) = folders.pop() {
         seen += 1;
-        if fs::metadata(&folder).is_ok_and(|m| m.ino() == id) {
+        if metadata(&folder).is_ok_and(|m| m.ino() == id) {
             return hierarchy.read(&folder).context("the cgroup cannot be read");
         }
-        let below = fs::read_dir(&folder).into_iter().flatten().flatten();
+        let below = file::entries(&folder, MOST).into_iter();
         let below = below.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
         folders.extend(below.map(|e| e.path()));
-        if seen > MOST {
-            break;
-        }
+        anyhow::ensure!(
+            seen + folders.len() <= MOST,
+            "there are more than {MOST} cgroups, and the one with the id {id} was not among those"
+        );
     }
     anyhow::bail!("no memory cgroup has the id {id} any more")
 }

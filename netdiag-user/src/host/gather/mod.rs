@@ -6,7 +6,7 @@ mod inet_diag;
 mod interception;
 mod ipam;
 mod memory;
-mod netlink;
+pub(in crate::host) mod netlink;
 mod owners;
 mod pod_networks;
 mod processes;
@@ -21,15 +21,15 @@ mod services;
 mod sockets;
 mod tracked;
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use super::namespaces;
-use crate::model::gather::{Piece, Want};
+use crate::{
+    model::gather::{Piece, Want},
+    sys::file,
+};
 
 /// Where to look.
 #[derive(Clone, Debug, Default)]
@@ -51,16 +51,12 @@ impl Places {
 
     /// A small file of the node's.
     fn text(&self, path: &Path, largest: u64) -> Option<String> {
-        let path = self.under_root(path);
-        let small = std::fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() <= largest);
-        small.then(|| std::fs::read_to_string(path).ok())?
+        file::text(&self.under_root(path), usize::try_from(largest).ok()?).ok()
     }
 
     /// The same of one that is no text.
     fn bytes(&self, path: &Path, largest: u64) -> Option<Vec<u8>> {
-        let path = self.under_root(path);
-        let small = std::fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() <= largest);
-        small.then(|| std::fs::read(path).ok())?
+        file::read(&self.under_root(path), usize::try_from(largest).ok()?).ok()
     }
 }
 
@@ -116,10 +112,9 @@ pub(in crate::host) fn inside<T: Send + 'static>(
     netns: u32,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let all = namespaces::all(root);
-    let found = all.into_iter().find(|n| n.inode == netns);
+    let found = namespaces::find(root, netns);
     let found = found.with_context(|| format!("no network namespace has the inode {netns}"))?;
-    let file = File::open(&found.path).context("opening the network namespace")?;
+    let file = namespaces::open(&found.path, netns).context("opening the network namespace")?;
     let thread = std::thread::Builder::new().name("gather".into());
     let joined = thread
         .spawn(move || {

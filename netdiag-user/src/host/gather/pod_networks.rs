@@ -4,28 +4,33 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::model::address::Prefix;
+use crate::{
+    model::address::Prefix,
+    sys::file::{self, CONFIG},
+};
 
 /// What flannel writes for its CNI plugin when it starts (flannel, pkg/subnet/subnet.go).
 const FLANNEL: &str = "run/flannel/subnet.env";
 const FLANNEL_KEYS: [&str; 2] = ["FLANNEL_NETWORK", "FLANNEL_IPV6_NETWORK"];
 const CNI: &str = "etc/cni/net.d";
+/// Files of that folder that are read: the runtime takes the first.
+const MOST: usize = 256;
 /// Calico's IPAM, where its pools are pinned in the configuration.
 const POOLS: [&str; 2] = ["ipv4_pools", "ipv6_pools"];
 
 /// Each network with the file that names it. No file is no error: not every CNI has one.
 pub fn pod_networks(root: &Path) -> Result<Vec<(Prefix, String)>> {
-    let text = std::fs::read_to_string(root.join(FLANNEL)).unwrap_or_default();
+    let text = file::text(&root.join(FLANNEL), CONFIG).unwrap_or_default();
     let named = flannel(&text).map(|p| (p, format!("/{FLANNEL}")));
     let mut networks: Vec<_> = named.collect();
     let dir = root.join(CNI);
     if !dir.is_dir() {
         return Ok(networks);
     }
-    let files = std::fs::read_dir(&dir).with_context(|| format!("reading /{CNI}"))?;
-    for file in files.flatten() {
+    let files = file::list(&dir, MOST).with_context(|| format!("reading /{CNI}"))?;
+    for file in files.entries {
         let name = file.file_name().to_string_lossy().into_owned();
-        let text = std::fs::read(file.path()).unwrap_or_default();
+        let text = file::read(&file.path(), CONFIG).unwrap_or_default();
         let value: Value = serde_json::from_slice(&text).unwrap_or_default();
         let mut found = Vec::new();
         pools(&value, &mut found);

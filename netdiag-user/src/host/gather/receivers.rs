@@ -9,10 +9,17 @@ use super::{
 };
 use crate::model::gather::Receiver;
 
+/// Most UDP sockets that are looked through.
+const MOST: usize = 1 << 20;
+
 /// Sockets of this thread's namespace at that port; processes are looked up under `root`.
 pub fn receivers(root: &Path, port: u16) -> Result<Vec<Receiver>> {
-    let mut sockets = inet_diag::sockets(RECEIVE)?;
-    sockets.retain(|s| s.local.1 == port);
+    let mut sockets = Vec::new();
+    inet_diag::each(RECEIVE, MOST, |socket| {
+        if socket.local.1 == port {
+            sockets.push(socket);
+        }
+    })?;
     let inodes: HashSet<u32> = sockets.iter().map(|s| s.inode).collect();
     let owners = owners(root, &inodes);
     let receiver = |s: &inet_diag::Socket| Receiver {

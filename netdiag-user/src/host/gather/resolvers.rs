@@ -1,42 +1,39 @@
 //! resolv.conf as the processes of each network namespace see it: through the root of one of
 //! them (proc(5)), because only kubelet knows what it wrote there.
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, io, path::Path};
 
 use anyhow::{Context, Result};
-use nix::{
-    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
-    sys::stat::Mode,
-};
 
 use crate::{
     host::namespaces,
     model::{dns, gather::Resolver},
+    sys::file::{self, PROCESSES},
 };
 
 /// Namespaces beyond this are left out; kubelet's own limit is 110 pods.
-const MOST: usize = 512;
-/// resolv.conf(5) takes three servers and, in older libcs, six search domains.
-const LARGEST: u64 = 16 * 1024;
+const MOST: usize = 2048;
+/// resolv.conf(5) takes three servers and, in older libcs, six search domains; the rest of a longer
+/// file says nothing to anybody's libc.
+const LARGEST: usize = 4 * 1024;
+const FILE: &str = "etc/resolv.conf";
 
 /// One for each namespace of which a process could be asked, the node's own first.
 pub fn resolvers(root: &Path) -> Result<Vec<Resolver>> {
     let own = namespaces::own().context("asking for the own namespace")?;
     let mut found = BTreeMap::new();
     let mut all = Vec::new();
-    if let Ok(text) = std::fs::read_to_string(root.join("etc/resolv.conf")) {
+    if let Ok(text) = read(root) {
         all.push(dns::resolver(own, &text));
     }
-    let processes = std::fs::read_dir(root.join("proc")).context("listing processes")?;
-    for process in processes.flatten().map(|entry| entry.path()) {
-        let Some(netns) = namespaces::inode(&process.join("ns/net")) else {
+    let processes = file::list(&root.join("proc"), PROCESSES).context("listing processes")?;
+    for process in processes.entries.iter().map(|entry| entry.path()) {
+        if found.len() >= MOST {
+            break;
+        }
+        let Some(netns) = namespaces::mounted(&process.join("ns/net")) else {
             continue;
         };
-        if netns == own || found.len() >= MOST || found.contains_key(&netns) {
+        if netns == own || found.contains_key(&netns) {
             continue;
         }
         if let Ok(text) = read(&process.join("root")) {
@@ -47,20 +44,9 @@ pub fn resolvers(root: &Path) -> Result<Vec<Resolver>> {
     Ok(all)
 }
 
-/// Reads the file as the process would: its links lead nowhere outside of its root, and what is
+/// Reads the file as a process with that root would: its links lead nowhere outside, and what is
 /// no plain file is not waited for.
-fn read(root: &PathBuf) -> Result<String> {
-    let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let root = open(root, directory, Mode::empty()).context("opening a process's root")?;
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let file = File::from(openat2(&root, "etc/resolv.conf", how).context("opening resolv.conf")?);
-    let plain = file.metadata().context("asking what it is")?.is_file();
-    anyhow::ensure!(plain, "resolv.conf is no file");
-    let mut text = String::new();
-    file.take(LARGEST)
-        .read_to_string(&mut text)
-        .context("reading resolv.conf")?;
-    Ok(text)
+fn read(root: &Path) -> io::Result<String> {
+    let (bytes, _) = file::start_within(root, Path::new(FILE), LARGEST)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

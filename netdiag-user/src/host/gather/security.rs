@@ -2,7 +2,6 @@
 //! (kernel/bpf/cgroup.c), and the active security modules (security/inode.c).
 use std::{
     collections::BTreeMap,
-    fs::File,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +13,7 @@ use crate::{
     model::security::{CgroupProgram, Security},
     sys::{
         bpf::{self, Way},
-        file,
+        file::{self, SMALL},
     },
 };
 
@@ -70,7 +69,7 @@ impl Hierarchy {
         let below = cgroup.strip_prefix("/").unwrap_or(cgroup);
         let folder = self.folder.join(below);
         // It may be gone by now.
-        let Ok(file) = File::open(&folder) else {
+        let Ok(file) = file::folder(&folder) else {
             return Ok(Vec::new());
         };
         let shown = folder.strip_prefix(&self.base).unwrap_or(&folder);
@@ -112,7 +111,7 @@ fn hold(root: &Path, programs: &mut [CgroupProgram]) {
 
 fn modules(root: &Path) -> Vec<String> {
     let mut places = cgroups::roots(root).map(|root| root.join(MODULES));
-    let text = places.find_map(|path| file::text(&path, file::SMALL).ok());
+    let text = places.find_map(|path| file::kernel(&path, SMALL).ok());
     let text = text.unwrap_or_default();
     let words = text.trim().split(',').filter(|word| !word.is_empty());
     words.map(str::to_owned).collect()

@@ -1,10 +1,13 @@
 //! Translated connections as conntrack(8) lists them, by ctnetlink
 //! (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::ControlFlow,
+};
 
 use anyhow::{Context, Result};
 
-use super::netlink::{DUMP, HEADER, attribute, dump};
+use super::netlink::{DUMP, HEADER, attribute, until};
 use crate::model::gather::{Tracked, Tuple};
 
 const NETLINK_NETFILTER: isize = 12;
@@ -26,12 +29,16 @@ const MOST: usize = 4096;
 /// Those of this thread's namespace that have the address at one of their four ends.
 pub fn translated(address: IpAddr) -> Result<Vec<Tracked>> {
     let mut found = Vec::new();
-    let each = |body: &[u8]| {
-        let entry = body.get(GENERIC..).and_then(parse);
-        found.extend(entry.filter(|e| found.len() < MOST && e.has(address)));
+    let each = |message: &[u8]| {
+        let entry = message.get(HEADER + GENERIC..).and_then(parse);
+        found.extend(entry.filter(|e| e.has(address)));
+        match found.len() < MOST {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
     };
     let request = request(address);
-    dump(NETLINK_NETFILTER, &request, each).context("listing connections of conntrack")?;
+    until(NETLINK_NETFILTER, &request, each).context("listing connections of conntrack")?;
     Ok(found)
 }
 

@@ -4,7 +4,10 @@ use std::{collections::HashMap, net::IpAddr, path::Path};
 
 use serde::Deserialize;
 
-use crate::model::pod::PodInterface;
+use crate::{
+    model::pod::PodInterface,
+    sys::file::{self, SMALL},
+};
 
 #[derive(Clone, Debug, Default)]
 pub struct Verbose {
@@ -84,7 +87,7 @@ pub fn read(info: &HashMap<String, String>, root: &Path, id: &str) -> Verbose {
     let by_file = || crate::pods::netns_inode(root, &network?.path);
     let by_process = pid.and_then(|pid| {
         let file = root.join(format!("proc/{pid}/ns/net"));
-        crate::host::namespaces::inode(&file)
+        crate::host::namespaces::mounted(&file)
     });
     Verbose {
         pid,
@@ -97,8 +100,8 @@ pub fn read(info: &HashMap<String, String>, root: &Path, id: &str) -> Verbose {
 
 /// The runtime may number processes otherwise than we do; the cgroup has the id in its name.
 fn is_of(root: &Path, pid: u32, id: &str) -> bool {
-    let file = root.join(format!("proc/{pid}/cgroup"));
-    pid != 0 && std::fs::read_to_string(file).is_ok_and(|text| text.contains(id))
+    let path = root.join(format!("proc/{pid}/cgroup"));
+    pid != 0 && file::kernel(&path, SMALL).is_ok_and(|text| text.contains(id))
 }
 
 /// Those inside the sandbox.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{Pool, range::Written};
-use crate::host::gather::Places;
+use crate::{host::gather::Places, sys::file};
 
 /// Where runtimes look; k3s keeps its own.
 const FOLDERS: [&str; 2] = ["/etc/cni/net.d", "/var/lib/rancher/k3s/agent/etc/cni/net.d"];
@@ -13,6 +13,8 @@ const FOLDERS: [&str; 2] = ["/etc/cni/net.d", "/var/lib/rancher/k3s/agent/etc/cn
 const DATA: &str = "/var/lib/cni/networks";
 const SUBNET_ENV: &str = "/run/flannel/subnet.env";
 const LARGEST: u64 = 1 << 20;
+/// Files of one folder that are read: the runtime takes the first.
+const MOST: usize = 256;
 
 #[derive(Deserialize)]
 struct Conf {
@@ -55,12 +57,8 @@ pub fn pools(places: &Places) -> Vec<Pool> {
 
 /// Paths on the node.
 fn files(places: &Places, folder: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(places.under_root(Path::new(folder)));
-    let names = entries
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|e| e.file_name());
+    let entries = file::entries(&places.under_root(Path::new(folder)), MOST);
+    let names = entries.into_iter().map(|e| e.file_name());
     let mut files: Vec<_> = names.map(|name| Path::new(folder).join(name)).collect();
     files.retain(|f| {
         let kind = f.extension().and_then(|e| e.to_str());

@@ -9,14 +9,19 @@ use std::{net::IpAddr, path::Path, time::Duration};
 use anyhow::Result;
 
 use super::Places;
-use crate::model::control::{RangeSet, Reserved, Sandbox};
+use crate::{
+    model::control::{RangeSet, Reserved, Sandbox},
+    sys::file,
+};
 use range::Range;
 use sandbox::Sandboxes;
 
 /// The address comes first, the result of the whole ADD later: a younger one says nothing.
 const SETTLED: Duration = Duration::from_secs(60);
 /// No file of host-local's is longer: an id and a name.
-const LARGEST: u64 = 4096;
+const LARGEST: usize = 4096;
+/// Addresses of one network that are read: a /16 has no more.
+const MOST: usize = 65_536 + 16;
 
 /// One set of ranges of a network, and where its addresses are noted.
 struct Pool {
@@ -57,14 +62,14 @@ fn capacity(ranges: &[Range]) -> u64 {
 
 fn reserved(places: &Places, pool: &Pool, sandboxes: &Sandboxes) -> Vec<Reserved> {
     let here = places.under_root(Path::new(&pool.folder));
-    let entries = std::fs::read_dir(here).into_iter().flatten().flatten();
+    let entries = file::entries(&here, MOST).into_iter();
     let one = |entry: std::fs::DirEntry| {
         let name = entry.file_name().into_string().ok()?;
         // `lock` and `last_reserved_ip.0` are none.
         let address: IpAddr = name.parse().ok()?;
         let of_pool = pool.ranges.iter().any(|r| r.contains(address));
-        let meta = entry.metadata().ok().filter(|m| m.len() <= LARGEST)?;
-        let text = of_pool.then(|| std::fs::read_to_string(entry.path()).ok())??;
+        let meta = entry.metadata().ok()?;
+        let text = of_pool.then(|| file::text(&entry.path(), LARGEST).ok())??;
         let container = text.lines().next()?.trim().to_owned();
         let age = meta.modified().ok().and_then(|m| m.elapsed().ok());
         let state = match sandboxes.state(&pool.network, &container) {

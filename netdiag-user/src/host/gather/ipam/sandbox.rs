@@ -6,10 +6,15 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{host::gather::Places, model::control::Sandbox};
+use crate::{
+    host::gather::Places,
+    model::control::Sandbox,
+    sys::file::{self, CONFIG},
+};
 
 const FOLDERS: [&str; 2] = ["/var/lib/cni/results", "/var/lib/cni/cache/results"];
-const LARGEST: u64 = 1 << 20;
+/// As many as networks have addresses.
+const MOST: usize = 65_536;
 
 /// Container ids, and whether the namespace that the result names is there.
 pub struct Sandboxes {
@@ -36,14 +41,8 @@ impl Sandboxes {
     }
 
     fn take(&mut self, places: &Places, folder: &Path) {
-        let Ok(entries) = std::fs::read_dir(folder) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            let small = entry
-                .metadata()
-                .is_ok_and(|m| m.is_file() && m.len() <= LARGEST);
-            let text = small.then(|| std::fs::read(entry.path()).ok()).flatten();
+        for entry in file::entries(folder, MOST) {
+            let text = file::read(&entry.path(), CONFIG).ok();
             let found = text.and_then(|text| serde_json::from_slice(&text).ok());
             self.note(places, &found.unwrap_or_default());
         }

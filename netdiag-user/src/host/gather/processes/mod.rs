@@ -178,7 +178,7 @@ impl Process {
 /// process's namespace sees those of the machine.
 pub fn each(root: &Path, mut look: impl FnMut(&Process, &mut Believer) + Send) -> usize {
     let walk = || {
-        if let Ok(first) = File::open(root.join("proc/1/ns/cgroup")) {
+        if let Ok(first) = file::namespace(&root.join("proc/1/ns/cgroup")) {
             // Without that right the paths are right unless this is a container.
             let _ = setns(first, CloneFlags::CLONE_NEWCGROUP);
         }

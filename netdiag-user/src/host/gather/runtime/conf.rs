@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::{
     host::gather::Places,
     model::{runtime::Network, text},
+    sys::file,
 };
 
 /// Where runtimes look; k3s keeps its own.
@@ -14,14 +15,16 @@ const FOLDERS: [&str; 2] = ["/etc/cni/net.d", "/var/lib/rancher/k3s/agent/etc/cn
 const LARGEST: u64 = 1 << 20;
 /// Configurations of one folder: the runtime takes the first.
 const MOST: usize = 20;
+/// Entries of a folder that are sorted.
+const LISTED: usize = 1024;
 const LONGEST: usize = 200;
 
 pub fn networks(places: &Places) -> Vec<Network> {
     let mut all = Vec::new();
     for folder in FOLDERS {
-        let entries = std::fs::read_dir(places.under_root(Path::new(folder)));
-        let names = entries.into_iter().flatten().flatten();
-        let mut files: Vec<_> = names
+        let entries = file::entries(&places.under_root(Path::new(folder)), LISTED);
+        let mut files: Vec<_> = entries
+            .into_iter()
             .map(|entry| Path::new(folder).join(entry.file_name()))
             .filter(|path| path.extension().is_some_and(|e| e != "kubeconfig"))
             .collect();

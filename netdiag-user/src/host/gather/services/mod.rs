@@ -10,7 +10,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::rulesets;
-use crate::model::services::Services;
+use crate::{model::services::Services, sys::file};
+
+/// Most bytes of what IPVS lists: a line of some 60 for each backend.
+const LARGEST: usize = 32 << 20;
 
 /// Services of this thread's namespace; processes are looked up under `root`.
 pub fn services(root: &Path) -> Result<Services> {
@@ -21,7 +24,11 @@ pub fn services(root: &Path) -> Result<Services> {
         iptables::read(&saved.text, saved.engine, &mut found);
     }
     let net = Path::new("/proc/thread-self/net");
-    let virtual_servers = std::fs::read_to_string(net.join("ip_vs")).unwrap_or_default();
+    let virtual_servers = match file::kernel(&net.join("ip_vs"), LARGEST) {
+        // Without its module there is no such file.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+        listed => listed.context("reading what IPVS lists")?,
+    };
     ipvs::read(&virtual_servers, &mut found);
     told::read(root, &mut found);
     Ok(found)
