@@ -4,6 +4,9 @@ use std::io::Write;
 use clap::Parser;
 use netdiag::cli::{Cli, Command, exit, lab, options::Global};
 
+#[global_allocator]
+static MEMORY: netdiag::sys::memory::Bounded = netdiag::sys::memory::Bounded;
+
 fn main() {
     let cli = Cli::parse();
     set_up_logs(&cli.global);
@@ -13,6 +16,9 @@ fn main() {
     // The lab enters namespaces with threads of its own and brings its own runtime.
     if let Command::Lab(args) = cli.command {
         return finish(lab::run(args));
+    }
+    if let Err(e) = netdiag::sys::limits::hold() {
+        return finish(Err(anyhow::Error::new(e).context("limiting its own memory")));
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -1,5 +1,7 @@
 //! System calls for which neither std, nix nor aya has a safe form.
 pub mod bpf;
 pub mod file;
+pub mod limits;
+pub mod memory;
 pub mod readable;
 pub mod socket;

@@ -1,0 +1,238 @@
+//! What a pod can make many of costs the node's netdiag a bounded time and memory, and takes
+//! nothing from what it says of the others.
+use std::{
+    fmt::Write,
+    fs,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use netdiag_tests::{
+    need,
+    netdiag::{binary, command_in, sentence, start_in},
+    netns::sh,
+    process::{Ended, Process, run},
+};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const TOOLS: [&str; 3] = ["ip", "unshare", "sh"];
+/// KiB that an audit of a node with one pod may write to (RLIMIT_DATA): three times what it takes.
+const MEMORY: &str = "49152";
+/// What a listing of a pod's own namespace is read to.
+const MOST: usize = 512;
+
+/// A node with one pod behind a veth.
+struct Node {
+    name: String,
+    pod: String,
+}
+
+impl Node {
+    fn up() -> Self {
+        let name = format!("nd-crowd-{}", nix::unistd::gettid());
+        let pod = format!("{name}-pod");
+        let node = Self { name, pod };
+        let (here, pod) = (node.name.as_str(), node.pod.as_str());
+        sh(&["ip", "netns", "add", here]);
+        sh(&["ip", "netns", "add", pod]);
+        node.ip(
+            here,
+            "link add caliweb type veth peer name eth0 netns",
+            &[pod],
+        );
+        for (netns, what) in [
+            (here, "link set lo up"),
+            (here, "link set caliweb up"),
+            (here, "route add 10.77.1.2/32 dev caliweb"),
+            (pod, "link set lo up"),
+            (pod, "link set eth0 up"),
+            (pod, "addr add 10.77.1.2/32 dev eth0"),
+            (pod, "route add 169.254.1.1 dev eth0"),
+            (pod, "route add default via 169.254.1.1 dev eth0"),
+        ] {
+            node.ip(netns, what, &[]);
+        }
+        node
+    }
+
+    fn ip(&self, netns: &str, what: &str, more: &[&str]) {
+        let words: Vec<&str> = what.split(' ').collect();
+        sh(&[&["ip", "-n", netns], &words[..], more].concat());
+    }
+
+    /// Lines for `ip -batch` inside the pod.
+    fn batch(&self, lines: &str) {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        fs::write(file.path(), lines).expect("written");
+        let path = file.path().display().to_string();
+        sh(&["ip", "-n", &self.pod, "-batch", &path]);
+    }
+
+    fn audit(&self, more: &[&str]) -> Ended {
+        let ask = [&["audit", "-o", "json"], more].concat();
+        run(&mut command_in(&self.name, &ask))
+    }
+
+    /// The same with little memory.
+    fn small_audit(&self) -> Ended {
+        self.within(MEMORY, &["audit", "-o", "json"])
+    }
+
+    fn within(&self, kib: &str, ask: &[&str]) -> Ended {
+        let mut small = Command::new("ip");
+        small.args(["netns", "exec", &self.name, "sh", "-c"]);
+        small.args(["ulimit -d \"$1\"; shift; exec \"$@\"", "sh", kib]);
+        small.arg(binary()).args(ask);
+        run(&mut small)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        for netns in [&self.pod, &self.name] {
+            // One that was not made is not missed.
+            let _ = Command::new("ip").args(["netns", "del", netns]).output();
+        }
+    }
+}
+
+fn told(verdict: &Value, what: &str) -> bool {
+    let rows = verdict["not_checked"].as_array().expect("a list");
+    rows.iter().any(|row| row["what"].as_str() == Some(what))
+}
+
+fn healthy(ended: &Ended) -> Value {
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let verdict = ended.json();
+    assert_eq!(verdict["verdict"], "healthy", "{verdict:#}");
+    verdict
+}
+
+#[test]
+fn a_pod_of_many_routes_and_links_is_read_to_a_bound() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let node = Node::up();
+    let plain = healthy(&node.small_audit());
+    let (mut routes, mut links) = (String::new(), String::new());
+    for n in 0..20_000 {
+        let _ = writeln!(
+            routes,
+            "route add 172.16.{}.{}/32 dev eth0",
+            n / 256,
+            n % 256
+        );
+    }
+    for n in 0..1500 {
+        let _ = writeln!(links, "link add a{n} type veth peer name b{n}");
+    }
+    node.batch(&routes);
+    node.batch(&links);
+    let crowded = healthy(&node.small_audit());
+    for what in ["routes", "links"] {
+        let row = format!("{what} inside 1 pod with more than {MOST}");
+        assert!(!told(&plain, &row) && told(&crowded, &row), "{crowded:#}");
+    }
+}
+
+#[test]
+fn no_more_memory_is_one_sentence() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let node = Node::up();
+    // The kernel's types alone are more.
+    let ended = node.within("16384", &["diagnose", "--duration", "1s"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let said = sentence(&ended);
+    assert!(said.starts_with("netdiag: out of memory: "), "{said}");
+}
+
+/// It holds itself to its own bounds, whoever starts it.
+#[test]
+fn memory_is_bounded_and_no_core_is_dumped() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let node = Node::up();
+    let trace = start_in(&node.name, &["run"]);
+    let path = format!("/proc/{}/limits", trace.pid());
+    let limits = fs::read_to_string(path).expect("it runs");
+    let soft = |name: &str| {
+        let line = limits.lines().find(|line| line.starts_with(name));
+        let line = line.expect("a limit").trim_start_matches(name);
+        line.split_whitespace().next().map(str::to_owned)
+    };
+    assert_eq!(soft("Max data size").as_deref(), Some("1073741824"));
+    assert_eq!(soft("Max core file size").as_deref(), Some("0"));
+    trace.stop(Signal::SIGTERM);
+}
+
+/// Processes with a network namespace each, all gone with their first.
+fn namespaces(count: usize) -> Process {
+    let each = "unshare -n sh -c 'echo up >&2; exec sleep 120' &";
+    let script = format!("for n in $(seq {count}); do {each} done; wait");
+    let mut holder = Command::new("unshare");
+    holder.args(["--fork", "--pid", "--kill-child", "--", "sh", "-c", &script]);
+    holder.stdin(Stdio::null());
+    let mut process = Process::start(&mut holder);
+    for _ in 0..count {
+        process.wait_for("up", Duration::from_secs(60));
+    }
+    process
+}
+
+/// Processes' numbers by what their parents' are.
+fn sleepers(holder: u32) -> Vec<String> {
+    let children = |pid: &str| {
+        let path = format!("/proc/{pid}/task/{pid}/children");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let pids = text.split_whitespace().map(str::to_owned);
+        pids.collect::<Vec<_>>()
+    };
+    let shells = children(&holder.to_string());
+    shells.iter().flat_map(|shell| children(shell)).collect()
+}
+
+/// A pod for each of these processes, by what a CNI plugin left behind.
+fn results(pids: &[String]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (n, pid) in pids.iter().enumerate() {
+        let result = serde_json::json!({ "kind": "cniCacheV1", "containerId": format!("c{n}"),
+            "ifName": "eth0", "networkName": "net",
+            "cniArgs": [["K8S_POD_NAMESPACE", "shop"], ["K8S_POD_NAME", format!("cart-{n}")]],
+            "result": { "cniVersion": "1.0.0",
+                "interfaces": [{ "name": "eth0", "sandbox": format!("/proc/{pid}/ns/net") }],
+                "ips": [{ "address": format!("10.78.{}.{}/32", n / 256, n % 256) }] } });
+        let path = folder.path().join(format!("cart-{n}"));
+        fs::write(path, result.to_string()).expect("written");
+    }
+    folder
+}
+
+#[test]
+fn hundreds_of_namespaces_change_nothing() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let node = Node::up();
+    let plain = healthy(&node.audit(&[]));
+    let crowd = namespaces(300);
+    let crowded = healthy(&node.audit(&[]));
+    assert_eq!(plain["not_checked"], crowded["not_checked"]);
+    let pids = sleepers(crowd.pid());
+    assert_eq!(pids.len(), 300);
+    let folder = results(&pids);
+    let folder = folder.path().display().to_string();
+    let ask = ["--pods", "cni", "--cni-dir", &folder];
+    let named = healthy(&node.audit(&ask));
+    let row = "packets of 300 pods at a link of their own";
+    assert!(told(&named, row), "{named:#}");
+    let ask = [&["diagnose", "-o", "json", "--duration", "2s"], &ask[..]].concat();
+    let ended = start_in(&node.name, &ask).end(Duration::from_secs(40));
+    assert!(matches!(ended.code, Some(0 | 4)), "{ended:?}");
+    assert!(told(&ended.json(), row), "{ended:?}");
+}
