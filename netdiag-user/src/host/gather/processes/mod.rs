@@ -16,7 +16,7 @@ pub mod fake;
 mod tests;
 
 use std::{
-    fs::{self, File},
+    fs,
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::fs::MetadataExt,
