@@ -153,6 +153,107 @@ fn a_filter_that_came_later_stays() {
     }
 }
 
+/// Filters on every qdisc of ours, while somebody changes others all the time: whether netdiag ends
+/// or is killed and swept after, all of them stay, a hundred of a hundred.
+#[test]
+fn filters_that_came_later_stay_a_hundred_times() {
+    if need::missing(&["ip", "bridge", "sysctl", "tc"]) {
+        return;
+    }
+    let node = ShellNode::up(&[]);
+    node.crowd();
+    let left = node.netns("left");
+    let links: Vec<String> = (0..25).map(|n| format!("calix{n}")).collect();
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGKILL,
+        Signal::SIGINT,
+        Signal::SIGKILL,
+    ] {
+        let process = node.trace("left");
+        let storm = Storm::over(&left, "calicron");
+        for link in &links {
+            if !foreign::add_filter(&left, link, "egress", "9") {
+                return need::say("a tc classifier");
+            }
+        }
+        process.stop(signal);
+        let swept = netdiag(&["cleanup"]);
+        assert_eq!(swept.code, Some(0), "{swept:?}");
+        drop(storm);
+        for link in &links {
+            let shown = sh(&["tc", "-n", &left, "filter", "show", "dev", link, "egress"]);
+            assert!(
+                shown.contains("pref 9") && !shown.contains("hop_"),
+                "{signal}, {link}: {shown}"
+            );
+            sh(&["tc", "-n", &left, "qdisc", "del", "dev", link, "clsact"]);
+        }
+    }
+}
+
+/// Adds and deletes a filter on one link, as fast as tc(8) does.
+struct Storm {
+    on: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Storm {
+    fn over(netns: &str, link: &str) -> Self {
+        use std::sync::atomic::Ordering::Relaxed;
+        let on = std::sync::Arc::new(true.into());
+        let (going, netns, link) = (
+            std::sync::Arc::clone(&on),
+            netns.to_owned(),
+            link.to_owned(),
+        );
+        let thread = std::thread::spawn(move || {
+            while going.load(Relaxed) {
+                foreign::add_filter(&netns, &link, "egress", "8");
+                let all = ["-n", &netns, "filter", "del", "dev", &link, "egress"];
+                let _ = std::process::Command::new("tc").args(all).output();
+            }
+        });
+        Self {
+            on,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Storm {
+    fn drop(&mut self) {
+        self.on.store(false, std::sync::atomic::Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the storm does not panic");
+        }
+    }
+}
+
+/// A ledger that cannot be read is told, and the others are swept after all the same. In a mount
+/// namespace of its own: to the other tests it would be theirs too.
+#[test]
+fn a_broken_ledger_does_not_stop_the_sweep() {
+    if need::missing(&["unshare", "sh", "mount"]) {
+        return;
+    }
+    let gone = r#"{"pid":4194305,"started":1,"netns":1,"handle":1,"entries":[]}"#;
+    let script = format!(
+        "set -e; mount -t tmpfs none /run; mkdir -p -m 755 /run/netdiag; mkdir -m 700 {folder}
+        echo '{gone}' >{folder}/4194305-1.json; echo '{{' >{folder}/1-1.json; mkdir {folder}/2-1.json
+        code=0; $0 cleanup || code=$?; ls {folder}; exit $code",
+        folder = "/run/netdiag/trace",
+    );
+    let mut command = std::process::Command::new("unshare");
+    let program = netdiag_tests::netdiag::binary();
+    let ended = run(command.args(["-m", "sh", "-c", &script]).arg(program));
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let text = ended.text();
+    assert!(text.contains("cleaned up after 1 killed run(s)"), "{text}");
+    assert!(!text.contains("4194305-1.json"), "{text}");
+    assert_eq!(ended.stderr.len(), 2, "a sentence each: {ended:?}");
+}
+
 /// The one that ends first takes nothing from the other, the other leaves nothing of both.
 #[test]
 fn two_at_once() {

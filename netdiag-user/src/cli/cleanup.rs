@@ -5,7 +5,7 @@ use super::exit;
 use crate::{kernel::sweep, output};
 
 pub fn run() -> Result<i32> {
-    let swept = sweep::orphans()?;
+    let swept = sweep::orphans();
     output::line(&match swept.runs {
         0 => "nothing of netdiag's was left behind".to_owned(),
         runs => format!(
@@ -14,9 +14,15 @@ pub fn run() -> Result<i32> {
             swept.qdiscs,
             match swept.kept {
                 0 => String::new(),
-                kept => format!(", {kept} qdiscs kept, which hold others' filters"),
+                kept => format!(", {kept} qdiscs kept, which others use"),
             },
         ),
     })?;
-    Ok(exit::OK)
+    for trouble in &swept.troubles {
+        log::error!("{trouble}");
+    }
+    Ok(match swept.troubles.is_empty() {
+        true => exit::OK,
+        false => exit::ENVIRONMENT,
+    })
 }

@@ -106,8 +106,8 @@ impl Session {
         let pcap = keep.pcap.as_deref().map(Pcapng::create).transpose()?;
         let mut api = cluster::Source::open(scope.place.api()).await?;
         let mut pods = Pods::open(scope.place.pods(&api)).await?;
-        if let Err(e) = sweep::orphans() {
-            log::warn!("{e:#}");
+        for trouble in sweep::orphans().troubles {
+            log::warn!("{trouble}");
         }
         let set = if scope.empty {
             Set::Empty
@@ -129,7 +129,7 @@ impl Session {
             node = reader.node().await?;
         }
         check_interfaces(&node, &scope.iface)?;
-        let hooks = Hooks::new(node.netns, reader.handle().clone())?;
+        let hooks = Hooks::new(node.netns, &programs)?;
         let names = KernelNames {
             symbols: Symbols::load(&scope.place.root),
             reasons: std::mem::take(&mut programs.reasons),
@@ -245,6 +245,7 @@ impl Session {
         if !changed && self.pods.changed() {
             self.scene.pods = self.pods.index(&self.scene.node);
         }
+        self.hooks.hear();
         self.select()?;
         self.count_from_now();
         self.gathering.collect(&mut self.scene.gathered);
@@ -394,7 +395,7 @@ impl Session {
         if let Some(Err(e)) = self.recorder.take().map(Recorder::close) {
             log::error!("the recording has no end: {e}");
         }
-        self.hooks.close(&mut self.programs).await;
+        self.hooks.close(&mut self.programs);
     }
 }
 

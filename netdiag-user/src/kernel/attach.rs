@@ -4,19 +4,24 @@
 //! for an RCU grace period under rtnl, which on a thousand veths keeps pods from starting. clsact
 //! is quick, but a new qdisc stops the link for a moment (`dev_deactivate`, net/sched/sch_generic.c:
 //! a packet of a busy pod may be lost), and it stays after a kill, hence the ledger.
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    os::fd::{AsFd, AsRawFd},
+};
 
 use anyhow::{Context, Result};
 use aya::programs::{
     LinkOrder, Program, SchedClassifier, TcAttachType,
-    tc::{self, NlOptions, SchedClassifierLinkId, TcAttachOptions, TcHandle},
+    tc::{SchedClassifierLinkId, TcAttachOptions},
 };
-use rtnetlink::Handle;
 
 use super::{
     ledger::{Entry, Ledger},
     load::{Programs, Set},
+    rtnl::Rtnl,
     sweep,
+    tc::{self, Filter, Side},
+    watch::Watch,
 };
 use crate::model::{
     node::{Link, Node},
@@ -33,6 +38,9 @@ const FEW: usize = 24;
 /// Before others' filters, since theirs may end the walk.
 const FIRST: u16 = 1;
 
+/// Those that a filter of ours can have.
+pub const PRIORITIES: [u16; 2] = [FIRST, HANDLE_MARK];
+
 /// Programs that fit a link.
 fn programs(set: Set, link: &Link, role: Role) -> (&'static str, &'static str) {
     match (set, link.ethernet, role) {
@@ -43,11 +51,19 @@ fn programs(set: Set, link: &Link, role: Role) -> (&'static str, &'static str) {
     }
 }
 
+/// One program on one side of a link, by what takes it off again.
+enum Hook {
+    Tcx(SchedClassifierLinkId),
+    Clsact(Filter),
+}
+
+/// With its program's name.
+type Named = (&'static str, Hook);
+
 /// A link that is covered.
 struct Covered {
     name: String,
-    /// Programs and links of aya's, to detach by.
-    links: Vec<(&'static str, SchedClassifierLinkId)>,
+    hooks: Vec<Named>,
 }
 
 /// The links that are covered now.
@@ -56,7 +72,8 @@ pub struct Hooks {
     ledger: Ledger,
     /// Links whose clsact qdisc another netdiag created that still runs here.
     others: HashSet<(u32, String)>,
-    handle: Handle,
+    rtnl: Rtnl,
+    watch: Watch,
     /// Links that could not be covered, by name.
     pub failed: HashMap<String, String>,
     /// The kernel has it, as far as is known.
@@ -66,14 +83,16 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    pub fn new(netns: u32, handle: Handle) -> Result<Self> {
-        let low = (std::process::id() & 0xffff) as u16;
-        let mark = u32::from(TcHandle::new(HANDLE_MARK, low.max(1)));
+    /// In this thread's namespace.
+    pub fn new(netns: u32, programs: &Programs) -> Result<Self> {
+        let low = (std::process::id() & 0xffff).max(1);
+        let mark = u32::from(HANDLE_MARK) << 16 | low;
         Ok(Self {
             covered: HashMap::new(),
-            ledger: Ledger::open(netns, mark)?,
+            ledger: Ledger::open(netns, mark, numbers(programs))?,
             others: HashSet::new(),
-            handle,
+            rtnl: Rtnl::new(),
+            watch: Watch::new(),
             failed: HashMap::new(),
             tcx: true,
             few: true,
@@ -82,7 +101,7 @@ impl Hooks {
 
     /// Hooks attached now, ingress and egress counted apart.
     pub fn count(&self) -> u64 {
-        self.covered.values().map(|c| c.links.len() as u64).sum()
+        self.covered.values().map(|c| c.hooks.len() as u64).sum()
     }
 
     /// Covers the node's links as they are now: new ones are attached to, those that are gone or
@@ -104,7 +123,7 @@ impl Hooks {
         let stays = |index: u32, covered: &Covered| {
             targets.iter().any(|(l, r)| {
                 let (ingress, _) = self::programs(set, l, *r);
-                l.index == index && covered.links.iter().any(|(name, _)| *name == ingress)
+                l.index == index && covered.hooks.iter().any(|(name, _)| *name == ingress)
             })
         };
         let gone: Vec<u32> = self
@@ -132,10 +151,10 @@ impl Hooks {
 
     fn cover(&mut self, programs: &mut Programs, link: &Link, role: Role) {
         match self.attach(programs, link, role) {
-            Ok(links) => {
+            Ok(hooks) => {
                 self.failed.remove(&link.name);
                 let name = link.name.clone();
-                self.covered.insert(link.index, Covered { name, links });
+                self.covered.insert(link.index, Covered { name, hooks });
             }
             // A link that vanished between the listing and now is no failure.
             Err(e) if !exists(&link.name) => log::debug!("{} went away: {e:#}", link.name),
@@ -145,20 +164,12 @@ impl Hooks {
         }
     }
 
-    fn attach(
-        &mut self,
-        programs: &mut Programs,
-        link: &Link,
-        role: Role,
-    ) -> Result<Vec<(&'static str, SchedClassifierLinkId)>> {
+    fn attach(&mut self, programs: &mut Programs, link: &Link, role: Role) -> Result<Vec<Named>> {
         let (ingress, egress) = self::programs(programs.set, link, role);
-        let sides = [
-            (ingress, TcAttachType::Ingress),
-            (egress, TcAttachType::Egress),
-        ];
+        let sides = [(ingress, Side::Ingress), (egress, Side::Egress)];
         if self.tcx && (self.few || role != Role::Pod) {
-            match attach_tcx(programs, link, &sides) {
-                Ok(links) => return Ok(links),
+            match attach_both(programs, link, &sides) {
+                Ok(hooks) => return Ok(hooks),
                 Err(e) if !exists(&link.name) => return Err(e),
                 Err(e) => {
                     log::debug!("no tcx on this kernel, clsact instead: {e:#}");
@@ -173,24 +184,70 @@ impl Hooks {
         &mut self,
         programs: &mut Programs,
         link: &Link,
-        sides: &[(&'static str, TcAttachType); 2],
-    ) -> Result<Vec<(&'static str, SchedClassifierLinkId)>> {
+        sides: &[(&'static str, Side); 2],
+    ) -> Result<Vec<Named>> {
         // Written down before the filters come. A kill between adding the qdisc and noting it as
         // ours leaves an empty qdisc: the other order could take away somebody else's.
         self.record(link, false)?;
-        let ours = match tc::qdisc_add_clsact(&link.name) {
+        let ours = match tc::add_clsact(&mut self.rtnl, link.index) {
             Ok(()) => true,
             // Of two that trace at once the last to end takes away what the first created.
-            Err(e) if tc_exists(&e) => self.others.contains(&(link.index, link.name.clone())),
+            Err(e) if e.is(&[libc::EEXIST]) => {
+                self.others.contains(&(link.index, link.name.clone()))
+            }
             Err(e) => return Err(e).context("adding a clsact qdisc"),
         };
         self.record(link, ours)?;
-        let mut links = Vec::new();
+        let mut hooks = Vec::new();
         for (name, side) in sides {
-            let id = attach_filter(programs, link, name, *side, self.ledger.handle)?;
-            links.push((*name, id));
+            let hook = self.attach_filter(programs, link, name, *side)?;
+            hooks.push((*name, hook));
         }
-        Ok(links)
+        self.hear();
+        Ok(hooks)
+    }
+
+    /// A priority takes one kind of filter only. Where another kind holds the first, tcx comes
+    /// before all of clsact; kernels without it have us come last.
+    fn attach_filter(
+        &mut self,
+        programs: &mut Programs,
+        link: &Link,
+        name: &str,
+        side: Side,
+    ) -> Result<Hook> {
+        let fd = classifier(programs, name)?.fd()?.as_fd().as_raw_fd();
+        let handle = self.ledger.handle;
+        let filter = |priority| Filter {
+            side,
+            priority,
+            handle,
+        };
+        let rtnl = &mut self.rtnl;
+        let mut add = |filter| tc::add_filter(rtnl, link.index, filter, fd, name).map(|()| filter);
+        if let Ok(filter) = add(filter(FIRST)) {
+            return Ok(Hook::Clsact(filter));
+        }
+        if let Ok(id) = attach_tcx(programs, link, name, side) {
+            return Ok(Hook::Tcx(id));
+        }
+        let last = add(filter(HANDLE_MARK)).map(Hook::Clsact);
+        last.with_context(|| format!("attaching to {} by clsact", link.name))
+    }
+
+    /// Notes on which links others changed qdiscs or filters: those qdiscs stay.
+    pub fn hear(&mut self) {
+        let heard = self.watch.hear(&self.rtnl.ports);
+        let mut news = false;
+        for entry in &mut self.ledger.entries {
+            let touched = !entry.others && heard.touches(entry.ifindex);
+            entry.others |= touched;
+            news |= touched;
+        }
+        // What a kill would forget is known to this run all the same.
+        if news && let Err(e) = self.ledger.save() {
+            log::debug!("{e:#}");
+        }
     }
 
     fn record(&mut self, link: &Link, qdisc_ours: bool) -> Result<()> {
@@ -201,6 +258,7 @@ impl Hooks {
                 ifindex: link.index,
                 interface: link.name.clone(),
                 qdisc_ours,
+                others: false,
             }),
         }
         self.ledger.save()
@@ -210,23 +268,40 @@ impl Hooks {
         let Some(covered) = self.covered.remove(&index) else {
             return;
         };
-        for (name, id) in covered.links {
-            let detached = classifier(programs, name).map(|tc| tc.detach(id));
-            if let Ok(Err(e)) = detached {
+        for (name, hook) in covered.hooks {
+            let detached = match hook {
+                Hook::Tcx(id) => classifier(programs, name)
+                    .and_then(|tc| Ok(tc.detach(id)?))
+                    .map_err(|e| format!("{e:#}")),
+                Hook::Clsact(filter) => {
+                    let ours = &self.ledger.programs;
+                    let deleted = tc::delete_ours(&mut self.rtnl, index, filter, ours);
+                    deleted.map(drop).map_err(|e| e.to_string())
+                }
+            };
+            if let Err(e) = detached {
                 log::debug!("{}: {e}", covered.name);
             }
+        }
+        // Gone with all that was on it.
+        if !exists(&covered.name) {
+            self.ledger.entries.retain(|e| e.ifindex != index);
         }
     }
 
     /// Detaches everything and takes away the qdiscs that we created.
-    pub async fn close(mut self, programs: &mut Programs) {
+    pub fn close(mut self, programs: &mut Programs) {
+        self.hear();
         let indexes: Vec<u32> = self.covered.keys().copied().collect();
         for index in indexes {
             self.release(programs, index);
         }
-        match sweep::links(&self.handle, &self.ledger).await {
-            Ok(_) => self.ledger.remove(),
-            Err(e) => log::warn!("{e:#}"),
+        let swept = sweep::links(&mut self.rtnl, &mut self.watch, &self.ledger);
+        if swept.troubles.is_empty() {
+            return self.ledger.remove();
+        }
+        for trouble in swept.troubles {
+            log::warn!("{trouble}");
         }
     }
 }
@@ -235,12 +310,13 @@ fn exists(name: &str) -> bool {
     nix::net::if_::if_nametoindex(name).is_ok()
 }
 
-fn tc_exists(error: &tc::TcError) -> bool {
-    match error {
-        tc::TcError::NetlinkError(e) => e.raw_os_error() == Some(libc::EEXIST),
-        tc::TcError::AlreadyAttached => true,
-        _ => false,
-    }
+/// The kernel's numbers of the programs that links can have.
+fn numbers(programs: &Programs) -> Vec<u32> {
+    let number = |(_, program): (&str, &Program)| match program {
+        Program::SchedClassifier(tc) => tc.info().ok().map(|info| info.id()),
+        _ => None,
+    };
+    programs.ebpf.programs().filter_map(number).collect()
 }
 
 fn classifier<'a>(programs: &'a mut Programs, name: &str) -> Result<&'a mut SchedClassifier> {
@@ -250,55 +326,32 @@ fn classifier<'a>(programs: &'a mut Programs, name: &str) -> Result<&'a mut Sche
     }
 }
 
+fn attach_both(
+    programs: &mut Programs,
+    link: &Link,
+    sides: &[(&'static str, Side); 2],
+) -> Result<Vec<Named>> {
+    let both = sides.iter().map(|(name, side)| {
+        let id = attach_tcx(programs, link, name, *side)?;
+        Ok((*name, Hook::Tcx(id)))
+    });
+    both.collect()
+}
+
 fn attach_tcx(
     programs: &mut Programs,
     link: &Link,
-    sides: &[(&'static str, TcAttachType); 2],
-) -> Result<Vec<(&'static str, SchedClassifierLinkId)>> {
-    let mut links = Vec::new();
-    for (name, side) in sides {
-        let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let id = classifier(programs, name)?
-            .attach_with_options(&link.name, *side, options)
-            .with_context(|| format!("attaching to {} by tcx", link.name))?;
-        links.push((*name, id));
-    }
-    Ok(links)
-}
-
-fn attach_filter(
-    programs: &mut Programs,
-    link: &Link,
     name: &str,
-    side: TcAttachType,
-    mark: u32,
+    side: Side,
 ) -> Result<SchedClassifierLinkId> {
-    let clsact = |priority| {
-        TcAttachOptions::Netlink(NlOptions {
-            priority,
-            handle: TcHandle::from(mark),
-            classid: None,
-        })
+    let side = match side {
+        Side::Ingress => TcAttachType::Ingress,
+        Side::Egress => TcAttachType::Egress,
     };
-    // A priority takes one kind of filter only. Where another kind holds the first, tcx comes
-    // before all of clsact; kernels without it have us come last.
-    let ways = [
-        clsact(FIRST),
-        TcAttachOptions::TcxOrder(LinkOrder::first()),
-        clsact(HANDLE_MARK),
-    ];
-    let mut last = None;
-    for options in ways {
-        match classifier(programs, name)?.attach_with_options(&link.name, side, options) {
-            Ok(id) => return Ok(id),
-            Err(e) => last = Some(e),
-        }
-    }
-    let error = last.map_or_else(
-        || anyhow::anyhow!("no priority is free"),
-        anyhow::Error::new,
-    );
-    Err(error.context(format!("attaching to {} by clsact", link.name)))
+    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+    classifier(programs, name)?
+        .attach_with_options(&link.name, side, options)
+        .with_context(|| format!("attaching to {} by tcx", link.name))
 }
 
 /// What could not be covered, for the verdict.

@@ -1,23 +1,42 @@
 //! What a running netdiag has put on this node's links, written down before it is put there, so
 //! that the next start or `netdiag cleanup` can take away exactly that after a kill.
+//!
+//! Root deletes what a ledger says: only root may have written one.
 use std::{
     collections::HashSet,
+    fs::{DirBuilder, OpenOptions, Permissions},
+    io::{ErrorKind, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+
+use crate::sys::file;
 
 /// Folder of the ledgers, one file per process.
 pub const FOLDER: &str = "/run/netdiag/trace";
+
+/// Bytes of a ledger: some hundred thousand links.
+const LARGEST: usize = 16 << 20;
+/// Links of one.
+const MOST_ENTRIES: usize = 1 << 16;
+/// Ledgers that are looked at.
+const MOST: usize = 1024;
+/// IFNAMSIZ.
+const LONGEST_NAME: usize = 16;
 
 /// One link that filters were attached to by clsact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub ifindex: u32,
     pub interface: String,
-    /// We created the clsact qdisc: it goes too, when nobody else's filter is on it.
+    /// We created the clsact qdisc: it goes too, when nobody else has used it.
     pub qdisc_ours: bool,
+    /// Somebody else was at it since.
+    #[serde(default)]
+    pub others: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +48,9 @@ pub struct Ledger {
     pub netns: u32,
     /// Handle of our filters.
     pub handle: u32,
+    /// Their programs, by the kernel's numbers.
+    #[serde(default)]
+    pub programs: Vec<u32>,
     pub entries: Vec<Entry>,
     #[serde(skip)]
     pub path: PathBuf,
@@ -36,7 +58,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// A ledger for this process.
-    pub fn open(netns: u32, handle: u32) -> Result<Self> {
+    pub fn open(netns: u32, handle: u32, programs: Vec<u32>) -> Result<Self> {
         let pid = std::process::id();
         let started = start_time(pid).context("reading this process's start time")?;
         let path = Path::new(FOLDER).join(format!("{pid}-{netns}.json"));
@@ -45,6 +67,7 @@ impl Ledger {
             started,
             netns,
             handle,
+            programs,
             entries: Vec::new(),
             path,
         })
@@ -52,17 +75,19 @@ impl Ledger {
 
     /// Writes the ledger as a whole: a reader sees the old one or the new one.
     pub fn save(&self) -> Result<()> {
-        std::fs::create_dir_all(FOLDER).with_context(|| format!("creating {FOLDER}"))?;
+        let folder = self.path.parent().context("a ledger without a folder")?;
+        prepare(folder)?;
         let text = serde_json::to_vec(self).context("encoding the ledger")?;
         let new = self.path.with_extension("new");
-        std::fs::write(&new, text).with_context(|| format!("writing {}", new.display()))?;
+        let named = || format!("writing {}", new.display());
+        write(&new, &text).with_context(named)?;
         std::fs::rename(&new, &self.path)
             .with_context(|| format!("writing {}", self.path.display()))
     }
 
     pub fn remove(&self) {
         if let Err(e) = std::fs::remove_file(&self.path)
-            && e.kind() != std::io::ErrorKind::NotFound
+            && e.kind() != ErrorKind::NotFound
         {
             log::warn!("removing {}: {e}", self.path.display());
         }
@@ -71,8 +96,8 @@ impl Ledger {
     /// Links of this namespace whose qdisc another running netdiag created.
     pub fn qdiscs_of_others(&self) -> HashSet<(u32, String)> {
         let here = |l: &Self| l.netns == self.netns && l.path != self.path && l.alive();
-        all()
-            .into_iter()
+        let (all, _) = all(Path::new(FOLDER));
+        all.into_iter()
             .filter(here)
             .flat_map(|l| l.entries)
             .filter(|e| e.qdisc_ours)
@@ -86,31 +111,128 @@ impl Ledger {
     }
 }
 
-/// Ledgers of processes that are gone.
-pub fn orphans() -> Vec<Ledger> {
-    all().into_iter().filter(|l| !l.alive()).collect()
+/// Ledgers of processes that are gone, and a sentence for each file that is none.
+pub fn orphans() -> (Vec<Ledger>, Vec<String>) {
+    let (all, broken) = all(Path::new(FOLDER));
+    (all.into_iter().filter(|l| !l.alive()).collect(), broken)
 }
 
 /// Every ledger. A file that is none is left alone.
-fn all() -> Vec<Ledger> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(FOLDER).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let Ok(bytes) = std::fs::read(&path) else {
-            continue;
-        };
-        match serde_json::from_slice::<Ledger>(&bytes) {
-            Ok(ledger) => found.push(Ledger { path, ..ledger }),
-            Err(e) => log::warn!("{} is no ledger of netdiag's: {e}", path.display()),
+fn all(folder: &Path) -> (Vec<Ledger>, Vec<String>) {
+    let (mut found, mut broken) = (Vec::new(), Vec::new());
+    match trusted(folder) {
+        Ok(true) => {}
+        Ok(false) => return (found, broken),
+        Err(e) => {
+            broken.push(format!("{} is not used: {e:#}", folder.display()));
+            return (found, broken);
         }
     }
-    found
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    let mut paths = paths.filter(|path| path.extension().is_some_and(|e| e == "json"));
+    for path in paths.by_ref().take(MOST) {
+        match read(&path) {
+            Ok(Some(ledger)) => found.push(ledger),
+            Ok(None) => {}
+            Err(e) => {
+                let name = path.display();
+                broken.push(format!("{name} is no ledger of netdiag's: {e:#}"));
+            }
+        }
+    }
+    if paths.next().is_some() {
+        let name = folder.display();
+        broken.push(format!("{name} holds more than {MOST} ledgers"));
+    }
+    (found, broken)
+}
+
+/// Nothing where it is gone by now.
+fn read(path: &Path) -> Result<Option<Ledger>> {
+    let linked = match std::fs::symlink_metadata(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        found => found?.is_symlink(),
+    };
+    if linked {
+        bail!("it is a link");
+    }
+    let bytes = match file::of_root(path, LARGEST) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        bytes => bytes?,
+    };
+    let ledger: Ledger = serde_json::from_slice(&bytes)?;
+    if ledger.entries.len() > MOST_ENTRIES {
+        bail!("it has more than {MOST_ENTRIES} links");
+    }
+    let long = |e: &Entry| e.interface.len() >= LONGEST_NAME;
+    if ledger.entries.iter().any(long) {
+        bail!("no interface has so long a name");
+    }
+    let path = path.to_owned();
+    Ok(Some(Ledger { path, ..ledger }))
+}
+
+/// Makes the folder where it is not there, for root's eyes alone.
+fn prepare(folder: &Path) -> Result<()> {
+    let above = folder.parent().context("a folder of the root's")?;
+    for (folder, mode) in [(above, 0o755), (folder, 0o700)] {
+        match DirBuilder::new().mode(mode).create(folder) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => {
+                return Err(e).with_context(|| format!("creating {}", folder.display()));
+            }
+            _ => {}
+        }
+    }
+    if !trusted(folder)? {
+        bail!("{} went away", folder.display());
+    }
+    std::fs::set_permissions(folder, Permissions::from_mode(0o700))
+        .with_context(|| format!("closing {} to others", folder.display()))
+}
+
+/// Whether the folder is there; an error where others than root can change what is in it.
+fn trusted(folder: &Path) -> Result<bool> {
+    let above = folder.parent().context("a folder of the root's")?;
+    let own = nix::unistd::geteuid().as_raw();
+    for folder in [above, folder] {
+        let meta = match std::fs::symlink_metadata(folder) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+            meta => meta.with_context(|| format!("looking at {}", folder.display()))?,
+        };
+        if !meta.is_dir() {
+            bail!("{} is no folder", folder.display());
+        }
+        if ![0, own].contains(&meta.uid()) || meta.mode() & 0o022 != 0 {
+            bail!("others than root can change {}", folder.display());
+        }
+    }
+    Ok(true)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let open = || {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        options.custom_flags(libc::O_NOFOLLOW).open(path)
+    };
+    let mut file = match open() {
+        // A process of our number was killed while it wrote.
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+            std::fs::remove_file(path)?;
+            open()?
+        }
+        opened => opened?,
+    };
+    file.write_all(bytes)
 }
 
 /// Field 22 of /proc/PID/stat, nothing for a process that has ended. The name before it may hold
 /// spaces and parentheses.
 pub fn start_time(pid: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = PathBuf::from(format!("/proc/{pid}/stat"));
+    let bytes = file::read(&stat, file::SMALL).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
     let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
     // A zombie whose parent does not reap it has ended all the same.
     let state = fields.next()?;
@@ -118,4 +240,94 @@ pub fn start_time(pid: u32) -> Option<u64> {
         return None;
     }
     fields.nth(18)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn ledger(folder: &Path, name: &str) -> Ledger {
+        let mut ledger = Ledger::open(7, 8, vec![9]).expect("this process");
+        ledger.path = folder.join(name);
+        ledger
+    }
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().expect("there").permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn nobody_else_reads_it() {
+        let above = tempfile::tempdir().expect("a folder");
+        let folder = above.path().join("trace");
+        let ledger = ledger(&folder, "1-7.json");
+        std::fs::create_dir(&folder).expect("made by an older one");
+        // What somebody put where it is to be written is replaced, never written to.
+        symlink("/dev/null", folder.join("1-7.new")).expect("linked");
+        ledger.save().expect("saved");
+        assert_eq!((mode(&folder), mode(&ledger.path)), (0o700, 0o600));
+        assert!(ledger.path.symlink_metadata().expect("there").is_file());
+        ledger.save().expect("saved again");
+        if nix::unistd::geteuid().is_root() {
+            assert_eq!(all(&folder), (vec![ledger], Vec::new()));
+        }
+    }
+
+    #[test]
+    fn a_broken_one_takes_nothing_from_the_others() {
+        let above = tempfile::tempdir().expect("a folder");
+        let folder = above.path().join("trace");
+        let good = ledger(&folder, "1-7.json");
+        good.save().expect("saved");
+        std::fs::write(folder.join("2-7.json"), "{\"pid\": 1").expect("written");
+        std::fs::write(folder.join("3-7.new"), "x").expect("written");
+        symlink(&good.path, folder.join("4-7.json")).expect("linked");
+        std::fs::create_dir(folder.join("5-7.json")).expect("made");
+        let mut wide = ledger(&folder, "6-7.json");
+        wide.entries.push(Entry {
+            ifindex: 1,
+            interface: "x".repeat(16),
+            qdisc_ours: true,
+            others: false,
+        });
+        wide.save().expect("saved");
+        let open = Permissions::from_mode(0o666);
+        let theirs = ledger(&folder, "7-7.json");
+        theirs.save().expect("saved");
+        std::fs::set_permissions(&theirs.path, open).expect("set");
+        let (found, broken) = all(&folder);
+        let root = nix::unistd::geteuid().is_root();
+        assert_eq!(found, if root { vec![good] } else { vec![] });
+        assert_eq!(broken.len(), if root { 5 } else { 6 }, "{broken:#?}");
+    }
+
+    #[test]
+    fn a_folder_of_others_is_not_used() {
+        let above = tempfile::tempdir().expect("a folder");
+        let folder = above.path().join("trace");
+        let ledger = ledger(&folder, "1-7.json");
+        ledger.save().expect("saved");
+        let wide = Permissions::from_mode(0o777);
+        std::fs::set_permissions(&folder, wide.clone()).expect("set");
+        let (found, broken) = all(&folder);
+        assert_eq!((found, broken.len()), (Vec::new(), 1));
+        assert!(ledger.save().is_err());
+        std::fs::remove_dir_all(&folder).expect("removed");
+        symlink("/root", &folder).expect("linked");
+        assert!(ledger.save().is_err() && !all(&folder).1.is_empty());
+        std::fs::remove_file(&folder).expect("removed");
+        std::fs::set_permissions(above.path(), wide).expect("set");
+        assert!(ledger.save().is_err());
+        assert_eq!(all(&above.path().join("none/trace")), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_ledger_of_before_is_read() {
+        let text = r#"{"pid":1,"started":2,"netns":3,"handle":4,
+            "entries":[{"ifindex":5,"interface":"a","qdisc_ours":true}]}"#;
+        let ledger: Ledger = serde_json::from_str(text).expect("a ledger");
+        assert!(ledger.programs.is_empty() && !ledger.entries[0].others);
+    }
 }

@@ -127,6 +127,12 @@ const EMPTY: [Entry; 2] = [
     },
 ];
 
+/// Names of the programs that links can have.
+pub fn on_links() -> impl Iterator<Item = &'static str> {
+    let all = PROGRAMS.iter().chain(&EMPTY);
+    all.filter(|it| it.kind == Kind::Tc).map(|it| it.program)
+}
+
 /// The loaded kernel side.
 pub struct Programs {
     pub(super) ebpf: Ebpf,
