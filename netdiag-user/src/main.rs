@@ -2,7 +2,7 @@
 use std::io::Write;
 
 use clap::Parser;
-use netdiag::cli::{Cli, Command, exit, lab, options::Global};
+use netdiag::cli::{Cli, Command, exit, lab, options::Global, power};
 
 #[global_allocator]
 static MEMORY: netdiag::sys::memory::Bounded = netdiag::sys::memory::Bounded;
@@ -13,6 +13,7 @@ fn main() {
     if cli.global.no_color {
         anstream::ColorChoice::Never.write_global();
     }
+    power::settle(&cli.command);
     // The lab enters namespaces with threads of its own and brings its own runtime.
     if let Command::Lab(args) = cli.command {
         return finish(lab::run(args));

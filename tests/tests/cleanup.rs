@@ -201,7 +201,7 @@ struct Storm {
 impl Storm {
     fn over(netns: &str, link: &str) -> Self {
         use std::sync::atomic::Ordering::Relaxed;
-        let on = std::sync::Arc::new(true.into());
+        let on = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
         let (going, netns, link) = (
             std::sync::Arc::clone(&on),
             netns.to_owned(),

@@ -24,6 +24,8 @@ const LONG_PATIENCE: Duration = Duration::from_secs(10);
 pub struct Place<'a> {
     pub kubeconfig: Option<&'a Path>,
     pub node_name: Option<&'a str>,
+    /// Root may run the program that the kubeconfig names.
+    pub allow_exec_plugin: bool,
 }
 
 /// The API, or why there is none: a sentence.
@@ -135,14 +137,18 @@ pub fn know_as(node: &mut Node, cluster: &Cluster) {
 }
 
 #[cfg(feature = "k8s")]
-use crate::kubernetes::Kubernetes as Api;
+use crate::kubernetes::{Asked, Kubernetes as Api};
 
 #[cfg(feature = "k8s")]
 const NONE: &str = "no Kubernetes API was given or found";
 
 #[cfg(feature = "k8s")]
 async fn open(place: Place<'_>) -> Result<Option<Api>> {
-    Api::open(place.kubeconfig, place.node_name).await
+    let asked = Asked {
+        kubeconfig: place.kubeconfig,
+        plugins: place.allow_exec_plugin,
+    };
+    Api::open(asked, place.node_name).await
 }
 
 #[cfg(not(feature = "k8s"))]

@@ -2,7 +2,7 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::{cluster, exit, options::Format};
+use super::{cluster, exit, options::Format, power};
 use crate::{kernel::support, output};
 
 #[derive(Args, Debug)]
@@ -15,6 +15,9 @@ pub struct DoctorArgs {
     /// How to reach the Kubernetes API, as for the other commands.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<std::path::PathBuf>,
+    /// Let root run the program that the kubeconfig names to log in.
+    #[arg(long)]
+    pub allow_exec_plugin: bool,
     /// This node's name in the cluster [default: the host's name].
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     pub node_name: Option<String>,
@@ -25,7 +28,9 @@ pub async fn run(args: &DoctorArgs) -> Result<i32> {
     let api = cluster::Place {
         kubeconfig: args.kubeconfig.as_deref(),
         node_name: args.node_name.as_deref(),
+        allow_exec_plugin: args.allow_exec_plugin,
     };
+    features.push(power::feature());
     features.push(cluster::feature(api).await?);
     output::features(&features, args.output)?;
     let essential_missing = features.iter().any(|f| f.essential && !f.available);

@@ -10,6 +10,7 @@ pub mod lab;
 pub mod manual;
 pub mod options;
 pub mod path;
+pub mod power;
 pub mod replay;
 pub mod run;
 pub mod session;

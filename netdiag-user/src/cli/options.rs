@@ -161,6 +161,9 @@ pub struct Place {
     /// of the pod that netdiag runs in].
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// Let root run the program that the kubeconfig names to log in.
+    #[arg(long)]
+    pub allow_exec_plugin: bool,
     /// The container runtime's CRI socket [default: the first of the usual ones that is there].
     #[arg(long, value_name = "PATH")]
     pub cri_socket: Option<PathBuf>,
@@ -205,6 +208,7 @@ impl Place {
         (named || wanted).then_some(cluster::Place {
             kubeconfig: self.kubeconfig.as_deref(),
             node_name: self.node_name.as_deref(),
+            allow_exec_plugin: self.allow_exec_plugin,
         })
     }
 
@@ -228,13 +232,19 @@ impl Place {
 /// What to keep of a trace beside its output.
 #[derive(Args, Debug, Clone, Default)]
 pub struct Keep {
-    /// Write everything that is seen to this file, for `netdiag replay`.
+    /// Write everything that is seen to this file, for `netdiag replay`. Files that netdiag writes
+    /// are readable by their owner alone; it follows no symbolic link there and writes to nothing
+    /// of somebody else's.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// Write samples of dropped, oversize and retransmitted packets to this file (pcapng), each
     /// with what is known of it as its comment.
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
+    /// Keep so many bytes of each sample, its payload too [default: its headers alone, those of
+    /// tunnels' inner packets and of packets that ICMP quotes with them].
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(64..))]
+    pub snaplen: Option<u16>,
 }
 
 fn source(text: &str) -> Result<Source, String> {

@@ -41,7 +41,7 @@ use crate::{
         asked::Asked,
         clock::Clock,
         facts::Names,
-        samples::samples,
+        samples::{samples, trim},
         scene::{Change, LinkChange, Run, Scene},
     },
     pods::{Kicks, Pods},
@@ -94,6 +94,7 @@ pub struct Session {
     gathering: Gathering,
     recorder: Option<Recorder>,
     pcap: Option<Pcapng>,
+    snaplen: Option<u16>,
     /// What was asked for and could not be written to its end.
     unkept: Vec<NotChecked>,
     pub scene: Scene,
@@ -176,6 +177,7 @@ impl Session {
             gathering: Gathering::new(scope.place.places()),
             recorder,
             pcap,
+            snaplen: keep.snaplen,
             unkept: Vec::new(),
             scene,
         };
@@ -250,6 +252,7 @@ impl Session {
         self.count_from_now();
         self.gathering.collect(&mut self.scene.gathered);
         let mut observation = self.programs.observe()?;
+        trim(&self.scene.node, &mut observation, self.snaplen);
         // Whose packets they are can be known a moment after them.
         if self.pods.changed() {
             self.scene.pods = self.pods.index(&self.scene.node);

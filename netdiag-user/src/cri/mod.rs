@@ -5,11 +5,12 @@
 pub mod messages;
 
 use std::{
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use http::uri::PathAndQuery;
 use prost::Message;
 use tonic::{
@@ -56,6 +57,7 @@ pub fn find(root: &Path) -> Option<PathBuf> {
 
 impl Client {
     pub async fn open(socket: &Path) -> Result<Self> {
+        check(socket)?;
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()));
         let endpoint = endpoint.context("naming the socket")?;
         let connected = tokio::time::timeout(PATIENCE, endpoint.connect()).await;
@@ -142,6 +144,20 @@ impl Client {
     }
 }
 
+/// Whoever answers there says which pods there are: only root's runtime, or our own.
+fn check(socket: &Path) -> Result<()> {
+    let found = std::fs::metadata(socket).map_err(|e| anyhow!("connecting: {e}"))?;
+    if !found.file_type().is_socket() {
+        bail!("it is no socket");
+    }
+    let own = nix::unistd::geteuid().as_raw();
+    match found.uid() {
+        0 => Ok(()),
+        uid if uid == own => Ok(()),
+        uid => bail!("it belongs to uid {uid}, and a container runtime's to root"),
+    }
+}
+
 fn status_of(id: &str) -> StatusOf {
     StatusOf {
         id: id.to_owned(),
@@ -184,5 +200,21 @@ mod tests {
         let error = Client::open(&root.path().join("none.sock")).await.err();
         let text = format!("{:#}", error.expect("nobody listens"));
         assert!(text.contains("No such file"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_strangers_socket_is_not_asked() {
+        let root = tempfile::tempdir().expect("a folder");
+        let path = root.path().join("theirs.sock");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+        assert!(check(&path).is_ok(), "our own");
+        let file = root.path().join("file");
+        std::fs::write(&file, "").expect("written");
+        assert!(Client::open(&file).await.is_err());
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(12345), None).expect("given away");
+            let error = Client::open(&path).await.err().expect("refused");
+            assert!(error.to_string().contains("uid 12345"), "{error}");
+        }
     }
 }

@@ -2,25 +2,28 @@
 //! service account of the container that netdiag runs in (its own files, never the node's).
 use std::{path::Path, sync::Once, time::Duration};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use kube::{
     Client, Config,
     client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-use super::{book::Book, heard::Hearing};
+use super::{
+    book::Book,
+    bounded::Bounded,
+    heard::Hearing,
+    kubeconfig::{self, Asked},
+};
 
 /// An API server that lives answers a connection at once.
 const CONNECT: Duration = Duration::from_secs(5);
-/// A kubeconfig larger than this is none.
-const LARGEST: u64 = 4 << 20;
 
 /// What was found; nothing where no API is known.
-pub async fn config(named: Option<&Path>) -> Result<Option<Config>> {
-    let found = match named {
-        Some(path) => Some(from_file(path).await?),
-        None => match from_environment().await? {
+pub async fn config(asked: Asked<'_>) -> Result<Option<Config>> {
+    let found = match asked.kubeconfig {
+        Some(path) => Some(from_file(path, asked.plugins).await?),
+        None => match from_environment(asked.plugins).await? {
             Some(config) => Some(config),
             None => in_cluster()?,
         },
@@ -33,34 +36,22 @@ pub async fn config(named: Option<&Path>) -> Result<Option<Config>> {
     }))
 }
 
-async fn from_file(path: &Path) -> Result<Config> {
+async fn from_file(path: &Path, plugins: bool) -> Result<Config> {
     let name = path.display();
-    let found = std::fs::metadata(path).with_context(|| format!("--kubeconfig {name}"))?;
-    if !found.is_file() || found.len() > LARGEST {
-        bail!("--kubeconfig {name} is no kubeconfig: no regular file, or larger than 4 MiB");
-    }
-    let read = Kubeconfig::read_from(path).map_err(sentence);
+    let read = kubeconfig::read(path);
     let read = read.with_context(|| format!("--kubeconfig {name} is no kubeconfig"))?;
-    from_kubeconfig(read, &format!("--kubeconfig {name}")).await
+    from_kubeconfig(read, &format!("--kubeconfig {name}"), plugins).await
 }
 
-/// What the parser says goes on with lines of the file, which may be something else, or a secret.
-fn sentence(error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
-    let text = format!("{:#}", anyhow!(error));
-    anyhow!(text.lines().next().unwrap_or_default().to_owned())
-}
-
-async fn from_environment() -> Result<Option<Config>> {
-    let read = Kubeconfig::from_env()
-        .map_err(sentence)
-        .context("$KUBECONFIG")?;
-    Ok(match read {
-        Some(read) => Some(from_kubeconfig(read, "$KUBECONFIG").await?),
+async fn from_environment(plugins: bool) -> Result<Option<Config>> {
+    Ok(match kubeconfig::from_environment()? {
+        Some(read) => Some(from_kubeconfig(read, "$KUBECONFIG", plugins).await?),
         None => None,
     })
 }
 
-async fn from_kubeconfig(read: Kubeconfig, named: &str) -> Result<Config> {
+async fn from_kubeconfig(mut read: Kubeconfig, named: &str, plugins: bool) -> Result<Config> {
+    kubeconfig::settle(&mut read, plugins).with_context(|| named.to_owned())?;
     let options = KubeConfigOptions::default();
     let config = Config::from_custom_kubeconfig(read, &options).await;
     config.with_context(|| format!("{named} names no cluster that can be asked"))
@@ -82,6 +73,7 @@ pub fn client(config: Config, book: &Book) -> Result<Client> {
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
     let builder = ClientBuilder::try_from(config).context("a client for the API")?;
+    let builder = builder.with_layer(&Bounded);
     Ok(builder.with_layer(&Hearing(book.clone())).build())
 }
 
@@ -93,7 +85,7 @@ mod tests {
     async fn a_file_that_is_no_kubeconfig_is_not_shown() {
         let path = std::env::temp_dir().join(format!("netdiag-{}-kubeconfig", std::process::id()));
         std::fs::write(&path, "root:x:0:0:secret\nother:y\n").expect("written");
-        let why = from_file(&path).await.expect_err("refused");
+        let why = from_file(&path, false).await.expect_err("refused");
         let _ = std::fs::remove_file(&path);
         let why = format!("{why:#}");
         assert!(why.contains("is no kubeconfig"), "{why}");

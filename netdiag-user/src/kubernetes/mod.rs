@@ -8,10 +8,12 @@
 //! Of the pods of other nodes only those are known that back a Service: EndpointSlices name them,
 //! and a node need not watch all pods of the cluster.
 mod book;
+mod bounded;
 mod connect;
 mod follow;
 mod heard;
 mod keep;
+mod kubeconfig;
 mod objects;
 mod settings;
 mod store;
@@ -20,7 +22,6 @@ mod tests;
 
 use std::{
     net::IpAddr,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -30,6 +31,7 @@ use kube::Client;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use self::book::Book;
+pub use self::kubeconfig::Asked;
 use crate::model::cluster::{Cluster, Topic};
 
 /// API servers from 1.32 on stream lists by default.
@@ -67,8 +69,8 @@ pub struct Kubernetes {
 
 impl Kubernetes {
     /// Starts to follow it; nothing where no API is known.
-    pub async fn open(named: Option<&Path>, node: Option<&str>) -> Result<Option<Self>> {
-        let Some(config) = connect::config(named).await? else {
+    pub async fn open(asked: Asked<'_>, node: Option<&str>) -> Result<Option<Self>> {
+        let Some(config) = connect::config(asked).await? else {
             return Ok(None);
         };
         let this = This::new(node);

@@ -7,7 +7,7 @@ use netdiag_tests::api::{
 };
 use serde_json::json;
 
-use super::Kubernetes;
+use super::{Asked, Kubernetes};
 use crate::model::cluster::{Cluster, Topic, Trouble};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -35,7 +35,11 @@ async fn watched(login: Login, prepare: impl FnOnce(&Api)) -> (Api, Kubernetes) 
 
 async fn open(api: &Api, login: Login) -> Kubernetes {
     let config = api.kubeconfig(login);
-    let open = Kubernetes::open(Some(&config), Some("node-a")).await;
+    let asked = Asked {
+        kubeconfig: Some(&config),
+        plugins: false,
+    };
+    let open = Kubernetes::open(asked, Some("node-a")).await;
     open.expect("a kubeconfig").expect("an API")
 }
 

@@ -8,6 +8,7 @@ pub mod event;
 pub mod filter;
 pub mod flow;
 pub mod gather;
+pub mod headers;
 pub mod icmp;
 pub mod impostors;
 pub mod interception;

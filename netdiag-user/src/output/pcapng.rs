@@ -8,7 +8,7 @@ use std::{fs::File, io::Write, path::Path};
 use anyhow::{Context, Result};
 
 use super::style::clean;
-use crate::pipeline::samples::Sample;
+use crate::{pipeline::samples::Sample, sys::output_file};
 
 const SECTION: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;
@@ -37,7 +37,7 @@ pub struct Pcapng<W: Write = File> {
 
 impl Pcapng<File> {
     pub fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path);
+        let file = output_file::create(path);
         let written = file.and_then(Self::to);
         written.with_context(|| format!("cannot write {}", path.display()))
     }

@@ -7,6 +7,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use crate::sys::output_file;
+
 /// Columns where nothing says how wide the reader's paper is.
 const WIDTH: usize = 100;
 /// Narrower terminals get lines of this width all the same.
@@ -27,7 +29,8 @@ impl Sink {
         let to = match path {
             None => To::Stdout,
             Some(path) => To::File(
-                File::create(path).with_context(|| format!("cannot write {}", path.display()))?,
+                output_file::create(path)
+                    .with_context(|| format!("cannot write {}", path.display()))?,
             ),
         };
         Ok(Self { to })

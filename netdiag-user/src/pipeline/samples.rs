@@ -6,6 +6,8 @@ use super::{
     scene::Scene,
 };
 use crate::model::{
+    headers,
+    node::{LinkKind, Node},
     observation::Observation,
     pod::label,
     roles::{Role, role},
@@ -33,6 +35,43 @@ pub struct Sample {
     pub comment: String,
 }
 
+/// Takes from each packet of a reading what nobody asked for: all behind its headers, or behind so
+/// many bytes. What is taken here is in no recording and in no capture.
+pub fn trim(node: &Node, observation: &mut Observation, most: Option<u16>) {
+    if observation.events.is_empty() {
+        return;
+    }
+    let tunnels = node.links.iter().filter(|l| l.kind == LinkKind::Vxlan);
+    let ports: Vec<u16> = tunnels.filter_map(|l| l.tunnel.as_ref()?.port).collect();
+    for event in &mut observation.events {
+        let captured = usize::from(event.captured).min(event.packet.len());
+        let kept = match most {
+            Some(most) => captured.min(usize::from(most)),
+            None => headers_of(node, event, &event.packet[..captured], &ports),
+        };
+        event.packet[kept..].fill(0);
+        event.captured = u16::try_from(kept).unwrap_or(0);
+    }
+}
+
+fn headers_of(node: &Node, event: &Event, bytes: &[u8], vxlan: &[u16]) -> usize {
+    let (frame, packet) = (headers::of_frame, headers::of_packet);
+    if !is_hop(event) {
+        return packet(bytes, vxlan);
+    }
+    match node.link(event.ifindex).map(|link| link.ethernet) {
+        Some(true) => frame(bytes, vxlan),
+        Some(false) => packet(bytes, vxlan),
+        // Gone by now: it may have been either.
+        None => frame(bytes, vxlan).min(packet(bytes, vxlan)),
+    }
+}
+
+/// A hop has the frame as it passes; where it died the headers before IP are gone.
+fn is_hop(event: &Event) -> bool {
+    event.kind != DROP && event.kind != SOCKET_RETRANSMIT
+}
+
 /// Those of a reading that hold an IP packet.
 pub fn samples(scene: &Scene, observation: &Observation) -> Vec<Sample> {
     // Of the facts, only who owns an address is wanted here.
@@ -43,12 +82,11 @@ pub fn samples(scene: &Scene, observation: &Observation) -> Vec<Sample> {
 }
 
 fn sample(scene: &Scene, facts: &Facts<'_>, event: &Event) -> Option<Sample> {
-    let hop = event.kind != DROP && event.kind != SOCKET_RETRANSMIT;
+    let hop = is_hop(event);
     let link = scene.node.link(event.ifindex);
     let own = hop || event.netns == scene.node.netns;
     let link = link.filter(|_| own);
     let captured = event.packet.get(..usize::from(event.captured))?;
-    // A hop has the frame as it passes; where it died the headers before IP are gone.
     let frame = match link {
         Some(link) if hop && link.ethernet => captured.to_vec(),
         _ => framed(captured)?,

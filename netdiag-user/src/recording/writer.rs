@@ -23,6 +23,7 @@ use super::{
 use crate::{
     model::{cluster::Cluster, node::Node, observation::Observation, pod::Pod, reason::Reasons},
     pipeline::scene::{Run, Scene},
+    sys::output_file,
 };
 
 /// What a kill may cost at most.
@@ -41,7 +42,7 @@ pub struct Recorder<W: Write = File> {
 
 impl Recorder<File> {
     pub fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path);
+        let file = output_file::create(path);
         let recorder = file.and_then(Self::to);
         recorder.with_context(|| format!("cannot write {}", path.display()))
     }

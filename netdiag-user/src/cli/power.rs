@@ -1,0 +1,82 @@
+//! What a command keeps of root's power: its own rights and no others, from before its first
+//! thread starts. The lab alone keeps all of it, because it builds machines.
+use std::path::Path;
+
+use super::Command;
+use crate::{
+    kernel::support::Feature,
+    sys::{
+        capabilities::{self, FILES, READING, Right, SWEEPING, TRACING},
+        output_file,
+    },
+};
+
+/// Opens what the command is to write, wherever root may, and gives away the rest.
+pub fn settle(command: &Command) {
+    let Some(rights) = rights(command) else {
+        return;
+    };
+    output_file::open_early(outputs(command));
+    if let Err(error) = capabilities::keep(rights) {
+        log::warn!("more rights stay than are needed: giving them away failed: {error}");
+    }
+}
+
+fn rights(command: &Command) -> Option<&'static [Right]> {
+    Some(match command {
+        Command::Lab(_) => return None,
+        Command::Run(_) | Command::Diagnose(_) | Command::Path(_) | Command::Doctor(_) => TRACING,
+        Command::Audit(_) => READING,
+        Command::Cleanup => SWEEPING,
+        Command::Replay(_) => FILES,
+        Command::Explain(_) | Command::Completions(_) | Command::Man => &[],
+    })
+}
+
+fn outputs(command: &Command) -> Vec<&Path> {
+    let (file, keep) = match command {
+        Command::Run(args) => (&args.output_file, Some(&args.keep)),
+        Command::Diagnose(args) => (&args.output_file, Some(&args.keep)),
+        Command::Path(args) => (&args.output_file, Some(&args.keep)),
+        Command::Audit(args) => (&args.output_file, None),
+        Command::Replay(args) => return all([&args.output_file, &args.pcap]),
+        _ => return Vec::new(),
+    };
+    match keep {
+        Some(keep) => all([file, &keep.record, &keep.pcap]),
+        None => all([file]),
+    }
+}
+
+fn all<'a, const N: usize>(files: [&'a Option<std::path::PathBuf>; N]) -> Vec<&'a Path> {
+    files.into_iter().filter_map(|f| f.as_deref()).collect()
+}
+
+/// What doctor says of it: it holds what a trace does.
+pub fn feature() -> Feature {
+    let (held, missing) = capabilities::held(TRACING).unwrap_or((Vec::new(), TRACING.to_vec()));
+    let told = |rights: &[Right]| {
+        let each = rights.iter().map(|it| format!("{} ({})", it.name, it.why));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let sealed = match capabilities::is_sealed() {
+        true => "all others were given away, and programs that it runs gain none",
+        false => "and whatever else it was given",
+    };
+    let detail = match (held.is_empty(), missing.is_empty()) {
+        (_, true) => format!("holds {}; {sealed}", told(&held)),
+        (true, _) => format!("holds none of {}", told(&missing)),
+        _ => format!("holds {}; lacks {}", told(&held), told(&missing)),
+    };
+    let available = missing.is_empty();
+    Feature {
+        name: "rights",
+        available,
+        essential: false,
+        detail,
+        remedy: match available {
+            true => String::new(),
+            false => "run as root, or with these capabilities".into(),
+        },
+    }
+}
