@@ -2,7 +2,11 @@
 use std::io::Write;
 
 use clap::Parser;
-use netdiag::cli::{Cli, Command, exit, lab, options::Global, power};
+use env_logger::fmt::ConfigurableFormat;
+use netdiag::{
+    cli::{Cli, Command, exit, lab, options::Global, power},
+    model::text,
+};
 
 #[global_allocator]
 static MEMORY: netdiag::sys::memory::Bounded = netdiag::sys::memory::Bounded;
@@ -43,10 +47,17 @@ fn set_up_logs(global: &Global) {
         (false, _) => "debug",
     };
     let filter = format!("error,netdiag={level},netdiag_ebpf={level}");
+    let mut form = ConfigurableFormat::default();
+    form.timestamp(None).target(false);
     let environment = env_logger::Env::new().filter_or("NETDIAG_LOG", filter);
     env_logger::Builder::from_env(environment)
-        .format_timestamp(None)
-        .format_target(false)
+        .format(move |to, record| {
+            // What is told may be others' words.
+            let message = text::lines(&record.args().to_string());
+            let mut clean = log::Record::builder();
+            clean.level(record.level());
+            form.format(to, &clean.args(format_args!("{message}")).build())
+        })
         .init();
 }
 
@@ -56,7 +67,8 @@ fn finish(result: anyhow::Result<i32>) {
         Ok(code) => code,
         Err(e) if is_broken_pipe(&e) => exit::OK,
         Err(e) => {
-            let _ = writeln!(std::io::stderr(), "netdiag: {e:#}");
+            let why = text::lines(&format!("{e:#}"));
+            let _ = writeln!(std::io::stderr(), "netdiag: {why}");
             if e.downcast_ref::<netdiag::cli::Usage>().is_some() {
                 exit::USAGE
             } else {

@@ -1,21 +1,43 @@
 //! Words for terminals and documents: of others, as a log's or a daemon's, and of numbers.
 
-/// Whether a terminal obeys it, or shows something else than what is there: controls, what turns
-/// the direction of writing (Bidi_Control), separators of lines, what has no width.
-pub fn misleads(c: char) -> bool {
+/// What a terminal obeys, what turns text around and what is not seen: control characters (C0, DEL
+/// and C1), Unicode's Bidi_Control, ends of lines, characters without width, fillers that look like
+/// nothing, variation selectors and tags (Unicode 16, DerivedCoreProperties
+/// Default_Ignorable_Code_Point).
+pub fn is_harmful(c: char) -> bool {
     c.is_control()
-        || matches!(
-            c,
+        || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-        )
-        || matches!(c, '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
-        || matches!(c, '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// One line without control characters, cut after so many characters.
+/// The same text with what is harmful in it shown and not obeyed.
+pub fn shown(text: &str) -> String {
+    shown_but(text, |_| false)
+}
+
+/// The same of several lines, as an error's or a log's.
+pub fn lines(text: &str) -> String {
+    shown_but(text, |c| matches!(c, '\n' | '\t'))
+}
+
+fn shown_but(text: &str, wanted: fn(char) -> bool) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_harmful(c) && !wanted(c) {
+            true => clean.extend(c.escape_unicode()),
+            false => clean.push(c),
+        }
+    }
+    clean
+}
+
+/// One line without harmful characters, cut after so many characters.
 pub fn line(text: &str, longest: usize) -> String {
-    let clean = text.chars().map(|c| if misleads(c) { ' ' } else { c });
+    let clean = text.chars().map(|c| if is_harmful(c) { ' ' } else { c });
     let mut line: String = clean.clone().take(longest).collect();
     if clean.count() > longest {
         line.push('…');
@@ -48,5 +70,10 @@ mod tests {
         let hostile = "plugin\x1b[2J\u{202e} failed\r\n";
         assert_eq!(line(hostile, 100), "plugin [2J  failed");
         assert_eq!(line("abcdef", 3), "abc…");
+        let all = "\u{9b}2J\u{7f}\u{61c}\u{200b}\u{feff}\u{2069}\u{e0041}\u{fe0f}x";
+        assert_eq!(line(all, 100), "2J       x");
+        assert_eq!(shown("a\u{9b}\n"), "a\\u{9b}\\u{a}");
+        assert_eq!(lines("a\n\tb\r\u{202e}"), "a\n\tb\\u{d}\\u{202e}");
+        assert_eq!(shown("ä-1 π 漢字 😀"), "ä-1 π 漢字 😀");
     }
 }

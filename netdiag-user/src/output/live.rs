@@ -3,6 +3,7 @@ use anyhow::Result;
 
 use super::{
     Sink, document,
+    escape::json,
     style::{BOLD, CYAN, DIM, RED, YELLOW, clean, paint},
 };
 use crate::{
@@ -55,7 +56,7 @@ impl Live {
             Format::Ndjson => {
                 let mut text = String::new();
                 for event in &events {
-                    text.push_str(&serde_json::to_string(event)?);
+                    text.push_str(&json(event)?);
                     text.push('\n');
                 }
                 if text.is_empty() {

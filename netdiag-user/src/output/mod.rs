@@ -1,16 +1,20 @@
 //! What people and programs read. An output renders and never computes; stdout belongs to it.
 mod catalogue;
+mod escape;
 mod live;
 mod path;
 mod pcapng;
 mod sink;
 mod style;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 pub use self::{
     catalogue::{catalogue, features, manual, reason},
+    escape::{json, pretty_json},
     live::Live,
     pcapng::Pcapng,
     sink::{Sink, line},
@@ -56,9 +60,9 @@ pub fn paths(sink: &mut Sink, paths: &[Path], format: Format) -> Result<()> {
 /// A document for programs.
 pub fn document(sink: &mut Sink, value: &impl serde::Serialize, format: Format) -> Result<()> {
     let text = match format {
-        Format::Ndjson => serde_json::to_string(value).context("encoding JSON")? + "\n",
-        Format::Yaml => serde_saphyr::to_string(value).context("encoding YAML")?,
-        _ => serde_json::to_string_pretty(value).context("encoding JSON")? + "\n",
+        Format::Ndjson => json(value)? + "\n",
+        Format::Yaml => escape::yaml(value)?,
+        _ => pretty_json(value)? + "\n",
     };
     sink.write(&text)
 }

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use super::escape;
 use crate::sys::output_file;
 
 /// Columns where nothing says how wide the reader's paper is.
@@ -21,6 +22,8 @@ pub struct Sink {
 enum To {
     Stdout,
     File(File),
+    #[cfg(test)]
+    Memory(String),
 }
 
 impl Sink {
@@ -34,6 +37,21 @@ impl Sink {
             ),
         };
         Ok(Self { to })
+    }
+
+    /// Keeps what is written, with its colours.
+    #[cfg(test)]
+    pub fn memory() -> Self {
+        let to = To::Memory(String::new());
+        Self { to }
+    }
+
+    #[cfg(test)]
+    pub fn text(self) -> String {
+        match self.to {
+            To::Memory(text) => text,
+            _ => String::new(),
+        }
     }
 
     /// Columns that a line may have.
@@ -54,12 +72,18 @@ impl Sink {
 
     /// Writes and flushes. Colour is taken out where it is not wanted.
     pub fn write(&mut self, text: &str) -> Result<()> {
+        let text = escape::terminal(text);
         let written = match &mut self.to {
             To::Stdout => {
                 let mut stdout = anstream::stdout();
                 stdout
                     .write_all(text.as_bytes())
                     .and_then(|()| stdout.flush())
+            }
+            #[cfg(test)]
+            To::Memory(all) => {
+                all.push_str(&text);
+                Ok(())
             }
             To::File(file) => {
                 let mut file = anstream::StripStream::new(file);

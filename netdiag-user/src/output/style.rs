@@ -1,6 +1,8 @@
 //! Colours, and the taming of text from outside.
 use anstyle::{AnsiColor, Style};
 
+use crate::model::text;
+
 pub const BOLD: Style = Style::new().bold();
 pub const DIM: Style = Style::new().dimmed();
 pub const RED: Style = AnsiColor::Red.on_default().bold();
@@ -16,22 +18,7 @@ pub fn paint(style: Style, text: &str) -> String {
 /// Names of pods, links and files come from outside: their control characters are shown, not
 /// obeyed.
 pub fn clean(text: &str) -> String {
-    let harmful = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(harmful) {
-        return text.to_owned();
-    }
-    text.chars()
-        .flat_map(|c| {
-            if harmful(c) {
-                c.escape_unicode().collect::<Vec<_>>()
-            } else {
-                vec![c]
-            }
-        })
-        .collect()
+    text::shown(text)
 }
 
 /// Breaks `text` between words at `width` columns; `indent` stands before every line.

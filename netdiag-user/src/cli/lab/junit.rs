@@ -6,7 +6,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::Outcome;
 use crate::lab::runner::named;
-use crate::model::verdict::Verdict;
+use crate::{model::verdict::Verdict, output};
 
 #[derive(Default)]
 pub struct Junit {
@@ -20,7 +20,7 @@ impl Junit {
             Outcome::Verdict(verdict) => judged(verdict),
             Outcome::Skipped(why) => {
                 let mut status = TestCaseStatus::skipped();
-                status.set_message(why.as_str());
+                status.set_message(output::clean(why));
                 status
             }
             Outcome::Failed(error) => failure(NonSuccessKind::Error, &format!("{error:#}")),
@@ -61,7 +61,7 @@ fn judged(verdict: &Verdict) -> TestCaseStatus {
 
 fn failure(kind: NonSuccessKind, text: &str) -> TestCaseStatus {
     let mut status = TestCaseStatus::non_success(kind);
-    status.set_message(text);
+    status.set_message(output::clean(text));
     status
 }
 

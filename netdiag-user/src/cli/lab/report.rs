@@ -1,7 +1,7 @@
 //! How `netdiag lab` tells what there is and what happened.
 use std::io::{self, Write};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use comfy_table::Table;
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use crate::lab::plan::Kind;
 use crate::lab::runner::named;
 use crate::lab::scenarios::Scenario;
 use crate::lab::state::Options;
-use crate::model::verdict::Verdict;
+use crate::model::{text, verdict::Verdict};
 use crate::output::{self, Sink};
 
 /// The scenarios there are.
@@ -32,7 +32,7 @@ pub fn list(scenarios: &[Scenario], format: Format) -> Result<()> {
     match format {
         Format::Json => {
             let all: Vec<_> = rows.collect();
-            line(&serde_json::to_string_pretty(&all).context("cannot write JSON")?)
+            line(&output::pretty_json(&all)?)
         }
         Format::Ndjson => rows.into_iter().try_for_each(|row| line(&row.to_string())),
         Format::Junit => Err(Usage("lab list has no runs to tell of as JUnit XML".into()).into()),
@@ -123,7 +123,7 @@ pub fn skipped(why: &str) -> Result<()> {
 /// What belongs to no document goes to stderr.
 fn aside(text: &str) -> Result<()> {
     // Nobody to tell is no reason to fail.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", text::lines(text));
     Ok(())
 }
 
@@ -162,9 +162,7 @@ impl Outcomes {
         }
         match (outcome, self.format) {
             (Outcome::Verdict(verdict), Format::Table) => show(&verdict),
-            (Outcome::Verdict(verdict), Format::Ndjson) => {
-                line(&serde_json::to_string(&verdict).context("cannot write JSON")?)
-            }
+            (Outcome::Verdict(verdict), Format::Ndjson) => line(&output::json(&verdict)?),
             (Outcome::Verdict(verdict), Format::Json | Format::Junit) => {
                 self.verdicts.push(*verdict);
                 Ok(())
@@ -183,12 +181,11 @@ impl Outcomes {
 
     pub fn finish(self) -> Result<()> {
         match self.format {
-            Format::Json if self.several => {
-                line(&serde_json::to_string_pretty(&self.verdicts).context("cannot write JSON")?)
-            }
-            Format::Json => self.verdicts.first().map_or(Ok(()), |verdict| {
-                line(&serde_json::to_string_pretty(verdict).context("cannot write JSON")?)
-            }),
+            Format::Json if self.several => line(&output::pretty_json(&self.verdicts)?),
+            Format::Json => self
+                .verdicts
+                .first()
+                .map_or(Ok(()), |verdict| line(&output::pretty_json(verdict)?)),
             Format::Table if self.several => line(&format!("\n{}", self.matrix.text())),
             Format::Junit => line(&self.junit.text()?),
             Format::Table | Format::Ndjson => Ok(()),

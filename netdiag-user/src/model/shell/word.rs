@@ -13,7 +13,7 @@ pub enum Word {
 
 /// Whether nobody who reads a line sees what it does.
 pub fn misleads(text: &str) -> bool {
-    text.chars().any(text::misleads)
+    text.chars().any(text::is_harmful)
 }
 
 /// Whether programs that take an argument apart again (nft, tcpdump, a remote shell) find nothing
