@@ -353,9 +353,7 @@ fn hostile_names_stay_text() {
         let ended = with_drops(&node, &left, &arguments);
         assert!(ended.text().contains("evil"), "{verb} {format}: {ended:?}");
         let text = ended.text();
-        // Formats for programs escape what commands a terminal; the rest is their readers' part.
-        let people = ["table", "wide"].contains(&format);
-        let raw = |c: &char| c.is_control() && *c != '\n' || people && *c == '\u{202e}';
+        let raw = |c: &char| c.is_control() && *c != '\n' || *c == '\u{202e}';
         assert_eq!(text.chars().find(raw), None, "{verb} {format}: {text}");
         let said = ended.stderr.join("");
         assert!(!said.contains('\u{1b}'), "{verb} {format}: {said}");

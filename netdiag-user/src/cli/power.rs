@@ -48,7 +48,7 @@ fn outputs(command: &Command) -> Vec<&Path> {
     }
 }
 
-fn all<'a, const N: usize>(files: [&'a Option<std::path::PathBuf>; N]) -> Vec<&'a Path> {
+fn all<const N: usize>(files: [&Option<std::path::PathBuf>; N]) -> Vec<&Path> {
     files.into_iter().filter_map(|f| f.as_deref()).collect()
 }
 

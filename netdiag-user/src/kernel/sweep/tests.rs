@@ -180,7 +180,7 @@ impl Pretended {
             Some(Fault::Ends) => all.clear(),
             Some(Fault::Cut) => {
                 all.extend(end(0));
-                all.truncate(all.len() / 2 | 1);
+                all.truncate((all.len() / 2) | 1);
             }
             Some(Fault::Overrun) => all = message(4, 0, sequence, &[]),
             Some(Fault::FailedAtItsEnd) => all = end(-libc::EMSGSIZE),
