@@ -6,6 +6,7 @@ pub mod api;
 pub mod cni;
 pub mod desk;
 pub mod foreign;
+pub mod impostor;
 pub mod lab;
 pub mod need;
 pub mod netdiag;

@@ -3,11 +3,11 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     time::{Duration, Instant},
 };
 
 use netdiag_tests::{
+    impostor::{MEASURED, NOBODY, impostor, inside, ready},
     need,
     netdiag::binary,
     process::{Process, run},
@@ -16,7 +16,6 @@ use netdiag_tests::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-const NOBODY: &str = "65534";
 /// Of an audit, in KiB.
 const MEMORY: u64 = 64 << 10;
 const SECONDS: Duration = Duration::from_secs(30);
@@ -26,25 +25,8 @@ const PORT: &str = "2379";
 const LOOSE: &str = "--iface-regex=cali|ens5";
 const CAUSE: &str = "flannel-iface-regex-unanchored";
 
-/// Runs a command and tells how much memory it took at most; exits as it does.
-const MEASURED: &str = "
-import os, sys
-child = os.fork()
-if child == 0:
-    os.execv(sys.argv[1], sys.argv[1:])
-_, status, usage = os.wait4(child, 0)
-print('peak', usage.ru_maxrss, file=sys.stderr)
-sys.exit(os.waitstatus_to_exitcode(status))
-";
-
 fn missing() -> bool {
     need::missing(&[&TOOLS[..], &["setpriv", "bash"]].concat())
-}
-
-fn inside(netns: &str, program: &[&str]) -> Command {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", netns]).args(program);
-    command
 }
 
 /// What an audit of the node says, and what it took.
@@ -114,23 +96,6 @@ impl Audit {
         assert!(self.peak < MEMORY, "{} KiB, twin {}", self.peak, twin.peak);
         assert!(self.took < SECONDS, "{:?}, twin {:?}", self.took, twin.took);
     }
-}
-
-/// Starts it as nobody in that namespace. Its words stand as they are: what Python is told comes by
-/// its standard input, which root opens.
-fn impostor(netns: &str, options: &[&str], words: &[&str]) -> Process {
-    let user = format!("setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups");
-    let become_it = r#"exec -a "$0" /usr/bin/python3 - "$@""#;
-    let exec = format!("exec {user} bash -c '{become_it}' \"$@\" < \"$IMPOSTOR\"");
-    let mut command = inside(netns, &["bash", "-c", &exec, "bash", words[0]]);
-    command.args(options).args(words);
-    command.env("IMPOSTOR", fixture("impostor.py"));
-    Process::start(&mut command)
-}
-
-fn ready(mut process: Process) -> Process {
-    process.wait_for("ready", SECONDS);
-    process
 }
 
 #[test]
