@@ -364,6 +364,7 @@ fn a_lab_is_recorded_on_all_its_nodes() {
             .map(|file| file.expect("a file").path().display().to_string())
             .collect();
         assert_eq!(files.len(), 2, "{files:?}");
+        files.iter().for_each(|file| desk.hand_over(file));
         let ended = desk.replay(&[&files[0], &files[1], "-o", "json"]);
         assert!(ended.stderr.is_empty(), "{ended:?}");
         let verdict = ended.json();

@@ -232,7 +232,7 @@ impl Place {
 /// What to keep of a trace beside its output.
 #[derive(Args, Debug, Clone, Default)]
 pub struct Keep {
-    /// Write everything that is seen to this file, for `netdiag replay`. Files that netdiag writes
+    /// Write everything that is seen to this file, for `netdiag replay`. Files that netdiag makes
     /// are readable by their owner alone; it follows no symbolic link there and writes to nothing
     /// of somebody else's.
     #[arg(long, value_name = "FILE")]

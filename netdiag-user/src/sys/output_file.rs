@@ -2,17 +2,17 @@
 //! never through a link, never what somebody else has put there.
 //!
 //! A new file is made with mode 0600. What is there already is asked before it is opened (open(2),
-//! O_PATH): a plain file must be ours and is emptied, a FIFO must be ours and is written to, devices
+//! O_PATH): a plain file must be ours and is emptied, with the mode that its owner gave it; a FIFO must be ours and is written to, devices
 //! like /dev/null are opened as they are. In a folder that others can write to, as /tmp, only what
 //! is our own is written to at all (as fs.protected_regular has it, Documentation/admin-guide/
 //! sysctl/fs.rst). /dev/stdout, /dev/stderr and /dev/fd/N are what they stand for.
 use std::{
     collections::HashMap,
-    fs::{File, OpenOptions, Permissions},
+    fs::{File, OpenOptions},
     io::{self, ErrorKind},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
-        unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+        unix::fs::{MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
     sync::Mutex,
@@ -136,10 +136,8 @@ fn shared(path: &Path) -> io::Result<bool> {
     Ok(meta.mode() & 0o002 != 0 || meta.mode() & 0o1020 == 0o1020)
 }
 
-/// What another netdiag left there may have been for all to read.
 fn emptied(at: &OwnedFd) -> io::Result<File> {
     let file = again(at)?;
-    file.set_permissions(Permissions::from_mode(OWN))?;
     file.set_len(0)?;
     Ok(file)
 }
@@ -155,8 +153,9 @@ fn again(at: &OwnedFd) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use std::{
+        fs::Permissions,
         io::Write,
-        os::unix::fs::{chown, symlink},
+        os::unix::fs::{PermissionsExt, chown, symlink},
     };
 
     use super::*;
@@ -177,13 +176,13 @@ mod tests {
             .and_then(|mut file| file.write_all(b"long"))
             .expect("written");
         assert_eq!(mode(&path), 0o600);
-        // One of an older netdiag's was for all to read.
+        // Who wants others to read it says so before.
         std::fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("set");
         create(&path)
             .and_then(|mut file| file.write_all(b"x"))
             .expect("written");
         let text = std::fs::read_to_string(&path).expect("read");
-        assert_eq!((text.as_str(), mode(&path)), ("x", 0o600));
+        assert_eq!((text.as_str(), mode(&path)), ("x", 0o644));
     }
 
     #[test]
