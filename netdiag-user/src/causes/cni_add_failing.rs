@@ -26,7 +26,6 @@
 //! # Fix
 //! The plugin's own words say what it lacks. Start the network's daemon again, or put its plugin
 //! and configuration back (its DaemonSet installs both when its pod starts).
-use crate::model::shell::CommandLine;
 use crate::{
     model::{
         gather::Want,
@@ -138,7 +137,7 @@ fn log(pod: &Setups) -> Evidence {
     );
     let mut line = Evidence::new(EvidenceKind::Log, Origin::Observed, text);
     line.at = Some(pod.log.clone());
-    line.confirm = Some(CommandLine::parse(&pod.show));
+    line.confirm = pod.show.command();
     line
 }
 

@@ -31,7 +31,6 @@ use super::{
     service_ports::Other,
     services,
 };
-use crate::model::shell::CommandLine;
 use crate::{
     model::{
         gather::{Rule, Want},
@@ -143,7 +142,7 @@ fn rule_evidence(facts: &Facts<'_>, netns: u32, rule: &Rule) -> Evidence {
     };
     let mut line = Evidence::new(EvidenceKind::Rule, origin, text);
     line.packets = rule.counted.then_some(rule.packets);
-    line.confirm = Some(facts.node.inside(netns, CommandLine::parse(&rule.list)));
+    line.confirm = rule.list().map(|list| facts.node.inside(netns, list));
     line
 }
 
@@ -155,10 +154,7 @@ fn fix_rule(worst: &Pattern<'_>, rule: &Rule) -> Fix {
             worst.target(),
             rule.place
         ),
-        commands: vec![
-            CommandLine::parse(&rule.list),
-            CommandLine::parse(&rule.delete),
-        ],
+        commands: [rule.list(), rule.delete()].into_iter().flatten().collect(),
     }
 }
 
@@ -170,10 +166,7 @@ fn fix_policy(worst: &Pattern<'_>, rule: &Rule) -> Fix {
             rule.place,
             worst.target()
         ),
-        commands: vec![
-            CommandLine::parse(&rule.list),
-            CommandLine::parse(&rule.delete),
-        ],
+        commands: [rule.list(), rule.delete()].into_iter().flatten().collect(),
     }
 }
 
@@ -185,7 +178,7 @@ fn fix_one_of(worst: &Pattern<'_>, rules: &[&Rule]) -> Fix {
              and `nft monitor trace` tell); let it pass there",
             worst.target()
         ),
-        commands: rules.iter().map(|r| CommandLine::parse(&r.list)).collect(),
+        commands: rules.iter().filter_map(|r| r.list()).collect(),
     }
 }
 
@@ -259,11 +252,21 @@ mod tests {
     use crate::{
         model::{
             gather::Piece,
+            netfilter::{Chain, Family, RuleOrigin},
             observation::Observation,
             services::{Engine, Service, Services},
         },
         testing::{NETNS, POD_NETNS, UPLINK, died, overlay_node, tcp, with_gathered},
     };
+
+    fn nft(family: Family, chain: &str, handle: Option<u64>) -> RuleOrigin {
+        let chain = Chain {
+            family,
+            table: "filter".into(),
+            chain: chain.into(),
+        };
+        RuleOrigin::Nft { chain, handle }
+    }
 
     #[test]
     fn the_rule_that_moves_is_the_fix() {
@@ -271,8 +274,7 @@ mod tests {
             place: "inet filter lab".into(),
             text: text.into(),
             packets: 4,
-            list: "nft -a list chain inet filter lab".into(),
-            delete: format!("nft delete rule inet filter lab handle {handle}"),
+            origin: nft(Family::Inet, "lab", Some(handle)),
             counted: true,
         };
         let mut moved = vec![
@@ -309,8 +311,7 @@ mod tests {
             place: "ip filter FORWARD".into(),
             text: text.into(),
             packets: u64::from(counted),
-            list: "nft -a list chain ip filter FORWARD".into(),
-            delete: format!("undo {text}"),
+            origin: nft(Family::Ip, "FORWARD", Some(text.len() as u64)),
             counted,
         };
         let policy = |hook| {
@@ -333,12 +334,22 @@ mod tests {
             told.text
                 .starts_with("the policy of ip filter FORWARD drops")
         );
-        assert!(found.fix.commands[1].contains("hook forward"));
+        let undone = |text: &str| {
+            let handle = text.len();
+            format!("nft delete rule ip filter FORWARD handle {handle}")
+        };
+        assert_eq!(
+            found.fix.commands[1].text(),
+            undone(&policy("forward").text)
+        );
         let several = judge(vec![policy("forward"), rule("ip daddr @bad drop", false)]);
         assert_eq!(several.fix.commands.len(), 2, "both listed, none undone");
-        assert!(!several.fix.commands.iter().any(|c| c.contains("undo")));
+        assert!(!several.fix.commands.iter().any(|c| c.contains("delete")));
         let counted = judge(vec![policy("forward"), rule("tcp dport 5432 drop", true)]);
-        assert_eq!(counted.fix.commands[1], "undo tcp dport 5432 drop");
+        assert_eq!(
+            counted.fix.commands[1].text(),
+            undone("tcp dport 5432 drop")
+        );
     }
 
     #[test]
@@ -347,8 +358,7 @@ mod tests {
             place: "ip filter OUTPUT".into(),
             text: "tcp dport 5432 drop".into(),
             packets: 4,
-            list: "nft -a list chain ip filter OUTPUT".into(),
-            delete: "nft delete rule ip filter OUTPUT handle 2".into(),
+            origin: nft(Family::Ip, "OUTPUT", Some(2)),
             counted: true,
         };
         let flow = tcp("172.20.1.5", "172.20.2.9", 5432);

@@ -29,7 +29,6 @@ use super::{
     refusals::{self, Refusal},
     sidecar::{self, Closed, Waits},
 };
-use crate::model::shell::CommandLine;
 use crate::{
     model::{
         gather::Want,
@@ -128,11 +127,8 @@ fn shut(facts: &Facts<'_>, refusal: &Refusal<'_>, closed: &Closed<'_>) -> Eviden
             );
             let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
             line.at = Some(refusal.link.name.clone());
-            line.confirm = Some(
-                facts
-                    .node
-                    .inside(refusal.netns, CommandLine::parse(&redirect.list)),
-            );
+            let list = redirect.list.command();
+            line.confirm = list.map(|list| facts.node.inside(refusal.netns, list));
             line
         }
         Closed::Own => {
@@ -187,6 +183,7 @@ mod tests {
         model::{
             gather::{Listener, Piece},
             interception::{Interception, Redirect},
+            netfilter::Listing,
             observation::Observation,
         },
         testing::{
@@ -238,7 +235,7 @@ mod tests {
             port: 15006,
             of: of.to_vec(),
             rule: "-A X -p tcp -j REDIRECT --to-ports 15006".into(),
-            list: "iptables -t nat -S".into(),
+            list: Listing::Unknown,
         };
         let rules = Interception {
             inbound: vec![redirect],

@@ -1,6 +1,8 @@
 //! Evidence that costs something, gathered only when a rule asks for it: what is asked for, and
 //! what came of it.
 mod gathered;
+mod rule;
+mod rule_commands;
 mod sockets;
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
@@ -20,9 +22,9 @@ use super::{
 
 pub use self::{
     gathered::Gathered,
+    rule::{Rule, listing},
     sockets::{
-        Destination, Listener, Qdisc, Reach, Receiver, Resolver, Rule, TokenBucket, Tracked, Tuple,
-        reach,
+        Destination, Listener, Qdisc, Reach, Receiver, Resolver, TokenBucket, Tracked, Tuple, reach,
     },
 };
 
@@ -30,6 +32,29 @@ pub use self::{
 const AGAIN: Duration = Duration::from_secs(2);
 /// A control plane changes slowly, and asking it costs others something.
 const SELDOM: Duration = Duration::from_secs(10);
+/// What costs this node much is asked less often: it takes a twentieth of a processor at most.
+const SHARE: u32 = 20;
+/// What takes longer than this waits for something that is not well, and may hold others up.
+const SLOW: Duration = Duration::from_secs(10);
+const SLOW_SHARE: u32 = 4;
+
+/// What it took to find something out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Of the processors.
+    pub work: Duration,
+    /// From question to answer.
+    pub time: Duration,
+}
+
+impl Cost {
+    /// How long to leave it alone, whatever was asked.
+    pub fn rest(&self) -> Duration {
+        let slow = (self.time > SLOW).then(|| self.time.saturating_mul(SLOW_SHARE));
+        let work = self.work.saturating_mul(SHARE);
+        work.max(slow.unwrap_or_default())
+    }
+}
 
 /// What a rule wants to know beside the readings.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,9 +96,10 @@ pub enum Want {
 }
 
 impl Want {
-    /// How long this answer stays good. Who repairs a node wants to see soon that it helped.
-    pub fn again(&self, answer: &Piece) -> Duration {
-        match self {
+    /// How long this answer stays good. Who repairs a node wants to see soon that it helped; what
+    /// cost much stands for longer.
+    pub fn again(&self, answer: &Piece, cost: Cost) -> Duration {
+        let usual = match self {
             Self::Runtime if answer.tells_trouble() => AGAIN,
             Self::Commands(_)
             | Self::Etcd
@@ -83,7 +109,8 @@ impl Want {
             | Self::Runtime
             | Self::Security(_) => SELDOM,
             _ => AGAIN,
-        }
+        };
+        usual.max(cost.rest())
     }
 
     /// For the list of what could not be checked.
@@ -157,5 +184,27 @@ impl Piece {
             Self::Impostors(impostors) => impostors.failures().collect(),
             _ => BTreeMap::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_costs_much_is_asked_seldom() {
+        let again = |want: Want, work: u64, time: u64| {
+            let [work, time] = [work, time].map(Duration::from_millis);
+            let answer = Piece::Rules(Vec::new());
+            want.again(&answer, Cost { work, time }).as_millis()
+        };
+        assert_eq!(
+            again(Want::Rules(1), 80, 1_300),
+            2_000,
+            "waiting costs nothing"
+        );
+        assert_eq!(again(Want::Rules(1), 6_000, 7_000), 120_000);
+        assert_eq!(again(Want::Etcd, 10, 9_000), 10_000);
+        assert_eq!(again(Want::Etcd, 10, 20_000), 80_000);
     }
 }

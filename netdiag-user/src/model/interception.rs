@@ -2,6 +2,8 @@
 //! the pod's own network namespace.
 use serde::{Deserialize, Serialize};
 
+use super::netfilter::Listing;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interception {
     /// Where connections to the pod are led, and its own to others.
@@ -20,8 +22,9 @@ pub struct Redirect {
     /// Connections to these ports; to any where there is none.
     pub of: Vec<u16>,
     pub rule: String,
-    /// A command that lists it.
-    pub list: String,
+    /// What lists it.
+    #[serde(default, deserialize_with = "super::gather::listing")]
+    pub list: Listing,
 }
 
 impl Interception {
@@ -50,7 +53,7 @@ mod tests {
             port: 15006,
             of: of.to_vec(),
             rule: String::new(),
-            list: String::new(),
+            list: Listing::Unknown,
         };
         let all = Interception {
             inbound: vec![redirect(&[])],

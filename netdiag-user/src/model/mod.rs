@@ -13,6 +13,7 @@ pub mod icmp;
 pub mod impostors;
 pub mod interception;
 pub mod limits;
+pub mod netfilter;
 pub mod node;
 pub mod observation;
 pub mod path;

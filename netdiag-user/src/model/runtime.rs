@@ -25,9 +25,9 @@ pub struct Cri {
 pub struct Setups {
     pub namespace: String,
     pub name: String,
-    /// The log that says so, as the node names it, and a command that shows it.
+    /// The log that says so, as the node names it, and where it is.
     pub log: String,
-    pub show: String,
+    pub show: Shown,
     /// Failures since the last success: how many, when the first and the last (ns since 1970).
     pub failures: u32,
     pub first: i64,
@@ -36,6 +36,59 @@ pub struct Setups {
     pub message: String,
     /// When it succeeded last.
     pub succeeded: Option<i64>,
+}
+
+/// Where a log is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Written")]
+pub enum Shown {
+    File(String),
+    Journal,
+    /// A recording says something else.
+    #[default]
+    Unknown,
+}
+
+/// As recordings have it: earlier ones have the command that shows it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Here(Named),
+    Command(String),
+}
+
+#[derive(Deserialize)]
+enum Named {
+    File(String),
+    Journal,
+    Unknown,
+}
+
+impl From<Written> for Shown {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Here(Named::File(path)) => Self::File(path),
+            Written::Here(Named::Journal) => Self::Journal,
+            Written::Here(Named::Unknown) => Self::Unknown,
+            Written::Command(command) => Self::of_command(&command),
+        }
+    }
+}
+
+impl Shown {
+    fn of_command(command: &str) -> Self {
+        let file = || {
+            let (_, rest) = command.split_once("|set up pod' ")?;
+            let path = rest.strip_suffix(" | tail")?;
+            let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+            let path = path.starts_with('/').then_some(path)?;
+            path.chars().all(plain).then(|| Self::File(path.to_owned()))
+        };
+        match command.starts_with("journalctl ") {
+            true => Self::Journal,
+            false => file().unwrap_or_default(),
+        }
+    }
 }
 
 /// A CNI configuration, as far as it says on whom its addresses depend.
@@ -59,5 +112,33 @@ impl Runtime {
         });
         let logs = self.unread.iter();
         cri.chain(logs.map(|(what, why)| (what.clone(), why.as_str())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn earlier_recordings_say_by_a_command_where_a_log_is() {
+        let read = |json: &str| serde_json::from_str::<Shown>(json).expect("known");
+        let grep =
+            r#""grep -E 'network for sandbox|to CNI network|set up pod' /var/log/a.log | tail""#;
+        assert_eq!(read(grep), Shown::File("/var/log/a.log".into()));
+        assert_eq!(
+            read(r#""journalctl -u containerd | grep -E 'x'""#),
+            Shown::Journal
+        );
+        for odd in [
+            r#""""#,
+            r#""grep -E 'x|set up pod' /a;id | tail""#,
+            r#""id""#,
+        ] {
+            assert_eq!(read(odd), Shown::Unknown, "{odd}");
+        }
+        for now in [Shown::File("/a b".into()), Shown::Journal, Shown::Unknown] {
+            let json = serde_json::to_string(&now).expect("written");
+            assert_eq!(read(&json), now);
+        }
     }
 }

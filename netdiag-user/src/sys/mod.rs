@@ -1,9 +1,11 @@
 //! System calls for which neither std, nix nor aya has a safe form.
 pub mod bpf;
 pub mod capabilities;
+pub mod cost;
 pub mod file;
 pub mod limits;
 pub mod memory;
 pub mod output_file;
+pub mod program;
 pub mod readable;
 pub mod socket;

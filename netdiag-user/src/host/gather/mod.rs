@@ -28,7 +28,7 @@ use anyhow::{Context, Result};
 use super::namespaces;
 use crate::{
     model::gather::{Piece, Want},
-    sys::file,
+    sys::{cost, file},
 };
 
 /// Where to look.
@@ -118,10 +118,14 @@ pub(in crate::host) fn inside<T: Send + 'static>(
     let thread = std::thread::Builder::new().name("gather".into());
     let joined = thread
         .spawn(move || {
-            nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET)
-                .context("entering the network namespace")?;
-            work()
+            cost::of(|| {
+                nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET)
+                    .context("entering the network namespace")?;
+                work()
+            })
         })?
         .join();
-    joined.map_err(|_| anyhow::anyhow!("the gathering thread panicked"))?
+    let (done, spent) = joined.map_err(|_| anyhow::anyhow!("the gathering thread panicked"))?;
+    cost::add(spent);
+    done
 }

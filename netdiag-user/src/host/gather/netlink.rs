@@ -24,13 +24,21 @@ const DATAGRAM: usize = 64 << 10;
 pub fn until(
     protocol: isize,
     request: &[u8],
+    each: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<bool> {
+    ask(&open(protocol)?, request, each)
+}
+
+/// The same on a socket for several, as long as each was read to its end.
+pub fn ask(
+    socket: &Socket,
+    request: &[u8],
     mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<bool> {
-    let socket = open(protocol)?;
     socket.send(request, 0).context("asking by netlink")?;
     let mut datagram = Vec::with_capacity(DATAGRAM);
     loop {
-        receive(&socket, &mut datagram)?;
+        receive(socket, &mut datagram)?;
         if datagram.is_empty() {
             return Ok(true);
         }
@@ -98,15 +106,20 @@ fn take(datagram: &[u8], each: &mut impl FnMut(&[u8]) -> ControlFlow<()>) -> Res
 }
 
 /// An attribute's value.
-pub fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    while let (Some(length), Some(kind)) = (u16_at(attributes, 0), u16_at(attributes, 2)) {
-        if kind & TYPE == wanted {
-            return attributes.get(4..usize::from(length));
-        }
-        let step = usize::from(length.max(4)).next_multiple_of(4);
-        attributes = attributes.get(step..)?;
-    }
-    None
+pub fn attribute(of: &[u8], wanted: u16) -> Option<&[u8]> {
+    let mut all = attributes(of);
+    all.find_map(|(kind, value)| (kind == wanted).then_some(value))
+}
+
+/// All of them, up to one that is broken.
+pub fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let (length, kind) = (u16_at(rest, 0)?, u16_at(rest, 2)?);
+        let value = rest.get(4..usize::from(length))?;
+        let step = usize::from(length).next_multiple_of(4);
+        rest = rest.get(step..).unwrap_or_default();
+        Some((kind & TYPE, value))
+    })
 }
 
 pub fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

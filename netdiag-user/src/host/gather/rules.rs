@@ -1,187 +1,292 @@
-//! Rules of netfilter that dropped or rejected something just now: each listing shows their
-//! counters, and the difference between two of them tells (nft(8), iptables-save(8)). Those that
-//! count nothing, and chains' policies, are only there.
-use std::{collections::BTreeMap, thread, time::Duration};
+//! Rules of netfilter that dropped or rejected something just now: the difference between two
+//! readings of their counters tells. Those that count nothing, and chains' policies, are only there.
+//!
+//! The kernel tells what nftables' rules count, nft(8) how they read: only for the few that matter.
+//! The old engine's are read from iptables-save(8).
+mod legacy;
+#[cfg(test)]
+mod live;
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
+    rc::Rc,
+    thread,
+    time::Duration,
+};
 
 use anyhow::Result;
 
-use super::rulesets::run;
-use crate::model::gather::Rule;
+use super::rulesets::{
+    self,
+    kernel::{Does, Refusing},
+};
+use crate::{
+    model::{
+        gather::Rule,
+        netfilter::{Chain, RuleOrigin},
+        text,
+    },
+    sys::program::Failure,
+};
 
 /// Between two listings: what is dropped again and again is tried within it.
 const BETWEEN: Duration = Duration::from_millis(1200);
-/// `iptables` may be either engine's; these programs are the old one's only.
-const LEGACY: [(&str, &str); 2] = [
-    ("iptables-legacy-save", "iptables-legacy"),
-    ("ip6tables-legacy-save", "ip6tables-legacy"),
-];
-
 /// More rules without counters than this tell nobody anything.
 const UNCOUNTED: usize = 100;
+/// Rules whose counters move, those that count most.
+const MOVING: usize = 500;
+/// Chains that nft is asked for.
+const CHAINS: usize = 32;
+/// Characters of a rule, and of the names of its place.
+const LONGEST: usize = 600;
+const PLACE: usize = 200;
 
 /// Rules of this thread's namespace whose counters move, and those that have none.
 pub fn rules() -> Result<Vec<Rule>> {
-    let before: BTreeMap<_, _> = listing()?
-        .into_iter()
-        .map(|r| (r.delete, r.packets))
-        .collect();
+    let mut counts = Counts::default();
+    rulesets::kernel::refusing(|rule| counts.note(rule.key(), rule.packets))?;
+    legacy::each(|rule| counts.note(rule.key(), Some(rule.packets)))?;
     thread::sleep(BETWEEN);
-    let mut rules = listing()?;
-    for rule in &mut rules {
-        rule.packets -= before
-            .get(&rule.delete)
-            .copied()
-            .unwrap_or(0)
-            .min(rule.packets);
-    }
-    let mut others = 0;
-    rules.retain(|r| {
-        others += usize::from(!r.counted);
-        r.packets > 0 || !r.counted && others <= UNCOUNTED
-    });
+    let mut found = Found::default();
+    rulesets::kernel::refusing(|mut rule| {
+        rule.packets = counts.moved(rule.key(), rule.packets);
+        found.take(rule);
+    })?;
+    let mut rules = found.told()?;
+    let mut old = Vec::new();
+    legacy::each(|mut rule| {
+        rule.packets = counts.moved(rule.key(), Some(rule.packets)).unwrap_or(0);
+        if rule.packets > 0 {
+            old.push(rule.told());
+            if old.len() > 2 * MOVING {
+                most(&mut old, |r| r.packets);
+            }
+        }
+    })?;
+    most(&mut old, |r| r.packets);
+    rules.extend(old);
     Ok(rules)
 }
 
-fn listing() -> Result<Vec<Rule>> {
-    let mut rules = nftables(&run("nft", &["-a", "list", "ruleset"])?);
-    for (save, program) in LEGACY {
-        // A node without the old engine has no such program.
-        let text = run(save, &["-c"]).unwrap_or_default();
-        rules.extend(legacy(&text, program));
-    }
-    Ok(rules)
+/// What rules counted before, by no more than a number each.
+#[derive(Default)]
+struct Counts {
+    hash: RandomState,
+    packets: HashMap<u64, u64>,
 }
 
-/// Lines like `tcp dport 80 counter packets 3 bytes 180 drop # handle 4` within `table FAMILY NAME {`
-/// and `chain NAME {`.
-fn nftables(text: &str) -> Vec<Rule> {
-    let (mut table, mut chain) = (String::new(), String::new());
-    let mut rules = Vec::new();
-    for line in text.lines().map(str::trim) {
-        let (line, handle) = line.split_once(" # handle ").unwrap_or((line, ""));
-        let name = |prefix| line.strip_prefix(prefix)?.strip_suffix(" {");
-        if let Some(name) = name("table ") {
-            table = name.to_owned();
-        } else if let Some(name) = name("chain ") {
-            chain = name.to_owned();
-        } else if refuses(line) {
-            let policy = line.starts_with("type ");
-            rules.push(Rule {
-                place: format!("{table} {chain}"),
-                text: line.to_owned(),
-                packets: counted(line).unwrap_or(0),
-                list: format!("nft -a list chain {table} {chain}"),
-                delete: match policy {
-                    true => format!("nft chain {table} {chain} '{{ policy accept; }}'"),
-                    false => format!("nft delete rule {table} {chain} handle {handle}"),
-                },
-                counted: counted(line).is_some(),
-            });
+impl Counts {
+    fn note(&mut self, key: impl std::hash::Hash, packets: Option<u64>) {
+        if let Some(packets) = packets {
+            self.packets.insert(self.hash.hash_one(key), packets);
         }
     }
-    rules
+
+    /// How many since; a rule that was not there yet counted all of them.
+    fn moved(&self, key: impl std::hash::Hash, packets: Option<u64>) -> Option<u64> {
+        let before = self.packets.get(&self.hash.hash_one(key));
+        packets.map(|now| now.saturating_sub(before.copied().unwrap_or(0)))
+    }
 }
 
-fn counted(line: &str) -> Option<u64> {
-    let (_, counter) = line.split_once("counter packets ")?;
-    counter.split(' ').next()?.parse().ok()
+impl Refusing {
+    /// Handles are a table's; policies have none.
+    fn key(&self) -> impl std::hash::Hash + '_ {
+        let chain = self.handle.is_none().then_some(&self.chain.chain);
+        (self.chain.family, &self.chain.table, chain, self.handle)
+    }
+}
+
+/// The rules that matter, as the kernel has them.
+#[derive(Default)]
+struct Found {
+    moving: Vec<Refusing>,
+    uncounted: Vec<Refusing>,
+}
+
+impl Found {
+    fn take(&mut self, rule: Refusing) {
+        match rule.packets {
+            Some(0) => {}
+            None if self.uncounted.len() < UNCOUNTED => self.uncounted.push(rule),
+            None => {}
+            Some(_) => {
+                self.moving.push(rule);
+                if self.moving.len() > 2 * MOVING {
+                    most(&mut self.moving, |r| r.packets.unwrap_or(0));
+                }
+            }
+        }
+    }
+
+    /// In nft's words, where it has some for them.
+    fn told(mut self) -> Result<Vec<Rule>> {
+        most(&mut self.moving, |r| r.packets.unwrap_or(0));
+        let mut all = self.moving;
+        all.extend(self.uncounted);
+        let texts = Texts::of(&all)?;
+        let mut rules = Vec::new();
+        for rule in all {
+            let text = texts.get(&rule).cloned();
+            // Of a rule that depends on a map only its text says whether it refuses anything.
+            if rule.does != Does::Depends || text.as_deref().is_some_and(refuses) {
+                rules.push(told(rule, text));
+            }
+        }
+        Ok(rules)
+    }
+}
+
+fn told(rule: Refusing, text: Option<String>) -> Rule {
+    let text = rule.policy.or(text).unwrap_or_else(|| {
+        let does = if rule.does == Does::Reject {
+            "reject"
+        } else {
+            "drop"
+        };
+        match rule.packets {
+            Some(_) => format!("counter {does}"),
+            None => does.to_owned(),
+        }
+    });
+    let chain = rule.chain.as_ref().clone();
+    let place = format!("{} {} {}", chain.family.name(), chain.table, chain.chain);
+    Rule {
+        place: text::line(&place, PLACE),
+        text: text::line(&text, LONGEST),
+        packets: rule.packets.unwrap_or(0),
+        counted: rule.packets.is_some(),
+        origin: RuleOrigin::Nft {
+            chain,
+            handle: rule.handle,
+        },
+    }
+}
+
+/// Leaves those that count most.
+fn most<T>(rules: &mut Vec<T>, packets: impl Fn(&T) -> u64) {
+    rules.sort_by_key(|rule| std::cmp::Reverse(packets(rule)));
+    rules.truncate(MOVING);
+}
+
+/// How rules read, by chain and handle.
+#[derive(Default)]
+struct Texts(HashMap<Rc<Chain>, HashMap<u64, String>>);
+
+impl Texts {
+    /// The first chains' are the likeliest: rules come busiest first.
+    fn of(rules: &[Refusing]) -> Result<Self> {
+        let mut wanted: HashMap<Rc<Chain>, HashSet<u64>> = HashMap::new();
+        for rule in rules {
+            let known = wanted.contains_key(&rule.chain) || wanted.len() < CHAINS;
+            if let (Some(handle), true) = (rule.handle, known) {
+                wanted.entry(rule.chain.clone()).or_default().insert(handle);
+            }
+        }
+        let mut texts = Self::default();
+        for (chain, handles) in wanted {
+            // No command has a name that is more than one word.
+            if let Some(names) = chain.plain() {
+                texts.0.insert(chain.clone(), listed(names, &handles)?);
+            }
+        }
+        Ok(texts)
+    }
+
+    fn get(&self, rule: &Refusing) -> Option<&String> {
+        self.0.get(&rule.chain)?.get(&rule.handle?)
+    }
+}
+
+/// Lines like `tcp dport 80 counter packets 3 bytes 180 drop # handle 4`.
+fn listed(names: [&str; 3], handles: &HashSet<u64>) -> Result<HashMap<u64, String>> {
+    let mut texts = HashMap::new();
+    let listed = rulesets::chain(names, |line| {
+        let rule = line.rsplit_once(" # handle ");
+        let rule = rule.and_then(|(rule, handle)| Some((rule, handle.parse().ok()?)));
+        if let Some((rule, handle)) = rule.filter(|(_, handle)| handles.contains(handle)) {
+            texts.insert(handle, text::line(rule.trim(), LONGEST));
+        }
+    });
+    match listed {
+        // Without nft nobody knows which packets a rule is about: that is told once, as it is.
+        Err(e @ (Failure::NotInstalled(_) | Failure::Untrusted(..))) => Err(e.into()),
+        // A chain that is gone by now, or one whose name is a word of nft's: it is told by its handle.
+        Ok(()) | Err(_) => Ok(texts),
+    }
 }
 
 fn refuses(line: &str) -> bool {
-    line.split([' ', ';'])
+    line.split([' ', ';', ','])
         .any(|word| matches!(word, "drop" | "reject" | "DROP" | "REJECT"))
-}
-
-/// Lines like `[3:180] -A FORWARD -p tcp -j DROP` below `*filter`.
-fn legacy(text: &str, program: &str) -> Vec<Rule> {
-    let mut table = "filter";
-    let mut rules = Vec::new();
-    for line in text.lines() {
-        if let Some(name) = line.strip_prefix('*') {
-            table = name;
-        }
-        let parts = || {
-            let (counter, rule) = line.strip_prefix('[')?.split_once("] -A ")?;
-            Some((counter.split(':').next()?.parse().ok()?, rule))
-        };
-        if let Some((packets, rule)) = parts().filter(|(_, rule)| refuses(rule)) {
-            let chain = rule.split(' ').next().unwrap_or_default();
-            rules.push(Rule {
-                place: format!("{program}'s {table} {chain}"),
-                text: rule.to_owned(),
-                packets,
-                list: format!("{program} -t {table} -nvL {chain} --line-numbers"),
-                delete: format!("{program} -t {table} -D {rule}"),
-                counted: true,
-            });
-        }
-        rules.extend(policy(line, table, program));
-    }
-    rules
-}
-
-/// A line like `:FORWARD DROP [12:720]`: a policy counts what it takes. Told as nftables tells its.
-fn policy(line: &str, table: &str, program: &str) -> Option<Rule> {
-    let mut words = line.strip_prefix(':')?.split(' ');
-    let (chain, verdict, counter) = (words.next()?, words.next()?, words.next()?);
-    let packets = counter.strip_prefix('[')?.split(':').next()?.parse().ok()?;
-    let hook = chain.to_lowercase();
-    refuses(verdict).then(|| Rule {
-        place: format!("{program}'s {table} {chain}"),
-        text: format!("type filter hook {hook} priority {table}; policy drop;"),
-        packets,
-        list: format!("{program} -t {table} -nvL {chain} --line-numbers"),
-        delete: format!("{program} -t {table} -P {chain} ACCEPT"),
-        counted: true,
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::netfilter::Family;
 
-    #[test]
-    fn nfts_rules_have_their_handles() {
-        let text = "table inet filter { # handle 1\n\tchain lab { # handle 1\n\t\ttype filter hook \
-                    forward priority filter; policy accept;\n\t\ttcp dport 5432 counter packets 7 \
-                    bytes 420 drop # handle 2\n\t\taccept # handle 3\n\t}\n}\n";
-        let rules = nftables(text);
-        assert_eq!(rules.len(), 1);
-        assert_eq!(rules[0].packets, 7);
-        assert_eq!(rules[0].delete, "nft delete rule inet filter lab handle 2");
+    fn refusing(handle: Option<u64>, packets: Option<u64>) -> Refusing {
+        let chain = Chain {
+            family: Family::Ip,
+            table: "a; b".into(),
+            chain: "FORWARD".into(),
+        };
+        let policy = "type filter hook forward priority filter; policy drop;";
+        Refusing {
+            chain: Rc::new(chain),
+            handle,
+            policy: handle.is_none().then(|| policy.to_owned()),
+            packets,
+            does: Does::Drop,
+        }
     }
 
     #[test]
     fn policies_and_rules_without_counters_are_there_too() {
-        let text = "table ip filter {\n\tchain FORWARD { # handle 1\n\t\ttype filter hook forward \
-                    priority filter; policy drop;\n\t\tip daddr @bad drop # handle 2\n\t}\n}\n";
-        let rules = nftables(text);
-        assert_eq!(rules.len(), 2);
-        assert_eq!(rules[0].policy_at(), Some("forward"));
-        let accept = "nft chain ip filter FORWARD '{ policy accept; }'";
-        assert_eq!(rules[0].delete, accept);
-        assert_eq!(rules[1].policy_at(), None);
-        assert!(rules.iter().all(|r| !r.counted));
-        let rules = legacy(
-            "*filter\n:FORWARD DROP [12:720]\n:X - [0:0]\n",
-            "iptables-legacy",
-        );
-        assert_eq!(rules.len(), 1);
-        assert_eq!(
-            (rules[0].policy_at(), rules[0].packets),
-            (Some("forward"), 12)
-        );
+        let mut found = Found::default();
+        let some = [
+            (None, None),
+            (Some(2), None),
+            (Some(3), Some(0)),
+            (Some(4), Some(7)),
+        ];
+        for (handle, packets) in some {
+            found.take(refusing(handle, packets));
+        }
+        let rules = found.told().expect("nft is not asked for such a name");
+        let [moving, policy, rule] = rules.as_slice() else {
+            panic!("{rules:?}");
+        };
+        assert_eq!((moving.packets, moving.counted), (7, true));
+        assert_eq!(policy.policy_at(), Some("forward"));
+        assert_eq!((rule.text.as_str(), rule.counted), ("drop", false));
+        assert_eq!(rule.delete(), None, "no command has such a name");
+        assert_eq!(rule.list().expect("a command"), "nft -a list ruleset");
     }
 
     #[test]
-    fn the_old_engines_rules_are_deleted_by_their_words() {
-        let text =
-            "*filter\n:FORWARD ACCEPT [0:0]\n[3:180] -A FORWARD -p tcp -j DROP\n[1:2] -A X -j Y\n";
-        let rules = legacy(text, "iptables-legacy");
-        assert_eq!(rules.len(), 1);
-        assert_eq!(
-            rules[0].delete,
-            "iptables-legacy -t filter -D FORWARD -p tcp -j DROP"
-        );
+    fn counters_are_compared_rule_by_rule() {
+        let mut counts = Counts::default();
+        counts.note(refusing(Some(2), None).key(), Some(5));
+        let moved = |handle, packets| counts.moved(refusing(Some(handle), None).key(), packets);
+        assert_eq!(moved(2, Some(8)), Some(3));
+        assert_eq!(moved(3, Some(8)), Some(8), "a new one");
+        assert_eq!(moved(2, None), None);
+        assert_eq!(moved(2, Some(1)), Some(0), "made anew");
+    }
+
+    #[test]
+    fn of_very_many_the_busiest_are_kept() {
+        let mut found = Found::default();
+        for n in 1..=10_000 {
+            found.take(refusing(Some(n), Some(n)));
+            found.take(refusing(Some(n), None));
+        }
+        assert!(found.moving.len() <= 2 * MOVING);
+        let rules = found.told().expect("rules");
+        assert_eq!(rules.len(), MOVING + UNCOUNTED);
+        assert_eq!(rules[0].packets, 10_000);
     }
 }

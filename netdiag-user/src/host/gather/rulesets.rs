@@ -1,75 +1,97 @@
-//! Netfilter's rules of this thread's namespace as the host's own programs list them: nftables, and
-//! both engines of iptables where they are in use.
-use std::{io::ErrorKind, path::Path, process::Command};
+//! Netfilter's rules of this thread's namespace: as the host's own programs list them, nftables and
+//! both engines of iptables where they are in use, and as the kernel counts them.
+//!
+//! Whoever owns the namespace may have made any number of rules, with any names. What is listed is
+//! read while it comes, a rule at a time, and only what is asked for is kept.
+pub mod json;
+pub mod kernel;
+pub mod saved;
+mod turn;
 
-use anyhow::{Result, bail};
+use std::{path::Path, time::Duration};
 
-use crate::model::services::Engine;
+use anyhow::Result;
 
-/// Where administrators' programs are, beside PATH.
-const FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin";
+use self::{json::Reader, saved::Lines, turn::Turn};
+use crate::{
+    model::{netfilter::Iptables, services::Engine},
+    sys::{
+        file,
+        program::{Failure, Program},
+    },
+};
+
 /// The file that says whether an engine's tables are there: asking would make the kernel register tables
 /// that nobody uses.
-const LEGACY: [(&str, &str); 2] = [
-    ("ip_tables_names", "iptables-legacy-save"),
-    ("ip6_tables_names", "ip6tables-legacy-save"),
+const LEGACY: [(&str, Iptables); 2] = [
+    ("ip_tables_names", Iptables::Legacy4),
+    ("ip6_tables_names", Iptables::Legacy6),
 ];
 
-pub struct Rulesets {
-    /// JSON, as libnftables-json(5) has it.
-    pub nft: String,
-    pub saved: Vec<Saved>,
+/// How long a listing of everything may take: of 100,000 rules it is 6 s and more.
+const LISTING: Duration = Duration::from_secs(20);
+
+/// Hands over what nft lists; true where some of it are iptables' matches and targets, which nft
+/// cannot spell.
+pub fn nft(reader: &mut dyn Reader) -> Result<bool> {
+    let _turn = Turn::take()?;
+    let program = Program::new("nft").within(LISTING);
+    Ok(program.read(&["-j", "list", "ruleset"], |from| json::read(from, reader))?)
 }
 
-/// What an `iptables-save` wrote.
-pub struct Saved {
-    pub program: &'static str,
-    pub engine: Engine,
-    pub text: String,
-}
-
-/// All of them; `options` are iptables-save's.
-pub fn list(options: &[&str]) -> Result<Rulesets> {
-    let nft = run("nft", &["-j", "list", "ruleset"])?;
-    let mut programs = Vec::new();
-    // What iptables-nft wrote has matches and targets that nft cannot spell.
-    if nft.contains("\"xt\"") {
-        let both = ["iptables-nft-save", "ip6tables-nft-save"];
-        programs.extend(both.map(|program| (program, Engine::IptablesNft)));
+/// Hands over the lines of each `iptables-save` that is in use; `options` are its own.
+pub fn saved(
+    xt: bool,
+    options: &[&str],
+    mut each: impl FnMut(Iptables, &mut Lines<'_>) -> Result<()>,
+) -> Result<()> {
+    let both = [Iptables::Nft4, Iptables::Nft6].into_iter();
+    let programs = both.filter(|_| xt).chain(legacy());
+    for program in programs {
+        let _turn = Turn::take()?;
+        let save = Program::new(program.save()).within(LISTING);
+        save.read(options, |from| each(program, &mut Lines::new(from)))?;
     }
-    let net = Path::new("/proc/thread-self/net");
+    Ok(())
+}
+
+/// The old engine's programs, as far as it has tables here.
+fn legacy() -> impl Iterator<Item = Iptables> {
     let used = |tables: &str| {
-        let names = std::fs::read_to_string(net.join(tables)).unwrap_or_default();
-        !names.trim().is_empty()
+        let path = Path::new("/proc/thread-self/net").join(tables);
+        file::text(&path, file::SMALL).is_ok_and(|names| !names.trim().is_empty())
     };
-    let legacy = LEGACY.iter().filter(|(tables, _)| used(tables));
-    programs.extend(legacy.map(|(_, program)| (*program, Engine::IptablesLegacy)));
-    let saved = programs.into_iter().map(|(program, engine)| {
-        let text = run(program, options)?;
-        Ok(Saved {
-            program,
-            engine,
-            text,
-        })
-    });
-    let saved = saved.collect::<Result<_>>()?;
-    Ok(Rulesets { nft, saved })
+    let used = LEGACY.iter().filter(move |(tables, _)| used(tables));
+    used.map(|(_, program)| *program)
 }
 
-/// What a program of the host's prints, or why it does not: a sentence.
-pub fn run(program: &str, arguments: &[&str]) -> Result<String> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env("PATH", format!("{path}:{FOLDERS}"));
-    let done = command.output().map_err(|e| match e.kind() {
-        ErrorKind::NotFound => anyhow::anyhow!("{program} is not installed here"),
-        _ => anyhow::Error::from(e).context(format!("starting {program}")),
-    })?;
-    if !done.status.success() {
-        let said = String::from_utf8_lossy(&done.stderr);
-        bail!("{program}: {}", said.lines().next().unwrap_or("failed"));
+/// The rules of the old engine, with their counters, where its program is there and can tell them.
+pub fn legacy_counted(mut each: impl FnMut(Iptables, &mut Lines<'_>) -> Result<()>) -> Result<()> {
+    for program in legacy() {
+        let _turn = Turn::take()?;
+        let save = Program::new(program.save()).within(LISTING);
+        match save.read(&["-c"], |from| each(program, &mut Lines::new(from))) {
+            // Tables that were read here once stay listed, though the program is gone with its image.
+            Ok(()) | Err(Failure::NotInstalled(_) | Failure::Failed(..)) => {}
+            Err(e) => return Err(e.into()),
+        }
     }
-    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+    Ok(())
+}
+
+/// The lines of nft's listing of one chain, with handles; its names are plain words.
+pub fn chain(names: [&str; 3], each: impl FnMut(&str)) -> Result<(), Failure> {
+    let _turn = Turn::take().map_err(|e| Failure::NotStarted("nft", e.to_string()))?;
+    let [family, table, chain] = names;
+    let list = ["-a", "list", "chain", family, table, chain];
+    Program::new("nft").read(&list, |from| saved::plain_lines(from, each))
+}
+
+impl Iptables {
+    pub fn engine(self) -> Engine {
+        match self {
+            Self::Legacy4 | Self::Legacy6 => Engine::IptablesLegacy,
+            Self::Nft4 | Self::Nft6 => Engine::IptablesNft,
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Sockets, connections, queues and rules as they are found out.
+//! Sockets, connections and queues as they are found out.
 use std::net::IpAddr;
 
 use netdiag_common::flow::FlowKey;
@@ -103,35 +103,6 @@ impl Listener {
         let family = address.is_ipv4() == self.address.is_ipv4();
         let both = self.address.is_ipv6() && !self.ipv6_only;
         self.address == address || self.address.is_unspecified() && (family || both)
-    }
-}
-
-/// A rule that drops or rejects, and what it met while it was watched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rule {
-    /// Family, table and chain.
-    pub place: String,
-    pub text: String,
-    pub packets: u64,
-    /// Commands that show its chain, and that take it away.
-    pub list: String,
-    pub delete: String,
-    /// It has a counter, which moved; without one it is only there.
-    #[serde(default = "yes")]
-    pub counted: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-impl Rule {
-    /// The hook at which a chain drops what none of its rules takes, where this is its policy.
-    pub fn policy_at(&self) -> Option<&str> {
-        let (hook, policy) = self.text.split_once(" policy ")?;
-        let drops = policy.trim_end_matches(';').eq_ignore_ascii_case("drop");
-        let mut words = hook.split(' ').skip_while(|word| *word != "hook");
-        words.nth(1).filter(|_| drops)
     }
 }
 

@@ -1,27 +1,41 @@
 //! Rules as iptables-save(8) prints them.
-use super::{Does, Rule, Rules};
+use anyhow::Result;
 
-pub fn read(text: &str, program: &str, rules: &mut Rules) {
-    let mut table = "";
-    for line in text.lines() {
+use super::{Does, LONGEST, Rule, Rules};
+use crate::{
+    host::gather::rulesets::saved::Lines,
+    model::{
+        netfilter::{Iptables, Listing, saved_words},
+        text,
+    },
+};
+
+pub fn read(lines: &mut Lines<'_>, program: Iptables, rules: &mut Rules) -> Result<()> {
+    let mut table = String::new();
+    while let Some(line) = lines.next()? {
         if let Some(name) = line.strip_prefix('*') {
-            table = name;
+            name.clone_into(&mut table);
         } else if let Some(rule) = line.strip_prefix("-A ") {
-            let place = |chain: &str| format!("{program} {table} {chain}");
+            let place = |chain: &str| format!("{} {table} {chain}", program.save());
             rules.prerouting.insert(place("PREROUTING"));
             rules.output.insert(place("OUTPUT"));
-            rules.all.extend(one(rule, program, table, place));
+            if let Some(rule) = one(rule, program, &table, place) {
+                rules.keep(rule)?;
+            }
         }
     }
+    Ok(())
 }
 
-fn one(rule: &str, program: &str, table: &str, place: impl Fn(&str) -> String) -> Option<Rule> {
-    let words: Vec<_> = rule.split_ascii_whitespace().collect();
+fn one(rule: &str, program: Iptables, table: &str, place: impl Fn(&str) -> String) -> Option<Rule> {
+    let words = saved_words(rule);
     let value = |names: &[&str]| {
-        let at = words.iter().position(|word| names.contains(word))?;
+        let at = words
+            .iter()
+            .position(|word| names.contains(&word.as_str()))?;
         // `! --dport 15008` is about all the others.
         let negated = at > 0 && words[at - 1] == "!";
-        words.get(at + 1).copied().filter(|_| !negated)
+        words.get(at + 1).map(String::as_str).filter(|_| !negated)
     };
     if matches!(value(&["-p"]), Some("udp" | "icmp" | "icmpv6" | "sctp")) {
         return None;
@@ -39,7 +53,6 @@ fn one(rule: &str, program: &str, table: &str, place: impl Fn(&str) -> String) -
         chain => Does::Goes(place(chain)),
     };
     let ports = value(&["--dport", "--dports"]).unwrap_or_default();
-    let command = program.trim_end_matches("-save");
     Some(Rule {
         chain: place(words.first()?),
         of: ports
@@ -47,7 +60,10 @@ fn one(rule: &str, program: &str, table: &str, place: impl Fn(&str) -> String) -
             .filter_map(|port| port.parse().ok())
             .collect(),
         does,
-        text: rule.to_owned(),
-        list: format!("{command} -t {table} -S"),
+        text: text::line(rule, LONGEST),
+        list: Listing::Iptables {
+            program,
+            table: table.to_owned(),
+        },
     })
 }

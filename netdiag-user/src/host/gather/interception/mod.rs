@@ -8,12 +8,15 @@ use std::{
     path::Path,
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::{processes, rulesets};
 use crate::{
     host::namespaces,
-    model::interception::{Interception, Redirect},
+    model::{
+        interception::{Interception, Redirect},
+        netfilter::Listing,
+    },
 };
 
 /// Programs of known meshes. A pod's word about itself: it speaks of its own connections alone.
@@ -28,6 +31,14 @@ const PROXIES: [&str; 5] = [
 const MOST_PROXIES: usize = 16;
 /// Chains within chains; rules have no circles, but a text may.
 const DEEPEST: usize = 16;
+/// Rules of one namespace that lead anywhere, and how many are looked at on the ways through them:
+/// chains that lead to each other often have any number of ways.
+const MOST: usize = 10_000;
+const LOOKS: usize = 100_000;
+/// Places that connections are led to; more than that are no sidecar's.
+const REDIRECTS: usize = 64;
+/// Characters of a rule.
+const LONGEST: usize = 600;
 
 /// One rule, whatever its engine.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,7 +48,7 @@ struct Rule {
     of: Vec<u16>,
     does: Does,
     text: String,
-    list: String,
+    list: Listing,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -59,11 +70,10 @@ struct Rules {
 /// Of this thread's namespace; processes are looked up under `root`.
 pub fn interception(root: &Path) -> Result<Interception> {
     let mut rules = Rules::default();
-    let listed = rulesets::list(&[])?;
-    nftables::read(&listed.nft, &mut rules)?;
-    for saved in &listed.saved {
-        iptables::read(&saved.text, saved.program, &mut rules);
-    }
+    let xt = rulesets::nft(&mut rules)?;
+    rulesets::saved(xt, &[], |program, lines| {
+        iptables::read(lines, program, &mut rules)
+    })?;
     let mut found = rules.interception();
     found.proxies = proxies(root);
     Ok(found)
@@ -85,6 +95,20 @@ fn proxies(root: &Path) -> Vec<String> {
 }
 
 impl Rules {
+    /// A rule that may matter. What leaves packets of every port alone never does.
+    fn keep(&mut self, rule: Rule) -> Result<()> {
+        if rule.does == Does::Spares && rule.of.is_empty() {
+            return Ok(());
+        }
+        let full = self.all.len() >= MOST;
+        ensure!(
+            !full,
+            "more than {MOST} rules of the namespace lead packets somewhere"
+        );
+        self.all.push(rule);
+        Ok(())
+    }
+
     fn interception(&self) -> Interception {
         let mut chains: BTreeMap<&str, Vec<&Rule>> = BTreeMap::new();
         for rule in &self.all {
@@ -112,7 +136,8 @@ impl Rules {
 struct Walk<'a> {
     chains: &'a BTreeMap<&'a str, Vec<&'a Rule>>,
     redirects: Vec<Redirect>,
-    exempt: Vec<u16>,
+    exempt: BTreeSet<u16>,
+    left: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -120,7 +145,8 @@ impl<'a> Walk<'a> {
         Self {
             chains,
             redirects: Vec::new(),
-            exempt: Vec::new(),
+            exempt: BTreeSet::new(),
+            left: LOOKS,
         }
     }
 
@@ -129,6 +155,10 @@ impl<'a> Walk<'a> {
             return;
         }
         for rule in self.chains.get(chain).into_iter().flatten() {
+            let Some(left) = self.left.checked_sub(1) else {
+                return;
+            };
+            self.left = left;
             let of = if rule.of.is_empty() { of } else { &rule.of };
             match &rule.does {
                 Does::Goes(to) => self.follow(to, of, depth - 1),
@@ -140,7 +170,7 @@ impl<'a> Walk<'a> {
                         rule: rule.text.clone(),
                         list: rule.list.clone(),
                     };
-                    if !self.redirects.contains(&redirect) {
+                    if self.redirects.len() < REDIRECTS && !self.redirects.contains(&redirect) {
                         self.redirects.push(redirect);
                     }
                 }
@@ -152,6 +182,13 @@ impl<'a> Walk<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::netfilter::Iptables;
+
+    fn saved(text: &str, rules: &mut Rules) {
+        let mut from = text.as_bytes();
+        let mut lines = rulesets::saved::Lines::new(&mut from);
+        iptables::read(&mut lines, Iptables::Nft4, rules).expect("lines");
+    }
 
     #[test]
     fn istios_rules_by_either_tool() {
@@ -165,9 +202,9 @@ mod tests {
             -A ISTIO_OUTPUT -m owner --uid-owner 1337 -j RETURN\n\
             -A ISTIO_OUTPUT -p tcp -j ISTIO_REDIRECT\n\
             -A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n";
-        iptables::read(text, "iptables-nft-save", &mut by_iptables);
+        saved(text, &mut by_iptables);
         let mut by_nft = Rules::default();
-        nftables::read(NFT, &mut by_nft).expect("rules");
+        rulesets::json::read(NFT.as_bytes(), &mut by_nft).expect("rules");
         for rules in [by_iptables, by_nft] {
             let found = rules.interception();
             let ports = |all: &[Redirect]| all.iter().map(|r| r.port).collect::<Vec<_>>();
@@ -195,9 +232,26 @@ mod tests {
         let mut rules = Rules::default();
         let text = "*nat\n-A PREROUTING -j A\n-A A -j B\n-A B -j A\n-A B -p tcp --dport 80 -j \
                     REDIRECT --to-ports 8080\n";
-        iptables::read(text, "iptables-legacy-save", &mut rules);
+        saved(text, &mut rules);
         let found = rules.interception();
         assert_eq!(found.inbound.len(), 1);
         assert!(!found.is_proxy(), "one port is no proxy");
+    }
+
+    #[test]
+    fn very_many_ways_and_rules_end() {
+        let mut text = "*nat\n-A PREROUTING -j C0\n".to_owned();
+        for chain in 0..15 {
+            let line = format!("-A C{chain} -j C{}\n", chain + 1);
+            text.push_str(&line.repeat(50));
+        }
+        let mut rules = Rules::default();
+        saved(&text, &mut rules);
+        assert_eq!(rules.interception(), Interception::default());
+        let mut from = text.as_bytes();
+        let mut many = std::io::Read::chain(&mut from, std::io::repeat(b'x'));
+        let mut many = std::io::BufReader::new(&mut many);
+        let mut lines = rulesets::saved::Lines::new(&mut many);
+        assert!(iptables::read(&mut lines, Iptables::Nft4, &mut rules).is_err());
     }
 }

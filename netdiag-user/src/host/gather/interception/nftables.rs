@@ -1,34 +1,41 @@
 //! Rules as `nft -j list ruleset` prints them (libnftables-json(5)).
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 
-use super::{Does, Rule, Rules};
+use super::{Does, LONGEST, Rule, Rules};
+use crate::{
+    host::gather::rulesets::json::{Chain, Reader, Rule as Listed},
+    model::{
+        netfilter::{self, Family, Listing},
+        text,
+    },
+};
 
-pub fn read(text: &str, rules: &mut Rules) -> Result<()> {
-    let document: Value = serde_json::from_str(text).context("no JSON")?;
-    let objects = document["nftables"]
-        .as_array()
-        .context("no list of rules")?;
-    for chain in objects.iter().filter_map(|o| o.get("chain")) {
-        let place = place(chain, &chain["name"]);
-        match chain["hook"].as_str() {
-            Some("prerouting") => rules.prerouting.insert(place),
-            Some("output") => rules.output.insert(place),
+impl Reader for Rules {
+    fn chain(&mut self, chain: &Chain) {
+        let place = place(&chain.family, &chain.table, &chain.name);
+        match chain.hook.as_deref() {
+            Some("prerouting") => self.prerouting.insert(place),
+            Some("output") => self.output.insert(place),
             _ => false,
         };
     }
-    let found = objects.iter().filter_map(|o| one(o.get("rule")?));
-    rules.all.extend(found);
-    Ok(())
+
+    fn rule(&mut self, rule: &Listed) -> Result<()> {
+        match one(rule) {
+            Some(rule) => self.keep(rule),
+            None => Ok(()),
+        }
+    }
 }
 
-fn place(of: &Value, chain: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    [&of["family"], &of["table"], chain].map(text).join(" ")
+/// The parts apart, whatever is in them.
+fn place(family: &str, table: &str, chain: &str) -> String {
+    [family, table, chain].join("\n")
 }
 
-fn one(rule: &Value) -> Option<Rule> {
-    let parts = rule["expr"].as_array()?;
+fn one(rule: &Listed) -> Option<Rule> {
+    let parts = rule.expressions();
     let mut of = Vec::new();
     let mut does = None;
     for part in parts {
@@ -44,20 +51,25 @@ fn one(rule: &Value) -> Option<Rule> {
             does = does.or(port.map(Does::Redirects));
         }
         for word in ["jump", "goto"] {
-            let to = part.get(word).map(|to| place(rule, &to["target"]));
+            let to = part.get(word).and_then(|to| to["target"].as_str());
+            let to = to.map(|to| place(&rule.family, &rule.table, to));
             does = does.or(to.map(Does::Goes));
         }
         if part.get("return").or(part.get("accept")).is_some() {
             does = does.or(Some(Does::Spares));
         }
     }
-    let place = place(rule, &rule["chain"]);
+    let shown = [&rule.family, &rule.table, &rule.chain].map(String::as_str);
     Some(Rule {
         does: does?,
         of,
-        text: place.clone(),
-        list: format!("nft list chain {place}"),
-        chain: place,
+        text: text::line(&shown.join(" "), LONGEST),
+        list: Listing::NftChain(netfilter::Chain {
+            family: Family::named(&rule.family)?,
+            table: rule.table.clone(),
+            chain: rule.chain.clone(),
+        }),
+        chain: place(&rule.family, &rule.table, &rule.chain),
     })
 }
 

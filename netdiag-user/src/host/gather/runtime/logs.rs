@@ -1,14 +1,14 @@
 //! Where runtimes and kubelets log: files of their own, syslog's, the journal. Of each only the end
 //! is read.
 use std::{
+    ffi::OsString,
     fs::File,
     io::{Read, Seek, SeekFrom},
-    path::{Path, PathBuf},
-    process::Command,
+    path::Path,
     time::Duration,
 };
 
-use crate::host::gather::Places;
+use crate::{host::gather::Places, model::runtime::Shown, sys::program::Program};
 
 /// Files, as the node names them.
 const FILES: [&str; 11] = [
@@ -40,11 +40,12 @@ const WRITERS: [&str; 7] = [
 const TAIL: u64 = 2 << 20;
 /// The same of a journal, in lines.
 const LINES: &str = "5000";
+/// journald's lines may be 48 KiB each (journald.conf(5), LineMax).
+const JOURNAL: usize = 16 << 20;
 
 pub struct Log {
     pub name: String,
-    /// A command that shows it.
-    pub show: String,
+    pub show: Shown,
     pub text: Result<String, String>,
 }
 
@@ -66,7 +67,7 @@ fn file(places: &Places, name: &str) -> Option<Log> {
     let text = end(&path, meta.len());
     Some(Log {
         name: name.to_owned(),
-        show: format!("grep -E 'network for sandbox|to CNI network|set up pod' {name} | tail"),
+        show: Shown::File(name.to_owned()),
         text: text.map_err(|e| e.to_string()),
     })
 }
@@ -85,32 +86,21 @@ fn journal(places: &Places, name: &str, since: Duration) -> Option<Log> {
     let filled = std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some());
     filled.then(|| Log {
         name: format!("the journal in {name}"),
-        show: "journalctl -u containerd -u kubelet | grep -E 'network for sandbox|set up pod'"
-            .to_owned(),
-        text: read(folder, since),
+        show: Shown::Journal,
+        text: read(&folder, since),
     })
 }
 
-fn read(folder: PathBuf, since: Duration) -> Result<String, String> {
-    let mut command = Command::new("journalctl");
-    command.args([
-        "--no-pager",
-        "--quiet",
-        "--output=short-unix",
-        "--lines",
-        LINES,
-    ]);
-    command.arg(format!("--since=@{}", since.as_secs()));
-    command.arg("--directory").arg(folder);
+fn read(folder: &Path, since: Duration) -> Result<String, String> {
+    let mut arguments: Vec<OsString> = vec!["--no-pager".into(), "--quiet".into()];
+    arguments.extend(["--output=short-unix".into(), "--lines".into(), LINES.into()]);
+    arguments.push(format!("--since=@{}", since.as_secs()).into());
+    arguments.extend(["--directory".into(), folder.into()]);
     for writer in WRITERS {
-        command.args(["-t", writer]);
+        arguments.extend(["-t".into(), writer.into()]);
     }
-    let done = command.output().map_err(|e| format!("journalctl: {e}"))?;
-    if !done.status.success() {
-        let said = String::from_utf8_lossy(&done.stderr);
-        return Err(format!("journalctl: {}", said.trim()));
-    }
-    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+    let journal = Program::new("journalctl").at_most(JOURNAL);
+    journal.text(&arguments).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Ready, lines, time::Clock};
-use crate::model::runtime::Setups;
+use crate::model::runtime::{Setups, Shown};
 
 /// Pods that are kept apart; more than that fit no node.
 const MOST: usize = 1000;
@@ -11,7 +11,7 @@ const MOST: usize = 1000;
 #[derive(Default)]
 struct Told {
     log: String,
-    show: String,
+    show: Shown,
     /// When, for which sandbox, and why; the same failure is told by several programs.
     failures: BTreeMap<(i64, Option<String>), String>,
     sandboxes: BTreeSet<String>,
@@ -28,7 +28,7 @@ const SAME: i64 = 1_000_000_000;
 
 impl Tally {
     /// Takes the lines of one log that are young enough.
-    pub fn read(&mut self, log: &str, show: &str, text: &str, clock: &Clock, since: i64) {
+    pub fn read(&mut self, log: &str, show: &Shown, text: &str, clock: &Clock, since: i64) {
         for line in text.lines() {
             let Some(read) = lines::read(line) else {
                 continue;
@@ -66,7 +66,7 @@ impl Tally {
 }
 
 impl Told {
-    fn fail(&mut self, when: i64, sandbox: Option<String>, why: String, log: (&str, &str)) {
+    fn fail(&mut self, when: i64, sandbox: Option<String>, why: String, log: (&str, &Shown)) {
         let known = match &sandbox {
             Some(id) => !self.sandboxes.insert(id.clone()),
             None => {
@@ -75,7 +75,7 @@ impl Told {
             }
         };
         if !known {
-            (self.log, self.show) = (log.0.to_owned(), log.1.to_owned());
+            (self.log, self.show) = (log.0.to_owned(), log.1.clone());
             self.failures.insert((when, sandbox), why);
         }
     }
@@ -114,7 +114,7 @@ mod tests {
         // 2026-11-20T15:01:00Z
         let clock = Clock::of_node(&places, Duration::from_secs(1_795_186_860));
         let mut tally = Tally::default();
-        tally.read("a", "tail a", &lines.join("\n"), &clock, 0);
+        tally.read("a", &Shown::Journal, &lines.join("\n"), &clock, 0);
         tally.close()
     }
 

@@ -5,14 +5,27 @@ use std::{
     net::IpAddr,
 };
 
-use crate::model::{
-    flow,
-    services::{Engine, Service, Services},
+use anyhow::Result;
+
+use crate::{
+    host::gather::rulesets::saved::Lines,
+    model::{
+        flow,
+        netfilter::saved_words,
+        services::{Engine, Service, Services},
+        text,
+    },
 };
 
 /// Chains of kube-proxy's; only in these does a REJECT mean a Service without endpoints.
 const KUBE: &str = "KUBE-";
 const SERVICES: &str = "KUBE-SERVICES";
+/// Chains within chains: no deeper than kube-proxy's are.
+const DEEPEST: u8 = 8;
+/// Rules that are looked at for one Service, however often they lead to each other.
+const LOOKS: usize = 10_000;
+/// Characters of a Service's name.
+const LONGEST: usize = 300;
 
 #[derive(Debug, Default)]
 struct Rule {
@@ -24,58 +37,85 @@ struct Rule {
     comment: Option<String>,
 }
 
-type Chains = BTreeMap<String, Vec<Rule>>;
-
-pub fn read(text: &str, engine: Engine, found: &mut Services) {
-    let mut tables: BTreeMap<String, Chains> = BTreeMap::new();
-    let mut table = String::new();
-    for line in text.lines() {
-        if let Some(name) = line.strip_prefix('*') {
-            table = name.trim().to_owned();
-        } else if line.starts_with(&format!(":{SERVICES} ")) {
-            found.kube_proxy = true;
-        } else if let Some((chain, rule)) = rule(line) {
-            let chains = tables.entry(table.clone()).or_default();
-            chains.entry(chain).or_default().push(rule);
-        }
-    }
-    for (table, chains) in &tables {
-        let rules = chains
-            .iter()
-            .flat_map(|(chain, rules)| rules.iter().map(move |r| (chain, r)));
-        let services = rules.filter_map(|(chain, rule)| match table.as_str() {
-            "nat" => translated(chains, rule, engine),
-            "filter" if chain.starts_with(KUBE) => rejected(rule, engine),
-            _ => None,
-        });
-        found.rules.extend(services);
-    }
+/// What is kept of a rule of the table nat: there are many, and most lead to another chain only.
+#[derive(Debug)]
+struct Leads {
+    target: Box<str>,
+    dnat: Option<(IpAddr, Option<u16>)>,
+    service: Option<Box<Service>>,
 }
 
-fn translated(chains: &Chains, rule: &Rule, engine: Engine) -> Option<Service> {
-    let service = service(rule, engine)?;
-    let mut backends = BTreeSet::new();
-    follow(chains, rule, service.port, &mut backends, 8);
+type Chains = BTreeMap<String, Vec<Leads>>;
+
+pub fn read(lines: &mut Lines<'_>, engine: Engine, found: &mut Services) -> Result<()> {
+    let mut nat = Chains::new();
+    let mut table = String::new();
+    while let Some(line) = lines.next()? {
+        if let Some(name) = line.strip_prefix('*') {
+            name.trim().clone_into(&mut table);
+        } else if let Some(chain) = line.strip_prefix(':') {
+            found.kube_proxy |= chain.split(' ').next() == Some(SERVICES);
+        } else if let Some((chain, rule)) = rule(line) {
+            match table.as_str() {
+                "nat" => keep(&mut nat, chain, &rule, engine),
+                "filter" if chain.starts_with(KUBE) => found.rules.extend(rejected(&rule, engine)),
+                _ => {}
+            }
+        }
+    }
+    for rule in nat.values().flatten() {
+        found.rules.extend(translated(&nat, rule));
+    }
+    Ok(())
+}
+
+fn keep(nat: &mut Chains, chain: String, rule: &Rule, engine: Engine) {
+    let leads = Leads {
+        target: rule.target.as_str().into(),
+        dnat: rule.dnat,
+        service: service(rule, engine).map(Box::new),
+    };
+    nat.entry(chain).or_default().push(leads);
+}
+
+fn translated(nat: &Chains, rule: &Leads) -> Option<Service> {
+    let service = rule.service.as_deref()?;
+    let mut walk = Walk {
+        nat,
+        port: service.port,
+        left: LOOKS,
+        backends: BTreeSet::new(),
+    };
+    walk.follow(rule, DEEPEST);
+    let backends: Vec<_> = walk.backends.into_iter().collect();
     (!backends.is_empty()).then(|| Service {
-        backends: backends.into_iter().collect(),
-        ..service
+        backends,
+        ..service.clone()
     })
 }
 
-/// Every DNAT that a rule leads to; chains may not be nested more deeply than kube-proxy's are.
-fn follow(
-    chains: &Chains,
-    rule: &Rule,
+/// Every DNAT that a rule leads to.
+struct Walk<'a> {
+    nat: &'a Chains,
     port: u16,
-    backends: &mut BTreeSet<(IpAddr, u16)>,
-    depth: u8,
-) {
-    if let Some((address, to)) = rule.dnat {
-        backends.insert((address, to.unwrap_or(port)));
-    }
-    if depth > 0 {
-        for next in chains.get(&rule.target).into_iter().flatten() {
-            follow(chains, next, port, backends, depth - 1);
+    left: usize,
+    backends: BTreeSet<(IpAddr, u16)>,
+}
+
+impl Walk<'_> {
+    fn follow(&mut self, rule: &Leads, depth: u8) {
+        if let Some((address, to)) = rule.dnat {
+            self.backends.insert((address, to.unwrap_or(self.port)));
+        }
+        let Some(depth) = depth.checked_sub(1) else {
+            return;
+        };
+        for next in self.nat.get(&*rule.target).into_iter().flatten() {
+            let Some(left) = self.left.checked_sub(1) else {
+                return;
+            };
+            self.left = left;
+            self.follow(next, depth);
         }
     }
 }
@@ -104,14 +144,14 @@ fn service(rule: &Rule, engine: Engine) -> Option<Service> {
 /// `default/web:http cluster IP`, `default/web:http has no endpoints`: the first word.
 fn name(comment: &str) -> Option<String> {
     let first = comment.split(' ').next()?;
-    first.contains('/').then(|| first.to_owned())
+    first.contains('/').then(|| text::line(first, LONGEST))
 }
 
 fn rule(line: &str) -> Option<(String, Rule)> {
     let line = line
         .strip_prefix('[')
         .map_or(line, |l| l.split_once("] ").map_or(l, |p| p.1));
-    let mut words = words(line.strip_prefix("-A ")?).into_iter();
+    let mut words = saved_words(line.strip_prefix("-A ")?).into_iter();
     let chain = words.next()?;
     let mut rule = Rule::default();
     let mut negated = false;
@@ -171,21 +211,6 @@ fn destination(text: &str) -> Option<(IpAddr, Option<u16>)> {
     Some((address.parse().ok()?, None))
 }
 
-/// Words, with quotes taken off.
-fn words(line: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut quoted = false;
-    for c in line.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            ' ' if !quoted => words.push(String::new()),
-            other => words.last_mut().into_iter().for_each(|w| w.push(other)),
-        }
-    }
-    words.retain(|w| !w.is_empty());
-    words
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +231,11 @@ COMMIT
 -A FORWARD -d 10.1.1.1/32 -p tcp -m tcp --dport 25 -j REJECT
 COMMIT
 "#;
+
+    fn read(text: &str, engine: Engine, found: &mut Services) {
+        let mut from = text.as_bytes();
+        super::read(&mut Lines::new(&mut from), engine, found).expect("lines");
+    }
 
     #[test]
     fn kube_proxys_chains_are_followed() {

@@ -18,11 +18,12 @@ const LARGEST: usize = 32 << 20;
 /// Services of this thread's namespace; processes are looked up under `root`.
 pub fn services(root: &Path) -> Result<Services> {
     let mut found = Services::default();
-    let rules = rulesets::list(&["-c"])?;
-    nftables::read(&rules.nft, &mut found).context("reading what nft lists")?;
-    for saved in &rules.saved {
-        iptables::read(&saved.text, saved.engine, &mut found);
-    }
+    let mut listed = nftables::Listed::default();
+    let xt = rulesets::nft(&mut listed)?;
+    listed.close(&mut found);
+    rulesets::saved(xt, &["-c"], |program, lines| {
+        iptables::read(lines, program.engine(), &mut found)
+    })?;
     let net = Path::new("/proc/thread-self/net");
     let virtual_servers = match file::kernel(&net.join("ip_vs"), LARGEST) {
         // Without its module there is no such file.

@@ -6,70 +6,115 @@ use std::{
     net::IpAddr,
 };
 
-use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::super::rulesets::json::{Reader, Rule};
 use crate::model::{
     flow,
     services::{Engine, Service, Services},
+    text,
 };
 
 const TABLE: &str = "kube-proxy";
+/// Characters of a comment.
+const LONGEST: usize = 300;
+/// Chains within chains.
+const DEEPEST: u8 = 8;
+/// Chains that are looked at for one element, however often they lead to each other.
+const LOOKS: usize = 10_000;
 
-/// Family, table and chain.
-type Chain = (String, String, String);
+/// Family and table, and chain.
+type Place = (String, String);
+type Chains = BTreeMap<Place, BTreeMap<String, End>>;
 
-pub fn read(text: &str, found: &mut Services) -> Result<()> {
-    let document: Value = serde_json::from_str(text).context("no JSON")?;
-    let objects = document["nftables"]
-        .as_array()
-        .context("no list of rules")?;
-    let mut chains: BTreeMap<Chain, Vec<&Value>> = BTreeMap::new();
-    for rule in objects.iter().filter_map(|o| o.get("rule")) {
-        chains
-            .entry(key(rule, &rule["chain"]))
-            .or_default()
-            .push(&rule["expr"]);
-    }
-    for table in objects.iter().filter_map(|o| o.get("table")) {
-        found.kube_proxy |= table["name"] == TABLE;
-    }
-    for map in objects.iter().filter_map(|o| o.get("map")) {
-        for entry in map["elem"].as_array().into_iter().flatten() {
-            found.rules.extend(service(&chains, map, entry));
-        }
-    }
-    Ok(())
+/// What is kept of a listing until its end.
+#[derive(Default)]
+pub struct Listed {
+    chains: Chains,
+    /// Elements of maps, and to what they lead.
+    elements: Vec<(Place, Service, End)>,
+    /// Of the map that is being read.
+    open: Vec<(Service, End)>,
+    kube_proxy: bool,
 }
 
-fn key(of: &Value, chain: &Value) -> Chain {
-    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
-    (text(&of["family"]), text(&of["table"]), text(chain))
+impl Reader for Listed {
+    fn table(&mut self, _: &str, name: &str) {
+        self.kube_proxy |= name == TABLE;
+    }
+
+    fn rule(&mut self, rule: &Rule) -> anyhow::Result<()> {
+        let mut end = End::default();
+        rule.expressions().iter().for_each(|e| end.read(e));
+        if end != End::default() {
+            let place = (rule.family.clone(), rule.table.clone());
+            let chains = self.chains.entry(place).or_default();
+            match chains.get_mut(&rule.chain) {
+                Some(chain) => chain.add(end),
+                None => drop(chains.insert(rule.chain.clone(), end)),
+            }
+        }
+        Ok(())
+    }
+
+    fn element(&mut self, element: &Value) {
+        self.open.extend(service(element));
+    }
+
+    fn map(&mut self, family: &str, table: &str) {
+        let place = (family.to_owned(), table.to_owned());
+        let own = self.open.drain(..);
+        self.elements
+            .extend(own.map(|(service, end)| (place.clone(), service, end)));
+    }
+}
+
+impl Listed {
+    pub fn close(self, found: &mut Services) {
+        found.kube_proxy |= self.kube_proxy;
+        let chains = &self.chains;
+        let leads = |(place, mut service, end): (Place, Service, End)| {
+            let none = BTreeMap::new();
+            let mut walk = Walk {
+                chains: chains.get(&place).unwrap_or(&none),
+                left: LOOKS,
+                backends: BTreeSet::new(),
+                rejects: false,
+            };
+            walk.follow(&end, DEEPEST);
+            let port = service.port;
+            let backends = walk.backends.into_iter();
+            service.backends = backends.map(|(a, p)| (a, p.unwrap_or(port))).collect();
+            service.rejected = walk.rejects && service.backends.is_empty();
+            (walk.rejects || !service.backends.is_empty()).then_some(service)
+        };
+        found
+            .rules
+            .extend(self.elements.into_iter().filter_map(leads));
+    }
 }
 
 /// `[KEY, VERDICT]` with the key `ADDRESS . PROTOCOL . PORT`.
-fn service(chains: &BTreeMap<Chain, Vec<&Value>>, map: &Value, entry: &Value) -> Option<Service> {
+fn service(entry: &Value) -> Option<(Service, End)> {
     let (key_of, verdict) = (entry.get(0)?, entry.get(1)?);
     let value = key_of.get("elem").map_or(key_of, |e| &e["val"]);
     let [address, protocol, port] = value["concat"].as_array()?.as_slice() else {
         return None;
     };
+    let comment = key_of["elem"]["comment"].as_str();
+    let comment = comment.map(|c| text::line(c, LONGEST));
     let mut end = End::default();
-    end.follow(chains, map, verdict, 8);
-    let address: IpAddr = address.as_str()?.parse().ok()?;
-    let comment = key_of["elem"]["comment"].as_str().map(str::to_owned);
-    let port = u16::try_from(port.as_u64()?).ok()?;
-    let backends = end.backends.into_iter();
-    let backends: Vec<_> = backends.map(|(a, p)| (a, p.unwrap_or(port))).collect();
-    (end.rejects || !backends.is_empty()).then_some(Service {
-        address,
-        port,
+    end.read(verdict);
+    let service = Service {
+        address: address.as_str()?.parse().ok()?,
+        port: u16::try_from(port.as_u64()?).ok()?,
         protocol: number(protocol)?,
         name: comment.or_else(|| name(verdict)),
-        rejected: end.rejects && backends.is_empty(),
-        backends,
+        rejected: false,
+        backends: Vec::new(),
         engine: Engine::Nftables,
-    })
+    };
+    Some((service, end))
 }
 
 /// A name, or a number where /etc/protocols is missing, as in small images.
@@ -90,37 +135,63 @@ fn name(verdict: &Value) -> Option<String> {
     })
 }
 
-/// What a verdict comes to.
-#[derive(Default)]
+/// To what an expression, or a chain, leads.
+#[derive(Debug, Default, PartialEq, Eq)]
 struct End {
     backends: BTreeSet<(IpAddr, Option<u16>)>,
+    chains: BTreeSet<String>,
     rejects: bool,
 }
 
 impl End {
-    /// Looks at everything within an expression, and within the chains that it leads to.
-    fn follow(&mut self, chains: &BTreeMap<Chain, Vec<&Value>>, of: &Value, at: &Value, depth: u8) {
-        if depth == 0 {
-            return;
-        }
+    /// Looks at everything within an expression.
+    fn read(&mut self, at: &Value) {
         match at {
-            Value::Array(all) => all.iter().for_each(|v| self.follow(chains, of, v, depth)),
+            Value::Array(all) => all.iter().for_each(|v| self.read(v)),
             Value::Object(fields) => {
                 for (name, value) in fields {
                     match name.as_str() {
                         "goto" | "jump" => {
-                            for rule in chains.get(&key(of, &value["target"])).into_iter().flatten()
-                            {
-                                self.follow(chains, of, rule, depth - 1);
-                            }
+                            let target = value["target"].as_str();
+                            self.chains.extend(target.map(str::to_owned));
                         }
                         "dnat" => self.backends.extend(destination(value)),
                         "reject" | "drop" => self.rejects = true,
-                        _ => self.follow(chains, of, value, depth),
+                        _ => self.read(value),
                     }
                 }
             }
             _ => {}
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.backends.extend(other.backends);
+        self.chains.extend(other.chains);
+        self.rejects |= other.rejects;
+    }
+}
+
+/// From one element on, through the chains of its table.
+struct Walk<'a> {
+    chains: &'a BTreeMap<String, End>,
+    left: usize,
+    backends: BTreeSet<(IpAddr, Option<u16>)>,
+    rejects: bool,
+}
+
+impl Walk<'_> {
+    fn follow(&mut self, end: &End, depth: u8) {
+        self.backends.extend(&end.backends);
+        self.rejects |= end.rejects;
+        for chain in &end.chains {
+            let (Some(left), Some(depth)) = (self.left.checked_sub(1), depth.checked_sub(1)) else {
+                return;
+            };
+            self.left = left;
+            if let Some(next) = self.chains.get(chain) {
+                self.follow(next, depth);
+            }
         }
     }
 }
@@ -134,6 +205,7 @@ fn destination(dnat: &Value) -> Option<(IpAddr, Option<u16>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::gather::rulesets::json;
 
     const TEXT: &str = r#"{"nftables": [
       {"table": {"family": "ip", "name": "kube-proxy"}},
@@ -150,6 +222,13 @@ mod tests {
           [0, {"goto": {"target": "endpoint-B"}}]]}}}]}},
       {"rule": {"family": "ip", "table": "kube-proxy", "chain": "endpoint-B", "expr": [
         {"dnat": {"addr": "10.244.1.5", "port": 8080}}]}}]}"#;
+
+    fn read(text: &str, found: &mut Services) -> anyhow::Result<()> {
+        let mut listed = Listed::default();
+        json::read(text.as_bytes(), &mut listed)?;
+        listed.close(found);
+        Ok(())
+    }
 
     #[test]
     fn maps_are_followed_to_their_backends() {

@@ -1,0 +1,122 @@
+//! Where a program is: never by PATH, which is the caller's; and only where nobody but root can have
+//! put it, by whatever links lead there.
+use std::{
+    collections::VecDeque,
+    ffi::OsString,
+    fs::{Metadata, read_link, symlink_metadata},
+    io::{self, ErrorKind},
+    os::unix::fs::MetadataExt,
+    path::{Component, Path, PathBuf},
+};
+
+use super::Failure;
+
+/// An administrator's own come first, as in everybody's PATH; the last is NixOS'.
+pub const FOLDERS: [&str; 7] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+    "/run/current-system/sw/bin",
+];
+/// As many as the kernel follows (path_resolution(7)).
+const LINKS: usize = 40;
+
+const OTHERS_WRITE: u32 = 0o022;
+const STICKY: u32 = 0o1000;
+const RUNS: u32 = 0o111;
+
+/// The first that may be run, without any link in its path.
+pub fn find(name: &'static str, folders: &[PathBuf]) -> Result<PathBuf, Failure> {
+    let mut refused = None;
+    for folder in folders {
+        match trusted(&folder.join(name)) {
+            Ok(path) => return Ok(path),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(e) => refused = refused.or(Some(e.to_string())),
+        }
+    }
+    Err(match refused {
+        Some(why) => Failure::Untrusted(name, why),
+        None => Failure::NotInstalled(name),
+    })
+}
+
+fn trusted(path: &Path) -> io::Result<PathBuf> {
+    let mut at = PathBuf::from("/");
+    folder(&at, &symlink_metadata(&at)?)?;
+    let mut rest = parts(path);
+    let mut links = 0;
+    while let Some(part) = rest.pop_front() {
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(part);
+        let meta = symlink_metadata(&next)?;
+        if meta.uid() != 0 {
+            return Err(refuse(&next, "does not belong to root"));
+        }
+        if meta.is_symlink() {
+            links += 1;
+            if links > LINKS {
+                return Err(refuse(&next, "is a link that leads nowhere"));
+            }
+            let target = read_link(&next)?;
+            if target.is_absolute() {
+                at = PathBuf::from("/");
+            }
+            let mut leads = parts(&target);
+            leads.append(&mut rest);
+            rest = leads;
+            continue;
+        }
+        match rest.is_empty() {
+            true => file(&next, &meta)?,
+            false => folder(&next, &meta)?,
+        }
+        at = next;
+    }
+    Ok(at)
+}
+
+fn parts(path: &Path) -> VecDeque<OsString> {
+    let named = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    });
+    named.collect()
+}
+
+/// Others may put something into a sticky folder, as /nix/store is one, but never in the place of
+/// what is root's.
+fn folder(path: &Path, meta: &Metadata) -> io::Result<()> {
+    if !meta.is_dir() {
+        return Err(ErrorKind::NotADirectory.into());
+    }
+    let open = meta.mode() & OTHERS_WRITE != 0 && meta.mode() & STICKY == 0;
+    match meta.uid() == 0 && !open {
+        true => Ok(()),
+        false => Err(refuse(path, "can be written by others than root")),
+    }
+}
+
+fn file(path: &Path, meta: &Metadata) -> io::Result<()> {
+    if !meta.is_file() || meta.mode() & RUNS == 0 {
+        return Err(refuse(path, "is no program"));
+    }
+    match meta.mode() & OTHERS_WRITE {
+        0 => Ok(()),
+        _ => Err(refuse(path, "can be written by others than root")),
+    }
+}
+
+fn refuse(path: &Path, why: &str) -> io::Error {
+    io::Error::new(
+        ErrorKind::PermissionDenied,
+        format!("{} {why}", path.display()),
+    )
+}
