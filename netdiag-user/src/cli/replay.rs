@@ -1,4 +1,5 @@
 //! `netdiag replay`: what a recording tells, on any machine, without root or eBPF.
+mod allowance;
 mod path;
 mod player;
 
@@ -64,6 +65,7 @@ pub fn run(args: &ReplayArgs) -> Result<i32> {
 }
 
 fn replay(args: &ReplayArgs) -> Result<i32> {
+    allowance::guard(&args.files);
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     let mut pcap = args
         .pcap

@@ -3,6 +3,7 @@ use std::{
     cell::OnceCell,
     collections::{BTreeMap, HashMap},
     net::IpAddr,
+    sync::Arc,
 };
 
 use netdiag_common::{
@@ -78,7 +79,7 @@ pub struct Loss {
     /// In this node's own namespace only; a pod's indexes mean other links.
     pub interface: Option<String>,
     /// The pod in whose namespace it happened.
-    pub inside: Option<Pod>,
+    pub inside: Option<Arc<Pod>>,
     pub harmless: bool,
 }
 
@@ -182,7 +183,7 @@ pub trait Names {
 }
 
 /// Names that were written down before, none at first.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct KnownNames {
     pub symbols: BTreeMap<u64, String>,
     pub reasons: Reasons,
@@ -363,6 +364,6 @@ fn loss(node: &Node, pods: &PodIndex, names: &dyn Names, key: &DropKey, dropped:
         reason,
         location,
         interface: own.then(|| node.link_name(key.ifindex)),
-        inside: pods.by_netns_at(key.netns, dropped.last).cloned(),
+        inside: pods.shared_by_netns_at(key.netns, dropped.last).cloned(),
     }
 }

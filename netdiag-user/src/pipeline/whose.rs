@@ -118,7 +118,7 @@ impl Facts<'_> {
                 .by_link_at(loss.key.ifindex, time)
                 .filter(|_| here)
         };
-        let Some(pod) = loss.inside.as_ref().or_else(by_link) else {
+        let Some(pod) = loss.inside.as_deref().or_else(by_link) else {
             return ends;
         };
         let (source, destination) = flow::ends(loss.flow());

@@ -2,15 +2,15 @@
 use std::io::{self, Read, Write};
 
 use anyhow::{Result, bail};
+use miniz_oxide::inflate::{self, TINFLStatus};
+
+use super::limits;
 
 /// The first line up to the number of the form.
 const MAGIC: &str = "netdiag.recording/";
 const FORM: u32 = 1;
 /// The first line's end is looked for in so many bytes.
 const LONGEST_LINE: usize = 32;
-/// Bytes of a block, packed and unpacked: ten times what a node with full tables needs.
-const MOST_PACKED: u32 = 16 << 20;
-pub const MOST: usize = 32 << 20;
 /// deflate's level: twice the speed of the usual one for a tenth more bytes.
 const LEVEL: u8 = 4;
 
@@ -26,10 +26,14 @@ impl<W: Write> BlockWriter<W> {
 
     /// In one piece, so that a kill leaves all of it or a block that is seen to be cut.
     pub fn put(&mut self, text: &[u8]) -> io::Result<()> {
-        if text.len() > MOST {
+        if text.len() > limits::TEXT {
             return Err(io::Error::other("the node is too large for a recording"));
         }
-        let packed = miniz_oxide::deflate::compress_to_vec(text, LEVEL);
+        let mut packed = miniz_oxide::deflate::compress_to_vec(text, LEVEL);
+        if text.len() > most(packed.len()) {
+            // Nobody reads what is packed that well: it stands there as it is.
+            packed = miniz_oxide::deflate::compress_to_vec(text, 0);
+        }
         let length = u32::try_from(packed.len()).unwrap_or(u32::MAX);
         let mut block = length.to_le_bytes().to_vec();
         block.extend(crc32fast::hash(&packed).to_le_bytes());
@@ -44,6 +48,14 @@ impl<W: Write> BlockWriter<W> {
 pub enum Broken {
     Cut,
     Damaged,
+    /// It unpacks to more than blocks do.
+    Bomb,
+}
+
+/// Bytes that a block of so many packed bytes may unpack to.
+fn most(packed: usize) -> usize {
+    let times = packed.saturating_mul(limits::RATIO);
+    times.saturating_add(limits::FREE).min(limits::TEXT)
 }
 
 pub struct BlockReader<R> {
@@ -80,7 +92,7 @@ impl<R: Read> BlockReader<R> {
         }
         let head: [u8; 8] = head.try_into().map_err(|_| Broken::Cut)?;
         let (length, checksum) = (word(&head, 0), word(&head, 4));
-        if length > MOST_PACKED {
+        if length as usize > limits::PACKED {
             return Err(Broken::Damaged);
         }
         let mut packed = Vec::new();
@@ -93,8 +105,11 @@ impl<R: Read> BlockReader<R> {
         if crc32fast::hash(&packed) != checksum {
             return Err(Broken::Damaged);
         }
-        let text = miniz_oxide::inflate::decompress_to_vec_with_limit(&packed, MOST);
-        let text = text.map_err(|_| Broken::Damaged)?;
+        let text = inflate::decompress_to_vec_with_limit(&packed, most(packed.len()));
+        let text = text.map_err(|error| match error.status {
+            TINFLStatus::HasMoreOutput => Broken::Bomb,
+            _ => Broken::Damaged,
+        })?;
         self.offset += 8 + u64::from(length);
         Ok(Some(text))
     }

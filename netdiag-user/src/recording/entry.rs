@@ -1,19 +1,20 @@
-//! The lines of a recording.
+//! The lines of a recording as they are written; [`super::lines`] reads them.
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-use super::{patch::Patch, table::Changes};
+use super::table::Changes;
 use crate::pipeline::scene::LinkChange;
 
-/// One line; it has one of these. What else is in it is for a later netdiag.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+/// One line; it has one of these.
+#[derive(Debug, Default, Serialize)]
 pub struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<Header>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub scene: BTreeMap<String, Patch>,
+    /// A [`super::patch::Patch`] of each part that changed.
+    pub scene: BTreeMap<String, Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tick: Option<Box<Tick>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -29,8 +30,7 @@ pub struct Header {
 }
 
 /// One reading.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Tick {
     /// `CLOCK_MONOTONIC` ns.
     pub now: u64,
@@ -51,7 +51,7 @@ pub struct Tick {
 }
 
 /// A record of the ring, its packet in hexadecimal.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct Sample {
     pub row: Vec<u64>,
     pub packet: String,

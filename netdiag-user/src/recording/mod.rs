@@ -26,14 +26,25 @@
 //! far as it understands it, and says where it stopped.
 //!
 //! # What hostile files can do
-//! Blocks, tables and the scene have sizes that they cannot exceed; nothing is allocated before
-//! its bytes are there; what contradicts itself ends the reading.
+//! It costs no more than the limits of [`limits`] allow: each is asked before anything is unpacked,
+//! allocated or put in. Lists are read element by element, the scene's parts stay text until
+//! they are what they stand for, and time grows from reading to reading. What contradicts itself
+//! ends the reading, and what exceeds a limit refuses the file, in a sentence.
 mod block;
 mod cells;
 mod entry;
+mod keep;
+mod limits;
+mod lines;
+mod merge;
+#[cfg(test)]
+mod mutations;
+mod parts;
 mod patch;
 mod reader;
+mod scan;
 mod table;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod writer;

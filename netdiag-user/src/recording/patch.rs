@@ -1,11 +1,11 @@
-//! The difference of two JSON values, and its application: most of a node stays what it was.
+//! The difference of two JSON values: most of a node stays what it was. [`super::merge`] puts it in.
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// What to do to a value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Patch {
     /// Put this in its place.
@@ -15,10 +15,6 @@ pub enum Patch {
     /// Cut a list to this length, change these elements, add those.
     List(usize, Vec<(usize, Patch)>, Vec<Value>),
 }
-
-/// A patch that does not fit what it is applied to.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Misfit;
 
 /// What makes `new` of `old`; nothing where they are the same.
 pub fn diff(old: &Value, new: &Value) -> Option<Patch> {
@@ -61,40 +57,4 @@ fn elements(old: &[Value], new: &[Value]) -> Patch {
 /// Objects with the same names differ in few of their members, all of them or not.
 fn same_shape(old: &[Value], new: &[Value]) -> bool {
     old.len() == new.len() && old.iter().chain(new).all(Value::is_object)
-}
-
-impl Patch {
-    pub fn apply(self, to: &mut Value) -> Result<(), Misfit> {
-        match (self, to) {
-            (Self::New(value), to) => *to = value,
-            (Self::Object(changed, gone), Value::Object(members)) => {
-                for (name, patch) in changed {
-                    patch.apply(members.entry(name).or_insert(Value::Null))?;
-                }
-                for name in gone {
-                    members.remove(&name);
-                }
-            }
-            (Self::List(length, changed, added), Value::Array(elements)) => {
-                elements.truncate(length);
-                for (n, patch) in changed {
-                    patch.apply(elements.get_mut(n).ok_or(Misfit)?)?;
-                }
-                elements.extend(added);
-            }
-            _ => return Err(Misfit),
-        }
-        Ok(())
-    }
-}
-
-/// About how many bytes a value takes.
-pub fn weight(value: &Value) -> usize {
-    let inside = match value {
-        Value::String(text) => text.len(),
-        Value::Array(elements) => elements.iter().map(weight).sum(),
-        Value::Object(members) => members.iter().map(|(n, v)| n.len() + weight(v)).sum(),
-        _ => 0,
-    };
-    size_of::<Value>() + inside
 }

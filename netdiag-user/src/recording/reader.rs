@@ -1,48 +1,24 @@
 //! Reads a recording back into what a trace gives: a scene, and one reading after the other.
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::{BufReader, Read},
     path::Path,
-    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail};
-use netdiag_common::{
-    claim::{Claim, ClaimKey},
-    dns::{Dns, DnsKey},
-    event::{CAPTURE, Event},
-    hop::{FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey},
-    loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
-    oom::OomKill,
-};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::{
     block::{BlockReader, Broken},
-    cells::{Cells, columns},
-    entry::{ClockText, Entry, Header, Sample, Tick},
-    patch::{Misfit, Patch, weight},
-    table::{self, ordered, places},
+    entry::Header,
+    limits::{self, Fault},
+    lines::{Line, Reading, each, plain},
+    parts::{Parts, nothing},
+    tables::Tables,
 };
 use crate::{
-    model::{
-        gather::Gathered, node::Node, observation::Observation, pod::PodIndex, reason::Reasons,
-        verdict::NotChecked,
-    },
-    pipeline::{
-        asked::Asked,
-        clock::Clock,
-        facts::KnownNames,
-        scene::{Run, Scene},
-    },
+    model::{observation::Observation, verdict::NotChecked},
+    pipeline::scene::{LinkChange, Scene},
 };
-
-/// Bytes that the scene may grow to; a node with full routing tables has a tenth.
-const MOST_SCENE: usize = 256 << 20;
-/// Names of kernel functions at most; a kernel drops packets in some hundreds.
-const MOST_SYMBOLS: usize = 65_536;
 
 /// Where and why the reading stopped before the end that was meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,20 +27,27 @@ pub enum Stop {
     NoEnd,
     Cut,
     Damaged,
+    /// No netdiag writes such a thing.
+    Refused(&'static str),
 }
 
 pub struct Replay<R: Read = BufReader<File>> {
     blocks: BlockReader<R>,
-    /// Lines of the block at hand, the next one last.
-    lines: Vec<Vec<u8>>,
-    tables: Tables,
-    parts: BTreeMap<String, Value>,
-    /// How heavy the parts can be at most.
-    weight: usize,
-    symbols: BTreeMap<u64, String>,
+    block: Block,
+    tables: Option<Tables>,
+    parts: Parts,
+    /// Of the last reading.
+    now: Option<u64>,
     ended: bool,
     stop: Option<Stop>,
     pub scene: Scene,
+}
+
+/// The block at hand: its lines are taken from it one by one.
+#[derive(Default)]
+struct Block {
+    text: Vec<u8>,
+    at: usize,
 }
 
 impl Replay<BufReader<File>> {
@@ -82,11 +65,10 @@ impl<R: Read> Replay<R> {
     pub fn from(from: R) -> Result<Self> {
         Ok(Self {
             blocks: BlockReader::open(from)?,
-            lines: Vec::new(),
-            tables: Tables::default(),
-            parts: BTreeMap::new(),
-            weight: 0,
-            symbols: BTreeMap::new(),
+            block: Block::default(),
+            tables: None,
+            parts: Parts::default(),
+            now: None,
             ended: false,
             stop: None,
             scene: nothing(),
@@ -96,17 +78,18 @@ impl<R: Read> Replay<R> {
     /// The next reading, with the scene as it was then; nothing where it ends or cannot go on.
     pub fn tick(&mut self) -> Option<Observation> {
         while self.stop.is_none() && !self.ended {
-            let read = self.line().and_then(|line| match line {
-                Some(line) => self.entry(&line).map_err(|Misfit| Stop::Damaged),
-                None => Err(Stop::NoEnd),
-            });
-            match read {
+            match self.line() {
                 Ok(Some(observation)) => return Some(observation),
                 Ok(None) => {}
                 Err(stop) => self.stop = Some(stop),
             }
         }
         None
+    }
+
+    /// Bytes of the file that were read so far.
+    pub fn offset(&self) -> u64 {
+        self.blocks.offset
     }
 
     /// The sentence that says what is missing of the recording, if something is.
@@ -119,8 +102,17 @@ impl<R: Read> Replay<R> {
             ),
             Stop::Cut => format!("it is cut after byte {at}: what is before was used"),
             Stop::Damaged => format!("it is damaged after byte {at}: what is before was used"),
+            Stop::Refused(why) => format!("it is no recording of netdiag's: {why}"),
         };
         Some(NotChecked::new("the rest of the recording", why))
+    }
+
+    /// Why nothing of it may be used: it asks for more than any recording does.
+    pub fn refused(&self) -> Option<&'static str> {
+        match self.stop? {
+            Stop::Refused(why) => Some(why),
+            _ => None,
+        }
     }
 
     /// Why there is not even a first reading.
@@ -128,211 +120,149 @@ impl<R: Read> Replay<R> {
         match self.stop {
             Some(Stop::Damaged) => "its beginning is damaged",
             Some(Stop::Cut | Stop::NoEnd) => "it is cut before the first one ends",
+            Some(Stop::Refused(why)) => why,
             None => "netdiag ended before the first one",
         }
     }
 
-    fn line(&mut self) -> Result<Option<Vec<u8>>, Stop> {
-        while self.lines.is_empty() {
-            let block = self.blocks.next().map_err(|broken| match broken {
-                Broken::Cut => Stop::Cut,
-                Broken::Damaged => Stop::Damaged,
-            })?;
-            let Some(block) = block else {
-                return Ok(None);
-            };
-            let lines = block.split(|b| *b == b'\n').filter(|l| !l.is_empty());
-            self.lines = lines.map(<[u8]>::to_vec).collect();
-            self.lines.reverse();
-        }
-        Ok(self.lines.pop())
-    }
-
-    fn entry(&mut self, line: &[u8]) -> Result<Option<Observation>, Misfit> {
-        let entry: Entry = serde_json::from_slice(line).map_err(|_| Misfit)?;
-        if let Some(header) = entry.header {
-            self.tables = Tables::new(&header);
-        }
-        if !entry.scene.is_empty() {
-            self.patch(entry.scene, line.len())?;
-        }
-        self.ended = entry.end;
-        match entry.tick {
-            Some(tick) => self.reading(*tick).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn patch(&mut self, changes: BTreeMap<String, Patch>, bytes: usize) -> Result<(), Misfit> {
-        for (name, patch) in changes {
-            patch.apply(self.parts.entry(name.clone()).or_default())?;
-            self.fill(&name)?;
-            if name == "node" && !self.parts.contains_key("start") {
-                // That one is told as its difference from the first node.
-                let node = self.parts.get("node").cloned().unwrap_or_default();
-                self.parts.insert("start".into(), node);
-                self.fill("start")?;
+    /// Takes the next line, and tells what reading it is.
+    fn line(&mut self) -> Result<Option<Observation>, Stop> {
+        let Some(line) = self.block.line() else {
+            return self.next_block().map(|()| None);
+        };
+        let text = str::from_utf8(&self.block.text[line]).map_err(|_| Stop::Damaged)?;
+        let (parts, scene) = (&mut self.parts, &mut self.scene);
+        let line: Line<'_> = plain(text)?;
+        if let Some(header) = line.header {
+            Fault::above(
+                header.get().len(),
+                limits::HEADER,
+                "its header is longer than netdiag writes any",
+            )?;
+            let header: Header = plain(header.get())?;
+            if self.tables.replace(Tables::new(&header)?).is_some() {
+                return Err(Stop::Refused("it has two headers"));
             }
         }
-        // A number of two bytes in the text takes sixteen times that.
-        self.weight += bytes * size_of::<Value>() / 2;
-        if self.weight > MOST_SCENE {
-            self.weight = self.parts.values().map(weight).sum();
+        if let Some(changes) = &line.scene {
+            parts.apply(changes, scene)?;
         }
-        (self.weight <= MOST_SCENE).then_some(()).ok_or(Misfit)
+        self.ended = line.end;
+        let Some(tick) = line.tick else {
+            return Ok(None);
+        };
+        advance(&mut self.now, tick.now)?;
+        let tables = self.tables.get_or_insert_default();
+        Ok(Some(reading(&tick, tables, parts, scene)?))
     }
 
-    /// Puts one part of the scene into its place.
-    fn fill(&mut self, name: &str) -> Result<(), Misfit> {
-        let text = self.parts.get(name).cloned().unwrap_or_default();
-        match name {
-            "node" => self.scene.node = known(text)?,
-            "start" => self.scene.start = known(text)?,
-            "pods" => self.scene.pods = PodIndex::new(known(text)?),
-            "cluster" => self.scene.cluster = Arc::new(known(text)?),
-            "gathered" => self.scene.gathered = known(text)?,
-            "run" => self.scene.run = known(text)?,
-            "clock" => self.scene.clock = clock(&known(text)?)?,
-            "reasons" => self.rename(known(text)?),
-            // Of a later netdiag.
-            _ => {}
-        }
+    fn next_block(&mut self) -> Result<(), Stop> {
+        // Two at once would be twice as much.
+        self.block = Block::default();
+        let text = self.blocks.next().map_err(|broken| match broken {
+            Broken::Cut => Stop::Cut,
+            Broken::Damaged => Stop::Damaged,
+            Broken::Bomb => Stop::Refused("a block in it unpacks to more than netdiag packs"),
+        })?;
+        self.block.text = text.ok_or(Stop::NoEnd)?;
+        let lines = self.block.text.iter().filter(|b| **b == b'\n').count();
+        Fault::above(lines, limits::LINES, "a block in it has too many lines")?;
         Ok(())
     }
-
-    fn rename(&mut self, reasons: Reasons) {
-        let symbols = self.symbols.clone();
-        self.scene.names = Box::new(KnownNames { symbols, reasons });
-    }
-
-    fn reading(&mut self, tick: Tick) -> Result<Observation, Misfit> {
-        if !tick.symbols.is_empty() {
-            self.symbols.extend(tick.symbols);
-            if self.symbols.len() > MOST_SYMBOLS {
-                return Err(Misfit);
-            }
-            self.rename(self.scene.names.reasons().clone());
-        }
-        self.scene.links = tick.links;
-        let mut observation = self.tables.reading(&tick.tables)?;
-        observation.now = tick.now;
-        for (ours, theirs) in observation.counters.iter_mut().zip(tick.counters) {
-            *ours = theirs;
-        }
-        observation.evicted_flows = tick.evicted_flows;
-        observation.evicted_others = tick.evicted_others;
-        observation.recursion_misses = tick.recursion_misses;
-        let events = tick.samples.iter().map(|s| self.tables.event(s));
-        observation.events = events.collect();
-        Ok(observation)
-    }
 }
 
-/// A scene in which nothing is known yet.
-fn nothing() -> Scene {
-    Scene {
-        node: Node::default(),
-        start: Node::default(),
-        pods: PodIndex::default(),
-        cluster: Default::default(),
-        gathered: Gathered::default(),
-        names: Box::new(KnownNames::default()),
-        clock: Clock {
-            monotonic: 0,
-            wall: jiff::Timestamp::UNIX_EPOCH,
-        },
-        run: Run::default(),
-        asked: Asked::default(),
-        links: Vec::new(),
-    }
-}
-
-fn known<T: DeserializeOwned>(text: Value) -> Result<T, Misfit> {
-    serde_json::from_value(text).map_err(|_| Misfit)
-}
-
-fn clock(text: &ClockText) -> Result<Clock, Misfit> {
-    Ok(Clock {
-        monotonic: text.monotonic,
-        wall: text.wall.parse().map_err(|_| Misfit)?,
-    })
-}
-
-/// The tables, by the columns that the header names.
-#[derive(Default)]
-struct Tables {
-    flows: table::Read<FlowHopKey, FlowHop>,
-    outers: table::Read<OuterKey, Outer>,
-    icmp_errors: table::Read<IcmpErrorKey, IcmpError>,
-    dns: table::Read<DnsKey, Dns>,
-    claims: table::Read<ClaimKey, Claim>,
-    drops: table::Read<DropKey, Dropped>,
-    retransmits: table::Read<RetransmitKey, Retransmitted>,
-    oom_kills: table::Read<u32, OomKill>,
-    sample: Vec<Option<usize>>,
-}
-
-impl Tables {
-    fn new(header: &Header) -> Self {
-        let none = Default::default();
-        let of = |table: &str| header.columns.get(table).unwrap_or(&none);
-        Self {
-            flows: table::Read::new(of("flows")),
-            outers: table::Read::new(of("outers")),
-            icmp_errors: table::Read::new(of("icmp_errors")),
-            dns: table::Read::new(of("dns")),
-            claims: table::Read::new(of("claims")),
-            drops: table::Read::new(of("drops")),
-            retransmits: table::Read::new(of("retransmits")),
-            oom_kills: table::Read::new(of("oom_kills")),
-            sample: places(&columns::<Event>(), &of("samples").1),
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Misfit => Self::Damaged,
+            Fault::Excess(why) => Self::Refused(why),
         }
     }
+}
 
-    fn reading(
-        &mut self,
-        changes: &BTreeMap<String, table::Changes>,
-    ) -> Result<Observation, Misfit> {
-        for (name, changes) in changes {
-            match name.as_str() {
-                "flows" => self.flows.apply(changes)?,
-                "outers" => self.outers.apply(changes)?,
-                "icmp_errors" => self.icmp_errors.apply(changes)?,
-                "dns" => self.dns.apply(changes)?,
-                "claims" => self.claims.apply(changes)?,
-                "drops" => self.drops.apply(changes)?,
-                "retransmits" => self.retransmits.apply(changes)?,
-                "oom_kills" => self.oom_kills.apply(changes)?,
-                // Of a later netdiag.
-                _ => {}
+impl Block {
+    /// Where the next line stands that is not empty.
+    fn line(&mut self) -> Option<std::ops::Range<usize>> {
+        while self.at < self.text.len() {
+            let from = self.at;
+            let mut rest = self.text[from..].iter();
+            let end = rest.position(|b| *b == b'\n');
+            let to = end.map_or(self.text.len(), |length| from + length);
+            self.at = to + 1;
+            if from < to {
+                return Some(from..to);
             }
         }
-        Ok(Observation {
-            flows: self.flows.rows(),
-            outers: self.outers.rows(),
-            icmp_errors: self.icmp_errors.rows(),
-            dns: self.dns.rows(),
-            claims: self.claims.rows(),
-            drops: self.drops.rows(),
-            retransmits: self.retransmits.rows(),
-            oom_kills: self.oom_kills.rows(),
-            ..Observation::default()
-        })
+        None
     }
+}
 
-    fn event(&self, sample: &Sample) -> Event {
-        let mut event = Event::take(&mut ordered(&sample.row, &self.sample));
-        let digits = sample.packet.as_bytes().chunks_exact(2).take(CAPTURE);
-        let bytes = digits.map_while(|two| {
-            let two = std::str::from_utf8(two).ok()?;
-            u8::from_str_radix(two, 16).ok()
-        });
-        let mut captured = 0;
-        for (to, byte) in event.packet.iter_mut().zip(bytes) {
-            *to = byte;
-            captured += 1;
-        }
-        event.captured = event.captured.min(captured);
-        event
+/// Time goes on from reading to reading, and no recording is a month long between two of them.
+fn advance(last: &mut Option<u64>, now: u64) -> Result<(), Fault> {
+    let Some(before) = last.replace(now) else {
+        return Ok(());
+    };
+    if now <= before {
+        return Err(Fault::Excess(
+            "its time does not go on from one reading to the next",
+        ));
     }
+    match now - before > limits::STEP_NS {
+        true => Err(Fault::Excess("a month passes in it between two readings")),
+        false => Ok(()),
+    }
+}
+
+fn reading(
+    tick: &Reading<'_>,
+    tables: &mut Tables,
+    parts: &mut Parts,
+    scene: &mut Scene,
+) -> Result<Observation, Fault> {
+    let mut symbols = Vec::new();
+    each(tick.symbols, |symbol: (u64, String)| {
+        let long = "a kernel function in it has too long a name";
+        Fault::above(symbol.1.len(), limits::SYMBOL, long)?;
+        symbols.push(symbol);
+        Fault::above(
+            symbols.len(),
+            limits::SYMBOLS,
+            "it names too many kernel functions",
+        )
+    })?;
+    parts.symbols(symbols, scene)?;
+    scene.links.clear();
+    each(tick.links, |change: LinkChange| {
+        Fault::above(
+            change.name.len(),
+            limits::LINK,
+            "a link in it has too long a name",
+        )?;
+        scene.links.push(change);
+        Fault::above(
+            scene.links.len(),
+            limits::LINK_CHANGES,
+            "too many links come and go in it",
+        )
+    })?;
+    tables.apply(&tick.tables)?;
+    let mut observation = tables.observation();
+    observation.now = tick.now;
+    let mut number = 0;
+    each(tick.counters, |count: u64| {
+        if let Some(counter) = observation.counters.get_mut(number) {
+            *counter = count;
+        }
+        number += 1;
+        Fault::above(
+            number,
+            limits::COUNTERS,
+            "it has more counters than netdiag writes",
+        )
+    })?;
+    observation.evicted_flows = tick.evicted_flows;
+    observation.evicted_others = tick.evicted_others;
+    observation.recursion_misses = tick.recursion_misses;
+    observation.events = tables.events(tick.samples)?;
+    Ok(observation)
 }

@@ -1,20 +1,18 @@
 //! A table as what came, changed and went since the reading before.
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry as MapEntry},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry as MapEntry},
     hash::Hash,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{cells::Cells, patch::Misfit};
+use super::{
+    cells::{Cells, columns},
+    limits::{self, Fault},
+    lines::{self, each},
+};
 
-/// Rows of one table at most: the largest of the kernel's has 24,576.
-const MOST_ROWS: usize = 65_536;
-/// Columns of a table at most: the widest has 24.
-const MOST_COLUMNS: usize = 96;
-
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Changes {
     /// Keys of new rows. A row's number is how many came before it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -96,19 +94,24 @@ fn gains(number: u64, before: &mut Vec<u64>, value: &impl Cells) -> Option<Vec<i
     (row.len() > 1).then_some(row)
 }
 
-/// The rows as they are read: for each of our columns where it stands in the file, if it does.
+/// The rows as they are read.
 pub struct Read<K, V> {
+    /// For each of our key's columns where it stands in the file, if it does.
     key: Vec<Option<usize>>,
+    /// For each of the file's columns of values which one of ours it is, if it is one.
     value: Vec<Option<usize>>,
+    /// How many columns our values have.
     width: usize,
     rows: BTreeMap<u64, Row<K, V>>,
     next: u64,
+    most: usize,
 }
 
 /// Most rows stay what they are from one reading to the next: each is made once.
 struct Row<K, V> {
     key: K,
-    cells: Vec<u64>,
+    /// In our order; none as long as all are zero.
+    cells: Box<[u64]>,
     value: V,
 }
 
@@ -120,14 +123,24 @@ impl<K, V> Default for Read<K, V> {
             width: 0,
             rows: BTreeMap::new(),
             next: 0,
+            most: 0,
         }
     }
 }
 
 /// Where each of our columns stands among the file's.
-pub fn places(ours: &[String], theirs: &[String]) -> Vec<Option<usize>> {
+pub fn places(ours: &[String], theirs: &[String]) -> Result<Vec<Option<usize>>, Fault> {
+    Fault::above(
+        theirs.len(),
+        limits::COLUMNS,
+        "a table in it has more columns than netdiag writes",
+    )?;
+    let names: BTreeSet<&String> = theirs.iter().collect();
+    if names.len() < theirs.len() {
+        return Err(Fault::Excess("a table in it has one column twice"));
+    }
     let place = |name| theirs.iter().position(|their| their == name);
-    ours.iter().map(place).collect()
+    Ok(ours.iter().map(place).collect())
 }
 
 /// A row's cells in our order.
@@ -140,53 +153,73 @@ pub fn ordered<'a>(
 }
 
 impl<K: Cells + Copy, V: Cells + Copy> Read<K, V> {
-    pub fn new((key, value): &(Vec<String>, Vec<String>)) -> Self {
-        Self {
-            key: places(&super::cells::columns::<K>(), key),
-            value: places(&super::cells::columns::<V>(), value),
-            width: value.len().min(MOST_COLUMNS),
-            ..Self::default()
+    pub fn new((key, value): &(Vec<String>, Vec<String>), most: usize) -> Result<Self, Fault> {
+        let ours = columns::<V>();
+        // Both ways: a change names the file's column.
+        let mut of_theirs = vec![None; value.len()];
+        for (our, their) in places(&ours, value)?.into_iter().enumerate() {
+            if let Some(their) = their {
+                of_theirs[their] = Some(our);
+            }
         }
+        Ok(Self {
+            key: places(&columns::<K>(), key)?,
+            value: of_theirs,
+            width: ours.len(),
+            most,
+            ..Self::default()
+        })
     }
 
-    pub fn apply(&mut self, changes: &Changes) -> Result<(), Misfit> {
-        for key in &changes.new {
-            let row = Row {
-                key: K::take(&mut ordered(key, &self.key)),
-                cells: Vec::new(),
-                value: V::take(&mut std::iter::empty()),
-            };
-            self.rows.insert(self.next, row);
-            self.next += 1;
+    pub fn apply(&mut self, changes: &lines::Changes<'_>) -> Result<(), Fault> {
+        each(changes.new, |key: lines::Cells<u64>| self.enter(&key))?;
+        let mut changed = 0;
+        let most = self.rows.len();
+        each(changes.rows, |row: lines::Cells<i64>| {
+            self.change(&row)?;
+            changed += 1;
+            Fault::above(changed, most, "a row in it changes twice at one time")
+        })?;
+        each(changes.gone, |number: u64| {
+            self.rows.remove(&number).map(drop).ok_or(Fault::Misfit)
+        })
+    }
+
+    fn enter(&mut self, key: &[u64]) -> Result<(), Fault> {
+        Fault::above(
+            self.rows.len() + 1,
+            self.most,
+            "a table in it has more rows than the kernel's ever has",
+        )?;
+        let row = Row {
+            key: K::take(&mut ordered(key, &self.key)),
+            cells: Box::default(),
+            value: V::take(&mut std::iter::empty()),
+        };
+        self.rows.insert(self.next, row);
+        self.next += 1;
+        Ok(())
+    }
+
+    fn change(&mut self, row: &[i64]) -> Result<(), Fault> {
+        let (number, pairs) = row.split_first().ok_or(Fault::Misfit)?;
+        let row = self.rows.get_mut(&number.cast_unsigned());
+        let row = row.ok_or(Fault::Misfit)?;
+        if row.cells.is_empty() {
+            row.cells = vec![0; self.width].into();
         }
-        for row in &changes.rows {
-            let (number, pairs) = row.split_first().ok_or(Misfit)?;
-            let row = self.rows.get_mut(&number.cast_unsigned()).ok_or(Misfit)?;
-            for pair in pairs.chunks_exact(2) {
-                gain(&mut row.cells, self.width, pair[0], pair[1]).ok_or(Misfit)?;
+        for pair in pairs.chunks_exact(2) {
+            let column = usize::try_from(pair[0]).map_err(|_| Fault::Misfit)?;
+            let our = self.value.get(column).ok_or(Fault::Misfit)?;
+            if let Some(cell) = our.and_then(|our| row.cells.get_mut(our)) {
+                *cell = cell.wrapping_add(pair[1].cast_unsigned());
             }
-            row.value = V::take(&mut ordered(&row.cells, &self.value));
         }
-        for number in &changes.gone {
-            self.rows.remove(number).ok_or(Misfit)?;
-        }
-        if self.rows.len() > MOST_ROWS {
-            return Err(Misfit);
-        }
+        row.value = V::take(&mut row.cells.iter().copied());
         Ok(())
     }
 
     pub fn rows(&self) -> Vec<(K, V)> {
         self.rows.values().map(|row| (row.key, row.value)).collect()
     }
-}
-
-fn gain(cells: &mut Vec<u64>, width: usize, column: i64, gain: i64) -> Option<()> {
-    let column = usize::try_from(column).ok().filter(|c| *c < width)?;
-    if cells.is_empty() {
-        cells.resize(width, 0);
-    }
-    let cell = cells.get_mut(column)?;
-    *cell = cell.wrapping_add(gain.cast_unsigned());
-    Some(())
 }

@@ -10,14 +10,14 @@ use netdiag_common::{
     loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
     oom::OomKill,
 };
-use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{
     block::BlockWriter,
     cells::{Cells, columns},
     entry::{ClockText, Entry, Header, Sample, Tick},
-    patch::{Patch, diff},
+    keep::{self, Part},
+    limits,
     table::{Changes, Written},
 };
 use crate::{
@@ -35,6 +35,8 @@ pub struct Recorder<W: Write = File> {
     blocks: BlockWriter<W>,
     pending: Vec<u8>,
     flushed: u64,
+    /// Of the last reading.
+    now: Option<u64>,
     scene: Parts,
     tables: Tables,
     symbols: BTreeSet<u64>,
@@ -58,6 +60,7 @@ impl<W: Write> Recorder<W> {
             blocks: BlockWriter::begin(to)?,
             pending: Vec::new(),
             flushed: 0,
+            now: None,
             scene: Parts::default(),
             tables: Tables::default(),
             symbols: BTreeSet::new(),
@@ -72,17 +75,24 @@ impl<W: Write> Recorder<W> {
     /// Writes one reading. Its rows are brought into the order in which a replay has them, so
     /// that both tell the same things in the same order.
     pub fn put(&mut self, scene: &Scene, observation: &mut Observation) -> std::io::Result<()> {
+        // A reader takes no two readings of one time; the next one says all that this one does.
+        if self.now.is_some_and(|now| observation.now <= now) {
+            return Ok(());
+        }
+        self.now = Some(observation.now);
         let mut changed = Entry::default();
-        self.scene.changes(scene, &mut changed);
+        self.scene.changes(scene, &mut changed)?;
         if !changed.scene.is_empty() {
             self.line(&changed)?;
         }
         let mut tick = self.tables.tick(observation);
         tick.links.clone_from(&scene.links);
         for (key, _) in &observation.drops {
-            if self.symbols.insert(key.location) {
+            if self.symbols.len() < limits::SYMBOLS && self.symbols.insert(key.location) {
                 let name = scene.names.symbol(key.location);
-                tick.symbols.push((key.location, name));
+                if name.len() <= limits::SYMBOL {
+                    tick.symbols.push((key.location, name));
+                }
             }
         }
         self.line(&Entry {
@@ -125,36 +135,6 @@ impl<W: Write> Recorder<W> {
     }
 }
 
-/// One part of the scene as it was last written.
-struct Part<T> {
-    last: Option<T>,
-    text: Value,
-}
-
-impl<T> Default for Part<T> {
-    fn default() -> Self {
-        Self {
-            last: None,
-            text: Value::Null,
-        }
-    }
-}
-
-impl<T: Clone + PartialEq + Serialize> Part<T> {
-    fn change(&mut self, now: &T) -> Option<Patch> {
-        if self.last.as_ref() == Some(now) {
-            return None;
-        }
-        self.last = Some(now.clone());
-        // Everything in a scene has a JSON form.
-        let text = serde_json::to_value(now).unwrap_or(Value::Null);
-        let patch = diff(&self.text, &text);
-        self.text = text;
-        patch
-    }
-}
-
-#[derive(Default)]
 struct Parts {
     node: Part<Node>,
     start: Part<Node>,
@@ -168,22 +148,36 @@ struct Parts {
     run: Part<Run>,
 }
 
+impl Default for Parts {
+    fn default() -> Self {
+        Self {
+            node: Part::of("node"),
+            start: Part::of("start"),
+            pods: Part::of("pods"),
+            cluster: Part::of("cluster"),
+            cluster_was: None,
+            gathered: Part::of("gathered"),
+            reasons: Part::of("reasons"),
+            clock: Part::of("clock"),
+            run: Part::of("run"),
+        }
+    }
+}
+
 impl Parts {
-    fn cluster(&mut self, now: &Arc<Cluster>) -> Option<Patch> {
+    fn cluster(&mut self, now: &Arc<Cluster>) -> std::io::Result<Option<Box<RawValue>>> {
         let same = |was: &Arc<Cluster>| Arc::ptr_eq(was, now);
         if self.cluster_was.as_ref().is_some_and(same) || **now == Cluster::default() {
-            return None;
+            return Ok(None);
         }
         self.cluster_was = Some(now.clone());
         self.cluster.change(&now.recorded())
     }
 
-    fn changes(&mut self, scene: &Scene, to: &mut Entry) {
-        let node = self.node.change(&scene.node);
-        if self.start.last.is_none() {
-            self.start.text = self.node.text.clone();
-        }
-        let cluster = self.cluster(&scene.cluster);
+    fn changes(&mut self, scene: &Scene, to: &mut Entry) -> std::io::Result<()> {
+        let node = self.node.change(&scene.node)?;
+        self.start.begin_as(&self.node);
+        let cluster = self.cluster(&scene.cluster)?;
         let pods: Vec<Pod> = scene.pods.iter().cloned().collect();
         let clock = ClockText {
             monotonic: scene.clock.monotonic,
@@ -191,18 +185,29 @@ impl Parts {
         };
         let parts = [
             ("node", node),
-            ("start", self.start.change(&scene.start)),
-            ("pods", self.pods.change(&pods)),
+            ("start", self.start.change(&scene.start)?),
+            ("pods", self.pods.change(&pods)?),
             ("cluster", cluster),
-            ("gathered", self.gathered.change(&scene.gathered)),
-            ("reasons", self.reasons.change(scene.names.reasons())),
-            ("clock", self.clock.change(&clock)),
-            ("run", self.run.change(&scene.run)),
+            ("gathered", self.gathered.change(&scene.gathered)?),
+            ("reasons", self.reasons.change(scene.names.reasons())?),
+            ("clock", self.clock.change(&clock)?),
+            ("run", self.run.change(&scene.run)?),
         ];
         let changed = parts
             .into_iter()
             .filter_map(|(name, patch)| Some((name.into(), patch?)));
         to.scene.extend(changed);
+        let parts = [
+            self.node.size(),
+            self.start.size(),
+            self.pods.size(),
+            self.cluster.size(),
+            self.gathered.size(),
+            self.reasons.size(),
+            self.clock.size(),
+            self.run.size(),
+        ];
+        keep::fit(&parts)
     }
 }
 
@@ -279,7 +284,7 @@ impl Tables {
             evicted_flows: *evicted_flows,
             evicted_others: *evicted_others,
             recursion_misses: *recursion_misses,
-            samples: events.iter().map(sample).collect(),
+            samples: events.iter().take(limits::SAMPLES).map(sample).collect(),
             ..Tick::default()
         }
     }

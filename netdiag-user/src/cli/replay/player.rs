@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow};
 use netdiag_common::config::counter;
 
+use super::allowance::Allowance;
 use crate::{
     model::{
         event::{Detail, LiveEvent},
         filter::glob,
         observation::Observation,
+        verdict::NotChecked,
     },
     output::Pcapng,
     pipeline::{
@@ -30,6 +32,7 @@ pub struct Player {
     pub one_of_several: bool,
     /// The reading that comes next; the scene is as it was then.
     next: Option<Observation>,
+    allowance: Allowance,
 }
 
 impl Player {
@@ -38,11 +41,13 @@ impl Player {
         let mut replay = Replay::open(file)?;
         replay.scene.asked = asked.clone();
         let Some(first) = reading(&mut replay) else {
-            return Err(anyhow!(
-                "{}: there is no reading in it: {}",
-                file.display(),
-                replay.nothing()
-            ));
+            return Err(refusal(&replay, file).unwrap_or_else(|| {
+                anyhow!(
+                    "{}: there is no reading in it: {}",
+                    file.display(),
+                    replay.nothing()
+                )
+            }));
         };
         Ok(Self {
             file: file.to_owned(),
@@ -51,6 +56,7 @@ impl Player {
             ledger: Ledger::default(),
             one_of_several: false,
             next: Some(first),
+            allowance: Allowance::default(),
         })
     }
 
@@ -76,10 +82,13 @@ impl Player {
     /// Plays all that is left, for the verdict alone.
     pub fn play(mut self, mut pcap: Option<&mut Pcapng>) -> Result<Recorded> {
         loop {
+            let begun = Allowance::now();
             if let Some(reading) = &self.next {
                 self.judge.findings(&self.replay.scene, reading);
             }
-            if let Some(last) = self.advance(pcap.as_deref_mut())? {
+            let last = self.advance(pcap.as_deref_mut())?;
+            self.allowance.spend(begun);
+            if let Some(last) = last {
                 return Ok(self.close(last));
             }
         }
@@ -90,6 +99,7 @@ impl Player {
         &mut self,
         pcap: Option<&mut Pcapng>,
     ) -> Result<(Vec<LiveEvent>, Option<Observation>)> {
+        let begun = Allowance::now();
         let mut events = Vec::new();
         if let Some(reading) = &self.next {
             events = self.judge.events(&self.replay.scene, reading).events;
@@ -104,6 +114,7 @@ impl Player {
             let name = self.node().to_owned();
             events.iter_mut().for_each(|e| e.node = Some(name.clone()));
         }
+        self.allowance.spend(begun);
         Ok((events, last))
     }
 
@@ -126,13 +137,18 @@ impl Player {
         if self.one_of_several {
             self.ledger.add(&self.replay.scene.node, &done);
         }
-        self.next = reading(&mut self.replay);
-        Ok(self.next.is_none().then_some(done))
+        if !self.allowance.is_spent(self.replay.offset()) {
+            self.next = reading(&mut self.replay);
+        }
+        match refusal(&self.replay, &self.file) {
+            Some(refusal) => Err(refusal),
+            None => Ok(self.next.is_none().then_some(done)),
+        }
     }
 
     /// What it comes to.
     pub fn close(mut self, last: Observation) -> Recorded {
-        let trouble = self.replay.trouble();
+        let trouble = self.missing();
         let run = &mut self.replay.scene.run;
         run.blind |= trouble.is_some();
         run.not_checked.extend(trouble);
@@ -154,13 +170,27 @@ impl Player {
 
     /// What is missing of it, in one sentence.
     pub fn trouble(&self) -> Option<String> {
-        let why = self.replay.trouble()?.why;
+        let why = self.missing()?.why;
         Some(format!("{}: {why}", self.file.display()))
+    }
+
+    fn missing(&self) -> Option<NotChecked> {
+        let unjudged = || self.allowance.told(self.replay.offset());
+        self.replay.trouble().or_else(unjudged)
     }
 
     pub fn file(&self) -> String {
         self.file.display().to_string()
     }
+}
+
+/// Nobody should take half of what no netdiag has written for what a node has seen.
+fn refusal(replay: &Replay, file: &Path) -> Option<anyhow::Error> {
+    let why = replay.refused()?;
+    Some(anyhow!(
+        "cannot read {}: it is no recording of netdiag's: {why}",
+        file.display()
+    ))
 }
 
 /// The next reading, of what was asked for.

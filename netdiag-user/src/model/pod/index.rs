@@ -1,6 +1,6 @@
 //! Who owns an interface, a namespace or an address, and when. What no source knows stays
 //! unknown.
-use std::{collections::HashMap, hash::Hash, net::IpAddr};
+use std::{collections::HashMap, hash::Hash, net::IpAddr, sync::Arc};
 
 use super::Pod;
 
@@ -11,7 +11,7 @@ const EARLY: u64 = 1_000_000_000;
 
 #[derive(Clone, Debug, Default)]
 pub struct PodIndex {
-    pods: Vec<Pod>,
+    pods: Vec<Arc<Pod>>,
     by_address: Owners<IpAddr>,
     by_interface: Owners<String>,
     by_link: Owners<u32>,
@@ -31,7 +31,7 @@ impl PodIndex {
         for n in order {
             index.enter(n, &pods[n]);
         }
-        index.pods = pods;
+        index.pods = pods.into_iter().map(Arc::new).collect();
         index
     }
 
@@ -63,7 +63,7 @@ impl PodIndex {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Pod> {
-        self.pods.iter()
+        self.pods.iter().map(Arc::as_ref)
     }
 
     /// Namespaces of pods on this node that none of its links leads into, and since when each is
@@ -97,26 +97,33 @@ impl PodIndex {
     /// The owner at a time (`CLOCK_MONOTONIC` ns).
     pub fn by_address_at(&self, address: IpAddr, time: u64) -> Option<&Pod> {
         self.at(self.by_address.get(&address), time)
+            .map(Arc::as_ref)
     }
 
     /// By the host side's ifindex.
     pub fn by_link_at(&self, ifindex: u32, time: u64) -> Option<&Pod> {
-        self.at(self.by_link.get(&ifindex), time)
+        self.at(self.by_link.get(&ifindex), time).map(Arc::as_ref)
     }
 
     pub fn by_netns_at(&self, inode: u32, time: u64) -> Option<&Pod> {
+        self.shared_by_netns_at(inode, time).map(Arc::as_ref)
+    }
+
+    /// For those who keep it: thousands of rows may be one pod's.
+    pub fn shared_by_netns_at(&self, inode: u32, time: u64) -> Option<&Arc<Pod>> {
         self.at(self.by_netns.get(&inode), time)
     }
 
     fn last(&self, owners: Option<&Vec<usize>>) -> Option<&Pod> {
-        let owners = || owners.into_iter().flatten().rev().map(|n| &self.pods[*n]);
+        let pod = |n: &usize| self.pods[*n].as_ref();
+        let owners = || owners.into_iter().flatten().rev().map(pod);
         let alive = owners().find(|p| p.gone.is_none());
         alive.or_else(|| owners().max_by_key(|p| p.gone))
     }
 
-    fn at(&self, owners: Option<&Vec<usize>>, time: u64) -> Option<&Pod> {
+    fn at(&self, owners: Option<&Vec<usize>>, time: u64) -> Option<&Arc<Pod>> {
         let owners = || owners.into_iter().flatten().map(|n| &self.pods[*n]);
-        let soon = |p: &&Pod| p.from.is_some_and(|from| time.abs_diff(from) <= EARLY);
+        let soon = |p: &&Arc<Pod>| p.from.is_some_and(|from| time.abs_diff(from) <= EARLY);
         let next = || owners().filter(|p| p.from > Some(time)).find(soon);
         owners().rfind(|p| p.at(time)).or_else(next)
     }

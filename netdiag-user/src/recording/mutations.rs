@@ -1,0 +1,324 @@
+//! Recordings that somebody has changed: whatever they say is stood, in bounded time.
+//!
+//! NETDIAG_MUTATIONS says how many are tried, NETDIAG_MUTATIONS_FROM where to go on.
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::{
+    block::{BlockReader, BlockWriter},
+    tests::judge,
+};
+
+/// One after the other is enough for every run of the tests.
+const USUAL: u64 = 2_000;
+/// A recording of a few readings that takes longer hangs.
+const LONGEST: Duration = Duration::from_secs(30);
+/// Readings that are kept of each: most of a case's time goes into judging them.
+const READINGS: usize = 2;
+/// What they are made of.
+const SOURCES: [&str; 8] = [
+    "cni-add-failing",
+    "conntrack-full",
+    "dns-misconfigured",
+    "etcd-nospace",
+    "ipam-range-full",
+    "service-stale-endpoint",
+    "sidecar-blocked",
+    "vxlan-source-mismatch.worker-2",
+];
+
+/// SplitMix64: the same cases every time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, most: usize) -> usize {
+        (self.next() % most.max(1) as u64) as usize
+    }
+
+    fn of<'a, T>(&mut self, some: &'a [T]) -> &'a T {
+        &some[self.below(some.len())]
+    }
+}
+
+/// The lines of a recording up to its first readings, and what each scene's line gathers later.
+fn lines(name: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tests/fixtures/recordings");
+    let bytes = std::fs::read(folder.join(format!("{name}.ndr"))).expect("a recording");
+    let mut blocks = BlockReader::open(bytes.as_slice()).expect("a recording");
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    while let Ok(Some(text)) = blocks.next() {
+        all.extend(text.split(|b| *b == b'\n').map(<[u8]>::to_vec));
+    }
+    all.retain(|line| !line.is_empty());
+    // The last readings have the most to judge; those before are needed to understand them.
+    let is_reading = |line: &[u8]| line.starts_with(b"{\"tick\"");
+    let readings = all.iter().filter(|line| is_reading(line)).count();
+    let mut number = 0;
+    for line in &mut all {
+        if is_reading(line) {
+            number += 1;
+            if number + READINGS <= readings {
+                // Its rows come with the next one.
+                *line = [b"#", line.as_slice()].concat();
+            }
+        }
+    }
+    all
+}
+
+/// Puts the tables of readings that are not to be judged into the first one that is.
+fn short(name: &str) -> Vec<Vec<u8>> {
+    let mut out: Vec<Vec<u8>> = Vec::new();
+    let mut held: Vec<Value> = Vec::new();
+    for line in lines(name) {
+        match line.strip_prefix(b"#") {
+            Some(line) => held.push(serde_json::from_slice(line).expect("JSON")),
+            None if line.starts_with(b"{\"tick\"") && !held.is_empty() => {
+                let mut all = std::mem::take(&mut held);
+                all.push(serde_json::from_slice(&line).expect("JSON"));
+                out.push(joined(&all).to_string().into_bytes());
+            }
+            None => out.push(line),
+        }
+    }
+    out
+}
+
+/// One reading that says what several say one after the other.
+fn joined(readings: &[Value]) -> Value {
+    let mut last = readings.last().cloned().expect("some");
+    for list in ["symbols", "samples"] {
+        let all = readings
+            .iter()
+            .flat_map(|r| r["tick"][list].as_array().cloned().unwrap_or_default());
+        last["tick"][list] = all.collect();
+    }
+    let mut tables = serde_json::Map::new();
+    for (name, changes) in readings
+        .iter()
+        .flat_map(|r| r["tick"]["tables"].as_object().cloned().unwrap_or_default())
+    {
+        let to = tables
+            .entry(name)
+            .or_insert_with(|| serde_json::json!({ "new": [], "rows": [], "gone": [] }));
+        for list in ["new", "gone"] {
+            let more = changes[list].as_array().cloned().unwrap_or_default();
+            to[list].as_array_mut().expect("a list").extend(more);
+        }
+        for row in changes["rows"].as_array().into_iter().flatten() {
+            gain(to["rows"].as_array_mut().expect("a list"), row);
+        }
+    }
+    last["tick"]["tables"] = tables.into();
+    last
+}
+
+fn gain(rows: &mut Vec<Value>, row: &Value) {
+    let cells = |row: &Value| -> Vec<i64> {
+        let cells = row.as_array().expect("a row").iter();
+        cells.map(|cell| cell.as_i64().expect("a number")).collect()
+    };
+    let new = cells(row);
+    let Some(old) = rows.iter_mut().find(|it| it[0] == new[0]) else {
+        rows.push(row.clone());
+        return;
+    };
+    let mut sum = cells(old);
+    for pair in new[1..].chunks_exact(2) {
+        let same = (1..sum.len()).step_by(2).find(|at| sum[*at] == pair[0]);
+        match same {
+            Some(at) => sum[at + 1] = sum[at + 1].wrapping_add(pair[1]),
+            None => sum.extend(pair),
+        }
+    }
+    *old = sum.into();
+}
+
+fn packed(lines: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut blocks = BlockWriter::begin(&mut bytes).expect("begun");
+    let _ = blocks.put(&lines.join(&b'\n'));
+    bytes
+}
+
+/// Numbers at which sums, differences and indexes go wrong.
+const NUMBERS: [i64; 14] = [
+    0,
+    1,
+    -1,
+    2,
+    7,
+    64,
+    255,
+    1 << 16,
+    (1 << 31) - 1,
+    1 << 32,
+    1 << 53,
+    i64::MAX,
+    i64::MIN,
+    1_000_000_000,
+];
+const TEXTS: [&str; 14] = [
+    "",
+    "0.0.0.0",
+    "::",
+    "255.255.255.255",
+    "fe80::1",
+    "10.0.0.1",
+    "\u{0}\u{1b}[31m\u{202e}",
+    "$(id)",
+    "-",
+    "[",
+    "a/b/c",
+    "é[]",
+    ".....",
+    "999999999999999999999",
+];
+
+/// Changes something somewhere in it.
+fn mutate(value: &mut Value, random: &mut Random) {
+    match value {
+        Value::Array(list) if !list.is_empty() && random.below(8) > 0 => {
+            let at = random.below(list.len());
+            match random.below(12) {
+                0 => drop(list.remove(at)),
+                1 => list.insert(at, list[at].clone()),
+                2 => list.truncate(at),
+                3 => {
+                    let other = random.below(list.len());
+                    list.swap(at, other);
+                }
+                _ => mutate(&mut list[at], random),
+            }
+        }
+        Value::Object(members) if !members.is_empty() && random.below(8) > 0 => {
+            let at = random.below(members.len());
+            let name = members.keys().nth(at).cloned().expect("there");
+            match random.below(12) {
+                0 => drop(members.remove(&name)),
+                1 => {
+                    let other = members.values().nth(random.below(members.len())).cloned();
+                    members.insert(name, other.expect("there"));
+                }
+                _ => mutate(&mut members[&name], random),
+            }
+        }
+        value => *value = another(value, random),
+    }
+}
+
+fn another(value: &Value, random: &mut Random) -> Value {
+    match (value, random.below(8)) {
+        (_, 0) => Value::Null,
+        (_, 1) => Value::from(Vec::<Value>::new()),
+        (_, 2) => (*random.of(&TEXTS)).into(),
+        (_, 3) => (random.next() as i64).into(),
+        (Value::Number(old), 4) => {
+            let by = *random.of(&NUMBERS);
+            old.as_i64().unwrap_or(0).wrapping_add(by).into()
+        }
+        (Value::Number(_), 5) => random.next().into(),
+        (Value::Number(_), _) => (*random.of(&NUMBERS)).into(),
+        (Value::String(old), 4) => old.chars().rev().collect::<String>().into(),
+        (Value::String(old), 5) => old.repeat(20).into(),
+        (Value::String(_), _) => (*random.of(&TEXTS)).into(),
+        (Value::Bool(old), _) => (!old).into(),
+        _ => true.into(),
+    }
+}
+
+/// One case, told by its number alone.
+fn case(sources: &[Vec<Vec<u8>>], number: u64) -> Vec<u8> {
+    let mut random = Random(number);
+    let mut lines = random.of(sources).clone();
+    let kind = random.below(16);
+    for _ in 0..=random.below(3) {
+        let at = random.below(lines.len());
+        match kind {
+            0 => drop(lines.remove(at)),
+            1 => {
+                let other = random.below(lines.len());
+                lines.swap(at, other);
+            }
+            2 | 3 => {
+                let line = &mut lines[at];
+                let place = random.below(line.len());
+                line[place] = *random.of(b"0123456789[]{},-\":eE.\\u\x00\xff");
+            }
+            _ => {
+                let Ok(mut value) = serde_json::from_slice(&lines[at]) else {
+                    continue;
+                };
+                for _ in 0..=random.below(3) {
+                    mutate(&mut value, &mut random);
+                }
+                lines[at] = value.to_string().into_bytes();
+            }
+        }
+        if lines.is_empty() {
+            break;
+        }
+    }
+    let mut bytes = packed(&lines);
+    if kind == 4 {
+        let at = random.below(bytes.len());
+        match random.below(3) {
+            0 => bytes.truncate(at),
+            1 => bytes[at] ^= 1 << random.below(8),
+            _ => bytes.insert(at, 0xff),
+        }
+    }
+    bytes
+}
+
+/// Says which case it was.
+struct Told(u64);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("with NETDIAG_MUTATIONS_FROM={}", self.0);
+        }
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().expect("a number"))
+}
+
+#[test]
+fn whatever_was_changed_is_stood() {
+    let sources: Vec<_> = SOURCES.iter().map(|name| short(name)).collect();
+    for source in &sources {
+        assert!(
+            judge(&packed(source)) >= READINGS,
+            "as they are they are read"
+        );
+    }
+    let from = number("NETDIAG_MUTATIONS_FROM").unwrap_or(0);
+    let count = number("NETDIAG_MUTATIONS").unwrap_or(USUAL);
+    let mut readings = 0;
+    for number in from..from + count {
+        let _told = Told(number);
+        let bytes = case(&sources, number);
+        let begun = Instant::now();
+        readings += judge(&bytes);
+        let taken = begun.elapsed();
+        assert!(taken < LONGEST, "it took {taken:?}");
+    }
+    // Most of them must get as far as the rules.
+    assert!(readings as u64 > count / 2, "{readings} readings");
+}

@@ -1,0 +1,226 @@
+//! Recordings that ask for more than any node has: refused in a sentence, soon, and at a bounded
+//! cost. Each is what somebody could attach to a ticket.
+use std::{
+    fmt::Write,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use netdiag_tests::{
+    desk::Desk,
+    netdiag::{binary, sentence},
+    process::{Ended, run},
+};
+use nix::sys::resource::{UsageWho, getrusage};
+
+/// What a process may map: twice what a recording may cost.
+const ADDRESS_SPACE_KB: u32 = 512 << 10;
+const MOST_KB: i64 = 256 << 10;
+/// Within seconds, on a machine that does other things too.
+const SOON: Duration = Duration::from_secs(30);
+
+const HEADER: &str = r#"{"header":{"netdiag":"0.1.0","columns":{"flows":[["flow.source_port"],["packets"]],"drops":[["location"],["packets"]]}}}"#;
+
+/// A recording of these blocks.
+fn recording(blocks: &[String]) -> Vec<u8> {
+    let mut bytes = b"netdiag.recording/1\n".to_vec();
+    for text in blocks {
+        let packed = miniz_oxide::deflate::compress_to_vec(text.as_bytes(), 6);
+        let length = u32::try_from(packed.len()).expect("small");
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(crc32fast::hash(&packed).to_le_bytes());
+        bytes.extend(packed);
+    }
+    bytes
+}
+
+fn tick(now: usize, rest: &str) -> String {
+    format!("{{\"tick\":{{\"now\":{now}{rest}}}}}\n")
+}
+
+/// Text that unpacks to no more than a real recording's does.
+fn noise(length: usize) -> String {
+    let mut state = 1_u64;
+    let mut text = String::new();
+    while text.len() < length {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let _ = write!(text, "{:x}", state >> 16);
+    }
+    text
+}
+
+/// `netdiag replay FILE` with little to take from; the file's size goes by the name.
+fn replay(desk: &Desk, name: &str, bytes: &[u8], arguments: &[&str]) -> Ended {
+    let file = desk.put(name, bytes);
+    let limited = format!("ulimit -v {ADDRESS_SPACE_KB} && exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &limited]).arg(binary());
+    command.args(["replay", &file]).args(arguments);
+    for variable in ["NODE_NAME", "NETDIAG_LOG", "RUST_BACKTRACE"] {
+        command.env_remove(variable);
+    }
+    let begun = Instant::now();
+    let ended = run(&mut command);
+    let taken = begun.elapsed();
+    // Of the largest child so far; what it was before it became netdiag is small.
+    let peak = getrusage(UsageWho::RUSAGE_CHILDREN)
+        .expect("known")
+        .max_rss();
+    println!(
+        "{name}: {} bytes, {taken:?}, {peak} kB at most so far",
+        bytes.len()
+    );
+    assert!(taken < SOON, "{name}: {taken:?}");
+    assert!(peak <= MOST_KB, "{name}: {peak} kB");
+    ended
+}
+
+fn refused(desk: &Desk, name: &str, blocks: &[String], word: &str) {
+    for format in ["json", "ndjson"] {
+        let ended = replay(desk, name, &recording(blocks), &["-o", format]);
+        let said = sentence(&ended);
+        assert_eq!(ended.code, Some(3), "{name}: {ended:?}");
+        assert!(said.contains(name) && said.contains(word), "{name}: {said}");
+        assert!(said.len() < 300, "{name}: {said}");
+    }
+}
+
+/// The first lines of a recording that is good so far.
+fn begun(rest: &str) -> String {
+    format!("{HEADER}\n{rest}")
+}
+
+#[test]
+fn what_unpacks_to_much_is_refused() {
+    let desk = Desk::new();
+    let many = |what: &str, bytes: usize| what.repeat(bytes / what.len());
+    let rows = many("[],", 32 << 20);
+    let rows = format!(",\"tables\":{{\"flows\":{{\"new\":[{rows}[]]}}}}");
+    refused(&desk, "rows.ndr", &[begun(&tick(1, &rows))], "unpacks");
+    let scene = many("{},", 32 << 20);
+    let scene = format!("{{\"scene\":{{\"pods\":{{\"new\":[{scene}{{}}]}}}}}}\n");
+    refused(&desk, "scene.ndr", &[begun(&scene)], "unpacks");
+    let lines = many("{}\n", 32 << 20);
+    refused(&desk, "lines.ndr", &[begun(&lines)], "unpacks");
+}
+
+#[test]
+fn names_of_any_length_are_refused() {
+    let desk = Desk::new();
+    let name = noise(1 << 20);
+    let symbols = |n: usize| tick(n, &format!(",\"symbols\":[[{n},\"{name}\"]]"));
+    let blocks: Vec<String> = (1..4).map(symbols).collect();
+    refused(
+        &desk,
+        "symbols.ndr",
+        &[vec![begun("")], blocks].concat(),
+        "name",
+    );
+}
+
+#[test]
+fn time_that_stands_still_is_refused() {
+    let desk = Desk::new();
+    let empty = tick(1, "").repeat(4_000);
+    let blocks = vec![empty; 250];
+    refused(
+        &desk,
+        "ticks.ndr",
+        &[vec![begun("")], blocks].concat(),
+        "time",
+    );
+}
+
+/// The same, in blocks that unpack as real ones do.
+#[test]
+fn what_grows_slowly_is_refused_too() {
+    let desk = Desk::new();
+    let block = |what: &str| what.repeat((240 << 10) / what.len());
+    let rows = block("[],");
+    let rows = |n| {
+        tick(
+            n,
+            &format!(",\"tables\":{{\"flows\":{{\"new\":[{rows}[]]}}}}"),
+        )
+    };
+    let rows: Vec<String> = (1..100).map(rows).collect();
+    refused(
+        &desk,
+        "slow-rows.ndr",
+        &[vec![begun("")], rows].concat(),
+        "rows",
+    );
+
+    let pods = block("{},");
+    let first = format!("{HEADER}\n{{\"scene\":{{\"pods\":{{\"new\":[]}}}}}}\n");
+    let pods = format!("{{\"scene\":{{\"pods\":{{\"list\":[999999,[],[{pods}{{}}]]}}}}}}\n");
+    refused(
+        &desk,
+        "slow-scene.ndr",
+        &[vec![first], vec![pods; 100]].concat(),
+        "larger",
+    );
+
+    let lines = block("{}\n");
+    refused(&desk, "slow-lines.ndr", &[begun(&lines)], "lines");
+
+    let deep = format!(
+        "{{\"scene\":{{\"x\":{{\"new\":{}{}}}}}}}\n",
+        "[".repeat(9_000),
+        "]".repeat(9_000)
+    );
+    refused(&desk, "deep.ndr", &[begun(&deep)], "deep");
+
+    let symbols = |n: usize| {
+        let some: Vec<String> = (0..200)
+            .map(|at| format!("[{},\"{}{at}\"]", n * 200 + at, noise(500)))
+            .collect();
+        tick(n, &format!(",\"symbols\":[{}]", some.join(",")))
+    };
+    let symbols: Vec<String> = (1..60).map(symbols).collect();
+    refused(
+        &desk,
+        "slow-symbols.ndr",
+        &[vec![begun("")], symbols].concat(),
+        "kernel functions",
+    );
+}
+
+#[test]
+fn columns_without_end_are_refused() {
+    let desk = Desk::new();
+    let header = |columns: &[String]| {
+        let columns = columns.join("\",\"");
+        format!(
+            "{{\"header\":{{\"columns\":{{\"flows\":[[],[\"{columns}\"]]}}}}}}\n{}",
+            tick(1, "")
+        )
+    };
+    let many: Vec<String> = (0..1_000).map(|n| format!("column{n}")).collect();
+    refused(&desk, "columns.ndr", &[header(&many)], "columns");
+    refused(
+        &desk,
+        "twice.ndr",
+        &[header(&["packets".into(), "packets".into()])],
+        "twice",
+    );
+    let huge: Vec<String> = (0..20_000).map(|n| format!("column{n}")).collect();
+    refused(&desk, "header.ndr", &[header(&huge)], "header");
+    refused(&desk, "headers.ndr", &[begun(HEADER)], "two headers");
+}
+
+/// Real ones are judged with as little.
+#[test]
+fn recordings_of_nodes_are_judged() {
+    let desk = Desk::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/recordings");
+    for name in ["port-exhaustion", "dns-unreachable", "healthy.worker-1"] {
+        let bytes = std::fs::read(folder.join(format!("{name}.ndr"))).expect("a recording");
+        let ended = replay(&desk, &format!("{name}.ndr"), &bytes, &["-o", "json"]);
+        assert!(ended.stderr.is_empty(), "{ended:?}");
+        assert!(matches!(ended.code, Some(0 | 1)), "{ended:?}");
+    }
+}
