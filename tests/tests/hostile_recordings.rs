@@ -69,7 +69,7 @@ fn replay(desk: &Desk, name: &str, bytes: &[u8], arguments: &[&str]) -> Ended {
     let peak = getrusage(UsageWho::RUSAGE_CHILDREN)
         .expect("known")
         .max_rss();
-    println!(
+    eprintln!(
         "{name}: {} bytes, {taken:?}, {peak} kB at most so far",
         bytes.len()
     );

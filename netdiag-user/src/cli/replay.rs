@@ -1,5 +1,6 @@
 //! `netdiag replay`: what a recording tells, on any machine, without root or eBPF.
 mod allowance;
+mod anonymise;
 mod path;
 mod player;
 
@@ -54,6 +55,13 @@ pub struct ReplayArgs {
     /// Write the output to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<PathBuf>,
+    /// Write FILE again without names and addresses, and print no verdict: pods, namespaces,
+    /// Services, nodes, links, addresses, DNS names and texts are mapped (two addresses of one
+    /// prefix stay in one), payload is left out, and the causes that are named stay the same. What
+    /// it does not hide: sizes, times, counts, ports, sequence numbers, how many pods, links and
+    /// routes there are, process numbers, the kernel's version.
+    #[arg(long, value_name = "OUT")]
+    pub anonymise: Option<PathBuf>,
 }
 
 pub fn run(args: &ReplayArgs) -> Result<i32> {
@@ -66,6 +74,9 @@ pub fn run(args: &ReplayArgs) -> Result<i32> {
 
 fn replay(args: &ReplayArgs) -> Result<i32> {
     allowance::guard(&args.files);
+    if let Some(to) = &args.anonymise {
+        return anonymise::run(args, to);
+    }
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     let mut pcap = args
         .pcap

@@ -30,9 +30,12 @@
 //! allocated or put in. Lists are read element by element, the scene's parts stay text until
 //! they are what they stand for, and time grows from reading to reading. What contradicts itself
 //! ends the reading, and what exceeds a limit refuses the file, in a sentence.
+mod anonymise;
 mod block;
 mod cells;
 mod entry;
+#[cfg(test)]
+mod full;
 mod keep;
 mod limits;
 mod lines;
@@ -49,4 +52,4 @@ mod tables;
 mod tests;
 mod writer;
 
-pub use self::{reader::Replay, writer::Recorder};
+pub use self::{anonymise::Anonymiser, reader::Replay, writer::Recorder};

@@ -32,7 +32,7 @@ use crate::{
 
 const SECOND: u64 = 1_000_000_000;
 
-fn scene() -> Scene {
+pub fn scene() -> Scene {
     let node = overlay_node(1450, 1450, 1500);
     Scene {
         start: node.clone(),

@@ -115,6 +115,11 @@ impl<W: Write> Recorder<W> {
         self.flush()
     }
 
+    /// Ends it without saying that the end is meant.
+    pub fn leave(mut self) -> std::io::Result<()> {
+        self.flush()
+    }
+
     fn line(&mut self, entry: &Entry) -> std::io::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
