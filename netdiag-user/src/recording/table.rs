@@ -172,6 +172,10 @@ impl<K: Cells + Copy, V: Cells + Copy> Read<K, V> {
     }
 
     pub fn apply(&mut self, changes: &lines::Changes<'_>) -> Result<(), Fault> {
+        // First, because all rows of a full table may be others than before.
+        each(changes.gone, |number: u64| {
+            self.rows.remove(&number).map(drop).ok_or(Fault::Misfit)
+        })?;
         each(changes.new, |key: lines::Cells<u64>| self.enter(&key))?;
         let mut changed = 0;
         let most = self.rows.len();
@@ -179,9 +183,6 @@ impl<K: Cells + Copy, V: Cells + Copy> Read<K, V> {
             self.change(&row)?;
             changed += 1;
             Fault::above(changed, most, "a row in it changes twice at one time")
-        })?;
-        each(changes.gone, |number: u64| {
-            self.rows.remove(&number).map(drop).ok_or(Fault::Misfit)
         })
     }
 
