@@ -1,8 +1,6 @@
 //! Takes away what a killed netdiag left: only what its ledger says, only with our mark, and a
 //! qdisc only when it is certain that nobody else has used it. On any doubt an empty one stays:
 //! it costs next to nothing, and its deletion takes everybody's filters along.
-use std::fs::File;
-
 use anyhow::{Context, Result};
 
 use super::{
@@ -12,7 +10,7 @@ use super::{
     tc::{self, Filter, SIDES},
     watch::{Heard, Watch},
 };
-use crate::host::namespaces;
+use crate::{host::namespaces, sys::file};
 
 /// What was taken away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,7 +74,7 @@ fn one(ledger: &Ledger) -> Result<Swept> {
     };
     let file = match (own, all()) {
         (true, _) => None,
-        (false, Some(namespace)) => Some(File::open(&namespace.path)?),
+        (false, Some(namespace)) => Some(file::namespace(&namespace.path)?),
         (false, None) => return Ok(Swept::default()),
     };
     let ledger = ledger.clone();

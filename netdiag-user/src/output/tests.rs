@@ -1,4 +1,5 @@
 //! Recordings of incidents, with names as a stranger may choose them, through every output.
+#![expect(clippy::disallowed_methods, reason = "files of the test's own")]
 use std::path::Path;
 
 use super::*;

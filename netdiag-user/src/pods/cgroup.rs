@@ -150,9 +150,8 @@ fn of_pod(line: &str) -> Option<(String, String)> {
 }
 
 fn processes(root: &Path) -> Vec<u32> {
-    let entries = std::fs::read_dir(root.join("proc"));
-    let names = entries.into_iter().flatten().flatten();
-    let numbers = names.filter_map(|e| e.file_name().to_str()?.parse().ok());
+    let entries = file::entries(&root.join("proc"), file::PROCESSES).into_iter();
+    let numbers = entries.filter_map(|e| e.file_name().to_str()?.parse().ok());
     let mut numbers: Vec<u32> = numbers.take(MOST).collect();
     numbers.sort_unstable();
     numbers
@@ -169,7 +168,7 @@ fn started(folder: &Path) -> Option<u64> {
 
 /// The host name of its UTS namespace, which a thread of our own enters.
 fn uts_name(folder: &Path) -> Option<String> {
-    let file = std::fs::File::open(folder.join("ns/uts")).ok()?;
+    let file = file::namespace(&folder.join("ns/uts")).ok()?;
     let own = namespaces::inode(Path::new("/proc/thread-self/ns/uts"));
     if namespaces::inode(&folder.join("ns/uts")) == own {
         return None;

@@ -1,6 +1,7 @@
 //! Recordings that somebody has changed: whatever they say is stood, in bounded time.
 //!
 //! NETDIAG_MUTATIONS says how many are tried, NETDIAG_MUTATIONS_FROM where to go on.
+#![expect(clippy::disallowed_methods, reason = "files of the test's own")]
 use std::{
     path::Path,
     time::{Duration, Instant},

@@ -6,6 +6,10 @@
 //! like /dev/null are opened as they are. In a folder that others can write to, as /tmp, only what
 //! is our own is written to at all (as fs.protected_regular has it, Documentation/admin-guide/
 //! sysctl/fs.rst). /dev/stdout, /dev/stderr and /dev/fd/N are what they stand for.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it opens what it was told to write, and looks before"
+)]
 use std::{
     collections::HashMap,
     fs::{File, OpenOptions},

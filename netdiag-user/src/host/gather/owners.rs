@@ -18,8 +18,7 @@ pub fn owners(root: &Path, sockets: &HashSet<u32>) -> HashMap<u32, String> {
     let mut found = HashMap::new();
     let mut left = MOST;
     for process in processes::folders(root).take(processes::MOST) {
-        let files = std::fs::read_dir(process.join("fd")).into_iter().flatten();
-        for file in files.flatten().take(MOST_FILES.min(left)) {
+        for file in file::entries(&process.join("fd"), MOST_FILES.min(left)) {
             left -= 1;
             let Some(inode) = socket(&file.path()).filter(|inode| sockets.contains(inode)) else {
                 continue;

@@ -1,3 +1,4 @@
+#![expect(clippy::disallowed_methods, reason = "files of the test's own")]
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},

@@ -22,7 +22,10 @@ use super::{
     cgroups::{Cgroups, Seat},
     short,
 };
-use crate::model::{command::Command, impostors::Doubt};
+use crate::{
+    model::{command::Command, impostors::Doubt},
+    sys::file,
+};
 
 /// kubelet's, see `podLogsDir` of its configuration.
 const LOGS: &str = "var/log/pods";
@@ -121,7 +124,7 @@ fn namespace(logs: &Path, uid: &str) -> Option<String> {
     let of_root = |meta: &fs::Metadata| meta.is_dir() && meta.uid() == 0;
     let theirs = |meta: &fs::Metadata| of_root(meta) && meta.mode() & 0o022 == 0;
     fs::metadata(logs).ok().filter(theirs)?;
-    let mut entries = fs::read_dir(logs).ok()?.flatten().take(MOST_PODS);
+    let mut entries = file::entries(logs, MOST_PODS).into_iter();
     entries.find_map(|entry| {
         let name = entry.file_name();
         let (of, id) = name.to_str()?.rsplit_once('_')?;

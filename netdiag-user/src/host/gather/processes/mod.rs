@@ -73,6 +73,10 @@ pub struct Program {
 }
 
 impl Process {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nothing is opened, the folder is only held"
+    )]
     fn open(at: &Path) -> Option<Self> {
         let pid = number(at)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -153,8 +157,8 @@ impl Process {
     /// Which of these programs of eBPF it holds, itself or by a link (bpf_prog_show_fdinfo,
     /// bpf_link_show_fdinfo).
     pub fn holds(&self, programs: &[u32]) -> Vec<u32> {
-        let files = fs::read_dir(self.folder.join("fd")).into_iter().flatten();
-        let bpf = files.flatten().take(MOST_FILES).filter(|file| {
+        let files = file::entries(&self.folder.join("fd"), MOST_FILES);
+        let bpf = files.into_iter().filter(|file| {
             let target = fs::read_link(file.path()).unwrap_or_default();
             let name = target.to_string_lossy();
             name.contains("bpf-prog") || name.contains("bpf_link") || name.contains("bpf-link")
@@ -198,7 +202,12 @@ pub fn each(root: &Path, mut look: impl FnMut(&Process, &mut Believer) + Send) -
     joined.unwrap_or_default()
 }
 
-/// The folder of each, as the kernel lists them: by their numbers.
+/// The folder of each, as the kernel lists them: by their numbers. Whoever walks them stops at
+/// [`MOST`].
+#[expect(
+    clippy::disallowed_methods,
+    reason = "one entry at a time is held, of a folder that is the kernel's"
+)]
 pub fn folders(root: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(root.join("proc")).into_iter().flatten();
     let folders = entries.flatten().map(|entry| entry.path());

@@ -1,4 +1,5 @@
 //! Who is believed, on nodes made of files.
+#![expect(clippy::disallowed_methods, reason = "files of the test's own")]
 use std::os::unix::fs::PermissionsExt;
 
 use super::{

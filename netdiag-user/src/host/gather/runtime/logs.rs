@@ -2,13 +2,16 @@
 //! is read.
 use std::{
     ffi::OsString,
-    fs::File,
     io::{Read, Seek, SeekFrom},
     path::Path,
     time::Duration,
 };
 
-use crate::{host::gather::Places, model::runtime::Shown, sys::program::Program};
+use crate::{
+    host::gather::Places,
+    model::runtime::Shown,
+    sys::{file, program::Program},
+};
 
 /// Files, as the node names them.
 const FILES: [&str; 11] = [
@@ -73,7 +76,7 @@ fn file(places: &Places, name: &str) -> Option<Log> {
 }
 
 fn end(path: &Path, length: u64) -> std::io::Result<String> {
-    let mut file = File::open(path)?;
+    let mut file = file::plain(path)?;
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
     let mut bytes = Vec::new();
     file.take(TAIL).read_to_end(&mut bytes)?;
@@ -83,7 +86,7 @@ fn end(path: &Path, length: u64) -> std::io::Result<String> {
 /// journalctl(1) reads a node's from anywhere.
 fn journal(places: &Places, name: &str, since: Duration) -> Option<Log> {
     let folder = places.under_root(Path::new(name));
-    let filled = std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some());
+    let filled = !file::entries(&folder, 1).is_empty();
     filled.then(|| Log {
         name: format!("the journal in {name}"),
         show: Shown::Journal,
