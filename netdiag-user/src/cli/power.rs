@@ -39,7 +39,9 @@ fn outputs(command: &Command) -> Vec<&Path> {
         Command::Diagnose(args) => (&args.output_file, Some(&args.keep)),
         Command::Path(args) => (&args.output_file, Some(&args.keep)),
         Command::Audit(args) => (&args.output_file, None),
-        Command::Replay(args) => return all([&args.output_file, &args.pcap]),
+        // What would empty a recording before it is read is refused later, in a sentence.
+        Command::Replay(args) if args.would_overwrite() => return Vec::new(),
+        Command::Replay(args) => return all([&args.output_file, &args.pcap, &args.anonymise]),
         _ => return Vec::new(),
     };
     match keep {

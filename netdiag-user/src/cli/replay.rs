@@ -11,6 +11,7 @@ use clap::Args;
 
 use self::player::Player;
 use super::{
+    Usage,
     diagnose::code,
     exit,
     options::{Causes, Format, Only},
@@ -64,6 +65,15 @@ pub struct ReplayArgs {
     pub anonymise: Option<PathBuf>,
 }
 
+impl ReplayArgs {
+    /// An output is one of the recordings.
+    pub fn would_overwrite(&self) -> bool {
+        let outputs = [&self.output_file, &self.pcap, &self.anonymise];
+        let mut outputs = outputs.into_iter().flatten();
+        outputs.any(|to| self.files.iter().any(|from| anonymise::is_same(from, to)))
+    }
+}
+
 pub fn run(args: &ReplayArgs) -> Result<i32> {
     let mut args = args.clone();
     if let Some([source, destination]) = args.path.as_deref_mut() {
@@ -76,6 +86,10 @@ fn replay(args: &ReplayArgs) -> Result<i32> {
     allowance::guard(&args.files);
     if let Some(to) = &args.anonymise {
         return anonymise::run(args, to);
+    }
+    if args.would_overwrite() {
+        let why = "an output is one of the recordings, and would empty it: name another file";
+        return Err(Usage(why.into()).into());
     }
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     let mut pcap = args

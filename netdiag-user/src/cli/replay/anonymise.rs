@@ -51,7 +51,7 @@ pub fn run(args: &ReplayArgs, to: &Path) -> Result<i32> {
     Ok(exit::OK)
 }
 
-fn is_same(one: &Path, other: &Path) -> bool {
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     match (one.metadata(), other.metadata()) {
         (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
         _ => false,
