@@ -58,8 +58,8 @@ impl CommandLine {
         }
     }
 
-    /// A line that netdiag printed before: the verdict of the lab's node, an older recording.
-    pub fn parse(line: &str) -> Self {
+    /// A line that netdiag printed before: the verdict of the lab's node.
+    fn parse(line: &str) -> Self {
         match parse::parse(line) {
             Some(words) if !words.is_empty() => Self {
                 words,

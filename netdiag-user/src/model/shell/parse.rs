@@ -1,10 +1,10 @@
-//! Reads lines that [`CommandLine::text`](super::CommandLine::text) wrote, and lines of older
-//! recordings: each word stays one, whatever is in it, and no operator comes out of a word.
+//! Reads lines that [`CommandLine::text`](super::CommandLine::text) wrote, in a verdict: each word
+//! stays one, whatever is in it, and no operator comes out of a word.
 use super::word::{Word, is_plain, misleads};
 
-/// Programs of older recordings' lines that take their arguments apart again.
+/// Programs that take their arguments apart again.
 const REPARSING: [&str; 2] = ["nft", "ssh"];
-/// What older recordings have nft do to a chain.
+/// What nft does to a chain whose policy drops.
 const ACCEPT: &str = "{ policy accept; }";
 
 /// Nothing where the line is not one of netdiag's.
