@@ -2,7 +2,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    path::Path,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
 };
 
 use netdiag_tests::{desk::Desk, netdiag::sentence};
@@ -207,13 +208,19 @@ fn causes(verdict: &Value) -> BTreeMap<String, (String, String)> {
     told.collect()
 }
 
+/// A folder in which whoever replays may write.
+fn writable(desk: &Desk) -> PathBuf {
+    let folder = desk.path("out");
+    std::fs::create_dir(&folder).expect("made");
+    let mode = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(&folder, mode).expect("set");
+    folder
+}
+
 #[test]
 fn causes_stay_and_names_go() {
     let desk = Desk::new();
-    let folder = desk.path("out");
-    std::fs::create_dir(&folder).expect("made");
-    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o777);
-    std::fs::set_permissions(&folder, mode).expect("set");
+    let folder = writable(&desk);
     let mut wrong = Vec::new();
     for (name, bytes) in fixtures() {
         let old = desk.put(&format!("{name}.ndr"), &bytes);
@@ -277,9 +284,7 @@ fn what_cannot_be_anonymised_is_told() {
     let missing = desk.replay(&["/nowhere.ndr", "--anonymise", &out]);
     assert_eq!(missing.code, Some(3), "{missing:?}");
     let cut = desk.put("cut.ndr", &bytes[..bytes.len() - 9]);
-    let out = desk.put("c.ndr", b"");
-    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666);
-    std::fs::set_permissions(&out, mode).expect("set");
+    let out = writable(&desk).join("c.ndr").display().to_string();
     let cut = desk.replay(&[&cut, "--anonymise", &out]);
     assert_eq!(cut.code, Some(0), "{cut:?}");
     let again = desk.replay(&[&out, "-o", "json"]);
