@@ -157,6 +157,20 @@ fn what_grows_slowly_is_refused_too() {
         "larger",
     );
 
+    let labels = |n: usize| {
+        let all: Vec<String> = (0..70_000).map(|at| format!("\"{n}-{at}\":\"\"")).collect();
+        let pod = format!("{{\"labels\":{{{}}}}}", all.join(","));
+        format!("{{\"scene\":{{\"pods\":{{\"list\":[999999,[],[{pod}]]}}}}}}\n")
+    };
+    let first = format!("{HEADER}\n{{\"scene\":{{\"pods\":{{\"new\":[]}}}}}}\n");
+    let labels: Vec<String> = (0..20).map(labels).collect();
+    refused(
+        &desk,
+        "slow-labels.ndr",
+        &[vec![first], labels].concat(),
+        "larger",
+    );
+
     let lines = block("{}\n");
     refused(&desk, "slow-lines.ndr", &[begun(&lines)], "lines");
 

@@ -12,6 +12,9 @@ const ARRAY: usize = 48;
 /// Beside its bytes: where it stands, the allocation, and the entry of an index by it.
 const STRING: usize = 64;
 const SCALAR: usize = 16;
+/// Structs have fewer members; what has more is a map, and its keys are texts.
+const STRUCT: usize = 24;
+const MEMBER: usize = 24;
 
 const _: () = assert!(size_of::<crate::model::pod::Pod>() <= POD);
 
@@ -29,21 +32,33 @@ impl Found {
         self.cost += STRING + length;
         self.longest = self.longest.max(length);
     }
+
+    /// One that stands behind so many others.
+    fn member(&mut self, name: usize, behind: usize) {
+        self.longest = self.longest.max(name);
+        self.cost += match behind < STRUCT {
+            true => MEMBER,
+            false => MEMBER + STRING + name,
+        };
+    }
 }
 
 /// Goes through the text once. It need not be valid JSON: whoever unpacks it will say so.
 pub fn scan(text: &str, part: &str) -> Result<Found, Fault> {
     let bytes = text.as_bytes();
     let (mut found, mut depth, mut at) = (Found::default(), 0, 0);
+    let mut members = [0; limits::DEPTH + 1];
     while let Some(byte) = bytes.get(at) {
         at += 1;
         match byte {
             b'"' => {
                 let (end, length) = string(bytes, at);
                 at = end;
-                // Members of structs are named in the text alone.
                 match bytes.get(at) {
-                    Some(b':') => found.longest = found.longest.max(length),
+                    Some(b':') => {
+                        found.member(length, members[depth]);
+                        members[depth] += 1;
+                    }
                     _ => found.text(length),
                 }
             }
@@ -51,6 +66,7 @@ pub fn scan(text: &str, part: &str) -> Result<Found, Fault> {
                 found.cost += container(*byte == b'{', part, depth);
                 depth += 1;
                 Fault::above(depth, limits::DEPTH, "a line of it nests too deep")?;
+                members[depth] = 0;
             }
             b'}' | b']' => depth = depth.saturating_sub(1),
             b',' | b':' | b' ' | b'\t' | b'\r' | b'\n' => {}
@@ -103,8 +119,8 @@ fn add(value: &Value, part: &str, depth: usize, to: &mut Found) {
         }
         Value::Object(members) => {
             to.cost += container(true, part, depth);
-            for (name, value) in members {
-                to.longest = to.longest.max(name.len());
+            for (behind, (name, value)) in members.iter().enumerate() {
+                to.member(name.len(), behind);
                 add(value, part, depth + 1, to);
             }
         }
@@ -114,13 +130,17 @@ fn add(value: &Value, part: &str, depth: usize, to: &mut Found) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
 
     use super::*;
 
     #[test]
     fn a_text_weighs_what_its_value_does() {
+        let map: BTreeMap<String, u8> = (0..50).map(|n| (n.to_string(), n)).collect();
         let value = json!({
+            "map": map,
             "a": [1, -2.5, true, null, "b\\\"c\n\u{1}é"],
             "longer": { "": {}, "x": [[], [{ "y": "" }]] },
         });

@@ -15,7 +15,7 @@ use crate::{cli::exit, model::verdict::NotChecked, sys};
 
 /// Time on a processor that any recording may take, and for each megabyte of it more. One of a
 /// node with full tables on which little happens takes 60 s a megabyte.
-const BASE: Duration = Duration::from_secs(20);
+const BASE: Duration = Duration::from_secs(10);
 const A_MEGABYTE: Duration = Duration::from_secs(120);
 /// Memory that all recordings may take, each of them so much.
 const MEMORY: usize = 232 << 20;
@@ -119,7 +119,7 @@ mod tests {
         assert!(allowance.is_spent(500_000));
         assert!(!allowance.is_spent(1_000_000));
         let told = allowance.told(1).expect("told").why;
-        assert!(told.contains("81 s"), "{told}");
+        assert!(told.contains("71 s"), "{told}");
     }
 
     #[test]
