@@ -29,7 +29,7 @@
 use crate::{
     model::{
         gather::Want,
-        runtime::{Network, Runtime, Setups},
+        runtime::{Network, Runtime, Setups, is_shared},
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRef, PodRole, Severity,
         },
@@ -66,6 +66,11 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let severity = severity(runtime, &failing, unready.is_some());
     let summary = summary(&failing, unready.map(|(_, why)| why));
     let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
+    if unready.is_none() && failing.iter().all(|pod| is_shared(&pod.log)) {
+        // Any program can write there, by any name.
+        finding.confidence = Confidence::Suspected;
+        finding.severity = Severity::Warning;
+    }
     let told = failing.iter().take(TOLD);
     finding.evidence.extend(told.clone().map(|pod| log(pod)));
     finding
@@ -122,10 +127,18 @@ fn summary(failing: &[&Setups], unready: Option<&str>) -> String {
         1 => label(worst),
         n => format!("{} and {} more", label(worst), n - 1),
     };
-    format!(
-        "the network of {pods} cannot be set up, {} times so far: {}",
-        worst.failures, worst.message
-    )
+    let times = worst.failures;
+    match is_shared(&worst.log) {
+        // Those words may be anybody's: they stand below, as what the log says.
+        true => format!(
+            "{} says that the network of {pods} cannot be set up, {times} times so far",
+            worst.log
+        ),
+        false => format!(
+            "the network of {pods} cannot be set up, {times} times so far: {}",
+            worst.message
+        ),
+    }
 }
 
 fn log(pod: &Setups) -> Evidence {

@@ -15,7 +15,10 @@ use tokio::{sync::mpsc, time::timeout_at};
 
 use crate::{
     host::gather::{Places, gather},
-    model::gather::{Cost, Gathered, Piece, Want},
+    model::{
+        gather::{Cost, Gathered, Piece, Want},
+        verdict::NotChecked,
+    },
     sys::cost,
 };
 
@@ -25,6 +28,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const AT_ONCE: usize = 4;
 /// What has not answered by then is not waited for any more: each program that it runs ends before.
 const LONGEST: Duration = Duration::from_secs(60);
+/// Who waits longer than this wants to know what for.
+const SLOW: Duration = Duration::from_secs(5);
 /// Threads that hang; beyond that nothing is begun any more.
 const HANGING: usize = 8;
 
@@ -208,6 +213,18 @@ impl Gathering {
                 gathered.insert(want.clone(), Err(no_answer(told)));
             }
         }
+    }
+
+    /// What is still being found out for the first time, and takes long.
+    pub fn not_answered(&self, gathered: &Gathered) -> Vec<NotChecked> {
+        let slow = |(want, state): (&Want, &State)| match state {
+            State::Running(since) if since.elapsed() >= SLOW && !gathered.has(want) => {
+                let why = format!("no answer yet after {} s", since.elapsed().as_secs());
+                Some(NotChecked::new(want.name(), why))
+            }
+            _ => None,
+        };
+        self.asked.iter().filter_map(slow).collect()
     }
 
     fn running(&self) -> usize {

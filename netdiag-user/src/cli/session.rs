@@ -373,6 +373,7 @@ impl Session {
         not_checked.extend(self.not_selected());
         not_checked.extend(self.unkept.iter().cloned());
         not_checked.extend(self.scene.gathered.not_checked());
+        not_checked.extend(self.gathering.not_answered(&self.scene.gathered));
         if self.hooks.count() == 0 {
             not_checked.push(NotChecked::new(
                 "packets on the node's links",

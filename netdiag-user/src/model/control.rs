@@ -128,11 +128,20 @@ fn pod_of(part: &str) -> Option<String> {
     ((32..=36).contains(&uid.len()) && uid.chars().all(hex)).then_some(uid)
 }
 
+/// Slices of users, and of their virtual machines and containers (systemd.special(7)).
+pub const DELEGATED: [&str; 2] = ["user.slice", "machine.slice"];
+
 /// The same with the container of it, where the path names both.
 pub fn pod_and_container(path: &str) -> Option<(String, String)> {
     let mut parts = path.split(['/', ':']);
-    let uid = parts.find_map(pod_of)?;
-    Some((uid, parts.find_map(container_id)?.to_owned()))
+    // What systemd delegates to a user may have any name below.
+    let mut delegated = false;
+    let uid = parts.find_map(|part| {
+        delegated |= DELEGATED.contains(&part);
+        pod_of(part)
+    })?;
+    let container = parts.find_map(container_id)?.to_owned();
+    (!delegated).then_some((uid, container))
 }
 
 /// Whole id of the container that a cgroup's path names.

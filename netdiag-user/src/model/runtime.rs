@@ -115,6 +115,18 @@ impl Runtime {
     }
 }
 
+/// Logs that any program of the node can write to, by any name (syslog(3)).
+const SHARED_LOGS: [&str; 3] = [
+    "/var/log/syslog",
+    "/var/log/messages",
+    "/var/log/daemon.log",
+];
+
+/// Whether what it says need not be the word of whom it names.
+pub fn is_shared(log: &str) -> bool {
+    SHARED_LOGS.contains(&log)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::rulesets::{
     self,
@@ -47,6 +47,10 @@ pub fn rules() -> Result<Vec<Rule>> {
     let mut counts = Counts::default();
     rulesets::kernel::refusing(|rule| counts.note(rule.key(), rule.packets))?;
     legacy::each(|rule| counts.note(rule.key(), Some(rule.packets)))?;
+    ensure!(
+        !counts.full,
+        "more than {MOST_COUNTS} rules drop and count there"
+    );
     thread::sleep(BETWEEN);
     let mut found = Found::default();
     rulesets::kernel::refusing(|mut rule| {
@@ -70,16 +74,24 @@ pub fn rules() -> Result<Vec<Rule>> {
 }
 
 /// What rules counted before, by no more than a number each.
+/// Counters of rules that are remembered: 24 MiB of them.
+const MOST_COUNTS: usize = 1 << 20;
+
 #[derive(Default)]
 struct Counts {
     hash: RandomState,
     packets: HashMap<u64, u64>,
+    full: bool,
 }
 
 impl Counts {
     fn note(&mut self, key: impl std::hash::Hash, packets: Option<u64>) {
-        if let Some(packets) = packets {
-            self.packets.insert(self.hash.hash_one(key), packets);
+        let Some(packets) = packets else {
+            return;
+        };
+        match self.packets.len() < MOST_COUNTS {
+            true => drop(self.packets.insert(self.hash.hash_one(key), packets)),
+            false => self.full = true,
         }
     }
 

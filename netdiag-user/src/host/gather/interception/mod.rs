@@ -74,7 +74,7 @@ pub fn interception(root: &Path) -> Result<Interception> {
     rulesets::saved(xt, &[], |program, lines| {
         iptables::read(lines, program, &mut rules)
     })?;
-    let mut found = rules.interception();
+    let mut found = rules.interception()?;
     found.proxies = proxies(root);
     Ok(found)
 }
@@ -109,26 +109,34 @@ impl Rules {
         Ok(())
     }
 
-    fn interception(&self) -> Interception {
+    fn interception(&self) -> Result<Interception> {
         let mut chains: BTreeMap<&str, Vec<&Rule>> = BTreeMap::new();
         for rule in &self.all {
             chains.entry(&rule.chain).or_default().push(rule);
         }
         let mut found = Interception::default();
+        // For all chains together: a pod can make as many as it likes.
+        let mut left = LOOKS;
         for chain in &self.prerouting {
-            let mut walk = Walk::new(&chains);
+            let mut walk = Walk::new(&chains, left);
             walk.follow(chain, &[], DEEPEST);
+            left = walk.left;
             found.inbound.extend(walk.redirects);
             found.exempt.extend(walk.exempt);
         }
         for chain in &self.output {
-            let mut walk = Walk::new(&chains);
+            let mut walk = Walk::new(&chains, left);
             walk.follow(chain, &[], DEEPEST);
+            left = walk.left;
             found.outbound.extend(walk.redirects);
         }
+        ensure!(
+            left > 0,
+            "its chains lead through one another more than {LOOKS} times"
+        );
         found.exempt.sort_unstable();
         found.exempt.dedup();
-        found
+        Ok(found)
     }
 }
 
@@ -141,12 +149,12 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(chains: &'a BTreeMap<&'a str, Vec<&'a Rule>>) -> Self {
+    fn new(chains: &'a BTreeMap<&'a str, Vec<&'a Rule>>, left: usize) -> Self {
         Self {
             chains,
             redirects: Vec::new(),
             exempt: BTreeSet::new(),
-            left: LOOKS,
+            left,
         }
     }
 
@@ -163,19 +171,26 @@ impl<'a> Walk<'a> {
             match &rule.does {
                 Does::Goes(to) => self.follow(to, of, depth - 1),
                 Does::Spares => self.exempt.extend(&rule.of),
-                Does::Redirects(port) => {
-                    let redirect = Redirect {
-                        port: *port,
-                        of: of.to_vec(),
-                        rule: rule.text.clone(),
-                        list: rule.list.clone(),
-                    };
-                    if self.redirects.len() < REDIRECTS && !self.redirects.contains(&redirect) {
-                        self.redirects.push(redirect);
-                    }
-                }
+                Does::Redirects(port) => self.redirect(*port, of, rule),
             }
         }
+    }
+}
+
+impl Walk<'_> {
+    fn redirect(&mut self, port: u16, of: &[u16], rule: &Rule) {
+        let same = |r: &Redirect| r.port == port && r.of == of && r.rule == rule.text;
+        if self.redirects.len() >= REDIRECTS || self.redirects.iter().any(same) {
+            return;
+        }
+        // Each port that is compared is one that it looked at.
+        self.left = self.left.saturating_sub(of.len() / 64);
+        self.redirects.push(Redirect {
+            port,
+            of: of.to_vec(),
+            rule: rule.text.clone(),
+            list: rule.list.clone(),
+        });
     }
 }
 
@@ -206,7 +221,7 @@ mod tests {
         let mut by_nft = Rules::default();
         rulesets::json::read(NFT.as_bytes(), &mut by_nft).expect("rules");
         for rules in [by_iptables, by_nft] {
-            let found = rules.interception();
+            let found = rules.interception().expect("few");
             let ports = |all: &[Redirect]| all.iter().map(|r| r.port).collect::<Vec<_>>();
             assert_eq!(ports(&found.inbound), [15006], "{found:?}");
             assert_eq!(ports(&found.outbound), [15001], "{found:?}");
@@ -233,7 +248,7 @@ mod tests {
         let text = "*nat\n-A PREROUTING -j A\n-A A -j B\n-A B -j A\n-A B -p tcp --dport 80 -j \
                     REDIRECT --to-ports 8080\n";
         saved(text, &mut rules);
-        let found = rules.interception();
+        let found = rules.interception().expect("few");
         assert_eq!(found.inbound.len(), 1);
         assert!(!found.is_proxy(), "one port is no proxy");
     }
@@ -247,7 +262,8 @@ mod tests {
         }
         let mut rules = Rules::default();
         saved(&text, &mut rules);
-        assert_eq!(rules.interception(), Interception::default());
+        let why = rules.interception().expect_err("too many").to_string();
+        assert!(why.contains("more than 100000 times"), "{why}");
         let mut from = text.as_bytes();
         let mut many = std::io::Read::chain(&mut from, std::io::repeat(b'x'));
         let mut many = std::io::BufReader::new(&mut many);

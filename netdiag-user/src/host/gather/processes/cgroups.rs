@@ -27,8 +27,6 @@ const SYSTEMD: &str = "name=systemd";
 const UNIFIED: &str = "";
 /// Where systemd itself is (systemd.special(7)).
 const INIT: &str = "/init.scope";
-/// Slices of users and of their virtual machines and containers.
-const FOREIGN: [&str; 2] = ["user.slice", "machine.slice"];
 
 impl Cgroups {
     pub fn read(path: &Path) -> Self {
@@ -85,10 +83,10 @@ impl Cgroups {
             return Seat::Pod(uid);
         }
         let own = self.sorted();
-        if own.is_some() && own == first.sorted() {
+        let contained = below.paths().any(is_container);
+        if own.is_some() && own == first.sorted() && !contained {
             return Seat::First;
         }
-        let contained = below.paths().any(is_container);
         match below.sorted().is_some_and(is_service) && !contained {
             true => Seat::Service,
             false => Seat::Elsewhere,
@@ -107,7 +105,7 @@ fn is_container(path: &str) -> bool {
 fn is_service(path: &str) -> bool {
     let mut above: Vec<_> = path.split('/').skip(1).collect();
     let last = above.pop().unwrap_or_default();
-    let of_root = |part: &&str| part.ends_with(".slice") && !FOREIGN.contains(part);
+    let of_root = |part: &&str| part.ends_with(".slice") && !control::DELEGATED.contains(part);
     match above.is_empty() {
         true => last.starts_with("openrc."),
         false => last.ends_with(".service") && above.iter().all(of_root),

@@ -30,6 +30,10 @@ const FAILURES: [&str; 3] = [
 pub fn read(line: &str) -> Option<Line> {
     // Most lines are about something else: a look that costs little comes first.
     let done = line.contains("returns sandbox id") || line.contains("Ran pod sandbox ");
+    // kubelet's words about a container quote what its author chose to run.
+    if line.contains("RunContainerError") || line.contains("StartContainer") {
+        return None;
+    }
     if !done
         && !FAILURES
             .iter()
@@ -94,7 +98,8 @@ fn of_containerd(line: &str) -> Option<(String, String)> {
 /// `pod="b/a"`, or `pod "a_b(uid)"`.
 fn of_kubelet(line: &str) -> Option<(String, String)> {
     let field = || {
-        let (_, rest) = line.split_once(" pod=\"")?;
+        // Its own field is the last one.
+        let (_, rest) = line.rsplit_once(" pod=\"")?;
         rest.split('"').next()?.split_once('/')
     };
     let words = || {

@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Ready, lines, time::Clock};
-use crate::model::runtime::{Setups, Shown};
+use crate::model::runtime::{Setups, Shown, is_shared};
 
 /// Pods that are kept apart; more than that fit no node.
 const MOST: usize = 1000;
@@ -23,19 +23,28 @@ pub struct Tally {
     pods: BTreeMap<(String, String), Told>,
 }
 
+/// Clocks of programs differ by no more than this.
+const AHEAD: i64 = 5_000_000_000;
 /// Lines of one failure that name no sandbox come within this time.
 const SAME: i64 = 1_000_000_000;
 
 impl Tally {
     /// Takes the lines of one log that are young enough.
     pub fn read(&mut self, log: &str, show: &Shown, text: &str, clock: &Clock, since: i64) {
+        let until = clock.now().saturating_add(AHEAD);
         for line in text.lines() {
             let Some(read) = lines::read(line) else {
                 continue;
             };
-            let Some(when) = clock.when(line).filter(|when| *when >= since) else {
+            // Anybody may write to some logs: what is of the future there, or takes a failure back.
+            let shared = is_shared(log);
+            let young = |when: &i64| *when >= since && (!shared || *when <= until);
+            let Some(when) = clock.when(line).filter(young) else {
                 continue;
             };
+            if shared && read.failed.is_none() {
+                continue;
+            }
             let pod = (read.namespace, read.name);
             if self.pods.len() >= MOST && !self.pods.contains_key(&pod) {
                 continue;

@@ -26,6 +26,11 @@ impl Clock {
     }
 
     /// Nanoseconds since 1970.
+    pub fn now(&self) -> i64 {
+        i64::try_from(self.now.as_nanosecond()).unwrap_or(i64::MAX)
+    }
+
+    /// Nanoseconds since 1970.
     pub fn when(&self, line: &str) -> Option<i64> {
         let stamp = own(line).or_else(|| before(line));
         let stamp = stamp.or_else(|| self.klog(line));
