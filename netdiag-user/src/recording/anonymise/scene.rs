@@ -6,68 +6,8 @@ use super::{address::Addresses, words::Words};
 use crate::model::address::Prefix;
 
 /// Members whose texts are words of the kernel's or netdiag's own.
-const KEPT: [&str; 6] = ["engine", "kernel", "source", "state", "values", "version"];
-/// Variants of enums as they are written. Kubernetes' names have no capitals.
-const VARIANTS: [&str; 59] = [
-    "Bond",
-    "Bridge",
-    "Commands",
-    "ConfigMaps",
-    "Connections",
-    "EndpointSlices",
-    "Err",
-    "Etcd",
-    "Failed",
-    "Forbidden",
-    "Geneve",
-    "Goto",
-    "Gre",
-    "Interception",
-    "Ip6Tunnel",
-    "Ipam",
-    "Ipip",
-    "IptablesLegacy",
-    "IptablesNft",
-    "Ipvs",
-    "Listeners",
-    "Local",
-    "Loopback",
-    "MemoryCgroup",
-    "Netkit",
-    "Nftables",
-    "Nodes",
-    "Nothing",
-    "Ok",
-    "Other",
-    "Physical",
-    "PodNetworks",
-    "Pods",
-    "Qdiscs",
-    "Receivers",
-    "Refuse",
-    "Refusing",
-    "Resolvers",
-    "Rules",
-    "Runtime",
-    "Security",
-    "Services",
-    "Sit",
-    "Table",
-    "Tracked",
-    "Unicast",
-    "Veth",
-    "Vlan",
-    "Vxlan",
-    "Wireguard",
-    "added",
-    "alive",
-    "cgroup",
-    "cni",
-    "cri",
-    "file",
-    "gone",
-    "kubernetes",
-    "removed",
+const KEPT: [&str; 9] = [
+    "engine", "family", "kernel", "program", "source", "state", "values", "version", "what",
 ];
 /// Members whose texts are names, with all that is in them.
 const NAMES: [&str; 24] = [
@@ -121,7 +61,7 @@ impl Scrub<'_> {
     }
 
     fn text(&mut self, text: &str, of: &str) -> String {
-        if KEPT.contains(&of) && is_plain(text) || is_variant(text) {
+        if KEPT.contains(&of) && is_plain(text) || self.words.is_variant(text) {
             return text.to_owned();
         }
         if let Ok(address) = text.parse() {
@@ -145,7 +85,9 @@ impl Scrub<'_> {
             let plain = KEPT.contains(&of) && is_plain(&name);
             let name = match named {
                 true => self.words.name(&name),
-                false if plain || self.words.is_field(&name) || is_variant(&name) => name,
+                false if plain || self.words.is_field(&name) || self.words.is_variant(&name) => {
+                    name
+                }
                 false => self.words.text(&name),
             };
             members.insert(name, value);
@@ -182,7 +124,7 @@ impl Scrub<'_> {
 /// Names in a scene, of which texts must be free too.
 pub fn names(value: &Value, of: &str, to: &mut Vec<String>) {
     match value {
-        Value::String(text) if NAMES.contains(&of) && !is_variant(text) => to.push(text.clone()),
+        Value::String(text) if NAMES.contains(&of) => to.push(text.clone()),
         Value::Array(list) => list.iter().for_each(|it| names(it, of, to)),
         Value::Object(members) => {
             let named = MAPS.contains(&of);
@@ -210,9 +152,4 @@ fn bytes(list: &[Value], of: &str) -> Option<Vec<u8>> {
 fn is_plain(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
     text.len() < 64 && text.chars().all(plain) && text.parse::<std::net::IpAddr>().is_err()
-}
-
-/// One of an enum's, as serde writes them: `IptablesNft`. Kubernetes' names have no capitals.
-fn is_variant(text: &str) -> bool {
-    VARIANTS.contains(&text)
 }

@@ -164,11 +164,20 @@ impl Words {
 
     /// A struct's member, as netdiag's are called.
     pub fn is_field(&self, name: &str) -> bool {
-        let known = |word: &str| {
-            let word = word.trim_end_matches(|c: char| c.is_ascii_digit());
-            word.len() < 2 || self.vocabulary.contains(word)
-        };
+        let known = |word: &str| word.len() < 2 || self.is_known(word);
         name.split('_').all(known)
+    }
+
+    fn is_known(&self, word: &str) -> bool {
+        let word = word.trim_end_matches(|c: char| c.is_ascii_digit());
+        self.vocabulary.contains(word)
+    }
+
+    /// One of an enum's, as serde writes them: `IptablesNft`. Kubernetes' names have no capitals.
+    pub fn is_variant(&self, text: &str) -> bool {
+        let begins = text.starts_with(|c: char| c.is_ascii_uppercase());
+        let plain = text.chars().all(|c| c.is_ascii_alphanumeric());
+        begins && plain && camels(text).all(|word| self.is_known(&word))
     }
 
     /// A name with numbers at the beginning of a text, and how long it was.
@@ -283,6 +292,18 @@ impl Words {
         };
         word.chars().enumerate().map(one).collect()
     }
+}
+
+/// The words of `CamelCase`, in small letters.
+fn camels(text: &str) -> impl Iterator<Item = String> {
+    let mut words: Vec<String> = Vec::new();
+    for c in text.chars() {
+        match words.last_mut() {
+            Some(word) if !c.is_ascii_uppercase() => word.push(c),
+            _ => words.push(c.to_ascii_lowercase().into()),
+        }
+    }
+    words.into_iter()
 }
 
 /// Runs of letters and digits, and what is between them.
@@ -431,6 +452,42 @@ mod tests {
             text("WEB_SERVICE_HOST of 127.0.0.1")
         );
         assert!(!text("WEB_SERVICE_HOST").contains("WEB"));
+    }
+
+    /// Each of them that the scene's types have, and what nobody calls a variant.
+    #[test]
+    fn variants_are_told_from_names() {
+        let words = Words::new([], Addresses::default());
+        for variant in [
+            "IptablesNft",
+            "NftChain",
+            "Legacy4",
+            "Ip6Tunnel",
+            "Ok",
+            "Err",
+            "MemoryCgroup",
+            "Veth",
+            "EndpointSlices",
+            "Unicast",
+            "Netdev",
+            "PodNetworks",
+            "Forbidden",
+            "Goto",
+        ] {
+            assert!(words.is_variant(variant), "{variant}");
+        }
+        for name in [
+            "veth",
+            "Acme",
+            "AcmeNode",
+            "Node of Acme",
+            "",
+            "WEB",
+            "A6A6",
+            "WEB_SERVICE_HOST",
+        ] {
+            assert!(!words.is_variant(name), "{name}");
+        }
     }
 
     #[test]
