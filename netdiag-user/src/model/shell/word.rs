@@ -35,7 +35,9 @@ pub fn quoted(text: &str) -> String {
                 b'_' | b'@' | b'%' | b'+' | b'=' | b':' | b',' | b'.' | b'/' | b'-'
             )
     };
-    match !text.is_empty() && text.bytes().all(safe) {
+    // zsh makes a path of `=ls`.
+    let plain = !text.starts_with('=') && text.bytes().all(safe);
+    match plain && !text.is_empty() {
         true => text.to_owned(),
         false => format!("'{}'", text.replace('\'', r"'\''")),
     }

@@ -78,6 +78,11 @@ fn transport(protocol: u8, rest: &[u8]) -> Vec<u8> {
         _ => (0, 0),
     };
     let mut header = rest[..length.min(rest.len())].to_vec();
+    // A redirect names a gateway there (RFC 792); the kinds that netdiag knows hold numbers.
+    const NUMBERS: [u8; 8] = [0, 3, 8, 11, 12, 2, 128, 129];
+    if ICMP.contains(&protocol) && !header.first().is_some_and(|kind| NUMBERS.contains(kind)) {
+        header.iter_mut().skip(4).for_each(|byte| *byte = 0);
+    }
     if let Some(bytes) = header
         .get_mut(checksum..checksum + 2)
         .filter(|_| length > 0)

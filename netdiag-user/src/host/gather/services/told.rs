@@ -10,7 +10,7 @@ use std::{
 use crate::{
     host::{
         gather::processes::{
-            self, Believer, Process,
+            self, Believer, Process, Program,
             daemons::{self, PROXIES},
         },
         namespaces,
@@ -22,6 +22,7 @@ const HOST: &str = "_SERVICE_HOST";
 const RANGE: &str = "--service-cluster-ip-range";
 /// Addresses that are kept; a large cluster has some thousand Services.
 const MOST: usize = 16_384;
+const MOST_PROXIES: usize = 16;
 /// A Service's name has 63 characters at most.
 const LONGEST: usize = 63 + HOST.len();
 
@@ -41,6 +42,9 @@ pub fn read(root: &Path, found: &mut Services) {
 /// Only the node's own are believed: a pod may have any words.
 fn daemon(process: &Process, believer: &mut Believer, found: &mut Services) {
     let Some(started) = believer.started(process, &daemons::names()) else {
+        if may_be_proxy(process) && found.proxies.len() < MOST_PROXIES {
+            found.proxies.push(process.label());
+        }
         return;
     };
     let who = process.label();
@@ -48,6 +52,13 @@ fn daemon(process: &Process, believer: &mut Believer, found: &mut Services) {
     if PROXIES.contains(&started.name) {
         found.proxies.push(who);
     }
+}
+
+/// Root runs it, in a way that is not known here: by another runtime, or with kubelet's folders
+/// elsewhere. It keeps a finding away, and makes none.
+fn may_be_proxy(process: &Process) -> bool {
+    let proxy = |program: Program| !program.set_uid && PROXIES.contains(&program.name.as_str());
+    process.users() == Some([0; 4]) && process.program().is_some_and(proxy)
 }
 
 /// What kubelet told containers.
