@@ -199,7 +199,8 @@ pub fn each(root: &Path, mut look: impl FnMut(&Process, &mut Believer) + Send) -
         seen.saturating_sub(MOST)
     };
     let joined = thread::scope(|scope| scope.spawn(walk).join());
-    joined.unwrap_or_default()
+    // Who gathers tells that it failed: nothing found is no answer.
+    joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The folder of each, as the kernel lists them: by their numbers. Whoever walks them stops at
