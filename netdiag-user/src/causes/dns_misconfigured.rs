@@ -188,7 +188,7 @@ fn count(facts: &Facts<'_>, questions: &[&Question]) -> u64 {
     };
     questions
         .iter()
-        .map(|q| q.dns.answers - q.dns.noerror + silent(q))
+        .map(|q| q.dns.answers.saturating_sub(q.dns.noerror) + silent(q))
         .sum()
 }
 

@@ -162,7 +162,7 @@ fn persists(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
         Some(Role::Pod | Role::Bridge) => ROLLOUT_NS,
         _ => ROUNDS_NS,
     };
-    pattern.last() - pattern.first() >= patience
+    pattern.last().saturating_sub(pattern.first()) >= patience
 }
 
 fn hop<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>) -> Hop<'a> {

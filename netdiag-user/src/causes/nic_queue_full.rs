@@ -89,7 +89,10 @@ fn hurts(facts: &Facts<'_>, index: u32, patterns: &[Pattern<'_>]) -> bool {
     let first = patterns.iter().map(Pattern::first).min().unwrap_or(0);
     let last = patterns.iter().map(Pattern::last).max().unwrap_or(0);
     let carrier = facts.node.link(index).is_some_and(|l| l.carrier);
-    carrier && lost >= LEAST && last - first >= LASTING_NS && lost * ONE_IN >= passed(facts, index)
+    carrier
+        && lost >= LEAST
+        && last.saturating_sub(first) >= LASTING_NS
+        && lost * ONE_IN >= passed(facts, index)
 }
 
 /// What was to leave by the link: the hop sees it before the queue does.

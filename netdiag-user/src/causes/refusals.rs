@@ -193,7 +193,7 @@ fn datagrams<'a>(facts: &Facts<'a>) -> Vec<Refusal<'a>> {
         let last = of().map(|(e, _)| e.last).max()?;
         let answered = |t: &Try<'_>| t.answers.iter().any(|h| h.hop.first > first);
         let worked = attempts.tries.iter().any(answered);
-        if worked || times < TRIES as u64 || last - first < SPAN {
+        if worked || times < TRIES as u64 || last.saturating_sub(first) < SPAN {
             return None;
         }
         let link = facts.node.link(of().next()?.1)?;

@@ -102,7 +102,9 @@ fn hurts(facts: &Facts<'_>, place: Place, patterns: &[Pattern<'_>]) -> bool {
     let lost: u64 = patterns.iter().map(Pattern::packets).sum();
     let first = patterns.iter().map(Pattern::first).min().unwrap_or(0);
     let last = patterns.iter().map(Pattern::last).max().unwrap_or(0);
-    lost >= LEAST && last - first >= LASTING_NS && lost * ONE_IN >= arrived(facts, place)
+    lost >= LEAST
+        && last.saturating_sub(first) >= LASTING_NS
+        && lost * ONE_IN >= arrived(facts, place)
 }
 
 /// What came for that port, at the hop that saw most of it.
