@@ -1,4 +1,6 @@
 //! Nodes and readings for unit tests, built like sentences.
+mod commands;
+
 use std::net::IpAddr;
 
 use netdiag_common::{
@@ -14,7 +16,7 @@ use crate::{
         cluster::Cluster,
         dns,
         flow::TCP,
-        gather::{Gathered, Piece, Want},
+        gather::{Gathered, Listener, Piece, Want},
         node::{
             Fdb, Link, LinkAddress, LinkCounters, LinkKind, Neighbour, Node, PodSide, Route,
             RouteKind, Tunnel,
@@ -159,6 +161,18 @@ pub fn overlay_node(pod_mtu: u32, overlay_mtu: u32, uplink_mtu: u32) -> Node {
             ways: Vec::new(),
         }],
         ..Node::default()
+    }
+}
+
+/// A TCP socket that waits for connections.
+pub fn listener(address: &str, port: u16) -> Listener {
+    Listener {
+        address: ip(address),
+        port,
+        queued: 0,
+        backlog: 128,
+        ipv6_only: false,
+        owner: None,
     }
 }
 
@@ -413,9 +427,10 @@ fn all<T>(
     judge: impl FnOnce(&Facts<'_>) -> T,
 ) -> T {
     let names = TestNames::default();
+    let pieces: Vec<_> = pieces.into_iter().collect();
     let mut gathered = Gathered::default();
-    for (want, piece) in pieces {
-        gathered.insert(want, piece);
+    for (want, piece) in &pieces {
+        gathered.insert(want.clone(), piece.clone());
     }
     let clock = Clock {
         monotonic: 0,
@@ -430,6 +445,7 @@ fn all<T>(
         names: &names,
         clock,
     };
+    commands::check(&known, observation, &pieces);
     let rows = Rows::new(&known, observation);
     judge(&Facts::new(&known, &rows))
 }

@@ -29,7 +29,11 @@ impl Desk {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(folder.path(), mode).expect("its own folder");
-        std::fs::copy(binary(), folder.path().join("netdiag")).expect("copied");
+        // By a program of its own: what another test's thread starts meanwhile would hold the copy
+        // open for writing, and nobody could start it (execve(2), ETXTBSY).
+        let mut copy = Command::new("cp");
+        copy.arg(binary()).arg(folder.path().join("netdiag"));
+        assert!(copy.status().is_ok_and(|s| s.success()), "copied");
         Self { folder }
     }
 

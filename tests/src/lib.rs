@@ -13,6 +13,7 @@ pub mod netdiag;
 pub mod netns;
 pub mod pcap;
 pub mod process;
+pub mod recordings;
 pub mod retransmits;
 pub mod shell_node;
 pub mod tcpdump;

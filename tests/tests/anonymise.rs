@@ -1,16 +1,27 @@
 //! `replay --anonymise`: the same causes, and none of the names and addresses.
+#[path = "anonymise/forms.rs"]
+mod forms;
+#[path = "anonymise/own.rs"]
+mod own;
+#[path = "anonymise/telling.rs"]
+mod telling;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::IpAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use netdiag_tests::{desk::Desk, netdiag::sentence};
-use serde_json::{Map, Value};
+use netdiag_tests::{
+    desk::Desk,
+    netdiag::{binary, sentence},
+    process::run,
+};
+use serde_json::Value;
 
-/// Names that every cluster has, and the one in the header of each recording.
-const EVERYBODYS: [&str; 3] = ["kube-system", "default", "netdiag"];
+use self::own::Own;
 
 fn fixtures() -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/recordings");
@@ -41,127 +52,6 @@ fn text(recording: &[u8]) -> String {
         rest = &more[4 + length..];
     }
     text
-}
-
-/// What names somebody, wherever it stands.
-#[derive(Default)]
-struct Own {
-    names: BTreeSet<String>,
-    addresses: BTreeSet<IpAddr>,
-    macs: BTreeSet<String>,
-    packets: BTreeSet<String>,
-}
-
-impl Own {
-    fn of(recording: &str) -> Self {
-        let mut own = Self::default();
-        for line in recording.lines() {
-            let line: Value = serde_json::from_str(line).expect("JSON");
-            own.value(&line["scene"], "");
-            own.tick(&line["tick"]);
-        }
-        own.names
-            .retain(|name| name.len() > 3 && !EVERYBODYS.contains(&name.as_str()));
-        own
-    }
-
-    fn value(&mut self, value: &Value, of: &str) {
-        match value {
-            Value::String(text) => match text.parse() {
-                Ok(address) => drop(self.addresses.insert(address)),
-                Err(_) => self.text(text, of),
-            },
-            Value::Array(list) if of.starts_with("lladdr") && list.len() == 6 => {
-                self.macs.insert(value.to_string());
-            }
-            Value::Array(list) => list.iter().for_each(|it| self.value(it, of)),
-            Value::Object(members) => self.members(members),
-            _ => {}
-        }
-    }
-
-    fn members(&mut self, members: &Map<String, Value>) {
-        // A pod, and what was set up for one.
-        if let (Some(namespace), Some(name)) = (members.get("namespace"), members.get("name")) {
-            for text in [namespace, name].into_iter().filter_map(Value::as_str) {
-                self.names.insert(text.to_owned());
-            }
-        }
-        // A node's own name.
-        if let (Some(name), true) = (members.get("name"), members.contains_key("kernel")) {
-            self.value(name, "node");
-        }
-        members
-            .iter()
-            .for_each(|(name, value)| self.value(value, name));
-    }
-
-    fn text(&mut self, text: &str, of: &str) {
-        match of {
-            "uid" | "sandbox" | "container" | "node" => drop(self.names.insert(text.to_owned())),
-            // Processes, by their number.
-            "owner" | "processes" => {
-                let name = text.split('[').next().unwrap_or(text);
-                self.names.insert(name.to_owned());
-            }
-            _ => {}
-        }
-    }
-
-    /// Addresses of flows as the tables have them, names that were asked for, and packets.
-    fn tick(&mut self, tick: &Value) {
-        for rows in ["flows", "drops"] {
-            let new = tick["tables"][rows]["new"].as_array();
-            for row in new.into_iter().flatten() {
-                for at in [0, 2] {
-                    let half = |at: usize| u128::from(row[at].as_u64().expect("a half"));
-                    self.addresses.insert(
-                        std::net::Ipv6Addr::from(half(at) << 64 | half(at + 1)).to_canonical(),
-                    );
-                }
-            }
-        }
-        for row in tick["tables"]["dns"]["new"]
-            .as_array()
-            .into_iter()
-            .flatten()
-        {
-            let words = (4..12).map(|at| row[at].as_u64().expect("a word").to_be_bytes());
-            self.labels(&words.collect::<Vec<_>>().concat());
-        }
-        for sample in tick["samples"].as_array().into_iter().flatten() {
-            let packet = sample["packet"].as_str().expect("a packet");
-            // What a packet carries begins behind all headers that stay.
-            self.packets.extend(
-                packet
-                    .get(120..)
-                    .filter(|it| it.len() > 16)
-                    .map(str::to_owned),
-            );
-        }
-    }
-
-    fn labels(&mut self, mut wire: &[u8]) {
-        while let Some((length, rest)) = wire.split_first().filter(|(length, _)| **length > 0) {
-            let length = usize::from(*length).min(rest.len());
-            let label = String::from_utf8_lossy(&rest[..length]).into_owned();
-            let usual = [
-                "cluster",
-                "local",
-                "svc",
-                "kubernetes",
-                "arpa",
-                "ip6",
-                "in-addr",
-                "istiod",
-                "istio-system",
-            ];
-            if !usual.contains(&label.as_str()) {
-                self.names.insert(label);
-            }
-            wire = &rest[length..];
-        }
-    }
 }
 
 /// It stands in the text as a word of its own, or it is long enough to be nothing else.
@@ -292,4 +182,89 @@ fn what_cannot_be_anonymised_is_told() {
         again.text().contains("the rest of the recording"),
         "{again:?}"
     );
+}
+
+/// Everything in the recordings gets a telling name, and stands in texts in odd forms besides; then
+/// it is looked for in every form that anybody may think of.
+#[test]
+fn nothing_is_found_in_any_form() {
+    let desk = Desk::new();
+    let folder = writable(&desk);
+    let mut wrong = Vec::new();
+    for (name, bytes) in fixtures() {
+        let old = telling::renamed(&bytes);
+        let said = text(&old);
+        let own = Own::of(&said);
+        assert!(said.contains("acme") && own.names.len() > 2, "{name}");
+        let file = desk.put("old.ndr", &old);
+        let new = folder.join("new.ndr").display().to_string();
+        let ended = desk.replay(&[&file, "--anonymise", &new]);
+        assert_eq!(ended.code, Some(0), "{name}: {ended:?}");
+        let said = forms::said(&text(&std::fs::read(&new).expect("written")));
+        let words = ["acme", "payroll"].map(str::to_owned);
+        let mut left = forms::words_left(&said, words.iter().chain(&own.names));
+        let addresses = own.addresses.iter().filter(|it| !is_nobodys(it));
+        left.extend(forms::addresses_left(&said, addresses));
+        let macs = own.macs.iter().filter(|it| !is_zero(it));
+        left.extend(forms::macs_left(&said, macs));
+        if !left.is_empty() {
+            wrong.push(format!("{name} still says {left:?}"));
+        }
+        std::fs::remove_file(&new).expect("removed");
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Whoever gives up leaves what was there, and nothing else.
+#[test]
+fn what_was_there_stays_where_it_fails() {
+    let desk = Desk::new();
+    let folder = writable(&desk);
+    let (_, bytes) = fixtures().swap_remove(0);
+    let file = desk.put("a.ndr", &bytes);
+    let broken = desk.put("broken.ndr", b"netdiag.recording/1\nno more");
+    let names = || {
+        let all = std::fs::read_dir(&folder).expect("listed");
+        let mut all: Vec<_> = all.map(|it| it.expect("one").file_name()).collect();
+        all.sort();
+        all
+    };
+    let out = folder.join("out.ndr").display().to_string();
+    // As root too, who opens what he writes before he gives his rights away.
+    let replay = |arguments: &[&str]| {
+        let root = run(Command::new(binary()).arg("replay").args(arguments));
+        assert!(names().is_empty() || names() == ["out.ndr"], "{root:?}");
+        let nobody = desk.replay(arguments);
+        assert_eq!(root.code, nobody.code, "{root:?} {nobody:?}");
+        nobody
+    };
+    let failed = replay(&[&broken, "--anonymise", &out]);
+    assert_eq!(failed.code, Some(3), "{failed:?}");
+    assert!(names().is_empty(), "{:?}", names());
+    std::fs::write(&out, "kept").expect("written");
+    replay(&[&broken, "--anonymise", &out]);
+    replay(&["/nowhere.ndr", "--anonymise", &out]);
+    assert_eq!(std::fs::read(&out).expect("read"), b"kept");
+    // What is read twice, or again, is no pipe: and nobody waits for its other end.
+    let pipe = desk.path("pipe");
+    let mode = nix::sys::stat::Mode::from_bits_truncate(0o666);
+    nix::unistd::mkfifo(&pipe, mode).expect("made");
+    let pipe = pipe.display().to_string();
+    let read = replay(&[&pipe, "--anonymise", &out]);
+    assert_eq!(read.code, Some(2), "{read:?}");
+    assert!(sentence(&read).contains("is a pipe or a device"));
+    assert_eq!(std::fs::read(&out).expect("read"), b"kept");
+    for odd in [pipe.as_str(), "/dev/stdout", "/dev/fd/1", "/dev/null"] {
+        let written = replay(&[&file, "--anonymise", odd]);
+        assert_eq!(written.code, Some(2), "{odd}: {written:?}");
+        assert!(sentence(&written).contains("is a pipe or a device"));
+    }
+    std::fs::remove_file(&out).expect("removed");
+    let made = desk.replay(&[&file, "--anonymise", &out]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let mode = |path: &str| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!((names(), mode(&out)), (vec!["out.ndr".into()], 0o600));
+    desk.hand_over(&out);
+    let again = desk.replay(&[&file, "--anonymise", &out]);
+    assert_eq!((again.code, mode(&out)), (Some(0), 0o644), "{again:?}");
 }

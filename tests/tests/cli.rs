@@ -1,11 +1,12 @@
 //! The command line as people and scripts meet it.
 use std::{
     io::Write,
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::unix::process::CommandExt,
     process::{Command, Stdio},
 };
 
 use netdiag_tests::{
+    desk::Desk,
     lab::Lab,
     need,
     netdiag::{binary, command, command_in, netdiag, sentence},
@@ -241,22 +242,13 @@ fn a_reader_that_went_away_is_no_failure() {
     }
 }
 
-/// A folder that anybody may read, with the binary in it.
-fn shared_binary() -> (tempfile::TempDir, std::path::PathBuf) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mode = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(folder.path(), mode).expect("its own folder");
-    let path = folder.path().join("netdiag");
-    std::fs::copy(binary(), &path).expect("copied");
-    (folder, path)
-}
-
 #[test]
 fn without_privileges_it_names_what_it_needs() {
     if need::missing(&[]) {
         return;
     }
-    let (_folder, path) = shared_binary();
+    let desk = Desk::new();
+    let path = desk.path("netdiag");
     let unprivileged = |arguments: &[&str]| {
         let mut command = Command::new(&path);
         command.args(arguments).uid(UNPRIVILEGED).gid(UNPRIVILEGED);
@@ -285,7 +277,8 @@ fn an_audit_needs_no_privileges() {
     if need::missing(&["setpriv"]) {
         return;
     }
-    let (_folder, path) = shared_binary();
+    let desk = Desk::new();
+    let path = desk.path("netdiag");
     let lab = Lab::up(&["vxlan-mtu-too-large"]);
     let audit = |user: &str, format: &str| {
         let mut command = Command::new("ip");

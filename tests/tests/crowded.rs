@@ -3,8 +3,9 @@
 use std::{
     fmt::Write,
     fs,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use netdiag_tests::{
@@ -173,7 +174,12 @@ fn memory_is_bounded_and_no_core_is_dumped() {
 
 /// Processes with a network namespace each, all gone with their first.
 fn namespaces(count: usize) -> Process {
-    let each = "unshare -n sh -c 'echo up >&2; exec sleep 120' &";
+    namespaces_in(count, "")
+}
+
+/// The same where each does that before.
+fn namespaces_in(count: usize, before: &str) -> Process {
+    let each = format!("unshare -n sh -c '{before}echo up >&2; exec sleep 120' &");
     let script = format!("for n in $(seq {count}); do {each} done; wait");
     let mut holder = Command::new("unshare");
     holder.args(["--fork", "--pid", "--kill-child", "--", "sh", "-c", &script]);
@@ -235,4 +241,140 @@ fn hundreds_of_namespaces_change_nothing() {
     let ended = start_in(&node.name, &ask).end(Duration::from_secs(40));
     assert!(matches!(ended.code, Some(0 | 4)), "{ended:?}");
     assert!(told(&ended.json(), row), "{ended:?}");
+}
+
+/// A container's cgroup as kubelet makes one, in each hierarchy; gone with its processes.
+struct Container(Vec<PathBuf>);
+
+impl Container {
+    fn make(uid: &str) -> Option<Self> {
+        let mut made = Vec::new();
+        for base in ["", "/systemd", "/unified"] {
+            let base = PathBuf::from(format!("/sys/fs/cgroup{base}"));
+            let top = base.join(format!("netdiag-crowd-{}", nix::unistd::gettid()));
+            let folder = top.join(format!("pod{uid}/{}", "a".repeat(64)));
+            let sorts = base.join("cgroup.procs").is_file();
+            if sorts && fs::create_dir_all(&folder).is_ok() {
+                made.push(folder);
+            }
+        }
+        (!made.is_empty()).then_some(Self(made))
+    }
+
+    /// Words of a shell's that go there.
+    fn enter(&self) -> String {
+        let enter = |folder: &PathBuf| format!("echo 0 > {}/cgroup.procs; ", folder.display());
+        self.0.iter().map(enter).collect()
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        for folder in &self.0 {
+            // Who was killed leaves it a little later.
+            let gone = (0..500).any(|_| {
+                std::thread::sleep(Duration::from_millis(10));
+                fs::remove_dir(folder).is_ok()
+            });
+            let above = folder.ancestors().skip(1).take(2);
+            let removed = |path: &Path| fs::remove_dir(path).is_ok();
+            if !gone || !above.into_iter().all(removed) {
+                eprintln!("{} is still there", folder.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pod_that_makes_namespaces_has_a_few() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let Some(container) = Container::make("0c4e7e2a-5e9e-4b5e-9a43-1f1b1d2c3e4f") else {
+        return need::say("cgroups that can be made");
+    };
+    let node = Node::up();
+    let audit = || {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let verdict = healthy(&node.audit(&["--pods", "cgroup"]));
+            // Its processes are a pod's once they have been there for a while.
+            let row = "24 network namespaces of pods";
+            if told(&verdict, row) || Instant::now() > deadline {
+                return verdict;
+            }
+        }
+    };
+    let crowd = namespaces_in(40, &container.enter());
+    let verdict = audit();
+    assert!(
+        told(&verdict, "24 network namespaces of pods"),
+        "{verdict:#}"
+    );
+    assert_eq!(verdict["pod_sources"][0]["pods"], 16, "{verdict:#}");
+    drop(crowd);
+}
+
+/// Rules of nftables that nobody's packets meet, in one chain, and one that drops.
+fn rules(count: usize) -> String {
+    let mut all = String::from("table inet big {\nchain one {\n");
+    for n in 0..count {
+        let (high, middle, low) = (n >> 16, n >> 8 & 255, n & 255);
+        let _ = writeln!(all, "ip saddr 10.{high}.{middle}.{low} counter drop");
+    }
+    all.push_str(
+        "}\n}\ntable inet own {\nchain passed {\ntype filter hook forward priority 0;\n\
+         udp dport 5432 counter drop\n}\n}\n",
+    );
+    all
+}
+
+/// 100,000 rules, and a destination that may be a Service's: what the node does for Services is
+/// asked for too, and nobody waits for it. Nor does anybody else who changes rules meanwhile.
+#[test]
+fn very_many_rules_hide_no_rule_that_drops() {
+    if need::missing(&["ip", "nft", "sh"]) {
+        return;
+    }
+    let node = Node::up();
+    for (netns, what) in [
+        (&node.name, "link add up0 type veth peer name up1"),
+        (&node.name, "link set up1 up"),
+        (&node.name, "link set up0 up"),
+        (&node.name, "route add default dev up0"),
+        (&node.name, "addr add 169.254.1.1/32 dev caliweb"),
+    ] {
+        node.ip(netns, what, &[]);
+    }
+    let enter = ["ip", "netns", "exec", &node.name];
+    sh(&[&enter[..], &["sysctl", "-qw", "net.ipv4.ip_forward=1"]].concat());
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), rules(100_000)).expect("written");
+    let path = file.path().display().to_string();
+    sh(&[&enter[..], &["nft", "-f", &path]].concat());
+    let pod = fs::File::open(format!("/run/netns/{}", node.pod)).expect("its namespace");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            nix::sched::setns(&pod, nix::sched::CloneFlags::CLONE_NEWNET).expect("entered");
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                // Nobody answers.
+                let _ = socket.send_to(b"x", "10.98.7.6:5432");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let ask = ["diagnose", "-o", "json", "--duration", "20s"];
+        let ended = start_in(&node.name, &ask).end(Duration::from_secs(60));
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        ended
+    });
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let verdict = ended.json();
+    let finding = &verdict["findings"][0];
+    assert_eq!(finding["cause"], "firewall-drop", "{verdict:#}");
+    let delete = "nft delete rule inet own passed handle ";
+    let commands = finding["fix"]["commands"].as_array().expect("a list");
+    let named = |c: &&Value| c.as_str().is_some_and(|c| c.starts_with(delete));
+    assert!(commands.iter().any(|c| named(&c)), "{verdict:#}");
 }

@@ -2,6 +2,9 @@
 //! people to paste must run the programs and the words that are meant, and nothing else.
 //!
 //! `NETDIAG_HOSTILE_SEEDS` says how many ways of making the names hostile are tried (2).
+#[path = "hostile_names/sentences.rs"]
+mod sentences;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -393,8 +396,8 @@ fn options(argv: &[String], what: &str) {
     assert!(!iptables || !argv.iter().any(dangerous), "{what}: {argv:?}");
 }
 
-/// Replays with these names changed.
-fn verdict(desk: &Desk, lines: &[Value], changes: &BTreeMap<String, String>) -> Value {
+/// Replays with these names changed: the verdict as a document and as a page.
+fn verdict(desk: &Desk, lines: &[Value], changes: &BTreeMap<String, String>) -> (Value, String) {
     let mut changed = lines.to_vec();
     changed
         .iter_mut()
@@ -405,7 +408,9 @@ fn verdict(desk: &Desk, lines: &[Value], changes: &BTreeMap<String, String>) -> 
     let verdict = ended.json();
     let missing = verdict["not_checked"].to_string();
     assert!(!missing.contains("damaged"), "{missing}");
-    verdict
+    let page = desk.replay(&[&file, "-o", "wide"]);
+    assert_eq!(page.code, ended.code, "{page:?}");
+    (verdict, page.text())
 }
 
 #[test]
@@ -422,6 +427,7 @@ fn commands_run_the_words_that_are_meant() {
     PROGRAMS
         .iter()
         .chain(&MORE)
+        .chain(&["netdiag"])
         .for_each(|program| stubs.add(program));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/recordings");
     let mut files: Vec<_> = fs::read_dir(folder)
@@ -430,7 +436,7 @@ fn commands_run_the_words_that_are_meant() {
         .map(|e| e.path())
         .collect();
     files.sort();
-    let (mut tried, mut hostile) = (0, 0);
+    let (mut tried, mut hostile, mut told) = (0, 0, 0);
     for file in files
         .iter()
         .filter(|f| f.extension().is_some_and(|e| e == "ndr"))
@@ -441,11 +447,13 @@ fn commands_run_the_words_that_are_meant() {
         let bodies = lines.iter().filter(|l| l["header"].is_null());
         bodies.for_each(|line| names(line, "", &mut found));
         let all: BTreeSet<String> = found.into_values().flatten().collect();
-        for seed in 0..seeds {
+        // The last time as they are.
+        for seed in 0..=seeds {
             let payload = |n: usize| PAYLOADS[(n * 7 + seed * 5 + what.len()) % PAYLOADS.len()];
             let change = |(n, name): (usize, &String)| {
                 // Some stay what they are: what a rule looks for must still be there.
                 let new = match (n + seed) % 4 {
+                    _ if seed == seeds => name.clone(),
                     0 => name.clone(),
                     1 => format!("{}{name}", payload(n)),
                     2 => format!("-{name}"),
@@ -455,10 +463,23 @@ fn commands_run_the_words_that_are_meant() {
             };
             let changes = all.iter().enumerate().map(change).collect();
             let mut lines = lines.clone();
-            questions(&mut lines, payload(seed));
-            let verdict = verdict(&desk, &lines, &changes);
+            if seed < seeds {
+                questions(&mut lines, payload(seed));
+            }
+            let (verdict, page) = verdict(&desk, &lines, &changes);
             let mut lines = Vec::new();
             commands(&verdict, &mut lines);
+            for pasted in sentences::pasted(&page) {
+                let meant = lines.iter().any(|(line, _)| line == pasted);
+                assert!(meant, "{what}: {pasted:?} is on the page alone");
+            }
+            let mut spans = BTreeSet::new();
+            sentences::of_document(&verdict, &mut spans);
+            sentences::of_page(&page, &mut spans);
+            told += spans.len();
+            for span in spans {
+                sentences::check(&stubs, &span, &what);
+            }
             for (line, argv) in lines {
                 check(&stubs, &line, &argv, &what);
                 tried += 1;
@@ -466,7 +487,8 @@ fn commands_run_the_words_that_are_meant() {
             }
         }
     }
-    println!("{tried} commands, {hostile} of them with quotes");
+    println!("{tried} commands, {hostile} of them with quotes, {told} in sentences");
+    assert!(told >= 5, "{told} commands in sentences");
     assert!(
         tried > 100 && hostile > 20,
         "{tried} commands, {hostile} quoted"

@@ -24,9 +24,18 @@ const HEADER: &str = r#"{"header":{"netdiag":"0.1.0","columns":{"flows":[["flow.
 
 /// A recording of these blocks.
 fn recording(blocks: &[String]) -> Vec<u8> {
+    of_blocks(blocks, 6)
+}
+
+/// The same, not packed: nothing of it unpacks to more than a real one does.
+fn plain(blocks: &[String]) -> Vec<u8> {
+    of_blocks(blocks, 0)
+}
+
+fn of_blocks(blocks: &[String], level: u8) -> Vec<u8> {
     let mut bytes = b"netdiag.recording/1\n".to_vec();
     for text in blocks {
-        let packed = miniz_oxide::deflate::compress_to_vec(text.as_bytes(), 6);
+        let packed = miniz_oxide::deflate::compress_to_vec(text.as_bytes(), level);
         let length = u32::try_from(packed.len()).expect("small");
         bytes.extend(length.to_le_bytes());
         bytes.extend(crc32fast::hash(&packed).to_le_bytes());
@@ -72,8 +81,12 @@ fn replay(desk: &Desk, name: &str, bytes: &[u8], arguments: &[&str]) -> Ended {
 }
 
 fn refused(desk: &Desk, name: &str, blocks: &[String], word: &str) {
+    refused_bytes(desk, name, &recording(blocks), word);
+}
+
+fn refused_bytes(desk: &Desk, name: &str, bytes: &[u8], word: &str) {
     for format in ["json", "ndjson"] {
-        let ended = replay(desk, name, &recording(blocks), &["-o", format]);
+        let ended = replay(desk, name, bytes, &["-o", format]);
         let said = sentence(&ended);
         assert_eq!(ended.code, Some(3), "{name}: {ended:?}");
         assert!(said.contains(name) && said.contains(word), "{name}: {said}");
@@ -140,34 +153,44 @@ fn what_grows_slowly_is_refused_too() {
         )
     };
     let rows: Vec<String> = (1..100).map(rows).collect();
-    refused(
+    refused_bytes(
         &desk,
         "slow-rows.ndr",
-        &[vec![begun("")], rows].concat(),
+        &plain(&[vec![begun("")], rows].concat()),
         "rows",
     );
 
     let pods = block("{},");
     let first = format!("{HEADER}\n{{\"scene\":{{\"pods\":{{\"new\":[]}}}}}}\n");
-    let pods = format!("{{\"scene\":{{\"pods\":{{\"list\":[999999,[],[{pods}{{}}]]}}}}}}\n");
-    refused(
+    let pods = |n| {
+        let line = format!("{{\"scene\":{{\"pods\":{{\"list\":[999999,[],[{pods}{{}}]]}}}}}}\n");
+        line + &tick(n, "")
+    };
+    let pods: Vec<String> = (1..100).map(pods).collect();
+    refused_bytes(
         &desk,
         "slow-scene.ndr",
-        &[vec![first], vec![pods; 100]].concat(),
+        &plain(&[vec![first + &tick(0, "")], pods].concat()),
         "larger",
     );
 
     let labels = |n: usize| {
-        let all: Vec<String> = (0..70_000).map(|at| format!("\"{n}-{at}\":\"\"")).collect();
+        let all: Vec<String> = (0..240_000)
+            .map(|at| format!("\"{n}-{at}\":\"\""))
+            .collect();
         let pod = format!("{{\"labels\":{{{}}}}}", all.join(","));
-        format!("{{\"scene\":{{\"pods\":{{\"list\":[999999,[],[{pod}]]}}}}}}\n")
+        let line = format!("{{\"scene\":{{\"pods\":{{\"list\":[999999,[],[{pod}]]}}}}}}\n");
+        line + &tick(n, "")
     };
-    let first = format!("{HEADER}\n{{\"scene\":{{\"pods\":{{\"new\":[]}}}}}}\n");
-    let labels: Vec<String> = (0..20).map(labels).collect();
-    refused(
+    let first = format!(
+        "{HEADER}\n{{\"scene\":{{\"pods\":{{\"new\":[]}}}}}}\n{}",
+        tick(0, "")
+    );
+    let labels: Vec<String> = (1..6).map(labels).collect();
+    refused_bytes(
         &desk,
         "slow-labels.ndr",
-        &[vec![first], labels].concat(),
+        &plain(&[vec![first], labels].concat()),
         "larger",
     );
 
@@ -188,12 +211,72 @@ fn what_grows_slowly_is_refused_too() {
         tick(n, &format!(",\"symbols\":[{}]", some.join(",")))
     };
     let symbols: Vec<String> = (1..60).map(symbols).collect();
-    refused(
+    refused_bytes(
         &desk,
         "slow-symbols.ndr",
-        &[vec![begun("")], symbols].concat(),
+        &plain(&[vec![begun("")], symbols].concat()),
         "kernel functions",
     );
+}
+
+/// Whoever plays it looks at the time at each reading: what comes between two of them is little.
+#[test]
+fn what_comes_without_a_reading_is_refused() {
+    let desk = Desk::new();
+    let pods = "{},".repeat(10_000);
+    let first = format!("{HEADER}\n{{\"scene\":{{\"pods\":{{\"new\":[{pods}{{}}]}}}}}}\n");
+    let same = "{\"scene\":{\"pods\":{\"list\":[999999,[],[]]}}}\n".repeat(1_000);
+    refused(
+        &desk,
+        "scenes.ndr",
+        &[first + &same],
+        "twice before a reading",
+    );
+
+    let later = "{\"n\":[[[]]]}\n".repeat(4_000);
+    refused(&desk, "later.ndr", &[begun(&later)], "before a reading");
+}
+
+/// What a link is depends on all others: the time would go by the square of their number.
+#[test]
+fn links_without_end_are_refused() {
+    let desk = Desk::new();
+    let link = |n| {
+        format!(
+            "{{\"index\":{n},\"name\":\"\",\"kind\":\"Veth\",\"mtu\":1,\"up\":true,\"ethernet\":true,\
+             \"peer_elsewhere\":false,\"addresses\":[]}}"
+        )
+    };
+    let links: Vec<String> = (0..60_000).map(link).collect();
+    let node = format!(
+        "{{\"name\":\"\",\"kernel\":\"\",\"netns\":1,\"routes\":[],\"neighbours\":[],\"fdb\":[],\
+         \"pod_sides\":[],\"sysctls\":[],\"known_as\":[],\"links\":[{}]}}",
+        links.join(",")
+    );
+    let scene = format!("{{\"scene\":{{\"node\":{{\"new\":{node}}}}}}}\n");
+    refused(&desk, "links.ndr", &[begun(&scene) + &tick(1, "")], "links");
+}
+
+/// A pod with a million addresses takes no more than they do: it is judged.
+#[test]
+fn addresses_of_pods_take_little() {
+    let desk = Desk::new();
+    let address = |n: u32| format!("\"::{:x}:{:x}\"", n >> 16, n & 0xffff);
+    let all: Vec<String> = (0..1_300_000).map(address).collect();
+    let pod = format!("{{\"addresses\":[{}]}}", all.join(","));
+    let scene = format!("{{\"scene\":{{\"pods\":{{\"new\":[{pod}]}}}}}}\n");
+    let end = "{\"end\":true}\n";
+    let bytes = plain(&[begun(&scene) + &tick(1, "") + end]);
+    let ended = replay(&desk, "addresses.ndr", &bytes, &["-o", "json"]);
+    assert!(ended.stderr.is_empty(), "{:?}", ended.stderr);
+}
+
+/// Each block by itself unpacks to no more than a small one may.
+#[test]
+fn small_blocks_unpack_to_no_more_than_large_ones() {
+    let desk = Desk::new();
+    let spaces = format!("{{\"n\":\"{}\"}}\n", " ".repeat(200 << 10));
+    refused(&desk, "spaces.ndr", &vec![spaces; 100], "unpacks");
 }
 
 #[test]

@@ -1,7 +1,13 @@
 //! Recordings of several nodes, joined into one incident.
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
-use netdiag_tests::{desk::Desk, need, netdiag::netdiag, process::Ended};
+use netdiag_tests::{
+    desk::Desk,
+    need,
+    netdiag::netdiag,
+    process::Ended,
+    recordings::{bytes, rewritten},
+};
 use serde_json::Value;
 
 /// The recordings of both nodes, made at once by `lab run SCENARIO --record-all DIR`.
@@ -20,11 +26,6 @@ const DISAGREE: [&str; 2] = [
     "overlay-port-or-vni-mismatch.worker-2",
 ];
 const HEALTHY: [&str; 2] = ["healthy.worker-1", "healthy.worker-2"];
-
-fn bytes(name: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/recordings");
-    std::fs::read(folder.join(format!("{name}.ndr"))).expect("a recording")
-}
 
 /// Both recordings where they can be replayed, the second one's clock wrong by so many seconds.
 fn pair(desk: &Desk, names: [&str; 2], wrong: i64) -> [String; 2] {
@@ -46,21 +47,7 @@ fn joined(desk: &Desk, [one, other]: &[String; 2]) -> Value {
 
 /// The recording of a node whose clock is wrong by so many seconds.
 fn shifted(recording: &[u8], seconds: i64) -> Vec<u8> {
-    let head = recording.iter().position(|b| *b == b'\n').expect("a head") + 1;
-    let mut out = recording[..head].to_vec();
-    let mut rest = &recording[head..];
-    while let Some((length, more)) = rest.split_first_chunk::<4>() {
-        let length = u32::from_le_bytes(*length) as usize;
-        let packed = &more[4..4 + length];
-        rest = &more[4 + length..];
-        let text = miniz_oxide::inflate::decompress_to_vec(packed).expect("a block");
-        let text = later(&String::from_utf8(text).expect("text"), seconds);
-        let packed = miniz_oxide::deflate::compress_to_vec(text.as_bytes(), 4);
-        out.extend((packed.len() as u32).to_le_bytes());
-        out.extend(crc32fast::hash(&packed).to_le_bytes());
-        out.extend(packed);
-    }
-    out
+    rewritten(recording, |text| later(text, seconds))
 }
 
 /// The time of day stands in one place, all else counts from the start of the machine.

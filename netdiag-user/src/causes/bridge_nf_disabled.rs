@@ -39,6 +39,7 @@ use crate::{
         address::endpoint,
         flow,
         roles::Role,
+        total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, HopFlow},
@@ -110,7 +111,7 @@ struct Bypassed<'a> {
     port: u16,
     /// The client's own link, where the answers arrived.
     hop: &'a HopFlow,
-    resets: u32,
+    resets: u64,
 }
 
 fn bypassed<'a>(
@@ -127,7 +128,7 @@ fn bypassed<'a>(
     }
     let original = leg.tries.first()?.was?;
     let hop = arrival(leg.tries.first()?)?;
-    let resets = leg.tries.iter().map(|t| resets(t, hop.key.ifindex)).sum();
+    let resets = leg.tries.iter().map(|t| resets(t, hop.key.ifindex)).total();
     Some(Bypassed {
         asked: flow::ends(&original).1,
         port: original.destination_port,
@@ -154,14 +155,14 @@ fn was_accepted(all: &[Attempts<'_>], tried: &Try<'_>) -> bool {
 }
 
 /// RSTs that the client sent to the pod that it never asked.
-fn resets(tried: &Try<'_>, link: u32) -> u32 {
+fn resets(tried: &Try<'_>, link: u32) -> u64 {
     let own = |h: &&&HopFlow| h.key.ifindex == link && !h.egress() && h.hop.flags & RST != 0;
     tried
         .requests
         .iter()
         .filter(own)
-        .map(|h| h.hop.resets)
-        .sum()
+        .map(|h| u64::from(h.hop.resets))
+        .total()
 }
 
 impl Bypassed<'_> {

@@ -269,34 +269,55 @@ pub fn join_related(findings: &mut [Finding], related: Related<'_>) {
 pub type Related<'a> = &'a dyn Fn(&Finding, &Finding) -> bool;
 
 fn join_by(links: &[Link], findings: &mut [Finding], related: Related<'_>) {
+    // By places: another node may have the same finding.
+    let mut above = vec![None; findings.len()];
     for link in links {
         for root in 0..findings.len() {
             // Several nodes may have it.
-            for at in 0..findings.len() {
-                if related(&findings[root], &findings[at]) {
-                    join_two(link, findings, root, at);
+            for (at, above) in above.iter_mut().enumerate() {
+                if related(&findings[root], &findings[at]) && join_two(link, findings, root, at) {
+                    *above = Some(root);
                 }
             }
         }
     }
+    lift(findings, &above);
 }
 
-fn join_two(link: &Link, findings: &mut [Finding], root: usize, at: usize) {
+/// What brings about something bad is as bad itself.
+fn lift(findings: &mut [Finding], above: &[Option<usize>]) {
+    for below in 0..findings.len() {
+        let severity = findings[below].severity;
+        let mut at = above[below];
+        // There are no circles, and a bound costs nothing.
+        for _ in 0..findings.len() {
+            let Some(root) = at else { break };
+            findings[root].severity = findings[root].severity.max(severity);
+            at = above[root];
+        }
+    }
+}
+
+/// Tells whether the one hangs below the other now.
+fn join_two(link: &Link, findings: &mut [Finding], root: usize, at: usize) -> bool {
     if at == root || findings[at].cause != link.consequence {
-        return;
+        return false;
     }
     if link.root != ANY && link.root != findings[root].cause {
-        return;
+        return false;
     }
     // Two that follow from each other would both vanish below.
     let circle = leads_to(findings, root, link.consequence);
     if findings[at].consequence_of.is_some() || circle {
-        return;
+        return false;
     }
-    if let Some(because) = (link.joins)(&findings[root], &findings[at]) {
-        findings[at].consequence_of = Some(findings[root].cause.clone());
-        findings[at].because = Some(because);
-    }
+    let Some(because) = (link.joins)(&findings[root], &findings[at]) else {
+        return false;
+    };
+    findings[at].consequence_of = Some(findings[root].cause.clone());
+    findings[at].root = Some(findings[root].id.clone());
+    findings[at].because = Some(because);
+    true
 }
 
 /// Whether the finding is already below that cause, at any depth.
@@ -351,5 +372,40 @@ mod tests {
         let above = findings.each_ref().map(|f| f.consequence_of.as_deref());
         assert_eq!(above, [None, Some("a"), Some("b")]);
         assert_eq!(findings[1].because.as_deref(), Some("a did it"));
+        assert_eq!(findings[2].root.as_deref(), Some(&*findings[1].id));
+    }
+
+    #[test]
+    fn a_root_is_as_bad_as_what_hangs_below_it() {
+        let link = |root, consequence| Link {
+            root,
+            consequence,
+            joins: |root, _| Some(format!("{} did it", root.cause)),
+        };
+        let links = [link("a", "b"), link("b", "c")];
+        let mut findings = ["a", "b", "c", "d"].map(finding);
+        findings[2].severity = Severity::Critical;
+        join_by(&links, &mut findings, &|_, _| true);
+        let severities = findings.each_ref().map(|f| f.severity);
+        let (bad, same) = (Severity::Critical, Severity::Warning);
+        assert_eq!(severities, [bad, bad, bad, same]);
+    }
+
+    #[test]
+    fn the_same_finding_of_another_node_is_not_lifted() {
+        let links = [Link {
+            root: "a",
+            consequence: "b",
+            joins: |_, _| Some("it did it".into()),
+        }];
+        let mut findings = ["a", "b", "a"].map(finding);
+        for (finding, node) in findings.iter_mut().zip(["one", "one", "two"]) {
+            finding.node = Some(node.into());
+        }
+        findings[1].severity = Severity::Critical;
+        join_by(&links, &mut findings, &|one, other| one.node == other.node);
+        let severities = findings.each_ref().map(|f| f.severity);
+        let (bad, same) = (Severity::Critical, Severity::Warning);
+        assert_eq!(severities, [bad, bad, same]);
     }
 }

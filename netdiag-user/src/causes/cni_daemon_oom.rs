@@ -11,8 +11,10 @@
 //! Observed: the kernel's `oom:mark_victim` with the victim's name, its network namespace and its
 //! memory cgroup; that cgroup's limit, the most it used, and its `oom_kill` counter. Only victims
 //! in this node's or its pods' namespaces count. The names are those that the daemons of known
-//! networks run under. A victim of any other name is told for information: an application's
-//! limit is its owner's business, and no fault of the network.
+//! networks run under; anybody may call a process so. A victim in a pod outside the cluster's own
+//! namespaces, in a pod that nobody knows, or in a user's session is suspected to be one at best. A
+//! victim of any other name is told for information: an application's limit is its owner's business,
+//! and no fault of the network.
 //!
 //! # Look-alikes
 //! A daemon that crashes or is stopped leaves no such event. `kubectl describe pod` shows
@@ -30,7 +32,7 @@ use netdiag_common::oom::OomKill;
 
 use crate::{
     model::{
-        control::MemoryCgroup,
+        control::{MemoryCgroup, is_of_cluster},
         gather::Want,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
@@ -99,6 +101,8 @@ const LOOP: usize = 2;
 
 struct Victims<'a> {
     name: String,
+    /// They run where a daemon of the network does.
+    believed: bool,
     kills: Vec<(u32, &'a OomKill)>,
 }
 
@@ -113,7 +117,7 @@ impl Victims<'_> {
     fn severity(&self) -> Severity {
         match (self.stops(), self.kills.len()) {
             (None, _) => Severity::Info,
-            (_, n) if n >= LOOP => Severity::Critical,
+            (_, n) if n >= LOOP && self.believed => Severity::Critical,
             _ => Severity::Warning,
         }
     }
@@ -142,20 +146,46 @@ fn ours<'a>(facts: &'a Facts<'_>) -> impl Iterator<Item = (u32, &'a OomKill)> {
     all.filter(|(_, kill)| kill.netns != 0)
 }
 
+/// Whether nothing says that somebody else only calls it so.
+fn is_believed(facts: &Facts<'_>, kill: &OomKill) -> bool {
+    let cgroup = facts.gathered.memory_cgroup(kill.cgroup);
+    let own = kill.netns == facts.node.netns;
+    let uid = cgroup.and_then(MemoryCgroup::pod_uid);
+    if cgroup.is_some_and(MemoryCgroup::is_delegated) {
+        return false;
+    }
+    if own && uid.is_none() {
+        return true;
+    }
+    let by_kubelet = cgroup.and_then(|cgroup| cgroup.namespace.as_deref());
+    let by_source = facts.pods.by_netns(kill.netns);
+    let by_source = by_source.map(|pod| pod.namespace.as_str());
+    by_kubelet.or(by_source).is_some_and(is_of_cluster)
+}
+
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let mut by_name: BTreeMap<String, Vec<(u32, &OomKill)>> = BTreeMap::new();
+    let mut by_name: BTreeMap<(String, bool), Vec<(u32, &OomKill)>> = BTreeMap::new();
     for (pid, kill) in ours(facts) {
-        by_name.entry(name(kill)).or_default().push((pid, kill));
+        let key = (name(kill), is_believed(facts, kill));
+        by_name.entry(key).or_default().push((pid, kill));
     }
     let victims = by_name
         .into_iter()
-        .map(|(name, kills)| Victims { name, kills });
+        .map(|((name, believed), kills)| Victims {
+            name,
+            believed,
+            kills,
+        });
     let mut victims: Vec<_> = victims.collect();
-    victims.sort_by_key(|v| std::cmp::Reverse((v.severity(), v.kills.len())));
+    victims.sort_by_key(|v| std::cmp::Reverse((v.severity(), v.believed, v.kills.len())));
     let worst = victims.first()?;
+    let confidence = match worst.believed || worst.stops().is_none() {
+        true => Confidence::Confirmed,
+        false => Confidence::Suspected,
+    };
     let cgroup = facts.gathered.memory_cgroup(worst.last().cgroup);
     let summary = summary(worst, cgroup);
-    let mut finding = Finding::new(ID, worst.severity(), Confidence::Confirmed, summary);
+    let mut finding = Finding::new(ID, worst.severity(), confidence, summary);
     for each in &victims {
         finding.evidence.extend(evidence(facts, each));
         finding.pods.extend(pods(facts, each));
@@ -181,7 +211,10 @@ fn summary(worst: &Victims<'_>, cgroup: Option<&MemoryCgroup>) -> String {
     let limit = cgroup.and_then(|c| c.limit);
     let limit = limit.map_or_else(String::new, |l| format!(" (its limit is {})", size(l)));
     let stops = match worst.stops() {
-        Some(stops) => format!("until it runs again, {stops}"),
+        Some(stops) if worst.believed => format!("until it runs again, {stops}"),
+        Some(stops) => {
+            format!("if it is the cluster's and not only called so, {stops} until it runs again")
+        }
         None => "it is no daemon of the network".to_owned(),
     };
     format!("{} {times}{limit}: {stops}", worst.name)
@@ -268,7 +301,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{gather::Piece, observation::Observation},
-        testing::{NETNS, overlay_node, with_gathered},
+        testing::{NETNS, POD_NETNS, overlay_node, with_gathered},
     };
 
     fn found(names: &[&str], netns: u32) -> Option<Finding> {
@@ -307,6 +340,49 @@ mod tests {
         let looping = found(&["java", "flanneld", "flanneld"], NETNS).expect("a finding");
         assert_eq!(looping.severity, Severity::Critical);
         assert!(looping.summary.starts_with("flanneld"));
+    }
+
+    /// Any pod can have a process of any name, and little memory.
+    #[test]
+    fn a_name_alone_confirms_nothing() {
+        let found = |netns: u32, path: &str, namespace: Option<&str>| {
+            let kill = |time| OomKill {
+                time,
+                cgroup: 7,
+                netns,
+                comm: *b"flanneld\0\0\0\0\0\0\0\0",
+                ..OomKill::default()
+            };
+            let observation = Observation {
+                oom_kills: vec![(1, kill(1)), (2, kill(2))],
+                ..Observation::default()
+            };
+            let cgroup = MemoryCgroup {
+                path: path.into(),
+                namespace: namespace.map(str::to_owned),
+                ..MemoryCgroup::default()
+            };
+            let piece = (Want::MemoryCgroup(7), Ok(Piece::MemoryCgroup(cgroup)));
+            let node = overlay_node(1450, 1450, 1500);
+            let found = with_gathered(&node, &observation, [piece], evaluate);
+            let found = found.expect("a finding");
+            (found.confidence, found.severity)
+        };
+        let pod = "/kubepods/pod0c4e7e2a-5e9e-4b5e-9a43-1f1b1d2c3e4f/c";
+        let confirmed = (Confidence::Confirmed, Severity::Critical);
+        let suspected = (Confidence::Suspected, Severity::Warning);
+        assert_eq!(
+            found(NETNS, "/system.slice/flanneld.service", None),
+            confirmed
+        );
+        for netns in [NETNS, POD_NETNS] {
+            assert_eq!(found(netns, pod, Some("kube-flannel")), confirmed);
+            assert_eq!(found(netns, pod, Some("shop")), suspected);
+            assert_eq!(found(netns, pod, None), suspected);
+        }
+        assert_eq!(found(POD_NETNS, "/x", None), suspected);
+        let session = "/user.slice/user-1000.slice/user@1000.service/x.scope";
+        assert_eq!(found(NETNS, session, None), suspected);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub fn full(facts: &Facts<'_>) -> Option<Table> {
             count: gauge("nf_conntrack_count")?,
             max: gauge("nf_conntrack_max").filter(|max| *max > 0)?,
         };
-        let full = table.count * 100 >= table.max * FULL_PERCENT;
+        let full = table.count.saturating_mul(100) >= table.max.saturating_mul(FULL_PERCENT);
         (table.dropped >= PATTERN && full).then_some(table)
     };
     facts
@@ -37,6 +37,13 @@ pub fn full(facts: &Facts<'_>) -> Option<Table> {
         .iter()
         .filter_map(of)
         .max_by_key(|t| t.dropped)
+}
+
+/// Packets of a namespace that connection tracking could not insert, and that no rule took
+/// (nf_hook_slow frees both alike).
+pub fn refused(facts: &Facts<'_>, netns: u32) -> u64 {
+    let moved = facts.moved(netns, "nf_conntrack.insert_failed");
+    moved.unwrap_or(0)
 }
 
 /// Dropped by a hook as such, while that namespace's table is full. Legacy rules drop in the same

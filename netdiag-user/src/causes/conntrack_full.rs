@@ -27,7 +27,7 @@ use super::{
     losses,
 };
 use crate::{
-    model::verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    model::verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Passage, Severity},
     pipeline::facts::Facts,
     shell,
 };
@@ -57,6 +57,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     } else {
         losses::finding(facts, ID, severity, &patterns, summary)
     };
+    finding.scope.add_passage(Passage::Tracking(table.netns));
     finding.evidence.insert(0, counted(&table));
     finding.fix = fix(&table);
     Some(finding)
@@ -77,7 +78,7 @@ fn counted(table: &Table) -> Evidence {
 }
 
 fn fix(table: &Table) -> Fix {
-    let twice = table.max * 2;
+    let twice = table.max.saturating_mul(2);
     Fix {
         summary: format!(
             "raise nf_conntrack_max from {} to {twice} (an entry takes some 300 bytes; \

@@ -45,6 +45,7 @@ use crate::{
         flow,
         pod::label,
         roles::Role,
+        total::Total,
         verdict::{Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, HopFlow, Loss},
@@ -91,6 +92,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.evidence.extend(repeated(facts, &races));
     let rivals = || races.iter().flat_map(|r| &r.rivals);
     finding.flows = rivals().take(SHOWN * 2).map(|h| refer(h)).collect();
+    rivals().for_each(|h| finding.scope.add_key(h.flow()));
     let pods: BTreeSet<_> = rivals()
         .filter_map(|h| facts.pod(flow::ends(h.flow()).0, PodRole::Source))
         .collect();
@@ -220,7 +222,7 @@ fn repeated(facts: &Facts<'_>, races: &[Race<'_>]) -> Option<Evidence> {
         q.role == Some(Role::Pod) && asked.contains(&(q.client, q.server))
     };
     let questions: Vec<_> = facts.dns.iter().filter(theirs).collect();
-    let repeats: u64 = questions.iter().map(|q| q.dns.repeats).sum();
+    let repeats: u64 = questions.iter().map(|q| q.dns.repeats).total();
     let gap = questions.iter().map(|q| q.dns.repeat_gap).max()?;
     if repeats == 0 {
         return None;

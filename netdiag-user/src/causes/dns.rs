@@ -1,5 +1,7 @@
 //! What the DNS causes share: who asks whom, which names are the cluster's, and which servers are
 //! the cluster's own. All of it from what is asked, answered and configured, never from an address.
+mod told;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
@@ -17,6 +19,7 @@ use crate::{
         node::Node,
         node::RouteKind,
         shell::CommandLine,
+        total::{Total, add},
         verdict::{Evidence, EvidenceKind, FlowRef, Origin, PodRole},
     },
     pipeline::facts::{Facts, Loss, Question},
@@ -24,6 +27,8 @@ use crate::{
 };
 
 pub use super::losses::PATTERN;
+pub use told::Right;
+use told::{domains, most};
 
 /// Clusters have it unless they were set up with another one.
 const USUAL_DOMAIN: &str = "cluster.local";
@@ -62,7 +67,10 @@ impl<'a> Asking<'a> {
         Some(Silence {
             client: self.client,
             server: self.server,
-            asked: questions.iter().map(|q| u64::from(q.dns.unanswered)).sum(),
+            asked: questions
+                .iter()
+                .map(|q| u64::from(q.dns.unanswered))
+                .total(),
             since: questions.iter().map(|q| q.dns.silent_since).min()?,
             last: questions.iter().map(|q| q.dns.last_query).max()?,
             questions,
@@ -129,7 +137,7 @@ impl<'a> Picture<'a> {
     /// Whether the server is the cluster's own: it answers cluster names, or, while nobody does,
     /// most pods are told to ask it; where that is not known either, most clients do.
     pub fn is_cluster_dns(&self, server: IpAddr) -> bool {
-        let told = most(self.told());
+        let told = self.named();
         if self.proven.contains(&server) || told.contains(&server) {
             return true;
         }
@@ -139,7 +147,7 @@ impl<'a> Picture<'a> {
     /// Whether that is more than what clients seem to believe: it answered cluster names, or pods
     /// are told to ask it for them.
     pub fn is_known(&self, server: IpAddr) -> bool {
-        self.proven.contains(&server) || most(self.told()).contains(&server)
+        self.proven.contains(&server) || self.named().contains(&server)
     }
 
     /// A server outside of the cluster that a client asks for itself, and that answers nobody: no
@@ -157,38 +165,6 @@ impl<'a> Picture<'a> {
             && !serves
             && facts.pod(silence.client, PodRole::Source).is_some()
             && !self.askings.iter().any(answers)
-    }
-
-    /// The cluster's server that is none of those, of the same family.
-    pub fn cluster_dns_beside(&self, others: &[IpAddr]) -> Option<IpAddr> {
-        let family = others.first()?.is_ipv4();
-        let asked: BTreeSet<_> = self.askings.iter().map(|a| a.server).collect();
-        let proven = self.proven.intersection(&asked).copied();
-        let all: Vec<_> = proven.chain(most(self.told())).collect();
-        // A pod that is told one of them is told right.
-        let told_right = all.iter().any(|s| others.contains(s));
-        let fits = |s: &IpAddr| s.is_ipv4() == family && !told_right;
-        all.iter().copied().find(fits)
-    }
-
-    /// Pods of this node that are told to ask each server for the cluster's names.
-    fn told(&self) -> BTreeMap<IpAddr, usize> {
-        let mut counts = BTreeMap::new();
-        let resolvers = self.gathered.resolvers().unwrap_or_default();
-        let pod = |r: &&Resolver| self.node.pod_side(r.netns).is_some();
-        // Only kubelet's ClusterFirst writes such a list.
-        let cluster = |r: &&Resolver| r.search.iter().any(|entry| entry.starts_with("svc."));
-        for server in resolvers
-            .iter()
-            .filter(pod)
-            .filter(cluster)
-            .flat_map(|r| &r.servers)
-        {
-            *counts.entry(*server).or_default() += 1;
-        }
-        // One pod alone may be the one that is told wrong.
-        counts.retain(|_, pods| *pods > 1);
-        counts
     }
 
     /// Clients that ask each server for cluster names.
@@ -221,26 +197,8 @@ impl<'a> Picture<'a> {
 
     pub fn resolver(&self, netns: u32) -> Option<&'a Resolver> {
         let all = self.gathered.resolvers()?;
-        all.iter().find(|r| r.netns == netns)
+        all.iter().find(|r| r.netns == netns && !r.kubelet)
     }
-}
-
-/// The keys that come most often.
-fn most(counts: BTreeMap<IpAddr, usize>) -> BTreeSet<IpAddr> {
-    let top = counts.values().max().copied();
-    let best = counts.into_iter().filter(|(_, n)| Some(*n) == top);
-    best.map(|(server, _)| server).collect()
-}
-
-/// The usual domain, and those of the pods' search lists (`svc.DOMAIN`).
-fn domains(facts: &Facts<'_>) -> BTreeSet<String> {
-    let resolvers = facts.gathered.resolvers().unwrap_or_default();
-    let pods = resolvers
-        .iter()
-        .filter(|r| facts.node.pod_side(r.netns).is_some());
-    let search = pods.flat_map(|r| &r.search);
-    let told = search.filter_map(|entry| entry.strip_prefix("svc."));
-    told.chain([USUAL_DOMAIN]).map(str::to_owned).collect()
 }
 
 /// Questions at the link where each client's came from, by client and server: a pod's own link,
@@ -302,8 +260,10 @@ pub fn way<'a>(facts: &Facts<'a>, silence: &Silence<'_>) -> Vec<Hop<'a>> {
         .collect();
     let legs = legs(facts, silence);
     let masked = |q: &Question| legs.iter().any(|l| ends(l) == (q.client, q.server));
+    let direct = others(facts, silence);
     let own = |q: &&Question| {
         (q.client == silence.client || masked(q))
+            && !direct.contains(&q.server)
             && q.dns.last_query >= silence.since
             && names.contains(&(&q.name, q.key.kind))
     };
@@ -322,7 +282,7 @@ pub fn way<'a>(facts: &Facts<'a>, silence: &Silence<'_>) -> Vec<Hop<'a>> {
         let hop = hops
             .entry((question.key.ifindex, question.key.carried))
             .or_insert_with(new);
-        hop.asked += u64::from(question.dns.unanswered);
+        add(&mut hop.asked, question.dns.unanswered.into());
         let answered = question.dns.last_answer >= silence.since;
         hop.answered |= answered && (question.client == silence.client || back);
         if question.dns.first_query > hop.at.dns.first_query {
@@ -332,6 +292,15 @@ pub fn way<'a>(facts: &Facts<'a>, silence: &Silence<'_>) -> Vec<Hop<'a>> {
     let mut hops: Vec<_> = hops.into_values().collect();
     hops.sort_by_key(|h| h.at.dns.last_query);
     hops
+}
+
+/// Servers that the client asks too, by their own addresses, as its own link shows: what they
+/// answer is no answer of this one's.
+fn others(facts: &Facts<'_>, silence: &Silence<'_>) -> BTreeSet<IpAddr> {
+    let sent = |q: &&Question| q.client == silence.client && q.server != silence.server;
+    let all = facts.dns.iter().filter(sent);
+    let all = all.filter(|q| is_own_link(facts, q));
+    all.map(|q| q.server).collect()
 }
 
 /// What the node's masquerade makes of the questions: from then on they have another client.
@@ -363,7 +332,8 @@ pub fn losses<'a>(facts: &Facts<'a>, servers: &BTreeSet<IpAddr>, since: u64) -> 
 pub fn loss_evidence(losses: &[&Loss]) -> Vec<Evidence> {
     let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for loss in losses {
-        *sums.entry((&loss.reason, loss.symbol())).or_default() += loss.dropped.packets;
+        let sum = sums.entry((&loss.reason, loss.symbol())).or_default();
+        add(sum, loss.dropped.packets);
     }
     let line = |((reason, symbol), packets): ((&str, &str), u64)| {
         let text = format!("{packets} of them dropped on this node: {reason} in {symbol}");
@@ -398,9 +368,15 @@ pub fn ask(server: IpAddr, name: &str) -> Option<CommandLine> {
 mod tests {
     use crate::{
         causes::dns_unreachable::evaluate,
-        model::{flow::UDP, observation::Observation},
+        model::{
+            dns,
+            flow::UDP,
+            gather::{Piece, Want},
+            observation::Observation,
+        },
         testing::{
-            POD, UPLINK, at, from_pod, overlay_node, question, route, silent, tcp, with_facts,
+            POD, UPLINK, at, from_pod, overlay_node, question, resolved, route, silent, tcp,
+            with_facts, with_gathered,
         },
     };
 
@@ -442,5 +418,35 @@ mod tests {
         // The node's own questions are no sign of the pod's.
         let stuck = told(vec![came()]);
         assert!(stuck.contains("last seen at cali1"), "{stuck}");
+    }
+
+    /// Any pod can run a server that answered once, and ask it as often as it likes.
+    #[test]
+    fn a_strangers_silence_hides_no_other() {
+        let (server, nobody) = ("172.20.2.53", "172.20.1.66");
+        let name = "web.shop.svc.cluster.local";
+        let many = |dns: &mut netdiag_common::dns::Dns| {
+            silent(dns);
+            (dns.unanswered, dns.silent_since) = (40, 3_000_000_000);
+        };
+        let once = |dns: &mut netdiag_common::dns::Dns| {
+            resolved(dns);
+            dns.last_answer = 2_000_000_000;
+        };
+        let observation = Observation {
+            now: 15_000_000_000,
+            dns: vec![
+                question("172.20.1.5", server, name, POD, silent),
+                question("172.20.1.6", nobody, name, POD, many),
+                question("172.20.1.6", nobody, "a.b.svc.cluster.local", POD, once),
+            ],
+            ..Observation::default()
+        };
+        let kubelet = dns::of_kubelet(&format!("clusterDNS: [{server}]"));
+        let node = overlay_node(1450, 1450, 1500);
+        let pieces = [(Want::Resolvers, Ok(Piece::Resolvers(vec![kubelet])))];
+        let found = with_gathered(&node, &observation, pieces, evaluate);
+        let summary = found.expect("a finding").summary;
+        assert!(summary.contains(server), "{summary}");
     }
 }

@@ -9,9 +9,10 @@
 //!
 //! # Signals
 //! Observed: names of services asked of a server that answered none of them, while another server
-//! is the cluster's: it answers such names, or the other pods are told to ask it. Configured: the
+//! is the cluster's: kubelet's configuration or the other pods' files name it. Configured: the
 //! pod's own resolv.conf, read through the root of one of its processes, which names the first and
-//! not the second.
+//! not the second. A server that nobody names and that only answers such names may be any pod's:
+//! beside it the finding is a suspicion, and the fix names no server.
 //!
 //! # Look-alikes
 //! Pods with `dnsPolicy: Default` or `None` that ask for external names only, pods in the host's
@@ -29,13 +30,14 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::dns::PORT;
 
-use super::dns::{self, PATTERN, Picture};
+use super::dns::{self, PATTERN, Picture, Right};
 use crate::{
     model::{
         address::endpoint,
         dns::kind,
         gather::{Resolver, Want},
         pod::label,
+        total::Total,
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, PodRef, PodRole,
             Severity,
@@ -55,7 +57,7 @@ pub const TITLE: &str = "a pod asks a name server that does not know the cluster
 struct Wrong<'a> {
     client: IpAddr,
     resolver: &'a Resolver,
-    right: IpAddr,
+    right: Right,
     questions: Vec<&'a Question>,
 }
 
@@ -79,7 +81,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         .into_iter()
         .filter_map(|c| judge(facts, &picture, c));
     let wrong: Vec<_> = wrong.collect();
-    let worst = wrong.iter().max_by_key(|w| count(facts, &w.questions))?;
+    let worst = wrong
+        .iter()
+        .max_by_key(|w| (w.right.told, count(facts, &w.questions)))?;
     let who = facts
         .pod(worst.client, PodRole::Source)
         .map_or_else(|| worst.client.to_string(), |p| label(&p));
@@ -87,14 +91,24 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         1 => String::new(),
         n => format!(" (and {} more pods)", n - 1),
     };
+    let server = worst.right.server;
+    let (confidence, right) = match worst.right.told {
+        true => (
+            Confidence::Confirmed,
+            format!("the cluster's name server is {server}"),
+        ),
+        false => (
+            Confidence::Suspected,
+            format!("{server} answers such names, and nothing says whose it is"),
+        ),
+    };
     let summary = format!(
         "{who}{others} is told to ask {}, which knows no name of the cluster: {} lookups, none \
-         resolved; the cluster's name server is {}",
+         resolved; {right}",
         list(&worst.resolver.servers),
         count(facts, &worst.questions),
-        worst.right,
     );
-    let mut finding = Finding::new(ID, Severity::Warning, Confidence::Confirmed, summary);
+    let mut finding = Finding::new(ID, Severity::Warning, confidence, summary);
     finding.evidence = wrong
         .iter()
         .take(5)
@@ -113,6 +127,12 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         .take(10)
         .filter_map(|w| refer(facts, w))
         .collect();
+    for q in &all {
+        let server = (q.server, PORT);
+        finding
+            .scope
+            .add(crate::model::flow::UDP, (q.client, 0), server);
+    }
     finding.fix = fix(worst, finding.pods.first());
     finding.about = worst.resolver.servers.clone();
     finding.first_seen = facts
@@ -188,8 +208,13 @@ fn count(facts: &Facts<'_>, questions: &[&Question]) -> u64 {
     };
     questions
         .iter()
-        .map(|q| q.dns.answers.saturating_sub(q.dns.noerror) + silent(q))
-        .sum()
+        .map(|q| {
+            q.dns
+                .answers
+                .saturating_sub(q.dns.noerror)
+                .saturating_add(silent(q))
+        })
+        .total()
 }
 
 /// The namespace of the pod with that address.
@@ -234,13 +259,14 @@ fn evidence(facts: &Facts<'_>, wrong: &Wrong<'_>) -> Vec<Evidence> {
             dns.queries,
             question.server,
             dns.nxdomain,
-            dns.servfail + dns.refused + dns.other,
+            [dns.servfail, dns.refused, dns.other].iter().total(),
             dns.queries.saturating_sub(dns.answers),
         );
         let mut line = Evidence::new(EvidenceKind::Dns, Origin::Observed, text);
         line.packets = Some(dns.queries);
         line.at = Some(question.interface.clone());
-        let ask = dns::ask(wrong.right, &question.name);
+        let right = wrong.right.told.then_some(wrong.right.server);
+        let ask = right.and_then(|right| dns::ask(right, &question.name));
         let kind = kind(question.key.kind);
         line.confirm = ask.map(|ask| ask.with_words(["-t", &kind]));
         lines.push(line);
@@ -271,11 +297,14 @@ fn fix(wrong: &Wrong<'_>, pod: Option<&PodRef>) -> Fix {
         ));
     }
     commands.push(shell!("grep -A2 clusterDNS /var/lib/kubelet/config.yaml"));
+    let right = match wrong.right.told {
+        true => wrong.right.server.to_string(),
+        false => "the cluster's name server".to_owned(),
+    };
     Fix {
         summary: format!(
-            "let the pod ask {}: dnsPolicy ClusterFirst in its specification, without a dnsConfig \
+            "let the pod ask {right}: dnsPolicy ClusterFirst in its specification, without a dnsConfig \
              that names {}; where all pods of this node are told so, kubelet's clusterDNS",
-            wrong.right,
             list(&wrong.resolver.servers),
         ),
         commands,
@@ -288,7 +317,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{dns::resolver, gather::Piece, observation::Observation},
+        model::{dns::resolver, gather::Piece, node::PodSide, observation::Observation},
         testing::{POD, POD_NETNS, overlay_node, question, resolved, silent, with_gathered},
     };
 
@@ -303,17 +332,35 @@ mod tests {
     }
 
     fn causes(told: &str, dns: Vec<(netdiag_common::dns::DnsKey, Dns)>) -> Vec<String> {
+        let found = found(told, &[], dns).into_iter();
+        found.map(|f| f.cause).collect()
+    }
+
+    /// With what others than the pod are told.
+    fn found(
+        told: &str,
+        others: &[Resolver],
+        dns: Vec<(netdiag_common::dns::DnsKey, Dns)>,
+    ) -> Vec<Finding> {
         let observation = Observation {
             now: 6_000_000_000,
             dns,
             ..Observation::default()
         };
         let text = format!("nameserver {told}\nsearch svc.cluster.local\n");
-        let piece = Piece::Resolvers(vec![resolver(POD_NETNS, &text)]);
-        let node = overlay_node(1450, 1450, 1500);
-        let pieces = [(Want::Resolvers, Ok(piece))];
-        let found = with_gathered(&node, &observation, pieces, super::super::evaluate);
-        found.into_iter().map(|f| f.cause).collect()
+        let all = [&[resolver(POD_NETNS, &text)], others].concat();
+        let mut node = overlay_node(1450, 1450, 1500);
+        let side = node.pod_sides[0].clone();
+        for netns in others.iter().map(|r| r.netns) {
+            let addresses = Vec::new();
+            node.pod_sides.push(PodSide {
+                netns,
+                addresses,
+                ..side.clone()
+            });
+        }
+        let pieces = [(Want::Resolvers, Ok(Piece::Resolvers(all)))];
+        with_gathered(&node, &observation, pieces, super::super::evaluate)
     }
 
     fn others() -> (netdiag_common::dns::DnsKey, Dns) {
@@ -326,6 +373,83 @@ mod tests {
             let lookup = question(CLIENT, WRONG, SERVICE, POD, problem);
             assert_eq!(causes(WRONG, vec![others(), lookup]), [ID]);
         }
+    }
+
+    /// Any pod can answer for the cluster's names.
+    #[test]
+    fn who_only_answers_is_recommended_to_nobody() {
+        let lookup = question(CLIENT, WRONG, SERVICE, POD, nxdomain);
+        let dns = vec![others(), lookup];
+        let finding = |others: &[Resolver]| found(WRONG, others, dns.clone()).remove(0);
+        let suspected = finding(&[]);
+        assert_eq!(suspected.confidence, Confidence::Suspected);
+        assert!(
+            !suspected.fix.summary.contains(SERVER),
+            "{}",
+            suspected.fix.summary
+        );
+        let commands = suspected.evidence.iter().filter_map(|e| e.confirm.as_ref());
+        assert!(commands.into_iter().all(|c| !c.contains(SERVER)));
+        let other = |netns, server: &str| {
+            resolver(
+                netns,
+                &format!("nameserver {server}\nsearch svc.cluster.local\n"),
+            )
+        };
+        let kubelet =
+            |server: &str| crate::model::dns::of_kubelet(&format!("clusterDNS: [{server}]"));
+        for (told, right) in [
+            (vec![other(71, SERVER), other(72, SERVER)], SERVER),
+            (vec![kubelet(SERVER)], SERVER),
+            (vec![kubelet("10.96.0.10")], "10.96.0.10"),
+            (
+                vec![other(71, "10.96.0.10"), other(72, "10.96.0.10")],
+                "10.96.0.10",
+            ),
+        ] {
+            let finding = finding(&told);
+            assert_eq!(finding.confidence, Confidence::Confirmed, "{right}");
+            assert!(
+                finding.fix.summary.contains(right),
+                "{}",
+                finding.fix.summary
+            );
+        }
+        let told = [
+            vec![kubelet("10.96.0.10")],
+            vec![other(71, SERVER), other(72, SERVER)],
+        ]
+        .concat();
+        assert!(
+            finding(&told).fix.summary.contains("10.96.0.10"),
+            "kubelet knows"
+        );
+    }
+
+    /// Else whoever asks for names of it would make its server the cluster's.
+    #[test]
+    fn one_pod_makes_no_domain_the_clusters() {
+        let odd = |netns| resolver(netns, "nameserver 192.0.2.9\nsearch svc.com\n");
+        let usual = |netns| resolver(netns, "nameserver 192.0.2.9\nsearch svc.own.local\n");
+        let domains = |all: Vec<Resolver>| {
+            let mut node = overlay_node(1450, 1450, 1500);
+            let side = node.pod_sides[0].clone();
+            for netns in [71, 72, 73] {
+                node.pod_sides.push(PodSide {
+                    netns,
+                    ..side.clone()
+                });
+            }
+            let pieces = [(Want::Resolvers, Ok(Piece::Resolvers(all)))];
+            with_gathered(&node, &Observation::default(), pieces, |facts| {
+                Picture::of(facts).domains
+            })
+        };
+        let names = |all: &[&str]| all.iter().map(|d| (*d).to_owned()).collect::<BTreeSet<_>>();
+        let own = names(&["cluster.local", "own.local"]);
+        assert_eq!(domains(vec![odd(71), usual(72), usual(73)]), own);
+        let kubelet = crate::model::dns::of_kubelet("clusterDomain: own.local");
+        assert_eq!(domains(vec![odd(71), odd(72), kubelet]), own);
     }
 
     #[test]

@@ -40,6 +40,7 @@ use crate::{
         gather::Want,
         pod::label,
         roles::Role,
+        total::Total,
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRef, PodRole, Severity,
         },
@@ -74,7 +75,10 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let picture = Picture::of(facts);
     let silent = silences(facts, &picture);
-    let worst = silent.iter().max_by_key(|s| s.asked)?;
+    let named = picture.named();
+    let worst = silent
+        .iter()
+        .max_by_key(|s| (named.contains(&s.server), s.asked))?;
     let same: Vec<_> = silent.iter().filter(|s| s.server == worst.server).collect();
     let server = worst.server;
     let mut servers: BTreeSet<IpAddr> = silent.iter().map(|s| s.server).collect();
@@ -95,7 +99,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         let apart = apart.find_map(|server| isolation::between(facts, worst.client, *server));
         end.place = apart.map_or(end.place, Place::Isolated);
     }
-    let asked: u64 = same.iter().map(|s| s.asked).sum();
+    let asked: u64 = same.iter().map(|s| s.asked).total();
     let answers = |a: &dns::Asking<'_>| a.server == server && a.last_answer() > since;
     let (severity, others) = match picture.askings.iter().any(answers) {
         true => (Severity::Warning, ", while it answers others"),
@@ -116,6 +120,12 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.pods = pods(facts, &silent, &servers);
     let at = end.last.as_deref();
     finding.flows = silent.iter().take(10).map(|s| s.refer(at)).collect();
+    for silence in &silent {
+        let server = (silence.server, PORT);
+        finding
+            .scope
+            .add(crate::model::flow::UDP, (silence.client, 0), server);
+    }
     finding.fix = fix(worst, &end);
     finding.about = dns::about(facts, &servers);
     finding.first_seen = facts.clock.text(since);
@@ -315,7 +325,9 @@ fn fix(silence: &Silence<'_>, end: &End) -> Fix {
         ),
         Place::Here(at) => format!("find what takes the queries behind {at} on this node"),
         Place::Died(at, reason) => {
-            format!("find why this node drops the queries at {at}: `netdiag explain {reason}`")
+            let explain = shell!("netdiag explain {}", reason);
+            let explain = explain.told_or("netdiag explains its reason");
+            format!("find why this node drops the queries at {at}: {explain}")
         }
         Place::Isolated(apart) => {
             commands.push(apart.lift());
@@ -331,166 +343,4 @@ fn fix(silence: &Silence<'_>, end: &End) -> Fix {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        model::observation::Observation,
-        testing::{
-            NETFILTER_DROP, POD, UPLINK, lost, overlay_node, question, resolved, silent, tcp,
-            with_facts,
-        },
-    };
-
-    const CLIENT: &str = "172.20.1.5";
-    const SERVER: &str = "172.20.2.53";
-    const NAME: &str = "kubernetes.default.svc.cluster.local";
-
-    fn findings(observation: Observation) -> Vec<Finding> {
-        let observation = Observation {
-            now: 6_000_000_000,
-            ..observation
-        };
-        let node = overlay_node(1450, 1450, 1500);
-        with_facts(&node, &observation, super::super::evaluate)
-    }
-
-    fn of(dns: Vec<(netdiag_common::dns::DnsKey, netdiag_common::dns::Dns)>) -> Vec<Finding> {
-        findings(Observation {
-            dns,
-            ..Observation::default()
-        })
-    }
-
-    /// The same queries at a later link.
-    fn farther(dns: &mut netdiag_common::dns::Dns) {
-        dns.first_query += 1000;
-        dns.last_query += 1000;
-        silent(dns);
-    }
-
-    /// Answers between ports of a bridge never pass the bridge itself, and its hook may have been
-    /// there first.
-    #[test]
-    fn what_comes_back_at_the_clients_own_link_is_an_answer() {
-        let earlier = |dns: &mut netdiag_common::dns::Dns| {
-            dns.first_query -= 1000;
-            silent(dns);
-        };
-        let own = question(CLIENT, SERVER, NAME, POD, resolved);
-        let other = question(CLIENT, SERVER, NAME, UPLINK, earlier);
-        assert!(of(vec![own, other]).is_empty());
-    }
-
-    #[test]
-    fn silence_of_the_clusters_server_is_named_with_the_last_link() {
-        let found = of(vec![
-            question(CLIENT, SERVER, NAME, POD, silent),
-            question(CLIENT, SERVER, NAME, UPLINK, farther),
-        ]);
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].cause, ID);
-        assert_eq!(found[0].severity, Severity::Critical);
-        assert_eq!(found[0].flows[0].last_seen_at.as_deref(), Some("ens5"));
-        assert!(
-            found[0]
-                .about
-                .contains(&"192.0.2.2".parse().expect("the peer"))
-        );
-    }
-
-    #[test]
-    fn a_service_address_is_followed_to_the_pod_behind_it() {
-        let vip = "10.96.0.10";
-        let found = of(vec![
-            question(CLIENT, vip, NAME, POD, silent),
-            question(CLIENT, SERVER, NAME, UPLINK, farther),
-        ]);
-        assert!(found[0].summary.contains(vip));
-        assert!(
-            found[0]
-                .about
-                .contains(&SERVER.parse().expect("an address"))
-        );
-    }
-
-    #[test]
-    fn a_lost_query_and_slow_outside_names_are_healthy() {
-        let some = |dns: &mut netdiag_common::dns::Dns| {
-            silent(dns);
-            dns.unanswered = 2;
-        };
-        assert!(of(vec![question(CLIENT, SERVER, NAME, POD, some)]).is_empty());
-        let other = question(
-            CLIENT,
-            SERVER,
-            "other.default.svc.cluster.local",
-            POD,
-            resolved,
-        );
-        let answered = question(CLIENT, SERVER, NAME, POD, silent);
-        assert!(
-            of(vec![answered, other]).is_empty(),
-            "it answers that client"
-        );
-        assert!(of(vec![question(CLIENT, SERVER, "example.com", POD, silent)]).is_empty());
-    }
-
-    #[test]
-    fn a_dead_server_outside_is_not_called_the_clusters() {
-        let mut node = overlay_node(1450, 1450, 1500);
-        let default = crate::testing::route("0.0.0.0/0", UPLINK, Some("192.0.2.254"));
-        node.routes.push(default);
-        let found = |server: &str, name: &str, seconds: u64| {
-            let observation = Observation {
-                now: seconds * 1_000_000_000,
-                dns: vec![
-                    question(CLIENT, server, name, POD, silent),
-                    question(CLIENT, server, name, UPLINK, farther),
-                ],
-                ..Observation::default()
-            };
-            with_facts(&node, &observation, evaluate).map(|f| f.summary)
-        };
-        let told = found("198.51.100.53", "example.com", 15).expect("a finding");
-        assert!(told.starts_with("the name server 198.51.100.53"), "{told}");
-        assert_eq!(found("198.51.100.53", "example.com", 8), None, "too early");
-        assert_eq!(
-            found(SERVER, "example.com", 15),
-            None,
-            "its upstream may be slow"
-        );
-    }
-
-    #[test]
-    fn a_server_that_is_not_the_clusters_may_keep_silent() {
-        let other = question("172.20.1.6", SERVER, NAME, POD, resolved);
-        let wrong = question(CLIENT, "198.51.100.53", NAME, POD, silent);
-        assert!(of(vec![other, wrong]).is_empty());
-    }
-
-    #[test]
-    fn a_firewall_that_takes_the_queries_is_the_root() {
-        let mut flow = tcp(CLIENT, SERVER, PORT);
-        flow.protocol = crate::model::flow::UDP;
-        let found = findings(Observation {
-            dns: vec![question(CLIENT, SERVER, NAME, POD, silent)],
-            drops: vec![lost(flow, NETFILTER_DROP, UPLINK, 4, 0)],
-            ..Observation::default()
-        });
-        let roots: Vec<_> = found
-            .iter()
-            .filter(|f| f.consequence_of.is_none())
-            .collect();
-        assert_eq!(roots.len(), 1);
-        assert_eq!(roots[0].cause, "firewall-drop");
-        assert!(found.iter().any(|f| f.cause == ID && f.because.is_some()));
-        // The same rule against something else does not explain it.
-        let other = tcp(CLIENT, "172.20.2.9", 80);
-        let found = findings(Observation {
-            dns: vec![question(CLIENT, SERVER, NAME, POD, silent)],
-            drops: vec![lost(other, NETFILTER_DROP, UPLINK, 4, 2)],
-            ..Observation::default()
-        });
-        assert!(found.iter().all(|f| f.consequence_of.is_none()));
-    }
-}
+mod tests;

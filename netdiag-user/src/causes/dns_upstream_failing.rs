@@ -30,6 +30,7 @@ use crate::{
     model::{
         dns::kind,
         gather::Want,
+        total::Total,
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, PodRef, PodRole,
             Severity,
@@ -74,7 +75,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let judged = servers
         .into_iter()
         .filter_map(|s| judge(facts, &picture, s));
-    let worst = judged.max_by_key(|f| f.questions.len())?;
+    // Any pod can run a server that fails: the one that pods are told of comes first.
+    let named = picture.named();
+    let worst = judged.max_by_key(|f| (named.contains(&f.server), f.questions.len()))?;
     let Failing { server, .. } = worst;
     let zones: Vec<_> = worst.zones.iter().take(3).map(String::as_str).collect();
     let summary = format!(
@@ -94,6 +97,12 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         .take(10)
         .map(|q| refer(facts, q))
         .collect();
+    for q in worst.questions.iter().chain(&worst.leg) {
+        let server = (q.server, PORT);
+        finding
+            .scope
+            .add(crate::model::flow::UDP, (q.client, 0), server);
+    }
     finding.fix = fix(&worst);
     let upstreams: BTreeSet<_> = worst.leg.iter().map(|q| q.server).collect();
     finding.evidence.extend(dns::loss_evidence(&dns::losses(
@@ -121,7 +130,7 @@ fn judge<'a>(facts: &Facts<'a>, picture: &Picture<'a>, server: IpAddr) -> Option
     let knows = |q: &&&Question| picture.is_cluster_name(&q.name) && q.dns.last_good >= since;
     let alive = all.iter().any(|q| knows(&q));
     let zones: BTreeSet<_> = questions.iter().map(|q| zone(&q.name)).collect();
-    let count: u64 = questions.iter().map(|q| failed(facts, q)).sum();
+    let count: u64 = questions.iter().map(|q| failed(facts, q)).total();
     let asked = leg(picture, server, &questions);
     let seen = !asked.is_empty();
     let leg: Vec<_> = asked.into_iter().filter(|q| failed(facts, q) > 0).collect();
@@ -142,7 +151,7 @@ fn failed(facts: &Facts<'_>, question: &Question) -> u64 {
     let dns = &question.dns;
     let silent = dns.unanswered > 0 && facts.now.saturating_sub(dns.silent_since) >= ANSWER_WAIT;
     let silent = if silent { u64::from(dns.unanswered) } else { 0 };
-    dns.failed + silent
+    dns.failed.saturating_add(silent)
 }
 
 fn begun(question: &Question) -> u64 {
@@ -170,8 +179,8 @@ fn leg<'a>(picture: &Picture<'a>, server: IpAddr, questions: &[&Question]) -> Ve
 }
 
 fn sums(facts: &Facts<'_>, questions: &[&Question]) -> String {
-    let sum = |of: &dyn Fn(&Question) -> u64| questions.iter().map(|q| of(q)).sum::<u64>();
-    let silent = sum(&|q: &Question| failed(facts, q) - q.dns.failed);
+    let sum = |of: &dyn Fn(&Question) -> u64| questions.iter().map(|q| of(q)).total();
+    let silent = sum(&|q: &Question| failed(facts, q).saturating_sub(q.dns.failed));
     let parts = [
         (silent, "unanswered"),
         (sum(&|q: &Question| q.dns.servfail), "SERVFAIL"),
@@ -214,7 +223,7 @@ fn evidence(facts: &Facts<'_>, picture: &Picture<'_>, failing: &Failing<'_>) -> 
     let cluster = cluster.filter(|q| picture.is_cluster_name(&q.name) && q.dns.last_good > 0);
     let cluster: Vec<_> = cluster.collect();
     if let Some(first) = cluster.first() {
-        let answers = cluster.iter().map(|q| q.dns.answers).sum();
+        let answers = cluster.iter().map(|q| q.dns.answers).total();
         let text = format!(
             "cluster names are answered: {answers} times, {} for one",
             first.name
@@ -236,7 +245,7 @@ fn evidence(facts: &Facts<'_>, picture: &Picture<'_>, failing: &Failing<'_>) -> 
 }
 
 fn count(facts: &Facts<'_>, questions: &[&Question]) -> u64 {
-    questions.iter().map(|q| failed(facts, q)).sum()
+    questions.iter().map(|q| failed(facts, q)).total()
 }
 
 fn line(question: &Question, text: String, packets: u64) -> Evidence {
@@ -311,8 +320,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::observation::Observation,
-        testing::{POD, UPLINK, overlay_node, question, resolved, silent, with_facts},
+        model::{gather::Piece, observation::Observation},
+        testing::{
+            POD, UPLINK, overlay_node, question, resolved, silent, with_facts, with_gathered,
+        },
     };
 
     const CLIENT: &str = "172.20.1.5";
@@ -348,6 +359,30 @@ mod tests {
             let all = outside.into_iter().chain([cluster()]).collect();
             assert_eq!(causes(all), [ID]);
         }
+    }
+
+    /// Any pod can run one that answers the cluster's names and fails for many others.
+    #[test]
+    fn a_strangers_server_hides_no_other() {
+        let stranger = "172.20.1.66";
+        let of = |server: &'static str| {
+            move |name: &str, change: fn(&mut Dns)| question(CLIENT, server, name, POD, change)
+        };
+        let (own, other) = (of(SERVER), of(stranger));
+        let names = ["www.example.com", "example.org", "example.net", "a.example"];
+        let mut dns: Vec<_> = names.iter().map(|name| other(name, servfail)).collect();
+        dns.extend(names[..2].iter().map(|name| own(name, servfail)));
+        dns.extend([own(SERVICE, resolved), other(SERVICE, resolved)]);
+        let observation = Observation {
+            now: 6_000_000_000,
+            dns,
+            ..Observation::default()
+        };
+        let kubelet = crate::model::dns::of_kubelet(&format!("clusterDNS: [{SERVER}]"));
+        let pieces = [(Want::Resolvers, Ok(Piece::Resolvers(vec![kubelet])))];
+        let node = overlay_node(1450, 1450, 1500);
+        let found = with_gathered(&node, &observation, pieces, evaluate).expect("a finding");
+        assert!(found.summary.contains(SERVER), "{}", found.summary);
     }
 
     #[test]

@@ -39,6 +39,7 @@ use crate::{
         flow,
         node::{Link, NeighbourMoves},
         pod::label,
+        total::Total,
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRef, PodRole, Severity,
         },
@@ -93,7 +94,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let behind = ports.iter().map(|port| behind(facts, worst.address, port));
     finding.evidence.extend(behind);
     finding.evidence.extend(unanswered(&asks, worst.address));
-    (finding.flows, finding.pods) = overlay::refer(facts, &asks);
+    overlay::tell(&mut finding, facts, &asks);
     let holders = ports
         .iter()
         .filter_map(|(_, port)| pod(facts, worst.address, port));
@@ -101,6 +102,8 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.fix = fix(worst, &link, &holders);
     finding.pods.extend(holders);
     finding.about = twice.iter().map(|h| h.address).collect();
+    let others = twice.iter().filter(|h| !h.own).map(|h| h.address);
+    finding.scope.add_hosts(&others.collect::<Vec<_>>());
     finding.last_seen = facts.clock.text(facts.now);
     let first = asks.iter().map(|h| h.hop.first);
     let first = first.chain(twice.iter().map(|h| h.first)).min();
@@ -133,7 +136,8 @@ fn claimed(facts: &Facts<'_>, (key, claim): &(ClaimKey, Claim)) -> Option<Held> 
         .filter(|(mac, times)| *times >= PATTERN && is_foreign(facts, *mac))
         .collect();
     let own = holds(facts, link, address) && !foreign.is_empty();
-    if !own && !by_turns {
+    let others = by_turns && is_reached_by(facts, link, address);
+    if !own && !others {
         return None;
     }
     let of = |macs: &[&(u64, u64)]| macs.iter().map(|(mac, _)| text(&bytes(*mac))).collect();
@@ -146,6 +150,16 @@ fn claimed(facts: &Facts<'_>, (key, claim): &(ClaimKey, Claim)) -> Option<Held> 
         changes: claim.changes,
         first: claim.first,
         evidence: vec![came(link, address, &told, claim)],
+    })
+}
+
+/// Whether this node may send to that address by the link, or by what it is a port or the lower link
+/// of. What a pod claims on its own link that is reached by another one, nobody here believes.
+fn is_reached_by(facts: &Facts<'_>, link: &Link, address: IpAddr) -> bool {
+    let by = facts.link_towards(address);
+    by.is_none_or(|by| {
+        let here = [Some(link.index), link.master];
+        here.contains(&Some(by.index)) || by.link.is_some() && here.contains(&by.link)
     })
 }
 
@@ -190,7 +204,7 @@ fn came(link: &Link, address: IpAddr, told: &[(u64, u64)], claim: &Claim) -> Evi
     );
     let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Observed, sentence);
     line.at = Some(name.clone());
-    line.packets = Some(told.iter().map(|(_, times)| times).sum());
+    line.packets = Some(told.iter().map(|(_, times)| times).total());
     line.confirm = Some(match address {
         IpAddr::V4(_) => shell!("tcpdump -nei {v} arp host {}", name, address),
         IpAddr::V6(_) => shell!("tcpdump -nei {v} 'icmp6 and ip6[40] == 136'", name),
@@ -285,7 +299,7 @@ fn changed(facts: &Facts<'_>, moves: &NeighbourMoves) -> Evidence {
 }
 
 fn unanswered(asks: &[&HopFlow], address: IpAddr) -> Option<Evidence> {
-    let packets = asks.iter().map(|h| overlay::asked(h)).sum();
+    let packets = asks.iter().map(|h| overlay::asked(h)).total();
     let text = format!(
         "{packets} requests of {} flows to {address}, or tunnelled to it, got no answer",
         asks.len()
@@ -407,6 +421,8 @@ mod tests {
             "a fail-over"
         );
         assert!(judge("172.20.2.0", OVERLAY, by_turns(9)).is_none());
+        let pods = judge("192.0.2.2", testing::POD, by_turns(9));
+        assert!(pods.is_none(), "a pod speaks of what is not on its link");
     }
 
     #[test]
@@ -421,6 +437,7 @@ mod tests {
     #[test]
     fn two_pods_on_a_bridge_are_told_by_their_ports() {
         let mut node = node();
+        node.routes.clear();
         let mut bridge = testing::link(9, "cbr0", LinkKind::Bridge, 1450);
         bridge.lladdr = Some(bytes(OWN));
         let mut claims = Vec::new();

@@ -28,6 +28,7 @@ use super::{
     blame::blame,
     conntrack,
     losses::{self, Pattern},
+    published,
     service_ports::Other,
     services,
 };
@@ -35,7 +36,8 @@ use crate::{
     model::{
         gather::{Rule, Want},
         pod::label,
-        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole},
+        total::Total,
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity, Subject},
     },
     pipeline::facts::{Facts, Loss},
     shell,
@@ -46,12 +48,14 @@ pub const TITLE: &str = "a netfilter rule drops or rejects pods' or the node's p
 
 /// Rules that a finding names at most.
 const RULES: usize = 3;
+/// Within which a node's rules for Services are read, or they are not waited for.
+const ANSWERED_NS: u64 = 8_000_000_000;
 
 fn by_netfilter(loss: &Loss) -> bool {
     loss.reason == "NETFILTER_DROP"
 }
 
-pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
     // No rule is behind what a full table drops.
     let full = conntrack::full(facts);
     let by_a_rule = |l: &Loss| by_netfilter(l) && !conntrack::for_want_of_room(full.as_ref(), l);
@@ -59,15 +63,82 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     patterns.retain(|p| {
         losses::severity(facts, p).is_some()
             && !is_services(facts, p)
-            && !is_own_error(facts, p)
+            && !losses::is_own_error(facts, p)
             && !is_ping_of_a_service(facts, p)
+            && !may_be_a_services(facts, p)
     });
+    let mut taken = by_culprit(facts, patterns);
+    taken.retain(|t| t.is_a_rules(facts));
+    taken.iter().filter_map(|t| told(facts, t)).collect()
+}
+
+/// Patterns that one rule took, as far as can be told, the busiest first.
+struct Taken<'a> {
+    netns: u32,
+    patterns: Vec<Pattern<'a>>,
+    /// Those that may have done it, the likeliest first.
+    rules: Vec<&'a Rule>,
+}
+
+impl<'a> Taken<'a> {
+    /// The one rule that did it: it counts.
+    fn culprit(&self) -> Option<&'a Rule> {
+        self.rules.first().copied().filter(|r| r.counted)
+    }
+
+    /// Whether a rule counts them, or more were dropped than connection tracking refused.
+    fn is_a_rules(&self, facts: &Facts<'_>) -> bool {
+        let by_the_hook = |l: &&&Loss| l.symbol() == "nf_hook_slow";
+        let losses = || self.patterns.iter().flat_map(|p| &p.losses);
+        let packets = |l: &&Loss| l.dropped.packets;
+        let refusable = losses().filter(by_the_hook).map(packets).total();
+        let all = losses().map(packets).total();
+        let refused = conntrack::refused(facts, self.netns).min(refusable);
+        self.culprit().is_some() || all - refused >= losses::PATTERN
+    }
+
+    /// Whether the rule that took these may have taken those too.
+    fn may_have(&self, netns: u32, rules: &[&Rule]) -> bool {
+        let same = match self.culprit() {
+            Some(culprit) => rules.contains(&culprit),
+            None => !rules.iter().any(|r| r.counted),
+        };
+        same && self.netns == netns
+    }
+}
+
+/// As few rules as explain all.
+fn by_culprit<'a>(facts: &'a Facts<'_>, patterns: Vec<Pattern<'a>>) -> Vec<Taken<'a>> {
+    let mut all: Vec<Taken<'a>> = Vec::new();
+    for pattern in patterns {
+        let netns = netns(facts, &pattern);
+        let mut rules = blame(facts, facts.gathered.rules(netns), &pattern);
+        // kube-proxy's own rules count nothing, and one of them it is.
+        let others = netns == facts.node.netns && Other::of(facts, &pattern).is_some();
+        rules.retain(|r| r.counted || !others);
+        match all.iter_mut().find(|t| t.may_have(netns, &rules)) {
+            Some(taken) => taken.patterns.push(pattern),
+            None => all.push(Taken {
+                netns,
+                patterns: vec![pattern],
+                rules,
+            }),
+        }
+    }
+    all
+}
+
+fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
+    let (netns, patterns) = (taken.netns, &taken.patterns);
     let worst = patterns.first()?;
     let severity = patterns
         .iter()
         .filter_map(|p| losses::severity(facts, p))
         .max()?;
-    let netns = netns(facts, worst);
+    // What the node keeps out of its own ports is told with the rule that says so, or not as meant.
+    if taken.rules.is_empty() && patterns.iter().all(|p| losses::is_published(facts, p)) {
+        return None;
+    }
     let summary = format!(
         "netfilter {} drops {} from {}: {} packets, none got through",
         place(facts, netns),
@@ -75,25 +146,27 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         worst.sender(facts),
         worst.packets(),
     );
-    let mut finding = losses::finding(facts, ID, severity, &patterns, summary);
+    let mut finding = losses::finding(facts, ID, severity, patterns, summary);
+    if let Some(rule) = taken.culprit() {
+        let (place, text) = (rule.place.clone(), rule.written());
+        finding.blames(Subject::Rule { place, text });
+    }
     let other = Other::of(facts, worst).filter(|_| netns == facts.node.netns);
-    let mut rules = blame(facts, facts.gathered.rules(netns), worst);
-    // kube-proxy's own rules count nothing, and one of them it is.
-    rules.retain(|r| r.counted || other.is_none());
-    rules.truncate(RULES);
+    let rules = &taken.rules[..taken.rules.len().min(RULES)];
     finding
         .evidence
         .extend(rules.iter().map(|r| rule_evidence(facts, netns, r)));
     let evidence = other.as_ref().and_then(|other| other.evidence(facts));
     finding.evidence.extend(evidence);
-    finding.fix = match (&rules[..], other) {
+    finding.fix = match (rules, other) {
+        ([rule, ..], _) if severity == Severity::Info => kept_out(worst, rule),
         ([rule, ..], _) if rule.policy_at().is_some() && (rule.counted || rules.len() == 1) => {
             fix_policy(worst, rule)
         }
         ([rule, ..], _) if rule.counted => fix_rule(worst, rule),
         ([], Some(other)) => other.fix(facts, &worst.target()),
         ([], None) => fix(worst),
-        _ => fix_one_of(worst, &rules),
+        _ => fix_one_of(worst, rules),
     };
     // A pod's own rules are listed and deleted in its namespace: the node has handles of its own.
     for command in &mut finding.fix.commands {
@@ -158,6 +231,19 @@ fn fix_rule(worst: &Pattern<'_>, rule: &Rule) -> Fix {
     }
 }
 
+/// What strangers send, and a rule refuses: as a rule somebody wants that.
+fn kept_out(worst: &Pattern<'_>, rule: &Rule) -> Fix {
+    Fix {
+        summary: format!(
+            "nothing, where {} is to be kept out; else let it pass in the NetworkPolicy or firewall \
+             that set this rule of {}",
+            worst.target(),
+            rule.place
+        ),
+        commands: rule.list().into_iter().collect(),
+    }
+}
+
 fn fix_policy(worst: &Pattern<'_>, rule: &Rule) -> Fix {
     Fix {
         summary: format!(
@@ -194,6 +280,9 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
         .filter(|p| losses::severity(facts, p).is_some());
     let died = told.filter_map(|p| Some(p.losses.first()?.key.netns));
     wants.extend(died.filter(|netns| *netns != 0).map(Want::Rules));
+    let own = patterns.iter().filter(|p| !p.reply);
+    let own = own.map(|p| ((p.destination, p.port), p.protocol));
+    wants.extend(published::wants(facts, own));
     wants
 }
 
@@ -204,21 +293,19 @@ fn is_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     !pattern.reply && rule.is_some_and(|rule| rule.rejected)
 }
 
+/// Whether the address is a Service's without endpoints is asked for and not known yet.
+fn may_be_a_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+    let young = facts.now.saturating_sub(pattern.first()) < ANSWERED_NS;
+    young
+        && services::may_be_one(facts, pattern.destination)
+        && !facts.gathered.has(&Want::Services)
+}
+
 /// A Service's address answers by its ports only: kube-proxy rejects everything else.
 fn is_ping_of_a_service(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     matches!(pattern.protocol, 1 | 58)
         && netns(facts, pattern) == facts.node.netns
         && Other::of(facts, pattern).is_some()
-}
-
-/// An ICMP error or redirect of the node's own, about a connection that is translated: NAT drops
-/// those that it cannot translate back (nf_nat_icmp_reply_translation), and no rule is behind it.
-/// Without an echo's identifier it is no ping.
-fn is_own_error(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
-    let echo = |l: &&Loss| l.flow().source_port != 0;
-    matches!(pattern.protocol, 1 | 58)
-        && facts.node.owns(pattern.source)
-        && !pattern.losses.iter().any(echo)
 }
 
 fn fix(worst: &Pattern<'_>) -> Fix {
@@ -245,185 +332,4 @@ fn fix(worst: &Pattern<'_>) -> Fix {
 }
 
 #[cfg(test)]
-mod tests {
-    use netdiag_common::flow::FlowKey;
-
-    use super::*;
-    use crate::{
-        model::{
-            gather::Piece,
-            netfilter::{Chain, Family, RuleOrigin},
-            observation::Observation,
-            services::{Engine, Service, Services},
-        },
-        testing::{NETNS, POD_NETNS, UPLINK, died, overlay_node, tcp, with_gathered},
-    };
-
-    fn nft(family: Family, chain: &str, handle: Option<u64>) -> RuleOrigin {
-        let chain = Chain {
-            family,
-            table: "filter".into(),
-            chain: chain.into(),
-        };
-        RuleOrigin::Nft { chain, handle }
-    }
-
-    #[test]
-    fn the_rule_that_moves_is_the_fix() {
-        let rule = |text: &str, handle| Rule {
-            place: "inet filter lab".into(),
-            text: text.into(),
-            packets: 4,
-            origin: nft(Family::Inet, "lab", Some(handle)),
-            counted: true,
-        };
-        let mut moved = vec![
-            rule("ct state invalid counter packets 9 bytes 9 drop", 2),
-            rule("ip daddr 172.20.9.0/24 drop", 4),
-            rule("tcp dport 5433 drop", 5),
-            rule("ip daddr 172.20.2.9 reject with icmp port-unreachable", 3),
-        ];
-        moved[0].packets = 900;
-        let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
-        let observation = Observation {
-            drops: vec![died(flow, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 5)],
-            ..Observation::default()
-        };
-        let node = overlay_node(1450, 1450, 1500);
-        let pieces = [(Want::Rules(NETNS), Ok(Piece::Rules(moved)))];
-        let found = with_gathered(&node, &observation, pieces, evaluate).expect("a finding");
-        assert_eq!(
-            found.fix.commands[1],
-            "nft delete rule inet filter lab handle 3"
-        );
-        let strays = vec![rule("ct state invalid drop", 2)];
-        let pieces = [(Want::Rules(NETNS), Ok(Piece::Rules(strays)))];
-        let found = with_gathered(&node, &observation, pieces, evaluate).expect("a finding");
-        assert!(
-            found.fix.commands[0].text().ends_with("list ruleset"),
-            "its rule does not count"
-        );
-    }
-
-    #[test]
-    fn where_nothing_counts_policies_and_other_rules_are_told() {
-        let rule = |text: &str, counted| Rule {
-            place: "ip filter FORWARD".into(),
-            text: text.into(),
-            packets: u64::from(counted),
-            origin: nft(Family::Ip, "FORWARD", Some(text.len() as u64)),
-            counted,
-        };
-        let policy = |hook| {
-            let text = format!("type filter hook {hook} priority filter; policy drop;");
-            rule(&text, false)
-        };
-        let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
-        let observation = Observation {
-            drops: vec![died(flow, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 5)],
-            ..Observation::default()
-        };
-        let node = overlay_node(1450, 1450, 1500);
-        let judge = |rules: Vec<Rule>| {
-            let pieces = [(Want::Rules(NETNS), Ok(Piece::Rules(rules)))];
-            with_gathered(&node, &observation, pieces, evaluate).expect("a finding")
-        };
-        let found = judge(vec![policy("input"), policy("forward")]);
-        let told = found.evidence.last().expect("the policy");
-        assert!(
-            told.text
-                .starts_with("the policy of ip filter FORWARD drops")
-        );
-        let undone = |text: &str| {
-            let handle = text.len();
-            format!("nft delete rule ip filter FORWARD handle {handle}")
-        };
-        assert_eq!(
-            found.fix.commands[1].text(),
-            undone(&policy("forward").text)
-        );
-        let several = judge(vec![policy("forward"), rule("ip daddr @bad drop", false)]);
-        assert_eq!(several.fix.commands.len(), 2, "both listed, none undone");
-        assert!(!several.fix.commands.iter().any(|c| c.contains("delete")));
-        let counted = judge(vec![policy("forward"), rule("tcp dport 5432 drop", true)]);
-        assert_eq!(
-            counted.fix.commands[1].text(),
-            undone("tcp dport 5432 drop")
-        );
-    }
-
-    #[test]
-    fn a_pods_own_rule_is_deleted_in_its_namespace() {
-        let rule = Rule {
-            place: "ip filter OUTPUT".into(),
-            text: "tcp dport 5432 drop".into(),
-            packets: 4,
-            origin: nft(Family::Ip, "OUTPUT", Some(2)),
-            counted: true,
-        };
-        let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
-        let mut drop = died(flow, ("NETFILTER_DROP", "nft_do_chain"), 0, 5);
-        drop.0.netns = POD_NETNS;
-        let observation = Observation {
-            drops: vec![drop],
-            ..Observation::default()
-        };
-        let mut node = overlay_node(1450, 1450, 1500);
-        node.pod_sides[0].path = Some("/run/netns/cni-1".into());
-        let pieces = [(Want::Rules(POD_NETNS), Ok(Piece::Rules(vec![rule])))];
-        let found = with_gathered(&node, &observation, pieces, evaluate).expect("a finding");
-        assert!(
-            found.summary.contains("inside the pod"),
-            "{}",
-            found.summary
-        );
-        let list = "nsenter --net=/run/netns/cni-1 nft -a list chain ip filter OUTPUT";
-        let delete = "nsenter --net=/run/netns/cni-1 nft delete rule ip filter OUTPUT handle 2";
-        assert_eq!(found.fix.commands, [list, delete]);
-        let evidence = found.evidence.last().expect("the rule");
-        assert!(evidence.confirm.as_ref().is_some_and(|c| *c == list));
-    }
-
-    /// What becomes of packets to the Service 10.96.0.10:80.
-    fn to_service(protocol: u8, port: u16) -> Option<Finding> {
-        let service = Service {
-            address: [10, 96, 0, 10].into(),
-            port: 80,
-            protocol: 6,
-            name: Some("shop/web:http".into()),
-            backends: Vec::new(),
-            rejected: false,
-            engine: Engine::Nftables,
-        };
-        let services = Services {
-            rules: vec![service],
-            ..Services::default()
-        };
-        let flow = FlowKey {
-            protocol,
-            ..tcp("172.20.1.5", "10.96.0.10", port)
-        };
-        let observation = Observation {
-            drops: vec![died(flow, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 5)],
-            ..Observation::default()
-        };
-        let pieces = [(Want::Services, Ok(Piece::Services(services)))];
-        let node = overlay_node(1450, 1450, 1500);
-        with_gathered(&node, &observation, pieces, evaluate)
-    }
-
-    #[test]
-    fn a_port_that_the_service_does_not_have_is_told() {
-        let found = to_service(6, 81).expect("a finding");
-        let own = "the Service shop/web (10.96.0.10) has no such port: it has tcp 80";
-        assert!(found.evidence.iter().any(|e| e.text == own), "{found:?}");
-        assert!(found.fix.summary.contains("by a port that it has (tcp 80)"));
-        let port = to_service(6, 80).expect("a finding");
-        assert!(port.fix.summary.contains("find the rule"), "{port:?}");
-    }
-
-    #[test]
-    fn a_services_address_answers_no_pings() {
-        assert!(to_service(1, 0).is_none());
-    }
-}
+mod tests;

@@ -32,6 +32,7 @@ use crate::{
     model::{
         flow,
         node::Link,
+        total::Total,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, Loss},
@@ -56,7 +57,7 @@ fn dropped(facts: &Facts<'_>) -> Option<Finding> {
     let patterns = losses::patterns(facts, |l| is_refused(facts, l));
     let worst = patterns.first()?;
     let sysctl = switched_off(facts, worst.losses.first()?)?;
-    let packets: u64 = patterns.iter().map(Pattern::packets).sum();
+    let packets: u64 = patterns.iter().map(Pattern::packets).total();
     let summary = format!(
         "this node does not forward: {sysctl} is 0; {packets} packets dropped, {} from {} among \
          them",

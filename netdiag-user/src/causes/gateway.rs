@@ -20,6 +20,7 @@ use crate::{
         node::{Link, PodSide},
         pod::label,
         policy::{Chosen, Packet},
+        total::Total,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, Loss},
@@ -82,7 +83,7 @@ pub fn evaluate(facts: &Facts<'_>, cause: &str) -> Option<Finding> {
     let worst = patterns.first()?;
     let one = silent(facts, worst.losses.first()?)?;
     let why = why(facts, &one);
-    let packets: u64 = patterns.iter().map(Pattern::packets).sum();
+    let packets: u64 = patterns.iter().map(Pattern::packets).total();
     let summary = format!(
         "{}; {packets} packets of {}, {} among them, none left the pod",
         tell(&one, &why),

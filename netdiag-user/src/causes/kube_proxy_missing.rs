@@ -11,9 +11,11 @@
 //! # Signals
 //! Observed: packets from pods here to the address leave untranslated, again and again, without
 //! an answer. Configured: no rule of iptables, nftables or IPVS knows the address, and it is a
-//! Service's all the same: kubelet told a container here so (`…_SERVICE_HOST`), or it lies in the
-//! `--service-cluster-ip-range` of an API server that is a daemon of this node's. Without such a
-//! word netdiag does not guess.
+//! Service's all the same: the API says so, it lies in the `--service-cluster-ip-range` of an API
+//! server that is a daemon of this node's, or kubelet told containers here so (`…_SERVICE_HOST`).
+//! What a container was told it can have written itself: one of the cluster's own namespaces, or two
+//! of different namespaces, confirm it; another's word alone makes a suspicion. Without any such word
+//! netdiag does not guess.
 //!
 //! # Look-alikes
 //! `service-no-endpoints`: the rules are there and refuse. A port that the Service does not have
@@ -52,31 +54,46 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let known = facts.gathered.services()?;
     let mut lost = services::silent(facts);
     lost.retain(|a| is_untranslated(facts, known, a));
+    let is_sure = |a: &Attempts<'_>| {
+        let word = services::evidence(facts, known, a.server);
+        word.is_some_and(|word| word.sure)
+    };
+    let sure = lost.iter().any(is_sure);
+    // What is sure is not mixed with what somebody may have made up.
+    lost.retain(|a| !sure || is_sure(a));
     let worst = lost.first()?;
     let (target, packets) = (endpoint(worst.server, worst.port), worst.packets());
-    let (severity, state) = match known.rules.len() {
-        0 => (
-            Severity::Critical,
-            "there are no rules for Services at all".to_owned(),
-        ),
-        n => (
-            Severity::Warning,
-            format!("there are rules for other Services' ports ({n})"),
+    let state = match known.rules.len() {
+        0 => "there are no rules for Services at all".to_owned(),
+        n => format!("there are rules for other Services' ports ({n})"),
+    };
+    let severity = match sure && known.rules.is_empty() {
+        true => Severity::Critical,
+        false => Severity::Warning,
+    };
+    let (confidence, what) = match sure {
+        true => (Confidence::Confirmed, format!("the ClusterIP {target}")),
+        false => (
+            Confidence::Suspected,
+            format!("{target}, which only pods of one namespace call a Service's"),
         ),
     };
     let summary = format!(
-        "this node does not translate the ClusterIP {target}: {packets} packets from {} left as \
-         they were, unanswered; {state}",
+        "this node does not translate {what}: {packets} packets from {} left as they were, \
+         unanswered; {state}",
         services::who(facts, worst.client),
     );
-    let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
+    let mut finding = Finding::new(ID, severity, confidence, summary);
     services::tell(&mut finding, facts, &lost);
     let mut addresses: Vec<_> = lost.iter().map(|a| a.server).collect();
     addresses.sort();
     addresses.dedup();
     let told = addresses.iter().filter_map(|address| {
-        let by = services::evidence(facts, known, *address)?;
-        let text = format!("{address} is a Service's: {by}");
+        let word = services::evidence(facts, known, *address)?;
+        let text = match word.sure {
+            true => format!("{address} is a Service's: {}", word.by),
+            false => format!("{address} is called a Service's by nobody but {}", word.by),
+        };
         Some(Evidence::new(
             EvidenceKind::Process,
             Origin::Configured,
@@ -86,7 +103,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.evidence.extend(told);
     let text = format!("no rule translates {}: {state}", worst.server);
     finding.evidence.push(services::rules(text, by_hand(worst)));
-    finding.fix = fix(worst, known);
+    finding.fix = fix(worst, known, sure);
     Some(finding)
 }
 
@@ -98,7 +115,7 @@ fn is_untranslated(facts: &Facts<'_>, known: &Services, attempts: &Attempts<'_>)
     attempts.tries.iter().all(|t| t.became.is_none())
         && route.is_none_or(|r| r.destination.length == 0)
         && known.rules.iter().all(|s| s.address != attempts.server)
-        && (known.rules.is_empty() || known.proxies.is_empty())
+        && (known.rules.is_empty() || known.has_no_proxy())
         && services::evidence(facts, known, attempts.server).is_some()
 }
 
@@ -114,15 +131,22 @@ fn by_hand(worst: &Attempts<'_>) -> CommandLine {
     save.pipe(found()).then(nft).then(shell!("ipvsadm -Ln"))
 }
 
-fn fix(worst: &Attempts<'_>, known: &Services) -> Fix {
+fn fix(worst: &Attempts<'_>, known: &Services, sure: bool) -> Fix {
     let left = if known.kube_proxy {
         "it left rules behind, so it ran here once"
     } else {
         "it left no rules"
     };
+    let first = match sure {
+        true => String::new(),
+        false => format!(
+            "see first whether {} is a Service's; if it is, ",
+            worst.server
+        ),
+    };
     Fix {
         summary: format!(
-            "get kube-proxy (or what takes its place) to run on this node; {left}. If it is \
+            "{first}get kube-proxy (or what takes its place) to run on this node; {left}. If it is \
              Pending or evicted: priorityClassName: system-node-critical in its DaemonSet"
         ),
         commands: vec![

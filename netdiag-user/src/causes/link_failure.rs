@@ -27,9 +27,11 @@
 use super::losses;
 use crate::{
     model::{
-        node::{Link, LinkKind},
+        node::{Link, LinkCounters, LinkKind},
         roles::{Role, role},
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRef, Severity},
+        verdict::{
+            Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Passage, PodRef, Severity,
+        },
     },
     pipeline::facts::Facts,
     shell,
@@ -73,6 +75,12 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.pods = pods(facts);
     finding.fix = fix(link);
     finding.about = subnets(link);
+    for (link, failure) in &failed {
+        // What is damaged now and then gets through the next time.
+        if !matches!(failure, Failure::Damaged { .. }) {
+            finding.scope.add_passage(Passage::Link(link.index));
+        }
+    }
     finding.first_seen = facts.clock.text(facts.now);
     finding.last_seen = facts.clock.text(facts.now);
     Some(finding)
@@ -95,7 +103,8 @@ fn may_fail(facts: &Facts<'_>, link: &Link) -> bool {
 fn carried(facts: &Facts<'_>, link: &Link) -> bool {
     let before = facts.start.link(link.index).map(|l| l.counters);
     before.is_some_and(|b| {
-        link.counters.tx_packets + link.counters.rx_packets > b.tx_packets + b.rx_packets
+        let packets = |c: &LinkCounters| c.tx_packets.saturating_add(c.rx_packets);
+        packets(&link.counters) > packets(&b)
     })
 }
 
@@ -110,8 +119,11 @@ fn failure(facts: &Facts<'_>, link: &Link) -> Option<Failure> {
         return Some(Failure::Flapping { changes });
     }
     let frames = now.rx_crc.saturating_sub(before.rx_crc);
-    let of = now.rx_packets.saturating_sub(before.rx_packets) + frames;
-    let many = frames >= DAMAGED_LEAST && frames * DAMAGED_ONE_IN >= of;
+    let of = now
+        .rx_packets
+        .saturating_sub(before.rx_packets)
+        .saturating_add(frames);
+    let many = frames >= DAMAGED_LEAST && frames.saturating_mul(DAMAGED_ONE_IN) >= of;
     many.then_some(Failure::Damaged { frames, of })
 }
 

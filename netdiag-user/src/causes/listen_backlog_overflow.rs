@@ -34,6 +34,7 @@ use crate::{
     model::{
         gather::{Listener, Want},
         pod::label,
+        total::Total,
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRef, PodRole, Severity,
         },
@@ -161,6 +162,9 @@ impl Overflow<'_> {
         finding.evidence.push(line);
         finding.evidence.extend(self.silence());
         finding.pods.extend(self.pod(facts));
+        for attempts in &self.tries {
+            attempts.cover(&mut finding.scope);
+        }
         for attempts in self.tries.iter().take(10) {
             finding.flows.push(attempts.refer());
             finding.pods.extend(attempts.pods(facts));
@@ -169,7 +173,7 @@ impl Overflow<'_> {
     }
 
     fn silence(&self) -> Option<Evidence> {
-        let packets: u64 = self.tries.iter().map(Attempts::packets).sum();
+        let packets: u64 = self.tries.iter().map(Attempts::packets).total();
         let at = self
             .tries
             .iter()

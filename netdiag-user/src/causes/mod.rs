@@ -22,6 +22,7 @@ mod mtu_findings;
 mod overlay;
 mod own_pods;
 mod pod_networks;
+mod published;
 mod refusals;
 mod service_ports;
 mod services;
@@ -81,7 +82,7 @@ pub struct Cause {
     pub title: &'static str,
     /// The source of the rule, whose `//!` lines are the manual.
     source: &'static str,
-    evaluate: fn(&Facts<'_>) -> Option<Finding>,
+    evaluate: fn(&Facts<'_>) -> Vec<Finding>,
     /// What it must find out before it can tell, given what is seen.
     wants: fn(&Facts<'_>) -> Vec<Want>,
 }
@@ -96,7 +97,7 @@ macro_rules! cause {
             id: $module::ID,
             title: $module::TITLE,
             source: include_str!(concat!(stringify!($module), ".rs")),
-            evaluate: $module::evaluate,
+            evaluate: |facts| $module::evaluate(facts).into_iter().collect(),
             wants: $wants,
         }
     };
@@ -168,7 +169,7 @@ pub fn find(id: &str) -> Option<&'static Cause> {
 
 /// Findings of all causes, unranked, consequences joined to their roots.
 pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
-    let mut findings: Vec<_> = ALL.iter().filter_map(|c| (c.evaluate)(facts)).collect();
+    let mut findings: Vec<_> = ALL.iter().flat_map(|c| (c.evaluate)(facts)).collect();
     chains::join(&mut findings);
     findings
 }

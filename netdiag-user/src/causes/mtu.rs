@@ -13,6 +13,7 @@ use crate::{
         node::{Link, LinkKind, Node, PodSide, RouteKind},
         pod::label,
         roles::{Role, role},
+        total::{Total, add},
         verdict::{Evidence, EvidenceKind, FlowRef, Origin, PodRef, PodRole},
     },
     pipeline::facts::{Facts, HopFlow},
@@ -104,7 +105,7 @@ pub fn oversize_evidence(group: &Oversize<'_>) -> Vec<Evidence> {
         let from = hop.limit_from().map_or("", LimitFrom::name);
         let key = (other, hop.interface.clone(), hop.direction());
         let row = rows.entry(key).or_insert((0, 0, u32::MAX, from));
-        row.0 += hop.hop.oversize;
+        add(&mut row.0, hop.hop.oversize);
         row.1 = row.1.max(hop.hop.oversize_largest);
         row.2 = row.2.min(hop.hop.limit);
     }
@@ -160,7 +161,7 @@ pub fn outcome(facts: &Facts<'_>, group: &Oversize<'_>) -> Outcome {
     }
     Outcome {
         stalled: journeys.iter().filter(stalled).count(),
-        retransmits: journeys.iter().map(|j| j.retransmits()).sum(),
+        retransmits: journeys.iter().map(|j| j.retransmits()).total(),
         flows: journeys
             .iter()
             .take(MOST_FLOWS)
@@ -198,7 +199,7 @@ pub fn fragment_evidence(facts: &Facts<'_>, group: &Oversize<'_>) -> Option<Evid
     };
     let hops: Vec<_> = facts.flows.iter().filter(of).collect();
     let uplink = hops.first()?.interface.clone();
-    let packets: u64 = hops.iter().map(|h| h.hop.fragments).sum();
+    let packets: u64 = hops.iter().map(|h| h.hop.fragments).total();
     let text = format!("{packets} fragments of the encapsulated packets left by {uplink}");
     let mut line = Evidence::new(EvidenceKind::Fragment, Origin::Observed, text);
     line.confirm = Some(shell!("tcpdump -nni {v} 'ip[6:2] & 0x3fff != 0'", uplink));
@@ -215,7 +216,8 @@ pub fn drop_evidence(facts: &Facts<'_>, group: &Oversize<'_>) -> Vec<Evidence> {
     };
     let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for loss in facts.losses.iter().filter(of) {
-        *sums.entry((&loss.reason, loss.symbol())).or_default() += loss.dropped.packets;
+        let sum = sums.entry((&loss.reason, loss.symbol())).or_default();
+        add(sum, loss.dropped.packets);
     }
     let line = |((reason, symbol), packets): ((&str, &str), u64)| {
         let text = format!("{packets} packets of these flows dropped: {reason} in {symbol}");
@@ -244,7 +246,7 @@ pub fn too_big(facts: &Facts<'_>, concerns: impl Fn(&FlowKey) -> bool) -> Option
             told = told.or(Some(error.mtu));
         }
     }
-    told.map(|mtu| (most.values().sum(), mtu))
+    told.map(|mtu| (most.values().total(), mtu))
 }
 
 /// Errors that told the senders of the smaller MTU.
@@ -395,14 +397,14 @@ pub fn smallest<'a>(node: &'a Node, link: &'a Link) -> Option<TooLarge<'a>> {
 
 /// The configured MTUs behind the arithmetic.
 pub fn link_evidence(tunnel: &TooLarge<'_>) -> Evidence {
-    let overhead = tunnel.underlay_bytes - tunnel.left;
+    let overhead = tunnel.underlay_bytes.saturating_sub(tunnel.left);
     let text = format!(
         "{} has MTU {}, {} takes {}: {} bytes with the tunnel's {overhead}, {} are left for packets",
         tunnel.link.name,
         tunnel.link.mtu,
         tunnel.underlay.name,
         tunnel.underlay_bytes,
-        tunnel.link.mtu + overhead,
+        tunnel.link.mtu.saturating_add(overhead),
         tunnel.left,
     );
     let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);

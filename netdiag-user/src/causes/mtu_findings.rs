@@ -39,6 +39,9 @@ pub fn confirmed(facts: &Facts<'_>, group: &Oversize<'_>, told: Told) -> Finding
     finding.evidence.extend(mtu::retransmit_evidence(&outcome));
     finding.evidence.extend(mtu::drop_evidence(facts, group));
     (finding.pods, finding.flows) = (outcome.pods, outcome.flows);
+    for hop in &group.hops {
+        finding.scope.add_key(hop.flow());
+    }
     finding.fix = told.fix;
     finding.first_seen = facts.clock.text(group.first());
     finding.last_seen = facts.clock.text(group.last());
@@ -119,6 +122,6 @@ fn carries(group: &Oversize<'_>, tunnel: &TooLarge<'_>) -> String {
         tunnel.underlay.name,
         group.limit(),
         tunnel.underlay_bytes,
-        tunnel.underlay_bytes - tunnel.left,
+        tunnel.underlay_bytes.saturating_sub(tunnel.left),
     )
 }

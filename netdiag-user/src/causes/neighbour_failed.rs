@@ -50,7 +50,7 @@ use crate::{
         flow,
         node::{Fdb, Link, LinkKind, Neighbour},
         roles::{Role, role},
-        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Passage, Severity},
     },
     pipeline::facts::{Facts, Loss, OuterPair},
     shell,
@@ -111,6 +111,10 @@ fn missing(facts: &Facts<'_>) -> Option<Finding> {
         .evidence
         .extend(hop.apart.as_ref().map(Isolation::evidence));
     finding.about.push(hop.address);
+    // A pod's own neighbours are nobody else's.
+    if worst.losses.iter().any(|l| l.key.netns == facts.node.netns) {
+        finding.scope.add_passage(Passage::Host(hop.address));
+    }
     finding.fix = fix(facts, worst, &hop);
     Some(finding)
 }

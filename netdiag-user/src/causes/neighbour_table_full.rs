@@ -36,7 +36,7 @@ use super::losses;
 use crate::{
     model::{
         node::Counters,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Passage, Severity},
     },
     pipeline::facts::Facts,
     shell,
@@ -109,6 +109,10 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     for table in tables.iter().rev() {
         finding.evidence.extend(held(facts, table));
         finding.evidence.insert(0, counted(table));
+    }
+    for table in &tables {
+        let ipv6 = table.ipv6;
+        finding.scope.add_passage(Passage::Neighbours { ipv6 });
     }
     finding.fix = fix(&tables);
     Some(finding)
@@ -187,7 +191,7 @@ fn fix(tables: &[Table]) -> Fix {
     let mut words = Vec::new();
     for table in tables {
         // Twice what is there; and never less than the kernel's own limit.
-        let limit = (table.limit * 2).max(1024);
+        let limit = table.limit.saturating_mul(2).max(1024);
         for (name, value) in [
             ("gc_thresh3", limit),
             ("gc_thresh2", limit / 2),

@@ -30,6 +30,7 @@ use crate::{
     model::{
         gather::{Qdisc, TokenBucket, Want},
         node::Link,
+        total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, HopFlow, Loss},
@@ -85,14 +86,14 @@ fn full<'a>(facts: &'a Facts<'_>, reason: &str) -> BTreeMap<u32, Vec<Pattern<'a>
 }
 
 fn hurts(facts: &Facts<'_>, index: u32, patterns: &[Pattern<'_>]) -> bool {
-    let lost: u64 = patterns.iter().map(Pattern::packets).sum();
+    let lost: u64 = patterns.iter().map(Pattern::packets).total();
     let first = patterns.iter().map(Pattern::first).min().unwrap_or(0);
     let last = patterns.iter().map(Pattern::last).max().unwrap_or(0);
     let carrier = facts.node.link(index).is_some_and(|l| l.carrier);
     carrier
         && lost >= LEAST
         && last.saturating_sub(first) >= LASTING_NS
-        && lost * ONE_IN >= passed(facts, index)
+        && lost.saturating_mul(ONE_IN) >= passed(facts, index)
 }
 
 /// What was to leave by the link: the hop sees it before the queue does.
@@ -101,7 +102,7 @@ fn passed(facts: &Facts<'_>, index: u32) -> u64 {
         .flows
         .iter()
         .filter(|h| h.key.ifindex == index && h.egress());
-    leaves.map(|h| h.hop.packets).sum()
+    leaves.map(|h| h.hop.packets).total()
 }
 
 fn by_qdisc(facts: &Facts<'_>) -> Option<Finding> {
@@ -118,7 +119,7 @@ fn by_qdisc(facts: &Facts<'_>) -> Option<Finding> {
             let qdisc = own().max_by_key(|q| q.drops).filter(|_| !managed)?;
             Some((facts.node.link(index)?, qdisc, patterns))
         });
-    let lost = |patterns: &[Pattern<'_>]| patterns.iter().map(Pattern::packets).sum::<u64>();
+    let lost = |patterns: &[Pattern<'_>]| patterns.iter().map(Pattern::packets).total();
     let (link, qdisc, patterns) = full.max_by_key(|(.., patterns)| lost(patterns))?;
     let summary = format!(
         "the queue of {} ({}) is full: {} of {} packets dropped",
@@ -141,7 +142,7 @@ fn qdisc_evidence(link: &Link, qdisc: &Qdisc) -> Evidence {
             bits(bucket.rate),
             bucket.burst,
             bucket.limit,
-            bucket.limit * 1000 / bucket.rate.max(1),
+            bucket.limit.saturating_mul(1000) / bucket.rate.max(1),
         ),
         None => format!("the queue of {name} is a {kind}"),
     };
@@ -180,7 +181,7 @@ fn bucket_fix(link: &Link, qdisc: &Qdisc, bucket: &TokenBucket, offered: u64) ->
     let name = &link.name;
     let (rate, came) = (bits(bucket.rate), bits(offered));
     let look = shell!("tc -s -d qdisc show dev {}", name);
-    if offered * 100 >= bucket.rate * NEARLY {
+    if offered.saturating_mul(100) >= bucket.rate.saturating_mul(NEARLY) {
         return Fix {
             summary: format!(
                 "{name} is held to {rate}, and {came} came for it: no queue helps against that. \
@@ -191,8 +192,8 @@ fn bucket_fix(link: &Link, qdisc: &Qdisc, bucket: &TokenBucket, offered: u64) ->
             commands: vec![look],
         };
     }
-    let limit = (bucket.rate / ROOM_ONE_IN).max(bucket.limit * 2);
-    let (burst, bitrate) = (bucket.burst, bucket.rate * 8);
+    let limit = (bucket.rate / ROOM_ONE_IN).max(bucket.limit.saturating_mul(2));
+    let (burst, bitrate) = (bucket.burst, bucket.rate.saturating_mul(8));
     let change = shell!(
         "tc qdisc change dev {} root tbf rate {}bit burst {}b limit {}b",
         name,
@@ -221,16 +222,16 @@ fn offered(facts: &Facts<'_>, index: u32) -> u64 {
         let own = |h: &&HopFlow| h.key.ifindex == index && h.egress();
         facts.flows.iter().filter(own)
     };
-    let bytes: u64 = leaves().map(|h| h.hop.bytes).sum();
+    let bytes: u64 = leaves().map(|h| h.hop.bytes).total();
     let first = leaves().map(|h| h.hop.first).min().unwrap_or(0);
     let last = leaves().map(|h| h.hop.last).max().unwrap_or(0);
     let ms = last.saturating_sub(first) / 1_000_000;
-    bytes * 1000 / ms.max(1000)
+    bytes.saturating_mul(1000) / ms.max(1000)
 }
 
 /// As tc(8) writes it.
 fn bits(bytes: u64) -> String {
-    match bytes * 8 {
+    match bytes.saturating_mul(8) {
         bits @ 0..10_000_000 => format!("{} kbit/s", bits / 1000),
         bits => format!("{} Mbit/s", bits / 1_000_000),
     }
@@ -238,7 +239,7 @@ fn bits(bytes: u64) -> String {
 
 fn by_backlog(facts: &Facts<'_>) -> Option<Finding> {
     let (index, patterns) = full(facts, "CPU_BACKLOG").into_iter().next()?;
-    let lost: u64 = patterns.iter().map(Pattern::packets).sum();
+    let lost: u64 = patterns.iter().map(Pattern::packets).total();
     let name = facts.node.link_name(index);
     let summary = format!("a CPU's backlog is full: {lost} packets from {name} dropped");
     let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
@@ -265,7 +266,8 @@ fn by_ring(facts: &Facts<'_>) -> Option<Finding> {
         let before = facts.start.link(link.index)?.counters;
         let missed = link.counters.rx_missed.saturating_sub(before.rx_missed);
         let taken = link.counters.rx_packets.saturating_sub(before.rx_packets);
-        (missed >= LEAST && missed * MISSED_ONE_IN >= taken).then_some((missed, taken))
+        (missed >= LEAST && missed.saturating_mul(MISSED_ONE_IN) >= taken)
+            .then_some((missed, taken))
     };
     let full = facts
         .node

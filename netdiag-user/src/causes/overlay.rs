@@ -10,7 +10,7 @@ use crate::{
         flow::{self, TCP},
         limits,
         roles::Role,
-        verdict::{FlowRef, PodRef},
+        verdict::{Finding, PodRef},
     },
     pipeline::facts::{Facts, HopFlow},
 };
@@ -21,7 +21,7 @@ const ON_ITS_WAY: u64 = 1_000_000_000;
 /// Flows named in a finding: enough to see the pattern.
 const MOST_FLOWS: usize = 10;
 /// An overlay's own packets: IPv4 or IPv6 in IP; anything else that is encapsulated is UDP.
-const IN_IP: [u8; 2] = [4, 41];
+pub const IN_IP: [u8; 2] = [4, 41];
 
 /// The peer that a flow's packets are tunnelled to, as the routes say.
 pub fn peer_of(facts: &Facts<'_>, flow: &FlowKey) -> Option<IpAddr> {
@@ -111,14 +111,13 @@ pub fn captured(tcpdump: CommandLine, carried: u8, port: u16) -> CommandLine {
     }
 }
 
-/// The flows of those hops as a finding names them, and the pods at their ends.
-pub fn refer(facts: &Facts<'_>, hops: &[&HopFlow]) -> (Vec<FlowRef>, Vec<PodRef>) {
+/// Tells the flows of those hops, and the pods at their ends.
+pub fn tell(finding: &mut Finding, facts: &Facts<'_>, hops: &[&HopFlow]) {
     let keys: BTreeSet<FlowKey> = hops.iter().map(|h| *h.flow()).collect();
     let all = facts.journeys();
     let flows = keys.iter().filter_map(|k| all.get(k)).take(MOST_FLOWS);
     let pods: BTreeSet<PodRef> = keys.iter().flat_map(|k| facts.pods_of(k)).collect();
-    (
-        flows.map(|j| j.refer()).collect(),
-        pods.into_iter().collect(),
-    )
+    finding.flows = flows.map(|j| j.refer()).collect();
+    finding.pods = pods.into_iter().collect();
+    keys.iter().for_each(|key| finding.scope.add_key(key));
 }

@@ -34,6 +34,7 @@ use super::{losses::PATTERN, overlay};
 use crate::{
     model::{
         roles::Role,
+        total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, HopFlow, OuterPair},
@@ -73,9 +74,10 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     );
     let mut finding = Finding::new(ID, Severity::Critical, Confidence::Confirmed, summary);
     finding.evidence = silent.iter().take(3).flat_map(evidence).collect();
-    (finding.flows, finding.pods) = overlay::refer(facts, &asks);
+    overlay::tell(&mut finding, facts, &asks);
     finding.fix = fix(worst);
     finding.about = silent.iter().map(|s| s.peer).collect();
+    finding.scope.add_hosts(&finding.about);
     finding.first_seen = facts.clock.text(asks.iter().map(|h| h.hop.first).min()?);
     finding.last_seen = facts.clock.text(asks.iter().map(|h| h.hop.last).max()?);
     Some(finding)
@@ -108,7 +110,7 @@ fn judge<'a>(
         |h: &&&HopFlow| h.hop.first > heard && overlay::peer_of(facts, h.flow()) == Some(peer);
     let asks: Vec<&HopFlow> = asks.iter().filter(to_peer).copied().collect();
     let since = asks.iter().map(|h| h.hop.first).min()?;
-    let asked: u64 = asks.iter().map(|h| overlay::asked(h)).sum();
+    let asked: u64 = asks.iter().map(|h| overlay::asked(h)).total();
     let lasts = asked >= PATTERN && facts.now.saturating_sub(since) > SILENCE;
     if !lasts || overlay::refused(facts, peer) {
         return None;
@@ -149,7 +151,7 @@ fn evidence(silent: &Silent<'_>) -> Vec<Evidence> {
         out.key.port,
     );
     outer.confirm = Some(capture.with_names(["and", "host", &peer.to_string()]));
-    let asked = asks.iter().map(|h| overlay::asked(h)).sum();
+    let asked = asks.iter().map(|h| overlay::asked(h)).total();
     let text = format!(
         "{asked} connection attempts and echoes of {} flows inside them, none answered",
         asks.len()

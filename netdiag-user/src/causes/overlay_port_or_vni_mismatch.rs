@@ -32,6 +32,7 @@ use crate::{
         flow::{self, UDP},
         node::{Link, LinkKind, Tunnel},
         roles::Role,
+        total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, HopFlow, Loss},
@@ -119,7 +120,7 @@ fn vni<'a>(
         what: "VNI",
         ours: tunnel.vni?,
         theirs: Some(theirs.key.vni),
-        packets: losses.iter().map(|l| l.dropped.packets).sum(),
+        packets: losses.iter().map(|l| l.dropped.packets).total(),
         losses,
         asks: Vec::new(),
     })
@@ -141,14 +142,14 @@ fn port<'a>(
     // What a VTEP sends to a port that is nobody's may be anything as long as it takes ours.
     let refused = refusals(facts, peer, ours);
     let theirs = losses.first().map(|l| l.flow().destination_port.into());
-    let lost: u64 = losses.iter().map(|l| l.dropped.packets).sum();
+    let lost: u64 = losses.iter().map(|l| l.dropped.packets).total();
     (refused > 0).then(|| Mismatch {
         device,
         peer,
         what: "port",
         ours: ours.into(),
         theirs,
-        packets: refused + lost,
+        packets: refused.saturating_add(lost),
         losses,
         asks: Vec::new(),
     })
@@ -169,7 +170,7 @@ fn refusals(facts: &Facts<'_>, peer: IpAddr, port: u16) -> u64 {
             && key.about.destination_port == port
             && flow::ends(&key.about).1 == peer
     });
-    errors.map(|(_, error)| error.packets).sum()
+    errors.map(|(_, error)| error.packets).total()
 }
 
 fn finding(facts: &Facts<'_>, worst: &Mismatch<'_>, found: &[Mismatch<'_>]) -> Option<Finding> {
@@ -195,9 +196,10 @@ fn finding(facts: &Facts<'_>, worst: &Mismatch<'_>, found: &[Mismatch<'_>]) -> O
     let mut finding = Finding::new(ID, Severity::Critical, confidence, summary);
     finding.evidence = found.iter().flat_map(|m| evidence(facts, m)).collect();
     let asks: Vec<&HopFlow> = found.iter().flat_map(|m| m.asks.iter().copied()).collect();
-    (finding.flows, finding.pods) = overlay::refer(facts, &asks);
+    overlay::tell(&mut finding, facts, &asks);
     finding.fix = fix(worst);
     finding.about = found.iter().map(|m| m.peer).collect();
+    finding.scope.add_hosts(&finding.about);
     finding.first_seen = facts.clock.text(asks.iter().map(|h| h.hop.first).min()?);
     finding.last_seen = facts.clock.text(asks.iter().map(|h| h.hop.last).max()?);
     Some(finding)
@@ -211,7 +213,7 @@ fn evidence(facts: &Facts<'_>, m: &Mismatch<'_>) -> Vec<Evidence> {
     own.confirm = Some(shell!("ip -d link show {}", device));
     let mut lines = vec![own];
     if let (Some(first), Some(theirs)) = (m.losses.first(), m.theirs) {
-        let packets: u64 = m.losses.iter().map(|l| l.dropped.packets).sum();
+        let packets: u64 = m.losses.iter().map(|l| l.dropped.packets).total();
         let text = format!(
             "{packets} packets from {peer} to {what} {theirs} dropped: {} in {}",
             first.reason,

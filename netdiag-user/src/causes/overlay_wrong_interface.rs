@@ -35,6 +35,7 @@ use crate::{
         limits,
         node::{Link, Node, RouteKind},
         roles::{Role, role},
+        total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, HopFlow, OuterPair},
@@ -136,7 +137,7 @@ fn judge(facts: &Facts<'_>, wrong: &Wrong<'_>) -> Option<Finding> {
         ours && peer().is_some_and(|p| peers.contains(&p))
     });
     let since = asks.iter().map(|h| h.hop.first).min()?;
-    let asked: u64 = asks.iter().map(|h| overlay::asked(h)).sum();
+    let asked: u64 = asks.iter().map(|h| overlay::asked(h)).total();
     if asked < PATTERN || facts.now.saturating_sub(since) < SILENCE {
         return None;
     }
@@ -146,8 +147,9 @@ fn judge(facts: &Facts<'_>, wrong: &Wrong<'_>) -> Option<Finding> {
     };
     let mut finding = Finding::new(ID, severity, confidence, summary(wrong));
     finding.evidence = evidence(wrong, &out, &asks);
-    (finding.flows, finding.pods) = overlay::refer(facts, &asks);
+    overlay::tell(&mut finding, facts, &asks);
     finding.fix = fix(wrong, peers[0]);
+    finding.scope.add_hosts(&peers);
     finding.about = peers;
     finding.first_seen = facts.clock.text(since);
     finding.last_seen = facts.clock.text(asks.iter().map(|h| h.hop.last).max()?);
@@ -200,7 +202,7 @@ fn evidence(wrong: &Wrong<'_>, out: &[&OuterPair], asks: &[&HopFlow]) -> Vec<Evi
         line.confirm = Some(overlay::captured(tcpdump, o.key.carried, o.key.port));
         line
     };
-    let asked = asks.iter().map(|h| overlay::asked(h)).sum();
+    let asked = asks.iter().map(|h| overlay::asked(h)).total();
     let text = format!("{asked} requests inside the tunnel, none answered");
     let mut silence = Evidence::new(EvidenceKind::OuterAddress, Origin::Observed, text);
     silence.packets = Some(asked);

@@ -40,6 +40,7 @@ use crate::{
         limits::{self, LimitFrom},
         node::Link,
         roles::Role,
+        total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, HopFlow, Loss},
@@ -89,7 +90,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.evidence = evidence(worst, &stuck, onward);
     finding.evidence.push(told_evidence(worst.hop, sent));
     let hops: Vec<&HopFlow> = stuck.iter().map(|s| s.hop).collect();
-    (finding.flows, finding.pods) = overlay::refer(facts, &hops);
+    overlay::tell(&mut finding, facts, &hops);
     let servers = stuck.iter().map(|s| flow::ends(&s.leg).1);
     let pods = servers.filter_map(|s| facts.pod(s, PodRole::Destination));
     finding.pods.extend(pods);
@@ -165,7 +166,7 @@ fn translated<'a>(facts: &'a Facts<'_>, hop: &'a HopFlow) -> Option<Stuck<'a>> {
 fn evidence(worst: &Stuck<'_>, stuck: &[Stuck<'_>], onward: &Link) -> Vec<Evidence> {
     let at = &worst.hop.interface;
     let (packets, largest, limit) = (
-        stuck.iter().map(|s| s.packets).sum(),
+        stuck.iter().map(|s| s.packets).total(),
         worst.largest,
         worst.limit,
     );
@@ -181,7 +182,7 @@ fn evidence(worst: &Stuck<'_>, stuck: &[Stuck<'_>], onward: &Link) -> Vec<Eviden
     large.limit = Some(limit);
     large.limit_from = worst.hop.limit_from().map(|from| from.name().to_owned());
     large.confirm = Some(mtu::larger_than(at, limit));
-    let again = stuck.iter().map(|s| u64::from(s.hop.hop.stalled)).sum();
+    let again = stuck.iter().map(|s| u64::from(s.hop.hop.stalled)).total();
     let text = format!(
         "{} of these flows sent the same data {again} times and none of it went further than {at}",
         stuck.len()
@@ -239,8 +240,8 @@ fn fix(onward: &Link, limit: u32, pod: IpAddr, through_here: bool) -> Fix {
             summary: format!(
                 "{errors}. The pod's answers do not come back through this node, so that nothing \
                  here can tell the client a smaller MSS: give the pod {pod} an MTU of {limit} on \
-                 its own node (the CNI's mtu; MSS {mss}), or its clients' route to it (`ip route \
-                 change … mtu {limit}`, or `advmss {mss}` on the pod's route back)"
+                 its own node (the CNI's mtu; MSS {mss}), or its clients' route to it the \
+                 same mtu (ip-route(8)), or advmss {mss} on the pod's route back"
             ),
             commands: Vec::new(),
         };

@@ -116,7 +116,7 @@ fn configured(facts: &Facts<'_>) -> Option<Finding> {
 /// The MSS is lowered between these pods and the device, both ways, as SYNs on either side of this
 /// node show: no TCP segment is too large for it, and nothing else was.
 fn is_clamped(facts: &Facts<'_>, link: &Link, large: &[LargePod<'_>]) -> bool {
-    let fits = |h: &HopFlow| u32::from(h.hop.mss) + headers(h.flow()) <= link.mtu;
+    let fits = |h: &HopFlow| u32::from(h.hop.mss).saturating_add(headers(h.flow())) <= link.mtu;
     let of_pods = |h: &HopFlow| large.iter().any(|p| p.link.index == h.key.ifindex);
     let through = |address: IpAddr| {
         let by = facts.link_towards(address);

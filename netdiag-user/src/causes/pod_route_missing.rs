@@ -41,6 +41,7 @@ use crate::{
         gather::Want,
         node::{Link, RouteKind},
         roles::Role,
+        total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, HopFlow},
@@ -94,9 +95,10 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let told = lost.iter().take(TOLD);
     finding.evidence = told.flat_map(|l| evidence(facts, l)).collect();
     finding.evidence.extend(down(facts).map(down_evidence));
-    (finding.flows, finding.pods) = overlay::refer(facts, &asks);
+    overlay::tell(&mut finding, facts, &asks);
     finding.fix = fix(facts, worst);
     finding.about = lost.iter().map(|l| l.pod).collect();
+    finding.scope.add_hosts(&finding.about);
     finding.first_seen = facts.clock.text(asks.iter().map(|h| h.hop.first).min()?);
     finding.last_seen = facts.clock.text(asks.iter().map(|h| h.hop.last).max()?);
     Some(finding)
@@ -129,7 +131,7 @@ fn by_default_route<'a>(facts: &'a Facts<'_>) -> BTreeMap<IpAddr, Vec<&'a HopFlo
         let default = |r: &&crate::model::node::Route| {
             r.kind == RouteKind::Unicast && r.destination.length == 0
         };
-        let asked: u64 = asks.iter().map(|h| overlay::asked(h)).sum();
+        let asked: u64 = asks.iter().map(|h| overlay::asked(h)).total();
         let since = asks.iter().map(|h| h.hop.first).min().unwrap_or(0);
         let lasts = facts.now.saturating_sub(since) > SILENCE;
         route.filter(default).is_some() && asked >= PATTERN && lasts
@@ -167,7 +169,7 @@ fn evidence(facts: &Facts<'_>, lost: &Lost<'_>) -> Vec<Evidence> {
     );
     let mut route = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
     route.confirm = Some(shell!("ip route get {}", pod));
-    let asked: u64 = lost.asks.iter().map(|h| overlay::asked(h)).sum();
+    let asked: u64 = lost.asks.iter().map(|h| overlay::asked(h)).total();
     let text =
         format!("{asked} requests for {pod} left there outside of any tunnel, none answered");
     let mut sent = Evidence::new(EvidenceKind::Route, Origin::Observed, text);

@@ -27,6 +27,7 @@ use crate::{
         address::endpoint,
         gather::{Destination, Want},
         pod::label,
+        total::Total,
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, PodRef, PodRole,
             Severity,
@@ -55,7 +56,7 @@ struct Range {
 
 impl Range {
     fn size(self) -> u64 {
-        (self.high + 1).saturating_sub(self.low)
+        self.high.saturating_add(1).saturating_sub(self.low)
     }
 }
 
@@ -67,8 +68,8 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
             "sockstat.TCP6.inuse",
             "sockstat.TCP.tw",
         ];
-        let sockets: u64 = of.into_iter().map(count).sum();
-        sockets * 100 >= range.size() * WORTH
+        let sockets: u64 = of.into_iter().map(count).total();
+        sockets.saturating_mul(100) >= range.size().saturating_mul(WORTH)
     });
     crowded
         .map(|range| Want::Connections(range.netns))
@@ -126,7 +127,7 @@ fn full<'a>(facts: &'a Facts<'_>, range: Range) -> Vec<(Range, &'a Destination)>
         .connections(range.netns)
         .unwrap_or_default()
         .iter();
-    let full = all.filter(|d| u64::from(d.sockets) * 100 >= range.size() * FULL);
+    let full = all.filter(|d| u64::from(d.sockets) * 100 >= range.size().saturating_mul(FULL));
     full.map(|d| (range, d)).collect()
 }
 
@@ -184,7 +185,7 @@ fn fix(facts: &Facts<'_>, range: Range, worst: &Destination, who: &str) -> Fix {
     let inside = |command| facts.node.inside(range.netns, command);
     let widen = shell!("sysctl -w net.ipv4.ip_local_port_range='1024 65535'");
     let mut commands = vec![inside(widen)];
-    let habit = if worst.waiting * 2 > worst.sockets {
+    let habit = if worst.waiting > worst.sockets / 2 {
         commands.push(inside(shell!("sysctl -w net.ipv4.tcp_tw_reuse=1")));
         "keep connections open and use them again (keep-alive, a pool)"
     } else {

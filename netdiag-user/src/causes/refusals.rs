@@ -18,6 +18,7 @@ use crate::{
         node::Link,
         pod::label,
         roles::{Role, role},
+        total::Total,
         verdict::{Evidence, EvidenceKind, Finding, Origin, PodRef, PodRole, Severity},
     },
     pipeline::facts::{Facts, Loss},
@@ -188,7 +189,7 @@ fn datagrams<'a>(facts: &Facts<'a>) -> Vec<Refusal<'a>> {
     }
     let refused = |attempts: &Attempts<'a>| {
         let of = || attempts.tries.iter().filter_map(|t| closed.get(&t.flow));
-        let times: u64 = of().map(|(e, _)| e.packets).sum();
+        let times: u64 = of().map(|(e, _)| e.packets).total();
         let first = of().map(|(e, _)| e.first).min()?;
         let last = of().map(|(e, _)| e.last).max()?;
         let answered = |t: &Try<'_>| t.answers.iter().any(|h| h.hop.first > first);
@@ -223,6 +224,9 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
 
 /// Fills in what the findings of these causes have in common.
 pub fn tell(finding: &mut Finding, facts: &Facts<'_>, refusals: &[Refusal<'_>]) {
+    for refusal in refusals {
+        refusal.attempts.cover(&mut finding.scope);
+    }
     for refusal in refusals.iter().take(10) {
         finding.evidence.push(resets(facts, refusal));
         finding.evidence.extend(drops(facts, refusal));
@@ -286,7 +290,7 @@ fn drops(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Option<Evidence> {
     let own = |l: &&Loss| l.reason == "NO_SOCKET" && flows().any(|flow| flow == *l.flow());
     let mut lost = facts.losses.iter().filter(own).peekable();
     let location = lost.peek()?.symbol().to_owned();
-    let packets: u64 = lost.map(|l| l.dropped.packets).sum();
+    let packets: u64 = lost.map(|l| l.dropped.packets).total();
     let text = format!("{packets} of these dropped in the pod: NO_SOCKET in {location}");
     let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
     line.packets = Some(packets);
@@ -333,7 +337,8 @@ mod tests {
         causes::evaluate,
         model::{gather::Piece, observation::Observation},
         testing::{
-            OVERLAY, POD, POD_NETNS, at, from_pod, ip, overlay_node, tcp, with_facts, with_gathered,
+            self, OVERLAY, POD, POD_NETNS, at, from_pod, ip, overlay_node, tcp, with_facts,
+            with_gathered,
         },
     };
 
@@ -365,14 +370,7 @@ mod tests {
     }
 
     fn named(observation: &Observation, listener: Option<&str>) -> Vec<String> {
-        let listener = listener.map(|address| Listener {
-            address: ip(address),
-            port: 80,
-            queued: 0,
-            backlog: 128,
-            ipv6_only: false,
-            owner: None,
-        });
+        let listener = listener.map(|address| testing::listener(address, 80));
         let piece = Piece::Listeners(listener.into_iter().collect());
         let known = [(Want::Listeners(POD_NETNS), Ok(piece))];
         let node = overlay_node(1450, 1450, 1500);

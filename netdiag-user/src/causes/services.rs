@@ -16,7 +16,8 @@ use crate::{
         cluster::{self, Topic},
         gather::Want,
         pod::label,
-        services::{Service, Services},
+        services::{Service, Services, Word},
+        total::add,
         verdict::{Evidence, EvidenceKind, Finding, Origin, PodRole},
     },
     pipeline::facts::Facts,
@@ -43,14 +44,15 @@ pub fn is_elsewhere(facts: &Facts<'_>, address: IpAddr) -> bool {
     facts.pod(address, PodRole::Server).is_none() && !facts.node.owns(address)
 }
 
+/// Nobody's that is known, and no route is about it: Services have addresses that no link has.
+pub fn may_be_one(facts: &Facts<'_>, address: IpAddr) -> bool {
+    let route = facts.node.route_to(address);
+    is_elsewhere(facts, address) && route.is_none_or(|r| r.destination.length == 0)
+}
+
 /// What the node does for Services, once some address may be one.
 pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
-    let suspicious = silent(facts).iter().any(|a| {
-        facts
-            .node
-            .route_to(a.server)
-            .is_none_or(|r| r.destination.length == 0)
-    });
+    let suspicious = silent(facts).iter().any(|a| may_be_one(facts, a.server));
     suspicious.then_some(Want::Services).into_iter().collect()
 }
 
@@ -141,9 +143,12 @@ fn selector(service: &cluster::Service) -> String {
 }
 
 /// Who says that the address is a Service's: the API, else the node's own processes.
-pub fn evidence(facts: &Facts<'_>, known: &Services, address: IpAddr) -> Option<String> {
+pub fn evidence(facts: &Facts<'_>, known: &Services, address: IpAddr) -> Option<Word> {
     let by_api = facts.cluster.service(address, None);
-    let by_api = by_api.map(|(of, _)| format!("{} as the API has it", of.path()));
+    let by_api = by_api.map(|(of, _)| Word {
+        by: format!("{} as the API has it", of.path()),
+        sure: true,
+    });
     by_api.or_else(|| known.evidence(address))
 }
 
@@ -158,7 +163,7 @@ pub fn errors(
         if about(&key.about) && kinds.contains(&(key.kind, key.code)) {
             let new = (0, from_wire(key.sender));
             let hop = hops.entry((key.ifindex, key.direction)).or_insert(new);
-            hop.0 += error.packets;
+            add(&mut hop.0, error.packets);
         }
     }
     // Each hop counts the same packets.
@@ -167,6 +172,9 @@ pub fn errors(
 
 /// Fills in what the findings of these causes have in common.
 pub fn tell(finding: &mut Finding, facts: &Facts<'_>, all: &[Attempts<'_>]) {
+    for attempts in all {
+        attempts.cover(&mut finding.scope);
+    }
     for attempts in all.iter().take(10) {
         finding.evidence.push(silence(facts, attempts));
         finding.flows.push(attempts.refer());
@@ -230,6 +238,7 @@ mod tests {
             gather::Piece,
             observation::Observation,
             services::{Engine, Told},
+            verdict::{Confidence, Severity},
         },
         testing::{
             UPLINK, at, from_pod, ip, overlay_node, route, tcp, with_cluster, with_gathered,
@@ -261,13 +270,18 @@ mod tests {
     }
 
     fn named(services: Services) -> Vec<String> {
+        let found = found(services).into_iter();
+        found.map(|f| f.cause).collect()
+    }
+
+    fn found(services: Services) -> Vec<Finding> {
         let mut node = overlay_node(1450, 1450, 1500);
         node.routes
             .push(route("0.0.0.0/0", UPLINK, Some("192.0.2.254")));
         let known = [(Want::Services, Ok(Piece::Services(services)))];
         with_gathered(&node, &silence(), known, |facts| {
             assert_eq!(wants(facts), [Want::Services]);
-            evaluate(facts).into_iter().map(|f| f.cause).collect()
+            evaluate(facts)
         })
     }
 
@@ -286,10 +300,18 @@ mod tests {
     fn told() -> Services {
         let by = "CART_SERVICE_HOST of nginx[7]".into();
         let address = ip(CLUSTER_IP);
+        let sure = true;
         Services {
-            told: vec![Told { address, by }],
+            told: vec![Told { address, by, sure }],
             ..Services::default()
         }
+    }
+
+    /// As one namespace's pods alone say it.
+    fn said() -> Services {
+        let mut said = told();
+        said.told[0].sure = false;
+        said
     }
 
     #[test]
@@ -302,6 +324,36 @@ mod tests {
             ..Services::default()
         };
         assert_eq!(named(in_range), ["kube-proxy-missing"]);
+    }
+
+    /// Any pod can write any address into its own environment.
+    #[test]
+    fn one_namespaces_word_confirms_nothing() {
+        let finding = found(said()).remove(0);
+        assert_eq!(finding.cause, "kube-proxy-missing");
+        assert_eq!(finding.confidence, Confidence::Suspected);
+        assert_eq!(finding.severity, Severity::Warning);
+        assert!(
+            finding
+                .summary
+                .contains("which only pods of one namespace call a Service's")
+        );
+        let sure = |services| found(services).remove(0).confidence == Confidence::Confirmed;
+        assert!(sure(told()));
+        let range = ("10.96.0.0/12".parse().expect("a prefix"), "x".into());
+        let ranges = vec![range];
+        assert!(sure(Services { ranges, ..said() }));
+    }
+
+    #[test]
+    fn a_proxy_that_cannot_be_seen_may_run() {
+        let rules = vec![rule("10.96.0.1", false)];
+        let unseen = Services {
+            rules,
+            unseen: 1,
+            ..told()
+        };
+        assert_eq!(named(unseen), [""; 0]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
         flow,
         gather::{Reach, Want, reach},
         interception::{Interception, Redirect},
+        total::Total,
     },
     pipeline::{
         attempts::{self, Attempts, Outcome},
@@ -72,7 +73,7 @@ pub fn closed<'a>(facts: &Facts<'a>, refusal: &Refusal<'_>) -> Option<Closed<'a>
     let listeners = facts.gathered.listeners(refusal.netns)?;
     let (server, port) = (refusal.attempts.server, refusal.attempts.port);
     let open = |port| matches!(reach(listeners, server, port), Reach::Served(_));
-    let led = proxy.leads(port);
+    let led = proxy.leads(port, server.is_ipv6());
     match led {
         Some(redirect) => (!open(redirect.port)).then_some(Closed::Led(redirect)),
         // Without rules for what comes in, all its ports may be the proxy's.
@@ -141,7 +142,7 @@ pub fn waits<'a>(facts: &Facts<'a>, refusal: &Refusal<'_>) -> Option<Waits<'a>> 
 /// Answers, again and again, and none with an address.
 fn fails(question: &Question) -> bool {
     let dns = &question.dns;
-    let bad = dns.nxdomain + dns.servfail + dns.refused;
+    let bad = [dns.nxdomain, dns.servfail, dns.refused].iter().total();
     let lasts = dns.last_query.saturating_sub(dns.first_query) >= WAITS;
     dns.noerror == 0 && bad >= PATTERN && lasts
 }

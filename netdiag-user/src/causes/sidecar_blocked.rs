@@ -21,7 +21,7 @@
 //!
 //! # By hand
 //! `iptables-save -t nat` in the pod's network namespace (or `nft list ruleset`), `ss -ltn` there,
-//! and `kubectl logs POD -c istio-proxy`: it says what it cannot resolve or reach.
+//! and `kubectl logs POD -c istio-proxy` (`linkerd-proxy` for linkerd): it says what it cannot resolve or reach.
 //!
 //! # Fix
 //! Let the proxy resolve and reach its control plane. It opens by itself then.
@@ -163,11 +163,20 @@ fn fix(facts: &Facts<'_>, refusal: &Refusal<'_>, waits: &Waits<'_>) -> Fix {
     };
     let mut commands = Vec::new();
     if let Some((Some(namespace), Some(name))) = refusal.pod(facts).map(|p| (p.namespace, p.name)) {
-        commands.push(shell!(
-            "kubectl -n {v} logs {} -c istio-proxy --tail=20",
-            namespace,
-            name
-        ));
+        let container = sidecar::interception(facts, refusal).and_then(|p| p.container());
+        commands.push(match container {
+            Some(proxy) => shell!(
+                "kubectl -n {v} logs {} -c {v} --tail=20",
+                namespace,
+                name,
+                proxy
+            ),
+            None => shell!(
+                "kubectl -n {v} logs {} --all-containers --prefix --tail=20",
+                namespace,
+                name
+            ),
+        });
     }
     commands.push(refusals::list_sockets(facts, refusal.netns));
     Fix { summary, commands }
@@ -181,13 +190,13 @@ mod tests {
     use crate::{
         causes::evaluate,
         model::{
-            gather::{Listener, Piece},
+            gather::Piece,
             interception::{Interception, Redirect},
             netfilter::Listing,
             observation::Observation,
         },
         testing::{
-            OVERLAY, POD, POD_NETNS, at, from_pod, ip, overlay_node, question, silent, tcp,
+            self, OVERLAY, POD, POD_NETNS, at, from_pod, overlay_node, question, silent, tcp,
             with_gathered,
         },
     };
@@ -223,14 +232,7 @@ mod tests {
     }
 
     fn named(observation: &Observation, listens: &[u16], of: &[u16]) -> Vec<String> {
-        let listener = |port: &u16| Listener {
-            address: ip("0.0.0.0"),
-            port: *port,
-            queued: 0,
-            backlog: 128,
-            ipv6_only: false,
-            owner: None,
-        };
+        let listener = |port: &u16| testing::listener("0.0.0.0", *port);
         let redirect = Redirect {
             port: 15006,
             of: of.to_vec(),

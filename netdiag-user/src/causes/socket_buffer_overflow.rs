@@ -31,6 +31,7 @@ use crate::{
     model::{
         flow,
         gather::{Receiver, Want},
+        total::{Total, add},
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, Loss},
@@ -61,7 +62,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let all = overflows(facts);
-    let count = |patterns: &[Pattern<'_>]| patterns.iter().map(Pattern::packets).sum::<u64>();
+    let count = |patterns: &[Pattern<'_>]| patterns.iter().map(Pattern::packets).total();
     let (place, worst) = all.iter().max_by_key(|(_, patterns)| count(patterns))?;
     let (netns, address, port) = *place;
     let receiver = receiver(facts, *place);
@@ -99,12 +100,12 @@ fn overflows<'a>(facts: &'a Facts<'_>) -> BTreeMap<Place, Vec<Pattern<'a>>> {
 }
 
 fn hurts(facts: &Facts<'_>, place: Place, patterns: &[Pattern<'_>]) -> bool {
-    let lost: u64 = patterns.iter().map(Pattern::packets).sum();
+    let lost: u64 = patterns.iter().map(Pattern::packets).total();
     let first = patterns.iter().map(Pattern::first).min().unwrap_or(0);
     let last = patterns.iter().map(Pattern::last).max().unwrap_or(0);
     lost >= LEAST
         && last.saturating_sub(first) >= LASTING_NS
-        && lost * ONE_IN >= arrived(facts, place)
+        && lost.saturating_mul(ONE_IN) >= arrived(facts, place)
 }
 
 /// What came for that port, at the hop that saw most of it.
@@ -115,7 +116,7 @@ fn arrived(facts: &Facts<'_>, (_, address, port): Place) -> u64 {
         let key = seen.flow();
         if key.protocol == UDP && key.destination_port == port && destination == address {
             let hop = (seen.key.ifindex, seen.key.direction);
-            *hops.entry(hop).or_default() += seen.hop.packets;
+            add(hops.entry(hop).or_default(), seen.hop.packets);
         }
     }
     hops.into_values().max().unwrap_or(0)
@@ -155,7 +156,8 @@ fn counter_evidence(facts: &Facts<'_>, netns: u32) -> Option<Evidence> {
 }
 
 fn fix(receiver: Option<&Receiver>) -> Fix {
-    let larger = receiver.map_or(USUAL_RMEM, |r| r.limit.max(USUAL_RMEM / 4)) * 4;
+    let larger = receiver.map_or(USUAL_RMEM, |r| r.limit.max(USUAL_RMEM / 4));
+    let larger = larger.saturating_mul(4);
     let has = receiver.map_or_else(String::new, |r| format!(" (it has {})", r.limit));
     Fix {
         summary: format!(

@@ -66,7 +66,7 @@ fn fix(tunnel: &TooLarge<'_>) -> Fix {
              commands lower it",
             tunnel.underlay_bytes,
             tunnel.underlay.name,
-            tunnel.underlay_bytes - left,
+            tunnel.underlay_bytes.saturating_sub(left),
         ),
         commands: vec![shell!("ip link set dev {} mtu {}", name, left)],
     }

@@ -78,7 +78,7 @@ fn fix(tunnel: &TooLarge<'_>) -> Fix {
              these commands lower it. {}",
             tunnel.underlay_bytes,
             tunnel.underlay.name,
-            tunnel.underlay_bytes - left,
+            tunnel.underlay_bytes.saturating_sub(left),
             agent(tunnel),
         ),
         commands: vec![shell!("ip link set dev {} mtu {}", name, left)],

@@ -43,9 +43,8 @@ use crate::{
         address::mac,
         flow,
         node::{Fdb, Link, LinkKind},
-        verdict::{
-            Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, PodRef, Severity,
-        },
+        total::Total,
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, Severity},
     },
     pipeline::facts::{Facts, HopFlow, OuterPair},
     shell,
@@ -213,25 +212,21 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     }
     let first = stalled_hops(facts, &stalled).map(|h| h.hop.first).min()?;
     let last = stalled_hops(facts, &stalled).map(|h| h.hop.last).max()?;
-    Some(Finding {
-        cause: ID.into(),
-        severity: Severity::Critical,
-        confidence: Confidence::Confirmed,
-        summary: summary(&mismatch),
-        evidence: evidence(facts, &mismatch, stalled.len()),
-        pods: pods.into_iter().collect::<Vec<PodRef>>(),
-        flows: flow_refs(facts, &stalled),
-        fix: fix(facts, &mismatch),
-        consequence_of: None,
-        because: None,
-        about: vec![mismatch.destination, mismatch.expected],
-        first_seen: facts.clock.text(first),
-        last_seen: facts.clock.text(last),
-        named_at: None,
-        node: None,
-        nodes: Vec::new(),
-        other_fixes: Vec::new(),
-    })
+    let (severity, confidence) = (Severity::Critical, Confidence::Confirmed);
+    let mut finding = Finding::new(ID, severity, confidence, summary(&mismatch));
+    finding.evidence = evidence(facts, &mismatch, stalled.len());
+    finding.pods = pods.into_iter().collect();
+    finding.flows = flow_refs(facts, &stalled);
+    finding.fix = fix(facts, &mismatch);
+    finding.about = vec![mismatch.destination, mismatch.expected];
+    stalled.iter().for_each(|flow| finding.scope.add_key(flow));
+    let others = finding.about.iter().filter(|host| !facts.node.owns(**host));
+    finding
+        .scope
+        .add_hosts(&others.copied().collect::<Vec<_>>());
+    finding.first_seen = facts.clock.text(first);
+    finding.last_seen = facts.clock.text(last);
+    Some(finding)
 }
 
 fn summary(m: &Mismatch) -> String {
@@ -274,7 +269,7 @@ fn stalled(facts: &Facts<'_>, m: &Mismatch) -> Vec<FlowKey> {
     let mut first = u64::MAX;
     for hop in &hops {
         let back = at(&hop.flow().reversed(), !hop.egress());
-        let both = of(hop.flow()) + of(&hop.flow().reversed());
+        let both = of(hop.flow()).saturating_add(of(&hop.flow().reversed()));
         if hop.flow().protocol == flow::TCP && both >= STALLED {
             first = first.min(hop.hop.first);
             // One name per conversation: the direction that was seen first.
@@ -419,7 +414,7 @@ fn unreached_evidence(facts: &Facts<'_>, m: &Mismatch) -> Option<Evidence> {
     };
     let losses: Vec<_> = facts.losses.iter().filter(lost).collect();
     let first = losses.first()?;
-    let packets: u64 = losses.iter().map(|l| l.dropped.packets).sum();
+    let packets: u64 = losses.iter().map(|l| l.dropped.packets).total();
     let text = format!(
         "{packets} encapsulated answers to {} dropped: {} in {}",
         m.expected,

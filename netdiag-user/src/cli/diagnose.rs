@@ -183,12 +183,13 @@ impl Countdown {
             return;
         }
         use netdiag_common::config::counter;
-        let oversize: u64 = observation.flows.iter().map(|(_, f)| f.oversize).sum();
-        let retransmits: u64 = observation.retransmits.iter().map(|(_, r)| r.packets).sum();
+        let (oversize, retransmits) = (observation.oversize(), observation.retransmitted());
         let mut line = format!(
             "watching, {:.0} s left: {} packets, {} drops, {retransmits} retransmits, {oversize} oversize",
             left.as_secs_f64().ceil(),
-            observation.counter(counter::HOP_PACKETS) - observation.counter(counter::HOPS_LEFT),
+            observation
+                .counter(counter::HOP_PACKETS)
+                .saturating_sub(observation.counter(counter::HOPS_LEFT)),
             observation.counter(counter::DROPS),
         );
         if let Some(first) = findings.first() {

@@ -196,6 +196,7 @@ impl Gathering {
 
     fn take(&mut self, answer: Answer, gathered: &mut Gathered) {
         let Answer { want, piece, cost } = answer;
+        log::debug!("{}: {cost:?}", want.name());
         let good = match &piece {
             Ok(piece) => want.again(piece, cost),
             Err(_) => RETRY.max(cost.rest()),

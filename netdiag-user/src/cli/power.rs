@@ -1,12 +1,12 @@
 //! What a command keeps of root's power: its own rights and no others, from before its first
 //! thread starts. The lab alone keeps all of it, because it builds machines.
-use std::path::Path;
+use std::{os::unix::fs::MetadataExt, path::Path};
 
 use super::Command;
 use crate::{
     kernel::support::Feature,
     sys::{
-        capabilities::{self, FILES, READING, Right, SWEEPING, TRACING},
+        capabilities::{self, FILES, READING, REPLACING, Right, SWEEPING, TRACING},
         output_file,
     },
 };
@@ -28,6 +28,8 @@ fn rights(command: &Command) -> Option<&'static [Right]> {
         Command::Run(_) | Command::Diagnose(_) | Command::Path(_) | Command::Doctor(_) => TRACING,
         Command::Audit(_) => READING,
         Command::Cleanup => SWEEPING,
+        // What is put into its place at the end can be opened at no beginning.
+        Command::Replay(args) if args.anonymise.as_deref().is_some_and(is_anothers) => REPLACING,
         Command::Replay(_) => FILES,
         Command::Explain(_) | Command::Completions(_) | Command::Man => &[],
     })
@@ -41,13 +43,20 @@ fn outputs(command: &Command) -> Vec<&Path> {
         Command::Audit(args) => (&args.output_file, None),
         // What would empty a recording before it is read is refused later, in a sentence.
         Command::Replay(args) if args.would_overwrite() => return Vec::new(),
-        Command::Replay(args) => return all([&args.output_file, &args.pcap, &args.anonymise]),
+        Command::Replay(args) => return all([&args.output_file, &args.pcap]),
         _ => return Vec::new(),
     };
     match keep {
         Some(keep) => all([file, &keep.record, &keep.pcap]),
         None => all([file]),
     }
+}
+
+/// Whether only root's rights lead into the folder of that file.
+fn is_anothers(path: &Path) -> bool {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let found = folder.unwrap_or(Path::new(".")).metadata();
+    found.is_ok_and(|it| it.uid() != nix::unistd::geteuid().as_raw())
 }
 
 fn all<const N: usize>(files: [&Option<std::path::PathBuf>; N]) -> Vec<&Path> {

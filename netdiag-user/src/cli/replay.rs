@@ -79,19 +79,20 @@ pub fn run(args: &ReplayArgs) -> Result<i32> {
     if let Some([source, destination]) = args.path.as_deref_mut() {
         name_within(&mut args.only.namespace, [source, destination]);
     }
-    replay(&args)
-}
-
-fn replay(args: &ReplayArgs) -> Result<i32> {
-    allowance::guard(&args.files);
+    allowance::guard(&args.files, args.anonymise.is_none());
     if let Some(to) = &args.anonymise {
-        return anonymise::run(args, to);
+        return anonymise::run(&args, to);
     }
     if args.would_overwrite() {
         let why = "an output is one of the recordings, and would empty it: name another file";
         return Err(Usage(why.into()).into());
     }
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
+    replay(&args, &mut sink)
+}
+
+/// Replays into a sink; what the whole process may cost is for [`run`] to see to.
+pub fn replay(args: &ReplayArgs, sink: &mut output::Sink) -> Result<i32> {
     let mut pcap = args
         .pcap
         .as_deref()
@@ -103,7 +104,7 @@ fn replay(args: &ReplayArgs) -> Result<i32> {
     let nodes: BTreeSet<String> = players.iter().map(|p| p.node().to_owned()).collect();
     players.retain(|player| player.is_of(&args.node));
     if players.is_empty() {
-        return none(&mut sink, args, &nodes);
+        return none(sink, args, &nodes);
     }
     let several = players.len() > 1;
     players
@@ -112,7 +113,7 @@ fn replay(args: &ReplayArgs) -> Result<i32> {
     let files: Vec<String> = players.iter().map(Player::file).collect();
     let told = args.output == Format::Ndjson && args.path.is_none();
     let recorded = match (told, pcap.as_mut()) {
-        (true, pcap) => tell(players, &mut sink, pcap)?,
+        (true, pcap) => tell(players, sink, pcap)?,
         (false, None) => play(players)?,
         (false, Some(pcap)) => {
             let one = |player: Player| player.play(Some(pcap));
@@ -121,15 +122,15 @@ fn replay(args: &ReplayArgs) -> Result<i32> {
     };
     if let Some([source, destination]) = args.path.as_deref() {
         let paths = path::paths(&recorded, source, destination)?;
-        output::paths(&mut sink, &paths, args.output)?;
+        output::paths(sink, &paths, args.output)?;
         return Ok(path::code(&paths));
     }
     let Some(verdict) = verdict(recorded, files) else {
-        return none(&mut sink, args, &nodes);
+        return none(sink, args, &nodes);
     };
     match told {
-        true => output::Live::new(Format::Ndjson).events(&mut sink, together(&verdict))?,
-        false => output::verdict(&mut sink, &verdict, args.output)?,
+        true => output::Live::new(Format::Ndjson).events(sink, together(&verdict))?,
+        false => output::verdict(sink, &verdict, args.output)?,
     }
     Ok(code(&verdict))
 }
@@ -236,7 +237,7 @@ fn together(verdict: &Verdict) -> Vec<LiveEvent> {
     let ends = verdict.nodes.iter().map(|node| node.ended.clone());
     let time = ends.max().unwrap_or_default();
     let between = verdict.between.iter().map(|it| {
-        let lost = it.packets - it.arrived;
+        let lost = it.packets.saturating_sub(it.arrived);
         let between = Box::new(it.clone());
         let mut event = LiveEvent::bare(time.clone(), lost, Detail::Between { between });
         event.node = Some(it.from.clone());

@@ -11,7 +11,7 @@ use rtnetlink::packet_route::{
     },
 };
 
-use super::listing::{self, Listed, Message, Most};
+use super::listing::{self, Left, Listed, Message, Most};
 use crate::model::{
     address::Prefix,
     node::{Link, LinkAddress, LinkCounters, LinkKind, Tunnel},
@@ -25,22 +25,21 @@ pub struct Links {
     pub all: Vec<Link>,
     /// By which id this namespace knows the one of a link's peer, by the link's index.
     pub nsids: HashMap<u32, i32>,
-    pub more: bool,
-    pub more_addresses: bool,
+    pub left: Left,
+    pub left_addresses: Left,
 }
 
 /// The links of this thread's namespace with their addresses, with what they counted where that is
 /// wanted.
 pub fn links(most: &Most, counted: bool) -> Result<Links> {
-    let mut addresses = addresses(most)?;
+    let addresses = addresses(most)?;
     let mut nsids = HashMap::new();
-    let take = |message| match message {
-        Message::NewLink(message) => {
-            let (link, nsid) = link(&message, &mut addresses.all);
+    let take = |message, all: &mut Vec<Link>| {
+        if let Message::NewLink(message) = message {
+            let (link, nsid) = link(&message, &addresses.all);
             nsids.extend(nsid.map(|id| (link.index, id)));
-            Some(link)
+            all.push(link);
         }
-        _ => None,
     };
     let mut ask = LinkMessage::default();
     if !counted {
@@ -50,8 +49,8 @@ pub fn links(most: &Most, counted: bool) -> Result<Links> {
     let listed = listing::list_each([Message::GetLink(ask)], most.links, "links", take)?;
     Ok(Links {
         all: listed.all,
-        more: listed.more,
-        more_addresses: addresses.more,
+        left: listed.left,
+        left_addresses: addresses.left,
         nsids,
     })
 }
@@ -59,28 +58,26 @@ pub fn links(most: &Most, counted: bool) -> Result<Links> {
 /// Addresses by the index of their link.
 struct Addresses {
     all: HashMap<u32, Vec<LinkAddress>>,
-    more: bool,
+    left: Left,
 }
 
 fn addresses(most: &Most) -> Result<Addresses> {
-    let take = |message| match message {
-        Message::NewAddress(message) => Some((message.header.index, address(&message)?)),
-        _ => None,
+    let take = |message, all: &mut Vec<_>| {
+        if let Message::NewAddress(message) = message {
+            all.extend(address(&message).map(|address| (message.header.index, address)));
+        }
     };
     let ask = Message::GetAddress(AddressMessage::default());
-    let Listed { all: found, more } = listing::list_each([ask], most.addresses, "addresses", take)?;
+    let Listed { all: found, left } = listing::list_each([ask], most.addresses, "addresses", take)?;
     let mut all: HashMap<u32, Vec<LinkAddress>> = HashMap::new();
     for (index, address) in found {
         all.entry(index).or_default().push(address);
     }
-    Ok(Addresses { all, more })
+    Ok(Addresses { all, left })
 }
 
 /// With the id of its peer's namespace.
-fn link(
-    message: &LinkMessage,
-    addresses: &mut HashMap<u32, Vec<LinkAddress>>,
-) -> (Link, Option<i32>) {
+fn link(message: &LinkMessage, addresses: &HashMap<u32, Vec<LinkAddress>>) -> (Link, Option<i32>) {
     let index = message.header.index;
     let flags = message.header.flags;
     let loopback = flags.contains(LinkFlags::Loopback);
@@ -101,7 +98,7 @@ fn link(
         peer_elsewhere: false,
         tunnel: None,
         lladdr: None,
-        addresses: addresses.remove(&index).unwrap_or_default(),
+        addresses: addresses.get(&index).cloned().unwrap_or_default(),
         carrier: true,
         counters: LinkCounters::default(),
         isolated: false,

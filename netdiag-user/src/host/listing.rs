@@ -10,7 +10,7 @@ use rtnetlink::packet_core::{
 };
 pub use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 
-use super::gather::netlink;
+use super::gather::netlink::{self, End};
 
 pub const NETLINK_ROUTE: isize = 0;
 
@@ -41,16 +41,55 @@ pub const OTHERS: usize = 65_536;
 #[derive(Debug)]
 pub struct Listed<T> {
     pub all: Vec<T>,
-    /// There were more messages than that.
-    pub more: bool,
+    pub left: Left,
 }
 
-/// Asks in this thread's namespace, and keeps what `take` makes of the first `most` messages.
-pub fn list<T>(
+/// Why a listing is not what there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// There were more messages than that.
+    pub more: bool,
+    /// It changed while it was listed, twice in a row.
+    pub changed: bool,
+}
+
+impl Left {
+    pub fn any(self) -> bool {
+        self.more || self.changed
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            more: self.more || other.more,
+            changed: self.changed || other.changed,
+        }
+    }
+}
+
+/// What was listed, of how many messages.
+type Seen<T> = (Vec<T>, usize);
+
+/// Asks in this thread's namespace, and keeps what `take` makes of the first `most` messages. It
+/// begins anew where the list changed meanwhile.
+fn list<T>(
     ask: Message,
     most: usize,
-    mut take: impl FnMut(Message) -> Option<T>,
-) -> Result<Listed<T>> {
+    take: &mut impl FnMut(Message, &mut Vec<T>),
+) -> Result<(Seen<T>, Left)> {
+    let request = request(ask);
+    let (seen, end) = netlink::twice(|| once(&request, most, take))?;
+    let left = Left {
+        more: end == End::Enough,
+        changed: end == End::Changed,
+    };
+    Ok((seen, left))
+}
+
+fn once<T>(
+    request: &[u8],
+    most: usize,
+    take: &mut impl FnMut(Message, &mut Vec<T>),
+) -> Result<(Seen<T>, End)> {
     let (mut all, mut seen) = (Vec::new(), 0);
     let each = |bytes: &[u8]| {
         if seen == most {
@@ -61,12 +100,12 @@ pub fn list<T>(
         if let Ok(message) = NetlinkMessage::<Message>::deserialize(bytes)
             && let NetlinkPayload::InnerMessage(message) = message.payload
         {
-            all.extend(take(message));
+            take(message, &mut all);
         }
         ControlFlow::Continue(())
     };
-    let whole = netlink::until(NETLINK_ROUTE, &request(ask), each)?;
-    Ok(Listed { all, more: !whole })
+    let end = netlink::until(NETLINK_ROUTE, request, each)?;
+    Ok(((all, seen), end))
 }
 
 fn request(ask: Message) -> Vec<u8> {
@@ -79,31 +118,24 @@ fn request(ask: Message) -> Vec<u8> {
     bytes
 }
 
-/// The same for several requests with one bound.
+/// What `take` makes of several requests' messages, with one bound for all. It may be given the
+/// same messages again.
 pub fn list_each<T>(
     asks: impl IntoIterator<Item = Message>,
     most: usize,
     what: &'static str,
-    mut take: impl FnMut(Message) -> Option<T>,
+    mut take: impl FnMut(Message, &mut Vec<T>),
 ) -> Result<Listed<T>> {
-    let mut found = Listed {
-        all: Vec::new(),
-        more: false,
-    };
-    let mut left = most;
+    let (mut all, mut left) = (Vec::new(), Left::default());
+    let mut room = most;
     for ask in asks {
-        let mut seen = 0;
-        let counted = |message| {
-            seen += 1;
-            take(message)
-        };
-        let listed = list(ask, left, counted);
-        let listed = listed.with_context(|| format!("listing {what} by netlink"))?;
-        found.all.extend(listed.all);
-        found.more |= listed.more;
-        left = left.saturating_sub(seen);
+        let listed = list(ask, room, &mut take);
+        let ((some, seen), of) = listed.with_context(|| format!("listing {what} by netlink"))?;
+        all.extend(some);
+        left = left.and(of);
+        room = room.saturating_sub(seen);
     }
-    Ok(found)
+    Ok(Listed { all, left })
 }
 
 #[cfg(test)]
@@ -116,7 +148,8 @@ mod tests {
     fn a_listing_ends_at_its_bound() {
         let links = |most| {
             let ask = Message::GetLink(LinkMessage::default());
-            list(ask, most, Some).map(|l| (l.all.len(), l.more))
+            let listed = list_each([ask], most, "links", |link, all| all.push(link));
+            listed.map(|l| (l.all.len(), l.left.more))
         };
         let (all, more) = links(1000).expect("listed");
         assert!(all > 0 && !more, "{all}");

@@ -10,6 +10,7 @@ mod listing;
 pub mod namespaces;
 pub mod neighbours;
 mod nsids;
+pub mod owner;
 pub mod pod_side;
 pub mod probe;
 pub mod routes;

@@ -9,6 +9,7 @@ use std::{
     sync::OnceLock,
 };
 
+use super::owner::{self, Crowds, Owner};
 use crate::sys::file;
 
 /// Where namespaces have names. Only root makes any there.
@@ -20,6 +21,8 @@ const MOST_NAMED: usize = 16_384;
 pub struct Namespace {
     pub inode: u32,
     pub path: PathBuf,
+    /// Its owner has many others.
+    pub crowd: bool,
 }
 
 /// Inode of a namespace file.
@@ -82,8 +85,11 @@ pub struct Found {
 /// path per inode, a named one where there is one.
 pub fn found(root: &Path) -> Found {
     let (mut all, mut known) = (Vec::new(), HashSet::new());
-    let more = each(root, |namespace| {
+    let mut crowds = Crowds::default();
+    let more = each(root, |mut namespace, process| {
         if known.insert(namespace.inode) {
+            let owner = process.map_or(Owner::Root, owner::of);
+            namespace.crowd = !crowds.takes(owner, namespace.inode);
             all.push(namespace);
         }
         ControlFlow::Continue(())
@@ -98,7 +104,7 @@ pub fn all(root: &Path) -> Vec<Namespace> {
 /// The namespace with that inode.
 pub fn find(root: &Path, inode: u32) -> Option<Namespace> {
     let mut found = None;
-    each(root, |namespace| {
+    each(root, |namespace, _| {
         if namespace.inode != inode {
             return ControlFlow::Continue(());
         }
@@ -108,16 +114,19 @@ pub fn find(root: &Path, inode: u32) -> Option<Namespace> {
     found
 }
 
-/// Hands on each, named ones first, for as long as more are wanted. Tells whether there are more
-/// processes than were looked at.
-fn each(root: &Path, mut take: impl FnMut(Namespace) -> ControlFlow<()>) -> bool {
-    let mut one = |path: PathBuf| match mounted(&path) {
-        Some(inode) => take(Namespace { inode, path }),
-        None => ControlFlow::Continue(()),
+/// Hands on each, named ones first, others with their process, for as long as more are wanted. Tells
+/// whether there are more processes than were looked at.
+fn each(root: &Path, mut take: impl FnMut(Namespace, Option<&Path>) -> ControlFlow<()>) -> bool {
+    let mut one = |path: PathBuf, process: Option<&Path>| {
+        let Some(inode) = mounted(&path) else {
+            return ControlFlow::Continue(());
+        };
+        let crowd = false;
+        take(Namespace { inode, path, crowd }, process)
     };
     for folder in NAMED {
         for entry in file::entries(&root.join(folder), MOST_NAMED) {
-            if one(entry.path()).is_break() {
+            if one(entry.path(), None).is_break() {
                 return false;
             }
         }
@@ -128,7 +137,8 @@ fn each(root: &Path, mut take: impl FnMut(Namespace) -> ControlFlow<()>) -> bool
     for entry in folder.entries {
         let name = entry.file_name();
         let is_process = name.to_string_lossy().bytes().all(|b| b.is_ascii_digit());
-        if is_process && one(entry.path().join("ns/net")).is_break() {
+        let process = entry.path();
+        if is_process && one(process.join("ns/net"), Some(&process)).is_break() {
             return false;
         }
     }

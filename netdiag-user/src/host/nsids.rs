@@ -60,6 +60,11 @@ impl PeerNamespaces {
         self.by_id.get(&id).copied()
     }
 
+    /// Those that links lead into.
+    pub fn linked(&self) -> impl Iterator<Item = u32> {
+        self.by_id.values().copied()
+    }
+
     pub fn path(&self, inode: u32) -> Option<&Path> {
         self.paths.get(&inode).map(PathBuf::as_path)
     }
@@ -68,7 +73,7 @@ impl PeerNamespaces {
 impl Nsids {
     /// Finds those with the ids that this thread's namespace gives them. Anybody may make thousands
     /// of namespaces that have none: those that had one are asked first, new ones next, and the
-    /// rest only while an id is still wanted.
+    /// rest only while an id is still wanted, what its owner has many of last of all.
     pub fn find(&mut self, root: &Path, wanted: &HashSet<i32>) -> Result<PeerNamespaces> {
         let socket = netlink::open(NETLINK_ROUTE)?;
         let ask = |namespace: &Namespace| {
@@ -96,7 +101,9 @@ impl Nsids {
         self.known.retain(|inode, _| there.contains(inode));
         let rank = |namespace: &&Namespace| match self.known.get(&namespace.inode) {
             Some(Answer { id: Some(_), .. }) => (0, 0),
+            None if namespace.crowd => (3, 0),
             None => (1, 0),
+            Some(Answer { reading, .. }) if namespace.crowd => (3, *reading),
             Some(Answer { reading, .. }) => (2, *reading),
         };
         let mut order: Vec<_> = all.iter().collect();
@@ -164,6 +171,7 @@ mod tests {
         let one = |inode| Namespace {
             inode,
             path: PathBuf::new(),
+            crowd: false,
         };
         inodes.map(one).collect()
     }
@@ -189,6 +197,28 @@ mod tests {
             (asked.take(), peers.inode(8)),
             (vec![3, 4, 5, 6, 1, 2], None)
         );
+    }
+
+    #[test]
+    fn what_its_owner_has_many_of_is_asked_last_and_asked_still() {
+        let asked = RefCell::new(Vec::new());
+        let ask = |namespace: &Namespace| {
+            asked.borrow_mut().push(namespace.inode);
+            (namespace.inode == 3).then_some(7)
+        };
+        let mut all = namespaces(1..6);
+        all[..3].iter_mut().for_each(|n| n.crowd = true);
+        let (mut nsids, soon) = (Nsids::default(), Duration::from_secs(60));
+        let wanted = HashSet::from([7]);
+        let peers = nsids.resolve(&all, &wanted, soon, ask);
+        assert_eq!(
+            (asked.take(), peers.inode(7)),
+            (vec![4, 5, 1, 2, 3], Some(3))
+        );
+        nsids.resolve(&all, &wanted, soon, ask);
+        assert_eq!(asked.take(), [3], "a link leads there");
+        nsids.resolve(&all, &HashSet::from([8]), soon, ask);
+        assert_eq!(asked.take(), [3, 4, 5, 1, 2]);
     }
 
     #[test]

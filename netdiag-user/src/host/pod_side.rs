@@ -21,6 +21,8 @@ pub struct More {
     pub links: bool,
     pub addresses: bool,
     pub routes: bool,
+    /// Any of them changed while it was read: it is read again with the next reading.
+    pub changed: bool,
 }
 
 /// Reads the namespaces at these paths, which the node sees without `root`, one after the other for
@@ -69,14 +71,16 @@ fn lower(link: &Link) -> Option<u32> {
 fn here(netns: u32, path: String) -> Result<Side> {
     let links = links::links(&POD, false)?;
     let mut routes = routes::onward(POD.routes)?;
-    if routes.more {
+    if routes.left.any() {
         // Half of a table names wrong ways.
         routes.all.clear();
     }
+    let listings = [links.left, links.left_addresses, routes.left];
     let more = More {
-        links: links.more,
-        addresses: links.more_addresses,
-        routes: routes.more,
+        links: links.left.more,
+        addresses: links.left_addresses.more,
+        routes: routes.left.more,
+        changed: listings.iter().any(|left| left.changed),
     };
     let (links, routes) = (links.all, routes.all);
     let outward = |l: &&Link| l.up && l.kind != LinkKind::Loopback;

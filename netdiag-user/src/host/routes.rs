@@ -35,21 +35,15 @@ fn of_kind(kind: RouteType, most: usize) -> Result<Listed<Route>> {
         Message::GetRoute(message)
     };
     let asks = [AddressFamily::Inet, AddressFamily::Inet6].map(ask);
-    let mut kept = 0;
-    let take = |message| match message {
+    let take = |message, all: &mut Vec<Route>| match message {
         // One route can have a thousand next hops.
-        Message::NewRoute(message) if kept <= most => {
-            let routes = route(&message);
-            kept += routes.len();
-            Some(routes)
-        }
-        _ => None,
+        Message::NewRoute(message) if all.len() <= most => all.extend(route(&message)),
+        _ => {}
     };
-    let listed = listing::list_each(asks, most, "routes", take)?;
-    let mut all: Vec<_> = listed.all.into_iter().flatten().collect();
-    let more = listed.more || all.len() > most;
-    all.truncate(most);
-    Ok(Listed { all, more })
+    let mut listed = listing::list_each(asks, most, "routes", take)?;
+    listed.left.more |= listed.all.len() > most;
+    listed.all.truncate(most);
+    Ok(listed)
 }
 
 fn route(message: &RouteMessage) -> Vec<Route> {
@@ -145,9 +139,10 @@ fn plain(address: &RouteAddress) -> Option<IpAddr> {
 /// Neighbour entries of all links.
 pub fn neighbours() -> Result<Listed<Neighbour>> {
     let ask = Message::GetNeighbour(NeighbourMessage::default());
-    let take = |message| match message {
-        Message::NewNeighbour(message) => neighbour(&message),
-        _ => None,
+    let take = |message, all: &mut Vec<Neighbour>| {
+        if let Message::NewNeighbour(message) = message {
+            all.extend(neighbour(&message));
+        }
     };
     listing::list_each([ask], OTHERS, "neighbours", take)
 }
@@ -161,9 +156,10 @@ pub fn fdb(devices: impl IntoIterator<Item = u32>) -> Result<Listed<Fdb>> {
         message.header.ifindex = index;
         Message::GetNeighbour(message)
     });
-    let take = |message| match message {
-        Message::NewNeighbour(message) => fdb_entry(&message),
-        _ => None,
+    let take = |message, all: &mut Vec<Fdb>| {
+        if let Message::NewNeighbour(message) = message {
+            all.extend(fdb_entry(&message));
+        }
     };
     listing::list_each(asks, OTHERS, "forwarding entries", take)
 }

@@ -23,12 +23,11 @@ pub fn rules() -> Result<Listed<PolicyRule>> {
         Message::GetRule(message)
     };
     let asks = [AddressFamily::Inet, AddressFamily::Inet6].map(ask);
-    let take = |message| match message {
-        Message::NewRule(message) => {
+    let take = |message, all: &mut Vec<PolicyRule>| {
+        if let Message::NewRule(message) = message {
             let ipv6 = message.header.family == AddressFamily::Inet6;
-            Some(rule(&message, ipv6))
+            all.push(rule(&message, ipv6));
         }
-        _ => None,
     };
     let mut rules = listing::list_each(asks, OTHERS, "policy rules", take)?;
     // The kernel lists them so, but for rules that were added while it did.

@@ -1,6 +1,9 @@
 //! What a reading of the node left out, for whoever reads the verdict: a bound that was met is said,
 //! with its number, and nothing else of the run suffers.
-use super::listing::{NODE, OTHERS, POD};
+use super::{
+    listing::{Left, NODE, OTHERS, POD},
+    snapshot::MOST_SIDES,
+};
 use crate::{model::verdict::NotChecked, sys::file};
 
 /// Counts of one reading.
@@ -8,10 +11,14 @@ use crate::{model::verdict::NotChecked, sys::file};
 pub struct Short {
     /// Listings of the node's own that were longer than their bound.
     pub node: Vec<(&'static str, usize)>,
+    /// Those that changed while they were read.
+    pub changed: Vec<&'static str>,
     /// Pods with longer listings than are read.
     pub pods_links: usize,
     pub pods_addresses: usize,
     pub pods_routes: usize,
+    /// Pods with listings that changed while they were read.
+    pub pods_changed: usize,
     /// Pods whose inside is not known yet for want of time, or for there are too many.
     pub unentered: usize,
     /// Namespaces whose counters were read before, not now, of so many.
@@ -24,15 +31,18 @@ pub struct Short {
 
 impl Short {
     /// Notes a listing of the node's own.
-    pub fn node(&mut self, what: &'static str, more: bool) {
+    pub fn node(&mut self, what: &'static str, left: Left) {
         let most = match what {
             "links" => NODE.links,
             "addresses" => NODE.addresses,
             "routes" => NODE.routes,
             _ => OTHERS,
         };
-        if more {
+        if left.more {
             self.node.push((what, most));
+        }
+        if left.changed {
+            self.changed.push(what);
         }
     }
 
@@ -42,6 +52,11 @@ impl Short {
             NotChecked::new(what, "a listing is read no further")
         });
         let mut rows: Vec<_> = node.collect();
+        let changed = self.changed.iter().map(|what| {
+            let what = format!("whether these are all {what} of this node");
+            NotChecked::new(what, CHANGED)
+        });
+        rows.extend(changed);
         let pods = [
             ("links", self.pods_links, POD.links),
             ("addresses", self.pods_addresses, POD.addresses),
@@ -58,9 +73,19 @@ impl Short {
             }
         };
         row(
+            self.pods_changed,
+            format!(
+                "whether these are all links, addresses and routes of {}",
+                of_pods(self.pods_changed)
+            ),
+            CHANGED,
+        );
+        row(
             self.unentered,
             format!("the inside of {}", of_pods(self.unentered)),
-            "they are entered in turn, some at each reading, and no more than 4096 in all",
+            &format!(
+                "they are entered in turn, some at each reading, and no more than {MOST_SIDES} in all"
+            ),
         );
         let (uncounted, all) = self.uncounted;
         row(
@@ -85,6 +110,8 @@ impl Short {
     }
 }
 
+const CHANGED: &str = "they changed while they were listed, twice";
+
 fn of_pods(count: usize) -> String {
     match count {
         1 => "1 pod".into(),
@@ -101,18 +128,35 @@ mod tests {
         assert_eq!(Short::default().not_checked(), []);
         let mut short = Short {
             pods_routes: 3,
+            pods_changed: 1,
             uncounted: (10, 300),
             ..Short::default()
         };
-        short.node("neighbours", false);
-        short.node("routes", true);
+        let (more, changed) = (true, true);
+        short.node("neighbours", Left::default());
+        short.node(
+            "routes",
+            Left {
+                more,
+                ..Left::default()
+            },
+        );
+        short.node(
+            "links",
+            Left {
+                changed,
+                ..Left::default()
+            },
+        );
         let rows = short.not_checked();
         let whats: Vec<_> = rows.iter().map(|row| row.what.as_str()).collect();
         assert_eq!(
             whats,
             [
                 "routes of this node beyond the first 262144",
+                "whether these are all links of this node",
                 "routes inside 3 pods with more than 512",
+                "whether these are all links, addresses and routes of 1 pod",
                 "the latest counters of 10 of 300 network namespaces",
             ]
         );

@@ -12,7 +12,7 @@ use rtnetlink::Handle;
 use super::{
     counters,
     links::{self, Links},
-    listing::{Listed, NODE},
+    listing::{Left, Listed, NODE},
     namespaces,
     neighbours::Watch,
     nsids::{Nsids, PeerNamespaces},
@@ -27,8 +27,9 @@ use crate::model::{
     verdict::NotChecked,
 };
 
-/// Pods that are looked into: as many as the kernel's table of namespaces takes.
-const MOST_SIDES: usize = 4096;
+/// Pods that are looked into: as many as the programs' table of namespaces takes beside the node's
+/// own.
+pub const MOST_SIDES: usize = 4095;
 /// Time for entering those that are new, in one reading: some 0.2 ms each.
 const ENTERING: Duration = Duration::from_secs(1);
 
@@ -100,23 +101,23 @@ impl Reader {
     pub async fn node(&self) -> Result<Node> {
         let mut short = Short::default();
         let mut links = links::links(&NODE, true)?;
-        short.node("links", links.more);
-        short.node("addresses", links.more_addresses);
+        short.node("links", links.left);
+        short.node("addresses", links.left_addresses);
         let peers = self.peers(&mut links);
         (short.unasked, short.processes) = (peers.unasked, peers.more);
         let links = links.all;
         let names: Vec<_> = links.iter().map(|l| l.name.clone()).collect();
         let tunnels = links.iter().filter(|l| l.kind == LinkKind::Vxlan);
         let tunnels = tunnels.map(|l| l.index);
-        let mut whole = |what, more| short.node(what, more);
-        let routes = kept(routes::routes(NODE.routes)?, |more| whole("routes", more));
+        let mut whole = |what, left| short.node(what, left);
+        let routes = kept(routes::routes(NODE.routes)?, |left| whole("routes", left));
         let rules = rules::rules().map_or_else(
             |_| Vec::new(),
-            |rules| kept(rules, |more| whole("policy rules", more)),
+            |rules| kept(rules, |left| whole("policy rules", left)),
         );
-        let neighbours = kept(routes::neighbours()?, |more| whole("neighbours", more));
-        let fdb = kept(routes::fdb(tunnels)?, |more| {
-            whole("forwarding entries", more)
+        let neighbours = kept(routes::neighbours()?, |left| whole("neighbours", left));
+        let fdb = kept(routes::fdb(tunnels)?, |left| {
+            whole("forwarding entries", left)
         });
         let mut node = Node {
             name: self.name.clone(),
@@ -205,35 +206,36 @@ impl Reader {
             .into_iter()
             .map(|(inode, since)| ((inode, Hold::Pod(since)), None))
             .collect();
-        let wanted: Vec<_> = linked.iter().chain(&linkless).copied().collect();
+        let (wanted, without_room) = with_room(&linked, &linkless);
         let mut known = lock(&self.sides);
-        short.unentered = self.look(&mut known, &wanted, peers);
+        short.unentered = without_room + self.look(&mut known, &wanted, peers);
         for side in known.values() {
+            short.pods_changed += usize::from(side.more.changed);
             short.pods_links += usize::from(side.more.links);
             short.pods_addresses += usize::from(side.more.addresses);
             short.pods_routes += usize::from(side.more.routes);
         }
-        let all = |keys: Vec<(Key, Option<u32>)>| {
+        let all = |keys: Vec<Wanted>| {
             let sides = keys.iter().filter_map(|(key, _)| known.get(key));
             sides.map(|side| side.side.clone()).collect()
         };
         (all(linked), all(linkless))
     }
 
-    /// Enters those that are not known yet, and says how many were left.
+    /// Enters those that are not known yet, and those that changed while they were read, and says how
+    /// many were left.
     fn look(
         &self,
         known: &mut HashMap<Key, Side>,
-        wanted: &[(Key, Option<u32>)],
+        wanted: &[Wanted],
         peers: &PeerNamespaces,
     ) -> usize {
         let keys: HashSet<Key> = wanted.iter().map(|(key, _)| *key).collect();
-        known.retain(|key, _| keys.contains(key));
+        known.retain(|key, side| keys.contains(key) && !side.more.changed);
         let new = wanted.iter().filter(|(key, _)| !known.contains_key(key));
         let new = new.filter_map(|(key, peer)| Some((*key, *peer, peers.path(key.0)?.to_owned())));
         let new: Vec<_> = new.collect();
-        let room = MOST_SIDES.saturating_sub(known.len());
-        let entered = new.iter().take(room);
+        let entered = new.iter();
         let entered = entered.map(|((inode, _), _, path)| (*inode, path.clone()));
         let read = pod_side::read(entered.collect(), &self.root, ENTERING);
         let left = new.len() - read.len();
@@ -252,8 +254,20 @@ impl Reader {
 /// What a side is known by.
 type Key = (u32, Hold);
 
-fn kept<T>(listed: Listed<T>, mut note: impl FnMut(bool)) -> Vec<T> {
-    note(listed.more);
+/// With the index of its peer inside, where one is known.
+type Wanted = (Key, Option<u32>);
+
+/// Those that there is room for, and how many there is none for. What a link of the node's leads
+/// into comes first, whatever was looked into before: of the others somebody may have made many.
+fn with_room(linked: &[Wanted], linkless: &[Wanted]) -> (Vec<Wanted>, usize) {
+    let all = linked.iter().chain(linkless).copied();
+    let wanted: Vec<_> = all.take(MOST_SIDES).collect();
+    let left = linked.len() + linkless.len() - wanted.len();
+    (wanted, left)
+}
+
+fn kept<T>(listed: Listed<T>, mut note: impl FnMut(Left)) -> Vec<T> {
+    note(listed.left);
     listed.all
 }
 
@@ -269,5 +283,28 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     match mutex.lock() {
         Ok(guard) => guard,
         Err(poisoned) => poisoned.into_inner(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn linked_pods_have_room_before_namespaces_that_nobody_links_to() {
+        let keys = |inodes: std::ops::Range<u32>, hold: fn(u32) -> Hold| {
+            let key = |inode| ((inode, hold(inode)), None);
+            inodes.map(key).collect::<Vec<Wanted>>()
+        };
+        let most = MOST_SIDES as u32;
+        let linkless = keys(1..most + 10, |_| Hold::Pod(None));
+        let (before, left) = with_room(&[], &linkless);
+        assert_eq!((before.len(), left), (MOST_SIDES, 9));
+        let linked = keys(most + 10..most + 15, Hold::Link);
+        let (wanted, left) = with_room(&linked, &linkless);
+        assert_eq!((wanted.len(), left), (MOST_SIDES, 14));
+        assert!(linked.iter().all(|one| wanted.contains(one)));
+        let gone = before.iter().filter(|one| !wanted.contains(one));
+        assert_eq!(gone.count(), linked.len(), "no more than make room");
     }
 }

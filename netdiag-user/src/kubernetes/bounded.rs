@@ -1,6 +1,8 @@
 //! The API's answers are as long as it likes: a list that is longer than a node needs, or a line of
 //! a watch that never ends, is an error before it is memory.
 use std::{
+    error::Error as StdError,
+    fmt,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -13,24 +15,56 @@ use tower::{Layer, Service};
 
 /// A line of a watch is one object; etcd takes none above 1.5 MiB unless told to.
 const LINE: usize = 8 << 20;
-/// A page of a list has 250 objects.
-const WHOLE: usize = 32 << 20;
+/// A page of a list has 250 objects, or fewer where they are large.
+pub const PAGE: usize = 32 << 20;
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
+type Error = Box<dyn StdError + Send + Sync>;
 
+/// An answer that was not read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong {
+    most: usize,
+    /// A line of a watch, which is one object: no shorter one can be asked for.
+    line: bool,
+}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, most) = (["", "a line of "][usize::from(self.line)], self.most >> 20);
+        write!(f, "the answer has {what}more than {most} MiB")
+    }
+}
+
+impl StdError for TooLong {}
+
+impl TooLong {
+    /// Whether a list failed for its length: a page of fewer objects is shorter.
+    pub fn is_list(error: &(dyn StdError + 'static)) -> bool {
+        let long = error.downcast_ref::<Self>();
+        match (long, error.source()) {
+            (Some(long), _) => !long.line,
+            (None, Some(source)) => Self::is_list(source),
+            (None, None) => false,
+        }
+    }
+}
+
+/// What is not a watch has so many bytes at most.
 #[derive(Clone)]
-pub struct Bounded;
+pub struct Bounded(pub usize);
 
 impl<S> Layer<S> for Bounded {
     type Service = Limiting<S>;
 
     fn layer(&self, inner: S) -> Limiting<S> {
-        Limiting { inner }
+        let Self(most) = *self;
+        Limiting { inner, most }
     }
 }
 
 pub struct Limiting<S> {
     inner: S,
+    most: usize,
 }
 
 impl<S, Q, A> Service<Request<Q>> for Limiting<S>
@@ -49,8 +83,9 @@ where
     fn call(&mut self, request: Request<Q>) -> Self::Future {
         let mut query = request.uri().query().unwrap_or_default().split('&');
         let watch = query.any(|word| ["watch=true", "watch=1"].contains(&word));
+        let most = if watch { LINE } else { self.most };
         let answer = self.inner.call(request);
-        Box::pin(async move { Ok(answer.await?.map(|body| Limited::new(body, watch))) })
+        Box::pin(async move { Ok(answer.await?.map(|body| Limited::new(body, watch, most))) })
     }
 }
 
@@ -64,11 +99,11 @@ pub struct Limited<A> {
 }
 
 impl<A> Limited<A> {
-    fn new(body: A, watch: bool) -> Self {
+    fn new(body: A, watch: bool, most: usize) -> Self {
         Self {
             body: Box::pin(body),
             watch,
-            most: if watch { LINE } else { WHOLE },
+            most,
             had: 0,
         }
     }
@@ -86,8 +121,8 @@ impl<A> Limited<A> {
         if longest <= self.most {
             return Ok(());
         }
-        let (what, most) = (["", "a line of "][usize::from(self.watch)], self.most >> 20);
-        Err(format!("the answer has {what}more than {most} MiB").into())
+        let (most, line) = (self.most, self.watch);
+        Err(TooLong { most, line }.into())
     }
 }
 
@@ -129,10 +164,21 @@ mod tests {
     use super::*;
 
     async fn read(watch: bool, most: usize, text: &str) -> Result<Bytes, String> {
-        let mut body = Limited::new(Full::new(Bytes::from(text.to_owned())), watch);
-        body.most = most;
-        let all = body.collect().await;
-        all.map(|b| b.to_bytes()).map_err(|e| e.to_string())
+        let all = collected(watch, most, text).await;
+        all.map_err(|e| e.to_string())
+    }
+
+    async fn collected(watch: bool, most: usize, text: &str) -> Result<Bytes, Error> {
+        let body = Limited::new(Full::new(Bytes::from(text.to_owned())), watch, most);
+        Ok(body.collect().await?.to_bytes())
+    }
+
+    #[tokio::test]
+    async fn a_list_that_is_too_long_is_told_from_other_failures() {
+        let is_list = |error: Error| TooLong::is_list(&kube::Error::Service(error));
+        let list = collected(false, 5, "123456").await.expect_err("too long");
+        let line = collected(true, 5, "123456").await.expect_err("too long");
+        assert!(is_list(list) && !is_list(line) && !is_list("reset".into()));
     }
 
     #[tokio::test]
@@ -146,13 +192,11 @@ mod tests {
 
     #[test]
     fn a_line_goes_on_over_frames() {
-        let mut body = Limited::new(Full::new(Bytes::new()), true);
-        body.most = 5;
+        let mut body = Limited::new(Full::new(Bytes::new()), true, 5);
         assert!(body.count(b"x\n123").is_ok() && body.count(b"45").is_ok());
         let why = body.count(b"6").expect_err("too long").to_string();
         assert_eq!(why, "the answer has a line of more than 0 MiB");
-        let mut body = Limited::new(Full::new(Bytes::new()), true);
-        body.most = 5;
+        let mut body = Limited::new(Full::new(Bytes::new()), true, 5);
         assert!(body.count(b"12345").is_ok() && body.count(b"\n12345\n").is_ok());
     }
 }

@@ -65,15 +65,15 @@ fn in_cluster() -> Result<Option<Config>> {
     Ok(Some(config.context("the service account of this pod")?))
 }
 
-/// A client whose answers are noted in the book.
-pub fn client(config: Config, book: &Book) -> Result<Client> {
+/// A client whose answers are noted in the book, and have so many bytes at most.
+pub fn client(config: Config, book: &Book, most: usize) -> Result<Client> {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         // Somebody else's choice of a provider is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
     let builder = ClientBuilder::try_from(config).context("a client for the API")?;
-    let builder = builder.with_layer(&Bounded);
+    let builder = builder.with_layer(&Bounded(most));
     Ok(builder.with_layer(&Hearing(book.clone())).build())
 }
 

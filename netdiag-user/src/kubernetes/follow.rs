@@ -1,5 +1,6 @@
 //! Follows one kind of object for as long as somebody listens: lists it, watches it, and begins
-//! anew where the API has forgotten what came since (410 Gone).
+//! anew where the API has forgotten what came since (410 Gone), and with smaller pages where one is
+//! longer than is read.
 use std::{
     hash::{BuildHasher, RandomState},
     pin::pin,
@@ -14,7 +15,7 @@ use kube::{
 };
 use tokio::time::{sleep, timeout};
 
-use super::{book::Book, keep::Watched};
+use super::{book::Book, bounded::TooLong, keep::Watched};
 use crate::model::cluster::Trouble;
 
 /// The API ends a watch after this long and is asked again: a connection that died unheard is
@@ -33,6 +34,8 @@ enum Next {
     Anew,
     /// The same, page by page: this API server knows no streaming lists.
     Paged,
+    /// The same, with so few objects a page.
+    Smaller(u32),
     /// The same, after a while.
     Later,
 }
@@ -51,6 +54,7 @@ pub async fn follow<K: Watched + Send + Sync + 'static>(
         match once::<K>(&client, &book, &config, &mut pause).await {
             Next::Anew => pause.once().await,
             Next::Paged => config.initial_list_strategy = InitialListStrategy::ListWatch,
+            Next::Smaller(page) => config.page_size = Some(page),
             Next::Later => sleep(LONGEST_PAUSE).await,
         }
     }
@@ -150,6 +154,9 @@ enum After {
 }
 
 fn after(error: &Error, config: &Config) -> After {
+    if let Some(page) = smaller(error, config) {
+        return After::Next(Next::Smaller(page));
+    }
     let (verb, status) = match error {
         Error::InitialListFailed(ClientError::Api(status)) => ("list", status),
         Error::WatchStartFailed(ClientError::Api(status))
@@ -165,6 +172,13 @@ fn after(error: &Error, config: &Config) -> After {
         403 => After::Forbidden(verb),
         _ => After::Failed(words(status)),
     }
+}
+
+/// Half a page, where a whole one is too long: objects are of any size up to etcd's limit. A page of
+/// one is the last that is tried.
+fn smaller(error: &Error, config: &Config) -> Option<u32> {
+    let half = config.page_size.map(|page| page / 2);
+    half.filter(|half| *half > 0 && TooLong::is_list(error))
 }
 
 /// Why a request failed.

@@ -70,13 +70,18 @@ pub struct Kubernetes {
 impl Kubernetes {
     /// Starts to follow it; nothing where no API is known.
     pub async fn open(asked: Asked<'_>, node: Option<&str>) -> Result<Option<Self>> {
+        Self::within(asked, node, bounded::PAGE).await
+    }
+
+    /// The same with answers of so many bytes at most.
+    async fn within(asked: Asked<'_>, node: Option<&str>, most: usize) -> Result<Option<Self>> {
         let Some(config) = connect::config(asked).await? else {
             return Ok(None);
         };
         let this = This::new(node);
         let server = config.cluster_url.to_string();
         let (book, picture) = Book::new(server.trim_end_matches('/').to_owned());
-        let client = connect::client(config, &book)?;
+        let client = connect::client(config, &book, most)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(book.clone().publish());
         tasks.spawn(all(client, book, picture.clone(), this));

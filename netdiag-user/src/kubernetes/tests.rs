@@ -7,13 +7,19 @@ use netdiag_tests::api::{
 };
 use serde_json::json;
 
-use super::{Asked, Kubernetes};
+use super::{Asked, Kubernetes, bounded::PAGE};
 use crate::model::cluster::{Cluster, Topic, Trouble};
 
 const SOON: Duration = Duration::from_secs(20);
 
 /// A cluster of two nodes, and who watches it as `node-a`.
 async fn watched(login: Login, prepare: impl FnOnce(&Api)) -> (Api, Kubernetes) {
+    let api = cluster(prepare);
+    let watching = open(&api, login).await;
+    (api, watching)
+}
+
+fn cluster(prepare: impl FnOnce(&Api)) -> Api {
     let api = Api::start();
     api.put("nodes", node("node-a", "192.0.2.1", "10.1.0.0/24"));
     api.put("nodes", node("node-b", "192.0.2.2", "10.1.1.0/24"));
@@ -29,17 +35,20 @@ async fn watched(login: Login, prepare: impl FnOnce(&Api)) -> (Api, Kubernetes) 
     ];
     api.put("endpointslices", slice("shop", "cart", 8080, &backends));
     prepare(&api);
-    let watching = open(&api, login).await;
-    (api, watching)
+    api
 }
 
 async fn open(api: &Api, login: Login) -> Kubernetes {
+    within(api, login, PAGE).await
+}
+
+async fn within(api: &Api, login: Login, most: usize) -> Kubernetes {
     let config = api.kubeconfig(login);
     let asked = Asked {
         kubeconfig: Some(&config),
         plugins: false,
     };
-    let open = Kubernetes::open(asked, Some("node-a")).await;
+    let open = Kubernetes::within(asked, Some("node-a"), most).await;
     open.expect("a kubeconfig").expect("an API")
 }
 
@@ -93,6 +102,45 @@ async fn an_older_api_server_is_asked_for_pages() {
     let (api, mut watching) = watched(Login::Token, |api| api.become_minor(28)).await;
     until(&mut watching, "complete", complete).await;
     assert!(api.count("list services") > 0);
+}
+
+/// A Service of that many bytes.
+fn large(name: &str, bytes: usize) -> serde_json::Value {
+    let mut large = service("shop", name, "10.96.0.11", 80);
+    large["metadata"]["annotations"] = json!({ "note": "x".repeat(bytes) });
+    large
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_too_long_is_asked_for_in_smaller_ones() {
+    let most = 1 << 20;
+    let api = cluster(|api: &Api| {
+        api.become_minor(28);
+        for name in ["a", "b", "c"] {
+            api.put("services", large(name, most * 2 / 3));
+        }
+    });
+    let mut watching = within(&api, Login::Token, most).await;
+    let cluster = until(&mut watching, "complete", complete).await;
+    assert_eq!(cluster.services.len(), 4);
+    assert_eq!(cluster.not_checked(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_object_that_is_too_long_is_told() {
+    let most = 1 << 20;
+    let api = cluster(|api: &Api| {
+        api.become_minor(28);
+        api.put("services", large("a", most));
+    });
+    let mut watching = within(&api, Login::Token, most).await;
+    // The others are listed beside it, in any order.
+    let failed = |c: &Cluster| {
+        trouble(c, Topic::Services).is_some() && c.states[&Topic::Pods].known
+    };
+    let cluster = until(&mut watching, "told", failed).await;
+    let told = &trouble(&cluster, Topic::Services).expect("it").why;
+    assert!(told.contains("more than 1 MiB"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

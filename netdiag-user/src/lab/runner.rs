@@ -252,6 +252,7 @@ fn judge(scenario: &Scenario, plan: &Plan, verdict: &Verdict, begun: Timestamp) 
     let passed = named(verdict) == expected.iter().map(String::as_str).collect()
         && verdict.findings.iter().all(met)
         && chained(scenario, options, verdict)
+        && whole(verdict)
         && joined(&asked, verdict)
         && verdict.verdict != Outcome::Incomplete;
     let when = verdict
@@ -286,6 +287,13 @@ fn chained(scenario: &Scenario, options: &Options, verdict: &Verdict) -> bool {
         findings.any(|f| f.cause == **cause && f.consequence_of.is_some())
     };
     options.healthy || scenario.leads_to.iter().all(below)
+}
+
+/// Whether one finding tells each cause, and all that fails is explained.
+fn whole(verdict: &Verdict) -> bool {
+    let bad = |f: &&Finding| f.severity >= Severity::Warning && f.consequence_of.is_none();
+    let roots = verdict.findings.iter().filter(bad).count();
+    roots == named(verdict).len() && !verdict.unexplained.iter().any(|u| u.here)
 }
 
 /// Whether each of these flows is told once with its legs, and no leg by itself.

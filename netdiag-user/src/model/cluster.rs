@@ -288,7 +288,10 @@ impl Cluster {
     }
 
     fn beyond(&self) -> impl Iterator<Item = NotChecked> {
-        let some = self.states.iter().filter(|(_, s)| s.left_out + s.cut > 0);
+        let some = self
+            .states
+            .iter()
+            .filter(|(_, s)| s.left_out > 0 || s.cut > 0);
         some.map(|(topic, state)| {
             let what = format!("{} of the Kubernetes API", topic.resource());
             let why = format!(

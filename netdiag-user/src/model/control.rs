@@ -99,6 +99,9 @@ pub struct MemoryCgroup {
     pub peak: Option<u64>,
     /// Processes killed in it for want of memory.
     pub kills: Option<u64>,
+    /// The namespace of its pod, as kubelet says.
+    #[serde(default)]
+    pub namespace: Option<String>,
 }
 
 impl MemoryCgroup {
@@ -108,10 +111,34 @@ impl MemoryCgroup {
         pod_uid(&self.path)
     }
 
+    /// It is a user's session, or a machine's that somebody runs here.
+    pub fn is_delegated(&self) -> bool {
+        self.path.split('/').any(|part| DELEGATED.contains(&part))
+    }
+
     /// Id of the container, shortened as crictl(1) shows it: `<id>`, or `cri-…-<id>.scope`.
     pub fn container(&self) -> Option<&str> {
         container_id(&self.path).map(|id| &id[..13])
     }
+}
+
+/// Where a cluster's own daemons run. Most are reserved by Kubernetes and OpenShift (`kube-`,
+/// `openshift-`).
+const NAMESPACES: [&str; 9] = [
+    "kube-system",
+    "kube-flannel",
+    "calico-system",
+    "ovn-kubernetes",
+    "openshift-etcd",
+    "openshift-kube-apiserver",
+    "openshift-kube-controller-manager",
+    "openshift-ovn-kubernetes",
+    "openshift-sdn",
+];
+
+/// Whether a namespace is one of the cluster's own.
+pub fn is_of_cluster(namespace: &str) -> bool {
+    NAMESPACES.contains(&namespace)
 }
 
 /// UID of the pod that a cgroup's path names: the outermost, because a container may make cgroups

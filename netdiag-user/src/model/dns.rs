@@ -105,6 +105,38 @@ pub fn resolver(netns: u32, text: &str) -> Resolver {
     resolver
 }
 
+/// Servers and domain of kubelet's configuration (KubeletConfiguration, clusterDNS and
+/// clusterDomain): YAML, the list on lines of its own or within brackets.
+pub fn of_kubelet(text: &str) -> Resolver {
+    let mut resolver = Resolver {
+        kubelet: true,
+        ..Resolver::default()
+    };
+    let word = |text: &str| text.trim().trim_matches(['"', '\'']).to_owned();
+    let mut listed = false;
+    for line in text.lines() {
+        if let Some(item) = line.trim_start().strip_prefix("- ").filter(|_| listed) {
+            resolver.servers.extend(word(item).parse::<IpAddr>());
+            continue;
+        }
+        listed = false;
+        if let Some(rest) = line.strip_prefix("clusterDNS:") {
+            let rest = rest.trim().trim_start_matches('[').trim_end_matches(']');
+            let servers = rest
+                .split(',')
+                .filter_map(|item| word(item).parse::<IpAddr>().ok());
+            resolver.servers.extend(servers);
+            listed = true;
+        } else if let Some(rest) = line.strip_prefix("clusterDomain:") {
+            let domain = word(rest).trim_end_matches('.').to_ascii_lowercase();
+            if !domain.is_empty() {
+                resolver.search.push(format!("svc.{domain}"));
+            }
+        }
+    }
+    resolver
+}
+
 #[cfg(test)]
 pub fn wire(name: &str) -> [u8; NAME] {
     let mut bytes = [0; NAME];
@@ -117,6 +149,24 @@ pub fn wire(name: &str) -> [u8; NAME] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kubelets_configuration_names_servers_and_domain() {
+        let lines = "kind: KubeletConfiguration\nclusterDNS:\n  - 10.96.0.10\n- \"fd00::a\"\n\
+                     clusterDomain: Example.local.\nx:\n- 10.0.0.1\n";
+        let within = "clusterDNS: [\"10.96.0.10\", fd00::a]\nclusterDomain: \"example.local\"\n";
+        for text in [lines, within] {
+            let found = of_kubelet(text);
+            let servers = ["10.96.0.10", "fd00::a"].map(crate::testing::ip);
+            assert_eq!(found.servers, servers, "{text}");
+            assert_eq!(found.search, ["svc.example.local"]);
+            assert!(found.kubelet);
+        }
+        assert_eq!(
+            of_kubelet("x: clusterDNS:\n- 10.0.0.1\n").servers,
+            Vec::<IpAddr>::new()
+        );
+    }
 
     #[test]
     fn labels_become_names() {

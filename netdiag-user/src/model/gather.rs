@@ -18,6 +18,7 @@ use super::{
     runtime::Runtime,
     security::Security,
     services::Services,
+    verdict::NotChecked,
 };
 
 pub use self::{
@@ -162,11 +163,36 @@ pub enum Piece {
     Runtime(Runtime),
     Interception(Interception),
     Impostors(Impostors),
+    /// An answer that ends at a bound, and what it leaves out.
+    Partly {
+        piece: Box<Piece>,
+        left: Vec<NotChecked>,
+    },
 }
 
 impl Piece {
+    /// The same where some of it was left out.
+    pub fn without(self, left: Vec<NotChecked>) -> Self {
+        match left.is_empty() {
+            true => self,
+            false => Self::Partly {
+                piece: Box::new(self),
+                left,
+            },
+        }
+    }
+
+    /// What was found out, whether or not that is all.
+    pub fn found(&self) -> &Self {
+        let mut piece = self;
+        while let Self::Partly { piece: found, .. } = piece {
+            piece = found;
+        }
+        piece
+    }
+
     fn tells_trouble(&self) -> bool {
-        match self {
+        match self.found() {
             Self::Runtime(runtime) => runtime.setups.iter().any(|pod| pod.failures > 0),
             _ => false,
         }
@@ -182,6 +208,11 @@ impl Piece {
             }
             Self::Runtime(runtime) => runtime.failures().map(owned).collect(),
             Self::Impostors(impostors) => impostors.failures().collect(),
+            Self::Partly { piece, left } => {
+                let left = left.iter().map(|row| (row.what.clone(), row.why.clone()));
+                left.chain(piece.failures()).collect()
+            }
+            Self::Services(services) => services.unread.iter().cloned().collect(),
             _ => BTreeMap::new(),
         }
     }
@@ -190,6 +221,26 @@ impl Piece {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_answer_leaves_out_is_told() {
+        let left = || {
+            vec![NotChecked::new(
+                "rules beyond the first 2",
+                "no more are read",
+            )]
+        };
+        let of = |left| Piece::Rules(Vec::new()).without(left);
+        assert_eq!(of(Vec::new()), Piece::Rules(Vec::new()));
+        let json = serde_json::to_string(&of(left())).expect("written");
+        let read: Piece = serde_json::from_str(&json).expect("read");
+        assert_eq!(read, of(left()));
+        let mut gathered = Gathered::default();
+        gathered.insert(Want::Rules(1), Ok(read));
+        assert_eq!(gathered.not_checked(), left());
+        gathered.insert(Want::Qdiscs, Ok(Piece::Qdiscs(Vec::new()).without(left())));
+        assert_eq!(gathered.qdiscs(), Some(&[][..]));
+    }
 
     #[test]
     fn what_costs_much_is_asked_seldom() {

@@ -9,8 +9,11 @@ pub struct Impostors {
     pub all: Vec<Impostor>,
     /// Daemons of whose command line only the beginning was read.
     pub cut: Vec<String>,
-    /// Processes that were not looked at.
+    /// Processes that were not looked at, for there are too many.
     pub unseen: u64,
+    /// Those that may not be looked at.
+    #[serde(default)]
+    pub closed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +41,10 @@ pub enum Doubt {
 
 /// Longest of a name that is told.
 const NAME: usize = 64;
+/// Which right that takes, and what for.
+const CLOSED: &str = "without CAP_SYS_PTRACE they may not be looked at: which of them are flanneld, \
+                      etcd, kube-proxy or an API server, and what those were started with, is not \
+                      known";
 /// Lines about command lines.
 const MOST_CUT: usize = 16;
 
@@ -49,14 +56,22 @@ impl Impostors {
             let what = format!("the command line of {}", text::line(who, NAME));
             (what, "only its first 64 KiB were read".to_owned())
         });
-        let unseen = (self.unseen > 0).then(|| {
-            let what = match self.unseen {
-                1 => "1 process".to_owned(),
-                n => format!("{n} processes"),
+        let told = |number: u64, of: &str, why: &str| {
+            let what = match number {
+                1 => format!("1 process{of}"),
+                n => format!("{n} processes{of}"),
             };
-            (what, "there are too many to look at each".to_owned())
-        });
-        all.chain(cut).chain(unseen)
+            (number > 0).then(|| (what, why.to_owned()))
+        };
+        let unseen = told(self.unseen, "", "there are too many to look at each");
+        let closed = told(self.closed, " of others", CLOSED);
+        all.chain(cut).chain(unseen).chain(closed)
+    }
+
+    /// Whether a daemon may be among what was not looked at: then nobody knows what it was started
+    /// with.
+    pub fn is_partial(&self) -> bool {
+        self.unseen > 0 || self.closed > 0
     }
 }
 
@@ -114,6 +129,7 @@ mod tests {
             ],
             cut: Vec::new(),
             unseen: 1,
+            closed: 3,
         };
         let told: Vec<_> = impostors
             .failures()
@@ -127,7 +143,11 @@ mod tests {
                 "a process of uid 1000 that calls itself etcd (pid 42, and 2 more): not believed: \
                  its pod is in the namespace shop [2J, which is not the cluster's own",
                 "1 process: there are too many to look at each",
+                "3 processes of others: without CAP_SYS_PTRACE they may not be looked at: which of them are \
+                 flanneld, etcd, kube-proxy or an API server, and what those were started with, is \
+                 not known",
             ]
         );
+        assert!(impostors.is_partial() && !Impostors::default().is_partial());
     }
 }

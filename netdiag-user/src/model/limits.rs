@@ -127,7 +127,7 @@ pub fn tunnel_leaves(node: &Node, link: &Link, remote: Option<IpAddr>) -> Option
         .or(link.tunnel.as_ref()?.local)
         .is_some_and(|a| a.is_ipv6());
     let extra = link.tunnel.as_ref()?.extra;
-    Some(bytes.saturating_sub(overhead(&link.kind, outer_v6)? + extra))
+    Some(bytes.saturating_sub(overhead(&link.kind, outer_v6)?.saturating_add(extra)))
 }
 
 /// The limit of one route.

@@ -111,6 +111,23 @@ pub enum Listing {
     Unknown,
 }
 
+impl Listing {
+    /// Whether connections of that family may meet what it lists.
+    pub fn is_of(&self, ipv6: bool) -> bool {
+        match self {
+            Self::NftChain(chain) => match chain.family {
+                Family::Ip => !ipv6,
+                Family::Ip6 => ipv6,
+                _ => true,
+            },
+            Self::Iptables { program, .. } => {
+                matches!(program, Iptables::Legacy6 | Iptables::Nft6) == ipv6
+            }
+            _ => true,
+        }
+    }
+}
+
 /// Words as iptables-save(8) writes them: in double quotes where they are not plain, with `"`, `\` and
 /// `'` behind a backslash (libxtables/xtables.c, xtables_save_string).
 pub fn saved_words(line: &str) -> Vec<String> {
@@ -148,6 +165,27 @@ mod tests {
         );
         assert_eq!(saved_words(r#"--comment "" x"#), ["--comment", "", "x"]);
         assert_eq!(words("--comment \"never ends"), "--comment|never ends");
+    }
+
+    #[test]
+    fn rules_are_of_a_family_or_of_both() {
+        let table = |program| Listing::Iptables {
+            program,
+            table: "nat".into(),
+        };
+        let chain = |family| {
+            Listing::NftChain(Chain {
+                family,
+                table: "mesh".into(),
+                chain: "in".into(),
+            })
+        };
+        let of = |listing: Listing| [false, true].map(|ipv6| listing.is_of(ipv6));
+        assert_eq!(of(table(Iptables::Nft4)), [true, false]);
+        assert_eq!(of(table(Iptables::Legacy6)), [false, true]);
+        assert_eq!(of(chain(Family::Ip6)), [false, true]);
+        assert_eq!(of(chain(Family::Inet)), [true, true]);
+        assert_eq!(of(Listing::Unknown), [true, true]);
     }
 
     #[test]

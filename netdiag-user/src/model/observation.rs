@@ -10,6 +10,8 @@ use netdiag_common::{
     oom::OomKill,
 };
 
+use super::total::Total;
+
 /// One reading. Counts are totals since the start of the run.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
@@ -41,16 +43,29 @@ impl Observation {
         self.counters.get(index as usize).copied().unwrap_or(0)
     }
 
+    /// Packets that were larger than what was next on their way takes, at all hops.
+    pub fn oversize(&self) -> u64 {
+        self.flows.iter().map(|(_, hop)| hop.oversize).total()
+    }
+
+    /// Packets that sockets sent again.
+    pub fn retransmitted(&self) -> u64 {
+        self.retransmits.iter().map(|(_, r)| r.packets).total()
+    }
+
     /// Everything that could not be delivered or stored, flows apart.
     pub fn lost(&self) -> u64 {
-        self.counter(counter::RING_FULL)
-            + self.counter(counter::FLOWS_REFUSED)
-            + self.counter(counter::DROPS_REFUSED)
-            + self.counter(counter::RETRANSMITS_REFUSED)
-            + self.counter(counter::OUTERS_REFUSED)
-            + self.counter(counter::ICMP_REFUSED)
-            + self.counter(counter::DNS_REFUSED)
-            + self.evicted_others
-            + self.recursion_misses
+        let counters = [
+            counter::RING_FULL,
+            counter::FLOWS_REFUSED,
+            counter::DROPS_REFUSED,
+            counter::RETRANSMITS_REFUSED,
+            counter::OUTERS_REFUSED,
+            counter::ICMP_REFUSED,
+            counter::DNS_REFUSED,
+        ];
+        let counted = counters.into_iter().map(|index| self.counter(index));
+        let missed = [self.evicted_others, self.recursion_misses];
+        counted.chain(missed).total()
     }
 }

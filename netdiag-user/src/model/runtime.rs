@@ -1,5 +1,7 @@
 //! What the container runtime, its logs and the CNI's configuration say of pods' networks.
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::either::either;
 
 /// Everything that a node tells about setting up pods' networks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -39,22 +41,13 @@ pub struct Setups {
 }
 
 /// Where a log is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Written")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Shown {
     File(String),
     Journal,
     /// A recording says something else.
     #[default]
     Unknown,
-}
-
-/// As recordings have it: earlier ones have the command that shows it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Written {
-    Here(Named),
-    Command(String),
 }
 
 #[derive(Deserialize)]
@@ -64,14 +57,15 @@ enum Named {
     Unknown,
 }
 
-impl From<Written> for Shown {
-    fn from(written: Written) -> Self {
-        match written {
-            Written::Here(Named::File(path)) => Self::File(path),
-            Written::Here(Named::Journal) => Self::Journal,
-            Written::Here(Named::Unknown) => Self::Unknown,
-            Written::Command(command) => Self::of_command(&command),
-        }
+/// Earlier recordings have the command that shows it.
+impl<'de> Deserialize<'de> for Shown {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let now = |named| match named {
+            Named::File(path) => Self::File(path),
+            Named::Journal => Self::Journal,
+            Named::Unknown => Self::Unknown,
+        };
+        either(from, now, Self::of_command)
     }
 }
 

@@ -61,6 +61,21 @@ pub struct Told {
     pub address: IpAddr,
     /// Where it says so: `CART_SERVICE_HOST of nginx[42]`.
     pub by: String,
+    /// It is more than the word of one namespace's pods, who may say what they like. Earlier
+    /// recordings do not tell.
+    #[serde(default = "yes")]
+    pub sure: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Who says that an address is a Service's, and whether that settles it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    pub by: String,
+    pub sure: bool,
 }
 
 /// Everything that is known of Services without asking the API.
@@ -74,6 +89,12 @@ pub struct Services {
     pub told: Vec<Told>,
     /// Prefixes that Services get their addresses from, and who says so.
     pub ranges: Vec<(Prefix, String)>,
+    /// Processes that were not looked at: who keeps such rules may be among them.
+    #[serde(default)]
+    pub unseen: u64,
+    /// What containers were told and nobody read, and why.
+    #[serde(default)]
+    pub unread: Vec<(String, String)>,
 }
 
 impl Services {
@@ -83,14 +104,28 @@ impl Services {
         self.rules.iter().find(same)
     }
 
-    /// Who says that the address is a Service's: nothing where nobody does.
-    pub fn evidence(&self, address: IpAddr) -> Option<String> {
-        let told = self.told.iter().find(|t| t.address == address);
-        let range = self
-            .ranges
-            .iter()
-            .find(|(prefix, _)| prefix.contains(address));
-        told.map(|t| t.by.clone())
-            .or_else(|| range.map(|(prefix, by)| format!("{prefix} of {by}")))
+    /// Who says that the address is a Service's: nothing where nobody does. Who is sure of it comes
+    /// first.
+    pub fn evidence(&self, address: IpAddr) -> Option<Word> {
+        let told = self.told.iter().filter(|t| t.address == address);
+        let told = told.max_by_key(|t| t.sure).map(|t| Word {
+            by: t.by.clone(),
+            sure: t.sure,
+        });
+        let range = || {
+            let mut ranges = self.ranges.iter();
+            let (prefix, by) = ranges.find(|(prefix, _)| prefix.contains(address))?;
+            let by = format!("{prefix} of {by}");
+            Some(Word { by, sure: true })
+        };
+        match told {
+            Some(word) if !word.sure => range().or(Some(word)),
+            told => told.or_else(range),
+        }
+    }
+
+    /// Whether nobody on this node keeps such rules up to date.
+    pub fn has_no_proxy(&self) -> bool {
+        self.proxies.is_empty() && self.unseen == 0
     }
 }

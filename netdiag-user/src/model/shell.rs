@@ -58,6 +58,27 @@ impl CommandLine {
         }
     }
 
+    /// One of a sentence's, for tests.
+    #[cfg(test)]
+    pub fn told_before(line: &str) -> Self {
+        Self::parse(line)
+    }
+
+    /// The commands that operators join, for tests: each as it is pasted, and its words.
+    #[cfg(test)]
+    pub fn parts(&self) -> Vec<(String, Vec<String>)> {
+        let all = self.words.split(|word| matches!(word, Word::Operator(_)));
+        let all = all.filter(|words| !words.is_empty());
+        let part = |words: &[Word]| {
+            let part = Self {
+                words: words.to_vec(),
+                refused: self.refused,
+            };
+            (part.text(), part.argv())
+        };
+        all.map(part).collect()
+    }
+
     /// A line that netdiag printed before: the verdict of the lab's node.
     fn parse(line: &str) -> Self {
         match parse::parse(line) {
@@ -153,6 +174,19 @@ impl CommandLine {
             refused: self.refused || prefix.refused,
         }
         .bounded()
+    }
+
+    /// In the middle of a sentence, between backticks. Nothing where it is refused, or where one of
+    /// its own would end it.
+    pub fn told(&self) -> Option<String> {
+        let text = self.text();
+        let whole = !text.is_empty() && !text.contains('`');
+        whole.then(|| ["`", &text, "`"].concat())
+    }
+
+    /// The same, or other words in its place.
+    pub fn told_or(&self, instead: &str) -> String {
+        self.told().unwrap_or_else(|| instead.to_owned())
     }
 
     /// The program that it starts first.

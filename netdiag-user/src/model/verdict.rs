@@ -4,12 +4,20 @@
 //! absent, never an empty string.
 mod confirm;
 mod fix;
+mod nodes;
+mod scope;
+mod subject;
+mod unexplained;
 
 use serde::{Deserialize, Serialize};
 
-use super::{path::KnownBy, shell::CommandLine};
+use super::{path::KnownBy, shell::CommandLine, total::add};
 
 pub use fix::{Fix, NodeFix};
+pub use nodes::{Between, LostFlow, NodeRef};
+pub use scope::{Passage, Scope};
+pub use subject::Subject;
+pub use unexplained::Unexplained;
 
 /// Name and version of the verdict's JSON form.
 pub const SCHEMA: &str = "netdiag.verdict/1";
@@ -242,7 +250,13 @@ impl FlowRef {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
+    /// The same for the same cause and subject, in each reading and in a replay.
+    #[serde(default)]
+    pub id: String,
     pub cause: String,
+    /// What is to blame, where it is one thing that several may be of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
     pub severity: Severity,
     pub confidence: Confidence,
     pub summary: String,
@@ -252,12 +266,18 @@ pub struct Finding {
     pub fix: Fix,
     /// The root cause that explains this finding.
     pub consequence_of: Option<String>,
+    /// That finding's `id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
     /// How it does: the link between the two in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,
     /// The addresses that it is about, for finding that link.
     #[serde(skip)]
     pub about: Vec<std::net::IpAddr>,
+    /// All that it explains, where `flows` names the first of them.
+    #[serde(skip)]
+    pub scope: Scope,
     /// When the first packet or fact of this finding was seen.
     pub first_seen: String,
     pub last_seen: String,
@@ -279,7 +299,9 @@ impl Finding {
     /// With nothing in it yet but what every finding has.
     pub fn new(cause: &str, severity: Severity, confidence: Confidence, summary: String) -> Self {
         Self {
+            id: subject::id(cause, None),
             cause: cause.to_owned(),
+            subject: None,
             severity,
             confidence,
             summary,
@@ -288,8 +310,10 @@ impl Finding {
             flows: Vec::new(),
             fix: Fix::default(),
             consequence_of: None,
+            root: None,
             because: None,
             about: Vec::new(),
+            scope: Scope::default(),
             first_seen: String::new(),
             last_seen: String::new(),
             named_at: None,
@@ -297,6 +321,12 @@ impl Finding {
             nodes: Vec::new(),
             other_fixes: Vec::new(),
         }
+    }
+
+    /// Says what is to blame.
+    pub fn blames(&mut self, subject: Subject) {
+        self.id = subject::id(&self.cause, Some(&subject));
+        self.subject = Some(subject);
     }
 
     /// An address that both findings are about.
@@ -364,55 +394,12 @@ pub struct Observer {
 
 impl Observer {
     pub fn add(&mut self, other: &Self) {
-        self.hooks += other.hooks;
-        self.events += other.events;
-        self.lost += other.lost;
-        self.overflowed_flows += other.overflowed_flows;
-        self.foreign += other.foreign;
+        add(&mut self.hooks, other.hooks);
+        add(&mut self.events, other.events);
+        add(&mut self.lost, other.lost);
+        add(&mut self.overflowed_flows, other.overflowed_flows);
+        add(&mut self.foreign, other.foreign);
     }
-}
-
-/// One of the nodes of a verdict of several.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NodeRef {
-    pub node: String,
-    pub kernel: String,
-    /// By its own clock, as is the end.
-    pub started: String,
-    pub ended: String,
-    pub duration: f64,
-    pub observer: Observer,
-}
-
-/// What left one node for another while both were watched.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Between {
-    pub from: String,
-    pub to: String,
-    /// Seconds that both were watched.
-    pub duration: f64,
-    /// Seconds that the other's clock is ahead, where flows that both saw tell it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clock_ahead: Option<f64>,
-    pub flows: u64,
-    pub packets: u64,
-    /// Those of the packets that were seen to come, or may have.
-    pub arrived: u64,
-    /// Flows of which no packet came.
-    pub never_came: u64,
-    /// The flows that lost most on the way.
-    pub lost: Vec<LostFlow>,
-    /// What came and was dropped there.
-    pub dropped: Vec<Drop>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LostFlow {
-    pub protocol: String,
-    pub source: String,
-    pub destination: String,
-    pub packets: u64,
-    pub arrived: u64,
 }
 
 /// What `lab run` adds to the verdict.
@@ -443,6 +430,9 @@ pub struct Verdict {
     /// The flows that were sent again most, most first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retransmits: Vec<FlowRef>,
+    /// Beside the findings, whatever these are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unexplained: Vec<Unexplained>,
     pub not_checked: Vec<NotChecked>,
     pub observer: Observer,
     /// The nodes of a verdict of several.
@@ -471,6 +461,7 @@ impl Verdict {
         }
         self.drops.iter_mut().for_each(|d| d.say_of(node));
         self.retransmits.iter_mut().for_each(|f| f.node = name());
+        self.unexplained.iter_mut().for_each(|u| u.say_of(node));
         self.not_checked.iter_mut().for_each(|n| n.node = name());
     }
 }

@@ -167,7 +167,7 @@ impl<'a> Line<'a> {
         let place = event.interface.as_deref().map(|name| (event.role, name));
         let known = place.is_some_and(|p| self.places.contains(&p));
         self.count = match event.detail {
-            Detail::VxlanSourceMismatch { .. } => self.count + event.count,
+            Detail::VxlanSourceMismatch { .. } => self.count.saturating_add(event.count),
             // The same packets, seen at one more place.
             _ => self.count.max(event.count),
         };

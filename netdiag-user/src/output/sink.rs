@@ -11,7 +11,7 @@ use super::escape;
 use crate::sys::output_file;
 
 /// Columns where nothing says how wide the reader's paper is.
-const WIDTH: usize = 100;
+pub const WIDTH: usize = 100;
 /// Narrower terminals get lines of this width all the same.
 const NARROWEST: usize = 40;
 
@@ -22,8 +22,7 @@ pub struct Sink {
 enum To {
     Stdout,
     File(File),
-    #[cfg(test)]
-    Memory(String),
+    Memory { text: String, width: usize },
 }
 
 impl Sink {
@@ -39,18 +38,18 @@ impl Sink {
         Ok(Self { to })
     }
 
-    /// Keeps what is written, with its colours.
-    #[cfg(test)]
-    pub fn memory() -> Self {
-        let to = To::Memory(String::new());
+    /// Keeps what is written for a reader of so many columns, with its colours.
+    pub fn memory(width: usize) -> Self {
+        let text = String::new();
+        let to = To::Memory { text, width };
         Self { to }
     }
 
-    #[cfg(test)]
+    /// What was kept; nothing where it went elsewhere.
     pub fn text(self) -> String {
         match self.to {
-            To::Memory(text) => text,
-            _ => String::new(),
+            To::Memory { text, .. } => text,
+            To::Stdout | To::File(_) => String::new(),
         }
     }
 
@@ -58,6 +57,7 @@ impl Sink {
     pub fn width(&self) -> usize {
         match self.to {
             To::Stdout if std::io::stdout().is_terminal() => terminal_width(),
+            To::Memory { width, .. } => width,
             _ => WIDTH,
         }
     }
@@ -80,8 +80,7 @@ impl Sink {
                     .write_all(text.as_bytes())
                     .and_then(|()| stdout.flush())
             }
-            #[cfg(test)]
-            To::Memory(all) => {
+            To::Memory { text: all, .. } => {
                 all.push_str(&text);
                 Ok(())
             }

@@ -95,7 +95,7 @@ const FORMATS: [Format; 5] = [
 
 /// Everything that is printed of it in one form.
 fn printed(told: &Told, format: Format) -> String {
-    let mut sink = Sink::memory();
+    let mut sink = Sink::memory(sink::WIDTH);
     let mut live = Live::new(format);
     live.begin(&mut sink, &told.node, 7).expect("told");
     live.events(&mut sink, told.events.clone()).expect("told");

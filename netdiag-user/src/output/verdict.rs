@@ -2,13 +2,17 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
 
 use super::style::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, paint, wrap};
-use crate::model::{
-    pod::label,
-    text::counted,
-    verdict::{
-        Confidence, Drop, Evidence, Finding, Fix, FlowRef, Origin, Outcome, PodRef, PodSource,
-        Severity, Verdict,
+use crate::{
+    model::{
+        pod::label,
+        text::counted,
+        total::{Total, add},
+        verdict::{
+            Confidence, Drop, Evidence, Finding, Fix, FlowRef, Origin, Outcome, PodRef, PodSource,
+            Severity, Verdict,
+        },
     },
+    shell,
 };
 
 mod between;
@@ -52,7 +56,7 @@ impl Page {
             Outcome::Findings => (RED, "findings"),
         };
         let word = match verdict.findings.len() {
-            0 => match verdict.drops.iter().map(|d| d.packets).sum::<u64>() {
+            0 => match verdict.drops.iter().map(|d| d.packets).total() {
                 0 => word.to_owned(),
                 packets => format!(
                     "{word}: no cause found; {} dropped, see below",
@@ -237,10 +241,10 @@ impl Page {
             out.push_str(&heading(&clean(&on_node("Fix", Some(&other.node)))));
             out.push_str(&self.steps(&other.fix));
         }
-        out.push_str(&paint(
-            DIM,
-            &format!("    netdiag explain {}\n", finding.cause),
-        ));
+        let explain = shell!("netdiag explain {}", finding.cause);
+        if !explain.is_refused() {
+            out.push_str(&paint(DIM, &format!("    {explain}\n")));
+        }
         out
     }
 
@@ -297,16 +301,30 @@ impl Page {
         format!("\n{}\n{}{rest}", paint(BOLD, title), shift(&table, "  "))
     }
 
-    fn foot(&self, verdict: &Verdict) -> String {
-        let mut out = String::new();
-        if !verdict.not_checked.is_empty() {
-            out.push_str(&format!("\n{}\n", paint(BOLD, "Not checked")));
-            for row in &verdict.not_checked {
-                let text = format!("{}: {}", row.what, row.why);
-                let text = clean(&of_node(row.node.as_deref(), &text));
-                out.push_str(&wrap(&text, self.width, "  "));
-            }
+    /// What, why and where, each a paragraph; nothing where there is none.
+    fn sentences<'a>(
+        &self,
+        title: &str,
+        rows: impl Iterator<Item = (&'a String, &'a String, Option<&'a str>)>,
+    ) -> String {
+        let row = |(what, why, node): (&String, &String, Option<&str>)| {
+            let text = clean(&of_node(node, &format!("{what}: {why}")));
+            wrap(&text, self.width, "  ")
+        };
+        let all: String = rows.map(row).collect();
+        match all.is_empty() {
+            true => all,
+            false => format!("\n{}\n{all}", paint(BOLD, title)),
         }
+    }
+
+    fn foot(&self, verdict: &Verdict) -> String {
+        let unexplained = verdict.unexplained.iter();
+        let unexplained = unexplained.map(|u| (&u.what, &u.why, u.node.as_deref()));
+        let mut out = self.sentences("Not explained", unexplained);
+        let missing = verdict.not_checked.iter();
+        let missing = missing.map(|n| (&n.what, &n.why, n.node.as_deref()));
+        out.push_str(&self.sentences("Not checked", missing));
         if self.wide && !verdict.pod_sources.is_empty() {
             let text = sources(&verdict.pod_sources);
             out.push_str(&format!("\n{}\n{text}", paint(BOLD, "Pods' names")));
@@ -399,7 +417,7 @@ fn places(drops: &[Drop]) -> Vec<DropPlace<'_>> {
         let name = drop.pod.as_ref().map(label);
         match rows.iter_mut().find(same) {
             Some(row) => {
-                row.packets += drop.packets;
+                add(&mut row.packets, drop.packets);
                 row.others |= name.is_none();
                 let new = name.filter(|n| !row.names.contains(n));
                 row.names.extend(new);

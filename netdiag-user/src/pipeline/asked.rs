@@ -12,6 +12,7 @@ use crate::model::{
     flow,
     observation::Observation,
     selection::{Selection, Served},
+    total::Total,
     verdict::NotChecked,
 };
 
@@ -80,21 +81,21 @@ pub fn count_only(scene: &Scene, observation: &mut Observation) {
     if !asked.partly() {
         return;
     }
-    let drops = |o: &Observation| -> u64 { o.drops.iter().map(|(_, d)| d.packets).sum() };
+    let drops = |o: &Observation| -> u64 { o.drops.iter().map(|(_, d)| d.packets).total() };
     let before = drops(observation);
     if !asked.pods.is_empty() {
         by_pods(scene, observation);
     }
     if let Some(filter) = &asked.filter {
         let without = observation.drops.iter().filter(|(k, _)| k.flow.family == 0);
-        let without = without.map(|(_, d)| d.packets).sum();
+        let without = without.map(|(_, d)| d.packets).total();
         observation.counters[counter::DROPS_UNJUDGED as usize] = without;
         by_filter(observation, |flow| filter.counts(flow));
     }
     if !asked.links.is_empty() {
         by_link(scene, observation);
     }
-    let left = before - drops(observation);
+    let left = before.saturating_sub(drops(observation));
     let all = &mut observation.counters[counter::DROPS as usize];
     *all = all.saturating_sub(left);
 }

@@ -19,7 +19,8 @@ use crate::{
         address::endpoint,
         flow::{self, TCP, UDP},
         roles::Role,
-        verdict::{FlowRef, PodRef, PodRole},
+        total::Total,
+        verdict::{FlowRef, PodRef, PodRole, Scope},
     },
     pipeline::{
         facts::{Facts, HopFlow},
@@ -143,7 +144,7 @@ impl<'a> Attempts<'a> {
 
     /// Packets of all tries.
     pub fn packets(&self) -> u64 {
-        self.tries.iter().map(Try::packets).sum()
+        self.tries.iter().map(Try::packets).total()
     }
 
     pub fn first(&self) -> u64 {
@@ -157,7 +158,12 @@ impl<'a> Attempts<'a> {
     /// From the first try to the last, in ns.
     pub fn span(&self) -> u64 {
         let began = || self.tries.iter().map(Try::first);
-        began().max().unwrap_or(0) - began().min().unwrap_or(0)
+        let last = began().max().unwrap_or(0);
+        last.saturating_sub(began().min().unwrap_or(0))
+    }
+
+    pub fn cover(&self, scope: &mut Scope) {
+        scope.add(self.protocol, (self.client, 0), (self.server, self.port));
     }
 
     pub fn refer(&self) -> FlowRef {
@@ -167,7 +173,7 @@ impl<'a> Attempts<'a> {
             source: self.client.to_string(),
             destination: endpoint(self.server, self.port),
             packets: self.packets(),
-            retransmits: self.tries.iter().map(Try::retransmits).sum(),
+            retransmits: self.tries.iter().map(Try::retransmits).total(),
             last_seen_at: seen.map(|h| h.interface.clone()),
             ..FlowRef::default()
         }

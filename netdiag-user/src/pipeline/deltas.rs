@@ -29,6 +29,7 @@ use crate::{
         limits::LimitFrom,
         observation::Observation,
         pod::Pod,
+        total::add,
         verdict::{Finding, PodRef, PodRole},
     },
 };
@@ -280,7 +281,7 @@ impl Deltas {
     ) {
         for finding in findings {
             let state = format!("{:?} {:?}", finding.severity, finding.confidence);
-            let before = self.findings.insert(finding.cause.clone(), state.clone());
+            let before = self.findings.insert(finding.id.clone(), state.clone());
             if before.as_ref() != Some(&state) {
                 let finding = Box::new(finding.clone());
                 events.push(bare(facts, 1, Detail::Finding { finding }));
@@ -436,8 +437,8 @@ pub fn hop_totals(facts: &Facts<'_>) -> Vec<HopTotal> {
             |t: &&mut HopTotal| t.interface == hop.interface && t.direction == hop.direction();
         match totals.iter_mut().find(same) {
             Some(total) => {
-                total.packets += hop.hop.packets;
-                total.bytes += hop.hop.bytes;
+                add(&mut total.packets, hop.hop.packets);
+                add(&mut total.bytes, hop.hop.bytes);
             }
             None => totals.push(HopTotal {
                 interface: hop.interface.clone(),

@@ -74,6 +74,14 @@ impl<'a> Facts<'a> {
     pub fn journeys(&self) -> &Journeys<'a> {
         self.journeys.get_or_init(|| journeys(self.flows))
     }
+
+    /// Some of them by their first packet: the map's own order differs from run to run, and whoever
+    /// takes the first that fits must take the same again.
+    pub fn journeys_in_order(&self, wanted: impl Fn(&Journey<'a>) -> bool) -> Vec<&Journey<'a>> {
+        let mut all: Vec<_> = self.journeys().values().filter(|j| wanted(j)).collect();
+        all.sort_unstable_by_key(|j| (j.hops.first().map(|h| h.hop.first), j.flow));
+        all
+    }
 }
 
 fn journeys(flows: &[HopFlow]) -> Journeys<'_> {

@@ -16,7 +16,7 @@ use crate::{
         event::{Detail, LiveEvent},
         gather::Want,
         observation::Observation,
-        verdict::{Finding, Verdict},
+        verdict::{Finding, Scope, Verdict},
     },
 };
 
@@ -139,6 +139,8 @@ impl Judge {
         self.naming.narrow(&mut findings);
         let mut wants = causes::wants(facts);
         wants.extend(translation::wants(&findings));
+        // Only the verdict asks what is explained, and makes its own; these are kept and copied.
+        findings.iter_mut().for_each(|f| f.scope = Scope::default());
         self.pace = Pace {
             findings: findings.clone(),
             wants: wants.clone(),

@@ -39,9 +39,9 @@ impl Legs {
             let (asked, sent) = (tracked.asked.flow(), tracked.answered.flow().reversed());
             legs.insert(asked, sent, KnownBy::Conntrack);
         }
-        let made = Made::new(facts);
-        let origins = facts.journeys().values().filter(|j| j.came_in());
-        for origin in origins {
+        let journeys = facts.journeys_in_order(|_| true);
+        let made = Made::new(facts, &journeys);
+        for origin in journeys.iter().filter(|j| j.came_in()) {
             if !legs.sent_on.contains_key(&origin.flow)
                 && let Some(leg) = made.of(facts, origin)
             {
@@ -99,20 +99,22 @@ struct Made<'f, 'a> {
 }
 
 impl<'f, 'a> Made<'f, 'a> {
-    fn new(facts: &'f Facts<'a>) -> Self {
+    fn new(facts: &'f Facts<'a>, journeys: &[&'f Journey<'a>]) -> Self {
         let mut all = Self {
             by_client: HashMap::new(),
             by_server: HashMap::new(),
             by_sequence: BTreeMap::new(),
         };
-        for made in facts.journeys().values().filter(|j| !j.came_in()) {
+        for made in journeys.iter().filter(|j| !j.came_in()) {
             all.journey(facts, made);
         }
         // What is dropped behind the translation passes no further hop.
-        for lost in facts.losses.iter().filter(|l| dropped_by(facts, l)) {
-            let flow = *lost.flow();
-            let seen = (flow, lost.dropped.last);
-            all.by_client.entry(client(&flow)).or_default().push(seen);
+        let lost = facts.losses.iter().filter(|l| dropped_by(facts, l));
+        let mut lost: Vec<_> = lost.map(|l| (l.dropped.last, *l.flow())).collect();
+        lost.sort_unstable();
+        for (last, flow) in lost {
+            let legs = all.by_client.entry(client(&flow)).or_default();
+            legs.push((flow, last));
         }
         all
     }

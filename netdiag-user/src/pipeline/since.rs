@@ -39,7 +39,7 @@ fn take(hop: &mut FlowHop, before: &FlowHop) {
     if hop.first != before.first || hop.packets < before.packets {
         return;
     }
-    hop.packets -= before.packets;
+    hop.packets = hop.packets.saturating_sub(before.packets);
     hop.bytes = hop.bytes.saturating_sub(before.bytes);
     hop.retransmits = hop.retransmits.saturating_sub(before.retransmits);
     hop.later_fragments = hop.later_fragments.saturating_sub(before.later_fragments);

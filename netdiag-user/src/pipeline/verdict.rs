@@ -10,13 +10,11 @@ use super::{
     unseen::unseen,
 };
 use crate::{
-    causes::{
-        self,
-        stuck::{Stuck, stuck},
-    },
+    causes::{self, stuck::stuck},
     model::{
         observation::Observation,
         pod::SourceUse,
+        total::{Total, add},
         verdict::{
             Drop, Finding, FlowRef, Observer, Outcome, PodRef, PodSource, SCHEMA, Severity, Verdict,
         },
@@ -57,6 +55,9 @@ pub fn findings(facts: &Facts<'_>, naming: &mut Naming) -> Vec<Finding> {
             .entry(finding.cause.clone())
             .or_insert_with(|| now.clone());
         finding.named_at = Some(named.clone());
+        for flow in &finding.flows {
+            finding.scope.add_flow(flow);
+        }
         translation::join(facts, &mut finding.flows);
     }
     findings.sort_by(by_rank);
@@ -85,17 +86,21 @@ pub fn verdict(
     let bad = findings.iter().any(|f| f.severity > Severity::Info);
     // What is wrong says enough; only good news can come too early.
     let unseen = unseen(facts, &run).filter(|_| !bad);
-    let stuck = match bad || unseen.is_some() {
-        true => Stuck::default(),
+    // Whatever was found: what else fails is not told by it.
+    let mut unexplained = match unseen.is_some() {
+        true => Vec::new(),
         false => stuck(facts, &findings),
     };
+    for one in &mut unexplained {
+        translation::join(facts, &mut one.flows);
+    }
     let hidden = run.blind
         || unseen.is_some()
-        || stuck.ours
+        || unexplained.iter().any(|u| u.here)
+        || facts.gathered.is_partial()
         || too_much_is_lost(&observer)
         || overflowed(observation);
     run.not_checked.extend(unseen);
-    run.not_checked.extend(stuck.told);
     // Another cause explains what it explains, asked for or not.
     naming.narrow(&mut findings);
     let bad = findings.iter().any(|f| f.severity > Severity::Info);
@@ -114,6 +119,7 @@ pub fn verdict(
         findings,
         drops: drops(facts),
         retransmits: retransmits(facts),
+        unexplained,
         not_checked: run.not_checked,
         observer,
         nodes: Vec::new(),
@@ -143,11 +149,12 @@ pub fn overflowed(observation: &Observation) -> bool {
 
 fn observer(observation: &Observation, hooks: u64) -> Observer {
     use netdiag_common::config::counter;
-    let oversize: u64 = observation.flows.iter().map(|(_, f)| f.oversize).sum();
-    let retransmits: u64 = observation.retransmits.iter().map(|(_, r)| r.packets).sum();
+    let (oversize, retransmits) = (observation.oversize(), observation.retransmitted());
     Observer {
         hooks,
-        events: observation.counter(counter::DROPS) + oversize + retransmits,
+        events: [observation.counter(counter::DROPS), oversize, retransmits]
+            .iter()
+            .total(),
         lost: observation.lost(),
         overflowed_flows: observation.evicted_flows,
         foreign: observation.counter(counter::FOREIGN),
@@ -192,8 +199,8 @@ pub fn drops_of<'a>(facts: &Facts<'_>, losses: impl Iterator<Item = &'a Loss>) -
             pod,
         );
         let sum = sums.entry(key).or_default();
-        sum.0 += loss.dropped.packets;
-        sum.1 += loss.dropped.bytes;
+        add(&mut sum.0, loss.dropped.packets);
+        add(&mut sum.1, loss.dropped.bytes);
     }
     let mut drops: Vec<Drop> = sums
         .into_iter()
@@ -216,6 +223,33 @@ pub fn drops_of<'a>(facts: &Facts<'_>, losses: impl Iterator<Item = &'a Loss>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        model::{
+            gather::{Piece, Want},
+            impostors::Impostors,
+        },
+        testing::{overlay_node, with_gathered},
+    };
+
+    #[test]
+    fn no_node_is_healthy_whose_daemons_cannot_be_looked_at() {
+        let outcome = |closed, unseen| {
+            let impostors = Impostors {
+                closed,
+                unseen,
+                ..Impostors::default()
+            };
+            let piece = (Want::Impostors, Ok(Piece::Impostors(impostors)));
+            let node = overlay_node(1450, 1450, 1500);
+            let nothing = Observation::default();
+            with_gathered(&node, &nothing, [piece], |facts| {
+                verdict(facts, &nothing, Run::default(), &mut Naming::default()).verdict
+            })
+        };
+        assert_eq!(outcome(0, 0), Outcome::Healthy);
+        assert_eq!(outcome(7, 0), Outcome::Incomplete);
+        assert_eq!(outcome(0, 1), Outcome::Incomplete);
+    }
 
     #[test]
     fn a_miss_now_and_then_hides_nothing() {

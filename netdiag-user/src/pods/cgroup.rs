@@ -5,7 +5,7 @@
 //! A pod's own name is its host name, which the runtime gives its processes. Its namespace is
 //! nowhere to be seen. What the processes themselves could have changed is believed only so far.
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -15,7 +15,10 @@ use tokio::sync::Notify;
 
 use super::{feed::Feed, kept::Kept, said_by};
 use crate::{
-    host::namespaces,
+    host::{
+        namespaces,
+        owner::{Crowds, Owner},
+    },
     model::{
         control,
         pod::{Container, Origin, Pod},
@@ -36,8 +39,6 @@ const MOVING: u64 = 2_000_000_000;
 const LARGEST: usize = 64 << 10;
 /// Of the file that holds a host name.
 const NAME: usize = 256;
-/// Processes that are looked at; a node of 110 pods has a few thousand.
-const MOST: usize = 50_000;
 /// Clock ticks a second, as /proc tells times (USER_HZ).
 const TICKS: u64 = 100;
 
@@ -47,19 +48,37 @@ pub async fn follow(root: PathBuf, feed: Feed, kick: Arc<Notify>) {
     while !feed.is_closed() {
         let (place, before, begun) = (root.clone(), kept, Instant::now());
         let read = tokio::task::spawn_blocking(move || look(&place, before)).await;
-        let Ok(read) = read else { return };
+        let Ok((read, more, crowds)) = read else {
+            return;
+        };
         kept = read;
-        feed.say(kept.all());
-        let pause = AFTERWARDS.max(begun.elapsed() * SHARE);
+        feed.say_but(kept.all(), more.then(unseen), crowds);
+        let (usual, kicked) = pauses(begun.elapsed());
         tokio::select! {
             () = feed.closed() => return,
-            () = tokio::time::sleep(AGAIN) => {}
-            () = kick.notified() => tokio::time::sleep(pause).await,
+            () = tokio::time::sleep(usual) => {}
+            () = kick.notified() => tokio::time::sleep(kicked).await,
         }
     }
 }
 
-fn look(root: &Path, mut kept: Kept) -> Kept {
+/// How long to leave /proc alone after a look that took so long: as a rule, and where links changed.
+fn pauses(look: Duration) -> (Duration, Duration) {
+    let kicked = AFTERWARDS.max(look.saturating_mul(SHARE));
+    (AGAIN.max(kicked), kicked)
+}
+
+/// What is said of processes that are not looked at.
+fn unseen() -> String {
+    format!(
+        "more than {} processes run here: pods of the others are not known",
+        file::PROCESSES
+    )
+}
+
+/// Pods, whether there are more processes than were looked at, and how many namespaces of pods
+/// were left out.
+fn look(root: &Path, mut kept: Kept) -> (Kept, bool, usize) {
     let nodes = [
         namespaces::own(),
         namespaces::inode(&root.join("proc/1/ns/net")),
@@ -67,11 +86,14 @@ fn look(root: &Path, mut kept: Kept) -> Kept {
     let now = super::now();
     let mut pods: BTreeMap<(String, u32), Pod> = BTreeMap::new();
     let mut containers = HashMap::new();
-    for pid in processes(root) {
-        let Some(process) = Process::read(root, pid) else {
-            continue;
-        };
-        let in_nodes = nodes.contains(&Some(process.netns));
+    let (processes, more) = processes(root);
+    let all = processes.into_iter();
+    let mut all: Vec<_> = all.filter_map(|pid| Process::read(root, pid)).collect();
+    let nodes = |process: &Process| nodes.contains(&Some(process.netns));
+    let crowds = thin_out(&mut all, nodes);
+    for process in all {
+        let pid = process.pid;
+        let in_nodes = nodes(&process);
         if in_nodes && process.is_younger(MOVING, now) {
             continue;
         }
@@ -105,10 +127,28 @@ fn look(root: &Path, mut kept: Kept) -> Kept {
     });
     let rows = rows.collect();
     kept.update(now, rows);
-    kept
+    (kept, more, crowds)
+}
+
+/// Leaves each pod the namespaces that its oldest processes are in: its own is among them, the
+/// runtime made it for the pod's first one. Says how many others there are. The node's count for
+/// none.
+fn thin_out(all: &mut Vec<Process>, nodes: impl Fn(&Process) -> bool) -> usize {
+    let mut crowds = Crowds::default();
+    let mut oldest: Vec<&Process> = all.iter().collect();
+    oldest.sort_by_key(|process| process.started);
+    let takes = |process: &&Process| {
+        let owner = Owner::Pod(process.uid.clone());
+        nodes(process) || crowds.takes(owner, process.netns)
+    };
+    let taken = oldest.into_iter().filter(takes);
+    let taken: HashSet<u32> = taken.map(|process| process.pid).collect();
+    all.retain(|process| taken.contains(&process.pid));
+    crowds.left()
 }
 
 struct Process {
+    pid: u32,
     uid: String,
     container: String,
     netns: u32,
@@ -121,6 +161,7 @@ impl Process {
         let text = file::text(&folder.join("cgroup"), file::SMALL).ok()?;
         let (uid, container) = text.lines().find_map(of_pod)?;
         Some(Self {
+            pid,
             uid,
             container,
             netns: namespaces::inode(&folder.join("ns/net"))?,
@@ -149,12 +190,20 @@ fn of_pod(line: &str) -> Option<(String, String)> {
     control::pod_and_container(line.splitn(3, ':').nth(2)?)
 }
 
-fn processes(root: &Path) -> Vec<u32> {
-    let entries = file::entries(&root.join("proc"), file::PROCESSES).into_iter();
+/// Their numbers, and whether there are more.
+fn processes(root: &Path) -> (Vec<u32>, bool) {
+    first(&root.join("proc"), file::PROCESSES)
+}
+
+fn first(proc: &Path, most: usize) -> (Vec<u32>, bool) {
+    let Ok(folder) = file::list(proc, most) else {
+        return (Vec::new(), false);
+    };
+    let entries = folder.entries.into_iter();
     let numbers = entries.filter_map(|e| e.file_name().to_str()?.parse().ok());
-    let mut numbers: Vec<u32> = numbers.take(MOST).collect();
+    let mut numbers: Vec<u32> = numbers.collect();
     numbers.sort_unstable();
-    numbers
+    (numbers, folder.more)
 }
 
 /// Field 22 of /proc/PID/stat, in ticks since the machine started.
@@ -229,6 +278,45 @@ mod tests {
         assert_eq!(of_pod("0::/user.slice/session-1.scope"), None);
     }
 
+    #[test]
+    fn a_pods_own_namespace_is_found_among_thousands_that_it_made() {
+        let process = |pid: u32, uid: &str, started: u64| Process {
+            pid,
+            uid: uid.to_owned(),
+            container: "c".into(),
+            netns: 1_000_000 - pid,
+            started: Some(started),
+        };
+        // Numbers of processes begin anew some day.
+        let mut all: Vec<_> = (0..5000).map(|n| process(n, "a", 100)).collect();
+        all.extend([process(5000, "a", 7), process(5001, "b", 200)]);
+        all.push(process(5002, "a", 300));
+        let most = crate::host::owner::MOST;
+        let nodes = |p: &Process| p.pid == 5002;
+        assert_eq!(thin_out(&mut all, nodes), 5001 - most);
+        let of = |uid: &str| all.iter().filter(|p| p.uid == uid).count();
+        assert_eq!((of("a"), of("b")), (most + 1, 1));
+        assert!(all.iter().any(|p| p.pid == 5000), "the oldest");
+    }
+
+    #[test]
+    fn who_is_not_looked_at_is_told() {
+        let root = tempfile::tempdir().expect("a folder");
+        for pid in ["7", "8", "9"] {
+            std::fs::create_dir(root.path().join(pid)).expect("made");
+        }
+        assert_eq!(first(root.path(), 3), (vec![7, 8, 9], false));
+        let (some, more) = first(root.path(), 2);
+        assert_eq!((some.len(), more), (2, true));
+    }
+
+    #[test]
+    fn a_slow_look_rests_for_its_share() {
+        let [soon, second] = [Duration::from_millis(1), Duration::from_secs(1)];
+        assert_eq!(pauses(soon), (AGAIN, AFTERWARDS));
+        assert_eq!(pauses(second), (second * SHARE, second * SHARE));
+    }
+
     /// This test's own namespace is the node's, for those who ask.
     #[test]
     fn a_process_that_has_just_begun_is_not_yet_where_it_belongs() {
@@ -244,7 +332,7 @@ mod tests {
             let fields = "0 ".repeat(18);
             let stat = format!("4711 (runc:[1:CHILD]) S {fields}{ticks} 0");
             std::fs::write(folder.join("stat"), stat).expect("written");
-            look(root.path(), Kept::default()).all()
+            look(root.path(), Kept::default()).0.all()
         };
         assert_eq!(begun(MOVING / 2), []);
         let pods = begun(2 * MOVING);

@@ -16,6 +16,10 @@ pub struct Said {
     pub pods: Vec<Pod>,
     /// Pods that were not taken, for there were too many.
     pub refused: usize,
+    /// Network namespaces that were left out, for their pods have too many.
+    pub crowds: usize,
+    /// What it did not look at: a sentence.
+    pub partial: Option<String>,
     /// When they were last heard, `CLOCK_MONOTONIC` ns; nothing before the first time.
     pub at: Option<u64>,
     /// Why it says nothing now: a sentence. What it said before still counts.
@@ -42,19 +46,33 @@ pub fn feed() -> (Feed, Listener) {
 impl Feed {
     /// All that it knows now, in place of what it said before.
     pub fn say(&self, pods: Vec<Pod>) {
-        self.say_part(pods, 0);
+        self.say_all(pods, 0, None, 0);
     }
 
     /// The same where it left out some by itself.
-    pub fn say_part(&self, mut pods: Vec<Pod>, left_out: usize) {
+    pub fn say_part(&self, pods: Vec<Pod>, left_out: usize) {
+        self.say_all(pods, left_out, None, 0);
+    }
+
+    /// The same where it did not look everywhere, and left out so many namespaces of pods that have
+    /// too many.
+    pub fn say_but(&self, pods: Vec<Pod>, partial: Option<String>, crowds: usize) {
+        self.say_all(pods, 0, partial, crowds);
+    }
+
+    fn say_all(&self, mut pods: Vec<Pod>, left_out: usize, partial: Option<String>, crowds: usize) {
         let refused = left_out + pods.len().saturating_sub(MOST);
         pods.truncate(MOST);
         self.0.send_if_modified(|said| {
-            let same = said.pods == pods && said.refused == refused;
+            let same = said.pods == pods
+                && said.refused == refused
+                && (&said.partial, said.crowds) == (&partial, crowds);
             let new = !same || said.problem.is_some() || said.at.is_none();
             *said = Said {
                 pods,
                 refused,
+                partial,
+                crowds,
                 at: Some(super::now()),
                 problem: None,
             };

@@ -23,7 +23,7 @@ use anyhow::{Result, bail};
 use tokio::sync::Notify;
 
 use crate::{
-    host::{link_times::LinkTimes, namespaces},
+    host::{link_times::LinkTimes, namespaces, owner},
     model::{
         cluster::Cluster,
         node::Node,
@@ -197,9 +197,17 @@ impl Pods {
             if let Some(problem) = &said.problem {
                 rows.push(NotChecked::new(what(), problem.clone()));
             }
+            if let Some(partial) = &said.partial {
+                rows.push(NotChecked::new(what(), partial.clone()));
+            }
             if said.refused > 0 {
                 let why = format!("at least {} more than there is room for", said.refused);
                 rows.push(NotChecked::new(what(), why));
+            }
+            if said.crowds > 0 {
+                let what = format!("{} network namespaces of pods", said.crowds);
+                let why = format!("their pods have more than {} each", owner::MOST);
+                rows.push(NotChecked::new(what, why));
             }
         }
         if self.past.forgotten() > 0 {
@@ -363,6 +371,21 @@ mod tests {
         );
         pod.interface = Some("veth0".into());
         assert_eq!(told(&pod), None);
+    }
+
+    #[tokio::test]
+    async fn what_a_source_did_not_look_at_is_told() {
+        let mut pods = Pods::open(options("none")).await.expect("opened");
+        let (feed, listener) = feed::feed();
+        pods.heard.push((Origin::Cgroup, listener));
+        let rows = |pods: &Pods| pods.not_checked(&PodIndex::default()).len();
+        feed.say_but(Vec::new(), None, 0);
+        let before = rows(&pods);
+        feed.say_but(Vec::new(), Some("more run".into()), 0);
+        assert_eq!(rows(&pods), before + 1);
+        let told = pods.not_checked(&PodIndex::default());
+        let told = told.iter().find(|row| row.why == "more run");
+        assert_eq!(told.map(|row| row.what.as_str()), Some("pods by cgroup"));
     }
 
     #[tokio::test]

@@ -1,5 +1,8 @@
 //! Blocks with length and checksum.
-use std::io::{self, Read, Write};
+use std::{
+    io::{self, Read, Write},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use anyhow::{Result, bail};
 use miniz_oxide::inflate::{self, TINFLStatus};
@@ -16,12 +19,14 @@ const LEVEL: u8 = 4;
 
 pub struct BlockWriter<W> {
     to: W,
+    ratio: Ratio,
 }
 
 impl<W: Write> BlockWriter<W> {
     pub fn begin(mut to: W) -> io::Result<Self> {
         to.write_all(format!("{MAGIC}{FORM}\n").as_bytes())?;
-        Ok(Self { to })
+        let ratio = Ratio::default();
+        Ok(Self { to, ratio })
     }
 
     /// In one piece, so that a kill leaves all of it or a block that is seen to be cut.
@@ -30,10 +35,11 @@ impl<W: Write> BlockWriter<W> {
             return Err(io::Error::other("the node is too large for a recording"));
         }
         let mut packed = miniz_oxide::deflate::compress_to_vec(text, LEVEL);
-        if text.len() > most(packed.len()) {
+        if text.len() > self.ratio.most(packed.len()) {
             // Nobody reads what is packed that well: it stands there as it is.
             packed = miniz_oxide::deflate::compress_to_vec(text, 0);
         }
+        self.ratio.add(packed.len(), text.len());
         let length = u32::try_from(packed.len()).unwrap_or(u32::MAX);
         let mut block = length.to_le_bytes().to_vec();
         block.extend(crc32fast::hash(&packed).to_le_bytes());
@@ -52,14 +58,38 @@ pub enum Broken {
     Bomb,
 }
 
-/// Bytes that a block of so many packed bytes may unpack to.
-fn most(packed: usize) -> usize {
-    let times = packed.saturating_mul(limits::RATIO);
-    times.saturating_add(limits::FREE).min(limits::TEXT)
+/// All bytes of the blocks so far. Many small blocks may unpack to no more than a large one.
+#[derive(Default)]
+struct Ratio {
+    packed: usize,
+    text: usize,
+}
+
+impl Ratio {
+    /// Bytes that the next block of so many packed bytes may unpack to.
+    fn most(&self, packed: usize) -> usize {
+        let packed = self.packed.saturating_add(packed);
+        let all = packed.saturating_mul(limits::RATIO);
+        let left = all.saturating_add(limits::FREE).saturating_sub(self.text);
+        left.min(limits::TEXT)
+    }
+
+    fn add(&mut self, packed: usize, text: usize) {
+        self.packed = self.packed.saturating_add(packed);
+        self.text = self.text.saturating_add(text);
+    }
+}
+
+/// Bytes of the blocks that this process has unpacked, of all recordings.
+static READ: AtomicU64 = AtomicU64::new(0);
+
+pub fn bytes_read() -> u64 {
+    READ.load(Ordering::Relaxed)
 }
 
 pub struct BlockReader<R> {
     from: R,
+    ratio: Ratio,
     /// Bytes of the whole blocks so far.
     pub offset: u64,
 }
@@ -73,6 +103,7 @@ impl<R: Read> BlockReader<R> {
         match form.and_then(|form| form.parse::<u32>().ok()) {
             Some(FORM) => Ok(Self {
                 from,
+                ratio: Ratio::default(),
                 offset: line.len() as u64 + 1,
             }),
             Some(form) => bail!(
@@ -105,12 +136,14 @@ impl<R: Read> BlockReader<R> {
         if crc32fast::hash(&packed) != checksum {
             return Err(Broken::Damaged);
         }
-        let text = inflate::decompress_to_vec_with_limit(&packed, most(packed.len()));
+        let text = inflate::decompress_to_vec_with_limit(&packed, self.ratio.most(packed.len()));
         let text = text.map_err(|error| match error.status {
             TINFLStatus::HasMoreOutput => Broken::Bomb,
             _ => Broken::Damaged,
         })?;
+        self.ratio.add(packed.len(), text.len());
         self.offset += 8 + u64::from(length);
+        READ.fetch_add(8 + u64::from(length), Ordering::Relaxed);
         Ok(Some(text))
     }
 }
@@ -126,4 +159,31 @@ fn first_line(from: &mut impl Read) -> Vec<u8> {
         line.extend(byte);
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_is_known_wherever_it_comes_from() {
+        let mut bytes = Vec::new();
+        let mut blocks = BlockWriter::begin(&mut bytes).expect("begun");
+        blocks.put(b"{}\n").expect("written");
+        let before = bytes_read();
+        let mut blocks = BlockReader::open(bytes.as_slice()).expect("a recording");
+        assert!(matches!(blocks.next(), Ok(Some(_))));
+        let block = bytes.len() as u64 - (MAGIC.len() as u64 + 2);
+        // Other tests read too.
+        assert!(bytes_read() >= before + block);
+    }
+
+    #[test]
+    fn small_blocks_unpack_to_no_more_than_a_large_one() {
+        let mut ratio = Ratio::default();
+        assert_eq!(ratio.most(10), limits::FREE + 10 * limits::RATIO);
+        ratio.add(10, limits::FREE);
+        assert_eq!(ratio.most(10), 20 * limits::RATIO);
+        assert_eq!(ratio.most(limits::TEXT), limits::TEXT);
+    }
 }

@@ -89,7 +89,7 @@ pub fn fit(parts: &[Size]) -> io::Result<()> {
     }
 }
 
-fn too_large() -> io::Error {
+pub fn too_large() -> io::Error {
     io::Error::other("the node is too large for a recording")
 }
 

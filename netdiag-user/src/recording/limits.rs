@@ -1,14 +1,14 @@
 //! What a recording may cost its reader. The writer keeps to the same, so that whatever is
 //! written is read again.
 //!
-//! Each of these is far above what a node with full tables makes, and all of them together stay
-//! below 256 MB.
+//! Each of these is far above what a node with full tables makes. One file that goes to all of them at
+//! once would take 280 MB: `cli::replay::allowance` ends that.
 
 /// Bytes of a block, packed and unpacked. Full tables with a sample of every row take 30 MB.
 pub const PACKED: usize = 32 << 20;
 pub const TEXT: usize = 32 << 20;
-/// How many times its packed bytes a block may unpack to, beyond the first [`FREE`] bytes.
-/// Recordings of real nodes reach 9.
+/// How many times their packed bytes all blocks so far may unpack to, beyond the first [`FREE`]
+/// bytes. Recordings of real nodes reach 9.
 pub const RATIO: usize = 64;
 pub const FREE: usize = 256 << 10;
 /// Lines of a block: one a quarter of a second is four.
@@ -30,6 +30,10 @@ pub const LINK_CHANGES: usize = 65_536;
 pub const SYMBOLS: usize = 8_192;
 /// Bytes of such a name (KSYM_NAME_LEN is 512 from Linux 6.1 on), with its offset and module.
 pub const SYMBOL: usize = 640;
+/// Links of a node, and namespaces that it says something of: what each of them is depends on all
+/// others.
+pub const LINKS: usize = 16_384;
+pub const NAMESPACES: usize = 16_384;
 /// Bytes of a link's name; IFNAMSIZ is 16.
 pub const LINK: usize = 64;
 /// Nanoseconds between two readings. A quarter of a second is usual; a process that is stopped
@@ -38,6 +42,12 @@ pub const STEP_NS: u64 = 30 * 86_400 * 1_000_000_000;
 /// Bytes of a scene's text, and about how many the scene itself takes, as [`super::scan`] counts.
 pub const SCENE_TEXT: usize = 28 << 20;
 pub const SCENE: usize = 104 << 20;
+/// Bytes that the names of all members may take that change within one another at one time. No
+/// object of a scene has a tenth of so many.
+pub const CHANGE: usize = 8 << 20;
+pub const TOO_LARGE: &str = "what it says of the node is larger than any node is";
+/// Lines before a reading that are none: a scene's, and what a later netdiag says.
+pub const OTHER_LINES: usize = 64;
 
 /// Rows of each of the kernel's tables: more than its map can hold (netdiag-ebpf/src/maps.rs).
 pub mod rows {

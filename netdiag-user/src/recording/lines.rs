@@ -88,10 +88,13 @@ impl<'de: 'a, 'a> Visitor<'de> for MembersVisitor<'a> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
+        let mut members: Vec<(String, _)> = Vec::new();
         while let Some(member) = map.next_entry::<String, &'a RawValue>()? {
             if members.len() == limits::MEMBERS {
                 return Err(A::Error::invalid_length(members.len() + 1, &self));
+            }
+            if members.iter().any(|(name, _)| *name == member.0) {
+                return Err(A::Error::custom("a member is there twice"));
             }
             members.push(member);
         }
@@ -241,6 +244,10 @@ mod tests {
             let members: Vec<_> = (0..n).map(|n| format!("\"{n}\":[]")).collect();
             format!("{{{}}}", members.join(","))
         };
+        assert!(
+            plain::<Members<'_>>(r#"{"a":1,"\u0061":2}"#).is_err(),
+            "one of them twice"
+        );
         let most = object(limits::MEMBERS);
         assert_eq!(plain::<Members<'_>>(&most).expect("few").0.len(), 64);
         assert!(plain::<Members<'_>>(&object(limits::MEMBERS + 1)).is_err());

@@ -44,6 +44,7 @@ mod merge;
 mod mutations;
 mod parts;
 mod patch;
+mod pieces;
 mod reader;
 mod scan;
 mod table;
@@ -52,4 +53,4 @@ mod tables;
 mod tests;
 mod writer;
 
-pub use self::{anonymise::Anonymiser, reader::Replay, writer::Recorder};
+pub use self::{anonymise::Anonymiser, block::bytes_read, reader::Replay, writer::Recorder};

@@ -3,15 +3,23 @@
 //! NETDIAG_MUTATIONS says how many are tried, NETDIAG_MUTATIONS_FROM where to go on.
 #![expect(clippy::disallowed_methods, reason = "files of the test's own")]
 use std::{
+    collections::BTreeMap,
     path::Path,
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     block::{BlockReader, BlockWriter},
-    tests::judge,
+    merge::merged,
+    patch::diff,
+    reader::Replay,
+};
+use crate::{
+    cli::options::Format,
+    output::{self, Sink},
+    pipeline::{judge::Judge, samples::samples},
 };
 
 /// One after the other is enough for every run of the tests.
@@ -20,6 +28,8 @@ const USUAL: u64 = 1_000;
 const LONGEST: Duration = Duration::from_secs(30);
 /// Readings that are kept of each: most of a case's time goes into judging them.
 const READINGS: usize = 2;
+/// Samples and names of kernel functions that are kept: they are most of a recording's text.
+const SAMPLES: usize = 64;
 /// What they are made of.
 const SOURCES: [&str; 8] = [
     "cni-add-failing",
@@ -31,6 +41,29 @@ const SOURCES: [&str; 8] = [
     "sidecar-blocked",
     "vxlan-source-mismatch.worker-2",
 ];
+
+/// Whatever is read goes to the causes: it may be nonsense, and they must stand it. Tells how many
+/// readings there were.
+pub fn judge(bytes: &[u8]) -> usize {
+    let Ok(mut replay) = Replay::from(bytes) else {
+        return 0;
+    };
+    let (mut judge, mut readings, mut last) = (Judge::default(), 0, None);
+    while let Some(observation) = replay.tick() {
+        readings += 1;
+        judge.events(&replay.scene, &observation);
+        samples(&replay.scene, &observation);
+        last = Some(observation);
+    }
+    if let Some(last) = last {
+        judge.closing(&replay.scene, &last);
+        let verdict = judge.verdict(&replay.scene, &last);
+        for format in [Format::Table, Format::Json] {
+            output::verdict(&mut Sink::memory(80), &verdict, format).expect("printed");
+        }
+    }
+    readings
+}
 
 /// SplitMix64: the same cases every time.
 struct Random(u64);
@@ -79,22 +112,62 @@ fn lines(name: &str) -> Vec<Vec<u8>> {
     all
 }
 
-/// Puts the tables of readings that are not to be judged into the first one that is.
+/// The same with fewer readings: the tables of those that are not to be judged stand in the first
+/// one that is, and what changed of the scene until then in one line before it.
 fn short(name: &str) -> Vec<Vec<u8>> {
     let mut out: Vec<Vec<u8>> = Vec::new();
     let mut held: Vec<Value> = Vec::new();
+    let (mut first, mut scene) = (Texts::new(), Texts::new());
     for line in lines(name) {
-        match line.strip_prefix(b"#") {
-            Some(line) => held.push(serde_json::from_slice(line).expect("JSON")),
-            None if line.starts_with(b"{\"tick\"") && !held.is_empty() => {
-                let mut all = std::mem::take(&mut held);
-                all.push(serde_json::from_slice(&line).expect("JSON"));
-                out.push(joined(&all).to_string().into_bytes());
+        if let Some(line) = line.strip_prefix(b"#") {
+            held.push(serde_json::from_slice(line).expect("JSON"));
+            if held.len() == 1 {
+                let now = &held[0]["tick"]["now"];
+                out.push(json!({ "tick": { "now": now } }).to_string().into_bytes());
+                first = scene.clone();
             }
-            None => out.push(line),
+        } else if line.starts_with(b"{\"scene\"") {
+            change(&mut scene, &line);
+            if held.is_empty() {
+                out.push(line);
+            }
+        } else if line.starts_with(b"{\"tick\"") && !held.is_empty() {
+            out.extend(changed(&first, &scene));
+            held.push(serde_json::from_slice(&line).expect("JSON"));
+            out.push(joined(&std::mem::take(&mut held)).to_string().into_bytes());
+        } else {
+            out.push(line);
         }
     }
     out
+}
+
+/// The parts of a scene.
+type Texts = BTreeMap<String, String>;
+
+fn change(scene: &mut Texts, line: &[u8]) {
+    let line: Value = serde_json::from_slice(line).expect("JSON");
+    for (name, change) in line["scene"].as_object().expect("parts") {
+        let old = scene.get(name).map_or("null", String::as_str);
+        let text = merged(old, &change.to_string()).expect("it fits");
+        if name == "node" && !scene.contains_key("start") {
+            scene.insert("start".into(), text.clone());
+        }
+        scene.insert(name.clone(), text);
+    }
+}
+
+/// The line that says what changed.
+fn changed(from: &Texts, to: &Texts) -> Option<Vec<u8>> {
+    let value = |text: Option<&String>| -> Value {
+        text.map_or(Value::Null, |it| it.parse().expect("JSON"))
+    };
+    let parts = to.iter().filter_map(|(name, new)| {
+        let patch = diff(&value(from.get(name)), &value(Some(new)))?;
+        Some((name.clone(), serde_json::to_value(&patch).expect("JSON")))
+    });
+    let parts: serde_json::Map<String, Value> = parts.collect();
+    (!parts.is_empty()).then(|| json!({ "scene": parts }).to_string().into_bytes())
 }
 
 /// One reading that says what several say one after the other.
@@ -104,7 +177,10 @@ fn joined(readings: &[Value]) -> Value {
         let all = readings
             .iter()
             .flat_map(|r| r["tick"][list].as_array().cloned().unwrap_or_default());
-        last["tick"][list] = all.collect();
+        let all: Vec<Value> = all.collect();
+        // Else most cases would change a sample, and few a row or a scene.
+        let few = all.len().saturating_sub(SAMPLES);
+        last["tick"][list] = all[few..].into();
     }
     let mut tables = serde_json::Map::new();
     for (name, changes) in readings
@@ -113,7 +189,7 @@ fn joined(readings: &[Value]) -> Value {
     {
         let to = tables
             .entry(name)
-            .or_insert_with(|| serde_json::json!({ "new": [], "rows": [], "gone": [] }));
+            .or_insert_with(|| json!({ "new": [], "rows": [], "gone": [] }));
         for list in ["new", "gone"] {
             let more = changes[list].as_array().cloned().unwrap_or_default();
             to[list].as_array_mut().expect("a list").extend(more);
@@ -147,6 +223,27 @@ fn gain(rows: &mut Vec<Value>, row: &Value) {
     *old = sum.into();
 }
 
+/// The same, not packed: packing takes as long as all that is to be tried.
+fn stored(lines: &[Vec<u8>]) -> Vec<u8> {
+    let text = lines.join(&b'\n');
+    let mut parts = text.chunks(usize::from(u16::MAX)).peekable();
+    let mut stored = Vec::with_capacity(text.len() + 100);
+    while let Some(part) = parts.next() {
+        // RFC 1951 3.2.4
+        let length = part.len() as u16;
+        stored.push(u8::from(parts.peek().is_none()));
+        stored.extend(length.to_le_bytes());
+        stored.extend((!length).to_le_bytes());
+        stored.extend(part);
+    }
+    let length = u32::try_from(stored.len()).expect("small");
+    let mut bytes = b"netdiag.recording/1\n".to_vec();
+    bytes.extend(length.to_le_bytes());
+    bytes.extend(crc32fast::hash(&stored).to_le_bytes());
+    bytes.extend(stored);
+    bytes
+}
+
 fn packed(lines: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut blocks = BlockWriter::begin(&mut bytes).expect("begun");
@@ -154,9 +251,12 @@ fn packed(lines: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-/// Numbers at which differences and indexes go wrong. Sums of larger ones wrap where it is built for
-/// use.
-const NUMBERS: [i64; 14] = [
+/// Numbers at which differences, sums and indexes go wrong; the largest of all is no i64.
+const NUMBERS: [i64; 18] = [
+    -1,
+    u32::MAX as i64,
+    i64::MAX,
+    i64::MIN,
     0,
     1,
     3,
@@ -233,11 +333,14 @@ fn another(value: &Value, random: &mut Random) -> Value {
             0 => Value::Null,
             1 => Vec::<Value>::new().into(),
             2 => (*random.of(&TEXTS)).into(),
-            _ => (*random.of(&NUMBERS)).into(),
+            _ => any_number(random),
         };
     }
     match value {
-        Value::Number(old) => number_like(old.as_i64().unwrap_or(0), random),
+        Value::Number(old) => match old.as_u64() {
+            Some(old) => count_like(old, random),
+            None => gain_like(old.as_i64().unwrap_or(0), random),
+        },
         Value::String(old) => text_like(old, random),
         Value::Bool(old) => (!old).into(),
         Value::Null => 1.into(),
@@ -246,15 +349,31 @@ fn another(value: &Value, random: &mut Random) -> Value {
     }
 }
 
-fn number_like(old: i64, random: &mut Random) -> Value {
-    let bits = 8 << random.below(3);
+fn any_number(random: &mut Random) -> Value {
+    match random.below(NUMBERS.len() + 1) {
+        0 => u64::MAX.into(),
+        _ => (*random.of(&NUMBERS)).into(),
+    }
+}
+
+fn count_like(old: u64, random: &mut Random) -> Value {
+    let bits = 8 << random.below(4);
     match random.below(6) {
         0 => 0.into(),
         1 => old.wrapping_add(1).into(),
-        2 => old.wrapping_sub(1).max(0).into(),
+        2 => old.saturating_sub(1).into(),
         3 => (old ^ 1 << random.below(bits)).into(),
-        4 => ((1_i64 << bits) - 1).into(),
-        _ => (*random.of(&NUMBERS)).into(),
+        4 => (u64::MAX >> (64 - bits)).into(),
+        _ => any_number(random),
+    }
+}
+
+/// Only differences are below zero.
+fn gain_like(old: i64, random: &mut Random) -> Value {
+    match random.below(3) {
+        0 => old.wrapping_neg().into(),
+        1 => old.wrapping_sub(1).into(),
+        _ => any_number(random),
     }
 }
 
@@ -303,14 +422,15 @@ fn case(sources: &[Vec<Vec<u8>>], number: u64) -> Vec<u8> {
             break;
         }
     }
+    if kind != 4 {
+        return stored(&lines);
+    }
     let mut bytes = packed(&lines);
-    if kind == 4 {
-        let at = random.below(bytes.len());
-        match random.below(3) {
-            0 => bytes.truncate(at),
-            1 => bytes[at] ^= 1 << random.below(8),
-            _ => bytes.insert(at, 0xff),
-        }
+    let at = random.below(bytes.len());
+    match random.below(3) {
+        0 => bytes.truncate(at),
+        1 => bytes[at] ^= 1 << random.below(8),
+        _ => bytes.insert(at, 0xff),
     }
     bytes
 }
@@ -336,7 +456,7 @@ fn whatever_was_changed_is_stood() {
     let sources: Vec<_> = SOURCES.iter().map(|name| short(name)).collect();
     for source in &sources {
         assert!(
-            judge(&packed(source)) >= READINGS,
+            judge(&stored(source)) >= READINGS,
             "as they are they are read"
         );
     }

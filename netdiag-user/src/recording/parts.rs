@@ -5,13 +5,18 @@ use serde_json::value::RawValue;
 
 use super::{
     entry::ClockText,
-    limits::{self, Fault},
-    lines::{Members, plain},
+    limits::{self, Fault, TOO_LARGE},
+    lines::{Members, each, plain},
     merge::merged,
     scan::scan,
 };
 use crate::{
-    model::{gather::Gathered, node::Node, pod::PodIndex, reason::Reasons},
+    model::{
+        gather::Gathered,
+        node::Node,
+        pod::{Pod, PodIndex},
+        reason::Reasons,
+    },
     pipeline::{
         asked::Asked,
         clock::Clock,
@@ -30,8 +35,6 @@ struct Part {
     text: String,
     cost: usize,
 }
-
-const TOO_LARGE: &str = "what it says of the node is larger than any node is";
 
 impl Parts {
     /// Puts what changed into the scene.
@@ -84,7 +87,13 @@ impl Parts {
             "start" => scene.start = node(&mut scene.start, text)?,
             "pods" => {
                 scene.pods = PodIndex::default();
-                scene.pods = PodIndex::new(plain(text)?);
+                let mut pods = Vec::new();
+                // Two lists of them would be twice as much.
+                each(Some(plain(text)?), |pod: Pod| {
+                    pods.push(Arc::new(pod));
+                    Ok(())
+                })?;
+                scene.pods = PodIndex::shared(pods);
             }
             "cluster" => {
                 scene.cluster = Arc::default();
@@ -142,6 +151,7 @@ impl Names for Shared {
 fn node(before: &mut Node, text: &str) -> Result<Node, Fault> {
     *before = Node::default();
     let node: Node = plain(text)?;
+    countable(&node)?;
     for link in &node.links {
         Fault::above(
             link.name.len(),
@@ -150,6 +160,16 @@ fn node(before: &mut Node, text: &str) -> Result<Node, Fault> {
         )?;
     }
     Ok(node)
+}
+
+/// Nobody should wait for the square of what a file says; a writer keeps to it too.
+pub fn countable(node: &Node) -> Result<(), Fault> {
+    let links = "a node in it has more links than netdiag takes";
+    Fault::above(node.links.len(), limits::LINKS, links)?;
+    let namespaces = [&node.pod_sides, &node.linkless].map(Vec::len);
+    let most = namespaces.into_iter().chain([node.counters.len()]).max();
+    let told = "a node in it has more network namespaces than netdiag takes";
+    Fault::above(most.unwrap_or(0), limits::NAMESPACES, told)
 }
 
 fn clock(text: &ClockText) -> Result<Clock, Fault> {

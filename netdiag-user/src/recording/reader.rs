@@ -38,9 +38,18 @@ pub struct Replay<R: Read = BufReader<File>> {
     parts: Parts,
     /// Of the last reading.
     now: Option<u64>,
+    since: Since,
     ended: bool,
     stop: Option<Stop>,
     pub scene: Scene,
+}
+
+/// What came since the last reading. Whoever plays it looks at the time that it takes at each
+/// reading: what comes between two of them must be little.
+#[derive(Default)]
+struct Since {
+    lines: usize,
+    scene: bool,
 }
 
 /// The block at hand: its lines are taken from it one by one.
@@ -73,6 +82,7 @@ impl<R: Read> Replay<R> {
             tables: None,
             parts: Parts::default(),
             now: None,
+            since: Since::default(),
             ended: false,
             stop: None,
             scene: nothing(),
@@ -137,6 +147,7 @@ impl<R: Read> Replay<R> {
         let text = str::from_utf8(&self.block.text[line]).map_err(|_| Stop::Damaged)?;
         let (parts, scene) = (&mut self.parts, &mut self.scene);
         let line: Line<'_> = plain(text)?;
+        self.since.line(&line)?;
         if let Some(header) = line.header {
             Fault::above(
                 header.get().len(),
@@ -156,6 +167,7 @@ impl<R: Read> Replay<R> {
             return Ok(None);
         };
         advance(&mut self.now, tick.now)?;
+        self.since = Since::default();
         let tables = self.tables.get_or_insert_default();
         Ok(Some(reading(&tick, tables, parts, scene)?))
     }
@@ -180,6 +192,25 @@ impl From<Fault> for Stop {
         match fault {
             Fault::Misfit => Self::Damaged,
             Fault::Excess(why) => Self::Refused(why),
+        }
+    }
+}
+
+impl Since {
+    fn line(&mut self, line: &Line<'_>) -> Result<(), Fault> {
+        self.lines += 1;
+        Fault::above(
+            self.lines,
+            limits::OTHER_LINES,
+            "more lines in it come before a reading than netdiag writes",
+        )?;
+        let before = self.scene;
+        self.scene |= line.scene.is_some();
+        match before && line.scene.is_some() {
+            true => Err(Fault::Excess(
+                "what it says of the node changes twice before a reading",
+            )),
+            false => Ok(()),
         }
     }
 }

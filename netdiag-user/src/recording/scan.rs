@@ -2,7 +2,10 @@
 //! texts are, and about how many bytes it takes as what it stands for.
 use serde_json::Value;
 
-use super::limits::{self, Fault};
+use super::{
+    limits::{self, Fault},
+    pieces::name,
+};
 
 /// About what an object becomes: most are small structs, some a B-tree's node.
 const OBJECT: usize = 160;
@@ -15,6 +18,9 @@ const SCALAR: usize = 16;
 /// Structs have fewer members; what has more is a map, and its keys are texts.
 const STRUCT: usize = 24;
 const MEMBER: usize = 24;
+/// Members that are maps: whatever a map holds, it takes a B-tree's node.
+const MAPS: [&str; 5] = ["labels", "selector", "values", "states", "names"];
+const MAP: usize = 600;
 
 const _: () = assert!(size_of::<crate::model::pod::Pod>() <= POD);
 
@@ -33,10 +39,10 @@ impl Found {
         self.longest = self.longest.max(length);
     }
 
-    /// One that stands behind so many others.
-    fn member(&mut self, name: usize, behind: usize) {
+    /// One that stands behind so many others, of a map or not.
+    fn member(&mut self, name: usize, behind: usize, map: bool) {
         self.longest = self.longest.max(name);
-        self.cost += match behind < STRUCT {
+        self.cost += match behind < STRUCT && !map {
             true => MEMBER,
             false => MEMBER + STRING + name,
         };
@@ -48,29 +54,37 @@ pub fn scan(text: &str, part: &str) -> Result<Found, Fault> {
     let bytes = text.as_bytes();
     let (mut found, mut depth, mut at) = (Found::default(), 0, 0);
     let mut members = [0; limits::DEPTH + 1];
+    let mut maps = [false; limits::DEPTH + 1];
+    // What comes next is a map.
+    let mut map = false;
     while let Some(byte) = bytes.get(at) {
         at += 1;
         match byte {
             b'"' => {
-                let (end, length) = string(bytes, at);
+                let (from, (end, length)) = (at, string(bytes, at));
                 at = end;
                 match bytes.get(at) {
                     Some(b':') => {
-                        found.member(length, members[depth]);
+                        found.member(length, members[depth], maps[depth]);
                         members[depth] += 1;
+                        let written = text.get(from - 1..end).unwrap_or_default();
+                        map = name(written).is_ok_and(|name| is_map(&name));
                     }
                     _ => found.text(length),
                 }
             }
             b'{' | b'[' => {
-                found.cost += container(*byte == b'{', part, depth);
+                map &= *byte == b'{';
+                found.cost += container(*byte == b'{', map, part, depth);
                 depth += 1;
                 Fault::above(depth, limits::DEPTH, "a line of it nests too deep")?;
                 members[depth] = 0;
+                maps[depth] = std::mem::take(&mut map);
             }
             b'}' | b']' => depth = depth.saturating_sub(1),
             b',' | b':' | b' ' | b'\t' | b'\r' | b'\n' => {}
             _ => {
+                map = false;
                 found.cost += SCALAR;
                 let rest = bytes[at..].iter();
                 at += rest.take_while(|b| !b",:]} \t\r\n".contains(b)).count();
@@ -80,16 +94,22 @@ pub fn scan(text: &str, part: &str) -> Result<Found, Fault> {
     Ok(found)
 }
 
-fn container(object: bool, part: &str, depth: usize) -> usize {
+fn container(object: bool, map: bool, part: &str, depth: usize) -> usize {
     match (object, part, depth) {
         (true, "pods", 1) => POD,
+        (true, ..) if map => MAP,
         (true, ..) => OBJECT,
         (false, ..) => ARRAY,
     }
 }
 
+/// Whether the member of that name is a map.
+fn is_map(name: &str) -> bool {
+    MAPS.contains(&name)
+}
+
 /// Where a string ends that begins at `at`, and its bytes without the escapes.
-fn string(bytes: &[u8], mut at: usize) -> (usize, usize) {
+pub fn string(bytes: &[u8], mut at: usize) -> (usize, usize) {
     let mut length = 0;
     while let Some(byte) = bytes.get(at) {
         at += 1;
@@ -106,22 +126,23 @@ fn string(bytes: &[u8], mut at: usize) -> (usize, usize) {
 /// The same of a value that is still to be written.
 pub fn weigh(value: &Value, part: &str) -> Found {
     let mut found = Found::default();
-    add(value, part, 0, &mut found);
+    add(value, part, (0, false), &mut found);
     found
 }
 
-fn add(value: &Value, part: &str, depth: usize, to: &mut Found) {
+fn add(value: &Value, part: &str, (depth, map): (usize, bool), to: &mut Found) {
     match value {
         Value::String(text) => to.text(text.len()),
         Value::Array(elements) => {
-            to.cost += container(false, part, depth);
-            elements.iter().for_each(|it| add(it, part, depth + 1, to));
+            to.cost += container(false, false, part, depth);
+            let within = (depth + 1, false);
+            elements.iter().for_each(|it| add(it, part, within, to));
         }
         Value::Object(members) => {
-            to.cost += container(true, part, depth);
+            to.cost += container(true, map, part, depth);
             for (behind, (name, value)) in members.iter().enumerate() {
-                to.member(name.len(), behind);
-                add(value, part, depth + 1, to);
+                to.member(name.len(), behind, map);
+                add(value, part, (depth + 1, is_map(name)), to);
             }
         }
         _ => to.cost += SCALAR,
@@ -143,6 +164,7 @@ mod tests {
             "map": map,
             "a": [1, -2.5, true, null, "b\\\"c\n\u{1}é"],
             "longer": { "": {}, "x": [[], [{ "y": "" }]] },
+            "labels": { "a": "b", "labels": ["", {}] },
         });
         for part in ["node", "pods"] {
             let pretty = serde_json::to_string_pretty(&value).expect("JSON");
@@ -153,6 +175,16 @@ mod tests {
         let found = weigh(&value, "node");
         assert_eq!(found.longest, 8);
         assert!(weigh(&json!([{}]), "pods").cost > POD);
+        let cost = |name: &str| {
+            let text = format!("{{\"{name}\":{{\"a\":1}}}}");
+            scan(&text, "pods").expect("shallow").cost
+        };
+        assert_eq!(
+            cost("labels"),
+            cost("l\\u0061bels"),
+            "however it is written"
+        );
+        assert!(cost("labels") > cost("others") + STRING);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Recordings as they should be, cut, damaged and hostile.
 use std::sync::LazyLock;
 
-use netdiag_common::claim::{Claim, ClaimKey};
-use netdiag_common::event::{CAPTURE, Event};
+use netdiag_common::{
+    claim::{Claim, ClaimKey},
+    event::{CAPTURE, Event},
+};
 use proptest::{prelude::*, test_runner::RngSeed};
 use serde_json::{Value, json};
 
@@ -10,6 +12,7 @@ use super::{
     block::{BlockReader, BlockWriter},
     cells::Cells,
     merge::merged,
+    mutations::judge,
     patch::diff,
     reader::{Replay, Stop},
     writer::Recorder,
@@ -25,6 +28,7 @@ use crate::{
         clock::Clock,
         facts::KnownNames,
         judge::Judge,
+        samples::samples,
         scene::{Change, LinkChange, Run, Scene},
     },
     testing::{self, TestNames, from_pod, ip, lost, overlay_node, tcp},
@@ -50,7 +54,7 @@ pub fn scene() -> Scene {
             hooks: 3,
             ..Run::default()
         },
-        asked: crate::pipeline::asked::Asked::default(),
+        asked: Default::default(),
         links: Vec::new(),
     }
 }
@@ -150,24 +154,6 @@ fn read(bytes: &[u8]) -> Result<(usize, Option<NotChecked>), String> {
         ticks += 1;
     }
     Ok((ticks, replay.trouble()))
-}
-
-/// Whatever is read goes to the causes: it may be nonsense, and they must stand it. Tells how many
-/// readings there were.
-pub fn judge(bytes: &[u8]) -> usize {
-    let Ok(mut replay) = Replay::from(bytes) else {
-        return 0;
-    };
-    let (mut judge, mut readings) = (Judge::default(), 0);
-    while let Some(observation) = replay.tick() {
-        readings += 1;
-        let rows = replay.scene.rows(&observation);
-        let facts = replay.scene.facts(&rows);
-        crate::causes::wants(&facts);
-        crate::causes::evaluate(&facts);
-        judge.verdict(&replay.scene, &observation);
-    }
-    readings
 }
 
 fn text(observation: &Observation) -> String {
@@ -431,9 +417,8 @@ proptest! {
     }
 }
 
-/// Sums of larger ones wrap where it is built for use.
 fn number() -> impl Strategy<Value = u64> {
-    prop_oneof![0..9_u64, 0..1_u64 << 48]
+    prop_oneof![0..9_u64, 0..1_u64 << 48, any::<u64>(), Just(u64::MAX)]
 }
 
 /// A reading of the numbers that come, whatever they are.
@@ -473,7 +458,7 @@ proptest! {
             judge.events(&scene, &reading);
             judge.closing(&scene, &reading);
             judge.verdict(&scene, &reading);
-            crate::pipeline::samples::samples(&scene, &reading);
+            samples(&scene, &reading);
         }
     }
 }

@@ -18,6 +18,7 @@ use super::{
     entry::{ClockText, Entry, Header, Sample, Tick},
     keep::{self, Part},
     limits,
+    parts::countable,
     table::{Changes, Written},
 };
 use crate::{
@@ -180,6 +181,7 @@ impl Parts {
     }
 
     fn changes(&mut self, scene: &Scene, to: &mut Entry) -> std::io::Result<()> {
+        countable(&scene.node).map_err(|_| keep::too_large())?;
         let node = self.node.change(&scene.node)?;
         self.start.begin_as(&self.node);
         let cluster = self.cluster(&scene.cluster)?;

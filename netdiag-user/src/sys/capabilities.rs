@@ -21,6 +21,8 @@ const fn right(number: u32, name: &'static str, why: &'static str) -> Right {
 }
 
 pub const READ: Right = right(2, "CAP_DAC_READ_SEARCH", "reads pods' files");
+pub const WRITE: Right = right(1, "CAP_DAC_OVERRIDE", "puts a file into another's folder");
+pub const OWNERS: Right = right(0, "CAP_CHOWN", "leaves a file its owner");
 pub const NET_ADMIN: Right = right(12, "CAP_NET_ADMIN", "attaches to links, lists nftables");
 pub const NET_RAW: Right = right(13, "CAP_NET_RAW", "sends probes, lists iptables");
 pub const PTRACE: Right = right(19, "CAP_SYS_PTRACE", "looks into processes' /proc");
@@ -39,6 +41,8 @@ pub const READING: &[Right] = &[READ, NET_ADMIN, NET_RAW, PTRACE, ADMIN];
 pub const SWEEPING: &[Right] = &[READ, NET_ADMIN, PTRACE, ADMIN];
 /// Of one that reads files that were named.
 pub const FILES: &[Right] = &[READ];
+/// Of one that puts a file in the place of another, in a folder that is not its own.
+pub const REPLACING: &[Right] = &[READ, WRITE, OWNERS];
 
 /// The last one that this kernel may have: their sets are 64 bits.
 const MOST: u32 = 63;

@@ -2,33 +2,37 @@
 //! never through a link, never what somebody else has put there.
 //!
 //! A new file is made with mode 0600. What is there already is asked before it is opened (open(2),
-//! O_PATH): a plain file must be ours and is emptied, with the mode that its owner gave it; a FIFO must be ours and is written to, devices
-//! like /dev/null are opened as they are. In a folder that others can write to, as /tmp, only what
-//! is our own is written to at all (as fs.protected_regular has it, Documentation/admin-guide/
-//! sysctl/fs.rst). /dev/stdout, /dev/stderr and /dev/fd/N are what they stand for.
+//! O_PATH): a plain file must be ours and is emptied, with the mode that its owner gave it; a FIFO
+//! must be ours and is written to, devices like /dev/null are opened as they are. In a folder that
+//! others can write to, as /tmp, or that is somebody else's, only what is our own is written to at
+//! all (as fs.protected_regular has it, Documentation/admin-guide/sysctl/fs.rst), and links of theirs
+//! lead nowhere. /dev/stdout, /dev/stderr and /dev/fd/N are what they stand for.
 #![expect(
     clippy::disallowed_methods,
     reason = "it opens what it was told to write, and looks before"
 )]
+mod folder;
+mod replacement;
+
 use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
     io::{self, ErrorKind},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
-        unix::fs::{MetadataExt, OpenOptionsExt},
+        unix::fs::OpenOptionsExt,
     },
     path::{Path, PathBuf},
     sync::Mutex,
 };
 
 use nix::{
-    fcntl::{OFlag, open},
-    sys::stat::{Mode, fstat},
+    fcntl::{OFlag, openat},
+    sys::stat::{FileStat, Mode, fstat},
 };
 
-/// Only the owner reads and writes it.
-const OWN: u32 = 0o600;
+use self::folder::Place;
+pub use self::replacement::{Replacement, abandon};
 
 /// Files that were opened before the right to open them was given away.
 static OPENED: Mutex<Option<HashMap<PathBuf, io::Result<File>>>> = Mutex::new(None);
@@ -53,16 +57,19 @@ fn make(path: &Path) -> io::Result<File> {
     if let Some(file) = already_open(path) {
         return file;
     }
-    let new = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(OWN)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NOCTTY)
-        .open(path);
-    match new {
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => existing(path),
+    let at = Place::of(path)?;
+    match new_file(&at) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => existing(&at),
         new => new,
     }
+}
+
+fn new_file(at: &Place) -> io::Result<File> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+    let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let own = Mode::S_IRUSR | Mode::S_IWUSR;
+    let new = openat(&at.folder, at.name.as_os_str(), flags, own)?;
+    Ok(new.into())
 }
 
 /// /dev/stdout and /dev/stderr go on where they are; a descriptor of a shell's, as of `>(gzip)`, is
@@ -87,12 +94,26 @@ fn already_open(path: &Path) -> Option<io::Result<File>> {
     }
 }
 
-fn existing(path: &Path) -> io::Result<File> {
+/// What is there, not opened yet.
+fn found(at: &Place) -> io::Result<(OwnedFd, FileStat)> {
     let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let at = open(path, look, Mode::empty())?;
-    let found = fstat(at.as_fd())?;
+    let it = openat(&at.folder, at.name.as_os_str(), look, Mode::empty())?;
+    let found = fstat(&it)?;
+    Ok((it, found))
+}
+
+fn existing(at: &Place) -> io::Result<File> {
+    let (it, found) = found(at)?;
+    judge(&found, at.shared)?;
+    match found.st_mode & libc::S_IFMT {
+        libc::S_IFREG => emptied(&it),
+        _ => again(&it),
+    }
+}
+
+/// Whether what is there may be written to.
+fn judge(found: &FileStat, shared: bool) -> io::Result<()> {
     let owner = Owner::of(found.st_uid);
-    let shared = shared(path)?;
     let refuse = |why: &str| Err(io::Error::other(why.to_owned()));
     match found.st_mode & libc::S_IFMT {
         libc::S_IFREG if shared && found.st_nlink != 1 => {
@@ -104,9 +125,8 @@ fn existing(path: &Path) -> io::Result<File> {
         libc::S_IFREG | libc::S_IFIFO if owner == Owner::Others => {
             refuse("it is somebody else's: remove it, or name another file")
         }
-        libc::S_IFREG => emptied(&at),
-        libc::S_IFIFO => again(&at),
-        libc::S_IFCHR if !shared => again(&at),
+        libc::S_IFREG | libc::S_IFIFO => Ok(()),
+        libc::S_IFCHR if !shared => Ok(()),
         libc::S_IFLNK => refuse("it is a symbolic link: name the file itself"),
         libc::S_IFDIR => Err(io::Error::from_raw_os_error(libc::EISDIR)),
         _ => refuse("it is no plain file"),
@@ -133,13 +153,6 @@ impl Owner {
     }
 }
 
-/// Whether others than its owner can put something into the folder that the path is in.
-fn shared(path: &Path) -> io::Result<bool> {
-    let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
-    let meta = folder.unwrap_or(Path::new(".")).metadata()?;
-    Ok(meta.mode() & 0o002 != 0 || meta.mode() & 0o1020 == 0o1020)
-}
-
 fn emptied(at: &OwnedFd) -> io::Result<File> {
     let file = again(at)?;
     file.set_len(0)?;
@@ -159,7 +172,7 @@ mod tests {
     use std::{
         fs::Permissions,
         io::Write,
-        os::unix::fs::{PermissionsExt, chown, symlink},
+        os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     };
 
     use super::*;
@@ -228,6 +241,28 @@ mod tests {
         // Not even waited for.
         assert!(why(&pipe).contains("somebody else's"));
         assert_eq!(std::fs::read_to_string(&theirs).expect("read"), "kept");
+    }
+
+    #[test]
+    fn nobody_elses_link_leads_the_way() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let home = tempfile::tempdir().expect("a folder");
+        let [theirs, ours] = ["theirs", "ours"].map(|name| home.path().join(name));
+        for folder in [&theirs, &ours] {
+            std::fs::create_dir(folder).expect("made");
+        }
+        symlink(&ours, theirs.join("link")).expect("linked");
+        std::fs::write(ours.join("secret"), "kept").expect("written");
+        std::fs::hard_link(ours.join("secret"), theirs.join("same")).expect("linked");
+        chown(&theirs, Some(65534), Some(65534)).expect("given away");
+        assert!(why(&theirs.join("link/new")).contains("on the way"));
+        assert!(!ours.join("new").exists());
+        assert!(why(&theirs.join("same")).contains("another name"));
+        let secret = std::fs::read_to_string(ours.join("secret"));
+        assert_eq!(secret.expect("read"), "kept");
+        create(&theirs.join("new")).expect("a new one harms nobody");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The repository's own rules, which no lint knows.
 
+use super::literal::{Literal, literals};
 use super::source::{self, Source, code, has_word};
 use crate::{paths, test::tally::Tally};
 
@@ -22,7 +23,14 @@ const KUBE: [&str; 1] = ["netdiag-user/src/kubernetes/"];
 
 type Rule = fn(&[Source]) -> Vec<String>;
 
-const RULES: [(&str, Rule); 5] = [
+/// Test code may show what it likes.
+const SHOWN: [&str; 3] = ["/tests", "/testing", "/live.rs"];
+
+const RULES: [(&str, Rule); 6] = [
+    (
+        "tidy: no value within a command in a sentence",
+        glued_commands,
+    ),
     ("tidy: unsafe only in its places", unsafe_places),
     ("tidy: no file over 500 lines", long_files),
     ("tidy: aya only in kernel/", aya_places),
@@ -82,6 +90,29 @@ fn word_only_in<'a>(
     sources.into_iter().filter(outside).flat_map(hits).collect()
 }
 
+/// What stands between backticks is pasted: a value comes there by `CommandLine::told` alone.
+fn glued_commands(sources: &[Source]) -> Vec<String> {
+    let own = |it: &&Source| {
+        it.path.starts_with("netdiag-user/src/") && !SHOWN.iter().any(|s| it.path.contains(s))
+    };
+    let mut problems = Vec::new();
+    for source in sources.iter().filter(own) {
+        let tests = source.text.find("#[cfg(test)]\nmod ");
+        let code = &source.text[..tests.unwrap_or(source.text.len())];
+        let glued = literals(code).into_iter().filter(is_glued);
+        problems.extend(glued.map(|it| format!("{}:{}", source.path, it.line)));
+    }
+    problems
+}
+
+/// A place for a value between two backticks, or one backtick for which another literal has the other.
+fn is_glued(literal: &Literal<'_>) -> bool {
+    let parts: Vec<&str> = literal.text.split('`').collect();
+    let holds = |part: &str| part.replace("{{", "").contains('{');
+    let alone = parts.len().is_multiple_of(2) && literal.text != "`";
+    alone || parts.iter().skip(1).step_by(2).any(|part| holds(part))
+}
+
 fn long_files(sources: &[Source]) -> Vec<String> {
     let count = |it: &Source| (it.path.clone(), it.text.lines().count());
     let long = sources
@@ -131,6 +162,43 @@ fn causes(sources: &[Source]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_of_literals_alone_stand_in_sentences() {
+        let file = |text: &str| Source {
+            path: "netdiag-user/src/causes/x.rs".to_owned(),
+            text: text.to_owned(),
+        };
+        for glued in [
+            "f(\n\"see `ip route get {}` \")",
+            "f(\"`{c}`\")",
+            "f(\"`ip \", a, \"`\")",
+            "f(\"a `b` and \\\n `nft list \\\n {x}`\")",
+        ] {
+            let found = glued_commands(&[file(glued)]);
+            assert_eq!(
+                found.len(),
+                glued.matches("\"`ip").count().max(1),
+                "{glued}"
+            );
+        }
+        for fine in [
+            "f(\"`ip link` lists {n}: `netdiag explain` too\")",
+            "// `{c}`\nf(\"`awk '{{print}}'`\")",
+            "#[cfg(test)]\nmod tests { f(\"`{c}`\") }",
+            "[\"`\", text, \"`\"].concat()",
+        ] {
+            assert!(glued_commands(&[file(fine)]).is_empty(), "{fine}");
+        }
+    }
+
+    #[test]
+    fn this_repository_is_tidy() {
+        let sources = source::all(&paths::root()).expect("read");
+        for (name, rule) in RULES {
+            assert_eq!(rule(&sources), [""; 0], "{name}");
+        }
+    }
 
     #[test]
     fn unsafe_outside_its_places_is_named() {

@@ -2,6 +2,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -23,21 +24,10 @@ struct Seen {
 
 pub fn all(tally: &mut Tally) {
     say("unit and property tests");
-    let mut command = build::cargo();
-    command.args([
-        "test",
-        "--workspace",
-        "--exclude",
-        "netdiag-ebpf",
-        "--no-fail-fast",
-    ]);
-    // Black-box tests run the binary that was just built, and name here what they skip: to the
-    // harness those have passed.
+    // Tests name here what they skip: to the harness those have passed.
     let skipped = paths::target().join("skipped-tests");
     let _ = fs::remove_file(&skipped);
-    command
-        .env("NETDIAG_BIN", paths::netdiag())
-        .env("NETDIAG_SKIPPED", &skipped);
+    let mut command = command(&skipped);
     match watch(&mut command) {
         Ok(mut seen) => {
             let lines = fs::read_to_string(&skipped).unwrap_or_default();
@@ -48,6 +38,26 @@ pub fn all(tally: &mut Tally) {
         }
         Err(error) => tally.fail("cargo test", &format!("{error:#}")),
     }
+}
+
+/// Black-box tests run the binary that was just built.
+fn command(skipped: &Path) -> Command {
+    let mut command = build::cargo();
+    command.args([
+        "test",
+        "--workspace",
+        "--exclude",
+        "netdiag-ebpf",
+        "--no-fail-fast",
+    ]);
+    command
+        .env("NETDIAG_BIN", paths::netdiag())
+        .env("NETDIAG_SKIPPED", skipped);
+    // Snapshots are compared here and never written, whatever the caller's own tests do.
+    command
+        .env("INSTA_UPDATE", "no")
+        .env_remove("INSTA_FORCE_PASS");
+    command
 }
 
 fn watch(command: &mut Command) -> Result<Seen> {
@@ -104,6 +114,14 @@ fn number_before(text: &str, word: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_snapshot_is_written() {
+        let command = command(Path::new("skipped"));
+        let set: Vec<_> = command.get_envs().collect();
+        assert!(set.contains(&("INSTA_UPDATE".as_ref(), Some("no".as_ref()))));
+        assert!(set.contains(&("INSTA_FORCE_PASS".as_ref(), None)));
+    }
 
     #[test]
     fn reads_the_harness() {

@@ -4,7 +4,7 @@ mod severity;
 mod success;
 
 pub use report::{drop_evidence, finding};
-pub use severity::severity;
+pub use severity::{is_published, severity};
 
 use std::{cell::LazyCell, collections::BTreeMap, net::IpAddr};
 
@@ -16,6 +16,7 @@ use crate::{
         flow::{self, TCP},
         node::{Route, RouteKind},
         pod::label,
+        total::Total,
         verdict::{FlowRef, PodRef, PodRole},
     },
     pipeline::facts::{Facts, Loss},
@@ -45,7 +46,7 @@ pub struct Pattern<'a> {
 
 impl Pattern<'_> {
     pub fn packets(&self) -> u64 {
-        self.losses.iter().map(|l| l.dropped.packets).sum()
+        self.losses.iter().map(|l| l.dropped.packets).total()
     }
 
     pub fn first(&self) -> u64 {
@@ -62,6 +63,14 @@ impl Pattern<'_> {
             .map(|l| l.dropped.last)
             .max()
             .unwrap_or(0)
+    }
+
+    /// Both addresses, with the server's port.
+    pub fn ends(&self) -> ((IpAddr, u16), (IpAddr, u16)) {
+        match self.reply {
+            true => ((self.source, self.port), (self.destination, 0)),
+            false => ((self.source, 0), (self.destination, self.port)),
+        }
     }
 
     pub fn target(&self) -> String {
@@ -83,19 +92,15 @@ impl Pattern<'_> {
 
     pub fn refer(&self, facts: &Facts<'_>) -> FlowRef {
         let at = self.losses.iter().find_map(|l| l.interface.clone());
-        let (from, to) = if self.reply {
-            (self.port, 0)
-        } else {
-            (0, self.port)
-        };
+        let (from, to) = self.ends();
         let own = |key: &RetransmitKey| self.losses.iter().any(|l| *l.flow() == key.flow);
         let retransmits = facts.retransmits.iter().filter(|(key, _)| own(key));
         FlowRef {
             protocol: flow::protocol(self.protocol),
-            source: endpoint(self.source, from),
-            destination: endpoint(self.destination, to),
+            source: endpoint(from.0, from.1),
+            destination: endpoint(to.0, to.1),
             packets: self.packets(),
-            retransmits: retransmits.map(|(_, r)| r.packets).sum(),
+            retransmits: retransmits.map(|(_, r)| r.packets).total(),
             last_seen_at: at,
             ..FlowRef::default()
         }
@@ -149,6 +154,16 @@ pub fn shares<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<P
 
 fn matters(loss: &Loss) -> bool {
     loss.flow().protocol != TCP || loss.dropped.tcp_flags & (SYN | PSH) != 0
+}
+
+/// An ICMP error or redirect of the node's own, about a connection that is translated: NAT drops
+/// those that it cannot translate back (nf_nat_icmp_reply_translation), and no rule is behind it.
+/// Without an echo's identifier it is no ping.
+pub fn is_own_error(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+    let echo = |l: &&Loss| l.flow().source_port != 0;
+    matches!(pattern.protocol, 1 | 58)
+        && facts.node.owns(pattern.source)
+        && !pattern.losses.iter().any(echo)
 }
 
 /// To everybody: 255.255.255.255, or the last address of one of the node's own subnets, which the

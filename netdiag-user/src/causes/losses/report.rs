@@ -3,7 +3,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use super::Pattern;
 use crate::{
-    model::verdict::{Confidence, Evidence, EvidenceKind, Finding, Origin, Severity},
+    model::{
+        total::add,
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Origin, Severity},
+    },
     pipeline::facts::Facts,
     shell,
 };
@@ -27,6 +30,10 @@ pub fn finding(
     finding.pods.dedup();
     let flows = patterns.iter().take(FLOWS);
     finding.flows = flows.map(|p| p.refer(facts)).collect();
+    for pattern in patterns {
+        let (source, destination) = pattern.ends();
+        finding.scope.add(pattern.protocol, source, destination);
+    }
     finding.about = patterns.iter().map(served).collect();
     let first = patterns.iter().map(Pattern::first).min();
     let last = patterns.iter().map(Pattern::last).max();
@@ -53,7 +60,7 @@ pub fn drop_evidence(patterns: &[Pattern<'_>]) -> Vec<Evidence> {
             loss.symbol(),
             loss.interface.as_deref(),
         );
-        *sums.entry(key).or_default() += loss.dropped.packets;
+        add(sums.entry(key).or_default(), loss.dropped.packets);
     }
     let line = |((reason, symbol, at), packets): ((&str, &str, Option<&str>), u64)| {
         let on = at.map_or_else(String::new, |at| format!(" on {at}"));

@@ -3,12 +3,17 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::{dns::PORT as DNS, flow::FlowKey, hop::ACK};
 
-use super::{super::stall, drops};
+use super::{
+    super::{published, stall},
+    drops,
+};
 use crate::{
     model::{
-        flow::{TCP, UDP, ends},
+        address::endpoint,
+        flow::{self, TCP, UDP, ends},
         node::LinkKind,
         roles::Role,
+        verdict::FlowRef,
     },
     pipeline::{
         attempts::{Attempts, Outcome, Try},
@@ -29,8 +34,8 @@ pub struct Candidate {
     pub server: IpAddr,
     pub port: u16,
     pub protocol: u8,
-    /// Where the node translates it to.
-    pub translated: Option<IpAddr>,
+    /// What the node's translation makes of it.
+    pub leg: Option<FlowKey>,
     /// Questions that were not answered; 0 where a connection stalls that was open.
     pub asked: u64,
     pub retransmits: u64,
@@ -49,14 +54,40 @@ pub struct Candidate {
 
 impl Candidate {
     pub fn servers(&self) -> impl Iterator<Item = IpAddr> {
-        [Some(self.server), self.translated].into_iter().flatten()
+        self.ends().map(|(_, (server, _))| server)
+    }
+
+    /// Client and server's port, as the client has them and behind the translation.
+    pub fn ends(&self) -> impl Iterator<Item = (IpAddr, (IpAddr, u16))> {
+        let leg = self.leg.map(|leg| {
+            let (client, server) = ends(&leg);
+            (client, (server, leg.destination_port))
+        });
+        let own = (self.client, (self.server, self.port));
+        [Some(own), leg].into_iter().flatten()
+    }
+
+    fn translated(&self) -> Option<IpAddr> {
+        self.leg.map(|leg| ends(&leg).1)
     }
 
     /// Whom the stuck packets are for.
     pub fn far(&self) -> IpAddr {
         match self.answers {
             true => self.client,
-            false => self.translated.unwrap_or(self.server),
+            false => self.translated().unwrap_or(self.server),
+        }
+    }
+
+    pub fn refer(&self) -> FlowRef {
+        FlowRef {
+            protocol: flow::protocol(self.protocol),
+            source: self.client.to_string(),
+            destination: endpoint(self.server, self.port),
+            packets: self.asked,
+            retransmits: self.retransmits,
+            last_seen_at: self.last.as_ref().map(|h| h.interface.clone()),
+            ..FlowRef::default()
         }
     }
 
@@ -71,27 +102,29 @@ impl Candidate {
 
 /// All that concern this node's own or its pods.
 pub fn candidates(facts: &Facts<'_>) -> Vec<Candidate> {
-    let mut all = sent(facts);
-    drops::add(facts, &mut all);
+    let mut all = failing(facts);
     all.retain(|c| concerns_us(facts, c) && !is_everyday(facts, c));
     let mut seen = BTreeSet::new();
     all.retain(|c| seen.insert((c.client, c.server, c.port, c.protocol)));
     all
 }
 
+/// Whomever they concern.
+pub fn failing(facts: &Facts<'_>) -> Vec<Candidate> {
+    let mut all = sent(facts);
+    drops::add(facts, &mut all);
+    all
+}
+
 /// Those that were seen at a hop, whomever they concern.
 pub fn sent(facts: &Facts<'_>) -> Vec<Candidate> {
     let silent: Vec<_> = facts.attempts().iter().filter_map(silent).collect();
-    let stalls: Vec<_> = facts
-        .journeys()
-        .values()
-        .filter(|j| stalls(facts, j))
-        .collect();
+    let stalling = facts.journeys_in_order(|j| stalls(facts, j));
     let mut all = Vec::new();
-    if !(silent.is_empty() && stalls.is_empty()) {
+    if !(silent.is_empty() && stalling.is_empty()) {
         let legs = facts.legs();
         all.extend(silent.iter().filter_map(|s| asking(facts, legs, s)));
-        all.extend(stalls.iter().map(|j| open(facts, legs, j)));
+        all.extend(stalling.iter().map(|j| open(facts, legs, j)));
     }
     all
 }
@@ -175,7 +208,7 @@ fn asking(facts: &Facts<'_>, legs: &Legs, silent: &Attempts<'_>) -> Option<Candi
         server: silent.server,
         port: silent.port,
         protocol: silent.protocol,
-        translated: leg.map(|l| ends(&l).1),
+        leg,
         asked: silent.packets(),
         retransmits: 0,
         first,
@@ -203,7 +236,7 @@ fn open(facts: &Facts<'_>, legs: &Legs, stalled: &Journey<'_>) -> Candidate {
         server,
         port,
         protocol: TCP,
-        translated: leg.map(|l| ends(&l).1).filter(|_| !answers),
+        leg: leg.filter(|_| !answers),
         asked: 0,
         retransmits: stalled.retransmits(),
         first: stalled
@@ -256,14 +289,23 @@ fn unpacked(facts: &Facts<'_>, last: Option<&HopFlow>) -> bool {
     kind.is_some_and(|l| matches!(l.kind, LinkKind::Vxlan | LinkKind::Ipip))
 }
 
-/// A pod of this node is at one end, or the node asks itself. What the world sends to the node is
-/// scanned and dropped all day.
+/// A pod of this node is at one end, or the node asks itself. What the world sends to ports that
+/// nobody has is scanned and dropped all day.
 fn concerns_us(facts: &Facts<'_>, candidate: &Candidate) -> bool {
     let Candidate { client, server, .. } = candidate;
     let lone = server.is_multicast() || server.is_loopback() || server.is_unspecified();
     let pod = |address: IpAddr| facts.is_local_pod(address);
     let ours = pod(*client) || facts.node.owns(*client);
-    !lone && (ours || candidate.servers().any(pod))
+    !lone && (ours || candidate.servers().any(pod) || is_published(facts, candidate))
+}
+
+/// Somebody takes it on this node, or the node leads it on to others.
+fn is_published(facts: &Facts<'_>, candidate: &Candidate) -> bool {
+    let (server, protocol) = ((candidate.server, candidate.port), candidate.protocol);
+    let leads_on = candidate.servers().any(|s| s != candidate.server);
+    leads_on
+        || published::by_a_socket(facts, server, protocol)
+        || published::by_a_rule(facts, server, protocol)
 }
 
 /// Programs try IPv6 in clusters that have no way out for it; clients ask for pods that went a

@@ -22,15 +22,18 @@ pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
         let socket = ["NO_SOCKET", "TCP_", "SOCKET_", "UDP_CSUM"];
         !socket.iter().any(|s| reason.starts_with(s))
     };
-    let patterns = losses::patterns(facts, |l| !l.harmless && on_the_way(&l.reason));
+    let mut patterns = losses::patterns(facts, |l| !l.harmless && on_the_way(&l.reason));
+    patterns.retain(|p| !losses::is_own_error(facts, p));
     astray(facts, all);
     let by_ends: BTreeMap<_, usize> = all
         .iter()
         .enumerate()
         .flat_map(|(n, c)| {
-            c.servers()
-                .map(move |s| ((c.client, s, c.port), n))
-                .collect::<Vec<_>>()
+            let all = c.ends().flat_map(move |(client, (server, port))| {
+                // Behind a masquerade the client is another one.
+                [client, c.client].map(|client| ((client, server, port), n))
+            });
+            all.collect::<Vec<_>>()
         })
         .collect();
     for pattern in &patterns {
@@ -48,7 +51,7 @@ pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
                 server,
                 port: pattern.port,
                 protocol: pattern.protocol,
-                translated: None,
+                leg: None,
                 asked: pattern.packets(),
                 retransmits: 0,
                 first: pattern.first(),
@@ -111,8 +114,7 @@ fn program(loss: &Loss) -> Option<String> {
     let commands = list
         .into_iter()
         .chain([shell!("bpftool net show dev {}", at)]);
-    let shown = commands.filter(|c| !c.is_refused());
-    let shown: Vec<String> = shown.map(|c| format!("`{c}`")).collect();
+    let shown: Vec<String> = commands.filter_map(|c| c.told()).collect();
     let colon = if shown.is_empty() { "" } else { ": " };
     Some(format!(
         ", by a {kind} program on {at}{colon}{}",

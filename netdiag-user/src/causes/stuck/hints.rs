@@ -11,6 +11,7 @@ use crate::{
         icmp,
     },
     pipeline::facts::{Facts, HopFlow},
+    shell,
 };
 
 /// Flows that get stuck at one size: one alone may have lost its packets otherwise.
@@ -53,11 +54,12 @@ impl Sizes {
         let Self { passed, stuck } = self;
         let far = candidate.far();
         let headers = if far.is_ipv4() { PING.0 } else { PING.1 };
+        let size = stuck.saturating_sub(headers);
+        let ping = shell!("ping -M do -s {} {}", size, far).told_or("ping");
         format!(
             "{stuck} bytes get stuck on the way to {far}, and {passed} get through: the network \
-             carries less than this node's MTU says, and nobody tells; `ping -M do -s {} {far}` \
-             finds how much, and the MTU here must be no more",
-            stuck.saturating_sub(headers)
+             carries less than this node's MTU says, and nobody tells; {ping} \
+             finds how much, and the MTU here must be no more"
         )
     }
 }

@@ -7,13 +7,14 @@ use crate::{
     causes::dns::{self, PATTERN, Picture},
     model::{
         address::endpoint,
-        verdict::{Finding, NotChecked},
+        total::Total,
+        verdict::{Finding, Unexplained},
     },
     pipeline::facts::{Facts, Question},
 };
 
 /// The servers that know no name of the cluster, and that no finding is about.
-pub fn failing(facts: &Facts<'_>, findings: &[Finding]) -> Vec<NotChecked> {
+pub fn failing(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> {
     let fails = |q: &Question| q.dns.failed > 0;
     // Who is whose server takes a look at every question.
     if !facts.dns.iter().any(fails) {
@@ -27,11 +28,11 @@ pub fn failing(facts: &Facts<'_>, findings: &[Finding]) -> Vec<NotChecked> {
             .iter()
             .filter(|q| fails(q) && q.dns.failing_since > good);
         let since = failing.clone().map(|q| q.dns.failing_since).min()?;
-        let errors: u64 = failing.clone().map(|q| q.dns.failed).sum();
+        let errors: u64 = failing.clone().map(|q| q.dns.failed).total();
         let lasts = facts.now.saturating_sub(since) >= SPAN_NS;
         let name = &failing.clone().next()?.name;
         (errors >= PATTERN && lasts && picture.is_cluster_dns(server)).then(|| {
-            NotChecked::new(
+            of_server(
                 format!("names at {}", endpoint(server, netdiag_common::dns::PORT)),
                 format!(
                     "it answers the cluster's names with errors alone ({}), {errors} times: no cause \
@@ -45,10 +46,21 @@ pub fn failing(facts: &Facts<'_>, findings: &[Finding]) -> Vec<NotChecked> {
     servers(&picture, findings).filter_map(line).collect()
 }
 
+fn of_server(what: String, why: String) -> Unexplained {
+    Unexplained {
+        what,
+        why,
+        here: true,
+        flows: Vec::new(),
+        pods: Vec::new(),
+        node: None,
+    }
+}
+
 /// How to ask it by hand. The name is of whoever asked for it.
 fn by_hand(server: IpAddr, name: &str) -> String {
-    let ask = dns::ask(server, name).filter(|ask| !ask.is_refused());
-    ask.map_or_else(String::new, |ask| format!(", `{ask}`"))
+    let ask = dns::ask(server, name).and_then(|ask| ask.told());
+    ask.map_or_else(String::new, |ask| format!(", {ask}"))
 }
 
 /// Their answers come from memory, within milliseconds. Resolvers give up after 2.5 to 5 s, and
@@ -56,7 +68,7 @@ fn by_hand(server: IpAddr, name: &str) -> String {
 const SLOW_NS: u64 = 1_000_000_000;
 
 /// The servers that take as long for the cluster's names, and that no finding is about.
-pub fn slow(facts: &Facts<'_>, findings: &[Finding]) -> Vec<NotChecked> {
+pub fn slow(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> {
     if !facts.dns.iter().any(|q| q.dns.latency_max >= SLOW_NS) {
         return Vec::new();
     }
@@ -72,7 +84,7 @@ pub fn slow(facts: &Facts<'_>, findings: &[Finding]) -> Vec<NotChecked> {
         let slow = count >= PATTERN && mean >= SLOW_NS && picture.is_cluster_dns(server);
         let seconds = |ns: u64| ns as f64 / 1e9;
         slow.then(|| {
-            NotChecked::new(
+            of_server(
                 format!("names at {}", endpoint(server, netdiag_common::dns::PORT)),
                 format!(
                     "its answers to the cluster's names take {:.1} s on average, {:.1} s at most ({count} \
@@ -125,7 +137,7 @@ mod tests {
 
     const SERVER: &str = "172.20.2.53";
 
-    fn told(others: impl FnOnce(&mut Dns)) -> Vec<NotChecked> {
+    fn told(others: impl FnOnce(&mut Dns)) -> Vec<Unexplained> {
         let refused = |dns: &mut Dns| {
             (dns.answers, dns.refused, dns.failed) = (4, 4, 4);
             dns.failing_since = dns.first_query;

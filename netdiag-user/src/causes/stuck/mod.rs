@@ -17,15 +17,16 @@ mod candidates;
 mod drops;
 mod hints;
 mod lookups;
+mod passages;
 mod ways;
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use self::{
     candidates::{Candidate, candidates},
     ways::Ways,
 };
-use super::isolation;
+use super::{isolation, published};
 use crate::{
     model::{
         address::endpoint,
@@ -33,48 +34,42 @@ use crate::{
         gather::Want,
         pod::label,
         roles::Role,
-        verdict::{Finding, FlowRef, NotChecked, PodRole},
+        verdict::{Finding, PodRole, Unexplained},
     },
     pipeline::facts::{Facts, HopFlow},
+    shell,
 };
 
 /// Flows that are named; more of them tell nothing new.
 const NAMED: usize = 5;
-/// As many flows as a finding names at most: then it may mean more of them.
-const MANY: usize = 10;
-
-/// What a verdict says of stuck flows.
-#[derive(Default)]
-pub struct Stuck {
-    pub told: Vec<NotChecked>,
-    /// One of them may be this node's fault.
-    pub ours: bool,
-}
 
 /// Flows that are stuck and that `findings` do not explain.
-pub fn stuck(facts: &Facts<'_>, findings: &[Finding]) -> Stuck {
+pub fn stuck(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> {
     let mut all = candidates(facts);
-    all.retain(|c| !explained(c, findings));
+    all.retain(|c| !explained(facts, c, findings));
     let ways = Ways::new(facts, &all);
     for candidate in &mut all {
         let apart = isolation::between(facts, candidate.client, candidate.far());
         candidate.dropped = apart.map(|a| a.text()).or(candidate.dropped.take());
     }
     let (ours, others): (Vec<_>, Vec<_>) = all.iter().partition(|c| is_ours(facts, &ways, c));
-    let mut told = tell(facts, &ours, |c| here(facts, &ways, c));
-    told.extend(tell(facts, &others, |c| elsewhere(facts, &ways, c)));
-    let mut lookups = lookups::failing(facts, findings);
-    lookups.extend(lookups::slow(facts, findings));
-    let ours = !ours.is_empty() || !lookups.is_empty();
-    told.extend(lookups);
-    Stuck { told, ours }
+    let mut told = tell(facts, &ours, true, |c| here(facts, &ways, c));
+    told.extend(lookups::failing(facts, findings));
+    told.extend(lookups::slow(facts, findings));
+    told.extend(tell(facts, &others, false, |c| elsewhere(facts, &ways, c)));
+    told
 }
 
-/// Where a masquerade makes another flow of them, conntrack tells which.
+/// Where a masquerade makes another flow of them, conntrack tells which; and whether anybody takes
+/// what comes for the node itself, its sockets.
 pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
-    let inside = candidates::sent(facts).into_iter().filter(|c| !left(c));
-    let clients: std::collections::BTreeSet<IpAddr> = inside.map(|c| c.client).collect();
-    clients.into_iter().take(NAMED).map(Want::Tracked).collect()
+    let all = candidates::failing(facts);
+    let inside = all.iter().filter(|c| c.dropped.is_none() && !left(c));
+    let clients: BTreeSet<IpAddr> = inside.map(|c| c.client).collect();
+    let tracked = clients.into_iter().take(NAMED).map(Want::Tracked);
+    let elsewhere = all.iter().filter(|c| !facts.node.owns(c.client));
+    let own = elsewhere.map(|c| ((c.server, c.port), c.protocol));
+    tracked.chain(published::wants(facts, own)).collect()
 }
 
 /// Where sizes decide, this node's own MTU may be the wrong one.
@@ -97,46 +92,45 @@ fn left(candidate: &Candidate) -> bool {
     !here && candidate.last.as_ref().filter(out).is_some()
 }
 
-/// A finding that names both ends, or so many flows that it may not name all of its own.
-fn explained(candidate: &Candidate, findings: &[Finding]) -> bool {
-    let host = |end: &str| -> Option<IpAddr> {
-        let bare = end.parse().ok();
-        bare.or_else(|| end.parse::<std::net::SocketAddr>().ok().map(|s| s.ip()))
-    };
-    let names = |flow: &FlowRef| {
-        let ends = (host(&flow.source), host(&flow.destination));
-        candidate.servers().any(|server| {
-            let (client, server) = (Some(candidate.client), Some(server));
-            ends == (client, server) || ends == (server, client)
+/// A finding that accounts for its conversation, or for what all goes by that it goes by.
+fn explained(facts: &Facts<'_>, candidate: &Candidate, findings: &[Finding]) -> bool {
+    let own = |f: &Finding| {
+        let mut ends = candidate.ends();
+        ends.any(|(client, server)| {
+            let has = |client| f.scope.has(candidate.protocol, client, server);
+            has(client) || has(candidate.client)
         })
     };
-    let many = |f: &Finding| {
-        f.flows.len() >= MANY && candidate.servers().any(|server| f.about.contains(&server))
-    };
-    findings
-        .iter()
-        .any(|f| f.flows.iter().any(names) || many(f))
+    findings.iter().any(own) || {
+        let passages = passages::of(facts, candidate);
+        findings.iter().any(|f| f.scope.passes(&passages))
+    }
 }
 
 fn tell(
     facts: &Facts<'_>,
     all: &[&Candidate],
+    here: bool,
     place: impl Fn(&Candidate) -> String,
-) -> Vec<NotChecked> {
+) -> Vec<Unexplained> {
     let line = |(n, c): (usize, &&Candidate)| {
         let more = match all.len() - NAMED.min(all.len()) {
             more if more > 0 && n == NAMED - 1 => format!(" and {more} more"),
             _ => String::new(),
         };
         let client = facts.pod(c.client, PodRole::Source);
-        let client = client.filter(|p| p.name.is_some());
-        let client = client.map_or_else(|| c.client.to_string(), |p| label(&p));
+        let server = facts.pod(c.server, PodRole::Server);
+        let who = client.as_ref().filter(|p| p.name.is_some());
+        let who = who.map_or_else(|| c.client.to_string(), label);
         let target = endpoint(c.server, c.port);
-        let what = format!(
-            "{} {target} from {client}{more}",
-            flow::protocol(c.protocol)
-        );
-        NotChecked::new(what, format!("{}: {}", c.symptom(), place(c)))
+        Unexplained {
+            what: format!("{} {target} from {who}{more}", flow::protocol(c.protocol)),
+            why: format!("{}: {}", c.symptom(), place(c)),
+            here,
+            flows: vec![c.refer()],
+            pods: client.into_iter().chain(server).collect(),
+            node: None,
+        }
     };
     all.iter().take(NAMED).enumerate().map(line).collect()
 }
@@ -165,10 +159,11 @@ fn here(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> String {
     let dropped = dropped.map_or_else(String::new, |d| format!(", dropped ({d})"));
     if let Some(link) = &candidate.circles {
         let next = ways.name(candidate);
+        let get = shell!("ip route get {}", candidate.far());
+        let get = get.told_or("the way that it takes");
         return format!(
             "it comes back by {link}, by which it left{dropped}: a routing loop with {next}; {path}, \
-             `ip route get {}` and the routes there tell who is wrong",
-            candidate.far()
+             {get} and the routes there tell who is wrong"
         );
     }
     format!("{seen}{dropped}; no cause explains it: {path}")
@@ -194,7 +189,8 @@ fn walk(candidate: &Candidate) -> String {
         0 => candidate.server.to_string(),
         port => endpoint(candidate.server, port),
     };
-    format!("`netdiag path {} {target}` walks the way", candidate.client)
+    let path = shell!("netdiag path {} {}", candidate.client, target);
+    format!("{} walks the way", path.told_or("netdiag's path"))
 }
 
 #[cfg(test)]

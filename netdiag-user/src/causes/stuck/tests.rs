@@ -6,11 +6,15 @@ use netdiag_common::{
 use super::*;
 use crate::{
     model::{
+        gather::Piece,
         node::Node,
         observation::Observation,
-        verdict::{Confidence, Severity},
+        verdict::{Confidence, Scope, Severity},
     },
-    testing::{OVERLAY, POD, UPLINK, at, died, from_pod, ip, overlay_node, route, tcp, with_facts},
+    testing::{
+        NETNS, OVERLAY, POD, UPLINK, at, died, from_pod, ip, listener, overlay_node, route, tcp,
+        with_facts, with_gathered,
+    },
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -53,7 +57,7 @@ fn out(to: &str) -> Flows {
     all
 }
 
-fn with(flows: Flows, findings: &[Finding]) -> Stuck {
+fn with(flows: Flows, findings: &[Finding]) -> Vec<Unexplained> {
     let observation = Observation {
         now: 15 * SECOND,
         flows,
@@ -62,10 +66,14 @@ fn with(flows: Flows, findings: &[Finding]) -> Stuck {
     with_facts(&node(), &observation, |facts| stuck(facts, findings))
 }
 
+fn ours(stuck: &[Unexplained]) -> bool {
+    stuck.iter().any(|u| u.here)
+}
+
 fn judged(flows: Flows) -> (bool, String) {
     let stuck = with(flows, &[]);
-    let lines = stuck.told.iter().map(|n| format!("{}: {}", n.what, n.why));
-    (stuck.ours, lines.collect::<Vec<_>>().join("\n"))
+    let lines = stuck.iter().map(|u| format!("{}: {}", u.what, u.why));
+    (ours(&stuck), lines.collect::<Vec<_>>().join("\n"))
 }
 
 #[test]
@@ -92,16 +100,28 @@ fn what_is_explained_answered_or_refused_is_not_stuck() {
         assert_eq!(judged(flows), (false, String::new()));
     }
     let mut finding = Finding::new("x", Severity::Info, Confidence::Confirmed, String::new());
-    finding.flows.push(FlowRef {
-        protocol: "tcp".into(),
-        source: "172.20.1.5".into(),
-        destination: "172.20.2.9:443".into(),
-        packets: 4,
-        retransmits: 3,
-        last_seen_at: None,
-        ..FlowRef::default()
-    });
-    assert!(with(asked(), &[finding]).told.is_empty());
+    finding
+        .scope
+        .add(flow::TCP, (ip("172.20.1.5"), 0), (ip(PEER), 443));
+    assert!(with(asked(), &[finding.clone()]).is_empty());
+    finding.scope = Scope::default();
+    finding
+        .scope
+        .add(flow::TCP, (ip("172.20.1.5"), 0), (ip(PEER), 80));
+    assert_eq!(with(asked(), &[finding]).len(), 1, "another port of it");
+}
+
+#[test]
+fn what_goes_by_a_peer_that_a_finding_is_about_is_explained() {
+    let mut finding = Finding::new(
+        "x",
+        Severity::Critical,
+        Confidence::Confirmed,
+        String::new(),
+    );
+    finding.scope.add_hosts(&[ip("192.0.2.2")]);
+    assert!(with(out(PEER), &[finding.clone()]).is_empty());
+    assert_eq!(with(out(WORLD), &[finding]).len(), 1, "that goes elsewhere");
 }
 
 #[test]
@@ -210,7 +230,7 @@ fn drops_that_no_cause_names_are_told() {
         ..Observation::default()
     };
     let stuck = with_facts(&node(), &observation, |facts| stuck(facts, &[]));
-    let why = &stuck.told[0].why;
+    let why = &stuck[0].why;
     assert!(why.contains("(4 × IP_INADDRERRORS in ip_error)"), "{why}");
 }
 
@@ -228,12 +248,12 @@ fn a_scan_of_the_node_and_ipv6_without_a_way_out_are_everyday() {
         flows: vec![from_pod(tried, asks(1))],
         ..Observation::default()
     };
-    let told = with_facts(&node, &observation, |facts| stuck(facts, &[]).told);
+    let told = with_facts(&node, &observation, |facts| stuck(facts, &[]));
     assert!(told.is_empty());
 }
 
 /// Three connections to a peer's pod: data of that size is stuck in two, and passes in one.
-fn sized(stuck: u32, passed: u32) -> Stuck {
+fn sized(stuck: u32, passed: u32) -> Vec<Unexplained> {
     let flow = |port| FlowKey {
         source_port: port,
         ..flow(PEER)
@@ -263,11 +283,11 @@ fn sized(stuck: u32, passed: u32) -> Stuck {
 #[test]
 fn what_is_stuck_by_its_size_may_be_this_nodes_mtu() {
     let found = sized(1450, 600);
-    assert!(found.ours);
-    let text = &found.told[0].why;
+    assert!(ours(&found));
+    let text = &found[0].why;
     assert!(text.contains("1450 bytes get stuck on the way to 172.20.2.9, and 600 get through"));
     let lossy = sized(1450, 1450);
-    assert!(!lossy.ours, "as large ones get through");
+    assert!(!ours(&lossy), "as large ones get through");
 }
 
 #[test]
@@ -275,6 +295,32 @@ fn a_pods_own_address_in_the_world_is_told() {
     let silent: Flows = ["198.51.100.8", WORLD].into_iter().flat_map(out).collect();
     let told = with(silent, &[]);
     let masquerade = "left with the pod's own address 172.20.1.5";
-    assert!(told.told.iter().all(|t| t.why.contains(masquerade)));
-    assert!(!with(out(PEER), &[]).told[0].why.contains(masquerade));
+    assert!(told.iter().all(|t| t.why.contains(masquerade)));
+    assert!(!with(out(PEER), &[])[0].why.contains(masquerade));
+}
+
+/// Somebody of the world's asks the node itself, and its SYNs die there.
+fn of_the_node(listens: bool) -> Vec<Unexplained> {
+    let asked = tcp("203.0.113.9", "192.0.2.1", 6443);
+    let observation = Observation {
+        now: 15 * SECOND,
+        flows: vec![at(asked, UPLINK, false, PLAIN, asks(1))],
+        drops: vec![died(asked, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 4)],
+        ..Observation::default()
+    };
+    let socket = listener("192.0.2.1", 6443);
+    let sockets = listens.then_some(socket).into_iter().collect();
+    let pieces = [(Want::Listeners(NETNS), Ok(Piece::Listeners(sockets)))];
+    with_gathered(&node(), &observation, pieces, |facts| {
+        assert!(wants(facts).contains(&Want::Listeners(NETNS)));
+        stuck(facts, &[])
+    })
+}
+
+#[test]
+fn what_the_node_itself_serves_and_nobody_gets_is_told() {
+    let told = of_the_node(true);
+    assert!(ours(&told));
+    assert!(told[0].why.contains("NETFILTER_DROP"), "{told:?}");
+    assert!(of_the_node(false).is_empty(), "a scan");
 }

@@ -11,7 +11,10 @@ use std::net::IpAddr;
 
 pub use self::merge::one_incident;
 use crate::{
-    model::verdict::{Evidence, EvidenceKind, Finding, Origin},
+    model::{
+        total::Total,
+        verdict::{Evidence, EvidenceKind, Finding, Origin},
+    },
     pipeline::{
         facts::Facts,
         join::{Count, Way},
@@ -88,7 +91,7 @@ impl Sides<'_, '_> {
         let worst = self.to.dropped.first()?;
         let same = self.to.dropped.iter();
         let same = same.filter(|l| l.reason == worst.reason && l.symbol() == worst.symbol());
-        let packets: u64 = same.map(|l| l.dropped.packets).sum();
+        let packets: u64 = same.map(|l| l.dropped.packets).total();
         let (reason, symbol) = (&worst.reason, worst.symbol());
         let text = format!(
             "{packets} packets from {} came to {} and were dropped there: {reason} in {symbol}",

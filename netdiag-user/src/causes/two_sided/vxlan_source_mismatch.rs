@@ -5,7 +5,10 @@ use super::{
     super::vxlan_source_mismatch::{Mismatch, Side, mismatches},
     Sides,
 };
-use crate::model::verdict::{EvidenceKind, Finding, Origin};
+use crate::model::{
+    total::Total,
+    verdict::{EvidenceKind, Finding, Origin},
+};
 use crate::shell;
 
 pub fn complete(sides: &Sides<'_, '_>, finding: &mut Finding) {
@@ -77,7 +80,7 @@ fn peers(sides: &Sides<'_, '_>, m: &Mismatch, finding: &mut Finding) {
 fn nothing_back(sides: &Sides<'_, '_>, m: &Mismatch) -> super::Evidence {
     let back = sides.there.outers.iter();
     let back = back.filter(|o| !o.egress() && o.source == m.destination);
-    let packets: u64 = back.map(|o| o.outer.packets).sum();
+    let packets: u64 = back.map(|o| o.outer.packets).total();
     let text = format!(
         "{packets} VXLAN packets came in on {} from {}",
         sides.there_name, m.destination

@@ -11,15 +11,16 @@ use std::{
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::{cli::exit, model::verdict::NotChecked, sys};
+use crate::{cli::exit, model::verdict::NotChecked, recording::bytes_read, sys};
 
 /// Time on a processor that any recording may take, and for each megabyte of it more. One of a
 /// node with full tables on which little happens takes 60 s a megabyte.
 const BASE: Duration = Duration::from_secs(10);
 const A_MEGABYTE: Duration = Duration::from_secs(120);
-/// Memory that all recordings may take, each of them so much.
-const MEMORY: usize = 232 << 20;
-const LOOK: Duration = Duration::from_millis(10);
+/// Memory that all recordings may take, each of them so much; the program itself counts too, and
+/// what is taken between two looks: all of it stays below 256 MB.
+const MEMORY: usize = 240 << 20;
+const LOOK: Duration = Duration::from_millis(3);
 
 /// The time that one recording has taken so far.
 #[derive(Default)]
@@ -63,12 +64,8 @@ fn allowed(bytes: u64) -> Duration {
 }
 
 /// Ends the process when the recordings take more than they may, wherever it is just then.
-pub fn guard(files: &[PathBuf]) {
-    let found = files.iter().filter_map(|file| file.metadata().ok());
-    let bytes: u64 = found.map(|it| it.len()).sum();
+pub fn guard(files: &[PathBuf], once: bool) {
     let count = u32::try_from(files.len()).unwrap_or(u32::MAX);
-    // What each may take by itself, and as much again for what they say together.
-    let time = (allowed(bytes) + BASE.saturating_mul(count)).saturating_mul(2);
     let memory = MEMORY.saturating_mul(files.len());
     let what = match files {
         [one] => one.display().to_string(),
@@ -82,6 +79,7 @@ pub fn guard(files: &[PathBuf]) {
             if memory_taken().is_some_and(|taken| taken > memory) {
                 end(&what, &format!("{} MB of memory", memory >> 20));
             }
+            let time = altogether(bytes_read(), count, once);
             if process().saturating_sub(before) > time {
                 end(&what, &format!("{} s", time.as_secs()));
             }
@@ -89,20 +87,33 @@ pub fn guard(files: &[PathBuf]) {
     });
 }
 
+/// What so many recordings may take by themselves, with what they come to in the end; and as much
+/// again for what several say together, or where each is played more than once. It goes by the
+/// bytes that were read of them so far, for a pipe has no length, and a file may have more than is
+/// ever read.
+fn altogether(bytes: u64, count: u32, once: bool) -> Duration {
+    let apart = allowed(bytes).saturating_mul(5) / 4 + BASE.saturating_mul(count);
+    match once && count == 1 {
+        true => apart,
+        false => apart.saturating_mul(2),
+    }
+}
+
 fn end(what: &str, more_than: &str) -> ! {
     let told = format!(
         "netdiag: cannot replay {what}: that takes more than {more_than}, and no recording of a node does"
     );
     let _ = writeln!(std::io::stderr(), "{told}");
+    sys::output_file::abandon();
     std::process::exit(exit::ENVIRONMENT);
 }
 
-/// Memory that is this process's own (proc_pid_status(5), RssAnon).
+/// Memory that this process takes (proc_pid_status(5), VmRSS), the program's own pages included.
 fn memory_taken() -> Option<usize> {
     let status = sys::file::text(Path::new("/proc/self/status"), sys::file::SMALL).ok()?;
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))?;
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kilobytes << 10)
 }
@@ -120,6 +131,16 @@ mod tests {
         assert!(!allowance.is_spent(1_000_000));
         let told = allowance.told(1).expect("told").why;
         assert!(told.contains("71 s"), "{told}");
+    }
+
+    /// A pipe has no length: nothing but what was read can count.
+    #[test]
+    fn what_was_read_counts() {
+        let more = |count, once| altogether(1_000_000, count, once) - altogether(0, count, once);
+        assert_eq!(altogether(0, 1, true), BASE * 9 / 4);
+        assert_eq!(more(1, true), A_MEGABYTE * 5 / 4);
+        assert_eq!(altogether(0, 3, true), BASE * 17 / 2);
+        assert_eq!(more(1, false), A_MEGABYTE * 5 / 2);
     }
 
     #[test]

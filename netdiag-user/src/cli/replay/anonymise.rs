@@ -11,6 +11,7 @@ use super::{
 use crate::{
     model::verdict::Verdict,
     recording::{Anonymiser, Recorder, Replay},
+    sys::output_file::Replacement,
 };
 
 pub fn run(args: &ReplayArgs, to: &Path) -> Result<i32> {
@@ -24,16 +25,19 @@ pub fn run(args: &ReplayArgs, to: &Path) -> Result<i32> {
         );
         return Err(Usage(told).into());
     }
+    twice(from, "FILE", "it is read more than once")?;
+    twice(to, "OUT", "it is read again when it is written")?;
     let cannot = || format!("cannot anonymise {}", from.display());
     let mut anonymiser = Anonymiser::of(&mut Replay::open(from)?).with_context(cannot)?;
-    let recorder = Recorder::create(to)?;
+    let cannot_write = || format!("cannot write {}", to.display());
+    // Until it is whole, and was read back, what was there stays.
+    let new = Replacement::of(to).with_context(cannot_write)?;
+    let recorder = new.file().and_then(Recorder::to);
+    let recorder = recorder.with_context(cannot_write)?;
     let written = anonymiser.write(&mut Replay::open(from)?, recorder);
-    if written.is_err() && to.metadata().is_ok_and(|it| it.is_file()) {
-        // Half a recording says nothing that is wanted.
-        let _ = std::fs::remove_file(to);
-    }
     let readings = written.with_context(cannot)?;
-    let (before, after) = (causes(args, from)?, causes(args, to)?);
+    let (before, after) = (causes(args, from)?, causes(args, &new.readable())?);
+    new.put().with_context(cannot_write)?;
     if before != after {
         let list = |causes: &BTreeSet<String>| match causes.len() {
             0 => "nothing".to_owned(),
@@ -49,6 +53,20 @@ pub fn run(args: &ReplayArgs, to: &Path) -> Result<i32> {
     }
     log::info!("{}: {readings} readings", to.display());
     Ok(exit::OK)
+}
+
+/// Refuses what can be read only once, or not at all.
+fn twice(path: &Path, what: &str, why: &str) -> Result<()> {
+    match path.metadata() {
+        Ok(found) if !found.is_file() && !found.is_dir() => {
+            let told = format!(
+                "{what} {} is a pipe or a device: name a plain file, because {why}",
+                path.display()
+            );
+            Err(Usage(told).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn is_same(one: &Path, other: &Path) -> bool {

@@ -40,7 +40,10 @@ impl Player {
     pub fn open(file: &Path, asked: &Asked) -> Result<Self> {
         let mut replay = Replay::open(file)?;
         replay.scene.asked = asked.clone();
-        let Some(first) = reading(&mut replay) else {
+        let (mut allowance, begun) = (Allowance::default(), Allowance::now());
+        let first = reading(&mut replay);
+        allowance.spend(begun);
+        let Some(first) = first else {
             return Err(refusal(&replay, file).unwrap_or_else(|| {
                 anyhow!(
                     "{}: there is no reading in it: {}",
@@ -56,7 +59,7 @@ impl Player {
             ledger: Ledger::default(),
             one_of_several: false,
             next: Some(first),
-            allowance: Allowance::default(),
+            allowance,
         })
     }
 

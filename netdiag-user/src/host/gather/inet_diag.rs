@@ -112,6 +112,7 @@ fn family(family: u8, ask: Ask, most: usize, take: &mut impl FnMut(Socket)) -> R
         socket.into_iter().for_each(&mut *take);
         ControlFlow::Continue(())
     };
+    // Sockets come and go at any time, and the kernel does not say so (net/ipv4/inet_diag.c).
     until(NETLINK_SOCK_DIAG, &request(family, ask), each).context("asking for sockets")?;
     Ok(seen)
 }

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use super::processes::Believer;
 use crate::{
     host::cgroups,
     model::control::MemoryCgroup,
@@ -62,6 +63,7 @@ impl Hierarchy {
             kills: file::kernel(&folder.join(events), SMALL)
                 .ok()
                 .and_then(|t| kills(&t)),
+            namespace: None,
         })
     }
 
@@ -85,7 +87,12 @@ pub fn by_id(root: &Path, id: u64) -> Result<MemoryCgroup> {
     while let Some(folder) = folders.pop() {
         seen += 1;
         if metadata(&folder).is_ok_and(|m| m.ino() == id) {
-            return hierarchy.read(&folder).context("the cgroup cannot be read");
+            let read = hierarchy.read(&folder);
+            let mut cgroup = read.context("the cgroup cannot be read")?;
+            let uid = cgroup.pod_uid();
+            cgroup.namespace =
+                uid.and_then(|uid| Believer::new(root).namespace(uid).map(str::to_owned));
+            return Ok(cgroup);
         }
         let below = file::entries(&folder, MOST).into_iter();
         let below = below.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));

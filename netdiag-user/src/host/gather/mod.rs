@@ -5,6 +5,7 @@ pub mod etcd;
 mod inet_diag;
 mod interception;
 mod ipam;
+mod manifest;
 mod memory;
 pub(in crate::host) mod netlink;
 mod owners;
@@ -27,7 +28,10 @@ use anyhow::{Context, Result};
 
 use super::namespaces;
 use crate::{
-    model::gather::{Piece, Want},
+    model::{
+        gather::{Piece, Want},
+        verdict::NotChecked,
+    },
     sys::{cost, file},
 };
 
@@ -60,6 +64,14 @@ impl Places {
     }
 }
 
+/// What was found out, and what of it was left out.
+type Found<T> = (T, Vec<NotChecked>);
+
+/// An answer that tells what it leaves out.
+fn told<T>(found: Result<Found<T>>, piece: fn(T) -> Piece) -> Result<Piece> {
+    found.map(|(all, left)| piece(all).without(left))
+}
+
 /// Finds out one thing; the error is a sentence for `not_checked`.
 pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
     let piece = match want {
@@ -77,23 +89,27 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
             Ok(Piece::Impostors(found))
         }
         Want::MemoryCgroup(id) => memory::by_id(&places.root, *id).map(Piece::MemoryCgroup),
-        Want::Ipam => ipam::ranges(places).map(Piece::Ipam),
+        Want::Ipam => told(ipam::ranges(places), Piece::Ipam),
         Want::Connections(netns) => {
             let root = places.root.clone();
             let look = move || connections::destinations(&root);
             inside(&places.root, *netns, look).map(Piece::Connections)
         }
         Want::Services => services::services(&places.root).map(Piece::Services),
-        Want::Rules(netns) => inside(&places.root, *netns, rules::rules).map(Piece::Rules),
-        Want::Security(netns) => security::hooks(&places.root, *netns).map(Piece::Security),
-        Want::Qdiscs => qdiscs::qdiscs().map(Piece::Qdiscs),
+        Want::Rules(netns) => {
+            let watched = *netns;
+            let look = move || rules::rules(watched);
+            told(inside(&places.root, *netns, look), Piece::Rules)
+        }
+        Want::Security(netns) => told(security::hooks(&places.root, *netns), Piece::Security),
+        Want::Qdiscs => told(qdiscs::qdiscs(), Piece::Qdiscs),
         Want::Receivers { netns, port } => {
             let (root, port) = (places.root.clone(), *port);
             let look = move || receivers::receivers(&root, port);
             inside(&places.root, *netns, look).map(Piece::Receivers)
         }
-        Want::Resolvers => resolvers::resolvers(&places.root).map(Piece::Resolvers),
-        Want::Tracked(address) => tracked::translated(*address).map(Piece::Tracked),
+        Want::Resolvers => told(resolvers::resolvers(&places.root), Piece::Resolvers),
+        Want::Tracked(address) => told(tracked::translated(*address), Piece::Tracked),
         Want::Etcd => etcd::members(places).map(Piece::Etcd),
         Want::Interception(netns) => {
             let root = places.root.clone();
@@ -101,7 +117,7 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
             inside(&places.root, *netns, look).map(Piece::Interception)
         }
         Want::Runtime => runtime::runtime(places).map(Piece::Runtime),
-        Want::PodNetworks => pod_networks::pod_networks(&places.root).map(Piece::PodNetworks),
+        Want::PodNetworks => told(pod_networks::pod_networks(&places.root), Piece::PodNetworks),
     };
     piece.map_err(|e| format!("{e:#}"))
 }

@@ -4,8 +4,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::Found;
 use crate::{
-    model::address::Prefix,
+    model::{address::Prefix, verdict::NotChecked},
     sys::file::{self, CONFIG},
 };
 
@@ -19,16 +20,16 @@ const MOST: usize = 256;
 const POOLS: [&str; 2] = ["ipv4_pools", "ipv6_pools"];
 
 /// Each network with the file that names it. No file is no error: not every CNI has one.
-pub fn pod_networks(root: &Path) -> Result<Vec<(Prefix, String)>> {
+pub fn pod_networks(root: &Path) -> Result<Found<Vec<(Prefix, String)>>> {
     let text = file::text(&root.join(FLANNEL), CONFIG).unwrap_or_default();
     let named = flannel(&text).map(|p| (p, format!("/{FLANNEL}")));
     let mut networks: Vec<_> = named.collect();
     let dir = root.join(CNI);
     if !dir.is_dir() {
-        return Ok(networks);
+        return Ok((networks, Vec::new()));
     }
     let files = file::list(&dir, MOST).with_context(|| format!("reading /{CNI}"))?;
-    for file in files.entries {
+    for file in &files.entries {
         let name = file.file_name().to_string_lossy().into_owned();
         let text = file::read(&file.path(), CONFIG).unwrap_or_default();
         let value: Value = serde_json::from_slice(&text).unwrap_or_default();
@@ -36,7 +37,11 @@ pub fn pod_networks(root: &Path) -> Result<Vec<(Prefix, String)>> {
         pools(&value, &mut found);
         networks.extend(found.into_iter().map(|p| (p, format!("/{CNI}/{name}"))));
     }
-    Ok(networks)
+    let left = files.more.then(|| {
+        let what = format!("files of /{CNI} beyond the first {MOST}");
+        NotChecked::new(what, "no more are read")
+    });
+    Ok((networks, left.into_iter().collect()))
 }
 
 fn flannel(text: &str) -> impl Iterator<Item = Prefix> + '_ {
@@ -90,6 +95,22 @@ mod tests {
     #[test]
     fn a_node_without_such_files_says_nothing() {
         let none = pod_networks(Path::new("/nonexistent")).expect("no error");
-        assert_eq!(none, []);
+        assert_eq!(none, (Vec::new(), Vec::new()));
+    }
+
+    #[test]
+    fn files_that_are_not_read_are_told() {
+        let root = tempfile::tempdir().expect("a folder");
+        let dir = root.path().join(CNI);
+        std::fs::create_dir_all(&dir).expect("made");
+        let conf = r#"{"ipam":{"ipv4_pools":["10.1.0.0/16"]}}"#;
+        let write = |n: usize| std::fs::write(dir.join(format!("{n}.conf")), conf);
+        (0..MOST).for_each(|n| write(n).expect("written"));
+        let (all, left) = pod_networks(root.path()).expect("networks");
+        assert_eq!((all.len(), left), (MOST, Vec::new()));
+        write(MOST).expect("written");
+        let (all, left) = pod_networks(root.path()).expect("networks");
+        let what = "files of /etc/cni/net.d beyond the first 256";
+        assert_eq!((all.len(), left[0].what.as_str()), (MOST, what));
     }
 }

@@ -1,12 +1,18 @@
 //! The queues of this namespace's links (RTM_GETQDISC).
-use anyhow::{Context, Result};
-use futures_util::TryStreamExt;
+use anyhow::Result;
 use rtnetlink::{
     packet_core::{Nla, NlasIterator},
     packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption, TcStats2},
 };
 
-use crate::model::gather::{Qdisc, TokenBucket};
+use super::Found;
+use crate::{
+    host::listing::{self, Left, Message, OTHERS},
+    model::{
+        gather::{Qdisc, TokenBucket},
+        verdict::NotChecked,
+    },
+};
 
 /// Attributes of a tbf (include/uapi/linux/pkt_sched.h).
 const TCA_TBF_PARMS: u16 = 1;
@@ -14,25 +20,31 @@ const TCA_TBF_RATE64: u16 = 4;
 /// One tick of the packet schedulers' clock (PSCHED_SHIFT of 6).
 const TICK_NS: u64 = 64;
 
-/// Asks on a thread of its own, with a runtime that lives no longer.
-pub fn qdiscs() -> Result<Vec<Qdisc>> {
-    let thread = std::thread::Builder::new().name("qdiscs".into());
-    let spawned = thread.spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        runtime.block_on(list())
-    })?;
-    let joined = spawned.join();
-    joined.map_err(|_| anyhow::anyhow!("the gathering thread panicked"))?
+pub fn qdiscs() -> Result<Found<Vec<Qdisc>>> {
+    list(OTHERS)
 }
 
-async fn list() -> Result<Vec<Qdisc>> {
-    let (connection, handle, _) = rtnetlink::new_connection().context("opening netlink")?;
-    tokio::spawn(connection);
-    let all = handle.qdisc().get().execute().try_collect::<Vec<_>>();
-    let all = all.await.context("listing queues by netlink")?;
-    Ok(all.iter().filter_map(qdisc).collect())
+fn list(most: usize) -> Result<Found<Vec<Qdisc>>> {
+    let ask = Message::GetQueueDiscipline(TcMessage::default());
+    let take = |message, all: &mut Vec<Qdisc>| {
+        if let Message::NewQueueDiscipline(message) = message {
+            all.extend(qdisc(&message));
+        }
+    };
+    let listed = listing::list_each([ask], most, "queues", take)?;
+    Ok((listed.all, left(listed.left, most)))
+}
+
+fn left(left: Left, most: usize) -> Vec<NotChecked> {
+    let more = left.more.then(|| {
+        let what = format!("queues of the links beyond the first {most}");
+        NotChecked::new(what, "a listing is read no further")
+    });
+    let changed = left.changed.then(|| {
+        let what = "whether these are all queues of the links";
+        NotChecked::new(what, "they changed while they were listed, twice")
+    });
+    more.into_iter().chain(changed).collect()
 }
 
 fn qdisc(message: &TcMessage) -> Option<Qdisc> {
@@ -93,4 +105,23 @@ fn bucket(option: &TcOption) -> Option<TokenBucket> {
         limit: word(24)?,
         peak: word(20)? > 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_that_are_left_out_are_told() {
+        let (all, told) = list(OTHERS).expect("queues");
+        assert!(!all.is_empty() && told.is_empty(), "loopback has one");
+        let (none, told) = list(0).expect("queues");
+        assert!(none.is_empty());
+        assert_eq!(told[0].what, "queues of the links beyond the first 0");
+        let changed = Left {
+            changed: true,
+            ..Left::default()
+        };
+        assert!(left(changed, 1)[0].why.starts_with("they changed"));
+    }
 }

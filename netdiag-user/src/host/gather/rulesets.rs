@@ -8,13 +8,19 @@ pub mod kernel;
 pub mod saved;
 mod turn;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 
-use self::{json::Reader, saved::Lines, turn::Turn};
+use self::{json::Reader, kernel::Tables, saved::Lines, turn::Turn};
 use crate::{
-    model::{netfilter::Iptables, services::Engine},
+    model::{
+        netfilter::{Chain, Iptables},
+        services::Engine,
+    },
     sys::{
         file,
         program::{Failure, Program},
@@ -32,11 +38,42 @@ const LEGACY: [(&str, Iptables); 2] = [
 const LISTING: Duration = Duration::from_secs(20);
 
 /// Hands over what nft lists; true where some of it are iptables' matches and targets, which nft
-/// cannot spell.
-pub fn nft(reader: &mut dyn Reader) -> Result<bool> {
+/// cannot spell. Of very many rules it lists those tables alone that the reader looks for.
+pub fn nft(tables: Tables, reader: &mut dyn Reader) -> Result<bool> {
+    // Who cannot count them lists them all.
+    let census = kernel::census(tables).unwrap_or_default();
+    let few = census.rules <= kernel::FEW;
+    let Some(wanted) = census.wanted.as_ref().filter(|_| !few).and_then(plain) else {
+        return everything(reader);
+    };
+    for (family, name) in &census.tables {
+        reader.table(family.name(), name);
+    }
+    let mut xt = census.iptables;
+    for [family, table] in wanted {
+        xt |= listed(&["-j", "list", "table", family, table], reader)?;
+    }
+    Ok(xt)
+}
+
+/// The same of all there is.
+pub fn everything(reader: &mut dyn Reader) -> Result<bool> {
+    listed(&["-j", "list", "ruleset"], reader)
+}
+
+fn listed(list: &[&str], reader: &mut dyn Reader) -> Result<bool> {
     let _turn = Turn::take()?;
     let program = Program::new("nft").within(LISTING);
-    Ok(program.read(&["-j", "list", "ruleset"], |from| json::read(from, reader))?)
+    Ok(program.read(list, |from| json::read(from, reader))?)
+}
+
+/// Their names, where nft reads each of them as one word.
+fn plain(tables: &kernel::Names) -> Option<Vec<[&str; 2]>> {
+    let names = tables.iter().map(|(family, table)| {
+        let table = Chain::plain_table(table)?;
+        Some([family.name(), table])
+    });
+    names.collect()
 }
 
 /// Hands over the lines of each `iptables-save` that is in use; `options` are its own.
@@ -80,11 +117,14 @@ pub fn legacy_counted(mut each: impl FnMut(Iptables, &mut Lines<'_>) -> Result<(
 }
 
 /// The lines of nft's listing of one chain, with handles; its names are plain words.
-pub fn chain(names: [&str; 3], each: impl FnMut(&str)) -> Result<(), Failure> {
-    let _turn = Turn::take().map_err(|e| Failure::NotStarted("nft", e.to_string()))?;
+pub fn chain(names: [&str; 3], within: Duration, each: impl FnMut(&str)) -> Result<(), Failure> {
+    let until = Instant::now() + within;
+    let _turn = Turn::within(within).map_err(|e| Failure::NotStarted("nft", e.to_string()))?;
     let [family, table, chain] = names;
     let list = ["-a", "list", "chain", family, table, chain];
-    Program::new("nft").read(&list, |from| saved::plain_lines(from, each))
+    let left = until.saturating_duration_since(Instant::now());
+    let nft = Program::new("nft").within(left);
+    nft.read(&list, |from| saved::plain_lines(from, each))
 }
 
 impl Iptables {

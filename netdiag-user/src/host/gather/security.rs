@@ -5,12 +5,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use super::processes;
+use super::{
+    Found,
+    processes::{self, Unseen},
+};
 use crate::{
     host::cgroups,
-    model::security::{CgroupProgram, Security},
+    model::{
+        security::{CgroupProgram, Security},
+        verdict::NotChecked,
+    },
     sys::{
         bpf::{self, Way},
         file::{self, SMALL},
@@ -21,6 +27,10 @@ const MODULES: &str = "sys/kernel/security/lsm";
 /// Processes that are named of a cgroup, and of a program.
 const PROCESSES: usize = 3;
 const HOLDERS: usize = 16;
+/// Cgroups that are looked at, and how deep: who is given a part of the hierarchy makes as many
+/// there as he likes (Documentation/admin-guide/cgroup-v2.rst, "Delegation").
+const CGROUPS: usize = 4096;
+const DEEPEST: usize = 32;
 
 /// The hierarchy of version 2.
 struct Hierarchy {
@@ -28,40 +38,103 @@ struct Hierarchy {
     folder: PathBuf,
 }
 
-pub fn hooks(root: &Path, netns: u32) -> Result<Security> {
+pub fn hooks(root: &Path, netns: u32) -> Result<Found<Security>> {
     let found = cgroups::unified(root).context("no cgroups of version 2 under /sys/fs/cgroup")?;
     let (base, folder) = found;
     let hierarchy = Hierarchy { base, folder };
     let mut programs = Vec::new();
-    for (cgroup, inside) in populated(root, netns) {
-        programs.extend(hierarchy.programs(&cgroup, &inside)?);
+    let populated = populated(root, netns);
+    let closed = populated.unseen.closed;
+    ensure!(
+        !populated.cgroups.is_empty() || closed == 0,
+        "without CAP_SYS_PTRACE {} of others may not be looked at, the namespace's among them",
+        match closed {
+            1 => "1 process".to_owned(),
+            n => format!("{n} processes"),
+        }
+    );
+    for (cgroup, inside) in &populated.cgroups {
+        programs.extend(hierarchy.programs(cgroup, inside)?);
     }
     hold(root, &mut programs);
-    Ok(Security {
+    let security = Security {
         modules: modules(root),
         programs,
-    })
+    };
+    Ok((security, populated.left(netns)))
 }
 
-/// The cgroups that the namespace's processes are in, and those above, with some of the processes.
-fn populated(root: &Path, netns: u32) -> BTreeMap<PathBuf, Vec<String>> {
-    let mut found: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
-    processes::each(root, |process, _| {
+/// The cgroups that a namespace's processes are in, and those above, with some of the processes.
+#[derive(Debug, Default)]
+struct Populated {
+    cgroups: BTreeMap<PathBuf, Vec<String>>,
+    /// There are more of them.
+    more: bool,
+    /// Some are deeper.
+    deeper: bool,
+    /// Processes that were not looked at.
+    unseen: Unseen,
+}
+
+fn populated(root: &Path, netns: u32) -> Populated {
+    let mut found = Populated::default();
+    let unseen = processes::each(root, |process, _| {
         if process.netns != netns {
             return;
         }
-        let cgroups = process.cgroups();
-        let Some(cgroup) = cgroups.unified() else {
-            return;
-        };
-        for above in Path::new(cgroup).ancestors() {
-            let inside = found.entry(above.to_owned()).or_default();
-            if inside.len() < PROCESSES {
-                inside.push(process.label());
-            }
+        if let Some(cgroup) = process.cgroups().unified() {
+            found.take(Path::new(cgroup), || process.label());
         }
     });
+    found.unseen = unseen;
     found
+}
+
+impl Populated {
+    /// From the root on: what hangs there counts for all.
+    fn take(&mut self, cgroup: &Path, label: impl Fn() -> String) {
+        let mut at = PathBuf::new();
+        for (depth, part) in cgroup.components().enumerate() {
+            if depth > DEEPEST {
+                self.deeper = true;
+                return;
+            }
+            at.push(part);
+            let known = self.cgroups.contains_key(&at);
+            if !known && self.cgroups.len() >= CGROUPS {
+                self.more = true;
+                return;
+            }
+            let inside = self.cgroups.entry(at.clone()).or_default();
+            if inside.len() < PROCESSES {
+                inside.push(label());
+            }
+        }
+    }
+
+    fn left(&self, netns: u32) -> Vec<NotChecked> {
+        let of = format!("of network namespace {netns}");
+        let rows = [
+            (
+                self.more,
+                format!("programs on cgroups {of} beyond the first {CGROUPS}"),
+            ),
+            (
+                self.deeper,
+                format!("programs on cgroups {of} more than {DEEPEST} deep"),
+            ),
+            (
+                self.unseen.beyond > 0,
+                format!(
+                    "programs on cgroups {of} of {} processes",
+                    self.unseen.beyond
+                ),
+            ),
+        ];
+        let left = rows.into_iter().filter(|(left, _)| *left);
+        left.map(|(_, what)| NotChecked::new(what, "there are too many to look at each"))
+            .collect()
+    }
 }
 
 impl Hierarchy {
@@ -115,4 +188,59 @@ fn modules(root: &Path) -> Vec<String> {
     let text = text.unwrap_or_default();
     let words = text.trim().split(',').filter(|word| !word.is_empty());
     words.map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label() -> String {
+        "x[1]".into()
+    }
+
+    #[test]
+    fn a_process_counts_in_its_cgroup_and_all_above() {
+        let mut found = Populated::default();
+        for _ in 0..5 {
+            found.take(Path::new("/kubepods/pod1/c"), label);
+        }
+        let all: Vec<_> = found
+            .cgroups
+            .keys()
+            .map(|p| p.display().to_string())
+            .collect();
+        assert_eq!(
+            all,
+            ["/", "/kubepods", "/kubepods/pod1", "/kubepods/pod1/c"]
+        );
+        assert!(
+            found
+                .cgroups
+                .values()
+                .all(|inside| inside.len() == PROCESSES)
+        );
+        assert_eq!(found.left(1), []);
+    }
+
+    #[test]
+    fn cgroups_have_an_end_in_number_and_depth() {
+        let mut found = Populated::default();
+        found.take(Path::new(&format!("/pod{}", "/a".repeat(2000))), label);
+        assert_eq!(found.cgroups.len(), DEEPEST + 1, "with the root");
+        for n in 0..2 * CGROUPS {
+            found.take(Path::new(&format!("/pod/{n}")), label);
+        }
+        assert_eq!(found.cgroups.len(), CGROUPS);
+        let whats = found.left(7).into_iter().map(|row| row.what);
+        assert_eq!(
+            whats.collect::<Vec<_>>(),
+            [
+                "programs on cgroups of network namespace 7 beyond the first 4096",
+                "programs on cgroups of network namespace 7 more than 32 deep",
+            ]
+        );
+        let before = found.cgroups.len();
+        found.take(Path::new("/pod/1"), label);
+        assert_eq!(found.cgroups.len(), before);
+    }
 }

@@ -7,8 +7,14 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::netlink::{DUMP, HEADER, attribute, until};
-use crate::model::gather::{Tracked, Tuple};
+use super::{
+    Found,
+    netlink::{DUMP, End, HEADER, attribute, twice, until},
+};
+use crate::model::{
+    gather::{Tracked, Tuple},
+    verdict::NotChecked,
+};
 
 const NETLINK_NETFILTER: isize = 12;
 /// NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET.
@@ -27,19 +33,40 @@ const TRANSLATED: u32 = 1 << 4 | 1 << 5;
 const MOST: usize = 4096;
 
 /// Those of this thread's namespace that have the address at one of their four ends.
-pub fn translated(address: IpAddr) -> Result<Vec<Tracked>> {
-    let mut found = Vec::new();
-    let each = |message: &[u8]| {
-        let entry = message.get(HEADER + GENERIC..).and_then(parse);
-        found.extend(entry.filter(|e| e.has(address)));
-        match found.len() < MOST {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        }
-    };
+pub fn translated(address: IpAddr) -> Result<Found<Vec<Tracked>>> {
     let request = request(address);
-    until(NETLINK_NETFILTER, &request, each).context("listing connections of conntrack")?;
-    Ok(found)
+    let list = || {
+        let mut found = Vec::new();
+        let each = |message: &[u8]| take(&mut found, message, address);
+        let end = until(NETLINK_NETFILTER, &request, each)?;
+        Ok((found, end))
+    };
+    let (found, end) = twice(list).context("listing connections of conntrack")?;
+    Ok((found, left(end, address)))
+}
+
+fn take(found: &mut Vec<Tracked>, message: &[u8], address: IpAddr) -> ControlFlow<()> {
+    let entry = message.get(HEADER + GENERIC..).and_then(parse);
+    match entry.filter(|e| e.has(address)) {
+        Some(_) if found.len() == MOST => return ControlFlow::Break(()),
+        entry => found.extend(entry),
+    }
+    ControlFlow::Continue(())
+}
+
+fn left(end: End, address: IpAddr) -> Vec<NotChecked> {
+    let told = match end {
+        End::Whole => None,
+        End::Enough => Some(NotChecked::new(
+            format!("translated connections of {address} beyond the first {MOST}"),
+            "a listing is read no further",
+        )),
+        End::Changed => Some(NotChecked::new(
+            format!("whether these are all translated connections of {address}"),
+            "they changed while they were listed, twice",
+        )),
+    };
+    told.into_iter().collect()
 }
 
 fn request(address: IpAddr) -> Vec<u8> {
@@ -96,13 +123,33 @@ fn tuple(attributes: &[u8]) -> Option<Tuple> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::gather::netlink::nla;
 
-    fn nla(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = ((value.len() + 4) as u16).to_ne_bytes().to_vec();
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
+    fn message(asked: &[u8], answered: &[u8], status: u32) -> Vec<u8> {
+        let parts = [nla(0x8001, asked), nla(0x8002, answered)];
+        let body = [parts.concat(), nla(3, &status.to_be_bytes())].concat();
+        [vec![0; HEADER + GENERIC], body].concat()
+    }
+
+    #[test]
+    fn connections_beyond_the_bound_are_told() {
+        let mut found = Vec::new();
+        let mut one = |port: u16, status: u32| {
+            let asked = ends([10, 0, 0, 1], [10, 96, 0, 1], (port, 80));
+            let answered = ends([10, 0, 2, 9], [10, 0, 0, 1], (8080, port));
+            let message = message(&asked, &answered, status);
+            take(&mut found, &message, [10, 0, 0, 1].into()).is_break()
+        };
+        let most = MOST as u16;
+        assert!((0..most).all(|port| !one(port, 0x1ae)), "as many as that");
+        assert!(!one(most, 0), "it is not translated");
+        assert!(one(most, 0x1ae));
+        assert_eq!(found.len(), MOST);
+        let told = |end| left(end, [10, 0, 0, 1].into());
+        assert_eq!(told(End::Whole), []);
+        let more = "translated connections of 10.0.0.1 beyond the first 4096";
+        assert_eq!(told(End::Enough)[0].what, more);
+        assert_eq!(told(End::Changed).len(), 1);
     }
 
     fn ends(source: [u8; 4], destination: [u8; 4], ports: (u16, u16)) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! A daemon of the network grows beyond its memory limit, in a real cgroup, and the kernel kills
 //! it, once or again and again.
-use super::{POD_A, Scenario, bulk, everyday};
+use super::{Scenario, bulk, everyday};
 use crate::lab::needs::Need;
 use crate::lab::plan::{A, Place, Plan};
 use crate::lab::step::Step;
@@ -24,7 +24,7 @@ fn moves(plan: &Plan) -> Vec<(u64, Step)> {
     // The node's own daemons, and one that runs in a pod.
     let (name, place) = match plan.variant {
         0 => ("flanneld", Place::Node(A)),
-        1 => ("coredns", POD_A),
+        1 => ("coredns", Place::Pod(A, 1)),
         _ => ("kube-proxy", Place::Node(A)),
     };
     let sizes = [24, 32, 48];

@@ -1,5 +1,6 @@
 //! One pod's resolv.conf names a server outside of the cluster, which knows none of its names.
 use super::{DNS_B, POD_A, Scenario, bulk, everyday};
+use crate::lab::cgroup::seat::Seat;
 use crate::lab::daemon::Daemon;
 use crate::lab::nameserver::{self, EXTERNAL, KUBERNETES, SERVICE};
 use crate::lab::needs::Need;
@@ -24,6 +25,7 @@ pub const SCENARIO: Scenario = Scenario {
         vec![
             nameserver::cluster(plan, DNS_B, None),
             other(plan),
+            kubelet(plan),
             resolver(plan),
         ]
     },
@@ -37,6 +39,23 @@ fn other(plan: &Plan) -> Daemon {
     match plan.variant {
         REFUSES => nameserver::refusing(plan, Place::Outside),
         _ => nameserver::outside(plan, Place::Outside),
+    }
+}
+
+/// What kubelet tells all other pods, by its configuration.
+fn kubelet(plan: &Plan) -> Daemon {
+    let text = format!(
+        "kind: KubeletConfiguration\nclusterDomain: cluster.local\nclusterDNS:\n- {}\n",
+        plan.address(DNS_B)
+    );
+    Daemon {
+        netns: plan.nodes[A].netns.clone(),
+        program: "sleep".to_owned(),
+        shown_as: Some("kubelet".to_owned()),
+        arguments: vec!["600".to_owned()],
+        seat: Seat::Service,
+        files: vec![("{root}/var/lib/kubelet/config.yaml".to_owned(), text)],
+        ..Daemon::default()
     }
 }
 

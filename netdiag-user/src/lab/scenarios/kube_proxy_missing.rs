@@ -1,6 +1,6 @@
 //! kube-proxy does not run on the node: ClusterIPs leave it as they are, and nobody answers. The
 //! cluster's name server is such an address too.
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{DNS_B, HTTP, KUBE_PROXY, POD_A, POD_B, Scenario, bulk, everyday};
 use crate::lab::cgroup::seat::Seat;
@@ -71,7 +71,8 @@ fn faults(plan: &Plan) -> Vec<Step> {
     steps
 }
 
-/// A container, told of its namespace's Services as kubelet does it; and kube-proxy.
+/// A container, told of its namespace's Services as kubelet does it; the API server, which knows
+/// that it is told the truth; and kube-proxy.
 fn daemons(plan: &Plan) -> Vec<Daemon> {
     let [_, web, echo, dns] = services(plan).map(|s| s.address);
     let told = [
@@ -96,10 +97,32 @@ fn daemons(plan: &Plan) -> Vec<Daemon> {
         seat: Seat::Service,
         ..Daemon::default()
     };
+    let range = match web {
+        IpAddr::V4(web) => {
+            let [a, b, ..] = web.octets();
+            format!("{a}.{b}.0.0/16")
+        }
+        IpAddr::V6(web) => {
+            let [a, b, c, ..] = web.segments();
+            format!("{a:x}:{b:x}:{c:x}::/64")
+        }
+    };
+    let api = Daemon {
+        netns: plan.nodes[A].netns.clone(),
+        program: "sh".to_owned(),
+        shown_as: Some("kube-apiserver".to_owned()),
+        arguments: vec![
+            "-c".to_owned(),
+            "while :; do sleep 1; done".to_owned(),
+            format!("--service-cluster-ip-range={range}"),
+        ],
+        seat: Seat::Service,
+        ..Daemon::default()
+    };
     if plan.options.healthy {
-        vec![container, proxy]
+        vec![container, api, proxy]
     } else {
-        vec![container]
+        vec![container, api]
     }
 }
 

@@ -49,7 +49,9 @@ impl Gathered {
     pub fn insert(&mut self, want: Want, mut piece: Result<Piece, String>) {
         match self.pieces.iter_mut().find(|(w, _)| *w == want) {
             Some((_, before)) => {
-                if let (Ok(Piece::Tracked(now)), Ok(Piece::Tracked(old))) = (&mut piece, &*before) {
+                let old = before.as_ref().ok().and_then(Piece::tracked);
+                let now = piece.as_mut().ok().and_then(Piece::tracked_mut);
+                if let (Some(now), Some(old)) = (now, old) {
                     *now = with_ended(std::mem::take(now), old);
                 }
                 *before = piece;
@@ -64,7 +66,7 @@ impl Gathered {
 
     fn piece(&self, want: &Want) -> Option<&Piece> {
         let (_, piece) = self.pieces.iter().find(|(w, _)| w == want)?;
-        piece.as_ref().ok()
+        piece.as_ref().ok().map(Piece::found)
     }
 
     /// What could not be found out, and why.
@@ -78,6 +80,14 @@ impl Gathered {
         }
         let row = |(what, why): (String, String)| NotChecked::new(what, why);
         failures.into_iter().map(row).collect()
+    }
+
+    /// Whether a fault may be where nobody could look: then finding none is no good news.
+    pub fn is_partial(&self) -> bool {
+        match self.piece(&Want::Impostors) {
+            Some(Piece::Impostors(impostors)) => impostors.is_partial(),
+            _ => false,
+        }
     }
 
     /// Nothing where it was not asked for, not answered yet, or could not be found out.
@@ -199,11 +209,28 @@ impl Gathered {
     /// Translated connections, of every address that was asked for.
     pub fn translations(&self) -> impl Iterator<Item = &Tracked> {
         let pieces = self.pieces.iter();
-        let lists = pieces.filter_map(|(_, piece)| match piece {
-            Ok(Piece::Tracked(tracked)) => Some(tracked),
-            _ => None,
-        });
+        let lists = pieces.filter_map(|(_, piece)| piece.as_ref().ok()?.tracked());
         lists.flatten()
+    }
+}
+
+impl Piece {
+    fn tracked(&self) -> Option<&[Tracked]> {
+        match self.found() {
+            Self::Tracked(tracked) => Some(tracked),
+            _ => None,
+        }
+    }
+
+    fn tracked_mut(&mut self) -> Option<&mut Vec<Tracked>> {
+        let mut piece = self;
+        while let Self::Partly { piece: found, .. } = piece {
+            piece = found;
+        }
+        match piece {
+            Self::Tracked(tracked) => Some(tracked),
+            _ => None,
+        }
     }
 }
 
@@ -234,7 +261,8 @@ mod tests {
             vec![tracked(3, 8080), tracked(2, 9090)],
         ];
         for list in lists {
-            gathered.insert(want(), Ok(Piece::Tracked(list)));
+            let left = vec![NotChecked::new("connections", "too many")];
+            gathered.insert(want(), Ok(Piece::Tracked(list).without(left)));
         }
         let all: Vec<Tracked> = gathered.translations().copied().collect();
         assert_eq!(all, [tracked(1, 8080), tracked(2, 9090), tracked(3, 8080)]);

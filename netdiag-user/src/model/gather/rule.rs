@@ -1,7 +1,10 @@
 //! A rule of netfilter as it is found out, and as recordings have it.
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::model::netfilter::{Chain, Family, Iptables, Listing, RuleOrigin, saved_words};
+use crate::model::{
+    either::either,
+    netfilter::{Chain, Family, Iptables, Listing, RuleOrigin, saved_words},
+};
 
 /// A rule that drops or rejects, and what it met while it was watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +60,25 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// As it was written, without what it counted since: nft prints `counter packets 4 bytes 348`,
+    /// iptables-save `[4:348]` before the rule.
+    pub fn written(&self) -> String {
+        let mut words = self.text.split(' ').peekable();
+        let counts = |word: &&str| word.starts_with('[') && word.ends_with(']');
+        words.next_if(|word| counts(word) && word.contains(':'));
+        let mut kept = Vec::new();
+        while let Some(word) = words.next() {
+            kept.push(word);
+            if word == "counter" && words.next_if_eq(&"packets").is_some() {
+                words.next();
+                words.next_if_eq(&"bytes").and_then(|_| words.next());
+            }
+        }
+        kept.join(" ")
+    }
+}
+
 /// The rule that a command of an earlier recording takes away.
 fn origin(delete: &str) -> Option<RuleOrigin> {
     if let Some(rule) = delete.strip_prefix("nft delete rule ") {
@@ -109,16 +131,8 @@ fn nft(family: &str, table: &str, chain: &str) -> Option<Chain> {
 
 /// What lists a rule, where an earlier recording has the command.
 pub fn listing<'de, D: Deserializer<'de>>(from: D) -> Result<Listing, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either {
-        Now(Listing),
-        Command(String),
-    }
-    Ok(match Either::deserialize(from)? {
-        Either::Now(listing) => listing,
-        Either::Command(command) => of_command(&command).unwrap_or_default(),
-    })
+    let earlier = |command: &str| of_command(command).unwrap_or_default();
+    either(from, |listing: Listing| listing, earlier)
 }
 
 fn of_command(command: &str) -> Option<Listing> {
@@ -206,6 +220,24 @@ mod tests {
             "iptables-nft -t nat -F",
         ] {
             assert_eq!(of_command(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_rule_is_the_same_whatever_it_counted() {
+        let written = |text: &str| {
+            let text = text.to_owned();
+            Rule { text, ..read("") }.written()
+        };
+        let nft = "tcp dport 53 counter packets 4 bytes 348 drop";
+        assert_eq!(written(nft), "tcp dport 53 counter drop");
+        assert_eq!(written("counter packets 4 drop"), "counter drop");
+        assert_eq!(
+            written("[4:348] -A INPUT -p tcp -j DROP"),
+            "-A INPUT -p tcp -j DROP"
+        );
+        for plain in ["", "counter", "counter drop", "ip daddr @bad drop"] {
+            assert_eq!(written(plain), plain);
         }
     }
 }

@@ -157,6 +157,9 @@ pub struct Resolver {
     pub servers: Vec<IpAddr>,
     /// In lower case, without the last dot.
     pub search: Vec<String>,
+    /// It is what kubelet's own configuration has for the pods of this node, and no namespace's.
+    #[serde(default)]
+    pub kubelet: bool,
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Who owns an interface, a namespace or an address, and when. What no source knows stays
 //! unknown.
-use std::{collections::HashMap, hash::Hash, net::IpAddr, sync::Arc};
+use std::{borrow::Borrow, net::IpAddr, sync::Arc};
 
 use super::Pod;
 
@@ -18,20 +18,61 @@ pub struct PodIndex {
     by_netns: Owners<u32>,
 }
 
-/// All that ever had it, in the order of their times.
-type Owners<K> = HashMap<K, Vec<usize>>;
+/// Who had what, by what they had, and all that ever had it in the order of their times. A map with a
+/// list for each would take four times as much: a recording may have a million addresses.
+#[derive(Clone, Debug)]
+struct Owners<K>(Vec<(K, u32)>);
+
+impl<K> Default for Owners<K> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K: Ord> Owners<K> {
+    fn add(&mut self, key: K, n: usize) {
+        if let Ok(n) = u32::try_from(n) {
+            self.0.push((key, n));
+        }
+    }
+
+    fn sort(&mut self) {
+        // The order in which they came stays.
+        self.0.sort_by(|(one, _), (other, _)| one.cmp(other));
+        self.0.dedup();
+        self.0.shrink_to_fit();
+    }
+
+    fn of<Q: Ord + ?Sized>(&self, key: &Q) -> &[(K, u32)]
+    where
+        K: Borrow<Q>,
+    {
+        let from = self.0.partition_point(|(known, _)| known.borrow() < key);
+        let rest = &self.0[from..];
+        let count = rest.partition_point(|(known, _)| known.borrow() == key);
+        &rest[..count]
+    }
+}
 
 impl PodIndex {
+    pub fn new(pods: Vec<Pod>) -> Self {
+        Self::shared(pods.into_iter().map(Arc::new).collect())
+    }
+
     /// Where two have one address at the same time, the later one in `pods` counts, and one on
     /// this node before one elsewhere.
-    pub fn new(pods: Vec<Pod>) -> Self {
+    pub fn shared(pods: Vec<Arc<Pod>>) -> Self {
         let mut index = Self::default();
         let mut order: Vec<usize> = (0..pods.len()).collect();
         order.sort_by_key(|n| (pods[*n].is_local(), pods[*n].from));
         for n in order {
             index.enter(n, &pods[n]);
         }
-        index.pods = pods.into_iter().map(Arc::new).collect();
+        index.by_address.sort();
+        index.by_interface.sort();
+        index.by_link.sort();
+        index.by_netns.sort();
+        index.pods = pods;
         index
     }
 
@@ -40,17 +81,17 @@ impl PodIndex {
             return;
         }
         for address in &pod.addresses {
-            own(&mut self.by_address, *address, n);
+            self.by_address.add(*address, n);
         }
         let hosts = pod.interfaces.iter().filter_map(|i| i.host.as_ref());
         for name in pod.interface.iter().chain(hosts) {
-            own(&mut self.by_interface, name.clone(), n);
+            self.by_interface.add(name.clone(), n);
         }
         for link in pod.interfaces.iter().filter_map(|i| i.index) {
-            own(&mut self.by_link, link, n);
+            self.by_link.add(link, n);
         }
         if let Some(netns) = pod.netns {
-            own(&mut self.by_netns, netns, n);
+            self.by_netns.add(netns, n);
         }
     }
 
@@ -77,32 +118,31 @@ impl PodIndex {
 
     /// The owner as it is now, or the last one.
     pub fn by_address(&self, address: IpAddr) -> Option<&Pod> {
-        self.last(self.by_address.get(&address))
+        self.last(self.by_address.of(&address))
     }
 
     pub fn by_interface(&self, name: &str) -> Option<&Pod> {
-        self.last(self.by_interface.get(name))
+        self.last(self.by_interface.of(name))
     }
 
     pub fn by_netns(&self, inode: u32) -> Option<&Pod> {
-        self.last(self.by_netns.get(&inode))
+        self.last(self.by_netns.of(&inode))
     }
 
     /// It had more than one owner, or has none any more.
     pub fn has_turns(&self, address: IpAddr) -> bool {
-        let owners = self.by_address.get(&address);
-        owners.is_some_and(|o| o.len() > 1 || o.iter().any(|n| self.pods[*n].gone.is_some()))
+        let owners = self.by_address.of(&address);
+        owners.len() > 1 || self.each(owners).any(|pod| pod.gone.is_some())
     }
 
     /// The owner at a time (`CLOCK_MONOTONIC` ns).
     pub fn by_address_at(&self, address: IpAddr, time: u64) -> Option<&Pod> {
-        self.at(self.by_address.get(&address), time)
-            .map(Arc::as_ref)
+        self.at(self.by_address.of(&address), time).map(Arc::as_ref)
     }
 
     /// By the host side's ifindex.
     pub fn by_link_at(&self, ifindex: u32, time: u64) -> Option<&Pod> {
-        self.at(self.by_link.get(&ifindex), time).map(Arc::as_ref)
+        self.at(self.by_link.of(&ifindex), time).map(Arc::as_ref)
     }
 
     pub fn by_netns_at(&self, inode: u32, time: u64) -> Option<&Pod> {
@@ -111,28 +151,28 @@ impl PodIndex {
 
     /// For those who keep it: thousands of rows may be one pod's.
     pub fn shared_by_netns_at(&self, inode: u32, time: u64) -> Option<&Arc<Pod>> {
-        self.at(self.by_netns.get(&inode), time)
+        self.at(self.by_netns.of(&inode), time)
     }
 
-    fn last(&self, owners: Option<&Vec<usize>>) -> Option<&Pod> {
-        let pod = |n: &usize| self.pods[*n].as_ref();
-        let owners = || owners.into_iter().flatten().rev().map(pod);
-        let alive = owners().find(|p| p.gone.is_none());
-        alive.or_else(|| owners().max_by_key(|p| p.gone))
+    fn last<'a, K>(&'a self, owners: &'a [(K, u32)]) -> Option<&'a Pod> {
+        let alive = self.each(owners).rfind(|p| p.gone.is_none());
+        // Of those that went at one time, the first in this order.
+        let last = || self.each(owners).rev().max_by_key(|p| p.gone);
+        alive.or_else(last).map(Arc::as_ref)
     }
 
-    fn at(&self, owners: Option<&Vec<usize>>, time: u64) -> Option<&Arc<Pod>> {
-        let owners = || owners.into_iter().flatten().map(|n| &self.pods[*n]);
+    fn at<'a, K>(&'a self, owners: &'a [(K, u32)], time: u64) -> Option<&'a Arc<Pod>> {
         let soon = |p: &&Arc<Pod>| p.from.is_some_and(|from| time.abs_diff(from) <= EARLY);
-        let next = || owners().filter(|p| p.from > Some(time)).find(soon);
-        owners().rfind(|p| p.at(time)).or_else(next)
+        let later = |p: &&Arc<Pod>| p.from > Some(time);
+        let next = || self.each(owners).filter(later).find(soon);
+        self.each(owners).rfind(|p| p.at(time)).or_else(next)
     }
-}
 
-fn own<K: Eq + Hash>(owners: &mut Owners<K>, key: K, n: usize) {
-    let of = owners.entry(key).or_default();
-    if of.last() != Some(&n) {
-        of.push(n);
+    fn each<'a, K>(
+        &'a self,
+        owners: &'a [(K, u32)],
+    ) -> impl DoubleEndedIterator<Item = &'a Arc<Pod>> {
+        owners.iter().map(|(_, n)| &self.pods[*n as usize])
     }
 }
 

@@ -59,7 +59,7 @@ pub fn ways(verdict: &Verdict, page: &Page) -> String {
             format!("{:.1} s", it.duration),
             it.packets.to_string(),
             it.arrived.to_string(),
-            (it.packets - it.arrived).to_string(),
+            it.packets.saturating_sub(it.arrived).to_string(),
             format!("{} of {}", it.never_came, it.flows),
         ]);
     }

@@ -11,6 +11,7 @@ use crate::model::{
     node::Node,
     observation::Observation,
     roles::{Role, role},
+    total::add,
 };
 
 /// Flows and pairs that are remembered at most, 6 MB of them; the kernel's table of flows has
@@ -40,12 +41,12 @@ pub struct Passage {
 impl Passage {
     fn read(&mut self, at: u64, packets: u64) {
         if packets < self.now {
-            self.before += self.now;
+            add(&mut self.before, self.now);
         }
         let unchanged = packets == self.now;
         self.now = packets;
         let last = self.points.last();
-        if last.is_some_and(|(last, _)| unchanged || at < last + self.apart) {
+        if last.is_some_and(|(last, _)| unchanged || at < last.saturating_add(self.apart)) {
             return;
         }
         if self.points.len() == POINTS {
@@ -54,13 +55,13 @@ impl Passage {
                 n += 1;
                 n % 2 == 0
             });
-            self.apart = (at - self.points[0].0) / (POINTS as u64 / 2);
+            self.apart = at.saturating_sub(self.points[0].0) / (POINTS as u64 / 2);
         }
         self.points.push((at, self.total()));
     }
 
     fn total(&self) -> u64 {
-        self.before + self.now
+        self.before.saturating_add(self.now)
     }
 
     /// Packets from `from` to `to` at least.

@@ -241,6 +241,7 @@ fn sum(
         findings: Vec::new(),
         drops: Vec::new(),
         retransmits: Vec::new(),
+        unexplained: Vec::new(),
         not_checked: untold,
         observer: Observer::default(),
         nodes: Vec::new(),
@@ -262,6 +263,7 @@ fn sum(
         findings.extend(verdict.findings);
         all.drops.extend(verdict.drops);
         all.retransmits.extend(verdict.retransmits);
+        all.unexplained.extend(verdict.unexplained);
         all.not_checked.extend(verdict.not_checked);
     }
     // Not what a node had at another time, nor what befell strangers.

@@ -11,7 +11,7 @@ use netdiag_common::{
 
 use super::{Side, ledger::Passage, window::Window};
 use crate::{
-    model::{address::from_wire, flow},
+    model::{address::from_wire, flow, total::add},
     pipeline::facts::Loss,
 };
 
@@ -30,12 +30,12 @@ impl Count {
     }
 
     pub fn lost(&self) -> u64 {
-        self.left - self.came
+        self.left.saturating_sub(self.came)
     }
 
     fn add(&mut self, other: Self) {
-        self.left += other.left;
-        self.came += other.came;
+        add(&mut self.left, other.left);
+        add(&mut self.came, other.came);
     }
 }
 
@@ -55,7 +55,7 @@ impl<'a> Way<'a> {
         let span = Span::new(from, to, window);
         let mut came: HashMap<FlowKey, u64> = HashMap::new();
         for (key, passage) in to.ledger.flows(INGRESS) {
-            *came.entry(key.flow).or_default() += span.at_most(to, passage);
+            add(came.entry(key.flow).or_default(), span.at_most(to, passage));
         }
         let mut left: BTreeMap<FlowKey, u64> = BTreeMap::new();
         let mut tunnelled = HashSet::new();
@@ -119,11 +119,17 @@ impl Span {
         let ahead = window.ahead.unwrap_or(0);
         let slack = window.slack;
         // Only where the other's recording is what ends it, its clock matters.
-        let begin = from.began().max(to.began() - ahead + slack);
-        let end = from.ended().min(to.ended() - ahead - slack);
+        let ours = |theirs: i64| theirs.saturating_sub(ahead);
+        let theirs = |ours: i64| ours.saturating_add(ahead);
+        let begin = from.began().max(ours(to.began()).saturating_add(slack));
+        let end = from.ended().min(ours(to.ended()).saturating_sub(slack));
+        let came = (
+            theirs(begin).saturating_sub(slack),
+            theirs(end).saturating_add(slack),
+        );
         Self {
             sent: (begin, end),
-            came: (begin + ahead - slack, end + ahead + slack),
+            came,
         }
     }
 
@@ -148,7 +154,10 @@ fn outers(from: &Side<'_>, to: &Side<'_>, span: &Span) -> HashMap<OuterKey, Coun
     };
     let mut came: HashMap<OuterKey, u64> = HashMap::new();
     for (key, passage) in to.ledger.outers(INGRESS) {
-        *came.entry(anywhere(key)).or_default() += span.at_most(to, passage);
+        add(
+            came.entry(anywhere(key)).or_default(),
+            span.at_most(to, passage),
+        );
     }
     let mut counts: HashMap<OuterKey, Count> = HashMap::new();
     for (key, passage) in from.ledger.outers(EGRESS) {

@@ -34,15 +34,15 @@ impl Window {
     pub fn for_the_other(&self) -> Self {
         let ahead = self.ahead.unwrap_or(0);
         Self {
-            from: self.from + ahead,
-            to: self.to + ahead,
-            ahead: self.ahead.map(|ahead| -ahead),
+            from: self.from.saturating_add(ahead),
+            to: self.to.saturating_add(ahead),
+            ahead: self.ahead.map(i64::saturating_neg),
             slack: self.slack,
         }
     }
 
     pub fn seconds(&self) -> f64 {
-        (self.to - self.from) as f64 / 1e9
+        self.to.saturating_sub(self.from) as f64 / 1e9
     }
 }
 
@@ -51,8 +51,8 @@ pub fn window(one: &Side<'_>, other: &Side<'_>) -> Option<Window> {
     let ahead = ahead(one, other);
     let slack = if ahead.is_some() { MEASURED } else { BELIEVED };
     let shift = ahead.unwrap_or(0);
-    let from = one.began().max(other.began() - shift);
-    let to = one.ended().min(other.ended() - shift);
+    let from = one.began().max(other.began().saturating_sub(shift));
+    let to = one.ended().min(other.ended().saturating_sub(shift));
     (to > from).then_some(Window {
         from,
         to,
@@ -64,10 +64,10 @@ pub fn window(one: &Side<'_>, other: &Side<'_>) -> Option<Window> {
 /// How far the other's clock is ahead, by the first packets of flows that both saw.
 fn ahead(one: &Side<'_>, other: &Side<'_>) -> Option<i64> {
     let mut differences = firsts(one, other);
-    differences.extend(firsts(other, one).into_iter().map(|ahead| -ahead));
+    differences.extend(firsts(other, one).into_iter().map(i64::saturating_neg));
     differences.sort_unstable();
     let middle = *differences.get(differences.len() / 2)?;
-    let agrees = |d: &&i64| (**d - middle).abs() <= MEASURED;
+    let agrees = |d: &&i64| d.abs_diff(middle) <= MEASURED.unsigned_abs();
     let agree = differences.iter().filter(agrees).count();
     (agree >= ENOUGH && agree * 2 > differences.len()).then_some(middle)
 }
@@ -80,12 +80,12 @@ fn firsts(from: &Side<'_>, to: &Side<'_>) -> Vec<i64> {
         let first = came.entry(key.flow).or_insert(it);
         *first = it.min(*first);
     }
-    let settled = |side: &Side<'_>, first: u64| first > side.started + SETTLED;
+    let settled = |side: &Side<'_>, first: u64| first > side.started.saturating_add(SETTLED);
     let left = from.ledger.flows(EGRESS).filter_map(|(key, passage)| {
         let (first, opens) = *came.get(&key.flow)?;
         let connection = opens && passage.opens;
         let new = settled(from, passage.first) && settled(to, first);
-        (connection || new).then(|| to.wall(first) - from.wall(passage.first))
+        (connection || new).then(|| to.wall(first).saturating_sub(from.wall(passage.first)))
     });
     left.collect()
 }

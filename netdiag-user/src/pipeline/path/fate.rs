@@ -15,6 +15,7 @@ use crate::{
         path::{Course, Fate, FateKind, Outcome, Step, Way},
         roles::{Role, role},
         text::counted,
+        total::{Total, add},
         verdict::PodRole,
     },
     pipeline::{
@@ -136,7 +137,7 @@ fn drops(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Vec<Fate> {
     let own = facts.losses.iter();
     for loss in own.filter(|l| !l.harmless && flows.contains(l.flow())) {
         let sum = sums.entry((&loss.reason, loss.symbol())).or_default();
-        sum.0 += loss.dropped.packets;
+        add(&mut sum.0, loss.dropped.packets);
         sum.1 = sum.1.take().or_else(|| reached(facts, loss.flow()));
     }
     let fate = |((reason, symbol), (packets, at)): (Place<'_>, (u64, Option<String>))| Fate {
@@ -206,7 +207,7 @@ fn icmp_errors(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Vec<F
     }
     let family = flows.first().map_or(4, |f| f.family);
     let fate = |((sender, kind, code), told): (Sender, Told)| {
-        let (packets, mtu) = (told.packets.values().sum::<u64>(), told.mtu);
+        let (packets, mtu) = (told.packets.values().total(), told.mtu);
         let at = told.came.map(|(_, at)| at).or(told.reached);
         let sender = crate::model::address::from_wire(sender);
         let who = match facts.pod(sender, PodRole::Server) {
@@ -251,7 +252,7 @@ fn came_by(facts: &Facts<'_>, key: &IcmpErrorKey) -> Option<String> {
 fn stall(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Option<Fate> {
     let journeys = flows.iter().filter_map(|f| facts.journeys().get(f));
     let stalled: Vec<_> = journeys.filter(|j| j.stalled() >= STALL).collect();
-    let packets = stalled.iter().map(|j| j.retransmits()).sum();
+    let packets = stalled.iter().map(|j| j.retransmits()).total();
     if stalled.is_empty() {
         return None;
     }
@@ -289,7 +290,7 @@ fn refusals(facts: &Facts<'_>, request: &Way, reply: &Way, all: &[Conversation])
     };
     let refused: Vec<(u16, u64)> = all.iter().filter_map(resets).collect();
     let from = reply.steps.iter().find(|s| s.course != Course::NotSeen)?;
-    let packets = refused.iter().map(|(_, resets)| resets).sum();
+    let packets = refused.iter().map(|(_, resets)| resets).total();
     let asked: BTreeSet<u16> = all.iter().map(|c| c.asked.destination_port).collect();
     let ports = match asked.len() {
         // Then everybody knows which.

@@ -18,6 +18,7 @@ use crate::{
         path::{Course, End, Step, Way},
         policy::Packet,
         roles::{Role, role},
+        total::add,
     },
     pipeline::{
         course::{Place, course},
@@ -92,7 +93,7 @@ fn sums(
                 sum.add(hop);
                 // What began before all hops were watched was first seen when each one was.
                 if began >= hooked {
-                    sum.after.insert(n, hop.hop.first - began);
+                    sum.after.insert(n, hop.hop.first.saturating_sub(began));
                 }
             }
         }
@@ -102,10 +103,11 @@ fn sums(
 
 impl Sum {
     fn add(&mut self, hop: &HopFlow) {
-        self.packets += hop.hop.packets.saturating_sub(hop.hop.later_fragments);
-        self.bytes += hop.hop.bytes;
+        let whole = hop.hop.packets.saturating_sub(hop.hop.later_fragments);
+        add(&mut self.packets, whole);
+        add(&mut self.bytes, hop.hop.bytes);
         self.largest = self.largest.max(hop.hop.largest);
-        self.retransmits += hop.hop.retransmits;
+        add(&mut self.retransmits, hop.hop.retransmits);
         self.ends.insert(*hop.flow());
     }
 

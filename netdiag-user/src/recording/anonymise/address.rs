@@ -54,9 +54,13 @@ impl Addresses {
     pub fn address(&self, address: IpAddr) -> IpAddr {
         match address {
             IpAddr::V4(v4) => self.v4(v4).into(),
-            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-                Some(v4) => self.v4(v4).to_ipv6_mapped().into(),
-                None => self.v6(v6).into(),
+            IpAddr::V6(v6) => match (v6.to_ipv4_mapped(), v6.octets()) {
+                (Some(v4), _) => self.v4(v4).to_ipv6_mapped().into(),
+                // `::10.1.2.3`, as the kernel gives to sit0 (RFC 4291 2.5.5.1).
+                (_, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d]) if a > 0 => {
+                    self.v4([a, b, c, d].into()).to_ipv6_compatible().into()
+                }
+                _ => self.v6(v6).into(),
             },
         }
     }
@@ -208,6 +212,10 @@ mod tests {
             let range: Prefix = range.parse().expect("a prefix");
             let new = map.address(ip(old));
             assert!(range.contains(new) && new != ip(old), "{old}: {new}");
+        }
+        for old in ["::10.1.2.3", "::ffff:10.1.2.3"] {
+            let [.., a, b, c, d] = to_wire(map.address(ip(old)));
+            assert!((a, d) == (10, 3) && (b, c) != (1, 2), "{old}");
         }
         let private: Prefix = "10.0.0.0/8".parse().expect("a prefix");
         assert!(!private.contains(map.address(ip("8.8.8.8"))));

@@ -5,24 +5,34 @@
 //! tables the columns that are known to name nobody, of texts the words that netdiag and the kernel
 //! use themselves. Sizes, times, counts, ports, and numbers of links, namespaces and processes stay.
 mod address;
+mod notation;
 mod packet;
+mod places;
 mod rows;
 mod scene;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod text;
+mod tokens;
 mod words;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     io::{Read, Write},
-    net::IpAddr,
     sync::Arc,
 };
 
 use anyhow::{Context, Result, anyhow};
 use netdiag_common::loss::DropKey;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
 
-use self::{address::Addresses, rows::Rows, scene::Scrub, words::Words};
+use self::{
+    address::Addresses,
+    rows::Rows,
+    scene::{Found, Scrub},
+    words::Words,
+};
 use super::{Recorder, Replay};
 use crate::{
     model::{
@@ -32,6 +42,7 @@ use crate::{
         node::Node,
         observation::Observation,
         pod::{Pod, PodIndex},
+        reason::Reasons,
     },
     pipeline::{
         facts::KnownNames,
@@ -51,6 +62,7 @@ pub struct Anonymiser {
     gathered: Kept<Gathered>,
     pods: Kept<Vec<Pod>>,
     run: Kept<Run>,
+    reasons: Kept<Reasons>,
 }
 
 /// What a part became, as long as it stays what it was.
@@ -64,8 +76,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Kept<T> {
         {
             return Ok(new.clone());
         }
-        let mut value = serde_json::to_value(old)?;
-        scrub.value(&mut value, name);
+        let value = shape::value(old, scrub)?;
         let new: T = serde_json::from_value(value)
             .with_context(|| format!("cannot anonymise what the recording says of {name}"))?;
         self.0 = Some((old.clone(), new.clone()));
@@ -84,8 +95,8 @@ impl Anonymiser {
         if let Some(why) = recording.refused() {
             return Err(anyhow!("it is no recording of netdiag's: {why}"));
         }
-        let addresses = Addresses::apart(&seen.addresses);
-        let names = seen.names.iter().map(String::as_str);
+        let addresses = Addresses::apart(&seen.found.addresses);
+        let names = seen.found.names.iter().map(String::as_str);
         Ok(Self {
             words: Words::new(names, addresses.clone()),
             addresses,
@@ -97,6 +108,7 @@ impl Anonymiser {
             gathered: Kept::default(),
             pods: Kept::default(),
             run: Kept::default(),
+            reasons: Kept::default(),
         })
     }
 
@@ -155,7 +167,9 @@ impl Anonymiser {
             gathered: self.gathered.map("gathered", &scene.gathered, &mut scrub)?,
             names: Box::new(KnownNames {
                 symbols: self.symbols.clone(),
-                reasons: scene.names.reasons().clone(),
+                reasons: self
+                    .reasons
+                    .map("reasons", scene.names.reasons(), &mut scrub)?,
             }),
             clock: scene.clock,
             run: self.run.map("run", &scene.run, &mut scrub)?,
@@ -169,10 +183,12 @@ fn location(key: &DropKey) -> u64 {
     key.location
 }
 
-/// A function of the kernel's, not an address of it.
+/// A function of the kernel's, not an address of it, and none of a program that somebody loaded.
 fn symbol(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.+[] ".contains(c);
-    match name.chars().all(plain) && !name.starts_with("0x") {
+    let loaded = ["0x", "bpf_prog_", "bpf_trampoline_", "bpf_dispatcher_"];
+    let own = loaded.iter().any(|it| name.starts_with(it));
+    match name.chars().all(plain) && !own {
         true => name.to_owned(),
         false => "?".into(),
     }
@@ -181,52 +197,47 @@ fn symbol(name: &str) -> String {
 /// What is to be mapped.
 #[derive(Default)]
 struct Seen {
-    addresses: HashSet<IpAddr>,
-    names: HashSet<String>,
-    last: Vec<Value>,
+    found: Found,
+    node: Option<Node>,
+    start: Option<Node>,
+    cluster: Option<Cluster>,
+    gathered: Option<Gathered>,
+    pods: Option<Vec<Pod>>,
+    run: Option<Run>,
 }
 
 impl Seen {
     fn scene(&mut self, scene: &Scene) -> Result<()> {
-        let pods: Vec<&Pod> = scene.pods.iter().collect();
-        let parts = [
-            ("node", serde_json::to_value(&scene.node)?),
-            ("pods", serde_json::to_value(&pods)?),
-            ("cluster", serde_json::to_value(&*scene.cluster)?),
-            ("gathered", serde_json::to_value(&scene.gathered)?),
-            ("run", serde_json::to_value(&scene.run)?),
-        ];
-        for (at, (name, value)) in parts.into_iter().enumerate() {
-            if self.last.get(at) == Some(&value) {
-                continue;
-            }
-            let mut names = Vec::new();
-            scene::names(&value, name, &mut names);
-            self.names.extend(names);
-            self.values(&value);
-            match self.last.get_mut(at) {
-                Some(last) => *last = value,
-                None => self.last.push(value),
-            }
-        }
-        self.names
-            .extend(scene.links.iter().map(|link| link.name.clone()));
+        let pods: Vec<Pod> = scene.pods.iter().cloned().collect();
+        let found = &mut self.found;
+        look(&mut self.node, &scene.node, found)?;
+        look(&mut self.start, &scene.start, found)?;
+        look(&mut self.cluster, &*scene.cluster, found)?;
+        look(&mut self.gathered, &scene.gathered, found)?;
+        look(&mut self.pods, &pods, found)?;
+        look(&mut self.run, &scene.run, found)?;
+        let links = scene.links.iter().map(|link| link.name.clone());
+        found.names.extend(links);
         Ok(())
-    }
-
-    fn values(&mut self, value: &Value) {
-        match value {
-            Value::String(text) => self.addresses.extend(text.parse::<IpAddr>()),
-            Value::Array(list) => list.iter().for_each(|it| self.values(it)),
-            Value::Object(members) => members.values().for_each(|it| self.values(it)),
-            _ => {}
-        }
     }
 
     fn reading(&mut self, reading: &Observation) {
         let flows = reading.flows.iter().map(|(key, _)| key.flow);
         let flows = flows.chain(reading.drops.iter().map(|(key, _)| key.flow));
         let ends = flows.flat_map(|flow| [flow.source, flow.destination]);
-        self.addresses.extend(ends.map(from_wire));
+        self.found.addresses.extend(ends.map(from_wire));
     }
+}
+
+/// Looks through a part that is not the one that was looked through before.
+fn look<T: Clone + PartialEq + Serialize>(
+    last: &mut Option<T>,
+    now: &T,
+    found: &mut Found,
+) -> Result<()> {
+    if last.as_ref() != Some(now) {
+        shape::value(now, found)?;
+        *last = Some(now.clone());
+    }
+    Ok(())
 }

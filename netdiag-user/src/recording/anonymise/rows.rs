@@ -207,26 +207,49 @@ impl Rows<'_> {
             return;
         };
         let old: Vec<u8> = cells.iter().flat_map(|cell| cell.to_be_bytes()).collect();
+        let labels = labels(&old);
         let mut new = Vec::new();
-        let mut rest = old.as_slice();
-        while let Some((length, after)) = rest.split_first().filter(|(length, _)| **length > 0) {
-            let length = usize::from(*length);
-            let label = after.get(..length).unwrap_or(after);
-            let mapped = self.words.label(label);
+        for ((length, label), mapped) in labels.iter().zip(self.labels(&labels)) {
             // One that was cut stays as long as it was.
-            let said = if label.len() < length {
-                length
+            let said = if label.len() < *length {
+                *length
             } else {
                 mapped.len()
             };
             new.push(u8::try_from(said).unwrap_or(63));
             new.extend(mapped);
-            rest = after.get(length..).unwrap_or_default();
         }
         new.resize(old.len(), 0);
         for (cell, word) in cells.iter_mut().zip(new.as_chunks::<8>().0) {
             *cell = u64::from_be_bytes(*word);
         }
+    }
+
+    /// Numbers and nibbles in a row, and before the zone of addresses each of them, are one: an
+    /// address's.
+    fn labels(&mut self, labels: &[(usize, &[u8])]) -> Vec<Vec<u8>> {
+        let bare = |label: &[u8]| {
+            let digits = label.iter().all(u8::is_ascii_digit);
+            digits || matches!(label, [one] if one.is_ascii_alphanumeric())
+        };
+        let mut new = Vec::new();
+        while let Some((_, label)) = labels.get(new.len()) {
+            let rest = &labels[new.len()..];
+            let row = rest.iter().take_while(|(_, label)| bare(label)).count();
+            let is_zone = rest.get(row).is_some_and(|(_, zone)| {
+                let zone = zone.to_ascii_lowercase();
+                [&b"in-addr"[..], b"ip6"].contains(&zone.as_slice())
+            });
+            if row > 2 || row > 0 && is_zone {
+                let row: Vec<&[u8]> = rest[..row].iter().map(|(_, label)| *label).collect();
+                let whole = String::from_utf8_lossy(&row.join(&b'.')).into_owned();
+                let mapped = self.words.row(&whole);
+                new.extend(mapped.split('.').map(|it| it.as_bytes().to_vec()));
+            } else {
+                new.push(self.words.label(label));
+            }
+        }
+        new
     }
 
     fn mac(&self, number: u64) -> u64 {
@@ -242,6 +265,17 @@ impl Rows<'_> {
             address => *self.codes.entry(address).or_insert(next),
         }
     }
+}
+
+/// Each label, and how long it is said to be.
+fn labels(name: &[u8]) -> Vec<(usize, &[u8])> {
+    let (mut all, mut rest) = (Vec::new(), name);
+    while let Some((length, after)) = rest.split_first().filter(|(length, _)| **length > 0) {
+        let length = usize::from(*length);
+        all.push((length, after.get(..length).unwrap_or(after)));
+        rest = after.get(length..).unwrap_or_default();
+    }
+    all
 }
 
 fn kinds(table: &str, columns: &[String]) -> Vec<Column> {
@@ -331,6 +365,23 @@ mod tests {
             "{name}"
         );
         assert!(!name.contains("cart") && !name.contains("shop"), "{name}");
+        for telling in [
+            "8.8.8.8.in-addr.arpa",
+            "20.10.in-addr.arpa",
+            "8.in-addr.arpa",
+            "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.8.b.d.0.1.0.0.2",
+            "7.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa",
+            "10.20.30.40.example",
+        ] {
+            let name = crate::model::dns::wire(telling);
+            let mut all = vec![(DnsKey { name, ..key }, Dns::default())];
+            rows.table("dns", &mut all);
+            let new = crate::model::dns::name(&all[0].0.name);
+            let zone = telling.find(".i").unwrap_or(telling.len());
+            assert!(!new.contains(&telling[..zone]), "{telling} became {new}");
+            let new = new.trim_end_matches('…');
+            assert_eq!(new.len(), telling.len(), "{new}");
+        }
         let kill = OomKill {
             comm: *b"flanneld\0\0\0\0\0\0\0\0",
             ..OomKill::default()

@@ -5,18 +5,14 @@ use std::path::{Path, PathBuf};
 use hyper::Uri;
 
 use super::{Endpoint, Named, Pem};
-use crate::{
-    host::{
-        gather::{
-            Places,
-            processes::{self, flag},
-        },
-        namespaces,
+use crate::host::{
+    gather::{
+        Places, manifest,
+        processes::{self, flag},
     },
-    sys::file,
+    namespaces,
 };
 
-const MANIFEST: &str = "etc/kubernetes/manifests/etcd.yaml";
 const PROGRAM: &str = "etcd";
 /// Characters of an address that is asked.
 const LONGEST: usize = 300;
@@ -89,18 +85,8 @@ fn nearest(urls: &str) -> Option<String> {
     (known && url.authority().is_some()).then(|| found.clone())
 }
 
-/// kubeadm writes the command as a list, one flag a line.
 fn from_manifest(root: &Path) -> Option<Endpoint> {
-    let bytes = file::of_root(&root.join(MANIFEST), file::CONFIG).ok()?;
-    Endpoint::from_flags(root, &listed(&String::from_utf8_lossy(&bytes)))
-}
-
-fn listed(text: &str) -> Vec<String> {
-    let item = |line: &str| {
-        let item = line.trim().strip_prefix("- ")?.trim();
-        Some(item.trim_matches(['"', '\'']).to_owned())
-    };
-    text.lines().filter_map(item).collect()
+    Endpoint::from_flags(root, &manifest::listed(root, PROGRAM)?)
 }
 
 fn from_process(root: &Path) -> Option<Endpoint> {
@@ -113,7 +99,7 @@ fn from_process(root: &Path) -> Option<Endpoint> {
         let Some(started) = believer.started(process, &[PROGRAM]) else {
             return;
         };
-        let environment = process.environment();
+        let (environment, _) = process.environment();
         // It may have become another program meanwhile.
         if believer.trusts(process).is_err() {
             return;
@@ -170,7 +156,7 @@ mod tests {
     #[test]
     fn a_manifest_is_roots() {
         let node = tempfile::tempdir().expect("a folder");
-        let path = node.path().join(MANIFEST);
+        let path = node.path().join("etc/kubernetes/manifests/etcd.yaml");
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         std::fs::write(&path, "    - --listen-client-urls=http://127.0.0.1:1\n").expect("written");
         let found = |mode| {
@@ -185,7 +171,8 @@ mod tests {
     #[test]
     fn kubeadms_manifest_names_address_and_files() {
         let text = "spec:\n  containers:\n  - command:\n    - etcd\n    - --listen-client-urls=https://127.0.0.1:2379,https://10.0.0.5:2379\n    - --cert-file=/pki/server.crt\n";
-        let found = Endpoint::from_flags(Path::new("/host"), &listed(text)).expect("an endpoint");
+        let found =
+            Endpoint::from_flags(Path::new("/host"), &manifest::items(text)).expect("an endpoint");
         assert_eq!(found.url, "https://127.0.0.1:2379");
         assert_eq!(found.credentials(), ["--cert /pki/server.crt"]);
         let pem = found.files[1].as_ref().expect("a file");

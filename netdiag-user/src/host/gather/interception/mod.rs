@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use super::{processes, rulesets};
+use super::{
+    processes,
+    rulesets::{self, kernel::Tables},
+};
 use crate::{
     host::namespaces,
     model::{
@@ -70,7 +73,7 @@ struct Rules {
 /// Of this thread's namespace; processes are looked up under `root`.
 pub fn interception(root: &Path) -> Result<Interception> {
     let mut rules = Rules::default();
-    let xt = rulesets::nft(&mut rules)?;
+    let xt = rulesets::nft(Tables::Rerouting, &mut rules)?;
     rulesets::saved(xt, &[], |program, lines| {
         iptables::read(lines, program, &mut rules)
     })?;

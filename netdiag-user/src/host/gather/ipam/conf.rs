@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{Pool, range::Written};
-use crate::{host::gather::Places, sys::file};
+use crate::{
+    host::gather::{Found, Places},
+    model::verdict::NotChecked,
+    sys::file,
+};
 
 /// Where runtimes look; k3s keeps its own.
 const FOLDERS: [&str; 2] = ["/etc/cni/net.d", "/var/lib/rancher/k3s/agent/etc/cni/net.d"];
@@ -48,24 +52,33 @@ struct Ipam {
     single: Written,
 }
 
-pub fn pools(places: &Places) -> Vec<Pool> {
-    let files = FOLDERS.iter().flat_map(|folder| files(places, folder));
-    files
-        .flat_map(|file| read(places, &file).unwrap_or_default())
-        .collect()
+pub fn pools(places: &Places) -> Found<Vec<Pool>> {
+    let mut left = Vec::new();
+    let files = FOLDERS.iter().flat_map(|folder| {
+        let (files, more) = files(places, folder);
+        if more {
+            let what = format!("files of {folder} beyond the first {MOST}");
+            left.push(NotChecked::new(what, "no more are read"));
+        }
+        files
+    });
+    let pools = files.flat_map(|file| read(places, &file).unwrap_or_default());
+    (pools.collect(), left)
 }
 
-/// Paths on the node.
-fn files(places: &Places, folder: &str) -> Vec<PathBuf> {
-    let entries = file::entries(&places.under_root(Path::new(folder)), MOST);
-    let names = entries.into_iter().map(|e| e.file_name());
+/// Paths on the node, and whether there are more.
+fn files(places: &Places, folder: &str) -> (Vec<PathBuf>, bool) {
+    let Ok(listed) = file::list(&places.under_root(Path::new(folder)), MOST) else {
+        return (Vec::new(), false);
+    };
+    let names = listed.entries.into_iter().map(|e| e.file_name());
     let mut files: Vec<_> = names.map(|name| Path::new(folder).join(name)).collect();
     files.retain(|f| {
         let kind = f.extension().and_then(|e| e.to_str());
         matches!(kind, Some("conf" | "conflist" | "json"))
     });
     files.sort();
-    files
+    (files, listed.more)
 }
 
 fn read(places: &Places, file: &Path) -> Option<Vec<Pool>> {
@@ -116,4 +129,30 @@ fn flannels(text: &str) -> Vec<Written> {
         named.then(|| Written::of_subnet(value.trim()))
     };
     text.lines().filter_map(subnet).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_not_read_are_told() {
+        let root = tempfile::tempdir().expect("a folder");
+        let places = Places {
+            root: root.path().to_owned(),
+            ..Places::default()
+        };
+        let folder = root.path().join("etc/cni/net.d");
+        std::fs::create_dir_all(&folder).expect("made");
+        let conf =
+            r#"{"name":"n","type":"bridge","ipam":{"type":"host-local","subnet":"10.1.0.0/24"}}"#;
+        let write = |n: usize| std::fs::write(folder.join(format!("{n}.conf")), conf);
+        (0..MOST).for_each(|n| write(n).expect("written"));
+        let (all, left) = pools(&places);
+        assert_eq!((all.len(), left), (MOST, Vec::new()));
+        write(MOST).expect("written");
+        let (all, left) = pools(&places);
+        let what = "files of /etc/cni/net.d beyond the first 256";
+        assert_eq!((all.len(), left[0].what.as_str()), (MOST, what));
+    }
 }

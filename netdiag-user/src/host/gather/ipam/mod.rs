@@ -8,7 +8,7 @@ use std::{net::IpAddr, path::Path, time::Duration};
 
 use anyhow::Result;
 
-use super::Places;
+use super::{Found, Places};
 use crate::{
     model::control::{RangeSet, Reserved, Sandbox},
     sys::file,
@@ -33,12 +33,13 @@ struct Pool {
 }
 
 /// Every set of ranges that the node's CNI configurations name.
-pub fn ranges(places: &Places) -> Result<Vec<RangeSet>> {
-    let pools = conf::pools(places);
+pub fn ranges(places: &Places) -> Result<Found<Vec<RangeSet>>> {
+    let (pools, mut left) = conf::pools(places);
     if pools.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), left));
     }
     let sandboxes = Sandboxes::read(places);
+    left.extend(sandboxes.left());
     let sets = pools.into_iter().map(|pool| {
         let mut reserved = reserved(places, &pool, &sandboxes);
         reserved.sort_by_key(|r| r.address);
@@ -50,7 +51,7 @@ pub fn ranges(places: &Places) -> Result<Vec<RangeSet>> {
             reserved,
         }
     });
-    Ok(sets.collect())
+    Ok((sets.collect(), left))
 }
 
 /// More than anybody counts is enough.

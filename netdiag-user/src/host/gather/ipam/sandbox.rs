@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     host::gather::Places,
-    model::control::Sandbox,
+    model::{control::Sandbox, verdict::NotChecked},
     sys::file::{self, CONFIG},
 };
 
@@ -22,6 +22,8 @@ pub struct Sandboxes {
     /// Networks that results are kept of. A runtime that keeps none, or keeps them elsewhere, tells
     /// nothing by their absence.
     kept: HashSet<String>,
+    /// There are more results than were read: one that none of them names may be alive.
+    more: bool,
 }
 
 impl Sandboxes {
@@ -29,6 +31,7 @@ impl Sandboxes {
         let mut all = Self {
             by_id: HashMap::new(),
             kept: HashSet::new(),
+            more: false,
         };
         match &places.cni_dir {
             Some(dir) => all.take(places, dir),
@@ -41,7 +44,11 @@ impl Sandboxes {
     }
 
     fn take(&mut self, places: &Places, folder: &Path) {
-        for entry in file::entries(folder, MOST) {
+        let Ok(listed) = file::list(folder, MOST) else {
+            return;
+        };
+        self.more |= listed.more;
+        for entry in listed.entries {
             let text = file::read(&entry.path(), CONFIG).ok();
             let found = text.and_then(|text| serde_json::from_slice(&text).ok());
             self.note(places, &found.unwrap_or_default());
@@ -66,11 +73,22 @@ impl Sandboxes {
         *entry |= alive;
     }
 
+    /// What is not known of them.
+    pub fn left(&self) -> Option<NotChecked> {
+        self.more.then(|| {
+            let what = format!("results of CNI plugins beyond the first {MOST}");
+            NotChecked::new(
+                what,
+                "addresses that they do not name are not told as leaked",
+            )
+        })
+    }
+
     pub fn state(&self, network: &str, id: &str) -> Sandbox {
         match self.by_id.get(id) {
             Some(true) => Sandbox::Alive,
             Some(false) => Sandbox::Gone,
-            None if self.kept.contains(network) => Sandbox::Gone,
+            None if self.kept.contains(network) && !self.more => Sandbox::Gone,
             None => Sandbox::Unknown,
         }
     }
@@ -102,11 +120,16 @@ mod tests {
             );
             std::fs::write(folder.join(id), text).expect("written");
         }
-        let all = Sandboxes::read(&places);
+        let mut all = Sandboxes::read(&places);
         let state = |network, id| all.state(network, id);
         assert_eq!(state("cbr0", "a"), Sandbox::Alive);
         assert_eq!(state("cbr0", "b"), Sandbox::Gone);
         assert_eq!(state("cbr0", "c"), Sandbox::Gone);
         assert_eq!(state("other", "c"), Sandbox::Unknown);
+        assert_eq!(all.left(), None);
+        all.more = true;
+        assert_eq!(all.state("cbr0", "b"), Sandbox::Gone);
+        assert_eq!(all.state("cbr0", "c"), Sandbox::Unknown, "another names it");
+        assert!(all.left().is_some());
     }
 }

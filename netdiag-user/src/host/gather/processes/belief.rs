@@ -23,7 +23,7 @@ use super::{
     short,
 };
 use crate::{
-    model::{command::Command, impostors::Doubt},
+    model::{command::Command, control::is_of_cluster, impostors::Doubt},
     sys::file,
 };
 
@@ -31,20 +31,6 @@ use crate::{
 const LOGS: &str = "var/log/pods";
 /// Folders that are looked at; kubelet's own limit is 110 pods.
 const MOST_PODS: usize = 20_000;
-
-/// Where a cluster's own daemons run. Most are reserved by Kubernetes and OpenShift (`kube-`,
-/// `openshift-`).
-const NAMESPACES: [&str; 9] = [
-    "kube-system",
-    "kube-flannel",
-    "calico-system",
-    "ovn-kubernetes",
-    "openshift-etcd",
-    "openshift-kube-apiserver",
-    "openshift-kube-controller-manager",
-    "openshift-ovn-kubernetes",
-    "openshift-sdn",
-];
 
 pub struct Believer {
     logs: PathBuf,
@@ -87,13 +73,18 @@ impl Believer {
     }
 
     fn trusts_pod(&mut self, uid: String) -> Result<(), Doubt> {
-        let logs = &self.logs;
-        let known = { self.pods.entry(uid) }.or_insert_with_key(|uid| namespace(logs, uid));
-        match known {
-            Some(namespace) if NAMESPACES.contains(&namespace.as_str()) => Ok(()),
-            Some(namespace) => Err(Doubt::OtherPod(namespace.clone())),
+        match self.namespace(uid) {
+            Some(namespace) if is_of_cluster(namespace) => Ok(()),
+            Some(namespace) => Err(Doubt::OtherPod(namespace.to_owned())),
             None => Err(Doubt::UnknownPod),
         }
+    }
+
+    /// Of the pod with that UID, where kubelet says so.
+    pub fn namespace(&mut self, uid: String) -> Option<&str> {
+        let logs = &self.logs;
+        let known = { self.pods.entry(uid) }.or_insert_with_key(|uid| namespace(logs, uid));
+        known.as_deref()
     }
 
     /// What it was started with, if it may be believed and one of these is its name.
@@ -113,7 +104,7 @@ impl Believer {
         Some(Started { name, command, cut })
     }
 
-    /// Container and UID, where it is a pod's.
+    /// UID and container, where it is a pod's.
     pub fn pod(&self, process: &Process) -> Option<(String, String)> {
         process.cgroups().pod()
     }

@@ -64,10 +64,12 @@ pub fn impostors(root: &Path) -> Impostors {
             }
         }
     });
+    let count = |number| u64::try_from(number).unwrap_or(u64::MAX);
     Impostors {
         all: all.into_values().collect(),
         cut,
-        unseen: u64::try_from(unseen).unwrap_or(u64::MAX),
+        unseen: count(unseen.beyond),
+        closed: count(unseen.closed),
     }
 }
 

@@ -16,7 +16,7 @@ pub mod fake;
 mod tests;
 
 use std::{
-    fs,
+    fs, io,
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::fs::MetadataExt,
@@ -33,9 +33,11 @@ use nix::{
 
 pub use self::{belief::Believer, cgroups::Cgroups};
 use crate::{
-    host::namespaces,
     model::{command, text},
-    sys::file,
+    sys::{
+        capabilities::{self, PTRACE},
+        file,
+    },
 };
 
 /// Processes that are looked at; a node of 110 pods has a few thousand.
@@ -54,6 +56,8 @@ const WORD: usize = 1024;
 const COMM: usize = 16;
 /// linux/stat.h, S_ISUID.
 const SET_UID: u32 = 0o4000;
+/// include/linux/sched.h, PF_KTHREAD.
+const OF_KERNEL: u64 = 0x0020_0000;
 
 /// A process as its folder in /proc shows it.
 pub struct Process {
@@ -63,6 +67,17 @@ pub struct Process {
     /// Its folder by a descriptor of ours: who gets its number after it is another.
     folder: PathBuf,
     _held: OwnedFd,
+}
+
+/// Processes that were not looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unseen {
+    /// There are too many.
+    pub beyond: usize,
+    /// They may not be looked at (kernel/ptrace.c, __ptrace_may_access): what a process of
+    /// another's is, is shown to CAP_SYS_PTRACE alone, to uid 0 without it as little as to others.
+    /// Who has that right counts none: what is closed to him is of an outer machine's.
+    pub closed: usize,
 }
 
 /// Its executable, which only the kernel sets.
@@ -77,14 +92,15 @@ impl Process {
         clippy::disallowed_methods,
         reason = "nothing is opened, the folder is only held"
     )]
-    fn open(at: &Path) -> Option<Self> {
-        let pid = number(at)?;
+    fn open(at: &Path) -> io::Result<Self> {
+        let pid = number(at).ok_or(io::ErrorKind::NotFound)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let held = open(at, flags, Mode::empty()).ok()?;
+        let held = open(at, flags, Mode::empty())?;
         let folder = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
-        Some(Self {
+        let netns = fs::metadata(folder.join("ns/net"))?.ino();
+        Ok(Self {
             pid,
-            netns: namespaces::inode(&folder.join("ns/net"))?,
+            netns: u32::try_from(netns).map_err(io::Error::other)?,
             folder,
             _held: held,
         })
@@ -113,6 +129,17 @@ impl Process {
         })
     }
 
+    /// UID of the pod that it is of.
+    pub fn pod(&self) -> Option<String> {
+        self.cgroups().pod().map(|(uid, _)| uid)
+    }
+
+    /// The beginning of a file as the process itself sees it.
+    pub fn start_within(&self, path: &Path, most: usize) -> io::Result<Vec<u8>> {
+        let read = file::start_within(&self.folder.join("root"), path, most);
+        read.map(|(bytes, _)| bytes)
+    }
+
     pub fn cgroups(&self) -> Cgroups {
         Cgroups::read(&self.folder.join("cgroup"))
     }
@@ -130,7 +157,11 @@ impl Process {
 
     /// Its command line with the program's name as it was started, and whether more was left out.
     pub fn arguments(&self) -> (Vec<String>, bool) {
-        let read = file::start(&self.folder.join("cmdline"), LONGEST);
+        self.whole_words("cmdline", LONGEST)
+    }
+
+    fn whole_words(&self, file: &str, most: usize) -> (Vec<String>, bool) {
+        let read = file::start(&self.folder.join(file), most);
         let (mut bytes, cut) = read.unwrap_or_default();
         if cut {
             // A part of a word may mean something else.
@@ -148,10 +179,10 @@ impl Process {
         first.as_deref().map_or("", short).to_owned()
     }
 
-    /// Its environment, `NAME=value`; nothing where it may not be read.
-    pub fn environment(&self) -> Vec<String> {
-        let read = file::start(&self.folder.join("environ"), LONGEST_ENVIRONMENT);
-        words(&read.unwrap_or_default().0)
+    /// Its environment, `NAME=value`, and whether more was left out; nothing where it may not be
+    /// read.
+    pub fn environment(&self) -> (Vec<String>, bool) {
+        self.whole_words("environ", LONGEST_ENVIRONMENT)
     }
 
     /// Which of these programs of eBPF it holds, itself or by a link (bpf_prog_show_fdinfo,
@@ -176,31 +207,67 @@ impl Process {
 }
 
 /// Shows each process in turn, with what tells who may be believed; one that ends meanwhile is
-/// left out. Returns how many were not looked at, because there are too many.
-///
-/// A container sees paths of cgroups from its own on: a thread of its own that joins the first
-/// process's namespace sees those of the machine.
-pub fn each(root: &Path, mut look: impl FnMut(&Process, &mut Believer) + Send) -> usize {
+/// left out. Returns how many were not looked at.
+pub fn each(root: &Path, mut look: impl FnMut(&Process, &mut Believer) + Send) -> Unseen {
     let walk = || {
-        if let Ok(first) = file::namespace(&root.join("proc/1/ns/cgroup")) {
-            // Without that right the paths are right unless this is a container.
-            let _ = setns(first, CloneFlags::CLONE_NEWCGROUP);
-        }
+        see_as_first(root);
         let mut believer = Believer::new(root);
-        let mut seen: usize = 0;
+        let mut unseen = Unseen::default();
+        let able = capabilities::held(&[PTRACE]).is_ok_and(|(_, missing)| missing.is_empty());
+        let (mut seen, mut first) = (0, false);
         for folder in folders(root) {
             seen += 1;
-            if seen <= MOST
-                && let Some(process) = Process::open(&folder)
-            {
-                look(&process, &mut believer);
+            first |= number(&folder) == Some(1);
+            if seen > MOST {
+                unseen.beyond += 1;
+                continue;
+            }
+            match Process::open(&folder) {
+                Ok(process) => look(&process, &mut believer),
+                Err(e) if !able && is_closed(&e, &folder) => unseen.closed += 1,
+                // It has ended.
+                Err(_) => {}
             }
         }
-        seen.saturating_sub(MOST)
+        // Where others' are not even listed (proc(5), hidepid), the first is missing with them.
+        unseen.closed += usize::from(!able && seen > 0 && !first);
+        unseen
     };
     let joined = thread::scope(|scope| scope.spawn(walk).join());
     // Who gathers tells that it failed: nothing found is no answer.
     joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Shows these alone, in that order, as far as they are still there. Takes this thread to the first
+/// process's namespace of cgroups, and leaves it there: for a thread that does nothing else.
+pub fn these(root: &Path, pids: impl IntoIterator<Item = u32>, mut look: impl FnMut(&Process)) {
+    see_as_first(root);
+    for pid in pids {
+        if let Ok(process) = Process::open(&root.join(format!("proc/{pid}"))) {
+            look(&process);
+        }
+    }
+}
+
+/// A container sees paths of cgroups from its own on: whoever joins the first process's namespace
+/// sees those of the machine.
+fn see_as_first(root: &Path) {
+    if let Ok(first) = file::namespace(&root.join("proc/1/ns/cgroup")) {
+        // Without that right the paths are right unless this is a container.
+        let _ = setns(first, CloneFlags::CLONE_NEWCGROUP);
+    }
+}
+
+/// Whether it is one of a program that may not be looked at. The kernel's own threads are nobody's.
+fn is_closed(error: &io::Error, folder: &Path) -> bool {
+    let flags = || {
+        let (bytes, _) = file::start(&folder.join("stat"), file::SMALL).ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let fields = text.rsplit_once(')')?.1;
+        fields.split_ascii_whitespace().nth(6)?.parse().ok()
+    };
+    let of_kernel = |flags: u64| flags & OF_KERNEL != 0;
+    error.kind() == io::ErrorKind::PermissionDenied && !flags().is_some_and(of_kernel)
 }
 
 /// The folder of each, as the kernel lists them: by their numbers. Whoever walks them stops at

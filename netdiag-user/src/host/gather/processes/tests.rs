@@ -160,3 +160,29 @@ fn a_command_line_of_any_size_is_read_so_far() {
     let cut = daemons::impostors(node.root()).cut;
     assert_eq!(cut, ["flanneld (pid 7)"]);
 }
+
+/// What a process of root's sees that has no CAP_SYS_PTRACE.
+#[test]
+fn who_may_not_be_looked_at_is_counted() {
+    let node = Node::new().with(7, &FLANNELD);
+    let hidden = Node::new().with(7, &FLANNELD);
+    fs::remove_dir_all(hidden.root().join("proc/1")).expect("removed");
+    let roots = [Path::new("/"), node.root(), hidden.root()];
+    let all = || roots.map(|root| each(root, |_, _| {}).closed);
+    let without = thread::scope(|scope| {
+        let without = scope.spawn(|| {
+            capabilities::keep(&[]).expect("given away");
+            all()
+        });
+        without.join().expect("no panic")
+    });
+    assert!(without[0] > 0, "the first process is another's");
+    assert_eq!(
+        without[1..],
+        [0, 1],
+        "where others' are hidden, the first is"
+    );
+    if nix::unistd::geteuid().is_root() {
+        assert_eq!(all(), [0; 3]);
+    }
+}

@@ -1,57 +1,57 @@
 //! Rules and chains of nftables that may refuse packets, with their counters, as the kernel itself
 //! lists them (include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h). What nft takes seconds and
 //! hundreds of MiB for takes no memory here, and a name is a name, whatever is in it.
+//!
+//! A listing holds no lock but RCU's (nf_tables_rule_cb, NFNL_CB_RCU): nobody who changes rules
+//! waits for it, however long it is.
+mod census;
+mod rule;
+mod words;
+
 use std::{
     ops::ControlFlow,
     rc::Rc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use rtnetlink::sys::Socket;
 
-use super::turn::Turn;
+pub use self::census::{Names, Tables, census};
+use self::rule::{policy, rule};
 use crate::{
-    host::gather::netlink::{self, DUMP, HEADER, attribute, attributes},
+    host::gather::netlink::{self, DUMP, End, HEADER, attribute},
     model::netfilter::{Chain, Family},
 };
 
 const NETLINK_NETFILTER: isize = 12;
-/// NFNL_SUBSYS_NFTABLES << 8, with NFT_MSG_GETCHAIN and NFT_MSG_GETRULE.
+/// NFNL_SUBSYS_NFTABLES << 8, with NFT_MSG_GETTABLE, …CHAIN, …RULE and …SET.
+const GET_TABLES: u16 = 10 << 8 | 1;
 const GET_CHAINS: u16 = 10 << 8 | 4;
 const GET_RULES: u16 = 10 << 8 | 7;
+const GET_SETS: u16 = 10 << 8 | 10;
+/// NLM_F_REQUEST | NLM_F_ACK: the acknowledgement ends the answer of one message.
+const ONE: u16 = 0x5;
 /// How long the kernel may take for a reading of all.
 const LONGEST: Duration = Duration::from_secs(20);
 /// Rules that are asked for at once, and chains that are asked for at all.
-const FEW: usize = 10_000;
+pub const FEW: usize = 10_000;
 const CHAINS: usize = 100_000;
+/// Bytes of all their names.
+const NAMES: usize = 16 << 20;
 /// `struct nfgenmsg`.
 const GENERIC: usize = 4;
 
 const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
-const CHAIN_HOOK: u16 = 4;
-const CHAIN_POLICY: u16 = 5;
 const CHAIN_USE: u16 = 6;
-const CHAIN_TYPE: u16 = 7;
-const HOOK_NUMBER: u16 = 1;
-const HOOK_PRIORITY: u16 = 2;
 const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
 const RULE_HANDLE: u16 = 3;
 const RULE_EXPRESSIONS: u16 = 4;
 const EXPRESSION_NAME: u16 = 1;
 const EXPRESSION_DATA: u16 = 2;
-const COUNTER_PACKETS: u16 = 2;
-const IMMEDIATE_REGISTER: u16 = 1;
-const IMMEDIATE_DATA: u16 = 2;
-const DATA_VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
-const LOOKUP_SET: u16 = 1;
-const LOOKUP_TO: u16 = 3;
-const TARGET_NAME: u16 = 1;
-/// NFT_REG_VERDICT, NF_DROP.
-const VERDICT: u32 = 0;
+/// NF_DROP.
 const DROP: u32 = 0;
 
 /// What a rule does with what it takes.
@@ -63,10 +63,18 @@ pub enum Does {
     Depends,
 }
 
+/// A chain by the names that the kernel has for it, which may be no text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Named {
+    pub family: Family,
+    pub table: Vec<u8>,
+    pub chain: Vec<u8>,
+}
+
 /// A rule, or a chain's policy, that refuses packets.
 #[derive(Clone, Debug)]
 pub struct Refusing {
-    pub chain: Rc<Chain>,
+    pub chain: Rc<Named>,
     /// None of a policy, which says what it is in nft's words.
     pub handle: Option<u64>,
     pub policy: Option<String>,
@@ -75,68 +83,139 @@ pub struct Refusing {
     pub does: Does,
 }
 
-/// Hands over all that refuse packets in this thread's namespace.
+/// A chain, and no fewer rules than it has: those that lead to it are counted too.
+#[derive(Clone, Debug)]
+pub struct Sized {
+    pub chain: Rc<Named>,
+    pub rules: usize,
+}
+
+/// Rules of a chain that are asked for.
+pub enum Part<'a> {
+    All,
+    /// By their handles.
+    These(&'a [u64]),
+}
+
+/// Hands over all that refuse packets in this thread's namespace; of very many rules those parts of
+/// chains that `part` says. Returns the chains that have rules, and whether that was all: where they
+/// changed while they were listed they are listed once more, so that one may come twice, and who
+/// changes them all the time has some left out.
 ///
 /// All rules are asked for at once where they are few. The kernel counts them from the first one on
 /// for each datagram (nf_tables_dump_rules): of many it is asked chain by chain.
-pub fn refusing(mut each: impl FnMut(Refusing)) -> Result<()> {
-    let _turn = Turn::take()?;
-    let kernel = Kernel {
-        socket: netlink::open(NETLINK_NETFILTER)?,
-        until: Instant::now() + LONGEST,
-    };
-    let mut chains = Vec::new();
-    let mut all = 0_usize;
-    let listed = kernel.list(&request(GET_CHAINS, None), |family, chain| {
-        policy(family, chain).into_iter().for_each(&mut each);
-        let uses = attribute(chain, CHAIN_USE).and_then(u32_of).unwrap_or(0);
-        all = all.saturating_add(uses as usize);
-        if uses > 0 && chains.len() <= CHAINS {
-            chains.extend(named(family, chain, CHAIN_TABLE, CHAIN_NAME));
-        }
-    });
-    listed.context("listing the chains of nftables")?;
-    if chains.is_empty() {
-        return Ok(());
-    }
-    ensure!(
-        chains.len() <= CHAINS,
-        "there are more than {CHAINS} chains of nftables"
-    );
+pub fn refusing<'a>(
+    part: impl Fn(&Sized) -> Part<'a>,
+    mut each: impl FnMut(Refusing),
+) -> Result<(Vec<Sized>, bool)> {
+    let kernel = Kernel::open()?;
+    let (chains, listed) = chains(&kernel, &mut each)?;
+    let mut whole = listed == End::Whole;
+    let mut last = None;
     let mut rules = |request: &[u8]| {
-        let mut last = None;
-        let listed = kernel.list(request, |family, one| {
+        let listed = kernel.twice(request, |family, one| {
             rule(family, one, &mut last).into_iter().for_each(&mut each);
         });
-        listed.context("listing the rules of nftables")
+        whole &= listed.context("listing the rules of nftables")? == End::Whole;
+        Ok::<_, anyhow::Error>(())
     };
-    if all <= FEW {
-        return rules(&request(GET_RULES, None));
+    let all = chains.iter().map(|chain| chain.rules);
+    if chains.is_empty() {
+        return Ok((chains, whole));
     }
-    chains
-        .iter()
-        .try_for_each(|chain| rules(&request(GET_RULES, Some(chain))))
+    if all.fold(0, usize::saturating_add) <= FEW {
+        rules(&request(GET_RULES, None))?;
+        return Ok((chains, whole));
+    }
+    for sized in &chains {
+        match part(sized) {
+            Part::All => rules(&request(GET_RULES, Some(&sized.chain)))?,
+            Part::These(handles) => {
+                let mut each = handles.iter().map(|handle| one(&sized.chain, *handle));
+                each.try_for_each(|request| rules(&request))?;
+            }
+        }
+    }
+    Ok((chains, whole))
+}
+
+/// The chains that have rules; all policies that refuse are handed over.
+fn chains(kernel: &Kernel, mut each: impl FnMut(Refusing)) -> Result<(Vec<Sized>, End)> {
+    let listed = netlink::twice(|| {
+        let mut chains = Vec::new();
+        let mut names = 0_usize;
+        let end = kernel.list(&request(GET_CHAINS, None), |family, chain| {
+            policy(family, chain).into_iter().for_each(&mut each);
+            let uses = attribute(chain, CHAIN_USE).and_then(u32_of).unwrap_or(0);
+            if uses > 0 && chains.len() <= CHAINS && names <= NAMES {
+                let named = named(family, chain, CHAIN_TABLE, CHAIN_NAME);
+                chains.extend(named.map(|chain| {
+                    names += chain.table.len() + chain.chain.len();
+                    Sized {
+                        chain: Rc::new(chain),
+                        rules: uses as usize,
+                    }
+                }));
+            }
+        })?;
+        ensure!(
+            chains.len() <= CHAINS && names <= NAMES,
+            "there are more than {CHAINS} chains of nftables, or {} MiB of their names",
+            NAMES >> 20
+        );
+        Ok((chains, end))
+    });
+    listed.context("listing the chains of nftables")
+}
+
+/// How these rules read, as far as that is known without nft; of a rule that is gone by now nothing.
+pub fn words(rules: &[(&Named, u64)], mut each: impl FnMut(usize, String)) -> Result<()> {
+    let kernel = Kernel::open()?;
+    for (at, (chain, handle)) in rules.iter().enumerate() {
+        kernel.list(&one(chain, *handle), |family, rule| {
+            if let Some(all) = attribute(rule, RULE_EXPRESSIONS) {
+                each(at, words::of(family, all));
+            }
+        })?;
+    }
+    Ok(())
 }
 
 /// For everything, or for the rules of one chain.
-fn request(what: u16, chain: Option<&Chain>) -> Vec<u8> {
+fn request(what: u16, chain: Option<&Named>) -> Vec<u8> {
+    let names = chain.map_or_else(Vec::new, names);
+    message(what, DUMP, chain.map(|chain| chain.family), &names)
+}
+
+/// For one rule.
+fn one(chain: &Named, handle: u64) -> Vec<u8> {
+    let mut of = names(chain);
+    of.extend(12_u16.to_ne_bytes());
+    of.extend(RULE_HANDLE.to_ne_bytes());
+    of.extend(handle.to_be_bytes());
+    message(GET_RULES, ONE, Some(chain.family), &of)
+}
+
+fn names(chain: &Named) -> Vec<u8> {
     let mut names = Vec::new();
-    if let Some(chain) = chain {
-        for (kind, name) in [(RULE_TABLE, &chain.table), (RULE_CHAIN, &chain.chain)] {
-            let length = name.len() + 5;
-            names.extend((length as u16).to_ne_bytes());
-            names.extend(kind.to_ne_bytes());
-            names.extend(name.as_bytes());
-            names.resize(names.len() + 1 + (length.next_multiple_of(4) - length), 0);
-        }
+    for (kind, name) in [(RULE_TABLE, &chain.table), (RULE_CHAIN, &chain.chain)] {
+        let length = name.len() + 5;
+        names.extend((length as u16).to_ne_bytes());
+        names.extend(kind.to_ne_bytes());
+        names.extend(name);
+        names.resize(names.len() + 1 + (length.next_multiple_of(4) - length), 0);
     }
-    let mut request = Vec::with_capacity(HEADER + GENERIC + names.len());
-    request.extend(((HEADER + GENERIC + names.len()) as u32).to_ne_bytes());
+    names
+}
+
+fn message(what: u16, flags: u16, family: Option<Family>, attributes: &[u8]) -> Vec<u8> {
+    let mut request = Vec::with_capacity(HEADER + GENERIC + attributes.len());
+    request.extend(((HEADER + GENERIC + attributes.len()) as u32).to_ne_bytes());
     request.extend(what.to_ne_bytes());
-    request.extend(DUMP.to_ne_bytes());
+    request.extend(flags.to_ne_bytes());
     request.extend([0; 8]);
-    request.extend([chain.map_or(0, |chain| number(chain.family)), 0, 0, 0]);
-    request.extend(names);
+    request.extend([family.map_or(0, number), 0, 0, 0]);
+    request.extend(attributes);
     request
 }
 
@@ -146,7 +225,15 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn list(&self, request: &[u8], mut each: impl FnMut(Family, &[u8])) -> Result<()> {
+    fn open() -> Result<Self> {
+        Ok(Self {
+            socket: netlink::open(NETLINK_NETFILTER)?,
+            until: Instant::now() + LONGEST,
+        })
+    }
+
+    fn list(&self, request: &[u8], mut each: impl FnMut(Family, &[u8])) -> Result<End> {
+        const NOTHING: [i32; 3] = [libc::EINVAL, libc::EOPNOTSUPP, libc::ENOENT];
         let listed = netlink::ask(&self.socket, request, |message| {
             let family = message.get(HEADER).and_then(|number| family(*number));
             if let (Some(family), Some(attributes)) = (family, message.get(HEADER + GENERIC..)) {
@@ -158,12 +245,18 @@ impl Kernel {
             }
         });
         match listed {
-            // A kernel without nftables has no rules of it (net/netfilter/nfnetlink.c).
-            Err(e) if is(&e, libc::EINVAL) || is(&e, libc::EOPNOTSUPP) => Ok(()),
-            Err(e) => Err(e),
-            Ok(true) => Ok(()),
-            Ok(false) => bail!("it took more than {} s", LONGEST.as_secs()),
+            // A kernel without nftables has no rules of it (net/netfilter/nfnetlink.c), and what was
+            // there a moment ago may be gone.
+            Err(e) if NOTHING.iter().any(|errno| is(&e, *errno)) => Ok(End::Whole),
+            Ok(End::Enough) => Err(anyhow!("it took more than {} s", LONGEST.as_secs())),
+            listed => listed,
         }
+    }
+
+    /// The same once more where it changed meanwhile: what was handed over then comes again.
+    fn twice(&self, request: &[u8], mut each: impl FnMut(Family, &[u8])) -> Result<End> {
+        let listed = netlink::twice(|| Ok(((), self.list(request, &mut each)?)));
+        listed.map(|((), end)| end)
     }
 }
 
@@ -192,114 +285,42 @@ fn number(family: Family) -> u8 {
     known.map_or(0, |(_, number)| *number)
 }
 
-/// The chain that an object is, or is in; none where its names are no text: it has no place in what
-/// is told, and nft could not list it either.
-fn named(family: Family, of: &[u8], table: u16, chain: u16) -> Option<Chain> {
-    Some(Chain {
+/// The chain that an object is, or is in.
+fn named(family: Family, of: &[u8], table: u16, chain: u16) -> Option<Named> {
+    Some(Named {
         family,
-        table: text(attribute(of, table)?)?,
-        chain: text(attribute(of, chain)?)?,
+        table: name(attribute(of, table)?).to_vec(),
+        chain: name(attribute(of, chain)?).to_vec(),
     })
 }
 
-fn policy(family: Family, chain: &[u8]) -> Option<Refusing> {
-    if u32_of(attribute(chain, CHAIN_POLICY)?)? != DROP {
-        return None;
-    }
-    let hook = attribute(chain, CHAIN_HOOK)?;
-    let priority = u32_of(attribute(hook, HOOK_PRIORITY)?)?.cast_signed();
-    let hook = hook_name(family, u32_of(attribute(hook, HOOK_NUMBER)?)?)?;
-    let kind = attribute(chain, CHAIN_TYPE).and_then(text);
-    let kind = kind.unwrap_or_else(|| "filter".into());
-    // nft's word for it, which most chains have.
-    let priority = match priority {
-        0 => "filter".to_owned(),
-        other => other.to_string(),
-    };
-    Some(Refusing {
-        chain: Rc::new(named(family, chain, CHAIN_TABLE, CHAIN_NAME)?),
-        handle: None,
-        policy: Some(format!(
-            "type {kind} hook {hook} priority {priority}; policy drop;"
-        )),
-        packets: None,
-        does: Does::Drop,
-    })
-}
-
-/// NF_INET_…, NF_ARP_…, NF_NETDEV_…
-fn hook_name(family: Family, number: u32) -> Option<&'static str> {
-    const INET: [&str; 6] = [
-        "prerouting",
-        "input",
-        "forward",
-        "output",
-        "postrouting",
-        "ingress",
-    ];
-    let names: &[&str] = match family {
-        Family::Arp => &["input", "output", "forward"],
-        Family::Netdev => &["ingress", "egress"],
-        _ => &INET,
-    };
-    names.get(number as usize).copied()
-}
-
-/// Rules come chain by chain: `last` saves a name for each.
-fn rule(family: Family, rule: &[u8], last: &mut Option<Rc<Chain>>) -> Option<Refusing> {
-    let mut packets = None;
-    let mut does = None;
-    for (_, expression) in attributes(attribute(rule, RULE_EXPRESSIONS)?) {
-        let name = attribute(expression, EXPRESSION_NAME)?;
-        let data = attribute(expression, EXPRESSION_DATA).unwrap_or_default();
-        if name.strip_suffix(b"\0") == Some(b"counter") {
-            packets = packets.or(attribute(data, COUNTER_PACKETS).and_then(u64_of));
+impl Named {
+    /// As it is told.
+    pub fn told(&self) -> Chain {
+        Chain {
+            family: self.family,
+            table: text(&self.table),
+            chain: text(&self.chain),
         }
-        does = does.or_else(|| verdict(name, data));
-    }
-    let does = does?;
-    let handle = u64_of(attribute(rule, RULE_HANDLE)?)?;
-    let chain = named(family, rule, RULE_TABLE, RULE_CHAIN)?;
-    let chain = match last.as_ref().filter(|last| ***last == chain) {
-        Some(last) => last.clone(),
-        None => Rc::new(chain),
-    };
-    *last = Some(chain.clone());
-    Some(Refusing {
-        chain,
-        handle: Some(handle),
-        policy: None,
-        packets,
-        does,
-    })
-}
-
-fn verdict(name: &[u8], data: &[u8]) -> Option<Does> {
-    let to_verdict = |kind: u16| attribute(data, kind).and_then(u32_of) == Some(VERDICT);
-    match name.strip_suffix(b"\0")? {
-        b"reject" => Some(Does::Reject),
-        b"immediate" if to_verdict(IMMEDIATE_REGISTER) => {
-            let verdict = attribute(attribute(data, IMMEDIATE_DATA)?, DATA_VERDICT)?;
-            let code = u32_of(attribute(verdict, VERDICT_CODE)?)?;
-            (code == DROP).then_some(Does::Drop)
-        }
-        // nft gives a map without a name one that begins so.
-        b"lookup" if to_verdict(LOOKUP_TO) => {
-            let set = attribute(data, LOOKUP_SET)?;
-            set.starts_with(b"__map").then_some(Does::Depends)
-        }
-        b"target" => match attribute(data, TARGET_NAME)?.strip_suffix(b"\0")? {
-            b"REJECT" => Some(Does::Reject),
-            b"DROP" => Some(Does::Drop),
-            _ => None,
-        },
-        _ => None,
     }
 }
 
-fn text(bytes: &[u8]) -> Option<String> {
-    let name = bytes.split(|byte| *byte == 0).next()?;
-    String::from_utf8(name.to_vec()).ok()
+/// Up to the byte that ends it.
+fn name(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// The kernel takes any bytes for a name. Those that are no text are told by their numbers, and no
+/// command has such a name.
+fn text(bytes: &[u8]) -> String {
+    let name = name(bytes);
+    let mut text = String::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        text.push_str(chunk.valid());
+        let others = chunk.invalid().iter();
+        text.extend(others.map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
 }
 
 fn u32_of(bytes: &[u8]) -> Option<u32> {
@@ -314,78 +335,24 @@ fn u64_of(bytes: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn nla(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = ((value.len() + 4) as u16).to_ne_bytes().to_vec();
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
-
-    fn expression(name: &str, data: &[u8]) -> Vec<u8> {
-        let name = nla(1, format!("{name}\0").as_bytes());
-        nla(1, &[name, nla(2, data)].concat())
-    }
-
-    fn read(expressions: &[Vec<u8>]) -> Option<Refusing> {
-        let parts = [
-            nla(1, b"t } drop\0"),
-            nla(2, b"c\0"),
-            nla(3, &9_u64.to_be_bytes()),
-            nla(4, &expressions.concat()),
-        ];
-        rule(Family::Inet, &parts.concat(), &mut None)
-    }
-
-    fn immediate(code: i32) -> Vec<u8> {
-        let code = nla(1, &code.to_be_bytes());
-        let data = nla(2, &nla(2, &code));
-        expression("immediate", &[nla(1, &[0; 4]), data].concat())
-    }
-
     #[test]
-    fn refusing_rules_are_known_by_what_they_do() {
-        let counter = [nla(1, &[0; 8]), nla(2, &7_u64.to_be_bytes())].concat();
-        let counter = expression("counter", &counter);
-        let found = read(&[counter.clone(), immediate(0)]).expect("it drops");
-        assert_eq!((found.packets, found.handle), (Some(7), Some(9)));
-        assert_eq!(found.chain.table, "t } drop");
-        assert!(
-            read(&[counter.clone(), immediate(1)]).is_none(),
-            "it accepts"
-        );
-        assert!(read(&[counter]).is_none());
-        let found = read(&[expression("reject", &[])]).expect("it rejects");
-        assert_eq!((found.packets, found.does), (None, Does::Reject));
-        let target = |name: &[u8]| read(&[expression("target", &nla(1, name))]);
-        assert!(target(b"REJECT\0").is_some() && target(b"LOG\0").is_none());
-        let map = |name: &[u8], to: u32| {
-            let parts = [nla(1, name), nla(3, &to.to_be_bytes())];
-            read(&[expression("lookup", &parts.concat())]).map(|r| r.does)
+    fn the_kernel_is_asked_by_the_name_that_it_has() {
+        let chain = Named {
+            family: Family::Inet,
+            table: b"a\xff".to_vec(),
+            chain: b"c".to_vec(),
         };
-        assert_eq!(map(b"__map0\0", 0), Some(Does::Depends));
-        assert_eq!((map(b"own\0", 0), map(b"__map0\0", 1)), (None, None));
-    }
-
-    #[test]
-    fn policies_are_told_as_nft_tells_them() {
-        let chain = |code: u32, priority: i32| {
-            let hook = [
-                nla(1, &2_u32.to_be_bytes()),
-                nla(2, &priority.to_be_bytes()),
-            ];
-            let parts = [
-                nla(1, b"t\0"),
-                nla(3, b"c\0"),
-                nla(4, &hook.concat()),
-                nla(5, &code.to_be_bytes()),
-                nla(7, b"filter\0"),
-            ];
-            policy(Family::Ip, &parts.concat()).and_then(|r| r.policy)
+        for asked in [request(GET_RULES, Some(&chain)), one(&chain, 7)] {
+            let names = &asked[HEADER + GENERIC..];
+            assert_eq!(attribute(names, RULE_TABLE), Some(&b"a\xff\0"[..]));
+            let again = named(Family::Inet, names, RULE_TABLE, RULE_CHAIN);
+            assert_eq!(again.as_ref(), Some(&chain));
+        }
+        let spelled = Named {
+            table: br"a\xff".to_vec(),
+            ..chain.clone()
         };
-        let told = "type filter hook forward priority filter; policy drop;";
-        assert_eq!(chain(0, 0).as_deref(), Some(told));
-        assert!(chain(0, -5).is_some_and(|p| p.contains("priority -5;")));
-        assert_eq!(chain(1, 0), None);
+        assert_eq!(spelled.told(), chain.told());
+        assert_ne!(spelled, chain, "it is another's");
     }
 }

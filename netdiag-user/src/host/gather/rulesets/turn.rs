@@ -1,5 +1,5 @@
-//! One listing at a time, whatever namespace it is of: nft takes memory for every rule that it
-//! lists, and both wait for what others do with the same rules.
+//! One program that lists rules at a time, whatever namespace it is of: each takes memory for every
+//! rule that it lists.
 use std::{
     sync::{Condvar, Mutex, PoisonError},
     time::Duration,
@@ -18,13 +18,18 @@ pub struct Turn(());
 
 impl Turn {
     pub fn take() -> Result<Self> {
+        Self::within(PATIENCE)
+    }
+
+    /// For those who have another way.
+    pub fn within(patience: Duration) -> Result<Self> {
         let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = FREE.wait_timeout_while(taken, PATIENCE, |taken| *taken);
+        let waited = FREE.wait_timeout_while(taken, patience, |taken| *taken);
         let (mut taken, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
             bail!(
                 "other listings of rules took more than {} s",
-                PATIENCE.as_secs()
+                patience.as_secs()
             );
         }
         *taken = true;

@@ -19,11 +19,15 @@ const MOST: usize = 20;
 const LISTED: usize = 1024;
 const LONGEST: usize = 200;
 
-pub fn networks(places: &Places) -> Vec<Network> {
-    let mut all = Vec::new();
+/// Those that are read, and what was not read, with why.
+pub fn networks(places: &Places) -> (Vec<Network>, Vec<(String, String)>) {
+    let (mut all, mut unread) = (Vec::new(), Vec::new());
     for folder in FOLDERS {
-        let entries = file::entries(&places.under_root(Path::new(folder)), LISTED);
-        let mut files: Vec<_> = entries
+        let Ok(listed) = file::list(&places.under_root(Path::new(folder)), LISTED) else {
+            continue;
+        };
+        let mut files: Vec<_> = listed
+            .entries
             .into_iter()
             .map(|entry| Path::new(folder).join(entry.file_name()))
             .filter(|path| path.extension().is_some_and(|e| e != "kubeconfig"))
@@ -33,8 +37,12 @@ pub fn networks(places: &Places) -> Vec<Network> {
             network(&path.display().to_string(), &places.text(path, LARGEST)?)
         };
         all.extend(files.iter().take(MOST).filter_map(read));
+        if listed.more || files.len() > MOST {
+            let what = format!("CNI configurations of {folder} beyond the first {MOST}");
+            unread.push((what, "the runtime takes the first".to_owned()));
+        }
     }
-    all
+    (all, unread)
 }
 
 fn network(file: &str, conf: &str) -> Option<Network> {
@@ -79,6 +87,26 @@ fn endpoints(value: &Value, depth: usize, found: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_are_not_read_are_told() {
+        let root = tempfile::tempdir().expect("a folder");
+        let places = Places {
+            root: root.path().to_owned(),
+            ..Places::default()
+        };
+        let folder = root.path().join("etc/cni/net.d");
+        std::fs::create_dir_all(&folder).expect("made");
+        let conf = r#"{"name":"n","type":"bridge"}"#;
+        let write = |n: usize| std::fs::write(folder.join(format!("{n:03}.conf")), conf);
+        (0..MOST).for_each(|n| write(n).expect("written"));
+        let (all, unread) = networks(&places);
+        assert_eq!((all.len(), unread.len()), (MOST, 0));
+        write(MOST).expect("written");
+        let (all, unread) = networks(&places);
+        let what = "CNI configurations of /etc/cni/net.d beyond the first 20";
+        assert_eq!((all.len(), unread[0].0.as_str()), (MOST, what));
+    }
 
     #[test]
     fn calicos_conf_names_etcd() {

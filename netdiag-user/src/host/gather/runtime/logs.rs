@@ -42,7 +42,7 @@ const WRITERS: [&str; 7] = [
 /// As much of a file's end as five minutes of a busy node's have.
 const TAIL: u64 = 2 << 20;
 /// The same of a journal, in lines.
-const LINES: &str = "5000";
+const LINES: usize = 5000;
 /// journald's lines may be 48 KiB each (journald.conf(5), LineMax).
 const JOURNAL: usize = 16 << 20;
 
@@ -50,6 +50,8 @@ pub struct Log {
     pub name: String,
     pub show: Shown,
     pub text: Result<String, String>,
+    /// How much of its end that is, where there is more before it.
+    pub only: Option<&'static str>,
 }
 
 /// All that are there.
@@ -72,6 +74,7 @@ fn file(places: &Places, name: &str) -> Option<Log> {
         name: name.to_owned(),
         show: Shown::File(name.to_owned()),
         text: text.map_err(|e| e.to_string()),
+        only: (meta.len() > TAIL).then_some("2 MiB"),
     })
 }
 
@@ -87,16 +90,22 @@ fn end(path: &Path, length: u64) -> std::io::Result<String> {
 fn journal(places: &Places, name: &str, since: Duration) -> Option<Log> {
     let folder = places.under_root(Path::new(name));
     let filled = !file::entries(&folder, 1).is_empty();
-    filled.then(|| Log {
+    let text = filled.then(|| read(&folder, since))?;
+    let lines = text.as_ref().map_or(0, |text| text.lines().count());
+    Some(Log {
         name: format!("the journal in {name}"),
         show: Shown::Journal,
-        text: read(&folder, since),
+        text,
+        only: (lines >= LINES).then_some("5000 lines"),
     })
 }
 
 fn read(folder: &Path, since: Duration) -> Result<String, String> {
     let mut arguments: Vec<OsString> = vec!["--no-pager".into(), "--quiet".into()];
-    arguments.extend(["--output=short-unix".into(), "--lines".into(), LINES.into()]);
+    arguments.extend([
+        "--output=short-unix".into(),
+        format!("--lines={LINES}").into(),
+    ]);
     arguments.push(format!("--since=@{}", since.as_secs()).into());
     arguments.extend(["--directory".into(), folder.into()]);
     // Who writes to the journal chooses by what name; his user he does not.
@@ -131,5 +140,6 @@ mod tests {
             "one byte became three"
         );
         assert!(text.ends_with("\u{fffd} last"));
+        assert_eq!(all[0].only, Some("2 MiB"));
     }
 }

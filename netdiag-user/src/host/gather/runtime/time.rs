@@ -3,10 +3,13 @@ use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan, civil::DateTime, tz::TimeZone};
 
+use super::message::{klog, split};
 use crate::host::gather::Places;
 
 const ZONE: &str = "/etc/localtime";
 const LARGEST: u64 = 1 << 16;
+/// Lines of which one has a time.
+const FIRST: usize = 100;
 
 /// The node's time zone and year: kubelet and syslog write neither.
 pub struct Clock {
@@ -30,24 +33,28 @@ impl Clock {
         i64::try_from(self.now.as_nanosecond()).unwrap_or(i64::MAX)
     }
 
-    /// Nanoseconds since 1970.
+    /// Nanoseconds since 1970. What stands within a line is no time of it.
     pub fn when(&self, line: &str) -> Option<i64> {
-        let stamp = own(line).or_else(|| before(line));
-        let stamp = stamp.or_else(|| self.klog(line));
+        let (_, said) = split(line);
+        let stamp = own(said).or_else(|| before(line));
+        let stamp = stamp.or_else(|| self.klog(said));
         let stamp = stamp.or_else(|| self.syslog(line))?;
         i64::try_from(stamp.as_nanosecond()).ok()
     }
 
-    /// `E1120 15:00:00.123456`, behind whatever stands before it (k8s.io/klog).
-    fn klog(&self, line: &str) -> Option<Timestamp> {
-        let word = |w: &&str| {
-            let (level, date) = w.split_at_checked(1)?;
-            let digits = date.len() == 4 && date.bytes().all(|b| b.is_ascii_digit());
-            (digits && "IWEF".contains(level)).then_some(())
-        };
-        let mut words = line.split_ascii_whitespace();
-        let day = words.by_ref().find(|w| word(w).is_some())?;
-        let date = format!("{} {} {}", &day[1..3], &day[3..], words.next()?);
+    /// The first line's that has one.
+    pub fn oldest(&self, text: &str) -> Option<Timestamp> {
+        // The first may be a part of one, and some have several lines.
+        let when = text.lines().take(FIRST).find_map(|line| self.when(line))?;
+        Timestamp::from_nanosecond(when.into()).ok()
+    }
+
+    /// `E1120 15:00:00.123456`, before what it says (k8s.io/klog).
+    fn klog(&self, said: &str) -> Option<Timestamp> {
+        let (head, _) = klog(said)?;
+        let (day, rest) = head.split_once(' ')?;
+        let time = rest.split_ascii_whitespace().next()?;
+        let date = format!("{} {} {time}", &day[1..3], &day[3..]);
         self.yearless("%m %d %H:%M:%S%.f", &date)
     }
 
@@ -76,10 +83,16 @@ impl Clock {
     }
 }
 
-/// `time="2026-11-20T15:00:00.123456789Z"`, as containerd and CRI-O write it.
-fn own(line: &str) -> Option<Timestamp> {
-    let (_, rest) = line.split_once("time=\"")?;
-    rest.split('"').next()?.parse().ok()
+/// `time="2026-11-20T15:00:00.123456789Z"`, as containerd and CRI-O write it, or as JSON.
+fn own(said: &str) -> Option<Timestamp> {
+    let by_json = || {
+        let value: serde_json::Value = serde_json::from_str(said).ok()?;
+        value.get("time")?.as_str()?.parse().ok()
+    };
+    match said.strip_prefix("time=\"") {
+        Some(rest) => rest.split('"').next()?.parse().ok(),
+        None => said.starts_with('{').then(by_json)?,
+    }
 }
 
 /// What comes first: RFC 3339 (syslog), or seconds since 1970 (`journalctl -o short-unix`).
@@ -114,12 +127,24 @@ mod tests {
             "1795186800.000000 n1 kubelet[7]: y",
             "E1120 15:00:00.000000    7 x.go:1] \"y\"",
             "Nov 20 15:00:00 n1 kubelet: y",
+            "{\"msg\":\"y\",\"time\":\"2026-11-20T15:00:00Z\"}",
         ] {
             assert_eq!(clock.when(line), Some(when), "{line}");
         }
         let december = clock.when("Dec 31 23:59:59 n1 kubelet: y");
         assert!(december.is_some_and(|d| d < when), "last year's");
-        for line in ["", "x", "E1199 99:00:00.0", "time=\"", "Nov 20"] {
+        let text = "cut off\nE1120 15:00:00.0 7 x.go:1] y\nNov 20 16:00:00 n1 x: y\n";
+        let oldest = clock.oldest(text).map(|time| time.to_string());
+        assert_eq!(oldest.as_deref(), Some("2026-11-20T15:00:00Z"));
+        for line in [
+            "",
+            "x",
+            "E1199 99:00:00.0",
+            "time=\"",
+            "Nov 20",
+            "x time=\"2026-11-20T15:00:00Z\"",
+            "x E1120 15:00:00.000000    7 x.go:1] y",
+        ] {
             assert_eq!(clock.when(line), None, "{line}");
         }
     }

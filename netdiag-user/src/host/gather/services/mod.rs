@@ -1,5 +1,6 @@
 //! What the node does for Services: rules of iptables, nftables and IPVS, and what the processes
 //! here were told. One file a source.
+mod environments;
 mod iptables;
 mod ipvs;
 mod nftables;
@@ -9,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::rulesets;
+use super::rulesets::{self, kernel::Tables};
 use crate::{model::services::Services, sys::file};
 
 /// Most bytes of what IPVS lists: a line of some 60 for each backend.
@@ -19,7 +20,7 @@ const LARGEST: usize = 32 << 20;
 pub fn services(root: &Path) -> Result<Services> {
     let mut found = Services::default();
     let mut listed = nftables::Listed::default();
-    let xt = rulesets::nft(&mut listed)?;
+    let xt = rulesets::nft(Tables::WithMaps, &mut listed)?;
     listed.close(&mut found);
     rulesets::saved(xt, &["-c"], |program, lines| {
         iptables::read(lines, program.engine(), &mut found)

@@ -1,42 +1,44 @@
-//! What processes were told of Services: kubelet gives each container `NAME_SERVICE_HOST` of every
-//! Service of its namespace and of `kubernetes`; the API server knows the whole range, and is
-//! believed where it is a daemon of the node's.
-use std::{
-    collections::{BTreeSet, HashSet},
-    net::IpAddr,
-    path::Path,
-};
+//! What the node's processes say of Services: the API server knows the whole range, and is believed
+//! where it is a daemon of the node's, or where the node's manifest says it; who writes rules for
+//! them; and which containers there are to ask what kubelet told them.
+use std::path::Path;
 
+use super::environments::{self, Containers};
 use crate::{
     host::{
-        gather::processes::{
-            self, Believer, Process, Program,
-            daemons::{self, PROXIES},
+        gather::{
+            manifest,
+            processes::{
+                self, Believer, Process, Program,
+                daemons::{self, PROXIES},
+            },
         },
         namespaces,
     },
-    model::services::{Services, Told},
+    model::services::Services,
 };
 
-const HOST: &str = "_SERVICE_HOST";
 const RANGE: &str = "--service-cluster-ip-range";
-/// Addresses that are kept; a large cluster has some thousand Services.
-const MOST: usize = 16_384;
+const API: &str = "kube-apiserver";
 const MOST_PROXIES: usize = 16;
-/// A Service's name has 63 characters at most.
-const LONGEST: usize = 63 + HOST.len();
 
 pub fn read(root: &Path, found: &mut Services) {
     let own = namespaces::own();
-    let mut told = Listened::default();
-    processes::each(root, |process, believer| {
+    let mut containers = Containers::default();
+    let unseen = processes::each(root, |process, believer| {
         // On the host's network the API's own address is often given in the Service's place.
         match Some(process.netns) == own {
             true => daemon(process, believer, found),
-            false => told.listen(process, believer),
+            false => containers.meet(process, believer),
         }
     });
-    found.told = told.all;
+    found.unseen = u64::try_from(unseen.closed + unseen.beyond).unwrap_or(u64::MAX);
+    if found.ranges.is_empty() {
+        let listed = manifest::listed(root, API).unwrap_or_default();
+        ranges(&listed, "this node's manifest", found);
+    }
+    // Last: what lies in others' memory may keep one waiting.
+    environments::read(root, containers, found);
 }
 
 /// Only the node's own are believed: a pod may have any words.
@@ -61,44 +63,6 @@ fn may_be_proxy(process: &Process) -> bool {
     process.users() == Some([0; 4]) && process.program().is_some_and(proxy)
 }
 
-/// What kubelet told containers.
-#[derive(Default)]
-struct Listened {
-    all: Vec<Told>,
-    addresses: BTreeSet<IpAddr>,
-    containers: HashSet<String>,
-}
-
-impl Listened {
-    /// A container's first process has what kubelet wrote; the others have it from there.
-    fn listen(&mut self, process: &Process, believer: &Believer) {
-        let Some((_, container)) = believer.pod(process) else {
-            return;
-        };
-        if self.all.len() >= MOST || !self.containers.insert(container) {
-            return;
-        }
-        for variable in process.environment() {
-            if let Some((name, address)) = host(&variable)
-                && self.all.len() < MOST
-                && self.addresses.insert(address)
-            {
-                let by = format!("{name} of {}", process.label());
-                self.all.push(Told { address, by });
-            }
-        }
-    }
-}
-
-/// As kubelet names it (pkg/kubelet/envvars): what else ends so is of somebody else's making.
-fn host(variable: &str) -> Option<(&str, IpAddr)> {
-    let (name, value) = variable.split_once('=')?;
-    let valid = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-    let valid = name.len() <= LONGEST && name.chars().all(valid);
-    (valid && name.ends_with(HOST)).then_some(())?;
-    Some((name, value.parse().ok()?))
-}
-
 /// `--service-cluster-ip-range=10.96.0.0/12,fd00::/108`, or as two words.
 fn ranges(arguments: &[String], who: &str, found: &mut Services) {
     let at = arguments.iter().position(|a| a.starts_with(RANGE));
@@ -116,6 +80,8 @@ fn ranges(arguments: &[String], who: &str, found: &mut Services) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::host::gather::processes::fake::{FLANNELD, Made, Node, SESSION, UID};
 
@@ -176,17 +142,26 @@ mod tests {
     }
 
     #[test]
-    fn variables_and_ranges() {
-        let told = host("CART_SERVICE_HOST=10.96.7.7").expect("a Service");
-        assert_eq!(told.0, "CART_SERVICE_HOST");
-        for other in [
-            "PATH=/bin",
-            "X_SERVICE_HOST=name",
-            "X_SERVICE_PORT=80",
-            "x;id_SERVICE_HOST=10.96.7.7",
-        ] {
-            assert_eq!(host(other), None);
-        }
+    fn a_range_is_the_manifests_where_root_alone_can_write_it() {
+        let node = Node::new();
+        let path = node
+            .root()
+            .join("etc/kubernetes/manifests/kube-apiserver.yaml");
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(&path, format!("    - {RANGE}=10.96.0.0/12\n")).expect("written");
+        let told = |mode| {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&path, mode).expect("set");
+            let mut found = Services::default();
+            read(node.root(), &mut found);
+            found.ranges.len()
+        };
+        let root = usize::from(nix::unistd::geteuid().is_root());
+        assert_eq!([told(0o644), told(0o666)], [root, 0]);
+    }
+
+    #[test]
+    fn ranges_stand_with_their_flag_or_behind_it() {
         for arguments in [
             vec![
                 "kube-apiserver",

@@ -1,5 +1,12 @@
 //! Recordings as anybody reads them, on any machine.
-use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
+mod help;
+mod recorded;
+mod redact;
+mod replayed;
+mod snapshots;
+mod tables;
+
+use std::{collections::BTreeSet, process::Command, time::Duration};
 
 use netdiag_tests::{
     desk::Desk,
@@ -7,6 +14,7 @@ use netdiag_tests::{
     need,
     netdiag::{command_in, netdiag, sentence},
     process::{Ended, Process, run, wait_until},
+    recordings,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -139,61 +147,11 @@ fn what_is_no_recording_is_one_sentence() {
     assert_eq!(desk.replay(&[]).code, Some(2));
 }
 
-/// The scenarios, with what each is expected to name.
-fn scenarios() -> Vec<(String, BTreeSet<String>)> {
-    let list = json(&netdiag(&["lab", "list", "-o", "json"]));
-    let texts = |value: &Value| -> BTreeSet<String> {
-        let all = value.as_array().into_iter().flatten();
-        all.filter_map(|v| v.as_str().map(str::to_owned)).collect()
-    };
-    let all = list.as_array().expect("a list").iter();
-    let row = |s: &Value| {
-        (
-            s["name"].as_str().unwrap_or("").to_owned(),
-            texts(&s["expected"]),
-        )
-    };
-    all.map(row).collect()
-}
-
-/// Each incident as it once was: its recording names its cause and no other, on any machine and
-/// for ever.
-#[test]
-fn every_recorded_incident_is_named() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/recordings");
-    let desk = Desk::new();
-    let mut missing = Vec::new();
-    for (name, expected) in scenarios() {
-        let Ok(bytes) = std::fs::read(folder.join(format!("{name}.ndr"))) else {
-            missing.push(name);
-            continue;
-        };
-        assert!(
-            bytes.len() < 200_000,
-            "{name}.ndr has {} bytes",
-            bytes.len()
-        );
-        let file = desk.put(&format!("{name}.ndr"), &bytes);
-        let ended = desk.replay(&[&file, "-o", "json"]);
-        assert!(ended.stderr.is_empty(), "{name}: {ended:?}");
-        let verdict = json(&ended);
-        assert_eq!(named(&verdict), expected, "{name}: {verdict:#}");
-        let code = if expected.is_empty() { 0 } else { 1 };
-        assert_eq!(ended.code, Some(code), "{name}: {verdict:#}");
-    }
-    if !missing.is_empty() {
-        let names = missing.join(" ");
-        need::say(&format!("recordings, by `cargo xtask record {names}`"));
-    }
-}
-
 /// What the node translated is one flow with its legs: by a Service's address, and by a node's port.
 #[test]
 fn a_translated_connection_is_one_flow() {
     let desk = Desk::new();
-    let recorded = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures/recordings/service-firewalled.ndr");
-    let file = desk.put("a.ndr", &std::fs::read(recorded).expect("a recording"));
+    let file = desk.put("a.ndr", &recordings::bytes("service-firewalled"));
     let verdict = json(&desk.replay(&[&file, "-o", "json"]));
     let flows = verdict["findings"][0]["flows"].as_array().expect("flows");
     let ends = flows

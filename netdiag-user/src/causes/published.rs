@@ -1,0 +1,58 @@
+//! What this node offers to others: then packets to it that die are no scan's.
+use std::{collections::HashSet, net::IpAddr};
+
+use crate::{
+    model::{
+        flow::{TCP, UDP},
+        gather::{Reach, Want, reach},
+    },
+    pipeline::facts::Facts,
+};
+
+/// Whether the node has that address, and somebody there takes what comes to that port; nothing
+/// where its sockets are not known.
+pub fn by_a_socket(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u8) -> bool {
+    let (netns, gathered) = (facts.node.netns, facts.gathered);
+    let served = match protocol {
+        TCP => gathered
+            .listeners(netns)
+            .is_some_and(|all| matches!(reach(all, server, port), Reach::Served(_))),
+        UDP => gathered.receivers(netns, port).is_some_and(|all| {
+            let takes = |a: IpAddr| a.is_unspecified() || a == server;
+            all.iter().any(|r| takes(r.address))
+        }),
+        _ => false,
+    };
+    served && facts.node.owns(server)
+}
+
+/// Whether a rule of the node leads it on, or one for a Service is about it.
+pub fn by_a_rule(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u8) -> bool {
+    let services = facts.gathered.services();
+    services.is_some_and(|s| s.rule(server, port, protocol).is_some())
+}
+
+/// Ports of the node's own that are asked about at most.
+const MOST: usize = 8;
+
+/// What tells whether anybody takes what comes for these ports. A scan tries all: those that come
+/// first are asked about, whatever their numbers.
+pub fn wants(
+    facts: &Facts<'_>,
+    ends: impl Iterator<Item = ((IpAddr, u16), u8)>,
+) -> impl Iterator<Item = Want> {
+    let mut asked = HashSet::new();
+    let wants = ends.filter_map(|(server, protocol)| want(facts, server, protocol));
+    let new = wants.filter(move |want| asked.insert(want.clone()));
+    new.take(MOST)
+}
+
+fn want(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u8) -> Option<Want> {
+    let netns = facts.node.netns;
+    match protocol {
+        _ if !facts.node.owns(server) => None,
+        TCP => Some(Want::Listeners(netns)),
+        UDP => Some(Want::Receivers { netns, port }),
+        _ => None,
+    }
+}
