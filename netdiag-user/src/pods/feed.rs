@@ -7,8 +7,11 @@ use crate::model::pod::Pod;
 
 /// Pods of one source at most; a cluster has fewer than 150,000, a node a few hundred.
 const MOST: usize = 65_536;
-/// How long the first reading waits for sources to speak.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the first reading waits for sources to speak: so many slices of two seconds in all. A
+/// machine that stands still for longer than that uses up one of them, and the sources, which
+/// stood still too, have the others.
+const SLICES: u32 = 20;
+const SLICE: Duration = Duration::from_millis(100);
 
 /// A source's last words.
 #[derive(Clone, Debug, Default)]
@@ -102,18 +105,41 @@ impl Feed {
 
 /// Waits until all have spoken, but not for long.
 pub async fn settle(listeners: impl Iterator<Item = &mut Listener>) {
-    let all = async {
+    let mut all = std::pin::pin!(async {
         for listener in listeners {
             // One that has ended has said what it had to.
             let _ = listener.wait_for(Said::settled).await;
         }
-    };
-    let _ = tokio::time::timeout(PATIENCE, all).await;
+    });
+    for _ in 0..SLICES {
+        if tokio::time::timeout(SLICE, &mut all).await.is_ok() {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_machine_that_stands_still_takes_nobodys_turn() {
+        let (feed, mut listener) = feed();
+        let settling = settle([&mut listener].into_iter());
+        let source = async {
+            tokio::time::sleep(SLICE / 2).await;
+            // Nobody runs for as long as all slices are.
+            std::thread::sleep(SLICE * (SLICES + 1));
+            tokio::time::sleep(SLICE / 2).await;
+            feed.say(vec![Pod::default()]);
+        };
+        tokio::join!(settling, source);
+        assert!(listener.borrow().settled());
+        let (silent, mut listener) = super::feed();
+        settle([&mut listener].into_iter()).await;
+        assert!(!listener.borrow().settled(), "not for ever");
+        drop(silent);
+    }
 
     #[tokio::test]
     async fn what_was_said_outlives_a_failure() {
