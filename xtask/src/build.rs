@@ -20,13 +20,36 @@ pub const HOST: &str = "x86_64-unknown-linux-gnu";
 #[cfg(target_arch = "aarch64")]
 pub const HOST: &str = "aarch64-unknown-linux-gnu";
 
+/// How much the compiler is to think about the user side. The kernel side is always optimized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Compiles in a third of the time, and again in seconds; tests share what it makes.
+    Dev,
+    /// What is shipped, and measured.
+    Release,
+}
+
+impl Profile {
+    pub fn of(release: bool) -> Self {
+        if release { Self::Release } else { Self::Dev }
+    }
+
+    /// Where cargo puts what it makes by it.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        }
+    }
+}
+
 pub fn command(via: Option<Way>, static_link: bool) -> Result<ExitCode> {
     let tools = setup::ensure(via)?;
     kernel_side(&tools)?;
     let made = if static_link {
         static_binary()?
     } else {
-        user_side()?
+        user_side(Profile::Release)?
     };
     say(&format!("built {}", made.display()));
     Ok(ExitCode::SUCCESS)
@@ -119,11 +142,14 @@ pub fn cargo() -> Command {
     cargo
 }
 
-pub fn user_side() -> Result<PathBuf> {
+pub fn user_side(profile: Profile) -> Result<PathBuf> {
     let mut build = cargo();
-    build.args(["build", "--release", "--package", "netdiag-user"]);
+    build.args(["build", "--package", "netdiag-user"]);
+    if profile == Profile::Release {
+        build.arg("--release");
+    }
     sh::run(&mut build).context("build the user side")?;
-    Ok(paths::netdiag())
+    Ok(paths::netdiag(profile))
 }
 
 /// What a VM is given: netdiag as it is built for this machine, and its init.
@@ -134,8 +160,8 @@ pub struct Guest {
 
 /// The init comes before there is any library; netdiag's go along, which spares a second build of
 /// all that it is made of.
-pub fn guest() -> Result<Guest> {
-    let netdiag = user_side()?;
+pub fn guest(profile: Profile) -> Result<Guest> {
+    let netdiag = user_side(profile)?;
     let init = statically(&["--package", "netdiag-tests", "--bin", "netdiag-vm-init"])?;
     Ok(Guest {
         netdiag,

@@ -4,7 +4,11 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 
-use crate::{bench, build, check, r#gen, record, run, setup, test, vm};
+use crate::{
+    bench,
+    build::{self, Profile},
+    check, r#gen, record, run, setup, test, vm,
+};
 
 #[derive(Parser)]
 #[command(
@@ -32,6 +36,9 @@ enum Task {
     Run {
         #[command(flatten)]
         setup: Setup,
+        /// Optimize netdiag as it is shipped, to measure what it costs: takes minutes more
+        #[arg(long)]
+        release: bool,
         /// Boot this kernel line and run it there
         #[arg(long, value_name = "KERNEL", value_parser = kernels())]
         vm: Option<String>,
@@ -98,14 +105,16 @@ pub fn main() -> Result<ExitCode> {
         Task::Build { setup, static_link } => build::command(setup.via, static_link),
         Task::Run {
             setup,
+            release,
             vm: Some(line),
             args,
-        } => vm::run(setup.via, &line, &args),
+        } => vm::run(setup.via, Profile::of(release), &line, &args),
         Task::Run {
             setup,
+            release,
             vm: None,
             args,
-        } => run::command(setup.via, &args),
+        } => run::command(setup.via, Profile::of(release), &args),
         Task::Test(it) => test::command(it.via),
         Task::Check => check::command(),
         Task::Gen => r#gen::write().map(|()| ExitCode::SUCCESS),

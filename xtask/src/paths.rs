@@ -4,6 +4,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::build::Profile;
+
 /// The workspace's folder. Cargo tells it at run time; the compiled-in one may be an old clone's.
 pub fn root() -> PathBuf {
     let xtask = env::var_os("CARGO_MANIFEST_DIR")
@@ -25,8 +27,8 @@ pub fn bpf_object() -> PathBuf {
     target().join("bpf/netdiag-ebpf")
 }
 
-pub fn netdiag() -> PathBuf {
-    target().join("release/netdiag")
+pub fn netdiag(profile: Profile) -> PathBuf {
+    target().join(profile.folder()).join("netdiag")
 }
 
 pub fn home() -> PathBuf {

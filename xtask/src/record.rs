@@ -8,7 +8,8 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    build, paths, run,
+    build::{self, Profile},
+    paths, run,
     setup::{self, Way},
     sh::{self, say},
     test::{scenarios, tally::Tally},
@@ -26,17 +27,17 @@ pub fn file(name: &str) -> PathBuf {
 pub fn command(via: Option<Way>, line: Option<&str>, names: &[String]) -> Result<ExitCode> {
     let mut tally = Tally::default();
     if let Some(line) = line {
-        let guest = vm::prepare(via)?;
+        let guest = vm::prepare(via, Profile::Dev)?;
         let kernel = vm::kernels::fetch(line)?;
         let chosen = chosen(&guest.netdiag, names)?;
         vm::recordings(&guest, &kernel, &chosen, &mut tally, &mut keep)?;
         return Ok(tally.close());
     }
-    run::privileged()?;
+    run::privileged(Profile::Dev)?;
     let tools = setup::ensure(via)?;
     build::kernel_side(&tools)?;
     let made = paths::target().join("recording.ndr");
-    for name in chosen(&build::user_side()?, names)? {
+    for name in chosen(&build::user_side(Profile::Dev)?, names)? {
         say(&format!("recording: {name}"));
         if record(&name, &made, &mut tally)? {
             // Copied, not moved: what root wrote becomes the user's.
@@ -59,7 +60,7 @@ fn chosen(netdiag: &Path, names: &[String]) -> Result<Vec<String>> {
 
 /// Whether the scenario passed.
 fn record(name: &str, to: &Path, tally: &mut Tally) -> Result<bool> {
-    let mut netdiag = run::privileged()?;
+    let mut netdiag = run::privileged(Profile::Dev)?;
     netdiag.args(scenarios::args(name)).arg("--record").arg(to);
     let it = sh::output(&mut netdiag)?;
     let code = it.status.code();

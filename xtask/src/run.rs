@@ -7,7 +7,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    build, paths,
+    build::{self, Profile},
+    paths,
     setup::{self, Way},
     sh::{is_root, say, which},
 };
@@ -15,12 +16,12 @@ use crate::{
 /// What a visitor sees first: an incident, and its cause named.
 const DEFAULT: [&str; 3] = ["lab", "run", "vxlan-mtu-too-large"];
 
-pub fn command(via: Option<Way>, args: &[String]) -> Result<ExitCode> {
+pub fn command(via: Option<Way>, profile: Profile, args: &[String]) -> Result<ExitCode> {
     // Before minutes of building: it may not be possible.
-    let mut netdiag = privileged()?;
+    let mut netdiag = privileged(profile)?;
     let tools = setup::ensure(via)?;
     build::kernel_side(&tools)?;
-    build::user_side()?;
+    build::user_side(profile)?;
     if args.is_empty() {
         netdiag.args(DEFAULT);
     } else {
@@ -31,8 +32,8 @@ pub fn command(via: Option<Way>, args: &[String]) -> Result<ExitCode> {
 }
 
 /// Only the finished binary gets root; everything before was built by the user.
-pub fn privileged() -> Result<Command> {
-    let binary = paths::netdiag();
+pub fn privileged(profile: Profile) -> Result<Command> {
+    let binary = paths::netdiag(profile);
     if is_root() {
         return Ok(Command::new(binary));
     }

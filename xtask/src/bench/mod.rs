@@ -15,7 +15,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::{
-    build, run,
+    build::{self, Profile},
+    run,
     setup::{self, Way},
     sh::{say, tell},
 };
@@ -36,10 +37,10 @@ pub struct Options {
 }
 
 pub fn command(via: Option<Way>, options: &Options) -> Result<ExitCode> {
-    let mut netdiag = run::privileged()?;
+    let mut netdiag = run::privileged(Profile::Release)?;
     let tools = setup::ensure(via)?;
     build::kernel_side(&tools)?;
-    build::user_side()?;
+    build::user_side(Profile::Release)?;
     let samples = measure(&mut netdiag, options)?;
     let numbers = Numbers::of(&samples)?;
     if let Some(file) = &options.json {

@@ -8,7 +8,8 @@ use std::{path::Path, process::ExitCode};
 use anyhow::Result;
 
 use crate::{
-    build, check,
+    build::{self, Profile},
+    check,
     setup::{self, Way, apt},
     sh::is_root,
     vm,
@@ -18,7 +19,7 @@ use tally::Tally;
 pub fn command(via: Option<Way>) -> Result<ExitCode> {
     let tools = setup::ensure(via)?;
     build::kernel_side(&tools)?;
-    let netdiag = build::user_side()?;
+    let netdiag = build::user_side(Profile::Release)?;
     let mut tally = Tally::default();
     check::all(&mut tally);
     peers(&mut tally);
@@ -82,7 +83,7 @@ fn lab(tally: &mut Tally) -> Vec<String> {
 }
 
 fn vm(names: &[String], tally: &mut Tally) {
-    let tested = build::guest().and_then(|guest| {
+    let tested = build::guest(Profile::Release).and_then(|guest| {
         let kernel = vm::kernels::fetch(vm::kernels::TESTED)?;
         vm::run_scenarios(&guest, &kernel, names, tally)
     });

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::tally::Tally;
 use crate::{
+    build::Profile,
     paths,
     sh::{self, say},
 };
@@ -68,7 +69,7 @@ pub fn here(tally: &mut Tally) -> Result<Vec<String>> {
     say("lab: every scenario in every form");
     let mut child = Command::new("timeout")
         .args(["--kill-after=10", &LIMIT_OF_ALL.as_secs().to_string()])
-        .arg(paths::netdiag())
+        .arg(paths::netdiag(Profile::Release))
         .args(["lab", "run", "--all", "--every-form", "--jobs", JOBS])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 
 use super::tally::Tally;
 use crate::{
-    build, paths,
+    build::{self, Profile},
+    paths,
     sh::{say, tell},
 };
 
@@ -51,7 +52,7 @@ fn command(skipped: &Path) -> Command {
         "--no-fail-fast",
     ]);
     command
-        .env("NETDIAG_BIN", paths::netdiag())
+        .env("NETDIAG_BIN", paths::netdiag(Profile::Release))
         .env("NETDIAG_SKIPPED", skipped);
     // Snapshots are compared here and never written, whatever the caller's own tests do.
     command

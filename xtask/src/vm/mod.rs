@@ -22,7 +22,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    build::{self, Guest},
+    build::{self, Guest, Profile},
     paths,
     setup::{self, Way},
     sh::say,
@@ -41,8 +41,8 @@ pub struct Own {
     pub modules: Option<PathBuf>,
 }
 
-pub fn run(via: Option<Way>, line: &str, args: &[String]) -> Result<ExitCode> {
-    let guest = prepare(via)?;
+pub fn run(via: Option<Way>, profile: Profile, line: &str, args: &[String]) -> Result<ExitCode> {
+    let guest = prepare(via, profile)?;
     one(&guest, &kernels::fetch(line)?, args)
 }
 
@@ -52,7 +52,7 @@ pub fn command(
     own: Option<Own>,
     args: &[String],
 ) -> Result<ExitCode> {
-    let guest = prepare(via)?;
+    let guest = prepare(via, Profile::Release)?;
     let mut kernels = Vec::new();
     for line in lines {
         kernels.push(kernels::fetch(line)?);
@@ -67,10 +67,10 @@ pub fn command(
     }
 }
 
-pub fn prepare(via: Option<Way>) -> Result<Guest> {
+pub fn prepare(via: Option<Way>, profile: Profile) -> Result<Guest> {
     let tools = setup::ensure(via)?;
     build::kernel_side(&tools)?;
-    build::guest()
+    build::guest(profile)
 }
 
 fn every_scenario(guest: &Guest, kernels: &[Kernel]) -> Result<ExitCode> {
