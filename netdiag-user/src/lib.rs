@@ -1,8 +1,33 @@
 //! netdiag names the cause of lost packets on a Kubernetes node.
+//!
+//! # The way of the evidence
+//!
+//! | part | what it does |
+//! |---|---|
+//! | [`kernel`] | loads and attaches the eBPF programs, reads their maps |
+//! | [`host`], [`pods`], `cri`, `kubernetes` | the node's configuration, its pods, what the runtime and the API say |
+//! | [`model`] | what all of these say, as values; knows nobody |
+//! | [`pipeline`] | one reading as facts: names for numbers, pods for addresses, journeys for flows |
+//! | [`causes`] | each cause's opinion of the facts, one file each; none knows another |
+//! | `diagnosis` | the arbiter joins opinions to findings, these to events, verdicts and paths, of one node or of several |
+//! | [`output`] | renders and never computes |
+//! | [`recording`] | readings as a file, from which the same verdict comes |
+//! | [`lab`] | real incidents in namespaces, for tests and for people |
+//! | [`sys`] | system calls, bounded files and programs |
+//! | [`cli`] | puts them together |
+//!
+//! # What always holds
+//!
+//! - A part knows only those below it; `cargo xtask check` reads the imports.
+//! - The same readings and answers give the same findings, live and in a replay.
+//! - No rule decides by a name, an address, a port or a size that a stranger chose.
+//! - What could not be looked at is told, and is never "no".
+//! - Whatever comes from outside has a longest length, and is counted where it is cut.
 pub mod causes;
 pub mod cli;
 #[cfg(feature = "cri")]
 pub mod cri;
+mod diagnosis;
 pub mod host;
 pub mod kernel;
 #[cfg(feature = "k8s")]

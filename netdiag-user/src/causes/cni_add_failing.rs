@@ -32,6 +32,7 @@ use crate::{
         runtime::{Network, Runtime, Setups, is_shared},
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRef, PodRole, Severity,
+            Subject, Ties,
         },
     },
     pipeline::facts::Facts,
@@ -48,6 +49,8 @@ const TRIES: u32 = 3;
 const STILL: i64 = 60_000_000_000;
 /// Pods that are told one by one.
 const TOLD: usize = 10;
+/// Words and addresses of plugins' messages that are looked at.
+const NAMED: usize = 256;
 
 /// Ends of logs, and a word with the runtime, now and then; where there are none it costs nothing.
 pub fn wants(_: &Facts<'_>) -> Vec<Want> {
@@ -82,6 +85,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         .iter()
         .flat_map(|pod| addresses(&pod.message))
         .collect();
+    needs(runtime, &failing, &mut finding.ties);
     finding.fix = fix(runtime, &failing);
     let first = failing.iter().map(|pod| pod.first).min();
     let last = failing.iter().map(|pod| pod.last).max();
@@ -165,9 +169,6 @@ fn api(socket: &str, why: &str) -> Evidence {
     line
 }
 
-/// What stands before the addresses of etcd in a line of evidence.
-const IN_ETCD: &str = "addresses are kept in etcd";
-
 fn conf(network: &Network) -> Evidence {
     let mut text = format!(
         "network {}: plugins {}",
@@ -178,7 +179,8 @@ fn conf(network: &Network) -> Evidence {
         text.push_str(&format!(", IPAM {ipam}"));
     }
     if !network.etcd.is_empty() {
-        text.push_str(&format!(", {IN_ETCD} ({})", network.etcd.join(", ")));
+        let etcd = network.etcd.join(", ");
+        text.push_str(&format!(", addresses are kept in etcd ({etcd})"));
     }
     let mut line = Evidence::new(EvidenceKind::File, Origin::Configured, text);
     line.at = Some(network.file.clone());
@@ -241,24 +243,35 @@ fn fix(runtime: &Runtime, failing: &[&Setups]) -> Fix {
     Fix { summary, commands }
 }
 
-/// Whether etcd refuses what the plugin wants to write: the plugin says so, or says nothing at
-/// all while its addresses are kept there.
-pub fn refused_by_etcd(finding: &Finding) -> Option<String> {
-    let of = |kind| {
-        finding
-            .evidence
-            .iter()
-            .filter(move |line| line.kind == kind)
-    };
-    let says = |words: &[&str]| {
-        of(EvidenceKind::Log).any(|line| words.iter().any(|word| line.text.contains(word)))
-    };
+/// What the plugin cannot do without, by its own words: whoever calls himself so in a pod's name
+/// is not meant.
+fn needs(runtime: &Runtime, failing: &[&Setups], ties: &mut Ties) {
+    let messages = || failing.iter().map(|pod| pod.message.as_str());
+    if let Some(because) = refused_by_etcd(runtime, messages) {
+        ties.rest_because(Subject::Etcd, because);
+    }
+    for end in messages().flat_map(addresses).take(NAMED) {
+        ties.rest_on(Subject::Range { end });
+    }
+    let words = messages().flat_map(|m| m.split(|c: char| !c.is_ascii_alphanumeric()));
+    for word in words.filter(|w| !w.is_empty()).take(NAMED) {
+        let name = word.to_owned();
+        ties.rest_on(Subject::Daemon { name });
+    }
+}
+
+/// The plugin says so, or says nothing at all while its addresses are kept there.
+fn refused_by_etcd<'a, M>(runtime: &Runtime, messages: impl Fn() -> M) -> Option<String>
+where
+    M: Iterator<Item = &'a str>,
+{
+    let says = |words: &[&str]| messages().any(|m| words.iter().any(|word| m.contains(word)));
     if says(&["database space exceeded"]) {
         return Some("the plugin is refused by etcd: database space exceeded".into());
     }
-    let kept = of(EvidenceKind::File).find(|line| line.text.contains(IN_ETCD))?;
+    let kept = runtime.networks.iter().find(|n| !n.etcd.is_empty())?;
     let mute = says(&["end of JSON input", "no error message", "etcd"]);
-    let file = kept.at.as_deref().unwrap_or_default();
+    let file = &kept.file;
     mute.then(|| format!("pods' addresses are kept in etcd, as {file} says: none can be given out"))
 }
 
@@ -373,7 +386,8 @@ mod tests {
                 }],
                 ..Runtime::default()
             };
-            refused_by_etcd(&found(runtime).expect("a finding")).is_some()
+            let rests_on = found(runtime).expect("a finding").ties.rests_on;
+            rests_on.iter().any(|tie| tie.subject == Subject::Etcd)
         };
         assert!(refused("etcdserver: mvcc: database space exceeded", &[]));
         assert!(refused(

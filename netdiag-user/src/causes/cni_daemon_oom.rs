@@ -34,7 +34,9 @@ use crate::{
     model::{
         control::{MemoryCgroup, is_of_cluster},
         gather::Want,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
+        verdict::{
+            Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity, Subject,
+        },
     },
     pipeline::facts::Facts,
     shell,
@@ -96,6 +98,8 @@ const DAEMONS: &[(&[&str], &str)] = &[
         "other nodes hear no news of the network",
     ),
 ];
+/// Shorter names are parts of other words.
+const SHORTEST: usize = 5;
 /// One kill is a restart; more are a loop, in which the daemon does no work.
 const LOOP: usize = 2;
 
@@ -190,11 +194,23 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         finding.evidence.extend(evidence(facts, each));
         finding.pods.extend(pods(facts, each));
     }
+    if let Some(name) = network(&worst.name) {
+        let because = format!("the plugin needs {}, which was killed", worst.name);
+        let name = name.to_owned();
+        finding.ties.blame(Subject::Daemon { name }, because);
+    }
     finding.fix = fix(worst, cgroup);
     let times = worst.kills.iter().map(|(_, kill)| kill.time);
     finding.first_seen = facts.clock.text(times.clone().min()?);
     finding.last_seen = facts.clock.text(times.max()?);
     Some(finding)
+}
+
+/// What a daemon's plugin is called too: flanneld's is flannel, calico-node's calico, and
+/// cilium-agent's cilium-cni.
+fn network(daemon: &str) -> Option<&str> {
+    let network = daemon.split('-').next()?.trim_end_matches('d');
+    (network.len() >= SHORTEST).then_some(network)
 }
 
 pub fn name(kill: &OomKill) -> String {

@@ -20,7 +20,7 @@ use crate::{
         node::RouteKind,
         shell::CommandLine,
         total::{Total, add},
-        verdict::{Evidence, EvidenceKind, FlowRef, Origin, PodRole},
+        verdict::{Evidence, EvidenceKind, FlowRef, Origin, PodRole, Suffers},
     },
     pipeline::facts::{Facts, Loss, Question},
     shell,
@@ -357,6 +357,14 @@ pub fn about(facts: &Facts<'_>, servers: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
         about.extend(overlay::peer_towards(facts, *server));
     }
     about.into_iter().collect()
+}
+
+/// Lookups of these servers, whose way has these addresses.
+pub fn suffers(servers: &BTreeSet<IpAddr>, by: &[IpAddr]) -> Suffers {
+    Suffers::Lookups {
+        servers: servers.iter().copied().collect(),
+        by: by.to_vec(),
+    }
 }
 
 /// The same question by hand; not of a name that was too long to be kept whole.

@@ -360,7 +360,7 @@ mod tests {
             });
         }
         let pieces = [(Want::Resolvers, Ok(Piece::Resolvers(all)))];
-        with_gathered(&node, &observation, pieces, super::super::evaluate)
+        with_gathered(&node, &observation, pieces, crate::diagnosis::findings)
     }
 
     fn others() -> (netdiag_common::dns::DnsKey, Dns) {

@@ -43,6 +43,7 @@ use crate::{
         total::Total,
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRef, PodRole, Severity,
+            Subject,
         },
     },
     pipeline::facts::{Facts, Loss},
@@ -128,6 +129,12 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     }
     finding.fix = fix(worst, &end);
     finding.about = dns::about(facts, &servers);
+    for address in &servers {
+        let because = format!("the sidecar's lookups go to {address}");
+        let address = *address;
+        finding.ties.blame(Subject::NameServer { address }, because);
+    }
+    finding.ties.suffers = Some(dns::suffers(&servers, &finding.about));
     finding.first_seen = facts.clock.text(since);
     finding.last_seen = facts.clock.text(silent.iter().map(|s| s.last).max()?);
     Some(finding)

@@ -111,6 +111,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         worst.since,
     )));
     finding.about = dns::about(facts, &upstreams);
+    finding.ties.suffers = Some(dns::suffers(&upstreams, &finding.about));
     finding.first_seen = facts.clock.text(worst.since);
     let last = |q: &&Question| q.dns.last_query.max(q.dns.last_answer);
     finding.last_seen = facts.clock.text(worst.questions.iter().map(last).max()?);
@@ -343,7 +344,7 @@ mod tests {
             ..Observation::default()
         };
         let node = overlay_node(1450, 1450, 1500);
-        let found = with_facts(&node, &observation, super::super::evaluate);
+        let found = with_facts(&node, &observation, crate::diagnosis::findings);
         found.into_iter().map(|f| f.cause).collect()
     }
 

@@ -42,6 +42,7 @@ use crate::{
         total::Total,
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRef, PodRole, Severity,
+            Subject,
         },
     },
     pipeline::facts::{Facts, HopFlow},
@@ -83,10 +84,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let worst = twice.first()?;
     let link = facts.node.link_name(worst.ifindex);
     let asks: Vec<&HopFlow> = twice.iter().flat_map(|h| lost(facts, h.address)).collect();
-    let severity = if asks.is_empty() {
-        Severity::Warning
-    } else {
-        Severity::Critical
+    let severity = match asks.is_empty() {
+        true => Severity::Warning,
+        false => Severity::Critical,
     };
     let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary(worst, &link));
     finding.evidence = twice.iter().flat_map(|h| h.evidence.clone()).collect();
@@ -102,6 +102,10 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.fix = fix(worst, &link, &holders);
     finding.pods.extend(holders);
     finding.about = twice.iter().map(|h| h.address).collect();
+    for address in twice.iter().map(|held| held.address) {
+        let because = format!("another host that holds {address}, too, gets its packets");
+        finding.ties.blame(Subject::Address { address }, because);
+    }
     let others = twice.iter().filter(|h| !h.own).map(|h| h.address);
     finding.scope.add_hosts(&others.collect::<Vec<_>>());
     finding.last_seen = facts.clock.text(facts.now);

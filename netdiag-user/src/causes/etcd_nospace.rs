@@ -34,7 +34,7 @@ use crate::{
     model::{
         control::{EtcdMember, EtcdStatus},
         gather::Want,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
     },
     pipeline::facts::Facts,
     shell,
@@ -69,6 +69,11 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let mut finding = Finding::new(ID, worst.severity, Confidence::Confirmed, summary);
     finding.evidence = members.iter().flat_map(Member::evidence).collect();
     finding.fix = fix(&members);
+    // Near its quota it still takes writes.
+    if alarmed(worst.status) {
+        let because = "etcd takes no more writes".to_owned();
+        finding.ties.blame(Subject::Etcd, because);
+    }
     finding.first_seen = facts.clock.text(facts.now);
     finding.last_seen = facts.clock.text(facts.now);
     Some(finding)

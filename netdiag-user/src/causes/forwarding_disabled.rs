@@ -25,18 +25,17 @@
 //! # Fix
 //! Switch it on, and set it in /etc/sysctl.d so that it stays on.
 use super::{
-    gateway,
+    forwarding::{self, ALL_V6},
     losses::{self, Pattern},
+    pod_gateway_silent::{self, Fault},
 };
 use crate::{
     model::{
         flow,
-        node::Link,
         total::Total,
-        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+        verdict::{Finding, Severity},
     },
     pipeline::facts::{Facts, Loss},
-    shell,
 };
 
 pub const ID: &str = "forwarding-disabled";
@@ -46,11 +45,8 @@ pub const TITLE: &str = "the node does not forward its pods' packets";
 /// give no reason there.
 const REFUSED_IN: [&str; 2] = ["ip_error", "ip6_forward"];
 
-const ALL_V4: &str = "net.ipv4.ip_forward";
-const ALL_V6: &str = "net.ipv6.conf.all.forwarding";
-
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    dropped(facts).or_else(|| gateway::evaluate(facts, ID))
+    dropped(facts).or_else(|| pod_gateway_silent::evaluate(facts, ID, Fault::Forwarding))
 }
 
 fn dropped(facts: &Facts<'_>) -> Option<Finding> {
@@ -75,8 +71,8 @@ fn dropped(facts: &Facts<'_>) -> Option<Finding> {
     names.dedup();
     finding
         .evidence
-        .extend(names.iter().map(|n| evidence(facts, n)));
-    finding.fix = fix(&names);
+        .extend(names.iter().map(|n| forwarding::evidence(facts, n)));
+    finding.fix = forwarding::fix(&names);
     Some(finding)
 }
 
@@ -98,47 +94,12 @@ fn switched_off(facts: &Facts<'_>, loss: &Loss) -> Option<String> {
     if loss.flow().family == 6 {
         return off(ALL_V6).then(|| ALL_V6.to_owned());
     }
-    off_at(facts, facts.node.link(loss.key.ifindex)?)
-}
-
-/// The sysctl that forbids to forward IPv4 that comes in by `link`.
-pub fn off_at(facts: &Facts<'_>, link: &Link) -> Option<String> {
-    let off = |name: &str| facts.node.sysctl(name) == Some("0");
-    let own = format!("net.ipv4.conf.{}.forwarding", link.name.replace('.', "/"));
-    if off(&own) && !off(ALL_V4) {
-        return Some(own);
-    }
-    off(ALL_V4).then(|| ALL_V4.to_owned())
-}
-
-pub fn evidence(facts: &Facts<'_>, name: &str) -> Evidence {
-    let before = facts.start.sysctl(name).filter(|v| *v != "0");
-    let since = before.map_or_else(String::new, |v| {
-        format!("; it was {v} when this run began: something resets it")
-    });
-    let text = format!("{name} is 0{since}");
-    let mut line = Evidence::new(EvidenceKind::Sysctl, Origin::Configured, text);
-    line.at = Some(name.to_owned());
-    line.confirm = Some(shell!("sysctl {}", name));
-    line
-}
-
-pub fn fix(names: &[String]) -> Fix {
-    let set = names.iter().map(|n| shell!("sysctl -w {}=1", n));
-    let find =
-        shell!("grep -rE 'ip_forward|forwarding' /etc/sysctl.conf /etc/sysctl.d /usr/lib/sysctl.d");
-    Fix {
-        summary:
-            "switch forwarding on, and write it to a file in /etc/sysctl.d that is read after \
-                  the one which switches it off (a hardening profile, mostly)"
-                .into(),
-        commands: set.chain([find]).collect(),
-    }
+    forwarding::off_at(facts, facts.node.link(loss.key.ifindex)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::forwarding::ALL_V4, *};
     use crate::{
         model::observation::Observation,
         testing::{POD, died, overlay_node, tcp, with_facts},

@@ -33,7 +33,7 @@ use crate::{
     model::{
         control::{RangeSet, Reserved},
         gather::Want,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
     },
     pipeline::facts::Facts,
     shell,
@@ -63,7 +63,11 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     for (_, set) in &sets {
         finding.evidence.extend(evidence(set));
         let ends = set.ranges.iter().flat_map(|(first, last)| [*first, *last]);
-        finding.about.extend(ends);
+        finding.about.extend(ends.clone());
+        for end in ends {
+            let because = format!("the plugin has no address left in the range of {end}");
+            finding.ties.blame(Subject::Range { end }, because);
+        }
     }
     finding.fix = fix(worst);
     finding.first_seen = facts.clock.text(facts.now);

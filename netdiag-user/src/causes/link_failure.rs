@@ -31,6 +31,7 @@ use crate::{
         roles::{Role, role},
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Passage, PodRef, Severity,
+            Subject,
         },
     },
     pipeline::facts::Facts,
@@ -77,9 +78,15 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.about = subnets(link);
     for (link, failure) in &failed {
         // What is damaged now and then gets through the next time.
-        if !matches!(failure, Failure::Damaged { .. }) {
-            finding.scope.add_passage(Passage::Link(link.index));
-        }
+        let how = match failure {
+            Failure::Damaged { .. } => continue,
+            Failure::Lost { .. } => "has no carrier",
+            Failure::Flapping { .. } => "loses its carrier again and again",
+        };
+        finding.scope.add_passage(Passage::Link(link.index));
+        let because = format!("nobody answers by {}, which {how}", link.name);
+        let name = link.name.clone();
+        finding.ties.blame(Subject::Link { name }, because);
     }
     finding.first_seen = facts.clock.text(facts.now);
     finding.last_seen = facts.clock.text(facts.now);

@@ -10,20 +10,22 @@ use crate::{
 
 mod announced;
 mod blame;
-mod chains;
 mod conntrack;
 mod dns;
-mod gateway;
+mod forwarding;
 mod isolation;
 mod losses;
 mod misaddressed;
 mod mtu;
 mod mtu_findings;
+mod next_hop;
 mod overlay;
 mod own_pods;
+mod pod_gateway_silent;
 mod pod_networks;
 mod published;
 mod refusals;
+mod restoring;
 mod service_ports;
 mod services;
 mod sidecar;
@@ -85,6 +87,16 @@ pub struct Cause {
     evaluate: fn(&Facts<'_>) -> Vec<Finding>,
     /// What it must find out before it can tell, given what is seen.
     wants: fn(&Facts<'_>) -> Vec<Want>,
+    /// What it adds where another node was watched as well.
+    complete: Option<two_sided::Complete>,
+}
+
+impl Cause {
+    /// The same cause with what another node can tell of it.
+    const fn with_other_node(mut self, complete: two_sided::Complete) -> Self {
+        self.complete = Some(complete);
+        self
+    }
 }
 
 macro_rules! cause {
@@ -99,6 +111,7 @@ macro_rules! cause {
             source: include_str!(concat!(stringify!($module), ".rs")),
             evaluate: |facts| $module::evaluate(facts).into_iter().collect(),
             wants: $wants,
+            complete: None,
         }
     };
 }
@@ -134,12 +147,13 @@ pub const ALL: &[Cause] = &[
     cause!(nic_queue_full, nic_queue_full::wants),
     cause!(no_route),
     cause!(not_listening, not_listening::wants),
-    cause!(overlay_blocked),
+    cause!(overlay_blocked).with_other_node(overlay_blocked::complete),
     cause!(overlay_port_or_vni_mismatch),
     cause!(overlay_wrong_interface),
     cause!(pmtu_black_hole),
     cause!(pod_mtu_too_large),
-    cause!(pod_route_missing, pod_route_missing::wants),
+    cause!(pod_route_missing, pod_route_missing::wants)
+        .with_other_node(pod_route_missing::complete),
     cause!(port_exhaustion, port_exhaustion::wants),
     cause!(rp_filter_drop),
     cause!(service_no_endpoints, service_no_endpoints::wants),
@@ -148,7 +162,7 @@ pub const ALL: &[Cause] = &[
     cause!(socket_buffer_overflow, socket_buffer_overflow::wants),
     cause!(tunnel_mtu_too_large),
     cause!(vxlan_mtu_too_large),
-    cause!(vxlan_source_mismatch),
+    cause!(vxlan_source_mismatch).with_other_node(vxlan_source_mismatch::complete),
 ];
 
 impl Cause {
@@ -167,11 +181,9 @@ pub fn find(id: &str) -> Option<&'static Cause> {
     ALL.iter().find(|c| c.id == id)
 }
 
-/// Findings of all causes, unranked, consequences joined to their roots.
+/// Findings of all causes, as each of them alone sees it.
 pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
-    let mut findings: Vec<_> = ALL.iter().flat_map(|c| (c.evaluate)(facts)).collect();
-    chains::join(&mut findings);
-    findings
+    ALL.iter().flat_map(|c| (c.evaluate)(facts)).collect()
 }
 
 /// What the causes must find out before they can tell.

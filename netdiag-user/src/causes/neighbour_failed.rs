@@ -39,10 +39,10 @@ use std::net::IpAddr;
 use netdiag_common::hop::VXLAN;
 
 use super::{
-    gateway,
     isolation::{self, Isolation},
     losses::{self, Pattern},
-    misaddressed,
+    misaddressed, next_hop,
+    pod_gateway_silent::{self, Fault},
 };
 use crate::{
     model::{
@@ -89,7 +89,7 @@ struct Hop<'a> {
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     missing(facts)
-        .or_else(|| gateway::evaluate(facts, ID))
+        .or_else(|| pod_gateway_silent::evaluate(facts, ID, Fault::Neighbour))
         .or_else(|| misaddressed::evaluate(facts, ID))
 }
 
@@ -111,6 +111,7 @@ fn missing(facts: &Facts<'_>) -> Option<Finding> {
         .evidence
         .extend(hop.apart.as_ref().map(Isolation::evidence));
     finding.about.push(hop.address);
+    next_hop::rest_on(facts, &mut finding, hop.link);
     // A pod's own neighbours are nobody else's.
     if worst.losses.iter().any(|l| l.key.netns == facts.node.netns) {
         finding.scope.add_passage(Passage::Host(hop.address));

@@ -31,14 +31,15 @@ use crate::model::shell::CommandLine;
 use std::net::IpAddr;
 
 use super::{
-    gateway,
     losses::{self, Pattern},
     own_pods,
+    pod_gateway_silent::{self, Fault},
+    restoring,
 };
 use crate::{
     model::{
         flow,
-        node::{MAIN, Route, RouteKind},
+        node::{Route, RouteKind},
         policy::{Chosen, Packet, PolicyRule},
         roles::{Role, role},
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
@@ -62,7 +63,7 @@ const REFUSED_IN: [&str; 6] = [
 ];
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    dropped(facts).or_else(|| gateway::evaluate(facts, ID))
+    dropped(facts).or_else(|| pod_gateway_silent::evaluate(facts, ID, Fault::Route))
 }
 
 fn dropped(facts: &Facts<'_>) -> Option<Finding> {
@@ -225,39 +226,10 @@ fn rule_evidence(rule: &PolicyRule) -> Evidence {
     line
 }
 
-/// Takes away the rule that says no by itself, or the route that it leads to.
-pub fn allow(chosen: Chosen<'_>) -> Option<Fix> {
-    let (summary, command) = match chosen {
-        Chosen::RefusingRule(rule) => (
-            format!(
-                "find out who set the policy rule \"{}\" and delete it",
-                rule.text()
-            ),
-            rule.delete(),
-        ),
-        Chosen::RefusingRoute(route, Some(rule)) if route.table != MAIN => {
-            let (to, table) = (route.destination, route.table);
-            (
-                format!(
-                    "find out who set the refusing route {to} in table {table}, to which \"{}\" \
-                     leads, and take it away",
-                    rule.text()
-                ),
-                shell!("ip route del {} table {}", to, table).of_family(rule.ipv6),
-            )
-        }
-        _ => return None,
-    };
-    Some(Fix {
-        summary,
-        commands: vec![command],
-    })
-}
-
 fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
     let to = worst.destination;
     let of_family = |command: CommandLine| command.of_family(to.is_ipv6());
-    if let Some(fix) = allow(chosen(facts, worst)) {
+    if let Some(fix) = restoring::allow(chosen(facts, worst)) {
         return fix;
     }
     if let Some(link) = own_pods::unled(facts, to) {
@@ -276,7 +248,7 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
     // With the refusing one gone there may be none.
     let before = facts.start.route_to(to);
     let before = before.filter(|r| r.kind == RouteKind::Unicast);
-    let before = before.and_then(|r| command(facts, r));
+    let before = before.and_then(|r| restoring::again(facts, r));
     let refusing = facts.node.route_to(to);
     if let Some(route) = refusing.filter(|r| r.kind == RouteKind::Refusing) {
         let range = route.destination;
@@ -320,24 +292,10 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
     }
 }
 
-/// Sets the route again that was there when the run began.
-pub fn command(facts: &Facts<'_>, route: &Route) -> Option<CommandLine> {
-    let link = facts.start.link(route.oif?)?;
-    let near = |to: IpAddr| link.addresses.iter().any(|a| a.prefix.contains(to));
-    // A tunnel's gateway is the other end, which no address of the tunnel says to be near.
-    let far = route.gateway.is_some_and(|g| !near(g));
-    let add = shell!("ip route add {}", route.destination);
-    let add = match route.gateway {
-        Some(gateway) => add.with_names(["via", &gateway.to_string()]),
-        None => add,
-    };
-    let add = add.with_names(["dev", &link.name]);
-    Some(add.with_names(far.then_some("onlink")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::node::MAIN;
     use crate::{
         model::{observation::Observation, policy::Action},
         testing::{POD, UPLINK, died, overlay_node, policy, route, tcp, with_facts},

@@ -31,7 +31,7 @@ use crate::{
     model::{
         gather::Want,
         pod::label,
-        verdict::{Confidence, Finding, Fix},
+        verdict::{Confidence, Finding, Fix, Subject},
     },
     pipeline::facts::Facts,
 };
@@ -60,6 +60,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let summary = format!("nothing listens on {kind} {port} of {pod}: {times} {refused}");
     let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
     refusals::tell(&mut finding, facts, &refusals);
+    for address in refusals.iter().map(|r| r.attempts.server) {
+        finding.ties.rest_on(Subject::Address { address });
+    }
     let text = format!(
         "no socket of {pod} takes what is sent to {}; {found}",
         worst.endpoint()

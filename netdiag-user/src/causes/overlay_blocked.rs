@@ -28,6 +28,8 @@
 //! # Fix
 //! Open the port or the protocol between the nodes, both ways: in the cloud's security group, on
 //! the hypervisor (VMware's NSX uses 4789 itself), on the firewall between their networks.
+mod other_node;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{losses::PATTERN, overlay};
@@ -35,11 +37,15 @@ use crate::{
     model::{
         roles::Role,
         total::Total,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+        verdict::{
+            Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject, Suffers,
+        },
     },
     pipeline::facts::{Facts, HopFlow, OuterPair},
     shell,
 };
+
+pub use other_node::complete;
 
 pub const ID: &str = "overlay-blocked";
 pub const TITLE: &str = "encapsulated packets go out to a peer and none come in";
@@ -78,6 +84,10 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.fix = fix(worst);
     finding.about = silent.iter().map(|s| s.peer).collect();
     finding.scope.add_hosts(&finding.about);
+    for address in silent.iter().map(|s| s.peer) {
+        finding.ties.rest_on(Subject::Vtep { address });
+    }
+    finding.ties.suffers = Some(Suffers::OtherNode);
     finding.first_seen = facts.clock.text(asks.iter().map(|h| h.hop.first).min()?);
     finding.last_seen = facts.clock.text(asks.iter().map(|h| h.hop.last).max()?);
     Some(finding)

@@ -36,7 +36,7 @@ use crate::{
         node::{Link, Node, RouteKind},
         roles::{Role, role},
         total::Total,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
     },
     pipeline::facts::{Facts, HopFlow, OuterPair},
     shell,
@@ -150,6 +150,13 @@ fn judge(facts: &Facts<'_>, wrong: &Wrong<'_>) -> Option<Finding> {
     overlay::tell(&mut finding, facts, &asks);
     finding.fix = fix(wrong, peers[0]);
     finding.scope.add_hosts(&peers);
+    for peer in &peers {
+        let because =
+            format!("{peer} is sent packets from the address of a NIC that does not lead to it");
+        finding
+            .ties
+            .blame(Subject::Vtep { address: *peer }, because);
+    }
     finding.about = peers;
     finding.first_seen = facts.clock.text(since);
     finding.last_seen = facts.clock.text(asks.iter().map(|h| h.hop.last).max()?);

@@ -28,6 +28,8 @@
 //! Bring the route back, of a pod of this node the one to its link. Else restart the node's CNI
 //! daemon (flanneld, calico-node), advertise the block, or move the pod to a node whose network is
 //! routed.
+mod other_node;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
@@ -47,6 +49,8 @@ use crate::{
     pipeline::facts::{Facts, HopFlow},
     shell,
 };
+
+pub use other_node::complete;
 
 pub const ID: &str = "pod-route-missing";
 pub const TITLE: &str = "packets for other nodes' pods leave by the default route";

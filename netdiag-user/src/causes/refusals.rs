@@ -334,7 +334,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        causes::evaluate,
+        diagnosis::findings as evaluate,
         model::{gather::Piece, observation::Observation},
         testing::{
             self, OVERLAY, POD, POD_NETNS, at, from_pod, ip, overlay_node, tcp, with_facts,

@@ -39,6 +39,7 @@ use crate::{
         services::{Service, Services},
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, PodRole, Severity,
+            Subject,
         },
     },
     pipeline::facts::{Facts, Loss},
@@ -254,6 +255,9 @@ impl Stale<'_> {
         finding.flows.push(gone.refer());
         finding.pods.extend(facts.pod(gone.client, PodRole::Source));
         finding.about.extend([gone.address, service.address]);
+        let (address, because) = (gone.address, "a Service still sends connections to");
+        let because = format!("{because} {address}");
+        finding.ties.blame(Subject::Backend { address }, because);
     }
 
     fn fix(&self) -> Fix {

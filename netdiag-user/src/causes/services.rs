@@ -232,7 +232,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        causes::evaluate,
+        diagnosis::findings as evaluate,
         model::{
             cluster::Cluster,
             gather::Piece,

@@ -33,7 +33,7 @@ use crate::{
     model::{
         gather::Want,
         pod::label,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Subject, Suffers},
     },
     pipeline::facts::Facts,
     shell,
@@ -64,10 +64,14 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.evidence.push(waiting(worst, &waits));
     finding.evidence.push(shut(facts, worst, &closed));
     refusals::tell(&mut finding, facts, &refusals);
-    for refusal in &refusals {
-        let server = sidecar::waits(facts, refusal).map(|waits| waits.server());
-        finding.about.extend(server);
+    let all = refusals.iter().filter_map(|r| sidecar::waits(facts, r));
+    let waits_for: Vec<_> = all.map(|waits| waits.server()).collect();
+    for address in &waits_for {
+        let address = *address;
+        finding.ties.rest_on(Subject::NameServer { address });
     }
+    finding.about.extend(&waits_for);
+    finding.ties.suffers = Some(Suffers::Proxy { waits_for });
     finding.fix = fix(facts, worst, &waits);
     Some(finding)
 }
@@ -188,7 +192,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        causes::evaluate,
+        diagnosis::findings as evaluate,
         model::{
             gather::Piece,
             interception::{Interception, Redirect},

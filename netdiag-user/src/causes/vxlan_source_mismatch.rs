@@ -26,6 +26,8 @@
 //! # Fix
 //! Keep one address per NIC, or pin the VXLAN source (flannel: the annotation
 //! flannel.alpha.coreos.com/public-ip-overwrite, or --iface) to the one that the peers know.
+mod other_node;
+
 use crate::model::shell::CommandLine;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -44,7 +46,9 @@ use crate::{
         flow,
         node::{Fdb, Link, LinkKind},
         total::Total,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, Severity},
+        verdict::{
+            Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, Severity, Subject,
+        },
     },
     pipeline::facts::{Facts, HopFlow, OuterPair},
     shell,
@@ -52,6 +56,8 @@ use crate::{
 
 /// Flannel has one per peer; a bridged overlay one per pod there.
 const MOST_ENTRIES: usize = 8;
+
+pub use other_node::complete;
 
 pub const ID: &str = "vxlan-source-mismatch";
 pub const TITLE: &str = "a VXLAN outer address is not the one by which the peers know the node";
@@ -219,6 +225,15 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.flows = flow_refs(facts, &stalled);
     finding.fix = fix(facts, &mismatch);
     finding.about = vec![mismatch.destination, mismatch.expected];
+    let (peer, old) = (mismatch.destination, mismatch.expected);
+    finding.ties.blame(
+        Subject::Vtep { address: peer },
+        format!("{peer} is sent packets from an address that it does not expect"),
+    );
+    finding.ties.blame(
+        Subject::Vtep { address: old },
+        format!("{old} is a VTEP's old address, which nobody holds"),
+    );
     stalled.iter().for_each(|flow| finding.scope.add_key(flow));
     let others = finding.about.iter().filter(|host| !facts.node.owns(**host));
     finding

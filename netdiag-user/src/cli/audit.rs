@@ -7,10 +7,11 @@ use super::{
     cluster,
     diagnose::code,
     gathering::Gathering,
-    options::{Causes, Format, Place},
+    options::{Causes, Place},
     watch::Signals,
 };
 use crate::{
+    diagnosis::judge::Judge,
     host::snapshot::Reader,
     kernel::read,
     model::{
@@ -20,11 +21,10 @@ use crate::{
         roles::{Role, role},
         verdict::{NotChecked, Verdict},
     },
-    output,
+    output::{self, Format},
     pipeline::{
         clock::Clock,
         facts::KnownNames,
-        judge::Judge,
         scene::{Run, Scene},
     },
     pods::Pods,

@@ -10,14 +10,14 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     exit,
-    options::{Causes, Format, Global, Keep, Scope, duration},
+    options::{Causes, Global, Keep, Scope, duration},
     session::Session,
     watch::Signals,
 };
 use crate::{
+    diagnosis::judge::Judge,
     model::verdict::{Confidence, Finding, NotChecked, Outcome, Severity, Verdict},
-    output,
-    pipeline::judge::Judge,
+    output::{self, Format},
 };
 
 /// How often the maps are read.

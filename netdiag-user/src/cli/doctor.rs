@@ -2,8 +2,11 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::{cluster, exit, options::Format, power};
-use crate::{kernel::support, output};
+use super::{cluster, exit, power};
+use crate::{
+    kernel::support,
+    output::{self, Format},
+};
 
 #[derive(Args, Debug)]
 pub struct DoctorArgs {

@@ -1,7 +1,7 @@
 //! Options that several subcommands share.
 use std::{path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, Args};
 
 use super::cluster;
 use crate::{
@@ -28,20 +28,6 @@ pub struct Global {
     /// No colour; the environment variable NO_COLOR does the same.
     #[arg(long, global = true)]
     pub no_color: bool,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Table,
-    /// For people with wide terminals: nothing is shortened.
-    Wide,
-    /// One document at the end.
-    Json,
-    /// One object an event, flushed as it happens.
-    Ndjson,
-    Yaml,
 }
 
 /// What to watch, and where to look.

@@ -11,19 +11,20 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     Usage, exit,
-    options::{Causes, Format, Global, Keep, Scope, duration},
+    options::{Causes, Global, Keep, Scope, duration},
     session::Session,
     watch::Signals,
 };
 use crate::{
     causes,
+    diagnosis::path,
     host::probe::{Order, probe},
     model::{
         gather::Want,
         path::{End, Outcome, Path, Probe, ProbeKind, Wanted},
     },
-    output,
-    pipeline::{facts::Facts, path, since::Since},
+    output::{self, Format},
+    pipeline::{facts::Facts, since::Since},
 };
 
 /// How often the maps are read.

@@ -14,17 +14,17 @@ use super::{
     Usage,
     diagnose::code,
     exit,
-    options::{Causes, Format, Only},
+    options::{Causes, Only},
     path::name_within,
 };
 use crate::{
+    diagnosis::nodes::{Recorded, joined},
     model::{
         event::{Detail, LiveEvent},
         path::Wanted,
         verdict::{NotChecked, Verdict},
     },
-    output,
-    pipeline::join::{Recorded, joined},
+    output::{self, Format},
 };
 
 #[derive(Args, Debug, Clone)]

@@ -7,11 +7,14 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     exit,
-    options::{Causes, Format, Global, Keep, Scope, duration},
+    options::{Causes, Global, Keep, Scope, duration},
     session::Session,
     watch::Signals,
 };
-use crate::{output, pipeline::judge::Judge};
+use crate::{
+    diagnosis::judge::Judge,
+    output::{self, Format},
+};
 
 /// How often the maps are read: what happens is told within this time.
 const TICK: Duration = Duration::from_millis(250);

@@ -7,6 +7,7 @@ mod fix;
 mod nodes;
 mod scope;
 mod subject;
+mod ties;
 mod unexplained;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ pub use fix::{Fix, NodeFix};
 pub use nodes::{Between, LostFlow, NodeRef};
 pub use scope::{Passage, Scope};
 pub use subject::Subject;
+pub use ties::{Suffers, Ties};
 pub use unexplained::Unexplained;
 
 /// Name and version of the verdict's JSON form.
@@ -278,6 +280,9 @@ pub struct Finding {
     /// All that it explains, where `flows` names the first of them.
     #[serde(skip)]
     pub scope: Scope,
+    /// What it has to do with other findings.
+    #[serde(skip)]
+    pub ties: Ties,
     /// When the first packet or fact of this finding was seen.
     pub first_seen: String,
     pub last_seen: String,
@@ -314,6 +319,7 @@ impl Finding {
             because: None,
             about: Vec::new(),
             scope: Scope::default(),
+            ties: Ties::default(),
             first_seen: String::new(),
             last_seen: String::new(),
             named_at: None,

@@ -2,12 +2,11 @@
 use anyhow::Result;
 
 use super::{
-    Sink, document, line,
+    Format, Sink, document, line,
     style::{BOLD, DIM, GREEN, RED, YELLOW, beside, paint, wrap},
 };
 use crate::{
     causes::{self, Cause},
-    cli::options::Format,
     kernel::support::Feature,
     model::reason::Reasons,
 };

@@ -2,19 +2,16 @@
 use anyhow::Result;
 
 use super::{
-    Sink, document,
+    Format, Sink, document,
     escape::json,
     style::{BOLD, CYAN, DIM, RED, YELLOW, clean, paint},
 };
-use crate::{
-    cli::options::Format,
-    model::{
-        event::{Detail, DropRelation, LiveEvent},
-        node::Node,
-        pod::label,
-        roles::Role,
-        verdict::{PodRole, Verdict},
-    },
+use crate::model::{
+    event::{Detail, DropRelation, LiveEvent},
+    node::Node,
+    pod::label,
+    roles::Role,
+    verdict::{PodRole, Verdict},
 };
 
 /// Lines a tick at most: a busy node must stay readable. The rest is counted.

@@ -1,6 +1,7 @@
 //! What people and programs read. An output renders and never computes; stdout belongs to it.
 mod catalogue;
 mod escape;
+mod format;
 mod live;
 mod path;
 mod pcapng;
@@ -15,15 +16,13 @@ use anyhow::Result;
 pub use self::{
     catalogue::{catalogue, features, manual, reason},
     escape::{json, pretty_json},
+    format::Format,
     live::Live,
     pcapng::Pcapng,
     sink::{Sink, line},
     style::{beside, clean},
 };
-use crate::{
-    cli::options::Format,
-    model::{path::Path, verdict::Verdict},
-};
+use crate::model::{path::Path, verdict::Verdict};
 
 /// Prints a verdict in the wanted form.
 pub fn verdict(sink: &mut Sink, verdict: &Verdict, format: Format) -> Result<()> {

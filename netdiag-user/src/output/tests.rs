@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::{
+    diagnosis::{judge::Judge, path},
     model::{
         event::LiveEvent,
         flow,
@@ -12,7 +13,7 @@ use crate::{
         pod::{Pod, PodIndex},
         text::is_harmful,
     },
-    pipeline::{judge::Judge, path, samples::samples, scene::Scene},
+    pipeline::{samples::samples, scene::Scene},
     recording::Replay,
 };
 

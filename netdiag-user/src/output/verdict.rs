@@ -312,18 +312,15 @@ impl Page {
             wrap(&text, self.width, "  ")
         };
         let all: String = rows.map(row).collect();
-        match all.is_empty() {
-            true => all,
-            false => format!("\n{}\n{all}", paint(BOLD, title)),
-        }
+        let title = (!all.is_empty()).then(|| format!("\n{}\n", paint(BOLD, title)));
+        title.unwrap_or_default() + &all
     }
 
     fn foot(&self, verdict: &Verdict) -> String {
-        let unexplained = verdict.unexplained.iter();
-        let unexplained = unexplained.map(|u| (&u.what, &u.why, u.node.as_deref()));
-        let mut out = self.sentences("Not explained", unexplained);
-        let missing = verdict.not_checked.iter();
+        let (open, missing) = (verdict.unexplained.iter(), verdict.not_checked.iter());
+        let open = open.map(|u| (&u.what, &u.why, u.node.as_deref()));
         let missing = missing.map(|n| (&n.what, &n.why, n.node.as_deref()));
+        let mut out = self.sentences("Not explained", open);
         out.push_str(&self.sentences("Not checked", missing));
         if self.wide && !verdict.pod_sources.is_empty() {
             let text = sources(&verdict.pod_sources);

@@ -17,9 +17,10 @@ use super::{
     reader::Replay,
 };
 use crate::{
-    cli::options::Format,
+    diagnosis::judge::Judge,
+    output::Format,
     output::{self, Sink},
-    pipeline::{judge::Judge, samples::samples},
+    pipeline::samples::samples,
 };
 
 /// One after the other is enough for every run of the tests.

@@ -18,6 +18,7 @@ use super::{
     writer::Recorder,
 };
 use crate::{
+    diagnosis::judge::Judge,
     model::{
         gather::{Gathered, Want},
         observation::Observation,
@@ -27,7 +28,6 @@ use crate::{
     pipeline::{
         clock::Clock,
         facts::KnownNames,
-        judge::Judge,
         samples::samples,
         scene::{Change, LinkChange, Run, Scene},
     },

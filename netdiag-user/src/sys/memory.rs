@@ -50,6 +50,6 @@ fn end() -> ! {
             SENTENCE.as_ptr().cast(),
             SENTENCE.len(),
         );
-        libc::_exit(crate::cli::exit::ENVIRONMENT)
+        libc::_exit(super::exit::ENVIRONMENT)
     }
 }

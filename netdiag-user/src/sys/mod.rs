@@ -2,6 +2,7 @@
 pub mod bpf;
 pub mod capabilities;
 pub mod cost;
+pub mod exit;
 pub mod file;
 pub mod limits;
 pub mod memory;

@@ -10,7 +10,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    causes::{self, stuck},
+    causes::stuck,
+    diagnosis,
     model::{
         gather::{Gathered, Piece, Want},
         node::Node,
@@ -70,7 +71,7 @@ pub fn check(known: &Known<'_>, observation: &Observation, pieces: &Found) {
 fn judge(known: &Known<'_>, observation: &Observation) {
     let rows = Rows::new(known, observation);
     let facts = Facts::new(known, &rows);
-    let findings = causes::evaluate(&facts);
+    let findings = diagnosis::findings(&facts);
     let mut commands = Vec::new();
     let mut sentences = Vec::new();
     for finding in &findings {

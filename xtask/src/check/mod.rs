@@ -1,4 +1,5 @@
 //! The fast static part: format, lints, licences, documentation, the repository's own rules.
+mod layers;
 mod literal;
 mod source;
 mod tidy;

@@ -1,5 +1,6 @@
 //! The repository's own rules, which no lint knows.
 
+use super::layers::layers;
 use super::literal::{Literal, literals};
 use super::source::{self, Source, code, has_word};
 use crate::{paths, test::tally::Tally};
@@ -26,7 +27,7 @@ type Rule = fn(&[Source]) -> Vec<String>;
 /// Test code may show what it likes.
 const SHOWN: [&str; 3] = ["/tests", "/testing", "/live.rs"];
 
-const RULES: [(&str, Rule); 6] = [
+const RULES: [(&str, Rule); 8] = [
     (
         "tidy: no value within a command in a sentence",
         glued_commands,
@@ -36,6 +37,8 @@ const RULES: [(&str, Rule); 6] = [
     ("tidy: aya only in kernel/", aya_places),
     ("tidy: kube only in kubernetes/", kube_places),
     ("tidy: every cause is registered and documented", causes),
+    ("tidy: no cause knows another", strangers),
+    ("tidy: parts know only those below them", layers),
 ];
 
 pub fn all(tally: &mut Tally) {
@@ -123,10 +126,49 @@ fn long_files(sources: &[Source]) -> Vec<String> {
         .collect()
 }
 
+const CAUSES: &str = "netdiag-user/src/causes/";
+
+/// Two causes that know each other are the first of a pair for every two: which of them a verdict
+/// tells, and which stands below which, is the arbiter's.
+fn strangers(sources: &[Source]) -> Vec<String> {
+    let rule = |it: &&Source| it.text.contains("pub const ID: &str");
+    let stem = |it: &Source| {
+        let name = it.path.strip_prefix(CAUSES)?;
+        Some(name.split(['/', '.']).next()?.to_owned())
+    };
+    let stems: Vec<String> = sources.iter().filter(rule).filter_map(stem).collect();
+    let mut problems = Vec::new();
+    for source in sources {
+        let Some(own) = stem(source).filter(|own| own != "mod" && own != "tests") else {
+            continue;
+        };
+        if source.path.ends_with("/tests.rs") {
+            continue;
+        }
+        let tests = source.text.find("#[cfg(test)]\nmod ");
+        let text = &source.text[..tests.unwrap_or(source.text.len())];
+        for (n, line) in text.lines().enumerate() {
+            let others = stems.iter().filter(|stem| **stem != own);
+            let named = others.filter(|stem| names(line, stem));
+            problems.extend(named.map(|stem| format!("{}:{} names {stem}", source.path, n + 1)));
+        }
+    }
+    problems
+}
+
+/// By its module or by its public name.
+fn names(line: &str, stem: &str) -> bool {
+    if line.trim_start().starts_with("//") {
+        return false;
+    }
+    let id = format!("\"{}\"", stem.replace('_', "-"));
+    has_word(&code(line), stem) || line.contains(&id)
+}
+
 /// A cause has its line in the registry, and its incident in the lab under the same stem. Its row
 /// in the README is generated.
 fn causes(sources: &[Source]) -> Vec<String> {
-    const DIR: &str = "netdiag-user/src/causes/";
+    const DIR: &str = CAUSES;
     const LAB: &str = "netdiag-user/src/lab/scenarios/";
     let registry = sources.iter().find(|it| it.path == format!("{DIR}mod.rs"));
     // A long line is broken by rustfmt.
@@ -189,6 +231,28 @@ mod tests {
             "[\"`\", text, \"`\"].concat()",
         ] {
             assert!(glued_commands(&[file(fine)]).is_empty(), "{fine}");
+        }
+    }
+
+    #[test]
+    fn causes_are_strangers_to_each_other() {
+        let file = |name: &str, more: &str| Source {
+            path: format!("netdiag-user/src/causes/{name}.rs"),
+            text: format!("pub const ID: &str = \"x\";\n{more}"),
+        };
+        let with = |more: &str| {
+            let all = [file("one", more), file("no_route", "no_route::x()")];
+            strangers(&all).len()
+        };
+        for known in [
+            "use super::no_route;",
+            "no_route::fix()",
+            "a == \"no-route\"",
+        ] {
+            assert_eq!(with(known), 1, "{known}");
+        }
+        for fine in ["// as no_route does", "\"there is no route\"", "one::x()"] {
+            assert_eq!(with(fine), 0, "{fine}");
         }
     }
 

@@ -20,7 +20,7 @@ fn findings(observation: Observation) -> Vec<Finding> {
         ..observation
     };
     let node = overlay_node(1450, 1450, 1500);
-    with_facts(&node, &observation, super::super::evaluate)
+    with_facts(&node, &observation, crate::diagnosis::findings)
 }
 
 fn of(dns: Vec<(netdiag_common::dns::DnsKey, netdiag_common::dns::Dns)>) -> Vec<Finding> {

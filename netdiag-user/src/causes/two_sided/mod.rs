@@ -1,15 +1,6 @@
-//! What another node's recording adds to a finding, and findings of several nodes as one
-//! incident.
-mod merge;
-mod overlay_blocked;
-mod pod_route_missing;
-#[cfg(test)]
-mod tests;
-mod vxlan_source_mismatch;
-
+//! What another node's recording adds to a finding.
 use std::net::IpAddr;
 
-pub use self::merge::one_incident;
 use crate::{
     model::{
         total::Total,
@@ -32,17 +23,8 @@ pub struct Sides<'a, 'f> {
     pub back: &'a Way<'a>,
 }
 
-type Rule = fn(&Sides<'_, '_>, &mut Finding);
-
-/// The causes that the other side can tell something of.
-const RULES: &[(&str, Rule)] = &[
-    (super::overlay_blocked::ID, overlay_blocked::complete),
-    (super::pod_route_missing::ID, pod_route_missing::complete),
-    (
-        super::vxlan_source_mismatch::ID,
-        vxlan_source_mismatch::complete,
-    ),
-];
+/// What a cause adds to its finding by what the other side says.
+pub type Complete = fn(&Sides<'_, '_>, &mut Finding);
 
 /// Adds what the other node says of a finding.
 pub fn complete(sides: &Sides<'_, '_>, finding: &mut Finding) {
@@ -50,14 +32,14 @@ pub fn complete(sides: &Sides<'_, '_>, finding: &mut Finding) {
     if finding.about.iter().any(theirs) {
         sides.has_part(finding);
     }
-    if let Some((_, rule)) = RULES.iter().find(|(id, _)| *id == finding.cause) {
-        rule(sides, finding);
+    if let Some(complete) = super::find(&finding.cause).and_then(|cause| cause.complete) {
+        complete(sides, finding);
     }
 }
 
 impl Sides<'_, '_> {
     /// The other node has a part in it.
-    fn has_part(&self, finding: &mut Finding) {
+    pub fn has_part(&self, finding: &mut Finding) {
         let name = self.there_name;
         if !finding.nodes.iter().any(|n| n == name) {
             finding.nodes.push(name.to_owned());
@@ -65,14 +47,14 @@ impl Sides<'_, '_> {
     }
 
     /// What was seen on the other node.
-    fn there(&self, kind: EvidenceKind, origin: Origin, text: String) -> Evidence {
+    pub fn there(&self, kind: EvidenceKind, origin: Origin, text: String) -> Evidence {
         let mut line = Evidence::new(kind, origin, text);
         line.node = Some(self.there_name.to_owned());
         line
     }
 
     /// How much of what left `from` came to `to`, seen on the one that should have got it.
-    fn passed(&self, from: &str, to: &str, what: &str, count: Count) -> Evidence {
+    pub fn passed(&self, from: &str, to: &str, what: &str, count: Count) -> Evidence {
         let Count { left, came } = count;
         let came_there = match came {
             0 => format!("none came to {to}"),
@@ -87,7 +69,7 @@ impl Sides<'_, '_> {
     }
 
     /// What the other node dropped of that which came from here.
-    fn dropped_there(&self) -> Option<Evidence> {
+    pub fn dropped_there(&self) -> Option<Evidence> {
         let worst = self.to.dropped.first()?;
         let same = self.to.dropped.iter();
         let same = same.filter(|l| l.reason == worst.reason && l.symbol() == worst.symbol());

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::junit::Junit;
 use super::matrix::Matrix;
 use super::{Format, Outcome, line};
-use crate::cli::{Usage, options};
+use crate::cli::Usage;
 use crate::lab::cluster::Cluster;
 use crate::lab::needs::Need;
 use crate::lab::plan::Kind;
@@ -223,7 +223,7 @@ fn tell(scenario: &Scenario, options: &Options, outcome: &Outcome) -> Result<()>
 
 /// A verdict for people.
 fn show(verdict: &Verdict) -> Result<()> {
-    output::verdict(&mut Sink::open(None)?, verdict, options::Format::Table)?;
+    output::verdict(&mut Sink::open(None)?, verdict, output::Format::Table)?;
     let Some(lab) = &verdict.lab else {
         return Ok(());
     };

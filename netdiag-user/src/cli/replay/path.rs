@@ -6,14 +6,14 @@ use netdiag_common::flow::FlowKey;
 
 use super::super::{Usage, exit, path::code as code_of_one};
 use crate::{
+    diagnosis::{
+        nodes::Recorded,
+        path::{end, onward, paired, path_with},
+    },
     model::{
         flow::ends as addresses,
         path::{End, Path, Wanted},
         verdict::PodRole,
-    },
-    pipeline::{
-        join::Recorded,
-        path::{end, onward, paired, path_with},
     },
 };
 

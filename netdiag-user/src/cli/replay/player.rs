@@ -6,6 +6,7 @@ use netdiag_common::config::counter;
 
 use super::allowance::Allowance;
 use crate::{
+    diagnosis::{judge::Judge, nodes::Recorded},
     model::{
         event::{Detail, LiveEvent},
         filter::glob,
@@ -15,8 +16,7 @@ use crate::{
     output::Pcapng,
     pipeline::{
         asked::{self, Asked},
-        join::{Recorded, ledger::Ledger},
-        judge::Judge,
+        join::ledger::Ledger,
         samples::samples,
         scene::Scene,
     },

@@ -105,6 +105,18 @@ impl Scope {
         all.iter().any(own)
     }
 
+    /// A client whose traffic with that server's port is among it; the lowest address of several.
+    pub fn client_of(&self, protocol: u8, server: (IpAddr, u16)) -> Option<IpAddr> {
+        let pairs = self.ends.keys().filter(|pair| pair.protocol == protocol);
+        let clients = pairs.filter_map(|pair| match pair.addresses {
+            [client, own] | [own, client] if own == server.0 => Some(client),
+            _ => None,
+        });
+        clients
+            .filter(|client| self.has(protocol, *client, server))
+            .min()
+    }
+
     pub fn passes(&self, passages: &BTreeSet<Passage>) -> bool {
         !self.passages.is_disjoint(passages)
     }
@@ -135,6 +147,8 @@ mod tests {
             assert!(!scope.has(TCP, client, (server, 443)), "a client's port");
             assert!(!scope.has(UDP, client, (server, 80)));
             assert!(!scope.has(TCP, ip("10.0.0.3"), (server, 80)));
+            assert_eq!(scope.client_of(TCP, (server, 80)), Some(client));
+            assert_eq!(scope.client_of(TCP, (server, 443)), None);
             assert!(scope.has(TCP, client, (server, ANY)), "any port of it");
             scope.add(1, (client, ANY), (server, ANY));
             assert!(!scope.has(TCP, client, (server, 443)), "pings are pings");

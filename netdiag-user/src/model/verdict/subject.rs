@@ -1,4 +1,6 @@
 //! What a finding is about, and the name under which it is the same one in the next reading.
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -7,7 +9,57 @@ use sha2::{Digest, Sha256};
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Subject {
     /// A rule of netfilter: `inet filter input`, and as `nft list` or `iptables-save` print it.
-    Rule { place: String, text: String },
+    Rule {
+        place: String,
+        text: String,
+    },
+    /// A link of the node's.
+    Link {
+        name: String,
+    },
+    /// An address, and who holds it.
+    Address {
+        address: IpAddr,
+    },
+    /// A Service's backend, as the node's rules or its connection tracking name it.
+    Backend {
+        address: IpAddr,
+    },
+    /// The other end of a tunnel.
+    Vtep {
+        address: IpAddr,
+    },
+    NameServer {
+        address: IpAddr,
+    },
+    /// The range of pods' addresses that has this one as an end.
+    Range {
+        end: IpAddr,
+    },
+    /// The network's daemon, by the name that its plugin shares: `flannel` of flanneld.
+    Daemon {
+        name: String,
+    },
+    /// The cluster's store.
+    Etcd,
+}
+
+impl Subject {
+    /// Its kind, and what tells it from others of the kind.
+    fn parts(&self) -> Vec<String> {
+        let of = |kind: &str, it: String| vec![kind.to_owned(), it];
+        match self {
+            Self::Rule { place, text } => vec!["rule".into(), place.clone(), text.clone()],
+            Self::Link { name } => of("link", name.clone()),
+            Self::Address { address } => of("address", address.to_string()),
+            Self::Backend { address } => of("backend", address.to_string()),
+            Self::Vtep { address } => of("vtep", address.to_string()),
+            Self::NameServer { address } => of("name_server", address.to_string()),
+            Self::Range { end } => of("range", end.to_string()),
+            Self::Daemon { name } => of("daemon", name.clone()),
+            Self::Etcd => vec!["etcd".into()],
+        }
+    }
 }
 
 /// Digits that tell findings of one incident apart.
@@ -18,15 +70,10 @@ const BYTES: usize = 6;
 pub fn id(cause: &str, subject: Option<&Subject>) -> String {
     let mut hash = Sha256::new();
     hash.update(cause);
-    match subject {
-        None => {}
-        Some(Subject::Rule { place, text }) => {
-            // Each with its length: else two could be one.
-            for part in ["rule", place, text] {
-                hash.update((part.len() as u64).to_be_bytes());
-                hash.update(part);
-            }
-        }
+    for part in subject.map(Subject::parts).into_iter().flatten() {
+        // Each with its length: else two could be one.
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
     }
     let digest = hash.finalize();
     digest

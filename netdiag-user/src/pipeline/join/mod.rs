@@ -5,9 +5,6 @@
 //! its pods' included, is on its way there. Counts are bounds: a packet that may have come within
 //! the clocks' difference, or while only one of them was watched, is not called lost.
 pub mod ledger;
-mod merge;
-#[cfg(test)]
-mod tests;
 mod way;
 mod window;
 
@@ -15,56 +12,14 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use self::ledger::Ledger;
 pub use self::{
-    merge::joined,
     way::{Count, Way},
     window::Window,
 };
-use super::{judge::Judge, scene::Scene, verdict::overflowed};
+use super::scene::Scene;
 use crate::model::{
     node::{LinkKind, Node},
-    observation::Observation,
     pod::{Pod, PodIndex},
 };
-
-/// What one recording came to.
-pub struct Recorded {
-    pub scene: Scene,
-    /// The last reading.
-    pub last: Observation,
-    pub ledger: Ledger,
-    pub judge: Judge,
-}
-
-impl Recorded {
-    fn side(&self) -> Side<'_> {
-        let run = &self.scene.run;
-        Side {
-            node: &self.scene.node,
-            ledger: &self.ledger,
-            clock: self.scene.clock,
-            started: run.started,
-            ended: self.last.now,
-            own: own(&self.scene.node, &self.scene.pods),
-            sees: run.hooks > 0 && (self.ledger.sees() || !run.blind),
-            partly: run.partly,
-            forgot: self.ledger.full || overflowed(&self.last),
-        }
-    }
-
-    /// The same recording, whatever its file is called.
-    pub fn same_as(&self, other: &Self) -> bool {
-        let which = |it: &Self| {
-            let (scene, node) = (&it.scene, &it.scene.node);
-            (
-                node.name.clone(),
-                node.netns,
-                scene.run.started,
-                scene.clock.wall,
-            )
-        };
-        which(self) == which(other)
-    }
-}
 
 /// One node in a comparison of two.
 pub struct Side<'a> {
@@ -125,7 +80,8 @@ impl Side<'_> {
     }
 }
 
-fn own(node: &Node, pods: &PodIndex) -> BTreeSet<IpAddr> {
+/// The addresses of a node and of its pods that nobody else has.
+pub fn own(node: &Node, pods: &PodIndex) -> BTreeSet<IpAddr> {
     let links = node.links.iter();
     let links = links.filter(|l| l.kind != LinkKind::Loopback);
     let own = links.flat_map(|l| l.addresses.iter().map(|a| a.prefix.address));
@@ -148,7 +104,7 @@ fn anybodys(address: IpAddr) -> bool {
 }
 
 /// A node's pods as another node's source of names would have them.
-fn pods_elsewhere(scene: &Scene) -> Vec<Pod> {
+pub fn pods_elsewhere(scene: &Scene) -> Vec<Pod> {
     let mut pods: Vec<Pod> = scene
         .pods
         .iter()
@@ -164,7 +120,7 @@ fn pods_elsewhere(scene: &Scene) -> Vec<Pod> {
 
 /// Why nothing can be said of what passed between two nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Apart {
+pub enum Apart {
     SameNode,
     Strangers,
     NotAtOnce,
@@ -174,7 +130,8 @@ enum Apart {
 }
 
 impl Apart {
-    fn told(self) -> &'static str {
+    /// One sentence.
+    pub fn told(self) -> &'static str {
         match self {
             Self::SameNode => "both are recordings of one node",
             Self::Strangers => {
@@ -193,7 +150,7 @@ impl Apart {
 }
 
 /// The time in which two nodes can be compared.
-fn compare(one: &Side<'_>, other: &Side<'_>) -> Result<Window, Apart> {
+pub fn compare(one: &Side<'_>, other: &Side<'_>) -> Result<Window, Apart> {
     let same =
         one.node.name == other.node.name && one.own.intersection(&other.own).next().is_some();
     if same {

@@ -10,9 +10,9 @@ use crate::model::shell::CommandLine;
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
-    forwarding_disabled,
+    forwarding,
     losses::{self, Pattern},
-    neighbour_failed, no_route,
+    next_hop, restoring,
 };
 use crate::{
     model::{
@@ -61,24 +61,32 @@ enum Why<'a> {
     Unknown,
 }
 
+/// What is at fault where a gateway keeps silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Forwarding,
+    Route,
+    /// Its own entry or link, or nobody knows.
+    Neighbour,
+}
+
 impl Why<'_> {
-    /// The cause that names it.
-    fn cause(&self) -> &'static str {
+    fn fault(&self) -> Fault {
         match self {
-            Self::ForwardingOff(_) => forwarding_disabled::ID,
-            Self::Unrouted(_) => no_route::ID,
-            _ => neighbour_failed::ID,
+            Self::ForwardingOff(_) => Fault::Forwarding,
+            Self::Unrouted(_) => Fault::Route,
+            _ => Fault::Neighbour,
         }
     }
 }
 
-/// The finding of that cause about pods' gateways.
-pub fn evaluate(facts: &Facts<'_>, cause: &str) -> Option<Finding> {
+/// The finding about pods' gateways that are silent for this fault, by the cause that names it.
+pub fn evaluate(facts: &Facts<'_>, cause: &str, fault: Fault) -> Option<Finding> {
     let mut patterns = losses::patterns(facts, |l| silent(facts, l).is_some());
     let why_of = |p: &Pattern<'_>| Some(why(facts, &silent(facts, p.losses.first()?)?));
     patterns.retain(|p| {
         let lasts = p.last().saturating_sub(p.first()) >= ROUNDS_NS;
-        lasts && why_of(p).is_some_and(|why| why.cause() == cause)
+        lasts && why_of(p).is_some_and(|why| why.fault() == fault)
     });
     let worst = patterns.first()?;
     let one = silent(facts, worst.losses.first()?)?;
@@ -98,6 +106,7 @@ pub fn evaluate(facts: &Facts<'_>, cause: &str) -> Option<Finding> {
     finding.evidence.push(evidence(facts, &one, &why));
     finding.evidence.extend(arp_losses(facts, one.link));
     finding.about.push(one.gateway);
+    next_hop::rest_on(facts, &mut finding, Some(one.link));
     finding.fix = fix(facts, &one, &why);
     Some(finding)
 }
@@ -138,7 +147,7 @@ fn why<'a>(facts: &Facts<'a>, silent: &Silent<'a>) -> Why<'a> {
     if bridge.is_some() || silent.gateway.is_ipv6() {
         return Why::Lost(near, before(facts, near, silent.gateway));
     }
-    if let Some(sysctl) = forwarding_disabled::off_at(facts, link) {
+    if let Some(sysctl) = forwarding::off_at(facts, link) {
         return Why::ForwardingOff(sysctl);
     }
     let chosen = node.chosen(&Packet {
@@ -224,7 +233,7 @@ fn evidence(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Evidence {
         line
     };
     match why {
-        Why::ForwardingOff(sysctl) => forwarding_disabled::evidence(facts, sysctl),
+        Why::ForwardingOff(sysctl) => forwarding::evidence(facts, sysctl),
         Why::Unrouted(_) => line(
             EvidenceKind::Route,
             tell(silent, why),
@@ -286,14 +295,14 @@ fn fix(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Fix {
     let inside = |command| facts.node.inside(silent.side.netns, command);
     let (summary, commands) = match why {
         Why::ForwardingOff(sysctl) => {
-            return forwarding_disabled::fix(std::slice::from_ref(sysctl));
+            return forwarding::fix(std::slice::from_ref(sysctl));
         }
         Why::Unrouted(chosen) => {
-            if let Some(fix) = no_route::allow(*chosen) {
+            if let Some(fix) = restoring::allow(*chosen) {
                 return fix;
             }
             let before = facts.start.route_to(gateway);
-            let again = before.and_then(|r| no_route::command(facts, r));
+            let again = before.and_then(|r| restoring::again(facts, r));
             let show = shell!(
                 "ip route get {} from {} iif {}",
                 gateway,
@@ -362,7 +371,11 @@ mod tests {
         testing::{POD_NETNS, UPLINK, died, ip, link, overlay_node, route, tcp, with_facts},
     };
 
-    const ALL: [&str; 3] = [forwarding_disabled::ID, neighbour_failed::ID, no_route::ID];
+    const ALL: [(&str, Fault); 3] = [
+        ("forwarding", Fault::Forwarding),
+        ("route", Fault::Route),
+        ("neighbour", Fault::Neighbour),
+    ];
 
     /// A Calico node: proxy ARP answers for 169.254.1.1.
     fn node() -> Node {
@@ -397,7 +410,8 @@ mod tests {
             drops: vec![drop],
             ..Observation::default()
         };
-        let of = |cause| with_facts(node, &observation, |facts| evaluate(facts, cause));
+        let of =
+            |(cause, fault)| with_facts(node, &observation, |facts| evaluate(facts, cause, fault));
         let mut found = ALL.into_iter().filter_map(of);
         let first = found.next();
         assert!(found.next().is_none(), "two causes name it");
@@ -408,19 +422,19 @@ mod tests {
     fn what_proxy_arp_needs_is_named() {
         let mut node = node();
         let found = judge(&node, "172.20.2.9", 4).expect("a finding");
-        assert_eq!(found.cause, neighbour_failed::ID);
+        assert_eq!(found.cause, "neighbour");
         set(&mut node, "net.ipv4.conf.cali1.proxy_arp", "0");
         let found = judge(&node, "172.20.2.9", 4).expect("a finding");
-        assert_eq!(found.cause, neighbour_failed::ID);
+        assert_eq!(found.cause, "neighbour");
         let set_on = "sysctl -w net.ipv4.conf.cali1.proxy_arp=1";
         assert_eq!(found.fix.commands, [set_on]);
         node.routes.retain(|r| r.destination.length > 0);
         let found = judge(&node, "172.20.2.9", 4).expect("a finding");
-        assert_eq!(found.cause, no_route::ID);
+        assert_eq!(found.cause, "route");
         assert!(found.summary.contains("not even a default route"));
         set(&mut node, "net.ipv4.ip_forward", "0");
         let found = judge(&node, "172.20.2.9", 4).expect("a finding");
-        assert_eq!(found.cause, forwarding_disabled::ID);
+        assert_eq!(found.cause, "forwarding");
         assert_eq!(found.fix.commands[0], "sysctl -w net.ipv4.ip_forward=1");
     }
 
@@ -430,7 +444,7 @@ mod tests {
         let default = node.routes.iter_mut().find(|r| r.destination.length == 0);
         default.expect("the default route").kind = RouteKind::Refusing;
         let found = judge(&node, "172.20.2.9", 4).expect("a finding");
-        assert_eq!(found.cause, no_route::ID);
+        assert_eq!(found.cause, "route");
     }
 
     #[test]

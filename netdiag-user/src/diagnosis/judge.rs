@@ -5,9 +5,6 @@ use netdiag_common::config::counter;
 
 use super::{
     deltas::{self, Deltas},
-    facts::Facts,
-    scene::{LinkChange, Scene},
-    translation,
     verdict::{self, Naming},
 };
 use crate::{
@@ -17,6 +14,11 @@ use crate::{
         gather::Want,
         observation::Observation,
         verdict::{Finding, Scope, Verdict},
+    },
+    pipeline::{
+        facts::Facts,
+        scene::{LinkChange, Scene},
+        translation,
     },
 };
 

@@ -6,7 +6,11 @@ use netdiag_common::{
 
 use super::*;
 use crate::{
-    model::verdict::{Outcome, Verdict},
+    model::{
+        node::{LinkKind, Node},
+        pod::PodIndex,
+        verdict::{Outcome, Verdict},
+    },
     pipeline::{clock::Clock, scene::Run},
     testing::{OVERLAY, POD, TestNames, UPLINK, at, ip, link, lost, overlay_node, route, tcp},
 };

@@ -3,7 +3,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::flow::FlowKey;
 
-use super::{super::overlay::unanswered, Sides};
+use super::super::{overlay::unanswered, two_sided::Sides};
 use crate::{
     model::{
         flow,

@@ -13,12 +13,7 @@ use netdiag_common::{
     loss::{DropKey, RetransmitKey},
 };
 
-use super::{
-    facts::{Facts, HopFlow, Loss, Question, direction},
-    names,
-    patience::Patience,
-    translation,
-};
+use super::patience::Patience;
 use crate::{
     causes::{cni_daemon_oom::name as comm, vxlan_source_mismatch},
     model::{
@@ -31,6 +26,10 @@ use crate::{
         pod::Pod,
         total::add,
         verdict::{Finding, PodRef, PodRole},
+    },
+    pipeline::{
+        facts::{Facts, HopFlow, Loss, Question, direction},
+        names, translation,
     },
 };
 
@@ -168,7 +167,7 @@ impl Deltas {
 
     fn mismatch_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
         for m in vxlan_source_mismatch::mismatches(facts) {
-            let of = |o: &&super::facts::OuterPair| {
+            let of = |o: &&crate::pipeline::facts::OuterPair| {
                 o.source == m.source && o.destination == m.destination && o.key.vni == m.vni
             };
             for pair in facts.outers.iter().filter(of) {

@@ -1,10 +1,7 @@
 //! Both ends of a tunnel whose outer addresses disagree.
 use std::net::IpAddr;
 
-use super::{
-    super::vxlan_source_mismatch::{Mismatch, Side, mismatches},
-    Sides,
-};
+use super::{super::two_sided::Sides, Mismatch, Side, mismatches};
 use crate::model::{
     total::Total,
     verdict::{EvidenceKind, Finding, Origin},

@@ -1,5 +1,7 @@
 use super::*;
-use crate::model::verdict::{Confidence, Fix, FlowRef, Severity};
+use crate::model::verdict::{
+    Confidence, Evidence, EvidenceKind, Fix, FlowRef, Origin, Severity, Suffers,
+};
 
 fn finding(cause: &str, node: &str, about: &str) -> Finding {
     let summary = format!("seen on {node}");
@@ -66,10 +68,9 @@ fn two_that_tell_of_each_other_or_of_one_flow_are_one() {
 #[test]
 fn a_root_on_one_node_explains_what_another_has_where_they_met() {
     let both = || {
-        vec![
-            finding("overlay-blocked", "n2", "10.0.0.1"),
-            finding("pod-route-missing", "n1", "10.0.0.1"),
-        ]
+        let mut silence = finding("overlay-blocked", "n2", "10.0.0.1");
+        silence.ties.suffers = Some(Suffers::OtherNode);
+        vec![silence, finding("pod-route-missing", "n1", "10.0.0.1")]
     };
     let all = incident(both());
     assert_eq!(all[0].consequence_of.as_deref(), Some("pod-route-missing"));
@@ -87,6 +88,7 @@ fn what_drops_the_packets_on_the_other_node_explains_the_silence() {
         line
     };
     let mut silence = finding("overlay-blocked", "n1", "10.0.0.2");
+    silence.ties.suffers = Some(Suffers::OtherNode);
     silence.evidence = vec![drop("NETFILTER_DROP")];
     for (reason, root) in [
         ("NETFILTER_DROP", Some("firewall-drop")),

@@ -1,7 +1,7 @@
 //! The node that the pods without a route are on.
 use std::net::IpAddr;
 
-use super::Sides;
+use super::super::two_sided::Sides;
 use crate::model::{
     flow,
     pod::label,

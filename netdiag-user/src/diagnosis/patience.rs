@@ -5,8 +5,10 @@ use std::collections::HashMap;
 
 use netdiag_common::flow::FlowKey;
 
-use super::scene::{Change, LinkChange};
-use crate::model::verdict::PodRef;
+use crate::{
+    model::verdict::PodRef,
+    pipeline::scene::{Change, LinkChange},
+};
 
 /// How long after a link came flows without a name may be a new pod's, ns.
 const COMING_NS: u64 = 5_000_000_000;

@@ -1,9 +1,9 @@
 //! Several nodes' findings as one incident.
-use super::super::chains;
+use super::super::arbiter::{Related, join_related};
 use crate::model::verdict::{Finding, NodeFix};
 
 /// Each cause once for what it is about, with what every node says of it.
-pub fn one_incident(findings: Vec<Finding>, related: chains::Related<'_>) -> Vec<Finding> {
+pub fn one_incident(findings: Vec<Finding>, related: Related<'_>) -> Vec<Finding> {
     let mut all: Vec<Finding> = Vec::new();
     for finding in findings {
         match all.iter_mut().find(|known| same(known, &finding)) {
@@ -11,7 +11,7 @@ pub fn one_incident(findings: Vec<Finding>, related: chains::Related<'_>) -> Vec
             None => all.push(finding),
         }
     }
-    chains::join_related(&mut all, related);
+    join_related(&mut all, related);
     all
 }
 
@@ -65,7 +65,12 @@ fn unite(known: &mut Finding, mut other: Finding) {
     }
     known.flows.extend(other.flows);
     known.about.extend(other.about);
+    known.ties.extend(other.ties);
     if known.consequence_of.is_none() {
-        (known.consequence_of, known.because) = (other.consequence_of, other.because);
+        known.consequence_of = other.consequence_of;
+        (known.root, known.because) = (other.root, other.because);
     }
 }
+
+#[cfg(test)]
+mod tests;

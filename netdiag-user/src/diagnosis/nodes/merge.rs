@@ -1,7 +1,11 @@
 //! One verdict of several nodes' recordings.
 use std::collections::BTreeSet;
 
-use super::{Apart, Recorded, Side, Way, Window, compare, pods_elsewhere};
+use super::{
+    super::verdict::{by_rank, drops_of},
+    Recorded,
+    incident::one_incident,
+};
 use crate::{
     causes::two_sided::{self, Sides},
     model::{
@@ -14,7 +18,7 @@ use crate::{
     },
     pipeline::{
         facts::Facts,
-        verdict::{by_rank, drops_of},
+        join::{Apart, Count, Side, Way, Window, compare, pods_elsewhere},
     },
 };
 
@@ -179,7 +183,7 @@ fn between(pair: &Pair<'_>, names: &[String], facts: &[Facts<'_>]) -> [Between; 
 fn lost(way: &Way<'_>) -> Vec<LostFlow> {
     let mut lost: Vec<_> = way.flows.iter().filter(|(_, c)| c.lost() > 0).collect();
     lost.sort_by_key(|(_, count)| std::cmp::Reverse(count.lost()));
-    let refer = |(key, count): (&netdiag_common::flow::FlowKey, &super::Count)| {
+    let refer = |(key, count): (&netdiag_common::flow::FlowKey, &Count)| {
         let (source, destination) = flow::endpoints(key);
         LostFlow {
             protocol: flow::protocol(key.protocol),
@@ -278,7 +282,7 @@ fn sum(
             .flat_map(|one| b.nodes.iter().map(move |n| (one, n)));
         pairs.any(|(one, other)| met(one, other))
     };
-    all.findings = two_sided::one_incident(findings, &related);
+    all.findings = one_incident(findings, &related);
     all.findings.sort_by(by_rank);
     all.drops.sort_by_key(|d| std::cmp::Reverse(d.packets));
     let again = |f: &FlowRef| std::cmp::Reverse(f.retransmits);

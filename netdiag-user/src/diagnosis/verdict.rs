@@ -1,16 +1,8 @@
 //! The verdict: findings ranked, drops summed, and what could not be checked.
 use std::collections::{BTreeMap, HashMap};
 
-use super::{
-    asked::Asked,
-    facts::{Facts, Loss},
-    journey,
-    scene::Run,
-    translation,
-    unseen::unseen,
-};
 use crate::{
-    causes::{self, stuck::stuck},
+    causes::stuck::stuck,
     model::{
         observation::Observation,
         pod::SourceUse,
@@ -18,6 +10,14 @@ use crate::{
         verdict::{
             Drop, Finding, FlowRef, Observer, Outcome, PodRef, PodSource, SCHEMA, Severity, Verdict,
         },
+    },
+    pipeline::{
+        asked::Asked,
+        facts::{Facts, Loss},
+        journey,
+        scene::Run,
+        translation,
+        unseen::unseen,
     },
 };
 
@@ -47,7 +47,7 @@ impl Naming {
 
 /// All findings, root causes first, worst first.
 pub fn findings(facts: &Facts<'_>, naming: &mut Naming) -> Vec<Finding> {
-    let mut findings = causes::evaluate(facts);
+    let mut findings = super::findings(facts);
     let now = facts.clock.text(facts.now);
     for finding in &mut findings {
         let named = naming
@@ -55,9 +55,6 @@ pub fn findings(facts: &Facts<'_>, naming: &mut Naming) -> Vec<Finding> {
             .entry(finding.cause.clone())
             .or_insert_with(|| now.clone());
         finding.named_at = Some(named.clone());
-        for flow in &finding.flows {
-            finding.scope.add_flow(flow);
-        }
         translation::join(facts, &mut finding.flows);
     }
     findings.sort_by(by_rank);

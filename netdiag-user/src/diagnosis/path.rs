@@ -18,7 +18,6 @@ pub use self::{
     ends::{end, ends, paired},
     probed::conclude,
 };
-use super::{facts::Facts, scene::Run};
 use crate::{
     causes,
     model::{
@@ -27,6 +26,10 @@ use crate::{
         path::{Concern, End, KnownBy, Outcome, Path, SCHEMA},
         services::Service,
         verdict::{Finding, Severity},
+    },
+    pipeline::{
+        facts::{Facts, Loss},
+        scene::Run,
     },
 };
 
@@ -113,10 +116,7 @@ fn conversations(
     let legs = facts.legs();
     // What dies in the pod's own namespace passes no hop.
     let lost = facts.losses.iter().filter(|l| !l.harmless);
-    let seen = facts
-        .journeys()
-        .keys()
-        .chain(lost.map(super::facts::Loss::flow));
+    let seen = facts.journeys().keys().chain(lost.map(Loss::flow));
     for flow in seen {
         // What the node itself asks is translated before any hop sees it; and who asks for the
         // server means those too that come to it by a Service.
@@ -223,7 +223,7 @@ fn concerns(
         let named = flows.any(|f| own.contains(&(f.source.clone(), f.destination.clone())));
         named || f.about.iter().any(server) || both(f) || between(f)
     };
-    let findings = causes::evaluate(facts).into_iter();
+    let findings = super::findings(facts).into_iter();
     let bad = findings.filter(|f| f.severity > Severity::Info && about(f));
     let concern = |f: Finding| Concern {
         cause: f.cause,
