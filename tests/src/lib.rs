@@ -17,3 +17,5 @@ pub mod recordings;
 pub mod retransmits;
 pub mod shell_node;
 pub mod tcpdump;
+pub mod topology;
+pub mod traffic;

@@ -12,6 +12,7 @@ use crate::{
     netdiag::start_in,
     netns::{exec, sh},
     process::{Ended, Process, run},
+    traffic,
 };
 
 /// What every test of these nodes runs.
@@ -78,72 +79,39 @@ impl ShellNode {
 
     /// A server in a pod, which listens when this returns.
     pub fn serve(&self, pod: &str, address: &str, port: &str) -> Process {
-        self.listen(pod, &["serve", address, port])
-    }
-
-    fn listen(&self, pod: &str, arguments: &[&str]) -> Process {
-        let mut server = Process::start(&mut self.traffic(pod, arguments));
-        server.wait_for("serving", Duration::from_secs(10));
-        server
+        traffic::serve(&self.netns(pod), address, port)
     }
 
     /// Datagrams that a pod sends, each after the answer to the last one or 0.3 s.
     pub fn ask(&self, pod: &str, address: &str, port: &str, count: &str) {
-        let ended = run(&mut self.traffic(pod, &["ask", address, port, count]));
-        assert_eq!(ended.code, Some(0), "{ended:?}");
+        traffic::ask(&self.netns(pod), address, port, count);
     }
 
     /// Sends datagrams back; listens when this returns.
     pub fn echo(&self, pod: &str, address: &str, port: &str) -> Process {
-        self.listen(pod, &["echo", address, port])
+        traffic::echo(&self.netns(pod), address, port)
     }
 
     /// A client in a pod, `pull` or `push`, which has begun when this returns.
     pub fn client(&self, pod: &str, verb: &str, address: &str, port: &str, bytes: &str) -> Process {
-        let mut client = Process::start(&mut self.traffic(pod, &[verb, address, port, bytes]));
-        client.wait_for("trying", Duration::from_secs(10));
-        client
-    }
-
-    fn traffic(&self, pod: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.netns(pod), "python3"]);
-        command.arg(fixture("traffic.py")).args(arguments);
-        command
+        traffic::client(&self.netns(pod), verb, address, port, bytes)
     }
 
     /// Starts `netdiag diagnose` on a node, with the pods' names from a file, and waits until it
     /// watches.
     pub fn diagnose(&self, node: &str, duration: &str) -> Diagnosis {
-        let names = tempfile::NamedTempFile::new().expect("a temporary file");
-        std::fs::write(names.path(), pods_file()).expect("written");
-        let pods = names.path().display().to_string();
-        Diagnosis {
-            process: self.start(node, duration, &["--pods", &pods]),
-            _names: Some(names),
-        }
+        let pods = [("web-0", WEB), ("cron-28", CRON), ("db-0", DB)];
+        Diagnosis::named(&self.netns(node), duration, &pods)
     }
 
     /// The same with other options.
     pub fn diagnose_by(&self, node: &str, duration: &str, more: &[&str]) -> Diagnosis {
-        Diagnosis {
-            process: self.start(node, duration, more),
-            _names: None,
-        }
+        Diagnosis::start(&self.netns(node), duration, more)
     }
 
     /// The same without any source of names.
     pub fn diagnose_nameless(&self, node: &str, duration: &str) -> Diagnosis {
-        let nothing = ["--pods", "none"];
-        Diagnosis {
-            process: self.start(node, duration, &nothing),
-            _names: None,
-        }
-    }
-
-    fn start(&self, node: &str, duration: &str, more: &[&str]) -> Process {
-        let usual = ["diagnose", "-o", "json", "--duration", duration];
-        start_in(&self.netns(node), &[&usual, more].concat())
+        self.diagnose_by(node, duration, &["--pods", "none"])
     }
 
     /// `netdiag run -o ndjson` on a node, ready.
@@ -167,13 +135,6 @@ pub fn fixture(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// The three pods as `--pods FILE` takes them, by address alone.
-fn pods_file() -> String {
-    let pod = |name: &str, address: &str| serde_json::json!({ "namespace": "billing", "name": name, "addresses": [address] });
-    let pods = [pod("web-0", WEB), pod("cron-28", CRON), pod("db-0", DB)];
-    Value::from(pods.to_vec()).to_string()
-}
-
 /// A diagnosis that goes on.
 pub struct Diagnosis {
     process: Process,
@@ -181,6 +142,28 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
+    /// Starts `netdiag diagnose` in a namespace and waits until it watches. The pods' names come
+    /// from a file, by their addresses alone.
+    pub fn named(netns: &str, duration: &str, pods: &[(&str, &str)]) -> Self {
+        let pod = |(name, address): &(&str, &str)| serde_json::json!({ "namespace": "billing", "name": name, "addresses": [address] });
+        let text = Value::from(pods.iter().map(pod).collect::<Vec<_>>()).to_string();
+        let names = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(names.path(), text).expect("written");
+        let path = names.path().display().to_string();
+        Self {
+            _names: Some(names),
+            ..Self::start(netns, duration, &["--pods", &path])
+        }
+    }
+
+    fn start(netns: &str, duration: &str, more: &[&str]) -> Self {
+        let usual = ["diagnose", "-o", "json", "--duration", duration];
+        Self {
+            process: start_in(netns, &[&usual, more].concat()),
+            _names: None,
+        }
+    }
+
     /// Waits for its end.
     pub fn verdict(self) -> Verdict {
         Verdict::of(self.process.end(Duration::from_secs(25)))
@@ -205,6 +188,27 @@ impl Verdict {
     pub fn causes(&self) -> Vec<&str> {
         let findings = self.findings().iter().filter(|f| f["severity"] != "info");
         findings.filter_map(|f| f["cause"].as_str()).collect()
+    }
+
+    /// The only finding that is nobody else's consequence.
+    pub fn root(&self, cause: &str) -> &Value {
+        let mut roots = self
+            .findings()
+            .iter()
+            .filter(|f| f["consequence_of"].is_null());
+        let (first, more) = (roots.next(), roots.next());
+        assert!(more.is_none(), "{:#}", self.document);
+        let root = first.expect("a finding");
+        assert_eq!(root["cause"], cause, "{:#}", self.document);
+        assert_eq!(root["confidence"], "confirmed", "{root:#}");
+        root
+    }
+
+    /// Nothing is named and nothing is in doubt.
+    pub fn healthy(&self) {
+        assert_eq!(self.document["verdict"], "healthy", "{:#}", self.document);
+        assert!(self.findings().is_empty(), "{:#}", self.document);
+        assert_eq!(self.code, Some(0));
     }
 
     fn findings(&self) -> &[Value] {
@@ -236,4 +240,14 @@ pub fn pods(finding: &Value) -> Vec<&str> {
 pub fn evidence<'a>(finding: &'a Value, kind: &str) -> Vec<&'a Value> {
     let lines = finding["evidence"].as_array().expect("a list");
     lines.iter().filter(|e| e["kind"] == kind).collect()
+}
+
+/// Runs what a finding's fix prints, in the node's namespace, as its reader would paste it.
+pub fn repair(netns: &str, finding: &Value) {
+    let commands = finding["fix"]["commands"].as_array().expect("a list");
+    assert!(!commands.is_empty(), "{finding:#}");
+    for command in commands {
+        let text = command.as_str().expect("a line");
+        exec(netns, &["sh", "-c", text]);
+    }
 }

@@ -1,4 +1,17 @@
 //! Nodes that netdiag's lab did not build: other names, other numbers, other means.
+#[path = "shell_node/frag_needed.rs"]
+mod frag_needed;
+#[path = "shell_node/one_upstream.rs"]
+mod one_upstream;
+#[path = "shell_node/renewed_mac.rs"]
+mod renewed_mac;
+#[path = "shell_node/stale_conntrack.rs"]
+mod stale_conntrack;
+#[path = "shell_node/two_rules.rs"]
+mod two_rules;
+#[path = "shell_node/two_uplinks.rs"]
+mod two_uplinks;
+
 use netdiag_tests::{
     need,
     netns::{exec, sh},

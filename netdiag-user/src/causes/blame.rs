@@ -1,14 +1,17 @@
 //! Which of several rules of netfilter that count just now took a pattern's packets.
 use std::net::IpAddr;
 
+use netdiag_common::{flow::FlowKey, hop};
+
 use super::losses::Pattern;
 use crate::{
     model::{
         address::Prefix,
         flow::{self, TCP},
         gather::Rule,
+        roles::Role,
     },
-    pipeline::facts::Facts,
+    pipeline::facts::{Facts, HopFlow, Loss},
 };
 
 /// TCP's flag.
@@ -30,8 +33,46 @@ pub fn blame<'a>(facts: &Facts<'_>, rules: &'a [Rule], pattern: &Pattern<'_>) ->
     if rules.iter().any(|r| r.counted) {
         rules.retain(|r| r.counted);
     }
+    if is_untracked(facts, pattern) && rules.iter().any(|r| takes_invalid(r)) {
+        rules.retain(|r| takes_invalid(r));
+    }
     rules.sort_by_key(|r| std::cmp::Reverse((rejects(r) == told, names(r), r.packets)));
     rules
+}
+
+/// Whether conntrack cannot follow these connections: the packet that opens one passes and what comes
+/// behind it dies, or an answer dies whose question never came this way. A rule that looks at no state
+/// takes the first packet too, so one that takes what is invalid did this, where there is one.
+pub fn is_untracked(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+    let opened = |flow: &FlowKey| {
+        let journey = facts.journeys().get(flow);
+        let left = |h: &&HopFlow| h.egress() && h.role != Some(Role::Bridge);
+        let syn = |h: &&HopFlow| h.hop.flags & hop::SYN != 0;
+        journey.is_some_and(|j| j.hops.iter().any(|h| left(h) && syn(h)))
+    };
+    let mut losses = pattern.losses.iter();
+    pattern.protocol == TCP
+        && match pattern.reply {
+            true => {
+                losses.all(|l| opens(l) && !facts.journeys().contains_key(&l.flow().reversed()))
+            }
+            false => losses.all(|l| !opens(l) && opened(l.flow())),
+        }
+}
+
+fn opens(loss: &Loss) -> bool {
+    loss.dropped.tcp_flags & SYN != 0
+}
+
+/// Whether it is written for what conntrack calls invalid, and for nothing else.
+pub fn takes_invalid(rule: &Rule) -> bool {
+    state(rule).is_some_and(|state| state.eq_ignore_ascii_case("invalid"))
+}
+
+fn state(rule: &Rule) -> Option<&str> {
+    let mut words = rule.text.split_whitespace();
+    words.find(|w| ["state", "--ctstate", "--state"].contains(w))?;
+    words.next()
 }
 
 /// Whose packets die at which hook: to the namespace's own address, from it, or through it.
@@ -97,17 +138,11 @@ fn matches(rule: &Rule, pattern: &Pattern<'_>) -> bool {
     });
     // A negated selector is not looked into: it may match.
     let other = !negated && (hosts || ports || protocol);
-    !other && !only_invalid(&words, pattern)
+    !other && !only_invalid(rule, pattern)
 }
 
 /// For strays alone: conntrack calls no connection's first packet invalid.
-fn only_invalid(words: &[&str], pattern: &Pattern<'_>) -> bool {
-    let states = words
-        .windows(2)
-        .find(|w| ["state", "--ctstate", "--state"].contains(&w[0]));
-    let invalid = states.is_some_and(|w| w[1].eq_ignore_ascii_case("invalid"));
-    let opens = |flags: u32| flags & SYN != 0;
-    let new = pattern.protocol != TCP
-        || pattern.losses.iter().any(|l| opens(l.dropped.tcp_flags)) && !pattern.reply;
-    invalid && new
+fn only_invalid(rule: &Rule, pattern: &Pattern<'_>) -> bool {
+    let new = pattern.protocol != TCP || pattern.losses.iter().any(|l| opens(l)) && !pattern.reply;
+    takes_invalid(rule) && new
 }

@@ -9,7 +9,9 @@
 //! # Signals
 //! Observed: the cluster's server answers cluster names and, since the failures began, no external
 //! one: errors, or nothing at all, in more than one zone. Where the server's own queries to its
-//! upstream pass this node, they tell which upstream keeps silent or says what.
+//! upstream pass this node, they tell which upstream keeps silent or says what. Where one of several
+//! upstreams answers nothing in more than one zone and another one does, external names fail by turns:
+//! a warning.
 //!
 //! # Look-alikes
 //! One zone that is broken by itself. A server that answers nothing at all: `dns-unreachable`.
@@ -21,6 +23,8 @@
 //!
 //! # Fix
 //! The upstream server, the way to it, or another one in the server's `forward` configuration.
+mod one_of_several;
+
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::dns::PORT;
@@ -77,7 +81,10 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         .filter_map(|s| judge(facts, &picture, s));
     // Any pod can run a server that fails: the one that pods are told of comes first.
     let named = picture.named();
-    let worst = judged.max_by_key(|f| (named.contains(&f.server), f.questions.len()))?;
+    let worst = judged.max_by_key(|f| (named.contains(&f.server), f.questions.len()));
+    let Some(worst) = worst else {
+        return one_of_several::evaluate(facts, &picture);
+    };
     let Failing { server, .. } = worst;
     let zones: Vec<_> = worst.zones.iter().take(3).map(String::as_str).collect();
     let summary = format!(

@@ -11,7 +11,12 @@
 //! iptables-nft's; `nf_hook_slow` stands for iptables-legacy, and on older kernels for all.
 //! Gathered: rules that drop or reject and whose counters move meanwhile, with their handles; those
 //! whose selectors speak of other packets are left out. Where none counts, rules without a counter and
-//! the policies of chains at that hook.
+//! the policies of chains at that hook. Where a connection's first packet passes and the rest dies, or
+//! an answer dies whose question never came this way, a rule for INVALID that counts did it: one
+//! direction goes past this node.
+//!
+//! Where it is an ICMP error that dies, frag-needed or packet-too-big, it is told whose packets stay too
+//! large.
 //!
 //! # Look-alikes
 //! A full conntrack table drops with the same reason in `nf_hook_slow`. Stray packets of finished
@@ -24,8 +29,10 @@
 //!
 //! # Fix
 //! Change or remove the rule; for a NetworkPolicy, allow the traffic that is meant to pass.
+mod too_big;
+
 use super::{
-    blame::blame,
+    blame::{blame, is_untracked, takes_invalid},
     conntrack,
     losses::{self, Pattern},
     published,
@@ -139,14 +146,26 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
     if taken.rules.is_empty() && patterns.iter().all(|p| losses::is_published(facts, p)) {
         return None;
     }
+    let error = too_big::of(facts, worst);
+    let (what, then) = match &error {
+        Some(error) => (error.to_string(), error.harm()),
+        None => (worst.target(), String::new()),
+    };
     let summary = format!(
-        "netfilter {} drops {} from {}: {} packets, none got through",
+        "netfilter {} drops {what} from {}: {} packets, none got through{then}",
         place(facts, netns),
-        worst.target(),
         worst.sender(facts),
         worst.packets(),
     );
+    // Nobody keeps out on purpose what a pod's own packets are answered with.
+    let severity = match error {
+        Some(_) => severity.max(Severity::Warning),
+        None => severity,
+    };
     let mut finding = losses::finding(facts, ID, severity, patterns, summary);
+    finding
+        .evidence
+        .extend(error.as_ref().map(too_big::TooBig::evidence));
     if let Some(rule) = taken.culprit() {
         let (place, text) = (rule.place.clone(), rule.written());
         finding.blames(Subject::Rule { place, text });
@@ -163,11 +182,17 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
         ([rule, ..], _) if rule.policy_at().is_some() && (rule.counted || rules.len() == 1) => {
             fix_policy(worst, rule)
         }
+        ([rule, ..], _) if takes_invalid(rule) && is_untracked(facts, worst) => {
+            fix_way_back(worst, rule)
+        }
         ([rule, ..], _) if rule.counted => fix_rule(worst, rule),
         ([], Some(other)) => other.fix(facts, &worst.target()),
         ([], None) => fix(worst),
         _ => fix_one_of(worst, rules),
     };
+    if let Some(error) = &error {
+        finding.fix = error.fix(rules);
+    }
     // A pod's own rules are listed and deleted in its namespace: the node has handles of its own.
     for command in &mut finding.fix.commands {
         *command = facts.node.inside(netns, std::mem::take(command));
@@ -228,6 +253,25 @@ fn fix_rule(worst: &Pattern<'_>, rule: &Rule) -> Fix {
             rule.place
         ),
         commands: [rule.list(), rule.delete()].into_iter().flatten().collect(),
+    }
+}
+
+/// The rule is right, the way back is not: conntrack sees one direction only.
+fn fix_way_back(worst: &Pattern<'_>, rule: &Rule) -> Fix {
+    let (client, server) = match worst.reply {
+        true => (worst.destination, worst.source),
+        false => (worst.source, worst.destination),
+    };
+    let entries = shell!("conntrack -L -s {} -d {}", client, server);
+    Fix {
+        summary: format!(
+            "send both directions between {client} and {server} through this node, or both past it: \
+             conntrack sees one alone and takes what follows for invalid; or let {} pass before this \
+             rule of {}",
+            worst.target(),
+            rule.place
+        ),
+        commands: [Some(entries), rule.list()].into_iter().flatten().collect(),
     }
 }
 

@@ -1,11 +1,16 @@
 //! Frames sent to a link-layer address that nobody has, because somebody's neighbour entry is wrong.
 //!
 //! A bridge floods them, and whoever they are not for drops them (OTHERHOST): a healthy node's day,
-//! but for packets whose own destination, or the router they were meant for, drops them so.
+//! but for packets whose own destination, or the router they were meant for, drops them so. A tunnel
+//! device carries what a peer addresses to it: what it drops so for this node's own pods, the peer's
+//! entry of the device's address sent astray.
 use crate::model::shell::CommandLine;
 use std::net::IpAddr;
 
-use super::losses::{self, PATTERN, Pattern};
+use super::{
+    losses::{self, PATTERN, Pattern},
+    overlay,
+};
 use crate::{
     model::{
         address::mac,
@@ -30,13 +35,15 @@ const PERMANENT_NS: u64 = 2_000_000_000;
 enum Holder<'a> {
     Node(&'a Neighbour),
     Pod(&'a PodSide),
+    /// Another node, which sends by this tunnel device.
+    Peer(&'a Link),
 }
 
 pub fn evaluate(facts: &Facts<'_>, cause: &str) -> Option<Finding> {
     let patterns = patterns(facts);
     let held = |p: &Pattern<'_>| {
         let patience = match holder(facts, p) {
-            Some(Holder::Node(_)) => PERMANENT_NS,
+            Some(Holder::Node(_) | Holder::Peer(_)) => PERMANENT_NS,
             Some(Holder::Pod(_)) => FOR_GOOD_NS,
             None => return false,
         };
@@ -74,7 +81,8 @@ fn is_astray(facts: &Facts<'_>, loss: &Loss) -> bool {
     let node = facts.node;
     if loss.key.netns == node.netns {
         let link = node.link(loss.key.ifindex);
-        return link.is_some_and(|l| role(node, l) == Some(Role::Pod));
+        let of_a_pod = link.is_some_and(|l| role(node, l) == Some(Role::Pod));
+        return of_a_pod || tunnel(facts, loss).is_some();
     }
     let has = |s: &&PodSide| s.addresses.contains(&destination);
     if node.sides().filter(has).any(|s| s.netns == loss.key.netns) {
@@ -84,6 +92,21 @@ fn is_astray(facts: &Facts<'_>, loss: &Loss) -> bool {
     let bridge = side(facts, source).and_then(|s| bridge(facts, s));
     let near = |b: &Link| b.addresses.iter().any(|a| a.prefix.contains(destination));
     bridge.is_some_and(|b| !near(b) && !b.addresses.is_empty() && !came_up(facts, loss, b))
+}
+
+/// The tunnel device, an end of its own and no bridge's port, that dropped what is for this node or a
+/// pod of its. What is flooded to all peers is for another node's.
+fn tunnel<'a>(facts: &Facts<'a>, loss: &Loss) -> Option<&'a Link> {
+    let destination = flow::ends(loss.flow()).1;
+    let own = facts.node.owns(destination) || facts.is_local_pod(destination);
+    let link = facts.node.link(loss.key.ifindex)?;
+    let end = loss.key.netns == facts.node.netns && link.is_tunnel() && link.master.is_none();
+    (end && own && link.ethernet).then_some(link)
+}
+
+/// The peer's address by which what comes from there is tunnelled.
+fn peer(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<IpAddr> {
+    overlay::peer_towards(facts, pattern.source)
 }
 
 /// Whether the bridge handed the flow to the node.
@@ -113,6 +136,9 @@ fn bridge<'a>(facts: &Facts<'a>, side: &PodSide) -> Option<&'a Link> {
 /// A pod on the same link, or the node, which learned nothing where its entry is permanent.
 fn holder<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>) -> Option<Holder<'a>> {
     let loss = pattern.losses.first()?;
+    if let Some(link) = tunnel(facts, loss) {
+        return Some(Holder::Peer(link));
+    }
     let journey = facts.journeys().get(loss.flow());
     let routed = journey.is_some_and(|j| {
         let bridge = |h: &&&crate::pipeline::facts::HopFlow| h.role == Some(Role::Bridge);
@@ -136,6 +162,12 @@ fn tell(facts: &Facts<'_>, pattern: &Pattern<'_>, holder: &Holder<'_>) -> String
             entry.address,
             facts.node.link_name(entry.ifindex),
             mac(entry.lladdr.as_deref().unwrap_or_default())
+        ),
+        Holder::Peer(link) => format!(
+            "{} sends to a link-layer address that is not {}'s, {}",
+            peer(facts, pattern).map_or("a peer".into(), |peer| format!("the peer {peer}")),
+            link.name,
+            mac(link.lladdr.as_deref().unwrap_or_default())
         ),
         Holder::Pod(_) => format!(
             "{} sends to a link-layer address that is not {}'s",
@@ -163,6 +195,7 @@ fn commands(facts: &Facts<'_>, pattern: &Pattern<'_>, holder: &Holder<'_>) -> (C
             let show = shell!("ip neighbour show to {} dev {}", entry.address, device);
             (show, fix)
         }
+        Holder::Peer(link) => by_the_peer(link, peer(facts, pattern)),
         Holder::Pod(side) => {
             let pod = facts.pod(pattern.source, PodRole::Source);
             let who = pod.map_or_else(
@@ -186,12 +219,49 @@ fn commands(facts: &Facts<'_>, pattern: &Pattern<'_>, holder: &Holder<'_>) -> (C
     }
 }
 
+/// What this end is, and the entries that the other one should have of it.
+fn by_the_peer(link: &Link, peer: Option<IpAddr>) -> (CommandLine, Fix) {
+    let show = shell!("ip -d link show {}", link.name);
+    let who = peer.map_or("the peer".into(), |peer| peer.to_string());
+    let own = link.lladdr.as_deref().map(mac).unwrap_or_default();
+    let address = link.addresses.iter().find(|a| !a.link_local);
+    let local = link.tunnel.as_ref().and_then(|t| t.local);
+    let neighbour = peer.zip(address).map(|(peer, address)| {
+        shell!(
+            "ssh {} ip neighbour replace {} lladdr {} dev {} nud permanent",
+            peer,
+            address.prefix.address,
+            own,
+            link.name
+        )
+    });
+    let forwarding = peer.zip(local).map(|(peer, local)| {
+        let name = &link.name;
+        shell!(
+            "ssh {} bridge fdb replace {} dev {} dst {}",
+            peer,
+            own,
+            name,
+            local
+        )
+    });
+    let fix = Fix {
+        summary: format!(
+            "on {who}: restart its CNI agent, which enters the address of this node's {}, or enter it \
+             by hand; and see why that changed (systemd's MACAddressPolicy, a device made anew)",
+            link.name
+        ),
+        commands: [neighbour, forwarding].into_iter().flatten().collect(),
+    };
+    (show, fix)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         model::{node::Node, observation::Observation},
-        testing::{POD, POD_NETNS, at, died, ip, overlay_node, tcp, with_facts},
+        testing::{OVERLAY, POD, POD_NETNS, at, died, ip, overlay_node, tcp, with_facts},
     };
 
     fn node(permanent: bool) -> Node {
@@ -240,5 +310,36 @@ mod tests {
     #[test]
     fn flooding_alone_is_a_healthy_nodes_day() {
         assert!(named(&node(true), 77, 4_000_000_000).is_none());
+    }
+
+    /// What the tunnel device drops of a peer's packets to `to`.
+    fn by_the_tunnel(to: &str) -> Option<Finding> {
+        let mut node = overlay_node(1450, 1450, 1500);
+        let tunnel = node.links.iter_mut().find(|l| l.index == OVERLAY);
+        tunnel.expect("a tunnel").lladdr = Some(vec![2, 0, 0, 0, 0, 1]);
+        let flow = tcp("172.20.2.9", to, 443);
+        let mut drop = died(flow, (REASON, "ip_rcv_core"), OVERLAY, 5);
+        drop.1.last = 4_000_000_000;
+        let observation = Observation {
+            drops: vec![drop],
+            ..Observation::default()
+        };
+        with_facts(&node, &observation, |facts| evaluate(facts, "x"))
+    }
+
+    #[test]
+    fn what_a_tunnel_device_drops_for_an_own_pod_went_by_the_peers_wrong_entry() {
+        let found = by_the_tunnel("172.20.1.5").expect("a finding");
+        for word in ["192.0.2.2", "vxlan.calico's, 02:00:00:00:00:01"] {
+            assert!(found.summary.contains(word), "{}", found.summary);
+        }
+        assert_eq!(
+            found.fix.commands,
+            [
+                "ssh 192.0.2.2 ip neighbour replace 172.20.1.0 lladdr 02:00:00:00:00:01 dev vxlan.calico nud permanent",
+                "ssh 192.0.2.2 bridge fdb replace 02:00:00:00:00:01 dev vxlan.calico dst 192.0.2.1"
+            ]
+        );
+        assert!(by_the_tunnel("172.20.3.9").is_none(), "flooded");
     }
 }

@@ -9,7 +9,8 @@
 //! Where one of the two entries is missing, packets die in the tunnel device.
 //!
 //! An entry that somebody made by hand names a link-layer address that is another one by now: nobody
-//! asks any more, and the frames are dropped by whoever gets them.
+//! asks any more, and the frames are dropped by whoever gets them. So it is with a peer whose agent never
+//! heard of a tunnel device's new address.
 //!
 //! A pod's gateway may be an address that the node has not, and answers for (proxy ARP, Calico's
 //! 169.254.1.1): where it does not, nothing leaves the pod. A node that does not forward, or has no
@@ -19,7 +20,8 @@
 //! Observed: drops with the reason NEIGH_FAILED (for IPv6 by their place), in more than one round of asking; on a VXLAN
 //! device drops in `vxlan_xmit` (NO_TX_TARGET, NOT_SPECIFIED on older kernels), which mean that
 //! no forwarding entry is there; OTHERHOST for packets in the very namespace that they are for, which
-//! the neighbour table has a permanent entry of; NEIGH_FAILED in a pod for what it sends by its
+//! the neighbour table has a permanent entry of, or that come out of a tunnel device for a pod of this
+//! node; NEIGH_FAILED in a pod for what it sends by its
 //! gateway, and drops of ARP on its link. Configured: `proxy_arp` of that link, neighbour and forwarding table.
 //!
 //! # Look-alikes

@@ -10,7 +10,8 @@
 //! # Signals
 //! Observed: packets that were translated to an address that no pod has are lost because nobody
 //! answers for it (NEIGH_FAILED or neigh_invalidate here, ICMP host unreachable from the other node). Configured: the
-//! rule that names this backend; or for conntrack, that no rule does any more.
+//! rule that names this backend; or for conntrack, that no rule does any more: then silence alone is
+//! enough, for five seconds and more.
 //!
 //! # Look-alikes
 //! `neighbour-failed`: a client that knows a dead pod's address without a Service.
@@ -48,6 +49,9 @@ use crate::{
 
 pub const ID: &str = "service-stale-endpoint";
 pub const TITLE: &str = "a Service is translated to a pod that is gone";
+
+/// kube-proxy deletes what conntrack has of a backend as soon as its rules are without it.
+const SETTLED_NS: u64 = 5_000_000_000;
 
 /// Where packets end that waited for an answer of ARP or neighbour discovery in vain.
 const UNANSWERED_IN: [&str; 3] = ["neigh_invalidate", "arp_error_report", "ndisc_error_report"];
@@ -102,6 +106,8 @@ struct Gone {
     flows: Vec<FlowKey>,
     /// How that is known.
     line: Evidence,
+    /// Nothing but silence says so: as long as a rule names the address it may be a pod's.
+    silent: bool,
 }
 
 impl Gone {
@@ -127,7 +133,9 @@ fn gone(facts: &Facts<'_>) -> Vec<Gone> {
     let here = losses::patterns(facts, nobody_answers);
     let here = here.iter().filter(|p| !p.reply).map(lost_here);
     let beyond = attempts::failing(facts, Outcome::Unanswered);
-    let beyond = beyond.iter().filter_map(|a| lost_beyond(facts, a));
+    let beyond = beyond
+        .iter()
+        .filter_map(|a| lost_beyond(facts, a).or_else(|| silent(a)));
     let mut all: Vec<_> = here.chain(beyond).collect();
     all.retain(|g| services::is_elsewhere(facts, g.address));
     all
@@ -164,15 +172,12 @@ fn lost_here(pattern: &Pattern<'_>) -> Gone {
         last: pattern.last(),
         flows: pattern.losses.iter().map(|l| *l.flow()).collect(),
         line,
+        silent: false,
     }
 }
 
 /// Translated here, and the other node says that nobody is there.
 fn lost_beyond(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
-    let translated = attempts.tries.iter().any(|t| t.was.is_some());
-    if !translated || attempts.packets() < PATTERN {
-        return None;
-    }
     let address = attempts.server;
     let about = |flow: &FlowKey| from_wire(flow.destination) == address;
     let (errors, sender) = services::errors(facts, about, HOST_UNREACHABLE)?;
@@ -180,15 +185,38 @@ fn lost_beyond(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
     let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
     line.packets = Some(errors);
     line.confirm = Some(shell!("tcpdump -ni any 'icmp or icmp6' | grep {}", address));
-    let seen = attempts
-        .tries
-        .iter()
-        .rev()
-        .find_map(attempts::Try::last_seen);
+    sent_on(attempts, line)
+}
+
+/// Translated here, and never heard of again.
+fn silent(attempts: &Attempts<'_>) -> Option<Gone> {
+    if attempts.last().saturating_sub(attempts.first()) < SETTLED_NS {
+        return None;
+    }
+    let (target, packets) = (attempts.target(), attempts.packets());
+    let text = format!("{packets} packets were translated to {target}, no answer came");
+    let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
+    line.packets = Some(packets);
+    line.confirm = Some(shell!("tcpdump -nni any host {}", attempts.server));
+    let gone = sent_on(attempts, line)?;
+    Some(Gone {
+        silent: true,
+        ..gone
+    })
+}
+
+/// What is lost behind a translation, again and again.
+fn sent_on(attempts: &Attempts<'_>, mut line: Evidence) -> Option<Gone> {
+    let translated = attempts.tries.iter().any(|t| t.was.is_some());
+    if !translated || attempts.packets() < PATTERN {
+        return None;
+    }
+    let mut latest = attempts.tries.iter().rev();
+    let seen = latest.find_map(attempts::Try::last_seen);
     line.at = seen.map(|hop| hop.interface.clone());
     Some(Gone {
         client: attempts.client,
-        address,
+        address: attempts.server,
         port: attempts.port,
         protocol: attempts.protocol,
         packets: attempts.packets(),
@@ -196,6 +224,7 @@ fn lost_beyond(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
         last: attempts.last(),
         flows: attempts.tries.iter().map(|t| t.flow).collect(),
         line,
+        silent: false,
     })
 }
 
@@ -212,9 +241,14 @@ fn stale<'a>(facts: &Facts<'_>, known: &'a Services, gone: Gone) -> Option<Stale
     let mut rules = known.rules.iter();
     let named = rules.find(|s| s.protocol == gone.protocol && s.backends.contains(&backend));
     let service = match named {
+        Some(_) if gone.silent => return None,
         Some(service) => service,
         None => asked(facts, known, &gone)?,
     };
+    // One that translates to nobody keeps no entry alive.
+    if gone.silent && service.backends.is_empty() {
+        return None;
+    }
     Some(Stale {
         gone,
         service,
@@ -295,6 +329,8 @@ impl Stale<'_> {
 
 #[cfg(test)]
 mod tests {
+    use netdiag_common::hop::PLAIN;
+
     use super::*;
     use crate::{
         model::{
@@ -302,7 +338,7 @@ mod tests {
             observation::Observation,
             services::{Engine, Service},
         },
-        testing::{OVERLAY, died, ip, overlay_node, tcp, with_gathered},
+        testing::{OVERLAY, POD, UPLINK, at, died, ip, overlay_node, tcp, with_gathered},
     };
 
     fn named(backend: &str, lost_to: &str) -> Option<String> {
@@ -339,5 +375,62 @@ mod tests {
         assert!(summary.contains("shop/web:http"), "{summary}");
         assert_eq!(named("172.20.1.98", "172.20.1.99"), None, "no Service's");
         assert_eq!(named("172.20.1.5", "172.20.1.5"), None, "a pod has it");
+    }
+
+    /// A client's one socket, whose datagrams went to `old` for so long while the rule names `new`.
+    fn outlived(seconds: u64, old: &str, new: &str) -> Option<Finding> {
+        let service = Service {
+            address: ip("10.96.0.10"),
+            port: 53,
+            protocol: 17,
+            name: Some("kube-system/kube-dns:dns".into()),
+            backends: vec![(ip(new), 53)],
+            rejected: false,
+            engine: Engine::Nftables,
+        };
+        let udp = |to| FlowKey {
+            protocol: 17,
+            ..tcp("172.20.1.5", to, 53)
+        };
+        let after = |later: u64| {
+            move |hop: &mut netdiag_common::hop::FlowHop| {
+                hop.first += later;
+                hop.last = hop.first + seconds * 1_000_000_000;
+            }
+        };
+        let observation = Observation {
+            now: 20_000_000_000,
+            flows: vec![
+                at(udp("10.96.0.10"), POD, false, PLAIN, after(0)),
+                at(udp(old), UPLINK, true, PLAIN, after(1000)),
+            ],
+            ..Observation::default()
+        };
+        let services = Services {
+            rules: vec![service],
+            ..Services::default()
+        };
+        let known = [(Want::Services, Ok(Piece::Services(services)))];
+        let node = overlay_node(1450, 1450, 1500);
+        with_gathered(&node, &observation, known, evaluate)
+    }
+
+    #[test]
+    fn a_silent_address_that_no_rule_names_any_more_is_an_entry_that_outlived_it() {
+        let (old, new) = ("198.51.100.37", "198.51.100.12");
+        let found = outlived(9, old, new).expect("a finding");
+        assert!(
+            found.summary.contains("a conntrack entry"),
+            "{}",
+            found.summary
+        );
+        assert_eq!(
+            found.fix.commands,
+            [
+                "conntrack -D -p udp --orig-dst 10.96.0.10 --orig-port-dst 53 --reply-src 198.51.100.37"
+            ]
+        );
+        assert!(outlived(9, old, old).is_none(), "it may be slow");
+        assert!(outlived(2, old, new).is_none(), "a rollout");
     }
 }

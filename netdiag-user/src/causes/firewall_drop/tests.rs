@@ -11,7 +11,7 @@ use crate::{
         verdict::Severity,
     },
     testing::{
-        NETNS, POD_NETNS, UPLINK, died, ip, listener, overlay_node, since, tcp, with_gathered,
+        NETNS, POD_NETNS, UPLINK, at, died, ip, listener, overlay_node, since, tcp, with_gathered,
     },
 };
 
@@ -304,4 +304,112 @@ fn what_connection_tracking_refused_no_rule_took() {
     assert_eq!(beside_tracking(30, 0), 1);
     assert_eq!(beside_tracking(30, 30), 0);
     assert_eq!(beside_tracking(30, 12), 1, "the rest is a rule's");
+}
+
+/// A rule of one chain, which counts.
+fn counting(text: &str, handle: u64) -> Rule {
+    Rule {
+        place: "ip filter FORWARD".into(),
+        text: text.into(),
+        packets: 9,
+        origin: nft(Family::Ip, "FORWARD", Some(handle)),
+        counted: true,
+    }
+}
+
+/// Two pods whose packets die: one's first packet passes and its data does not, the other's does not.
+fn half_seen(passed: bool) -> Vec<Finding> {
+    let (followed, shut) = (
+        tcp("172.20.1.5", "172.20.2.9", 8080),
+        tcp("172.20.1.5", "192.0.2.25", 2525),
+    );
+    let lost = |flow, packets| died(flow, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, packets);
+    let mut data = lost(followed, 5);
+    data.1.tcp_flags = 24;
+    let syn = at(followed, UPLINK, true, 0, |hop| {
+        hop.flags = netdiag_common::hop::SYN;
+    });
+    let observation = Observation {
+        flows: passed.then_some(syn).into_iter().collect(),
+        drops: vec![data, lost(shut, 9)],
+        ..Observation::default()
+    };
+    let rules = vec![
+        counting("ct state invalid drop", 2),
+        counting("reject with icmp host-prohibited", 3),
+    ];
+    let node = overlay_node(1450, 1450, 1500);
+    let pieces = [(Want::Rules(NETNS), Ok(Piece::Rules(rules)))];
+    with_gathered(&node, &observation, pieces, evaluate)
+}
+
+#[test]
+fn what_dies_behind_its_own_first_packet_is_the_invalid_rules() {
+    let found = half_seen(true);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    let of = |port: &str| {
+        let mut all = found.iter();
+        all.find(|f| f.summary.contains(port)).expect(port)
+    };
+    assert!(of(":8080").fix.summary.contains("both directions"));
+    assert_eq!(
+        of(":8080").fix.commands[0],
+        "conntrack -L -s 172.20.1.5 -d 172.20.2.9"
+    );
+    assert_eq!(
+        of(":2525").fix.commands[1],
+        "nft delete rule ip filter FORWARD handle 3"
+    );
+    // Where the first packet is not known to have passed, one rule explains both.
+    assert_eq!(half_seen(false).len(), 1);
+}
+
+#[test]
+fn a_rule_that_takes_frag_needed_is_told_with_the_flows_that_hang() {
+    let (router, pod) = (ip("203.0.113.1"), ip("172.20.1.5"));
+    let about = tcp("172.20.1.5", "198.51.100.9", 8080);
+    let mut error = tcp("203.0.113.1", "172.20.1.5", 0);
+    (error.protocol, error.source_port) = (1, 0);
+    let key = netdiag_common::hop::IcmpErrorKey {
+        about,
+        sender: crate::model::address::to_wire(router),
+        ifindex: UPLINK,
+        kind: 3,
+        code: 4,
+        ..Default::default()
+    };
+    let said = netdiag_common::hop::IcmpError {
+        packets: 5,
+        mtu: 1427,
+        ..Default::default()
+    };
+    let judged = |errors: Vec<_>| {
+        let observation = Observation {
+            drops: vec![died(error, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 5)],
+            icmp_errors: errors,
+            ..Observation::default()
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        let rules = vec![counting("counter drop", 4)];
+        let pieces = [(Want::Rules(NETNS), Ok(Piece::Rules(rules)))];
+        with_gathered(&node, &observation, pieces, one).expect("a finding")
+    };
+    let found = judged(vec![(key, said)]);
+    for word in [
+        "fragmentation needed",
+        "MTU 1427",
+        &pod.to_string(),
+        "198.51.100.9:8080",
+    ] {
+        assert!(found.summary.contains(word), "{}", found.summary);
+    }
+    // What the outside sends may be kept out; the answer to a pod's own packet not.
+    assert_eq!(found.severity, Severity::Warning);
+    assert_eq!(
+        found.fix.commands[1],
+        "nft insert rule ip filter FORWARD icmp type destination-unreachable icmp code frag-needed accept"
+    );
+    let found = judged(Vec::new());
+    assert_eq!(found.severity, Severity::Info);
+    assert!(!found.summary.contains("needed"), "{}", found.summary);
 }

@@ -30,6 +30,12 @@ impl Rule {
     pub fn delete(&self) -> Option<CommandLine> {
         self.origin.delete()
     }
+
+    /// Accepts what tells senders of a smaller MTU, before anything else in its chain, for IP version 4
+    /// or 6.
+    pub fn let_too_big_pass(&self, family: u8) -> Option<CommandLine> {
+        self.origin.let_too_big_pass(family)
+    }
 }
 
 impl RuleOrigin {
@@ -89,6 +95,44 @@ impl RuleOrigin {
                 let delete = shell!("{} -t {} -D {}", program, table, chain).with_words(words);
                 let told = words.iter().all(|word| of_a_rule(word)) && !delete.is_refused();
                 told.then_some(delete)
+            }
+            Self::Unknown => None,
+        }
+    }
+}
+
+impl RuleOrigin {
+    fn let_too_big_pass(&self, family: u8) -> Option<CommandLine> {
+        match self {
+            Self::Nft { chain, .. } => {
+                let [family_, table, chain] = chain.plain()?;
+                let insert = shell!("nft insert rule {} {} {}", family_, table, chain);
+                let what: &[&str] = match family {
+                    4 => &[
+                        "icmp",
+                        "type",
+                        "destination-unreachable",
+                        "icmp",
+                        "code",
+                        "frag-needed",
+                    ],
+                    _ => &["icmpv6", "type", "packet-too-big"],
+                };
+                Some(insert.with_words(what.iter().chain(&["accept"])))
+            }
+            Self::Iptables {
+                program,
+                table,
+                chain,
+                ..
+            } => {
+                let (program, table, chain) = (program.name(), name(table)?, name(chain)?);
+                let insert = shell!("{} -t {} -I {}", program, table, chain);
+                let what = match family {
+                    4 => ["-p", "icmp", "--icmp-type", "fragmentation-needed"],
+                    _ => ["-p", "ipv6-icmp", "--icmpv6-type", "packet-too-big"],
+                };
+                Some(insert.with_words(what.iter().chain(&["-j", "ACCEPT"])))
             }
             Self::Unknown => None,
         }
@@ -203,6 +247,31 @@ mod tests {
                 assert_eq!(list, "nft -a list ruleset", "{hostile}");
             }
         }
+    }
+
+    #[test]
+    fn a_rule_for_too_big_stands_before_all_else() {
+        let (v4, v6) = (4, 6);
+        let plain = nft("filter", "c");
+        assert_eq!(
+            plain.let_too_big_pass(v6).expect("a command"),
+            "nft insert rule inet filter c icmpv6 type packet-too-big accept"
+        );
+        assert_eq!(nft("a;b", "c").let_too_big_pass(v4), None);
+        let saved = |program| RuleOrigin::Iptables {
+            program,
+            table: "filter".into(),
+            chain: "FORWARD".into(),
+            words: None,
+        };
+        assert_eq!(
+            saved(Iptables::Legacy4).let_too_big_pass(v4).expect("one"),
+            "iptables-legacy -t filter -I FORWARD -p icmp --icmp-type fragmentation-needed -j ACCEPT"
+        );
+        assert_eq!(
+            saved(Iptables::Nft6).let_too_big_pass(v6).expect("one"),
+            "ip6tables-nft -t filter -I FORWARD -p ipv6-icmp --icmpv6-type packet-too-big -j ACCEPT"
+        );
     }
 
     #[test]
