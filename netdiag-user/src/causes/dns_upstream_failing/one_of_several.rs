@@ -68,7 +68,7 @@ pub fn evaluate(facts: &Facts<'_>, picture: &Picture<'_>) -> Option<Finding> {
 fn judge<'a>(facts: &Facts<'_>, picture: &Picture<'a>, server: IpAddr) -> Option<Partly<'a>> {
     let asked = |of: IpAddr| picture.askings.iter().filter(move |a| a.server == of);
     let knows = |q: &&Question| picture.is_cluster_name(&q.name) && q.dns.last_good > 0;
-    if !asked(server).flat_map(|a| &a.questions).any(|q| knows(&q)) {
+    if !asked(server).flat_map(|a| &a.questions).any(knows) {
         return None;
     }
     let mut own = picture.behind(server);
@@ -81,10 +81,7 @@ fn judge<'a>(facts: &Facts<'_>, picture: &Picture<'a>, server: IpAddr) -> Option
     // The same server has answers from another one since.
     let good = |q: &&Question| q.dns.last_good >= upstream.since;
     let other = |a: &&dns::Asking<'_>| a.server != upstream.server && a.client == upstream.client;
-    if !legs()
-        .filter(other)
-        .any(|a| a.questions.iter().any(|q| good(&q)))
-    {
+    if !legs().filter(other).any(|a| a.questions.iter().any(good)) {
         return None;
     }
     let failed = |q: &&Question| error(q) > 0 && q.dns.last_answer >= upstream.since;
