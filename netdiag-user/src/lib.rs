@@ -9,7 +9,7 @@
 //! | [`model`] | what all of these say, as values; knows nobody |
 //! | [`pipeline`] | one reading as facts: names for numbers, pods for addresses, journeys for flows |
 //! | [`causes`] | each cause's opinion of the facts, one file each; none knows another |
-//! | `diagnosis` | the arbiter joins opinions to findings, these to events, verdicts and paths, of one node or of several |
+//! | [`diagnosis`] | the arbiter joins opinions to findings, these to events, verdicts and paths, of one node or of several |
 //! | [`output`] | renders and never computes |
 //! | [`recording`] | readings as a file, from which the same verdict comes |
 //! | [`lab`] | real incidents in namespaces, for tests and for people |
@@ -27,7 +27,7 @@ pub mod causes;
 pub mod cli;
 #[cfg(feature = "cri")]
 pub mod cri;
-mod diagnosis;
+pub mod diagnosis;
 pub mod host;
 pub mod kernel;
 #[cfg(feature = "k8s")]

@@ -15,7 +15,10 @@ use netdiag_common::{
     oom::OomKill,
 };
 
-use super::{attempts::Attempts, clock::Clock, journey::Journeys, legs::Legs, whose::Activity};
+use super::{
+    attempts::Attempts, clock::Clock, forged::forged, journey::Journeys, legs::Legs,
+    whose::Activity,
+};
 use crate::model::{
     address::from_wire,
     cluster::Cluster,
@@ -81,6 +84,8 @@ pub struct Loss {
     /// The pod in whose namespace it happened.
     pub inside: Option<Arc<Pod>>,
     pub harmless: bool,
+    /// A pod sent it in another's name.
+    pub forged: bool,
 }
 
 impl Loss {
@@ -222,14 +227,20 @@ impl Rows {
         let losses = observation.drops.iter();
         let outers = observation.outers.iter();
         let dns = observation.dns.iter();
+        let flows = flows.map(|(key, hop)| hop_flow(&mut links, key, hop));
+        let mut flows: Vec<HopFlow> = flows.collect();
+        let losses = losses.map(|(key, dropped)| loss(node, pods, names, key, dropped));
+        let mut losses: Vec<Loss> = losses.collect();
+        let forged = forged(node, pods, &flows);
+        if !forged.is_empty() {
+            flows.retain(|hop| !forged.contains(hop.flow()));
+            let made_up = losses.iter_mut().filter(|l| forged.contains(l.flow()));
+            made_up.for_each(|l| (l.forged, l.harmless) = (true, true));
+        }
         Self {
             now: observation.now,
-            flows: flows
-                .map(|(key, hop)| hop_flow(&mut links, key, hop))
-                .collect(),
-            losses: losses
-                .map(|(key, dropped)| loss(node, pods, names, key, dropped))
-                .collect(),
+            flows,
+            losses,
             outers: outers.map(|pair| outer_pair(&mut links, pair)).collect(),
             icmp_errors: observation.icmp_errors.clone(),
             dns: dns.map(|q| question(&mut links, q)).collect(),
@@ -360,6 +371,7 @@ fn loss(node: &Node, pods: &PodIndex, names: &dyn Names, key: &DropKey, dropped:
     Loss {
         key: *key,
         dropped: *dropped,
+        forged: false,
         harmless: nobodys || to_nobody || reason::harmless(&reason, &location),
         reason,
         location,

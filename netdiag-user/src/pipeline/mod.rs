@@ -4,6 +4,7 @@ pub mod attempts;
 pub mod clock;
 pub mod course;
 pub mod facts;
+mod forged;
 pub mod join;
 pub mod journey;
 pub mod legs;

@@ -2,6 +2,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use netdiag::{
+    diagnosis::judge::Judge,
     model::{
         event::Detail,
         gather::Gathered,
@@ -11,7 +12,6 @@ use netdiag::{
     },
     pipeline::{
         facts::{KnownNames, Names},
-        judge::Judge,
         scene::Scene,
     },
     recording::Replay,

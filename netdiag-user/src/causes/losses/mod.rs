@@ -131,7 +131,7 @@ pub fn shares<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<P
     for loss in facts.losses.iter().filter(|l| l.flow().family != 0) {
         let (source, destination) = flow::ends(loss.flow());
         let to_many = destination.is_multicast() || is_broadcast(facts, destination);
-        if to_many || !wanted(loss) {
+        if to_many || loss.forged || !wanted(loss) {
             continue;
         }
         let Service { port, reply } = Service::of(loss);

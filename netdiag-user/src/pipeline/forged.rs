@@ -1,0 +1,124 @@
+//! Packets with another's source address. A pod that may open raw sockets (CAP_NET_RAW, which many
+//! runtimes give by default) can send in anybody's name: what it makes up is nobody's failure and
+//! nobody's success.
+use std::collections::{HashMap, HashSet};
+
+use netdiag_common::{flow::FlowKey, hop::EGRESS};
+
+use super::facts::HopFlow;
+use crate::model::{
+    flow::ends,
+    node::{Node, PodSide},
+    pod::PodIndex,
+    roles::Role,
+};
+
+/// Flows that came out of a pod whose source address is not its own but another's of this node,
+/// and that the other did not send as well.
+///
+/// A pod that routes for others (a VPN, an egress gateway) sends on what came out of their own
+/// links before, or what the node gave it; addresses that nobody here has are a router's daily
+/// bread.
+pub fn forged(node: &Node, pods: &PodIndex, flows: &[HopFlow]) -> HashSet<FlowKey> {
+    let mut forged = HashMap::new();
+    let mut genuine = HashSet::new();
+    let mut given = HashSet::new();
+    for hop in flows.iter().filter(|hop| hop.role == Some(Role::Pod)) {
+        if hop.key.direction == EGRESS {
+            given.insert((*hop.flow(), hop.key.ifindex));
+            continue;
+        }
+        let Some(side) = behind(node, hop.key.ifindex) else {
+            continue;
+        };
+        let (source, _) = ends(hop.flow());
+        if side.addresses.contains(&source) {
+            genuine.insert(*hop.flow());
+            continue;
+        }
+        let others = || node.sides().filter(|other| other.netns != side.netns);
+        let known = || {
+            let pod = pods.by_address(source);
+            pod.is_some_and(|pod| pod.is_local() && pod.netns != Some(side.netns))
+        };
+        let others_own = || others().any(|other| other.addresses.contains(&source));
+        if others_own() || node.owns(source) || known() {
+            forged.insert(*hop.flow(), hop.key.ifindex);
+        }
+    }
+    let forged = forged.into_iter();
+    let made_up = forged.filter(|one| !given.contains(one) && !genuine.contains(&one.0));
+    made_up.map(|(flow, _)| flow).collect()
+}
+
+/// The pod that the link leads to, where all of its addresses are known: one behind several links
+/// may have others.
+fn behind(node: &Node, ifindex: u32) -> Option<&PodSide> {
+    let side = node.pod_side(node.link(ifindex)?.peer_netns?)?;
+    (!side.addresses.is_empty()).then_some(side)
+}
+
+#[cfg(test)]
+mod tests {
+    use netdiag_common::hop::PLAIN;
+
+    use super::*;
+    use crate::{
+        model::{node::LinkKind, observation::Observation},
+        testing::{POD, POD_NETNS, at, ip, link, overlay_node, tcp, with_facts},
+    };
+
+    const OTHER: u32 = 70;
+    const OTHER_NETNS: u32 = 7_000;
+
+    /// A second pod beside the first, behind a link of its own.
+    fn node() -> Node {
+        let mut node = overlay_node(1450, 1450, 1500);
+        let mut side = node.pod_sides[0].clone();
+        side.netns = OTHER_NETNS;
+        side.addresses = vec![ip("172.20.1.6")];
+        node.pod_sides.push(side);
+        let mut other = link(OTHER, "cali2", LinkKind::Veth, 1450);
+        other.peer_netns = Some(OTHER_NETNS);
+        let first = node.link(POD).expect("a link").clone();
+        (other.peer_elsewhere, other.master) = (first.peer_elsewhere, first.master);
+        node.links.push(other);
+        node
+    }
+
+    /// Whether packets of `source` are still there that came in by these links.
+    fn kept(source: &str, by: &[(u32, bool)]) -> bool {
+        let node = node();
+        let flow = tcp(source, "192.0.2.80", 443);
+        let observation = Observation {
+            flows: by
+                .iter()
+                .map(|(index, egress)| at(flow, *index, *egress, PLAIN, |_| {}))
+                .collect(),
+            ..Observation::default()
+        };
+        with_facts(&node, &observation, |facts| !facts.flows.is_empty())
+    }
+
+    #[test]
+    fn who_sends_in_anothers_name_is_not_believed() {
+        assert_eq!(node().link(POD).and_then(|l| l.peer_netns), Some(POD_NETNS));
+        assert!(kept("172.20.1.5", &[(POD, false)]), "its own");
+        assert!(!kept("172.20.1.5", &[(OTHER, false)]), "the other's");
+        assert!(!kept("192.0.2.1", &[(OTHER, false)]), "the node's");
+        // That it reaches another pod makes it no better.
+        assert!(!kept("192.0.2.1", &[(OTHER, false), (POD, true)]));
+    }
+
+    #[test]
+    fn who_routes_for_others_is_believed() {
+        let out = [(POD, false), (OTHER, false)];
+        assert!(kept("172.20.1.5", &out), "it came out of there");
+        let given = [(OTHER, true), (OTHER, false)];
+        assert!(kept("192.0.2.1", &given), "the node gave it");
+        assert!(
+            kept("198.51.100.7", &[(OTHER, false)]),
+            "nobody here has it"
+        );
+    }
+}
