@@ -8,7 +8,8 @@ use crate::{
         pod::SourceUse,
         total::{Total, add},
         verdict::{
-            Drop, Finding, FlowRef, Observer, Outcome, PodRef, PodSource, SCHEMA, Severity, Verdict,
+            Drop, Finding, FlowRef, NotChecked, Observer, Outcome, PodRef, PodSource, SCHEMA,
+            Severity, Verdict,
         },
     },
     pipeline::{
@@ -98,6 +99,7 @@ pub fn verdict(
         || too_much_is_lost(&observer)
         || overflowed(observation);
     run.not_checked.extend(unseen);
+    run.not_checked.extend(forged(facts));
     // Another cause explains what it explains, asked for or not.
     naming.narrow(&mut findings);
     let bad = findings.iter().any(|f| f.severity > Severity::Info);
@@ -124,6 +126,15 @@ pub fn verdict(
         pod_sources: run.sources.iter().map(|s| source(facts, s)).collect(),
         lab: None,
     }
+}
+
+fn forged(facts: &Facts<'_>) -> Option<NotChecked> {
+    (facts.forged > 0).then(|| {
+        NotChecked::new(
+            format!("{} flows with another's source address", facts.forged),
+            "a pod sent them in the name of another or of the node, which they tell nothing of",
+        )
+    })
 }
 
 fn source(facts: &Facts<'_>, used: &SourceUse) -> PodSource {

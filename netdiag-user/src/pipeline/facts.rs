@@ -139,6 +139,8 @@ impl Question {
 /// One reading, with names for what the kernel numbers.
 pub struct Rows {
     pub now: u64,
+    /// Flows that pods sent in another's name, which are left out.
+    pub forged: usize,
     pub flows: Vec<HopFlow>,
     pub losses: Vec<Loss>,
     pub outers: Vec<OuterPair>,
@@ -161,6 +163,8 @@ pub struct Facts<'a> {
     pub gathered: &'a Gathered,
     pub clock: Clock,
     pub now: u64,
+    /// Flows that are not among these, for a pod sent them in another's name.
+    pub forged: usize,
     pub flows: &'a [HopFlow],
     pub losses: &'a [Loss],
     pub outers: &'a [OuterPair],
@@ -239,6 +243,7 @@ impl Rows {
         }
         Self {
             now: observation.now,
+            forged: forged.len(),
             flows,
             losses,
             outers: outers.map(|pair| outer_pair(&mut links, pair)).collect(),
@@ -261,6 +266,7 @@ impl<'a> Facts<'a> {
             gathered: known.gathered,
             clock: known.clock,
             now: rows.now,
+            forged: rows.forged,
             flows: &rows.flows,
             losses: &rows.losses,
             outers: &rows.outers,

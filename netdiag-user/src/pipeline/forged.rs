@@ -97,7 +97,11 @@ mod tests {
                 .collect(),
             ..Observation::default()
         };
-        with_facts(&node, &observation, |facts| !facts.flows.is_empty())
+        let (flows, forged) = with_facts(&node, &observation, |facts| {
+            (facts.flows.len(), facts.forged)
+        });
+        assert_eq!((flows == 0, flows == by.len()), (forged == 1, forged == 0));
+        flows > 0
     }
 
     #[test]
