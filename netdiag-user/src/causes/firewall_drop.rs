@@ -19,7 +19,8 @@
 //! large.
 //!
 //! # Look-alikes
-//! A full conntrack table drops with the same reason in `nf_hook_slow`. Stray packets of finished
+//! `service-local-only`, `service-no-endpoints`: the rule is kube-proxy's own for a Service that has
+//! nobody to lead to. A full conntrack table drops with the same reason in `nf_hook_slow`. Stray packets of finished
 //! connections (FIN, RST) are dropped as INVALID on healthy nodes and are not counted here. What goes to
 //! a Service's address by a port that it does not have is rejected by kube-proxy, pings included: told
 //! with the ports that it has, and for pings not at all.
@@ -317,7 +318,7 @@ fn fix_one_of(worst: &Pattern<'_>, rules: &[&Rule]) -> Fix {
 pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
     let patterns = losses::patterns(facts, by_netfilter);
     let mut to = patterns.iter().map(|p| p.destination);
-    let services = to.any(|address| services::is_elsewhere(facts, address));
+    let services = to.any(|to| services::is_elsewhere(facts, to) || facts.node.owns(to));
     let mut wants: Vec<_> = services.then_some(Want::Services).into_iter().collect();
     let told = patterns
         .iter()
@@ -331,18 +332,16 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
 }
 
 fn is_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
-    let known = facts.gathered.services();
-    let (to, port, protocol) = (pattern.destination, pattern.port, pattern.protocol);
-    let rule = known.and_then(|s| s.rule(to, port, protocol));
-    !pattern.reply && rule.is_some_and(|rule| rule.rejected)
+    let asked = (pattern.destination, pattern.port);
+    !pattern.reply && services::refusal(facts, asked, pattern.protocol).is_some()
 }
 
-/// Whether the address is a Service's without endpoints is asked for and not known yet.
+/// Whether a Service's own rule refuses it is asked for and not known yet.
 fn may_be_a_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     let young = facts.now.saturating_sub(pattern.first()) < ANSWERED_NS;
-    young
-        && services::may_be_one(facts, pattern.destination)
-        && !facts.gathered.has(&Want::Services)
+    let to = pattern.destination;
+    let node_port = facts.node.owns(to) && !pattern.reply && !losses::is_published(facts, pattern);
+    young && (node_port || services::may_be_one(facts, to)) && !facts.gathered.has(&Want::Services)
 }
 
 /// A Service's address answers by its ports only: kube-proxy rejects everything else.

@@ -69,6 +69,7 @@ pub mod pod_mtu_too_large;
 pub mod pod_route_missing;
 pub mod port_exhaustion;
 pub mod rp_filter_drop;
+pub mod service_local_only;
 pub mod service_no_endpoints;
 pub mod service_stale_endpoint;
 pub mod sidecar_blocked;
@@ -156,6 +157,7 @@ pub const ALL: &[Cause] = &[
         .with_other_node(pod_route_missing::complete),
     cause!(port_exhaustion, port_exhaustion::wants),
     cause!(rp_filter_drop),
+    cause!(service_local_only, service_local_only::wants),
     cause!(service_no_endpoints, service_no_endpoints::wants),
     cause!(service_stale_endpoint, service_stale_endpoint::wants),
     cause!(sidecar_blocked, sidecar_blocked::wants),

@@ -11,7 +11,8 @@
 //! answers with ICMP port unreachable. Configured: the rule that rejects that address and port.
 //!
 //! # Look-alikes
-//! `not-listening`: the Service has an endpoint, and the refusal (RST) comes from the pod.
+//! `service-local-only`: it has endpoints, but none on this node, and its traffic policy is Local; IPVS
+//! does not tell the two apart, the API does. `not-listening`: the Service has an endpoint, and the refusal (RST) comes from the pod.
 //! `kube-proxy-missing`: no rule knows the address. `firewall-drop`: a rule that is no Service's.
 //!
 //! # By hand
@@ -22,6 +23,7 @@
 //! Compare the Service's selector with the pods' labels, and look at why those pods are not ready.
 use super::{
     attempts::Attempts,
+    service_local_only,
     services::{self, errors},
 };
 use crate::{
@@ -48,7 +50,8 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let known = facts.gathered.services()?;
     let mut lost = services::silent(facts);
-    lost.retain(|a| services::rule(known, a).is_some_and(|s| s.rejected));
+    let none = |s: &Service| s.rejected && !service_local_only::is_local_only(facts, s);
+    lost.retain(|a| services::rule(known, a).is_some_and(none));
     let worst = lost.first()?;
     let service = services::rule(known, worst)?;
     let (name, tries) = (services::title(facts, service), worst.tries.len());

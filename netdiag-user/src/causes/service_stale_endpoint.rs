@@ -349,6 +349,7 @@ mod tests {
             name: Some("shop/web:http".into()),
             backends: vec![(ip(backend), 8080)],
             rejected: false,
+            local: false,
             engine: Engine::Nftables,
         };
         let services = Services {

@@ -61,6 +61,20 @@ pub fn rule<'a>(services: &'a Services, attempts: &Attempts<'_>) -> Option<&'a S
     services.rule(attempts.server, attempts.port, attempts.protocol)
 }
 
+/// The rule that refuses connections to that address and port: a Service's, or one of the node's own
+/// that leads to a Service.
+pub fn refusal<'a>(
+    facts: &Facts<'a>,
+    (server, port): (IpAddr, u16),
+    protocol: u8,
+) -> Option<&'a Service> {
+    let known = facts.gathered.services()?;
+    let own = facts.node.owns(server);
+    let at_node = || known.node_port(server, port, protocol).filter(|_| own);
+    let rule = known.rule(server, port, protocol).or_else(at_node);
+    rule.filter(|rule| rule.rejected)
+}
+
 /// Its name as the rules have it, else as the API has it, and its address.
 pub fn title(facts: &Facts<'_>, service: &Service) -> String {
     let endpoint = endpoint(service.address, service.port);
@@ -91,8 +105,16 @@ const NAMED: usize = 5;
 
 /// What the API says of who should answer there; nothing where it does not know.
 pub fn truth(facts: &Facts<'_>, service: &Service) -> Option<Evidence> {
+    truth_of(facts, by_api(facts, service))
+}
+
+/// The same of that port of a Service of the API's.
+pub fn truth_of(
+    facts: &Facts<'_>,
+    service: Option<(&cluster::Service, &cluster::Port)>,
+) -> Option<Evidence> {
     let state = facts.cluster.states.get(&Topic::EndpointSlices)?;
-    let (of, port) = by_api(facts, service).filter(|_| state.known)?;
+    let (of, port) = service.filter(|_| state.known)?;
     let all = of.endpoints(port);
     let ready = all.iter().filter(|(backend, _)| backend.ready).count();
     let some = all.iter().take(NAMED).map(|(b, port)| backend(b, *port));
@@ -293,6 +315,7 @@ mod tests {
             name: None,
             backends: Vec::new(),
             rejected,
+            local: false,
             engine: Engine::Nftables,
         }
     }

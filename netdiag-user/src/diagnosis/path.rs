@@ -151,6 +151,15 @@ fn rejected(facts: &Facts<'_>, destination: &End) -> Option<Concern> {
         destination.addresses.contains(&s.address) && destination.port == Some(s.port)
     };
     let service = rules.iter().find(asked).filter(|s| s.rejected)?;
+    if causes::service_local_only::is_local_only(facts, service) {
+        return Some(Concern {
+            cause: causes::service_local_only::ID.into(),
+            summary: format!(
+                "the node's rules drop {}: its traffic policy is Local and none of its endpoints is here",
+                service.label()
+            ),
+        });
+    }
     Some(Concern {
         cause: causes::service_no_endpoints::ID.into(),
         summary: format!(

@@ -146,6 +146,9 @@ fn nanoseconds(time: Time) -> i64 {
     i64::try_from(time.0.as_nanosecond()).unwrap_or(i64::MAX)
 }
 
+/// The traffic policy that leads to endpoints of the same node alone (core/v1 types.go).
+const LOCAL: &str = "Local";
+
 impl Watched for objects::Service {
     const TOPIC: Topic = Topic::Services;
     type Kept = Service;
@@ -163,6 +166,8 @@ impl Watched for objects::Service {
             ports: ports(spec.ports, cut),
             selector: cut.map(Some(spec.selector)),
             slices: Vec::new(),
+            external_local: spec.external_traffic_policy == LOCAL,
+            internal_local: spec.internal_traffic_policy == LOCAL,
         }
     }
 

@@ -132,6 +132,8 @@ part!(ServiceSpec {
     cluster_ip: String = "clusterIP",
     cluster_ips: Vec<String> = "clusterIPs",
     external_ips: Vec<String> = "externalIPs",
+    external_traffic_policy: String,
+    internal_traffic_policy: String,
     ports: Vec<Port>,
     selector: BTreeMap<String, String>,
 });

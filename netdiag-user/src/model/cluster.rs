@@ -111,6 +111,11 @@ pub struct Service {
     pub selector: BTreeMap<String, String>,
     #[serde(default)]
     pub slices: Vec<Slice>,
+    /// externalTrafficPolicy, internalTrafficPolicy: only to endpoints of the node that is asked.
+    #[serde(default)]
+    pub external_local: bool,
+    #[serde(default)]
+    pub internal_local: bool,
 }
 
 impl Service {
@@ -212,6 +217,13 @@ impl Cluster {
     pub fn at(&self, address: IpAddr) -> Option<&Service> {
         let of = |s: &&Service| s.addresses.contains(&address) || s.external.contains(&address);
         self.services.iter().find(of)
+    }
+
+    /// The Service that is reached by that port of every node.
+    pub fn at_node_port(&self, port: u16, protocol: u8) -> Option<(&Service, &Port)> {
+        let same = |p: &&Port| (p.node_port, p.protocol) == (Some(port), protocol);
+        let mut all = self.services.iter();
+        all.find_map(|s| Some((s, s.ports.iter().find(same)?)))
     }
 
     pub fn named(&self, namespace: &str, name: &str) -> Option<&Service> {

@@ -39,8 +39,11 @@ pub struct Service {
     /// `namespace/name:port` as the rules say.
     pub name: Option<String>,
     pub backends: Vec<(IpAddr, u16)>,
-    /// Connections are refused or dropped: it has no endpoints.
+    /// Connections are refused or dropped: it has no endpoints, or none that they may go to.
     pub rejected: bool,
+    /// They are dropped because its traffic policy is Local and no endpoint of it is on this node.
+    #[serde(default)]
+    pub local: bool,
     pub engine: Engine,
 }
 
@@ -82,6 +85,9 @@ pub struct Word {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Services {
     pub rules: Vec<Service>,
+    /// Ports at which Services are reached by any address of the node's: theirs is unspecified.
+    #[serde(default)]
+    pub node_ports: Vec<Service>,
     /// Chains of kube-proxy's are there, even if no Service is in them.
     pub kube_proxy: bool,
     /// Processes of this node that keep such rules up to date.
@@ -102,6 +108,29 @@ impl Services {
     pub fn rule(&self, address: IpAddr, port: u16, protocol: u8) -> Option<&Service> {
         let same = |s: &&Service| (s.address, s.port, s.protocol) == (address, port, protocol);
         self.rules.iter().find(same)
+    }
+
+    /// What they do with connections to a port of the node's own.
+    pub fn node_port(&self, address: IpAddr, port: u16, protocol: u8) -> Option<&Service> {
+        let own = |s: &&Service| s.address.is_ipv4() == address.is_ipv4();
+        let same = |s: &&Service| own(s) && (s.port, s.protocol) == (port, protocol);
+        self.node_ports.iter().find(same)
+    }
+
+    /// Notes a rule for a port of the node's own. One rule may lead connections on that another one
+    /// drops: kube-proxy spares those of the node itself and of its pods.
+    pub fn add_node_port(&mut self, service: Service) {
+        let key = |s: &Service| (s.address, s.port, s.protocol);
+        let mut known = self.node_ports.iter_mut();
+        match known.find(|s| key(s) == key(&service)) {
+            Some(known) => {
+                known.rejected |= service.rejected;
+                known.local |= service.local;
+                known.backends.extend(service.backends);
+                known.name = known.name.take().or(service.name);
+            }
+            None => self.node_ports.push(service),
+        }
     }
 
     /// Who says that the address is a Service's: nothing where nobody does. Who is sure of it comes

@@ -153,6 +153,7 @@ fn to_service(protocol: u8, port: u16) -> Option<Finding> {
         name: Some("shop/web:http".into()),
         backends: Vec::new(),
         rejected: false,
+        local: false,
         engine: Engine::Nftables,
     };
     let services = Services {

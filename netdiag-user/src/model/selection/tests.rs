@@ -98,6 +98,7 @@ fn a_service_is_its_address_and_its_backends() {
             name: Some("shop/cart:http".into()),
             backends: vec![(address("10.0.0.1"), 80), (address("192.0.2.1"), 80)],
             rejected: false,
+            local: false,
             engine: Engine::Nftables,
         }],
         ..Services::default()

@@ -42,6 +42,10 @@ pub enum Subject {
     },
     /// The cluster's store.
     Etcd,
+    /// A Service, by `namespace/name:port` or its address and port.
+    Service {
+        name: String,
+    },
 }
 
 impl Subject {
@@ -58,6 +62,7 @@ impl Subject {
             Self::Range { end } => of("range", end.to_string()),
             Self::Daemon { name } => of("daemon", name.clone()),
             Self::Etcd => vec!["etcd".into()],
+            Self::Service { name } => of("service", name.clone()),
         }
     }
 }

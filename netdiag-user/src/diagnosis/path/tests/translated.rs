@@ -64,6 +64,7 @@ fn a_service_without_endpoints_is_told_after_one_packet() {
         name: Some("shop/api:http".into()),
         backends: Vec::new(),
         rejected: true,
+        local: false,
         engine: Engine::Nftables,
     };
     let services = Services {

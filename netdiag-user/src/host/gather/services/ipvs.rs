@@ -30,6 +30,7 @@ pub fn read(text: &str, found: &mut Services) {
                 name: None,
                 backends: Vec::new(),
                 rejected: true,
+                local: false,
                 engine: Engine::Ipvs,
             });
         }

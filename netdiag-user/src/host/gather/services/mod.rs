@@ -23,7 +23,7 @@ pub fn services(root: &Path) -> Result<Services> {
     let xt = rulesets::nft(Tables::WithMaps, &mut listed)?;
     listed.close(&mut found);
     rulesets::saved(xt, &["-c"], |program, lines| {
-        iptables::read(lines, program.engine(), &mut found)
+        iptables::read(lines, program, &mut found)
     })?;
     let net = Path::new("/proc/thread-self/net");
     let virtual_servers = match file::kernel(&net.join("ip_vs"), LARGEST) {

@@ -3,7 +3,7 @@
 //! `dnat`, or that rejects.
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use serde_json::Value;
@@ -63,9 +63,19 @@ impl Reader for Listed {
 
     fn map(&mut self, family: &str, table: &str) {
         let place = (family.to_owned(), table.to_owned());
-        let own = self.open.drain(..);
-        self.elements
-            .extend(own.map(|(service, end)| (place.clone(), service, end)));
+        let kube_proxy = table == TABLE;
+        for (mut service, end) in self.open.drain(..) {
+            service.local &= kube_proxy;
+            if service.address.is_unspecified() {
+                if !kube_proxy {
+                    continue;
+                }
+                if family == "ip6" {
+                    service.address = Ipv6Addr::UNSPECIFIED.into();
+                }
+            }
+            self.elements.push((place.clone(), service, end));
+        }
     }
 }
 
@@ -88,29 +98,36 @@ impl Listed {
             service.rejected = walk.rejects && service.backends.is_empty();
             (walk.rejects || !service.backends.is_empty()).then_some(service)
         };
-        found
-            .rules
-            .extend(self.elements.into_iter().filter_map(leads));
+        for service in self.elements.into_iter().filter_map(leads) {
+            match service.address.is_unspecified() {
+                true => found.add_node_port(service),
+                false => found.rules.push(service),
+            }
+        }
     }
 }
 
-/// `[KEY, VERDICT]` with the key `ADDRESS . PROTOCOL . PORT`.
+/// `[KEY, VERDICT]` with the key `ADDRESS . PROTOCOL . PORT`, or without an address, which is any of the
+/// node's own then. kube-proxy rejects what has no endpoints, and drops what has none on this node.
 fn service(entry: &Value) -> Option<(Service, End)> {
     let (key_of, verdict) = (entry.get(0)?, entry.get(1)?);
     let value = key_of.get("elem").map_or(key_of, |e| &e["val"]);
-    let [address, protocol, port] = value["concat"].as_array()?.as_slice() else {
-        return None;
+    let (address, protocol, port) = match value["concat"].as_array()?.as_slice() {
+        [address, protocol, port] => (address.as_str()?.parse().ok()?, protocol, port),
+        [protocol, port] => (Ipv4Addr::UNSPECIFIED.into(), protocol, port),
+        _ => return None,
     };
     let comment = key_of["elem"]["comment"].as_str();
     let comment = comment.map(|c| text::line(c, LONGEST));
     let mut end = End::default();
     end.read(verdict);
     let service = Service {
-        address: address.as_str()?.parse().ok()?,
+        address,
         port: u16::try_from(port.as_u64()?).ok()?,
         protocol: number(protocol)?,
         name: comment.or_else(|| name(verdict)),
         rejected: false,
+        local: verdict.get("drop").is_some(),
         backends: Vec::new(),
         engine: Engine::Nftables,
     };
@@ -242,6 +259,36 @@ mod tests {
         assert_eq!(web.backends, [("10.244.1.5".parse().expect("valid"), 8080)]);
         assert_eq!((none.rejected, none.protocol), (true, 17));
         assert_eq!(none.name.as_deref(), Some("shop/none:dns"));
+    }
+
+    const LOCAL: &str = r#"{"nftables": [
+      {"map": {"family": "ip6", "table": "kube-proxy", "name": "no-endpoint-nodeports", "elem": [
+        [{"elem": {"val": {"concat": ["tcp", 30080]}, "comment": "shop/web:http"}}, {"drop": null}]]}},
+      {"map": {"family": "ip6", "table": "kube-proxy", "name": "no-endpoint-services", "elem": [
+        [{"elem": {"val": {"concat": ["fd00::14", "tcp", 514]}, "comment": "shop/log:in"}}, {"drop": null}]]}},
+      {"map": {"family": "ip6", "table": "kube-proxy", "name": "service-nodeports", "elem": [
+        [{"concat": ["tcp", 30080]}, {"goto": {"target": "external-A-shop/web/tcp/http"}}]]}},
+      {"map": {"family": "ip", "table": "mine", "name": "m", "elem": [
+        [{"concat": ["tcp", 22]}, {"drop": null}]]}},
+      {"rule": {"family": "ip6", "table": "kube-proxy", "chain": "external-A-shop/web/tcp/http", "expr": [
+        {"goto": {"target": "endpoint-B"}}]}},
+      {"rule": {"family": "ip6", "table": "kube-proxy", "chain": "endpoint-B", "expr": [
+        {"dnat": {"addr": "fd00::5", "port": 8080}}]}}]}"#;
+
+    #[test]
+    fn what_has_no_endpoint_on_this_node_is_dropped() {
+        let mut found = Services::default();
+        read(LOCAL, &mut found).expect("rules");
+        let ([log], [web]) = (found.rules.as_slice(), found.node_ports.as_slice()) else {
+            panic!("{found:?}");
+        };
+        assert!(log.local && log.rejected && web.local && web.rejected);
+        assert_eq!(
+            (web.port, web.address),
+            (30080, Ipv6Addr::UNSPECIFIED.into())
+        );
+        assert_eq!(web.backends, [("fd00::5".parse().expect("valid"), 8080)]);
+        assert_eq!(web.name.as_deref(), Some("shop/web:http"));
     }
 
     #[test]

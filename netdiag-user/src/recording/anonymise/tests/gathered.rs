@@ -317,10 +317,12 @@ fn services() -> Services {
         name: Some(name()),
         backends: vec![(ip("10.20.30.50"), 8080)],
         rejected: false,
+        local: false,
         engine,
     };
     Services {
         rules: engines().into_iter().map(service).collect(),
+        node_ports: vec![service(Engine::Ipvs)],
         kube_proxy: true,
         proxies: vec![name()],
         told: vec![Told {

@@ -133,6 +133,8 @@ fn cluster() -> Cluster {
             ports: vec![port()],
             backends: vec![backend],
         }],
+        external_local: true,
+        internal_local: true,
     };
     let member = Member {
         name: name(),

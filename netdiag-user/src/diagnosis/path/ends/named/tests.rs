@@ -137,6 +137,7 @@ fn the_nodes_rules_name_services_too() {
         name: Some("shop/api:http".into()),
         backends: Vec::new(),
         rejected: true,
+        local: false,
         engine: Engine::Nftables,
     };
     let services = Services {

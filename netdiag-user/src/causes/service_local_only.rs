@@ -1,0 +1,287 @@
+//! # Symptom
+//! A Service works by some nodes and times out by this one: clients of a NodePort or of a load balancer
+//! that come to this node, or pods here that ask a ClusterIP.
+//!
+//! # Mechanism
+//! Its traffic policy is `Local`: `externalTrafficPolicy` for what comes by a NodePort, an external
+//! address or a load balancer's, `internalTrafficPolicy` for the ClusterIP. Then a node leads
+//! connections to its own endpoints alone, and kube-proxy drops them where there are none. That is by
+//! design: it keeps the client's address, or the traffic on the node.
+//!
+//! # Signals
+//! Observed: NETFILTER_DROP again and again for connections to the Service, none of which gets through.
+//! Configured: kube-proxy's rule for that port, "has no local endpoints" (iptables), or an element that
+//! drops in its maps no-endpoint-services and no-endpoint-nodeports (nftables). IPVS has a virtual
+//! server without real ones, as for a Service without any endpoint: there the policy and the nodes of
+//! the endpoints come from the Kubernetes API, and without it netdiag does not guess. Clients beyond the
+//! default gateway make it info: a load balancer's probe of such a port is meant to fail.
+//!
+//! # Look-alikes
+//! `service-no-endpoints`: it has no ready endpoint on any node, and is rejected instead of dropped.
+//! `firewall-drop`: a rule that is not kube-proxy's for this Service. `kube-proxy-missing`: nothing drops
+//! it, and it leaves the node untranslated.
+//!
+//! # By hand
+//! `iptables-save -c | grep 'no local endpoints'`, or `nft list table ip kube-proxy`;
+//! `kubectl get service NAME -o yaml` and `kubectl get endpointslices -o wide` say policy and nodes.
+//!
+//! # Fix
+//! Ask a node that has an endpoint, run a pod of it on this one (a DaemonSet), or set the policy to
+//! `Cluster`: then every node leads on to every endpoint, and external clients' addresses are masqueraded.
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::{
+    losses::{self, Pattern},
+    overlay, services,
+};
+use crate::{
+    model::{
+        cluster::{self, Topic},
+        flow::protocol,
+        gather::Want,
+        services::{Engine, Service},
+        shell::CommandLine,
+        total::Total,
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
+    },
+    pipeline::facts::{Facts, Loss},
+    shell,
+};
+
+pub const ID: &str = "service-local-only";
+pub const TITLE: &str =
+    "a Service's traffic policy is Local, and none of its endpoints is on this node";
+
+/// Nodes that a fix names.
+const NODES: usize = 3;
+
+/// What the node does for Services, once it drops what may be for one.
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    let may_be = |p: &Pattern<'_>| {
+        let to = p.destination;
+        facts.node.owns(to) || services::may_be_one(facts, to)
+    };
+    let asked = dropped(facts).iter().any(may_be);
+    asked.then_some(Want::Services).into_iter().collect()
+}
+
+pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
+    let mut groups: BTreeMap<(IpAddr, u16, u8), (&Service, Vec<Pattern<'_>>)> = BTreeMap::new();
+    for pattern in dropped(facts) {
+        let asked = (pattern.destination, pattern.port);
+        let rule = services::refusal(facts, asked, pattern.protocol);
+        if let Some(rule) = rule.filter(|rule| is_local_only(facts, rule)) {
+            let key = (rule.address, rule.port, rule.protocol);
+            let group = groups.entry(key).or_insert((rule, Vec::new()));
+            group.1.push(pattern);
+        }
+    }
+    let groups = groups.into_values();
+    groups
+        .filter_map(|(rule, patterns)| told(facts, rule, &patterns))
+        .collect()
+}
+
+/// Requests that netfilter drops in the node's own namespace, none of which gets through.
+fn dropped<'a>(facts: &'a Facts<'_>) -> Vec<Pattern<'a>> {
+    let here = |l: &Loss| l.reason == "NETFILTER_DROP" && l.key.netns == facts.node.netns;
+    let mut patterns = losses::patterns(facts, here);
+    patterns.retain(|p| !p.reply && p.port != 0);
+    patterns
+}
+
+/// Whether this refusal is the policy's and not for want of any endpoint: IPVS does not tell.
+pub fn is_local_only(facts: &Facts<'_>, rule: &Service) -> bool {
+    let unclear = rule.rejected && rule.engine == Engine::Ipvs;
+    rule.local || unclear && is_elsewhere(facts, rule)
+}
+
+/// The Service as the API has it, by its address, or by its port of the node.
+fn by_api<'a>(
+    facts: &Facts<'a>,
+    rule: &Service,
+) -> Option<(&'a cluster::Service, &'a cluster::Port)> {
+    let (port, protocol) = (rule.port, rule.protocol);
+    let own = rule.address.is_unspecified() || facts.node.owns(rule.address);
+    let at_node = || facts.cluster.at_node_port(port, protocol).filter(|_| own);
+    let by_address = facts.cluster.service(rule.address, Some((port, protocol)));
+    by_address.or_else(at_node)
+}
+
+/// Its ready endpoints, where the API knows them.
+fn ready<'a>(facts: &Facts<'a>, rule: &Service) -> Option<Vec<&'a cluster::Backend>> {
+    let state = facts.cluster.states.get(&Topic::EndpointSlices)?;
+    let (of, port) = by_api(facts, rule).filter(|_| state.known)?;
+    let all = of.endpoints(port).into_iter().map(|(backend, _)| backend);
+    Some(all.filter(|backend| backend.ready).collect())
+}
+
+/// Its policy is Local, and its endpoints are on other nodes: so the API says.
+fn is_elsewhere(facts: &Facts<'_>, rule: &Service) -> bool {
+    let Some((of, _)) = by_api(facts, rule) else {
+        return false;
+    };
+    let local = match of.addresses.contains(&rule.address) {
+        true => of.internal_local,
+        false => of.external_local,
+    };
+    let here = facts.cluster.node.as_ref();
+    let endpoints = ready(facts, rule).unwrap_or_default();
+    let others = endpoints
+        .iter()
+        .all(|e| e.node.is_some() && e.node.as_ref() != here);
+    local && here.is_some() && !endpoints.is_empty() && others
+}
+
+/// Which of its two policies it is. Where the API does not know the address, it is a ClusterIP if those
+/// who ask it are here: outside nobody can.
+fn is_external(facts: &Facts<'_>, rule: &Service, patterns: &[Pattern<'_>]) -> bool {
+    if rule.address.is_unspecified() || facts.node.owns(rule.address) {
+        return true;
+    }
+    let here = |p: &Pattern<'_>| facts.is_local_pod(p.source) || facts.node.owns(p.source);
+    match by_api(facts, rule) {
+        Some((of, _)) => !of.addresses.contains(&rule.address),
+        None => !patterns.iter().any(here),
+    }
+}
+
+/// `shop/web:http`, else what is asked.
+fn name(facts: &Facts<'_>, rule: &Service, asked: &str) -> String {
+    let by_api = || by_api(facts, rule).map(|(of, port)| of.port_path(port));
+    let name = rule.name.clone().or_else(by_api);
+    name.unwrap_or_else(|| asked.to_owned())
+}
+
+/// Strangers beyond the default gateway are kept out as the policy says; all others were sent here.
+fn severity(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Severity {
+    let near = facts.node.route_to(pattern.source);
+    let near = near.is_some_and(|route| route.destination.length > 0);
+    let usual = losses::severity(facts, pattern);
+    match near || usual >= Some(Severity::Warning) {
+        true => Severity::Warning,
+        false => Severity::Info,
+    }
+}
+
+fn told(facts: &Facts<'_>, rule: &Service, patterns: &[Pattern<'_>]) -> Option<Finding> {
+    let worst = patterns.first()?;
+    let severity = patterns.iter().map(|p| severity(facts, p)).max()?;
+    let policy = match is_external(facts, rule, patterns) {
+        true => "externalTrafficPolicy",
+        false => "internalTrafficPolicy",
+    };
+    let (target, name) = (worst.target(), name(facts, rule, &worst.target()));
+    let packets = patterns.iter().map(Pattern::packets).total();
+    let summary = format!(
+        "this node drops {target} of the Service {name}: {policy} is Local and none of its endpoints \
+         is here; {packets} packets from {}, none got through",
+        worst.sender(facts),
+    );
+    let mut finding = losses::finding(facts, ID, severity, patterns, summary);
+    finding.blames(Subject::Service { name: name.clone() });
+    finding.evidence.push(rule_evidence(rule, &name));
+    finding
+        .evidence
+        .extend(services::truth_of(facts, by_api(facts, rule)));
+    finding.fix = fix(facts, rule, policy, &name);
+    Some(finding)
+}
+
+fn rule_evidence(rule: &Service, name: &str) -> Evidence {
+    let text = match rule.engine {
+        Engine::Ipvs => format!("IPVS has a virtual server for {name}, and no real server of it"),
+        _ => format!("kube-proxy's rule for {name} drops it: it has no local endpoints"),
+    };
+    let list = rule.engine.list(rule.address);
+    let mut line = match (rule.engine, &rule.name) {
+        (Engine::Ipvs, _) => services::rules(text, list),
+        (_, Some(name)) => services::rules(text, list.pipe(shell!("grep -F -e {v}", name))),
+        (_, None) => services::rules(text, list.pipe(shell!("grep -F -e {v}", rule.port))),
+    };
+    line.kind = EvidenceKind::Rule;
+    line.origin = Origin::Configured;
+    line
+}
+
+/// Nodes that have an endpoint: by their names as the API has them, else by the peers that the rules'
+/// own backends are behind.
+fn nodes(facts: &Facts<'_>, rule: &Service) -> Vec<String> {
+    let mut nodes: Vec<String> = match ready(facts, rule) {
+        Some(ready) => ready.iter().filter_map(|b| b.node.clone()).collect(),
+        None => {
+            let peers = rule.backends.iter().filter_map(|(a, _)| peer(facts, *a));
+            peers.map(|a| a.to_string()).collect()
+        }
+    };
+    nodes.sort();
+    nodes.dedup();
+    nodes
+}
+
+/// The node that has a pod of that address: behind a tunnel, or the gateway of its network's route.
+fn peer(facts: &Facts<'_>, pod: IpAddr) -> Option<IpAddr> {
+    overlay::peer_towards(facts, pod).or_else(|| {
+        let route = facts.node.route_to(pod)?;
+        route.gateway.filter(|_| route.destination.length > 0)
+    })
+}
+
+fn fix(facts: &Facts<'_>, rule: &Service, policy: &str, name: &str) -> Fix {
+    let nodes = nodes(facts, rule);
+    let told = nodes.iter().take(NODES).cloned().collect::<Vec<_>>();
+    let told = match told.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", told.join(", ")),
+    };
+    let external = policy == "externalTrafficPolicy";
+    let summary = match external {
+        true => format!(
+            "send its clients to a node that has an endpoint{told}: a load balancer learns by the \
+             Service's healthCheckNodePort which ones do. Or run a pod of {name} on this node, or set \
+             {policy} to Cluster: then every node leads on, and pods see a node's address in place \
+             of the client's"
+        ),
+        false => format!(
+            "run a pod of {name} on this node too (a DaemonSet does on every node); its endpoints are on \
+             others{told}. Or set {policy} to Cluster: then every node leads on to all of them"
+        ),
+    };
+    let path = services::path(facts, rule).or_else(|| Some(by_api(facts, rule)?.0.path()));
+    let path = path.unwrap_or_default();
+    let commands = match path.split_once('/') {
+        Some((namespace, name)) => commands(namespace, name, external),
+        None => vec![shell!(
+            "kubectl get services -A -o wide | grep -F -e {v}",
+            match rule.address.is_unspecified() {
+                true => format!("{}/{}", rule.port, protocol(rule.protocol).to_uppercase()),
+                false => rule.address.to_string(),
+            }
+        )],
+    };
+    Fix { summary, commands }
+}
+
+fn commands(namespace: &str, name: &str, external: bool) -> Vec<CommandLine> {
+    let cluster = match external {
+        true => shell!(
+            "kubectl -n {v} patch service {} -p '{{\"spec\":{{\"externalTrafficPolicy\":\"Cluster\"}}}}'",
+            namespace,
+            name
+        ),
+        false => shell!(
+            "kubectl -n {v} patch service {} -p '{{\"spec\":{{\"internalTrafficPolicy\":\"Cluster\"}}}}'",
+            namespace,
+            name
+        ),
+    };
+    let endpoints = shell!(
+        "kubectl -n {v} get endpointslices -l kubernetes.io/service-name={} -o yaml",
+        namespace,
+        name
+    );
+    vec![endpoints, cluster]
+}
+
+#[cfg(test)]
+mod tests;
