@@ -56,6 +56,7 @@ pub mod link_failure;
 pub mod listen_backlog_overflow;
 pub mod loopback_only_listener;
 pub mod lsm_denied;
+pub mod masquerade_missing;
 pub mod neighbour_failed;
 pub mod neighbour_table_full;
 pub mod nic_queue_full;
@@ -143,6 +144,7 @@ pub const ALL: &[Cause] = &[
     cause!(listen_backlog_overflow, listen_backlog_overflow::wants),
     cause!(loopback_only_listener, loopback_only_listener::wants),
     cause!(lsm_denied, lsm_denied::wants),
+    cause!(masquerade_missing, masquerade_missing::wants),
     cause!(neighbour_failed),
     cause!(neighbour_table_full),
     cause!(nic_queue_full, nic_queue_full::wants),

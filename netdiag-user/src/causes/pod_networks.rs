@@ -112,6 +112,11 @@ fn peers_network(node: &Node, address: IpAddr) -> Option<(Prefix, u32)> {
     Some((network(entry.address), entry.ifindex))
 }
 
+/// The network of this node's own pods that an address is in.
+pub fn own_network(node: &Node, address: IpAddr) -> Option<Prefix> {
+    local_networks(node).find(|network| network.contains(address))
+}
+
 /// Networks of this node's own pods.
 fn local_networks(node: &Node) -> impl Iterator<Item = Prefix> + '_ {
     let bridges = node.links.iter();

@@ -1,11 +1,14 @@
 //! The rules that kube-proxy writes, so that a lab's Services are what they are on a real node:
 //! chain for chain as in pkg/proxy/nftables/proxier.go and pkg/proxy/iptables/proxier.go.
+mod texts;
+
 use std::fmt::Write;
 use std::net::IpAddr;
 
 use super::plan::{Node, Plan};
 use super::step::Step;
 use crate::model::address::endpoint;
+use texts::{CHAINS, FILTER, NAT, NAT_CHAINS};
 
 /// kube-proxy's `--proxy-mode`, and which iptables its image has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +18,17 @@ pub enum Mode {
     IptablesNft,
     /// Never by seed: most kernels of CI systems have no ip_vs.
     Ipvs,
+}
+
+/// The traffic policies of a call's Services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Both are Cluster.
+    Cluster,
+    /// internalTrafficPolicy is Local.
+    InternalLocal,
+    /// externalTrafficPolicy is.
+    ExternalLocal,
 }
 
 /// A Service with one port.
@@ -52,6 +66,11 @@ impl Plan {
 
 /// What kube-proxy does on that node for these Services.
 pub fn sync(plan: &Plan, node: &Node, mode: Mode, services: &[Service]) -> Step {
+    sync_by(plan, node, mode, services, Policy::Cluster)
+}
+
+/// The same where they have that policy.
+pub fn sync_by(plan: &Plan, node: &Node, mode: Mode, services: &[Service], policy: Policy) -> Step {
     let pods = if plan.options.ipv6 {
         format!("{}/64", node.pods_ipv6)
     } else {
@@ -62,8 +81,14 @@ pub fn sync(plan: &Plan, node: &Node, mode: Mode, services: &[Service]) -> Step 
     } else {
         node.ipv4.into()
     };
+    let here = node
+        .pods
+        .iter()
+        .flat_map(|pod| [pod.ipv4.into(), pod.ipv6.into()]);
     let writer = Writer {
         ipv6: plan.options.ipv6,
+        policy,
+        here: here.collect(),
         node: own,
         pods,
         services,
@@ -88,65 +113,26 @@ pub fn sync(plan: &Plan, node: &Node, mode: Mode, services: &[Service]) -> Step 
 /// What is the same in each mode.
 struct Writer<'a> {
     ipv6: bool,
+    policy: Policy,
+    /// Addresses of the node's own pods.
+    here: Vec<IpAddr>,
     node: IpAddr,
     pods: String,
     services: &'a [Service],
 }
 
-const CHAINS: &str = "
-    chain cluster-ips-check {
-        IP daddr @cluster-ips reject comment \"Reject traffic to invalid ports of ClusterIPs\"
-    }
-    chain filter-input {
-        type filter hook input priority -110; policy accept;
-        ct state new jump service-endpoints-check
-    }
-    chain filter-forward {
-        type filter hook forward priority -110; policy accept;
-        ct state new jump service-endpoints-check
-        ct state new jump cluster-ips-check
-    }
-    chain filter-output {
-        type filter hook output priority -110; policy accept;
-        ct state new jump service-endpoints-check
-    }
-    chain filter-output-post-dnat {
-        type filter hook output priority -90; policy accept;
-        ct state new jump cluster-ips-check
-    }
-    chain mark-for-masquerade {
-        meta mark set meta mark or 0x4000
-    }
-    chain masquerading {
-        meta mark and 0x4000 == 0 return
-        meta mark set meta mark xor 0x4000
-        masquerade fully-random
-    }
-    chain nat-prerouting {
-        type nat hook prerouting priority -100; policy accept;
-        jump services
-    }
-    chain nat-output {
-        type nat hook output priority -100; policy accept;
-        jump services
-    }
-    chain nat-postrouting {
-        type nat hook postrouting priority 100; policy accept;
-        jump masquerading
-    }
-    chain reject-chain {
-        reject
-    }
-    chain service-endpoints-check {
-        IP daddr . meta l4proto . th dport vmap @no-endpoint-services
-    }
-    chain services {
-        IP daddr . meta l4proto . th dport vmap @service-ips
-        fib daddr type local meta l4proto . th dport vmap @service-nodeports
-    }
-";
-
 impl Writer<'_> {
+    /// Whom connections under a Local policy go to on this node.
+    fn local(&self, service: &Service) -> Vec<(IpAddr, u16)> {
+        let here = |(address, _): &&(IpAddr, u16)| self.here.contains(address);
+        service.backends.iter().filter(here).copied().collect()
+    }
+
+    /// Those that are not led on here, though others have endpoints.
+    fn drops(&self, service: &Service, policy: Policy) -> bool {
+        self.policy == policy && !service.backends.is_empty() && self.local(service).is_empty()
+    }
+
     fn nftables(&self) -> String {
         let (ip, kind) = if self.ipv6 {
             ("ip6", "ipv6_addr")
@@ -154,7 +140,7 @@ impl Writer<'_> {
             ("ip", "ipv4_addr")
         };
         let (mut ips, mut served, mut empty, mut chains) = (vec![], vec![], vec![], String::new());
-        let mut ports = Vec::new();
+        let (mut ports, mut no_ports) = (Vec::new(), Vec::new());
         for service in self.services {
             let key = format!(
                 "{} . {} . {}",
@@ -164,17 +150,20 @@ impl Writer<'_> {
             if service.backends.is_empty() {
                 let name = format!("{}/{}:p", service.namespace, service.name);
                 empty.push(format!("{key} comment \"{name}\" : goto reject-chain"));
-            } else {
-                let chain = self.nft_service(&mut chains, ip, service);
-                served.push(format!("{key} : goto {chain}"));
-                if let Some(port) = service.node_port {
-                    let outside = chain.replacen("service", "external", 1);
-                    let _ = writeln!(
-                        chains,
-                        "    chain {outside} {{\n        jump mark-for-masquerade\n        \
-                         goto {chain}\n    }}"
-                    );
-                    ports.push(format!("{} . {port} : goto {outside}", service.protocol));
+                continue;
+            }
+            let name = format!("{}/{}:p", service.namespace, service.name);
+            let chain = self.nft_service(&mut chains, ip, service);
+            match self.drops(service, Policy::InternalLocal) {
+                true => empty.push(format!("{key} comment \"{name}\" : drop")),
+                false => served.push(format!("{key} : goto {chain}")),
+            }
+            if let Some(port) = service.node_port {
+                let outside = self.nft_outside(&mut chains, ip, service, &chain);
+                let key = format!("{} . {port}", service.protocol);
+                ports.push(format!("{key} : goto {outside}"));
+                if self.drops(service, Policy::ExternalLocal) {
+                    no_ports.push(format!("{key} comment \"{name}\" : drop"));
                 }
             }
         }
@@ -194,6 +183,11 @@ impl Writer<'_> {
                 "inet_proto . inet_service : verdict",
                 &ports,
             ),
+            (
+                "map no-endpoint-nodeports",
+                "inet_proto . inet_service : verdict",
+                &no_ports,
+            ),
         ] {
             let _ = writeln!(text, "    {what} {{\n        type {of}");
             if !elements.is_empty() {
@@ -202,6 +196,29 @@ impl Writer<'_> {
             text.push_str("    }\n");
         }
         text + &CHAINS.replace("IP daddr", &format!("{ip} daddr")) + &chains + "}\n"
+    }
+
+    /// For what comes by the node's port. Under a Local policy the node's own and its pods' go to any
+    /// endpoint, and others where one is here to the Service's chain: it is the only one.
+    fn nft_outside(&self, chains: &mut String, ip: &str, service: &Service, chain: &str) -> String {
+        let outside = chain.replacen("service", "external", 1);
+        let pods = &self.pods;
+        let rules = match (self.policy, self.local(service).is_empty()) {
+            (Policy::ExternalLocal, empty) => {
+                let spared = format!(
+                    "{ip} saddr {pods} goto {chain} comment \"short-circuit pod traffic\"\n        \
+                     fib saddr type local jump mark-for-masquerade\n        \
+                     fib saddr type local goto {chain} comment \"short-circuit local traffic\""
+                );
+                match empty {
+                    true => spared,
+                    false => format!("{spared}\n        goto {chain}"),
+                }
+            }
+            _ => format!("jump mark-for-masquerade\n        goto {chain}"),
+        };
+        let _ = writeln!(chains, "    chain {outside} {{\n        {rules}\n    }}");
+        outside
     }
 
     fn nft_service(&self, chains: &mut String, ip: &str, service: &Service) -> String {
@@ -285,6 +302,7 @@ impl Writer<'_> {
                 let rule = self.to(service, "has no endpoints");
                 let _ = writeln!(filter, "-A KUBE-SERVICES {rule} -j REJECT");
             } else {
+                self.iptables_dropped(&mut filter, service);
                 self.iptables_service(&mut names, &mut rules, service);
             }
         }
@@ -292,6 +310,30 @@ impl Writer<'_> {
                     this must be the last rule in this chain\" -m addrtype --dst-type LOCAL -j \
                     KUBE-NODEPORTS";
         format!("{filter}COMMIT\n{names}{rules}{last}\nCOMMIT\n")
+    }
+
+    fn iptables_dropped(&self, filter: &mut String, service: &Service) {
+        let why = "has no local endpoints";
+        if self.drops(service, Policy::InternalLocal) {
+            let rule = self.to(service, why);
+            let _ = writeln!(filter, "-A KUBE-SERVICES {rule} -j DROP");
+        }
+        let Service {
+            namespace,
+            name,
+            protocol,
+            ..
+        } = service;
+        let port = service
+            .node_port
+            .filter(|_| self.drops(service, Policy::ExternalLocal));
+        if let Some(port) = port {
+            let _ = writeln!(
+                filter,
+                "-A KUBE-EXTERNAL-SERVICES -p {protocol} -m comment --comment \"{namespace}/{name}:p \
+                 {why}\" -m addrtype --dst-type LOCAL -m {protocol} --dport {port} -j DROP"
+            );
+        }
     }
 
     /// What a rule for the Service matches.
@@ -324,16 +366,30 @@ impl Writer<'_> {
         );
         let whole = if self.ipv6 { 128 } else { 32 };
         let _ = writeln!(names, ":{chain} - [0:0]");
-        let _ = writeln!(rules, "-A KUBE-SERVICES {to} -j {chain}");
+        if !self.drops(service, Policy::InternalLocal) {
+            let _ = writeln!(rules, "-A KUBE-SERVICES {to} -j {chain}");
+        }
         if let Some(port) = service.node_port {
             let outside = chain.replacen("SVC", "EXT", 1);
             let _ = writeln!(names, ":{outside} - [0:0]");
             let comment = format!("-m comment --comment \"{namespace}/{name}:p\"");
             let _ = writeln!(
                 rules,
-                "-A KUBE-NODEPORTS -p {protocol} {comment} -m {protocol} --dport {port} -j {outside}\n\
-                 -A {outside} {comment} -j KUBE-MARK-MASQ\n-A {outside} -j {chain}"
+                "-A KUBE-NODEPORTS -p {protocol} {comment} -m {protocol} --dport {port} -j {outside}"
             );
+            let pods = &self.pods;
+            let _ = match self.policy {
+                Policy::ExternalLocal => writeln!(
+                    rules,
+                    "-A {outside} -s {pods} {comment} -j {chain}\n\
+                     -A {outside} {comment} -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ\n\
+                     -A {outside} {comment} -m addrtype --src-type LOCAL -j {chain}"
+                ),
+                _ => writeln!(rules, "-A {outside} {comment} -j KUBE-MARK-MASQ"),
+            };
+            if !self.drops(service, Policy::ExternalLocal) {
+                let _ = writeln!(rules, "-A {outside} -j {chain}");
+            }
         }
         let _ = writeln!(
             rules,
@@ -364,33 +420,6 @@ impl Writer<'_> {
         }
     }
 }
-
-const FILTER: &str = "*filter
-:KUBE-FORWARD - [0:0]
-:KUBE-SERVICES - [0:0]
--A FORWARD -m comment --comment \"kubernetes forwarding rules\" -j KUBE-FORWARD
--A FORWARD -m conntrack --ctstate NEW -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
--A OUTPUT -m conntrack --ctstate NEW -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
--A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
--A KUBE-FORWARD -m comment --comment \"kubernetes forwarding rules\" -m mark --mark 0x4000/0x4000 -j ACCEPT
--A KUBE-FORWARD -m comment --comment \"kubernetes forwarding conntrack rule\" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
-";
-
-const NAT_CHAINS: &str = "*nat
-:KUBE-SERVICES - [0:0]
-:KUBE-NODEPORTS - [0:0]
-:KUBE-POSTROUTING - [0:0]
-:KUBE-MARK-MASQ - [0:0]
-";
-
-const NAT: &str = "-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
--A OUTPUT -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
--A POSTROUTING -m comment --comment \"kubernetes postrouting rules\" -j KUBE-POSTROUTING
--A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
--A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
--A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0
--A KUBE-POSTROUTING -m comment --comment \"kubernetes service traffic requiring SNAT\" -j MASQUERADE --random-fully
-";
 
 /// Sixteen characters of base32, as kube-proxy makes of a SHA-256; here of FNV-1a.
 fn hash(text: &str) -> String {

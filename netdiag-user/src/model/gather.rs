@@ -18,6 +18,7 @@ use super::{
     runtime::Runtime,
     security::Security,
     services::Services,
+    source_nat::{Leaving, SourceNat},
     verdict::NotChecked,
 };
 
@@ -94,6 +95,8 @@ pub enum Want {
     Runtime,
     /// Processes that call themselves a daemon of the node's and may not be believed.
     Impostors,
+    /// Whether the node's rules translate the source of such a packet.
+    SourceNat(Leaving),
 }
 
 impl Want {
@@ -138,6 +141,7 @@ impl Want {
             }
             Self::Runtime => "how pods' networks are set up".into(),
             Self::Impostors => "which daemons run on this node".into(),
+            Self::SourceNat(_) => "rules that masquerade".into(),
         }
     }
 }
@@ -163,6 +167,7 @@ pub enum Piece {
     Runtime(Runtime),
     Interception(Interception),
     Impostors(Impostors),
+    SourceNat(SourceNat),
     /// An answer that ends at a bound, and what it leaves out.
     Partly {
         piece: Box<Piece>,

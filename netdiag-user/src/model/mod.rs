@@ -27,6 +27,7 @@ pub mod security;
 pub mod selection;
 pub mod services;
 pub mod shell;
+pub mod source_nat;
 pub mod text;
 pub mod total;
 pub mod verdict;

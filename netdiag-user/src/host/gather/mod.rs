@@ -20,6 +20,7 @@ mod runtime;
 mod security;
 mod services;
 mod sockets;
+mod source_nat;
 mod tracked;
 
 use std::path::{Path, PathBuf};
@@ -117,6 +118,9 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
             inside(&places.root, *netns, look).map(Piece::Interception)
         }
         Want::Runtime => runtime::runtime(places).map(Piece::Runtime),
+        Want::SourceNat(packet) => {
+            source_nat::source_nat(&places.root, packet).map(Piece::SourceNat)
+        }
         Want::PodNetworks => told(pod_networks::pod_networks(&places.root), Piece::PodNetworks),
     };
     piece.map_err(|e| format!("{e:#}"))

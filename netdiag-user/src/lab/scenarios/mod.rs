@@ -25,6 +25,7 @@ mod link_failure;
 mod listen_backlog_overflow;
 mod loopback_only_listener;
 mod lsm_denied;
+mod masquerade_missing;
 mod neighbour_failed;
 mod neighbour_table_full;
 mod nic_queue_full;
@@ -41,6 +42,7 @@ mod port_exhaustion;
 mod rp_filter_drop;
 mod rule_refuses;
 mod service_firewalled;
+mod service_local_only;
 mod service_no_endpoints;
 mod service_stale_endpoint;
 mod sidecar_blocked;
@@ -141,7 +143,9 @@ pub const ALL: &[Scenario] = &[
     pmtu_black_hole::SCENARIO,
     listen_backlog_overflow::SCENARIO,
     kube_proxy_missing::SCENARIO,
+    masquerade_missing::SCENARIO,
     service_no_endpoints::SCENARIO,
+    service_local_only::SCENARIO,
     tunnel_mtu_too_large::SCENARIO,
     service_stale_endpoint::SCENARIO,
     duplicate_address::SCENARIO,

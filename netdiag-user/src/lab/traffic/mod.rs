@@ -86,6 +86,8 @@ pub enum Serving {
     Usual,
     /// On its loopback address only.
     Loopback,
+    /// On all of its addresses.
+    Everywhere,
     /// With so short a queue.
     Narrow(i32),
     /// With so short a queue, and it never accepts.
@@ -177,6 +179,8 @@ impl Server {
         let address = match (self.serving, own) {
             (Serving::Loopback, IpAddr::V4(_)) => Ipv4Addr::LOCALHOST.into(),
             (Serving::Loopback, IpAddr::V6(_)) => Ipv6Addr::LOCALHOST.into(),
+            (Serving::Everywhere, IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+            (Serving::Everywhere, IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
             (_, own) => own,
         };
         SocketAddr::new(address, self.port)

@@ -22,7 +22,7 @@ const BACKLOG: i32 = 64;
 pub(super) fn listen(at: SocketAddr, server: Server) -> Result<TcpListener> {
     let backlog = match server.serving {
         Serving::Narrow(backlog) | Serving::Stuck(backlog) => backlog,
-        Serving::Usual | Serving::Loopback => BACKLOG,
+        Serving::Usual | Serving::Loopback | Serving::Everywhere => BACKLOG,
     };
     let bind = || -> io::Result<TcpListener> {
         let socket = socket::tcp(at, server.pmtu)?;

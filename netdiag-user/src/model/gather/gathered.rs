@@ -12,6 +12,7 @@ use crate::model::{
     runtime::Runtime,
     security::Security,
     services::Services,
+    source_nat::{Leaving, SourceNat},
     verdict::NotChecked,
 };
 
@@ -187,6 +188,14 @@ impl Gathered {
     pub fn interception(&self, netns: u32) -> Option<&Interception> {
         match self.piece(&Want::Interception(netns))? {
             Piece::Interception(interception) => Some(interception),
+            _ => None,
+        }
+    }
+
+    /// Nothing where it was not asked for, not answered yet, or could not be found out.
+    pub fn source_nat(&self, packet: &Leaving) -> Option<&SourceNat> {
+        match self.piece(&Want::SourceNat(packet.clone()))? {
+            Piece::SourceNat(found) => Some(found),
             _ => None,
         }
     }

@@ -4,8 +4,13 @@ use super::word::{Word, is_plain, misleads};
 
 /// Programs that take their arguments apart again.
 const REPARSING: [&str; 2] = ["nft", "ssh"];
-/// What nft does to a chain whose policy drops.
-const ACCEPT: &str = "{ policy accept; }";
+/// Words of nft's own in the lines of fixes that are no names: for a chain whose policy drops, for a
+/// chain that masquerades, and for everybody else.
+const NFT: [&str; 3] = [
+    "{ policy accept; }",
+    "{ type nat hook postrouting priority 100; }",
+    "!=",
+];
 
 /// Nothing where the line is not one of netdiag's.
 pub fn parse(line: &str) -> Option<Vec<Word>> {
@@ -21,7 +26,7 @@ pub fn parse(line: &str) -> Option<Vec<Word>> {
         _ => false,
     };
     let of_nft = |word: &Word| match word {
-        Word::Text(text) => is_plain(text) || text.starts_with('-') || text == ACCEPT,
+        Word::Text(text) => is_plain(text) || text.starts_with('-') || NFT.contains(&text.as_str()),
         _ => true,
     };
     let reparsed = words

@@ -22,7 +22,7 @@ pub enum Kind {
 use self::Kind::{Kernel, Label, Name, Release, Setting, Text, Time};
 
 /// A member that is new stands here after somebody thought about it; until then it is a name.
-const PLACES: [(&str, &str, Kind); 132] = [
+const PLACES: [(&str, &str, Kind); 137] = [
     ("Backend", "addresses", Text),
     ("Backend", "node", Name),
     ("Backend", "pod", Name),
@@ -58,6 +58,10 @@ const PLACES: [(&str, &str, Kind); 132] = [
     ("Impostor", "name", Name),
     ("Impostors", "cut", Text),
     ("Interception", "proxies", Name),
+    ("Keeper", "file", Text),
+    ("Leaving", "destination", Text),
+    ("Leaving", "link", Name),
+    ("Leaving", "source", Text),
     ("Link", "name", Name),
     ("LinkChange", "name", Name),
     ("LinkKind", "Other", Text),
@@ -144,6 +148,7 @@ const PLACES: [(&str, &str, Kind); 132] = [
     ("Setups", "name", Name),
     ("Setups", "namespace", Name),
     ("Shown", "File", Text),
+    ("SourceNat", "rule", Text),
     ("Told", "address", Text),
     ("Told", "by", Text),
     ("Trouble", "Forbidden", Text),

@@ -14,6 +14,7 @@ use crate::{
         runtime::{Cri, Network, Runtime, Setups, Shown},
         security::{CgroupProgram, Security},
         services::{Engine, Service, Services, Told},
+        source_nat::{Keeper, Leaving, SourceNat, Who},
         verdict::NotChecked,
     },
     testing::ip,
@@ -114,6 +115,21 @@ fn engines() -> Vec<Engine> {
     }
 }
 
+fn keepers() -> Vec<Keeper> {
+    let all = every! { Who:
+        Who::Flannel => Who::Flannel,
+        Who::Calico => Who::Calico,
+        Who::Plugin => Who::Plugin,
+        Who::Unknown => Who::Unknown,
+    };
+    let of = |who| Keeper {
+        who,
+        file: text(),
+        told: Some(true),
+    };
+    all.into_iter().map(of).collect()
+}
+
 fn sandboxes() -> Vec<Sandbox> {
     every! { Sandbox:
         Sandbox::Alive => Sandbox::Alive,
@@ -141,6 +157,11 @@ fn wants() -> Vec<Want> {
         Want::Interception(_) => Want::Interception(1),
         Want::Runtime => Want::Runtime,
         Want::Impostors => Want::Impostors,
+        Want::SourceNat(_) => Want::SourceNat(Leaving {
+            source: ip("10.20.30.40"),
+            destination: ip("2001:db8:acce::7"),
+            link: name(),
+        }),
     }
 }
 
@@ -233,6 +254,12 @@ fn pieces() -> Vec<Piece> {
             cut: vec![text()],
             unseen: 1,
             closed: 2,
+        }),
+        Piece::SourceNat(_) => Piece::SourceNat(SourceNat {
+            rule: Some(text()),
+            others: 2,
+            programs: programs(),
+            keeper: None,
         }),
         Piece::Partly { .. } => Piece::Partly {
             piece: Box::new(Piece::PodNetworks(vec![(prefix(), text())])),
@@ -371,6 +398,13 @@ pub fn gathered() -> Gathered {
         // Each under a want of its own.
         let netns = u32::try_from(n).expect("few") + 100;
         gathered.insert(Want::Listeners(netns), Ok(piece));
+    }
+    for (n, keeper) in (200..).zip(keepers()) {
+        let kept = SourceNat {
+            keeper: Some(keeper),
+            ..SourceNat::default()
+        };
+        gathered.insert(Want::Rules(n), Ok(Piece::SourceNat(kept)));
     }
     let failed = Runtime {
         cri: Some((text(), Err(text()))),

@@ -39,6 +39,8 @@ pub enum Tables {
     WithMaps,
     /// Those that see packets before they are routed, or those from here.
     Rerouting,
+    /// Those that see packets behind routing.
+    Postrouting,
 }
 
 /// By family and name.
@@ -94,7 +96,12 @@ fn chains(kernel: &Kernel, tables: Tables, found: &mut Census, wanted: &mut Name
         };
         let number = attribute(hook, HOOK_NUMBER).and_then(u32_of);
         let hook = number.and_then(|number| hook_name(family, number));
-        if tables == Tables::Rerouting && matches!(hook, Some("prerouting" | "output")) {
+        let hooked = match tables {
+            Tables::Rerouting => matches!(hook, Some("prerouting" | "output")),
+            Tables::Postrouting => hook == Some("postrouting"),
+            Tables::WithMaps => false,
+        };
+        if hooked {
             note(wanted, family, attribute(chain, CHAIN_TABLE));
         }
         let name = attribute(chain, CHAIN_NAME).unwrap_or_default();

@@ -1,0 +1,139 @@
+//! Whose task the rule is, and the rule itself.
+use crate::{
+    causes::pod_networks,
+    model::{
+        address::Prefix,
+        netfilter::Iptables,
+        shell::CommandLine,
+        source_nat::{Keeper, Leaving, SourceNat, Who},
+        verdict::{Evidence, EvidenceKind, Fix, Origin},
+    },
+    pipeline::facts::Facts,
+    shell,
+};
+
+/// What the CNI's file says.
+pub fn keeper(keeper: &Keeper) -> Evidence {
+    let (file, told) = (&keeper.file, keeper.told);
+    let text = match (keeper.who, told) {
+        (Who::Flannel, Some(true)) => format!("{file}: flanneld runs with --ip-masq"),
+        (Who::Flannel, Some(false)) => format!("{file}: flanneld runs without --ip-masq"),
+        (Who::Flannel, None) => format!("{file}: flannel makes pods' networks"),
+        (Who::Calico, _) => format!("{file}: Calico makes pods' networks"),
+        (Who::Plugin, Some(true)) => format!("{file}: ipMasq is true"),
+        (Who::Plugin, _) => format!("{file}: ipMasq is not true"),
+        (Who::Unknown, _) => format!("{file}: another CNI makes pods' networks"),
+    };
+    let mut line = Evidence::new(EvidenceKind::File, Origin::Configured, text);
+    line.confirm = Some(shell!("cat {}", file));
+    line
+}
+
+/// Whose task it is, and the rule meanwhile.
+pub fn fix(facts: &Facts<'_>, packet: &Leaving, rules: &SourceNat) -> Fix {
+    let who = match rules.keeper.as_ref().map(|k| (k.who, k.told)) {
+        Some((Who::Flannel, Some(true))) => {
+            "restart flanneld on this node: it runs with --ip-masq and sets the rule when it starts"
+        }
+        Some((Who::Flannel, _)) => {
+            "start flanneld with --ip-masq (an argument of its DaemonSet), which sets the rule"
+        }
+        Some((Who::Calico, _)) => {
+            "set natOutgoing: true in Calico's IPPool; where it is, restart calico-node on this node"
+        }
+        Some((Who::Plugin, Some(true))) => {
+            "recreate the pods: the CNI plugin sets the rule of each as it adds it, and somebody flushed \
+             them"
+        }
+        Some((Who::Plugin, _)) => {
+            "set ipMasq: true in the CNI configuration of this node and recreate the pods, or let \
+             ip-masq-agent masquerade"
+        }
+        _ => {
+            "let the CNI's daemon masquerade what leaves the cluster (flanneld: --ip-masq, Calico: \
+             natOutgoing in the IPPool, bridge plugin: ipMasq, or ip-masq-agent)"
+        }
+    };
+    Fix {
+        summary: format!(
+            "{who}. Until then this rule masquerades what the pods here send out by {}; where the \
+             network is to route pods' addresses, it is the network that lacks the route back",
+            packet.link
+        ),
+        commands: rule(facts, packet, rules),
+    }
+}
+
+/// As small as possible: from these pods, by that link, to nobody who has a pod's address.
+fn rule(facts: &Facts<'_>, packet: &Leaving, rules: &SourceNat) -> Vec<CommandLine> {
+    let source = packet.source;
+    let given = facts.gathered.pod_networks().unwrap_or_default();
+    let mut given = given.iter().map(|(network, _)| *network);
+    let all = given.find(|network| network.contains(source));
+    let member = facts.cluster.member();
+    let cidr = || {
+        member?
+            .pod_cidrs
+            .iter()
+            .copied()
+            .find(|n| n.contains(source))
+    };
+    let own = pod_networks::own_network(facts.node, source).or_else(cidr);
+    let own = own.unwrap_or_else(|| Prefix::host(source));
+    let Some(program) = rules.programs.first() else {
+        return nftables(packet, own, all);
+    };
+    let start = match program {
+        Iptables::Legacy4 => shell!("iptables-legacy -t nat -A POSTROUTING -s {}", own),
+        Iptables::Legacy6 => shell!("ip6tables-legacy -t nat -A POSTROUTING -s {}", own),
+        Iptables::Nft4 => shell!("iptables-nft -t nat -A POSTROUTING -s {}", own),
+        Iptables::Nft6 => shell!("ip6tables-nft -t nat -A POSTROUTING -s {}", own),
+    };
+    let out = ["-o", &packet.link, "-j", "MASQUERADE"];
+    let but = all.map(|all| ["!".to_owned(), "-d".to_owned(), all.to_string()]);
+    let but = but.into_iter().flatten();
+    vec![start.with_words(but).with_words(out)]
+}
+
+fn nftables(packet: &Leaving, own: Prefix, all: Option<Prefix>) -> Vec<CommandLine> {
+    let link = &packet.link;
+    let rule = match (packet.source.is_ipv4(), all) {
+        (true, Some(all)) => shell!(
+            "nft add rule ip pod-egress postrouting ip saddr {} ip daddr != {} oifname {} masquerade",
+            own,
+            all,
+            link
+        ),
+        (true, None) => shell!(
+            "nft add rule ip pod-egress postrouting ip saddr {} oifname {} masquerade",
+            own,
+            link
+        ),
+        (false, Some(all)) => shell!(
+            "nft add rule ip6 pod-egress postrouting ip6 saddr {} ip6 daddr != {} oifname {} masquerade",
+            own,
+            all,
+            link
+        ),
+        (false, None) => shell!(
+            "nft add rule ip6 pod-egress postrouting ip6 saddr {} oifname {} masquerade",
+            own,
+            link
+        ),
+    };
+    let (table, chain) = match packet.source.is_ipv4() {
+        true => (
+            shell!("nft add table ip pod-egress"),
+            shell!(
+                "nft add chain ip pod-egress postrouting '{{ type nat hook postrouting priority 100; }}'"
+            ),
+        ),
+        false => (
+            shell!("nft add table ip6 pod-egress"),
+            shell!(
+                "nft add chain ip6 pod-egress postrouting '{{ type nat hook postrouting priority 100; }}'"
+            ),
+        ),
+    };
+    vec![table, chain, rule]
+}
