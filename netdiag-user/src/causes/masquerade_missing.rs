@@ -53,8 +53,7 @@ use crate::{
 };
 
 pub const ID: &str = "masquerade-missing";
-pub const TITLE: &str =
-    "pods' own addresses leave the cluster untranslated, and nothing comes back";
+pub const TITLE: &str = "pods' addresses leave the cluster untranslated, and nothing comes back";
 
 /// A client that gives up at once has sent its SYN twice by then (1 s, RFC 6298).
 const SILENCE: u64 = 2_000_000_000;

@@ -49,8 +49,7 @@ use crate::{
 };
 
 pub const ID: &str = "service-local-only";
-pub const TITLE: &str =
-    "a Service's traffic policy is Local, and none of its endpoints is on this node";
+pub const TITLE: &str = "a Service's traffic policy is Local, and no endpoint is on this node";
 
 /// Nodes that a fix names.
 const NODES: usize = 3;
