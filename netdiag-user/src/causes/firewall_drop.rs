@@ -36,7 +36,7 @@ use super::{
     blame::{blame, is_untracked, takes_invalid},
     conntrack,
     losses::{self, Pattern},
-    published,
+    published, service_local_only,
     service_ports::Other,
     services,
 };
@@ -44,6 +44,7 @@ use crate::{
     model::{
         gather::{Rule, Want},
         pod::label,
+        services::Service,
         total::Total,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity, Subject},
     },
@@ -333,7 +334,12 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
 
 fn is_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     let asked = (pattern.destination, pattern.port);
-    !pattern.reply && services::refusal(facts, asked, pattern.protocol).is_some()
+    let rule = services::refusal(facts, asked, pattern.protocol);
+    // Of the node's own ports `service-no-endpoints` says nothing.
+    let told = |rule: &Service| {
+        !rule.address.is_unspecified() || service_local_only::is_local_only(facts, rule)
+    };
+    !pattern.reply && rule.is_some_and(told)
 }
 
 /// Whether a Service's own rule refuses it is asked for and not known yet.

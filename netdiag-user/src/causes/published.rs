@@ -26,10 +26,15 @@ pub fn by_a_socket(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u
     served && facts.node.owns(server)
 }
 
-/// Whether a rule of the node leads it on, or one for a Service is about it.
+/// Whether a rule of the node leads it on, or one for a Service is about it, by its address or by a port
+/// of the node's.
 pub fn by_a_rule(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u8) -> bool {
     let services = facts.gathered.services();
-    services.is_some_and(|s| s.rule(server, port, protocol).is_some())
+    let own = facts.node.owns(server);
+    services.is_some_and(|s| {
+        s.rule(server, port, protocol).is_some()
+            || own && s.node_port(server, port, protocol).is_some()
+    })
 }
 
 /// Ports of the node's own that are asked about at most.

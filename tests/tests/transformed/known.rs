@@ -51,6 +51,8 @@ pub const EVIDENCE: &[Known] = &[
     known("not-listening", "Listeners unanswered", HEALTHY),
     known("port-exhaustion", "Connections refused", HEALTHY),
     known("port-exhaustion", "Connections unanswered", HEALTHY),
+    known("service-local-only", "Services refused", HEALTHY),
+    known("service-local-only", "Services unanswered", HEALTHY),
     known(
         "service-no-endpoints",
         "Services refused",

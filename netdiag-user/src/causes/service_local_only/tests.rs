@@ -172,6 +172,9 @@ fn a_service_without_any_endpoint_is_another_cause() {
     let drops = vec![lost(NEAR, NODE, 30_080, 5)];
     let found = judged(drops, Some(node_port(false)), &Cluster::default());
     assert_eq!(names(&found), [""; 0], "nor a filter's");
+    let drops = vec![lost(NODE, NODE, 30_080, 5)];
+    let found = judged(drops, Some(node_port(false)), &Cluster::default());
+    assert_eq!(names(&found), ["firewall-drop"], "somebody tells it");
 }
 
 #[test]
