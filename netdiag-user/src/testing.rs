@@ -54,6 +54,8 @@ pub fn link(index: u32, name: &str, kind: LinkKind, mtu: u32) -> Link {
         carrier: true,
         counters: LinkCounters::default(),
         isolated: false,
+        hairpin: false,
+        promiscuous: false,
     }
 }
 
@@ -327,7 +329,7 @@ const REASONS: [&str; 21] = [
     "OTHERHOST",
     "TC_INGRESS",
 ];
-const SYMBOLS: [&str; 14] = [
+const SYMBOLS: [&str; 15] = [
     "nft_do_chain",
     "nf_hook_slow",
     "ip_error",
@@ -342,6 +344,7 @@ const SYMBOLS: [&str; 14] = [
     "ip_finish_output2",
     "ip_forward",
     "ip_rcv_core",
+    "br_forward",
 ];
 const LOCATION: u64 = 0x100;
 

@@ -49,6 +49,7 @@ pub mod etcd_nospace;
 pub mod firewall_drop;
 pub mod flannel_iface_regex_unanchored;
 pub mod forwarding_disabled;
+pub mod hairpin_off;
 pub mod ipam_exhausted;
 pub mod ipip_mtu_too_large;
 pub mod kube_proxy_missing;
@@ -137,6 +138,7 @@ pub const ALL: &[Cause] = &[
         flannel_iface_regex_unanchored::wants
     ),
     cause!(forwarding_disabled),
+    cause!(hairpin_off, hairpin_off::wants),
     cause!(ipam_exhausted, ipam_exhausted::wants),
     cause!(ipip_mtu_too_large),
     cause!(kube_proxy_missing, kube_proxy_missing::wants),

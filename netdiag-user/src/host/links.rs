@@ -102,6 +102,8 @@ fn link(message: &LinkMessage, addresses: &HashMap<u32, Vec<LinkAddress>>) -> (L
         carrier: true,
         counters: LinkCounters::default(),
         isolated: false,
+        hairpin: false,
+        promiscuous: flags.contains(LinkFlags::Promisc),
     };
     let mut nsid = None;
     for attribute in &message.attributes {
@@ -148,6 +150,7 @@ fn describe(link: &mut Link, infos: &[LinkInfo]) {
             LinkInfo::Data(data) => link.tunnel = tunnel(data),
             LinkInfo::PortData(InfoPortData::BridgePort(port)) => {
                 link.isolated = port.contains(&InfoBridgePort::Isolated(true));
+                link.hairpin = port.contains(&InfoBridgePort::HairpinMode(true));
             }
             _ => {}
         }

@@ -109,6 +109,12 @@ pub struct Link {
     /// As a port of a bridge: nothing passes between it and other isolated ones.
     #[serde(default)]
     pub isolated: bool,
+    /// As a port of a bridge: frames may leave by the port that they came by.
+    #[serde(default)]
+    pub hairpin: bool,
+    /// It takes in frames for everybody (IFF_PROMISC).
+    #[serde(default)]
+    pub promiscuous: bool,
 }
 
 fn yes() -> bool {

@@ -15,6 +15,7 @@ mod etcd_nospace;
 mod firewall_drop;
 mod flannel_iface_regex_unanchored;
 mod forwarding_disabled;
+mod hairpin_off;
 mod healthy;
 mod ipam_etcd_full;
 mod ipam_exhausted;
@@ -160,6 +161,7 @@ pub const ALL: &[Scenario] = &[
     conntrack_full::SCENARIO,
     conntrack_insert_race::SCENARIO,
     bridge_nf_disabled::SCENARIO,
+    hairpin_off::SCENARIO,
     port_exhaustion::SCENARIO,
     lsm_denied::SCENARIO,
     cni_daemon_oom::SCENARIO,

@@ -200,6 +200,8 @@ fn link(kind: LinkKind) -> Link {
         carrier: true,
         counters: LinkCounters::default(),
         isolated: false,
+        hairpin: false,
+        promiscuous: false,
     }
 }
 
