@@ -306,7 +306,7 @@ pub fn died(
 
 pub const NETFILTER_DROP: u32 = 0;
 pub const IP_RPFILTER: u32 = 1;
-const REASONS: [&str; 21] = [
+const REASONS: [&str; 22] = [
     "NETFILTER_DROP",
     "IP_RPFILTER",
     "NOT_SPECIFIED",
@@ -328,8 +328,9 @@ const REASONS: [&str; 21] = [
     "NEIGH_CREATEFAIL",
     "OTHERHOST",
     "TC_INGRESS",
+    "TC_EGRESS",
 ];
-const SYMBOLS: [&str; 15] = [
+const SYMBOLS: [&str; 16] = [
     "nft_do_chain",
     "nf_hook_slow",
     "ip_error",
@@ -345,6 +346,7 @@ const SYMBOLS: [&str; 15] = [
     "ip_forward",
     "ip_rcv_core",
     "br_forward",
+    "veth_xdp_rcv_skb",
 ];
 const LOCATION: u64 = 0x100;
 

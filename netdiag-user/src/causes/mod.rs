@@ -76,6 +76,7 @@ pub mod service_no_endpoints;
 pub mod service_stale_endpoint;
 pub mod sidecar_blocked;
 pub mod socket_buffer_overflow;
+pub mod tc_drop;
 pub mod tunnel_mtu_too_large;
 pub mod vxlan_mtu_too_large;
 pub mod vxlan_source_mismatch;
@@ -166,6 +167,7 @@ pub const ALL: &[Cause] = &[
     cause!(service_stale_endpoint, service_stale_endpoint::wants),
     cause!(sidecar_blocked, sidecar_blocked::wants),
     cause!(socket_buffer_overflow, socket_buffer_overflow::wants),
+    cause!(tc_drop, tc_drop::wants),
     cause!(tunnel_mtu_too_large),
     cause!(vxlan_mtu_too_large),
     cause!(vxlan_source_mismatch).with_other_node(vxlan_source_mismatch::complete),

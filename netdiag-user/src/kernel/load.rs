@@ -453,3 +453,16 @@ fn short(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     text.lines().next().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::link_filters::OWN;
+
+    #[test]
+    fn no_own_program_is_taken_for_somebody_elses() {
+        assert!(on_links().eq(OWN));
+        // The kernel keeps 15 characters (BPF_OBJ_NAME_LEN).
+        assert!(OWN.iter().all(|name| name.len() < 16));
+    }
+}

@@ -20,6 +20,7 @@ pub mod kube_proxy;
 #[cfg(feature = "cri")]
 pub mod kubelet;
 pub mod link;
+pub mod link_filter;
 pub mod nameserver;
 pub mod needs;
 pub mod net;

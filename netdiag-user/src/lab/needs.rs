@@ -9,7 +9,7 @@ use rtnetlink::{LinkBridge, LinkGre, LinkIpIp, LinkVeth, LinkVxlan};
 use super::link::is_unsupported;
 use super::netns;
 use super::nft::{self, Chain, Hook};
-use super::{Skipped, cgroup};
+use super::{Skipped, cgroup, link_filter};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -31,6 +31,8 @@ pub enum Need {
     Cgroups,
     /// A cgroup of version 2, and a program of eBPF on it.
     CgroupPrograms,
+    /// Programs of eBPF as filters of links.
+    LinkPrograms,
     /// Two packets are under way at the same time.
     TwoCpus,
     /// A machine that is nobody else's, whose own limits may be changed.
@@ -57,6 +59,7 @@ impl Need {
             Self::BridgeNetfilter => "br_netfilter",
             Self::Cgroups => "cgroups",
             Self::CgroupPrograms => "programs on cgroups of version 2",
+            Self::LinkPrograms => "cls_bpf on a clsact qdisc",
             Self::TwoCpus => "two CPUs",
             Self::MemoryCgroup => "memory cgroups",
             Self::OwnMachine => "a VM of its own",
@@ -93,6 +96,7 @@ pub fn check(needs: &[Need]) -> Result<()> {
                 Need::MemoryCgroup => cgroup::memory::available(),
                 Need::Cgroups => cgroup::seat::available(),
                 Need::CgroupPrograms => cgroup::filter::available(),
+                Need::LinkPrograms => link_filter::available(),
                 Need::TwoCpus => std::thread::available_parallelism().is_ok_and(|n| n.get() > 1),
                 Need::OwnMachine => is_own_machine(),
                 Need::Cri => cfg!(feature = "cri"),
@@ -138,6 +142,7 @@ fn example(need: Need) -> LinkMessage {
         | Need::MemoryCgroup
         | Need::Cgroups
         | Need::CgroupPrograms
+        | Need::LinkPrograms
         | Need::TwoCpus
         | Need::OwnMachine
         | Need::Cri

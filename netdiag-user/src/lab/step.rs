@@ -8,6 +8,7 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::cgroup::{self, filter::Filter};
 use super::cluster::Cluster;
+use super::link_filter::LinkFilter;
 use super::net::{End, Mac, Net, Refusal};
 use super::nft::{self, Chain};
 use super::sys::enter_before_exec;
@@ -68,6 +69,8 @@ pub enum Step {
     },
     /// Makes the lab's cgroup for daemons, with a program that drops some of their packets.
     Deny(Filter),
+    /// Hangs a program on a link that drops some of its packets.
+    Filter(LinkFilter),
     /// Runs a program of this machine's in the namespace, with that text as its input; it must
     /// succeed. The scenario names it in its needs. `{dir}` and `{root}` as in
     /// [`Cluster::fill`].
@@ -109,6 +112,7 @@ impl Step {
                 cgroup::memory::kill(cluster, netns, name, *limit)
             }
             Self::Deny(filter) => cgroup::filter::make(&cluster.plan.id, filter),
+            Self::Filter(filter) => filter.attach(cluster).await,
             Self::Run {
                 netns,
                 program,

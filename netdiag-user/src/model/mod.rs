@@ -14,6 +14,7 @@ pub mod icmp;
 pub mod impostors;
 pub mod interception;
 pub mod limits;
+pub mod link_filters;
 pub mod netfilter;
 pub mod node;
 pub mod observation;

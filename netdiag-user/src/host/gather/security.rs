@@ -1,7 +1,7 @@
 //! What may deny packets of a namespace's processes: programs of eBPF on their cgroups
 //! (kernel/bpf/cgroup.c), and the active security modules (security/inode.c).
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -166,20 +166,31 @@ impl Hierarchy {
     }
 }
 
-/// Looks at the open files of every process: only where there is something to look for.
 fn hold(root: &Path, programs: &mut [CgroupProgram]) {
     let ids: Vec<u32> = programs.iter().map(|p| p.id).collect();
+    let holders = holders(root, &ids);
+    for program in programs {
+        program.holders = holders.get(&program.id).cloned().unwrap_or_default();
+    }
+}
+
+/// Processes that hold these programs, some of each. Looks at the open files of every process: only
+/// where there is something to look for.
+pub(super) fn holders(root: &Path, ids: &[u32]) -> BTreeMap<u32, Vec<String>> {
+    let mut holders: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     if ids.is_empty() {
-        return;
+        return holders;
     }
     processes::each(root, |process, _| {
-        let held = process.holds(&ids);
-        for program in programs.iter_mut().filter(|p| held.contains(&p.id)) {
-            if program.holders.len() < HOLDERS {
-                program.holders.push(process.label());
+        let held: BTreeSet<u32> = process.holds(ids).into_iter().collect();
+        for id in held {
+            let of = holders.entry(id).or_default();
+            if of.len() < HOLDERS {
+                of.push(process.label());
             }
         }
     });
+    holders
 }
 
 fn modules(root: &Path) -> Vec<String> {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use super::folder;
 use crate::lab::nft::End;
-use crate::sys::bpf::{self, Way};
+use crate::sys::bpf::{self, Kind, Way};
 
 /// What is dropped: packets from or to a port of TCP or UDP.
 #[derive(Clone, Copy, Debug)]
@@ -74,10 +74,31 @@ fn load(filter: &Filter, way: Way) -> std::io::Result<OwnedFd> {
     } else {
         "deny_ingress"
     };
-    bpf::load(name, &filter.program(), way)
+    bpf::load(name, &filter.program(&CGROUP), Kind::CgroupSkb, way)
 }
 
-/// Registers; the program is given the packet as `__sk_buff` in R1.
+/// How a program of one kind is shown a packet, and what it answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    /// Where its first byte is told, and the end of those that can be read.
+    pub data: u64,
+    pub end: u64,
+    /// Bytes before the IP header.
+    pub before: u64,
+    pub pass: u64,
+    pub drop: u64,
+}
+
+/// `__sk_buff.data` and `data_end`, from the IP header on.
+const CGROUP: Shown = Shown {
+    data: 76,
+    end: 80,
+    before: 0,
+    pass: 1,
+    drop: 0,
+};
+
+/// Registers; the program is given the packet's context in R1.
 const R0: u64 = 0;
 const R1: u64 = 1;
 const DATA: u64 = 2;
@@ -96,38 +117,35 @@ const JUMP_IF_NOT: u64 = 0x55;
 const JUMP_IF_ABOVE: u64 = 0x2d;
 const EXIT: u64 = 0x95;
 
-/// `__sk_buff.data` and `data_end`.
-const SKB_DATA: u64 = 76;
-const SKB_END: u64 = 80;
-
 const fn instruction(code: u64, to: u64, from: u64, offset: u64, value: u64) -> u64 {
     code | to << 8 | from << 12 | offset << 16 | value << 32
 }
 
 impl Filter {
-    /// 0 for what is dropped, 1 for all else. Extension headers of IPv6 are not followed.
-    fn program(&self) -> [u64; 15] {
+    /// Drops what matches, and lets all else pass. Extension headers of IPv6 are not followed.
+    pub fn program(&self, shown: &Shown) -> [u64; 15] {
         let (version, header, protocol_at) = if self.ipv6 { (6, 40, 6) } else { (4, 20, 9) };
-        let port_at = header + if matches!(self.end, End::From) { 0 } else { 2 };
+        let before = shown.before;
+        let port_at = before + header + if matches!(self.end, End::From) { 0 } else { 2 };
         let port = u64::from(self.port.to_be());
         let protocol = u64::from(self.protocol);
         // Jumps to the last instruction, from where it stands.
         let pass = |at: u64| 13 - at;
         [
-            instruction(MOVE, R0, 0, 0, 1),
-            instruction(LOAD_U32, DATA, R1, SKB_DATA, 0),
-            instruction(LOAD_U32, END, R1, SKB_END, 0),
+            instruction(MOVE, R0, 0, 0, shown.pass),
+            instruction(LOAD_U32, DATA, R1, shown.data, 0),
+            instruction(LOAD_U32, END, R1, shown.end, 0),
             instruction(MOVE_REGISTER, FIELD, DATA, 0, 0),
-            instruction(ADD, FIELD, 0, 0, header + 4),
+            instruction(ADD, FIELD, 0, 0, before + header + 4),
             instruction(JUMP_IF_ABOVE, FIELD, END, pass(5), 0),
-            instruction(LOAD_U8, FIELD, DATA, 0, 0),
+            instruction(LOAD_U8, FIELD, DATA, before, 0),
             instruction(SHIFT_RIGHT, FIELD, 0, 0, 4),
             instruction(JUMP_IF_NOT, FIELD, 0, pass(8), version),
-            instruction(LOAD_U8, FIELD, DATA, protocol_at, 0),
+            instruction(LOAD_U8, FIELD, DATA, before + protocol_at, 0),
             instruction(JUMP_IF_NOT, FIELD, 0, pass(10), protocol),
             instruction(LOAD_U16, FIELD, DATA, port_at, 0),
             instruction(JUMP_IF_NOT, FIELD, 0, pass(12), port),
-            instruction(MOVE, R0, 0, 0, 0),
+            instruction(MOVE, R0, 0, 0, shown.drop),
             instruction(EXIT, 0, 0, 0, 0),
         ]
     }

@@ -49,6 +49,7 @@ mod service_stale_endpoint;
 mod sidecar_blocked;
 mod sidecar_without_dns;
 mod socket_buffer_overflow;
+mod tc_drop;
 mod tunnel_mtu_too_large;
 mod vxlan_mtu_too_large;
 mod vxlan_source_mismatch;
@@ -164,6 +165,7 @@ pub const ALL: &[Scenario] = &[
     hairpin_off::SCENARIO,
     port_exhaustion::SCENARIO,
     lsm_denied::SCENARIO,
+    tc_drop::SCENARIO,
     cni_daemon_oom::SCENARIO,
     cni_add_failing::SCENARIO,
     ipam_etcd_full::SCENARIO,

@@ -9,6 +9,7 @@ use crate::model::{
     command::Command,
     control::{EtcdMember, MemoryCgroup, RangeSet},
     interception::Interception,
+    link_filters::LinkFilter,
     runtime::Runtime,
     security::Security,
     services::Services,
@@ -141,6 +142,14 @@ impl Gathered {
         match self.piece(&Want::Rules(netns)) {
             Some(Piece::Rules(rules)) => rules,
             _ => &[],
+        }
+    }
+
+    /// Nothing as long as they are not known.
+    pub fn link_filters(&self, netns: u32, link: u32) -> Option<&[LinkFilter]> {
+        match self.piece(&Want::LinkFilters { netns, link })? {
+            Piece::LinkFilters(filters) => Some(filters),
+            _ => None,
         }
     }
 

@@ -42,6 +42,11 @@ pub enum Subject {
     },
     /// The cluster's store.
     Etcd,
+    /// A filter or program at a link: the link, and what netdiag says of it.
+    Filter {
+        link: String,
+        text: String,
+    },
     /// A Service, by `namespace/name:port` or its address and port.
     Service {
         name: String,
@@ -54,6 +59,7 @@ impl Subject {
         let of = |kind: &str, it: String| vec![kind.to_owned(), it];
         match self {
             Self::Rule { place, text } => vec!["rule".into(), place.clone(), text.clone()],
+            Self::Filter { link, text } => vec!["filter".into(), link.clone(), text.clone()],
             Self::Link { name } => of("link", name.clone()),
             Self::Address { address } => of("address", address.to_string()),
             Self::Backend { address } => of("backend", address.to_string()),
@@ -86,6 +92,14 @@ pub fn id(cause: &str, subject: Option<&Subject>) -> String {
         .take(BYTES)
         .map(|b| format!("{b:02x}"))
         .collect()
+}
+
+/// Each with its length: else two could be one.
+fn parts(hash: &mut Sha256, parts: [&str; 3]) {
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub enum Kind {
 use self::Kind::{Kernel, Label, Name, Release, Setting, Text, Time};
 
 /// A member that is new stands here after somebody thought about it; until then it is a name.
-const PLACES: [(&str, &str, Kind); 137] = [
+const PLACES: [(&str, &str, Kind); 140] = [
     ("Backend", "addresses", Text),
     ("Backend", "node", Name),
     ("Backend", "pod", Name),
@@ -65,6 +65,8 @@ const PLACES: [(&str, &str, Kind); 137] = [
     ("Link", "name", Name),
     ("LinkChange", "name", Name),
     ("LinkKind", "Other", Text),
+    ("LinkProgram", "holders", Name),
+    ("LinkProgram", "name", Name),
     ("Listener", "address", Text),
     ("Listener", "owner", Name),
     ("Listing", "table", Text),
@@ -149,6 +151,7 @@ const PLACES: [(&str, &str, Kind); 137] = [
     ("Setups", "namespace", Name),
     ("Shown", "File", Text),
     ("SourceNat", "rule", Text),
+    ("TcFilter", "kind", Text),
     ("Told", "address", Text),
     ("Told", "by", Text),
     ("Trouble", "Forbidden", Text),

@@ -10,6 +10,9 @@ use crate::{
         },
         impostors::{Doubt, Impostor, Impostors},
         interception::{Interception, Redirect},
+        link_filters::{
+            Attachment, Dataplane, LinkFilter, LinkHook, LinkProgram, TcFilter, XdpMode,
+        },
         netfilter::{Chain, Family, Iptables, Listing, RuleOrigin},
         runtime::{Cri, Network, Runtime, Setups, Shown},
         security::{CgroupProgram, Security},
@@ -138,6 +141,71 @@ fn sandboxes() -> Vec<Sandbox> {
     }
 }
 
+fn dataplanes() -> Vec<Dataplane> {
+    every! { Dataplane:
+        Dataplane::Cilium => Dataplane::Cilium,
+        Dataplane::Calico => Dataplane::Calico,
+        Dataplane::AwsNetworkPolicy => Dataplane::AwsNetworkPolicy,
+    }
+}
+
+fn link_hooks() -> Vec<LinkHook> {
+    every! { LinkHook:
+        LinkHook::Ingress => LinkHook::Ingress,
+        LinkHook::Egress => LinkHook::Egress,
+        LinkHook::Xdp => LinkHook::Xdp,
+    }
+}
+
+fn attachments() -> Vec<Attachment> {
+    let modes = every! { XdpMode:
+        XdpMode::Driver => XdpMode::Driver,
+        XdpMode::Generic => XdpMode::Generic,
+        XdpMode::Hardware => XdpMode::Hardware,
+    };
+    let mut all = every! { Attachment:
+        Attachment::Tc(_) => Attachment::Tc(TcFilter {
+            kind: text(),
+            protocol: 0x0800,
+            preference: 10,
+            handle: 1,
+            chain: 2,
+            block: Some(22),
+        }),
+        Attachment::Tcx { .. } => Attachment::Tcx { link: Some(7) },
+        Attachment::Xdp { .. } => Attachment::Xdp { mode: XdpMode::Driver, link: None },
+    };
+    all.extend(modes.into_iter().map(|mode| Attachment::Xdp {
+        mode,
+        link: Some(8),
+    }));
+    all
+}
+
+fn link_filters() -> Vec<LinkFilter> {
+    let filter = |hook, at, dataplane| LinkFilter {
+        hook,
+        at,
+        program: Some(LinkProgram {
+            id: 1,
+            name: name(),
+            user: 1000,
+            holders: vec![name()],
+            dataplane,
+        }),
+        dropped: Some(2),
+        moved: 1,
+    };
+    let own = Attachment::Tcx { link: None };
+    let hooks = link_hooks().into_iter();
+    let mut all: Vec<_> = hooks.map(|hook| filter(hook, own.clone(), None)).collect();
+    let at = attachments().into_iter();
+    all.extend(at.map(|at| filter(LinkHook::Ingress, at, None)));
+    let of = dataplanes().into_iter();
+    all.extend(of.map(|of| filter(LinkHook::Ingress, own.clone(), Some(of))));
+    all
+}
+
 fn wants() -> Vec<Want> {
     every! { Want:
         Want::Listeners(_) => Want::Listeners(1),
@@ -151,6 +219,7 @@ fn wants() -> Vec<Want> {
         Want::Receivers { .. } => Want::Receivers { netns: 1, port: 80 },
         Want::Resolvers => Want::Resolvers,
         Want::Security(_) => Want::Security(1),
+        Want::LinkFilters { .. } => Want::LinkFilters { netns: 1, link: 2 },
         Want::Etcd => Want::Etcd,
         Want::PodNetworks => Want::PodNetworks,
         Want::Tracked(_) => Want::Tracked(ip("10.20.30.40")),
@@ -219,6 +288,7 @@ fn pieces() -> Vec<Piece> {
                 processes: vec![name()],
             }],
         }),
+        Piece::LinkFilters(_) => Piece::LinkFilters(link_filters()),
         Piece::Etcd(_) => Piece::Etcd(members()),
         Piece::Ipam(_) => Piece::Ipam(vec![RangeSet {
             network: name(),
