@@ -1,6 +1,8 @@
 //! The causes: each a pure rule over [`Facts`], one file each, and this one explicit registry.
 //!
 //! The doc comment of a cause's file is its manual, printed by `netdiag explain ID`.
+#![doc = ""]
+#![doc = include_str!("ADDING.md")]
 use std::collections::BTreeSet;
 
 use crate::{

@@ -94,14 +94,6 @@ pub fn id(cause: &str, subject: Option<&Subject>) -> String {
         .collect()
 }
 
-/// Each with its length: else two could be one.
-fn parts(hash: &mut Sha256, parts: [&str; 3]) {
-    for part in parts {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
