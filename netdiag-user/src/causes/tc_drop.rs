@@ -28,12 +28,15 @@
 //! # Fix
 //! Change the policy of whoever set the filter, or take away that one: by its preference and handle,
 //! never with its qdisc, on which others hang.
+use std::collections::BTreeSet;
+
 use super::losses::{self, Pattern};
 use crate::{
     model::{
         gather::Want,
-        link_filters::{Attachment, Dataplane, LinkFilter, LinkHook},
+        link_filters::{Dataplane, LinkFilter, LinkHook},
         pod::label,
+        shell::CommandLine,
         total::Total,
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity, Subject,
@@ -51,24 +54,33 @@ const FILTERS: usize = 3;
 /// Within which a link's filters are read, or they are not waited for.
 const ANSWERED_NS: u64 = 8_000_000_000;
 
+/// Links whose filters a finding lists at most.
+const LINKS: usize = 10;
+
 /// Where packets are shown to filters: a link of a namespace, and on which side.
 type Place = (u32, u32, LinkHook);
 
-/// What died at one place.
-struct Taken<'a> {
+/// One side of a link at which packets died.
+struct Spot<'a> {
     place: Place,
-    patterns: Vec<Pattern<'a>>,
     /// Those that may have done it, the likeliest first.
     filters: Vec<&'a LinkFilter>,
-    /// Whether that is all that hangs there; else nobody could look.
+}
+
+/// What one culprit took: the same program may hang on many links.
+struct Taken<'a> {
+    /// The busiest first.
+    spots: Vec<Spot<'a>>,
+    patterns: Vec<Pattern<'a>>,
+    /// Whether what hangs there could be read.
     known: bool,
 }
 
 pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
     let patterns = patterns(facts);
     let died = patterns.iter().filter_map(|p| place(p.losses.first()?));
-    died.map(|(netns, link, _)| Want::LinkFilters { netns, link })
-        .collect()
+    let netns: BTreeSet<u32> = died.map(|(netns, ..)| netns).collect();
+    netns.into_iter().map(Want::LinkFilters).collect()
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
@@ -91,53 +103,45 @@ fn patterns<'a>(facts: &'a Facts<'_>) -> Vec<Pattern<'a>> {
     patterns
 }
 
-/// The busiest place first.
 fn taken<'a>(facts: &'a Facts<'_>) -> Vec<Taken<'a>> {
     let mut all: Vec<Taken<'a>> = Vec::new();
     for pattern in patterns(facts) {
         let Some(place) = pattern.losses.first().and_then(|l| place(l)) else {
             continue;
         };
-        if let Some(taken) = all.iter_mut().find(|t| t.place == place) {
-            taken.patterns.push(pattern);
-            continue;
-        }
-        let known = facts.gathered.link_filters(place.0, place.1);
-        all.push(Taken {
+        let known = facts.gathered.link_filters(place.0);
+        let spot = Spot {
             place,
-            patterns: vec![pattern],
-            filters: suspects(known.unwrap_or_default(), place.2),
-            known: known.is_some(),
-        });
+            filters: suspects(known.unwrap_or_default(), place),
+        };
+        match all.iter_mut().find(|t| t.did(&spot)) {
+            Some(taken) => {
+                taken.patterns.push(pattern);
+                if !taken.spots.iter().any(|s| s.place == place) {
+                    taken.spots.push(spot);
+                }
+            }
+            None => all.push(Taken {
+                spots: vec![spot],
+                patterns: vec![pattern],
+                known: known.is_some(),
+            }),
+        }
     }
     all
 }
 
-/// Those that may drop at that hook: the one that counts it, else those that count nothing.
-fn suspects(all: &[LinkFilter], hook: LinkHook) -> Vec<&LinkFilter> {
-    let here = || all.iter().filter(|f| f.hook == hook);
+/// Those that may drop there: the one that counts it, else those that count nothing.
+fn suspects(all: &[LinkFilter], (_, link, hook): Place) -> Vec<&LinkFilter> {
+    let here = || all.iter().filter(|f| f.link == link && f.hook == hook);
     match here().filter(|f| f.moved > 0).max_by_key(|f| f.moved) {
         Some(counted) => vec![counted],
         None => here().filter(|f| f.dropped.is_none()).collect(),
     }
 }
 
-impl Taken<'_> {
-    /// Who did it is asked for and not known yet.
-    fn is_pending(&self, facts: &Facts<'_>) -> bool {
-        let (netns, link, _) = self.place;
-        let first = self.patterns.iter().map(Pattern::first).min();
-        let young = facts.now.saturating_sub(first.unwrap_or(0)) < ANSWERED_NS;
-        young && !facts.gathered.has(&Want::LinkFilters { netns, link })
-    }
-
-    /// The reason says so, or something hangs there: veth runs the same functions without a program.
-    fn is_a_filters(&self) -> bool {
-        let mut losses = self.patterns.iter().flat_map(|p| &p.losses);
-        !self.filters.is_empty() || losses.any(|l| l.reason != "NOT_SPECIFIED")
-    }
-
-    fn culprit(&self) -> Option<&LinkFilter> {
+impl<'a> Spot<'a> {
+    fn culprit(&self) -> Option<&'a LinkFilter> {
         match self.filters.as_slice() {
             [one] => Some(one),
             _ => None,
@@ -164,7 +168,7 @@ impl Taken<'_> {
     }
 
     /// With the pod that it is inside of.
-    fn place_name(&self, facts: &Facts<'_>) -> String {
+    fn name(&self, facts: &Facts<'_>) -> String {
         let link = self.link(facts);
         if self.place.0 == facts.node.netns {
             return link;
@@ -177,125 +181,164 @@ impl Taken<'_> {
         }
     }
 
-    fn told(&self, facts: &Facts<'_>) -> Option<Finding> {
-        let worst = self.patterns.first()?;
-        let severities = self.patterns.iter().map(|p| losses::severity(facts, p));
-        let severity = match self.dataplane() {
-            Some(_) => Severity::Info,
-            None => severities.flatten().max()?,
-        };
-        let summary = format!(
-            "{} drops {} from {}: {} packets, none got through",
-            self.who(facts),
-            worst.target(),
-            worst.sender(facts),
-            self.patterns.iter().map(Pattern::packets).total(),
-        );
-        let mut finding = losses::finding(facts, ID, severity, &self.patterns, summary);
-        if self.culprit().is_none() {
-            finding.confidence = Confidence::Suspected;
-        }
-        let at = self.place_name(facts);
-        finding.blames(Subject::Filter {
-            link: at,
-            text: self.culprit().map_or_else(
-                || self.place.2.side().to_owned(),
-                |filter| filter.describe(&self.link(facts)),
-            ),
-        });
-        let told = self.filters.iter().take(FILTERS);
-        finding.evidence.extend(told.map(|f| self.hangs(facts, f)));
-        finding.fix = self.fix(facts, worst);
-        // A pod's own are listed and deleted in its namespace.
-        for command in &mut finding.fix.commands {
-            *command = facts.node.inside(self.place.0, std::mem::take(command));
-        }
-        Some(finding)
-    }
-
     fn who(&self, facts: &Facts<'_>) -> String {
-        let (place, hook) = (self.place_name(facts), self.place.2);
-        match (self.filters.as_slice(), hook) {
-            ([one], _) => one.describe(&place),
-            ([_, _, ..], LinkHook::Xdp) => format!("one of the XDP programs of {place}"),
-            ([several @ ..], _) if several.len() > 1 => format!(
-                "one of {} filters and programs at {} of {place}",
-                several.len(),
+        let (place, hook) = (self.name(facts), self.place.2);
+        match (self.filters.len(), hook) {
+            (0, LinkHook::Xdp) => format!("XDP of {place}"),
+            (0, _) => format!("tc {} of {place}", hook.side()),
+            (1, _) => self.filters[0].describe(&place),
+            (n, _) => format!(
+                "one of {n} filters and programs at {} of {place}",
                 hook.side()
             ),
-            (_, LinkHook::Xdp) => format!("XDP of {place}"),
-            _ => format!("tc {} of {place}", hook.side()),
         }
     }
 
-    fn hangs(&self, facts: &Facts<'_>, filter: &LinkFilter) -> Evidence {
+    fn evidence(&self, facts: &Facts<'_>, filter: &LinkFilter) -> Evidence {
         let link = self.link(facts);
-        let what = filter.describe(&link);
-        let (origin, text) = match filter.moved {
-            0 => (
+        let (what, owner) = (filter.describe(&link), owner(filter));
+        let (origin, text) = match (filter.moved, self.culprit()) {
+            (0, Some(_)) => (
                 Origin::Configured,
-                match self.culprit() {
-                    Some(_) => format!(
-                        "{what} is the only one there that may drop{}",
-                        owner(filter)
-                    ),
-                    None => format!("{what} may drop, and counts nothing{}", owner(filter)),
-                },
+                format!("{what} is the only one there that may drop{owner}"),
             ),
-            moved => (
+            (0, None) => (
+                Origin::Configured,
+                format!("{what} may drop, and counts nothing{owner}"),
+            ),
+            (moved, _) => (
                 Origin::Observed,
-                format!(
-                    "{what} dropped {moved} packets while it was watched{}",
-                    owner(filter)
-                ),
+                format!("{what} dropped {moved} packets while it was watched{owner}"),
             ),
         };
         let mut line = Evidence::new(EvidenceKind::Rule, origin, text);
         line.packets = (filter.moved > 0).then_some(filter.moved);
         line.at = Some(link.clone());
-        line.confirm = Some(facts.node.inside(self.place.0, filter.list(&link)));
+        line.confirm = Some(self.inside(facts, filter.list(&link)));
         line
     }
 
-    fn fix(&self, facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
-        let (link, target) = (self.link(facts), worst.target());
-        if let Some(dataplane) = self.dataplane() {
+    /// A pod's own are listed and deleted in its namespace.
+    fn inside(&self, facts: &Facts<'_>, command: CommandLine) -> CommandLine {
+        facts.node.inside(self.place.0, command)
+    }
+
+    /// What is there, whoever did it.
+    fn lists(&self, facts: &Facts<'_>) -> Vec<CommandLine> {
+        let link = self.link(facts);
+        let mut lists: Vec<_> = self.filters.iter().map(|f| f.list(&link)).collect();
+        lists.truncate(FILTERS);
+        lists.push(self.place.2.list(&link));
+        lists.push(shell!("bpftool net show dev {}", link));
+        lists.dedup();
+        lists
+            .into_iter()
+            .map(|list| self.inside(facts, list))
+            .collect()
+    }
+}
+
+impl<'a> Taken<'a> {
+    /// At the same place, by the same program or for the same dataplane.
+    fn did(&self, spot: &Spot<'_>) -> bool {
+        let first = &self.spots[0];
+        let program = |s: &Spot<'_>| Some(s.culprit()?.program.as_ref()?.id);
+        let same = |one: Option<u32>| one.is_some() && one == program(spot);
+        let policy = first.dataplane().is_some() && first.dataplane() == spot.dataplane();
+        let there = self.spots.iter().any(|s| s.place == spot.place);
+        there || first.place.0 == spot.place.0 && (policy || same(program(first)))
+    }
+
+    /// Who did it is asked for and not known yet.
+    fn is_pending(&self, facts: &Facts<'_>) -> bool {
+        let first = self.patterns.iter().map(Pattern::first).min();
+        let young = facts.now.saturating_sub(first.unwrap_or(0)) < ANSWERED_NS;
+        young
+            && !facts
+                .gathered
+                .has(&Want::LinkFilters(self.spots[0].place.0))
+    }
+
+    /// The reason says so, or something hangs there: veth runs the same functions without a program.
+    fn is_a_filters(&self) -> bool {
+        let mut losses = self.patterns.iter().flat_map(|p| &p.losses);
+        !self.spots[0].filters.is_empty() || losses.any(|l| l.reason != "NOT_SPECIFIED")
+    }
+
+    fn told(&self, facts: &Facts<'_>) -> Option<Finding> {
+        let (spot, worst) = (self.spots.first()?, self.patterns.first()?);
+        let severities = self.patterns.iter().map(|p| losses::severity(facts, p));
+        let severity = match spot.dataplane() {
+            Some(_) => Severity::Info,
+            None => severities.flatten().max()?,
+        };
+        let more = match self.spots.len() {
+            1 => String::new(),
+            n => format!(" (and of {} more links)", n - 1),
+        };
+        let summary = format!(
+            "{}{more} drops {} from {}: {} packets, none got through",
+            spot.who(facts),
+            worst.target(),
+            worst.sender(facts),
+            self.patterns.iter().map(Pattern::packets).total(),
+        );
+        let mut finding = losses::finding(facts, ID, severity, &self.patterns, summary);
+        if spot.culprit().is_none() {
+            finding.confidence = Confidence::Suspected;
+        }
+        finding.blames(self.subject(facts, spot));
+        let told = spot.filters.iter().take(FILTERS);
+        finding
+            .evidence
+            .extend(told.map(|f| spot.evidence(facts, f)));
+        finding.fix = self.fix(facts, spot, worst);
+        Some(finding)
+    }
+
+    fn subject(&self, facts: &Facts<'_>, spot: &Spot<'_>) -> Subject {
+        let link = spot.name(facts);
+        let text = match (spot.dataplane(), spot.culprit()) {
+            (Some(dataplane), _) => dataplane.name().to_owned(),
+            (None, Some(culprit)) => culprit.describe(&link),
+            (None, None) => spot.place.2.side().to_owned(),
+        };
+        Subject::Filter { link, text }
+    }
+
+    fn fix(&self, facts: &Facts<'_>, spot: &Spot<'_>, worst: &Pattern<'_>) -> Fix {
+        let target = worst.target();
+        if let Some(dataplane) = spot.dataplane() {
             return by_policy(dataplane, &target);
         }
-        let Some(culprit) = self.culprit() else {
-            let lists = self.filters.iter().map(|f| f.list(&link));
-            let mut commands: Vec<_> = lists.take(FILTERS).collect();
-            commands.push(self.place.2.list(&link));
-            commands.push(shell!("bpftool net show dev {}", link));
-            commands.dedup();
-            let found = match (self.filters.is_empty(), self.known) {
+        let Some(culprit) = spot.culprit() else {
+            let found = match (spot.filters.is_empty(), self.known) {
                 (false, _) => "these count nothing",
                 (true, true) => "none is there now that could have",
                 (true, false) => "they could not be read",
             };
             return Fix {
                 summary: format!("find out what drops {target} there: {found}"),
-                commands,
+                commands: spot.lists(facts),
             };
         };
-        let delete = culprit.delete(&link);
-        let summary = match (&delete, &culprit.at) {
-            (Some(_), _) => format!(
-                "let {target} pass in whatever set this filter{}, or take away this one alone",
-                holder(culprit)
+        let mut commands = vec![spot.inside(facts, culprit.list(&spot.link(facts)))];
+        let deletes = self.spots.iter().filter_map(|s| {
+            let delete = s.culprit()?.delete(&s.link(facts))?;
+            Some(s.inside(facts, delete))
+        });
+        commands.extend(deletes.take(LINKS));
+        let holder = holder(culprit);
+        let summary = match commands.len() {
+            1 => format!(
+                "let {target} pass in whatever attached this program{holder}: without a bpf link no \
+                 command takes it away alone"
             ),
-            (None, Attachment::Tcx { .. }) => format!(
-                "let {target} pass in whatever attached this program{}: without a bpf link no \
-                 command takes it away alone",
-                holder(culprit)
+            _ => format!(
+                "let {target} pass in whatever set this filter{holder}, or take away this one alone"
             ),
-            (None, _) => format!("let {target} pass in whatever set this filter"),
         };
-        let commands = std::iter::once(culprit.list(&link)).chain(delete);
-        Fix {
-            summary,
-            commands: commands.collect(),
-        }
+        Fix { summary, commands }
     }
 }
 

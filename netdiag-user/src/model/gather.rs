@@ -84,8 +84,8 @@ pub enum Want {
     Resolvers,
     /// What may deny packets of the processes in the namespace with this inode.
     Security(u32),
-    /// What may drop packets at a link, by its index, in the namespace with that inode.
-    LinkFilters { netns: u32, link: u32 },
+    /// What may drop packets at links of the namespace with that inode.
+    LinkFilters(u32),
     /// The members of etcd that were named, or that run on this node.
     Etcd,
     /// The networks that the CNI's files on the node give to pods.
@@ -132,9 +132,7 @@ impl Want {
                 format!("UDP sockets at port {port} of network namespace {netns}")
             }
             Self::Security(netns) => format!("programs on cgroups of network namespace {netns}"),
-            Self::LinkFilters { netns, link } => {
-                format!("filters of link {link} in network namespace {netns}")
-            }
+            Self::LinkFilters(netns) => format!("filters of links of network namespace {netns}"),
             Self::Resolvers => "resolv.conf of the pods".into(),
             Self::Etcd => "etcd".into(),
             Self::Commands(name) => format!("the command line of {name}"),

@@ -234,6 +234,8 @@ pub enum Attachment {
 /// One that may drop packets of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkFilter {
+    /// The link's index in its namespace.
+    pub link: u32,
     pub hook: LinkHook,
     pub at: Attachment,
     pub program: Option<LinkProgram>,
@@ -311,6 +313,7 @@ mod tests {
 
     fn at(at: Attachment) -> LinkFilter {
         LinkFilter {
+            link: 4,
             hook: LinkHook::Ingress,
             at,
             program: None,

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     model::{
         gather::Piece,
-        link_filters::{LinkProgram, TcFilter, XdpMode},
+        link_filters::{Attachment, LinkProgram, TcFilter, XdpMode},
         node::Node,
         observation::Observation,
     },
@@ -32,6 +32,7 @@ fn by_tc() -> Observation {
 
 fn filter(hook: LinkHook, at: Attachment) -> LinkFilter {
     LinkFilter {
+        link: POD,
         hook,
         at,
         program: None,
@@ -72,10 +73,7 @@ fn counting(preference: u16, dropped: u64, moved: u64) -> LinkFilter {
 }
 
 fn judge(observation: &Observation, filters: Vec<LinkFilter>) -> Vec<Finding> {
-    let want = Want::LinkFilters {
-        netns: NETNS,
-        link: POD,
-    };
+    let want = Want::LinkFilters(NETNS);
     let known = [(want, Ok(Piece::LinkFilters(filters)))];
     with_gathered(&node(), observation, known, evaluate)
 }
@@ -173,6 +171,38 @@ fn a_dataplanes_own_policy_is_meant() {
 }
 
 #[test]
+fn a_program_on_many_links_is_one_finding() {
+    let mut observation = by_tc();
+    let other = tcp("172.20.1.6", DATABASE.1, 5432);
+    let drop = died(other, ("TC_INGRESS", "__dev_queue_xmit"), OVERLAY, 4);
+    observation.drops.push(drop);
+    let on = |link, of: &LinkFilter| LinkFilter { link, ..of.clone() };
+    let hung = |of: LinkFilter| vec![on(POD, &of), on(OVERLAY, &of)];
+    let findings = judge(&observation, hung(program(10, "agent", None)));
+    assert_eq!(findings.len(), 1);
+    assert!(
+        findings[0]
+            .summary
+            .contains("of cali1 (and of 1 more links) drops")
+    );
+    let deletes = findings[0].fix.commands[1..].iter().map(|c| c.text());
+    assert!(
+        deletes
+            .zip(["cali1", "vxlan.calico"])
+            .all(|(text, link)| text.contains(link))
+    );
+    let policy = program(10, "cil_from_contai", Some(Dataplane::Cilium));
+    assert_eq!(judge(&observation, hung(policy)).len(), 1);
+    // Two that do not have it in common are two.
+    let two = vec![
+        program(10, "one", None),
+        on(OVERLAY, &program(11, "other", None)),
+    ];
+    let ids: BTreeSet<_> = judge(&observation, two).into_iter().map(|f| f.id).collect();
+    assert_eq!(ids.len(), 2);
+}
+
+#[test]
 fn what_hangs_there_is_waited_for() {
     let evaluated = |now| {
         let mut observation = by_tc();
@@ -184,10 +214,7 @@ fn what_hangs_there_is_waited_for() {
     assert_eq!(late[0].confidence, Confidence::Suspected);
     assert!(late[0].fix.summary.ends_with("they could not be read"));
     let asked = with_gathered(&node(), &by_tc(), [], wants);
-    let want = Want::LinkFilters {
-        netns: NETNS,
-        link: POD,
-    };
+    let want = Want::LinkFilters(NETNS);
     assert_eq!(asked, [want]);
 }
 
@@ -245,11 +272,12 @@ fn xdp_drops_without_a_reason() {
 fn a_pods_own_filter_is_listed_inside_it() {
     let mut observation = by_tc();
     (observation.drops[0].0.netns, observation.drops[0].0.ifindex) = (POD_NETNS, 2);
-    let want = Want::LinkFilters {
-        netns: POD_NETNS,
+    let inside = LinkFilter {
         link: 2,
+        ..program(10, "x", None)
     };
-    let known = [(want, Ok(Piece::LinkFilters(vec![program(10, "x", None)])))];
+    let want = Want::LinkFilters(POD_NETNS);
+    let known = [(want, Ok(Piece::LinkFilters(vec![inside])))];
     let findings = with_gathered(&node(), &observation, known, evaluate);
     assert!(findings[0].summary.contains("at ingress of eth0 inside "));
     let command = findings[0].fix.commands[1].text();

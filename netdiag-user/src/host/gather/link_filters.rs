@@ -1,4 +1,4 @@
-//! What may drop packets at one link: filters of tc on its clsact or ingress qdisc (RTM_GETTFILTER),
+//! What may drop packets at links: filters of tc on a clsact or ingress qdisc (RTM_GETTFILTER),
 //! programs at tcx (net/core/filter.c, kernel/bpf/tcx.c), and XDP (IFLA_XDP). netdiag's own are left
 //! out: they let every packet go on.
 mod parse;
@@ -30,24 +30,25 @@ use crate::{
 
 /// Between two listings: what is dropped again and again is tried within it.
 const BETWEEN: Duration = Duration::from_millis(1200);
-/// Filters of one side that are read, and those that are told, the busiest first.
-const MOST: usize = 4096;
-const TOLD: usize = 64;
+/// Messages of one listing, and filters that are told, the busiest first: a dataplane has some on
+/// each pod's link.
+const MOST: usize = 16_384;
+const TOLD: usize = 1024;
 
 /// Programs that the AWS network policy agent pins there, one for each pod and side.
 const AWS: &str = "sys/fs/bpf/globals/aws/programs";
 const AWS_PROGRAMS: [&str; 2] = ["handle_ingress", "handle_egress"];
 
 /// Takes a second or so.
-pub fn filters(root: &Path, netns: u32, link: u32) -> Result<super::Found<Vec<LinkFilter>>> {
-    let (found, beyond) = inside(root, netns, move || watched(link))?;
+pub fn filters(root: &Path, netns: u32) -> Result<super::Found<Vec<LinkFilter>>> {
+    let (found, beyond) = inside(root, netns, watched)?;
     // In a pod's own namespace anybody may have named them.
-    let aws = namespaces::own() == Some(netns) && root.join(AWS).is_dir();
-    let dataplane = |name: &str| match namespaces::own() == Some(netns) {
-        true => dataplane(name, aws),
-        false => None,
-    };
-    let mut all = named(found, dataplane)?;
+    let own = namespaces::own() == Some(netns);
+    let aws = own && root.join(AWS).is_dir();
+    let mut all = named(found, |name| dataplane(name, aws).filter(|_| own))?;
+    all.sort_by_key(|f| std::cmp::Reverse(f.moved));
+    let more = beyond || all.len() > TOLD;
+    all.truncate(TOLD);
     let ids: BTreeSet<u32> = all
         .iter()
         .filter_map(|f| Some(f.program.as_ref()?.id))
@@ -56,11 +57,8 @@ pub fn filters(root: &Path, netns: u32, link: u32) -> Result<super::Found<Vec<Li
     for program in all.iter_mut().filter_map(|f| f.program.as_mut()) {
         program.holders = holders.get(&program.id).cloned().unwrap_or_default();
     }
-    all.sort_by_key(|f| std::cmp::Reverse(f.moved));
-    let more = beyond || all.len() > TOLD;
-    all.truncate(TOLD);
     let left = more.then(|| {
-        let what = format!("filters of link {link} in network namespace {netns} beyond {TOLD}");
+        let what = format!("filters of links of network namespace {netns} beyond {TOLD}");
         NotChecked::new(what, "no more are kept")
     });
     Ok((all, left.into_iter().collect()))
@@ -78,40 +76,50 @@ fn dataplane(name: &str, aws: bool) -> Option<Dataplane> {
     }
 }
 
-/// All of a link of this thread's namespace, with what their counters moved by meanwhile, and
-/// whether there are more.
-fn watched(link: u32) -> Result<(Vec<Found>, bool)> {
-    let (mut before, beyond) = tc(link)?;
-    if before.iter().any(|f| f.dropped.is_some()) {
+/// All of this thread's namespace, with what their counters moved by meanwhile, and whether there
+/// are more.
+fn watched() -> Result<(Vec<Found>, bool)> {
+    let (mut all, mut beyond) = tc()?;
+    if all.iter().any(|f| f.dropped.is_some()) {
         thread::sleep(BETWEEN);
-        let counts: BTreeMap<_, _> = before.iter().map(|f| (f.key(), f.dropped)).collect();
-        before = tc(link)?.0;
-        for found in &mut before {
+        let counts: BTreeMap<_, _> = all.iter().map(|f| (f.key(), f.dropped)).collect();
+        all = tc()?.0;
+        for found in &mut all {
             let then = counts.get(&found.key()).copied().flatten();
-            let moved = found
-                .dropped
-                .zip(then)
-                .map(|(now, then)| now.saturating_sub(then));
+            let moved = found.dropped.zip(then);
+            let moved = moved.map(|(now, then)| now.saturating_sub(then));
             found.moved = moved.unwrap_or(0);
         }
     }
-    before.extend(tcx(link)?);
-    before.extend(xdp(link)?);
-    Ok((before, beyond))
+    let mut links = Vec::new();
+    beyond |= ask(&Request::links(), |message| {
+        links.extend(parse::link(message))
+    })?;
+    let mut programs = Vec::new();
+    for (link, xdp) in links {
+        programs.extend(tcx(link)?);
+        let found = |(mode, id)| {
+            let at = Attachment::Xdp { mode, link: None };
+            Found::program(link, LinkHook::Xdp, at, id)
+        };
+        programs.extend(xdp.into_iter().map(found));
+    }
+    hold(&mut programs);
+    all.extend(programs);
+    Ok((all, beyond))
 }
 
-fn tc(link: u32) -> Result<(Vec<Found>, bool)> {
-    let mut qdisc = None;
-    ask(&Request::qdiscs(), |message| {
-        qdisc = qdisc.or_else(|| parse::qdisc(message, link));
+fn tc() -> Result<(Vec<Found>, bool)> {
+    let mut qdiscs = Vec::new();
+    let mut beyond = ask(&Request::qdiscs(), |message| {
+        qdiscs.extend(parse::qdisc(message))
     })?;
-    let (mut all, mut beyond) = (Vec::new(), false);
-    for hook in qdisc.into_iter().flat_map(parse::Qdisc::hooks) {
-        let mut found = Vec::new();
-        beyond |= ask(&Request::filters(link, *hook), |message| {
-            found.extend(parse::filter(message, *hook));
-        })?;
-        all.extend(found);
+    let mut all = Vec::new();
+    for (link, qdisc) in qdiscs {
+        for hook in qdisc.hooks() {
+            let of = |message: &[u8]| all.extend(parse::filter(message, link, *hook));
+            beyond |= ask(&Request::filters(link, *hook), of)?;
+        }
     }
     Ok((all, beyond))
 }
@@ -131,43 +139,40 @@ fn ask(request: &Request, mut each: impl FnMut(&[u8])) -> Result<bool> {
 }
 
 fn tcx(link: u32) -> Result<Vec<Found>> {
-    let mut all = Vec::new();
-    for (hook, way) in [
+    const SIDES: [(LinkHook, Way); 2] = [
         (LinkHook::Ingress, Way::TcxIngress),
         (LinkHook::Egress, Way::TcxEgress),
-    ] {
-        let ids = bpf::on_link(link, way)?;
-        all.extend(ids.into_iter().map(|id| {
-            let held = held_by(id, link);
-            Found::program(hook, Attachment::Tcx { link: held }, id)
-        }));
+    ];
+    let mut all = Vec::new();
+    for (hook, way) in SIDES {
+        let ids = match bpf::on_link(link, way) {
+            // The link is gone meanwhile.
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Vec::new(),
+            asked => asked?,
+        };
+        let found = |id| Found::program(link, hook, Attachment::Tcx { link: None }, id);
+        all.extend(ids.into_iter().map(found));
     }
     Ok(all)
 }
 
-fn xdp(link: u32) -> Result<Vec<Found>> {
-    let mut programs = Vec::new();
-    ask(&Request::link(link), |message| {
-        programs.extend(parse::xdp(message))
-    })?;
-    let found = |(mode, id)| {
-        let at = Attachment::Xdp {
-            mode,
-            link: held_by(id, link),
-        };
-        Found::program(LinkHook::Xdp, at, id)
+/// Finds the bpf links by which programs hang there, where these are known for certain.
+fn hold(programs: &mut [Found]) {
+    let known = match programs {
+        [] => return,
+        _ => bpf::links().map(|(links, _)| links).unwrap_or_default(),
     };
-    Ok(programs.into_iter().map(found).collect())
-}
-
-/// The bpf link by which a program hangs on a device of that index, if it is one that is known for
-/// certain.
-fn held_by(program: u32, ifindex: u32) -> Option<u32> {
-    let (links, _) = bpf::links().ok()?;
-    let own = |l: &&bpf::Link| l.program == program && l.ifindex == ifindex;
-    match links.iter().filter(own).collect::<Vec<_>>().as_slice() {
-        [one] => Some(one.id),
-        _ => None,
+    for found in programs {
+        let (program, ifindex) = (found.program, found.link);
+        let own = |l: &&bpf::Link| Some(l.program) == program && l.ifindex == ifindex;
+        let by = match known.iter().filter(own).collect::<Vec<_>>().as_slice() {
+            [one] => Some(one.id),
+            _ => None,
+        };
+        match &mut found.at {
+            Attachment::Tcx { link } | Attachment::Xdp { link, .. } => *link = by,
+            Attachment::Tc(_) => {}
+        }
     }
 }
 
@@ -193,6 +198,7 @@ fn named(
             continue;
         }
         all.push(LinkFilter {
+            link: one.link,
             hook: one.hook,
             at: one.at,
             dropped: one.dropped,
@@ -225,10 +231,9 @@ mod tests {
 
     #[test]
     fn a_link_that_nobody_filters_has_none() {
-        let link = nix::net::if_::if_nametoindex("lo").expect("loopback");
-        let (all, left) = thread::spawn(move || {
+        let (all, left) = thread::spawn(|| {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a namespace");
-            watched(link)
+            watched()
         })
         .join()
         .expect("no panic")
@@ -238,7 +243,7 @@ mod tests {
 
     /// What tc(8) makes on loopback of a new namespace, and what is there after the command that
     /// takes the first away.
-    fn made_and_deleted(link: u32) -> [Vec<Found>; 2] {
+    fn made_and_deleted() -> [Vec<Found>; 2] {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a namespace");
         let tc = |line: &str| {
             let words: Vec<_> = line.split(' ').collect();
@@ -254,11 +259,11 @@ mod tests {
             ));
         }
         tc("filter add dev lo egress protocol ip pref 30 u32 match ip dport 81 0xffff classid 1:1");
-        let (made, _) = super::tc(link).expect("read");
+        let (made, _) = super::tc().expect("read");
         let first = named(made.clone(), |_| None).expect("named");
         let delete = first[0].delete("lo").expect("a command").text();
         tc(delete.strip_prefix("tc ").expect("tc's"));
-        [made, super::tc(link).expect("read").0]
+        [made, super::tc().expect("read").0]
     }
 
     #[test]
@@ -266,13 +271,12 @@ mod tests {
         if netdiag_tests::need::missing(&["tc"]) {
             return;
         }
-        let link = nix::net::if_::if_nametoindex("lo").expect("loopback");
-        let done = thread::spawn(move || made_and_deleted(link)).join();
+        let done = thread::spawn(made_and_deleted).join();
         let [made, left] = done.expect("no panic");
         let words = |all: &[Found]| {
             all.iter()
                 .map(Found::key)
-                .map(|(_, words, _)| words)
+                .map(|(_, _, words, _)| words)
                 .collect::<Vec<_>>()
         };
         // One without actions drops nothing, and neither do u32's own tables.

@@ -104,10 +104,10 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
             told(inside(&places.root, *netns, look), Piece::Rules)
         }
         Want::Security(netns) => told(security::hooks(&places.root, *netns), Piece::Security),
-        Want::LinkFilters { netns, link } => {
-            let found = link_filters::filters(&places.root, *netns, *link);
-            told(found, Piece::LinkFilters)
-        }
+        Want::LinkFilters(netns) => told(
+            link_filters::filters(&places.root, *netns),
+            Piece::LinkFilters,
+        ),
         Want::Qdiscs => told(qdiscs::qdiscs(), Piece::Qdiscs),
         Want::Receivers { netns, port } => {
             let (root, port) = (places.root.clone(), *port);

@@ -146,8 +146,8 @@ impl Gathered {
     }
 
     /// Nothing as long as they are not known.
-    pub fn link_filters(&self, netns: u32, link: u32) -> Option<&[LinkFilter]> {
-        match self.piece(&Want::LinkFilters { netns, link })? {
+    pub fn link_filters(&self, netns: u32) -> Option<&[LinkFilter]> {
+        match self.piece(&Want::LinkFilters(netns))? {
             Piece::LinkFilters(filters) => Some(filters),
             _ => None,
         }

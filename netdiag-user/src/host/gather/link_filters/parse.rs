@@ -1,18 +1,16 @@
 //! Requests and answers of route netlink about filters (include/uapi/linux/{rtnetlink,pkt_cls,
 //! if_link}.h, net/sched/{cls_api,act_api}.c).
 use crate::{
-    host::gather::netlink::{HEADER, attribute, attributes, u16_at, u32_at},
+    host::gather::netlink::{DUMP, HEADER, attribute, attributes, u16_at, u32_at},
     model::link_filters::{Attachment, LinkHook, TcFilter, XdpMode},
 };
 
+const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWQDISC: u16 = 36;
 const RTM_GETQDISC: u16 = 38;
 const RTM_NEWTFILTER: u16 = 44;
 const RTM_GETTFILTER: u16 = 46;
-/// NLM_F_REQUEST | NLM_F_ACK, and NLM_F_REQUEST | NLM_F_DUMP.
-const ONE: u16 = 5;
-const ALL: u16 = 0x301;
 
 /// Bytes of `struct tcmsg` and `struct ifinfomsg`.
 const TCMSG: usize = 20;
@@ -36,6 +34,9 @@ const TCA_STATS_QUEUE: u16 = 3;
 /// `drops` in `struct gnet_stats_queue`.
 const DROPS: usize = 8;
 const IFLA_XDP: u16 = 43;
+const IFLA_EXT_MASK: u16 = 29;
+/// RTEXT_FILTER_SKIP_STATS.
+const SKIP_STATS: u32 = 8;
 
 /// Where each kind of filter has its actions.
 const ACTIONS: [(&str, u16); 9] = [
@@ -53,7 +54,6 @@ const ACTIONS: [(&str, u16); 9] = [
 /// What is asked.
 pub struct Request {
     kind: u16,
-    flags: u16,
     body: Vec<u8>,
 }
 
@@ -71,12 +71,15 @@ impl Request {
         Self::of_tc(RTM_GETTFILTER, link, parent)
     }
 
-    pub fn link(index: u32) -> Self {
+    /// All links, without what they counted.
+    pub fn links() -> Self {
         let mut body = vec![0; IFINFOMSG];
-        body[4..8].copy_from_slice(&index.to_ne_bytes());
+        for part in [8, IFLA_EXT_MASK] {
+            body.extend(part.to_ne_bytes());
+        }
+        body.extend(SKIP_STATS.to_ne_bytes());
         Self {
             kind: RTM_GETLINK,
-            flags: ONE,
             body,
         }
     }
@@ -86,17 +89,13 @@ impl Request {
         for field in [link, 0, parent, 0] {
             body.extend(field.to_ne_bytes());
         }
-        Self {
-            kind,
-            flags: ALL,
-            body,
-        }
+        Self { kind, body }
     }
 
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = ((HEADER + self.body.len()) as u32).to_ne_bytes().to_vec();
         bytes.extend(self.kind.to_ne_bytes());
-        bytes.extend(self.flags.to_ne_bytes());
+        bytes.extend(DUMP.to_ne_bytes());
         bytes.resize(HEADER, 0);
         bytes.extend(&self.body);
         bytes
@@ -120,20 +119,22 @@ impl Qdisc {
     }
 }
 
-/// That of this link, if the message is about it.
-pub fn qdisc(message: &[u8], link: u32) -> Option<Qdisc> {
+/// With the index of its link.
+pub fn qdisc(message: &[u8]) -> Option<(u32, Qdisc)> {
     let body = body(message, RTM_NEWQDISC)?;
-    let own = u32_at(body, 4)? == link && u32_at(body, 12)? == CLSACT;
-    match attribute(body.get(TCMSG..)?, TCA_KIND)? {
-        b"clsact\0" if own => Some(Qdisc::Clsact),
-        b"ingress\0" if own => Some(Qdisc::Ingress),
-        _ => None,
-    }
+    let own = u32_at(body, 12)? == CLSACT;
+    let qdisc = match attribute(body.get(TCMSG..)?, TCA_KIND)? {
+        b"clsact\0" if own => Qdisc::Clsact,
+        b"ingress\0" if own => Qdisc::Ingress,
+        _ => return None,
+    };
+    Some((u32_at(body, 4)?, qdisc))
 }
 
 /// A filter or program as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
+    pub link: u32,
     pub hook: LinkHook,
     pub at: Attachment,
     /// The id of its program.
@@ -143,8 +144,9 @@ pub struct Found {
 }
 
 impl Found {
-    pub fn program(hook: LinkHook, at: Attachment, id: u32) -> Self {
+    pub fn program(link: u32, hook: LinkHook, at: Attachment, id: u32) -> Self {
         Self {
+            link,
             hook,
             at,
             program: Some(id),
@@ -154,17 +156,17 @@ impl Found {
     }
 
     /// What names it from one listing to the next.
-    pub fn key(&self) -> (LinkHook, String, Option<u32>) {
+    pub fn key(&self) -> (u32, LinkHook, String, Option<u32>) {
         let words = match &self.at {
             Attachment::Tc(filter) => filter.words(),
             _ => String::new(),
         };
-        (self.hook, words, self.program)
+        (self.link, self.hook, words, self.program)
     }
 }
 
-/// A filter that can drop packets: by its program's verdict, or by an action.
-pub fn filter(message: &[u8], hook: LinkHook) -> Option<Found> {
+/// A filter of that link's that can drop packets: by its program's verdict, or by an action.
+pub fn filter(message: &[u8], link: u32, hook: LinkHook) -> Option<Found> {
     let body = body(message, RTM_NEWTFILTER)?;
     let rest = body.get(TCMSG..)?;
     let kind = attribute(rest, TCA_KIND)?.strip_suffix(&[0])?;
@@ -196,6 +198,7 @@ pub fn filter(message: &[u8], hook: LinkHook) -> Option<Found> {
         kind,
     };
     Some(Found {
+        link,
         hook,
         at: Attachment::Tc(filter),
         program: program.and_then(|id| u32_at(id, 0)),
@@ -219,20 +222,21 @@ fn dropped(kind: &str, options: &[u8]) -> Option<u64> {
     )
 }
 
-/// The programs of XDP of the link that the message is about.
-pub fn xdp(message: &[u8]) -> Vec<(XdpMode, u32)> {
+/// A link's index, and the programs of XDP on it.
+pub fn link(message: &[u8]) -> Option<(u32, Vec<(XdpMode, u32)>)> {
     const MODES: [(u16, XdpMode); 3] = [
         (5, XdpMode::Driver),
         (6, XdpMode::Generic),
         (7, XdpMode::Hardware),
     ];
-    let attributes = message.get(HEADER + IFINFOMSG..).unwrap_or_default();
-    let xdp = attribute(attributes, IFLA_XDP).unwrap_or_default();
+    let body = body(message, RTM_NEWLINK)?;
+    let xdp = attribute(body.get(IFINFOMSG..)?, IFLA_XDP).unwrap_or_default();
     let program = |(at, mode): (u16, XdpMode)| {
         let id = u32_at(attribute(xdp, at)?, 0)?;
         (id > 0).then_some((mode, id))
     };
-    MODES.into_iter().filter_map(program).collect()
+    let programs = MODES.into_iter().filter_map(program);
+    Some((u32_at(body, 4)?, programs.collect()))
 }
 
 fn body(message: &[u8], kind: u16) -> Option<&[u8]> {
@@ -276,7 +280,7 @@ mod tests {
     fn an_actions_drops_are_counted() {
         let info = 10 << 16 | u32::from(0x0800_u16.to_be());
         let of_link = message(RTM_NEWTFILTER, 7, INGRESS, info, &flower(42));
-        let found = filter(&of_link, LinkHook::Ingress).expect("a filter");
+        let found = filter(&of_link, 7, LinkHook::Ingress).expect("a filter");
         assert_eq!((found.dropped, found.program), (Some(42), None));
         let Attachment::Tc(own) = found.at else {
             panic!("of tc")
@@ -286,7 +290,7 @@ mod tests {
             (0x0800, 10, 3, None)
         );
         let of_block = message(RTM_NEWTFILTER, OF_BLOCK, 22, info, &flower(0));
-        let found = filter(&of_block, LinkHook::Ingress).expect("a filter");
+        let found = filter(&of_block, 7, LinkHook::Ingress).expect("a filter");
         assert!(matches!(
             found.at,
             Attachment::Tc(TcFilter {
@@ -295,9 +299,9 @@ mod tests {
             })
         ));
         let other = message(RTM_NEWQDISC, 7, INGRESS, info, &flower(0));
-        assert_eq!(filter(&other, LinkHook::Ingress), None);
+        assert_eq!(filter(&other, 7, LinkHook::Ingress), None);
         for length in 0..of_link.len() {
-            let cut = filter(&of_link[..length], LinkHook::Ingress);
+            let cut = filter(&of_link[..length], 7, LinkHook::Ingress);
             assert!(cut.is_none_or(|f| f.dropped.is_some_and(|drops| drops == 0 || drops == 42)));
         }
     }
@@ -306,11 +310,10 @@ mod tests {
     fn an_ingress_qdisc_has_one_side() {
         let of = |kind: &[u8], link| {
             let message = message(RTM_NEWQDISC, link, CLSACT, 0, &nla(TCA_KIND, kind));
-            qdisc(&message, 7).map(Qdisc::hooks)
+            qdisc(&message).map(|(link, of)| (link, of.hooks().len()))
         };
-        assert_eq!(of(b"ingress\0", 7), Some(&[LinkHook::Ingress][..]));
-        assert_eq!(of(b"clsact\0", 7).map(<[_]>::len), Some(2));
-        assert_eq!(of(b"clsact\0", 8), None, "of another link");
+        assert_eq!(of(b"ingress\0", 7), Some((7, 1)));
+        assert_eq!(of(b"clsact\0", 8), Some((8, 2)));
         assert_eq!(of(b"fq_codel\0", 7), None);
     }
 
@@ -318,8 +321,12 @@ mod tests {
     fn programs_of_xdp_are_told_by_their_mode() {
         let of = |xdp: &[u8]| {
             let mut bytes = vec![0; HEADER + IFINFOMSG];
+            bytes[4..6].copy_from_slice(&RTM_NEWLINK.to_ne_bytes());
+            bytes[HEADER + 4] = 7;
             bytes.extend(nla(IFLA_XDP, xdp));
-            xdp_of(&bytes)
+            let (index, programs) = link(&bytes).expect("a link");
+            assert_eq!(index, 7);
+            programs
         };
         let id = |at, id: u32| nla(at, &id.to_ne_bytes());
         assert_eq!(of(&id(6, 99)), [(XdpMode::Generic, 99)]);
@@ -327,6 +334,4 @@ mod tests {
         assert_eq!(of(&both).len(), 2);
         assert_eq!(of(&nla(2, &[0])), [], "none is attached");
     }
-
-    use super::xdp as xdp_of;
 }

@@ -184,6 +184,7 @@ fn attachments() -> Vec<Attachment> {
 
 fn link_filters() -> Vec<LinkFilter> {
     let filter = |hook, at, dataplane| LinkFilter {
+        link: 2,
         hook,
         at,
         program: Some(LinkProgram {
@@ -219,7 +220,7 @@ fn wants() -> Vec<Want> {
         Want::Receivers { .. } => Want::Receivers { netns: 1, port: 80 },
         Want::Resolvers => Want::Resolvers,
         Want::Security(_) => Want::Security(1),
-        Want::LinkFilters { .. } => Want::LinkFilters { netns: 1, link: 2 },
+        Want::LinkFilters(_) => Want::LinkFilters(1),
         Want::Etcd => Want::Etcd,
         Want::PodNetworks => Want::PodNetworks,
         Want::Tracked(_) => Want::Tracked(ip("10.20.30.40")),
