@@ -274,7 +274,8 @@ impl<'a> Taken<'a> {
         };
         let more = match self.spots.len() {
             1 => String::new(),
-            n => format!(" (and of {} more links)", n - 1),
+            2 => " (and of 1 other link)".into(),
+            n => format!(" (and of {} other links)", n - 1),
         };
         let summary = format!(
             "{}{more} drops {} from {}: {} packets, none got through",

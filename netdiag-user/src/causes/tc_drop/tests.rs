@@ -173,7 +173,7 @@ fn a_dataplanes_own_policy_is_meant() {
 #[test]
 fn a_program_on_many_links_is_one_finding() {
     let mut observation = by_tc();
-    let other = tcp("172.20.1.6", DATABASE.1, 5432);
+    let other = tcp(DATABASE.0, "172.20.2.10", 5432);
     let drop = died(other, ("TC_INGRESS", "__dev_queue_xmit"), OVERLAY, 4);
     observation.drops.push(drop);
     let on = |link, of: &LinkFilter| LinkFilter { link, ..of.clone() };
@@ -183,7 +183,7 @@ fn a_program_on_many_links_is_one_finding() {
     assert!(
         findings[0]
             .summary
-            .contains("of cali1 (and of 1 more links) drops")
+            .contains("of cali1 (and of 1 other link) drops")
     );
     let deletes = findings[0].fix.commands[1..].iter().map(|c| c.text());
     assert!(
