@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// Scenario, what became of its first finding's first flow, and what the last hop is to the
 /// node; `none` where the packets die before any hop.
-const WALKS: [(&str, &str, &str); 39] = [
+const WALKS: [(&str, &str, &str); 41] = [
     ("bridge-nf-disabled", "dropped", "pod"),
     ("checksum-offload", "dropped", "pod"),
     ("conntrack-full", "dropped", "none"),
