@@ -63,8 +63,8 @@ pub async fn run(args: DiagnoseArgs, global: &Global) -> Result<i32> {
 
 /// Tells whoever started us, when asked to, that every hook is in place.
 pub(super) fn say_ready() {
-    if std::env::var_os(crate::lab::runner::READY_VARIABLE).is_some() {
-        let _ = writeln!(std::io::stderr(), "{}", crate::lab::runner::READY_LINE);
+    if std::env::var_os(crate::lab::diagnosis::READY_VARIABLE).is_some() {
+        let _ = writeln!(std::io::stderr(), "{}", crate::lab::diagnosis::READY_LINE);
     }
 }
 

@@ -1,17 +1,13 @@
 //! `netdiag lab`: the incidents in network namespaces on this machine.
 use std::io::{self, Write};
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::lab::Skipped;
-use crate::lab::cluster::Cluster;
-use crate::lab::plan::Plan;
 use crate::lab::runner::{self, Settings};
 use crate::lab::scenarios::{self, ALL, Scenario};
-use crate::lab::state::{self, Options};
-use crate::lab::traffic::Traffic;
+use crate::lab::state::Options;
 use crate::model::verdict::Verdict;
 
 pub mod args;
@@ -19,9 +15,10 @@ mod bench;
 mod junit;
 mod matrix;
 mod report;
+mod standing;
 
 pub use args::{Format, LabArgs};
-use args::{LabCommand, RunArgs, UpArgs};
+use args::{LabCommand, RunArgs};
 
 const FAILED: i32 = 1;
 const SKIPPED: i32 = 3;
@@ -64,10 +61,11 @@ async fn dispatch(command: LabCommand) -> Result<i32> {
     match command {
         LabCommand::List { output } => report::list(ALL, output).map(|()| 0),
         LabCommand::Run(args) => run_all(args).await,
-        LabCommand::Up(args) => up(&args).await,
-        LabCommand::Down { lab } => down(lab.as_deref()),
+        LabCommand::Up(args) => standing::up(&args).await,
+        LabCommand::Down { lab } => standing::down(lab.as_deref()),
+        LabCommand::Keep { lab } => standing::keep(&lab).await,
         LabCommand::Bench(args) => bench::run(&args).await,
-        LabCommand::Traffic { lab } => traffic(lab.as_deref()).await,
+        LabCommand::Traffic(args) => standing::traffic(&args).await,
         LabCommand::Sidecar(orders) => orders.follow().map(|()| 0),
         #[cfg(feature = "cri")]
         LabCommand::Kubelet(orders) => orders.follow().await.map(|()| 0),
@@ -136,41 +134,6 @@ async fn execute(
         (false, true) => SKIPPED,
         (false, false) => 0,
     })
-}
-
-async fn up(args: &UpArgs) -> Result<i32> {
-    let scenario = scenario(&args.name)?;
-    let built = runner::build(scenario, args.variant.options(scenario, 0)).await;
-    let mut cluster = match outcome(built) {
-        Ok(cluster) => cluster?,
-        Err(why) => return report::skipped(&why).map(|()| SKIPPED),
-    };
-    cluster.keep()?;
-    report::standing(&cluster)?;
-    Ok(0)
-}
-
-fn down(which: Option<&str>) -> Result<i32> {
-    for lab in state::down(which)? {
-        line(&format!(
-            "removed lab {} ({})",
-            lab.id, lab.options.scenario
-        ))?;
-    }
-    Ok(0)
-}
-
-async fn traffic(lab: Option<&str>) -> Result<i32> {
-    let record = state::find(lab)?;
-    let scenario = scenario(&record.options.scenario)?;
-    let cluster = Cluster::open(scenario, record)?;
-    let plan: &Plan = &cluster.plan;
-    let traffic = Traffic::start(&cluster, &scenario.traffic(plan))?;
-    loop {
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        line(&traffic.summary().join("\n"))?;
-        line("")?;
-    }
 }
 
 fn scenario(name: &str) -> Result<&'static Scenario> {

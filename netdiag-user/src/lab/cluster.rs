@@ -1,8 +1,6 @@
 //! A lab that stands: its plan, its namespaces and its record. Dropping it takes it down.
 use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -21,8 +19,6 @@ pub struct Cluster {
     nets: HashMap<String, Net>,
     runtime: tokio::runtime::Handle,
     standing: bool,
-    /// The machine's own limits as they were, in the order in which they were changed.
-    limits: Mutex<Vec<(PathBuf, String)>>,
 }
 
 impl Cluster {
@@ -39,7 +35,6 @@ impl Cluster {
             nets: HashMap::new(),
             runtime: tokio::runtime::Handle::current(),
             standing: false,
-            limits: Mutex::default(),
         };
         for netns in create_all(&cluster.record.namespaces)? {
             cluster.nets.insert(netns.name.clone(), Net::open(&netns)?);
@@ -66,7 +61,6 @@ impl Cluster {
             nets,
             runtime: tokio::runtime::Handle::current(),
             standing: true,
-            limits: Mutex::default(),
         })
     }
 
@@ -120,21 +114,7 @@ impl Cluster {
             needs::is_own_machine(),
             "{key} is not the lab's to change on this machine"
         );
-        let path = Path::new("/proc/sys").join(key);
-        let before = fs::read_to_string(&path).with_context(|| format!("cannot read {key}"))?;
-        fs::write(&path, value).with_context(|| format!("cannot set {key}"))?;
-        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        limits.push((path, before));
-        Ok(())
-    }
-
-    fn give_limits_back(&self) {
-        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        for (path, before) in limits.drain(..).rev() {
-            if let Err(error) = fs::write(&path, before) {
-                log::error!("{} stays changed: {error}", path.display());
-            }
-        }
+        self.record.machine_sysctl(key, value)
     }
 
     /// Cuts the namespaces apart, then takes them away. Tried to the end whatever fails.
@@ -159,9 +139,6 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if !self.standing {
-            self.give_limits_back();
-        }
         if !self.standing
             && let Err(error) = self.take_down()
         {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::cgroup::{self, seat::Seat};
 use super::cluster::Cluster;
-use super::runner::Guarded;
+use super::guarded::Guarded;
 use super::step::Step;
 use super::sys::{enter_before_exec, join_before_exec};
 

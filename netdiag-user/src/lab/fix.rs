@@ -7,8 +7,8 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::cluster::Cluster;
+use super::guarded::Guarded;
 use super::plan::Node;
-use super::runner::Guarded;
 use super::sys::enter_before_exec;
 use crate::model::shell::CommandLine;
 use crate::model::verdict::{Finding, Verdict};

@@ -15,7 +15,12 @@ pub mod cluster;
 pub mod cni;
 pub mod containerd;
 pub mod daemon;
+pub mod diagnosis;
 pub mod fix;
+pub mod guarded;
+pub mod incident;
+pub mod judge;
+pub mod keeper;
 pub mod kube_proxy;
 #[cfg(feature = "cri")]
 pub mod kubelet;
@@ -36,6 +41,7 @@ pub mod sidecar;
 pub mod state;
 pub mod step;
 pub mod sys;
+pub mod timeline;
 pub mod topology;
 pub mod traffic;
 

@@ -1,6 +1,7 @@
 //! What labs are there: one directory a lab, written before its first namespace is made, so that
 //! whatever a killed lab leaves behind is known. Only what stands in there is ever removed.
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::rng::Rng;
-use super::{cgroup, netns};
+use super::{cgroup, keeper, netns};
 
 const DIR: &str = "/run/netdiag/lab";
 const FILE: &str = "lab.json";
@@ -52,8 +53,37 @@ impl Record {
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Removes the namespaces and then the record, so that a failure leaves it to the next sweep.
+    /// Changes a limit of the whole machine until the lab is removed.
+    pub fn machine_sysctl(&self, key: &str, value: &str) -> Result<()> {
+        let path = Path::new("/proc/sys").join(key);
+        let before = fs::read_to_string(&path).with_context(|| format!("cannot read {key}"))?;
+        let mut limits = OpenOptions::new();
+        let limits = limits.create(true).append(true).open(self.limits());
+        let mut limits = limits.context("cannot note the machine's own limit")?;
+        writeln!(limits, "{key} {}", before.trim())
+            .context("cannot note the machine's own limit")?;
+        fs::write(&path, value).with_context(|| format!("cannot set {key}"))
+    }
+
+    /// The machine's own limits as they were, in the order in which they were changed.
+    fn limits(&self) -> PathBuf {
+        self.dir().join("limits")
+    }
+
+    fn give_limits_back(&self) {
+        let text = fs::read_to_string(self.limits()).unwrap_or_default();
+        for (key, before) in text.lines().rev().filter_map(|line| line.split_once(' ')) {
+            if let Err(error) = fs::write(Path::new("/proc/sys").join(key), before) {
+                log::error!("{key} stays changed: {error}");
+            }
+        }
+    }
+
+    /// Ends the lab's programs, removes the namespaces and then the record, so that a failure
+    /// leaves it to the next sweep.
     pub fn remove(&self) -> Result<()> {
+        keeper::end(&self.dir());
+        self.give_limits_back();
         for name in &self.namespaces {
             netns::remove(name)?;
         }
@@ -142,6 +172,12 @@ pub fn find(which: Option<&str>) -> Result<Record> {
     }
 }
 
+/// The lab of that id, whether it stands or is being built.
+pub fn of_id(id: &str) -> Result<Record> {
+    let lab = all()?.into_iter().find(|lab| lab.id == id);
+    lab.with_context(|| format!("no lab {id}"))
+}
+
 /// Whoever holds this lock is the only one that adds or removes labs.
 fn lock() -> Result<Flock<File>> {
     fs::create_dir_all(DIR).with_context(|| format!("cannot create {DIR}: labs need root"))?;
@@ -179,9 +215,13 @@ fn read(dir: &Path) -> Result<Record> {
     serde_json::from_slice(&text).with_context(|| format!("cannot understand {}", path.display()))
 }
 
-/// Field 22 of /proc/PID/stat; the command in field 2 may hold blanks and brackets.
-fn start_time(pid: u32) -> Option<u64> {
+/// Field 22 of /proc/PID/stat; the command in field 2 may hold blanks and brackets. None of a
+/// process that has ended, though nobody has asked for its exit code yet.
+pub(super) fn start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = fields.split_whitespace();
+    let state = fields.next()?;
+    let started = fields.nth(18)?.parse().ok();
+    started.filter(|_| !matches!(state, "Z" | "X"))
 }

@@ -24,7 +24,7 @@ pub enum LabCommand {
     },
     /// Build a scenario, let netdiag diagnose it, and check that it names the right cause.
     Run(RunArgs),
-    /// Build a scenario and leave it standing, to be looked at by hand.
+    /// Build a scenario and leave it standing, its programs running, to be looked at by hand.
     Up(UpArgs),
     /// Remove the labs that stand, and what killed ones left behind.
     Down {
@@ -41,11 +41,14 @@ pub enum LabCommand {
     /// Stand in for a mesh's proxy in a pod.
     #[command(hide = true)]
     Sidecar(crate::lab::sidecar::Orders),
-    /// Make a standing lab's traffic until Ctrl-C.
-    Traffic {
-        /// Id or scenario of the lab; not needed when only one stands.
-        lab: Option<String>,
+    /// Keep a standing lab's programs running until SIGTERM.
+    #[command(hide = true)]
+    Keep {
+        /// Id of the lab.
+        lab: String,
     },
+    /// Make a standing lab's traffic until Ctrl-C, and let happen what belongs to it.
+    Traffic(TrafficArgs),
 }
 
 #[derive(Args, Debug)]
@@ -94,6 +97,17 @@ pub struct UpArgs {
     pub name: String,
     #[command(flatten)]
     pub variant: Variant,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Shape,
+}
+
+#[derive(Args, Debug)]
+pub struct TrafficArgs {
+    /// Id or scenario of the lab; not needed when only one stands.
+    pub lab: Option<String>,
+    /// And what goes on in a busy healthy cluster: short connections, transfers, scans, pings.
+    #[arg(long)]
+    pub background: bool,
 }
 
 #[derive(Args, Debug)]
@@ -125,6 +139,14 @@ pub struct Variant {
 pub enum Switch {
     On,
     Off,
+}
+
+/// How one lab is told of.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    #[default]
+    Table,
+    Json,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::Outcome;
-use crate::lab::runner::named;
+use crate::lab::judge::named;
 use crate::{model::verdict::Verdict, output};
 
 #[derive(Default)]

@@ -9,10 +9,9 @@ use super::junit::Junit;
 use super::matrix::Matrix;
 use super::{Format, Outcome, line};
 use crate::cli::Usage;
-use crate::lab::cluster::Cluster;
+use crate::lab::judge::named;
 use crate::lab::needs::Need;
 use crate::lab::plan::Kind;
-use crate::lab::runner::named;
 use crate::lab::scenarios::Scenario;
 use crate::lab::state::Options;
 use crate::model::{text, verdict::Verdict};
@@ -69,53 +68,7 @@ fn names(scenarios: &[Scenario], width: usize) -> String {
     lines + "What each needs: netdiag lab list -o json\n"
 }
 
-/// How to go into a lab that stands.
-pub fn standing(cluster: &Cluster) -> Result<()> {
-    let plan = &cluster.plan;
-    line(&format!(
-        "lab {} stands: {}, seed {}",
-        plan.id, plan.options.scenario, plan.options.seed
-    ))?;
-    let mut table = plain_table(&["WHAT", "ADDRESS", "ENTER WITH"]);
-    for node in &plan.nodes {
-        let enter = format!("ip netns exec {} bash", node.netns);
-        table.add_row([format!("node {}", node.name), node.ipv4.to_string(), enter]);
-        for pod in &node.pods {
-            let enter = format!("ip netns exec {} bash", pod.netns);
-            let address = if plan.options.ipv6 {
-                pod.ipv6.to_string()
-            } else {
-                pod.ipv4.to_string()
-            };
-            table.add_row([
-                format!("pod {}/{}", pod.namespace, pod.name),
-                address,
-                enter,
-            ]);
-        }
-        let files = cluster.cni_dir(node).display().to_string();
-        table.add_row([format!("CNI files of {}", node.name), String::new(), files]);
-        let root = cluster.root(node).display().to_string();
-        table.add_row([format!("root of {}", node.name), String::new(), root]);
-    }
-    let enter = format!("ip netns exec {} bash", plan.outside.netns);
-    table.add_row([
-        "host outside".to_owned(),
-        plan.outside.ipv4.to_string(),
-        enter,
-    ]);
-    for switch in &plan.switches {
-        table.add_row([
-            "switch".to_owned(),
-            String::new(),
-            format!("ip netns exec {switch} bash"),
-        ]);
-    }
-    line(&table.trim_fmt())?;
-    line(&format!("traffic: netdiag lab traffic {}", plan.id))?;
-    line("remove:  netdiag lab down")
-}
-
+/// Why there is nothing to show.
 pub fn skipped(why: &str) -> Result<()> {
     line(&format!("skipped: {why}"))
 }
@@ -266,7 +219,7 @@ fn topology(kind: Kind) -> &'static str {
     }
 }
 
-fn plain_table(header: &[&str]) -> Table {
+pub fn plain_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(comfy_table::presets::NOTHING)

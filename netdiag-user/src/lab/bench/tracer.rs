@@ -12,8 +12,9 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::lab::cluster::Cluster;
+use crate::lab::diagnosis::{READY, READY_VARIABLE, listen};
+use crate::lab::guarded::Guarded;
 use crate::lab::plan::A;
-use crate::lab::runner::{Guarded, READY, READY_VARIABLE, listen};
 use crate::lab::sys::enter_before_exec;
 
 /// A running `netdiag run`; it ends, and takes its hooks off, when this is dropped.

@@ -4,6 +4,7 @@ use super::{Scenario, bulk, everyday};
 use crate::lab::needs::Need;
 use crate::lab::plan::{A, Place, Plan};
 use crate::lab::step::Step;
+use crate::lab::timeline::Timeline;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "cni-daemon-oom",
@@ -12,14 +13,17 @@ pub const SCENARIO: Scenario = Scenario {
     needs: &[Need::Veth, Need::Bridge, Need::Vxlan, Need::MemoryCgroup],
     shape: |plan| plan.variant = (plan.form() % 3) as u32,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
-    moves,
+    timeline,
     ..Scenario::BASE
 };
 
+/// Started anew, it grows again: less than a diagnosis takes.
+const AGAIN_MS: u64 = 12_000;
+
 /// In the healthy twin nobody is killed.
-fn moves(plan: &Plan) -> Vec<(u64, Step)> {
+fn timeline(plan: &Plan) -> Timeline {
     if plan.options.healthy {
-        return Vec::new();
+        return Timeline::default();
     }
     // The node's own daemons, and one that runs in a pod.
     let (name, place) = match plan.variant {
@@ -34,8 +38,9 @@ fn moves(plan: &Plan) -> Vec<(u64, Step)> {
         let name = name.to_owned();
         (after, Step::OutOfMemory { netns, name, limit })
     };
-    match plan.variant {
+    let kills = match plan.variant {
         1 => vec![kill(800)],
         _ => vec![kill(800), kill(1500)],
-    }
+    };
+    Timeline::again(AGAIN_MS, kills)
 }

@@ -7,6 +7,7 @@ use crate::lab::needs::Need;
 use crate::lab::nft::{Chain, End};
 use crate::lab::plan::{A, B, Place, Plan};
 use crate::lab::step::Step;
+use crate::lab::timeline::Timeline;
 use crate::lab::traffic::{DNS_PORT, Flow, Work};
 
 pub const SCENARIO: Scenario = Scenario {
@@ -23,7 +24,7 @@ pub const SCENARIO: Scenario = Scenario {
     ],
     shape: |plan| plan.variant = (plan.form() % 3) as u32,
     faults,
-    moves,
+    timeline,
     daemons: |plan| vec![server(plan)],
     traffic,
     ..Scenario::BASE
@@ -57,11 +58,11 @@ fn traffic(plan: &Plan) -> Vec<Flow> {
     flows
 }
 
-fn moves(plan: &Plan) -> Vec<(u64, Step)> {
+fn timeline(plan: &Plan) -> Timeline {
     match plan.variant {
-        _ if plan.options.healthy => Vec::new(),
-        HANGS_HERE | HANGS_THERE => vec![(1000, nameserver::hang(plan, at(plan)))],
-        _ => Vec::new(),
+        _ if plan.options.healthy => Timeline::default(),
+        HANGS_HERE | HANGS_THERE => Timeline::once(vec![(1000, nameserver::hang(plan, at(plan)))]),
+        _ => Timeline::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::lab::daemon::Daemon;
 use crate::lab::nameserver::{self, EXTERNAL, KUBERNETES, MISSING};
 use crate::lab::needs::Need;
 use crate::lab::plan::{A, B, Place, Plan};
-use crate::lab::step::Step;
+use crate::lab::timeline::Timeline;
 use crate::lab::traffic::{DNS_PORT, Flow, Work};
 
 pub const SCENARIO: Scenario = Scenario {
@@ -20,7 +20,7 @@ pub const SCENARIO: Scenario = Scenario {
         Need::Program("sh"),
     ],
     shape: |plan| plan.variant = (plan.form() % 3) as u32,
-    moves,
+    timeline,
     daemons,
     traffic,
     ..Scenario::BASE
@@ -54,10 +54,10 @@ fn traffic(plan: &Plan) -> Vec<Flow> {
     flows
 }
 
-fn moves(plan: &Plan) -> Vec<(u64, Step)> {
+fn timeline(plan: &Plan) -> Timeline {
     match plan.variant {
-        REFUSES => Vec::new(),
-        _ if plan.options.healthy => Vec::new(),
-        _ => vec![(1000, nameserver::hang(plan, Place::Outside))],
+        REFUSES => Timeline::default(),
+        _ if plan.options.healthy => Timeline::default(),
+        _ => Timeline::once(vec![(1000, nameserver::hang(plan, Place::Outside))]),
     }
 }

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::{HTTP, Scenario, VXLAN_IP, everyday};
 use crate::lab::plan::{A, B, Node, Place, Plan, Pod};
 use crate::lab::step::Step;
+use crate::lab::timeline::Timeline;
 use crate::lab::topology::DEVICE;
 use crate::lab::traffic::{Flow, Work};
 
@@ -20,7 +21,7 @@ pub const SCENARIO: Scenario = Scenario {
         let node = Flow::new(Work::Request, Place::Node(A), Place::Node(B), HTTP, 300);
         [everyday(), vec![node]].concat()
     },
-    moves,
+    timeline,
     ..Scenario::BASE
 };
 
@@ -71,7 +72,6 @@ impl<'a> Holder<'a> {
 
 /// Between two announcements, in ms: what takes an afternoon elsewhere.
 const EVERY: u64 = 400;
-const ANNOUNCEMENTS: u64 = 24;
 
 /// Whoever joins the network tells it so, in the healthy twin as well.
 fn faults(plan: &Plan) -> Vec<Step> {
@@ -102,7 +102,7 @@ fn announcing(holder: &Holder<'_>, family: &str, knob: &str) -> Step {
 }
 
 /// By turns. A NIC that is given its MAC again announces its addresses (`NETDEV_CHANGEADDR`).
-fn moves(plan: &Plan) -> Vec<(u64, Step)> {
+fn timeline(plan: &Plan) -> Timeline {
     let (owner, other) = Holder::both(plan);
     let hosts = [other, owner];
     let announce = |n: u64| {
@@ -113,7 +113,8 @@ fn moves(plan: &Plan) -> Vec<(u64, Step)> {
         );
         ((n + 1) * EVERY, run(netns, "sh", &["-c", &again]))
     };
-    (0..ANNOUNCEMENTS).map(announce).collect()
+    let both = (0..2).map(announce).collect();
+    Timeline::again(2 * EVERY, both)
 }
 
 fn run(netns: &str, program: &'static str, arguments: &[&str]) -> Step {

@@ -2,6 +2,7 @@
 use super::{Scenario, VXLAN, bulk, everyday};
 use crate::lab::plan::{A, Plan};
 use crate::lab::step::Step;
+use crate::lab::timeline::Timeline;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "forwarding-disabled",
@@ -10,7 +11,7 @@ pub const SCENARIO: Scenario = Scenario {
     fixable: |_| true,
     needs: VXLAN,
     shape: |plan| plan.variant = (plan.form() % 2) as u32,
-    moves,
+    timeline,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     ..Scenario::BASE
 };
@@ -20,7 +21,7 @@ const ALL_LINKS: u32 = 0;
 const AFTER_MS: u64 = 500;
 
 /// The healthy twin switches on what is on.
-fn moves(plan: &Plan) -> Vec<(u64, Step)> {
+fn timeline(plan: &Plan) -> Timeline {
     let key = match (plan.options.ipv6, plan.variant) {
         (true, _) => "net/ipv6/conf/all/forwarding".to_owned(),
         (false, ALL_LINKS) => "net/ipv4/ip_forward".to_owned(),
@@ -32,5 +33,5 @@ fn moves(plan: &Plan) -> Vec<(u64, Step)> {
         key,
         value: value.to_owned(),
     };
-    vec![(AFTER_MS, step)]
+    Timeline::once(vec![(AFTER_MS, step)])
 }

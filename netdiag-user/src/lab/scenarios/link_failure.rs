@@ -2,6 +2,7 @@
 use super::{Scenario, VXLAN, bulk, everyday};
 use crate::lab::plan::{A, Plan};
 use crate::lab::step::Step;
+use crate::lab::timeline::Timeline;
 use crate::lab::topology::PORT_A;
 
 pub const SCENARIO: Scenario = Scenario {
@@ -11,7 +12,7 @@ pub const SCENARIO: Scenario = Scenario {
     needs: VXLAN,
     shape: |plan| plan.variant = (plan.form() % 2) as u32,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
-    moves,
+    timeline,
     ..Scenario::BASE
 };
 
@@ -19,9 +20,11 @@ const FLAPPING: u32 = 1;
 /// A moment after the first conversations.
 const AFTER_MS: u64 = 1500;
 const FLAP_MS: u64 = 400;
+/// A bad plug rests and begins again: less than half of what a diagnosis takes.
+const AGAIN_MS: u64 = 7_000;
 
 /// In the healthy twin somebody moves the cable once.
-fn moves(plan: &Plan) -> Vec<(u64, Step)> {
+fn timeline(plan: &Plan) -> Timeline {
     let changes = match (plan.options.healthy, plan.variant) {
         (true, _) => 2,
         (false, FLAPPING) => 6,
@@ -32,7 +35,9 @@ fn moves(plan: &Plan) -> Vec<(u64, Step)> {
         device: PORT_A.to_owned(),
         up: n % 2 == 1,
     };
-    (0..changes)
-        .map(|n| (AFTER_MS + n * FLAP_MS, step(n)))
-        .collect()
+    let steps = (0..changes).map(|n| (AFTER_MS + n * FLAP_MS, step(n)));
+    match (plan.options.healthy, plan.variant) {
+        (false, FLAPPING) => Timeline::again(AGAIN_MS, steps.collect()),
+        _ => Timeline::once(steps.collect()),
+    }
 }

@@ -61,6 +61,7 @@ use super::needs::Need;
 use super::plan::{A, B, Kind, Place, Plan};
 use super::state::Options;
 use super::step::Step;
+use super::timeline::Timeline;
 use super::traffic::{DNS_PORT, Flow, Pmtu, Work};
 
 /// Everything that there is to say about an incident.
@@ -83,8 +84,8 @@ pub struct Scenario {
     traffic: fn(&Plan) -> Vec<Flow>,
     /// Real programs that run beside the traffic.
     daemons: fn(&Plan) -> Vec<Daemon>,
-    /// What happens while the traffic goes on: after so many milliseconds, what.
-    moves: fn(&Plan) -> Vec<(u64, Step)>,
+    /// What happens while the traffic goes on.
+    timeline: fn(&Plan) -> Timeline,
     /// Flows of the findings that the node translates: the client, and what it asks. Each must be
     /// told once, with what it became.
     translated: fn(&Plan) -> Vec<(IpAddr, SocketAddr)>,
@@ -108,7 +109,7 @@ impl Scenario {
         faults: |_| Vec::new(),
         traffic: |_| Vec::new(),
         daemons: |_| Vec::new(),
-        moves: |_| Vec::new(),
+        timeline: |_| Timeline::default(),
         translated: |_| Vec::new(),
         fixable: |_| false,
         observer: |_| A,
@@ -196,6 +197,17 @@ const DNS_B: Place = Place::Pod(B, 1);
 const HTTP: u16 = 8080;
 const BULK: u16 = 9000;
 
+/// What goes on in a busy healthy cluster beside an incident: the flows of `noise`, but for those
+/// to an address where one of the incident's own programs listens.
+pub fn background(plan: &Plan, daemons: &[Daemon]) -> Vec<Flow> {
+    let mut flows = noise::traffic(plan);
+    flows.retain(|flow| {
+        let to = SocketAddr::new(plan.address(flow.to), flow.port);
+        !daemons.iter().any(|daemon| daemon.listens == Some(to))
+    });
+    flows
+}
+
 pub fn find(name: &str) -> Option<&'static Scenario> {
     ALL.iter().find(|scenario| scenario.name == name)
 }
@@ -224,8 +236,8 @@ impl Scenario {
         (self.daemons)(plan)
     }
 
-    pub fn moves(&self, plan: &Plan) -> Vec<(u64, Step)> {
-        (self.moves)(plan)
+    pub fn timeline(&self, plan: &Plan) -> Timeline {
+        (self.timeline)(plan)
     }
 
     pub fn translated(&self, plan: &Plan) -> Vec<(IpAddr, SocketAddr)> {

@@ -6,6 +6,7 @@ use super::{Scenario, VXLAN, bulk, everyday};
 use crate::lab::net::Refusal;
 use crate::lab::plan::{A, B, Plan};
 use crate::lab::step::Step;
+use crate::lab::timeline::Timeline;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "no-route",
@@ -13,7 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     expected: &["no-route"],
     needs: VXLAN,
     shape: |plan| plan.variant = (plan.form() % 3) as u32,
-    moves,
+    timeline,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     fixable: |_| true,
     ..Scenario::BASE
@@ -26,9 +27,9 @@ const UNREACHABLE: u32 = 1;
 /// A moment after the first conversations.
 const AFTER_MS: u64 = 500;
 
-fn moves(plan: &Plan) -> Vec<(u64, Step)> {
+fn timeline(plan: &Plan) -> Timeline {
     if plan.options.healthy {
-        return Vec::new();
+        return Timeline::default();
     }
     let peer = &plan.nodes[B];
     let (pods, any): ((IpAddr, u8), IpAddr) = if plan.options.ipv6 {
@@ -61,5 +62,6 @@ fn moves(plan: &Plan) -> Vec<(u64, Step)> {
             ]
         }
     };
-    steps.into_iter().map(|step| (AFTER_MS, step)).collect()
+    let steps = steps.into_iter().map(|step| (AFTER_MS, step));
+    Timeline::once(steps.collect())
 }

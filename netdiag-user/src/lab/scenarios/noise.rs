@@ -5,6 +5,7 @@ use super::{HTTP, POD_A, POD_B, Scenario, bulk, everyday};
 use crate::lab::needs::Need;
 use crate::lab::plan::{A, Place, Plan};
 use crate::lab::step::Step;
+use crate::lab::timeline::Timeline;
 use crate::lab::traffic::{Flow, Work};
 
 pub const SCENARIO: Scenario = Scenario {
@@ -19,7 +20,7 @@ pub const SCENARIO: Scenario = Scenario {
     ],
     faults,
     traffic,
-    moves,
+    timeline,
     ..Scenario::BASE
 };
 
@@ -42,7 +43,7 @@ fn faults(plan: &Plan) -> Vec<Step> {
     }]
 }
 
-fn traffic(_: &Plan) -> Vec<Flow> {
+pub fn traffic(_: &Plan) -> Vec<Flow> {
     let short = [(POD_A, POD_B), (POD_B, POD_A), (Place::Outside, POD_A)];
     let short = short.map(|(from, to)| Flow::new(Work::Request, from, to, HTTP, 20));
     // Clients that look around: each port is refused, none of them again and again.
@@ -63,11 +64,9 @@ fn traffic(_: &Plan) -> Vec<Flow> {
     all
 }
 
-/// How long there are moves for: longer than anybody lets it run.
-const LONGEST_MS: u64 = 1_800_000;
 const EVERY_MS: u64 = 3_000;
 
-fn moves(plan: &Plan) -> Vec<(u64, Step)> {
+fn timeline(plan: &Plan) -> Timeline {
     let pod = &plan.nodes[A].pods[1];
     let link = |come| Step::PodLink {
         netns: plan.nodes[A].netns.clone(),
@@ -75,7 +74,9 @@ fn moves(plan: &Plan) -> Vec<(u64, Step)> {
         inside: pod.netns.clone(),
         come,
     };
-    let times = (1..LONGEST_MS / EVERY_MS).map(|n| n * EVERY_MS);
-    let both = times.flat_map(|ms| [(ms, link(true)), (ms + EVERY_MS / 2, link(false))]);
-    both.collect()
+    let both = [
+        (EVERY_MS, link(true)),
+        (EVERY_MS + EVERY_MS / 2, link(false)),
+    ];
+    Timeline::again(EVERY_MS, both.into())
 }

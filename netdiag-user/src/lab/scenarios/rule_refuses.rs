@@ -6,6 +6,7 @@ use super::{Scenario, bulk, everyday};
 use crate::lab::needs::Need;
 use crate::lab::plan::{A, B, Plan};
 use crate::lab::step::Step;
+use crate::lab::timeline::Timeline;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "rule-refuses",
@@ -14,7 +15,7 @@ pub const SCENARIO: Scenario = Scenario {
     needs: &[Need::Veth, Need::Bridge, Need::Vxlan, Need::Program("ip")],
     shape: |plan| plan.variant = (plan.form() % FORMS.len()) as u32,
     faults,
-    moves,
+    timeline,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     fixable: |_| true,
     ..Scenario::BASE
@@ -65,9 +66,9 @@ fn faults(plan: &Plan) -> Vec<Step> {
     }
 }
 
-fn moves(plan: &Plan) -> Vec<(u64, Step)> {
+fn timeline(plan: &Plan) -> Timeline {
     if plan.options.healthy {
-        return Vec::new();
+        return Timeline::default();
     }
     let (to, form) = (to(plan), FORMS[plan.variant as usize]);
     let mut rule = vec!["rule", "add", "pref", "100", "to", &to, form];
@@ -80,5 +81,6 @@ fn moves(plan: &Plan) -> Vec<(u64, Step)> {
         ));
     }
     steps.push(ip(plan, &rule));
-    steps.into_iter().map(|step| (AFTER_MS, step)).collect()
+    let steps = steps.into_iter().map(|step| (AFTER_MS, step));
+    Timeline::once(steps.collect())
 }

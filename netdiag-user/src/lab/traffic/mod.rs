@@ -94,7 +94,7 @@ pub enum Serving {
     Stuck(i32),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Flow {
     pub from: Place,
     pub to: Place,

@@ -1,0 +1,203 @@
+//! `netdiag lab up`, `traffic` and `down`: an incident that a person looks at by hand.
+use std::env;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use super::args::{Shape, TrafficArgs, UpArgs};
+use super::report::{self, plain_table};
+use super::{SKIPPED, line, outcome, scenario};
+use crate::lab::cluster::Cluster;
+use crate::lab::incident::Incident;
+use crate::lab::plan::Node;
+use crate::lab::scenarios::Scenario;
+use crate::lab::{diagnosis, keeper, runner, state};
+use crate::model::shell::CommandLine;
+use crate::{output, shell};
+
+/// How often the flows are counted.
+const COUNT: Duration = Duration::from_secs(2);
+
+/// What to do with a lab that stands.
+#[derive(Serialize)]
+struct Standing<'a> {
+    id: &'a str,
+    scenario: &'a str,
+    seed: u64,
+    /// What a diagnosis must name.
+    expected: Vec<String>,
+    commands: Commands,
+}
+
+/// Each as it is pasted.
+#[derive(Serialize)]
+struct Commands {
+    traffic: CommandLine,
+    /// The same in a busy cluster.
+    background: CommandLine,
+    diagnose: CommandLine,
+    down: CommandLine,
+}
+
+/// Builds the lab and starts its programs.
+pub async fn up(args: &UpArgs) -> Result<i32> {
+    let scenario = scenario(&args.name)?;
+    let built = runner::build(scenario, args.variant.options(scenario, 0)).await;
+    let mut cluster = match outcome(built) {
+        Ok(cluster) => cluster?,
+        Err(why) => return report::skipped(&why).map(|()| SKIPPED),
+    };
+    let keeper = keeper::start(scenario, &cluster).await?;
+    cluster.keep()?;
+    if let Some(keeper) = keeper {
+        keeper.let_go();
+    }
+    let commands = commands(scenario, &cluster)?;
+    match args.output {
+        Shape::Json => json(scenario, &cluster, commands)?,
+        Shape::Table => table(&cluster, &commands)?,
+    }
+    Ok(0)
+}
+
+/// Removes labs that stand.
+pub fn down(which: Option<&str>) -> Result<i32> {
+    for lab in state::down(which)? {
+        line(&format!(
+            "removed lab {} ({})",
+            lab.id, lab.options.scenario
+        ))?;
+    }
+    Ok(0)
+}
+
+/// The keeper's own work.
+pub async fn keep(id: &str) -> Result<i32> {
+    let record = state::of_id(id)?;
+    let scenario = scenario(&record.options.scenario)?;
+    let cluster = Cluster::open(scenario, record)?;
+    keeper::keep(scenario, &cluster).await.map(|()| 0)
+}
+
+/// Makes the traffic until the process is ended.
+pub async fn traffic(args: &TrafficArgs) -> Result<i32> {
+    let record = state::find(args.lab.as_deref())?;
+    let scenario = scenario(&record.options.scenario)?;
+    let cluster = Cluster::open(scenario, record)?;
+    if !scenario.daemons(&cluster.plan).is_empty() && !keeper::is_there(&cluster.dir()) {
+        bail!(
+            "the programs of lab {} have ended: take it down and start it again",
+            cluster.plan.id
+        );
+    }
+    let incident = Incident::begin(scenario, &cluster, args.background)?;
+    line(&format!("traffic of lab {} goes on", cluster.plan.id))?;
+    if let Some(told) = incident.timeline.told(&cluster) {
+        line(&told)?;
+    }
+    let show = async {
+        loop {
+            tokio::time::sleep(COUNT).await;
+            line(&incident.traffic.summary().join("\n"))?;
+            line("")?;
+        }
+    };
+    incident.beside(&cluster, show).await?
+}
+
+fn commands(scenario: &Scenario, cluster: &Cluster) -> Result<Commands> {
+    let (id, netdiag) = (&cluster.plan.id, program()?);
+    let node: &Node = &cluster.plan.nodes[scenario.observer(&cluster.plan)];
+    Ok(Commands {
+        traffic: shell!("{} lab traffic {}", netdiag, id),
+        background: shell!("{} lab traffic --background {}", netdiag, id),
+        diagnose: diagnosis::by_hand(cluster, node, &netdiag),
+        down: shell!("{} lab down {}", netdiag, id),
+    })
+}
+
+/// What a shell finds this program by: its name where that is how it was started, else its path.
+fn program() -> Result<String> {
+    let name = env::args_os().next().unwrap_or_default();
+    if !name.is_empty() && !name.as_encoded_bytes().contains(&b'/') {
+        return Ok(name.to_string_lossy().into_owned());
+    }
+    let path = env::current_exe().context("cannot find netdiag's own program")?;
+    Ok(path.display().to_string())
+}
+
+fn json(scenario: &Scenario, cluster: &Cluster, commands: Commands) -> Result<()> {
+    let options = &cluster.plan.options;
+    line(&output::pretty_json(&Standing {
+        id: &cluster.plan.id,
+        scenario: &options.scenario,
+        seed: options.seed,
+        expected: scenario.expected(options.healthy),
+        commands,
+    })?)
+}
+
+/// How to go into the lab, and what to do with it.
+fn table(cluster: &Cluster, commands: &Commands) -> Result<()> {
+    let plan = &cluster.plan;
+    line(&format!(
+        "lab {} stands: {}, seed {}",
+        plan.id, plan.options.scenario, plan.options.seed
+    ))?;
+    let mut table = plain_table(&["WHAT", "ADDRESS", "ENTER WITH"]);
+    let mut row = |what: String, address: String, netns: &str| {
+        table.add_row([what, address, enter(netns)]);
+    };
+    for node in &plan.nodes {
+        row(
+            format!("node {}", node.name),
+            node.ipv4.to_string(),
+            &node.netns,
+        );
+        for pod in &node.pods {
+            let address = match plan.options.ipv6 {
+                true => pod.ipv6.to_string(),
+                false => pod.ipv4.to_string(),
+            };
+            row(
+                format!("pod {}/{}", pod.namespace, pod.name),
+                address,
+                &pod.netns,
+            );
+        }
+    }
+    let outside = &plan.outside;
+    row(
+        "host outside".to_owned(),
+        outside.ipv4.to_string(),
+        &outside.netns,
+    );
+    for switch in &plan.switches {
+        row("switch".to_owned(), String::new(), switch);
+    }
+    for node in &plan.nodes {
+        for (what, path) in [
+            ("CNI files", cluster.cni_dir(node)),
+            ("root", cluster.root(node)),
+        ] {
+            let what = format!("{what} of {}", node.name);
+            table.add_row([what, String::new(), path_text(&path)]);
+        }
+    }
+    line(&table.trim_fmt())?;
+    line("")?;
+    line(&format!("traffic:  {}", commands.traffic))?;
+    line("          with --background in a busy cluster")?;
+    line(&format!("diagnose: {}", commands.diagnose))?;
+    line(&format!("remove:   {}", commands.down))
+}
+
+fn enter(netns: &str) -> String {
+    shell!("ip netns exec {} bash", netns).text()
+}
+
+fn path_text(path: &Path) -> String {
+    path.display().to_string()
+}

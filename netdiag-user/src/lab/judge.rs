@@ -1,0 +1,87 @@
+//! Whether a verdict is the one that a scenario wants.
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use jiff::Timestamp;
+
+use super::plan::Plan;
+use super::scenarios::Scenario;
+use super::state::Options;
+use crate::model::verdict::{Confidence, Finding, FlowRef, LabResult, Outcome, Severity, Verdict};
+
+/// The root causes that are bad enough to be named.
+pub fn named(verdict: &Verdict) -> BTreeSet<&str> {
+    let roots = verdict.findings.iter().filter(|finding| {
+        finding.severity >= Severity::Warning && finding.consequence_of.is_none()
+    });
+    roots.map(|finding| finding.cause.as_str()).collect()
+}
+
+/// What the run came to; its fault began at that time.
+pub fn judge(scenario: &Scenario, plan: &Plan, verdict: &Verdict, begun: Timestamp) -> LabResult {
+    let options = &plan.options;
+    let asked = match options.healthy {
+        true => Vec::new(),
+        false => scenario.translated(plan),
+    };
+    let expected = scenario.expected(options.healthy);
+    // Numbers alone name some causes too; a scenario is about what traffic shows.
+    let met = |f: &Finding| f.confidence == Confidence::Confirmed || !expected.contains(&f.cause);
+    let passed = named(verdict) == expected.iter().map(String::as_str).collect()
+        && verdict.findings.iter().all(met)
+        && chained(scenario, options, verdict)
+        && whole(verdict)
+        && joined(&asked, verdict)
+        && verdict.verdict != Outcome::Incomplete;
+    let when = verdict
+        .findings
+        .iter()
+        .filter(|finding| expected.contains(&finding.cause));
+    let first = when
+        .filter_map(|finding| finding.named_at.as_deref()?.parse::<Timestamp>().ok())
+        .min();
+    LabResult {
+        scenario: scenario.name.to_owned(),
+        expected,
+        passed,
+        fixed: None,
+        // Numbers alone may name it before the traffic does.
+        named_after: first.map(|time| time.duration_since(begun).as_secs_f64().max(0.0)),
+    }
+}
+
+/// Whether what follows from the root causes was found, and hung below them.
+fn chained(scenario: &Scenario, options: &Options, verdict: &Verdict) -> bool {
+    let below = |cause: &&'static str| {
+        let mut findings = verdict.findings.iter();
+        findings.any(|f| f.cause == **cause && f.consequence_of.is_some())
+    };
+    options.healthy || scenario.leads_to.iter().all(below)
+}
+
+/// Whether one finding tells each cause, and all that fails is explained.
+fn whole(verdict: &Verdict) -> bool {
+    let bad = |f: &&Finding| f.severity >= Severity::Warning && f.consequence_of.is_none();
+    let roots = verdict.findings.iter().filter(bad).count();
+    roots == named(verdict).len() && !verdict.unexplained.iter().any(|u| u.here)
+}
+
+/// Whether each of these flows is told once with its legs, and no leg by itself.
+fn joined(asked: &[(IpAddr, SocketAddr)], verdict: &Verdict) -> bool {
+    let flows: Vec<&FlowRef> = verdict.findings.iter().flat_map(|f| &f.flows).collect();
+    let is = |f: &&FlowRef, (client, server): &(IpAddr, SocketAddr)| {
+        let source = f.source.parse::<SocketAddr>().map(|s| s.ip());
+        let source = source.or_else(|_| f.source.parse());
+        source.is_ok_and(|s| s == *client) && f.destination == server.to_string()
+    };
+    let told = |of: &(IpAddr, SocketAddr)| {
+        let mut rows = flows.iter().filter(|f| is(f, of)).peekable();
+        rows.peek().is_some() && rows.all(|f| !f.legs.is_empty())
+    };
+    let alone = |f: &&FlowRef| {
+        let ends = (&f.source, &f.destination);
+        let mut legs = flows.iter().flat_map(|f| &f.legs);
+        f.legs.is_empty() && legs.any(|l| (&l.source, &l.destination) == ends)
+    };
+    asked.iter().all(told) && !flows.iter().any(alone)
+}
