@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use crate::{
     bench,
     build::{self, Profile},
-    check, r#gen, record, run, setup, test, vm,
+    by_hand, check, r#gen, record, run, setup, test, vm,
 };
 
 #[derive(Parser)]
@@ -61,6 +61,14 @@ enum Task {
         vm: Option<String>,
         /// Scenarios
         names: Vec<String>,
+    },
+    /// Stand incidents up, make their traffic and diagnose by the lines that `lab up` prints; ends
+    /// with 1 when anything else is named than they declare
+    LabByHand {
+        #[command(flatten)]
+        setup: Setup,
+        #[command(flatten)]
+        options: by_hand::Options,
     },
     /// Measure what netdiag costs here, beside nothing and empty programs
     Bench {
@@ -119,6 +127,7 @@ pub fn main() -> Result<ExitCode> {
         Task::Check => check::command(),
         Task::Gen => r#gen::write().map(|()| ExitCode::SUCCESS),
         Task::Record { setup, vm, names } => record::command(setup.via, vm.as_deref(), &names),
+        Task::LabByHand { setup, options } => by_hand::command(setup.via, &options),
         Task::Bench { setup, options } => bench::command(setup.via, &options),
         Task::Vm {
             setup,

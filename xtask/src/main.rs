@@ -1,6 +1,7 @@
 //! Set-up, build, run, test, VMs and benchmarks: everything that plain `cargo` cannot do here.
 mod bench;
 mod build;
+mod by_hand;
 mod check;
 mod cli;
 mod r#gen;

@@ -9,9 +9,9 @@ use anyhow::Result;
 
 use crate::{
     build::{self, Profile},
-    check,
+    by_hand, check,
     setup::{self, Way, apt},
-    sh::is_root,
+    sh::{is_root, say},
     vm,
 };
 use tally::Tally;
@@ -27,6 +27,7 @@ pub fn command(via: Option<Way>) -> Result<ExitCode> {
     match scenarios::list(&netdiag) {
         Ok(names) => {
             let lacking = lab(&mut tally);
+            by_hand(&netdiag, &names, &lacking, &mut tally);
             vm(&scenarios::for_vm(&names, &lacking), &mut tally);
         }
         Err(error) => tally.fail("netdiag lab list", &format!("{error:#}")),
@@ -80,6 +81,18 @@ fn lab(tally: &mut Tally) -> Vec<String> {
         tally.fail("the lab", &format!("{error:#}"));
         Vec::new()
     })
+}
+
+/// Some of what ran is stood up and looked at as a person does it: which, and beside what traffic,
+/// goes by the commit.
+fn by_hand(netdiag: &Path, names: &[String], lacking: &[String], tally: &mut Tally) {
+    if !is_root() {
+        return tally.skip("the lab by hand", "needs root");
+    }
+    let there = names.iter().filter(|name| !lacking.contains(name));
+    let (commit, looks) = by_hand::in_ci(&there.cloned().collect::<Vec<_>>());
+    say(&format!("by hand: what commit {commit} chooses"));
+    by_hand::all(netdiag, &looks, by_hand::JOBS, tally);
 }
 
 fn vm(names: &[String], tally: &mut Tally) {

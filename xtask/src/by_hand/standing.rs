@@ -1,0 +1,193 @@
+//! One incident: stood up, looked at, taken down.
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread::JoinHandle,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::{Form, Look};
+use crate::sh;
+
+/// Standing a lab up takes seconds, a diagnosis a quarter of a minute; neither may hang.
+const LIMIT: &str = "180";
+
+/// What came of it.
+pub enum Seen {
+    Named {
+        named: BTreeSet<String>,
+        expected: BTreeSet<String>,
+        /// The findings, for people.
+        verdict: String,
+    },
+    Skipped(String),
+    Failed(String),
+}
+
+/// Stands the incident up and looks at it as printed.
+pub fn look(netdiag: &Path, look: &Look) -> Result<Seen> {
+    let mut up = Command::new("timeout");
+    up.arg(LIMIT).arg(netdiag);
+    up.args(["lab", "up", &look.scenario, "-o", "json", "-q"]);
+    up.args(["--seed", &look.seed.to_string()]);
+    let up = sh::output(&mut up)?;
+    let said = String::from_utf8_lossy(&up.stdout);
+    match up.status.code() {
+        Some(0) => {}
+        Some(3) => {
+            let why = said.trim();
+            let why = why.strip_prefix("skipped: ").unwrap_or(why);
+            return Ok(Seen::Skipped(why.to_owned()));
+        }
+        _ => bail!("lab up: {}", last_line(&up.stderr)),
+    }
+    let lab: Value = serde_json::from_str(&said).context("lab up gave no JSON")?;
+    let lab = Lab(lab);
+    let traffic = Traffic::start(match look.form {
+        Form::Alone => lab.command("traffic")?,
+        Form::Busy => lab.command("background")?,
+    })?;
+    let verdict = diagnose(lab.command("diagnose")?)?;
+    traffic.end()?;
+    Ok(Seen::Named {
+        named: named(&verdict),
+        expected: texts(&lab.0["expected"]),
+        verdict: told(&verdict),
+    })
+}
+
+/// A lab that stands, as `lab up` tells of it; taken down when dropped.
+struct Lab(Value);
+
+impl Lab {
+    fn command(&self, name: &str) -> Result<&str> {
+        let line = self.0["commands"][name].as_str();
+        line.filter(|line| !line.is_empty())
+            .with_context(|| format!("lab up printed no line for {name}"))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let down = self
+            .command("down")
+            .and_then(|line| sh::text(&mut shell(line)));
+        if let Err(error) = down {
+            sh::say(&format!("{error:#}"));
+        }
+    }
+}
+
+/// `lab traffic`, going on.
+struct Traffic {
+    child: Child,
+    rest: JoinHandle<()>,
+}
+
+impl Traffic {
+    fn start(line: &str) -> Result<Self> {
+        let mut command = shell(&format!("exec {line}"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().context("start lab traffic")?;
+        let stdout = child.stdout.take().context("no output of lab traffic")?;
+        let mut stdout = BufReader::new(stdout);
+        let mut first = String::new();
+        stdout.read_line(&mut first).context("read lab traffic")?;
+        if first.is_empty() {
+            bail!("lab traffic ended: {}", child.wait()?);
+        }
+        let rest = std::thread::spawn(move || {
+            let _ = stdout.read_to_end(&mut Vec::new());
+        });
+        Ok(Self { child, rest })
+    }
+
+    /// As Ctrl-C does. That it went on until then is part of the test.
+    fn end(mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("lab traffic ended by itself: {status}");
+        }
+        let pid = self.child.id().to_string();
+        sh::text(Command::new("kill").args(["-INT", &pid]))?;
+        self.child.wait()?;
+        let _ = self.rest.join();
+        Ok(())
+    }
+}
+
+fn diagnose(line: &str) -> Result<Value> {
+    let mut command = Command::new("timeout");
+    command.args([LIMIT, "sh", "-c", &format!("exec {line} -o json")]);
+    let ended = sh::output(&mut command)?;
+    if ended.stdout.is_empty() {
+        bail!("diagnose: {}", last_line(&ended.stderr));
+    }
+    serde_json::from_slice(&ended.stdout).context("diagnose gave no JSON")
+}
+
+fn shell(line: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", line]);
+    shell
+}
+
+fn last_line(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    text.lines().last().unwrap_or("said nothing").to_owned()
+}
+
+/// The root causes that are bad enough to be named, as `lab run` counts them.
+fn named(verdict: &Value) -> BTreeSet<String> {
+    let findings = verdict["findings"].as_array();
+    let findings = findings.map(Vec::as_slice).unwrap_or_default();
+    let roots = findings
+        .iter()
+        .filter(|f| f["severity"] != "info" && f["consequence_of"].is_null());
+    roots
+        .filter_map(|f| f["cause"].as_str().map(str::to_owned))
+        .collect()
+}
+
+fn texts(array: &Value) -> BTreeSet<String> {
+    let all = array.as_array().map(Vec::as_slice).unwrap_or_default();
+    let texts = all.iter().filter_map(|it| it.as_str().map(str::to_owned));
+    texts.collect()
+}
+
+/// The findings in a line each.
+fn told(verdict: &Value) -> String {
+    let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let mut lines = vec![format!("         verdict: {}", word(&verdict["verdict"]))];
+    for part in ["findings", "unexplained"] {
+        for it in verdict[part].as_array().into_iter().flatten() {
+            let what = ["cause", "severity", "confidence", "summary", "what"].map(|key| &it[key]);
+            let what = what.into_iter().filter_map(Value::as_str);
+            let below = it["consequence_of"].as_str();
+            let below = below.map_or(String::new(), |root| format!(" (below {root})"));
+            let text = what.collect::<Vec<_>>().join(", ");
+            lines.push(format!("         {part}: {text}{below}"));
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roots_of_weight_are_named() {
+        let verdict = serde_json::json!({ "findings": [
+            { "cause": "a", "severity": "critical", "consequence_of": null },
+            { "cause": "b", "severity": "warning" },
+            { "cause": "c", "severity": "critical", "consequence_of": "a" },
+            { "cause": "d", "severity": "info" },
+        ]});
+        let named = named(&verdict);
+        assert_eq!(named.iter().collect::<Vec<_>>(), ["a", "b"]);
+    }
+}
