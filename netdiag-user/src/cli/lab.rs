@@ -1,12 +1,14 @@
 //! `netdiag lab`: the incidents in network namespaces on this machine.
 use std::io::{self, Write};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::Usage;
 use crate::lab::Skipped;
+use crate::lab::case::Case;
 use crate::lab::runner::{self, Settings};
-use crate::lab::scenarios::{self, ALL, Scenario};
+use crate::lab::scenarios::{ALL, Scenario};
 use crate::lab::state::Options;
 use crate::model::verdict::Verdict;
 
@@ -74,11 +76,12 @@ async fn dispatch(command: LabCommand) -> Result<i32> {
 
 async fn run_all(args: RunArgs) -> Result<i32> {
     let chosen: Vec<&Scenario> = match &args.name {
-        Some(name) => vec![scenario(name)?],
+        Some(name) => ALL.iter().filter(|it| it.name == name).collect(),
         None => ALL.iter().collect(),
     };
     if let ([one], [_, ..]) = (chosen.as_slice(), args.exec.as_slice()) {
-        let done = runner::exec(one, args.variant.options(one, 0), &args.exec).await;
+        let options = args.variant.options(one.name, 0);
+        let done = runner::exec(case(&options)?, options, &args.exec).await;
         return match outcome(done) {
             Err(why) => report::skipped(&why).map(|()| SKIPPED),
             Ok(code) => code,
@@ -92,14 +95,16 @@ async fn run_all(args: RunArgs) -> Result<i32> {
     };
     let mut runs = Vec::new();
     for scenario in &chosen {
-        runs.extend(args.runs(scenario).into_iter().map(|o| (*scenario, o)));
+        for options in args.runs(scenario) {
+            runs.push((case(&options)?, options));
+        }
     }
     let outcomes = report::Outcomes::new(args.output, runs.len() > 1);
     execute(runs, &settings, args.jobs.max(1), outcomes, args.all).await
 }
 
 async fn execute(
-    runs: Vec<(&Scenario, Options)>,
+    runs: Vec<(Case, Options)>,
     settings: &Settings,
     jobs: usize,
     mut outcomes: report::Outcomes,
@@ -107,18 +112,18 @@ async fn execute(
 ) -> Result<i32> {
     use futures_util::StreamExt;
     // All on this task, so that the thread that starts the children lives as long as they do.
-    let running = runs.into_iter().map(|(scenario, options)| async move {
-        let done = runner::run(scenario, options.clone(), settings).await;
+    let running = runs.into_iter().map(|(case, options)| async move {
+        let done = runner::run(case, options.clone(), settings).await;
         let outcome = match outcome(done) {
             Ok(Ok(verdict)) => Outcome::Verdict(Box::new(verdict)),
             Ok(Err(error)) => Outcome::Failed(error),
             Err(why) => Outcome::Skipped(why),
         };
-        (scenario, options, outcome)
+        (case, options, outcome)
     });
     let mut running = futures_util::stream::iter(running).buffered(jobs);
     let (mut failed, mut skipped) = (false, false);
-    while let Some((scenario, options, outcome)) = running.next().await {
+    while let Some((case, options, outcome)) = running.next().await {
         match &outcome {
             Outcome::Verdict(verdict) => {
                 failed |= verdict.lab.as_ref().is_none_or(|lab| !lab.passed);
@@ -126,7 +131,7 @@ async fn execute(
             Outcome::Skipped(_) => skipped = true,
             Outcome::Failed(_) => failed = true,
         }
-        outcomes.add(scenario, &options, outcome)?;
+        outcomes.add(case, &options, outcome)?;
     }
     outcomes.finish()?;
     Ok(match (failed, skipped && !all) {
@@ -136,9 +141,10 @@ async fn execute(
     })
 }
 
-fn scenario(name: &str) -> Result<&'static Scenario> {
-    scenarios::find(name)
-        .ok_or_else(|| anyhow!("no scenario {name}: `netdiag lab list` shows those there are"))
+/// What a lab with these options is made for; a name that is none, and two scenarios that cannot
+/// be together, are wrong usage.
+fn case(options: &Options) -> Result<Case> {
+    Case::of(options).map_err(|why| Usage(why).into())
 }
 
 /// Takes the skipped apart from the failed.

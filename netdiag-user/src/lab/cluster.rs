@@ -6,10 +6,10 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, ensure};
 use futures_util::future::join_all;
 
+use super::case::Case;
 use super::net::Net;
 use super::netns::{self, Netns};
 use super::plan::{Node, Plan};
-use super::scenarios::Scenario;
 use super::state::{self, Options, Record};
 use super::{needs, root, topology};
 
@@ -24,13 +24,13 @@ pub struct Cluster {
 impl Cluster {
     /// Builds the scenario's topology, ready for traffic, with every fault that stands from the
     /// start. Needs a tokio runtime.
-    pub async fn build(scenario: &Scenario, options: Options) -> Result<Self> {
-        needs::check(scenario.needs)?;
+    pub async fn build(case: Case, options: Options) -> Result<Self> {
+        needs::check(&case.needs())?;
         netns::prepare()?;
-        let names = |id: &str| scenario.plan(id, options.clone()).namespaces();
+        let names = |id: &str| case.plan(id, options.clone()).namespaces();
         let record = state::reserve(options.clone(), names)?;
         let mut cluster = Self {
-            plan: scenario.plan(&record.id, options),
+            plan: case.plan(&record.id, options),
             record,
             nets: HashMap::new(),
             runtime: tokio::runtime::Handle::current(),
@@ -43,20 +43,20 @@ impl Cluster {
             root::make(&cluster.dir(), node)?;
         }
         topology::build(&cluster).await?;
-        for step in scenario.faults(&cluster.plan) {
+        for step in case.faults(&cluster.plan) {
             step.apply(&cluster).await?;
         }
         Ok(cluster)
     }
 
     /// Opens a lab that `lab up` left standing.
-    pub fn open(scenario: &Scenario, record: Record) -> Result<Self> {
+    pub fn open(case: Case, record: Record) -> Result<Self> {
         let mut nets = HashMap::new();
         for name in &record.namespaces {
             nets.insert(name.clone(), Net::open(&Netns::open(name)?)?);
         }
         Ok(Self {
-            plan: scenario.plan(&record.id, record.options.clone()),
+            plan: case.plan(&record.id, record.options.clone()),
             record,
             nets,
             runtime: tokio::runtime::Handle::current(),

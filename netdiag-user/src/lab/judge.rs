@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 
+use super::case::Case;
 use super::plan::Plan;
-use super::scenarios::Scenario;
 use super::state::Options;
 use crate::model::verdict::{Confidence, Finding, FlowRef, LabResult, Outcome, Severity, Verdict};
 
@@ -18,18 +18,18 @@ pub fn named(verdict: &Verdict) -> BTreeSet<&str> {
 }
 
 /// What the run came to; its fault began at that time.
-pub fn judge(scenario: &Scenario, plan: &Plan, verdict: &Verdict, begun: Timestamp) -> LabResult {
+pub fn judge(case: Case, plan: &Plan, verdict: &Verdict, begun: Timestamp) -> LabResult {
     let options = &plan.options;
     let asked = match options.healthy {
         true => Vec::new(),
-        false => scenario.translated(plan),
+        false => case.translated(plan),
     };
-    let expected = scenario.expected(options.healthy);
+    let expected = case.expected(options.healthy);
     // Numbers alone name some causes too; a scenario is about what traffic shows.
     let met = |f: &Finding| f.confidence == Confidence::Confirmed || !expected.contains(&f.cause);
     let passed = named(verdict) == expected.iter().map(String::as_str).collect()
         && verdict.findings.iter().all(met)
-        && chained(scenario, options, verdict)
+        && chained(case, options, verdict)
         && whole(verdict)
         && joined(&asked, verdict)
         && verdict.verdict != Outcome::Incomplete;
@@ -41,7 +41,8 @@ pub fn judge(scenario: &Scenario, plan: &Plan, verdict: &Verdict, begun: Timesta
         .filter_map(|finding| finding.named_at.as_deref()?.parse::<Timestamp>().ok())
         .min();
     LabResult {
-        scenario: scenario.name.to_owned(),
+        scenario: case.first.name.to_owned(),
+        with: case.second.map(|it| it.name.to_owned()),
         expected,
         passed,
         fixed: None,
@@ -51,12 +52,12 @@ pub fn judge(scenario: &Scenario, plan: &Plan, verdict: &Verdict, begun: Timesta
 }
 
 /// Whether what follows from the root causes was found, and hung below them.
-fn chained(scenario: &Scenario, options: &Options, verdict: &Verdict) -> bool {
-    let below = |cause: &&'static str| {
+fn chained(case: Case, options: &Options, verdict: &Verdict) -> bool {
+    let below = |cause: &'static str| {
         let mut findings = verdict.findings.iter();
-        findings.any(|f| f.cause == **cause && f.consequence_of.is_some())
+        findings.any(|f| f.cause == cause && f.consequence_of.is_some())
     };
-    options.healthy || scenario.leads_to.iter().all(below)
+    options.healthy || case.leads_to().all(below)
 }
 
 /// Whether one finding tells each cause, and all that fails is explained.

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
+use super::case::Case;
 use super::cluster::Cluster;
 use super::guarded::Guarded;
 use super::incident;
-use super::scenarios::Scenario;
 use super::state::start_time;
 
 /// What the keeper says when every program is ready.
@@ -43,8 +43,8 @@ impl Started {
 
 /// Starts the lab's keeper and waits until the programs are ready. `None` where the scenario has
 /// no programs.
-pub async fn start(scenario: &Scenario, cluster: &Cluster) -> Result<Option<Started>> {
-    if scenario.daemons(&cluster.plan).is_empty() {
+pub async fn start(case: Case, cluster: &Cluster) -> Result<Option<Started>> {
+    if case.daemons(&cluster.plan).is_empty() {
         return Ok(None);
     }
     let netdiag = std::env::current_exe().context("cannot find netdiag's own program")?;
@@ -67,7 +67,7 @@ pub async fn start(scenario: &Scenario, cluster: &Cluster) -> Result<Option<Star
 }
 
 /// Starts the lab's programs and keeps them until this is dropped.
-pub async fn keep(scenario: &Scenario, cluster: &Cluster) -> Result<()> {
+pub async fn keep(case: Case, cluster: &Cluster) -> Result<()> {
     // No terminal's Ctrl-C is meant for it. It fails where it leads a session already.
     let _ = setsid();
     let pid = std::process::id();
@@ -76,7 +76,7 @@ pub async fn keep(scenario: &Scenario, cluster: &Cluster) -> Result<()> {
         serde_json::to_vec(&Keeper { pid, started }).context("cannot describe the keeper")?;
     // Before the first program: whoever is noted is ended with the lab.
     fs::write(file(&cluster.dir()), text).context("cannot note the lab's keeper")?;
-    let _daemons = incident::daemons(scenario, cluster).await?;
+    let _daemons = incident::daemons(case, cluster).await?;
     std::io::stdout().write_all(READY)?;
     std::io::stdout().flush()?;
     std::future::pending().await

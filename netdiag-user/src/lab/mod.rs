@@ -10,6 +10,7 @@
     reason = "the lab reads what it made itself, on a machine that it may break"
 )]
 pub mod bench;
+pub mod case;
 pub mod cgroup;
 pub mod cluster;
 pub mod cni;
@@ -32,6 +33,7 @@ pub mod net;
 pub mod netns;
 pub mod nft;
 pub mod offload;
+pub mod parts;
 pub mod plan;
 pub mod rng;
 pub mod root;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::process::Command;
 
 use super::Skipped;
+use super::case::Case;
 use super::cluster::Cluster;
 use super::diagnosis::{Diagnosis, GRACE, READY, Watch};
 use super::fix;
@@ -16,7 +17,6 @@ use super::guarded::Guarded;
 use super::incident::{self, Incident};
 use super::judge::{judge, named};
 use super::plan::Node;
-use super::scenarios::Scenario;
 use super::state::Options;
 use super::sys::enter_before_exec;
 use super::traffic::Traffic;
@@ -41,38 +41,39 @@ pub struct Settings {
 
 /// Runs the scenario and returns the node's verdict, with `lab` filled in. Fails with
 /// [`Skipped`] where this machine cannot host it.
-pub async fn run(scenario: &Scenario, options: Options, settings: &Settings) -> Result<Verdict> {
-    let cluster = build(scenario, options.clone()).await?;
-    let node = &cluster.plan.nodes[scenario.observer(&cluster.plan)];
-    let usual = if options.healthy || scenario.expected.is_empty() {
+pub async fn run(case: Case, options: Options, settings: &Settings) -> Result<Verdict> {
+    let cluster = build(case, options.clone()).await?;
+    let node = &cluster.plan.nodes[case.observer(&cluster.plan)];
+    let usual = if case.expected(options.healthy).is_empty() {
         6
     } else {
         12
     };
     let duration = settings.duration.unwrap_or(Duration::from_secs(usual));
     // A node's daemons run for long before anybody looks at it.
-    let _daemons = incident::daemons(scenario, &cluster).await?;
+    let _daemons = incident::daemons(case, &cluster).await?;
     let mut witnesses = Vec::new();
     if let Some(folder) = &settings.record_all {
         witnesses = watch_others(&cluster, node, folder, duration).await?;
     }
     let watch = Watch {
         duration,
-        stable: true,
-        record: settings.recording(scenario, node),
+        // The first of two findings must not end it before the second.
+        stable: case.second.is_none(),
+        record: settings.recording(case, node),
     };
     let mut diagnosis = Diagnosis::start(&cluster, node, &watch)?;
     diagnosis.ready().await?;
     let mut begun = Timestamp::now();
-    let incident = Incident::begin(scenario, &cluster, false)?;
-    begun += incident.timeline.begins();
+    let incident = Incident::begin(case, &cluster, false)?;
+    begun += incident.begins();
     let verdict = incident.beside(&cluster, diagnosis.verdict(duration + GRACE));
     let mut verdict = verdict.await??;
     for witness in witnesses {
         witness.end().await?;
     }
-    let mut lab = judge(scenario, &cluster.plan, &verdict, begun);
-    if settings.fix && scenario.fixable(&cluster.plan) && !options.healthy && lab.passed {
+    let mut lab = judge(case, &cluster.plan, &verdict, begun);
+    if settings.fix && case.fixable(&cluster.plan) && !options.healthy && lab.passed {
         fix::apply(&cluster, node, &verdict).await?;
         let fixed = is_gone(&cluster, node, &incident.traffic).await?;
         lab.fixed = Some(fixed);
@@ -85,9 +86,9 @@ pub async fn run(scenario: &Scenario, options: Options, settings: &Settings) -> 
 
 impl Settings {
     /// Where the diagnosing node's recording goes.
-    fn recording(&self, scenario: &Scenario, node: &Node) -> Option<PathBuf> {
+    fn recording(&self, case: Case, node: &Node) -> Option<PathBuf> {
         let folder = self.record_all.as_ref();
-        let among_all = folder.map(|folder| recording_of(folder, scenario.name, node));
+        let among_all = folder.map(|folder| recording_of(folder, case.first.name, node));
         among_all.or_else(|| self.record.clone())
     }
 }
@@ -141,15 +142,15 @@ async fn is_gone(cluster: &Cluster, node: &Node, traffic: &Traffic) -> Result<bo
 
 /// Runs any command in the diagnosing node instead of a diagnosis, with the traffic going on,
 /// and returns its exit code.
-pub async fn exec(scenario: &Scenario, options: Options, command: &[OsString]) -> Result<i32> {
-    let cluster = build(scenario, options).await?;
-    let node = &cluster.plan.nodes[scenario.observer(&cluster.plan)];
+pub async fn exec(case: Case, options: Options, command: &[OsString]) -> Result<i32> {
+    let cluster = build(case, options).await?;
+    let node = &cluster.plan.nodes[case.observer(&cluster.plan)];
     let (program, arguments) = command.split_first().context("no command given")?;
     let mut inside = std::process::Command::new(program);
     inside.args(arguments);
     enter_before_exec(&mut inside, cluster.netns(&node.netns)?.file()?);
-    let _daemons = incident::daemons(scenario, &cluster).await?;
-    let incident = Incident::begin(scenario, &cluster, false)?;
+    let _daemons = incident::daemons(case, &cluster).await?;
+    let incident = Incident::begin(case, &cluster, false)?;
     let mut child = Guarded(
         Command::from(inside)
             .spawn()
@@ -164,12 +165,12 @@ pub async fn exec(scenario: &Scenario, options: Options, command: &[OsString]) -
 }
 
 /// Builds the lab unless the scenario has no such form.
-pub async fn build(scenario: &Scenario, options: Options) -> Result<Cluster> {
-    if let (true, Some(why)) = (options.ipv6, scenario.no_ipv6) {
+pub async fn build(case: Case, options: Options) -> Result<Cluster> {
+    if let (true, Some(why)) = (options.ipv6, case.no_ipv6()) {
         bail!(Skipped(why.to_owned()));
     }
     let begun = std::time::Instant::now();
-    let cluster = Cluster::build(scenario, options).await?;
+    let cluster = Cluster::build(case, options).await?;
     log::info!("lab {} stands after {:?}", cluster.plan.id, begun.elapsed());
     Ok(cluster)
 }

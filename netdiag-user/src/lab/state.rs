@@ -23,6 +23,9 @@ pub struct Options {
     pub healthy: bool,
     pub ipv6: bool,
     pub offload: bool,
+    /// A second scenario in the same nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<String>,
 }
 
 /// A lab as its directory describes it.

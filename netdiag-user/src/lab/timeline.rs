@@ -41,20 +41,20 @@ impl Timeline {
         Duration::from_millis(first)
     }
 
-    /// Does it to the lab. What left it changed for good is not done twice, however often the
+    /// Does it to the lab, of whose timelines it has that number. What left it changed for good is not done twice, however often the
     /// traffic is started.
-    pub async fn play(&self, cluster: &Cluster) -> Result<()> {
+    pub async fn play(&self, cluster: &Cluster, number: usize) -> Result<()> {
         let mut begun = Instant::now();
         let mut done = match self.recurs {
             Some(_) => 0,
-            None => steps_done(cluster),
+            None => steps_done(cluster, number),
         };
         loop {
             for (n, (after, step)) in self.steps.iter().enumerate().skip(done) {
                 sleep_until(begun + Duration::from_millis(*after)).await;
                 step.apply(cluster).await?;
                 if self.recurs.is_none() {
-                    note(cluster, n + 1)?;
+                    note(cluster, number, n + 1)?;
                 }
             }
             match self.recurs {
@@ -66,11 +66,11 @@ impl Timeline {
     }
 
     /// What has become of it, for people.
-    pub fn told(&self, cluster: &Cluster) -> Option<String> {
+    pub fn told(&self, cluster: &Cluster, number: usize) -> Option<String> {
         let all = self.steps.len();
         let last = Duration::from_millis(self.steps.last()?.0).as_secs_f64();
         let first = self.begins().as_secs_f64();
-        Some(match (self.recurs, steps_done(cluster)) {
+        Some(match (self.recurs, steps_done(cluster, number)) {
             (Some(every), _) => format!(
                 "timeline: from {first} s on, and again every {} s",
                 every.as_secs_f64()
@@ -85,15 +85,15 @@ impl Timeline {
 }
 
 /// Where the lab keeps how many steps have been done to it for good.
-fn file(cluster: &Cluster) -> PathBuf {
-    cluster.dir().join("timeline")
+fn file(cluster: &Cluster, number: usize) -> PathBuf {
+    cluster.dir().join(format!("timeline-{number}"))
 }
 
-fn steps_done(cluster: &Cluster) -> usize {
-    let text = fs::read_to_string(file(cluster)).unwrap_or_default();
+fn steps_done(cluster: &Cluster, number: usize) -> usize {
+    let text = fs::read_to_string(file(cluster, number)).unwrap_or_default();
     text.trim().parse().unwrap_or(0)
 }
 
-fn note(cluster: &Cluster, done: usize) -> Result<()> {
-    fs::write(file(cluster), done.to_string()).context("cannot note the timeline's step")
+fn note(cluster: &Cluster, number: usize, done: usize) -> Result<()> {
+    fs::write(file(cluster, number), done.to_string()).context("cannot note the timeline's step")
 }

@@ -412,6 +412,9 @@ impl Observer {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LabResult {
     pub scenario: String,
+    /// The scenario beside it in the same node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<String>,
     pub expected: Vec<String>,
     pub passed: bool,
     /// Whether the finding went away when its fix was applied, where that was tried.

@@ -57,7 +57,7 @@ pub struct RunArgs {
     #[arg(required_unless_present = "all", conflicts_with = "all", value_parser = names(), hide_possible_values = true)]
     pub name: Option<String>,
     /// Run every scenario and print which named what.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "with")]
     pub all: bool,
     /// Then apply the fix that is printed, where it can be applied in the lab, and see the finding
     /// go away.
@@ -127,6 +127,9 @@ pub struct Variant {
     /// The pods talk IPv6.
     #[arg(long)]
     pub ipv6: bool,
+    /// A second scenario in the same nodes; refused where both take the same part of them.
+    #[arg(long, value_name = "NAME", value_parser = names(), hide_possible_values = true)]
+    pub with: Option<String>,
     /// Varies names, addresses, ports and MTUs.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -171,12 +174,14 @@ impl RunArgs {
     pub fn runs(&self, scenario: &Scenario) -> Vec<Options> {
         let steps = 0..self.repeat;
         if !self.every_form {
-            return steps.map(|n| self.variant.options(scenario, n)).collect();
+            return steps
+                .map(|n| self.variant.options(scenario.name, n))
+                .collect();
         }
         let form = |step: u64, (healthy, ipv6, seed): (bool, bool, u64)| Options {
             healthy,
             ipv6,
-            ..self.variant.options(scenario, step + seed)
+            ..self.variant.options(scenario.name, step + seed)
         };
         let all = steps.flat_map(|step| FORMS.map(|f| form(step, f)));
         // What expects nothing is its own healthy twin.
@@ -186,17 +191,18 @@ impl RunArgs {
 }
 
 impl Variant {
-    pub fn options(&self, scenario: &Scenario, step: u64) -> Options {
+    pub fn options(&self, scenario: &str, step: u64) -> Options {
         let seed = self.seed.wrapping_add(step);
         let offload = self
             .offload
             .map_or(seed % 2 == 1, |switch| switch == Switch::On);
         Options {
-            scenario: scenario.name.to_owned(),
+            scenario: scenario.to_owned(),
             seed,
             healthy: self.healthy,
             ipv6: self.ipv6,
             offload,
+            with: self.with.clone(),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::junit::Junit;
 use super::matrix::Matrix;
 use super::{Format, Outcome, line};
 use crate::cli::Usage;
+use crate::lab::case::Case;
 use crate::lab::judge::named;
 use crate::lab::needs::Need;
 use crate::lab::plan::Kind;
@@ -25,6 +26,7 @@ pub fn list(scenarios: &[Scenario], format: Format) -> Result<()> {
             "summary": scenario.summary,
             "topology": topology(scenario.topology),
             "expected": scenario.expected,
+            "leads_to": scenario.leads_to,
             "needs": scenario.needs.iter().map(|need| need.name()).collect::<Vec<_>>(),
         })
     });
@@ -100,10 +102,11 @@ impl Outcomes {
         }
     }
 
-    pub fn add(&mut self, scenario: &Scenario, options: &Options, outcome: Outcome) -> Result<()> {
+    pub fn add(&mut self, case: Case, options: &Options, outcome: Outcome) -> Result<()> {
+        let scenario = case.first;
         if let Outcome::Verdict(verdict) = &outcome {
             let names: Vec<_> = named(verdict).into_iter().collect();
-            let fault = !options.healthy && !scenario.expected.is_empty();
+            let fault = !case.expected(options.healthy).is_empty();
             self.matrix.add(scenario.name, fault, &names);
         }
         if self.format == Format::Junit {
@@ -197,6 +200,7 @@ fn show(verdict: &Verdict) -> Result<()> {
 
 fn variant(options: &Options) -> String {
     let mut words = vec![format!("seed {}", options.seed)];
+    words.extend(options.with.iter().map(|name| format!("with {name}")));
     let flags = [
         (options.healthy, "healthy"),
         (options.ipv6, "ipv6"),

@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::args::{Shape, TrafficArgs, UpArgs};
 use super::report::{self, plain_table};
-use super::{SKIPPED, line, outcome, scenario};
+use super::{SKIPPED, case, line, outcome};
+use crate::lab::case::Case;
 use crate::lab::cluster::Cluster;
 use crate::lab::incident::Incident;
 use crate::lab::plan::Node;
-use crate::lab::scenarios::Scenario;
 use crate::lab::{diagnosis, keeper, runner, state};
 use crate::model::shell::CommandLine;
 use crate::{output, shell};
@@ -25,6 +25,8 @@ const COUNT: Duration = Duration::from_secs(2);
 struct Standing<'a> {
     id: &'a str,
     scenario: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    with: Option<&'a str>,
     seed: u64,
     /// What a diagnosis must name.
     expected: Vec<String>,
@@ -43,20 +45,21 @@ struct Commands {
 
 /// Builds the lab and starts its programs.
 pub async fn up(args: &UpArgs) -> Result<i32> {
-    let scenario = scenario(&args.name)?;
-    let built = runner::build(scenario, args.variant.options(scenario, 0)).await;
+    let options = args.variant.options(&args.name, 0);
+    let case = case(&options)?;
+    let built = runner::build(case, options).await;
     let mut cluster = match outcome(built) {
         Ok(cluster) => cluster?,
         Err(why) => return report::skipped(&why).map(|()| SKIPPED),
     };
-    let keeper = keeper::start(scenario, &cluster).await?;
+    let keeper = keeper::start(case, &cluster).await?;
     cluster.keep()?;
     if let Some(keeper) = keeper {
         keeper.let_go();
     }
-    let commands = commands(scenario, &cluster)?;
+    let commands = commands(case, &cluster)?;
     match args.output {
-        Shape::Json => json(scenario, &cluster, commands)?,
+        Shape::Json => json(case, &cluster, commands)?,
         Shape::Table => table(&cluster, &commands)?,
     }
     Ok(0)
@@ -76,26 +79,28 @@ pub fn down(which: Option<&str>) -> Result<i32> {
 /// The keeper's own work.
 pub async fn keep(id: &str) -> Result<i32> {
     let record = state::of_id(id)?;
-    let scenario = scenario(&record.options.scenario)?;
-    let cluster = Cluster::open(scenario, record)?;
-    keeper::keep(scenario, &cluster).await.map(|()| 0)
+    let case = case(&record.options)?;
+    let cluster = Cluster::open(case, record)?;
+    keeper::keep(case, &cluster).await.map(|()| 0)
 }
 
 /// Makes the traffic until the process is ended.
 pub async fn traffic(args: &TrafficArgs) -> Result<i32> {
     let record = state::find(args.lab.as_deref())?;
-    let scenario = scenario(&record.options.scenario)?;
-    let cluster = Cluster::open(scenario, record)?;
-    if !scenario.daemons(&cluster.plan).is_empty() && !keeper::is_there(&cluster.dir()) {
+    let case = case(&record.options)?;
+    let cluster = Cluster::open(case, record)?;
+    if !case.daemons(&cluster.plan).is_empty() && !keeper::is_there(&cluster.dir()) {
         bail!(
             "the programs of lab {} have ended: take it down and start it again",
             cluster.plan.id
         );
     }
-    let incident = Incident::begin(scenario, &cluster, args.background)?;
+    let incident = Incident::begin(case, &cluster, args.background)?;
     line(&format!("traffic of lab {} goes on", cluster.plan.id))?;
-    if let Some(told) = incident.timeline.told(&cluster) {
-        line(&told)?;
+    for (n, timeline) in incident.timelines.iter().enumerate() {
+        if let Some(told) = timeline.told(&cluster, n) {
+            line(&told)?;
+        }
     }
     let show = async {
         loop {
@@ -107,9 +112,9 @@ pub async fn traffic(args: &TrafficArgs) -> Result<i32> {
     incident.beside(&cluster, show).await?
 }
 
-fn commands(scenario: &Scenario, cluster: &Cluster) -> Result<Commands> {
+fn commands(case: Case, cluster: &Cluster) -> Result<Commands> {
     let (id, netdiag) = (&cluster.plan.id, program()?);
-    let node: &Node = &cluster.plan.nodes[scenario.observer(&cluster.plan)];
+    let node: &Node = &cluster.plan.nodes[case.observer(&cluster.plan)];
     Ok(Commands {
         traffic: shell!("{} lab traffic {}", netdiag, id),
         background: shell!("{} lab traffic --background {}", netdiag, id),
@@ -128,13 +133,14 @@ fn program() -> Result<String> {
     Ok(path.display().to_string())
 }
 
-fn json(scenario: &Scenario, cluster: &Cluster, commands: Commands) -> Result<()> {
+fn json(case: Case, cluster: &Cluster, commands: Commands) -> Result<()> {
     let options = &cluster.plan.options;
     line(&output::pretty_json(&Standing {
         id: &cluster.plan.id,
         scenario: &options.scenario,
+        with: options.with.as_deref(),
         seed: options.seed,
-        expected: scenario.expected(options.healthy),
+        expected: case.expected(options.healthy),
         commands,
     })?)
 }
@@ -142,8 +148,10 @@ fn json(scenario: &Scenario, cluster: &Cluster, commands: Commands) -> Result<()
 /// How to go into the lab, and what to do with it.
 fn table(cluster: &Cluster, commands: &Commands) -> Result<()> {
     let plan = &cluster.plan;
+    let with = plan.options.with.iter();
+    let with: String = with.map(|name| format!(" with {name}")).collect();
     line(&format!(
-        "lab {} stands: {}, seed {}",
+        "lab {} stands: {}{with}, seed {}",
         plan.id, plan.options.scenario, plan.options.seed
     ))?;
     let mut table = plain_table(&["WHAT", "ADDRESS", "ENTER WITH"]);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
+use super::case::Case;
 use super::cluster::Cluster;
 use super::plan::{A, B, Place};
 use super::runner;
@@ -59,10 +60,11 @@ impl Bench {
             healthy: true,
             ipv6: false,
             offload: true,
+            with: None,
         };
         let bench = Self {
             tracer: None,
-            cluster: runner::build(&BENCH, options).await?,
+            cluster: runner::build(Case::alone(&BENCH), options).await?,
         };
         for load in [Load::Flood, Load::Storm] {
             bench.run(load, WARM_UP).await?;

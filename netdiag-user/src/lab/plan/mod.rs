@@ -130,6 +130,8 @@ pub struct Plan {
     pub deaf: bool,
     /// Which form of the incident this is, for scenarios that have several.
     pub variant: u32,
+    /// The same of the scenario beside it, where there are two.
+    pub second_variant: u32,
     /// For what a scenario varies besides.
     pub rng: Rng,
 }
@@ -183,6 +185,7 @@ impl Plan {
             direct: false,
             deaf: false,
             variant: 0,
+            second_variant: 0,
             options,
             rng,
         }
@@ -222,6 +225,14 @@ impl Plan {
             ipv6.into()
         } else {
             ipv4.into()
+        }
+    }
+
+    /// The same plan as the second of two scenarios has it.
+    pub fn of_second(&self) -> Self {
+        Self {
+            variant: self.second_variant,
+            ..self.clone()
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::{HTTP, POD_A, Scenario, bulk, everyday};
 use crate::lab::kube_proxy::{self, Service};
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{Flow, Work};
@@ -26,6 +27,7 @@ pub const SCENARIO: Scenario = Scenario {
     faults,
     traffic,
     fixable: |_| true,
+    takes: &[Part::Services],
     ..Scenario::BASE
 };
 

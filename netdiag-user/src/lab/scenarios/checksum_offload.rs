@@ -2,6 +2,7 @@
 //! from a NIC whose offload is broken. Node B, which receives it, diagnoses.
 use super::{HTTP, POD_B, Scenario, bulk, everyday};
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::topology::{PORT_A, PORT_OUTSIDE};
@@ -26,6 +27,7 @@ pub const SCENARIO: Scenario = Scenario {
         [everyday(), bulk(100_000), vec![outside]].concat()
     },
     observer: |_| B,
+    takes: &[Part::Way],
     ..Scenario::BASE
 };
 

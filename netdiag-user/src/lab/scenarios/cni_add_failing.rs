@@ -4,6 +4,7 @@ use super::{Scenario, bulk, everyday};
 use crate::lab::containerd::{self, network, runtime};
 use crate::lab::daemon::Daemon;
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Plan};
 
 pub const SCENARIO: Scenario = Scenario {
@@ -14,6 +15,7 @@ pub const SCENARIO: Scenario = Scenario {
     shape: |plan| plan.variant = (plan.form() % 3) as u32,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     daemons,
+    takes: &[Part::Cni],
     ..Scenario::BASE
 };
 

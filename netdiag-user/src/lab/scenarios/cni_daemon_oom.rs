@@ -2,6 +2,7 @@
 //! it, once or again and again.
 use super::{Scenario, bulk, everyday};
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::timeline::Timeline;
@@ -14,6 +15,7 @@ pub const SCENARIO: Scenario = Scenario {
     shape: |plan| plan.variant = (plan.form() % 3) as u32,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     timeline,
+    takes: &[Part::Cgroup],
     ..Scenario::BASE
 };
 

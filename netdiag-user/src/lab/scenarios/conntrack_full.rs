@@ -2,6 +2,7 @@
 //! The limit is the machine's own and stays as it is: the table is filled to its real size.
 use super::{Scenario, everyday};
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Plan};
 use crate::lab::step::Step;
 
@@ -20,6 +21,7 @@ pub const SCENARIO: Scenario = Scenario {
     ],
     faults,
     traffic: |_| everyday(),
+    takes: &[Part::Conntrack, Part::Way],
     ..Scenario::BASE
 };
 

@@ -3,6 +3,7 @@
 use super::{POD_A, Scenario, bulk, everyday};
 use crate::lab::nameserver;
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{DNS_PORT, Flow, Work};
@@ -23,6 +24,8 @@ pub const SCENARIO: Scenario = Scenario {
     faults,
     daemons: |plan| vec![nameserver::any(plan, Place::Outside)],
     traffic,
+    takes: &[Part::Conntrack],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

@@ -2,6 +2,7 @@
 //! not resolve are what comes of it.
 use super::{Scenario, VXLAN_NFT, bulk, everyday};
 use crate::lab::nft::{Chain, End};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::DNS_PORT;
@@ -15,6 +16,8 @@ pub const SCENARIO: Scenario = Scenario {
     faults,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     fixable: |_| true,
+    takes: &[Part::Firewall, Part::NameServer],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

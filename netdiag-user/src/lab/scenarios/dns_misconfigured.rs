@@ -4,6 +4,7 @@ use crate::lab::cgroup::seat::Seat;
 use crate::lab::daemon::Daemon;
 use crate::lab::nameserver::{self, EXTERNAL, KUBERNETES, SERVICE};
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Place, Plan};
 use crate::lab::traffic::{DNS_PORT, Flow, Work};
 
@@ -30,6 +31,8 @@ pub const SCENARIO: Scenario = Scenario {
         ]
     },
     traffic,
+    takes: &[Part::NameServer],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

@@ -5,6 +5,7 @@ use crate::lab::daemon::Daemon;
 use crate::lab::nameserver::{self, KUBERNETES, MISSING, SERVICE};
 use crate::lab::needs::Need;
 use crate::lab::nft::{Chain, End};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::timeline::Timeline;
@@ -27,6 +28,8 @@ pub const SCENARIO: Scenario = Scenario {
     timeline,
     daemons: |plan| vec![server(plan)],
     traffic,
+    takes: &[Part::NameServer],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

@@ -4,6 +4,7 @@ use super::{POD_A, Scenario, bulk, everyday};
 use crate::lab::daemon::Daemon;
 use crate::lab::nameserver::{self, EXTERNAL, KUBERNETES, MISSING};
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Place, Plan};
 use crate::lab::timeline::Timeline;
 use crate::lab::traffic::{DNS_PORT, Flow, Work};
@@ -23,6 +24,8 @@ pub const SCENARIO: Scenario = Scenario {
     timeline,
     daemons,
     traffic,
+    takes: &[Part::NameServer],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

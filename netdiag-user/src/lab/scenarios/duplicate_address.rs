@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{HTTP, Scenario, VXLAN_IP, everyday};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Node, Place, Plan, Pod};
 use crate::lab::step::Step;
 use crate::lab::timeline::Timeline;
@@ -22,6 +23,7 @@ pub const SCENARIO: Scenario = Scenario {
         [everyday(), vec![node]].concat()
     },
     timeline,
+    takes: &[Part::Way],
     ..Scenario::BASE
 };
 

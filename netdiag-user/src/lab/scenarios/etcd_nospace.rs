@@ -6,6 +6,7 @@ use super::{Scenario, bulk, everyday};
 use crate::lab::cgroup::seat::Seat;
 use crate::lab::daemon::Daemon;
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Plan};
 use crate::lab::step::Step;
 
@@ -25,6 +26,7 @@ pub const SCENARIO: Scenario = Scenario {
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     daemons: |plan| vec![etcd(plan, plan.variant == 1)],
     fixable: |_| true,
+    takes: &[Part::Etcd],
     ..Scenario::BASE
 };
 

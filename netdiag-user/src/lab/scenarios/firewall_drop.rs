@@ -1,6 +1,7 @@
 //! A rule on the node drops what one application sends; all else goes through.
 use super::{POD_A, POD_B, Scenario, VXLAN_NFT, bulk, everyday};
 use crate::lab::nft::{Chain, End};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{Flow, Work};
@@ -18,6 +19,8 @@ pub const SCENARIO: Scenario = Scenario {
         let blocked = [200, 300].map(|ms| Flow::new(Work::Request, from, to, port(plan), ms));
         [everyday(), bulk(100_000), blocked.to_vec()].concat()
     },
+    takes: &[Part::Firewall],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

@@ -4,6 +4,7 @@ use super::{Scenario, bulk, everyday};
 use crate::lab::cgroup::seat::Seat;
 use crate::lab::daemon::Daemon;
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Plan};
 use crate::lab::step::Step;
 
@@ -21,6 +22,7 @@ pub const SCENARIO: Scenario = Scenario {
     faults,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     daemons: |plan| vec![flanneld(plan)],
+    takes: &[Part::SecondNic],
     ..Scenario::BASE
 };
 

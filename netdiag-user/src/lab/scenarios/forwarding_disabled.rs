@@ -1,5 +1,6 @@
 //! Node A forwards until something resets the sysctl, for all links or for the pods' alone.
 use super::{Scenario, VXLAN, bulk, everyday};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Plan};
 use crate::lab::step::Step;
 use crate::lab::timeline::Timeline;
@@ -13,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     shape: |plan| plan.variant = (plan.form() % 2) as u32,
     timeline,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
+    takes: &[Part::Way],
     ..Scenario::BASE
 };
 

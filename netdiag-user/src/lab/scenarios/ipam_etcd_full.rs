@@ -6,6 +6,7 @@ use super::{Scenario, bulk, everyday};
 use crate::lab::containerd::{self, network, runtime, sh};
 use crate::lab::daemon::Daemon;
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Plan};
 use crate::lab::step::Step;
 
@@ -19,6 +20,7 @@ pub const SCENARIO: Scenario = Scenario {
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     daemons,
     fixable: |_| true,
+    takes: &[Part::Cni, Part::Etcd],
     ..Scenario::BASE
 };
 

@@ -2,6 +2,7 @@
 //! that a crash took away, or all of it to pods that are there.
 use super::{Scenario, bulk, everyday};
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Plan};
 use crate::lab::step::Step;
 
@@ -19,6 +20,7 @@ pub const SCENARIO: Scenario = Scenario {
     faults,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     fixable: |plan| plan.variant != ALL_ALIVE,
+    takes: &[Part::Cni],
     ..Scenario::BASE
 };
 

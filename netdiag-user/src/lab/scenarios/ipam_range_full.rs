@@ -3,6 +3,7 @@ use super::cni_add_failing::{CONTAINERD, Room, bridge, host_local, log, pods};
 use super::{Scenario, bulk, everyday};
 use crate::lab::containerd::{self, network, runtime};
 use crate::lab::daemon::Daemon;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Plan};
 
 pub const SCENARIO: Scenario = Scenario {
@@ -13,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     needs: CONTAINERD,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     daemons,
+    takes: &[Part::Cni],
     ..Scenario::BASE
 };
 

@@ -3,6 +3,7 @@
 //! pods do not hear of it, and large transfers hang.
 use super::{Scenario, everyday_and_large, tunnel_over};
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{Kind, Plan};
 
 pub const SCENARIO: Scenario = Scenario {
@@ -15,6 +16,8 @@ pub const SCENARIO: Scenario = Scenario {
     shape,
     traffic: everyday_and_large,
     fixable: |_| true,
+    takes: &[Part::Uplink, Part::Tunnel],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

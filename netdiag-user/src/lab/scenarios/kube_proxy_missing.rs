@@ -7,6 +7,7 @@ use crate::lab::cgroup::seat::Seat;
 use crate::lab::daemon::Daemon;
 use crate::lab::kube_proxy::{self, Service};
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{DNS_PORT, Flow, Work};
@@ -20,6 +21,8 @@ pub const SCENARIO: Scenario = Scenario {
     faults,
     daemons,
     traffic,
+    takes: &[Part::Services],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

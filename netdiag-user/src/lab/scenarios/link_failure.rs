@@ -1,5 +1,6 @@
 //! The switch's port of node A's uplink fails while traffic goes on: for good, or again and again.
 use super::{Scenario, VXLAN, bulk, everyday};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Plan};
 use crate::lab::step::Step;
 use crate::lab::timeline::Timeline;
@@ -13,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     shape: |plan| plan.variant = (plan.form() % 2) as u32,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     timeline,
+    takes: &[Part::Uplink, Part::Way],
     ..Scenario::BASE
 };
 

@@ -1,6 +1,7 @@
 //! A program with a short queue stops accepting: the first connections fill the queue, all others
 //! are ignored.
 use super::{POD_A, POD_B, Scenario, bulk, everyday};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Place, Plan};
 use crate::lab::traffic::{Flow, Serving, Work};
 
@@ -10,6 +11,8 @@ pub const SCENARIO: Scenario = Scenario {
     expected: &["listen-backlog-overflow"],
     shape: |plan| plan.variant = (plan.form() % 3) as u32,
     traffic,
+    takes: &[Part::Pod],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

@@ -1,6 +1,7 @@
 //! The program in a pod listens on its loopback address: inside all is well, outside every
 //! connection is refused.
 use super::{POD_A, POD_B, Scenario, bulk, everyday};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Place, Plan};
 use crate::lab::traffic::{Flow, Serving, Work};
 
@@ -10,6 +11,8 @@ pub const SCENARIO: Scenario = Scenario {
     expected: &["loopback-only-listener"],
     shape: |plan| plan.variant = (plan.form() % 3) as u32,
     traffic,
+    takes: &[Part::Pod],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

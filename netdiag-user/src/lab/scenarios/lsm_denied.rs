@@ -6,6 +6,7 @@ use crate::lab::daemon::Daemon;
 use crate::lab::nameserver::{self, KUBERNETES, SERVICE};
 use crate::lab::needs::Need;
 use crate::lab::nft::End;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{DNS_PORT, Flow, Work};
@@ -27,6 +28,8 @@ pub const SCENARIO: Scenario = Scenario {
     faults,
     daemons: |plan| vec![confined(plan)],
     traffic,
+    takes: &[Part::Cgroup, Part::NameServer],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

@@ -58,6 +58,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::daemon::Daemon;
 use super::needs::Need;
+use super::parts::Part;
 use super::plan::{A, B, Kind, Place, Plan};
 use super::state::Options;
 use super::step::Step;
@@ -75,6 +76,10 @@ pub struct Scenario {
     /// Causes that must be found below those.
     pub leads_to: &'static [&'static str],
     pub needs: &'static [Need],
+    /// What no other scenario in the same node may change or hide.
+    pub takes: &'static [Part],
+    /// What must work there, though it changes nothing about it.
+    pub relies_on: &'static [Part],
     /// Why there is no IPv6 twin.
     pub no_ipv6: Option<&'static str>,
     /// Puts the incident's numbers into the plan, or with `healthy` those that work.
@@ -104,6 +109,8 @@ impl Scenario {
         expected: &[],
         leads_to: &[],
         needs: VXLAN,
+        takes: &[],
+        relies_on: &[],
         no_ipv6: None,
         shape: |_| {},
         faults: |_| Vec::new(),
@@ -197,15 +204,9 @@ const DNS_B: Place = Place::Pod(B, 1);
 const HTTP: u16 = 8080;
 const BULK: u16 = 9000;
 
-/// What goes on in a busy healthy cluster beside an incident: the flows of `noise`, but for those
-/// to an address where one of the incident's own programs listens.
-pub fn background(plan: &Plan, daemons: &[Daemon]) -> Vec<Flow> {
-    let mut flows = noise::traffic(plan);
-    flows.retain(|flow| {
-        let to = SocketAddr::new(plan.address(flow.to), flow.port);
-        !daemons.iter().any(|daemon| daemon.listens == Some(to))
-    });
-    flows
+/// What goes on in a busy healthy cluster beside an incident: the flows of `noise`.
+pub fn background(plan: &Plan) -> Vec<Flow> {
+    noise::traffic(plan)
 }
 
 pub fn find(name: &str) -> Option<&'static Scenario> {
@@ -215,8 +216,13 @@ pub fn find(name: &str) -> Option<&'static Scenario> {
 impl Scenario {
     pub fn plan(&self, id: &str, options: Options) -> Plan {
         let mut plan = Plan::new(id, options, self.topology);
-        (self.shape)(&mut plan);
+        self.shape(&mut plan);
         plan
+    }
+
+    /// Puts the incident's numbers into a plan.
+    pub fn shape(&self, plan: &mut Plan) {
+        (self.shape)(plan);
     }
 
     pub fn expected(&self, healthy: bool) -> Vec<String> {
@@ -313,6 +319,7 @@ mod tests {
             healthy,
             ipv6: false,
             offload: true,
+            with: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The way to node B's pods is known, the neighbour on it is not: one of the two entries that the
 //! overlay needs is missing, or node B is gone.
 use super::{Scenario, VXLAN, bulk, everyday};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Plan};
 use crate::lab::step::Step;
 
@@ -13,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     faults,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     fixable: |plan| plan.variant != HOST_GONE,
+    takes: &[Part::Uplink, Part::Way],
     ..Scenario::BASE
 };
 

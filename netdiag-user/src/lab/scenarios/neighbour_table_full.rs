@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{POD_A, Scenario, everyday};
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::topology::DEVICE;
@@ -23,6 +24,7 @@ pub const SCENARIO: Scenario = Scenario {
     ],
     faults,
     traffic,
+    takes: &[Part::Machine],
     ..Scenario::BASE
 };
 

@@ -1,6 +1,7 @@
 //! Somebody shaped node A's uplink so tightly that its queue overflows.
 use super::{POD_A, POD_B, Scenario, everyday};
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{Flow, Work};
@@ -18,6 +19,7 @@ pub const SCENARIO: Scenario = Scenario {
         [everyday(), vec![stream]].concat()
     },
     fixable: |plan| plan.variant == BURSTS,
+    takes: &[Part::Uplink, Part::Way],
     ..Scenario::BASE
 };
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Scenario, VXLAN, bulk, everyday};
 use crate::lab::net::Refusal;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Plan};
 use crate::lab::step::Step;
 use crate::lab::timeline::Timeline;
@@ -17,6 +18,7 @@ pub const SCENARIO: Scenario = Scenario {
     timeline,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     fixable: |_| true,
+    takes: &[Part::Way],
     ..Scenario::BASE
 };
 

@@ -1,6 +1,7 @@
 //! The clients of a pod ask for a port where no program listens: it crashed, or the Service's
 //! targetPort is another one than the program's.
 use super::{POD_A, POD_B, Scenario, bulk, everyday};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Place, Plan};
 use crate::lab::traffic::{Flow, Work};
 
@@ -10,6 +11,8 @@ pub const SCENARIO: Scenario = Scenario {
     expected: &["not-listening"],
     shape: |plan| plan.variant = (plan.form() % 4) as u32,
     traffic,
+    takes: &[Part::Pod],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

@@ -3,6 +3,7 @@
 //! anything itself.
 use super::{Scenario, VXLAN_NFT, bulk, everyday};
 use crate::lab::nft::{Action, Chain, Hook, Rule, Test};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Plan};
 use crate::lab::step::Step;
 use crate::lab::topology::{PORT_B, TRUNK};
@@ -16,6 +17,7 @@ pub const SCENARIO: Scenario = Scenario {
     faults,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     observer: |plan| if plan.variant == SEEN_BY_B { B } else { A },
+    takes: &[Part::Tunnel, Part::Way],
     ..Scenario::BASE
 };
 

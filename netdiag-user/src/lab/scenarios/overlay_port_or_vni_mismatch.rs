@@ -1,5 +1,6 @@
 //! Node B's tunnel was made with another VNI, or for another port, than node A's.
 use super::{Scenario, VXLAN, bulk, everyday};
+use crate::lab::parts::Part;
 use crate::lab::plan::{B, Plan};
 
 pub const SCENARIO: Scenario = Scenario {
@@ -10,6 +11,7 @@ pub const SCENARIO: Scenario = Scenario {
     shape,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     observer: |plan| plan.options.seed as usize % 2,
+    takes: &[Part::Tunnel, Part::Way],
     ..Scenario::BASE
 };
 

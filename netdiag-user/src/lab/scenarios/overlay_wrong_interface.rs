@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use super::{Scenario, VXLAN_IP, bulk, everyday};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Plan, Second};
 use crate::lab::step::Step;
 
@@ -15,6 +16,7 @@ pub const SCENARIO: Scenario = Scenario {
     shape,
     faults: default_route,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
+    takes: &[Part::Tunnel, Part::Way, Part::SecondNic],
     ..Scenario::BASE
 };
 

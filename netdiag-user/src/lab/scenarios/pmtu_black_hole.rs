@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::{BULK, POD_B, Scenario, bulk, everyday};
 use crate::lab::needs::Need;
 use crate::lab::nft::{Action, Chain, Hook, Rule, Test};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::topology::PORT_A;
@@ -33,6 +34,8 @@ pub const SCENARIO: Scenario = Scenario {
         [everyday(), bulk(100_000), uploads.to_vec()].concat()
     },
     fixable: |plan| plan.variant != ONE_WAY,
+    takes: &[Part::Tunnel],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

@@ -2,6 +2,7 @@
 //! so with "fragmentation needed". Where the pods obey, every transfer to a new destination loses
 //! its first packets; where they do not hear it, large transfers hang.
 use super::{Scenario, bulk, everyday};
+use crate::lab::parts::Part;
 use crate::lab::plan::Plan;
 use crate::lab::traffic::{Flow, Pmtu};
 
@@ -12,6 +13,8 @@ pub const SCENARIO: Scenario = Scenario {
     shape,
     traffic,
     fixable: |_| true,
+    takes: &[Part::Uplink, Part::Tunnel],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

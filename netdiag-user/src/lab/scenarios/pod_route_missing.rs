@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 
 use super::{Scenario, VXLAN_IP, everyday};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Node, Plan};
 use crate::lab::step::Step;
 
@@ -15,6 +16,7 @@ pub const SCENARIO: Scenario = Scenario {
     faults,
     traffic: |_| everyday(),
     fixable: |plan| plan.variant == ROUTE_ONLY,
+    takes: &[Part::Way],
     ..Scenario::BASE
 };
 

@@ -1,5 +1,6 @@
 //! A client with few local ports keeps all its connections to one server open.
 use super::{POD_A, POD_B, Scenario, bulk, everyday};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{Flow, Serving, Work};
@@ -12,6 +13,8 @@ pub const SCENARIO: Scenario = Scenario {
     faults,
     traffic,
     fixable: |_| true,
+    takes: &[Part::Pod],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

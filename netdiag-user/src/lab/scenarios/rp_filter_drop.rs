@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::{HTTP, POD_A, Scenario, bulk, everyday};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Place, Plan, Second};
 use crate::lab::traffic::{Flow, Work};
 
@@ -14,6 +15,7 @@ pub const SCENARIO: Scenario = Scenario {
     shape,
     traffic,
     fixable: |_| true,
+    takes: &[Part::SecondNic],
     ..Scenario::BASE
 };
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::{Scenario, bulk, everyday};
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Plan};
 use crate::lab::step::Step;
 use crate::lab::timeline::Timeline;
@@ -18,6 +19,7 @@ pub const SCENARIO: Scenario = Scenario {
     timeline,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     fixable: |_| true,
+    takes: &[Part::Way],
     ..Scenario::BASE
 };
 

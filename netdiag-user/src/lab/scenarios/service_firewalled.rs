@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::{HTTP, KUBE_PROXY, POD_A, POD_B, Scenario, bulk, everyday};
 use crate::lab::kube_proxy::{self, Mode, Service};
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{Flow, Work};
@@ -17,6 +18,8 @@ pub const SCENARIO: Scenario = Scenario {
     faults: |plan| faults(plan, plan.proxy_mode()),
     traffic,
     translated,
+    takes: &[Part::Firewall, Part::Services],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

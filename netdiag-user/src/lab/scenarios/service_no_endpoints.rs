@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 
 use super::{HTTP, KUBE_PROXY, POD_A, POD_B, Scenario, bulk, everyday};
 use crate::lab::kube_proxy::{self, Service};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{Flow, Work};
@@ -14,6 +15,7 @@ pub const SCENARIO: Scenario = Scenario {
     needs: KUBE_PROXY,
     faults,
     traffic,
+    takes: &[Part::Services],
     ..Scenario::BASE
 };
 

@@ -8,6 +8,7 @@ use crate::lab::containerd::sh;
 use crate::lab::daemon::Daemon;
 use crate::lab::nameserver::{self, KUBERNETES};
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Place, Plan};
 use crate::lab::sidecar::USER;
 use crate::lab::step::Step;
@@ -28,6 +29,8 @@ pub const SCENARIO: Scenario = Scenario {
         let known = plan.options.healthy || plan.variant != NO_NAME;
         daemons(plan, known)
     },
+    takes: &[Part::Pod, Part::NameServer],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

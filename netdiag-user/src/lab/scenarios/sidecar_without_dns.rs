@@ -3,6 +3,7 @@
 use super::Scenario;
 use super::pod_route_missing;
 use super::sidecar_blocked::{SIDECAR, daemons, led, traffic};
+use crate::lab::parts::Part;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "sidecar-without-dns",
@@ -18,5 +19,6 @@ pub const SCENARIO: Scenario = Scenario {
     },
     traffic: |plan| traffic(plan, true),
     daemons: |plan| daemons(plan, true),
+    takes: &[Part::Pod, Part::NameServer, Part::Way],
     ..Scenario::BASE
 };

@@ -2,6 +2,7 @@
 //! fragment" is copied, the node drops what has become too large, and the pods do not hear of it.
 use super::{Scenario, everyday_and_large, tunnel_over};
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{Kind, Plan};
 
 pub const SCENARIO: Scenario = Scenario {
@@ -13,6 +14,8 @@ pub const SCENARIO: Scenario = Scenario {
     shape,
     traffic: everyday_and_large,
     fixable: |_| true,
+    takes: &[Part::Uplink, Part::Tunnel],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

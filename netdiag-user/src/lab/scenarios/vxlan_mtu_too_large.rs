@@ -3,6 +3,7 @@
 //! do. Small requests work, large transfers hang.
 use super::{Scenario, VXLAN_NFT, bulk, everyday};
 use crate::lab::nft::{Action, Chain, Hook, Rule, Test};
+use crate::lab::parts::Part;
 use crate::lab::plan::Plan;
 use crate::lab::step::Step;
 use crate::lab::topology::{PORT_A, PORT_B};
@@ -17,6 +18,8 @@ pub const SCENARIO: Scenario = Scenario {
     faults: no_fragments,
     traffic,
     fixable: |_| true,
+    takes: &[Part::Uplink, Part::Tunnel],
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

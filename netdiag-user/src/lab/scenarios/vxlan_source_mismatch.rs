@@ -3,6 +3,7 @@
 //! network in between that refuses or loses the packets.
 use super::{Scenario, VXLAN_NFT, bulk, everyday};
 use crate::lab::nft::{Action, Chain, Hook, Rule, Test};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Plan};
 use crate::lab::step::Step;
 use crate::lab::topology::{PORT_A, PORT_B};
@@ -25,6 +26,7 @@ pub const SCENARIO: Scenario = Scenario {
     },
     observer: |plan| if plan.variant == REFUSED { A } else { B },
     fixable: |_| true,
+    takes: &[Part::Uplink, Part::Tunnel, Part::Way],
     ..Scenario::BASE
 };
 

@@ -126,6 +126,11 @@ impl Flow {
         }
     }
 
+    /// Where its server listens, where the lab has one for it.
+    pub fn server_address(&self, plan: &Plan) -> Option<SocketAddr> {
+        self.server().map(|server| server.address(plan))
+    }
+
     fn server(&self) -> Option<Server> {
         let proto = match self.work {
             Work::Request | Work::Download(_) | Work::Upload(_) | Work::Hold(_) => Proto::Tcp,

@@ -1,0 +1,173 @@
+//! What a lab is made for: a scenario, or two in the same nodes.
+use std::net::{IpAddr, SocketAddr};
+
+use super::daemon::Daemon;
+use super::needs::Need;
+use super::parts::Part;
+use super::plan::Plan;
+use super::scenarios::{self, Scenario};
+use super::state::Options;
+use super::step::Step;
+use super::timeline::Timeline;
+use super::traffic::Flow;
+
+/// A scenario, and another one beside it. Everything that a lab asks of a scenario, of both.
+#[derive(Clone, Copy)]
+pub struct Case {
+    pub first: &'static Scenario,
+    pub second: Option<&'static Scenario>,
+}
+
+impl Case {
+    /// One scenario by itself.
+    pub const fn alone(first: &'static Scenario) -> Self {
+        let second = None;
+        Self { first, second }
+    }
+
+    /// The case of a lab with these options. Fails with a sentence where there is no such
+    /// scenario, or where the two cannot be in one node.
+    pub fn of(options: &Options) -> Result<Self, String> {
+        let find = |name: &str| {
+            scenarios::find(name).ok_or_else(|| {
+                format!("no scenario {name}: `netdiag lab list` shows those there are")
+            })
+        };
+        let case = Self {
+            first: find(&options.scenario)?,
+            second: options.with.as_deref().map(find).transpose()?,
+        };
+        match case.refused(options) {
+            Some(why) => Err(why),
+            None => Ok(case),
+        }
+    }
+
+    /// Why the two cannot be in one node.
+    fn refused(&self, options: &Options) -> Option<String> {
+        let (first, second) = (self.first, self.second?);
+        let both = format!("{} and {} cannot be in one node", first.name, second.name);
+        if first.topology != second.topology {
+            return Some(format!("{both}: their overlays are of different kinds"));
+        }
+        if let Some(part) = Part::shared(first, second) {
+            return Some(format!("{both}: both take {}", part.name()));
+        }
+        for (taker, user) in [(first, second), (second, first)] {
+            if let Some(part) = Part::missing(taker, user) {
+                let (taker, user, part) = (taker.name, user.name, part.name());
+                return Some(format!("{both}: {taker} takes {part}, which {user} needs"));
+            }
+        }
+        let plan = self.plan("", options.clone());
+        let seen = second.observer(&plan.of_second());
+        (first.observer(&plan) != seen).then(|| format!("{both}: they are seen by different nodes"))
+    }
+
+    /// The lab's plan, in the shape that both give it.
+    pub fn plan(&self, id: &str, options: Options) -> Plan {
+        let mut plan = self.first.plan(id, options);
+        if let Some(second) = self.second {
+            let variant = std::mem::take(&mut plan.variant);
+            second.shape(&mut plan);
+            plan.second_variant = std::mem::replace(&mut plan.variant, variant);
+        }
+        plan
+    }
+
+    /// What of the machine both need.
+    pub fn needs(&self) -> Vec<Need> {
+        let all = self.scenarios().flat_map(|it| it.needs);
+        all.copied().collect()
+    }
+
+    /// Why there is no IPv6 twin.
+    pub fn no_ipv6(&self) -> Option<&'static str> {
+        self.scenarios().find_map(|it| it.no_ipv6)
+    }
+
+    /// The causes that the node must name, and no others.
+    pub fn expected(&self, healthy: bool) -> Vec<String> {
+        let mut all = Vec::new();
+        for cause in self.scenarios().flat_map(|it| it.expected(healthy)) {
+            if !all.contains(&cause) {
+                all.push(cause);
+            }
+        }
+        all
+    }
+
+    /// Causes that must be found below those.
+    pub fn leads_to(&self) -> impl Iterator<Item = &'static str> {
+        self.scenarios().flat_map(|it| it.leads_to).copied()
+    }
+
+    /// What is done to the lab when it stands.
+    pub fn faults(&self, plan: &Plan) -> Vec<Step> {
+        self.each(plan, Scenario::faults)
+    }
+
+    /// Real programs that run beside the traffic.
+    pub fn daemons(&self, plan: &Plan) -> Vec<Daemon> {
+        self.each(plan, Scenario::daemons)
+    }
+
+    /// The flows of both, each once, and with `background` those of a busy healthy cluster. One
+    /// scenario's programs take the place of servers that another has for itself.
+    pub fn traffic(&self, plan: &Plan, background: bool) -> Vec<Flow> {
+        let mut flows = self.first.traffic(plan);
+        let mut more = Vec::new();
+        if let Some(second) = self.second {
+            more.extend(second.traffic(&plan.of_second()));
+        }
+        if background {
+            more.extend(scenarios::background(plan));
+        }
+        for flow in more {
+            if !flows.contains(&flow) {
+                flows.push(flow);
+            }
+        }
+        let daemons = self.daemons(plan);
+        flows.retain(|flow| {
+            let server = flow.server_address(plan);
+            server.is_none() || daemons.iter().all(|daemon| daemon.listens != server)
+        });
+        flows
+    }
+
+    /// What happens while the traffic goes on.
+    pub fn timelines(&self, plan: &Plan) -> Vec<Timeline> {
+        let mut all = self.each(plan, |it, plan| vec![it.timeline(plan)]);
+        all.retain(|timeline| !timeline.steps.is_empty());
+        all
+    }
+
+    /// Flows that the node translates, as [`Scenario::translated`].
+    pub fn translated(&self, plan: &Plan) -> Vec<(IpAddr, SocketAddr)> {
+        self.each(plan, Scenario::translated)
+    }
+
+    /// Whether the commands of the fixes that are printed undo both faults in the lab.
+    pub fn fixable(&self, plan: &Plan) -> bool {
+        let each = self.each(plan, |it, plan| vec![it.fixable(plan)]);
+        each.into_iter().all(|fixable| fixable)
+    }
+
+    /// The index of the node that diagnoses.
+    pub fn observer(&self, plan: &Plan) -> usize {
+        self.first.observer(plan)
+    }
+
+    fn scenarios(&self) -> impl Iterator<Item = &'static Scenario> {
+        [self.first].into_iter().chain(self.second)
+    }
+
+    fn each<T>(&self, plan: &Plan, of: impl Fn(&Scenario, &Plan) -> Vec<T>) -> Vec<T> {
+        let mut all = of(self.first, plan);
+        if let Some(second) = self.second {
+            all.extend(of(second, &plan.of_second()));
+        }
+        all
+    }
+}

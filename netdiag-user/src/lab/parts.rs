@@ -1,0 +1,65 @@
+//! What of a lab's nodes a scenario needs for itself.
+use super::scenarios::Scenario;
+
+/// A part of a lab. A scenario that takes one changes it, or lets nobody else see it work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Its MTU, its carrier, its queue.
+    Uplink,
+    /// A second NIC, with its routes.
+    SecondNic,
+    /// Its MTU, addresses, port and number.
+    Tunnel,
+    /// Whether packets come to the other node's pods and back at all: routes, rules, forwarding.
+    Way,
+    /// Rules that drop packets.
+    Firewall,
+    /// kube-proxy's rules.
+    Services,
+    /// Who answers lookups.
+    NameServer,
+    /// The first pod's own program, ports and rules.
+    Pod,
+    /// Pods' addresses and the container runtime.
+    Cni,
+    Etcd,
+    /// The table of tracked connections, and what it translates.
+    Conntrack,
+    /// The lab's own cgroup.
+    Cgroup,
+    /// Limits of the whole machine.
+    Machine,
+}
+
+impl Part {
+    /// In the middle of a sentence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uplink => "the uplink",
+            Self::SecondNic => "the second NIC",
+            Self::Tunnel => "the tunnel",
+            Self::Way => "the way to the other node's pods",
+            Self::Firewall => "the node's firewall",
+            Self::Services => "kube-proxy's rules",
+            Self::NameServer => "the name server",
+            Self::Pod => "the first pod",
+            Self::Cni => "the CNI and the container runtime",
+            Self::Etcd => "etcd",
+            Self::Conntrack => "connection tracking",
+            Self::Cgroup => "the lab's cgroup",
+            Self::Machine => "the machine's limits",
+        }
+    }
+
+    /// What both take.
+    pub fn shared(first: &Scenario, second: &Scenario) -> Option<Self> {
+        let mut taken = first.takes.iter().copied();
+        taken.find(|part| second.takes.contains(part))
+    }
+
+    /// What the one takes and the other needs as it is.
+    pub fn missing(taker: &Scenario, user: &Scenario) -> Option<Self> {
+        let mut taken = taker.takes.iter().copied();
+        taken.find(|part| user.relies_on.contains(part))
+    }
+}
