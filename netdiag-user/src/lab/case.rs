@@ -46,6 +46,9 @@ impl Case {
     /// Why the two cannot be in one node.
     fn refused(&self, options: &Options) -> Option<String> {
         let (first, second) = (self.first, self.second?);
+        if first.name == second.name {
+            return Some(format!("{} is in the node already", first.name));
+        }
         let both = format!("{} and {} cannot be in one node", first.name, second.name);
         if first.topology != second.topology {
             return Some(format!("{both}: their overlays are of different kinds"));
@@ -169,5 +172,99 @@ impl Case {
             all.extend(of(second, &plan.of_second()));
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::plan::{A, Kind};
+    use crate::lab::scenarios::ALL;
+
+    fn options(first: &str, second: &str, seed: u64) -> Options {
+        Options {
+            scenario: first.to_owned(),
+            seed,
+            healthy: false,
+            ipv6: false,
+            offload: true,
+            with: Some(second.to_owned()),
+        }
+    }
+
+    /// Every pair that may be, with its plan.
+    fn pairs(seed: u64) -> impl Iterator<Item = (Case, Plan)> {
+        let names = ALL
+            .iter()
+            .flat_map(|a| ALL.iter().map(|b| (a.name, b.name)));
+        names.filter_map(move |(first, second)| {
+            let options = options(first, second, seed);
+            let case = Case::of(&options).ok()?;
+            Some((case, case.plan("0000", options)))
+        })
+    }
+
+    #[test]
+    fn a_refusal_names_both_and_what_they_take() {
+        let refused = |first, second| Case::of(&options(first, second, 1)).err();
+        assert_eq!(
+            refused("etcd-nospace", "ipam-etcd-full").as_deref(),
+            Some("etcd-nospace and ipam-etcd-full cannot be in one node: both take etcd")
+        );
+        assert_eq!(
+            refused("not-listening", "no-route").as_deref(),
+            Some(
+                "not-listening and no-route cannot be in one node: no-route takes the way to the \
+                 other node's pods, which not-listening needs"
+            )
+        );
+        assert_eq!(
+            refused("healthy", "ipip-mtu-too-large").as_deref(),
+            Some(
+                "healthy and ipip-mtu-too-large cannot be in one node: their overlays are of \
+                 different kinds"
+            )
+        );
+        assert!(refused("healthy", "nonsense").is_some_and(|why| why.contains("nonsense")));
+        assert_eq!(refused("etcd-nospace", "firewall-drop"), None);
+    }
+
+    #[test]
+    fn no_scenario_goes_with_itself_and_none_is_alone() {
+        for scenario in ALL {
+            let with = |other: &Scenario| Case::of(&options(scenario.name, other.name, 1));
+            assert!(with(scenario).is_err(), "{}", scenario.name);
+            let seen = scenario.observer(&scenario.plan("0000", options("", "", 1)));
+            if (scenario.topology, seen) == (Kind::Vxlan, A) {
+                let others = ALL.iter().filter(|it| with(it).is_ok()).count();
+                assert!(others > 5, "{} goes with {others}", scenario.name);
+            }
+        }
+    }
+
+    #[test]
+    fn each_of_two_keeps_its_form() {
+        for seed in 0..6 {
+            for (case, plan) in pairs(seed) {
+                let alone = |of: &Scenario| of.plan("0000", plan.options.clone()).variant;
+                let second = case.second.expect("a pair");
+                assert_eq!(plan.variant, alone(case.first), "{}", case.first.name);
+                assert_eq!(plan.of_second().variant, alone(second), "{}", second.name);
+            }
+        }
+    }
+
+    #[test]
+    fn no_flow_is_there_twice_and_no_port_is_served_twice() {
+        for (case, plan) in pairs(1) {
+            let flows = case.traffic(&plan, true);
+            let daemons = case.daemons(&plan);
+            for (n, flow) in flows.iter().enumerate() {
+                assert!(!flows[..n].contains(flow), "{flow:?}");
+                let at = flow.server_address(&plan);
+                let taken = daemons.iter().any(|d| at.is_some() && d.listens == at);
+                assert!(!taken, "{} {flow:?}", case.first.name);
+            }
+        }
     }
 }

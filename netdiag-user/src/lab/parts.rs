@@ -18,8 +18,10 @@ pub enum Part {
     Services,
     /// Who answers lookups.
     NameServer,
-    /// The first pod's own program, ports and rules.
+    /// The first pod's own program and ports.
     Pod,
+    /// Where TCP from and to the first pod ends.
+    Connections,
     /// Pods' addresses and the container runtime.
     Cni,
     Etcd,
@@ -42,7 +44,8 @@ impl Part {
             Self::Firewall => "the node's firewall",
             Self::Services => "kube-proxy's rules",
             Self::NameServer => "the name server",
-            Self::Pod => "the first pod",
+            Self::Pod => "the first pod's ports",
+            Self::Connections => "the first pod's connections",
             Self::Cni => "the CNI and the container runtime",
             Self::Etcd => "etcd",
             Self::Conntrack => "connection tracking",

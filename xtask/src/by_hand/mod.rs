@@ -1,6 +1,7 @@
 //! The lab as a person uses it: each incident stood up, its traffic made and its node diagnosed by
 //! the very lines that `netdiag lab up` prints.
 mod choice;
+mod known;
 mod standing;
 
 use std::{
@@ -198,6 +199,22 @@ mod tests {
             expected: set(expected),
             verdict: String::new(),
         }
+    }
+
+    #[test]
+    fn what_is_known_to_differ_is_told_and_goes_when_it_does_not() {
+        let look = Look {
+            scenario: "link-failure".to_owned(),
+            seed: 1,
+            form: Form::Alone,
+        };
+        let mut tally = Tally::default();
+        let expected = ["link-failure"];
+        count(&look, &named(&["neighbour-failed"], &expected), &mut tally);
+        assert_eq!(tally.counts(), "0 passed, 0 failed, 1 skipped");
+        count(&look, &named(&expected, &expected), &mut tally);
+        count(&look, &named(&["no-route"], &expected), &mut tally);
+        assert_eq!(tally.counts(), "0 passed, 2 failed, 1 skipped");
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub const SCENARIO: Scenario = Scenario {
     traffic,
     fixable: |_| true,
     takes: &[Part::Services],
+    relies_on: &[Part::Connections],
     ..Scenario::BASE
 };
 

@@ -20,7 +20,7 @@ pub const SCENARIO: Scenario = Scenario {
         [everyday(), bulk(100_000), blocked.to_vec()].concat()
     },
     takes: &[Part::Firewall],
-    relies_on: &[Part::Way],
+    relies_on: &[Part::Way, Part::Connections],
     ..Scenario::BASE
 };
 

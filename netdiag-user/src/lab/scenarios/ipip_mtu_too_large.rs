@@ -17,7 +17,7 @@ pub const SCENARIO: Scenario = Scenario {
     traffic: everyday_and_large,
     fixable: |_| true,
     takes: &[Part::Uplink, Part::Tunnel],
-    relies_on: &[Part::Way],
+    relies_on: &[Part::Way, Part::Connections],
     ..Scenario::BASE
 };
 

@@ -22,7 +22,7 @@ pub const SCENARIO: Scenario = Scenario {
     daemons,
     traffic,
     takes: &[Part::Services],
-    relies_on: &[Part::Way],
+    relies_on: &[Part::Way, Part::Connections],
     ..Scenario::BASE
 };
 

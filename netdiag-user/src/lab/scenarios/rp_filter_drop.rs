@@ -16,6 +16,7 @@ pub const SCENARIO: Scenario = Scenario {
     traffic,
     fixable: |_| true,
     takes: &[Part::SecondNic],
+    relies_on: &[Part::Connections],
     ..Scenario::BASE
 };
 

@@ -19,7 +19,7 @@ pub const SCENARIO: Scenario = Scenario {
     traffic,
     translated,
     takes: &[Part::Firewall, Part::Services],
-    relies_on: &[Part::Way],
+    relies_on: &[Part::Way, Part::Connections],
     ..Scenario::BASE
 };
 

@@ -16,6 +16,7 @@ pub const SCENARIO: Scenario = Scenario {
     faults,
     traffic,
     takes: &[Part::Services],
+    relies_on: &[Part::Connections],
     ..Scenario::BASE
 };
 

@@ -17,7 +17,7 @@ pub const SCENARIO: Scenario = Scenario {
     faults,
     traffic,
     takes: &[Part::Services],
-    relies_on: &[Part::Way],
+    relies_on: &[Part::Way, Part::Connections],
     ..Scenario::BASE
 };
 

@@ -29,7 +29,7 @@ pub const SCENARIO: Scenario = Scenario {
         let known = plan.options.healthy || plan.variant != NO_NAME;
         daemons(plan, known)
     },
-    takes: &[Part::Pod, Part::NameServer],
+    takes: &[Part::Pod, Part::Connections, Part::NameServer],
     relies_on: &[Part::Way],
     ..Scenario::BASE
 };

@@ -19,6 +19,6 @@ pub const SCENARIO: Scenario = Scenario {
     },
     traffic: |plan| traffic(plan, true),
     daemons: |plan| daemons(plan, true),
-    takes: &[Part::Pod, Part::NameServer, Part::Way],
+    takes: &[Part::Pod, Part::Connections, Part::NameServer, Part::Way],
     ..Scenario::BASE
 };

@@ -19,7 +19,7 @@ pub const SCENARIO: Scenario = Scenario {
     traffic,
     fixable: |_| true,
     takes: &[Part::Uplink, Part::Tunnel],
-    relies_on: &[Part::Way],
+    relies_on: &[Part::Way, Part::Connections],
     ..Scenario::BASE
 };
 
