@@ -1,41 +1,32 @@
 //! What a look by hand does not give yet. An entry goes when it holds: the task fails then.
-use std::collections::BTreeSet;
-
 use super::Look;
 
 /// An incident of a seed that is told as something else, whatever traffic is beside it.
-struct Known {
+pub struct Known {
     scenario: &'static str,
     seed: u64,
-    named: &'static [&'static str],
+    /// In alphabetical order.
+    pub named: &'static [&'static str],
+    pub why: &'static str,
 }
 
 const KNOWN: &[Known] = &[
-    // The carrier was gone before the diagnosis began.
     Known {
         scenario: "link-failure",
         seed: 1,
         named: &["neighbour-failed"],
+        why: "a carrier that was gone before the diagnosis began is called a silent neighbour",
     },
-    // Lookups that arrive within dropped packets are called this node's own.
     Known {
         scenario: "overlay-port-or-vni-mismatch",
         seed: 1,
         named: &["dns-unreachable", "overlay-port-or-vni-mismatch"],
+        why: "lookups inside of packets that come in are taken for some that leave",
     },
 ];
 
-/// Whether something else than the declared causes is named, and known to be.
-pub fn is_known(look: &Look, named: &BTreeSet<String>) -> bool {
-    entry(look).is_some_and(|it| it.named.iter().eq(named))
-}
-
-/// Whether something else ought to be named.
-pub fn has_entry(look: &Look) -> bool {
-    entry(look).is_some()
-}
-
-fn entry(look: &Look) -> Option<&'static Known> {
+/// What is known of it.
+pub fn entry(look: &Look) -> Option<&'static Known> {
     KNOWN
         .iter()
         .find(|it| it.scenario == look.scenario && it.seed == look.seed)

@@ -145,30 +145,38 @@ fn count(look: &Look, seen: &Seen, tally: &mut Tally) {
         tell(&row(result, &look.scenario, &seed, look.form.name(), named));
     };
     let title = look.title();
-    match seen {
+    let mut fail = |why: &str, verdict: &str| {
+        show("FAILED", why);
+        if !verdict.is_empty() {
+            tell(verdict);
+        }
+        tally.add(0, vec![format!("{title}: {why}")], Vec::new());
+    };
+    let (named, expected, verdict) = match seen {
+        Seen::Failed(why) => return fail(why, ""),
         Seen::Skipped(why) => {
             show("skipped", why);
-            tally.add(0, Vec::new(), vec![format!("{title}: {why}")]);
-        }
-        Seen::Failed(why) => {
-            show("FAILED", why);
-            tally.add(0, vec![format!("{title}: {why}")], Vec::new());
-        }
-        Seen::Named {
-            named, expected, ..
-        } if named == expected => {
-            show("same", &words(named));
-            tally.add(1, Vec::new(), Vec::new());
+            return tally.add(0, Vec::new(), vec![format!("{title}: {why}")]);
         }
         Seen::Named {
             named,
             expected,
             verdict,
-        } => {
+        } => (named, expected, verdict),
+    };
+    match (named == expected, known::entry(look)) {
+        (true, None) => {
+            show("same", &words(named));
+            tally.add(1, Vec::new(), Vec::new());
+        }
+        (true, Some(_)) => fail("as it should be: its entry in by_hand/known.rs can go", ""),
+        (false, Some(entry)) if entry.named.iter().eq(named) => {
+            show("differs", &format!("{}, as is known", words(named)));
+            tally.add(0, Vec::new(), vec![format!("{title}: {}", entry.why)]);
+        }
+        (false, _) => {
             let why = format!("{} (expected {})", words(named), words(expected));
-            show("FAILED", &why);
-            tell(verdict);
-            tally.add(0, vec![format!("{title}: named {why}")], Vec::new());
+            fail(&format!("named {why}"), verdict);
         }
     }
 }
