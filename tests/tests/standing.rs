@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Command, time::Duration};
 use netdiag_tests::{
     need,
     netdiag::{command, netdiag},
-    netns::exec,
+    netns::{exec, packets},
     process::{Process, run, wait_until},
 };
 use nix::{
@@ -114,6 +114,22 @@ fn programs_end_with_a_killed_keeper_and_traffic_tells() {
     assert_eq!(down.code, Some(0), "{down:?}");
 }
 
+#[test]
+fn traffic_ends_with_its_lab() {
+    if need::missing(&["ip"]) {
+        return;
+    }
+    let lab = Standing::up("healthy");
+    let traffic = Process::start(&mut command(&["lab", "traffic", lab.id()]));
+    wait_until("there is traffic", SOON, || packets(lab.netns()) > 20);
+    let down = netdiag(&["lab", "down", lab.id()]);
+    assert_eq!(down.code, Some(0), "{down:?}");
+    let ended = traffic.end(SOON);
+    assert_ne!(ended.code, Some(0), "{ended:?}");
+    let said = ended.stderr.join("\n");
+    assert!(said.contains("has been taken down"), "{said}");
+}
+
 /// An operator's fix stands, though the traffic is started anew.
 #[test]
 fn what_the_timeline_changes_for_good_happens_once() {
@@ -139,7 +155,7 @@ fn what_the_timeline_changes_for_good_happens_once() {
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(value(), "1");
     let told = again.stop(Signal::SIGINT).text();
-    assert!(told.contains("all of it has happened before"), "{told}");
+    assert!(told.contains("all of it has happened"), "{told}");
 }
 
 #[test]

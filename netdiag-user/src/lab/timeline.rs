@@ -76,7 +76,7 @@ impl Timeline {
                 every.as_secs_f64()
             ),
             (None, done) if done >= all => {
-                "timeline: all of it has happened before; a new lab starts with it again".to_owned()
+                "timeline: all of it has happened; only a new lab begins with it again".to_owned()
             }
             (None, _) if all == 1 => format!("timeline: the fault comes after {first} s"),
             (None, _) => format!("timeline: the fault comes from {first} s to {last} s"),

@@ -95,9 +95,7 @@ impl Traffic {
         let mut child = command.spawn().context("start lab traffic")?;
         let stdout = child.stdout.take().context("no output of lab traffic")?;
         let mut stdout = BufReader::new(stdout);
-        let mut first = String::new();
-        stdout.read_line(&mut first).context("read lab traffic")?;
-        if first.is_empty() {
+        if !begun(&mut stdout)? {
             bail!("lab traffic ended: {}", child.wait()?);
         }
         let rest = std::thread::spawn(move || {
@@ -117,6 +115,23 @@ impl Traffic {
         let _ = self.rest.join();
         Ok(())
     }
+}
+
+/// Reads until the traffic goes on and what the timeline changes for good has happened: who looks by
+/// hand comes later than that. Whether it came so far.
+fn begun(stdout: &mut impl BufRead) -> Result<bool> {
+    let (mut going, mut waits) = (false, false);
+    for line in stdout.lines() {
+        let line = line.context("read lab traffic")?;
+        going |= line.starts_with("traffic of lab ");
+        if line.starts_with("timeline: ") {
+            waits = line.contains("the fault comes");
+        }
+        if going && !waits {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn diagnose(line: &str) -> Result<Value> {
@@ -178,6 +193,23 @@ fn told(verdict: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_look_begins_after_the_fault() {
+        let begun = |text: &str| {
+            let mut rest = text.as_bytes();
+            let begun = begun(&mut rest).expect("text");
+            (begun, String::from_utf8_lossy(rest).into_owned())
+        };
+        let (ok, rest) = begun("traffic of lab ab12 goes on\nPing: 1 done\n");
+        assert_eq!((ok, rest.as_str()), (true, "Ping: 1 done\n"));
+        let (ok, rest) = begun(
+            "timeline: the fault comes after 0.5 s\ntraffic of lab ab12 goes on\n\
+             Ping: 1 done\n\ntimeline: all of it has happened; only a new lab begins\nPing: 2 done\n",
+        );
+        assert_eq!((ok, rest.as_str()), (true, "Ping: 2 done\n"));
+        assert!(!begun("timeline: the fault comes after 0.5 s\ntraffic of lab a goes on\n").0);
+    }
 
     #[test]
     fn roots_of_weight_are_named() {

@@ -96,15 +96,24 @@ pub async fn traffic(args: &TrafficArgs) -> Result<i32> {
         );
     }
     let incident = Incident::begin(case, &cluster, args.background)?;
+    let timelines = || {
+        let each = incident.timelines.iter().enumerate();
+        each.filter_map(|(n, timeline)| timeline.told(&cluster, n))
+            .collect::<Vec<_>>()
+    };
+    let mut told = timelines();
+    told.iter().try_for_each(|text| line(text))?;
     line(&format!("traffic of lab {} goes on", cluster.plan.id))?;
-    for (n, timeline) in incident.timelines.iter().enumerate() {
-        if let Some(told) = timeline.told(&cluster, n) {
-            line(&told)?;
-        }
-    }
     let show = async {
         loop {
             tokio::time::sleep(COUNT).await;
+            if !cluster.dir().exists() {
+                bail!("lab {} has been taken down", cluster.plan.id);
+            }
+            let now = timelines();
+            let news = now.iter().filter(|text| !told.contains(text));
+            news.into_iter().try_for_each(|text| line(text))?;
+            told = now;
             line(&incident.traffic.summary().join("\n"))?;
             line("")?;
         }
