@@ -30,6 +30,7 @@ use std::collections::BTreeMap;
 
 use netdiag_common::oom::OomKill;
 
+use super::need::Need;
 use crate::{
     model::{
         control::{MemoryCgroup, is_of_cluster},
@@ -137,10 +138,10 @@ impl Victims<'_> {
 }
 
 /// The cgroups of those that were killed.
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let known = ours(facts).filter(|(_, kill)| kill.cgroup != 0);
     known
-        .map(|(_, kill)| Want::MemoryCgroup(kill.cgroup))
+        .map(|(_, kill)| Need::detail(Want::MemoryCgroup(kill.cgroup)))
         .collect()
 }
 

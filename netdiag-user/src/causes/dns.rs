@@ -9,13 +9,16 @@ use std::{
 
 use netdiag_common::{dns::PORT, flow::FlowKey};
 
-use super::overlay;
+use super::{
+    need::{Need, Sufferer},
+    overlay,
+};
 use crate::{
     model::{
         address::endpoint,
         dns,
         flow::{UDP, ends},
-        gather::{Gathered, Resolver},
+        gather::{Gathered, Resolver, Want},
         node::Node,
         node::RouteKind,
         shell::CommandLine,
@@ -199,6 +202,18 @@ impl<'a> Picture<'a> {
         let all = self.gathered.resolvers()?;
         all.iter().find(|r| r.netns == netns && !r.kubelet)
     }
+}
+
+/// What pods are told to ask, where that may be why these fail.
+pub fn need<'a>(questions: impl Iterator<Item = &'a Question>) -> Vec<Need> {
+    let sufferer = |q: &Question| {
+        let server = (q.server, PORT);
+        Sufferer::flow(UDP, q.client, server, q.dns.queries)
+    };
+    let sufferers: BTreeSet<_> = questions.map(sufferer).collect();
+    let any = !sufferers.is_empty();
+    let need = || Need::of(Want::Resolvers, sufferers.into_iter().collect());
+    any.then(need).into_iter().collect()
 }
 
 /// Questions at the link where each client's came from, by client and server: a pod's own link,

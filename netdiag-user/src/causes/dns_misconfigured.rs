@@ -30,12 +30,15 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::dns::PORT;
 
-use super::dns::{self, PATTERN, Picture, Right};
+use super::{
+    dns::{self, PATTERN, Picture, Right},
+    need::Need,
+};
 use crate::{
     model::{
         address::endpoint,
         dns::kind,
-        gather::{Resolver, Want},
+        gather::Resolver,
         pod::label,
         total::Total,
         verdict::{
@@ -62,16 +65,13 @@ struct Wrong<'a> {
 }
 
 /// What pods are told, once one of them finds no service.
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let picture = Picture::of(facts);
     let clients: BTreeSet<_> = picture.askings.iter().map(|a| a.client).collect();
-    match clients
-        .iter()
-        .any(|c| misses(facts, &picture, *c).is_some())
-    {
-        true => vec![Want::Resolvers],
-        false => Vec::new(),
-    }
+    let lookups = clients
+        .into_iter()
+        .filter_map(|c| misses(facts, &picture, c));
+    dns::need(lookups.flatten())
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {

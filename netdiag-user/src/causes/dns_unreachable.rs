@@ -33,11 +33,11 @@ use netdiag_common::{dns::PORT, hop::PLAIN};
 use super::{
     dns::{self, Hop, Picture, Silence},
     isolation::{self, Isolation},
+    need::Need,
 };
 use crate::{
     model::{
         address::from_wire,
-        gather::Want,
         pod::label,
         roles::Role,
         total::Total,
@@ -64,13 +64,11 @@ const NEIGHBOUR: [&str; 3] = ["neigh_invalidate", "arp_error_report", "ndisc_err
 const HERE_NS: u64 = 10_000_000_000;
 
 /// Which servers pods are told to ask, once one keeps silent.
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let picture = Picture::of(facts);
-    let silent = |a: &dns::Asking<'_>| a.silence().is_some_and(|s| s.lasts(facts.now));
-    match picture.askings.iter().any(silent) {
-        true => vec![Want::Resolvers],
-        false => Vec::new(),
-    }
+    let silent = picture.askings.iter().filter_map(dns::Asking::silence);
+    let silent = silent.filter(|s| s.lasts(facts.now));
+    dns::need(silent.flat_map(|s| s.questions))
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {

@@ -29,7 +29,10 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::dns::PORT;
 
-use super::dns::{self, Asking, PATTERN, Picture};
+use super::{
+    dns::{self, Asking, PATTERN, Picture},
+    need::Need,
+};
 use crate::{
     model::{
         dns::kind,
@@ -54,11 +57,19 @@ pub const TITLE: &str = "the cluster's name server answers cluster names and no 
 const ZONES: usize = 2;
 
 /// How the pods' search lists spell the cluster's domain, once something fails.
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
-    match facts.dns.iter().any(|q| failed(facts, q) > 0) {
-        true => vec![Want::Resolvers],
-        false => Vec::new(),
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
+    let failing = || facts.dns.iter().filter(|q| failed(facts, q) > 0);
+    if failing().next().is_none() {
+        return Vec::new();
     }
+    let picture = Picture::of(facts);
+    let servers: BTreeSet<_> = failing().map(|q| q.server).collect();
+    // Which names are the cluster's may tell another server's failures from its own.
+    let judged = servers.into_iter();
+    let judged = judged.filter_map(|server| suspect(facts, &picture, server));
+    let mut needs = dns::need(judged.flat_map(|failing| failing.questions));
+    needs.push(Need::detail(Want::Resolvers));
+    needs
 }
 
 /// A server that fails outside of the cluster's own domain.
@@ -126,6 +137,17 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 fn judge<'a>(facts: &Facts<'a>, picture: &Picture<'a>, server: IpAddr) -> Option<Failing<'a>> {
+    let failing = suspect(facts, picture, server)?;
+    let own = picture.askings.iter().filter(|a| a.server == server);
+    let mut all = own.flat_map(|a| a.questions.iter());
+    let knows = |q: &&Question| {
+        picture.is_cluster_name(&q.name) && q.dns.last_good >= failing.since
+    };
+    all.any(|q| knows(q)).then_some(failing)
+}
+
+/// What it fails for, whether or not it answers names of the cluster.
+fn suspect<'a>(facts: &Facts<'a>, picture: &Picture<'a>, server: IpAddr) -> Option<Failing<'a>> {
     let own = picture.askings.iter().filter(|a| a.server == server);
     let all: Vec<_> = own
         .flat_map(|a: &Asking<'a>| a.questions.iter().copied())
@@ -135,8 +157,6 @@ fn judge<'a>(facts: &Facts<'a>, picture: &Picture<'a>, server: IpAddr) -> Option
     let fails = |q: &&&Question| failed(facts, q) > 0 && begun(q) > good;
     let questions: Vec<_> = all.iter().filter(external).filter(fails).copied().collect();
     let since = questions.iter().map(|q| begun(q)).min()?;
-    let knows = |q: &&&Question| picture.is_cluster_name(&q.name) && q.dns.last_good >= since;
-    let alive = all.iter().any(|q| knows(&q));
     let zones: BTreeSet<_> = questions.iter().map(|q| zone(&q.name)).collect();
     let count: u64 = questions.iter().map(|q| failed(facts, q)).total();
     let asked = leg(picture, server, &questions);
@@ -144,7 +164,7 @@ fn judge<'a>(facts: &Facts<'a>, picture: &Picture<'a>, server: IpAddr) -> Option
     let leg: Vec<_> = asked.into_iter().filter(|q| failed(facts, q) > 0).collect();
     let pattern = count >= PATTERN && (zones.len() >= ZONES || !leg.is_empty());
     let lasts = facts.now.saturating_sub(since) >= ANSWER_WAIT;
-    (alive && pattern && lasts).then_some(Failing {
+    (pattern && lasts).then_some(Failing {
         server,
         questions,
         zones,

@@ -29,6 +29,7 @@
 //! # Fix
 //! Compact, defragment every member, disarm: all three, in that order. Then find what fills it,
 //! set auto-compaction, and raise the quota (up to 8 GiB).
+use super::need::Need;
 use crate::model::shell::CommandLine;
 use crate::{
     model::{
@@ -51,8 +52,8 @@ const FULL: u64 = 95;
 const FILLING: u64 = 80;
 
 /// Whether a node has an etcd is not to be seen in packets; no answer costs nothing.
-pub fn wants(_: &Facts<'_>) -> Vec<Want> {
-    vec![Want::Etcd, Want::Impostors]
+pub fn wants(_: &Facts<'_>) -> Vec<Need> {
+    vec![Want::Etcd.into(), Need::detail(Want::Impostors)]
 }
 
 struct Member<'a> {

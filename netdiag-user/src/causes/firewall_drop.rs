@@ -36,6 +36,7 @@ use super::{
     blame::{blame, is_untracked, takes_invalid},
     conntrack,
     losses::{self, Pattern},
+    need::Need,
     published, service_local_only,
     service_ports::Other,
     services,
@@ -316,10 +317,15 @@ fn fix_one_of(worst: &Pattern<'_>, rules: &[&Rule]) -> Fix {
 
 /// Which rule it is; and what is dropped may be rejected for want of endpoints:
 /// `service-no-endpoints`.
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let patterns = losses::patterns(facts, by_netfilter);
     let mut to = patterns.iter().map(|p| p.destination);
     let services = to.any(|to| services::is_elsewhere(facts, to) || facts.node.owns(to));
+    let undecided = patterns.iter().filter(|p| {
+        let bad = losses::severity(facts, p) > Some(Severity::Info);
+        bad && !p.reply && services::may_be_one(facts, p.destination)
+    });
+    let mut needs = services::need(undecided.map(Pattern::sufferer).collect());
     let mut wants: Vec<_> = services.then_some(Want::Services).into_iter().collect();
     let told = patterns
         .iter()
@@ -329,7 +335,8 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
     let own = patterns.iter().filter(|p| !p.reply);
     let own = own.map(|p| ((p.destination, p.port), p.protocol));
     wants.extend(published::wants(facts, own));
-    wants
+    needs.extend(wants.into_iter().map(Need::detail));
+    needs
 }
 
 fn is_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {

@@ -27,6 +27,7 @@
 //! Anchor it: `--iface-regex=^(eth1|bond1)$`, or name the NIC with `--iface`.
 use regex::{Regex, RegexBuilder};
 
+use super::need::Need;
 use crate::{
     model::{
         command::Command,
@@ -50,8 +51,9 @@ const LONGEST: usize = 256;
 const LARGEST: usize = 1 << 20;
 
 /// Its command line; nodes of other networks have none.
-pub fn wants(_: &Facts<'_>) -> Vec<Want> {
-    vec![Want::Commands(PROGRAM.into()), Want::Impostors]
+pub fn wants(_: &Facts<'_>) -> Vec<Need> {
+    let own = Want::Commands(PROGRAM.into());
+    vec![own.into(), Need::detail(Want::Impostors)]
 }
 
 /// A regex that matches pods' links.

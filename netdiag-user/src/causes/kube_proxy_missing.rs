@@ -30,12 +30,11 @@
 //! # Fix
 //! Get kube-proxy to run on this node: `kubectl -n kube-system get pods -o wide`; give its
 //! DaemonSet `priorityClassName: system-node-critical`, so that it is not evicted.
-use super::{attempts::Attempts, services};
+use super::{attempts::Attempts, need::Need, services};
 use crate::model::shell::CommandLine;
 use crate::{
     model::{
         address::endpoint,
-        gather::Want,
         services::Services,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
@@ -46,7 +45,7 @@ use crate::{
 pub const ID: &str = "kube-proxy-missing";
 pub const TITLE: &str = "ClusterIPs are not translated on this node: kube-proxy is not at work";
 
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     services::wants(facts)
 }
 

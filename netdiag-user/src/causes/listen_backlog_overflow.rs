@@ -28,6 +28,7 @@
 use super::{
     attempts::{self, Attempts, Outcome},
     losses::PATTERN,
+    need::{Need, Sufferer},
     refusals,
 };
 use crate::{
@@ -49,11 +50,12 @@ pub const TITLE: &str =
 
 const COUNTER: &str = "TcpExt.ListenOverflows";
 
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
-    let overflowing = overflows(facts).into_iter();
-    overflowing
-        .map(|(netns, _)| Want::Listeners(netns))
-        .collect()
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
+    let need = |(netns, _)| {
+        let pod = Sufferer::Namespace(netns);
+        Need::of(Want::Listeners(netns), vec![pod])
+    };
+    overflows(facts).into_iter().map(need).collect()
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {

@@ -23,10 +23,13 @@
 //! # Fix
 //! Bind the program to `0.0.0.0` or `[::]`, or to the pod's address (the downward API's
 //! `status.podIP`).
-use super::refusals::{self, Refusal};
+use super::{
+    need::Need,
+    refusals::{self, Refusal},
+};
 use crate::{
     model::{
-        gather::{Listener, Reach, Want},
+        gather::{Listener, Reach},
         pod::label,
         verdict::{Confidence, Finding, Fix},
     },
@@ -36,7 +39,7 @@ use crate::{
 pub const ID: &str = "loopback-only-listener";
 pub const TITLE: &str = "the program in the pod listens on 127.0.0.1 or ::1 only";
 
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     refusals::wants(facts)
 }
 

@@ -26,9 +26,10 @@
 //!
 //! # Fix
 //! Change the policy of whoever attached the program, or the module's policy for the application.
-use std::collections::BTreeSet;
-
-use super::losses::{self, Pattern};
+use super::{
+    losses::{self, Pattern},
+    need::Need,
+};
 use crate::{
     model::{
         flow::TCP,
@@ -72,11 +73,14 @@ impl Hook {
     }
 }
 
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let patterns = losses::patterns(facts, |l| Hook::of(l).is_some());
-    let netns: BTreeSet<u32> = patterns.iter().map(netns).collect();
-    let known = netns.into_iter().filter(|netns| *netns != 0);
-    known.map(Want::Security).collect()
+    let known = patterns.iter().filter(|p| netns(p) != 0);
+    let need = |p: &Pattern<'_>| {
+        let hangs = severity(facts, p).is_some() && !shown(facts, p);
+        Need::of(Want::Security(netns(p)), vec![p.sufferer()]).only_if(hangs)
+    };
+    known.map(need).collect()
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {

@@ -5,6 +5,7 @@
 #![doc = include_str!("ADDING.md")]
 use std::collections::BTreeSet;
 
+use self::need::Need;
 use crate::{
     model::{gather::Want, verdict::Finding},
     pipeline::{attempts, facts::Facts},
@@ -20,6 +21,7 @@ mod losses;
 mod misaddressed;
 mod mtu;
 mod mtu_findings;
+pub mod need;
 mod next_hop;
 mod overlay;
 mod own_pods;
@@ -36,6 +38,7 @@ pub mod stuck;
 #[cfg(test)]
 mod tests;
 pub mod two_sided;
+pub mod undecided;
 
 pub mod bridge_nf_disabled;
 pub mod checksum_offload;
@@ -92,7 +95,7 @@ pub struct Cause {
     source: &'static str,
     evaluate: fn(&Facts<'_>) -> Vec<Finding>,
     /// What it must find out before it can tell, given what is seen.
-    wants: fn(&Facts<'_>) -> Vec<Want>,
+    needs: fn(&Facts<'_>) -> Vec<Need>,
     /// What it adds where another node was watched as well.
     complete: Option<two_sided::Complete>,
 }
@@ -107,16 +110,17 @@ impl Cause {
 
 macro_rules! cause {
     ($module:ident) => {
-        cause!($module, |_| Vec::new())
+        cause!($module, |_| Vec::<Need>::new())
     };
-    // Its rule asks for more than the readings: `cause!(stem, stem::wants)`.
+    // Its rule asks for more than the readings: `cause!(stem, stem::wants)`, for each want with what
+    // hangs on it.
     ($module:ident, $wants:expr) => {
         Cause {
             id: $module::ID,
             title: $module::TITLE,
             source: include_str!(concat!(stringify!($module), ".rs")),
             evaluate: |facts| $module::evaluate(facts).into_iter().collect(),
-            wants: $wants,
+            needs: |facts| $wants(facts).into_iter().map(Need::from).collect(),
             complete: None,
         }
     };
@@ -196,9 +200,21 @@ pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
     ALL.iter().flat_map(|c| (c.evaluate)(facts)).collect()
 }
 
+/// What each of them must find out before it can tell, with its public name.
+pub fn needs(facts: &Facts<'_>) -> Vec<(&'static str, Need)> {
+    let all = ALL.iter().map(|cause| (cause.id, (cause.needs)(facts)));
+    let each = all.flat_map(|(id, needs)| needs.into_iter().map(move |need| (id, need)));
+    each.collect()
+}
+
 /// What the causes must find out before they can tell.
 pub fn wants(facts: &Facts<'_>) -> BTreeSet<Want> {
-    let wants = ALL.iter().flat_map(|c| (c.wants)(facts));
+    asked(facts, &needs(facts))
+}
+
+/// What these needs ask for, and what fails without an explanation.
+pub fn asked(facts: &Facts<'_>, needs: &[(&'static str, Need)]) -> BTreeSet<Want> {
+    let wants = needs.iter().map(|(_, need)| need.want.clone());
     wants.chain(stuck::wants(facts)).collect()
 }
 

@@ -25,7 +25,10 @@
 //! raise it. fq_codel in place of a plain FIFO; a larger backlog, ring or budget, and more receive queues, where the node is too slow.
 use std::collections::BTreeMap;
 
-use super::losses::{self, Pattern};
+use super::{
+    losses::{self, Pattern},
+    need::Need,
+};
 use crate::{
     model::{
         gather::{Qdisc, TokenBucket, Want},
@@ -62,9 +65,12 @@ const NEARLY: u64 = 90;
 /// Of what goes in a second: a queue of 50 ms is what a person does not notice yet.
 const ROOM_ONE_IN: u64 = 20;
 
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
-    let full = full(facts, "QDISC_DROP");
-    full.into_keys().take(1).map(|_| Want::Qdiscs).collect()
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
+    let full = full(facts, "QDISC_DROP").into_values().flatten();
+    let sufferers: Vec<_> = full.map(|pattern| pattern.sufferer()).collect();
+    let any = !sufferers.is_empty();
+    let need = || Need::of(Want::Qdiscs, sufferers);
+    any.then(need).into_iter().collect()
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {

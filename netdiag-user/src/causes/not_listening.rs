@@ -26,10 +26,9 @@
 //! # Fix
 //! Start the program, or bring its port and the Service's `targetPort` (or the probe's port)
 //! together.
-use super::refusals;
+use super::{need::Need, refusals};
 use crate::{
     model::{
-        gather::Want,
         pod::label,
         verdict::{Confidence, Finding, Fix, Subject},
     },
@@ -39,7 +38,7 @@ use crate::{
 pub const ID: &str = "not-listening";
 pub const TITLE: &str = "nothing listens on the pod's port that clients connect to";
 
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     refusals::wants(facts)
 }
 

@@ -34,6 +34,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
     losses::PATTERN,
+    need::{Need, Sufferer},
     overlay, own_pods,
     pod_networks::{self, PodAddress},
 };
@@ -68,11 +69,17 @@ struct Lost<'a> {
     asks: Vec<&'a HopFlow>,
 }
 
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
-    if by_default_route(facts).is_empty() {
-        return Vec::new();
-    }
-    vec![Want::PodNetworks]
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
+    let all: Vec<_> = by_default_route(facts).into_values().flatten().collect();
+    let any = !all.is_empty();
+    let need = || Need::of(Want::PodNetworks, all.iter().map(|ask| sufferer(ask)).collect());
+    any.then(need).into_iter().collect()
+}
+
+fn sufferer(ask: &HopFlow) -> Sufferer {
+    let (flow, (client, server)) = (ask.flow(), flow::ends(ask.flow()));
+    let server = (server, flow.destination_port);
+    Sufferer::flow(flow.protocol, client, server, overlay::asked(ask))
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {

@@ -22,6 +22,7 @@
 //! # Fix
 //! Reuse connections (keep-alive, a pool), close those that leak; `net.ipv4.tcp_tw_reuse=1` where
 //! they wait in TIME_WAIT; a wider range by the pod's securityContext.sysctls.
+use super::need::{Need, Sufferer};
 use crate::{
     model::{
         address::endpoint,
@@ -60,7 +61,7 @@ impl Range {
     }
 }
 
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let crowded = ranges(facts).into_iter().filter(|range| {
         let count = |name| facts.node.counter(range.netns, name).unwrap_or(0);
         let of = [
@@ -71,9 +72,11 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
         let sockets: u64 = of.into_iter().map(count).total();
         sockets.saturating_mul(100) >= range.size().saturating_mul(WORTH)
     });
-    crowded
-        .map(|range| Want::Connections(range.netns))
-        .collect()
+    let need = |range: Range| {
+        let pod = Sufferer::Namespace(range.netns);
+        Need::of(Want::Connections(range.netns), vec![pod])
+    };
+    crowded.map(need).collect()
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {

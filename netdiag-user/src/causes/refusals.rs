@@ -1,7 +1,7 @@
 //! What the causes about refused connections share: ports of this node's pods that refuse the
 //! same client again and again.
 use crate::model::shell::CommandLine;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use netdiag_common::{
     flow::FlowKey,
@@ -9,7 +9,10 @@ use netdiag_common::{
 };
 
 use super::attempts::{self, Answerer, Attempts, Outcome, Try};
-use super::sidecar;
+use super::{
+    need::{Need, Sufferer},
+    sidecar,
+};
 use crate::{
     model::{
         address::endpoint,
@@ -50,6 +53,24 @@ impl<'a> Refusal<'a> {
 
     pub fn pod(&self, facts: &Facts<'_>) -> Option<PodRef> {
         facts.pod(self.attempts.server, PodRole::Server)
+    }
+
+    /// Whether anybody takes what is refused.
+    pub fn need(&self) -> Need {
+        let want = match self.udp() {
+            true => Want::Receivers {
+                netns: self.netns,
+                port: self.attempts.port,
+            },
+            false => Want::Listeners(self.netns),
+        };
+        Need::of(want, vec![self.sufferer()])
+    }
+
+    pub fn sufferer(&self) -> Sufferer {
+        let (client, server) = (self.attempts.client, self.attempts.server);
+        let server = (server, self.attempts.port);
+        Sufferer::flow(self.attempts.protocol, client, server, self.times)
     }
 
     pub fn udp(&self) -> bool {
@@ -210,16 +231,8 @@ fn datagrams<'a>(facts: &Facts<'a>) -> Vec<Refusal<'a>> {
 }
 
 /// Who listens in the pods that refuse.
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
-    let want = |r: &Refusal<'_>| match r.udp() {
-        true => Want::Receivers {
-            netns: r.netns,
-            port: r.attempts.port,
-        },
-        false => Want::Listeners(r.netns),
-    };
-    let wants: BTreeSet<Want> = by_pods(facts).iter().map(want).collect();
-    wants.into_iter().collect()
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
+    by_pods(facts).iter().map(Refusal::need).collect()
 }
 
 /// Fills in what the findings of these causes have in common.
@@ -470,7 +483,7 @@ mod tests {
         let refused = tries(6, RST);
         let node = overlay_node(1450, 1450, 1500);
         with_facts(&node, &refused, |facts| {
-            assert_eq!(wants(facts), [Want::Listeners(POD_NETNS)]);
+            assert_eq!(wants(facts)[0].want, Want::Listeners(POD_NETNS));
             assert_eq!(evaluate(facts).len(), 0);
         });
     }

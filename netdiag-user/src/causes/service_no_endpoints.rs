@@ -23,13 +23,13 @@
 //! Compare the Service's selector with the pods' labels, and look at why those pods are not ready.
 use super::{
     attempts::Attempts,
+    need::Need,
     service_local_only,
     services::{self, errors},
 };
 use crate::{
     model::{
         address::from_wire,
-        gather::Want,
         services::Service,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
@@ -43,7 +43,7 @@ pub const TITLE: &str = "a Service has no ready endpoints: the node rejects what
 /// ICMP and ICMPv6 port unreachable (RFC 792, RFC 4443), which kube-proxy's REJECT answers.
 const PORT_UNREACHABLE: [(u8, u8); 2] = [(3, 3), (1, 4)];
 
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     services::wants(facts)
 }
 

@@ -30,13 +30,13 @@ use netdiag_common::flow::FlowKey;
 use super::{
     attempts::{self, Attempts, Outcome},
     losses::{self, PATTERN, Pattern},
+    need::{Need, Sufferer},
     services,
 };
 use crate::{
     model::{
         address::{endpoint, from_wire},
         flow,
-        gather::Want,
         services::{Service, Services},
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, PodRole, Severity,
@@ -59,9 +59,8 @@ const UNANSWERED_IN: [&str; 3] = ["neigh_invalidate", "arp_error_report", "ndisc
 /// ICMP host unreachable, ICMPv6 address unreachable (RFC 792, RFC 4443).
 const HOST_UNREACHABLE: [(u8, u8); 2] = [(3, 1), (1, 3)];
 
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
-    let any = !gone(facts).is_empty();
-    any.then_some(Want::Services).into_iter().collect()
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
+    services::need(gone(facts).iter().map(Gone::sufferer).collect())
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
@@ -113,6 +112,11 @@ struct Gone {
 impl Gone {
     fn endpoint(&self) -> String {
         endpoint(self.address, self.port)
+    }
+
+    fn sufferer(&self) -> Sufferer {
+        let server = (self.address, self.port);
+        Sufferer::flow(self.protocol, self.client, server, self.packets)
     }
 
     fn refer(&self) -> FlowRef {
@@ -334,7 +338,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{
-            gather::Piece,
+            gather::{Piece, Want},
             observation::Observation,
             services::{Engine, Service},
         },

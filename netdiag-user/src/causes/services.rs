@@ -8,6 +8,7 @@ use netdiag_common::flow::FlowKey;
 use super::{
     attempts::{self, Attempts, Outcome, Try},
     losses::PATTERN,
+    need::{Need, Sufferer},
     refusals::SPAN,
 };
 use crate::{
@@ -51,9 +52,17 @@ pub fn may_be_one(facts: &Facts<'_>, address: IpAddr) -> bool {
 }
 
 /// What the node does for Services, once some address may be one.
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
-    let suspicious = silent(facts).iter().any(|a| may_be_one(facts, a.server));
-    suspicious.then_some(Want::Services).into_iter().collect()
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
+    let silent = silent(facts);
+    let suspicious = silent.iter().filter(|a| may_be_one(facts, a.server));
+    need(suspicious.map(Sufferer::attempts).collect())
+}
+
+/// What the node does for Services, where that may be why these suffer.
+pub fn need(sufferers: Vec<Sufferer>) -> Vec<Need> {
+    let any = !sufferers.is_empty();
+    let need = || Need::of(Want::Services, sufferers);
+    any.then(need).into_iter().collect()
 }
 
 /// The rule for what was tried.
@@ -302,7 +311,7 @@ mod tests {
             .push(route("0.0.0.0/0", UPLINK, Some("192.0.2.254")));
         let known = [(Want::Services, Ok(Piece::Services(services)))];
         with_gathered(&node, &silence(), known, |facts| {
-            assert_eq!(wants(facts), [Want::Services]);
+            assert_eq!(wants(facts)[0].want, Want::Services);
             evaluate(facts)
         })
     }

@@ -97,7 +97,21 @@ pub fn is_control_plane(name: &str) -> bool {
 /// it is closed, no other program of the pod gets a connection out.
 pub fn waits<'a>(facts: &Facts<'a>, refusal: &Refusal<'_>) -> Option<Waits<'a>> {
     let proxy = interception(facts, refusal)?;
-    let side = facts.node.pod_side(refusal.netns)?;
+    let only = proxy.inbound.is_empty() || proxy.outbound.iter().any(|r| r.of.is_empty());
+    asks_in_vain(facts, refusal.netns, only)
+}
+
+/// Whether a proxy may be what waits, as far as its rules are known.
+pub fn may_wait(facts: &Facts<'_>, refusal: &Refusal<'_>) -> bool {
+    match facts.gathered.interception(refusal.netns) {
+        Some(_) => waits(facts, refusal).is_some(),
+        None => asks_in_vain(facts, refusal.netns, true).is_some(),
+    }
+}
+
+/// What a pod does not get; its connections count where they are `only` the proxy's.
+fn asks_in_vain<'a>(facts: &Facts<'a>, netns: u32, only: bool) -> Option<Waits<'a>> {
+    let side = facts.node.pod_side(netns)?;
     let picture = Picture::of(facts);
     let askings = picture.askings.iter();
     let own: Vec<_> = askings
@@ -126,7 +140,6 @@ pub fn waits<'a>(facts: &Facts<'a>, refusal: &Refusal<'_>) -> Option<Waits<'a>> 
     {
         return Some(Waits::NoName(question));
     }
-    let only = proxy.inbound.is_empty() || proxy.outbound.iter().any(|r| r.of.is_empty());
     let failing = |outcome| {
         let all = attempts::failing(facts, outcome)
             .into_iter()

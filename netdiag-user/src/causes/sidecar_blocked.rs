@@ -26,12 +26,12 @@
 //! # Fix
 //! Let the proxy resolve and reach its control plane. It opens by itself then.
 use super::{
+    need::{Need, Strength},
     refusals::{self, Refusal},
     sidecar::{self, Closed, Waits},
 };
 use crate::{
     model::{
-        gather::Want,
         pod::label,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Subject, Suffers},
     },
@@ -43,11 +43,16 @@ pub const ID: &str = "sidecar-blocked";
 pub const TITLE: &str = "a sidecar keeps its ports closed while it waits for its control plane";
 
 /// Rules of the pods that refuse; their sockets are asked for by the other causes about them.
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let refusals = refusals::by_pods(facts);
-    let mut wants: Vec<_> = refusals.iter().map(sidecar::want).collect();
-    wants.extend(refusals::wants(facts));
-    wants
+    let each = refusals.iter().flat_map(|refusal| {
+        let waits = sidecar::may_wait(facts, refusal);
+        let mut rules = Need::of(sidecar::want(refusal), vec![refusal.sufferer()]);
+        // A rule that leads these packets to a closed port says more than that nobody listens.
+        (rules.at_best, rules.likely) = (Some(Strength::Acted), waits);
+        [rules, refusal.need().only_if(waits)]
+    });
+    each.collect()
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
@@ -194,7 +199,7 @@ mod tests {
     use crate::{
         diagnosis::findings as evaluate,
         model::{
-            gather::Piece,
+            gather::{Piece, Want},
             interception::{Interception, Redirect},
             netfilter::Listing,
             observation::Observation,

@@ -26,7 +26,10 @@
 //! buffer against bursts.
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::losses::{self, Pattern};
+use super::{
+    losses::{self, Pattern},
+    need::Need,
+};
 use crate::{
     model::{
         flow,
@@ -55,8 +58,8 @@ const USUAL_RMEM: u32 = 212_992;
 /// Where datagrams overflow: a namespace's address and port.
 type Place = (u32, IpAddr, u16);
 
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
-    let want = |((netns, _, port), _)| Want::Receivers { netns, port };
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
+    let want = |((netns, _, port), _)| Need::detail(Want::Receivers { netns, port });
     overflows(facts).into_iter().map(want).collect()
 }
 

@@ -8,7 +8,6 @@ use super::{
     verdict::{self, Naming},
 };
 use crate::{
-    causes,
     model::{
         event::{Detail, LiveEvent},
         gather::Want,
@@ -137,9 +136,9 @@ impl Judge {
         if let Some(judged) = self.pace.rested() {
             return judged;
         }
-        let mut findings = verdict::findings(facts, &mut self.naming);
+        let evaluated = verdict::evaluated(facts, &mut self.naming);
+        let (mut findings, mut wants) = (evaluated.findings, evaluated.wants);
         self.naming.narrow(&mut findings);
-        let mut wants = causes::wants(facts);
         wants.extend(translation::wants(&findings));
         // Only the verdict asks what is explained, and makes its own; these are kept and copied.
         findings.iter_mut().for_each(|f| f.scope = Scope::default());

@@ -8,16 +8,61 @@ pub mod path;
 mod patience;
 pub mod verdict;
 
-use crate::{causes, model::verdict::Finding, pipeline::facts::Facts};
+use std::collections::BTreeSet;
+
+use crate::{
+    causes::{
+        self,
+        need::Need,
+        undecided::{self, Waiting},
+    },
+    model::{
+        gather::Want,
+        verdict::{CannotTell, Finding},
+    },
+    pipeline::facts::Facts,
+};
+
+/// What a reading comes to.
+pub struct Evaluated {
+    /// Unranked, consequences below their roots.
+    pub findings: Vec<Finding>,
+    /// What they could be as well, or what else may be, for want of an answer.
+    pub cannot_tell: Vec<CannotTell>,
+    /// What the causes must find out before they can tell.
+    pub wants: BTreeSet<Want>,
+}
+
+/// Judges a reading by all causes.
+pub fn judge(facts: &Facts<'_>, waiting: &mut Waiting) -> Evaluated {
+    let needs = causes::needs(facts);
+    let wants = causes::asked(facts, &needs);
+    waiting.ask(facts.now, &wants);
+    let (findings, cannot_tell) = settled(facts, waiting, needs);
+    Evaluated {
+        findings,
+        cannot_tell,
+        wants,
+    }
+}
 
 /// Findings of all causes, unranked, consequences below their roots.
 pub fn findings(facts: &Facts<'_>) -> Vec<Finding> {
+    settled(facts, &Waiting::default(), causes::needs(facts)).0
+}
+
+fn settled(
+    facts: &Facts<'_>,
+    waiting: &Waiting,
+    needs: Vec<(&'static str, Need)>,
+) -> (Vec<Finding>, Vec<CannotTell>) {
     let mut findings = causes::evaluate(facts);
+    let cannot_tell = undecided::settle(facts, waiting, needs, &mut findings);
     for finding in &mut findings {
         for flow in &finding.flows {
             finding.scope.add_flow(flow);
         }
     }
     arbiter::join(&mut findings);
-    findings
+    (findings, cannot_tell)
 }

@@ -1,8 +1,9 @@
 //! The verdict: findings ranked, drops summed, and what could not be checked.
 use std::collections::{BTreeMap, HashMap};
 
+use super::Evaluated;
 use crate::{
-    causes::stuck::stuck,
+    causes::{stuck::stuck, undecided::Waiting},
     model::{
         observation::Observation,
         pod::SourceUse,
@@ -27,9 +28,10 @@ const HARMLESS_LOSS: u64 = 1000;
 /// And of a quiet node's few events so many: a program that another one interrupts misses its turn.
 const FEW: u64 = 5;
 
-/// When each cause was first named, which outlives the single evaluation.
+/// When each cause was first named, and each question first asked, which outlives the single evaluation.
 #[derive(Default)]
 pub struct Naming {
+    waiting: Waiting,
     first: HashMap<String, String>,
     /// What else is there is not named; everything may be where this is empty.
     only: Vec<String>,
@@ -42,15 +44,19 @@ impl Naming {
 
     /// Leaves out what was not asked for.
     pub fn narrow(&self, findings: &mut Vec<Finding>) {
-        findings.retain(|f| self.only.is_empty() || self.only.contains(&f.cause));
+        findings.retain(|f| self.names(&f.cause));
+    }
+
+    fn names(&self, cause: &String) -> bool {
+        self.only.is_empty() || self.only.contains(cause)
     }
 }
 
-/// All findings, root causes first, worst first.
-pub fn findings(facts: &Facts<'_>, naming: &mut Naming) -> Vec<Finding> {
-    let mut findings = super::findings(facts);
+/// What all causes make of a reading: root causes first, worst first.
+pub fn evaluated(facts: &Facts<'_>, naming: &mut Naming) -> Evaluated {
+    let mut evaluated = super::judge(facts, &mut naming.waiting);
     let now = facts.clock.text(facts.now);
-    for finding in &mut findings {
+    for finding in &mut evaluated.findings {
         let named = naming
             .first
             .entry(finding.cause.clone())
@@ -58,8 +64,8 @@ pub fn findings(facts: &Facts<'_>, naming: &mut Naming) -> Vec<Finding> {
         finding.named_at = Some(named.clone());
         translation::join(facts, &mut finding.flows);
     }
-    findings.sort_by(by_rank);
-    findings
+    evaluated.findings.sort_by(by_rank);
+    evaluated
 }
 
 /// Root causes first, worst first.
@@ -79,8 +85,13 @@ pub fn verdict(
     mut run: Run,
     naming: &mut Naming,
 ) -> Verdict {
-    let mut findings = findings(facts, naming);
+    let Evaluated {
+        mut findings,
+        mut cannot_tell,
+        ..
+    } = evaluated(facts, naming);
     let observer = observer(observation, run.hooks);
+    cannot_tell.retain(|row| row.causes.iter().any(|cause| naming.names(cause)));
     let bad = findings.iter().any(|f| f.severity > Severity::Info);
     // What is wrong says enough; only good news can come too early.
     let unseen = unseen(facts, &run).filter(|_| !bad);
@@ -89,12 +100,13 @@ pub fn verdict(
         true => Vec::new(),
         false => stuck(facts, &findings),
     };
-    for one in &mut unexplained {
-        translation::join(facts, &mut one.flows);
-    }
+    let told = unexplained.iter_mut().map(|one| &mut one.flows);
+    let told = told.chain(cannot_tell.iter_mut().map(|row| &mut row.flows));
+    told.for_each(|flows| translation::join(facts, flows));
     let hidden = run.blind
         || unseen.is_some()
         || unexplained.iter().any(|u| u.here)
+        || !cannot_tell.is_empty()
         || facts.gathered.is_partial()
         || too_much_is_lost(&observer)
         || overflowed(observation);
@@ -119,6 +131,7 @@ pub fn verdict(
         drops: drops(facts),
         retransmits: retransmits(facts),
         unexplained,
+        cannot_tell,
         not_checked: run.not_checked,
         observer,
         nodes: Vec::new(),

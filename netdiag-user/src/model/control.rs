@@ -3,6 +3,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+/// Why no etcd was asked on a node that has none.
+pub const NO_ETCD: &str = "no endpoint given or found";
+
 /// A member of etcd that was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EtcdMember {

@@ -1,5 +1,6 @@
 //! Evidence that costs something, gathered only when a rule asks for it: what is asked for, and
 //! what came of it.
+mod answer;
 mod gathered;
 mod rule;
 mod rule_commands;
@@ -24,6 +25,7 @@ use super::{
 };
 
 pub use self::{
+    answer::Answer,
     gathered::Gathered,
     rule::{Rule, listing},
     sockets::{

@@ -98,14 +98,17 @@ pub struct Network {
 }
 
 impl Runtime {
+    /// The runtime that is there and does not answer, and why not.
+    pub fn refusal(&self) -> Option<(String, &str)> {
+        let (socket, said) = self.cri.as_ref()?;
+        let why = said.as_ref().err()?;
+        Some((format!("the container runtime at {socket}"), why.as_str()))
+    }
+
     /// For the list of what could not be checked.
     pub fn failures(&self) -> impl Iterator<Item = (String, &str)> {
-        let cri = self.cri.iter().filter_map(|(socket, said)| {
-            let why = said.as_ref().err()?;
-            Some((format!("the container runtime at {socket}"), why.as_str()))
-        });
         let logs = self.unread.iter();
-        cri.chain(logs.map(|(what, why)| (what.clone(), why.as_str())))
+        self.refusal().into_iter().chain(logs.map(|(what, why)| (what.clone(), why.as_str())))
     }
 }
 

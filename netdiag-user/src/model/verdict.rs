@@ -2,6 +2,7 @@
 //!
 //! Times are RFC 3339 UTC, durations seconds, sizes bytes, addresses text. What is unknown is
 //! absent, never an empty string.
+mod cannot_tell;
 mod confirm;
 mod fix;
 mod nodes;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{path::KnownBy, shell::CommandLine, total::add};
 
+pub use cannot_tell::CannotTell;
 pub use fix::{Fix, NodeFix};
 pub use nodes::{Between, LostFlow, NodeRef};
 pub use scope::{Passage, Scope};
@@ -442,6 +444,9 @@ pub struct Verdict {
     /// Beside the findings, whatever these are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unexplained: Vec<Unexplained>,
+    /// What it may be where an answer is missing that would tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cannot_tell: Vec<CannotTell>,
     pub not_checked: Vec<NotChecked>,
     pub observer: Observer,
     /// The nodes of a verdict of several.
@@ -471,6 +476,7 @@ impl Verdict {
         self.drops.iter_mut().for_each(|d| d.say_of(node));
         self.retransmits.iter_mut().for_each(|f| f.node = name());
         self.unexplained.iter_mut().for_each(|u| u.say_of(node));
+        self.cannot_tell.iter_mut().for_each(|c| c.say_of(node));
         self.not_checked.iter_mut().for_each(|n| n.node = name());
     }
 }

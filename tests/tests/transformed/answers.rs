@@ -1,6 +1,7 @@
 //! What was gathered beside the readings, taken away or late.
 use std::collections::BTreeSet;
 
+use netdiag::model::gather;
 use serde_json::{Value, json};
 
 use super::readings::{Change, Pieces, Reading};
@@ -42,6 +43,19 @@ pub fn kinds(readings: &[Reading]) -> BTreeSet<String> {
         kinds.extend(answered.map(kind));
     }
     kinds
+}
+
+/// What was asked for by questions of a kind, as a verdict calls it.
+pub fn names(readings: &[Reading], taken: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for Reading { scene, .. } in readings {
+        let value = serde_json::to_value(&scene.gathered).expect("JSON");
+        let pieces = value["pieces"].as_array().into_iter().flatten();
+        let taken = pieces.filter(|piece| kind(piece) == taken);
+        let asked = taken.map(|piece| serde_json::from_value(piece[0].clone()).expect("a want"));
+        names.extend(asked.map(|want: gather::Want| want.name()));
+    }
+    names
 }
 
 /// `"Services"`, or `{"Rules":4026532000}`.

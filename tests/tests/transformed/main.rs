@@ -9,11 +9,11 @@ mod readings;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use netdiag::model::verdict::Outcome;
+use netdiag::model::verdict::{CannotTell, Outcome};
 use netdiag_common::hop::FlowHopKey;
 use netdiag_tests::recordings;
 
-use self::readings::{Change, Reading, judged, judged_live, read};
+use self::readings::{Change, Judged, Reading, judged, judged_live, read};
 
 /// Makes of readings what is done to each of them, or says why that cannot be.
 type Changing = for<'a> fn(&'a [Reading]) -> Result<Change<'a>, &'static str>;
@@ -93,13 +93,15 @@ fn not_taken_back(
     roots: &BTreeSet<String>,
     live: &BTreeSet<String>,
 ) -> Option<(String, String)> {
-    let causes = |roots: &BTreeSet<String>| -> BTreeSet<String> {
-        let cause = |root: &String| root.split(' ').next().map(str::to_owned);
-        roots.iter().filter_map(cause).collect()
-    };
     let (roots, live) = (causes(roots), causes(live));
     let what = format!("told {}, and in the end {}", list(&live), list(&roots));
     (!live.is_subset(&roots)).then(|| (format!("{change}, live"), what))
+}
+
+/// Of roots, however bad they are.
+fn causes(roots: &BTreeSet<String>) -> BTreeSet<String> {
+    let cause = |root: &String| root.split(' ').next().map(str::to_owned);
+    roots.iter().filter_map(cause).collect()
 }
 
 fn names_nothing_else(name: &str) {
@@ -107,19 +109,35 @@ fn names_nothing_else(name: &str) {
     let before = judged(&readings, unchanged());
     let mut found = BTreeMap::new();
     for kind in answers::kinds(&readings) {
+        let names = answers::names(&readings, &kind);
         for how in answers::Want::ALL {
             let now = judged(&readings, answers::without(&kind, how));
-            let new: BTreeSet<String> = now.causes.difference(&before.causes).cloned().collect();
             let change = format!("{kind} {}", how.word());
-            if !new.is_empty() {
-                let (causes, new) = (list(&before.causes), list(&new));
-                found.insert(change, format!("beside {causes}: {new}"));
-            } else if now.outcome == Outcome::Healthy && before.outcome != Outcome::Healthy {
-                found.insert(change, format!("{} → healthy", list(&before.causes)));
-            }
+            found.extend(wrong(&before, &now, &names).map(|what| (change, what)));
         }
     }
     known::compare(name, &found, known::EVIDENCE);
+}
+
+/// What is wrong with a verdict that lacks the answers of these names.
+fn wrong(before: &Judged, now: &Judged, names: &BTreeSet<String>) -> Option<String> {
+    let less = |a: &BTreeSet<String>, b: &BTreeSet<String>| -> BTreeSet<String> {
+        a.difference(b).cloned().collect()
+    };
+    let new = less(&now.causes, &before.causes);
+    if !new.is_empty() {
+        return Some(format!("beside {}: {}", list(&before.causes), list(&new)));
+    }
+    if now.outcome == Outcome::Healthy && before.outcome != Outcome::Healthy {
+        return Some(format!("{} → healthy", list(&before.causes)));
+    }
+    let gone = less(&causes(&before.roots), &causes(&now.roots));
+    let tells = |row: &CannotTell| names.iter().any(|name| row.what.starts_with(name));
+    let told = now.cannot_tell.iter().any(tells);
+    (!gone.is_empty() && !told).then(|| {
+        let outcome = now.outcome;
+        format!("{} → {outcome:?}, and not told for want of what", list(&gone))
+    })
 }
 
 /// For sentences.

@@ -8,7 +8,7 @@ use netdiag::{
         gather::Gathered,
         observation::Observation,
         reason::Reasons,
-        verdict::{Finding, Outcome, Severity},
+        verdict::{CannotTell, Finding, Outcome, Severity},
     },
     pipeline::{
         facts::{KnownNames, Names},
@@ -89,6 +89,8 @@ pub struct Judged {
     pub causes: BTreeSet<String>,
     /// Causes that nothing else explains, with how bad they are.
     pub roots: BTreeSet<String>,
+    /// What could not be told for want of which answer.
+    pub cannot_tell: Vec<CannotTell>,
 }
 
 /// Judges them as a replay does.
@@ -131,6 +133,7 @@ fn play(
         outcome: verdict.verdict,
         causes: verdict.findings.iter().map(|it| it.cause.clone()).collect(),
         roots: verdict.findings.iter().filter_map(root).collect(),
+        cannot_tell: verdict.cannot_tell,
     }
 }
 

@@ -10,6 +10,7 @@ use std::{cell::LazyCell, collections::BTreeMap, net::IpAddr};
 
 use netdiag_common::loss::RetransmitKey;
 
+use super::need::Sufferer;
 use crate::{
     model::{
         address::{Prefix, endpoint},
@@ -63,6 +64,15 @@ impl Pattern<'_> {
             .map(|l| l.dropped.last)
             .max()
             .unwrap_or(0)
+    }
+
+    pub fn sufferer(&self) -> Sufferer {
+        let (client, server) = match self.reply {
+            true => (self.destination, self.source),
+            false => (self.source, self.destination),
+        };
+        let server = (server, self.port);
+        Sufferer::flow(self.protocol, client, server, self.packets())
     }
 
     /// Both addresses, with the server's port.

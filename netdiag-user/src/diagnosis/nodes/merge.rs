@@ -246,6 +246,7 @@ fn sum(
         drops: Vec::new(),
         retransmits: Vec::new(),
         unexplained: Vec::new(),
+        cannot_tell: Vec::new(),
         not_checked: untold,
         observer: Observer::default(),
         nodes: Vec::new(),
@@ -268,6 +269,7 @@ fn sum(
         all.drops.extend(verdict.drops);
         all.retransmits.extend(verdict.retransmits);
         all.unexplained.extend(verdict.unexplained);
+        all.cannot_tell.extend(verdict.cannot_tell);
         all.not_checked.extend(verdict.not_checked);
     }
     // Not what a node had at another time, nor what befell strangers.

@@ -20,7 +20,7 @@ use crate::model::{
 /// Everything that was gathered so far, or why it could not be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Gathered {
-    pieces: Vec<(Want, Result<Piece, String>)>,
+    pub(super) pieces: Vec<(Want, Result<Piece, String>)>,
 }
 
 /// Connections of one client that are remembered: four lists of the longest.

@@ -117,6 +117,19 @@ impl Scope {
             .min()
     }
 
+    /// The same for traffic as a finding names it, whichever end it names first.
+    pub fn has_flow(&self, flow: &FlowRef) -> bool {
+        let Some(protocol) = flow::number(&flow.protocol) else {
+            return false;
+        };
+        let ends = (end(&flow.source), end(&flow.destination));
+        let (Some(source), Some(destination)) = ends else {
+            return false;
+        };
+        let way = |client: (IpAddr, u16), server| self.has(protocol, client.0, server);
+        way(source, destination) || way(destination, source)
+    }
+
     pub fn passes(&self, passages: &BTreeSet<Passage>) -> bool {
         !self.passages.is_disjoint(passages)
     }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use super::Places;
 use crate::{
     model::{
-        control::{EtcdMember, EtcdStatus},
+        control::{EtcdMember, EtcdStatus, NO_ETCD},
         text,
     },
     sys::file,
@@ -88,7 +88,7 @@ impl Endpoint {
 pub fn members(places: &Places) -> Result<Vec<EtcdMember>> {
     let endpoints = find::endpoints(places);
     if endpoints.is_empty() {
-        bail!("no endpoint given or found");
+        bail!(NO_ETCD);
     }
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build();

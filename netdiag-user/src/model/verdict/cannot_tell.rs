@@ -1,0 +1,34 @@
+//! What could not be decided, for want of an answer.
+use serde::{Deserialize, Serialize};
+
+use super::{FlowRef, PodRef};
+
+/// Hypotheses between which one answer would have decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CannotTell {
+    /// The causes that it may be.
+    pub causes: Vec<String>,
+    /// What should have been found out.
+    pub what: String,
+    /// Why it was not.
+    pub why: String,
+    /// What suffers meanwhile; nothing where the question is about the node itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flows: Vec<FlowRef>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<PodRef>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+}
+
+impl CannotTell {
+    /// Where it is.
+    pub fn say_of(&mut self, node: &str) {
+        self.node = Some(node.to_owned());
+        for flow in &mut self.flows {
+            flow.node = Some(node.to_owned());
+        }
+        let here = self.pods.iter_mut().filter(|p| p.interface.is_some());
+        here.for_each(|p| p.node = Some(node.to_owned()));
+    }
+}
