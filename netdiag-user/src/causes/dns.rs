@@ -87,6 +87,11 @@ impl Silence<'_> {
         self.asked >= PATTERN && now.saturating_sub(self.since) >= SILENCE
     }
 
+    /// It may last.
+    pub fn begins(&self, now: u64) -> bool {
+        now.saturating_sub(self.since) < SILENCE
+    }
+
     pub fn refer(&self, at: Option<&str>) -> FlowRef {
         FlowRef {
             protocol: "udp".into(),

@@ -317,7 +317,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{dns::resolver, gather::Piece, node::PodSide, observation::Observation},
+        model::{
+            dns::resolver,
+            gather::{Piece, Want},
+            node::PodSide,
+            observation::Observation,
+        },
         testing::{POD, POD_NETNS, overlay_node, question, resolved, silent, with_gathered},
     };
 

@@ -140,9 +140,8 @@ fn judge<'a>(facts: &Facts<'a>, picture: &Picture<'a>, server: IpAddr) -> Option
     let failing = suspect(facts, picture, server)?;
     let own = picture.askings.iter().filter(|a| a.server == server);
     let mut all = own.flat_map(|a| a.questions.iter());
-    let knows = |q: &&Question| {
-        picture.is_cluster_name(&q.name) && q.dns.last_good >= failing.since
-    };
+    let knows =
+        |q: &&Question| picture.is_cluster_name(&q.name) && q.dns.last_good >= failing.since;
     all.any(|q| knows(q)).then_some(failing)
 }
 

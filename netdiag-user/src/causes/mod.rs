@@ -214,8 +214,8 @@ pub fn wants(facts: &Facts<'_>) -> BTreeSet<Want> {
 
 /// What these needs ask for, and what fails without an explanation.
 pub fn asked(facts: &Facts<'_>, needs: &[(&'static str, Need)]) -> BTreeSet<Want> {
-    let wants = needs.iter().map(|(_, need)| need.want.clone());
-    wants.chain(stuck::wants(facts)).collect()
+    let wants = needs.iter().filter_map(|(_, need)| need.query.want());
+    wants.cloned().chain(stuck::wants(facts)).collect()
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! What a cause must find out before it can tell, and what hangs on the answer.
-use std::net::IpAddr;
+use std::{mem::discriminant, net::IpAddr};
 
 use super::attempts::Attempts;
 use crate::model::{
     gather::Want,
-    verdict::{Confidence, Finding},
+    verdict::{Confidence, Finding, Subject},
 };
 
 /// How close to the culprit an explanation comes, not how loud the kernel is.
@@ -34,12 +34,26 @@ impl Strength {
         let of_netfilter = finding.cause == super::firewall_drop::ID;
         match finding.confidence {
             _ if EFFECTS.contains(&finding.cause.as_str()) => None,
-            _ if finding.subject.is_some() => Some(Self::Acted),
+            _ if finding.subject.as_ref().is_some_and(is_a_culprit) => Some(Self::Acted),
             Confidence::Suspected => Some(Self::Possible),
             _ if of_netfilter => Some(Self::Mechanism),
             _ => Some(Self::Fits),
         }
     }
+}
+
+/// Where kube-proxy refuses what goes to Services without endpoints.
+const REFUSALS: [&str; 4] = [
+    "KUBE-EXTERNAL-SERVICES",
+    "KUBE-NODEPORTS",
+    "KUBE-SERVICES",
+    "kube-proxy",
+];
+
+/// A rule that counts did it; one of kube-proxy's stands for what it was told of a Service.
+fn is_a_culprit(subject: &Subject) -> bool {
+    let Subject::Rule { place, .. } = subject;
+    !place.split(' ').any(|word| REFUSALS.contains(&word))
 }
 
 /// A client's traffic with one server's port.
@@ -60,10 +74,44 @@ pub enum Sufferer {
     Namespace(u32),
 }
 
+/// Whom a cause asks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Query {
+    /// Somebody has to look.
+    Want(Want),
+    /// Time tells it: it has begun and does not last long enough yet.
+    Time(&'static str),
+}
+
+impl Query {
+    pub fn want(&self) -> Option<&Want> {
+        match self {
+            Self::Want(want) => Some(want),
+            Self::Time(_) => None,
+        }
+    }
+
+    /// For the list of what could not be told.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Want(want) => want.name(),
+            Self::Time(what) => (*what).to_owned(),
+        }
+    }
+
+    /// Whether one line tells of both.
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Want(one), Self::Want(other)) => discriminant(one) == discriminant(other),
+            _ => self == other,
+        }
+    }
+}
+
 /// A question, and what its answer may explain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Need {
-    pub want: Want,
+    pub query: Query,
     /// How close to the culprit the answer may bring; nothing where it only adds to what is told
     /// without it.
     pub at_best: Option<Strength>,
@@ -85,10 +133,21 @@ impl Need {
     /// The answer shows state that explains what these suffer.
     pub fn of(want: Want, sufferers: Vec<Sufferer>) -> Self {
         Self {
-            want,
+            query: Query::Want(want),
             at_best: Some(Strength::Fits),
             likely: true,
             sufferers,
+        }
+    }
+
+    /// What these suffer may have begun a moment ago: whether it lasts tells more than anything
+    /// else that is known.
+    pub fn time(what: &'static str, sufferer: Sufferer) -> Self {
+        Self {
+            query: Query::Time(what),
+            at_best: Some(Strength::Acted),
+            likely: true,
+            sufferers: vec![sufferer],
         }
     }
 
@@ -102,9 +161,9 @@ impl Need {
 
     /// The same where nothing may hang on it at all.
     pub fn only_if(self, hangs: bool) -> Self {
-        match hangs {
-            true => self,
-            false => Self::detail(self.want),
+        Self {
+            at_best: self.at_best.filter(|_| hangs),
+            ..self
         }
     }
 }

@@ -72,7 +72,12 @@ struct Lost<'a> {
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let all: Vec<_> = by_default_route(facts).into_values().flatten().collect();
     let any = !all.is_empty();
-    let need = || Need::of(Want::PodNetworks, all.iter().map(|ask| sufferer(ask)).collect());
+    let need = || {
+        Need::of(
+            Want::PodNetworks,
+            all.iter().map(|ask| sufferer(ask)).collect(),
+        )
+    };
     any.then(need).into_iter().collect()
 }
 

@@ -483,7 +483,10 @@ mod tests {
         let refused = tries(6, RST);
         let node = overlay_node(1450, 1450, 1500);
         with_facts(&node, &refused, |facts| {
-            assert_eq!(wants(facts)[0].want, Want::Listeners(POD_NETNS));
+            assert_eq!(
+                wants(facts)[0].query.want(),
+                Some(&Want::Listeners(POD_NETNS))
+            );
             assert_eq!(evaluate(facts).len(), 0);
         });
     }

@@ -311,7 +311,7 @@ mod tests {
             .push(route("0.0.0.0/0", UPLINK, Some("192.0.2.254")));
         let known = [(Want::Services, Ok(Piece::Services(services)))];
         with_gathered(&node, &silence(), known, |facts| {
-            assert_eq!(wants(facts)[0].want, Want::Services);
+            assert_eq!(wants(facts)[0].query.want(), Some(&Want::Services));
             evaluate(facts)
         })
     }

@@ -97,8 +97,7 @@ pub fn is_control_plane(name: &str) -> bool {
 /// it is closed, no other program of the pod gets a connection out.
 pub fn waits<'a>(facts: &Facts<'a>, refusal: &Refusal<'_>) -> Option<Waits<'a>> {
     let proxy = interception(facts, refusal)?;
-    let only = proxy.inbound.is_empty() || proxy.outbound.iter().any(|r| r.of.is_empty());
-    asks_in_vain(facts, refusal.netns, only)
+    asks_in_vain(facts, refusal.netns, only_its_own(proxy))
 }
 
 /// Whether a proxy may be what waits, as far as its rules are known.
@@ -107,6 +106,44 @@ pub fn may_wait(facts: &Facts<'_>, refusal: &Refusal<'_>) -> bool {
         Some(_) => waits(facts, refusal).is_some(),
         None => asks_in_vain(facts, refusal.netns, true).is_some(),
     }
+}
+
+/// For the list of what could not be told.
+pub const LASTS: &str = "whether the pod's proxy goes on without an answer";
+
+/// Whether what the proxy of a closed port asks has gone unanswered for a moment only.
+pub fn begins_to_wait(facts: &Facts<'_>, refusal: &Refusal<'_>) -> bool {
+    let shut = closed(facts, refusal).is_some() && waits(facts, refusal).is_none();
+    let proxy = interception(facts, refusal).filter(|_| shut);
+    let side = facts.node.pod_side(refusal.netns);
+    let (Some(proxy), Some(side)) = (proxy, side) else {
+        return false;
+    };
+    let young = |since: u64| facts.now.saturating_sub(since) < WAITS;
+    let picture = Picture::of(facts);
+    let askings = picture.askings.iter();
+    let mut own = askings.filter(|a| side.addresses.contains(&a.client));
+    let name = |q: &&Question| picture.is_cluster_name(&q.name) || is_control_plane(&q.name);
+    let begins = |a: &dns::Asking<'_>| {
+        let silent = a.silence().filter(|s| s.begins(facts.now));
+        let unknown = |q: &&Question| q.dns.noerror == 0 && young(q.dns.first_query);
+        silent.is_some_and(|s| s.questions.iter().copied().any(|q| name(&q)))
+            || a.questions.iter().copied().any(|q| name(&q) && unknown(&q))
+    };
+    let fails = |outcome| {
+        let mut all = attempts::failing(facts, outcome).into_iter();
+        all.any(|a| {
+            let own = a.protocol == flow::TCP && side.addresses.contains(&a.client);
+            own && young(a.first())
+        })
+    };
+    own.any(begins)
+        || only_its_own(proxy) && (fails(Outcome::Refused) || fails(Outcome::Unanswered))
+}
+
+/// Whether no other program of the pod gets a connection out while it is closed.
+fn only_its_own(proxy: &Interception) -> bool {
+    proxy.inbound.is_empty() || proxy.outbound.iter().any(|r| r.of.is_empty())
 }
 
 /// What a pod does not get; its connections count where they are `only` the proxy's.

@@ -50,7 +50,10 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
         let mut rules = Need::of(sidecar::want(refusal), vec![refusal.sufferer()]);
         // A rule that leads these packets to a closed port says more than that nobody listens.
         (rules.at_best, rules.likely) = (Some(Strength::Acted), waits);
-        [rules, refusal.need().only_if(waits)]
+        let begins = sidecar::begins_to_wait(facts, refusal);
+        let lasts = begins.then(|| Need::time(sidecar::LASTS, refusal.sufferer()));
+        let known = [rules, refusal.need().only_if(waits)];
+        known.into_iter().chain(lasts)
     });
     each.collect()
 }

@@ -38,6 +38,7 @@ impl Waiting {
         }
     }
 
+    /// Nothing where nobody asked.
     fn age(&self, now: u64, want: &Want) -> Option<u64> {
         Some(now.saturating_sub(*self.since.get(want)?))
     }
@@ -55,12 +56,25 @@ struct Open {
 
 impl Open {
     fn of(facts: &Facts<'_>, waiting: &Waiting, cause: &'static str, need: Need) -> Option<Self> {
-        let age = waiting.age(facts.now, &need.want);
-        let (why, young) = match facts.gathered.answer(&need.want) {
+        let Some(want) = need.query.want() else {
+            return Self::with(cause, need, "not watched for long enough yet".into(), true);
+        };
+        let (why, young) = match facts.gathered.answer(want) {
             Answer::Known | Answer::Absent => return None,
             Answer::Refused(why) => (why, false),
-            Answer::Outstanding => (late(age), age.is_some_and(|age| age < WAIT_NS)),
+            Answer::Outstanding => {
+                let age = waiting.age(facts.now, want)?;
+                // Nobody had the time yet to look at a node that is well.
+                if age == 0 && need.sufferers.is_empty() {
+                    return None;
+                }
+                (late(age), age < WAIT_NS)
+            }
         };
+        Self::with(cause, need, why, young)
+    }
+
+    fn with(cause: &'static str, need: Need, why: String, young: bool) -> Option<Self> {
         Some(Self {
             cause,
             at_best: need.at_best?,
@@ -82,10 +96,10 @@ impl Open {
     }
 }
 
-fn late(age: Option<u64>) -> String {
-    match age.map(|age| age / 1_000_000_000) {
-        None | Some(0) => "no answer yet".to_owned(),
-        Some(seconds) => format!("no answer yet after {seconds} s"),
+fn late(age: u64) -> String {
+    match age / 1_000_000_000 {
+        0 => "no answer yet".to_owned(),
+        seconds => format!("no answer yet after {seconds} s"),
     }
 }
 

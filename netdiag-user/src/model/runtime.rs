@@ -108,7 +108,9 @@ impl Runtime {
     /// For the list of what could not be checked.
     pub fn failures(&self) -> impl Iterator<Item = (String, &str)> {
         let logs = self.unread.iter();
-        self.refusal().into_iter().chain(logs.map(|(what, why)| (what.clone(), why.as_str())))
+        self.refusal()
+            .into_iter()
+            .chain(logs.map(|(what, why)| (what.clone(), why.as_str())))
     }
 }
 

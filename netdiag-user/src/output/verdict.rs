@@ -8,14 +8,15 @@ use crate::{
         text::counted,
         total::{Total, add},
         verdict::{
-            Confidence, Drop, Evidence, Finding, Fix, FlowRef, Origin, Outcome, PodRef, PodSource,
-            Severity, Verdict,
+            Confidence, Drop, Evidence, Finding, Fix, FlowRef, Origin, Outcome, PodRef, Severity,
+            Verdict,
         },
     },
     shell,
 };
 
 mod between;
+mod foot;
 
 /// Rows of drops and flows shown; `wide` shows all.
 const MOST_ROWS: usize = 8;
@@ -300,55 +301,6 @@ impl Page {
         };
         format!("\n{}\n{}{rest}", paint(BOLD, title), shift(&table, "  "))
     }
-
-    /// What, why and where, each a paragraph; nothing where there is none.
-    fn sentences<'a>(
-        &self,
-        title: &str,
-        rows: impl Iterator<Item = (&'a String, &'a String, Option<&'a str>)>,
-    ) -> String {
-        let row = |(what, why, node): (&String, &String, Option<&str>)| {
-            let text = clean(&of_node(node, &format!("{what}: {why}")));
-            wrap(&text, self.width, "  ")
-        };
-        let all: String = rows.map(row).collect();
-        let title = (!all.is_empty()).then(|| format!("\n{}\n", paint(BOLD, title)));
-        title.unwrap_or_default() + &all
-    }
-
-    fn foot(&self, verdict: &Verdict) -> String {
-        let (open, missing) = (verdict.unexplained.iter(), verdict.not_checked.iter());
-        let open = open.map(|u| (&u.what, &u.why, u.node.as_deref()));
-        let missing = missing.map(|n| (&n.what, &n.why, n.node.as_deref()));
-        let mut out = self.sentences("Not explained", open);
-        out.push_str(&self.sentences("Not checked", missing));
-        if self.wide && !verdict.pod_sources.is_empty() {
-            let text = sources(&verdict.pod_sources);
-            out.push_str(&format!("\n{}\n{text}", paint(BOLD, "Pods' names")));
-        }
-        let o = &verdict.observer;
-        let lost = match (o.lost, o.overflowed_flows) {
-            (0, 0) => "nothing lost".to_owned(),
-            (lost, 0) => format!("{lost} events lost"),
-            (lost, flows) => format!("{lost} events lost, {flows} flows overflowed"),
-        };
-        let foreign = match o.foreign {
-            0 => String::new(),
-            n => format!(", {n} drops in other namespaces left out"),
-        };
-        let text = format!("{} hooks, {} events, {lost}{foreign}", o.hooks, o.events);
-        out + "\n" + &paint(DIM, &text) + "\n"
-    }
-}
-
-/// Who names how many pods, and when it was last heard.
-fn sources(sources: &[PodSource]) -> String {
-    let line = |s: &PodSource| {
-        let read = s.read.as_ref();
-        let read = read.map_or_else(String::new, |at| format!(", heard at {at}"));
-        format!("  {}: {} pods{read}\n", s.source.name(), s.pods)
-    };
-    sources.iter().map(line).collect()
 }
 
 /// `tcp POD → SERVICE (name) → BACKEND`: as it is sent, and as it is sent on.

@@ -136,7 +136,10 @@ fn wrong(before: &Judged, now: &Judged, names: &BTreeSet<String>) -> Option<Stri
     let told = now.cannot_tell.iter().any(tells);
     (!gone.is_empty() && !told).then(|| {
         let outcome = now.outcome;
-        format!("{} → {outcome:?}, and not told for want of what", list(&gone))
+        format!(
+            "{} → {outcome:?}, and not told for want of what",
+            list(&gone)
+        )
     })
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     model::{
-        gather::{Piece, Resolver},
+        gather::{Piece, Resolver, Want},
         observation::Observation,
     },
     testing::{

@@ -1,17 +1,15 @@
 //! A line for each question without an answer on which something hangs.
 use std::{
     collections::{BTreeMap, BTreeSet},
-    mem::discriminant,
     net::IpAddr,
 };
 
 use super::{Open, covers};
 use crate::{
-    causes::need::{Asked, Strength, Sufferer},
+    causes::need::{Asked, Query, Strength, Sufferer},
     model::{
         address::endpoint,
         flow,
-        gather::Want,
         verdict::{CannotTell, Finding, FlowRef, PodRef, PodRole},
     },
     pipeline::facts::Facts,
@@ -25,7 +23,7 @@ type Hanging = BTreeMap<Option<Sufferer>, BTreeSet<String>>;
 
 /// What hangs on one question, or on several of one kind.
 struct Line<'a> {
-    wants: BTreeSet<&'a Want>,
+    queries: BTreeSet<&'a Query>,
     why: &'a str,
     causes: BTreeSet<String>,
     sufferers: BTreeSet<Sufferer>,
@@ -37,17 +35,17 @@ pub fn of(
     findings: &[Finding],
     held: &[Finding],
 ) -> Vec<CannotTell> {
-    let mut all: BTreeMap<&Want, (&str, Hanging)> = BTreeMap::new();
+    let mut all: BTreeMap<&Query, (&str, Hanging)> = BTreeMap::new();
     for one in open {
         let (_, hanging) = all
-            .entry(&one.need.want)
+            .entry(&one.need.query)
             .or_insert_with(|| (one.why.as_str(), Hanging::new()));
         hang(one, findings, held, hanging);
     }
     let mut lines: Vec<Line<'_>> = Vec::new();
-    for (want, (why, hanging)) in all {
+    for (query, (why, hanging)) in all {
         for (who, causes) in hanging {
-            add(&mut lines, want, why, causes, who);
+            add(&mut lines, query, why, causes, who);
         }
     }
     lines.into_iter().map(|line| line.tell(facts)).collect()
@@ -85,23 +83,23 @@ fn hang(open: &Open, findings: &[Finding], held: &[Finding], hanging: &mut Hangi
 
 fn add<'a>(
     lines: &mut Vec<Line<'a>>,
-    want: &'a Want,
+    query: &'a Query,
     why: &'a str,
     causes: BTreeSet<String>,
     who: Option<Sufferer>,
 ) {
     let same = |line: &&mut Line<'_>| {
-        let mut wants = line.wants.iter();
-        let kind = wants.any(|w| discriminant(*w) == discriminant(want));
+        let mut queries = line.queries.iter();
+        let kind = queries.any(|q| q.is_like(query));
         kind && line.why == why && line.causes == causes
     };
     match lines.iter_mut().find(same) {
         Some(line) => {
-            line.wants.insert(want);
+            line.queries.insert(query);
             line.sufferers.extend(who);
         }
         None => lines.push(Line {
-            wants: BTreeSet::from([want]),
+            queries: BTreeSet::from([query]),
             why,
             causes,
             sufferers: who.into_iter().collect(),
@@ -111,8 +109,8 @@ fn add<'a>(
 
 impl Line<'_> {
     fn tell(self, facts: &Facts<'_>) -> CannotTell {
-        let first = self.wants.first().map(|want| want.name());
-        let what = match self.wants.len() {
+        let first = self.queries.first().map(|query| query.name());
+        let what = match self.queries.len() {
             0 | 1 => first.unwrap_or_default(),
             n => format!("{} and {} more", first.unwrap_or_default(), n - 1),
         };

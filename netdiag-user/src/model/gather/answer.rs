@@ -3,6 +3,9 @@
 use super::{Gathered, Piece, Want};
 use crate::model::control::NO_ETCD;
 
+/// What gRPC says where a socket is somebody else's: docker's containerd has no CRI.
+const NO_CRI: &str = "unknown service";
+
 /// What came of a want so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -37,7 +40,11 @@ impl Piece {
             Self::Etcd(members) if members.iter().all(|member| member.answer.is_err()) => {
                 members.first()?.failure().map(told)
             }
-            Self::Runtime(runtime) => runtime.refusal().map(told),
+            // Who gives pods no networks has no runtime that has to answer.
+            Self::Runtime(runtime) if !runtime.networks.is_empty() => {
+                let refusal = runtime.refusal();
+                refusal.filter(|(_, why)| !why.contains(NO_CRI)).map(told)
+            }
             _ => None,
         }
     }
@@ -48,7 +55,7 @@ mod tests {
     use super::*;
     use crate::model::{
         control::{EtcdMember, EtcdStatus},
-        runtime::{Cri, Runtime},
+        runtime::{Cri, Network, Runtime},
     };
 
     fn answer(want: Want, piece: Result<Piece, String>) -> Answer {
@@ -84,15 +91,22 @@ mod tests {
         assert_eq!(of(vec![silent()]), Answer::Refused(why.into()));
         let speaks = member("https://192.0.2.1:2379", Ok(EtcdStatus::default()));
         assert_eq!(of(vec![silent(), speaks]), Answer::Known);
-        let cri = |said| {
+        let cri = |said, networks| {
             let runtime = Runtime {
                 cri: Some(("/run/x.sock".into(), said)),
+                networks,
                 ..Runtime::default()
             };
             answer(Want::Runtime, Ok(Piece::Runtime(runtime)))
         };
-        assert_eq!(cri(Ok(Cri::default())), Answer::Known);
+        let network = || vec![Network::default()];
+        let error = |why: &str| Err(why.to_owned());
+        assert_eq!(cri(Ok(Cri::default()), network()), Answer::Known);
         let why = "the container runtime at /run/x.sock: refused";
-        assert_eq!(cri(Err("refused".into())), Answer::Refused(why.into()));
+        let refused = cri(error("refused"), network());
+        assert_eq!(refused, Answer::Refused(why.into()));
+        assert_eq!(cri(error("refused"), Vec::new()), Answer::Known, "no pods");
+        let docker = error("Status: unknown service runtime.v1.RuntimeService");
+        assert_eq!(cri(docker, network()), Answer::Known, "no runtime of pods");
     }
 }

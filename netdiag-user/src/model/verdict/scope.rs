@@ -126,7 +126,11 @@ impl Scope {
         let (Some(source), Some(destination)) = ends else {
             return false;
         };
-        let way = |client: (IpAddr, u16), server| self.has(protocol, client.0, server);
+        let names = |end: (IpAddr, u16)| end.1 != ANY;
+        let nobody = !names(source) && !names(destination);
+        let way = |client: (IpAddr, u16), server| {
+            (names(server) || nobody) && self.has(protocol, client.0, server)
+        };
         way(source, destination) || way(destination, source)
     }
 
@@ -189,6 +193,24 @@ mod tests {
         };
         scope.add_flow(&port);
         assert!(!scope.has(UDP, ip("198.51.100.1"), (ip("fd00::2"), 53)));
+    }
+
+    #[test]
+    fn a_flow_is_had_by_its_servers_port() {
+        let flow = |source: &str, destination: &str| FlowRef {
+            protocol: "tcp".into(),
+            source: source.into(),
+            destination: destination.into(),
+            ..FlowRef::default()
+        };
+        let mut scope = Scope::default();
+        scope.add(TCP, (ip("10.0.0.1"), ANY), (ip("10.0.0.2"), 80));
+        assert!(scope.has_flow(&flow("10.0.0.1", "10.0.0.2:80")));
+        assert!(scope.has_flow(&flow("10.0.0.2:80", "10.0.0.1")), "answers");
+        assert!(scope.has_flow(&flow("10.0.0.1:41000", "10.0.0.2:80")));
+        assert!(!scope.has_flow(&flow("10.0.0.1", "10.0.0.2:81")));
+        assert!(!scope.has_flow(&flow("10.0.0.3", "10.0.0.2:80")));
+        assert!(scope.has_flow(&flow("10.0.0.1", "10.0.0.2")), "some port");
     }
 
     #[test]

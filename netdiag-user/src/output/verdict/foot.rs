@@ -1,0 +1,119 @@
+//! What stands below the findings: what nobody explains, cannot tell or has not checked.
+use super::{BOLD, Page, clean, of_node, paint, way, wrap};
+use crate::{
+    model::{
+        text::counted,
+        verdict::{CannotTell, PodSource, Verdict},
+    },
+    output::style::DIM,
+};
+
+impl Page {
+    /// Each row a paragraph; nothing where there is none.
+    fn sentences<'a>(
+        &self,
+        title: &str,
+        rows: impl Iterator<Item = (String, Option<&'a str>)>,
+    ) -> String {
+        let row = |(text, node): (String, Option<&str>)| {
+            let text = clean(&of_node(node, &text));
+            wrap(&text, self.width, "  ")
+        };
+        let all: String = rows.map(row).collect();
+        match all.is_empty() {
+            true => all,
+            false => format!("\n{}\n{all}", paint(BOLD, title)),
+        }
+    }
+
+    pub(super) fn foot(&self, verdict: &Verdict) -> String {
+        let unexplained = verdict.unexplained.iter();
+        let unexplained = unexplained.map(|u| (sentence(&u.what, &u.why), u.node.as_deref()));
+        let mut out = self.sentences("Not explained", unexplained);
+        let undecided = verdict.cannot_tell.iter();
+        let undecided = undecided.map(|c| (undecided_between(c), c.node.as_deref()));
+        out.push_str(&self.sentences("Cannot tell", undecided));
+        let missing = verdict.not_checked.iter();
+        let missing = missing.map(|n| (sentence(&n.what, &n.why), n.node.as_deref()));
+        out.push_str(&self.sentences("Not checked", missing));
+        if self.wide && !verdict.pod_sources.is_empty() {
+            let text = sources(&verdict.pod_sources);
+            out.push_str(&format!("\n{}\n{text}", paint(BOLD, "Pods' names")));
+        }
+        let o = &verdict.observer;
+        let lost = match (o.lost, o.overflowed_flows) {
+            (0, 0) => "nothing lost".to_owned(),
+            (lost, 0) => format!("{lost} events lost"),
+            (lost, flows) => format!("{lost} events lost, {flows} flows overflowed"),
+        };
+        let foreign = match o.foreign {
+            0 => String::new(),
+            n => format!(", {n} drops in other namespaces left out"),
+        };
+        let text = format!("{} hooks, {} events, {lost}{foreign}", o.hooks, o.events);
+        out + "\n" + &paint(DIM, &text) + "\n"
+    }
+}
+
+/// Who names how many pods, and when it was last heard.
+fn sources(sources: &[PodSource]) -> String {
+    let line = |s: &PodSource| {
+        let read = s.read.as_ref();
+        let read = read.map_or_else(String::new, |at| format!(", heard at {at}"));
+        format!("  {}: {} pods{read}\n", s.source.name(), s.pods)
+    };
+    sources.iter().map(line).collect()
+}
+
+fn sentence(what: &str, why: &str) -> String {
+    format!("{what}: {why}")
+}
+
+/// `between not-listening and sidecar-blocked: rules for a sidecar …: nft is not installed here (tcp …)`
+fn undecided_between(row: &CannotTell) -> String {
+    let causes = match row.causes.as_slice() {
+        [one] => format!("whether it is {one}"),
+        [rest @ .., last] => format!("between {} and {last}", rest.join(", ")),
+        [] => "the cause".to_owned(),
+    };
+    let suffers = match row.flows.as_slice() {
+        [] => String::new(),
+        [one] => format!(" ({})", way(one)),
+        [one, rest @ ..] => {
+            let more = counted(rest.len() as u64, "more flow");
+            format!(" ({} and {more})", way(one))
+        }
+    };
+    format!("{causes}: {}: {}{suffers}", row.what, row.why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::verdict::FlowRef;
+
+    #[test]
+    fn what_cannot_be_told_says_between_what_and_why() {
+        let flow = |source: &str| FlowRef {
+            protocol: "tcp".into(),
+            source: source.into(),
+            destination: "10.0.0.2:80".into(),
+            ..FlowRef::default()
+        };
+        let mut row = CannotTell {
+            causes: vec!["a".into(), "b".into(), "c".into()],
+            what: "rules for Services".into(),
+            why: "nft is not installed here".into(),
+            flows: vec![flow("10.0.0.1"), flow("10.0.0.3")],
+            pods: Vec::new(),
+            node: None,
+        };
+        let told = "between a, b and c: rules for Services: nft is not installed here \
+                    (tcp 10.0.0.1 → 10.0.0.2:80 and 1 more flow)";
+        assert_eq!(undecided_between(&row), told);
+        row.causes.truncate(1);
+        row.flows.clear();
+        let told = "whether it is a: rules for Services: nft is not installed here";
+        assert_eq!(undecided_between(&row), told);
+    }
+}
