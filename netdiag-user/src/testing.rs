@@ -398,7 +398,8 @@ pub fn with_cluster<T>(
     judge: impl FnOnce(&Facts<'_>) -> T,
 ) -> T {
     let pods = PodIndex::default();
-    all((node, node), observation, pieces, (&pods, cluster), judge)
+    let asked = (pieces, [].as_slice());
+    all((node, node), observation, asked, (&pods, cluster), judge)
 }
 
 /// Where these pods are known, and what the Kubernetes API says.
@@ -409,7 +410,8 @@ pub fn with_pods<T>(
     judge: impl FnOnce(&Facts<'_>) -> T,
 ) -> T {
     let (pods, none) = (PodIndex::new(pods), Observation::default());
-    all((node, node), &none, [], (&pods, cluster), judge)
+    let asked = ([], [].as_slice());
+    all((node, node), &none, asked, (&pods, cluster), judge)
 }
 
 /// The same, with the node as it was when the run began.
@@ -421,19 +423,37 @@ pub fn since<T>(
     judge: impl FnOnce(&Facts<'_>) -> T,
 ) -> T {
     let (pods, cluster) = (PodIndex::default(), Cluster::default());
-    all((start, node), observation, pieces, (&pods, &cluster), judge)
+    let asked = (pieces, [].as_slice());
+    all((start, node), observation, asked, (&pods, &cluster), judge)
+}
+
+/// Where some questions have no answer yet.
+pub fn with_open<T>(
+    node: &Node,
+    observation: &Observation,
+    pieces: impl IntoIterator<Item = (Want, Result<Piece, String>)>,
+    open: &[Want],
+    judge: impl FnOnce(&Facts<'_>) -> T,
+) -> T {
+    let (pods, cluster) = (PodIndex::default(), Cluster::default());
+    let asked = (pieces, open);
+    all((node, node), observation, asked, (&pods, &cluster), judge)
 }
 
 fn all<T>(
     (start, node): (&Node, &Node),
     observation: &Observation,
-    pieces: impl IntoIterator<Item = (Want, Result<Piece, String>)>,
+    (pieces, open): (
+        impl IntoIterator<Item = (Want, Result<Piece, String>)>,
+        &[Want],
+    ),
     (pods, cluster): (&PodIndex, &Cluster),
     judge: impl FnOnce(&Facts<'_>) -> T,
 ) -> T {
     let names = TestNames::default();
     let pieces: Vec<_> = pieces.into_iter().collect();
     let mut gathered = Gathered::default();
+    gathered.ask(open);
     for (want, piece) in &pieces {
         gathered.insert(want.clone(), piece.clone());
     }

@@ -139,10 +139,10 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 fn judge<'a>(facts: &Facts<'a>, picture: &Picture<'a>, server: IpAddr) -> Option<Failing<'a>> {
     let failing = suspect(facts, picture, server)?;
     let own = picture.askings.iter().filter(|a| a.server == server);
-    let mut all = own.flat_map(|a| a.questions.iter());
-    let knows =
-        |q: &&Question| picture.is_cluster_name(&q.name) && q.dns.last_good >= failing.since;
-    all.any(|q| knows(q)).then_some(failing)
+    let all = own.flat_map(|a| a.questions.iter().copied());
+    let mut cluster = all.filter(|q| picture.is_cluster_name(&q.name));
+    let alive = cluster.any(|q| q.dns.last_good >= failing.since);
+    alive.then_some(failing)
 }
 
 /// What it fails for, whether or not it answers names of the cluster.

@@ -62,12 +62,10 @@ impl Open {
         let (why, young) = match facts.gathered.answer(want) {
             Answer::Known | Answer::Absent => return None,
             Answer::Refused(why) => (why, false),
-            Answer::Outstanding => {
+            // Earlier recordings know nothing of a question that nothing seen has raised.
+            Answer::Unasked if need.sufferers.is_empty() => return None,
+            Answer::Outstanding | Answer::Unasked => {
                 let age = waiting.age(facts.now, want)?;
-                // Nobody had the time yet to look at a node that is well.
-                if age == 0 && need.sufferers.is_empty() {
-                    return None;
-                }
                 (late(age), age < WAIT_NS)
             }
         };

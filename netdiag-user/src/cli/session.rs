@@ -334,6 +334,7 @@ impl Session {
 
     /// Starts finding out what the rules ask for.
     pub fn gather(&mut self, wants: BTreeSet<Want>) {
+        self.scene.gathered.ask(&wants);
         self.gathering.start(wants);
     }
 

@@ -1,7 +1,7 @@
 //! What was gathered beside the readings, taken away or late.
 use std::collections::BTreeSet;
 
-use netdiag::model::gather;
+use netdiag::{model::gather, pipeline::scene::Scene};
 use serde_json::{Value, json};
 
 use super::readings::{Change, Pieces, Reading};
@@ -47,15 +47,19 @@ pub fn kinds(readings: &[Reading]) -> BTreeSet<String> {
 
 /// What was asked for by questions of a kind, as a verdict calls it.
 pub fn names(readings: &[Reading], taken: &str) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for Reading { scene, .. } in readings {
-        let value = serde_json::to_value(&scene.gathered).expect("JSON");
-        let pieces = value["pieces"].as_array().into_iter().flatten();
-        let taken = pieces.filter(|piece| kind(piece) == taken);
-        let asked = taken.map(|piece| serde_json::from_value(piece[0].clone()).expect("a want"));
-        names.extend(asked.map(|want: gather::Want| want.name()));
-    }
-    names
+    let all = readings.iter().flat_map(|it| asked(&it.scene, taken));
+    all.map(|want| want.name()).collect()
+}
+
+/// What was asked for by questions of a kind, and answered.
+fn asked(scene: &Scene, taken: &str) -> impl Iterator<Item = gather::Want> {
+    let value = serde_json::to_value(&scene.gathered).expect("JSON");
+    let pieces = value["pieces"].as_array().cloned().unwrap_or_default();
+    let taken: Vec<Value> = { pieces.into_iter() }
+        .filter(|piece| kind(piece) == taken)
+        .collect();
+    let want = |piece: Value| serde_json::from_value(piece[0].clone()).expect("a want");
+    taken.into_iter().map(want)
 }
 
 /// `"Services"`, or `{"Rules":4026532000}`.
@@ -75,7 +79,12 @@ pub fn without<'a>(taken: &'a str, how: Want) -> Change<'a> {
             .for_each(|piece| piece[1] = json!({ "Err": "the test has taken it away" })),
     };
     let mut pieces = Pieces::default();
-    Box::new(move |scene, _| pieces.change(&mut scene.gathered, take))
+    Box::new(move |scene, _| {
+        let asked: Vec<gather::Want> = asked(scene, taken).collect();
+        pieces.change(&mut scene.gathered, take);
+        // Asked for, and not answered yet.
+        scene.gathered.ask(&asked);
+    })
 }
 
 /// All answers come later than they came; with the last reading all are there.

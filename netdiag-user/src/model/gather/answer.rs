@@ -15,15 +15,18 @@ pub enum Answer {
     Absent,
     /// It could not be found out.
     Refused(String),
-    /// It was not asked for, or not answered yet.
+    /// It was asked for, and not answered yet.
     Outstanding,
+    /// Nobody asked, as far as is known.
+    Unasked,
 }
 
 impl Gathered {
     /// What came of that want.
     pub fn answer(&self, want: &Want) -> Answer {
         match self.pieces.iter().find(|(asked, _)| asked == want) {
-            None => Answer::Outstanding,
+            None if self.open.contains(want) => Answer::Outstanding,
+            None => Answer::Unasked,
             Some((Want::Etcd, Err(why))) if why == NO_ETCD => Answer::Absent,
             Some((_, Err(why))) => Answer::Refused(why.clone()),
             Some((_, Ok(piece))) => piece.refusal().map_or(Answer::Known, Answer::Refused),
@@ -60,8 +63,12 @@ mod tests {
 
     fn answer(want: Want, piece: Result<Piece, String>) -> Answer {
         let mut gathered = Gathered::default();
+        assert_eq!(gathered.answer(&want), Answer::Unasked);
+        gathered.ask([&want, &want]);
         assert_eq!(gathered.answer(&want), Answer::Outstanding);
         gathered.insert(want.clone(), piece);
+        gathered.ask([&want]);
+        assert!(gathered.open.is_empty());
         gathered.answer(&want)
     }
 

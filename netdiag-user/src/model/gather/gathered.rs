@@ -21,6 +21,9 @@ use crate::model::{
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Gathered {
     pub(super) pieces: Vec<(Want, Result<Piece, String>)>,
+    /// What was asked for and has not been answered once. Earlier recordings do not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) open: Vec<Want>,
 }
 
 /// Connections of one client that are remembered: four lists of the longest.
@@ -49,6 +52,7 @@ impl Gathered {
     /// Puts in what came of a want, in place of what came of it before. Connections that ended
     /// meanwhile were translated as they were.
     pub fn insert(&mut self, want: Want, mut piece: Result<Piece, String>) {
+        self.open.retain(|open| *open != want);
         match self.pieces.iter_mut().find(|(w, _)| *w == want) {
             Some((_, before)) => {
                 let old = before.as_ref().ok().and_then(Piece::tracked);
@@ -59,6 +63,15 @@ impl Gathered {
                 *before = piece;
             }
             None => self.pieces.push((want, piece)),
+        }
+    }
+
+    /// Notes that these are asked for.
+    pub fn ask<'a>(&mut self, wants: impl IntoIterator<Item = &'a Want>) {
+        for want in wants {
+            if !self.has(want) && !self.open.contains(want) {
+                self.open.push(want.clone());
+            }
         }
     }
 

@@ -485,5 +485,6 @@ pub fn gathered() -> Gathered {
     for want in wants() {
         gathered.insert(want, Err(text()));
     }
+    gathered.ask(&[Want::Commands(text()), Want::Ipam]);
     gathered
 }
