@@ -23,6 +23,10 @@ use crate::{
 /// where there are very many.
 const WAIT_NS: u64 = 8_000_000_000;
 
+/// Earlier recordings do not tell what was asked. What was is answered by then, mostly; else no
+/// answer means nothing.
+const UNASKED_NS: u64 = 1_500_000_000;
+
 /// Since when each question is open, in the readings' own time.
 #[derive(Default)]
 pub struct Waiting {
@@ -55,17 +59,26 @@ struct Open {
 }
 
 impl Open {
-    fn of(facts: &Facts<'_>, waiting: &Waiting, cause: &'static str, need: Need) -> Option<Self> {
-        let Some(want) = need.query.want() else {
+    fn of(
+        facts: &Facts<'_>,
+        waiting: &Waiting,
+        cause: &'static str,
+        mut need: Need,
+    ) -> Option<Self> {
+        let Some(want) = need.query.want().cloned() else {
             return Self::with(cause, need, "not watched for long enough yet".into(), true);
         };
-        let (why, young) = match facts.gathered.answer(want) {
+        let (why, young) = match facts.gathered.answer(&want) {
             Answer::Known | Answer::Absent => return None,
             Answer::Refused(why) => (why, false),
-            // Earlier recordings know nothing of a question that nothing seen has raised.
             Answer::Unasked if need.sufferers.is_empty() => return None,
-            Answer::Outstanding | Answer::Unasked => {
-                let age = waiting.age(facts.now, want)?;
+            Answer::Unasked => {
+                let age = waiting.age(facts.now, &want)?;
+                need.likely &= age == 0;
+                (late(age), age < UNASKED_NS)
+            }
+            Answer::Outstanding => {
+                let age = waiting.age(facts.now, &want)?;
                 (late(age), age < WAIT_NS)
             }
         };

@@ -109,7 +109,11 @@ fn an_answer_is_waited_for_and_not_for_ever() {
     let mut after = |seconds: u64| {
         let mut observation = refused(false);
         observation.now += seconds * SECOND;
-        let judged = judged(&observation, vec![nobody_listens()], &mut waiting);
+        let open = [Want::Interception(POD_NETNS)];
+        let pieces = [nobody_listens()];
+        let judged = with_open(&node(), &observation, pieces, &open, |facts| {
+            judge(facts, &mut waiting)
+        });
         let (causes, rows) = told(&judged);
         let rows = rows.into_iter().map(|row| row.join(", ")).collect();
         (causes.contains(&"not-listening"), rows)
@@ -118,13 +122,22 @@ fn an_answer_is_waited_for_and_not_for_ever() {
     assert_eq!(after(0), (false, both.clone()), "just asked");
     assert_eq!(after(7), (false, both));
     assert_eq!(after(8), (true, Vec::new()));
-    // What speaks for it is worth more than time.
-    let late = judged(
-        &refused(true),
-        vec![nobody_listens()],
-        &mut Waiting::default(),
-    );
-    assert_eq!(told(&late).1, [["not-listening", "sidecar-blocked"]]);
+    // What speaks for it is worth more than time, where somebody was asked.
+    let held = |open: &[Want]| {
+        let mut waiting = Waiting::default();
+        let mut after = |seconds: u64| {
+            let mut observation = refused(true);
+            observation.now += seconds * SECOND;
+            let pieces = [nobody_listens()];
+            with_open(&node(), &observation, pieces, open, |facts| {
+                let judged = judge(facts, &mut waiting);
+                !told(&judged).0.contains(&"not-listening")
+            })
+        };
+        (after(0), after(60))
+    };
+    assert_eq!(held(&[Want::Interception(POD_NETNS)]), (true, true));
+    assert_eq!(held(&[]), (true, false));
 }
 
 /// A proxy whose lookups began a moment ago is closed for them, or starts.
