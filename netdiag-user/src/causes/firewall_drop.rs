@@ -37,9 +37,9 @@ use super::{
     conntrack,
     losses::{self, Pattern},
     need::Need,
-    published, service_local_only,
+    published,
     service_ports::Other,
-    services,
+    services, traffic_policy,
 };
 use crate::{
     model::{
@@ -344,7 +344,7 @@ fn is_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     let rule = services::refusal(facts, asked, pattern.protocol);
     // Of the node's own ports `service-no-endpoints` says nothing.
     let told = |rule: &Service| {
-        !rule.address.is_unspecified() || service_local_only::is_local_only(facts, rule)
+        !rule.address.is_unspecified() || traffic_policy::is_local_only(facts, rule)
     };
     !pattern.reply && rule.is_some_and(told)
 }

@@ -229,6 +229,7 @@ mod tests {
             name: Some("shop/own:p".into()),
             backends: backends.iter().map(|a| (ip(a), 8080)).collect(),
             rejected: false,
+            local: false,
             engine: Engine::Nftables,
         };
         Piece::Services(Services {

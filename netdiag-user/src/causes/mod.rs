@@ -37,6 +37,7 @@ mod stall;
 pub mod stuck;
 #[cfg(test)]
 mod tests;
+pub mod traffic_policy;
 pub mod two_sided;
 pub mod undecided;
 

@@ -52,8 +52,10 @@ const REFUSALS: [&str; 4] = [
 
 /// A rule that counts did it; one of kube-proxy's stands for what it was told of a Service.
 fn is_a_culprit(subject: &Subject) -> bool {
-    let Subject::Rule { place, .. } = subject;
-    !place.split(' ').any(|word| REFUSALS.contains(&word))
+    match subject {
+        Subject::Rule { place, .. } => !place.split(' ').any(|word| REFUSALS.contains(&word)),
+        _ => true,
+    }
 }
 
 /// A client's traffic with one server's port.

@@ -33,10 +33,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::{
     losses::{self, Pattern},
     overlay, services,
+    traffic_policy::{by_api, is_local_only, ready},
 };
 use crate::{
     model::{
-        cluster::{self, Topic},
         flow::protocol,
         gather::Want,
         services::{Engine, Service},
@@ -87,49 +87,6 @@ fn dropped<'a>(facts: &'a Facts<'_>) -> Vec<Pattern<'a>> {
     let mut patterns = losses::patterns(facts, here);
     patterns.retain(|p| !p.reply && p.port != 0);
     patterns
-}
-
-/// Whether this refusal is the policy's and not for want of any endpoint: IPVS does not tell.
-pub fn is_local_only(facts: &Facts<'_>, rule: &Service) -> bool {
-    let unclear = rule.rejected && rule.engine == Engine::Ipvs;
-    rule.local || unclear && is_elsewhere(facts, rule)
-}
-
-/// The Service as the API has it, by its address, or by its port of the node.
-fn by_api<'a>(
-    facts: &Facts<'a>,
-    rule: &Service,
-) -> Option<(&'a cluster::Service, &'a cluster::Port)> {
-    let (port, protocol) = (rule.port, rule.protocol);
-    let own = rule.address.is_unspecified() || facts.node.owns(rule.address);
-    let at_node = || facts.cluster.at_node_port(port, protocol).filter(|_| own);
-    let by_address = facts.cluster.service(rule.address, Some((port, protocol)));
-    by_address.or_else(at_node)
-}
-
-/// Its ready endpoints, where the API knows them.
-fn ready<'a>(facts: &Facts<'a>, rule: &Service) -> Option<Vec<&'a cluster::Backend>> {
-    let state = facts.cluster.states.get(&Topic::EndpointSlices)?;
-    let (of, port) = by_api(facts, rule).filter(|_| state.known)?;
-    let all = of.endpoints(port).into_iter().map(|(backend, _)| backend);
-    Some(all.filter(|backend| backend.ready).collect())
-}
-
-/// Its policy is Local, and its endpoints are on other nodes: so the API says.
-fn is_elsewhere(facts: &Facts<'_>, rule: &Service) -> bool {
-    let Some((of, _)) = by_api(facts, rule) else {
-        return false;
-    };
-    let local = match of.addresses.contains(&rule.address) {
-        true => of.internal_local,
-        false => of.external_local,
-    };
-    let here = facts.cluster.node.as_ref();
-    let endpoints = ready(facts, rule).unwrap_or_default();
-    let others = endpoints
-        .iter()
-        .all(|e| e.node.is_some() && e.node.as_ref() != here);
-    local && here.is_some() && !endpoints.is_empty() && others
 }
 
 /// Which of its two policies it is. Where the API does not know the address, it is a ClusterIP if those

@@ -24,8 +24,8 @@
 use super::{
     attempts::Attempts,
     need::Need,
-    service_local_only,
     services::{self, errors},
+    traffic_policy,
 };
 use crate::{
     model::{
@@ -50,7 +50,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let known = facts.gathered.services()?;
     let mut lost = services::silent(facts);
-    let none = |s: &Service| s.rejected && !service_local_only::is_local_only(facts, s);
+    let none = |s: &Service| s.rejected && !traffic_policy::is_local_only(facts, s);
     lost.retain(|a| services::rule(known, a).is_some_and(none));
     let worst = lost.first()?;
     let service = services::rule(known, worst)?;

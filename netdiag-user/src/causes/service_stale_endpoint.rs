@@ -391,6 +391,7 @@ mod tests {
             name: Some("kube-system/kube-dns:dns".into()),
             backends: vec![(ip(new), 53)],
             rejected: false,
+            local: false,
             engine: Engine::Nftables,
         };
         let udp = |to| FlowKey {

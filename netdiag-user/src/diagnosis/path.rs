@@ -151,7 +151,7 @@ fn rejected(facts: &Facts<'_>, destination: &End) -> Option<Concern> {
         destination.addresses.contains(&s.address) && destination.port == Some(s.port)
     };
     let service = rules.iter().find(asked).filter(|s| s.rejected)?;
-    if causes::service_local_only::is_local_only(facts, service) {
+    if causes::traffic_policy::is_local_only(facts, service) {
         return Some(Concern {
             cause: causes::service_local_only::ID.into(),
             summary: format!(

@@ -1,6 +1,7 @@
 use netdiag_common::loss::{DropKey, Dropped};
 
 use super::*;
+use crate::model::cluster::{self, Topic};
 use crate::{
     causes,
     model::{
