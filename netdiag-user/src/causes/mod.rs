@@ -99,9 +99,26 @@ pub struct Cause {
     needs: fn(&Facts<'_>) -> Vec<Need>,
     /// What it adds where another node was watched as well.
     complete: Option<two_sided::Complete>,
+    role: Role,
+}
+
+/// What a finding of a cause is worth beside another about the same packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// It says why.
+    Why,
+    /// It says why where it names a culprit; else it has the kernel's reason alone.
+    Culprit,
+    /// It names what is suffered, and takes nothing from whatever is behind it.
+    Effect,
 }
 
 impl Cause {
+    const fn with_role(mut self, role: Role) -> Self {
+        self.role = role;
+        self
+    }
+
     /// The same cause with what another node can tell of it.
     const fn with_other_node(mut self, complete: two_sided::Complete) -> Self {
         self.complete = Some(complete);
@@ -123,6 +140,7 @@ macro_rules! cause {
             evaluate: |facts| $module::evaluate(facts).into_iter().collect(),
             needs: |facts| $wants(facts).into_iter().map(Need::from).collect(),
             complete: None,
+            role: Role::Why,
         }
     };
 }
@@ -131,16 +149,16 @@ macro_rules! cause {
 pub const ALL: &[Cause] = &[
     cause!(bridge_nf_disabled),
     cause!(checksum_offload),
-    cause!(cni_add_failing, cni_add_failing::wants),
+    cause!(cni_add_failing, cni_add_failing::wants).with_role(Role::Effect),
     cause!(cni_daemon_oom, cni_daemon_oom::wants),
     cause!(conntrack_full),
     cause!(conntrack_insert_race),
     cause!(dns_misconfigured, dns_misconfigured::wants),
-    cause!(dns_unreachable, dns_unreachable::wants),
+    cause!(dns_unreachable, dns_unreachable::wants).with_role(Role::Effect),
     cause!(dns_upstream_failing, dns_upstream_failing::wants),
     cause!(duplicate_address),
     cause!(etcd_nospace, etcd_nospace::wants),
-    cause!(firewall_drop, firewall_drop::wants),
+    cause!(firewall_drop, firewall_drop::wants).with_role(Role::Culprit),
     cause!(
         flannel_iface_regex_unanchored,
         flannel_iface_regex_unanchored::wants
@@ -160,7 +178,9 @@ pub const ALL: &[Cause] = &[
     cause!(nic_queue_full, nic_queue_full::wants),
     cause!(no_route),
     cause!(not_listening, not_listening::wants),
-    cause!(overlay_blocked).with_other_node(overlay_blocked::complete),
+    cause!(overlay_blocked)
+        .with_role(Role::Effect)
+        .with_other_node(overlay_blocked::complete),
     cause!(overlay_port_or_vni_mismatch),
     cause!(overlay_wrong_interface),
     cause!(pmtu_black_hole),
@@ -172,7 +192,7 @@ pub const ALL: &[Cause] = &[
     cause!(service_local_only, service_local_only::wants),
     cause!(service_no_endpoints, service_no_endpoints::wants),
     cause!(service_stale_endpoint, service_stale_endpoint::wants),
-    cause!(sidecar_blocked, sidecar_blocked::wants),
+    cause!(sidecar_blocked, sidecar_blocked::wants).with_role(Role::Effect),
     cause!(socket_buffer_overflow, socket_buffer_overflow::wants),
     cause!(tc_drop, tc_drop::wants),
     cause!(tunnel_mtu_too_large),

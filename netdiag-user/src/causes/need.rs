@@ -1,7 +1,7 @@
 //! What a cause must find out before it can tell, and what hangs on the answer.
 use std::{mem::discriminant, net::IpAddr};
 
-use super::attempts::Attempts;
+use super::{Role, attempts::Attempts};
 use crate::model::{
     gather::Want,
     verdict::{Confidence, Finding, Subject},
@@ -20,23 +20,15 @@ pub enum Strength {
     Acted,
 }
 
-/// Findings that name what is suffered: they take nothing from whatever is behind it.
-const EFFECTS: [&str; 4] = [
-    super::cni_add_failing::ID,
-    super::dns_unreachable::ID,
-    super::overlay_blocked::ID,
-    super::sidecar_blocked::ID,
-];
-
 impl Strength {
     /// How strong a finding is; nothing for what names an effect.
     pub fn of(finding: &Finding) -> Option<Self> {
-        let of_netfilter = finding.cause == super::firewall_drop::ID;
-        match finding.confidence {
-            _ if EFFECTS.contains(&finding.cause.as_str()) => None,
+        let role = super::find(&finding.cause).map(|cause| cause.role);
+        match (role, finding.confidence) {
+            (Some(Role::Effect), _) => None,
             _ if finding.subject.as_ref().is_some_and(is_a_culprit) => Some(Self::Acted),
-            Confidence::Suspected => Some(Self::Possible),
-            _ if of_netfilter => Some(Self::Mechanism),
+            (_, Confidence::Suspected) => Some(Self::Possible),
+            (Some(Role::Culprit), _) => Some(Self::Mechanism),
             _ => Some(Self::Fits),
         }
     }
