@@ -34,10 +34,12 @@ use super::{
     dns::{self, Hop, Picture, Silence},
     isolation::{self, Isolation},
     need::Need,
+    overlay,
 };
 use crate::{
     model::{
         address::from_wire,
+        flow::{UDP, ends},
         pod::label,
         roles::Role,
         total::Total,
@@ -46,7 +48,7 @@ use crate::{
             Subject,
         },
     },
-    pipeline::facts::{Facts, Loss},
+    pipeline::facts::{Facts, HopFlow, Loss, Question},
     shell,
 };
 
@@ -121,9 +123,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.flows = silent.iter().take(10).map(|s| s.refer(at)).collect();
     for silence in &silent {
         let server = (silence.server, PORT);
-        finding
-            .scope
-            .add(crate::model::flow::UDP, (silence.client, 0), server);
+        finding.scope.add(UDP, (silence.client, 0), server);
     }
     finding.fix = fix(worst, &end);
     finding.about = dns::about(facts, &servers);
@@ -133,6 +133,12 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         finding.ties.blame(Subject::NameServer { address }, because);
     }
     finding.ties.suffers = Some(dns::suffers(&servers, &finding.about));
+    let clients = silent.iter().map(|s| s.client);
+    let all: BTreeSet<IpAddr> = clients.chain(servers.iter().copied()).collect();
+    let peers = all.iter().filter_map(|a| overlay::peer_towards(facts, *a));
+    for address in peers.collect::<BTreeSet<_>>() {
+        finding.ties.rest_on(Subject::Vtep { address });
+    }
     finding.first_seen = facts.clock.text(since);
     finding.last_seen = facts.clock.text(silent.iter().map(|s| s.last).max()?);
     Some(finding)
@@ -190,7 +196,7 @@ impl End {
                 Some(answered) => Place::AnswersLost(name(answered)),
                 None => match own.filter(|p| p.interface.as_ref() == Some(&hop.at.interface)) {
                     Some(pod) => Place::Server(pod),
-                    None if hop.at.role == Some(Role::Uplink) => Place::Left(name(hop)),
+                    None if leaves(facts, hop.at) => Place::Left(name(hop)),
                     None => Place::Here(name(hop)),
                 },
             },
@@ -223,6 +229,21 @@ impl End {
             Place::Isolated(apart) => apart.text(),
         }
     }
+}
+
+/// Whether that uplink sent it, and did not only take it in, as of another node's pod.
+fn leaves(facts: &Facts<'_>, question: &Question) -> bool {
+    let asks = |h: &&HopFlow| {
+        let flow = h.flow();
+        h.key.ifindex == question.key.ifindex
+            && flow.protocol == UDP
+            && flow.destination_port == PORT
+            && ends(flow) == (question.client, question.server)
+    };
+    let mut seen = facts.flows.iter().filter(asks).peekable();
+    // Flows may be forgotten before questions are.
+    let unknown = seen.peek().is_none();
+    question.role == Some(Role::Uplink) && (unknown || seen.any(HopFlow::egress))
 }
 
 /// The link at which most of them are dropped, and the reason.

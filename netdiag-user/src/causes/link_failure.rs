@@ -34,7 +34,7 @@ use crate::{
             Subject,
         },
     },
-    pipeline::facts::Facts,
+    pipeline::facts::{Facts, Loss},
     shell,
 };
 
@@ -102,7 +102,10 @@ fn may_fail(facts: &Facts<'_>, link: &Link) -> bool {
         LinkKind::Physical | LinkKind::Veth | LinkKind::Bond
     );
     let member = link.master.is_some() && !link.peer_elsewhere && link.kind == LinkKind::Physical;
-    let used = facts.flows.iter().any(|h| h.key.ifindex == link.index);
+    // Without a carrier nothing passes a hook: what is sent by it dies before.
+    let lost = |l: &Loss| l.key.netns == facts.node.netns && l.key.ifindex == link.index;
+    let used = facts.flows.iter().any(|h| h.key.ifindex == link.index)
+        || !link.carrier && facts.losses.iter().any(|l| !l.harmless && lost(l));
     link.up && cabled && ((role == Some(Role::Uplink) && used) || (member && carried(facts, link)))
 }
 
@@ -160,9 +163,8 @@ fn evidence(link: &Link, failure: &Failure) -> Evidence {
 
 /// What was sent by the link all the same: without a carrier its queue takes nothing.
 fn drop_evidence(facts: &Facts<'_>, link: &Link) -> Vec<Evidence> {
-    let here = |l: &crate::pipeline::facts::Loss| {
-        l.reason == "QDISC_DROP" && l.interface.as_deref() == Some(link.name.as_str())
-    };
+    let here =
+        |l: &Loss| l.reason == "QDISC_DROP" && l.interface.as_deref() == Some(link.name.as_str());
     losses::drop_evidence(&losses::shares(facts, here))
 }
 
@@ -203,7 +205,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{node::Node, observation::Observation},
-        testing::{UPLINK, at, overlay_node, since, tcp},
+        testing::{OVERLAY, UPLINK, at, died, overlay_node, since, tcp},
     };
 
     fn judge(change: impl FnOnce(&mut Node), used: bool) -> Option<Finding> {
@@ -228,6 +230,25 @@ mod tests {
         let found = judge(lost, true).expect("a finding");
         assert_eq!(found.summary, "ens5 lost its carrier while it was in use");
         assert!(judge(lost, false).is_none(), "a spare NIC");
+    }
+
+    #[test]
+    fn what_dies_for_want_of_a_carrier_uses_the_link() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.links[0].carrier = false;
+        let named = |node: &Node, at: u32| {
+            let flow = tcp("172.20.1.5", "192.0.2.80", 443);
+            let observation = Observation {
+                drops: vec![died(flow, ("NEIGH_FAILED", "neigh_invalidate"), at, 3)],
+                ..Observation::default()
+            };
+            since(node, node, &observation, [], evaluate).map(|found| found.summary)
+        };
+        let found = named(&node, UPLINK).expect("a finding");
+        assert_eq!(found, "ens5 has no carrier, and packets are sent by it");
+        assert_eq!(named(&node, OVERLAY), None, "they go by another");
+        node.links[0].carrier = true;
+        assert_eq!(named(&node, UPLINK), None, "the cable is there");
     }
 
     #[test]

@@ -33,7 +33,7 @@ use crate::{
         node::{Link, LinkKind, Tunnel},
         roles::Role,
         total::Total,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
     },
     pipeline::facts::{Facts, HopFlow, Loss},
     shell,
@@ -200,6 +200,10 @@ fn finding(facts: &Facts<'_>, worst: &Mismatch<'_>, found: &[Mismatch<'_>]) -> O
     finding.fix = fix(worst);
     finding.about = found.iter().map(|m| m.peer).collect();
     finding.scope.add_hosts(&finding.about);
+    for address in found.iter().map(|m| m.peer) {
+        let because = format!("encapsulated packets from or to {address} are discarded");
+        finding.ties.blame(Subject::Vtep { address }, because);
+    }
     finding.first_seen = facts.clock.text(asks.iter().map(|h| h.hop.first).min()?);
     finding.last_seen = facts.clock.text(asks.iter().map(|h| h.hop.last).max()?);
     Some(finding)

@@ -1,7 +1,6 @@
 //! The lab as a person uses it: each incident stood up, its traffic made and its node diagnosed by
 //! the very lines that `netdiag lab up` prints.
 mod choice;
-mod known;
 mod standing;
 
 use std::{
@@ -164,21 +163,12 @@ fn count(look: &Look, seen: &Seen, tally: &mut Tally) {
             verdict,
         } => (named, expected, verdict),
     };
-    match (named == expected, known::entry(look)) {
-        (true, None) => {
-            show("same", &words(named));
-            tally.add(1, Vec::new(), Vec::new());
-        }
-        (true, Some(_)) => fail("as it should be: its entry in by_hand/known.rs can go", ""),
-        (false, Some(entry)) if entry.named.iter().eq(named) => {
-            show("differs", &format!("{}, as is known", words(named)));
-            tally.add(0, Vec::new(), vec![format!("{title}: {}", entry.why)]);
-        }
-        (false, _) => {
-            let why = format!("{} (expected {})", words(named), words(expected));
-            fail(&format!("named {why}"), verdict);
-        }
+    if named == expected {
+        show("same", &words(named));
+        return tally.add(1, Vec::new(), Vec::new());
     }
+    let why = format!("{} (expected {})", words(named), words(expected));
+    fail(&format!("named {why}"), verdict);
 }
 
 fn row(result: &str, scenario: &str, seed: &str, form: &str, named: &str) -> String {
@@ -207,22 +197,6 @@ mod tests {
             expected: set(expected),
             verdict: String::new(),
         }
-    }
-
-    #[test]
-    fn what_is_known_to_differ_is_told_and_goes_when_it_does_not() {
-        let look = Look {
-            scenario: "link-failure".to_owned(),
-            seed: 1,
-            form: Form::Alone,
-        };
-        let mut tally = Tally::default();
-        let expected = ["link-failure"];
-        count(&look, &named(&["neighbour-failed"], &expected), &mut tally);
-        assert_eq!(tally.counts(), "0 passed, 0 failed, 1 skipped");
-        count(&look, &named(&expected, &expected), &mut tally);
-        count(&look, &named(&["no-route"], &expected), &mut tally);
-        assert_eq!(tally.counts(), "0 passed, 2 failed, 1 skipped");
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use netdiag_common::{flow::FlowKey, hop::VXLAN};
+
 use super::*;
 use crate::{
     model::{
@@ -5,7 +7,7 @@ use crate::{
         observation::Observation,
     },
     testing::{
-        NETFILTER_DROP, POD, UPLINK, lost, overlay_node, question, resolved, silent, tcp,
+        NETFILTER_DROP, POD, UPLINK, at, lost, overlay_node, question, resolved, silent, tcp,
         with_facts, with_gathered,
     },
 };
@@ -48,6 +50,32 @@ fn what_comes_back_at_the_clients_own_link_is_an_answer() {
     let own = question(CLIENT, SERVER, NAME, POD, resolved);
     let other = question(CLIENT, SERVER, NAME, UPLINK, earlier);
     assert!(of(vec![own, other]).is_empty());
+}
+
+/// Packets of another node's pod that go no further than the uplink.
+#[test]
+fn what_only_came_in_did_not_leave() {
+    const FAR: &str = "172.20.2.9";
+    let told = |egress: bool| {
+        let flow = FlowKey {
+            protocol: UDP,
+            ..tcp(FAR, SERVER, PORT)
+        };
+        let observation = Observation {
+            now: 12_000_000_000,
+            flows: vec![at(flow, UPLINK, egress, VXLAN, |_| {})],
+            dns: vec![question(FAR, SERVER, NAME, UPLINK, silent)],
+            ..Observation::default()
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        with_facts(&node, &observation, evaluate).expect("a finding")
+    };
+    assert!(told(true).summary.contains("leave this node by ens5"));
+    let came_in = told(false);
+    assert!(came_in.summary.contains("last seen at ens5"), "{came_in:?}");
+    let address = "192.0.2.2".parse().expect("an address");
+    let mut on = came_in.ties.rests_on.iter().map(|tie| &tie.subject);
+    assert!(on.any(|s| *s == Subject::Vtep { address }));
 }
 
 #[test]
