@@ -325,7 +325,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
         let bad = losses::severity(facts, p) > Some(Severity::Info);
         bad && !p.reply && services::may_be_one(facts, p.destination)
     });
-    let mut needs = services::need(undecided.map(Pattern::sufferer).collect());
+    let mut needs = services::needs(undecided.map(|p| (p.destination, p.sufferer())));
     let mut wants: Vec<_> = services.then_some(Want::Services).into_iter().collect();
     let told = patterns
         .iter()

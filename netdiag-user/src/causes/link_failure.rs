@@ -29,6 +29,7 @@ use crate::{
     model::{
         node::{Link, LinkCounters, LinkKind},
         roles::{Role, role},
+        total::Total,
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Passage, PodRef, Severity,
             Subject,
@@ -103,9 +104,11 @@ fn may_fail(facts: &Facts<'_>, link: &Link) -> bool {
     );
     let member = link.master.is_some() && !link.peer_elsewhere && link.kind == LinkKind::Physical;
     // Without a carrier nothing passes a hook: what is sent by it dies before.
-    let lost = |l: &Loss| l.key.netns == facts.node.netns && l.key.ifindex == link.index;
-    let used = facts.flows.iter().any(|h| h.key.ifindex == link.index)
-        || !link.carrier && facts.losses.iter().any(|l| !l.harmless && lost(l));
+    let lost =
+        |l: &&Loss| l.key.netns == facts.node.netns && l.key.ifindex == link.index && !l.harmless;
+    let losses = || facts.losses.iter().filter(lost);
+    let sent = || losses().map(|l| l.dropped.packets).total() >= losses::PATTERN;
+    let used = facts.flows.iter().any(|h| h.key.ifindex == link.index) || !link.carrier && sent();
     link.up && cabled && ((role == Some(Role::Uplink) && used) || (member && carried(facts, link)))
 }
 

@@ -37,9 +37,14 @@ use std::{
 
 use netdiag_common::hop::ACK;
 
-use super::{losses::PATTERN, overlay, pod_networks};
+use super::{
+    losses::PATTERN,
+    need::{Need, Sufferer},
+    overlay, pod_networks,
+};
 use crate::{
     model::{
+        address::is_private,
         flow::{self, TCP},
         gather::Want,
         node::{Route, RouteKind},
@@ -62,11 +67,20 @@ const DESTINATIONS: usize = 2;
 /// Destinations that a finding names.
 const TOLD: usize = 5;
 
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let Some(case) = Case::of(facts) else {
         return Vec::new();
     };
-    vec![Want::SourceNat(case.packet()), Want::PodNetworks]
+    let sufferer = |ask: &&HopFlow| {
+        let (flow, (client, server)) = (ask.flow(), flow::ends(ask.flow()));
+        let server = (server, flow.destination_port);
+        Sufferer::flow(flow.protocol, client, server, overlay::asked(ask))
+    };
+    let sufferers = case.lost.values().flatten().map(sufferer);
+    vec![
+        Need::of(Want::SourceNat(case.packet()), sufferers.collect()),
+        Need::detail(Want::PodNetworks),
+    ]
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
@@ -133,17 +147,6 @@ impl Way {
     }
 }
 
-/// RFC 1918, RFC 6598, RFC 4193.
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            v4.is_private() || v4.is_link_local() || (a, b & 0xc0) == (100, 64)
-        }
-        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
-    }
-}
-
 /// What of pods' packets is lost by one next hop.
 struct Case<'a> {
     way: Way,
@@ -156,7 +159,9 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn of(facts: &'a Facts<'_>) -> Option<Self> {
         let mut ways: BTreeMap<Way, BTreeMap<IpAddr, Vec<&HopFlow>>> = BTreeMap::new();
-        let silent = |h: &HopFlow| h.hop.flags & ACK == 0 || h.flow().protocol != TCP;
+        // Where a program translates behind this hook, answers are not seen: that one came is told by
+        // the acknowledgements of TCP alone.
+        let silent = |h: &HopFlow| h.hop.flags & ACK == 0 && h.flow().protocol == TCP;
         for ask in overlay::unanswered(facts, |h| is_pods(facts, h) && silent(h)) {
             let to = flow::ends(ask.flow()).1;
             if let Some(way) = Way::to(facts, to).filter(|way| way.link == ask.key.ifindex) {

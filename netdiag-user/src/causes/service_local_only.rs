@@ -32,6 +32,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
     losses::{self, Pattern},
+    need::Need,
     overlay, services,
     traffic_policy::{by_api, is_local_only, ready},
 };
@@ -55,13 +56,18 @@ pub const TITLE: &str = "a Service's traffic policy is Local, and no endpoint is
 const NODES: usize = 3;
 
 /// What the node does for Services, once it drops what may be for one.
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
-    let may_be = |p: &Pattern<'_>| {
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
+    let mut dropped = dropped(facts);
+    dropped.retain(|p| {
         let to = p.destination;
         facts.node.owns(to) || services::may_be_one(facts, to)
-    };
-    let asked = dropped(facts).iter().any(may_be);
-    asked.then_some(Want::Services).into_iter().collect()
+    });
+    let bad = dropped
+        .iter()
+        .filter(|p| losses::severity(facts, p) > Some(Severity::Info));
+    let mut needs = services::needs(bad.map(|p| (p.destination, p.sufferer())));
+    needs.extend((!dropped.is_empty()).then(|| Need::detail(Want::Services)));
+    needs
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
@@ -109,12 +115,10 @@ fn name(facts: &Facts<'_>, rule: &Service, asked: &str) -> String {
     name.unwrap_or_else(|| asked.to_owned())
 }
 
-/// Strangers beyond the default gateway are kept out as the policy says; all others were sent here.
+/// Strangers are kept out as the policy says, load balancers that probe each node among them; pods
+/// and nodes were sent here.
 fn severity(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Severity {
-    let near = facts.node.route_to(pattern.source);
-    let near = near.is_some_and(|route| route.destination.length > 0);
-    let usual = losses::severity(facts, pattern);
-    match near || usual >= Some(Severity::Warning) {
+    match losses::severity(facts, pattern) >= Some(Severity::Warning) {
         true => Severity::Warning,
         false => Severity::Info,
     }

@@ -25,7 +25,7 @@
 //! Restart kube-proxy on this node and see why it was behind; `conntrack -D` for the entry.
 use std::net::IpAddr;
 
-use netdiag_common::flow::FlowKey;
+use netdiag_common::{dns::PORT, flow::FlowKey};
 
 use super::{
     attempts::{self, Attempts, Outcome},
@@ -36,7 +36,7 @@ use super::{
 use crate::{
     model::{
         address::{endpoint, from_wire},
-        flow,
+        flow::{self, UDP},
         services::{Service, Services},
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, PodRole, Severity,
@@ -139,7 +139,7 @@ fn gone(facts: &Facts<'_>) -> Vec<Gone> {
     let beyond = attempts::failing(facts, Outcome::Unanswered);
     let beyond = beyond
         .iter()
-        .filter_map(|a| lost_beyond(facts, a).or_else(|| silent(a)));
+        .filter_map(|a| lost_beyond(facts, a).or_else(|| silent(facts, a)));
     let mut all: Vec<_> = here.chain(beyond).collect();
     all.retain(|g| services::is_elsewhere(facts, g.address));
     all
@@ -192,9 +192,13 @@ fn lost_beyond(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
     sent_on(attempts, line)
 }
 
-/// Translated here, and never heard of again.
-fn silent(attempts: &Attempts<'_>) -> Option<Gone> {
-    if attempts.last().saturating_sub(attempts.first()) < SETTLED_NS {
+/// Translated here, and never heard of again, though it goes on: a connection ends by itself with its
+/// backend, and many a datagram is one that nobody answers.
+fn silent(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
+    let lasts = attempts.last().saturating_sub(attempts.first()) >= SETTLED_NS;
+    let goes_on = facts.now.saturating_sub(attempts.last()) < SETTLED_NS;
+    let answered = attempts.protocol == UDP && attempts.port == PORT;
+    if !(lasts && goes_on && answered) {
         return None;
     }
     let (target, packets) = (attempts.target(), attempts.packets());
@@ -405,7 +409,7 @@ mod tests {
             }
         };
         let observation = Observation {
-            now: 20_000_000_000,
+            now: (seconds + 2) * 1_000_000_000,
             flows: vec![
                 at(udp("10.96.0.10"), POD, false, PLAIN, after(0)),
                 at(udp(old), UPLINK, true, PLAIN, after(1000)),

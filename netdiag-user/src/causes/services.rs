@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::{
-        address::{endpoint, from_wire},
+        address::{endpoint, from_wire, is_private},
         cluster::{self, Topic},
         gather::Want,
         pod::label,
@@ -55,7 +55,17 @@ pub fn may_be_one(facts: &Facts<'_>, address: IpAddr) -> bool {
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let silent = silent(facts);
     let suspicious = silent.iter().filter(|a| may_be_one(facts, a.server));
-    need(suspicious.map(Sufferer::attempts).collect())
+    needs(suspicious.map(|a| (a.server, Sufferer::attempts(a))))
+}
+
+/// The same by address: a public one that keeps silent is the world's, as a rule.
+pub fn needs(all: impl Iterator<Item = (IpAddr, Sufferer)>) -> Vec<Need> {
+    let (private, public): (Vec<_>, Vec<_>) = all.partition(|(to, _)| is_private(*to));
+    let of = |all: Vec<(IpAddr, Sufferer)>| need(all.into_iter().map(|(_, who)| who).collect());
+    let mut needs = of(public);
+    needs.iter_mut().for_each(|need| need.likely = false);
+    needs.extend(of(private));
+    needs
 }
 
 /// What the node does for Services, where that may be why these suffer.

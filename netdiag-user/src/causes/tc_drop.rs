@@ -28,9 +28,12 @@
 //! # Fix
 //! Change the policy of whoever set the filter, or take away that one: by its preference and handle,
 //! never with its qdisc, on which others hang.
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use super::losses::{self, Pattern};
+use super::{
+    losses::{self, Pattern},
+    need::{Need, Sufferer},
+};
 use crate::{
     model::{
         gather::Want,
@@ -76,11 +79,21 @@ struct Taken<'a> {
     known: bool,
 }
 
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
-    let patterns = patterns(facts);
-    let died = patterns.iter().filter_map(|p| place(p.losses.first()?));
-    let netns: BTreeSet<u32> = died.map(|(netns, ..)| netns).collect();
-    netns.into_iter().map(Want::LinkFilters).collect()
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
+    let mut by_netns: BTreeMap<u32, Vec<Sufferer>> = BTreeMap::new();
+    for pattern in patterns(facts) {
+        let Some((netns, ..)) = pattern.losses.first().and_then(|l| place(l)) else {
+            continue;
+        };
+        let all = by_netns.entry(netns).or_default();
+        let bad = losses::severity(facts, &pattern) > Some(Severity::Info);
+        all.extend(bad.then(|| pattern.sufferer()));
+    }
+    let need = |(netns, sufferers): (u32, Vec<Sufferer>)| match sufferers.is_empty() {
+        true => Need::detail(Want::LinkFilters(netns)),
+        false => Need::of(Want::LinkFilters(netns), sufferers),
+    };
+    by_netns.into_iter().map(need).collect()
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
@@ -136,7 +149,8 @@ fn suspects(all: &[LinkFilter], (_, link, hook): Place) -> Vec<&LinkFilter> {
     let here = || all.iter().filter(|f| f.link == link && f.hook == hook);
     match here().filter(|f| f.moved > 0).max_by_key(|f| f.moved) {
         Some(counted) => vec![counted],
-        None => here().filter(|f| f.dropped.is_none()).collect(),
+        // Between two looks may be less than between two tries: only one that never dropped did not.
+        None => here().filter(|f| f.dropped != Some(0)).collect(),
     }
 }
 
@@ -148,11 +162,15 @@ impl<'a> Spot<'a> {
         }
     }
 
-    /// Whose policy it is, where nobody else's filter may have done it.
+    /// Whose policy it is, where nobody else's filter was seen to drop: many a program beside it only
+    /// looks on.
     fn dataplane(&self) -> Option<Dataplane> {
-        let mut of = self.filters.iter().map(|f| f.program.as_ref()?.dataplane);
-        let first = of.next()??;
-        of.all(|other| other == Some(first)).then_some(first)
+        let of = |f: &&LinkFilter| f.program.as_ref().and_then(|p| p.dataplane);
+        let seen = self.filters.iter().find(|f| f.moved > 0);
+        match seen {
+            Some(filter) => of(filter),
+            None => self.filters.iter().find_map(of),
+        }
     }
 
     /// The link's name, where it is one of this node's or of a pod's that is known.

@@ -62,7 +62,10 @@ fn known(findings: &[Finding]) -> Vec<Option<usize>> {
     let place = |finding: &Finding| {
         let id = finding.root.as_ref()?;
         let of = |other: &Finding| other.id == *id && other.node == finding.node;
-        let united = |other: &Finding| other.id == *id;
+        // One that was united with another node's.
+        let node = finding.node.as_ref();
+        let united =
+            |other: &Finding| other.id == *id && node.is_some_and(|n| other.nodes.contains(n));
         let own = findings.iter().position(of);
         own.or_else(|| findings.iter().position(united))
     };
@@ -100,7 +103,7 @@ fn lift(findings: &mut [Finding], above: &[Option<usize>]) {
 
 /// What the one rests on is what the other is about.
 fn at_fault(root: &Finding, effect: &Finding) -> Option<String> {
-    root.ties.explains(&effect.ties)
+    root.ties.explains(&effect.ties, root.node == effect.node)
 }
 
 fn lookups(effect: &Finding) -> Option<(&[IpAddr], &[IpAddr])> {
@@ -157,11 +160,15 @@ fn drops_the_packets(root: &Finding, effect: &Finding) -> Option<String> {
 /// It is about an address that they go to or by.
 fn lies_on_the_way(root: &Finding, effect: &Finding) -> Option<String> {
     let shared = |by: &[IpAddr]| by.iter().find(|a| root.about.contains(a)).copied();
+    // What befalls a server's other ports befalls no lookup.
+    let other_ports = |server: &IpAddr| {
+        root.scope.meets(*server) && root.scope.client_of(UDP, (*server, PORT)).is_none()
+    };
     let id = &root.cause;
     match effect.ties.suffers.as_ref()? {
         Suffers::Lookups { .. } if lookups(root).is_some() => None,
-        Suffers::Lookups { by, .. } => {
-            let shared = shared(by)?;
+        Suffers::Lookups { by, servers } => {
+            let shared = shared(by).filter(|a| !servers.contains(a) || !other_ports(a))?;
             Some(format!(
                 "the lookups go to or by {shared}, which {id} is about"
             ))

@@ -100,6 +100,17 @@ pub fn mac(lladdr: &[u8]) -> String {
     bytes.join(":")
 }
 
+/// Nobody's in the world: RFC 1918, RFC 6598, RFC 4193.
+pub fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            v4.is_private() || v4.is_link_local() || (a, b & 0xc0) == (100, 64)
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

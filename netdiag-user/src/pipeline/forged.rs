@@ -47,7 +47,11 @@ pub fn forged(node: &Node, pods: &PodIndex, flows: &[HopFlow]) -> HashSet<FlowKe
         }
     }
     let forged = forged.into_iter();
-    let made_up = forged.filter(|one| !given.contains(one) && !genuine.contains(&one.0));
+    // A proxy that keeps its clients' addresses is handed the answers; who makes them up is not.
+    let handed = |(flow, link): &(FlowKey, u32)| {
+        given.contains(&(*flow, *link)) || given.contains(&(flow.reversed(), *link))
+    };
+    let made_up = forged.filter(|one| !handed(one) && !genuine.contains(&one.0));
     made_up.map(|(flow, _)| flow).collect()
 }
 

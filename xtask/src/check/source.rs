@@ -47,6 +47,18 @@ fn walk(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
+/// Without the tests at its end; modules of tests in files of their own are only named.
+pub fn untested(text: &str) -> &str {
+    const TESTS: &str = "#[cfg(test)]\nmod ";
+    let block = |at: &usize| {
+        let rest = text[at + TESTS.len()..].lines().next().unwrap_or_default();
+        rest.contains('{')
+    };
+    let mut begins = text.match_indices(TESTS).map(|(at, _)| at);
+    let end = begins.find(block).unwrap_or(text.len());
+    &text[..end]
+}
+
 /// The line without its strings and its comment.
 pub fn code(line: &str) -> String {
     let unescaped = line.replace("\\\"", "");

@@ -100,8 +100,7 @@ fn glued_commands(sources: &[Source]) -> Vec<String> {
     };
     let mut problems = Vec::new();
     for source in sources.iter().filter(own) {
-        let tests = source.text.find("#[cfg(test)]\nmod ");
-        let code = &source.text[..tests.unwrap_or(source.text.len())];
+        let code = source::untested(&source.text);
         let glued = literals(code).into_iter().filter(is_glued);
         problems.extend(glued.map(|it| format!("{}:{}", source.path, it.line)));
     }
@@ -145,8 +144,7 @@ fn strangers(sources: &[Source]) -> Vec<String> {
         if source.path.ends_with("/tests.rs") {
             continue;
         }
-        let tests = source.text.find("#[cfg(test)]\nmod ");
-        let text = &source.text[..tests.unwrap_or(source.text.len())];
+        let text = source::untested(&source.text);
         for (n, line) in text.lines().enumerate() {
             let others = stems.iter().filter(|stem| **stem != own);
             let named = others.filter(|stem| names(line, stem));

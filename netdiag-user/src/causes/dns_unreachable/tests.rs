@@ -207,7 +207,7 @@ fn a_server_that_is_not_the_clusters_may_keep_silent() {
 #[test]
 fn a_firewall_that_takes_the_queries_is_the_root() {
     let mut flow = tcp(CLIENT, SERVER, PORT);
-    flow.protocol = crate::model::flow::UDP;
+    flow.protocol = UDP;
     let found = findings(Observation {
         dns: vec![question(CLIENT, SERVER, NAME, POD, silent)],
         drops: vec![lost(flow, NETFILTER_DROP, UPLINK, 4, 0)],

@@ -31,6 +31,11 @@ pub struct TooBig {
 
 /// Where most of what died is that.
 pub fn of(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<TooBig> {
+    // The node itself tells its pods so, and asks them by other packets as well.
+    let echo = pattern.losses.iter().any(|l| l.flow().source_port != 0);
+    if !matches!(pattern.protocol, 1 | 58) || echo {
+        return None;
+    }
     let (router, sender) = (pattern.source, pattern.destination);
     let mut counts: BTreeMap<FlowKey, (u64, u32)> = BTreeMap::new();
     for (key, error) in facts.icmp_errors {

@@ -80,6 +80,10 @@ fn rule(facts: &Facts<'_>, packet: &Leaving, rules: &SourceNat) -> Vec<CommandLi
     };
     let own = pod_networks::own_network(facts.node, source).or_else(cidr);
     let own = own.unwrap_or_else(|| Prefix::host(source));
+    // It would hide pods from other nodes' pods, where those are reached by this link too.
+    let Some(all) = all else {
+        return Vec::new();
+    };
     let Some(program) = rules.programs.first() else {
         return nftables(packet, own, all);
     };
@@ -90,34 +94,23 @@ fn rule(facts: &Facts<'_>, packet: &Leaving, rules: &SourceNat) -> Vec<CommandLi
         Iptables::Nft6 => shell!("ip6tables-nft -t nat -A POSTROUTING -s {}", own),
     };
     let out = ["-o", &packet.link, "-j", "MASQUERADE"];
-    let but = all.map(|all| ["!".to_owned(), "-d".to_owned(), all.to_string()]);
-    let but = but.into_iter().flatten();
+    let but = ["!".to_owned(), "-d".to_owned(), all.to_string()];
     vec![start.with_words(but).with_words(out)]
 }
 
-fn nftables(packet: &Leaving, own: Prefix, all: Option<Prefix>) -> Vec<CommandLine> {
+fn nftables(packet: &Leaving, own: Prefix, all: Prefix) -> Vec<CommandLine> {
     let link = &packet.link;
-    let rule = match (packet.source.is_ipv4(), all) {
-        (true, Some(all)) => shell!(
+    let rule = match packet.source.is_ipv4() {
+        true => shell!(
             "nft add rule ip pod-egress postrouting ip saddr {} ip daddr != {} oifname {} masquerade",
             own,
             all,
             link
         ),
-        (true, None) => shell!(
-            "nft add rule ip pod-egress postrouting ip saddr {} oifname {} masquerade",
-            own,
-            link
-        ),
-        (false, Some(all)) => shell!(
+        false => shell!(
             "nft add rule ip6 pod-egress postrouting ip6 saddr {} ip6 daddr != {} oifname {} masquerade",
             own,
             all,
-            link
-        ),
-        (false, None) => shell!(
-            "nft add rule ip6 pod-egress postrouting ip6 saddr {} oifname {} masquerade",
-            own,
             link
         ),
     };

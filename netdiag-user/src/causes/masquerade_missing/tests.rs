@@ -4,6 +4,7 @@ use netdiag_common::{
 };
 
 use super::*;
+use crate::model::address::Prefix;
 use crate::{
     causes,
     model::{
@@ -81,6 +82,8 @@ struct Given {
     errors: Vec<(IcmpErrorKey, IcmpError)>,
     rules: SourceNat,
     cluster: Cluster,
+    /// All pods', where a file of the CNI says so.
+    networks: Vec<(Prefix, String)>,
 }
 
 fn given(parts: &[Hops]) -> Given {
@@ -89,6 +92,7 @@ fn given(parts: &[Hops]) -> Given {
         errors: Vec::new(),
         rules: SourceNat::default(),
         cluster: Cluster::default(),
+        networks: Vec::new(),
     }
 }
 
@@ -104,6 +108,8 @@ impl Given {
             let want = Want::SourceNat(packet(to));
             (want, Ok(Piece::SourceNat(self.rules.clone())))
         });
+        let networks = Piece::PodNetworks(self.networks.clone());
+        let answers = answers.chain([(Want::PodNetworks, Ok(networks))]);
         with_cluster(&node(), &observation, answers, &self.cluster, |facts| {
             let found = causes::evaluate(facts);
             assert_eq!(wants(facts).is_empty(), Case::of(facts).is_none());
@@ -206,21 +212,29 @@ fn a_rule_that_may_translate_ends_it() {
 
 #[test]
 fn the_rule_is_written_for_what_the_node_uses() {
-    let fix = |programs: Vec<Iptables>| {
+    let all: Prefix = "172.20.0.0/16".parse().expect("a prefix");
+    let fix_of = |networks: &[(Prefix, String)], programs: Vec<Iptables>| {
         let mut given = given(&[lost(WORLD[0]), lost(WORLD[1]), by_node(WORLD[0])]);
+        given.networks = networks.to_vec();
         given.rules.programs = programs;
         let finding = given.found().remove(0);
         let commands = finding.fix.commands.iter();
         commands.map(CommandLine::text).collect::<Vec<_>>()
     };
+    // It would hide pods from those of other nodes.
+    assert_eq!(fix_of(&[], vec![Iptables::Legacy4]), [""; 0]);
+    let known = [(all, "subnet.env".to_owned())];
+    let fix = |programs| fix_of(&known, programs);
     assert_eq!(
         fix(vec![Iptables::Legacy4]),
-        ["iptables-legacy -t nat -A POSTROUTING -s 172.20.1.5/32 -o ens5 -j MASQUERADE"]
+        [
+            "iptables-legacy -t nat -A POSTROUTING -s 172.20.1.5/32 '!' -d 172.20.0.0/16 -o ens5 -j MASQUERADE"
+        ]
     );
     let native = fix(Vec::new());
     let chain = "nft add chain ip pod-egress postrouting \
                  '{ type nat hook postrouting priority 100; }'";
-    let rule =
-        "nft add rule ip pod-egress postrouting ip saddr 172.20.1.5/32 oifname ens5 masquerade";
+    let rule = "nft add rule ip pod-egress postrouting ip saddr 172.20.1.5/32 \
+                ip daddr '!=' 172.20.0.0/16 oifname ens5 masquerade";
     assert_eq!(native, ["nft add table ip pod-egress", chain, rule]);
 }

@@ -17,6 +17,8 @@ use crate::{
 
 /// Flows that a line names; more of them tell nothing new.
 const NAMED: usize = 5;
+/// Lines of a verdict.
+const LINES: usize = 10;
 
 /// By what is asked: who suffers, nobody where it is about the node, and what it may be for each.
 type Hanging = BTreeMap<Option<Sufferer>, BTreeSet<String>>;
@@ -48,7 +50,16 @@ pub fn of(
             add(&mut lines, query, why, causes, who);
         }
     }
-    lines.into_iter().map(|line| line.tell(facts)).collect()
+    let more = lines.len().saturating_sub(LINES);
+    let mut rows: Vec<CannotTell> = lines
+        .into_iter()
+        .take(LINES)
+        .map(|line| line.tell(facts))
+        .collect();
+    if let Some(last) = rows.last_mut().filter(|_| more > 0) {
+        last.what.push_str(&format!(", and {more} other questions"));
+    }
+    rows
 }
 
 /// Notes what is not explained without this answer.

@@ -40,8 +40,13 @@ const LISTING: Duration = Duration::from_secs(20);
 /// Hands over what nft lists; true where some of it are iptables' matches and targets, which nft
 /// cannot spell. Of very many rules it lists those tables alone that the reader looks for.
 pub fn nft(tables: Tables, reader: &mut dyn Reader) -> Result<bool> {
+    let census = kernel::census(tables);
+    // Where there is none, nobody needs nft to say so.
+    if census.as_ref().is_ok_and(|census| census.tables.is_empty()) {
+        return Ok(false);
+    }
     // Who cannot count them lists them all.
-    let census = kernel::census(tables).unwrap_or_default();
+    let census = census.unwrap_or_default();
     let few = census.rules <= kernel::FEW;
     let Some(wanted) = census.wanted.as_ref().filter(|_| !few).and_then(plain) else {
         return everything(reader);
@@ -87,7 +92,12 @@ pub fn saved(
     for program in programs {
         let _turn = Turn::take()?;
         let save = Program::new(program.save()).within(LISTING);
-        save.read(options, |from| each(program, &mut Lines::new(from)))?;
+        let old = matches!(program, Iptables::Legacy4 | Iptables::Legacy6);
+        match save.read(options, |from| each(program, &mut Lines::new(from))) {
+            // Tables that were read here once stay listed, though the program is gone with its image.
+            Err(Failure::NotInstalled(_) | Failure::Failed(..)) if old => {}
+            read => read?,
+        }
     }
     Ok(())
 }

@@ -105,6 +105,11 @@ impl Scope {
         all.iter().any(own)
     }
 
+    /// Whether any traffic with that host is among it.
+    pub fn meets(&self, host: IpAddr) -> bool {
+        self.ends.keys().any(|pair| pair.addresses.contains(&host))
+    }
+
     /// A client whose traffic with that server's port is among it; the lowest address of several.
     pub fn client_of(&self, protocol: u8, server: (IpAddr, u16)) -> Option<IpAddr> {
         let pairs = self.ends.keys().filter(|pair| pair.protocol == protocol);

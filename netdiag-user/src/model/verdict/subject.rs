@@ -54,6 +54,22 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// Whether each node has its own by that name.
+    pub fn is_a_nodes(&self) -> bool {
+        match self {
+            Self::Rule { .. } | Self::Link { .. } | Self::Daemon { .. } | Self::Filter { .. } => {
+                true
+            }
+            Self::Address { .. }
+            | Self::Backend { .. }
+            | Self::Vtep { .. }
+            | Self::NameServer { .. }
+            | Self::Range { .. }
+            | Self::Etcd
+            | Self::Service { .. } => false,
+        }
+    }
+
     /// Its kind, and what tells it from others of the kind.
     fn parts(&self) -> Vec<String> {
         let of = |kind: &str, it: String| vec![kind.to_owned(), it];

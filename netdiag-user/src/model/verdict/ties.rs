@@ -59,9 +59,11 @@ impl Ties {
         });
     }
 
-    /// The first of what the other rests on that is at fault here, in one sentence.
-    pub fn explains(&self, other: &Self) -> Option<String> {
-        other.rests_on.iter().find_map(|rest| {
+    /// The first of what the other rests on that is at fault here, in one sentence. Links and the like
+    /// are a node's own, whatever another one calls its.
+    pub fn explains(&self, other: &Self, same_node: bool) -> Option<String> {
+        let known = |rest: &&Tie| same_node || !rest.subject.is_a_nodes();
+        other.rests_on.iter().filter(known).find_map(|rest| {
             let at_fault = self.at_fault.iter().find(|f| f.subject == rest.subject)?;
             rest.because.clone().or_else(|| at_fault.because.clone())
         })
@@ -88,15 +90,16 @@ mod tests {
         let (mut root, mut effect) = (Ties::default(), Ties::default());
         root.blame(link("bond0"), "bond0 has no carrier".into());
         root.blame(link("eth1"), "eth1 has no carrier".into());
-        assert_eq!(root.explains(&effect), None);
+        assert_eq!(root.explains(&effect, true), None);
         for name in ["vlan7", "eth1", "bond0"] {
             effect.rest_on(link(name));
         }
         assert_eq!(
-            root.explains(&effect).as_deref(),
+            root.explains(&effect, true).as_deref(),
             Some("eth1 has no carrier")
         );
-        assert_eq!(effect.explains(&root), None);
+        assert_eq!(root.explains(&effect, false), None, "another node's eth1");
+        assert_eq!(effect.explains(&root, true), None);
     }
 
     #[test]
@@ -104,7 +107,7 @@ mod tests {
         let (mut root, mut effect) = (Ties::default(), Ties::default());
         root.blame(Subject::Etcd, "etcd is full".into());
         effect.rest_because(Subject::Etcd, "etcd refused the plugin".into());
-        let told = root.explains(&effect);
+        let told = root.explains(&effect, false);
         assert_eq!(told.as_deref(), Some("etcd refused the plugin"));
     }
 }
