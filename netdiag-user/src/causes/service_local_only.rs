@@ -118,7 +118,8 @@ fn name(facts: &Facts<'_>, rule: &Service, asked: &str) -> String {
 /// Strangers are kept out as the policy says, load balancers that probe each node among them; pods
 /// and nodes were sent here.
 fn severity(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Severity {
-    match losses::severity(facts, pattern) >= Some(Severity::Warning) {
+    let bad = losses::severity(facts, pattern) >= Some(Severity::Warning);
+    match bad || losses::is_peer(facts, pattern.source) {
         true => Severity::Warning,
         false => Severity::Info,
     }

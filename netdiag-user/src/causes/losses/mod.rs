@@ -4,7 +4,7 @@ mod severity;
 mod success;
 
 pub use report::{drop_evidence, finding};
-pub use severity::{is_published, severity};
+pub use severity::{is_peer, is_published, severity};
 
 use std::{cell::LazyCell, collections::BTreeMap, net::IpAddr};
 

@@ -37,7 +37,7 @@ fn translated(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
 }
 
 /// Another node, as routes to its pods and tunnels to it say.
-fn is_peer(facts: &Facts<'_>, address: IpAddr) -> bool {
+pub fn is_peer(facts: &Facts<'_>, address: IpAddr) -> bool {
     let (mut routes, mut fdb) = (facts.node.routes.iter(), facts.node.fdb.iter());
     routes.any(|r| r.gateway == Some(address) && r.destination.length > 0)
         || fdb.any(|f| f.vtep == address)

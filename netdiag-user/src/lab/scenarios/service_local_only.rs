@@ -67,8 +67,9 @@ fn traffic(plan: &Plan) -> Vec<Flow> {
     };
     let asked = match (plan.variant, plan.options.healthy) {
         (EXTERNAL, true) => vec![ask(Place::Outside, POD_A, by_port, 300)],
+        // A stranger's probe may be meant to fail on a node without an endpoint; a node's own is not.
         (EXTERNAL, false) => vec![
-            ask(Place::Outside, POD_B, by_port, 300),
+            ask(Place::Node(B), POD_B, by_port, 300),
             // Pods are led to any endpoint by the ClusterIP.
             ask(POD_A, POD_B, by_address, 350),
         ],
