@@ -64,7 +64,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     });
     let bad = dropped
         .iter()
-        .filter(|p| losses::severity(facts, p) > Some(Severity::Info));
+        .filter(|p| severity(facts, p) > Severity::Info);
     let mut needs = services::needs(bad.map(|p| (p.destination, p.sufferer())));
     needs.extend((!dropped.is_empty()).then(|| Need::detail(Want::Services)));
     needs
