@@ -128,11 +128,6 @@ pub fn settle(
     if open.is_empty() {
         return Vec::new();
     }
-    for finding in findings.iter_mut() {
-        for flow in &finding.flows {
-            finding.scope.add_flow(flow);
-        }
-    }
     let held = hold_back(&open, findings);
     rows::of(facts, &open, findings, &held)
 }

@@ -57,12 +57,12 @@ fn settled(
     needs: Vec<(&'static str, Need)>,
 ) -> (Vec<Finding>, Vec<CannotTell>) {
     let mut findings = causes::evaluate(facts);
-    let cannot_tell = undecided::settle(facts, waiting, needs, &mut findings);
     for finding in &mut findings {
         for flow in &finding.flows {
             finding.scope.add_flow(flow);
         }
     }
+    let cannot_tell = undecided::settle(facts, waiting, needs, &mut findings);
     arbiter::join(&mut findings);
     (findings, cannot_tell)
 }

@@ -1,7 +1,11 @@
 //! Packets with another's source address. A pod that may open raw sockets (CAP_NET_RAW, which many
 //! runtimes give by default) can send in anybody's name: what it makes up is nobody's failure and
 //! nobody's success.
-use std::collections::{HashMap, HashSet};
+use std::{
+    cell::LazyCell,
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use netdiag_common::{flow::FlowKey, hop::EGRESS};
 
@@ -20,6 +24,9 @@ use crate::model::{
 /// links before, or what the node gave it; addresses that nobody here has are a router's daily
 /// bread.
 pub fn forged(node: &Node, pods: &PodIndex, flows: &[HopFlow]) -> HashSet<FlowKey> {
+    // Thousands of flows come out of a few links.
+    let mut sides: HashMap<u32, Option<&PodSide>> = HashMap::new();
+    let owners = LazyCell::new(|| owners(node));
     let mut forged = HashMap::new();
     let mut genuine = HashSet::new();
     let mut given = HashSet::new();
@@ -28,7 +35,8 @@ pub fn forged(node: &Node, pods: &PodIndex, flows: &[HopFlow]) -> HashSet<FlowKe
             given.insert((*hop.flow(), hop.key.ifindex));
             continue;
         }
-        let Some(side) = behind(node, hop.key.ifindex) else {
+        let link = hop.key.ifindex;
+        let Some(side) = *sides.entry(link).or_insert_with(|| behind(node, link)) else {
             continue;
         };
         let (source, _) = ends(hop.flow());
@@ -36,14 +44,12 @@ pub fn forged(node: &Node, pods: &PodIndex, flows: &[HopFlow]) -> HashSet<FlowKe
             genuine.insert(*hop.flow());
             continue;
         }
-        let others = || node.sides().filter(|other| other.netns != side.netns);
         let known = || {
             let pod = pods.by_address(source);
             pod.is_some_and(|pod| pod.is_local() && pod.netns != Some(side.netns))
         };
-        let others_own = || others().any(|other| other.addresses.contains(&source));
-        if others_own() || node.owns(source) || known() {
-            forged.insert(*hop.flow(), hop.key.ifindex);
+        if owners.contains(&source) || known() {
+            forged.insert(*hop.flow(), link);
         }
     }
     let forged = forged.into_iter();
@@ -53,6 +59,13 @@ pub fn forged(node: &Node, pods: &PodIndex, flows: &[HopFlow]) -> HashSet<FlowKe
     };
     let made_up = forged.filter(|one| !handed(one) && !genuine.contains(&one.0));
     made_up.map(|(flow, _)| flow).collect()
+}
+
+/// The addresses that the node or one of its pods has.
+fn owners(node: &Node) -> HashSet<IpAddr> {
+    let pods = node.sides().flat_map(|side| side.addresses.iter().copied());
+    let links = node.links.iter().flat_map(|link| &link.addresses);
+    pods.chain(links.map(|a| a.prefix.address)).collect()
 }
 
 /// The pod that the link leads to, where all of its addresses are known: one behind several links
@@ -116,6 +129,24 @@ mod tests {
         assert!(!kept("192.0.2.1", &[(OTHER, false)]), "the node's");
         // That it reaches another pod makes it no better.
         assert!(!kept("192.0.2.1", &[(OTHER, false), (POD, true)]));
+    }
+
+    /// A proxy with its client's address opens connections that the client never sent.
+    #[test]
+    fn who_is_handed_the_answers_is_believed() {
+        let node = node();
+        let flow = tcp("172.20.1.5", "192.0.2.80", 443);
+        let observation = Observation {
+            flows: vec![
+                at(flow, OTHER, false, PLAIN, |_| {}),
+                at(flow.reversed(), OTHER, true, PLAIN, |_| {}),
+            ],
+            ..Observation::default()
+        };
+        assert_eq!(
+            with_facts(&node, &observation, |facts| facts.flows.len()),
+            2
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What could not be decided, for want of an answer.
 use serde::{Deserialize, Serialize};
 
-use super::{FlowRef, PodRef};
+use super::{FlowRef, PodRef, nodes};
 
 /// Hypotheses between which one answer would have decided.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,10 +25,6 @@ impl CannotTell {
     /// Where it is.
     pub fn say_of(&mut self, node: &str) {
         self.node = Some(node.to_owned());
-        for flow in &mut self.flows {
-            flow.node = Some(node.to_owned());
-        }
-        let here = self.pods.iter_mut().filter(|p| p.interface.is_some());
-        here.for_each(|p| p.node = Some(node.to_owned()));
+        nodes::say_of(&mut self.flows, &mut self.pods, node);
     }
 }

@@ -1,7 +1,16 @@
 //! What a verdict of several nodes says of them and of the ways between them.
 use serde::{Deserialize, Serialize};
 
-use super::{Drop, Observer};
+use super::{Drop, FlowRef, Observer, PodRef};
+
+/// Where flows were counted, and where those of the pods are that have a link there.
+pub fn say_of(flows: &mut [FlowRef], pods: &mut [PodRef], node: &str) {
+    for flow in flows {
+        flow.node = Some(node.to_owned());
+    }
+    let here = pods.iter_mut().filter(|p| p.interface.is_some());
+    here.for_each(|p| p.node = Some(node.to_owned()));
+}
 
 /// One of the nodes of a verdict of several.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! What was checked and is not explained.
 use serde::{Deserialize, Serialize};
 
-use super::{FlowRef, PodRef};
+use super::{FlowRef, PodRef, nodes};
 
 /// Traffic that fails again and again, and that no finding explains.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,10 +24,6 @@ impl Unexplained {
     /// Where it was seen.
     pub fn say_of(&mut self, node: &str) {
         self.node = Some(node.to_owned());
-        for flow in &mut self.flows {
-            flow.node = Some(node.to_owned());
-        }
-        let here = self.pods.iter_mut().filter(|p| p.interface.is_some());
-        here.for_each(|p| p.node = Some(node.to_owned()));
+        nodes::say_of(&mut self.flows, &mut self.pods, node);
     }
 }
