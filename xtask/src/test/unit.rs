@@ -21,7 +21,12 @@ struct Seen {
     passed: usize,
     failed: Vec<String>,
     skipped: Vec<String>,
+    /// Whose output is being read, in the part where the harness shows what failed.
+    shown: Option<usize>,
 }
+
+/// So many lines of a failed test are told again at the very end, where CI is read first.
+const LINES_AGAIN: usize = 12;
 
 pub fn all(tally: &mut Tally) {
     say("unit and property tests");
@@ -86,6 +91,17 @@ impl Seen {
             self.passed += number_before(counts, " passed");
         } else if let Some(rest) = line.strip_prefix("test ") {
             self.test(rest);
+        } else if let Some(rest) = line.strip_prefix("---- ") {
+            let name = rest.trim_end_matches(" ----").trim_end_matches(" stdout");
+            self.shown = self.failed.iter().rposition(|it| it == name);
+        } else if line == "failures:" {
+            self.shown = None;
+        } else if let Some(failed) = self.shown.and_then(|at| self.failed.get_mut(at))
+            && !line.is_empty()
+            && failed.lines().count() <= LINES_AGAIN
+        {
+            failed.push_str("\n    ");
+            failed.push_str(line);
         }
     }
 
@@ -141,8 +157,34 @@ mod tests {
             Seen {
                 passed: 3,
                 failed: vec!["a::c".to_owned()],
-                skipped
+                skipped,
+                shown: None,
             }
         );
+    }
+
+    #[test]
+    fn tells_again_why_a_test_failed() {
+        let mut seen = Seen::default();
+        for line in [
+            "test a::c ... FAILED",
+            "test a::d ... FAILED",
+            "",
+            "failures:",
+            "",
+            "---- a::c stdout ----",
+            "",
+            "thread 'a::c' panicked at a.rs:1:2:",
+            "one is not two",
+            "",
+            "---- a::d stdout ----",
+            "late",
+            "failures:",
+            "    a::c",
+        ] {
+            seen.line(line);
+        }
+        let why = "a::c\n    thread 'a::c' panicked at a.rs:1:2:\n    one is not two";
+        assert_eq!(seen.failed, [why, "a::d\n    late"]);
     }
 }
