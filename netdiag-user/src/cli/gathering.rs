@@ -60,6 +60,8 @@ pub struct Gathering {
     longest: Duration,
     patience: Duration,
     asked: BTreeMap<Want, State>,
+    /// Whose last answer was a refusal that has not been believed yet.
+    doubted: BTreeSet<Want>,
     sender: mpsc::UnboundedSender<Answer>,
     answers: mpsc::UnboundedReceiver<Answer>,
 }
@@ -76,6 +78,7 @@ impl Gathering {
             longest: LONGEST,
             patience: PATIENCE,
             asked: BTreeMap::new(),
+            doubted: BTreeSet::new(),
             sender,
             answers,
         }
@@ -203,7 +206,19 @@ impl Gathering {
         };
         let until = Instant::now() + good;
         self.asked.insert(want.clone(), State::Answered(until));
-        gathered.insert(want, piece);
+        if !self.doubts(&want, &piece, gathered) {
+            gathered.insert(want, piece);
+        }
+    }
+
+    /// What was known a moment ago is not given up for one program that failed on a busy machine:
+    /// a second refusal in a row is believed.
+    fn doubts(&mut self, want: &Want, piece: &Result<Piece, String>, gathered: &Gathered) -> bool {
+        if !gathered.would_lose(want, piece) {
+            self.doubted.remove(want);
+            return false;
+        }
+        self.doubted.insert(want.clone())
     }
 
     /// Does not wait any longer for what began that long ago.
@@ -324,6 +339,26 @@ mod tests {
         }
         assert_eq!(it.begun.load(Ordering::SeqCst), AT_ONCE, "each once");
         assert_eq!(why(&gathered), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_was_known_is_lost_by_the_second_refusal() {
+        let refuse = || Err::<Piece, _>("exit code 1".to_owned());
+        let known = || Ok(Piece::Listeners(Vec::new()));
+        let mut gathering = Gathering::with(Arc::new(|_| panic!("nobody asks")));
+        let mut gathered = Gathered::default();
+        let mut take = |piece| {
+            let (want, cost) = (Want::Listeners(1), Cost::default());
+            gathering.take(Answer { want, piece, cost }, &mut gathered);
+            why(&gathered).len()
+        };
+        assert_eq!(take(refuse()), 1, "nothing was known");
+        assert_eq!(take(known()), 0);
+        assert_eq!(take(refuse()), 0);
+        assert_eq!(take(known()), 0);
+        assert_eq!(take(refuse()), 0, "those before were not in a row");
+        assert_eq!(take(refuse()), 1);
+        assert_eq!(take(refuse()), 1);
     }
 
     #[tokio::test]

@@ -32,6 +32,12 @@ impl Gathered {
             Some((_, Ok(piece))) => piece.refusal().map_or(Answer::Known, Answer::Refused),
         }
     }
+
+    /// Whether what is known of a want would be known no more with this.
+    pub fn would_lose(&self, want: &Want, piece: &Result<Piece, String>) -> bool {
+        let refused = piece.as_ref().map_or(true, |it| it.refusal().is_some());
+        refused && self.answer(want) == Answer::Known
+    }
 }
 
 impl Piece {
