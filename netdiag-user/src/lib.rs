@@ -12,7 +12,7 @@
 //! | [`diagnosis`] | the arbiter joins opinions to findings, these to events, verdicts and paths, of one node or of several |
 //! | [`output`] | renders and never computes |
 //! | [`recording`] | readings as a file, from which the same verdict comes |
-//! | [`lab`] | real incidents in namespaces, for tests and for people |
+//! | `lab` | real incidents in namespaces, for tests and for people |
 //! | [`sys`] | system calls, bounded files and programs |
 //! | [`cli`] | puts them together |
 //!
@@ -32,6 +32,7 @@ pub mod host;
 pub mod kernel;
 #[cfg(feature = "k8s")]
 pub mod kubernetes;
+#[cfg(feature = "lab")]
 pub mod lab;
 pub mod model;
 pub mod output;

@@ -4,7 +4,7 @@ use std::io::Write;
 use clap::Parser;
 use env_logger::fmt::ConfigurableFormat;
 use netdiag::{
-    cli::{Cli, Command, exit, lab, options::Global, power},
+    cli::{Cli, exit, options::Global, power},
     model::text,
 };
 
@@ -19,8 +19,9 @@ fn main() {
     }
     power::settle(&cli.command);
     // The lab enters namespaces with threads of its own and brings its own runtime.
-    if let Command::Lab(args) = cli.command {
-        return finish(lab::run(args));
+    #[cfg(feature = "lab")]
+    if let netdiag::cli::Command::Lab(args) = cli.command {
+        return finish(netdiag::cli::lab::run(args));
     }
     if let Err(e) = netdiag::sys::limits::hold() {
         return finish(Err(anyhow::Error::new(e).context("limiting its own memory")));

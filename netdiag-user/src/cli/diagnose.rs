@@ -18,6 +18,7 @@ use crate::{
     diagnosis::judge::Judge,
     model::verdict::{Confidence, Finding, NotChecked, Outcome, Severity, Verdict},
     output::{self, Format},
+    sys::ready,
 };
 
 /// How often the maps are read.
@@ -49,7 +50,7 @@ pub async fn run(args: DiagnoseArgs, global: &Global) -> Result<i32> {
     let mut signals = Signals::catch()?;
     let asked = args.scope.only.asked(&args.scope.iface, &args.causes);
     let mut session = Session::open(&args.scope, asked, &args.keep, global).await?;
-    say_ready();
+    ready::say();
     let watched = watch(&mut session, &args, global, &mut signals).await;
     session.close().await;
     match watched? {
@@ -58,13 +59,6 @@ pub async fn run(args: DiagnoseArgs, global: &Global) -> Result<i32> {
             Ok(code(&verdict))
         }
         Ended::Signal(code) => Ok(code),
-    }
-}
-
-/// Tells whoever started us, when asked to, that every hook is in place.
-pub(super) fn say_ready() {
-    if std::env::var_os(crate::lab::diagnosis::READY_VARIABLE).is_some() {
-        let _ = writeln!(std::io::stderr(), "{}", crate::lab::diagnosis::READY_LINE);
     }
 }
 

@@ -6,6 +6,7 @@ pub mod diagnose;
 pub mod doctor;
 pub mod explain;
 mod gathering;
+#[cfg(feature = "lab")]
 pub mod lab;
 pub mod manual;
 pub mod options;
@@ -23,8 +24,15 @@ pub use crate::sys::exit;
 
 /// Traces lost packets on a Kubernetes node and names the cause.
 ///
-/// Start with `netdiag diagnose` on a sick node; `netdiag lab run vxlan-mtu-too-large` shows a
-/// real incident in network namespaces on any machine.
+#[cfg_attr(
+    feature = "lab",
+    doc = "Start with `netdiag diagnose` on a sick node; `netdiag lab run vxlan-mtu-too-large` \
+    shows a real incident in network namespaces on any machine."
+)]
+#[cfg_attr(
+    not(feature = "lab"),
+    doc = "Start with `netdiag diagnose` on a sick node."
+)]
 #[derive(Parser, Debug)]
 #[command(name = "netdiag", version, max_term_width = 100)]
 #[command(
@@ -50,6 +58,7 @@ pub enum Command {
     Path(path::PathArgs),
     /// The verdict or the events of recordings, on any machine.
     Replay(replay::ReplayArgs),
+    #[cfg(feature = "lab")]
     /// The incidents in network namespaces on this machine.
     Lab(lab::LabArgs),
     /// The manual of a cause, or what a kernel drop reason means here.
@@ -73,6 +82,7 @@ impl Command {
             Self::Audit(args) => audit::run(args).await,
             Self::Path(args) => path::run(args, global).await,
             Self::Replay(args) => replay::run(&args),
+            #[cfg(feature = "lab")]
             Self::Lab(args) => lab::run(args),
             Self::Explain(args) => explain::run(&args),
             Self::Doctor(args) => doctor::run(&args).await,

@@ -68,7 +68,7 @@ pub async fn run(mut args: PathArgs, global: &Global) -> Result<i32> {
     let mut signals = Signals::catch()?;
     let asked = args.scope.only.asked(&args.scope.iface, &Causes::default());
     let mut session = Session::open(&args.scope, asked, &args.keep, global).await?;
-    super::diagnose::say_ready();
+    crate::sys::ready::say();
     let watched = watch(&mut session, &args, &mut signals).await;
     session.close().await;
     let path = watched?;

@@ -24,6 +24,7 @@ pub fn settle(command: &Command) {
 
 fn rights(command: &Command) -> Option<&'static [Right]> {
     Some(match command {
+        #[cfg(feature = "lab")]
         Command::Lab(_) => return None,
         Command::Run(_) | Command::Diagnose(_) | Command::Path(_) | Command::Doctor(_) => TRACING,
         Command::Audit(_) => READING,

@@ -42,7 +42,7 @@ pub async fn run(args: RunArgs, global: &Global) -> Result<i32> {
     let mut signals = Signals::catch()?;
     let asked = args.scope.only.asked(&args.scope.iface, &args.causes);
     let mut session = Session::open(&args.scope, asked, &args.keep, global).await?;
-    super::diagnose::say_ready();
+    crate::sys::ready::say();
     let traced = trace(&mut session, &args, &mut sink, &mut signals).await;
     session.close().await;
     traced?;

@@ -21,11 +21,8 @@ use crate::kernel::load::Broken;
 use crate::model::shell::CommandLine;
 use crate::model::verdict::Verdict;
 use crate::shell;
+use crate::sys::ready;
 
-/// The line on stderr by which `netdiag diagnose` says that every hook is in place; asked for
-/// with the environment variable [`READY_VARIABLE`].
-pub const READY_LINE: &str = "netdiag: ready";
-pub const READY_VARIABLE: &str = "NETDIAG_READY";
 /// Loading takes a quarter of a second; in an emulated VM, where the verifier is a hundred times
 /// slower, most of a minute, and twice that where the host has other things to do.
 pub const READY: Duration = Duration::from_secs(150);
@@ -86,7 +83,7 @@ impl Diagnosis {
             command.args(["--until-stable", &STABLE_SECONDS.to_string()]);
         }
         command.args(place(cluster, node));
-        command.env(READY_VARIABLE, "1");
+        command.env(ready::VARIABLE, "1");
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -186,7 +183,7 @@ pub async fn listen(
     let (mut ready, mut said) = (Some(ready), Vec::new());
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        if line.trim() == READY_LINE {
+        if line.trim() == ready::LINE {
             // Nobody waits any more when the run is being given up.
             let _ = ready.take().map(|ready| ready.send(()));
         } else {

@@ -9,4 +9,5 @@ pub mod memory;
 pub mod output_file;
 pub mod program;
 pub mod readable;
+pub mod ready;
 pub mod socket;

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::lab::cluster::Cluster;
-use crate::lab::diagnosis::{READY, READY_VARIABLE, listen};
+use crate::lab::diagnosis::{READY, listen};
 use crate::lab::guarded::Guarded;
 use crate::lab::plan::A;
 use crate::lab::sys::enter_before_exec;
@@ -42,7 +42,7 @@ impl Tracer {
         if empty {
             command.arg("--empty");
         }
-        command.env(READY_VARIABLE, "1");
+        command.env(crate::sys::ready::VARIABLE, "1");
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())

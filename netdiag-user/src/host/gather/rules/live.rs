@@ -2,6 +2,7 @@
 //!
 //! `NETDIAG_RULES` says how many rules stand beside the one that matters (12,000: more than are
 //! asked for at once).
+#![cfg(feature = "lab")]
 #![expect(clippy::disallowed_methods, reason = "files of the test's own")]
 use std::{
     fmt::Write as _,
