@@ -1,6 +1,6 @@
 //! Several nodes' findings as one incident.
 use super::super::arbiter::{Related, join_related};
-use crate::model::verdict::{Finding, NodeFix};
+use crate::model::verdict::{Finding, FlowRef, NodeFix};
 
 /// Each cause once for what it is about, with what every node says of it.
 pub fn one_incident(findings: Vec<Finding>, related: Related<'_>) -> Vec<Finding> {
@@ -15,17 +15,29 @@ pub fn one_incident(findings: Vec<Finding>, related: Related<'_>) -> Vec<Finding
     all
 }
 
-/// Whether two nodes tell of one thing: in the same words, of the same flow or address, or of
-/// each other.
+/// Whether two nodes tell of one thing: they blame the same, have the same done about it, are of one
+/// flow or address, or of each other. What one node tells as two stays two.
 fn same(one: &Finding, other: &Finding) -> bool {
-    one.cause == other.cause
-        && (one.summary == other.summary
-            || one.shares(other).is_some()
-            || one
-                .flows
-                .iter()
-                .any(|f| other.flows.iter().any(|g| f.is_of(g)))
-            || about_each_other(one, other))
+    if one.cause != other.cause || one.node == other.node {
+        return false;
+    }
+    if let (Some(blamed), Some(too)) = (&one.subject, &other.subject) {
+        return blamed == too;
+    }
+    same_fix(one, other)
+        || one.shares(other).is_some()
+        || of_one_flow(one, other)
+        || about_each_other(one, other)
+}
+
+fn same_fix(one: &Finding, other: &Finding) -> bool {
+    let commands = &one.fix.commands;
+    !commands.is_empty() && *commands == other.fix.commands
+}
+
+fn of_one_flow(one: &Finding, other: &Finding) -> bool {
+    let has = |flow: &FlowRef| other.flows.iter().any(|it| flow.is_of(it));
+    one.flows.iter().any(has)
 }
 
 fn about_each_other(one: &Finding, other: &Finding) -> bool {

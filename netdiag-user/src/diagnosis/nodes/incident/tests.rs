@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::verdict::{
-    Confidence, Evidence, EvidenceKind, Fix, FlowRef, Origin, Severity, Suffers,
+    Confidence, Evidence, EvidenceKind, Fix, FlowRef, Origin, Severity, Subject, Suffers,
 };
 
 fn finding(cause: &str, node: &str, about: &str) -> Finding {
@@ -41,6 +41,37 @@ fn the_same_cause_of_different_things_stays_two() {
         finding("a", "n2", "10.0.0.2"),
     ]);
     assert_eq!(all.len(), 2);
+}
+
+#[test]
+fn no_word_makes_two_one() {
+    let mut all = ["n1", "n2"].map(|node| finding("a", node, "10.0.0.1"));
+    all[1].about = vec!["10.0.0.2".parse().expect("an address")];
+    all[1].summary = all[0].summary.clone();
+    assert_eq!(incident(all.to_vec()).len(), 2);
+    for it in &mut all {
+        it.fix.commands = vec![crate::shell!("sysctl -w net.ipv4.ip_forward=1")];
+    }
+    assert_eq!(incident(all.into()).len(), 1, "one thing to do on both");
+}
+
+#[test]
+fn a_rule_is_itself_on_every_node_and_no_other() {
+    let rule = |node, text: &str| {
+        let mut it = finding("a", node, "10.0.0.1");
+        it.blames(Subject::Rule {
+            place: "inet filter forward".into(),
+            text: text.into(),
+        });
+        it
+    };
+    let two = vec![rule("n1", "drop"), rule("n1", "ip saddr 10.0.0.1 drop")];
+    assert_eq!(incident(two.clone()).len(), 2, "of one node");
+    let mut all = two;
+    all.push(rule("n2", "drop"));
+    let all = incident(all);
+    assert_eq!(all.len(), 2);
+    assert_eq!(all[0].nodes, ["n1", "n2"]);
 }
 
 #[test]
