@@ -1,11 +1,13 @@
 //! Processes that are not what they call themselves.
-use std::{process::Command, time::Duration};
+use std::process::Command;
 
-use crate::{process::Process, shell_node::fixture};
+use crate::{
+    process::{PATIENCE, Process},
+    shell_node::fixture,
+};
 
 /// nobody
 pub const NOBODY: &str = "65534";
-const SECONDS: Duration = Duration::from_secs(30);
 
 /// Runs a command and tells how much memory it took at most; exits as it does.
 pub const MEASURED: &str = "
@@ -39,6 +41,6 @@ pub fn impostor(netns: &str, options: &[&str], words: &[&str]) -> Process {
 
 /// Waits until it says so.
 pub fn ready(mut process: Process) -> Process {
-    process.wait_for("ready", SECONDS);
+    process.wait_for("ready", PATIENCE);
     process
 }

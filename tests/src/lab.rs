@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use crate::{
     netdiag::{command, netdiag},
     netns,
-    process::{Process, wait_until},
+    process::{PATIENCE, Process, wait_until},
 };
 
 /// `netdiag lab run ARGUMENTS` with its traffic going on until the process is stopped, and the
@@ -106,17 +106,13 @@ impl Lab {
     fn settle(&self) {
         let count = || -> u64 { self.nodes.iter().map(|n| netns::packets(n)).sum() };
         let (mut last, mut same) = (count(), 0);
-        wait_until(
-            "silence on the nodes' links",
-            Duration::from_secs(10),
-            || {
-                std::thread::sleep(Duration::from_millis(100));
-                let now = count();
-                same = if now == last { same + 1 } else { 0 };
-                last = now;
-                same >= 8
-            },
-        );
+        wait_until("silence on the nodes' links", PATIENCE, || {
+            std::thread::sleep(Duration::from_millis(100));
+            let now = count();
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+            same >= 8
+        });
     }
 
     pub fn dir(&self) -> PathBuf {

@@ -1,7 +1,7 @@
 //! The binary under test.
-use std::{env, path::PathBuf, process::Command, time::Duration};
+use std::{env, path::PathBuf, process::Command};
 
-use crate::process::{Ended, Process, run};
+use crate::process::{Ended, PATIENCE, Process, run};
 
 /// The line by which netdiag says that every hook is in place, where NETDIAG_READY is set.
 const READY: &str = "netdiag: ready";
@@ -57,7 +57,7 @@ pub fn netdiag(arguments: &[&str]) -> Ended {
 /// Starts it in a namespace and waits until its hooks are in place.
 pub fn start_in(netns: &str, arguments: &[&str]) -> Process {
     let mut process = Process::start(&mut command_in(netns, arguments));
-    process.wait_for(READY, Duration::from_secs(20));
+    process.wait_for(READY, PATIENCE);
     process
 }
 

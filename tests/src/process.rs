@@ -41,6 +41,10 @@ impl Ended {
     }
 }
 
+/// How long a test waits for what must come: a busy machine is slow, a hang is for ever, and what a
+/// test measures it measures itself.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A running process; killed when dropped.
 pub struct Process {
     child: Child,
@@ -143,7 +147,7 @@ impl Process {
     /// Sends the signal and waits for the end.
     pub fn stop(self, signal: Signal) -> Ended {
         self.signal(signal);
-        self.end(Duration::from_secs(15))
+        self.end(PATIENCE)
     }
 }
 
@@ -157,7 +161,7 @@ impl Drop for Process {
 
 /// Runs a command to its end.
 pub fn run(command: &mut Command) -> Ended {
-    Process::start(command).end(Duration::from_secs(40))
+    Process::start(command).end(PATIENCE)
 }
 
 /// Waits until the condition holds.

@@ -3,7 +3,6 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
 };
 
 use serde_json::Value;
@@ -11,7 +10,7 @@ use serde_json::Value;
 use crate::{
     netdiag::start_in,
     netns::{exec, sh},
-    process::{Ended, Process, run},
+    process::{Ended, PATIENCE, Process, run},
     traffic,
 };
 
@@ -166,7 +165,7 @@ impl Diagnosis {
 
     /// Waits for its end.
     pub fn verdict(self) -> Verdict {
-        Verdict::of(self.process.end(Duration::from_secs(25)))
+        Verdict::of(self.process.end(PATIENCE))
     }
 }
 

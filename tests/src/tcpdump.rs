@@ -2,14 +2,13 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use nix::sys::signal::Signal;
 
 use crate::{
     pcap::{self, Packet},
-    process::Process,
+    process::{PATIENCE, Process},
 };
 
 /// Bytes of each packet: outer and inner headers.
@@ -32,7 +31,7 @@ impl Capture {
             "-Q", side, "-s", SNAPLEN, "-B", "8192", "-U", "-Z", "root", "-w",
         ]);
         let mut process = Process::start(command.arg(&file));
-        process.wait_for("listening on", Duration::from_secs(10));
+        process.wait_for("listening on", PATIENCE);
         Self { process, file }
     }
 

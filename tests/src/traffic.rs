@@ -1,8 +1,8 @@
 //! Traffic of `fixtures/traffic.py` and `fixtures/names.py` in network namespaces.
-use std::{process::Command, time::Duration};
+use std::process::Command;
 
 use crate::{
-    process::{Process, run},
+    process::{PATIENCE, Process, run},
     shell_node::fixture,
 };
 
@@ -52,7 +52,7 @@ pub fn resolver(netns: &str, server: &str, port: &str, names: &[&str]) -> Proces
 
 fn started(netns: &str, word: &str, arguments: &[&str]) -> Process {
     let mut process = Process::start(&mut python(netns, arguments));
-    process.wait_for(word, Duration::from_secs(10));
+    process.wait_for(word, PATIENCE);
     process
 }
 

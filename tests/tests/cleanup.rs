@@ -1,19 +1,17 @@
 //! Nothing of netdiag's stays behind, however it ends, and nothing of others' goes.
-use std::time::Duration;
 
 use netdiag_tests::{
     foreign::{self, Held},
     need,
     netdiag::{command, netdiag},
     netns::{self, sh},
-    process::{Process, run, wait_until},
+    process::{PATIENCE, Process, run, wait_until},
     shell_node::ShellNode,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 const TOOLS: [&str; 5] = ["ip", "bridge", "sysctl", "tc", "bpftool"];
-const SOON: Duration = Duration::from_secs(10);
 
 /// A node of so many pods that their links are covered by clsact, which outlives a kill, and whose
 /// links others have been at: a filter on `caliweb`, a bare qdisc on `calibare`,
@@ -64,7 +62,7 @@ impl Node {
         assert_eq!(foreign::attached(&self.left), self.before);
         assert_eq!(foreign::ledgers(pid), 0);
         // The kernel frees programs and links after a grace period.
-        wait_until("its programs and links are gone", SOON, || {
+        wait_until("its programs and links are gone", PATIENCE, || {
             held.left().is_empty()
         });
     }
@@ -356,7 +354,7 @@ fn lab_run() -> (Process, String, Vec<String>, Vec<String>) {
     let arguments = ["lab", "run", "healthy", "--duration", "60s", "-o", "json"];
     let process = Process::start(&mut command(&arguments));
     let pid = process.pid();
-    wait_until("the lab's diagnosis runs", SOON, || {
+    wait_until("the lab's diagnosis runs", PATIENCE, || {
         !children(pid).is_empty()
     });
     let (dir, namespaces) = lab_of(pid).expect("a lab's record");
@@ -372,7 +370,7 @@ fn assert_gone(dir: &str, namespaces: &[String], children: &[String]) {
                 .iter()
                 .all(|c| !std::path::Path::new("/proc").join(c).exists())
     };
-    wait_until("the lab is gone", SOON, gone);
+    wait_until("the lab is gone", PATIENCE, gone);
 }
 
 #[test]

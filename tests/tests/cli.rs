@@ -11,7 +11,7 @@ use netdiag_tests::{
     need,
     netdiag::{binary, command, command_in, netdiag, sentence},
     netns::{exec, sh},
-    process::{Ended, run},
+    process::{Ended, PATIENCE, run},
     shell_node::{CRON, DB, ShellNode},
 };
 use nix::sys::signal::Signal;
@@ -362,10 +362,10 @@ fn with_drops(node: &ShellNode, left: &str, arguments: &[&str]) -> Ended {
     };
     let arguments = [arguments, more].concat();
     let mut netdiag = netdiag_tests::process::Process::start(&mut command_in(left, &arguments));
-    netdiag.wait_for("netdiag: ready", std::time::Duration::from_secs(20));
+    netdiag.wait_for("netdiag: ready", PATIENCE);
     node.ask("cron", DB, "9", "4");
     if arguments[0] == "run" {
         return netdiag.stop(Signal::SIGINT);
     }
-    netdiag.end(std::time::Duration::from_secs(20))
+    netdiag.end(PATIENCE)
 }

@@ -12,7 +12,7 @@ use netdiag_tests::{
     need,
     netdiag::{binary, command_in, sentence, start_in},
     netns::sh,
-    process::{Ended, Process, run},
+    process::{Ended, PATIENCE, Process, run},
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -186,7 +186,7 @@ fn namespaces_in(count: usize, before: &str) -> Process {
     holder.stdin(Stdio::null());
     let mut process = Process::start(&mut holder);
     for _ in 0..count {
-        process.wait_for("up", Duration::from_secs(60));
+        process.wait_for("up", PATIENCE);
     }
     process
 }
@@ -238,7 +238,7 @@ fn hundreds_of_namespaces_change_nothing() {
     let row = "packets of 300 pods at a link of their own";
     assert!(told(&named, row), "{named:#}");
     let ask = [&["diagnose", "-o", "json", "--duration", "2s"], &ask[..]].concat();
-    let ended = start_in(&node.name, &ask).end(Duration::from_secs(40));
+    let ended = start_in(&node.name, &ask).end(PATIENCE);
     assert!(matches!(ended.code, Some(0 | 4)), "{ended:?}");
     assert!(told(&ended.json(), row), "{ended:?}");
 }
@@ -295,7 +295,7 @@ fn a_pod_that_makes_namespaces_has_a_few() {
     };
     let node = Node::up();
     let audit = || {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let verdict = healthy(&node.audit(&["--pods", "cgroup"]));
             // Its processes are a pod's once they have been there for a while.
@@ -365,7 +365,7 @@ fn very_many_rules_hide_no_rule_that_drops() {
             }
         });
         let ask = ["diagnose", "-o", "json", "--duration", "20s"];
-        let ended = start_in(&node.name, &ask).end(Duration::from_secs(60));
+        let ended = start_in(&node.name, &ask).end(PATIENCE);
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         ended
     });

@@ -1,7 +1,11 @@
 //! What the verdict says to do about a full etcd is done, and etcd takes writes again.
-use std::time::Duration;
 
-use netdiag_tests::{lab, need, netdiag::command_in, netns::exec, process::run};
+use netdiag_tests::{
+    lab, need,
+    netdiag::command_in,
+    netns::exec,
+    process::{PATIENCE, run},
+};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -14,7 +18,7 @@ fn the_printed_commands_bring_it_back() {
         return;
     }
     let arguments = ["etcd-nospace", "--seed", SEED];
-    let (lab, netns) = lab::running(&arguments, Duration::from_secs(40));
+    let (lab, netns) = lab::running(&arguments, PATIENCE);
     let before = finding(&netns).expect("etcd is full");
     assert_eq!(before["severity"], "critical", "{before:#}");
     let commands = before["fix"]["commands"].as_array().expect("a list");

@@ -1,10 +1,9 @@
 //! `--filter` in the kernel: what is not asked for is not counted.
-use std::time::Duration;
 
 use netdiag_tests::{
     cni, need,
     netdiag::{netdiag, start_in},
-    process::{Process, wait_until},
+    process::{PATIENCE, Process, wait_until},
     shell_node::{CRON, DB, ShellNode, TOOLS, WEB},
 };
 use nix::sys::signal::Signal;
@@ -236,7 +235,7 @@ fn a_pod_that_comes_later_is_followed() {
         whole.map_while(Result::ok).collect()
     };
     let stats = || events().iter().any(|e| e["type"] == "stats");
-    wait_until("the new pod's packets", Duration::from_secs(30), || {
+    wait_until("the new pod's packets", PATIENCE, || {
         node.ask("web", DB, "9", "1");
         stats() && counted(&events()).iter().any(|(link, _)| link == "caliweb")
     });

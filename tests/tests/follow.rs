@@ -1,17 +1,14 @@
 //! Pods come and go while netdiag runs.
-use std::time::Duration;
 
 use netdiag_tests::{
     foreign::covers,
     need,
     netns::{sh, without_ipv6},
-    process::{Process, wait_until},
+    process::{PATIENCE, Process, wait_until},
     shell_node::{ShellNode, TOOLS},
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
-
-const TIME: Duration = Duration::from_secs(10);
 
 /// A pod that starts after netdiag: its link and addresses by ip(8), as a CNI plugin does.
 fn new_pod(node: &ShellNode) -> String {
@@ -102,7 +99,7 @@ fn a_pod_that_starts_is_covered_and_one_that_ends_is_no_error() {
     let left = node.netns("left");
     let netdiag = node.trace("left");
     let _late = Late(new_pod(&node));
-    wait_until("the new pod's link is covered", TIME, || {
+    wait_until("the new pod's link is covered", PATIENCE, || {
         covers(netdiag.pid(), &left, "calilate")
     });
     let _server = node.echo("left", "172.20.17.1", "9");
@@ -141,7 +138,7 @@ fn many_links_come_and_go() {
         sh(&[&["ip", "-n", &left], &link[..]].concat());
         sh(&["ip", "-n", &left, "link", "set", name, "up"]);
     }
-    wait_until("the last one is covered", TIME, || {
+    wait_until("the last one is covered", PATIENCE, || {
         covers(netdiag.pid(), &left, "cali039")
     });
     for name in &names {
@@ -153,7 +150,7 @@ fn many_links_come_and_go() {
     ];
     sh(&[&["ip", "-n", &left], &link[..]].concat());
     sh(&["ip", "-n", &left, "link", "set", "cali000", "up"]);
-    wait_until("a reused name is covered", TIME, || {
+    wait_until("a reused name is covered", PATIENCE, || {
         covers(netdiag.pid(), &left, "cali000")
     });
     let events = stop(netdiag);

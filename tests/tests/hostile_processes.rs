@@ -18,7 +18,7 @@ use serde_json::Value;
 
 /// Of an audit, in KiB.
 const MEMORY: u64 = 64 << 10;
-const SECONDS: Duration = Duration::from_secs(30);
+const SECONDS: Duration = Duration::from_secs(90);
 /// Where the impostor listens that must not be contacted.
 const PORT: &str = "2379";
 /// What flanneld must not be started with: each link matches, those of pods too.

@@ -18,7 +18,7 @@ const ADDRESS_SPACE_KB: u32 = 512 << 10;
 /// What it may write to, stacks and all: what a recording may cost.
 const MOST_KB: u32 = 256 << 10;
 /// Within seconds, on a machine that does other things too.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 
 const HEADER: &str = r#"{"header":{"netdiag":"0.1.0","columns":{"flows":[["flow.source_port"],["packets"]],"drops":[["location"],["packets"]]}}}"#;
 

@@ -14,7 +14,7 @@ use netdiag_tests::{
     lab, need,
     netdiag::{command, start_in},
     netns::{exec, sh},
-    process::{Process, wait_until},
+    process::{PATIENCE, Process, wait_until},
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -30,7 +30,6 @@ const TOOLS: [&str; 9] = [
     "unshare",
     "tar",
 ];
-const TIME: Duration = Duration::from_secs(30);
 /// Documentation's network: nobody answers, and the rule lets nothing get there.
 const TARGET: &str = "192.0.2.9";
 const FIRST_PORT: usize = 20_000;
@@ -57,7 +56,7 @@ struct Node {
 impl Node {
     fn up() -> Self {
         let arguments = ["cni-add-failing", "--healthy"];
-        let (lab, netns) = lab::running(&arguments, Duration::from_secs(120));
+        let (lab, netns) = lab::running(&arguments, PATIENCE);
         // netdiag-ID-NODE
         let id = netns.split('-').nth(1).expect("an id");
         let dir = Path::new("/run/netdiag/lab").join(id);
@@ -126,7 +125,7 @@ impl Node {
         let arguments = [&arguments[..], &["--rounds", &rounds, &of]].concat();
         let kubelet = Process::start(&mut command(&arguments));
         let mut result = None;
-        wait_until("a pod's network", TIME, || {
+        wait_until("a pod's network", PATIENCE, || {
             result = self.result(&name);
             result.is_some()
         });
@@ -219,7 +218,9 @@ impl Pod {
     fn end(self) {
         let ended = self.kubelet.stop(Signal::SIGTERM);
         assert_eq!(ended.code, Some(0), "{ended:?}");
-        wait_until("the end of a pod's network", TIME, || !self.file.exists());
+        wait_until("the end of a pod's network", PATIENCE, || {
+            !self.file.exists()
+        });
     }
 }
 
@@ -269,7 +270,7 @@ impl Watch {
             let events = text.lines().map_while(|l| serde_json::from_str(l).ok());
             events.collect::<Vec<_>>()
         };
-        wait_until("the events of all packets", TIME, || {
+        wait_until("the events of all packets", PATIENCE, || {
             said(&told()).values().sum::<u64>() >= packets as u64
         });
         let ended = self.netdiag.stop(Signal::SIGTERM);

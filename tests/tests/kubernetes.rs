@@ -9,7 +9,7 @@ use netdiag_tests::{
     lab, need,
     netdiag::{command, command_in, netdiag, sentence, start_in},
     netns::exec,
-    process::run,
+    process::{PATIENCE, run},
     shell_node::{CRON, DB, ShellNode, TOOLS, WEB, pods},
 };
 use nix::sys::signal::Signal;
@@ -179,7 +179,7 @@ fn names_that_would_move_a_terminal_are_harmless() {
     let ask = ["diagnose", "-o", "wide", "--duration", "6s"];
     let process = start_in(&left, &[&ask[..], &by_api(&config, "left")].concat());
     let _client = node.client("web", "pull", DB, "8080", "200");
-    let text = process.end(Duration::from_secs(25)).text();
+    let text = process.end(PATIENCE).text();
     assert!(
         text.contains("web") && text.contains("firewall-drop"),
         "{text}"
@@ -246,7 +246,7 @@ fn peak(netns: &str, by: &[&str]) -> (u64, Value) {
         most = most.max(number.unwrap_or(0));
         std::thread::sleep(Duration::from_millis(100));
     }
-    (most, process.end(Duration::from_secs(25)).json())
+    (most, process.end(PATIENCE).json())
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn twice(scenario: &str, prepare: impl Fn(&Api, &Value)) -> (Value, Value) {
     let ended = netdiag(&["lab", "run", scenario, "--seed", SEED, "-o", "json"]);
     let by_cni = finding_of(&ended.json(), scenario);
     let arguments = [scenario, "--seed", SEED];
-    let (lab, netns) = lab::running(&arguments, Duration::from_secs(40));
+    let (lab, netns) = lab::running(&arguments, PATIENCE);
     let api = Api::start_in(&netns);
     put_pods(&api, &by_cni);
     prepare(&api, &by_cni);

@@ -1,11 +1,11 @@
 //! Pods that no link of the node leads to: they share one of its devices.
-use std::{fs, process::Command, time::Duration};
+use std::{fs, process::Command};
 
 use netdiag_tests::{
     cni, need,
     netdiag::{command_in, start_in},
     netns::{exec, sh},
-    process::{Process, run},
+    process::{PATIENCE, Process, run},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -104,7 +104,7 @@ fn drops_inside_are_the_pods(kind: &str) {
     let ask: Vec<&str> = ask.iter().map(String::as_str).collect();
     let diagnosis = start_in(&node.name, &ask);
     let _client = node.knock(80);
-    let verdict = diagnosis.end(Duration::from_secs(25)).json();
+    let verdict = diagnosis.end(PATIENCE).json();
     let findings = verdict["findings"].as_array().expect("a list");
     let causes: Vec<_> = findings.iter().map(|f| f["cause"].as_str()).collect();
     assert_eq!(causes, [Some("firewall-drop")], "{verdict:#}");

@@ -2,13 +2,12 @@
 use std::{
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::Path,
-    time::Duration,
 };
 
 use netdiag_tests::{
     need,
     netdiag::{command, netdiag, start_in},
-    process::{Process, run},
+    process::{PATIENCE, Process, run},
     shell_node::{ShellNode, TOOLS},
 };
 use nix::sys::signal::Signal;
@@ -58,7 +57,7 @@ fn every_thread_of_a_trace_has_only_what_it_needs() {
     // A link that comes later is covered all the same.
     node.crowd();
     let covered = || netdiag_tests::foreign::covers(pid, &node.netns("left"), "calix3");
-    netdiag_tests::process::wait_until("new links are covered", Duration::from_secs(10), covered);
+    netdiag_tests::process::wait_until("new links are covered", PATIENCE, covered);
     let ended = process.stop(Signal::SIGINT);
     assert_eq!(ended.code, Some(0), "{ended:?}");
 }
@@ -95,7 +94,7 @@ fn sampled(node: &ShellNode, folder: &Path, more: &[&str]) -> [Vec<u8>; 3] {
     let process: Process = start_in(&node.netns("left"), &[&usual[..], &kept, more].concat());
     node.ask("web", "10.77.3.11", "9", "3");
     let seen = || std::fs::read_to_string(events).is_ok_and(|text| text.contains("\"drop\""));
-    netdiag_tests::process::wait_until("the drops are told", Duration::from_secs(10), seen);
+    netdiag_tests::process::wait_until("the drops are told", PATIENCE, seen);
     let ended = process.stop(Signal::SIGINT);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     files.map(|file| {

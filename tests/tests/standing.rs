@@ -5,15 +5,13 @@ use netdiag_tests::{
     need,
     netdiag::{command, netdiag},
     netns::{exec, packets},
-    process::{Process, run, wait_until},
+    process::{PATIENCE, Process, run, wait_until},
 };
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use serde_json::Value;
-
-const SOON: Duration = Duration::from_secs(20);
 
 /// A lab as `lab up -o json` tells of it; taken down when dropped.
 struct Standing(Value);
@@ -103,7 +101,7 @@ fn programs_end_with_a_killed_keeper_and_traffic_tells() {
     let programs = children(keeper);
     assert!(!programs.is_empty());
     kill(Pid::from_raw(keeper as i32), Signal::SIGKILL).expect("a keeper");
-    wait_until("the programs end", SOON, || {
+    wait_until("the programs end", PATIENCE, || {
         programs.iter().all(|(pid, _)| is_gone(pid))
     });
     let traffic = netdiag(&["lab", "traffic", lab.id()]);
@@ -121,10 +119,10 @@ fn traffic_ends_with_its_lab() {
     }
     let lab = Standing::up("healthy");
     let traffic = Process::start(&mut command(&["lab", "traffic", lab.id()]));
-    wait_until("there is traffic", SOON, || packets(lab.netns()) > 20);
+    wait_until("there is traffic", PATIENCE, || packets(lab.netns()) > 20);
     let down = netdiag(&["lab", "down", lab.id()]);
     assert_eq!(down.code, Some(0), "{down:?}");
-    let ended = traffic.end(SOON);
+    let ended = traffic.end(PATIENCE);
     assert_ne!(ended.code, Some(0), "{ended:?}");
     let said = ended.stderr.join("\n");
     assert!(said.contains("has been taken down"), "{said}");
@@ -143,7 +141,7 @@ fn what_the_timeline_changes_for_good_happens_once() {
     assert_eq!(value(), "1");
     let traffic = || Process::start(&mut command(&["lab", "traffic", lab.id()]));
     let first = traffic();
-    wait_until("forwarding is switched off", SOON, || value() == "0");
+    wait_until("forwarding is switched off", PATIENCE, || value() == "0");
     let told = first.stop(Signal::SIGINT).text();
     assert!(
         told.contains("timeline: the fault comes after 0.5 s"),

@@ -7,7 +7,7 @@ use netdiag_tests::{
     netdiag::start_in,
     netns::{link_of_kind, link_towards},
     pcap::Packet,
-    process::{Process, wait_until},
+    process::{PATIENCE, Process, wait_until},
     retransmits,
     tcpdump::Capture,
 };
@@ -16,8 +16,6 @@ use serde_json::Value;
 
 const TOOLS: [&str; 3] = ["ip", "tcpdump", "sysctl"];
 const DIRECTIONS: [&str; 2] = ["ingress", "egress"];
-/// How much the scenario's traffic is to show before it ends.
-const ENOUGH: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// A place where packets are counted: link and direction.
 type Hop = (String, &'static str);
@@ -45,7 +43,7 @@ fn observe(lab: &Lab, node: usize, links: &[&str], enough: impl Fn(&[Value]) -> 
         }
     }
     let traffic = lab.traffic();
-    wait_until("events of the fault", ENOUGH, || enough(&events(&path)));
+    wait_until("events of the fault", PATIENCE, || enough(&events(&path)));
     lab.silence(traffic);
     let ended = netdiag.stop(Signal::SIGINT);
     assert_eq!(ended.code, Some(0), "{ended:?}");

@@ -6,14 +6,14 @@ mod replayed;
 mod snapshots;
 mod tables;
 
-use std::{collections::BTreeSet, process::Command, time::Duration};
+use std::{collections::BTreeSet, process::Command};
 
 use netdiag_tests::{
     desk::Desk,
     lab::Lab,
     need,
     netdiag::{command_in, netdiag, sentence},
-    process::{Ended, Process, run, wait_until},
+    process::{Ended, PATIENCE, Process, run, wait_until},
     recordings,
 };
 use nix::sys::signal::Signal;
@@ -90,16 +90,12 @@ fn events_are_the_same_again() {
         let file = desk.put(name, b"");
         let arguments = ["run", "-o", "ndjson", "--record", &file];
         let mut netdiag = Process::start(&mut command_in(&lab.nodes[0], &arguments));
-        netdiag.wait_for("netdiag: ready", Duration::from_secs(20));
+        netdiag.wait_for("netdiag: ready", PATIENCE);
         let _traffic = lab.traffic();
-        wait_until(
-            "drops are in the recording",
-            Duration::from_secs(20),
-            || {
-                let so_far = desk.replay(&[&file, "-o", "ndjson"]);
-                so_far.text().contains("\"drop\"")
-            },
-        );
+        wait_until("drops are in the recording", PATIENCE, || {
+            let so_far = desk.replay(&[&file, "-o", "ndjson"]);
+            so_far.text().contains("\"drop\"")
+        });
         (file, netdiag.stop(end))
     };
     let (file, told) = record("whole.ndr", Signal::SIGINT);
@@ -190,9 +186,9 @@ fn a_capture_is_what_tcpdump_reads() {
         &record,
     ];
     let mut diagnosis = Process::start(&mut command_in(&lab.nodes[0], &arguments));
-    diagnosis.wait_for("netdiag: ready", Duration::from_secs(20));
+    diagnosis.wait_for("netdiag: ready", PATIENCE);
     let traffic = lab.traffic();
-    let ended = diagnosis.end(Duration::from_secs(30));
+    let ended = diagnosis.end(PATIENCE);
     drop(traffic);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let bytes = std::fs::read(&file).expect("a capture");

@@ -1,11 +1,10 @@
 //! A pod that keeps one UDP socket to the cluster's DNS while the server behind it changes, and
 //! whose connection tracking entry nobody deletes: kubernetes/kubernetes issue 125467.
-use std::time::Duration;
 
 use netdiag_tests::{
     need,
     netns::exec,
-    process::{Process, wait_until},
+    process::{PATIENCE, Process, wait_until},
     shell_node::{Diagnosis, Verdict, pods, repair},
     topology::Topology,
     traffic::{name_server, resolver},
@@ -129,7 +128,7 @@ fn an_entry_that_outlives_the_endpoint() {
         "21667",
         &["ledger.billing.svc.cluster.local"],
     );
-    wait_until("an entry", Duration::from_secs(5), || {
+    wait_until("an entry", PATIENCE, || {
         entries(&t).contains("10.103.78.37")
     });
     drop(early);
@@ -149,7 +148,7 @@ fn an_entry_that_outlives_the_endpoint() {
     let _server = name_server(&t.netns("dns"), SERVER, &[]);
     let [mut envoy, _fresh] = clients(&t);
     // Once the question that was under way has gone unanswered, if there was one.
-    envoy.wait_for(" ok", Duration::from_secs(5));
+    envoy.wait_for(" ok", PATIENCE);
 }
 
 fn entries(t: &Topology) -> String {
