@@ -5,6 +5,8 @@ mod frag_needed;
 mod one_upstream;
 #[path = "shell_node/renewed_mac.rs"]
 mod renewed_mac;
+#[path = "shell_node/spoofer.rs"]
+mod spoofer;
 #[path = "shell_node/stale_conntrack.rs"]
 mod stale_conntrack;
 #[path = "shell_node/two_rules.rs"]

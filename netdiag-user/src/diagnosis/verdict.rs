@@ -7,6 +7,7 @@ use crate::{
     model::{
         observation::Observation,
         pod::SourceUse,
+        text::counted,
         total::{Total, add},
         verdict::{
             Drop, Finding, FlowRef, NotChecked, Observer, Outcome, PodRef, PodSource, SCHEMA,
@@ -144,7 +145,10 @@ pub fn verdict(
 fn forged(facts: &Facts<'_>) -> Option<NotChecked> {
     (facts.forged > 0).then(|| {
         NotChecked::new(
-            format!("{} flows with another's source address", facts.forged),
+            format!(
+                "{} with another's source address",
+                counted(facts.forged as u64, "flow")
+            ),
             "a pod sent them in the name of another or of the node, which they tell nothing of",
         )
     })
