@@ -1,7 +1,10 @@
 //! Filters of somebody else's, and what is attached in a namespace.
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, process::Command};
 
-use crate::netns::sh;
+use crate::{
+    netns::sh,
+    process::{PATIENCE, run, wait_until},
+};
 
 /// A clsact qdisc without a filter, as an agent leaves it that is about to attach.
 pub fn add_clsact(netns: &str, link: &str) {
@@ -16,7 +19,7 @@ pub fn add_filter(netns: &str, link: &str, side: &str, priority: &str) -> bool {
         &["matchall", "action", "ok"],
     ];
     kinds.iter().any(|kind| {
-        let mut tc = std::process::Command::new("tc");
+        let mut tc = Command::new("tc");
         tc.args(["-n", netns, "filter", "add", "dev", link, side]);
         tc.args(["prio", priority, "protocol", "all"]).args(*kind);
         tc.output().is_ok_and(|done| done.status.success())
@@ -92,7 +95,7 @@ impl Held {
     pub fn left(&self) -> Vec<String> {
         let mut left = Vec::new();
         for (what, ids) in [("prog", &self.programs), ("link", &self.links)] {
-            let text = sh(&["bpftool", what, "show"]);
+            let text = listed(what);
             let id = |line: &str| line.split(':').next().and_then(|n| n.parse::<u32>().ok());
             let there = text
                 .lines()
@@ -101,6 +104,23 @@ impl Held {
         }
         left
     }
+}
+
+/// bpftool asks for all numbers and then for each, and gives up where one has gone meanwhile, whoever
+/// it belonged to (ENOENT, EAGAIN): that is no list.
+fn listed(what: &str) -> String {
+    let mut text = String::new();
+    wait_until("a list of bpftool's", PATIENCE, || {
+        let ended = run(Command::new("bpftool").args([what, "show"]));
+        let gone = |line: &String| line.contains("by id");
+        assert!(
+            ended.code == Some(0) || ended.stderr.iter().any(gone),
+            "{ended:?}"
+        );
+        text = ended.text();
+        ended.code == Some(0)
+    });
+    text
 }
 
 /// Ledgers of netdiag's for that process.
