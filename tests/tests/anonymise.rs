@@ -184,6 +184,19 @@ fn what_cannot_be_anonymised_is_told() {
     );
 }
 
+impl Own {
+    /// What of it can be found in any form.
+    fn left(&self, said: &forms::Said) -> Vec<String> {
+        let words = ["acme", "payroll"].map(str::to_owned);
+        let mut left = forms::words_left(said, words.iter().chain(&self.names));
+        let addresses = self.addresses.iter().filter(|it| !is_nobodys(it));
+        left.extend(forms::addresses_left(said, addresses));
+        let macs = self.macs.iter().filter(|it| !is_zero(it));
+        left.extend(forms::macs_left(said, macs));
+        left
+    }
+}
+
 /// Everything in the recordings gets a telling name, and stands in texts in odd forms besides; then
 /// it is looked for in every form that anybody may think of.
 #[test]
@@ -198,19 +211,23 @@ fn nothing_is_found_in_any_form() {
         assert!(said.contains("acme") && own.names.len() > 2, "{name}");
         let file = desk.put("old.ndr", &old);
         let new = folder.join("new.ndr").display().to_string();
-        let ended = desk.replay(&[&file, "--anonymise", &new]);
-        assert_eq!(ended.code, Some(0), "{name}: {ended:?}");
-        let said = forms::said(&text(&std::fs::read(&new).expect("written")));
-        let words = ["acme", "payroll"].map(str::to_owned);
-        let mut left = forms::words_left(&said, words.iter().chain(&own.names));
-        let addresses = own.addresses.iter().filter(|it| !is_nobodys(it));
-        left.extend(forms::addresses_left(&said, addresses));
-        let macs = own.macs.iter().filter(|it| !is_zero(it));
-        left.extend(forms::macs_left(&said, macs));
-        if !left.is_empty() {
-            wrong.push(format!("{name} still says {left:?}"));
+        let left = || {
+            let ended = desk.replay(&[&file, "--anonymise", &new]);
+            assert_eq!(ended.code, Some(0), "{name}: {ended:?}");
+            let said = forms::said(&text(&std::fs::read(&new).expect("written")));
+            std::fs::remove_file(&new).expect("removed");
+            own.left(&said)
+        };
+        let mut stays = left();
+        if !stays.is_empty() {
+            // Words are drawn anew each time: what chance put there once, backwards or in another
+            // base, it does not put there twice. What leaks leaks always.
+            let again = left();
+            stays.retain(|it| again.contains(it));
         }
-        std::fs::remove_file(&new).expect("removed");
+        if !stays.is_empty() {
+            wrong.push(format!("{name} still says {stays:?}"));
+        }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -98,7 +98,7 @@ impl Anonymiser {
         let addresses = Addresses::apart(&seen.found.addresses);
         let names = seen.found.names.iter().map(String::as_str);
         Ok(Self {
-            words: Words::new(names, addresses.clone()),
+            words: Words::new(names, addresses.clone()).avoiding(seen.found.labels),
             addresses,
             codes: BTreeMap::new(),
             symbols: BTreeMap::new(),
@@ -226,6 +226,11 @@ impl Seen {
         let flows = flows.chain(reading.drops.iter().map(|(key, _)| key.flow));
         let ends = flows.flat_map(|flow| [flow.source, flow.destination]);
         self.found.addresses.extend(ends.map(from_wire));
+        for (key, _) in &reading.dns {
+            let labels = rows::labels(&key.name).into_iter();
+            let texts = labels.map(|(_, label)| String::from_utf8_lossy(label).into_owned());
+            self.found.labels.extend(texts);
+        }
     }
 }
 

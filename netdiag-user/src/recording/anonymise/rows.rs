@@ -268,7 +268,7 @@ impl Rows<'_> {
 }
 
 /// Each label, and how long it is said to be.
-fn labels(name: &[u8]) -> Vec<(usize, &[u8])> {
+pub fn labels(name: &[u8]) -> Vec<(usize, &[u8])> {
     let (mut all, mut rest) = (Vec::new(), name);
     while let Some((length, after)) = rest.split_first().filter(|(length, _)| **length > 0) {
         let length = usize::from(*length);

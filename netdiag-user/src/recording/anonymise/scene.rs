@@ -48,6 +48,8 @@ impl Texts for Scrub<'_> {
 pub struct Found {
     pub addresses: HashSet<IpAddr>,
     pub names: HashSet<String>,
+    /// Of names that were looked up.
+    pub labels: HashSet<String>,
 }
 
 impl Texts for Found {

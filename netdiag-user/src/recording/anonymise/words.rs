@@ -174,6 +174,13 @@ impl Words {
         }
     }
 
+    /// Draws none of these: what is somebody's is not to stand in place of another's either.
+    pub fn avoiding(mut self, words: impl IntoIterator<Item = String>) -> Self {
+        let words = words.into_iter().map(|word| word.to_lowercase());
+        self.taken.extend(words);
+        self
+    }
+
     /// A name of a pod, a node, a link, a process with its number.
     pub fn name(&mut self, name: &str) -> String {
         self.named_with(name, if is_telling(name) { 0 } else { NUMBER })
@@ -384,6 +391,16 @@ pub fn is_link(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_word_is_drawn_that_is_somebodys() {
+        let hosts = || (0..1_000).map(|n| format!("h{n:03}"));
+        let mut words = Words::new([], Addresses::default()).avoiding(hosts());
+        for host in hosts() {
+            let new = words.word(&host);
+            assert!(!hosts().any(|it| it == new), "{new}");
+        }
+    }
 
     #[test]
     fn names_keep_their_form() {
