@@ -54,13 +54,21 @@ pub fn fix(facts: &Facts<'_>, packet: &Leaving, rules: &SourceNat) -> Fix {
              natOutgoing in the IPPool, bridge plugin: ipMasq, or ip-masq-agent)"
         }
     };
-    Fix {
-        summary: format!(
-            "{who}. Until then this rule masquerades what the pods here send out by {}; where the \
-             network is to route pods' addresses, it is the network that lacks the route back",
+    let commands = rule(facts, packet, rules);
+    let meanwhile = match commands.is_empty() {
+        // Nobody here tells which networks the other nodes' pods are in.
+        true => "Where",
+        false => &format!(
+            "Until then this rule masquerades what the pods here send out by {}; where",
             packet.link
         ),
-        commands: rule(facts, packet, rules),
+    };
+    Fix {
+        summary: format!(
+            "{who}. {meanwhile} the network is to route pods' addresses, it is the network that lacks the \
+             route back"
+        ),
+        commands,
     }
 }
 
