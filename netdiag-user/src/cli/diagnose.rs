@@ -21,6 +21,10 @@ use crate::{
     sys::ready,
 };
 
+/// What was asked for in the last moment is waited for so long: a healthy node whose last lookup
+/// was under way is not one of which nothing can be told.
+const CLOSING: Duration = Duration::from_secs(2);
+
 /// How often the maps are read.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -99,12 +103,15 @@ async fn watch(
             &judged.findings,
         );
         // What is still being found out may tell another cause.
-        let answered = |want| session.scene.gathered.has(want);
+        let known = |want| session.scene.gathered.has(want);
+        let answered = judged.wants.iter().all(known);
         let settled = args
             .until_stable
             .is_some_and(|wanted| stable.since(&judged.findings) >= wanted)
-            && judged.wants.iter().all(answered);
-        if begun.elapsed() >= args.duration || settled || signalled.is_some() {
+            && answered;
+        let over = begun.elapsed() >= args.duration
+            && (answered || begun.elapsed() >= args.duration + CLOSING);
+        if over || settled || signalled.is_some() {
             countdown.clear();
             if signalled.is_some() {
                 let rest = cut_short(args.duration);
