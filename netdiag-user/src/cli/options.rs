@@ -137,6 +137,10 @@ pub struct Place {
     /// The node's root, as a container sees it: prefix of /proc, /sys, /var, /etc and /run.
     #[arg(long, value_name = "DIR", default_value = "/", value_parser = root)]
     pub root: PathBuf,
+    /// The cgroup that this node's pods are below (kubelet's --cgroup-root), where several nodes share
+    /// a machine and its processes.
+    #[arg(long, value_name = "PATH")]
+    pub cgroup_root: Option<String>,
     /// This node's name in the cluster [default: the host's name].
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     pub node_name: Option<String>,
@@ -181,6 +185,7 @@ impl Place {
             source: self.pods.clone(),
             root: self.root.clone(),
             cni_dir: self.cni_dir.clone(),
+            cgroup_root: self.cgroup_root.clone(),
             cri_socket: self.cri_socket.clone(),
             node_name: self.node_name.clone(),
             api: Some(api.pictures()),

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::Skipped;
 use super::cluster::Cluster;
 use super::guarded::Guarded;
+use super::netns::PREFIX;
 use super::plan::Node;
 use super::sys::enter_before_exec;
 use crate::kernel::load::Broken;
@@ -46,6 +47,9 @@ fn place(cluster: &Cluster, node: &Node) -> Vec<String> {
         folder(cluster.root(node)),
         "--cni-dir".to_owned(),
         folder(cluster.cni_dir(node)),
+        // Processes are the machine's, and other labs stand beside.
+        "--cgroup-root".to_owned(),
+        format!("{PREFIX}{}", cluster.plan.id),
         "--node-name".to_owned(),
         node.name.clone(),
     ];

@@ -42,11 +42,19 @@ const NAME: usize = 256;
 /// Clock ticks a second, as /proc tells times (USER_HZ).
 const TICKS: u64 = 100;
 
+/// Where processes are looked for.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub root: PathBuf,
+    /// The cgroup that the node's pods are below; nothing where all of the machine's are the node's.
+    pub below: Option<String>,
+}
+
 /// Until nobody listens.
-pub async fn follow(root: PathBuf, feed: Feed, kick: Arc<Notify>) {
+pub async fn follow(at: Place, feed: Feed, kick: Arc<Notify>) {
     let mut kept = Kept::default();
     while !feed.is_closed() {
-        let (place, before, begun) = (root.clone(), kept, Instant::now());
+        let (place, before, begun) = (at.clone(), kept, Instant::now());
         let read = tokio::task::spawn_blocking(move || look(&place, before)).await;
         let Ok((read, more, crowds)) = read else {
             return;
@@ -78,7 +86,8 @@ fn unseen() -> String {
 
 /// Pods, whether there are more processes than were looked at, and how many namespaces of pods
 /// were left out.
-fn look(root: &Path, mut kept: Kept) -> (Kept, bool, usize) {
+fn look(place: &Place, mut kept: Kept) -> (Kept, bool, usize) {
+    let root = place.root.as_path();
     let nodes = [
         namespaces::own(),
         namespaces::inode(&root.join("proc/1/ns/net")),
@@ -88,7 +97,7 @@ fn look(root: &Path, mut kept: Kept) -> (Kept, bool, usize) {
     let mut containers = HashMap::new();
     let (processes, more) = processes(root);
     let all = processes.into_iter();
-    let mut all: Vec<_> = all.filter_map(|pid| Process::read(root, pid)).collect();
+    let mut all: Vec<_> = all.filter_map(|pid| Process::read(place, pid)).collect();
     let nodes = |process: &Process| nodes.contains(&Some(process.netns));
     let crowds = thin_out(&mut all, nodes);
     for process in all {
@@ -156,10 +165,15 @@ struct Process {
 }
 
 impl Process {
-    fn read(root: &Path, pid: u32) -> Option<Self> {
-        let folder = root.join(format!("proc/{pid}"));
+    fn read(place: &Place, pid: u32) -> Option<Self> {
+        let folder = place.root.join(format!("proc/{pid}"));
         let text = file::text(&folder.join("cgroup"), file::SMALL).ok()?;
-        let (uid, container) = text.lines().find_map(of_pod)?;
+        let below = place.below.as_deref().unwrap_or_default();
+        let mut paths = text
+            .lines()
+            .filter_map(path)
+            .filter(|it| is_below(it, below));
+        let (uid, container) = paths.find_map(control::pod_and_container)?;
         Some(Self {
             pid,
             uid,
@@ -186,8 +200,19 @@ impl Process {
 }
 
 /// A line of /proc/PID/cgroup: `NUMBER:CONTROLLERS:PATH`.
-fn of_pod(line: &str) -> Option<(String, String)> {
-    control::pod_and_container(line.splitn(3, ':').nth(2)?)
+fn path(line: &str) -> Option<&str> {
+    line.splitn(3, ':').nth(2)
+}
+
+fn parts(path: &str) -> Vec<&str> {
+    path.split('/').filter(|part| !part.is_empty()).collect()
+}
+
+/// Whether a cgroup is below another: wherever that is itself, as who looks from within a cgroup
+/// namespace of his own, or from outside of one, sees more or less of the way to it.
+fn is_below(path: &str, other: &str) -> bool {
+    let (path, other) = (parts(path), parts(other));
+    other.is_empty() || path.windows(other.len()).any(|some| some == other)
 }
 
 /// Their numbers, and whether there are more.
@@ -255,6 +280,10 @@ fn host_name(root: &Path, pid: u32) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn of_pod(line: &str) -> Option<(String, String)> {
+        control::pod_and_container(path(line)?)
+    }
+
     const UID: &str = "0c4e7e2a-5e9e-4b5e-9a43-1f1b1d2c3e4f";
 
     #[test]
@@ -276,6 +305,18 @@ mod tests {
             assert_eq!(of_pod(&path), Some((UID.to_owned(), id.clone())), "{path}");
         }
         assert_eq!(of_pod("0::/user.slice/session-1.scope"), None);
+    }
+
+    #[test]
+    fn pods_of_another_node_of_the_machine_are_not_ours() {
+        let pod = "/a/kubelet.slice/kubepods/pod1/c";
+        for ours in ["", "/", "/a", "a", "/a/kubelet.slice/", "kubelet.slice"] {
+            assert!(is_below(pod, ours), "{ours}");
+        }
+        for others in ["/b", "/kubelet", "/a/kubepods", "c/d"] {
+            assert!(!is_below(pod, others), "{others}");
+        }
+        assert!(is_below("/../../docker-9.scope/a/kubepods/pod1/c", "/a"));
     }
 
     #[test]
@@ -332,7 +373,11 @@ mod tests {
             let fields = "0 ".repeat(18);
             let stat = format!("4711 (runc:[1:CHILD]) S {fields}{ticks} 0");
             std::fs::write(folder.join("stat"), stat).expect("written");
-            look(root.path(), Kept::default()).0.all()
+            let place = Place {
+                root: root.path().to_owned(),
+                below: None,
+            };
+            look(&place, Kept::default()).0.all()
         };
         assert_eq!(begun(MOVING / 2), []);
         let pods = begun(2 * MOVING);

@@ -73,6 +73,8 @@ pub struct Options {
     pub source: Source,
     pub root: PathBuf,
     pub cni_dir: Option<PathBuf>,
+    /// This node's pods are below that cgroup.
+    pub cgroup_root: Option<String>,
     pub cri_socket: Option<PathBuf>,
     /// This node's name in the cluster, where it was said.
     pub node_name: Option<String>,
@@ -273,7 +275,11 @@ fn start(origin: Origin, options: &Options, kicks: &mut Kicks) -> Result<Listene
         }
         Origin::Cgroup => {
             let (feed, listener) = feed::feed();
-            tokio::spawn(cgroup::follow(options.root.clone(), feed, kicks.add()));
+            let place = cgroup::Place {
+                root: options.root.clone(),
+                below: options.cgroup_root.clone(),
+            };
+            tokio::spawn(cgroup::follow(place, feed, kicks.add()));
             Ok(listener)
         }
         Origin::File | Origin::Node => Err(format!(
