@@ -129,6 +129,12 @@ impl Nsids {
     }
 }
 
+/// The id that this thread's namespace gives that one.
+pub fn of(file: &File) -> Option<i32> {
+    let socket = netlink::open(NETLINK_ROUTE).ok()?;
+    id(&socket, file).ok()?
+}
+
 /// Nothing where this namespace has no id for that one, so that no link of ours leads there.
 fn id(socket: &Socket, file: &File) -> Result<Option<i32>> {
     let fd = u32::try_from(file.as_raw_fd()).context("a descriptor")?;

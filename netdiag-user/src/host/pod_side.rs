@@ -1,19 +1,26 @@
 //! The far end of a pod's link: MTU, route MTU and addresses inside its namespace.
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context, Result};
 
-use super::{budget::Budget, links, listing::POD, namespaces, routes};
-use crate::model::node::{Link, LinkKind, MAIN, PodSide, RouteKind};
+use super::{budget::Budget, links, listing::POD, namespaces, nsids, routes};
+use crate::{
+    model::node::{Link, LinkKind, MAIN, PodSide, RouteKind},
+    sys::file,
+};
 
 /// A pod's side, and which of its listings were longer than what is read of them.
 #[derive(Clone, Debug)]
 pub struct Side {
     pub side: PodSide,
     pub more: More,
+    /// Its links lead into namespaces, and none into this node's: several nodes can be on one
+    /// machine, as with kind, and the kernel shows the processes of all.
+    pub elsewhere: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,12 +43,13 @@ pub fn read(all: Vec<(u32, PathBuf)>, root: &Path, budget: Duration) -> Vec<Opti
     let thread = std::thread::Builder::new().name("pod-side".into());
     let spawned = thread.spawn(move || {
         let budget = Budget::new(budget);
+        let node = file::namespace(Path::new("/proc/thread-self/ns/net")).ok();
         let mut found = Vec::new();
         for (netns, path) in all {
             if budget.is_spent() {
                 break;
             }
-            let side = one(netns, &path, &root);
+            let side = one(netns, &path, &root, node.as_ref());
             found.push(
                 side.map_err(|e| log::debug!("{}: {e:#}", path.display()))
                     .ok(),
@@ -53,10 +61,16 @@ pub fn read(all: Vec<(u32, PathBuf)>, root: &Path, budget: Duration) -> Vec<Opti
     joined.map_or_else(|_| Vec::new(), Result::unwrap_or_default)
 }
 
-fn one(netns: u32, path: &Path, root: &Path) -> Result<Side> {
+fn one(netns: u32, path: &Path, root: &Path, node: Option<&File>) -> Result<Side> {
     namespaces::enter(path, netns).context("entering the pod's network namespace")?;
     let name = Path::new("/").join(path.strip_prefix(root).unwrap_or(path));
-    here(netns, name.to_string_lossy().into_owned())
+    here(netns, name.to_string_lossy().into_owned(), node)
+}
+
+/// Whether a namespace whose links lead into those with these ids is no pod of the node that it
+/// knows by that one. A link that leads nowhere may have been moved in: nothing tells from where.
+fn is_elsewhere(ids: &[Option<i32>], node: Option<i32>) -> bool {
+    !ids.is_empty() && ids.iter().all(|id| id.is_some() && *id != node)
 }
 
 /// The device of the node's that it shares.
@@ -68,7 +82,7 @@ fn lower(link: &Link) -> Option<u32> {
     }
 }
 
-fn here(netns: u32, path: String) -> Result<Side> {
+fn here(netns: u32, path: String, node: Option<&File>) -> Result<Side> {
     let links = links::links(&POD, false)?;
     let mut routes = routes::onward(POD.routes)?;
     if routes.left.any() {
@@ -82,8 +96,12 @@ fn here(netns: u32, path: String) -> Result<Side> {
         routes: routes.left.more,
         changed: listings.iter().any(|left| left.changed),
     };
-    let (links, routes) = (links.all, routes.all);
+    let (ids, links, routes) = (links.nsids, links.all, routes.all);
     let outward = |l: &&Link| l.up && l.kind != LinkKind::Loopback;
+    let leads = links.iter().filter(outward);
+    let leads: Vec<_> = leads.map(|l| ids.get(&l.index).copied()).collect();
+    // The listing gave an id to every namespace that a link leads into.
+    let elsewhere = node.is_some_and(|node| is_elsewhere(&leads, nsids::of(node)));
     let mtu = links
         .iter()
         .filter(outward)
@@ -117,5 +135,27 @@ fn here(netns: u32, path: String) -> Result<Side> {
             .map(|r| (r.destination, r.gateway))
             .collect(),
     };
-    Ok(Side { side, more })
+    Ok(Side {
+        side,
+        more,
+        elsewhere,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_of_another_node_on_this_machine_has_no_link_to_this_one() {
+        assert!(!is_elsewhere(&[], None));
+        assert!(!is_elsewhere(&[Some(0)], Some(0)));
+        assert!(!is_elsewhere(&[Some(1), Some(0)], Some(0)), "and more");
+        assert!(
+            !is_elsewhere(&[None, Some(1)], Some(0)),
+            "a device moved in"
+        );
+        assert!(is_elsewhere(&[Some(0)], None));
+        assert!(is_elsewhere(&[Some(0), Some(1)], Some(2)));
+    }
 }

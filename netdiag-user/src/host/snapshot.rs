@@ -217,6 +217,7 @@ impl Reader {
         }
         let all = |keys: Vec<Wanted>| {
             let sides = keys.iter().filter_map(|(key, _)| known.get(key));
+            let sides = sides.filter(|side| !side.elsewhere);
             sides.map(|side| side.side.clone()).collect()
         };
         (all(linked), all(linkless))
