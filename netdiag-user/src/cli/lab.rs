@@ -16,6 +16,7 @@ pub mod args;
 mod bench;
 mod junit;
 mod matrix;
+mod pairs;
 mod report;
 mod standing;
 
@@ -62,6 +63,7 @@ pub fn run(args: LabArgs) -> Result<i32> {
 async fn dispatch(command: LabCommand) -> Result<i32> {
     match command {
         LabCommand::List { output } => report::list(ALL, output).map(|()| 0),
+        LabCommand::Pairs { seed } => pairs::list(seed).map(|()| 0),
         LabCommand::Run(args) => run_all(args).await,
         LabCommand::Up(args) => standing::up(&args).await,
         LabCommand::Down { lab } => standing::down(lab.as_deref()),

@@ -16,13 +16,26 @@ use super::traffic::Flow;
 pub struct Case {
     pub first: &'static Scenario,
     pub second: Option<&'static Scenario>,
+    /// The one of the two whose own fault cannot be seen beside the other's.
+    pub hidden: Option<Hidden>,
+}
+
+/// A scenario whose traffic another one's fault stops.
+#[derive(Clone, Copy)]
+pub struct Hidden {
+    pub scenario: &'static Scenario,
+    /// One of these is found all the same, but never as a root cause.
+    pub found_as: &'static [&'static str],
 }
 
 impl Case {
     /// One scenario by itself.
     pub const fn alone(first: &'static Scenario) -> Self {
-        let second = None;
-        Self { first, second }
+        Self {
+            first,
+            second: None,
+            hidden: None,
+        }
     }
 
     /// The case of a lab with these options. Fails with a sentence where there is no such
@@ -33,38 +46,68 @@ impl Case {
                 format!("no scenario {name}: `netdiag lab list` shows those there are")
             })
         };
-        let case = Self {
-            first: find(&options.scenario)?,
-            second: options.with.as_deref().map(find).transpose()?,
-        };
-        match case.refused(options) {
-            Some(why) => Err(why),
-            None => Ok(case),
+        let mut case = Self::alone(find(&options.scenario)?);
+        if let Some(with) = &options.with {
+            case.second = Some(find(with)?);
+            case.hidden = case.joined(options)?;
         }
+        Ok(case)
     }
 
-    /// Why the two cannot be in one node.
-    fn refused(&self, options: &Options) -> Option<String> {
-        let (first, second) = (self.first, self.second?);
+    /// Every two scenarios that can be in one node with this seed, each once.
+    pub fn pairs(seed: u64) -> impl Iterator<Item = (Self, Options)> {
+        let each = scenarios::ALL.iter().enumerate();
+        let both = each.flat_map(|(n, a)| scenarios::ALL[n + 1..].iter().map(move |b| (a, b)));
+        both.filter_map(move |(first, second)| {
+            let options = Options {
+                scenario: first.name.to_owned(),
+                seed,
+                healthy: false,
+                ipv6: false,
+                offload: true,
+                with: Some(second.name.to_owned()),
+            };
+            Some((Self::of(&options).ok()?, options))
+        })
+    }
+
+    /// Which of the two hides the other, or why they cannot be in one node.
+    fn joined(&self, options: &Options) -> Result<Option<Hidden>, String> {
+        let (first, Some(second)) = (self.first, self.second) else {
+            return Ok(None);
+        };
         if first.name == second.name {
-            return Some(format!("{} is in the node already", first.name));
+            return Err(format!("{} is in the node already", first.name));
         }
         let both = format!("{} and {} cannot be in one node", first.name, second.name);
         if first.topology != second.topology {
-            return Some(format!("{both}: their overlays are of different kinds"));
+            return Err(format!("{both}: their overlays are of different kinds"));
         }
         if let Some(part) = Part::shared(first, second) {
-            return Some(format!("{both}: both take {}", part.name()));
-        }
-        for (taker, user) in [(first, second), (second, first)] {
-            if let Some(part) = Part::missing(taker, user) {
-                let (taker, user, part) = (taker.name, user.name, part.name());
-                return Some(format!("{both}: {taker} takes {part}, which {user} needs"));
-            }
+            return Err(format!("{both}: both take {}", part.name()));
         }
         let plan = self.plan("", options.clone());
-        let seen = second.observer(&plan.of_second());
-        (first.observer(&plan) != seen).then(|| format!("{both}: they are seen by different nodes"))
+        let its_own = plan.of_second();
+        if first.observer(&plan) != second.observer(&its_own) {
+            return Err(format!("{both}: they are seen by different nodes"));
+        }
+        let (first, second) = ((first, &plan), (second, &its_own));
+        let mut hidden = None;
+        for (taker, user) in [(first, second), (second, first)] {
+            let missing = Part::missing(taker.0, user.0);
+            let Some(part) = missing.first() else {
+                continue;
+            };
+            let stopped = |part| taker.0.stops(taker.1).contains(part);
+            let found_as = user.0.hidden_as(user.1);
+            if found_as.is_empty() || hidden.is_some() || !missing.iter().all(stopped) {
+                let (taker, user, part) = (taker.0.name, user.0.name, part.name());
+                return Err(format!("{both}: {taker} takes {part}, which {user} needs"));
+            }
+            let scenario = user.0;
+            hidden = Some(Hidden { scenario, found_as });
+        }
+        Ok(hidden)
     }
 
     /// The lab's plan, in the shape that both give it.
@@ -92,7 +135,7 @@ impl Case {
     /// The causes that the node must name, and no others.
     pub fn expected(&self, healthy: bool) -> Vec<String> {
         let mut all = Vec::new();
-        for cause in self.scenarios().flat_map(|it| it.expected(healthy)) {
+        for cause in self.seen().flat_map(|it| it.expected(healthy)) {
             if !all.contains(&cause) {
                 all.push(cause);
             }
@@ -102,7 +145,7 @@ impl Case {
 
     /// Causes that must be found below those.
     pub fn leads_to(&self) -> impl Iterator<Item = &'static str> {
-        self.scenarios().flat_map(|it| it.leads_to).copied()
+        self.seen().flat_map(|it| it.leads_to).copied()
     }
 
     /// What is done to the lab when it stands.
@@ -148,11 +191,18 @@ impl Case {
 
     /// Flows that the node translates, as [`Scenario::translated`].
     pub fn translated(&self, plan: &Plan) -> Vec<(IpAddr, SocketAddr)> {
-        self.each(plan, Scenario::translated)
+        self.each(plan, |it, plan| match self.hides(it) {
+            true => Vec::new(),
+            false => it.translated(plan),
+        })
     }
 
-    /// Whether the commands of the fixes that are printed undo both faults in the lab.
+    /// Whether the commands of the fixes that are printed undo both faults in the lab. What is
+    /// hidden shows when the other is fixed.
     pub fn fixable(&self, plan: &Plan) -> bool {
+        if self.hidden.is_some() {
+            return false;
+        }
         let each = self.each(plan, |it, plan| vec![it.fixable(plan)]);
         each.into_iter().all(|fixable| fixable)
     }
@@ -164,6 +214,17 @@ impl Case {
 
     fn scenarios(&self) -> impl Iterator<Item = &'static Scenario> {
         [self.first].into_iter().chain(self.second)
+    }
+
+    fn hides(&self, scenario: &Scenario) -> bool {
+        self.hidden
+            .is_some_and(|it| it.scenario.name == scenario.name)
+    }
+
+    /// Those whose own causes can be told.
+    fn seen(&self) -> impl Iterator<Item = &'static Scenario> {
+        let this = *self;
+        self.scenarios().filter(move |it| !this.hides(it))
     }
 
     fn each<T>(&self, plan: &Plan, of: impl Fn(&Scenario, &Plan) -> Vec<T>) -> Vec<T> {
@@ -194,14 +255,7 @@ mod tests {
 
     /// Every pair that may be, with its plan.
     fn pairs(seed: u64) -> impl Iterator<Item = (Case, Plan)> {
-        let names = ALL
-            .iter()
-            .flat_map(|a| ALL.iter().map(|b| (a.name, b.name)));
-        names.filter_map(move |(first, second)| {
-            let options = options(first, second, seed);
-            let case = Case::of(&options).ok()?;
-            Some((case, case.plan("0000", options)))
-        })
+        Case::pairs(seed).map(|(case, options)| (case, case.plan("0000", options)))
     }
 
     #[test]
@@ -227,6 +281,47 @@ mod tests {
         );
         assert!(refused("healthy", "nonsense").is_some_and(|why| why.contains("nonsense")));
         assert_eq!(refused("etcd-nospace", "firewall-drop"), None);
+    }
+
+    #[test]
+    fn what_a_fault_stops_hides_what_relies_on_it() {
+        for (first, second) in [
+            ("no-route", "sidecar-blocked"),
+            ("sidecar-blocked", "no-route"),
+        ] {
+            let options = options(first, second, 1);
+            let case = Case::of(&options).expect("a pair");
+            let hidden = case.hidden.map(|it| (it.scenario.name, it.found_as));
+            assert_eq!(hidden, Some(("sidecar-blocked", &["sidecar-blocked"][..])));
+            assert_eq!(case.expected(false), ["no-route"]);
+            assert!(!case.fixable(&case.plan("0000", options)));
+        }
+        let hidden = |options: &Options| Case::of(options).map(|case| case.hidden.is_some());
+        // A name server on the node that diagnoses is asked all the same; one on the other is not.
+        assert!(hidden(&options("no-route", "dns-unreachable", 1)).is_err());
+        assert_eq!(hidden(&options("no-route", "dns-unreachable", 2)), Ok(true));
+        // A link that flaps lets through what comes between.
+        assert_eq!(
+            hidden(&options("link-failure", "sidecar-blocked", 1)),
+            Ok(true)
+        );
+        assert!(hidden(&options("link-failure", "sidecar-blocked", 2)).is_err());
+        // Some queries get through a short queue.
+        assert!(hidden(&options("nic-queue-full", "sidecar-blocked", 1)).is_err());
+        assert_eq!(hidden(&options("no-route", "etcd-nospace", 1)), Ok(false));
+    }
+
+    #[test]
+    fn a_pair_is_one_whichever_comes_first() {
+        for seed in 0..6 {
+            for (case, _) in pairs(seed) {
+                let second = case.second.expect("a pair").name;
+                let turned = Case::of(&options(second, case.first.name, seed));
+                let hidden = |case: &Case| case.hidden.map(|it| it.scenario.name);
+                let turned = turned.as_ref().map(hidden);
+                assert_eq!(turned, Ok(hidden(&case)), "{} {second}", case.first.name);
+            }
+        }
     }
 
     #[test]

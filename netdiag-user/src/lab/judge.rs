@@ -4,10 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 
-use super::case::Case;
+use super::case::{Case, Hidden};
 use super::plan::Plan;
 use super::state::Options;
-use crate::model::verdict::{Confidence, Finding, FlowRef, LabResult, Outcome, Severity, Verdict};
+use crate::model::verdict::{
+    CannotTell, Confidence, Finding, FlowRef, LabResult, Outcome, Severity, Verdict,
+};
 
 /// The root causes that are bad enough to be named.
 pub fn named(verdict: &Verdict) -> BTreeSet<&str> {
@@ -25,11 +27,13 @@ pub fn judge(case: Case, plan: &Plan, verdict: &Verdict, begun: Timestamp) -> La
         false => case.translated(plan),
     };
     let expected = case.expected(options.healthy);
+    let hidden = case.hidden.filter(|_| !options.healthy);
     // Numbers alone name some causes too; a scenario is about what traffic shows.
     let met = |f: &Finding| f.confidence == Confidence::Confirmed || !expected.contains(&f.cause);
     let passed = named(verdict) == expected.iter().map(String::as_str).collect()
         && verdict.findings.iter().all(met)
         && chained(case, options, verdict)
+        && hidden.is_none_or(|it| stands(it, &verdict.findings, &verdict.cannot_tell))
         && whole(verdict)
         && joined(&asked, verdict)
         && verdict.verdict != Outcome::Incomplete;
@@ -44,6 +48,7 @@ pub fn judge(case: Case, plan: &Plan, verdict: &Verdict, begun: Timestamp) -> La
         scenario: case.first.name.to_owned(),
         with: case.second.map(|it| it.name.to_owned()),
         expected,
+        hidden: hidden.map(|it| it.scenario.name.to_owned()),
         passed,
         fixed: None,
         // Numbers alone may name it before the traffic does.
@@ -58,6 +63,15 @@ fn chained(case: Case, options: &Options, verdict: &Verdict) -> bool {
         findings.any(|f| f.cause == cause && f.consequence_of.is_some())
     };
     options.healthy || case.leads_to().all(below)
+}
+
+/// Whether what another fault hides was found below it or left undecided: as a root it would be
+/// one too many.
+fn stands(hidden: Hidden, findings: &[Finding], undecided: &[CannotTell]) -> bool {
+    let is = |cause: &String| hidden.found_as.contains(&cause.as_str());
+    let mut below = findings.iter().filter(|f| f.consequence_of.is_some());
+    let mut causes = undecided.iter().flat_map(|row| &row.causes);
+    below.any(|f| is(&f.cause)) || causes.any(is)
 }
 
 /// Whether one finding tells each cause, and all that fails is explained.
@@ -85,4 +99,43 @@ fn joined(asked: &[(IpAddr, SocketAddr)], verdict: &Verdict) -> bool {
         f.legs.is_empty() && legs.any(|l| (&l.source, &l.destination) == ends)
     };
     asked.iter().all(told) && !flows.iter().any(alone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::scenarios;
+
+    #[test]
+    fn what_is_hidden_stands_below_or_stays_undecided() {
+        let hidden = Hidden {
+            scenario: scenarios::find("sidecar-blocked").expect("a scenario"),
+            found_as: &["sidecar-blocked"],
+        };
+        let mut finding = Finding::new(
+            "sidecar-blocked",
+            Severity::Critical,
+            Confidence::Confirmed,
+            String::new(),
+        );
+        let undecided = |cause: &str| CannotTell {
+            causes: vec!["no-route".to_owned(), cause.to_owned()],
+            what: String::new(),
+            why: String::new(),
+            flows: Vec::new(),
+            pods: Vec::new(),
+            node: None,
+        };
+        assert!(!stands(hidden, &[], &[]));
+        assert!(!stands(
+            hidden,
+            &[finding.clone()],
+            &[undecided("dns-unreachable")]
+        ));
+        assert!(stands(hidden, &[], &[undecided("sidecar-blocked")]));
+        finding.consequence_of = Some("no-route".to_owned());
+        assert!(stands(hidden, &[finding.clone()], &[]));
+        finding.cause = "dns-unreachable".to_owned();
+        assert!(!stands(hidden, &[finding], &[]));
+    }
 }

@@ -1,7 +1,8 @@
 //! What of a lab's nodes a scenario needs for itself.
 use super::scenarios::Scenario;
 
-/// A part of a lab. A scenario that takes one changes it, or lets nobody else see it work.
+/// A part of a lab. A scenario that takes one changes it, or lets nobody else see it work; one
+/// that stops it lets nothing through there while its fault lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Its MTU, its carrier, its queue.
@@ -61,8 +62,8 @@ impl Part {
     }
 
     /// What the one takes and the other needs as it is.
-    pub fn missing(taker: &Scenario, user: &Scenario) -> Option<Self> {
-        let mut taken = taker.takes.iter().copied();
-        taken.find(|part| user.relies_on.contains(part))
+    pub fn missing(taker: &Scenario, user: &Scenario) -> Vec<Self> {
+        let taken = taker.takes.iter().copied();
+        taken.filter(|part| user.relies_on.contains(part)).collect()
     }
 }

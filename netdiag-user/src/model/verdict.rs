@@ -418,6 +418,10 @@ pub struct LabResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with: Option<String>,
     pub expected: Vec<String>,
+    /// The one of the two whose traffic the other's fault stops: what comes of it stands below
+    /// that fault, or under `cannot_tell`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<String>,
     pub passed: bool,
     /// Whether the finding went away when its fix was applied, where that was tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]

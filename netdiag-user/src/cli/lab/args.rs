@@ -34,6 +34,12 @@ pub enum LabCommand {
     /// Floods with nothing, empty programs and netdiag attached, in turn; one JSON line each.
     #[command(hide = true)]
     Bench(BenchArgs),
+    /// Which two scenarios can be in one node, as JSON.
+    #[command(hide = true)]
+    Pairs {
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+    },
     /// Ask a container runtime for pods, as kubelet does, until SIGTERM.
     #[cfg(feature = "cri")]
     #[command(hide = true)]

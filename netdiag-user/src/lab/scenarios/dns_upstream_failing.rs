@@ -26,6 +26,10 @@ pub const SCENARIO: Scenario = Scenario {
     traffic,
     takes: &[Part::NameServer],
     relies_on: &[Part::Way],
+    hidden_as: |plan| match at(plan) {
+        Place::Pod(B, _) => &["dns-unreachable"],
+        _ => &[],
+    },
     ..Scenario::BASE
 };
 

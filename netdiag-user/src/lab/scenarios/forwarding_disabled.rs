@@ -15,6 +15,7 @@ pub const SCENARIO: Scenario = Scenario {
     timeline,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     takes: &[Part::Way],
+    stops: |_| &[Part::Way],
     ..Scenario::BASE
 };
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::{HTTP, POD_A, POD_B, Scenario, bulk, everyday};
 use crate::lab::kube_proxy::{self, Service};
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{Flow, Work};
@@ -31,6 +32,8 @@ pub const SCENARIO: Scenario = Scenario {
         vec![(plan.address(POD_A), SocketAddr::new(own.address, own.port))]
     },
     fixable: |_| true,
+    takes: &[Part::Services],
+    relies_on: &[Part::Connections],
     ..Scenario::BASE
 };
 

@@ -15,6 +15,10 @@ pub const SCENARIO: Scenario = Scenario {
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     timeline,
     takes: &[Part::Uplink, Part::Way],
+    stops: |plan| match plan.variant {
+        FLAPPING => &[],
+        _ => &[Part::Way],
+    },
     ..Scenario::BASE
 };
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::{KUBE_PROXY, POD_A, Scenario, bulk, everyday};
 use crate::lab::kube_proxy;
 use crate::lab::needs::Need;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{Flow, Serving, Work};
@@ -19,6 +20,8 @@ pub const SCENARIO: Scenario = Scenario {
     traffic,
     // Elsewhere no file says which networks the rule has to spare.
     fixable: |plan| plan.variant == NEVER,
+    takes: &[Part::Conntrack, Part::Services],
+    relies_on: &[Part::Way, Part::Connections],
     ..Scenario::BASE
 };
 

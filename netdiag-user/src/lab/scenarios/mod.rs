@@ -80,6 +80,11 @@ pub struct Scenario {
     pub takes: &'static [Part],
     /// What must work there, though it changes nothing about it.
     pub relies_on: &'static [Part],
+    /// What of `takes` lets nothing through while its fault lasts.
+    stops: fn(&Plan) -> &'static [Part],
+    /// The causes of which one is found all the same where what it relies on is stopped: below the
+    /// fault that stops it, or under `cannot_tell`. None: nothing of it can be seen then.
+    hidden_as: fn(&Plan) -> &'static [&'static str],
     /// Why there is no IPv6 twin.
     pub no_ipv6: Option<&'static str>,
     /// Puts the incident's numbers into the plan, or with `healthy` those that work.
@@ -111,6 +116,8 @@ impl Scenario {
         needs: VXLAN,
         takes: &[],
         relies_on: &[],
+        stops: |_| &[],
+        hidden_as: |_| &[],
         no_ipv6: None,
         shape: |_| {},
         faults: |_| Vec::new(),
@@ -228,6 +235,19 @@ impl Scenario {
     pub fn expected(&self, healthy: bool) -> Vec<String> {
         let causes = if healthy { &[] } else { self.expected };
         causes.iter().map(|cause| (*cause).to_owned()).collect()
+    }
+
+    /// Scenarios that go wrong at the same part of a node; those that take none share one word.
+    pub fn family(&self) -> &'static str {
+        self.takes.first().map_or("traffic", |part| part.name())
+    }
+
+    pub fn stops(&self, plan: &Plan) -> &'static [Part] {
+        (self.stops)(plan)
+    }
+
+    pub fn hidden_as(&self, plan: &Plan) -> &'static [&'static str] {
+        (self.hidden_as)(plan)
     }
 
     pub fn faults(&self, plan: &Plan) -> Vec<Step> {

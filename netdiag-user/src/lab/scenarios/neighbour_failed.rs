@@ -15,6 +15,7 @@ pub const SCENARIO: Scenario = Scenario {
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     fixable: |plan| plan.variant != HOST_GONE,
     takes: &[Part::Uplink, Part::Way],
+    stops: |_| &[Part::Way],
     ..Scenario::BASE
 };
 

@@ -18,6 +18,7 @@ pub const SCENARIO: Scenario = Scenario {
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     observer: |plan| if plan.variant == SEEN_BY_B { B } else { A },
     takes: &[Part::Tunnel, Part::Way],
+    stops: |_| &[Part::Way],
     ..Scenario::BASE
 };
 

@@ -12,6 +12,7 @@ pub const SCENARIO: Scenario = Scenario {
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     observer: |plan| plan.options.seed as usize % 2,
     takes: &[Part::Tunnel, Part::Way],
+    stops: |_| &[Part::Way],
     ..Scenario::BASE
 };
 

@@ -17,6 +17,7 @@ pub const SCENARIO: Scenario = Scenario {
     faults: default_route,
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     takes: &[Part::Tunnel, Part::Way, Part::SecondNic],
+    stops: |_| &[Part::Way],
     ..Scenario::BASE
 };
 

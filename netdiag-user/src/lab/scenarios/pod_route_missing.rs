@@ -17,6 +17,7 @@ pub const SCENARIO: Scenario = Scenario {
     traffic: |_| everyday(),
     fixable: |plan| plan.variant == ROUTE_ONLY,
     takes: &[Part::Way],
+    stops: |_| &[Part::Way],
     ..Scenario::BASE
 };
 

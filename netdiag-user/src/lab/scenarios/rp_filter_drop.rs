@@ -16,7 +16,8 @@ pub const SCENARIO: Scenario = Scenario {
     traffic,
     fixable: |_| true,
     takes: &[Part::SecondNic],
-    relies_on: &[Part::Connections],
+    // A full table takes packets before the filter sees them.
+    relies_on: &[Part::Connections, Part::Conntrack],
     ..Scenario::BASE
 };
 

@@ -20,6 +20,7 @@ pub const SCENARIO: Scenario = Scenario {
     traffic: |_| [everyday(), bulk(100_000)].concat(),
     fixable: |_| true,
     takes: &[Part::Way],
+    stops: |_| &[Part::Way],
     ..Scenario::BASE
 };
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{HTTP, KUBE_PROXY, POD_A, POD_B, Scenario, bulk, everyday};
 use crate::lab::kube_proxy::{self, Policy, Service};
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, B, Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{Flow, Work};
@@ -16,6 +17,8 @@ pub const SCENARIO: Scenario = Scenario {
     shape: |plan| plan.variant = (plan.form() % 2) as u32,
     faults,
     traffic,
+    takes: &[Part::Services],
+    relies_on: &[Part::Way, Part::Connections],
     ..Scenario::BASE
 };
 

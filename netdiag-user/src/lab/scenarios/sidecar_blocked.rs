@@ -31,6 +31,8 @@ pub const SCENARIO: Scenario = Scenario {
     },
     takes: &[Part::Pod, Part::Connections, Part::NameServer],
     relies_on: &[Part::Way],
+    // It asks the name server and its control plane on the other node in vain.
+    hidden_as: |_| &["sidecar-blocked"],
     ..Scenario::BASE
 };
 

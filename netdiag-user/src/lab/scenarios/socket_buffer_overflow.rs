@@ -1,5 +1,6 @@
 //! An application in a pod of node A takes metrics by UDP and does not keep up.
 use super::{POD_A, POD_B, Scenario, bulk, everyday};
+use crate::lab::parts::Part;
 use crate::lab::plan::{Place, Plan};
 use crate::lab::traffic::{Flow, Work};
 
@@ -8,6 +9,7 @@ pub const SCENARIO: Scenario = Scenario {
     summary: "an application reads its datagrams slower than they come",
     expected: &["socket-buffer-overflow"],
     traffic: |plan| [everyday(), bulk(100_000), vec![metrics(plan)]].concat(),
+    relies_on: &[Part::Way],
     ..Scenario::BASE
 };
 

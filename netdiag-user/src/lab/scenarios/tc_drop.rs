@@ -5,6 +5,7 @@ use crate::lab::cgroup::filter::Filter;
 use crate::lab::link_filter::{At, LinkFilter};
 use crate::lab::needs::Need;
 use crate::lab::nft::End;
+use crate::lab::parts::Part;
 use crate::lab::plan::{A, Place, Plan};
 use crate::lab::step::Step;
 use crate::lab::traffic::{Flow, Work};
@@ -26,6 +27,7 @@ pub const SCENARIO: Scenario = Scenario {
     traffic,
     // Nobody but its owner takes a program from tcx.
     fixable: |plan| plan.variant != TCX,
+    relies_on: &[Part::Way, Part::Connections],
     ..Scenario::BASE
 };
 

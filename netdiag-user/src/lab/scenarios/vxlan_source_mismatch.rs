@@ -27,6 +27,7 @@ pub const SCENARIO: Scenario = Scenario {
     observer: |plan| if plan.variant == REFUSED { A } else { B },
     fixable: |_| true,
     takes: &[Part::Uplink, Part::Tunnel, Part::Way],
+    stops: |_| &[Part::Way],
     ..Scenario::BASE
 };
 
