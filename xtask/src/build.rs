@@ -55,6 +55,16 @@ pub fn command(via: Option<Way>, static_link: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The netdiag that somebody names, or one that is built in dev.
+pub fn given_or_dev(via: Option<Way>, given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(netdiag) = given {
+        return Ok(netdiag.canonicalize()?);
+    }
+    let tools = setup::ensure(via)?;
+    kernel_side(&tools)?;
+    user_side(Profile::Dev)
+}
+
 /// Makes the eBPF object; untouched when its bytes are what they were.
 pub fn kernel_side(tools: &Tools) -> Result<()> {
     let dir = paths::target()

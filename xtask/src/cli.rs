@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use crate::{
     bench,
     build::{self, Profile},
-    by_hand, check, r#gen, record, run, setup, test, vm,
+    by_hand, check, r#gen, pairs, record, run, setup, test, vm,
 };
 
 #[derive(Parser)]
@@ -70,6 +70,14 @@ enum Task {
         #[command(flatten)]
         options: by_hand::Options,
     },
+    /// Run two scenarios at a time in one lab: both must be named, and nothing else; what one's
+    /// fault hides of the other must stand below it or stay undecided
+    LabPairs {
+        #[command(flatten)]
+        setup: Setup,
+        #[command(flatten)]
+        options: pairs::Options,
+    },
     /// Measure what netdiag costs here, beside nothing and empty programs
     Bench {
         #[command(flatten)]
@@ -128,6 +136,7 @@ pub fn main() -> Result<ExitCode> {
         Task::Gen => r#gen::write().map(|()| ExitCode::SUCCESS),
         Task::Record { setup, vm, names } => record::command(setup.via, vm.as_deref(), &names),
         Task::LabByHand { setup, options } => by_hand::command(setup.via, &options),
+        Task::LabPairs { setup, options } => pairs::command(setup.via, &options),
         Task::Bench { setup, options } => bench::command(setup.via, &options),
         Task::Vm {
             setup,

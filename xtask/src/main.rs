@@ -5,12 +5,15 @@ mod by_hand;
 mod check;
 mod cli;
 mod r#gen;
+mod jobs;
+mod pairs;
 mod paths;
 mod record;
 mod run;
 mod setup;
 mod sh;
 mod test;
+mod verdict;
 mod vm;
 
 use std::process::ExitCode;

@@ -4,24 +4,20 @@ mod choice;
 mod standing;
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
-    thread,
 };
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::{
-    build::{self, Profile},
-    setup::{self, Way},
+    build,
+    jobs::side_by_side,
+    setup::Way,
     sh::{is_root, say, tell},
     test::{scenarios, tally::Tally},
+    verdict::words,
 };
 pub use choice::in_ci;
 use standing::Seen;
@@ -84,14 +80,7 @@ pub fn command(via: Option<Way>, options: &Options) -> Result<ExitCode> {
     if !is_root() {
         bail!("labs need root: run this as root");
     }
-    let netdiag = match &options.netdiag {
-        Some(netdiag) => netdiag.canonicalize()?,
-        None => {
-            let tools = setup::ensure(via)?;
-            build::kernel_side(&tools)?;
-            build::user_side(Profile::Dev)?
-        }
-    };
+    let netdiag = build::given_or_dev(via, options.netdiag.as_deref())?;
     let names = match options.names.as_slice() {
         [] => scenarios::list(&netdiag)?,
         some => some.to_vec(),
@@ -119,22 +108,10 @@ pub fn command(via: Option<Way>, options: &Options) -> Result<ExitCode> {
 pub fn all(netdiag: &Path, looks: &[Look], jobs: usize, tally: &mut Tally) {
     say("by hand: lab up, lab traffic and diagnose, as lab up prints them");
     tell(&row("", "SCENARIO", "SEED", "FORM", "NAMED"));
-    let next = AtomicUsize::new(0);
-    let (done, results) = mpsc::channel();
-    thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            let (done, next) = (done.clone(), &next);
-            scope.spawn(move || {
-                while let Some(look) = looks.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let _ = done.send((look, standing::look(netdiag, look)));
-                }
-            });
-        }
-        drop(done);
-        for (look, seen) in results {
-            let outcome = seen.unwrap_or_else(|error| Seen::Failed(format!("{error:#}")));
-            count(look, &outcome, tally);
-        }
+    let look = |look: &Look| standing::look(netdiag, look);
+    side_by_side(looks, jobs, look, |look, seen| {
+        let outcome = seen.unwrap_or_else(|error| Seen::Failed(format!("{error:#}")));
+        count(look, &outcome, tally);
     });
 }
 
@@ -173,17 +150,6 @@ fn count(look: &Look, seen: &Seen, tally: &mut Tally) {
 
 fn row(result: &str, scenario: &str, seed: &str, form: &str, named: &str) -> String {
     format!("{result:8} {scenario:32} {seed:>4}  {form:6} {named}")
-}
-
-fn words(causes: &BTreeSet<String>) -> String {
-    match causes.is_empty() {
-        true => "nothing".to_owned(),
-        false => causes
-            .iter()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(" "),
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::{Form, Look};
-use crate::sh;
+use crate::{
+    sh,
+    verdict::{last_line, named, texts, told},
+};
 
 /// Standing a lab up takes seconds, a diagnosis a quarter of a minute; neither may hang.
 const LIMIT: &str = "180";
@@ -150,46 +153,6 @@ fn shell(line: &str) -> Command {
     shell
 }
 
-fn last_line(stderr: &[u8]) -> String {
-    let text = String::from_utf8_lossy(stderr);
-    text.lines().last().unwrap_or("said nothing").to_owned()
-}
-
-/// The root causes that are bad enough to be named, as `lab run` counts them.
-fn named(verdict: &Value) -> BTreeSet<String> {
-    let findings = verdict["findings"].as_array();
-    let findings = findings.map(Vec::as_slice).unwrap_or_default();
-    let roots = findings
-        .iter()
-        .filter(|f| f["severity"] != "info" && f["consequence_of"].is_null());
-    roots
-        .filter_map(|f| f["cause"].as_str().map(str::to_owned))
-        .collect()
-}
-
-fn texts(array: &Value) -> BTreeSet<String> {
-    let all = array.as_array().map(Vec::as_slice).unwrap_or_default();
-    let texts = all.iter().filter_map(|it| it.as_str().map(str::to_owned));
-    texts.collect()
-}
-
-/// The findings in a line each.
-fn told(verdict: &Value) -> String {
-    let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let mut lines = vec![format!("         verdict: {}", word(&verdict["verdict"]))];
-    for part in ["findings", "unexplained"] {
-        for it in verdict[part].as_array().into_iter().flatten() {
-            let what = ["cause", "severity", "confidence", "summary", "what"].map(|key| &it[key]);
-            let what = what.into_iter().filter_map(Value::as_str);
-            let below = it["consequence_of"].as_str();
-            let below = below.map_or(String::new(), |root| format!(" (below {root})"));
-            let text = what.collect::<Vec<_>>().join(", ");
-            lines.push(format!("         {part}: {text}{below}"));
-        }
-    }
-    lines.join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,17 +172,5 @@ mod tests {
         );
         assert_eq!((ok, rest.as_str()), (true, "Ping: 2 done\n"));
         assert!(!begun("timeline: the fault comes after 0.5 s\ntraffic of lab a goes on\n").0);
-    }
-
-    #[test]
-    fn roots_of_weight_are_named() {
-        let verdict = serde_json::json!({ "findings": [
-            { "cause": "a", "severity": "critical", "consequence_of": null },
-            { "cause": "b", "severity": "warning" },
-            { "cause": "c", "severity": "critical", "consequence_of": "a" },
-            { "cause": "d", "severity": "info" },
-        ]});
-        let named = named(&verdict);
-        assert_eq!(named.iter().collect::<Vec<_>>(), ["a", "b"]);
     }
 }

@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::{
     build::{self, Profile},
-    by_hand, check,
+    by_hand, check, pairs,
     setup::{self, Way, apt},
     sh::{is_root, say},
     vm,
@@ -28,6 +28,7 @@ pub fn command(via: Option<Way>) -> Result<ExitCode> {
         Ok(names) => {
             let lacking = lab(&mut tally);
             by_hand(&netdiag, &names, &lacking, &mut tally);
+            pairs(&netdiag, &mut tally);
             vm(&scenarios::for_vm(&names, &lacking), &mut tally);
         }
         Err(error) => tally.fail("netdiag lab list", &format!("{error:#}")),
@@ -93,6 +94,15 @@ fn by_hand(netdiag: &Path, names: &[String], lacking: &[String], tally: &mut Tal
     let (commit, looks) = by_hand::in_ci(&there.cloned().collect::<Vec<_>>());
     say(&format!("by hand: what commit {commit} chooses"));
     by_hand::all(netdiag, &looks, by_hand::JOBS, tally);
+}
+
+/// Two incidents at a time.
+fn pairs(netdiag: &Path, tally: &mut Tally) {
+    if !is_root() {
+        return tally.skip("pairs of scenarios", "needs root");
+    }
+    say(&format!("pairs: seed {}", pairs::SEED));
+    pairs::in_ci(netdiag, tally);
 }
 
 fn vm(names: &[String], tally: &mut Tally) {
