@@ -25,6 +25,8 @@
 //! raise it. fq_codel in place of a plain FIFO; a larger backlog, ring or budget, and more receive queues, where the node is too slow.
 use std::collections::BTreeMap;
 
+use netdiag_common::hop::ACK;
+
 use super::{
     losses::{self, Pattern},
     need::Need,
@@ -135,9 +137,20 @@ fn by_qdisc(facts: &Facts<'_>) -> Option<Finding> {
         passed(facts, link.index).max(lost(&patterns)),
     );
     let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
+    for stalled in stalled(facts, link.index) {
+        finding.scope.add_key(stalled.flow());
+    }
     finding.evidence.push(qdisc_evidence(link, qdisc));
     finding.fix = qdisc_fix(facts, link, qdisc);
     Some(finding)
+}
+
+/// Open connections that send again and again by the link: of a tunnel's the queue drops the outer
+/// packets. Who was never answered is no matter of a queue that drops some.
+fn stalled<'a>(facts: &'a Facts<'_>, index: u32) -> impl Iterator<Item = &'a HopFlow> {
+    let open = |h: &&HopFlow| h.hop.flags & ACK != 0 && h.hop.stalled > 0;
+    let leaves = move |h: &&HopFlow| h.key.ifindex == index && h.egress();
+    facts.flows.iter().filter(leaves).filter(open)
 }
 
 fn qdisc_evidence(link: &Link, qdisc: &Qdisc) -> Evidence {
@@ -327,6 +340,47 @@ mod tests {
         };
         let gathered = [(Want::Qdiscs, Ok(Piece::Qdiscs(vec![qdisc])))];
         with_gathered(node, &observation, gathered, evaluate)
+    }
+
+    /// The queue drops the tunnel's packets; the flow within goes by the same link.
+    fn explains(change: fn(&mut netdiag_common::hop::FlowHop)) -> bool {
+        let outer = netdiag_common::flow::FlowKey {
+            protocol: crate::model::flow::UDP,
+            ..tcp("192.0.2.1", "192.0.2.2", 8472)
+        };
+        let inner = tcp("172.20.1.5", "172.20.2.9", 443);
+        let mut drop = died(outer, ("QDISC_DROP", "__dev_queue_xmit"), UPLINK, 100);
+        drop.1.last = 3_000_000_000;
+        let observation = Observation {
+            drops: vec![drop],
+            flows: vec![
+                at(outer, UPLINK, true, 0, |hop| hop.packets = 1000),
+                at(inner, UPLINK, true, 0, change),
+            ],
+            ..Observation::default()
+        };
+        let qdisc = Qdisc {
+            ifindex: UPLINK,
+            kind: "tbf".into(),
+            drops: 100,
+            ..Qdisc::default()
+        };
+        let gathered = [(Want::Qdiscs, Ok(Piece::Qdiscs(vec![qdisc])))];
+        let node = overlay_node(1450, 1450, 1500);
+        let found = with_gathered(&node, &observation, gathered, evaluate);
+        let scope = found.expect("a finding").scope;
+        let [client, server] = ["172.20.1.5", "172.20.2.9"].map(crate::testing::ip);
+        scope.has(inner.protocol, client, (server, 443))
+    }
+
+    #[test]
+    fn what_is_sent_again_and_again_by_the_link_is_the_queues_doing() {
+        assert!(explains(|hop| (hop.flags, hop.stalled) = (ACK, 9)));
+        assert!(!explains(|hop| (hop.flags, hop.stalled) = (ACK, 0)));
+        assert!(
+            !explains(|hop| (hop.flags, hop.syns) = (0, 9)),
+            "unanswered"
+        );
     }
 
     #[test]

@@ -15,7 +15,8 @@
 //!
 //! # Look-alikes
 //! `neighbour-failed`: a client that knows a dead pod's address without a Service.
-//! `service-no-endpoints`: no backend is left, and the node refuses at once.
+//! `service-no-endpoints`: no backend is left, and the node refuses at once. `no-route`: the node
+//! itself says that the host is unreachable, because a route of its own refuses the way.
 //!
 //! # By hand
 //! `kubectl get pods -A -o wide | grep ADDRESS` finds nothing; `conntrack -L -d CLUSTERIP` and the
@@ -180,11 +181,15 @@ fn lost_here(pattern: &Pattern<'_>) -> Gone {
     }
 }
 
-/// Translated here, and the other node says that nobody is there.
+/// Translated here, and the other node says that nobody is there. This one's own word is about its
+/// routes: what its neighbours do not answer it drops.
 fn lost_beyond(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
     let address = attempts.server;
     let about = |flow: &FlowKey| from_wire(flow.destination) == address;
     let (errors, sender) = services::errors(facts, about, HOST_UNREACHABLE)?;
+    if facts.node.owns(sender) {
+        return None;
+    }
     let text = format!("{sender} answered {errors} times: host {address} unreachable");
     let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
     line.packets = Some(errors);
@@ -337,11 +342,12 @@ impl Stale<'_> {
 
 #[cfg(test)]
 mod tests {
-    use netdiag_common::hop::PLAIN;
+    use netdiag_common::hop::{IcmpError, IcmpErrorKey, PLAIN};
 
     use super::*;
     use crate::{
         model::{
+            address::to_wire,
             gather::{Piece, Want},
             observation::Observation,
             services::{Engine, Service},
@@ -349,8 +355,8 @@ mod tests {
         testing::{OVERLAY, POD, UPLINK, at, died, ip, overlay_node, tcp, with_gathered},
     };
 
-    fn named(backend: &str, lost_to: &str) -> Option<String> {
-        let service = Service {
+    fn service(backend: &str) -> Service {
+        Service {
             address: ip("10.96.7.7"),
             port: 80,
             protocol: 6,
@@ -359,18 +365,24 @@ mod tests {
             rejected: false,
             local: false,
             engine: Engine::Nftables,
-        };
-        let services = Services {
+        }
+    }
+
+    fn told(service: Service) -> Piece {
+        Piece::Services(Services {
             rules: vec![service],
             ..Services::default()
-        };
+        })
+    }
+
+    fn named(backend: &str, lost_to: &str) -> Option<String> {
         let flow = tcp("172.20.1.5", lost_to, 8080);
         let place = ("NOT_SPECIFIED", "neigh_invalidate");
         let observation = Observation {
             drops: vec![died(flow, place, OVERLAY, 5)],
             ..Observation::default()
         };
-        let known = [(Want::Services, Ok(Piece::Services(services)))];
+        let known = [(Want::Services, Ok(told(service(backend))))];
         let node = overlay_node(1450, 1450, 1500);
         with_gathered(&node, &observation, known, |facts| {
             assert_eq!(wants(facts).len(), usize::from(lost_to != "172.20.1.5"));
@@ -384,6 +396,51 @@ mod tests {
         assert!(summary.contains("shop/web:http"), "{summary}");
         assert_eq!(named("172.20.1.98", "172.20.1.99"), None, "no Service's");
         assert_eq!(named("172.20.1.5", "172.20.1.5"), None, "a pod has it");
+    }
+
+    /// Connections that were translated, and who says that the host is unreachable.
+    fn unreachable_by(sender: &str) -> Option<String> {
+        let (asked, sent) = (
+            tcp("172.20.1.5", "10.96.7.7", 80),
+            tcp("172.20.1.5", "172.20.2.99", 8080),
+        );
+        let key = IcmpErrorKey {
+            about: sent,
+            sender: to_wire(ip(sender)),
+            ifindex: POD,
+            kind: 3,
+            code: 1,
+            ..IcmpErrorKey::default()
+        };
+        let said = IcmpError {
+            packets: 5,
+            ..IcmpError::default()
+        };
+        let syns = |later: u64| {
+            move |hop: &mut netdiag_common::hop::FlowHop| {
+                (hop.packets, hop.syns, hop.first) = (5, 5, hop.first + later);
+            }
+        };
+        let observation = Observation {
+            now: 9_000_000_000,
+            flows: vec![
+                at(asked, POD, false, PLAIN, syns(0)),
+                at(sent, OVERLAY, true, PLAIN, syns(1000)),
+            ],
+            icmp_errors: vec![(key, said)],
+            ..Observation::default()
+        };
+        let known = [(Want::Services, Ok(told(service("172.20.2.99"))))];
+        let node = overlay_node(1450, 1450, 1500);
+        with_gathered(&node, &observation, known, |facts| {
+            evaluate(facts).map(|f| f.summary)
+        })
+    }
+
+    #[test]
+    fn a_route_of_this_nodes_own_that_refuses_says_nothing_of_pods() {
+        assert!(unreachable_by("192.0.2.2").is_some(), "the other node");
+        assert_eq!(unreachable_by("192.0.2.1"), None, "this node");
     }
 
     /// A client's one socket, whose datagrams went to `old` for so long while the rule names `new`.
@@ -416,11 +473,7 @@ mod tests {
             ],
             ..Observation::default()
         };
-        let services = Services {
-            rules: vec![service],
-            ..Services::default()
-        };
-        let known = [(Want::Services, Ok(Piece::Services(services)))];
+        let known = [(Want::Services, Ok(told(service)))];
         let node = overlay_node(1450, 1450, 1500);
         with_gathered(&node, &observation, known, evaluate)
     }
