@@ -46,9 +46,20 @@ pub fn told(verdict: &Value) -> String {
             let below = below.map_or(String::new(), |root| format!(" (below {root})"));
             let text = what.collect::<Vec<_>>().join(", ");
             lines.push(format!("         {part}: {text}{below}"));
+            let flows = it["flows"].as_array().into_iter().flatten();
+            lines.extend(flows.map(|flow| format!("           {}", way(flow))));
         }
     }
     lines.join("\n")
+}
+
+/// Whose traffic, and what the node's translation made of it: a run fails for that as well.
+fn way(flow: &Value) -> String {
+    let text = |of: &Value, key: &str| of[key].as_str().unwrap_or("-").to_owned();
+    let ends = |of: &Value| format!("{} -> {}", text(of, "source"), text(of, "destination"));
+    let legs = flow["legs"].as_array().into_iter().flatten();
+    let legs = legs.map(|leg| format!(", as {}", ends(leg)));
+    format!("{}{}", ends(flow), legs.collect::<String>())
 }
 
 /// The last line of what a program said on stderr.
@@ -72,6 +83,20 @@ mod tests {
         let named = named(&verdict);
         assert_eq!(named.iter().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(words(&named), "a b");
+    }
+
+    #[test]
+    fn flows_are_told_with_their_legs() {
+        let verdict = serde_json::json!({
+            "verdict": "findings",
+            "findings": [{ "cause": "a", "flows": [{
+                "source": "10.0.0.1", "destination": "10.96.0.1:80",
+                "legs": [{ "source": "10.0.0.1", "destination": "10.0.0.2:8080" }],
+            }]}],
+        });
+        let told = told(&verdict);
+        let last = "10.0.0.1 -> 10.96.0.1:80, as 10.0.0.1 -> 10.0.0.2:8080";
+        assert!(told.ends_with(last), "{told}");
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub enum Part {
     NameServer,
     /// The first pod's own program and ports.
     Pod,
+    /// The port by which clients use a database: whoever drops what is for it first leaves nothing
+    /// for others to drop.
+    Database,
     /// Where TCP from and to the first pod ends.
     Connections,
     /// Pods' addresses and the container runtime.
@@ -46,6 +49,7 @@ impl Part {
             Self::Services => "kube-proxy's rules",
             Self::NameServer => "the name server",
             Self::Pod => "the first pod's ports",
+            Self::Database => "a database's port",
             Self::Connections => "the first pod's connections",
             Self::Cni => "the CNI and the container runtime",
             Self::Etcd => "etcd",

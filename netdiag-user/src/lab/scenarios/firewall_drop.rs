@@ -19,7 +19,7 @@ pub const SCENARIO: Scenario = Scenario {
         let blocked = [200, 300].map(|ms| Flow::new(Work::Request, from, to, port(plan), ms));
         [everyday(), bulk(100_000), blocked.to_vec()].concat()
     },
-    takes: &[Part::Firewall],
+    takes: &[Part::Firewall, Part::Database],
     relies_on: &[Part::Way, Part::Connections],
     ..Scenario::BASE
 };

@@ -27,6 +27,7 @@ pub const SCENARIO: Scenario = Scenario {
     traffic,
     // Nobody but its owner takes a program from tcx.
     fixable: |plan| plan.variant != TCX,
+    takes: &[Part::Database],
     relies_on: &[Part::Way, Part::Connections],
     ..Scenario::BASE
 };
