@@ -81,7 +81,8 @@ fn whole(verdict: &Verdict) -> bool {
     roots == named(verdict).len() && !verdict.unexplained.iter().any(|u| u.here)
 }
 
-/// Whether each of these flows is told once with its legs, and no leg by itself.
+/// Whether each of these flows is told once with its legs, and no leg by itself. One connection may be
+/// under way when the last reading is made: its first packet was seen, and not where it was sent on.
 fn joined(asked: &[(IpAddr, SocketAddr)], verdict: &Verdict) -> bool {
     let flows: Vec<&FlowRef> = verdict.findings.iter().flat_map(|f| &f.flows).collect();
     let is = |f: &&FlowRef, (client, server): &(IpAddr, SocketAddr)| {
@@ -90,8 +91,10 @@ fn joined(asked: &[(IpAddr, SocketAddr)], verdict: &Verdict) -> bool {
         source.is_ok_and(|s| s == *client) && f.destination == server.to_string()
     };
     let told = |of: &(IpAddr, SocketAddr)| {
-        let mut rows = flows.iter().filter(|f| is(f, of)).peekable();
-        rows.peek().is_some() && rows.all(|f| !f.legs.is_empty())
+        let rows = flows.iter().filter(|f| is(f, of));
+        let (whole, begun): (Vec<&FlowRef>, Vec<&FlowRef>) =
+            rows.copied().partition(|f| !f.legs.is_empty());
+        !whole.is_empty() && begun.len() <= 1
     };
     let alone = |f: &&FlowRef| {
         let ends = (&f.source, &f.destination);
