@@ -81,7 +81,7 @@ fn hook(facts: &Facts<'_>, pattern: &Pattern<'_>) -> &'static str {
     let side = netns.and_then(|netns| facts.node.pod_side(netns));
     let own = |address: IpAddr| match side {
         Some(side) => side.addresses.contains(&address),
-        None => facts.node.owns(address),
+        None => facts.owns(address),
     };
     match (own(pattern.destination), own(pattern.source)) {
         (true, _) => "input",

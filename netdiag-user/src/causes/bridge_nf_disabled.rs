@@ -51,10 +51,7 @@ pub const TITLE: &str = "answers between pods of one bridge bypass the Service's
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let all = facts.attempts();
-    let bypassed: Vec<_> = all
-        .iter()
-        .filter_map(|leg| bypassed(facts, all, leg))
-        .collect();
+    let bypassed: Vec<_> = all.iter().filter_map(|leg| bypassed(facts, leg)).collect();
     let worst = bypassed.iter().max_by_key(|b| b.leg.tries.len())?;
     let sysctl = sysctl(worst.leg.client);
     let state = state(facts, sysctl)?;
@@ -114,14 +111,13 @@ struct Bypassed<'a> {
     resets: u64,
 }
 
-fn bypassed<'a>(
-    facts: &Facts<'_>,
-    all: &[Attempts<'a>],
-    leg: &Attempts<'a>,
-) -> Option<Bypassed<'a>> {
-    let mut leg = leg.clone();
-    leg.tries
-        .retain(|t| arrival(t).is_some() && !was_accepted(all, t));
+fn bypassed<'a>(facts: &Facts<'_>, leg: &Attempts<'a>) -> Option<Bypassed<'a>> {
+    let tries = leg.tries.iter();
+    let tries = tries.filter(|t| arrival(t).is_some() && !was_accepted(facts, t));
+    let leg = Attempts {
+        tries: tries.cloned().collect(),
+        ..*leg
+    };
     let lasted = leg.span() >= SPAN && leg.tries.len() as u64 >= PATTERN;
     if !lasted || !facts.is_local_pod(leg.server) {
         return None;
@@ -148,9 +144,8 @@ fn arrival<'a>(tried: &Try<'a>) -> Option<&'a HopFlow> {
 }
 
 /// Whether what the client had asked answered it after all.
-fn was_accepted(all: &[Attempts<'_>], tried: &Try<'_>) -> bool {
-    let mut tries = all.iter().flat_map(|a| &a.tries);
-    let original = tries.find(|t| Some(t.flow) == tried.was);
+fn was_accepted(facts: &Facts<'_>, tried: &Try<'_>) -> bool {
+    let original = tried.was.and_then(|flow| facts.tried(&flow));
     original.is_none_or(|t| matches!(t.outcome, Outcome::Accepted | Outcome::Pending))
 }
 

@@ -66,7 +66,7 @@ struct Wrong<'a> {
 
 /// What pods are told, once one of them finds no service.
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
-    let picture = Picture::of(facts);
+    let picture = facts.picture();
     let clients: BTreeSet<_> = picture.askings.iter().map(|a| a.client).collect();
     let lookups = clients
         .into_iter()
@@ -75,7 +75,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let picture = Picture::of(facts);
+    let picture = facts.picture();
     let clients: BTreeSet<_> = picture.askings.iter().map(|a| a.client).collect();
     let wrong = clients
         .into_iter()
@@ -154,7 +154,7 @@ fn judge<'a>(facts: &Facts<'a>, picture: &Picture<'a>, client: IpAddr) -> Option
     let local = resolver
         .servers
         .iter()
-        .any(|s| facts.node.owns(*s) || s.is_loopback());
+        .any(|s| facts.owns(*s) || s.is_loopback());
     (!questions.is_empty() && !local).then_some(Wrong {
         client,
         resolver,
@@ -170,7 +170,7 @@ fn misses<'a>(
     client: IpAddr,
 ) -> Option<Vec<&'a Question>> {
     let serves = picture.askings.iter().any(|a| a.server == client);
-    if serves || facts.node.owns(client) {
+    if serves || facts.owns(client) {
         return None;
     }
     let own = picture.askings.iter().filter(|a| a.client == client);
@@ -447,7 +447,7 @@ mod tests {
             }
             let pieces = [(Want::Resolvers, Ok(Piece::Resolvers(all)))];
             with_gathered(&node, &Observation::default(), pieces, |facts| {
-                Picture::of(facts).domains
+                facts.picture().domains.clone()
             })
         };
         let names = |all: &[&str]| all.iter().map(|d| (*d).to_owned()).collect::<BTreeSet<_>>();

@@ -67,14 +67,14 @@ const HERE_NS: u64 = 10_000_000_000;
 
 /// Which servers pods are told to ask, once one keeps silent.
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
-    let picture = Picture::of(facts);
+    let picture = facts.picture();
     let silent = picture.askings.iter().filter_map(dns::Asking::silence);
     let silent = silent.filter(|s| s.lasts(facts.now));
     dns::need(silent.flat_map(|s| s.questions))
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let picture = Picture::of(facts);
+    let picture = facts.picture();
     let silent = silences(facts, &picture);
     let named = picture.named();
     let worst = silent

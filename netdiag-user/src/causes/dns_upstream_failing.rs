@@ -62,7 +62,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     if failing().next().is_none() {
         return Vec::new();
     }
-    let picture = Picture::of(facts);
+    let picture = facts.picture();
     let servers: BTreeSet<_> = failing().map(|q| q.server).collect();
     // Which names are the cluster's may tell another server's failures from its own.
     let judged = servers.into_iter();
@@ -85,7 +85,7 @@ struct Failing<'a> {
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let picture = Picture::of(facts);
+    let picture = facts.picture();
     let servers: BTreeSet<_> = picture.askings.iter().map(|a| a.server).collect();
     let judged = servers
         .into_iter()

@@ -131,7 +131,7 @@ fn summary(worst: &Held, link: &str) -> String {
 /// By turns, or one that is this node's.
 fn claimed(facts: &Facts<'_>, (key, claim): &(ClaimKey, Claim)) -> Option<Held> {
     let address = from_wire(key.address);
-    let link = facts.node.link(key.ifindex).filter(|l| !l.is_tunnel())?;
+    let link = facts.link(key.ifindex).filter(|l| !l.is_tunnel())?;
     let both = [(claim.one, claim.of_one), (claim.other, claim.of_other)];
     let told: Vec<_> = both.into_iter().filter(|(mac, _)| *mac != 0).collect();
     let by_turns = claim.changes >= CHANGES && told.iter().all(|(_, times)| *times >= AGAIN);
@@ -169,7 +169,7 @@ fn is_reached_by(facts: &Facts<'_>, link: &Link, address: IpAddr) -> bool {
 
 /// The link that it came in by, or the bridge or bond that this is a port of, has the address.
 fn holds(facts: &Facts<'_>, link: &Link, address: IpAddr) -> bool {
-    let master = link.master.and_then(|master| facts.node.link(master));
+    let master = link.master.and_then(|master| facts.link(master));
     let mut addresses = std::iter::once(link)
         .chain(master)
         .flat_map(|l| &l.addresses);
@@ -219,7 +219,7 @@ fn came(link: &Link, address: IpAddr, told: &[(u64, u64)], claim: &Claim) -> Evi
 /// On a bridge: the ports that they came in by, which tells whose they are.
 fn ports<'a>(facts: &Facts<'a>, worst: &Held) -> Vec<(String, &'a Link)> {
     let port = |(key, claim): &(ClaimKey, Claim)| {
-        let link = facts.node.link(key.ifindex)?;
+        let link = facts.link(key.ifindex)?;
         let lladdr = text(&bytes(claim.one));
         let same = from_wire(key.address) == worst.address && worst.lladdrs.contains(&lladdr);
         (same && link.master == Some(worst.ifindex)).then_some((lladdr, link))
@@ -248,7 +248,7 @@ fn behind(facts: &Facts<'_>, address: IpAddr, (lladdr, port): &(String, &Link)) 
 
 /// Not the entries of a tunnel, which its daemon writes.
 fn back_and_forth(facts: &Facts<'_>, moves: &NeighbourMoves) -> bool {
-    let tunnel = facts.node.link(moves.ifindex).is_none_or(Link::is_tunnel);
+    let tunnel = facts.link(moves.ifindex).is_none_or(Link::is_tunnel);
     let again = moves.changes as usize >= moves.lladdrs.len();
     !tunnel && moves.changes >= CHANGES && again
 }

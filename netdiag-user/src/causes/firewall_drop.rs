@@ -320,7 +320,7 @@ fn fix_one_of(worst: &Pattern<'_>, rules: &[&Rule]) -> Fix {
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let patterns = losses::patterns(facts, by_netfilter);
     let mut to = patterns.iter().map(|p| p.destination);
-    let services = to.any(|to| services::is_elsewhere(facts, to) || facts.node.owns(to));
+    let services = to.any(|to| services::is_elsewhere(facts, to) || facts.owns(to));
     let undecided = patterns.iter().filter(|p| {
         let bad = losses::severity(facts, p) > Some(Severity::Info);
         bad && !p.reply && services::may_be_one(facts, p.destination)
@@ -353,7 +353,7 @@ fn is_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
 fn may_be_a_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     let young = facts.now.saturating_sub(pattern.first()) < ANSWERED_NS;
     let to = pattern.destination;
-    let node_port = facts.node.owns(to) && !pattern.reply && !losses::is_published(facts, pattern);
+    let node_port = facts.owns(to) && !pattern.reply && !losses::is_published(facts, pattern);
     young && (node_port || services::may_be_one(facts, to)) && !facts.gathered.has(&Want::Services)
 }
 

@@ -83,7 +83,7 @@ fn is_refused(facts: &Facts<'_>, loss: &Loss) -> bool {
     let by_place = loss.reason == "NOT_SPECIFIED" && REFUSED_IN.contains(&loss.symbol());
     (by_reason || by_place)
         && loss.key.netns == facts.node.netns
-        && !facts.node.owns(destination)
+        && !facts.owns(destination)
         && !facts.pods_of(loss.flow()).is_empty()
         && switched_off(facts, loss).is_some()
 }
@@ -94,7 +94,7 @@ fn switched_off(facts: &Facts<'_>, loss: &Loss) -> Option<String> {
     if loss.flow().family == 6 {
         return off(ALL_V6).then(|| ALL_V6.to_owned());
     }
-    forwarding::off_at(facts, facts.node.link(loss.key.ifindex)?)
+    forwarding::off_at(facts, facts.link(loss.key.ifindex)?)
 }
 
 #[cfg(test)]

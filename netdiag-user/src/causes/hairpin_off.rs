@@ -120,12 +120,12 @@ fn looped<'a>(facts: &'a Facts<'_>) -> Vec<Pattern<'a>> {
 /// The link of the node's at which it died.
 fn port<'a>(facts: &Facts<'a>, loss: &Loss) -> Option<&'a Link> {
     let own = loss.key.netns == facts.node.netns;
-    facts.node.link(loss.key.ifindex).filter(|_| own)
+    facts.link(loss.key.ifindex).filter(|_| own)
 }
 
 /// A bridge's port without hairpin mode that leads to the pod with this address.
 fn is_off(facts: &Facts<'_>, port: &Link, address: IpAddr) -> bool {
-    let master = port.master.and_then(|index| facts.node.link(index));
+    let master = port.master.and_then(|index| facts.link(index));
     let bridge = master.is_some_and(|m| m.kind == LinkKind::Bridge);
     let side = port.peer_netns.and_then(|netns| facts.node.pod_side(netns));
     bridge && !port.hairpin && side.is_some_and(|s| s.addresses.contains(&address))

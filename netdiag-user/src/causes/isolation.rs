@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::{
     model::{
         node::Link,
-        roles::{Role, role},
+        roles::Role,
         verdict::{Evidence, EvidenceKind, Origin},
     },
     pipeline::facts::Facts,
@@ -66,10 +66,9 @@ pub fn between(facts: &Facts<'_>, one: IpAddr, other: IpAddr) -> Option<Isolatio
 }
 
 fn port<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<&'a Link> {
-    let mut sides = facts.node.pod_sides.iter();
-    let side = sides.find(|s| s.addresses.contains(&address))?;
+    let side = facts.pod_side_of(address)?;
     let mut links = facts.node.links.iter();
-    links.find(|l| l.peer_netns == Some(side.netns) && role(facts.node, l) == Some(Role::Pod))
+    links.find(|l| l.peer_netns == Some(side.netns) && facts.role(l) == Some(Role::Pod))
 }
 
 #[cfg(test)]

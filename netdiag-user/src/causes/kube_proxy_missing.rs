@@ -110,7 +110,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 /// for others, an address without one may be that of a deleted Service: then only a kube-proxy
 /// that does not run is to blame.
 fn is_untranslated(facts: &Facts<'_>, known: &Services, attempts: &Attempts<'_>) -> bool {
-    let route = facts.node.route_to(attempts.server);
+    let route = facts.route_to(attempts.server);
     attempts.tries.iter().all(|t| t.became.is_none())
         && route.is_none_or(|r| r.destination.length == 0)
         && known.rules.iter().all(|s| s.address != attempts.server)

@@ -28,7 +28,7 @@ use super::losses;
 use crate::{
     model::{
         node::{Link, LinkCounters, LinkKind},
-        roles::{Role, role},
+        roles::Role,
         total::Total,
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Passage, PodRef, Severity,
@@ -97,7 +97,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 /// Links with a cable behind them: uplinks, and the members of bonds and bridges, all of them
 /// switched on and used during this run.
 fn may_fail(facts: &Facts<'_>, link: &Link) -> bool {
-    let role = role(facts.node, link);
+    let role = facts.role(link);
     let cabled = matches!(
         link.kind,
         LinkKind::Physical | LinkKind::Veth | LinkKind::Bond
@@ -108,8 +108,10 @@ fn may_fail(facts: &Facts<'_>, link: &Link) -> bool {
         |l: &&Loss| l.key.netns == facts.node.netns && l.key.ifindex == link.index && !l.harmless;
     let losses = || facts.losses.iter().filter(lost);
     let sent = || losses().map(|l| l.dropped.packets).total() >= losses::PATTERN;
-    let used = facts.flows.iter().any(|h| h.key.ifindex == link.index) || !link.carrier && sent();
-    link.up && cabled && ((role == Some(Role::Uplink) && used) || (member && carried(facts, link)))
+    let passed = || facts.flows.iter().any(|h| h.key.ifindex == link.index);
+    let used = || passed() || !link.carrier && sent();
+    let uplink = || role == Some(Role::Uplink) && used();
+    link.up && cabled && (uplink() || (member && carried(facts, link)))
 }
 
 /// A member has no hop of its own; its counters tell.
@@ -173,7 +175,8 @@ fn drop_evidence(facts: &Facts<'_>, link: &Link) -> Vec<Evidence> {
 
 /// The pods of this node: all of them need the link.
 fn pods(facts: &Facts<'_>) -> Vec<PodRef> {
-    let flows = facts.flows.iter().flat_map(|h| facts.pods_of(h.flow()));
+    let flows = facts.journeys().keys();
+    let flows = flows.flat_map(|flow| facts.pods_of(flow));
     let mut pods: Vec<_> = flows.filter(|p| p.interface.is_some()).collect();
     pods.sort();
     pods.dedup();

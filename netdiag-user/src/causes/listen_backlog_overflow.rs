@@ -26,7 +26,7 @@
 //! replicas). Where it is only bursts: raise the program's backlog, and `net.core.somaxconn`
 //! where that is the smaller one.
 use super::{
-    attempts::{self, Attempts, Outcome},
+    attempts::{self, Attempts},
     losses::PATTERN,
     need::{Need, Sufferer},
     refusals,
@@ -116,13 +116,13 @@ fn full<'a>(facts: &Facts<'a>, netns: u32, count: u64) -> Option<Overflow<'a>> {
     let listeners = facts.gathered.listeners(netns)?.iter();
     let full = listeners.filter(|l| l.queued > l.backlog);
     let listener = full.max_by_key(|l| l.queued)?;
-    let mut tries = attempts::failing(facts, Outcome::Unanswered);
-    tries.retain(|a| a.port == listener.port && lives_in(facts, a, netns));
+    let own = |a: &&Attempts<'_>| a.port == listener.port && lives_in(facts, a, netns);
+    let tries = attempts::unanswered(facts).iter().filter(own);
     Some(Overflow {
         netns,
         count,
         listener,
-        tries,
+        tries: tries.cloned().collect(),
     })
 }
 
@@ -130,7 +130,7 @@ fn lives_in(facts: &Facts<'_>, attempts: &Attempts<'_>, netns: u32) -> bool {
     let side = facts.node.pod_side(netns);
     match side {
         Some(side) => side.addresses.contains(&attempts.server),
-        None => facts.node.owns(attempts.server),
+        None => facts.owns(attempts.server),
     }
 }
 

@@ -128,7 +128,7 @@ impl Way {
     /// what is known to be the cluster's.
     fn to(facts: &Facts<'_>, destination: IpAddr) -> Option<Self> {
         let default = |r: &&Route| r.kind == RouteKind::Unicast && r.destination.length == 0;
-        let route = facts.node.route_to(destination).filter(default)?;
+        let route = facts.route_to(destination).filter(default)?;
         let cluster = facts.cluster;
         let node = cluster
             .nodes
@@ -271,7 +271,7 @@ impl<'a> Case<'a> {
         all.extend(self.answers());
         all.push(rule_evidence(&packet, rules));
         all.extend(rules.keeper.as_ref().map(fix::keeper));
-        let route = facts.node.route_to(packet.destination);
+        let route = facts.route_to(packet.destination);
         let route = route.map(|_| {
             let text = format!(
                 "{} is routed by the default route{}",
@@ -315,7 +315,7 @@ fn is_pods(facts: &Facts<'_>, hop: &HopFlow) -> bool {
     hop.plain()
         && hop.egress()
         && hop.role == Some(Role::Uplink)
-        && !facts.node.owns(source)
+        && !facts.owns(source)
         && facts.is_local_pod(source)
 }
 
@@ -326,10 +326,7 @@ fn comes_back(facts: &Facts<'_>, way: Way) -> bool {
     let journeys = facts.journeys();
     let mut errors = BTreeSet::new();
     for (key, _) in facts.icmp_errors {
-        if !facts
-            .node
-            .owns(crate::model::address::from_wire(key.sender))
-        {
+        if !facts.owns(crate::model::address::from_wire(key.sender)) {
             errors.insert(key.about);
         }
     }
@@ -355,7 +352,7 @@ fn answering<'a>(facts: &'a Facts<'_>, way: Way, since: u64) -> BTreeMap<IpAddr,
         let comes = hop.plain() && !hop.egress() && hop.key.ifindex == way.link;
         if comes
             && hop.hop.last > since
-            && facts.node.owns(to)
+            && facts.owns(to)
             && asked(hop)
             && Way::to(facts, from) == Some(way)
         {

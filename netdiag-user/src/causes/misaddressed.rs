@@ -98,8 +98,8 @@ fn is_astray(facts: &Facts<'_>, loss: &Loss) -> bool {
 /// pod of its. What is flooded to all peers is for another node's.
 fn tunnel<'a>(facts: &Facts<'a>, loss: &Loss) -> Option<&'a Link> {
     let destination = flow::ends(loss.flow()).1;
-    let own = facts.node.owns(destination) || facts.is_local_pod(destination);
-    let link = facts.node.link(loss.key.ifindex)?;
+    let own = facts.owns(destination) || facts.is_local_pod(destination);
+    let link = facts.link(loss.key.ifindex)?;
     let end = loss.key.netns == facts.node.netns && link.is_tunnel() && link.master.is_none();
     (end && own && link.ethernet).then_some(link)
 }
@@ -116,8 +116,7 @@ fn came_up(facts: &Facts<'_>, loss: &Loss, bridge: &Link) -> bool {
 }
 
 fn side<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<&'a PodSide> {
-    let mut sides = facts.node.pod_sides.iter();
-    sides.find(|s| s.addresses.contains(&address))
+    facts.pod_side_of(address)
 }
 
 fn link<'a>(facts: &Facts<'a>, side: &PodSide) -> Option<&'a Link> {
@@ -147,7 +146,7 @@ fn holder<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>) -> Option<Holder<'a>> {
     match side(facts, pattern.source) {
         Some(side) if !routed => Some(Holder::Pod(side)),
         _ => {
-            let oif = facts.node.route_to(pattern.destination)?.oif?;
+            let oif = facts.route_to(pattern.destination)?.oif?;
             let mut entries = facts.node.neighbours.iter();
             let entry = entries.find(|n| n.ifindex == oif && n.address == pattern.destination);
             entry.filter(|n| n.permanent).map(Holder::Node)

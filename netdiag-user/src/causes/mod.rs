@@ -201,6 +201,16 @@ pub const ALL: &[Cause] = &[
 ];
 
 impl Cause {
+    /// What it says of a reading, as it alone sees it.
+    pub fn evaluate(&self, facts: &Facts<'_>) -> Vec<Finding> {
+        (self.evaluate)(facts)
+    }
+
+    /// What it must find out before it can tell.
+    pub fn needs(&self, facts: &Facts<'_>) -> Vec<Need> {
+        (self.needs)(facts)
+    }
+
     /// The manual: the module's doc comment.
     pub fn manual(&self) -> String {
         let lines = self.source.lines().take_while(|l| l.starts_with("//!"));
@@ -218,12 +228,12 @@ pub fn find(id: &str) -> Option<&'static Cause> {
 
 /// Findings of all causes, as each of them alone sees it.
 pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
-    ALL.iter().flat_map(|c| (c.evaluate)(facts)).collect()
+    ALL.iter().flat_map(|c| c.evaluate(facts)).collect()
 }
 
 /// What each of them must find out before it can tell, with its public name.
 pub fn needs(facts: &Facts<'_>) -> Vec<(&'static str, Need)> {
-    let all = ALL.iter().map(|cause| (cause.id, (cause.needs)(facts)));
+    let all = ALL.iter().map(|cause| (cause.id, cause.needs(facts)));
     let each = all.flat_map(|(id, needs)| needs.into_iter().map(move |need| (id, need)));
     each.collect()
 }

@@ -51,7 +51,7 @@ use crate::{
         address::mac,
         flow,
         node::{Fdb, Link, LinkKind, Neighbour},
-        roles::{Role, role},
+        roles::Role,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Passage, Severity},
     },
     pipeline::facts::{Facts, Loss, OuterPair},
@@ -136,7 +136,7 @@ fn is_unresolved(facts: &Facts<'_>, loss: &Loss) -> bool {
 /// The link of this node on which it was lost.
 fn link_of<'a>(facts: &Facts<'a>, loss: &Loss) -> Option<&'a Link> {
     let own = loss.key.netns == facts.node.netns;
-    facts.node.link(loss.key.ifindex).filter(|_| own)
+    facts.link(loss.key.ifindex).filter(|_| own)
 }
 
 /// What the outside sends through this node to nobody is a scan.
@@ -146,13 +146,13 @@ fn concerns_us(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
             .pod(a, crate::model::verdict::PodRole::Source)
             .is_some()
     };
-    ours(pattern.source) || ours(pattern.destination) || facts.node.owns(pattern.source)
+    ours(pattern.source) || ours(pattern.destination) || facts.owns(pattern.source)
 }
 
 /// Whether the destination, or the node's gateway to it, is who did not answer. What a pod could not
 /// resolve may be its own gateway, unless the destination is on the bridge that the pod is on.
 fn is_next_hop(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
-    let bridge = facts.node.route_to(pattern.destination).and_then(|r| r.oif);
+    let bridge = facts.route_to(pattern.destination).and_then(|r| r.oif);
     let mut losses = pattern.losses.iter();
     losses.any(|loss| {
         let netns = loss.key.netns;
@@ -164,7 +164,7 @@ fn is_next_hop(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
 
 fn persists(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     let link = pattern.losses.iter().find_map(|l| link_of(facts, l));
-    let to_pods = link.and_then(|l| role(facts.node, l));
+    let to_pods = link.and_then(|l| facts.role(l));
     let patience = match to_pods {
         Some(Role::Pod | Role::Bridge) => ROLLOUT_NS,
         _ => ROUNDS_NS,
@@ -174,7 +174,7 @@ fn persists(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
 
 fn hop<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>) -> Hop<'a> {
     let link = pattern.losses.iter().find_map(|l| link_of(facts, l));
-    let route = facts.node.route_to(pattern.destination);
+    let route = facts.route_to(pattern.destination);
     let route = route.filter(|r| link.is_none_or(|l| r.oif == Some(l.index)));
     let gateway = route.and_then(|r| r.gateway);
     let address = gateway.unwrap_or(pattern.destination);
@@ -247,10 +247,7 @@ fn table_evidence(facts: &Facts<'_>, hop: &Hop<'_>) -> Evidence {
 
 fn fix(facts: &Facts<'_>, worst: &Pattern<'_>, hop: &Hop<'_>) -> Fix {
     let device = hop.link.map_or("DEVICE", |l| l.name.as_str());
-    let network = facts
-        .node
-        .route_to(worst.destination)
-        .map(|r| r.destination);
+    let network = facts.route_to(worst.destination).map(|r| r.destination);
     let network = network.map_or_else(|| worst.destination.to_string(), |n| n.to_string());
     let lease = format!(
         "the lease of the node that owns {network} is missing here: see that its Node object or \
@@ -321,7 +318,7 @@ fn asking(address: IpAddr, device: &str) -> CommandLine {
 
 /// The node that packets of the same network come from through this tunnel.
 fn sender(facts: &Facts<'_>, worst: &Pattern<'_>, hop: &Hop<'_>) -> Option<IpAddr> {
-    let network = facts.node.route_to(worst.destination)?.destination;
+    let network = facts.route_to(worst.destination)?.destination;
     let vni = hop.link?.tunnel.as_ref()?.vni?;
     let from = |o: &&OuterPair| {
         let (inner, _) = flow::ends(&o.outer.inner);

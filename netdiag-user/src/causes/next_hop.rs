@@ -16,7 +16,7 @@ const LAYERS: usize = 8;
 pub fn rest_on(facts: &Facts<'_>, finding: &mut Finding, link: Option<&Link>) {
     let below = |link: &&Link| match link.peer_elsewhere {
         true => None,
-        false => facts.node.link(link.link?),
+        false => facts.link(link.link?),
     };
     for link in std::iter::successors(link, below).take(LAYERS) {
         let name = link.name.clone();

@@ -97,7 +97,7 @@ fn hurts(facts: &Facts<'_>, index: u32, patterns: &[Pattern<'_>]) -> bool {
     let lost: u64 = patterns.iter().map(Pattern::packets).total();
     let first = patterns.iter().map(Pattern::first).min().unwrap_or(0);
     let last = patterns.iter().map(Pattern::last).max().unwrap_or(0);
-    let carrier = facts.node.link(index).is_some_and(|l| l.carrier);
+    let carrier = facts.link(index).is_some_and(|l| l.carrier);
     carrier
         && lost >= LEAST
         && last.saturating_sub(first) >= LASTING_NS
@@ -125,7 +125,7 @@ fn by_qdisc(facts: &Facts<'_>) -> Option<Finding> {
             };
             let managed = own().any(|q| MANAGED.contains(&q.kind.as_str()));
             let qdisc = own().max_by_key(|q| q.drops).filter(|_| !managed)?;
-            Some((facts.node.link(index)?, qdisc, patterns))
+            Some((facts.link(index)?, qdisc, patterns))
         });
     let lost = |patterns: &[Pattern<'_>]| patterns.iter().map(Pattern::packets).total();
     let (link, qdisc, patterns) = full.max_by_key(|(.., patterns)| lost(patterns))?;

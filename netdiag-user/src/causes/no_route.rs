@@ -113,7 +113,7 @@ fn is_unrouted(facts: &Facts<'_>, loss: &Loss) -> bool {
 /// As the rules see a lost packet.
 fn packet<'a>(facts: &Facts<'a>, loss: &Loss) -> Packet<'a> {
     let (source, destination) = flow::ends(loss.flow());
-    let link = facts.node.link(loss.key.ifindex);
+    let link = facts.link(loss.key.ifindex);
     Packet {
         source,
         destination,
@@ -138,7 +138,7 @@ fn is_everyday(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
         && !pattern.reply
         && chosen(facts, pattern).rule().is_none()
         && facts.pods.by_address(to).is_none()
-        && facts.node.route_to(to).is_none()
+        && facts.route_to(to).is_none()
         && facts.start.route_to(to).is_none()
 }
 
@@ -249,7 +249,7 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
     let before = facts.start.route_to(to);
     let before = before.filter(|r| r.kind == RouteKind::Unicast);
     let before = before.and_then(|r| restoring::again(facts, r));
-    let refusing = facts.node.route_to(to);
+    let refusing = facts.route_to(to);
     if let Some(route) = refusing.filter(|r| r.kind == RouteKind::Refusing) {
         let range = route.destination;
         let mut pods = facts.node.pod_sides.iter().flat_map(|s| &s.addresses);

@@ -31,8 +31,8 @@ pub fn peer_of(facts: &Facts<'_>, flow: &FlowKey) -> Option<IpAddr> {
 
 /// The peer that packets to an address are tunnelled to.
 pub fn peer_towards(facts: &Facts<'_>, destination: IpAddr) -> Option<IpAddr> {
-    let route = facts.node.route_to(destination)?;
-    let link = facts.node.link(route.oif?).filter(|l| l.is_tunnel())?;
+    let route = facts.route_to(destination)?;
+    let link = facts.link(route.oif?).filter(|l| l.is_tunnel())?;
     limits::remote(facts.node, link, route.gateway)
 }
 
@@ -69,7 +69,7 @@ pub fn answers_plainly<'a>(
     let uplink = |h: &&HopFlow| h.plain() && h.role == Some(Role::Uplink);
     let from = |h: &&HopFlow| {
         let (source, destination) = flow::ends(h.flow());
-        source == address && facts.node.owns(destination) && h.hop.last > since && !h.egress()
+        source == address && facts.owns(destination) && h.hop.last > since && !h.egress()
     };
     let asked = |h: &HopFlow| {
         let back = h.flow().reversed();

@@ -158,7 +158,7 @@ fn port<'a>(
 /// A UDP packet of the peer's to this node.
 fn from(facts: &Facts<'_>, loss: &Loss, peer: IpAddr) -> bool {
     let (source, destination) = flow::ends(loss.flow());
-    loss.flow().protocol == UDP && source == peer && facts.node.owns(destination)
+    loss.flow().protocol == UDP && source == peer && facts.owns(destination)
 }
 
 /// How often the peer said that nothing listens at our port.

@@ -121,11 +121,11 @@ impl Stuck<'_> {
 fn stuck<'a>(facts: &'a Facts<'_>, hop: &'a HopFlow) -> Option<Stuck<'a>> {
     let (source, destination) = flow::ends(hop.flow());
     let from_outside = hop.plain() && !hop.egress() && hop.role == Some(Role::Uplink);
-    let ours = || facts.is_local_pod(source) || facts.node.owns(source);
+    let ours = || facts.is_local_pod(source) || facts.owns(source);
     if !from_outside || !stall::is_stalled(&hop.hop) || ours() || facts.is_local_pod(destination) {
         return None;
     }
-    if facts.node.owns(destination) {
+    if facts.owns(destination) {
         return translated(facts, hop);
     }
     // What a tunnel's own headers leave no room for is that tunnel's cause.
@@ -151,7 +151,7 @@ fn translated<'a>(facts: &'a Facts<'_>, hop: &'a HopFlow) -> Option<Stuck<'a>> {
             && FORWARDING.contains(&l.symbol())
     };
     let lost = facts.losses.iter().find(same)?;
-    let route = facts.node.route_to(flow::ends(lost.flow()).1)?;
+    let route = facts.route_to(flow::ends(lost.flow()).1)?;
     let limit = limits::of_route(facts.node, route)?;
     let narrow = matches!(limit.from, LimitFrom::Device | LimitFrom::Route);
     (narrow && hop.hop.largest > limit.bytes).then_some(Stuck {

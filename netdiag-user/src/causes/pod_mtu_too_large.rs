@@ -23,7 +23,7 @@
 //! # Fix
 //! Set the CNI configuration's mtu to the outgoing device's and recreate the pods; a running
 //! pod's can be lowered on both ends of its link.
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use netdiag_common::flow::FlowKey;
 
@@ -36,7 +36,7 @@ use crate::{
         flow::ends,
         limits::LimitFrom,
         node::Link,
-        roles::{Role, role},
+        roles::Role,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin},
     },
     pipeline::facts::{Facts, HopFlow},
@@ -47,7 +47,7 @@ pub const ID: &str = "pod-mtu-too-large";
 pub const TITLE: &str = "pods may send more than the device takes by which their traffic leaves";
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let leaves = |l: &Link| l.is_tunnel() || role(facts.node, l) == Some(Role::Uplink);
+    let leaves = |l: &Link| l.is_tunnel() || facts.role(l) == Some(Role::Uplink);
     let mut groups = mtu::oversize(facts, LimitFrom::Device, leaves);
     for group in &mut groups {
         group.hops.retain(|h| facts.is_local_pod(ends(h.flow()).0));
@@ -117,7 +117,8 @@ fn configured(facts: &Facts<'_>) -> Option<Finding> {
 /// node show: no TCP segment is too large for it, and nothing else was.
 fn is_clamped(facts: &Facts<'_>, link: &Link, large: &[LargePod<'_>]) -> bool {
     let fits = |h: &HopFlow| u32::from(h.hop.mss).saturating_add(headers(h.flow())) <= link.mtu;
-    let of_pods = |h: &HopFlow| large.iter().any(|p| p.link.index == h.key.ifindex);
+    let pods: HashSet<u32> = large.iter().map(|p| p.link.index).collect();
+    let of_pods = |h: &HopFlow| pods.contains(&h.key.ifindex);
     let through = |address: IpAddr| {
         let by = facts.link_towards(address);
         by.is_some_and(|by| by.index == link.index)

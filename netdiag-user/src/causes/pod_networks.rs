@@ -2,7 +2,6 @@
 //! nothing says so, an address is anybody's.
 use std::net::IpAddr;
 
-use super::dns::Picture;
 use crate::{
     model::{
         address::{Prefix, from_wire, to_wire},
@@ -68,7 +67,7 @@ pub fn pod_address(facts: &Facts<'_>, address: IpAddr) -> Option<PodAddress> {
     }
     let mut why = format!("the pod networks that this node knows lie in {around}");
     // A pod that is gone leaves an address behind, but nobody is told to ask it for names.
-    let serves = Picture::of(facts).is_cluster_dns(address);
+    let serves = facts.picture().is_cluster_dns(address);
     if serves {
         why.push_str(", and it is asked for the cluster's names");
     }

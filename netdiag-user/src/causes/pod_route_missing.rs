@@ -135,7 +135,7 @@ fn by_default_route<'a>(facts: &'a Facts<'_>) -> BTreeMap<IpAddr, Vec<&'a HopFlo
     let ours = |h: &HopFlow| {
         let (source, destination) = flow::ends(h.flow());
         let back = || own_pods::unled(facts, destination).is_some();
-        facts.is_local_pod(source) || facts.node.owns(source) || back()
+        facts.is_local_pod(source) || facts.owns(source) || back()
     };
     let out = |h: &HopFlow| h.plain() && h.egress() && h.role == Some(Role::Uplink) && ours(h);
     let mut lost: BTreeMap<IpAddr, Vec<&HopFlow>> = BTreeMap::new();
@@ -143,7 +143,7 @@ fn by_default_route<'a>(facts: &'a Facts<'_>) -> BTreeMap<IpAddr, Vec<&'a HopFlo
         lost.entry(flow::ends(ask.flow()).1).or_default().push(ask);
     }
     lost.retain(|destination, asks| {
-        let route = facts.node.route_to(*destination);
+        let route = facts.route_to(*destination);
         let default = |r: &&crate::model::node::Route| {
             r.kind == RouteKind::Unicast && r.destination.length == 0
         };
@@ -177,7 +177,7 @@ fn here(facts: &Facts<'_>, pod: IpAddr) -> Option<PodAddress> {
 fn evidence(facts: &Facts<'_>, lost: &Lost<'_>) -> Vec<Evidence> {
     let pod = lost.pod;
     let at = lost.asks.first().map(|h| h.interface.clone());
-    let gateway = facts.node.route_to(pod).and_then(|r| r.gateway);
+    let gateway = facts.route_to(pod).and_then(|r| r.gateway);
     let via = gateway.map_or_else(String::new, |gateway| format!(" via {gateway}"));
     let text = format!(
         "{pod} is routed by the default route{via}; {}",

@@ -23,14 +23,14 @@ pub fn by_a_socket(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u
         }),
         _ => false,
     };
-    served && facts.node.owns(server)
+    served && facts.owns(server)
 }
 
 /// Whether a rule of the node leads it on, or one for a Service is about it, by its address or by a port
 /// of the node's.
 pub fn by_a_rule(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u8) -> bool {
     let services = facts.gathered.services();
-    let own = facts.node.owns(server);
+    let own = facts.owns(server);
     services.is_some_and(|s| {
         s.rule(server, port, protocol).is_some()
             || own && s.node_port(server, port, protocol).is_some()
@@ -55,7 +55,7 @@ pub fn wants(
 fn want(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u8) -> Option<Want> {
     let netns = facts.node.netns;
     match protocol {
-        _ if !facts.node.owns(server) => None,
+        _ if !facts.owns(server) => None,
         TCP => Some(Want::Listeners(netns)),
         UDP => Some(Want::Receivers { netns, port }),
         _ => None,

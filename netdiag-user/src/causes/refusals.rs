@@ -8,7 +8,7 @@ use netdiag_common::{
     hop::{INGRESS, IcmpError, IcmpErrorKey},
 };
 
-use super::attempts::{self, Answerer, Attempts, Outcome, Try};
+use super::attempts::{self, Answerer, Attempts, Try};
 use super::{
     need::{Need, Sufferer},
     sidecar,
@@ -20,7 +20,7 @@ use crate::{
         gather::{Listener, Reach, Receiver, Want, reach},
         node::Link,
         pod::label,
-        roles::{Role, role},
+        roles::Role,
         total::Total,
         verdict::{Evidence, EvidenceKind, Finding, Origin, PodRef, PodRole, Severity},
     },
@@ -141,9 +141,9 @@ impl<'a> Refusal<'a> {
     /// What comes from the world by no Service of ours may be a scan.
     pub fn severity(&self, facts: &Facts<'_>) -> Severity {
         let client = self.attempts.client;
-        let route = facts.node.route_to(client);
+        let route = facts.route_to(client);
         let near = facts.pod(client, PodRole::Source).is_some()
-            || facts.node.owns(client)
+            || facts.owns(client)
             || route.is_some_and(|r| r.destination.length > 0);
         let service = self.attempts.tries.iter().any(|t| t.was.is_some());
         if near || service {
@@ -156,7 +156,7 @@ impl<'a> Refusal<'a> {
 
 /// Ports of pods here that refuse persistently, the most refused first.
 pub fn by_pods<'a>(facts: &Facts<'a>) -> Vec<Refusal<'a>> {
-    let refused = attempts::failing(facts, Outcome::Refused).into_iter();
+    let refused = attempts::refused(facts).iter();
     let connections = refused.filter_map(|a| by_pod(facts, a));
     let mut all: Vec<_> = connections.chain(datagrams(facts)).collect();
     all.sort_by_key(|r| std::cmp::Reverse(r.times));
@@ -170,17 +170,17 @@ pub fn plain<'a>(facts: &Facts<'a>) -> Vec<Refusal<'a>> {
     all
 }
 
-fn by_pod<'a>(facts: &Facts<'a>, attempts: Attempts<'a>) -> Option<Refusal<'a>> {
+fn by_pod<'a>(facts: &Facts<'a>, attempts: &Attempts<'a>) -> Option<Refusal<'a>> {
     if attempts.tries.len() < TRIES || attempts.span() < SPAN {
         return None;
     }
     let Answerer::Pod(index) = attempts.tries.last()?.answerer()? else {
         return None;
     };
-    let link = facts.node.link(index)?;
+    let link = facts.link(index)?;
     Some(Refusal {
         times: attempts.tries.len() as u64,
-        attempts,
+        attempts: attempts.clone(),
         link,
         netns: link.peer_netns?,
     })
@@ -192,8 +192,8 @@ fn closed(facts: &Facts<'_>) -> HashMap<FlowKey, (IcmpError, u32)> {
     let from_pod = |key: &IcmpErrorKey| {
         let said = [(3, 3), (1, 4)].contains(&(key.kind, key.code));
         let own = key.sender == key.about.destination && key.about.protocol == UDP;
-        let link = facts.node.link(key.ifindex);
-        let pod = link.is_some_and(|l| role(facts.node, l) == Some(Role::Pod));
+        let link = facts.link(key.ifindex);
+        let pod = link.is_some_and(|l| facts.role(l) == Some(Role::Pod));
         said && own && pod && key.direction == INGRESS
     };
     let errors = facts.icmp_errors.iter().filter(|(key, _)| from_pod(key));
@@ -218,7 +218,7 @@ fn datagrams<'a>(facts: &Facts<'a>) -> Vec<Refusal<'a>> {
         if worked || times < TRIES as u64 || last.saturating_sub(first) < SPAN {
             return None;
         }
-        let link = facts.node.link(of().next()?.1)?;
+        let link = facts.link(of().next()?.1)?;
         Some(Refusal {
             attempts: attempts.clone(),
             times,

@@ -60,7 +60,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let mut dropped = dropped(facts);
     dropped.retain(|p| {
         let to = p.destination;
-        facts.node.owns(to) || services::may_be_one(facts, to)
+        facts.owns(to) || services::may_be_one(facts, to)
     });
     let bad = dropped
         .iter()
@@ -98,10 +98,10 @@ fn dropped<'a>(facts: &'a Facts<'_>) -> Vec<Pattern<'a>> {
 /// Which of its two policies it is. Where the API does not know the address, it is a ClusterIP if those
 /// who ask it are here: outside nobody can.
 fn is_external(facts: &Facts<'_>, rule: &Service, patterns: &[Pattern<'_>]) -> bool {
-    if rule.address.is_unspecified() || facts.node.owns(rule.address) {
+    if rule.address.is_unspecified() || facts.owns(rule.address) {
         return true;
     }
-    let here = |p: &Pattern<'_>| facts.is_local_pod(p.source) || facts.node.owns(p.source);
+    let here = |p: &Pattern<'_>| facts.is_local_pod(p.source) || facts.owns(p.source);
     match by_api(facts, rule) {
         Some((of, _)) => !of.addresses.contains(&rule.address),
         None => !patterns.iter().any(here),
@@ -183,7 +183,7 @@ fn nodes(facts: &Facts<'_>, rule: &Service) -> Vec<String> {
 /// The node that has a pod of that address: behind a tunnel, or the gateway of its network's route.
 fn peer(facts: &Facts<'_>, pod: IpAddr) -> Option<IpAddr> {
     overlay::peer_towards(facts, pod).or_else(|| {
-        let route = facts.node.route_to(pod)?;
+        let route = facts.route_to(pod)?;
         route.gateway.filter(|_| route.destination.length > 0)
     })
 }

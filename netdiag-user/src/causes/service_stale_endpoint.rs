@@ -24,12 +24,12 @@
 //!
 //! # Fix
 //! Restart kube-proxy on this node and see why it was behind; `conntrack -D` for the entry.
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use netdiag_common::{dns::PORT, flow::FlowKey};
 
 use super::{
-    attempts::{self, Attempts, Outcome},
+    attempts::{self, Attempts},
     losses::{self, PATTERN, Pattern},
     need::{Need, Sufferer},
     services,
@@ -137,10 +137,8 @@ impl Gone {
 fn gone(facts: &Facts<'_>) -> Vec<Gone> {
     let here = losses::patterns(facts, nobody_answers);
     let here = here.iter().filter(|p| !p.reply).map(lost_here);
-    let beyond = attempts::failing(facts, Outcome::Unanswered);
-    let beyond = beyond
-        .iter()
-        .filter_map(|a| lost_beyond(facts, a).or_else(|| silent(facts, a)));
+    let beyond = attempts::unanswered(facts).iter();
+    let beyond = beyond.filter_map(|a| lost_beyond(facts, a).or_else(|| silent(facts, a)));
     let mut all: Vec<_> = here.chain(beyond).collect();
     all.retain(|g| services::is_elsewhere(facts, g.address));
     all
@@ -272,9 +270,10 @@ fn stale<'a>(facts: &Facts<'_>, known: &'a Services, gone: Gone) -> Option<Stale
 /// The Service that the same sockets asked.
 fn asked<'a>(facts: &Facts<'_>, known: &'a Services, gone: &Gone) -> Option<&'a Service> {
     let socket = |f: &FlowKey| (f.source, f.source_port, f.protocol);
+    let own: HashSet<_> = gone.flows.iter().map(socket).collect();
     let all = facts.attempts();
     let tries = all.iter().flat_map(|a| &a.tries);
-    let mut same = tries.filter(|t| gone.flows.iter().any(|f| socket(f) == socket(&t.flow)));
+    let mut same = tries.filter(|t| own.contains(&socket(&t.flow)));
     same.find_map(|t| {
         let to = flow::ends(&t.flow).1;
         known.rule(to, t.flow.destination_port, t.flow.protocol)

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use netdiag_common::flow::FlowKey;
 
 use super::{
-    attempts::{self, Attempts, Outcome, Try},
+    attempts::{self, Attempts, Try},
     losses::PATTERN,
     need::{Need, Sufferer},
     refusals::SPAN,
@@ -28,26 +28,27 @@ use crate::{
 /// Persistently unanswered connections and datagrams from pods here to an address that is no
 /// pod's and not this node's: a Service's, perhaps. The most tried first.
 pub fn silent<'a>(facts: &Facts<'a>) -> Vec<Attempts<'a>> {
-    let mut all = attempts::failing(facts, Outcome::Unanswered);
-    all.retain(|a| {
+    let silent = |a: &&Attempts<'_>| {
         a.packets() >= PATTERN
             && a.last().saturating_sub(a.first()) >= SPAN
             && facts.is_local_pod(a.client)
             && is_elsewhere(facts, a.server)
             && a.tries.iter().all(|t| t.was.is_none())
-    });
+    };
+    let all = attempts::unanswered(facts).iter().filter(silent);
+    let mut all: Vec<_> = all.cloned().collect();
     all.sort_by_key(|a| std::cmp::Reverse(a.packets()));
     all
 }
 
 /// No pod's that is known, and not this node's.
 pub fn is_elsewhere(facts: &Facts<'_>, address: IpAddr) -> bool {
-    facts.pod(address, PodRole::Server).is_none() && !facts.node.owns(address)
+    facts.pod(address, PodRole::Server).is_none() && !facts.owns(address)
 }
 
 /// Nobody's that is known, and no route is about it: Services have addresses that no link has.
 pub fn may_be_one(facts: &Facts<'_>, address: IpAddr) -> bool {
-    let route = facts.node.route_to(address);
+    let route = facts.route_to(address);
     is_elsewhere(facts, address) && route.is_none_or(|r| r.destination.length == 0)
 }
 
@@ -88,7 +89,7 @@ pub fn refusal<'a>(
     protocol: u8,
 ) -> Option<&'a Service> {
     let known = facts.gathered.services()?;
-    let own = facts.node.owns(server);
+    let own = facts.owns(server);
     let at_node = || known.node_port(server, port, protocol).filter(|_| own);
     let rule = known.rule(server, port, protocol).or_else(at_node);
     rule.filter(|rule| rule.rejected)

@@ -5,7 +5,7 @@ use crate::shell;
 use netdiag_common::dns::PORT;
 
 use super::{
-    dns::{self, PATTERN, Picture},
+    dns::{self, PATTERN},
     refusals::Refusal,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         total::Total,
     },
     pipeline::{
-        attempts::{self, Attempts, Outcome},
+        attempts::{self, Attempts},
         facts::{Facts, Question},
     },
 };
@@ -120,7 +120,7 @@ pub fn begins_to_wait(facts: &Facts<'_>, refusal: &Refusal<'_>) -> bool {
         return false;
     };
     let young = |since: u64| facts.now.saturating_sub(since) < WAITS;
-    let picture = Picture::of(facts);
+    let picture = facts.picture();
     let askings = picture.askings.iter();
     let mut own = askings.filter(|a| side.addresses.contains(&a.client));
     let name = |q: &&Question| picture.is_cluster_name(&q.name) || is_control_plane(&q.name);
@@ -130,15 +130,15 @@ pub fn begins_to_wait(facts: &Facts<'_>, refusal: &Refusal<'_>) -> bool {
         silent.is_some_and(|s| s.questions.iter().copied().any(|q| name(&q)))
             || a.questions.iter().copied().any(|q| name(&q) && unknown(&q))
     };
-    let fails = |outcome| {
-        let mut all = attempts::failing(facts, outcome).into_iter();
-        all.any(|a| {
+    let fails = |all: &[Attempts<'_>]| {
+        all.iter().any(|a| {
             let own = a.protocol == flow::TCP && side.addresses.contains(&a.client);
             own && young(a.first())
         })
     };
     own.any(begins)
-        || only_its_own(proxy) && (fails(Outcome::Refused) || fails(Outcome::Unanswered))
+        || only_its_own(proxy)
+            && (fails(attempts::refused(facts)) || fails(attempts::unanswered(facts)))
 }
 
 /// Whether no other program of the pod gets a connection out while it is closed.
@@ -149,7 +149,7 @@ fn only_its_own(proxy: &Interception) -> bool {
 /// What a pod does not get; its connections count where they are `only` the proxy's.
 fn asks_in_vain<'a>(facts: &Facts<'a>, netns: u32, only: bool) -> Option<Waits<'a>> {
     let side = facts.node.pod_side(netns)?;
-    let picture = Picture::of(facts);
+    let picture = facts.picture();
     let askings = picture.askings.iter();
     let own: Vec<_> = askings
         .filter(|a| side.addresses.contains(&a.client))
@@ -177,16 +177,14 @@ fn asks_in_vain<'a>(facts: &Facts<'a>, netns: u32, only: bool) -> Option<Waits<'
     {
         return Some(Waits::NoName(question));
     }
-    let failing = |outcome| {
-        let all = attempts::failing(facts, outcome)
-            .into_iter()
-            .filter(|_| only);
+    let failing = |all: &[Attempts<'a>]| {
+        let all = all.iter().filter(|_| only);
         let own = all.filter(|a| a.protocol == flow::TCP && side.addresses.contains(&a.client));
         let lasting = own.filter(|a| a.packets() >= PATTERN && a.span() >= WAITS);
-        lasting.max_by_key(Attempts::packets)
+        lasting.max_by_key(|a| a.packets()).cloned()
     };
-    let refused = failing(Outcome::Refused).map(Waits::Refused);
-    refused.or_else(|| failing(Outcome::Unanswered).map(Waits::Unanswered))
+    let refused = failing(attempts::refused(facts)).map(Waits::Refused);
+    refused.or_else(|| failing(attempts::unanswered(facts)).map(Waits::Unanswered))
 }
 
 /// Answers, again and again, and none with an address.

@@ -19,7 +19,7 @@ pub fn by_api<'a>(
     rule: &Service,
 ) -> Option<(&'a cluster::Service, &'a cluster::Port)> {
     let (port, protocol) = (rule.port, rule.protocol);
-    let own = rule.address.is_unspecified() || facts.node.owns(rule.address);
+    let own = rule.address.is_unspecified() || facts.owns(rule.address);
     let at_node = || facts.cluster.at_node_port(port, protocol).filter(|_| own);
     let by_address = facts.cluster.service(rule.address, Some((port, protocol)));
     by_address.or_else(at_node)

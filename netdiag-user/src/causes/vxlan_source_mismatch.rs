@@ -30,7 +30,7 @@ mod other_node;
 
 use crate::model::shell::CommandLine;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -50,7 +50,10 @@ use crate::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, Severity, Subject,
         },
     },
-    pipeline::facts::{Facts, HopFlow, OuterPair},
+    pipeline::{
+        facts::{Facts, HopFlow, OuterPair},
+        journey::Journey,
+    },
     shell,
 };
 
@@ -116,7 +119,7 @@ pub fn mismatches(facts: &Facts<'_>) -> Vec<Mismatch> {
 fn ours(facts: &Facts<'_>, out: &OuterPair, into: &OuterPair) -> Option<Mismatch> {
     let same_peer = into.source == out.destination;
     let differs = into.destination != out.source;
-    let both_own = facts.node.owns(into.destination) && facts.node.owns(out.source);
+    let both_own = facts.owns(into.destination) && facts.owns(out.source);
     (same_peer && differs && both_own).then(|| Mismatch {
         side: Side::Ours,
         source: out.source,
@@ -190,7 +193,7 @@ fn answered_to(facts: &Facts<'_>, device: &Link, answer: &FlowKey) -> Option<IpA
 /// The VTEP that a flow's destination is sent to.
 fn route_vtep(facts: &Facts<'_>, device: &Link, flow: &FlowKey) -> Option<IpAddr> {
     let (_, destination) = flow::ends(flow);
-    let route = facts.node.route_to(destination)?;
+    let route = facts.route_to(destination)?;
     if route.oif != Some(device.index) {
         return None;
     }
@@ -235,7 +238,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         format!("{old} is a VTEP's old address, which nobody holds"),
     );
     stalled.iter().for_each(|flow| finding.scope.add_key(flow));
-    let others = finding.about.iter().filter(|host| !facts.node.owns(**host));
+    let others = finding.about.iter().filter(|host| !facts.owns(**host));
     finding
         .scope
         .add_hosts(&others.copied().collect::<Vec<_>>());
@@ -269,17 +272,14 @@ fn summary(m: &Mismatch) -> String {
 fn stalled(facts: &Facts<'_>, m: &Mismatch) -> Vec<FlowKey> {
     let over = |h: &&HopFlow| h.key.carried == VXLAN && concerns(facts, m, h);
     let hops: Vec<&HopFlow> = facts.flows.iter().filter(over).collect();
-    let at = |flow: &FlowKey, egress: bool| {
-        hops.iter()
-            .find(|h| h.flow() == flow && h.egress() == egress)
-    };
-    // Answers that die for want of a neighbour never reach the uplink: any hop's count will do.
-    let mut retransmits: HashMap<FlowKey, u32> = HashMap::new();
-    for hop in facts.flows {
-        let most = retransmits.entry(*hop.flow()).or_default();
-        *most = hop.hop.stalled.max(*most);
+    let mut places: HashMap<(FlowKey, bool), &HopFlow> = HashMap::new();
+    for hop in &hops {
+        places.entry((*hop.flow(), hop.egress())).or_insert(hop);
     }
-    let of = |flow: &FlowKey| retransmits.get(flow).copied().unwrap_or(0);
+    let at = |flow: &FlowKey, egress: bool| places.get(&(*flow, egress));
+    // Answers that die for want of a neighbour never reach the uplink: any hop's count will do.
+    let journeys = facts.journeys();
+    let of = |flow: &FlowKey| journeys.get(flow).map_or(0, Journey::stalled);
     let mut stalled = BTreeSet::new();
     let mut first = u64::MAX;
     for hop in &hops {
@@ -331,7 +331,11 @@ fn stalled_hops<'a>(
     facts: &'a Facts<'_>,
     stalled: &'a [FlowKey],
 ) -> impl Iterator<Item = &'a HopFlow> {
-    facts.flows.iter().filter(|h| stalled.contains(h.flow()))
+    let stalled: HashSet<&FlowKey> = stalled.iter().collect();
+    facts
+        .flows
+        .iter()
+        .filter(move |h| stalled.contains(h.flow()))
 }
 
 fn flow_refs(facts: &Facts<'_>, stalled: &[FlowKey]) -> Vec<FlowRef> {

@@ -73,7 +73,8 @@ fn told<K: std::hash::Hash + Eq + Copy>(
     (key, now): (&K, u64),
     event: impl FnOnce(u64) -> LiveEvent,
 ) -> Option<LiveEvent> {
-    let count = gain(seen, key, now);
+    // Most entries never have any.
+    let count = if now == 0 { 0 } else { gain(seen, key, now) };
     if count == 0 {
         return None;
     }

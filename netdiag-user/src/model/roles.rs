@@ -1,8 +1,13 @@
 //! What each link of the node is for: decided from kinds, masters, peers and routes, never from
 //! names.
+use std::{cell::OnceCell, collections::HashSet, net::IpAddr};
+
 use serde::{Deserialize, Serialize};
 
-use super::node::{Link, LinkKind, Node, RouteKind};
+use super::{
+    index::NodeIndex,
+    node::{Link, LinkKind, Node, Route, RouteKind, Tunnel},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
@@ -26,55 +31,68 @@ impl Role {
     }
 }
 
-/// The role of `link`; nothing for what carries no pod's traffic.
+/// The role of `link`; nothing for what carries no pod's traffic. Whoever asks for many links asks
+/// [`Roles`].
 pub fn role(node: &Node, link: &Link) -> Option<Role> {
-    if !link.up || link.kind == LinkKind::Loopback {
-        return None;
+    Roles::new(node).of(link)
+}
+
+/// What is asked of the whole node and the same for each of its links.
+pub struct Roles<'a> {
+    node: &'a Node,
+    /// Links that the default route or a tunnel's packets leave by.
+    carriers: OnceCell<HashSet<u32>>,
+}
+
+impl<'a> Roles<'a> {
+    pub fn new(node: &'a Node) -> Self {
+        Self {
+            node,
+            carriers: OnceCell::new(),
+        }
     }
-    if link.is_tunnel() {
-        return Some(Role::Tunnel);
+
+    /// The role of `link`; nothing for what carries no pod's traffic.
+    pub fn of(&self, link: &Link) -> Option<Role> {
+        if !link.up || link.kind == LinkKind::Loopback {
+            return None;
+        }
+        if link.is_tunnel() {
+            return Some(Role::Tunnel);
+        }
+        if self.is_uplink(link) {
+            return Some(Role::Uplink);
+        }
+        match link.kind {
+            LinkKind::Veth | LinkKind::Netkit if is_pods(self.node, link) => Some(Role::Pod),
+            LinkKind::Bridge if has_pod_ports(self.node, link) => Some(Role::Bridge),
+            _ => None,
+        }
     }
-    if is_uplink(node, link) {
-        return Some(Role::Uplink);
-    }
-    match link.kind {
-        LinkKind::Veth | LinkKind::Netkit if is_pods(node, link) => Some(Role::Pod),
-        LinkKind::Bridge if has_pod_ports(node, link) => Some(Role::Bridge),
-        _ => None,
+
+    /// An uplink is where the default route or a tunnel's underlay leads, or a NIC with an address;
+    /// a link enslaved to one (bond member, bridge port) is not an uplink itself.
+    fn is_uplink(&self, link: &Link) -> bool {
+        let carriers = || self.carriers.get_or_init(|| carriers(self.node));
+        link.master.is_none() && (owns_subnet(link) || carriers().contains(&link.index))
     }
 }
 
-/// An uplink is where the default route or a tunnel's underlay leads, or a NIC with an address;
-/// a link enslaved to one (bond member, bridge port) is not an uplink itself.
-fn is_uplink(node: &Node, link: &Link) -> bool {
-    if link.master.is_some() {
-        return false;
-    }
-    carries_default_route(node, link) || carries_tunnel(node, link) || owns_subnet(link)
-}
-
-fn carries_default_route(node: &Node, link: &Link) -> bool {
-    node.routes.iter().any(|r| {
-        r.kind == RouteKind::Unicast && r.destination.length == 0 && r.oif == Some(link.index)
-    })
-}
-
-fn carries_tunnel(node: &Node, link: &Link) -> bool {
-    let tunnels = || {
-        node.links
-            .iter()
-            .filter(|l| l.up)
-            .filter_map(|l| l.tunnel.as_ref())
-    };
-    tunnels().any(|t| t.underlay == Some(link.index))
-        || tunnels().any(|t| {
-            t.local
-                .is_some_and(|local| link.addresses.iter().any(|a| a.prefix.address == local))
-        })
-        || node.fdb.iter().any(|f| {
-            node.route_to(f.vtep)
-                .is_some_and(|r| r.kind == RouteKind::Unicast && r.oif == Some(link.index))
-        })
+fn carriers(node: &Node) -> HashSet<u32> {
+    let default = |r: &&Route| r.kind == RouteKind::Unicast && r.destination.length == 0;
+    let default = node.routes.iter().filter(default).filter_map(|r| r.oif);
+    let tunnels = node.links.iter().filter(|l| l.up);
+    let tunnels: Vec<&Tunnel> = tunnels.filter_map(|l| l.tunnel.as_ref()).collect();
+    let bound = tunnels.iter().filter_map(|t| t.underlay);
+    let locals: HashSet<IpAddr> = tunnels.iter().filter_map(|t| t.local).collect();
+    let sends = |l: &&Link| { l.addresses.iter() }.any(|a| locals.contains(&a.prefix.address));
+    let sending = node.links.iter().filter(sends).map(|l| l.index);
+    let peers: HashSet<IpAddr> = node.fdb.iter().map(|f| f.vtep).collect();
+    let index = NodeIndex::new(node);
+    let ways = peers.iter().filter_map(|peer| index.route_to(*peer));
+    let ways = ways.filter(|r| r.kind == RouteKind::Unicast);
+    let ways = ways.filter_map(|r| r.oif);
+    default.chain(bound).chain(sending).chain(ways).collect()
 }
 
 /// A NIC (or a veth that stands for one) with an address in a subnet of its own. A pod's link

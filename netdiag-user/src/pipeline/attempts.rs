@@ -4,10 +4,7 @@
 //! A try is one connection (TCP) or the datagrams from one socket to one server (UDP). Where the
 //! node translates (a Service's DNAT), the hops before see another destination than those
 //! behind: the two are tries of their own, joined by [`Try::became`] and [`Try::was`].
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-};
+use std::{cell::OnceCell, collections::BTreeMap, net::IpAddr, rc::Rc};
 
 use netdiag_common::{
     flow::FlowKey,
@@ -18,6 +15,7 @@ use crate::{
     model::{
         address::endpoint,
         flow::{self, TCP, UDP},
+        hash::Map,
         roles::Role,
         total::Total,
         verdict::{FlowRef, PodRef, PodRole, Scope},
@@ -60,8 +58,8 @@ pub struct Try<'a> {
     /// As the client's packets have it.
     pub flow: FlowKey,
     /// Hops that the requests passed, in the order of the path, and those of the answers.
-    pub requests: Vec<&'a HopFlow>,
-    pub answers: Vec<&'a HopFlow>,
+    pub requests: Rc<[&'a HopFlow]>,
+    pub answers: Rc<[&'a HopFlow]>,
     /// The flow that this one was translated to, or from which.
     pub became: Option<FlowKey>,
     pub was: Option<FlowKey>,
@@ -83,7 +81,7 @@ impl Try<'_> {
     }
 
     pub fn last(&self) -> u64 {
-        let all = self.requests.iter().chain(&self.answers);
+        let all = self.requests.iter().chain(self.answers.iter());
         all.map(|h| h.hop.last).max().unwrap_or(0)
     }
 
@@ -191,7 +189,29 @@ impl<'a> Attempts<'a> {
 impl<'a> Facts<'a> {
     /// All tries that began during the run, by client and server.
     pub fn attempts(&self) -> &[Attempts<'a>] {
-        self.attempts.get_or_init(|| group(tries(self)))
+        &self.all_attempts().all
+    }
+
+    /// The try of that flow, as the client's packets have it.
+    pub fn tried(&self, flow: &FlowKey) -> Option<&Try<'a>> {
+        let known = self.all_attempts();
+        let by_flow = known.by_flow.get_or_init(|| {
+            let all = known.all.iter().enumerate();
+            let tries = all.flat_map(|(at, attempts)| {
+                let tries = attempts.tries.iter().enumerate();
+                tries.map(move |(n, tried)| (tried.flow, (at, n)))
+            });
+            tries.collect()
+        });
+        let (at, n) = by_flow.get(flow)?;
+        known.all.get(*at)?.tries.get(*n)
+    }
+
+    fn all_attempts(&self) -> &Known<'a> {
+        self.attempts.get_or_init(|| Known {
+            all: group(tries(self)),
+            ..Known::default()
+        })
     }
 }
 
@@ -217,21 +237,46 @@ fn group(tries: Vec<Try<'_>>) -> Vec<Attempts<'_>> {
     all
 }
 
-/// Groups whose tries came to `wanted`, one after the other, and none was accepted since the
-/// first of them: only those tries are left in them. What worked before proves nothing.
-pub fn failing<'a>(facts: &Facts<'a>, wanted: Outcome) -> Vec<Attempts<'a>> {
-    let all = facts.attempts().iter();
-    all.filter_map(|attempts| attempts.failing(wanted))
-        .collect()
+/// All of a reading, and what several rules look for among them.
+#[derive(Default)]
+pub(super) struct Known<'a> {
+    all: Vec<Attempts<'a>>,
+    by_flow: OnceCell<Map<FlowKey, (usize, usize)>>,
+    refused: OnceCell<Vec<Attempts<'a>>>,
+    unanswered: OnceCell<Vec<Attempts<'a>>>,
+}
+
+impl<'a> Known<'a> {
+    fn failing(&self, wanted: Outcome) -> Vec<Attempts<'a>> {
+        let all = self.all.iter();
+        all.filter_map(|attempts| attempts.failing(wanted))
+            .collect()
+    }
+}
+
+/// Groups whose tries were refused, one after the other, and none was accepted since the first of
+/// them: only those tries are left in them. What worked before proves nothing.
+pub fn refused<'f, 'a>(facts: &'f Facts<'a>) -> &'f [Attempts<'a>] {
+    let known = facts.all_attempts();
+    let refused = || known.failing(Outcome::Refused);
+    known.refused.get_or_init(refused)
+}
+
+/// The same of those that were not answered.
+pub fn unanswered<'f, 'a>(facts: &'f Facts<'a>) -> &'f [Attempts<'a>] {
+    let known = facts.all_attempts();
+    let unanswered = || known.failing(Outcome::Unanswered);
+    known.unanswered.get_or_init(unanswered)
 }
 
 fn tries<'a>(facts: &Facts<'a>) -> Vec<Try<'a>> {
     let journeys = facts.journeys();
     let requests = journeys.values().filter(|j| is_request(&j.flow, &j.hops));
+    let none: Rc<[&HopFlow]> = Rc::new([]);
     let mut tries: Vec<_> = requests
         .map(|journey| {
             let back = journeys.get(&journey.flow.reversed());
-            let answers = back.map(|j| j.hops.clone()).unwrap_or_default();
+            let answers = back.map_or_else(|| none.clone(), |j| j.hops.clone());
             let outcome = outcome(facts.now, &journey.hops, &answers);
             Try {
                 flow: journey.flow,
@@ -279,7 +324,7 @@ fn outcome(now: u64, requests: &[&HopFlow], answers: &[&HopFlow]) -> Outcome {
 /// Joins a try to the one that it was translated to: the same client's socket, another server,
 /// and it came from nowhere: no pod, tunnel or uplink sent it in as it is.
 fn join_translated(tries: &mut [Try<'_>]) {
-    let mut sockets: HashMap<([u8; 16], u16, u8), Vec<usize>> = HashMap::new();
+    let mut sockets: Map<([u8; 16], u16, u8), Vec<usize>> = Map::default();
     for (at, tried) in tries.iter().enumerate() {
         let flow = &tried.flow;
         let socket = (flow.source, flow.source_port, flow.protocol);
@@ -410,7 +455,7 @@ mod tests {
                     answer(accepted_at, SYN | ACK),
                 ),
             ];
-            judge(flows, |facts| failing(facts, Outcome::Unanswered).len())
+            judge(flows, |facts| unanswered(facts).len())
         };
         assert_eq!((with(5), with(2 * SECOND)), (1, 0));
     }
@@ -421,7 +466,7 @@ mod tests {
         let young = tcp("172.20.1.5", "192.0.2.9", 81);
         let flows = vec![from_pod(open, |_| {}), from_pod(young, syn(60 * SECOND))];
         judge(flows, |facts| {
-            assert_eq!(failing(facts, Outcome::Unanswered).len(), 0);
+            assert_eq!(unanswered(facts).len(), 0);
             assert_eq!(facts.attempts()[0].tries[0].outcome, Outcome::Pending);
         });
     }

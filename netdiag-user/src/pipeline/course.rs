@@ -109,10 +109,9 @@ fn pod_link<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<&'a Link> {
         .and_then(|p| p.interface.as_ref());
     let by_name = name.and_then(|name| facts.node.links.iter().find(|l| l.name == *name));
     by_name.or_else(|| {
-        let mut sides = facts.node.pod_sides.iter();
-        let side = sides.find(|s| s.addresses.contains(&address))?;
+        let side = facts.pod_side_of(address)?;
         let mut links = facts.node.links.iter();
-        links.find(|l| l.peer_netns == Some(side.netns) && role(facts.node, l) == Some(Role::Pod))
+        links.find(|l| l.peer_netns == Some(side.netns) && facts.role(l) == Some(Role::Pod))
     })
 }
 

@@ -16,20 +16,21 @@ use netdiag_common::{
 };
 
 use super::{
-    attempts::Attempts, clock::Clock, forged::forged, journey::Journeys, legs::Legs,
-    whose::Activity,
+    attempts, clock::Clock, forged::forged, journey::Journeys, legs::Legs, picture::Picture,
+    success::Success, whose::Activity,
 };
 use crate::model::{
     address::from_wire,
     cluster::Cluster,
     dns, flow,
     gather::Gathered,
+    index::NodeIndex,
     limits::LimitFrom,
-    node::{Link, Node},
+    node::{Link, Node, PodSide, Route},
     observation::Observation,
     pod::{Pod, PodIndex},
     reason::{self, Reasons},
-    roles::{Role, role},
+    roles::{Role, Roles},
 };
 
 /// One flow at one hop.
@@ -173,9 +174,12 @@ pub struct Facts<'a> {
     pub claims: &'a [(ClaimKey, Claim)],
     pub retransmits: &'a [(RetransmitKey, Retransmitted)],
     pub oom_kills: &'a [(u32, OomKill)],
+    index: NodeIndex<'a>,
     pub(super) journeys: OnceCell<Journeys<'a>>,
-    pub(super) attempts: OnceCell<Vec<Attempts<'a>>>,
+    pub(super) attempts: OnceCell<attempts::Known<'a>>,
     pub(super) legs: OnceCell<Legs>,
+    pub(super) success: OnceCell<Success>,
+    pub(super) picture: OnceCell<Picture<'a>>,
     pub(super) activity: OnceCell<Activity>,
 }
 
@@ -275,9 +279,12 @@ impl<'a> Facts<'a> {
             claims: &rows.claims,
             retransmits: &rows.retransmits,
             oom_kills: &rows.oom_kills,
+            index: NodeIndex::new(known.node),
             journeys: OnceCell::new(),
             attempts: OnceCell::new(),
             legs: OnceCell::new(),
+            success: OnceCell::new(),
+            picture: OnceCell::new(),
             activity: OnceCell::new(),
         }
     }
@@ -292,7 +299,31 @@ impl<'a> Facts<'a> {
 
     /// The link by which packets to `destination` leave.
     pub fn link_towards(&self, destination: IpAddr) -> Option<&'a Link> {
-        self.node.link(self.node.route_to(destination)?.oif?)
+        self.index.link(self.route_to(destination)?.oif?)
+    }
+
+    /// The route that a packet to `destination` takes, as [`Node::route_to`].
+    pub fn route_to(&self, destination: IpAddr) -> Option<&'a Route> {
+        self.index.route_to(destination)
+    }
+
+    /// Whether the address is the node's own.
+    pub fn owns(&self, address: IpAddr) -> bool {
+        self.index.owns(address)
+    }
+
+    /// The pod on a link of this node that has the address in its namespace.
+    pub fn pod_side_of(&self, address: IpAddr) -> Option<&'a PodSide> {
+        self.index.pod_side_of(address)
+    }
+
+    pub fn link(&self, index: u32) -> Option<&'a Link> {
+        self.index.link(index)
+    }
+
+    /// What a link of this node is for.
+    pub fn role(&self, link: &Link) -> Option<Role> {
+        self.index.role(link)
     }
 }
 
@@ -300,6 +331,7 @@ impl<'a> Facts<'a> {
 /// pass the same few links.
 struct Links<'a> {
     node: &'a Node,
+    roles: Roles<'a>,
     known: HashMap<u32, (String, Option<Role>)>,
 }
 
@@ -307,14 +339,15 @@ impl<'a> Links<'a> {
     fn new(node: &'a Node) -> Self {
         Self {
             node,
+            roles: Roles::new(node),
             known: HashMap::new(),
         }
     }
 
     fn get(&mut self, index: u32) -> (String, Option<Role>) {
-        let node = self.node;
+        let (node, roles) = (self.node, &self.roles);
         let look = || {
-            let role = node.link(index).and_then(|l| role(node, l));
+            let role = node.link(index).and_then(|l| roles.of(l));
             (node.link_name(index), role)
         };
         self.known.entry(index).or_insert_with(look).clone()

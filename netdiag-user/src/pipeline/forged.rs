@@ -27,29 +27,34 @@ pub fn forged(node: &Node, pods: &PodIndex, flows: &[HopFlow]) -> HashSet<FlowKe
     // Thousands of flows come out of a few links.
     let mut sides: HashMap<u32, Option<&PodSide>> = HashMap::new();
     let owners = LazyCell::new(|| owners(node));
+    let mut side_of = |link: u32| *sides.entry(link).or_insert_with(|| behind(node, link));
+    let sent = |hop: &&HopFlow| hop.key.direction != EGRESS;
+    let at_pods = || flows.iter().filter(|hop| hop.role == Some(Role::Pod));
     let mut forged = HashMap::new();
-    let mut genuine = HashSet::new();
-    let mut given = HashSet::new();
-    for hop in flows.iter().filter(|hop| hop.role == Some(Role::Pod)) {
-        if hop.key.direction == EGRESS {
-            given.insert((*hop.flow(), hop.key.ifindex));
-            continue;
-        }
-        let link = hop.key.ifindex;
-        let Some(side) = *sides.entry(link).or_insert_with(|| behind(node, link)) else {
+    for hop in at_pods().filter(sent) {
+        let (link, (source, _)) = (hop.key.ifindex, ends(hop.flow()));
+        let Some(side) = side_of(link).filter(|side| !side.addresses.contains(&source)) else {
             continue;
         };
-        let (source, _) = ends(hop.flow());
-        if side.addresses.contains(&source) {
-            genuine.insert(*hop.flow());
-            continue;
-        }
         let known = || {
             let pod = pods.by_address(source);
             pod.is_some_and(|pod| pod.is_local() && pod.netns != Some(side.netns))
         };
         if owners.contains(&source) || known() {
             forged.insert(*hop.flow(), link);
+        }
+    }
+    if forged.is_empty() {
+        return HashSet::new();
+    }
+    let mut genuine = HashSet::new();
+    let mut given = HashSet::new();
+    for hop in at_pods() {
+        let (link, (source, _)) = (hop.key.ifindex, ends(hop.flow()));
+        if !sent(&hop) {
+            given.insert((*hop.flow(), link));
+        } else if side_of(link).is_some_and(|side| side.addresses.contains(&source)) {
+            genuine.insert(*hop.flow());
         }
     }
     let forged = forged.into_iter();

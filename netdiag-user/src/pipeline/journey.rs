@@ -1,15 +1,16 @@
 //! One flow over its hops: where it came in, where it was last seen, what it lost on the way.
-use std::collections::HashMap;
+use std::rc::Rc;
 
 use netdiag_common::flow::FlowKey;
 
 use super::facts::{Facts, HopFlow};
-use crate::model::{flow, roles::Role, verdict::FlowRef};
+use crate::model::{flow, hash::Map, roles::Role, verdict::FlowRef};
 
 /// A flow's counts, hop by hop, in the order in which its first packet passed.
 pub struct Journey<'a> {
     pub flow: FlowKey,
-    pub hops: Vec<&'a HopFlow>,
+    /// Shared with the tries that it is part of.
+    pub hops: Rc<[&'a HopFlow]>,
 }
 
 impl Journey<'_> {
@@ -67,7 +68,7 @@ pub fn came_in(hops: &[&HopFlow]) -> bool {
 
 /// By the inner flow where one is encapsulated, so that a journey goes through the tunnel
 /// without a break.
-pub type Journeys<'a> = HashMap<FlowKey, Journey<'a>>;
+pub type Journeys<'a> = Map<FlowKey, Journey<'a>>;
 
 impl<'a> Facts<'a> {
     /// Journeys of all flows.
@@ -84,21 +85,20 @@ impl<'a> Facts<'a> {
     }
 }
 
-fn journeys(flows: &[HopFlow]) -> Journeys<'_> {
-    let mut journeys = Journeys::new();
+fn journeys<'a>(flows: &'a [HopFlow]) -> Journeys<'a> {
+    let mut numbers: Map<&FlowKey, usize> = Map::default();
+    let mut hops: Vec<(usize, &HopFlow)> = Vec::with_capacity(flows.len());
     for hop in flows {
-        let new = || Journey {
-            flow: *hop.flow(),
-            hops: Vec::new(),
-        };
-        journeys
-            .entry(*hop.flow())
-            .or_insert_with(new)
-            .hops
-            .push(hop);
+        let next = numbers.len();
+        hops.push((*numbers.entry(hop.flow()).or_insert(next), hop));
     }
-    for journey in journeys.values_mut() {
-        journey.hops.sort_by_key(|h| h.hop.first);
-    }
-    journeys
+    // Those of one flow that came at once stay in their order.
+    hops.sort_by_key(|(number, hop)| (*number, hop.hop.first));
+    let same = hops.chunk_by(|(one, _), (other, _)| one == other);
+    let journey = |hops: &[(usize, &'a HopFlow)]| {
+        let hops: Rc<[_]> = hops.iter().map(|(_, hop)| *hop).collect();
+        let flow = *hops.first()?.flow();
+        Some((flow, Journey { flow, hops }))
+    };
+    same.filter_map(journey).collect()
 }

@@ -1,6 +1,6 @@
 //! A connection that the node translates is one flow with two legs: as the client sends it, and
 //! as it is behind the translation.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use netdiag_common::{flow::FlowKey, hop::TRACKED};
 
@@ -11,6 +11,7 @@ use super::{
 use crate::model::{
     address::from_wire,
     flow::{TCP, UDP, ends},
+    hash::Map,
     path::KnownBy,
 };
 
@@ -27,9 +28,9 @@ type End = ([u8; 16], u16, u8);
 #[derive(Default)]
 pub struct Legs {
     /// From the flow as its sender sends it to the one behind the translation.
-    sent_on: HashMap<FlowKey, (FlowKey, KnownBy)>,
+    sent_on: Map<FlowKey, (FlowKey, KnownBy)>,
     /// The other way round.
-    asked: HashMap<FlowKey, (FlowKey, KnownBy)>,
+    asked: Map<FlowKey, (FlowKey, KnownBy)>,
 }
 
 impl Legs {
@@ -93,16 +94,16 @@ impl Facts<'_> {
 /// came in by the same socket, or with the same sequence numbers.
 struct Made<'f, 'a> {
     /// By the client's socket; the time is that of the first packet.
-    by_client: HashMap<End, Vec<(FlowKey, u64)>>,
-    by_server: HashMap<End, Vec<&'f Journey<'a>>>,
+    by_client: Map<End, Vec<(FlowKey, u64)>>,
+    by_server: Map<End, Vec<&'f Journey<'a>>>,
     by_sequence: BTreeMap<u32, Vec<&'f Journey<'a>>>,
 }
 
 impl<'f, 'a> Made<'f, 'a> {
     fn new(facts: &'f Facts<'a>, journeys: &[&'f Journey<'a>]) -> Self {
         let mut all = Self {
-            by_client: HashMap::new(),
-            by_server: HashMap::new(),
+            by_client: Map::default(),
+            by_server: Map::default(),
             by_sequence: BTreeMap::new(),
         };
         for made in journeys.iter().filter(|j| !j.came_in()) {
@@ -123,7 +124,7 @@ impl<'f, 'a> Made<'f, 'a> {
         let (flow, first) = (made.flow, first(made).unwrap_or(0));
         let of_client = self.by_client.entry(client(&flow)).or_default();
         of_client.push((flow, first));
-        if !facts.node.owns(from_wire(flow.source)) {
+        if !facts.owns(from_wire(flow.source)) {
             return;
         }
         self.by_server.entry(server(&flow)).or_default().push(made);
@@ -169,7 +170,7 @@ impl<'f, 'a> Made<'f, 'a> {
     /// one flow alone that has them, and have begun at once.
     fn same_sequence(&self, facts: &Facts<'_>, origin: &Journey<'_>) -> Option<FlowKey> {
         let (_, to) = ends(&origin.flow);
-        if origin.flow.protocol != TCP || !facts.node.owns(to) {
+        if origin.flow.protocol != TCP || !facts.owns(to) {
             return None;
         }
         let (sequence, began) = (sequence(origin)?, first(origin)?);

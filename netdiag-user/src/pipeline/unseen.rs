@@ -2,7 +2,7 @@
 use netdiag_common::dns::PORT as DNS;
 
 use super::{
-    attempts::{self, Attempts, Outcome},
+    attempts::{self, Attempts},
     facts::Facts,
     scene::Run,
 };
@@ -56,13 +56,13 @@ pub fn unseen(facts: &Facts<'_>, run: &Run) -> Option<NotChecked> {
 
 /// What this node and its pods asked for and got no answer to, nor since.
 fn silent<'a>(facts: &Facts<'a>) -> Vec<Attempts<'a>> {
-    let mut silent = attempts::failing(facts, Outcome::Unanswered);
-    silent.retain(|a| {
+    let asks = |a: &&Attempts<'_>| {
         let asks = a.protocol == TCP || a.protocol == UDP && a.port == DNS;
-        let ours = facts.node.owns(a.client) || facts.pod(a.client, PodRole::Source).is_some();
-        asks && ours && a.packets() >= ASKED
-    });
-    silent
+        let ours = || facts.owns(a.client) || facts.pod(a.client, PodRole::Source).is_some();
+        asks && a.packets() >= ASKED && ours()
+    };
+    let silent = attempts::unanswered(facts).iter().filter(asks);
+    silent.cloned().collect()
 }
 
 #[cfg(test)]

@@ -63,8 +63,11 @@ impl Facts<'_> {
     }
 
     fn nameless(&self, address: IpAddr, as_role: PodRole) -> Option<PodRef> {
-        let mut sides = self.node.sides();
-        let side = sides.find(|s| s.addresses.contains(&address))?;
+        let linkless = || {
+            let mut sides = self.node.linkless.iter();
+            sides.find(|s| s.addresses.contains(&address))
+        };
+        let side = self.pod_side_of(address).or_else(linkless)?;
         let mut links = self.node.links.iter();
         let link = links.find(|l| l.peer_netns == Some(side.netns));
         Some(PodRef {
@@ -78,10 +81,8 @@ impl Facts<'_> {
 
     /// Whether `address` belongs to a pod of this node.
     pub fn is_local_pod(&self, address: IpAddr) -> bool {
-        let mut sides = self.node.pod_sides.iter();
         let here = |pod: &crate::model::pod::Pod| pod.interface.is_some() && pod.gone.is_none();
-        sides.any(|s| s.addresses.contains(&address))
-            || self.pods.by_address(address).is_some_and(here)
+        self.pod_side_of(address).is_some() || self.pods.by_address(address).is_some_and(here)
     }
 
     /// The pods at both ends of a flow when it was last seen, as far as they are known.

@@ -1,14 +1,16 @@
 //! What the drop causes share: losses of one reason that persist, by where they were headed.
 mod report;
 mod severity;
-mod success;
 
 pub use report::{drop_evidence, finding};
 pub use severity::{is_peer, is_published, severity};
 
-use std::{cell::LazyCell, collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::IpAddr,
+};
 
-use netdiag_common::loss::RetransmitKey;
+use netdiag_common::{flow::FlowKey, loss::RetransmitKey};
 
 use super::need::Sufferer;
 use crate::{
@@ -20,19 +22,17 @@ use crate::{
         total::Total,
         verdict::{FlowRef, PodRef, PodRole},
     },
-    pipeline::facts::{Facts, Loss},
+    pipeline::{
+        facts::{Facts, Loss},
+        success::{SYN, Service},
+    },
 };
-use success::{Service, Success};
 
-/// Fewer lost packets than this are no pattern: a client that gives up after one retry is
-/// everyday, the third attempt is not.
-pub const PATTERN: u64 = 3;
+pub use crate::pipeline::picture::PATTERN;
 
 /// TCP flags of what a flow needs to go on: SYN, or data (PSH). Stray FINs, RSTs and bare ACKs
 /// of connections that are over are dropped on healthy nodes all day (KUBE-FORWARD's INVALID).
-const SYN: u32 = 2;
 const PSH: u32 = 8;
-const ACK: u32 = 16;
 
 /// Losses between the same two addresses for the same server's port.
 pub struct Pattern<'a> {
@@ -103,7 +103,8 @@ impl Pattern<'_> {
     pub fn refer(&self, facts: &Facts<'_>) -> FlowRef {
         let at = self.losses.iter().find_map(|l| l.interface.clone());
         let (from, to) = self.ends();
-        let own = |key: &RetransmitKey| self.losses.iter().any(|l| *l.flow() == key.flow);
+        let flows: HashSet<&FlowKey> = self.losses.iter().map(|l| l.flow()).collect();
+        let own = |key: &RetransmitKey| flows.contains(&key.flow);
         let retransmits = facts.retransmits.iter().filter(|(key, _)| own(key));
         FlowRef {
             protocol: flow::protocol(self.protocol),
@@ -128,8 +129,8 @@ impl Pattern<'_> {
 /// Losses of the wanted kind that persist and in spite of which nothing gets through.
 pub fn patterns<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<Pattern<'a>> {
     // What got through takes a look at every flow: only where something was lost.
-    let success = LazyCell::new(|| Success::of(facts));
-    let lost = |l: &Loss| wanted(l) && matters(l) && !success.despite(l, &Service::of(l));
+    let through = |l: &Loss| facts.success().despite(l, &Service::of(l));
+    let lost = |l: &Loss| wanted(l) && matters(l) && !through(l);
     let mut patterns = shares(facts, lost);
     patterns.retain(|p| p.packets() >= PATTERN);
     patterns
@@ -172,7 +173,7 @@ fn matters(loss: &Loss) -> bool {
 pub fn is_own_error(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     let echo = |l: &&Loss| l.flow().source_port != 0;
     matches!(pattern.protocol, 1 | 58)
-        && facts.node.owns(pattern.source)
+        && facts.owns(pattern.source)
         && !pattern.losses.iter().any(echo)
 }
 
@@ -181,5 +182,5 @@ pub fn is_own_error(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
 fn is_broadcast(facts: &Facts<'_>, address: IpAddr) -> bool {
     let local = |r: &Route| r.kind == RouteKind::Local && r.destination == Prefix::host(address);
     let everybody = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
-    everybody || (facts.node.routes.iter().any(local) && !facts.node.owns(address))
+    everybody || (facts.node.routes.iter().any(local) && !facts.owns(address))
 }

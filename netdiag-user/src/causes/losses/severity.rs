@@ -9,7 +9,7 @@ use crate::{causes::published, model::verdict::Severity, pipeline::facts::Facts}
 /// dropped all day, and worth a word only where somebody on the node takes it.
 pub fn severity(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<Severity> {
     let pod = |address| facts.is_local_pod(address) || facts.pods.by_address(address).is_some();
-    if pod(pattern.source) || facts.node.owns(pattern.source) {
+    if pod(pattern.source) || facts.owns(pattern.source) {
         Some(Severity::Warning)
     } else if !pod(pattern.destination) {
         let offered = translated(facts, pattern) || is_published(facts, pattern);
@@ -46,7 +46,6 @@ pub fn is_peer(facts: &Facts<'_>, address: IpAddr) -> bool {
 /// Reached by a route of its own and not by the default one: another node or one of its pods.
 fn in_cluster(facts: &Facts<'_>, address: IpAddr) -> bool {
     facts
-        .node
         .route_to(address)
         .is_some_and(|r| r.destination.length > 0)
 }

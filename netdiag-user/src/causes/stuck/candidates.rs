@@ -183,7 +183,7 @@ fn stalls(facts: &Facts<'_>, journey: &Journey<'_>) -> bool {
     let answered = back.is_some_and(|b| b.hops.iter().any(|h| h.hop.last >= last));
     let opened = journey.hops.iter().any(|h| h.hop.flags & ACK != 0);
     let (source, _) = ends(&journey.flow);
-    let own = journey.came_in() || facts.node.owns(source);
+    let own = journey.came_in() || facts.owns(source);
     own && opened && !answered && facts.now.saturating_sub(progress) >= SPAN_NS
 }
 
@@ -285,7 +285,7 @@ pub(super) fn last<'a>(
 }
 
 fn unpacked(facts: &Facts<'_>, last: Option<&HopFlow>) -> bool {
-    let kind = last.and_then(|h| facts.node.link(h.key.ifindex));
+    let kind = last.and_then(|h| facts.link(h.key.ifindex));
     kind.is_some_and(|l| matches!(l.kind, LinkKind::Vxlan | LinkKind::Ipip))
 }
 
@@ -295,7 +295,7 @@ fn concerns_us(facts: &Facts<'_>, candidate: &Candidate) -> bool {
     let Candidate { client, server, .. } = candidate;
     let lone = server.is_multicast() || server.is_loopback() || server.is_unspecified();
     let pod = |address: IpAddr| facts.is_local_pod(address);
-    let ours = pod(*client) || facts.node.owns(*client);
+    let ours = pod(*client) || facts.owns(*client);
     !lone && (ours || candidate.servers().any(pod) || is_published(facts, candidate))
 }
 
@@ -313,17 +313,13 @@ fn is_published(facts: &Facts<'_>, candidate: &Candidate) -> bool {
 fn is_everyday(facts: &Facts<'_>, candidate: &Candidate) -> bool {
     let far = candidate.far();
     let known = facts.pods.by_address(far).is_some();
-    let (now, before) = (facts.node.route_to(far), facts.start.route_to(far));
+    let (now, before) = (facts.route_to(far), facts.start.route_to(far));
     let nowhere = far.is_ipv6() && !known && now.is_none() && before.is_none();
     let was = facts
         .start
         .pod_sides
         .iter()
         .any(|s| s.addresses.contains(&far));
-    let is = facts
-        .node
-        .pod_sides
-        .iter()
-        .any(|s| s.addresses.contains(&far));
+    let is = facts.pod_side_of(far).is_some();
     nowhere || was && !is
 }

@@ -69,7 +69,7 @@ impl Sizes {
 pub fn bare(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
     let last = candidate.last.as_ref()?;
     let (source, destination) = ends(last.flow());
-    let route = facts.node.route_to(destination)?;
+    let route = facts.route_to(destination)?;
     let out = last.plain() && last.egress() && route.destination.length == 0;
     let own = source == candidate.client && facts.is_local_pod(source);
     (out && own && !candidate.answers).then(|| {
@@ -85,7 +85,7 @@ pub fn refusal(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
     let about = |key: &IcmpErrorKey| {
         let (source, destination) = ends(&key.about);
         let server = candidate.servers().any(|s| s == destination);
-        let client = source == candidate.client || facts.node.owns(source);
+        let client = source == candidate.client || facts.owns(source);
         client && server && key.about.destination_port == candidate.port
     };
     let mut errors = facts.icmp_errors.iter();

@@ -20,7 +20,7 @@ pub fn failing(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> {
     if !facts.dns.iter().any(fails) {
         return Vec::new();
     }
-    let picture = Picture::of(facts);
+    let picture = facts.picture();
     let line = |server| {
         let names = cluster_names(&picture, server);
         let good = names.iter().map(|q| q.dns.last_good).max()?;
@@ -72,7 +72,7 @@ pub fn slow(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> {
     if !facts.dns.iter().any(|q| q.dns.latency_max >= SLOW_NS) {
         return Vec::new();
     }
-    let picture = Picture::of(facts);
+    let picture = facts.picture();
     let line = |server| {
         let names = cluster_names(&picture, server);
         let (sum, count) = names.iter().fold((0_u64, 0_u64), |(sum, count), q| {

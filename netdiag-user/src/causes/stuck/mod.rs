@@ -67,7 +67,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
     let inside = all.iter().filter(|c| c.dropped.is_none() && !left(c));
     let clients: BTreeSet<IpAddr> = inside.map(|c| c.client).collect();
     let tracked = clients.into_iter().take(NAMED).map(Want::Tracked);
-    let elsewhere = all.iter().filter(|c| !facts.node.owns(c.client));
+    let elsewhere = all.iter().filter(|c| !facts.owns(c.client));
     let own = elsewhere.map(|c| ((c.server, c.port), c.protocol));
     tracked.chain(published::wants(facts, own)).collect()
 }

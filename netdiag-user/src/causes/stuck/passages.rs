@@ -19,13 +19,7 @@ pub fn of(facts: &Facts<'_>, candidate: &Candidate) -> BTreeSet<Passage> {
     if candidate.asked > 0 {
         let ipv6 = far.is_ipv6();
         let pods = [candidate.client, candidate.server].into_iter();
-        let pods = pods.filter_map(|end| {
-            facts
-                .node
-                .pod_sides
-                .iter()
-                .find(|s| s.addresses.contains(&end))
-        });
+        let pods = pods.filter_map(|end| facts.pod_side_of(end));
         all.extend(pods.map(|side| Passage::Tracking(side.netns)));
         all.extend([
             Passage::Tracking(facts.node.netns),
@@ -48,7 +42,7 @@ pub fn of(facts: &Facts<'_>, candidate: &Candidate) -> BTreeSet<Passage> {
         all.insert(Passage::Link(hop.key.ifindex));
         all.extend(
             Some(ends(hop.flow()).1)
-                .filter(|to| !facts.node.owns(*to))
+                .filter(|to| !facts.owns(*to))
                 .map(Passage::Host),
         );
     }
@@ -66,11 +60,11 @@ fn is_outer(facts: &Facts<'_>, candidate: &Candidate) -> bool {
 }
 
 fn towards(facts: &Facts<'_>, address: IpAddr, all: &mut BTreeSet<Passage>) {
-    let Some(route) = facts.node.route_to(address) else {
+    let Some(route) = facts.route_to(address) else {
         return;
     };
     all.insert(Passage::Host(route.gateway.unwrap_or(address)));
-    let Some(link) = route.oif.and_then(|oif| facts.node.link(oif)) else {
+    let Some(link) = route.oif.and_then(|oif| facts.link(oif)) else {
         return;
     };
     all.insert(Passage::Link(link.index));

@@ -59,7 +59,7 @@ pub fn end(facts: &Facts<'_>, wanted: &Wanted, role: PodRole) -> Result<End, Str
 /// `fd00::1:80` is an address too. Where nobody has it, and somebody has the one without its last
 /// part, a port was meant.
 fn check_brackets(facts: &Facts<'_>, address: IpAddr, wanted: &Wanted) -> Result<(), String> {
-    let known = |a: IpAddr| facts.node.owns(a) || facts.pod(a, PodRole::Source).is_some();
+    let known = |a: IpAddr| facts.owns(a) || facts.pod(a, PodRole::Source).is_some();
     let seen = |a: IpAddr| {
         let mut flows = facts.journeys().keys().map(flow::ends);
         flows.any(|(from, to)| from == a || to == a)

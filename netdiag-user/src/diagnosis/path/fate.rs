@@ -13,7 +13,7 @@ use crate::{
         flow::{TCP, UDP, ends},
         icmp,
         path::{Course, Fate, FateKind, Outcome, Step, Way},
-        roles::{Role, role},
+        roles::Role,
         text::counted,
         total::{Total, add},
         verdict::PodRole,
@@ -212,7 +212,7 @@ fn icmp_errors(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Vec<F
         let sender = crate::model::address::from_wire(sender);
         let who = match facts.pod(sender, PodRole::Server) {
             Some(pod) => crate::model::pod::label(&pod),
-            None if facts.node.owns(sender) => "this node".into(),
+            None if facts.owns(sender) => "this node".into(),
             None => sender.to_string(),
         };
         let mut text = format!(
@@ -240,9 +240,9 @@ fn icmp_errors(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Vec<F
 
 /// The link by which an error came into this node.
 fn came_by(facts: &Facts<'_>, key: &IcmpErrorKey) -> Option<String> {
-    let link = facts.node.link(key.ifindex)?;
+    let link = facts.link(key.ifindex)?;
     let outer = matches!(
-        role(facts.node, link),
+        facts.role(link),
         Some(Role::Pod | Role::Tunnel | Role::Uplink)
     );
     (key.direction == INGRESS && outer).then(|| link.name.clone())
@@ -347,7 +347,7 @@ fn replies<'f, 'a>(facts: &'f Facts<'a>, conversation: &Conversation) -> Option<
     let journeys = facts.journeys();
     let behind = || {
         let (client, _) = ends(&conversation.asked);
-        let leg = conversation.sent.filter(|_| facts.node.owns(client))?;
+        let leg = conversation.sent.filter(|_| facts.owns(client))?;
         journeys.get(&leg.reversed())
     };
     journeys.get(&conversation.asked.reversed()).or_else(behind)

@@ -17,7 +17,7 @@ use crate::{
         limits,
         path::{Course, End, Step, Way},
         policy::Packet,
-        roles::{Role, role},
+        roles::Role,
         total::add,
     },
     pipeline::{
@@ -85,10 +85,10 @@ fn sums(
             .iter()
             .map(|leg| leg.and_then(|flow| facts.journeys().get(&flow)))
             .collect();
-        let hops = || journeys.iter().flatten().flat_map(|j| &j.hops);
+        let hops = || journeys.iter().flatten().flat_map(|j| j.hops.iter());
         let began = hops().map(|h| h.hop.first).min().unwrap_or(0);
         for (leg, journey) in journeys.iter().enumerate() {
-            for hop in journey.iter().flat_map(|j| &j.hops) {
+            for hop in journey.iter().flat_map(|j| j.hops.iter()) {
                 let sum = sums.entry((leg, place(hop))).or_default();
                 sum.add(hop);
                 // What began before all hops were watched was first seen when each one was.
@@ -180,8 +180,8 @@ fn expected(
 /// the one that leads back is no surprise.
 fn by_any_uplink(facts: &Facts<'_>, expected: &[Place], seen: &BTreeMap<At, Sum>) -> Vec<Place> {
     let uplink = |p: &Place| {
-        let link = facts.node.link(p.ifindex);
-        let outer = link.and_then(|l| role(facts.node, l)) == Some(Role::Uplink);
+        let link = facts.link(p.ifindex);
+        let outer = link.and_then(|l| facts.role(l)) == Some(Role::Uplink);
         outer && p.direction == INGRESS
     };
     let seen: Vec<Place> = seen.keys().map(|(_, place)| *place).collect();
@@ -243,7 +243,7 @@ fn add_unseen(facts: &Facts<'_>, steps: &mut Vec<(Place, Step)>, expected: &[Pla
 }
 
 fn step(facts: &Facts<'_>, place: Place, sum: &Sum) -> Step {
-    let link = facts.node.link(place.ifindex);
+    let link = facts.link(place.ifindex);
     let one = |end: &dyn Fn(&FlowKey) -> (IpAddr, u16)| {
         let all: BTreeSet<_> = sum.ends.iter().map(end).collect();
         let addresses: BTreeSet<_> = all.iter().map(|(a, _)| a).collect();
@@ -262,7 +262,7 @@ fn step(facts: &Facts<'_>, place: Place, sum: &Sum) -> Step {
     Step {
         interface: facts.node.link_name(place.ifindex),
         role: link
-            .and_then(|l| role(facts.node, l))
+            .and_then(|l| facts.role(l))
             .map(|r| r.name().to_owned()),
         direction: direction(place.direction).into(),
         course: Course::Unexpected,
@@ -307,7 +307,7 @@ fn carried(facts: &Facts<'_>, place: Place, peer: Option<(IpAddr, IpAddr)>) -> O
 
 /// What the device and what comes below it leave to the flow's own packets.
 fn fits(facts: &Facts<'_>, place: Place, peer: Option<(IpAddr, IpAddr)>) -> Option<u32> {
-    let link = facts.node.link(place.ifindex)?;
+    let link = facts.link(place.ifindex)?;
     let (from, to) = peer?;
     let (source, destination) = match place.direction {
         EGRESS => (from, to),
@@ -319,7 +319,7 @@ fn fits(facts: &Facts<'_>, place: Place, peer: Option<(IpAddr, IpAddr)>) -> Opti
         iif: None,
     };
     let route = facts.node.route_for(&packet)?;
-    let through = facts.node.link(route.oif?)?;
+    let through = facts.link(route.oif?)?;
     if through.is_tunnel() && (place.carried != PLAIN || through.index == link.index) {
         let remote = limits::remote(facts.node, through, route.gateway);
         let left = limits::tunnel_leaves(facts.node, through, remote);

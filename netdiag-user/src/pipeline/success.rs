@@ -1,0 +1,136 @@
+//! What gets through in spite of losses: then they are no pattern.
+use netdiag_common::hop;
+
+use super::facts::{Facts, Loss};
+use crate::model::{flow::TCP, hash::Map, roles::Role};
+
+/// TCP flags as a loss has them.
+pub const SYN: u32 = 2;
+pub const ACK: u32 = 16;
+
+/// Which end of a lost packet's flow is the server, and by which port.
+pub struct Service {
+    pub port: u16,
+    /// The lost packet came from the server.
+    pub reply: bool,
+}
+
+impl Service {
+    pub fn of(loss: &Loss) -> Self {
+        let flow = loss.flow();
+        // An echo's identifier changes from run to run of ping.
+        if matches!(flow.protocol, 1 | 58) {
+            return Self {
+                port: 0,
+                reply: false,
+            };
+        }
+        let flags = loss.dropped.tcp_flags;
+        let reply = match flow.protocol == TCP && flags & SYN != 0 {
+            true => flags & ACK != 0,
+            // Servers' ports are the lower ones; clients' are ephemeral.
+            false => flow.source_port < flow.destination_port,
+        };
+        let port = if reply {
+            flow.source_port
+        } else {
+            flow.destination_port
+        };
+        Self { port, reply }
+    }
+}
+
+/// From whom to whom, by which protocol, from the server's port or towards it.
+type Way = ([u8; 16], [u8; 16], u8, u16);
+
+/// When something of a kind was last seen to get through on a way; nothing where never.
+#[derive(Default)]
+struct Signs {
+    /// A server accepted a connection: this is the way of its answer.
+    accepted: Option<u64>,
+    /// It leads towards a server's port, or from one, and carries acknowledgements.
+    acknowledged: Option<u64>,
+    /// It leads from a server's port, and anything took it.
+    answered: Option<u64>,
+    /// It leads from a server's port, and left this node or reached its pod.
+    delivered: Option<u64>,
+}
+
+/// What got through as far as this node sees, each way with the time of the last such sign: what
+/// worked before the losses began proves nothing. Ways that no loss asks for are left out.
+pub struct Success(Map<Way, Signs>);
+
+/// The way of a lost packet, and the way back.
+fn ways(loss: &Loss, port: u16) -> [Way; 2] {
+    let flow = loss.flow();
+    [
+        (flow.source, flow.destination, flow.protocol, port),
+        (flow.destination, flow.source, flow.protocol, port),
+    ]
+}
+
+impl Success {
+    fn of(facts: &Facts<'_>) -> Self {
+        let asked = facts
+            .losses
+            .iter()
+            .flat_map(|l| ways(l, Service::of(l).port));
+        let mut all: Map<Way, Signs> = asked.map(|way| (way, Signs::default())).collect();
+        for seen in facts.flows {
+            let (flow, hop) = (seen.flow(), &seen.hop);
+            let echo = matches!(flow.protocol, 1 | 58);
+            let port = if echo { 0 } else { flow.source_port };
+            let from = (flow.source, flow.destination, flow.protocol, port);
+            let to = (
+                flow.source,
+                flow.destination,
+                flow.protocol,
+                flow.destination_port,
+            );
+            let flags = hop.flags;
+            let acknowledges = flags & hop::ACK != 0 && flags & hop::RST == 0;
+            if let Some(signs) = all.get_mut(&to).filter(|_| acknowledges) {
+                note(&mut signs.acknowledged, hop.last);
+            }
+            let Some(signs) = all.get_mut(&from) else {
+                continue;
+            };
+            if flags & hop::SYN != 0 && flags & hop::ACK != 0 {
+                note(&mut signs.accepted, hop.first);
+            }
+            if acknowledges {
+                note(&mut signs.acknowledged, hop.last);
+            }
+            note(&mut signs.answered, hop.last);
+            if seen.egress() && !matches!(seen.role, Some(Role::Bridge) | None) {
+                note(&mut signs.delivered, hop.last);
+            }
+        }
+        Self(all)
+    }
+
+    /// Whether the conversation of a lost packet goes on all the same.
+    pub fn despite(&self, loss: &Loss, service: &Service) -> bool {
+        let (flow, lost) = (loss.flow(), &loss.dropped);
+        let [same, back] = ways(loss, service.port).map(|way| self.0.get(&way));
+        let syn = lost.tcp_flags & SYN != 0;
+        let (last, since) = match (flow.protocol == TCP, syn, service.reply) {
+            (true, true, false) => (back.and_then(|s| s.accepted), lost.first),
+            // A connection's answer, or data: the other end acknowledged something later.
+            (true, ..) => (back.and_then(|s| s.acknowledged), lost.last),
+            (false, _, false) => (back.and_then(|s| s.answered), lost.first),
+            (false, _, true) => (same.and_then(|s| s.delivered), lost.first),
+        };
+        last.is_some_and(|last| last > since)
+    }
+}
+
+impl Facts<'_> {
+    pub fn success(&self) -> &Success {
+        self.success.get_or_init(|| Success::of(self))
+    }
+}
+
+fn note(last: &mut Option<u64>, time: u64) {
+    *last = (*last).max(Some(time));
+}
