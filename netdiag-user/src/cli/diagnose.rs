@@ -25,7 +25,7 @@ use crate::{
 /// was under way is not one of which nothing can be told.
 const CLOSING: Duration = Duration::from_secs(2);
 
-/// How often the maps are read.
+/// How often the maps are read, where they do not hold very much.
 const TICK: Duration = Duration::from_millis(250);
 
 #[derive(Args, Debug)]
@@ -94,6 +94,10 @@ async fn watch(
         if let (Some(code), false) = (signalled, looked) {
             return Ok(Ended::Signal(code));
         }
+        let ending = signalled.is_some() || begun.elapsed() >= args.duration;
+        if !ending && session.rests()? {
+            continue;
+        }
         looked = true;
         let observation = session.tick().await?;
         let judged = judge.findings(&session.scene, &observation);
@@ -109,9 +113,9 @@ async fn watch(
             .until_stable
             .is_some_and(|wanted| stable.since(&judged.findings) >= wanted)
             && answered;
-        let over = begun.elapsed() >= args.duration
-            && (answered || begun.elapsed() >= args.duration + CLOSING);
-        if over || settled || signalled.is_some() {
+        let over = ending
+            && (signalled.is_some() || answered || begun.elapsed() >= args.duration + CLOSING);
+        if over || settled {
             countdown.clear();
             if signalled.is_some() {
                 let rest = cut_short(args.duration);

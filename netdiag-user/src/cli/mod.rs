@@ -12,6 +12,7 @@ pub mod manual;
 pub mod options;
 pub mod path;
 pub mod power;
+mod readings;
 pub mod replay;
 pub mod run;
 pub mod session;

@@ -16,7 +16,8 @@ use crate::{
     output::{self, Format},
 };
 
-/// How often the maps are read: what happens is told within this time.
+/// How often the maps are read: what happens is told within this time, or within a second where
+/// they hold very much.
 const TICK: Duration = Duration::from_millis(250);
 
 #[derive(Args, Debug)]
@@ -67,6 +68,9 @@ async fn trace(
             _ = signals.wait() => true,
         };
         let ending = signalled || args.duration.is_some_and(|d| begun.elapsed() >= d);
+        if !ending && session.rests()? {
+            continue;
+        }
         let observation = session.tick().await?;
         let judged = judge.events(&session.scene, &observation);
         live.events(sink, judged.events)?;

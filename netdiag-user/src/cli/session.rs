@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use futures_util::StreamExt;
-use netdiag_common::config::counter;
+use netdiag_common::{config::counter, event::Event};
 use rtnetlink::{MulticastGroup, packet_core::NetlinkPayload};
 use tokio::sync::mpsc;
 
@@ -16,6 +16,7 @@ use super::gathering::Gathering;
 use super::{
     cluster,
     options::{Global, Keep, Scope},
+    readings::Readings,
 };
 use crate::{
     host::{link_times::LinkTimes, snapshot::Reader},
@@ -90,6 +91,9 @@ pub struct Session {
     /// Drops that no filter can judge.
     without_flow: u64,
     hooked: u64,
+    readings: Readings,
+    /// Taken from the ring since the last reading.
+    records: Vec<Event>,
     counted_at: Instant,
     gathering: Gathering,
     recorder: Option<Recorder>,
@@ -173,6 +177,8 @@ impl Session {
             unselected: 0,
             without_flow: 0,
             hooked: 0,
+            readings: Readings::default(),
+            records: Vec::new(),
             counted_at: Instant::now(),
             gathering: Gathering::new(scope.place.places()),
             recorder,
@@ -217,6 +223,15 @@ impl Session {
         self.hooks.follow(&mut self.programs, node, &wanted)
     }
 
+    /// Whether it is too early for another reading. Then the ring alone is emptied, which is small.
+    pub fn rests(&mut self) -> Result<bool> {
+        let rests = self.readings.rest();
+        if rests {
+            self.records.extend(self.programs.drain()?);
+        }
+        Ok(rests)
+    }
+
     /// Reads the maps, after following what changed on the node.
     pub async fn tick(&mut self) -> Result<Observation> {
         self.scene.links.clear();
@@ -252,6 +267,8 @@ impl Session {
         self.count_from_now();
         self.gathering.collect(&mut self.scene.gathered);
         let mut observation = self.programs.observe()?;
+        self.readings.read(&observation);
+        observation.events.splice(..0, self.records.drain(..));
         trim(&self.scene.node, &mut observation, self.snaplen);
         // Whose packets they are can be known a moment after them.
         if self.pods.changed() {

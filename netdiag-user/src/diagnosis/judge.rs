@@ -31,32 +31,6 @@ pub struct Judge {
     naming: Naming,
     /// When `stats` was told last; nothing before the first reading.
     told: Option<u64>,
-    pace: Pace,
-}
-
-/// The rules look at every flow. On a node with tens of thousands of them they are asked less
-/// often than the maps are read: with 24,000 flows every tenth time, 2.5 s. It goes by what is
-/// read and not by the time it takes, so that a recording is judged as the live run was.
-const FLOWS_A_READING: usize = 2_500;
-
-/// What the rules said last, and how many readings they are left alone for.
-#[derive(Default)]
-struct Pace {
-    findings: Vec<Finding>,
-    wants: BTreeSet<Want>,
-    rest: usize,
-}
-
-impl Pace {
-    /// What the rules said last, while they are left alone.
-    fn rested(&mut self) -> Option<Judged> {
-        self.rest = self.rest.checked_sub(1)?;
-        Some(Judged {
-            findings: self.findings.clone(),
-            wants: self.wants.clone(),
-            events: Vec::new(),
-        })
-    }
 }
 
 /// What one reading comes to.
@@ -70,9 +44,6 @@ pub struct Judged {
 impl Judge {
     /// Findings alone, for those who want no events.
     pub fn findings(&mut self, scene: &Scene, observation: &Observation) -> Judged {
-        if let Some(judged) = self.pace.rested() {
-            return judged;
-        }
         self.naming.only(&scene.asked);
         let rows = scene.rows(observation);
         self.judged(&scene.facts(&rows))
@@ -133,20 +104,12 @@ impl Judge {
     }
 
     fn judged(&mut self, facts: &Facts<'_>) -> Judged {
-        if let Some(judged) = self.pace.rested() {
-            return judged;
-        }
         let evaluated = verdict::evaluated(facts, &mut self.naming);
         let (mut findings, mut wants) = (evaluated.findings, evaluated.wants);
         self.naming.narrow(&mut findings);
         wants.extend(translation::wants(&findings));
-        // Only the verdict asks what is explained, and makes its own; these are kept and copied.
+        // Only the verdict asks what is explained, and makes its own; these are copied.
         findings.iter_mut().for_each(|f| f.scope = Scope::default());
-        self.pace = Pace {
-            findings: findings.clone(),
-            wants: wants.clone(),
-            rest: facts.flows.len() / FLOWS_A_READING,
-        };
         Judged {
             findings,
             wants,

@@ -1,0 +1,81 @@
+//! How often the kernel's tables are read: four times a second, and less often where very much is
+//! in them. It goes by what was read and not by the time that it takes: a busy machine sees no less.
+use netdiag_common::config::counter;
+
+use crate::model::observation::Observation;
+
+/// Ticks between two readings at most: the rules are asked once a second then.
+const MOST: u64 = 4;
+/// Rows that one tick more is for; the kernel's table of flows takes four times as many.
+const ROWS: u64 = 6_144;
+/// Flows that may come between two readings. The table gives the places of those that were quiet for
+/// longest to new ones, and whoever comes and goes unread is missed.
+const NEW: u64 = 2 * ROWS;
+
+/// The ticks until the next reading.
+#[derive(Default)]
+pub struct Readings {
+    left: u64,
+    /// From the reading before the last one to that.
+    ticks: u64,
+    /// Flows that had come by then.
+    added: u64,
+}
+
+impl Readings {
+    /// Whether this tick is none of a reading's.
+    pub fn rest(&mut self) -> bool {
+        let rests = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        rests
+    }
+
+    /// What a reading had, for when the next one is due.
+    pub fn read(&mut self, observation: &Observation) {
+        let rows = observation.flows.len() + observation.drops.len();
+        let added = observation.counter(counter::FLOWS_ADDED);
+        let new = added.saturating_sub(self.added) / self.ticks.max(1);
+        let in_time = NEW / new.max(1);
+        self.ticks = (rows as u64 / ROWS).min(in_time).clamp(1, MOST);
+        self.added = added;
+        self.left = self.ticks - 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netdiag_common::hop::{FlowHop, FlowHopKey};
+
+    use super::*;
+
+    /// Ticks from each of these readings to the next, by their rows and the flows that came.
+    fn ticks(readings: &[(usize, u64)]) -> Vec<usize> {
+        let (mut all, mut added) = (Readings::default(), 0);
+        let next = |(rows, new): &(usize, u64)| {
+            let mut observation = Observation {
+                flows: vec![(FlowHopKey::default(), FlowHop::default()); *rows],
+                ..Observation::default()
+            };
+            added += new;
+            observation.counters[counter::FLOWS_ADDED as usize] = added;
+            all.read(&observation);
+            1 + std::iter::from_fn(|| all.rest().then_some(())).count()
+        };
+        readings.iter().map(next).collect()
+    }
+
+    #[test]
+    fn many_rows_are_read_once_a_second() {
+        assert_eq!(ticks(&[(0, 0), (6_000, 0), (12_288, 0)]), [1, 1, 2]);
+        assert_eq!(ticks(&[(24_576, 0), (24_576, 0), (90_000, 0)]), [4, 4, 4]);
+        assert_eq!(ticks(&[(24_576, 0), (100, 0)]), [4, 1], "fewer again");
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_read_in_time() {
+        assert_eq!(ticks(&[(24_576, 10_000)]), [1], "in a quarter of a second");
+        // The second time these are the flows of a whole second.
+        assert_eq!(ticks(&[(24_576, 3_072), (24_576, 12_288)]), [4, 4]);
+        assert_eq!(ticks(&[(24_576, 3_072), (24_576, 24_576)]), [4, 2]);
+    }
+}
