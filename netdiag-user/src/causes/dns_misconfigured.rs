@@ -70,16 +70,14 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let clients: BTreeSet<_> = picture.askings.iter().map(|a| a.client).collect();
     let lookups = clients
         .into_iter()
-        .filter_map(|c| misses(facts, &picture, c));
+        .filter_map(|c| misses(facts, picture, c));
     dns::need(lookups.flatten())
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let picture = facts.picture();
     let clients: BTreeSet<_> = picture.askings.iter().map(|a| a.client).collect();
-    let wrong = clients
-        .into_iter()
-        .filter_map(|c| judge(facts, &picture, c));
+    let wrong = clients.into_iter().filter_map(|c| judge(facts, picture, c));
     let wrong: Vec<_> = wrong.collect();
     let worst = wrong
         .iter()

@@ -75,7 +75,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let picture = facts.picture();
-    let silent = silences(facts, &picture);
+    let silent = silences(facts, picture);
     let named = picture.named();
     let worst = silent
         .iter()

@@ -66,7 +66,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let servers: BTreeSet<_> = failing().map(|q| q.server).collect();
     // Which names are the cluster's may tell another server's failures from its own.
     let judged = servers.into_iter();
-    let judged = judged.filter_map(|server| suspect(facts, &picture, server));
+    let judged = judged.filter_map(|server| suspect(facts, picture, server));
     let mut needs = dns::need(judged.flat_map(|failing| failing.questions));
     needs.push(Need::detail(Want::Resolvers));
     needs
@@ -87,14 +87,12 @@ struct Failing<'a> {
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let picture = facts.picture();
     let servers: BTreeSet<_> = picture.askings.iter().map(|a| a.server).collect();
-    let judged = servers
-        .into_iter()
-        .filter_map(|s| judge(facts, &picture, s));
+    let judged = servers.into_iter().filter_map(|s| judge(facts, picture, s));
     // Any pod can run a server that fails: the one that pods are told of comes first.
     let named = picture.named();
     let worst = judged.max_by_key(|f| (named.contains(&f.server), f.questions.len()));
     let Some(worst) = worst else {
-        return one_of_several::evaluate(facts, &picture);
+        return one_of_several::evaluate(facts, picture);
     };
     let Failing { server, .. } = worst;
     let zones: Vec<_> = worst.zones.iter().take(3).map(String::as_str).collect();
@@ -106,8 +104,8 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         upstream_text(&worst),
     );
     let mut finding = Finding::new(ID, Severity::Critical, Confidence::Confirmed, summary);
-    finding.evidence = evidence(facts, &picture, &worst);
-    finding.pods = pods(facts, &picture, &worst);
+    finding.evidence = evidence(facts, picture, &worst);
+    finding.pods = pods(facts, picture, &worst);
     finding.flows = worst
         .questions
         .iter()

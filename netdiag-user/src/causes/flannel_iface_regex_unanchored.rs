@@ -33,7 +33,7 @@ use crate::{
         command::Command,
         gather::Want,
         node::{Link, LinkAddress, Node},
-        roles::{Role, role},
+        roles::{Role, Roles, role},
         text::line,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
@@ -219,10 +219,9 @@ fn anchored(loose: &Loose<'_>) -> Option<(String, Regex)> {
 }
 
 fn fix(node: &Node, loose: &Loose<'_>) -> Fix {
-    let uplinks = node
-        .links
-        .iter()
-        .filter(|l| role(node, l) == Some(Role::Uplink));
+    let roles = Roles::new(node);
+    let is_uplink = |l: &&Link| roles.of(l) == Some(Role::Uplink);
+    let uplinks = node.links.iter().filter(is_uplink);
     let uplinks: Vec<_> = uplinks.map(|l| l.name.as_str()).collect();
     let anchored = anchored(loose);
     let option = match &anchored {

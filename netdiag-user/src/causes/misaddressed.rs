@@ -16,7 +16,7 @@ use crate::{
         address::mac,
         flow,
         node::{Link, LinkKind, Neighbour, PodSide},
-        roles::{Role, role},
+        roles::Role,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, Loss},
@@ -81,7 +81,7 @@ fn is_astray(facts: &Facts<'_>, loss: &Loss) -> bool {
     let node = facts.node;
     if loss.key.netns == node.netns {
         let link = node.link(loss.key.ifindex);
-        let of_a_pod = link.is_some_and(|l| role(node, l) == Some(Role::Pod));
+        let of_a_pod = link.is_some_and(|l| facts.role(l) == Some(Role::Pod));
         return of_a_pod || tunnel(facts, loss).is_some();
     }
     let has = |s: &&PodSide| s.addresses.contains(&destination);

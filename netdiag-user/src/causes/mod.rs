@@ -239,6 +239,7 @@ pub fn needs(facts: &Facts<'_>) -> Vec<(&'static str, Need)> {
 }
 
 /// What the causes must find out before they can tell.
+#[cfg(test)]
 pub fn wants(facts: &Facts<'_>) -> BTreeSet<Want> {
     asked(facts, &needs(facts))
 }

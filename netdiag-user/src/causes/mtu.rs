@@ -12,7 +12,7 @@ use crate::{
         limits::{self, LimitFrom},
         node::{Link, LinkKind, Node, PodSide, RouteKind},
         pod::label,
-        roles::{Role, role},
+        roles::{Role, Roles},
         total::{Total, add},
         verdict::{Evidence, EvidenceKind, FlowRef, Origin, PodRef, PodRole},
     },
@@ -272,10 +272,9 @@ fn effective_mtu(side: &PodSide) -> u32 {
 
 /// Pods that may send more than `bytes`.
 pub fn larger_pods(node: &Node, bytes: u32) -> Vec<LargePod<'_>> {
-    let pods = node
-        .links
-        .iter()
-        .filter(|l| role(node, l) == Some(Role::Pod));
+    let roles = Roles::new(node);
+    let is_pods = |l: &&Link| roles.of(l) == Some(Role::Pod);
+    let pods = node.links.iter().filter(is_pods);
     let mtu = |link: &&Link| {
         let side = link.peer_netns.and_then(|inode| node.pod_side(inode));
         side.map_or(link.mtu, effective_mtu)

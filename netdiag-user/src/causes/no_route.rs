@@ -41,7 +41,7 @@ use crate::{
         flow,
         node::{Route, RouteKind},
         policy::{Chosen, Packet, PolicyRule},
-        roles::{Role, role},
+        roles::Role,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, Loss},
@@ -154,7 +154,7 @@ fn is_over(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
 /// no other node's are.
 fn own_range<'a>(facts: &Facts<'a>, destination: IpAddr) -> Option<&'a Route> {
     let node = facts.node;
-    let route = node.route_to(destination)?;
+    let route = facts.route_to(destination)?;
     let range = &route.destination;
     let inside = |address: &IpAddr| range.contains(*address);
     let mut pods = node.pod_sides.iter().flat_map(|s| &s.addresses);
@@ -163,7 +163,7 @@ fn own_range<'a>(facts: &Facts<'a>, destination: IpAddr) -> Option<&'a Route> {
         r.kind == RouteKind::Unicast
             && r.destination.length > range.length
             && range.contains(r.destination.address)
-            && link.is_some_and(|l| matches!(role(node, l), Some(Role::Tunnel | Role::Uplink)))
+            && link.is_some_and(|l| matches!(facts.role(l), Some(Role::Tunnel | Role::Uplink)))
     };
     let known = facts.pods.by_address(destination).is_some();
     let own = route.kind == RouteKind::Refusing

@@ -7,7 +7,7 @@ use crate::{
         address::{Prefix, from_wire, to_wire},
         node::{Link, Node, Route, RouteKind},
         pod::label,
-        roles::{Role, role},
+        roles::Role,
         verdict::PodRole,
     },
     pipeline::facts::Facts,
@@ -32,10 +32,10 @@ pub struct PodAddress {
 /// Whether `address` is some pod's of the cluster, and what says so.
 pub fn pod_address(facts: &Facts<'_>, address: IpAddr) -> Option<PodAddress> {
     let node = facts.node;
-    if node.owns(address) || on_an_uplink(node, address) {
+    if facts.owns(address) || on_an_uplink(facts, address) {
         return None;
     }
-    let lost = peers_network(node, address);
+    let lost = peers_network(facts, address);
     let by = |why: String| {
         Some(PodAddress {
             why,
@@ -61,7 +61,7 @@ pub fn pod_address(facts: &Facts<'_>, address: IpAddr) -> Option<PodAddress> {
     if let Some((network, file)) = said.iter().find(|(network, _)| network.contains(address)) {
         return by(format!("{file} gives {network} to pods"));
     }
-    let around = supernet(node, address.is_ipv4())?;
+    let around = supernet(facts, address.is_ipv4())?;
     if !around.contains(address) {
         return None;
     }
@@ -89,20 +89,20 @@ fn node_of<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<(&'a str, Prefix)> 
     })
 }
 
-fn on_an_uplink(node: &Node, address: IpAddr) -> bool {
-    let uplink = |l: &Link| role(node, l) == Some(Role::Uplink);
-    let mut own = node.addresses().filter(|(l, _)| uplink(l));
+fn on_an_uplink(facts: &Facts<'_>, address: IpAddr) -> bool {
+    let uplink = |l: &Link| facts.role(l) == Some(Role::Uplink);
+    let mut own = facts.node.addresses().filter(|(l, _)| uplink(l));
     own.any(|(_, a)| a.prefix.contains(address))
 }
 
 /// The tunnel's neighbour entry of a peer stands for that node's network: flannel enters the
 /// network's own first address.
-fn peers_network(node: &Node, address: IpAddr) -> Option<(Prefix, u32)> {
-    let length = local_networks(node)
+fn peers_network(facts: &Facts<'_>, address: IpAddr) -> Option<(Prefix, u32)> {
+    let length = local_networks(facts)
         .find(|p| p.address.is_ipv4() == address.is_ipv4())?
         .length;
-    let tunnel = |index: u32| node.link(index).is_some_and(Link::is_tunnel);
-    let entries = node.neighbours.iter();
+    let tunnel = |index: u32| facts.link(index).is_some_and(Link::is_tunnel);
+    let entries = facts.node.neighbours.iter();
     let mut entries = entries.filter(|n| tunnel(n.ifindex) && n.lladdr.is_some() && !n.failed);
     let network = |address| Prefix { address, length };
     let entry = entries.find(|n| {
@@ -112,21 +112,22 @@ fn peers_network(node: &Node, address: IpAddr) -> Option<(Prefix, u32)> {
 }
 
 /// The network of this node's own pods that an address is in.
-pub fn own_network(node: &Node, address: IpAddr) -> Option<Prefix> {
-    local_networks(node).find(|network| network.contains(address))
+pub fn own_network(facts: &Facts<'_>, address: IpAddr) -> Option<Prefix> {
+    local_networks(facts).find(|network| network.contains(address))
 }
 
 /// Networks of this node's own pods.
-fn local_networks(node: &Node) -> impl Iterator<Item = Prefix> + '_ {
-    let bridges = node.links.iter();
-    let bridges = bridges.filter(|l| role(node, l) == Some(Role::Bridge));
+fn local_networks<'f>(facts: &'f Facts<'_>) -> impl Iterator<Item = Prefix> + 'f {
+    let bridges = facts.node.links.iter();
+    let bridges = bridges.filter(|l| facts.role(l) == Some(Role::Bridge));
     let addresses = bridges.flat_map(|l| &l.addresses).filter(|a| !a.link_local);
     addresses.map(|a| masked(a.prefix))
 }
 
 /// The smallest network around this node's pods and at least one other node's.
-fn supernet(node: &Node, ipv4: bool) -> Option<Prefix> {
-    let local = local_networks(node).chain(
+fn supernet(facts: &Facts<'_>, ipv4: bool) -> Option<Prefix> {
+    let node = facts.node;
+    let local = local_networks(facts).chain(
         node.pod_sides
             .iter()
             .flat_map(|s| s.addresses.iter().map(|a| Prefix::host(*a))),

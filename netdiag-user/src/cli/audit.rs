@@ -16,9 +16,9 @@ use crate::{
     kernel::read,
     model::{
         gather::Gathered,
-        node::Node,
+        node::{Link, Node},
         observation::Observation,
-        roles::{Role, role},
+        roles::{Role, Roles},
         verdict::{NotChecked, Verdict},
     },
     output::{self, Format},
@@ -127,10 +127,9 @@ fn not_checked(scene: &Scene, pods: &Pods, api: &cluster::Source) -> Vec<NotChec
 
 /// The pods whose own side stays unknown: what it sends at most, and its addresses.
 fn pods_unread(node: &Node) -> Option<NotChecked> {
-    let pods = node
-        .links
-        .iter()
-        .filter(|l| role(node, l) == Some(Role::Pod));
+    let roles = Roles::new(node);
+    let is_pods = |l: &&Link| roles.of(l) == Some(Role::Pod);
+    let pods = node.links.iter().filter(is_pods);
     let read = |netns: Option<u32>| netns.is_some_and(|n| node.pod_side(n).is_some());
     let (read, unread): (Vec<_>, Vec<_>) = pods.partition(|l| read(l.peer_netns));
     let why = if nix::unistd::geteuid().is_root() {

@@ -16,15 +16,14 @@ use super::{
     watch::Signals,
 };
 use crate::{
-    causes,
-    diagnosis::path,
+    diagnosis::{Evaluated, judge::Judge, path},
     host::probe::{Order, probe},
     model::{
         gather::Want,
         path::{End, Outcome, Path, Probe, ProbeKind, Wanted},
     },
     output::{self, Format},
-    pipeline::{facts::Facts, since::Since},
+    pipeline::since::Since,
 };
 
 /// How often the maps are read.
@@ -95,6 +94,7 @@ async fn watch(session: &mut Session, args: &PathArgs, signals: &mut Signals) ->
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut probing = Probing::default();
     let (mut tracked, mut since) = (BTreeSet::new(), None);
+    let mut judge = Judge::default();
     loop {
         let signalled = tokio::select! {
             _ = ticks.tick() => false,
@@ -114,19 +114,22 @@ async fn watch(session: &mut Session, args: &PathArgs, signals: &mut Signals) ->
         before.leave(&mut observation);
         let rows = session.scene.rows(&observation);
         let facts = session.scene.facts(&rows);
+        let Evaluated {
+            findings, wants, ..
+        } = judge.evaluated(&facts);
         let wants = match path::ends(&facts, &args.source, &args.destination) {
             Err(why) if over || begun.elapsed() >= PATIENCE => return Err(Usage(why).into()),
             Err(_) => BTreeSet::from([Want::Services]),
             Ok(ends) if over => {
-                let mut path = path::path(&facts, ends, &session.scene.run);
+                let mut path = path::path(&facts, ends, &session.scene.run, &findings);
                 path::conclude(&mut path, probing.probes);
                 return Ok(path);
             }
             Ok(ends) => {
                 tracked = connections(&ends.0);
-                let wants = wants(&facts, &tracked);
+                let wants = with_own(wants, &tracked);
                 if let Some(kinds) = args.probe.as_ref().filter(|_| probing.none()) {
-                    let path = path::path(&facts, ends, &session.scene.run);
+                    let path = path::path(&facts, ends, &session.scene.run, &findings);
                     probing.start(order(session, args, &path, kinds)?);
                 }
                 wants
@@ -136,9 +139,8 @@ async fn watch(session: &mut Session, args: &PathArgs, signals: &mut Signals) ->
     }
 }
 
-/// What must be found out beside the readings.
-fn wants(facts: &Facts<'_>, tracked: &BTreeSet<Want>) -> BTreeSet<Want> {
-    let mut wants = causes::wants(facts);
+/// What must be found out beside the readings: what the rules ask for, and what the way needs.
+fn with_own(mut wants: BTreeSet<Want>, tracked: &BTreeSet<Want>) -> BTreeSet<Want> {
     wants.insert(Want::Services);
     wants.extend(tracked.iter().cloned());
     wants

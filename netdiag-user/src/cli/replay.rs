@@ -112,7 +112,7 @@ pub fn replay(args: &ReplayArgs, sink: &mut output::Sink) -> Result<i32> {
         .for_each(|it| it.one_of_several = several);
     let files: Vec<String> = players.iter().map(Player::file).collect();
     let told = args.output == Format::Ndjson && args.path.is_none();
-    let recorded = match (told, pcap.as_mut()) {
+    let mut recorded = match (told, pcap.as_mut()) {
         (true, pcap) => tell(players, sink, pcap)?,
         (false, None) => play(players)?,
         (false, Some(pcap)) => {
@@ -121,7 +121,7 @@ pub fn replay(args: &ReplayArgs, sink: &mut output::Sink) -> Result<i32> {
         }
     };
     if let Some([source, destination]) = args.path.as_deref() {
-        let paths = path::paths(&recorded, source, destination)?;
+        let paths = path::paths(&mut recorded, source, destination)?;
         output::paths(sink, &paths, args.output)?;
         return Ok(path::code(&paths));
     }

@@ -33,7 +33,7 @@ use crate::{
         node::{Link, Node},
         observation::Observation,
         reason::Reasons,
-        roles::{Role, role},
+        roles::{Role, Roles},
         selection::Selected,
         verdict::NotChecked,
     },
@@ -208,10 +208,11 @@ impl Session {
             .filter(|l| l.up && l.kind == crate::model::node::LinkKind::Vxlan)
             .filter_map(|l| l.tunnel.as_ref()?.port)
             .collect();
+        let roles = Roles::new(node);
         let pods: BTreeSet<u32> = node
             .links
             .iter()
-            .filter(|l| role(node, l) == Some(Role::Pod))
+            .filter(|l| roles.of(l) == Some(Role::Pod))
             .filter_map(|l| l.peer_netns)
             .chain(node.linkless.iter().map(|side| side.netns))
             .collect();

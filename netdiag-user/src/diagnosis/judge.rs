@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use netdiag_common::config::counter;
 
 use super::{
+    Evaluated,
     deltas::{self, Deltas},
     verdict::{self, Naming},
 };
@@ -42,6 +43,11 @@ pub struct Judged {
 }
 
 impl Judge {
+    /// A reading's findings with all that they account for, for those who follow one flow.
+    pub fn evaluated(&mut self, facts: &Facts<'_>) -> Evaluated {
+        verdict::evaluated(facts, &mut self.naming)
+    }
+
     /// Findings alone, for those who want no events.
     pub fn findings(&mut self, scene: &Scene, observation: &Observation) -> Judged {
         self.naming.only(&scene.asked);

@@ -47,6 +47,7 @@ pub fn judge(facts: &Facts<'_>, waiting: &mut Waiting) -> Evaluated {
 }
 
 /// Findings of all causes, unranked, consequences below their roots.
+#[cfg(test)]
 pub fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     settled(facts, &Waiting::default(), causes::needs(facts)).0
 }

@@ -21,8 +21,7 @@ pub use self::{
 use crate::{
     causes,
     model::{
-        address::host,
-        flow::{endpoints, ends as addresses},
+        flow::ends as addresses,
         path::{Concern, End, KnownBy, Outcome, Path, SCHEMA},
         services::Service,
         verdict::{Finding, Severity},
@@ -40,8 +39,9 @@ pub(super) struct Conversation {
 }
 
 /// The way between two ends, as far as `run` saw it.
-pub fn path(facts: &Facts<'_>, ends: (End, End), run: &Run) -> Path {
-    path_with(facts, ends, &BTreeSet::new(), run)
+/// `findings` are what the arbiter makes of the same reading.
+pub fn path(facts: &Facts<'_>, ends: (End, End), run: &Run, findings: &[Finding]) -> Path {
+    path_with(facts, ends, &BTreeSet::new(), run, findings)
 }
 
 /// The same, with flows that the node before made of such.
@@ -50,12 +50,13 @@ pub fn path_with(
     (source, destination): (End, End),
     legs: &BTreeSet<FlowKey>,
     run: &Run,
+    findings: &[Finding],
 ) -> Path {
     let (conversations, translated_by) =
         conversations(facts, (&source, &destination), legs, run.hooked);
     let (mut request, mut reply) = steps::ways(facts, (&source, &destination), &conversations, run);
     let (outcome, at, summary) = fate::judge(facts, &conversations, &mut request, &mut reply);
-    let mut causes = concerns(facts, &source, &destination, &conversations);
+    let mut causes = concerns(findings, &source, &destination, &conversations);
     if causes.is_empty() && outcome != Outcome::Answered {
         causes.extend(rejected(facts, &destination));
     }
@@ -187,26 +188,15 @@ fn answers(facts: &Facts<'_>, flow: &FlowKey, hooked: u64) -> bool {
     back.is_some_and(|back| first(flow).is_some_and(|own| back < own))
 }
 
-/// Findings that name one of these flows, or an address of theirs.
+/// Findings that account for one of these flows, or are about an address of theirs.
 fn concerns(
-    facts: &Facts<'_>,
+    findings: &[Finding],
     source: &End,
     destination: &End,
     conversations: &[Conversation],
 ) -> Vec<Concern> {
-    let flows = conversations.iter();
-    // Findings name a client's socket, or all of its flows by its address.
-    let names = |f: FlowKey| {
-        let ((from, to), (client, server)) = (endpoints(&f), addresses(&f));
-        let (client, server) = (client.to_string(), server.to_string());
-        [(from.clone(), to.clone()), (client, to), (from, server)]
-    };
-    let own: BTreeSet<(String, String)> = flows
-        .flat_map(|c| [Some(c.asked), c.sent])
-        .flatten()
-        .flat_map(|f| [f, f.reversed()])
-        .flat_map(names)
-        .collect();
+    let flows = conversations.iter().flat_map(|c| [Some(c.asked), c.sent]);
+    let flows: Vec<FlowKey> = flows.flatten().collect();
     let server = |address: &IpAddr| destination.addresses.contains(address);
     let both = |f: &Finding| {
         let names = |end: &End| {
@@ -217,26 +207,21 @@ fn concerns(
     };
     // Of other connections between the same two: all of them, where no port is asked for.
     let between = |f: &Finding| {
-        let flows = f.flows.iter();
-        let mut ends = flows.filter_map(|f| Some((host(&f.source)?, host(&f.destination)?)));
-        let is = |(one, other): (IpAddr, IpAddr)| {
-            let way = |from: IpAddr, to: IpAddr| {
-                source.addresses.contains(&from) && destination.addresses.contains(&to)
-            };
-            way(one, other) || way(other, one)
+        let to = |from: IpAddr| {
+            let mut all = destination.addresses.iter();
+            all.any(|to| f.scope.is_between(from, *to))
         };
-        source.port.is_none() && destination.port.is_none() && ends.any(is)
+        let any = source.port.is_none() && destination.port.is_none();
+        any && source.addresses.iter().any(|from| to(*from))
     };
-    let about = |f: &Finding| {
-        let mut flows = f.flows.iter();
-        let named = flows.any(|f| own.contains(&(f.source.clone(), f.destination.clone())));
-        named || f.about.iter().any(server) || both(f) || between(f)
+    let about = |f: &&Finding| {
+        let has = flows.iter().any(|flow| f.scope.has_key(flow));
+        has || f.about.iter().any(server) || both(f) || between(f)
     };
-    let findings = super::findings(facts).into_iter();
-    let bad = findings.filter(|f| f.severity > Severity::Info && about(f));
-    let concern = |f: Finding| Concern {
-        cause: f.cause,
-        summary: f.summary,
+    let bad = findings.iter().filter(|f| f.severity > Severity::Info);
+    let concern = |f: &Finding| Concern {
+        cause: f.cause.clone(),
+        summary: f.summary.clone(),
     };
-    bad.map(concern).collect()
+    bad.filter(about).map(concern).collect()
 }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::model::{
     node::{Counters, Link, LinkKind, NeighbourMoves, Node, PodSide},
-    roles::{Role, role},
+    roles::{Role, Roles},
     verdict::NotChecked,
 };
 
@@ -192,7 +192,8 @@ impl Reader {
         peers: &PeerNamespaces,
         short: &mut Short,
     ) -> (Vec<PodSide>, Vec<PodSide>) {
-        let is_pod = |l: &&Link| role(node, l) == Some(Role::Pod);
+        let roles = Roles::new(node);
+        let is_pod = |l: &&Link| roles.of(l) == Some(Role::Pod);
         let links = node.links.iter().filter(is_pod);
         let linked: Vec<_> = links.filter_map(|l| Some((l.peer_netns?, l))).collect();
         let inodes: HashSet<u32> = linked.iter().map(|(inode, _)| *inode).collect();

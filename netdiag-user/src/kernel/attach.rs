@@ -25,7 +25,7 @@ use super::{
 };
 use crate::model::{
     node::{Link, Node},
-    roles::{Role, role},
+    roles::{Role, Roles},
     verdict::NotChecked,
 };
 
@@ -112,11 +112,12 @@ impl Hooks {
         node: &Node,
         wanted: &dyn Fn(&Link) -> bool,
     ) -> Result<()> {
+        let roles = Roles::new(node);
         let targets: Vec<(&Link, Role)> = node
             .links
             .iter()
             .filter(|l| wanted(l))
-            .filter_map(|l| role(node, l).map(|r| (l, r)))
+            .filter_map(|l| roles.of(l).map(|r| (l, r)))
             .collect();
         self.few = targets.iter().filter(|(_, r)| *r == Role::Pod).count() <= FEW;
         let set = programs.set;

@@ -70,11 +70,12 @@ fn play(file: &Path) -> Told {
     events.extend(judge.closing(scene, &last));
     let rows = scene.rows(&last);
     let facts = scene.facts(&rows);
+    let findings = judge.evaluated(&facts).findings;
     let way = |key: &netdiag_common::hop::FlowHopKey| {
         let (source, destination) = flow::ends(&key.flow);
         let wanted = |address: std::net::IpAddr| address.to_string().parse::<Wanted>().ok();
         let ends = path::ends(&facts, &wanted(source)?, &wanted(destination)?).ok()?;
-        Some(path::path(&facts, ends, &scene.run))
+        Some(path::path(&facts, ends, &scene.run, &findings))
     };
     let ways = last.flows.iter().filter_map(|(key, _)| way(key)).take(3);
     Told {

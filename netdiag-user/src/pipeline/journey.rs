@@ -79,9 +79,12 @@ impl<'a> Facts<'a> {
     /// Some of them by their first packet: the map's own order differs from run to run, and whoever
     /// takes the first that fits must take the same again.
     pub fn journeys_in_order(&self, wanted: impl Fn(&Journey<'a>) -> bool) -> Vec<&Journey<'a>> {
-        let mut all: Vec<_> = self.journeys().values().filter(|j| wanted(j)).collect();
-        all.sort_unstable_by_key(|j| (j.hops.first().map(|h| h.hop.first), j.flow));
-        all
+        let all = self.journeys().values().filter(|j| wanted(j));
+        let mut all: Vec<_> = all
+            .map(|j| (j.hops.first().map(|h| h.hop.first), j))
+            .collect();
+        all.sort_unstable_by(|(one, a), (other, b)| (one, &a.flow).cmp(&(other, &b.flow)));
+        all.into_iter().map(|(_, journey)| journey).collect()
     }
 }
 

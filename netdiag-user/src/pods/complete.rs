@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr};
 use crate::model::{
     node::{Link, Node},
     pod::{Pod, PodInterface},
-    roles::{Role, role},
+    roles::{Role, Roles},
 };
 
 /// The pods' links, by what leads to them.
@@ -18,7 +18,8 @@ pub struct Sight<'a> {
 
 impl<'a> Sight<'a> {
     pub fn new(node: &'a Node) -> Self {
-        let is_pods = |l: &&Link| role(node, l) == Some(Role::Pod);
+        let roles = Roles::new(node);
+        let is_pods = |l: &&Link| roles.of(l) == Some(Role::Pod);
         let links: Vec<&Link> = node.links.iter().filter(is_pods).collect();
         let mut by_netns: HashMap<u32, Vec<&Link>> = HashMap::new();
         for link in &links {

@@ -86,7 +86,7 @@ fn rule(facts: &Facts<'_>, packet: &Leaving, rules: &SourceNat) -> Vec<CommandLi
             .copied()
             .find(|n| n.contains(source))
     };
-    let own = pod_networks::own_network(facts.node, source).or_else(cidr);
+    let own = pod_networks::own_network(facts, source).or_else(cidr);
     let own = own.unwrap_or_else(|| Prefix::host(source));
     // It would hide pods from other nodes' pods, where those are reached by this link too.
     let Some(all) = all else {

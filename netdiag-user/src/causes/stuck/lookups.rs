@@ -22,7 +22,7 @@ pub fn failing(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> {
     }
     let picture = facts.picture();
     let line = |server| {
-        let names = cluster_names(&picture, server);
+        let names = cluster_names(picture, server);
         let good = names.iter().map(|q| q.dns.last_good).max()?;
         let failing = names
             .iter()
@@ -43,7 +43,7 @@ pub fn failing(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> {
             )
         })
     };
-    servers(&picture, findings).filter_map(line).collect()
+    servers(picture, findings).filter_map(line).collect()
 }
 
 fn of_server(what: String, why: String) -> Unexplained {
@@ -74,7 +74,7 @@ pub fn slow(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> {
     }
     let picture = facts.picture();
     let line = |server| {
-        let names = cluster_names(&picture, server);
+        let names = cluster_names(picture, server);
         let (sum, count) = names.iter().fold((0_u64, 0_u64), |(sum, count), q| {
             let (more, answers) = (q.dns.latency_sum, q.dns.latency_count);
             (sum.saturating_add(more), count.saturating_add(answers))
@@ -96,7 +96,7 @@ pub fn slow(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> {
             )
         })
     };
-    servers(&picture, findings).filter_map(line).collect()
+    servers(picture, findings).filter_map(line).collect()
 }
 
 /// Those that are asked, and that no finding is about.

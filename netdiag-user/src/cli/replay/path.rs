@@ -21,7 +21,11 @@ use crate::{
 const MOST_TRANSLATIONS: usize = 3;
 
 /// The way on each node, the node where it begins first.
-pub fn paths(recorded: &[Recorded], source: &Wanted, destination: &Wanted) -> Result<Vec<Path>> {
+pub fn paths(
+    recorded: &mut [Recorded],
+    source: &Wanted,
+    destination: &Wanted,
+) -> Result<Vec<Path>> {
     let ends = known(recorded, source, PodRole::Source).and_then(|source| {
         let destination = known(recorded, destination, PodRole::Destination)?;
         paired(source, destination)
@@ -34,7 +38,8 @@ pub fn paths(recorded: &[Recorded], source: &Wanted, destination: &Wanted) -> Re
         let further: BTreeSet<FlowKey> = further.collect();
         legs.extend(further);
     }
-    let mut paths: Vec<Path> = recorded.iter().map(|it| of(it, &ends, &legs)).collect();
+    let paths = recorded.iter_mut().map(|it| of(it, &ends, &legs));
+    let mut paths: Vec<Path> = paths.collect();
     paths.sort_by_key(came_in);
     Ok(paths)
 }
@@ -58,13 +63,15 @@ fn further(it: &Recorded, ends: &(End, End), legs: &BTreeSet<FlowKey>) -> BTreeS
     onward(&it.scene.facts(&rows), ends, legs, &it.scene.run)
 }
 
-fn of(it: &Recorded, ends: &(End, End), legs: &BTreeSet<FlowKey>) -> Path {
+fn of(it: &mut Recorded, ends: &(End, End), legs: &BTreeSet<FlowKey>) -> Path {
     let rows = it.scene.rows(&it.last);
     let facts = it.scene.facts(&rows);
-    let path = path_with(&facts, ends.clone(), legs, &it.scene.run);
+    let findings = it.judge.evaluated(&facts).findings;
+    let way = |ends| path_with(&facts, ends, legs, &it.scene.run, &findings);
+    let path = way(ends.clone());
     match (path.flows, behind(ends, legs)) {
         // Then the routes are asked for what should have come here.
-        (0, Some(behind)) => path_with(&facts, behind, legs, &it.scene.run),
+        (0, Some(behind)) => way(behind),
         _ => path,
     }
 }

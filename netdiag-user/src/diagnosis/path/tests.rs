@@ -17,6 +17,15 @@ use crate::{
 
 mod translated;
 
+fn path(facts: &Facts<'_>, ends: (End, End), run: &Run) -> Path {
+    path_with(facts, ends, &BTreeSet::new(), run)
+}
+
+fn path_with(facts: &Facts<'_>, ends: (End, End), legs: &BTreeSet<FlowKey>, run: &Run) -> Path {
+    let findings = crate::diagnosis::findings(facts);
+    super::path_with(facts, ends, legs, run, &findings)
+}
+
 const SERVER: &str = "172.20.2.9:80";
 const SECOND: u64 = 1_000_000_000;
 

@@ -105,6 +105,18 @@ impl Scope {
         all.iter().any(own)
     }
 
+    /// Whether a flow is among it, as its client's packets have it.
+    pub fn has_key(&self, flow: &FlowKey) -> bool {
+        let (client, server) = flow::ends(flow);
+        self.has(flow.protocol, client, (server, flow.destination_port))
+    }
+
+    /// Whether any traffic between these two is among it.
+    pub fn is_between(&self, a: IpAddr, b: IpAddr) -> bool {
+        let addresses = [a.min(b), a.max(b)];
+        self.ends.keys().any(|pair| pair.addresses == addresses)
+    }
+
     /// Whether any traffic with that host is among it.
     pub fn meets(&self, host: IpAddr) -> bool {
         self.ends.keys().any(|pair| pair.addresses.contains(&host))
@@ -167,6 +179,8 @@ mod tests {
             scope.add(TCP, (server, 80), (client, 443));
             assert!(scope.has(TCP, client, (server, 80)));
             assert!(!scope.has(TCP, client, (server, 443)), "a client's port");
+            assert!(scope.is_between(server, client));
+            assert!(!scope.is_between(client, ip("10.0.0.3")));
             assert!(!scope.has(UDP, client, (server, 80)));
             assert!(!scope.has(TCP, ip("10.0.0.3"), (server, 80)));
             assert_eq!(scope.client_of(TCP, (server, 80)), Some(client));

@@ -10,7 +10,7 @@ use netdiag_common::hop::{FlowHopKey, OuterKey};
 use crate::model::{
     node::Node,
     observation::Observation,
-    roles::{Role, role},
+    roles::{Role, Roles},
     total::add,
 };
 
@@ -107,7 +107,8 @@ pub struct Ledger {
 impl Ledger {
     /// Remembers one reading. A row's index is a link of the node as it is at that reading.
     pub fn add(&mut self, node: &Node, observation: &Observation) {
-        let uplink = |l: &&_| role(node, l) == Some(Role::Uplink);
+        let roles = Roles::new(node);
+        let uplink = |l: &&_| roles.of(l) == Some(Role::Uplink);
         let uplinks: Vec<u32> = node.links.iter().filter(uplink).map(|l| l.index).collect();
         let now = observation.now;
         for (key, hop) in &observation.flows {
