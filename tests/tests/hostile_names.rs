@@ -197,16 +197,12 @@ fn commands(value: &Value, found: &mut Vec<(String, Vec<String>)>) {
             if let Some(line) = members.get("confirm").and_then(Value::as_str) {
                 found.push((line.to_owned(), words(&members["confirm_argv"])));
             }
-            let lines = members.get("commands").and_then(Value::as_array);
-            let all = lines.into_iter().flatten();
-            for (line, argv) in all.zip(
-                members
-                    .get("argv")
-                    .and_then(Value::as_array)
-                    .into_iter()
-                    .flatten(),
-            ) {
-                found.push((line.as_str().expect("text").to_owned(), words(argv)));
+            for (lines, argv) in [("commands", "argv"), ("look", "look_argv")] {
+                let list = |name| members.get(name).and_then(Value::as_array);
+                let rows = list(lines).into_iter().flatten();
+                let rows = rows.zip(list(argv).into_iter().flatten());
+                let rows = rows.map(|(line, argv)| (line.as_str().expect("text"), argv));
+                found.extend(rows.map(|(line, argv)| (line.to_owned(), words(argv))));
             }
             members.values().for_each(|one| commands(one, found));
         }
@@ -317,7 +313,7 @@ const PROGRAMS: [&str; 36] = [
     "ss",
     "sysctl",
 ];
-const MORE: [&str; 17] = [
+const MORE: [&str; 18] = [
     "iptables-save",
     "ip6tables-save",
     "iptables-legacy",
@@ -333,6 +329,7 @@ const MORE: [&str; 17] = [
     "tail",
     "tc",
     "tcpdump",
+    "timeout",
     "uniq",
     "wc",
 ];

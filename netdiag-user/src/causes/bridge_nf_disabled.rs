@@ -174,7 +174,7 @@ impl Bypassed<'_> {
         line.direction = Some("egress".into());
         line.packets = Some(tries as u64);
         line.confirm = Some(shell!(
-            "tcpdump -ni {v} 'host {} or host {}'",
+            "timeout 10 tcpdump -c 5 -lni {v} 'host {} or host {}'",
             link,
             backend,
             self.asked

@@ -18,7 +18,7 @@
 //! is to fill in: that alone means nothing.
 //!
 //! # By hand
-//! On the receiver: `tcpdump -vvnni LINK host SENDER | grep incorrect`, `nstat -az TcpInCsumErrors
+//! On the receiver: `tcpdump -vvnni LINK host SENDER | grep incorrect`, `nstat -asz TcpInCsumErrors
 //! UdpInCsumErrors`. On the sender: `ethtool -k DEVICE | grep tx-checksum`.
 //!
 //! # Fix
@@ -85,7 +85,8 @@ fn counters(facts: &Facts<'_>, worst: &Pattern<'_>) -> Vec<Evidence> {
         let text = format!("{name} of its namespace rose by {by} during this run");
         let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
         line.packets = Some(by);
-        line.confirm = Some(shell!("nstat -az {}", name.replace('.', "")));
+        let count = shell!("nstat -asz {}", name.replace('.', ""));
+        line.confirm = Some(facts.node.inside(netns, count));
         Some(line)
     });
     moved.collect()

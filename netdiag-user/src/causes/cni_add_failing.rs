@@ -184,7 +184,9 @@ fn conf(network: &Network) -> Evidence {
     }
     let mut line = Evidence::new(EvidenceKind::File, Origin::Configured, text);
     line.at = Some(network.file.clone());
-    line.confirm = Some(shell!("cat {}", network.file));
+    let mut shown: Vec<&str> = network.plugins.iter().map(String::as_str).collect();
+    shown.push(&network.name);
+    line.confirm = Some(shell!("cat {}", network.file).showing(&shown));
     line
 }
 

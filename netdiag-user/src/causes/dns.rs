@@ -1,5 +1,7 @@
 //! What the DNS causes share: the way of a client's questions, what of them is lost, and what a
 //! finding tells of them.
+mod by_hand;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -15,7 +17,6 @@ use crate::{
     model::{
         flow::{UDP, ends},
         gather::Want,
-        shell::CommandLine,
         total::add,
         verdict::{Evidence, EvidenceKind, Origin, Suffers},
     },
@@ -23,10 +24,11 @@ use crate::{
         facts::{Facts, Loss, Question},
         picture::is_own_link,
     },
-    shell,
 };
 
 pub use super::losses::PATTERN;
+use super::losses::dropped_in;
+pub use by_hand::{ask, ask_again};
 pub use crate::pipeline::picture::{Asking, Picture, Right, Silence};
 
 /// What pods are told to ask, where that may be why these fail.
@@ -139,7 +141,7 @@ pub fn loss_evidence(losses: &[&Loss]) -> Vec<Evidence> {
         line.packets = Some(packets);
         line.reason = Some(reason.to_owned());
         line.location = Some(symbol.to_owned());
-        line.confirm = Some(shell!("perf trace -e skb:kfree_skb"));
+        line.confirm = Some(dropped_in(reason, symbol));
         line
     };
     sums.into_iter().map(line).collect()
@@ -163,11 +165,6 @@ pub fn suffers(servers: &BTreeSet<IpAddr>, by: &[IpAddr]) -> Suffers {
         servers: servers.iter().copied().collect(),
         by: by.to_vec(),
     }
-}
-
-/// The same question by hand; not of a name that was too long to be kept whole.
-pub fn ask(server: IpAddr, name: &str) -> Option<CommandLine> {
-    (!name.ends_with('…')).then(|| shell!("dig @{} -q {v}", server, name))
 }
 
 #[cfg(test)]

@@ -266,7 +266,8 @@ fn evidence(facts: &Facts<'_>, wrong: &Wrong<'_>) -> Vec<Evidence> {
         let right = wrong.right.told.then_some(wrong.right.server);
         let ask = right.and_then(|right| dns::ask(right, &question.name));
         let kind = kind(question.key.kind);
-        line.confirm = ask.map(|ask| ask.with_words(["-t", &kind]));
+        // Its own server knows it.
+        line.confirm = ask.map(|ask| ask.with_words(["-t", &kind]).showing(&["NOERROR"]));
         lines.push(line);
     }
     lines

@@ -269,7 +269,11 @@ fn evidence(facts: &Facts<'_>, silence: &Silence<'_>, end: &End) -> Vec<Evidence
         let mut line = Evidence::new(EvidenceKind::Dns, Origin::Observed, text);
         line.packets = Some(packets);
         line.at = Some(at.to_owned());
-        line.confirm = Some(shell!("tcpdump -nni {v} udp port {}", at, PORT));
+        line.confirm = Some(shell!(
+            "timeout 10 tcpdump -c 5 -lnni {v} udp port {}",
+            at,
+            PORT
+        ));
         line
     };
     for hop in dns::way(facts, silence) {
@@ -361,7 +365,11 @@ fn fix(silence: &Silence<'_>, end: &End) -> Fix {
         }
     };
     if let Some(at) = &end.plain {
-        commands.push(shell!("tcpdump -nni {v} udp port {}", at, PORT));
+        commands.push(shell!(
+            "timeout 10 tcpdump -c 5 -lnni {v} udp port {}",
+            at,
+            PORT
+        ));
     }
     let question = silence.questions.first();
     commands.extend(question.and_then(|q| dns::ask(server, &q.name)));

@@ -35,7 +35,6 @@ use super::{
 };
 use crate::{
     model::{
-        dns::kind,
         gather::Want,
         total::Total,
         verdict::{
@@ -277,9 +276,7 @@ fn line(question: &Question, text: String, packets: u64) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Dns, Origin::Observed, text);
     line.packets = Some(packets);
     line.at = Some(question.interface.clone());
-    let kind = kind(question.key.kind);
-    let ask = dns::ask(question.server, &question.name);
-    line.confirm = ask.map(|ask| ask.with_words(["-t", &kind]));
+    line.confirm = dns::ask_again(question.server, question);
     line
 }
 

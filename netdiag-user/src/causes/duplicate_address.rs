@@ -39,6 +39,7 @@ use crate::{
         flow,
         node::{Link, NeighbourMoves},
         pod::label,
+        shell::CommandLine,
         total::Total,
         verdict::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRef, PodRole, Severity,
@@ -209,11 +210,19 @@ fn came(link: &Link, address: IpAddr, told: &[(u64, u64)], claim: &Claim) -> Evi
     let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Observed, sentence);
     line.at = Some(name.clone());
     line.packets = Some(told.iter().map(|(_, times)| times).total());
-    line.confirm = Some(match address {
-        IpAddr::V4(_) => shell!("tcpdump -nei {v} arp host {}", name, address),
-        IpAddr::V6(_) => shell!("tcpdump -nei {v} 'icmp6 and ip6[40] == 136'", name),
-    });
+    let own = link.addresses.iter().any(|a| a.prefix.address == address);
+    line.confirm = Some(asked(name, address, own));
     line
+}
+
+/// Nobody may speak while one looks on: asked for it, all that have it answer.
+fn asked(link: &str, address: IpAddr, own: bool) -> CommandLine {
+    match address {
+        // With -D as if this node did not have it: whoever answers is another.
+        IpAddr::V4(_) if own => shell!("arping -D -c3 -w3 -I {v} {}", link, address),
+        IpAddr::V4(_) => shell!("arping -c3 -w3 -I {v} {}", link, address),
+        IpAddr::V6(_) => shell!("ndisc6 -m -r1 {} {}", address, link),
+    }
 }
 
 /// On a bridge: the ports that they came in by, which tells whose they are.
@@ -293,11 +302,7 @@ fn changed(facts: &Facts<'_>, moves: &NeighbourMoves) -> Evidence {
         lladdrs(moves).join(" and "),
     );
     let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Observed, text);
-    line.confirm = Some(shell!(
-        "ip monitor neighbour dev {} | grep -w -e {v}",
-        link,
-        moves.address
-    ));
+    line.confirm = Some(asked(&link, moves.address, false));
     line.at = Some(link);
     line
 }
@@ -341,12 +346,7 @@ fn of_pods(worst: &Held, one: &PodRef, other: &PodRef) -> Fix {
 
 fn of_hosts(worst: &Held, link: &str) -> Fix {
     let address = worst.address;
-    let ask = match address {
-        // With -D as if this node did not have it: whoever answers is another.
-        IpAddr::V4(_) if worst.own => shell!("arping -D -c3 -I {v} {}", link, address),
-        IpAddr::V4(_) => shell!("arping -c3 -I {v} {}", link, address),
-        IpAddr::V6(_) => shell!("ndisc6 -m {} {}", address, link),
-    };
+    let ask = asked(link, address, worst.own);
     let whose = if worst.own {
         "this node or that host, whichever"
     } else {

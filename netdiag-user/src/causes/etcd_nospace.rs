@@ -23,7 +23,7 @@
 //! leader refuses too, with other words (`etcdserver: request timed out`, `no leader`).
 //!
 //! # By hand
-//! `etcdctl alarm list`, `etcdctl endpoint status -w table`; `etcdctl endpoint health` of 3.4 says
+//! `etcdctl alarm list`, `etcdctl endpoint status -w fields`; `etcdctl endpoint health` of 3.4 says
 //! "healthy" all the same, GET /health says false.
 //!
 //! # Fix
@@ -134,12 +134,12 @@ impl Member<'_> {
                 &["alarm", "list"],
             ));
         }
-        lines.push(line(self.sizes(), &["endpoint", "status", "-w", "table"]));
+        lines.push(line(self.sizes(), &["endpoint", "status", "-w", "fields"]));
         if self.status.healthy == Some(false) {
             let mut told = line("/health says false".into(), &[]);
             let health = format!("{}/health", self.member.endpoint);
             told.confirm = Some(
-                shell!("curl")
+                shell!("curl -sSm 3")
                     .with_words(credentials(self.member))
                     .with_names([health]),
             );

@@ -36,8 +36,9 @@ pub fn evidence(facts: &Facts<'_>, name: &str) -> Evidence {
 
 pub fn fix(names: &[String]) -> Fix {
     let set = names.iter().map(|n| shell!("sysctl -w {}=1", n));
-    let find =
-        shell!("grep -rE 'ip_forward|forwarding' /etc/sysctl.conf /etc/sysctl.d /usr/lib/sysctl.d");
+    let find = shell!(
+        "grep -rsE 'ip_forward|forwarding' /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d"
+    );
     Fix {
         summary:
             "switch forwarding on, and write it to a file in /etc/sysctl.d that is read after \

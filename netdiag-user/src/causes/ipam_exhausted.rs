@@ -115,7 +115,10 @@ fn evidence(set: &RangeSet) -> Vec<Evidence> {
         format!("network {} gives out {}", set.network, set.text()),
     );
     range.at = Some(set.conf.clone());
-    range.confirm = Some(shell!("cat {}", set.conf));
+    let first = set.ranges.first().map(|(first, _)| first.to_string());
+    // A range that is not given is all of the subnet.
+    let shown = [first.as_deref().unwrap_or_default(), &set.network];
+    range.confirm = Some(shell!("cat {}", set.conf).showing(&shown));
     let mut lines = vec![range];
     if let Some(folder) = set.reserved.first().and_then(|r| r.file.rsplit_once('/')) {
         let text = format!("{} of {} addresses are reserved", used(set), set.capacity);

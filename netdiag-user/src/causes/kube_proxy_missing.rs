@@ -125,9 +125,10 @@ fn by_hand(worst: &Attempts<'_>) -> CommandLine {
     } else {
         shell!("ip6tables-save")
     };
-    let found = || shell!("grep -F -e {v}", address);
-    let nft = shell!("nft list ruleset").pipe(found());
-    save.pipe(found()).then(nft).then(shell!("ipvsadm -Ln"))
+    let found = |listed: CommandLine| listed.pipe(shell!("grep -w -F -e {v}", address));
+    let nft = found(shell!("nft list ruleset"));
+    let ipvs = found(shell!("ipvsadm -Ln"));
+    found(save).then(nft).then(ipvs).showing_nothing()
 }
 
 fn fix(worst: &Attempts<'_>, known: &Services, sure: bool) -> Fix {

@@ -161,7 +161,8 @@ fn evidence(link: &Link, failure: &Failure) -> Evidence {
     line.at = Some(link.name.clone());
     line.confirm = Some(match failure {
         Failure::Damaged { .. } => shell!("ip -s -s link show {}", link.name),
-        _ => shell!("cat /sys/class/net/{}/carrier_changes", link.name),
+        Failure::Lost { .. } => shell!("ip link show {}", link.name).showing(&["NO-CARRIER"]),
+        Failure::Flapping { .. } => shell!("cat /sys/class/net/{}/carrier_changes", link.name),
     });
     line
 }

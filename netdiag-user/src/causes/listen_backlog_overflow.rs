@@ -19,7 +19,7 @@
 //! is not named.
 //!
 //! # By hand
-//! `nstat -az TcpExtListenOverflows` and `ss -ltn` in that network namespace: Recv-Q above Send-Q.
+//! `nstat -asz TcpExtListenOverflows` and `ss -ltn` in that network namespace: Recv-Q above Send-Q.
 //!
 //! # Fix
 //! Find out why the program accepts so slowly (stuck, out of threads or file descriptors, too few
@@ -152,7 +152,7 @@ impl Overflow<'_> {
         let text = format!("ListenOverflows of {who} moved by {}", self.count);
         let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
         line.packets = Some(self.count);
-        let count = shell!("nstat -az TcpExtListenOverflows");
+        let count = shell!("nstat -asz TcpExtListenOverflows");
         line.confirm = Some(facts.node.inside(self.netns, count));
         finding.evidence.push(line);
         let socket = refusals::describe(self.listener);
@@ -187,7 +187,7 @@ impl Overflow<'_> {
         line.at = Some(link.clone());
         line.packets = Some(packets);
         line.confirm = Some(shell!(
-            "tcpdump -ni {v} 'tcp port {} and tcp[13] & 2 != 0'",
+            "timeout 10 tcpdump -c 5 -lni {v} 'tcp port {} and tcp[13] & 2 != 0'",
             link,
             port
         ));

@@ -263,7 +263,7 @@ impl<'a> Case<'a> {
         sent.direction = Some("egress".into());
         sent.packets = Some(asked);
         sent.confirm = Some(shell!(
-            "tcpdump -nni {v} src host {}",
+            "timeout 10 tcpdump -c 5 -lnni {v} src host {}",
             self.link,
             packet.source
         ));
@@ -300,7 +300,7 @@ impl<'a> Case<'a> {
         line.direction = Some(answer.direction().to_owned());
         line.packets = Some(answer.hop.packets);
         line.confirm = Some(shell!(
-            "tcpdump -nni {v} host {} and host {}",
+            "timeout 10 tcpdump -c 5 -lnni {v} host {} and host {}",
             self.link,
             from,
             own
@@ -379,7 +379,11 @@ fn rule_evidence(packet: &Leaving, rules: &SourceNat) -> Evidence {
         IpAddr::V6(_) => shell!("ip6tables-save -t nat"),
     };
     let save = save.pipe(shell!("grep -e MASQUERADE -e SNAT"));
-    line.confirm = Some(nft.then(save));
+    let listed = nft.then(save);
+    line.confirm = Some(match rules.others {
+        0 => listed.showing_nothing(),
+        _ => listed.showing(&["masquerade", "snat", "MASQUERADE", "SNAT"]),
+    });
     line
 }
 

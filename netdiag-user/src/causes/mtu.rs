@@ -2,6 +2,7 @@
 //! how the flows that sent them fare.
 use crate::model::shell::CommandLine;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use netdiag_common::flow::FlowKey;
 
@@ -132,7 +133,7 @@ pub fn oversize_evidence(group: &Oversize<'_>) -> Vec<Evidence> {
 pub fn larger_than(interface: &str, limit: u32) -> CommandLine {
     let v6 = limit.saturating_sub(40);
     shell!(
-        "tcpdump -nni {v} 'ip[2:2] > {} or ip6[4:2] > {}'",
+        "timeout 10 tcpdump -c 5 -lnni {v} 'ip[2:2] > {} or ip6[4:2] > {}'",
         interface,
         limit,
         v6
@@ -172,7 +173,7 @@ pub fn outcome(facts: &Facts<'_>, group: &Oversize<'_>) -> Outcome {
 }
 
 /// Retransmits of the oversize flows.
-pub fn retransmit_evidence(outcome: &Outcome) -> Option<Evidence> {
+pub fn retransmit_evidence(facts: &Facts<'_>, outcome: &Outcome) -> Option<Evidence> {
     (outcome.retransmits > 0).then(|| {
         let stalled = match outcome.stalled {
             0 => "all of them go on".to_owned(),
@@ -184,9 +185,24 @@ pub fn retransmit_evidence(outcome: &Outcome) -> Option<Evidence> {
         );
         let mut line = Evidence::new(EvidenceKind::Retransmit, Origin::Observed, text);
         line.packets = Some(outcome.retransmits);
-        line.confirm = Some(shell!("ss -ti | grep -B1 retrans"));
+        line.confirm = sender(facts, outcome);
         line
     })
+}
+
+/// The sockets that send it again, where one of them is on this node: in its own namespace.
+fn sender(facts: &Facts<'_>, outcome: &Outcome) -> Option<CommandLine> {
+    let again = outcome.flows.iter().filter(|flow| flow.retransmits > 0);
+    let mut found = again.filter_map(|flow| {
+        let source: SocketAddr = flow.source.parse().ok()?;
+        let destination: SocketAddr = flow.destination.parse().ok()?;
+        let mut sides = facts.node.sides();
+        let side = sides.find(|side| side.addresses.contains(&source.ip()))?;
+        let list = shell!("ss -tinH dst {}", destination.ip());
+        let list = list.pipe(shell!("grep -B1 retrans")).showing(&["retrans"]);
+        Some(facts.node.inside(side.netns, list))
+    });
+    found.next()
 }
 
 /// Fragments of encapsulated packets on the uplinks, of the oversize flows.
@@ -202,7 +218,10 @@ pub fn fragment_evidence(facts: &Facts<'_>, group: &Oversize<'_>) -> Option<Evid
     let packets: u64 = hops.iter().map(|h| h.hop.fragments).total();
     let text = format!("{packets} fragments of the encapsulated packets left by {uplink}");
     let mut line = Evidence::new(EvidenceKind::Fragment, Origin::Observed, text);
-    line.confirm = Some(shell!("tcpdump -nni {v} 'ip[6:2] & 0x3fff != 0'", uplink));
+    line.confirm = Some(shell!(
+        "timeout 10 tcpdump -c 5 -lnni {v} 'ip[6:2] & 0x3fff != 0'",
+        uplink
+    ));
     line.at = Some(uplink);
     line.direction = Some("egress".into());
     line.packets = Some(packets);

@@ -36,7 +36,9 @@ pub fn confirmed(facts: &Facts<'_>, group: &Oversize<'_>, told: Told) -> Finding
         .evidence
         .extend(mtu::fragment_evidence(facts, group));
     finding.evidence.extend(mtu::too_big_evidence(facts, group));
-    finding.evidence.extend(mtu::retransmit_evidence(&outcome));
+    finding
+        .evidence
+        .extend(mtu::retransmit_evidence(facts, &outcome));
     finding.evidence.extend(mtu::drop_evidence(facts, group));
     (finding.pods, finding.flows) = (outcome.pods, outcome.flows);
     for hop in &group.hops {

@@ -218,30 +218,41 @@ fn tell(hop: &Hop<'_>) -> String {
 }
 
 fn table_evidence(facts: &Facts<'_>, hop: &Hop<'_>) -> Evidence {
-    let (kind, text) = match &hop.missing {
-        Missing::Forwarding(_) => (EvidenceKind::Fdb, tell(hop)),
-        Missing::Neighbour => (EvidenceKind::Neighbour, tell(hop)),
+    let shown = match hop.missing {
+        Missing::Forwarding(_) => shell!("bridge fdb show"),
+        // The kernel makes one of its own for a moment, with no address in it.
+        Missing::Neighbour => shell!("ip neighbour show nud permanent to {}", hop.address),
+        Missing::Answer => shell!("ip neighbour show to {}", hop.address),
+    };
+    let shown = match hop.link {
+        Some(link) => shown.with_names(["dev", &link.name]),
+        None => shown,
+    };
+    let (kind, text, shown) = match &hop.missing {
+        Missing::Forwarding(lladdr) => {
+            let entries = shown.pipe(shell!("grep -c -e {v}", mac(lladdr)));
+            (EvidenceKind::Fdb, tell(hop), entries.showing(&["0"]))
+        }
+        Missing::Neighbour => (EvidenceKind::Neighbour, tell(hop), shown.showing_nothing()),
         Missing::Answer => {
             let entry = neighbours(facts, hop.link).find(|n| n.address == hop.address);
-            let state = match entry {
-                Some(n) if n.failed => "is FAILED",
-                Some(n) if n.lladdr.is_none() => "is still being asked for",
-                Some(_) => "was found again meanwhile",
-                None => "has no entry any more",
+            // It is asked for again and again, and forgotten in between.
+            let states = ["FAILED", "INCOMPLETE"];
+            let (state, shown) = match entry {
+                Some(n) if n.failed => ("is FAILED", shown.showing(&states)),
+                Some(n) if n.lladdr.is_none() => {
+                    ("is still being asked for", shown.showing(&states))
+                }
+                Some(_) => ("was found again meanwhile", shown.showing(&["lladdr"])),
+                None => ("has no entry any more", shown.showing_nothing()),
             };
-            (EvidenceKind::Neighbour, format!("{} {state}", hop.address))
+            let text = format!("{} {state}", hop.address);
+            (EvidenceKind::Neighbour, text, shown)
         }
     };
     let mut line = Evidence::new(kind, Origin::Configured, text);
     line.at = hop.link.map(|l| l.name.clone());
-    let shown = match hop.missing {
-        Missing::Forwarding(_) => shell!("bridge fdb show"),
-        _ => shell!("ip neighbour show to {}", hop.address),
-    };
-    line.confirm = Some(match hop.link {
-        Some(link) => shown.with_names(["dev", &link.name]),
-        None => shown,
-    });
+    line.confirm = Some(shown);
     line
 }
 
@@ -311,8 +322,8 @@ fn unanswered(facts: &Facts<'_>, hop: &Hop<'_>) -> String {
 /// A command that asks for the address by hand.
 fn asking(address: IpAddr, device: &str) -> CommandLine {
     match address {
-        IpAddr::V4(_) => shell!("arping -c 3 -I {v} {}", device, address),
-        IpAddr::V6(_) => shell!("ndisc6 {} {}", address, device),
+        IpAddr::V4(_) => shell!("arping -c3 -w3 -I {v} {}", device, address),
+        IpAddr::V6(_) => shell!("ndisc6 -r1 {} {}", address, device),
     }
 }
 

@@ -167,7 +167,7 @@ fn qdisc_evidence(link: &Link, qdisc: &Qdisc) -> Evidence {
     };
     let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
     line.at = Some(name.clone());
-    line.confirm = Some(shell!("tc -s -d qdisc show dev {}", name));
+    line.confirm = Some(shell!("tc -s -d qdisc show dev {}", name).showing(&[kind]));
     line
 }
 

@@ -212,9 +212,13 @@ fn route_evidence(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Evidence {
     // Where rules have a say, the asker matters.
     let from = from.filter(|_| chosen(facts, pattern).rule().is_some());
     let shown = shell!("ip route get {}", destination);
-    line.confirm = Some(match from {
+    let shown = match from {
         Some((source, iif)) => shown.with_names(["from", &source.to_string(), "iif", iif]),
         None => shown,
+    };
+    line.confirm = Some(match chosen(facts, pattern) {
+        Chosen::Route(_) => shown,
+        _ => shown.failing(),
     });
     line
 }

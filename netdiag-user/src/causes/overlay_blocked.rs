@@ -156,7 +156,7 @@ fn evidence(silent: &Silent<'_>) -> Vec<Evidence> {
     let mut outer = line(EvidenceKind::OuterAddress, text, out.outer.packets, at);
     outer.direction = Some("egress".into());
     let capture = overlay::captured(
-        shell!("tcpdump -nni {v}", at),
+        shell!("timeout 10 tcpdump -c 5 -lnni {v}", at),
         out.key.carried,
         out.key.port,
     );
@@ -175,7 +175,8 @@ fn evidence(silent: &Silent<'_>) -> Vec<Evidence> {
         &plain.interface,
     );
     plain.direction = Some("ingress".into());
-    plain.confirm = Some(shell!("ping -c1 {}", peer));
+    plain.confirm =
+        Some(shell!("ping -c1 -W2 {}", peer).showing(&["1 received", "1 packets received"]));
     vec![outer, asks, plain]
 }
 
@@ -194,8 +195,11 @@ fn fix(silent: &Silent<'_>) -> Fix {
              loses them, capture on both nodes at once while a pod here pings a pod there"
         ),
         commands: vec![
-            capture(shell!("tcpdump -nni {v}", at), peer),
-            capture(shell!("ssh {} tcpdump -nni any", peer), source),
+            capture(shell!("timeout 10 tcpdump -c 5 -lnni {v}", at), peer),
+            capture(
+                shell!("ssh {} timeout 10 tcpdump -c 5 -lnni any", peer),
+                source,
+            ),
         ],
     }
 }

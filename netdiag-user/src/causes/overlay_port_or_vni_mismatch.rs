@@ -228,7 +228,10 @@ fn evidence(facts: &Facts<'_>, m: &Mismatch<'_>) -> Vec<Evidence> {
         line.packets = Some(packets);
         line.reason = Some(first.reason.clone());
         line.location = Some(first.symbol().to_owned());
-        line.confirm = Some(shell!("tcpdump -nn udp and src host {}", peer));
+        line.confirm = Some(shell!(
+            "timeout 10 tcpdump -c 5 -lnni any udp and src host {}",
+            peer
+        ));
         lines.push(line);
     }
     let refused = m.device.tunnel.as_ref().and_then(|t| t.port);
@@ -238,7 +241,7 @@ fn evidence(facts: &Facts<'_>, m: &Mismatch<'_>) -> Vec<Evidence> {
         let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
         line.packets = Some(refused);
         line.confirm = Some(shell!(
-            "tcpdump -nn '(icmp or icmp6) and src host {}'",
+            "timeout 10 tcpdump -c 5 -lnni any '(icmp or icmp6) and src host {}'",
             peer
         ));
         lines.push(line);

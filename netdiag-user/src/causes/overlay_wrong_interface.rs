@@ -205,7 +205,7 @@ fn evidence(wrong: &Wrong<'_>, out: &[&OuterPair], asks: &[&HopFlow]) -> Vec<Evi
         line.at = Some(o.interface.clone());
         line.direction = Some("egress".into());
         line.packets = Some(o.outer.packets);
-        let tcpdump = shell!("tcpdump -nni {v}", o.interface);
+        let tcpdump = shell!("timeout 10 tcpdump -c 5 -lnni {v}", o.interface);
         line.confirm = Some(overlay::captured(tcpdump, o.key.carried, o.key.port));
         line
     };

@@ -201,7 +201,7 @@ fn mss_evidence(worst: &HopFlow) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Oversize, Origin::Observed, text);
     line.at = Some(at.clone());
     line.confirm = Some(shell!(
-        "tcpdump -nnvi {v} 'tcp[tcpflags] & tcp-syn != 0'",
+        "timeout 10 tcpdump -c 5 -lnnvi {v} 'tcp[tcpflags] & tcp-syn != 0'",
         at
     ));
     line
@@ -220,7 +220,7 @@ fn told_evidence(worst: &HopFlow, sent: Option<(u64, u32)>) -> Evidence {
     line.at = Some(at.clone());
     line.packets = Some(sent.map_or(0, |(packets, _)| packets));
     line.confirm = Some(shell!(
-        "tcpdump -nni {v} 'icmp[0] == 3 and icmp[1] == 4 or icmp6[0] == 2'",
+        "timeout 10 tcpdump -c 5 -lnni {v} 'icmp[0] == 3 and icmp[1] == 4 or icmp6[0] == 2'",
         at
     ));
     line

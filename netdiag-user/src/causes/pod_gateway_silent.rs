@@ -283,7 +283,7 @@ fn arp_losses(facts: &Facts<'_>, link: &Link) -> Vec<Evidence> {
         line.location = Some(symbol.to_owned());
         line.confirm = Some(match reason.starts_with("TC_") {
             true => shell!("tc filter show dev {} ingress", at),
-            false => shell!("tcpdump -nni {v} arp", at),
+            false => shell!("timeout 10 tcpdump -c 5 -lnni {v} arp", at),
         });
         line
     };
@@ -344,13 +344,13 @@ fn fix(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Fix {
             ),
             vec![
                 shell!("ip address show dev {}", near.name),
-                shell!("tcpdump -nni {v} arp or icmp6", link),
+                shell!("timeout 10 tcpdump -c 5 -lnni {v} arp or icmp6", link),
             ],
         ),
         Why::Unknown => (
             format!("find what takes the pod's questions for {gateway} at {link}, or the answers"),
             vec![
-                shell!("tcpdump -nni {v} arp or icmp6", link),
+                shell!("timeout 10 tcpdump -c 5 -lnni {v} arp or icmp6", link),
                 shell!("tc filter show dev {} ingress", link),
                 shell!("nft list ruleset"),
                 inside(shell!("ip neighbour show")),

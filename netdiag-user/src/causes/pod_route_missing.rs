@@ -193,7 +193,7 @@ fn evidence(facts: &Facts<'_>, lost: &Lost<'_>) -> Vec<Evidence> {
     sent.direction = Some("egress".into());
     sent.confirm = at
         .as_ref()
-        .map(|at| shell!("tcpdump -nni {v} host {}", at, pod));
+        .map(|at| shell!("timeout 10 tcpdump -c 5 -lnni {v} host {}", at, pod));
     route.at.clone_from(&at);
     sent.at = at;
     vec![route, sent]

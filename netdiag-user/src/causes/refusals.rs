@@ -10,6 +10,7 @@ use netdiag_common::{
 
 use super::attempts::{self, Answerer, Attempts, Try};
 use super::{
+    losses::dropped_in,
     need::{Need, Sufferer},
     sidecar,
 };
@@ -284,12 +285,12 @@ fn resets(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Evidence {
     let port = attempts.port;
     line.confirm = Some(match refusal.udp() {
         true => shell!(
-            "tcpdump -ni {v} 'icmp[0] == 3 or icmp6[0] == 1 or udp port {}'",
+            "timeout 10 tcpdump -c 5 -lni {v} 'icmp[0] == 3 or icmp6[0] == 1 or udp port {}'",
             link,
             port
         ),
         false => shell!(
-            "tcpdump -ni {v} 'tcp src port {} and tcp[13] & 4 != 0'",
+            "timeout 10 tcpdump -c 5 -lni {v} 'tcp src port {} and tcp[13] & 4 != 0'",
             link,
             port
         ),
@@ -308,8 +309,8 @@ fn drops(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Option<Evidence> {
     let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
     line.packets = Some(packets);
     line.reason = Some("NO_SOCKET".into());
+    line.confirm = Some(dropped_in("NO_SOCKET", &location));
     line.location = Some(location);
-    line.confirm = Some(shell!("perf trace -e skb:kfree_skb"));
     Some(line)
 }
 

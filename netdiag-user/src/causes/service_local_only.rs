@@ -38,6 +38,7 @@ use super::{
 };
 use crate::{
     model::{
+        address::endpoint,
         flow::protocol,
         gather::Want,
         services::{Engine, Service},
@@ -160,6 +161,10 @@ fn rule_evidence(rule: &Service, name: &str) -> Evidence {
         (_, Some(name)) => services::rules(text, list.pipe(shell!("grep -F -e {v}", name))),
         (_, None) => services::rules(text, list.pipe(shell!("grep -F -e {v}", rule.port))),
     };
+    line.confirm = line.confirm.map(|list| match rule.engine {
+        Engine::Ipvs => list.showing(&[&endpoint(rule.address, rule.port)]),
+        _ => list.showing(&["drop", "DROP"]),
+    });
     line.kind = EvidenceKind::Rule;
     line.origin = Origin::Configured;
     line

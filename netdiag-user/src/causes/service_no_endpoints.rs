@@ -85,7 +85,9 @@ fn unreachable(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Evidence> {
     let text = format!("{sender} answered {packets} times: {target} port unreachable");
     let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
     line.packets = Some(packets);
-    line.confirm = Some(shell!("tcpdump -ni any 'icmp[0] == 3 or icmp6[0] == 1'"));
+    line.confirm = Some(shell!(
+        "timeout 10 tcpdump -c 5 -lni any 'icmp[0] == 3 or icmp6[0] == 1'"
+    ));
     Some(line)
 }
 

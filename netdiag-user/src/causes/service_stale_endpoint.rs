@@ -163,7 +163,8 @@ fn lost_here(pattern: &Pattern<'_>) -> Gone {
     line.packets = Some(packets);
     line.reason = first.map(|l| l.reason.clone());
     line.location = first.map(|l| l.symbol().to_owned());
-    line.confirm = Some(shell!("ip neigh show {}", address));
+    line.confirm =
+        Some(shell!("ip neighbour show to {}", address).showing(&["FAILED", "INCOMPLETE"]));
     line.at = at;
     Gone {
         client: pattern.source,
@@ -191,7 +192,10 @@ fn lost_beyond(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
     let text = format!("{sender} answered {errors} times: host {address} unreachable");
     let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
     line.packets = Some(errors);
-    line.confirm = Some(shell!("tcpdump -ni any 'icmp or icmp6' | grep {}", address));
+    line.confirm = Some(shell!(
+        "timeout 10 tcpdump -c 5 -lni any 'icmp or icmp6' | grep {}",
+        address
+    ));
     sent_on(attempts, line)
 }
 
@@ -208,7 +212,10 @@ fn silent(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
     let text = format!("{packets} packets were translated to {target}, no answer came");
     let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
     line.packets = Some(packets);
-    line.confirm = Some(shell!("tcpdump -nni any host {}", attempts.server));
+    line.confirm = Some(shell!(
+        "timeout 10 tcpdump -c 5 -lnni any host {}",
+        attempts.server
+    ));
     let gone = sent_on(attempts, line)?;
     Some(Gone {
         silent: true,

@@ -246,7 +246,7 @@ fn silence(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Evidence {
     line.packets = Some(packets);
     let link = at.as_deref().unwrap_or("any");
     line.confirm = Some(shell!(
-        "tcpdump -ni {v} 'host {} and port {}'",
+        "timeout 10 tcpdump -c 5 -lni {v} 'host {} and port {}'",
         link,
         attempts.server,
         attempts.port

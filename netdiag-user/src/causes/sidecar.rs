@@ -246,10 +246,14 @@ impl Waits<'_> {
     pub fn capture(&self, link: &str) -> CommandLine {
         match self {
             Self::Silence(_) | Self::NoName(_) => {
-                shell!("tcpdump -nni {v} 'udp port {}'", link, PORT)
+                shell!(
+                    "timeout 10 tcpdump -c 5 -lnni {v} 'udp port {}'",
+                    link,
+                    PORT
+                )
             }
             Self::Refused(attempts) | Self::Unanswered(attempts) => shell!(
-                "tcpdump -nni {v} 'host {} and tcp port {}'",
+                "timeout 10 tcpdump -c 5 -lnni {v} 'host {} and tcp port {}'",
                 link,
                 attempts.server,
                 attempts.port

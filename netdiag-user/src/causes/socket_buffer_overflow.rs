@@ -18,7 +18,7 @@
 //! any socket. TCP slows its sender down instead.
 //!
 //! # By hand
-//! `nstat -az UdpRcvbufErrors` and `ss -uanmp` in the pod's network namespace (`rb` is the limit,
+//! `nstat -asz UdpRcvbufErrors` and `ss -uanmp` in the pod's network namespace (`rb` is the limit,
 //! `d` what was dropped).
 //!
 //! # Fix
@@ -82,7 +82,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
     finding
         .evidence
-        .extend(receiver.map(|r| socket_evidence(port, r)));
+        .extend(receiver.map(|r| socket_evidence(facts, netns, port, r)));
     finding.evidence.extend(counter_evidence(facts, netns));
     finding.fix = fix(receiver);
     Some(finding)
@@ -132,20 +132,15 @@ fn receiver<'a>(facts: &Facts<'a>, (netns, address, port): Place) -> Option<&'a 
     own.or_else(|| all.iter().find(|r| r.address.is_unspecified()))
 }
 
-fn socket_evidence(port: u16, receiver: &Receiver) -> Evidence {
+fn socket_evidence(facts: &Facts<'_>, netns: u32, port: u16, receiver: &Receiver) -> Evidence {
     let text = format!(
         "the socket at port {port} may hold {} bytes, {} wait in it; {} datagrams dropped since it \
          was made",
         receiver.limit, receiver.queued, receiver.drops
     );
     let mut line = Evidence::new(EvidenceKind::Socket, Origin::Observed, text);
-    let pid = receiver.owner.as_ref().and_then(|o| o.rsplit_once('['));
-    let pid = pid.map(|(_, pid)| pid.trim_end_matches(']'));
     let list = shell!("ss -uanmp 'sport = :{}'", port);
-    line.confirm = Some(match pid {
-        Some(pid) => list.under(&shell!("nsenter -n -t {v}", pid)),
-        None => list,
-    });
+    line.confirm = Some(facts.node.inside(netns, list));
     line
 }
 
@@ -154,7 +149,8 @@ fn counter_evidence(facts: &Facts<'_>, netns: u32) -> Option<Evidence> {
     let text = format!("UdpRcvbufErrors of its namespace rose by {moved} during this run");
     let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
     line.packets = Some(moved);
-    line.confirm = Some(shell!("nstat -az UdpRcvbufErrors"));
+    let count = shell!("nstat -asz UdpRcvbufErrors");
+    line.confirm = Some(facts.node.inside(netns, count));
     Some(line)
 }
 

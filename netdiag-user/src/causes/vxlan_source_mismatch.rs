@@ -379,7 +379,7 @@ fn outer_evidence(facts: &Facts<'_>, m: &Mismatch) -> Vec<Evidence> {
         line.direction = Some(direction.into());
         line.packets = Some(o.outer.packets);
         line.confirm = Some(shell!(
-            "tcpdump -nni {v} udp port {}",
+            "timeout 10 tcpdump -c 5 -lnni {v} udp port {}",
             o.interface,
             o.key.port
         ));

@@ -91,6 +91,7 @@ async fn run_all(args: RunArgs) -> Result<i32> {
     }
     let settings = Settings {
         duration: args.duration,
+        confirm: args.confirm,
         fix: args.fix || args.every_form,
         record: args.record.clone(),
         record_all: args.record_all.clone(),

@@ -10,36 +10,37 @@ use super::cluster::Cluster;
 use super::guarded::Guarded;
 use super::plan::Node;
 use super::sys::enter_before_exec;
-use crate::model::shell::CommandLine;
+use crate::model::shell::{CommandKind, CommandLine};
 use crate::model::verdict::{Finding, Verdict};
 
 /// What one command may take; defragmenting etcd is the slowest.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Commands for the cluster's API, which a lab does not have, and for another node.
-const ELSEWHERE: [&str; 2] = ["kubectl", "ssh"];
 
-/// Runs the commands of every finding's fix in the node, one after the other.
-pub async fn apply(cluster: &Cluster, node: &Node, verdict: &Verdict) -> Result<()> {
+/// Runs the commands of every finding's fix in the node, one after the other; whether all succeed.
+pub async fn apply(cluster: &Cluster, node: &Node, verdict: &Verdict) -> Result<bool> {
+    let mut whole = true;
     let roots = verdict
         .findings
         .iter()
         .filter(|f| f.consequence_of.is_none());
     for command in roots.flat_map(commands) {
-        run(cluster, node, command).await?;
+        whole &= run(cluster, node, command).await?;
     }
-    Ok(())
+    Ok(whole)
 }
 
+/// Those that are not for the cluster's API, which a lab does not have, nor for another node.
 fn commands(finding: &Finding) -> impl Iterator<Item = &CommandLine> {
-    let all = finding.fix.printed();
-    all.filter(|c| !ELSEWHERE.iter().any(|word| c.text().starts_with(word)))
+    let repairs = finding.fix.repairs();
+    repairs.filter(|c| c.kind() == CommandKind::Change)
 }
 
 /// Where a node keeps its files. The lab's nodes share this machine's root and have theirs in a
 /// folder of their own.
 const OWN: [&str; 3] = ["/etc/", "/var/", "/run/"];
 
-fn at_home(cluster: &Cluster, node: &Node, command: &CommandLine) -> String {
+/// The line as it is run on one of them.
+pub fn at_home(cluster: &Cluster, node: &Node, command: &CommandLine) -> String {
     let root = cluster.root(node).display().to_string();
     let there = |word: &str| match OWN.iter().any(|own| word.starts_with(own)) {
         true => format!("{root}{word}"),
@@ -48,8 +49,8 @@ fn at_home(cluster: &Cluster, node: &Node, command: &CommandLine) -> String {
     command.map_words(there).text()
 }
 
-/// A command that fails is told and not fatal: the second look decides.
-async fn run(cluster: &Cluster, node: &Node, command: &CommandLine) -> Result<()> {
+/// Whether it succeeds. The commands behind one that fails are run all the same.
+async fn run(cluster: &Cluster, node: &Node, command: &CommandLine) -> Result<bool> {
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", &at_home(cluster, node, command)]);
     shell.stdin(Stdio::null());
@@ -57,10 +58,11 @@ async fn run(cluster: &Cluster, node: &Node, command: &CommandLine) -> Result<()
     enter_before_exec(&mut shell, cluster.netns(&node.netns)?.file()?);
     let child = Command::from(shell).spawn();
     let mut child = Guarded(child.context("cannot start sh")?);
-    match timeout(LIMIT, child.0.wait()).await {
+    let ended = timeout(LIMIT, child.0.wait()).await;
+    match &ended {
         Ok(Ok(status)) if status.success() => log::info!("fix: {command}"),
         Ok(ended) => log::warn!("fix: {command}: {ended:?}"),
         Err(_) => log::warn!("fix: {command}: no end after {} s", LIMIT.as_secs()),
     }
-    Ok(())
+    Ok(matches!(ended, Ok(Ok(status)) if status.success()))
 }

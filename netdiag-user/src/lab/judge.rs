@@ -50,6 +50,7 @@ pub fn judge(case: Case, plan: &Plan, verdict: &Verdict, begun: Timestamp) -> La
         expected,
         hidden: hidden.map(|it| it.scenario.name.to_owned()),
         passed,
+        commands: Vec::new(),
         fixed: None,
         // Numbers alone may name it before the traffic does.
         named_after: first.map(|time| time.duration_since(begun).as_secs_f64().max(0.0)),

@@ -14,6 +14,7 @@ pub mod case;
 pub mod cgroup;
 pub mod cluster;
 pub mod cni;
+pub mod confirm;
 pub mod containerd;
 pub mod daemon;
 pub mod diagnosis;

@@ -192,7 +192,7 @@ fn succeeds(line: &str) -> bool {
 /// Where Debian and others keep what an administrator or a container runtime runs, beside PATH.
 const SYSTEM: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/lib/cni:/opt/cni/bin";
 
-fn has_program(name: &str) -> bool {
+pub fn has_program(name: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
     let folders = path.split(':').chain(SYSTEM.split(':'));
     folders

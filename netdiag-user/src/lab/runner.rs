@@ -11,6 +11,7 @@ use tokio::process::Command;
 use super::Skipped;
 use super::case::Case;
 use super::cluster::Cluster;
+use super::confirm;
 use super::diagnosis::{Diagnosis, GRACE, READY, Watch};
 use super::fix;
 use super::guarded::Guarded;
@@ -31,6 +32,8 @@ const AGAIN: Duration = Duration::from_secs(6);
 pub struct Settings {
     /// How long netdiag watches at most.
     pub duration: Option<Duration>,
+    /// Then run the commands that are printed to be looked at, while the fault is there.
+    pub confirm: bool,
     /// Then apply the fix and look again, where the scenario's can be applied here.
     pub fix: bool,
     /// Where netdiag writes its recording.
@@ -73,9 +76,13 @@ pub async fn run(case: Case, options: Options, settings: &Settings) -> Result<Ve
         witness.end().await?;
     }
     let mut lab = judge(case, &cluster.plan, &verdict, begun);
+    if settings.confirm && !options.healthy && lab.passed {
+        lab.commands = confirm::check(&cluster, node, &verdict).await?;
+        lab.passed &= lab.commands.iter().all(|it| it.failure.is_none());
+    }
     if settings.fix && case.fixable(&cluster.plan) && !options.healthy && lab.passed {
-        fix::apply(&cluster, node, &verdict).await?;
-        let fixed = is_gone(&cluster, node, &incident.traffic).await?;
+        let applied = fix::apply(&cluster, node, &verdict).await?;
+        let fixed = is_gone(&cluster, node, &incident.traffic).await? && applied;
         lab.fixed = Some(fixed);
         lab.passed &= fixed;
     }

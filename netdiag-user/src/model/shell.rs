@@ -8,7 +8,9 @@
 //! Where a value cannot be quoted safely, no command is printed at all: control and invisible
 //! characters, a word that would be read as an option, an odd name in what another program takes
 //! apart again (an expression of tcpdump's, nft's arguments, a line for a shell on another node).
+mod kind;
 mod parse;
+mod shows;
 mod template;
 mod word;
 
@@ -16,6 +18,8 @@ use std::fmt::{self, Display};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use kind::CommandKind;
+pub use shows::Shows;
 pub use template::holes;
 use word::{Word, quoted};
 
@@ -42,20 +46,23 @@ pub struct CommandLine {
     words: Vec<Word>,
     /// Some value cannot be part of a command.
     refused: bool,
+    /// Where the evidence has other words for it.
+    shows: Option<Shows>,
 }
 
 impl CommandLine {
     /// For [`crate::shell!`] alone, which takes literals only.
     #[doc(hidden)]
     pub fn fill(template: &'static str, values: &[&dyn Display]) -> Self {
-        match template::fill(template, values) {
-            Some(words) => Self {
-                words,
-                refused: false,
-            }
-            .bounded(),
-            None => Self::refused(),
-        }
+        template::fill(template, values).map_or_else(Self::refused, Self::of)
+    }
+
+    fn of(words: Vec<Word>) -> Self {
+        let line = Self {
+            words,
+            ..Self::default()
+        };
+        line.bounded()
     }
 
     /// One of a sentence's, for tests.
@@ -73,6 +80,7 @@ impl CommandLine {
             let part = Self {
                 words: words.to_vec(),
                 refused: self.refused,
+                shows: None,
             };
             (part.text(), part.argv())
         };
@@ -82,19 +90,15 @@ impl CommandLine {
     /// A line that netdiag printed before: the verdict of the lab's node.
     fn parse(line: &str) -> Self {
         match parse::parse(line) {
-            Some(words) if !words.is_empty() => Self {
-                words,
-                refused: false,
-            }
-            .bounded(),
+            Some(words) if !words.is_empty() => Self::of(words),
             _ => Self::refused(),
         }
     }
 
     fn refused() -> Self {
         Self {
-            words: Vec::new(),
             refused: true,
+            ..Self::default()
         }
     }
 
@@ -128,6 +132,35 @@ impl CommandLine {
             self.words.push(Word::Text(text.to_owned()));
         }
         self.bounded()
+    }
+
+    /// It prints one of these words, where the evidence says it in others.
+    pub fn showing(mut self, words: &[&str]) -> Self {
+        let words = words.iter().map(|word| (*word).to_owned());
+        self.shows = Some(Shows::Any(words.collect()));
+        self
+    }
+
+    /// It prints nothing: there is no such entry.
+    pub fn showing_nothing(mut self) -> Self {
+        self.shows = Some(Shows::Nothing);
+        self
+    }
+
+    /// What it asks for is refused.
+    pub fn failing(mut self) -> Self {
+        self.shows = Some(Shows::Failure);
+        self
+    }
+
+    pub fn shows(&self) -> Option<&Shows> {
+        self.shows.as_ref()
+    }
+
+    /// With what was written beside it.
+    pub fn with_shows(mut self, shows: Option<Shows>) -> Self {
+        self.shows = shows;
+        self
     }
 
     /// `ip -6 …`, where the addresses in it do not say so.
@@ -172,6 +205,7 @@ impl CommandLine {
         Self {
             words,
             refused: self.refused || prefix.refused,
+            shows: self.shows,
         }
         .bounded()
     }
@@ -187,6 +221,22 @@ impl CommandLine {
     /// The same, or other words in its place.
     pub fn told_or(&self, instead: &str) -> String {
         self.told().unwrap_or_else(|| instead.to_owned())
+    }
+
+    /// What it does; what nobody knows may change something.
+    pub fn kind(&self) -> CommandKind {
+        kind::of(&self.words).unwrap_or(CommandKind::Change)
+    }
+
+    /// The programs that it starts, but for those that only start another one (`timeout`, `nsenter`).
+    pub fn programs(&self) -> Vec<Vec<&str>> {
+        kind::programs(&self.words)
+    }
+
+    /// Nothing where one of its programs, or what it is to do, is not in the table.
+    #[cfg(test)]
+    pub fn known_kind(&self) -> Option<CommandKind> {
+        kind::of(&self.words)
     }
 
     /// The program that it starts first.
@@ -233,6 +283,7 @@ impl CommandLine {
         Self {
             words: words.collect(),
             refused: self.refused,
+            shows: self.shows.clone(),
         }
     }
 

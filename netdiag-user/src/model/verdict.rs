@@ -5,6 +5,7 @@
 mod cannot_tell;
 mod confirm;
 mod fix;
+mod lab;
 mod nodes;
 mod scope;
 mod subject;
@@ -17,6 +18,7 @@ use super::{path::KnownBy, shell::CommandLine, total::add};
 
 pub use cannot_tell::CannotTell;
 pub use fix::{Fix, NodeFix};
+pub use lab::{CheckedCommand, LabResult};
 pub use nodes::{Between, LostFlow, NodeRef};
 pub use scope::{Passage, Scope};
 pub use subject::Subject;
@@ -408,27 +410,6 @@ impl Observer {
         add(&mut self.overflowed_flows, other.overflowed_flows);
         add(&mut self.foreign, other.foreign);
     }
-}
-
-/// What `lab run` adds to the verdict.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LabResult {
-    pub scenario: String,
-    /// The scenario beside it in the same node.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub with: Option<String>,
-    pub expected: Vec<String>,
-    /// The one of the two whose traffic the other's fault stops: what comes of it stands below
-    /// that fault, or under `cannot_tell`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hidden: Option<String>,
-    pub passed: bool,
-    /// Whether the finding went away when its fix was applied, where that was tried.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fixed: Option<bool>,
-    /// Seconds from the fault to the cause's first naming.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub named_after: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

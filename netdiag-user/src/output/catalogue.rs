@@ -78,7 +78,7 @@ pub fn reason(number: u32, name: &str) -> Result<()> {
     sink.write(&wrap(&related, width, ""))?;
     sink.write(&wrap(
         &format!(
-            "By hand: perf trace -e skb:kfree_skb --filter 'reason == {number}', or netdiag run"
+            "By hand: perf record -ag -e skb:kfree_skb --filter 'reason == {number}' sleep 10; perf script; or netdiag run"
         ),
         width,
         "",

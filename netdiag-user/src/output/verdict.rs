@@ -5,6 +5,7 @@ use super::style::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, paint, wrap};
 use crate::{
     model::{
         pod::label,
+        shell::CommandLine,
         text::counted,
         total::{Total, add},
         verdict::{
@@ -251,10 +252,15 @@ impl Page {
 
     fn steps(&self, fix: &Fix) -> String {
         let mut out = wrap(&clean(&fix.summary), self.width, "    ");
-        for command in fix.printed() {
-            let command = paint(CYAN, &format!("$ {command}"));
-            out.push_str(&format!("    {command}\n"));
-        }
+        let (looks, repairs) = (fix.looks().count() > 0, fix.repairs().count() > 0);
+        let titled = |title: &str| match looks && repairs {
+            true => format!("    {}\n", paint(DIM, title)),
+            false => String::new(),
+        };
+        out.push_str(&titled("look first:"));
+        out.extend(fix.looks().map(pasted));
+        out.push_str(&titled("then:"));
+        out.extend(fix.repairs().map(pasted));
         if fix.left_out() > 0 {
             let why = format!(
                 "{} left out: a name in it could make a shell or a reader take it for something \
@@ -301,6 +307,11 @@ impl Page {
         };
         format!("\n{}\n{}{rest}", paint(BOLD, title), shift(&table, "  "))
     }
+}
+
+/// A line that is there to be pasted.
+fn pasted(command: &CommandLine) -> String {
+    format!("    {}\n", paint(CYAN, &format!("$ {command}")))
 }
 
 /// `tcp POD → SERVICE (name) → BACKEND`: as it is sent, and as it is sent on.

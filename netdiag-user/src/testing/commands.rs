@@ -16,7 +16,7 @@ use crate::{
         gather::{Gathered, Piece, Want},
         node::Node,
         observation::Observation,
-        shell::CommandLine,
+        shell::{CommandKind, CommandLine},
         verdict::{Finding, Fix},
     },
     pipeline::facts::{Facts, Known, Rows},
@@ -75,6 +75,7 @@ fn judge(known: &Known<'_>, observation: &Observation) {
     let mut commands = Vec::new();
     let mut sentences = Vec::new();
     for finding in &findings {
+        kinds(finding);
         commands.extend(commands_of(finding));
         sentences.extend([&finding.summary, &finding.fix.summary].map(String::clone));
         sentences.extend(finding.because.clone());
@@ -87,9 +88,31 @@ fn judge(known: &Known<'_>, observation: &Observation) {
     commands.extend(spans.map(|span| {
         let line = CommandLine::told_before(span);
         assert!(!line.is_refused(), "{span:?} is no command of netdiag's");
+        assert!(line.known_kind().is_some(), "{span:?} has no kind");
         line
     }));
     words(&commands);
+}
+
+/// What each command does is known; what shows a line of evidence changes nothing; and what watches
+/// ends by itself.
+fn kinds(finding: &Finding) {
+    let confirms = finding.evidence.iter().filter_map(|e| e.confirm.as_ref());
+    for confirm in confirms.filter(|c| !c.is_refused()) {
+        assert!(
+            confirm.kind() != CommandKind::Change,
+            "{confirm} changes something"
+        );
+    }
+    for command in commands_of(finding).iter().filter(|c| !c.is_refused()) {
+        let kind = command.known_kind();
+        assert!(kind.is_some(), "{command} has no kind");
+        let ends = command.text().contains("timeout ") || command.text().contains(" sleep ");
+        assert!(
+            kind != Some(CommandKind::Watch) || ends,
+            "{command} never ends"
+        );
+    }
 }
 
 fn commands_of(finding: &Finding) -> Vec<CommandLine> {

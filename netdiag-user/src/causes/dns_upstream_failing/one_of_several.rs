@@ -230,7 +230,10 @@ mod tests {
         assert_eq!(found.severity, Severity::Warning);
         assert!(found.summary.contains("192.0.2.53"), "{}", found.summary);
         assert!(!found.summary.contains("192.0.2.54"), "{}", found.summary);
-        assert_eq!(found.fix.commands[0], "dig @192.0.2.53 -q www.example.com");
+        assert_eq!(
+            found.fix.commands[0],
+            "dig +time=2 +tries=1 @192.0.2.53 -q www.example.com"
+        );
     }
 
     #[test]

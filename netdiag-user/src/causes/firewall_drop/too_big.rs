@@ -91,8 +91,8 @@ impl TooBig {
         line.packets = Some(self.packets);
         line.limit = Some(self.mtu);
         line.confirm = Some(match self.about.family {
-            4 => shell!("tcpdump -nni any 'icmp[0] == 3 and icmp[1] == 4'"),
-            _ => shell!("tcpdump -nni any 'icmp6[0] == 2'"),
+            4 => shell!("timeout 10 tcpdump -c 5 -lnni any 'icmp[0] == 3 and icmp[1] == 4'"),
+            _ => shell!("timeout 10 tcpdump -c 5 -lnni any 'icmp6[0] == 2'"),
         });
         line
     }

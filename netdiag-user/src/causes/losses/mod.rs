@@ -2,7 +2,7 @@
 mod report;
 mod severity;
 
-pub use report::{drop_evidence, finding};
+pub use report::{drop_evidence, dropped_in, finding};
 pub use severity::{is_peer, is_published, severity};
 
 use std::{

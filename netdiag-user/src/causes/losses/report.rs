@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::Pattern;
 use crate::{
     model::{
+        shell::CommandLine,
         total::add,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Origin, Severity},
     },
@@ -70,8 +71,22 @@ pub fn drop_evidence(patterns: &[Pattern<'_>]) -> Vec<Evidence> {
         line.packets = Some(packets);
         line.reason = Some(reason.to_owned());
         line.location = Some(symbol.to_owned());
-        line.confirm = Some(shell!("perf trace -e skb:kfree_skb"));
+        line.confirm = Some(dropped_in(reason, symbol));
         line
     };
     sums.into_iter().map(line).collect()
+}
+
+/// The kernel's own tracepoint with the stack below it, machine-wide: those of the reason that the
+/// function dropped. perf trace(1) prints neither.
+pub fn dropped_in(reason: &str, symbol: &str) -> CommandLine {
+    let record = shell!("perf record -qag -e skb:kfree_skb -o - sleep 5 | perf script -i -");
+    record.pipe(match symbol.starts_with("0x") {
+        true => shell!("awk -v RS= '/reason: {}/ && n++ < 3'", reason),
+        false => shell!(
+            "awk -v RS= '/reason: {}/ && /{}/ && n++ < 3'",
+            reason,
+            symbol
+        ),
+    })
 }

@@ -25,7 +25,14 @@ pub fn keeper(keeper: &Keeper) -> Evidence {
         (Who::Unknown, _) => format!("{file}: another CNI makes pods' networks"),
     };
     let mut line = Evidence::new(EvidenceKind::File, Origin::Configured, text);
-    line.confirm = Some(shell!("cat {}", file));
+    let shown: &[&str] = match (keeper.who, told) {
+        (Who::Flannel, Some(true)) => &["FLANNEL_IPMASQ=true"],
+        (Who::Flannel, Some(false)) => &["FLANNEL_IPMASQ=false"],
+        (Who::Flannel, None) => &["FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET", "flannel"],
+        (Who::Calico, _) => &["calico"],
+        (Who::Plugin | Who::Unknown, _) => &["type"],
+    };
+    line.confirm = Some(shell!("cat {}", file).showing(shown));
     line
 }
 

@@ -65,6 +65,10 @@ pub struct RunArgs {
     /// Run every scenario and print which named what.
     #[arg(long, conflicts_with = "with")]
     pub all: bool,
+    /// Then run the commands that are printed beside the evidence, and see that each shows what the
+    /// evidence says.
+    #[arg(long)]
+    pub confirm: bool,
     /// Then apply the fix that is printed, where it can be applied in the lab, and see the finding
     /// go away.
     #[arg(long)]

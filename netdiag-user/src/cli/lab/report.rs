@@ -15,7 +15,10 @@ use crate::lab::needs::Need;
 use crate::lab::plan::Kind;
 use crate::lab::scenarios::Scenario;
 use crate::lab::state::Options;
-use crate::model::{text, verdict::Verdict};
+use crate::model::{
+    text,
+    verdict::{CheckedCommand, Verdict},
+};
 use crate::output::{self, Sink};
 
 /// The scenarios there are.
@@ -170,11 +173,25 @@ fn tell(scenario: &Scenario, options: &Options, outcome: &Outcome) -> Result<()>
                 names.join(" ")
             };
             line(&format!("FAILED   {title}: named {names}{after}"))?;
+            lab.map_or(Ok(()), |lab| commands(&lab.commands))?;
             show(verdict)
         }
         Outcome::Skipped(why) => line(&format!("skipped  {title}: {why}")),
         Outcome::Failed(error) => line(&format!("FAILED   {title}: {error:#}")),
     }
+}
+
+/// What became of commands that were run: those that are of no use, and those that were not run.
+fn commands(checked: &[CheckedCommand]) -> Result<()> {
+    for it in checked {
+        let told = match (&it.failure, &it.skipped) {
+            (Some(why), _) => format!("FAILED   {}: {why}", it.command),
+            (None, Some(why)) => format!("skipped  {}: {why}", it.command),
+            (None, None) => continue,
+        };
+        line(&text::lines(&told))?;
+    }
+    Ok(())
 }
 
 /// A verdict for people.
@@ -188,6 +205,7 @@ fn show(verdict: &Verdict) -> Result<()> {
     } else {
         lab.expected.join(" ")
     };
+    commands(&lab.commands)?;
     let result = if lab.passed { "passed" } else { "FAILED" };
     let after = lab
         .named_after

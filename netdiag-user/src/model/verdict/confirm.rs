@@ -1,17 +1,22 @@
-//! The command that shows a line of evidence, as `confirm` and `confirm_argv`.
+//! The command that shows a line of evidence, as `confirm`, `confirm_argv`, `confirm_kind` and, where it
+//! prints it in other words, `confirm_shows`.
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::model::shell::CommandLine;
+use crate::model::shell::{CommandKind, CommandLine, Shows};
 
 #[derive(Serialize)]
 struct Written<'a> {
     confirm: &'a CommandLine,
     confirm_argv: Vec<String>,
+    confirm_kind: CommandKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirm_shows: Option<&'a Shows>,
 }
 
 #[derive(Deserialize)]
 struct Read {
     confirm: Option<CommandLine>,
+    confirm_shows: Option<Shows>,
 }
 
 pub fn serialize<S: Serializer>(
@@ -22,6 +27,8 @@ pub fn serialize<S: Serializer>(
     let written = confirm.map(|confirm| Written {
         confirm,
         confirm_argv: confirm.argv(),
+        confirm_kind: confirm.kind(),
+        confirm_shows: confirm.shows(),
     });
     written.serialize(serializer)
 }
@@ -29,5 +36,7 @@ pub fn serialize<S: Serializer>(
 pub fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<CommandLine>, D::Error> {
-    Read::deserialize(deserializer).map(|read| read.confirm)
+    let read = Read::deserialize(deserializer)?;
+    let with = |confirm: CommandLine| confirm.with_shows(read.confirm_shows);
+    Ok(read.confirm.map(with))
 }
