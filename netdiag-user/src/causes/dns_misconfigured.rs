@@ -266,8 +266,9 @@ fn evidence(facts: &Facts<'_>, wrong: &Wrong<'_>) -> Vec<Evidence> {
         let right = wrong.right.told.then_some(wrong.right.server);
         let ask = right.and_then(|right| dns::ask(right, &question.name));
         let kind = kind(question.key.kind);
-        // Its own server knows it.
-        line.confirm = ask.map(|ask| ask.with_words(["-t", &kind]).showing(&["NOERROR"]));
+        // It answers, which of the names a search list makes of one is not to be known here.
+        let answers = ["NOERROR", "NXDOMAIN"];
+        line.confirm = ask.map(|ask| ask.with_words(["-t", &kind]).showing(&answers));
         lines.push(line);
     }
     lines

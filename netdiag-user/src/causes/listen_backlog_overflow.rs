@@ -187,7 +187,7 @@ impl Overflow<'_> {
         line.at = Some(link.clone());
         line.packets = Some(packets);
         line.confirm = Some(shell!(
-            "timeout 10 tcpdump -c 5 -lni {v} 'tcp port {} and tcp[13] & 2 != 0'",
+            "timeout 10 tcpdump -c 5 -lni {v} 'tcp port {} and (tcp[13] & 2 != 0 or ip6[53] & 2 != 0)'",
             link,
             port
         ));

@@ -2,7 +2,7 @@
 //! how the flows that sent them fare.
 use crate::model::shell::CommandLine;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use netdiag_common::flow::FlowKey;
 
@@ -23,6 +23,9 @@ use crate::{
 
 /// Flows named in a finding: enough to see the pattern.
 const MOST_FLOWS: usize = 10;
+
+/// So many packets are more than one and what TCP sends after it.
+const GOES_ON: u64 = 3;
 
 /// Oversize packets towards one device.
 pub struct Oversize<'a> {
@@ -117,7 +120,8 @@ pub fn oversize_evidence(group: &Oversize<'_>) -> Vec<Evidence> {
              {limit} fit ({from})"
         );
         let mut line = Evidence::new(EvidenceKind::Oversize, Origin::Observed, text);
-        line.confirm = Some(larger_than(&at, limit));
+        // A few that were the last are not to be seen again.
+        line.confirm = (packets >= GOES_ON).then(|| larger_than(&at, limit));
         line.at = Some(at);
         line.direction = Some(str::to_owned(direction));
         line.packets = Some(packets);
@@ -198,7 +202,10 @@ fn sender(facts: &Facts<'_>, outcome: &Outcome) -> Option<CommandLine> {
         let destination: SocketAddr = flow.destination.parse().ok()?;
         let mut sides = facts.node.sides();
         let side = sides.find(|side| side.addresses.contains(&source.ip()))?;
-        let list = shell!("ss -tinH dst {}", destination.ip());
+        let list = match destination.ip() {
+            IpAddr::V4(address) => shell!("ss -tinH dst {}", address),
+            IpAddr::V6(address) => shell!("ss -tinH dst [{}]", address),
+        };
         let list = list.pipe(shell!("grep -B1 retrans")).showing(&["retrans"]);
         Some(facts.node.inside(side.netns, list))
     });
@@ -365,10 +372,10 @@ pub fn routed(node: &Node, link: &Link) -> bool {
     })
 }
 
-fn is_link_local(address: std::net::IpAddr) -> bool {
+fn is_link_local(address: IpAddr) -> bool {
     match address {
-        std::net::IpAddr::V4(v4) => v4.is_link_local(),
-        std::net::IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }
 

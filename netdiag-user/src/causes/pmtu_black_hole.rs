@@ -201,7 +201,7 @@ fn mss_evidence(worst: &HopFlow) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Oversize, Origin::Observed, text);
     line.at = Some(at.clone());
     line.confirm = Some(shell!(
-        "timeout 10 tcpdump -c 5 -lnnvi {v} 'tcp[tcpflags] & tcp-syn != 0'",
+        "timeout 10 tcpdump -c 5 -lnnvi {v} 'tcp[13] & 2 != 0 or (ip6[6] == 6 and ip6[53] & 2 != 0)'",
         at
     ));
     line
@@ -219,10 +219,14 @@ fn told_evidence(worst: &HopFlow, sent: Option<(u64, u32)>) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
     line.at = Some(at.clone());
     line.packets = Some(sent.map_or(0, |(packets, _)| packets));
-    line.confirm = Some(shell!(
+    let told = shell!(
         "timeout 10 tcpdump -c 5 -lnni {v} 'icmp[0] == 3 and icmp[1] == 4 or icmp6[0] == 2'",
         at
-    ));
+    );
+    line.confirm = Some(match sent {
+        Some(_) => told,
+        None => told.showing_nothing(),
+    });
     line
 }
 

@@ -289,8 +289,9 @@ fn resets(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Evidence {
             link,
             port
         ),
+        // tcp[…] is for IPv4 alone (pcap-filter(7)).
         false => shell!(
-            "timeout 10 tcpdump -c 5 -lni {v} 'tcp src port {} and tcp[13] & 4 != 0'",
+            "timeout 10 tcpdump -c 5 -lni {v} 'tcp src port {} and (tcp[13] & 4 != 0 or ip6[53] & 4 != 0)'",
             link,
             port
         ),

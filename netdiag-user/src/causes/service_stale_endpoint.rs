@@ -193,7 +193,7 @@ fn lost_beyond(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
     let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
     line.packets = Some(errors);
     line.confirm = Some(shell!(
-        "timeout 10 tcpdump -c 5 -lni any 'icmp or icmp6' | grep {}",
+        "timeout 10 tcpdump -lnni any 'icmp[0] == 3 or icmp6[0] == 1' | grep -w -F -m3 -e {v}",
         address
     ));
     sent_on(attempts, line)

@@ -49,11 +49,16 @@ fn judged(verdict: &Verdict) -> TestCaseStatus {
         lab => {
             let expected = lab.as_ref().map(|lab| lab.expected.join(" "));
             let names: Vec<_> = named(verdict).into_iter().collect();
-            let text = format!(
+            let mut text = format!(
                 "expected [{}], named [{}]",
                 expected.unwrap_or_default(),
                 names.join(" ")
             );
+            for it in lab.iter().flat_map(|lab| &lab.commands) {
+                if let Some(why) = &it.failure {
+                    text.push_str(&format!("; {}: {why}", it.command));
+                }
+            }
             failure(NonSuccessKind::Failure, &text)
         }
     }

@@ -163,6 +163,16 @@ fn tell(scenario: &Scenario, options: &Options, outcome: &Outcome) -> Result<()>
             if let Some(fixed) = lab.and_then(|lab| lab.fixed) {
                 after.push_str(if fixed { ", fixed" } else { ", not fixed" });
             }
+            let skipped = lab.map_or(0, |lab| {
+                let skipped = lab.commands.iter().filter(|it| it.skipped.is_some());
+                skipped.count()
+            });
+            if skipped > 0 {
+                after.push_str(&format!(
+                    ", {} not run",
+                    text::counted(skipped as u64, "command")
+                ));
+            }
             if lab.is_some_and(|lab| lab.passed) {
                 return line(&format!("passed   {title}{after}"));
             }
@@ -185,8 +195,8 @@ fn tell(scenario: &Scenario, options: &Options, outcome: &Outcome) -> Result<()>
 fn commands(checked: &[CheckedCommand]) -> Result<()> {
     for it in checked {
         let told = match (&it.failure, &it.skipped) {
-            (Some(why), _) => format!("FAILED   {}: {why}", it.command),
-            (None, Some(why)) => format!("skipped  {}: {why}", it.command),
+            (Some(why), _) => format!("  failed: {}: {why}", it.command),
+            (None, Some(why)) => format!("  not run: {}: {why}", it.command),
             (None, None) => continue,
         };
         line(&text::lines(&told))?;

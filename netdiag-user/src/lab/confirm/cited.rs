@@ -8,7 +8,7 @@ fn values(text: &str, command: &str) -> Vec<String> {
     let edge = |c: char| !c.is_alphanumeric() && c != '/' && c != '-';
     let words = words.map(|word| word.trim_matches(edge));
     let words: Vec<&str> = words
-        .filter(|word| !word.is_empty() && !has(command, word))
+        .filter(|word| !word.is_empty() && !given(command, word))
         .collect();
     let loud = |word: &str| word.len() > 2 && word.chars().all(|c| c.is_ascii_uppercase());
     let value = |word: &&str| {
@@ -22,6 +22,14 @@ fn values(text: &str, command: &str) -> Vec<String> {
             .map(|word| (*word).to_owned())
             .collect(),
         false => values.into_iter().map(plain).collect(),
+    }
+}
+
+/// Whether the command has it already; a number in a longer name is none.
+fn given(command: &str, word: &str) -> bool {
+    match word.chars().all(|c| c.is_ascii_digit()) {
+        true => stands(command, word, |c| c.is_alphanumeric() || "-_./".contains(c)),
+        false => has(command, word),
     }
 }
 

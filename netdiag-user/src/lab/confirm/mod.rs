@@ -6,11 +6,12 @@ mod started;
 
 use std::collections::BTreeMap;
 use std::process::ExitStatus;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures_util::StreamExt;
 use started::{Ran, run};
+use tokio::time::timeout;
 
 use super::cluster::Cluster;
 use super::fix::at_home;
@@ -21,6 +22,8 @@ use crate::model::verdict::{CheckedCommand, Evidence, Finding, Verdict};
 
 /// How many run at a time.
 const AT_ONCE: usize = 8;
+/// How long nothing is to be seen, where that is what the evidence says.
+const QUIET: Duration = Duration::from_secs(2);
 /// How long perf records: the lab looks for a second first.
 const RECORDED: (&str, &str) = (" sleep 5 ", " sleep 1 ");
 
@@ -116,6 +119,15 @@ async fn one(
         CommandKind::Show => {
             let ran = run(cluster, node, &line, |_| false).await?;
             Ok(shows(&ran, printed))
+        }
+        CommandKind::Watch if printed.command.shows() == Some(&Shows::Nothing) => {
+            let watched = timeout(
+                QUIET,
+                run(cluster, node, &line, |output| !output.is_empty()),
+            );
+            let seen = watched.await.ok().transpose()?;
+            let seen = seen.filter(|ran| !ran.output.is_empty());
+            Ok(seen.map(|ran| ran.failure("sees something")))
         }
         CommandKind::Watch => {
             let seen = |output: &str| matches(printed, output).is_none();
