@@ -50,10 +50,7 @@ use crate::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, Severity, Subject,
         },
     },
-    pipeline::{
-        facts::{Facts, HopFlow, OuterPair},
-        journey::Journey,
-    },
+    pipeline::facts::{Facts, HopFlow, OuterPair},
     shell,
 };
 
@@ -279,7 +276,7 @@ fn stalled(facts: &Facts<'_>, m: &Mismatch) -> Vec<FlowKey> {
     let at = |flow: &FlowKey, egress: bool| places.get(&(*flow, egress));
     // Answers that die for want of a neighbour never reach the uplink: any hop's count will do.
     let journeys = facts.journeys();
-    let of = |flow: &FlowKey| journeys.get(flow).map_or(0, Journey::stalled);
+    let of = |flow: &FlowKey| journeys.get(flow).map_or(0, |j| j.stalled());
     let mut stalled = BTreeSet::new();
     let mut first = u64::MAX;
     for hop in &hops {
