@@ -28,8 +28,8 @@ use crate::{
 
 pub use super::losses::PATTERN;
 use super::losses::dropped_in;
-pub use by_hand::{ask, ask_again};
 pub use crate::pipeline::picture::{Asking, Picture, Right, Silence};
+pub use by_hand::{ask, ask_again};
 
 /// What pods are told to ask, where that may be why these fail.
 pub fn need<'a>(questions: impl Iterator<Item = &'a Question>) -> Vec<Need> {
