@@ -34,7 +34,6 @@ pub mod kernel;
 pub mod kubernetes;
 #[cfg(feature = "lab")]
 pub mod lab;
-pub mod model;
 pub mod output;
 pub mod pipeline;
 pub mod pods;
@@ -42,3 +41,5 @@ pub mod recording;
 pub mod sys;
 #[cfg(test)]
 mod testing;
+
+pub use netdiag_model::{self as model, shell};

@@ -1,65 +1,87 @@
 //! Which part of netdiag may know which: each may only shrink what it asks of the others.
 use super::source::{Source, untested};
 
-const ROOT: &str = "netdiag-user/src/";
+/// The folder of these crates; `netdiag-user` itself puts them together and may know all.
+const FOLDER: &str = "netdiag-user/";
 
-/// Each part, and what it may import. `cli` is at the top and may know all; parts that are not here
-/// are no parts.
-const MAY: [(&str, &[&str]); 14] = [
-    ("sys", &["model"]),
-    ("model", &[]),
-    // Sources: where facts come from.
-    ("cri", &["sys"]),
-    ("host", &["cri", "model", "sys"]),
-    ("kubernetes", &["model", "sys"]),
-    ("pods", &["cri", "host", "model", "sys"]),
-    ("kernel", &["host", "model", "pods", "sys"]),
-    // From facts to a diagnosis.
-    ("pipeline", &["model"]),
-    ("causes", &["model", "pipeline"]),
-    ("diagnosis", &["causes", "model", "pipeline"]),
-    // Where it goes.
-    ("recording", &["model", "pipeline", "sys"]),
-    ("output", &["causes", "kernel", "model", "pipeline", "sys"]),
-    ("lab", &["cri", "kernel", "model", "sys"]),
-    (
-        "cli",
-        &[
-            "causes",
-            "cri",
-            "diagnosis",
-            "host",
-            "kernel",
-            "kubernetes",
-            "lab",
-            "model",
-            "output",
-            "pipeline",
-            "pods",
-            "recording",
-            "sys",
-        ],
-    ),
-];
+/// Who, and whom each may know; only those that stand before it.
+type Table = [(&'static str, &'static [&'static str])];
 
-/// Imports that go the wrong way.
-pub fn layers(sources: &[Source]) -> Vec<String> {
+/// Each crate by its folder, and what it may depend on. What only tests need is not asked for.
+const CRATES: &Table = &[("model", &[])];
+
+/// Parts within a crate, from the workspace's folder, and which of its other modules each may import.
+const PARTS: [(&str, &Table); 1] = [(
+    "netdiag-user/src/",
+    &[
+        ("sys", &[]),
+        // Sources: where facts come from.
+        ("cri", &["sys"]),
+        ("host", &["cri", "sys"]),
+        ("kubernetes", &["sys"]),
+        ("pods", &["cri", "host", "sys"]),
+        ("kernel", &["host", "pods", "sys"]),
+        // From facts to a diagnosis.
+        ("pipeline", &[]),
+        ("causes", &["pipeline"]),
+        ("diagnosis", &["causes", "pipeline"]),
+        // Where it goes.
+        ("recording", &["pipeline", "sys"]),
+        ("output", &["causes", "kernel", "pipeline", "sys"]),
+        ("lab", &["cri", "kernel", "sys"]),
+    ],
+)];
+
+/// Dependencies that go the wrong way, and crates that nobody placed.
+pub fn crates(sources: &[Source]) -> Vec<String> {
     let mut problems = Vec::new();
     for source in sources {
-        let Some(name) = source.path.strip_prefix(ROOT) else {
+        let folder = source.path.strip_prefix(FOLDER);
+        let Some(name) = folder.and_then(|it| it.strip_suffix("/Cargo.toml")) else {
             continue;
         };
-        let part = name.split(['/', '.']).next().unwrap_or_default();
-        let Some((_, may)) = MAY.iter().find(|(own, _)| *own == part) else {
+        let Some((_, may)) = CRATES.iter().find(|(own, _)| *own == name) else {
+            problems.push(format!("{} has no place among the crates", source.path));
             continue;
         };
-        if is_test(sources, &source.path) {
-            continue;
+        for known in depended(&source.text) {
+            if known != "common" && !may.contains(&known) {
+                problems.push(format!("{} depends on netdiag-{known}", source.path));
+            }
         }
-        for known in imported(untested(&source.text)) {
-            let is_part = MAY.iter().any(|(other, _)| *other == known);
-            if is_part && known != part && !may.contains(&known) {
-                problems.push(format!("{} imports {known}", source.path));
+    }
+    problems
+}
+
+/// Our own crates below `[dependencies]`.
+fn depended(manifest: &str) -> Vec<&str> {
+    let (_, rest) = manifest
+        .split_once("\n[dependencies]\n")
+        .unwrap_or_default();
+    let own = rest.split("\n[").next().unwrap_or_default().lines();
+    own.filter_map(|line| Some(word(line.strip_prefix("netdiag-")?)))
+        .collect()
+}
+
+/// Imports that go the wrong way within a crate.
+pub fn layers(sources: &[Source]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (root, parts) in PARTS {
+        for source in sources {
+            let Some(name) = source.path.strip_prefix(root) else {
+                continue;
+            };
+            let part = name.split(['/', '.']).next().unwrap_or_default();
+            let Some((_, may)) = parts.iter().find(|(own, _)| *own == part) else {
+                continue;
+            };
+            if is_test(sources, root, &source.path) {
+                continue;
+            }
+            for known in imported(untested(&source.text)) {
+                if is_module(sources, root, known) && known != part && !may.contains(&known) {
+                    problems.push(format!("{} imports {known}", source.path));
+                }
             }
         }
     }
@@ -68,8 +90,14 @@ pub fn layers(sources: &[Source]) -> Vec<String> {
     problems
 }
 
+fn is_module(sources: &[Source], root: &str, name: &str) -> bool {
+    let (file, folder) = (format!("{root}{name}.rs"), format!("{root}{name}/"));
+    let here = |it: &Source| it.path == file || it.path.starts_with(&folder);
+    sources.iter().any(here)
+}
+
 /// A module that only tests have, or a file below one: its parent says so.
-fn is_test(sources: &[Source], path: &str) -> bool {
+fn is_test(sources: &[Source], root: &str, path: &str) -> bool {
     let Some((folder, file)) = path.rsplit_once('/') else {
         return false;
     };
@@ -79,7 +107,7 @@ fn is_test(sources: &[Source], path: &str) -> bool {
     let own = sources
         .iter()
         .any(|it| parents.contains(&it.path) && it.text.contains(&declared));
-    own || folder.starts_with(ROOT) && is_test(sources, &format!("{folder}.rs"))
+    own || folder.starts_with(root) && is_test(sources, root, &format!("{folder}.rs"))
 }
 
 /// The first names of paths that begin with `crate::`, those of a group in braces each.
@@ -128,6 +156,8 @@ fn word(text: &str) -> &str {
 mod tests {
     use super::*;
 
+    const ROOT: &str = PARTS[0].0;
+
     fn file(path: &str, text: &str) -> Source {
         Source {
             path: format!("{ROOT}{path}"),
@@ -137,45 +167,73 @@ mod tests {
 
     #[test]
     fn an_import_that_goes_up_is_named() {
+        let [(lower, _), .., (upper, _)] = PARTS[0].1 else {
+            panic!("no parts");
+        };
+        let found = |text: &str| {
+            let text = text.replace("UPPER", upper);
+            let below = file(&format!("{lower}/x.rs"), &text);
+            layers(&[below, file(&format!("{upper}/mod.rs"), "")]).len()
+        };
         for text in [
-            "use crate::diagnosis::findings;",
-            "use crate::{\n    model::{a, b},\n    diagnosis::findings,\n};",
-            "fn f() { crate::diagnosis::findings() }",
+            "use crate::UPPER::findings;",
+            "use crate::{\n    model::{a, b},\n    UPPER::findings,\n};",
+            "fn f() { crate::UPPER::findings() }",
         ] {
-            let all = [file("causes/x.rs", text)];
-            assert_eq!(layers(&all).len(), 1, "{text}");
+            assert_eq!(found(text), 1, "{text}");
         }
         for text in [
-            "use crate::{model::{diagnosis}, pipeline::facts::Facts, shell};",
-            "// crate::diagnosis knows",
-            "#[cfg(test)]\nmod tests { use crate::diagnosis; }",
+            "use crate::{model::{UPPER}, other::facts::Facts, shell};",
+            "// crate::UPPER knows",
+            "#[cfg(test)]\nmod tests { use crate::UPPER; }",
         ] {
-            let all = [file("causes/x.rs", text)];
-            assert_eq!(layers(&all), [""; 0], "{text}");
+            assert_eq!(found(text), 0, "{text}");
         }
     }
 
     #[test]
     fn what_only_tests_have_may_know_all() {
+        let (lower, upper) = (PARTS[0].1[0].0, PARTS[0].1[1].0);
+        let text = format!("use crate::{upper};");
         let all = [
-            file("recording/mod.rs", "#[cfg(test)]\nmod full;"),
-            file("recording/full.rs", "use crate::cli;"),
-            file("recording/full/more.rs", "use crate::cli;"),
+            file(&format!("{upper}.rs"), ""),
+            file(&format!("{lower}/mod.rs"), "#[cfg(test)]\nmod full;"),
+            file(&format!("{lower}/full.rs"), &text),
+            file(&format!("{lower}/full/more.rs"), &text),
         ];
         assert_eq!(layers(&all), [""; 0]);
     }
 
     #[test]
-    fn no_two_parts_may_know_each_other() {
-        // Each may know what stands before it, and so there is no way back.
-        let mut before: Vec<&str> = Vec::new();
-        let mut left: Vec<_> = MAY.to_vec();
-        while !left.is_empty() {
-            let ready = |(_, may): &(&str, &[&str])| may.iter().all(|it| before.contains(it));
-            let Some(at) = left.iter().position(ready) else {
-                panic!("a circle among {left:?}");
-            };
-            before.push(left.remove(at).0);
+    fn a_dependency_that_goes_up_is_named() {
+        let found = |name: &str, manifest: &str| {
+            let path = format!("{FOLDER}{name}/Cargo.toml");
+            let text = manifest.to_owned();
+            crates(&[Source { path, text }])
+        };
+        let up = "[package]\n\n[dependencies]\nlibc = \"0\"\nnetdiag-lab = { workspace = true }\n";
+        assert_eq!(
+            found("model", up),
+            ["netdiag-user/model/Cargo.toml depends on netdiag-lab"]
+        );
+        let common = up.replace("netdiag-lab", "netdiag-common");
+        let tests = up.replace("[dependencies]", "[dependencies]\n\n[dev-dependencies]");
+        for fine in [&common, &tests] {
+            assert_eq!(found("model", fine), [""; 0], "{fine}");
+        }
+        assert_eq!(found("new", &common).len(), 1);
+    }
+
+    #[test]
+    fn no_two_may_know_each_other() {
+        for table in [CRATES].into_iter().chain(PARTS.map(|(_, it)| it)) {
+            // Each may know what stands before it, and so there is no way back.
+            let mut before: Vec<&str> = Vec::new();
+            for (name, may) in table {
+                let unknown = may.iter().find(|it| !before.contains(it));
+                assert_eq!(unknown, None, "{name}");
+                before.push(name);
+            }
         }
     }
 }

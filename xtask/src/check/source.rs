@@ -1,4 +1,4 @@
-//! The workspace's Rust files, and what in them is code.
+//! The workspace's Rust files and manifests, and what in them is code.
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -40,7 +40,7 @@ fn walk(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
         let path = entry?.path();
         if path.is_dir() {
             walk(&path, found)?;
-        } else if path.extension().is_some_and(|it| it == "rs") {
+        } else if path.extension().is_some_and(|it| it == "rs") || path.ends_with("Cargo.toml") {
             found.push(path);
         }
     }

@@ -1,6 +1,6 @@
 //! The repository's own rules, which no lint knows.
 
-use super::layers::layers;
+use super::layers::{crates, layers};
 use super::literal::{Literal, literals};
 use super::source::{self, Source, code, has_word};
 use crate::{paths, test::tally::Tally};
@@ -27,7 +27,7 @@ type Rule = fn(&[Source]) -> Vec<String>;
 /// Test code may show what it likes.
 const SHOWN: [&str; 3] = ["/tests", "/testing", "/live.rs"];
 
-const RULES: [(&str, Rule); 8] = [
+const RULES: [(&str, Rule); 9] = [
     (
         "tidy: no value within a command in a sentence",
         glued_commands,
@@ -38,6 +38,7 @@ const RULES: [(&str, Rule); 8] = [
     ("tidy: kube only in kubernetes/", kube_places),
     ("tidy: every cause is registered and documented", causes),
     ("tidy: no cause knows another", strangers),
+    ("tidy: crates know only those below them", crates),
     ("tidy: parts know only those below them", layers),
 ];
 
@@ -96,7 +97,9 @@ fn word_only_in<'a>(
 /// What stands between backticks is pasted: a value comes there by `CommandLine::told` alone.
 fn glued_commands(sources: &[Source]) -> Vec<String> {
     let own = |it: &&Source| {
-        it.path.starts_with("netdiag-user/src/") && !SHOWN.iter().any(|s| it.path.contains(s))
+        it.path.starts_with("netdiag-user/")
+            && it.path.contains("/src/")
+            && !SHOWN.iter().any(|s| it.path.contains(s))
     };
     let mut problems = Vec::new();
     for source in sources.iter().filter(own) {

@@ -17,10 +17,7 @@ use anyhow::Result;
 
 use self::{json::Reader, kernel::Tables, saved::Lines, turn::Turn};
 use crate::{
-    model::{
-        netfilter::{Chain, Iptables},
-        services::Engine,
-    },
+    model::netfilter::{Chain, Iptables},
     sys::{
         file,
         program::{Failure, Program},
@@ -135,13 +132,4 @@ pub fn chain(names: [&str; 3], within: Duration, each: impl FnMut(&str)) -> Resu
     let left = until.saturating_duration_since(Instant::now());
     let nft = Program::new("nft").within(left);
     nft.read(&list, |from| saved::plain_lines(from, each))
-}
-
-impl Iptables {
-    pub fn engine(self) -> Engine {
-        match self {
-            Self::Legacy4 | Self::Legacy6 => Engine::IptablesLegacy,
-            Self::Nft4 | Self::Nft6 => Engine::IptablesNft,
-        }
-    }
 }

@@ -1,0 +1,42 @@
+//! The command that shows a line of evidence, as `confirm`, `confirm_argv`, `confirm_kind` and, where it
+//! prints it in other words, `confirm_shows`.
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::shell::{CommandKind, CommandLine, Shows};
+
+#[derive(Serialize)]
+struct Written<'a> {
+    confirm: &'a CommandLine,
+    confirm_argv: Vec<String>,
+    confirm_kind: CommandKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirm_shows: Option<&'a Shows>,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    confirm: Option<CommandLine>,
+    confirm_shows: Option<Shows>,
+}
+
+pub fn serialize<S: Serializer>(
+    confirm: &Option<CommandLine>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let confirm = confirm.as_ref().filter(|c| !c.is_refused());
+    let written = confirm.map(|confirm| Written {
+        confirm,
+        confirm_argv: confirm.argv(),
+        confirm_kind: confirm.kind(),
+        confirm_shows: confirm.shows(),
+    });
+    written.serialize(serializer)
+}
+
+pub fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<CommandLine>, D::Error> {
+    let read = Read::deserialize(deserializer)?;
+    let with = |confirm: CommandLine| confirm.with_shows(read.confirm_shows);
+    Ok(read.confirm.map(with))
+}

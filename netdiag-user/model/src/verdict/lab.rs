@@ -1,0 +1,45 @@
+//! What a run in the lab came to.
+use serde::{Deserialize, Serialize};
+
+use crate::shell::CommandKind;
+
+/// A command of the verdict's that the lab ran, to see whether it shows what it is printed for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckedCommand {
+    /// Of the finding that prints it first.
+    pub cause: String,
+    pub command: String,
+    pub kind: CommandKind,
+    /// Seconds.
+    pub took: f64,
+    /// Why it was not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
+    /// Why it is of no use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// What `lab run` adds to the verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LabResult {
+    pub scenario: String,
+    /// The scenario beside it in the same node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<String>,
+    pub expected: Vec<String>,
+    /// The one of the two whose traffic the other's fault stops: what comes of it stands below
+    /// that fault, or under `cannot_tell`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<String>,
+    pub passed: bool,
+    /// The commands that change nothing here, where they were tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<CheckedCommand>,
+    /// Whether the finding went away when its fix was applied, where that was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<bool>,
+    /// Seconds from the fault to the cause's first naming.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named_after: Option<f64>,
+}
