@@ -38,8 +38,8 @@ pub mod output;
 pub mod pipeline;
 pub mod pods;
 pub mod recording;
-pub mod sys;
 #[cfg(test)]
 mod testing;
 
 pub use netdiag_model::{self as model, shell};
+pub use netdiag_sys as sys;

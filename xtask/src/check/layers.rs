@@ -8,27 +8,26 @@ const FOLDER: &str = "netdiag-user/";
 type Table = [(&'static str, &'static [&'static str])];
 
 /// Each crate by its folder, and what it may depend on. What only tests need is not asked for.
-const CRATES: &Table = &[("model", &[])];
+const CRATES: &Table = &[("model", &[]), ("sys", &["model"])];
 
 /// Parts within a crate, from the workspace's folder, and which of its other modules each may import.
 const PARTS: [(&str, &Table); 1] = [(
     "netdiag-user/src/",
     &[
-        ("sys", &[]),
         // Sources: where facts come from.
-        ("cri", &["sys"]),
-        ("host", &["cri", "sys"]),
-        ("kubernetes", &["sys"]),
-        ("pods", &["cri", "host", "sys"]),
-        ("kernel", &["host", "pods", "sys"]),
+        ("cri", &[]),
+        ("host", &["cri"]),
+        ("kubernetes", &[]),
+        ("pods", &["cri", "host"]),
+        ("kernel", &["host", "pods"]),
         // From facts to a diagnosis.
         ("pipeline", &[]),
         ("causes", &["pipeline"]),
         ("diagnosis", &["causes", "pipeline"]),
         // Where it goes.
-        ("recording", &["pipeline", "sys"]),
-        ("output", &["causes", "kernel", "pipeline", "sys"]),
-        ("lab", &["cri", "kernel", "sys"]),
+        ("recording", &["pipeline"]),
+        ("output", &["causes", "kernel", "pipeline"]),
+        ("lab", &["cri", "kernel"]),
     ],
 )];
 

@@ -12,7 +12,7 @@ const UNSAFE: [&str; 5] = [
     "netdiag-ebpf/",
     "netdiag-common/src/lib.rs",
     "netdiag-user/src/kernel/",
-    "netdiag-user/src/sys/",
+    "netdiag-user/sys/src/",
     "netdiag-user/src/lab/sys.rs",
 ];
 

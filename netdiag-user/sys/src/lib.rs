@@ -11,3 +11,5 @@ pub mod program;
 pub mod readable;
 pub mod ready;
 pub mod socket;
+
+use netdiag_model as model;
