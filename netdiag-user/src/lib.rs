@@ -35,11 +35,11 @@ pub mod kubernetes;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod output;
-pub mod pipeline;
 pub mod pods;
 pub mod recording;
 #[cfg(test)]
 mod testing;
 
 pub use netdiag_model::{self as model, shell};
+pub use netdiag_pipeline as pipeline;
 pub use netdiag_sys as sys;

@@ -13,13 +13,14 @@ use crate::{
     causes::stuck,
     diagnosis,
     model::{
-        gather::{Gathered, Piece, Want},
+        gather::Gathered,
         node::Node,
         observation::Observation,
         shell::{CommandKind, CommandLine},
         verdict::{Finding, Fix},
     },
     pipeline::facts::{Facts, Known, Rows},
+    testing::Found,
 };
 
 /// What is put behind a name.
@@ -44,8 +45,6 @@ const NAMES: [&str; 16] = [
     "place",
     "text",
 ];
-
-type Found = [(Want, Result<Piece, String>)];
 
 /// Asserts it of these facts and of the same with hostile names.
 pub fn check(known: &Known<'_>, observation: &Observation, pieces: &Found) {

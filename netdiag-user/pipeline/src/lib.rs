@@ -14,6 +14,10 @@ pub mod samples;
 pub mod scene;
 pub mod since;
 pub mod success;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod translation;
 pub mod unseen;
 pub mod whose;
+
+use netdiag_model as model;

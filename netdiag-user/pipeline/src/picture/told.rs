@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Picture, USUAL_DOMAIN};
-use crate::{model::gather::Resolver, pipeline::facts::Facts};
+use crate::{facts::Facts, model::gather::Resolver};
 
 /// The server that a pod should ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

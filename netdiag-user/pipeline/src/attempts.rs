@@ -12,6 +12,8 @@ use netdiag_common::{
 };
 
 use crate::{
+    facts::{Facts, HopFlow},
+    journey::came_in,
     model::{
         address::endpoint,
         flow::{self, TCP, UDP},
@@ -19,10 +21,6 @@ use crate::{
         roles::Role,
         total::Total,
         verdict::{FlowRef, PodRef, PodRole, Scope},
-    },
-    pipeline::{
-        facts::{Facts, HopFlow},
-        journey::came_in,
     },
 };
 

@@ -11,8 +11,8 @@ use netdiag_common::{
 
 use super::{Side, ledger::Passage, window::Window};
 use crate::{
+    facts::Loss,
     model::{address::from_wire, flow, total::add},
-    pipeline::facts::Loss,
 };
 
 /// Packets that left the one while both were watched, and how many of them the other saw. What
