@@ -23,11 +23,9 @@
 //! - No rule decides by a name, an address, a port or a size that a stranger chose.
 //! - What could not be looked at is told, and is never "no".
 //! - Whatever comes from outside has a longest length, and is counted where it is cut.
-pub mod causes;
 pub mod cli;
 #[cfg(feature = "cri")]
 pub mod cri;
-pub mod diagnosis;
 pub mod host;
 pub mod kernel;
 #[cfg(feature = "k8s")]
@@ -38,8 +36,9 @@ pub mod output;
 pub mod pods;
 pub mod recording;
 #[cfg(test)]
-mod testing;
+use netdiag_pipeline::testing;
 
+pub use netdiag_diagnosis::{self as diagnosis, causes};
 pub use netdiag_model::{self as model, shell};
 pub use netdiag_pipeline as pipeline;
 pub use netdiag_sys as sys;

@@ -128,7 +128,7 @@ fn long_files(sources: &[Source]) -> Vec<String> {
         .collect()
 }
 
-const CAUSES: &str = "netdiag-user/src/causes/";
+const CAUSES: &str = "netdiag-user/diagnosis/src/causes/";
 
 /// Two causes that know each other are the first of a pair for every two: which of them a verdict
 /// tells, and which stands below which, is the arbiter's.
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn commands_of_literals_alone_stand_in_sentences() {
         let file = |text: &str| Source {
-            path: "netdiag-user/src/causes/x.rs".to_owned(),
+            path: "netdiag-user/diagnosis/src/causes/x.rs".to_owned(),
             text: text.to_owned(),
         };
         for glued in [
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn causes_are_strangers_to_each_other() {
         let file = |name: &str, more: &str| Source {
-            path: format!("netdiag-user/src/causes/{name}.rs"),
+            path: format!("netdiag-user/diagnosis/src/causes/{name}.rs"),
             text: format!("pub const ID: &str = \"x\";\n{more}"),
         };
         let with = |more: &str| {

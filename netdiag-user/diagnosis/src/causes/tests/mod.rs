@@ -5,7 +5,7 @@ use netdiag_common::hop::{
 
 mod paths;
 
-use crate::diagnosis::findings as evaluate;
+use crate::findings as evaluate;
 use crate::{
     model::{
         address::to_wire,

@@ -2,7 +2,7 @@ use netdiag_common::hop::{ACK, FlowHop, RST, SYN};
 
 use super::*;
 use crate::{
-    diagnosis::{Evaluated, findings as evaluate, judge},
+    Evaluated, findings as evaluate, judge,
     model::{
         control::NO_ETCD,
         gather::{Piece, Rule},

@@ -365,7 +365,7 @@ mod tests {
             ..Observation::default()
         };
         let node = overlay_node(1450, 1450, 1500);
-        let found = with_facts(&node, &observation, crate::diagnosis::findings);
+        let found = with_facts(&node, &observation, crate::findings);
         found.into_iter().map(|f| f.cause).collect()
     }
 

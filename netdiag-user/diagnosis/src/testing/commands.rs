@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     causes::stuck,
-    diagnosis,
+    findings,
     model::{
         gather::Gathered,
         node::Node,
@@ -70,7 +70,7 @@ pub fn check(known: &Known<'_>, observation: &Observation, pieces: &Found) {
 fn judge(known: &Known<'_>, observation: &Observation) {
     let rows = Rows::new(known, observation);
     let facts = Facts::new(known, &rows);
-    let findings = diagnosis::findings(&facts);
+    let findings = findings(&facts);
     let mut commands = Vec::new();
     let mut sentences = Vec::new();
     for finding in &findings {

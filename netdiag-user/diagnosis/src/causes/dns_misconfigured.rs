@@ -365,7 +365,7 @@ mod tests {
             });
         }
         let pieces = [(Want::Resolvers, Ok(Piece::Resolvers(all)))];
-        with_gathered(&node, &observation, pieces, crate::diagnosis::findings)
+        with_gathered(&node, &observation, pieces, crate::findings)
     }
 
     fn others() -> (netdiag_common::dns::DnsKey, Dns) {

@@ -1,18 +1,23 @@
 //! From opinions to a diagnosis: what the causes say of one reading, joined by the arbiter, as
 //! findings, events, a verdict, the path of one flow, and a verdict of several nodes.
 mod arbiter;
+pub mod causes;
 mod deltas;
 pub mod judge;
 pub mod nodes;
 pub mod path;
 mod patience;
+#[cfg(test)]
+mod testing;
 pub mod verdict;
 
 use std::collections::BTreeSet;
 
+use netdiag_model::{self as model, shell};
+use netdiag_pipeline as pipeline;
+
 use crate::{
     causes::{
-        self,
         need::Need,
         undecided::{self, Waiting},
     },

@@ -200,7 +200,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        diagnosis::findings as evaluate,
+        findings as evaluate,
         model::{
             gather::{Piece, Want},
             interception::{Interception, Redirect},

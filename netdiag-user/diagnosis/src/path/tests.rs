@@ -22,7 +22,7 @@ fn path(facts: &Facts<'_>, ends: (End, End), run: &Run) -> Path {
 }
 
 fn path_with(facts: &Facts<'_>, ends: (End, End), legs: &BTreeSet<FlowKey>, run: &Run) -> Path {
-    let findings = crate::diagnosis::findings(facts);
+    let findings = crate::findings(facts);
     super::path_with(facts, ends, legs, run, &findings)
 }
 

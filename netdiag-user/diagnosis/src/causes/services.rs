@@ -274,7 +274,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        diagnosis::findings as evaluate,
+        findings as evaluate,
         model::{
             cluster::Cluster,
             gather::Piece,

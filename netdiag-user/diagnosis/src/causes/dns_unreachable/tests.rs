@@ -22,7 +22,7 @@ fn findings(observation: Observation) -> Vec<Finding> {
         ..observation
     };
     let node = overlay_node(1450, 1450, 1500);
-    with_facts(&node, &observation, crate::diagnosis::findings)
+    with_facts(&node, &observation, crate::findings)
 }
 
 fn of(dns: Vec<(netdiag_common::dns::DnsKey, netdiag_common::dns::Dns)>) -> Vec<Finding> {

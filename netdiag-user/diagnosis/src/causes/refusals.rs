@@ -349,7 +349,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        diagnosis::findings as evaluate,
+        findings as evaluate,
         model::{gather::Piece, observation::Observation},
         testing::{
             self, OVERLAY, POD, POD_NETNS, at, from_pod, ip, overlay_node, tcp, with_facts,
