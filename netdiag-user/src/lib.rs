@@ -24,12 +24,8 @@
 //! - What could not be looked at is told, and is never "no".
 //! - Whatever comes from outside has a longest length, and is counted where it is cut.
 pub mod cli;
-#[cfg(feature = "cri")]
-pub mod cri;
 pub mod host;
 pub mod kernel;
-#[cfg(feature = "k8s")]
-pub mod kubernetes;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod output;
@@ -38,7 +34,11 @@ pub mod recording;
 #[cfg(test)]
 use netdiag_pipeline::testing;
 
+#[cfg(feature = "cri")]
+pub use netdiag_cri as cri;
 pub use netdiag_diagnosis::{self as diagnosis, causes};
+#[cfg(feature = "k8s")]
+pub use netdiag_kubernetes as kubernetes;
 pub use netdiag_model::{self as model, shell};
 pub use netdiag_pipeline as pipeline;
 pub use netdiag_sys as sys;

@@ -11,6 +11,9 @@ type Table = [(&'static str, &'static [&'static str])];
 const CRATES: &Table = &[
     ("model", &[]),
     ("sys", &["model"]),
+    // Sources: where facts come from.
+    ("cri", &[]),
+    ("kubernetes", &["model", "sys"]),
     // From facts to a diagnosis.
     ("pipeline", &["model"]),
     ("diagnosis", &["model", "pipeline"]),
@@ -22,15 +25,13 @@ const PARTS: &[(&str, &Table)] = &[
         "netdiag-user/src/",
         &[
             // Sources: where facts come from.
-            ("cri", &[]),
-            ("host", &["cri"]),
-            ("kubernetes", &[]),
-            ("pods", &["cri", "host"]),
+            ("host", &[]),
+            ("pods", &["host"]),
             ("kernel", &["host", "pods"]),
             // Where it goes.
             ("recording", &[]),
             ("output", &["kernel"]),
-            ("lab", &["cri", "kernel"]),
+            ("lab", &["kernel"]),
         ],
     ),
     ("netdiag-user/diagnosis/src/", &[("causes", &[])]),

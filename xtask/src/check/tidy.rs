@@ -20,7 +20,7 @@ const UNSAFE: [&str; 5] = [
 const AYA: [&str; 1] = ["netdiag-user/src/kernel/"];
 
 /// The one folder that knows the Kubernetes API's objects and client.
-const KUBE: [&str; 1] = ["netdiag-user/src/kubernetes/"];
+const KUBE: [&str; 1] = ["netdiag-user/kubernetes/src/"];
 
 type Rule = fn(&[Source]) -> Vec<String>;
 

@@ -32,7 +32,9 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use self::book::Book;
 pub use self::kubeconfig::Asked;
-use crate::model::cluster::{Cluster, Topic};
+use model::cluster::{Cluster, Topic};
+use netdiag_model as model;
+use netdiag_sys as sys;
 
 /// API servers from 1.32 on stream lists by default.
 const STREAMING_SINCE: (u32, u32) = (1, 32);
