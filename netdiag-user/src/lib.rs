@@ -24,7 +24,6 @@
 //! - What could not be looked at is told, and is never "no".
 //! - Whatever comes from outside has a longest length, and is counted where it is cut.
 pub mod cli;
-pub mod host;
 pub mod kernel;
 #[cfg(feature = "lab")]
 pub mod lab;
@@ -37,6 +36,7 @@ use netdiag_pipeline::testing;
 #[cfg(feature = "cri")]
 pub use netdiag_cri as cri;
 pub use netdiag_diagnosis::{self as diagnosis, causes};
+pub use netdiag_host as host;
 #[cfg(feature = "k8s")]
 pub use netdiag_kubernetes as kubernetes;
 pub use netdiag_model::{self as model, shell};

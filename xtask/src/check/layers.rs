@@ -13,6 +13,7 @@ const CRATES: &Table = &[
     ("sys", &["model"]),
     // Sources: where facts come from.
     ("cri", &[]),
+    ("host", &["cri", "model", "sys"]),
     ("kubernetes", &["model", "sys"]),
     // From facts to a diagnosis.
     ("pipeline", &["model"]),
@@ -25,9 +26,8 @@ const PARTS: &[(&str, &Table)] = &[
         "netdiag-user/src/",
         &[
             // Sources: where facts come from.
-            ("host", &[]),
-            ("pods", &["host"]),
-            ("kernel", &["host", "pods"]),
+            ("pods", &[]),
+            ("kernel", &["pods"]),
             // Where it goes.
             ("recording", &[]),
             ("output", &["kernel"]),

@@ -93,7 +93,6 @@ pub fn send(chain: &Chain) -> io::Result<()> {
 }
 
 /// The same with a table whose name is of any bytes: it stands in for the chain's, of that length.
-#[cfg(test)]
 pub fn send_named(chain: &Chain, name: &[u8]) -> io::Result<()> {
     let mut batch = Batch::of(chain);
     let told = chain.table.as_bytes();
