@@ -24,11 +24,9 @@
 //! - What could not be looked at is told, and is never "no".
 //! - Whatever comes from outside has a longest length, and is counted where it is cut.
 pub mod cli;
-pub mod kernel;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod output;
-pub mod pods;
 pub mod recording;
 #[cfg(test)]
 use netdiag_pipeline::testing;
@@ -37,8 +35,10 @@ use netdiag_pipeline::testing;
 pub use netdiag_cri as cri;
 pub use netdiag_diagnosis::{self as diagnosis, causes};
 pub use netdiag_host as host;
+pub use netdiag_kernel as kernel;
 #[cfg(feature = "k8s")]
 pub use netdiag_kubernetes as kubernetes;
 pub use netdiag_model::{self as model, shell};
 pub use netdiag_pipeline as pipeline;
+pub use netdiag_pods as pods;
 pub use netdiag_sys as sys;

@@ -22,7 +22,7 @@ pub fn target() -> PathBuf {
     }
 }
 
-/// The kernel side's object, where netdiag-user's build script looks for it.
+/// The kernel side's object, where netdiag-kernel's build script looks for it.
 pub fn bpf_object() -> PathBuf {
     target().join("bpf/netdiag-ebpf")
 }

@@ -1,4 +1,6 @@
 //! Which part of netdiag may know which: each may only shrink what it asks of the others.
+use std::collections::BTreeSet;
+
 use super::source::{Source, untested};
 
 /// The folder of these crates; `netdiag-user` itself puts them together and may know all.
@@ -15,6 +17,8 @@ const CRATES: &Table = &[
     ("cri", &[]),
     ("host", &["cri", "model", "sys"]),
     ("kubernetes", &["model", "sys"]),
+    ("pods", &["cri", "host", "model", "sys"]),
+    ("kernel", &["host", "model", "pods", "sys"]),
     // From facts to a diagnosis.
     ("pipeline", &["model"]),
     ("diagnosis", &["model", "pipeline"]),
@@ -22,19 +26,16 @@ const CRATES: &Table = &[
 
 /// Parts within a crate, from the workspace's folder, and which of its other modules each may import.
 const PARTS: &[(&str, &Table)] = &[
+    ("netdiag-user/diagnosis/src/", &[("causes", &[])]),
     (
         "netdiag-user/src/",
         &[
-            // Sources: where facts come from.
-            ("pods", &[]),
-            ("kernel", &["pods"]),
             // Where it goes.
             ("recording", &[]),
-            ("output", &["kernel"]),
-            ("lab", &["kernel"]),
+            ("output", &[]),
+            ("lab", &[]),
         ],
     ),
-    ("netdiag-user/diagnosis/src/", &[("causes", &[])]),
 ];
 
 /// Dependencies that go the wrong way, and crates that nobody placed.
@@ -70,28 +71,32 @@ fn depended(manifest: &str) -> Vec<&str> {
 
 /// Imports that go the wrong way within a crate.
 pub fn layers(sources: &[Source]) -> Vec<String> {
+    let each = PARTS
+        .iter()
+        .flat_map(|(root, parts)| upward(sources, root, parts));
+    let problems: BTreeSet<String> = each.collect();
+    problems.into_iter().collect()
+}
+
+fn upward(sources: &[Source], root: &str, parts: &Table) -> Vec<String> {
     let mut problems = Vec::new();
-    for (root, parts) in PARTS {
-        for source in sources {
-            let Some(name) = source.path.strip_prefix(root) else {
-                continue;
-            };
-            let part = name.split(['/', '.']).next().unwrap_or_default();
-            let Some((_, may)) = parts.iter().find(|(own, _)| *own == part) else {
-                continue;
-            };
-            if is_test(sources, root, &source.path) {
-                continue;
-            }
-            for known in imported(untested(&source.text)) {
-                if is_module(sources, root, known) && known != part && !may.contains(&known) {
-                    problems.push(format!("{} imports {known}", source.path));
-                }
+    for source in sources {
+        let Some(name) = source.path.strip_prefix(root) else {
+            continue;
+        };
+        let part = name.split(['/', '.']).next().unwrap_or_default();
+        let Some((_, may)) = parts.iter().find(|(own, _)| *own == part) else {
+            continue;
+        };
+        if is_test(sources, root, &source.path) {
+            continue;
+        }
+        for known in imported(untested(&source.text)) {
+            if is_module(sources, root, known) && known != part && !may.contains(&known) {
+                problems.push(format!("{} imports {known}", source.path));
             }
         }
     }
-    problems.sort();
-    problems.dedup();
     problems
 }
 
@@ -160,8 +165,10 @@ fn word(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{check::source, paths};
 
-    const ROOT: &str = PARTS[0].0;
+    const ROOT: &str = "netdiag-user/x/src/";
+    const LOWER: &Table = &[("lower", &[])];
 
     fn file(path: &str, text: &str) -> Source {
         Source {
@@ -172,25 +179,21 @@ mod tests {
 
     #[test]
     fn an_import_that_goes_up_is_named() {
-        let [(lower, _), .., (upper, _)] = PARTS[0].1 else {
-            panic!("no parts");
-        };
         let found = |text: &str| {
-            let text = text.replace("UPPER", upper);
-            let below = file(&format!("{lower}/x.rs"), &text);
-            layers(&[below, file(&format!("{upper}/mod.rs"), "")]).len()
+            let all = [file("lower/x.rs", text), file("upper.rs", "")];
+            upward(&all, ROOT, LOWER).len()
         };
         for text in [
-            "use crate::UPPER::findings;",
-            "use crate::{\n    model::{a, b},\n    UPPER::findings,\n};",
-            "fn f() { crate::UPPER::findings() }",
+            "use crate::upper::findings;",
+            "use crate::{\n    model::{a, b},\n    upper::findings,\n};",
+            "fn f() { crate::upper::findings() }",
         ] {
             assert_eq!(found(text), 1, "{text}");
         }
         for text in [
-            "use crate::{model::{UPPER}, other::facts::Facts, shell};",
-            "// crate::UPPER knows",
-            "#[cfg(test)]\nmod tests { use crate::UPPER; }",
+            "use crate::{model::{upper}, lower::facts::Facts, shell};",
+            "// crate::upper knows",
+            "#[cfg(test)]\nmod tests { use crate::upper; }",
         ] {
             assert_eq!(found(text), 0, "{text}");
         }
@@ -198,15 +201,27 @@ mod tests {
 
     #[test]
     fn what_only_tests_have_may_know_all() {
-        let (lower, upper) = (PARTS[0].1[0].0, PARTS[0].1[1].0);
-        let text = format!("use crate::{upper};");
         let all = [
-            file(&format!("{upper}.rs"), ""),
-            file(&format!("{lower}/mod.rs"), "#[cfg(test)]\nmod full;"),
-            file(&format!("{lower}/full.rs"), &text),
-            file(&format!("{lower}/full/more.rs"), &text),
+            file("upper.rs", ""),
+            file("lower/mod.rs", "#[cfg(test)]\nmod full;"),
+            file("lower/full.rs", "use crate::upper;"),
+            file("lower/full/more.rs", "use crate::upper;"),
         ];
-        assert_eq!(layers(&all), [""; 0]);
+        assert_eq!(upward(&all, ROOT, LOWER), [""; 0]);
+    }
+
+    #[test]
+    fn parts_are_where_the_table_says() {
+        let sources = source::all(&paths::root()).expect("read");
+        for (root, parts) in PARTS {
+            for (part, _) in *parts {
+                assert!(is_module(&sources, root, part), "{root}{part}");
+            }
+        }
+        for (name, _) in CRATES {
+            let manifest = format!("{FOLDER}{name}/Cargo.toml");
+            assert!(sources.iter().any(|it| it.path == manifest), "{manifest}");
+        }
     }
 
     #[test]

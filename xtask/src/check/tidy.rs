@@ -11,13 +11,13 @@ const MAX_LINES: usize = 500;
 const UNSAFE: [&str; 5] = [
     "netdiag-ebpf/",
     "netdiag-common/src/lib.rs",
-    "netdiag-user/src/kernel/",
+    "netdiag-user/kernel/src/",
     "netdiag-user/sys/src/",
     "netdiag-user/src/lab/sys.rs",
 ];
 
 /// The one folder that names aya on the user's side.
-const AYA: [&str; 1] = ["netdiag-user/src/kernel/"];
+const AYA: [&str; 1] = ["netdiag-user/kernel/src/"];
 
 /// The one folder that knows the Kubernetes API's objects and client.
 const KUBE: [&str; 1] = ["netdiag-user/kubernetes/src/"];

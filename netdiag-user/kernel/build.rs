@@ -5,7 +5,7 @@ fn main() {
     println!("cargo:rerun-if-env-changed=NETDIAG_BPF_OBJECT");
     let default = || {
         let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
-        root.join("../target/bpf/netdiag-ebpf")
+        root.join("../../target/bpf/netdiag-ebpf")
     };
     let object = env::var_os("NETDIAG_BPF_OBJECT").map_or_else(default, PathBuf::from);
     println!("cargo:rerun-if-changed={}", object.display());

@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::*;
-use crate::kernel::rtnl::{Request, Wire, word};
+use crate::rtnl::{Request, Wire, word};
 
 const LO: u32 = 1;
 const OURS: u32 = (HANDLE_MARK as u32) << 16 | 7;

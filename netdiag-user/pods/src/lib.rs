@@ -20,6 +20,9 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use netdiag_host as host;
+use netdiag_model as model;
+use netdiag_sys as sys;
 use tokio::sync::Notify;
 
 use crate::{
@@ -293,7 +296,7 @@ fn start(origin: Origin, options: &Options, kicks: &mut Kicks) -> Result<Listene
 fn runtime(options: &Options, kicks: &mut Kicks) -> Result<Listener, String> {
     let socket = match &options.cri_socket {
         Some(socket) => Some(socket.clone()),
-        None => crate::cri::find(&options.root),
+        None => netdiag_cri::find(&options.root),
     };
     let socket = socket.ok_or("no CRI socket is in its usual places")?;
     let (feed, listener) = feed::feed();
@@ -326,7 +329,7 @@ impl Kicks {
 
 /// What a process calls itself.
 fn process(root: &Path, pid: u32) -> Option<String> {
-    let name = crate::sys::file::kernel(&root.join(format!("proc/{pid}/comm")), SMALL).ok()?;
+    let name = sys::file::kernel(&root.join(format!("proc/{pid}/comm")), SMALL).ok()?;
     Some(name.trim_end().to_owned())
 }
 

@@ -92,6 +92,12 @@ pub struct Rtnl {
     pub ports: Vec<u32>,
 }
 
+impl Default for Rtnl {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Rtnl {
     /// In the namespace of the thread that asks first.
     pub fn new() -> Self {

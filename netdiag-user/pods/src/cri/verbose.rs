@@ -84,14 +84,14 @@ pub fn read(info: &HashMap<String, String>, root: &Path, id: &str) -> Verbose {
     let spec = info.runtime_spec.unwrap_or_default();
     let mut namespaces = spec.linux.namespaces.iter();
     let network = namespaces.find(|n| n.r#type == "network" && !n.path.is_empty());
-    let by_file = || crate::pods::netns_inode(root, &network?.path);
+    let by_file = || crate::netns_inode(root, &network?.path);
     let by_process = pid.and_then(|pid| {
         let file = root.join(format!("proc/{pid}/ns/net"));
         crate::host::namespaces::mounted(&file)
     });
     Verbose {
         pid,
-        process: pid.and_then(|pid| crate::pods::process(root, pid)),
+        process: pid.and_then(|pid| crate::process(root, pid)),
         netns: by_process.or_else(by_file),
         interfaces: info.cni_result.map(interfaces).unwrap_or_default(),
         ..Verbose::default()

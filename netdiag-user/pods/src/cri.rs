@@ -19,15 +19,13 @@ use tokio::{sync::Notify, task::JoinHandle};
 use verbose::Verbose;
 
 use super::{clock::Clock, feed::Feed, kept::Kept, said_by};
-use crate::{
-    cri::{
-        Client,
-        messages::{Container as Listed, ContainerState, NetworkMode, PodSandbox, SandboxState},
-    },
-    model::{
-        pod::{Container, Origin, Pod},
-        verdict::Owner,
-    },
+use crate::model::{
+    pod::{Container, Origin, Pod},
+    verdict::Owner,
+};
+use netdiag_cri::{
+    Client,
+    messages::{Container as Listed, ContainerState, NetworkMode, PodSandbox, SandboxState},
 };
 
 /// How often the list is asked for where nothing tells of changes.

@@ -7,9 +7,14 @@ pub mod ledger;
 pub mod load;
 pub mod offsets;
 pub mod read;
-pub(crate) mod rtnl;
+pub mod rtnl;
 pub mod support;
 pub mod sweep;
 pub mod symbols;
-pub(crate) mod tc;
+pub mod tc;
 mod watch;
+
+use netdiag_host as host;
+use netdiag_model as model;
+use netdiag_pods as pods;
+use netdiag_sys as sys;

@@ -107,7 +107,7 @@ impl<'a> Sight<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{POD, overlay_node};
+    use netdiag_model::testing::{POD, overlay_node};
 
     fn completed(node: &Node, mut pod: Pod) -> Pod {
         Sight::new(node).complete(&mut pod);
