@@ -26,10 +26,6 @@
 pub mod cli;
 #[cfg(feature = "lab")]
 pub mod lab;
-pub mod output;
-pub mod recording;
-#[cfg(test)]
-use netdiag_pipeline::testing;
 
 #[cfg(feature = "cri")]
 pub use netdiag_cri as cri;
@@ -39,6 +35,8 @@ pub use netdiag_kernel as kernel;
 #[cfg(feature = "k8s")]
 pub use netdiag_kubernetes as kubernetes;
 pub use netdiag_model::{self as model, shell};
+pub use netdiag_output as output;
 pub use netdiag_pipeline as pipeline;
 pub use netdiag_pods as pods;
+pub use netdiag_recording as recording;
 pub use netdiag_sys as sys;

@@ -152,7 +152,7 @@ fn pods_unread(node: &Node) -> Option<NotChecked> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::overlay_node;
+    use netdiag_model::testing::overlay_node;
 
     #[test]
     fn pods_that_cannot_be_entered_are_told() {

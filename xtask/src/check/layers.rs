@@ -22,20 +22,18 @@ const CRATES: &Table = &[
     // From facts to a diagnosis.
     ("pipeline", &["model"]),
     ("diagnosis", &["model", "pipeline"]),
+    // Where it goes.
+    ("recording", &["model", "pipeline", "sys"]),
+    (
+        "output",
+        &["diagnosis", "kernel", "model", "pipeline", "sys"],
+    ),
 ];
 
 /// Parts within a crate, from the workspace's folder, and which of its other modules each may import.
 const PARTS: &[(&str, &Table)] = &[
     ("netdiag-user/diagnosis/src/", &[("causes", &[])]),
-    (
-        "netdiag-user/src/",
-        &[
-            // Where it goes.
-            ("recording", &[]),
-            ("output", &[]),
-            ("lab", &[]),
-        ],
-    ),
+    ("netdiag-user/src/", &[("lab", &[])]),
 ];
 
 /// Dependencies that go the wrong way, and crates that nobody placed.

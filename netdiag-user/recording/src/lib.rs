@@ -54,3 +54,13 @@ mod tests;
 mod writer;
 
 pub use self::{anonymise::Anonymiser, block::bytes_read, reader::Replay, writer::Recorder};
+
+#[cfg(test)]
+use netdiag_diagnosis as diagnosis;
+use netdiag_model as model;
+#[cfg(test)]
+use netdiag_output as output;
+use netdiag_pipeline as pipeline;
+#[cfg(test)]
+use netdiag_pipeline::testing;
+use netdiag_sys as sys;

@@ -5,7 +5,7 @@ use crate::{
         text::counted,
         verdict::{CannotTell, PodSource, Verdict},
     },
-    output::style::DIM,
+    style::DIM,
 };
 
 impl Page {

@@ -12,6 +12,15 @@ mod tests;
 mod verdict;
 
 use anyhow::Result;
+#[cfg(test)]
+use netdiag_diagnosis as diagnosis;
+use netdiag_diagnosis::causes;
+use netdiag_kernel as kernel;
+use netdiag_model::{self as model, shell};
+use netdiag_pipeline as pipeline;
+#[cfg(test)]
+use netdiag_recording as recording;
+use netdiag_sys as sys;
 
 pub use self::{
     catalogue::{catalogue, features, manual, reason},
@@ -22,7 +31,7 @@ pub use self::{
     sink::{Sink, line},
     style::{beside, clean},
 };
-use crate::model::{path::Path, verdict::Verdict};
+use model::{path::Path, verdict::Verdict};
 
 /// Prints a verdict in the wanted form.
 pub fn verdict(sink: &mut Sink, verdict: &Verdict, format: Format) -> Result<()> {

@@ -146,7 +146,7 @@ fn joins(gap: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recording::anonymise::address::Addresses;
+    use crate::anonymise::address::Addresses;
 
     fn words() -> Words {
         let names = [

@@ -363,6 +363,6 @@ pub fn scene() -> Scene {
             .into_iter()
             .map(|what| LinkChange { name: name(), what })
             .collect(),
-        ..crate::recording::tests::scene()
+        ..crate::tests::scene()
     }
 }

@@ -6,8 +6,8 @@ use netdiag_common::event::{CAPTURE, DROP, Event, SOCKET_RETRANSMIT};
 
 use super::{address::Addresses, packet, words::Words};
 use crate::{
+    cells::{Cells, columns},
     model::observation::Observation,
-    recording::cells::{Cells, columns},
 };
 
 /// Columns that stay: sizes, times, counts, ports, kinds, flags, and numbers of links and namespaces.

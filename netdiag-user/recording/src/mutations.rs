@@ -18,8 +18,7 @@ use super::{
 };
 use crate::{
     diagnosis::judge::Judge,
-    output::Format,
-    output::{self, Sink},
+    output::{self, Format, Sink},
     pipeline::samples::samples,
 };
 
@@ -89,7 +88,8 @@ impl Random {
 
 /// The lines of a recording up to its first readings, and what each scene's line gathers later.
 fn lines(name: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tests/fixtures/recordings");
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tests/fixtures/recordings");
     let bytes = std::fs::read(folder.join(format!("{name}.ndr"))).expect("a recording");
     let mut blocks = BlockReader::open(bytes.as_slice()).expect("a recording");
     let mut all: Vec<Vec<u8>> = Vec::new();

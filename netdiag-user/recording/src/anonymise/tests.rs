@@ -15,9 +15,10 @@ use super::{
     shape::{self, Place, Texts},
 };
 use crate::{
+    Recorder, Replay,
+    block::BlockReader,
     model::{address::Prefix, observation::Observation, pod::Pod},
     pipeline::{facts::KnownNames, scene::Scene},
-    recording::{Recorder, Replay, block::BlockReader},
 };
 
 /// Leaves of a value what is no text.

@@ -28,7 +28,7 @@ struct Told {
     events: Vec<LiveEvent>,
     verdict: Verdict,
     ways: Vec<Way>,
-    node: crate::model::node::Node,
+    node: model::node::Node,
     capture: Vec<u8>,
 }
 
@@ -114,7 +114,8 @@ fn without_colours(text: &str) -> String {
 
 #[test]
 fn no_output_passes_on_what_a_terminal_obeys() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tests/fixtures/recordings");
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tests/fixtures/recordings");
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .expect("recordings")
         .flatten()
