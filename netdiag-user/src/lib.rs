@@ -2,6 +2,9 @@
 //!
 //! # The way of the evidence
 //!
+//! Each part is a crate in a folder of its name beside this one, which puts them together and
+//! hands them on.
+//!
 //! | part | what it does |
 //! |---|---|
 //! | [`kernel`] | loads and attaches the eBPF programs, reads their maps |
@@ -18,14 +21,13 @@
 //!
 //! # What always holds
 //!
-//! - A part knows only those below it; `cargo xtask check` reads the imports.
+//! - A part knows only those below it: Cargo keeps the order, and `cargo xtask check` reads which
+//!   crate depends on which; [`causes`] and [`diagnosis`] share one, in which it reads the imports.
 //! - The same readings and answers give the same findings, live and in a replay.
 //! - No rule decides by a name, an address, a port or a size that a stranger chose.
 //! - What could not be looked at is told, and is never "no".
 //! - Whatever comes from outside has a longest length, and is counted where it is cut.
 pub mod cli;
-#[cfg(feature = "lab")]
-pub mod lab;
 
 #[cfg(feature = "cri")]
 pub use netdiag_cri as cri;
@@ -34,6 +36,8 @@ pub use netdiag_host as host;
 pub use netdiag_kernel as kernel;
 #[cfg(feature = "k8s")]
 pub use netdiag_kubernetes as kubernetes;
+#[cfg(feature = "lab")]
+pub use netdiag_lab as lab;
 pub use netdiag_model::{self as model, shell};
 pub use netdiag_output as output;
 pub use netdiag_pipeline as pipeline;

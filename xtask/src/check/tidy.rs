@@ -13,7 +13,7 @@ const UNSAFE: [&str; 5] = [
     "netdiag-common/src/lib.rs",
     "netdiag-user/kernel/src/",
     "netdiag-user/sys/src/",
-    "netdiag-user/src/lab/sys.rs",
+    "netdiag-user/lab/src/sys.rs",
 ];
 
 /// The one folder that names aya on the user's side.
@@ -170,7 +170,7 @@ fn names(line: &str, stem: &str) -> bool {
 /// in the README is generated.
 fn causes(sources: &[Source]) -> Vec<String> {
     const DIR: &str = CAUSES;
-    const LAB: &str = "netdiag-user/src/lab/scenarios/";
+    const LAB: &str = "netdiag-user/lab/src/scenarios/";
     let registry = sources.iter().find(|it| it.path == format!("{DIR}mod.rs"));
     // A long line is broken by rustfmt.
     let registry = registry.map_or(String::new(), |it| it.text.split_whitespace().collect());

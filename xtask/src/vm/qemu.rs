@@ -162,7 +162,7 @@ fn machine(kernel: &Kernel, accel: Accel) -> Vec<String> {
     // A panic ends QEMU: it reboots at once, and that is not allowed.
     // Emulated timers come late on a busy host, which is no reason to look for other ones. From
     // level 5 on the console shows where a CPU stalls.
-    // The last word tells the lab that this machine is its own (netdiag-user/src/lab/needs.rs).
+    // The last word tells the lab that this machine is its own (netdiag-user/lab/src/needs.rs).
     let line = "console=ttyS0 quiet loglevel=5 no_timer_check panic=-1 rdinit=/init \
                 netdiag.own_machine";
     let fixed = [

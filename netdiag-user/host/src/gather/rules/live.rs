@@ -16,7 +16,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::*;
 use crate::sys::{cost, program::Program};
-use netdiag::lab::nft::{self, Hook};
+use netdiag_lab::nft::{self, Hook};
 
 const PORT: u16 = 5432;
 
