@@ -23,12 +23,14 @@ pub struct Segment {
     pub syn: bool,
     pub fin: bool,
     pub rst: bool,
+    /// At most a tick ago; what is exact is asked for.
     pub now: u64,
 }
 
 /// Follows the sequence space; true when the segment is a retransmit, which the caller counts.
+/// `clock` is read where a hole is left or filled.
 #[inline(always)]
-pub fn track(hop: &mut FlowHop, segment: &Segment) -> bool {
+pub fn track(hop: &mut FlowHop, segment: &Segment, clock: impl Fn() -> u64) -> bool {
     let marks = segment.fin as u32 + segment.syn as u32;
     let length = segment.payload + marks;
     if length == 0 || segment.rst {
@@ -46,11 +48,11 @@ pub fn track(hop: &mut FlowHop, segment: &Segment) -> bool {
         return false;
     }
     if ahead > 0 {
-        return advance(hop, segment, end, ahead);
+        return advance(hop, segment, end, ahead, clock);
     }
     let before_next = segment.sequence.wrapping_add(1) == hop.next_sequence;
     let probe = marks == 0 && segment.payload == 1 && before_next;
-    if probe || fills_hole(hop, segment, end) {
+    if probe || fills_hole(hop, segment, end, clock) {
         return false;
     }
     hop.stalled += 1;
@@ -66,14 +68,20 @@ fn progress(hop: &mut FlowHop, payload: u32, now: u64) {
 
 /// New bytes; what lies before the old end in the same segment was sent again.
 #[inline(always)]
-fn advance(hop: &mut FlowHop, segment: &Segment, end: u32, ahead: i32) -> bool {
+fn advance(
+    hop: &mut FlowHop,
+    segment: &Segment,
+    end: u32,
+    ahead: i32,
+    clock: impl Fn() -> u64,
+) -> bool {
     let gap = segment.sequence.wrapping_sub(hop.next_sequence) as i32;
     if gap > 0 {
         if hop.hole_time == 0 {
             hop.hole_start = hop.next_sequence;
         }
         hop.hole_end = segment.sequence;
-        hop.hole_time = segment.now;
+        hop.hole_time = clock();
     }
     hop.next_sequence = end;
     progress(hop, ahead as u32, segment.now);
@@ -82,7 +90,7 @@ fn advance(hop: &mut FlowHop, segment: &Segment, end: u32, ahead: i32) -> bool {
 
 /// True when an old segment fills a hole so soon that it was merely reordered.
 #[inline(always)]
-fn fills_hole(hop: &mut FlowHop, segment: &Segment, end: u32) -> bool {
+fn fills_hole(hop: &mut FlowHop, segment: &Segment, end: u32, clock: impl Fn() -> u64) -> bool {
     if hop.hole_time == 0 {
         return false;
     }
@@ -91,7 +99,7 @@ fn fills_hole(hop: &mut FlowHop, segment: &Segment, end: u32) -> bool {
     if !after_start || !before_end {
         return false;
     }
-    let soon = segment.now - hop.hole_time < REORDERING_NS;
+    let soon = clock().saturating_sub(hop.hole_time) < REORDERING_NS;
     if segment.sequence == hop.hole_start {
         hop.hole_start = end;
     }
@@ -127,7 +135,7 @@ mod tests {
         let mut hop = FlowHop::default();
         let mut judged = [false; 8];
         for (segment, slot) in segments.iter().zip(&mut judged) {
-            *slot = track(&mut hop, segment);
+            *slot = track(&mut hop, segment, || segment.now);
         }
         (hop, judged)
     }
@@ -193,8 +201,8 @@ mod tests {
             let mut sequence = start;
             for (i, size) in sizes.iter().enumerate() {
                 let segment = data(sequence, *size, i as u64 * MS);
-                prop_assert!(!track(&mut hop, &segment));
-                prop_assert!(track(&mut hop, &segment));
+                prop_assert!(!track(&mut hop, &segment, || segment.now));
+                prop_assert!(track(&mut hop, &segment, || segment.now));
                 sequence = sequence.wrapping_add(*size);
             }
             prop_assert_eq!(hop.payload, sizes.iter().map(|s| u64::from(*s)).sum::<u64>());
@@ -208,7 +216,8 @@ mod tests {
             let mut hop = FlowHop::default();
             for (i, n) in order.iter().enumerate() {
                 let sequence = start.wrapping_add(n * size);
-                prop_assert!(!track(&mut hop, &data(sequence, size, i as u64 * 10_000)));
+                let segment = data(sequence, size, i as u64 * 10_000);
+                prop_assert!(!track(&mut hop, &segment, || segment.now));
             }
         }
     }

@@ -6,6 +6,7 @@
 // Inline assembly for BPF is unstable; it is there for one atomic add.
 #![feature(asm_experimental_arch)]
 
+mod clock;
 mod emit;
 mod filter;
 mod hooks;

@@ -18,7 +18,7 @@ use netdiag_common::{
     oom::OomKill,
 };
 
-use crate::parse::Packet;
+use crate::{clock::Mark, parse::Packet};
 
 /// Set from the running kernel's BTF before loading; all zero would read nonsense, so the
 /// programs that need it are not loaded without.
@@ -143,6 +143,7 @@ pub static RETRANSMITS: LruHashMap<RetransmitKey, Retransmitted> =
 /// two of them never share a CPU's slot.
 #[derive(Clone, Copy)]
 pub struct Scratch {
+    pub mark: Mark,
     pub packet: Packet,
     pub inner: Packet,
     pub about: Packet,
@@ -159,15 +160,29 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 /// Bytes of a dropped packet's headers that are read at once: IPv6 and TCP.
 pub const WINDOW: usize = 64;
 
-/// Where they are read to. The kernel does not run a tracepoint's program inside itself on one
-/// CPU (6.1); before that, a drop by an interrupt in the middle of one may take its flow.
+/// What a CPU's drops share.
+#[derive(Clone, Copy)]
+pub struct Dropping {
+    /// Where headers are read to.
+    pub window: [u8; WINDOW],
+    pub mark: Mark,
+}
+
+/// The kernel does not run a tracepoint's program inside itself on one CPU (6.1); before that, a
+/// drop by an interrupt in the middle of one may take its flow.
 #[map]
-pub static WINDOWS: PerCpuArray<[u8; WINDOW]> = PerCpuArray::with_max_entries(1, 0);
+pub static DROPPING: PerCpuArray<Dropping> = PerCpuArray::with_max_entries(1, 0);
 
 #[inline(always)]
 pub fn scratch() -> Option<&'static mut Scratch> {
     // SAFETY: this CPU's own slot, see above.
     SCRATCH.get_ptr_mut(0).map(|slot| unsafe { &mut *slot })
+}
+
+#[inline(always)]
+pub fn dropping() -> Option<&'static mut Dropping> {
+    // SAFETY: this CPU's own slot, see above.
+    DROPPING.get_ptr_mut(0).map(|slot| unsafe { &mut *slot })
 }
 
 /// Zeroed values for inserts, so that they need no stack.
@@ -197,6 +212,18 @@ pub static EMPTY_FLOW: FlowHop = FlowHop {
     mss: 0,
     limit_from: 0,
     padding: [0; 5],
+};
+
+pub static EMPTY_DROPPED: Dropped = Dropped {
+    packets: 0,
+    bytes: 0,
+    first: 0,
+    last: 0,
+    next_emit: 0,
+    sequence: 0,
+    largest: 0,
+    ethertype: 0,
+    tcp_flags: 0,
 };
 
 pub static EMPTY_OUTER: Outer = Outer {

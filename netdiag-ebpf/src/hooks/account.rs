@@ -3,14 +3,15 @@ use netdiag_common::{
     config::counter,
     event::{self, EMIT_INTERVAL_NS},
     hop::{
-        ACK, DF, FIN, FlowHop, FlowHopKey, FragmentKey, FragmentOf, GSO, Limit, OVERSIZE_DF,
-        OVERSIZE_GSO, RST, SYN,
+        ACK, DF, FIN, FlowHop, FragmentKey, FragmentOf, GSO, Limit, OVERSIZE_DF, OVERSIZE_GSO, RST,
+        SYN,
     },
     sequence::{self, Segment},
 };
 
-use super::hop::Seen;
+use super::{dns, hop::Seen};
 use crate::{
+    clock,
     emit::{Event0, add, count, emit, entry},
     filter, maps,
     parse::{Bytes, FIRST, Packet, ip, tcp},
@@ -30,7 +31,8 @@ struct Sizes {
     wire_bytes: u64,
 }
 
-/// Counts `packet`, which travels inside `outer` (itself, where it is not encapsulated).
+/// Counts `packet`, which travels inside `outer` (itself, where it is not encapsulated). Returns
+/// the time to go by.
 #[inline(always)]
 pub fn packet(
     bytes: &impl Bytes,
@@ -38,18 +40,24 @@ pub fn packet(
     packet: &Packet,
     carried: u8,
     outer: &Packet,
-) -> Option<()> {
+) -> Option<u64> {
     let mut tcp = tcp::Tcp::NONE;
     if packet.flow.protocol == ip::TCP {
         tcp = tcp::parse(bytes, packet.l4)?;
     }
     let sizes = sizes(seen, packet, &tcp, outer);
-    let Some(value) = flow(seen, packet, carried) else {
-        return Some(());
+    let Some(value) = flow(packet) else {
+        return Some(clock::now());
     };
     // SAFETY: a live map value; races between CPUs lose at most a maximum or a flag.
     let hop = unsafe { &mut *value };
-    count_packet(hop, seen, &sizes, u64::from(seen.segments));
+    let now = clock::touch(
+        &mut hop.first,
+        &mut hop.last,
+        seen.this_jiffy,
+        decides(packet, &tcp),
+    );
+    count_packet(hop, &sizes, u64::from(seen.segments));
     note_flags(hop, seen, packet);
     if outer.fragment == FIRST {
         add(&raw mut hop.fragments, 1);
@@ -57,7 +65,7 @@ pub fn packet(
     }
     if tcp.is_some() {
         note_tcp(hop, &tcp);
-        if retransmitted(hop, &tcp, sizes.payload, seen) {
+        if retransmitted(hop, &tcp, sizes.payload, seen, now) {
             sample(
                 bytes,
                 seen,
@@ -82,21 +90,31 @@ pub fn packet(
             sizes.wire_segment,
         );
     }
-    Some(())
+    Some(now)
+}
+
+/// Whether somebody decides by when exactly it passed.
+#[inline(always)]
+fn decides(packet: &Packet, tcp: &tcp::Tcp) -> bool {
+    match packet.flow.protocol {
+        ip::TCP => tcp.flags & (tcp::SYN | tcp::FIN | tcp::RST) != 0,
+        ip::UDP => dns::is(&packet.flow),
+        _ => true,
+    }
 }
 
 /// Follows the flow's sequence space and counts what is sent again.
 #[inline(always)]
-fn retransmitted(hop: &mut FlowHop, tcp: &tcp::Tcp, payload: u32, seen: &Seen) -> bool {
+fn retransmitted(hop: &mut FlowHop, tcp: &tcp::Tcp, payload: u32, seen: &Seen, now: u64) -> bool {
     let segment = Segment {
         sequence: tcp.sequence,
         payload,
         syn: tcp.flags & tcp::SYN != 0,
         fin: tcp.flags & tcp::FIN != 0,
         rst: tcp.flags & tcp::RST != 0,
-        now: seen.now,
+        now,
     };
-    let again = sequence::track(hop, &segment);
+    let again = sequence::track(hop, &segment, clock::now);
     if again {
         add(&raw mut hop.retransmits, u64::from(seen.segments));
     }
@@ -139,18 +157,11 @@ fn sizes(seen: &Seen, packet: &Packet, tcp: &tcp::Tcp, outer: &Packet) -> Sizes 
 }
 
 #[inline(always)]
-fn flow(seen: &Seen, packet: &Packet, carried: u8) -> Option<*mut FlowHop> {
-    let key = FlowHopKey {
-        flow: packet.flow,
-        ifindex: seen.ifindex,
-        direction: seen.direction,
-        carried,
-        padding: [0; 2],
-    };
+fn flow(packet: &Packet) -> Option<*mut FlowHop> {
     let added = counter::FLOWS_ADDED;
     entry(
         &maps::FLOWS,
-        &key,
+        packet.key(),
         &maps::EMPTY_FLOW,
         added,
         counter::FLOWS_REFUSED,
@@ -158,13 +169,9 @@ fn flow(seen: &Seen, packet: &Packet, carried: u8) -> Option<*mut FlowHop> {
 }
 
 #[inline(always)]
-fn count_packet(hop: &mut FlowHop, seen: &Seen, sizes: &Sizes, packets: u64) {
+fn count_packet(hop: &mut FlowHop, sizes: &Sizes, packets: u64) {
     add(&raw mut hop.packets, packets);
     add(&raw mut hop.bytes, sizes.wire_bytes);
-    if hop.first == 0 {
-        hop.first = seen.now;
-    }
-    hop.last = seen.now;
     if sizes.segment > hop.largest {
         hop.largest = sizes.segment;
     }
@@ -276,12 +283,13 @@ fn sample(
     sequence: u32,
     length: u32,
 ) {
-    if seen.now < hop.next_emit {
+    if hop.last < hop.next_emit {
         return;
     }
-    hop.next_emit = seen.now + EMIT_INTERVAL_NS;
+    let now = clock::now();
+    hop.next_emit = now + EMIT_INTERVAL_NS;
     let record = Event0 {
-        time: seen.now,
+        time: now,
         location: 0,
         flow: &packet.flow,
         kind,
@@ -346,7 +354,8 @@ pub fn later_fragment(seen: &Seen, outer: &Packet) -> Option<()> {
     if !filter::hop(&packet.flow, seen.ifindex, 1) {
         return Some(());
     }
-    let Some(value) = flow(seen, packet, carried) else {
+    packet.set_place(seen.ifindex, seen.direction, carried);
+    let Some(value) = flow(packet) else {
         return Some(());
     };
     // SAFETY: a live map value.
@@ -355,9 +364,6 @@ pub fn later_fragment(seen: &Seen, outer: &Packet) -> Option<()> {
     add(&raw mut hop.bytes, u64::from(outer.length));
     add(&raw mut hop.fragments, 1);
     add(&raw mut hop.later_fragments, 1);
-    if hop.first == 0 {
-        hop.first = seen.now;
-    }
-    hop.last = seen.now;
+    clock::touch(&mut hop.first, &mut hop.last, seen.this_jiffy, false);
     Some(())
 }

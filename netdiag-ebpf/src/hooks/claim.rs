@@ -10,6 +10,7 @@ use netdiag_common::{
 
 use super::hop::{Seen, Skb};
 use crate::{
+    clock,
     emit::add,
     maps,
     parse::{Bytes, Packet, be16},
@@ -58,7 +59,7 @@ pub fn arp(bytes: &Skb, seen: &Seen) -> Option<()> {
     note(
         &key,
         number([h[8], h[9], h[10], h[11], h[12], h[13]]),
-        seen.now,
+        clock::now(),
     );
     Some(())
 }
@@ -84,7 +85,11 @@ pub fn advertised(bytes: &Skb, seen: &Seen, packet: &Packet, kind: u8) -> Option
         padding: [0; 3],
     };
     let o = option;
-    note(&key, number([o[2], o[3], o[4], o[5], o[6], o[7]]), seen.now);
+    note(
+        &key,
+        number([o[2], o[3], o[4], o[5], o[6], o[7]]),
+        clock::now(),
+    );
     Some(())
 }
 

@@ -7,6 +7,7 @@ use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, prog
 use netdiag_common::{
     config::counter,
     dns::{self, Dns, DnsKey, NAME},
+    flow::FlowKey,
 };
 
 use super::hop::{Seen, Skb};
@@ -34,26 +35,30 @@ const REFUSED: u8 = 5;
 
 /// Counts `packet` where it is a question or an answer.
 #[inline(always)]
-pub fn account(bytes: &Skb, seen: &Seen, packet: &Packet, carried: u8) {
-    let flow = &packet.flow;
-    let port = flow.source_port == dns::PORT || flow.destination_port == dns::PORT;
-    if port && flow.protocol == ip::UDP {
-        note(bytes.0.skb.skb, seen, packet, u32::from(carried));
+pub fn account(bytes: &Skb, seen: &Seen, packet: &Packet, carried: u8, now: u64) {
+    if is(&packet.flow) {
+        note(bytes.0.skb.skb, seen, packet, u32::from(carried), now);
     }
+}
+
+#[inline(always)]
+pub fn is(flow: &FlowKey) -> bool {
+    let port = flow.source_port == dns::PORT || flow.destination_port == dns::PORT;
+    port && flow.protocol == ip::UDP
 }
 
 /// One copy of the code for packets and for those inside a tunnel's.
 #[inline(never)]
-fn note(skb: *mut __sk_buff, seen: &Seen, packet: &Packet, carried: u32) -> i32 {
+fn note(skb: *mut __sk_buff, seen: &Seen, packet: &Packet, carried: u32, now: u64) -> i32 {
     let ctx = TcContext::new(skb);
-    match try_note(&Skb(&ctx), seen, packet, carried) {
+    match try_note(&Skb(&ctx), seen, packet, carried, now) {
         Some(()) => 0,
         None => -1,
     }
 }
 
 #[inline(always)]
-fn try_note(bytes: &Skb, seen: &Seen, packet: &Packet, carried: u32) -> Option<()> {
+fn try_note(bytes: &Skb, seen: &Seen, packet: &Packet, carried: u32, now: u64) -> Option<()> {
     let at = packet.l4 + UDP_HEADER;
     let h: [u8; 12] = bytes.load(at)?;
     let answer = h[2] & ANSWER != 0;
@@ -91,9 +96,9 @@ fn try_note(bytes: &Skb, seen: &Seen, packet: &Packet, carried: u32) -> Option<(
     let id = be16(h[0], h[1]);
     let own = value.unanswered > 0 && value.last_id == id && value.last_port == port;
     if answer {
-        answered(value, seen.now, own, h[2] & TRUNCATED != 0, h[3] & 0xf);
+        answered(value, now, own, h[2] & TRUNCATED != 0, h[3] & 0xf);
     } else {
-        asked(value, seen.now, own);
+        asked(value, now, own);
         value.last_id = id;
         value.last_port = port;
     }

@@ -9,7 +9,7 @@
 //! `TC_ACT_UNSPEC` and `TCX_NEXT` are both -1.
 use aya_ebpf::{
     bindings::{__sk_buff, TC_ACT_UNSPEC},
-    helpers::generated::{bpf_ktime_get_ns, bpf_skb_load_bytes},
+    helpers::generated::bpf_skb_load_bytes,
     macros::classifier,
     programs::TcContext,
 };
@@ -21,9 +21,10 @@ use netdiag_common::{
 
 use super::{account, claim, dns, icmp_error, tunnelled};
 use crate::{
+    clock,
     emit::count,
     filter, maps,
-    parse::{Bytes, Packet, ethernet, ip, tunnel},
+    parse::{Bytes, Packet, ethernet, ip, tunnel, usual},
 };
 
 #[classifier]
@@ -65,6 +66,9 @@ fn pass(ctx: &TcContext, seen: Option<()>) -> i32 {
     }
     TC_ACT_UNSPEC
 }
+
+/// Bytes of a link header without VLAN tags.
+const ETHERNET: usize = 14;
 
 /// Headers farther into a packet than this are read by the helper: the verifier wants a bound.
 const FARTHEST: u32 = 1023;
@@ -134,7 +138,7 @@ impl Bytes for Skb<'_> {
 /// What the hook says about a packet beside its headers.
 #[derive(Clone, Copy)]
 pub struct Seen {
-    pub now: u64,
+    pub this_jiffy: u64,
     pub ifindex: u32,
     /// Bytes from the start of the hook's view (link header, where there is one) to the end.
     pub length: u32,
@@ -147,15 +151,14 @@ pub struct Seen {
 
 impl Seen {
     #[inline(always)]
-    fn of(ctx: &TcContext, direction: u8) -> Self {
+    fn of(ctx: &TcContext, direction: u8, this_jiffy: u64) -> Self {
         let skb = ctx.skb.skb;
         // SAFETY: the context of a tc program is valid for the run; the kernel rewrites these
         // loads into loads of the skb's own fields.
         let (gso_size, segments, ifindex) =
             unsafe { ((*skb).gso_size, (*skb).gso_segs, (*skb).ifindex) };
         Self {
-            // SAFETY: no arguments, no preconditions.
-            now: unsafe { bpf_ktime_get_ns() },
+            this_jiffy,
             ifindex,
             length: ctx.len(),
             gso_size,
@@ -168,18 +171,25 @@ impl Seen {
 #[inline(always)]
 fn try_hop(ctx: &TcContext, direction: u8, link_header: bool, uplink: bool) -> Option<()> {
     let bytes = Skb(ctx);
-    let l3 = if link_header {
-        match ethernet::ip_offset(&bytes, 0) {
-            Some(offset) => offset,
-            // ARP, LLDP and the like are nobody's flow.
-            None => return claim::arp(&bytes, &Seen::of(ctx, direction)),
-        }
+    let maps::Scratch { packet, mark, .. } = maps::scratch()?;
+    let usual = if link_header {
+        usual::frame::<ETHERNET>(ctx.data(), ctx.data_end(), packet)
     } else {
-        0
+        usual::packet::<0>(ctx.data(), ctx.data_end(), packet)
     };
-    let packet = &mut maps::scratch()?.packet;
-    bytes.parse(l3, packet)?;
-    let seen = Seen::of(ctx, direction);
+    if !usual {
+        let l3 = if link_header {
+            match ethernet::ip_offset(&bytes, 0) {
+                Some(offset) => offset,
+                // ARP, LLDP and the like are nobody's flow.
+                None => return claim::arp(&bytes, &Seen::of(ctx, direction, 0)),
+            }
+        } else {
+            0
+        };
+        bytes.parse(l3, packet)?;
+    }
+    let seen = Seen::of(ctx, direction, clock::this_jiffy(mark));
     count(counter::HOP_PACKETS, u64::from(seen.segments));
     if packet.fragment == crate::parse::LATER {
         return account::later_fragment(&seen, packet);
@@ -192,8 +202,9 @@ fn try_hop(ctx: &TcContext, direction: u8, link_header: bool, uplink: bool) -> O
         }
     }
     if filter::hop(&packet.flow, seen.ifindex, seen.segments) {
-        account::packet(&bytes, &seen, packet, PLAIN, packet)?;
-        dns::account(&bytes, &seen, packet, PLAIN);
+        packet.set_place(seen.ifindex, seen.direction, PLAIN);
+        let now = account::packet(&bytes, &seen, packet, PLAIN, packet)?;
+        dns::account(&bytes, &seen, packet, PLAIN, now);
     }
     icmp_error::account(&bytes, &seen, packet)
 }

@@ -9,6 +9,7 @@ use super::{
     hop::{Seen, Skb},
 };
 use crate::{
+    clock,
     emit::{add, entry},
     filter, maps,
     parse::{Bytes, Packet, ip},
@@ -59,7 +60,7 @@ pub fn account(bytes: &Skb, seen: &Seen, packet: &Packet) -> Option<()> {
     } else {
         u32::from_be_bytes([0, 0, h[6], h[7]])
     };
-    note(&scratch.icmp, seen.now, mtu);
+    note(&scratch.icmp, clock::now(), mtu);
     Some(())
 }
 

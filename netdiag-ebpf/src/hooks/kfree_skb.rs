@@ -6,18 +6,18 @@
 //!
 //! Costs nothing for ignored reasons but one array look-up; for the rest about fifteen reads,
 //! one map update, and a record when the entry is new or a second old.
-use aya_ebpf::{
-    helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext,
-};
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
 use netdiag_common::{
     config::{REASONS, counter},
     event::{DROP, EMIT_INTERVAL_NS},
-    flow::FlowKey,
-    loss::{DropKey, Dropped, NETNS_UNKNOWN},
+    loss::{DropKey, NETNS_UNKNOWN},
 };
 
 use crate::{
+    clock,
     emit::{Event0, add, count, emit, entry},
     filter,
     maps::{self, offset},
@@ -49,15 +49,13 @@ fn record(ctx: &BtfTracePointContext, skb: u64, location: u64, reason: u32, rx_s
     let Some((netns, ifindex)) = place(skb, sk) else {
         return;
     };
-    let mut key = DropKey {
-        flow: FlowKey::EMPTY,
-        location,
-        reason,
-        netns,
-        ifindex,
-        padding: 0,
-    };
-    let Some(lost) = describe(skb, sk, &mut key) else {
+    let mut slot = MaybeUninit::uninit();
+    let key = zeroed(&mut slot);
+    key.location = location;
+    key.reason = reason;
+    key.netns = netns;
+    key.ifindex = ifindex;
+    let Some(lost) = describe(skb, sk, key) else {
         return;
     };
     // Dead code to the verifier unless -vv set the level before loading.
@@ -65,7 +63,20 @@ fn record(ctx: &BtfTracePointContext, skb: u64, location: u64, reason: u32, rx_s
         ctx,
         "drop: reason {} netns {} ifindex {}", reason, netns, ifindex
     );
-    note(skb, &key, &lost);
+    note(skb, key, &lost);
+}
+
+/// A key of zeros, word by word: the compiler would call a function that writes byte by byte.
+#[inline(always)]
+fn zeroed(slot: &mut MaybeUninit<DropKey>) -> &mut DropKey {
+    const WORDS: usize = size_of::<DropKey>() / 8;
+    let words = slot.as_mut_ptr().cast::<u64>();
+    for word in 0..WORDS {
+        // SAFETY: within the slot, which is aligned like its words.
+        unsafe { words.add(word).write_volatile(0) };
+    }
+    // SAFETY: all of it is written, and zeros are a key.
+    unsafe { slot.assume_init_mut() }
 }
 
 /// Namespace and ifindex where the packet died; nothing for namespaces of other owners, which
@@ -97,12 +108,14 @@ struct Lost {
     sequence: u32,
     ethertype: u32,
     tcp_flags: u32,
+    this_jiffy: u64,
 }
 
 /// Fills in the flow; nothing where it is not asked for.
 #[inline(always)]
 fn describe(skb: u64, sk: u64, key: &mut DropKey) -> Option<Lost> {
     let (netns, ifindex, flow) = (key.netns, key.ifindex, &mut key.flow);
+    let dropping = maps::dropping()?;
     let (gso_size, packets) = skb::gso(skb);
     let mut lost = Lost {
         packets,
@@ -110,12 +123,13 @@ fn describe(skb: u64, sk: u64, key: &mut DropKey) -> Option<Lost> {
         sequence: 0,
         ethertype: u32::from(skb::protocol(skb)),
         tcp_flags: 0,
+        this_jiffy: clock::this_jiffy(&mut dropping.mark),
     };
     let is_ip = lost.ethertype == 0x0800 || lost.ethertype == 0x86dd;
-    match skb::network(skb) {
+    match skb::network(skb, dropping) {
         Some(bytes) if is_ip => {
             let mut packet = Packet::EMPTY;
-            if ip::parse(&bytes, 0, &mut packet).is_some() {
+            if bytes.usual(&mut packet) || ip::parse(&bytes, 0, &mut packet).is_some() {
                 *flow = packet.flow;
                 measure(&bytes, &packet, gso_size, &mut lost);
                 innermost(&bytes, &mut packet);
@@ -171,32 +185,26 @@ fn measure(bytes: &skb::Linear, packet: &Packet, gso_size: u32, lost: &mut Lost)
 
 #[inline(always)]
 fn note(skb: u64, key: &DropKey, lost: &Lost) {
-    // SAFETY: no arguments, no preconditions.
-    let now = unsafe { bpf_ktime_get_ns() };
-    let empty = Dropped {
-        packets: 0,
-        bytes: 0,
-        first: now,
-        last: now,
-        next_emit: 0,
-        sequence: 0,
-        largest: 0,
-        ethertype: lost.ethertype,
-        tcp_flags: 0,
-    };
     count(counter::DROPS, u64::from(lost.packets));
     let added = counter::DROPS_ADDED;
-    let Some(value) = entry(&maps::DROPS, key, &empty, added, counter::DROPS_REFUSED) else {
+    let Some(value) = entry(
+        &maps::DROPS,
+        key,
+        &maps::EMPTY_DROPPED,
+        added,
+        counter::DROPS_REFUSED,
+    ) else {
         return;
     };
     // SAFETY: a live map value.
     let drop = unsafe { &mut *value };
+    let now = clock::touch(&mut drop.first, &mut drop.last, lost.this_jiffy, false);
     add(&raw mut drop.packets, u64::from(lost.packets));
     add(
         &raw mut drop.bytes,
         u64::from(lost.length) * u64::from(lost.packets),
     );
-    drop.last = now;
+    drop.ethertype = lost.ethertype;
     drop.sequence = lost.sequence;
     drop.tcp_flags |= lost.tcp_flags;
     if lost.length > drop.largest {
@@ -224,7 +232,11 @@ fn sample(skb: u64, key: &DropKey, lost: &Lost, now: u64) {
         direction: 0,
         carried: 0,
     };
-    if let Some(bytes) = skb::network(skb) {
+    let bytes = match maps::dropping() {
+        Some(dropping) => skb::network(skb, dropping),
+        None => None,
+    };
+    if let Some(bytes) = bytes {
         let available = bytes.length;
         emit(&record, &bytes, 0, available);
     } else {

@@ -6,9 +6,10 @@ use super::{
     hop::{Seen, Skb},
 };
 use crate::{
+    clock::touch,
     emit::{add, entry},
     filter, maps,
-    parse::{Packet, tunnel::Carried},
+    parse::{Packet, tunnel::Carried, usual},
 };
 
 #[inline(always)]
@@ -20,7 +21,7 @@ pub fn account(bytes: &Skb, seen: &Seen, outer: &Packet, carried: &Carried) -> O
     if carried.inner == 0 {
         return outer_pair(seen, outer, carried, &outer.flow, &mut scratch.outer);
     }
-    bytes.parse(carried.inner, &mut scratch.inner)?;
+    parse(bytes, carried.inner, &mut scratch.inner)?;
     if !filter::hop(&scratch.inner.flow, seen.ifindex, seen.segments) {
         return Some(());
     }
@@ -31,9 +32,33 @@ pub fn account(bytes: &Skb, seen: &Seen, outer: &Packet, carried: &Carried) -> O
         &scratch.inner.flow,
         &mut scratch.outer,
     )?;
-    account::packet(bytes, seen, &scratch.inner, carried.kind, outer)?;
-    dns::account(bytes, seen, &scratch.inner, carried.kind);
+    scratch
+        .inner
+        .set_place(seen.ifindex, seen.direction, carried.kind);
+    let now = account::packet(bytes, seen, &scratch.inner, carried.kind, outer)?;
+    dns::account(bytes, seen, &scratch.inner, carried.kind, now);
     Some(())
+}
+
+/// Where an inner IP header lies behind usual headers: Ethernet, then IPv4 or IPv6, UDP, VXLAN and
+/// Ethernet again; or IPv4 alone.
+const IN_VXLAN_V4: u32 = 14 + 20 + 8 + 8 + 14;
+const IN_VXLAN_V6: u32 = 14 + 40 + 8 + 8 + 14;
+const IN_IPV4: u32 = 14 + 20;
+
+#[inline(always)]
+fn parse(bytes: &Skb, l3: u32, packet: &mut Packet) -> Option<()> {
+    let (start, end) = (bytes.0.data(), bytes.0.data_end());
+    let usual = match l3 {
+        IN_VXLAN_V4 => usual::frame::<{ IN_VXLAN_V4 as usize }>(start, end, packet),
+        IN_VXLAN_V6 => usual::frame::<{ IN_VXLAN_V6 as usize }>(start, end, packet),
+        IN_IPV4 => usual::packet::<{ IN_IPV4 as usize }>(start, end, packet),
+        _ => false,
+    };
+    if usual {
+        return Some(());
+    }
+    bytes.parse(l3, packet)
 }
 
 #[inline(always)]
@@ -70,10 +95,7 @@ fn outer_pair(
         &raw mut pair.bytes,
         u64::from(seen.length.saturating_sub(outer.l3)),
     );
-    if pair.first == 0 {
-        pair.first = seen.now;
-    }
-    pair.last = seen.now;
+    touch(&mut pair.first, &mut pair.last, seen.this_jiffy, false);
     pair.inner = *inner;
     Some(())
 }

@@ -9,6 +9,11 @@ pub const UDP: u8 = 17;
 pub const ICMPV6: u8 = 58;
 const SCTP: u8 = 132;
 
+/// Bytes of a header without options or extensions, and of what begins with the ports.
+pub const V4: usize = 20;
+pub const V6: usize = 40;
+pub const PORTS: usize = 8;
+
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;

@@ -3,8 +3,11 @@ pub mod ethernet;
 pub mod ip;
 pub mod tcp;
 pub mod tunnel;
+pub mod usual;
 
-use netdiag_common::flow::FlowKey;
+use core::mem::offset_of;
+
+use netdiag_common::{flow::FlowKey, hop::FlowHopKey};
 
 /// Where a packet's bytes come from.
 pub trait Bytes {
@@ -45,6 +48,11 @@ pub const LATER: u8 = 2;
 #[derive(Clone, Copy)]
 pub struct Packet {
     pub flow: FlowKey,
+    /// Where it is and how it is carried; with the flow, the key of its counts.
+    pub ifindex: u32,
+    pub direction: u8,
+    pub carried: u8,
+    pub place_padding: [u8; 2],
     /// Offset of the IP header.
     pub l3: u32,
     /// Offset of the transport header.
@@ -60,6 +68,10 @@ pub struct Packet {
 impl Packet {
     pub const EMPTY: Self = Self {
         flow: FlowKey::EMPTY,
+        ifindex: 0,
+        direction: 0,
+        carried: 0,
+        place_padding: [0; 2],
         l3: 0,
         l4: 0,
         length: 0,
@@ -68,7 +80,45 @@ impl Packet {
         df: 0,
         padding: [0; 6],
     };
+
+    /// Writes the flow by whole words: what is written in pieces and read as one makes the CPU
+    /// wait.
+    #[inline(always)]
+    pub fn set_flow(&mut self, words: [u64; FLOW_WORDS]) {
+        // SAFETY: as many bytes, at a multiple of eight, and any bits are a flow.
+        unsafe {
+            (&raw mut self.flow)
+                .cast::<[u64; FLOW_WORDS]>()
+                .write(words)
+        };
+    }
+
+    /// Says where it is, by one word.
+    #[inline(always)]
+    pub fn set_place(&mut self, ifindex: u32, direction: u8, carried: u8) {
+        let word = u64::from(ifindex) | u64::from(direction) << 32 | u64::from(carried) << 40;
+        // SAFETY: the eight bytes behind the flow, see the assertion.
+        unsafe { (&raw mut self.ifindex).cast::<u64>().write(word) };
+    }
+
+    #[inline(always)]
+    pub const fn key(&self) -> &FlowHopKey {
+        // SAFETY: begins with the key's fields in its order, see the assertion.
+        unsafe { &*(&raw const *self).cast() }
+    }
 }
+
+const FLOW_WORDS: usize = size_of::<FlowKey>() / 8;
+
+const _: () = assert!(
+    offset_of!(Packet, flow) == offset_of!(FlowHopKey, flow)
+        && offset_of!(Packet, ifindex) == offset_of!(FlowHopKey, ifindex)
+        && offset_of!(Packet, direction) == offset_of!(FlowHopKey, direction)
+        && offset_of!(Packet, carried) == offset_of!(FlowHopKey, carried)
+        && offset_of!(Packet, place_padding) == offset_of!(FlowHopKey, padding)
+        && offset_of!(Packet, ifindex).is_multiple_of(8)
+        && align_of::<Packet>() == 8
+);
 
 #[inline(always)]
 pub const fn be16(high: u8, low: u8) -> u16 {

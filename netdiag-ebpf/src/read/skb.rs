@@ -3,8 +3,8 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel as read_kernel;
 
 use super::{at, field, pointer};
 use crate::{
-    maps::{self, WINDOW, offset},
-    parse::Bytes,
+    maps::{Dropping, WINDOW, offset},
+    parse::{Bytes, Packet, usual},
 };
 
 /// The linear part of a packet from its network header on.
@@ -38,6 +38,14 @@ impl Bytes for Linear {
     }
 }
 
+impl Linear {
+    /// Fills in `packet` where its headers are the usual ones.
+    #[inline(always)]
+    pub fn usual(&self, packet: &mut Packet) -> bool {
+        usual::window(self.window, self.length, packet)
+    }
+}
+
 /// The same where headers have no fixed place, as those inside a tunnel: each is read by the
 /// helper, which asks the verifier for no bound.
 pub struct Far<'a>(pub &'a Linear);
@@ -60,7 +68,7 @@ impl Bytes for Far<'_> {
 /// The bytes from the network header to the end of the linear part; nothing where the header's
 /// place was never set.
 #[inline(always)]
-pub fn network(skb: u64) -> Option<Linear> {
+pub fn network(skb: u64, dropping: &'static mut Dropping) -> Option<Linear> {
     let head = pointer(skb, offset!(skb_head))?;
     let network: u16 = field(skb, offset!(skb_network_header));
     let tail: u32 = field(skb, offset!(skb_tail));
@@ -69,7 +77,7 @@ pub fn network(skb: u64) -> Option<Linear> {
         return None;
     }
     let start = head + u64::from(network);
-    let window = maps::WINDOWS.get_ptr_mut(0)?;
+    let window = &raw mut dropping.window;
     // SAFETY: the slot is as large. Never past the packet's allocation: skb_shared_info, which is
     // larger, follows the data.
     unsafe { read_kernel(window.cast(), WINDOW as u32, start as *const _) };
@@ -89,11 +97,19 @@ pub fn gso(skb: u64) -> (u32, u32) {
         return none;
     };
     let shared = head + u64::from(field::<u32>(skb, offset!(skb_end)));
-    let size: u16 = at(shared, offset!(shinfo_gso_size)).unwrap_or(0);
+    let (size, segments): (u16, u16) = if offset!(shinfo_gso_segs) == offset!(shinfo_gso_size) + 2 {
+        // Side by side in every kernel so far: one read for both.
+        let both: [u16; 2] = at(shared, offset!(shinfo_gso_size)).unwrap_or([0, 1]);
+        (both[0], both[1])
+    } else {
+        (
+            at(shared, offset!(shinfo_gso_size)).unwrap_or(0),
+            at(shared, offset!(shinfo_gso_segs)).unwrap_or(1),
+        )
+    };
     if size == 0 {
         return none;
     }
-    let segments: u16 = at(shared, offset!(shinfo_gso_segs)).unwrap_or(1);
     if segments < 2 {
         return none;
     }

@@ -12,6 +12,7 @@ pub mod support;
 pub mod sweep;
 pub mod symbols;
 pub mod tc;
+pub mod trial;
 mod watch;
 
 use netdiag_host as host;

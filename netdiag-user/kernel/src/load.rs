@@ -253,7 +253,7 @@ fn reasons(btf: &Btf) -> Reasons {
     Reasons::new(btf.enumeration("skb_drop_reason").unwrap_or_default())
 }
 
-fn load_object(
+pub(super) fn load_object(
     offsets: Option<Offsets>,
     btf: Option<&AyaBtf>,
     asked: u32,
