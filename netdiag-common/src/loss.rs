@@ -4,6 +4,10 @@ use crate::{flow::FlowKey, wire};
 /// `DropKey::netns` when the packet's namespace could not be told.
 pub const NETNS_UNKNOWN: u32 = 0;
 
+/// Protocol of [`DropKey::flow`] in a row for all flows at that place that have none of their own;
+/// its family is 0. No packet has it (IANA keeps 255 for none).
+pub const REST: u8 = 255;
+
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct DropKey {
@@ -18,6 +22,23 @@ pub struct DropKey {
     pub padding: u32,
 }
 wire!(DropKey, 64);
+
+impl DropKey {
+    /// The row for what died at the same place and has none of its own.
+    pub const fn rest(&self) -> Self {
+        Self {
+            flow: FlowKey {
+                protocol: REST,
+                ..FlowKey::EMPTY
+            },
+            ..*self
+        }
+    }
+
+    pub const fn is_rest(&self) -> bool {
+        self.flow.family == 0 && self.flow.protocol == REST
+    }
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

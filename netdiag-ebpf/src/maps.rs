@@ -20,6 +20,11 @@ use netdiag_common::{
 
 use crate::{clock::Mark, parse::Packet};
 
+/// New rows of drops that a CPU may add between two readings, set before loading: so few that each
+/// is read before it has to go.
+#[unsafe(no_mangle)]
+pub static NEW_DROPS: u64 = 0;
+
 /// Set from the running kernel's BTF before loading; all zero would read nonsense, so the
 /// programs that need it are not loaded without.
 #[unsafe(no_mangle)]
@@ -79,6 +84,10 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::C
 
 #[map]
 pub static HOP_SETTINGS: Array<HopSettings> = Array::with_max_entries(1, 0);
+
+/// How often the tables were read.
+#[map]
+pub static READINGS: Array<u64> = Array::with_max_entries(1, 0);
 
 /// 1 for reasons that are no loss (consumed, closed).
 #[map]
@@ -166,6 +175,9 @@ pub struct Dropping {
     /// Where headers are read to.
     pub window: [u8; WINDOW],
     pub mark: Mark,
+    /// The reading since which it counts new rows, and how many there were.
+    pub reading: u64,
+    pub rows: u64,
 }
 
 /// The kernel does not run a tracepoint's program inside itself on one CPU (6.1); before that, a

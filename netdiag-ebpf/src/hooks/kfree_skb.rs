@@ -13,7 +13,7 @@ use aya_log_ebpf::debug;
 use netdiag_common::{
     config::{REASONS, counter},
     event::{DROP, EMIT_INTERVAL_NS},
-    loss::{DropKey, NETNS_UNKNOWN},
+    loss::{DropKey, Dropped, NETNS_UNKNOWN, REST},
 };
 
 use crate::{
@@ -64,6 +64,45 @@ fn record(ctx: &BtfTracePointContext, skb: u64, location: u64, reason: u32, rx_s
         "drop: reason {} netns {} ifindex {}", reason, netns, ifindex
     );
     note(skb, key, &lost);
+}
+
+/// The row of `key`; of all others at its place, where new ones have come so fast that the table
+/// would lose what nobody has read: a flood of flows costs one row then, and every packet counts.
+#[inline(always)]
+fn row(key: &mut DropKey) -> Option<*mut Dropped> {
+    if let Some(known) = maps::DROPS.get_ptr_mut(&*key) {
+        return Some(known);
+    }
+    if !has_room() {
+        key.flow.source = [0; 16];
+        key.flow.destination = [0; 16];
+        key.flow.source_port = 0;
+        key.flow.destination_port = 0;
+        key.flow.family = 0;
+        key.flow.protocol = REST;
+    }
+    entry(
+        &maps::DROPS,
+        key,
+        &maps::EMPTY_DROPPED,
+        counter::DROPS_ADDED,
+        counter::DROPS_REFUSED,
+    )
+}
+
+#[inline(always)]
+fn has_room() -> bool {
+    let (Some(dropping), Some(reading)) = (maps::dropping(), maps::READINGS.get(0)) else {
+        return true;
+    };
+    if *reading != dropping.reading {
+        dropping.reading = *reading;
+        dropping.rows = 0;
+    }
+    dropping.rows += 1;
+    // SAFETY: a static of our own; volatile, because the loader sets it after compilation.
+    let most = unsafe { core::ptr::read_volatile(&raw const maps::NEW_DROPS) };
+    dropping.rows <= most
 }
 
 /// A key of zeros, word by word: the compiler would call a function that writes byte by byte.
@@ -184,16 +223,9 @@ fn measure(bytes: &skb::Linear, packet: &Packet, gso_size: u32, lost: &mut Lost)
 }
 
 #[inline(always)]
-fn note(skb: u64, key: &DropKey, lost: &Lost) {
+fn note(skb: u64, key: &mut DropKey, lost: &Lost) {
     count(counter::DROPS, u64::from(lost.packets));
-    let added = counter::DROPS_ADDED;
-    let Some(value) = entry(
-        &maps::DROPS,
-        key,
-        &maps::EMPTY_DROPPED,
-        added,
-        counter::DROPS_REFUSED,
-    ) else {
+    let Some(value) = row(key) else {
         return;
     };
     // SAFETY: a live map value.

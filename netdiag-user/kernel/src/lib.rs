@@ -7,6 +7,7 @@ pub mod ledger;
 pub mod load;
 pub mod offsets;
 pub mod read;
+mod rest;
 pub mod rtnl;
 pub mod support;
 pub mod sweep;

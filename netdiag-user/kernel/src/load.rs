@@ -264,11 +264,23 @@ pub(super) fn load_object(
     loader.btf(btf).verifier_log_level(log_level());
     loader.override_global("AYA_LOG_LEVEL", &level, true);
     loader.override_global("FILTER", &asked, true);
+    let new_drops = new_drops();
+    loader.override_global("NEW_DROPS", &new_drops, true);
     if let Some(offsets) = &offsets {
         loader.override_global("OFFSETS", offsets, true);
     }
     let object = aya::include_bytes_aligned!(env!("NETDIAG_BPF_OBJECT"));
     loader.load(object).map_err(explain_load)
+}
+
+/// Rows of drops that all CPUs together may add between two readings: a quarter of what the table
+/// has room for, as those that come while it is read wait for the next one.
+const NEW_DROPS: u64 = 4096;
+
+/// The same for each CPU.
+fn new_drops() -> u64 {
+    let cpus = aya::util::online_cpus().map_or(1, |cpus| cpus.len().max(1));
+    (NEW_DROPS / cpus as u64).max(1)
 }
 
 /// The verifier's log is wanted with -v only, and costs when it is.

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use aya::{
     Pod,
-    maps::{Map, PerCpuArray, RingBuf},
+    maps::{Array, Map, PerCpuArray, RingBuf},
     programs::Program,
 };
 use netdiag_common::{
@@ -23,6 +23,7 @@ use netdiag_common::{
 use super::{
     batch, cost,
     load::{Broken, Programs},
+    rest::Rest,
 };
 use crate::{
     model::observation::Observation,
@@ -46,6 +47,8 @@ pub(super) struct Unread {
     dns: Balance<DnsKey>,
     drops: Balance<DropKey>,
     retransmits: Balance<RetransmitKey>,
+    rest: Rest,
+    readings: u64,
 }
 
 struct Balance<K> {
@@ -90,6 +93,7 @@ impl Unread {
             + self
                 .retransmits
                 .lost(&o.retransmits, o.counter(counter::RETRANSMITS_ADDED));
+        self.rest.add_to(&mut o.drops);
     }
 }
 
@@ -117,7 +121,17 @@ impl Programs {
             recursion_misses: self.recursion_misses(),
         };
         self.unread.judge(&mut observation);
+        self.next_reading()?;
         Ok(observation)
+    }
+
+    /// From here on the programs may add new rows again.
+    fn next_reading(&mut self) -> Result<()> {
+        self.unread.readings += 1;
+        let readings = self.unread.readings;
+        let mut map: Array<_, u64> = self.map("READINGS")?;
+        map.set(0, readings, 0)
+            .context("telling the programs of a reading")
     }
 
     /// Runs that the kernel left out because the same program was interrupted on that CPU

@@ -90,12 +90,20 @@ impl Facts<'_> {
     }
 }
 
+/// Legs of one socket, of one port to one server, or of like sequence numbers that are compared.
+/// Who has more of them talks to as many, and none can be told for another's translation; without a
+/// bound, one that sends to every port would have each compared with each.
+const COMPARED: usize = 128;
+/// The same of connections whose sequence numbers are alike by chance.
+const LIKE: usize = 4096;
+
 /// Flows that nobody sent in as they are: without conntrack's word, what leaves as another flow
 /// came in by the same socket, or with the same sequence numbers.
 struct Made<'f, 'a> {
     /// By the client's socket; the time is that of the first packet.
     by_client: Map<End, Vec<(FlowKey, u64)>>,
-    by_server: Map<End, Vec<&'f Journey<'a>>>,
+    /// UDP, with the client's port.
+    by_server: Map<(End, u16), Vec<&'f Journey<'a>>>,
     by_sequence: BTreeMap<u32, Vec<&'f Journey<'a>>>,
 }
 
@@ -115,7 +123,7 @@ impl<'f, 'a> Made<'f, 'a> {
         lost.sort_unstable();
         for (last, flow) in lost {
             let legs = all.by_client.entry(client(&flow)).or_default();
-            legs.push((flow, last));
+            note(legs, (flow, last));
         }
         all
     }
@@ -123,13 +131,16 @@ impl<'f, 'a> Made<'f, 'a> {
     fn journey(&mut self, facts: &Facts<'_>, made: &'f Journey<'a>) {
         let (flow, first) = (made.flow, first(made).unwrap_or(0));
         let of_client = self.by_client.entry(client(&flow)).or_default();
-        of_client.push((flow, first));
+        note(of_client, (flow, first));
         if !facts.owns(from_wire(flow.source)) {
             return;
         }
-        self.by_server.entry(server(&flow)).or_default().push(made);
+        if flow.protocol == UDP {
+            let key = (server(&flow), flow.source_port);
+            note(self.by_server.entry(key).or_default(), made);
+        }
         if let (TCP, Some(sequence)) = (flow.protocol, sequence(made)) {
-            self.by_sequence.entry(sequence).or_default().push(made);
+            note(self.by_sequence.entry(sequence).or_default(), made);
         }
     }
 
@@ -152,18 +163,20 @@ impl<'f, 'a> Made<'f, 'a> {
 
     /// The source became the node's: the sequence numbers stay, and mostly the port.
     fn same_server(&self, origin: &Journey<'_>) -> Option<FlowKey> {
-        let legs = self.by_server.get(&server(&origin.flow));
-        let mut legs = legs.into_iter().flatten();
+        let flow = &origin.flow;
         let same = |leg: &&&Journey<'_>| {
-            let (one, other) = (&origin.flow, &leg.flow);
-            let alike = match (one.protocol, sequence(origin), sequence(leg)) {
-                (TCP, Some(one), Some(other)) => apart(one, other) <= IN_FLIGHT,
-                (UDP, ..) => one.source_port == other.source_port,
-                _ => false,
-            };
-            one.source != other.source && alike && first(leg) >= first(origin)
+            let to = server(&leg.flow) == server(flow);
+            to && flow.source != leg.flow.source && first(leg) >= first(origin)
         };
-        legs.find(same).map(|j| j.flow)
+        let leg = match flow.protocol {
+            UDP => {
+                let legs = self.by_server.get(&(server(flow), flow.source_port));
+                legs.into_iter().flatten().find(same)
+            }
+            TCP => self.near(sequence(origin)?).take(LIKE).find(same),
+            _ => None,
+        };
+        leg.map(|j| j.flow)
     }
 
     /// Both ends changed, as NodePorts do: nothing but the sequence numbers is left, so it must be
@@ -174,7 +187,7 @@ impl<'f, 'a> Made<'f, 'a> {
             return None;
         }
         let (sequence, began) = (sequence(origin)?, first(origin)?);
-        let near = self.near(sequence);
+        let near = self.near(sequence).take(COMPARED);
         let mut near =
             near.filter(|j| first(j).is_some_and(|first| first.wrapping_sub(began) <= AT_ONCE));
         let leg = near.next()?;
@@ -197,6 +210,12 @@ impl<'f, 'a> Made<'f, 'a> {
     }
 }
 
+fn note<T>(legs: &mut Vec<T>, leg: T) {
+    if legs.len() < COMPARED {
+        legs.push(leg);
+    }
+}
+
 /// The node's own stack dropped it, and nobody had sent it in like that.
 fn dropped_by(facts: &Facts<'_>, loss: &Loss) -> bool {
     let came_in = |j: &Journey<'_>| j.came_in();
@@ -211,10 +230,6 @@ fn client(flow: &FlowKey) -> End {
 
 fn server(flow: &FlowKey) -> End {
     (flow.destination, flow.destination_port, flow.protocol)
-}
-
-fn apart(one: u32, other: u32) -> u32 {
-    one.wrapping_sub(other).min(other.wrapping_sub(one))
 }
 
 fn sequence(journey: &Journey<'_>) -> Option<u32> {

@@ -1,5 +1,5 @@
 //! Which of several rules of netfilter that count just now took a pattern's packets.
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use netdiag_common::{flow::FlowKey, hop};
 
@@ -96,7 +96,8 @@ fn rejects(rule: &Rule) -> bool {
 
 /// The node itself answers the packets with an error or RST: a rule rejects them.
 fn is_told(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
-    let about = |flow| pattern.losses.iter().any(|l| *l.flow() == flow);
+    let flows: HashSet<&FlowKey> = pattern.losses.iter().map(|l| l.flow()).collect();
+    let about = |flow| flows.contains(&flow);
     let mut errors = facts.icmp_errors.iter();
     let error = errors.any(|(key, _)| about(key.about));
     let reset = pattern.losses.iter().any(|l| {

@@ -69,7 +69,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
     // No rule is behind what a full table drops.
     let full = conntrack::full(facts);
     let by_a_rule = |l: &Loss| by_netfilter(l) && !conntrack::for_want_of_room(full.as_ref(), l);
-    let mut patterns = losses::patterns(facts, by_a_rule);
+    let mut patterns = losses::with_scattered(facts, by_a_rule);
     patterns.retain(|p| {
         losses::severity(facts, p).is_some()
             && !is_services(facts, p)
@@ -318,7 +318,7 @@ fn fix_one_of(worst: &Pattern<'_>, rules: &[&Rule]) -> Fix {
 /// Which rule it is; and what is dropped may be rejected for want of endpoints:
 /// `service-no-endpoints`.
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
-    let patterns = losses::patterns(facts, by_netfilter);
+    let patterns = losses::with_scattered(facts, by_netfilter);
     let mut to = patterns.iter().map(|p| p.destination);
     let services = to.any(|to| services::is_elsewhere(facts, to) || facts.owns(to));
     let undecided = patterns.iter().filter(|p| {

@@ -1,8 +1,10 @@
 //! What the drop causes share: losses of one reason that persist, by where they were headed.
 mod report;
+mod scattered;
 mod severity;
 
 pub use report::{drop_evidence, dropped_in, finding};
+pub use scattered::with_scattered;
 pub use severity::{is_peer, is_published, severity};
 
 use std::{
@@ -42,6 +44,8 @@ pub struct Pattern<'a> {
     pub protocol: u8,
     /// Lost are the server's answers, not the requests.
     pub reply: bool,
+    /// To so many ports that none of them is the server's.
+    pub scattered: bool,
     pub losses: Vec<&'a Loss>,
 }
 
@@ -90,6 +94,7 @@ impl Pattern<'_> {
                 "{protocol} answers from port {} to {}",
                 self.port, self.destination
             ),
+            false if self.scattered => format!("{protocol} {} at many ports", self.destination),
             false => format!("{protocol} {}", endpoint(self.destination, self.port)),
         }
     }
@@ -128,12 +133,16 @@ impl Pattern<'_> {
 
 /// Losses of the wanted kind that persist and in spite of which nothing gets through.
 pub fn patterns<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<Pattern<'a>> {
-    // What got through takes a look at every flow: only where something was lost.
-    let through = |l: &Loss| facts.success().despite(l, &Service::of(l));
-    let lost = |l: &Loss| wanted(l) && matters(l) && !through(l);
-    let mut patterns = shares(facts, lost);
+    let mut patterns = persistent(facts, wanted);
     patterns.retain(|p| p.packets() >= PATTERN);
     patterns
+}
+
+/// The same however few they are.
+fn persistent<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<Pattern<'a>> {
+    // What got through takes a look at every flow: only where something was lost.
+    let through = |l: &Loss| facts.success().despite(l, &Service::of(l));
+    shares(facts, |l| wanted(l) && matters(l) && !through(l))
 }
 
 /// Losses of the wanted kind whatever gets through besides: part of what is sent.
@@ -153,6 +162,7 @@ pub fn shares<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<P
             port,
             protocol,
             reply,
+            scattered: false,
             losses: Vec::new(),
         };
         let key = (source, destination, protocol, port, reply);

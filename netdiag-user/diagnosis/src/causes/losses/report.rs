@@ -1,11 +1,16 @@
 //! What a finding about lost packets tells, whatever the cause.
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::IpAddr,
+};
+
+use netdiag_common::loss::DropKey;
 
 use super::Pattern;
 use crate::{
     model::{
         shell::CommandLine,
-        total::add,
+        total::{Total, add},
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Origin, Severity},
     },
     pipeline::facts::Facts,
@@ -26,6 +31,7 @@ pub fn finding(
 ) -> Finding {
     let mut finding = Finding::new(cause, severity, Confidence::Confirmed, summary);
     finding.evidence = drop_evidence(patterns);
+    finding.evidence.extend(beside(facts, patterns));
     finding.pods = patterns.iter().flat_map(|p| p.pods(facts)).collect();
     finding.pods.sort();
     finding.pods.dedup();
@@ -75,6 +81,19 @@ pub fn drop_evidence(patterns: &[Pattern<'_>]) -> Vec<Evidence> {
         line
     };
     sums.into_iter().map(line).collect()
+}
+
+/// What died at the same places and has no row of its own: new flows came faster than they can be
+/// kept, or others took their room.
+fn beside(facts: &Facts<'_>, patterns: &[Pattern<'_>]) -> Option<Evidence> {
+    let losses = patterns.iter().flat_map(|p| &p.losses);
+    let places: HashSet<DropKey> = losses.map(|l| l.key.rest()).collect();
+    let rest = facts.losses.iter().filter(|l| places.contains(&l.key));
+    let packets = rest.map(|l| l.dropped.packets).total();
+    let text = format!("{packets} more packets dropped there, of flows too many to keep apart");
+    let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
+    line.packets = Some(packets);
+    (packets > 0).then_some(line)
 }
 
 /// The kernel's own tracepoint with the stack below it, machine-wide: those of the reason that the
