@@ -23,6 +23,7 @@ fn main() {
     if let netdiag::cli::Command::Lab(args) = cli.command {
         return finish(netdiag::cli::lab::run(args));
     }
+    netdiag::sys::thrift::begin();
     if let Err(e) = netdiag::sys::limits::hold() {
         return finish(Err(anyhow::Error::new(e).context("limiting its own memory")));
     }

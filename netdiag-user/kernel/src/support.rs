@@ -8,7 +8,7 @@ use aya::{
 };
 use serde::Serialize;
 
-use super::{load, offsets, symbols::Symbols};
+use super::{load, offsets, symbols};
 
 /// One feature, and what to do where it is missing.
 #[derive(Clone, Debug, Serialize)]
@@ -128,9 +128,9 @@ fn tracepoints(root: &Path) -> Vec<Feature> {
 
 fn symbols(root: &Path) -> Feature {
     let hidden = "run as root with kernel.kptr_restrict at 0 or 1";
-    let result = match Symbols::load(root) {
-        symbols if symbols.is_empty() => Err(("/proc/kallsyms hides its addresses".into(), hidden)),
-        _ => Ok("/proc/kallsyms".to_owned()),
+    let result = match symbols::hidden(root) {
+        true => Err(("/proc/kallsyms hides its addresses".into(), hidden)),
+        false => Ok("/proc/kallsyms".to_owned()),
     };
     feature("names of drop locations", false, result)
 }

@@ -9,6 +9,7 @@ mod gathering;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod manual;
+mod names;
 pub mod options;
 pub mod path;
 pub mod power;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::gathering::Gathering;
 use super::{
     cluster,
+    names::KernelNames,
     options::{Global, Keep, Scope},
     readings::Readings,
 };
@@ -24,7 +25,6 @@ use crate::{
         attach::{self, Hooks},
         load::{self, Programs, Set},
         read, sweep,
-        symbols::Symbols,
     },
     model::{
         filter,
@@ -32,7 +32,6 @@ use crate::{
         limits,
         node::{Link, Node},
         observation::Observation,
-        reason::Reasons,
         roles::{Role, Roles},
         selection::Selected,
         verdict::NotChecked,
@@ -41,34 +40,18 @@ use crate::{
     pipeline::{
         asked::Asked,
         clock::Clock,
-        facts::Names,
         samples::{samples, trim},
         scene::{Change, LinkChange, Run, Scene},
     },
     pods::{Kicks, Pods},
     recording::Recorder,
+    sys::thrift,
 };
 
 /// Neighbours and forwarding entries change without a link event: read again this often.
 const REFRESH: Duration = Duration::from_secs(5);
 /// Counters move without any event; reading them costs ~0.1 ms a namespace.
 const COUNT_AGAIN: Duration = Duration::from_secs(1);
-
-/// Symbols and drop reasons of the running kernel.
-struct KernelNames {
-    symbols: Symbols,
-    reasons: Reasons,
-}
-
-impl Names for KernelNames {
-    fn symbol(&self, address: u64) -> String {
-        self.symbols.name(address)
-    }
-
-    fn reasons(&self) -> &Reasons {
-        &self.reasons
-    }
-}
 
 pub struct Session {
     programs: Programs,
@@ -98,6 +81,7 @@ pub struct Session {
     gathering: Gathering,
     recorder: Option<Recorder>,
     pcap: Option<Pcapng>,
+    names: KernelNames,
     snaplen: Option<u16>,
     /// What was asked for and could not be written to its end.
     unkept: Vec<NotChecked>,
@@ -135,10 +119,8 @@ impl Session {
         }
         check_interfaces(&node, &scope.iface)?;
         let hooks = Hooks::new(node.netns, &programs)?;
-        let names = KernelNames {
-            symbols: Symbols::load(&scope.place.root),
-            reasons: std::mem::take(&mut programs.reasons),
-        };
+        let reasons = std::mem::take(&mut programs.reasons);
+        let names = KernelNames::new(&scope.place.root, reasons);
         api.settle().await;
         let now = read::now();
         let scene = Scene {
@@ -147,7 +129,7 @@ impl Session {
             cluster: api.picture(),
             node,
             gathered: Gathered::default(),
-            names: Box::new(names),
+            names: Box::new(names.clone()),
             clock: Clock {
                 monotonic: now,
                 wall: jiff::Timestamp::now(),
@@ -183,6 +165,7 @@ impl Session {
             gathering: Gathering::new(scope.place.places()),
             recorder,
             pcap,
+            names,
             snaplen: keep.snaplen,
             unkept: Vec::new(),
             scene,
@@ -192,6 +175,7 @@ impl Session {
         session.apply()?;
         session.hooked = read::now();
         session.scene.run = session.run();
+        thrift::settle();
         Ok(session)
     }
 
@@ -271,6 +255,7 @@ impl Session {
         self.readings.read(&observation);
         observation.events.splice(..0, self.records.drain(..));
         trim(&self.scene.node, &mut observation, self.snaplen);
+        self.names.learn(&observation);
         // Whose packets they are can be known a moment after them.
         if self.pods.changed() {
             self.scene.pods = self.pods.index(&self.scene.node);

@@ -11,5 +11,6 @@ pub mod program;
 pub mod readable;
 pub mod ready;
 pub mod socket;
+pub mod thrift;
 
 use netdiag_model as model;
