@@ -35,6 +35,9 @@ pub const HANDLE_MARK: u16 = 0x6e64;
 /// As long as pods' links are so few, tcx on all of them takes half a second (~12 ms a hook).
 const FEW: usize = 24;
 
+/// Links that are given clsact qdiscs before any of them gets its filters.
+const AT_ONCE: usize = 64;
+
 /// Before others' filters, since theirs may end the walk.
 const FIRST: u16 = 1;
 
@@ -49,6 +52,15 @@ fn programs(set: Set, link: &Link, role: Role) -> (&'static str, &'static str) {
         (Set::Tracing, true, Role::Uplink) => ("uplink_ingress", "uplink_egress"),
         (Set::Tracing, true, _) => ("hop_ingress", "hop_egress"),
     }
+}
+
+/// The links that are to be covered.
+fn targets<'a>(node: &'a Node, wanted: &dyn Fn(&Link) -> bool) -> Vec<(&'a Link, Role)> {
+    let roles = Roles::new(node);
+    let links = node.links.iter().filter(|link| wanted(link));
+    links
+        .filter_map(|link| Some((link, roles.of(link)?)))
+        .collect()
 }
 
 /// One program on one side of a link, by what takes it off again.
@@ -72,6 +84,8 @@ pub struct Hooks {
     ledger: Ledger,
     /// Links whose clsact qdisc another netdiag created that still runs here.
     others: HashSet<(u32, String)>,
+    /// Links that were given a clsact qdisc, or why not, until they are covered.
+    qdiscs: HashMap<u32, Result<()>>,
     rtnl: Rtnl,
     watch: Watch,
     /// Links that could not be covered, by name.
@@ -91,6 +105,7 @@ impl Hooks {
             covered: HashMap::new(),
             ledger: Ledger::open(netns, mark, numbers(programs))?,
             others: HashSet::new(),
+            qdiscs: HashMap::new(),
             rtnl: Rtnl::new(),
             watch: Watch::new(),
             failed: HashMap::new(),
@@ -112,13 +127,7 @@ impl Hooks {
         node: &Node,
         wanted: &dyn Fn(&Link) -> bool,
     ) -> Result<()> {
-        let roles = Roles::new(node);
-        let targets: Vec<(&Link, Role)> = node
-            .links
-            .iter()
-            .filter(|l| wanted(l))
-            .filter_map(|l| roles.of(l).map(|r| (l, r)))
-            .collect();
+        let targets = targets(node, wanted);
         self.few = targets.iter().filter(|(_, r)| *r == Role::Pod).count() <= FEW;
         let set = programs.set;
         let stays = |index: u32, covered: &Covered| {
@@ -136,18 +145,45 @@ impl Hooks {
         for index in gone {
             self.release(programs, index);
         }
+        self.add(programs, targets);
+        Ok(())
+    }
+
+    /// Covers links that are new, and lets go of none: of a link that has just come not everything
+    /// is known.
+    pub fn cover_new(
+        &mut self,
+        programs: &mut Programs,
+        node: &Node,
+        wanted: &dyn Fn(&Link) -> bool,
+    ) {
+        self.add(programs, targets(node, wanted));
+    }
+
+    fn add(&mut self, programs: &mut Programs, targets: Vec<(&Link, Role)>) {
         let covered = &self.covered;
-        let new = targets
+        let mut new = targets
             .into_iter()
             .filter(|(l, _)| !covered.contains_key(&l.index))
             .collect::<Vec<_>>();
         if !new.is_empty() {
             self.others = self.ledger.qdiscs_of_others();
         }
-        for (link, role) in new {
-            self.cover(programs, link, role);
+        // The few that all packets pass come first.
+        new.sort_by_key(|(_, role)| *role == Role::Pod);
+        for some in new.chunks(AT_ONCE) {
+            let by_clsact = some.iter().filter(|(_, role)| !self.takes_tcx(*role));
+            let by_clsact: Vec<&Link> = by_clsact.map(|(link, _)| *link).collect();
+            self.give_qdiscs(&by_clsact);
+            for (link, role) in some {
+                self.cover(programs, link, *role);
+            }
         }
-        Ok(())
+        self.qdiscs.clear();
+    }
+
+    fn takes_tcx(&self, role: Role) -> bool {
+        self.tcx && (self.few || role != Role::Pod)
     }
 
     fn cover(&mut self, programs: &mut Programs, link: &Link, role: Role) {
@@ -168,7 +204,7 @@ impl Hooks {
     fn attach(&mut self, programs: &mut Programs, link: &Link, role: Role) -> Result<Vec<Named>> {
         let (ingress, egress) = self::programs(programs.set, link, role);
         let sides = [(ingress, Side::Ingress), (egress, Side::Egress)];
-        if self.tcx && (self.few || role != Role::Pod) {
+        if self.takes_tcx(role) {
             match attach_both(programs, link, &sides) {
                 Ok(hooks) => return Ok(hooks),
                 Err(e) if !exists(&link.name) => return Err(e),
@@ -187,18 +223,12 @@ impl Hooks {
         link: &Link,
         sides: &[(&'static str, Side); 2],
     ) -> Result<Vec<Named>> {
-        // Written down before the filters come. A kill between adding the qdisc and noting it as
-        // ours leaves an empty qdisc: the other order could take away somebody else's.
-        self.record(link, false)?;
-        let ours = match tc::add_clsact(&mut self.rtnl, link.index) {
-            Ok(()) => true,
-            // Of two that trace at once the last to end takes away what the first created.
-            Err(e) if e.is(&[libc::EEXIST]) => {
-                self.others.contains(&(link.index, link.name.clone()))
-            }
-            Err(e) => return Err(e).context("adding a clsact qdisc"),
-        };
-        self.record(link, ours)?;
+        if !self.qdiscs.contains_key(&link.index) {
+            self.give_qdiscs(&[link]);
+        }
+        if let Some(Err(e)) = self.qdiscs.remove(&link.index) {
+            return Err(e);
+        }
         let mut hooks = Vec::new();
         for (name, side) in sides {
             let hook = self.attach_filter(programs, link, name, *side)?;
@@ -206,6 +236,46 @@ impl Hooks {
         }
         self.hear();
         Ok(hooks)
+    }
+
+    /// Gives links clsact qdiscs where they have none. Written down before the filters come, for many
+    /// at a time, because it is the whole ledger that is written. A kill between adding the qdiscs
+    /// and noting them as ours leaves empty ones: the other order could take away somebody else's.
+    fn give_qdiscs(&mut self, links: &[&Link]) {
+        if links.is_empty() {
+            return;
+        }
+        links.iter().for_each(|link| self.note(link, false));
+        let failed = |e: anyhow::Error| format!("{e:#}");
+        let written = self.ledger.save().map_err(failed);
+        let mut given: HashMap<u32, Result<bool, String>> = HashMap::new();
+        for link in links {
+            let made = written.clone().and_then(|()| self.give_qdisc(link));
+            if made == Ok(true) {
+                self.note(link, true);
+            }
+            given.insert(link.index, made);
+        }
+        let written = written.and_then(|()| self.ledger.save().map_err(failed));
+        let of = |given: Result<bool, String>| {
+            given
+                .and_then(|_| written.clone())
+                .map_err(anyhow::Error::msg)
+        };
+        let given = given.into_iter().map(|(index, given)| (index, of(given)));
+        self.qdiscs.extend(given);
+    }
+
+    /// Whether the link's qdisc is ours to take away.
+    fn give_qdisc(&mut self, link: &Link) -> Result<bool, String> {
+        match tc::add_clsact(&mut self.rtnl, link.index) {
+            Ok(()) => Ok(true),
+            // Of two that trace at once the last to end takes away what the first created.
+            Err(e) if e.is(&[libc::EEXIST]) => {
+                Ok(self.others.contains(&(link.index, link.name.clone())))
+            }
+            Err(e) => Err(format!("adding a clsact qdisc: {e}")),
+        }
     }
 
     /// A priority takes one kind of filter only. Where another kind holds the first, tcx comes
@@ -251,7 +321,7 @@ impl Hooks {
         }
     }
 
-    fn record(&mut self, link: &Link, qdisc_ours: bool) -> Result<()> {
+    fn note(&mut self, link: &Link, qdisc_ours: bool) {
         let same = |e: &Entry| e.ifindex == link.index && e.interface == link.name;
         match self.ledger.entries.iter_mut().find(|e| same(e)) {
             Some(entry) => entry.qdisc_ours |= qdisc_ours,
@@ -262,7 +332,6 @@ impl Hooks {
                 others: false,
             }),
         }
-        self.ledger.save()
     }
 
     fn release(&mut self, programs: &mut Programs, index: u32) {

@@ -1,11 +1,15 @@
 //! Loads the programs one by one: a rejection takes away one feature, with a sentence.
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+    sync::Mutex,
+};
 
 use anyhow::{Context, Result, bail};
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{
-        Array, HashMap, MapData, MapError,
+        Array, HashMap as BpfHashMap, MapData, MapError,
         lpm_trie::{Key, LpmTrie},
     },
     programs::{Program, ProgramError},
@@ -28,6 +32,9 @@ use crate::sys::file;
 
 /// Most bytes of a kernel's types: distributions' have some six million.
 const LARGEST_BTF: usize = 64 << 20;
+
+/// Programs that are loaded at once at most: a node's processors have other work.
+const LOADERS: usize = 4;
 
 /// aya-log's number for debug messages; 0 turns all of them off.
 const DEBUG_LEVEL: u8 = 4;
@@ -313,11 +320,12 @@ fn explain_load(error: aya::EbpfError) -> anyhow::Error {
 
 impl Programs {
     fn load_each(&mut self, btf: Option<&AyaBtf>) {
-        for entry in self.set.entries() {
-            if entry.kind != Kind::Tc && btf.is_none() {
-                continue;
-            }
-            match load_one(&mut self.ebpf, entry, btf) {
+        let fits = |entry: &&Entry| entry.kind == Kind::Tc || btf.is_some();
+        let wanted: Vec<&Entry> = self.set.entries().iter().filter(fits).collect();
+        let mut loaded = load_at_once(&mut self.ebpf, &wanted, btf);
+        for entry in wanted {
+            let absent = || Err(anyhow::anyhow!("missing from the eBPF object"));
+            match loaded.remove(entry.program).unwrap_or_else(absent) {
                 Ok(()) if entry.kind != Kind::Tc => self.tracepoints += 1,
                 Ok(()) => {}
                 Err(e) => {
@@ -351,7 +359,7 @@ impl Programs {
     /// Tells the programs which namespaces are this node's. Returns how many of the pods' the table
     /// had no room for: those that are in it stay.
     pub fn set_namespaces(&mut self, node: u32, pods: &BTreeSet<u32>) -> Result<usize> {
-        let mut map: HashMap<_, u32, u8> = self.map("NETNS")?;
+        let mut map: BpfHashMap<_, u32, u8> = self.map("NETNS")?;
         let old: Vec<u32> = map.keys().flatten().collect();
         for gone in old.iter().filter(|n| **n != node && !pods.contains(n)) {
             let _ = map.remove(gone);
@@ -417,7 +425,7 @@ impl Programs {
 }
 
 fn replace<K: aya::Pod + Ord>(
-    mut map: HashMap<&mut MapData, K, u8>,
+    mut map: BpfHashMap<&mut MapData, K, u8>,
     wanted: &BTreeSet<K>,
 ) -> usize {
     let old: BTreeSet<K> = map.keys().flatten().collect();
@@ -429,10 +437,32 @@ fn replace<K: aya::Pod + Ord>(
     refused
 }
 
-fn load_one(ebpf: &mut Ebpf, entry: &Entry, btf: Option<&AyaBtf>) -> Result<()> {
-    let program = ebpf
-        .program_mut(entry.program)
-        .context("missing from the eBPF object")?;
+/// The kernel verifies each for up to a tenth of a second, on as many processors as there are.
+fn load_at_once(
+    ebpf: &mut Ebpf,
+    wanted: &[&Entry],
+    btf: Option<&AyaBtf>,
+) -> HashMap<&'static str, Result<()>> {
+    let entry = |name: &str| wanted.iter().find(|entry| entry.program == name).copied();
+    let programs = ebpf.programs_mut();
+    let programs = programs.filter_map(|(name, program)| Some((entry(name)?, program)));
+    let left = Mutex::new(programs.collect::<Vec<_>>());
+    let next = || left.lock().ok()?.pop();
+    let load = || {
+        let one = |(entry, program): (&Entry, _)| (entry.program, load_one(program, entry, btf));
+        std::iter::from_fn(next).map(one).collect::<Vec<_>>()
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(LOADERS));
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(load)).collect();
+        let mut all: HashMap<_, _> = load().into_iter().collect();
+        let theirs = others.into_iter().filter_map(|thread| thread.join().ok());
+        all.extend(theirs.flatten());
+        all
+    })
+}
+
+fn load_one(program: &mut Program, entry: &Entry, btf: Option<&AyaBtf>) -> Result<()> {
     match (program, entry.kind) {
         (Program::SchedClassifier(tc), Kind::Tc) => tc.load().map_err(explain_program),
         (Program::BtfTracePoint(program), Kind::BtfTracepoint(tracepoint)) => {
