@@ -9,6 +9,7 @@ pub mod offsets;
 pub mod read;
 mod rest;
 pub mod rtnl;
+pub mod sizes;
 pub mod support;
 pub mod sweep;
 pub mod symbols;

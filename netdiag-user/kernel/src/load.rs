@@ -17,11 +17,11 @@ use aya::{
 use aya_log::EbpfLogger;
 use netdiag_common::{
     config::{HopSettings, MAX_VXLAN_PORTS, NETNS_NODE, NETNS_POD, Offsets},
-    filter::Rules,
+    filter::{Rules, SELECTION},
     hop::Limit,
 };
 
-use super::{btf::Btf, offsets};
+use super::{btf::Btf, offsets, sizes};
 use crate::model::{
     address::{Prefix, to_wire},
     reason::Reasons,
@@ -275,6 +275,9 @@ pub(super) fn load_object(
     loader.override_global("NEW_DROPS", &new_drops, true);
     if let Some(offsets) = &offsets {
         loader.override_global("OFFSETS", offsets, true);
+    }
+    for (name, entries) in sizes::wanted(sizes::possible_cpus()?, asked & SELECTION != 0) {
+        loader.map_max_entries(name, entries);
     }
     let object = aya::include_bytes_aligned!(env!("NETDIAG_BPF_OBJECT"));
     loader.load(object).map_err(explain_load)

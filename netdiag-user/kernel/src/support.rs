@@ -8,7 +8,7 @@ use aya::{
 };
 use serde::Serialize;
 
-use super::{load, offsets, symbols};
+use super::{load, offsets, sizes, symbols};
 
 /// One feature, and what to do where it is missing.
 #[derive(Clone, Debug, Serialize)]
@@ -26,7 +26,7 @@ pub struct Feature {
 
 /// Tries everything that netdiag uses.
 pub fn check(root: &Path) -> Vec<Feature> {
-    let mut features = vec![maps(), hop_programs(), tcx()];
+    let mut features = vec![maps(), map_sizes(), hop_programs(), tcx()];
     features.extend(tracepoints(root));
     features.push(symbols(root));
     features.push(namespaces(root));
@@ -59,6 +59,16 @@ fn maps() -> Feature {
         Err(e) => Err((e.to_string(), PRIVILEGE)),
     };
     feature("eBPF maps", true, result)
+}
+
+fn map_sizes() -> Feature {
+    let remedy = "/sys/devices/system/cpu/possible, which says how many CPUs there may be";
+    let told = sizes::possible_cpus().map(sizes::told);
+    feature(
+        "maps' sizes",
+        true,
+        told.map_err(|e| (format!("{e:#}"), remedy)),
+    )
 }
 
 fn hop_programs() -> Feature {
