@@ -98,6 +98,11 @@ impl Reader {
         news
     }
 
+    /// The node's links alone, without where they lead.
+    pub fn links(&self) -> Result<Vec<Link>> {
+        Ok(links::links(&NODE, false)?.all)
+    }
+
     pub async fn node(&self) -> Result<Node> {
         let mut short = Short::default();
         let mut links = links::links(&NODE, true)?;

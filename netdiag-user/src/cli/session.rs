@@ -1,15 +1,15 @@
 //! A live trace: the programs in the kernel, the node as netlink shows it, and the pods, kept in
 //! step while it runs.
+mod news;
+
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
-use futures_util::StreamExt;
+use anyhow::{Result, bail};
 use netdiag_common::{config::counter, event::Event};
-use rtnetlink::{MulticastGroup, packet_core::NetlinkPayload};
 use tokio::sync::mpsc;
 
 use super::gathering::Gathering;
@@ -20,7 +20,7 @@ use super::{
     readings::Readings,
 };
 use crate::{
-    host::{link_times::LinkTimes, snapshot::Reader},
+    host::snapshot::Reader,
     kernel::{
         attach::{self, Hooks},
         load::{self, Programs, Set},
@@ -41,9 +41,9 @@ use crate::{
         asked::Asked,
         clock::Clock,
         samples::{samples, trim},
-        scene::{Change, LinkChange, Run, Scene},
+        scene::{Run, Scene},
     },
-    pods::{Kicks, Pods},
+    pods::Pods,
     recording::Recorder,
     sys::thrift,
 };
@@ -61,6 +61,8 @@ pub struct Session {
     api: cluster::Source,
     scope: Scope,
     changes: mpsc::Receiver<()>,
+    /// New links are not looked for before.
+    looked_until: Instant,
     read_at: Instant,
     /// There are namespaces to look into that the last reading of the node did not know.
     news: bool,
@@ -150,7 +152,8 @@ impl Session {
             pods,
             api,
             scope: scope.clone(),
-            changes: changes(kicks, times)?,
+            changes: news::changes(kicks, times)?,
+            looked_until: Instant::now(),
             read_at: Instant::now(),
             news: false,
             unjudged: 0,
@@ -227,7 +230,7 @@ impl Session {
         if changed {
             let node = self.reader.node().await?;
             self.read_at = Instant::now();
-            self.scene.links = link_changes(&self.scene.node, &node);
+            self.scene.links = news::link_changes(&self.scene.node, &node);
             self.scene.pods = self.pods.index(&node);
             self.scene.node = node;
             self.apply()?;
@@ -413,28 +416,6 @@ fn unkept(what: &str, error: &impl std::fmt::Display) -> NotChecked {
     NotChecked::new(format!("the rest of {what}"), error.to_string())
 }
 
-/// Links that are in only one of two readings, or by another name.
-fn link_changes(before: &Node, after: &Node) -> Vec<LinkChange> {
-    let (before, after) = (names(before), names(after));
-    let change = |name: &String, what| LinkChange {
-        name: name.clone(),
-        what,
-    };
-    let added = after.iter().filter(|(i, name)| before.get(i) != Some(name));
-    let removed = before.iter().filter(|(i, _)| !after.contains_key(i));
-    let added = added.map(|(_, name)| change(name, Change::Added));
-    added
-        .chain(removed.map(|(_, name)| change(name, Change::Removed)))
-        .collect()
-}
-
-fn names(node: &Node) -> HashMap<u32, String> {
-    node.links
-        .iter()
-        .map(|l| (l.index, l.name.clone()))
-        .collect()
-}
-
 fn check_interfaces(node: &Node, patterns: &[String]) -> Result<()> {
     for pattern in patterns {
         if !node.links.iter().any(|l| filter::glob(pattern, &l.name)) {
@@ -442,33 +423,4 @@ fn check_interfaces(node: &Node, patterns: &[String]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A channel that has something in it after each change of links, addresses, routes or rules.
-fn changes(kicks: Kicks, times: LinkTimes) -> Result<mpsc::Receiver<()>> {
-    let groups = [
-        MulticastGroup::Link,
-        MulticastGroup::Ipv4Ifaddr,
-        MulticastGroup::Ipv6Ifaddr,
-        MulticastGroup::Ipv4Route,
-        MulticastGroup::Ipv6Route,
-        MulticastGroup::Ipv4Rule,
-        MulticastGroup::Ipv6Rule,
-    ];
-    let opened = rtnetlink::new_multicast_connection(&groups);
-    let (connection, _handle, mut messages) = opened.context("listening to netlink")?;
-    tokio::spawn(connection);
-    let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
-        // Whatever it says, an overrun included, the answer is to read everything again; one
-        // pending note is enough.
-        while let Some((message, _)) = messages.next().await {
-            if let NetlinkPayload::InnerMessage(message) = &message.payload {
-                times.note(message, read::now());
-            }
-            kicks.kick();
-            let _ = sender.try_send(());
-        }
-    });
-    Ok(receiver)
 }
