@@ -91,7 +91,7 @@ pub fn verdict(
         mut cannot_tell,
         ..
     } = evaluated(facts, naming);
-    let observer = observer(observation, run.hooks);
+    let observer = observer(observation, &run);
     cannot_tell.retain(|row| row.causes.iter().any(|cause| naming.names(cause)));
     let bad = findings.iter().any(|f| f.severity > Severity::Info);
     // What is wrong says enough; only good news can come too early.
@@ -172,17 +172,18 @@ pub fn overflowed(observation: &Observation) -> bool {
     observation.evicted_flows > added / HARMLESS_LOSS
 }
 
-fn observer(observation: &Observation, hooks: u64) -> Observer {
+fn observer(observation: &Observation, run: &Run) -> Observer {
     use netdiag_common::config::counter;
     let (oversize, retransmits) = (observation.oversize(), observation.retransmitted());
     Observer {
-        hooks,
+        hooks: run.hooks,
         events: [observation.counter(counter::DROPS), oversize, retransmits]
             .iter()
             .total(),
         lost: observation.lost(),
         overflowed_flows: observation.evicted_flows,
         foreign: observation.counter(counter::FOREIGN),
+        cost: run.cost.clone(),
     }
 }
 

@@ -7,24 +7,16 @@ use std::{
 
 use anyhow::{Context, Result};
 use aya::{
-    programs::loaded_programs,
+    programs::{ProgramInfo, loaded_programs},
     sys::{Stats, enable_stats},
 };
-use serde::Serialize;
 
+use super::load::Programs;
+pub use crate::model::own::ProgramCost;
 use crate::sys::file::{self, SMALL};
 
 /// Most descriptors of a process that are asked.
 const MOST: usize = 65_536;
-
-/// Runs of one program while [`timing`] was on.
-#[derive(Clone, Debug, Serialize)]
-pub struct ProgramCost {
-    /// The first 15 characters, which is what the kernel keeps.
-    pub name: String,
-    pub runs: u64,
-    pub ns: u64,
-}
 
 /// Lets the kernel time every program on this machine for as long as the descriptor is open,
 /// which costs some 20 ns a run. Nothing stays on when the process dies (Linux 5.8).
@@ -32,7 +24,8 @@ pub fn timing() -> Result<OwnedFd> {
     enable_stats(Stats::RunTime).context("letting the kernel time its eBPF programs")
 }
 
-/// The programs that the process holds, those that never ran left out.
+/// The programs that the process holds, with their runs while [`timing`] was on; those that never
+/// ran are left out.
 pub fn programs(pid: u32) -> Result<Vec<ProgramCost>> {
     let held: BTreeSet<u64> = descriptors(pid)?
         .iter()
@@ -42,14 +35,29 @@ pub fn programs(pid: u32) -> Result<Vec<ProgramCost>> {
     // One that goes away meanwhile, anyone's, ends up as an error.
     for program in loaded_programs().flatten() {
         if held.contains(&u64::from(program.id())) && program.run_count() > 0 {
-            costs.push(ProgramCost {
-                name: program.name_as_str().unwrap_or_default().to_owned(),
-                runs: program.run_count(),
-                ns: u64::try_from(program.run_time().as_nanos()).unwrap_or(u64::MAX),
-            });
+            costs.push(of(&program));
         }
     }
     Ok(costs)
+}
+
+impl Programs {
+    /// Its own programs, with their runs while [`timing`] was on; those that never ran are left out.
+    pub fn costs(&self) -> Vec<ProgramCost> {
+        let asked = self.ebpf.programs().filter_map(|(_, p)| p.info().ok());
+        asked
+            .filter(|it| it.run_count() > 0)
+            .map(|it| of(&it))
+            .collect()
+    }
+}
+
+fn of(program: &ProgramInfo) -> ProgramCost {
+    ProgramCost {
+        name: program.name_as_str().unwrap_or_default().to_owned(),
+        runs: program.run_count(),
+        ns: u64::try_from(program.run_time().as_nanos()).unwrap_or(u64::MAX),
+    }
 }
 
 /// Bytes of kernel memory behind the process's maps.

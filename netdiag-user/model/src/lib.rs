@@ -20,6 +20,7 @@ pub mod link_filters;
 pub mod netfilter;
 pub mod node;
 pub mod observation;
+pub mod own;
 pub mod path;
 pub mod pod;
 pub mod policy;

@@ -14,7 +14,7 @@ mod unexplained;
 
 use serde::{Deserialize, Serialize};
 
-use super::{path::KnownBy, shell::CommandLine, total::add};
+use super::{own::OwnCost, path::KnownBy, shell::CommandLine, total::add};
 
 pub use cannot_tell::CannotTell;
 pub use fix::{Fix, NodeFix};
@@ -400,6 +400,9 @@ pub struct Observer {
     /// Drops outside this node's namespaces.
     #[serde(default)]
     pub foreign: u64,
+    /// What netdiag took for itself; not of a replay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<OwnCost>,
 }
 
 impl Observer {

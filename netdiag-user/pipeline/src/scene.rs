@@ -15,6 +15,7 @@ use crate::model::{
     gather::Gathered,
     node::Node,
     observation::Observation,
+    own::OwnCost,
     pod::{PodIndex, SourceUse},
     selection,
     verdict::NotChecked,
@@ -44,6 +45,9 @@ pub struct Run {
     /// Where pods' names come from.
     #[serde(default)]
     pub sources: Vec<SourceUse>,
+    /// What it took, known at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<OwnCost>,
 }
 
 /// A link that came or went.

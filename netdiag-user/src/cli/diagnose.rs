@@ -125,6 +125,7 @@ async fn watch(
                 let rest = cut_short(args.duration);
                 session.scene.run.not_checked.push(rest);
             }
+            session.close_accounts();
             let verdict = judge.verdict(&session.scene, &observation);
             return Ok(Ended::Verdict(Box::new(verdict)));
         }

@@ -1,4 +1,5 @@
 //! The command line: one file a subcommand, and what they share.
+mod account;
 pub mod audit;
 pub mod cleanup;
 mod cluster;

@@ -80,6 +80,7 @@ async fn trace(
         live.events(sink, judged.events)?;
         if ending {
             live.events(sink, judge.closing(&session.scene, &observation))?;
+            session.close_accounts();
             return live.end(sink, &judge.verdict(&session.scene, &observation));
         }
         session.gather(judged.wants);

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::gathering::Gathering;
 use super::{
+    account::Account,
     cluster,
     names::KernelNames,
     options::{Global, Keep, Scope},
@@ -52,6 +53,8 @@ use crate::{
 const REFRESH: Duration = Duration::from_secs(5);
 /// Counters move without any event; reading them costs ~0.1 ms a namespace.
 const COUNT_AGAIN: Duration = Duration::from_secs(1);
+/// Rows of a reading whose judging takes megabytes.
+const CROWDED: usize = 4096;
 
 pub struct Session {
     programs: Programs,
@@ -84,6 +87,9 @@ pub struct Session {
     recorder: Option<Recorder>,
     pcap: Option<Pcapng>,
     names: KernelNames,
+    account: Account,
+    /// The last reading had very many rows.
+    crowded: bool,
     snaplen: Option<u16>,
     /// What was asked for and could not be written to its end.
     unkept: Vec<NotChecked>,
@@ -169,6 +175,8 @@ impl Session {
             recorder,
             pcap,
             names,
+            account: Account::new(Instant::now()),
+            crowded: false,
             snaplen: keep.snaplen,
             unkept: Vec::new(),
             scene,
@@ -213,6 +221,7 @@ impl Session {
 
     /// Whether it is too early for another reading. Then the ring alone is emptied, which is small.
     pub fn rests(&mut self) -> Result<bool> {
+        self.give_back();
         let rests = self.readings.rest();
         if rests {
             self.records.extend(self.programs.drain()?);
@@ -222,6 +231,7 @@ impl Session {
 
     /// Reads the maps, after following what changed on the node.
     pub async fn tick(&mut self) -> Result<Observation> {
+        self.give_back();
         self.scene.links.clear();
         let mut changed = self.read_at.elapsed() >= REFRESH || self.news;
         while self.changes.try_recv().is_ok() {
@@ -266,7 +276,23 @@ impl Session {
         self.without_flow = observation.counter(counter::DROPS_UNJUDGED);
         self.scene.run = self.run();
         self.record(&mut observation);
+        self.account
+            .reading(Instant::now(), observation.events.len());
+        self.crowded = observation.flows.len() + observation.drops.len() >= CROWDED;
         Ok(observation)
+    }
+
+    /// Notes what the run took, for its verdict.
+    pub fn close_accounts(&mut self) {
+        let cost = self.account.cost(Instant::now(), self.programs.costs());
+        self.scene.run.cost = Some(cost);
+    }
+
+    /// What judging a crowded reading took.
+    fn give_back(&mut self) {
+        if std::mem::take(&mut self.crowded) {
+            thrift::trim();
+        }
     }
 
     /// Tells the programs whose packets are asked for, as pods are now.

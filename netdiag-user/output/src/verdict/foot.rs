@@ -2,6 +2,7 @@
 use super::{BOLD, Page, clean, of_node, paint, way, wrap};
 use crate::{
     model::{
+        own::OwnCost,
         text::counted,
         verdict::{CannotTell, PodSource, Verdict},
     },
@@ -51,8 +52,32 @@ impl Page {
             n => format!(", {n} drops in other namespaces left out"),
         };
         let text = format!("{} hooks, {} events, {lost}{foreign}", o.hooks, o.events);
-        out + "\n" + &paint(DIM, &text) + "\n"
+        out.push_str(&format!("\n{}\n", paint(DIM, &text)));
+        if let Some(cost) = &o.cost {
+            let text = wrap(&own(cost, verdict.duration), self.width, "");
+            out.push_str(&format!("{}\n", paint(DIM, text.trim_end())));
+        }
+        out
     }
+}
+
+/// What netdiag itself took: of a processor, of memory, and of each packet.
+fn own(cost: &OwnCost, seconds: f64) -> String {
+    const MIB: f64 = 1_048_576.0;
+    let share = (cost.user_seconds + cost.system_seconds) / seconds.max(1.0) * 100.0;
+    let mut text = format!(
+        "Own cost: {share:.1} % of a CPU, {:.1} MiB resident, {:.1} MiB of maps",
+        cost.rss_bytes as f64 / MIB,
+        cost.map_bytes as f64 / MIB
+    );
+    let programs = cost.programs.iter();
+    let programs = programs.map(|p| format!("{} {} ns × {}", p.name, p.ns_per_run(), p.runs));
+    let programs: Vec<String> = programs.collect();
+    if !programs.is_empty() {
+        let timed = cost.timed_seconds;
+        text.push_str(&format!("; in {timed:.1} s: {}", programs.join(", ")));
+    }
+    text
 }
 
 /// Who names how many pods, and when it was last heard.
@@ -90,7 +115,30 @@ fn undecided_between(row: &CannotTell) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::verdict::FlowRef;
+    use crate::model::{own::ProgramCost, verdict::FlowRef};
+
+    #[test]
+    fn what_it_took_is_told_by_program() {
+        let mut cost = OwnCost {
+            user_seconds: 0.1,
+            system_seconds: 0.2,
+            rss_bytes: 16 << 20,
+            map_bytes: 14 << 20,
+            timed_seconds: 1.0,
+            ..OwnCost::default()
+        };
+        let told = "Own cost: 2.0 % of a CPU, 16.0 MiB resident, 14.0 MiB of maps";
+        assert_eq!(own(&cost, 15.0), told);
+        cost.programs.push(ProgramCost {
+            name: "hop_ingress".into(),
+            runs: 10,
+            ns: 2800,
+        });
+        assert_eq!(
+            own(&cost, 15.0),
+            format!("{told}; in 1.0 s: hop_ingress 280 ns × 10")
+        );
+    }
 
     #[test]
     fn what_cannot_be_told_says_between_what_and_why() {

@@ -344,6 +344,7 @@ fn run() -> Run {
         links: vec![name()],
         filtered: true,
         sources: origins().into_iter().map(source).collect(),
+        cost: None,
     }
 }
 
