@@ -19,11 +19,9 @@ pub use self::{
     probed::conclude,
 };
 use crate::{
-    causes,
     model::{
         flow::ends as addresses,
-        path::{Concern, End, KnownBy, Outcome, Path, SCHEMA},
-        services::Service,
+        path::{Concern, End, KnownBy, Path, SCHEMA},
         verdict::{Finding, Severity},
     },
     pipeline::{
@@ -39,7 +37,7 @@ pub(super) struct Conversation {
 }
 
 /// The way between two ends, as far as `run` saw it.
-/// `findings` are what the arbiter makes of the same reading.
+/// `findings` are what the arbiter makes of the same reading, in which these ends are followed.
 pub fn path(facts: &Facts<'_>, ends: (End, End), run: &Run, findings: &[Finding]) -> Path {
     path_with(facts, ends, &BTreeSet::new(), run, findings)
 }
@@ -56,10 +54,7 @@ pub fn path_with(
         conversations(facts, (&source, &destination), legs, run.hooked);
     let (mut request, mut reply) = steps::ways(facts, (&source, &destination), &conversations, run);
     let (outcome, at, summary) = fate::judge(facts, &conversations, &mut request, &mut reply);
-    let mut causes = concerns(findings, &source, &destination, &conversations);
-    if causes.is_empty() && outcome != Outcome::Answered {
-        causes.extend(rejected(facts, &destination));
-    }
+    let causes = concerns(findings, &source, &destination, &conversations);
     Path {
         schema: SCHEMA.into(),
         node: facts.node.name.clone(),
@@ -143,31 +138,6 @@ fn conversations(
         .filter(|(flow, _)| asks(flow) && !legs.contains(flow));
     let conversations = conversations.map(|(asked, sent)| Conversation { asked, sent });
     (conversations.collect(), by)
-}
-
-/// A few packets prove no pattern; what the node's rules do with them is certain all the same.
-fn rejected(facts: &Facts<'_>, destination: &End) -> Option<Concern> {
-    let rules = &facts.gathered.services()?.rules;
-    let asked = |s: &&Service| {
-        destination.addresses.contains(&s.address) && destination.port == Some(s.port)
-    };
-    let service = rules.iter().find(asked).filter(|s| s.rejected)?;
-    if causes::traffic_policy::is_local_only(facts, service) {
-        return Some(Concern {
-            cause: causes::service_local_only::ID.into(),
-            summary: format!(
-                "the node's rules drop {}: its traffic policy is Local and none of its endpoints is here",
-                service.label()
-            ),
-        });
-    }
-    Some(Concern {
-        cause: causes::service_no_endpoints::ID.into(),
-        summary: format!(
-            "the node's rules reject {}: it has no ready endpoints",
-            service.label()
-        ),
-    })
 }
 
 /// Whether the other direction is the one that asks: it opened the connection, or came first. Of what

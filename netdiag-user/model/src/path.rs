@@ -25,6 +25,30 @@ pub struct End {
     pub service: Option<String>,
 }
 
+/// Connections that somebody asks about, rather than for what goes wrong on the node: what is certain of
+/// them is told of one packet, or before any.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    pub clients: Vec<IpAddr>,
+    pub servers: Vec<IpAddr>,
+    pub port: Option<u16>,
+}
+
+impl Followed {
+    pub fn between((source, destination): &(End, End)) -> Self {
+        Self {
+            clients: source.addresses.clone(),
+            servers: destination.addresses.clone(),
+            port: destination.port,
+        }
+    }
+
+    pub fn is(&self, client: IpAddr, server: IpAddr, port: u16) -> bool {
+        let port = self.port.is_none_or(|own| own == port);
+        port && self.clients.contains(&client) && self.servers.contains(&server)
+    }
+}
+
 /// Whether the routes lead where the packets went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

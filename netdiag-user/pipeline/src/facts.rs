@@ -28,6 +28,7 @@ use crate::model::{
     limits::LimitFrom,
     node::{Link, Node, PodSide, Route},
     observation::Observation,
+    path::Followed,
     pod::{Pod, PodIndex},
     reason::{self, Reasons},
     roles::{Role, Roles},
@@ -181,6 +182,7 @@ pub struct Facts<'a> {
     pub(super) success: OnceCell<Success>,
     pub(super) picture: OnceCell<Picture<'a>>,
     pub(super) activity: OnceCell<Activity>,
+    followed: OnceCell<Followed>,
 }
 
 /// Ethertypes (include/uapi/linux/if_ether.h); zero where none was read.
@@ -286,7 +288,19 @@ impl<'a> Facts<'a> {
             success: OnceCell::new(),
             picture: OnceCell::new(),
             activity: OnceCell::new(),
+            followed: OnceCell::new(),
         }
+    }
+
+    /// Somebody asks about these connections; before the rules are asked, which then tell of them what is
+    /// no pattern yet.
+    pub fn follow(&self, followed: Followed) {
+        // The same reading is asked about one pair of ends.
+        let _ = self.followed.set(followed);
+    }
+
+    pub fn followed(&self) -> Option<&Followed> {
+        self.followed.get()
     }
 
     /// What a counter of a namespace gained during the run; nothing where this kernel has no such

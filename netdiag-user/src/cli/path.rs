@@ -20,7 +20,7 @@ use crate::{
     host::probe::{Order, probe},
     model::{
         gather::Want,
-        path::{End, Outcome, Path, Probe, ProbeKind, Wanted},
+        path::{End, Followed, Outcome, Path, Probe, ProbeKind, Wanted},
     },
     output::{self, Format},
     pipeline::since::Since,
@@ -114,10 +114,14 @@ async fn watch(session: &mut Session, args: &PathArgs, signals: &mut Signals) ->
         before.leave(&mut observation);
         let rows = session.scene.rows(&observation);
         let facts = session.scene.facts(&rows);
+        let ends = path::ends(&facts, &args.source, &args.destination);
+        if let Ok(ends) = &ends {
+            facts.follow(Followed::between(ends));
+        }
         let Evaluated {
             findings, wants, ..
         } = judge.evaluated(&facts);
-        let wants = match path::ends(&facts, &args.source, &args.destination) {
+        let wants = match ends {
             Err(why) if over || begun.elapsed() >= PATIENCE => return Err(Usage(why).into()),
             Err(_) => BTreeSet::from([Want::Services]),
             Ok(ends) if over => {

@@ -15,6 +15,7 @@ mod announced;
 mod blame;
 mod conntrack;
 mod dns;
+mod followed;
 mod forwarding;
 mod isolation;
 mod losses;

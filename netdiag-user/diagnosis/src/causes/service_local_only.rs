@@ -31,6 +31,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
+    followed,
     losses::{self, Pattern},
     need::Need,
     overlay, services,
@@ -44,7 +45,7 @@ use crate::{
         services::{Engine, Service},
         shell::CommandLine,
         total::Total,
-        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
     },
     pipeline::facts::{Facts, Loss},
     shell,
@@ -82,9 +83,14 @@ pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
             group.1.push(pattern);
         }
     }
+    let other = |rule: &Service| !groups.contains_key(&(rule.address, rule.port, rule.protocol));
+    let followed = followed::refusal(facts);
+    let followed = followed.filter(|(_, rule)| is_local_only(facts, rule) && other(rule));
+    let followed = followed.map(|(server, rule)| followed_by(facts, server, rule));
     let groups = groups.into_values();
     groups
         .filter_map(|(rule, patterns)| told(facts, rule, &patterns))
+        .chain(followed)
         .collect()
 }
 
@@ -98,14 +104,29 @@ fn dropped<'a>(facts: &'a Facts<'_>) -> Vec<Pattern<'a>> {
 
 /// Which of its two policies it is. Where the API does not know the address, it is a ClusterIP if those
 /// who ask it are here: outside nobody can.
-fn is_external(facts: &Facts<'_>, rule: &Service, patterns: &[Pattern<'_>]) -> bool {
+fn is_external(
+    facts: &Facts<'_>,
+    rule: &Service,
+    mut clients: impl Iterator<Item = IpAddr>,
+) -> bool {
     if rule.address.is_unspecified() || facts.owns(rule.address) {
         return true;
     }
-    let here = |p: &Pattern<'_>| facts.is_local_pod(p.source) || facts.owns(p.source);
     match by_api(facts, rule) {
         Some((of, _)) => !of.addresses.contains(&rule.address),
-        None => !patterns.iter().any(here),
+        None => !clients.any(|client| facts.is_local_pod(client) || facts.owns(client)),
+    }
+}
+
+/// The field of the Service that says so.
+fn policy(
+    facts: &Facts<'_>,
+    rule: &Service,
+    clients: impl Iterator<Item = IpAddr>,
+) -> &'static str {
+    match is_external(facts, rule, clients) {
+        true => "externalTrafficPolicy",
+        false => "internalTrafficPolicy",
     }
 }
 
@@ -129,10 +150,7 @@ fn severity(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Severity {
 fn told(facts: &Facts<'_>, rule: &Service, patterns: &[Pattern<'_>]) -> Option<Finding> {
     let worst = patterns.first()?;
     let severity = patterns.iter().map(|p| severity(facts, p)).max()?;
-    let policy = match is_external(facts, rule, patterns) {
-        true => "externalTrafficPolicy",
-        false => "internalTrafficPolicy",
-    };
+    let policy = policy(facts, rule, patterns.iter().map(|p| p.source));
     let (target, name) = (worst.target(), name(facts, rule, &worst.target()));
     let packets = patterns.iter().map(Pattern::packets).total();
     let summary = format!(
@@ -140,14 +158,41 @@ fn told(facts: &Facts<'_>, rule: &Service, patterns: &[Pattern<'_>]) -> Option<F
          is here; {packets} packets from {}, none got through",
         worst.sender(facts),
     );
-    let mut finding = losses::finding(facts, ID, severity, patterns, summary);
-    finding.blames(Subject::Service { name: name.clone() });
+    let finding = losses::finding(facts, ID, severity, patterns, summary);
+    Some(with_rule(finding, facts, rule, (policy, name)))
+}
+
+/// Of a Service to which somebody follows connections: the rule tells without a pattern.
+fn followed_by(facts: &Facts<'_>, server: IpAddr, rule: &Service) -> Finding {
+    let clients = facts.followed().into_iter().flat_map(|f| &f.clients);
+    let policy = policy(facts, rule, clients.copied());
+    let target = format!(
+        "{} {}",
+        protocol(rule.protocol),
+        endpoint(server, rule.port)
+    );
+    let name = name(facts, rule, &target);
+    let summary = format!(
+        "this node drops {target} of the Service {name}: {policy} is Local and none of its endpoints \
+         is here"
+    );
+    let mut finding = Finding::new(ID, Severity::Warning, Confidence::Configured, summary);
+    finding.about.push(server);
+    with_rule(finding, facts, rule, (policy, name))
+}
+
+fn with_rule(
+    mut finding: Finding,
+    facts: &Facts<'_>,
+    rule: &Service,
+    (policy, name): (&str, String),
+) -> Finding {
     finding.evidence.push(rule_evidence(rule, &name));
-    finding
-        .evidence
-        .extend(services::truth_of(facts, by_api(facts, rule)));
+    let truth = services::truth_of(facts, by_api(facts, rule));
+    finding.evidence.extend(truth);
     finding.fix = fix(facts, rule, policy, &name);
-    Some(finding)
+    finding.blames(Subject::Service { name });
+    finding
 }
 
 fn rule_evidence(rule: &Service, name: &str) -> Evidence {

@@ -21,8 +21,11 @@
 //!
 //! # Fix
 //! Compare the Service's selector with the pods' labels, and look at why those pods are not ready.
+use std::net::IpAddr;
+
 use super::{
     attempts::Attempts,
+    followed,
     need::Need,
     services::{self, errors},
     traffic_policy,
@@ -47,11 +50,24 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     services::wants(facts)
 }
 
-pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
+    let met = met(facts);
+    let other = |server: &IpAddr| met.iter().all(|finding| !finding.about.contains(server));
+    let followed = followed::refusal(facts);
+    let followed = followed.filter(|(server, rule)| other(server) && has_none(facts, rule));
+    let followed = followed.map(|(server, rule)| followed_by(facts, server, rule));
+    met.into_iter().chain(followed).collect()
+}
+
+fn has_none(facts: &Facts<'_>, rule: &Service) -> bool {
+    rule.rejected && !traffic_policy::is_local_only(facts, rule)
+}
+
+/// Told of connections that fail again and again.
+fn met(facts: &Facts<'_>) -> Option<Finding> {
     let known = facts.gathered.services()?;
     let mut lost = services::silent(facts);
-    let none = |s: &Service| s.rejected && !traffic_policy::is_local_only(facts, s);
-    lost.retain(|a| services::rule(known, a).is_some_and(none));
+    lost.retain(|a| services::rule(known, a).is_some_and(|rule| has_none(facts, rule)));
     let worst = lost.first()?;
     let service = services::rule(known, worst)?;
     let (name, tries) = (services::title(facts, service), worst.tries.len());
@@ -65,13 +81,28 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding
         .evidence
         .extend(lost.iter().filter_map(|a| unreachable(facts, a)));
+    Some(with_rule(finding, facts, service))
+}
+
+/// Told of a Service to which somebody follows connections.
+fn followed_by(facts: &Facts<'_>, server: IpAddr, service: &Service) -> Finding {
+    let name = services::title(facts, service);
+    let summary =
+        format!("the Service {name} has no ready endpoints: this node rejects what goes to it");
+    let mut finding = Finding::new(ID, Severity::Warning, Confidence::Configured, summary);
+    finding.about.push(server);
+    with_rule(finding, facts, service)
+}
+
+fn with_rule(mut finding: Finding, facts: &Facts<'_>, service: &Service) -> Finding {
+    let name = services::title(facts, service);
     let text = format!("a rule of this node rejects {name}: it has no endpoints");
     let list = service.engine.list(service.address);
     let confirm = list.pipe(shell!("grep -F -e {v}", service.address));
     finding.evidence.push(services::rules(text, confirm));
     finding.evidence.extend(services::truth(facts, service));
     finding.fix = fix(facts, service);
-    Some(finding)
+    finding
 }
 
 fn unreachable(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Evidence> {

@@ -6,8 +6,8 @@ use crate::{
         address::to_wire,
         gather::{Piece, Tracked, Tuple, Want},
         observation::Observation,
-        path::{Answer, Course, Outcome, Probe, ProbeKind, Wanted, Way},
-        services::{Engine, Services},
+        path::{Answer, Course, Followed, Outcome, Probe, ProbeKind, Wanted, Way},
+        services::{Engine, Service, Services},
     },
     testing::{
         NETFILTER_DROP, OVERLAY, POD, UPLINK, at, ip, lost, overlay_node, tcp, with_facts,
@@ -22,6 +22,7 @@ fn path(facts: &Facts<'_>, ends: (End, End), run: &Run) -> Path {
 }
 
 fn path_with(facts: &Facts<'_>, ends: (End, End), legs: &BTreeSet<FlowKey>, run: &Run) -> Path {
+    facts.follow(Followed::between(&ends));
     let findings = crate::findings(facts);
     super::path_with(facts, ends, legs, run, &findings)
 }

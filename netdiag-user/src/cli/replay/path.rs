@@ -12,7 +12,7 @@ use crate::{
     },
     model::{
         flow::ends as addresses,
-        path::{End, Path, Wanted},
+        path::{End, Followed, Path, Wanted},
         verdict::PodRole,
     },
 };
@@ -66,6 +66,7 @@ fn further(it: &Recorded, ends: &(End, End), legs: &BTreeSet<FlowKey>) -> BTreeS
 fn of(it: &mut Recorded, ends: &(End, End), legs: &BTreeSet<FlowKey>) -> Path {
     let rows = it.scene.rows(&it.last);
     let facts = it.scene.facts(&rows);
+    facts.follow(Followed::between(ends));
     let findings = it.judge.evaluated(&facts).findings;
     let way = |ends| path_with(&facts, ends, legs, &it.scene.run, &findings);
     let path = way(ends.clone());

@@ -55,40 +55,76 @@ fn a_server_is_found_behind_the_service_that_it_is_asked_by() {
     }
 }
 
-#[test]
-fn a_service_without_endpoints_is_told_after_one_packet() {
+/// Causes of connections to a Service whose rule refuses them, where these hops were passed.
+fn refused(
+    to: &str,
+    (protocol, local): (u8, bool),
+    flows: Vec<(FlowHopKey, FlowHop)>,
+) -> Vec<String> {
     let rule = Service {
         address: ip("10.96.0.9"),
         port: 80,
-        protocol: 6,
+        protocol,
         name: Some("shop/api:http".into()),
         backends: Vec::new(),
         rejected: true,
-        local: false,
+        local,
         engine: Engine::Nftables,
     };
     let services = Services {
         rules: vec![rule],
         ..Services::default()
     };
-    let flow = tcp("172.20.1.5", "10.96.0.9", 80);
     let observation = Observation {
         now: 60 * SECOND,
-        flows: vec![at(flow, POD, false, 0, seen(1, SYN))],
+        flows,
         ..Observation::default()
     };
-    let causes = |to: &str| {
-        let wanted = |text: &str| -> Wanted { text.parse().expect("an end") };
-        let pieces = [(Want::Services, Ok(Piece::Services(services.clone())))];
-        let node = overlay_node(1450, 1450, 1500);
-        with_gathered(&node, &observation, pieces, |facts| {
-            let ends = ends(facts, &wanted("172.20.1.5"), &wanted(to)).expect("both ends");
-            let causes = path(facts, ends, &Run::default()).causes;
-            causes.into_iter().map(|c| c.cause).collect::<Vec<_>>()
-        })
-    };
-    assert_eq!(causes("svc/shop/api"), ["service-no-endpoints"]);
-    assert!(causes("10.96.0.9:81").is_empty());
+    let wanted = |text: &str| -> Wanted { text.parse().expect("an end") };
+    let pieces = [(Want::Services, Ok(Piece::Services(services)))];
+    let node = overlay_node(1450, 1450, 1500);
+    with_gathered(&node, &observation, pieces, |facts| {
+        let unasked = crate::findings(facts);
+        assert!(unasked.is_empty(), "one packet is no pattern: {unasked:?}");
+        let ends = ends(facts, &wanted("172.20.1.5"), &wanted(to)).expect("both ends");
+        let causes = path(facts, ends, &Run::default()).causes;
+        causes.into_iter().map(|c| c.cause).collect()
+    })
+}
+
+fn one_packet() -> (FlowHopKey, FlowHop) {
+    let flow = tcp("172.20.1.5", "10.96.0.9", 80);
+    at(flow, POD, false, 0, seen(1, SYN))
+}
+
+#[test]
+fn a_service_without_endpoints_is_told_after_one_packet_or_none() {
+    let told = ["service-no-endpoints"];
+    assert_eq!(
+        refused("svc/shop/api", (6, false), vec![one_packet()]),
+        told
+    );
+    assert_eq!(refused("10.96.0.9:80", (6, false), Vec::new()), told);
+    assert_eq!(
+        refused("10.96.0.9:81", (6, false), vec![one_packet()]),
+        [""; 0]
+    );
+    assert_eq!(
+        refused("10.96.0.9", (6, false), vec![one_packet()]),
+        [""; 0]
+    );
+    let local = refused("10.96.0.9:80", (6, true), vec![one_packet()]);
+    assert_eq!(local, ["service-local-only"]);
+}
+
+#[test]
+fn a_rule_for_what_is_not_sent_or_gets_through_is_no_cause() {
+    let udp = refused("10.96.0.9:80", (17, false), vec![one_packet()]);
+    assert_eq!(udp, [""; 0], "it is TCP that is asked");
+    let back = tcp("172.20.1.5", "10.96.0.9", 80).reversed();
+    let answer = at(back, POD, true, 0, seen(4, SYN | ACK));
+    let answered = refused("10.96.0.9:80", (6, false), vec![one_packet(), answer]);
+    assert_eq!(answered, [""; 0]);
 }
 
 #[test]
