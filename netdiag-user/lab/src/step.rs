@@ -1,6 +1,6 @@
 //! A fault as data: one change to a lab that stands.
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -48,6 +48,9 @@ pub enum Step {
         inside: String,
         come: bool,
     },
+    /// Sends a datagram that nobody takes: from then on the two know each other's link-layer address, as
+    /// nodes do that have run for long.
+    Greet { netns: String, to: IpAddr },
     /// Takes an entry of the neighbour table away.
     NoNeighbour {
         netns: String,
@@ -102,6 +105,7 @@ impl Step {
                 inside,
                 come,
             } => pod_link(cluster, netns, device, inside, *come).await,
+            Self::Greet { netns, to } => greet(cluster, netns, *to),
             Self::NoNeighbour { netns, device, ip } => {
                 cluster.net(netns)?.no_neighbour(device, *ip).await
             }
@@ -142,6 +146,23 @@ async fn pod_link(
     Net::veth(end(net, device), end(pod, device), cluster.plan.mtu.pod).await?;
     pod.up(device).await?;
     net.attach(device, &cluster.plan.bridge).await
+}
+
+/// The service "discard" (RFC 863), which nobody has.
+const DISCARD: u16 = 9;
+
+fn greet(cluster: &Cluster, netns: &str, to: IpAddr) -> Result<()> {
+    let any: IpAddr = match to {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let send = move || {
+        let socket = UdpSocket::bind((any, 0)).context("cannot open a socket")?;
+        let sent = socket.send_to(b"netdiag", (to, DISCARD));
+        sent.map(drop)
+            .with_context(|| format!("cannot send to {to}"))
+    };
+    cluster.netns(netns)?.run(send)
 }
 
 fn run(

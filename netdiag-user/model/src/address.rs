@@ -100,6 +100,14 @@ pub fn mac(lladdr: &[u8]) -> String {
     bytes.join(":")
 }
 
+/// On one link alone: RFC 3927, RFC 4291.
+pub fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
 /// Nobody's in the world: RFC 1918, RFC 6598, RFC 4193.
 pub fn is_private(address: IpAddr) -> bool {
     match address {

@@ -47,6 +47,16 @@ impl Oversize<'_> {
         self.hops.iter().map(|h| h.hop.limit).min().unwrap_or(0)
     }
 
+    /// Packets at that one of the wanted hops which saw the most.
+    fn at_most(&self, wanted: impl Fn(&HopFlow) -> bool) -> u64 {
+        let mut places: BTreeMap<(u32, u8), u64> = BTreeMap::new();
+        for hop in self.hops.iter().filter(|hop| wanted(hop)) {
+            let place = places.entry((hop.key.ifindex, hop.key.direction));
+            add(place.or_default(), hop.hop.oversize);
+        }
+        places.into_values().max().unwrap_or(0)
+    }
+
     pub fn first(&self) -> u64 {
         self.hops.iter().map(|h| h.hop.first).min().unwrap_or(0)
     }
@@ -113,6 +123,7 @@ pub fn oversize_evidence(group: &Oversize<'_>) -> Vec<Evidence> {
         row.1 = row.1.max(hop.hop.oversize_largest);
         row.2 = row.2.min(hop.hop.limit);
     }
+    let most = rows.values().map(|row| row.0).max().unwrap_or(0);
     let line = |((_, at, direction), (packets, largest, limit, from)): (_, Row)| {
         let at: String = at;
         let text = format!(
@@ -120,8 +131,7 @@ pub fn oversize_evidence(group: &Oversize<'_>) -> Vec<Evidence> {
              {limit} fit ({from})"
         );
         let mut line = Evidence::new(EvidenceKind::Oversize, Origin::Observed, text);
-        // A few that were the last are not to be seen again.
-        line.confirm = (packets >= GOES_ON).then(|| larger_than(&at, limit));
+        line.confirm = goes_on(packets, most).then(|| larger_than(&at, limit));
         line.at = Some(at);
         line.direction = Some(str::to_owned(direction));
         line.packets = Some(packets);
@@ -131,6 +141,12 @@ pub fn oversize_evidence(group: &Oversize<'_>) -> Vec<Evidence> {
         line
     };
     rows.into_iter().map(line).collect()
+}
+
+/// Whether such packets are to be seen there again. A few may have been the last; and where most of them
+/// die before, the kernel has learned of the limit since and lets no more through.
+fn goes_on(packets: u64, most: u64) -> bool {
+    packets >= GOES_ON && packets >= most / 2
 }
 
 /// A capture of IP packets above `limit`, whatever link header the device has.
@@ -225,10 +241,15 @@ pub fn fragment_evidence(facts: &Facts<'_>, group: &Oversize<'_>) -> Option<Evid
     let packets: u64 = hops.iter().map(|h| h.hop.fragments).total();
     let text = format!("{packets} fragments of the encapsulated packets left by {uplink}");
     let mut line = Evidence::new(EvidenceKind::Fragment, Origin::Observed, text);
-    line.confirm = Some(shell!(
-        "timeout 10 tcpdump -c 5 -lnni {v} 'ip[6:2] & 0x3fff != 0'",
-        uplink
-    ));
+    let passed = |hop: &HopFlow| hop.key.ifindex == group.link.index;
+    let most = group.at_most(|_| true);
+    let capture = || {
+        shell!(
+            "timeout 10 tcpdump -c 5 -lnni {v} 'ip[6:2] & 0x3fff != 0'",
+            uplink
+        )
+    };
+    line.confirm = goes_on(group.at_most(passed), most).then(capture);
     line.at = Some(uplink);
     line.direction = Some("egress".into());
     line.packets = Some(packets);

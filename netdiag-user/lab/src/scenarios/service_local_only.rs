@@ -53,9 +53,17 @@ fn faults(plan: &Plan) -> Vec<Step> {
         (false, _) => Policy::InternalLocal,
     };
     let (mode, all) = (plan.proxy_mode(), [service(plan)]);
-    [A, B]
-        .map(|node| kube_proxy::sync_by(plan, &plan.nodes[node], mode, &all, policy))
-        .to_vec()
+    let rules = [A, B].map(|node| kube_proxy::sync_by(plan, &plan.nodes[node], mode, &all, policy));
+    rules.into_iter().chain(greetings(plan)).collect()
+}
+
+/// The node that asks is known as one by its tunnel's address, whatever family it asks over.
+fn greetings(plan: &Plan) -> [Step; 2] {
+    let other = &plan.nodes[B];
+    [other.ipv4.into(), other.ipv6.into()].map(|to| Step::Greet {
+        netns: plan.nodes[A].netns.clone(),
+        to,
+    })
 }
 
 /// Two clients ask it; one of the two ways that each has is the one that the policy is about.

@@ -17,6 +17,7 @@ pub use self::{
 };
 use super::scene::Scene;
 use crate::model::{
+    address::is_link_local,
     node::{LinkKind, Node},
     pod::{Pod, PodIndex},
 };
@@ -96,11 +97,10 @@ pub fn own(node: &Node, pods: &PodIndex) -> BTreeSet<IpAddr> {
 
 /// Addresses that are somebody else's on the next link.
 fn anybodys(address: IpAddr) -> bool {
-    let link_local = match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    link_local || address.is_loopback() || address.is_unspecified() || address.is_multicast()
+    is_link_local(address)
+        || address.is_loopback()
+        || address.is_unspecified()
+        || address.is_multicast()
 }
 
 /// A node's pods as another node's source of names would have them.

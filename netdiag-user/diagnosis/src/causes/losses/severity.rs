@@ -2,7 +2,11 @@
 use std::net::IpAddr;
 
 use super::Pattern;
-use crate::{causes::published, model::verdict::Severity, pipeline::facts::Facts};
+use crate::{
+    causes::published,
+    model::{address::is_link_local, node::Neighbour, verdict::Severity},
+    pipeline::facts::Facts,
+};
 
 /// What a pod or a node sends is meant to arrive; what the outside sends to a pod may be kept
 /// out on purpose, by a Service's address or port too; what it sends to the node is scanned and
@@ -36,11 +40,29 @@ fn translated(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     lost.any(|l| facts.legs().origin(l.flow()).is_some())
 }
 
-/// Another node, as routes to its pods and tunnels to it say.
+/// Another node, as routes to its pods and tunnels to it say, or one that is known so by its address of
+/// the other family.
 pub fn is_peer(facts: &Facts<'_>, address: IpAddr) -> bool {
-    let (mut routes, mut fdb) = (facts.node.routes.iter(), facts.node.fdb.iter());
-    routes.any(|r| r.gateway == Some(address) && r.destination.length > 0)
-        || fdb.any(|f| f.vtep == address)
+    let known = |address| {
+        let (mut routes, mut fdb) = (facts.node.routes.iter(), facts.node.fdb.iter());
+        routes.any(|r| r.gateway == Some(address) && r.destination.length > 0)
+            || fdb.any(|f| f.vtep == address)
+    };
+    known(address) || of_other_family(facts, address).is_some_and(known)
+}
+
+/// What the same neighbour is called in the other family: the one further address with its link-layer
+/// address. A router that answers for others (proxy ARP, a cloud's network) has many.
+fn of_other_family(facts: &Facts<'_>, address: IpAddr) -> Option<IpAddr> {
+    let all = || facts.node.neighbours.iter().filter(|n| n.lladdr.is_some());
+    let own = all().find(|n| n.address == address)?;
+    let same = |n: &&Neighbour| (n.ifindex, &n.lladdr) == (own.ifindex, &own.lladdr);
+    let mut others = all()
+        .filter(same)
+        .map(|n| n.address)
+        .filter(|other| *other != address && !is_link_local(*other));
+    let other = others.next().filter(|_| others.next().is_none());
+    other.filter(|other| other.is_ipv4() != address.is_ipv4())
 }
 
 /// Reached by a route of its own and not by the default one: another node or one of its pods.
@@ -48,4 +70,48 @@ fn in_cluster(facts: &Facts<'_>, address: IpAddr) -> bool {
     facts
         .route_to(address)
         .is_some_and(|r| r.destination.length > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::observation::Observation,
+        testing::{UPLINK, ip, overlay_node, with_facts},
+    };
+
+    fn is_peer_beside(all: &[(&str, u8)]) -> bool {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.neighbours = all
+            .iter()
+            .map(|(address, mac)| Neighbour {
+                ifindex: UPLINK,
+                address: ip(address),
+                lladdr: Some(vec![2, 0, 0, 0, 0, *mac]),
+                failed: false,
+                permanent: false,
+            })
+            .collect();
+        with_facts(&node, &Observation::default(), |facts| {
+            assert!(is_peer(facts, ip("192.0.2.2")), "the VTEP");
+            is_peer(facts, ip("fd00::2"))
+        })
+    }
+
+    #[test]
+    fn a_peer_is_known_by_its_address_of_the_other_family() {
+        assert!(is_peer_beside(&[
+            ("192.0.2.2", 2),
+            ("fd00::2", 2),
+            ("fe80::2", 2)
+        ]));
+        assert!(!is_peer_beside(&[("192.0.2.2", 2), ("fd00::2", 3)]));
+        assert!(!is_peer_beside(&[("192.0.2.2", 2)]));
+        let router = [("192.0.2.2", 9), ("192.0.2.3", 9), ("fd00::2", 9)];
+        assert!(!is_peer_beside(&router), "who answers for all");
+        assert!(
+            !is_peer_beside(&[("192.0.2.3", 2), ("fd00::2", 2)]),
+            "no peer's"
+        );
+    }
 }
