@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use crate::{
     bench,
     build::{self, Profile},
-    by_hand, check, r#gen, pairs, record, run, setup, test, vm,
+    by_hand, check, r#gen, lab_commands, pairs, record, run, setup, test, vm,
 };
 
 #[derive(Parser)]
@@ -69,6 +69,14 @@ enum Task {
         setup: Setup,
         #[command(flatten)]
         options: by_hand::Options,
+    },
+    /// Run every command that verdicts print in the incidents of the lab: each must show what its
+    /// evidence says, a fix must end its finding, and what is for elsewhere must name what is there
+    LabCommands {
+        #[command(flatten)]
+        setup: Setup,
+        #[command(flatten)]
+        options: lab_commands::Options,
     },
     /// Run two scenarios at a time in one lab: both must be named, and nothing else; what one's
     /// fault hides of the other must stand below it or stay undecided
@@ -136,6 +144,7 @@ pub fn main() -> Result<ExitCode> {
         Task::Gen => r#gen::write().map(|()| ExitCode::SUCCESS),
         Task::Record { setup, vm, names } => record::command(setup.via, vm.as_deref(), &names),
         Task::LabByHand { setup, options } => by_hand::command(setup.via, &options),
+        Task::LabCommands { setup, options } => lab_commands::command(setup.via, &options),
         Task::LabPairs { setup, options } => pairs::command(setup.via, &options),
         Task::Bench { setup, options } => bench::command(setup.via, &options),
         Task::Vm {

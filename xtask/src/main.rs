@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod r#gen;
 mod jobs;
+mod lab_commands;
 mod pairs;
 mod paths;
 mod record;

@@ -25,6 +25,8 @@ pub struct Daemon {
     pub program: String,
     /// What ps(1) shows as its name, where that is to be another one.
     pub shown_as: Option<String>,
+    /// The container that it is, in a pod.
+    pub container: Option<&'static str>,
     pub arguments: Vec<String>,
     pub seat: Seat,
     /// It runs in the lab's cgroup.

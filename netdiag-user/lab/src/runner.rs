@@ -77,12 +77,14 @@ pub async fn run(case: Case, options: Options, settings: &Settings) -> Result<Ve
     }
     let mut lab = judge(case, &cluster.plan, &verdict, begun);
     if settings.confirm && !options.healthy && lab.passed {
-        lab.commands = confirm::check(&cluster, node, &verdict).await?;
+        lab.commands = confirm::check(case, &cluster, node, &verdict).await?;
         lab.passed &= lab.commands.iter().all(|it| it.failure.is_none());
     }
     if settings.fix && case.fixable(&cluster.plan) && !options.healthy && lab.passed {
         let applied = fix::apply(&cluster, node, &verdict).await?;
-        let fixed = is_gone(&cluster, node, &incident.traffic).await? && applied;
+        let whole = applied.iter().all(|it| it.failure.is_none());
+        let fixed = is_gone(&cluster, node, &incident.traffic).await? && whole;
+        lab.commands.extend(applied);
         lab.fixed = Some(fixed);
         lab.passed &= fixed;
     }

@@ -14,6 +14,7 @@ use crate::model::verdict::Verdict;
 
 pub mod args;
 mod bench;
+mod commands;
 mod junit;
 mod matrix;
 mod pairs;
@@ -91,7 +92,7 @@ async fn run_all(args: RunArgs) -> Result<i32> {
     }
     let settings = Settings {
         duration: args.duration,
-        confirm: args.confirm,
+        confirm: false,
         fix: args.fix || args.every_form,
         record: args.record.clone(),
         record_all: args.record_all.clone(),
@@ -99,31 +100,37 @@ async fn run_all(args: RunArgs) -> Result<i32> {
     let mut runs = Vec::new();
     for scenario in &chosen {
         for options in args.runs(scenario) {
-            runs.push((case(&options)?, options));
+            let case = case(&options)?;
+            let settings = Settings {
+                confirm: args.confirms(&case, &options),
+                ..settings.clone()
+            };
+            runs.push((case, options, settings));
         }
     }
     let outcomes = report::Outcomes::new(args.output, runs.len() > 1);
-    execute(runs, &settings, args.jobs.max(1), outcomes, args.all).await
+    execute(runs, args.jobs.max(1), outcomes, args.all).await
 }
 
 async fn execute(
-    runs: Vec<(Case, Options)>,
-    settings: &Settings,
+    runs: Vec<(Case, Options, Settings)>,
     jobs: usize,
     mut outcomes: report::Outcomes,
     all: bool,
 ) -> Result<i32> {
     use futures_util::StreamExt;
     // All on this task, so that the thread that starts the children lives as long as they do.
-    let running = runs.into_iter().map(|(case, options)| async move {
-        let done = runner::run(case, options.clone(), settings).await;
-        let outcome = match outcome(done) {
-            Ok(Ok(verdict)) => Outcome::Verdict(Box::new(verdict)),
-            Ok(Err(error)) => Outcome::Failed(error),
-            Err(why) => Outcome::Skipped(why),
-        };
-        (case, options, outcome)
-    });
+    let running = runs
+        .into_iter()
+        .map(|(case, options, settings)| async move {
+            let done = runner::run(case, options.clone(), &settings).await;
+            let outcome = match outcome(done) {
+                Ok(Ok(verdict)) => Outcome::Verdict(Box::new(verdict)),
+                Ok(Err(error)) => Outcome::Failed(error),
+                Err(why) => Outcome::Skipped(why),
+            };
+            (case, options, outcome)
+        });
     let mut running = futures_util::stream::iter(running).buffered(jobs);
     let (mut failed, mut skipped) = (false, false);
     while let Some((case, options, outcome)) = running.next().await {

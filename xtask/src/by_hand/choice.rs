@@ -28,6 +28,18 @@ fn form(name: &str, commit: &str) -> Option<Form> {
     }
 }
 
+/// Whose printed commands a test run of this commit tries over IPv6; the others' over IPv4.
+pub fn over_ipv6(names: &[String]) -> Vec<String> {
+    let commit = commit();
+    let chosen = names.iter().filter(|name| is_over_ipv6(name, &commit));
+    chosen.cloned().collect()
+}
+
+/// By another part of the hash than the form.
+fn is_over_ipv6(name: &str, commit: &str) -> bool {
+    hash(name, commit) / 3 % 2 == 1
+}
+
 /// FNV-1a, which is the same on every machine and in every release.
 fn hash(name: &str, commit: &str) -> u64 {
     let bytes = name.bytes().chain([b' ']).chain(commit.bytes());
@@ -61,6 +73,22 @@ mod tests {
                 assert!((6..=28).contains(&times), "{commit}: {wanted:?} {times}");
             }
         }
+    }
+
+    #[test]
+    fn commands_are_tried_over_both_families() {
+        let names: Vec<_> = (0..48).map(|n| format!("scenario-{n}")).collect();
+        let of = |commit| {
+            names
+                .iter()
+                .map(|n| is_over_ipv6(n, commit))
+                .collect::<Vec<_>>()
+        };
+        for commit in ["a5eba2a", "aaff3f5", "unknown"] {
+            let times = of(commit).into_iter().filter(|it| *it).count();
+            assert!((12..=36).contains(&times), "{commit}: {times}");
+        }
+        assert_ne!(of("a5eba2a"), of("aaff3f5"));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
     test::{scenarios, tally::Tally},
     verdict::words,
 };
-pub use choice::in_ci;
+pub use choice::{in_ci, over_ipv6};
 use standing::Seen;
 
 #[derive(Args)]

@@ -26,7 +26,7 @@ pub fn command(via: Option<Way>) -> Result<ExitCode> {
     unit::all(&mut tally);
     match scenarios::list(&netdiag) {
         Ok(names) => {
-            let lacking = lab(&mut tally);
+            let lacking = lab(&names, &mut tally);
             by_hand(&netdiag, &names, &lacking, &mut tally);
             pairs(&netdiag, &mut tally);
             vm(&scenarios::for_vm(&names, &lacking), &mut tally);
@@ -47,6 +47,14 @@ fn peers(tally: &mut Tally) {
     }
     if let Err(error) = apt::install(&TOOLS, "the black-box tests compare netdiag with them") {
         tally.skip("installing the tests' tools", &format!("{error:#}"));
+    }
+    for programs in [&PRINTED[..], &PERF[..]] {
+        if let Err(error) = apt::install(programs, "netdiag prints commands of them") {
+            tally.skip(
+                "installing what printed commands run",
+                &format!("{error:#}"),
+            );
+        }
     }
     for parts in [&PARTS[..], &DAEMONS[..]] {
         if parts == DAEMONS && Path::new("/run/systemd/system").exists() {
@@ -70,15 +78,25 @@ const PARTS: [&str; 8] = [
     "openssl",
     "runc",
 ];
+/// Programs of the commands that are printed beside evidence. perf is not everywhere a package of that
+/// name.
+const PRINTED: [&str; 5] = [
+    "bind9-dnsutils",
+    "curl",
+    "iputils-arping",
+    "iputils-ping",
+    "ndisc6",
+];
+const PERF: [&str; 1] = ["linux-perf"];
 const DAEMONS: [&str; 2] = ["containerd", "etcd-server"];
 
 /// Returns the scenarios that only the VM can have.
-fn lab(tally: &mut Tally) -> Vec<String> {
+fn lab(names: &[String], tally: &mut Tally) -> Vec<String> {
     if !is_root() {
         tally.skip("the lab on this host", "needs root");
         return Vec::new();
     }
-    scenarios::here(tally).unwrap_or_else(|error| {
+    scenarios::here(&by_hand::over_ipv6(names), tally).unwrap_or_else(|error| {
         tally.fail("the lab", &format!("{error:#}"));
         Vec::new()
     })

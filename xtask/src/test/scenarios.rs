@@ -63,14 +63,15 @@ const JOBS: &str = "3";
 /// All of them together; netdiag gives each run its own limit.
 const LIMIT_OF_ALL: Duration = Duration::from_secs(2700);
 
-/// Each form of each scenario once on this host. Returns the scenarios that this host's kernel
-/// cannot have.
-pub fn here(tally: &mut Tally) -> Result<Vec<String>> {
-    say("lab: every scenario in every form");
+/// Each form of each scenario once on this host, and in one of them every command that is printed: over
+/// IPv6 those of `over_ipv6`. Returns the scenarios that this host's kernel cannot have.
+pub fn here(over_ipv6: &[String], tally: &mut Tally) -> Result<Vec<String>> {
+    say("lab: every scenario in every form; printed commands in one");
     let mut child = Command::new("timeout")
         .args(["--kill-after=10", &LIMIT_OF_ALL.as_secs().to_string()])
         .arg(paths::netdiag(Profile::Release))
         .args(["lab", "run", "--all", "--every-form", "--jobs", JOBS])
+        .args(["--confirm", "--confirm-ipv6", &over_ipv6.join(",")])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

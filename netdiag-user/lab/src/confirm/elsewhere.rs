@@ -1,176 +1,127 @@
-//! Commands for the cluster's API and for other nodes. A lab has no API and does not log in: what they
-//! name must be there, in the lab or in the verdict.
-use super::cited;
-use crate::cluster::Cluster;
+//! Commands for the cluster's API and for other nodes. A lab has no API and does not log in: they are
+//! not run, but the namespace, object and container that they name must be the lab's.
+use super::inventory::Inventory;
 use crate::model::shell::CommandLine;
-use crate::model::verdict::Verdict;
-use crate::plan::Plan;
 
 /// Options whose value is the next word.
 const WITH_VALUE: [&str; 5] = ["-c", "-l", "-n", "-o", "-p"];
+/// What kubectl lists, of a namespace or of all.
+const LISTS: [&str; 3] = ["pods", "services", "endpointslices"];
 
-/// What Kubernetes, flannel, Cilium and Calico are installed as by their own manifests.
-const WELL_KNOWN: [(&str, &str); 7] = [
-    ("kube-system", "configmap/coredns"),
-    ("kube-system", "k8s-app=kube-proxy"),
-    ("kube-system", "ds/cilium"),
-    ("kube-system", "cilium-agent"),
-    ("kube-flannel", "daemonset/kube-flannel-ds"),
-    ("calico-system", "ds/calico-node"),
-    ("kube-flannel", "configmap/kube-flannel-cfg"),
-];
-
-/// Why it would find nothing.
-pub fn unknown(cluster: &Cluster, verdict: &Verdict, command: &CommandLine) -> Option<String> {
-    let known = Known {
-        plan: &cluster.plan,
-        told: told(verdict),
-    };
-    let mut programs = command.programs().into_iter();
-    programs.find_map(|words| match words.split_first()? {
-        (&"kubectl", rest) => known.kubectl(rest),
-        (&"ssh", rest) => known.host(rest.first()?),
-        _ => None,
-    })
-}
-
-/// All that the verdict says of pods, Services and containers, but for its commands.
-fn told(verdict: &Verdict) -> String {
-    let mut told = String::new();
-    for finding in &verdict.findings {
-        let names = finding.pods.iter().filter_map(|pod| {
-            let (namespace, name) = (pod.namespace.as_ref()?, pod.name.as_ref()?);
-            Some(format!("{namespace}/{name}"))
-        });
-        let texts = finding.evidence.iter().map(|line| line.text.clone());
-        let services = finding.flows.iter().filter_map(|flow| flow.service.clone());
-        let summaries = [finding.summary.clone(), finding.fix.summary.clone()];
-        for text in names.chain(texts).chain(services).chain(summaries) {
-            told.push_str(&text);
-            told.push('\n');
-        }
+impl Inventory {
+    /// Why the command would find nothing.
+    pub fn lacks(&self, command: &CommandLine) -> Option<String> {
+        let mut programs = command.programs().into_iter();
+        programs.find_map(|words| match words.split_first()? {
+            (&"kubectl", rest) => self.lacks_object(&Asked::of(rest)),
+            (&"ssh", [host, ..]) if self.hosts.contains(*host) => None,
+            (&"ssh", rest) => Some(format!("{:?} is no node", rest.first())),
+            _ => None,
+        })
     }
-    told
-}
 
-struct Known<'a> {
-    plan: &'a Plan,
-    told: String,
-}
-
-impl Known<'_> {
-    fn kubectl(&self, words: &[&str]) -> Option<String> {
-        let (options, plain) = taken_apart(words);
-        let option = |name| options.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
-        let namespace = option("-n").unwrap_or_default();
-        let object = match plain[..] {
-            ["logs" | "exec", workload] if workload.contains('/') => Some(workload.to_owned()),
-            ["logs" | "exec", pod] => Some(format!("pod/{pod}")),
+    fn lacks_object(&self, asked: &Asked<'_>) -> Option<String> {
+        let namespace = asked.option("-n").unwrap_or_default();
+        let missing = |what: &str| Some(format!("the lab has no {what} in {namespace:?}"));
+        match asked.plain[..] {
+            ["get", "node", name] => return self.lacks_host(name),
+            ["get", list] if LISTS.contains(&list) && asked.has("-A") => return None,
+            _ if namespace.is_empty() => return Some("it names no namespace".into()),
+            _ if !self.has_namespace(namespace) => return missing("such namespace"),
+            _ => {}
+        }
+        let object = match asked.plain[..] {
+            ["logs" | "exec", workload] if workload.contains('/') => workload.to_owned(),
+            ["logs" | "exec", pod] => format!("pod/{pod}"),
             ["get" | "describe" | "delete" | "edit" | "patch", kind, name] => {
-                Some(format!("{kind}/{name}"))
+                format!("{kind}/{name}")
             }
-            ["get", "pods" | "services" | "endpointslices"] | ["logs"] => None,
-            _ => return Some("asks kubectl for something of which the lab knows nothing".into()),
+            ["logs"] => asked.option("-l").unwrap_or_default().to_owned(),
+            ["get", list] if LISTS.contains(&list) => match asked.option("-l") {
+                Some(label) => label.to_owned(),
+                None => return None,
+            },
+            _ => return Some("it asks for something of which the lab knows nothing".into()),
         };
-        let label = option("-l").map(str::to_owned);
-        let container = option("-c").map(str::to_owned);
-        let named = [object, label, container].into_iter().flatten();
-        let mut missing = named.filter(|name| !self.has(namespace, name));
-        missing
-            .next()
-            .map(|name| format!("nobody knows {name} in {namespace:?}"))
-    }
-
-    fn has(&self, namespace: &str, object: &str) -> bool {
-        if WELL_KNOWN.contains(&(namespace, object)) {
-            return true;
+        let service = object.strip_prefix("service/");
+        let service = service.or(object.strip_prefix("kubernetes.io/service-name="));
+        if let Some(name) = service {
+            return match self.has_service(namespace, name) {
+                true => None,
+                false => missing(&object),
+            };
         }
-        let service = object.strip_prefix("kubernetes.io/service-name=");
-        let service = service.or_else(|| object.strip_prefix("service/"));
-        match (service, object.split_once('/')) {
-            (Some(service), _) => self.says(&format!("{namespace}/{service}")),
-            (None, Some(("node", name))) => self.plan.nodes.iter().any(|n| n.name == name),
-            (None, Some(("pod", name))) => {
-                let mut pods = self.plan.pods();
-                pods.any(|pod| (pod.namespace.as_str(), pod.name.as_str()) == (namespace, name))
-                    || self.says(&format!("{namespace}/{name}"))
+        match (self.containers(namespace, &object), asked.option("-c")) {
+            (None, _) => missing(&object),
+            (Some(there), Some(container)) if !there.contains(&container) => {
+                missing(&format!("container {container} of {object}"))
             }
-            // A container.
-            (None, None) => self.says(object),
-            (None, Some(_)) => self.says(&format!("{namespace}/{object}")),
+            _ => None,
         }
     }
 
-    fn says(&self, name: &str) -> bool {
-        cited::stands(&self.told, name, |c| c.is_alphanumeric() || c == '-')
-    }
-
-    fn host(&self, host: &str) -> Option<String> {
-        let nodes = self.plan.nodes.iter();
-        let mut all = nodes.flat_map(|node| {
-            let leased = node.leased.map(|address| address.to_string());
-            let told = node.told.map(|address| address.to_string());
-            let own = [
-                node.ipv4.to_string(),
-                node.ipv6.to_string(),
-                node.local.to_string(),
-            ];
-            own.into_iter()
-                .chain(leased)
-                .chain(told)
-                .chain([node.name.clone()])
-        });
-        let known = all.any(|name| name == host);
-        (!known).then(|| format!("{host} is no node"))
+    fn lacks_host(&self, name: &str) -> Option<String> {
+        let there = self.hosts.contains(name);
+        (!there).then(|| format!("the lab has no node {name}"))
     }
 }
-
-type Options<'a> = Vec<(&'a str, &'a str)>;
 
 /// Options with their values, and the other words up to `--`.
-fn taken_apart<'a>(words: &[&'a str]) -> (Options<'a>, Vec<&'a str>) {
-    let (mut options, mut plain) = (Vec::new(), Vec::new());
-    let mut rest = words.iter().copied().take_while(|word| *word != "--");
-    while let Some(word) = rest.next() {
-        match word.starts_with('-') {
-            true if WITH_VALUE.contains(&word) => options.push((word, rest.next().unwrap_or(""))),
-            true => {}
-            false => plain.push(word),
+struct Asked<'a> {
+    options: Vec<(&'a str, &'a str)>,
+    plain: Vec<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(words: &[&'a str]) -> Self {
+        let (mut options, mut plain) = (Vec::new(), Vec::new());
+        let mut rest = words.iter().copied().take_while(|word| *word != "--");
+        while let Some(word) = rest.next() {
+            match word.starts_with('-') {
+                true if WITH_VALUE.contains(&word) => {
+                    options.push((word, rest.next().unwrap_or("")));
+                }
+                true => options.push((word, "")),
+                false => plain.push(word),
+            }
         }
+        Self { options, plain }
     }
-    (options, plain)
+
+    fn option(&self, name: &str) -> Option<&'a str> {
+        let mut options = self.options.iter();
+        options.find(|(n, _)| *n == name).map(|(_, value)| *value)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.option(name).is_some()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::inventory::Pod;
     use super::*;
-    use crate::{case::Case, scenarios, shell, state::Options as LabOptions};
+    use crate::{case::Case, scenarios, shell, state::Options};
 
-    fn unknown_of(told: &str, command: &CommandLine) -> Option<String> {
-        let scenario = scenarios::find("healthy").expect("a scenario");
-        let options = LabOptions {
-            scenario: scenario.name.to_owned(),
-            seed: 1,
-            healthy: false,
-            ipv6: false,
-            offload: true,
-            with: None,
+    fn there() -> Inventory {
+        let pod = |namespace: &str, name: &str, containers| Pod {
+            namespace: namespace.into(),
+            name: name.into(),
+            containers,
         };
-        let plan = Case::alone(scenario).plan("0000", options);
-        let known = Known {
-            plan: &plan,
-            told: told.to_owned(),
-        };
-        let programs = command.programs();
-        match programs[0].split_first().expect("words") {
-            (&"kubectl", rest) => known.kubectl(rest),
-            (_, rest) => known.host(rest[0]),
+        Inventory {
+            pods: vec![
+                pod("team-a", "web-1", vec!["istio-proxy"]),
+                pod("prod", "cart-1", Vec::new()),
+            ],
+            hosts: ["worker-1", "192.0.2.1"].map(str::to_owned).into(),
+            done: r#"comment "prod/cart:http has no endpoints""#.into(),
         }
     }
 
     #[test]
     fn objects_are_those_that_are_there() {
-        let told = "reset by team-a/web-1 (istio-proxy); prod/cart:p has no endpoints";
         for known in [
             shell!(
                 "kubectl -n {v} logs {} -c {v} --tail=20",
@@ -184,30 +135,102 @@ mod tests {
                 "web-1"
             ),
             shell!("kubectl -n {v} get service {} -o wide", "prod", "cart"),
-            shell!("kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=20"),
-            shell!("kubectl get pods -A -o wide | grep -F -e {v}", "10.0.0.1"),
-        ] {
-            assert_eq!(unknown_of(told, &known), None, "{known}");
-        }
-        for unknown in [
-            shell!(
-                "kubectl -n {v} logs {} -c {v} --tail=20",
-                "team-a",
-                "web-1",
-                "linkerd-proxy"
-            ),
-            shell!("kubectl -n {v} logs {}", "team-b", "web-1"),
-            shell!("kubectl -n {v} delete pod {}", "team-a", "web"),
             shell!(
                 "kubectl -n {v} get endpointslices -l kubernetes.io/service-name={}",
                 "prod",
-                "car"
+                "cart"
             ),
-            shell!("kubectl -n kube-system get configmap {} -o yaml", "flannel"),
-            shell!("kubectl apply -f -"),
-            shell!("ssh {} ip link", "192.0.2.99"),
+            shell!("kubectl -n {v} get pods --show-labels", "prod"),
+            shell!("kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=20"),
+            shell!("kubectl -n kube-system exec ds/cilium -c cilium-agent -- cilium-dbg status"),
+            shell!("kubectl get pods -A -o wide | grep -F -e {v}", "10.0.0.1"),
+            shell!("kubectl get node {} -o yaml", "worker-1"),
+            shell!("ssh {} ip link", "192.0.2.1"),
         ] {
-            assert!(unknown_of(told, &unknown).is_some(), "{unknown}");
+            assert_eq!(there().lacks(&known), None, "{known}");
         }
+    }
+
+    #[test]
+    fn a_wrong_namespace_object_or_container_is_told() {
+        let logs = |namespace, pod, container| {
+            shell!("kubectl -n {v} logs {} -c {v}", namespace, pod, container)
+        };
+        for (unknown, why) in [
+            (logs("team-a", "web-1", "linkerd-proxy"), "linkerd-proxy"),
+            // Another pod's.
+            (logs("prod", "cart-1", "istio-proxy"), "istio-proxy"),
+            (logs("prod", "web-1", "istio-proxy"), "pod/web-1"),
+            (logs("team-b", "web-1", "istio-proxy"), "namespace"),
+            (
+                shell!("kubectl -n {v} delete pod {}", "team-a", "web"),
+                "pod/web",
+            ),
+            (
+                shell!("kubectl -n {v} get service {}", "team-a", "cart"),
+                "service/cart",
+            ),
+            (
+                shell!(
+                    "kubectl -n {v} get endpointslices -l kubernetes.io/service-name={}",
+                    "prod",
+                    "car"
+                ),
+                "name=car ",
+            ),
+            (
+                shell!("kubectl -n {v} get pods --show-labels", "team-b"),
+                "namespace",
+            ),
+            (shell!("kubectl logs {}", "web-1"), "it names no namespace"),
+            (
+                shell!("kubectl -n kube-system get configmap {} -o yaml", "flannel"),
+                "configmap/flannel",
+            ),
+            (
+                shell!("kubectl -n kube-system exec ds/cilium -c {v} -- date", "sh"),
+                "container sh",
+            ),
+            (shell!("kubectl get node {}", "worker-9"), "worker-9"),
+            (shell!("kubectl apply -f -"), "it names no namespace"),
+            (shell!("ssh {} ip link", "192.0.2.99"), "192.0.2.99"),
+        ] {
+            let told = there().lacks(&unknown).unwrap_or_default();
+            assert!(told.contains(why), "{unknown}: {told:?}");
+        }
+    }
+
+    /// The lab's own: a mesh's container is that of the pod in which its proxy runs.
+    #[test]
+    fn a_lab_has_the_containers_of_its_daemons() {
+        let scenario = scenarios::find("sidecar-blocked").expect("a scenario");
+        let of = |seed| {
+            let options = Options {
+                scenario: scenario.name.to_owned(),
+                seed,
+                healthy: false,
+                ipv6: false,
+                offload: true,
+                with: None,
+            };
+            let case = Case::alone(scenario);
+            let plan = case.plan("0000", options);
+            let there = Inventory::new(case, &plan);
+            let pod = plan.pods().next().expect("a pod");
+            let logs = |container| {
+                shell!(
+                    "kubectl -n {v} logs {} -c {v}",
+                    pod.namespace,
+                    pod.name,
+                    container
+                )
+            };
+            ["istio-proxy", "linkerd-proxy"]
+                .map(|container| there.lacks(&logs(container)).is_none())
+        };
+        assert_eq!(
+            [0, 1, 2].map(of),
+            [[true, false], [false, true], [true, false]]
+        );
     }
 }

@@ -2,6 +2,7 @@
 //! and shows what the evidence above it says.
 mod cited;
 mod elsewhere;
+mod inventory;
 mod started;
 
 use std::collections::BTreeMap;
@@ -10,9 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures_util::StreamExt;
-use started::{Ran, run};
+use inventory::Inventory;
+use started::{Ran, SHOWN, WATCHED, run};
 use tokio::time::timeout;
 
+use super::case::Case;
 use super::cluster::Cluster;
 use super::fix::at_home;
 use super::needs::has_program;
@@ -36,16 +39,18 @@ struct Printed<'a> {
 
 /// What became of each command that changes nothing here.
 pub async fn check(
+    case: Case,
     cluster: &Cluster,
     node: &Node,
     verdict: &Verdict,
 ) -> Result<Vec<CheckedCommand>> {
     let printed = printed(verdict);
+    let there = &Inventory::new(case, &cluster.plan);
     let checks = printed.iter().map(|printed| async move {
         let begun = Instant::now();
         let failure = match lacks(printed.command) {
             Some(program) => Err(format!("no {program} on this machine")),
-            None => Ok(one(cluster, node, verdict, printed).await?),
+            None => Ok(one(cluster, node, there, printed).await?),
         };
         let (skipped, failure) = match failure {
             Err(why) => (Some(why), None),
@@ -109,21 +114,21 @@ fn lacks(command: &CommandLine) -> Option<String> {
 async fn one(
     cluster: &Cluster,
     node: &Node,
-    verdict: &Verdict,
+    there: &Inventory,
     printed: &Printed<'_>,
 ) -> Result<Option<String>> {
     let line = at_home(cluster, node, printed.command);
     match printed.command.kind() {
-        CommandKind::Elsewhere => Ok(elsewhere::unknown(cluster, verdict, printed.command)),
+        CommandKind::Elsewhere => Ok(there.lacks(printed.command)),
         CommandKind::Change => Ok(Some("it changes something".into())),
         CommandKind::Show => {
-            let ran = run(cluster, node, &line, |_| false).await?;
+            let ran = run(cluster, node, (&line, SHOWN), |_| false).await?;
             Ok(shows(&ran, printed))
         }
         CommandKind::Watch if printed.command.shows() == Some(&Shows::Nothing) => {
             let watched = timeout(
                 QUIET,
-                run(cluster, node, &line, |output| !output.is_empty()),
+                run(cluster, node, (&line, WATCHED), |output| !output.is_empty()),
             );
             let seen = watched.await.ok().transpose()?;
             let seen = seen.filter(|ran| !ran.output.is_empty());
@@ -132,10 +137,14 @@ async fn one(
         CommandKind::Watch => {
             let seen = |output: &str| matches(printed, output).is_none();
             let short = line.replacen(RECORDED.0, RECORDED.1, 1);
-            if short != line && run(cluster, node, &short, seen).await?.seen(seen) {
+            if short != line
+                && run(cluster, node, (&short, WATCHED), seen)
+                    .await?
+                    .seen(seen)
+            {
                 return Ok(None);
             }
-            let ran = run(cluster, node, &line, seen).await?;
+            let ran = run(cluster, node, (&line, WATCHED), seen).await?;
             Ok(match ran.seen(seen) {
                 true => None,
                 false => matches(printed, &ran.output).map(|why| ran.failure(&why)),

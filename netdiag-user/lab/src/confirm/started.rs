@@ -15,9 +15,10 @@ use crate::netns;
 use crate::plan::Node;
 use crate::sys::enter_before_exec;
 
-/// What a command may take on a machine that does other things as well. What shows something takes
-/// 5 s at most where there is nothing else to do.
-const LIMIT: Duration = Duration::from_secs(15);
+/// What shows something ends by then.
+pub const SHOWN: Duration = Duration::from_secs(5);
+/// What watches ends by itself after ten seconds.
+pub const WATCHED: Duration = Duration::from_secs(15);
 /// More than that is nothing for a person.
 const MOST: usize = 4 << 20;
 
@@ -66,11 +67,11 @@ impl Drop for Group {
     }
 }
 
-/// Until it ends, has printed what is `enough`, or takes too long.
+/// Until it ends, has printed what is `enough`, or takes longer than the limit.
 pub async fn run(
     cluster: &Cluster,
     node: &Node,
-    line: &str,
+    (line, limit): (&str, Duration),
     enough: impl Fn(&str) -> bool,
 ) -> Result<Ran> {
     // A /sys of the node's own has no cgroups below it.
@@ -111,7 +112,7 @@ pub async fn run(
             .ok()?;
         child.0.wait().await.ok()
     };
-    let status = timeout(LIMIT, all).await.ok().flatten();
+    let status = timeout(limit, all).await.ok().flatten();
     Ok(Ran {
         output: String::from_utf8_lossy(&output).into_owned(),
         errors: String::from_utf8_lossy(&errors).into_owned(),

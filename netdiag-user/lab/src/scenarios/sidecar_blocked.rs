@@ -54,6 +54,8 @@ const NO_NAME: u32 = 0;
 /// A mesh as its injector sets it up.
 struct Mesh {
     name: &'static str,
+    /// Its proxy's program, and the container that the injector calls so.
+    proxy: (&'static str, &'static str),
     control: u16,
     inbound: u16,
     outbound: u16,
@@ -61,8 +63,11 @@ struct Mesh {
 }
 
 fn mesh(plan: &Plan) -> Mesh {
-    let mesh = |name, [control, inbound, outbound, health]: [u16; 4]| Mesh {
+    let istio = ("pilot-agent", "istio-proxy");
+    let linkerd = ("linkerd2-proxy", "linkerd-proxy");
+    let mesh = |name, proxy, [control, inbound, outbound, health]: [u16; 4]| Mesh {
         name,
+        proxy,
         control,
         inbound,
         outbound,
@@ -71,14 +76,17 @@ fn mesh(plan: &Plan) -> Mesh {
     match plan.options.seed % 3 {
         0 => mesh(
             "istiod.istio-system.svc.cluster.local",
+            istio,
             [15012, 15006, 15001, 15021],
         ),
         1 => mesh(
             "linkerd-dst-headless.linkerd.svc.cluster.local",
+            linkerd,
             [8086, 4143, 4140, 4191],
         ),
         _ => mesh(
             "istiod-canary.mesh.svc.cluster.local",
+            istio,
             [15010, 25006, 25001, 25021],
         ),
     }
@@ -131,9 +139,16 @@ pub fn daemons(plan: &Plan, known: bool) -> Vec<Daemon> {
             .into_iter()
             .flat_map(|(flag, value)| [flag.to_owned(), value]),
     );
+    let (program, container) = mesh.proxy;
     let proxy = Daemon {
         netns: plan.netns(POD_A).to_owned(),
-        program: "{netdiag}".to_owned(),
+        // A program is known by its file.
+        before: vec![sh(
+            plan.netns(POD_A),
+            &format!("cp {{netdiag}} {{dir}}/{program}\n"),
+        )],
+        program: format!("{{dir}}/{program}"),
+        container: Some(container),
         arguments,
         ..Daemon::default()
     };

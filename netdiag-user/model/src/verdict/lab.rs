@@ -33,7 +33,7 @@ pub struct LabResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hidden: Option<String>,
     pub passed: bool,
-    /// The commands that change nothing here, where they were tried.
+    /// The printed commands that were tried: those that change nothing here, and those of a fix.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<CheckedCommand>,
     /// Whether the finding went away when its fix was applied, where that was tried.

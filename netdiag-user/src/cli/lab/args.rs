@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::lab::case::Case;
 use crate::lab::scenarios::{ALL, Scenario};
 use crate::lab::state::Options;
 
@@ -98,6 +99,9 @@ pub struct RunArgs {
     /// Run this command in the diagnosing node instead of netdiag, with the traffic going on.
     #[arg(long, num_args = 1.., allow_hyphen_values = true, value_name = "COMMAND", conflicts_with_all = ["all", "repeat"])]
     pub exec: Vec<OsString>,
+    /// With --every-form, confirm in one form alone: IPv6 for these scenarios, IPv4 for the others.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', requires_all = ["confirm", "every_form"], hide = true)]
+    pub confirm_ipv6: Option<Vec<String>>,
 }
 
 #[derive(Args, Debug)]
@@ -197,6 +201,18 @@ impl RunArgs {
         // What expects nothing is its own healthy twin.
         let twice = |o: &Options| o.healthy && scenario.expected.is_empty();
         all.filter(|o| !twice(o)).collect()
+    }
+}
+
+impl RunArgs {
+    /// Whether the printed commands are run in this form.
+    pub fn confirms(&self, case: &Case, options: &Options) -> bool {
+        let one = self.confirm_ipv6.as_ref();
+        let chosen = |names: &Vec<String>| {
+            let ipv6 = case.no_ipv6().is_none() && names.contains(&options.scenario);
+            ipv6 == options.ipv6
+        };
+        self.confirm && one.is_none_or(chosen)
     }
 }
 

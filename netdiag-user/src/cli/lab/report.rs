@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::junit::Junit;
 use super::matrix::Matrix;
-use super::{Format, Outcome, line};
+use super::{Format, Outcome, commands, line};
 use crate::cli::Usage;
 use crate::lab::case::Case;
 use crate::lab::judge::named;
@@ -15,10 +15,7 @@ use crate::lab::needs::Need;
 use crate::lab::plan::Kind;
 use crate::lab::scenarios::Scenario;
 use crate::lab::state::Options;
-use crate::model::{
-    text,
-    verdict::{CheckedCommand, Verdict},
-};
+use crate::model::{text, verdict::Verdict};
 use crate::output::{self, Sink};
 
 /// The scenarios there are.
@@ -163,18 +160,14 @@ fn tell(scenario: &Scenario, options: &Options, outcome: &Outcome) -> Result<()>
             if let Some(fixed) = lab.and_then(|lab| lab.fixed) {
                 after.push_str(if fixed { ", fixed" } else { ", not fixed" });
             }
-            let skipped = lab.map_or(0, |lab| {
-                let skipped = lab.commands.iter().filter(|it| it.skipped.is_some());
-                skipped.count()
-            });
-            if skipped > 0 {
-                after.push_str(&format!(
-                    ", {} not run",
-                    text::counted(skipped as u64, "command")
-                ));
-            }
+            let tried = lab.map_or(&[][..], |lab| &lab.commands);
+            after.push_str(&commands::counted(tried));
             if lab.is_some_and(|lab| lab.passed) {
-                return line(&format!("passed   {title}{after}"));
+                line(&format!("passed   {title}{after}"))?;
+                return commands::skipped(tried).try_for_each(|(command, why)| {
+                    let told = format!("skipped  {title}, a printed command: {why}: {command}");
+                    line(&text::lines(&told))
+                });
             }
             let names: Vec<_> = named(verdict).into_iter().collect();
             let names = if names.is_empty() {
@@ -183,25 +176,12 @@ fn tell(scenario: &Scenario, options: &Options, outcome: &Outcome) -> Result<()>
                 names.join(" ")
             };
             line(&format!("FAILED   {title}: named {names}{after}"))?;
-            lab.map_or(Ok(()), |lab| commands(&lab.commands))?;
+            commands::lines(tried).try_for_each(|told| line(&told))?;
             show(verdict)
         }
         Outcome::Skipped(why) => line(&format!("skipped  {title}: {why}")),
         Outcome::Failed(error) => line(&format!("FAILED   {title}: {error:#}")),
     }
-}
-
-/// What became of commands that were run: those that are of no use, and those that were not run.
-fn commands(checked: &[CheckedCommand]) -> Result<()> {
-    for it in checked {
-        let told = match (&it.failure, &it.skipped) {
-            (Some(why), _) => format!("  failed: {}: {why}", it.command),
-            (None, Some(why)) => format!("  not run: {}: {why}", it.command),
-            (None, None) => continue,
-        };
-        line(&text::lines(&told))?;
-    }
-    Ok(())
 }
 
 /// A verdict for people.
@@ -215,7 +195,7 @@ fn show(verdict: &Verdict) -> Result<()> {
     } else {
         lab.expected.join(" ")
     };
-    commands(&lab.commands)?;
+    commands::lines(&lab.commands).try_for_each(|told| line(&told))?;
     let result = if lab.passed { "passed" } else { "FAILED" };
     let after = lab
         .named_after
