@@ -85,18 +85,35 @@ pub fn saved(
     mut each: impl FnMut(Iptables, &mut Lines<'_>) -> Result<()>,
 ) -> Result<()> {
     let both = [Iptables::Nft4, Iptables::Nft6].into_iter();
-    let programs = both.filter(|_| xt).chain(legacy());
-    for program in programs {
-        let _turn = Turn::take()?;
-        let save = Program::new(program.save()).within(LISTING);
-        let old = matches!(program, Iptables::Legacy4 | Iptables::Legacy6);
-        match save.read(options, |from| each(program, &mut Lines::new(from))) {
+    for program in both.filter(|_| xt) {
+        save(program, options, &mut each)?;
+    }
+    saved_legacy(options, each)
+}
+
+/// The same of the old engine alone.
+pub fn saved_legacy(
+    options: &[&str],
+    mut each: impl FnMut(Iptables, &mut Lines<'_>) -> Result<()>,
+) -> Result<()> {
+    for program in legacy() {
+        match save(program, options, &mut each) {
             // Tables that were read here once stay listed, though the program is gone with its image.
-            Err(Failure::NotInstalled(_) | Failure::Failed(..)) if old => {}
+            Err(Failure::NotInstalled(_) | Failure::Failed(..)) => {}
             read => read?,
         }
     }
     Ok(())
+}
+
+fn save(
+    program: Iptables,
+    options: &[&str],
+    each: &mut impl FnMut(Iptables, &mut Lines<'_>) -> Result<()>,
+) -> Result<(), Failure> {
+    let _turn = Turn::take().map_err(|e| Failure::NotStarted(program.save(), e.to_string()))?;
+    let save = Program::new(program.save()).within(LISTING);
+    save.read(options, |from| each(program, &mut Lines::new(from)))
 }
 
 /// The old engine's programs, as far as it has tables here.
@@ -107,20 +124,6 @@ fn legacy() -> impl Iterator<Item = Iptables> {
     };
     let used = LEGACY.iter().filter(move |(tables, _)| used(tables));
     used.map(|(_, program)| *program)
-}
-
-/// The rules of the old engine, with their counters, where its program is there and can tell them.
-pub fn legacy_counted(mut each: impl FnMut(Iptables, &mut Lines<'_>) -> Result<()>) -> Result<()> {
-    for program in legacy() {
-        let _turn = Turn::take()?;
-        let save = Program::new(program.save()).within(LISTING);
-        match save.read(&["-c"], |from| each(program, &mut Lines::new(from))) {
-            // Tables that were read here once stay listed, though the program is gone with its image.
-            Ok(()) | Err(Failure::NotInstalled(_) | Failure::Failed(..)) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Ok(())
 }
 
 /// The lines of nft's listing of one chain, with handles; its names are plain words.

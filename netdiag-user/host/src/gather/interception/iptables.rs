@@ -3,7 +3,7 @@ use anyhow::Result;
 
 use super::{Does, LONGEST, Rule, Rules};
 use crate::{
-    gather::rulesets::saved::Lines,
+    gather::rulesets::saved::{self, Lines, Says},
     model::{
         netfilter::{Iptables, Listing, saved_words},
         text,
@@ -11,23 +11,23 @@ use crate::{
 };
 
 pub fn read(lines: &mut Lines<'_>, program: Iptables, rules: &mut Rules) -> Result<()> {
-    let mut table = String::new();
-    while let Some(line) = lines.next()? {
-        if let Some(name) = line.strip_prefix('*') {
-            name.clone_into(&mut table);
-        } else if let Some(rule) = line.strip_prefix("-A ") {
-            let place = |chain: &str| format!("{} {table} {chain}", program.save());
-            rules.prerouting.insert(place("PREROUTING"));
-            rules.output.insert(place("OUTPUT"));
-            if let Some(rule) = one(rule, program, &table, place) {
-                rules.keep(rule)?;
-            }
-        }
-    }
-    Ok(())
+    saved::each(lines, |line| {
+        let Says::Rule(rule) = line.says else {
+            return Ok(());
+        };
+        let place = |chain: &str| format!("{} {} {chain}", program.save(), line.table);
+        rules.prerouting.insert(place("PREROUTING"));
+        rules.output.insert(place("OUTPUT"));
+        one((line.chain, rule), program, line.table, place).map_or(Ok(()), |rule| rules.keep(rule))
+    })
 }
 
-fn one(rule: &str, program: Iptables, table: &str, place: impl Fn(&str) -> String) -> Option<Rule> {
+fn one(
+    (chain, rule): (&str, &str),
+    program: Iptables,
+    table: &str,
+    place: impl Fn(&str) -> String,
+) -> Option<Rule> {
     let words = saved_words(rule);
     let value = |names: &[&str]| {
         let at = words
@@ -50,17 +50,17 @@ fn one(rule: &str, program: Iptables, table: &str, place: impl Fn(&str) -> Strin
     let does = match value(&["-j", "-g"])? {
         "REDIRECT" | "TPROXY" => Does::Redirects(to()?),
         "RETURN" | "ACCEPT" => Does::Spares,
-        chain => Does::Goes(place(chain)),
+        other => Does::Goes(place(other)),
     };
     let ports = value(&["--dport", "--dports"]).unwrap_or_default();
     Some(Rule {
-        chain: place(words.first()?),
+        chain: place(chain),
         of: ports
             .split(',')
             .filter_map(|port| port.parse().ok())
             .collect(),
         does,
-        text: text::line(rule, LONGEST),
+        text: text::line(&format!("{chain} {rule}"), LONGEST),
         list: Listing::Iptables {
             program,
             table: table.to_owned(),

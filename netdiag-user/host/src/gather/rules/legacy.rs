@@ -3,7 +3,10 @@ use anyhow::Result;
 
 use super::{LONGEST, PLACE};
 use crate::{
-    gather::rulesets::{self, saved::Lines},
+    gather::rulesets::{
+        self,
+        saved::{self, Lines, Says},
+    },
     model::{
         gather::Rule,
         netfilter::{Iptables, RuleOrigin, saved_words},
@@ -23,7 +26,7 @@ pub struct Refusing<'a> {
 
 /// Hands over all of this thread's namespace.
 pub fn each(mut each: impl FnMut(Refusing<'_>)) -> Result<()> {
-    rulesets::legacy_counted(|program, lines| read(program, lines, &mut each))
+    rulesets::saved_legacy(&["-c"], |program, lines| read(program, lines, &mut each))
 }
 
 fn read(
@@ -31,48 +34,32 @@ fn read(
     lines: &mut Lines<'_>,
     each: &mut impl FnMut(Refusing<'_>),
 ) -> Result<()> {
-    let mut table = "filter".to_owned();
-    while let Some(line) = lines.next()? {
-        if let Some(name) = line.strip_prefix('*') {
-            table = name.to_owned();
-        }
-        let found = rule(line, program, &table).or_else(|| policy(line, program, &table));
-        found.into_iter().for_each(&mut *each);
-    }
-    Ok(())
+    saved::each(lines, |line| {
+        let rule = match line.says {
+            Says::Rule(rule) if refuses(rule) => Some(rule),
+            // A policy counts what it takes.
+            Says::Chain { policy: "DROP" } => None,
+            _ => return Ok(()),
+        };
+        let refusing = line.packets.map(|packets| Refusing {
+            program,
+            table: line.table,
+            chain: line.chain,
+            rule,
+            packets,
+        });
+        refusing.into_iter().for_each(&mut *each);
+        Ok(())
+    })
 }
 
-/// A line like `[3:180] -A FORWARD -p tcp -j DROP` below `*filter`.
-fn rule<'a>(line: &'a str, program: Iptables, table: &'a str) -> Option<Refusing<'a>> {
-    let (counter, rule) = line.strip_prefix('[')?.split_once("] -A ")?;
-    let (chain, rule) = rule.split_once(' ')?;
+fn refuses(rule: &str) -> bool {
     let target = |pair: &[String]| {
         matches!(pair[0].as_str(), "-j" | "-g") && matches!(pair[1].as_str(), "DROP" | "REJECT")
     };
     // Most lines are of rules that refuse nothing: their words are not taken apart.
     let may = rule.contains("DROP") || rule.contains("REJECT");
-    let refuses = may && saved_words(rule).windows(2).any(target);
-    refuses.then_some(Refusing {
-        program,
-        table,
-        chain,
-        rule: Some(rule),
-        packets: counter.split(':').next()?.parse().ok()?,
-    })
-}
-
-/// A line like `:FORWARD DROP [12:720]`: a policy counts what it takes.
-fn policy<'a>(line: &'a str, program: Iptables, table: &'a str) -> Option<Refusing<'a>> {
-    let mut words = line.strip_prefix(':')?.split(' ');
-    let (chain, verdict, counter) = (words.next()?, words.next()?, words.next()?);
-    let packets = counter.strip_prefix('[')?.split(':').next()?.parse().ok()?;
-    (verdict == "DROP").then_some(Refusing {
-        program,
-        table,
-        chain,
-        rule: None,
-        packets,
-    })
+    may && saved_words(rule).windows(2).any(target)
 }
 
 impl Refusing<'_> {

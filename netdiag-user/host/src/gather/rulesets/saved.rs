@@ -49,6 +49,62 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// What one of the lines tells, and of which table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Saved<'a> {
+    pub table: &'a str,
+    pub chain: &'a str,
+    pub says: Says<'a>,
+    /// Packets, where they are listed (`-c`).
+    pub packets: Option<u64>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Says<'a> {
+    /// The chain is there; `-` is the policy of one that somebody made.
+    Chain { policy: &'a str },
+    /// A rule of it: what stands behind the chain's name.
+    Rule(&'a str),
+}
+
+/// Hands over every chain and rule.
+pub fn each(lines: &mut Lines<'_>, mut each: impl FnMut(Saved<'_>) -> Result<()>) -> Result<()> {
+    let mut table = String::new();
+    while let Some(line) = lines.next()? {
+        if let Some(name) = line.strip_prefix('*') {
+            name.trim().clone_into(&mut table);
+        } else if let Some(saved) = saved(&table, line) {
+            each(saved)?;
+        }
+    }
+    Ok(())
+}
+
+/// `:FORWARD DROP [12:720]`, `[3:180] -A FORWARD -p tcp -j DROP`, or the same without counters.
+fn saved<'a>(table: &'a str, line: &'a str) -> Option<Saved<'a>> {
+    let both = |text: &'a str| text.split_once(' ').unwrap_or((text, ""));
+    let packets = |counter: &str| counter.split(':').next()?.parse().ok();
+    if let Some(line) = line.strip_prefix(':') {
+        let (chain, rest) = both(line);
+        let (policy, counter) = both(rest);
+        return Some(Saved {
+            table,
+            chain,
+            says: Says::Chain { policy },
+            packets: counter.strip_prefix('[').and_then(packets),
+        });
+    }
+    let counted = line.strip_prefix('[').and_then(|l| l.split_once("] "));
+    let (counter, line) = counted.map_or((None, line), |(counter, line)| (Some(counter), line));
+    let (chain, rule) = both(line.strip_prefix("-A ")?);
+    Some(Saved {
+        table,
+        chain,
+        says: Says::Rule(rule),
+        packets: counter.and_then(packets),
+    })
+}
+
 /// Whether a `"` is still open; what stands behind a backslash counts for nothing.
 #[derive(Default)]
 struct Quotes {
@@ -125,6 +181,31 @@ mod tests {
         assert!(lines[1].ends_with("c\" -j Y") && lines[1].starts_with("-A X"));
         assert_eq!(lines[2], "COMMIT");
         assert_eq!(all("\n\nx").expect("lines"), ["", "", "x"]);
+    }
+
+    #[test]
+    fn each_line_is_of_its_table() {
+        let text = "# by\n*nat\n:OUTPUT ACCEPT [1:2]\n:X - [0:0]\n-A X\nCOMMIT\n*filter\n\
+                    [3:180] -A FORWARD -p tcp -j DROP\n-A FORWARD -j X\n[z:1] -A Y -j X\n";
+        let mut told = Vec::new();
+        let mut from = text.as_bytes();
+        let keep = |saved: Saved<'_>| {
+            told.push(format!(
+                "{} {} {:?} {:?}",
+                saved.table, saved.chain, saved.says, saved.packets
+            ));
+            Ok(())
+        };
+        each(&mut Lines::new(&mut from), keep).expect("lines");
+        let wanted = [
+            "nat OUTPUT Chain { policy: \"ACCEPT\" } Some(1)",
+            "nat X Chain { policy: \"-\" } Some(0)",
+            "nat X Rule(\"\") None",
+            "filter FORWARD Rule(\"-p tcp -j DROP\") Some(3)",
+            "filter FORWARD Rule(\"-j X\") None",
+            "filter Y Rule(\"-j X\") None",
+        ];
+        assert_eq!(told, wanted);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 
 use crate::{
-    gather::rulesets::saved::Lines,
+    gather::rulesets::saved::{self, Lines, Says},
     model::{
         flow,
         netfilter::{Iptables, saved_words},
@@ -67,23 +67,24 @@ type Chains = BTreeMap<String, Vec<Leads>>;
 
 pub fn read(lines: &mut Lines<'_>, program: Iptables, found: &mut Services) -> Result<()> {
     let mut nat = Chains::new();
-    let mut table = String::new();
-    while let Some(line) = lines.next()? {
-        if let Some(name) = line.strip_prefix('*') {
-            name.trim().clone_into(&mut table);
-        } else if let Some(chain) = line.strip_prefix(':') {
-            found.kube_proxy |= chain.split(' ').next() == Some(SERVICES);
-        } else if let Some((chain, rule)) = rule(line) {
-            match table.as_str() {
-                "nat" => keep(&mut nat, chain, &rule, program),
-                "filter" if chain.starts_with(KUBE) => {
-                    let rejected = rejected(&chain, &rule, program);
-                    rejected.into_iter().for_each(|s| put(found, s));
+    saved::each(lines, |line| {
+        let chain = line.chain;
+        match (line.table, line.says) {
+            (_, Says::Chain { .. }) => found.kube_proxy |= chain == SERVICES,
+            ("nat", Says::Rule(text)) => {
+                if let Some(rule) = rule(text) {
+                    keep(&mut nat, chain, &rule, program);
                 }
-                _ => {}
             }
+            ("filter", Says::Rule(text)) if chain.starts_with(KUBE) => {
+                let rule = rule(text);
+                let rejected = rule.and_then(|rule| rejected(chain, &rule, program));
+                rejected.into_iter().for_each(|s| put(found, s));
+            }
+            _ => {}
         }
-    }
+        Ok(())
+    })?;
     for rule in nat.values().flatten() {
         translated(&nat, rule)
             .into_iter()
@@ -99,14 +100,17 @@ fn put(found: &mut Services, service: Service) {
     }
 }
 
-fn keep(nat: &mut Chains, chain: String, rule: &Rule, program: Iptables) {
+fn keep(nat: &mut Chains, chain: &str, rule: &Rule, program: Iptables) {
     let leads = Leads {
         target: rule.target.as_str().into(),
         dnat: rule.dnat,
-        service: service(&chain, rule, program).map(Box::new),
+        service: service(chain, rule, program).map(Box::new),
         drops: rule.target == MARK_DROP && rule.is_for_want_of_local(),
     };
-    nat.entry(chain).or_default().push(leads);
+    match nat.get_mut(chain) {
+        Some(all) => all.push(leads),
+        None => drop(nat.insert(chain.to_owned(), vec![leads])),
+    }
 }
 
 fn translated(nat: &Chains, rule: &Leads) -> Option<Service> {
@@ -193,12 +197,8 @@ fn name(comment: &str) -> Option<String> {
     first.contains('/').then(|| text::line(first, LONGEST))
 }
 
-fn rule(line: &str) -> Option<(String, Rule)> {
-    let line = line
-        .strip_prefix('[')
-        .map_or(line, |l| l.split_once("] ").map_or(l, |p| p.1));
-    let mut words = saved_words(line.strip_prefix("-A ")?).into_iter();
-    let chain = words.next()?;
+fn rule(text: &str) -> Option<Rule> {
+    let mut words = saved_words(text).into_iter();
     let mut rule = Rule::default();
     let mut negated = false;
     while let Some(word) = words.next() {
@@ -227,7 +227,7 @@ fn rule(line: &str) -> Option<(String, Rule)> {
         }
         negated = false;
     }
-    Some((chain, rule))
+    Some(rule)
 }
 
 fn note(rule: &mut Rule, option: &str, value: &str) {

@@ -3,7 +3,7 @@ use anyhow::Result;
 
 use super::{Does, LONGEST, Matches, Rule, Rules};
 use crate::{
-    gather::rulesets::saved::Lines,
+    gather::rulesets::saved::{self, Lines, Says},
     model::{
         address::Prefix,
         netfilter::{Iptables, saved_words},
@@ -20,24 +20,27 @@ pub fn read(lines: &mut Lines<'_>, program: Iptables, rules: &mut Rules<'_>) -> 
     let ipv6 = matches!(program, Iptables::Legacy6 | Iptables::Nft6);
     let own = ipv6 == rules.packet.source.is_ipv6();
     let place = |chain: &str| format!("{} nat {chain}", program.name());
-    let (mut nat, mut any) = (false, false);
-    while let Some(line) = lines.next()? {
-        if let Some(table) = line.strip_prefix('*') {
-            nat = table.trim() == "nat";
-        } else if let Some(rule) = line.strip_prefix("-A ").filter(|_| nat && own) {
-            any |= rule.starts_with(BASE);
-            let words = saved_words(rule);
-            if let Some((chain, matches, does)) = one(&words, rules.packet, place) {
-                rules.bases.insert(place(BASE));
-                rules.keep(Rule {
-                    chain,
-                    matches,
-                    does,
-                    text: text::line(&format!("{}: {rule}", program.name()), LONGEST),
-                })?;
-            }
+    let mut any = false;
+    saved::each(lines, |line| {
+        let Says::Rule(rule) = line.says else {
+            return Ok(());
+        };
+        if line.table != "nat" || !own {
+            return Ok(());
         }
-    }
+        any |= line.chain == BASE;
+        let Some((matches, does)) = one(&saved_words(rule), rules.packet, place) else {
+            return Ok(());
+        };
+        rules.bases.insert(place(BASE));
+        let text = format!("{}: {} {rule}", program.name(), line.chain);
+        rules.keep(Rule {
+            chain: place(line.chain),
+            matches,
+            does,
+            text: text::line(&text, LONGEST),
+        })
+    })?;
     Ok(any)
 }
 
@@ -45,9 +48,8 @@ fn one(
     words: &[String],
     packet: &Leaving,
     place: impl Fn(&str) -> String,
-) -> Option<(String, Matches, Does)> {
+) -> Option<(Matches, Does)> {
     let mut all = words.iter().map(String::as_str);
-    let chain = place(all.next()?);
     let mut matches = Matches::Yes;
     let mut negated = false;
     let mut does = None;
@@ -67,7 +69,7 @@ fn one(
             negated = false;
         }
     }
-    Some((chain, matches, does?))
+    Some((matches, does?))
 }
 
 fn selector<'a>(
