@@ -182,12 +182,14 @@ mod tests {
             "skipped  c (seed 1): needs ipip, which this kernel does not have",
             "skipped  d (seed 1): needs etcd, which this machine does not have",
             "skipped  e (seed 1): needs a VM of its own, which this is not",
+            "passed   f (seed 1), named after 0.1 s, fixed, commands run 2 show + 1 change",
+            "skipped  f (seed 1), a printed command: no crictl on this machine: crictl pods",
             "    NAMED  1",
         ] {
             count(line, &mut tally, &mut lacking);
         }
         assert_eq!(lacking, ["c", "e"]);
-        assert_eq!(tally.counts(), "1 passed, 1 failed, 3 skipped");
+        assert_eq!(tally.counts(), "2 passed, 1 failed, 4 skipped");
     }
 
     #[test]

@@ -474,3 +474,15 @@ pub fn names(pods: &[PodRef]) -> String {
         n => format!("{} and {} more", local[..3].join(", "), n - 3),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_dies_before_a_hop_is_not_to_be_seen_there() {
+        assert!(goes_on(29, 29) && goes_on(15, 30));
+        assert!(!goes_on(5, 29), "most die before");
+        assert!(!goes_on(2, 2), "they may have been the last");
+    }
+}
