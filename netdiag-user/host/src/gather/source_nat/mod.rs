@@ -96,7 +96,7 @@ pub fn source_nat(root: &Path, packet: &Leaving) -> Result<SourceNat> {
         Ok(())
     })?;
     found.rule = rules.translates()?;
-    found.others = rules.others;
+    found.others = rules.others();
     found.keeper = keeper::find(root);
     Ok(found)
 }
@@ -126,6 +126,13 @@ impl<'a> Rules<'a> {
             .or_default()
             .push(rule);
         Ok(())
+    }
+
+    /// Rules that translate, but not this packet: it is another's, or left its chain before.
+    fn others(&self) -> u64 {
+        let kept = self.chains.values().flatten();
+        let translating = kept.filter(|rule| rule.does == Does::Translates);
+        self.others + translating.count() as u64
     }
 
     /// The first rule by which the packet may be translated.
