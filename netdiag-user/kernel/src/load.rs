@@ -36,9 +36,6 @@ const LARGEST_BTF: usize = 64 << 20;
 /// Programs that are loaded at once at most: a node's processors have other work.
 const LOADERS: usize = 4;
 
-/// aya-log's number for debug messages; 0 turns all of them off.
-const DEBUG_LEVEL: u8 = 4;
-
 /// How a program reaches the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -219,7 +216,10 @@ pub fn load(root: &Path, set: Set, asked: u32, debug: bool) -> Result<Programs> 
         }
     };
     let (offsets, reasons) = match &btf {
-        Some((btf, _)) => (Some(offsets::offsets(btf)?), reasons(btf)),
+        Some((btf, _)) => (
+            Some(offsets::offsets(btf)?),
+            Reasons::new(btf.enumeration("skb_drop_reason").unwrap_or_default()),
+        ),
         None => (None, Reasons::default()),
     };
     let mut ebpf = load_object(offsets, btf.as_ref().map(|(_, aya)| aya), asked, debug)?;
@@ -256,22 +256,19 @@ pub fn kernel_btf(root: &Path) -> Result<(Btf, AyaBtf)> {
     Ok((Btf::parse(bytes).context("reading the kernel's BTF")?, aya))
 }
 
-fn reasons(btf: &Btf) -> Reasons {
-    Reasons::new(btf.enumeration("skb_drop_reason").unwrap_or_default())
-}
-
 pub(super) fn load_object(
     offsets: Option<Offsets>,
     btf: Option<&AyaBtf>,
     asked: u32,
     debug: bool,
 ) -> Result<Ebpf> {
-    let level = if debug { DEBUG_LEVEL } else { 0 };
+    // aya-log's number for debug messages; 0 turns all of them off.
+    let level: u8 = if debug { 4 } else { 0 };
     let mut loader = EbpfLoader::new();
     loader.btf(btf).verifier_log_level(log_level());
     loader.override_global("AYA_LOG_LEVEL", &level, true);
     loader.override_global("FILTER", &asked, true);
-    let new_drops = new_drops();
+    let new_drops = sizes::new_drops();
     loader.override_global("NEW_DROPS", &new_drops, true);
     if let Some(offsets) = &offsets {
         loader.override_global("OFFSETS", offsets, true);
@@ -281,16 +278,6 @@ pub(super) fn load_object(
     }
     let object = aya::include_bytes_aligned!(env!("NETDIAG_BPF_OBJECT"));
     loader.load(object).map_err(explain_load)
-}
-
-/// Rows of drops that all CPUs together may add between two readings: a quarter of what the table
-/// has room for, as those that come while it is read wait for the next one.
-const NEW_DROPS: u64 = 4096;
-
-/// The same for each CPU.
-fn new_drops() -> u64 {
-    let cpus = aya::util::online_cpus().map_or(1, |cpus| cpus.len().max(1));
-    (NEW_DROPS / cpus as u64).max(1)
 }
 
 /// The verifier's log is wanted with -v only, and costs when it is.
@@ -327,8 +314,8 @@ impl Programs {
         let wanted: Vec<&Entry> = self.set.entries().iter().filter(fits).collect();
         let mut loaded = load_at_once(&mut self.ebpf, &wanted, btf);
         for entry in wanted {
-            let absent = || Err(anyhow::anyhow!("missing from the eBPF object"));
-            match loaded.remove(entry.program).unwrap_or_else(absent) {
+            let loaded = loaded.remove(entry.program);
+            match loaded.context("missing from the eBPF object").flatten() {
                 Ok(()) if entry.kind != Kind::Tc => self.tracepoints += 1,
                 Ok(()) => {}
                 Err(e) => {
@@ -471,8 +458,7 @@ fn load_one(program: &mut Program, entry: &Entry, btf: Option<&AyaBtf>) -> Resul
         (Program::BtfTracePoint(program), Kind::BtfTracepoint(tracepoint)) => {
             let btf = btf.context("no BTF")?;
             program.load(tracepoint, btf).map_err(explain_program)?;
-            program.attach().context("attaching")?;
-            Ok(())
+            program.attach().context("attaching").map(drop)
         }
         _ => bail!("of an unknown kind"),
     }

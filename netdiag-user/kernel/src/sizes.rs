@@ -2,7 +2,7 @@
 //!
 //! A processor takes free entries of an LRU map for itself, up to 128 at a time, and when the map has
 //! none left the next one evicts what is in use (kernel/bpf/bpf_lru_list.c): a small map on a large
-//! machine forgets live entries. So those of [`SMALL`] get [`Small::live`] entries and some more for
+//! machine forgets live entries. So small ones get their live entries and some more for
 //! each possible processor: the whole 128 where the budget has room for them, else as many as fit,
 //! the same number for all. From Linux 6.17 on the kernel takes less where a map is small, and a
 //! reserve of `live / processors` is enough.
@@ -81,6 +81,16 @@ const LARGE: u64 = hash(24_576, entry::<FlowHopKey, FlowHop>())
     + hash(8192, entry::<RetransmitKey, Retransmitted>())
     + hash(4096, entry::<DnsKey, Dns>())
     + hash(4096, entry::<u32, u8>());
+
+/// Rows of drops that all processors together may add between two readings: a quarter of what the
+/// table has room for, as those that come while it is read wait for the next one.
+const NEW_DROPS: u64 = 16_384 / 4;
+
+/// The same for each processor that is online.
+pub fn new_drops() -> u64 {
+    let cpus = aya::util::online_cpus().map_or(1, |cpus| cpus.len().max(1));
+    (NEW_DROPS / cpus as u64).max(1)
+}
 
 /// Each processor's part of per-CPU arrays and of the LRU maps' lists.
 const PER_CPU: u64 = 8 * counter::COUNT as u64 + 3 * size_of::<FlowKey>() as u64 + 2048;
