@@ -383,10 +383,11 @@ fn each_source_alone_names_the_same_pod() {
         return;
     }
     let node = Node::up();
-    let pod = node.pod(7);
+    // Of no other test's: cgroups are the machine's, and a pod's number is in its UID.
+    let pod = node.pod(9007);
     let file = node.dir.join("pods.json");
     let list = serde_json::json!([{
-        "namespace": "churn", "name": "pod-7", "addresses": [pod.address]
+        "namespace": "churn", "name": "pod-9007", "addresses": [pod.address]
     }]);
     std::fs::write(&file, list.to_string()).expect("written");
     let file = file.display().to_string();
@@ -394,7 +395,7 @@ fn each_source_alone_names_the_same_pod() {
     api.put("nodes", objects::node("here", "192.0.2.1", "10.9.0.0/24"));
     api.put(
         "pods",
-        objects::pod("churn", "pod-7", "here", &[&pod.address]),
+        objects::pod("churn", "pod-9007", "here", &[&pod.address]),
     );
     let config = api.kubeconfig(Login::Token).display().to_string();
     let by_api = ["--kubeconfig", &config, "--node-name", "here"];
@@ -422,8 +423,8 @@ fn each_source_alone_names_the_same_pod() {
         );
         let (namespace, name) = match source {
             "none" => (Value::Null, Value::Null),
-            "cgroup" => (Value::Null, "pod-7".into()),
-            _ => ("churn".into(), "pod-7".into()),
+            "cgroup" => (Value::Null, "pod-9007".into()),
+            _ => ("churn".into(), "pod-9007".into()),
         };
         assert_eq!(
             (&said["namespace"], &said["name"]),
