@@ -39,3 +39,44 @@ pub fn with_scattered<'a>(
     patterns.sort_by_key(|p| std::cmp::Reverse(p.packets()));
     patterns
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::observation::Observation,
+        testing::{UPLINK, died, overlay_node, tcp, with_facts},
+    };
+
+    /// What is told of a packet to each of so many ports: port, packets, whether they are one.
+    fn told(source: &str, ports: usize, each: u64) -> Vec<(u16, u64, bool)> {
+        let packet = |n: usize| {
+            let flow = tcp(source, "172.20.2.9", 2000 + n as u16);
+            died(flow, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, each)
+        };
+        let observation = Observation {
+            drops: (0..ports).map(packet).collect(),
+            ..Observation::default()
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        with_facts(&node, &observation, |facts| {
+            let patterns = with_scattered(facts, |l| l.reason == "NETFILTER_DROP");
+            let row = |p: &Pattern<'_>| (p.port, p.packets(), p.scattered);
+            patterns.iter().map(row).collect()
+        })
+    }
+
+    #[test]
+    fn what_a_pod_sends_to_many_ports_is_one() {
+        let pod = "172.20.1.5";
+        assert_eq!(told(pod, MANY + 1, 1), [(0, MANY as u64 + 1, true)]);
+        assert_eq!(told(pod, MANY, 1), [], "few ports are servers' own");
+        let own = told(pod, 2, 5);
+        assert_eq!(own, [(2000, 5, false), (2001, 5, false)]);
+    }
+
+    #[test]
+    fn a_scan_from_elsewhere_is_none() {
+        assert_eq!(told("198.51.100.7", MANY + 1, 1), []);
+    }
+}
