@@ -81,10 +81,7 @@ pub fn command(via: Option<Way>, options: &Options) -> Result<ExitCode> {
         bail!("labs need root: run this as root");
     }
     let netdiag = build::given_or_dev(via, options.netdiag.as_deref())?;
-    let names = match options.names.as_slice() {
-        [] => scenarios::list(&netdiag)?,
-        some => some.to_vec(),
-    };
+    let names = scenarios::chosen(&netdiag, &options.names)?;
     let forms = match options.form.as_slice() {
         [] => &[Form::Alone, Form::Busy],
         some => some,

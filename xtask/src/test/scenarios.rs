@@ -32,6 +32,14 @@ pub fn list(netdiag: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Those that somebody named, or all.
+pub fn chosen(netdiag: &Path, named: &[String]) -> Result<Vec<String>> {
+    match named {
+        [] => list(netdiag),
+        some => Ok(some.to_vec()),
+    }
+}
+
 /// Which forms of each scenario are run: the name, and the flags behind it.
 pub fn forms(names: &[String], flags: &[&str]) -> Vec<String> {
     let mut forms = Vec::new();
