@@ -61,9 +61,20 @@ pub struct HopSettings {
     pub smallest_limit: u32,
     /// UDP ports of the node's VXLAN devices, 0 where unused.
     pub vxlan_ports: [u16; MAX_VXLAN_PORTS],
-    pub padding: u32,
+    /// [`FULL`], [`FLOWS`] or [`LIGHT`].
+    pub level: u32,
 }
 wire!(HopSettings, 16);
+
+/// How much is kept of what passes a hop. Everything, TCP's sequences at each of them.
+pub const FULL: u32 = 0;
+/// Every flow; TCP's sequences at pods' links and uplinks.
+pub const FLOWS: u32 = 1;
+/// What opens and ends connections, DNS, ICMP, fragments, and what is larger than its route takes.
+pub const LIGHT: u32 = 2;
+
+/// Links whose sequences are followed at [`FLOWS`], by the last bits of their number.
+pub const FOLLOWED: u32 = 1024;
 
 /// Network namespaces that belong to this node: value of the namespace map.
 pub const NETNS_NODE: u8 = 1;
@@ -107,5 +118,7 @@ pub mod counter {
     pub const DROPS_LEFT: u32 = 20;
     /// Drops that no filter can judge: no addresses could be read.
     pub const DROPS_UNJUDGED: u32 = 21;
-    pub const COUNT: u32 = 22;
+    /// Packets at hops whose flows were new when too many were.
+    pub const HOPS_UNKEPT: u32 = 22;
+    pub const COUNT: u32 = 23;
 }

@@ -96,8 +96,9 @@ pub struct Limit {
 }
 wire!(Limit, 8);
 
-/// A pair of outer addresses on an uplink.
-#[repr(C)]
+/// A pair of outer addresses on an uplink. Aligned so that the kernel side compares it by whole
+/// words.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct OuterKey {
     pub source: [u8; 16],

@@ -14,6 +14,7 @@ pub mod dns;
 pub mod event;
 pub mod filter;
 pub mod flow;
+pub mod front;
 pub mod hop;
 pub mod loss;
 pub mod oom;

@@ -9,6 +9,7 @@
 mod clock;
 mod emit;
 mod filter;
+mod front;
 mod hooks;
 mod maps;
 mod parse;

@@ -6,10 +6,11 @@ use aya_ebpf::{
 };
 use netdiag_common::{
     claim::{Claim, ClaimKey},
-    config::{HopSettings, Offsets, REASONS, counter},
+    config::{FOLLOWED as MOST_FOLLOWED, HopSettings, Offsets, REASONS, counter},
     dns::{Dns, DnsKey},
     filter::{Rules, SELECTED as MOST_SELECTED},
     flow::FlowKey,
+    front::{DropFront, Front, Words},
     hop::{
         FlowHop, FlowHopKey, FragmentKey, FragmentOf, IcmpError, IcmpErrorKey, Limit, Outer,
         OuterKey,
@@ -24,6 +25,15 @@ use crate::{clock::Mark, parse::Packet};
 /// is read before it has to go.
 #[unsafe(no_mangle)]
 pub static NEW_DROPS: u64 = 0;
+
+/// The same of flows at hops.
+#[unsafe(no_mangle)]
+pub static NEW_FLOWS: u64 = 0;
+
+/// 0 where nobody can ask processors for what they have counted: then each packet goes to the
+/// tables. Set before loading.
+#[unsafe(no_mangle)]
+pub static CACHE: u32 = 0;
 
 /// Set from the running kernel's BTF before loading; all zero would read nonsense, so the
 /// programs that need it are not loaded without.
@@ -84,6 +94,11 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::C
 
 #[map]
 pub static HOP_SETTINGS: Array<HopSettings> = Array::with_max_entries(1, 0);
+
+/// Numbers of the links whose TCP sequences are followed at the middle level. Two may share a slot:
+/// then it is one's, and the other's are not.
+#[map]
+pub static FOLLOWED: Array<u32> = Array::with_max_entries(MOST_FOLLOWED, 0);
 
 /// How often the tables were read.
 #[map]
@@ -157,10 +172,43 @@ pub struct Scratch {
     pub inner: Packet,
     pub about: Packet,
     pub icmp: IcmpErrorKey,
-    pub outer: OuterKey,
+    pub outer: Words,
     pub fragment: FragmentKey,
     pub fragment_of: FragmentOf,
     pub dns: DnsKey,
+    pub room: Room,
+}
+
+/// What a CPU keeps from one packet to the next.
+#[derive(Clone, Copy)]
+pub struct Room {
+    pub rows: Rows,
+    pub front: Front,
+}
+
+/// New rows of a table that a CPU added since a reading.
+#[derive(Clone, Copy)]
+pub struct Rows {
+    reading: u64,
+    added: u64,
+}
+
+impl Rows {
+    /// Whether there is room for one more, of `most` between two readings.
+    #[inline(always)]
+    pub fn has_room(&mut self, most: &'static u64) -> bool {
+        let Some(reading) = READINGS.get(0) else {
+            return true;
+        };
+        if *reading != self.reading {
+            self.reading = *reading;
+            self.added = 0;
+        }
+        self.added += 1;
+        // SAFETY: a static of our own; volatile, because the loader sets it after compilation.
+        let most = unsafe { core::ptr::read_volatile(most) };
+        self.added <= most
+    }
 }
 
 #[map]
@@ -175,9 +223,16 @@ pub struct Dropping {
     /// Where headers are read to.
     pub window: [u8; WINDOW],
     pub mark: Mark,
-    /// The reading since which it counts new rows, and how many there were.
+    pub rows: Rows,
+    pub netns: Known,
+    pub front: DropFront,
+}
+
+/// The namespace of the last drop, which is this node's, as of a reading.
+#[derive(Clone, Copy)]
+pub struct Known {
+    pub netns: u32,
     pub reading: u64,
-    pub rows: u64,
 }
 
 /// The kernel does not run a tracepoint's program inside itself on one CPU (6.1); before that, a

@@ -26,15 +26,15 @@ struct Seen {
     captures: BTreeMap<Hop, Vec<Packet>>,
 }
 
-/// Starts both on the node, then the traffic; ends the traffic when `enough` events came, waits
+/// Starts both on the first node, then the traffic; ends the traffic when `enough` events came, waits
 /// for silence, and only then ends the observers.
-fn observe(lab: &Lab, node: usize, links: &[&str], enough: impl Fn(&[Value]) -> bool) -> Seen {
-    let netns = &lab.nodes[node];
+fn observe(lab: &Lab, level: &str, links: &[&str], enough: impl Fn(&[Value]) -> bool) -> Seen {
+    let netns = &lab.nodes[0];
     lab.without_ipv6();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("events.ndjson");
     let path = file.display().to_string();
-    let netdiag = trace(netns, &lab.cni_dirs[node], &path);
+    let netdiag = trace(netns, &lab.cni_dirs[0], level, &path);
     let mut captures = BTreeMap::new();
     for link in links {
         for direction in DIRECTIONS {
@@ -56,11 +56,13 @@ fn observe(lab: &Lab, node: usize, links: &[&str], enough: impl Fn(&[Value]) -> 
     }
 }
 
-fn trace(netns: &str, cni_dir: &str, file: &str) -> Process {
+fn trace(netns: &str, cni_dir: &str, level: &str, file: &str) -> Process {
     let arguments = [
         "run",
         "-o",
         "ndjson",
+        "--level",
+        level,
         "--cni-dir",
         cni_dir,
         "--output-file",
@@ -157,7 +159,7 @@ fn oversize_packets_and_retransmits_are_those_of_the_wire() {
     let (tunnel, veth) = (link_of_kind(node, "vxlan"), link_of_kind(node, "veth"));
     let uplink = link_towards(node, "198.51.100.1");
     assert_ne!(veth, "", "a pod's link");
-    let seen = observe(&lab, 0, &[&tunnel, &uplink], |events| {
+    let seen = observe(&lab, "full", &[&tunnel, &uplink], |events| {
         total(of_type(events, "oversize")) > 60 && total(of_type(events, "retransmit")) > 60
     });
     assert_totals_agree(&seen);
@@ -197,7 +199,7 @@ fn outer_sources_that_mismatch_are_those_of_the_wire() {
         link_towards(node, "198.51.100.1"),
         link_of_kind(node, "vxlan"),
     );
-    let seen = observe(&lab, 0, &[&uplink, &tunnel], |events| {
+    let seen = observe(&lab, "flows", &[&uplink, &tunnel], |events| {
         total(of_type(events, "vxlan_source_mismatch")) > 20
     });
     assert_totals_agree(&seen);

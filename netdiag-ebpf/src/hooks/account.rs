@@ -2,6 +2,7 @@
 use netdiag_common::{
     config::counter,
     event::{self, EMIT_INTERVAL_NS},
+    front::{Front, Words},
     hop::{
         ACK, DF, FIN, FlowHop, FragmentKey, FragmentOf, GSO, Limit, OVERSIZE_DF, OVERSIZE_GSO, RST,
         SYN,
@@ -13,8 +14,10 @@ use super::{dns, hop::Seen};
 use crate::{
     clock,
     emit::{Event0, add, count, emit, entry},
-    filter, maps,
-    parse::{Bytes, FIRST, Packet, ip, tcp},
+    filter,
+    front::{self, Passed},
+    maps::{self, Room, Rows},
+    parse::{Bytes, FIRST, Packet, WHOLE, ip, tcp},
 };
 
 const UDP_HEADER: u32 = 8;
@@ -37,6 +40,7 @@ struct Sizes {
 pub fn packet(
     bytes: &impl Bytes,
     seen: &Seen,
+    room: &mut Room,
     packet: &Packet,
     carried: u8,
     outer: &Packet,
@@ -46,7 +50,24 @@ pub fn packet(
         tcp = tcp::parse(bytes, packet.l4)?;
     }
     let sizes = sizes(seen, packet, &tcp, outer);
-    let Some(value) = flow(packet) else {
+    let passed = Passed {
+        packets: u64::from(seen.segments),
+        bytes: sizes.wire_bytes,
+        segment: sizes.segment,
+        wire_segment: sizes.wire_segment,
+        flags: flags(seen, packet, &tcp),
+    };
+    let key = packet.key_words();
+    let data = only_data(packet, outer, &tcp);
+    if data && seen.light && passes(seen, &mut room.front, key, outer, &sizes) {
+        return Some(seen.this_jiffy);
+    }
+    // What takes no part in a sequence that is followed here adds to its flow's counts and no more.
+    let counts = data && !seen.light && (sizes.payload == 0 || !tcp.is_some() || !seen.sequences);
+    if counts && front::flow_hit(&mut room.front, key, &passed, seen.this_jiffy) {
+        return Some(seen.this_jiffy);
+    }
+    let Some(value) = flow(packet, seen.segments, &mut room.rows) else {
         return Some(clock::now());
     };
     // SAFETY: a live map value; races between CPUs lose at most a maximum or a flag.
@@ -57,15 +78,14 @@ pub fn packet(
         seen.this_jiffy,
         decides(packet, &tcp),
     );
-    count_packet(hop, &sizes, u64::from(seen.segments));
-    note_flags(hop, seen, packet);
+    count_packet(hop, &passed);
     if outer.fragment == FIRST {
         add(&raw mut hop.fragments, 1);
         remember_fragment(seen, outer, packet, carried);
     }
     if tcp.is_some() {
         note_tcp(hop, &tcp);
-        if retransmitted(hop, &tcp, sizes.payload, seen, now) {
+        if seen.sequences && retransmitted(hop, &tcp, sizes.payload, seen, now) {
             sample(
                 bytes,
                 seen,
@@ -78,7 +98,9 @@ pub fn packet(
             );
         }
     }
-    if oversize(hop, seen, outer, &sizes) {
+    let (fits, limit) = fits(seen, outer, &sizes);
+    if fits == 0 {
+        note_oversize(hop, seen, outer, &sizes, &limit);
         sample(
             bytes,
             seen,
@@ -89,8 +111,39 @@ pub fn packet(
             0,
             sizes.wire_segment,
         );
+    } else if counts {
+        front::remember_flow(&mut room.front, key, fits, now);
     }
     Some(now)
+}
+
+/// Whether the packet neither begins nor ends anything: data and acknowledgements, whole.
+#[inline(always)]
+fn only_data(packet: &Packet, outer: &Packet, tcp: &tcp::Tcp) -> bool {
+    if packet.fragment != WHOLE || outer.fragment != WHOLE {
+        return false;
+    }
+    match packet.flow.protocol {
+        ip::TCP => tcp.flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0,
+        ip::UDP => !dns::is(&packet.flow),
+        _ => false,
+    }
+}
+
+/// Whether data fits its route: then nothing is kept of it.
+#[inline(always)]
+fn passes(seen: &Seen, front: &mut Front, key: &Words, outer: &Packet, sizes: &Sizes) -> bool {
+    if sizes.wire_segment <= seen.smallest_limit
+        || seen.smallest_limit == 0
+        || front::flow_fits(front, key, sizes.wire_segment)
+    {
+        return true;
+    }
+    let (fits, _) = fits(seen, outer, sizes);
+    if fits != 0 {
+        front::remember_flow(front, key, fits, seen.this_jiffy);
+    }
+    fits != 0
 }
 
 /// Whether somebody decides by when exactly it passed.
@@ -157,11 +210,19 @@ fn sizes(seen: &Seen, packet: &Packet, tcp: &tcp::Tcp, outer: &Packet) -> Sizes 
 }
 
 #[inline(always)]
-fn flow(packet: &Packet) -> Option<*mut FlowHop> {
+fn flow(packet: &Packet, segments: u32, rows: &mut Rows) -> Option<*mut FlowHop> {
+    let key = packet.key();
+    if let Some(known) = maps::FLOWS.get_ptr_mut(key) {
+        return Some(known);
+    }
+    if !rows.has_room(&maps::NEW_FLOWS) {
+        count(counter::HOPS_UNKEPT, u64::from(segments));
+        return None;
+    }
     let added = counter::FLOWS_ADDED;
     entry(
         &maps::FLOWS,
-        packet.key(),
+        key,
         &maps::EMPTY_FLOW,
         added,
         counter::FLOWS_REFUSED,
@@ -169,26 +230,31 @@ fn flow(packet: &Packet) -> Option<*mut FlowHop> {
 }
 
 #[inline(always)]
-fn count_packet(hop: &mut FlowHop, sizes: &Sizes, packets: u64) {
-    add(&raw mut hop.packets, packets);
-    add(&raw mut hop.bytes, sizes.wire_bytes);
-    if sizes.segment > hop.largest {
-        hop.largest = sizes.segment;
+fn count_packet(hop: &mut FlowHop, passed: &Passed) {
+    add(&raw mut hop.packets, passed.packets);
+    add(&raw mut hop.bytes, passed.bytes);
+    if passed.segment > hop.largest {
+        hop.largest = passed.segment;
+    }
+    let flags = hop.flags | passed.flags;
+    if flags != hop.flags {
+        hop.flags = flags;
     }
 }
 
 #[inline(always)]
-fn note_flags(hop: &mut FlowHop, seen: &Seen, packet: &Packet) {
-    let mut flags = hop.flags;
+fn flags(seen: &Seen, packet: &Packet, tcp: &tcp::Tcp) -> u32 {
+    let mut flags = 0;
     if packet.df != 0 {
         flags |= DF;
     }
     if seen.gso_size > 0 {
         flags |= GSO;
     }
-    if flags != hop.flags {
-        hop.flags = flags;
+    if tcp.flags & tcp::ACK != 0 {
+        flags |= ACK;
     }
+    flags
 }
 
 #[inline(always)]
@@ -210,33 +276,36 @@ fn note_tcp(hop: &mut FlowHop, tcp: &tcp::Tcp) {
         flags |= RST;
         hop.resets += 1;
     }
-    if tcp.flags & tcp::ACK != 0 {
-        flags |= ACK;
-    }
     if flags != hop.flags {
         hop.flags = flags;
     }
 }
 
-/// Counts the packet when a segment of it is larger than its destination's route carries.
+/// A size that is known to fit the packet's route, 0 where its segments do not; then the limit too.
 #[inline(always)]
-fn oversize(hop: &mut FlowHop, seen: &Seen, outer: &Packet, sizes: &Sizes) -> bool {
-    let Some(settings) = maps::HOP_SETTINGS.get(0) else {
-        return false;
+fn fits(seen: &Seen, outer: &Packet, sizes: &Sizes) -> (u32, Limit) {
+    let none = Limit {
+        bytes: 0,
+        from: 0,
+        padding: [0; 3],
     };
-    if sizes.wire_segment <= settings.smallest_limit || settings.smallest_limit == 0 {
-        return false;
+    let smallest = seen.smallest_limit;
+    if smallest == 0 {
+        return (NO_LIMIT, none);
+    }
+    if sizes.wire_segment <= smallest {
+        return (smallest, none);
     }
     let key = aya_ebpf::maps::lpm_trie::Key::new(128, outer.flow.destination);
-    let Some(limit) = maps::LIMITS.get(key) else {
-        return false;
-    };
-    if limit.bytes == 0 || sizes.wire_segment <= limit.bytes || outer.fragment == FIRST {
-        return false;
+    match maps::LIMITS.get(key) {
+        Some(limit) if limit.bytes == 0 || outer.fragment == FIRST => (NO_LIMIT, none),
+        Some(limit) if sizes.wire_segment <= limit.bytes => (limit.bytes, none),
+        Some(limit) => (0, *limit),
+        None => (NO_LIMIT, none),
     }
-    note_oversize(hop, seen, outer, sizes, limit);
-    true
 }
+
+const NO_LIMIT: u32 = u32::MAX;
 
 #[inline(always)]
 fn note_oversize(hop: &mut FlowHop, seen: &Seen, outer: &Packet, sizes: &Sizes, limit: &Limit) {
@@ -334,7 +403,7 @@ fn remember_fragment(seen: &Seen, outer: &Packet, packet: &Packet, carried: u8) 
 
 /// A later fragment has no transport header: its flow is that of the first one.
 #[inline(always)]
-pub fn later_fragment(seen: &Seen, outer: &Packet) -> Option<()> {
+pub fn later_fragment(seen: &Seen, room: &mut Room, outer: &Packet) -> Option<()> {
     let scratch = maps::scratch()?;
     scratch.fragment = fragment_key(seen, outer);
     scratch.inner = *outer;
@@ -355,7 +424,7 @@ pub fn later_fragment(seen: &Seen, outer: &Packet) -> Option<()> {
         return Some(());
     }
     packet.set_place(seen.ifindex, seen.direction, carried);
-    let Some(value) = flow(packet) else {
+    let Some(value) = flow(packet, 1, &mut room.rows) else {
         return Some(());
     };
     // SAFETY: a live map value.

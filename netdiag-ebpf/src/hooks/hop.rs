@@ -15,7 +15,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use netdiag_common::{
-    config::counter,
+    config::{FLOWS, FOLLOWED, FULL, LIGHT, counter},
     hop::{EGRESS, INGRESS, PLAIN},
 };
 
@@ -147,6 +147,12 @@ pub struct Seen {
     /// Packets that this one is on the wire.
     pub segments: u32,
     pub direction: u8,
+    /// TCP's sequences are followed here.
+    pub sequences: bool,
+    /// Nothing is kept of packets that only carry data.
+    pub light: bool,
+    /// The smallest limit of any route, 0 where there is none.
+    pub smallest_limit: u32,
 }
 
 impl Seen {
@@ -164,6 +170,9 @@ impl Seen {
             gso_size,
             segments: if segments > 1 { segments } else { 1 },
             direction,
+            sequences: true,
+            light: false,
+            smallest_limit: 0,
         }
     }
 }
@@ -171,7 +180,9 @@ impl Seen {
 #[inline(always)]
 fn try_hop(ctx: &TcContext, direction: u8, link_header: bool, uplink: bool) -> Option<()> {
     let bytes = Skb(ctx);
-    let maps::Scratch { packet, mark, .. } = maps::scratch()?;
+    let maps::Scratch {
+        packet, mark, room, ..
+    } = maps::scratch()?;
     let usual = if link_header {
         usual::frame::<ETHERNET>(ctx.data(), ctx.data_end(), packet)
     } else {
@@ -189,13 +200,16 @@ fn try_hop(ctx: &TcContext, direction: u8, link_header: bool, uplink: bool) -> O
         };
         bytes.parse(l3, packet)?;
     }
-    let seen = Seen::of(ctx, direction, clock::this_jiffy(mark));
+    let mut seen = Seen::of(ctx, direction, clock::this_jiffy(mark));
+    let settings = maps::HOP_SETTINGS.get(0)?;
+    seen.smallest_limit = settings.smallest_limit;
+    seen.light = settings.level == LIGHT;
+    seen.sequences = follows(settings.level, seen.ifindex, uplink);
     count(counter::HOP_PACKETS, u64::from(seen.segments));
     if packet.fragment == crate::parse::LATER {
-        return account::later_fragment(&seen, packet);
+        return account::later_fragment(&seen, room, packet);
     }
     if uplink {
-        let settings = maps::HOP_SETTINGS.get(0)?;
         let carried = tunnel::carried(&bytes, packet, settings);
         if carried.kind != PLAIN {
             return tunnelled::account(&bytes, &seen, packet, &carried);
@@ -203,8 +217,19 @@ fn try_hop(ctx: &TcContext, direction: u8, link_header: bool, uplink: bool) -> O
     }
     if filter::hop(&packet.flow, seen.ifindex, seen.segments) {
         packet.set_place(seen.ifindex, seen.direction, PLAIN);
-        let now = account::packet(&bytes, &seen, packet, PLAIN, packet)?;
+        let now = account::packet(&bytes, &seen, room, packet, PLAIN, packet)?;
         dns::account(&bytes, &seen, packet, PLAIN, now);
     }
     icmp_error::account(&bytes, &seen, packet)
+}
+
+/// Whether TCP's sequences are followed here.
+#[inline(always)]
+fn follows(level: u32, ifindex: u32, uplink: bool) -> bool {
+    match level {
+        FULL => true,
+        FLOWS if uplink => true,
+        FLOWS => maps::FOLLOWED.get(ifindex % FOLLOWED) == Some(&ifindex),
+        _ => false,
+    }
 }

@@ -13,13 +13,15 @@ use aya_log_ebpf::debug;
 use netdiag_common::{
     config::{REASONS, counter},
     event::{DROP, EMIT_INTERVAL_NS},
-    loss::{DropKey, Dropped, NETNS_UNKNOWN, REST},
+    front::DropWords,
+    loss::{DropKey, NETNS_UNKNOWN, REST},
 };
 
 use crate::{
     clock,
-    emit::{Event0, add, count, emit, entry},
+    emit::{Event0, count, emit, entry},
     filter,
+    front::{self, Died},
     maps::{self, offset},
     parse::{LATER, Packet, ip, tcp, tunnel},
     read::{field, netns, pointer, skb, sock},
@@ -66,43 +68,16 @@ fn record(ctx: &BtfTracePointContext, skb: u64, location: u64, reason: u32, rx_s
     note(skb, key, &lost);
 }
 
-/// The row of `key`; of all others at its place, where new ones have come so fast that the table
-/// would lose what nobody has read: a flood of flows costs one row then, and every packet counts.
+/// The key of all others at its place, for where new ones come so fast that the table would lose
+/// what nobody has read: a flood of flows costs one row then, and every packet counts.
 #[inline(always)]
-fn row(key: &mut DropKey) -> Option<*mut Dropped> {
-    if let Some(known) = maps::DROPS.get_ptr_mut(&*key) {
-        return Some(known);
-    }
-    if !has_room() {
-        key.flow.source = [0; 16];
-        key.flow.destination = [0; 16];
-        key.flow.source_port = 0;
-        key.flow.destination_port = 0;
-        key.flow.family = 0;
-        key.flow.protocol = REST;
-    }
-    entry(
-        &maps::DROPS,
-        key,
-        &maps::EMPTY_DROPPED,
-        counter::DROPS_ADDED,
-        counter::DROPS_REFUSED,
-    )
-}
-
-#[inline(always)]
-fn has_room() -> bool {
-    let (Some(dropping), Some(reading)) = (maps::dropping(), maps::READINGS.get(0)) else {
-        return true;
-    };
-    if *reading != dropping.reading {
-        dropping.reading = *reading;
-        dropping.rows = 0;
-    }
-    dropping.rows += 1;
-    // SAFETY: a static of our own; volatile, because the loader sets it after compilation.
-    let most = unsafe { core::ptr::read_volatile(&raw const maps::NEW_DROPS) };
-    dropping.rows <= most
+fn rest(key: &mut DropKey) {
+    key.flow.source = [0; 16];
+    key.flow.destination = [0; 16];
+    key.flow.source_port = 0;
+    key.flow.destination_port = 0;
+    key.flow.family = 0;
+    key.flow.protocol = REST;
 }
 
 /// A key of zeros, word by word: the compiler would call a function that writes byte by byte.
@@ -133,11 +108,30 @@ fn place(skb: u64, sk: u64) -> Option<(u32, u32)> {
         count(counter::NETNS_UNKNOWN, 1);
         return Some((NETNS_UNKNOWN, 0));
     };
-    if maps::NETNS.get_ptr(&inode).is_none() {
+    if !is_ours(inode) {
         count(counter::FOREIGN, 1);
         return None;
     }
     Some((inode, ifindex))
+}
+
+/// Whether the namespace is this node's or a pod's. Drops come in bursts: the last one that was is
+/// remembered until the next reading.
+#[inline(always)]
+fn is_ours(inode: u32) -> bool {
+    let (Some(dropping), Some(reading)) = (maps::dropping(), maps::READINGS.get(0)) else {
+        return maps::NETNS.get_ptr(&inode).is_some();
+    };
+    let known = &mut dropping.netns;
+    if known.netns == inode && known.reading == *reading {
+        return true;
+    }
+    let ours = maps::NETNS.get_ptr(&inode).is_some();
+    if ours {
+        known.netns = inode;
+        known.reading = *reading;
+    }
+    ours
 }
 
 /// What was lost, beside its flow.
@@ -225,28 +219,52 @@ fn measure(bytes: &skb::Linear, packet: &Packet, gso_size: u32, lost: &mut Lost)
 #[inline(always)]
 fn note(skb: u64, key: &mut DropKey, lost: &Lost) {
     count(counter::DROPS, u64::from(lost.packets));
-    let Some(value) = row(key) else {
+    let Some(dropping) = maps::dropping() else {
+        return;
+    };
+    let died = Died {
+        packets: u64::from(lost.packets),
+        bytes: u64::from(lost.length) * u64::from(lost.packets),
+        sequence: lost.sequence,
+        length: lost.length,
+        ethertype: lost.ethertype,
+        tcp_flags: lost.tcp_flags,
+    };
+    let front = &mut dropping.front;
+    if front::drop_hit(front, words(key), &died, lost.this_jiffy) {
+        return;
+    }
+    let mut known = maps::DROPS.get_ptr_mut(&*key);
+    if known.is_none() && !dropping.rows.has_room(&maps::NEW_DROPS) {
+        rest(key);
+        if front::drop_hit(front, words(key), &died, lost.this_jiffy) {
+            return;
+        }
+        known = maps::DROPS.get_ptr_mut(&*key);
+    }
+    let (added, refused) = (counter::DROPS_ADDED, counter::DROPS_REFUSED);
+    let known = known.or_else(|| entry(&maps::DROPS, key, &maps::EMPTY_DROPPED, added, refused));
+    let Some(value) = known else {
         return;
     };
     // SAFETY: a live map value.
     let drop = unsafe { &mut *value };
     let now = clock::touch(&mut drop.first, &mut drop.last, lost.this_jiffy, false);
-    add(&raw mut drop.packets, u64::from(lost.packets));
-    add(
-        &raw mut drop.bytes,
-        u64::from(lost.length) * u64::from(lost.packets),
-    );
-    drop.ethertype = lost.ethertype;
-    drop.sequence = lost.sequence;
-    drop.tcp_flags |= lost.tcp_flags;
-    if lost.length > drop.largest {
-        drop.largest = lost.length;
-    }
+    died.add_to(drop);
     if now >= drop.next_emit {
         drop.next_emit = now + EMIT_INTERVAL_NS;
         sample(skb, key, lost, now);
     }
+    front::remember_drop(front, words(key), drop.next_emit, now);
 }
+
+#[inline(always)]
+const fn words(key: &DropKey) -> &DropWords {
+    // SAFETY: as many bytes, all of them set, and aligned to words.
+    unsafe { &*(&raw const *key).cast() }
+}
+
+const _: () = assert!(align_of::<DropKey>() == align_of::<DropWords>());
 
 #[inline(always)]
 fn sample(skb: u64, key: &DropKey, lost: &Lost, now: u64) {

@@ -7,7 +7,7 @@ pub mod usual;
 
 use core::mem::offset_of;
 
-use netdiag_common::{flow::FlowKey, hop::FlowHopKey};
+use netdiag_common::{flow::FlowKey, front::Words, hop::FlowHopKey};
 
 /// Where a packet's bytes come from.
 pub trait Bytes {
@@ -104,6 +104,13 @@ impl Packet {
     #[inline(always)]
     pub const fn key(&self) -> &FlowHopKey {
         // SAFETY: begins with the key's fields in its order, see the assertion.
+        unsafe { &*(&raw const *self).cast() }
+    }
+
+    /// The same in words.
+    #[inline(always)]
+    pub const fn key_words(&self) -> &Words {
+        // SAFETY: as above; aligned to words.
         unsafe { &*(&raw const *self).cast() }
     }
 }

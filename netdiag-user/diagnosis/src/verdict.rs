@@ -122,6 +122,7 @@ pub fn verdict(
         kernel: facts.node.kernel.clone(),
         started: facts.clock.text(run.started),
         duration: (facts.now.saturating_sub(run.started)) as f64 / 1e9,
+        level: run.level,
         verdict: match (bad, hidden) {
             (true, _) => Outcome::Findings,
             (false, true) => Outcome::Incomplete,
@@ -166,10 +167,12 @@ fn too_much_is_lost(observer: &Observer) -> bool {
     observer.lost > FEW.max(observer.events / HARMLESS_LOSS)
 }
 
-/// More flows were evicted unread than can be.
+/// More flows were evicted unread, or found no room, than can be.
 pub fn overflowed(observation: &Observation) -> bool {
-    let added = observation.counter(netdiag_common::config::counter::FLOWS_ADDED);
-    observation.evicted_flows > added / HARMLESS_LOSS
+    use netdiag_common::config::counter;
+    let part = |index| observation.counter(index) / HARMLESS_LOSS;
+    observation.evicted_flows > part(counter::FLOWS_ADDED)
+        || observation.counter(counter::HOPS_UNKEPT) > part(counter::HOP_PACKETS)
 }
 
 fn observer(observation: &Observation, run: &Run) -> Observer {
@@ -182,6 +185,7 @@ fn observer(observation: &Observation, run: &Run) -> Observer {
             .total(),
         lost: observation.lost(),
         overflowed_flows: observation.evicted_flows,
+        unkept: observation.counter(counter::HOPS_UNKEPT),
         foreign: observation.counter(counter::FOREIGN),
         cost: run.cost.clone(),
     }

@@ -1,33 +1,24 @@
 //! Loads the programs one by one: a rejection takes away one feature, with a sentence.
-use std::{
-    collections::{BTreeSet, HashMap},
-    path::Path,
-    sync::Mutex,
-};
+use std::{collections::HashMap, path::Path, sync::Mutex};
 
 use anyhow::{Context, Result, bail};
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{
-        Array, HashMap as BpfHashMap, MapData, MapError,
-        lpm_trie::{Key, LpmTrie},
-    },
+    maps::{Array, MapError},
     programs::{Program, ProgramError},
 };
 use aya_log::EbpfLogger;
 use netdiag_common::{
-    config::{HopSettings, MAX_VXLAN_PORTS, NETNS_NODE, NETNS_POD, Offsets},
-    filter::{Rules, SELECTION},
-    hop::Limit,
+    config::{FOLLOWED, HopSettings, Offsets},
+    filter::SELECTION,
 };
 
-use super::{btf::Btf, offsets, sizes};
-use crate::model::{
-    address::{Prefix, to_wire},
-    reason::Reasons,
-    selection::Selected,
-    verdict::NotChecked,
+use super::{
+    btf::Btf,
+    flush::{self, Flush},
+    offsets, sizes,
 };
+use crate::model::{reason::Reasons, verdict::NotChecked};
 use crate::sys::file;
 
 /// Most bytes of a kernel's types: distributions' have some six million.
@@ -146,6 +137,10 @@ pub struct Programs {
     pub missing: Vec<NotChecked>,
     /// Tracepoints attached.
     pub tracepoints: u64,
+    pub(super) flush: Flush,
+    pub(super) settings: HopSettings,
+    /// By slot, the links whose sequences are followed at the level flows.
+    pub(super) followed: Vec<u32>,
     /// Passes the programs' own messages on, where they are wanted.
     pub(super) unread: super::read::Unread,
     pub(super) logger: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -234,6 +229,9 @@ pub fn load(root: &Path, set: Set, asked: u32, debug: bool) -> Result<Programs> 
         reasons,
         missing,
         tracepoints: 0,
+        flush: Flush::default(),
+        settings: HopSettings::default(),
+        followed: vec![0; FOLLOWED as usize],
         unread: super::read::Unread::default(),
         logger,
     };
@@ -256,20 +254,41 @@ pub fn kernel_btf(root: &Path) -> Result<(Btf, AyaBtf)> {
     Ok((Btf::parse(bytes).context("reading the kernel's BTF")?, aya))
 }
 
+/// With the front cache where processors can be asked for what they have counted, and without where
+/// not: then each packet costs more and nothing else changes.
 pub(super) fn load_object(
     offsets: Option<Offsets>,
     btf: Option<&AyaBtf>,
     asked: u32,
     debug: bool,
 ) -> Result<Ebpf> {
+    let mut ebpf = load_with(offsets, btf, asked, debug, 1)?;
+    match flush::load(&mut ebpf) {
+        Ok(()) => Ok(ebpf),
+        Err(e) => {
+            log::info!("no front cache: {e:#}");
+            load_with(offsets, btf, asked, debug, 0)
+        }
+    }
+}
+
+fn load_with(
+    offsets: Option<Offsets>,
+    btf: Option<&AyaBtf>,
+    asked: u32,
+    debug: bool,
+    cache: u32,
+) -> Result<Ebpf> {
+    let room = (sizes::new_drops(), sizes::new_flows());
     // aya-log's number for debug messages; 0 turns all of them off.
     let level: u8 = if debug { 4 } else { 0 };
     let mut loader = EbpfLoader::new();
     loader.btf(btf).verifier_log_level(log_level());
     loader.override_global("AYA_LOG_LEVEL", &level, true);
     loader.override_global("FILTER", &asked, true);
-    let new_drops = sizes::new_drops();
-    loader.override_global("NEW_DROPS", &new_drops, true);
+    loader.override_global("NEW_DROPS", &room.0, true);
+    loader.override_global("NEW_FLOWS", &room.1, true);
+    loader.override_global("CACHE", &cache, true);
     if let Some(offsets) = &offsets {
         loader.override_global("OFFSETS", offsets, true);
     }
@@ -345,86 +364,6 @@ impl Programs {
         let map = map.ok_or_else(|| Broken::no_map(name))?;
         M::try_from(map).map_err(|_| Broken::other_map(name).into())
     }
-
-    /// Tells the programs which namespaces are this node's. Returns how many of the pods' the table
-    /// had no room for: those that are in it stay.
-    pub fn set_namespaces(&mut self, node: u32, pods: &BTreeSet<u32>) -> Result<usize> {
-        let mut map: BpfHashMap<_, u32, u8> = self.map("NETNS")?;
-        let old: Vec<u32> = map.keys().flatten().collect();
-        for gone in old.iter().filter(|n| **n != node && !pods.contains(n)) {
-            let _ = map.remove(gone);
-        }
-        map.insert(node, NETNS_NODE, 0)
-            .context("naming the node's namespace")?;
-        let others = pods.iter().filter(|pod| **pod != node);
-        Ok(others
-            .filter(|pod| map.insert(**pod, NETNS_POD, 0).is_err())
-            .count())
-    }
-
-    /// What `--filter` says.
-    pub fn set_rules(&mut self, rules: &Rules) -> Result<()> {
-        let mut map: Array<_, Rules> = self.map("RULES")?;
-        map.set(0, rules, 0).context("writing the filter")
-    }
-
-    /// Whose packets are asked for. An entry that stays is never absent, and new ones come before
-    /// old ones go: each packet is judged as before the change or as after it. Returns how many
-    /// there was no room for.
-    pub fn select(&mut self, selected: &Selected) -> Result<usize> {
-        let addresses = replace(self.map("SELECTED")?, &selected.addresses);
-        let places = replace(self.map("SELECTED_PLACES")?, &selected.places);
-        Ok(addresses + places)
-    }
-
-    /// Replaces the longest-prefix table. Entries that stay are never absent meanwhile. Returns
-    /// how many routes the table had no room for.
-    pub fn set_limits(&mut self, rows: &[(Prefix, Limit)], vxlan_ports: &[u16]) -> Result<usize> {
-        let mut map: LpmTrie<_, [u8; 16], Limit> = self.map("LIMITS")?;
-        let key = |p: &Prefix| Key::new(u32::from(p.wire_length()), to_wire(p.address));
-        let old: Vec<Key<[u8; 16]>> = map.keys().flatten().collect();
-        let refused =
-            |(prefix, limit): &&(Prefix, Limit)| map.insert(&key(prefix), limit, 0).is_err();
-        let refused = rows.iter().filter(refused).count();
-        let same = |a: &Key<[u8; 16]>, b: &Key<[u8; 16]>| {
-            a.prefix_len() == b.prefix_len() && a.data() == b.data()
-        };
-        for gone in old
-            .iter()
-            .filter(|o| !rows.iter().any(|(p, _)| same(o, &key(p))))
-        {
-            let _ = map.remove(gone);
-        }
-        let smallest = rows.iter().map(|(_, l)| l.bytes).filter(|b| *b > 0).min();
-        let mut settings = HopSettings {
-            smallest_limit: smallest.unwrap_or(0),
-            ..HopSettings::default()
-        };
-        for (slot, port) in settings
-            .vxlan_ports
-            .iter_mut()
-            .zip(vxlan_ports.iter().take(MAX_VXLAN_PORTS))
-        {
-            *slot = *port;
-        }
-        let mut map: Array<_, HopSettings> = self.map("HOP_SETTINGS")?;
-        map.set(0, settings, 0)
-            .context("writing the hops' settings")?;
-        Ok(refused)
-    }
-}
-
-fn replace<K: aya::Pod + Ord>(
-    mut map: BpfHashMap<&mut MapData, K, u8>,
-    wanted: &BTreeSet<K>,
-) -> usize {
-    let old: BTreeSet<K> = map.keys().flatten().collect();
-    let refused = |key: &&K| map.insert(**key, 1, 0).is_err();
-    let refused = wanted.difference(&old).filter(refused).count();
-    for gone in old.difference(wanted) {
-        let _ = map.remove(gone);
-    }
-    refused
 }
 
 /// The kernel verifies each for up to a tenth of a second, on as many processors as there are.

@@ -103,6 +103,7 @@ impl Programs {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
+        self.flush()?;
         let counters = self.counters()?;
         let mut observation = Observation {
             counters,

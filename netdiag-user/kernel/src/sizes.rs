@@ -17,6 +17,7 @@ use netdiag_common::{
     dns::{Dns, DnsKey},
     filter,
     flow::FlowKey,
+    front::{DropFront, Front},
     hop::{FlowHop, FlowHopKey, FragmentKey, FragmentOf, IcmpError, IcmpErrorKey, Outer, OuterKey},
     loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
     oom::OomKill,
@@ -56,7 +57,7 @@ const SELECTIONS: [(&str, u64, u64); 2] = [
 ];
 
 /// Room for what has a size of its own: the ring, settings, and what takes memory as it fills.
-const REST: u64 = 640 << 10;
+const REST: u64 = 644 << 10;
 
 const fn small<K, V>(name: &'static str, live: u64) -> Small {
     let entry = entry::<K, V>();
@@ -86,14 +87,29 @@ const LARGE: u64 = hash(24_576, entry::<FlowHopKey, FlowHop>())
 /// table has room for, as those that come while it is read wait for the next one.
 const NEW_DROPS: u64 = 16_384 / 4;
 
+/// The same of flows at hops.
+const NEW_FLOWS: u64 = 24_576 / 4;
+
 /// The same for each processor that is online.
 pub fn new_drops() -> u64 {
+    for_each(NEW_DROPS)
+}
+
+pub fn new_flows() -> u64 {
+    for_each(NEW_FLOWS)
+}
+
+fn for_each(all: u64) -> u64 {
     let cpus = aya::util::online_cpus().map_or(1, |cpus| cpus.len().max(1));
-    (NEW_DROPS / cpus as u64).max(1)
+    (all / cpus as u64).max(1)
 }
 
 /// Each processor's part of per-CPU arrays and of the LRU maps' lists.
-const PER_CPU: u64 = 8 * counter::COUNT as u64 + 3 * size_of::<FlowKey>() as u64 + 2048;
+const PER_CPU: u64 = 8 * counter::COUNT as u64
+    + 3 * size_of::<FlowKey>() as u64
+    + size_of::<Front>() as u64
+    + size_of::<DropFront>() as u64
+    + 2048;
 
 /// Bytes that all maps may take with so many possible processors.
 pub fn budget(cpus: u64) -> u64 {

@@ -13,7 +13,7 @@ use netdiag_common::{
     hop::{FlowHop, FlowHopKey, Outer, OuterKey},
 };
 
-use super::load;
+use super::{flush, load};
 
 /// Where `struct __sk_buff` has them (include/uapi/linux/bpf.h); the kernel wants zeros elsewhere.
 const GSO_SEGS: usize = 164;
@@ -63,11 +63,23 @@ impl Trial {
 
     /// What was counted of flows, which is then forgotten.
     pub fn take_flows(&mut self) -> Result<Vec<(FlowHopKey, FlowHop)>> {
-        take(&mut self.0, "FLOWS")
+        flush::all(&mut self.0);
+        let flows = take(&mut self.0, "FLOWS")?;
+        self.next_reading()?;
+        Ok(flows)
+    }
+
+    /// From here on there is room for new flows again.
+    fn next_reading(&mut self) -> Result<()> {
+        let map = self.0.map_mut("READINGS").context("no readings")?;
+        let mut readings: Array<_, u64> = Array::try_from(map)?;
+        let before = readings.get(&0, 0)?;
+        Ok(readings.set(0, before + 1, 0)?)
     }
 
     /// The same of pairs of outer addresses.
     pub fn take_outers(&mut self) -> Result<Vec<(OuterKey, Outer)>> {
+        flush::all(&mut self.0);
         take(&mut self.0, "OUTERS")
     }
 }

@@ -15,6 +15,7 @@ pub mod icmp;
 pub mod impostors;
 pub mod index;
 pub mod interception;
+pub mod level;
 pub mod limits;
 pub mod link_filters;
 pub mod netfilter;

@@ -14,7 +14,7 @@ mod unexplained;
 
 use serde::{Deserialize, Serialize};
 
-use super::{own::OwnCost, path::KnownBy, shell::CommandLine, total::add};
+use super::{level::Level, own::OwnCost, path::KnownBy, shell::CommandLine, total::add};
 
 pub use cannot_tell::CannotTell;
 pub use fix::{Fix, NodeFix};
@@ -397,6 +397,9 @@ pub struct Observer {
     pub lost: u64,
     /// Flows evicted from the kernel's table before they were read.
     pub overflowed_flows: u64,
+    /// Packets at hops that were counted as such alone: of too many new flows at once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unkept: u64,
     /// Drops outside this node's namespaces.
     #[serde(default)]
     pub foreign: u64,
@@ -405,12 +408,18 @@ pub struct Observer {
     pub cost: Option<OwnCost>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+const fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 impl Observer {
     pub fn add(&mut self, other: &Self) {
         add(&mut self.hooks, other.hooks);
         add(&mut self.events, other.events);
         add(&mut self.lost, other.lost);
         add(&mut self.overflowed_flows, other.overflowed_flows);
+        add(&mut self.unkept, other.unkept);
         add(&mut self.foreign, other.foreign);
     }
 }
@@ -422,6 +431,9 @@ pub struct Verdict {
     pub kernel: String,
     pub started: String,
     pub duration: f64,
+    /// How much was kept of what passed the links.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
     pub verdict: Outcome,
     /// Root causes first.
     pub findings: Vec<Finding>,

@@ -13,6 +13,7 @@ use crate::model::{
     cluster::Cluster,
     filter::glob,
     gather::Gathered,
+    level::Level,
     node::Node,
     observation::Observation,
     own::OwnCost,
@@ -31,6 +32,9 @@ pub struct Run {
     pub hooked: u64,
     pub hooks: u64,
     pub not_checked: Vec<NotChecked>,
+    /// How much is kept of what passes the links; not of an audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
     /// A hook or program that should be there is missing.
     pub blind: bool,
     /// Somebody asked for some links or flows only.

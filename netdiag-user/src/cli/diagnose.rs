@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     diagnosis::judge::Judge,
+    model::level::Level,
     model::verdict::{Confidence, Finding, NotChecked, Outcome, Severity, Verdict},
     output::{self, Format},
     sys::ready,
@@ -53,7 +54,8 @@ pub async fn run(args: DiagnoseArgs, global: &Global) -> Result<i32> {
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     let mut signals = Signals::catch()?;
     let asked = args.scope.only.asked(&args.scope.iface, &args.causes);
-    let mut session = Session::open(&args.scope, asked, &args.keep, global).await?;
+    let keeping = args.scope.keeping(Level::Full);
+    let mut session = Session::open(&args.scope, asked, &args.keep, keeping, global).await?;
     ready::say();
     let watched = watch(&mut session, &args, global, &mut signals).await;
     session.close().await;

@@ -9,6 +9,7 @@ pub mod explain;
 mod gathering;
 #[cfg(feature = "lab")]
 pub mod lab;
+mod level;
 pub mod manual;
 mod names;
 pub mod options;

@@ -3,12 +3,13 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args};
 
-use super::cluster;
+use super::{cluster, level::Keeping};
 use crate::{
     causes,
     host::gather::{Places, etcd::Named},
     model::{
         filter::Filter,
+        level::Level,
         pod::Origin,
         selection::{Labels, Owned, Path, Selection},
     },
@@ -40,6 +41,15 @@ pub struct Scope {
     pub only: Only,
     #[command(flatten)]
     pub place: Place,
+    /// How much to keep of what passes the links: light (what opens and ends connections, DNS, ICMP,
+    /// oversize packets), flows (every flow at every hop), full (TCP's sequences at every hop, too)
+    /// [default: full; of run: flows].
+    #[arg(long, value_name = "LEVEL", env = "NETDIAG_LEVEL")]
+    pub level: Option<Level>,
+    /// Keep less when what netdiag costs is more than this of one CPU, as 2%, and more again when
+    /// it is little.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub max_cpu: Option<f64>,
     /// Attach programs that do nothing: what the hooks alone cost.
     #[arg(long, hide = true)]
     pub empty: bool,
@@ -87,6 +97,21 @@ impl Only {
             causes: causes.cause.clone(),
         }
     }
+}
+
+impl Scope {
+    pub fn keeping(&self, unless_asked: Level) -> Keeping {
+        Keeping::new(self.level.unwrap_or(unless_asked), self.max_cpu)
+    }
+}
+
+/// A part of one processor, in percent: "2%" or "2".
+fn share(text: &str) -> Result<f64, String> {
+    let number: f64 = text.trim_end_matches('%').parse().unwrap_or(0.0);
+    if number > 0.0 && number <= 100.0 {
+        return Ok(number);
+    }
+    Err(format!("'{text}' is no share of a CPU: 2% is one"))
 }
 
 fn namespace(text: &str) -> Result<String, String> {

@@ -20,6 +20,7 @@ use crate::{
     host::probe::{Order, probe},
     model::{
         gather::Want,
+        level::Level,
         path::{End, Followed, Outcome, Path, Probe, ProbeKind, Wanted},
     },
     output::{self, Format},
@@ -66,7 +67,8 @@ pub async fn run(mut args: PathArgs, global: &Global) -> Result<i32> {
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     let mut signals = Signals::catch()?;
     let asked = args.scope.only.asked(&args.scope.iface, &Causes::default());
-    let mut session = Session::open(&args.scope, asked, &args.keep, global).await?;
+    let keeping = args.scope.keeping(Level::Full);
+    let mut session = Session::open(&args.scope, asked, &args.keep, keeping, global).await?;
     crate::sys::ready::say();
     let watched = watch(&mut session, &args, &mut signals).await;
     session.close().await;

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     diagnosis::judge::Judge,
+    model::level::Level,
     output::{self, Format},
 };
 
@@ -42,7 +43,8 @@ pub async fn run(args: RunArgs, global: &Global) -> Result<i32> {
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     let mut signals = Signals::catch()?;
     let asked = args.scope.only.asked(&args.scope.iface, &args.causes);
-    let mut session = Session::open(&args.scope, asked, &args.keep, global).await?;
+    let keeping = args.scope.keeping(Level::Flows);
+    let mut session = Session::open(&args.scope, asked, &args.keep, keeping, global).await?;
     crate::sys::ready::say();
     let traced = trace(&mut session, &args, &mut sink, &mut signals).await;
     session.close().await;

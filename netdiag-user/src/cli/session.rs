@@ -16,6 +16,7 @@ use super::gathering::Gathering;
 use super::{
     account::Account,
     cluster,
+    level::Keeping,
     names::KernelNames,
     options::{Global, Keep, Scope},
     readings::Readings,
@@ -30,11 +31,13 @@ use crate::{
     model::{
         filter,
         gather::{Gathered, Want},
+        level::Level,
         limits,
         node::{Link, Node},
         observation::Observation,
         roles::{Role, Roles},
         selection::Selected,
+        total::Total as _,
         verdict::NotChecked,
     },
     output::Pcapng,
@@ -88,6 +91,9 @@ pub struct Session {
     pcap: Option<Pcapng>,
     names: KernelNames,
     account: Account,
+    keeping: Keeping,
+    /// What the programs were told.
+    level: Level,
     /// The last reading had very many rows.
     crowded: bool,
     snaplen: Option<u16>,
@@ -98,7 +104,13 @@ pub struct Session {
 
 impl Session {
     /// Sweeps after killed runs, loads, reads the node, attaches.
-    pub async fn open(scope: &Scope, asked: Asked, keep: &Keep, global: &Global) -> Result<Self> {
+    pub async fn open(
+        scope: &Scope,
+        asked: Asked,
+        keep: &Keep,
+        keeping: Keeping,
+        global: &Global,
+    ) -> Result<Self> {
         let recorder = keep.record.as_deref().map(Recorder::create).transpose()?;
         let pcap = keep.pcap.as_deref().map(Pcapng::create).transpose()?;
         let mut api = cluster::Source::open(scope.place.api()).await?;
@@ -175,12 +187,15 @@ impl Session {
             recorder,
             pcap,
             names,
-            account: Account::new(Instant::now()),
+            account: Account::new(Instant::now(), scope.max_cpu.is_some()),
+            level: keeping.now(),
+            keeping,
             crowded: false,
             snaplen: keep.snaplen,
             unkept: Vec::new(),
             scene,
         };
+        session.programs.set_level(session.level)?;
         session.select()?;
         session.say_missing();
         session.apply()?;
@@ -213,6 +228,14 @@ impl Session {
             .collect();
         self.unjudged = self.programs.set_limits(&limits::table(node), &ports)?;
         self.unnamed = self.programs.set_namespaces(node.netns, &pods)?;
+        let own_side = |l: &&Link| matches!(roles.of(l), Some(Role::Pod));
+        let followed: Vec<u32> = node
+            .links
+            .iter()
+            .filter(own_side)
+            .map(|l| l.index)
+            .collect();
+        self.programs.set_followed(&followed)?;
         let patterns = &self.scope.iface;
         let wanted =
             |l: &Link| patterns.is_empty() || patterns.iter().any(|p| filter::glob(p, &l.name));
@@ -276,8 +299,18 @@ impl Session {
         self.without_flow = observation.counter(counter::DROPS_UNJUDGED);
         self.scene.run = self.run();
         self.record(&mut observation);
-        self.account
-            .reading(Instant::now(), observation.events.len());
+        let delivered = observation.events.len();
+        let share = self
+            .account
+            .reading(Instant::now(), delivered, || self.programs.costs());
+        share.into_iter().for_each(|share| self.keeping.cost(share));
+        let lost = [
+            observation.counter(counter::DROPS),
+            observation.oversize(),
+            observation.retransmitted(),
+        ];
+        self.keeping.losses(Instant::now(), lost.iter().total());
+        self.keep()?;
         self.crowded = observation.flows.len() + observation.drops.len() >= CROWDED;
         Ok(observation)
     }
@@ -286,6 +319,15 @@ impl Session {
     pub fn close_accounts(&mut self) {
         let cost = self.account.cost(Instant::now(), self.programs.costs());
         self.scene.run.cost = Some(cost);
+    }
+
+    /// Brings the programs in line with how much is to be kept.
+    fn keep(&mut self) -> Result<()> {
+        if self.level != self.keeping.now() {
+            self.level = self.keeping.now();
+            self.programs.set_level(self.level)?;
+        }
+        Ok(())
     }
 
     /// What judging a crowded reading took.
@@ -404,6 +446,7 @@ impl Session {
         not_checked.extend(self.api.not_checked());
         not_checked.extend(self.scene.asked.not_checked(self.without_flow));
         not_checked.extend(self.not_selected());
+        not_checked.extend(self.keeping.not_checked());
         not_checked.extend(self.unkept.iter().cloned());
         not_checked.extend(self.scene.gathered.not_checked());
         not_checked.extend(self.gathering.not_answered(&self.scene.gathered));
@@ -414,6 +457,7 @@ impl Session {
             ));
         }
         let mut run = Run {
+            level: Some(self.keeping.asked()),
             started: self.scene.run.started,
             hooked: self.hooked,
             hooks: self.hooks.count() + self.programs.tracepoints,

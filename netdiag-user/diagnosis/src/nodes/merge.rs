@@ -252,6 +252,7 @@ fn sum(
         nodes: Vec::new(),
         between,
         pod_sources: Vec::new(),
+        level: None,
         lab: None,
     };
     let mut findings: Vec<Finding> = Vec::new();

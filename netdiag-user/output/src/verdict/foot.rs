@@ -47,11 +47,18 @@ impl Page {
             (lost, 0) => format!("{lost} events lost"),
             (lost, flows) => format!("{lost} events lost, {flows} flows overflowed"),
         };
+        let unkept = match o.unkept {
+            0 => String::new(),
+            n => format!(", {n} packets of too many new flows at once not told apart"),
+        };
         let foreign = match o.foreign {
             0 => String::new(),
             n => format!(", {n} drops in other namespaces left out"),
         };
-        let text = format!("{} hooks, {} events, {lost}{foreign}", o.hooks, o.events);
+        let text = format!(
+            "{} hooks, {} events, {lost}{unkept}{foreign}",
+            o.hooks, o.events
+        );
         out.push_str(&format!("\n{}\n", paint(DIM, &text)));
         if let Some(cost) = &o.cost {
             let text = wrap(&own(cost, verdict.duration), self.width, "");

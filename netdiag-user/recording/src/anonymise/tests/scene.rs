@@ -333,6 +333,7 @@ fn run() -> Run {
     Run {
         started: 1,
         hooked: 2,
+        level: Some(crate::model::level::Level::Light),
         hooks: 3,
         not_checked: vec![NotChecked {
             what: text(),
