@@ -9,7 +9,7 @@ use crate::{
         observation::Observation,
         pod::{Pod, PodIndex},
     },
-    pipeline::facts::Facts,
+    pipeline::facts::{Data, Facts},
 };
 
 pub use netdiag_pipeline::testing::*;
@@ -103,6 +103,7 @@ fn all<T>(
         open,
         pods,
         cluster,
+        data: Data::default(),
     };
     built.judge(commands::check, judge)
 }

@@ -1,5 +1,5 @@
 //! What this kernel and these privileges allow, feature by feature.
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use aya::{
     maps::MapType,
@@ -8,7 +8,8 @@ use aya::{
 };
 use serde::Serialize;
 
-use super::{load, offsets, sizes, symbols};
+use super::{load, offsets, sizes, symbols, trial};
+use crate::model::level::Level;
 
 /// One feature, and what to do where it is missing.
 #[derive(Clone, Debug, Serialize)]
@@ -26,7 +27,7 @@ pub struct Feature {
 
 /// Tries everything that netdiag uses.
 pub fn check(root: &Path) -> Vec<Feature> {
-    let mut features = vec![maps(), map_sizes(), hop_programs(), tcx()];
+    let mut features = vec![maps(), map_sizes(), hop_programs(), cost(), tcx()];
     features.extend(tracepoints(root));
     features.push(symbols(root));
     features.push(namespaces(root));
@@ -68,6 +69,42 @@ fn map_sizes() -> Feature {
         "maps' sizes",
         true,
         told.map_err(|e| (format!("{e:#}"), remedy)),
+    )
+}
+
+/// What a packet costs on this machine, and what that comes to.
+fn cost() -> Feature {
+    let told = match trial::costs() {
+        Ok(costs) => Ok(cost_told(&costs)),
+        Err(_) if !privileged() => Err(("not permitted".into(), PRIVILEGE)),
+        Err(e) => Err((
+            format!("not measured: {e:#}"),
+            "it takes nothing from a trace",
+        )),
+    };
+    feature("a packet's cost", false, told)
+}
+
+/// Hops of this node that a packet between pods of two nodes passes: veth, bridge, tunnel, uplink.
+const HOPS: f64 = 4.0;
+/// Of one processor.
+const SHARE: f64 = 0.02;
+
+fn cost_told(costs: &[(Level, [Duration; 2])]) -> String {
+    let ns = |time: Duration| time.as_nanos();
+    let of = |(level, [udp, tcp]): &(Level, [Duration; 2])| {
+        let rate = SHARE / (udp.as_secs_f64() * HOPS).max(f64::MIN_POSITIVE);
+        let thousands = rate / 1000.0;
+        format!(
+            "{level} {} ns (TCP data {}), 2 % of a CPU at {thousands:.0} k packets/s",
+            ns(*udp),
+            ns(*tcp)
+        )
+    };
+    let levels: Vec<_> = costs.iter().map(of).collect();
+    format!(
+        "at one hop with warm caches, {HOPS:.0} hops a packet: {}",
+        levels.join("; ")
     )
 }
 

@@ -153,6 +153,17 @@ pub struct Rows {
     pub oom_kills: Vec<(u32, OomKill)>,
 }
 
+/// What is kept of packets that only carry data, and of acknowledgements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Data {
+    #[default]
+    Kept,
+    /// Since something looked wrong: of connections that are older, their opening may be all.
+    Lately,
+    /// That none was seen means nothing.
+    NotKept,
+}
+
 /// What rules are asked with. What several of them group alike is grouped once.
 pub struct Facts<'a> {
     pub node: &'a Node,
@@ -165,6 +176,8 @@ pub struct Facts<'a> {
     pub gathered: &'a Gathered,
     pub clock: Clock,
     pub now: u64,
+    /// What is kept of data packets.
+    pub data: Data,
     /// Flows that are not among these, for a pod sent them in another's name.
     pub forged: usize,
     pub flows: &'a [HopFlow],
@@ -272,6 +285,7 @@ impl<'a> Facts<'a> {
             gathered: known.gathered,
             clock: known.clock,
             now: rows.now,
+            data: Data::default(),
             forged: rows.forged,
             flows: &rows.flows,
             losses: &rows.losses,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     asked::Asked,
     clock::Clock,
-    facts::{Facts, Known, Names, Rows},
+    facts::{Data, Facts, Known, Names, Rows},
 };
 use crate::model::{
     cluster::Cluster,
@@ -35,6 +35,9 @@ pub struct Run {
     /// How much is kept of what passes the links; not of an audit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
+    /// At the level light, more is kept since something looked wrong.
+    #[serde(default)]
+    pub lifted: bool,
     /// A hook or program that should be there is missing.
     pub blind: bool,
     /// Somebody asked for some links or flows only.
@@ -113,7 +116,13 @@ impl Scene {
     }
 
     pub fn facts<'a>(&'a self, rows: &'a Rows) -> Facts<'a> {
-        Facts::new(&self.known(), rows)
+        let mut facts = Facts::new(&self.known(), rows);
+        facts.data = match (self.run.level, self.run.lifted) {
+            (Some(Level::Light), true) => Data::Lately,
+            (Some(Level::Light), false) => Data::NotKept,
+            _ => Data::Kept,
+        };
+        facts
     }
 
     /// What is known of whom one may ask for.

@@ -1,8 +1,12 @@
 //! What gets through in spite of losses: then they are no pattern.
-use netdiag_common::hop;
+use netdiag_common::{dns::PORT as DNS, hop};
 
-use super::facts::{Facts, Loss};
-use crate::model::{flow::TCP, hash::Map, roles::Role};
+use super::facts::{Data, Facts, Loss};
+use crate::model::{
+    flow::{TCP, UDP},
+    hash::Map,
+    roles::Role,
+};
 
 /// TCP flags as a loss has them.
 pub const SYN: u32 = 2;
@@ -125,9 +129,23 @@ impl Success {
     }
 }
 
+/// Whether anything that got through in spite of the loss would have been seen.
+fn would_be_seen(facts: &Facts<'_>, loss: &Loss) -> bool {
+    let flow = loss.flow();
+    let opens = flow.protocol == TCP && loss.dropped.tcp_flags & (SYN | ACK) == SYN;
+    let dns = flow.protocol == UDP && [flow.source_port, flow.destination_port].contains(&DNS);
+    let always = opens || dns || ![TCP, UDP].contains(&flow.protocol);
+    always || facts.data != Data::NotKept
+}
+
 impl Facts<'_> {
     pub fn success(&self) -> &Success {
         self.success.get_or_init(|| Success::of(self))
+    }
+
+    /// Whether the conversation of a lost packet goes on all the same, or may for all that is known.
+    pub fn goes_on(&self, loss: &Loss) -> bool {
+        !would_be_seen(self, loss) || self.success().despite(loss, &Service::of(loss))
     }
 }
 

@@ -8,7 +8,7 @@ use netdiag_common::{
 
 use crate::{
     clock::Clock,
-    facts::{Facts, Known, Names, Rows},
+    facts::{Data, Facts, Known, Names, Rows},
     model::{
         address::to_wire,
         cluster::Cluster,
@@ -230,6 +230,7 @@ pub struct Built<'a> {
     pub open: &'a [Want],
     pub pods: &'a PodIndex,
     pub cluster: &'a Cluster,
+    pub data: Data,
 }
 
 impl Built<'_> {
@@ -260,7 +261,9 @@ impl Built<'_> {
         };
         look(&known, self.observation, self.found);
         let rows = Rows::new(&known, self.observation);
-        judge(&Facts::new(&known, &rows))
+        let mut facts = Facts::new(&known, &rows);
+        facts.data = self.data;
+        judge(&facts)
     }
 }
 
@@ -289,6 +292,27 @@ pub fn with_gathered<T>(
         open: &[],
         pods: &PodIndex::default(),
         cluster: &Cluster::default(),
+        data: Data::default(),
+    };
+    built.judge(|_, _, _| (), judge)
+}
+
+/// The same, where so much is kept of data packets.
+pub fn with_data<T>(
+    data: Data,
+    node: &Node,
+    observation: &Observation,
+    judge: impl FnOnce(&Facts<'_>) -> T,
+) -> T {
+    let built = Built {
+        start: node,
+        node,
+        observation,
+        found: &[],
+        open: &[],
+        pods: &PodIndex::default(),
+        cluster: &Cluster::default(),
+        data,
     };
     built.judge(|_, _, _| (), judge)
 }

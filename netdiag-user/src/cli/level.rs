@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::model::{level::Level, verdict::NotChecked};
 
-/// So long more is kept when something looks wrong, and so long not again: a tenth of the time at
-/// most.
+/// So long more is kept after the last time that something looked wrong.
 const LIFTED: Duration = Duration::from_secs(30);
-const REST: Duration = Duration::from_secs(270);
-
-/// Drops and retransmits within one reading that look wrong.
-const MANY: u64 = 5;
+/// What is lost within so long is taken together,
+const WINDOW: Duration = Duration::from_secs(10);
+/// and looks wrong when it is as much: by chance a packet or two.
+const MANY: u64 = 3;
 
 /// More is kept again when it took less than this part of what it may, so often in a row.
 const LITTLE: f64 = 0.25;
@@ -27,10 +26,9 @@ pub struct Keeping {
     allowed: Level,
     little: u32,
     lowered: u64,
-    lifted: u64,
     lifted_until: Option<Instant>,
-    not_before: Option<Instant>,
-    seen: u64,
+    /// When the window began, and what had been lost by then.
+    window: Option<(Instant, u64)>,
 }
 
 impl Keeping {
@@ -42,10 +40,8 @@ impl Keeping {
             allowed: Level::Full,
             little: 0,
             lowered: 0,
-            lifted: 0,
             lifted_until: None,
-            not_before: None,
-            seen: 0,
+            window: None,
         }
     }
 
@@ -57,18 +53,17 @@ impl Keeping {
         self.now
     }
 
-    /// What was lost until now, of all that looks wrong: whether more is to be kept for a while.
+    /// What was lost until now: where that looks wrong, more is kept for a while, so that it can be
+    /// told what gets through and what does not.
     pub fn losses(&mut self, now: Instant, lost: u64) {
-        let new = lost.saturating_sub(self.seen);
-        self.seen = lost;
-        if self.lifted_until.is_some_and(|until| now >= until) {
-            self.lifted_until = None;
-            self.not_before = now.checked_add(REST);
-        }
-        let rests = self.not_before.is_some_and(|then| now < then);
-        if new >= MANY && self.lifted_until.is_none() && !rests && self.asked == Level::Light {
+        let (began, before) = *self.window.get_or_insert((now, 0));
+        if lost.saturating_sub(before) >= MANY && self.asked == Level::Light {
             self.lifted_until = now.checked_add(LIFTED);
-            self.lifted += 1;
+        } else if self.lifted_until.is_some_and(|until| now >= until) {
+            self.lifted_until = None;
+        }
+        if now.duration_since(began) >= WINDOW {
+            self.window = Some((now, lost));
         }
         self.settle();
     }
@@ -134,13 +129,15 @@ mod tests {
         let mut keeping = Keeping::new(Level::Light, None);
         keeping.losses(start, MANY - 1);
         assert_eq!(keeping.now(), Level::Light);
-        keeping.losses(start, 2 * MANY);
+        keeping.losses(start + WINDOW / 2, MANY);
         assert_eq!(keeping.now(), Level::Flows);
-        let later = start + LIFTED;
-        keeping.losses(later, 100 * MANY);
-        assert_eq!(keeping.now(), Level::Light, "it was lifted long enough");
-        keeping.losses(later + REST, 200 * MANY);
-        assert_eq!((keeping.now(), keeping.lifted), (Level::Flows, 2));
+        keeping.losses(start + WINDOW, 2 * MANY);
+        keeping.losses(start + LIFTED, 2 * MANY);
+        assert_eq!(keeping.now(), Level::Flows, "it went on");
+        keeping.losses(start + WINDOW + LIFTED, 2 * MANY);
+        assert_eq!(keeping.now(), Level::Light, "nothing more was lost");
+        keeping.losses(start + WINDOW + LIFTED, 3 * MANY - 1);
+        assert_eq!(keeping.now(), Level::Light, "by chance");
     }
 
     #[test]

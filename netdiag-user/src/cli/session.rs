@@ -458,6 +458,7 @@ impl Session {
         }
         let mut run = Run {
             level: Some(self.keeping.asked()),
+            lifted: self.keeping.now() > self.keeping.asked(),
             started: self.scene.run.started,
             hooked: self.hooked,
             hooks: self.hooks.count() + self.programs.tracepoints,

@@ -53,7 +53,7 @@ use crate::{
         total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Origin, PodRole, Severity},
     },
-    pipeline::facts::{Facts, HopFlow},
+    pipeline::facts::{Data, Facts, HopFlow},
     shell,
 };
 
@@ -160,8 +160,9 @@ impl<'a> Case<'a> {
     fn of(facts: &'a Facts<'_>) -> Option<Self> {
         let mut ways: BTreeMap<Way, BTreeMap<IpAddr, Vec<&HopFlow>>> = BTreeMap::new();
         // Where a program translates behind this hook, answers are not seen: that one came is told by
-        // the acknowledgements of TCP alone.
-        let silent = |h: &HopFlow| h.hop.flags & ACK == 0 && h.flow().protocol == TCP;
+        // the acknowledgements of TCP alone; where those are not kept, that it asks again.
+        let tells = |h: &HopFlow| facts.data == Data::Kept || h.hop.syns > 1;
+        let silent = |h: &HopFlow| h.hop.flags & ACK == 0 && h.flow().protocol == TCP && tells(h);
         for ask in overlay::unanswered(facts, |h| is_pods(facts, h) && silent(h)) {
             let to = flow::ends(ask.flow()).1;
             if let Some(way) = Way::to(facts, to).filter(|way| way.link == ask.key.ifindex) {

@@ -141,7 +141,7 @@ pub fn patterns<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec
 /// The same however few they are.
 fn persistent<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<Pattern<'a>> {
     // What got through takes a look at every flow: only where something was lost.
-    let through = |l: &Loss| facts.success().despite(l, &Service::of(l));
+    let through = |l: &Loss| facts.goes_on(l);
     shares(facts, |l| wanted(l) && matters(l) && !through(l))
 }
 

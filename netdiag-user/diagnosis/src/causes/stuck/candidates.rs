@@ -17,7 +17,7 @@ use crate::{
     },
     pipeline::{
         attempts::{Attempts, Outcome, Try},
-        facts::{Facts, HopFlow},
+        facts::{Data, Facts, HopFlow},
         journey::Journey,
         legs::Legs,
     },
@@ -118,7 +118,11 @@ pub fn failing(facts: &Facts<'_>) -> Vec<Candidate> {
 
 /// Those that were seen at a hop, whomever they concern.
 pub fn sent(facts: &Facts<'_>) -> Vec<Candidate> {
-    let silent: Vec<_> = facts.attempts().iter().filter_map(silent).collect();
+    let silent: Vec<_> = facts
+        .attempts()
+        .iter()
+        .filter_map(|all| silent(facts, all))
+        .collect();
     let stalling = facts.journeys_in_order(|j| stalls(facts, j));
     let mut all = Vec::new();
     if !(silent.is_empty() && stalling.is_empty()) {
@@ -130,9 +134,9 @@ pub fn sent(facts: &Facts<'_>) -> Vec<Candidate> {
 }
 
 /// Only the tries that came to nothing, where none came to something since the first of them.
-fn silent<'a>(all: &Attempts<'a>) -> Option<Attempts<'a>> {
+fn silent<'a>(facts: &Facts<'_>, all: &Attempts<'a>) -> Option<Attempts<'a>> {
     let asks = all.protocol == TCP || all.protocol == UDP && all.port == DNS;
-    let stuck = |t: &&Try<'_>| is_silent(t);
+    let stuck = |t: &&Try<'_>| is_silent(facts, t);
     // A leg is told with the flow that it is of.
     let own = |t: &&Try<'_>| t.was.is_none();
     let tries: Vec<_> = all
@@ -143,7 +147,8 @@ fn silent<'a>(all: &Attempts<'a>) -> Option<Attempts<'a>> {
         .cloned()
         .collect();
     let first = tries.first()?.first();
-    let worked = |t: &Try<'_>| !is_silent(t) && t.answers.iter().any(|h| h.hop.first > first);
+    let worked =
+        |t: &Try<'_>| !is_silent(facts, t) && t.answers.iter().any(|h| h.hop.first > first);
     let silent = Attempts { tries, ..*all };
     let again = silent.packets() >= ASKED || silent.tries.iter().any(backs_off);
     let pattern = asks && again && !all.tries.iter().any(worked);
@@ -163,13 +168,22 @@ fn is_stuck(hop: &HopFlow) -> bool {
 }
 
 /// Nobody answered, or the answer did not get to the client: it acknowledged none.
-fn is_silent(tried: &Try<'_>) -> bool {
+fn is_silent(facts: &Facts<'_>, tried: &Try<'_>) -> bool {
     let opened = tried.requests.iter().any(|h| h.hop.flags & ACK != 0);
+    // Where acknowledgements are not kept, that the client asked once more is all that tells.
+    let tells = facts.data == Data::Kept || asked_again(tried);
     match tried.outcome {
         Outcome::Unanswered => true,
-        Outcome::Accepted => tried.flow.protocol == TCP && !opened,
+        Outcome::Accepted => tried.flow.protocol == TCP && !opened && tells,
         Outcome::Refused | Outcome::Pending => false,
     }
+}
+
+/// After it was answered.
+fn asked_again(tried: &Try<'_>) -> bool {
+    let answered = tried.answers.iter().map(|h| h.hop.first).min();
+    let later = |h: &&HopFlow| h.hop.syns > 1 && answered.is_some_and(|at| h.hop.last > at);
+    tried.requests.iter().any(|h| later(&h))
 }
 
 /// Data that is sent again and again, nothing came back since, and nobody made it of another flow.

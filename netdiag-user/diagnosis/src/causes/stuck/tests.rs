@@ -11,9 +11,10 @@ use crate::{
         observation::Observation,
         verdict::{Confidence, Scope, Severity},
     },
+    pipeline::facts::Data,
     testing::{
         NETNS, OVERLAY, POD, UPLINK, at, died, from_pod, ip, listener, overlay_node, route, tcp,
-        with_facts, with_gathered,
+        with_data, with_facts, with_gathered,
     },
 };
 
@@ -323,4 +324,41 @@ fn what_the_node_itself_serves_and_nobody_gets_is_told() {
     assert!(ours(&told));
     assert!(told[0].why.contains("NETFILTER_DROP"), "{told:?}");
     assert!(of_the_node(false).is_empty(), "a scan");
+}
+
+#[test]
+fn what_is_not_kept_tells_nothing() {
+    // A connection that is open: at the level light its opening is all that is kept of it.
+    let opens = |syns: u32, last: u64| {
+        let asked = move |hop: &mut FlowHop| {
+            (hop.first, hop.last) = (SECOND, last);
+            (hop.syns, hop.flags) = (syns, SYN);
+        };
+        let answer = flow(WORLD).reversed();
+        Observation {
+            now: 15 * SECOND,
+            flows: vec![
+                from_pod(flow(WORLD), asked),
+                at(flow(WORLD), UPLINK, true, PLAIN, asked),
+                at(answer, UPLINK, false, PLAIN, says(2 * SECOND, SYN | ACK)),
+                at(answer, POD, true, PLAIN, says(2 * SECOND, SYN | ACK)),
+            ],
+            ..Observation::default()
+        }
+    };
+    let judged = |data, observation: &Observation| {
+        with_data(data, &node(), observation, |facts| {
+            candidates::failing(facts).len()
+        })
+    };
+    let once = opens(4, SECOND + 1);
+    assert_eq!(judged(Data::Kept, &once), 1);
+    assert_eq!(judged(Data::NotKept, &once), 0);
+    assert_eq!(judged(Data::Lately, &once), 0);
+    let again = opens(4, 8 * SECOND);
+    assert_eq!(
+        judged(Data::NotKept, &again),
+        1,
+        "it asked after the answer"
+    );
 }

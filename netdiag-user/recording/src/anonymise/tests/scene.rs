@@ -334,6 +334,7 @@ fn run() -> Run {
         started: 1,
         hooked: 2,
         level: Some(crate::model::level::Level::Light),
+        lifted: true,
         hooks: 3,
         not_checked: vec![NotChecked {
             what: text(),
