@@ -1,5 +1,5 @@
 //! Answers to what the rules asked for.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,17 +48,32 @@ fn with_ended(now: Vec<Tracked>, before: &[Tracked]) -> Vec<Tracked> {
     all
 }
 
+/// Rules that are remembered: those that count most of both engines, and as many from before.
+const MOST_RULES: usize = 2_000;
+
+/// With those that counted before and do not any more: what they took was dropped by them.
+fn with_quiet(mut now: Vec<Rule>, before: &[Rule]) -> Vec<Rule> {
+    let counts = |rules: &[Rule]| -> HashSet<(String, String)> {
+        let counted = rules.iter().filter(|rule| rule.counted);
+        counted.map(Rule::named).collect()
+    };
+    let listed = counts(&now);
+    let quiet = |rule: &&Rule| rule.counted && !listed.contains(&rule.named());
+    now.extend(before.iter().filter(quiet).cloned());
+    // The longer they are quiet, the further behind.
+    now.truncate(MOST_RULES);
+    now
+}
+
 impl Gathered {
     /// Puts in what came of a want, in place of what came of it before. Connections that ended
-    /// meanwhile were translated as they were.
+    /// meanwhile were translated as they were, and rules that are quiet now did count.
     pub fn insert(&mut self, want: Want, mut piece: Result<Piece, String>) {
         self.open.retain(|open| *open != want);
         match self.pieces.iter_mut().find(|(w, _)| *w == want) {
             Some((_, before)) => {
-                let old = before.as_ref().ok().and_then(Piece::tracked);
-                let now = piece.as_mut().ok().and_then(Piece::tracked_mut);
-                if let (Some(now), Some(old)) = (now, old) {
-                    *now = with_ended(std::mem::take(now), old);
+                if let (Ok(now), Ok(old)) = (&mut piece, &*before) {
+                    now.remember(old);
                 }
                 *before = piece;
             }
@@ -150,7 +165,7 @@ impl Gathered {
         }
     }
 
-    /// Those that moved when they were last watched; none where that is not known.
+    /// Those that moved when they were watched; none where that is not known.
     pub fn rules(&self, netns: u32) -> &[Rule] {
         match self.piece(&Want::Rules(netns)) {
             Some(Piece::Rules(rules)) => rules,
@@ -253,14 +268,20 @@ impl Piece {
         }
     }
 
-    fn tracked_mut(&mut self) -> Option<&mut Vec<Tracked>> {
+    /// Keeps of an earlier answer what this one cannot know any more.
+    fn remember(&mut self, before: &Self) {
         let mut piece = self;
         while let Self::Partly { piece: found, .. } = piece {
             piece = found;
         }
-        match piece {
-            Self::Tracked(tracked) => Some(tracked),
-            _ => None,
+        match (piece, before.found()) {
+            (Self::Tracked(now), Self::Tracked(before)) => {
+                *now = with_ended(std::mem::take(now), before);
+            }
+            (Self::Rules(now), Self::Rules(before)) => {
+                *now = with_quiet(std::mem::take(now), before);
+            }
+            _ => {}
         }
     }
 }
@@ -268,6 +289,7 @@ impl Piece {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netfilter::{Chain, Family, RuleOrigin};
 
     fn tracked(port: u16, backend: u16) -> Tracked {
         let end = |last: u8, port: u16| ([10, 0, 0, last].into(), port);
@@ -297,6 +319,69 @@ mod tests {
         }
         let all: Vec<Tracked> = gathered.translations().copied().collect();
         assert_eq!(all, [tracked(1, 8080), tracked(2, 9090), tracked(3, 8080)]);
+    }
+
+    fn rule(handle: u64, text: &str, packets: u64) -> Rule {
+        let chain = Chain {
+            family: Family::Inet,
+            table: "t".into(),
+            chain: "c".into(),
+        };
+        Rule {
+            place: "inet t c".into(),
+            text: text.into(),
+            packets,
+            counted: packets > 0,
+            origin: RuleOrigin::Nft {
+                chain,
+                handle: Some(handle),
+            },
+        }
+    }
+
+    #[test]
+    fn a_rule_that_counted_is_remembered_when_it_is_quiet() {
+        let mut gathered = Gathered::default();
+        let mut answer = |rules: &[Rule]| {
+            gathered.insert(Want::Rules(1), Ok(Piece::Rules(rules.to_vec())));
+            gathered.rules(1).to_vec()
+        };
+        let udp = |packets| {
+            rule(
+                4,
+                &format!("counter packets {packets} bytes 9 drop"),
+                packets,
+            )
+        };
+        let (tcp, silent) = (
+            rule(5, "tcp dport 80 counter packets 3 bytes 9 drop", 3),
+            rule(6, "drop", 0),
+        );
+        answer(&[udp(7), silent.clone()]);
+        // What counts nothing is told anew each time, or is gone.
+        assert_eq!(answer(&[tcp.clone()]), [tcp.clone(), udp(7)]);
+        assert_eq!(
+            answer(&[]),
+            [tcp.clone(), udp(7)],
+            "however long it is quiet"
+        );
+        assert_eq!(
+            answer(&[udp(2), silent.clone()]),
+            [udp(2), silent, tcp.clone()]
+        );
+        // Another rule in its place is another rule.
+        let other = rule(4, "udp dport 9 counter packets 1 bytes 9 drop", 1);
+        assert_eq!(answer(&[other.clone()]), [other, udp(2), tcp]);
+    }
+
+    #[test]
+    fn rules_that_are_quiet_for_longest_are_forgotten_first() {
+        let rules = |from: u64| (from..from + 1_500).map(|n| rule(n, &format!("{n}"), 1));
+        let all = with_quiet(rules(5_000).collect(), &rules(0).collect::<Vec<_>>());
+        assert_eq!(all.len(), MOST_RULES);
+        assert!(rules(5_000).all(|r| all.contains(&r)));
+        let again = with_quiet(Vec::new(), &all);
+        assert_eq!(again, all);
     }
 
     #[test]

@@ -61,6 +61,12 @@ impl Rule {
 }
 
 impl Rule {
+    /// What tells it from others, whatever it counted since.
+    pub fn named(&self) -> (String, String) {
+        let place = format!("{} {:?}", self.place, self.origin);
+        (place, self.written())
+    }
+
     /// As it was written, without what it counted since: nft prints `counter packets 4 bytes 348`,
     /// iptables-save `[4:348]` before the rule.
     pub fn written(&self) -> String {
