@@ -57,7 +57,7 @@ const SELECTIONS: [(&str, u64, u64); 2] = [
 ];
 
 /// Room for what has a size of its own: the ring, settings, and what takes memory as it fills.
-const REST: u64 = 644 << 10;
+const REST: u64 = 772 << 10;
 
 const fn small<K, V>(name: &'static str, live: u64) -> Small {
     let entry = entry::<K, V>();
@@ -76,19 +76,23 @@ const fn hash(entries: u64, entry: u64) -> u64 {
     entries * entry + entries.next_power_of_two() * BUCKET
 }
 
-/// The large LRU maps, as maps.rs has them: what all processors together take is a part of them.
-const LARGE: u64 = hash(24_576, entry::<FlowHopKey, FlowHop>())
-    + hash(16_384, entry::<DropKey, Dropped>())
-    + hash(8192, entry::<RetransmitKey, Retransmitted>())
-    + hash(4096, entry::<DnsKey, Dns>())
-    + hash(4096, entry::<u32, u8>());
+/// The large tables, as maps.rs has them, with their entries and the bytes of one: what all
+/// processors together take is a part of them.
+const LARGE: [(&str, u64, u64); 5] = [
+    ("FLOWS", 24_576, entry::<FlowHopKey, FlowHop>()),
+    ("DROPS", DROPS, entry::<DropKey, Dropped>()),
+    ("RETRANSMITS", 8192, entry::<RetransmitKey, Retransmitted>()),
+    ("DNS", 4096, entry::<DnsKey, Dns>()),
+    ("NETNS", 4096, entry::<u32, u8>()),
+];
+const DROPS: u64 = 16_384;
 
 /// Rows of drops that all processors together may add between two readings: a quarter of what the
 /// table has room for, as those that come while it is read wait for the next one.
-const NEW_DROPS: u64 = 16_384 / 4;
+const NEW_DROPS: u64 = DROPS / 4;
 
 /// The same of flows at hops.
-const NEW_FLOWS: u64 = 24_576 / 4;
+const NEW_FLOWS: u64 = FLOWS / 4;
 
 /// The same for each processor that is online.
 pub fn new_drops() -> u64 {
@@ -128,7 +132,11 @@ fn with_reserve(cpus: u64, selecting: bool, reserve: u64) -> u64 {
     let selections = SELECTIONS
         .iter()
         .map(|(_, entries, entry)| hash(if selecting { *entries } else { 1 }, *entry));
-    LARGE + REST + cpus * PER_CPU + small.sum::<u64>() + selections.sum::<u64>()
+    let large = LARGE
+        .iter()
+        .map(|(_, entries, entry)| hash(*entries, *entry));
+    let tables = large.chain(small).chain(selections);
+    REST + cpus * PER_CPU + tables.sum::<u64>()
 }
 
 /// Entries for each processor beside the live ones: all that it takes, or what there is room for.
@@ -165,6 +173,9 @@ pub fn told(cpus: u64) -> String {
          beyond 64); small tables have {reserve} entries more for each"
     )
 }
+
+#[cfg(test)]
+mod object;
 
 #[cfg(test)]
 mod tests {
