@@ -9,31 +9,53 @@ const PLACES: usize = 1024;
 
 #[derive(Default)]
 pub(super) struct Rest {
-    /// The table as it was read last.
-    before: HashMap<DropKey, Dropped>,
+    /// The table as it was read last, in order: a flood's takes megabytes, and is kept once.
+    before: Vec<(DropKey, Dropped)>,
     /// By place, what was in rows that are gone.
     gone: HashMap<DropKey, Dropped>,
+    /// Rows that readings had and the one before each had not.
+    found: u64,
 }
 
 impl Rest {
-    /// Adds to a reading what earlier ones had and it has no more.
-    pub fn add_to(&mut self, rows: &mut Vec<(DropKey, Dropped)>) {
-        let now: HashMap<DropKey, Dropped> = rows.iter().copied().collect();
-        for (key, was) in std::mem::take(&mut self.before) {
-            // A row that came back counts anew.
-            if now.get(&key).is_none_or(|is| is.packets < was.packets) {
-                self.keep(&key.rest(), &was);
-            }
-        }
-        self.before = now;
+    /// Adds to a reading what earlier ones had and it has no more. Tells how many rows no reading
+    /// had, of so many that were added.
+    pub fn add_to(&mut self, rows: &mut Vec<(DropKey, Dropped)>, added: u64) -> u64 {
+        rows.sort_unstable_by(|(a, _), (b, _)| order(a).cmp(&order(b)));
+        self.compare(rows);
+        self.remember(rows);
+        let mut missing = self.gone.clone();
         for (key, dropped) in rows.iter_mut().filter(|(key, _)| key.is_rest()) {
-            if let Some(gone) = self.gone.get(key) {
-                join(dropped, gone);
+            if let Some(gone) = missing.remove(key) {
+                join(dropped, &gone);
             }
         }
-        let here = |place: &&DropKey| !self.before.contains_key(place);
-        let missing: Vec<_> = self.gone.keys().filter(here).copied().collect();
-        rows.extend(missing.into_iter().map(|place| (place, self.gone[&place])));
+        rows.extend(missing);
+        added.saturating_sub(self.found)
+    }
+
+    /// Notes what is new, and what is gone.
+    fn compare(&mut self, rows: &[(DropKey, Dropped)]) {
+        let before = std::mem::take(&mut self.before);
+        let mut now = rows.iter().peekable();
+        for (key, was) in &before {
+            while now.next_if(|(k, _)| order(k) < order(key)).is_some() {
+                self.found += 1;
+            }
+            let is = now.next_if(|(k, _)| k == key);
+            // A row that came back counts anew.
+            if is.is_none_or(|(_, is)| is.packets < was.packets) {
+                self.keep(&key.rest(), was);
+            }
+        }
+        self.found += now.count() as u64;
+        self.before = before;
+    }
+
+    fn remember(&mut self, rows: &[(DropKey, Dropped)]) {
+        self.before.clear();
+        self.before.shrink_to(2 * rows.len());
+        self.before.extend_from_slice(rows);
     }
 
     fn keep(&mut self, place: &DropKey, was: &Dropped) {
@@ -45,6 +67,11 @@ impl Rest {
             self.gone.insert(*place, *was);
         }
     }
+}
+
+fn order(key: &DropKey) -> impl Ord + '_ {
+    let place = (key.location, key.reason, key.netns, key.ifindex);
+    (place, &key.flow)
 }
 
 fn join(into: &mut Dropped, other: &Dropped) {
@@ -91,8 +118,26 @@ mod tests {
     }
 
     fn read(rest: &mut Rest, mut rows: Vec<(DropKey, Dropped)>) -> Vec<(DropKey, Dropped)> {
-        rest.add_to(&mut rows);
+        rest.add_to(&mut rows, 0);
         rows
+    }
+
+    #[test]
+    fn rows_that_no_reading_had_are_counted() {
+        let mut it = Rest::default();
+        let mut lost = |mut rows: Vec<_>, added| it.add_to(&mut rows, added);
+        assert_eq!(lost(vec![row(3, 1), row(1, 4)], 2), 0);
+        assert_eq!(
+            lost(vec![row(2, 1), row(1, 5)], 3),
+            0,
+            "3 was read before it went"
+        );
+        assert_eq!(lost(vec![row(2, 1)], 5), 2, "two came and went in between");
+        assert_eq!(
+            lost(vec![row(2, 1), row(0, 1)], 5),
+            1,
+            "found before it was counted"
+        );
     }
 
     #[test]
@@ -106,7 +151,7 @@ mod tests {
         // With what the kernel counts there, and once.
         for _ in 0..2 {
             let read = read(&mut it, vec![row(2, 5), row(3, 1), rest(100)]);
-            assert_eq!(read, [row(2, 5), row(3, 1), rest(104)]);
+            assert_eq!(read, [rest(104), row(2, 5), row(3, 1)]);
         }
     }
 
