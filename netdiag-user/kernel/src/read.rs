@@ -1,8 +1,7 @@
 //! One reading of the kernel side's maps.
 use std::{
     hash::{BuildHasher, Hash, RandomState},
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
-    path::Path,
+    os::fd::{AsFd, BorrowedFd},
 };
 
 use anyhow::{Context, Result};
@@ -14,14 +13,11 @@ use aya::{
 use netdiag_common::{config::counter, event::Event};
 
 use super::{
-    batch, cost,
+    batch,
     load::{Broken, Programs},
     rest::Rest,
 };
-use crate::{
-    model::observation::Observation,
-    sys::file::{self, SMALL},
-};
+use crate::{model::observation::Observation, sys::bpf};
 
 /// `CLOCK_MONOTONIC` in ns, the clock that the programs use.
 pub fn now() -> u64 {
@@ -41,6 +37,8 @@ pub(super) struct Unread {
     retransmits: Balance,
     drops: Rest,
     readings: u64,
+    /// As the last reading had them.
+    counters: [u64; counter::COUNT as usize],
 }
 
 /// Of each key a number stands here: the keys of a flood would take megabytes. Two of 65,000 keys
@@ -108,9 +106,21 @@ impl Programs {
             evicted_others: 0,
             recursion_misses: self.recursion_misses(),
         };
+        self.unread.counters = counters;
         self.unread.judge(&mut observation);
         self.next_reading()?;
         Ok(observation)
+    }
+
+    /// Whether the programs counted nothing since the last reading but what is nobody's here: then no
+    /// table has changed except those of retransmits and of processes killed, which wait for the
+    /// next one.
+    pub fn is_quiet(&mut self) -> Result<bool> {
+        let mut now = self.counters()?;
+        for left_out in [counter::HOPS_LEFT, counter::DROPS_LEFT] {
+            now[left_out as usize] = self.unread.counters[left_out as usize];
+        }
+        Ok(now == self.unread.counters)
     }
 
     /// From here on the programs may add new rows again.
@@ -126,10 +136,7 @@ impl Programs {
     /// (kernel/trace/bpf_trace.c): it counts them for us.
     fn recursion_misses(&self) -> u64 {
         let missed = |(_, program): (&str, &Program)| {
-            let fd = program.fd().ok()?.as_fd().as_raw_fd();
-            let path = format!("/proc/self/fdinfo/{fd}");
-            let text = file::kernel(Path::new(&path), SMALL).ok()?;
-            cost::numbers(&text).get("recursion_misses").copied()
+            bpf::recursion_misses(&program.fd().ok()?.as_fd()).ok()
         };
         self.ebpf.programs().filter_map(missed).sum()
     }

@@ -337,6 +337,8 @@ pub struct Kernel {
     socket: Socket,
     port: u32,
     flags: i32,
+    /// What is received, of which only the pages that were ever written take memory.
+    buffer: Vec<u8>,
 }
 
 impl Kernel {
@@ -348,6 +350,7 @@ impl Kernel {
             socket,
             port,
             flags: 0,
+            buffer: Vec::with_capacity(PIECE),
         })
     }
 
@@ -383,15 +386,15 @@ impl Wire for Kernel {
 
     fn receive(&mut self) -> io::Result<Vec<u8>> {
         loop {
-            let mut bytes = Vec::with_capacity(PIECE);
+            self.buffer.clear();
             let flags = libc::MSG_TRUNC | self.flags;
-            match self.socket.recv_from(&mut bytes, flags) {
-                Ok((length, _)) if length > bytes.len() => {
+            match self.socket.recv_from(&mut self.buffer, flags) {
+                Ok((length, _)) if length > self.buffer.len() => {
                     return Err(io::Error::other("the kernel's answer is too long"));
                 }
                 // Who has the right may send to this socket too.
                 Ok((_, from)) if from.port_number() != 0 => {}
-                Ok(_) => return Ok(bytes),
+                Ok(_) => return Ok(self.buffer.clone()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

@@ -149,6 +149,11 @@ impl Gathering {
         }
     }
 
+    /// Whether there is something to take.
+    pub fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
     /// Takes what has been answered, and gives up what hangs.
     pub fn collect(&mut self, gathered: &mut Gathered) {
         while let Ok(answer) = self.answers.try_recv() {

@@ -20,6 +20,8 @@ pub struct Readings {
     ticks: u64,
     /// Flows that had come by then.
     added: u64,
+    /// Ticks since the last reading at which nothing was new.
+    quiet: u64,
 }
 
 impl Readings {
@@ -28,6 +30,18 @@ impl Readings {
         let rests = self.left > 0;
         self.left = self.left.saturating_sub(1);
         rests
+    }
+
+    /// Whether this tick needs no reading, since nothing happened: time passes for the rules, which
+    /// are asked once a second then, too.
+    pub fn wait(&mut self) -> bool {
+        self.quiet += 1;
+        self.quiet < MOST
+    }
+
+    /// Whether nothing happened since the last reading.
+    pub fn were_quiet(&self) -> bool {
+        self.quiet >= MOST
     }
 
     /// What a reading had, for when the next one is due.
@@ -39,6 +53,7 @@ impl Readings {
         self.ticks = (rows as u64 / ROWS).min(in_time).clamp(1, MOST);
         self.added = added;
         self.left = self.ticks - 1;
+        self.quiet = 0;
     }
 }
 
@@ -69,6 +84,20 @@ mod tests {
         assert_eq!(ticks(&[(0, 0), (6_000, 0), (12_288, 0)]), [1, 1, 2]);
         assert_eq!(ticks(&[(24_576, 0), (24_576, 0), (90_000, 0)]), [4, 4, 4]);
         assert_eq!(ticks(&[(24_576, 0), (100, 0)]), [4, 1], "fewer again");
+    }
+
+    #[test]
+    fn where_nothing_happens_there_is_one_reading_a_second() {
+        let mut all = Readings::default();
+        for _ in 0..2 {
+            let waits: Vec<bool> = (0..4).map(|_| all.wait()).collect();
+            assert_eq!(waits, [true, true, true, false]);
+            assert!(all.were_quiet());
+            all.read(&Observation::default());
+            assert!(!all.were_quiet());
+        }
+        // What happens is read at once.
+        assert!(all.wait() && !all.were_quiet());
     }
 
     #[test]

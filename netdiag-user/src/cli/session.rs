@@ -54,7 +54,8 @@ use crate::{
 
 /// Neighbours and forwarding entries change without a link event: read again this often.
 const REFRESH: Duration = Duration::from_secs(5);
-/// Counters move without any event; reading them costs ~0.1 ms a namespace.
+/// Counters move without any event, though not without any packet; reading them costs ~0.1 ms a
+/// namespace.
 const COUNT_AGAIN: Duration = Duration::from_secs(1);
 /// Rows of a reading whose judging takes megabytes.
 const CROWDED: usize = 4096;
@@ -249,7 +250,14 @@ impl Session {
         if rests {
             self.records.extend(self.programs.drain()?);
         }
-        Ok(rests)
+        Ok(rests || (self.is_quiet()? && self.readings.wait()))
+    }
+
+    /// Whether nothing happened since the last reading that another one would show.
+    fn is_quiet(&mut self) -> Result<bool> {
+        self.records.extend(self.programs.drain()?);
+        let news = self.news || !self.changes.is_empty() || self.gathering.has_answers();
+        Ok(!news && self.records.is_empty() && self.programs.is_quiet()?)
     }
 
     /// Reads the maps, after following what changed on the node.
@@ -270,7 +278,7 @@ impl Session {
             self.news = self.reader.look_into(self.scene.pods.linkless());
             self.news |= self.reader.goes_on();
             self.counted_at = self.read_at;
-        } else if self.counted_at.elapsed() >= COUNT_AGAIN {
+        } else if self.counted_at.elapsed() >= COUNT_AGAIN && !self.readings.were_quiet() {
             self.scene.node.counters = self.reader.counters();
             self.scene.node.neighbour_moves = self.reader.neighbour_moves();
             self.counted_at = Instant::now();

@@ -137,6 +137,22 @@ pub fn program(id: u32) -> io::Result<Program> {
     })
 }
 
+/// Runs of a program that the kernel left out because it was interrupted in the middle of one on the
+/// same CPU; 0 before Linux 5.12, which does not count them.
+pub fn recursion_misses(program: &impl AsFd) -> io::Result<u64> {
+    /// The fields of `struct bpf_prog_info` up to that one.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Missed {
+        before: [u64; 26],
+        missed: u64,
+    }
+    let mut info = Missed::default();
+    // SAFETY: numbers; nothing that the kernel would write elsewhere is asked for.
+    unsafe { about(program, &mut info) }?;
+    Ok(info.missed)
+}
+
 /// What attaches a program for as long as it is held or pinned: the first fields of
 /// `struct bpf_link_info`, the last of which only links on network devices have.
 #[repr(C)]
