@@ -114,6 +114,11 @@ impl Hooks {
         })
     }
 
+    /// There are more of them than at first.
+    pub fn know(&mut self, programs: &Programs) {
+        self.ledger.programs = numbers(programs);
+    }
+
     /// Hooks attached now, ingress and egress counted apart.
     pub fn count(&self) -> u64 {
         self.covered.values().map(|c| c.hooks.len() as u64).sum()

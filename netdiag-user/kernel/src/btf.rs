@@ -1,7 +1,10 @@
 //! A walker over the running kernel's BTF (include/uapi/linux/btf.h): struct offsets, enum
 //! values, argument counts. aya-obj keeps members private, so this is our own; every index is
 //! bounded, a damaged blob gives an error and never a panic.
-use std::collections::HashMap;
+use std::{
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -27,11 +30,16 @@ const LAST_KIND: u32 = 19;
 const DEPTH: u32 = 8;
 
 pub struct Btf {
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
     strings: (usize, usize),
     /// Offset of each type by id; id 0 is void.
     types: Vec<usize>,
-    by_name: HashMap<String, Vec<u32>>,
+    /// Ids by a number for their name, in order: names would be tens of thousands of strings.
+    by_name: Vec<(u64, u32)>,
+}
+
+fn number(name: &[u8]) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(name)
 }
 
 struct Type {
@@ -48,7 +56,8 @@ struct Type {
 }
 
 impl Btf {
-    pub fn parse(bytes: Vec<u8>) -> Result<Self> {
+    pub fn parse(bytes: impl Into<Arc<Vec<u8>>>) -> Result<Self> {
+        let bytes = bytes.into();
         ensure!(bytes.len() >= 24, "BTF is shorter than its header");
         let magic = u16::from_le_bytes([bytes[0], bytes[1]]);
         ensure!(magic == MAGIC, "BTF has the wrong magic number {magic:#x}");
@@ -70,7 +79,7 @@ impl Btf {
             bytes,
             strings,
             types: vec![0],
-            by_name: HashMap::new(),
+            by_name: Vec::new(),
         };
         btf.index(types)?;
         Ok(btf)
@@ -83,12 +92,13 @@ impl Btf {
             let id = u32::try_from(self.types.len()).context("too many BTF types")?;
             self.types.push(at);
             if t.name != 0 && matches!(t.kind, STRUCT | UNION | ENUM | ENUM64 | TYPEDEF) {
-                let name = self.string(t.name)?;
-                self.by_name.entry(name).or_default().push(id);
+                let name = number(self.bytes_of(t.name)?);
+                self.by_name.push((name, id));
             }
             at = t.body + body_length(&t)?;
         }
         ensure!(at == end, "BTF's last type is cut off");
+        self.by_name.sort_unstable();
         Ok(())
     }
 
@@ -113,6 +123,10 @@ impl Btf {
     }
 
     fn string(&self, offset: u32) -> Result<String> {
+        Ok(String::from_utf8_lossy(self.bytes_of(offset)?).into_owned())
+    }
+
+    fn bytes_of(&self, offset: u32) -> Result<&[u8]> {
         let (start, end) = self.strings;
         let from = start + offset as usize;
         ensure!(from < end, "BTF string reaches past its section");
@@ -121,12 +135,19 @@ impl Btf {
             .iter()
             .position(|b| *b == 0)
             .context("BTF string has no end")?;
-        Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
+        Ok(&bytes[..length])
     }
 
     fn find(&self, name: &str, kinds: &[u32]) -> Option<Type> {
-        self.by_name.get(name)?.iter().find_map(|id| {
-            let t = self.get(*id).ok()?;
+        let wanted = number(name.as_bytes());
+        let from = self.by_name.partition_point(|(it, _)| *it < wanted);
+        let same = self.by_name[from..]
+            .iter()
+            .take_while(|(it, _)| *it == wanted);
+        same.filter_map(|(_, id)| self.get(*id).ok()).find_map(|t| {
+            if self.bytes_of(t.name).ok()? != name.as_bytes() {
+                return None;
+            }
             (kinds.contains(&t.kind) && t.vlen > 0 || t.kind == TYPEDEF && kinds.contains(&TYPEDEF))
                 .then_some(t)
         })

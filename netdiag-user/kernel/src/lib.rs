@@ -17,6 +17,7 @@ pub mod sweep;
 pub mod symbols;
 pub mod tc;
 pub mod trial;
+pub mod types;
 mod watch;
 
 use netdiag_host as host;

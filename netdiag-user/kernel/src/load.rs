@@ -1,11 +1,12 @@
 //! Loads the programs one by one: a rejection takes away one feature, with a sentence.
-use std::{collections::HashMap, path::Path, sync::Mutex};
+mod each;
 
-use anyhow::{Context, Result, bail};
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Array, MapError},
-    programs::{Program, ProgramError},
 };
 use aya_log::EbpfLogger;
 use netdiag_common::{
@@ -14,18 +15,14 @@ use netdiag_common::{
 };
 
 use super::{
-    btf::Btf,
     flush::{self, Flush},
     offsets, sizes,
+    types::KernelTypes,
 };
 use crate::model::{reason::Reasons, verdict::NotChecked};
-use crate::sys::file;
 
-/// Most bytes of a kernel's types: distributions' have some six million.
-const LARGEST_BTF: usize = 64 << 20;
-
-/// Programs that are loaded at once at most: a node's processors have other work.
-const LOADERS: usize = 4;
+/// And which when the hooks are there: layer-3 tunnels are rare.
+const LATER: [&str; 2] = ["l3_ingress", "l3_egress"];
 
 /// How a program reaches the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -202,7 +199,7 @@ impl std::error::Error for Broken {}
 /// [`netdiag_common::filter`]), `debug` turns on the programs' own messages.
 pub fn load(root: &Path, set: Set, asked: u32, debug: bool) -> Result<Programs> {
     let mut missing = Vec::new();
-    let btf = match kernel_btf(root) {
+    let btf = match KernelTypes::read(root) {
         Ok(btf) => Some(btf),
         Err(e) => {
             let why = format!("{e:#}");
@@ -211,13 +208,15 @@ pub fn load(root: &Path, set: Set, asked: u32, debug: bool) -> Result<Programs> 
         }
     };
     let (offsets, reasons) = match &btf {
-        Some((btf, _)) => (
+        Some(KernelTypes { ours: btf, .. }) => (
             Some(offsets::offsets(btf)?),
             Reasons::new(btf.enumeration("skb_drop_reason").unwrap_or_default()),
         ),
         None => (None, Reasons::default()),
     };
-    let mut ebpf = load_object(offsets, btf.as_ref().map(|(_, aya)| aya), asked, debug)?;
+    // Nothing is relocated by the kernel's types: the offsets are all that is asked of them.
+    let mut ebpf = load_object(offsets, None, asked, debug)?;
+    let btf = btf.map(KernelTypes::ayas).transpose()?;
     let logger = if debug {
         Some(EbpfLogger::init(&mut ebpf)?)
     } else {
@@ -235,23 +234,9 @@ pub fn load(root: &Path, set: Set, asked: u32, debug: bool) -> Result<Programs> 
         unread: super::read::Unread::default(),
         logger,
     };
-    programs.load_each(btf.as_ref().map(|(_, aya)| aya));
+    programs.load_each(btf.as_ref());
     programs.ignore_normal_reasons()?;
     Ok(programs)
-}
-
-/// The running kernel's BTF, for our walker and for aya.
-pub fn kernel_btf(root: &Path) -> Result<(Btf, AyaBtf)> {
-    let path = root.join("sys/kernel/btf/vmlinux");
-    let bytes = file::read(&path, LARGEST_BTF).with_context(|| {
-        format!(
-            "this kernel has no BTF at {} (CONFIG_DEBUG_INFO_BTF)",
-            path.display()
-        )
-    })?;
-    let aya =
-        AyaBtf::parse(&bytes, aya::Endianness::default()).context("parsing the kernel's BTF")?;
-    Ok((Btf::parse(bytes).context("reading the kernel's BTF")?, aya))
 }
 
 /// With the front cache where processors can be asked for what they have counted, and without where
@@ -329,9 +314,19 @@ fn explain_load(error: aya::EbpfError) -> anyhow::Error {
 
 impl Programs {
     fn load_each(&mut self, btf: Option<&AyaBtf>) {
-        let fits = |entry: &&Entry| entry.kind == Kind::Tc || btf.is_some();
+        let now = |entry: &&Entry| !LATER.contains(&entry.program);
+        let fits = |entry: &&Entry| now(entry) && (entry.kind == Kind::Tc || btf.is_some());
+        self.load_some(fits, btf);
+    }
+
+    /// Loads what few nodes have links for, once everything else is attached.
+    pub fn load_rest(&mut self) {
+        self.load_some(|entry| LATER.contains(&entry.program), None);
+    }
+
+    fn load_some(&mut self, fits: impl Fn(&&Entry) -> bool, btf: Option<&AyaBtf>) {
         let wanted: Vec<&Entry> = self.set.entries().iter().filter(fits).collect();
-        let mut loaded = load_at_once(&mut self.ebpf, &wanted, btf);
+        let mut loaded = each::load_at_once(&mut self.ebpf, &wanted, btf);
         for entry in wanted {
             let loaded = loaded.remove(entry.program);
             match loaded.context("missing from the eBPF object").flatten() {
@@ -363,58 +358,6 @@ impl Programs {
         let map = self.ebpf.map_mut(name);
         let map = map.ok_or_else(|| Broken::no_map(name))?;
         M::try_from(map).map_err(|_| Broken::other_map(name).into())
-    }
-}
-
-/// The kernel verifies each for up to a tenth of a second, on as many processors as there are.
-fn load_at_once(
-    ebpf: &mut Ebpf,
-    wanted: &[&Entry],
-    btf: Option<&AyaBtf>,
-) -> HashMap<&'static str, Result<()>> {
-    let entry = |name: &str| wanted.iter().find(|entry| entry.program == name).copied();
-    let programs = ebpf.programs_mut();
-    let programs = programs.filter_map(|(name, program)| Some((entry(name)?, program)));
-    let left = Mutex::new(programs.collect::<Vec<_>>());
-    let next = || left.lock().ok()?.pop();
-    let load = || {
-        let one = |(entry, program): (&Entry, _)| (entry.program, load_one(program, entry, btf));
-        std::iter::from_fn(next).map(one).collect::<Vec<_>>()
-    };
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(LOADERS));
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(load)).collect();
-        let mut all: HashMap<_, _> = load().into_iter().collect();
-        let theirs = others.into_iter().filter_map(|thread| thread.join().ok());
-        all.extend(theirs.flatten());
-        all
-    })
-}
-
-fn load_one(program: &mut Program, entry: &Entry, btf: Option<&AyaBtf>) -> Result<()> {
-    match (program, entry.kind) {
-        (Program::SchedClassifier(tc), Kind::Tc) => tc.load().map_err(explain_program),
-        (Program::BtfTracePoint(program), Kind::BtfTracepoint(tracepoint)) => {
-            let btf = btf.context("no BTF")?;
-            program.load(tracepoint, btf).map_err(explain_program)?;
-            program.attach().context("attaching").map(drop)
-        }
-        _ => bail!("of an unknown kind"),
-    }
-}
-
-fn explain_program(error: ProgramError) -> anyhow::Error {
-    match &error {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } => {
-            let log = verifier_log.to_string();
-            log::info!("verifier: {log}");
-            let io = std::io::Error::from_raw_os_error(io_error.raw_os_error().unwrap_or(0));
-            anyhow::Error::new(io).context("the kernel's verifier said no (-v shows its log)")
-        }
-        _ => anyhow::Error::new(error),
     }
 }
 

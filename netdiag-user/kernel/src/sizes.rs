@@ -92,7 +92,7 @@ const DROPS: u64 = 16_384;
 const NEW_DROPS: u64 = DROPS / 4;
 
 /// The same of flows at hops.
-const NEW_FLOWS: u64 = FLOWS / 4;
+const NEW_FLOWS: u64 = 24_576 / 4;
 
 /// The same for each processor that is online.
 pub fn new_drops() -> u64 {

@@ -8,7 +8,7 @@ use aya::{
 };
 use serde::Serialize;
 
-use super::{load, offsets, sizes, symbols, trial};
+use super::{offsets, sizes, symbols, trial, types};
 use crate::model::level::Level;
 
 /// One feature, and what to do where it is missing.
@@ -143,7 +143,7 @@ fn tcx() -> Feature {
 fn tracepoints(root: &Path) -> Vec<Feature> {
     let need_btf =
         "a kernel with CONFIG_DEBUG_INFO_BTF, or drops and socket retransmits stay unseen";
-    let (btf, _) = match load::kernel_btf(root) {
+    let btf = match types::types(root) {
         Ok(btf) => btf,
         Err(e) => return vec![feature("drops", false, Err((format!("{e:#}"), need_btf)))],
     };

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::{Usage, exit};
-use crate::{causes, kernel::load, model::reason::Reasons, output};
+use crate::{causes, kernel::types, model::reason::Reasons, output};
 
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
@@ -37,9 +37,7 @@ pub fn run(args: &ExplainArgs) -> Result<i32> {
 
 /// Empty where the kernel has no BTF to read them from.
 fn reasons() -> Reasons {
-    let btf = load::kernel_btf(Path::new("/"));
-    let members = btf
-        .ok()
-        .and_then(|(btf, _)| btf.enumeration("skb_drop_reason"));
+    let btf = types::types(Path::new("/"));
+    let members = btf.ok().and_then(|btf| btf.enumeration("skb_drop_reason"));
     Reasons::new(members.unwrap_or_default())
 }

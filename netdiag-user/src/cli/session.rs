@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use netdiag_common::{config::counter, event::Event};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::gathering::Gathering;
 use super::{
@@ -104,7 +104,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Sweeps after killed runs, loads, reads the node, attaches.
+    /// Loads, and sweeps after killed runs and reads the node meanwhile; attaches.
     pub async fn open(
         scope: &Scope,
         asked: Asked,
@@ -116,27 +116,24 @@ impl Session {
         let pcap = keep.pcap.as_deref().map(Pcapng::create).transpose()?;
         let mut api = cluster::Source::open(scope.place.api()).await?;
         let mut pods = Pods::open(scope.place.pods(&api)).await?;
+        let loading = loading(scope, &asked, global);
         for trouble in sweep::orphans().troubles {
             log::warn!("{trouble}");
-        }
-        let set = if scope.empty {
-            Set::Empty
-        } else {
-            Set::Tracing
-        };
-        let mut programs = load::load(
-            &scope.place.root,
-            set,
-            asked.of_packets(),
-            global.verbose > 1,
-        )?;
-        if let Some(filter) = &asked.filter {
-            programs.set_rules(filter.rules())?;
         }
         let reader = Reader::open(&scope.place.root, scope.place.node_name.as_deref())?;
         let mut node = reader.node().await?;
         if reader.look_into(pods.index(&node).linkless()) {
             node = reader.node().await?;
+        }
+        let mut programs = loading.await??;
+        if let Some(filter) = &asked.filter {
+            programs.set_rules(filter.rules())?;
+        }
+        let roles = Roles::new(&node);
+        let hook = |link: &&Link| roles.of(link).is_some();
+        let tunnels = node.links.iter().filter(hook).any(|link| !link.ethernet);
+        if tunnels {
+            programs.load_rest();
         }
         check_interfaces(&node, &scope.iface)?;
         let hooks = Hooks::new(node.netns, &programs)?;
@@ -201,6 +198,10 @@ impl Session {
         session.say_missing();
         session.apply()?;
         session.hooked = read::now();
+        if !tunnels {
+            session.programs.load_rest();
+            session.hooks.know(&session.programs);
+        }
         session.scene.run = session.run();
         thrift::settle();
         Ok(session)
@@ -487,6 +488,17 @@ impl Session {
         }
         self.hooks.close(&mut self.programs);
     }
+}
+
+/// Loads the programs on a thread of its own, which the kernel takes most of the beginning for.
+fn loading(scope: &Scope, asked: &Asked, global: &Global) -> JoinHandle<Result<Programs>> {
+    let set = match scope.empty {
+        true => Set::Empty,
+        false => Set::Tracing,
+    };
+    let (root, debug) = (scope.place.root.clone(), global.verbose > 1);
+    let of_packets = asked.of_packets();
+    tokio::task::spawn_blocking(move || load::load(&root, set, of_packets, debug))
 }
 
 /// Whoever asked for a file and gets half of it must hear of it, on stderr at once and in the verdict.

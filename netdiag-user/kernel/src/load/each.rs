@@ -1,0 +1,77 @@
+//! Loading several programs at once.
+use std::{collections::HashMap, sync::Mutex};
+
+use anyhow::{Context, Result, bail};
+use aya::{
+    Btf as AyaBtf, Ebpf,
+    programs::{Program, ProgramError},
+};
+
+use super::{Entry, Kind};
+
+/// Which programs are loaded first: drops are seen from then on, and of the others those that the
+/// kernel verifies for longest.
+const FIRST: [&str; 5] = [
+    "kfree_skb",
+    "uplink_egress",
+    "uplink_ingress",
+    "hop_egress",
+    "hop_ingress",
+];
+/// Programs that are loaded at once at most: a node's processors have other work.
+const LOADERS: usize = 4;
+
+/// The kernel verifies each for up to a tenth of a second, on as many processors as there are.
+pub fn load_at_once(
+    ebpf: &mut Ebpf,
+    wanted: &[&Entry],
+    btf: Option<&AyaBtf>,
+) -> HashMap<&'static str, Result<()>> {
+    let entry = |name: &str| wanted.iter().find(|entry| entry.program == name).copied();
+    let programs = ebpf.programs_mut();
+    let programs = programs.filter_map(|(name, program)| Some((entry(name)?, program)));
+    let mut programs: Vec<_> = programs.collect();
+    // The last is taken first: what takes long, so that no processor waits for another in the end.
+    programs.sort_by_key(|(entry, _)| FIRST.iter().rev().position(|it| *it == entry.program));
+    let left = Mutex::new(programs);
+    let next = || left.lock().ok()?.pop();
+    let load = || {
+        let one = |(entry, program): (&Entry, _)| (entry.program, load_one(program, entry, btf));
+        std::iter::from_fn(next).map(one).collect::<Vec<_>>()
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(LOADERS));
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(load)).collect();
+        let mut all: HashMap<_, _> = load().into_iter().collect();
+        let theirs = others.into_iter().filter_map(|thread| thread.join().ok());
+        all.extend(theirs.flatten());
+        all
+    })
+}
+
+fn load_one(program: &mut Program, entry: &Entry, btf: Option<&AyaBtf>) -> Result<()> {
+    match (program, entry.kind) {
+        (Program::SchedClassifier(tc), Kind::Tc) => tc.load().map_err(explain_program),
+        (Program::BtfTracePoint(program), Kind::BtfTracepoint(tracepoint)) => {
+            let btf = btf.context("no BTF")?;
+            program.load(tracepoint, btf).map_err(explain_program)?;
+            program.attach().context("attaching").map(drop)
+        }
+        _ => bail!("of an unknown kind"),
+    }
+}
+
+fn explain_program(error: ProgramError) -> anyhow::Error {
+    match &error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
+            let log = verifier_log.to_string();
+            log::info!("verifier: {log}");
+            let io = std::io::Error::from_raw_os_error(io_error.raw_os_error().unwrap_or(0));
+            anyhow::Error::new(io).context("the kernel's verifier said no (-v shows its log)")
+        }
+        _ => anyhow::Error::new(error),
+    }
+}
