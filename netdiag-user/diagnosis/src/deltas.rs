@@ -86,44 +86,47 @@ fn told<K: std::hash::Hash + Eq + Copy>(
     Some(event)
 }
 
+/// Who takes events, one by one: a flood has thousands at a time.
+pub type Tell<'t> = dyn FnMut(LiveEvent) + 't;
+
 impl Deltas {
     pub fn events(
         &mut self,
         facts: &Facts<'_>,
         observation: &Observation,
         findings: &[Finding],
-    ) -> Vec<LiveEvent> {
-        let mut events = self.traffic(facts, observation);
-        self.mismatch_events(facts, &mut events);
-        self.icmp_events(facts, &mut events);
-        self.dns_events(facts, &mut events);
-        self.oom_events(facts, &mut events);
-        self.foreign_event(facts, observation, &mut events);
-        self.finding_events(facts, findings, &mut events);
+        tell: &mut Tell<'_>,
+    ) {
+        self.traffic(facts, observation, tell);
+        self.mismatch_events(facts, tell);
+        self.icmp_events(facts, tell);
+        self.dns_events(facts, tell);
+        self.oom_events(facts, tell);
+        self.foreign_event(facts, observation, tell);
+        self.finding_events(facts, findings, tell);
         self.forget(observation);
-        events
     }
 
     /// What was kept back for want of a name, and will get none.
-    pub fn closing(&mut self, facts: &Facts<'_>, observation: &Observation) -> Vec<LiveEvent> {
+    pub fn closing(&mut self, facts: &Facts<'_>, observation: &Observation, tell: &mut Tell<'_>) {
         self.patience.end();
-        self.traffic(facts, observation)
+        self.traffic(facts, observation, tell);
     }
 
     /// What happened to flows that may be a new pod's.
-    fn traffic(&mut self, facts: &Facts<'_>, observation: &Observation) -> Vec<LiveEvent> {
-        let mut events = Vec::new();
+    fn traffic(&mut self, facts: &Facts<'_>, observation: &Observation, tell: &mut Tell<'_>) {
         for hop in facts.flows {
-            self.flow_events(facts, hop, &observation.events, &mut events);
+            self.flow_events(facts, hop, &observation.events, tell);
         }
         for loss in facts.losses {
             let entry = (&loss.key, loss.dropped.packets);
             let event = |count| drop_event(facts, loss, count);
             let (seen, patience) = (&mut self.drops, &mut self.patience);
-            events.extend(told(seen, patience, loss.flow(), entry, event));
+            told(seen, patience, loss.flow(), entry, event)
+                .into_iter()
+                .for_each(&mut *tell);
         }
-        self.socket_events(facts, &mut events);
-        events
+        self.socket_events(facts, tell);
     }
 
     fn flow_events(
@@ -131,22 +134,28 @@ impl Deltas {
         facts: &Facts<'_>,
         hop: &HopFlow,
         samples: &[Event],
-        events: &mut Vec<LiveEvent>,
+        tell: &mut Tell<'_>,
     ) {
         let (patience, flow) = (&mut self.patience, hop.flow());
         let entry = (&hop.key, hop.hop.oversize);
         let event = |count| hop_event(facts, hop, count, oversize(hop));
-        events.extend(told(&mut self.oversize, patience, flow, entry, event));
+        told(&mut self.oversize, patience, flow, entry, event)
+            .into_iter()
+            .for_each(&mut *tell);
         let entry = (&hop.key, hop.hop.retransmits);
         let event = |count| hop_event(facts, hop, count, retransmit(hop, samples));
-        events.extend(told(&mut self.retransmits, patience, flow, entry, event));
+        told(&mut self.retransmits, patience, flow, entry, event)
+            .into_iter()
+            .for_each(&mut *tell);
         let entry = (&hop.key, hop.hop.fragments);
         let later = hop.hop.later_fragments;
         let event = |count| hop_event(facts, hop, count, Detail::Fragment { later });
-        events.extend(told(&mut self.fragments, patience, flow, entry, event));
+        told(&mut self.fragments, patience, flow, entry, event)
+            .into_iter()
+            .for_each(&mut *tell);
     }
 
-    fn socket_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
+    fn socket_events(&mut self, facts: &Facts<'_>, tell: &mut Tell<'_>) {
         for (key, value) in facts.retransmits {
             let make = |count| {
                 let detail = Detail::Retransmit {
@@ -162,11 +171,13 @@ impl Deltas {
                 event
             };
             let (seen, patience) = (&mut self.sockets, &mut self.patience);
-            events.extend(told(seen, patience, &key.flow, (key, value.packets), make));
+            told(seen, patience, &key.flow, (key, value.packets), make)
+                .into_iter()
+                .for_each(&mut *tell);
         }
     }
 
-    fn mismatch_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
+    fn mismatch_events(&mut self, facts: &Facts<'_>, tell: &mut Tell<'_>) {
         for m in vxlan_source_mismatch::mismatches(facts) {
             let of = |o: &&crate::pipeline::facts::OuterPair| {
                 o.source == m.source && o.destination == m.destination && o.key.vni == m.vni
@@ -187,12 +198,12 @@ impl Deltas {
                 let mut event = event(facts, &pair.outer.inner, pair.outer.last, count, detail);
                 event.interface = Some(pair.interface.clone());
                 event.direction = Some(direction(pair.key.direction));
-                events.push(event);
+                tell(event);
             }
         }
     }
 
-    fn icmp_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
+    fn icmp_events(&mut self, facts: &Facts<'_>, tell: &mut Tell<'_>) {
         for (key, value) in facts.icmp_errors {
             let count = gained(&mut self.icmp, key, value.packets);
             if count == 0 {
@@ -211,11 +222,11 @@ impl Deltas {
             let mut event = event(facts, &key.about, value.last, count, detail);
             event.interface = Some(facts.node.link_name(key.ifindex));
             event.direction = Some(direction(key.direction));
-            events.push(event);
+            tell(event);
         }
     }
 
-    fn oom_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
+    fn oom_events(&mut self, facts: &Facts<'_>, tell: &mut Tell<'_>) {
         for (pid, kill) in facts.oom_kills {
             if gained(&mut self.oom_kills, pid, kill.time) == 0 {
                 continue;
@@ -231,12 +242,12 @@ impl Deltas {
             event.netns = Some(kill.netns).filter(|netns| *netns != 0);
             let pod = facts.pods.by_netns_at(kill.netns, kill.time);
             event.pod = pod.map(|pod| pod.refer(None, Some(PodRole::Victim)));
-            events.push(event);
+            tell(event);
         }
     }
 
     /// One event a question, server and problem, at the link where the client's query came in.
-    fn dns_events(&mut self, facts: &Facts<'_>, events: &mut Vec<LiveEvent>) {
+    fn dns_events(&mut self, facts: &Facts<'_>, tell: &mut Tell<'_>) {
         for question in names::first_hops(facts.dns) {
             for (told, (problem, total)) in self.dns.iter_mut().zip(problems(facts, question)) {
                 let count = gained(told, &question.key, total);
@@ -253,38 +264,28 @@ impl Deltas {
                 let time = last.last_answer.max(last.last_query);
                 let mut event = event(facts, &flow, time, count, detail);
                 event.interface = Some(question.interface.clone());
-                events.push(event);
+                tell(event);
             }
         }
     }
 
-    fn foreign_event(
-        &mut self,
-        facts: &Facts<'_>,
-        observation: &Observation,
-        events: &mut Vec<LiveEvent>,
-    ) {
+    fn foreign_event(&mut self, facts: &Facts<'_>, observation: &Observation, tell: &mut Tell<'_>) {
         let now = observation.counter(counter::FOREIGN);
         let count = now.saturating_sub(self.foreign);
         self.foreign = now;
         if count > 0 {
-            events.push(bare(facts, count, Detail::Foreign));
+            tell(bare(facts, count, Detail::Foreign));
         }
     }
 
     /// A finding is told when it is new, and again when what it says has changed in kind.
-    fn finding_events(
-        &mut self,
-        facts: &Facts<'_>,
-        findings: &[Finding],
-        events: &mut Vec<LiveEvent>,
-    ) {
+    fn finding_events(&mut self, facts: &Facts<'_>, findings: &[Finding], tell: &mut Tell<'_>) {
         for finding in findings {
             let state = format!("{:?} {:?}", finding.severity, finding.confidence);
             let before = self.findings.insert(finding.id.clone(), state.clone());
             if before.as_ref() != Some(&state) {
                 let finding = Box::new(finding.clone());
-                events.push(bare(facts, 1, Detail::Finding { finding }));
+                tell(bare(facts, 1, Detail::Finding { finding }));
             }
         }
     }

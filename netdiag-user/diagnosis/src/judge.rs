@@ -5,7 +5,7 @@ use netdiag_common::config::counter;
 
 use super::{
     Evaluated,
-    deltas::{self, Deltas},
+    deltas::{self, Deltas, Tell},
     verdict::{self, Naming},
 };
 use crate::{
@@ -57,12 +57,24 @@ impl Judge {
 
     /// With the events since the reading before.
     pub fn events(&mut self, scene: &Scene, observation: &Observation) -> Judged {
+        let mut events = Vec::new();
+        let judged = self.told(scene, observation, &mut |event| events.push(event));
+        Judged { events, ..judged }
+    }
+
+    /// The same, with each event told as it is found.
+    pub fn told(
+        &mut self,
+        scene: &Scene,
+        observation: &Observation,
+        tell: &mut Tell<'_>,
+    ) -> Judged {
         let rows = scene.rows(observation);
         let facts = scene.facts(&rows);
         self.naming.only(&scene.asked);
-        let mut judged = self.judged(&facts);
-        let events = &mut judged.events;
-        events.extend(scene.links.iter().map(|change| link(&facts, change)));
+        let judged = self.judged(&facts);
+        let links = scene.links.iter().map(|change| link(&facts, change));
+        links.for_each(&mut *tell);
         let told = *self.told.get_or_insert(scene.run.started);
         let again = facts.now.saturating_sub(told) >= STATS_NS;
         if again {
@@ -72,12 +84,12 @@ impl Judge {
         let names = !scene.run.sources.is_empty();
         let patience = &mut self.deltas.patience;
         patience.reading(facts.now, &scene.links, names);
-        let shown = with_shown(scene, observation, &facts, |facts, observation| {
-            let mut shown = self.deltas.events(facts, observation, findings);
-            shown.extend(again.then(|| stats(facts, observation, scene.run.hooks)));
-            shown
+        with_shown(scene, observation, &facts, |facts, observation| {
+            self.deltas.events(facts, observation, findings, tell);
+            if again {
+                tell(stats(facts, observation, scene.run.hooks));
+            }
         });
-        judged.events.extend(shown);
         judged
     }
 
@@ -88,8 +100,12 @@ impl Judge {
         let rows = scene.rows(observation);
         let facts = scene.facts(&rows);
         with_shown(scene, observation, &facts, |facts, observation| {
-            let mut shown = self.deltas.closing(facts, observation);
-            shown.extend(again.then(|| stats(facts, observation, scene.run.hooks)));
+            let mut shown = Vec::new();
+            let tell = &mut |event| shown.push(event);
+            self.deltas.closing(facts, observation, tell);
+            if again {
+                tell(stats(facts, observation, scene.run.hooks));
+            }
             shown
         })
     }

@@ -49,6 +49,8 @@ pub fn entries<K: Pod, V: Pod>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
                 }
                 all.extend(keys.into_iter().zip(values));
                 if done.is_err() {
+                    // Doubled as it grew: of a full table megabytes would stay empty.
+                    all.shrink_to_fit();
                     return Ok(all);
                 }
             }

@@ -6,7 +6,7 @@ use super::{
     verdict::{Between, Finding, Leg, PodRef},
 };
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct EventFlow {
     pub protocol: String,
     pub source: String,

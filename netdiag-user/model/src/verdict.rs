@@ -229,7 +229,7 @@ pub struct FlowRef {
 }
 
 /// A flow as it is behind the node's address translation.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Leg {
     pub source: String,
     pub destination: String,

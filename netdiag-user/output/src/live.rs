@@ -1,6 +1,9 @@
 //! The live trace: one JSON object an event, or lines for people.
+mod lines;
+
 use anyhow::Result;
 
+use self::lines::{Line, Lines};
 use super::{
     Format, Sink, document,
     escape::json,
@@ -10,8 +13,7 @@ use crate::model::{
     event::{Detail, DropRelation, LiveEvent},
     node::Node,
     pod::label,
-    roles::Role,
-    verdict::{PodRole, Verdict},
+    verdict::Verdict,
 };
 
 /// Lines a tick at most: a busy node must stay readable. The rest is counted.
@@ -19,11 +21,17 @@ const MOST_LINES: usize = 12;
 
 pub struct Live {
     format: Format,
+    /// Of the moment, for those who read lines, and for programs.
+    lines: Lines,
+    text: String,
     /// Document of formats that print one at the end.
     kept: Vec<LiveEvent>,
     /// Events that json and yaml have no room for.
     dropped: u64,
 }
+
+/// Bytes of a moment's ndjson that are written at once.
+const AT_ONCE: usize = 64 << 10;
 
 /// Events that one json or yaml document holds at most.
 const MOST_KEPT: usize = 100_000;
@@ -32,6 +40,8 @@ impl Live {
     pub fn new(format: Format) -> Self {
         Self {
             format,
+            lines: Lines::default(),
+            text: String::new(),
             kept: Vec::new(),
             dropped: 0,
         }
@@ -49,43 +59,53 @@ impl Live {
     }
 
     pub fn events(&mut self, sink: &mut Sink, events: Vec<LiveEvent>) -> Result<()> {
+        for event in events {
+            self.event(sink, event)?;
+        }
+        self.moment(sink)
+    }
+
+    /// Takes one event of a moment. Of those that have no line of their own only a number is kept.
+    pub fn event(&mut self, sink: &mut Sink, event: LiveEvent) -> Result<()> {
         match self.format {
             Format::Ndjson => {
-                let mut text = String::new();
-                for event in &events {
-                    text.push_str(&json(event)?);
-                    text.push('\n');
-                }
-                if text.is_empty() {
-                    Ok(())
-                } else {
-                    sink.write(&text)
+                self.text.push_str(&json(&event)?);
+                self.text.push('\n');
+                match self.text.len() >= AT_ONCE {
+                    true => self.moment(sink),
+                    false => Ok(()),
                 }
             }
-            Format::Json | Format::Yaml => {
-                let room = MOST_KEPT.saturating_sub(self.kept.len());
-                self.dropped += events.len().saturating_sub(room) as u64;
-                self.kept.extend(events.into_iter().take(room));
+            Format::Json | Format::Yaml if self.kept.len() < MOST_KEPT => {
+                self.kept.push(event);
                 Ok(())
             }
-            Format::Table | Format::Wide => self.lines(sink, &events),
+            Format::Json | Format::Yaml => {
+                self.dropped += 1;
+                Ok(())
+            }
+            Format::Table | Format::Wide => {
+                let wide = self.format == Format::Wide;
+                let most = if wide { usize::MAX } else { MOST_LINES };
+                self.lines.take(event, most);
+                Ok(())
+            }
         }
     }
 
-    fn lines(&self, sink: &mut Sink, events: &[LiveEvent]) -> Result<()> {
-        let wide = self.format == Format::Wide;
-        let shown = merged(events);
-        let most = if wide { usize::MAX } else { MOST_LINES };
-        let width = if wide { usize::MAX } else { sink.width() };
-        let mut text = String::new();
-        for one in shown.iter().take(most) {
+    /// Prints what a moment had.
+    pub fn moment(&mut self, sink: &mut Sink) -> Result<()> {
+        let mut text = std::mem::take(&mut self.text);
+        let width = match self.format {
+            Format::Wide => usize::MAX,
+            _ => sink.width(),
+        };
+        let (lines, more) = self.lines.end();
+        for one in &lines {
             text.push_str(&line(one, width));
         }
-        if shown.len() > most {
-            let more = format!(
-                "         … and {} more in this moment\n",
-                shown.len() - most
-            );
+        if more > 0 {
+            let more = format!("         … and {more} more in this moment\n");
             text.push_str(&paint(DIM, &more));
         }
         if text.is_empty() {
@@ -115,106 +135,8 @@ impl Live {
     }
 }
 
-/// What a healthy node shows all day, and netdiag's own statistics, are for programs.
-fn for_people(event: &LiveEvent) -> bool {
-    !matches!(
-        event.detail,
-        Detail::Stats { .. } | Detail::Foreign | Detail::Drop { harmless: true, .. }
-    )
-}
-
-/// Events that read as one line: what one flow shows at each hop, what a socket and the wire say
-/// of the same retransmits, what all flows of one wrong outer address show.
-struct Line<'a> {
-    event: &'a LiveEvent,
-    places: Vec<(Option<Role>, &'a str)>,
-    count: u64,
-}
-
-impl<'a> Line<'a> {
-    fn new(event: &'a LiveEvent) -> Self {
-        let mut line = Self {
-            event,
-            places: Vec::new(),
-            count: 0,
-        };
-        line.add(event);
-        line
-    }
-
-    fn takes(&self, event: &LiveEvent) -> bool {
-        use Detail::{Dns, Retransmit, VxlanSourceMismatch};
-        match (&self.event.detail, &event.detail) {
-            (VxlanSourceMismatch { .. }, VxlanSourceMismatch { .. }) => {
-                self.event.detail == event.detail && self.event.interface == event.interface
-            }
-            // Many questions share a flow.
-            (Dns { .. }, Dns { .. }) => self.event.detail == event.detail,
-            (Retransmit { .. }, Retransmit { .. }) => self.event.flow == event.flow,
-            (one, other) => {
-                self.event.flow.is_some()
-                    && self.event.flow == event.flow
-                    && self.event.interface.is_some() == event.interface.is_some()
-                    && one.name() == other.name()
-            }
-        }
-    }
-
-    fn add(&mut self, event: &'a LiveEvent) {
-        let place = event.interface.as_deref().map(|name| (event.role, name));
-        let known = place.is_some_and(|p| self.places.contains(&p));
-        self.count = match event.detail {
-            Detail::VxlanSourceMismatch { .. } => self.count.saturating_add(event.count),
-            // The same packets, seen at one more place.
-            _ => self.count.max(event.count),
-        };
-        if let (Some(place), false) = (place, known) {
-            self.places.push(place);
-        }
-        // The socket knows whether the packet was dropped here.
-        if matches!(event.detail, Detail::Retransmit { drop: Some(_), .. }) {
-            self.event = event;
-        }
-    }
-
-    /// The places in the order of the packets' way: pods' links first when a pod of this node
-    /// sends, last when one receives.
-    fn way(&self) -> String {
-        let mut places = self.places.clone();
-        places.sort();
-        let sender = self.event.pods.first();
-        let leaves =
-            sender.is_some_and(|p| p.role == Some(PodRole::Source) && p.interface.is_some());
-        if !leaves {
-            places.reverse();
-        }
-        let names: Vec<_> = places.iter().map(|(_, name)| clean(name)).collect();
-        names.join(" ")
-    }
-
-    /// The flow that stands for the line; one of many says nothing.
-    fn flow(&self) -> String {
-        let mixed = matches!(self.event.detail, Detail::VxlanSourceMismatch { .. });
-        match mixed && self.count > self.event.count {
-            true => format!("{} and others", flow(self.event)),
-            false => flow(self.event),
-        }
-    }
-}
-
-fn merged(events: &[LiveEvent]) -> Vec<Line<'_>> {
-    let mut lines: Vec<Line<'_>> = Vec::new();
-    for event in events.iter().filter(|e| for_people(e)) {
-        match lines.iter_mut().find(|l| l.takes(event)) {
-            Some(line) => line.add(event),
-            None => lines.push(Line::new(event)),
-        }
-    }
-    lines
-}
-
-fn line(line: &Line<'_>, width: usize) -> String {
-    let event = line.event;
+fn line(line: &Line, width: usize) -> String {
+    let event = &line.event;
     let time = event.time.get(11..19).unwrap_or(&event.time);
     let style = match event.detail {
         Detail::Drop { .. } | Detail::VxlanSourceMismatch { .. } | Detail::Oom { .. } => RED,

@@ -223,7 +223,8 @@ fn group(tries: Vec<Try<'_>>) -> Vec<Attempts<'_>> {
             server,
             port,
             protocol,
-            tries: Vec::new(),
+            // Of a flood, most have one.
+            tries: Vec::with_capacity(1),
         };
         let group = groups.entry((client, server, port, protocol));
         group.or_insert_with(new).tries.push(tried);

@@ -1,10 +1,12 @@
 //! What gets through in spite of losses: then they are no pattern.
+use std::hash::BuildHasher;
+
 use netdiag_common::{dns::PORT as DNS, hop};
 
 use super::facts::{Data, Facts, Loss};
 use crate::model::{
     flow::{TCP, UDP},
-    hash::Map,
+    hash::{Keyed, Map, Set},
     roles::Role,
 };
 
@@ -79,7 +81,10 @@ impl Success {
             .losses
             .iter()
             .flat_map(|l| ways(l, Service::of(l).port));
-        let mut all: Map<Way, Signs> = asked.map(|way| (way, Signs::default())).collect();
+        // Of a flood nearly none got through: a number for each way is enough to leave out most.
+        let number = |way: &Way| Keyed::default().hash_one(way);
+        let asked: Set<u64> = asked.map(|way| number(&way)).collect();
+        let mut all: Map<Way, Signs> = Map::default();
         for seen in facts.flows {
             let (flow, hop) = (seen.flow(), &seen.hop);
             let echo = matches!(flow.protocol, 1 | 58);
@@ -93,12 +98,13 @@ impl Success {
             );
             let flags = hop.flags;
             let acknowledges = flags & hop::ACK != 0 && flags & hop::RST == 0;
-            if let Some(signs) = all.get_mut(&to).filter(|_| acknowledges) {
-                note(&mut signs.acknowledged, hop.last);
+            if acknowledges && asked.contains(&number(&to)) {
+                note(&mut all.entry(to).or_default().acknowledged, hop.last);
             }
-            let Some(signs) = all.get_mut(&from) else {
+            if !asked.contains(&number(&from)) {
                 continue;
-            };
+            }
+            let signs = all.entry(from).or_default();
             if flags & hop::SYN != 0 && flags & hop::ACK != 0 {
                 note(&mut signs.accepted, hop.first);
             }

@@ -78,8 +78,13 @@ async fn trace(
             continue;
         }
         let observation = session.tick().await?;
-        let judged = judge.events(&session.scene, &observation);
-        live.events(sink, judged.events)?;
+        let mut told = Ok(());
+        let judged = judge.told(&session.scene, &observation, &mut |event| {
+            if told.is_ok() {
+                told = live.event(sink, event);
+            }
+        });
+        told.and_then(|()| live.moment(sink))?;
         if ending {
             live.events(sink, judge.closing(&session.scene, &observation))?;
             session.close_accounts();
