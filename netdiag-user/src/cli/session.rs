@@ -256,9 +256,12 @@ impl Session {
 
     /// Whether nothing happened since the last reading that another one would show.
     fn is_quiet(&mut self) -> Result<bool> {
-        self.records.extend(self.programs.drain()?);
         let news = self.news || !self.changes.is_empty() || self.gathering.has_answers();
-        Ok(!news && self.records.is_empty() && self.programs.is_quiet()?)
+        if news || !self.programs.is_quiet()? {
+            return Ok(false);
+        }
+        self.records.extend(self.programs.drain()?);
+        Ok(self.records.is_empty())
     }
 
     /// Reads the maps, after following what changed on the node.
