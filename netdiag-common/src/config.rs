@@ -47,8 +47,10 @@ pub struct Offsets {
     pub kn_id: u32,
     /// 1 when `mark_victim` passes the task, and not its pid.
     pub victim_is_task: u32,
+    /// 1 when `kfree_skb` passes the reason as its third argument.
+    pub has_reason: u32,
 }
-wire!(Offsets, 140);
+wire!(Offsets, 144);
 
 /// A struct member that the running kernel does not have.
 pub const ABSENT: u32 = u32::MAX;

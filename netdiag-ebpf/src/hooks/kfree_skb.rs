@@ -1,7 +1,7 @@
 //! Every packet that the kernel throws away, with the reason and the place.
 //!
-//! `trace_kfree_skb(skb, location, reason)` since 5.17, with a fourth argument `rx_sk` since
-//! 6.11 (include/trace/events/skb.h). Consumed packets have another tracepoint or a reason that
+//! `trace_kfree_skb(skb, location, reason)` since 5.17, before that without the reason, with a fourth
+//! argument `rx_sk` since 6.11 (include/trace/events/skb.h). Consumed packets have another tracepoint or a reason that
 //! the user side marks as none; NOT_SPECIFIED is kept, its location tells it.
 //!
 //! Costs nothing for ignored reasons but one array look-up; for the rest about fifteen reads,
@@ -13,7 +13,7 @@ use aya_log_ebpf::debug;
 use netdiag_common::{
     config::{REASONS, counter},
     event::{DROP, EMIT_INTERVAL_NS},
-    loss::{DropKey, Dropped, NETNS_UNKNOWN, REST},
+    loss::{DropKey, Dropped, NETNS_UNKNOWN, NO_REASON, REST},
 };
 
 use crate::{
@@ -29,7 +29,11 @@ use crate::{
 pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
     let skb: *const u8 = ctx.arg(0);
     let location: *const u8 = ctx.arg(1);
-    let reason: u32 = ctx.arg(2);
+    let reason: u32 = if offset!(has_reason) == 1 {
+        ctx.arg(2)
+    } else {
+        NO_REASON
+    };
     let rx_sk = if offset!(has_rx_sk) == 1 {
         let sk: *const u8 = ctx.arg(3);
         sk as u64

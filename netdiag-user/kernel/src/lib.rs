@@ -7,6 +7,7 @@ pub mod ledger;
 pub mod load;
 pub mod offsets;
 pub mod read;
+pub mod refusal;
 mod rest;
 pub mod rtnl;
 pub mod sizes;
@@ -15,6 +16,7 @@ pub mod sweep;
 pub mod symbols;
 pub mod tc;
 pub mod trial;
+mod version;
 mod watch;
 
 use netdiag_host as host;

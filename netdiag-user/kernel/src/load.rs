@@ -21,7 +21,12 @@ use netdiag_common::{
     hop::Limit,
 };
 
-use super::{btf::Btf, offsets, sizes};
+use super::{
+    btf::Btf,
+    offsets,
+    refusal::{self, Broken},
+    sizes,
+};
 use crate::model::{
     address::{Prefix, to_wire},
     reason::Reasons,
@@ -38,7 +43,7 @@ const LOADERS: usize = 4;
 
 /// How a program reaches the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// Attached per link, see [`super::attach`].
     Tc,
     /// With the tracepoint's name.
@@ -46,8 +51,8 @@ enum Kind {
 }
 
 /// One program: what is lost without it.
-struct Entry {
-    program: &'static str,
+pub(super) struct Entry {
+    pub program: &'static str,
     kind: Kind,
     feature: &'static str,
 }
@@ -70,7 +75,7 @@ impl Set {
 }
 
 /// Every program that traces. None is required: each takes its own feature with it.
-const PROGRAMS: [Entry; 9] = [
+pub(super) const PROGRAMS: [Entry; 9] = [
     Entry {
         program: "hop_ingress",
         kind: Kind::Tc,
@@ -151,58 +156,6 @@ pub struct Programs {
     pub(super) logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
-/// Why nothing can be loaded at all; each has its sentence and its remedy.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Unavailable {
-    NotPrivileged,
-    NoRingBuffer,
-}
-
-impl std::fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::NotPrivileged => {
-                "no permission to load eBPF programs: run it as root, or give it CAP_BPF, \
-                 CAP_PERFMON and CAP_NET_ADMIN"
-            }
-            Self::NoRingBuffer => {
-                "this kernel has no BPF ring buffer: netdiag needs Linux 5.8 or newer with \
-                 CONFIG_BPF_SYSCALL (`netdiag doctor` shows what is there)"
-            }
-        })
-    }
-}
-
-impl std::error::Error for Unavailable {}
-
-/// The object that this program was built with is not the one it needs: a stale or broken build,
-/// nothing that this machine lacks.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Broken(pub String);
-
-impl Broken {
-    /// Begins its sentence, so that who started us can tell it from what a machine lacks.
-    pub const SAYS: &str = "this netdiag was built wrong";
-
-    pub fn no_map(name: &str) -> Self {
-        Self(format!("its eBPF object has no map {name}"))
-    }
-
-    pub fn other_map(name: &str) -> Self {
-        Self(format!(
-            "the map {name} of its eBPF object has another type"
-        ))
-    }
-}
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}; build it again", Self::SAYS, self.0)
-    }
-}
-
-impl std::error::Error for Broken {}
-
 /// Loads what this kernel takes. `asked` says what is asked of each packet (bits of
 /// [`netdiag_common::filter`]), `debug` turns on the programs' own messages.
 pub fn load(root: &Path, set: Set, asked: u32, debug: bool) -> Result<Programs> {
@@ -277,7 +230,7 @@ pub(super) fn load_object(
         loader.map_max_entries(name, entries);
     }
     let object = aya::include_bytes_aligned!(env!("NETDIAG_BPF_OBJECT"));
-    loader.load(object).map_err(explain_load)
+    loader.load(object).map_err(refusal::of_object)
 }
 
 /// The verifier's log is wanted with -v only, and costs when it is.
@@ -286,25 +239,6 @@ fn log_level() -> VerifierLogLevel {
         VerifierLogLevel::VERBOSE | VerifierLogLevel::STATS
     } else {
         VerifierLogLevel::STATS
-    }
-}
-
-fn explain_load(error: aya::EbpfError) -> anyhow::Error {
-    if let aya::EbpfError::MapError(MapError::CreateError { name, io_error, .. }) = &error {
-        match io_error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => return Unavailable::NotPrivileged.into(),
-            Some(libc::EINVAL) if name.as_str() == "EVENTS" => {
-                return Unavailable::NoRingBuffer.into();
-            }
-            _ => {}
-        }
-    }
-    match error {
-        // Found in the object alone; the rest is what the kernel says no to.
-        aya::EbpfError::ParseError(_) | aya::EbpfError::RelocationError(_) => {
-            Broken(format!("its eBPF object cannot be read: {error}")).into()
-        }
-        _ => anyhow::Error::new(error).context("loading the eBPF object"),
     }
 }
 
@@ -453,29 +387,31 @@ fn load_at_once(
 }
 
 fn load_one(program: &mut Program, entry: &Entry, btf: Option<&AyaBtf>) -> Result<()> {
-    match (program, entry.kind) {
-        (Program::SchedClassifier(tc), Kind::Tc) => tc.load().map_err(explain_program),
-        (Program::BtfTracePoint(program), Kind::BtfTracepoint(tracepoint)) => {
-            let btf = btf.context("no BTF")?;
-            program.load(tracepoint, btf).map_err(explain_program)?;
+    match program {
+        // Attached to links, later.
+        Program::SchedClassifier(tc) => tc.load().map_err(refusal::of_program),
+        program => {
+            accept(program, entry, btf.context("no BTF")?).map_err(refusal::of_program)?;
+            let Program::BtfTracePoint(program) = program else {
+                bail!("of an unknown kind");
+            };
             program.attach().context("attaching").map(drop)
         }
-        _ => bail!("of an unknown kind"),
     }
 }
 
-fn explain_program(error: ProgramError) -> anyhow::Error {
-    match &error {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } => {
-            let log = verifier_log.to_string();
-            log::info!("verifier: {log}");
-            let io = std::io::Error::from_raw_os_error(io_error.raw_os_error().unwrap_or(0));
-            anyhow::Error::new(io).context("the kernel's verifier said no (-v shows its log)")
+/// Has the kernel verify a program.
+pub(super) fn accept(
+    program: &mut Program,
+    entry: &Entry,
+    btf: &AyaBtf,
+) -> Result<(), ProgramError> {
+    match (program, entry.kind) {
+        (Program::SchedClassifier(tc), Kind::Tc) => tc.load(),
+        (Program::BtfTracePoint(program), Kind::BtfTracepoint(tracepoint)) => {
+            program.load(tracepoint, btf)
         }
-        _ => anyhow::Error::new(error),
+        _ => Err(ProgramError::UnexpectedProgramType),
     }
 }
 

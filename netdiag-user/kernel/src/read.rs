@@ -20,11 +20,7 @@ use netdiag_common::{
     loss::{DropKey, RetransmitKey},
 };
 
-use super::{
-    batch, cost,
-    load::{Broken, Programs},
-    rest::Rest,
-};
+use super::{batch, cost, load::Programs, refusal::Broken, rest::Rest};
 use crate::{
     model::observation::Observation,
     sys::file::{self, SMALL},
