@@ -18,6 +18,7 @@ pub mod tc;
 pub mod trial;
 mod version;
 mod watch;
+pub mod weigh;
 
 use netdiag_host as host;
 use netdiag_model as model;
