@@ -109,5 +109,13 @@ pub mod counter {
     pub const DROPS_LEFT: u32 = 20;
     /// Drops that no filter can judge: no addresses could be read.
     pub const DROPS_UNJUDGED: u32 = 21;
-    pub const COUNT: u32 = 22;
+    /// Records that were due: each is delivered, or counted in `RING_FULL`.
+    pub const RECORDS: u32 = 22;
+    /// What was freed for a reason that is no loss; one each, nobody looks inside.
+    pub const DROPS_IGNORED: u32 = 23;
+    /// Dropped packets that the table had no row for.
+    pub const DROPS_UNSTORED: u32 = 24;
+    /// Retransmits among `FOREIGN`.
+    pub const RETRANSMITS_FOREIGN: u32 = 25;
+    pub const COUNT: u32 = 26;
 }

@@ -193,12 +193,12 @@ pub fn test(name: &str) -> Result<PathBuf> {
     let messages = told
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok());
-    let programs = messages.filter_map(|message: serde_json::Value| {
+    let mut programs = messages.filter_map(|message: serde_json::Value| {
         let is_it = message["target"]["name"] == name;
         let program = message["executable"].as_str().filter(|_| is_it)?;
         Some(PathBuf::from(program))
     });
-    programs.last().context("cargo names no program of it")
+    programs.next().context("cargo names no program of it")
 }
 
 /// netdiag without shared libraries, for machines that have others.

@@ -47,6 +47,7 @@ pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn record(ctx: &BtfTracePointContext, skb: u64, location: u64, reason: u32, rx_sk: u64) {
     if reason < REASONS && maps::IGNORED_REASONS.get(reason).is_some_and(|v| *v == 1) {
+        count(counter::DROPS_IGNORED, 1);
         return;
     }
     let sk = pointer(skb, offset!(skb_sk)).unwrap_or(rx_sk);
@@ -230,6 +231,7 @@ fn measure(bytes: &skb::Linear, packet: &Packet, gso_size: u32, lost: &mut Lost)
 fn note(skb: u64, key: &mut DropKey, lost: &Lost) {
     count(counter::DROPS, u64::from(lost.packets));
     let Some(value) = row(key) else {
+        count(counter::DROPS_UNSTORED, u64::from(lost.packets));
         return;
     };
     // SAFETY: a live map value.

@@ -10,6 +10,7 @@ pub mod read;
 pub mod refusal;
 mod rest;
 pub mod rtnl;
+mod settle;
 pub mod sizes;
 pub mod support;
 pub mod sweep;

@@ -153,12 +153,37 @@ pub struct Programs {
     pub tracepoints: u64,
     /// Passes the programs' own messages on, where they are wanted.
     pub(super) unread: super::read::Unread,
+    /// Records taken from the ring.
+    pub(super) delivered: u64,
     pub(super) logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
-/// Loads what this kernel takes. `asked` says what is asked of each packet (bits of
-/// [`netdiag_common::filter`]), `debug` turns on the programs' own messages.
-pub fn load(root: &Path, set: Set, asked: u32, debug: bool) -> Result<Programs> {
+/// What the programs are told before they are loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    pub set: Set,
+    /// What is asked of each packet (bits of [`netdiag_common::filter`]).
+    pub packets: u32,
+    /// Turns on the programs' own messages.
+    pub debug: bool,
+    /// Bytes of the ring, where they are not the usual ones.
+    pub ring: Option<u32>,
+}
+
+impl Asked {
+    /// Without messages.
+    pub fn quietly(packets: u32) -> Self {
+        Self {
+            set: Set::Tracing,
+            packets,
+            debug: false,
+            ring: None,
+        }
+    }
+}
+
+/// Loads what this kernel takes.
+pub fn load(root: &Path, asked: &Asked) -> Result<Programs> {
     let mut missing = Vec::new();
     let btf = match kernel_btf(root) {
         Ok(btf) => Some(btf),
@@ -175,19 +200,20 @@ pub fn load(root: &Path, set: Set, asked: u32, debug: bool) -> Result<Programs> 
         ),
         None => (None, Reasons::default()),
     };
-    let mut ebpf = load_object(offsets, btf.as_ref().map(|(_, aya)| aya), asked, debug)?;
-    let logger = if debug {
+    let mut ebpf = load_object(offsets, btf.as_ref().map(|(_, aya)| aya), asked)?;
+    let logger = if asked.debug {
         Some(EbpfLogger::init(&mut ebpf)?)
     } else {
         None
     };
     let mut programs = Programs {
         ebpf,
-        set,
+        set: asked.set,
         reasons,
         missing,
         tracepoints: 0,
         unread: super::read::Unread::default(),
+        delivered: 0,
         logger,
     };
     programs.load_each(btf.as_ref().map(|(_, aya)| aya));
@@ -212,22 +238,24 @@ pub fn kernel_btf(root: &Path) -> Result<(Btf, AyaBtf)> {
 pub(super) fn load_object(
     offsets: Option<Offsets>,
     btf: Option<&AyaBtf>,
-    asked: u32,
-    debug: bool,
+    asked: &Asked,
 ) -> Result<Ebpf> {
     // aya-log's number for debug messages; 0 turns all of them off.
-    let level: u8 = if debug { 4 } else { 0 };
+    let level: u8 = if asked.debug { 4 } else { 0 };
     let mut loader = EbpfLoader::new();
     loader.btf(btf).verifier_log_level(log_level());
     loader.override_global("AYA_LOG_LEVEL", &level, true);
-    loader.override_global("FILTER", &asked, true);
+    loader.override_global("FILTER", &asked.packets, true);
     let new_drops = sizes::new_drops();
     loader.override_global("NEW_DROPS", &new_drops, true);
     if let Some(offsets) = &offsets {
         loader.override_global("OFFSETS", offsets, true);
     }
-    for (name, entries) in sizes::wanted(sizes::possible_cpus()?, asked & SELECTION != 0) {
+    for (name, entries) in sizes::wanted(sizes::possible_cpus()?, asked.packets & SELECTION != 0) {
         loader.map_max_entries(name, entries);
+    }
+    if let Some(bytes) = asked.ring {
+        loader.map_max_entries("EVENTS", bytes);
     }
     let object = aya::include_bytes_aligned!(env!("NETDIAG_BPF_OBJECT"));
     loader.load(object).map_err(refusal::of_object)

@@ -43,7 +43,7 @@ pub(super) struct Unread {
     dns: Balance<DnsKey>,
     drops: Balance<DropKey>,
     retransmits: Balance<RetransmitKey>,
-    rest: Rest,
+    pub(super) rest: Rest,
     readings: u64,
 }
 
@@ -133,16 +133,11 @@ impl Programs {
     /// Runs that the kernel left out because the same program was interrupted on that CPU
     /// (kernel/trace/bpf_trace.c): it counts them for us.
     fn recursion_misses(&self) -> u64 {
-        let missed = |(_, program): (&str, &Program)| {
-            let fd = program.fd().ok()?.as_fd().as_raw_fd();
-            let path = format!("/proc/self/fdinfo/{fd}");
-            let text = file::kernel(Path::new(&path), SMALL).ok()?;
-            cost::numbers(&text).get("recursion_misses").copied()
-        };
+        let missed = |(_, program): (&str, &Program)| misses(program.fd().ok()?.as_fd());
         self.ebpf.programs().filter_map(missed).sum()
     }
 
-    fn counters(&mut self) -> Result<[u64; counter::COUNT as usize]> {
+    pub(super) fn counters(&mut self) -> Result<[u64; counter::COUNT as usize]> {
         let map: PerCpuArray<_, u64> = self.map("COUNTERS")?;
         let mut sums = [0; counter::COUNT as usize];
         for (index, sum) in sums.iter_mut().enumerate() {
@@ -156,7 +151,7 @@ impl Programs {
         Ok(sums)
     }
 
-    fn entries<K: Pod, V: Pod>(&mut self, name: &str) -> Result<Vec<(K, V)>> {
+    pub(super) fn entries<K: Pod, V: Pod>(&mut self, name: &str) -> Result<Vec<(K, V)>> {
         let map = self.ebpf.map(name);
         let map = map.ok_or_else(|| Broken::no_map(name))?;
         let fd = fd(map).ok_or_else(|| Broken::other_map(name))?;
@@ -167,11 +162,21 @@ impl Programs {
     pub fn drain(&mut self) -> Result<Vec<Event>> {
         let mut ring: RingBuf<_> = self.map("EVENTS")?;
         let mut events = Vec::new();
+        let mut taken = 0;
         while let Some(item) = ring.next() {
+            taken += 1;
             events.extend(decode(&item));
         }
+        self.delivered += taken;
         Ok(events)
     }
+}
+
+/// How many runs of one of our programs the kernel left out.
+pub(super) fn misses(program: BorrowedFd<'_>) -> Option<u64> {
+    let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
+    let text = file::kernel(Path::new(&path), SMALL).ok()?;
+    cost::numbers(&text).get("recursion_misses").copied()
 }
 
 fn fd(map: &Map) -> Option<BorrowedFd<'_>> {

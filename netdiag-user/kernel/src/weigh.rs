@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::{
     cost,
-    load::{self, Entry, PROGRAMS},
+    load::{self, Asked, Entry, PROGRAMS},
     offsets, refusal, sizes, version,
 };
 use crate::sys::{
@@ -74,7 +74,7 @@ pub fn all(root: &Path) -> Result<Weighed> {
     let offsets = offsets::offsets(&btf)?;
     let possible_cpus = sizes::possible_cpus()?;
     let form = |asked| {
-        let mut ebpf = load::load_object(Some(offsets), Some(&aya), asked, false)?;
+        let mut ebpf = load::load_object(Some(offsets), Some(&aya), &Asked::quietly(asked))?;
         let mut known = BTreeMap::new();
         let mut programs = Vec::new();
         for entry in &PROGRAMS {

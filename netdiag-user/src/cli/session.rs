@@ -111,12 +111,13 @@ impl Session {
         } else {
             Set::Tracing
         };
-        let mut programs = load::load(
-            &scope.place.root,
+        let told = load::Asked {
             set,
-            asked.of_packets(),
-            global.verbose > 1,
-        )?;
+            packets: asked.of_packets(),
+            debug: global.verbose > 1,
+            ring: scope.ring,
+        };
+        let mut programs = load::load(&scope.place.root, &told)?;
         if let Some(filter) = &asked.filter {
             programs.set_rules(filter.rules())?;
         }
@@ -282,9 +283,13 @@ impl Session {
         Ok(observation)
     }
 
-    /// Notes what the run took, for its verdict.
+    /// Notes what the run took, for its verdict. Drops are not traced any more then.
     pub fn close_accounts(&mut self) {
-        let cost = self.account.cost(Instant::now(), self.programs.costs());
+        let mut cost = self.account.cost(Instant::now(), self.programs.costs());
+        cost.events = self.programs.settle().unwrap_or_else(|e| {
+            log::warn!("what became of each event is not known: {e:#}");
+            None
+        });
         self.scene.run.cost = Some(cost);
     }
 

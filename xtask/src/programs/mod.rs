@@ -1,6 +1,7 @@
 //! What each program of netdiag's is to each kernel, held against the table in
 //! netdiag-ebpf/programs.tsv: `cargo xtask programs` says what has grown, `--write` writes it anew.
 pub mod page;
+mod sizes;
 mod table;
 
 use std::{fs, path::PathBuf, process::ExitCode};
@@ -23,6 +24,8 @@ const JOBS: usize = 2;
 
 /// What to do where it must be so.
 const ALLOW: &str = "if it must be so, `cargo xtask programs --write`";
+
+const DOCTOR: [&str; 4] = ["doctor", "--programs", "-o", "json"];
 
 #[derive(Args)]
 pub struct Options {
@@ -57,6 +60,7 @@ pub fn all(guest: &Guest, tally: &mut Tally) {
             Err(error) => tally.fail(&title, &format!("{error:#}")),
         }
     });
+    sizes::test(guest, tally);
 }
 
 /// A kernel that fails leaves the file as it was.
@@ -95,7 +99,7 @@ fn each(guest: &Guest, mut finish: impl FnMut(&str, Result<Table>)) {
 fn measure(guest: &Guest, kernel: &str) -> Result<Table> {
     // Maps grow with the CPUs.
     let machine = kernels::fetch(kernel)?.with_cpus("1");
-    let said = vm::ask(guest, &machine, &["doctor", "--programs", "-o", "json"])?;
+    let said = vm::ask(guest, &machine, &DOCTOR)?;
     let told = serde_json::from_slice(&said.stdout).with_context(|| said.why())?;
     table::of_doctor(kernel, &told)
 }
