@@ -25,7 +25,7 @@ use super::{
     btf::Btf,
     offsets,
     refusal::{self, Broken},
-    sizes,
+    sizes, version,
 };
 use crate::model::{
     address::{Prefix, to_wire},
@@ -272,7 +272,13 @@ fn log_level() -> VerifierLogLevel {
 
 impl Programs {
     fn load_each(&mut self, btf: Option<&AyaBtf>) {
-        let fits = |entry: &&Entry| entry.kind == Kind::Tc || btf.is_some();
+        let traces = version::survives_stale_pointers();
+        if btf.is_some() && !traces {
+            let what = "drops, retransmits by sockets and processes killed for want of memory";
+            self.missing
+                .push(NotChecked::new(what, version::NO_TRACEPOINTS));
+        }
+        let fits = |entry: &&Entry| entry.kind == Kind::Tc || (btf.is_some() && traces);
         let wanted: Vec<&Entry> = self.set.entries().iter().filter(fits).collect();
         let mut loaded = load_at_once(&mut self.ebpf, &wanted, btf);
         for entry in wanted {

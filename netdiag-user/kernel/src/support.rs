@@ -109,6 +109,13 @@ fn tcx() -> Feature {
     feature("tcx hooks", false, result)
 }
 
+/// What tracepoints give.
+const TRACED: [&str; 3] = [
+    "drops",
+    "retransmits by sockets",
+    "processes killed for memory",
+];
+
 fn tracepoints(root: &Path) -> Vec<Feature> {
     let need_btf =
         "a kernel with CONFIG_DEBUG_INFO_BTF, or drops and socket retransmits stay unseen";
@@ -116,6 +123,10 @@ fn tracepoints(root: &Path) -> Vec<Feature> {
         Ok(btf) => btf,
         Err(e) => return vec![feature("drops", false, Err((format!("{e:#}"), need_btf)))],
     };
+    if !version::survives_stale_pointers() {
+        let not = Err((version::NO_TRACEPOINTS.to_owned(), "Linux 5.17 or newer"));
+        return TRACED.map(|name| feature(name, false, not.clone())).into();
+    }
     let reasons = btf.enumeration("skb_drop_reason").map_or(0, |r| r.len());
     let drops = match (
         offsets::offsets(&btf),
@@ -136,9 +147,9 @@ fn tracepoints(root: &Path) -> Vec<Feature> {
         None => Err(("no such tracepoint".into(), need_btf)),
     };
     vec![
-        feature("drops", false, drops),
-        feature("retransmits by sockets", false, retransmits),
-        feature("processes killed for memory", false, victims),
+        feature(TRACED[0], false, drops),
+        feature(TRACED[1], false, retransmits),
+        feature(TRACED[2], false, victims),
     ]
 }
 

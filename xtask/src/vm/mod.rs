@@ -162,7 +162,7 @@ impl Said {
 
 /// One command, for its output; a VM that takes longer than `ASKING` is an error.
 pub fn ask(guest: &Guest, kernel: &Kernel, args: &[&str]) -> Result<Said> {
-    const ASKING: Duration = Duration::from_secs(180);
+    const ASKING: Duration = Duration::from_secs(600);
     let command = words(&[&[NETDIAG], args].concat(), &[]);
     let initramfs = pack(guest, kernel, None, &[command])?;
     let mut said = Said::default();
