@@ -47,8 +47,10 @@ pub struct Offsets {
     pub kn_id: u32,
     /// 1 when `mark_victim` passes the task, and not its pid.
     pub victim_is_task: u32,
+    /// 1 when `kfree_skb` passes the reason as its third argument.
+    pub has_reason: u32,
 }
-wire!(Offsets, 140);
+wire!(Offsets, 144);
 
 /// A struct member that the running kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
@@ -120,5 +122,13 @@ pub mod counter {
     pub const DROPS_UNJUDGED: u32 = 21;
     /// Packets at hops whose flows were new when too many were.
     pub const HOPS_UNKEPT: u32 = 22;
-    pub const COUNT: u32 = 23;
+    /// Records that were due: each is delivered, or counted in `RING_FULL`.
+    pub const RECORDS: u32 = 23;
+    /// What was freed for a reason that is no loss; one each, nobody looks inside.
+    pub const DROPS_IGNORED: u32 = 24;
+    /// Dropped packets that the table had no row for.
+    pub const DROPS_UNSTORED: u32 = 25;
+    /// Retransmits among `FOREIGN`.
+    pub const RETRANSMITS_FOREIGN: u32 = 26;
+    pub const COUNT: u32 = 27;
 }

@@ -4,6 +4,9 @@ use crate::{flow::FlowKey, wire};
 /// `DropKey::netns` when the packet's namespace could not be told.
 pub const NETNS_UNKNOWN: u32 = 0;
 
+/// `DropKey::reason` where the kernel gives none (before 5.17). No kernel's enum has it.
+pub const NO_REASON: u32 = u32::MAX;
+
 /// Protocol of [`DropKey::flow`] in a row for all flows at that place that have none of their own;
 /// its family is 0. No packet has it (IANA keeps 255 for none).
 pub const REST: u8 = 255;
@@ -14,7 +17,7 @@ pub struct DropKey {
     pub flow: FlowKey,
     /// Kernel address of the caller of `kfree_skb`.
     pub location: u64,
-    /// Value of the running kernel's `enum skb_drop_reason`.
+    /// Value of the running kernel's `enum skb_drop_reason`, or [`NO_REASON`].
     pub reason: u32,
     /// Inode of the network namespace.
     pub netns: u32,

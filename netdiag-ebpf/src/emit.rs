@@ -60,6 +60,7 @@ pub fn entry<K, V>(
 /// by a timer, because the wake-up is what costs.
 #[inline(always)]
 pub fn emit(event: &Event0, bytes: &impl Bytes, from: u32, available: u32) {
+    count(counter::RECORDS, 1);
     let Some(mut slot) = maps::EVENTS.reserve::<Event>(0) else {
         count(counter::RING_FULL, 1);
         return;

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod cni;
 pub mod desk;
+pub mod dropping;
 pub mod foreign;
 pub mod impostor;
 pub mod lab;

@@ -109,6 +109,8 @@ fn foreign_cargo(tools: &Tools) -> Command {
         "RUSTFLAGS",
         "CARGO_ENCODED_RUSTFLAGS",
         "CARGO_TARGET_DIR",
+        // Splits the program into pieces that are optimized apart: other code than what is shipped.
+        "CARGO_INCREMENTAL",
     ];
     for name in ours.iter().chain(&stronger) {
         cargo.env_remove(name);
@@ -166,6 +168,8 @@ pub fn user_side(profile: Profile) -> Result<PathBuf> {
 pub struct Guest {
     pub netdiag: PathBuf,
     pub init: PathBuf,
+    /// A black-box test that is run there.
+    pub test: Option<PathBuf>,
 }
 
 /// The init comes before there is any library; netdiag's go along, which spares a second build of
@@ -176,7 +180,25 @@ pub fn guest(profile: Profile) -> Result<Guest> {
     Ok(Guest {
         netdiag,
         init: init.join("netdiag-vm-init"),
+        test: None,
     })
+}
+
+/// The program of one file of black-box tests.
+pub fn test(name: &str) -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["test", "--package", "netdiag-tests", "--no-run"]);
+    build.args(["--test", name, "--message-format", "json"]);
+    let told = sh::text(&mut build).context("build the test")?;
+    let messages = told
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    let mut programs = messages.filter_map(|message: serde_json::Value| {
+        let is_it = message["target"]["name"] == name;
+        let program = message["executable"].as_str().filter(|_| is_it)?;
+        Some(PathBuf::from(program))
+    });
+    programs.next().context("cargo names no program of it")
 }
 
 /// netdiag without shared libraries, for machines that have others.

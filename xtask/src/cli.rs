@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use crate::{
     bench,
     build::{self, Profile},
-    by_hand, check, r#gen, lab_commands, pairs, record, run, setup, test, vm,
+    by_hand, check, r#gen, lab_commands, pairs, programs, record, run, setup, test, vm,
 };
 
 #[derive(Parser)]
@@ -50,7 +50,7 @@ enum Task {
     Test(Setup),
     /// The fast static part of `test`
     Check,
-    /// Write the README's generated tables
+    /// Write the tables in README.md and netdiag-ebpf/COST.md that come from code
     Gen,
     /// Make the recordings that the replay tests read: those named, or those missing
     Record {
@@ -93,6 +93,13 @@ enum Task {
         #[command(flatten)]
         options: bench::Options,
     },
+    /// Load every program under each kernel and compare its figures with netdiag-ebpf/programs.tsv
+    Programs {
+        #[command(flatten)]
+        setup: Setup,
+        #[command(flatten)]
+        options: programs::Options,
+    },
     /// Run the lab's scenarios, or `netdiag ARGS`, under other kernels
     Vm {
         #[command(flatten)]
@@ -106,7 +113,16 @@ enum Task {
         /// Where that kernel's modules are (a lib/modules/VERSION)
         #[arg(long, value_name = "DIR", requires = "kernel")]
         modules: Option<PathBuf>,
-        /// netdiag's arguments instead of the lab's scenarios
+        /// Its CPUs, as QEMU takes them (`2,maxcpus=128`)
+        #[arg(long, value_name = "CPUS")]
+        smp: Option<String>,
+        /// A file of black-box tests (tests/tests), run there instead of the lab's scenarios
+        #[arg(long, value_name = "NAME")]
+        test: Option<String>,
+        /// netdiag as it is built for development: ready sooner, and slower
+        #[arg(long)]
+        dev: bool,
+        /// Arguments of netdiag, or of the tests, instead of the lab's scenarios
         #[arg(last = true)]
         args: Vec<String>,
     },
@@ -146,16 +162,26 @@ pub fn main() -> Result<ExitCode> {
         Task::LabByHand { setup, options } => by_hand::command(setup.via, &options),
         Task::LabCommands { setup, options } => lab_commands::command(setup.via, &options),
         Task::LabPairs { setup, options } => pairs::command(setup.via, &options),
+        Task::Programs { setup, options } => programs::command(setup.via, &options),
         Task::Bench { setup, options } => bench::command(setup.via, &options),
         Task::Vm {
             setup,
             lines,
             kernel,
             modules,
+            smp,
+            test,
+            dev,
             args,
         } => {
-            let own = kernel.map(|image| vm::Own { image, modules });
-            vm::command(setup.via, &lines, own, &args)
+            let asked = vm::Asked {
+                lines,
+                own: kernel.map(|image| vm::Own { image, modules }),
+                smp,
+                test,
+                args,
+            };
+            vm::command(setup.via, Profile::of(!dev), asked)
         }
     }
 }

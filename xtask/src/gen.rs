@@ -1,30 +1,63 @@
-//! The parts of the README that come from code, and the check that they are not stale.
+//! The parts of documents that come from code, and the check that they are not stale.
 use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::{paths, test::scenarios, vm::kernels};
+use crate::{paths, programs, test::scenarios, vm::kernels};
+
+/// A document, and what is generated in it by the name of the part.
+struct Page {
+    name: &'static str,
+    parts: Vec<(&'static str, String)>,
+}
+
+fn pages() -> Result<[Page; 2]> {
+    Ok([
+        Page {
+            name: "README.md",
+            parts: vec![("causes", causes()?), ("kernels", kernels())],
+        },
+        Page {
+            name: "netdiag-ebpf/COST.md",
+            parts: vec![("programs", programs::page::render()?)],
+        },
+    ])
+}
 
 /// Writes the generated parts.
 pub fn write() -> Result<()> {
-    let path = paths::root().join("README.md");
-    let text = fs::read_to_string(&path).context("reading README.md")?;
-    fs::write(&path, render(&text)?).context("writing README.md")
+    for page in pages()? {
+        let path = paths::root().join(page.name);
+        fs::write(&path, page.render(&page.text()?)?).context(page.name)?;
+    }
+    Ok(())
 }
 
 /// Fails when a generated part is not what the code says.
 pub fn check() -> Result<()> {
-    let text = fs::read_to_string(paths::root().join("README.md")).context("reading README.md")?;
-    anyhow::ensure!(
-        render(&text)? == text,
-        "README.md is stale: run `cargo xtask gen` and commit it"
-    );
+    for page in pages()? {
+        let text = page.text()?;
+        anyhow::ensure!(
+            page.render(&text)? == text,
+            "{} is stale: run `cargo xtask gen` and commit it",
+            page.name
+        );
+    }
     Ok(())
 }
 
-fn render(text: &str) -> Result<String> {
-    let text = replace(text, "causes", &causes()?)?;
-    replace(&text, "kernels", &kernels())
+impl Page {
+    fn text(&self) -> Result<String> {
+        fs::read_to_string(paths::root().join(self.name)).context(self.name)
+    }
+
+    fn render(&self, text: &str) -> Result<String> {
+        let mut text = text.to_owned();
+        for (part, table) in &self.parts {
+            text = replace(&text, part, table).with_context(|| self.name.to_owned())?;
+        }
+        Ok(text)
+    }
 }
 
 fn replace(text: &str, part: &str, table: &str) -> Result<String> {
@@ -32,10 +65,10 @@ fn replace(text: &str, part: &str, table: &str) -> Result<String> {
     let end = format!("<!-- {part}: end -->");
     let (before, rest) = text
         .split_once(&begin)
-        .with_context(|| format!("README.md has no {part}"))?;
+        .with_context(|| format!("there is no part {part}"))?;
     let (_, after) = rest
         .split_once(&end)
-        .with_context(|| format!("README.md's {part} has no end"))?;
+        .with_context(|| format!("the part {part} has no end"))?;
     Ok(format!("{before}{begin}{table}{end}{after}"))
 }
 
@@ -72,11 +105,11 @@ fn kernels() -> String {
         let tested = if line.name == kernels::TESTED {
             let more = scenarios::ALWAYS.len();
             format!(
-                "what the host's kernel lacks and {more} runs more by `cargo xtask test`, all by \
-                 `cargo xtask vm`"
+                "loads every program, what the host's kernel lacks and {more} runs more in \
+                 `cargo xtask test`, and runs all by `cargo xtask vm`"
             )
         } else {
-            "can be booted by `cargo xtask vm`, not part of the tests yet".to_owned()
+            "loads every program in `cargo xtask test`, and runs all by `cargo xtask vm`".to_owned()
         };
         format!("| {} | Debian {} | {tested} |\n", line.name, line.suite)
     };

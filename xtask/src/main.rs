@@ -9,6 +9,7 @@ mod jobs;
 mod lab_commands;
 mod pairs;
 mod paths;
+mod programs;
 mod record;
 mod run;
 mod setup;

@@ -1,7 +1,7 @@
 //! Every packet that the kernel throws away, with the reason and the place.
 //!
-//! `trace_kfree_skb(skb, location, reason)` since 5.17, with a fourth argument `rx_sk` since
-//! 6.11 (include/trace/events/skb.h). Consumed packets have another tracepoint or a reason that
+//! `trace_kfree_skb(skb, location, reason)` since 5.17, before that without the reason, with a fourth
+//! argument `rx_sk` since 6.11 (include/trace/events/skb.h). Consumed packets have another tracepoint or a reason that
 //! the user side marks as none; NOT_SPECIFIED is kept, its location tells it.
 //!
 //! Costs nothing for ignored reasons but one array look-up; for the rest about fifteen reads,
@@ -14,7 +14,7 @@ use netdiag_common::{
     config::{REASONS, counter},
     event::{DROP, EMIT_INTERVAL_NS},
     front::DropWords,
-    loss::{DropKey, NETNS_UNKNOWN, REST},
+    loss::{DropKey, NETNS_UNKNOWN, NO_REASON, REST},
 };
 
 use crate::{
@@ -31,7 +31,11 @@ use crate::{
 pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
     let skb: *const u8 = ctx.arg(0);
     let location: *const u8 = ctx.arg(1);
-    let reason: u32 = ctx.arg(2);
+    let reason: u32 = if offset!(has_reason) == 1 {
+        ctx.arg(2)
+    } else {
+        NO_REASON
+    };
     let rx_sk = if offset!(has_rx_sk) == 1 {
         let sk: *const u8 = ctx.arg(3);
         sk as u64
@@ -45,6 +49,7 @@ pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn record(ctx: &BtfTracePointContext, skb: u64, location: u64, reason: u32, rx_sk: u64) {
     if reason < REASONS && maps::IGNORED_REASONS.get(reason).is_some_and(|v| *v == 1) {
+        count(counter::DROPS_IGNORED, 1);
         return;
     }
     let sk = pointer(skb, offset!(skb_sk)).unwrap_or(rx_sk);
@@ -245,6 +250,7 @@ fn note(skb: u64, key: &mut DropKey, lost: &Lost) {
     let (added, refused) = (counter::DROPS_ADDED, counter::DROPS_REFUSED);
     let known = known.or_else(|| entry(&maps::DROPS, key, &maps::EMPTY_DROPPED, added, refused));
     let Some(value) = known else {
+        count(counter::DROPS_UNSTORED, u64::from(lost.packets));
         return;
     };
     // SAFETY: a live map value.

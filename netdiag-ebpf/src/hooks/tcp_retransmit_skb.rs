@@ -31,6 +31,7 @@ fn record(sk: u64, skb: u64) -> Option<()> {
     let netns = netns::of_sock(sk)?;
     if maps::NETNS.get_ptr(&netns).is_none() {
         count(counter::FOREIGN, 1);
+        count(counter::RETRANSMITS_FOREIGN, 1);
         return None;
     }
     let key = RetransmitKey {

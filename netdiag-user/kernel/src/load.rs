@@ -1,5 +1,5 @@
 //! Loads the programs one by one: a rejection takes away one feature, with a sentence.
-mod each;
+pub(super) mod each;
 
 use std::path::Path;
 
@@ -16,8 +16,11 @@ use netdiag_common::{
 
 use super::{
     flush::{self, Flush},
-    offsets, sizes,
+    offsets,
+    refusal::{self, Broken},
+    sizes,
     types::KernelTypes,
+    version,
 };
 use crate::model::{reason::Reasons, verdict::NotChecked};
 
@@ -26,7 +29,7 @@ const LATER: [&str; 2] = ["l3_ingress", "l3_egress"];
 
 /// How a program reaches the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// Attached per link, see [`super::attach`].
     Tc,
     /// With the tracepoint's name.
@@ -34,8 +37,8 @@ enum Kind {
 }
 
 /// One program: what is lost without it.
-struct Entry {
-    program: &'static str,
+pub(super) struct Entry {
+    pub program: &'static str,
     kind: Kind,
     feature: &'static str,
 }
@@ -58,7 +61,7 @@ impl Set {
 }
 
 /// Every program that traces. None is required: each takes its own feature with it.
-const PROGRAMS: [Entry; 9] = [
+pub(super) const PROGRAMS: [Entry; 9] = [
     Entry {
         program: "hop_ingress",
         kind: Kind::Tc,
@@ -140,64 +143,37 @@ pub struct Programs {
     pub(super) followed: Vec<u32>,
     /// Passes the programs' own messages on, where they are wanted.
     pub(super) unread: super::read::Unread,
+    /// Records taken from the ring.
+    pub(super) delivered: u64,
     pub(super) logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
-/// Why nothing can be loaded at all; each has its sentence and its remedy.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Unavailable {
-    NotPrivileged,
-    NoRingBuffer,
+/// What the programs are told before they are loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    pub set: Set,
+    /// What is asked of each packet (bits of [`netdiag_common::filter`]).
+    pub packets: u32,
+    /// Turns on the programs' own messages.
+    pub debug: bool,
+    /// Bytes of the ring, where they are not the usual ones.
+    pub ring: Option<u32>,
 }
 
-impl std::fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::NotPrivileged => {
-                "no permission to load eBPF programs: run it as root, or give it CAP_BPF, \
-                 CAP_PERFMON and CAP_NET_ADMIN"
-            }
-            Self::NoRingBuffer => {
-                "this kernel has no BPF ring buffer: netdiag needs Linux 5.8 or newer with \
-                 CONFIG_BPF_SYSCALL (`netdiag doctor` shows what is there)"
-            }
-        })
+impl Asked {
+    /// Without messages.
+    pub fn quietly(packets: u32) -> Self {
+        Self {
+            set: Set::Tracing,
+            packets,
+            debug: false,
+            ring: None,
+        }
     }
 }
 
-impl std::error::Error for Unavailable {}
-
-/// The object that this program was built with is not the one it needs: a stale or broken build,
-/// nothing that this machine lacks.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Broken(pub String);
-
-impl Broken {
-    /// Begins its sentence, so that who started us can tell it from what a machine lacks.
-    pub const SAYS: &str = "this netdiag was built wrong";
-
-    pub fn no_map(name: &str) -> Self {
-        Self(format!("its eBPF object has no map {name}"))
-    }
-
-    pub fn other_map(name: &str) -> Self {
-        Self(format!(
-            "the map {name} of its eBPF object has another type"
-        ))
-    }
-}
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}; build it again", Self::SAYS, self.0)
-    }
-}
-
-impl std::error::Error for Broken {}
-
-/// Loads what this kernel takes. `asked` says what is asked of each packet (bits of
-/// [`netdiag_common::filter`]), `debug` turns on the programs' own messages.
-pub fn load(root: &Path, set: Set, asked: u32, debug: bool) -> Result<Programs> {
+/// Loads what this kernel takes.
+pub fn load(root: &Path, asked: &Asked) -> Result<Programs> {
     let mut missing = Vec::new();
     let btf = match KernelTypes::read(root) {
         Ok(btf) => Some(btf),
@@ -215,16 +191,16 @@ pub fn load(root: &Path, set: Set, asked: u32, debug: bool) -> Result<Programs> 
         None => (None, Reasons::default()),
     };
     // Nothing is relocated by the kernel's types: the offsets are all that is asked of them.
-    let mut ebpf = load_object(offsets, None, asked, debug)?;
+    let mut ebpf = load_object(offsets, None, asked)?;
     let btf = btf.map(KernelTypes::ayas).transpose()?;
-    let logger = if debug {
+    let logger = if asked.debug {
         Some(EbpfLogger::init(&mut ebpf)?)
     } else {
         None
     };
     let mut programs = Programs {
         ebpf,
-        set,
+        set: asked.set,
         reasons,
         missing,
         tracepoints: 0,
@@ -232,6 +208,7 @@ pub fn load(root: &Path, set: Set, asked: u32, debug: bool) -> Result<Programs> 
         settings: HopSettings::default(),
         followed: vec![0; FOLLOWED as usize],
         unread: super::read::Unread::default(),
+        delivered: 0,
         logger,
     };
     programs.load_each(btf.as_ref());
@@ -244,15 +221,14 @@ pub fn load(root: &Path, set: Set, asked: u32, debug: bool) -> Result<Programs> 
 pub(super) fn load_object(
     offsets: Option<Offsets>,
     btf: Option<&AyaBtf>,
-    asked: u32,
-    debug: bool,
+    asked: &Asked,
 ) -> Result<Ebpf> {
-    let mut ebpf = load_with(offsets, btf, asked, debug, 1)?;
+    let mut ebpf = load_with(offsets, btf, asked, 1)?;
     match flush::load(&mut ebpf) {
         Ok(()) => Ok(ebpf),
         Err(e) => {
             log::info!("no front cache: {e:#}");
-            load_with(offsets, btf, asked, debug, 0)
+            load_with(offsets, btf, asked, 0)
         }
     }
 }
@@ -260,28 +236,30 @@ pub(super) fn load_object(
 fn load_with(
     offsets: Option<Offsets>,
     btf: Option<&AyaBtf>,
-    asked: u32,
-    debug: bool,
+    asked: &Asked,
     cache: u32,
 ) -> Result<Ebpf> {
     let room = (sizes::new_drops(), sizes::new_flows());
     // aya-log's number for debug messages; 0 turns all of them off.
-    let level: u8 = if debug { 4 } else { 0 };
+    let level: u8 = if asked.debug { 4 } else { 0 };
     let mut loader = EbpfLoader::new();
     loader.btf(btf).verifier_log_level(log_level());
     loader.override_global("AYA_LOG_LEVEL", &level, true);
-    loader.override_global("FILTER", &asked, true);
+    loader.override_global("FILTER", &asked.packets, true);
     loader.override_global("NEW_DROPS", &room.0, true);
     loader.override_global("NEW_FLOWS", &room.1, true);
     loader.override_global("CACHE", &cache, true);
     if let Some(offsets) = &offsets {
         loader.override_global("OFFSETS", offsets, true);
     }
-    for (name, entries) in sizes::wanted(sizes::possible_cpus()?, asked & SELECTION != 0) {
+    for (name, entries) in sizes::wanted(sizes::possible_cpus()?, asked.packets & SELECTION != 0) {
         loader.map_max_entries(name, entries);
     }
+    if let Some(bytes) = asked.ring {
+        loader.map_max_entries("EVENTS", bytes);
+    }
     let object = aya::include_bytes_aligned!(env!("NETDIAG_BPF_OBJECT"));
-    loader.load(object).map_err(explain_load)
+    loader.load(object).map_err(refusal::of_object)
 }
 
 /// The verifier's log is wanted with -v only, and costs when it is.
@@ -293,29 +271,17 @@ fn log_level() -> VerifierLogLevel {
     }
 }
 
-fn explain_load(error: aya::EbpfError) -> anyhow::Error {
-    if let aya::EbpfError::MapError(MapError::CreateError { name, io_error, .. }) = &error {
-        match io_error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => return Unavailable::NotPrivileged.into(),
-            Some(libc::EINVAL) if name.as_str() == "EVENTS" => {
-                return Unavailable::NoRingBuffer.into();
-            }
-            _ => {}
-        }
-    }
-    match error {
-        // Found in the object alone; the rest is what the kernel says no to.
-        aya::EbpfError::ParseError(_) | aya::EbpfError::RelocationError(_) => {
-            Broken(format!("its eBPF object cannot be read: {error}")).into()
-        }
-        _ => anyhow::Error::new(error).context("loading the eBPF object"),
-    }
-}
-
 impl Programs {
     fn load_each(&mut self, btf: Option<&AyaBtf>) {
+        let traces = version::survives_stale_pointers();
+        if btf.is_some() && !traces {
+            let what = "drops, retransmits by sockets and processes killed for want of memory";
+            self.missing
+                .push(NotChecked::new(what, version::NO_TRACEPOINTS));
+        }
         let now = |entry: &&Entry| !LATER.contains(&entry.program);
-        let fits = |entry: &&Entry| now(entry) && (entry.kind == Kind::Tc || btf.is_some());
+        let traced = btf.is_some() && traces;
+        let fits = |entry: &&Entry| now(entry) && (entry.kind == Kind::Tc || traced);
         self.load_some(fits, btf);
     }
 

@@ -12,6 +12,7 @@ pub fn offsets(btf: &Btf) -> Result<Offsets> {
     };
     // The network header moved into an anonymous group in 5.18; member look-up sees through it.
     let sock = |path: &str| of("sock_common", path);
+    let of_drops = btf.tracepoint_arguments("kfree_skb").unwrap_or(0);
     // Without these a process killed for memory is told by its pid alone.
     let maybe = |name: &str, path: &str| btf.offset(name, path).unwrap_or(ABSENT);
     Ok(Offsets {
@@ -39,10 +40,8 @@ pub fn offsets(btf: &Btf) -> Result<Offsets> {
         sock_destination_port: sock("skc_dport")?,
         tcp_cb_seq: of("tcp_skb_cb", "seq")?,
         tcp_cb_end_seq: of("tcp_skb_cb", "end_seq")?,
-        has_rx_sk: u32::from(
-            btf.tracepoint_arguments("kfree_skb")
-                .is_some_and(|n| n >= 4),
-        ),
+        has_reason: u32::from(of_drops >= 3),
+        has_rx_sk: u32::from(of_drops >= 4),
         task_tgid: maybe("task_struct", "tgid"),
         task_comm: maybe("task_struct", "comm"),
         task_nsproxy: maybe("task_struct", "nsproxy"),

@@ -12,11 +12,7 @@ use aya::{
 };
 use netdiag_common::{config::counter, event::Event};
 
-use super::{
-    batch,
-    load::{Broken, Programs},
-    rest::Rest,
-};
+use super::{batch, load::Programs, refusal::Broken, rest::Rest};
 use crate::{model::observation::Observation, sys::bpf};
 
 /// `CLOCK_MONOTONIC` in ns, the clock that the programs use.
@@ -35,7 +31,7 @@ pub(super) struct Unread {
     icmp_errors: Balance,
     dns: Balance,
     retransmits: Balance,
-    drops: Rest,
+    pub(super) drops: Rest,
     readings: u64,
     /// As the last reading had them.
     counters: [u64; counter::COUNT as usize],
@@ -135,13 +131,11 @@ impl Programs {
     /// Runs that the kernel left out because the same program was interrupted on that CPU
     /// (kernel/trace/bpf_trace.c): it counts them for us.
     fn recursion_misses(&self) -> u64 {
-        let missed = |(_, program): (&str, &Program)| {
-            bpf::recursion_misses(&program.fd().ok()?.as_fd()).ok()
-        };
+        let missed = |(_, program): (&str, &Program)| misses(program.fd().ok()?.as_fd());
         self.ebpf.programs().filter_map(missed).sum()
     }
 
-    fn counters(&mut self) -> Result<[u64; counter::COUNT as usize]> {
+    pub(super) fn counters(&mut self) -> Result<[u64; counter::COUNT as usize]> {
         let map: PerCpuArray<_, u64> = self.map("COUNTERS")?;
         let mut sums = [0; counter::COUNT as usize];
         for (index, sum) in sums.iter_mut().enumerate() {
@@ -155,7 +149,7 @@ impl Programs {
         Ok(sums)
     }
 
-    fn entries<K: Pod, V: Pod>(&mut self, name: &str) -> Result<Vec<(K, V)>> {
+    pub(super) fn entries<K: Pod, V: Pod>(&mut self, name: &str) -> Result<Vec<(K, V)>> {
         let map = self.ebpf.map(name);
         let map = map.ok_or_else(|| Broken::no_map(name))?;
         let fd = fd(map).ok_or_else(|| Broken::other_map(name))?;
@@ -166,11 +160,19 @@ impl Programs {
     pub fn drain(&mut self) -> Result<Vec<Event>> {
         let mut ring: RingBuf<_> = self.map("EVENTS")?;
         let mut events = Vec::new();
+        let mut taken = 0;
         while let Some(item) = ring.next() {
+            taken += 1;
             events.extend(decode(&item));
         }
+        self.delivered += taken;
         Ok(events)
     }
+}
+
+/// How many runs of one of our programs the kernel left out.
+pub(super) fn misses(program: BorrowedFd<'_>) -> Option<u64> {
+    bpf::recursion_misses(&program).ok()
 }
 
 fn fd(map: &Map) -> Option<BorrowedFd<'_>> {

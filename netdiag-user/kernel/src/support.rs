@@ -8,8 +8,8 @@ use aya::{
 };
 use serde::Serialize;
 
-use super::{offsets, sizes, symbols, trial, types};
-use crate::model::level::Level;
+use super::{offsets, refusal, sizes, symbols, trial, types, version};
+use crate::{model::level::Level, sys::limits};
 
 /// One feature, and what to do where it is missing.
 #[derive(Clone, Debug, Serialize)]
@@ -64,12 +64,22 @@ fn maps() -> Feature {
 
 fn map_sizes() -> Feature {
     let remedy = "/sys/devices/system/cpu/possible, which says how many CPUs there may be";
-    let told = sizes::possible_cpus().map(sizes::told);
-    feature(
-        "maps' sizes",
-        true,
-        told.map_err(|e| (format!("{e:#}"), remedy)),
-    )
+    let told = match sizes::possible_cpus() {
+        Ok(cpus) => match too_little_locked(sizes::bytes(cpus, true)) {
+            None => Ok(sizes::told(cpus)),
+            Some(limit) => Err((
+                format!("{}; {limit} bytes may be locked", sizes::told(cpus)),
+                refusal::LOCKED_REMEDY,
+            )),
+        },
+        Err(e) => Err((format!("{e:#}"), remedy)),
+    };
+    feature("maps' sizes", true, told)
+}
+
+/// The limit that is in the way of so many bytes of maps.
+fn too_little_locked(bytes: u64) -> Option<u64> {
+    limits::locked_memory().filter(|l| *l < bytes && version::counts_maps_as_locked_memory())
 }
 
 /// What a packet costs on this machine, and what that comes to.
@@ -123,13 +133,8 @@ fn privileged() -> bool {
 }
 
 fn tcx() -> Feature {
-    let release = nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned());
-    let release = release.unwrap_or_default();
-    let mut numbers = release
-        .split(['.', '-'])
-        .map_while(|n| n.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let result = if version >= (6, 6) {
+    let release = version::release();
+    let result = if version::running() >= (6, 6) {
         Ok(format!("Linux {release}"))
     } else {
         Err((
@@ -140,6 +145,13 @@ fn tcx() -> Feature {
     feature("tcx hooks", false, result)
 }
 
+/// What tracepoints give.
+const TRACED: [&str; 3] = [
+    "drops",
+    "retransmits by sockets",
+    "processes killed for memory",
+];
+
 fn tracepoints(root: &Path) -> Vec<Feature> {
     let need_btf =
         "a kernel with CONFIG_DEBUG_INFO_BTF, or drops and socket retransmits stay unseen";
@@ -147,6 +159,10 @@ fn tracepoints(root: &Path) -> Vec<Feature> {
         Ok(btf) => btf,
         Err(e) => return vec![feature("drops", false, Err((format!("{e:#}"), need_btf)))],
     };
+    if !version::survives_stale_pointers() {
+        let not = Err((version::NO_TRACEPOINTS.to_owned(), "Linux 5.17 or newer"));
+        return TRACED.map(|name| feature(name, false, not.clone())).into();
+    }
     let reasons = btf.enumeration("skb_drop_reason").map_or(0, |r| r.len());
     let drops = match (
         offsets::offsets(&btf),
@@ -154,7 +170,7 @@ fn tracepoints(root: &Path) -> Vec<Feature> {
     ) {
         (Err(e), _) => Err((format!("{e:#}"), "report this kernel")),
         (Ok(_), Some(n)) if n >= 3 => Ok(format!("{reasons} drop reasons")),
-        (Ok(_), _) => Err(("kfree_skb has no reason".into(), "Linux 5.17 or newer")),
+        (Ok(_), _) => Ok("without reasons, which Linux 5.17 has: places tell them".into()),
     };
     let retransmits = match btf.tracepoint_arguments("tcp_retransmit_skb") {
         Some(_) => Ok("tp_btf tcp_retransmit_skb".to_owned()),
@@ -167,9 +183,9 @@ fn tracepoints(root: &Path) -> Vec<Feature> {
         None => Err(("no such tracepoint".into(), need_btf)),
     };
     vec![
-        feature("drops", false, drops),
-        feature("retransmits by sockets", false, retransmits),
-        feature("processes killed for memory", false, victims),
+        feature(TRACED[0], false, drops),
+        feature(TRACED[1], false, retransmits),
+        feature(TRACED[2], false, victims),
     ]
 }
 

@@ -38,7 +38,7 @@ pub struct Trial(Ebpf);
 impl Trial {
     /// `ports` are those of VXLAN devices.
     pub fn load(smallest_limit: u32, ports: [u16; MAX_VXLAN_PORTS]) -> Result<Self> {
-        let mut ebpf = load::load_object(None, None, 0, false)?;
+        let mut ebpf = load::load_object(None, None, &load::Asked::quietly(0))?;
         let mut settings: Array<_, HopSettings> =
             Array::try_from(ebpf.map_mut("HOP_SETTINGS").context("no settings")?)?;
         let of = HopSettings {

@@ -18,7 +18,7 @@ use super::guarded::Guarded;
 use super::netns::PREFIX;
 use super::plan::Node;
 use super::sys::enter_before_exec;
-use crate::kernel::load::Broken;
+use crate::kernel::refusal::Broken;
 use crate::model::shell::CommandLine;
 use crate::model::verdict::Verdict;
 use crate::shell;

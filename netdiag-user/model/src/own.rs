@@ -1,5 +1,8 @@
 //! What netdiag itself takes, as each summary tells it.
+mod events;
 use serde::{Deserialize, Serialize};
+
+pub use events::{DropEvents, Events, LostDrops, LostRecords, RecordEvents};
 
 /// Since the beginning of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -18,6 +21,9 @@ pub struct OwnCost {
     /// Runs within that time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<ProgramCost>,
+    /// What became of each event, counted when the programs had been taken off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Events>,
 }
 
 /// Runs of one program while they were timed.

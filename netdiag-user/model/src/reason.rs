@@ -1,6 +1,7 @@
 //! Drop reasons: numbers of the running kernel to names, and which of them are no loss.
 use std::collections::BTreeMap;
 
+use netdiag_common::loss::NO_REASON;
 use serde::{Deserialize, Serialize};
 
 /// Reasons that mean a packet came to its normal end, in any kernel that has them
@@ -35,8 +36,11 @@ impl Reasons {
     }
 
     /// The reason's name as the kernel spells it, its number in hex for reasons of subsystems
-    /// that the enum does not hold.
+    /// that the enum does not hold. A kernel that gives no reasons has specified none.
     pub fn name(&self, reason: u32) -> String {
+        if reason == NO_REASON {
+            return "NOT_SPECIFIED".to_owned();
+        }
         self.names
             .get(&reason)
             .cloned()
@@ -111,6 +115,7 @@ mod tests {
         ]);
         assert_eq!(reasons.name(2), "NOT_SPECIFIED");
         assert_eq!(reasons.name(0x30001), "0x30001");
+        assert_eq!(Reasons::default().name(NO_REASON), "NOT_SPECIFIED");
         assert_eq!(reasons.normal().collect::<Vec<_>>(), [1]);
     }
 

@@ -5,6 +5,7 @@ mod format;
 mod live;
 mod path;
 mod pcapng;
+mod programs;
 mod sink;
 mod style;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use self::{
     format::Format,
     live::Live,
     pcapng::Pcapng,
+    programs::programs,
     sink::{Sink, line},
     style::{beside, clean},
 };

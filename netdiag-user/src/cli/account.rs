@@ -109,6 +109,7 @@ impl Account {
             delivered: self.delivered,
             timed_seconds: (self.timed + open.unwrap_or_default()).as_secs_f64(),
             programs,
+            events: None,
         }
     }
 }

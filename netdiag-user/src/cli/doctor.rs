@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{cluster, exit, power};
 use crate::{
-    kernel::support,
+    kernel::{support, weigh},
     output::{self, Format},
 };
 
@@ -21,12 +21,18 @@ pub struct DoctorArgs {
     /// Let root run the program that the kubeconfig names to log in.
     #[arg(long)]
     pub allow_exec_plugin: bool,
+    /// Load every program, attach none, and show what the kernel's verifier makes of each.
+    #[arg(long)]
+    pub programs: bool,
     /// This node's name in the cluster [default: the host's name].
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     pub node_name: Option<String>,
 }
 
 pub async fn run(args: &DoctorArgs) -> Result<i32> {
+    if args.programs {
+        return programs(args);
+    }
     let mut features = support::check(&args.root);
     let api = cluster::Place {
         kubeconfig: args.kubeconfig.as_deref(),
@@ -41,5 +47,14 @@ pub async fn run(args: &DoctorArgs) -> Result<i32> {
         exit::ENVIRONMENT
     } else {
         exit::OK
+    })
+}
+
+fn programs(args: &DoctorArgs) -> Result<i32> {
+    let weighed = weigh::all(&args.root)?;
+    output::programs(&weighed, args.output)?;
+    Ok(match weighed.all_taken() {
+        true => exit::OK,
+        false => exit::ENVIRONMENT,
     })
 }

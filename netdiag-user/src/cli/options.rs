@@ -53,6 +53,9 @@ pub struct Scope {
     /// Attach programs that do nothing: what the hooks alone cost.
     #[arg(long, hide = true)]
     pub empty: bool,
+    /// Bytes of the ring that records come through, a power of two: tests fill it.
+    #[arg(long, hide = true, value_name = "BYTES")]
+    pub ring: Option<u32>,
 }
 
 /// Whose packets, and which. Each kind of condition must hold; of the same kind, given several

@@ -7,7 +7,7 @@ use crate::{
     kernel::support::Feature,
     sys::{
         capabilities::{self, FILES, READING, REPLACING, Right, SWEEPING, TRACING},
-        output_file,
+        limits, output_file,
     },
 };
 
@@ -17,6 +17,10 @@ pub fn settle(command: &Command) {
         return;
     };
     output_file::open_early(outputs(command));
+    if rights == TRACING {
+        // The right to do so is among those that go.
+        limits::raise_locked_memory();
+    }
     if let Err(error) = capabilities::keep(rights) {
         log::warn!("more rights stay than are needed: giving them away failed: {error}");
     }

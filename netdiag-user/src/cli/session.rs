@@ -327,9 +327,13 @@ impl Session {
         Ok(observation)
     }
 
-    /// Notes what the run took, for its verdict.
+    /// Notes what the run took, for its verdict. Drops are not traced any more then.
     pub fn close_accounts(&mut self) {
-        let cost = self.account.cost(Instant::now(), self.programs.costs());
+        let mut cost = self.account.cost(Instant::now(), self.programs.costs());
+        cost.events = self.programs.settle().unwrap_or_else(|e| {
+            log::warn!("what became of each event is not known: {e:#}");
+            None
+        });
         self.scene.run.cost = Some(cost);
     }
 
@@ -499,9 +503,14 @@ fn loading(scope: &Scope, asked: &Asked, global: &Global) -> JoinHandle<Result<P
         true => Set::Empty,
         false => Set::Tracing,
     };
-    let (root, debug) = (scope.place.root.clone(), global.verbose > 1);
-    let of_packets = asked.of_packets();
-    tokio::task::spawn_blocking(move || load::load(&root, set, of_packets, debug))
+    let root = scope.place.root.clone();
+    let told = load::Asked {
+        set,
+        packets: asked.of_packets(),
+        debug: global.verbose > 1,
+        ring: scope.ring,
+    };
+    tokio::task::spawn_blocking(move || load::load(&root, &told))
 }
 
 /// Whoever asked for a file and gets half of it must hear of it, on stderr at once and in the verdict.

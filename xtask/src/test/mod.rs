@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::{
     build::{self, Profile},
-    by_hand, check, pairs,
+    by_hand, check, pairs, programs,
     setup::{self, Way, apt},
     sh::{is_root, say},
     vm,
@@ -125,6 +125,7 @@ fn pairs(netdiag: &Path, tally: &mut Tally) {
 
 fn vm(names: &[String], tally: &mut Tally) {
     let tested = build::guest(Profile::Release).and_then(|guest| {
+        programs::all(&guest, tally);
         let kernel = vm::kernels::fetch(vm::kernels::TESTED)?;
         vm::run_scenarios(&guest, &kernel, names, tally)
     });

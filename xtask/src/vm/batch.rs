@@ -48,7 +48,8 @@ fn each(
     let args = |name: &String| {
         let more = more.iter().chain(patience(name));
         let more = more.map(|it| (*it).to_owned());
-        scenarios::args(name).into_iter().chain(more).collect()
+        let args: Vec<String> = scenarios::args(name).into_iter().chain(more).collect();
+        super::of_netdiag(&args)
     };
     let mut left = names;
     while !left.is_empty() {

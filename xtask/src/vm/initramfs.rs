@@ -39,7 +39,16 @@ pub fn write(path: &Path, guest: &Guest, kernel: &Kernel, plan: &[u8]) -> Result
     // Pods' own are mounted over it.
     archive.put("etc/resolv.conf", Mode::File, &[])?;
     archive.put("etc/passwd", Mode::File, b"root:x:0:0:root:/root:/bin/sh\n")?;
-    for file in programs::files(&guest.netdiag) {
+    let mut files = programs::files(&guest.netdiag);
+    if let Some(test) = &guest.test {
+        archive.put(
+            super::TEST.trim_start_matches('/'),
+            Mode::Program,
+            &read(test)?,
+        )?;
+        files.extend(programs::files(test));
+    }
+    for file in files {
         let inside = file.to_string_lossy();
         archive.put(inside.trim_start_matches('/'), Mode::Program, &read(&file)?)?;
     }

@@ -48,6 +48,15 @@ pub struct Kernel {
     /// Decompressed, in load order.
     pub modules: Vec<PathBuf>,
     pub emulated_cpus: u8,
+    /// QEMU's `-smp`, where another number is wanted.
+    pub smp: Option<String>,
+}
+
+impl Kernel {
+    pub fn with_cpus(self, smp: &str) -> Self {
+        let smp = Some(smp.to_owned());
+        Self { smp, ..self }
+    }
 }
 
 pub fn names() -> [&'static str; LINES.len()] {
@@ -66,6 +75,7 @@ pub fn fetch(name: &str) -> Result<Kernel> {
         image: unpacked.image,
         modules,
         emulated_cpus: line.emulated_cpus,
+        smp: None,
     })
 }
 
@@ -87,5 +97,6 @@ pub fn own(own: Own) -> Result<Kernel> {
         image,
         modules,
         emulated_cpus: 1,
+        smp: None,
     })
 }

@@ -35,35 +35,52 @@ use kernels::Kernel;
 /// What a command in the VM writes here comes out; tests/src/vm_init/commands.rs sends it.
 pub const OUT: &str = "/out";
 
+/// Where a black-box test stands in the VM.
+const TEST: &str = "/usr/bin/netdiag-test";
+const NETDIAG: &str = "/usr/bin/netdiag";
+
 /// A kernel of the user's own, and its lib/modules/VERSION.
 pub struct Own {
     pub image: PathBuf,
     pub modules: Option<PathBuf>,
 }
 
-pub fn run(via: Option<Way>, profile: Profile, line: &str, args: &[String]) -> Result<ExitCode> {
-    let guest = prepare(via, profile)?;
-    one(&guest, &kernels::fetch(line)?, args)
+/// What is run in which VMs.
+pub struct Asked {
+    pub lines: Vec<String>,
+    pub own: Option<Own>,
+    /// Their CPUs, as QEMU takes them.
+    pub smp: Option<String>,
+    /// A file of black-box tests, in place of netdiag.
+    pub test: Option<String>,
+    /// Of either; without any, all scenarios of the lab.
+    pub args: Vec<String>,
 }
 
-pub fn command(
-    via: Option<Way>,
-    lines: &[String],
-    own: Option<Own>,
-    args: &[String],
-) -> Result<ExitCode> {
-    let guest = prepare(via, Profile::Release)?;
+pub fn run(via: Option<Way>, profile: Profile, line: &str, args: &[String]) -> Result<ExitCode> {
+    let guest = prepare(via, profile)?;
+    one(&guest, &kernels::fetch(line)?, of_netdiag(args))
+}
+
+pub fn command(via: Option<Way>, profile: Profile, asked: Asked) -> Result<ExitCode> {
+    let mut guest = prepare(via, profile)?;
     let mut kernels = Vec::new();
-    for line in lines {
+    for line in &asked.lines {
         kernels.push(kernels::fetch(line)?);
     }
-    if let Some(own) = own {
+    if let Some(own) = asked.own {
         kernels.push(kernels::own(own)?);
     }
-    if args.is_empty() {
-        every_scenario(&guest, &kernels)
-    } else {
-        each(&guest, &kernels, args)
+    if let Some(smp) = &asked.smp {
+        kernels = kernels.into_iter().map(|it| it.with_cpus(smp)).collect();
+    }
+    match asked.test {
+        Some(name) => {
+            guest.test = Some(build::test(&name)?);
+            each(&guest, &kernels, &of_test(&asked.args))
+        }
+        None if asked.args.is_empty() => every_scenario(&guest, &kernels),
+        None => each(&guest, &kernels, &of_netdiag(&asked.args)),
     }
 }
 
@@ -82,11 +99,26 @@ fn every_scenario(guest: &Guest, kernels: &[Kernel]) -> Result<ExitCode> {
     Ok(tally.close())
 }
 
+/// The command that runs the black-box test, whose own arguments these are, on the netdiag there.
+fn of_test(args: &[String]) -> Vec<String> {
+    let there = format!("NETDIAG_BIN={NETDIAG}");
+    words(&["/usr/bin/env", &there, TEST, "--nocapture"], args)
+}
+
+fn of_netdiag(args: &[String]) -> Vec<String> {
+    words(&[NETDIAG], args)
+}
+
+fn words(first: &[&str], more: &[String]) -> Vec<String> {
+    let first = first.iter().map(|it| (*it).to_owned());
+    first.chain(more.iter().cloned()).collect()
+}
+
 /// The same command under each kernel; the first bad exit code is ours.
-fn each(guest: &Guest, kernels: &[Kernel], args: &[String]) -> Result<ExitCode> {
+fn each(guest: &Guest, kernels: &[Kernel], command: &[String]) -> Result<ExitCode> {
     let mut worst = ExitCode::SUCCESS;
     for kernel in kernels {
-        let code = one(guest, kernel, args)?;
+        let code = one(guest, kernel, command.to_vec())?;
         worst = if worst == ExitCode::SUCCESS {
             code
         } else {
@@ -97,8 +129,8 @@ fn each(guest: &Guest, kernels: &[Kernel], args: &[String]) -> Result<ExitCode> 
 }
 
 /// One command, its output passed on as it comes.
-fn one(guest: &Guest, kernel: &Kernel, args: &[String]) -> Result<ExitCode> {
-    let initramfs = pack(guest, kernel, None, &[args.to_vec()])?;
+fn one(guest: &Guest, kernel: &Kernel, command: Vec<String>) -> Result<ExitCode> {
+    let initramfs = pack(guest, kernel, None, &[command])?;
     let mut code = None;
     qemu::boot(kernel, &initramfs, None, &mut |frame| match frame {
         Frame::Stdout(bytes) => pass_on(&mut io::stdout(), &bytes),
@@ -108,6 +140,39 @@ fn one(guest: &Guest, kernel: &Kernel, args: &[String]) -> Result<ExitCode> {
     })?;
     let code = code.context("the VM ended before the command did")?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// What a command in a VM said, and how it ended.
+#[derive(Default)]
+pub struct Said {
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    pub code: Option<i32>,
+}
+
+impl Said {
+    /// Its exit code and its last words.
+    pub fn why(&self) -> String {
+        let code = self
+            .code
+            .map_or("no exit code".into(), |it| format!("exit code {it}"));
+        format!("{code}: {}", crate::verdict::last_line(&self.stderr))
+    }
+}
+
+/// One command, for its output; a VM that takes longer than `ASKING` is an error.
+pub fn ask(guest: &Guest, kernel: &Kernel, args: &[&str]) -> Result<Said> {
+    const ASKING: Duration = Duration::from_secs(600);
+    let command = words(&[&[NETDIAG], args].concat(), &[]);
+    let initramfs = pack(guest, kernel, None, &[command])?;
+    let mut said = Said::default();
+    qemu::boot(kernel, &initramfs, Some(ASKING), &mut |frame| match frame {
+        Frame::Stdout(bytes) => said.stdout.extend(bytes),
+        Frame::Stderr(bytes) => said.stderr.extend(bytes),
+        Frame::Exit(it) => said.code = Some(it),
+        Frame::Hello(_) | Frame::File(_) | Frame::Done => {}
+    })?;
+    Ok(said)
 }
 
 /// A reader that went away does not concern the VM.
@@ -137,10 +202,9 @@ fn pack(
 /// `/commands`, as tests/src/vm_init/commands.rs reads it.
 fn plan(limit: Option<Duration>, commands: &[Vec<String>]) -> Vec<u8> {
     let mut words = vec![limit.map_or(0, |it| it.as_secs()).to_string()];
-    for args in commands {
-        words.push((args.len() + 1).to_string());
-        words.push("/usr/bin/netdiag".to_owned());
-        words.extend(args.iter().cloned());
+    for command in commands {
+        words.push(command.len().to_string());
+        words.extend(command.iter().cloned());
     }
     words
         .iter()

@@ -7,7 +7,7 @@ use aya::{
     programs::{Program, ProgramError},
 };
 
-use super::{Entry, Kind};
+use super::{super::refusal, Entry, Kind};
 
 /// Which programs are loaded first: drops are seen from then on, and of the others those that the
 /// kernel verifies for longest.
@@ -50,28 +50,26 @@ pub fn load_at_once(
 }
 
 fn load_one(program: &mut Program, entry: &Entry, btf: Option<&AyaBtf>) -> Result<()> {
-    match (program, entry.kind) {
-        (Program::SchedClassifier(tc), Kind::Tc) => tc.load().map_err(explain_program),
-        (Program::BtfTracePoint(program), Kind::BtfTracepoint(tracepoint)) => {
-            let btf = btf.context("no BTF")?;
-            program.load(tracepoint, btf).map_err(explain_program)?;
+    match program {
+        // Attached to links, later.
+        Program::SchedClassifier(tc) => tc.load().map_err(refusal::of_program),
+        program => {
+            accept(program, entry, btf.context("no BTF")?).map_err(refusal::of_program)?;
+            let Program::BtfTracePoint(program) = program else {
+                bail!("of an unknown kind");
+            };
             program.attach().context("attaching").map(drop)
         }
-        _ => bail!("of an unknown kind"),
     }
 }
 
-fn explain_program(error: ProgramError) -> anyhow::Error {
-    match &error {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } => {
-            let log = verifier_log.to_string();
-            log::info!("verifier: {log}");
-            let io = std::io::Error::from_raw_os_error(io_error.raw_os_error().unwrap_or(0));
-            anyhow::Error::new(io).context("the kernel's verifier said no (-v shows its log)")
+/// Has the kernel verify a program.
+pub fn accept(program: &mut Program, entry: &Entry, btf: &AyaBtf) -> Result<(), ProgramError> {
+    match (program, entry.kind) {
+        (Program::SchedClassifier(tc), Kind::Tc) => tc.load(),
+        (Program::BtfTracePoint(program), Kind::BtfTracepoint(tracepoint)) => {
+            program.load(tracepoint, btf)
         }
-        _ => anyhow::Error::new(error),
+        _ => Err(ProgramError::UnexpectedProgramType),
     }
 }

@@ -2,7 +2,7 @@
 use super::{BOLD, Page, clean, of_node, paint, way, wrap};
 use crate::{
     model::{
-        own::OwnCost,
+        own::{Events, OwnCost},
         text::counted,
         verdict::{CannotTell, PodSource, Verdict},
     },
@@ -63,6 +63,10 @@ impl Page {
         if let Some(cost) = &o.cost {
             let text = wrap(&own(cost, verdict.duration), self.width, "");
             out.push_str(&format!("{}\n", paint(DIM, text.trim_end())));
+            if let Some(events) = cost.events.as_ref().filter(|e| e.drops.seen > 0) {
+                let text = wrap(&accounts(events), self.width, "");
+                out.push_str(&format!("{}\n", paint(DIM, text.trim_end())));
+            }
         }
         out
     }
@@ -85,6 +89,40 @@ fn own(cost: &OwnCost, seconds: f64) -> String {
         text.push_str(&format!("; in {timed:.1} s: {}", programs.join(", ")));
     }
     text
+}
+
+/// What became of each event; what is nothing is not told.
+fn accounts(events: &Events) -> String {
+    let (drops, records) = (&events.drops, &events.records);
+    let of_drops = told(&[
+        (drops.aggregated, "counted"),
+        (drops.ignored, "no loss"),
+        (drops.foreign, "in other namespaces"),
+        (drops.left_out, "left out"),
+        (drops.lost.no_room, "without room"),
+        (drops.lost.evicted, "evicted"),
+        (drops.lost.interrupted, "missed while busy"),
+        (drops.unaccounted.unsigned_abs(), "unaccounted for"),
+    ]);
+    let of_records = told(&[
+        (records.delivered, "delivered"),
+        (records.late, "late"),
+        (records.lost.ring_full, "without room in the ring"),
+        (records.unaccounted.unsigned_abs(), "unaccounted for"),
+    ]);
+    let drops = counted(drops.seen, "drop");
+    let mut text = format!("Events: {drops} seen, {of_drops}");
+    if records.seen > 0 {
+        let records = counted(records.seen, "record");
+        text.push_str(&format!("; {records} due, {of_records}"));
+    }
+    text
+}
+
+fn told(parts: &[(u64, &str)]) -> String {
+    let some = parts.iter().filter(|(n, _)| *n > 0);
+    let some: Vec<String> = some.map(|(n, what)| format!("{n} {what}")).collect();
+    some.join(", ")
 }
 
 /// Who names how many pods, and when it was last heard.
@@ -123,6 +161,24 @@ fn undecided_between(row: &CannotTell) -> String {
 mod tests {
     use super::*;
     use crate::model::{own::ProgramCost, verdict::FlowRef};
+
+    #[test]
+    fn each_event_has_its_place() {
+        let mut events = Events::default();
+        events.drops.aggregated = 90;
+        events.drops.lost.evicted = 10;
+        events.drops.seen = 100;
+        assert_eq!(
+            accounts(&events),
+            "Events: 100 drops seen, 90 counted, 10 evicted"
+        );
+        events.records.seen = 3;
+        events.records.delivered = 2;
+        events.records.unaccounted = 1;
+        let told = accounts(&events);
+        let records = "; 3 records due, 2 delivered, 1 unaccounted for";
+        assert!(told.ends_with(records), "{told}");
+    }
 
     #[test]
     fn what_it_took_is_told_by_program() {

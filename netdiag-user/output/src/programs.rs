@@ -1,0 +1,62 @@
+//! What each program is to this kernel.
+use anyhow::Result;
+use comfy_table::{CellAlignment, Table, presets::NOTHING};
+
+use super::{Format, Sink, document};
+use crate::kernel::weigh::{Form, MOST_VERIFIED, Weighed, Weight};
+
+/// Prints how the verifier took each program, without a filter and with one.
+pub fn programs(weighed: &Weighed, format: Format) -> Result<()> {
+    let mut sink = Sink::open(None)?;
+    match format {
+        Format::Table | Format::Wide => sink.write(&render(weighed)),
+        other => document(&mut sink, weighed, other),
+    }
+}
+
+fn render(weighed: &Weighed) -> String {
+    let forms: Vec<String> = weighed.forms.iter().map(form).collect();
+    let (kernel, cpus) = (&weighed.kernel, weighed.possible_cpus);
+    format!(
+        "Linux {kernel}, {cpus} possible CPUs, at most {MOST_VERIFIED} instructions verified a program\n{}",
+        forms.concat()
+    )
+}
+
+fn form(form: &Form) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header(["PROGRAM", "VERIFIED", "TRANSLATED", "JITTED", "MAPS"]);
+    table.add_rows(form.programs.iter().map(row));
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let lines: Vec<String> = table.lines().map(|l| l.trim_end().to_owned()).collect();
+    let refused = form.programs.iter().filter_map(|program| {
+        let why = program.refused.as_ref()?;
+        Some(format!("{} is refused: {why}\n", program.program))
+    });
+    let with = if form.filter { "with" } else { "without" };
+    format!(
+        "\n{with} --filter and a selection: maps take {} of {} KiB\n{}\n{}",
+        form.map_bytes >> 10,
+        form.map_budget >> 10,
+        lines.join("\n"),
+        refused.collect::<String>()
+    )
+}
+
+fn row(program: &Weight) -> [String; 5] {
+    let name = format!(" {}", program.program);
+    if program.refused.is_some() {
+        return [name, "refused".into(), "".into(), "".into(), "".into()];
+    }
+    let verified = program.verified_insns;
+    [
+        name,
+        verified.map_or("?".into(), |count| count.to_string()),
+        format!("{} B", program.translated_bytes),
+        format!("{} B", program.jitted_bytes),
+        format!("{} KiB", program.map_bytes >> 10),
+    ]
+}
