@@ -3,13 +3,17 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::{paths, test::scenarios, vm::kernels};
+use crate::{bench, paths, test::scenarios, vm::kernels};
 
-/// Writes the generated parts.
+/// Writes the generated parts, and the chart that one of them shows.
 pub fn write() -> Result<()> {
     let path = paths::root().join("README.md");
     let text = fs::read_to_string(&path).context("reading README.md")?;
-    fs::write(&path, render(&text)?).context("writing README.md")
+    fs::write(&path, render(&text)?).context("writing README.md")?;
+    match bench::generated()?.1 {
+        Some(chart) => fs::write(bench::chart_file(), chart).context("writing the chart"),
+        None => Ok(()),
+    }
 }
 
 /// Fails when a generated part is not what the code says.
@@ -19,12 +23,18 @@ pub fn check() -> Result<()> {
         render(&text)? == text,
         "README.md is stale: run `cargo xtask gen` and commit it"
     );
+    let chart = fs::read_to_string(bench::chart_file()).ok();
+    anyhow::ensure!(
+        bench::generated()?.1 == chart,
+        "the chart of the cost is stale: run `cargo xtask gen` and commit it"
+    );
     Ok(())
 }
 
 fn render(text: &str) -> Result<String> {
     let text = replace(text, "causes", &causes()?)?;
-    replace(&text, "kernels", &kernels())
+    let text = replace(&text, "kernels", &kernels())?;
+    replace(&text, "cost", &bench::generated()?.0)
 }
 
 fn replace(text: &str, part: &str, table: &str) -> Result<String> {
