@@ -108,10 +108,10 @@ fn timed(lines: &[Value], name: &str, load: &str) -> Value {
     Value::Object(all.collect())
 }
 
-/// What netdiag's process takes, idle and after the long storm, by level.
+/// What netdiag's process takes, idle, in a storm and in the long one, by level.
 fn own(lines: &[Value]) -> Value {
     let mut all = Map::new();
-    for part in ["idle", "flooded"] {
+    for part in ["idle", "storm", "flooded"] {
         for line in of(lines, part) {
             let seconds = number(line, "seconds").unwrap_or(f64::NAN);
             let share = number(line, "tracer/cpu_seconds").map(|cpu| cpu / seconds);
@@ -193,7 +193,31 @@ fn identity(lines: &[Value]) -> Value {
     all.into()
 }
 
-/// Packets that nothing accounts for, or that were told twice.
-pub fn difference(line: &Value) -> Option<f64> {
-    Some(number(line, "sent")? - number(line, "told")? - number(line, "lost")?)
+/// Packets that nothing accounts for, or that were told twice. What is named as lost may be drops,
+/// and may be samples of drops that are told all the same.
+fn difference(line: &Value) -> Option<f64> {
+    let (told, lost) = (number(line, "told")?, number(line, "lost")?);
+    let missing = number(line, "sent")? - told;
+    Some(if missing < 0.0 {
+        missing
+    } else {
+        (missing - lost).max(0.0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_packet_is_accounted_for_once() {
+        let of = |sent, told, lost| difference(&json!({"sent": sent, "told": told, "lost": lost}));
+        assert_eq!(of(100, 100, 0), Some(0.0));
+        assert_eq!(of(100, 90, 10), Some(0.0));
+        // Samples.
+        assert_eq!(of(100, 100, 10), Some(0.0));
+        assert_eq!(of(100, 90, 4), Some(6.0));
+        assert_eq!(of(100, 101, 0), Some(-1.0));
+        assert_eq!(difference(&json!({"sent": 1})), None);
+    }
 }

@@ -17,6 +17,13 @@ pub fn compared(sizes: &Sizes, levels: &Levels) -> Vec<Attached> {
     }
 }
 
+/// The same without the empty programs.
+pub fn netdiags(sizes: &Sizes, levels: &Levels) -> Vec<Attached> {
+    let mut all = compared(sizes, levels);
+    all.retain(|what| *what != Attached::Empty);
+    all
+}
+
 /// At each number of flows.
 pub async fn flows(
     bench: &mut Bench,

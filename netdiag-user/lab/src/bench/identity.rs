@@ -1,6 +1,7 @@
 //! Whether what was dropped is told to the last packet: the sender knows how many there were.
 use anyhow::Result;
 
+use super::axes::netdiags;
 use super::line::{Line, Tell};
 use super::tracer::Tracer;
 use super::{Bench, Levels, Sizes, Storm, many};
@@ -13,9 +14,9 @@ const FLOWS: [u32; 3] = [100, 20_000, 2 * many::PORTS];
 
 pub async fn run(bench: &mut Bench, sizes: &Sizes, levels: &Levels, tell: Tell<'_>) -> Result<()> {
     for number in 0..sizes.storms {
-        for what in &levels.all {
+        for what in netdiags(sizes, levels) {
             let flows = FLOWS[number as usize % FLOWS.len()];
-            let tracer = Tracer::start_to_tell(&bench.cluster, what).await?;
+            let tracer = Tracer::start_to_tell(&bench.cluster, &what).await?;
             let storm = Storm {
                 flows,
                 pace: None,
@@ -25,7 +26,7 @@ pub async fn run(bench: &mut Bench, sizes: &Sizes, levels: &Levels, tell: Tell<'
             let flooded = bench.storm(storm).await?;
             let verdict = tracer.summary().await?;
             tell(&Line::Identity {
-                attached: what.clone(),
+                attached: what,
                 flows,
                 sent: flooded.sent,
                 told: told(&verdict),

@@ -54,14 +54,10 @@ pub enum Line {
         seconds: f64,
         tracer: Used,
     },
-    /// After so many drops of so many flows.
-    Flooded {
-        attached: Attached,
-        flows: u32,
-        sent: u64,
-        seconds: f64,
-        tracer: Used,
-    },
+    /// A storm as a few clients make it.
+    Storm(Stormed),
+    /// Very many drops of very many flows.
+    Flooded(Stormed),
     Identity {
         attached: Attached,
         flows: u32,
@@ -69,7 +65,7 @@ pub enum Line {
         sent: u64,
         /// Drops that were told, each row with its place.
         told: u64,
-        /// Named as lost.
+        /// Named as lost: drops, or samples of drops that are told all the same.
         lost: u64,
     },
     Skipped {
@@ -89,4 +85,14 @@ pub struct Sample {
     pub tracer: Option<Used>,
     /// Empty unless the kernel timed them.
     pub programs: Vec<ProgramCost>,
+}
+
+/// What the process took in a storm, and has after it.
+#[derive(Debug, Serialize)]
+pub struct Stormed {
+    pub attached: Attached,
+    pub flows: u32,
+    pub sent: u64,
+    pub seconds: f64,
+    pub tracer: Used,
 }

@@ -30,13 +30,7 @@ pub fn p9(document: &Value, levels: &Levels) -> Vec<Row> {
 }
 
 fn of(name: &str, judged: bool, few: &Value, most: &Value) -> Vec<Row> {
-    let bound = |limit| {
-        if judged {
-            Bound::AtMost(limit)
-        } else {
-            Bound::None
-        }
-    };
+    let bound = |limit| Bound::AtMost(limit).held(judged);
     let links = number(most, "links").unwrap_or(0.0);
     let beside = format!("with {links:.0} veths");
     let row = |what: &str| Row::new("P9", what).of(name);

@@ -17,10 +17,7 @@ fn each(
 ) -> Vec<Row> {
     let row = |(name, judged): (&str, bool)| {
         let value = Spread::at(document, &format!("attached/{name}/{path}"));
-        let bound = match judged {
-            true => bound(levels.is_light(name)),
-            false => Bound::None,
-        };
+        let bound = bound(levels.is_light(name)).held(judged);
         Row::new(id, what)
             .of(name)
             .judged(bound, &fine, value, NO_SAMPLE)

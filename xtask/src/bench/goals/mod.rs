@@ -53,7 +53,6 @@ pub mod tests {
         let load = |rate: f64, cpu: f64| {
             json!({
                 "rate": spread(rate), "cpu": spread(cpu), "busy": spread(cpu),
-                "own": {"cpu_share": spread(0.01), "per_second": spread(300_000.0)},
                 "programs": {},
             })
         };
@@ -65,6 +64,7 @@ pub mod tests {
             "attached": {},
             "own": {"netdiag": {
                 "idle": {"cpu_share": 0.002, "rss_bytes": 15 << 20, "map_bytes": 14 << 20, "seconds": 5.0},
+                "storm": {"cpu_share": 0.01, "flows": 1000, "sent": 1_500_000, "seconds": 5.0},
                 "flooded": {"cpu_share": 0.1, "rss_bytes": 40 << 20, "flows": 1_000_000, "sent": 10_000_000, "seconds": 33.0},
             }},
             "starting": [{

@@ -4,7 +4,6 @@ use serde_json::Value;
 use super::levels::Levels;
 use super::row::{Bound, Row, State, mib, percent};
 use crate::bench::lines::number;
-use crate::bench::stats::Spread;
 
 const MIB: f64 = 1048576.0;
 const NOT_RUN: &str = "netdiag was not measured so";
@@ -23,18 +22,13 @@ const STORMS: f64 = 100.0;
 pub fn p7(document: &Value, levels: &Levels) -> Vec<Row> {
     let mut rows = Vec::new();
     for (name, judged) in levels.all() {
-        let bound = |most| {
-            if judged {
-                Bound::AtMost(most)
-            } else {
-                Bound::None
-            }
-        };
-        let at = |path: &str| Spread::at(document, &format!("attached/{name}/storm/own/{path}"));
+        let bound = |most| Bound::AtMost(most).held(judged);
+        let at = |path: &str| number(document, &format!("own/{name}/storm/{path}"));
         let row = Row::new("P7", "netdiag's process in a drop storm").of(name);
-        let row = row.judged(bound(0.02), &percent, at("cpu_share"), NOT_RUN);
-        rows.push(match at("per_second") {
-            Some(rate) => at_rate(row, rate.median),
+        let row = row.single(bound(0.02), &percent, at("cpu_share"), NOT_RUN);
+        let rate = at("sent").zip(at("seconds"));
+        rows.push(match rate {
+            Some((sent, seconds)) => at_rate(row, sent / seconds),
             None => row,
         });
         let idle = number(document, &format!("own/{name}/idle/cpu_share"));
@@ -59,13 +53,7 @@ pub fn p8(document: &Value, levels: &Levels) -> Vec<Row> {
     let mut rows = Vec::new();
     for (name, judged) in levels.all() {
         let at = |path: &str| number(document, &format!("own/{name}/{path}"));
-        let bound = |most| {
-            if judged {
-                Bound::AtMost(most)
-            } else {
-                Bound::None
-            }
-        };
+        let bound = |most| Bound::AtMost(most).held(judged);
         let row = |what: &str| Row::new("P8", what).of(name);
         let idle = row("resident memory, idle");
         rows.push(idle.single(bound(16.0 * MIB), &mib, at("idle/rss_bytes"), NOT_RUN));
@@ -107,7 +95,7 @@ pub fn p10(document: &Value, levels: &Levels) -> Vec<Row> {
         };
         rows.push(Row {
             value: format!("{exact:.0} of {storms:.0}"),
-            spread: format!("{sent:.0} sent, {lost:.0} told as lost, at most {largest:.0} apart"),
+            spread: format!("{sent:.0} drops, at most {largest:.0} apart; {lost:.0} samples or drops named as lost"),
             state,
             ..row
         });
@@ -134,8 +122,7 @@ mod tests {
         assert_eq!(storm.state, State::Met);
         assert_eq!(storm.value, "1.00 % of a core at 0.30 M drops/s");
         assert_eq!(row(&document, "P7", "idle").state, State::Met);
-        let own = &mut document["attached"]["netdiag"]["storm"]["own"];
-        own["per_second"]["median"] = 100_000.0.into();
+        document["own"]["netdiag"]["storm"]["sent"] = 500_000.into();
         let small = row(&document, "P7", "storm");
         assert!(matches!(small.state, State::NotMeasured(_)), "{small:?}");
     }

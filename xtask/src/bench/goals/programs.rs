@@ -50,11 +50,7 @@ pub fn p6(document: &Value, levels: &Levels) -> Vec<Row> {
     let row = |(name, judged): (&str, bool)| {
         let own = of(name).zip(of(EMPTY));
         let over = own.map(|((_, own), (_, empty))| own.map(|ns| ns - empty.median));
-        let bound = if judged {
-            Bound::AtMost(150.0)
-        } else {
-            Bound::None
-        };
+        let bound = Bound::AtMost(150.0).held(judged);
         let row = Row::new("P6", "a dropped packet over the empty program").of(name);
         row.judged(bound, &ns, over, NO_RUN)
     };

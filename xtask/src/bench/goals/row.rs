@@ -34,6 +34,11 @@ pub enum Bound {
 }
 
 impl Bound {
+    /// Of a level that has a goal; others are shown alone.
+    pub fn held(self, judged: bool) -> Self {
+        if judged { self } else { Self::None }
+    }
+
     fn state(self, value: f64) -> State {
         let met = match self {
             Self::AtMost(limit) => value <= limit,
