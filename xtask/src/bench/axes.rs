@@ -1,18 +1,11 @@
 //! What grows with flows, drops and links: nanoseconds a run, and memory.
 use serde_json::{Value, json};
 
-use super::lines::{number, of, programs, text};
+use super::lines::{EMPTY, number, of, programs, text};
 
-/// Programs of tracepoints; all others run on links.
-const TRACEPOINTS: [&str; 4] = [
-    "kfree_skb",
-    "empty_kfree_skb",
-    "tcp_retransmit_skb",
-    "mark_victim",
-];
-
+/// Those that run for each packet on a link.
 pub fn on_links(program: &str) -> bool {
-    !TRACEPOINTS.contains(&program)
+    program == EMPTY || program.ends_with("_ingress") || program.ends_with("_egress")
 }
 
 /// Those that run where packets are dropped.
@@ -64,6 +57,7 @@ mod tests {
                     {"name": "hop_ingress", "runs": 3, "ns": 300},
                     {"name": "hop_egress", "runs": 1, "ns": 500},
                     {"name": "kfree_skb", "runs": 2, "ns": 100},
+                    {"name": "flush", "runs": 9, "ns": 9000},
                 ]
             })
         };

@@ -1,16 +1,16 @@
 //! What can be attached, and what loads there are.
 use std::fmt::{self, Display};
 
+use netdiag_model::level::Level;
 use serde::{Serialize, Serializer};
 
 /// What is attached to node A.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attached {
     Nothing,
     /// Programs that do nothing, at the hooks where netdiag's are.
     Empty,
-    /// With its level, where it has such.
-    Netdiag(Option<String>),
+    Netdiag(Level),
     BpftraceCounting,
     BpftracePrinting,
     Tcpdump,
@@ -21,8 +21,7 @@ impl Display for Attached {
         match self {
             Self::Nothing => f.write_str("nothing"),
             Self::Empty => f.write_str("empty"),
-            Self::Netdiag(None) => f.write_str("netdiag"),
-            Self::Netdiag(Some(level)) => write!(f, "netdiag {level}"),
+            Self::Netdiag(level) => write!(f, "netdiag {level}"),
             Self::BpftraceCounting => f.write_str("bpftrace counting"),
             Self::BpftracePrinting => f.write_str("bpftrace printing"),
             Self::Tcpdump => f.write_str("tcpdump"),
@@ -52,18 +51,11 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// From what `--level` takes and what it is by default; from nothing where there is no such option.
-    pub fn new(names: &[String], usual: Option<&str>) -> Self {
-        let of = |name: &String| Attached::Netdiag(Some(name.clone()));
-        let all: Vec<_> = match names {
-            [] => vec![Attached::Netdiag(None)],
-            names => names.iter().map(of).collect(),
-        };
-        let named =
-            |it: &&Attached| matches!(it, Attached::Netdiag(name) if name.as_deref() == usual);
-        let first = all.iter().find(named).or(all.first());
-        let usual = first.cloned().unwrap_or(Attached::Netdiag(None));
-        Self { all, usual }
+    pub fn new(usual: Level) -> Self {
+        Self {
+            all: Level::ALL.map(Attached::Netdiag).to_vec(),
+            usual: Attached::Netdiag(usual),
+        }
     }
 
     /// The empty programs and each level.
@@ -73,7 +65,7 @@ impl Levels {
 
     /// The empty programs and the usual level.
     pub fn usual_with_empty(&self) -> Vec<Attached> {
-        vec![Attached::Empty, self.usual.clone()]
+        vec![Attached::Empty, self.usual]
     }
 }
 
@@ -98,17 +90,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_levels_there_is_one_netdiag() {
-        let levels = Levels::new(&[], None);
-        assert_eq!(levels.all, [Attached::Netdiag(None)]);
-        assert_eq!(levels.usual.to_string(), "netdiag");
-    }
-
-    #[test]
-    fn the_usual_level_is_the_default() {
-        let levels = Levels::new(&["light".to_owned(), "flows".to_owned()], Some("flows"));
-        assert_eq!(levels.all.len(), 2);
+    fn levels_are_told_by_name() {
+        let levels = Levels::new(Level::Flows);
         assert_eq!(levels.usual.to_string(), "netdiag flows");
-        assert_eq!(levels.with_empty()[0], Attached::Empty);
+        let all = levels.with_empty();
+        assert_eq!((all.len(), all[0]), (1 + Level::ALL.len(), Attached::Empty));
+        assert!(levels.all.contains(&levels.usual));
     }
 }

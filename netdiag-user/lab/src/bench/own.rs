@@ -33,7 +33,7 @@ async fn idle(bench: &Bench, sizes: &Sizes, what: &Attached, tell: Tell<'_>) -> 
     let mut tracer = used()?;
     tracer.cpu_seconds -= before.cpu_seconds;
     tell(&Line::Idle {
-        attached: what.clone(),
+        attached: *what,
         seconds: sizes.idle.as_secs_f64(),
         tracer,
     })
@@ -69,7 +69,7 @@ async fn measured(bench: &Bench, storm: Storm, what: &Attached) -> Result<Storme
     let mut tracer = used()?;
     tracer.cpu_seconds -= before.cpu_seconds;
     Ok(Stormed {
-        attached: what.clone(),
+        attached: *what,
         flows: storm.flows,
         sent: flooded.sent,
         seconds: flooded.seconds,

@@ -69,7 +69,7 @@ impl Peer {
         let mut peer = Self {
             child: Guarded(child),
             output,
-            what: what.clone(),
+            what: *what,
             pid,
         };
         peer.ready().await?;

@@ -21,14 +21,14 @@ pub async fn run(bench: &mut Bench, sizes: &Sizes, levels: &Levels, tell: Tell<'
         for what in &all {
             if let Err(error) = bench.attach(what).await {
                 skip(what, error, tell)?;
-                gone.push(what.clone());
+                gone.push(*what);
                 continue;
             }
             step += 1;
             samples(bench, (round, step), what, sizes.time, tell).await?;
             if let Err(error) = bench.detach().await {
                 skip(what, error, tell)?;
-                gone.push(what.clone());
+                gone.push(*what);
             }
             step += 1;
             samples(bench, (round, step), &Attached::Nothing, sizes.time, tell).await?;
@@ -126,7 +126,7 @@ pub struct Measuring {
 impl Measuring {
     pub fn begin(bench: &Bench, what: &Attached, load: Load, timed: bool) -> Result<Self> {
         Ok(Self {
-            attached: what.clone(),
+            attached: *what,
             load,
             cpu_before: bench.used()?.map_or(0.0, |used| used.cpu_seconds),
             before: timed.then(|| programs(bench)).transpose()?,

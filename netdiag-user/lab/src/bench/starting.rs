@@ -90,7 +90,7 @@ async fn start(
         ready.max(infrastructure.after)
     };
     tell(&Line::Start {
-        attached: what.clone(),
+        attached: *what,
         links: at,
         infrastructure: infrastructure.after.as_secs_f64(),
         covered: covered.as_secs_f64(),
@@ -168,7 +168,7 @@ async fn new_links(
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     tell(&Line::New {
-        attached: what.clone(),
+        attached: *what,
         links: standing,
         seconds,
     })?;

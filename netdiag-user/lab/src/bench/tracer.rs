@@ -69,7 +69,7 @@ impl Tracer {
         command.arg("--cni-dir").arg(cluster.cni_dir(node));
         match what {
             Attached::Empty => drop(command.arg("--empty")),
-            Attached::Netdiag(Some(level)) => drop(command.args(["--level", level])),
+            Attached::Netdiag(level) => drop(command.args(["--level", &level.to_string()])),
             _ => {}
         }
         command.env(netdiag_sys::ready::VARIABLE, "1");

@@ -2,11 +2,10 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use clap::{Args, Command};
 
 use super::args::BenchArgs;
 use super::{SKIPPED, outcome, report};
-use crate::cli::run::RunArgs;
+use crate::cli::run::LEVEL;
 use crate::lab::bench::{Bench, Levels, Line, Sizes};
 
 pub async fn run(args: &BenchArgs) -> Result<i32> {
@@ -14,7 +13,7 @@ pub async fn run(args: &BenchArgs) -> Result<i32> {
         Ok(bench) => bench?,
         Err(why) => return report::skipped(&why).map(|()| SKIPPED),
     };
-    let (sizes, levels, parts) = (sizes(args), levels(), args.parts());
+    let (sizes, levels, parts) = (sizes(args), Levels::new(LEVEL), args.parts());
     bench.measure(&sizes, &levels, &parts, &mut tell).await?;
     Ok(0)
 }
@@ -28,24 +27,6 @@ fn sizes(args: &BenchArgs) -> Sizes {
     sizes.rounds = args.rounds.unwrap_or(sizes.rounds);
     sizes.time = args.time.unwrap_or(sizes.time);
     sizes
-}
-
-/// What `netdiag run --level` takes, where there is such an option.
-fn levels() -> Levels {
-    let run = RunArgs::augment_args(Command::new("run"));
-    let Some(level) = run
-        .get_arguments()
-        .find(|it| it.get_long() == Some("level"))
-    else {
-        return Levels::new(&[], None);
-    };
-    let names = level.get_possible_values();
-    let names: Vec<_> = names.iter().map(|it| it.get_name().to_owned()).collect();
-    let usual = level
-        .get_default_values()
-        .first()
-        .and_then(|it| it.to_str());
-    Levels::new(&names, usual)
 }
 
 fn tell(line: &Line) -> Result<()> {
