@@ -3,7 +3,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::{paths, programs, test::scenarios, vm::kernels};
+use crate::{bench, paths, programs, test::scenarios, vm::kernels};
 
 /// A document, and what is generated in it by the name of the part.
 struct Page {
@@ -15,7 +15,11 @@ fn pages() -> Result<[Page; 2]> {
     Ok([
         Page {
             name: "README.md",
-            parts: vec![("causes", causes()?), ("kernels", kernels())],
+            parts: vec![
+                ("causes", causes()?),
+                ("kernels", kernels()),
+                ("cost", bench::generated()?.0),
+            ],
         },
         Page {
             name: "netdiag-ebpf/COST.md",
@@ -24,13 +28,16 @@ fn pages() -> Result<[Page; 2]> {
     ])
 }
 
-/// Writes the generated parts.
+/// Writes the generated parts, and the chart that one of them shows.
 pub fn write() -> Result<()> {
     for page in pages()? {
         let path = paths::root().join(page.name);
         fs::write(&path, page.render(&page.text()?)?).context(page.name)?;
     }
-    Ok(())
+    match bench::generated()?.1 {
+        Some(chart) => fs::write(bench::chart_file(), chart).context("writing the chart"),
+        None => Ok(()),
+    }
 }
 
 /// Fails when a generated part is not what the code says.
@@ -43,6 +50,11 @@ pub fn check() -> Result<()> {
             page.name
         );
     }
+    let chart = fs::read_to_string(bench::chart_file()).ok();
+    anyhow::ensure!(
+        bench::generated()?.1 == chart,
+        "the chart of the cost is stale: run `cargo xtask gen` and commit it"
+    );
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Builds netdiag and becomes it.
 use std::{
     os::unix::process::CommandExt,
+    path::Path,
     process::{Command, ExitCode},
 };
 
@@ -33,7 +34,11 @@ pub fn command(via: Option<Way>, profile: Profile, args: &[String]) -> Result<Ex
 
 /// Only the finished binary gets root; everything before was built by the user.
 pub fn privileged(profile: Profile) -> Result<Command> {
-    let binary = paths::netdiag(profile);
+    privileged_of(&paths::netdiag(profile))
+}
+
+/// The same with a binary that is there.
+pub fn privileged_of(binary: &Path) -> Result<Command> {
     if is_root() {
         return Ok(Command::new(binary));
     }

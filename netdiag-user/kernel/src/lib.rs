@@ -4,6 +4,7 @@ mod batch;
 pub mod btf;
 pub mod cost;
 mod flush;
+pub mod hooked;
 pub mod ledger;
 pub mod load;
 pub mod offsets;

@@ -5,7 +5,7 @@
 )]
 use std::fs::File;
 use std::io::{self, Write};
-use std::net::UdpSocket;
+use std::net::{SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -72,6 +72,50 @@ pub fn send_copies(socket: &UdpSocket, datagram: &[u8], copies: usize) -> io::Re
     let mut messages = vec![message; copies];
     // SAFETY: the kernel reads the datagram through `bytes` and writes the messages' lengths;
     // all of it outlives the call.
+    let sent = unsafe {
+        libc::sendmmsg(
+            socket.as_raw_fd(),
+            messages.as_mut_ptr(),
+            messages.len() as libc::c_uint,
+            0,
+        )
+    };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Sends each datagram to its own address by a raw socket of UDP, in one system call; returns how
+/// many went out.
+pub fn send_each<const N: usize>(
+    socket: &impl AsRawFd,
+    datagrams: &[(SocketAddrV4, [u8; N])],
+) -> io::Result<usize> {
+    let to = |(to, _): &(SocketAddrV4, [u8; N])| libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: 0,
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes(to.ip().octets()),
+        },
+        sin_zero: [0; 8],
+    };
+    let mut addresses: Vec<_> = datagrams.iter().map(to).collect();
+    let bytes = |(_, bytes): &(SocketAddrV4, [u8; N])| libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let mut bytes: Vec<_> = datagrams.iter().map(bytes).collect();
+    let parts = addresses.iter_mut().zip(&mut bytes);
+    let message = |(address, bytes): (&mut libc::sockaddr_in, &mut libc::iovec)| {
+        // SAFETY: mmsghdr is a plain C struct for which all zeroes is a valid value: no control data.
+        let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+        message.msg_hdr.msg_name = (&raw mut *address).cast();
+        message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+        message.msg_hdr.msg_iov = &raw mut *bytes;
+        message.msg_hdr.msg_iovlen = 1;
+        message
+    };
+    let mut messages: Vec<_> = parts.map(message).collect();
+    // SAFETY: the kernel reads the addresses and datagrams and writes the messages' lengths; all of
+    // it outlives the call.
     let sent = unsafe {
         libc::sendmmsg(
             socket.as_raw_fd(),

@@ -21,6 +21,9 @@ use crate::{
 /// they hold very much.
 const TICK: Duration = Duration::from_millis(250);
 
+/// Unless another is asked for.
+pub const LEVEL: Level = Level::Flows;
+
 #[derive(Args, Debug)]
 pub struct RunArgs {
     #[command(flatten)]
@@ -43,7 +46,7 @@ pub async fn run(args: RunArgs, global: &Global) -> Result<i32> {
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     let mut signals = Signals::catch()?;
     let asked = args.scope.only.asked(&args.scope.iface, &args.causes);
-    let keeping = args.scope.keeping(Level::Flows);
+    let keeping = args.scope.keeping(LEVEL);
     let mut session = Session::open(&args.scope, asked, &args.keep, keeping, global).await?;
     crate::sys::ready::say();
     let traced = trace(&mut session, &args, &mut sink, &mut signals).await;

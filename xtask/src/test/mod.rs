@@ -8,6 +8,7 @@ use std::{path::Path, process::ExitCode};
 use anyhow::Result;
 
 use crate::{
+    bench,
     build::{self, Profile},
     by_hand, check, pairs, programs,
     setup::{self, Way, apt},
@@ -29,6 +30,7 @@ pub fn command(via: Option<Way>) -> Result<ExitCode> {
             let lacking = lab(&names, &mut tally);
             by_hand(&netdiag, &names, &lacking, &mut tally);
             pairs(&netdiag, &mut tally);
+            bench(&netdiag, &mut tally);
             vm(&scenarios::for_vm(&names, &lacking), &mut tally);
         }
         Err(error) => tally.fail("netdiag lab list", &format!("{error:#}")),
@@ -121,6 +123,19 @@ fn pairs(netdiag: &Path, tally: &mut Tally) {
     }
     say(&format!("pairs: seed {}", pairs::SEED));
     pairs::in_ci(netdiag, tally);
+}
+
+/// Every part of the bench once; its figures are not looked at.
+fn bench(netdiag: &Path, tally: &mut Tally) {
+    let name = "bench --smoke";
+    if !is_root() {
+        return tally.skip(name, "needs root");
+    }
+    say("bench: every part once");
+    match bench::smoke(netdiag) {
+        Ok(()) => tally.pass(name),
+        Err(error) => tally.fail(name, &format!("{error:#}")),
+    }
 }
 
 fn vm(names: &[String], tally: &mut Tally) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::lab::bench::Part;
 use crate::lab::case::Case;
 use crate::lab::scenarios::{ALL, Scenario};
 use crate::lab::state::Options;
@@ -32,7 +33,7 @@ pub enum LabCommand {
         /// Id or scenario of the one to remove [default: all].
         lab: Option<String>,
     },
-    /// Floods with nothing, empty programs and netdiag attached, in turn; one JSON line each.
+    /// Measure what netdiag costs, beside nothing, empty programs and other tools; one JSON line each.
     #[command(hide = true)]
     Bench(BenchArgs),
     /// Which two scenarios can be in one node, as JSON.
@@ -126,11 +127,31 @@ pub struct TrafficArgs {
 
 #[derive(Args, Debug)]
 pub struct BenchArgs {
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub rounds: u32,
-    /// Seconds of each flood.
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = seconds)]
-    pub time: Duration,
+    /// Rounds of loads beside nothing.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: Option<u32>,
+    /// Seconds of each load in them.
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub time: Option<Duration>,
+    /// As much as is needed to tell small differences.
+    #[arg(long, conflicts_with = "smoke")]
+    pub long: bool,
+    /// Every part once, for as short as it goes.
+    #[arg(long)]
+    pub smoke: bool,
+    /// Only this part (repeatable).
+    #[arg(long, value_name = "PART", value_parser = PossibleValuesParser::new(Part::ALL.map(Part::name)))]
+    part: Vec<String>,
+}
+
+impl BenchArgs {
+    /// Those that were named, or all, in their order.
+    pub fn parts(&self) -> Vec<Part> {
+        let named = |part: &Part| self.part.iter().any(|name| name == part.name());
+        let all = Part::ALL.into_iter();
+        all.filter(|part| self.part.is_empty() || named(part))
+            .collect()
+    }
 }
 
 #[derive(Args, Clone, Debug)]
