@@ -1,6 +1,7 @@
 //! A live trace: the programs in the kernel, the node as netlink shows it, and the pods, kept in
 //! step while it runs.
 mod news;
+mod opening;
 
 use std::{
     collections::BTreeSet,
@@ -8,9 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use netdiag_common::{config::counter, event::Event};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::sync::mpsc;
+
+use opening::{check_interfaces, loading, unkept};
 
 use super::gathering::Gathering;
 use super::{
@@ -25,7 +28,7 @@ use crate::{
     host::snapshot::Reader,
     kernel::{
         attach::{self, Hooks},
-        load::{self, Programs, Set},
+        load::Programs,
         read, sweep,
     },
     model::{
@@ -33,7 +36,7 @@ use crate::{
         gather::{Gathered, Want},
         level::Level,
         limits,
-        node::{Link, Node},
+        node::Link,
         observation::Observation,
         roles::{Role, Roles},
         selection::Selected,
@@ -316,11 +319,8 @@ impl Session {
             .account
             .reading(Instant::now(), delivered, || self.programs.costs());
         share.into_iter().for_each(|share| self.keeping.cost(share));
-        let lost = [
-            observation.counter(counter::DROPS),
-            observation.oversize(),
-            observation.retransmitted(),
-        ];
+        let drops = observation.counter(counter::DROPS);
+        let lost = [drops, observation.oversize(), observation.retransmitted()];
         self.keeping.losses(Instant::now(), lost.iter().total());
         self.keep()?;
         self.crowded = observation.flows.len() + observation.drops.len() >= CROWDED;
@@ -495,35 +495,4 @@ impl Session {
         }
         self.hooks.close(&mut self.programs);
     }
-}
-
-/// Loads the programs on a thread of its own, which the kernel takes most of the beginning for.
-fn loading(scope: &Scope, asked: &Asked, global: &Global) -> JoinHandle<Result<Programs>> {
-    let set = match scope.empty {
-        true => Set::Empty,
-        false => Set::Tracing,
-    };
-    let root = scope.place.root.clone();
-    let told = load::Asked {
-        set,
-        packets: asked.of_packets(),
-        debug: global.verbose > 1,
-        ring: scope.ring,
-    };
-    tokio::task::spawn_blocking(move || load::load(&root, &told))
-}
-
-/// Whoever asked for a file and gets half of it must hear of it, on stderr at once and in the verdict.
-fn unkept(what: &str, error: &impl std::fmt::Display) -> NotChecked {
-    log::error!("{what} ends here: {error}");
-    NotChecked::new(format!("the rest of {what}"), error.to_string())
-}
-
-fn check_interfaces(node: &Node, patterns: &[String]) -> Result<()> {
-    for pattern in patterns {
-        if !node.links.iter().any(|l| filter::glob(pattern, &l.name)) {
-            bail!("there is no interface '{pattern}' here: `ip -br link` lists those that are");
-        }
-    }
-    Ok(())
 }

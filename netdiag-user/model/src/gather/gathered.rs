@@ -359,7 +359,7 @@ mod tests {
         );
         answer(&[udp(7), silent.clone()]);
         // What counts nothing is told anew each time, or is gone.
-        assert_eq!(answer(&[tcp.clone()]), [tcp.clone(), udp(7)]);
+        assert_eq!(answer(std::slice::from_ref(&tcp)), [tcp.clone(), udp(7)]);
         assert_eq!(
             answer(&[]),
             [tcp.clone(), udp(7)],
@@ -371,7 +371,7 @@ mod tests {
         );
         // Another rule in its place is another rule.
         let other = rule(4, "udp dport 9 counter packets 1 bytes 9 drop", 1);
-        assert_eq!(answer(&[other.clone()]), [other, udp(2), tcp]);
+        assert_eq!(answer(std::slice::from_ref(&other)), [other, udp(2), tcp]);
     }
 
     #[test]

@@ -182,8 +182,8 @@ fn is_silent(facts: &Facts<'_>, tried: &Try<'_>) -> bool {
 /// After it was answered.
 fn asked_again(tried: &Try<'_>) -> bool {
     let answered = tried.answers.iter().map(|h| h.hop.first).min();
-    let later = |h: &&HopFlow| h.hop.syns > 1 && answered.is_some_and(|at| h.hop.last > at);
-    tried.requests.iter().any(|h| later(&h))
+    let later = |h: &HopFlow| h.hop.syns > 1 && answered.is_some_and(|at| h.hop.last > at);
+    tried.requests.iter().any(|h| later(h))
 }
 
 /// Data that is sent again and again, nothing came back since, and nobody made it of another flow.
