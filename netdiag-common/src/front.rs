@@ -97,17 +97,6 @@ pub struct DropFront {
 }
 
 impl<M> Line<M> {
-    #[inline(always)]
-    pub fn is_of(&self, key: &Words) -> bool {
-        // Places differ most often, and addresses of IPv4 begin alike.
-        self.key[5] == key[5]
-            && self.key[4] == key[4]
-            && self.key[3] == key[3]
-            && self.key[1] == key[1]
-            && self.key[2] == key[2]
-            && self.key[0] == key[0]
-    }
-
     /// Is nobody's from here on, after its counts were added.
     #[inline(always)]
     pub fn forget(&mut self) {
@@ -117,21 +106,19 @@ impl<M> Line<M> {
     }
 }
 
-impl<M> Line<M, DropWords> {
-    #[inline(always)]
-    pub fn is_of(&self, key: &DropWords) -> bool {
-        self.key[4] == key[4]
-            && self.key[5] == key[5]
-            && self.key[6] == key[6]
-            && self.key[7] == key[7]
-            && self.key[3] == key[3]
-            && self.key[1] == key[1]
-            && self.key[2] == key[2]
-            && self.key[0] == key[0]
-    }
-}
-
 impl<M, const N: usize> Line<M, [u64; N]> {
+    /// 0 where the line is of that key: one number, for one comparison.
+    #[inline(always)]
+    pub fn differs(&self, key: &[u64; N]) -> u64 {
+        let words = self.key.iter().zip(key);
+        words.fold(0, |bits, (mine, word)| bits | (mine ^ word))
+    }
+
+    #[inline(always)]
+    pub fn is_of(&self, key: &[u64; N]) -> bool {
+        self.differs(key) == 0
+    }
+
     /// Counts what passed; the caller has seen that the line is of its key.
     #[inline(always)]
     pub fn count(&mut self, packets: u64, bytes: u64) {

@@ -1,4 +1,7 @@
 //! The front cache in front of the tables of flows and outer pairs, see [`netdiag_common::front`].
+//!
+//! Whether a line is hit is one comparison: before Linux 6.12, the verifier walks all that follows
+//! once for each way to get there.
 use netdiag_common::{
     config::counter,
     front::{
@@ -15,6 +18,12 @@ use crate::{
     maps,
     parse::masked,
 };
+
+/// Not 0 where it is more than fits.
+#[inline(always)]
+fn over(wire_segment: u32, fits: u32) -> u64 {
+    u64::from(fits).wrapping_sub(u64::from(wire_segment)) >> 63
+}
 
 /// What passed, of a flow.
 #[derive(Clone, Copy)]
@@ -52,7 +61,7 @@ pub fn flow_hit(front: &mut Front, key: &Words, passed: &Passed, this_jiffy: u64
         return false;
     }
     let line = of_flow(front, key);
-    let hit = line.is_of(key) && passed.wire_segment <= line.more.fits;
+    let hit = line.differs(key) | over(passed.wire_segment, line.more.fits) == 0;
     if hit {
         line.count(passed.packets, passed.bytes);
         if passed.segment > line.more.largest {
@@ -72,7 +81,7 @@ pub fn flow_fits(front: &mut Front, key: &Words, wire_segment: u32) -> bool {
         return false;
     }
     let line = of_flow(front, key);
-    let fits = line.is_of(key) && wire_segment <= line.more.fits;
+    let fits = line.differs(key) | over(wire_segment, line.more.fits) == 0;
     front.turn.leave();
     fits
 }
@@ -166,7 +175,8 @@ pub fn drop_hit(front: &mut DropFront, key: &DropWords, died: &Died, this_jiffy:
         return false;
     }
     let line = of_drop(front, key);
-    let hit = line.is_of(key) && this_jiffy < line.more.next_emit;
+    let due = line.more.next_emit.wrapping_sub(1).wrapping_sub(this_jiffy) >> 63;
+    let hit = line.differs(key) | due == 0;
     if hit {
         line.count(died.packets, died.bytes);
         line.more.sequence = died.sequence;

@@ -19,7 +19,7 @@ use netdiag_common::{
     oom::OomKill,
 };
 
-use crate::{clock::Mark, parse::Packet};
+use crate::{clock::Mark, hooks::hop::Seen, parse::Packet};
 
 /// New rows of drops that a CPU may add between two readings, set before loading: so few that each
 /// is read before it has to go.
@@ -169,6 +169,7 @@ pub static RETRANSMITS: LruHashMap<RetransmitKey, Retransmitted> =
 #[derive(Clone, Copy)]
 pub struct Scratch {
     pub mark: Mark,
+    pub seen: Seen,
     pub packet: Packet,
     pub inner: Packet,
     pub about: Packet,
@@ -184,7 +185,60 @@ pub struct Scratch {
 #[derive(Clone, Copy)]
 pub struct Room {
     pub rows: Rows,
+    pub keeps: Keeps,
     pub front: Front,
+}
+
+/// Yes and no of the packet at hand. They stand in memory because the verifier does not follow what
+/// is there: in a register, each would double all that it walks afterwards (before Linux 6.12).
+#[derive(Clone, Copy)]
+pub struct Keeps {
+    sequences: u32,
+    light: u32,
+    counts: u32,
+}
+
+impl Keeps {
+    #[inline(always)]
+    pub fn set(&mut self, sequences: bool, light: bool) {
+        write(&mut self.sequences, sequences);
+        write(&mut self.light, light);
+    }
+
+    #[inline(always)]
+    pub fn set_counts(&mut self, counts: bool) {
+        write(&mut self.counts, counts);
+    }
+
+    /// TCP's sequences are followed here.
+    #[inline(always)]
+    pub fn sequences(&self) -> bool {
+        read(&self.sequences)
+    }
+
+    /// Nothing is kept of packets that only carry data.
+    #[inline(always)]
+    pub fn light(&self) -> bool {
+        read(&self.light)
+    }
+
+    /// The packet adds to its flow's counts and does no more.
+    #[inline(always)]
+    pub fn counts(&self) -> bool {
+        read(&self.counts)
+    }
+}
+
+#[inline(always)]
+fn write(to: &mut u32, yes: bool) {
+    // SAFETY: a field of our own; volatile, so that it is there.
+    unsafe { core::ptr::write_volatile(to, u32::from(yes)) };
+}
+
+#[inline(always)]
+fn read(from: &u32) -> bool {
+    // SAFETY: a field of our own; volatile, so that it comes from there.
+    unsafe { core::ptr::read_volatile(from) != 0 }
 }
 
 /// New rows of a table that a CPU added since a reading.

@@ -59,12 +59,13 @@ pub fn packet(
     };
     let key = packet.key_words();
     let data = only_data(packet, outer, &tcp);
-    if data && seen.light && passes(seen, &mut room.front, key, outer, &sizes) {
+    if data && room.keeps.light() && passes(seen, &mut room.front, key, outer, &sizes) {
         return Some(seen.this_jiffy);
     }
-    // What takes no part in a sequence that is followed here adds to its flow's counts and no more.
-    let counts = data && !seen.light && (sizes.payload == 0 || !tcp.is_some() || !seen.sequences);
-    if counts && front::flow_hit(&mut room.front, key, &passed, seen.this_jiffy) {
+    // What takes no part in a sequence that is followed here.
+    let apart = sizes.payload == 0 || !tcp.is_some() || !room.keeps.sequences();
+    room.keeps.set_counts(data && apart && !room.keeps.light());
+    if room.keeps.counts() && front::flow_hit(&mut room.front, key, &passed, seen.this_jiffy) {
         return Some(seen.this_jiffy);
     }
     let Some(value) = flow(packet, seen.segments, &mut room.rows) else {
@@ -85,7 +86,7 @@ pub fn packet(
     }
     if tcp.is_some() {
         note_tcp(hop, &tcp);
-        if seen.sequences && retransmitted(hop, &tcp, sizes.payload, seen, now) {
+        if room.keeps.sequences() && retransmitted(hop, &tcp, sizes.payload, seen, now) {
             sample(
                 bytes,
                 seen,
@@ -111,7 +112,7 @@ pub fn packet(
             0,
             sizes.wire_segment,
         );
-    } else if counts {
+    } else if room.keeps.counts() {
         front::remember_flow(&mut room.front, key, fits, now);
     }
     Some(now)

@@ -147,10 +147,6 @@ pub struct Seen {
     /// Packets that this one is on the wire.
     pub segments: u32,
     pub direction: u8,
-    /// TCP's sequences are followed here.
-    pub sequences: bool,
-    /// Nothing is kept of packets that only carry data.
-    pub light: bool,
     /// The smallest limit of any route, 0 where there is none.
     pub smallest_limit: u32,
 }
@@ -170,8 +166,6 @@ impl Seen {
             gso_size,
             segments: if segments > 1 { segments } else { 1 },
             direction,
-            sequences: true,
-            light: false,
             smallest_limit: 0,
         }
     }
@@ -181,7 +175,11 @@ impl Seen {
 fn try_hop(ctx: &TcContext, direction: u8, link_header: bool, uplink: bool) -> Option<()> {
     let bytes = Skb(ctx);
     let maps::Scratch {
-        packet, mark, room, ..
+        packet,
+        mark,
+        room,
+        seen,
+        ..
     } = maps::scratch()?;
     let usual = if link_header {
         usual::frame::<ETHERNET>(ctx.data(), ctx.data_end(), packet)
@@ -200,27 +198,29 @@ fn try_hop(ctx: &TcContext, direction: u8, link_header: bool, uplink: bool) -> O
         };
         bytes.parse(l3, packet)?;
     }
-    let mut seen = Seen::of(ctx, direction, clock::this_jiffy(mark));
+    *seen = Seen::of(ctx, direction, clock::this_jiffy(mark));
     let settings = maps::HOP_SETTINGS.get(0)?;
     seen.smallest_limit = settings.smallest_limit;
-    seen.light = settings.level == LIGHT;
-    seen.sequences = follows(settings.level, seen.ifindex, uplink);
+    room.keeps.set(
+        follows(settings.level, seen.ifindex, uplink),
+        settings.level == LIGHT,
+    );
     count(counter::HOP_PACKETS, u64::from(seen.segments));
     if packet.fragment == crate::parse::LATER {
-        return account::later_fragment(&seen, room, packet);
+        return account::later_fragment(seen, room, packet);
     }
     if uplink {
         let carried = tunnel::carried(&bytes, packet, settings);
         if carried.kind != PLAIN {
-            return tunnelled::account(&bytes, &seen, packet, &carried);
+            return tunnelled::account(&bytes, seen, packet, &carried);
         }
     }
     if filter::hop(&packet.flow, seen.ifindex, seen.segments) {
         packet.set_place(seen.ifindex, seen.direction, PLAIN);
-        let now = account::packet(&bytes, &seen, room, packet, PLAIN, packet)?;
-        dns::account(&bytes, &seen, packet, PLAIN, now);
+        let now = account::packet(&bytes, seen, room, packet, PLAIN, packet)?;
+        dns::account(&bytes, seen, packet, PLAIN, now);
     }
-    icmp_error::account(&bytes, &seen, packet)
+    icmp_error::account(&bytes, seen, packet)
 }
 
 /// Whether TCP's sequences are followed here.
