@@ -1,5 +1,9 @@
 //! The running kernel's types (BTF), for our own walker and for aya's.
-use std::{path::Path, sync::Arc, thread::JoinHandle};
+use std::{
+    path::Path,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
 
 use anyhow::{Context, Result, anyhow};
 use aya::Btf as AyaBtf;
@@ -13,16 +17,34 @@ const LARGEST_BTF: usize = 64 << 20;
 /// Each of the two takes tens of milliseconds to read them, and aya's is needed later.
 pub struct KernelTypes {
     pub ours: Btf,
-    ayas: JoinHandle<Result<AyaBtf>>,
+    ayas: Ayas,
+}
+
+enum Ayas {
+    Coming(JoinHandle<Result<AyaBtf>>),
+    Here(Box<AyaBtf>),
+}
+
+impl Ayas {
+    /// On a thread of its own, where there is memory for one.
+    fn parse(bytes: &Arc<Vec<u8>>) -> Result<Self> {
+        let shared = bytes.clone();
+        let beside = thread::Builder::new().spawn(move || parse(&shared));
+        match beside {
+            Ok(thread) => Ok(Self::Coming(thread)),
+            Err(_) => Ok(Self::Here(Box::new(parse(bytes)?))),
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<AyaBtf> {
+    AyaBtf::parse(bytes, aya::Endianness::default()).context("parsing the kernel's BTF")
 }
 
 impl KernelTypes {
     pub fn read(root: &Path) -> Result<Self> {
         let bytes = Arc::new(bytes(root)?);
-        let shared = bytes.clone();
-        let ayas = std::thread::spawn(move || {
-            AyaBtf::parse(&shared, aya::Endianness::default()).context("parsing the kernel's BTF")
-        });
+        let ayas = Ayas::parse(&bytes)?;
         Ok(Self {
             ours: walker(bytes)?,
             ayas,
@@ -31,8 +53,13 @@ impl KernelTypes {
 
     /// Waits for aya.
     pub fn ayas(self) -> Result<AyaBtf> {
-        let parsed = self.ayas.join();
-        parsed.map_err(|_| anyhow!("parsing the kernel's BTF failed"))?
+        match self.ayas {
+            Ayas::Here(parsed) => Ok(*parsed),
+            Ayas::Coming(thread) => {
+                let parsed = thread.join();
+                parsed.map_err(|_| anyhow!("parsing the kernel's BTF failed"))?
+            }
+        }
     }
 }
 

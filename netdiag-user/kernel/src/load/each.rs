@@ -1,5 +1,5 @@
 //! Loading several programs at once.
-use std::{collections::HashMap, sync::Mutex};
+use std::{collections::HashMap, sync::Mutex, thread};
 
 use anyhow::{Context, Result, bail};
 use aya::{
@@ -39,9 +39,11 @@ pub fn load_at_once(
         let one = |(entry, program): (&Entry, _)| (entry.program, load_one(program, entry, btf));
         std::iter::from_fn(next).map(one).collect::<Vec<_>>()
     };
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(LOADERS));
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(load)).collect();
+    let threads = thread::available_parallelism().map_or(1, |n| n.get().min(LOADERS));
+    thread::scope(|scope| {
+        // Without memory for another thread, this one loads all.
+        let beside = |_| thread::Builder::new().spawn_scoped(scope, load).ok();
+        let others: Vec<_> = (1..threads).filter_map(beside).collect();
         let mut all: HashMap<_, _> = load().into_iter().collect();
         let theirs = others.into_iter().filter_map(|thread| thread.join().ok());
         all.extend(theirs.flatten());
