@@ -79,28 +79,39 @@ const fn hash(entries: u64, entry: u64) -> u64 {
 /// The large tables, as maps.rs has them, with their entries and the bytes of one: what all
 /// processors together take is a part of them.
 const LARGE: [(&str, u64, u64); 5] = [
-    ("FLOWS", 24_576, entry::<FlowHopKey, FlowHop>()),
+    ("FLOWS", FLOWS, entry::<FlowHopKey, FlowHop>()),
     ("DROPS", DROPS, entry::<DropKey, Dropped>()),
     ("RETRANSMITS", 8192, entry::<RetransmitKey, Retransmitted>()),
     ("DNS", 4096, entry::<DnsKey, Dns>()),
     ("NETNS", 4096, entry::<u32, u8>()),
 ];
 const DROPS: u64 = 16_384;
+const FLOWS: u64 = 24_576;
+
+/// Where processors are many, their front caches take the place of a third of the flows.
+const MANY_CPUS: u64 = 16;
+const FLOWS_OF_MANY: u64 = 16_384;
+
+const fn flows(cpus: u64) -> u64 {
+    if cpus > MANY_CPUS {
+        FLOWS_OF_MANY
+    } else {
+        FLOWS
+    }
+}
 
 /// Rows of drops that all processors together may add between two readings: a quarter of what the
 /// table has room for, as those that come while it is read wait for the next one.
 const NEW_DROPS: u64 = DROPS / 4;
-
-/// The same of flows at hops.
-const NEW_FLOWS: u64 = 24_576 / 4;
 
 /// The same for each processor that is online.
 pub fn new_drops() -> u64 {
     for_each(NEW_DROPS)
 }
 
+/// And of flows at hops.
 pub fn new_flows() -> u64 {
-    for_each(NEW_FLOWS)
+    for_each(flows(possible_cpus().unwrap_or(u64::MAX)) / 4)
 }
 
 fn for_each(all: u64) -> u64 {
@@ -132,9 +143,10 @@ fn with_reserve(cpus: u64, selecting: bool, reserve: u64) -> u64 {
     let selections = SELECTIONS
         .iter()
         .map(|(_, entries, entry)| hash(if selecting { *entries } else { 1 }, *entry));
-    let large = LARGE
-        .iter()
-        .map(|(_, entries, entry)| hash(*entries, *entry));
+    let large = LARGE.iter().map(|(name, entries, entry)| match *name {
+        "FLOWS" => hash(flows(cpus), *entry),
+        _ => hash(*entries, *entry),
+    });
     let tables = large.chain(small).chain(selections);
     REST + cpus * PER_CPU + tables.sum::<u64>()
 }
@@ -152,7 +164,8 @@ pub fn wanted(cpus: u64, selecting: bool) -> Vec<(&'static str, u32)> {
         .iter()
         .map(|map| (map.name, map.live + reserve * cpus));
     let none = SELECTIONS.iter().map(|(name, ..)| (*name, 1));
-    let all = small.chain(none.filter(|_| !selecting));
+    let flows = (cpus > MANY_CPUS).then_some(("FLOWS", FLOWS_OF_MANY));
+    let all = small.chain(none.filter(|_| !selecting)).chain(flows);
     all.map(|(name, entries)| (name, u32::try_from(entries).unwrap_or(u32::MAX)))
         .collect()
 }
