@@ -154,7 +154,7 @@ fn log(pod: &Setups) -> Evidence {
     );
     let mut line = Evidence::new(EvidenceKind::Log, Origin::Observed, text);
     line.at = Some(pod.log.clone());
-    line.confirm = pod.show.command();
+    line.confirm = pod.show.command(&pod.name);
     line
 }
 

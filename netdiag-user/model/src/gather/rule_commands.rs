@@ -155,19 +155,21 @@ impl Listing {
 }
 
 impl Shown {
-    /// Shows what the log says of pods' networks.
-    pub fn command(&self) -> Option<CommandLine> {
+    /// Shows what the log says of this pod's network.
+    pub fn command(&self, pod: &str) -> Option<CommandLine> {
+        const SAID: &str = "network for sandbox|to CNI network|set up pod";
         let command = match self {
-            Self::File(path) => shell!(
-                "grep -E 'network for sandbox|to CNI network|set up pod' {} | tail",
-                path
-            ),
+            Self::File(path) => {
+                shell!("grep -F {} {} | grep -E {} | tail -3", pod, path, SAID)
+            }
             Self::Journal => shell!(
-                "journalctl -u containerd -u kubelet | grep -E 'network for sandbox|set up pod'"
+                "journalctl -u containerd -u kubelet | grep -F {} | grep -E {} | tail -3",
+                pod,
+                SAID
             ),
             Self::Unknown => return None,
         };
-        Some(command).filter(|command| !command.is_refused())
+        Some(command.showing(&[pod])).filter(|command| !command.is_refused())
     }
 }
 
@@ -302,15 +304,18 @@ mod tests {
 
     #[test]
     fn logs_are_shown_by_quoted_paths() {
-        let file = |path: &str| Shown::File(path.to_owned()).command();
-        let grep = "grep -E 'network for sandbox|to CNI network|set up pod'";
+        let file = |path: &str| Shown::File(path.to_owned()).command("cart-1");
+        let said = "grep -E 'network for sandbox|to CNI network|set up pod' | tail -3";
         let command = file("/var/log/containerd.log").expect("a command");
         assert_eq!(
             command.text(),
-            format!("{grep} /var/log/containerd.log | tail")
+            format!("grep -F cart-1 /var/log/containerd.log | {said}")
         );
         let odd = file("/a b; id").expect("a command");
-        assert_eq!(odd.text(), format!("{grep} '/a b; id' | tail"));
+        assert_eq!(odd.text(), format!("grep -F cart-1 '/a b; id' | {said}"));
+        for hostile in ["-f/etc/shadow", "a\u{1b}[2J"] {
+            assert_eq!(Shown::Journal.command(hostile), None);
+        }
         assert_eq!(file("-r"), None);
         assert_eq!(file("/a\u{1b}[2J"), None);
     }
