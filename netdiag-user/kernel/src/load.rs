@@ -12,6 +12,7 @@ use aya_log::EbpfLogger;
 use netdiag_common::{
     config::{FOLLOWED, HopSettings, Offsets},
     filter::SELECTION,
+    hop::Limit,
 };
 
 use super::{
@@ -22,7 +23,7 @@ use super::{
     types::KernelTypes,
     version,
 };
-use crate::model::{reason::Reasons, verdict::NotChecked};
+use crate::model::{address::Prefix, reason::Reasons, verdict::NotChecked};
 
 /// And which when the hooks are there: layer-3 tunnels are rare.
 const LATER: [&str; 2] = ["l3_ingress", "l3_egress"];
@@ -139,6 +140,8 @@ pub struct Programs {
     pub tracepoints: u64,
     pub(super) flush: Flush,
     pub(super) settings: HopSettings,
+    /// Of routes and ports, what the programs were told last, and how many found no room.
+    pub(super) limits: (Vec<(Prefix, Limit)>, Vec<u16>, usize),
     /// By slot, the links whose sequences are followed at the level flows.
     pub(super) followed: Vec<u32>,
     /// Passes the programs' own messages on, where they are wanted.
@@ -206,6 +209,7 @@ pub fn load(root: &Path, asked: &Asked) -> Result<Programs> {
         tracepoints: 0,
         flush: Flush::default(),
         settings: HopSettings::default(),
+        limits: Default::default(),
         followed: vec![0; FOLLOWED as usize],
         unread: super::read::Unread::default(),
         delivered: 0,

@@ -51,9 +51,21 @@ impl Programs {
         Ok(addresses + places)
     }
 
-    /// Replaces the longest-prefix table. Entries that stay are never absent meanwhile. Returns
-    /// how many routes the table had no room for.
+    /// Replaces the longest-prefix table, and has every processor look limits up again: where they
+    /// are as they were, none is interrupted for it. Returns how many routes the table had no room
+    /// for.
     pub fn set_limits(&mut self, rows: &[(Prefix, Limit)], vxlan_ports: &[u16]) -> Result<usize> {
+        let (told, ports, refused) = &self.limits;
+        if told == rows && ports == vxlan_ports {
+            return Ok(*refused);
+        }
+        let refused = self.replace_limits(rows, vxlan_ports)?;
+        self.limits = (rows.to_vec(), vxlan_ports.to_vec(), refused);
+        Ok(refused)
+    }
+
+    /// Entries that stay are never absent meanwhile.
+    fn replace_limits(&mut self, rows: &[(Prefix, Limit)], vxlan_ports: &[u16]) -> Result<usize> {
         let mut map: LpmTrie<_, [u8; 16], Limit> = self.map("LIMITS")?;
         let key = |p: &Prefix| Key::new(u32::from(p.wire_length()), to_wire(p.address));
         let old: Vec<Key<[u8; 16]>> = map.keys().flatten().collect();
