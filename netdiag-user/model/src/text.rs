@@ -14,6 +14,13 @@ pub fn is_harmful(c: char) -> bool {
             | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Whether it is printable ASCII in lines, as most of what leaves is: then nothing in it is harmful.
+/// Every byte is looked at, as that is faster than to stop at one.
+pub fn is_plain(text: &str) -> bool {
+    let plain = |b: u8| (b == b'\n') | matches!(b, b' '..=b'~');
+    text.bytes().fold(true, |all, b| all & plain(b))
+}
+
 /// The same text with what is harmful in it shown and not obeyed.
 pub fn shown(text: &str) -> String {
     shown_but(text, |_| false)
@@ -56,6 +63,15 @@ pub fn counted(number: u64, of: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_plain_has_nothing_harmful() {
+        let all = (0..=0x10_ffff).filter_map(char::from_u32);
+        for c in all.filter(|c| is_harmful(*c) && *c != '\n') {
+            assert!(!is_plain(&format!("a{c}b")), "{c:?}");
+        }
+        assert!(is_plain("{\"a\": 1}\nb ~") && !is_plain("ä"));
+    }
 
     #[test]
     fn one_is_no_plural() {

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::model::text::is_harmful;
+use crate::model::text::{is_harmful, is_plain};
 
 /// One line of JSON, without its end.
 pub fn json(value: &impl Serialize) -> Result<String> {
@@ -22,7 +22,7 @@ pub fn pretty_json(value: &impl Serialize) -> Result<String> {
 
 /// All of JSON's own signs are ASCII: what is harmful is inside a string (RFC 8259, 7).
 fn in_json(text: String) -> String {
-    if !text.contains(|c| is_harmful(c) && c != '\n') {
+    if is_plain(&text) || !text.contains(|c| is_harmful(c) && c != '\n') {
         return text;
     }
     let mut safe = String::with_capacity(text.len() + 64);

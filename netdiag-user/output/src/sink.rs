@@ -1,5 +1,6 @@
 //! Where output goes: stdout or a file, with colour only where a person reads it.
 use std::{
+    borrow::Cow,
     fs::File,
     io::{IsTerminal, Write},
     path::Path,
@@ -8,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::escape;
-use crate::sys::output_file;
+use crate::{model::text::is_plain, sys::output_file};
 
 /// Columns where nothing says how wide the reader's paper is.
 pub const WIDTH: usize = 100;
@@ -72,25 +73,29 @@ impl Sink {
 
     /// Writes and flushes. Colour is taken out where it is not wanted.
     pub fn write(&mut self, text: &str) -> Result<()> {
-        let text = escape::terminal(text);
+        // Much of it in a storm: no colour and no escape is looked for where there can be none.
+        let plain = is_plain(text);
+        let text = match plain {
+            true => Cow::Borrowed(text),
+            false => Cow::Owned(escape::terminal(text)),
+        };
         let written = match &mut self.to {
-            To::Stdout => {
-                let mut stdout = anstream::stdout();
-                stdout
-                    .write_all(text.as_bytes())
-                    .and_then(|()| stdout.flush())
-            }
+            To::Stdout if plain => put(std::io::stdout().lock(), &text),
+            To::Stdout => put(anstream::stdout(), &text),
             To::Memory { text: all, .. } => {
                 all.push_str(&text);
                 Ok(())
             }
-            To::File(file) => {
-                let mut file = anstream::StripStream::new(file);
-                file.write_all(text.as_bytes()).and_then(|()| file.flush())
-            }
+            To::File(file) if plain => put(file, &text),
+            To::File(file) => put(anstream::StripStream::new(file), &text),
         };
         written.context("writing the output")
     }
+}
+
+fn put(mut to: impl Write, text: &str) -> std::io::Result<()> {
+    to.write_all(text.as_bytes())?;
+    to.flush()
 }
 
 fn terminal_width() -> usize {
