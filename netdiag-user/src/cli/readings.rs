@@ -6,11 +6,16 @@ use crate::model::observation::Observation;
 
 /// Ticks between two readings at most: the rules are asked once a second then.
 const MOST: u64 = 4;
-/// Rows that one tick more is for; the kernel's table of flows takes four times as many.
-const ROWS: u64 = 6_144;
+/// Rows that one tick more is for: judging five hundred takes milliseconds, and four times as many
+/// are what a node under a storm has all the time.
+const ROWS: u64 = 512;
 /// Flows that may come between two readings. The table gives the places of those that were quiet for
 /// longest to new ones, and whoever comes and goes unread is missed.
-const NEW: u64 = 2 * ROWS;
+const NEW: u64 = 12_288;
+
+/// Ticks from one time that memory is given back to the next, at least: what is needed again is
+/// fetched again.
+const SETTLED: u64 = 120;
 
 /// The ticks until the next reading.
 #[derive(Default)]
@@ -22,9 +27,21 @@ pub struct Readings {
     added: u64,
     /// Ticks since the last reading at which nothing was new.
     quiet: u64,
+    /// Ticks until memory may be given back again.
+    settled: u64,
 }
 
 impl Readings {
+    /// Whether it is quiet enough to let go of what the last reading needed: code, above all.
+    pub fn settles(&mut self) -> bool {
+        self.settled = self.settled.saturating_sub(1);
+        let settles = self.settled == 0 && self.quiet + 1 == MOST;
+        if settles {
+            self.settled = SETTLED;
+        }
+        settles
+    }
+
     /// Whether this tick is none of a reading's.
     pub fn rest(&mut self) -> bool {
         let rests = self.left > 0;
@@ -81,7 +98,7 @@ mod tests {
 
     #[test]
     fn many_rows_are_read_once_a_second() {
-        assert_eq!(ticks(&[(0, 0), (6_000, 0), (12_288, 0)]), [1, 1, 2]);
+        assert_eq!(ticks(&[(0, 0), (500, 0), (1_024, 0)]), [1, 1, 2]);
         assert_eq!(ticks(&[(24_576, 0), (24_576, 0), (90_000, 0)]), [4, 4, 4]);
         assert_eq!(ticks(&[(24_576, 0), (100, 0)]), [4, 1], "fewer again");
     }
@@ -98,6 +115,23 @@ mod tests {
         }
         // What happens is read at once.
         assert!(all.wait() && !all.were_quiet());
+    }
+
+    #[test]
+    fn memory_is_given_back_in_quiet_now_and_then() {
+        let mut all = Readings::default();
+        let mut times = 0;
+        for _ in 0..2 * SETTLED {
+            times += u64::from(all.settles());
+            if !all.wait() {
+                all.read(&Observation::default());
+            }
+        }
+        assert_eq!(times, 2);
+        let mut busy = Readings::default();
+        assert!(!busy.settles());
+        busy.read(&Observation::default());
+        assert!(!busy.settles(), "there is traffic");
     }
 
     #[test]

@@ -346,9 +346,11 @@ impl Session {
         Ok(())
     }
 
-    /// What judging a crowded reading took.
+    /// What judging a crowded reading took, and in quiet what any did.
     fn give_back(&mut self) {
-        if std::mem::take(&mut self.crowded) {
+        if self.readings.settles() {
+            thrift::settle();
+        } else if std::mem::take(&mut self.crowded) {
             thrift::trim();
         }
     }
