@@ -20,6 +20,11 @@ pub const OUTER_LINES: usize = 16;
 /// Flows that die at a place that it has lines for. A power of two.
 pub const DROP_LINES: usize = 64;
 
+/// Packets of other flows that a line stays for, after the last one of its own. Where far more flows
+/// take turns than there are lines, each would else take a line and none find its own again: then
+/// a packet costs two rows of the table instead of one.
+pub const PATIENCE: u32 = 16;
+
 /// A key in words: those of flows and of outer addresses have the same size.
 pub const WORDS: usize = 6;
 pub type Words = [u64; WORDS];
@@ -38,6 +43,8 @@ pub struct Line<M, K = Words> {
     /// When the first of these came, 0 where no clock was read for it: then it is `last`.
     pub first: u64,
     pub last: u64,
+    /// How many packets of others it stays for.
+    pub stays: u32,
     pub more: M,
 }
 
@@ -51,7 +58,6 @@ pub struct OfFlow {
     pub flags: u32,
     /// What is known to fit the route; a larger segment goes the long way.
     pub fits: u32,
-    pub padding: u32,
 }
 
 /// Of a pair of outer addresses: a flow that they carried.
@@ -103,6 +109,7 @@ impl<M> Line<M> {
         // No key's last words are zero: links are numbered from 1.
         self.key[5] = 0;
         self.key[4] = 0;
+        self.stays = 0;
     }
 }
 
@@ -124,6 +131,17 @@ impl<M, const N: usize> Line<M, [u64; N]> {
     pub fn count(&mut self, packets: u64, bytes: u64) {
         self.packets += packets;
         self.bytes += bytes;
+        self.stays = PATIENCE;
+    }
+
+    /// Whether another flow, of which a packet came, may have the line.
+    #[inline(always)]
+    pub fn yields(&mut self) -> bool {
+        if self.stays == 0 {
+            return true;
+        }
+        self.stays -= 1;
+        false
     }
 
     /// Whether there is something to add to the table.
@@ -160,6 +178,7 @@ impl<M, const N: usize> Line<M, [u64; N]> {
         self.bytes = 0;
         self.first = 0;
         self.last = now;
+        self.stays = PATIENCE;
     }
 }
 
@@ -291,7 +310,8 @@ mod tests {
                 line.count(1, 64);
             } else {
                 *self.table.entry(key).or_default() += 1;
-                if !line.has_news() || Self::add(&mut self.table, self.full, line) {
+                let free = line.yields();
+                if free && (!line.has_news() || Self::add(&mut self.table, self.full, line)) {
                     line.give(&key, 1);
                 }
             }
@@ -303,8 +323,12 @@ mod tests {
             if !self.fronts[cpu].turn.enter() {
                 return false;
             }
-            for line in self.fronts[cpu].flows.iter_mut().filter(|l| l.has_news()) {
-                Self::add(&mut self.table, self.full, line);
+            for line in &mut self.fronts[cpu].flows {
+                if line.has_news() {
+                    Self::add(&mut self.table, self.full, line);
+                } else {
+                    line.stays = 0;
+                }
             }
             self.fronts[cpu].turn.leave();
             true
@@ -383,6 +407,26 @@ mod tests {
             let truth = world.truth.iter().filter(|(_, n)| **n > 0);
             let truth: HashMap<Words, u64> = truth.map(|(key, n)| (*key, *n)).collect();
             prop_assert_eq!(truth, world.table);
+        }
+    }
+
+    /// Far more flows than lines, in turn: most packets leave the line to the flow that has it.
+    #[test]
+    fn flows_in_turn_do_not_take_each_others_lines() {
+        let mut line = Line::<OfFlow>::default();
+        let mut given = 0;
+        for n in 0..10 * u64::from(PATIENCE) {
+            if line.yields() {
+                line.give(&key(n), 1);
+                given += 1;
+            }
+        }
+        assert_eq!(given, 10);
+        for n in 0..10 * u64::from(PATIENCE) {
+            assert!(!line.yields(), "a flow that goes on keeps its line");
+            if n % 2 == 0 {
+                line.count(1, 64);
+            }
         }
     }
 

@@ -1,10 +1,10 @@
 //! Time, as cheap as it may be.
 //!
 //! Reading the clock waits for every load before it: a sixth of what a packet costs, a fifth of
-//! what a drop does. A busy entry is given the time once a jiffy (1 to 10 ms): its `first` is
-//! exact, its `last` at most a jiffy before the last packet. It is exact where packets are farther
-//! apart than that, and where somebody decides by it: a connection's beginning and end, DNS, ICMP,
-//! ARP.
+//! what a drop does. A processor reads it for its first packet in a jiffy (1 to 10 ms), and entries
+//! are given that time: their `first` is exact, their `last` at most a jiffy before the last packet.
+//! It is exact where a processor's packets are farther apart than that, and where somebody decides
+//! by it: a connection's beginning and end, DNS, ICMP, ARP.
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 
 /// When a CPU was last asked for the time.
@@ -37,8 +37,12 @@ pub fn this_jiffy(mark: &mut Mark) -> u64 {
 #[inline(always)]
 pub fn touch(first: &mut u64, last: &mut u64, this_jiffy: u64, decides: bool) -> u64 {
     let before = *last;
-    if this_jiffy <= before && !decides {
+    if !decides && this_jiffy <= before {
         return before;
+    }
+    if !decides && *first != 0 {
+        *last = this_jiffy;
+        return this_jiffy;
     }
     let now = now();
     if *first == 0 {

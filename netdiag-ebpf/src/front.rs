@@ -61,7 +61,7 @@ pub fn flow_hit(front: &mut Front, key: &Words, passed: &Passed, this_jiffy: u64
         return false;
     }
     let line = of_flow(front, key);
-    let hit = line.differs(key) | over(passed.wire_segment, line.more.fits) == 0;
+    let hit = (line.differs(key) | over(passed.wire_segment, line.more.fits)) == 0;
     if hit {
         line.count(passed.packets, passed.bytes);
         if passed.segment > line.more.largest {
@@ -81,7 +81,7 @@ pub fn flow_fits(front: &mut Front, key: &Words, wire_segment: u32) -> bool {
         return false;
     }
     let line = of_flow(front, key);
-    let fits = line.differs(key) | over(wire_segment, line.more.fits) == 0;
+    let fits = (line.differs(key) | over(wire_segment, line.more.fits)) == 0;
     front.turn.leave();
     fits
 }
@@ -95,13 +95,12 @@ pub fn remember_flow(front: &mut Front, key: &Words, fits: u32, now: u64) {
     let line = of_flow(front, key);
     if line.is_of(key) {
         line.more.fits = fits;
-    } else if !line.has_news() || add_flow(line) == ADDED {
+    } else if line.yields() && (!line.has_news() || add_flow(line) == ADDED) {
         line.give(key, now);
         line.more = OfFlow {
             largest: 0,
             flags: 0,
             fits,
-            padding: 0,
         };
     }
     front.turn.leave();
@@ -128,7 +127,7 @@ pub fn remember_outer(front: &mut Front, key: &Words, inner: &Words, now: u64) {
         return;
     }
     let line = of_outer(front, key);
-    if !line.has_news() || add_outer(line) == ADDED {
+    if line.yields() && (!line.has_news() || add_outer(line) == ADDED) {
         line.give(key, now);
         // SAFETY: a flow is the first words of its key, and aligned as they are.
         line.more.inner = unsafe { *inner.as_ptr().cast() };
@@ -176,7 +175,7 @@ pub fn drop_hit(front: &mut DropFront, key: &DropWords, died: &Died, this_jiffy:
     }
     let line = of_drop(front, key);
     let due = line.more.next_emit.wrapping_sub(1).wrapping_sub(this_jiffy) >> 63;
-    let hit = line.differs(key) | due == 0;
+    let hit = (line.differs(key) | due) == 0;
     if hit {
         line.count(died.packets, died.bytes);
         line.more.sequence = died.sequence;
@@ -200,7 +199,7 @@ pub fn remember_drop(front: &mut DropFront, key: &DropWords, next_emit: u64, now
     let line = of_drop(front, key);
     if line.is_of(key) {
         line.more.next_emit = next_emit;
-    } else if !line.has_news() || add_drop(line) == ADDED {
+    } else if line.yields() && (!line.has_news() || add_drop(line) == ADDED) {
         line.give(key, now);
         line.more = OfDrop {
             next_emit,
@@ -319,15 +318,20 @@ fn flush_passed(forget: bool) -> i32 {
     }
     let mut refused = ADDED;
     for line in &mut front.flows {
-        if line.has_news() && add_flow(line) != ADDED {
-            refused = REFUSED;
-        } else if forget {
+        if line.has_news() {
+            refused |= add_flow(line);
+        } else {
+            line.stays = 0;
+        }
+        if forget && !line.has_news() {
             line.forget();
         }
     }
     for line in &mut front.outers {
-        if line.has_news() && add_outer(line) != ADDED {
-            refused = REFUSED;
+        if line.has_news() {
+            refused |= add_outer(line);
+        } else {
+            line.stays = 0;
         }
     }
     front.turn.leave();
@@ -345,8 +349,10 @@ fn flush_dropped() -> i32 {
     }
     let mut refused = ADDED;
     for line in &mut front.lines {
-        if line.has_news() && add_drop(line) != ADDED {
-            refused = REFUSED;
+        if line.has_news() {
+            refused |= add_drop(line);
+        } else {
+            line.stays = 0;
         }
     }
     front.turn.leave();
