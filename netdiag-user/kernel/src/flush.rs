@@ -9,7 +9,7 @@ use netdiag_common::config::counter;
 
 use super::load::Programs;
 
-const NAME: &str = "flush";
+pub(super) const NAME: &str = "flush";
 
 /// What the program says when it came in the middle of a run of ours, which is over in a
 /// microsecond.
@@ -28,6 +28,10 @@ pub(super) fn load(ebpf: &mut Ebpf) -> Result<()> {
     let Some(Program::RawTracePoint(program)) = ebpf.program_mut(NAME) else {
         bail!("no program {NAME} in the eBPF object");
     };
+    accept(program)
+}
+
+pub(super) fn accept(program: &mut RawTracePoint) -> Result<()> {
     program.load().context("loading it")?;
     ask(program, None, false).context("running it").map(drop)
 }

@@ -35,6 +35,8 @@ pub(super) enum Kind {
     Tc,
     /// With the tracepoint's name.
     BtfTracepoint(&'static str),
+    /// Run when a reading asks for it.
+    Flush,
 }
 
 /// One program: what is lost without it.
@@ -109,6 +111,13 @@ pub(super) const PROGRAMS: [Entry; 9] = [
         feature: "processes killed for want of memory",
     },
 ];
+
+/// Without it the others are loaded to go without the front cache.
+const FLUSH: Entry = Entry {
+    program: flush::NAME,
+    kind: Kind::Flush,
+    feature: "the front cache",
+};
 
 const EMPTY: [Entry; 2] = [
     Entry {
@@ -194,13 +203,8 @@ pub fn load(root: &Path, asked: &Asked) -> Result<Programs> {
         None => (None, Reasons::default()),
     };
     // Nothing is relocated by the kernel's types: the offsets are all that is asked of them.
-    let mut ebpf = load_object(offsets, None, asked)?;
+    let ebpf = load_with(offsets, None, asked, 1)?;
     let btf = btf.map(KernelTypes::ayas).transpose()?;
-    let logger = if asked.debug {
-        Some(EbpfLogger::init(&mut ebpf)?)
-    } else {
-        None
-    };
     let mut programs = Programs {
         ebpf,
         set: asked.set,
@@ -213,9 +217,19 @@ pub fn load(root: &Path, asked: &Asked) -> Result<Programs> {
         followed: vec![0; FOLLOWED as usize],
         unread: super::read::Unread::default(),
         delivered: 0,
-        logger,
+        logger: None,
     };
-    programs.load_each(btf.as_ref());
+    programs.say_traced(btf.as_ref());
+    if let Err(e) = programs.load_each(btf.as_ref(), &[FLUSH]) {
+        log::info!("no front cache: {e:#}");
+        // With it goes all that was loaded beside it.
+        programs.ebpf = load_with(offsets, None, asked, 0)?;
+        programs.tracepoints = 0;
+        programs.load_each(btf.as_ref(), &[])?;
+    }
+    if asked.debug {
+        programs.logger = Some(EbpfLogger::init(&mut programs.ebpf)?);
+    }
     programs.ignore_normal_reasons()?;
     Ok(programs)
 }
@@ -276,27 +290,43 @@ fn log_level() -> VerifierLogLevel {
 }
 
 impl Programs {
-    fn load_each(&mut self, btf: Option<&AyaBtf>) {
-        let traces = version::survives_stale_pointers();
-        if btf.is_some() && !traces {
+    fn say_traced(&mut self, btf: Option<&AyaBtf>) {
+        if btf.is_some() && !version::survives_stale_pointers() {
             let what = "drops, retransmits by sockets and processes killed for want of memory";
             self.missing
                 .push(NotChecked::new(what, version::NO_TRACEPOINTS));
         }
+    }
+
+    /// Loads them with those beside, which are all needed.
+    fn load_each(&mut self, btf: Option<&AyaBtf>, beside: &[Entry]) -> Result<()> {
         let now = |entry: &&Entry| !LATER.contains(&entry.program);
-        let traced = btf.is_some() && traces;
+        let traced = btf.is_some() && version::survives_stale_pointers();
         let fits = |entry: &&Entry| now(entry) && (entry.kind == Kind::Tc || traced);
-        self.load_some(fits, btf);
+        self.load_some(fits, btf, beside)
     }
 
     /// Loads what few nodes have links for, once everything else is attached.
     pub fn load_rest(&mut self) {
-        self.load_some(|entry| LATER.contains(&entry.program), None);
+        let later = |entry: &&Entry| LATER.contains(&entry.program);
+        // Nothing is needed beside them.
+        let _ = self.load_some(later, None, &[]);
     }
 
-    fn load_some(&mut self, fits: impl Fn(&&Entry) -> bool, btf: Option<&AyaBtf>) {
+    fn load_some(
+        &mut self,
+        fits: impl Fn(&&Entry) -> bool,
+        btf: Option<&AyaBtf>,
+        beside: &[Entry],
+    ) -> Result<()> {
         let wanted: Vec<&Entry> = self.set.entries().iter().filter(fits).collect();
-        let mut loaded = each::load_at_once(&mut self.ebpf, &wanted, btf);
+        let all: Vec<&Entry> = wanted.iter().copied().chain(beside).collect();
+        let mut loaded = each::load_at_once(&mut self.ebpf, &all, btf);
+        for entry in beside {
+            let loaded = loaded.remove(entry.program);
+            loaded
+                .with_context(|| format!("no program {} in the eBPF object", entry.program))??;
+        }
         for entry in wanted {
             let loaded = loaded.remove(entry.program);
             match loaded.context("missing from the eBPF object").flatten() {
@@ -309,6 +339,7 @@ impl Programs {
                 }
             }
         }
+        Ok(())
     }
 
     fn ignore_normal_reasons(&mut self) -> Result<()> {

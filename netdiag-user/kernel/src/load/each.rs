@@ -7,12 +7,16 @@ use aya::{
     programs::{Program, ProgramError},
 };
 
-use super::{super::refusal, Entry, Kind};
+use super::{
+    super::{flush, refusal},
+    Entry, Kind,
+};
 
 /// Which programs are loaded first: drops are seen from then on, and of the others those that the
 /// kernel verifies for longest.
-const FIRST: [&str; 5] = [
+const FIRST: [&str; 6] = [
     "kfree_skb",
+    flush::NAME,
     "uplink_egress",
     "uplink_ingress",
     "hop_egress",
@@ -55,6 +59,7 @@ fn load_one(program: &mut Program, entry: &Entry, btf: Option<&AyaBtf>) -> Resul
     match program {
         // Attached to links, later.
         Program::SchedClassifier(tc) => tc.load().map_err(refusal::of_program),
+        Program::RawTracePoint(program) => flush::accept(program),
         program => {
             accept(program, entry, btf.context("no BTF")?).map_err(refusal::of_program)?;
             let Program::BtfTracePoint(program) = program else {
