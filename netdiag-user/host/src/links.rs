@@ -3,6 +3,7 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 use rtnetlink::packet_route::{
+    AddressFamily,
     address::{AddressAttribute, AddressMessage},
     link::{
         GreIOFlags, InfoBridgePort, InfoData, InfoGeneve, InfoGre, InfoGre6, InfoIpTunnel,
@@ -74,6 +75,13 @@ fn addresses(most: &Most) -> Result<Addresses> {
         all.entry(index).or_default().push(address);
     }
     Ok(Addresses { all, left })
+}
+
+/// The link that a note of the kernel's is on, less its addresses and where it leads; nothing where it
+/// is on a bridge's port alone.
+pub fn noted(message: &LinkMessage) -> Option<Link> {
+    let whole = message.header.interface_family == AddressFamily::Unspec;
+    whole.then(|| link(message, &HashMap::new()).0)
 }
 
 /// With the id of its peer's namespace.

@@ -1,6 +1,6 @@
 //! One reading of everything: the audit's snapshot.
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Mutex,
     time::Duration,
@@ -98,11 +98,6 @@ impl Reader {
         news
     }
 
-    /// The node's links alone, without where they lead.
-    pub fn links(&self) -> Result<Vec<Link>> {
-        Ok(links::links(&NODE, false)?.all)
-    }
-
     pub async fn node(&self) -> Result<Node> {
         let mut short = Short::default();
         let mut links = links::links(&NODE, true)?;
@@ -112,8 +107,6 @@ impl Reader {
         (short.unasked, short.processes) = (peers.unasked, peers.more);
         let links = links.all;
         let names: Vec<_> = links.iter().map(|l| l.name.clone()).collect();
-        let tunnels = links.iter().filter(|l| l.kind == LinkKind::Vxlan);
-        let tunnels = tunnels.map(|l| l.index);
         let mut whole = |what, left| short.node(what, left);
         let routes = kept(routes::routes(NODE.routes)?, |left| whole("routes", left));
         let rules = rules::rules().map_or_else(
@@ -121,7 +114,7 @@ impl Reader {
             |rules| kept(rules, |left| whole("policy rules", left)),
         );
         let neighbours = kept(routes::neighbours()?, |left| whole("neighbours", left));
-        let fdb = kept(routes::fdb(tunnels)?, |left| {
+        let fdb = kept(routes::fdb(overlays(&links))?, |left| {
             whole("forwarding entries", left)
         });
         let mut node = Node {
@@ -200,18 +193,11 @@ impl Reader {
         let roles = Roles::new(node);
         let is_pod = |l: &&Link| roles.of(l) == Some(Role::Pod);
         let links = node.links.iter().filter(is_pod);
-        let linked: Vec<_> = links.filter_map(|l| Some((l.peer_netns?, l))).collect();
-        let inodes: HashSet<u32> = linked.iter().map(|(inode, _)| *inode).collect();
+        let (linked, peers_inside) = linked(links);
         let mut linkless = lock(&self.linkless).clone();
-        linkless.retain(|(inode, _)| *inode != node.netns && !inodes.contains(inode));
-        let linked: Vec<_> = linked
-            .into_iter()
-            .map(|(inode, l)| ((inode, Hold::Link(l.index)), l.link))
-            .collect();
-        let linkless: Vec<_> = linkless
-            .into_iter()
-            .map(|(inode, since)| ((inode, Hold::Pod(since)), None))
-            .collect();
+        linkless.retain(|(inode, _)| *inode != node.netns && !peers_inside.contains_key(inode));
+        let linkless = linkless.into_iter();
+        let linkless: Vec<Key> = linkless.map(|(inode, at)| (inode, Hold::Pod(at))).collect();
         let (wanted, without_room) = with_room(&linked, &linkless);
         let mut known = lock(&self.sides);
         short.unentered = without_room + self.look(&mut known, &wanted, peers);
@@ -221,10 +207,11 @@ impl Reader {
             short.pods_addresses += usize::from(side.more.addresses);
             short.pods_routes += usize::from(side.more.routes);
         }
-        let all = |keys: Vec<Wanted>| {
-            let sides = keys.iter().filter_map(|(key, _)| known.get(key));
+        let all = |keys: Vec<Key>| {
+            let sides = keys.iter().filter_map(|key| known.get(key));
             let sides = sides.filter(|side| !side.elsewhere);
-            sides.map(|side| side.side.clone()).collect()
+            let own = sides.map(|side| own(&side.side, peers_inside.get(&side.side.netns)));
+            own.collect()
         };
         (all(linked), all(linkless))
     }
@@ -234,39 +221,76 @@ impl Reader {
     fn look(
         &self,
         known: &mut HashMap<Key, Side>,
-        wanted: &[Wanted],
+        wanted: &[Key],
         peers: &PeerNamespaces,
     ) -> usize {
-        let keys: HashSet<Key> = wanted.iter().map(|(key, _)| *key).collect();
+        let keys: HashSet<&Key> = wanted.iter().collect();
         known.retain(|key, side| keys.contains(key) && !side.more.changed);
-        let new = wanted.iter().filter(|(key, _)| !known.contains_key(key));
-        let new = new.filter_map(|(key, peer)| Some((*key, *peer, peers.path(key.0)?.to_owned())));
+        let new = wanted.iter().filter(|key| !known.contains_key(key));
+        let new = new.filter_map(|key| Some((*key, peers.path(key.0)?.to_owned())));
         let new: Vec<_> = new.collect();
         let entered = new.iter();
-        let entered = entered.map(|((inode, _), _, path)| (*inode, path.clone()));
+        let entered = entered.map(|((inode, _), path)| (*inode, path.clone()));
         let read = pod_side::read(entered.collect(), &self.root, ENTERING);
         let left = new.len() - read.len();
-        for ((key, peer, _), side) in new.into_iter().zip(read) {
-            let Some(mut side) = side else { continue };
-            if peer.is_some_and(|peer| side.side.ports.contains(&peer)) {
-                // A switch's addresses are no pod's.
-                side.side.addresses.clear();
-            }
-            known.insert(key, side);
-        }
+        let read = new.into_iter().zip(read);
+        known.extend(read.filter_map(|((key, _), side)| Some((key, side?))));
         left
     }
+}
+
+/// What tells the links' roles, without the pods: their links are those that lead elsewhere. Of this
+/// thread's namespace.
+pub fn sketch() -> Result<Node> {
+    let links = links::links(&NODE, false)?.all;
+    Ok(Node {
+        netns: namespaces::own().unwrap_or(0),
+        routes: routes::routes(NODE.routes)?.all,
+        fdb: routes::fdb(overlays(&links))?.all,
+        links,
+        ..Node::default()
+    })
+}
+
+/// Links that have forwarding entries for other nodes.
+fn overlays(links: &[Link]) -> impl Iterator<Item = u32> {
+    let overlays = links.iter().filter(|l| l.kind == LinkKind::Vxlan);
+    overlays.map(|l| l.index)
 }
 
 /// What a side is known by.
 type Key = (u32, Hold);
 
-/// With the index of its peer inside, where one is known.
-type Wanted = (Key, Option<u32>);
+/// The namespaces that links lead into, each once, and the links' peers in them. The link that came
+/// last stands for all: a namespace that one more leads into is looked into again.
+fn linked<'a>(links: impl Iterator<Item = &'a Link>) -> (Vec<Key>, HashMap<u32, Vec<u32>>) {
+    let mut last: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut peers: HashMap<u32, Vec<u32>> = HashMap::new();
+    for link in links {
+        let Some(inode) = link.peer_netns else {
+            continue;
+        };
+        let index = last.entry(inode).or_default();
+        *index = link.index.max(*index);
+        peers.entry(inode).or_default().extend(link.link);
+    }
+    let keys = last.into_iter();
+    let keys = keys.map(|(inode, index)| (inode, Hold::Link(index)));
+    (keys.collect(), peers)
+}
+
+/// A side with its own addresses: a switch's are no pod's.
+fn own(side: &PodSide, peers: Option<&Vec<u32>>) -> PodSide {
+    let mut own = side.clone();
+    if peers.is_some_and(|peers| peers.iter().any(|peer| side.ports.contains(peer))) {
+        own.addresses.clear();
+    }
+    own
+}
 
 /// Those that there is room for, and how many there is none for. What a link of the node's leads
 /// into comes first, whatever was looked into before: of the others somebody may have made many.
-fn with_room(linked: &[Wanted], linkless: &[Wanted]) -> (Vec<Wanted>, usize) {
+fn with_room(linked: &[Key], linkless: &[Key]) -> (Vec<Key>, usize) {
     let all = linked.iter().chain(linkless).copied();
     let wanted: Vec<_> = all.take(MOST_SIDES).collect();
     let left = linked.len() + linkless.len() - wanted.len();
@@ -298,10 +322,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_namespace_is_looked_into_once_however_many_links_lead_there() {
+        let link = |index| {
+            let link = crate::model::testing::link(index, "veth", LinkKind::Veth, 1500);
+            let mut link = link.with_peer(77);
+            link.link = Some(index + 100);
+            link
+        };
+        let mut links = vec![link(8), link(9), link(7)];
+        let (keys, peers) = linked(links.iter());
+        assert!(keys == [(77, Hold::Link(9))]);
+        assert_eq!(peers[&77], [108, 109, 107]);
+        // One more that leads there changed what is in it.
+        links.push(link(10));
+        assert!(linked(links.iter()).0 == [(77, Hold::Link(10))]);
+        let side = PodSide {
+            ports: vec![107],
+            addresses: vec![std::net::IpAddr::from([10, 0, 0, 1])],
+            ..PodSide::default()
+        };
+        assert!(own(&side, peers.get(&77)).addresses.is_empty(), "a switch");
+        assert_eq!(own(&side, None).addresses, side.addresses);
+    }
+
+    #[test]
     fn linked_pods_have_room_before_namespaces_that_nobody_links_to() {
         let keys = |inodes: std::ops::Range<u32>, hold: fn(u32) -> Hold| {
-            let key = |inode| ((inode, hold(inode)), None);
-            inodes.map(key).collect::<Vec<Wanted>>()
+            let key = |inode| (inode, hold(inode));
+            inodes.map(key).collect::<Vec<Key>>()
         };
         let most = MOST_SIDES as u32;
         let linkless = keys(1..most + 10, |_| Hold::Pod(None));

@@ -4,16 +4,17 @@
 //! for an RCU grace period under rtnl, which on a thousand veths keeps pods from starting. clsact
 //! is quick, but a new qdisc stops the link for a moment (`dev_deactivate`, net/sched/sch_generic.c:
 //! a packet of a busy pod may be lost), and it stays after a kill, hence the ledger.
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, HashSet},
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    time::Instant,
 };
 
 use anyhow::{Context, Result};
-use aya::programs::{
-    LinkOrder, Program, SchedClassifier, TcAttachType,
-    tc::{SchedClassifierLinkId, TcAttachOptions},
-};
+use aya::programs::Program;
 
 use super::{
     ledger::{Entry, Ledger},
@@ -23,10 +24,14 @@ use super::{
     tc::{self, Filter, Side},
     watch::Watch,
 };
-use crate::model::{
-    node::{Link, Node},
-    roles::{Role, Roles},
-    verdict::NotChecked,
+use crate::{
+    model::{
+        filter,
+        node::{Link, Node},
+        roles::{Outline, Role, Roles},
+        verdict::NotChecked,
+    },
+    sys::bpf::{self, Way},
 };
 
 /// Upper half of our filters' handles: "nd". The lower half tells processes apart.
@@ -54,18 +59,10 @@ fn programs(set: Set, link: &Link, role: Role) -> (&'static str, &'static str) {
     }
 }
 
-/// The links that are to be covered.
-fn targets<'a>(node: &'a Node, wanted: &dyn Fn(&Link) -> bool) -> Vec<(&'a Link, Role)> {
-    let roles = Roles::new(node);
-    let links = node.links.iter().filter(|link| wanted(link));
-    links
-        .filter_map(|link| Some((link, roles.of(link)?)))
-        .collect()
-}
-
 /// One program on one side of a link, by what takes it off again.
 enum Hook {
-    Tcx(SchedClassifierLinkId),
+    /// For as long as it is held.
+    Tcx(OwnedFd),
     Clsact(Filter),
 }
 
@@ -76,14 +73,54 @@ type Named = (&'static str, Hook);
 struct Covered {
     name: String,
     hooks: Vec<Named>,
+    /// When what it was covered for was asked or told.
+    known: Instant,
+}
+
+/// The programs that links can have.
+#[derive(Default)]
+struct Attachable {
+    /// Held apart from what loaded them, so that a link need not wait until that has time.
+    fds: HashMap<String, OwnedFd>,
+    /// The kernel's numbers of them.
+    numbers: Vec<u32>,
+}
+
+impl Attachable {
+    fn new(programs: &Programs) -> Self {
+        let mut all = Self::default();
+        for (name, program) in programs.ebpf.programs() {
+            let Program::SchedClassifier(tc) = program else {
+                continue;
+            };
+            let fd = tc
+                .fd()
+                .ok()
+                .and_then(|fd| fd.as_fd().try_clone_to_owned().ok());
+            all.fds.extend(fd.map(|fd| (name.to_owned(), fd)));
+            all.numbers.extend(tc.info().ok().map(|info| info.id()));
+        }
+        all
+    }
+
+    fn fd(&self, name: &str) -> Result<&OwnedFd> {
+        let fd = self.fds.get(name);
+        fd.with_context(|| format!("the kernel was not given a tc program {name}"))
+    }
 }
 
 /// The links that are covered now.
 pub struct Hooks {
+    programs: Attachable,
+    set: Set,
+    /// Globs of the links that somebody asked for; none where all are.
+    only: Vec<String>,
+    /// Of the last reading.
+    outline: Outline,
     covered: HashMap<u32, Covered>,
     ledger: Ledger,
-    /// Links whose clsact qdisc another netdiag created that still runs here.
-    others: HashSet<(u32, String)>,
+    /// Links whose clsact qdisc another netdiag created that still runs here, once that was asked.
+    others: Option<HashSet<(u32, String)>>,
     /// Links that were given a clsact qdisc, or why not, until they are covered.
     qdiscs: HashMap<u32, Result<()>>,
     rtnl: Rtnl,
@@ -94,29 +131,38 @@ pub struct Hooks {
     tcx: bool,
     /// Pods' links are few enough for it.
     few: bool,
+    closed: bool,
 }
 
 impl Hooks {
     /// In this thread's namespace.
-    pub fn new(netns: u32, programs: &Programs) -> Result<Self> {
+    pub fn new(netns: u32, programs: &Programs, only: &[String]) -> Result<Self> {
         let low = (std::process::id() & 0xffff).max(1);
         let mark = u32::from(HANDLE_MARK) << 16 | low;
+        let set = programs.set;
+        let programs = Attachable::new(programs);
         Ok(Self {
+            ledger: Ledger::open(netns, mark, programs.numbers.clone())?,
+            programs,
+            set,
+            only: only.to_vec(),
+            outline: Outline::default(),
             covered: HashMap::new(),
-            ledger: Ledger::open(netns, mark, numbers(programs))?,
-            others: HashSet::new(),
+            others: None,
             qdiscs: HashMap::new(),
             rtnl: Rtnl::new(),
             watch: Watch::new(),
             failed: HashMap::new(),
             tcx: true,
             few: true,
+            closed: false,
         })
     }
 
     /// There are more of them than at first.
     pub fn know(&mut self, programs: &Programs) {
-        self.ledger.programs = numbers(programs);
+        self.programs = Attachable::new(programs);
+        self.ledger.programs.clone_from(&self.programs.numbers);
     }
 
     /// Hooks attached now, ingress and egress counted apart.
@@ -124,56 +170,66 @@ impl Hooks {
         self.covered.values().map(|c| c.hooks.len() as u64).sum()
     }
 
-    /// Covers the node's links as they are now: new ones are attached to, those that are gone or
-    /// changed their programs are let go.
-    pub fn follow(
-        &mut self,
-        programs: &mut Programs,
-        node: &Node,
-        wanted: &dyn Fn(&Link) -> bool,
-    ) -> Result<()> {
-        let targets = targets(node, wanted);
+    /// Covers the few links that all packets pass, before much is known of the node.
+    pub fn cover_first(&mut self, node: &Node, begun: Instant) {
+        let mut targets = self.targets(node);
+        self.outline = Outline::new(node);
+        targets.retain(|(link, role)| link.ethernet && *role != Role::Pod);
+        self.add(targets, begun);
+    }
+
+    /// Covers the node's links as they were when reading them began: new ones are attached to, those
+    /// that are gone or changed their programs are let go. What was covered since is newer.
+    pub fn follow(&mut self, node: &Node, begun: Instant) {
+        let targets = self.targets(node);
+        self.outline = Outline::new(node);
         self.few = targets.iter().filter(|(_, r)| *r == Role::Pod).count() <= FEW;
-        let set = programs.set;
-        let stays = |index: u32, covered: &Covered| {
-            targets.iter().any(|(l, r)| {
-                let (ingress, _) = self::programs(set, l, *r);
-                l.index == index && covered.hooks.iter().any(|(name, _)| *name == ingress)
-            })
+        let set = self.set;
+        let ingress = |(link, role): &(&Link, Role)| (link.index, programs(set, link, *role).0);
+        let ingress: HashMap<u32, &str> = targets.iter().map(ingress).collect();
+        let stays = |index: &u32, covered: &Covered| {
+            let wanted = ingress.get(index);
+            let has = covered.hooks.iter().any(|(name, _)| Some(name) == wanted);
+            has || covered.known > begun
         };
-        let gone: Vec<u32> = self
-            .covered
-            .iter()
-            .filter(|(index, covered)| !stays(**index, covered))
-            .map(|(index, _)| *index)
-            .collect();
+        let gone = self.covered.iter().filter(|(i, c)| !stays(i, c));
+        let gone: Vec<u32> = gone.map(|(index, _)| *index).collect();
         for index in gone {
-            self.release(programs, index);
+            self.release(index);
         }
-        self.add(programs, targets);
-        Ok(())
+        self.add(targets, begun);
     }
 
-    /// Covers links that are new, and lets go of none: of a link that has just come not everything
-    /// is known.
-    pub fn cover_new(
-        &mut self,
-        programs: &mut Programs,
-        node: &Node,
-        wanted: &dyn Fn(&Link) -> bool,
-    ) {
-        self.add(programs, targets(node, wanted));
+    /// Covers a link that has just come or changed, by what the kernel said of it alone: a pod's first
+    /// packets are what shows whether it was set up well. Lets go of none: not everything is known.
+    pub fn cover_new(&mut self, link: &Link) {
+        if self.closed {
+            return;
+        }
+        let known = self.outline.hear(link);
+        let known = known.iter().filter(|(link, _)| self.wants(link));
+        let targets = known.map(|(link, role)| (link, *role)).collect();
+        self.few &= self.covered.len() <= FEW;
+        self.add(targets, Instant::now());
     }
 
-    fn add(&mut self, programs: &mut Programs, targets: Vec<(&Link, Role)>) {
-        let covered = &self.covered;
-        let mut new = targets
-            .into_iter()
-            .filter(|(l, _)| !covered.contains_key(&l.index))
-            .collect::<Vec<_>>();
-        if !new.is_empty() {
-            self.others = self.ledger.qdiscs_of_others();
-        }
+    /// The links that are to be covered.
+    fn targets<'a>(&self, node: &'a Node) -> Vec<(&'a Link, Role)> {
+        let roles = Roles::new(node);
+        let links = node.links.iter().filter(|link| self.wants(link));
+        links
+            .filter_map(|link| Some((link, roles.of(link)?)))
+            .collect()
+    }
+
+    fn wants(&self, link: &Link) -> bool {
+        let asked = |pattern: &String| filter::glob(pattern, &link.name);
+        self.only.is_empty() || self.only.iter().any(asked)
+    }
+
+    fn add(&mut self, mut new: Vec<(&Link, Role)>, known: Instant) {
+        new.retain(|(link, _)| !self.covered.contains_key(&link.index));
+        self.others = None;
         // The few that all packets pass come first.
         new.sort_by_key(|(_, role)| *role == Role::Pod);
         for some in new.chunks(AT_ONCE) {
@@ -181,7 +237,7 @@ impl Hooks {
             let by_clsact: Vec<&Link> = by_clsact.map(|(link, _)| *link).collect();
             self.give_qdiscs(&by_clsact);
             for (link, role) in some {
-                self.cover(programs, link, *role);
+                self.cover(link, *role, known);
             }
         }
         self.qdiscs.clear();
@@ -191,12 +247,13 @@ impl Hooks {
         self.tcx && (self.few || role != Role::Pod)
     }
 
-    fn cover(&mut self, programs: &mut Programs, link: &Link, role: Role) {
-        match self.attach(programs, link, role) {
+    fn cover(&mut self, link: &Link, role: Role, known: Instant) {
+        match self.attach(link, role) {
             Ok(hooks) => {
                 self.failed.remove(&link.name);
                 let name = link.name.clone();
-                self.covered.insert(link.index, Covered { name, hooks });
+                let covered = Covered { name, hooks, known };
+                self.covered.insert(link.index, covered);
             }
             // A link that vanished between the listing and now is no failure.
             Err(e) if !exists(&link.name) => log::debug!("{} went away: {e:#}", link.name),
@@ -206,11 +263,11 @@ impl Hooks {
         }
     }
 
-    fn attach(&mut self, programs: &mut Programs, link: &Link, role: Role) -> Result<Vec<Named>> {
-        let (ingress, egress) = self::programs(programs.set, link, role);
+    fn attach(&mut self, link: &Link, role: Role) -> Result<Vec<Named>> {
+        let (ingress, egress) = programs(self.set, link, role);
         let sides = [(ingress, Side::Ingress), (egress, Side::Egress)];
         if self.takes_tcx(role) {
-            match attach_both(programs, link, &sides) {
+            match self.attach_both(link, &sides) {
                 Ok(hooks) => return Ok(hooks),
                 Err(e) if !exists(&link.name) => return Err(e),
                 Err(e) => {
@@ -219,12 +276,11 @@ impl Hooks {
                 }
             }
         }
-        self.attach_clsact(programs, link, &sides)
+        self.attach_clsact(link, &sides)
     }
 
     fn attach_clsact(
         &mut self,
-        programs: &mut Programs,
         link: &Link,
         sides: &[(&'static str, Side); 2],
     ) -> Result<Vec<Named>> {
@@ -236,7 +292,7 @@ impl Hooks {
         }
         let mut hooks = Vec::new();
         for (name, side) in sides {
-            let hook = self.attach_filter(programs, link, name, *side)?;
+            let hook = self.attach_filter(link, name, *side)?;
             hooks.push((*name, hook));
         }
         self.hear();
@@ -277,7 +333,9 @@ impl Hooks {
             Ok(()) => Ok(true),
             // Of two that trace at once the last to end takes away what the first created.
             Err(e) if e.is(&[libc::EEXIST]) => {
-                Ok(self.others.contains(&(link.index, link.name.clone())))
+                let ledger = &self.ledger;
+                let others = self.others.get_or_insert_with(|| ledger.qdiscs_of_others());
+                Ok(others.contains(&(link.index, link.name.clone())))
             }
             Err(e) => Err(format!("adding a clsact qdisc: {e}")),
         }
@@ -285,14 +343,9 @@ impl Hooks {
 
     /// A priority takes one kind of filter only. Where another kind holds the first, tcx comes
     /// before all of clsact; kernels without it have us come last.
-    fn attach_filter(
-        &mut self,
-        programs: &mut Programs,
-        link: &Link,
-        name: &str,
-        side: Side,
-    ) -> Result<Hook> {
-        let fd = classifier(programs, name)?.fd()?.as_fd().as_raw_fd();
+    fn attach_filter(&mut self, link: &Link, name: &str, side: Side) -> Result<Hook> {
+        let program = self.programs.fd(name)?;
+        let fd = program.as_raw_fd();
         let handle = self.ledger.handle;
         let filter = |priority| Filter {
             side,
@@ -304,11 +357,19 @@ impl Hooks {
         if let Ok(filter) = add(filter(FIRST)) {
             return Ok(Hook::Clsact(filter));
         }
-        if let Ok(id) = attach_tcx(programs, link, name, side) {
-            return Ok(Hook::Tcx(id));
+        if let Ok(held) = attach_tcx(program, link, side) {
+            return Ok(Hook::Tcx(held));
         }
         let last = add(filter(HANDLE_MARK)).map(Hook::Clsact);
         last.with_context(|| format!("attaching to {} by clsact", link.name))
+    }
+
+    fn attach_both(&self, link: &Link, sides: &[(&'static str, Side); 2]) -> Result<Vec<Named>> {
+        let both = sides.iter().map(|(name, side)| {
+            let held = attach_tcx(self.programs.fd(name)?, link, *side)?;
+            Ok((*name, Hook::Tcx(held)))
+        });
+        both.collect()
     }
 
     /// Notes on which links others changed qdiscs or filters: those qdiscs stay.
@@ -339,22 +400,23 @@ impl Hooks {
         }
     }
 
-    fn release(&mut self, programs: &mut Programs, index: u32) {
+    fn release(&mut self, index: u32) {
         let Some(covered) = self.covered.remove(&index) else {
             return;
         };
-        for (name, hook) in covered.hooks {
-            let detached = match hook {
-                Hook::Tcx(id) => classifier(programs, name)
-                    .and_then(|tc| Ok(tc.detach(id)?))
-                    .map_err(|e| format!("{e:#}")),
-                Hook::Clsact(filter) => {
-                    let ours = &self.ledger.programs;
-                    let deleted = tc::delete_ours(&mut self.rtnl, index, filter, ours);
-                    deleted.map(drop).map_err(|e| e.to_string())
+        let filters = covered
+            .hooks
+            .into_iter()
+            .filter_map(|(_, hook)| match hook {
+                Hook::Tcx(held) => {
+                    drop(held);
+                    None
                 }
-            };
-            if let Err(e) = detached {
+                Hook::Clsact(filter) => Some(filter),
+            });
+        for filter in filters {
+            let ours = &self.ledger.programs;
+            if let Err(e) = tc::delete_ours(&mut self.rtnl, index, filter, ours) {
                 log::debug!("{}: {e}", covered.name);
             }
         }
@@ -364,12 +426,15 @@ impl Hooks {
         }
     }
 
-    /// Detaches everything and takes away the qdiscs that we created.
-    pub fn close(mut self, programs: &mut Programs) {
+    /// Detaches everything and takes away the qdiscs that we created. Nothing is covered after that.
+    pub fn close(&mut self) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
         self.hear();
         let indexes: Vec<u32> = self.covered.keys().copied().collect();
         for index in indexes {
-            self.release(programs, index);
+            self.release(index);
         }
         let swept = sweep::links(&mut self.rtnl, &mut self.watch, &self.ledger);
         if swept.troubles.is_empty() {
@@ -381,52 +446,24 @@ impl Hooks {
     }
 }
 
+/// A beginning that fails leaves the node as it was found, too.
+impl Drop for Hooks {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 fn exists(name: &str) -> bool {
     nix::net::if_::if_nametoindex(name).is_ok()
 }
 
-/// The kernel's numbers of the programs that links can have.
-fn numbers(programs: &Programs) -> Vec<u32> {
-    let number = |(_, program): (&str, &Program)| match program {
-        Program::SchedClassifier(tc) => tc.info().ok().map(|info| info.id()),
-        _ => None,
+fn attach_tcx(program: &OwnedFd, link: &Link, side: Side) -> Result<OwnedFd> {
+    let way = match side {
+        Side::Ingress => Way::TcxIngress,
+        Side::Egress => Way::TcxEgress,
     };
-    programs.ebpf.programs().filter_map(number).collect()
-}
-
-fn classifier<'a>(programs: &'a mut Programs, name: &str) -> Result<&'a mut SchedClassifier> {
-    match programs.ebpf.program_mut(name) {
-        Some(Program::SchedClassifier(tc)) => Ok(tc),
-        _ => anyhow::bail!("the eBPF object has no tc program {name}"),
-    }
-}
-
-fn attach_both(
-    programs: &mut Programs,
-    link: &Link,
-    sides: &[(&'static str, Side); 2],
-) -> Result<Vec<Named>> {
-    let both = sides.iter().map(|(name, side)| {
-        let id = attach_tcx(programs, link, name, *side)?;
-        Ok((*name, Hook::Tcx(id)))
-    });
-    both.collect()
-}
-
-fn attach_tcx(
-    programs: &mut Programs,
-    link: &Link,
-    name: &str,
-    side: Side,
-) -> Result<SchedClassifierLinkId> {
-    let side = match side {
-        Side::Ingress => TcAttachType::Ingress,
-        Side::Egress => TcAttachType::Egress,
-    };
-    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-    classifier(programs, name)?
-        .attach_with_options(&link.name, side, options)
-        .with_context(|| format!("attaching to {} by tcx", link.name))
+    let held = bpf::hold_on_link(link.index, program, way);
+    held.with_context(|| format!("attaching to {} by tcx", link.name))
 }
 
 /// What could not be covered, for the verdict.

@@ -3,6 +3,7 @@ pub mod attach;
 mod batch;
 pub mod btf;
 pub mod cost;
+pub mod cover;
 mod flush;
 pub mod hooked;
 pub mod ledger;

@@ -1,5 +1,7 @@
 //! What each link of the node is for: decided from kinds, masters, peers and routes, never from
 //! names.
+mod outline;
+
 use std::{cell::OnceCell, collections::HashSet, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,8 @@ use super::{
     index::NodeIndex,
     node::{Link, LinkKind, Node, Route, RouteKind, Tunnel},
 };
+
+pub use outline::Outline;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
@@ -54,14 +58,8 @@ impl<'a> Roles<'a> {
 
     /// The role of `link`; nothing for what carries no pod's traffic.
     pub fn of(&self, link: &Link) -> Option<Role> {
-        if !link.up || link.kind == LinkKind::Loopback {
-            return None;
-        }
-        if link.is_tunnel() {
-            return Some(Role::Tunnel);
-        }
-        if self.is_uplink(link) {
-            return Some(Role::Uplink);
+        if let Some(role) = tunnel_or(link, || self.is_uplink(link))? {
+            return Some(role);
         }
         match link.kind {
             LinkKind::Veth | LinkKind::Netkit if is_pods(self.node, link) => Some(Role::Pod),
@@ -70,12 +68,27 @@ impl<'a> Roles<'a> {
         }
     }
 
+    fn carriers(&self) -> &HashSet<u32> {
+        self.carriers.get_or_init(|| carriers(self.node))
+    }
+
     /// An uplink is where the default route or a tunnel's underlay leads, or a NIC with an address;
     /// a link enslaved to one (bond member, bridge port) is not an uplink itself.
     fn is_uplink(&self, link: &Link) -> bool {
-        let carriers = || self.carriers.get_or_init(|| carriers(self.node));
-        link.master.is_none() && (owns_subnet(link) || carriers().contains(&link.index))
+        link.master.is_none() && (owns_subnet(link) || self.carriers().contains(&link.index))
     }
+}
+
+/// What a link is before anything is asked of its ports and peers; nothing at all for one that is
+/// down.
+fn tunnel_or(link: &Link, is_uplink: impl FnOnce() -> bool) -> Option<Option<Role>> {
+    if !link.up || link.kind == LinkKind::Loopback {
+        return None;
+    }
+    if link.is_tunnel() {
+        return Some(Some(Role::Tunnel));
+    }
+    Some(is_uplink().then_some(Role::Uplink))
 }
 
 fn carriers(node: &Node) -> HashSet<u32> {

@@ -91,10 +91,6 @@ async fn watch(
             biased;
             code = signals.wait() => Some(code),
             _ = ticks.tick() => None,
-            () = session.news() => {
-                session.cover_new();
-                continue;
-            }
         };
         // Who ends it early wants to know what was seen so far, as of ping and tcpdump.
         if let (Some(code), false) = (signalled, looked) {

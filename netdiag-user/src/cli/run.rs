@@ -71,10 +71,6 @@ async fn trace(
         let signalled = tokio::select! {
             _ = ticks.tick() => false,
             _ = signals.wait() => true,
-            () = session.news() => {
-                session.cover_new();
-                continue;
-            }
         };
         let ending = signalled || args.duration.is_some_and(|d| begun.elapsed() >= d);
         if !ending && session.rests()? {

@@ -13,7 +13,7 @@ use anyhow::Result;
 use netdiag_common::{config::counter, event::Event};
 use tokio::sync::mpsc;
 
-use opening::{check_interfaces, loading, unkept};
+use opening::{Loaded, loading, sketch, tell, unkept};
 
 use super::gathering::Gathering;
 use super::{
@@ -26,19 +26,13 @@ use super::{
 };
 use crate::{
     host::snapshot::Reader,
-    kernel::{
-        attach::{self, Hooks},
-        load::Programs,
-        read, sweep,
-    },
+    kernel::{attach, cover::Covering, load::Programs, read, sweep},
     model::{
-        filter,
         gather::{Gathered, Want},
         level::Level,
-        limits,
         node::Link,
         observation::Observation,
-        roles::{Role, Roles},
+        roles::Roles,
         selection::Selected,
         total::Total as _,
         verdict::NotChecked,
@@ -65,14 +59,13 @@ const CROWDED: usize = 4096;
 
 pub struct Session {
     programs: Programs,
-    hooks: Hooks,
+    covering: Covering,
     reader: Reader,
     pods: Pods,
     api: cluster::Source,
     scope: Scope,
     changes: mpsc::Receiver<()>,
-    /// New links are not looked for before.
-    looked_until: Instant,
+    /// When the last reading of the node began.
     read_at: Instant,
     /// There are namespaces to look into that the last reading of the node did not know.
     news: bool,
@@ -119,27 +112,31 @@ impl Session {
         let pcap = keep.pcap.as_deref().map(Pcapng::create).transpose()?;
         let mut api = cluster::Source::open(scope.place.api()).await?;
         let mut pods = Pods::open(scope.place.pods(&api)).await?;
-        let loading = loading(scope, &asked, global);
+        let (told, sketches) = std::sync::mpsc::channel();
+        let loading = loading(scope, &asked, keeping.now(), global, sketches);
         for trouble in sweep::orphans().troubles {
             log::warn!("{trouble}");
         }
+        // Where loading failed, its own error is told.
+        let _ = told.send(sketch(scope)?);
         let reader = Reader::open(&scope.place.root, scope.place.node_name.as_deref())?;
+        let mut read_at = Instant::now();
         let mut node = reader.node().await?;
         if reader.look_into(pods.index(&node).linkless()) {
+            read_at = Instant::now();
             node = reader.node().await?;
         }
-        let mut programs = loading.await??;
-        if let Some(filter) = &asked.filter {
-            programs.set_rules(filter.rules())?;
-        }
+        let Loaded {
+            mut programs,
+            mut hooks,
+        } = loading.await??;
         let roles = Roles::new(&node);
         let hook = |link: &&Link| roles.of(link).is_some();
         let tunnels = node.links.iter().filter(hook).any(|link| !link.ethernet);
         if tunnels {
             programs.load_rest();
+            hooks.know(&programs);
         }
-        check_interfaces(&node, &scope.iface)?;
-        let hooks = Hooks::new(node.netns, &programs)?;
         let reasons = std::mem::take(&mut programs.reasons);
         let names = KernelNames::new(&scope.place.root, reasons);
         api.settle().await;
@@ -164,16 +161,16 @@ impl Session {
         };
         let (kicks, times) = (pods.kicks(), pods.link_times());
         times.seed(&scene.node);
+        let covering = Covering::new(hooks);
         let mut session = Self {
             programs,
-            hooks,
             reader,
             pods,
             api,
             scope: scope.clone(),
-            changes: news::changes(kicks, times)?,
-            looked_until: Instant::now(),
-            read_at: Instant::now(),
+            changes: news::changes(kicks, times, covering.new_links())?,
+            covering,
+            read_at,
             news: false,
             unjudged: 0,
             unnamed: 0,
@@ -196,14 +193,13 @@ impl Session {
             unkept: Vec::new(),
             scene,
         };
-        session.programs.set_level(session.level)?;
         session.select()?;
         session.say_missing();
         session.apply()?;
         session.hooked = read::now();
         if !tunnels {
             session.programs.load_rest();
-            session.hooks.know(&session.programs);
+            session.covering.hooks().know(&session.programs);
         }
         session.scene.run = session.run();
         thrift::settle();
@@ -217,34 +213,10 @@ impl Session {
             node.known_as.push((*address, "--node-ip".into()));
         }
         cluster::know_as(node, &self.scene.cluster);
-        let ports: Vec<u16> = node
-            .links
-            .iter()
-            .filter(|l| l.up && l.kind == crate::model::node::LinkKind::Vxlan)
-            .filter_map(|l| l.tunnel.as_ref()?.port)
-            .collect();
-        let roles = Roles::new(node);
-        let pods: BTreeSet<u32> = node
-            .links
-            .iter()
-            .filter(|l| roles.of(l) == Some(Role::Pod))
-            .filter_map(|l| l.peer_netns)
-            .chain(node.linkless.iter().map(|side| side.netns))
-            .collect();
-        self.unjudged = self.programs.set_limits(&limits::table(node), &ports)?;
-        self.unnamed = self.programs.set_namespaces(node.netns, &pods)?;
-        let own_side = |l: &&Link| matches!(roles.of(l), Some(Role::Pod));
-        let followed: Vec<u32> = node
-            .links
-            .iter()
-            .filter(own_side)
-            .map(|l| l.index)
-            .collect();
-        self.programs.set_followed(&followed)?;
-        let patterns = &self.scope.iface;
-        let wanted =
-            |l: &Link| patterns.is_empty() || patterns.iter().any(|p| filter::glob(p, &l.name));
-        self.hooks.follow(&mut self.programs, node, &wanted)
+        let left = tell(&mut self.programs, node)?;
+        (self.unjudged, self.unnamed) = (left.unjudged, left.unnamed);
+        self.covering.hooks().follow(node, self.read_at);
+        Ok(())
     }
 
     /// Whether it is too early for another reading. Then the ring alone is emptied, which is small.
@@ -276,8 +248,8 @@ impl Session {
             changed = true;
         }
         if changed {
-            let node = self.reader.node().await?;
             self.read_at = Instant::now();
+            let node = self.reader.node().await?;
             self.scene.links = news::link_changes(&self.scene.node, &node);
             self.scene.pods = self.pods.index(&node);
             self.scene.node = node;
@@ -298,7 +270,7 @@ impl Session {
         if !changed && self.pods.changed() {
             self.scene.pods = self.pods.index(&self.scene.node);
         }
-        self.hooks.hear();
+        self.covering.hooks().hear();
         self.select()?;
         self.count_from_now();
         self.gathering.collect(&mut self.scene.gathered);
@@ -439,7 +411,10 @@ impl Session {
     /// What the run knows beside the facts.
     fn run(&self) -> Run {
         let mut not_checked = self.programs.missing.clone();
-        not_checked.extend(attach::not_covered(&self.hooks));
+        let hooks = self.covering.hooks();
+        let attached = hooks.count();
+        not_checked.extend(attach::not_covered(&hooks));
+        drop(hooks);
         if self.unjudged > 0 {
             not_checked.push(NotChecked::new(
                 format!("oversize packets towards {} routes", self.unjudged),
@@ -468,7 +443,7 @@ impl Session {
         not_checked.extend(self.unkept.iter().cloned());
         not_checked.extend(self.scene.gathered.not_checked());
         not_checked.extend(self.gathering.not_answered(&self.scene.gathered));
-        if self.hooks.count() == 0 {
+        if attached == 0 {
             not_checked.push(NotChecked::new(
                 "packets on the node's links",
                 "no link here is a pod's, a bridge, a tunnel or an uplink",
@@ -479,9 +454,9 @@ impl Session {
             lifted: self.keeping.now() > self.keeping.asked(),
             started: self.scene.run.started,
             hooked: self.hooked,
-            hooks: self.hooks.count() + self.programs.tracepoints,
+            hooks: attached + self.programs.tracepoints,
             not_checked,
-            blind: blind || self.hooks.count() == 0,
+            blind: blind || attached == 0,
             partly: self.scene.asked.partly(),
             sources: self.pods.used(),
             ..Run::default()
@@ -495,6 +470,6 @@ impl Session {
         if let Some(Err(e)) = self.recorder.take().map(Recorder::close) {
             log::error!("the recording has no end: {e}");
         }
-        self.hooks.close(&mut self.programs);
+        self.covering.hooks().close();
     }
 }

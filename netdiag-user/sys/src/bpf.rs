@@ -16,9 +16,12 @@ const PROG_ATTACH: c_long = 8;
 const PROG_GET_FD_BY_ID: c_long = 13;
 const OBJ_GET_INFO_BY_FD: c_long = 15;
 const PROG_QUERY: c_long = 16;
+const LINK_CREATE: c_long = 28;
 const LINK_GET_FD_BY_ID: c_long = 30;
 const LINK_GET_NEXT_ID: c_long = 31;
 
+/// BPF_F_BEFORE: first, where no other is named.
+const BEFORE: u32 = 8;
 /// BPF_F_ALLOW_MULTI: beside those of others.
 const ALLOW_MULTI: u32 = 2;
 /// Programs that one cgroup or link can have at most (BPF_CGROUP_MAX_PROGS, BPF_MPROG_MAX).
@@ -266,6 +269,14 @@ pub fn attach_to_link(ifindex: u32, program: impl AsFd, way: Way) -> io::Result<
     let mut attach = [ifindex, raw(&program), way as u32, 0];
     // SAFETY: four numbers.
     unsafe { call(PROG_ATTACH, &mut attach) }.map(drop)
+}
+
+/// Attaches a program to a link's tcx in this thread's namespace, before all others, for as long as
+/// what is returned is held.
+pub fn hold_on_link(ifindex: u32, program: impl AsFd, way: Way) -> io::Result<OwnedFd> {
+    let mut create = [raw(&program), ifindex, way as u32, BEFORE, 0, 0, 0, 0];
+    // SAFETY: numbers, as many as the fields of a tcx link.
+    unsafe { call(LINK_CREATE, &mut create) }.map(owned)
 }
 
 fn raw(fd: &impl AsFd) -> u32 {

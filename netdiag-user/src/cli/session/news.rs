@@ -1,72 +1,21 @@
 //! What changes on the node while it is watched. New links are covered at once; all else waits for
 //! the next reading.
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::mpsc::SyncSender};
 
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
-use rtnetlink::{MulticastGroup, packet_core::NetlinkPayload};
-use tokio::{sync::mpsc, time::sleep_until};
+use rtnetlink::{
+    MulticastGroup, packet_core::NetlinkPayload, packet_route::RouteNetlinkMessage as Message,
+};
+use tokio::sync::mpsc;
 
-use super::Session;
 use crate::{
-    host::link_times::LinkTimes,
+    host::{link_times::LinkTimes, links},
     kernel::read,
-    model::{
-        filter,
-        node::{Link, Node},
-    },
+    model::node::{Link, Node},
     pipeline::scene::{Change, LinkChange},
     pods::Kicks,
 };
-
-/// Looking for new links takes this part of the time at most, however much changes.
-const SHARE: u32 = 10;
-
-impl Session {
-    /// Waits until links, addresses, routes or rules change. The next reading follows that.
-    pub async fn news(&mut self) {
-        sleep_until(self.looked_until.into()).await;
-        match self.changes.recv().await {
-            Some(()) => self.news = true,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Covers links that came, before anything else is read of them: a pod's first packets are
-    /// what shows whether it was set up well.
-    pub fn cover_new(&mut self) {
-        let begun = Instant::now();
-        if let Err(e) = self.cover_links() {
-            // The next reading tells what is not covered.
-            log::debug!("covering new links: {e:#}");
-        }
-        let took = begun.elapsed();
-        self.looked_until = begun + took.saturating_mul(SHARE).min(Duration::from_secs(1));
-    }
-
-    fn cover_links(&mut self) -> Result<()> {
-        let mut links = self.reader.links()?;
-        let known = self.scene.node.links.iter();
-        let known: HashMap<(u32, &str), u32> = known
-            .filter_map(|l| Some(((l.index, l.name.as_str()), l.peer_netns?)))
-            .collect();
-        for link in &mut links {
-            link.peer_netns = known.get(&(link.index, link.name.as_str())).copied();
-        }
-        let patterns = &self.scope.iface;
-        let wanted =
-            |l: &Link| patterns.is_empty() || patterns.iter().any(|p| filter::glob(p, &l.name));
-        // What came is news of the next reading, which compares with the one before.
-        let before = std::mem::replace(&mut self.scene.node.links, links);
-        self.hooks
-            .cover_new(&mut self.programs, &self.scene.node, &wanted);
-        self.scene.node.links = before;
-        Ok(())
-    }
-}
 
 /// Links that are in only one of two readings, or by another name.
 pub(super) fn link_changes(before: &Node, after: &Node) -> Vec<LinkChange> {
@@ -90,8 +39,13 @@ fn names(node: &Node) -> HashMap<u32, String> {
         .collect()
 }
 
-/// A channel that has something in it after each change of links, addresses, routes or rules.
-pub(super) fn changes(kicks: Kicks, times: LinkTimes) -> Result<mpsc::Receiver<()>> {
+/// A channel that has something in it after each change of links, addresses, routes or rules. Links
+/// that came or changed are told to who covers them.
+pub(super) fn changes(
+    kicks: Kicks,
+    times: LinkTimes,
+    new: SyncSender<Link>,
+) -> Result<mpsc::Receiver<()>> {
     let groups = [
         MulticastGroup::Link,
         MulticastGroup::Ipv4Ifaddr,
@@ -110,6 +64,12 @@ pub(super) fn changes(kicks: Kicks, times: LinkTimes) -> Result<mpsc::Receiver<(
         // pending note is enough.
         while let Some((message, _)) = messages.next().await {
             if let NetlinkPayload::InnerMessage(message) = &message.payload {
+                if let Message::NewLink(link) = message
+                    && let Some(link) = links::noted(link)
+                {
+                    // Where there is no room, the next reading finds it.
+                    let _ = new.try_send(link);
+                }
                 times.note(message, read::now());
             }
             kicks.kick();
