@@ -208,7 +208,7 @@ fn node() -> Node {
                 "Ip.ForwDatagrams",
             ]
         }
-        .map(|name| (name.to_owned(), 7))
+        .map(|name| (name.into(), 7))
         .into(),
     });
     let sysctls = [

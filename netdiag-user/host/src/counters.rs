@@ -6,7 +6,13 @@ use std::{
 };
 
 use super::{budget::Budget, namespaces};
-use crate::{model::node::Counters, sys::file};
+use crate::{
+    model::{
+        counter_name::{CounterName, CounterNames},
+        node::Counters,
+    },
+    sys::file,
+};
 
 type Values = BTreeMap<String, u64>;
 
@@ -34,6 +40,7 @@ pub struct Turns {
     known: BTreeMap<u32, Counters>,
     /// The namespace that the last reading ended with.
     last: Option<u32>,
+    names: CounterNames,
 }
 
 impl Turns {
@@ -47,7 +54,9 @@ impl Turns {
     ) -> (Vec<Counters>, usize) {
         let order: Vec<u32> = namespaces.iter().map(|(netns, _)| *netns).collect();
         let turn = in_turn(namespaces, self.last);
-        let (read, tried) = read(turn, first, BUDGET);
+        let names = std::mem::take(&mut self.names);
+        let (read, tried, names) = read(turn, first, BUDGET, names);
+        self.names = names;
         self.last = tried.last().copied();
         let all = order.len();
         self.known
@@ -80,7 +89,8 @@ fn read(
     namespaces: Vec<(u32, PathBuf)>,
     first: PathBuf,
     budget: Duration,
-) -> (Vec<Counters>, Vec<u32>) {
+    mut names: CounterNames,
+) -> (Vec<Counters>, Vec<u32>, CounterNames) {
     let thread = std::thread::Builder::new().name("counters".into());
     let spawned = thread.spawn(move || {
         let budget = Budget::new(budget);
@@ -91,19 +101,23 @@ fn read(
             }
             tried.push(*netns);
             if namespaces::enter(path, *netns).is_ok() {
-                let (netns, values) = (*netns, here());
+                let (netns, values) = (*netns, shared(here(), &mut names));
                 all.push(Counters { netns, values });
             }
         }
-        all.extend(machine(&first, &namespaces));
-        (all, tried)
+        let machine = machine(&first, &namespaces);
+        all.extend(machine.map(|(netns, values)| Counters {
+            netns,
+            values: shared(values, &mut names),
+        }));
+        (all, tried, names)
     });
     let joined = spawned.map(std::thread::JoinHandle::join);
     joined.map_or_else(|_| Default::default(), Result::unwrap_or_default)
 }
 
 /// The neighbour tables, where none of the others was the namespace that shows them.
-fn machine(first: &Path, others: &[(u32, PathBuf)]) -> Option<Counters> {
+fn machine(first: &Path, others: &[(u32, PathBuf)]) -> Option<(u32, Values)> {
     let netns = namespaces::inode(first)?;
     if others.iter().any(|(other, _)| *other == netns) {
         return None;
@@ -111,7 +125,12 @@ fn machine(first: &Path, others: &[(u32, PathBuf)]) -> Option<Counters> {
     namespaces::enter(first, netns).ok()?;
     let mut values = Values::new();
     neighbours(&mut values);
-    (!values.is_empty()).then_some(Counters { netns, values })
+    (!values.is_empty()).then_some((netns, values))
+}
+
+fn shared(values: Values, names: &mut CounterNames) -> BTreeMap<CounterName, u64> {
+    let values = values.into_iter();
+    values.map(|(name, n)| (names.shared(&name), n)).collect()
 }
 
 /// Those of this thread's namespace.
@@ -235,7 +254,12 @@ mod tests {
         assert_eq!(order(Some(2)), [1, 3, 4, 2]);
         assert_eq!(order(Some(4)), [1, 2, 3, 4]);
         assert_eq!(order(Some(9)), [1, 2, 3, 4], "it is gone");
-        let (read, tried) = read(all(), PathBuf::new(), Duration::ZERO);
+        let (read, tried, _) = read(
+            all(),
+            PathBuf::new(),
+            Duration::ZERO,
+            CounterNames::default(),
+        );
         assert_eq!((read.len(), tried), (0, vec![1]));
     }
 

@@ -3,6 +3,7 @@ pub mod address;
 pub mod cluster;
 pub mod command;
 pub mod control;
+pub mod counter_name;
 pub mod dns;
 pub mod either;
 pub mod event;

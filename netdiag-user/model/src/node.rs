@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{address::Prefix, policy::PolicyRule};
+use super::{address::Prefix, counter_name::CounterName, policy::PolicyRule};
 
 /// What kind of device a link is, as far as netdiag tells kinds apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +77,7 @@ pub struct LinkCounters {
 pub struct Counters {
     /// Inode of the namespace.
     pub netns: u32,
-    pub values: BTreeMap<String, u64>,
+    pub values: BTreeMap<CounterName, u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

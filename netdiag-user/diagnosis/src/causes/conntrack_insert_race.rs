@@ -291,7 +291,7 @@ mod tests {
             ("nf_conntrack_count", count),
             ("nf_conntrack_max", 1000),
         ];
-        let values = values.map(|(name, value)| (name.to_owned(), value));
+        let values = values.map(|(name, value)| (name.into(), value));
         Node {
             counters: vec![Counters {
                 netns: NETNS,

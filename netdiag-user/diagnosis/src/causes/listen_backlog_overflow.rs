@@ -228,7 +228,7 @@ mod tests {
     };
 
     fn node(count: u64) -> Node {
-        let values = BTreeMap::from([(COUNTER.to_owned(), count)]);
+        let values = BTreeMap::from([(COUNTER.into(), count)]);
         Node {
             counters: vec![Counters {
                 netns: POD_NETNS,

@@ -128,7 +128,12 @@ fn full(facts: &Facts<'_>) -> Vec<Table> {
             limit: 0,
         };
         let stat = table.stat();
-        let value = |name: &str| counters.values.get(&format!("{stat}.{name}")).copied();
+        let value = |name: &str| {
+            counters
+                .values
+                .get(format!("{stat}.{name}").as_str())
+                .copied()
+        };
         table.refused = facts.moved(counters.netns, &format!("{stat}.table_fulls"))?;
         table.entries = value("entries")?;
         table.limit = value("gc_thresh3")?;
@@ -231,7 +236,7 @@ mod tests {
             ("entries", entries),
             ("gc_thresh3", 1024),
         ];
-        let values = values.map(|(name, value)| (format!("{stat}.{name}"), value));
+        let values = values.map(|(name, value)| (format!("{stat}.{name}").into(), value));
         node.counters.push(Counters {
             netns,
             values: values.into(),

@@ -112,7 +112,7 @@ fn ranges(facts: &Facts<'_>) -> Vec<Range> {
         let value = |end| {
             counters
                 .values
-                .get(&format!("ip_local_port_range.{end}"))
+                .get(format!("ip_local_port_range.{end}").as_str())
                 .copied()
         };
         Some(Range {
@@ -223,7 +223,7 @@ mod tests {
             ("ip_local_port_range.high", 40_099),
             ("sockstat.TCP.inuse", inuse),
         ];
-        let values = values.map(|(name, value)| (name.to_owned(), value));
+        let values = values.map(|(name, value)| (name.into(), value));
         Node {
             counters: vec![Counters {
                 netns: POD_NETNS,

@@ -286,7 +286,7 @@ fn beside_tracking(dropped: u64, refused: u64) -> usize {
     let counted = |moved: u64| Node {
         counters: vec![Counters {
             netns: NETNS,
-            values: [("nf_conntrack.insert_failed".to_owned(), moved)].into(),
+            values: [("nf_conntrack.insert_failed".into(), moved)].into(),
         }],
         ..overlay_node(1450, 1450, 1500)
     };

@@ -353,7 +353,7 @@ fn tracked(count: u64, dropped: u64) -> Vec<Finding> {
             ("nf_conntrack_count", count),
             ("nf_conntrack_max", 1000),
         ];
-        let values = values.map(|(name, value)| (name.to_owned(), value));
+        let values = values.map(|(name, value)| (name.into(), value));
         vec![crate::model::node::Counters {
             netns: crate::testing::NETNS,
             values: values.into(),

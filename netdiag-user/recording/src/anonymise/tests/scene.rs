@@ -272,7 +272,7 @@ fn node() -> Node {
         ],
         counters: vec![Counters {
             netns: 1,
-            values: [("TcpExt.ListenOverflows".into(), 1), (text(), 2)].into(),
+            values: [("TcpExt.ListenOverflows".into(), 1), (text().into(), 2)].into(),
         }],
         known_as: vec![(ip("10.20.30.40"), text())],
         neighbour_moves: vec![NeighbourMoves {
