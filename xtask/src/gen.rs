@@ -18,12 +18,15 @@ fn pages() -> Result<[Page; 2]> {
             parts: vec![
                 ("causes", causes()?),
                 ("kernels", kernels()),
-                ("cost", bench::generated()?.0),
+                ("cost", bench::generated()?.readme),
             ],
         },
         Page {
             name: "netdiag-ebpf/COST.md",
-            parts: vec![("programs", programs::page::render()?)],
+            parts: vec![
+                ("goals", bench::generated()?.goals),
+                ("programs", programs::page::render()?),
+            ],
         },
     ])
 }
@@ -34,7 +37,7 @@ pub fn write() -> Result<()> {
         let path = paths::root().join(page.name);
         fs::write(&path, page.render(&page.text()?)?).context(page.name)?;
     }
-    match bench::generated()?.1 {
+    match bench::generated()?.chart {
         Some(chart) => fs::write(bench::chart_file(), chart).context("writing the chart"),
         None => Ok(()),
     }
@@ -52,7 +55,7 @@ pub fn check() -> Result<()> {
     }
     let chart = fs::read_to_string(bench::chart_file()).ok();
     anyhow::ensure!(
-        bench::generated()?.1 == chart,
+        bench::generated()?.chart == chart,
         "the chart of the cost is stale: run `cargo xtask gen` and commit it"
     );
     Ok(())

@@ -1,4 +1,4 @@
-//! The document as Markdown: on the terminal and, by `cargo xtask gen`, in the README.
+//! The document as Markdown: on the terminal and, by `cargo xtask gen`, in the README and COST.md.
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -19,15 +19,15 @@ pub fn all(document: &Value) -> String {
     joined(&parts)
 }
 
-/// For the README, around a chart; the axes are in the JSON.
+/// For the README, around a chart.
 pub fn page(document: &Value, chart: &str) -> String {
-    let parts = [
-        head(document),
-        chart.to_owned(),
-        goals(document),
-        skipped(document),
-    ];
-    joined(&parts)
+    joined(&[head(document), chart.to_owned()])
+}
+
+/// What is behind it, for who works on it.
+pub fn behind(document: &Value) -> String {
+    let about = about(document);
+    joined(&[about, goals(document), axes(document), skipped(document)])
 }
 
 fn head(document: &Value) -> String {
@@ -271,6 +271,13 @@ mod tests {
         let places = ["empty programs", "**netdiag**", "bpftrace printing"];
         let places = places.map(|name| text.find(name).expect(name));
         assert!(places.is_sorted(), "{places:?}");
+    }
+
+    #[test]
+    fn the_readme_has_what_is_attached_and_the_rest_stands_behind() {
+        let (page, behind) = (page(&judged(), "CHART\n"), behind(&judged()));
+        assert!(page.contains("| nothing |") && page.ends_with("CHART\n"));
+        assert!(!page.contains("| P2 |") && behind.contains("| P2 |"));
     }
 
     #[test]

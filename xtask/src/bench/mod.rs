@@ -147,17 +147,32 @@ pub fn chart_file() -> PathBuf {
     paths::root().join("netdiag-ebpf/cost.svg")
 }
 
-/// The README's part, and the chart; neither has figures before they are measured.
-pub fn generated() -> Result<(String, Option<String>)> {
+/// What `gen` makes of the figures.
+pub struct Generated {
+    pub readme: String,
+    /// For COST.md.
+    pub goals: String,
+    pub chart: Option<String>,
+}
+
+/// Nothing has figures before they are measured.
+pub fn generated() -> Result<Generated> {
     let file = measured_file();
     if !file.exists() {
         let none = "Not measured yet: `cargo xtask bench --write` does, and fills this in.\n";
-        return Ok((none.to_owned(), None));
+        return Ok(Generated {
+            readme: none.to_owned(),
+            goals: none.to_owned(),
+            chart: None,
+        });
     }
     let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
     let document: Value =
         serde_json::from_str(&text).with_context(|| format!("{} is no JSON", file.display()))?;
     let chart = "![Throughput beside nothing attached](netdiag-ebpf/cost.svg)\n";
-    let part = markdown::page(&document, chart);
-    Ok((part, Some(chart::svg(&document))))
+    Ok(Generated {
+        readme: markdown::page(&document, chart),
+        goals: markdown::behind(&document),
+        chart: Some(chart::svg(&document)),
+    })
 }
