@@ -19,6 +19,11 @@ impl Journey<'_> {
         came_in(&self.hops)
     }
 
+    /// It left the node's stack as it is: no translation made another flow of it.
+    pub fn went_on(&self) -> bool {
+        self.hops.iter().any(|h| h.egress() && outer(h.role))
+    }
+
     /// Packets that came in: those of the first hop.
     pub fn packets(&self) -> u64 {
         self.hops
@@ -61,9 +66,12 @@ impl Journey<'_> {
 
 /// The same of hops in the order in which they were passed.
 pub fn came_in(hops: &[&HopFlow]) -> bool {
-    let outer = |role| matches!(role, Some(Role::Pod | Role::Tunnel | Role::Uplink));
     let first = hops.first();
     first.is_some_and(|h| !h.egress() && outer(h.role))
+}
+
+fn outer(role: Option<Role>) -> bool {
+    matches!(role, Some(Role::Pod | Role::Tunnel | Role::Uplink))
 }
 
 /// By the inner flow where one is encapsulated, so that a journey goes through the tunnel

@@ -42,7 +42,8 @@ impl Legs {
         }
         let journeys = facts.journeys_in_order(|_| true);
         let made = Made::new(facts, &journeys);
-        for origin in journeys.iter().filter(|j| j.came_in()) {
+        // A port of the client's may have been another connection's before, or be at the same time.
+        for origin in journeys.iter().filter(|j| j.came_in() && !j.went_on()) {
             if !legs.sent_on.contains_key(&origin.flow)
                 && let Some(leg) = made.of(facts, origin)
             {
@@ -308,6 +309,27 @@ mod tests {
             at(sent, OVERLAY, true, 0, |h| h.first = 6),
         ];
         assert_eq!(leg(flows, Vec::new()), Some((sent, KnownBy::Inferred)));
+    }
+
+    #[test]
+    fn one_port_may_have_two_connections() {
+        let plain = tcp("172.20.1.5", "172.20.2.9", 9000);
+        let asked = tcp("172.20.1.5", "10.96.0.10", 80);
+        let sent = tcp("172.20.1.5", "172.20.2.9", 8080);
+        let observation = Observation {
+            flows: vec![
+                from_pod(plain, |h| h.first = 1),
+                at(plain, OVERLAY, true, 0, |h| h.first = 2),
+                from_pod(asked, |h| h.first = 3),
+            ],
+            drops: vec![lost(sent, NETFILTER_DROP, OVERLAY, 3, 4)],
+            ..Observation::default()
+        };
+        with_facts(&overlay_node(1450, 1450, 1500), &observation, |facts| {
+            let legs = facts.legs();
+            assert_eq!(legs.translated(&plain), None);
+            assert_eq!(legs.origin(&sent), Some((asked, KnownBy::Inferred)));
+        });
     }
 
     #[test]
