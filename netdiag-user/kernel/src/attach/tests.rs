@@ -150,14 +150,13 @@ fn a_reading_from_before_a_link_came_does_not_let_go_of_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut hooks, _) = hooks(&folder);
     let node = overlay_node(1450, 1450, 1500);
-    let before = Instant::now();
-    std::thread::sleep(Duration::from_millis(1));
+    let moment = Duration::from_secs(1);
+    let before = Instant::now().checked_sub(moment).expect("it is up");
     hooks.follow(&node, before);
     hooks.cover_new(&pods_link(5000));
     hooks.follow(&node, before);
     assert!(hooks.covered.contains_key(&5000));
-    std::thread::sleep(Duration::from_millis(1));
-    hooks.follow(&node, Instant::now());
+    hooks.follow(&node, Instant::now() + moment);
     assert!(!hooks.covered.contains_key(&5000), "it is gone");
     hooks.closed = true;
 }
