@@ -113,7 +113,7 @@ pub(super) const PROGRAMS: [Entry; 9] = [
 ];
 
 /// Without it the others are loaded to go without the front cache.
-const FLUSH: Entry = Entry {
+pub(super) const FLUSH: Entry = Entry {
     program: flush::NAME,
     kind: Kind::Flush,
     feature: "the front cache",

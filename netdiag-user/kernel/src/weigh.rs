@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::{
     cost,
-    load::{self, Asked, Entry, PROGRAMS, each::accept},
+    load::{self, Asked, Entry, FLUSH, PROGRAMS, each::accept},
     offsets, refusal, sizes,
     types::KernelTypes,
     version,
@@ -80,9 +80,11 @@ pub fn all(root: &Path) -> Result<Weighed> {
         let mut ebpf = load::load_object(Some(offsets), Some(&aya), &Asked::quietly(asked))?;
         let mut known = BTreeMap::new();
         let mut programs = Vec::new();
-        for entry in &PROGRAMS {
+        for entry in PROGRAMS.iter().chain([&FLUSH]) {
             let program = ebpf.program_mut(entry.program);
             let program = program.with_context(|| format!("no program {}", entry.program))?;
+            // One was loaded to see whether it can be run.
+            let _ = unload(program);
             programs.push(weigh(program, entry, &aya, &mut known)?);
         }
         anyhow::Ok(Form {
@@ -140,6 +142,7 @@ fn unload(program: &mut Program) -> Result<(), ProgramError> {
     match program {
         Program::SchedClassifier(tc) => tc.unload(),
         Program::BtfTracePoint(program) => program.unload(),
+        Program::RawTracePoint(program) => program.unload(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }

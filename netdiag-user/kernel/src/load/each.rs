@@ -77,6 +77,7 @@ pub fn accept(program: &mut Program, entry: &Entry, btf: &AyaBtf) -> Result<(), 
         (Program::BtfTracePoint(program), Kind::BtfTracepoint(tracepoint)) => {
             program.load(tracepoint, btf)
         }
+        (Program::RawTracePoint(flush), Kind::Flush) => flush.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }
