@@ -1,5 +1,7 @@
 //! How often the kernel's tables are read: four times a second, and less often where very much is
 //! in them. It goes by what was read and not by the time that it takes: a busy machine sees no less.
+use std::time::{Duration, Instant};
+
 use netdiag_common::config::counter;
 
 use crate::model::observation::Observation;
@@ -16,6 +18,59 @@ const NEW: u64 = 12_288;
 /// Ticks from one time that memory is given back to the next, at least: what is needed again is
 /// fetched again.
 const SETTLED: u64 = 120;
+
+/// Neighbours and forwarding entries change without a link event: the node is read again this often.
+const REFRESH: Duration = Duration::from_secs(5);
+/// And this often where nothing has been lost and no link has changed for a while: what could have gone
+/// wrong unseen harms nobody yet, and reading a node is most of what watching it in peace costs.
+const RARELY: Duration = Duration::from_secs(20);
+/// From then on: longer than a diagnosis takes, and shorter than a healthy node goes without any drop.
+const PEACE: Duration = Duration::from_secs(20);
+
+/// How long nothing has gone wrong.
+pub struct Peace {
+    since: Instant,
+    lost: u64,
+}
+
+impl Peace {
+    pub fn from(now: Instant) -> Self {
+        Self {
+            since: now,
+            lost: 0,
+        }
+    }
+
+    /// Something changed on the node.
+    pub fn end(&mut self, now: Instant) {
+        self.since = now;
+    }
+
+    /// What has been lost until now.
+    pub fn losses(&mut self, now: Instant, lost: u64) {
+        if std::mem::replace(&mut self.lost, lost) != lost {
+            self.end(now);
+        }
+    }
+
+    pub fn lasts(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= PEACE
+    }
+
+    /// Whether what rules ask for beside the readings is found out again where it is due: in peace only
+    /// after the node was read.
+    pub fn gathers(&self, now: Instant, read_at: Instant) -> bool {
+        !self.lasts(now) || now.saturating_duration_since(read_at) < REFRESH
+    }
+
+    /// How old what is known of the node may become.
+    pub fn refresh(&self, now: Instant) -> Duration {
+        match self.lasts(now) {
+            true => RARELY,
+            false => REFRESH,
+        }
+    }
+}
 
 /// The ticks until the next reading.
 #[derive(Default)]
@@ -115,6 +170,25 @@ mod tests {
         }
         // What happens is read at once.
         assert!(all.wait() && !all.were_quiet());
+    }
+
+    #[test]
+    fn in_peace_the_node_is_read_rarely_and_at_once_when_it_ends() {
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let mut peace = Peace::from(begun);
+        assert_eq!(peace.refresh(after(19)), REFRESH);
+        assert_eq!(peace.refresh(after(20)), RARELY);
+        peace.losses(after(70), 0);
+        assert!(peace.lasts(after(70)), "none is lost");
+        assert!(peace.gathers(after(74), after(70)) && !peace.gathers(after(75), after(70)));
+        peace.losses(after(80), 3);
+        assert!(peace.gathers(after(80), after(70)));
+        assert_eq!(peace.refresh(after(80)), REFRESH);
+        peace.losses(after(90), 3);
+        assert!(!peace.lasts(after(99)) && peace.lasts(after(100)));
+        peace.end(after(110));
+        assert!(!peace.lasts(after(129)));
     }
 
     #[test]

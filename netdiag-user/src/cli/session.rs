@@ -22,7 +22,7 @@ use super::{
     level::Keeping,
     names::KernelNames,
     options::{Global, Keep, Scope},
-    readings::Readings,
+    readings::{Peace, Readings},
 };
 use crate::{
     host::snapshot::Reader,
@@ -49,8 +49,6 @@ use crate::{
     sys::thrift,
 };
 
-/// Neighbours and forwarding entries change without a link event: read again this often.
-const REFRESH: Duration = Duration::from_secs(5);
 /// Counters move without any event, though not without any packet; reading them costs ~0.1 ms a
 /// namespace.
 const COUNT_AGAIN: Duration = Duration::from_secs(1);
@@ -80,6 +78,7 @@ pub struct Session {
     without_flow: u64,
     hooked: u64,
     readings: Readings,
+    peace: Peace,
     /// Taken from the ring since the last reading.
     records: Vec<Event>,
     counted_at: Instant,
@@ -179,6 +178,7 @@ impl Session {
             without_flow: 0,
             hooked: 0,
             readings: Readings::default(),
+            peace: Peace::from(read_at),
             records: Vec::new(),
             counted_at: Instant::now(),
             gathering: Gathering::new(scope.place.places()),
@@ -243,10 +243,15 @@ impl Session {
     pub async fn tick(&mut self) -> Result<Observation> {
         self.give_back();
         self.scene.links.clear();
-        let mut changed = self.read_at.elapsed() >= REFRESH || self.news;
+        let now = Instant::now();
+        let mut told = self.news;
         while self.changes.try_recv().is_ok() {
-            changed = true;
+            told = true;
         }
+        if told {
+            self.peace.end(now);
+        }
+        let changed = told || now - self.read_at >= self.peace.refresh(now);
         if changed {
             self.read_at = Instant::now();
             let node = self.reader.node().await?;
@@ -293,7 +298,9 @@ impl Session {
         share.into_iter().for_each(|share| self.keeping.cost(share));
         let drops = observation.counter(counter::DROPS);
         let lost = [drops, observation.oversize(), observation.retransmitted()];
-        self.keeping.losses(Instant::now(), lost.iter().total());
+        let (now, lost) = (Instant::now(), lost.iter().total());
+        self.keeping.losses(now, lost);
+        self.peace.losses(now, lost);
         self.keep()?;
         self.crowded = observation.flows.len() + observation.drops.len() >= CROWDED;
         Ok(observation)
@@ -399,7 +406,11 @@ impl Session {
     /// Starts finding out what the rules ask for.
     pub fn gather(&mut self, wants: BTreeSet<Want>) {
         self.scene.gathered.ask(&wants);
-        self.gathering.start(wants);
+        let known = |want| self.scene.gathered.has(want);
+        let now = Instant::now();
+        if !wants.iter().all(known) || self.peace.gathers(now, self.read_at) {
+            self.gathering.start(wants);
+        }
     }
 
     /// Waits until these are found out as they are now.
