@@ -47,7 +47,13 @@ enum Task {
         args: Vec<String>,
     },
     /// Format, lints, unit, lab and VM tests; ends with the counts
-    Test(Setup),
+    Test {
+        #[command(flatten)]
+        setup: Setup,
+        /// Each scenario of the lab over IPv4 and IPv6, and not over the one that the commit chooses
+        #[arg(long)]
+        full: bool,
+    },
     /// The fast static part of `test`
     Check,
     /// Write the tables in README.md and netdiag-ebpf/COST.md that come from code
@@ -155,7 +161,7 @@ pub fn main() -> Result<ExitCode> {
             vm: None,
             args,
         } => run::command(setup.via, Profile::of(release), &args),
-        Task::Test(it) => test::command(it.via),
+        Task::Test { setup, full } => test::command(setup.via, full),
         Task::Check => check::command(),
         Task::Gen => r#gen::write().map(|()| ExitCode::SUCCESS),
         Task::Record { setup, vm, names } => record::command(setup.via, vm.as_deref(), &names),

@@ -101,6 +101,9 @@ async fn run_all(args: RunArgs) -> Result<i32> {
     for scenario in &chosen {
         for options in args.runs(scenario) {
             let case = case(&options)?;
+            if !args.takes(&case, &options) {
+                continue;
+            }
             let settings = Settings {
                 confirm: args.confirms(&case, &options),
                 ..settings.clone()

@@ -17,7 +17,7 @@ use crate::{
 };
 use tally::Tally;
 
-pub fn command(via: Option<Way>) -> Result<ExitCode> {
+pub fn command(via: Option<Way>, full: bool) -> Result<ExitCode> {
     let tools = setup::ensure(via)?;
     build::kernel_side(&tools)?;
     let netdiag = build::user_side(Profile::Release)?;
@@ -27,7 +27,7 @@ pub fn command(via: Option<Way>) -> Result<ExitCode> {
     unit::all(&mut tally);
     match scenarios::list(&netdiag) {
         Ok(names) => {
-            let lacking = lab(&names, &mut tally);
+            let lacking = lab(&names, full, &mut tally);
             by_hand(&netdiag, &names, &lacking, &mut tally);
             pairs(&netdiag, &mut tally);
             bench(&netdiag, &mut tally);
@@ -93,12 +93,12 @@ const PERF: [&str; 1] = ["linux-perf"];
 const DAEMONS: [&str; 2] = ["containerd", "etcd-server"];
 
 /// Returns the scenarios that only the VM can have.
-fn lab(names: &[String], tally: &mut Tally) -> Vec<String> {
+fn lab(names: &[String], full: bool, tally: &mut Tally) -> Vec<String> {
     if !is_root() {
         tally.skip("the lab on this host", "needs root");
         return Vec::new();
     }
-    scenarios::here(&by_hand::over_ipv6(names), tally).unwrap_or_else(|error| {
+    scenarios::here(&by_hand::over_ipv6(names), full, tally).unwrap_or_else(|error| {
         tally.fail("the lab", &format!("{error:#}"));
         Vec::new()
     })

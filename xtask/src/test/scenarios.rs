@@ -71,15 +71,21 @@ const JOBS: &str = "3";
 /// All of them together; netdiag gives each run its own limit.
 const LIMIT_OF_ALL: Duration = Duration::from_secs(2700);
 
-/// Each form of each scenario once on this host, and in one of them every command that is printed: over
-/// IPv6 those of `over_ipv6`. Returns the scenarios that this host's kernel cannot have.
-pub fn here(over_ipv6: &[String], tally: &mut Tally) -> Result<Vec<String>> {
-    say("lab: every scenario in every form; printed commands in one");
+/// Each scenario with and without its fault on this host, with every command that is printed: over IPv6
+/// those of `over_ipv6`, over the other family when all is asked for. Returns the scenarios that this
+/// host's kernel cannot have.
+pub fn here(over_ipv6: &[String], full: bool, tally: &mut Tally) -> Result<Vec<String>> {
+    let sampled = (!full).then_some("--one-family");
+    say(match full {
+        true => "lab: every scenario in every form; printed commands in one",
+        false => "lab: every scenario with and without its fault, over the family that the commit chooses",
+    });
     let mut child = Command::new("timeout")
         .args(["--kill-after=10", &LIMIT_OF_ALL.as_secs().to_string()])
         .arg(paths::netdiag(Profile::Release))
         .args(["lab", "run", "--all", "--every-form", "--jobs", JOBS])
         .args(["--confirm", "--confirm-ipv6", &over_ipv6.join(",")])
+        .args(sampled)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -103,6 +103,9 @@ pub struct RunArgs {
     /// With --every-form, confirm in one form alone: IPv6 for these scenarios, IPv4 for the others.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', requires_all = ["confirm", "every_form"], hide = true)]
     pub confirm_ipv6: Option<Vec<String>>,
+    /// And leave the other family out.
+    #[arg(long, requires = "confirm_ipv6", hide = true)]
+    pub one_family: bool,
 }
 
 #[derive(Args, Debug)]
@@ -228,12 +231,20 @@ impl RunArgs {
 impl RunArgs {
     /// Whether the printed commands are run in this form.
     pub fn confirms(&self, case: &Case, options: &Options) -> bool {
-        let one = self.confirm_ipv6.as_ref();
-        let chosen = |names: &Vec<String>| {
+        self.confirm && self.is_chosen(case, options)
+    }
+
+    /// Whether this form is run at all.
+    pub fn takes(&self, case: &Case, options: &Options) -> bool {
+        !self.one_family || self.is_chosen(case, options)
+    }
+
+    /// By the family that was chosen for it, where one was.
+    fn is_chosen(&self, case: &Case, options: &Options) -> bool {
+        self.confirm_ipv6.as_ref().is_none_or(|names| {
             let ipv6 = case.no_ipv6().is_none() && names.contains(&options.scenario);
             ipv6 == options.ipv6
-        };
-        self.confirm && one.is_none_or(chosen)
+        })
     }
 }
 
