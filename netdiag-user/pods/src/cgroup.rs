@@ -28,6 +28,10 @@ use crate::{
 
 /// How often /proc is looked through where nothing changes on the node's links.
 const AGAIN: Duration = Duration::from_secs(2);
+/// And where looking found nothing new that often: each process costs a file, and what comes without a
+/// link is a container that starts again or a pod of the node's own network.
+const RARELY: Duration = Duration::from_secs(10);
+const SAME: u32 = 10;
 /// A pod's processes start a little after its link is there.
 const AFTERWARDS: Duration = Duration::from_millis(150);
 /// Where many pods come and go, looking takes a tenth of one CPU's time at most.
@@ -52,7 +56,7 @@ pub struct Place {
 
 /// Until nobody listens.
 pub async fn follow(at: Place, feed: Feed, kick: Arc<Notify>) {
-    let mut kept = Kept::default();
+    let (mut kept, mut same) = (Kept::default(), 0_u32);
     while !feed.is_closed() {
         let (place, before, begun) = (at.clone(), kept, Instant::now());
         let read = tokio::task::spawn_blocking(move || look(&place, before)).await;
@@ -60,20 +64,28 @@ pub async fn follow(at: Place, feed: Feed, kick: Arc<Notify>) {
             return;
         };
         kept = read;
-        feed.say_but(kept.all(), more.then(unseen), crowds);
-        let (usual, kicked) = pauses(begun.elapsed());
+        same = match feed.say_but(kept.all(), more.then(unseen), crowds) {
+            true => 0,
+            false => same.saturating_add(1),
+        };
+        let (usual, kicked) = pauses(begun.elapsed(), same);
         tokio::select! {
             () = feed.closed() => return,
             () = tokio::time::sleep(usual) => {}
-            () = kick.notified() => tokio::time::sleep(kicked).await,
+            () = kick.notified() => {
+                same = 0;
+                tokio::time::sleep(kicked).await;
+            }
         }
     }
 }
 
-/// How long to leave /proc alone after a look that took so long: as a rule, and where links changed.
-fn pauses(look: Duration) -> (Duration, Duration) {
+/// How long to leave /proc alone after a look that took so long, and found what so many before it had
+/// found: as a rule, and where links changed.
+fn pauses(look: Duration, same: u32) -> (Duration, Duration) {
     let kicked = AFTERWARDS.max(look.saturating_mul(SHARE));
-    (AGAIN.max(kicked), kicked)
+    let usual = if same < SAME { AGAIN } else { RARELY };
+    (usual.max(kicked), kicked)
 }
 
 /// What is said of processes that are not looked at.
@@ -354,8 +366,15 @@ mod tests {
     #[test]
     fn a_slow_look_rests_for_its_share() {
         let [soon, second] = [Duration::from_millis(1), Duration::from_secs(1)];
-        assert_eq!(pauses(soon), (AGAIN, AFTERWARDS));
-        assert_eq!(pauses(second), (second * SHARE, second * SHARE));
+        assert_eq!(pauses(soon, 0), (AGAIN, AFTERWARDS));
+        assert_eq!(pauses(second, 0), (second * SHARE, second * SHARE));
+    }
+
+    #[test]
+    fn where_nothing_is_new_the_next_look_is_later() {
+        let look = Duration::from_millis(1);
+        assert_eq!(pauses(look, SAME - 1).0, AGAIN);
+        assert_eq!(pauses(look, SAME), (RARELY, AFTERWARDS));
     }
 
     /// This test's own namespace is the node's, for those who ask.

@@ -58,12 +58,18 @@ impl Feed {
     }
 
     /// The same where it did not look everywhere, and left out so many namespaces of pods that have
-    /// too many.
-    pub fn say_but(&self, pods: Vec<Pod>, partial: Option<String>, crowds: usize) {
-        self.say_all(pods, 0, partial, crowds);
+    /// too many. Returns whether that is news.
+    pub fn say_but(&self, pods: Vec<Pod>, partial: Option<String>, crowds: usize) -> bool {
+        self.say_all(pods, 0, partial, crowds)
     }
 
-    fn say_all(&self, mut pods: Vec<Pod>, left_out: usize, partial: Option<String>, crowds: usize) {
+    fn say_all(
+        &self,
+        mut pods: Vec<Pod>,
+        left_out: usize,
+        partial: Option<String>,
+        crowds: usize,
+    ) -> bool {
         let refused = left_out + pods.len().saturating_sub(MOST);
         pods.truncate(MOST);
         self.0.send_if_modified(|said| {
@@ -80,7 +86,7 @@ impl Feed {
                 problem: None,
             };
             new
-        });
+        })
     }
 
     /// It cannot say anything now. One sentence.
