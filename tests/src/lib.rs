@@ -16,6 +16,7 @@ pub mod pcap;
 pub mod process;
 pub mod recordings;
 pub mod retransmits;
+pub mod schema;
 pub mod shell_node;
 pub mod tcpdump;
 pub mod topology;

@@ -12,6 +12,8 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::schema;
+
 /// How an ended process ended.
 #[derive(Debug)]
 pub struct Ended {
@@ -26,15 +28,16 @@ impl Ended {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// One JSON object a line.
+    /// One JSON object a line, each as its schema says.
     pub fn ndjson(&self) -> Vec<serde_json::Value> {
         let text = self.text();
-        let parse = |line| serde_json::from_str(line).expect("a line of JSON");
+        let parse = |line| schema::parsed(line).expect("a line of JSON");
         text.lines().map(parse).collect()
     }
 
+    /// A document as its schema says.
     pub fn json(&self) -> serde_json::Value {
-        match serde_json::from_slice(&self.stdout) {
+        match schema::parsed(&self.text()) {
             Ok(document) => document,
             Err(error) => panic!("no JSON ({error}); {self:?}"),
         }

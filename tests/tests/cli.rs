@@ -153,7 +153,7 @@ fn a_recording_that_finds_no_room_is_told() {
     let mut command = Command::new("unshare");
     command.args(["-n", "sh", "-c", script, &program]);
     let ended = run(command.current_dir(folder.path()));
-    let verdict: serde_json::Value = serde_json::from_str(&ended.text()).expect("a verdict");
+    let verdict = ended.json();
     let rows = verdict["not_checked"].as_array().expect("rows");
     let told = rows
         .iter()

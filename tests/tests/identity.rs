@@ -15,6 +15,7 @@ use netdiag_tests::{
     netdiag::{command, start_in},
     netns::{exec, sh},
     process::{PATIENCE, Process, wait_until},
+    schema,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -267,7 +268,7 @@ impl Watch {
         let told = || {
             let text = std::fs::read_to_string(&self.file).unwrap_or_default();
             // The last line may not be whole yet.
-            let events = text.lines().map_while(|l| serde_json::from_str(l).ok());
+            let events = text.lines().map_while(|l| schema::parsed(l).ok());
             events.collect::<Vec<_>>()
         };
         wait_until("the events of all packets", PATIENCE, || {

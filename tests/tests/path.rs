@@ -60,7 +60,7 @@ fn recording(stem: &str) -> String {
 }
 
 fn document(ended: &Ended) -> Value {
-    serde_json::from_str(&ended.text()).unwrap_or_else(|e| panic!("{e}: {ended:?}"))
+    ended.json()
 }
 
 /// The ends of the first finding's first flow, the client's port left out.

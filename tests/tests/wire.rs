@@ -8,7 +8,7 @@ use netdiag_tests::{
     netns::{link_of_kind, link_towards},
     pcap::Packet,
     process::{PATIENCE, Process, wait_until},
-    retransmits,
+    retransmits, schema,
     tcpdump::Capture,
 };
 use nix::sys::signal::Signal;
@@ -75,7 +75,7 @@ fn trace(netns: &str, cni_dir: &str, level: &str, file: &str) -> Process {
 fn events(file: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    let parse = |line| serde_json::from_str(line).expect("a line of JSON");
+    let parse = |line| schema::parsed(line).expect("a line of JSON");
     whole.lines().map(parse).collect()
 }
 

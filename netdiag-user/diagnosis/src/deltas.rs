@@ -347,7 +347,7 @@ fn oversize(hop: &HopFlow) -> Detail {
     Detail::Oversize {
         largest: hop.hop.oversize_largest,
         limit: hop.hop.limit,
-        limit_from: hop.limit_from().map_or("", LimitFrom::name),
+        limit_from: hop.limit_from().map(LimitFrom::name),
         gso: hop.hop.flags & (OVERSIZE_GSO | GSO) == OVERSIZE_GSO | GSO,
         df: hop.hop.flags & OVERSIZE_DF != 0,
     }

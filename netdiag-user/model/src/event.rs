@@ -1,12 +1,17 @@
 //! What `run` prints as it happens, one object an event.
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
     roles::Role,
     verdict::{Between, Finding, Leg, PodRef},
+    words::{CHANGES, DIRECTIONS, LIMITS, PROBLEMS, ROLES, SEEN, TIME},
 };
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+/// Name and version of the JSON form of events, which stands in none of them.
+pub const SCHEMA: &str = "netdiag.event/1";
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 pub struct EventFlow {
     pub protocol: String,
     pub source: String,
@@ -19,9 +24,13 @@ pub struct EventFlow {
     pub leg: Option<Leg>,
 }
 
-/// One event: the common fields, and those of its type.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// One event: the members that every one may have, and those of its `type`. `run -o ndjson` and
+/// `replay -o ndjson` print one such object a line.
+///
+/// What is unknown is absent. Later versions may add members and types; they rename and remove nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct LiveEvent {
+    #[schemars(extend("format" = TIME))]
     pub time: String,
     /// Where recordings of several nodes are told together.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,6 +38,7 @@ pub struct LiveEvent {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = DIRECTIONS))]
     pub direction: Option<&'static str>,
     /// What the link is for: where on a packet's way it lies.
     #[serde(skip)]
@@ -69,7 +79,7 @@ impl LiveEvent {
 }
 
 /// How a socket's retransmit relates to what was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum DropRelation {
     #[serde(rename = "same packet")]
     SamePacket,
@@ -79,16 +89,18 @@ pub enum DropRelation {
     NoneSeen,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct HopTotal {
     pub interface: String,
+    #[schemars(extend("enum" = DIRECTIONS))]
     pub direction: &'static str,
+    #[schemars(extend("enum" = ROLES))]
     pub role: &'static str,
     pub packets: u64,
     pub bytes: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Detail {
     Drop {
@@ -101,7 +113,10 @@ pub enum Detail {
     Oversize {
         largest: u32,
         limit: u32,
-        limit_from: &'static str,
+        /// What sets the limit.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(extend("enum" = LIMITS))]
+        limit_from: Option<&'static str>,
         gso: bool,
         df: bool,
     },
@@ -111,6 +126,7 @@ pub enum Detail {
         #[serde(skip_serializing_if = "Option::is_none")]
         payload: Option<u32>,
         /// `socket` or `wire`.
+        #[schemars(extend("enum" = SEEN))]
         seen: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
         drop: Option<DropRelation>,
@@ -136,6 +152,7 @@ pub enum Detail {
     /// Questions without an answer, or answered by an error.
     Dns {
         /// `unanswered`, `servfail`, `refused` or `error`.
+        #[schemars(extend("enum" = PROBLEMS))]
         problem: &'static str,
         name: String,
         query_type: String,
@@ -152,6 +169,7 @@ pub enum Detail {
     },
     Link {
         /// `added`, `removed` or `changed`.
+        #[schemars(extend("enum" = CHANGES))]
         change: &'static str,
     },
     Finding {

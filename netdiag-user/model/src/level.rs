@@ -2,6 +2,7 @@
 use std::{fmt, str::FromStr};
 
 use netdiag_common::config;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::verdict::NotChecked;
@@ -9,7 +10,18 @@ use super::verdict::NotChecked;
 /// From the cheapest on. Drops, sockets' retransmits and kills for want of memory are counted in
 /// full at each.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Level {

@@ -39,3 +39,4 @@ pub mod testing;
 pub mod text;
 pub mod total;
 pub mod verdict;
+pub mod words;

@@ -37,7 +37,7 @@ impl LimitFrom {
         }
     }
 
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Route => "route",
             Self::Device => "device",

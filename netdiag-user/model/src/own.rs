@@ -1,11 +1,12 @@
 //! What netdiag itself takes, as each summary tells it.
 mod events;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use events::{DropEvents, Events, LostDrops, LostRecords, RecordEvents};
 
 /// Since the beginning of the run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OwnCost {
     /// Processor time of this process: its own code, and what it had the kernel do.
     pub user_seconds: f64,
@@ -27,7 +28,7 @@ pub struct OwnCost {
 }
 
 /// Runs of one program while they were timed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProgramCost {
     /// The first 15 characters, which is what the kernel keeps.
     pub name: String,

@@ -3,17 +3,22 @@ mod wanted;
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::wanted::{Name, Wanted, Who, bracketed};
-use super::verdict::{NotChecked, PodRef};
+use super::{
+    verdict::{NotChecked, PodRef},
+    words::{DIRECTIONS, ROLES, TIME},
+};
 
 /// Name and version of the path's JSON form.
 pub const SCHEMA: &str = "netdiag.path/1";
 
 /// An end as it was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct End {
+    /// As it was typed.
     pub asked: String,
     pub addresses: Vec<IpAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,7 +55,7 @@ impl Followed {
 }
 
 /// Whether the routes lead where the packets went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Course {
     /// Seen where it should be.
@@ -62,17 +67,22 @@ pub enum Course {
 }
 
 /// A hop in one direction.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     pub interface: String,
+    /// What the link is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ROLES))]
     pub role: Option<String>,
     /// `ingress` or `egress`, as tc counts: into the node's stack, or out by that link.
+    #[schemars(extend("enum" = DIRECTIONS))]
     pub direction: String,
     pub course: Course,
-    /// The flow's ends here: they differ behind a translation.
-    pub source: String,
-    pub destination: String,
+    /// The flow's ends here, which differ behind a translation; absent where no packet was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
     /// `vxlan 192.0.2.1 → 192.0.2.2` where it is encapsulated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carried: Option<String>,
@@ -91,8 +101,17 @@ pub struct Step {
     pub latency: Option<f64>,
 }
 
+impl Step {
+    /// The flow's ends here, where a packet was seen.
+    pub fn ends(&self) -> Option<(&str, &str)> {
+        self.source.as_deref().zip(self.destination.as_deref())
+    }
+}
+
 /// How a translation is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum KnownBy {
     Conntrack,
@@ -101,7 +120,7 @@ pub enum KnownBy {
 }
 
 /// What became of packets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fate {
     /// The hop that they reached last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,7 +134,7 @@ pub struct Fate {
     pub location: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FateKind {
     /// The node dropped them.
@@ -135,13 +154,14 @@ pub enum FateKind {
 }
 
 /// One direction.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Way {
     pub steps: Vec<Step>,
     pub fates: Vec<Fate>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What became of the flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Answered,
@@ -159,7 +179,9 @@ pub enum Outcome {
 }
 
 /// What netdiag sends itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeKind {
     /// Echoes, small ones and of full size.
@@ -173,7 +195,7 @@ pub enum ProbeKind {
 }
 
 /// What came back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     Answered,
@@ -190,7 +212,7 @@ pub enum Answer {
 }
 
 /// Packets of one kind and size that netdiag sent, and what came of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Probe {
     pub kind: ProbeKind,
     /// From the IP header on; absent for a handshake alone.
@@ -206,18 +228,27 @@ pub struct Probe {
 }
 
 /// A cause that concerns one of the ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Concern {
     pub cause: String,
     pub summary: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One flow's way through a node: `path -o json` prints one such object; `replay --path` of several
+/// nodes a list of them.
+///
+/// What is unknown is absent. Later versions may add members; they rename and remove nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Path {
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: String,
     pub node: String,
+    /// The kernel's release.
     pub kernel: String,
+    /// When netdiag began to look.
+    #[schemars(extend("format" = TIME))]
     pub started: String,
+    /// Seconds that were watched.
     pub duration: f64,
     pub source: End,
     pub destination: End,

@@ -4,6 +4,7 @@ mod owner;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::verdict::{Owner, PodRef, PodRole};
@@ -94,8 +95,11 @@ pub struct PodInterface {
 }
 
 /// Who says what is known of a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "PodOrigin")]
 pub enum Origin {
     /// The API's own record.
     Kubernetes,

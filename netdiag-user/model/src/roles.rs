@@ -25,7 +25,7 @@ pub enum Role {
 }
 
 impl Role {
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Pod => "pod",
             Self::Bridge => "bridge",

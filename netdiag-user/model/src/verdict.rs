@@ -4,6 +4,7 @@
 //! absent, never an empty string.
 mod cannot_tell;
 mod confirm;
+mod evidence;
 mod fix;
 mod lab;
 mod nodes;
@@ -12,11 +13,13 @@ mod subject;
 mod ties;
 mod unexplained;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{level::Level, own::OwnCost, path::KnownBy, shell::CommandLine, total::add};
+use super::{level::Level, own::OwnCost, path::KnownBy, total::add, words::TIME};
 
 pub use cannot_tell::CannotTell;
+pub use evidence::{Evidence, EvidenceKind, Origin};
 pub use fix::{Fix, NodeFix};
 pub use lab::{CheckedCommand, LabResult};
 pub use nodes::{Between, LostFlow, NodeRef};
@@ -29,7 +32,9 @@ pub use unexplained::Unexplained;
 pub const SCHEMA: &str = "netdiag.verdict/1";
 
 /// How bad a finding is. Warning and critical make the exit code 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     Info,
@@ -38,7 +43,9 @@ pub enum Severity {
 }
 
 /// What a finding rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Confidence {
     /// Something points there, but a source that would decide is missing.
@@ -50,7 +57,8 @@ pub enum Confidence {
     Confirmed,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What it comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     Healthy,
@@ -59,96 +67,9 @@ pub enum Outcome {
     Incomplete,
 }
 
-/// Where a line of evidence comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Origin {
-    /// Seen in traffic or in a counter that moved during the run.
-    Observed,
-    /// Read from the node's configuration.
-    Configured,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EvidenceKind {
-    Oversize,
-    Fragment,
-    Retransmit,
-    Drop,
-    OuterAddress,
-    Dns,
-    Reset,
-    Unreachable,
-    Counter,
-    Link,
-    Route,
-    Neighbour,
-    Fdb,
-    Rule,
-    Socket,
-    Sysctl,
-    Process,
-    File,
-    Api,
-    Log,
-    /// What left one node, and how much of it came to another.
-    Path,
-}
-
-/// One line of evidence that a person can check.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Evidence {
-    pub kind: EvidenceKind,
-    pub origin: Origin,
-    /// The sentence that a person reads.
-    pub text: String,
-    /// Interface, address or file where it was seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub direction: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub packets: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub largest: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit_from: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub location: Option<String>,
-    /// A command that shows the same thing by hand.
-    #[serde(flatten, with = "confirm")]
-    pub confirm: Option<CommandLine>,
-    /// Where it was seen, in a verdict of several nodes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node: Option<String>,
-}
-
-impl Evidence {
-    pub fn new(kind: EvidenceKind, origin: Origin, text: impl Into<String>) -> Self {
-        Self {
-            kind,
-            origin,
-            text: text.into(),
-            at: None,
-            direction: None,
-            packets: None,
-            largest: None,
-            limit: None,
-            limit_from: None,
-            reason: None,
-            location: None,
-            confirm: None,
-            node: None,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum PodRole {
     Source,
@@ -158,7 +79,9 @@ pub enum PodRole {
 }
 
 /// What made a pod: a Deployment, a StatefulSet, a Job.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub struct Owner {
     pub kind: String,
     pub name: String,
@@ -171,7 +94,9 @@ impl std::fmt::Display for Owner {
 }
 
 /// A pod as a finding names it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub struct PodRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
@@ -198,22 +123,27 @@ pub struct PodRef {
 }
 
 /// Where pods' names come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PodSource {
     pub source: super::pod::Origin,
     pub pods: usize,
     /// When it was last heard; nothing where it was read once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = TIME))]
     pub read: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// A flow, as a finding names it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FlowRef {
+    /// `tcp`, `udp`, `icmp`, or a number.
     pub protocol: String,
+    /// Address and port, `10.244.1.7:41234` or `[fd00::7]:41234`; the address alone where there is none.
     pub source: String,
     pub destination: String,
     pub packets: u64,
     pub retransmits: u64,
+    /// The last hop that saw a packet of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen_at: Option<String>,
     /// `namespace/name:port` of the Service that the destination is, as the node's rules say.
@@ -229,7 +159,9 @@ pub struct FlowRef {
 }
 
 /// A flow as it is behind the node's address translation.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub struct Leg {
     pub source: String,
     pub destination: String,
@@ -254,20 +186,25 @@ impl FlowRef {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A cause that is named.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// The same for the same cause and subject, in each reading and in a replay.
     #[serde(default)]
     pub id: String,
+    /// Its name in the catalogue: `netdiag explain` has all of them.
     pub cause: String,
     /// What is to blame, where it is one thing that several may be of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Subject>,
     pub severity: Severity,
     pub confidence: Confidence,
+    /// What is wrong, in one sentence.
     pub summary: String,
     pub evidence: Vec<Evidence>,
+    /// Those that suffer, or do it.
     pub pods: Vec<PodRef>,
+    /// The first of the flows that it explains.
     pub flows: Vec<FlowRef>,
     pub fix: Fix,
     /// The root cause that explains this finding.
@@ -288,10 +225,13 @@ pub struct Finding {
     #[serde(skip)]
     pub ties: Ties,
     /// When the first packet or fact of this finding was seen.
+    #[schemars(extend("format" = TIME))]
     pub first_seen: String,
+    #[schemars(extend("format" = TIME))]
     pub last_seen: String,
     /// When netdiag first named this cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = TIME))]
     pub named_at: Option<String>,
     /// Where it was found, in a verdict of several nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -345,9 +285,12 @@ impl Finding {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Packets that the kernel dropped for one reason at one place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Drop {
+    /// The kernel's word, without SKB_DROP_REASON_.
     pub reason: String,
+    /// The function of the kernel's, as `symbol+0x1c3`.
     pub location: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
@@ -368,7 +311,8 @@ impl Drop {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What could not be looked at, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NotChecked {
     pub what: String,
     pub why: String,
@@ -387,7 +331,7 @@ impl NotChecked {
 }
 
 /// What netdiag itself saw and lost.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Observer {
     /// Hooks attached, tc and tracepoints together.
     pub hooks: u64,
@@ -424,12 +368,23 @@ impl Observer {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What a node, or several together, are found to suffer from: `diagnose`, `audit`, `replay` and
+/// `lab run` with `-o json` print one such object, `replay` of no node by that name an empty list.
+///
+/// What is unknown is absent. Later versions may add members and, where no list of words is given,
+/// words; they rename and remove nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: String,
+    /// The name of the node; of several the first.
     pub node: String,
+    /// The kernel's release.
     pub kernel: String,
+    /// When netdiag began to look.
+    #[schemars(extend("format" = TIME))]
     pub started: String,
+    /// Seconds that were watched; 0 of an audit.
     pub duration: f64,
     /// How much was kept of what passed the links.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -437,6 +392,7 @@ pub struct Verdict {
     pub verdict: Outcome,
     /// Root causes first.
     pub findings: Vec<Finding>,
+    /// Dropped packets by reason, place and pod, most first.
     pub drops: Vec<Drop>,
     /// The flows that were sent again most, most first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -447,6 +403,7 @@ pub struct Verdict {
     /// What it may be where an answer is missing that would tell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cannot_tell: Vec<CannotTell>,
+    /// What could not be looked at.
     pub not_checked: Vec<NotChecked>,
     pub observer: Observer,
     /// The nodes of a verdict of several.
@@ -457,6 +414,7 @@ pub struct Verdict {
     /// Where pods' names come from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pod_sources: Vec<PodSource>,
+    /// Only of `lab run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lab: Option<LabResult>,
 }

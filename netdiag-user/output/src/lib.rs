@@ -6,6 +6,7 @@ mod live;
 mod path;
 mod pcapng;
 mod programs;
+pub mod schema;
 mod sink;
 mod style;
 #[cfg(test)]

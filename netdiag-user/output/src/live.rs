@@ -2,6 +2,8 @@
 mod lines;
 
 use anyhow::Result;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use self::lines::{Line, Lines};
 use super::{
@@ -32,6 +34,22 @@ pub struct Live {
 
 /// Bytes of a moment's ndjson that are written at once.
 const AT_ONCE: usize = 64 << 10;
+
+/// Name and version of the JSON form of a whole run.
+pub const RUN: &str = "netdiag.run/1";
+
+/// All that a run saw: `run -o json` prints one such object at its end.
+///
+/// What is unknown is absent. Later versions may add members; they rename and remove nothing.
+#[derive(Serialize, JsonSchema)]
+pub struct Run<'a> {
+    #[schemars(extend("const" = RUN))]
+    schema: &'static str,
+    events: &'a [LiveEvent],
+    /// Events that the document has no room for.
+    events_left_out: u64,
+    verdict: &'a Verdict,
+}
 
 /// Events that one json or yaml document holds at most.
 const MOST_KEPT: usize = 100_000;
@@ -119,13 +137,13 @@ impl Live {
         match self.format {
             Format::Ndjson => Ok(()),
             Format::Json | Format::Yaml => {
-                let document_ = serde_json::json!({
-                    "schema": "netdiag.run/1",
-                    "events": self.kept,
-                    "events_left_out": self.dropped,
-                    "verdict": verdict,
-                });
-                document(sink, &document_, self.format)
+                let run = Run {
+                    schema: RUN,
+                    events: &self.kept,
+                    events_left_out: self.dropped,
+                    verdict,
+                };
+                document(sink, &run, self.format)
             }
             Format::Table | Format::Wide => {
                 sink.write("\n")?;
@@ -217,7 +235,8 @@ fn detail(event: &LiveEvent) -> String {
             limit_from,
             ..
         } => {
-            format!("{largest} bytes, {limit} fit ({limit_from})")
+            let why = limit_from.map_or_else(String::new, |from| format!(" ({from})"));
+            format!("{largest} bytes, {limit} fit{why}")
         }
         Detail::Retransmit { seen, drop, .. } => {
             let drop = drop.map_or("", |d| match d {

@@ -151,9 +151,7 @@ fn way(title: &str, way: &Way, asked: Option<&Path>, width: usize) -> String {
         for note in begins.into_iter().chain(notes(ends, step)) {
             out.push_str(&wrap(&clean(&note), width, "      "));
         }
-        if step.course != Course::NotSeen {
-            ends = Some((&step.source, &step.destination));
-        }
+        ends = step.ends().or(ends);
     }
     for fate in &way.fates {
         let style = match fate.kind {
@@ -187,19 +185,20 @@ fn clip(line: &str, width: usize) -> String {
 /// translated.
 fn begun(asked: &Path, step: &Step) -> Option<String> {
     let other = |seen: &str, end: &End| host(seen).is_some_and(|a| !end.addresses.contains(&a));
-    let to = other(&step.destination, &asked.destination);
-    let to = to.then(|| format!("to {}", step.destination));
-    let from = other(&step.source, &asked.source);
-    let from = from.then(|| format!("from {}", step.source));
+    let (source, destination) = step.ends()?;
+    let to = other(destination, &asked.destination);
+    let to = to.then(|| format!("to {destination}"));
+    let from = other(source, &asked.source);
+    let from = from.then(|| format!("from {source}"));
     let both: Vec<_> = [to, from].into_iter().flatten().collect();
     (!both.is_empty()).then(|| both.join(", "))
 }
 
 /// The ends where they are others than at the hop before.
 fn changed(before: Option<(&str, &str)>, step: &Step) -> Option<String> {
-    let (source, destination) = before?;
-    let to = (step.destination != destination).then(|| format!("now to {}", step.destination));
-    let from = (step.source != source).then(|| format!("now from {}", step.source));
+    let ((source, destination), (from, to)) = (before?, step.ends()?);
+    let to = (to != destination).then(|| format!("now to {to}"));
+    let from = (from != source).then(|| format!("now from {from}"));
     let both: Vec<_> = [to, from].into_iter().flatten().collect();
     (!both.is_empty()).then(|| both.join(", "))
 }
@@ -355,8 +354,8 @@ mod tests {
             role: Some(role.into()),
             direction: "egress".into(),
             course: Course::Expected,
-            source: String::new(),
-            destination: String::new(),
+            source: None,
+            destination: None,
             carried: None,
             packets: 3,
             bytes: 180,

@@ -18,6 +18,7 @@ pub mod power;
 mod readings;
 pub mod replay;
 pub mod run;
+pub mod schema;
 pub mod session;
 pub mod watch;
 
@@ -69,6 +70,8 @@ pub enum Command {
     Explain(explain::ExplainArgs),
     /// What this kernel and these privileges allow, feature by feature.
     Doctor(doctor::DoctorArgs),
+    /// The JSON Schema of an output for programs.
+    Schema(schema::SchemaArgs),
     /// Remove whatever a killed netdiag has left attached.
     Cleanup,
     /// Shell completions.
@@ -90,6 +93,7 @@ impl Command {
             Self::Lab(args) => lab::run(args),
             Self::Explain(args) => explain::run(&args),
             Self::Doctor(args) => doctor::run(&args).await,
+            Self::Schema(args) => schema::run(&args),
             Self::Cleanup => cleanup::run(),
             Self::Completions(args) => manual::completions(&args),
             Self::Man => manual::man(),

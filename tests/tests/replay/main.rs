@@ -3,6 +3,7 @@ mod help;
 mod recorded;
 mod redact;
 mod replayed;
+mod schemas;
 mod snapshots;
 mod tables;
 
@@ -20,7 +21,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 fn json(ended: &Ended) -> Value {
-    serde_json::from_str(&ended.text()).unwrap_or_else(|e| panic!("no JSON ({e}): {ended:?}"))
+    ended.json()
 }
 
 /// The causes that the lab would take as named: roots that are bad enough.

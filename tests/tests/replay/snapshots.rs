@@ -18,6 +18,8 @@ pub enum Kind {
     Table,
     /// A page of `--help`.
     Help,
+    /// The schema of an output.
+    Schema,
 }
 
 impl Kind {
@@ -26,6 +28,7 @@ impl Kind {
             Self::Verdict => FOLDER.into(),
             Self::Table => Path::new(FOLDER).join("tables"),
             Self::Help => Path::new(FOLDER).join("help"),
+            Self::Schema => Path::new(FOLDER).join("schemas"),
         }
     }
 }

@@ -112,13 +112,14 @@ fn reassembled<'a>(facts: &'a Facts<'_>) -> impl Fn(&FlowKey) -> bool + 'a {
 
 /// One line of evidence per hop where oversize packets passed, the device itself first.
 pub fn oversize_evidence(group: &Oversize<'_>) -> Vec<Evidence> {
-    type Row = (u64, u32, u32, &'static str);
+    type Row = (u64, u32, u32, Option<LimitFrom>);
     let mut rows: BTreeMap<(bool, String, &'static str), Row> = BTreeMap::new();
     for hop in &group.hops {
         let other = hop.key.ifindex != group.link.index;
-        let from = hop.limit_from().map_or("", LimitFrom::name);
         let key = (other, hop.interface.clone(), hop.direction());
-        let row = rows.entry(key).or_insert((0, 0, u32::MAX, from));
+        let row = rows
+            .entry(key)
+            .or_insert((0, 0, u32::MAX, hop.limit_from()));
         add(&mut row.0, hop.hop.oversize);
         row.1 = row.1.max(hop.hop.oversize_largest);
         row.2 = row.2.min(hop.hop.limit);
@@ -126,9 +127,9 @@ pub fn oversize_evidence(group: &Oversize<'_>) -> Vec<Evidence> {
     let most = rows.values().map(|row| row.0).max().unwrap_or(0);
     let line = |((_, at, direction), (packets, largest, limit, from)): (_, Row)| {
         let at: String = at;
+        let why = from.map_or_else(String::new, |from| format!(" ({})", from.name()));
         let text = format!(
-            "{packets} packets of up to {largest} bytes on {at}, {direction}; \
-             {limit} fit ({from})"
+            "{packets} packets of up to {largest} bytes on {at}, {direction}; {limit} fit{why}"
         );
         let mut line = Evidence::new(EvidenceKind::Oversize, Origin::Observed, text);
         line.confirm = goes_on(packets, most).then(|| larger_than(&at, limit));
@@ -137,7 +138,7 @@ pub fn oversize_evidence(group: &Oversize<'_>) -> Vec<Evidence> {
         line.packets = Some(packets);
         line.largest = Some(largest);
         line.limit = Some(limit);
-        line.limit_from = Some(from.to_owned());
+        line.limit_from = from.map(|from| from.name().to_owned());
         line
     };
     rows.into_iter().map(line).collect()

@@ -247,12 +247,11 @@ fn step(facts: &Facts<'_>, place: Place, sum: &Sum) -> Step {
     let one = |end: &dyn Fn(&FlowKey) -> (IpAddr, u16)| {
         let all: BTreeSet<_> = sum.ends.iter().map(end).collect();
         let addresses: BTreeSet<_> = all.iter().map(|(a, _)| a).collect();
-        match (all.len(), addresses.len(), all.first()) {
-            (1, _, Some((address, port))) => endpoint(*address, *port),
-            (_, 1, Some((address, _))) => address.to_string(),
-            (0, ..) => String::new(),
+        Some(match (all.len(), addresses.len(), all.first()?) {
+            (1, _, (address, port)) => endpoint(*address, *port),
+            (_, 1, (address, _)) => address.to_string(),
             (_, n, _) => format!("{n} addresses"),
-        }
+        })
     };
     let no_port = |f: &FlowKey, port: u16| match f.protocol {
         1 | 58 => 0,

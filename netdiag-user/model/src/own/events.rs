@@ -1,10 +1,11 @@
 //! What became of the events that the programs met: each was counted into a table or handed over, or
 //! has a name for why it was not.
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::total::Total;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Events {
     pub drops: DropEvents,
     pub records: RecordEvents,
@@ -12,7 +13,7 @@ pub struct Events {
 
 /// Dropped packets. `seen` is the sum of all that follows; what is `ignored` or `foreign` counts one
 /// for a superpacket too, because nobody looks inside.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DropEvents {
     pub seen: u64,
     /// In rows that were read.
@@ -28,7 +29,7 @@ pub struct DropEvents {
     pub unaccounted: i64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LostDrops {
     /// The table had no row for them.
     pub no_room: u64,
@@ -39,7 +40,7 @@ pub struct LostDrops {
 }
 
 /// Records of single events, for the ring.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordEvents {
     /// Records that were due.
     pub seen: u64,
@@ -51,7 +52,7 @@ pub struct RecordEvents {
     pub unaccounted: i64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LostRecords {
     pub ring_full: u64,
 }

@@ -1,11 +1,14 @@
 //! What a command line does, told from its programs and their verbs: whoever makes one cannot forget
 //! to say it, nor say it wrong. A program that is not in the table fails the tests of its cause.
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::word::Word;
 
 /// From the most harmless on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum CommandKind {
     /// Prints what is so, and ends within 5 s.

@@ -1,10 +1,11 @@
 //! What could not be decided, for want of an answer.
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{FlowRef, PodRef, nodes};
 
 /// Hypotheses between which one answer would have decided.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CannotTell {
     /// The causes that it may be.
     pub causes: Vec<String>,

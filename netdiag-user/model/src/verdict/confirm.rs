@@ -1,14 +1,19 @@
 //! The command that shows a line of evidence, as `confirm`, `confirm_argv`, `confirm_kind` and, where it
 //! prints it in other words, `confirm_shows`.
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::shell::{CommandKind, CommandLine, Shows};
 
-#[derive(Serialize)]
-struct Written<'a> {
+#[derive(Serialize, JsonSchema)]
+pub struct Written<'a> {
+    /// A command that shows the same thing by hand.
     confirm: &'a CommandLine,
+    /// Its words, as execve(2) takes them.
     confirm_argv: Vec<String>,
+    /// What it does: `show` or `watch`.
     confirm_kind: CommandKind,
+    /// What it prints, where that is not in the words of `text`.
     #[serde(skip_serializing_if = "Option::is_none")]
     confirm_shows: Option<&'a Shows>,
 }

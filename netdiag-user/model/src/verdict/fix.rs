@@ -1,5 +1,8 @@
 //! What is to be done: a sentence, and commands.
-use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::shell::{CommandKind, CommandLine};
 
@@ -10,6 +13,37 @@ pub struct Fix {
     /// What changes something, and what helps to decide about it, in the order in which a person goes
     /// about it. Those that [`CommandLine::is_refused`] are never shown.
     pub commands: Vec<CommandLine>,
+}
+
+/// What is to be done. Each command stands as its text, as the words that execve(2) takes, and with its
+/// kind, side by side.
+#[derive(Serialize, JsonSchema)]
+struct Written<'a> {
+    /// What to do, in one sentence.
+    summary: &'a str,
+    /// Commands that repair, ready to be pasted.
+    commands: Vec<&'a CommandLine>,
+    /// The words of each of `commands`.
+    argv: Vec<Vec<String>>,
+    /// The kind of each of `commands`: `change` or `elsewhere`.
+    kinds: Vec<CommandKind>,
+    /// Commands that only show more, before anything is changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    look: Vec<&'a CommandLine>,
+    /// The words of each of `look`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    look_argv: Vec<Vec<String>>,
+    /// The kind of each of `look`: `show` or `watch`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    look_kinds: Vec<CommandKind>,
+    /// How many commands are not printed, because a name in them could do harm.
+    #[serde(skip_serializing_if = "is_none")]
+    commands_left_out: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+const fn is_none(n: &usize) -> bool {
+    *n == 0
 }
 
 #[derive(Deserialize)]
@@ -35,26 +69,30 @@ impl From<Read> for Fix {
 /// looks apart from what repairs. What cannot be printed safely is left out.
 impl Serialize for Fix {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Fix", 8)?;
-        fields.serialize_field("summary", &self.summary)?;
         let repairs: Vec<_> = self.repairs().collect();
-        fields.serialize_field("commands", &repairs)?;
-        fields.serialize_field("argv", &argv(&repairs))?;
-        fields.serialize_field("kinds", &kinds(&repairs))?;
         let looks: Vec<_> = self.looks().collect();
-        match looks.is_empty() {
-            true => fields.skip_field("look")?,
-            false => {
-                fields.serialize_field("look", &looks)?;
-                fields.serialize_field("look_argv", &argv(&looks))?;
-                fields.serialize_field("look_kinds", &kinds(&looks))?;
-            }
-        }
-        match self.left_out() {
-            0 => fields.skip_field("commands_left_out")?,
-            some => fields.serialize_field("commands_left_out", &some)?,
-        }
-        fields.end()
+        let written = Written {
+            summary: &self.summary,
+            argv: argv(&repairs),
+            kinds: kinds(&repairs),
+            commands: repairs,
+            look_argv: argv(&looks),
+            look_kinds: kinds(&looks),
+            look: looks,
+            commands_left_out: self.left_out(),
+        };
+        written.serialize(serializer)
+    }
+}
+
+/// It is what is written of it.
+impl JsonSchema for Fix {
+    fn schema_name() -> Cow<'static, str> {
+        "Fix".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Written::json_schema(generator)
     }
 }
 
@@ -90,7 +128,7 @@ impl Fix {
 }
 
 /// A fix on another node than the finding's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeFix {
     pub node: String,
     #[serde(flatten)]

@@ -1,10 +1,11 @@
 //! What a run in the lab came to.
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::shell::CommandKind;
 
 /// A command of the verdict's that the lab ran, to see whether it shows what it is printed for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckedCommand {
     /// Of the finding that prints it first.
     pub cause: String,
@@ -21,7 +22,7 @@ pub struct CheckedCommand {
 }
 
 /// What `lab run` adds to the verdict.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LabResult {
     pub scenario: String,
     /// The scenario beside it in the same node.

@@ -1,5 +1,8 @@
 //! What a verdict of several nodes says of them and of the ways between them.
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::words::TIME;
 
 use super::{Drop, FlowRef, Observer, PodRef};
 
@@ -13,19 +16,21 @@ pub fn say_of(flows: &mut [FlowRef], pods: &mut [PodRef], node: &str) {
 }
 
 /// One of the nodes of a verdict of several.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeRef {
     pub node: String,
     pub kernel: String,
     /// By its own clock, as is the end.
+    #[schemars(extend("format" = TIME))]
     pub started: String,
+    #[schemars(extend("format" = TIME))]
     pub ended: String,
     pub duration: f64,
     pub observer: Observer,
 }
 
 /// What left one node for another while both were watched.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Between {
     pub from: String,
     pub to: String,
@@ -46,7 +51,7 @@ pub struct Between {
     pub dropped: Vec<Drop>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LostFlow {
     pub protocol: String,
     pub source: String,

@@ -1,10 +1,11 @@
 //! What was checked and is not explained.
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{FlowRef, PodRef, nodes};
 
 /// Traffic that fails again and again, and that no finding explains.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Unexplained {
     /// Whose traffic with whom.
     pub what: String,
