@@ -11,6 +11,8 @@ mod gathering;
 pub mod lab;
 mod level;
 pub mod manual;
+#[cfg(feature = "mcp")]
+pub mod mcp;
 mod names;
 pub mod options;
 pub mod path;
@@ -70,6 +72,9 @@ pub enum Command {
     Explain(explain::ExplainArgs),
     /// What this kernel and these privileges allow, feature by feature.
     Doctor(doctor::DoctorArgs),
+    #[cfg(feature = "mcp")]
+    /// The same answers for programs that speak the Model Context Protocol over stdio.
+    Mcp(mcp::McpArgs),
     /// The JSON Schema of an output for programs.
     Schema(schema::SchemaArgs),
     /// Remove whatever a killed netdiag has left attached.
@@ -93,6 +98,8 @@ impl Command {
             Self::Lab(args) => lab::run(args),
             Self::Explain(args) => explain::run(&args),
             Self::Doctor(args) => doctor::run(&args).await,
+            #[cfg(feature = "mcp")]
+            Self::Mcp(args) => mcp::run(args).await,
             Self::Schema(args) => schema::run(&args),
             Self::Cleanup => cleanup::run(),
             Self::Completions(args) => manual::completions(&args),

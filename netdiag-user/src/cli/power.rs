@@ -31,6 +31,9 @@ fn rights(command: &Command) -> Option<&'static [Right]> {
         #[cfg(feature = "lab")]
         Command::Lab(_) => return None,
         Command::Run(_) | Command::Diagnose(_) | Command::Path(_) | Command::Doctor(_) => TRACING,
+        // Those of the calls that it starts.
+        #[cfg(feature = "mcp")]
+        Command::Mcp(_) => TRACING,
         Command::Audit(_) => READING,
         Command::Cleanup => SWEEPING,
         // What is put into its place at the end can be opened at no beginning.
