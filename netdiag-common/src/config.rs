@@ -49,8 +49,9 @@ pub struct Offsets {
     pub victim_is_task: u32,
     /// 1 when `kfree_skb` passes the reason as its third argument.
     pub has_reason: u32,
+    pub skb_mark: u32,
 }
-wire!(Offsets, 144);
+wire!(Offsets, 148);
 
 /// A struct member that the running kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
@@ -81,6 +82,10 @@ pub const FOLLOWED: u32 = 1024;
 /// Network namespaces that belong to this node: value of the namespace map.
 pub const NETNS_NODE: u8 = 1;
 pub const NETNS_POD: u8 = 2;
+
+/// Mark of the packets that an agent drops in a network namespace of its own (`skb->mark`): in no
+/// namespace of a node or a pod does it mean anything.
+pub const CANARY_MARK: u32 = 0x6e64_6961;
 
 /// Drop reasons above this are never ignored by number (subsystem reasons have high bits set).
 pub const REASONS: u32 = 256;
@@ -130,5 +135,7 @@ pub mod counter {
     pub const DROPS_UNSTORED: u32 = 25;
     /// Retransmits among `FOREIGN`.
     pub const RETRANSMITS_FOREIGN: u32 = 26;
-    pub const COUNT: u32 = 27;
+    /// Packets that an agent of netdiag's dropped to see whether drops are seen, this one's or another's.
+    pub const CANARIES: u32 = 27;
+    pub const COUNT: u32 = 28;
 }

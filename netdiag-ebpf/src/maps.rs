@@ -75,6 +75,7 @@ pub static OFFSETS: Offsets = Offsets {
     kn_id: 0,
     victim_is_task: 0,
     has_reason: 0,
+    skb_mark: 0,
 };
 
 /// One of the running kernel's offsets; volatile, because the loader replaces them after

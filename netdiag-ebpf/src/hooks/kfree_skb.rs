@@ -11,7 +11,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
 use netdiag_common::{
-    config::{REASONS, counter},
+    config::{CANARY_MARK, REASONS, counter},
     event::{DROP, EMIT_INTERVAL_NS},
     front::DropWords,
     loss::{DropKey, NETNS_UNKNOWN, NO_REASON, REST},
@@ -114,7 +114,12 @@ fn place(skb: u64, sk: u64) -> Option<(u32, u32)> {
         return Some((NETNS_UNKNOWN, 0));
     };
     if !is_ours(inode) {
-        count(counter::FOREIGN, 1);
+        let mark: u32 = field(skb, offset!(skb_mark));
+        let whose = match mark {
+            CANARY_MARK => counter::CANARIES,
+            _ => counter::FOREIGN,
+        };
+        count(whose, 1);
         return None;
     }
     Some((inode, ifindex))

@@ -25,6 +25,7 @@ pub fn offsets(btf: &Btf) -> Result<Offsets> {
         skb_protocol: of("sk_buff", "protocol")?,
         skb_network_header: of("sk_buff", "network_header")?,
         skb_cb: of("sk_buff", "cb")?,
+        skb_mark: of("sk_buff", "mark")?,
         shinfo_gso_size: of("skb_shared_info", "gso_size")?,
         shinfo_gso_segs: of("skb_shared_info", "gso_segs")?,
         dev_ifindex: of("net_device", "ifindex")?,
