@@ -14,6 +14,7 @@
 //! | [`causes`] | each cause's opinion of the facts, one file each; none knows another |
 //! | [`diagnosis`] | the arbiter joins opinions to findings, these to events, verdicts and paths, of one node or of several |
 //! | [`output`] | renders and never computes |
+//! | [`agent`] | what a run that goes on for weeks keeps and serves |
 //! | [`recording`] | readings as a file, from which the same verdict comes |
 //! | `lab` | real incidents in namespaces, for tests and for people |
 //! | [`sys`] | system calls, bounded files and programs |
@@ -29,6 +30,7 @@
 //! - Whatever comes from outside has a longest length, and is counted where it is cut.
 pub mod cli;
 
+pub use netdiag_agent as agent;
 #[cfg(feature = "cri")]
 pub use netdiag_cri as cri;
 pub use netdiag_diagnosis::{self as diagnosis, causes};

@@ -5,6 +5,7 @@ pub mod btf;
 pub mod cost;
 pub mod cover;
 mod flush;
+mod forget;
 pub mod hooked;
 pub mod ledger;
 pub mod load;

@@ -113,10 +113,15 @@ impl Programs {
     /// next one.
     pub fn is_quiet(&mut self) -> Result<bool> {
         let mut now = self.counters()?;
-        for left_out in [counter::HOPS_LEFT, counter::DROPS_LEFT] {
+        for left_out in [counter::HOPS_LEFT, counter::DROPS_LEFT, counter::CANARIES] {
             now[left_out as usize] = self.unread.counters[left_out as usize];
         }
         Ok(now == self.unread.counters)
+    }
+
+    /// How many packets were seen dropped that agents of netdiag's dropped to see that.
+    pub fn canaries(&mut self) -> Result<u64> {
+        Ok(self.counters()?[counter::CANARIES as usize])
     }
 
     /// From here on the programs may add new rows again.

@@ -1,6 +1,6 @@
 //! Drops whose rows are gone: the kernel's table forgets flows to make room for others, and what
 //! they had counted goes on counting at the place where they died.
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use netdiag_common::loss::{DropKey, Dropped};
 
@@ -32,6 +32,13 @@ impl Rest {
         }
         rows.extend(missing);
         added.saturating_sub(self.found)
+    }
+
+    /// These rows were taken out of the table, and are remembered nowhere.
+    pub fn forget(&mut self, gone: &[DropKey]) {
+        let gone: HashSet<&DropKey> = gone.iter().collect();
+        self.before.retain(|(key, _)| !gone.contains(key));
+        self.gone.retain(|place, _| !gone.contains(place));
     }
 
     /// Notes what is new, and what is gone.
@@ -162,6 +169,19 @@ mod tests {
         assert_eq!(read(&mut it, vec![row(1, 2)]), [row(1, 2), rest(40)]);
         assert_eq!(read(&mut it, vec![row(1, 3)]), [row(1, 3), rest(40)]);
         assert_eq!(read(&mut it, vec![]), [rest(43)]);
+    }
+
+    #[test]
+    fn what_was_taken_out_is_counted_nowhere() {
+        let mut it = Rest::default();
+        read(&mut it, vec![row(1, 4), row(2, 3)]);
+        assert_eq!(read(&mut it, vec![row(1, 4)]), [row(1, 4), rest(3)]);
+        it.forget(&[row(1, 4).0]);
+        assert_eq!(read(&mut it, vec![]), [rest(3)]);
+        it.forget(&[rest(0).0]);
+        assert_eq!(read(&mut it, vec![]), []);
+        // What comes back is new.
+        assert_eq!(read(&mut it, vec![row(1, 1)]), [row(1, 1)]);
     }
 
     #[test]

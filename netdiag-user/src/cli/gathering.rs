@@ -98,6 +98,14 @@ impl Gathering {
         }
     }
 
+    /// Forgets the answers to all others.
+    pub fn keep(&mut self, wants: &BTreeSet<Want>) {
+        let answered = |state: &State| matches!(state, State::Answered(_));
+        self.asked
+            .retain(|want, state| wants.contains(want) || !answered(state));
+        self.doubted.retain(|want| wants.contains(want));
+    }
+
     /// Finds all of it out, and comes back when it is answered or has taken too long.
     pub async fn settle(&mut self, wants: BTreeSet<Want>, gathered: &mut Gathered) {
         let until = Instant::now() + self.patience;

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, and what they share.
 mod account;
+pub mod agent;
 pub mod audit;
 pub mod cleanup;
 mod cluster;
@@ -65,6 +66,8 @@ pub enum Command {
     Path(path::PathArgs),
     /// The verdict or the events of recordings, on any machine.
     Replay(replay::ReplayArgs),
+    /// Watch this node all the time, and serve what is seen and named as metrics for Prometheus.
+    Agent(agent::AgentArgs),
     #[cfg(feature = "lab")]
     /// The incidents in network namespaces on this machine.
     Lab(lab::LabArgs),
@@ -94,6 +97,7 @@ impl Command {
             Self::Audit(args) => audit::run(args).await,
             Self::Path(args) => path::run(args, global).await,
             Self::Replay(args) => replay::run(&args),
+            Self::Agent(args) => agent::run(args, global).await,
             #[cfg(feature = "lab")]
             Self::Lab(args) => lab::run(args),
             Self::Explain(args) => explain::run(&args),

@@ -43,12 +43,12 @@ pub struct Scope {
     pub place: Place,
     /// How much to keep of what passes the links: light (what opens and ends connections, DNS, ICMP,
     /// oversize packets), flows (every flow at every hop), full (TCP's sequences at every hop, too)
-    /// [default: full; of run: flows].
+    /// [default: full; of run: flows, of agent: light].
     #[arg(long, value_name = "LEVEL", env = "NETDIAG_LEVEL")]
     pub level: Option<Level>,
     /// Keep less when what netdiag costs is more than this of one CPU, as 2%, and more again when
     /// it is little.
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    #[arg(long, value_name = "SHARE", value_parser = share, env = "NETDIAG_MAX_CPU")]
     pub max_cpu: Option<f64>,
     /// Attach programs that do nothing: what the hooks alone cost.
     #[arg(long, hide = true)]
@@ -109,7 +109,7 @@ impl Scope {
 }
 
 /// A part of one processor, in percent: "2%" or "2".
-fn share(text: &str) -> Result<f64, String> {
+pub fn share(text: &str) -> Result<f64, String> {
     let number: f64 = text.trim_end_matches('%').parse().unwrap_or(0.0);
     if number > 0.0 && number <= 100.0 {
         return Ok(number);

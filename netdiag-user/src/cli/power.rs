@@ -30,7 +30,12 @@ fn rights(command: &Command) -> Option<&'static [Right]> {
     Some(match command {
         #[cfg(feature = "lab")]
         Command::Lab(_) => return None,
-        Command::Run(_) | Command::Diagnose(_) | Command::Path(_) | Command::Doctor(_) => TRACING,
+        Command::Agent(args) if args.print_config => FILES,
+        Command::Agent(_)
+        | Command::Run(_)
+        | Command::Diagnose(_)
+        | Command::Path(_)
+        | Command::Doctor(_) => TRACING,
         // Those of the calls that it starts.
         #[cfg(feature = "mcp")]
         Command::Mcp(_) => TRACING,

@@ -1,5 +1,6 @@
 //! A live trace: the programs in the kernel, the node as netlink shows it, and the pods, kept in
 //! step while it runs.
+mod lasting;
 mod news;
 mod opening;
 
@@ -95,6 +96,8 @@ pub struct Session {
     snaplen: Option<u16>,
     /// What was asked for and could not be written to its end.
     unkept: Vec<NotChecked>,
+    /// What netdiag drops itself is not seen.
+    unseen: Option<NotChecked>,
     pub scene: Scene,
 }
 
@@ -191,6 +194,7 @@ impl Session {
             crowded: false,
             snaplen: keep.snaplen,
             unkept: Vec::new(),
+            unseen: None,
             scene,
         };
         session.select()?;
@@ -438,6 +442,7 @@ impl Session {
                 "this node has more network namespaces than the programs' table takes",
             ));
         }
+        not_checked.extend(self.unseen.iter().cloned());
         let blind = !not_checked.is_empty();
         not_checked.extend(self.reader.not_checked());
         if !self.scene.node.policy_tables.is_empty() {

@@ -28,6 +28,7 @@ const CRATES: &Table = &[
         "output",
         &["diagnosis", "kernel", "model", "pipeline", "sys"],
     ),
+    ("agent", &["diagnosis", "model", "pipeline"]),
     ("lab", &["cri", "kernel", "model", "sys"]),
 ];
 

@@ -1,5 +1,5 @@
 //! Answers to what the rules asked for.
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +88,12 @@ impl Gathered {
                 self.open.push(want.clone());
             }
         }
+    }
+
+    /// Forgets what was found out of all others.
+    pub fn keep(&mut self, wants: &BTreeSet<Want>) {
+        self.pieces.retain(|(want, _)| wants.contains(want));
+        self.open.retain(|want| wants.contains(want));
     }
 
     pub fn has(&self, want: &Want) -> bool {

@@ -1,0 +1,165 @@
+//! Which fields of the kernel's rows are counts.
+use netdiag_common::{
+    claim::Claim,
+    dns::Dns,
+    hop::{FlowHop, IcmpError, OVERSIZE_DF, OVERSIZE_GSO, Outer, RST, SYN},
+    loss::{Dropped, Retransmitted},
+    oom::OomKill,
+};
+
+/// A row's counts. The first is the time that the row came, which tells it from one that came after
+/// it by the same key; each other only grows.
+pub trait Row<const N: usize> {
+    fn counts(&self) -> [u64; N];
+    fn set(&mut self, counts: [u64; N]);
+}
+
+impl Row<10> for FlowHop {
+    fn counts(&self) -> [u64; 10] {
+        [
+            self.first,
+            self.packets,
+            self.bytes,
+            self.payload,
+            self.retransmits,
+            self.oversize,
+            self.fragments,
+            self.later_fragments,
+            self.syns.into(),
+            self.resets.into(),
+        ]
+    }
+
+    /// Flags of what has not come again go, too: a connection that was opened before is not one that
+    /// is being opened.
+    fn set(&mut self, counts: [u64; 10]) {
+        let opened = self.syns > 0;
+        let [
+            first,
+            packets,
+            bytes,
+            payload,
+            again,
+            oversize,
+            fragments,
+            later,
+            syns,
+            resets,
+        ] = counts;
+        (self.first, self.packets, self.bytes) = (first, packets, bytes);
+        (self.payload, self.retransmits, self.oversize) = (payload, again, oversize);
+        (self.fragments, self.later_fragments) = (fragments, later);
+        (self.syns, self.resets) = (small(syns), small(resets));
+        if opened && syns == 0 {
+            self.flags &= !SYN;
+        }
+        if resets == 0 {
+            self.flags &= !RST;
+        }
+        if oversize == 0 {
+            self.flags &= !(OVERSIZE_DF | OVERSIZE_GSO);
+            self.oversize_largest = 0;
+        }
+    }
+}
+
+impl Row<3> for Outer {
+    fn counts(&self) -> [u64; 3] {
+        [self.first, self.packets, self.bytes]
+    }
+
+    fn set(&mut self, counts: [u64; 3]) {
+        [self.first, self.packets, self.bytes] = counts;
+    }
+}
+
+impl Row<2> for IcmpError {
+    fn counts(&self) -> [u64; 2] {
+        [self.first, self.packets]
+    }
+
+    fn set(&mut self, counts: [u64; 2]) {
+        [self.first, self.packets] = counts;
+    }
+}
+
+impl Row<12> for Dns {
+    fn counts(&self) -> [u64; 12] {
+        [
+            self.first_query,
+            self.queries,
+            self.answers,
+            self.noerror,
+            self.nxdomain,
+            self.servfail,
+            self.refused,
+            self.other,
+            self.truncated,
+            self.repeats,
+            self.latency_sum,
+            self.latency_count,
+        ]
+    }
+
+    fn set(&mut self, counts: [u64; 12]) {
+        [
+            self.first_query,
+            self.queries,
+            self.answers,
+            self.noerror,
+            self.nxdomain,
+            self.servfail,
+            self.refused,
+            self.other,
+            self.truncated,
+            self.repeats,
+            self.latency_sum,
+            self.latency_count,
+        ] = counts;
+    }
+}
+
+impl Row<4> for Claim {
+    fn counts(&self) -> [u64; 4] {
+        let all = self.of_one.saturating_add(self.of_other);
+        [self.first, all, self.changes.into(), self.last]
+    }
+
+    /// Which of the two gained what is not told apart: their shares stay.
+    fn set(&mut self, counts: [u64; 4]) {
+        self.first = counts[0];
+        self.changes = small(counts[2]);
+    }
+}
+
+impl Row<3> for Dropped {
+    fn counts(&self) -> [u64; 3] {
+        [self.first, self.packets, self.bytes]
+    }
+
+    fn set(&mut self, counts: [u64; 3]) {
+        [self.first, self.packets, self.bytes] = counts;
+    }
+}
+
+impl Row<2> for Retransmitted {
+    fn counts(&self) -> [u64; 2] {
+        [self.first, self.packets]
+    }
+
+    fn set(&mut self, counts: [u64; 2]) {
+        [self.first, self.packets] = counts;
+    }
+}
+
+impl Row<1> for OomKill {
+    fn counts(&self) -> [u64; 1] {
+        [self.time]
+    }
+
+    fn set(&mut self, _: [u64; 1]) {}
+}
+
+fn small(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

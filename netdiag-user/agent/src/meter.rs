@@ -1,0 +1,205 @@
+//! Counters of what was seen, each of which only grows: what a reading has beyond the one before is
+//! added, whatever became of the kernel's rows and of the pods since.
+//!
+//! A dropped packet is counted once: where the kernel freed it (the tracepoint kfree_skb), by the
+//! reason that the kernel gives. What hops see of packets is counted apart, by hop.
+use crate::{
+    baseline::Baseline,
+    diagnosis::causes::vxlan_source_mismatch::mismatches,
+    model::{
+        observation::Observation,
+        roles::Role,
+        total::add,
+        verdict::{PodRef, PodRole},
+    },
+    pipeline::{
+        facts::{Facts, Loss, Question, direction},
+        names,
+        scene::Scene,
+    },
+    series::{Series, Workload, label},
+};
+
+/// Reason and hop of a drop.
+pub type Death = (String, &'static str);
+
+#[derive(Debug)]
+pub struct Meter {
+    last: Baseline,
+    /// Packets and bytes.
+    pub drops: Series<Death, 2>,
+    /// Drops of every healthy node: multicast that nobody listens to, and the like.
+    pub harmless: u64,
+    pub retransmits: Series<(), 1>,
+    /// By hop and direction.
+    pub oversize: Series<(&'static str, &'static str), 1>,
+    pub mismatches: Series<(), 1>,
+    pub dns_queries: Series<(), 1>,
+    /// By the answer's code.
+    pub dns_answers: Series<&'static str, 1>,
+}
+
+impl Meter {
+    /// With so many series in each family.
+    pub fn new(most: usize) -> Self {
+        Self {
+            last: Baseline::default(),
+            drops: Series::new(most),
+            harmless: 0,
+            retransmits: Series::new(most),
+            oversize: Series::new(most),
+            mismatches: Series::new(most),
+            dns_queries: Series::new(most),
+            dns_answers: Series::new(most),
+        }
+    }
+
+    /// Counts what `reading` has beyond the one before.
+    pub fn read(&mut self, scene: &Scene, reading: &Observation) {
+        let gained = self.last.since(reading);
+        self.last = Baseline::new(reading);
+        let rows = scene.rows(&gained);
+        self.count(&scene.facts(&rows));
+    }
+
+    /// Counts what these facts are of.
+    fn count(&mut self, facts: &Facts<'_>) {
+        self.count_drops(facts);
+        self.count_retransmits(facts);
+        self.count_oversize(facts);
+        self.count_mismatches(facts);
+        self.count_dns(facts);
+    }
+
+    /// These rows were taken out of the kernel's table.
+    pub fn forget(&mut self, gone: &[netdiag_common::loss::DropKey]) {
+        self.last.forget(gone);
+    }
+
+    /// Families with the number of series that stand in `other`.
+    pub fn hidden(&self) -> [(&'static str, u64); 6] {
+        [
+            ("netdiag_dns_answers", self.dns_answers.hidden()),
+            ("netdiag_dns_queries", self.dns_queries.hidden()),
+            ("netdiag_drops", self.drops.hidden()),
+            ("netdiag_outer_address_mismatches", self.mismatches.hidden()),
+            ("netdiag_oversize_packets", self.oversize.hidden()),
+            ("netdiag_retransmits", self.retransmits.hidden()),
+        ]
+    }
+
+    fn count_drops(&mut self, facts: &Facts<'_>) {
+        for loss in facts.losses {
+            let dropped = &loss.dropped;
+            if loss.harmless {
+                add(&mut self.harmless, dropped.packets);
+                continue;
+            }
+            let death = (label(&loss.reason), hop_of(facts, loss));
+            let who = match &loss.inside {
+                Some(pod) => Workload::of(&pod.refer(None, None)),
+                None => whose(&facts.pods_of_loss(loss)),
+            };
+            self.drops.add(death, who, [dropped.packets, dropped.bytes]);
+        }
+    }
+
+    fn count_retransmits(&mut self, facts: &Facts<'_>) {
+        for (key, again) in facts.retransmits {
+            let inside = facts.pods.by_netns_at(key.netns, again.last);
+            let who = match inside {
+                Some(pod) => Workload::of(&pod.refer(None, None)),
+                None => whose(&facts.pods_of_at(&key.flow, Some(again.last))),
+            };
+            self.retransmits.add((), who, [again.packets]);
+        }
+    }
+
+    fn count_oversize(&mut self, facts: &Facts<'_>) {
+        for flow in facts.flows.iter().filter(|flow| flow.hop.oversize > 0) {
+            let hop = (role(flow.role), direction(flow.key.direction));
+            let who = whose(&facts.pods_of_at(flow.flow(), Some(flow.hop.last)));
+            self.oversize.add(hop, who, [flow.hop.oversize]);
+        }
+    }
+
+    fn count_mismatches(&mut self, facts: &Facts<'_>) {
+        for wrong in mismatches(facts) {
+            let pairs = facts.outers.iter().filter(|pair| {
+                pair.source == wrong.source
+                    && pair.destination == wrong.destination
+                    && pair.key.vni == wrong.vni
+            });
+            for pair in pairs {
+                let who = whose(&facts.pods_of_at(&pair.outer.inner, Some(pair.outer.last)));
+                self.mismatches.add((), who, [pair.outer.packets]);
+            }
+        }
+    }
+
+    /// Each question at the link of the pod that asks: behind a translation it is the same question
+    /// once more.
+    fn count_dns(&mut self, facts: &Facts<'_>) {
+        for question in names::first_hops(facts.dns) {
+            let asking = facts.pod_side_of(question.client);
+            let link = facts.link(question.key.ifindex);
+            let own =
+                asking.is_some_and(|side| link.is_some_and(|l| l.peer_netns == Some(side.netns)));
+            if !own {
+                continue;
+            }
+            let flow = crate::model::dns::flow(&question.key);
+            let who = whose(&facts.pods_of_at(&flow, Some(question.dns.last_query)));
+            self.dns_queries
+                .add((), who.clone(), [question.dns.queries]);
+            for (code, count) in answers(question)
+                .into_iter()
+                .filter(|(_, count)| *count > 0)
+            {
+                self.dns_answers.add(code, who.clone(), [count]);
+            }
+        }
+    }
+}
+
+fn answers(question: &Question) -> [(&'static str, u64); 5] {
+    let dns = &question.dns;
+    [
+        ("noerror", dns.noerror),
+        ("nxdomain", dns.nxdomain),
+        ("servfail", dns.servfail),
+        ("refused", dns.refused),
+        ("error", dns.other),
+    ]
+}
+
+/// The sender where it is known, else whoever is.
+fn whose(pods: &[PodRef]) -> Workload {
+    let source = pods.iter().find(|pod| pod.role == Some(PodRole::Source));
+    source
+        .or(pods.first())
+        .map(Workload::of)
+        .unwrap_or_default()
+}
+
+/// What the place is for where a packet died: a link's role, inside a pod, or elsewhere on the node.
+fn hop_of(facts: &Facts<'_>, loss: &Loss) -> &'static str {
+    if loss.key.netns != facts.node.netns {
+        return match loss.inside.is_some() || facts.node.pod_side(loss.key.netns).is_some() {
+            true => "inside-pod",
+            false => "unknown",
+        };
+    }
+    role(
+        facts
+            .link(loss.key.ifindex)
+            .and_then(|link| facts.role(link)),
+    )
+}
+
+fn role(role: Option<Role>) -> &'static str {
+    role.map_or("node", Role::name)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+use std::time::Duration;
+
+use super::*;
+use crate::series::Workload;
+
+fn page() -> Page {
+    Page::new(State {
+        meter: Meter::new(10),
+        standing: Standing::new(Duration::from_secs(60)),
+        losses: Losses::default(),
+        cost: OwnCost::default(),
+        hooks: 3,
+        sight: Sight::default(),
+        blind: None,
+        most: 10,
+        build: ["1", "6", "node-a"].map(str::to_owned),
+        alive: None,
+    })
+}
+
+#[test]
+fn hostile_names_stay_within_their_label() {
+    let page = page();
+    let who = Workload {
+        namespace: "shop".into(),
+        workload: "Deployment/\"} evil{x=\"1\\".into(),
+    };
+    let death = ("NO_SOCKET".to_owned(), "pod");
+    page.state().meter.drops.add(death, who, [3, 180]);
+    for format in [Format::OpenMetrics, Format::Prometheus] {
+        let text = page.write(format).expect("written");
+        let line = r#"netdiag_drops_total{reason="NO_SOCKET",hop="pod",namespace="shop",workload="Deployment/\"} evil{x=\"1\\"} 3"#;
+        assert!(text.lines().any(|it| it == line), "{text}");
+        assert!(text.lines().any(|it| it == "netdiag_blind 0"), "{text}");
+    }
+}
+
+#[test]
+fn what_was_lost_never_falls() {
+    let mut losses = Losses::default();
+    let mut reading = Observation {
+        evicted_flows: 9,
+        ..Observation::default()
+    };
+    losses.read(&reading);
+    reading.evicted_flows = 4;
+    losses.read(&reading);
+    assert_eq!(losses.evicted_flows, 9);
+}

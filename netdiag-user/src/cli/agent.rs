@@ -1,0 +1,80 @@
+//! `netdiag agent`: watches all the time, and serves what is seen and named as metrics.
+//!
+//! A run that goes on for weeks is judged as one that began a while ago: what is older than the view
+//! is in none of the rules' readings, and the kernel's rows of it are taken out.
+mod round;
+mod settings;
+mod watching;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{
+    Usage, exit,
+    options::{Causes, Global, Keep, Scope},
+    session::Session,
+    watch::Signals,
+};
+use crate::{agent::serve, output, sys::ready};
+use settings::{Settings, rounds, series, withdrawal};
+
+#[derive(Args, Debug)]
+pub struct AgentArgs {
+    #[command(flatten)]
+    pub scope: Scope,
+    #[command(flatten)]
+    pub causes: Causes,
+    /// Serve /metrics, /healthz and /readyz at this address [default: 127.0.0.1:9464].
+    #[arg(long, value_name = "ADDRESS", env = "NETDIAG_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// Withdraw a finding when so long after its end, at most: 30s, 2m [default: 2m].
+    #[arg(long, value_name = "TIME", value_parser = withdrawal, env = "NETDIAG_RESOLVE_AFTER")]
+    pub resolve_after: Option<Duration>,
+    /// Drop a packet of its own so often, to see whether drops are seen; 0 for never [default: 10s].
+    #[arg(long, value_name = "TIME", value_parser = rounds, env = "NETDIAG_CANARY")]
+    pub canary: Option<Duration>,
+    /// Serve so many series of each metric at most, and count the rest in workload other [default:
+    /// 1000].
+    #[arg(long, value_name = "NUMBER", value_parser = series, env = "NETDIAG_MAX_SERIES")]
+    pub max_series: Option<usize>,
+    /// Take what neither an option nor the environment says from this file [default:
+    /// /etc/netdiag/agent.toml where it is there].
+    #[arg(long, value_name = "FILE", env = "NETDIAG_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print the configuration that is in effect as such a file, and end.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+pub async fn run(mut args: AgentArgs, global: &Global) -> Result<i32> {
+    let settings = Settings::of(&mut args)?;
+    if args.print_config {
+        output::line(settings.print(&args.scope).trim_end())?;
+        return Ok(exit::OK);
+    }
+    let mut signals = Signals::catch()?;
+    let listener = serve::bind(settings.listen).await?;
+    let page = settings.page();
+    tokio::spawn(serve::serve(listener, page.clone()));
+    let asked = args.scope.only.asked(&args.scope.iface, &args.causes);
+    let keeping = args.scope.keeping(settings::LEVEL);
+    let nothing = Keep::default();
+    let opening = Session::open(&args.scope, asked, &nothing, keeping, global);
+    let mut session = tokio::select! {
+        biased;
+        _ = signals.wait() => return Ok(exit::OK),
+        session = opening => session?,
+    };
+    ready::say();
+    let watched = watching::watch(&mut session, &settings, &page, &mut signals).await;
+    session.close().await;
+    watched?;
+    Ok(exit::OK)
+}
+
+/// What is wrong in what was configured.
+fn misconfigured(why: String) -> anyhow::Error {
+    Usage(why).into()
+}

@@ -1,0 +1,245 @@
+//! What the agent was told, by an option, else the environment, else its file, else nobody.
+use std::{net::SocketAddr, path::Path, str::FromStr, time::Duration};
+
+use anyhow::{Context, Result};
+
+use super::{AgentArgs, misconfigured};
+use crate::{
+    agent::{
+        config::{Key, Read, USUAL, Value, print},
+        meter::Meter,
+        page::{Losses, Page, State},
+        sight::Sight,
+        standing::Standing,
+    },
+    cli::options::{Scope, duration, share},
+    model::{level::Level, own::OwnCost, text},
+    sys::file,
+};
+
+/// Unless another is asked for.
+pub const LEVEL: Level = Level::Light;
+const LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
+const RESOLVE_AFTER: Duration = Duration::from_secs(120);
+/// Rules need some seconds of a view, and answers to what they ask.
+const SHORTEST: Duration = Duration::from_secs(10);
+const CANARY: Duration = Duration::from_secs(10);
+/// What was dropped is looked for with the next tick.
+const SOONEST: Duration = Duration::from_secs(2);
+const SERIES: usize = 1000;
+const MOST_SERIES: usize = 100_000;
+/// Bytes of a configuration.
+const LARGEST: usize = 1 << 20;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub resolve_after: Duration,
+    /// Nothing where it is off.
+    pub canary: Option<Duration>,
+    pub max_series: usize,
+    level: Level,
+}
+
+impl Settings {
+    /// What is in the file and not in `args` is put there.
+    pub fn of(args: &mut AgentArgs) -> Result<Self> {
+        let read = read(args.config.as_deref())?;
+        fill(args, &read).map_err(misconfigured)?;
+        let canary = args.canary.unwrap_or(CANARY);
+        Ok(Self {
+            listen: args.listen.unwrap_or(LISTEN),
+            resolve_after: args.resolve_after.unwrap_or(RESOLVE_AFTER),
+            canary: (!canary.is_zero()).then_some(canary),
+            max_series: args.max_series.unwrap_or(SERIES),
+            level: args.scope.level.unwrap_or(LEVEL),
+        })
+    }
+
+    /// A page with nothing on it yet.
+    pub fn page(&self) -> Page {
+        Page::new(State {
+            meter: Meter::new(self.max_series),
+            standing: Standing::new(self.resolve_after / 2),
+            losses: Losses::default(),
+            cost: OwnCost::default(),
+            hooks: 0,
+            sight: Sight::default(),
+            blind: None,
+            most: self.max_series,
+            build: [env!("CARGO_PKG_VERSION"), "", ""].map(str::to_owned),
+            alive: None,
+        })
+    }
+
+    /// As a file that says the same.
+    pub fn print(&self, scope: &Scope) -> String {
+        print(&self.keys(scope))
+    }
+
+    fn keys(&self, scope: &Scope) -> Vec<Key> {
+        let key = |name, about, value| Key { name, about, value };
+        let place = &scope.place;
+        let path = |path: &Option<std::path::PathBuf>, example| {
+            let text = path.as_ref().map(|path| path.display().to_string());
+            text.map_or(Value::Unset(example), Value::Text)
+        };
+        let max_cpu = scope.max_cpu.map(|most| Value::Text(format!("{most}%")));
+        let node = place.node_name.clone().map(Value::Text);
+        vec![
+            key(
+                "listen",
+                "Address of /metrics, /healthz and /readyz.",
+                Value::Text(self.listen.to_string()),
+            ),
+            key(
+                "level",
+                "How much to keep of what passes the links: light, flows or full.",
+                Value::Text(self.level.to_string()),
+            ),
+            key(
+                "max_cpu",
+                "Keep less when netdiag costs more than this share of one CPU.",
+                max_cpu.unwrap_or(Value::Unset("\"2%\"")),
+            ),
+            key(
+                "resolve_after",
+                "Withdraw a finding at most so long after its end, 10s or longer.",
+                Value::Text(seconds(self.resolve_after)),
+            ),
+            key(
+                "canary",
+                "Drop a packet of its own so often, to see whether drops are seen; \"0\" for never.",
+                Value::Text(seconds(self.canary.unwrap_or_default())),
+            ),
+            key(
+                "max_series",
+                "Series of each metric at most; the rest is counted in workload other.",
+                Value::Number(self.max_series as u64),
+            ),
+            key(
+                "interfaces",
+                "Watch these interfaces only (* and ? match); all where the list is empty.",
+                Value::List(scope.iface.clone()),
+            ),
+            key(
+                "node_name",
+                "This node's name in the cluster; the host's name where it is not set.",
+                node.unwrap_or(Value::Unset("\"node-a\"")),
+            ),
+            key(
+                "kubeconfig",
+                "How to reach the Kubernetes API; a pod's service account where it is not set.",
+                path(&place.kubeconfig, "\"/etc/kubernetes/kubelet.conf\""),
+            ),
+            key(
+                "cri_socket",
+                "The container runtime's socket; the first of the usual ones where it is not set.",
+                path(&place.cri_socket, "\"/run/containerd/containerd.sock\""),
+            ),
+            key(
+                "cni_dir",
+                "The CNI result cache; its usual place where it is not set.",
+                path(&place.cni_dir, "\"/var/lib/cni/results\""),
+            ),
+        ]
+    }
+}
+
+fn read(named: Option<&Path>) -> Result<Read> {
+    let path = named.unwrap_or(Path::new(USUAL));
+    let bytes = match file::read(path, LARGEST) {
+        Err(e) if named.is_none() && e.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Read::default());
+        }
+        read => read.with_context(|| format!("reading {}", path.display()))?,
+    };
+    let name = path.display();
+    let no_text = |_| misconfigured(format!("{name} is not UTF-8"));
+    let text = String::from_utf8(bytes).map_err(no_text)?;
+    Read::parse(path, text).map_err(misconfigured)
+}
+
+fn fill(args: &mut AgentArgs, read: &Read) -> Result<(), String> {
+    let file = &read.file;
+    let listen = read.value("listen", &file.listen, |text| {
+        let bad = |_| format!("'{text}' is no address with a port, like 127.0.0.1:9464");
+        SocketAddr::from_str(text).map_err(bad)
+    })?;
+    let level = read.value("level", &file.level, |text| text.parse())?;
+    let max_cpu = read.value("max_cpu", &file.max_cpu, |text| share(text))?;
+    let resolve = read.value("resolve_after", &file.resolve_after, |text| {
+        withdrawal(text)
+    })?;
+    let canary = read.value("canary", &file.canary, |text| rounds(text))?;
+    let max_series = read.value("max_series", &file.max_series, |n| series(&n.to_string()))?;
+    let interfaces = read.value("interfaces", &file.interfaces, |all| Ok(all.clone()))?;
+    let node_name = read.value("node_name", &file.node_name, |name| Ok(name.clone()))?;
+    let path = |text: &String| Ok(std::path::PathBuf::from(text));
+    let kubeconfig = read.value("kubeconfig", &file.kubeconfig, path)?;
+    let cri_socket = read.value("cri_socket", &file.cri_socket, path)?;
+    let cni_dir = read.value("cni_dir", &file.cni_dir, path)?;
+
+    args.listen = args.listen.or(listen);
+    args.resolve_after = args.resolve_after.or(resolve);
+    args.canary = args.canary.or(canary);
+    args.max_series = args.max_series.or(max_series);
+    let scope = &mut args.scope;
+    scope.level = scope.level.or(level);
+    scope.max_cpu = scope.max_cpu.or(max_cpu);
+    if scope.iface.is_empty() {
+        scope.iface = interfaces.unwrap_or_default();
+    }
+    let place = &mut scope.place;
+    place.node_name = place.node_name.take().or(node_name);
+    place.kubeconfig = place.kubeconfig.take().or(kubeconfig);
+    place.cri_socket = place.cri_socket.take().or(cri_socket);
+    place.cni_dir = place.cni_dir.take().or(cni_dir);
+    Ok(())
+}
+
+/// As [`duration`] takes it.
+fn seconds(time: Duration) -> String {
+    match time.is_zero() {
+        true => "0".to_owned(),
+        false => format!("{}s", time.as_secs_f64()),
+    }
+}
+
+/// How long a finding may stand after its end.
+pub fn withdrawal(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    match time >= SHORTEST {
+        true => Ok(time),
+        false => Err(format!(
+            "'{text}' is too short: naming a cause takes {} s",
+            SHORTEST.as_secs()
+        )),
+    }
+}
+
+/// How often a canary is dropped, zero for never.
+pub fn rounds(text: &str) -> Result<Duration, String> {
+    if matches!(text, "0" | "0s") {
+        return Ok(Duration::ZERO);
+    }
+    let time = duration(text)?;
+    match time >= SOONEST {
+        true => Ok(time),
+        false => Err(format!(
+            "'{text}' is too often: {} s is the shortest",
+            SOONEST.as_secs()
+        )),
+    }
+}
+
+/// How many series a metric has at most.
+pub fn series(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (1..=MOST_SERIES).contains(n));
+    let clean = text::line(text, 40);
+    number.ok_or_else(|| format!("'{clean}' is no number from 1 to {MOST_SERIES}"))
+}
+
+#[cfg(test)]
+mod tests;

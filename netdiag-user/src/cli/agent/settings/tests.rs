@@ -1,0 +1,65 @@
+use clap::Parser;
+
+use super::*;
+use crate::cli::{Cli, Command};
+
+fn args(words: &[&str]) -> AgentArgs {
+    let words = [&["netdiag", "agent"], words].concat();
+    match Cli::parse_from(words).command {
+        Command::Agent(args) => args,
+        other => panic!("no agent: {other:?}"),
+    }
+}
+
+fn with_file(text: &str, words: &[&str]) -> Result<(Settings, AgentArgs), String> {
+    let folder = std::env::temp_dir().join(format!("netdiag-agent-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("made");
+    let path = folder.join(format!("{:x}.toml", text.len()));
+    std::fs::write(&path, text).expect("written");
+    let path = path.display().to_string();
+    let mut args = args(&[&["--config", &path], words].concat());
+    let settings = Settings::of(&mut args).map_err(|e| format!("{e:#}"));
+    Ok((settings?, args))
+}
+
+#[test]
+fn options_count_before_the_file() {
+    let text =
+        "listen = \"0.0.0.0:1\"\nresolve_after = \"30s\"\ncanary = \"0\"\ninterfaces = [\"a*\"]\n";
+    let (settings, args) = with_file(text, &["--listen", "[::1]:2"]).expect("read");
+    assert_eq!(settings.listen.to_string(), "[::1]:2");
+    assert_eq!(settings.resolve_after, Duration::from_secs(30));
+    assert_eq!((settings.canary, settings.max_series), (None, SERIES));
+    assert_eq!(args.scope.iface, ["a*"]);
+}
+
+#[test]
+fn what_is_printed_says_the_same() {
+    let text = "max_cpu = \"1.5%\"\ncanary = \"2500ms\"\nmax_series = 7\nnode_name = \"a\\\"b\"\nlevel = \"full\"\n";
+    let (settings, args) = with_file(text, &[]).expect("read");
+    let printed = settings.print(&args.scope);
+    let (again, args) = with_file(&printed, &[]).expect("read again");
+    assert_eq!(again, settings);
+    assert_eq!(again.print(&args.scope), printed);
+    assert_eq!(args.scope.max_cpu, Some(1.5));
+    assert_eq!(args.scope.place.node_name.as_deref(), Some("a\"b"));
+}
+
+#[test]
+fn bad_values_are_told_with_their_line() {
+    for (text, told) in [
+        (
+            "resolve_after = \"3s\"\n",
+            "line 1: resolve_after: '3s' is too short",
+        ),
+        ("\ncanary = \"1s\"\n", "line 2: canary: '1s' is too often"),
+        ("max_series = 0\n", "line 1: max_series: '0' is no number"),
+        (
+            "listen = \"here\"\n",
+            "line 1: listen: 'here' is no address",
+        ),
+    ] {
+        let error = with_file(text, &[]).expect_err("refused");
+        assert!(error.contains(told), "{error}");
+    }
+}

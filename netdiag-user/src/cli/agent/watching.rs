@@ -1,0 +1,175 @@
+//! Going round: read, count, judge, forget.
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{round::Rounds, settings::Settings};
+use crate::{
+    agent::{
+        page::Page,
+        standing::{News, Stands},
+        window::Window,
+    },
+    cli::{session::Session, watch::Signals},
+    diagnosis::judge::Judge,
+    model::{gather::Want, observation::Observation},
+};
+
+/// How often the tables are looked at; where nothing happens, every fourth time.
+const TICK: Duration = Duration::from_secs(1);
+/// The rules are asked this often.
+const JUDGE: Duration = Duration::from_secs(2);
+/// What netdiag itself costs is looked up this often.
+const COST: Duration = Duration::from_secs(15);
+/// Readings in a row that may fail: netlink is busy now and then.
+const FAILURES: u32 = 10;
+
+struct Watching<'a> {
+    page: &'a Page,
+    window: Window,
+    judge: Judge,
+    judged: Option<Instant>,
+    costed: Option<Instant>,
+    /// What the rules asked for since the view's beginning was moved.
+    wanted: BTreeSet<Want>,
+    failures: u32,
+}
+
+/// Goes on until a signal.
+pub async fn watch(
+    session: &mut Session,
+    settings: &Settings,
+    page: &Page,
+    signals: &mut Signals,
+) -> Result<()> {
+    // Half of the time is the view's, half a finding stands beyond it.
+    let window = Window::new(settings.resolve_after / 2, &session.scene);
+    let mut watching = Watching {
+        page,
+        window,
+        judge: Judge::default(),
+        judged: None,
+        costed: None,
+        wanted: BTreeSet::new(),
+        failures: 0,
+    };
+    let mut rounds = Rounds::begin(settings.canary).await;
+    watching.introduce(session);
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            _ = signals.wait() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        if let Some(rounds) = &mut rounds {
+            let mut sight = page.state().sight;
+            rounds.tick(session, &mut sight).await?;
+            page.state().sight = sight;
+        }
+        let went = watching.round(session).await;
+        watching.tolerate(went)?;
+        watching.show_health(session);
+    }
+}
+
+impl Watching<'_> {
+    fn introduce(&self, session: &Session) {
+        let mut state = self.page.state();
+        let node = &session.scene.node;
+        state.build[1].clone_from(&node.kernel);
+        state.build[2].clone_from(&node.name);
+    }
+
+    fn show_health(&self, session: &Session) {
+        let mut state = self.page.state();
+        state.hooks = session.scene.run.hooks;
+        state.blind = session.blind();
+        state.alive = Some(Instant::now());
+    }
+
+    /// A reading that fails is tried again; many in a row are the end.
+    fn tolerate(&mut self, went: Result<()>) -> Result<()> {
+        match went {
+            Ok(()) => self.failures = 0,
+            Err(error) if self.failures >= FAILURES => return Err(error),
+            Err(error) => {
+                self.failures += 1;
+                log::warn!("a reading failed: {error:#}");
+            }
+        }
+        Ok(())
+    }
+
+    async fn round(&mut self, session: &mut Session) -> Result<()> {
+        if session.rests()? {
+            return Ok(());
+        }
+        let reading = session.tick().await?;
+        {
+            let mut state = self.page.state();
+            state.meter.read(&session.scene, &reading);
+            state.losses.read(&reading);
+        }
+        if due(&mut self.costed, COST) {
+            self.page.state().cost = session.cost();
+        }
+        self.slide(session, &reading)?;
+        if due(&mut self.judged, JUDGE) {
+            self.judge(session, &reading);
+        }
+        Ok(())
+    }
+
+    /// Moves the view's beginning along where it is time to, and forgets what came before.
+    fn slide(&mut self, session: &mut Session, reading: &Observation) -> Result<()> {
+        if !self.window.slide(reading, &mut session.scene) {
+            return Ok(());
+        }
+        let gone = session.forget(reading, self.window.since())?;
+        self.window.forget(&gone);
+        self.page.state().meter.forget(&gone);
+        session.keep_answers(&self.wanted);
+        self.wanted.clear();
+        if self.page.state().standing.is_empty() {
+            // When it named what is long withdrawn is nobody's concern.
+            self.judge = Judge::default();
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, session: &mut Session, reading: &Observation) {
+        let view = self.window.view(reading);
+        let judged = self.judge.findings(&session.scene, &view);
+        let news = self
+            .page
+            .state()
+            .standing
+            .found(Instant::now(), &judged.findings);
+        news.iter().for_each(tell);
+        self.wanted.extend(judged.wants.iter().cloned());
+        session.gather(judged.wants);
+    }
+}
+
+/// Whether it is time again.
+fn due(last: &mut Option<Instant>, every: Duration) -> bool {
+    let due = last.is_none_or(|last| last.elapsed() >= every);
+    if due {
+        *last = Some(Instant::now());
+    }
+    due
+}
+
+fn tell(news: &News) {
+    let of = |it: &Stands| format!("{} ({:?}, {:?})", it.cause, it.severity, it.confidence);
+    match news {
+        News::Named(it) => log::warn!("finding: {}: {}", of(it).to_lowercase(), it.summary),
+        News::Withdrawn(it) => log::warn!("withdrawn: {}", of(it).to_lowercase()),
+    }
+}

@@ -1,0 +1,52 @@
+//! What a session that goes on for weeks does beside: it forgets, and says how it is.
+use std::{collections::BTreeSet, time::Instant};
+
+use anyhow::Result;
+use netdiag_common::loss::DropKey;
+
+use super::Session;
+use crate::{
+    kernel::attach,
+    model::{gather::Want, observation::Observation, own::OwnCost, verdict::NotChecked},
+};
+
+impl Session {
+    /// Takes what was touched last before that time out of the programs' tables; tells which drops.
+    pub fn forget(&mut self, reading: &Observation, before: u64) -> Result<Vec<DropKey>> {
+        self.programs.forget(reading, before)
+    }
+
+    /// Forgets what was found out beside, but for these.
+    pub fn keep_answers(&mut self, wants: &BTreeSet<Want>) {
+        self.gathering.keep(wants);
+        self.scene.gathered.keep(wants);
+    }
+
+    /// What it took until now.
+    pub fn cost(&self) -> OwnCost {
+        self.account.cost(Instant::now(), self.programs.costs())
+    }
+
+    /// How many canaries were seen dropped until now.
+    pub fn canaries(&mut self) -> Result<u64> {
+        self.programs.canaries()
+    }
+
+    /// Its own drops are not seen any more, or are again.
+    pub fn sees(&mut self, why_not: Option<NotChecked>) {
+        self.unseen = why_not;
+        self.scene.run = self.run();
+    }
+
+    /// Why not all is seen that should be, where it is not.
+    pub fn blind(&self) -> Option<String> {
+        if !self.scene.run.blind {
+            return None;
+        }
+        let mut rows: Vec<NotChecked> = self.unseen.iter().cloned().collect();
+        rows.extend(self.programs.missing.iter().cloned());
+        rows.extend(attach::not_covered(&self.covering.hooks()));
+        let first = rows.first().map(|row| format!("{}: {}", row.what, row.why));
+        Some(first.unwrap_or_else(|| "not every packet of this node can be seen".into()))
+    }
+}
