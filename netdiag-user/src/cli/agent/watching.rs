@@ -5,7 +5,7 @@ use std::{
 };
 
 use anyhow::Result;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 
 use super::{round::Rounds, settings::Settings};
 use crate::{
@@ -21,6 +21,10 @@ use crate::{
 
 /// How often the tables are looked at; where nothing happens, every fourth time.
 const TICK: Duration = Duration::from_secs(1);
+/// The same where there is much in them: what the kernel evicts should have been read before.
+const BUSY: Duration = Duration::from_millis(250);
+/// Rows of a reading that are much.
+const MUCH: usize = 1024;
 /// The rules are asked this often.
 const JUDGE: Duration = Duration::from_secs(2);
 /// What netdiag itself costs is looked up this often.
@@ -37,6 +41,7 @@ struct Watching<'a> {
     /// What the rules asked for since the view's beginning was moved.
     wanted: BTreeSet<Want>,
     failures: u32,
+    tick: Duration,
 }
 
 /// Goes on until a signal.
@@ -56,16 +61,15 @@ pub async fn watch(
         costed: None,
         wanted: BTreeSet::new(),
         failures: 0,
+        tick: TICK,
     };
     let mut rounds = Rounds::begin(settings.canary).await;
     watching.introduce(session);
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             _ = signals.wait() => return Ok(()),
-            _ = ticks.tick() => {}
+            () = sleep(watching.tick) => {}
         }
         if let Some(rounds) = &mut rounds {
             let mut sight = page.state().sight;
@@ -111,6 +115,10 @@ impl Watching<'_> {
             return Ok(());
         }
         let reading = session.tick().await?;
+        self.tick = match reading.flows.len() + reading.drops.len() {
+            MUCH.. => BUSY,
+            _ => TICK,
+        };
         {
             let mut state = self.page.state();
             state.meter.read(&session.scene, &reading);
@@ -121,7 +129,10 @@ impl Watching<'_> {
         }
         self.slide(session, &reading)?;
         if due(&mut self.judged, JUDGE) {
-            self.judge(session, &reading);
+            let view = self.window.view(&reading);
+            // In a storm it takes megabytes, and so does judging.
+            drop(reading);
+            self.judge(session, &view);
         }
         Ok(())
     }
@@ -143,9 +154,8 @@ impl Watching<'_> {
         Ok(())
     }
 
-    fn judge(&mut self, session: &mut Session, reading: &Observation) {
-        let view = self.window.view(reading);
-        let judged = self.judge.findings(&session.scene, &view);
+    fn judge(&mut self, session: &mut Session, view: &Observation) {
+        let judged = self.judge.findings(&session.scene, view);
         let news = self
             .page
             .state()
