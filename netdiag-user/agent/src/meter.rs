@@ -54,12 +54,14 @@ impl Meter {
         }
     }
 
-    /// Counts what `reading` has beyond the one before.
-    pub fn read(&mut self, scene: &Scene, reading: &Observation) {
+    /// Counts what `reading` has beyond the one before; tells to how many rows of flows and drops
+    /// something was added.
+    pub fn read(&mut self, scene: &Scene, reading: &Observation) -> usize {
         let gained = self.last.since(reading);
         self.last = Baseline::new(reading);
         let rows = scene.rows(&gained);
         self.count(&scene.facts(&rows));
+        gained.flows.len() + gained.drops.len()
     }
 
     /// Counts what these facts are of.

@@ -21,11 +21,13 @@ use crate::{
 
 /// How often the tables are looked at; where nothing happens, every fourth time.
 const TICK: Duration = Duration::from_secs(1);
-/// The same where there is much in them: what the kernel evicts should have been read before.
+/// The same where much is added to them: what the kernel evicts should have been read before.
 const BUSY: Duration = Duration::from_millis(250);
-/// Rows of a reading that are much.
+/// Rows that are much: so many added to since the reading before.
 const MUCH: usize = 1024;
-/// The rules are asked this often.
+/// Rows of a view that the rules may take one pause more for.
+const CROWDED: usize = 8192;
+/// The rules are asked this often, where their view is not crowded.
 const JUDGE: Duration = Duration::from_secs(2);
 /// What netdiag itself costs is looked up this often.
 const COST: Duration = Duration::from_secs(15);
@@ -42,6 +44,8 @@ struct Watching<'a> {
     wanted: BTreeSet<Want>,
     failures: u32,
     tick: Duration,
+    /// From one judgement to the next.
+    pause: Duration,
 }
 
 /// Goes on until a signal.
@@ -62,6 +66,7 @@ pub async fn watch(
         wanted: BTreeSet::new(),
         failures: 0,
         tick: TICK,
+        pause: JUDGE,
     };
     let mut rounds = Rounds::begin(settings.canary).await;
     watching.introduce(session);
@@ -115,20 +120,19 @@ impl Watching<'_> {
             return Ok(());
         }
         let reading = session.tick().await?;
-        self.tick = match reading.flows.len() + reading.drops.len() {
-            MUCH.. => BUSY,
-            _ => TICK,
-        };
         {
             let mut state = self.page.state();
-            state.meter.read(&session.scene, &reading);
+            self.tick = match state.meter.read(&session.scene, &reading) {
+                MUCH.. => BUSY,
+                _ => TICK,
+            };
             state.losses.read(&reading);
         }
         if due(&mut self.costed, COST) {
             self.page.state().cost = session.cost();
         }
         self.slide(session, &reading)?;
-        if due(&mut self.judged, JUDGE) {
+        if due(&mut self.judged, self.pause) {
             let view = self.window.view(&reading);
             // In a storm it takes megabytes, and so does judging.
             drop(reading);
@@ -155,6 +159,8 @@ impl Watching<'_> {
     }
 
     fn judge(&mut self, session: &mut Session, view: &Observation) {
+        let crowds = (view.flows.len() + view.drops.len()) / CROWDED;
+        self.pause = JUDGE * u32::try_from(1 + crowds).unwrap_or(u32::MAX);
         let judged = self.judge.findings(&session.scene, view);
         let news = self
             .page
