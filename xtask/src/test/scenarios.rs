@@ -78,7 +78,9 @@ pub fn here(over_ipv6: &[String], full: bool, tally: &mut Tally) -> Result<Vec<S
     let sampled = (!full).then_some("--one-family");
     say(match full {
         true => "lab: every scenario in every form; printed commands in one",
-        false => "lab: every scenario with and without its fault, over the family that the commit chooses",
+        false => {
+            "lab: every scenario with and without its fault, over the family that the commit chooses"
+        }
     });
     let mut child = Command::new("timeout")
         .args(["--kill-after=10", &LIMIT_OF_ALL.as_secs().to_string()])
