@@ -1,5 +1,6 @@
 //! One reading of the kernel side's maps.
 use std::{
+    collections::HashSet,
     hash::{BuildHasher, Hash, RandomState},
     os::fd::{AsFd, BorrowedFd},
 };
@@ -26,11 +27,11 @@ pub fn now() -> u64 {
 /// that this one found new.
 #[derive(Default)]
 pub(super) struct Unread {
-    flows: Balance,
-    outers: Balance,
-    icmp_errors: Balance,
-    dns: Balance,
-    retransmits: Balance,
+    pub(super) flows: Balance,
+    pub(super) outers: Balance,
+    pub(super) icmp_errors: Balance,
+    pub(super) dns: Balance,
+    pub(super) retransmits: Balance,
     pub(super) drops: Rest,
     readings: u64,
     /// As the last reading had them.
@@ -40,7 +41,7 @@ pub(super) struct Unread {
 /// Of each key a number stands here: the keys of a flood would take megabytes. Two of 65,000 keys
 /// have the same one in one of eight billion readings.
 #[derive(Default)]
-struct Balance {
+pub(super) struct Balance {
     hash: RandomState,
     /// In order.
     present: Vec<u64>,
@@ -57,6 +58,12 @@ impl Balance {
         self.found += now.iter().filter(new).count() as u64;
         self.present = now;
         added.saturating_sub(self.found)
+    }
+
+    /// These were taken out of the table: where one is there again, it was added again.
+    pub(super) fn forget<K: Hash>(&mut self, gone: &[K]) {
+        let gone: HashSet<u64> = gone.iter().map(|key| self.hash.hash_one(key)).collect();
+        self.present.retain(|key| !gone.contains(key));
     }
 }
 
@@ -212,6 +219,15 @@ mod tests {
             2,
             "two came and went in between"
         );
+    }
+
+    #[test]
+    fn what_was_taken_out_and_came_again_is_not_lost() {
+        let mut balance = Balance::default();
+        assert_eq!(balance.lost(&[(1, ()), (2, ())], 2), 0);
+        balance.forget(&[1]);
+        assert_eq!(balance.lost(&[(1, ()), (2, ())], 3), 0);
+        assert_eq!(balance.lost(&[(2, ())], 4), 1, "this one was not taken out");
     }
 
     #[test]
