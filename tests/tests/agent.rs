@@ -75,6 +75,11 @@ impl Agent {
     }
 }
 
+/// Takes all rules of a node's netfilter away.
+fn repair(netns: &str) {
+    sh(&["ip", "netns", "exec", netns, "nft", "flush", "ruleset"]);
+}
+
 /// Network namespaces of a process's threads.
 fn namespaces_of(pid: &str) -> BTreeSet<String> {
     let threads = fs::read_dir(format!("/proc/{pid}/task"));
@@ -164,15 +169,7 @@ fn a_fault_is_named_and_withdrawn_when_it_is_repaired() {
     let traffic = lab.traffic();
     agent.wait_for("it is named again", PATIENCE, |page| page.contains(FINDING));
 
-    sh(&[
-        "ip",
-        "netns",
-        "exec",
-        &agent.netns,
-        "nft",
-        "flush",
-        "ruleset",
-    ]);
+    repair(&agent.netns);
     agent.wait_for("it is withdrawn", limit, is_gone);
     let after = agent.page();
     assert!(value(&after, drops) >= lost, "it never falls: {after}");
@@ -209,6 +206,51 @@ fn killed_it_leaves_nothing_that_cleanup_does_not_take() {
     let ended = netdiag(&["cleanup"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_gone(held, pid);
+}
+
+#[test]
+fn what_was_seen_before_a_kill_is_in_the_history() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let lab = Lab::up(&["firewall-drop"]);
+    let traffic = lab.traffic();
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = folder.path().join("history").display().to_string();
+    let file = folder.path().join("out.ndr").display().to_string();
+    let keep = ["--history", history.as_str()];
+    let snapshot = || {
+        let ended = netdiag(&["agent", "snapshot", &file, "--history", &history]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended
+    };
+    let causes = || -> Vec<String> {
+        let verdict = netdiag(&["replay", &file, "-o", "json"]).json();
+        let findings = verdict["findings"].as_array().expect("a list").clone();
+        let cause = |it: serde_json::Value| it["cause"].as_str().expect("text").to_owned();
+        findings.into_iter().map(cause).collect()
+    };
+    let agent = Agent::start(&lab, &keep);
+    agent.wait_for("the finding", PATIENCE, |page| page.contains(FINDING));
+    snapshot();
+    assert_eq!(causes(), ["firewall-drop"], "while it runs");
+    agent.process.stop(Signal::SIGKILL);
+    let ended = snapshot();
+    assert_eq!(causes(), ["firewall-drop"], "what a kill leaves");
+    assert!(ended.stderr.is_empty(), "{ended:?}");
+    traffic.stop(Signal::SIGINT);
+
+    // The next one counts from zero: what was before is in none of its minutes.
+    repair(&lab.nodes[0]);
+    let agent = Agent::start(&lab, &keep);
+    wait_until("it keeps its own", PATIENCE, || {
+        let told = snapshot().stderr.join(" ");
+        told.contains("the agent began again meanwhile")
+    });
+    assert_eq!(causes(), [""; 0], "nothing drops any more");
+    let ended = agent.process.stop(Signal::SIGTERM);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(netdiag(&["cleanup"]).code, Some(0));
 }
 
 #[test]

@@ -10,18 +10,23 @@
 //! | [`page`] | all of it as Prometheus reads it |
 //! | [`canary`], [`sight`] | packets that netdiag drops itself, and whether it saw them |
 //! | [`serve`] | `/metrics`, `/healthz`, `/readyz` |
+//! | [`history`], [`snapshot`] | the last minutes on the node's disk, and one recording of them |
 //! | [`config`] | what is configured, from flags, environment and file |
 pub mod baseline;
 pub mod canary;
 pub mod config;
+pub mod history;
 pub mod meter;
 pub mod page;
 pub mod series;
 pub mod serve;
 pub mod sight;
+pub mod snapshot;
 pub mod standing;
 pub mod window;
 
 use netdiag_diagnosis as diagnosis;
 use netdiag_model as model;
 use netdiag_pipeline as pipeline;
+use netdiag_recording as recording;
+use netdiag_sys as sys;

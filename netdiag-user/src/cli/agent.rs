@@ -4,12 +4,13 @@
 //! is in none of the rules' readings, and the kernel's rows of it are taken out.
 mod round;
 mod settings;
+pub mod snapshot;
 mod watching;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::{
     Usage, exit,
@@ -18,10 +19,14 @@ use super::{
     watch::Signals,
 };
 use crate::{agent::serve, output, sys::ready};
-use settings::{Settings, rounds, series, withdrawal};
+use settings::{Settings, bytes, past, rounds, series, withdrawal};
+use snapshot::SnapshotArgs;
 
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct AgentArgs {
+    #[command(subcommand)]
+    pub command: Option<AgentCommand>,
     #[command(flatten)]
     pub scope: Scope,
     #[command(flatten)]
@@ -39,6 +44,15 @@ pub struct AgentArgs {
     /// 1000].
     #[arg(long, value_name = "NUMBER", value_parser = series, env = "NETDIAG_MAX_SERIES")]
     pub max_series: Option<usize>,
+    /// Keep the last minutes in this folder, for `netdiag agent snapshot`.
+    #[arg(long, value_name = "DIR", env = "NETDIAG_HISTORY")]
+    pub history: Option<PathBuf>,
+    /// Keep them so long: 5m, 1h [default: 15m].
+    #[arg(long, value_name = "TIME", value_parser = past, env = "NETDIAG_HISTORY_FOR")]
+    pub history_for: Option<Duration>,
+    /// Take so much of the disk for them at most: 64M, 1G [default: 64M].
+    #[arg(long, value_name = "SIZE", value_parser = bytes, env = "NETDIAG_HISTORY_SIZE")]
+    pub history_size: Option<u64>,
     /// Take what neither an option nor the environment says from this file [default:
     /// /etc/netdiag/agent.toml where it is there].
     #[arg(long, value_name = "FILE", env = "NETDIAG_CONFIG")]
@@ -48,7 +62,16 @@ pub struct AgentArgs {
     pub print_config: bool,
 }
 
+#[derive(Subcommand, Debug)]
+pub enum AgentCommand {
+    /// One recording of the last minutes that an agent keeps on this node's disk.
+    Snapshot(SnapshotArgs),
+}
+
 pub async fn run(mut args: AgentArgs, global: &Global) -> Result<i32> {
+    if let Some(AgentCommand::Snapshot(args)) = &args.command {
+        return snapshot::run(args);
+    }
     let settings = Settings::of(&mut args)?;
     if args.print_config {
         output::line(settings.print(&args.scope).trim_end())?;
@@ -56,6 +79,7 @@ pub async fn run(mut args: AgentArgs, global: &Global) -> Result<i32> {
     }
     let mut signals = Signals::catch()?;
     let listener = serve::bind(settings.listen).await?;
+    let history = settings.open_history();
     let page = settings.page();
     tokio::spawn(serve::serve(listener, page.clone()));
     let asked = args.scope.only.asked(&args.scope.iface, &args.causes);
@@ -68,7 +92,7 @@ pub async fn run(mut args: AgentArgs, global: &Global) -> Result<i32> {
         session = opening => session?,
     };
     ready::say();
-    let watched = watching::watch(&mut session, &settings, &page, &mut signals).await;
+    let watched = watching::watch(&mut session, &settings, history, &page, &mut signals).await;
     session.close().await;
     watched?;
     Ok(exit::OK)

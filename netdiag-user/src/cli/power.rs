@@ -2,7 +2,10 @@
 //! thread starts. The lab alone keeps all of it, because it builds machines.
 use std::{os::unix::fs::MetadataExt, path::Path};
 
-use super::Command;
+use super::{
+    Command,
+    agent::{AgentArgs, AgentCommand},
+};
 use crate::{
     kernel::support::Feature,
     sys::{
@@ -30,12 +33,8 @@ fn rights(command: &Command) -> Option<&'static [Right]> {
     Some(match command {
         #[cfg(feature = "lab")]
         Command::Lab(_) => return None,
-        Command::Agent(args) if args.print_config => FILES,
-        Command::Agent(_)
-        | Command::Run(_)
-        | Command::Diagnose(_)
-        | Command::Path(_)
-        | Command::Doctor(_) => TRACING,
+        Command::Agent(args) => agents(args),
+        Command::Run(_) | Command::Diagnose(_) | Command::Path(_) | Command::Doctor(_) => TRACING,
         // Those of the calls that it starts.
         #[cfg(feature = "mcp")]
         Command::Mcp(_) => TRACING,
@@ -46,6 +45,15 @@ fn rights(command: &Command) -> Option<&'static [Right]> {
         Command::Replay(_) => FILES,
         Command::Explain(_) | Command::Schema(_) | Command::Completions(_) | Command::Man => &[],
     })
+}
+
+fn agents(args: &AgentArgs) -> &'static [Right] {
+    match &args.command {
+        Some(AgentCommand::Snapshot(args)) if is_anothers(&args.file) => REPLACING,
+        Some(AgentCommand::Snapshot(_)) => FILES,
+        None if args.print_config => FILES,
+        None => TRACING,
+    }
 }
 
 fn outputs(command: &Command) -> Vec<&Path> {

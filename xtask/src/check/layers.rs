@@ -28,7 +28,10 @@ const CRATES: &Table = &[
         "output",
         &["diagnosis", "kernel", "model", "pipeline", "sys"],
     ),
-    ("agent", &["diagnosis", "model", "pipeline"]),
+    (
+        "agent",
+        &["diagnosis", "model", "pipeline", "recording", "sys"],
+    ),
     ("lab", &["cri", "kernel", "model", "sys"]),
 ];
 

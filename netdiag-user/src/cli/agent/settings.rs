@@ -1,5 +1,10 @@
 //! What the agent was told, by an option, else the environment, else its file, else nobody.
-use std::{net::SocketAddr, path::Path, str::FromStr, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 
@@ -7,6 +12,7 @@ use super::{AgentArgs, misconfigured};
 use crate::{
     agent::{
         config::{Key, Read, USUAL, Value, print},
+        history::{Extent, History},
         meter::Meter,
         page::{Losses, Page, State},
         sight::Sight,
@@ -29,6 +35,13 @@ const CANARY: Duration = Duration::from_secs(10);
 const SOONEST: Duration = Duration::from_secs(2);
 const SERIES: usize = 1000;
 const MOST_SERIES: usize = 100_000;
+const HISTORY: Extent = Extent {
+    time: Duration::from_secs(15 * 60),
+    bytes: 64 << 20,
+};
+/// Of a ring of eight pieces each must hold some readings.
+const SHORTEST_HISTORY: Duration = Duration::from_secs(60);
+const SMALLEST_HISTORY: u64 = 1 << 20;
 /// Bytes of a configuration.
 const LARGEST: usize = 1 << 20;
 
@@ -39,6 +52,9 @@ pub struct Settings {
     /// Nothing where it is off.
     pub canary: Option<Duration>,
     pub max_series: usize,
+    /// Where the last minutes are kept, if they are.
+    pub history: Option<PathBuf>,
+    pub extent: Extent,
     level: Level,
 }
 
@@ -53,8 +69,20 @@ impl Settings {
             resolve_after: args.resolve_after.unwrap_or(RESOLVE_AFTER),
             canary: (!canary.is_zero()).then_some(canary),
             max_series: args.max_series.unwrap_or(SERIES),
+            history: args.history.clone(),
+            extent: Extent {
+                time: args.history_for.unwrap_or(HISTORY.time),
+                bytes: args.history_size.unwrap_or(HISTORY.bytes),
+            },
             level: args.scope.level.unwrap_or(LEVEL),
         })
+    }
+
+    /// The ring on the disk, where one is wanted and can be had.
+    pub fn open_history(&self) -> Option<History> {
+        let opened = History::open(self.history.as_deref()?, self.extent);
+        let told = |why: &anyhow::Error| log::warn!("no history is kept: {why:#}");
+        opened.inspect_err(told).ok()
     }
 
     /// A page with nothing on it yet.
@@ -81,7 +109,7 @@ impl Settings {
     fn keys(&self, scope: &Scope) -> Vec<Key> {
         let key = |name, about, value| Key { name, about, value };
         let place = &scope.place;
-        let path = |path: &Option<std::path::PathBuf>, example| {
+        let path = |path: &Option<PathBuf>, example| {
             let text = path.as_ref().map(|path| path.display().to_string());
             text.map_or(Value::Unset(example), Value::Text)
         };
@@ -117,6 +145,21 @@ impl Settings {
                 "max_series",
                 "Series of each metric at most; the rest is counted in workload other.",
                 Value::Number(self.max_series as u64),
+            ),
+            key(
+                "history",
+                "Keep the last minutes in this folder, for `netdiag agent snapshot`; not kept where it is not set.",
+                path(&self.history, "\"/var/lib/netdiag\""),
+            ),
+            key(
+                "history_for",
+                "How long they are kept, 1m or longer.",
+                Value::Text(seconds(self.extent.time)),
+            ),
+            key(
+                "history_size",
+                "The most that they take on the disk: a number of bytes, or of K, M or G (1024).",
+                Value::Text(self.extent.bytes.to_string()),
             ),
             key(
                 "interfaces",
@@ -174,9 +217,12 @@ fn fill(args: &mut AgentArgs, read: &Read) -> Result<(), String> {
     })?;
     let canary = read.value("canary", &file.canary, |text| rounds(text))?;
     let max_series = read.value("max_series", &file.max_series, |n| series(&n.to_string()))?;
+    let history_for = read.value("history_for", &file.history_for, |text| past(text))?;
+    let history_size = read.value("history_size", &file.history_size, |text| bytes(text))?;
     let interfaces = read.value("interfaces", &file.interfaces, |all| Ok(all.clone()))?;
     let node_name = read.value("node_name", &file.node_name, |name| Ok(name.clone()))?;
-    let path = |text: &String| Ok(std::path::PathBuf::from(text));
+    let path = |text: &String| Ok(PathBuf::from(text));
+    let history = read.value("history", &file.history, path)?;
     let kubeconfig = read.value("kubeconfig", &file.kubeconfig, path)?;
     let cri_socket = read.value("cri_socket", &file.cri_socket, path)?;
     let cni_dir = read.value("cni_dir", &file.cni_dir, path)?;
@@ -185,6 +231,9 @@ fn fill(args: &mut AgentArgs, read: &Read) -> Result<(), String> {
     args.resolve_after = args.resolve_after.or(resolve);
     args.canary = args.canary.or(canary);
     args.max_series = args.max_series.or(max_series);
+    args.history = args.history.take().or(history);
+    args.history_for = args.history_for.or(history_for);
+    args.history_size = args.history_size.or(history_size);
     let scope = &mut args.scope;
     scope.level = scope.level.or(level);
     scope.max_cpu = scope.max_cpu.or(max_cpu);
@@ -239,6 +288,49 @@ pub fn series(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|n| (1..=MOST_SERIES).contains(n));
     let clean = text::line(text, 40);
     number.ok_or_else(|| format!("'{clean}' is no number from 1 to {MOST_SERIES}"))
+}
+
+/// How long the past is kept.
+pub fn past(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    match time >= SHORTEST_HISTORY {
+        true => Ok(time),
+        false => Err(format!("'{text}' is too short: 1m is the shortest")),
+    }
+}
+
+/// `64M`, `1G`, or a number of bytes.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.strip_suffix(['K', 'M', 'G']) {
+        Some(number) => (number, text.as_bytes()[number.len()]),
+        None => (text, b'B'),
+    };
+    let shift = match unit {
+        b'K' => 10,
+        b'M' => 20,
+        b'G' => 30,
+        _ => 0,
+    };
+    let bytes = number.parse::<u64>().ok();
+    let bytes = bytes.and_then(|number| number.checked_mul(1 << shift));
+    let clean = text::line(text, 40);
+    match bytes {
+        Some(bytes) if bytes >= SMALLEST_HISTORY => Ok(bytes),
+        Some(_) => Err(format!("'{clean}' is too small: 1M is the smallest")),
+        None => Err(format!("'{clean}' is no size, like 64M")),
+    }
+}
+
+/// The folder of the history, for who asks for it alone.
+pub fn history(named: Option<&Path>, config: Option<&Path>) -> Result<PathBuf> {
+    if let Some(named) = named {
+        return Ok(named.to_owned());
+    }
+    let read = read(config)?;
+    let folder = read.file.history.as_ref().map(|it| it.get_ref());
+    folder.map(PathBuf::from).ok_or_else(|| {
+        misconfigured("no history is configured: --history names its folder, which `netdiag agent --history` keeps".into())
+    })
 }
 
 #[cfg(test)]

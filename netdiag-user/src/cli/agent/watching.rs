@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::{round::Rounds, settings::Settings};
 use crate::{
     agent::{
+        history::History,
         page::Page,
         standing::{News, Stands},
         window::Window,
@@ -37,6 +38,7 @@ const FAILURES: u32 = 10;
 struct Watching<'a> {
     page: &'a Page,
     window: Window,
+    history: Option<History>,
     judge: Judge,
     judged: Option<Instant>,
     costed: Option<Instant>,
@@ -52,6 +54,7 @@ struct Watching<'a> {
 pub async fn watch(
     session: &mut Session,
     settings: &Settings,
+    history: Option<History>,
     page: &Page,
     signals: &mut Signals,
 ) -> Result<()> {
@@ -60,6 +63,7 @@ pub async fn watch(
     let mut watching = Watching {
         page,
         window,
+        history,
         judge: Judge::default(),
         judged: None,
         costed: None,
@@ -73,7 +77,10 @@ pub async fn watch(
     loop {
         tokio::select! {
             biased;
-            _ = signals.wait() => return Ok(()),
+            _ = signals.wait() => {
+                watching.close();
+                return Ok(());
+            }
             () = sleep(watching.tick) => {}
         }
         if let Some(rounds) = &mut rounds {
@@ -119,7 +126,8 @@ impl Watching<'_> {
         if session.rests()? {
             return Ok(());
         }
-        let reading = session.tick().await?;
+        let mut reading = session.tick().await?;
+        self.keep(session, &mut reading);
         {
             let mut state = self.page.state();
             self.tick = match state.meter.read(&session.scene, &reading) {
@@ -139,6 +147,21 @@ impl Watching<'_> {
             self.judge(session, &view);
         }
         Ok(())
+    }
+
+    /// A disk that is full ends the history for a minute, and nothing else.
+    fn keep(&mut self, session: &Session, reading: &mut Observation) {
+        if let Some(history) = &mut self.history
+            && let Err(error) = history.put(&session.scene, reading)
+        {
+            log::warn!("the history has a gap: {error:#}");
+        }
+    }
+
+    fn close(self) {
+        if let Some(Err(error)) = self.history.map(History::close) {
+            log::warn!("the history has no end: {error:#}");
+        }
     }
 
     /// Moves the view's beginning along where it is time to, and forgets what came before.

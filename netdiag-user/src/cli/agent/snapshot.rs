@@ -1,0 +1,57 @@
+//! `netdiag agent snapshot`: one recording of what an agent keeps on this node's disk.
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+
+use super::settings;
+use crate::{
+    agent::snapshot::take,
+    cli::{exit, options::duration},
+    output,
+    recording::Recorder,
+    sys::output_file::Replacement,
+};
+
+#[derive(Args, Debug)]
+pub struct SnapshotArgs {
+    /// Write this recording, for `netdiag replay`.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Begin so long ago: 30s, 10m, 1h.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub since: Duration,
+    /// The folder in which the agent keeps its history [default: what its configuration says].
+    #[arg(long, value_name = "DIR", env = "NETDIAG_HISTORY")]
+    pub history: Option<PathBuf>,
+    /// The agent's configuration [default: /etc/netdiag/agent.toml].
+    #[arg(long, value_name = "FILE", env = "NETDIAG_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+pub fn run(args: &SnapshotArgs) -> Result<i32> {
+    let folder = settings::history(args.history.as_deref(), args.config.as_deref())?;
+    let long = SignedDuration::try_from(args.since).unwrap_or(SignedDuration::MAX);
+    let since = Timestamp::now().checked_sub(long);
+    let since = since.unwrap_or(Timestamp::MIN);
+    let cannot_write = || format!("cannot write {}", args.file.display());
+    // Until it is whole, what was there stays.
+    let new = Replacement::of(&args.file).with_context(cannot_write)?;
+    let recorder = new.file().and_then(Recorder::to);
+    let taken = take(&folder, since, recorder.with_context(cannot_write)?)?;
+    new.put().with_context(cannot_write)?;
+    if taken.earlier > 0 {
+        log::warn!(
+            "the agent began again meanwhile: {} pieces of what was before are left out",
+            taken.earlier
+        );
+    }
+    let seconds = taken.to.duration_since(taken.from).as_secs();
+    output::line(&format!(
+        "{0}: {seconds} s until {1:.0}; `netdiag replay {0}` tells what they show",
+        args.file.display(),
+        taken.to
+    ))?;
+    Ok(exit::OK)
+}
