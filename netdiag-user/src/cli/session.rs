@@ -460,10 +460,7 @@ impl Session {
         not_checked.extend(self.scene.gathered.not_checked());
         not_checked.extend(self.gathering.not_answered(&self.scene.gathered));
         if attached == 0 {
-            not_checked.push(NotChecked::new(
-                "packets on the node's links",
-                "no link here is a pod's, a bridge, a tunnel or an uplink",
-            ));
+            not_checked.push(no_links());
         }
         let mut run = Run {
             level: Some(self.keeping.asked()),
@@ -488,4 +485,9 @@ impl Session {
         }
         self.covering.hooks().close();
     }
+}
+
+fn no_links() -> NotChecked {
+    let why = "no link here is a pod's, a bridge, a tunnel or an uplink";
+    NotChecked::new("packets on the node's links", why)
 }

@@ -45,7 +45,12 @@ impl Session {
         }
         let mut rows: Vec<NotChecked> = self.unseen.iter().cloned().collect();
         rows.extend(self.programs.missing.iter().cloned());
-        rows.extend(attach::not_covered(&self.covering.hooks()));
+        let hooks = self.covering.hooks();
+        rows.extend(attach::not_covered(&hooks));
+        if hooks.count() == 0 {
+            rows.push(super::no_links());
+        }
+        drop(hooks);
         let first = rows.first().map(|row| format!("{}: {}", row.what, row.why));
         Some(first.unwrap_or_else(|| "not every packet of this node can be seen".into()))
     }
