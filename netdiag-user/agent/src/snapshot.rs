@@ -48,7 +48,7 @@ pub fn take(folder: &Path, since: Timestamp, to: Recorder<File>) -> Result<Taken
     let mut all = segments(folder)?;
     if all.is_empty() {
         bail!(
-            "{} has no history: `netdiag agent --history {0}` keeps one there",
+            "{} has no history: an agent keeps one in the folder that its --history names",
             folder.display()
         );
     }

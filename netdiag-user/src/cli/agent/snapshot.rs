@@ -49,7 +49,7 @@ pub fn run(args: &SnapshotArgs) -> Result<i32> {
     }
     let seconds = taken.to.duration_since(taken.from).as_secs();
     output::line(&format!(
-        "{0}: {seconds} s until {1:.0}; `netdiag replay {0}` tells what they show",
+        "{}: {seconds} s until {:.0}; `netdiag replay` tells what they show",
         args.file.display(),
         taken.to
     ))?;
