@@ -23,6 +23,8 @@ pub mod serve;
 pub mod sight;
 pub mod snapshot;
 pub mod standing;
+#[cfg(test)]
+mod testing;
 pub mod window;
 
 use netdiag_diagnosis as diagnosis;

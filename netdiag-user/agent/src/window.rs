@@ -68,32 +68,12 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::{
-        clock::Clock,
-        scene::Run,
-        testing::{POD, TestNames, lost, overlay_node, tcp},
+    use crate::{
+        pipeline::testing::{POD, lost, tcp},
+        testing::scene,
     };
 
     const SECOND: u64 = 1_000_000_000;
-
-    fn scene() -> Scene {
-        let node = overlay_node(1450, 1450, 1500);
-        Scene {
-            start: node.clone(),
-            node,
-            pods: Default::default(),
-            cluster: Default::default(),
-            gathered: Default::default(),
-            names: Box::new(TestNames::default()),
-            clock: Clock {
-                monotonic: 0,
-                wall: jiff::Timestamp::UNIX_EPOCH,
-            },
-            run: Run::default(),
-            asked: Default::default(),
-            links: Vec::new(),
-        }
-    }
 
     /// So many packets were dropped until then.
     fn reading(second: u64, packets: u64) -> Observation {

@@ -14,6 +14,32 @@ pub trait Row<const N: usize> {
     fn set(&mut self, counts: [u64; N]);
 }
 
+/// Rows of which all counts are fields of their size, the time first.
+macro_rules! rows {
+    ($($row:ty: $count:literal [$($field:ident),+];)+) => {$(
+        impl Row<$count> for $row {
+            fn counts(&self) -> [u64; $count] {
+                [$(self.$field),+]
+            }
+
+            fn set(&mut self, counts: [u64; $count]) {
+                [$(self.$field),+] = counts;
+            }
+        }
+    )+};
+}
+
+rows! {
+    Outer: 3 [first, packets, bytes];
+    IcmpError: 2 [first, packets];
+    Dropped: 3 [first, packets, bytes];
+    Retransmitted: 2 [first, packets];
+    Dns: 12 [
+        first_query, queries, answers, noerror, nxdomain, servfail, refused, other, truncated, repeats,
+        latency_sum, latency_count
+    ];
+}
+
 impl Row<10> for FlowHop {
     fn counts(&self) -> [u64; 10] {
         [
@@ -63,62 +89,6 @@ impl Row<10> for FlowHop {
     }
 }
 
-impl Row<3> for Outer {
-    fn counts(&self) -> [u64; 3] {
-        [self.first, self.packets, self.bytes]
-    }
-
-    fn set(&mut self, counts: [u64; 3]) {
-        [self.first, self.packets, self.bytes] = counts;
-    }
-}
-
-impl Row<2> for IcmpError {
-    fn counts(&self) -> [u64; 2] {
-        [self.first, self.packets]
-    }
-
-    fn set(&mut self, counts: [u64; 2]) {
-        [self.first, self.packets] = counts;
-    }
-}
-
-impl Row<12> for Dns {
-    fn counts(&self) -> [u64; 12] {
-        [
-            self.first_query,
-            self.queries,
-            self.answers,
-            self.noerror,
-            self.nxdomain,
-            self.servfail,
-            self.refused,
-            self.other,
-            self.truncated,
-            self.repeats,
-            self.latency_sum,
-            self.latency_count,
-        ]
-    }
-
-    fn set(&mut self, counts: [u64; 12]) {
-        [
-            self.first_query,
-            self.queries,
-            self.answers,
-            self.noerror,
-            self.nxdomain,
-            self.servfail,
-            self.refused,
-            self.other,
-            self.truncated,
-            self.repeats,
-            self.latency_sum,
-            self.latency_count,
-        ] = counts;
-    }
-}
-
 impl Row<4> for Claim {
     fn counts(&self) -> [u64; 4] {
         let all = self.of_one.saturating_add(self.of_other);
@@ -129,26 +99,6 @@ impl Row<4> for Claim {
     fn set(&mut self, counts: [u64; 4]) {
         self.first = counts[0];
         self.changes = small(counts[2]);
-    }
-}
-
-impl Row<3> for Dropped {
-    fn counts(&self) -> [u64; 3] {
-        [self.first, self.packets, self.bytes]
-    }
-
-    fn set(&mut self, counts: [u64; 3]) {
-        [self.first, self.packets, self.bytes] = counts;
-    }
-}
-
-impl Row<2> for Retransmitted {
-    fn counts(&self) -> [u64; 2] {
-        [self.first, self.packets]
-    }
-
-    fn set(&mut self, counts: [u64; 2]) {
-        [self.first, self.packets] = counts;
     }
 }
 

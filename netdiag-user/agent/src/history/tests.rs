@@ -5,11 +5,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::{
     model::text,
-    pipeline::{
-        clock::Clock,
-        scene::Run,
-        testing::{POD, TestNames, lost, overlay_node, tcp},
-    },
+    pipeline::testing::{POD, lost, tcp},
     recording::Replay,
     snapshot::{Taken, take},
 };
@@ -22,25 +18,10 @@ const EXTENT: Extent = Extent {
 
 /// An agent whose hooks were there at `hooked` seconds; its clock began an hour ago.
 fn scene(hooked: u64) -> Scene {
-    let node = overlay_node(1450, 1450, 1500);
-    Scene {
-        start: node.clone(),
-        node,
-        pods: Default::default(),
-        cluster: Default::default(),
-        gathered: Default::default(),
-        names: Box::new(TestNames::default()),
-        clock: Clock {
-            monotonic: 0,
-            wall: Timestamp::now() - jiff::SignedDuration::from_secs(3600),
-        },
-        run: Run {
-            hooked: hooked * SECOND,
-            ..Run::default()
-        },
-        asked: Default::default(),
-        links: Vec::new(),
-    }
+    let mut scene = crate::testing::scene();
+    scene.clock.wall = Timestamp::now() - jiff::SignedDuration::from_secs(3600);
+    scene.run.hooked = hooked * SECOND;
+    scene
 }
 
 /// So many packets were dropped until then, the first of them at `first`.
