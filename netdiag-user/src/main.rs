@@ -4,7 +4,7 @@ use std::io::Write;
 use clap::Parser;
 use env_logger::fmt::ConfigurableFormat;
 use netdiag::{
-    cli::{Cli, exit, options::Global, power},
+    cli::{Cli, exit, node_root, options::Global, power},
     model::text,
 };
 
@@ -14,6 +14,7 @@ static MEMORY: netdiag::sys::memory::Bounded = netdiag::sys::memory::Bounded;
 fn main() {
     let cli = Cli::parse();
     set_up_logs(&cli.global);
+    node_root::tell();
     if cli.global.no_color {
         anstream::ColorChoice::Never.write_global();
     }

@@ -2,7 +2,7 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::{cluster, exit, power};
+use super::{cluster, exit, node_root, power};
 use crate::{
     kernel::{support, weigh},
     output::{self, Format},
@@ -12,8 +12,10 @@ use crate::{
 pub struct DoctorArgs {
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
-    /// The node's root, as a container sees it.
-    #[arg(long, value_name = "DIR", default_value = "/")]
+    /// The node's root, as a container sees it [default: /host in a container where the node's root is
+    /// mounted there, else /].
+    #[arg(long, value_name = "DIR", default_value = node_root::AUTO, hide_default_value = true)]
+    #[arg(value_parser = node_root::parse)]
     pub root: std::path::PathBuf,
     /// How to reach the Kubernetes API, as for the other commands.
     #[arg(long, value_name = "FILE")]
@@ -39,6 +41,7 @@ pub async fn run(args: &DoctorArgs) -> Result<i32> {
         node_name: args.node_name.as_deref(),
         allow_exec_plugin: args.allow_exec_plugin,
     };
+    features.push(node_root::feature(&args.root));
     features.push(power::feature());
     features.push(cluster::feature(api).await?);
     output::features(&features, args.output)?;

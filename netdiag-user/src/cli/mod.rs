@@ -15,6 +15,7 @@ pub mod manual;
 #[cfg(feature = "mcp")]
 pub mod mcp;
 mod names;
+pub mod node_root;
 pub mod options;
 pub mod path;
 pub mod power;

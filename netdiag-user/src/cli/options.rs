@@ -3,7 +3,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args};
 
-use super::{cluster, level::Keeping};
+use super::{cluster, level::Keeping, node_root};
 use crate::{
     causes,
     host::gather::{Places, etcd::Named},
@@ -162,8 +162,10 @@ pub struct Place {
     /// The CNI result cache, where it is not in its usual place.
     #[arg(long, value_name = "DIR")]
     pub cni_dir: Option<PathBuf>,
-    /// The node's root, as a container sees it: prefix of /proc, /sys, /var, /etc and /run.
-    #[arg(long, value_name = "DIR", default_value = "/", value_parser = root)]
+    /// The node's root, as a container sees it: prefix of /proc, /sys, /var, /etc and /run [default:
+    /// /host in a container where the node's root is mounted there, else /].
+    #[arg(long, value_name = "DIR", default_value = node_root::AUTO, hide_default_value = true)]
+    #[arg(value_parser = node_root::parse)]
     pub root: PathBuf,
     /// The cgroup that this node's pods are below (kubelet's --cgroup-root), where several nodes share
     /// a machine and its processes.
@@ -268,15 +270,6 @@ pub struct Keep {
 
 fn source(text: &str) -> Result<Source, String> {
     text.parse()
-}
-
-/// A node's root: a folder with a /proc in it.
-fn root(text: &str) -> Result<PathBuf, String> {
-    let root = PathBuf::from(text);
-    match root.join("proc").is_dir() {
-        true => Ok(root),
-        false => Err(format!("there is no {text}/proc: it is no node's root")),
-    }
 }
 
 /// A duration as people type it: `15s`, `2m`, `1.5h`, or bare seconds.

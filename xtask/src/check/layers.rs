@@ -33,6 +33,7 @@ const CRATES: &Table = &[
         &["diagnosis", "model", "pipeline", "recording", "sys"],
     ),
     ("lab", &["cri", "kernel", "model", "sys"]),
+    ("manifests", &["agent", "diagnosis", "sys"]),
 ];
 
 /// Parts within a crate, from the workspace's folder, and which of its other modules each may import.
