@@ -68,6 +68,7 @@ impl Reader {
     pub fn open(root: &Path, name: Option<&str>) -> Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection().context("opening netlink")?;
         tokio::spawn(connection);
+        crate::sys::program::look_below(root);
         let uname = nix::sys::utsname::uname().context("asking for the kernel's name")?;
         let host = uname.nodename().to_string_lossy().into_owned();
         Ok(Self {

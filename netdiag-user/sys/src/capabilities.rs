@@ -25,6 +25,11 @@ pub const WRITE: Right = right(1, "CAP_DAC_OVERRIDE", "puts a file into another'
 pub const OWNERS: Right = right(0, "CAP_CHOWN", "leaves a file its owner");
 pub const NET_ADMIN: Right = right(12, "CAP_NET_ADMIN", "attaches to links, lists nftables");
 pub const NET_RAW: Right = right(13, "CAP_NET_RAW", "sends probes, lists iptables");
+pub const CHROOT: Right = right(
+    18,
+    "CAP_SYS_CHROOT",
+    "runs the node's nft and iptables from a container",
+);
 pub const PTRACE: Right = right(19, "CAP_SYS_PTRACE", "looks into processes' /proc");
 pub const ADMIN: Right = right(21, "CAP_SYS_ADMIN", "enters pods' namespaces");
 pub const SYSLOG: Right = right(34, "CAP_SYSLOG", "names where packets are dropped");
@@ -33,10 +38,10 @@ pub const BPF: Right = right(39, "CAP_BPF", "loads eBPF programs");
 
 /// Of a command that traces.
 pub const TRACING: &[Right] = &[
-    READ, NET_ADMIN, NET_RAW, PTRACE, ADMIN, SYSLOG, PERFMON, BPF,
+    READ, NET_ADMIN, NET_RAW, CHROOT, PTRACE, ADMIN, SYSLOG, PERFMON, BPF,
 ];
 /// Of one that reads this node's configuration.
-pub const READING: &[Right] = &[READ, NET_ADMIN, NET_RAW, PTRACE, ADMIN];
+pub const READING: &[Right] = &[READ, NET_ADMIN, NET_RAW, CHROOT, PTRACE, ADMIN];
 /// Of one that takes away what another left.
 pub const SWEEPING: &[Right] = &[READ, NET_ADMIN, PTRACE, ADMIN];
 /// Of one that reads files that were named.

@@ -2,6 +2,9 @@
 //! can have written, without an environment, for a bounded time, with a bounded output that is read
 //! while it is written.
 //!
+//! In a container, a program that is not there is taken from the node's files, and sees these as its
+//! own (chroot(2)).
+//!
 //! A program runs in the network namespace of the thread that starts it. It is told to end with that
 //! thread, is the first to go where memory runs out, and may take only so much of it.
 mod child;
@@ -15,8 +18,9 @@ use std::{
     fmt,
     io::{BufRead, BufReader},
     os::unix::process::ExitStatusExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitStatus,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -36,6 +40,17 @@ const OUTPUT: usize = 64 << 20;
 const MEMORY: u64 = 1 << 30;
 /// Characters of what it says on stderr.
 const LONGEST: usize = 300;
+
+/// Where programs are looked for that are not here: the node's root, as a container sees it.
+static ROOT: OnceLock<PathBuf> = OnceLock::new();
+
+/// From now on a program that is not here is the node's, below that root, and is run in it.
+pub fn look_below(root: &Path) {
+    if root != Path::new("/") {
+        // The first to say so is the one command that there is.
+        let _ = ROOT.set(root.to_owned());
+    }
+}
 
 /// A program of the host's, and what it may take.
 #[derive(Clone, Debug)]
@@ -113,9 +128,10 @@ impl Program {
         arguments: &[impl AsRef<OsStr>],
         take: impl FnOnce(&mut dyn BufRead) -> anyhow::Result<T>,
     ) -> Result<T, Failure> {
-        let path = find::find(self.name, &self.folders)?;
+        let root = ROOT.get().map(PathBuf::as_path);
+        let found = find::find(self.name, &self.folders, root)?;
         let until = Instant::now() + self.time;
-        let started = Child::start(&path, self.name, arguments, MEMORY);
+        let started = Child::start(&found, self.name, arguments, MEMORY);
         let (mut child, out, said) =
             started.map_err(|e| Failure::NotStarted(self.name, e.to_string()))?;
         let mut output = Output::new(out, said, until, self.output);

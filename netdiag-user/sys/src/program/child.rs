@@ -4,14 +4,14 @@
     reason = "what happens between fork and exec, and wait4, have no safe forms"
 )]
 use std::{
-    ffi::OsStr,
+    ffi::{CStr, CString, OsStr},
     io,
     mem::MaybeUninit,
     os::{
         fd::{AsFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
         unix::process::{CommandExt, ExitStatusExt},
     },
-    path::Path,
     process::{ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -26,8 +26,10 @@ use nix::{
         signal::{Signal, killpg},
         wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
-    unistd::{Pid, getpid, getppid, setsid},
+    unistd::{Pid, chdir, chroot, getpid, getppid, setsid},
 };
+
+use super::find::Found;
 
 /// A killed process is gone after this long, unless the kernel holds it.
 const DYING: Duration = Duration::from_secs(1);
@@ -47,7 +49,7 @@ pub struct Child {
 
 impl Child {
     pub fn start(
-        path: &Path,
+        found: &Found,
         name: &str,
         arguments: &[impl AsRef<OsStr>],
         memory: u64,
@@ -58,7 +60,7 @@ impl Child {
             return Err(io::Error::other(why));
         }
         let parent = getpid();
-        let mut command = Command::new(path);
+        let mut command = Command::new(&found.path);
         // Some are many programs in one, which look at the name that they are called by.
         { command.arg0(name).args(arguments) }
             .env_clear()
@@ -67,8 +69,17 @@ impl Child {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // SAFETY: `alone` allocates nothing and takes no lock: it makes system calls only.
-        unsafe { command.pre_exec(move || alone(parent, memory)) };
+        let root = found
+            .root
+            .as_ref()
+            .map(|it| CString::new(it.as_os_str().as_bytes()));
+        let root = root.transpose()?;
+        let made = move || {
+            alone(parent, memory)?;
+            root.as_deref().map_or(Ok(()), within)
+        };
+        // SAFETY: `made` allocates nothing and takes no lock: it makes system calls only.
+        unsafe { command.pre_exec(made) };
         let mut child = command.spawn()?;
         let pid = Pid::from_raw(child.id().cast_signed());
         let piped = || io::Error::other("it has no pipes");
@@ -137,6 +148,12 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// That folder is its root from now on.
+fn within(root: &CStr) -> io::Result<()> {
+    chroot(root)?;
+    Ok(chdir(c"/")?)
 }
 
 /// Between fork and exec.

@@ -11,6 +11,9 @@ use std::{
 
 use super::Failure;
 
+/// Where files are as a program sees them.
+const OWN: &str = "/";
+
 /// An administrator's own come first, as in everybody's PATH; the last is NixOS'.
 pub const FOLDERS: [&str; 7] = [
     "/usr/local/sbin",
@@ -29,10 +32,33 @@ const STICKY: u32 = 0o1000;
 const RUNS: u32 = 0o111;
 
 /// The first that may be run, without any link in its path.
-pub fn find(name: &'static str, folders: &[PathBuf]) -> Result<PathBuf, Failure> {
+pub fn find(
+    name: &'static str,
+    folders: &[PathBuf],
+    root: Option<&Path>,
+) -> Result<Found, Failure> {
+    match (below(Path::new(OWN), name, folders), root) {
+        // A container has none of its own: the node's are those that fit the node's rules.
+        (Err(Failure::NotInstalled(_)), Some(root)) => {
+            let path = below(root, name, folders)?;
+            let root = Some(root.to_owned());
+            Ok(Found { root, path })
+        }
+        (found, _) => found.map(|path| Found { root: None, path }),
+    }
+}
+
+/// A program, by its path below the root that it must be run in.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found {
+    pub root: Option<PathBuf>,
+    pub path: PathBuf,
+}
+
+fn below(root: &Path, name: &'static str, folders: &[PathBuf]) -> Result<PathBuf, Failure> {
     let mut refused = None;
     for folder in folders {
-        match trusted(&folder.join(name)) {
+        match trusted(root, &folder.join(name)) {
             Ok(path) => return Ok(path),
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             Err(e) => refused = refused.or(Some(e.to_string())),
@@ -44,9 +70,14 @@ pub fn find(name: &'static str, folders: &[PathBuf]) -> Result<PathBuf, Failure>
     })
 }
 
-fn trusted(path: &Path) -> io::Result<PathBuf> {
+/// Links lead where they lead for whoever has that root.
+fn trusted(root: &Path, path: &Path) -> io::Result<PathBuf> {
     let mut at = PathBuf::from("/");
-    folder(&at, &symlink_metadata(&at)?)?;
+    let seen = |at: &Path| match at.strip_prefix("/") {
+        Ok(rest) => root.join(rest),
+        Err(_) => root.join(at),
+    };
+    folder(root, &symlink_metadata(root)?)?;
     let mut rest = parts(path);
     let mut links = 0;
     while let Some(part) = rest.pop_front() {
@@ -55,16 +86,17 @@ fn trusted(path: &Path) -> io::Result<PathBuf> {
             continue;
         }
         let next = at.join(part);
-        let meta = symlink_metadata(&next)?;
+        let real = seen(&next);
+        let meta = symlink_metadata(&real)?;
         if meta.uid() != 0 {
-            return Err(refuse(&next, "does not belong to root"));
+            return Err(refuse(&real, "does not belong to root"));
         }
         if meta.is_symlink() {
             links += 1;
             if links > LINKS {
-                return Err(refuse(&next, "is a link that leads nowhere"));
+                return Err(refuse(&real, "is a link that leads nowhere"));
             }
-            let target = read_link(&next)?;
+            let target = read_link(&real)?;
             if target.is_absolute() {
                 at = PathBuf::from("/");
             }
@@ -74,8 +106,8 @@ fn trusted(path: &Path) -> io::Result<PathBuf> {
             continue;
         }
         match rest.is_empty() {
-            true => file(&next, &meta)?,
-            false => folder(&next, &meta)?,
+            true => file(&real, &meta)?,
+            false => folder(&real, &meta)?,
         }
         at = next;
     }

@@ -44,6 +44,50 @@ fn mode(path: &Path, mode: u32) {
 }
 
 #[test]
+fn what_is_not_here_is_the_nodes() {
+    let Some(stubs) = Stubs::new() else { return };
+    stubs.put("host/usr/bin/real", "true");
+    let root = stubs.path("host");
+    fs::create_dir_all(root.join("usr/sbin")).expect("made");
+    // A link leads where it leads on the node.
+    symlink("/usr/bin/real", root.join("usr/sbin/nodes-own")).expect("linked");
+    let folders: Vec<PathBuf> = find::FOLDERS.iter().map(PathBuf::from).collect();
+    let look = |name, root| find::find(name, &folders, root);
+    assert!(matches!(
+        look("nodes-own", None),
+        Err(Failure::NotInstalled(_))
+    ));
+    let found = look("nodes-own", Some(&root)).expect("the node's");
+    assert_eq!(found.path, Path::new("/usr/bin/real"));
+    assert_eq!(found.root.as_deref(), Some(&*root));
+    // What is here comes first.
+    assert_eq!(look("sh", Some(&root)).expect("our own").root, None);
+    mode(&root.join("usr/bin"), 0o777);
+    let refused = look("nodes-own", Some(&root)).expect_err("anybody's");
+    assert!(refused.to_string().contains("host/usr/bin"), "{refused}");
+}
+
+/// The program runs in that root: /usr has its own /lib and /lib64 where it is merged.
+#[test]
+fn the_nodes_program_sees_the_nodes_files() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let found = find::Found {
+        root: Some("/usr".into()),
+        path: "/bin/ls".into(),
+    };
+    let started = Child::start(&found, "ls", &["/"], MEMORY);
+    let (mut child, mut out, _) = started.expect("started");
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut out, &mut text).expect("read");
+    let ended = child.end(Instant::now() + TIME);
+    assert!(ended.is_some_and(|it| it.success()), "{text}");
+    assert!(text.lines().any(|it| it == "share"), "{text}");
+    assert!(!text.lines().any(|it| it == "proc"), "{text}");
+}
+
+#[test]
 fn it_prints_and_fails_in_its_own_words() {
     let Some(stubs) = Stubs::new() else { return };
     assert_eq!(
