@@ -15,6 +15,7 @@
 //! | [`diagnosis`] | the arbiter joins opinions to findings, these to events, verdicts and paths, of one node or of several |
 //! | [`output`] | renders and never computes |
 //! | [`agent`] | what a run that goes on for weeks keeps and serves |
+//! | `fleet` | recordings of several nodes, fetched by the Kubernetes API or by ssh |
 //! | [`recording`] | readings as a file, from which the same verdict comes |
 //! | `lab` | real incidents in namespaces, for tests and for people |
 //! | [`sys`] | system calls, bounded files and programs |
@@ -34,12 +35,16 @@ pub use netdiag_agent as agent;
 #[cfg(feature = "cri")]
 pub use netdiag_cri as cri;
 pub use netdiag_diagnosis::{self as diagnosis, causes};
+#[cfg(feature = "k8s")]
+pub use netdiag_fleet as fleet;
 pub use netdiag_host as host;
 pub use netdiag_kernel as kernel;
 #[cfg(feature = "k8s")]
 pub use netdiag_kubernetes as kubernetes;
 #[cfg(feature = "lab")]
 pub use netdiag_lab as lab;
+#[cfg(feature = "k8s")]
+pub use netdiag_manifests as manifests;
 pub use netdiag_model::{self as model, shell};
 pub use netdiag_output as output;
 pub use netdiag_pipeline as pipeline;

@@ -1,7 +1,6 @@
 //! The thin binary; everything is in the library.
 use std::io::Write;
 
-use clap::Parser;
 use env_logger::fmt::ConfigurableFormat;
 use netdiag::{
     cli::{Cli, exit, node_root, options::Global, power},
@@ -12,7 +11,7 @@ use netdiag::{
 static MEMORY: netdiag::sys::memory::Bounded = netdiag::sys::memory::Bounded;
 
 fn main() {
-    let cli = Cli::parse();
+    let cli = Cli::typed();
     set_up_logs(&cli.global);
     node_root::tell();
     if cli.global.no_color {

@@ -11,7 +11,7 @@ use kube::{
 
 use super::{
     book::Book,
-    bounded::Bounded,
+    bounded::{Bounded, PAGE},
     heard::Hearing,
     kubeconfig::{self, Asked},
 };
@@ -22,8 +22,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// What was found; nothing where no API is known.
 pub async fn config(asked: Asked<'_>) -> Result<Option<Config>> {
     let found = match asked.kubeconfig {
-        Some(path) => Some(from_file(path, asked.plugins).await?),
-        None => match from_environment(asked.plugins).await? {
+        Some(path) => Some(from_file(path, asked).await?),
+        None => match from_environment(asked).await? {
             Some(config) => Some(config),
             None => in_cluster()?,
         },
@@ -36,22 +36,23 @@ pub async fn config(asked: Asked<'_>) -> Result<Option<Config>> {
     }))
 }
 
-async fn from_file(path: &Path, plugins: bool) -> Result<Config> {
+async fn from_file(path: &Path, asked: Asked<'_>) -> Result<Config> {
     let name = path.display();
     let read = kubeconfig::read(path);
     let read = read.with_context(|| format!("--kubeconfig {name} is no kubeconfig"))?;
-    from_kubeconfig(read, &format!("--kubeconfig {name}"), plugins).await
+    from_kubeconfig(read, &format!("--kubeconfig {name}"), asked).await
 }
 
-async fn from_environment(plugins: bool) -> Result<Option<Config>> {
+async fn from_environment(asked: Asked<'_>) -> Result<Option<Config>> {
     Ok(match kubeconfig::from_environment()? {
-        Some(read) => Some(from_kubeconfig(read, "$KUBECONFIG", plugins).await?),
+        Some(read) => Some(from_kubeconfig(read, "$KUBECONFIG", asked).await?),
         None => None,
     })
 }
 
-async fn from_kubeconfig(mut read: Kubeconfig, named: &str, plugins: bool) -> Result<Config> {
-    kubeconfig::settle(&mut read, plugins).with_context(|| named.to_owned())?;
+async fn from_kubeconfig(mut read: Kubeconfig, named: &str, asked: Asked<'_>) -> Result<Config> {
+    kubeconfig::choose(&mut read, asked.context).with_context(|| named.to_owned())?;
+    kubeconfig::settle(&mut read, asked.plugins).with_context(|| named.to_owned())?;
     let options = KubeConfigOptions::default();
     let config = Config::from_custom_kubeconfig(read, &options).await;
     config.with_context(|| format!("{named} names no cluster that can be asked"))
@@ -65,13 +66,31 @@ fn in_cluster() -> Result<Option<Config>> {
     Ok(Some(config.context("the service account of this pod")?))
 }
 
-/// A client whose answers are noted in the book, and have so many bytes at most.
-pub fn client(config: Config, book: &Book, most: usize) -> Result<Client> {
+/// For what is asked once: a client, whose answers are bounded, with the namespace that the
+/// kubeconfig names; nothing where no API is known.
+pub async fn access(asked: Asked<'_>) -> Result<Option<(Client, String)>> {
+    let Some(config) = config(asked).await? else {
+        return Ok(None);
+    };
+    let namespace = config.default_namespace.clone();
+    provide();
+    let builder = ClientBuilder::try_from(config).context("a client for the API")?;
+    let client = builder.with_layer(&Bounded(PAGE)).build();
+    Ok(Some((client, namespace)))
+}
+
+/// What encrypts, before the first connection.
+fn provide() {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         // Somebody else's choice of a provider is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
+}
+
+/// A client whose answers are noted in the book, and have so many bytes at most.
+pub fn client(config: Config, book: &Book, most: usize) -> Result<Client> {
+    provide();
     let builder = ClientBuilder::try_from(config).context("a client for the API")?;
     let builder = builder.with_layer(&Bounded(most));
     Ok(builder.with_layer(&Hearing(book.clone())).build())
@@ -85,7 +104,9 @@ mod tests {
     async fn a_file_that_is_no_kubeconfig_is_not_shown() {
         let path = std::env::temp_dir().join(format!("netdiag-{}-kubeconfig", std::process::id()));
         std::fs::write(&path, "root:x:0:0:secret\nother:y\n").expect("written");
-        let why = from_file(&path, false).await.expect_err("refused");
+        let why = from_file(&path, Asked::default())
+            .await
+            .expect_err("refused");
         let _ = std::fs::remove_file(&path);
         let why = format!("{why:#}");
         assert!(why.contains("is no kubeconfig"), "{why}");

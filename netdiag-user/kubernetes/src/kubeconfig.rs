@@ -14,6 +14,8 @@ const LARGEST: usize = 4 << 20;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked<'a> {
     pub kubeconfig: Option<&'a Path>,
+    /// The kubeconfig's context of that name, not its current one.
+    pub context: Option<&'a str>,
     /// Root may run the program that the kubeconfig names to log in.
     pub plugins: bool,
 }
@@ -72,6 +74,19 @@ pub fn from_environment() -> Result<Option<Kubeconfig>> {
 fn sentence(error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
     let text = format!("{:#}", anyhow!(error));
     anyhow!(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// Makes the context of that name the current one.
+pub fn choose(config: &mut Kubeconfig, context: Option<&str>) -> Result<()> {
+    let Some(wanted) = context else { return Ok(()) };
+    if !config.contexts.iter().any(|it| it.name == wanted) {
+        let known: Vec<&str> = config.contexts.iter().map(|it| it.name.as_str()).collect();
+        let known = crate::model::text::line(&known.join(", "), 300);
+        let wanted = crate::model::text::line(wanted, 100);
+        bail!("it has no context '{wanted}', but {known}");
+    }
+    config.current_context = Some(wanted.to_owned());
+    Ok(())
 }
 
 /// Refuses programs, and puts the certificates and the key of the chosen cluster and user in the

@@ -31,7 +31,7 @@ use kube::Client;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use self::book::Book;
-pub use self::kubeconfig::Asked;
+pub use self::{connect::access, follow::why, kubeconfig::Asked};
 use model::cluster::{Cluster, Topic};
 use netdiag_model as model;
 use netdiag_sys as sys;

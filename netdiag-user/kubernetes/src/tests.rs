@@ -46,7 +46,7 @@ async fn within(api: &Api, login: Login, most: usize) -> Kubernetes {
     let config = api.kubeconfig(login);
     let asked = Asked {
         kubeconfig: Some(&config),
-        plugins: false,
+        ..Asked::default()
     };
     let open = Kubernetes::within(asked, Some("node-a"), most).await;
     open.expect("a kubeconfig").expect("an API")

@@ -25,7 +25,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use kind::CommandKind;
 pub use shows::Shows;
 pub use template::holes;
-use word::{Word, quoted};
+use word::Word;
+pub use word::quoted;
 
 /// A longer line is for no terminal.
 const LONGEST: usize = 4096;

@@ -146,6 +146,7 @@ const NONE: &str = "no Kubernetes API was given or found";
 async fn open(place: Place<'_>) -> Result<Option<Api>> {
     let asked = Asked {
         kubeconfig: place.kubeconfig,
+        context: None,
         plugins: place.allow_exec_plugin,
     };
     Api::open(asked, place.node_name).await

@@ -7,6 +7,8 @@ mod cluster;
 pub mod diagnose;
 pub mod doctor;
 pub mod explain;
+#[cfg(feature = "k8s")]
+pub mod fleet;
 mod gathering;
 #[cfg(feature = "lab")]
 pub mod lab;
@@ -69,6 +71,13 @@ pub enum Command {
     Replay(replay::ReplayArgs),
     /// Watch this node all the time, and serve what is seen and named as metrics for Prometheus.
     Agent(agent::AgentArgs),
+    #[cfg(feature = "k8s")]
+    /// Ask several nodes at once, by the Kubernetes API or by ssh: one verdict of all of them.
+    Cluster(fleet::ClusterArgs),
+    #[cfg(feature = "k8s")]
+    #[command(hide = true)]
+    /// Wait, in a pod that `netdiag cluster` made.
+    Linger(fleet::LingerArgs),
     #[cfg(feature = "lab")]
     /// The incidents in network namespaces on this machine.
     Lab(lab::LabArgs),
@@ -89,6 +98,17 @@ pub enum Command {
     Man,
 }
 
+impl Cli {
+    /// What was typed; under the name of kubectl's plugin it is for several nodes.
+    pub fn typed() -> Self {
+        #[cfg(feature = "k8s")]
+        if let Some(cli) = fleet::as_plugin() {
+            return cli;
+        }
+        Self::parse()
+    }
+}
+
 impl Command {
     /// Runs the command; the number is the exit code.
     pub async fn run(self, global: &Global) -> anyhow::Result<i32> {
@@ -99,6 +119,10 @@ impl Command {
             Self::Path(args) => path::run(args, global).await,
             Self::Replay(args) => replay::run(&args),
             Self::Agent(args) => agent::run(args, global).await,
+            #[cfg(feature = "k8s")]
+            Self::Cluster(args) => fleet::run(args, global).await,
+            #[cfg(feature = "k8s")]
+            Self::Linger(args) => fleet::linger(&args).await,
             #[cfg(feature = "lab")]
             Self::Lab(args) => lab::run(args),
             Self::Explain(args) => explain::run(&args),

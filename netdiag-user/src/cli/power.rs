@@ -35,6 +35,12 @@ fn rights(command: &Command) -> Option<&'static [Right]> {
         Command::Lab(_) => return None,
         Command::Agent(args) => agents(args),
         Command::Run(_) | Command::Diagnose(_) | Command::Path(_) | Command::Doctor(_) => TRACING,
+        #[cfg(feature = "k8s")]
+        Command::Cluster(args) if args.folder().is_some_and(is_others) => REPLACING,
+        #[cfg(feature = "k8s")]
+        Command::Cluster(_) => FILES,
+        #[cfg(feature = "k8s")]
+        Command::Linger(_) => &[],
         // Those of the calls that it starts.
         #[cfg(feature = "mcp")]
         Command::Mcp(_) => TRACING,
@@ -76,7 +82,11 @@ fn outputs(command: &Command) -> Vec<&Path> {
 /// Whether only root's rights lead into the folder of that file.
 fn is_anothers(path: &Path) -> bool {
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
-    let found = folder.unwrap_or(Path::new(".")).metadata();
+    is_others(folder.unwrap_or(Path::new(".")))
+}
+
+fn is_others(folder: &Path) -> bool {
+    let found = folder.metadata();
     found.is_ok_and(|it| it.uid() != nix::unistd::geteuid().as_raw())
 }
 

@@ -6,7 +6,7 @@ mod player;
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 
 use self::player::Player;
@@ -22,7 +22,7 @@ use crate::{
     model::{
         event::{Detail, LiveEvent},
         path::Wanted,
-        verdict::{NotChecked, Verdict},
+        verdict::{NotChecked, Outcome, Verdict},
     },
     output::{self, Format},
 };
@@ -63,6 +63,9 @@ pub struct ReplayArgs {
     /// routes there are, process numbers, the kernel's version.
     #[arg(long, value_name = "OUT")]
     pub anonymise: Option<PathBuf>,
+    /// What else was to be replayed and is not there.
+    #[arg(skip)]
+    pub missing: Vec<NotChecked>,
 }
 
 impl ReplayArgs {
@@ -89,6 +92,33 @@ pub fn run(args: &ReplayArgs) -> Result<i32> {
     }
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     replay(&args, &mut sink)
+}
+
+/// Several nodes' recordings that were fetched just now: one that was cut before its first reading
+/// does not cost the others.
+pub fn several(args: &ReplayArgs, sink: &mut output::Sink) -> Result<i32> {
+    let mut args = args.clone();
+    allowance::guard(&args.files, false);
+    let nothing = args.only.asked(&args.iface, &args.causes);
+    let mut cut = Vec::new();
+    args.files
+        .retain(|file| match Player::open(file, &nothing) {
+            Ok(_) => true,
+            Err(why) => {
+                let node = file.file_stem().unwrap_or_default().to_string_lossy();
+                cut.push(NotChecked::new(format!("node {node}"), format!("{why:#}")));
+                false
+            }
+        });
+    if args.files.is_empty() {
+        let each = cut.iter().map(|it| format!("{}: {}", it.what, it.why));
+        bail!(
+            "nothing was recorded; {}",
+            each.collect::<Vec<_>>().join("; ")
+        );
+    }
+    args.missing.extend(cut);
+    replay(&args, sink)
 }
 
 /// Replays into a sink; what the whole process may cost is for [`run`] to see to.
@@ -122,12 +152,22 @@ pub fn replay(args: &ReplayArgs, sink: &mut output::Sink) -> Result<i32> {
     };
     if let Some([source, destination]) = args.path.as_deref() {
         let paths = path::paths(&mut recorded, source, destination)?;
+        for it in &args.missing {
+            log::warn!("{}: {}", it.what, it.why);
+        }
         output::paths(sink, &paths, args.output)?;
         return Ok(path::code(&paths));
     }
-    let Some(verdict) = verdict(recorded, files) else {
+    let Some(mut verdict) = verdict(recorded, files) else {
         return none(sink, args, &nodes);
     };
+    if !args.missing.is_empty() {
+        verdict.not_checked.extend(args.missing.iter().cloned());
+        if verdict.verdict == Outcome::Healthy {
+            // Nobody knows about the others.
+            verdict.verdict = Outcome::Incomplete;
+        }
+    }
     match told {
         true => output::Live::new(Format::Ndjson).events(sink, together(&verdict))?,
         false => output::verdict(sink, &verdict, args.output)?,

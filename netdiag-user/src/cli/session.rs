@@ -294,7 +294,7 @@ impl Session {
         }
         self.without_flow = observation.counter(counter::DROPS_UNJUDGED);
         self.scene.run = self.run();
-        self.record(&mut observation);
+        self.record(&mut observation)?;
         let delivered = observation.events.len();
         let share = self
             .account
@@ -381,9 +381,14 @@ impl Session {
     }
 
     /// A disk that is full ends the recording, not the trace.
-    fn record(&mut self, observation: &mut Observation) {
+    fn record(&mut self, observation: &mut Observation) -> Result<()> {
         let put = |recorder: &mut Recorder| recorder.put(&self.scene, observation);
         if let Some(Err(e)) = self.recorder.as_mut().map(put) {
+            // Whoever read it as it came is gone, and nobody else wants it.
+            if e.kind() == std::io::ErrorKind::BrokenPipe {
+                self.recorder = None;
+                return Err(e.into());
+            }
             self.unkept.push(unkept("the recording", &e));
             self.recorder = None;
         }
@@ -395,6 +400,7 @@ impl Session {
             self.unkept.push(unkept("the capture", &e));
             self.pcap = None;
         }
+        Ok(())
     }
 
     /// A pod that is new is compared with its first counters.

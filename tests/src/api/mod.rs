@@ -2,9 +2,12 @@
 //! resumption) of whatever objects it is given, over TLS, by token or certificate. It can do what
 //! real ones do on bad days: forget what came before (410 Gone), drop its connections, forbid a
 //! resource, be slow, be gone.
+mod exec;
+mod kubelet;
 pub mod objects;
 mod serve;
 mod tls;
+mod writes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use self::kubelet::{Kubelet, Running};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::{broadcast, watch};
@@ -75,6 +79,12 @@ struct State {
     minor: u32,
     /// `list pods`, `watch pods`, `410`.
     counts: BTreeMap<String, usize>,
+    /// Of nodes on which pods run.
+    kubelets: BTreeMap<String, Kubelet>,
+    /// By `namespace/name` of their pods.
+    containers: BTreeMap<String, Running>,
+    /// Where they have their roots.
+    folder: PathBuf,
 }
 
 impl Api {
@@ -97,9 +107,11 @@ impl Api {
     pub fn on(listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("an address");
         let (events, _) = broadcast::channel(1024);
+        let dir = tempfile::tempdir().expect("a folder");
         let state = State {
             version: 100,
             minor: 33,
+            folder: dir.path().to_owned(),
             ..State::default()
         };
         let shared = Arc::new(Shared {
@@ -109,7 +121,7 @@ impl Api {
         let mut api = Self {
             shared,
             address,
-            dir: tempfile::tempdir().expect("a folder"),
+            dir,
             tls: tls::make(address.ip()),
             end: None,
         };
@@ -207,6 +219,47 @@ impl Api {
     /// Cuts all watches in the middle of their streams.
     pub fn cut(&self) {
         let _ = self.shared.events.send(Signal::Cut);
+    }
+
+    /// From now on pods of that node run in that network namespace.
+    pub fn kubelet(&self, node: &str, netns: &str, cni: Option<&str>) {
+        let kubelet = Kubelet {
+            netns: netns.to_owned(),
+            cni: cni.map(str::to_owned),
+            silent: false,
+        };
+        self.change(|state| state.kubelets.insert(node.to_owned(), kubelet));
+    }
+
+    /// The node's kubelet takes nothing any more, and its pods answer nobody.
+    pub fn silence(&self, node: &str) {
+        self.change(|state| state.kubelets.get_mut(node).expect("a kubelet").silent = true);
+    }
+
+    /// A pod that somebody has put on a node with a kubelet.
+    pub fn run(&self, pod: Value) {
+        let key = key(&pod);
+        self.change(|state| {
+            state.put("pods", pod);
+            state.run(&key);
+        });
+    }
+
+    /// A pod that somebody takes away.
+    pub fn end(&self, key: &str) {
+        self.change(|state| state.delete_pod(key, true));
+    }
+
+    /// What was asked so far does not count.
+    pub fn forget_counts(&self) {
+        self.change(|state| state.counts.clear());
+    }
+
+    /// Names of the objects that there are.
+    pub fn names(&self, resource: &str) -> Vec<String> {
+        let state = self.shared.state();
+        let all = state.objects.get(resource).into_iter().flatten();
+        all.map(|(key, _)| key.clone()).collect()
     }
 
     pub fn forbid(&self, resource: &str) {

@@ -15,26 +15,27 @@ use serde_json::{Value, json};
 use tokio::sync::{broadcast::error::RecvError, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
-use super::{Gone, Shared, Signal, State, TOKEN};
+use super::{Gone, Shared, Signal, State, TOKEN, exec, writes};
 
 /// How often a watch that asked for it hears where it is.
 const BOOKMARK: Duration = Duration::from_millis(500);
 /// API servers from 1.32 on stream lists by default.
 const STREAMING: u32 = 32;
 
-type Body = BoxBody<Bytes, std::io::Error>;
+pub type Body = BoxBody<Bytes, std::io::Error>;
 
-struct Kind {
-    resource: &'static str,
+pub struct Kind {
+    pub resource: &'static str,
     group: &'static str,
     name: &'static str,
 }
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     kind("pods", "v1", "Pod"),
     kind("services", "v1", "Service"),
     kind("nodes", "v1", "Node"),
     kind("configmaps", "v1", "ConfigMap"),
+    kind("jobs", "batch/v1", "Job"),
     kind("endpointslices", "discovery.k8s.io/v1", "EndpointSlice"),
 ];
 
@@ -47,11 +48,14 @@ const fn kind(resource: &'static str, group: &'static str, name: &'static str) -
 }
 
 /// A request, as far as it matters.
-struct Asked {
-    kind: &'static Kind,
-    namespace: Option<String>,
-    name: Option<String>,
+pub struct Asked {
+    pub kind: &'static Kind,
+    pub namespace: Option<String>,
+    pub name: Option<String>,
+    subresource: Option<String>,
     query: HashMap<String, String>,
+    /// The words of `command`, which comes once for each.
+    pub command: Vec<String>,
 }
 
 pub fn run(
@@ -85,7 +89,8 @@ pub fn run(
                     async move { Ok::<_, Infallible>(answer(request, &shared, certified).await) }
                 });
                 let http = hyper::server::conn::http1::Builder::new();
-                let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                let connection = http.serve_connection(TokioIo::new(stream), service);
+                let _ = connection.with_upgrades().await;
             });
         }
     });
@@ -116,12 +121,17 @@ async fn answer(
         );
     };
     let watching = asked.is("watch");
-    let verb = match (watching, &asked.name) {
-        (true, _) => "watch",
-        (false, Some(_)) => "get",
-        (false, None) => "list",
+    let verb = match (request.method().as_str(), watching, &asked.name) {
+        ("POST", ..) => "create",
+        ("DELETE", ..) => "delete",
+        (_, true, _) => "watch",
+        (_, false, Some(_)) => "get",
+        (_, false, None) => "list",
     };
-    let resource = asked.kind.resource;
+    let resource = match asked.subresource.as_deref() {
+        Some("exec") => "pods/exec",
+        _ => asked.kind.resource,
+    };
     let (delay, forbidden) = {
         let mut state = shared.state();
         state.tally(format!("{verb} {resource}"));
@@ -135,20 +145,28 @@ async fn answer(
         );
         return failure(403, "Forbidden", &text);
     }
-    match watching {
-        true => follow(asked, shared),
-        false => list(&asked, &shared.state()),
+    match (verb, asked.subresource.as_deref()) {
+        (_, Some("exec")) => exec::exec(request, &asked, shared),
+        ("create", None) => writes::create(request, &asked, shared).await,
+        ("delete", None) => writes::delete(request, &asked, shared).await,
+        ("watch", None) => follow(asked, shared),
+        (_, None) => list(&asked, &shared.state()),
+        (_, Some(_)) => failure(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        ),
     }
 }
 
 impl Asked {
-    fn is(&self, flag: &str) -> bool {
+    pub fn is(&self, flag: &str) -> bool {
         self.query
             .get(flag)
             .is_some_and(|v| v == "true" || v == "1")
     }
 
-    fn number(&self, name: &str) -> Option<u64> {
+    pub fn number(&self, name: &str) -> Option<u64> {
         self.query.get(name)?.parse().ok()
     }
 
@@ -161,7 +179,11 @@ impl Asked {
         let selector = self.query.get("fieldSelector");
         let terms = selector.into_iter().flat_map(|s| s.split(','));
         let mut terms = terms.filter_map(|t| t.split_once('='));
-        own(&self.namespace, "namespace")
+        let labels = self.query.get("labelSelector");
+        let labels = labels.into_iter().flat_map(|s| s.split(','));
+        let mut labels = labels.filter_map(|t| t.split_once('='));
+        labels.all(|(name, value)| meta["labels"][name] == value)
+            && own(&self.namespace, "namespace")
             && own(&self.name, "name")
             && terms.all(|(path, value)| {
                 let pointer = format!("/{}", path.replace('.', "/"));
@@ -170,7 +192,7 @@ impl Asked {
             })
     }
 
-    fn typed(&self, object: &Value) -> Value {
+    pub fn typed(&self, object: &Value) -> Value {
         let mut object = object.clone();
         object["apiVersion"] = self.kind.group.into();
         object["kind"] = self.kind.name.into();
@@ -194,11 +216,16 @@ fn asked(uri: &hyper::Uri) -> Option<Asked> {
     let kind = KINDS.iter().find(|k| k.resource == rest[0])?;
     let query = uri.query().unwrap_or_default().split('&');
     let query = query.filter_map(|pair| pair.split_once('='));
+    let query: Vec<_> = query.map(|(k, v)| (k.to_owned(), decoded(v))).collect();
+    let words = query.iter().filter(|(name, _)| name == "command");
+    let part = |n: usize| rest.get(n).map(|name| (*name).to_owned());
     Some(Asked {
         kind,
         namespace,
-        name: rest.get(1).map(|name| (*name).to_owned()),
-        query: query.map(|(k, v)| (k.to_owned(), decoded(v))).collect(),
+        name: part(1),
+        subresource: part(2),
+        command: words.map(|(_, word)| word.clone()).collect(),
+        query: query.into_iter().collect(),
     })
 }
 
@@ -208,7 +235,8 @@ fn decoded(text: &str) -> String {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         if byte != b'%' {
-            out.push(byte);
+            // Forms write a blank so.
+            out.push(if byte == b'+' { b' ' } else { byte });
             continue;
         }
         let code: String = bytes.by_ref().take(2).map(char::from).collect();
@@ -340,21 +368,21 @@ fn streaming(lines: mpsc::UnboundedReceiver<std::io::Result<Bytes>>) -> Response
     response(200, StreamBody::new(frames).boxed())
 }
 
-fn status(code: u16, reason: &str, message: &str) -> Value {
+pub fn status(code: u16, reason: &str, message: &str) -> Value {
     json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": message, "reason": reason, "code": code })
 }
 
-fn failure(code: u16, reason: &str, message: &str) -> Response<Body> {
+pub fn failure(code: u16, reason: &str, message: &str) -> Response<Body> {
     document(code, &status(code, reason, message))
 }
 
-fn document(code: u16, value: &Value) -> Response<Body> {
+pub fn document(code: u16, value: &Value) -> Response<Body> {
     let full = Full::new(Bytes::from(value.to_string()));
     response(code, full.map_err(|never| match never {}).boxed())
 }
 
-fn response(code: u16, body: Body) -> Response<Body> {
+pub fn response(code: u16, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(code).expect("a status");
     let json = hyper::header::HeaderValue::from_static("application/json");

@@ -32,6 +32,7 @@ const CRATES: &Table = &[
         "agent",
         &["diagnosis", "model", "pipeline", "recording", "sys"],
     ),
+    ("fleet", &["kubernetes", "model", "sys"]),
     ("lab", &["cri", "kernel", "model", "sys"]),
     ("manifests", &["agent", "diagnosis", "sys"]),
 ];

@@ -1,5 +1,8 @@
 //! `netdiag agent snapshot`: one recording of what an agent keeps on this node's disk.
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -7,16 +10,16 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::settings;
 use crate::{
-    agent::snapshot::take,
+    agent::snapshot::{Taken, take},
     cli::{exit, options::duration},
     output,
     recording::Recorder,
-    sys::output_file::Replacement,
+    sys::output_file::{self, Replacement},
 };
 
 #[derive(Args, Debug)]
 pub struct SnapshotArgs {
-    /// Write this recording, for `netdiag replay`.
+    /// Write this recording, for `netdiag replay`; - is stdout.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Begin so long ago: 30s, 10m, 1h.
@@ -35,18 +38,19 @@ pub fn run(args: &SnapshotArgs) -> Result<i32> {
     let long = SignedDuration::try_from(args.since).unwrap_or(SignedDuration::MAX);
     let since = Timestamp::now().checked_sub(long);
     let since = since.unwrap_or(Timestamp::MIN);
+    if args.file.as_os_str() == "-" {
+        let recorder = output_file::create(Path::new("/dev/stdout")).and_then(Recorder::to);
+        let taken = take(&folder, since, recorder.context("cannot write to stdout")?)?;
+        say_earlier(&taken);
+        return Ok(exit::OK);
+    }
     let cannot_write = || format!("cannot write {}", args.file.display());
     // Until it is whole, what was there stays.
     let new = Replacement::of(&args.file).with_context(cannot_write)?;
     let recorder = new.file().and_then(Recorder::to);
     let taken = take(&folder, since, recorder.with_context(cannot_write)?)?;
     new.put().with_context(cannot_write)?;
-    if taken.earlier > 0 {
-        log::warn!(
-            "the agent began again meanwhile: {} pieces of what was before are left out",
-            taken.earlier
-        );
-    }
+    say_earlier(&taken);
     let seconds = taken.to.duration_since(taken.from).as_secs();
     output::line(&format!(
         "{}: {seconds} s until {:.0}; `netdiag replay` tells what they show",
@@ -54,4 +58,13 @@ pub fn run(args: &SnapshotArgs) -> Result<i32> {
         taken.to
     ))?;
     Ok(exit::OK)
+}
+
+fn say_earlier(taken: &Taken) {
+    if taken.earlier > 0 {
+        log::warn!(
+            "the agent began again meanwhile: {} pieces of what was before are left out",
+            taken.earlier
+        );
+    }
 }

@@ -1,0 +1,246 @@
+//! Which nodes of a cluster are meant, and which of them have an agent.
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::{
+    Api, Client, Resource,
+    api::{ListParams, ObjectList},
+};
+use serde::de::DeserializeOwned;
+
+use super::{
+    kubernetes::{self, Asked, why},
+    model::text,
+};
+
+/// Objects of a page: an answer is bounded.
+const PAGE: u32 = 250;
+/// What an agent's pod is called by, wherever it came from.
+const AGENTS: &str = "app.kubernetes.io/name=netdiag,app.kubernetes.io/component=agent";
+/// kubectl takes this container where none is named.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// Which nodes; each kind adds some.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    pub names: Vec<String>,
+    /// Labels of nodes, as kubectl takes them.
+    pub selector: Option<String>,
+    /// Those that these pods are on: namespace and name of a pod, or of what made it.
+    pub pods: Vec<(String, String)>,
+    pub all: bool,
+}
+
+/// A container that commands can be run in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InPod {
+    pub namespace: String,
+    pub pod: String,
+    pub container: String,
+}
+
+pub struct Cluster {
+    pub(super) client: Client,
+    /// Of the kubeconfig.
+    pub namespace: String,
+}
+
+impl Cluster {
+    /// Nothing where no API is known.
+    pub async fn open(asked: Asked<'_>) -> Result<Option<Self>> {
+        let access = kubernetes::access(asked).await?;
+        Ok(access.map(|(client, namespace)| Self { client, namespace }))
+    }
+
+    /// The names of the nodes that are meant, each once; fails where one is not there.
+    pub async fn nodes(&self, choice: &Choice) -> Result<Vec<String>> {
+        let mut nodes: BTreeSet<String> = BTreeSet::new();
+        for name in &choice.names {
+            nodes.insert(self.node(name).await?);
+        }
+        if choice.all {
+            nodes.extend(self.labelled(None).await?);
+        }
+        if let Some(selector) = &choice.selector {
+            nodes.extend(self.labelled(Some(selector)).await?);
+        }
+        for (namespace, name) in &choice.pods {
+            nodes.extend(self.of_pod(namespace, name).await?);
+        }
+        // They become names of files.
+        match nodes.iter().find(|name| !is_name(name)) {
+            Some(odd) => bail!(
+                "the API has a node with an impossible name: {}",
+                text::line(odd, 100)
+            ),
+            None => Ok(nodes.into_iter().collect()),
+        }
+    }
+
+    async fn node(&self, name: &str) -> Result<String> {
+        let api: Api<Node> = Api::all(self.client.clone());
+        match api.get_opt(name).await {
+            Ok(Some(_)) => Ok(name.to_owned()),
+            Ok(None) => bail!("the cluster has no node '{name}': `kubectl get nodes` lists them"),
+            Err(error) => bail!(
+                "the API does not say whether there is a node {name}: {}",
+                why(&error)
+            ),
+        }
+    }
+
+    async fn labelled(&self, selector: Option<&str>) -> Result<BTreeSet<String>> {
+        let api: Api<Node> = Api::all(self.client.clone());
+        let params =
+            selector.map_or_else(ListParams::default, |it| ListParams::default().labels(it));
+        let all = each(&api, params)
+            .await
+            .context("the API does not list nodes")?;
+        let names: BTreeSet<String> = all.into_iter().filter_map(|n| n.metadata.name).collect();
+        if let (true, Some(selector)) = (names.is_empty(), selector) {
+            bail!("no node has the labels {selector}");
+        }
+        Ok(names)
+    }
+
+    /// The node of the pod of that name, or those of all pods of a workload of that name.
+    async fn of_pod(&self, namespace: &str, name: &str) -> Result<BTreeSet<String>> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let context = || format!("the API does not list the pods of {namespace}");
+        let all = each(&api, ListParams::default())
+            .await
+            .with_context(context)?;
+        let of = |exactly: bool| {
+            let own = all.iter().filter(|pod| match exactly {
+                true => pod.metadata.name.as_deref() == Some(name),
+                false => is_of(pod, name),
+            });
+            let nodes = own.filter_map(|pod| pod.spec.as_ref()?.node_name.clone());
+            nodes.collect::<BTreeSet<String>>()
+        };
+        let mut nodes = of(true);
+        if nodes.is_empty() {
+            nodes = of(false);
+        }
+        match nodes.is_empty() {
+            true => bail!(
+                "no pod {namespace}/{name} runs on a node: `kubectl get pods -n {namespace} -o wide`"
+            ),
+            false => Ok(nodes),
+        }
+    }
+
+    /// The running agents by their nodes; with why there is none where the API does not say.
+    pub async fn agents(&self, namespace: &str) -> Result<BTreeMap<String, InPod>, String> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let found = each(&api, ListParams::default().labels(AGENTS)).await;
+        let found = found.map_err(|error| error.to_string())?;
+        let running = found.iter().filter(|pod| runs(pod));
+        let agents = running.filter_map(|pod| {
+            let node = pod.spec.as_ref()?.node_name.clone()?;
+            Some((node, in_pod(pod)?))
+        });
+        Ok(agents.collect())
+    }
+}
+
+/// All objects, page by page.
+pub async fn each<K>(api: &Api<K>, mut params: ListParams) -> Result<Vec<K>>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug + Resource,
+{
+    let mut all = Vec::new();
+    params.limit = Some(PAGE);
+    loop {
+        let page: ObjectList<K> = match api.list(&params).await {
+            Ok(page) => page,
+            Err(error) => bail!("{}", why(&error)),
+        };
+        let next = page.metadata.continue_.filter(|it| !it.is_empty());
+        all.extend(page.items);
+        match next {
+            Some(next) => params.continue_token = Some(next),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// Made by a workload of that name: `cart` for `cart-5d4f9-x2x`, by way of the ReplicaSet.
+fn is_of(pod: &Pod, workload: &str) -> bool {
+    let owners = pod.metadata.owner_references.iter().flatten();
+    let mut owners = owners.filter(|it| it.controller == Some(true));
+    owners.any(|it| {
+        let replica_set = it.kind == "ReplicaSet";
+        let deployment = it.name.rsplit_once('-').map(|(name, _)| name);
+        it.name == workload || replica_set && deployment == Some(workload)
+    })
+}
+
+/// Whether commands can be run in it.
+pub fn runs(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|it| it.phase.as_deref());
+    phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
+}
+
+pub fn in_pod(pod: &Pod) -> Option<InPod> {
+    let annotations = pod.metadata.annotations.as_ref();
+    let named = annotations.and_then(|it| it.get(DEFAULT_CONTAINER));
+    let first = || {
+        pod.spec
+            .as_ref()?
+            .containers
+            .first()
+            .map(|it| it.name.clone())
+    };
+    Some(InPod {
+        namespace: pod.metadata.namespace.clone()?,
+        pod: pod.metadata.name.clone()?,
+        container: named.cloned().or_else(first)?,
+    })
+}
+
+/// A DNS subdomain, as names of nodes are (RFC 1123).
+pub fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);
+    !text.is_empty()
+        && text.len() <= 253
+        && text.chars().all(plain)
+        && !text.starts_with(['.', '-'])
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+    use super::*;
+
+    fn owned(kind: &str, name: &str) -> Pod {
+        let owner = OwnerReference {
+            kind: kind.into(),
+            name: name.into(),
+            controller: Some(true),
+            ..OwnerReference::default()
+        };
+        let mut pod = Pod::default();
+        pod.metadata.owner_references = Some(vec![owner]);
+        pod
+    }
+
+    #[test]
+    fn a_workload_is_known_by_its_own_name() {
+        assert!(is_of(&owned("ReplicaSet", "cart-5d4f9"), "cart"));
+        assert!(is_of(&owned("StatefulSet", "cart"), "cart"));
+        assert!(!is_of(&owned("StatefulSet", "cart-db"), "cart"));
+        assert!(!is_of(&owned("ReplicaSet", "cart-db-5d4f9"), "cart"));
+        assert!(!is_of(&Pod::default(), "cart"));
+    }
+
+    #[test]
+    fn no_name_leads_elsewhere() {
+        for odd in ["", "../x", "a/b", "-o", ".", "A", "a\nb"] {
+            assert!(!is_name(odd), "{odd:?}");
+        }
+        assert!(is_name("ip-10-0-0-1.eu-west-1.compute.internal"));
+    }
+}

@@ -1,0 +1,451 @@
+//! One command for several nodes: with agents, without, by ssh; and what it leaves behind.
+use std::{
+    fs,
+    net::TcpListener,
+    os::{fd::OwnedFd, unix::fs::symlink},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use netdiag_tests::{
+    api::{Api, Login, objects::node},
+    lab::Lab,
+    need,
+    netdiag::{binary, command, sentence},
+    netns::{exec, sh},
+    process::{Ended, PATIENCE, Process, run, wait_until},
+};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+const TOOLS: [&str; 6] = ["ip", "nft", "nsenter", "unshare", "setpriv", "chroot"];
+/// What the API calls the lab's nodes.
+const NODES: [&str; 2] = ["left", "right"];
+
+/// A cluster of the two nodes of a lab.
+struct Cluster {
+    api: Api,
+    lab: Lab,
+    kubeconfig: String,
+}
+
+impl Cluster {
+    fn of(lab: Lab) -> Self {
+        let api = Api::start();
+        for (number, name) in NODES.iter().enumerate() {
+            api.put(
+                "nodes",
+                node(name, &format!("192.0.2.{number}"), "10.1.0.0/16"),
+            );
+            api.kubelet(name, &lab.nodes[number], Some(&lab.cni_dirs[number]));
+        }
+        let kubeconfig = api.kubeconfig(Login::Token).display().to_string();
+        Self {
+            api,
+            lab,
+            kubeconfig,
+        }
+    }
+
+    fn up(scenario: &str) -> Self {
+        Self::of(Lab::up(&[scenario, "--seed", "11"]))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let usual = ["--kubeconfig", &self.kubeconfig];
+        let (name, rest) = arguments.split_first().expect("a command");
+        command(&[&["cluster", name][..], &usual, rest].concat())
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Ended {
+        run(&mut self.command(arguments))
+    }
+
+    fn assert_left_alone(&self) {
+        for resource in ["jobs", "pods"] {
+            assert_eq!(self.api.names(resource), [""; 0], "{resource}");
+        }
+    }
+}
+
+/// Root causes.
+fn roots(verdict: &Value) -> Vec<&str> {
+    let findings = verdict["findings"].as_array().expect("a list");
+    let roots = findings.iter().filter(|it| it["consequence_of"].is_null());
+    roots
+        .map(|it| it["cause"].as_str().expect("a cause"))
+        .collect()
+}
+
+/// Nodes that the verdict is of.
+fn nodes(verdict: &Value) -> Vec<&str> {
+    let nodes = verdict["nodes"].as_array().expect("a list");
+    nodes
+        .iter()
+        .map(|it| it["node"].as_str().expect("a name"))
+        .collect()
+}
+
+/// Why that was not checked.
+fn why<'a>(verdict: &'a Value, what: &str) -> &'a str {
+    let rows = verdict["not_checked"].as_array().expect("a list");
+    let row = rows.iter().find(|row| row["what"] == what);
+    row.unwrap_or_else(|| panic!("{what}: {verdict:#}"))["why"]
+        .as_str()
+        .expect("a sentence")
+}
+
+#[test]
+fn both_ends_of_a_tunnel_are_one_incident() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let cluster = Cluster::up("vxlan-source-mismatch");
+    let _traffic = cluster.lab.traffic();
+    let ended = cluster.ask(&[
+        "diagnose",
+        "--nodes",
+        "left,right",
+        "--duration",
+        "8s",
+        "-o",
+        "json",
+    ]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let verdict = ended.json();
+    assert_eq!(roots(&verdict), ["vxlan-source-mismatch"], "{verdict:#}");
+    assert_eq!(nodes(&verdict), NODES);
+    // By the node's own files, in the pod's mounts.
+    let pods = verdict["findings"][0]["pods"].as_array();
+    assert!(pods.is_some_and(|all| !all.is_empty()), "{verdict:#}");
+    cluster.assert_left_alone();
+}
+
+/// An agent's pod as the printed DaemonSet makes it.
+fn agent(node: &str) -> Value {
+    let all = [
+        "BPF",
+        "PERFMON",
+        "NET_ADMIN",
+        "NET_RAW",
+        "SYS_CHROOT",
+        "SYS_ADMIN",
+        "SYS_PTRACE",
+        "DAC_READ_SEARCH",
+        "SYSLOG",
+    ];
+    json!({
+        "metadata": { "namespace": "netdiag", "name": format!("netdiag-{node}"),
+            "labels": { "app.kubernetes.io/name": "netdiag", "app.kubernetes.io/component": "agent" } },
+        "spec": { "nodeName": node, "hostNetwork": true, "hostPID": true,
+            "containers": [{ "name": "netdiag", "args": ["agent"],
+                "env": [{ "name": "NODE_NAME", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } },
+                    { "name": "NETDIAG_HISTORY", "value": "/tmp/history" }],
+                "securityContext": { "capabilities": { "drop": ["ALL"], "add": all } },
+                "volumeMounts": [{ "name": "host", "mountPath": "/host", "readOnly": true }] }] },
+    })
+}
+
+#[test]
+fn agents_know_the_last_minutes() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let cluster = Cluster::up("overlay-blocked");
+    NODES.iter().for_each(|node| cluster.api.run(agent(node)));
+    let traffic = cluster.lab.traffic();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().display().to_string();
+    // What is over when it is asked about.
+    std::thread::sleep(Duration::from_secs(12));
+    traffic.stop(Signal::SIGINT);
+    let ask = ["diagnose", "--all-nodes", "--record", &path, "-o", "json"];
+    let ended = cluster.ask(&ask);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let verdict = ended.json();
+    assert_eq!(roots(&verdict), ["overlay-blocked"], "{verdict:#}");
+    assert_eq!(nodes(&verdict), NODES);
+    // No pod came.
+    assert_eq!(cluster.api.count("create jobs"), 0);
+    for node in NODES {
+        assert!(
+            folder.path().join(format!("{node}.ndr")).is_file(),
+            "{node}"
+        );
+    }
+    // A node without an agent has no last minutes.
+    let pod = "netdiag/netdiag-right";
+    cluster.api.end(pod);
+    let ended = cluster.ask(&["diagnose", "--all-nodes", "--since", "1m", "-o", "json"]);
+    let verdict = ended.json();
+    assert!(
+        why(&verdict, "node right").starts_with("no agent runs on it"),
+        "{verdict:#}"
+    );
+    cluster.api.end("netdiag/netdiag-left");
+}
+
+#[test]
+fn a_drop_on_the_far_node_is_seen_from_both_ends() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let cluster = Cluster::up("healthy");
+    let traffic = cluster.lab.traffic();
+    let rule = "table inet t { chain c { type filter hook forward priority -5; meta l4proto tcp \
+                iifname flannel.1 drop; }; }";
+    let rule = rule.replace("flannel.1", &tunnel(&cluster.lab.nodes[1]));
+    exec(&cluster.lab.nodes[1], &["nft", &rule]);
+    let ended = cluster.ask(&[
+        "diagnose",
+        "--nodes",
+        "left",
+        "--nodes",
+        "right",
+        "--duration",
+        "8s",
+        "-o",
+        "json",
+    ]);
+    drop(traffic);
+    let verdict = ended.json();
+    assert_eq!(roots(&verdict), ["firewall-drop"], "{verdict:#}");
+    let lost = verdict["between"].as_array().expect("a list").iter();
+    let dropped = lost
+        .filter(|it| it["to"] == "right")
+        .flat_map(|it| it["dropped"].as_array());
+    assert!(dropped.flatten().count() > 0, "{verdict:#}");
+    cluster.assert_left_alone();
+}
+
+/// The link of the node's tunnel.
+fn tunnel(netns: &str) -> String {
+    let links = sh(&["ip", "-n", netns, "-o", "link", "show", "type", "vxlan"]);
+    let name = links.split(": ").nth(1).expect("a tunnel");
+    name.split('@').next().expect("a name").to_owned()
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let cluster = Cluster::up("healthy");
+    let watch = [
+        "diagnose",
+        "--all-nodes",
+        "--duration",
+        "60s",
+        "--start-within",
+        "8s",
+        "-o",
+        "json",
+    ];
+    let running = |cluster: &Cluster| {
+        let ran = Process::start(&mut cluster.command(&watch));
+        wait_until("both nodes are watched", PATIENCE, || {
+            cluster.api.count("create pods/exec") + cluster.api.count("get pods/exec") >= 2
+        });
+        // Until something was recorded.
+        std::thread::sleep(Duration::from_secs(8));
+        ran
+    };
+    // Ctrl-C: what was seen until then is told.
+    let ended = running(&cluster).stop(Signal::SIGINT);
+    let verdict = ended.json();
+    assert_eq!(nodes(&verdict), NODES);
+    assert_eq!(
+        why(&verdict, "the rest of node left"),
+        "it was ended by a signal"
+    );
+    cluster.assert_left_alone();
+    // A node that falls silent: the others count, and its pod is taken away by force.
+    cluster.api.forget_counts();
+    let ran = running(&cluster);
+    cluster.api.silence("right");
+    let ended = ran.stop(Signal::SIGINT);
+    assert!(!ended.stdout.is_empty(), "{ended:?}");
+    cluster.assert_left_alone();
+    // One that is silent from the start.
+    let short = [
+        "diagnose",
+        "--all-nodes",
+        "--duration",
+        "3s",
+        "--start-within",
+        "4s",
+        "-o",
+        "json",
+    ];
+    let ended = cluster.ask(&short);
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+    let verdict = ended.json();
+    assert!(
+        why(&verdict, "node right").contains("did not run within 4 s"),
+        "{verdict:#}"
+    );
+    cluster.assert_left_alone();
+}
+
+#[test]
+fn a_killed_client_leaves_nothing_for_long() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let cluster = Cluster::up("healthy");
+    let ask = [
+        "diagnose",
+        "--nodes",
+        "left",
+        "--duration",
+        "4s",
+        "--start-within",
+        "5s",
+    ];
+    let ran = Process::start(&mut cluster.command(&ask));
+    wait_until("its pod runs", PATIENCE, || {
+        cluster.api.names("pods").len() == 1
+    });
+    ran.stop(Signal::SIGKILL);
+    wait_until("the cluster has taken all of it away", PATIENCE, || {
+        cluster.api.names("pods").is_empty() && cluster.api.names("jobs").is_empty()
+    });
+}
+
+#[test]
+fn who_may_not_is_told_so() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let cluster = Cluster::up("healthy");
+    let ended = cluster.ask(&["diagnose"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(sentence(&ended).contains("which nodes?"), "{ended:?}");
+    let ended = cluster.ask(&["diagnose", "--nodes", "left,nobody"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(
+        sentence(&ended).contains("the cluster has no node 'nobody'"),
+        "{ended:?}"
+    );
+    let ended = cluster.ask(&["diagnose", "--all-nodes", "--most", "1"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    for resource in ["jobs", "pods/exec"] {
+        cluster.api.forbid(resource);
+        let ended = cluster.ask(&["diagnose", "--nodes", "left", "--duration", "2s"]);
+        assert_eq!(ended.code, Some(3), "{ended:?}");
+        assert!(
+            sentence(&ended).contains(&format!("{resource} is forbidden")),
+            "{ended:?}"
+        );
+        cluster.api.allow(resource);
+        cluster.assert_left_alone();
+    }
+    // By kubectl's name for it, which has no other commands.
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugin = folder.path().join("kubectl-netdiag");
+    symlink(binary(), &plugin).expect("linked");
+    let told = run(Command::new(&plugin).arg("--help"));
+    assert!(
+        told.text()
+            .contains("Usage: kubectl netdiag [OPTIONS] <COMMAND>"),
+        "{told:?}"
+    );
+    assert_eq!(run(Command::new(&plugin).arg("audit")).code, Some(2));
+}
+
+/// The port at which a node's own server answers, as inetd(8) would start it there.
+fn serving(netns: &str, config: &str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let sshd = need::find("sshd").expect("asked for").display().to_string();
+    let words = ["netns", "exec", netns, &sshd, "-i", "-f", config].map(str::to_owned);
+    std::thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let other = OwnedFd::from(connection.try_clone().expect("a descriptor"));
+            let mut server = Command::new("ip");
+            server
+                .args(&words)
+                .stdin(OwnedFd::from(connection))
+                .stdout(other);
+            let mut server = server.stderr(Stdio::null()).spawn().expect("sshd");
+            std::thread::spawn(move || server.wait());
+        }
+    });
+    port
+}
+
+#[test]
+fn ssh_does_without_an_api() {
+    if need::missing(&[&TOOLS[..], &["sshd", "ssh", "ssh-keygen"]].concat()) {
+        return;
+    }
+    let lab = Lab::up(&["overlay-blocked", "--seed", "5"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for key in ["host", "own"] {
+        sh(&[
+            "ssh-keygen",
+            "-q",
+            "-t",
+            "ed25519",
+            "-N",
+            "",
+            "-f",
+            &path(key),
+        ]);
+    }
+    fs::copy(path("own.pub"), path("authorized")).expect("copied");
+    let server = format!(
+        "HostKey {}\nAuthorizedKeysFile {}\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n\
+         PidFile none\n",
+        path("host"),
+        path("authorized")
+    );
+    fs::write(path("sshd"), server).expect("written");
+    fs::create_dir_all("/run/sshd").expect("made");
+    let hosts = NODES.iter().zip(&lab.nodes).map(|(name, netns)| {
+        format!(
+            "Host {name}\n HostName 127.0.0.1\n Port {}\n IdentityFile {}\n User root\n \
+             StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel ERROR\n",
+            serving(netns, &path("sshd")),
+            path("own")
+        )
+    });
+    fs::write(path("config"), hosts.collect::<String>()).expect("written");
+    let _traffic = lab.traffic();
+    let (ssh, netdiag) = (
+        format!("ssh -F {}", path("config")),
+        binary().display().to_string(),
+    );
+    let ask = |hosts: &str| {
+        let words = [
+            "cluster",
+            "diagnose",
+            "--ssh",
+            hosts,
+            "--ssh-command",
+            &ssh,
+            "--ssh-netdiag",
+            &netdiag,
+            "--duration",
+            "8s",
+            "-o",
+            "json",
+            "--",
+            "--cni-dir",
+            &lab.cni_dirs[0],
+        ];
+        run(&mut command(&words))
+    };
+    let ended = ask("left,root@right");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let verdict = ended.json();
+    assert_eq!(roots(&verdict), ["overlay-blocked"], "{verdict:#}");
+    assert_eq!(nodes(&verdict).len(), 2);
+    // One that is not there does not cost the other.
+    let verdict = ask("left,nowhere.invalid").json();
+    assert!(
+        why(&verdict, "node nowhere.invalid").contains("nowhere.invalid"),
+        "{verdict:#}"
+    );
+}
