@@ -84,11 +84,12 @@ async fn stream(asking: &Asking<'_>, source: &Source, to: &mut Kept) -> Option<S
             let client = asking.cluster?.client.clone();
             let pods: Api<Pod> = Api::namespaced(client, &at.namespace);
             let mut command = vec![PROGRAM.to_owned()];
-            command.extend(wanted.command(Some(&source.node)));
+            command.extend(wanted.command(&source.node));
             exec::run(&pods, at, command, to, said, wanted.limit()).await
         }
         Way::Ssh(host) => {
-            let (remote, command) = (asking.remote, wanted.command(None));
+            // By the name that the user knows it by, whatever it calls itself.
+            let (remote, command) = (asking.remote, wanted.command(&source.node));
             remote.run(host, &command, to, said, wanted.limit()).await
         }
     }

@@ -18,7 +18,7 @@ pub enum Wanted {
 
 impl Wanted {
     /// The words after `netdiag` that write a recording to stdout.
-    pub fn command(&self, node: Option<&str>) -> Vec<String> {
+    pub fn command(&self, node: &str) -> Vec<String> {
         let seconds = |time: &Duration| format!("{}s", time.as_secs_f64());
         match self {
             Self::Past { since } => words(["agent", "snapshot", "--since", &seconds(since), "-"]),
@@ -33,9 +33,7 @@ impl Wanted {
                     "--record",
                     "/dev/stdout",
                 ]));
-                if let Some(node) = node {
-                    all.extend(words(["--node-name", node]));
-                }
+                all.extend(words(["--node-name", node]));
                 all.extend(arguments.iter().cloned());
                 all
             }
@@ -64,19 +62,15 @@ mod tests {
         let past = Wanted::Past {
             since: Duration::from_secs(90),
         };
-        assert_eq!(
-            past.command(Some("a")).join(" "),
-            "agent snapshot --since 90s -"
-        );
+        assert_eq!(past.command("a").join(" "), "agent snapshot --since 90s -");
         let now = Wanted::Now {
             duration: Duration::from_millis(2500),
             arguments: vec!["--pods=cni".into()],
         };
         assert_eq!(
-            now.command(Some("a")).join(" "),
+            now.command("a").join(" "),
             "--quiet diagnose --duration 2.5s --output-file /dev/null --record /dev/stdout \
              --node-name a --pods=cni"
         );
-        assert!(!now.command(None).contains(&"--node-name".to_owned()));
     }
 }

@@ -164,7 +164,8 @@ fn between(pair: &Pair<'_>, names: &[String], facts: &[Facts<'_>]) -> [Between; 
             from: names[from].clone(),
             to: names[to].clone(),
             duration: window.seconds(),
-            clock_ahead: window.ahead.map(|ns| (ns / 1_000_000) as f64 / 1e3),
+            clock_ahead: window.ahead.map(seconds),
+            clock_error: window.error.map(seconds),
             flows: way.flows.len() as u64,
             packets: all.left,
             arrived: all.came,
@@ -177,6 +178,11 @@ fn between(pair: &Pair<'_>, names: &[String], facts: &[Facts<'_>]) -> [Between; 
         way(one, other, &pair.there, &pair.window),
         way(other, one, &pair.back, &pair.window.for_the_other()),
     ]
+}
+
+/// To the millisecond.
+fn seconds(ns: i64) -> f64 {
+    (ns / 1_000_000) as f64 / 1e3
 }
 
 /// The flows that lost most on the way.

@@ -39,6 +39,9 @@ pub struct Between {
     /// Seconds that the other's clock is ahead, where flows that both saw tell it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_ahead: Option<f64>,
+    /// Seconds by which that may be wrong, where flows of both directions tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_error: Option<f64>,
     pub flows: u64,
     pub packets: u64,
     /// Those of the packets that were seen to come, or may have.

@@ -15,26 +15,28 @@ pub fn nodes(verdict: &Verdict, width: usize) -> String {
     let line = |node: &crate::model::verdict::NodeRef| {
         let clock = verdict.between.iter();
         let mut clock = clock.filter(|b| b.to == node.node && b.from == verdict.nodes[0].node);
-        let ahead = clock.find_map(|b| b.clock_ahead).unwrap_or(0.0);
+        let clock = clock.find_map(|b| Some((b.clock_ahead?, b.clock_error)));
         let text = format!(
             "{} · Linux {} · watched {:.1} s from {}{}",
             node.node,
             node.kernel,
             node.duration,
             node.started,
-            differs(ahead, &verdict.nodes[0].node)
+            clock.map_or_else(String::new, |it| differs(it, &verdict.nodes[0].node))
         );
         wrap(&clean(&text), width, "  ")
     };
     verdict.nodes.iter().map(line).collect()
 }
 
-fn differs(ahead: f64, of: &str) -> String {
-    match ahead {
-        s if s >= WORTH_TELLING => format!(" · its clock is {s:.1} s ahead of {of}'s"),
-        s if s <= -WORTH_TELLING => format!(" · its clock is {:.1} s behind {of}'s", -s),
-        _ => String::new(),
-    }
+fn differs((ahead, error): (f64, Option<f64>), of: &str) -> String {
+    let how = match ahead {
+        s if s >= WORTH_TELLING => "ahead of",
+        s if s <= -WORTH_TELLING => "behind",
+        _ => return String::new(),
+    };
+    let within = error.map_or_else(String::new, |it| format!(" (± {it:.2} s)"));
+    format!(" · its clock is {:.1} s{within} {how} {of}'s", ahead.abs())
 }
 
 /// What passed from each node to each other.
