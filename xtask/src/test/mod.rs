@@ -62,7 +62,7 @@ fn peers(tally: &mut Tally) {
         if parts == DAEMONS && Path::new("/run/systemd/system").exists() {
             // Their packages start services, which nobody asked for here.
             let why = "this system would start them as services";
-            tally.skip("installing etcd, containerd and promtool", why);
+            tally.skip("installing etcd, containerd, sshd and promtool", why);
         } else if let Err(error) = apt::install(parts, "scenarios of the lab run them for real") {
             tally.skip("installing the scenarios' parts", &format!("{error:#}"));
         }
@@ -90,8 +90,9 @@ const PRINTED: [&str; 5] = [
     "ndisc6",
 ];
 const PERF: [&str; 1] = ["linux-perf"];
-/// promtool, which reads the agent's page, comes in the package of Prometheus itself.
-const DAEMONS: [&str; 3] = ["containerd", "etcd-server", "prometheus"];
+/// sshd serves the nodes of a test; promtool, which reads the agent's page, comes in the package of
+/// Prometheus itself.
+const DAEMONS: [&str; 4] = ["containerd", "etcd-server", "openssh-server", "prometheus"];
 
 /// Returns the scenarios that only the VM can have.
 fn lab(names: &[String], full: bool, tally: &mut Tally) -> Vec<String> {
