@@ -17,6 +17,7 @@
 //! | [`agent`] | what a run that goes on for weeks keeps and serves |
 //! | `fleet` | recordings of several nodes, fetched by the Kubernetes API or by ssh |
 //! | [`recording`] | readings as a file, from which the same verdict comes |
+//! | `manifests` | what a cluster is given for the agent, as typed objects |
 //! | `lab` | real incidents in namespaces, for tests and for people |
 //! | [`sys`] | system calls, bounded files and programs |
 //! | [`cli`] | puts them together |

@@ -1,11 +1,23 @@
 //! What a cluster is given so that netdiag runs on each of its nodes, as typed objects: no template
 //! can leave a field of them misspelt.
+mod daemonset;
+mod documents;
+mod monitoring;
+mod monitors;
+mod names;
+mod options;
 mod pod;
 mod profile;
+mod rbac;
+mod rules;
 mod yaml;
 
+pub use documents::{What, documents, plain_rules};
+pub use names::{Image, Label, Name};
+pub use options::{Alerts, Listen, Monitor, Options, runbook_url, scale};
 pub use pod::{CONTAINER, HOST_ROOT, pod_spec};
 pub use profile::Profile;
 pub use yaml::{Document, stream};
 
+use netdiag_diagnosis as diagnosis;
 use netdiag_sys as sys;

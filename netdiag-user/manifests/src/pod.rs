@@ -13,6 +13,9 @@ use crate::profile::Profile;
 pub const CONTAINER: &str = "netdiag";
 /// Where netdiag looks for a node's files by itself, as `kubectl debug node/…` puts them there.
 pub const HOST_ROOT: &str = "/host";
+/// What the agent may take of its node at most; alerts speak of it.
+pub(crate) const CPU_LIMIT_MILLI: u32 = 500;
+pub(crate) const MEMORY_LIMIT_MI: u32 = 512;
 /// What it has attached stands there, for the next one to take away after a kill.
 const LEDGER: &str = "/run/netdiag";
 
@@ -82,7 +85,10 @@ fn resources() -> ResourceRequirements {
         )
     };
     ResourceRequirements {
-        limits: of("500m", "512Mi"),
+        limits: of(
+            &format!("{CPU_LIMIT_MILLI}m"),
+            &format!("{MEMORY_LIMIT_MI}Mi"),
+        ),
         requests: of("50m", "96Mi"),
         ..ResourceRequirements::default()
     }

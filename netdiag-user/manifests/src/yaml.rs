@@ -7,15 +7,18 @@ use crate::profile;
 /// One object with what is said before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
+    /// Of its file, without an ending.
+    pub name: &'static str,
     /// Sentences for who reads it.
     pub about: String,
     pub yaml: String,
 }
 
 impl Document {
-    pub fn new(about: &str, object: &impl Serialize) -> Result<Self> {
+    pub fn new(name: &'static str, about: &str, object: &impl Serialize) -> Result<Self> {
         let yaml = serde_saphyr::to_string(object).context("encoding YAML")?;
         Ok(Self {
+            name,
             about: about.to_owned(),
             yaml: with_reasons(&yaml),
         })
@@ -62,7 +65,9 @@ mod tests {
     fn each_capability_has_its_reason_above_it() {
         for profile in Profile::ALL {
             let pod = pod_spec(profile, "netdiag:1", &["agent".to_owned()]);
-            let text = Document::new("A pod.", &pod).expect("written").file();
+            let text = Document::new("pod", "A pod.", &pod)
+                .expect("written")
+                .file();
             assert!(text.starts_with("# A pod.\n"), "{text}");
             let lines: Vec<_> = text.lines().map(str::trim).collect();
             for (name, why) in profile.capabilities() {
@@ -76,7 +81,7 @@ mod tests {
     #[test]
     fn what_is_written_is_what_is_read() {
         let pod = pod_spec(Profile::Full, "netdiag:1", &["--a=b: c".to_owned()]);
-        let text = Document::new("", &pod).expect("written").file();
+        let text = Document::new("pod", "", &pod).expect("written").file();
         let read: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
         assert_eq!(read, serde_json::to_value(&pod).expect("JSON"));
     }

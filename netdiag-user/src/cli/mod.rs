@@ -13,6 +13,8 @@ mod gathering;
 #[cfg(feature = "lab")]
 pub mod lab;
 mod level;
+#[cfg(feature = "k8s")]
+pub mod manifests;
 pub mod manual;
 #[cfg(feature = "mcp")]
 pub mod mcp;
@@ -88,6 +90,9 @@ pub enum Command {
     #[cfg(feature = "mcp")]
     /// The same answers for programs that speak the Model Context Protocol over stdio.
     Mcp(mcp::McpArgs),
+    #[cfg(feature = "k8s")]
+    /// What to kubectl apply for the agent: DaemonSet, access to the API, monitors, alerts.
+    Manifests(Box<manifests::ManifestsArgs>),
     /// The JSON Schema of an output for programs.
     Schema(schema::SchemaArgs),
     /// Remove whatever a killed netdiag has left attached.
@@ -129,6 +134,8 @@ impl Command {
             Self::Doctor(args) => doctor::run(&args).await,
             #[cfg(feature = "mcp")]
             Self::Mcp(args) => mcp::run(args).await,
+            #[cfg(feature = "k8s")]
+            Self::Manifests(args) => manifests::run(&args),
             Self::Schema(args) => schema::run(&args),
             Self::Cleanup => cleanup::run(),
             Self::Completions(args) => manual::completions(&args),

@@ -49,6 +49,8 @@ fn rights(command: &Command) -> Option<&'static [Right]> {
         // What is put into its place at the end can be opened at no beginning.
         Command::Replay(args) if args.anonymise.as_deref().is_some_and(is_anothers) => REPLACING,
         Command::Replay(_) => FILES,
+        #[cfg(feature = "k8s")]
+        Command::Manifests(_) => &[],
         Command::Explain(_) | Command::Schema(_) | Command::Completions(_) | Command::Man => &[],
     })
 }

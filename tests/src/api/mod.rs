@@ -285,6 +285,13 @@ impl Api {
         self.shared.state().counts.get(what).copied().unwrap_or(0)
     }
 
+    /// Everything that was asked, each once.
+    pub fn asked(&self) -> BTreeSet<String> {
+        let state = self.shared.state();
+        let asked = state.counts.keys().filter(|what| what.contains(' '));
+        asked.cloned().collect()
+    }
+
     fn change<T>(&self, how: impl FnOnce(&mut State) -> T) {
         how(&mut self.shared.state());
         let _ = self.shared.events.send(Signal::Changed);

@@ -34,7 +34,7 @@ const CRATES: &Table = &[
     ),
     ("fleet", &["kubernetes", "model", "sys"]),
     ("lab", &["cri", "kernel", "model", "sys"]),
-    ("manifests", &["agent", "diagnosis", "sys"]),
+    ("manifests", &["diagnosis", "sys"]),
 ];
 
 /// Parts within a crate, from the workspace's folder, and which of its other modules each may import.

@@ -20,8 +20,11 @@ const UNSAFE: [&str; 6] = [
 /// The one folder that names aya on the user's side.
 const AYA: [&str; 1] = ["netdiag-user/kernel/src/"];
 
-/// The one folder that knows the Kubernetes API's objects and client.
-const KUBE: [&str; 1] = ["netdiag-user/kubernetes/src/"];
+/// The folders that know the Kubernetes API's objects: its client, and what a cluster is given.
+const KUBE: [&str; 2] = [
+    "netdiag-user/kubernetes/src/",
+    "netdiag-user/manifests/src/",
+];
 
 type Rule = fn(&[Source]) -> Vec<String>;
 
@@ -36,7 +39,7 @@ const RULES: [(&str, Rule); 9] = [
     ("tidy: unsafe only in its places", unsafe_places),
     ("tidy: no file over 500 lines", long_files),
     ("tidy: aya only in kernel/", aya_places),
-    ("tidy: kube only in kubernetes/", kube_places),
+    ("tidy: kube only in kubernetes/ and manifests/", kube_places),
     ("tidy: every cause is registered and documented", causes),
     ("tidy: no cause knows another", strangers),
     ("tidy: crates know only those below them", crates),

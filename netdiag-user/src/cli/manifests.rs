@@ -1,0 +1,166 @@
+//! `netdiag manifests`: what a cluster is given for the agent.
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use super::{Usage, exit};
+use crate::{
+    manifests::{self, Alerts, Image, Label, Listen, Monitor, Name, Options, Profile, What},
+    output::Sink,
+};
+
+/// The image of this very version, as it is called where nobody pushed it under another name.
+const IMAGE: &str = concat!("netdiag:", env!("CARGO_PKG_VERSION"));
+
+/// Prints what to `kubectl apply` for the agent.
+#[derive(Args, Debug)]
+pub struct ManifestsArgs {
+    /// Which part of it.
+    #[arg(value_enum, default_value_t)]
+    pub part: Part,
+    /// What the agent may do: minimal (BPF, PERFMON, NET_ADMIN: the node's own links and the API's
+    /// names) or full (pods' namespaces and processes too).
+    #[arg(long, value_name = "PROFILE", default_value_t = Profile::Minimal)]
+    pub profile: Profile,
+    /// The image, whose entry point netdiag is.
+    #[arg(long, value_name = "REFERENCE", default_value = IMAGE)]
+    pub image: Image,
+    /// The Secret by which the image is pulled.
+    #[arg(long, value_name = "NAME")]
+    pub pull_secret: Option<Name>,
+    /// The namespace of all objects; it is among them.
+    #[arg(short, long, value_name = "NAME", default_value = "netdiag")]
+    pub namespace: Name,
+    /// What the objects are called, and the job by which Prometheus knows the agents.
+    #[arg(long, value_name = "NAME", default_value = "netdiag")]
+    pub name: Name,
+    /// One more label of every object (repeatable): release=monitoring.
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub label: Vec<Label>,
+    /// The agents' priority: system-node-critical keeps them on a node that is short of memory.
+    #[arg(long, value_name = "NAME")]
+    pub priority_class: Option<Name>,
+    /// Where each agent serves /metrics, /healthz and /readyz, in its node's network.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9464")]
+    pub listen: Listen,
+    /// Have Prometheus' operator scrape the agents, by a PodMonitor or a Service and ServiceMonitor,
+    /// and alert.
+    #[arg(long, value_name = "KIND")]
+    pub monitors: Option<Kind>,
+    /// Print what Prometheus itself reads, for who has no operator: the rule file.
+    #[arg(long)]
+    pub plain: bool,
+    /// Before a cause's ID, the link to its manual that alerts have as runbook_url.
+    #[arg(long, value_name = "PREFIX", value_parser = manifests::runbook_url)]
+    pub runbook_url: Option<String>,
+    /// Multiply how long things must last before an alert fires: 0.05 to try them out.
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = manifests::scale)]
+    pub alert_scale: f64,
+    /// More arguments of `netdiag agent`: -- --level flows --max-cpu 2%.
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Part {
+    /// Namespace, access to the API and the agents; with --monitors how they are scraped, and the
+    /// alerts.
+    #[default]
+    All,
+    /// The agents.
+    Daemonset,
+    /// Namespace, service account, and what it may read of the API.
+    Rbac,
+    /// A PodMonitor, or as --monitors says.
+    Monitors,
+    /// Alerts of every cause, and of netdiag itself.
+    Rules,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Kind {
+    Pod,
+    Service,
+}
+
+pub fn run(args: &ManifestsArgs) -> Result<i32> {
+    let options = args.options()?;
+    let documents = match (args.plain, args.part) {
+        (false, part) => manifests::documents(part.into(), &options)?,
+        (true, Part::Rules) => vec![manifests::plain_rules(&options)?],
+        (true, _) => {
+            let why = "--plain is for rules: the other parts are objects of a cluster's";
+            return Err(Usage(why.to_owned()).into());
+        }
+    };
+    Sink::open(None)?.write(&manifests::stream(&documents))?;
+    Ok(exit::OK)
+}
+
+impl ManifestsArgs {
+    fn options(&self) -> Result<Options> {
+        let monitors = self.monitors.map(|kind| match kind {
+            Kind::Pod => Monitor::Pod,
+            Kind::Service => Monitor::Service,
+        });
+        let scraped = monitors.is_some() || matches!(self.part, Part::Monitors);
+        if scraped && self.listen.is_local() {
+            let why = format!(
+                "Prometheus reaches nothing at {}: --listen 0.0.0.0:9464 is reached",
+                self.listen.address()
+            );
+            return Err(Usage(why).into());
+        }
+        self.check_arguments()?;
+        Ok(Options {
+            name: self.name.clone(),
+            namespace: self.namespace.clone(),
+            image: self.image.clone(),
+            profile: self.profile,
+            listen: self.listen,
+            pull_secret: self.pull_secret.clone(),
+            priority_class: self.priority_class.clone(),
+            labels: self.label.clone(),
+            arguments: self.arguments.clone(),
+            monitors,
+            alerts: Alerts {
+                runbook_url: self.runbook_url.clone(),
+                scale: self.alert_scale,
+            },
+        })
+    }
+
+    /// What the agent would refuse on every node is refused here.
+    fn check_arguments(&self) -> Result<()> {
+        let own = self.arguments.iter().find(|it| it.starts_with("--listen"));
+        if own.is_some() {
+            let why = "--listen stands before the --: ports and probes go by it";
+            return Err(Usage(why.to_owned()).into());
+        }
+        let line = ["netdiag", "agent"].map(str::to_owned).into_iter();
+        let line = line.chain(self.arguments.iter().cloned());
+        let Err(error) = <super::Cli as clap::Parser>::try_parse_from(line) else {
+            return Ok(());
+        };
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        // Whether that folder is there is known on the nodes alone.
+        if first.contains("'--root <DIR>'") {
+            return Ok(());
+        }
+        let why = first.trim_start_matches("error: ");
+        let why = format!("behind the -- stands what `netdiag agent` takes: {why}");
+        Err(Usage(why).into())
+    }
+}
+
+impl From<Part> for What {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::All => Self::All,
+            Part::Daemonset => Self::DaemonSet,
+            Part::Rbac => Self::Rbac,
+            Part::Monitors => Self::Monitors,
+            Part::Rules => Self::Rules,
+        }
+    }
+}

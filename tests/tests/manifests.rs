@@ -1,0 +1,362 @@
+//! What `netdiag manifests` prints, held against those who are to read it.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    process::Command,
+    time::Duration,
+};
+
+use netdiag_tests::{
+    api::{Api, Login, objects::node},
+    need,
+    netdiag::{netdiag, sentence},
+    process::{run, wait_until},
+};
+use serde_json::{Value, json};
+
+/// The documents of what is printed.
+fn printed(arguments: &[&str]) -> Vec<Value> {
+    let ended = netdiag(&[&["manifests"], arguments].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let text = ended.text();
+    let each = text.split("\n---\n").map(serde_saphyr::from_str);
+    each.collect::<Result<_, _>>().expect("YAML")
+}
+
+fn of_kind<'a>(documents: &'a [Value], kind: &str) -> &'a Value {
+    let found = documents.iter().find(|it| it["kind"] == kind);
+    found.expect("printed")
+}
+
+fn words(value: &Value) -> Vec<String> {
+    let list = value.as_array().expect("a list").iter();
+    list.map(|it| it.as_str().expect("text").to_owned())
+        .collect()
+}
+
+#[test]
+fn what_a_cluster_would_refuse_is_refused_here() {
+    let usage = |arguments: &[&str], word: &str| {
+        let ended = netdiag(&[&["manifests"], arguments].concat());
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
+        assert!(ended.stdout.is_empty(), "{arguments:?}: {ended:?}");
+        let told = ended.stderr.join("\n");
+        assert!(told.contains(word), "{arguments:?}: {told}");
+        ended
+    };
+    usage(&["--image", "Net diag"], "no reference of an image");
+    usage(&["--namespace", "Kube_System"], "no name for Kubernetes");
+    usage(&["--label", "release"], "no label");
+    usage(&["--label", "release=-"], "no value that Kubernetes takes");
+    usage(&["--listen", "10.0.0.1:9464"], "one node's address");
+    usage(&["--alert-scale", "0"], "no factor");
+    usage(&["--runbook-url", "wiki"], "no prefix of a link");
+    for (arguments, word) in [
+        (
+            &["--monitors", "pod", "--listen", "127.0.0.1:9464"][..],
+            "Prometheus reaches nothing",
+        ),
+        (&["daemonset", "--plain"], "--plain is for"),
+        (&["--", "--levle", "light"], "unexpected argument '--levle'"),
+        (&["--", "--listen=0.0.0.0:1"], "before the --"),
+    ] {
+        let ended = usage(arguments, word);
+        sentence(&ended);
+    }
+}
+
+/// The API is asked for nothing that the role does not allow, and the role allows nothing else.
+#[test]
+fn the_role_is_what_the_client_asks_for() {
+    let mut asked = BTreeSet::new();
+    // Before 1.32 lists are lists.
+    for minor in [31, 33] {
+        let api = Api::start();
+        api.become_minor(minor);
+        api.put("nodes", node("left", "192.0.2.10", "172.20.17.0/24"));
+        let config = api.kubeconfig(Login::Token).display().to_string();
+        let ask = ["doctor", "--kubeconfig", &config, "--node-name", "left"];
+        let asks = || {
+            netdiag(&ask);
+            api.count("watch nodes") > 0 && api.count("get configmaps") > 0
+        };
+        wait_until("the API is asked", Duration::from_secs(60), asks);
+        asked.extend(api.asked());
+    }
+    let documents = printed(&["rbac"]);
+    let mut allowed = BTreeSet::new();
+    for rule in of_kind(&documents, "ClusterRole")["rules"]
+        .as_array()
+        .expect("rules")
+    {
+        for verb in words(&rule["verbs"]) {
+            let resources = words(&rule["resources"]);
+            allowed.extend(resources.iter().map(|it| format!("{verb} {it}")));
+        }
+    }
+    assert_eq!(asked, allowed);
+}
+
+/// The rule file in a folder, as Prometheus is given it.
+fn rule_file(arguments: &[&str]) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ended = netdiag(&[&["manifests", "rules", "--plain"], arguments].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let file = folder.path().join("rules.yml");
+    fs::write(&file, ended.text()).expect("written");
+    let name = file.display().to_string();
+    (folder, name)
+}
+
+fn promtool(arguments: &[&str]) {
+    let ended = run(Command::new("promtool").args(arguments));
+    assert_eq!(
+        ended.code,
+        Some(0),
+        "{arguments:?}: {} {ended:?}",
+        ended.text()
+    );
+}
+
+#[test]
+fn prometheus_takes_the_rules() {
+    if need::find("promtool").is_none() {
+        return need::say("promtool");
+    }
+    for more in [
+        &[][..],
+        &["--alert-scale", "0.05"],
+        &["--runbook-url", "https://wiki.example/netdiag/"],
+    ] {
+        let (_folder, file) = rule_file(more);
+        promtool(&["check", "rules", "--lint-fatal", &file]);
+    }
+}
+
+/// What an alert is to say of a series: the templates that are used, filled in by hand.
+fn filled(template: &str, labels: &BTreeMap<String, String>, value: &str) -> String {
+    let mut text = template.replace("{{ $value }}", value);
+    let none = r#"{{ or $labels.namespace "(none: the node's own)" }}"#;
+    text = text.replace(none, &labels["namespace"]);
+    for (key, value) in labels {
+        text = text.replace(&format!("{{{{ $labels.{key} }}}}"), value);
+    }
+    assert!(!text.contains("{{"), "nobody fills {text}");
+    text
+}
+
+/// Of each cause's alert: nothing before its time, and exactly what it says after it.
+fn cause_tests(rules: &[Value]) -> Vec<Value> {
+    let labels = |cause: &str| -> BTreeMap<String, String> {
+        [
+            ("job", "netdiag"),
+            ("instance", "node-a"),
+            ("namespace", "shop"),
+            ("severity", "critical"),
+            ("cause", cause),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+    };
+    let test = |rule: &Value| -> Option<Value> {
+        let cause = rule["labels"]["cause"].as_str()?;
+        let labels = labels(cause);
+        let series = |workload: &str, confidence: &str, values: &str| {
+            let more = format!("confidence=\"{confidence}\",workload=\"{workload}\"");
+            let own = labels
+                .iter()
+                .map(|(key, value)| format!("{key}=\"{value}\""));
+            let own: Vec<_> = own.collect();
+            json!({ "series": format!("netdiag_finding{{{},{more}}}", own.join(",")), "values": values })
+        };
+        let annotations = rule["annotations"].as_object().expect("some");
+        let annotations: BTreeMap<_, _> = annotations
+            .iter()
+            .map(|(key, text)| (key, filled(text.as_str().expect("text"), &labels, "2")))
+            .collect();
+        let fires = json!([{ "exp_labels": labels, "exp_annotations": annotations }]);
+        let at = |time: &str, alerts: &Value| json!({ "eval_time": time, "alertname": rule["alert"], "exp_alerts": alerts });
+        let nothing = json!([]);
+        Some(json!({
+            "interval": "15s",
+            "input_series": [
+                // There for four minutes, on two workloads; what is suspected counts for nothing.
+                series("Deployment/cart", "confirmed", "1x16 stale"),
+                series("Deployment/web", "configured", "1x16 stale"),
+                series("Deployment/db", "suspected", "1x60"),
+            ],
+            "alert_rule_test": [
+                at("1m45s", &nothing),
+                at("2m15s", &fires),
+                at("4m", &fires),
+                at("4m30s", &nothing),
+            ],
+        }))
+    };
+    rules.iter().filter_map(test).collect()
+}
+
+/// Labels by which an alert is expected, its annotations not looked at where it has none to fill.
+fn health_tests() -> Vec<Value> {
+    let own = |series: &str, values: &str| json!({ "series": series, "values": values });
+    let test = |series: Vec<Value>, alert: &str, before: &str, after: &str| {
+        let silent = json!({ "expr": format!("count(ALERTS{{alertname=\"{alert}\",alertstate=\"firing\"}})"),
+            "eval_time": before, "exp_samples": [] });
+        let fires = json!({ "expr": format!("count(ALERTS{{alertname=\"{alert}\",alertstate=\"firing\"}})"),
+            "eval_time": after, "exp_samples": [{ "labels": "{}", "value": 1 }] });
+        json!({ "interval": "30s", "input_series": series, "promql_expr_test": [silent, fires] })
+    };
+    let of = "job=\"netdiag\",instance=\"node-a\"";
+    let whose = "namespace=\"shop\",workload=\"Deployment/cart\"";
+    let queries = |answers: &str| {
+        vec![
+            own(
+                &format!("netdiag_dns_queries_total{{{of},{whose}}}"),
+                "0+60x60",
+            ),
+            own(
+                &format!("netdiag_dns_answers_total{{{of},{whose},code=\"{answers}\"}}"),
+                if answers == "noerror" {
+                    "0+50x60"
+                } else {
+                    "0+10x60"
+                },
+            ),
+        ]
+    };
+    vec![
+        test(
+            vec![own(&format!("up{{{of}}}"), "0x60")],
+            "NetdiagAgentDown",
+            "4m",
+            "6m",
+        ),
+        test(vec![], "NetdiagAgentsAbsent", "9m", "11m"),
+        test(
+            vec![own(&format!("netdiag_blind{{{of}}}"), "1x60")],
+            "NetdiagBlind",
+            "4m",
+            "6m",
+        ),
+        test(
+            vec![own(
+                &format!("netdiag_lost_events_total{{{of},why=\"ring-full\"}}"),
+                "0+60x60",
+            )],
+            "NetdiagLosingEvents",
+            "9m",
+            "15m",
+        ),
+        test(
+            vec![own(
+                &format!("netdiag_hidden_series_total{{{of},family=\"netdiag_drops\"}}"),
+                "3x60",
+            )],
+            "NetdiagSeriesHidden",
+            "9m",
+            "11m",
+        ),
+        test(
+            vec![own(
+                &format!("netdiag_cpu_seconds_total{{{of},mode=\"user\"}}"),
+                "0+15x60",
+            )],
+            "NetdiagCpuHigh",
+            "14m",
+            "20m",
+        ),
+        test(
+            vec![
+                own(
+                    &format!("netdiag_resident_memory_bytes{{{of}}}"),
+                    "420000000x60",
+                ),
+                own(&format!("netdiag_map_bytes{{{of}}}"), "14000000x60"),
+            ],
+            "NetdiagMemoryHigh",
+            "14m",
+            "16m",
+        ),
+        test(
+            vec![own(
+                &format!("netdiag_drops_total{{{of},{whose},reason=\"NO_SOCKET\",hop=\"pod\"}}"),
+                "0+60x60",
+            )],
+            "NetdiagPacketsDropped",
+            "14m",
+            "20m",
+        ),
+        test(
+            vec![own(
+                &format!("netdiag_retransmits_total{{{of},{whose}}}"),
+                "0+600x60",
+            )],
+            "NetdiagRetransmissions",
+            "14m",
+            "20m",
+        ),
+        test(queries("noerror"), "NetdiagDnsUnanswered", "14m", "20m"),
+        test(queries("servfail"), "NetdiagDnsFailing", "14m", "20m"),
+        test(
+            vec![own(
+                &format!(
+                    "netdiag_finding{{{of},{whose},cause=\"no-route\",severity=\"warning\",confidence=\"suspected\"}}"
+                ),
+                "1x60",
+            )],
+            "NetdiagCauseSuspected",
+            "14m",
+            "16m",
+        ),
+    ]
+}
+
+/// Below each floor, and with a cause named beside the drops: not even pending.
+fn quiet_tests() -> Value {
+    let of = "job=\"netdiag\",instance=\"node-a\",namespace=\"shop\",workload=\"Deployment/cart\"";
+    let series = |name: &str, more: &str, values: &str| json!({ "series": format!("{name}{{{of}{more}}}"), "values": values });
+    let there = |name: &str, values: &str| json!({ "series": format!("{name}{{job=\"netdiag\",instance=\"node-a\"}}"), "values": values });
+    json!({
+        "interval": "30s",
+        "input_series": [
+            there("up", "1x60"), there("netdiag_blind", "0x60"),
+            there("netdiag_resident_memory_bytes", "40000000x60"), there("netdiag_map_bytes", "14000000x60"),
+            series("netdiag_drops_total", ",reason=\"NO_SOCKET\"", "0+20x60"),
+            series("netdiag_retransmits_total", "", "0+100x60"),
+            // Two queries a minute, none of them answered.
+            series("netdiag_dns_queries_total", "", "0+1x60"),
+            series("netdiag_finding", ",cause=\"no-route\",severity=\"info\",confidence=\"confirmed\"", "1x60"),
+        ],
+        "promql_expr_test": [
+            { "expr": "count(ALERTS)", "eval_time": "25m", "exp_samples": [] },
+        ],
+    })
+}
+
+/// With the times that are shipped.
+#[test]
+fn alerts_fire_when_they_should_and_not_before() {
+    if need::find("promtool").is_none() {
+        return need::say("promtool");
+    }
+    let (folder, file) = rule_file(&["--runbook-url", "https://wiki.example/netdiag/"]);
+    let rules = fs::read_to_string(&file).expect("written");
+    let rules: Value = serde_saphyr::from_str(&rules).expect("YAML");
+    let groups = rules["groups"].as_array().expect("groups");
+    let of = |group: &Value| group["rules"].as_array().expect("rules").clone();
+    let rules: Vec<Value> = groups.iter().flat_map(of).collect();
+    let causes = cause_tests(&rules);
+    let others = health_tests();
+    assert_eq!(causes.len() + others.len(), rules.len(), "each has a test");
+    let tests: Vec<Value> = causes
+        .into_iter()
+        .chain(others)
+        .chain([quiet_tests()])
+        .collect();
+    let tests =
+        json!({ "rule_files": ["rules.yml"], "evaluation_interval": "15s", "tests": tests });
+    let name = folder.path().join("tests.yml");
+    // All of JSON is YAML.
+    fs::write(&name, tests.to_string()).expect("written");
+    promtool(&["test", "rules", &name.display().to_string()]);
+}
