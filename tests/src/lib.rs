@@ -14,6 +14,7 @@ pub mod netdiag;
 pub mod netns;
 pub mod pcap;
 pub mod process;
+pub mod prometheus;
 pub mod recordings;
 pub mod retransmits;
 pub mod schema;

@@ -3,7 +3,7 @@ use anyhow::Result;
 
 use crate::{
     daemonset::daemonset,
-    monitors,
+    dashboard, monitors,
     options::{Monitor, Options},
     rbac, rules,
     yaml::Document,
@@ -18,6 +18,7 @@ pub enum What {
     Rbac,
     Monitors,
     Rules,
+    Dashboard,
 }
 
 pub fn documents(what: What, options: &Options) -> Result<Vec<Document>> {
@@ -27,6 +28,7 @@ pub fn documents(what: What, options: &Options) -> Result<Vec<Document>> {
         What::Rbac => rbac(options),
         What::Monitors => monitor(options.monitors.unwrap_or(Monitor::Pod), options),
         What::Rules => Ok(vec![rules(options)?]),
+        What::Dashboard => Ok(vec![dashboard(options)?]),
     }
 }
 
@@ -37,6 +39,7 @@ fn all(options: &Options) -> Result<Vec<Document>> {
     if let Some(kind) = options.monitors {
         all.extend(monitor(kind, options)?);
         all.push(rules(options)?);
+        all.push(dashboard(options)?);
     }
     Ok(all)
 }
@@ -93,6 +96,17 @@ fn monitor(kind: Monitor, options: &Options) -> Result<Vec<Document>> {
 fn rules(options: &Options) -> Result<Document> {
     let about = "Alerts of every cause that netdiag may name, and of netdiag's own health.";
     Document::new("prometheusrule", about, &rules::object(options))
+}
+
+fn dashboard(options: &Options) -> Result<Document> {
+    let about =
+        "Where Grafana's sidecar looks for dashboards in all namespaces, it finds this one.";
+    Document::new("dashboard", about, &dashboard::config_map(options)?)
+}
+
+/// The dashboard as Grafana imports it.
+pub fn plain_dashboard(options: &Options) -> Result<String> {
+    dashboard::plain(options)
 }
 
 /// The same as a rule file of Prometheus, for who has no operator.

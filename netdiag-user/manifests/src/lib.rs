@@ -1,6 +1,7 @@
 //! What a cluster is given so that netdiag runs on each of its nodes, as typed objects: no template
 //! can leave a field of them misspelt.
 mod daemonset;
+mod dashboard;
 mod documents;
 mod monitoring;
 mod monitors;
@@ -12,7 +13,7 @@ mod rbac;
 mod rules;
 mod yaml;
 
-pub use documents::{What, documents, plain_rules};
+pub use documents::{What, documents, plain_dashboard, plain_rules};
 pub use names::{Image, Label, Name};
 pub use options::{Alerts, Listen, Monitor, Options, runbook_url, scale};
 pub use pod::{CONTAINER, HOST_ROOT, pod_spec};

@@ -43,10 +43,11 @@ pub struct ManifestsArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9464")]
     pub listen: Listen,
     /// Have Prometheus' operator scrape the agents, by a PodMonitor or a Service and ServiceMonitor,
-    /// and alert.
+    /// with alerts and a dashboard.
     #[arg(long, value_name = "KIND")]
     pub monitors: Option<Kind>,
-    /// Print what Prometheus itself reads, for who has no operator: the rule file.
+    /// Print rules as Prometheus' rule file, the dashboard as Grafana's JSON: for who has no operator
+    /// and no sidecar.
     #[arg(long)]
     pub plain: bool,
     /// Before a cause's ID, the link to its manual that alerts have as runbook_url.
@@ -62,8 +63,8 @@ pub struct ManifestsArgs {
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum Part {
-    /// Namespace, access to the API and the agents; with --monitors how they are scraped, and the
-    /// alerts.
+    /// Namespace, access to the API and the agents; with --monitors how they are scraped, the alerts
+    /// and the dashboard.
     #[default]
     All,
     /// The agents.
@@ -74,6 +75,8 @@ pub enum Part {
     Monitors,
     /// Alerts of every cause, and of netdiag itself.
     Rules,
+    /// The dashboard for Grafana.
+    Dashboard,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -84,15 +87,17 @@ pub enum Kind {
 
 pub fn run(args: &ManifestsArgs) -> Result<i32> {
     let options = args.options()?;
-    let documents = match (args.plain, args.part) {
-        (false, part) => manifests::documents(part.into(), &options)?,
-        (true, Part::Rules) => vec![manifests::plain_rules(&options)?],
+    let text = match (args.plain, args.part) {
+        (false, part) => manifests::stream(&manifests::documents(part.into(), &options)?),
+        (true, Part::Rules) => manifests::plain_rules(&options)?.file(),
+        (true, Part::Dashboard) => manifests::plain_dashboard(&options)?,
         (true, _) => {
-            let why = "--plain is for rules: the other parts are objects of a cluster's";
+            let why =
+                "--plain is for rules and dashboard: the other parts are objects of a cluster's";
             return Err(Usage(why.to_owned()).into());
         }
     };
-    Sink::open(None)?.write(&manifests::stream(&documents))?;
+    Sink::open(None)?.write(&text)?;
     Ok(exit::OK)
 }
 
@@ -161,6 +166,7 @@ impl From<Part> for What {
             Part::Rbac => Self::Rbac,
             Part::Monitors => Self::Monitors,
             Part::Rules => Self::Rules,
+            Part::Dashboard => Self::Dashboard,
         }
     }
 }

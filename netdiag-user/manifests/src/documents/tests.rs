@@ -1,7 +1,7 @@
 //! Every document that is printed is read again into the types that it is of.
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    core::v1::{Namespace, Service, ServiceAccount},
+    core::v1::{ConfigMap, Namespace, Service, ServiceAccount},
     rbac::v1::{ClusterRole, ClusterRoleBinding},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -43,6 +43,7 @@ fn again(value: &Value) -> Value {
         "ClusterRole" => through::<ClusterRole>(value),
         "ClusterRoleBinding" => through::<ClusterRoleBinding>(value),
         "DaemonSet" => through::<DaemonSet>(value),
+        "ConfigMap" => through::<ConfigMap>(value),
         "Service" => through::<Service>(value),
         "PodMonitor" => through::<PodMonitor>(value),
         "ServiceMonitor" => through::<ServiceMonitor>(value),
@@ -119,9 +120,13 @@ fn monitors_are_off_unless_asked_for() {
     assert_eq!(kinds(None), core);
     assert_eq!(
         kinds(Some(Monitor::Pod)),
-        [&core[..], &["podmonitor", "prometheusrule"]].concat()
+        [&core[..], &["podmonitor", "prometheusrule", "dashboard"]].concat()
     );
-    let service = [&core[..], &["service", "servicemonitor", "prometheusrule"]].concat();
+    let service = [
+        &core[..],
+        &["service", "servicemonitor", "prometheusrule", "dashboard"],
+    ]
+    .concat();
     assert_eq!(kinds(Some(Monitor::Service)), service);
 }
 
