@@ -18,6 +18,8 @@ pub struct Stands {
     pub severity: Severity,
     pub confidence: Confidence,
     pub summary: String,
+    /// The cause behind it, where it is no root.
+    pub consequence_of: Option<String>,
     /// Whose packets it takes.
     pub workloads: BTreeSet<Workload>,
 }
@@ -97,6 +99,7 @@ impl Stands {
             severity: finding.severity,
             confidence: finding.confidence,
             summary: finding.summary.clone(),
+            consequence_of: finding.consequence_of.clone(),
             workloads,
         }
     }

@@ -139,13 +139,14 @@ fn findings(to: &mut DescriptorEncoder<'_>, state: &State) -> Result<(), Error> 
                     rank(it.severity),
                     confidence(it.confidence),
                     it.cause.as_str(),
+                    it.consequence_of.as_deref(),
                     who,
                 )
             })
         })
         .collect();
-    for (severity, confidence, cause, who) in rows.into_iter().take(state.most) {
-        let labels = of(
+    for (severity, confidence, cause, root, who) in rows.into_iter().take(state.most) {
+        let mut labels = of(
             who,
             &[
                 ("cause", cause),
@@ -153,6 +154,8 @@ fn findings(to: &mut DescriptorEncoder<'_>, state: &State) -> Result<(), Error> 
                 ("confidence", confidence),
             ],
         );
+        // Nobody is to be called twice for one fault.
+        labels.extend(root.map(|cause| ("consequence_of", cause)));
         family.encode_family(&labels)?.encode_gauge(&1_u64)?;
     }
     Ok(())

@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::series::Workload;
+use crate::{
+    model::verdict::{Confidence, Finding, Severity},
+    series::Workload,
+};
 
 fn page() -> Page {
     Page::new(State {
@@ -46,4 +49,36 @@ fn what_was_lost_never_falls() {
     reading.evicted_flows = 4;
     losses.read(&reading);
     assert_eq!(losses.evicted_flows, 9);
+}
+
+/// Whoever is called for a cause is not called for what follows from it.
+#[test]
+fn a_consequence_says_so_and_a_root_does_not() {
+    let finding = |cause: &str, root: Option<&str>| Finding {
+        id: cause.to_owned(),
+        consequence_of: root.map(str::to_owned),
+        ..Finding::new(
+            cause,
+            Severity::Critical,
+            Confidence::Confirmed,
+            String::new(),
+        )
+    };
+    let page = page();
+    let both = [
+        finding("no-route", None),
+        finding("dns-unreachable", Some("no-route")),
+    ];
+    page.state().standing.found(Instant::now(), &both);
+    let text = page.write(Format::Prometheus).expect("written");
+    let of = |cause: &str| {
+        let begins = format!("netdiag_finding{{cause=\"{cause}\"");
+        let line = text.lines().find(|line| line.starts_with(&begins));
+        line.expect("named").to_owned()
+    };
+    assert!(
+        of("dns-unreachable").contains(r#",consequence_of="no-route"}"#),
+        "{text}"
+    );
+    assert!(!of("no-route").contains("consequence_of"), "{text}");
 }
