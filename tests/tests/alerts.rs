@@ -17,6 +17,8 @@ use nix::sys::signal::Signal;
 const TOOLS: [&str; 4] = ["ip", "nft", "curl", "prometheus"];
 /// Two minutes are two seconds and a half then.
 const SCALE: &str = "0.02";
+/// And six seconds: a consequence may be named before the cause behind it is.
+const SLOWER: &str = "0.05";
 
 fn agent(lab: &Lab) -> Process {
     let usual = ["agent", "--cni-dir", &lab.cni_dirs[0], "--canary", "2s"];
@@ -149,7 +151,7 @@ fn six_incidents_alert_and_resolve() {
         let lab = Lab::up(&[cause]);
         let traffic = lab.traffic();
         let agent = agent(&lab);
-        let prometheus = Prometheus::start(&lab.nodes[0], SCALE);
+        let prometheus = Prometheus::start(&lab.nodes[0], SLOWER);
         let fired = wait_for_alert(&prometheus, cause);
         let named = causes(&prometheus);
         for title in shown(&prometheus) {

@@ -18,7 +18,10 @@ use serde_json::{Value, json};
 fn printed(arguments: &[&str]) -> Vec<Value> {
     let ended = netdiag(&[&["manifests"], arguments].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    let text = ended.text();
+    documents(&ended.text())
+}
+
+fn documents(text: &str) -> Vec<Value> {
     let each = text.split("\n---\n").map(serde_saphyr::from_str);
     each.collect::<Result<_, _>>().expect("YAML")
 }
@@ -97,6 +100,51 @@ fn the_role_is_what_the_client_asks_for() {
     assert_eq!(asked, allowed);
 }
 
+/// What kustomize makes of a folder, by kind and name.
+fn built(folder: &str) -> BTreeMap<String, Value> {
+    let ended = run(Command::new("kubectl").args(["kustomize", folder]));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    by_name(documents(&ended.text()))
+}
+
+fn by_name(documents: Vec<Value>) -> BTreeMap<String, Value> {
+    let name = |it: &Value| format!("{} {}", it["kind"], it["metadata"]["name"]);
+    documents.into_iter().map(|it| (name(&it), it)).collect()
+}
+
+/// Each overlay is what is printed for its profile.
+#[test]
+fn kustomize_builds_what_is_printed() {
+    if need::find("kubectl").is_none() {
+        return need::say("kubectl");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("netdiag").display().to_string();
+    let more = [
+        "--monitors",
+        "service",
+        "--namespace",
+        "observe",
+        "--label",
+        "release=x",
+    ];
+    // The second time over the files of the first.
+    for extra in [&["--image", "other:1"][..], &[]] {
+        let ended = netdiag(&[&["manifests", "--kustomize", &root], &more[..], extra].concat());
+        assert_eq!(
+            (ended.code, ended.text().as_str()),
+            (Some(0), ""),
+            "{ended:?}"
+        );
+    }
+    for profile in ["minimal", "full"] {
+        let printed = printed(&[&more[..], &["--profile", profile]].concat());
+        assert!(printed.len() > 8, "{}", printed.len());
+        let built = built(&format!("{root}/overlays/{profile}"));
+        assert_eq!(built, by_name(printed), "{profile}");
+    }
+}
+
 /// The rule file in a folder, as Prometheus is given it.
 fn rule_file(arguments: &[&str]) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -161,8 +209,8 @@ fn cause_tests(rules: &[Value]) -> Vec<Value> {
     let test = |rule: &Value| -> Option<Value> {
         let cause = rule["labels"]["cause"].as_str()?;
         let labels = labels(cause);
-        let series = |workload: &str, confidence: &str, values: &str| {
-            let more = format!("confidence=\"{confidence}\",workload=\"{workload}\"");
+        let series = |workload: &str, more: &str, values: &str| {
+            let more = format!("confidence=\"{more},workload=\"{workload}\"");
             let own = labels
                 .iter()
                 .map(|(key, value)| format!("{key}=\"{value}\""));
@@ -180,10 +228,12 @@ fn cause_tests(rules: &[Value]) -> Vec<Value> {
         Some(json!({
             "interval": "15s",
             "input_series": [
-                // There for four minutes, on two workloads; what is suspected counts for nothing.
-                series("Deployment/cart", "confirmed", "1x16 stale"),
-                series("Deployment/web", "configured", "1x16 stale"),
-                series("Deployment/db", "suspected", "1x60"),
+                // There for four minutes, on two workloads; what is suspected, or another's
+                // consequence, counts for nothing.
+                series("Deployment/cart", "confirmed\"", "1x16 stale"),
+                series("Deployment/web", "configured\"", "1x16 stale"),
+                series("Deployment/db", "suspected\"", "1x60"),
+                series("Deployment/api", "confirmed\",consequence_of=\"no-route\"", "1x60"),
             ],
             "alert_rule_test": [
                 at("1m45s", &nothing),

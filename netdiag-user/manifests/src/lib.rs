@@ -3,6 +3,7 @@
 mod daemonset;
 mod dashboard;
 mod documents;
+mod kustomize;
 mod monitoring;
 mod monitors;
 mod names;
@@ -14,6 +15,7 @@ mod rules;
 mod yaml;
 
 pub use documents::{What, documents, plain_dashboard, plain_rules};
+pub use kustomize::{File, files};
 pub use names::{Image, Label, Name};
 pub use options::{Alerts, Listen, Monitor, Options, runbook_url, scale};
 pub use pod::{CONTAINER, HOST_ROOT, pod_spec};

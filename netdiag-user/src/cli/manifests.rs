@@ -1,5 +1,7 @@
 //! `netdiag manifests`: what a cluster is given for the agent.
-use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use super::{Usage, exit};
@@ -50,6 +52,10 @@ pub struct ManifestsArgs {
     /// and no sidecar.
     #[arg(long)]
     pub plain: bool,
+    /// Write it all to files for `kubectl apply -k DIR/overlays/minimal` or `…/full`, and print
+    /// nothing.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["plain", "profile", "part"])]
+    pub kustomize: Option<PathBuf>,
     /// Before a cause's ID, the link to its manual that alerts have as runbook_url.
     #[arg(long, value_name = "PREFIX", value_parser = manifests::runbook_url)]
     pub runbook_url: Option<String>,
@@ -87,6 +93,10 @@ pub enum Kind {
 
 pub fn run(args: &ManifestsArgs) -> Result<i32> {
     let options = args.options()?;
+    if let Some(folder) = &args.kustomize {
+        write(folder, &manifests::files(&options)?)?;
+        return Ok(exit::OK);
+    }
     let text = match (args.plain, args.part) {
         (false, part) => manifests::stream(&manifests::documents(part.into(), &options)?),
         (true, Part::Rules) => manifests::plain_rules(&options)?.file(),
@@ -99,6 +109,19 @@ pub fn run(args: &ManifestsArgs) -> Result<i32> {
     };
     Sink::open(None)?.write(&text)?;
     Ok(exit::OK)
+}
+
+/// Files of those names that are there already are written anew, others stay.
+fn write(folder: &Path, files: &[manifests::File]) -> Result<()> {
+    for file in files {
+        let path = folder.join(&file.path);
+        if let Some(parent) = path.parent() {
+            let made = std::fs::create_dir_all(parent);
+            made.with_context(|| format!("making {}", parent.display()))?;
+        }
+        Sink::open(Some(&path))?.write(&file.text)?;
+    }
+    Ok(())
 }
 
 impl ManifestsArgs {

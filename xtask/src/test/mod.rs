@@ -58,6 +58,9 @@ fn peers(tally: &mut Tally) {
             );
         }
     }
+    if let Err(error) = apt::install(&KUBECTL, "it reads what netdiag prints for clusters") {
+        tally.skip("installing kubectl", &format!("{error:#}"));
+    }
     for parts in [&PARTS[..], &DAEMONS[..]] {
         if parts == DAEMONS && Path::new("/run/systemd/system").exists() {
             // Their packages start services, which nobody asked for here.
@@ -93,6 +96,8 @@ const PERF: [&str; 1] = ["linux-perf"];
 /// sshd serves the nodes of a test; promtool, which reads the agent's page, comes in the package of
 /// Prometheus itself.
 const DAEMONS: [&str; 4] = ["containerd", "etcd-server", "openssh-server", "prometheus"];
+/// kubectl, which is not everywhere a package of that name.
+const KUBECTL: [&str; 1] = ["kubernetes-client"];
 
 /// Returns the scenarios that only the VM can have.
 fn lab(names: &[String], full: bool, tally: &mut Tally) -> Vec<String> {

@@ -140,7 +140,7 @@ const NOW: &[Panel] = &[
         unit: "short",
         queries: &[(
             concat!(
-                "count by (instance, cause, severity, confidence, namespace) (netdiag_finding{",
+                "count by (instance, cause, severity, confidence, consequence_of, namespace) (netdiag_finding{",
                 own!(),
                 "}) or vector(0)"
             ),

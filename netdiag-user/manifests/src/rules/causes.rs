@@ -23,7 +23,7 @@ fn expression(of: &str) -> String {
 
 fn rule(context: &Context<'_>, cause: &Cause) -> Rule {
     let id = cause.id;
-    let sure = r#"severity=~"critical|warning",confidence!="suspected""#;
+    let sure = r#"severity=~"critical|warning",confidence!="suspected",consequence_of="""#;
     let mut annotations = texts([
         ("summary", format!("{}: {}", id, cause.title)),
         (
@@ -53,7 +53,7 @@ fn rule(context: &Context<'_>, cause: &Cause) -> Rule {
 }
 
 fn suspected(context: &Context<'_>) -> Rule {
-    let of = r#"severity=~"critical|warning",confidence="suspected""#;
+    let of = r#"severity=~"critical|warning",confidence="suspected",consequence_of="""#;
     context.rule(&Alert {
         name: "NetdiagCauseSuspected",
         severity: "info",
