@@ -140,7 +140,7 @@ fn six_incidents_alert_and_resolve() {
         "vxlan-mtu-too-large",
         "vxlan-source-mismatch",
         "rp-filter-drop",
-        "no-route",
+        "forwarding-disabled",
         "tc-drop",
     ];
     if need::missing(&TOOLS) {
@@ -158,6 +158,7 @@ fn six_incidents_alert_and_resolve() {
             panels.entry(title).or_default().push(cause);
         }
         let commands = repair(&lab.nodes[0], &lab.cni_dirs[0]);
+        assert!(commands > 0, "{cause}: no command repairs it");
         let resolved = wait_for_resolution(&prometheus, cause);
         agent.stop(Signal::SIGKILL);
         let begun = Instant::now();
