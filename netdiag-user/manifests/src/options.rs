@@ -131,9 +131,9 @@ impl FromStr for Listen {
 /// A link as it stands before a cause's ID.
 pub fn runbook_url(text: &str) -> Result<String, String> {
     let web = text.starts_with("https://") || text.starts_with("http://");
-    let plain = text
-        .bytes()
-        .all(|b| b.is_ascii_graphic() && !b"\"'`<>{}\\".contains(&b));
+    // RFC 3986, 2: what else there may be stands as %XX.
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&()*+,;=%".contains(&b);
+    let plain = text.bytes().all(plain);
     match web && plain && text.len() > "https://".len() {
         true => Ok(text.to_owned()),
         false => Err(format!(
