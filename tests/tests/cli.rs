@@ -214,6 +214,25 @@ fn completions_and_man_page() {
     assert!(man.text().contains(".TH netdiag"));
 }
 
+#[test]
+fn each_command_has_a_man_page() {
+    let desk = Desk::new();
+    let dir = desk.path("man");
+    let folder = dir.to_str().expect("UTF-8");
+    let ended = netdiag(&["man", "--dir", folder]);
+    assert_eq!((ended.code, ended.text()), (Some(0), String::new()));
+    for (name, title) in [
+        ("netdiag.1", "netdiag"),
+        ("netdiag-diagnose.1", "netdiag-diagnose"),
+        ("netdiag-agent-snapshot.1", "netdiag-agent-snapshot"),
+    ] {
+        let page = std::fs::read_to_string(dir.join(name)).expect("a page");
+        assert!(page.contains(&format!(".TH {title} 1")), "{name}: {page}");
+    }
+    let ended = netdiag(&["man", "--dir", "/dev/null/man"]);
+    assert_refused(&ended, &["writing man pages into /dev/null/man"]);
+}
+
 /// `netdiag … | head` where head has gone before the first byte.
 #[test]
 fn a_reader_that_went_away_is_no_failure() {

@@ -99,8 +99,8 @@ pub enum Command {
     Cleanup,
     /// Shell completions.
     Completions(manual::CompletionsArgs),
-    /// The man page.
-    Man,
+    /// The man page, or those of all commands.
+    Man(manual::ManArgs),
 }
 
 impl Cli {
@@ -139,7 +139,7 @@ impl Command {
             Self::Schema(args) => schema::run(&args),
             Self::Cleanup => cleanup::run(),
             Self::Completions(args) => manual::completions(&args),
-            Self::Man => manual::man(),
+            Self::Man(args) => manual::man(&args),
         }
     }
 }

@@ -51,7 +51,8 @@ fn rights(command: &Command) -> Option<&'static [Right]> {
         Command::Replay(_) => FILES,
         #[cfg(feature = "k8s")]
         Command::Manifests(_) => &[],
-        Command::Explain(_) | Command::Schema(_) | Command::Completions(_) | Command::Man => &[],
+        Command::Man(args) if args.into_anothers() => REPLACING,
+        Command::Explain(_) | Command::Schema(_) | Command::Completions(_) | Command::Man(_) => &[],
     })
 }
 
@@ -82,7 +83,7 @@ fn outputs(command: &Command) -> Vec<&Path> {
 }
 
 /// Whether only root's rights lead into the folder of that file.
-fn is_anothers(path: &Path) -> bool {
+pub fn is_anothers(path: &Path) -> bool {
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
     is_others(folder.unwrap_or(Path::new(".")))
 }
