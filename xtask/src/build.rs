@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    paths,
+    paths, remap,
     setup::{self, Tools, Way},
     sh::{self, say},
 };
@@ -65,15 +65,26 @@ pub fn given_or_dev(via: Option<Way>, given: Option<&Path>) -> Result<PathBuf> {
     user_side(Profile::Dev)
 }
 
-/// Makes the eBPF object; untouched when its bytes are what they were.
+/// Makes the eBPF object for this machine.
 pub fn kernel_side(tools: &Tools) -> Result<()> {
-    let dir = paths::target()
-        .join("bpf-build")
-        .join(match tools.compiler.way {
-            Way::Rustup => "rustup",
-            Way::Debian => "debian",
-        });
-    let mut cargo = foreign_cargo(tools);
+    kernel_side_for(tools, env::consts::ARCH).map(|_| ())
+}
+
+/// Makes the eBPF object for kernels of that processor; untouched when its bytes are what they were.
+pub fn kernel_side_for(tools: &Tools, arch: &str) -> Result<PathBuf> {
+    let way = match tools.compiler.way {
+        Way::Rustup => "rustup",
+        Way::Debian => "debian",
+    };
+    let (dir, object) = match arch == env::consts::ARCH {
+        true => (way.to_owned(), paths::bpf_object()),
+        false => {
+            let named = paths::bpf_object().with_extension(arch);
+            (format!("{way}-{arch}"), named)
+        }
+    };
+    let dir = paths::target().join("bpf-build").join(dir);
+    let mut cargo = foreign_cargo(tools, arch)?;
     cargo.args([
         "build",
         "--package",
@@ -90,11 +101,12 @@ pub fn kernel_side(tools: &Tools) -> Result<()> {
     };
     sh::run(&mut cargo).context("build the kernel side")?;
     let made = dir.join(BPF).join("release/netdiag-ebpf");
-    replace_if_changed(&made, &paths::bpf_object())
+    replace_if_changed(&made, &object)?;
+    Ok(object)
 }
 
 /// A cargo of another toolchain than the one running us, whose traces in the environment go.
-fn foreign_cargo(tools: &Tools) -> Command {
+fn foreign_cargo(tools: &Tools, arch: &str) -> Result<Command> {
     let mut cargo = Command::new(&tools.compiler.cargo);
     cargo.current_dir(paths::root());
     let ours = [
@@ -120,14 +132,19 @@ fn foreign_cargo(tools: &Tools) -> Command {
             cargo.env_remove(name);
         }
     }
-    let flags = format!(
-        "--cfg=bpf_target_arch=\"{}\" -Cdebuginfo=2 -Clink-arg=--btf",
-        env::consts::ARCH
-    );
+    let mut flags = [
+        &format!("--cfg=bpf_target_arch=\"{arch}\""),
+        "-Cdebuginfo=2",
+        "-Clink-arg=--btf",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    // The kernel is told which line of which file an instruction comes from.
+    flags.extend(remap::flags(&tools.compiler.rustc)?);
     cargo.env("RUSTC", &tools.compiler.rustc);
-    cargo.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS", flags);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", remap::encoded(&flags));
     cargo.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &tools.linker);
-    cargo
+    Ok(cargo)
 }
 
 /// Keeps the old file's time when nothing changed, so that the user side is not rebuilt.

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use crate::{
     bench,
     build::{self, Profile},
-    by_hand, check, r#gen, lab_commands, pairs, programs, record, run, setup, test, vm,
+    by_hand, check, dist, r#gen, lab_commands, pairs, programs, record, run, setup, test, vm,
 };
 
 #[derive(Parser)]
@@ -106,6 +106,13 @@ enum Task {
         #[command(flatten)]
         options: programs::Options,
     },
+    /// Make what is given away, in target/dist: a static binary, a tar, a Debian package, an image
+    Dist {
+        #[command(flatten)]
+        setup: Setup,
+        #[command(flatten)]
+        options: dist::Options,
+    },
     /// Run the lab's scenarios, or `netdiag ARGS`, under other kernels
     Vm {
         #[command(flatten)]
@@ -170,6 +177,7 @@ pub fn main() -> Result<ExitCode> {
         Task::LabPairs { setup, options } => pairs::command(setup.via, &options),
         Task::Programs { setup, options } => programs::command(setup.via, &options),
         Task::Bench { setup, options } => bench::command(setup.via, &options),
+        Task::Dist { setup, options } => dist::command(setup.via, &options),
         Task::Vm {
             setup,
             lines,

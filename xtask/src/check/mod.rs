@@ -70,7 +70,7 @@ pub fn all(tally: &mut Tally) {
 
 /// What may enter the dependency tree. Advisories change with the calendar, and this must not.
 fn dependencies(tally: &mut Tally) {
-    match setup::deny::ensure() {
+    match setup::cargo_tool::DENY.ensure() {
         Ok(program) => {
             let mut deny = Command::new(&program);
             deny.current_dir(paths::root());

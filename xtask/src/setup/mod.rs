@@ -2,8 +2,8 @@
 //!
 //! What is already there is used first; then rustup is asked, then Debian's packages.
 pub mod apt;
+pub mod cargo_tool;
 mod debian;
-pub mod deny;
 mod detect;
 mod linker;
 mod rustup;
