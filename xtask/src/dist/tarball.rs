@@ -69,6 +69,7 @@ impl Payload {
         for (name, text) in &self.pages {
             tree.file(&format!("usr/share/man/man1/{name}.gz"), gzip(text)?);
         }
+        tree.link("usr/share/man/man1/kubectl-netdiag.1.gz", "netdiag.1.gz");
         let [bash, zsh, fish] = &self.completions;
         for (path, text) in [
             ("bash-completion/completions/netdiag", bash),

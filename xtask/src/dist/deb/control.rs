@@ -10,8 +10,8 @@ const EITHER: &str = "Expat or Apache-2.0";
 const MAINTAINER: &str = "netdiag maintainers <maintainers@netdiag.invalid>";
 
 const DESCRIPTION: &str =
-    " netdiag watches every hop of a node at once (pods' links, bridge, tunnel, uplink)
- with eBPF, sees where packets die and why, joins that with the node's
+    " netdiag watches every hop of a node at once (pods' links, bridge, tunnel,
+ uplink) with eBPF, sees where packets die and why, joins that with the node's
  configuration and names the cause, with evidence, pods and the command that
  fixes it.
  .

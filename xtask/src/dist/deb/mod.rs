@@ -18,6 +18,10 @@ const POSTINST: &str = include_str!("postinst");
 const PRERM: &str = include_str!("prerm");
 const POSTRM: &str = include_str!("postrm");
 
+/// What lintian takes a static program that may lie anywhere for, and what only Debian's own need.
+const OVERRIDES: &str = "netdiag: shared-library-lacks-prerequisites [usr/bin/netdiag]\n\
+                         netdiag: initial-upload-closes-no-bugs [*]\n";
+
 /// Where the agent keeps the last minutes: what a purge removes.
 const HISTORY: &str = "/var/lib/netdiag/history";
 
@@ -42,6 +46,7 @@ fn files(about: &About, payload: &Payload) -> Result<Tree> {
     let mut tree = Tree::default();
     payload.install(&mut tree)?;
     tree.file("usr/lib/systemd/system/netdiag-agent.service", UNIT);
+    tree.file("usr/share/lintian/overrides/netdiag", OVERRIDES);
     tree.file("etc/netdiag/agent.toml", settings(&payload.settings));
     let docs = "usr/share/doc/netdiag";
     let changes = control::changelog(about);
