@@ -4,7 +4,7 @@ use std::{env, process::Command};
 use anyhow::{Context, Result};
 use jiff::{Timestamp, fmt::strtime};
 
-use super::target::Target;
+use super::{deb, target::Target};
 use crate::{paths, sh};
 
 const VARIABLE: &str = "SOURCE_DATE_EPOCH";
@@ -30,6 +30,12 @@ impl About {
     /// What files are called before their kind.
     pub fn stem(&self) -> String {
         format!("netdiag-{}-{}-linux", self.version, self.target.arch)
+    }
+
+    /// What Debian's is called.
+    pub fn deb(&self) -> String {
+        let (version, arch) = (&self.version, self.target.debian);
+        format!("netdiag_{version}-{}_{arch}.deb", deb::REVISION)
     }
 
     /// As RFC 3339 has it.

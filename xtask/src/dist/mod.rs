@@ -11,6 +11,7 @@ mod tarball;
 pub mod target;
 mod third_party;
 mod tree;
+mod trial;
 
 use std::{
     fs,
@@ -44,6 +45,9 @@ pub struct Options {
     /// Build what is committed twice, in two new folders, and compare every byte
     #[arg(long, conflicts_with = "binary")]
     check: bool,
+    /// Install the Debian package that is in target/dist in a Debian in a VM, use it and remove it
+    #[arg(long = "try", conflicts_with_all = ["binary", "check"])]
+    try_it: bool,
 }
 
 pub fn command(via: Option<Way>, options: &Options) -> Result<ExitCode> {
@@ -52,6 +56,10 @@ pub fn command(via: Option<Way>, options: &Options) -> Result<ExitCode> {
     }
     let target = target::find(options.target.as_deref())?;
     let about = About::of(target)?;
+    let folder = paths::target().join("dist");
+    if options.try_it {
+        return trial::command(&folder.join(about.deb()));
+    }
     let built = match &options.binary {
         Some(file) => file.clone(),
         None => binary::build(via, target)?,
@@ -59,7 +67,6 @@ pub fn command(via: Option<Way>, options: &Options) -> Result<ExitCode> {
     let program = binary::read(&built, target)?;
     let prints = binary::for_pages(target, &built)?;
     let payload = Payload::gather(target, program, &prints)?;
-    let folder = paths::target().join("dist");
     let mut made = pack(&about, &payload)?;
     match sbom::list(&about) {
         Ok(list) => made.push((format!("{}.cdx.json", about.stem()), list)),
@@ -73,13 +80,8 @@ pub fn command(via: Option<Way>, options: &Options) -> Result<ExitCode> {
 
 /// Each file by its name.
 fn pack(about: &About, payload: &Payload) -> Result<Vec<(String, Vec<u8>)>> {
-    let (version, stem) = (&about.version, about.stem());
+    let stem = about.stem();
     let tar = payload.tarball(&stem).tar("", about.time)?;
-    let deb = format!(
-        "netdiag_{version}-{}_{}.deb",
-        deb::REVISION,
-        about.target.debian
-    );
     let mut image = Tree::default();
     image.program("usr/bin/netdiag", payload.program.as_slice());
     image.link("usr/bin/kubectl-netdiag", "netdiag");
@@ -89,7 +91,7 @@ fn pack(about: &About, payload: &Payload) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(vec![
         (stem.clone(), payload.program.clone()),
         (format!("{stem}.tar.gz"), gzip(&tar)?),
-        (deb, deb::package(about, payload)?),
+        (about.deb(), deb::package(about, payload)?),
         (oci_name(about), oci::layout(about, &image)?),
     ])
 }
