@@ -21,6 +21,7 @@ pub struct File {
     pub history: Option<Spanned<String>>,
     pub history_for: Option<Spanned<String>>,
     pub history_size: Option<Spanned<String>>,
+    pub otlp: Option<Spanned<String>>,
     pub interfaces: Option<Spanned<Vec<String>>>,
     pub node_name: Option<Spanned<String>>,
     pub kubeconfig: Option<Spanned<String>>,

@@ -8,6 +8,7 @@
 //! | [`standing`] | which findings stand, and which have not been named for long enough |
 //! | [`meter`], [`series`] | counters by reason, hop and workload, of a bounded number of series |
 //! | [`page`] | all of it as Prometheus reads it |
+//! | [`sending`] | what became of what was to be sent away |
 //! | [`canary`], [`sight`] | packets that netdiag drops itself, and whether it saw them |
 //! | [`serve`] | `/metrics`, `/healthz`, `/readyz` |
 //! | [`history`], [`snapshot`] | the last minutes on the node's disk, and one recording of them |
@@ -18,6 +19,7 @@ pub mod config;
 pub mod history;
 pub mod meter;
 pub mod page;
+pub mod sending;
 pub mod series;
 pub mod serve;
 pub mod sight;

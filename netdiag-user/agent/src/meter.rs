@@ -54,13 +54,20 @@ impl Meter {
         }
     }
 
-    /// Counts what `reading` has beyond the one before; tells to how many rows of flows and drops
-    /// something was added.
-    pub fn read(&mut self, scene: &Scene, reading: &Observation) -> usize {
+    /// Counts what `reading` has beyond the one before, and shows it to whoever counts the same;
+    /// tells to how many rows of flows and drops something was added.
+    pub fn read(
+        &mut self,
+        scene: &Scene,
+        reading: &Observation,
+        also: impl FnOnce(&Facts<'_>),
+    ) -> usize {
         let gained = self.last.since(reading);
         self.last = Baseline::new(reading);
         let rows = scene.rows(&gained);
-        self.count(&scene.facts(&rows));
+        let facts = scene.facts(&rows);
+        self.count(&facts);
+        also(&facts);
         gained.flows.len() + gained.drops.len()
     }
 
@@ -98,10 +105,10 @@ impl Meter {
                 continue;
             }
             let death = (label(&loss.reason), hop_of(facts, loss));
-            let who = match &loss.inside {
-                Some(pod) => Workload::of(&pod.refer(None, None)),
-                None => whose(&facts.pods_of_loss(loss)),
-            };
+            let who = victim(facts, loss)
+                .as_ref()
+                .map(Workload::of)
+                .unwrap_or_default();
             self.drops.add(death, who, [dropped.packets, dropped.bytes]);
         }
     }
@@ -177,15 +184,24 @@ fn answers(question: &Question) -> [(&'static str, u64); 5] {
 
 /// The sender where it is known, else whoever is.
 fn whose(pods: &[PodRef]) -> Workload {
+    sender(pods).map(Workload::of).unwrap_or_default()
+}
+
+fn sender(pods: &[PodRef]) -> Option<&PodRef> {
     let source = pods.iter().find(|pod| pod.role == Some(PodRole::Source));
-    source
-        .or(pods.first())
-        .map(Workload::of)
-        .unwrap_or_default()
+    source.or(pods.first())
+}
+
+/// The pod that a death is counted for: the one in whose namespace it was, else the sender.
+pub fn victim(facts: &Facts<'_>, loss: &Loss) -> Option<PodRef> {
+    match &loss.inside {
+        Some(pod) => Some(pod.refer(None, None)),
+        None => sender(&facts.pods_of_loss(loss)).cloned(),
+    }
 }
 
 /// What the place is for where a packet died: a link's role, inside a pod, or elsewhere on the node.
-fn hop_of(facts: &Facts<'_>, loss: &Loss) -> &'static str {
+pub fn hop_of(facts: &Facts<'_>, loss: &Loss) -> &'static str {
     if loss.key.netns != facts.node.netns {
         return match loss.inside.is_some() || facts.node.pod_side(loss.key.netns).is_some() {
             true => "inside-pod",

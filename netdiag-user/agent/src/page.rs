@@ -1,5 +1,6 @@
 //! The page of metrics: OpenMetrics, or the text format of older scrapers.
-mod families;
+pub mod families;
+mod open_metrics;
 mod text;
 
 use std::{
@@ -13,6 +14,7 @@ use prometheus_client::registry::Registry;
 use crate::{
     meter::Meter,
     model::{observation::Observation, own::OwnCost},
+    sending::Sending,
     sight::Sight,
     standing::Standing,
 };
@@ -28,6 +30,8 @@ pub struct State {
     pub cost: OwnCost,
     pub hooks: u64,
     pub sight: Sight,
+    /// Where something is to be sent.
+    pub sending: Option<Arc<Sending>>,
     /// Why not all is seen that should be; nothing where it is.
     pub blind: Option<String>,
     /// Findings told at most.
@@ -89,7 +93,7 @@ impl Page {
     /// All of it, for a scraper.
     pub fn write(&self, format: Format) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(families::Families(self.clone())));
+        registry.register_collector(Box::new(open_metrics::Families(self.clone())));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry)?;
         Ok(format.of(text))

@@ -7,34 +7,45 @@ use std::{
 };
 
 use crate::{
-    model::verdict::{Confidence, Finding, Severity},
+    model::verdict::{Finding, PodRef, Scope, Ties},
     series::Workload,
 };
 
+/// That more pods suffer is told so often at most.
+const SPREADS: Duration = Duration::from_secs(60);
+
 /// A finding as it was named last.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Stands {
-    pub cause: String,
-    pub severity: Severity,
-    pub confidence: Confidence,
-    pub summary: String,
-    /// The cause behind it, where it is no root.
-    pub consequence_of: Option<String>,
+    pub finding: Finding,
     /// Whose packets it takes.
     pub workloads: BTreeSet<Workload>,
 }
 
 /// What has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum News {
     Named(Stands),
+    /// It is worse or less so, or is known more or less surely.
+    Changed(Stands),
+    /// It takes packets of more pods.
+    Spread(Stands),
     Withdrawn(Stands),
+}
+
+#[derive(Debug)]
+struct Row {
+    stands: Stands,
+    named: Instant,
+    told: Instant,
+    /// Those that were told of.
+    pods: BTreeSet<PodRef>,
 }
 
 #[derive(Debug)]
 pub struct Standing {
     hold: Duration,
-    by_id: BTreeMap<String, (Stands, Instant)>,
+    by_id: BTreeMap<String, Row>,
 }
 
 impl Standing {
@@ -53,39 +64,64 @@ impl Standing {
         for finding in findings {
             let stands = Stands::of(finding);
             let replaced = self.replaced(&named, &stands);
-            let before = self.by_id.insert(finding.id.clone(), (stands.clone(), now));
-            let before = before.or(replaced);
-            let rank = |it: &Stands| (it.severity, it.confidence);
-            if before.is_none_or(|(before, _)| rank(&before) != rank(&stands)) {
-                news.push(News::Named(stands));
-            }
+            let before = self.by_id.remove(&finding.id).or(replaced);
+            let (row, told) = follow(before, stands, now);
+            news.extend(told);
+            self.by_id.insert(finding.id.clone(), row);
         }
         let hold = self.hold;
-        let over = |(_, named): &(Stands, Instant)| now.duration_since(*named) >= hold;
+        let over = |row: &Row| now.duration_since(row.named) >= hold;
         let gone = self.by_id.extract_if(.., |_, row| over(row));
-        news.extend(gone.map(|(_, (stands, _))| News::Withdrawn(stands)));
+        news.extend(gone.map(|(_, row)| News::Withdrawn(row.stands)));
         news
     }
 
     /// Takes out what this one tells better: the same cause for the same pods, whose subject is known
     /// now, say, and which is named no more as it was.
-    fn replaced(&mut self, named: &BTreeSet<&str>, by: &Stands) -> Option<(Stands, Instant)> {
-        let is_older = |(id, (it, _)): &(&String, &(Stands, Instant))| {
+    fn replaced(&mut self, named: &BTreeSet<&str>, by: &Stands) -> Option<Row> {
+        let is_older = |(id, row): &(&String, &Row)| {
             !named.contains(id.as_str())
-                && it.cause == by.cause
-                && it.workloads.is_subset(&by.workloads)
+                && row.stands.finding.cause == by.finding.cause
+                && row.stands.workloads.is_subset(&by.workloads)
         };
         let older = self.by_id.iter().find(is_older).map(|(id, _)| id.clone())?;
         self.by_id.remove(&older)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Stands> {
-        self.by_id.values().map(|(stands, _)| stands)
+        self.by_id.values().map(|row| &row.stands)
     }
 
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
+}
+
+/// The row as it is now, and what is new in it.
+fn follow(before: Option<Row>, stands: Stands, now: Instant) -> (Row, Option<News>) {
+    let pods = || stands.finding.pods.iter().cloned().collect();
+    let mut row = Row {
+        pods: pods(),
+        named: now,
+        told: now,
+        stands,
+    };
+    let Some(before) = before else {
+        let news = News::Named(row.stands.clone());
+        return (row, Some(news));
+    };
+    let rank = |it: &Stands| (it.finding.severity, it.finding.confidence);
+    if rank(&before.stands) != rank(&row.stands) {
+        let news = News::Changed(row.stands.clone());
+        return (row, Some(news));
+    }
+    let spread = !row.pods.is_subset(&before.pods);
+    if spread && now.duration_since(before.told) >= SPREADS {
+        let news = News::Spread(row.stands.clone());
+        return (row, Some(news));
+    }
+    (row.told, row.pods) = (before.told, before.pods);
+    (row, None)
 }
 
 impl Stands {
@@ -94,20 +130,22 @@ impl Stands {
         if workloads.is_empty() {
             workloads.insert(Workload::default());
         }
-        Self {
-            cause: finding.cause.clone(),
-            severity: finding.severity,
-            confidence: finding.confidence,
-            summary: finding.summary.clone(),
-            consequence_of: finding.consequence_of.clone(),
-            workloads,
-        }
+        // What joins findings to each other is done with, and can be of thousands of flows.
+        let finding = Finding {
+            about: Vec::new(),
+            scope: Scope::default(),
+            ties: Ties::default(),
+            ..finding.clone()
+        };
+        Self { finding, workloads }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::verdict::{Confidence, Severity};
+
     fn finding(id: &str, severity: Severity) -> Finding {
         let summary = "it is gone".to_owned();
         Finding {
@@ -149,7 +187,29 @@ mod tests {
         let (mut standing, now) = (Standing::new(Duration::from_secs(60)), Instant::now());
         standing.found(now, &[finding("a", Severity::Warning)]);
         let news = standing.found(now, &[finding("a", Severity::Critical)]);
-        assert!(matches!(news.as_slice(), [News::Named(it)] if it.severity == Severity::Critical));
+        assert!(
+            matches!(news.as_slice(), [News::Changed(it)] if it.finding.severity == Severity::Critical)
+        );
         assert_eq!(standing.iter().count(), 1);
+    }
+
+    #[test]
+    fn more_pods_are_told_of_once_a_while() {
+        let (mut standing, now) = (Standing::new(SPREADS * 9), Instant::now());
+        let of = |pods: usize| {
+            let pod = |n: usize| PodRef {
+                name: Some(format!("cart-{n}")),
+                ..PodRef::default()
+            };
+            Finding {
+                pods: (0..pods).map(pod).collect(),
+                ..finding("a", Severity::Warning)
+            }
+        };
+        standing.found(now, &[of(1)]);
+        assert_eq!(standing.found(now + SPREADS / 2, &[of(2)]), []);
+        let news = standing.found(now + SPREADS, &[of(3)]);
+        assert!(matches!(news.as_slice(), [News::Spread(it)] if it.finding.pods.len() == 3));
+        assert_eq!(standing.found(now + SPREADS * 3, &[of(2)]), [], "fewer");
     }
 }

@@ -2,6 +2,11 @@
 //!
 //! A run that goes on for weeks is judged as one that began a while ago: what is older than the view
 //! is in none of the rules' readings, and the kernel's rows of it are taken out.
+#[cfg(feature = "otlp")]
+mod export;
+#[cfg(not(feature = "otlp"))]
+#[path = "agent/no_export.rs"]
+mod export;
 mod round;
 mod settings;
 pub mod snapshot;
@@ -53,6 +58,11 @@ pub struct AgentArgs {
     /// Take so much of the disk for them at most: 64M, 1G [default: 64M].
     #[arg(long, value_name = "SIZE", value_parser = bytes, env = "NETDIAG_HISTORY_SIZE")]
     pub history_size: Option<u64>,
+    /// Send findings, drops, suspicious flows and the metrics to this OpenTelemetry collector, by gRPC:
+    /// http://otel-collector:4317 [default: OTEL_EXPORTER_OTLP_ENDPOINT].
+    #[cfg(feature = "otlp")]
+    #[arg(long, value_name = "URL", value_parser = netdiag_otlp::Target::parse, env = "NETDIAG_OTLP")]
+    pub otlp: Option<netdiag_otlp::Target>,
     /// Take what neither an option nor the environment says from this file [default:
     /// /etc/netdiag/agent.toml where it is there].
     #[arg(long, value_name = "FILE", env = "NETDIAG_CONFIG")]

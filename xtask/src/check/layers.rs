@@ -33,6 +33,7 @@ const CRATES: &Table = &[
         &["diagnosis", "model", "pipeline", "recording", "sys"],
     ),
     ("fleet", &["kubernetes", "model", "sys"]),
+    ("otlp", &["agent", "model", "pipeline"]),
     ("lab", &["cri", "kernel", "model", "sys"]),
     ("manifests", &["diagnosis", "sys"]),
 ];

@@ -14,6 +14,7 @@ fn page() -> Page {
         cost: OwnCost::default(),
         hooks: 3,
         sight: Sight::default(),
+        sending: None,
         blind: None,
         most: 10,
         build: ["1", "6", "node-a"].map(str::to_owned),

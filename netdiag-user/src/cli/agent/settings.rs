@@ -55,6 +55,11 @@ pub struct Settings {
     /// Where the last minutes are kept, if they are.
     pub history: Option<PathBuf>,
     pub extent: Extent,
+    /// The collector that is sent to, if one is.
+    #[cfg(feature = "otlp")]
+    pub otlp: Option<netdiag_otlp::Target>,
+    #[cfg(not(feature = "otlp"))]
+    pub otlp: Option<std::convert::Infallible>,
     level: Level,
 }
 
@@ -74,6 +79,10 @@ impl Settings {
                 time: args.history_for.unwrap_or(HISTORY.time),
                 bytes: args.history_size.unwrap_or(HISTORY.bytes),
             },
+            #[cfg(feature = "otlp")]
+            otlp: args.otlp.clone(),
+            #[cfg(not(feature = "otlp"))]
+            otlp: None,
             level: args.scope.level.unwrap_or(LEVEL),
         })
     }
@@ -94,6 +103,7 @@ impl Settings {
             cost: OwnCost::default(),
             hooks: 0,
             sight: Sight::default(),
+            sending: None,
             blind: None,
             most: self.max_series,
             build: [env!("CARGO_PKG_VERSION"), "", ""].map(str::to_owned),
@@ -162,6 +172,15 @@ impl Settings {
                 Value::Text(self.extent.bytes.to_string()),
             ),
             key(
+                "otlp",
+                "Send what is seen and named to this OpenTelemetry collector; not sent where it is not set.",
+                self.otlp
+                    .as_ref()
+                    .map_or(Value::Unset("\"http://otel-collector:4317\""), |it| {
+                        Value::Text(it.to_string())
+                    }),
+            ),
+            key(
                 "interfaces",
                 "Watch these interfaces only (* and ? match); all where the list is empty.",
                 Value::List(scope.iface.clone()),
@@ -227,6 +246,16 @@ fn fill(args: &mut AgentArgs, read: &Read) -> Result<(), String> {
     let cri_socket = read.value("cri_socket", &file.cri_socket, path)?;
     let cni_dir = read.value("cni_dir", &file.cni_dir, path)?;
 
+    #[cfg(feature = "otlp")]
+    {
+        let parse = |text: &String| netdiag_otlp::Target::parse(text);
+        let otlp = read.value("otlp", &file.otlp, parse)?;
+        args.otlp = super::export::target(args.otlp.take(), otlp)?;
+    }
+    #[cfg(not(feature = "otlp"))]
+    read.value("otlp", &file.otlp, |_| -> Result<(), _> {
+        Err("this netdiag was built without OpenTelemetry".to_owned())
+    })?;
     args.listen = args.listen.or(listen);
     args.resolve_after = args.resolve_after.or(resolve);
     args.canary = args.canary.or(canary);

@@ -7,7 +7,7 @@ use std::{
 use anyhow::Result;
 use tokio::time::sleep;
 
-use super::{round::Rounds, settings::Settings};
+use super::{export::Export, round::Rounds, settings::Settings};
 use crate::{
     agent::{
         history::History,
@@ -18,6 +18,7 @@ use crate::{
     cli::{session::Session, watch::Signals},
     diagnosis::judge::Judge,
     model::{gather::Want, observation::Observation},
+    pipeline::facts::Facts,
 };
 
 /// How often the tables are looked at; where nothing happens, every fourth time.
@@ -39,6 +40,7 @@ struct Watching<'a> {
     page: &'a Page,
     window: Window,
     history: Option<History>,
+    export: Export,
     judge: Judge,
     judged: Option<Instant>,
     costed: Option<Instant>,
@@ -64,6 +66,7 @@ pub async fn watch(
         page,
         window,
         history,
+        export: Export::open(settings.otlp.as_ref(), &session.scene, page)?,
         judge: Judge::default(),
         judged: None,
         costed: None,
@@ -78,7 +81,7 @@ pub async fn watch(
         tokio::select! {
             biased;
             _ = signals.wait() => {
-                watching.close();
+                watching.close(session).await;
                 return Ok(());
             }
             () = sleep(watching.tick) => {}
@@ -130,7 +133,9 @@ impl Watching<'_> {
         self.keep(session, &mut reading);
         {
             let mut state = self.page.state();
-            self.tick = match state.meter.read(&session.scene, &reading) {
+            let export = &mut self.export;
+            let also = |facts: &Facts<'_>| export.read(facts);
+            self.tick = match state.meter.read(&session.scene, &reading, also) {
                 MUCH.. => BUSY,
                 _ => TICK,
             };
@@ -139,6 +144,7 @@ impl Watching<'_> {
         if due(&mut self.costed, COST) {
             self.page.state().cost = session.cost();
         }
+        self.export.due(&session.scene, &reading, self.page);
         self.slide(session, &reading)?;
         if due(&mut self.judged, self.pause) {
             let view = self.window.view(&reading);
@@ -158,7 +164,8 @@ impl Watching<'_> {
         }
     }
 
-    fn close(self) {
+    async fn close(self, session: &Session) {
+        self.export.close(&session.scene).await;
         if let Some(Err(error)) = self.history.map(History::close) {
             log::warn!("the history has no end: {error:#}");
         }
@@ -172,6 +179,7 @@ impl Watching<'_> {
         let gone = session.forget(reading, self.window.since())?;
         self.window.forget(&gone);
         self.page.state().meter.forget(&gone);
+        self.export.forget(&gone);
         session.keep_answers(&self.wanted);
         self.wanted.clear();
         if self.page.state().standing.is_empty() {
@@ -191,6 +199,7 @@ impl Watching<'_> {
             .standing
             .found(Instant::now(), &judged.findings);
         news.iter().for_each(tell);
+        self.export.news(&session.scene, view.now, &news);
         self.wanted.extend(judged.wants.iter().cloned());
         session.gather(judged.wants);
     }
@@ -206,9 +215,15 @@ fn due(last: &mut Option<Instant>, every: Duration) -> bool {
 }
 
 fn tell(news: &News) {
-    let of = |it: &Stands| format!("{} ({:?}, {:?})", it.cause, it.severity, it.confidence);
+    let of = |it: &Stands| {
+        let it = &it.finding;
+        format!("{} ({:?}, {:?})", it.cause, it.severity, it.confidence).to_lowercase()
+    };
     match news {
-        News::Named(it) => log::warn!("finding: {}: {}", of(it).to_lowercase(), it.summary),
-        News::Withdrawn(it) => log::warn!("withdrawn: {}", of(it).to_lowercase()),
+        News::Named(it) | News::Changed(it) => {
+            log::warn!("finding: {}: {}", of(it), it.finding.summary);
+        }
+        News::Spread(_) => {}
+        News::Withdrawn(it) => log::warn!("withdrawn: {}", of(it)),
     }
 }

@@ -33,6 +33,27 @@ fn options_count_before_the_file() {
     assert_eq!(args.scope.iface, ["a*"]);
 }
 
+#[cfg(feature = "otlp")]
+#[test]
+fn a_collector_is_an_address() {
+    let (settings, _) = with_file("otlp = \"http://a:4317\"\n", &[]).expect("read");
+    assert_eq!(
+        settings.otlp.map(|it| it.to_string()).as_deref(),
+        Some("http://a:4317")
+    );
+    let (settings, _) =
+        with_file("otlp = \"http://a:43170\"\n", &["--otlp", "http://b"]).expect("read");
+    assert_eq!(
+        settings.otlp.map(|it| it.to_string()).as_deref(),
+        Some("http://b")
+    );
+    let error = with_file("\notlp = \"a:4317\"\n", &[]).expect_err("refused");
+    assert!(
+        error.contains("line 2: otlp: 'a:4317' is no address"),
+        "{error}"
+    );
+}
+
 #[test]
 fn what_is_printed_says_the_same() {
     let text = "max_cpu = \"1.5%\"\ncanary = \"2500ms\"\nmax_series = 7\nnode_name = \"a\\\"b\"\nlevel = \"full\"\n";
