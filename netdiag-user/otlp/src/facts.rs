@@ -44,9 +44,9 @@ impl Who {
         let body = format!("node at {}", self.addresses.join(", "));
         Record::new("netdiag.node", Severity::Info, time, body)
             .text("netdiag.kernel", &self.kernel)
-            .list("netdiag.node.addresses", self.addresses.clone())
-            .list("netdiag.node.vteps", self.vteps.clone())
-            .list("netdiag.node.pod_cidrs", self.pod_cidrs.clone())
+            .list("netdiag.node.addresses", &self.addresses, ",")
+            .list("netdiag.node.vteps", &self.vteps, ",")
+            .list("netdiag.node.pod_cidrs", &self.pod_cidrs, ",")
     }
 }
 

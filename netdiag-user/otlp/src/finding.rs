@@ -32,7 +32,9 @@ pub fn record(news: &News, time: Timestamp) -> Record {
         _ => None,
     };
     let pods = finding.pods.iter().filter_map(pod_name);
+    let pods: Vec<_> = pods.take(PODS).collect();
     let commands = finding.fix.commands.iter().map(ToString::to_string);
+    let commands: Vec<_> = commands.take(PODS).collect();
     Record::new("netdiag.finding", level, time, finding.summary.clone())
         .text("netdiag.finding.id", &finding.id)
         .text("netdiag.cause", &finding.cause)
@@ -47,11 +49,11 @@ pub fn record(news: &News, time: Timestamp) -> Record {
             finding.consequence_of.as_deref().unwrap_or_default(),
         )
         .pod(one)
-        .list("netdiag.pods", pods.take(PODS).collect())
+        .list("netdiag.pods", &pods, ",")
         .number("netdiag.pods.count", finding.pods.len() as u64)
-        .list("netdiag.evidence.kinds", kinds(finding))
+        .list("netdiag.evidence.kinds", &kinds(finding), ",")
         .text("netdiag.fix", &finding.fix.summary)
-        .list("netdiag.fix.commands", commands.take(PODS).collect())
+        .list("netdiag.fix.commands", &commands, "\n")
         .whole("netdiag.finding.json", json(finding))
 }
 

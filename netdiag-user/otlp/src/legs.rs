@@ -19,7 +19,7 @@ use crate::{
 
 /// Conversations of an interval that are told of, and hops of all of them.
 const FLOWS: usize = 100;
-const LEGS: usize = 1000;
+const LEGS: usize = 500;
 
 #[derive(Debug, Default)]
 pub struct Legs {

@@ -51,12 +51,14 @@ impl Record {
         self
     }
 
-    pub fn list(mut self, key: &'static str, values: Vec<String>) -> Self {
-        if !values.is_empty() {
-            let values = values.iter().map(|value| text::line(value, LONGEST));
-            self.attributes.push((key, values.collect()));
+    /// As one text: exporters write arrays each in a way of its own.
+    pub fn list(self, key: &'static str, values: &[String], between: &str) -> Self {
+        let values = values.iter().map(|value| text::line(value, LONGEST));
+        let joined = values.collect::<Vec<_>>().join(between);
+        match joined.is_empty() {
+            true => self,
+            false => self.whole(key, joined),
         }
-        self
     }
 
     pub fn time_of(self, key: &'static str, value: Timestamp) -> Self {

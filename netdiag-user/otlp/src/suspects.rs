@@ -4,7 +4,7 @@ use std::{
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
 };
 
-use netdiag_common::flow::FlowKey;
+use netdiag_common::{flow::FlowKey, hop::FlowHop};
 
 use crate::{
     model::flow::UDP,
@@ -47,13 +47,16 @@ pub fn suspects(facts: &Facts<'_>) -> BTreeMap<FlowKey, Suspicion> {
             }
         }
     }
-    for (key, _) in facts.retransmits {
-        note(&mut all, &key.flow, Suspicion::Retransmitted);
-    }
-    for hop in facts.flows.iter().filter(|it| it.hop.retransmits > 0) {
+    for hop in facts.flows.iter().filter(|it| is_lossy(&it.hop)) {
         note(&mut all, hop.flow(), Suspicion::Retransmitted);
     }
     with_legs(facts, all)
+}
+
+/// Every network loses some: a long flow is suspicious where it is more than one in a hundred.
+fn is_lossy(hop: &FlowHop) -> bool {
+    let lossy = hop.retransmits > 0 && hop.retransmits.saturating_mul(100) >= hop.packets;
+    lossy && (hop.retransmits >= 3 || hop.packets < 10)
 }
 
 fn came_to(facts: &Facts<'_>, tried: &Try<'_>) -> Option<Suspicion> {

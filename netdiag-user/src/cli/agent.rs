@@ -7,6 +7,8 @@ mod export;
 #[cfg(not(feature = "otlp"))]
 #[path = "agent/no_export.rs"]
 mod export;
+#[cfg(feature = "otlp")]
+mod queries;
 mod round;
 mod settings;
 pub mod snapshot;
@@ -76,11 +78,17 @@ pub struct AgentArgs {
 pub enum AgentCommand {
     /// One recording of the last minutes that an agent keeps on this node's disk.
     Snapshot(SnapshotArgs),
+    #[cfg(feature = "otlp")]
+    /// SQL for ClickHouse, over what --otlp sent there: a table, views and saved queries.
+    Queries(queries::QueriesArgs),
 }
 
 pub async fn run(mut args: AgentArgs, global: &Global) -> Result<i32> {
-    if let Some(AgentCommand::Snapshot(args)) = &args.command {
-        return snapshot::run(args);
+    match &args.command {
+        Some(AgentCommand::Snapshot(args)) => return snapshot::run(args),
+        #[cfg(feature = "otlp")]
+        Some(AgentCommand::Queries(args)) => return queries::run(args),
+        None => {}
     }
     let settings = Settings::of(&mut args)?;
     if args.print_config {

@@ -60,6 +60,8 @@ fn agents(args: &AgentArgs) -> &'static [Right] {
     match &args.command {
         Some(AgentCommand::Snapshot(args)) if is_anothers(&args.file) => REPLACING,
         Some(AgentCommand::Snapshot(_)) => FILES,
+        #[cfg(feature = "otlp")]
+        Some(AgentCommand::Queries(_)) => &[],
         None if args.print_config => FILES,
         None => TRACING,
     }
