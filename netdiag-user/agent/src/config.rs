@@ -22,6 +22,7 @@ pub struct File {
     pub history_for: Option<Spanned<String>>,
     pub history_size: Option<Spanned<String>>,
     pub otlp: Option<Spanned<String>>,
+    pub events: Option<Spanned<bool>>,
     pub interfaces: Option<Spanned<Vec<String>>>,
     pub node_name: Option<Spanned<String>>,
     pub kubeconfig: Option<Spanned<String>>,
@@ -89,6 +90,7 @@ pub struct Key {
 pub enum Value {
     Text(String),
     Number(u64),
+    Flag(bool),
     List(Vec<String>),
     /// Nothing, with an example of what could be there.
     Unset(&'static str),
@@ -101,6 +103,7 @@ pub fn print(keys: &[Key]) -> String {
         match &key.value {
             Value::Text(text) => format!("# {about}\n{name} = {}\n", quoted(text)),
             Value::Number(number) => format!("# {about}\n{name} = {number}\n"),
+            Value::Flag(flag) => format!("# {about}\n{name} = {flag}\n"),
             Value::List(all) => {
                 let all: Vec<_> = all.iter().map(|text| quoted(text)).collect();
                 format!("# {about}\n{name} = [{}]\n", all.join(", "))

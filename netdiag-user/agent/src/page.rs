@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 use crate::{
     meter::Meter,
     model::{observation::Observation, own::OwnCost},
-    sending::Sending,
+    sending::{Noticed, Sending},
     sight::Sight,
     standing::Standing,
 };
@@ -32,6 +32,8 @@ pub struct State {
     pub sight: Sight,
     /// Where something is to be sent.
     pub sending: Option<Arc<Sending>>,
+    /// Where Kubernetes Events are told.
+    pub noticed: Option<Noticed>,
     /// Why not all is seen that should be; nothing where it is.
     pub blind: Option<String>,
     /// Findings told at most.

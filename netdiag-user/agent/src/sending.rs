@@ -42,6 +42,15 @@ impl Requests {
     }
 }
 
+/// Kubernetes Events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Noticed {
+    pub sent: u64,
+    /// More than a node may tell a minute.
+    pub limited: u64,
+    pub failed: u64,
+}
+
 /// Adds to one of them.
 pub fn count(counter: &AtomicU64, more: u64) {
     counter.fetch_add(more, Relaxed);

@@ -10,6 +10,7 @@
 mod book;
 mod bounded;
 mod connect;
+pub mod events;
 mod follow;
 mod heard;
 mod keep;

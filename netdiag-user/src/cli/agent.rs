@@ -2,6 +2,11 @@
 //!
 //! A run that goes on for weeks is judged as one that began a while ago: what is older than the view
 //! is in none of the rules' readings, and the kernel's rows of it are taken out.
+#[cfg(feature = "k8s")]
+mod events;
+#[cfg(not(feature = "k8s"))]
+#[path = "agent/no_events.rs"]
+mod events;
 #[cfg(feature = "otlp")]
 mod export;
 #[cfg(not(feature = "otlp"))]
@@ -65,6 +70,10 @@ pub struct AgentArgs {
     #[cfg(feature = "otlp")]
     #[arg(long, value_name = "URL", value_parser = netdiag_otlp::Target::parse, env = "NETDIAG_OTLP")]
     pub otlp: Option<netdiag_otlp::Target>,
+    /// Tell findings as Kubernetes Events on the pods of this node that suffer, else on the node.
+    #[cfg(feature = "k8s")]
+    #[arg(long, env = "NETDIAG_EVENTS")]
+    pub events: bool,
     /// Take what neither an option nor the environment says from this file [default:
     /// /etc/netdiag/agent.toml where it is there].
     #[arg(long, value_name = "FILE", env = "NETDIAG_CONFIG")]

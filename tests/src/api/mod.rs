@@ -292,6 +292,15 @@ impl Api {
         asked.cloned().collect()
     }
 
+    /// All objects of a resource as they are now.
+    pub fn objects(&self, resource: &str) -> Vec<Value> {
+        let state = self.shared.state();
+        let all = state.objects.get(resource);
+        all.into_iter()
+            .flat_map(|all| all.values().cloned())
+            .collect()
+    }
+
     fn change<T>(&self, how: impl FnOnce(&mut State) -> T) {
         how(&mut self.shared.state());
         let _ = self.shared.events.send(Signal::Changed);

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{
-    Request, Response, StatusCode,
+    Method, Request, Response, StatusCode,
     body::{Frame, Incoming},
     service::service_fn,
 };
@@ -30,12 +30,13 @@ pub struct Kind {
     name: &'static str,
 }
 
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 7] = [
     kind("pods", "v1", "Pod"),
     kind("services", "v1", "Service"),
     kind("nodes", "v1", "Node"),
     kind("configmaps", "v1", "ConfigMap"),
     kind("jobs", "batch/v1", "Job"),
+    kind("events", "v1", "Event"),
     kind("endpointslices", "discovery.k8s.io/v1", "EndpointSlice"),
 ];
 
@@ -121,9 +122,10 @@ async fn answer(
         );
     };
     let watching = asked.is("watch");
-    let verb = match (request.method().as_str(), watching, &asked.name) {
-        ("POST", ..) => "create",
-        ("DELETE", ..) => "delete",
+    let verb = match (request.method(), watching, &asked.name) {
+        (&Method::POST, ..) => "create",
+        (&Method::PATCH, ..) => "patch",
+        (&Method::DELETE, ..) => "delete",
         (_, true, _) => "watch",
         (_, false, Some(_)) => "get",
         (_, false, None) => "list",
@@ -147,6 +149,7 @@ async fn answer(
     }
     match (verb, asked.subresource.as_deref()) {
         (_, Some("exec")) => exec::exec(request, &asked, shared),
+        ("create" | "patch", None) if resource == "events" => write(&asked, request, shared).await,
         ("create", None) => writes::create(request, &asked, shared).await,
         ("delete", None) => writes::delete(request, &asked, shared).await,
         ("watch", None) => follow(asked, shared),
@@ -156,6 +159,45 @@ async fn answer(
             "NotFound",
             "the server could not find the requested resource",
         ),
+    }
+}
+
+/// Makes an object, or merges into one that is there (RFC 7386, without what it says of null).
+async fn write(asked: &Asked, request: Request<Incoming>, shared: &Arc<Shared>) -> Response<Body> {
+    let body = request.into_body().collect().await;
+    let body = body.map(http_body_util::Collected::to_bytes);
+    let Some(mut object) = body.ok().and_then(|it| serde_json::from_slice(&it).ok()) else {
+        return failure(400, "BadRequest", "no JSON");
+    };
+    let resource = asked.kind.resource;
+    let mut state = shared.state();
+    if let Some(name) = &asked.name {
+        let namespace = asked.namespace.as_deref().unwrap_or_default();
+        let known = state.objects.get(resource);
+        let Some(known) = known.and_then(|all| all.get(&format!("{namespace}/{name}"))) else {
+            return failure(404, "NotFound", "not found");
+        };
+        let mut whole = known.clone();
+        merge(&mut whole, &object);
+        object = whole;
+    } else if let Some(begins) = object["metadata"]["generateName"].as_str() {
+        let name = format!("{begins}{}", state.version);
+        object["metadata"]["name"] = name.into();
+    }
+    state.put(resource, object.clone());
+    drop(state);
+    let _ = shared.events.send(Signal::Changed);
+    document(201, &asked.typed(&object))
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    match from.as_object() {
+        Some(members) if into.is_object() => {
+            for (name, value) in members {
+                merge(&mut into[name], value);
+            }
+        }
+        _ => *into = from.clone(),
     }
 }
 

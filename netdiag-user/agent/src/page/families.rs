@@ -209,6 +209,17 @@ pub static FAMILIES: &[Family] = &[
         "Requests to the OpenTelemetry collector, of logs and metrics, by what became of them",
         |state, put| sending(state, |it| it.requests.each(), put),
     ),
+    counter(
+        "netdiag_events",
+        "Kubernetes Events of findings, by what became of them",
+        |state, put| {
+            if let Some(it) = &state.noticed {
+                put(&[("result", "sent")], Value::Whole(it.sent));
+                put(&[("result", "limited")], Value::Whole(it.limited));
+                put(&[("result", "failed")], Value::Whole(it.failed));
+            }
+        },
+    ),
     seconds(
         "netdiag_cpu",
         "Processor time of netdiag's process",

@@ -15,6 +15,7 @@ fn page() -> Page {
         hooks: 3,
         sight: Sight::default(),
         sending: None,
+        noticed: None,
         blind: None,
         most: 10,
         build: ["1", "6", "node-a"].map(str::to_owned),

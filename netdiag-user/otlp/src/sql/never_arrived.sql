@@ -1,5 +1,6 @@
 -- Suspicious flows that left a node by a tunnel, and what the node at the other end saw of them.
--- Left out are flows that merely retransmit: the other node need not find anything wrong with them. `arrived`:
+-- Left out are flows that are refused, for somebody answers them, and those that merely retransmit: the other
+-- node need not find anything wrong with them; and the last half minute, of which not every node has told. `arrived`:
 -- packets that the other node counted coming in; 0 where it watched and reports none of the flow, NULL where it
 -- did not watch, where no record says which node has that address, and for datagrams that it does not report. `died_there`: what its kernel
 -- says of packets to the same address and port.

@@ -60,6 +60,8 @@ pub struct Settings {
     pub otlp: Option<netdiag_otlp::Target>,
     #[cfg(not(feature = "otlp"))]
     pub otlp: Option<std::convert::Infallible>,
+    /// Findings are told as Kubernetes Events.
+    pub events: bool,
     level: Level,
 }
 
@@ -83,6 +85,10 @@ impl Settings {
             otlp: args.otlp.clone(),
             #[cfg(not(feature = "otlp"))]
             otlp: None,
+            #[cfg(feature = "k8s")]
+            events: args.events,
+            #[cfg(not(feature = "k8s"))]
+            events: false,
             level: args.scope.level.unwrap_or(LEVEL),
         })
     }
@@ -104,6 +110,7 @@ impl Settings {
             hooks: 0,
             sight: Sight::default(),
             sending: None,
+            noticed: None,
             blind: None,
             most: self.max_series,
             build: [env!("CARGO_PKG_VERSION"), "", ""].map(str::to_owned),
@@ -181,6 +188,11 @@ impl Settings {
                     }),
             ),
             key(
+                "events",
+                "Tell findings as Kubernetes Events on this node's pods and on the node.",
+                Value::Flag(self.events),
+            ),
+            key(
                 "interfaces",
                 "Watch these interfaces only (* and ? match); all where the list is empty.",
                 Value::List(scope.iface.clone()),
@@ -255,6 +267,16 @@ fn fill(args: &mut AgentArgs, read: &Read) -> Result<(), String> {
     #[cfg(not(feature = "otlp"))]
     read.value("otlp", &file.otlp, |_| -> Result<(), _> {
         Err("this netdiag was built without OpenTelemetry".to_owned())
+    })?;
+    #[cfg(feature = "k8s")]
+    {
+        let events = read.value("events", &file.events, |wanted| Ok(*wanted))?;
+        args.events |= events.unwrap_or_default();
+    }
+    #[cfg(not(feature = "k8s"))]
+    read.value("events", &file.events, |wanted| match wanted {
+        true => Err("this netdiag was built without the Kubernetes API".to_owned()),
+        false => Ok(()),
     })?;
     args.listen = args.listen.or(listen);
     args.resolve_after = args.resolve_after.or(resolve);

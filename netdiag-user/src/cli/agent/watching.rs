@@ -7,7 +7,7 @@ use std::{
 use anyhow::Result;
 use tokio::time::sleep;
 
-use super::{export::Export, round::Rounds, settings::Settings};
+use super::{events::Noticing, export::Export, round::Rounds, settings::Settings};
 use crate::{
     agent::{
         history::History,
@@ -41,6 +41,7 @@ struct Watching<'a> {
     window: Window,
     history: Option<History>,
     export: Export,
+    noticing: Noticing,
     judge: Judge,
     judged: Option<Instant>,
     costed: Option<Instant>,
@@ -62,10 +63,13 @@ pub async fn watch(
 ) -> Result<()> {
     // Half of the time is the view's, half a finding stands beyond it.
     let window = Window::new(settings.resolve_after / 2, &session.scene);
+    let node = session.scene.node.name.clone();
+    let noticing = Noticing::open(settings.events, session.place(), &node).await?;
     let mut watching = Watching {
         page,
         window,
         history,
+        noticing,
         export: Export::open(settings.otlp.as_ref(), &session.scene, page)?,
         judge: Judge::default(),
         judged: None,
@@ -200,6 +204,8 @@ impl Watching<'_> {
             .found(Instant::now(), &judged.findings);
         news.iter().for_each(tell);
         self.export.news(&session.scene, view.now, &news);
+        self.noticing.news(&news, Instant::now());
+        self.page.state().noticed = self.noticing.counts();
         self.wanted.extend(judged.wants.iter().cloned());
         session.gather(judged.wants);
     }

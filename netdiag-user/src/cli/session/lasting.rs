@@ -27,6 +27,11 @@ impl Session {
         self.account.cost(Instant::now(), self.programs.costs())
     }
 
+    /// Where to look.
+    pub fn place(&self) -> &crate::cli::options::Place {
+        &self.scope.place
+    }
+
     /// How many canaries were seen dropped until now.
     pub fn canaries(&mut self) -> Result<u64> {
         self.programs.canaries()

@@ -33,6 +33,19 @@ fn options_count_before_the_file() {
     assert_eq!(args.scope.iface, ["a*"]);
 }
 
+#[cfg(feature = "k8s")]
+#[test]
+fn events_are_told_where_the_file_or_an_option_says_so() {
+    for (text, words, told) in [
+        ("events = true\n", &[][..], true),
+        ("events = false\n", &["--events"], true),
+        ("events = false\n ", &[], false),
+    ] {
+        let (settings, _) = with_file(text, words).expect("read");
+        assert_eq!(settings.events, told, "{text}");
+    }
+}
+
 #[cfg(feature = "otlp")]
 #[test]
 fn a_collector_is_an_address() {
