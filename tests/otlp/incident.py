@@ -8,7 +8,7 @@ then every saved query, asked of what the agents sent. As root, after `cargo bui
 
 `far-node` is the healthy lab with a rule on the second node that drops what comes for a pod's port.
 `--bytes` tells what each agent sent to the collector instead, in a window of so many seconds. `idle` is the
-healthy lab without its traffic."""
+healthy lab without its traffic. `--raw` prints all legs as well."""
 import os, re, signal, subprocess, sys, time
 from pathlib import Path
 
@@ -111,13 +111,17 @@ def run(lab, told, fault, seconds):
         # What the agents' beginning costs is no part of it.
         time.sleep(30)
     before = {name: sent(netns) for name, netns in nodes.values()}
+    began = time.time()
     time.sleep(seconds)
     for name, netns in nodes.values():
         wire = sent(netns) - before[name]
         print(f"{name}: {wire} bytes to the collector in {seconds} s, {wire * 3600 // seconds} an hour")
-    print(ask(outside, BYTES))
+    # A batch is with ClickHouse a moment later than it was sent.
+    time.sleep(2)
+    since = f"WHERE toUnixTimestamp64Milli(Timestamp) >= {int(began * 1000)} " if "--bytes" in sys.argv else ""
+    print(ask(outside, BYTES.replace("GROUP BY", since + "GROUP BY")))
     if "--raw" in sys.argv:
-        print(ask(outside, "SELECT LogAttributes FROM otel.otel_logs WHERE LogAttributes['event.name'] = 'netdiag.node' LIMIT 1"))
+        print(ask(outside, "SELECT * FROM otel.netdiag_legs ORDER BY transport, greatest(source_port, destination_port), time"))
     if "--bytes" not in sys.argv:
         for name in QUERIES:
             print(f"== {name}\n{ask(outside, (SQL / f'{name}.sql').read_text())}")

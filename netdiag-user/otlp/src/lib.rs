@@ -29,3 +29,4 @@ pub use watch::Watch;
 use netdiag_agent as agent;
 use netdiag_model as model;
 use netdiag_pipeline as pipeline;
+use netdiag_sys as sys;

@@ -8,12 +8,14 @@ use opentelemetry_otlp::{
     tonic_types::transport::{Certificate, ClientTlsConfig},
 };
 
-use crate::model::text;
+use crate::{model::text, sys::file};
 
 /// The standard variable of the collector's address.
 pub const ENVIRONMENT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const COMPRESSION: &str = "OTEL_EXPORTER_OTLP_COMPRESSION";
 const CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
+/// Bytes of a file of certificates.
+const CERTIFICATES: usize = 1 << 20;
 /// A collector that lives answers sooner.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -76,7 +78,7 @@ fn tls() -> Result<ClientTlsConfig> {
         return Ok(tls);
     };
     let path = std::path::PathBuf::from(path);
-    let read = std::fs::read(&path);
+    let read = file::read(&path, CERTIFICATES);
     let pem = read.with_context(|| format!("{CERTIFICATE}: reading {}", path.display()))?;
     Ok(tls.ca_certificate(Certificate::from_pem(pem)))
 }

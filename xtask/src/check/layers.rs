@@ -33,7 +33,7 @@ const CRATES: &Table = &[
         &["diagnosis", "model", "pipeline", "recording", "sys"],
     ),
     ("fleet", &["kubernetes", "model", "sys"]),
-    ("otlp", &["agent", "model", "pipeline"]),
+    ("otlp", &["agent", "model", "pipeline", "sys"]),
     ("lab", &["cri", "kernel", "model", "sys"]),
     ("manifests", &["diagnosis", "sys"]),
 ];

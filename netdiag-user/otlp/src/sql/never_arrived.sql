@@ -12,7 +12,8 @@ gone AS
         outer_source, outer_destination, any(suspicion) AS why,
         sum(packets) AS packets, min(time) AS first, max(time) AS last
     FROM otel.netdiag_legs
-    WHERE direction = 'egress' AND suspicion != 'retransmitted' AND outer_destination != '' AND time > now() - INTERVAL 1 HOUR
+    WHERE direction = 'egress' AND suspicion IN ('dropped', 'unanswered') AND outer_destination != ''
+        AND time BETWEEN now() - INTERVAL 1 HOUR AND now() - INTERVAL 30 SECOND
     GROUP BY node, transport, source, source_port, destination, destination_port, outer_source, outer_destination
 ),
 came AS
