@@ -1,6 +1,7 @@
 -- Suspicious flows that left a node by a tunnel, and what the node at the other end saw of them.
 -- Left out are flows that are refused, for somebody answers them, and those that merely retransmit: the other
--- node need not find anything wrong with them; and the last half minute, of which not every node has told. `arrived`:
+-- node need not find anything wrong with them; single packets, which can be where one node's interval ends; and the
+-- last half minute, of which not every node has told. `arrived`:
 -- packets that the other node counted coming in; 0 where it watched and reports none of the flow, NULL where it
 -- did not watch, where no record says which node has that address, and for datagrams that it does not report. `died_there`: what its kernel
 -- says of packets to the same address and port.
@@ -52,6 +53,6 @@ LEFT JOIN peers ON peers.address = gone.outer_destination
 LEFT JOIN watched ON watched.node = peers.node
 LEFT JOIN deaths ON deaths.node = peers.node AND deaths.destination = gone.destination AND deaths.port = gone.destination_port
 GROUP BY left_node, to_node, transport, source, source_pod, destination, port, destination_pod, watched.node
-HAVING ifNull(arrived, 0) = 0 OR notEmpty(died_there)
+HAVING packets_left > 1 AND (ifNull(arrived, 0) = 0 OR notEmpty(died_there))
 ORDER BY packets_left DESC
 LIMIT 100
