@@ -4,8 +4,8 @@
 //! | part | what it does |
 //! |---|---|
 //! | [`target`] | where it goes, and the word of who is not there |
-//! | [`exporter`], `queue`, `metrics` | the SDK's pipelines, with a bounded queue that never waits |
-//! | [`watch`] | what of a reading is told, and when |
+//! | `exporter`, `queue`, `metrics` | the SDK's pipelines, with a bounded queue that never waits |
+//! | `watch` | what of a reading is told, and when |
 //! | `finding`, `drops`, `legs`, `tunnels`, `facts` | one kind of record each |
 //! | [`queries`] | ClickHouse views and questions over these records |
 mod drops;

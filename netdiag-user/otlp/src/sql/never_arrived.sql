@@ -1,10 +1,10 @@
 -- Suspicious flows that left a node by a tunnel, and what the node at the other end saw of them.
 -- Left out are flows that are refused, for somebody answers them, and those that merely retransmit: the other
--- node need not find anything wrong with them; single packets, which can be where one node's interval ends; and the
--- last half minute, of which not every node has told. `arrived`:
--- packets that the other node counted coming in; 0 where it watched and reports none of the flow, NULL where it
--- did not watch, where no record says which node has that address, and for datagrams that it does not report. `died_there`: what its kernel
--- says of packets to the same address and port.
+-- node need not find anything wrong with them; single packets, which can be where one node's interval ends; and
+-- the last half minute, of which not every node has told.
+-- `arrived`: packets that the other node counted coming in; 0 where it watched and reports none of the flow, NULL
+-- where it did not watch, where no record says which node has that address, and for datagrams that it does not
+-- report. `died_there`: what its kernel says of packets to the same address and port.
 WITH
 gone AS
 (
