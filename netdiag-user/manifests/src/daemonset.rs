@@ -3,7 +3,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet},
         core::v1::{
-            ContainerPort, HTTPGetAction, LocalObjectReference, PodSpec, PodTemplateSpec, Probe,
+            ContainerPort, EnvVar, HTTPGetAction, LocalObjectReference, PodSpec, PodTemplateSpec,
+            Probe,
         },
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
@@ -53,7 +54,7 @@ pub fn daemonset(options: &Options) -> DaemonSet {
 /// What the agent is started with.
 pub(crate) fn arguments(options: &Options) -> Vec<String> {
     let listen = format!("--listen={}", options.listen.address());
-    let mut all = vec!["agent".to_owned(), listen, format!("--history={HISTORY}")];
+    let mut all = vec!["agent".to_owned(), listen];
     if options.profile == Profile::Minimal {
         // A canary lives in a network namespace of its own, which CAP_SYS_ADMIN makes.
         all.push("--canary=0".to_owned());
@@ -77,6 +78,12 @@ fn pod(options: &Options) -> PodSpec {
     let container = &mut pod.containers[0];
     let mounts = container.volume_mounts.get_or_insert_default();
     mounts.push(mount("history", HISTORY));
+    // For commands that are run in the pod too: `netdiag agent snapshot`.
+    container.env.get_or_insert_default().push(EnvVar {
+        name: "NETDIAG_HISTORY".to_owned(),
+        value: Some(HISTORY.to_owned()),
+        ..EnvVar::default()
+    });
     container.ports = Some(vec![ContainerPort {
         container_port: options.listen.port().into(),
         // The node's own: there is no other in its network.

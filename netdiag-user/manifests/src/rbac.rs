@@ -50,13 +50,23 @@ pub fn cluster_role(options: &Options) -> ClusterRole {
         verbs: words(&["get"]),
         ..PolicyRule::default()
     };
+    let mut rules = vec![
+        watched("", &["nodes", "pods", "services"]),
+        watched("discovery.k8s.io", &["endpointslices"]),
+        flannel,
+    ];
+    // Nobody may write who does not want to.
+    if options.arguments.iter().any(|it| it == "--events") {
+        rules.push(PolicyRule {
+            api_groups: Some(words(&[""])),
+            resources: Some(words(&["events"])),
+            verbs: words(&["create", "patch"]),
+            ..PolicyRule::default()
+        });
+    }
     ClusterRole {
         metadata: options.global(),
-        rules: Some(vec![
-            watched("", &["nodes", "pods", "services"]),
-            watched("discovery.k8s.io", &["endpointslices"]),
-            flannel,
-        ]),
+        rules: Some(rules),
         ..ClusterRole::default()
     }
 }

@@ -43,6 +43,7 @@ impl Noticing {
         }
         let asked = Asked {
             kubeconfig: place.kubeconfig.as_deref(),
+            context: None,
             plugins: place.allow_exec_plugin,
         };
         let Some(events) = Events::open(asked, node.to_owned(), MOST).await? else {
