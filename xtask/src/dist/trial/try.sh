@@ -7,8 +7,9 @@ unit=netdiag-agent
 state() { [ "$(systemctl is-active $unit)/$(systemctl is-enabled $unit 2>/dev/null)" = "$1" ]; }
 installs() { dpkg -i /root/netdiag.deb >/tmp/dpkg 2>&1 || { cat /tmp/dpkg; false; }; }
 pid() { systemctl show --property MainPID --value $unit; }
+# A busy host emulates slowly: these end as soon as it is so.
 ready() {
-    for _ in $(seq 120); do
+    for _ in $(seq 600); do
         $in curl -sf -m 2 http://127.0.0.1:9464/readyz >/dev/null && return
         sleep 1
     done
@@ -52,7 +53,7 @@ systemctl daemon-reload
 systemctl start $unit
 check "sees drops in the lab's node" ready
 netdiag lab traffic "$lab" >/dev/null 2>&1
-for _ in $(seq 60); do
+for _ in $(seq 300); do
     $in curl -s http://127.0.0.1:9464/metrics >/tmp/metrics
     grep -q '^netdiag_finding{' /tmp/metrics && break
     sleep 1
