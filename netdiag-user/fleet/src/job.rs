@@ -14,7 +14,7 @@ use k8s_openapi::{
 /// By which all that one call made is found.
 pub const RUN: &str = "netdiag.io/run";
 /// After its end, for whoever wants to see why.
-const TIME_TO_LIVE: Duration = Duration::from_secs(30);
+const TIME_TO_LIVE: Duration = Duration::from_secs(10);
 
 /// What one call brings to its nodes.
 #[derive(Clone, Debug)]

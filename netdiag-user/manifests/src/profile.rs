@@ -3,7 +3,7 @@ use std::{fmt, str::FromStr};
 
 use k8s_openapi::api::core::v1::{AppArmorProfile, Capabilities, SeccompProfile, SecurityContext};
 
-use crate::sys::capabilities::{BPF, NET_ADMIN, PERFMON, Right, TRACING};
+use crate::sys::capabilities::{BPF, CONTAINED, NET_ADMIN, PERFMON, Right};
 
 /// How much of the node netdiag may look into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Profile {
     pub fn rights(self) -> &'static [Right] {
         match self {
             Self::Minimal => MINIMAL,
-            Self::Full => TRACING,
+            Self::Full => CONTAINED,
         }
     }
 
@@ -78,7 +78,7 @@ fn spelling(right: &Right) -> &'static str {
 
 /// Why a capability of that spelling is asked for.
 pub fn reason(spelt: &str) -> Option<&'static str> {
-    let known = TRACING.iter().find(|right| spelling(right) == spelt);
+    let known = CONTAINED.iter().find(|right| spelling(right) == spelt);
     known.map(|right| right.why)
 }
 
@@ -109,7 +109,7 @@ mod tests {
         let full: Vec<_> = names(Profile::Full).collect();
         assert!(minimal.iter().all(|name| full.contains(name)), "{full:?}");
         assert!(full.iter().all(|name| reason(name).is_some()), "{full:?}");
-        for needed in ["SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH", "SYSLOG"] {
+        for needed in ["SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE", "SYSLOG"] {
             assert!(full.contains(&needed), "{needed}");
         }
     }

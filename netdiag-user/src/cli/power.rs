@@ -9,7 +9,7 @@ use super::{
 use crate::{
     kernel::support::Feature,
     sys::{
-        capabilities::{self, FILES, READING, REPLACING, Right, SWEEPING, TRACING},
+        capabilities::{self, CHROOT, FILES, READING, REPLACING, Right, SWEEPING, TRACING},
         limits, output_file,
     },
 };
@@ -24,9 +24,28 @@ pub fn settle(command: &Command) {
         // The right to do so is among those that go.
         limits::raise_locked_memory();
     }
-    if let Err(error) = capabilities::keep(rights) {
+    // The node's own programs are run in its root, where that is not ours.
+    let elsewhere = root(command).is_some_and(|root| root != Path::new("/"));
+    let rights: Vec<Right> = match elsewhere {
+        true => [rights, &[CHROOT]].concat(),
+        false => rights.to_vec(),
+    };
+    if let Err(error) = capabilities::keep(&rights) {
         log::warn!("more rights stay than are needed: giving them away failed: {error}");
     }
+}
+
+/// Where the node's files are for what looks at them.
+fn root(command: &Command) -> Option<&Path> {
+    let place = match command {
+        Command::Agent(args) => &args.scope.place,
+        Command::Run(args) => &args.scope.place,
+        Command::Diagnose(args) => &args.scope.place,
+        Command::Path(args) => &args.scope.place,
+        Command::Audit(args) => &args.place,
+        _ => return None,
+    };
+    Some(&place.root)
 }
 
 fn rights(command: &Command) -> Option<&'static [Right]> {

@@ -38,10 +38,14 @@ pub const BPF: Right = right(39, "CAP_BPF", "loads eBPF programs");
 
 /// Of a command that traces.
 pub const TRACING: &[Right] = &[
+    READ, NET_ADMIN, NET_RAW, PTRACE, ADMIN, SYSLOG, PERFMON, BPF,
+];
+/// The same in a container that sees the node's files elsewhere.
+pub const CONTAINED: &[Right] = &[
     READ, NET_ADMIN, NET_RAW, CHROOT, PTRACE, ADMIN, SYSLOG, PERFMON, BPF,
 ];
 /// Of one that reads this node's configuration.
-pub const READING: &[Right] = &[READ, NET_ADMIN, NET_RAW, CHROOT, PTRACE, ADMIN];
+pub const READING: &[Right] = &[READ, NET_ADMIN, NET_RAW, PTRACE, ADMIN];
 /// Of one that takes away what another left.
 pub const SWEEPING: &[Right] = &[READ, NET_ADMIN, PTRACE, ADMIN];
 /// Of one that reads files that were named.

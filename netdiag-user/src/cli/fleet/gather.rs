@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Beside its watch, the pod of one call lives so long: others may begin later.
-const SPARE: Duration = Duration::from_secs(45);
+const SPARE: Duration = Duration::from_secs(30);
 
 pub struct Plan<'a> {
     pub at: &'a Where,
