@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     kubernetes::{self, Asked, why},
-    model::text,
+    model::{shell, text},
 };
 
 /// Objects of a page: an answer is bounded.
@@ -124,9 +124,11 @@ impl Cluster {
             nodes = of(false);
         }
         match nodes.is_empty() {
-            true => bail!(
-                "no pod {namespace}/{name} runs on a node: `kubectl get pods -n {namespace} -o wide`"
-            ),
+            true => {
+                let list = shell!("kubectl get pods -o wide -n {v}", namespace);
+                let list = list.told_or("a list of its pods");
+                bail!("no pod {namespace}/{name} runs on a node: {list} shows where they are")
+            }
             false => Ok(nodes),
         }
     }

@@ -17,7 +17,7 @@ use super::{
     cluster::{Cluster, InPod, each, in_pod, runs},
     job::Brief,
     kubernetes::why,
-    model::text,
+    model::{shell, text},
 };
 
 const LOOK: Duration = Duration::from_millis(500);
@@ -95,11 +95,13 @@ impl Once {
         let state = match found.get(node) {
             Some(Ok(pod)) => Ok(pod.clone()),
             Some(Err(state)) => Err(format!("its pod did not run within {waited} s: {state}")),
-            None => Err(format!(
-                "no pod was made for it within {waited} s: `kubectl describe job -n {} {}` says why \
-                 where it is still there",
-                self.brief.namespace, self.made[node]
-            )),
+            None => {
+                let events = shell!("kubectl get events -n {v}", self.brief.namespace);
+                let events = events.told_or("the events of its namespace");
+                Err(format!(
+                    "no pod was made for it within {waited} s: {events} may say why"
+                ))
+            }
         };
         (node.to_owned(), state)
     }
@@ -142,12 +144,16 @@ impl Once {
             Ok(Err(error)) => format!("{error:#}"),
             Err(_) => format!("no answer within {} s", AT_MOST.as_secs()),
         };
-        Err(format!(
-            "what was brought may still be there ({trouble}); it ends by itself within {} s, and \
-             `kubectl delete jobs -n {} -l {}` takes it away",
-            self.brief.start.saturating_add(self.brief.life).as_secs(),
+        let delete = shell!(
+            "kubectl delete jobs -n {v} -l {v}",
             self.brief.namespace,
             self.brief.selector()
+        );
+        Err(format!(
+            "what was brought may still be there ({trouble}); it ends by itself within {} s, and {} \
+             takes it away",
+            self.brief.start.saturating_add(self.brief.life).as_secs(),
+            delete.told_or("deleting its Job")
         ))
     }
 
