@@ -18,7 +18,7 @@ pub use documents::{What, documents, plain_dashboard, plain_rules};
 pub use kustomize::{File, files};
 pub use names::{Image, Label, Name};
 pub use options::{Alerts, Listen, Monitor, Options, runbook_url, scale};
-pub use pod::{CONTAINER, HOST_ROOT, pod_spec};
+pub use pod::{CONTAINER, HOST_ROOT, IMAGE, pod_spec};
 pub use profile::Profile;
 pub use yaml::{Document, stream};
 

@@ -11,6 +11,9 @@ use k8s_openapi::{
 use crate::profile::Profile;
 
 pub const CONTAINER: &str = "netdiag";
+/// The image of this very version, as it is called where it was imported and nobody pushed it under
+/// another name.
+pub const IMAGE: &str = concat!("localhost/netdiag:", env!("CARGO_PKG_VERSION"));
 /// Where netdiag looks for a node's files by itself, as `kubectl debug node/…` puts them there.
 pub const HOST_ROOT: &str = "/host";
 /// What the agent may take of its node at most; alerts speak of it.

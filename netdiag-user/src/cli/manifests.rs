@@ -6,12 +6,9 @@ use clap::{Args, ValueEnum};
 
 use super::{Usage, exit};
 use crate::{
-    manifests::{self, Alerts, Image, Label, Listen, Monitor, Name, Options, Profile, What},
+    manifests::{self, Alerts, IMAGE, Image, Label, Listen, Monitor, Name, Options, Profile, What},
     output::Sink,
 };
-
-/// The image of this very version, as it is called where nobody pushed it under another name.
-const IMAGE: &str = concat!("netdiag:", env!("CARGO_PKG_VERSION"));
 
 /// Prints what to `kubectl apply` for the agent.
 #[derive(Args, Debug)]

@@ -6,7 +6,7 @@ use clap::Args;
 use crate::{
     cli::{Usage, options::duration},
     fleet::{Choice, Remote},
-    manifests::Profile,
+    manifests::{IMAGE, Profile},
     model::path::{Wanted, Who},
 };
 
@@ -57,7 +57,7 @@ pub struct Where {
     #[arg(long, value_name = "NAMESPACE")]
     pub run_in: Option<String>,
     /// Their image.
-    #[arg(long, value_name = "IMAGE", default_value = concat!("netdiag:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, value_name = "IMAGE", default_value = IMAGE)]
     pub image: String,
     /// What they may do: minimal (BPF, PERFMON, NET_ADMIN) or full, which looks into pods too.
     #[arg(long, value_name = "PROFILE", default_value = "full")]
