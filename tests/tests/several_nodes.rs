@@ -8,7 +8,10 @@ use std::{
 };
 
 use netdiag_tests::{
-    api::{Api, Login, objects::node},
+    api::{
+        Api, Login,
+        objects::{node, pod},
+    },
     lab::Lab,
     need,
     netdiag::{binary, command, sentence},
@@ -119,6 +122,49 @@ fn both_ends_of_a_tunnel_are_one_incident() {
     let pods = verdict["findings"][0]["pods"].as_array();
     assert!(pods.is_some_and(|all| !all.is_empty()), "{verdict:#}");
     cluster.assert_left_alone();
+}
+
+/// The address of a pod of the lab.
+fn address(netns: &str) -> String {
+    let shown = sh(&["ip", "-n", netns, "-4", "-o", "addr", "show", "eth0"]);
+    let prefix = shown.split_whitespace().nth(3).expect("an address");
+    prefix.split('/').next().expect("an address").to_owned()
+}
+
+#[test]
+fn a_way_leads_over_the_nodes_of_its_ends() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let cluster = Cluster::up("healthy");
+    // Two of each node.
+    let ends = [&cluster.lab.pods[0], &cluster.lab.pods[2]];
+    for ((name, netns), node) in ends.iter().zip(NODES) {
+        let (namespace, name) = name.split_once('/').expect("two names");
+        let addresses = [address(netns)];
+        let known = pod(namespace, name, node, &[&addresses[0]]);
+        cluster.api.put("pods", known);
+    }
+    let traffic = cluster.lab.traffic();
+    let destination = format!("{}:8080", ends[1].0);
+    let ended = cluster.ask(&[
+        "path",
+        &ends[0].0,
+        &destination,
+        "--duration",
+        "6s",
+        "-o",
+        "json",
+    ]);
+    drop(traffic);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let ways = ended.json();
+    let steps = ways.as_array().expect("one of each node").iter();
+    let nodes: Vec<_> = steps
+        .map(|it| it["node"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(nodes, NODES, "the node where it begins first");
+    assert_eq!(cluster.api.names("jobs"), [""; 0]);
 }
 
 /// An agent's pod as the printed DaemonSet makes it.

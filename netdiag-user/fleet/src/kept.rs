@@ -91,7 +91,10 @@ impl Said {
         if line.is_empty() {
             return;
         }
-        log::info!("{}: {line}", self.node);
+        match line.strip_prefix("[WARN ] ") {
+            Some(warning) => log::warn!("{}: {warning}", self.node),
+            None => log::info!("{}: {line}", self.node),
+        }
         let own = line.strip_prefix("netdiag: ");
         self.last = Some(own.map_or(line.clone(), str::to_owned));
     }

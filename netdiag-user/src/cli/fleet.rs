@@ -68,6 +68,16 @@ pub struct ClusterArgs {
 }
 
 impl ClusterArgs {
+    /// Programs of the user's are run.
+    pub fn by_ssh(&self) -> bool {
+        let at = match &self.command {
+            ClusterCommand::Diagnose(args) => &args.at,
+            ClusterCommand::Path(args) => &args.at,
+            ClusterCommand::Snapshot(args) => &args.at,
+        };
+        !at.ssh.is_empty()
+    }
+
     /// Where recordings are to be kept.
     pub fn folder(&self) -> Option<&Path> {
         match &self.command {

@@ -54,6 +54,9 @@ fn rights(command: &Command) -> Option<&'static [Right]> {
         Command::Lab(_) => return None,
         Command::Agent(args) => agents(args),
         Command::Run(_) | Command::Diagnose(_) | Command::Path(_) | Command::Doctor(_) => TRACING,
+        // The user's own ssh, and what it runs on its way, are as the user has them.
+        #[cfg(feature = "k8s")]
+        Command::Cluster(args) if args.by_ssh() => return None,
         #[cfg(feature = "k8s")]
         Command::Cluster(args) if args.folder().is_some_and(is_others) => REPLACING,
         #[cfg(feature = "k8s")]
