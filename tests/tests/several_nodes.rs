@@ -165,6 +165,22 @@ fn a_way_leads_over_the_nodes_of_its_ends() {
         .collect();
     assert_eq!(nodes, NODES, "the node where it begins first");
     assert_eq!(cluster.api.names("jobs"), [""; 0]);
+    // One end is enough to know where to ask; a node that gives nothing is told.
+    let pod = format!("pod/{}", ends[0].0);
+    let service = format!("svc/{}:8080", ends[1].0.replace('/', "/no-"));
+    let ways = ["path", &pod, &service, "--duration", "1s", "-o", "json"];
+    let ended = cluster.ask(&ways);
+    assert_eq!(
+        ended.code,
+        Some(2),
+        "no recording knows that Service: {ended:?}"
+    );
+    let nobody = cluster.ask(&["path", "nowhere/one", "nowhere/two"]);
+    assert_eq!(nobody.code, Some(3), "{nobody:?}");
+    assert!(
+        sentence(&nobody).contains("neither end is a pod"),
+        "{nobody:?}"
+    );
 }
 
 /// An agent's pod as the printed DaemonSet makes it.
@@ -277,6 +293,8 @@ fn nothing_is_left_behind() {
         return;
     }
     let cluster = Cluster::up("healthy");
+    let folder = tempfile::tempdir().expect("a folder");
+    let kept = folder.path().display().to_string();
     let watch = [
         "diagnose",
         "--all-nodes",
@@ -284,16 +302,24 @@ fn nothing_is_left_behind() {
         "60s",
         "--start-within",
         "8s",
+        "--record",
+        &kept,
         "-o",
         "json",
     ];
+    // A recording begins with the node, which has more bytes than that, and its first reading.
+    let recorded = |node: &&str| {
+        let file = folder.path().join(format!("{node}.ndr"));
+        file.metadata().is_ok_and(|it| it.len() > 2048)
+    };
     let running = |cluster: &Cluster| {
+        for node in NODES {
+            let _ = fs::remove_file(folder.path().join(format!("{node}.ndr")));
+        }
         let ran = Process::start(&mut cluster.command(&watch));
-        wait_until("both nodes are watched", PATIENCE, || {
-            cluster.api.count("create pods/exec") + cluster.api.count("get pods/exec") >= 2
+        wait_until("both nodes are recorded", PATIENCE, || {
+            NODES.iter().all(recorded)
         });
-        // Until something was recorded.
-        std::thread::sleep(Duration::from_secs(8));
         ran
     };
     // Ctrl-C: what was seen until then is told.
@@ -306,11 +332,16 @@ fn nothing_is_left_behind() {
     );
     cluster.assert_left_alone();
     // A node that falls silent: the others count, and its pod is taken away by force.
-    cluster.api.forget_counts();
     let ran = running(&cluster);
     cluster.api.silence("right");
+    // What it has said until then counts, and that it says no more is told.
+    std::thread::sleep(Duration::from_secs(2));
     let ended = ran.stop(Signal::SIGINT);
-    assert!(!ended.stdout.is_empty(), "{ended:?}");
+    let verdict = ended.json();
+    assert_eq!(
+        why(&verdict, "the rest of node right"),
+        "it was ended by a signal"
+    );
     cluster.assert_left_alone();
     // One that is silent from the start.
     let short = [
@@ -373,8 +404,33 @@ fn who_may_not_is_told_so() {
         sentence(&ended).contains("the cluster has no node 'nobody'"),
         "{ended:?}"
     );
-    let ended = cluster.ask(&["diagnose", "--all-nodes", "--most", "1"]);
-    assert_eq!(ended.code, Some(2), "{ended:?}");
+    for wrong in [
+        &["diagnose", "--all-nodes", "--most", "1"][..],
+        &["diagnose", "--nodes", "left", "--", "--no-such-option"],
+        &["diagnose", "--nodes", "left", "--", "--record", "x"],
+        &[
+            "snapshot",
+            "--nodes",
+            "left",
+            "--since",
+            "1m",
+            "--duration",
+            "1s",
+        ],
+    ] {
+        let ended = cluster.ask(wrong);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+    }
+    // An API that is silent is waited for, and no longer.
+    cluster.api.delay("nodes", Duration::from_secs(40));
+    let ended = cluster.ask(&["diagnose", "--nodes", "left"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(
+        sentence(&ended).contains("no answer within 20 s"),
+        "{ended:?}"
+    );
+    cluster.api.delay("nodes", Duration::ZERO);
+    assert_eq!(cluster.api.count("create jobs"), 0);
     for resource in ["jobs", "pods/exec"] {
         cluster.api.forbid(resource);
         let ended = cluster.ask(&["diagnose", "--nodes", "left", "--duration", "2s"]);

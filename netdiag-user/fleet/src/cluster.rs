@@ -1,5 +1,8 @@
 //! Which nodes of a cluster are meant, and which of them have an agent.
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -8,6 +11,7 @@ use kube::{
     api::{ListParams, ObjectList},
 };
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::{
     kubernetes::{self, Asked, why},
@@ -16,6 +20,10 @@ use super::{
 
 /// Objects of a page: an answer is bounded.
 const PAGE: u32 = 250;
+/// Of all pages: the largest clusters have as many pods.
+const MOST: usize = 150_000;
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// What an agent's pod is called by, wherever it came from.
 const AGENTS: &str = "app.kubernetes.io/name=netdiag,app.kubernetes.io/component=agent";
 /// kubectl takes this container where none is named.
@@ -29,6 +37,8 @@ pub struct Choice {
     pub selector: Option<String>,
     /// Those that these pods are on: namespace and name of a pod, or of what made it.
     pub pods: Vec<(String, String)>,
+    /// Ends of a way, each by all that its name may mean: what is no pod's adds no node.
+    pub ends: Vec<Vec<(String, String)>>,
     pub all: bool,
 }
 
@@ -66,7 +76,21 @@ impl Cluster {
             nodes.extend(self.labelled(Some(selector)).await?);
         }
         for (namespace, name) in &choice.pods {
-            nodes.extend(self.of_pod(namespace, name).await?);
+            let found = self.of_pod(namespace, name).await?;
+            if found.is_empty() {
+                let list = shell!("kubectl get pods -o wide -n {v}", namespace);
+                let list = list.told_or("a list of its pods");
+                bail!("no pod {namespace}/{name} runs on a node: {list} shows where they are");
+            }
+            nodes.extend(found);
+        }
+        for readings in &choice.ends {
+            nodes.extend(self.of_end(readings).await?);
+        }
+        if nodes.is_empty() && !choice.ends.is_empty() {
+            bail!(
+                "neither end is a pod that runs on a node: --nodes, -l or --pod say which nodes to ask"
+            );
         }
         // They become names of files.
         match nodes.iter().find(|name| !is_name(name)) {
@@ -80,13 +104,13 @@ impl Cluster {
 
     async fn node(&self, name: &str) -> Result<String> {
         let api: Api<Node> = Api::all(self.client.clone());
-        match api.get_opt(name).await {
+        if !is_name(name) {
+            bail!("'{}' is no name of a node", text::line(name, 100));
+        }
+        match within(api.get_opt(name)).await {
             Ok(Some(_)) => Ok(name.to_owned()),
             Ok(None) => bail!("the cluster has no node '{name}': `kubectl get nodes` lists them"),
-            Err(error) => bail!(
-                "the API does not say whether there is a node {name}: {}",
-                why(&error)
-            ),
+            Err(why) => bail!("the API does not say whether there is a node {name}: {why}"),
         }
     }
 
@@ -104,7 +128,8 @@ impl Cluster {
         Ok(names)
     }
 
-    /// The node of the pod of that name, or those of all pods of a workload of that name.
+    /// The node of the pod of that name, or those of all pods of a workload of that name; nothing where
+    /// there is neither.
     async fn of_pod(&self, namespace: &str, name: &str) -> Result<BTreeSet<String>> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let context = || format!("the API does not list the pods of {namespace}");
@@ -119,18 +144,22 @@ impl Cluster {
             let nodes = own.filter_map(|pod| pod.spec.as_ref()?.node_name.clone());
             nodes.collect::<BTreeSet<String>>()
         };
-        let mut nodes = of(true);
-        if nodes.is_empty() {
-            nodes = of(false);
-        }
-        match nodes.is_empty() {
-            true => {
-                let list = shell!("kubectl get pods -o wide -n {v}", namespace);
-                let list = list.told_or("a list of its pods");
-                bail!("no pod {namespace}/{name} runs on a node: {list} shows where they are")
+        let exactly = of(true);
+        Ok(match exactly.is_empty() {
+            true => of(false),
+            false => exactly,
+        })
+    }
+
+    /// By the first of its readings that is a pod, or a workload.
+    async fn of_end(&self, readings: &[(String, String)]) -> Result<BTreeSet<String>> {
+        for (namespace, name) in readings {
+            let found = self.of_pod(namespace, name).await?;
+            if !found.is_empty() {
+                return Ok(found);
             }
-            false => Ok(nodes),
         }
+        Ok(BTreeSet::new())
     }
 
     /// The running agents by their nodes; with why there is none where the API does not say.
@@ -147,6 +176,14 @@ impl Cluster {
     }
 }
 
+/// The answer, if it comes in time; else a sentence.
+pub async fn within<T>(asked: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
+    match timeout(PATIENCE, asked).await {
+        Ok(answer) => answer.map_err(|error| why(&error)),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
 /// All objects, page by page.
 pub async fn each<K>(api: &Api<K>, mut params: ListParams) -> Result<Vec<K>>
 where
@@ -155,12 +192,15 @@ where
     let mut all = Vec::new();
     params.limit = Some(PAGE);
     loop {
-        let page: ObjectList<K> = match api.list(&params).await {
+        let page: ObjectList<K> = match within(api.list(&params)).await {
             Ok(page) => page,
-            Err(error) => bail!("{}", why(&error)),
+            Err(why) => bail!("{why}"),
         };
         let next = page.metadata.continue_.filter(|it| !it.is_empty());
         all.extend(page.items);
+        if all.len() > MOST {
+            bail!("it lists more than {MOST} objects");
+        }
         match next {
             Some(next) => params.continue_token = Some(next),
             None => return Ok(all),

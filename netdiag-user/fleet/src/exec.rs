@@ -67,8 +67,8 @@ async fn streamed(mut process: AttachedProcess, to: &mut Kept, mut said: Said) -
         said.put(bytes);
         Ok(())
     });
-    let (output, _) = tokio::join!(output, words);
-    if let Err(why) = output {
+    // One that cannot be kept ends both: nobody would take the rest.
+    if let Err(why) = tokio::try_join!(output, words) {
         return Some(why);
     }
     let status = match status {

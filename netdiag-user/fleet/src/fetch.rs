@@ -53,18 +53,7 @@ pub async fn fetch(
 
 async fn one(asking: &Asking<'_>, source: &Source, mut stop: watch::Receiver<bool>) -> Came {
     let node = source.node.clone();
-    let path = file_of(asking.folder, &node);
-    let mut kept = match Kept::create(&path) {
-        Ok(kept) => kept,
-        Err(error) => {
-            let trouble = format!("cannot write {}: {error}", path.display());
-            return Came {
-                node,
-                file: None,
-                trouble: Some(trouble),
-            };
-        }
-    };
+    let mut kept = Kept::new(&file_of(asking.folder, &node));
     let trouble = tokio::select! {
         trouble = stream(asking, source, &mut kept) => trouble,
         // Whoever could tell it to is gone.

@@ -18,17 +18,18 @@ const LINE: usize = 1000;
 
 pub struct Kept {
     path: PathBuf,
-    file: File,
+    /// Made with the first byte: what was there before stays where nothing comes.
+    file: Option<File>,
     bytes: u64,
 }
 
 impl Kept {
-    pub fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self {
+    pub fn new(path: &Path) -> Self {
+        Self {
             path: path.to_owned(),
-            file: output_file::create(path)?,
+            file: None,
             bytes: 0,
-        })
+        }
     }
 
     /// Fails with a sentence.
@@ -40,13 +41,18 @@ impl Kept {
                 MOST >> 20
             ));
         }
-        let cannot = |e| format!("cannot write {}: {e}", self.path.display());
-        self.file.write_all(bytes).map_err(cannot)
+        let path = &self.path;
+        let cannot = |e: io::Error| format!("cannot write {}: {e}", path.display());
+        let file = match &mut self.file {
+            Some(file) => file,
+            empty => empty.insert(output_file::create(path).map_err(cannot)?),
+        };
+        file.write_all(bytes).map_err(cannot)
     }
 
     /// The file, where anything came.
     pub fn file(self) -> Option<PathBuf> {
-        (self.bytes > 0).then_some(self.path)
+        self.file.map(|_| self.path)
     }
 }
 
@@ -56,6 +62,8 @@ pub struct Said {
     rest: Vec<u8>,
     had: usize,
     last: Option<String>,
+    /// That was what is wrong in what was typed.
+    usage: bool,
 }
 
 impl Said {
@@ -65,6 +73,7 @@ impl Said {
             rest: Vec::new(),
             had: 0,
             last: None,
+            usage: false,
         }
     }
 
@@ -95,8 +104,13 @@ impl Said {
             Some(warning) => log::warn!("{}: {warning}", self.node),
             None => log::info!("{}: {line}", self.node),
         }
-        let own = line.strip_prefix("netdiag: ");
-        self.last = Some(own.map_or(line.clone(), str::to_owned));
+        // clap goes on after its sentence.
+        let usage = line.strip_prefix("error: ");
+        let own = usage.or_else(|| line.strip_prefix("netdiag: "));
+        if !self.usage {
+            self.last = Some(own.map_or(line.clone(), str::to_owned));
+        }
+        self.usage |= usage.is_some();
     }
 }
 
@@ -124,9 +138,12 @@ mod tests {
     fn a_node_that_says_nothing_has_no_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.ndr");
-        assert_eq!(Kept::create(&path).expect("made").file(), None);
-        let mut kept = Kept::create(&path).expect("made");
+        std::fs::write(&path, "yesterday's").expect("written");
+        assert_eq!(Kept::new(&path).file(), None);
+        assert_eq!(path.metadata().expect("there").len(), 11);
+        let mut kept = Kept::new(&path);
         kept.put(b"x").expect("written");
+        assert_eq!(path.metadata().expect("there").len(), 1);
         kept.bytes = MOST;
         assert!(kept.put(b"x").is_err_and(|why| why.contains("1024 MiB")));
         assert_eq!(kept.file(), Some(path));
@@ -143,8 +160,10 @@ mod tests {
             "{last}"
         );
         assert!(!last.contains('\x1b'), "{last}");
+        said.put(b"error: unexpected\n\nFor more information, try '--help'.\n");
+        assert_eq!(said.last.as_deref(), Some("unexpected"));
         said.put(&vec![b'x'; 2 * MOST_SAID]);
         assert_eq!(said.had, MOST_SAID);
-        assert!(said.last().is_some_and(|it| it.len() <= LINE + 4));
+        assert_eq!(said.last().as_deref(), Some("unexpected"));
     }
 }

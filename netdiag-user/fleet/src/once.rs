@@ -11,7 +11,10 @@ use kube::{
     Api,
     api::{DeleteParams, ListParams, PostParams, PropagationPolicy},
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use super::{
     cluster::{Cluster, InPod, each, in_pod, runs},
@@ -20,6 +23,8 @@ use super::{
     model::{shell, text},
 };
 
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(500);
 /// A node that lives ends a pod within this.
 const GRACE: Duration = Duration::from_secs(8);
@@ -33,53 +38,69 @@ pub struct Once {
     brief: Brief,
     /// Names of its Jobs, by their nodes.
     made: BTreeMap<String, String>,
+    stop: watch::Receiver<bool>,
 }
 
 impl Once {
-    pub fn new(cluster: &Cluster, brief: Brief) -> Self {
+    pub fn new(cluster: &Cluster, brief: Brief, stop: watch::Receiver<bool>) -> Self {
         let (client, namespace) = (&cluster.client, &brief.namespace);
         Self {
             jobs: Api::namespaced(client.clone(), namespace),
             pods: Api::namespaced(client.clone(), namespace),
             brief,
             made: BTreeMap::new(),
+            stop,
         }
     }
 
-    /// Asks for a pod on each of the nodes; fails where the API refuses.
+    /// Asks for a pod on each of the nodes, until told to stop; fails where the API refuses. A request
+    /// that is under way is never given up: what comes of it must be known.
     pub async fn bring(&mut self, nodes: &[String]) -> Result<()> {
         for (number, node) in nodes.iter().enumerate() {
+            if *self.stop.borrow() {
+                return Ok(());
+            }
             let job = self.brief.job(number, node);
-            // Even if its answer is lost, it is taken away.
-            self.made.insert(node.clone(), self.brief.name(number));
-            if let Err(error) = self.jobs.create(&PostParams::default(), &job).await {
-                if matches!(error, kube::Error::Api(_)) {
-                    self.made.remove(node);
+            let params = PostParams::default();
+            let created = timeout(PATIENCE, self.jobs.create(&params, &job)).await;
+            let why = match created {
+                Ok(Ok(_)) => None,
+                // It was refused, and is not there.
+                Ok(Err(kube::Error::Api(status))) if is_refusal(status.code) => {
+                    let namespace = &self.brief.namespace;
+                    let why = why(&kube::Error::Api(status));
+                    bail!(
+                        "the API lets no pod come to {node} (Jobs in namespace {namespace}): {why}"
+                    );
                 }
-                bail!(
-                    "the API lets no pod come to {node} (Jobs in namespace {}): {}",
-                    self.brief.namespace,
-                    why(&error)
-                );
+                Ok(Err(error)) => Some(why(&error)),
+                Err(_) => Some(format!("no answer within {} s", PATIENCE.as_secs())),
+            };
+            self.made.insert(node.clone(), self.brief.name(number));
+            if let Some(why) = why {
+                bail!("the API does not say whether a pod comes to {node}: {why}");
             }
         }
         Ok(())
     }
 
-    /// Waits until all run, or for as long as they may take; with why where one does not.
+    /// Waits until all run or cannot, or for as long as they may take; with why where one does not.
     pub async fn ready(&self) -> BTreeMap<String, Result<InPod, String>> {
         let begun = Instant::now();
         loop {
-            let found = self.state().await;
-            let all = self
-                .made
-                .keys()
-                .all(|node| found.get(node).is_some_and(Result::is_ok));
-            if all || begun.elapsed() >= self.brief.start {
+            let state = self.state().await;
+            let settled = |node: &String| match &state {
+                Ok(found) => found
+                    .get(node)
+                    .is_some_and(|it| !matches!(it, State::Coming(_))),
+                Err(_) => false,
+            };
+            let over = begun.elapsed() >= self.brief.start || *self.stop.borrow();
+            if over || self.made.keys().all(settled) {
                 return self
                     .made
                     .keys()
-                    .map(|node| self.told(node, &found))
+                    .map(|node| self.told(node, &state))
                     .collect();
             }
             sleep(LOOK).await;
@@ -89,37 +110,41 @@ impl Once {
     fn told(
         &self,
         node: &str,
-        found: &BTreeMap<String, Result<InPod, String>>,
+        state: &Result<BTreeMap<String, State>, String>,
     ) -> (String, Result<InPod, String>) {
         let waited = self.brief.start.as_secs();
-        let state = match found.get(node) {
-            Some(Ok(pod)) => Ok(pod.clone()),
-            Some(Err(state)) => Err(format!("its pod did not run within {waited} s: {state}")),
-            None => {
+        let told = match state.as_ref().map(|found| found.get(node)) {
+            Ok(Some(State::Runs(pod))) => Ok(pod.clone()),
+            Ok(Some(State::Ended(why))) => Err(format!("its pod ended: {why}")),
+            Ok(Some(State::Coming(why))) => {
+                Err(format!("its pod did not run within {waited} s: {why}"))
+            }
+            Ok(None) => {
                 let events = shell!("kubectl get events -n {v}", self.brief.namespace);
                 let events = events.told_or("the events of its namespace");
                 Err(format!(
                     "no pod was made for it within {waited} s: {events} may say why"
                 ))
             }
+            Err(why) => Err(format!("the API does not say whether its pod runs: {why}")),
         };
-        (node.to_owned(), state)
+        (node.to_owned(), told)
     }
 
-    /// The pods that there are by their nodes: running, or what keeps them.
-    async fn state(&self) -> BTreeMap<String, Result<InPod, String>> {
-        let Ok(pods) = self.own().await else {
-            return BTreeMap::new();
-        };
+    /// The pods that there are by their nodes.
+    async fn state(&self) -> Result<BTreeMap<String, State>, String> {
+        let pods = self.own().await.map_err(|error| format!("{error:#}"))?;
         let each = pods.iter().filter_map(|pod| {
             let node = pod.spec.as_ref()?.node_name.clone()?;
-            let state = match (runs(pod), in_pod(pod)) {
-                (true, Some(at)) => Ok(at),
-                _ => Err(kept_by(pod)),
+            let phase = pod.status.as_ref().and_then(|it| it.phase.as_deref());
+            let state = match (runs(pod), in_pod(pod), phase) {
+                (true, Some(at), _) => State::Runs(at),
+                (_, _, Some("Failed" | "Succeeded")) => State::Ended(kept_by(pod)),
+                _ => State::Coming(kept_by(pod)),
             };
             Some((node, state))
         });
-        each.collect()
+        Ok(each.collect())
     }
 
     async fn own(&self) -> Result<Vec<Pod>> {
@@ -157,46 +182,55 @@ impl Once {
         ))
     }
 
+    /// Until neither Jobs nor pods of this call are there: one may come late.
     async fn delete(&self) -> Result<()> {
-        let gone = |error: &kube::Error| matches!(error, kube::Error::Api(it) if it.code == 404);
-        let params = DeleteParams {
-            propagation_policy: Some(PropagationPolicy::Background),
-            ..DeleteParams::default()
-        };
-        let jobs = self
-            .made
-            .values()
-            .map(|name| self.jobs.delete(name, &params));
-        for deleted in join_all(jobs).await {
-            if let Err(error) = deleted
-                && !gone(&error)
-            {
-                bail!("{}", why(&error));
-            }
-        }
         let begun = Instant::now();
+        let selector = ListParams::default().labels(&self.brief.selector());
         loop {
-            let left = self.own().await?;
-            if left.is_empty() {
+            let jobs = each(&self.jobs, selector.clone()).await?;
+            let pods = self.own().await?;
+            if jobs.is_empty() && pods.is_empty() {
                 return Ok(());
             }
+            let params = DeleteParams {
+                propagation_policy: Some(PropagationPolicy::Background),
+                ..DeleteParams::default()
+            };
+            let names = jobs.iter().filter_map(|job| job.metadata.name.as_deref());
+            gone(join_all(names.map(|name| self.jobs.delete(name, &params))).await)?;
             // A node that is silent never says that its pod has ended.
             let params = match begun.elapsed() >= GRACE {
                 true => DeleteParams::default().grace_period(0),
                 false => DeleteParams::default(),
             };
-            let names = left.iter().filter_map(|pod| pod.metadata.name.as_deref());
-            let deletes = names.map(|name| self.pods.delete(name, &params));
-            for deleted in join_all(deletes).await {
-                if let Err(error) = deleted
-                    && !gone(&error)
-                {
-                    bail!("{}", why(&error));
-                }
-            }
+            let names = pods.iter().filter_map(|pod| pod.metadata.name.as_deref());
+            gone(join_all(names.map(|name| self.pods.delete(name, &params))).await)?;
             sleep(LOOK).await;
         }
     }
+}
+
+/// What is not there any more needs no deleting.
+fn gone<T>(deleted: Vec<Result<T, kube::Error>>) -> Result<()> {
+    let missing = |error: &kube::Error| matches!(error, kube::Error::Api(it) if it.code == 404);
+    let mut failed = deleted.into_iter().filter_map(Result::err);
+    match failed.find(|error| !missing(error)) {
+        Some(error) => bail!("{}", why(&error)),
+        None => Ok(()),
+    }
+}
+
+/// A pod of the call.
+enum State {
+    Runs(InPod),
+    /// What keeps it.
+    Coming(String),
+    Ended(String),
+}
+
+/// The client's fault, as RFC 9110 has it; not that it came too early, or too often.
+fn is_refusal(code: u16) -> bool {
+    (400..500).contains(&code) && ![408, 429].contains(&code)
 }
 
 /// Why a pod does not run, as `kubectl get pods` shows it.

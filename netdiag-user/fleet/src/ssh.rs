@@ -63,7 +63,10 @@ impl Remote {
         let ended = timeout(limit, streamed(&mut child, to, said)).await;
         match ended {
             Ok(trouble) => {
-                group.0 = None;
+                // It has ended, and its number may be another's.
+                if child.id().is_none() {
+                    group.0 = None;
+                }
                 trouble
             }
             Err(_) => Some(format!(
@@ -93,8 +96,8 @@ async fn streamed(child: &mut Child, to: &mut Kept, mut said: Said) -> Option<St
         said.put(bytes);
         Ok(())
     });
-    let (output, _) = tokio::join!(output, words);
-    if let Err(why) = output {
+    // One that cannot be kept ends both: nobody would take the rest.
+    if let Err(why) = tokio::try_join!(output, words) {
         return Some(why);
     }
     let status = match timeout(GRACE, child.wait()).await {

@@ -17,7 +17,7 @@ use self::{
     gather::{Gathered, Plan},
 };
 use super::{
-    Cli, Command, exit,
+    Cli, Command, Usage, exit,
     options::{Causes, Global, Only, duration},
     path::name_within,
     replay::{self, ReplayArgs},
@@ -27,6 +27,7 @@ use crate::{
     fleet::Came,
     model::{path::Wanted, verdict::NotChecked},
     output::{self, Format},
+    sys::capabilities::{self, FILES},
 };
 
 /// By this name kubectl finds its plugins.
@@ -76,6 +77,14 @@ impl ClusterArgs {
             ClusterCommand::Snapshot(args) => &args.at,
         };
         !at.ssh.is_empty()
+    }
+
+    pub fn output_file(&self) -> Option<&Path> {
+        match &self.command {
+            ClusterCommand::Diagnose(args) => args.kept.output_file.as_deref(),
+            ClusterCommand::Path(args) => args.kept.output_file.as_deref(),
+            ClusterCommand::Snapshot(_) => None,
+        }
     }
 
     /// Where recordings are to be kept.
@@ -144,14 +153,15 @@ pub struct When {
     /// What agents kept since so long ago; a node without an agent has nothing [default: 5m, where
     /// all nodes have one].
     #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(conflicts_with_all = ["live", "duration", "more"])]
     pub since: Option<Duration>,
     /// Watch from now on, even where agents have kept the last minutes.
-    #[arg(long, conflicts_with = "since")]
+    #[arg(long)]
     pub live: bool,
-    /// How long to watch: 15s, 2m, 1h.
-    #[arg(short, long, default_value = "15s", value_parser = duration)]
-    pub duration: Duration,
-    /// More words for `netdiag diagnose` on each node that is watched from now on: -- --root /host.
+    /// Watch from now on, for so long: 15s, 2m, 1h [default: 15s].
+    #[arg(short, long, value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Watch from now on, with these words for `netdiag diagnose` on each node: -- --root /host.
     #[arg(last = true, value_name = "OPTION")]
     pub more: Vec<String>,
 }
@@ -189,13 +199,9 @@ async fn path(args: PathArgs, global: &Global) -> Result<i32> {
         &mut args.at.namespace.iter().cloned().collect(),
         [source, destination],
     );
-    let mut at = args.at;
-    if at.is_silent() {
-        at.pods_of(&ends);
-    }
     let mut asked = replayed(&args.kept);
     asked.path = Some(ends.to_vec());
-    judged(&at, &args.when, &args.kept, asked, global).await
+    judged(&args.at, &args.when, &args.kept, asked, global).await
 }
 
 /// Fetches, and has the recordings replayed.
@@ -206,25 +212,94 @@ async fn judged(
     mut asked: ReplayArgs,
     global: &Global,
 ) -> Result<i32> {
+    check(&when.more)?;
     // A typo is told before a cluster is asked.
-    let mut sink = output::Sink::open(kept.output_file.as_deref())?;
+    let sink = output::Sink::open(kept.output_file.as_deref())?;
+    let mut signals = Signals::catch()?;
     let own = tempfile::tempdir().context("a folder for the recordings")?;
     let folder = match &kept.record {
         Some(folder) => made(folder)?,
         None => own.path().to_owned(),
     };
-    let came = match gathered(at, when, folder, global).await? {
+    let plan = Plan {
+        at,
+        when,
+        ends: asked.path.as_deref().unwrap_or_default(),
+        folder,
+        quiet: global.quiet,
+    };
+    let came = match gathered(&plan, &mut signals).await? {
         Gathered::Came(came) => came,
         Gathered::Signal(code) => return Ok(code),
     };
     asked.missing = came.iter().filter_map(not_checked).collect();
+    // What hosts call themselves is theirs to say; of a cluster's nodes the API has said it.
+    asked.named_by_files = at.ssh.is_empty();
     asked.files = came.into_iter().filter_map(|it| it.file).collect();
-    replay::several(&asked, &mut sink)
+    tokio::select! {
+        code = signals.wait() => Ok(code),
+        code = replayed_apart(asked, sink) => code,
+    }
+}
+
+/// On a thread of its own, which has no right but to read files: what hosts sent is hostile.
+async fn replayed_apart(asked: ReplayArgs, mut sink: output::Sink) -> Result<i32> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let kept = capabilities::keep(FILES).context("giving away rights");
+        let code = kept.and_then(|()| replay::several(&asked, &mut sink));
+        // Nobody waits where a signal has ended it.
+        let _ = tell.send(code);
+    });
+    told.await.unwrap_or_else(|_| bail!("the replay panicked"))
+}
+
+/// Words for the nodes that these would refuse, or that are not the user's to say.
+fn check(more: &[String]) -> Result<()> {
+    const OURS: [&str; 7] = [
+        "--duration",
+        "-d",
+        "--record",
+        "--output-file",
+        "--output",
+        "-o",
+        "--node-name",
+    ];
+    let is_ours = |word: &&String| {
+        let name = word.split('=').next().unwrap_or_default();
+        OURS.contains(&name)
+    };
+    if let Some(ours) = more.iter().find(is_ours) {
+        return Err(Usage(format!("{ours} stands before the --, or nowhere")).into());
+    }
+    let line = ["netdiag", "diagnose"].map(str::to_owned).into_iter();
+    let Err(error) = Cli::try_parse_from(line.chain(more.iter().cloned())) else {
+        return Ok(());
+    };
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    // Whether that folder is there is known on the nodes alone.
+    if first.contains("'--root <DIR>'") {
+        return Ok(());
+    }
+    let why = first.trim_start_matches("error: ");
+    Err(Usage(format!(
+        "behind the -- stands what `netdiag diagnose` takes: {why}"
+    ))
+    .into())
 }
 
 async fn snapshot(args: &SnapshotArgs, global: &Global) -> Result<i32> {
-    let folder = made(&args.folder)?;
-    let came = match gathered(&args.at, &args.when, folder, global).await? {
+    check(&args.when.more)?;
+    let mut signals = Signals::catch()?;
+    let plan = Plan {
+        at: &args.at,
+        when: &args.when,
+        ends: &[],
+        folder: made(&args.folder)?,
+        quiet: global.quiet,
+    };
+    let came = match gathered(&plan, &mut signals).await? {
         Gathered::Came(came) => came,
         Gathered::Signal(code) => return Ok(code),
     };
@@ -249,15 +324,8 @@ async fn snapshot(args: &SnapshotArgs, global: &Global) -> Result<i32> {
 }
 
 /// Fails where nothing came of any node.
-async fn gathered(at: &Where, when: &When, folder: PathBuf, global: &Global) -> Result<Gathered> {
-    let mut signals = Signals::catch()?;
-    let plan = Plan {
-        at,
-        when,
-        folder,
-        quiet: global.quiet,
-    };
-    let gathered = gather::gather(&plan, &mut signals).await?;
+async fn gathered(plan: &Plan<'_>, signals: &mut Signals) -> Result<Gathered> {
+    let gathered = gather::gather(plan, signals).await?;
     if let Gathered::Came(came) = &gathered
         && came.iter().all(|it| it.file.is_none())
     {
@@ -300,5 +368,6 @@ fn replayed(kept: &Kept) -> ReplayArgs {
         output_file: kept.output_file.clone(),
         anonymise: None,
         missing: Vec::new(),
+        named_by_files: false,
     }
 }

@@ -40,6 +40,11 @@ fn find() -> PathBuf {
     root.into()
 }
 
+/// Whether the node's files are found elsewhere where nobody names a place.
+pub fn is_elsewhere() -> bool {
+    find() != Path::new(OWN)
+}
+
 /// By what this is known for a node's root that is not this process's own; nothing where it is not.
 fn mounted(root: &Path) -> Option<String> {
     let is_node = root.join("etc").is_dir() && root.join("proc/1/status").is_file();

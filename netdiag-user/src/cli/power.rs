@@ -5,6 +5,7 @@ use std::{os::unix::fs::MetadataExt, path::Path};
 use super::{
     Command,
     agent::{AgentArgs, AgentCommand},
+    node_root,
 };
 use crate::{
     kernel::support::Feature,
@@ -25,7 +26,7 @@ pub fn settle(command: &Command) {
         limits::raise_locked_memory();
     }
     // The node's own programs are run in its root, where that is not ours.
-    let elsewhere = root(command).is_some_and(|root| root != Path::new("/"));
+    let elsewhere = is_elsewhere(command);
     let rights: Vec<Right> = match elsewhere {
         true => [rights, &[CHROOT]].concat(),
         false => rights.to_vec(),
@@ -33,6 +34,16 @@ pub fn settle(command: &Command) {
     if let Err(error) = capabilities::keep(&rights) {
         log::warn!("more rights stay than are needed: giving them away failed: {error}");
     }
+}
+
+fn is_elsewhere(command: &Command) -> bool {
+    #[cfg(feature = "mcp")]
+    if let Command::Mcp(args) = command {
+        // Its calls get what it was given, and find the rest as it would.
+        let named = |it: &std::ffi::OsString| it.to_string_lossy().starts_with("--root");
+        return args.options.iter().any(named) || node_root::is_elsewhere();
+    }
+    root(command).is_some_and(|root| root != Path::new("/"))
 }
 
 /// Where the node's files are for what looks at them.
@@ -98,6 +109,8 @@ fn outputs(command: &Command) -> Vec<&Path> {
         // What would empty a recording before it is read is refused later, in a sentence.
         Command::Replay(args) if args.would_overwrite() => return Vec::new(),
         Command::Replay(args) => return all([&args.output_file, &args.pcap]),
+        #[cfg(feature = "k8s")]
+        Command::Cluster(args) => return args.output_file().into_iter().collect(),
         _ => return Vec::new(),
     };
     match keep {
@@ -113,7 +126,12 @@ pub fn is_anothers(path: &Path) -> bool {
 }
 
 fn is_others(folder: &Path) -> bool {
-    let found = folder.metadata();
+    // One that is to be made is made in another.
+    let there = folder
+        .ancestors()
+        .find(|it| it.is_dir() || it.as_os_str().is_empty());
+    let there = there.filter(|it| !it.as_os_str().is_empty());
+    let found = there.unwrap_or(Path::new(".")).metadata();
     found.is_ok_and(|it| it.uid() != nix::unistd::geteuid().as_raw())
 }
 

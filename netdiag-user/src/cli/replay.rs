@@ -66,6 +66,9 @@ pub struct ReplayArgs {
     /// What else was to be replayed and is not there.
     #[arg(skip)]
     pub missing: Vec<NotChecked>,
+    /// Each file is called by the node that it must be of.
+    #[arg(skip)]
+    pub named_by_files: bool,
 }
 
 impl ReplayArgs {
@@ -151,12 +154,15 @@ pub fn replay(args: &ReplayArgs, sink: &mut output::Sink) -> Result<i32> {
         }
     };
     if let Some([source, destination]) = args.path.as_deref() {
-        let paths = path::paths(&mut recorded, source, destination)?;
-        for it in &args.missing {
-            log::warn!("{}: {}", it.what, it.why);
+        let mut paths = path::paths(&mut recorded, source, destination)?;
+        if let Some(first) = paths.first_mut() {
+            first.not_checked.extend(args.missing.iter().cloned());
         }
         output::paths(sink, &paths, args.output)?;
-        return Ok(path::code(&paths));
+        return Ok(match path::code(&paths) {
+            exit::OK if !args.missing.is_empty() => exit::INCOMPLETE,
+            code => code,
+        });
     }
     let Some(mut verdict) = verdict(recorded, files) else {
         return none(sink, args, &nodes);
@@ -166,6 +172,12 @@ pub fn replay(args: &ReplayArgs, sink: &mut output::Sink) -> Result<i32> {
         if verdict.verdict == Outcome::Healthy {
             // Nobody knows about the others.
             verdict.verdict = Outcome::Incomplete;
+        }
+    }
+    if told {
+        // No event says so.
+        for it in &args.missing {
+            log::warn!("{}: {}", it.what, it.why);
         }
     }
     match told {

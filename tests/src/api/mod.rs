@@ -250,11 +250,6 @@ impl Api {
         self.change(|state| state.delete_pod(key, true));
     }
 
-    /// What was asked so far does not count.
-    pub fn forget_counts(&self) {
-        self.change(|state| state.counts.clear());
-    }
-
     /// Names of the objects that there are.
     pub fn names(&self, resource: &str) -> Vec<String> {
         let state = self.shared.state();

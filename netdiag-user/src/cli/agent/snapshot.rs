@@ -1,5 +1,6 @@
 //! `netdiag agent snapshot`: one recording of what an agent keeps on this node's disk.
 use std::{
+    io::IsTerminal,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::settings;
 use crate::{
     agent::snapshot::{Taken, take},
-    cli::{exit, options::duration},
+    cli::{Usage, exit, options::duration},
     output,
     recording::Recorder,
     sys::output_file::{self, Replacement},
@@ -39,6 +40,10 @@ pub fn run(args: &SnapshotArgs) -> Result<i32> {
     let since = Timestamp::now().checked_sub(long);
     let since = since.unwrap_or(Timestamp::MIN);
     if args.file.as_os_str() == "-" {
+        if std::io::stdout().is_terminal() {
+            let why = "a recording is no text for a terminal: name a file, or redirect it";
+            return Err(Usage(why.into()).into());
+        }
         let recorder = output_file::create(Path::new("/dev/stdout")).and_then(Recorder::to);
         let taken = take(&folder, since, recorder.context("cannot write to stdout")?)?;
         say_earlier(&taken);

@@ -74,25 +74,13 @@ impl Where {
         !named && self.selector.is_none() && !self.all_nodes
     }
 
-    /// The nodes of these pods are meant.
-    pub fn pods_of(&mut self, ends: &[Wanted]) {
-        for end in ends {
-            let Who::Named(names) = &end.who else {
-                continue;
-            };
-            let pod = names
-                .iter()
-                .find(|it| it.kind.is_none_or(|kind| kind != "service"));
-            if let Some(pod) = pod {
-                let namespace = pod.namespace.as_ref();
-                let prefix = namespace.map_or_else(String::new, |it| format!("{it}/"));
-                self.pod.push(format!("{prefix}{}", pod.name));
-            }
-        }
-    }
-
-    pub fn choice(&self, namespace: &str) -> Choice {
+    /// Where nothing says which nodes, those of the ends of a way are meant.
+    pub fn choice(&self, namespace: &str, ends: &[Wanted]) -> Choice {
         let own = self.namespace.as_deref().unwrap_or(namespace);
+        let ends = match self.is_silent() {
+            true => ends.iter().map(|end| readings(end, own)).collect(),
+            false => Vec::new(),
+        };
         let pods = self.pod.iter().map(|pod| match pod.split_once('/') {
             Some((namespace, name)) => (namespace.to_owned(), name.to_owned()),
             None => (own.to_owned(), pod.clone()),
@@ -101,6 +89,7 @@ impl Where {
             names: self.nodes.clone(),
             selector: self.selector.clone(),
             pods: pods.collect(),
+            ends,
             all: self.all_nodes,
         }
     }
@@ -119,16 +108,49 @@ impl Where {
         })
     }
 
+    /// Hosts by the names of their recordings.
+    pub fn hosts(&self) -> Result<Vec<(String, String)>, Usage> {
+        let mut hosts: Vec<(String, String)> = Vec::new();
+        for host in &self.ssh {
+            // The user is not part of the name.
+            let name = host.rsplit('@').next().unwrap_or_default().to_owned();
+            match hosts.iter().find(|(known, _)| *known == name) {
+                None if name.is_empty() => return Err(Usage(format!("'{host}' is no host"))),
+                None => hosts.push((name, host.clone())),
+                Some((_, known)) if known == host => {}
+                Some((_, known)) => {
+                    return Err(Usage(format!("{known} and {host} are the same host")));
+                }
+            }
+        }
+        Ok(hosts)
+    }
+
     /// Too many are a mistake more often than a wish.
-    pub fn bounded(&self, nodes: &[String]) -> Result<(), Usage> {
-        match nodes.len() > self.most {
+    pub fn bounded(&self, nodes: usize) -> Result<(), Usage> {
+        match nodes > self.most {
             false => Ok(()),
             true => Err(Usage(format!(
-                "that are {} nodes: choose some with --nodes, -l or --pod, or raise --most",
-                nodes.len()
+                "that are {nodes} nodes: choose fewer, or raise --most"
             ))),
         }
     }
+}
+
+/// The pods, or workloads, that an end may mean.
+fn readings(end: &Wanted, namespace: &str) -> Vec<(String, String)> {
+    let Who::Named(names) = &end.who else {
+        return Vec::new();
+    };
+    let no_pods = |kind: &&str| ["service", "node"].contains(kind);
+    let pods = names
+        .iter()
+        .filter(|it| !it.kind.as_ref().is_some_and(no_pods));
+    let named = pods.map(|it| {
+        let own = it.namespace.as_deref().unwrap_or(namespace);
+        (own.to_owned(), it.name.clone())
+    });
+    named.collect()
 }
 
 /// What ssh takes as a host, and for nothing else.
@@ -143,6 +165,22 @@ fn host(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_is_all_that_its_name_may_mean() {
+        let of = |text: &str| readings(&text.parse().expect(text), "own");
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(of("cart:80"), [pair("own", "cart")]);
+        assert_eq!(of("shop/cart"), [pair("shop", "cart")]);
+        assert_eq!(of("pod/cart"), [pair("pod", "cart"), pair("own", "cart")]);
+        assert_eq!(
+            of("deploy/cart"),
+            [pair("deploy", "cart"), pair("own", "cart")]
+        );
+        // A Service is behind no pod of its name, and svc may be a namespace.
+        assert_eq!(of("svc/cart"), [pair("svc", "cart")]);
+        assert_eq!(of("10.0.0.1:80"), []);
+    }
 
     #[test]
     fn no_host_is_an_option() {

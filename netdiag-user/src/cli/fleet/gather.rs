@@ -15,15 +15,19 @@ use crate::{
     fleet::{Asking, Brief, Came, Cluster, InPod, Once, Source, Wanted, Way, fetch},
     kubernetes::Asked,
     manifests::pod_spec,
-    model::text,
+    model::{path::Wanted as End, text},
 };
 
+/// How long nodes are watched where nobody says.
+const WATCHED: Duration = Duration::from_secs(15);
 /// Beside its watch, the pod of one call lives so long: others may begin later.
 const SPARE: Duration = Duration::from_secs(30);
 
 pub struct Plan<'a> {
     pub at: &'a Where,
     pub when: &'a When,
+    /// Of a way, whose nodes are meant where nothing else says which.
+    pub ends: &'a [End],
     pub folder: PathBuf,
     pub quiet: bool,
 }
@@ -42,11 +46,10 @@ pub async fn gather(plan: &Plan<'_>, signals: &mut Signals) -> Result<Gathered> 
 }
 
 async fn by_ssh(plan: &Plan<'_>, signals: &mut Signals) -> Result<Gathered> {
-    let hosts = &plan.at.ssh;
-    plan.at.bounded(hosts)?;
-    let sources = hosts.iter().map(|host| Source {
-        // The user is not part of the name.
-        node: host.rsplit('@').next().unwrap_or(host).to_owned(),
+    let hosts = plan.at.hosts()?;
+    plan.at.bounded(hosts.len())?;
+    let sources = hosts.iter().map(|(node, host)| Source {
+        node: node.clone(),
         way: Way::Ssh(host.clone()),
     });
     let sources: Vec<Source> = sources.collect();
@@ -54,13 +57,13 @@ async fn by_ssh(plan: &Plan<'_>, signals: &mut Signals) -> Result<Gathered> {
         Some(since) => Wanted::Past { since },
         None => plan.when.now(),
     };
-    plan.say(&format!("asking {} by ssh", hosts.join(", ")));
+    plan.say(&format!("asking {} by ssh", plan.at.ssh.join(", ")));
     fetched(plan, None, &wanted, &sources, signals).await
 }
 
 async fn by_api(plan: &Plan<'_>, signals: &mut Signals) -> Result<Gathered> {
     let at = plan.at;
-    if at.is_silent() {
+    if at.is_silent() && plan.ends.is_empty() {
         let why = "which nodes? --nodes a,b, -l LABELS, --pod NAMESPACE/NAME, --all-nodes, or \
                    --ssh HOST,… where there is no API";
         return Err(Usage(why.into()).into());
@@ -68,7 +71,7 @@ async fn by_api(plan: &Plan<'_>, signals: &mut Signals) -> Result<Gathered> {
     let found = tokio::select! {
         biased;
         code = signals.wait() => return Ok(Gathered::Signal(code)),
-        found = found(at) => found?,
+        found = found(at, plan.ends) => found?,
     };
     let Found {
         cluster,
@@ -80,7 +83,7 @@ async fn by_api(plan: &Plan<'_>, signals: &mut Signals) -> Result<Gathered> {
         .filter(|it| !agents.contains_key(*it))
         .cloned()
         .collect();
-    let past = match (plan.when.since, plan.when.live) {
+    let past = match (plan.when.since, plan.when.is_live()) {
         (Some(since), _) => Some(since),
         (None, false) if without.is_empty() => Some(LAST_MINUTES),
         (None, _) => None,
@@ -109,7 +112,7 @@ struct Found {
 }
 
 /// The API, the nodes that are meant, and those of them that have agents.
-async fn found(at: &Where) -> Result<Found> {
+async fn found(at: &Where, ends: &[End]) -> Result<Found> {
     let usual = usual_kubeconfig();
     let asked = Asked {
         kubeconfig: at.kubeconfig.as_deref().or(usual.as_deref()),
@@ -119,8 +122,8 @@ async fn found(at: &Where) -> Result<Found> {
     let Some(cluster) = Cluster::open(asked).await? else {
         bail!("no Kubernetes API is known: --kubeconfig FILE names it, --ssh HOST,… does without");
     };
-    let nodes = cluster.nodes(&at.choice(&cluster.namespace)).await?;
-    at.bounded(&nodes)?;
+    let nodes = cluster.nodes(&at.choice(&cluster.namespace, ends)).await?;
+    at.bounded(nodes.len())?;
     let mut agents = match cluster.agents(&at.agents_in).await {
         Ok(agents) => agents,
         Err(why) => {
@@ -175,17 +178,43 @@ async fn live(
     without: &[String],
     signals: &mut Signals,
 ) -> Result<Gathered> {
-    let mut once = Once::new(cluster, plan.brief(&cluster.namespace));
-    let came = watched(plan, cluster, &mut once, agents, without, signals).await;
-    let left = tokio::select! {
-        left = once.take_away() => left,
-        // Twice is meant.
-        _ = signals.wait() => Err("what was brought to the nodes ends by itself".into()),
+    let (stop, stopped) = watch::channel(false);
+    let mut once = Once::new(cluster, plan.brief(&cluster.namespace), stopped.clone());
+    let work = async {
+        let came = watched(plan, cluster, &mut once, agents, without, &stopped).await;
+        (came, once.take_away().await)
+    };
+    tokio::pin!(work);
+    let mut signalled = None;
+    let (came, left) = loop {
+        tokio::select! {
+            done = &mut work => break done,
+            code = signals.wait() => match signalled {
+                None => {
+                    signalled = Some(code);
+                    // Somebody listens as long as the work goes on.
+                    let _ = stop.send(true);
+                }
+                // Twice is meant.
+                Some(code) => {
+                    log::warn!("what was brought to the nodes ends by itself");
+                    return Ok(Gathered::Signal(code));
+                }
+            },
+        }
     };
     if let Err(left) = left {
         log::warn!("{left}");
     }
-    came
+    ended(came?, signalled)
+}
+
+/// A signal that came before there was anything is the result.
+fn ended(came: Vec<Came>, signalled: Option<i32>) -> Result<Gathered> {
+    Ok(match signalled {
+        Some(code) if came.iter().all(|it| it.file.is_none()) => Gathered::Signal(code),
+        _ => Gathered::Came(came),
+    })
 }
 
 async fn watched(
@@ -194,13 +223,9 @@ async fn watched(
     once: &mut Once,
     agents: BTreeMap<String, InPod>,
     without: &[String],
-    signals: &mut Signals,
-) -> Result<Gathered> {
-    let brought = tokio::select! {
-        biased;
-        code = signals.wait() => return Ok(Gathered::Signal(code)),
-        brought = brought(plan, once, without) => brought?,
-    };
+    stop: &watch::Receiver<bool>,
+) -> Result<Vec<Came>> {
+    let brought = brought(plan, once, without).await?;
     let mut sources: Vec<Source> = agents.iter().map(in_pod).collect();
     let mut silent = Vec::new();
     for (node, state) in brought {
@@ -213,8 +238,9 @@ async fn watched(
             }),
         }
     }
-    let came = fetched(plan, Some(cluster), &plan.when.now(), &sources, signals).await?;
-    Ok(with(came, silent))
+    let mut came = streamed(plan, Some(cluster), &plan.when.now(), &sources, stop).await?;
+    came.extend(silent);
+    Ok(came)
 }
 
 async fn brought(
@@ -230,7 +256,7 @@ async fn brought(
     Ok(once.ready().await)
 }
 
-/// Streams from all at once. A signal ends the streams, and what came until then counts.
+/// Where nothing has to be taken away afterwards.
 async fn fetched(
     plan: &Plan<'_>,
     cluster: Option<&Cluster>,
@@ -238,6 +264,31 @@ async fn fetched(
     sources: &[Source],
     signals: &mut Signals,
 ) -> Result<Gathered> {
+    let (stop, stopped) = watch::channel(false);
+    let work = streamed(plan, cluster, wanted, sources, &stopped);
+    tokio::pin!(work);
+    let mut signalled = None;
+    let came = loop {
+        tokio::select! {
+            came = &mut work => break came?,
+            code = signals.wait(), if signalled.is_none() => {
+                signalled = Some(code);
+                // Somebody listens as long as anything is fetched.
+                let _ = stop.send(true);
+            }
+        }
+    };
+    ended(came, signalled)
+}
+
+/// Streams from all at once. Told to stop, it ends the streams, and what came until then counts.
+async fn streamed(
+    plan: &Plan<'_>,
+    cluster: Option<&Cluster>,
+    wanted: &Wanted,
+    sources: &[Source],
+    stop: &watch::Receiver<bool>,
+) -> Result<Vec<Came>> {
     let remote = plan.at.remote()?;
     let asking = Asking {
         cluster,
@@ -254,24 +305,7 @@ async fn fetched(
             duration.as_secs_f64()
         ));
     }
-    let (stop, stopped) = watch::channel(false);
-    let fetching = fetch(&asking, sources, &stopped);
-    tokio::pin!(fetching);
-    let mut signalled = None;
-    let came = loop {
-        tokio::select! {
-            came = &mut fetching => break came,
-            code = signals.wait(), if signalled.is_none() => {
-                signalled = Some(code);
-                // Somebody listens as long as anything is fetched.
-                let _ = stop.send(true);
-            }
-        }
-    };
-    match signalled {
-        Some(code) if came.iter().all(|it| it.file.is_none()) => Ok(Gathered::Signal(code)),
-        _ => Ok(Gathered::Came(came)),
-    }
+    Ok(fetch(&asking, sources, stop).await)
 }
 
 fn with(gathered: Gathered, more: impl IntoIterator<Item = Came>) -> Gathered {
@@ -285,9 +319,18 @@ fn with(gathered: Gathered, more: impl IntoIterator<Item = Came>) -> Gathered {
 }
 
 impl When {
+    /// What only a watch can do was asked for.
+    fn is_live(&self) -> bool {
+        self.live || self.duration.is_some() || !self.more.is_empty()
+    }
+
+    fn long(&self) -> Duration {
+        self.duration.unwrap_or(WATCHED)
+    }
+
     fn now(&self) -> Wanted {
         Wanted::Now {
-            duration: self.duration,
+            duration: self.long(),
             arguments: self.more.clone(),
         }
     }
@@ -302,7 +345,7 @@ impl Plan<'_> {
     }
 
     fn brief(&self, namespace: &str) -> Brief {
-        let life = self.when.duration.saturating_add(SPARE);
+        let life = self.when.long().saturating_add(SPARE);
         let linger = format!("{}s", (self.at.start_within + life).as_secs());
         let arguments = ["linger", "--for", &linger].map(str::to_owned);
         Brief {

@@ -77,7 +77,8 @@ fn trusted(root: &Path, path: &Path) -> io::Result<PathBuf> {
         Ok(rest) => root.join(rest),
         Err(_) => root.join(at),
     };
-    folder(root, &symlink_metadata(root)?)?;
+    // The root itself may be named by a link, as /proc/1/root is.
+    folder(root, &root.metadata()?)?;
     let mut rest = parts(path);
     let mut links = 0;
     while let Some(part) = rest.pop_front() {
