@@ -19,7 +19,7 @@ mod settings;
 pub mod snapshot;
 mod watching;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{io::Write, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -30,7 +30,7 @@ use super::{
     session::Session,
     watch::Signals,
 };
-use crate::{agent::serve, output, sys::ready};
+use crate::{agent::serve, model::text, output, sys::ready};
 use settings::{Settings, bytes, past, rounds, series, withdrawal};
 use snapshot::SnapshotArgs;
 
@@ -72,7 +72,7 @@ pub struct AgentArgs {
     pub otlp: Option<netdiag_otlp::Target>,
     /// Tell findings as Kubernetes Events on the pods of this node that suffer, else on the node.
     #[cfg(feature = "k8s")]
-    #[arg(long, env = "NETDIAG_EVENTS")]
+    #[arg(long, env = "NETDIAG_EVENTS", value_parser = clap::builder::BoolishValueParser::new())]
     pub events: bool,
     /// Take what neither an option nor the environment says from this file [default:
     /// /etc/netdiag/agent.toml where it is there].
@@ -119,10 +119,29 @@ pub async fn run(mut args: AgentArgs, global: &Global) -> Result<i32> {
         session = opening => session?,
     };
     ready::say();
+    if !global.quiet {
+        begun(&session, &settings);
+    }
     let watched = watching::watch(&mut session, &settings, history, &page, &mut signals).await;
     session.close().await;
     watched?;
     Ok(exit::OK)
+}
+
+/// Whoever looks at its log wants to know that it works, and where.
+fn begun(session: &Session, settings: &Settings) {
+    let hooks = text::counted(session.scene.run.hooks, "hook");
+    let level = session.scene.run.level.map(|it| format!(" at level {it}"));
+    let history = settings.history.as_ref();
+    let history = history.map(|it| format!(", the last minutes in {}", it.display()));
+    let line = format!(
+        "watching {hooks}{}, metrics at http://{}/metrics{}",
+        level.unwrap_or_default(),
+        settings.listen,
+        history.unwrap_or_default()
+    );
+    // A log that nobody takes is no reason to see nothing.
+    let _ = writeln!(std::io::stderr(), "{}", text::lines(&line));
 }
 
 /// What is wrong in what was configured.
