@@ -30,7 +30,16 @@ pub enum News {
     Changed(Stands),
     /// It takes packets of more pods.
     Spread(Stands),
+    /// It is known better, and has another id since.
+    Renamed(Renamed),
     Withdrawn(Stands),
+}
+
+/// One fault, by the id that it had and by the one that it has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Renamed {
+    pub before: Stands,
+    pub now: Stands,
 }
 
 #[derive(Debug)]
@@ -64,8 +73,11 @@ impl Standing {
         for finding in findings {
             let stands = Stands::of(finding);
             let replaced = self.replaced(&named, &stands);
-            let before = self.by_id.remove(&finding.id).or(replaced);
-            let (row, told) = follow(before, stands, now);
+            let before = self.by_id.remove(&finding.id);
+            let (row, told) = match replaced {
+                Some(older) => rename(older, stands, now),
+                None => follow(before, stands, now),
+            };
             news.extend(told);
             self.by_id.insert(finding.id.clone(), row);
         }
@@ -97,15 +109,19 @@ impl Standing {
     }
 }
 
+/// The row that takes the place of an older one.
+fn rename(older: Row, stands: Stands, now: Instant) -> (Row, Option<News>) {
+    let row = Row::new(stands, now);
+    let renamed = Renamed {
+        before: older.stands,
+        now: row.stands.clone(),
+    };
+    (row, Some(News::Renamed(renamed)))
+}
+
 /// The row as it is now, and what is new in it.
 fn follow(before: Option<Row>, stands: Stands, now: Instant) -> (Row, Option<News>) {
-    let pods = || stands.finding.pods.iter().cloned().collect();
-    let mut row = Row {
-        pods: pods(),
-        named: now,
-        told: now,
-        stands,
-    };
+    let mut row = Row::new(stands, now);
     let Some(before) = before else {
         let news = News::Named(row.stands.clone());
         return (row, Some(news));
@@ -124,8 +140,20 @@ fn follow(before: Option<Row>, stands: Stands, now: Instant) -> (Row, Option<New
     (row, None)
 }
 
+impl Row {
+    fn new(stands: Stands, now: Instant) -> Self {
+        Self {
+            pods: stands.finding.pods.iter().cloned().collect(),
+            named: now,
+            told: now,
+            stands,
+        }
+    }
+}
+
 impl Stands {
-    fn of(finding: &Finding) -> Self {
+    /// What stands where such a finding does.
+    pub fn of(finding: &Finding) -> Self {
         let mut workloads: BTreeSet<Workload> = finding.pods.iter().map(Workload::of).collect();
         if workloads.is_empty() {
             workloads.insert(Workload::default());
@@ -173,7 +201,15 @@ mod tests {
         let (mut standing, now) = (Standing::new(Duration::from_secs(60)), Instant::now());
         standing.found(now, &[finding("a", Severity::Warning)]);
         let news = standing.found(now, &[finding("a of b", Severity::Warning)]);
-        assert_eq!((news, standing.iter().count()), (vec![], 1));
+        let [News::Renamed(Renamed { before, now: by })] = news.as_slice() else {
+            panic!("who holds the old id is to hear of it: {news:?}");
+        };
+        let ids = (before.finding.id.as_str(), by.finding.id.as_str());
+        assert_eq!(
+            (ids, standing.iter().count()),
+            (("a", "a of b"), 1),
+            "{news:?}"
+        );
         let both = [
             finding("a of b", Severity::Warning),
             finding("a of c", Severity::Warning),

@@ -1,4 +1,4 @@
-//! `netdiag.finding`: one record where a finding begins, changes or ends.
+//! `netdiag.finding`: one record where a finding begins, changes or ends; two where its id changes.
 use jiff::Timestamp;
 use opentelemetry::logs::Severity as Level;
 
@@ -15,15 +15,31 @@ use crate::{
 const PODS: usize = 20;
 /// Bytes of the finding as the verdict has it.
 const LARGEST: usize = 3000;
+const FIRING: &str = "firing";
+const RESOLVED: &str = "resolved";
 
-pub fn record(news: &News, time: Timestamp) -> Record {
-    let (Stands { finding, .. }, change, state) = match news {
-        News::Named(it) => (it, "begins", "firing"),
-        News::Changed(it) | News::Spread(it) => (it, "changes", "firing"),
-        News::Withdrawn(it) => (it, "ends", "resolved"),
-    };
+pub fn records(news: &News, time: Timestamp) -> Vec<Record> {
+    match news {
+        News::Named(it) => vec![record(it, "begins", FIRING, time)],
+        News::Changed(it) | News::Spread(it) => vec![record(it, "changes", FIRING, time)],
+        // It neither ends nor begins.
+        News::Renamed(it) => vec![
+            record(&it.before, "renamed", RESOLVED, time),
+            record(&it.now, "changes", FIRING, time),
+        ],
+        News::Withdrawn(it) => vec![ends(it, time)],
+    }
+}
+
+/// It stands no more, or nobody looks any more.
+pub fn ends(it: &Stands, time: Timestamp) -> Record {
+    record(it, "ends", RESOLVED, time)
+}
+
+fn record(it: &Stands, change: &str, state: &str, time: Timestamp) -> Record {
+    let finding = &it.finding;
     let level = match (state, finding.severity) {
-        ("resolved", _) | (_, Severity::Info) => Level::Info,
+        (RESOLVED, _) | (_, Severity::Info) => Level::Info,
         (_, Severity::Warning) => Level::Warn,
         (_, Severity::Critical) => Level::Error,
     };
@@ -90,8 +106,47 @@ fn json(finding: &Finding) -> String {
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry::logs::AnyValue;
+
     use super::*;
+    use crate::agent::standing::Renamed;
     use crate::model::verdict::{Confidence, FlowRef, PodRef};
+
+    fn named(id: &str) -> Stands {
+        let summary = "no route".to_owned();
+        Stands::of(&Finding {
+            id: id.into(),
+            ..Finding::new(
+                "no-route",
+                Severity::Critical,
+                Confidence::Confirmed,
+                summary,
+            )
+        })
+    }
+
+    #[test]
+    fn no_id_is_left_firing_where_another_takes_its_place() {
+        let renamed = Renamed {
+            before: named("a"),
+            now: named("a of b"),
+        };
+        let records = records(&News::Renamed(renamed), Timestamp::UNIX_EPOCH);
+        let states = records.iter().map(|record| {
+            let of = |key: &str| {
+                let mut each = record.attributes.iter();
+                each.find(|it| it.0 == key)
+                    .map(|it| format!("{:?}", it.1))
+                    .unwrap_or_default()
+            };
+            (of("netdiag.finding.id"), of("netdiag.state"))
+        });
+        let text = |it: &str| format!("{:?}", AnyValue::from(it.to_owned()));
+        assert_eq!(
+            states.collect::<Vec<_>>(),
+            [(text("a"), text(RESOLVED)), (text("a of b"), text(FIRING))]
+        );
+    }
 
     #[test]
     fn a_large_finding_is_cut_to_whole_rows() {

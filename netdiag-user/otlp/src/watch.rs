@@ -55,7 +55,8 @@ impl Watch {
 
     pub fn news(&self, scene: &Scene, now: u64, news: &[News]) -> Vec<Record> {
         let time = scene.clock.time(now);
-        news.iter().map(|it| finding::record(it, time)).collect()
+        let each = news.iter();
+        each.flat_map(|it| finding::records(it, time)).collect()
     }
 
     /// What is due with this reading.

@@ -72,10 +72,11 @@ impl Noticing {
         for it in news {
             match it {
                 News::Named(it) | News::Changed(it) | News::Spread(it) => open.stands(it, now),
-                News::Withdrawn(it) => {
-                    open.standing.remove(&it.finding.id);
-                    open.events.tell(Notice::Over(it.finding.id.clone()));
+                News::Renamed(it) => {
+                    open.over(&it.before);
+                    open.stands(&it.now, now);
                 }
+                News::Withdrawn(it) => open.over(it),
             }
         }
         let old = open.standing.values();
@@ -86,6 +87,11 @@ impl Noticing {
 }
 
 impl Open {
+    fn over(&mut self, it: &Stands) {
+        self.standing.remove(&it.finding.id);
+        self.events.tell(Notice::Over(it.finding.id.clone()));
+    }
+
     fn stands(&mut self, it: &Stands, now: Instant) {
         let id = it.finding.id.clone();
         self.standing.insert(id, (it.clone(), now));

@@ -229,6 +229,10 @@ fn tell(news: &News) {
         News::Named(it) | News::Changed(it) => {
             log::warn!("finding: {}: {}", of(it), it.finding.summary);
         }
+        // Nothing is withdrawn: the same fault is known better.
+        News::Renamed(it) => {
+            log::warn!("finding: {}: {}", of(&it.now), it.now.finding.summary);
+        }
         News::Spread(_) => {}
         News::Withdrawn(it) => log::warn!("withdrawn: {}", of(it)),
     }
