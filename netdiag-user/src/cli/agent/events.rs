@@ -17,7 +17,7 @@ use crate::{
         Asked,
         events::{Counts, Events, Notice, Subject},
     },
-    model::text,
+    model::{text, verdict::Severity},
 };
 
 /// Events a minute that a node tells at most.
@@ -105,6 +105,7 @@ impl Open {
                     text::line(&it.finding.summary, 900),
                     it.finding.cause
                 ),
+                critical: it.finding.severity == Severity::Critical,
             });
         }
     }
