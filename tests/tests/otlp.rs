@@ -36,7 +36,7 @@ fn rotel(netns: &str) -> Process {
 
 #[test]
 fn a_real_collector_takes_a_finding_its_drops_and_its_legs() {
-    if need::missing(&["ip", "nft", ROTEL]) {
+    if need::missing(&["ip", "nft", "curl", ROTEL]) {
         return;
     }
     let lab = Lab::up(&["firewall-drop"]);
@@ -72,7 +72,7 @@ fn a_collector_that_is_not_there_is_told_of_once_and_keeps_nobody() {
     }
     let lab = Lab::up(&["healthy"]);
     let mut agent = agent(&lab);
-    agent.wait_for("takes nothing", PATIENCE);
+    agent.wait_for("takes no records", PATIENCE);
     wait_until("what is not sent is counted", PATIENCE, || {
         let page = get(&lab.nodes[0], "metrics");
         let failed = page

@@ -1,6 +1,9 @@
 //! The metrics page's families as observable instruments: each is read from the same table, by the
 //! same name and with the same labels.
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use opentelemetry::{
     KeyValue,
@@ -24,23 +27,26 @@ use crate::{
         },
         sending::Sending,
     },
-    queue::Reach,
+    queue::{Reach, code},
 };
 
 /// Series of a family beyond the ones of `--max-series`: one of the rest for each reason and hop.
 const REST: usize = 1024;
+/// A collector that has no use for metrics is asked again so often.
+const AGAIN: Duration = Duration::from_secs(3600);
 
 pub fn provide(
     exporter: MetricExporter,
     resource: Resource,
     page: &Page,
     sending: Arc<Sending>,
-    reach: Arc<Reach>,
+    reach: Reach,
 ) -> SdkMeterProvider {
     let exporter = Counted {
         exporter,
         sending,
         reach,
+        unknown: Mutex::default(),
     };
     let most = page.state().most + REST;
     let bounded = move |_: &_| Stream::builder().with_cardinality_limit(most).build().ok();
@@ -114,16 +120,37 @@ fn seconds(value: Value) -> f64 {
     }
 }
 
-/// Counts the requests.
-struct Counted {
-    exporter: MetricExporter,
+/// Counts the requests, and makes none to who knows no metrics.
+struct Counted<E> {
+    exporter: E,
+    /// When it said so.
+    unknown: Mutex<Option<Instant>>,
     sending: Arc<Sending>,
-    reach: Arc<Reach>,
+    reach: Reach,
 }
 
-impl PushMetricExporter for Counted {
+impl<E> Counted<E> {
+    fn rests(&self) -> bool {
+        let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        unknown.is_some_and(|at| at.elapsed() < AGAIN)
+    }
+
+    fn heard(&self, went: &OTelSdkResult) {
+        let unknown = went
+            .as_ref()
+            .is_err_and(|it| code(it) == Some("Unimplemented"));
+        let mut at = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        *at = unknown.then(Instant::now);
+    }
+}
+
+impl<E: PushMetricExporter> PushMetricExporter for Counted<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        if self.rests() {
+            return Ok(());
+        }
         let went = self.exporter.export(metrics).await;
+        self.heard(&went);
         self.reach.went(&self.sending, went);
         // The SDK has nobody to tell.
         Ok(())
@@ -139,5 +166,59 @@ impl PushMetricExporter for Counted {
 
     fn temporality(&self) -> Temporality {
         self.exporter.temporality()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    use opentelemetry_sdk::error::OTelSdkError;
+
+    use super::*;
+    use crate::{agent::sending::count, queue::Signal, target::Target};
+
+    /// Answers always with that status.
+    struct Fake(&'static str, AtomicU64);
+
+    impl PushMetricExporter for Fake {
+        async fn export(&self, _: &ResourceMetrics) -> OTelSdkResult {
+            count(&self.1, 1);
+            let text = format!(
+                "TonicMetricsClient export failed with gRPC code: {}",
+                self.0
+            );
+            Err(OTelSdkError::InternalFailure(text))
+        }
+
+        fn force_flush(&self) -> OTelSdkResult {
+            Ok(())
+        }
+
+        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+            Ok(())
+        }
+
+        fn temporality(&self) -> Temporality {
+            Temporality::Cumulative
+        }
+    }
+
+    #[tokio::test]
+    async fn who_knows_no_metrics_is_left_alone() {
+        for (status, asked) in [("Unimplemented", 1), ("Unavailable", 3)] {
+            let target = Target::parse("http://192.0.2.1:4317").expect("an address");
+            let counted = Counted {
+                exporter: Fake(status, AtomicU64::new(0)),
+                unknown: Mutex::default(),
+                sending: Arc::default(),
+                reach: Reach::new(target, Signal::Metrics),
+            };
+            for _ in 0..3 {
+                let went = counted.export(&ResourceMetrics::default()).await;
+                went.expect("nobody is told");
+            }
+            assert_eq!(counted.exporter.1.load(Relaxed), asked, "{status}");
+        }
     }
 }

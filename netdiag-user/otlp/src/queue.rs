@@ -9,10 +9,9 @@ use std::{
 };
 
 use opentelemetry::InstrumentationScope;
-use opentelemetry_otlp::LogExporter;
 use opentelemetry_sdk::{
-    error::OTelSdkResult,
-    logs::{LogBatch, LogExporter as _, LogProcessor, SdkLogRecord},
+    error::{OTelSdkError, OTelSdkResult},
+    logs::{LogBatch, LogExporter, LogProcessor, SdkLogRecord},
 };
 use tokio::{
     sync::mpsc::{Receiver, Sender, channel},
@@ -48,14 +47,14 @@ pub struct Queue {
 }
 
 /// The collector's end of it.
-pub struct Worker {
+pub struct Worker<E> {
     from: Receiver<Queued>,
-    exporter: LogExporter,
+    exporter: E,
     sending: Arc<Sending>,
-    reach: Arc<Reach>,
+    reach: Reach,
 }
 
-pub fn queue(exporter: LogExporter, sending: Arc<Sending>, reach: Arc<Reach>) -> (Queue, Worker) {
+pub fn queue<E>(exporter: E, sending: Arc<Sending>, reach: Reach) -> (Queue, Worker<E>) {
     let (to, from) = channel(ROOM);
     let worker = Worker {
         from,
@@ -82,7 +81,7 @@ impl LogProcessor for Queue {
     }
 }
 
-impl Worker {
+impl<E: LogExporter> Worker<E> {
     /// Until the SDK's end is dropped and the queue is empty.
     pub async fn run(mut self) {
         let mut batch = Vec::new();
@@ -120,26 +119,53 @@ impl Worker {
         let mut pauses = patience.iter();
         loop {
             let went = self.exporter.export(LogBatch::new(&rows)).await;
-            match (self.reach.went(&self.sending, went), pauses.next()) {
-                (true, _) => return count(&self.sending.records.sent, number),
-                (false, Some(pause)) => sleep(*pause).await,
-                (false, None) => return count(&self.sending.records.failed, number),
+            let again = went.as_ref().is_err_and(was_not_taken);
+            if self.reach.went(&self.sending, went) {
+                return count(&self.sending.records.sent, number);
+            }
+            match pauses.next().filter(|_| again) {
+                Some(pause) => sleep(*pause).await,
+                None => return count(&self.sending.records.failed, number),
             }
         }
     }
+}
+
+/// The collector was not reached, or says that it cannot take it now. After a timeout nobody knows,
+/// and what is refused is refused another time as well.
+fn was_not_taken(error: &OTelSdkError) -> bool {
+    code(error) == Some("Unavailable")
+}
+
+/// The status that was answered: the SDK has it in its text alone.
+pub fn code(error: &OTelSdkError) -> Option<&str> {
+    let OTelSdkError::InternalFailure(text) = error else {
+        return None;
+    };
+    let (_, code) = text.split_once("gRPC code: ")?;
+    code.split(':').next()
+}
+
+/// What is sent: a collector may take the one and not the other.
+#[derive(Clone, Copy, Debug)]
+pub enum Signal {
+    Records,
+    Metrics,
 }
 
 /// Whether the collector takes what is sent; that it does not is told once.
 #[derive(Debug)]
 pub struct Reach {
     target: Target,
+    signal: Signal,
     lost: AtomicBool,
 }
 
 impl Reach {
-    pub fn new(target: Target) -> Self {
+    pub fn new(target: Target, signal: Signal) -> Self {
         Self {
             target,
+            signal,
             lost: AtomicBool::new(false),
         }
     }
@@ -150,36 +176,127 @@ impl Reach {
 
     /// Counts a request, and tells whether it was taken.
     pub fn went(&self, sending: &Sending, result: OTelSdkResult) -> bool {
-        let target = &self.target;
-        match result {
-            Ok(()) => {
-                count(&sending.requests.sent, 1);
-                if self.lost.swap(false, Relaxed) {
-                    log::warn!("the collector {target} is reached again");
-                }
-                true
-            }
-            Err(error) => {
-                count(&sending.requests.failed, 1);
-                if !self.lost.swap(true, Relaxed) {
-                    log::warn!(
-                        "the collector {target} takes nothing ({error}): netdiag_otlp_records_total counts what is not sent"
-                    );
-                }
-                false
-            }
+        let counter = match result {
+            Ok(()) => &sending.requests.sent,
+            Err(_) => &sending.requests.failed,
+        };
+        count(counter, 1);
+        if let Some(news) = self.news(&result) {
+            log::warn!("{news}");
         }
+        result.is_ok()
+    }
+
+    /// What is to be said of it, where it is another than before.
+    fn news(&self, result: &OTelSdkResult) -> Option<String> {
+        let (target, lost) = (&self.target, result.is_err());
+        if self.lost.swap(lost, Relaxed) == lost {
+            return None;
+        }
+        let (what, counter) = match self.signal {
+            Signal::Records => ("records", "netdiag_otlp_records_total"),
+            Signal::Metrics => ("metrics", "netdiag_otlp_requests_total"),
+        };
+        Some(match result {
+            Ok(()) => format!("the collector {target} takes {what} again"),
+            Err(error) => format!(
+                "the collector {target} takes no {what} ({error}): {counter} counts what is not sent"
+            ),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::{
+        collections::VecDeque,
+        path::Path,
+        sync::{Mutex, atomic::AtomicU64},
+        time::Instant,
+    };
 
     use opentelemetry::logs::{LogRecord, Logger, LoggerProvider};
+    use opentelemetry_otlp::{LogExporter as Grpc, RetryPolicy, WithTonicConfig};
     use opentelemetry_sdk::logs::SdkLoggerProvider;
 
     use super::*;
+
+    fn target() -> Target {
+        Target::parse("http://192.0.2.1:4317").expect("an address")
+    }
+
+    fn refused(code: &str) -> OTelSdkResult {
+        let text = format!("TonicLogsClient export failed with gRPC code: {code}");
+        Err(OTelSdkError::InternalFailure(text))
+    }
+
+    /// Answers so, in turn; and counts how often it is asked.
+    #[derive(Debug, Default)]
+    struct Fake {
+        answers: Mutex<VecDeque<OTelSdkResult>>,
+        asked: Arc<AtomicU64>,
+    }
+
+    impl LogExporter for Fake {
+        async fn export(&self, _: LogBatch<'_>) -> OTelSdkResult {
+            count(&self.asked, 1);
+            let mut answers = self.answers.lock().expect("nobody panics");
+            answers.pop_front().unwrap_or(Ok(()))
+        }
+    }
+
+    /// How often one record is sent to who answers so, and what became of it.
+    async fn send(answers: impl IntoIterator<Item = OTelSdkResult>) -> (u64, u64, u64) {
+        let fake = Fake {
+            answers: Mutex::new(answers.into_iter().collect()),
+            ..Fake::default()
+        };
+        let (asked, sending) = (fake.asked.clone(), Arc::new(Sending::default()));
+        let reach = Reach::new(target(), Signal::Records);
+        let (queue, worker) = queue(fake, sending.clone(), reach);
+        let provider = SdkLoggerProvider::builder()
+            .with_log_processor(queue)
+            .build();
+        let logger = provider.logger("test");
+        logger.emit(logger.create_log_record());
+        drop((logger, provider));
+        worker.run().await;
+        let records = &sending.records;
+        (
+            asked.load(Relaxed),
+            records.sent.load(Relaxed),
+            records.failed.load(Relaxed),
+        )
+    }
+
+    #[tokio::test]
+    async fn only_what_was_not_taken_is_sent_again() {
+        assert_eq!(send([refused("Unavailable")]).await, (2, 1, 0));
+        for code in [
+            "Unauthenticated",
+            "InvalidArgument",
+            "Unimplemented",
+            "Cancelled: transport error: Timeout expired",
+            "DeadlineExceeded",
+        ] {
+            assert_eq!(send([refused(code)]).await, (1, 0, 1), "{code}");
+        }
+        let slow = Err(OTelSdkError::Timeout(GATHER));
+        assert_eq!(send([slow]).await, (1, 0, 1));
+    }
+
+    #[test]
+    fn a_signal_that_is_not_taken_is_told_of_once_whatever_the_other_does() {
+        let [records, metrics] =
+            [Signal::Records, Signal::Metrics].map(|it| Reach::new(target(), it));
+        let told = metrics.news(&refused("Unimplemented"));
+        let told = told.expect("it was taken before");
+        assert!(told.contains("takes no metrics"), "{told}");
+        assert_eq!(records.news(&Ok(())), None);
+        assert_eq!(metrics.news(&refused("Unimplemented")), None);
+        let told = metrics.news(&Ok(())).expect("it is another");
+        assert!(told.ends_with("takes metrics again"), "{told}");
+    }
 
     #[tokio::test]
     async fn nobody_waits_for_a_collector_that_is_gone_and_what_is_not_sent_is_counted() {
@@ -188,9 +305,17 @@ mod tests {
         let address = free.local_addr().expect("its address");
         drop(free);
         let target = Target::parse(&format!("http://{address}")).expect("an address");
-        let exporter = target.reach(LogExporter::builder().with_tonic());
+        let builder = Grpc::builder().with_tonic();
+        let builder = builder.with_retry_policy(RetryPolicy::disabled());
+        let exporter = target.reach(builder, Path::new("/"));
         let exporter = exporter.expect("reached").build().expect("built");
-        let (sending, reach) = (Arc::new(Sending::default()), Arc::new(Reach::new(target)));
+        let went = exporter.export(LogBatch::new(&[])).await;
+        let error = went.expect_err("nobody is there");
+        assert!(was_not_taken(&error), "{error}");
+        let (sending, reach) = (
+            Arc::new(Sending::default()),
+            Reach::new(target, Signal::Records),
+        );
         // It was known before that nobody is there.
         reach.lost.store(true, Relaxed);
         let (queue, worker) = queue(exporter, sending.clone(), reach);

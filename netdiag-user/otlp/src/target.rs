@@ -1,6 +1,10 @@
 //! Where the collector is. What the environment says beside its address (OTEL_EXPORTER_OTLP_HEADERS,
 //! OTEL_RESOURCE_ATTRIBUTES and the like) the SDK reads itself.
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use opentelemetry_otlp::{
@@ -16,6 +20,14 @@ const COMPRESSION: &str = "OTEL_EXPORTER_OTLP_COMPRESSION";
 const CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
 /// Bytes of a file of certificates.
 const CERTIFICATES: usize = 1 << 20;
+/// Where Linux systems have theirs, as one file.
+const SYSTEM: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 /// A collector that lives answers sooner.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -57,8 +69,12 @@ impl Target {
         Self::parse(&value).map(Some).map_err(named)
     }
 
-    /// Brings an exporter there.
-    pub(crate) fn reach<B: WithExportConfig + WithTonicConfig>(&self, builder: B) -> Result<B> {
+    /// Brings an exporter there. Below `root` the node has its certificates, where this container
+    /// has none.
+    pub(crate) fn reach<B>(&self, builder: B, root: &Path) -> Result<B>
+    where
+        B: WithExportConfig + WithTonicConfig,
+    {
         let builder = builder.with_endpoint(&self.0).with_timeout(TIMEOUT);
         let builder = match std::env::var_os(COMPRESSION) {
             Some(_) => builder,
@@ -66,21 +82,46 @@ impl Target {
             None => builder.with_compression(Compression::Gzip),
         };
         match self.0.starts_with("https") {
-            true => Ok(builder.with_tls_config(tls()?)),
+            true => Ok(builder.with_tls_config(tls(root)?)),
             false => Ok(builder),
         }
     }
 }
 
-fn tls() -> Result<ClientTlsConfig> {
-    let tls = ClientTlsConfig::new().with_enabled_roots();
-    let Some(path) = std::env::var_os(CERTIFICATE) else {
-        return Ok(tls);
+fn tls(root: &Path) -> Result<ClientTlsConfig> {
+    let named = std::env::var_os(CERTIFICATE).filter(|it| !it.is_empty());
+    let has_own = || !rustls_native_certs::load_native_certs().certs.is_empty();
+    let tls = ClientTlsConfig::new();
+    Ok(match trusted(named.map(PathBuf::from), has_own, root)? {
+        Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+        None => tls.with_enabled_roots(),
+    })
+}
+
+/// The certificates to trust; nothing where they are this system's own, without which the SDK takes
+/// no other either.
+fn trusted(
+    named: Option<PathBuf>,
+    has_own: impl FnOnce() -> bool,
+    root: &Path,
+) -> Result<Option<Vec<u8>>> {
+    if let Some(path) = named {
+        let read = file::read(&path, CERTIFICATES);
+        let pem = read.with_context(|| format!("{CERTIFICATE}: reading {}", path.display()))?;
+        return Ok(Some(pem));
+    }
+    if has_own() {
+        return Ok(None);
+    }
+    let read = |path: &&str| file::within(root, Path::new(path), CERTIFICATES).ok();
+    let of_node = SYSTEM.iter().find_map(read);
+    let none = || {
+        let root = root.display();
+        format!(
+            "no certificates to trust were found, here or below {root}: name some in {CERTIFICATE}"
+        )
     };
-    let path = std::path::PathBuf::from(path);
-    let read = file::read(&path, CERTIFICATES);
-    let pem = read.with_context(|| format!("{CERTIFICATE}: reading {}", path.display()))?;
-    Ok(tls.ca_certificate(Certificate::from_pem(pem)))
+    Ok(Some(of_node.with_context(none)?))
 }
 
 impl fmt::Display for Target {
@@ -92,6 +133,31 @@ impl fmt::Display for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_container_without_certificates_trusts_those_that_are_named_or_the_nodes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (root, named) = (folder.path(), folder.path().join("ca.pem"));
+        let why = trusted(None, || false, root).expect_err("there are none");
+        let why = format!("{why:#}");
+        assert!(why.contains(CERTIFICATE) && !why.contains('\n'), "{why}");
+        std::fs::write(&named, "named").expect("written");
+        let asks_nobody = || panic!("the system's own are not needed");
+        let pem = trusted(Some(named), asks_nobody, root).expect("it is there");
+        assert_eq!(pem.as_deref(), Some(&b"named"[..]));
+        // Links are the node's, not this container's.
+        let bundle = root.join("etc/pki/ca-trust/extracted/pem/bundle");
+        std::fs::create_dir_all(bundle.parent().expect("a folder")).expect("made");
+        std::fs::create_dir_all(root.join("etc/ssl/certs")).expect("made");
+        std::fs::write(&bundle, "the node's").expect("written");
+        let link = root.join("etc/ssl/certs/ca-certificates.crt");
+        let there = "/etc/pki/ca-trust/extracted/pem/bundle";
+        std::os::unix::fs::symlink(there, link).expect("linked");
+        let pem = trusted(None, || false, root).expect("the node has some");
+        assert_eq!(pem.as_deref(), Some(&b"the node's"[..]));
+        let pem = trusted(None, || true, root).expect("the system has some");
+        assert_eq!(pem, None);
+    }
 
     #[test]
     fn what_is_no_address_is_refused_in_a_sentence() {

@@ -1,4 +1,6 @@
 //! What is sent to an OpenTelemetry collector, where somebody asked for it.
+use std::path::Path;
+
 use anyhow::Result;
 use netdiag_common::loss::DropKey;
 use netdiag_otlp::{Exporter, Identity, Target, Watch};
@@ -18,14 +20,14 @@ struct Open {
 }
 
 impl Export {
-    pub fn open(target: Option<&Target>, scene: &Scene, page: &Page) -> Result<Self> {
+    pub fn open(target: Option<&Target>, root: &Path, scene: &Scene, page: &Page) -> Result<Self> {
         let open = |target| -> Result<Open> {
             let identity = Identity {
                 node: scene.node.name.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             };
             Ok(Open {
-                exporter: Exporter::open(target, identity, page)?,
+                exporter: Exporter::open(target, root, identity, page)?,
                 watch: Watch::new(scene),
             })
         };

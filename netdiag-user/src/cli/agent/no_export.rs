@@ -1,5 +1,5 @@
 //! The same of a build without it.
-use std::convert::Infallible;
+use std::{convert::Infallible, path::Path};
 
 use anyhow::Result;
 use netdiag_common::loss::DropKey;
@@ -13,7 +13,7 @@ use crate::{
 pub struct Export;
 
 impl Export {
-    pub fn open(_: Option<&Infallible>, _: &Scene, _: &Page) -> Result<Self> {
+    pub fn open(_: Option<&Infallible>, _: &Path, _: &Scene, _: &Page) -> Result<Self> {
         Ok(Self)
     }
 

@@ -65,12 +65,14 @@ pub async fn watch(
     let window = Window::new(settings.resolve_after / 2, &session.scene);
     let node = session.scene.node.name.clone();
     let noticing = Noticing::open(settings.events, session.place(), &node).await?;
+    let root = &session.place().root;
+    let export = Export::open(settings.otlp.as_ref(), root, &session.scene, page)?;
     let mut watching = Watching {
         page,
         window,
         history,
         noticing,
-        export: Export::open(settings.otlp.as_ref(), &session.scene, page)?,
+        export,
         judge: Judge::default(),
         judged: None,
         costed: None,
