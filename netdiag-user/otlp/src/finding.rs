@@ -1,4 +1,5 @@
-//! `netdiag.finding`: one record where a finding begins, changes or ends; two where its id changes.
+//! `netdiag.finding`: one record where a finding begins, changes or ends, and now and then while it
+//! stands; two where its id changes.
 use jiff::Timestamp;
 use opentelemetry::logs::Severity as Level;
 
@@ -29,6 +30,11 @@ pub fn records(news: &News, time: Timestamp) -> Vec<Record> {
         ],
         News::Withdrawn(it) => vec![ends(it, time)],
     }
+}
+
+/// It stands as before.
+pub fn stands(it: &Stands, time: Timestamp) -> Record {
+    record(it, "stands", FIRING, time)
 }
 
 /// It stands no more, or nobody looks any more.

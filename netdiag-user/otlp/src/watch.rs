@@ -1,7 +1,9 @@
 //! What of the agent's readings is told, and when: deaths and legs each interval in which there are
-//! any, findings at once, coverage once a minute, the node where it changes.
+//! any, findings at once and each hour while they stand, coverage once a minute, the node where it
+//! changes.
 use std::time::Duration;
 
+use jiff::Timestamp;
 use netdiag_common::loss::DropKey;
 
 use crate::{
@@ -18,7 +20,7 @@ use crate::{
 
 const INTERVAL: Duration = Duration::from_secs(15);
 const COVERAGE: Duration = Duration::from_secs(60);
-/// A table that forgets old rows should still know who is who.
+/// A table that forgets old rows should still know who is who, and what stands.
 const AGAIN: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Watch {
     base: Baseline,
     covered: (u64, Coverage),
     who: (u64, Option<Who>),
+    /// When what stands was told of again.
+    stood: u64,
     rest: u64,
 }
 
@@ -39,6 +43,7 @@ impl Watch {
             base: Baseline::nothing(began),
             covered: (began, Coverage::default()),
             who: (began, None),
+            stood: began,
             rest: 0,
         }
     }
@@ -67,12 +72,26 @@ impl Watch {
             self.interval(scene, reading, &mut records);
         }
         self.coverage(scene, reading.now, page, &mut records);
+        let time = scene.clock.time(reading.now);
+        self.standing(reading.now, time, page, &mut records);
         records
     }
 
-    /// Deaths of the interval that the agent's end cuts short.
-    pub fn rest(mut self, scene: &Scene) -> Vec<Record> {
-        self.drops.take(scene.clock)
+    /// Deaths of the interval that the agent's end cuts short, and the ends of what stands: nobody
+    /// would tell of them later.
+    pub fn rest(mut self, scene: &Scene, page: &Page) -> Vec<Record> {
+        let mut records = self.drops.take(scene.clock);
+        records.extend(ends(page, Timestamp::now()));
+        records
+    }
+
+    fn standing(&mut self, now: u64, time: Timestamp, page: &Page, records: &mut Vec<Record>) {
+        if has_passed(self.stood, now, AGAIN) {
+            self.stood = now;
+            let state = page.state();
+            let each = state.standing.iter();
+            records.extend(each.map(|it| finding::stands(it, time)));
+        }
     }
 
     fn interval(&mut self, scene: &Scene, reading: &Observation, records: &mut Vec<Record>) {
@@ -110,6 +129,94 @@ impl Watch {
     }
 }
 
+fn ends(page: &Page, time: Timestamp) -> Vec<Record> {
+    let state = page.state();
+    let each = state.standing.iter();
+    each.map(|it| finding::ends(it, time)).collect()
+}
+
 fn has_passed(since: u64, now: u64, time: Duration) -> bool {
     u128::from(now.saturating_sub(since)) >= time.as_nanos()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{
+        agent::{
+            meter::Meter,
+            page::{Losses, State},
+            sight::Sight,
+            standing::Standing,
+        },
+        model::{
+            own::OwnCost,
+            verdict::{Confidence, Finding, Severity},
+        },
+    };
+
+    /// A page on which one finding stands.
+    fn page() -> Page {
+        let mut standing = Standing::new(COVERAGE);
+        let summary = "no route".to_owned();
+        let finding = Finding::new(
+            "no-route",
+            Severity::Warning,
+            Confidence::Confirmed,
+            summary,
+        );
+        standing.found(Instant::now(), &[finding]);
+        Page::new(State {
+            meter: Meter::new(10),
+            standing,
+            losses: Losses::default(),
+            cost: OwnCost::default(),
+            hooks: 0,
+            sight: Sight::default(),
+            sending: None,
+            noticed: None,
+            blind: None,
+            most: 10,
+            build: Default::default(),
+            alive: None,
+        })
+    }
+
+    fn states(records: &[Record]) -> Vec<String> {
+        let all = records.iter().flat_map(|it| &it.attributes);
+        let states = all.filter(|(key, _)| *key == "netdiag.state");
+        states.map(|(_, value)| format!("{value:?}")).collect()
+    }
+
+    #[test]
+    fn what_stands_is_told_of_each_hour_and_ends_with_the_agent() {
+        let mut watch = Watch {
+            drops: Drops::default(),
+            base: Baseline::nothing(0),
+            covered: (0, Coverage::default()),
+            who: (0, None),
+            stood: 0,
+            rest: 0,
+        };
+        let (page, hour) = (page(), 3_600_000_000_000);
+        let mut at = |now| {
+            let mut records = Vec::new();
+            watch.standing(now, Timestamp::UNIX_EPOCH, &page, &mut records);
+            states(&records)
+        };
+        assert_eq!(at(hour - 1).len(), 0, "it was told of when it began");
+        let told = at(hour);
+        assert!(
+            matches!(&told[..], [it] if it.contains("firing")),
+            "{told:?}"
+        );
+        assert_eq!((at(hour + 1).len(), at(hour * 2).len()), (0, 1));
+        let told = states(&ends(&page, Timestamp::UNIX_EPOCH));
+        assert!(
+            matches!(&told[..], [it] if it.contains("resolved")),
+            "{told:?}"
+        );
+    }
 }

@@ -63,9 +63,9 @@ impl Export {
     }
 
     /// Sends what is left.
-    pub async fn close(self, scene: &Scene) {
+    pub async fn close(self, scene: &Scene, page: &Page) {
         if let Some(Open { exporter, watch }) = self.0 {
-            exporter.emit(watch.rest(scene));
+            exporter.emit(watch.rest(scene, page));
             exporter.close().await;
         }
     }

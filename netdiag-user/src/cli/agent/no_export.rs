@@ -26,5 +26,5 @@ impl Export {
     pub fn forget(&mut self, _: &[DropKey]) {}
 
     #[expect(clippy::unused_async, reason = "as the one that sends")]
-    pub async fn close(self, _: &Scene) {}
+    pub async fn close(self, _: &Scene, _: &Page) {}
 }

@@ -171,7 +171,7 @@ impl Watching<'_> {
     }
 
     async fn close(self, session: &Session) {
-        self.export.close(&session.scene).await;
+        self.export.close(&session.scene, self.page).await;
         if let Some(Err(error)) = self.history.map(History::close) {
             log::warn!("the history has no end: {error:#}");
         }
