@@ -52,6 +52,7 @@ fn what_a_cluster_would_refuse_is_refused_here() {
     usage(&["--label", "release"], "no label");
     usage(&["--label", "release=-"], "no value that Kubernetes takes");
     usage(&["--listen", "10.0.0.1:9464"], "one node's address");
+    usage(&["--listen", "0.0.0.0:80"], "NET_BIND_SERVICE");
     usage(&["--alert-scale", "0"], "no factor");
     usage(&["--runbook-url", "wiki"], "no prefix of a link");
     for (arguments, word) in [
@@ -62,9 +63,69 @@ fn what_a_cluster_would_refuse_is_refused_here() {
         (&["daemonset", "--plain"], "--plain is for"),
         (&["--", "--levle", "light"], "unexpected argument '--levle'"),
         (&["--", "--listen=0.0.0.0:1"], "before the --"),
+        (&["--", "snapshot"], "watches nothing"),
+        (&["--", "queries"], "watches nothing"),
+        (&["--", "--print-config"], "prints and ends"),
+        (&["--", "--config", "agent.toml"], "no pod has"),
+        (&["--", "--help"], "--help"),
+        (&["--", "--root", "/nowhere", "--levle"], "'--levle'"),
+        (&["--", "--canary", "5s"], "CAP_SYS_ADMIN"),
+        (
+            &["--kustomize", "/nowhere", "--", "--canary=5s"],
+            "CAP_SYS_ADMIN",
+        ),
+        (
+            &["--profile", "full", "--", "--canary=5s", "--canary=6s"],
+            "multiple times",
+        ),
     ] {
         let ended = usage(arguments, word);
         sentence(&ended);
+    }
+}
+
+/// The agent's own parser takes the arguments of each container, and a canary stands there once.
+#[test]
+fn the_agent_takes_what_it_is_started_with() {
+    let args = |arguments: &[&str]| {
+        let documents = printed(&[&["daemonset"], arguments].concat());
+        let pod = &of_kind(&documents, "DaemonSet")["spec"]["template"]["spec"];
+        words(&pod["containers"][0]["args"])
+    };
+    for (arguments, canary) in [
+        (&[][..], &["--canary=0"][..]),
+        (&["--", "--canary=0s"], &["--canary=0s"]),
+        (&["--profile", "full"], &[]),
+        (
+            &["--profile", "full", "--", "--canary=5s"],
+            &["--canary=5s"],
+        ),
+    ] {
+        let args = args(arguments);
+        let of = args.iter().filter(|it| it.starts_with("--canary"));
+        assert_eq!(of.collect::<Vec<_>>(), canary, "{arguments:?}");
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        // It says what it would do by these arguments, and ends.
+        let ended = netdiag(&[&args[..], &["--print-config"]].concat());
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+}
+
+/// Whatever the objects are called, and whatever labels a user adds.
+#[test]
+fn kubectl_netdiag_finds_the_agents() {
+    let own = "app.kubernetes.io/component=other";
+    for more in [&[][..], &["--name", "tracer", "--label", own]] {
+        let documents = printed(&[&["daemonset"], more].concat());
+        let labels = &of_kind(&documents, "DaemonSet")["spec"]["template"]["metadata"]["labels"];
+        let wanted: Vec<_> = netdiag::fleet::AGENTS
+            .split(',')
+            .map(|it| it.split_once('=').expect("KEY=VALUE"))
+            .collect();
+        assert!(wanted.len() > 1, "{wanted:?}");
+        for (key, value) in wanted {
+            assert_eq!(labels[key], value, "{more:?}: {labels}");
+        }
     }
 }
 

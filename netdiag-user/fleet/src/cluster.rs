@@ -25,7 +25,7 @@ const MOST: usize = 150_000;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What an agent's pod is called by, wherever it came from.
-const AGENTS: &str = "app.kubernetes.io/name=netdiag,app.kubernetes.io/component=agent";
+pub const AGENTS: &str = "app.kubernetes.io/name=netdiag,app.kubernetes.io/component=agent";
 /// kubectl takes this container where none is named.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 

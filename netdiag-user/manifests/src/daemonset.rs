@@ -33,7 +33,7 @@ pub fn daemonset(options: &Options) -> DaemonSet {
                             .map(|(key, value)| (key.to_owned(), value.to_owned()))
                             .into(),
                     ),
-                    labels: Some(options.labels()),
+                    labels: Some(options.agent_labels()),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(pod(options)),
@@ -52,10 +52,10 @@ pub fn daemonset(options: &Options) -> DaemonSet {
 }
 
 /// What the agent is started with.
-pub(crate) fn arguments(options: &Options) -> Vec<String> {
+pub fn arguments(options: &Options) -> Vec<String> {
     let listen = format!("--listen={}", options.listen.address());
     let mut all = vec!["agent".to_owned(), listen];
-    if options.profile == Profile::Minimal {
+    if options.profile == Profile::Minimal && !options.canary {
         // A canary lives in a network namespace of its own, which CAP_SYS_ADMIN makes.
         all.push("--canary=0".to_owned());
     }

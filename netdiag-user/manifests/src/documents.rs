@@ -56,13 +56,19 @@ fn rbac(options: &Options) -> Result<Vec<Document>> {
             "As whom the agents ask the Kubernetes API.",
             &rbac::service_account(options),
         )?,
-        Document::new(
-            "clusterrole",
-            "All that they ask for: names of what packets belong to, and flannel's settings. They write nothing.",
-            &rbac::cluster_role(options),
-        )?,
+        Document::new("clusterrole", &asked(options), &rbac::cluster_role(options))?,
         Document::new("clusterrolebinding", "", &rbac::binding(options))?,
     ])
+}
+
+fn asked(options: &Options) -> String {
+    let written = match options.events {
+        true => "They write Events, as --events has it, and nothing else.",
+        false => "They write nothing.",
+    };
+    format!(
+        "All that they ask for: names of what packets belong to, and flannel's settings. {written}"
+    )
 }
 
 fn agents(options: &Options) -> Result<Document> {

@@ -14,6 +14,7 @@ mod rbac;
 mod rules;
 mod yaml;
 
+pub use daemonset::arguments;
 pub use documents::{What, documents, plain_dashboard, plain_rules};
 pub use kustomize::{File, files};
 pub use names::{Image, Label, Name};

@@ -2,7 +2,7 @@
 //! series says of a namespace is whose packets they were, not where the agent runs.
 use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
-    apimachinery::pkg::util::intstr::IntOrString,
+    apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
 use crate::{
@@ -11,15 +11,12 @@ use crate::{
         Endpoint, PodMonitor, PodMonitorSpec, Relabeling, ServiceMonitor, ServiceMonitorSpec,
         pod_monitor, service_monitor,
     },
-    options::Options,
+    options::{INSTANCE, Options},
 };
-
-/// Its value is the job of the series: `netdiag`.
-const JOB: &str = "app.kubernetes.io/name";
 
 pub fn pods(options: &Options) -> PodMonitor {
     let spec = PodMonitorSpec {
-        job_label: JOB.to_owned(),
+        job_label: INSTANCE.to_owned(),
         pod_metrics_endpoints: vec![endpoint()],
         selector: options.selector(),
     };
@@ -29,7 +26,7 @@ pub fn pods(options: &Options) -> PodMonitor {
 pub fn services(options: &Options) -> ServiceMonitor {
     let spec = ServiceMonitorSpec {
         endpoints: vec![endpoint()],
-        job_label: JOB.to_owned(),
+        job_label: INSTANCE.to_owned(),
         selector: options.selector(),
     };
     service_monitor(options.meta(), spec)
@@ -38,7 +35,10 @@ pub fn services(options: &Options) -> ServiceMonitor {
 /// Of no address: it is there for its endpoints.
 pub fn service(options: &Options) -> Service {
     Service {
-        metadata: options.meta(),
+        metadata: ObjectMeta {
+            labels: Some(options.agent_labels()),
+            ..options.meta()
+        },
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".to_owned()),
             ports: Some(vec![ServicePort {

@@ -8,9 +8,15 @@ use crate::{
     profile::Profile,
 };
 
+/// What it is: netdiag, however its objects are called.
+const APP: &str = "app.kubernetes.io/name";
+/// Its value is the job of the series, too.
+pub(crate) const INSTANCE: &str = "app.kubernetes.io/instance";
+const COMPONENT: &str = "app.kubernetes.io/component";
+
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Of every object, of the job that Prometheus scrapes, and the first word of none else.
+    /// Of every object, and of the job that Prometheus scrapes.
     pub name: Name,
     pub namespace: Name,
     pub image: Image,
@@ -23,6 +29,10 @@ pub struct Options {
     pub labels: Vec<Label>,
     /// For `netdiag agent`, after those that the objects need.
     pub arguments: Vec<String>,
+    /// Whether a canary is among them, or that there is to be none.
+    pub canary: bool,
+    /// Whether they have it write Events.
+    pub events: bool,
     /// What Prometheus is told of the agents, where its operator is there.
     pub monitors: Option<Monitor>,
     pub alerts: Alerts,
@@ -56,14 +66,30 @@ impl Options {
     /// What every object has.
     pub(crate) fn labels(&self) -> BTreeMap<String, String> {
         let mut all = labels(&self.labels);
+        all.extend(self.owner());
+        all
+    }
+
+    /// What the agents' pods have, and the Service by which a ServiceMonitor finds them.
+    pub(crate) fn agent_labels(&self) -> BTreeMap<String, String> {
+        let mut all = self.labels();
         all.extend(self.identity());
         all
     }
 
-    /// By which the pods are known: what nobody may change later.
-    fn identity(&self) -> BTreeMap<String, String> {
-        let name = self.name.to_string();
-        [("app.kubernetes.io/name".to_owned(), name)].into()
+    fn owner(&self) -> [(String, String); 2] {
+        let instance = self.name.to_string();
+        [
+            (APP.to_owned(), "netdiag".to_owned()),
+            (INSTANCE.to_owned(), instance),
+        ]
+    }
+
+    /// By which the pods are known, what nobody may change later. Pods that Jobs of `netdiag cluster`
+    /// make have another component: they are neither scraped nor the DaemonSet's.
+    pub(crate) fn identity(&self) -> BTreeMap<String, String> {
+        let component = (COMPONENT.to_owned(), "agent".to_owned());
+        self.owner().into_iter().chain([component]).collect()
     }
 
     pub(crate) fn selector(&self) -> LabelSelector {
@@ -109,6 +135,9 @@ impl Listen {
     }
 }
 
+/// The first port that needs no capability (net.ipv4.ip_unprivileged_port_start).
+const UNPRIVILEGED: u16 = 1024;
+
 impl FromStr for Listen {
     type Err = String;
 
@@ -120,6 +149,9 @@ impl FromStr for Listen {
         let ip = address.ip();
         match (address.port(), ip.is_unspecified() || ip.is_loopback()) {
             (0, _) => Err(format!("'{clean}' has no port that Prometheus could ask")),
+            (1..UNPRIVILEGED, _) => Err(format!(
+                "'{clean}' has a port below {UNPRIVILEGED}, which needs NET_BIND_SERVICE: the pods do not have it"
+            )),
             (_, true) => Ok(Self(address)),
             (_, false) => Err(format!(
                 "'{clean}' is one node's address: 0.0.0.0, [::] and 127.0.0.1 are on each"
@@ -155,7 +187,7 @@ mod tests {
 
     #[test]
     fn addresses_of_every_node() {
-        for good in ["0.0.0.0:9464", "[::]:1", "127.0.0.1:9464", "[::1]:9464"] {
+        for good in ["0.0.0.0:9464", "[::]:1024", "127.0.0.1:9464", "[::1]:9464"] {
             assert!(good.parse::<Listen>().is_ok(), "{good}");
         }
         for bad in [
@@ -163,7 +195,9 @@ mod tests {
             "0.0.0.0",
             "10.0.0.1:9464",
             "0.0.0.0:0",
-            "localhost:1",
+            "localhost:9464",
+            "0.0.0.0:80",
+            "127.0.0.1:1023",
         ] {
             assert!(bad.parse::<Listen>().is_err(), "{bad}");
         }

@@ -56,7 +56,7 @@ pub fn cluster_role(options: &Options) -> ClusterRole {
         flannel,
     ];
     // Nobody may write who does not want to.
-    if options.arguments.iter().any(|it| it == "--events") {
+    if options.events {
         rules.push(PolicyRule {
             api_groups: Some(words(&[""])),
             resources: Some(words(&["events"])),

@@ -1,4 +1,6 @@
 //! `netdiag manifests`: what a cluster is given for the agent.
+mod arguments;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -135,8 +137,8 @@ impl ManifestsArgs {
             );
             return Err(Usage(why).into());
         }
-        self.check_arguments()?;
-        Ok(Options {
+        let told = arguments::read(&self.arguments)?;
+        let options = Options {
             name: self.name.clone(),
             namespace: self.namespace.clone(),
             image: self.image.clone(),
@@ -146,35 +148,26 @@ impl ManifestsArgs {
             priority_class: self.priority_class.clone(),
             labels: self.label.clone(),
             arguments: self.arguments.clone(),
+            canary: told.canary.is_some(),
+            events: told.events,
             monitors,
             alerts: Alerts {
                 runbook_url: self.runbook_url.clone(),
                 scale: self.alert_scale,
             },
-        })
+        };
+        for &profile in self.profiles() {
+            arguments::check(&options, profile, &told)?;
+        }
+        Ok(options)
     }
 
-    /// What the agent would refuse on every node is refused here.
-    fn check_arguments(&self) -> Result<()> {
-        let own = self.arguments.iter().find(|it| it.starts_with("--listen"));
-        if own.is_some() {
-            let why = "--listen stands before the --: ports and probes go by it";
-            return Err(Usage(why.to_owned()).into());
+    /// Those that are written.
+    fn profiles(&self) -> &[Profile] {
+        match self.kustomize {
+            Some(_) => &Profile::ALL,
+            None => std::slice::from_ref(&self.profile),
         }
-        let line = ["netdiag", "agent"].map(str::to_owned).into_iter();
-        let line = line.chain(self.arguments.iter().cloned());
-        let Err(error) = <super::Cli as clap::Parser>::try_parse_from(line) else {
-            return Ok(());
-        };
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        // Whether that folder is there is known on the nodes alone.
-        if first.contains("'--root <DIR>'") {
-            return Ok(());
-        }
-        let why = first.trim_start_matches("error: ");
-        let why = format!("behind the -- stands what `netdiag agent` takes: {why}");
-        Err(Usage(why).into())
     }
 }
 

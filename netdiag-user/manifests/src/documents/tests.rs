@@ -25,6 +25,8 @@ fn options(profile: Profile, monitors: Option<Monitor>) -> Options {
         priority_class: Some(name("system-node-critical")),
         labels: vec!["release=monitoring".parse().expect("a label")],
         arguments: vec!["--level=flows".to_owned()],
+        canary: false,
+        events: false,
         monitors,
         alerts: Alerts::default(),
     }
@@ -130,30 +132,59 @@ fn monitors_are_off_unless_asked_for() {
     assert_eq!(kinds(Some(Monitor::Service)), service);
 }
 
+/// What is said above the role is what it allows.
+#[test]
+fn the_role_writes_events_only_where_it_says_so() {
+    for events in [false, true] {
+        let options = Options {
+            events,
+            ..options(Profile::Minimal, None)
+        };
+        let documents = documents(What::Rbac, &options).expect("documents");
+        let role = documents.iter().find(|it| it.name == "clusterrole");
+        let role = role.expect("printed");
+        let value = value(role);
+        let rules = value["rules"].as_array().expect("rules").iter();
+        let verbs = rules.flat_map(|rule| rule["verbs"].as_array().expect("verbs"));
+        let writes = verbs
+            .filter(|verb| *verb == "create" || *verb == "patch")
+            .count();
+        assert_eq!(writes, if events { 2 } else { 0 }, "{value}");
+        let said = role.about.contains("They write nothing.");
+        assert_eq!(said, !events, "{}", role.about);
+    }
+}
+
 /// Selectors and what they are to select.
 #[test]
 fn what_is_selected_has_the_labels() {
-    let (_, documents) = &every()[2];
+    let every = every();
     let of = |name: &str| {
-        value(
-            documents
-                .iter()
-                .find(|it| it.name == name)
-                .expect("printed"),
-        )
+        let mut all = every.iter().flat_map(|(_, documents)| documents);
+        value(all.find(|it| it.name == name).expect("printed"))
     };
     let agents = of("daemonset");
-    let labels = &agents["spec"]["template"]["metadata"]["labels"];
-    for selector in [
-        &agents["spec"]["selector"]["matchLabels"],
-        &of("service")["spec"]["selector"],
-        &of("servicemonitor")["spec"]["selector"]["matchLabels"],
+    let service = of("service");
+    let pods = &agents["spec"]["template"]["metadata"]["labels"];
+    for (selector, labels) in [
+        (&agents["spec"]["selector"]["matchLabels"], pods),
+        (&of("podmonitor")["spec"]["selector"]["matchLabels"], pods),
+        (&service["spec"]["selector"], pods),
+        (
+            &of("servicemonitor")["spec"]["selector"]["matchLabels"],
+            &service["metadata"]["labels"],
+        ),
     ] {
         let selector = selector.as_object().expect("labels");
-        assert!(!selector.is_empty());
+        assert_eq!(selector["app.kubernetes.io/component"], "agent");
         for (key, value) in selector {
             assert_eq!(&labels[key], value);
         }
+    }
+    for monitor in [of("podmonitor"), of("servicemonitor")] {
+        let job = monitor["spec"]["jobLabel"].as_str().expect("a label");
+        assert_eq!(pods[job], "netdiag");
+        assert_eq!(service["metadata"]["labels"][job], "netdiag");
     }
     let container = &agents["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(
