@@ -63,6 +63,12 @@ fn what_a_cluster_would_refuse_is_refused_here() {
         (&["daemonset", "--plain"], "--plain is for"),
         (&["--", "--levle", "light"], "unexpected argument '--levle'"),
         (&["--", "--listen=0.0.0.0:1"], "before the --"),
+        (&["-n", "kube-system"], "--no-namespace"),
+        (&["rbac", "-n", "default"], "--no-namespace"),
+        (
+            &["--kustomize", "/nowhere", "-n", "kube-public"],
+            "--no-namespace",
+        ),
         (&["--", "snapshot"], "watches nothing"),
         (&["--", "queries"], "watches nothing"),
         (&["--", "--print-config"], "prints and ends"),
@@ -81,6 +87,18 @@ fn what_a_cluster_would_refuse_is_refused_here() {
     ] {
         let ended = usage(arguments, word);
         sentence(&ended);
+    }
+}
+
+#[test]
+fn a_namespace_of_others_is_left_alone() {
+    let documents = printed(&["-n", "kube-system", "--no-namespace"]);
+    assert!(documents.iter().all(|it| it["kind"] != "Namespace"));
+    let agents = of_kind(&documents, "DaemonSet");
+    assert_eq!(agents["metadata"]["namespace"], "kube-system");
+    // No namespace stands in these.
+    for part in ["daemonset", "monitors", "rules", "dashboard"] {
+        printed(&[part, "-n", "kube-system"]);
     }
 }
 
@@ -189,21 +207,33 @@ fn kustomize_builds_what_is_printed() {
         "--label",
         "release=x",
     ];
+    let write = |more: &[&str]| {
+        let ended = netdiag(&[&["manifests", "--kustomize", &root], more].concat());
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended
+    };
+    let first = write(&["--image", "other:1", "--monitors", "pod"]);
+    assert!(!first.text().contains("kept"), "{first:?}");
+    assert!(first.stderr.is_empty(), "{first:?}");
     // The second time over the files of the first.
-    for extra in [&["--image", "other:1"][..], &[]] {
-        let ended = netdiag(&[&["manifests", "--kustomize", &root], &more[..], extra].concat());
-        assert_eq!(
-            (ended.code, ended.text().as_str()),
-            (Some(0), ""),
-            "{ended:?}"
-        );
-    }
+    let second = write(&more);
+    assert_eq!(second.text().matches("kept ").count(), 2, "{second:?}");
+    let left = format!("{root}/base/podmonitor.yaml is no longer part of the base");
+    let told = second.stderr.join("\n");
+    assert!(told.contains(&left), "{told}");
+    assert_eq!(told.matches("no longer").count(), 1, "{told}");
     for profile in ["minimal", "full"] {
         let printed = printed(&[&more[..], &["--profile", profile]].concat());
         assert!(printed.len() > 8, "{}", printed.len());
         let built = built(&format!("{root}/overlays/{profile}"));
         assert_eq!(built, by_name(printed), "{profile}");
     }
+    // What a cluster changed stays.
+    let own = format!("{root}/overlays/full/kustomization.yaml");
+    let text = fs::read_to_string(&own).expect("written") + "namePrefix: own-\n";
+    fs::write(&own, &text).expect("written");
+    write(&more);
+    assert_eq!(fs::read_to_string(&own).expect("there"), text);
 }
 
 /// The rule file in a folder, as Prometheus is given it.

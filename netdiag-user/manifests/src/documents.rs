@@ -45,20 +45,23 @@ fn all(options: &Options) -> Result<Vec<Document>> {
 }
 
 fn rbac(options: &Options) -> Result<Vec<Document>> {
-    Ok(vec![
+    let namespace = options.own_namespace.then(|| {
         Document::new(
             "namespace",
             "The agents see their nodes, which the stricter levels of pod security forbid.",
             &rbac::namespace(options),
-        )?,
+        )
+    });
+    let others = [
         Document::new(
             "serviceaccount",
             "As whom the agents ask the Kubernetes API.",
             &rbac::service_account(options),
-        )?,
-        Document::new("clusterrole", &asked(options), &rbac::cluster_role(options))?,
-        Document::new("clusterrolebinding", "", &rbac::binding(options))?,
-    ])
+        ),
+        Document::new("clusterrole", &asked(options), &rbac::cluster_role(options)),
+        Document::new("clusterrolebinding", "", &rbac::binding(options)),
+    ];
+    namespace.into_iter().chain(others).collect()
 }
 
 fn asked(options: &Options) -> String {

@@ -17,7 +17,12 @@ use crate::{
 pub struct File {
     pub path: String,
     pub text: String,
+    /// Whether it is its reader's from then on: what a cluster changes stands there.
+    pub is_yours: bool,
 }
+
+/// Where all is netdiag's own.
+pub const BASE: &str = "base";
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -82,12 +87,12 @@ pub fn files(options: &Options) -> Result<Vec<File>> {
     };
     let base = documents(What::All, &minimal)?;
     let mut files = vec![kustomization(
-        "base",
-        "Everything, with the minimal profile of capabilities.",
+        BASE,
+        "Everything, with the minimal profile of capabilities. netdiag writes this folder anew each time.",
         base.iter().map(|it| format!("{}.yaml", it.name)).collect(),
         Vec::new(),
     )?];
-    files.extend(base.iter().map(|it| file("base", it)));
+    files.extend(base.iter().map(|it| file(BASE, it)));
     for profile in Profile::ALL {
         files.extend(overlay(profile, options)?);
     }
@@ -97,7 +102,8 @@ pub fn files(options: &Options) -> Result<Vec<File>> {
 fn overlay(profile: Profile, options: &Options) -> Result<Vec<File>> {
     let folder = format!("overlays/{profile}");
     let about = format!(
-        "netdiag with the {profile} profile: kubectl apply -k of this folder. What a cluster changes goes here."
+        "netdiag with the {profile} profile: kubectl apply -k of this folder. What a cluster changes goes here: \
+         this file is written once."
     );
     let base = vec!["../../base".to_owned()];
     if profile == Profile::Minimal {
@@ -151,15 +157,17 @@ fn kustomization(
         resources,
         patches,
     };
-    Ok(file(
-        folder,
-        &Document::new("kustomization", about, &object)?,
-    ))
+    let document = Document::new("kustomization", about, &object)?;
+    Ok(File {
+        is_yours: folder != BASE,
+        ..file(folder, &document)
+    })
 }
 
 fn file(folder: &str, document: &Document) -> File {
     File {
         path: format!("{folder}/{}.yaml", document.name),
         text: document.file(),
+        is_yours: false,
     }
 }

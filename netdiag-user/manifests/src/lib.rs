@@ -16,7 +16,7 @@ mod yaml;
 
 pub use daemonset::arguments;
 pub use documents::{What, documents, plain_dashboard, plain_rules};
-pub use kustomize::{File, files};
+pub use kustomize::{BASE, File, files};
 pub use names::{Image, Label, Name};
 pub use options::{Alerts, Listen, Monitor, Options, runbook_url, scale};
 pub use pod::{CONTAINER, HOST_ROOT, IMAGE, pod_spec};

@@ -19,6 +19,8 @@ pub struct Options {
     /// Of every object, and of the job that Prometheus scrapes.
     pub name: Name,
     pub namespace: Name,
+    /// The namespace is one of the objects; else it is there, and admits privileged pods.
+    pub own_namespace: bool,
     pub image: Image,
     pub profile: Profile,
     pub listen: Listen,

@@ -1,9 +1,10 @@
 //! `netdiag manifests`: what a cluster is given for the agent.
 mod arguments;
+mod folder;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use super::{Usage, exit};
@@ -28,9 +29,13 @@ pub struct ManifestsArgs {
     /// The Secret by which the image is pulled.
     #[arg(long, value_name = "NAME")]
     pub pull_secret: Option<Name>,
-    /// The namespace of all objects; it is among them.
+    /// The namespace of all objects; it is one of them unless --no-namespace says otherwise.
     #[arg(short, long, value_name = "NAME", default_value = "netdiag")]
     pub namespace: Name,
+    /// Leave the namespace itself out: it exists, and must admit privileged pods (its label
+    /// pod-security.kubernetes.io/enforce, where it has one, is privileged).
+    #[arg(long)]
+    pub no_namespace: bool,
     /// What the objects are called, and the job by which Prometheus knows the agents.
     #[arg(long, value_name = "NAME", default_value = "netdiag")]
     pub name: Name,
@@ -51,8 +56,8 @@ pub struct ManifestsArgs {
     /// and no sidecar.
     #[arg(long)]
     pub plain: bool,
-    /// Write it all to files for `kubectl apply -k DIR/overlays/minimal` or `…/full`, and print
-    /// nothing.
+    /// Write it all to files for `kubectl apply -k DIR/overlays/minimal` or `…/full`. The base is written
+    /// anew each time, the overlays' kustomization.yaml only where it is missing.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["plain", "profile", "part"])]
     pub kustomize: Option<PathBuf>,
     /// Before a cause's ID, the link to its manual that alerts have as runbook_url.
@@ -93,7 +98,7 @@ pub enum Kind {
 pub fn run(args: &ManifestsArgs) -> Result<i32> {
     let options = args.options()?;
     if let Some(folder) = &args.kustomize {
-        write(folder, &manifests::files(&options)?)?;
+        folder::write(folder, &manifests::files(&options)?)?;
         return Ok(exit::OK);
     }
     let text = match (args.plain, args.part) {
@@ -110,19 +115,6 @@ pub fn run(args: &ManifestsArgs) -> Result<i32> {
     Ok(exit::OK)
 }
 
-/// Files of those names that are there already are written anew, others stay.
-fn write(folder: &Path, files: &[manifests::File]) -> Result<()> {
-    for file in files {
-        let path = folder.join(&file.path);
-        if let Some(parent) = path.parent() {
-            let made = std::fs::create_dir_all(parent);
-            made.with_context(|| format!("making {}", parent.display()))?;
-        }
-        Sink::open(Some(&path))?.write(&file.text)?;
-    }
-    Ok(())
-}
-
 impl ManifestsArgs {
     fn options(&self) -> Result<Options> {
         let monitors = self.monitors.map(|kind| match kind {
@@ -137,10 +129,12 @@ impl ManifestsArgs {
             );
             return Err(Usage(why).into());
         }
+        self.check_namespace()?;
         let told = arguments::read(&self.arguments)?;
         let options = Options {
             name: self.name.clone(),
             namespace: self.namespace.clone(),
+            own_namespace: !self.no_namespace,
             image: self.image.clone(),
             profile: self.profile,
             listen: self.listen,
@@ -160,6 +154,21 @@ impl ManifestsArgs {
             arguments::check(&options, profile, &told)?;
         }
         Ok(options)
+    }
+
+    /// Whoever deletes what is printed here deletes a namespace that is among it.
+    fn check_namespace(&self) -> Result<()> {
+        let name = self.namespace.as_str();
+        let others = name == "default" || name.starts_with("kube-");
+        let is_written = matches!(self.part, Part::All | Part::Rbac) && !self.no_namespace;
+        if others && is_written {
+            let why = format!(
+                "the namespace {name} is not netdiag's to label, nor to be deleted with it: --no-namespace \
+                 leaves it out"
+            );
+            return Err(Usage(why).into());
+        }
+        Ok(())
     }
 
     /// Those that are written.

@@ -18,6 +18,7 @@ fn options(profile: Profile, monitors: Option<Monitor>) -> Options {
     Options {
         name: name("netdiag"),
         namespace: name("observe"),
+        own_namespace: true,
         image: "registry.example/netdiag:1".parse().expect("an image"),
         profile,
         listen: "0.0.0.0:9464".parse().expect("an address"),
@@ -124,6 +125,13 @@ fn monitors_are_off_unless_asked_for() {
         kinds(Some(Monitor::Pod)),
         [&core[..], &["podmonitor", "prometheusrule", "dashboard"]].concat()
     );
+    let others = Options {
+        own_namespace: false,
+        ..options(Profile::Minimal, None)
+    };
+    let printed = documents(What::All, &others).expect("documents");
+    let printed: Vec<_> = printed.iter().map(|it| it.name).collect();
+    assert_eq!(printed, core[1..]);
     let service = [
         &core[..],
         &["service", "servicemonitor", "prometheusrule", "dashboard"],
