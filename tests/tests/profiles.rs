@@ -1,5 +1,5 @@
 //! The profiles of `netdiag manifests`, each tried with no more than it asks for.
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use netdiag_tests::{
     lab::Lab,
@@ -24,8 +24,9 @@ fn words(list: &Value) -> Vec<String> {
         .collect()
 }
 
-/// `netdiag ARGUMENTS` in a node, as a runtime starts such a container's process.
-fn confined(container: &Value, netns: &str, arguments: &[String]) -> Command {
+/// `netdiag ARGUMENTS` in a node, as a runtime starts such a container's process; its history is in
+/// another folder than the node's.
+fn confined(container: &Value, netns: &str, history: &Path, arguments: &[String]) -> Command {
     let added = words(&container["securityContext"]["capabilities"]["add"]);
     let added = added.iter().map(|it| format!(",+{}", it.to_lowercase()));
     let kept = format!("-all{}", added.collect::<String>());
@@ -35,6 +36,14 @@ fn confined(container: &Value, netns: &str, arguments: &[String]) -> Command {
     command.arg(binary()).args(arguments);
     for unset in ["NODE_NAME", "KUBECONFIG", "KUBERNETES_SERVICE_HOST"] {
         command.env_remove(unset);
+    }
+    let given = container["env"].as_array().expect("a list").iter();
+    for (name, value) in given.filter_map(|it| Some((it["name"].as_str()?, it["value"].as_str()?)))
+    {
+        match name {
+            "NETDIAG_HISTORY" => command.env(name, history),
+            _ => command.env(name, value),
+        };
     }
     command
 }
@@ -52,13 +61,8 @@ fn the_minimal_profile_lets_an_agent_name_a_rule() {
     let node = &lab.nodes[0];
     let cni = ["--cni-dir".to_owned(), lab.cni_dirs[0].clone()];
     let mut shipped = words(&container["args"]);
-    for argument in &mut shipped {
-        if argument.starts_with("--history=") {
-            *argument = format!("--history={}", folder.path().display());
-        }
-    }
     shipped.extend(cni.clone());
-    let agent = Process::start(&mut confined(&container, node, &shipped));
+    let agent = Process::start(&mut confined(&container, node, folder.path(), &shipped));
     let get = |path: &str| {
         let url = format!("http://127.0.0.1:9464/{path}");
         let curl = [
@@ -74,11 +78,13 @@ fn the_minimal_profile_lets_an_agent_name_a_rule() {
     });
     let ended = agent.stop(Signal::SIGTERM);
     assert_eq!(ended.code, Some(0), "{ended:?}");
+    let kept = folder.path().read_dir().expect("a folder").count();
+    assert!(kept > 0, "no history was kept");
 
     // The rule itself, too: nobody needs a right to stay where it is.
     let diagnose = ["diagnose", "-o", "json", "--duration", "10s"].map(str::to_owned);
     let arguments = [&diagnose[..], &cni].concat();
-    let verdict = run(&mut confined(&container, node, &arguments)).json();
+    let verdict = run(&mut confined(&container, node, folder.path(), &arguments)).json();
     let evidence = verdict["findings"][0]["evidence"]
         .as_array()
         .expect("a list");

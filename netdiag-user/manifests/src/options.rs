@@ -1,5 +1,5 @@
 //! What can be chosen of the objects.
-use std::{collections::BTreeMap, net::SocketAddr, str::FromStr};
+use std::{collections::BTreeMap, net::SocketAddr, str::FromStr, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
@@ -53,6 +53,8 @@ pub struct Alerts {
     pub runbook_url: Option<String>,
     /// Factor of how long what an alert is about must last.
     pub scale: f64,
+    /// How long the agents name a cause after its last packet, at most.
+    pub resolve_after: Duration,
 }
 
 impl Default for Alerts {
@@ -60,6 +62,7 @@ impl Default for Alerts {
         Self {
             runbook_url: None,
             scale: 1.0,
+            resolve_after: Duration::from_secs(120),
         }
     }
 }

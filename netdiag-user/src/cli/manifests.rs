@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
+use self::arguments::Told;
 use super::{Usage, exit};
 use crate::{
     manifests::{self, Alerts, IMAGE, Image, Label, Listen, Monitor, Name, Options, Profile, What},
@@ -145,15 +146,21 @@ impl ManifestsArgs {
             canary: told.canary.is_some(),
             events: told.events,
             monitors,
-            alerts: Alerts {
-                runbook_url: self.runbook_url.clone(),
-                scale: self.alert_scale,
-            },
+            alerts: self.alerts(&told),
         };
         for &profile in self.profiles() {
             arguments::check(&options, profile, &told)?;
         }
         Ok(options)
+    }
+
+    fn alerts(&self, told: &Told) -> Alerts {
+        let usual = Alerts::default();
+        Alerts {
+            runbook_url: self.runbook_url.clone(),
+            scale: self.alert_scale,
+            resolve_after: told.resolve_after.unwrap_or(usual.resolve_after),
+        }
     }
 
     /// Whoever deletes what is printed here deletes a namespace that is among it.

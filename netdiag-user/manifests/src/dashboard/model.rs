@@ -103,9 +103,12 @@ struct Fields {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Defaults {
     unit: &'static str,
     min: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_value: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -251,6 +254,7 @@ fn panel(id: u32, shown: &Shown, grid_pos: Position) -> Panel {
             defaults: Defaults {
                 unit: shown.unit,
                 min: 0,
+                no_value: shown.none,
             },
             overrides: [],
         }),

@@ -14,6 +14,8 @@ pub struct Panel {
     /// Each with the name of its lines. `$job`, `$instance` and `$__rate_interval` are Grafana's to
     /// fill in.
     pub queries: &'static [(&'static str, &'static str)],
+    /// Shown where they give nothing, which is no fault: nothing of it was ever counted.
+    pub none: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +35,7 @@ macro_rules! own {
     };
 }
 
-/// A rate by labels, 0 where nothing of it was ever counted.
+/// A rate by labels; no line where nothing of it was ever counted.
 macro_rules! rate {
     ($metric:literal, $by:literal) => {
         concat!(
@@ -43,7 +45,7 @@ macro_rules! rate {
             $metric,
             "{",
             own!(),
-            "}[$__rate_interval])) or vector(0)"
+            "}[$__rate_interval]))"
         )
     };
 }
@@ -60,6 +62,20 @@ const fn lines(
         kind: Kind::Lines,
         unit,
         queries,
+        none: None,
+    }
+}
+
+/// Lines of which a healthy node has none.
+const fn counted(
+    title: &'static str,
+    about: &'static str,
+    unit: &'static str,
+    queries: &'static [(&'static str, &'static str)],
+) -> Panel {
+    Panel {
+        none: Some("0"),
+        ..lines(title, about, unit, queries)
     }
 }
 
@@ -74,6 +90,7 @@ const fn number(
         kind: Kind::Number,
         unit: "short",
         queries: query,
+        none: None,
     }
 }
 
@@ -138,16 +155,17 @@ const NOW: &[Panel] = &[
         about: "Workloads concerned by each cause. `netdiag explain CAUSE` is its manual.",
         kind: Kind::Table,
         unit: "short",
+        none: Some("none"),
         queries: &[(
             concat!(
                 "count by (instance, cause, severity, confidence, consequence_of, namespace) (netdiag_finding{",
                 own!(),
-                "}) or vector(0)"
+                "})"
             ),
             "",
         )],
     },
-    lines(
+    counted(
         "Findings over time",
         "Causes named, each once a node.",
         "short",
@@ -155,7 +173,7 @@ const NOW: &[Panel] = &[
             concat!(
                 "count by (cause) (count by (instance, cause) (netdiag_finding{",
                 own!(),
-                "})) or vector(0)"
+                "}))"
             ),
             "{{cause}}",
         )],
@@ -163,19 +181,19 @@ const NOW: &[Panel] = &[
 ];
 
 const PACKETS: &[Panel] = &[
-    lines(
+    counted(
         "Drops by reason",
         "Each dropped packet once, where the kernel freed it.",
         "pps",
         &[(rate!("netdiag_drops_total", "reason"), "{{reason}}")],
     ),
-    lines(
+    counted(
         "Drops by hop",
         "What the place is for where packets died: pod, bridge, tunnel, uplink, node.",
         "pps",
         &[(rate!("netdiag_drops_total", "hop"), "{{hop}}")],
     ),
-    lines(
+    counted(
         "Drops by workload",
         "Whose packets they were: the sender's where it is known.",
         "pps",
@@ -184,13 +202,13 @@ const PACKETS: &[Panel] = &[
             "{{namespace}}/{{workload}}",
         )],
     ),
-    lines(
+    counted(
         "Bytes dropped",
         "From the IP header on, as on the wire.",
         "Bps",
         &[(rate!("netdiag_dropped_bytes_total", "reason"), "{{reason}}")],
     ),
-    lines(
+    counted(
         "Retransmissions",
         "TCP segments that sockets of the node and its pods sent again.",
         "pps",
@@ -199,7 +217,7 @@ const PACKETS: &[Panel] = &[
             "{{namespace}}/{{workload}}",
         )],
     ),
-    lines(
+    counted(
         "Oversize packets",
         "Larger than what is next on their way takes, at each hop that they passed.",
         "pps",
@@ -208,7 +226,7 @@ const PACKETS: &[Panel] = &[
             "{{hop}} {{direction}}",
         )],
     ),
-    lines(
+    counted(
         "Wrong outer addresses",
         "VXLAN packets with another outer source address than the other end expects.",
         "pps",
@@ -236,13 +254,13 @@ const PACKETS: &[Panel] = &[
 ];
 
 const DNS: &[Panel] = &[
-    lines(
+    counted(
         "Answers by code",
         "Of the queries of nodes' pods.",
         "reqps",
         &[(rate!("netdiag_dns_answers_total", "code"), "{{code}}")],
     ),
-    lines(
+    counted(
         "Queries without an answer",
         "Queries less answers, by workload.",
         "reqps",
@@ -254,7 +272,7 @@ const DNS: &[Panel] = &[
                 own!(),
                 "}[$__rate_interval])) or 0 * sum by (namespace, workload) (rate(netdiag_dns_queries_total{",
                 own!(),
-                "}[$__rate_interval]))), 0) or vector(0)"
+                "}[$__rate_interval]))), 0)"
             ),
             "{{namespace}}/{{workload}}",
         )],
@@ -350,6 +368,7 @@ const OWN: &[Panel] = &[
         about: "Of netdiag and the kernel, by node.",
         kind: Kind::Table,
         unit: "short",
+        none: None,
         queries: &[(
             concat!(
                 "count by (instance, version, kernel) (netdiag_build_info{",

@@ -5,9 +5,9 @@ use crate::{
     monitoring::Rule,
 };
 
-/// netdiag judges over a minute and lets a finding stand for one more: what is still there then did
-/// not heal by itself.
-const LASTING: u32 = 120;
+/// A finding stands for --resolve-after after its last packet: what is named for so much longer did not
+/// heal by itself.
+const BEYOND: u32 = 120;
 /// Nothing confirms it: who is called for it wants to know that it stays.
 const SUSPECTED: u32 = 900;
 
@@ -43,7 +43,7 @@ fn rule(context: &Context<'_>, cause: &Cause) -> Rule {
     Rule {
         alert: name(id),
         expr: expression(&format!(r#"cause="{id}",{sure}"#)),
-        lasting: context.time(LASTING),
+        lasting: context.time(lasting(context)),
         labels: texts([
             ("cause", id.to_owned()),
             ("severity", "{{ $labels.severity }}".to_owned()),
@@ -52,13 +52,19 @@ fn rule(context: &Context<'_>, cause: &Cause) -> Rule {
     }
 }
 
+/// Seconds.
+fn lasting(context: &Context<'_>) -> u32 {
+    let stands = u32::try_from(context.alerts.resolve_after.as_secs()).unwrap_or(u32::MAX);
+    stands.saturating_add(BEYOND)
+}
+
 fn suspected(context: &Context<'_>) -> Rule {
     let of = r#"severity=~"critical|warning",confidence="suspected",consequence_of="""#;
     context.rule(&Alert {
         name: "NetdiagCauseSuspected",
         severity: "info",
         expr: expression(of),
-        seconds: SUSPECTED,
+        seconds: lasting(context).max(SUSPECTED),
         summary: "netdiag suspects a cause of lost packets, and nothing confirms it",
         description:
             "netdiag on {{ $labels.instance }} suspects {{ $labels.cause }} for {{ $value }} \
@@ -88,7 +94,7 @@ mod tests {
     fn every_cause_has_one_alert_of_its_own() {
         let alerts = Alerts {
             runbook_url: Some("https://wiki.example/".to_owned()),
-            scale: 1.0,
+            ..Alerts::default()
         };
         let context = Context {
             alerts: &alerts,
@@ -102,8 +108,17 @@ mod tests {
                 rule.annotations["runbook_url"],
                 format!("https://wiki.example/{}", cause.id)
             );
-            assert_eq!(rule.lasting, "2m");
+            assert_eq!(rule.lasting, "4m");
         }
+        let slow = Alerts {
+            resolve_after: std::time::Duration::from_secs(1200),
+            ..Alerts::default()
+        };
+        let context = Context {
+            alerts: &slow,
+            ..context
+        };
+        assert!(super::rules(&context).iter().all(|it| it.lasting == "22m"));
         let names: std::collections::BTreeSet<_> = rules.iter().map(|rule| &rule.alert).collect();
         assert_eq!(names.len(), rules.len());
         assert_eq!(name("vxlan-mtu-too-large"), "NetdiagVxlanMtuTooLarge");

@@ -14,7 +14,7 @@ const LOST: f64 = 1.0;
 pub fn rules(context: &Context<'_>) -> Vec<Rule> {
     let health = Health {
         context,
-        window: context.time(WINDOW),
+        window: context.window(WINDOW),
         job: format!("job=\"{}\"", context.job),
     };
     vec![

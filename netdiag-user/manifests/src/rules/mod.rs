@@ -35,6 +35,9 @@ pub fn file(options: &Options) -> RuleFile {
     }
 }
 
+/// Seconds that have some scrapes in them, where Prometheus asks each half or whole minute.
+const SHORTEST_WINDOW: f64 = 120.0;
+
 /// What rules are made with.
 struct Context<'a> {
     alerts: &'a Alerts,
@@ -49,6 +52,14 @@ impl Context<'_> {
             .round()
             .max(1.0);
         duration(milliseconds as u64)
+    }
+
+    /// What a rate is taken over. It is never longer than that, nor so short that it has no two
+    /// scrapes.
+    fn window(&self, seconds: u32) -> String {
+        let scaled = f64::from(seconds) * self.alerts.scale.min(1.0);
+        let milliseconds = scaled.max(SHORTEST_WINDOW) * 1000.0;
+        duration(milliseconds.round() as u64)
     }
 
     /// What is alike in alerts that are about no cause.
@@ -127,5 +138,21 @@ mod tests {
         };
         assert_eq!(context.time(120), "6s");
         assert_eq!(context.time(300), "15s");
+        assert_eq!(context.window(300), "2m");
+    }
+
+    #[test]
+    fn windows_of_rates_have_scrapes_in_them() {
+        for (scale, window) in [(0.001, "2m"), (0.5, "2m30s"), (1.0, "5m"), (1000.0, "5m")] {
+            let alerts = Alerts {
+                scale,
+                ..Alerts::default()
+            };
+            let context = Context {
+                alerts: &alerts,
+                job: "netdiag",
+            };
+            assert_eq!(context.window(300), window);
+        }
     }
 }

@@ -15,7 +15,7 @@ const QUERIES: f64 = 0.1;
 const FAILED: f64 = 0.05;
 
 pub fn rules(context: &Context<'_>) -> Vec<Rule> {
-    let window = context.time(WINDOW);
+    let window = context.window(WINDOW);
     let rate = |metric: &str, by: &str| {
         format!("sum by (job, instance, namespace, workload{by}) (rate({metric}[{window}]))")
     };
@@ -57,7 +57,11 @@ pub fn rules(context: &Context<'_>) -> Vec<Rule> {
         ),
         rule(
             "NetdiagDnsUnanswered",
-            format!("({queries} - ({answers} or 0 * {queries})) / {queries} > {FAILED} {floor}"),
+            // Answers that are counted in workload other would be missing here.
+            format!(
+                "({queries} - ({answers} or 0 * {queries})) / {queries} > {FAILED} {floor} \
+                 unless on (job, instance) netdiag_hidden_series_total{{family=~\"netdiag_dns_.*\"}} > 0"
+            ),
             "DNS queries of a workload get no answer",
             format!(
                 "gets no answer to {{{{ $value | humanizePercentage }}}} of its DNS queries (limit {percent}%)."

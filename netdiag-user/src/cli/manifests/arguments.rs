@@ -15,6 +15,7 @@ pub struct Told {
     /// Zero for none.
     pub canary: Option<Duration>,
     pub events: bool,
+    pub resolve_after: Option<Duration>,
 }
 
 /// What a user gives, by itself.
@@ -44,6 +45,7 @@ pub fn read(arguments: &[String]) -> Result<Told> {
     Ok(Told {
         canary: given.get_one("canary").copied(),
         events: given.get_flag("events"),
+        resolve_after: given.get_one("resolve_after").copied(),
     })
 }
 
