@@ -61,6 +61,11 @@ fn what_a_cluster_would_refuse_is_refused_here() {
             "Prometheus reaches nothing",
         ),
         (&["daemonset", "--plain"], "--plain is for"),
+        (&["scrape"], "--plain prints"),
+        (
+            &["scrape", "--plain", "--listen", "127.0.0.1:9464"],
+            "Prometheus reaches nothing",
+        ),
         (&["--", "--levle", "light"], "unexpected argument '--levle'"),
         (&["--", "--listen=0.0.0.0:1"], "before the --"),
         (&["-n", "kube-system"], "--no-namespace"),
@@ -271,6 +276,43 @@ fn prometheus_takes_the_rules() {
         let (_folder, file) = rule_file(more);
         promtool(&["check", "rules", "--lint-fatal", &file]);
     }
+}
+
+/// The pods that the DaemonSet makes are those that are kept.
+#[test]
+fn prometheus_takes_the_scrape_configuration() {
+    let ended = netdiag(&["manifests", "scrape", "--plain", "--name", "tracer"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let read: Value = serde_saphyr::from_str(&ended.text()).expect("YAML");
+    let job = &read["scrape_configs"][0];
+    assert_eq!(job["job_name"], "tracer");
+    let pods = json!([{ "role": "pod", "namespaces": { "names": ["netdiag"] } }]);
+    assert_eq!(job["kubernetes_sd_configs"], pods);
+    let documents = printed(&["daemonset", "--name", "tracer"]);
+    let labels = &of_kind(&documents, "DaemonSet")["spec"]["template"]["metadata"]["labels"];
+    let labels = labels.as_object().expect("labels");
+    for (key, value) in labels {
+        let source = format!(
+            "__meta_kubernetes_pod_label_{}",
+            key.replace(['.', '/'], "_")
+        );
+        let rules = job["relabel_configs"].as_array().expect("rules").iter();
+        let of = |it: &&Value| it["source_labels"][0] == *source && it["action"] == "keep";
+        assert_eq!(rules.clone().filter(of).count(), 1, "{source}");
+        assert!(rules.clone().any(|it| it["regex"] == *value), "{value}");
+    }
+    if need::find("promtool").is_none() {
+        return need::say("promtool");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("prometheus.yml");
+    // Debian's is built without this discovery, whose members were looked at above.
+    let text = ended.text();
+    let (before, discovery) = text.split_once("  kubernetes_sd_configs:").expect("there");
+    let (_, after) = discovery.split_once("  relabel_configs:").expect("there");
+    let others = format!("{before}  static_configs: []\n  relabel_configs:{after}");
+    fs::write(&file, others).expect("written");
+    promtool(&["check", "config", &file.display().to_string()]);
 }
 
 /// What an alert is to say of a series: the templates that are used, filled in by hand.

@@ -5,7 +5,7 @@ use crate::{
     daemonset::daemonset,
     dashboard, monitors,
     options::{Monitor, Options},
-    rbac, rules,
+    rbac, rules, scrape,
     yaml::Document,
 };
 
@@ -122,6 +122,16 @@ pub fn plain_dashboard(options: &Options) -> Result<String> {
 pub fn plain_rules(options: &Options) -> Result<Document> {
     let about = "For rule_files of prometheus.yml.";
     Document::new("rules", about, &rules::file(options))
+}
+
+/// How the agents are found, for who has no operator.
+pub fn plain_scrape(options: &Options) -> Result<Document> {
+    let about = format!(
+        "For prometheus.yml, or a file of its scrape_config_files. Its service account must be allowed to list and\n\
+         watch pods in the namespace {}; outside the cluster, kubernetes_sd_configs say how to reach the API, too.",
+        options.namespace
+    );
+    Document::new("scrape", &about, &scrape::scrapes(options))
 }
 
 #[cfg(test)]

@@ -12,10 +12,11 @@ mod pod;
 mod profile;
 mod rbac;
 mod rules;
+mod scrape;
 mod yaml;
 
 pub use daemonset::arguments;
-pub use documents::{What, documents, plain_dashboard, plain_rules};
+pub use documents::{What, documents, plain_dashboard, plain_rules, plain_scrape};
 pub use kustomize::{BASE, File, files};
 pub use names::{Image, Label, Name};
 pub use options::{Alerts, Listen, Monitor, Options, runbook_url, scale};

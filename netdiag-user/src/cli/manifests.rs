@@ -53,8 +53,8 @@ pub struct ManifestsArgs {
     /// with alerts and a dashboard.
     #[arg(long, value_name = "KIND")]
     pub monitors: Option<Kind>,
-    /// Print rules as Prometheus' rule file, the dashboard as Grafana's JSON: for who has no operator
-    /// and no sidecar.
+    /// Print rules and scrape as files of Prometheus' configuration, the dashboard as Grafana's JSON:
+    /// for who has no operator and no sidecar.
     #[arg(long)]
     pub plain: bool,
     /// Write it all to files for `kubectl apply -k DIR/overlays/minimal` or `…/full`. The base is written
@@ -88,6 +88,8 @@ pub enum Part {
     Rules,
     /// The dashboard for Grafana.
     Dashboard,
+    /// With --plain, how Prometheus finds the agents without its operator.
+    Scrape,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -103,14 +105,15 @@ pub fn run(args: &ManifestsArgs) -> Result<i32> {
         return Ok(exit::OK);
     }
     let text = match (args.plain, args.part) {
-        (false, part) => manifests::stream(&manifests::documents(part.into(), &options)?),
+        (true, Part::Scrape) => manifests::plain_scrape(&options)?.file(),
         (true, Part::Rules) => manifests::plain_rules(&options)?.file(),
         (true, Part::Dashboard) => manifests::plain_dashboard(&options)?,
         (true, _) => {
-            let why =
-                "--plain is for rules and dashboard: the other parts are objects of a cluster's";
+            let why = "--plain is for rules, scrape and dashboard: the other parts are objects of a \
+                cluster's";
             return Err(Usage(why.to_owned()).into());
         }
+        (false, part) => manifests::stream(&manifests::documents(what(part)?, &options)?),
     };
     Sink::open(None)?.write(&text)?;
     Ok(exit::OK)
@@ -122,7 +125,7 @@ impl ManifestsArgs {
             Kind::Pod => Monitor::Pod,
             Kind::Service => Monitor::Service,
         });
-        let scraped = monitors.is_some() || matches!(self.part, Part::Monitors);
+        let scraped = monitors.is_some() || matches!(self.part, Part::Monitors | Part::Scrape);
         if scraped && self.listen.is_local() {
             let why = format!(
                 "Prometheus reaches nothing at {}: --listen 0.0.0.0:9464 is reached",
@@ -187,15 +190,19 @@ impl ManifestsArgs {
     }
 }
 
-impl From<Part> for What {
-    fn from(part: Part) -> Self {
-        match part {
-            Part::All => Self::All,
-            Part::Daemonset => Self::DaemonSet,
-            Part::Rbac => Self::Rbac,
-            Part::Monitors => Self::Monitors,
-            Part::Rules => Self::Rules,
-            Part::Dashboard => Self::Dashboard,
+/// The objects that it is.
+fn what(part: Part) -> Result<What> {
+    Ok(match part {
+        Part::All => What::All,
+        Part::Daemonset => What::DaemonSet,
+        Part::Rbac => What::Rbac,
+        Part::Monitors => What::Monitors,
+        Part::Rules => What::Rules,
+        Part::Dashboard => What::Dashboard,
+        Part::Scrape => {
+            let why = "scrape is a part of Prometheus' own configuration, which --plain prints: monitors are \
+                objects of a cluster's";
+            return Err(Usage(why.to_owned()).into());
         }
-    }
+    })
 }

@@ -11,6 +11,7 @@ use super::*;
 use crate::{
     Alerts, Profile,
     monitoring::{PodMonitor, PrometheusRule, RuleFile, ServiceMonitor},
+    scrape::Scrapes,
 };
 
 fn options(profile: Profile, monitors: Option<Monitor>) -> Options {
@@ -51,7 +52,8 @@ fn again(value: &Value) -> Value {
         "PodMonitor" => through::<PodMonitor>(value),
         "ServiceMonitor" => through::<ServiceMonitor>(value),
         "PrometheusRule" => through::<PrometheusRule>(value),
-        "no kind" => through::<RuleFile>(value),
+        "no kind" if value["groups"].is_array() => through::<RuleFile>(value),
+        "no kind" => through::<Scrapes>(value),
         other => panic!("nobody reads {other}"),
     }
 }
@@ -63,6 +65,7 @@ fn every() -> Vec<(Options, Vec<Document>)> {
             let options = options(profile, monitors);
             let mut printed = documents(What::All, &options).expect("documents");
             printed.push(plain_rules(&options).expect("rules"));
+            printed.push(plain_scrape(&options).expect("configuration"));
             all.push((options, printed));
         }
     }
