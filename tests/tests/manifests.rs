@@ -401,9 +401,10 @@ fn brief_test(rules: &[Value]) -> Value {
     let pending = json!({ "expr": count("pending"), "eval_time": "2m15s",
         "exp_samples": [{ "labels": "{}", "value": causes.len() }] });
     let fires = |at: &str| json!({ "expr": count("firing"), "eval_time": at, "exp_samples": [] });
-    let tests = ["2m15s", "2m30s", "2m45s", "5m"].map(fires);
+    let mut tests = ["2m15s", "2m30s", "2m45s", "5m"].map(fires).to_vec();
+    tests.push(pending);
     json!({ "interval": "15s", "input_series": series.collect::<Vec<_>>(),
-        "promql_expr_test": [&[pending], &tests[..]].concat() })
+        "promql_expr_test": tests })
 }
 
 /// Labels by which an alert is expected, its annotations not looked at where it has none to fill.
