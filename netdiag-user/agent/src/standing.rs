@@ -31,7 +31,7 @@ pub enum News {
     /// It takes packets of more pods.
     Spread(Stands),
     /// It is known better, and has another id since.
-    Renamed(Renamed),
+    Renamed(Box<Renamed>),
     Withdrawn(Stands),
 }
 
@@ -116,7 +116,7 @@ fn rename(older: Row, stands: Stands, now: Instant) -> (Row, Option<News>) {
         before: older.stands,
         now: row.stands.clone(),
     };
-    (row, Some(News::Renamed(renamed)))
+    (row, Some(News::Renamed(Box::new(renamed))))
 }
 
 /// The row as it is now, and what is new in it.
@@ -201,9 +201,10 @@ mod tests {
         let (mut standing, now) = (Standing::new(Duration::from_secs(60)), Instant::now());
         standing.found(now, &[finding("a", Severity::Warning)]);
         let news = standing.found(now, &[finding("a of b", Severity::Warning)]);
-        let [News::Renamed(Renamed { before, now: by })] = news.as_slice() else {
+        let [News::Renamed(renamed)] = news.as_slice() else {
             panic!("who holds the old id is to hear of it: {news:?}");
         };
+        let Renamed { before, now: by } = &**renamed;
         let ids = (before.finding.id.as_str(), by.finding.id.as_str());
         assert_eq!(
             (ids, standing.iter().count()),

@@ -137,7 +137,7 @@ mod tests {
             before: named("a"),
             now: named("a of b"),
         };
-        let records = records(&News::Renamed(renamed), Timestamp::UNIX_EPOCH);
+        let records = records(&News::Renamed(Box::new(renamed)), Timestamp::UNIX_EPOCH);
         let states = records.iter().map(|record| {
             let of = |key: &str| {
                 let mut each = record.attributes.iter();

@@ -89,7 +89,7 @@ async fn until(events: &Events, sent: u64, failed: u64) {
     let now = || (counts.sent.load(Relaxed), counts.failed.load(Relaxed));
     let come = async {
         while now() != (sent, failed) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(5)).await;
         }
     };
     let come = timeout(Duration::from_secs(10), come).await;
