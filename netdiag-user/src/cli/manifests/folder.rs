@@ -7,10 +7,13 @@ use crate::{
     manifests::{BASE, File},
     model::text,
     output::{self, Sink},
+    sys::file,
 };
 
 /// Characters of a file's name, where it is named.
 const LONGEST: usize = 200;
+/// Files of a base that are looked at: netdiag writes a dozen.
+const MOST: usize = 1000;
 
 /// Files of those names are written anew, but for those that are the user's; each is told.
 pub fn write(folder: &Path, files: &[File]) -> Result<()> {
@@ -38,10 +41,11 @@ pub fn write(folder: &Path, files: &[File]) -> Result<()> {
 /// What an earlier run wrote for other options.
 fn left_over(folder: &Path, files: &[File]) -> Result<Vec<String>> {
     let base = folder.join(BASE);
-    let reading = || format!("reading {}", base.display());
+    let listed = file::list(&base, MOST);
+    let listed = listed.with_context(|| format!("reading {}", base.display()))?;
     let mut left = Vec::new();
-    for entry in fs::read_dir(&base).with_context(reading)? {
-        let path = entry.with_context(reading)?.path();
+    for entry in listed.entries {
+        let path = entry.path();
         let is_yaml = path.extension().is_some_and(|it| it == "yaml");
         if is_yaml && !files.iter().any(|file| folder.join(&file.path) == path) {
             left.push(shown(&path));
