@@ -3,6 +3,7 @@
 //! hour, else with as many as a minute takes.
 use std::{
     env, fs,
+    io::Write,
     path::PathBuf,
     process::Command,
     time::{Duration, Instant},
@@ -254,6 +255,12 @@ fn churn(node: &Node, pid: u32, number: &mut usize, until: Instant, each: Durati
     samples
 }
 
+/// For whoever runs it for long; the harness keeps what a test prints to itself.
+fn say(line: &str) {
+    // Nobody to tell is no reason to fail.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 fn median(samples: &[Sample], of: impl Fn(&Sample) -> u64) -> u64 {
     let mut all: Vec<u64> = samples.iter().map(of).collect();
     all.sort_unstable();
@@ -263,12 +270,13 @@ fn median(samples: &[Sample], of: impl Fn(&Sample) -> u64) -> u64 {
 /// Neither memory nor anything else goes on growing: the last third of what was seen is as the one
 /// before it.
 fn assert_flat(samples: &[Sample]) {
+    assert!(samples.len() >= 6, "too few: {}", samples.len());
     let third = samples.len() / 3;
     let (before, last) = (&samples[third..2 * third], &samples[2 * third..]);
     let memory = |of: &[Sample]| median(of, |it| it.anonymous);
     let descriptors = |of: &[Sample]| median(of, |it| it.descriptors as u64);
     let programs = |of: &[Sample]| median(of, |it| it.programs as u64);
-    println!(
+    let told = format!(
         "{} samples: anonymous {} → {} kB (most {}), resident {} kB, descriptors {} → {}, programs {} → {}, \
          drop series {}",
         samples.len(),
@@ -286,6 +294,7 @@ fn assert_flat(samples: &[Sample]) {
         programs(last),
         samples.iter().map(|it| it.series).max().unwrap_or_default(),
     );
+    say(&told);
     // The view, which is a minute or two, has filled by then.
     if long() >= FILLED {
         assert!(
@@ -330,7 +339,7 @@ fn an_agent_stays_as_it_is() {
     wait_until("nothing of it is left", PATIENCE, || held.left().is_empty());
     let samples = churn(&node, second.pid(), &mut number, begun + long(), each);
     assert_flat(&samples);
-    println!("{number} pods came and went");
+    say(&format!("{number} pods came and went"));
     let file = history.path().join("all.ndr");
     let path = file.display().to_string();
     let taken = netdiag(&[
