@@ -41,6 +41,7 @@ fn find() -> PathBuf {
 }
 
 /// Whether the node's files are found elsewhere where nobody names a place.
+#[cfg(feature = "mcp")]
 pub fn is_elsewhere() -> bool {
     find() != Path::new(OWN)
 }

@@ -5,7 +5,6 @@ use std::{os::unix::fs::MetadataExt, path::Path};
 use super::{
     Command,
     agent::{AgentArgs, AgentCommand},
-    node_root,
 };
 use crate::{
     kernel::support::Feature,
@@ -41,7 +40,7 @@ fn is_elsewhere(command: &Command) -> bool {
     if let Command::Mcp(args) = command {
         // Its calls get what it was given, and find the rest as it would.
         let named = |it: &std::ffi::OsString| it.to_string_lossy().starts_with("--root");
-        return args.options.iter().any(named) || node_root::is_elsewhere();
+        return args.options.iter().any(named) || super::node_root::is_elsewhere();
     }
     root(command).is_some_and(|root| root != Path::new("/"))
 }

@@ -29,7 +29,7 @@ pub fn read(arguments: &[String]) -> Result<Told> {
     let given = parse(line)?;
     if let Some(command) = given.subcommand_name() {
         return Err(refused(&format!(
-            "`netdiag agent {command}` watches nothing: behind the -- stand options of `netdiag agent` alone"
+            "{command} watches nothing: behind the -- stand options of `netdiag agent` alone"
         )));
     }
     if given.contains_id("config") {
