@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use netdiag_common::config::counter;
 
 use super::{
-    Evaluated,
+    Evaluated, FlowWay,
     deltas::{self, Deltas, Tell},
     verdict::{self, Naming},
+    way,
 };
 use crate::{
     model::{
@@ -123,6 +124,12 @@ impl Judge {
             verdict.retransmits = verdict::retransmits(&facts);
         }
         verdict
+    }
+
+    /// The ways of flows that the first root causes of a verdict name, for a picture of each.
+    pub fn ways(scene: &Scene, observation: &Observation, findings: &[Finding]) -> Vec<FlowWay> {
+        let rows = scene.rows(observation);
+        way::ways(&scene.facts(&rows), &scene.run, findings)
     }
 
     fn judged(&mut self, facts: &Facts<'_>) -> Judged {

@@ -10,11 +10,14 @@ mod patience;
 #[cfg(test)]
 mod testing;
 pub mod verdict;
+mod way;
 
 use std::collections::BTreeSet;
 
 use netdiag_model::{self as model, shell};
 use netdiag_pipeline as pipeline;
+
+pub use self::way::FlowWay;
 
 use crate::{
     causes::{

@@ -3,6 +3,7 @@ mod catalogue;
 mod escape;
 mod format;
 mod live;
+mod locale;
 mod path;
 mod pcapng;
 mod programs;
@@ -16,7 +17,7 @@ mod verdict;
 use anyhow::Result;
 #[cfg(test)]
 use netdiag_diagnosis as diagnosis;
-use netdiag_diagnosis::causes;
+use netdiag_diagnosis::{FlowWay, causes};
 use netdiag_kernel as kernel;
 use netdiag_model::{self as model, shell};
 use netdiag_pipeline as pipeline;
@@ -36,11 +37,16 @@ pub use self::{
 };
 use model::{path::Path, verdict::Verdict};
 
-/// Prints a verdict in the wanted form.
-pub fn verdict(sink: &mut Sink, verdict: &Verdict, format: Format) -> Result<()> {
+/// Prints a verdict in the wanted form: on a terminal what fits onto a screen, with the ways that are
+/// drawn there.
+pub fn verdict(sink: &mut Sink, verdict: &Verdict, ways: &[FlowWay], format: Format) -> Result<()> {
     match format {
+        Format::Table if sink.is_screen() => {
+            let ascii = sink.is_ascii();
+            sink.write(&verdict::screen::render(verdict, ways, sink.width(), ascii))
+        }
         Format::Table => sink.write(&verdict::render(verdict, sink.width(), false)),
-        Format::Wide => sink.write(&verdict::render(verdict, usize::MAX, true)),
+        Format::Wide => sink.write(&verdict::render(verdict, sink.room(), true)),
         other => document(sink, verdict, other),
     }
 }

@@ -147,7 +147,7 @@ impl Live {
             }
             Format::Table | Format::Wide => {
                 sink.write("\n")?;
-                super::verdict(sink, verdict, self.format)
+                super::verdict(sink, verdict, &[], self.format)
             }
         }
     }

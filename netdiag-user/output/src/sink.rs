@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::escape;
+use super::{escape, locale};
 use crate::{model::text::is_plain, sys::output_file};
 
 /// Columns where nothing says how wide the reader's paper is.
@@ -63,6 +63,16 @@ impl Sink {
         }
     }
 
+    /// Somebody looks at it as it comes, and sees what was written last.
+    pub fn is_screen(&self) -> bool {
+        matches!(self.to, To::Stdout) && std::io::stdout().is_terminal()
+    }
+
+    /// Its reader has no other characters.
+    pub fn is_ascii(&self) -> bool {
+        self.is_screen() && !locale::is_utf8()
+    }
+
     /// Columns where lines are for eyes alone: what a program reads, it reads line by line.
     pub fn room(&self) -> usize {
         match self.to {
@@ -78,6 +88,10 @@ impl Sink {
         let text = match plain {
             true => Cow::Borrowed(text),
             false => Cow::Owned(escape::terminal(text)),
+        };
+        let text = match plain || !self.is_ascii() {
+            true => text,
+            false => Cow::Owned(locale::plain(&text)),
         };
         let written = match &mut self.to {
             To::Stdout if plain => put(std::io::stdout().lock(), &text),

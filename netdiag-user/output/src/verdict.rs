@@ -18,6 +18,7 @@ use crate::{
 
 mod between;
 mod foot;
+pub mod screen;
 
 /// Rows of drops and flows shown; `wide` shows all.
 const MOST_ROWS: usize = 8;
@@ -26,11 +27,7 @@ const MOST_ROWS: usize = 8;
 const WORTH_TELLING: u64 = 3;
 
 pub fn render(verdict: &Verdict, width: usize, wide: bool) -> String {
-    let page = Page {
-        width,
-        wide,
-        most: if wide { usize::MAX } else { MOST_ROWS },
-    };
+    let page = Page::of(width, wide);
     let mut out = page.head(verdict);
     out.push_str(&between::nodes(verdict, width));
     for finding in &verdict.findings {
@@ -51,6 +48,14 @@ struct Page {
 }
 
 impl Page {
+    const fn of(width: usize, wide: bool) -> Self {
+        Self {
+            width,
+            wide,
+            most: if wide { usize::MAX } else { MOST_ROWS },
+        }
+    }
+
     fn head(&self, verdict: &Verdict) -> String {
         let (style, word) = match verdict.verdict {
             Outcome::Healthy => (GREEN, "healthy"),
@@ -222,7 +227,7 @@ impl Page {
     fn fitted(&self) -> Table {
         let mut table = Table::new();
         table.load_style(NOTHING);
-        if self.width < usize::from(u16::MAX) {
+        if !self.wide && self.width < usize::from(u16::MAX) {
             table.set_content_arrangement(ContentArrangement::Dynamic);
             table.set_width(u16::try_from(self.width.saturating_sub(4)).unwrap_or(u16::MAX));
         }

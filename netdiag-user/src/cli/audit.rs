@@ -50,7 +50,7 @@ pub async fn run(args: AuditArgs) -> Result<i32> {
         verdict = audit(&args.place, &args.causes) => verdict?,
         code = signals.wait() => return Ok(code),
     };
-    output::verdict(&mut sink, &verdict, args.output)?;
+    output::verdict(&mut sink, &verdict, &[], args.output)?;
     Ok(code(&verdict))
 }
 

@@ -15,7 +15,7 @@ use super::{
     watch::Signals,
 };
 use crate::{
-    diagnosis::judge::Judge,
+    diagnosis::{FlowWay, judge::Judge},
     model::level::Level,
     model::verdict::{Confidence, Finding, NotChecked, Outcome, Severity, Verdict},
     output::{self, Format},
@@ -60,8 +60,8 @@ pub async fn run(args: DiagnoseArgs, global: &Global) -> Result<i32> {
     let watched = watch(&mut session, &args, global, &mut signals).await;
     session.close().await;
     match watched? {
-        Ended::Verdict(verdict) => {
-            output::verdict(&mut sink, &verdict, args.output)?;
+        Ended::Verdict(verdict, ways) => {
+            output::verdict(&mut sink, &verdict, &ways, args.output)?;
             Ok(code(&verdict))
         }
         Ended::Signal(code) => Ok(code),
@@ -69,7 +69,7 @@ pub async fn run(args: DiagnoseArgs, global: &Global) -> Result<i32> {
 }
 
 enum Ended {
-    Verdict(Box<Verdict>),
+    Verdict(Box<Verdict>, Vec<FlowWay>),
     Signal(i32),
 }
 
@@ -125,7 +125,8 @@ async fn watch(
             }
             session.close_accounts();
             let verdict = judge.verdict(&session.scene, &observation);
-            return Ok(Ended::Verdict(Box::new(verdict)));
+            let ways = Judge::ways(&session.scene, &observation, &verdict.findings);
+            return Ok(Ended::Verdict(Box::new(verdict), ways));
         }
         session.gather(judged.wants);
     }

@@ -18,7 +18,11 @@ use super::{
     path::name_within,
 };
 use crate::{
-    diagnosis::nodes::{Recorded, joined},
+    diagnosis::{
+        FlowWay,
+        judge::Judge,
+        nodes::{Recorded, joined},
+    },
     model::{
         event::{Detail, LiveEvent},
         path::Wanted,
@@ -164,7 +168,7 @@ pub fn replay(args: &ReplayArgs, sink: &mut output::Sink) -> Result<i32> {
             code => code,
         });
     }
-    let Some(mut verdict) = verdict(recorded, files) else {
+    let Some((mut verdict, ways)) = verdict(recorded, files) else {
         return none(sink, args, &nodes);
     };
     if !args.missing.is_empty() {
@@ -182,7 +186,7 @@ pub fn replay(args: &ReplayArgs, sink: &mut output::Sink) -> Result<i32> {
     }
     match told {
         true => output::Live::new(Format::Ndjson).events(sink, together(&verdict))?,
-        false => output::verdict(sink, &verdict, args.output)?,
+        false => output::verdict(sink, &verdict, &ways, args.output)?,
     }
     Ok(code(&verdict))
 }
@@ -246,8 +250,8 @@ fn tell(
     Ok(done.into_iter().flatten().collect())
 }
 
-/// One verdict of all of them; nothing where there are none.
-fn verdict(recorded: Vec<Recorded>, files: Vec<String>) -> Option<Verdict> {
+/// One verdict of all of them, and what is drawn beside it; nothing where there are none.
+fn verdict(recorded: Vec<Recorded>, files: Vec<String>) -> Option<(Verdict, Vec<FlowWay>)> {
     let mut kept: Vec<Recorded> = Vec::new();
     let (mut names, mut twice) = (Vec::new(), Vec::new());
     for (it, file) in recorded.into_iter().zip(files) {
@@ -269,16 +273,18 @@ fn verdict(recorded: Vec<Recorded>, files: Vec<String>) -> Option<Verdict> {
             }
         }
     }
-    let mut verdict = match kept.len() {
+    let (mut verdict, ways) = match kept.len() {
         0 => return None,
         1 => {
             let mut one = kept.pop()?;
-            one.judge.verdict(&one.scene, &one.last)
+            let verdict = one.judge.verdict(&one.scene, &one.last);
+            let ways = Judge::ways(&one.scene, &one.last, &verdict.findings);
+            (verdict, ways)
         }
         _ => joined(kept, &names),
     };
     verdict.not_checked.extend(twice);
-    Some(verdict)
+    Some((verdict, ways))
 }
 
 /// What several recordings say together, as events.

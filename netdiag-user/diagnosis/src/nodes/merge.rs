@@ -2,7 +2,11 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::verdict::{by_rank, drops_of},
+    super::{
+        FlowWay,
+        verdict::{by_rank, drops_of},
+        way::{self, roots},
+    },
     Recorded,
     incident::one_incident,
 };
@@ -33,8 +37,9 @@ struct Pair<'a> {
     back: Way<'a>,
 }
 
-/// Everything that several nodes' recordings say together. `files` are what they are called.
-pub fn joined(mut nodes: Vec<Recorded>, files: &[String]) -> Verdict {
+/// Everything that several nodes' recordings say together, and the ways of its roots' flows on their
+/// nodes. `files` are what they are called.
+pub fn joined(mut nodes: Vec<Recorded>, files: &[String]) -> (Verdict, Vec<FlowWay>) {
     let names = names(&nodes, files);
     let compared = compared(&nodes);
     introduce(&mut nodes, &compared);
@@ -70,7 +75,14 @@ pub fn joined(mut nodes: Vec<Recorded>, files: &[String]) -> Verdict {
         .collect();
     let untold = untold(&compared, &names);
     let ends = facts.iter().map(|f| f.clock.text(f.now)).collect();
-    sum(verdicts, &names, ends, between, untold)
+    let verdict = sum(verdicts, &names, ends, between, untold);
+    let ways = roots(&verdict.findings).filter_map(|finding| {
+        let node = finding.node.as_ref()?;
+        let at = names.iter().position(|name| name == node)?;
+        way::of(&facts[at], &nodes[at].scene.run, finding)
+    });
+    let ways = ways.collect();
+    (verdict, ways)
 }
 
 /// The nodes' names, with their files where two are called alike.

@@ -147,7 +147,7 @@ impl Film {
 
 fn together(one: Film, other: Film) -> Verdict {
     let files = ["a.ndr".to_owned(), "b.ndr".to_owned()];
-    joined(vec![one.recorded(), other.recorded()], &files)
+    joined(vec![one.recorded(), other.recorded()], &files).0
 }
 
 fn there(port: u16) -> FlowKey {
@@ -269,7 +269,7 @@ fn what_cannot_be_compared_is_said() {
     let mut partly = receiver().recorded();
     partly.scene.run.partly = true;
     let files = [String::new(), String::new()];
-    let it = joined(vec![sender().recorded(), partly], &files);
+    let (it, _) = joined(vec![sender().recorded(), partly], &files);
     assert!(why(&it).starts_with("some links or flows only"));
 }
 

@@ -186,7 +186,7 @@ fn tell(scenario: &Scenario, options: &Options, outcome: &Outcome) -> Result<()>
 
 /// A verdict for people.
 fn show(verdict: &Verdict) -> Result<()> {
-    output::verdict(&mut Sink::open(None)?, verdict, output::Format::Table)?;
+    output::verdict(&mut Sink::open(None)?, verdict, &[], output::Format::Table)?;
     let Some(lab) = &verdict.lab else {
         return Ok(());
     };

@@ -1,0 +1,58 @@
+//! The way of a flow that each root cause names: what a picture of it is drawn from.
+use super::path::{self, paired};
+use crate::{
+    model::{
+        path::{Path, Wanted},
+        verdict::{Finding, FlowRef, PodRole, Severity},
+    },
+    pipeline::{facts::Facts, scene::Run},
+};
+
+/// Roots whose ways are followed; a screen has no room for more.
+const MOST: usize = 3;
+/// Flows of one finding that are tried until one of them passed a hop.
+const TRIED: usize = 8;
+
+/// A finding, and the way of one of its flows.
+#[derive(Clone, Debug)]
+pub struct FlowWay {
+    /// The finding's `id`.
+    pub finding: String,
+    pub path: Path,
+}
+
+/// Of the first roots that name a flow which a hop has seen.
+pub fn ways(facts: &Facts<'_>, run: &Run, findings: &[Finding]) -> Vec<FlowWay> {
+    let ways = roots(findings).filter_map(|it| of(facts, run, it));
+    ways.collect()
+}
+
+pub fn roots(findings: &[Finding]) -> impl Iterator<Item = &Finding> {
+    let roots = findings
+        .iter()
+        .filter(|f| f.consequence_of.is_none() && f.severity > Severity::Info);
+    roots.take(MOST)
+}
+
+pub fn of(facts: &Facts<'_>, run: &Run, finding: &Finding) -> Option<FlowWay> {
+    let mut flows = finding.flows.iter().take(TRIED);
+    let path = flows.find_map(|flow| way(facts, run, flow))?;
+    let finding = finding.id.clone();
+    Some(FlowWay { finding, path })
+}
+
+fn way(facts: &Facts<'_>, run: &Run, flow: &FlowRef) -> Option<Path> {
+    let (source, destination): (Wanted, Wanted) =
+        (flow.source.parse().ok()?, flow.destination.parse().ok()?);
+    // A client's connections come from many ports, and are told as one.
+    let source = Wanted {
+        port: None,
+        ..source
+    };
+    let source = path::end(facts, &source, PodRole::Source).ok()?;
+    let destination = path::end(facts, &destination, PodRole::Destination).ok()?;
+    let ends = paired(source, destination).ok()?;
+    let path = path::path(facts, ends, run, &[]);
+    let seen = path.request.steps.iter().any(|step| step.packets > 0);
+    seen.then_some(path)
+}
