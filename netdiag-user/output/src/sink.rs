@@ -23,7 +23,11 @@ pub struct Sink {
 enum To {
     Stdout,
     File(File),
-    Memory { text: String, width: usize },
+    Memory {
+        text: String,
+        width: usize,
+        screen: bool,
+    },
 }
 
 impl Sink {
@@ -41,8 +45,20 @@ impl Sink {
 
     /// Keeps what is written for a reader of so many columns, with its colours.
     pub fn memory(width: usize) -> Self {
-        let text = String::new();
-        let to = To::Memory { text, width };
+        Self::kept(width, false)
+    }
+
+    /// The same, of one who sees no more than a screen.
+    pub fn screen(width: usize) -> Self {
+        Self::kept(width, true)
+    }
+
+    const fn kept(width: usize, screen: bool) -> Self {
+        let to = To::Memory {
+            text: String::new(),
+            width,
+            screen,
+        };
         Self { to }
     }
 
@@ -65,12 +81,16 @@ impl Sink {
 
     /// Somebody looks at it as it comes, and sees what was written last.
     pub fn is_screen(&self) -> bool {
-        matches!(self.to, To::Stdout) && std::io::stdout().is_terminal()
+        match self.to {
+            To::Stdout => std::io::stdout().is_terminal(),
+            To::File(_) => false,
+            To::Memory { screen, .. } => screen,
+        }
     }
 
     /// Its reader has no other characters.
     pub fn is_ascii(&self) -> bool {
-        self.is_screen() && !locale::is_utf8()
+        matches!(self.to, To::Stdout) && self.is_screen() && !locale::is_utf8()
     }
 
     /// Columns where lines are for eyes alone: what a program reads, it reads line by line.

@@ -28,6 +28,7 @@ struct Told {
     events: Vec<LiveEvent>,
     verdict: Verdict,
     ways: Vec<Way>,
+    drawn: Vec<FlowWay>,
     node: model::node::Node,
     capture: Vec<u8>,
 }
@@ -78,9 +79,11 @@ fn play(file: &Path) -> Told {
         Some(path::path(&facts, ends, &scene.run, &findings))
     };
     let ways = last.flows.iter().filter_map(|(key, _)| way(key)).take(3);
+    let verdict = judge.verdict(scene, &last);
     Told {
         ways: ways.collect(),
-        verdict: judge.verdict(scene, &last),
+        drawn: Judge::ways(scene, &last, &verdict.findings),
+        verdict,
         node: scene.node.clone(),
         events,
         capture,
@@ -102,7 +105,9 @@ fn printed(told: &Told, format: Format) -> String {
     live.begin(&mut sink, &told.node, 7).expect("told");
     live.events(&mut sink, told.events.clone()).expect("told");
     live.end(&mut sink, &told.verdict).expect("told");
-    verdict(&mut sink, &told.verdict, format).expect("told");
+    verdict(&mut sink, &told.verdict, &[], format).expect("told");
+    let screen = verdict::screen::render(&told.verdict, &told.drawn, 80, false);
+    sink.write(&screen).expect("told");
     paths(&mut sink, &told.ways, format).expect("told");
     sink.text()
 }

@@ -58,8 +58,14 @@ pub fn judge(bytes: &[u8]) -> usize {
     if let Some(last) = last {
         judge.closing(&replay.scene, &last);
         let verdict = judge.verdict(&replay.scene, &last);
-        for format in [Format::Table, Format::Json] {
-            output::verdict(&mut Sink::memory(80), &verdict, format).expect("printed");
+        let ways = Judge::ways(&replay.scene, &last, &verdict.findings);
+        let outputs = [
+            (Sink::screen(80), Format::Table),
+            (Sink::memory(80), Format::Table),
+            (Sink::memory(80), Format::Json),
+        ];
+        for (mut sink, format) in outputs {
+            output::verdict(&mut sink, &verdict, &ways, format).expect("printed");
         }
     }
     readings

@@ -1,13 +1,13 @@
 //! `netdiag diagnose`: watch, audit, verdict.
-use std::{
-    io::{IsTerminal, Write},
-    time::{Duration, Instant},
-};
+mod progress;
+
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
 use tokio::time::{MissedTickBehavior, interval};
 
+use self::progress::{Now, Progress};
 use super::{
     exit,
     options::{Causes, Global, Keep, Scope, duration},
@@ -82,7 +82,7 @@ async fn watch(
     let begun = Instant::now();
     let mut judge = Judge::default();
     let mut stable = Stable::default();
-    let mut countdown = Countdown::new(global);
+    let mut progress = Progress::new(global);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looked = false;
@@ -103,14 +103,18 @@ async fn watch(
         looked = true;
         let observation = session.tick().await?;
         let judged = judge.findings(&session.scene, &observation);
-        countdown.show(
-            args.duration.saturating_sub(begun.elapsed()),
-            &observation,
-            &judged.findings,
-        );
         // What is still being found out may tell another cause.
-        let known = |want| session.scene.gathered.has(want);
-        let answered = judged.wants.iter().all(known);
+        let waits_for = judged.wants.iter();
+        let waits_for = waits_for.filter(|want| !session.scene.gathered.has(want));
+        let now = Now {
+            elapsed: begun.elapsed(),
+            left: args.duration.saturating_sub(begun.elapsed()),
+            observation: &observation,
+            findings: &judged.findings,
+            waits_for: waits_for.collect(),
+        };
+        progress.show(&now);
+        let answered = now.waits_for.is_empty();
         let settled = args
             .until_stable
             .is_some_and(|wanted| stable.since(&judged.findings) >= wanted)
@@ -118,7 +122,7 @@ async fn watch(
         let over = ending
             && (signalled.is_some() || answered || begun.elapsed() >= args.duration + CLOSING);
         if over || settled {
-            countdown.clear();
+            progress.clear();
             if signalled.is_some() {
                 let rest = cut_short(args.duration);
                 session.scene.run.not_checked.push(rest);
@@ -167,52 +171,5 @@ impl Stable {
             self.since = confirmed.then(Instant::now);
         }
         self.since.map_or(Duration::ZERO, |since| since.elapsed())
-    }
-}
-
-/// One line on a terminal that counts down, with what has been seen so far.
-struct Countdown {
-    on: bool,
-}
-
-impl Countdown {
-    fn new(global: &Global) -> Self {
-        Self {
-            on: std::io::stderr().is_terminal() && !global.quiet,
-        }
-    }
-
-    fn show(
-        &mut self,
-        left: Duration,
-        observation: &crate::model::observation::Observation,
-        findings: &[Finding],
-    ) {
-        if !self.on {
-            return;
-        }
-        use netdiag_common::config::counter;
-        let (oversize, retransmits) = (observation.oversize(), observation.retransmitted());
-        let mut line = format!(
-            "watching, {:.0} s left: {} packets, {} drops, {retransmits} retransmits, {oversize} oversize",
-            left.as_secs_f64().ceil(),
-            observation
-                .counter(counter::HOP_PACKETS)
-                .saturating_sub(observation.counter(counter::HOPS_LEFT)),
-            observation.counter(counter::DROPS),
-        );
-        if let Some(first) = findings.first() {
-            line.push_str(&format!(" · {}", first.cause));
-        }
-        let width = terminal_size::terminal_size_of(std::io::stderr())
-            .map_or(80, |(w, _)| usize::from(w.0));
-        let line: String = line.chars().take(width.saturating_sub(1)).collect();
-        let _ = write!(std::io::stderr(), "\r\x1b[2K{line}");
-    }
-
-    fn clear(&mut self) {
-        if self.on {
-            let _ = write!(std::io::stderr(), "\r\x1b[2K");
-        }
     }
 }

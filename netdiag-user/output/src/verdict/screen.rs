@@ -3,6 +3,8 @@
 mod glyphs;
 mod picture;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use netdiag_diagnosis::FlowWay;
 
@@ -26,8 +28,10 @@ use crate::{
 pub const MOST: usize = 23;
 /// Roots that have their way and their fix there; of more there is a line each.
 const ROOTS: usize = 3;
-/// Lines that a root's own sentence may have.
-const SENTENCE: usize = 3;
+/// Lines of a sentence where there is no room for more.
+const SENTENCE: usize = 2;
+/// Pairs of nodes that have a line.
+const PAIRS: usize = 3;
 /// Names of pods in a line.
 const PODS: usize = 3;
 
@@ -52,7 +56,7 @@ pub fn render(verdict: &Verdict, ways: &[FlowWay], width: usize, ascii: bool) ->
         width,
         glyphs: Glyphs::of(ascii),
     };
-    fitted(screen.rows(), MOST, width)
+    fitted(&screen.rows(), MOST, width)
 }
 
 struct Screen<'a> {
@@ -66,7 +70,7 @@ impl Screen<'_> {
     fn rows(&self) -> Vec<Row> {
         let all = &self.verdict.findings;
         let roots: Vec<&Finding> = all.iter().filter(|f| f.consequence_of.is_none()).collect();
-        let mut rows = vec![Row::new(worth::ALWAYS, self.head(roots.len()))];
+        let mut rows = vec![Row::new(worth::ALWAYS, self.head(&roots))];
         for (n, root) in roots.iter().enumerate() {
             match n < ROOTS {
                 true => rows.extend(self.root(root)),
@@ -78,19 +82,27 @@ impl Screen<'_> {
     }
 
     /// The node's state in one line.
-    fn head(&self, roots: usize) -> String {
+    fn head(&self, roots: &[&Finding]) -> String {
         let verdict = self.verdict;
-        let consequences = verdict.findings.len().saturating_sub(roots);
+        let notes = roots
+            .iter()
+            .filter(|it| it.severity == Severity::Info)
+            .count();
+        let causes = roots.len().saturating_sub(notes);
+        let consequences = verdict.findings.len().saturating_sub(roots.len());
         let (style, mut word) = match verdict.verdict {
             Outcome::Healthy => (GREEN, "healthy".to_owned()),
             Outcome::Incomplete => (YELLOW, "not enough seen to call it healthy".to_owned()),
-            Outcome::Findings => (RED, counted(roots as u64, "root cause")),
+            Outcome::Findings => (RED, counted(causes as u64, "root cause")),
         };
         if consequences > 0 {
             word.push_str(&format!(
                 ", {}",
                 counted(consequences as u64, "consequence")
             ));
+        }
+        if notes > 0 {
+            word.push_str(&format!(", {}", counted(notes as u64, "note")));
         }
         let dropped = verdict.drops.iter().map(|it| it.packets).total();
         if verdict.findings.is_empty() && dropped > 0 {
@@ -118,7 +130,7 @@ impl Screen<'_> {
 
     fn root(&self, root: &Finding) -> Vec<Row> {
         let mut rows = vec![Row::new(worth::SPACE, "\n".into())];
-        rows.push(Row::new(worth::ALWAYS, self.title(root)));
+        rows.push(self.title(root));
         rows.extend(self.consequences(root));
         rows.extend(self.way(root).map(|text| Row::new(worth::WAY, text)));
         rows.extend(self.pods(&root.pods).map(|it| Row::new(worth::PODS, it)));
@@ -127,7 +139,7 @@ impl Screen<'_> {
     }
 
     /// `CRITICAL vxlan-mtu-too-large: SUMMARY`, the lines below it indented.
-    fn title(&self, finding: &Finding) -> String {
+    fn title(&self, finding: &Finding) -> Row {
         let (style, word) = match finding.severity {
             Severity::Critical => (RED, "CRITICAL"),
             Severity::Warning => (YELLOW, "WARNING"),
@@ -135,46 +147,74 @@ impl Screen<'_> {
         };
         let how = match finding.confidence {
             Confidence::Confirmed => "",
-            Confidence::Configured => " (configured, no traffic has met it)",
+            Confidence::Configured => " (configured, not met by traffic yet)",
             Confidence::Suspected => " (suspected)",
         };
-        let on = match &finding.node {
-            Some(node) => format!(" on {node}"),
-            None => String::new(),
+        let cause = on_node(&finding.cause, finding.node.as_deref());
+        let text = format!("{word} {cause}{how}: {}", finding.summary);
+        let painted = |text: String| match text.trim_start().strip_prefix(word) {
+            Some(rest) => paint(style, word) + rest,
+            None => text,
         };
-        let text = format!("{word} {}{on}{how}: {}", finding.cause, finding.summary);
-        let lines = wrap(&clean(&text), self.width.saturating_sub(2), "");
-        let mut lines: Vec<String> = lines.lines().map(str::to_owned).collect();
-        if lines.len() > SENTENCE {
-            lines.truncate(SENTENCE);
-            if let Some(last) = lines.last_mut() {
-                *last = self.cut(&format!("{last} {}", self.glyphs.more), self.width - 2);
-            }
-        }
-        let mut text = lines.join("\n  ") + "\n";
-        if let Some(rest) = text.strip_prefix(word) {
-            text = paint(style, word) + rest;
-        }
-        text
+        let [short, full] = self.sentence(&text).map(painted);
+        Row::or(worth::ALWAYS, short, full)
     }
 
-    /// What follows from it, a line each.
+    /// Cut after [`SENTENCE`] lines, and in full.
+    fn sentence(&self, text: &str) -> [String; 2] {
+        let full = wrap(&clean(text), self.width, "  ");
+        let lines: Vec<&str> = full.lines().collect();
+        if lines.len() <= SENTENCE {
+            return [full.clone(), full];
+        }
+        let mut short: Vec<&str> = lines[..SENTENCE].to_vec();
+        let room = self
+            .width
+            .saturating_sub(1 + self.glyphs.more.chars().count());
+        if let Some(last) = short.last_mut() {
+            while last.chars().count() > room
+                && let Some((shorter, _)) = last.rsplit_once(' ')
+            {
+                *last = shorter;
+            }
+        }
+        let short = short.join("\n") + " " + self.glyphs.more + "\n";
+        [short, full]
+    }
+
+    /// What follows from it, a line each, and below each what follows from that.
     fn consequences(&self, root: &Finding) -> Vec<Row> {
-        let below = self.verdict.findings.iter().filter(|f| {
-            let by_id = f.root.as_ref().map(|id| *id == root.id);
-            by_id.unwrap_or_else(|| f.consequence_of.as_ref() == Some(&root.cause))
+        let mut rows = Vec::new();
+        self.follow(root, "  ", &mut rows, &mut Vec::new());
+        rows
+    }
+
+    fn follow<'a>(
+        &'a self,
+        of: &Finding,
+        indent: &str,
+        rows: &mut Vec<Row>,
+        passed: &mut Vec<&'a String>,
+    ) {
+        let below = self.verdict.findings.iter().filter(|f| match &f.root {
+            Some(id) => *id == of.id,
+            None => f.consequence_of.as_ref() == Some(&of.cause),
         });
+        // A verdict from outside may go round in circles.
+        let below = below.filter(|f| !passed.contains(&&f.id));
         let below: Vec<&Finding> = below.collect();
-        let row = |(n, finding): (usize, &&Finding)| {
-            let stroke = match n + 1 == below.len() {
-                true => self.glyphs.last,
-                false => self.glyphs.branch,
+        for (n, finding) in below.iter().enumerate() {
+            let (stroke, further) = match n + 1 == below.len() {
+                true => (self.glyphs.last, "   "),
+                false => (self.glyphs.branch, self.glyphs.beside),
             };
             let on = on_node(&finding.cause, finding.node.as_deref());
-            let text = clean(&format!("  {stroke} {on}: {}", finding.summary));
-            Row::new(worth::CONSEQUENCE, self.cut(&text, self.width) + "\n")
-        };
-        below.iter().enumerate().map(row).collect()
+            let text = clean(&format!("{indent}{stroke} {on}: {}", finding.summary));
+            let text = self.cut(&text, self.width) + "\n";
+            rows.push(Row::new(worth::CONSEQUENCE, text));
+            passed.push(&finding.id);
+            self.follow(finding, &format!("{indent}{further}"), rows, passed);
+        }
     }
 
     fn way(&self, root: &Finding) -> Option<String> {
@@ -204,17 +244,8 @@ impl Screen<'_> {
     /// What to do, and each command alone on its line, however long.
     fn fix(&self, root: &Finding) -> Vec<Row> {
         let title = on_node("fix", root.node.as_deref());
-        let text = clean(&format!("{title}: {}", root.fix.summary));
-        let lines = wrap(&text, self.width, "  ");
-        let lines: Vec<&str> = lines.lines().collect();
-        let lines = match lines.as_slice() {
-            [one, two, _, ..] => {
-                let two = self.cut(&format!("{two} {}", self.glyphs.more), self.width);
-                format!("{one}\n{two}\n")
-            }
-            all => all.join("\n") + "\n",
-        };
-        let mut rows = vec![Row::new(worth::FIX, lines)];
+        let [short, full] = self.sentence(&format!("{title}: {}", root.fix.summary));
+        let mut rows = vec![Row::or(worth::FIX, short, full)];
         let mut repairs = root.fix.repairs().peekable();
         let commands: Vec<&CommandLine> = match repairs.peek() {
             Some(_) => repairs.collect(),
@@ -230,7 +261,7 @@ impl Screen<'_> {
         if !further.is_empty() {
             let left = counted(further.len() as u64, "more command");
             let left = paint(DIM, &format!("    and {left}: -o wide"));
-            rows.push(Row::or(worth::FURTHER, further.concat(), left + "\n"));
+            rows.push(Row::or(worth::FURTHER, left + "\n", further.concat()));
         }
         rows
     }
@@ -244,12 +275,19 @@ impl Screen<'_> {
 
     fn foot(&self) -> Vec<Row> {
         let verdict = self.verdict;
-        let mut rows = vec![Row::new(worth::SPACE, "\n".into())];
+        let mut rows = Vec::new();
+        if verdict.findings.is_empty() {
+            let page = Page::of(self.width, false);
+            let drops = page.drop_table("Drops", &verdict.drops);
+            rows.push(Row::new(worth::FURTHER, drops));
+        }
+        rows.push(Row::new(worth::SPACE, "\n".into()));
+        rows.extend(self.undecided());
         let mut line = |text: String| {
             let text = self.cut(&clean(&text), self.width) + "\n";
             rows.push(Row::new(worth::ALWAYS, text));
         };
-        for it in &verdict.between {
+        for it in verdict.between.iter().take(PAIRS) {
             let lost = it.packets.saturating_sub(it.arrived);
             if lost > 0 {
                 let all = counted(it.packets, "packet");
@@ -258,14 +296,6 @@ impl Screen<'_> {
                     it.from, it.to
                 ));
             }
-        }
-        if let Some(first) = verdict.unexplained.first() {
-            line(self.of_many("not explained", &first.what, verdict.unexplained.len()));
-        }
-        if let Some(first) = verdict.cannot_tell.first() {
-            let causes = first.causes.join(" or ");
-            let what = format!("{causes}: {}: {}", first.what, first.why);
-            line(self.of_many("cannot tell", &what, verdict.cannot_tell.len()));
         }
         if !verdict.not_checked.is_empty() {
             let mut whats: Vec<&str> = Vec::new();
@@ -279,32 +309,48 @@ impl Screen<'_> {
         if verdict.observer.lost > 0 {
             line(format!("{} events were lost", verdict.observer.lost));
         }
-        if verdict.findings.is_empty() {
-            let page = Page::of(self.width, false);
-            let drops = page.drop_table("Drops", &verdict.drops);
-            let drops = drops.lines().skip(1).map(|it| format!("{it}\n"));
-            rows.extend(drops.map(|text| Row::new(worth::FURTHER, text)));
-        }
         rows.push(Row::new(worth::ALWAYS, self.more()));
         rows
     }
 
-    fn of_many(&self, title: &str, first: &str, all: usize) -> String {
-        match all {
-            1 => format!("{title}: {first}"),
-            n => format!("{title} ({n}): {first}"),
+    /// The first of what nobody explains, and of what an answer is missing for.
+    fn undecided(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        let mut add = |title: &str, text: String, all: usize| {
+            let of_many = match all {
+                1 => String::new(),
+                n => format!(" ({n}, here the first)"),
+            };
+            let [short, full] = self.sentence(&format!("{title}{of_many}: {text}"));
+            let begins = |it: &String| it.trim_start().to_owned();
+            rows.push(Row::or(worth::ALWAYS, begins(&short), begins(&full)));
+        };
+        let (unexplained, undecided) = (&self.verdict.unexplained, &self.verdict.cannot_tell);
+        if let Some(it) = unexplained.first() {
+            add(
+                "not explained",
+                format!("{}: {}", it.what, it.why),
+                unexplained.len(),
+            );
         }
+        if let Some(it) = undecided.first() {
+            let causes = it.causes.join(" or ");
+            let text = format!("{causes}: {}: {}", it.what, it.why);
+            add("cannot tell", text, undecided.len());
+        }
+        rows
     }
 
     /// How one sees the rest.
     fn more(&self) -> String {
-        let wide = "-o wide: evidence, flows, drops";
         let first = self.verdict.findings.first();
         let explain = first.map(|it| shell!("netdiag explain {}", it.cause));
         let explain = explain.filter(|it| !it.is_refused());
-        let text = match explain {
-            Some(explain) => format!("more: {wide} {} {explain}", self.glyphs.dot),
-            None => format!("more: {wide}"),
+        let explain = explain.map_or_else(String::new, |it| format!(" {} {it}", self.glyphs.dot));
+        let long = format!("more: -o wide (evidence, flows, drops){explain}");
+        let text = match long.chars().count() <= self.width {
+            true => long,
+            false => format!("more: -o wide{explain}"),
         };
         paint(DIM, &self.cut(&text, self.width)) + "\n"
     }

@@ -8,6 +8,8 @@ pub struct Glyphs {
     pub more: &'static str,
     pub branch: &'static str,
     pub last: &'static str,
+    /// Below a branch, beside what hangs on it.
+    pub beside: &'static str,
     pub dot: &'static str,
 }
 
@@ -20,6 +22,7 @@ impl Glyphs {
                 more: "...",
                 branch: "|-",
                 last: "`-",
+                beside: "|  ",
                 dot: "-",
             },
             false => Self {
@@ -28,6 +31,7 @@ impl Glyphs {
                 more: "…",
                 branch: "├─",
                 last: "└─",
+                beside: "│  ",
                 dot: "·",
             },
         }

@@ -1,5 +1,7 @@
 //! The way of a flow in two lines: its hops with the place where packets die, and below each what
 //! was counted there.
+use std::net::IpAddr;
+
 use super::glyphs::Glyphs;
 use crate::{
     model::{
@@ -10,11 +12,11 @@ use crate::{
     style::{DIM, RED, clean, paint},
 };
 
-/// Characters of an end's name.
-const LONGEST: usize = 24;
+/// Characters that an end's name keeps.
+const SHORTEST: usize = 10;
 
 /// One thing on the way, and what stands below it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Cell {
     name: String,
     below: String,
@@ -22,16 +24,16 @@ struct Cell {
     dead: bool,
     /// No packet came so far.
     unseen: bool,
+    /// Every flow of the node passes it: the first to be left out.
+    common: bool,
 }
 
 impl Cell {
     fn new(name: String, below: String) -> Self {
-        let (dead, unseen) = (false, false);
         Self {
             name,
             below,
-            dead,
-            unseen,
+            ..Self::default()
         }
     }
 
@@ -47,51 +49,46 @@ fn wide(text: &str) -> usize {
 /// Two lines, the second one empty where nothing was counted; nothing where no hop is known.
 pub fn picture(path: &Path, glyphs: Glyphs, room: usize) -> Option<[String; 2]> {
     let (way, [from, to]) = chosen(path)?;
-    let mut cells = hops(way, path.at.as_deref());
+    let mut cells = hops(way);
     if cells.is_empty() {
         return None;
     }
-    let unseen = cells.last().is_some_and(|it| it.unseen || it.dead);
+    let unseen = cells.last().is_some_and(|it| it.unseen);
     cells.insert(0, Cell::new(name(from), String::new()));
     let leaves = way.steps.last().is_some_and(|it| {
         let role = it.role.as_deref();
         it.direction == "egress" && matches!(role, Some("uplink" | "tunnel"))
     });
-    let mut end = Cell::new(name(to), String::new());
-    end.unseen = unseen;
-    if leaves {
-        let mut far = Cell::new(glyphs.more.into(), String::new());
-        far.unseen = unseen;
-        cells.push(far);
+    let far = leaves.then(|| Cell::new(glyphs.more.into(), String::new()));
+    for mut cell in far.into_iter().chain([Cell::new(name(to), String::new())]) {
+        cell.unseen = unseen;
+        cells.push(cell);
     }
-    // It came to the last hop that is known, and died behind it.
-    let dies = path.at.is_some() && way.fates.iter().any(|it| is_loss(it.kind));
-    if dies && !cells.iter().any(|it| it.dead) {
-        let behind = cells.get_mut(hops_seen(way) + 1).unwrap_or(&mut end);
-        behind.dead = true;
+    let dies = path.at.as_ref().filter(|_| loses(way));
+    if let Some(at) = dies {
+        let last = cells
+            .iter()
+            .rposition(|it| !it.unseen && it.name == clean(at));
+        if let Some(behind) = last.and_then(|n| cells.get_mut(n + 1)) {
+            behind.dead = true;
+        }
     }
-    cells.push(end);
     Some(lines(shortened(cells, glyphs, room), glyphs))
-}
-
-/// How many links were passed.
-fn hops_seen(way: &Way) -> usize {
-    let seen = way.steps.iter().filter(|it| it.course != Course::NotSeen);
-    let mut names: Vec<&str> = seen.map(|it| it.interface.as_str()).collect();
-    names.dedup();
-    names.len()
 }
 
 /// The direction that loses packets; where none does, the one that asks.
 fn chosen(path: &Path) -> Option<(&Way, [&End; 2])> {
-    let lossy = |way: &Way| way.fates.iter().any(|it| is_loss(it.kind));
     let request = [&path.source, &path.destination];
     let reply = [&path.destination, &path.source];
-    match lossy(&path.reply) && !lossy(&path.request) {
+    match loses(&path.reply) && !loses(&path.request) {
         true => Some((&path.reply, reply)),
         false if path.request.steps.is_empty() => None,
         false => Some((&path.request, request)),
     }
+}
+
+fn loses(way: &Way) -> bool {
+    way.fates.iter().any(|it| is_loss(it.kind))
 }
 
 fn is_loss(kind: FateKind) -> bool {
@@ -106,15 +103,18 @@ fn is_loss(kind: FateKind) -> bool {
 }
 
 /// A cell a link; a link that is passed twice in a row is one.
-fn hops(way: &Way, at: Option<&str>) -> Vec<Cell> {
+fn hops(way: &Way) -> Vec<Cell> {
     let mut cells: Vec<Cell> = Vec::new();
     let mut largest = 0;
     let mut before: Option<&Step> = None;
     let mut first = true;
-    for step in &way.steps {
+    // Where packets take another way, what the routes expected is none of theirs.
+    let strayed = way.steps.iter().any(|it| it.course == Course::Unexpected);
+    let steps = way.steps.iter();
+    for step in steps.filter(|it| !strayed || it.course != Course::NotSeen) {
         largest = largest.max(step.largest);
         let below = match step.fits {
-            Some(fits) if largest > fits => format!("{largest} B > {fits}"),
+            Some(fits) if largest > fits => format!("{largest}>{fits}"),
             _ if step.course == Course::NotSeen => String::new(),
             _ if first => counted(step.packets, "packet"),
             _ => step.packets.to_string(),
@@ -127,9 +127,7 @@ fn hops(way: &Way, at: Option<&str>) -> Vec<Cell> {
             _ => {
                 let mut cell = Cell::new(clean(&step.interface), below);
                 cell.unseen = step.course == Course::NotSeen;
-                // What is not seen stands behind what was reached last.
-                let came = before.is_some_and(|it| at == Some(it.interface.as_str()));
-                cell.dead = cell.unseen && came;
+                cell.common = step.role.as_deref() == Some("bridge");
                 cells.push(cell);
             }
         }
@@ -144,38 +142,71 @@ fn name(end: &End) -> String {
     let address = || end.addresses.first().map(ToString::to_string);
     let name = pod.or_else(service).or_else(address).unwrap_or_default();
     let short = name.rsplit_once('/').map_or(name.as_str(), |(_, own)| own);
-    clean(short)
+    // A Service's port may be called by a name.
+    let service = end.service.is_some() && end.pod.is_none();
+    match short.split_once(':').filter(|_| service) {
+        Some((service, _)) => clean(&format!("svc/{service}")),
+        None => clean(short),
+    }
 }
 
-/// Leaves out hops far from where packets die, then parts of names, until it fits.
+/// Leaves out hops far from where packets die, then parts of the ends' names, until it fits.
 fn shortened(mut cells: Vec<Cell>, glyphs: Glyphs, room: usize) -> Vec<Cell> {
-    let total = |cells: &[Cell]| cells.iter().map(|it| it.width() + 4).sum::<usize>();
-    for cell in &mut cells {
-        cell.name = cut(&cell.name, LONGEST, glyphs);
+    while total(&cells) > room
+        && let Some(n) = common(&cells)
+    {
+        leave_out(&mut cells, n, glyphs);
     }
-    while total(&cells) > room + 4 {
-        let dead = cells.iter().position(|it| it.dead);
-        let last = cells.len().saturating_sub(1);
-        let near = |n: usize| dead.is_some_and(|dead| n == dead || n + 1 == dead);
-        let inner = |n: &usize| (2..last).contains(n) && !near(*n) && cells[*n].name != glyphs.more;
-        match (0..cells.len()).find(inner) {
-            Some(n) => {
-                let beside = [n.checked_sub(1), Some(n + 1)].into_iter().flatten();
-                let mut beside = beside.filter_map(|n| cells.get(n));
-                match beside.any(|it| it.name == glyphs.more) {
-                    true => drop(cells.remove(n)),
-                    false => cells[n] = Cell::new(glyphs.more.into(), String::new()),
-                }
-            }
-            None => {
-                for cell in &mut cells {
-                    cell.name = cut(&cell.name, LONGEST / 2, glyphs);
-                }
-                break;
-            }
+    for end in [0, cells.len().saturating_sub(1)] {
+        let over = total(&cells).saturating_sub(room);
+        let cell = &mut cells[end];
+        // Part of an address is another address.
+        if over > 0 && cell.name.parse::<IpAddr>().is_err() {
+            let most = wide(&cell.name).saturating_sub(over).max(SHORTEST);
+            cell.name = cut(&cell.name, most, glyphs);
         }
     }
+    while total(&cells) > room
+        && let Some(n) = spare(&cells, glyphs)
+    {
+        leave_out(&mut cells, n, glyphs);
+    }
     cells
+}
+
+fn total(cells: &[Cell]) -> usize {
+    let joints = cells.iter().map(|it| it.width() + 3).sum::<usize>();
+    let dead = cells.iter().filter(|it| it.dead).count();
+    (joints + dead).saturating_sub(3)
+}
+
+fn leave_out(cells: &mut Vec<Cell>, n: usize, glyphs: Glyphs) {
+    let around = [n.checked_sub(1), Some(n + 1)].into_iter().flatten();
+    let mut around = around.filter_map(|n| cells.get(n));
+    match around.any(|it| it.name == glyphs.more) {
+        true => drop(cells.remove(n)),
+        false => {
+            let unseen = cells[n].unseen;
+            cells[n] = Cell::new(glyphs.more.into(), String::new());
+            cells[n].unseen = unseen;
+        }
+    }
+}
+
+/// A hop that all flows of the node pass, away from the place of death.
+fn common(cells: &[Cell]) -> Option<usize> {
+    let dead = cells.iter().position(|it| it.dead);
+    let near = |n: usize| dead.is_some_and(|dead| n == dead || n + 1 == dead);
+    (0..cells.len()).find(|n| cells[*n].common && !near(*n))
+}
+
+/// Any other hop between the ends, the last one first.
+fn spare(cells: &[Cell], glyphs: Glyphs) -> Option<usize> {
+    let dead = cells.iter().position(|it| it.dead);
+    let last = cells.len().checked_sub(1)?;
+    let near = |n: usize| dead.is_some_and(|dead| n == dead || n + 1 == dead);
+    let inner = |n: &usize| !near(*n) && cells[*n].name != glyphs.more;
+    (2..last).rev().find(inner)
 }
 
 fn cut(text: &str, most: usize, glyphs: Glyphs) -> String {

@@ -1,4 +1,4 @@
-//! Which rows there is room for.
+//! Which rows there is room for, and in which form.
 use anstream::adapter::strip_str;
 
 /// Lines that are shown together or not at all.
@@ -6,80 +6,100 @@ use anstream::adapter::strip_str;
 pub struct Row {
     /// The lower, the sooner it is shown.
     worth: u8,
-    text: String,
-    /// One line that stands there where it has no room.
-    otherwise: Option<String>,
+    /// The same, the shortest first.
+    forms: Vec<String>,
 }
 
 impl Row {
-    pub const fn new(worth: u8, text: String) -> Self {
-        let otherwise = None;
-        Self {
-            worth,
-            text,
-            otherwise,
-        }
+    pub fn new(worth: u8, text: String) -> Self {
+        let forms = vec![text];
+        Self { worth, forms }
     }
 
-    pub fn or(worth: u8, text: String, otherwise: String) -> Self {
-        let otherwise = Some(otherwise);
-        Self {
-            otherwise,
-            ..Self::new(worth, text)
+    /// Shown in full where there is room when all else has its own.
+    pub fn or(worth: u8, short: String, full: String) -> Self {
+        let mut forms = vec![short];
+        if forms[0] != full {
+            forms.push(full);
         }
+        Self { worth, forms }
     }
 
-    /// Lines of a terminal, which breaks what is longer than its own.
-    fn lines(&self, width: usize) -> usize {
-        let plain = strip_str(&self.text).to_string();
-        let long = |line: &str| line.chars().count().max(1).div_ceil(width.max(1));
-        plain.lines().map(long).sum()
+    /// The longest form that takes no more lines than that.
+    fn within(&self, lines: usize, width: usize) -> Option<usize> {
+        let mut forms = (0..self.forms.len()).rev();
+        forms.find(|n| taken(&self.forms[*n], width) <= lines)
     }
 }
 
-/// The rows that fit into so many lines, in their order; those that must be shown are, whatever they
-/// take.
-pub fn fitted(rows: Vec<Row>, most: usize, width: usize) -> String {
+/// Lines of a terminal, which breaks what is longer than its own.
+fn taken(text: &str, width: usize) -> usize {
+    let plain = strip_str(text).to_string();
+    let long = |line: &str| line.chars().count().max(1).div_ceil(width.max(1));
+    plain.lines().map(long).sum()
+}
+
+/// What fits into so many lines, in its order; what must be shown is, whatever it takes. Each row is
+/// given its shortest form before any has more.
+pub fn fitted(rows: &[Row], most: usize, width: usize) -> String {
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|n| (rows[*n].worth, *n));
     let mut room = most;
-    let mut shown: Vec<&str> = vec![""; rows.len()];
+    let mut shown: Vec<Option<usize>> = vec![None; rows.len()];
+    for n in &order {
+        let lines = taken(&rows[*n].forms[0], width);
+        if rows[*n].worth == 0 || lines <= room {
+            shown[*n] = Some(0);
+            room = room.saturating_sub(lines);
+        }
+    }
     for n in order {
         let row = &rows[n];
-        let lines = row.lines(width);
-        let (text, lines) = match (&row.otherwise, row.worth == 0 || lines <= room) {
-            (_, true) => (row.text.as_str(), lines),
-            (Some(otherwise), false) => (otherwise.as_str(), 1),
-            (None, false) => continue,
-        };
-        shown[n] = text;
-        room = room.saturating_sub(lines);
+        let Some(now) = shown[n] else { continue };
+        let lines = taken(&row.forms[now], width);
+        if let Some(form) = row.within(lines + room, width) {
+            room = (room + lines).saturating_sub(taken(&row.forms[form], width));
+            shown[n] = Some(form.max(now));
+        }
     }
-    shown.concat()
+    let text = |(row, form): (&Row, Option<usize>)| form.map(|n| row.forms[n].clone());
+    let shown = rows.iter().zip(shown).filter_map(text);
+    shown.collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn row(worth: u8, text: &str) -> Row {
+        Row::new(worth, format!("{text}\n"))
+    }
+
     #[test]
     fn what_is_worth_most_is_shown_where_it_stands() {
-        let row = |worth, text: &str| Row::new(worth, format!("{text}\n"));
-        let rows = vec![
+        let rows = [
             row(7, "space"),
             row(0, "root"),
             row(2, "way"),
             row(1, "fix"),
         ];
-        assert_eq!(fitted(rows.clone(), 3, 80), "root\nway\nfix\n");
-        assert_eq!(fitted(rows.clone(), 2, 80), "root\nfix\n");
-        assert_eq!(fitted(rows, 0, 80), "root\n");
+        assert_eq!(fitted(&rows, 3, 80), "root\nway\nfix\n");
+        assert_eq!(fitted(&rows, 2, 80), "root\nfix\n");
+        assert_eq!(fitted(&rows, 0, 80), "root\n");
     }
 
     #[test]
     fn a_line_that_the_terminal_breaks_takes_two() {
-        let row = |worth, text: &str| Row::new(worth, format!("{text}\n"));
-        let rows = vec![row(0, "root"), row(1, "0123456789a"), row(2, "way")];
-        assert_eq!(fitted(rows, 2, 10), "root\nway\n");
+        let rows = [row(0, "root"), row(1, "0123456789a"), row(2, "way")];
+        assert_eq!(fitted(&rows, 2, 10), "root\nway\n");
+    }
+
+    #[test]
+    fn all_are_shown_before_one_is_shown_in_full() {
+        let long = Row::or(1, "short\n".into(), "a\nb\nc\n".into());
+        let rows = [row(0, "root"), long, row(2, "way")];
+        assert_eq!(fitted(&rows, 3, 80), "root\nshort\nway\n");
+        assert_eq!(fitted(&rows, 5, 80), "root\na\nb\nc\nway\n");
+        assert_eq!(fitted(&rows, 1, 80), "root\n");
     }
 }
