@@ -1,4 +1,4 @@
-//! Processes that the kernel kills for want of memory.
+//! Processes that the kernel OOM kills.
 use crate::wire;
 
 /// Bytes of a task's name (`TASK_COMM_LEN`).

@@ -1,4 +1,4 @@
-//! Processes that the kernel picks to be killed for want of memory, of a cgroup or the machine.
+//! Processes that the kernel picks to be OOM-killed, of a cgroup or the machine.
 //!
 //! `trace_mark_victim(pid)` up to 6.8, `trace_mark_victim(task, uid)` since (include/trace/events/
 //! oom.h; mm/oom_kill.c). With the pid alone the victim is told only where it is the task that

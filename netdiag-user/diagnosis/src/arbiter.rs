@@ -113,7 +113,7 @@ fn lookups(effect: &Finding) -> Option<(&[IpAddr], &[IpAddr])> {
     }
 }
 
-/// It befalls these very conversations with the name servers.
+/// It affects these very conversations with the name servers.
 fn takes_the_lookups(root: &Finding, effect: &Finding) -> Option<String> {
     let (servers, _) = lookups(effect)?;
     if lookups(root).is_some() {
@@ -160,7 +160,7 @@ fn drops_the_packets(root: &Finding, effect: &Finding) -> Option<String> {
 /// It is about an address that they go to or by.
 fn lies_on_the_way(root: &Finding, effect: &Finding) -> Option<String> {
     let shared = |by: &[IpAddr]| by.iter().find(|a| root.about.contains(a)).copied();
-    // What befalls a server's other ports befalls no lookup.
+    // What affects a server's other ports affects no lookup.
     let other_ports = |server: &IpAddr| {
         root.scope.meets(*server) && root.scope.client_of(UDP, (*server, PORT)).is_none()
     };
@@ -183,7 +183,7 @@ fn lies_on_the_way(root: &Finding, effect: &Finding) -> Option<String> {
     }
 }
 
-/// The other node got them, and what is wrong there befalls the answers.
+/// The other node got them, and what is wrong there affects the answers.
 fn takes_the_answers_there(root: &Finding, effect: &Finding) -> Option<String> {
     let of_node = effect.ties.suffers == Some(Suffers::OtherNode);
     let node = root

@@ -107,7 +107,7 @@ impl Deltas {
         self.forget(observation);
     }
 
-    /// What was kept back for want of a name, and will get none.
+    /// What was kept back for lack of a name, and will get none.
     pub fn closing(&mut self, facts: &Facts<'_>, observation: &Observation, tell: &mut Tell<'_>) {
         self.patience.end();
         self.traffic(facts, observation, tell);

@@ -19,7 +19,7 @@ pub struct Short {
     pub pods_routes: usize,
     /// Pods with listings that changed while they were read.
     pub pods_changed: usize,
-    /// Pods whose inside is not known yet for want of time, or for there are too many.
+    /// Pods whose inside is not known yet for lack of time, or for there are too many.
     pub unentered: usize,
     /// Namespaces whose counters were read before, not now, of so many.
     pub uncounted: (usize, usize),

@@ -108,7 +108,7 @@ pub(super) const PROGRAMS: [Entry; 9] = [
     Entry {
         program: "mark_victim",
         kind: Kind::BtfTracepoint("mark_victim"),
-        feature: "processes killed for want of memory",
+        feature: "OOM-killed processes",
     },
 ];
 
@@ -292,7 +292,7 @@ fn log_level() -> VerifierLogLevel {
 impl Programs {
     fn say_traced(&mut self, btf: Option<&AyaBtf>) {
         if btf.is_some() && !version::survives_stale_pointers() {
-            let what = "drops, retransmits by sockets and processes killed for want of memory";
+            let what = "drops, retransmits by sockets and OOM kills";
             self.missing
                 .push(NotChecked::new(what, version::NO_TRACEPOINTS));
         }

@@ -146,11 +146,7 @@ fn tcx() -> Feature {
 }
 
 /// What tracepoints give.
-const TRACED: [&str; 3] = [
-    "drops",
-    "retransmits by sockets",
-    "processes killed for memory",
-];
+const TRACED: [&str; 3] = ["drops", "retransmits by sockets", "OOM-killed processes"];
 
 fn tracepoints(root: &Path) -> Vec<Feature> {
     let need_btf =

@@ -100,7 +100,7 @@ pub struct MemoryCgroup {
     pub limit: Option<u64>,
     /// The most that it ever used, where the kernel tells.
     pub peak: Option<u64>,
-    /// Processes killed in it for want of memory.
+    /// Processes killed in it for lack of memory.
     pub kills: Option<u64>,
     /// The namespace of its pod, as kubelet says.
     #[serde(default)]

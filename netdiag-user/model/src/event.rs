@@ -158,7 +158,7 @@ pub enum Detail {
         query_type: String,
         server: String,
     },
-    /// A process was killed for want of memory.
+    /// A process was OOM-killed.
     Oom {
         pid: u32,
         #[serde(skip_serializing_if = "Option::is_none")]

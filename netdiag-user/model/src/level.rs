@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::verdict::NotChecked;
 
-/// From the cheapest on. Drops, sockets' retransmits and kills for want of memory are counted in
+/// From the cheapest on. Drops, sockets' retransmits and OOM kills are counted in
 /// full at each.
 #[derive(
     Clone,

@@ -25,7 +25,7 @@ pub struct Observation {
     pub claims: Vec<(ClaimKey, Claim)>,
     pub drops: Vec<(DropKey, Dropped)>,
     pub retransmits: Vec<(RetransmitKey, Retransmitted)>,
-    /// Processes killed for want of memory, by pid.
+    /// OOM-killed processes, by pid.
     pub oom_kills: Vec<(u32, OomKill)>,
     pub counters: [u64; counter::COUNT as usize],
     /// Flow entries that were evicted before any reading had them.

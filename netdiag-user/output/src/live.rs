@@ -274,7 +274,7 @@ fn detail(event: &LiveEvent) -> String {
         } => format!("{problem}: {} {query_type}", clean(name)),
         Detail::Oom { pid, comm, .. } => {
             let comm = comm.as_deref().unwrap_or("a process");
-            format!("{} (pid {pid}) killed for want of memory", clean(comm))
+            format!("{} (pid {pid}) was OOM-killed", clean(comm))
         }
         Detail::Between { between } => format!(
             "{} of {} packets to {} never came",

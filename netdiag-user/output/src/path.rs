@@ -127,7 +127,7 @@ fn way(title: &str, way: &Way, asked: Option<&Path>, width: usize) -> String {
     table.load_style(NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);
     let columns = [
-        "", "HOP", "", "PACKETS", "BYTES", "LARGEST", "FITS", "AGAIN", "AFTER",
+        "", "HOP", "", "PACKETS", "BYTES", "LARGEST", "LIMIT", "RETRANS", "+TIME",
     ];
     table.set_header(columns);
     for number in 3..=8 {

@@ -31,12 +31,12 @@ pub fn unseen(facts: &Facts<'_>, run: &Run) -> Option<NotChecked> {
             true => " that was asked for",
             false => "",
         };
-        let why = format!("no traffic seen: not a packet{asked} passed in {seconds:.1} s");
-        return Some(NotChecked::new("how traffic fares", why));
+        let why = format!("no packet{asked} seen in {seconds:.1} s");
+        return Some(NotChecked::new("traffic", why));
     }
     if facts.now.saturating_sub(run.started) < attempts::PATIENCE {
         let why = format!("watched for {seconds:.1} s: run with --duration {LONG_ENOUGH}");
-        return Some(NotChecked::new("how traffic fares", why));
+        return Some(NotChecked::new("traffic", why));
     }
     let silent = silent(facts);
     let first = silent.first()?;
@@ -116,11 +116,11 @@ mod tests {
         let node = overlay_node(1450, 1450, 1500);
         let told = with_facts(&node, &Observation::default(), |facts| unseen(facts, &run));
         let why = told.expect("told").why;
-        assert!(why.contains("not a packet that was asked for"), "{why}");
+        assert!(why.contains("no packet that was asked for"), "{why}");
     }
 
     #[test]
     fn where_nothing_passes_nothing_is_known() {
-        assert!(told(0, 15).expect("told").contains("no traffic seen"));
+        assert!(told(0, 15).expect("told").contains("no packet seen"));
     }
 }

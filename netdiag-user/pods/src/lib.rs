@@ -237,11 +237,14 @@ impl Pods {
         let what = match &self.source {
             Source::File(path) => path.display().to_string(),
             Source::One(origin) => format!("the source {}", origin.name()),
-            Source::Auto => "what is here".into(),
+            Source::Auto => "no source".into(),
             Source::None => return Some(NotChecked::new("pod names", "--pods none was given")),
         };
         let named = index.iter().any(|pod| !pod.name.is_empty());
-        let why = || format!("{what} names none; --pods FILE gives them");
+        let why = || match &self.source {
+            Source::Auto => format!("{what} named a pod; pass --pods FILE"),
+            _ => format!("{what} named no pod; pass --pods FILE"),
+        };
         (!named).then(|| NotChecked::new("pod names", why()))
     }
 }

@@ -1,7 +1,7 @@
 //! `netdiag mcp`: its answers for programs that speak the Model Context Protocol over stdio.
 //!
 //! Each call is a netdiag of its own, as somebody at a shell would start it: with its own rights and
-//! limits, and nothing that befalls it befalls the server. Nothing is changed on the node, and nothing
+//! limits, and nothing that affects it affects the server. Nothing is changed on the node, and nothing
 //! is sent.
 mod answer;
 mod bounds;

@@ -13,7 +13,7 @@ pub struct Known {
 /// The roots are others.
 pub const ROOTS: &[Known] = &[];
 
-/// Something else is named, the node is called healthy, or nobody is told for want of what.
+/// Something else is named, the node is called healthy, or nobody is told for lack of what.
 pub const EVIDENCE: &[Known] = &[];
 
 /// Fails where something does not hold that is not known, or holds that is known not to.

@@ -137,7 +137,7 @@ fn wrong(before: &Judged, now: &Judged, names: &BTreeSet<String>) -> Option<Stri
     (!gone.is_empty() && !told).then(|| {
         let outcome = now.outcome;
         format!(
-            "{} → {outcome:?}, and not told for want of what",
+            "{} → {outcome:?}, and not told for lack of what",
             list(&gone)
         )
     })

@@ -89,7 +89,7 @@ pub struct Judged {
     pub causes: BTreeSet<String>,
     /// Causes that nothing else explains, with how bad they are.
     pub roots: BTreeSet<String>,
-    /// What could not be told for want of which answer.
+    /// What could not be told for lack of which answer.
     pub cannot_tell: Vec<CannotTell>,
 }
 

@@ -3,6 +3,7 @@ mod layers;
 mod literal;
 mod source;
 mod tidy;
+mod words;
 
 use std::{
     env,

@@ -3,6 +3,7 @@
 use super::layers::{crates, layers};
 use super::literal::{Literal, literals};
 use super::source::{self, Source, code, has_word};
+use super::words;
 use crate::{paths, test::tally::Tally};
 
 const MAX_LINES: usize = 500;
@@ -33,7 +34,7 @@ type Rule = fn(&[Source]) -> Vec<String>;
 /// Test code may show what it likes.
 const SHOWN: [&str; 3] = ["/tests", "/testing", "/live.rs"];
 
-const RULES: [(&str, Rule); 9] = [
+const RULES: [(&str, Rule); 10] = [
     (
         "tidy: no value within a command in a sentence",
         glued_commands,
@@ -49,6 +50,7 @@ const RULES: [(&str, Rule); 9] = [
     ("tidy: no cause knows another", strangers),
     ("tidy: crates know only those below them", crates),
     ("tidy: parts know only those below them", layers),
+    ("tidy: words of the field", words_of_the_field),
 ];
 
 pub fn all(tally: &mut Tally) {
@@ -62,6 +64,15 @@ pub fn all(tally: &mut Tally) {
             problems => tally.fail(name, &problems.join("; ")),
         }
     }
+}
+
+fn words_of_the_field(sources: &[Source]) -> Vec<String> {
+    let page = |name: &str| {
+        let text = std::fs::read_to_string(paths::root().join(name)).unwrap_or_default();
+        let path = name.to_owned();
+        Source { path, text }
+    };
+    words::forbidden(sources, &["README.md"].map(page))
 }
 
 fn unsafe_places(sources: &[Source]) -> Vec<String> {

@@ -44,7 +44,7 @@ use crate::{
 };
 
 pub const ID: &str = "cni-daemon-oom";
-pub const TITLE: &str = "a daemon of the network was killed for want of memory";
+pub const TITLE: &str = "a network daemon (flanneld, calico-node, …) was OOM-killed";
 
 /// What the network's daemons are called in ps(1), and what stands still without them. The kernel
 /// keeps fifteen characters of a name.
@@ -222,8 +222,8 @@ pub fn name(kill: &OomKill) -> String {
 
 fn summary(worst: &Victims<'_>, cgroup: Option<&MemoryCgroup>) -> String {
     let times = match worst.kills.len() {
-        1 => "was killed for want of memory".to_owned(),
-        n => format!("was killed for want of memory {n} times"),
+        1 => "was OOM-killed".to_owned(),
+        n => format!("was OOM-killed {n} times"),
     };
     let limit = cgroup.and_then(|c| c.limit);
     let limit = limit.map_or_else(String::new, |l| format!(" (its limit is {})", size(l)));

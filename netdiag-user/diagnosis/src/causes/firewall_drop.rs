@@ -315,7 +315,7 @@ fn fix_one_of(worst: &Pattern<'_>, rules: &[&Rule]) -> Fix {
     }
 }
 
-/// Which rule it is; and what is dropped may be rejected for want of endpoints:
+/// Which rule it is; and what is dropped may be rejected for lack of endpoints:
 /// `service-no-endpoints`.
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let patterns = losses::with_scattered(facts, by_netfilter);

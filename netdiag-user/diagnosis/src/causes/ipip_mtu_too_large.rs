@@ -34,7 +34,7 @@ use crate::{
 };
 
 pub const ID: &str = "ipip-mtu-too-large";
-pub const TITLE: &str = "an IP-in-IP device promises more than its uplink carries";
+pub const TITLE: &str = "IP-in-IP MTU plus overhead exceeds the uplink's MTU";
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     mtu_findings::tunnel(facts, ID, &[LinkKind::Ipip], &fix)

@@ -14,6 +14,7 @@ use crate::{
         node::{Link, LinkKind, Node, PodSide, RouteKind},
         pod::label,
         roles::{Role, Roles},
+        text::counted,
         total::{Total, add},
         verdict::{Evidence, EvidenceKind, FlowRef, Origin, PodRef, PodRole},
     },
@@ -128,9 +129,12 @@ pub fn oversize_evidence(group: &Oversize<'_>) -> Vec<Evidence> {
     let line = |((_, at, direction), (packets, largest, limit, from)): (_, Row)| {
         let at: String = at;
         let why = from.map_or_else(String::new, |from| format!(" ({})", from.name()));
-        let text = format!(
-            "{packets} packets of up to {largest} bytes on {at}, {direction}; {limit} fit{why}"
-        );
+        let packets_are = counted(packets, "oversize packet");
+        let way = match direction {
+            "ingress" => "came in by",
+            _ => "left by",
+        };
+        let text = format!("{packets_are} {way} {at}: largest {largest} B, limit {limit} B{why}");
         let mut line = Evidence::new(EvidenceKind::Oversize, Origin::Observed, text);
         line.confirm = goes_on(packets, most).then(|| larger_than(&at, limit));
         line.at = Some(at);
@@ -197,13 +201,11 @@ pub fn outcome(facts: &Facts<'_>, group: &Oversize<'_>) -> Outcome {
 pub fn retransmit_evidence(facts: &Facts<'_>, outcome: &Outcome) -> Option<Evidence> {
     (outcome.retransmits > 0).then(|| {
         let stalled = match outcome.stalled {
-            0 => "all of them go on".to_owned(),
-            n => format!("{n} of them stalled"),
+            0 => "all flows recovered".to_owned(),
+            n => format!("{} stalled", counted(n as u64, "flow")),
         };
-        let text = format!(
-            "{} retransmits of these flows, {stalled}",
-            outcome.retransmits
-        );
+        let retransmissions = counted(outcome.retransmits, "retransmission");
+        let text = format!("{retransmissions} of these flows; {stalled}");
         let mut line = Evidence::new(EvidenceKind::Retransmit, Origin::Observed, text);
         line.packets = Some(outcome.retransmits);
         line.confirm = sender(facts, outcome);
@@ -401,7 +403,7 @@ fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// A tunnel that promises more than its underlay carries.
+/// A tunnel whose MTU plus overhead exceeds the MTU of its underlay.
 pub struct TooLarge<'a> {
     pub link: &'a Link,
     pub left: u32,

@@ -95,7 +95,7 @@ pub fn tunnel(
         return None;
     }
     let summary = format!(
-        "{} has MTU {}, {} leaves {}: the first large packet of {} will not fit",
+        "{} has MTU {}, {} leaves {}: large packets of {} will not fit",
         tunnel.link.name,
         tunnel.link.mtu,
         tunnel.underlay.name,
@@ -117,13 +117,20 @@ fn whole(facts: &Facts<'_>, tunnel: &TooLarge<'_>, mut fix: Fix) -> Fix {
 }
 
 fn carries(group: &Oversize<'_>, tunnel: &TooLarge<'_>) -> String {
-    format!(
-        "{} carries packets of {} bytes, {} leaves {} ({} less {} of encapsulation)",
-        group.link.name,
-        group.largest(),
-        tunnel.underlay.name,
-        group.limit(),
-        tunnel.underlay_bytes,
-        tunnel.underlay_bytes.saturating_sub(tunnel.left),
-    )
+    let (name, underlay) = (&group.link.name, &tunnel.underlay.name);
+    let (largest, limit) = (group.largest(), group.limit());
+    let bytes = tunnel.underlay_bytes;
+    let overhead = bytes.saturating_sub(tunnel.left);
+    match tunnel.link.mtu > tunnel.left {
+        true => format!(
+            "{name} MTU {} + {overhead} overhead exceeds {underlay} MTU {bytes} (largest packet \
+             {largest} B, limit {limit} B)",
+            tunnel.link.mtu
+        ),
+        // What a route or a pod sends by it is larger than the device itself would take.
+        false => format!(
+            "{name} carries packets of up to {largest} B, {underlay} MTU {bytes} leaves {limit} B \
+             ({overhead} B overhead)"
+        ),
+    }
 }

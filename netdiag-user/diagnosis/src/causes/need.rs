@@ -117,7 +117,7 @@ pub struct Need {
 }
 
 impl From<Want> for Need {
-    /// The cause hangs on it, whomever it befalls.
+    /// The cause hangs on it, whomever it affects.
     fn from(want: Want) -> Self {
         Self::of(want, Vec::new())
     }

@@ -98,7 +98,7 @@ fn dropped(facts: &Facts<'_>) -> Option<Finding> {
     Some(finding)
 }
 
-/// Dropped in this node's own namespace for want of a route, as the kernel or its table says.
+/// Dropped in this node's own namespace for lack of a route, as the kernel or its table says.
 fn is_unrouted(facts: &Facts<'_>, loss: &Loss) -> bool {
     match loss.reason.as_str() {
         "IP_INNOROUTES" | "IP_OUTNOROUTES" => true,

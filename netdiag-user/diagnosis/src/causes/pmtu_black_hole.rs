@@ -7,7 +7,7 @@
 //! passes them on through something narrower (a tunnel, to a pod of another node), by route or by a
 //! NodePort's translation. They carry DF
 //! (RFC 1191), so the node drops each one and answers frag-needed, or packet-too-big (RFC 4443).
-//! Where that answer is filtered on its way, or the client does not heed it, the client sends the
+//! Where that answer is filtered on its way, or the client ignores it, the client sends the
 //! same packet again until it gives up.
 //!
 //! # Signals
@@ -17,7 +17,7 @@
 //!
 //! # Look-alikes
 //! `pod-mtu-too-large` (the large packets come from this node's pods), `vxlan-mtu-too-large` and
-//! its like (the tunnel itself promises more than its underlay carries). A client that obeys
+//! its like (the tunnel's own MTU is too large for its underlay). A client that obeys
 //! loses one packet, and is no finding.
 //!
 //! # By hand
@@ -40,6 +40,7 @@ use crate::{
         limits::{self, LimitFrom},
         node::Link,
         roles::Role,
+        text::counted,
         total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
@@ -48,7 +49,7 @@ use crate::{
 };
 
 pub const ID: &str = "pmtu-black-hole";
-pub const TITLE: &str = "clients outside never learn that the way to the pod is narrower";
+pub const TITLE: &str = "clients outside get no frag-needed: the path to the pod has a smaller MTU";
 
 /// Bytes of IP and TCP headers without options: what an MSS leaves out.
 const HEADERS: (u32, u32) = (40, 60);
@@ -74,12 +75,12 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let own = |flow: &FlowKey| stuck.iter().any(|s| s.hop.flow() == flow || s.leg == *flow);
     let sent = mtu::too_big(facts, own);
     let fate = match sent {
-        Some(_) => "do not hear that they are too large, or do not heed it",
-        None => "are not told that they are too large",
+        Some(_) => "receive no frag-needed, or ignore it",
+        None => "are sent no frag-needed",
     };
     let summary = format!(
-        "packets of {} bytes come in by {} for {}, {} takes {}: clients outside {fate}, and send \
-         them again and again",
+        "packets of {} B come in by {} for {}, {} takes {} B: clients outside {fate}, and \
+         retransmit them without end",
         worst.largest,
         worst.hop.interface,
         worst.whither(),
@@ -171,7 +172,8 @@ fn evidence(worst: &Stuck<'_>, stuck: &[Stuck<'_>], onward: &Link) -> Vec<Eviden
         worst.limit,
     );
     let text = format!(
-        "{packets} packets of up to {largest} bytes on {at}, ingress; {} takes {limit}",
+        "{} came in by {at}: largest {largest} B, limit {limit} B ({})",
+        counted(packets, "oversize packet"),
         onward.name
     );
     let mut large = Evidence::new(EvidenceKind::Oversize, Origin::Observed, text);
@@ -184,7 +186,7 @@ fn evidence(worst: &Stuck<'_>, stuck: &[Stuck<'_>], onward: &Link) -> Vec<Eviden
     large.confirm = Some(mtu::larger_than(at, limit));
     let again = stuck.iter().map(|s| u64::from(s.hop.hop.stalled)).total();
     let text = format!(
-        "{} of these flows sent the same data {again} times and none of it went further than {at}",
+        "{} of these flows sent the same data {again} times; none of it got beyond {at}",
         stuck.len()
     );
     let mut stalled = Evidence::new(EvidenceKind::Retransmit, Origin::Observed, text);
@@ -212,7 +214,7 @@ fn told_evidence(worst: &HopFlow, sent: Option<(u64, u32)>) -> Evidence {
     let text = match sent {
         Some((packets, mtu)) => format!(
             "this node sent {packets} frag-needed or packet-too-big with MTU {mtu} by {at}, and \
-             the large packets go on"
+             large packets keep coming"
         ),
         None => "no frag-needed or packet-too-big was seen for these flows".into(),
     };

@@ -202,7 +202,7 @@ fn tell(silent: &Silent<'_>, why: &Why<'_>) -> String {
         ),
         Why::Unrouted(_) => format!(
             "this node has no route to {gateway}, not even a default route, without which proxy \
-             ARP answers for nobody"
+             ARP sends no replies"
         ),
         Why::NoProxy => format!("proxy_arp is 0 on {link}, and this node has no such address"),
         Why::Down(bridge) => format!("{}, the pod's bridge, is down", bridge.name),

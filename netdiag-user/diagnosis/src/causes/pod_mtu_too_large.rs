@@ -44,7 +44,7 @@ use crate::{
 };
 
 pub const ID: &str = "pod-mtu-too-large";
-pub const TITLE: &str = "pods may send more than the device takes by which their traffic leaves";
+pub const TITLE: &str = "a pod's MTU exceeds that of the device its traffic leaves by";
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let leaves = |l: &Link| l.is_tunnel() || facts.role(l) == Some(Role::Uplink);

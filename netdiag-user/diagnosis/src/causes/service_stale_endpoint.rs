@@ -157,7 +157,7 @@ fn lost_here(pattern: &Pattern<'_>) -> Gone {
     let first = pattern.losses.first();
     let (reason, symbol) = first.map_or(("", ""), |l| (l.reason.as_str(), l.symbol()));
     let text = format!(
-        "{packets} packets to {address} dropped, nobody answers for it: {reason} in {symbol}"
+        "{packets} packets to {address} dropped, no host replies to ARP/ND for it: {reason} in {symbol}"
     );
     let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
     line.packets = Some(packets);

@@ -42,7 +42,7 @@ use crate::{
 };
 
 pub const ID: &str = "socket-buffer-overflow";
-pub const TITLE: &str = "an application reads its datagrams slower than they come";
+pub const TITLE: &str = "an application reads datagrams more slowly than they arrive";
 
 /// IPPROTO_UDP.
 const UDP: u8 = 17;

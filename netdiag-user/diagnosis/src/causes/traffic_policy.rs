@@ -7,7 +7,7 @@ use crate::{
     pipeline::facts::Facts,
 };
 
-/// Whether this refusal is the policy's and not for want of any endpoint: IPVS does not tell.
+/// Whether this refusal is the policy's and not for lack of any endpoint: IPVS does not tell.
 pub fn is_local_only(facts: &Facts<'_>, rule: &Service) -> bool {
     let unclear = rule.rejected && rule.engine == Engine::Ipvs;
     rule.local || unclear && is_elsewhere(facts, rule)

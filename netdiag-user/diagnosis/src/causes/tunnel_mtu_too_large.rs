@@ -2,7 +2,7 @@
 //! Small requests between pods of different nodes work; large transfers are slow or hang.
 //!
 //! # Mechanism
-//! A tunnel device promises more bytes than its underlay has left after the tunnel's headers:
+//! A tunnel device has a larger MTU than its underlay leaves after the tunnel's headers:
 //! GRE takes 24 (28 with a key, 4 more with a checksum or sequence numbers; RFC 2784, RFC 2890),
 //! over IPv6 44 and 8 for the encapsulation limit; sit 20 (RFC 4213); ip6tnl 48, or 40 with
 //! `encaplimit none` (RFC 2473); WireGuard 60 over IPv4 and 80 over IPv6. Packets that grow past
@@ -37,7 +37,7 @@ use crate::{
 };
 
 pub const ID: &str = "tunnel-mtu-too-large";
-pub const TITLE: &str = "a GRE, sit, ip6tnl or WireGuard device promises more than fits below it";
+pub const TITLE: &str = "GRE, sit, ip6tnl or WireGuard MTU plus overhead exceeds the MTU below it";
 
 const KINDS: [LinkKind; 4] = [
     LinkKind::Gre,

@@ -115,7 +115,7 @@ fn late(age: u64) -> String {
 }
 
 /// Takes out what is weaker than a hypothesis whose answer is missing, and tells what cannot be
-/// told for want of which answer.
+/// told for lack of which answer.
 pub fn settle(
     facts: &Facts<'_>,
     waiting: &Waiting,

@@ -2,7 +2,7 @@
 //! Small requests between pods of different nodes work; large ones are slow, or hang for good.
 //!
 //! # Mechanism
-//! A VXLAN or Geneve device promises pods more bytes than its underlay has left after the outer
+//! A VXLAN or Geneve device has a larger MTU than its underlay leaves after the outer
 //! headers: 50 bytes over IPv4 (outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14; RFC 7348), 70
 //! over IPv6. The outer header's DF bit is usually off, so that the node fragments every large
 //! packet: that is slow, and where the network drops fragments, or `df set` is on, nothing
@@ -36,7 +36,7 @@ use crate::{
 };
 
 pub const ID: &str = "vxlan-mtu-too-large";
-pub const TITLE: &str = "a VXLAN or Geneve device promises more than its underlay carries";
+pub const TITLE: &str = "VXLAN/Geneve MTU plus overhead exceeds the underlay's MTU";
 
 const KINDS: [LinkKind; 2] = [LinkKind::Vxlan, LinkKind::Geneve];
 

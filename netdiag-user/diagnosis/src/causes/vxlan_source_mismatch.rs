@@ -60,7 +60,7 @@ const MOST_ENTRIES: usize = 8;
 pub use other_node::complete;
 
 pub const ID: &str = "vxlan-source-mismatch";
-pub const TITLE: &str = "a VXLAN outer address is not the one by which the peers know the node";
+pub const TITLE: &str = "a VXLAN outer source address is not the one the peers have for the node";
 
 /// Retransmits of a conversation, both directions together, without any progress. A SYN is sent
 /// again after 1 s and 3 s (RFC 6298), its answer too: two are a second of silence.
@@ -155,7 +155,7 @@ fn not_the_nodes(facts: &Facts<'_>, out: &OuterPair) -> Option<Mismatch> {
 }
 
 /// A peer sends from an address that no forwarding entry has, and the answers to its flows are
-/// sent to one that has: whether they leave, or die for want of a neighbour.
+/// sent to one that has: whether they leave, or die for lack of a neighbour.
 fn peers(facts: &Facts<'_>, into: &OuterPair) -> Option<Mismatch> {
     let device = device(facts, into.key.vni, into.key.port)?;
     let known = |address: IpAddr| {
@@ -274,7 +274,7 @@ fn stalled(facts: &Facts<'_>, m: &Mismatch) -> Vec<FlowKey> {
         places.entry((*hop.flow(), hop.egress())).or_insert(hop);
     }
     let at = |flow: &FlowKey, egress: bool| places.get(&(*flow, egress));
-    // Answers that die for want of a neighbour never reach the uplink: any hop's count will do.
+    // Answers that die for lack of a neighbour never reach the uplink: any hop's count will do.
     let journeys = facts.journeys();
     let of = |flow: &FlowKey| journeys.get(flow).map_or(0, |j| j.stalled());
     let mut stalled = BTreeSet::new();

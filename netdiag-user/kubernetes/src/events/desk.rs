@@ -29,7 +29,7 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// How many will not be told for want of room.
+    /// How many will not be told for lack of room.
     pub fn put(&mut self, key: Key, words: Words) -> u64 {
         if let Some((waiting, _)) = self.waiting.get_mut(&key) {
             *waiting = words;

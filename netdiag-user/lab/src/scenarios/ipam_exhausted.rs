@@ -72,7 +72,7 @@ fn faults(plan: &Plan) -> Vec<Step> {
 const ADD: &str = "PATH=$PATH:/usr/lib/cni:/opt/cni/bin\n\
     add() { CNI_COMMAND=ADD CNI_CONTAINERID=$1 CNI_NETNS=/none CNI_IFNAME=eth0 CNI_PATH=/none \
     host-local < {dir}/ipam.json > {dir}/said; }\n";
-/// Sandboxes that are gone, until none fits any more; and it must be for want of an address.
+/// Sandboxes that are gone, until none fits any more; and it must be for lack of an address.
 const FILL: &str = "n=0; while [ $n -lt 40 ] && add gone-$n; do n=$((n+1)); done\n\
     grep -q 'no IP addresses available' {dir}/said\n";
 

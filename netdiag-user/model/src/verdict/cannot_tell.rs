@@ -1,4 +1,4 @@
-//! What could not be decided, for want of an answer.
+//! What could not be decided, for lack of an answer.
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -27,7 +27,7 @@ impl Pair {
     }
 }
 
-/// What many flows have to pass: what is wrong with it befalls all that go by it.
+/// What many flows have to pass: what is wrong with it affects all that go by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Passage {
     /// A link of the node's, by its index.
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_link_befalls_what_goes_by_it() {
+    fn what_is_wrong_with_a_link_affects_what_goes_by_it() {
         let mut scope = Scope::default();
         scope.add_passage(Passage::Link(3));
         let by = |index| BTreeSet::from([Passage::Link(index), Passage::Host(ip("10.0.0.1"))]);

@@ -41,7 +41,7 @@ pub fn complete(sides: &Sides<'_, '_>, finding: &mut Finding) {
     }
 }
 
-/// Requests that came there and whose answers never left it in a tunnel, where that befalls most
+/// Requests that came there and whose answers never left it in a tunnel, where that affects most
 /// of those that came.
 fn silent(sides: &Sides<'_, '_>) -> Vec<FlowKey> {
     let tunnelled = |h: &HopFlow| !h.plain() && h.egress();

@@ -49,7 +49,7 @@ pub fn of(facts: &Facts<'_>, candidate: &Candidate) -> BTreeSet<Passage> {
     all
 }
 
-/// A tunnel's own packets: what is wrong with the tunnel befalls them.
+/// A tunnel's own packets: what is wrong with the tunnel affects them.
 fn is_outer(facts: &Facts<'_>, candidate: &Candidate) -> bool {
     let port = |l: &Link| l.tunnel.as_ref().and_then(|t| t.port);
     let of = |l: &Link| port(l) == Some(candidate.port);

@@ -246,7 +246,7 @@ fn a_source_that_is_there_and_refuses_is_told_and_one_that_is_not_there_is_not()
 }
 
 #[test]
-fn what_also_befalls_others_is_told_for_these() {
+fn what_also_affects_others_is_told_for_these() {
     let asked = |port| Asked {
         protocol: 6,
         client: [10, 0, 0, 1].into(),
