@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use netdiag_model::{self as model, shell};
 use netdiag_pipeline as pipeline;
 
-pub use self::way::FlowWay;
+pub use crate::model::path::FlowWay;
 
 use crate::{
     causes::{
@@ -35,7 +35,7 @@ use crate::{
 pub struct Evaluated {
     /// Unranked, consequences below their roots.
     pub findings: Vec<Finding>,
-    /// What they could be as well, or what else may be, for want of an answer.
+    /// What they could be as well, or what else may be, for lack of an answer.
     pub cannot_tell: Vec<CannotTell>,
     /// What the causes must find out before they can tell.
     pub wants: BTreeSet<Want>,

@@ -2,7 +2,7 @@
 use super::path::{self, paired};
 use crate::{
     model::{
-        path::{Path, Wanted},
+        path::{FlowWay, Path, Wanted},
         verdict::{Finding, FlowRef, PodRole, Severity},
     },
     pipeline::{facts::Facts, scene::Run},
@@ -12,14 +12,6 @@ use crate::{
 const MOST: usize = 3;
 /// Flows of one finding that are tried until one of them passed a hop.
 const TRIED: usize = 8;
-
-/// A finding, and the way of one of its flows.
-#[derive(Clone, Debug)]
-pub struct FlowWay {
-    /// The finding's `id`.
-    pub finding: String,
-    pub path: Path,
-}
 
 /// Of the first roots that name a flow which a hop has seen.
 pub fn ways(facts: &Facts<'_>, run: &Run, findings: &[Finding]) -> Vec<FlowWay> {

@@ -92,6 +92,11 @@ impl Cluster {
         super::cni::dir(&self.dir(), node)
     }
 
+    /// Where a diagnosis of that node leaves the ways that people are shown beside its verdict.
+    pub fn ways(&self, node: &Node) -> PathBuf {
+        self.dir().join(format!("ways.{}.json", node.name))
+    }
+
     /// What `--root` is given on that node.
     pub fn root(&self, node: &Node) -> PathBuf {
         root::dir(&self.dir(), node)

@@ -83,6 +83,7 @@ impl Diagnosis {
             command.arg("--record").arg(file);
         }
         command.args(["--duration", &format!("{}s", watch.duration.as_secs_f64())]);
+        command.arg("--ways").arg(cluster.ways(node));
         if watch.stable {
             command.args(["--until-stable", &STABLE_SECONDS.to_string()]);
         }

@@ -54,6 +54,7 @@ pub fn judge(case: Case, plan: &Plan, verdict: &Verdict, begun: Timestamp) -> La
         fixed: None,
         // Numbers alone may name it before the traffic does.
         named_after: first.map(|time| time.duration_since(begun).as_secs_f64().max(0.0)),
+        ways: Vec::new(),
     }
 }
 

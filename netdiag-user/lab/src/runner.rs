@@ -21,11 +21,15 @@ use super::plan::Node;
 use super::state::Options;
 use super::sys::enter_before_exec;
 use super::traffic::Traffic;
-use crate::model::verdict::Verdict;
+use crate::model::{path::FlowWay, verdict::Verdict};
+use netdiag_sys::file;
 
 /// How long the second look takes: as long as that at a healthy node. Some fixes help with the
 /// next try of somebody else, as kubelet's: it is not cut short by what is still named at first.
 const AGAIN: Duration = Duration::from_secs(6);
+
+/// Three flows with their hops are a few thousand bytes.
+const MOST_OF_WAYS: usize = 1 << 20;
 
 /// How a run is to be done.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +80,7 @@ pub async fn run(case: Case, options: Options, settings: &Settings) -> Result<Ve
         witness.end().await?;
     }
     let mut lab = judge(case, &cluster.plan, &verdict, begun);
+    lab.ways = ways(&cluster, node);
     if settings.confirm && !options.healthy && lab.passed {
         lab.commands = confirm::check(case, &cluster, node, &verdict).await?;
         lab.passed &= lab.commands.iter().all(|it| it.failure.is_none());
@@ -91,6 +96,13 @@ pub async fn run(case: Case, options: Options, settings: &Settings) -> Result<Ve
     drop(incident);
     verdict.lab = Some(lab);
     Ok(verdict)
+}
+
+/// What it drew; nothing where it ended before.
+fn ways(cluster: &Cluster, node: &Node) -> Vec<FlowWay> {
+    let text = file::read(&cluster.ways(node), MOST_OF_WAYS);
+    let ways = text.ok().and_then(|it| serde_json::from_slice(&it).ok());
+    ways.unwrap_or_default()
 }
 
 impl Settings {

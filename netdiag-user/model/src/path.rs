@@ -227,6 +227,13 @@ pub struct Probe {
     pub seconds: Option<f64>,
 }
 
+/// A finding's `id`, and the way of one of the flows that it names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowWay {
+    pub finding: String,
+    pub path: Path,
+}
+
 /// A cause that concerns one of the ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Concern {

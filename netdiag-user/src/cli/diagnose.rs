@@ -45,6 +45,9 @@ pub struct DiagnoseArgs {
     pub output_file: Option<std::path::PathBuf>,
     #[command(flatten)]
     pub keep: Keep,
+    /// Where the ways of its roots' flows go, for whoever shows the verdict in its place.
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub ways: Option<std::path::PathBuf>,
     /// End as soon as the same confirmed findings have stood for so many seconds.
     #[arg(long, hide = true, value_name = "SECONDS", value_parser = duration)]
     pub until_stable: Option<Duration>,
@@ -61,6 +64,9 @@ pub async fn run(args: DiagnoseArgs, global: &Global) -> Result<i32> {
     session.close().await;
     match watched? {
         Ended::Verdict(verdict, ways) => {
+            if let Some(file) = &args.ways {
+                output::Sink::open(Some(file))?.write(&output::json(&ways)?)?;
+            }
             output::verdict(&mut sink, &verdict, &ways, args.output)?;
             Ok(code(&verdict))
         }

@@ -2,7 +2,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::shell::CommandKind;
+use crate::{path::FlowWay, shell::CommandKind};
 
 /// A command of the verdict's that the lab ran, to see whether it shows what it is printed for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -43,4 +43,7 @@ pub struct LabResult {
     /// Seconds from the fault to the cause's first naming.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub named_after: Option<f64>,
+    /// Of its roots, for a person.
+    #[serde(skip)]
+    pub ways: Vec<FlowWay>,
 }

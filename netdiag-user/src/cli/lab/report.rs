@@ -186,7 +186,8 @@ fn tell(scenario: &Scenario, options: &Options, outcome: &Outcome) -> Result<()>
 
 /// A verdict for people.
 fn show(verdict: &Verdict) -> Result<()> {
-    output::verdict(&mut Sink::open(None)?, verdict, &[], output::Format::Table)?;
+    let ways = verdict.lab.as_ref().map_or(&[][..], |lab| &lab.ways);
+    output::verdict(&mut Sink::open(None)?, verdict, ways, output::Format::Table)?;
     let Some(lab) = &verdict.lab else {
         return Ok(());
     };
