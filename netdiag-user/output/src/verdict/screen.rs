@@ -28,6 +28,8 @@ use crate::{
 pub const MOST: usize = 23;
 /// Roots that have their way and their fix there; of more there is a line each.
 const ROOTS: usize = 3;
+/// Columns of a sentence: longer lines are hard to follow with the eye.
+const PROSE: usize = 110;
 /// Lines of a sentence where there is no room for more.
 const SENTENCE: usize = 2;
 /// Pairs of nodes that have a line.
@@ -162,7 +164,8 @@ impl Screen<'_> {
 
     /// Cut after [`SENTENCE`] lines, and in full.
     fn sentence(&self, text: &str) -> [String; 2] {
-        let full = wrap(&clean(text), self.width, "  ");
+        let width = self.width.min(PROSE);
+        let full = wrap(&clean(text), width, "  ");
         let lines: Vec<&str> = full.lines().collect();
         if lines.len() <= SENTENCE {
             return [full.clone(), full];
