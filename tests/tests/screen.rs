@@ -34,7 +34,7 @@ fn a_terminal_gets_one_screen_and_a_pipe_all_of_it() {
     assert!(screen.lines().count() <= 23, "{screen}");
     for part in [
         "flannel.168 ─ bond0 ─",
-        "1450>1400",
+        "1500>1450",
         "─╳",
         "    $ ip link set dev ",
     ] {

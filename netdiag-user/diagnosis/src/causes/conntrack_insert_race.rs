@@ -80,8 +80,8 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let patterns = losses::shares(facts, |l| keys.contains(&l.key));
     let worst = patterns.first()?;
     let summary = format!(
-        "{count} times two packets for {} left at the same moment from the same port, and one of \
-         each two was dropped: connection tracking had no place for both",
+        "{count} times two packets for {} left at the same moment from the same port: both wanted \
+         one conntrack entry, and the later one was dropped (the table is not full)",
         worst.target(),
     );
     let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
@@ -250,16 +250,16 @@ fn fix(pods: &[String], port: u16) -> Fix {
     let who = pods.join(" and ");
     let dns = match port {
         PORT => {
-            "; for names run NodeLocal DNSCache, which asks upstream over TCP, and on older \
-             kernels set `options single-request-reopen` in resolv.conf"
+            "; for DNS, NodeLocal DNSCache avoids it (it asks upstream over TCP), and on older \
+             kernels `options single-request-reopen` in resolv.conf"
         }
         _ => "",
     };
     Fix {
         summary: format!(
-            "let the rule that translates {who} choose ports at random: --random-fully at \
-             MASQUERADE or SNAT (nft: fully-random; kube-proxy and flannel do where iptables knows \
-             it){dns}"
+            "add --random-fully to the MASQUERADE or SNAT rule that translates packets of {who} \
+             (nft: fully-random), so that it draws source ports at random; kube-proxy and flannel \
+             do so where the node's iptables supports it{dns}"
         ),
         commands: vec![
             shell!("iptables-save -t nat | grep -E 'MASQUERADE|SNAT'"),

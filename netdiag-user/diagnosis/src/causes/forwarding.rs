@@ -41,8 +41,8 @@ pub fn fix(names: &[String]) -> Fix {
     );
     Fix {
         summary:
-            "switch forwarding on, and write it to a file in /etc/sysctl.d that is read after \
-                  the one which switches it off (a hardening profile, mostly)"
+            "switch forwarding on now, and for good in a file of /etc/sysctl.d that sorts after \
+                  the one that sets 0 (often a hardening profile)"
                 .into(),
         commands: set.chain([find]).collect(),
     }

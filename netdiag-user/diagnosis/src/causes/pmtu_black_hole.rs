@@ -244,10 +244,10 @@ fn fix(onward: &Link, limit: u32, pod: IpAddr, through_here: bool) -> Fix {
     if !through_here {
         return Fix {
             summary: format!(
-                "{errors}. The pod's answers do not come back through this node, so that nothing \
-                 here can tell the client a smaller MSS: give the pod {pod} an MTU of {limit} on \
-                 its own node (the CNI's mtu; MSS {mss}), or its clients' route to it the \
-                 same mtu (ip-route(8)), or advmss {mss} on the pod's route back"
+                "{errors}. If that cannot be done, one of these: set the MTU of pod {pod} to {limit} \
+                 on its own node (the CNI's mtu); set mtu {limit} on the clients' route to it; set \
+                 advmss {mss} on the pod's route back. The MSS cannot be clamped on this node: the \
+                 pod's answers do not pass it"
             ),
             commands: Vec::new(),
         };
@@ -263,7 +263,7 @@ fn fix(onward: &Link, limit: u32, pod: IpAddr, through_here: bool) -> Fix {
     };
     Fix {
         summary: format!(
-            "{errors}; and clamp the MSS of what goes through {device} to {mss} ({limit} less \
+            "{errors}; and clamp the MSS of what goes through {device} to {mss} ({limit} minus \
              {headers} of headers), on each node that takes such connections"
         ),
         commands: vec![clamp("-o"), clamp("-i")],

@@ -38,8 +38,13 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let on = interface
         .as_deref()
         .unwrap_or("the interface they came in by");
+    let back = facts.link_towards(worst.source).map(|it| it.name.as_str());
+    let way_back = match back.filter(|back| Some(*back) != interface.as_deref()) {
+        Some(back) => format!(", because the route back leaves by {back}"),
+        None => String::new(),
+    };
     let summary = format!(
-        "the reverse-path filter on {on} drops packets from {} to {}: {} so far",
+        "the reverse-path filter (rp_filter) on {on} drops packets from {} to {}{way_back}: {} so far",
         worst.source,
         worst.target(),
         worst.packets(),
@@ -86,9 +91,11 @@ fn route_evidence(
 fn fix(interface: Option<&str>) -> Fix {
     let command = |i| shell!("sysctl -w {}=2", sysctl_name(i));
     Fix {
-        summary: "set rp_filter to 2 (loose) where the traffic comes in (the larger of the \
-                  interface's and conf.all's value counts), or route the answers back the same way"
-            .into(),
+        summary:
+            "if that source may arrive there, set rp_filter to 2 (loose) on that interface, and in \
+                  /etc/sysctl.d (the larger one of conf.all and conf.INTERFACE counts), or route \
+                  the answers back by it"
+                .into(),
         commands: interface.map(command).into_iter().collect(),
     }
 }

@@ -334,8 +334,8 @@ impl Stale<'_> {
         }
         Fix {
             summary: format!(
-                "no pod has {address}: see why kube-proxy on this node did not take that in (its \
-                 log, its way to the API server), and restart it"
+                "no pod has {address}: see why kube-proxy on this node missed the change (its log, \
+                 its connection to the API server), and restart it"
             ),
             commands: vec![
                 shell!("kubectl get pods -A -o wide | grep -F -e {v}", address),

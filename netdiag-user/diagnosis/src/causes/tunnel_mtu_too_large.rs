@@ -61,9 +61,9 @@ fn fix(tunnel: &TooLarge<'_>) -> Fix {
     };
     Fix {
         summary: format!(
-            "set {name} to MTU {left} ({} of {} less {} of encapsulation), and the pods' to \
-             {left}: {owner}; pods that run keep theirs until they are recreated, or these \
-             commands lower it",
+            "set {name} to MTU {left} ({} of {} minus {} of encapsulation), and the pods' to \
+             {left}: {owner}; running pods keep their MTU until they are recreated, these \
+             commands lower it now",
             tunnel.underlay_bytes,
             tunnel.underlay.name,
             tunnel.underlay_bytes.saturating_sub(left),

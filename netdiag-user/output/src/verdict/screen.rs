@@ -108,7 +108,8 @@ impl Screen<'_> {
         }
         let dropped = verdict.drops.iter().map(|it| it.packets).total();
         if verdict.findings.is_empty() && dropped > 0 {
-            word.push_str(&format!(", {} dropped", counted(dropped, "packet")));
+            let packets = counted(dropped, "packet");
+            word.push_str(&format!(" ({packets} dropped, see below)"));
         }
         let watched = match verdict.observer.hooks {
             0 => "configuration only, no traffic watched".to_owned(),
@@ -212,11 +213,14 @@ impl Screen<'_> {
                 false => (self.glyphs.branch, self.glyphs.beside),
             };
             let on = on_node(&finding.cause, finding.node.as_deref());
-            let text = clean(&format!("{indent}{stroke} {on}: {}", finding.summary));
-            let text = self.cut(&text, self.width) + "\n";
-            rows.push(Row::new(worth::CONSEQUENCE, text));
+            let below = format!("{indent}{further}");
+            let text = clean(&format!("{stroke} {on}: {}", finding.summary));
+            let short = self.cut(&format!("{indent}{text}"), self.width) + "\n";
+            let full = wrap(&text, self.width.min(PROSE), &below);
+            let full = full.replacen(&below, indent, 1);
+            rows.push(Row::or(worth::CONSEQUENCE, short, full).patient());
             passed.push(&finding.id);
-            self.follow(finding, &format!("{indent}{further}"), rows, passed);
+            self.follow(finding, &below, rows, passed);
         }
     }
 
@@ -250,16 +254,16 @@ impl Screen<'_> {
         let [short, full] = self.sentence(&format!("{title}: {}", root.fix.summary));
         let mut rows = vec![Row::or(worth::FIX, short, full)];
         let mut repairs = root.fix.repairs().peekable();
-        let commands: Vec<&CommandLine> = match repairs.peek() {
-            Some(_) => repairs.collect(),
-            None => root.fix.looks().collect(),
+        let (commands, title): (Vec<&CommandLine>, _) = match repairs.peek() {
+            Some(_) => (repairs.collect(), String::new()),
+            None => {
+                let title = paint(DIM, "  look, which changes nothing:") + "\n";
+                (root.fix.looks().collect(), title)
+            }
         };
         let mut commands = commands.into_iter();
-        rows.extend(
-            commands
-                .next()
-                .map(|it| Row::new(worth::COMMAND, pasted(it))),
-        );
+        let first = commands.next().map(pasted);
+        rows.extend(first.map(|it| Row::new(worth::COMMAND, title + &it)));
         let further: Vec<String> = commands.map(pasted).collect();
         if !further.is_empty() {
             let left = counted(further.len() as u64, "more command");
@@ -281,7 +285,7 @@ impl Screen<'_> {
         let mut rows = Vec::new();
         if verdict.findings.is_empty() {
             let page = Page::of(self.width, false);
-            let drops = page.drop_table("Drops", &verdict.drops);
+            let drops = page.drop_table("Dropped, without a pattern of failure", &verdict.drops);
             rows.push(Row::new(worth::FURTHER, drops));
         }
         rows.push(Row::new(worth::SPACE, "\n".into()));
@@ -300,18 +304,10 @@ impl Screen<'_> {
                 ));
             }
         }
-        if !verdict.not_checked.is_empty() {
-            let mut whats: Vec<&str> = Vec::new();
-            for it in &verdict.not_checked {
-                if !whats.contains(&it.what.as_str()) {
-                    whats.push(&it.what);
-                }
-            }
-            line(format!("not checked: {}", whats.join(", ")));
-        }
         if verdict.observer.lost > 0 {
             line(format!("{} events were lost", verdict.observer.lost));
         }
+        rows.extend(self.not_checked());
         rows.push(Row::new(worth::ALWAYS, self.more()));
         rows
     }
@@ -344,16 +340,33 @@ impl Screen<'_> {
         rows
     }
 
+    /// What no source told of; why, where there is room for it.
+    fn not_checked(&self) -> Option<Row> {
+        let mut whats: Vec<&str> = Vec::new();
+        let mut whys: Vec<String> = Vec::new();
+        for it in &self.verdict.not_checked {
+            if !whats.contains(&it.what.as_str()) {
+                whats.push(&it.what);
+                whys.push(format!("{} ({})", it.what, it.why));
+            }
+        }
+        let sentence = |of: &str| clean(&format!("not checked: {of}"));
+        let short = self.cut(&sentence(&whats.join(", ")), self.width) + "\n";
+        let full = wrap(&sentence(&whys.join(", ")), self.width.min(PROSE), "  ");
+        let full = full.trim_start().to_owned();
+        (!whats.is_empty()).then(|| Row::or(worth::ALWAYS, short, full).patient())
+    }
+
     /// How one sees the rest.
     fn more(&self) -> String {
         let first = self.verdict.findings.first();
         let explain = first.map(|it| shell!("netdiag explain {}", it.cause));
         let explain = explain.filter(|it| !it.is_refused());
         let explain = explain.map_or_else(String::new, |it| format!(" {} {it}", self.glyphs.dot));
-        let long = format!("more: -o wide (evidence, flows, drops){explain}");
+        let long = format!("more: add -o wide (evidence, flows, drops){explain}");
         let text = match long.chars().count() <= self.width {
             true => long,
-            false => format!("more: -o wide{explain}"),
+            false => format!("more: add -o wide{explain}"),
         };
         paint(DIM, &self.cut(&text, self.width)) + "\n"
     }

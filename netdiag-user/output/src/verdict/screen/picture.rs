@@ -8,6 +8,7 @@ use crate::{
         path::{Course, End, FateKind, Path, Step, Way},
         pod::label,
         text::counted,
+        total::Total,
     },
     style::{DIM, RED, clean, paint},
 };
@@ -22,6 +23,10 @@ struct Cell {
     below: String,
     /// Packets die on the way to it.
     dead: bool,
+    /// Packets at it; nothing where it is no hop.
+    packets: Option<u64>,
+    /// Packets are larger than it takes.
+    small: bool,
     /// No packet came so far.
     unseen: bool,
     /// Every flow of the node passes it: the first to be left out.
@@ -64,16 +69,48 @@ pub fn picture(path: &Path, glyphs: Glyphs, room: usize) -> Option<[String; 2]> 
         cell.unseen = unseen;
         cells.push(cell);
     }
-    let dies = path.at.as_ref().filter(|_| loses(way));
-    if let Some(at) = dies {
-        let last = cells
-            .iter()
-            .rposition(|it| !it.unseen && it.name == clean(at));
-        if let Some(behind) = last.and_then(|n| cells.get_mut(n + 1)) {
-            behind.dead = true;
-        }
+    if let Some(behind) = dies(&cells, way, path.at.as_deref()) {
+        let lost = lost(way);
+        let cell = &mut cells[behind];
+        cell.dead = true;
+        cell.below = match (lost, cell.below.as_str()) {
+            (0, _) => cell.below.clone(),
+            (n, "") => format!("{n} lost"),
+            (n, _) if cell.small => format!("{}, {n} lost", cell.below),
+            (n, passed) => format!("{n} lost, {passed} passed"),
+        };
     }
     Some(lines(shortened(cells, glyphs, room), glyphs))
+}
+
+/// The cell before which packets die: that which does not take their size, that which fewer of them
+/// reached, or the one behind what they reached last.
+fn dies(cells: &[Cell], way: &Way, at: Option<&str>) -> Option<usize> {
+    let at = at.filter(|_| loses(way))?;
+    if let Some(n) = cells.iter().position(|it| it.small) {
+        return Some(n);
+    }
+    let lost = lost(way);
+    let fall = |n: usize| {
+        let before = cells.get(n.checked_sub(1)?)?.packets?;
+        let fewer = before.saturating_sub(cells.get(n)?.packets?);
+        // What began before all hops were watched differs by a little.
+        (fewer > 0 && fewer.saturating_mul(2) >= lost).then_some((fewer, n))
+    };
+    let fallen = (1..cells.len()).filter_map(fall).max_by_key(|it| it.0);
+    let behind_last = || {
+        let reached = |it: &Cell| !it.unseen && it.name == clean(at);
+        let behind = cells.iter().rposition(reached)? + 1;
+        (behind < cells.len()).then_some(behind)
+    };
+    let fallen = fallen.filter(|_| lost > 0).map(|it| it.1);
+    fallen.or_else(behind_last)
+}
+
+/// Packets that this node dropped.
+fn lost(way: &Way) -> u64 {
+    let drops = way.fates.iter().filter(|it| it.kind == FateKind::Drop);
+    drops.map(|it| it.packets).total()
 }
 
 /// The direction that loses packets; where none does, the one that asks.
@@ -113,8 +150,9 @@ fn hops(way: &Way) -> Vec<Cell> {
     let steps = way.steps.iter();
     for step in steps.filter(|it| !strayed || it.course != Course::NotSeen) {
         largest = largest.max(step.largest);
-        let below = match step.fits {
-            Some(fits) if largest > fits => format!("{largest}>{fits}"),
+        let too_large = too_large(step, largest);
+        let below = match &too_large {
+            Some(text) => text.clone(),
             _ if step.course == Course::NotSeen => String::new(),
             _ if first => counted(step.packets, "packet"),
             _ => step.packets.to_string(),
@@ -123,10 +161,14 @@ fn hops(way: &Way) -> Vec<Cell> {
         match cells.last_mut() {
             Some(last) if before.is_some_and(|it| it.interface == step.interface) => {
                 last.below = below;
+                last.packets = Some(step.packets).filter(|_| !last.unseen);
             }
             _ => {
                 let mut cell = Cell::new(clean(&step.interface), below);
                 cell.unseen = step.course == Course::NotSeen;
+                cell.packets = Some(step.packets).filter(|_| !cell.unseen);
+                // What is encapsulated is fragmented there, and leaves.
+                cell.small = too_large.is_some() && step.carried.is_none();
                 cell.common = step.role.as_deref() == Some("bridge");
                 cells.push(cell);
             }
@@ -134,6 +176,17 @@ fn hops(way: &Way) -> Vec<Cell> {
         before = Some(step);
     }
     cells
+}
+
+/// `1500>1450`: the largest packet as this link would carry it, and its MTU.
+fn too_large(step: &Step, largest: u32) -> Option<String> {
+    let mtu = step.mtu?;
+    let overhead = match (&step.carried, step.fits) {
+        (Some(_), Some(fits)) => mtu.saturating_sub(fits),
+        _ => 0,
+    };
+    let carried = largest.saturating_add(overhead);
+    (carried > mtu).then(|| format!("{carried}>{mtu}"))
 }
 
 fn name(end: &End) -> String {
@@ -170,6 +223,15 @@ fn shortened(mut cells: Vec<Cell>, glyphs: Glyphs, room: usize) -> Vec<Cell> {
         && let Some(n) = spare(&cells, glyphs)
     {
         leave_out(&mut cells, n, glyphs);
+    }
+    if total(&cells) > room {
+        // The first number is what the picture is drawn for.
+        let first = |cell: &mut Cell| {
+            if let Some((first, _)) = cell.below.split_once(", ") {
+                cell.below = first.to_owned();
+            }
+        };
+        cells.iter_mut().for_each(first);
     }
     cells
 }

@@ -8,21 +8,33 @@ pub struct Row {
     worth: u8,
     /// The same, the shortest first.
     forms: Vec<String>,
+    /// Its longer form can wait for those of all others.
+    patient: bool,
 }
 
 impl Row {
     pub fn new(worth: u8, text: String) -> Self {
-        let forms = vec![text];
-        Self { worth, forms }
+        Self {
+            worth,
+            forms: vec![text],
+            patient: false,
+        }
     }
 
     /// Shown in full where there is room when all else has its own.
     pub fn or(worth: u8, short: String, full: String) -> Self {
-        let mut forms = vec![short];
-        if forms[0] != full {
-            forms.push(full);
+        let mut row = Self::new(worth, short);
+        if row.forms[0] != full {
+            row.forms.push(full);
         }
-        Self { worth, forms }
+        row
+    }
+
+    pub fn patient(self) -> Self {
+        Self {
+            patient: true,
+            ..self
+        }
     }
 
     /// The longest form that takes no more lines than that.
@@ -53,6 +65,7 @@ pub fn fitted(rows: &[Row], most: usize, width: usize) -> String {
             room = room.saturating_sub(lines);
         }
     }
+    order.sort_by_key(|n| (rows[*n].patient, rows[*n].worth, *n));
     for n in order {
         let row = &rows[n];
         let Some(now) = shown[n] else { continue };
@@ -101,5 +114,8 @@ mod tests {
         assert_eq!(fitted(&rows, 3, 80), "root\nshort\nway\n");
         assert_eq!(fitted(&rows, 5, 80), "root\na\nb\nc\nway\n");
         assert_eq!(fitted(&rows, 1, 80), "root\n");
+        let first = Row::or(1, "one\n".into(), "1\n2\n".into()).patient();
+        let second = Row::or(2, "two\n".into(), "3\n4\n".into());
+        assert_eq!(fitted(&[first, second], 3, 80), "one\n3\n4\n");
     }
 }
