@@ -48,7 +48,12 @@ fn set_up_logs(global: &Global) {
         (false, 1) => "info",
         (false, _) => "debug",
     };
-    let filter = format!("error,netdiag={level},netdiag_ebpf={level}");
+    // Who asked the API tells of its failures, in a sentence that says what was asked.
+    let others = match global.verbose {
+        0 | 1 => "error,kube_client::client::builder=off",
+        _ => "error",
+    };
+    let filter = format!("{others},netdiag={level},netdiag_ebpf={level}");
     let mut form = ConfigurableFormat::default();
     form.timestamp(None).target(false);
     let environment = env_logger::Env::new().filter_or("NETDIAG_LOG", filter);

@@ -387,6 +387,24 @@ fn a_killed_client_leaves_nothing_for_long() {
 }
 
 #[test]
+fn a_pod_that_comes_late_is_taken_away_too() {
+    if need::missing(&TOOLS) {
+        return;
+    }
+    let cluster = Cluster::up("healthy");
+    cluster.api.make_late(Duration::from_secs(3));
+    let ended = cluster.ask(&["diagnose", "--nodes", "left", "--duration", "2s"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(
+        sentence(&ended).contains("does not say whether a pod comes to left"),
+        "{ended:?}"
+    );
+    assert_eq!(cluster.api.count("create jobs"), 1);
+    assert_eq!(cluster.api.count("delete jobs"), 1, "it had come");
+    cluster.assert_left_alone();
+}
+
+#[test]
 fn who_may_not_is_told_so() {
     if need::missing(&TOOLS) {
         return;

@@ -1,6 +1,6 @@
 //! The pods of one call: brought to their nodes, waited for, and taken away.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -36,8 +36,10 @@ pub struct Once {
     jobs: Api<Job>,
     pods: Api<Pod>,
     brief: Brief,
-    /// Names of its Jobs, by their nodes.
-    made: BTreeMap<String, String>,
+    /// Nodes with a Job.
+    made: BTreeSet<String>,
+    /// The API did not say whether it made one of them: it may come later.
+    unsure: bool,
     stop: watch::Receiver<bool>,
 }
 
@@ -48,7 +50,8 @@ impl Once {
             jobs: Api::namespaced(client.clone(), namespace),
             pods: Api::namespaced(client.clone(), namespace),
             brief,
-            made: BTreeMap::new(),
+            made: BTreeSet::new(),
+            unsure: false,
             stop,
         }
     }
@@ -76,8 +79,9 @@ impl Once {
                 Ok(Err(error)) => Some(why(&error)),
                 Err(_) => Some(format!("no answer within {} s", PATIENCE.as_secs())),
             };
-            self.made.insert(node.clone(), self.brief.name(number));
+            self.made.insert(node.clone());
             if let Some(why) = why {
+                self.unsure = true;
                 bail!("the API does not say whether a pod comes to {node}: {why}");
             }
         }
@@ -96,12 +100,10 @@ impl Once {
                 Err(_) => false,
             };
             let over = begun.elapsed() >= self.brief.start || *self.stop.borrow();
-            if over || self.made.keys().all(settled) {
-                return self
-                    .made
-                    .keys()
-                    .map(|node| self.told(node, &state))
-                    .collect();
+            if over || self.made.iter().all(settled) {
+                let waited = begun.elapsed().min(self.brief.start);
+                let each = self.made.iter();
+                return each.map(|node| self.told(node, &state, waited)).collect();
             }
             sleep(LOOK).await;
         }
@@ -111,8 +113,9 @@ impl Once {
         &self,
         node: &str,
         state: &Result<BTreeMap<String, State>, String>,
+        waited: Duration,
     ) -> (String, Result<InPod, String>) {
-        let waited = self.brief.start.as_secs();
+        let waited = waited.as_secs();
         let told = match state.as_ref().map(|found| found.get(node)) {
             Ok(Some(State::Runs(pod))) => Ok(pod.clone()),
             Ok(Some(State::Ended(why))) => Err(format!("its pod ended: {why}")),
@@ -164,6 +167,7 @@ impl Once {
         let trouble = match away {
             Ok(Ok(())) => {
                 self.made.clear();
+                self.unsure = false;
                 return Ok(());
             }
             Ok(Err(error)) => format!("{error:#}"),
@@ -182,14 +186,16 @@ impl Once {
         ))
     }
 
-    /// Until neither Jobs nor pods of this call are there: one may come late.
+    /// Until neither Jobs nor pods of this call are there. One whose making was not confirmed may come
+    /// late: that none is there yet is then no proof.
     async fn delete(&self) -> Result<()> {
         let begun = Instant::now();
         let selector = ListParams::default().labels(&self.brief.selector());
         loop {
             let jobs = each(&self.jobs, selector.clone()).await?;
             let pods = self.own().await?;
-            if jobs.is_empty() && pods.is_empty() {
+            let may_come = self.unsure && begun.elapsed() < GRACE;
+            if jobs.is_empty() && pods.is_empty() && !may_come {
                 return Ok(());
             }
             let params = DeleteParams {

@@ -76,6 +76,8 @@ struct State {
     gone: Option<Gone>,
     forbidden: BTreeSet<String>,
     delay: BTreeMap<String, Duration>,
+    /// What is to be made is there so long after its making has failed.
+    late: Option<Duration>,
     minor: u32,
     /// `list pods`, `watch pods`, `410`.
     counts: BTreeMap<String, usize>,
@@ -268,6 +270,11 @@ impl Api {
     /// Each answer about that resource takes so long.
     pub fn delay(&self, resource: &str, delay: Duration) {
         self.change(|state| state.delay.insert(resource.to_owned(), delay));
+    }
+
+    /// Whoever makes something hears that this took too long; it is there so long after that.
+    pub fn make_late(&self, delay: Duration) {
+        self.change(|state| state.late = Some(delay));
     }
 
     /// Becomes Kubernetes 1.`minor`: those before 1.32 stream no lists.

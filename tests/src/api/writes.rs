@@ -27,16 +27,34 @@ pub async fn create(
         return failure(405, "MethodNotAllowed", "this fixture makes Jobs only");
     }
     object["metadata"]["namespace"] = asked.namespace.clone().unwrap_or_default().into();
+    let late = shared.state().late;
+    let Some(late) = late else {
+        make(shared, &object);
+        return document(201, &asked.typed(&object));
+    };
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(late).await;
+        make(&shared, &object);
+    });
+    failure(
+        504,
+        "Timeout",
+        "request did not complete within the allotted timeout",
+    )
+}
+
+/// The Job, and its pod.
+fn make(shared: &Arc<Shared>, job: &Value) {
     let pod = {
         let mut state = shared.state();
-        state.put("jobs", object.clone());
-        let pod = state.pod_of(&object);
+        state.put("jobs", job.clone());
+        let pod = state.pod_of(job);
         state.run(&pod);
         pod
     };
-    kubelet::expire(shared, &object, pod);
+    kubelet::expire(shared, job, pod);
     let _ = shared.events.send(Signal::Changed);
-    document(201, &asked.typed(&object))
 }
 
 pub async fn delete(
