@@ -176,12 +176,16 @@ impl Cluster {
     }
 }
 
-/// The answer, if it comes in time; else a sentence.
+/// The answer, if it comes in time, whatever it says; else a sentence.
+pub async fn answered<T>(asked: impl Future<Output = T>) -> Result<T, String> {
+    let late = |_| format!("no answer within {} s", PATIENCE.as_secs());
+    timeout(PATIENCE, asked).await.map_err(late)
+}
+
+/// What was asked for, if it comes in time; else a sentence.
 pub async fn within<T>(asked: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
-    match timeout(PATIENCE, asked).await {
-        Ok(answer) => answer.map_err(|error| why(&error)),
-        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
-    }
+    let answer = answered(asked).await?;
+    answer.map_err(|error| why(&error))
 }
 
 /// All objects, page by page.
@@ -243,7 +247,7 @@ pub fn in_pod(pod: &Pod) -> Option<InPod> {
 }
 
 /// A DNS subdomain, as names of nodes are (RFC 1123).
-pub fn is_name(text: &str) -> bool {
+fn is_name(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);
     !text.is_empty()
         && text.len() <= 253

@@ -1,25 +1,18 @@
 //! A command in a pod, by the API server's exec over WebSocket.
 use std::time::Duration;
 
+use super::{
+    cluster::{InPod, within},
+    kept::{self, Kept, Said, both, ended},
+};
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
 use kube::{
     Api,
     api::{AttachParams, AttachedProcess},
 };
-use tokio::time::timeout;
-
-use super::{
-    cluster::InPod,
-    kept::{Kept, Said, each},
-    kubernetes::why,
-};
 
 /// Bytes of its output that are on their way at once.
 const BUFFER: usize = 1 << 20;
-/// A kubelet that lives starts a command within this.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Codes of a netdiag that did what it was asked to: 0, findings, not enough seen.
-const FINE: [&str; 3] = ["0", "1", "4"];
 
 /// Runs it; its output goes to the file. Gives back why that is not all that was wanted.
 pub async fn run(
@@ -37,38 +30,16 @@ pub async fn run(
         .container(&at.container)
         .max_stdout_buf_size(BUFFER);
     let pod = &at.pod;
-    let begun = timeout(PATIENCE, pods.exec(&at.pod, command, &asked)).await;
-    let process = match begun {
-        Ok(Ok(process)) => process,
-        Ok(Err(error)) => {
-            return Some(format!("no command could be run in {pod}: {}", why(&error)));
-        }
-        Err(_) => {
-            return Some(format!(
-                "no command could be run in {pod}: no answer within {} s",
-                PATIENCE.as_secs()
-            ));
-        }
-    };
-    match timeout(limit, streamed(process, to, said)).await {
-        Ok(trouble) => trouble,
-        Err(_) => Some(format!(
-            "it fell silent: no end within {} s",
-            limit.as_secs()
-        )),
+    match within(pods.exec(pod, command, &asked)).await {
+        Ok(process) => ended(limit, streamed(process, to, said)).await,
+        Err(why) => Some(format!("no command could be run in {pod}: {why}")),
     }
 }
 
 async fn streamed(mut process: AttachedProcess, to: &mut Kept, mut said: Said) -> Option<String> {
     let status = process.take_status();
     let (stdout, stderr) = (process.stdout(), process.stderr());
-    let output = each(stdout, |bytes| to.put(bytes));
-    let words = each(stderr, |bytes| {
-        said.put(bytes);
-        Ok(())
-    });
-    // One that cannot be kept ends both: nobody would take the rest.
-    if let Err(why) = tokio::try_join!(output, words) {
+    if let Err(why) = both(stdout, stderr, to, &mut said).await {
         return Some(why);
     }
     let status = match status {
@@ -97,8 +68,10 @@ fn failed(status: &Status) -> Option<String> {
     let mut codes = causes.filter(|it| it.reason.as_deref() == Some("ExitCode"));
     let code = codes.next().and_then(|it| it.message.as_deref());
     match code {
-        Some(code) if FINE.contains(&code) => None,
-        Some(code) => Some(format!("netdiag ended there with code {code}")),
+        Some(code) => match code.parse() {
+            Ok(code) => kept::failed(code),
+            Err(_) => Some("netdiag ended there with a code that is no number".into()),
+        },
         None => Some(
             status
                 .message

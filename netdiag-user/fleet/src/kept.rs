@@ -3,9 +3,13 @@ use std::{
     fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::timeout,
+};
 
 use crate::{model::text, sys::output_file};
 
@@ -15,6 +19,8 @@ const MOST: u64 = 1 << 30;
 const MOST_SAID: usize = 64 << 10;
 /// Of one line.
 const LINE: usize = 1000;
+/// Codes of a netdiag that did what it was asked to: nothing found, findings, not enough seen.
+const FINE: [i32; 3] = [0, 1, 4];
 
 pub struct Kept {
     path: PathBuf,
@@ -114,8 +120,39 @@ impl Said {
     }
 }
 
+/// Takes what a node gives and says until it ends both; fails with a sentence. Output that cannot be
+/// kept ends both: nobody would take the rest.
+pub async fn both(
+    output: Option<impl AsyncRead + Unpin>,
+    words: Option<impl AsyncRead + Unpin>,
+    to: &mut Kept,
+    said: &mut Said,
+) -> Result<(), String> {
+    let output = each(output, |bytes| to.put(bytes));
+    let words = each(words, |bytes| {
+        said.put(bytes);
+        Ok(())
+    });
+    tokio::try_join!(output, words).map(|_| ())
+}
+
+/// Why that code of netdiag's is not all that was wanted.
+pub fn failed(code: i32) -> Option<String> {
+    let told = || format!("netdiag ended there with code {code}");
+    (!FINE.contains(&code)).then(told)
+}
+
+/// Nothing, or why it did not end within that time.
+pub async fn ended(within: Duration, it: impl Future<Output = Option<String>>) -> Option<String> {
+    let silent = |_| {
+        let seconds = within.as_secs();
+        Some(format!("it fell silent: no end within {seconds} s"))
+    };
+    timeout(within, it).await.unwrap_or_else(silent)
+}
+
 /// Takes all that comes, as long as it is wanted.
-pub async fn each(
+async fn each(
     from: Option<impl AsyncRead + Unpin>,
     mut take: impl FnMut(&[u8]) -> Result<(), String>,
 ) -> Result<(), String> {

@@ -17,7 +17,7 @@ mod wanted;
 use std::path::PathBuf;
 
 pub use self::{
-    cluster::{AGENTS, Choice, Cluster, InPod, is_name},
+    cluster::{AGENTS, Choice, Cluster, InPod},
     fetch::{Asking, Source, Way, fetch},
     job::Brief,
     once::Once,

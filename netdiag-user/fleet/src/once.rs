@@ -17,14 +17,12 @@ use tokio::{
 };
 
 use super::{
-    cluster::{Cluster, InPod, each, in_pod, runs},
+    cluster::{Cluster, InPod, answered, each, in_pod, runs},
     job::Brief,
     kubernetes::why,
     model::{shell, text},
 };
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(500);
 /// A node that lives ends a pod within this.
 const GRACE: Duration = Duration::from_secs(8);
@@ -65,8 +63,7 @@ impl Once {
             }
             let job = self.brief.job(number, node);
             let params = PostParams::default();
-            let created = timeout(PATIENCE, self.jobs.create(&params, &job)).await;
-            let why = match created {
+            let why = match answered(self.jobs.create(&params, &job)).await {
                 Ok(Ok(_)) => None,
                 // It was refused, and is not there.
                 Ok(Err(kube::Error::Api(status))) if is_refusal(status.code) => {
@@ -77,7 +74,7 @@ impl Once {
                     );
                 }
                 Ok(Err(error)) => Some(why(&error)),
-                Err(_) => Some(format!("no answer within {} s", PATIENCE.as_secs())),
+                Err(late) => Some(late),
             };
             self.made.insert(node.clone());
             if let Some(why) = why {

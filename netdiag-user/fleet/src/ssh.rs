@@ -11,14 +11,12 @@ use tokio::{
 };
 
 use super::{
-    kept::{Kept, Said, each},
+    kept::{Kept, Said, both, ended, failed},
     model::shell::quoted,
 };
 
 /// It closes the connection meanwhile.
 const GRACE: Duration = Duration::from_secs(2);
-/// Codes of a netdiag that did what it was asked to.
-const FINE: [i32; 3] = [0, 1, 4];
 /// ssh(1): its own failure.
 const NO_CONNECTION: i32 = 255;
 
@@ -60,20 +58,12 @@ impl Remote {
             Err(error) => return Some(format!("{program} cannot be run: {error}")),
         };
         let mut group = Group(child.id());
-        let ended = timeout(limit, streamed(&mut child, to, said)).await;
-        match ended {
-            Ok(trouble) => {
-                // It has ended, and its number may be another's.
-                if child.id().is_none() {
-                    group.0 = None;
-                }
-                trouble
-            }
-            Err(_) => Some(format!(
-                "it fell silent: no end within {} s",
-                limit.as_secs()
-            )),
+        let trouble = ended(limit, streamed(&mut child, to, said)).await;
+        // It has ended, and its number may be another's.
+        if child.id().is_none() {
+            group.0 = None;
         }
+        trouble
     }
 }
 
@@ -91,13 +81,7 @@ impl Drop for Group {
 
 async fn streamed(child: &mut Child, to: &mut Kept, mut said: Said) -> Option<String> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let output = each(stdout, |bytes| to.put(bytes));
-    let words = each(stderr, |bytes| {
-        said.put(bytes);
-        Ok(())
-    });
-    // One that cannot be kept ends both: nobody would take the rest.
-    if let Err(why) = tokio::try_join!(output, words) {
+    if let Err(why) = both(stdout, stderr, to, &mut said).await {
         return Some(why);
     }
     let status = match timeout(GRACE, child.wait()).await {
@@ -108,10 +92,9 @@ async fn streamed(child: &mut Child, to: &mut Kept, mut said: Said) -> Option<St
     let last = said.last();
     let told = |otherwise: String| Some(last.unwrap_or(otherwise));
     match status.code() {
-        Some(code) if FINE.contains(&code) => None,
         Some(NO_CONNECTION) => told("ssh could not connect".into()),
         Some(127) => told("there is no netdiag on it".into()),
-        Some(code) => told(format!("netdiag ended there with code {code}")),
+        Some(code) => failed(code).and_then(told),
         None => Some("ssh was ended by a signal".into()),
     }
 }

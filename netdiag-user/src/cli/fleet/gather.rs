@@ -1,6 +1,7 @@
 //! Fetches what the nodes saw, and leaves nothing behind on them.
 use std::{
     collections::BTreeMap,
+    hash::{BuildHasher, RandomState},
     io::{IsTerminal, Write},
     path::{Path, PathBuf},
     time::Duration,
@@ -364,7 +365,5 @@ impl Plan<'_> {
 
 /// A word that no other call has.
 fn run() -> String {
-    let now = jiff::Timestamp::now().as_nanosecond() as u64;
-    let mixed = (now ^ u64::from(std::process::id()) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    format!("{:08x}", mixed >> 32)
+    format!("{:08x}", RandomState::new().hash_one(()) >> 32)
 }
