@@ -17,8 +17,10 @@ use self::{
     gather::{Gathered, Plan},
 };
 use super::{
-    Cli, Command, Usage, exit,
-    options::{Causes, Global, Only, duration},
+    Cli, Command,
+    behind::{Started, is_typed, refused},
+    exit,
+    options::{Causes, Global, duration},
     path::name_within,
     replay::{self, ReplayArgs},
     watch::Signals,
@@ -32,6 +34,18 @@ use crate::{
 
 /// By this name kubectl finds its plugins.
 const PLUGIN: &str = "kubectl-netdiag";
+const DIAGNOSE: Started = Started {
+    command: "diagnose",
+    called: "`netdiag diagnose`",
+};
+/// Its options that are said for the user, by their IDs.
+const OURS: [(&str, &str); 5] = [
+    ("duration", "--duration"),
+    ("record", "--record"),
+    ("output_file", "--output-file"),
+    ("output", "--output"),
+    ("node_name", "--node-name"),
+];
 /// An incident that somebody asks about is over since then at most.
 const LAST_MINUTES: Duration = Duration::from_secs(5 * 60);
 
@@ -256,37 +270,12 @@ async fn replayed_apart(asked: ReplayArgs, mut sink: output::Sink) -> Result<i32
 
 /// Words for the nodes that these would refuse, or that are not the user's to say.
 fn check(more: &[String]) -> Result<()> {
-    const OURS: [&str; 7] = [
-        "--duration",
-        "-d",
-        "--record",
-        "--output-file",
-        "--output",
-        "-o",
-        "--node-name",
-    ];
-    let is_ours = |word: &&String| {
-        let name = word.split('=').next().unwrap_or_default();
-        OURS.contains(&name)
-    };
-    if let Some(ours) = more.iter().find(is_ours) {
-        return Err(Usage(format!("{ours} stands before the --, or nowhere")).into());
+    let given = DIAGNOSE.parse(more.iter().cloned())?;
+    let ours = OURS.iter().find(|(id, _)| is_typed(&given, id));
+    match ours {
+        Some((_, ours)) => Err(refused(&format!("{ours} stands before the --, or nowhere"))),
+        None => Ok(()),
     }
-    let line = ["netdiag", "diagnose"].map(str::to_owned).into_iter();
-    let Err(error) = Cli::try_parse_from(line.chain(more.iter().cloned())) else {
-        return Ok(());
-    };
-    let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    // Whether that folder is there is known on the nodes alone.
-    if first.contains("'--root <DIR>'") {
-        return Ok(());
-    }
-    let why = first.trim_start_matches("error: ");
-    Err(Usage(format!(
-        "behind the -- stands what `netdiag diagnose` takes: {why}"
-    ))
-    .into())
 }
 
 async fn snapshot(args: &SnapshotArgs, global: &Global) -> Result<i32> {
@@ -357,17 +346,38 @@ fn made(folder: &PathBuf) -> Result<PathBuf> {
 
 fn replayed(kept: &Kept) -> ReplayArgs {
     ReplayArgs {
-        files: Vec::new(),
-        node: Vec::new(),
-        iface: Vec::new(),
-        only: Only::default(),
-        causes: Causes::default(),
         output: kept.output,
-        path: None,
-        pcap: None,
         output_file: kept.output_file.clone(),
-        anonymise: None,
-        missing: Vec::new(),
-        named_by_files: false,
+        ..ReplayArgs::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ours_is_known_however_it_is_spelt() {
+        let refused = |line: &str| {
+            let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            check(&words).err().map(|why| why.to_string())
+        };
+        for (line, name) in [
+            ("-d5s", "--duration"),
+            ("--duration=5s", "--duration"),
+            ("-ojson", "--output"),
+            ("--record x", "--record"),
+            ("--output-file x", "--output-file"),
+            ("--node-name x", "--node-name"),
+        ] {
+            let why = refused(line).unwrap_or_else(|| panic!("{line}"));
+            assert!(why.starts_with(name), "{line}: {why}");
+        }
+        assert_eq!(refused("--root /nowhere-at-all"), None);
+        let why = refused("--no-such-option").expect("refused");
+        assert!(
+            why.starts_with("behind the -- stands what `netdiag diagnose` takes"),
+            "{why}"
+        );
     }
 }

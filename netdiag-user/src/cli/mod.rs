@@ -2,6 +2,8 @@
 mod account;
 pub mod agent;
 pub mod audit;
+#[cfg(feature = "k8s")]
+mod behind;
 pub mod cleanup;
 mod cluster;
 pub mod diagnose;

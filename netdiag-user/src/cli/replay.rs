@@ -31,7 +31,7 @@ use crate::{
     output::{self, Format},
 };
 
-#[derive(Args, Debug, Clone)]
+#[derive(Args, Debug, Clone, Default)]
 pub struct ReplayArgs {
     /// Recordings that `run` or `diagnose --record FILE` made. Those of several nodes are one
     /// incident: what left one node and never came to another is told, and every line names its

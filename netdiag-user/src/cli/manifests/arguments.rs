@@ -1,13 +1,16 @@
-//! What stands behind the `--`: what the agent would refuse on every node is refused here, by its own
-//! parser.
+//! What stands behind the `--`, for the agents.
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{ArgMatches, CommandFactory, builder::Resettable, error::ErrorKind, value_parser};
 
 use crate::{
-    cli::{Cli, Usage},
+    cli::behind::{Started, is_typed, refused},
     manifests::{self, Options, Profile},
+};
+
+const AGENT: Started = Started {
+    command: "agent",
+    called: "`netdiag agent`",
 };
 
 /// What of it concerns the objects.
@@ -20,13 +23,12 @@ pub struct Told {
 
 /// What a user gives, by itself.
 pub fn read(arguments: &[String]) -> Result<Told> {
-    if arguments.iter().any(|it| it.starts_with("--listen")) {
+    let given = AGENT.parse(arguments.iter().cloned())?;
+    if is_typed(&given, "listen") {
         return Err(refused(
             "--listen stands before the --: ports and probes go by it",
         ));
     }
-    let line = std::iter::once("agent".to_owned()).chain(arguments.iter().cloned());
-    let given = parse(line)?;
     if let Some(command) = given.subcommand_name() {
         return Err(refused(&format!(
             "{command} watches nothing: behind the -- stand options of `netdiag agent` alone"
@@ -61,43 +63,7 @@ pub fn check(options: &Options, profile: Profile, told: &Told) -> Result<()> {
         profile,
         ..options.clone()
     };
-    parse(manifests::arguments(&options)).map(|_| ())
-}
-
-/// As on a node: this machine's environment and files are not asked.
-fn parse(line: impl IntoIterator<Item = String>) -> Result<ArgMatches> {
-    let command = Cli::command().mut_subcommand("agent", |agent| {
-        let agent = agent.mut_args(|it| match it.get_id() == "root" {
-            // Whether that folder is there is known on the nodes alone.
-            true => it.value_parser(value_parser!(std::path::PathBuf)),
-            false => it.env(Resettable::Reset),
-        });
-        // None of them is run: what is wrong with one is that it is there.
-        agent.mut_subcommands(|it| it.mut_args(|it| it.required(false)))
-    });
-    let line = std::iter::once("netdiag".to_owned()).chain(line);
-    match command.try_get_matches_from(line) {
-        Ok(mut all) => match all.remove_subcommand() {
-            Some((_, agent)) => Ok(agent),
-            None => Err(refused("nothing is started")),
-        },
-        Err(error) => Err(refused(&sentence(&error))),
-    }
-}
-
-fn sentence(error: &clap::Error) -> String {
-    if matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    ) {
-        return "behind the -- --help and --version watch nothing".to_owned();
-    }
-    let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    let why = first.trim_start_matches("error: ");
-    format!("behind the -- stands what `netdiag agent` takes: {why}")
-}
-
-fn refused(why: &str) -> anyhow::Error {
-    Usage(why.to_owned()).into()
+    // The first of them is the command.
+    let words = manifests::arguments(&options).into_iter().skip(1);
+    AGENT.parse(words).map(|_| ())
 }
