@@ -44,6 +44,26 @@ pub struct State {
     pub alive: Option<Instant>,
 }
 
+impl State {
+    /// Before the first reading.
+    pub fn new(most: usize, standing: Standing) -> Self {
+        Self {
+            meter: Meter::new(most),
+            standing,
+            losses: Losses::default(),
+            cost: OwnCost::default(),
+            hooks: 0,
+            sight: Sight::default(),
+            sending: None,
+            noticed: None,
+            blind: None,
+            most,
+            build: Default::default(),
+            alive: None,
+        }
+    }
+}
+
 /// What was not seen, or not kept. None of them falls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {

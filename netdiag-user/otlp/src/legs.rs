@@ -1,5 +1,5 @@
 //! `netdiag.leg`: each hop of a suspicious flow, with what it counted within the interval.
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::{
     flow::FlowKey,
@@ -36,18 +36,18 @@ impl Legs {
         let suspects = suspects(facts);
         let mut flows: Vec<_> = suspects.iter().collect();
         flows.sort_unstable_by_key(|(flow, why)| (**why, number(flow)));
-        let mut by_number: BTreeMap<u64, ()> = BTreeMap::new();
+        let mut told: BTreeSet<u64> = BTreeSet::new();
         for (flow, why) in flows {
             let Some(journey) = facts.journeys().get(flow) else {
                 continue;
             };
-            let known = by_number.contains_key(&number(flow));
-            let room = known || by_number.len() < FLOWS;
+            let known = told.contains(&number(flow));
+            let room = known || told.len() < FLOWS;
             if !room || legs.records.len() + journey.hops.len() > LEGS {
                 legs.rest += journey.hops.len() as u64;
                 continue;
             }
-            by_number.insert(number(flow), ());
+            told.insert(number(flow));
             for (at, hop) in journey.hops.iter().enumerate() {
                 legs.add(facts, hop, *why, at);
             }

@@ -145,16 +145,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        agent::{
-            meter::Meter,
-            page::{Losses, State},
-            sight::Sight,
-            standing::Standing,
-        },
-        model::{
-            own::OwnCost,
-            verdict::{Confidence, Finding, Severity},
-        },
+        agent::{page::State, standing::Standing},
+        model::verdict::{Confidence, Finding, Severity},
     };
 
     /// A page on which one finding stands.
@@ -168,20 +160,7 @@ mod tests {
             summary,
         );
         standing.found(Instant::now(), &[finding]);
-        Page::new(State {
-            meter: Meter::new(10),
-            standing,
-            losses: Losses::default(),
-            cost: OwnCost::default(),
-            hooks: 0,
-            sight: Sight::default(),
-            sending: None,
-            noticed: None,
-            blind: None,
-            most: 10,
-            build: Default::default(),
-            alive: None,
-        })
+        Page::new(State::new(10, standing))
     }
 
     fn states(records: &[Record]) -> Vec<String> {

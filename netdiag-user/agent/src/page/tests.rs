@@ -8,18 +8,9 @@ use crate::{
 
 fn page() -> Page {
     Page::new(State {
-        meter: Meter::new(10),
-        standing: Standing::new(Duration::from_secs(60)),
-        losses: Losses::default(),
-        cost: OwnCost::default(),
         hooks: 3,
-        sight: Sight::default(),
-        sending: None,
-        noticed: None,
-        blind: None,
-        most: 10,
         build: ["1", "6", "node-a"].map(str::to_owned),
-        alive: None,
+        ..State::new(10, Standing::new(Duration::from_secs(60)))
     })
 }
 

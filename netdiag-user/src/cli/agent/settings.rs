@@ -13,13 +13,11 @@ use crate::{
     agent::{
         config::{Key, Read, USUAL, Value, print},
         history::{Extent, History},
-        meter::Meter,
-        page::{Losses, Page, State},
-        sight::Sight,
+        page::{Page, State},
         standing::Standing,
     },
     cli::options::{Scope, duration, share},
-    model::{level::Level, own::OwnCost, text},
+    model::{level::Level, text},
     sys::file,
 };
 
@@ -102,19 +100,10 @@ impl Settings {
 
     /// A page with nothing on it yet.
     pub fn page(&self) -> Page {
+        let standing = Standing::new(self.resolve_after / 2);
         Page::new(State {
-            meter: Meter::new(self.max_series),
-            standing: Standing::new(self.resolve_after / 2),
-            losses: Losses::default(),
-            cost: OwnCost::default(),
-            hooks: 0,
-            sight: Sight::default(),
-            sending: None,
-            noticed: None,
-            blind: None,
-            most: self.max_series,
             build: [env!("CARGO_PKG_VERSION"), "", ""].map(str::to_owned),
-            alive: None,
+            ..State::new(self.max_series, standing)
         })
     }
 
