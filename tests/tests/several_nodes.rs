@@ -205,9 +205,18 @@ fn agent(node: &str) -> Value {
     })
 }
 
+/// Whether a cause is on the page of that node's agent.
+fn knows(netns: &str, cause: &str) -> bool {
+    let url = "http://127.0.0.1:9464/metrics";
+    let curl = ["netns", "exec", netns, "curl", "--silent", url];
+    let page = run(Command::new("ip").args(curl));
+    let row = format!("netdiag_finding{{cause=\"{cause}\"");
+    page.text().contains(&row)
+}
+
 #[test]
 fn agents_know_the_last_minutes() {
-    if need::missing(&TOOLS) {
+    if need::missing(&TOOLS) || need::missing(&["curl"]) {
         return;
     }
     let cluster = Cluster::up("overlay-blocked");
@@ -216,7 +225,13 @@ fn agents_know_the_last_minutes() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().display().to_string();
     // What is over when it is asked about.
-    std::thread::sleep(Duration::from_secs(12));
+    wait_until("an agent has the finding", PATIENCE, || {
+        cluster
+            .lab
+            .nodes
+            .iter()
+            .any(|node| knows(node, "overlay-blocked"))
+    });
     traffic.stop(Signal::SIGINT);
     let ask = ["diagnose", "--all-nodes", "--record", &path, "-o", "json"];
     let ended = cluster.ask(&ask);
@@ -331,8 +346,22 @@ fn nothing_is_left_behind() {
     // A node that falls silent: the others count, and its pod is taken away by force.
     let ran = running(&cluster);
     cluster.api.silence("right");
+    // What was on its way comes, and no more of it, while the other node goes on.
+    let length = |node: &str| {
+        let file = folder.path().join(format!("{node}.ndr"));
+        file.metadata().expect("a recording").len()
+    };
+    let goes_on = || {
+        let before = length("left");
+        wait_until("the other node says more", PATIENCE, || {
+            length("left") > before
+        });
+    };
+    goes_on();
+    let last = length("right");
+    goes_on();
+    assert_eq!(length("right"), last, "it is silent");
     // What it has said until then counts, and that it says no more is told.
-    std::thread::sleep(Duration::from_secs(2));
     let ended = ran.stop(Signal::SIGINT);
     let verdict = ended.json();
     assert_eq!(

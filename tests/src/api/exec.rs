@@ -31,18 +31,18 @@ const STATUS: u8 = 3;
 pub fn exec(request: Request<Incoming>, asked: &Asked, shared: &Arc<Shared>) -> Response<Body> {
     let own = |part: &Option<String>| part.clone().unwrap_or_default();
     let key = format!("{}/{}", own(&asked.namespace), own(&asked.name));
-    let command = {
+    let (node, command) = {
         let state = shared.state();
         let pod = state.objects.get("pods").and_then(|all| all.get(&key));
         let node = pod.and_then(|pod| pod["spec"]["nodeName"].as_str());
-        let silent = node
-            .and_then(|it| state.kubelets.get(it))
-            .is_some_and(|it| it.silent);
-        match state.containers.get(&key) {
-            Some(running) if !silent => Some(running.command(&asked.command)),
+        let node = node.unwrap_or_default().to_owned();
+        let command = match state.containers.get(&key) {
+            Some(running) if !state.is_silent(&node) => Some(running.command(&asked.command)),
             _ => None,
-        }
+        };
+        (node, command)
     };
+    let shared = shared.clone();
     let header = request.headers().get("sec-websocket-key");
     let accept = header.map(|it| derive_accept_key(it.as_bytes()));
     let Some(accept) = accept else {
@@ -55,7 +55,10 @@ pub fn exec(request: Request<Incoming>, asked: &Asked, shared: &Arc<Shared>) -> 
         let io = TokioIo::new(upgraded);
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
         match command {
-            Some(command) => run(socket, Command::from(command)).await,
+            Some(command) => {
+                let silent = || shared.state().is_silent(&node);
+                run(socket, Command::from(command), silent).await;
+            }
             // A kubelet that is gone says nothing, and the connection stands.
             None => std::future::pending().await,
         }
@@ -70,7 +73,11 @@ pub fn exec(request: Request<Incoming>, asked: &Asked, shared: &Arc<Shared>) -> 
     response
 }
 
-async fn run(socket: WebSocketStream<TokioIo<Upgraded>>, mut command: Command) {
+async fn run(
+    socket: WebSocketStream<TokioIo<Upgraded>>,
+    mut command: Command,
+    silent: impl Fn() -> bool,
+) {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -91,6 +98,10 @@ async fn run(socket: WebSocketStream<TokioIo<Upgraded>>, mut command: Command) {
         tokio::select! {
             frame = frames.recv() => {
                 let Some(frame) = frame else { break };
+                // What the command says on a node that is cut off reaches nobody.
+                if silent() {
+                    continue;
+                }
                 if to.send(Message::Binary(frame)).await.is_err() {
                     break;
                 }

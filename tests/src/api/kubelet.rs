@@ -177,6 +177,11 @@ fn environment(container: &Value, node: &str) -> Vec<(String, String)> {
 }
 
 impl State {
+    /// The node's kubelet says nothing any more.
+    pub(super) fn is_silent(&self, node: &str) -> bool {
+        self.kubelets.get(node).is_some_and(|it| it.silent)
+    }
+
     /// Runs a pod where its node has a kubelet that hears of it.
     pub(super) fn run(&mut self, key: &str) {
         let Some(pod) = self
@@ -221,8 +226,7 @@ impl State {
     pub(super) fn delete_pod(&mut self, key: &str, force: bool) -> Option<Value> {
         let pod = self.objects.get("pods")?.get(key)?.clone();
         let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
-        let silent = self.kubelets.get(node).is_some_and(|it| it.silent);
-        if silent && !force {
+        if self.is_silent(node) && !force {
             let mut pod = pod.clone();
             pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
             self.put("pods", pod.clone());
