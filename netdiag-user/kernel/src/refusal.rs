@@ -2,16 +2,22 @@
 use aya::{maps::MapError, programs::ProgramError};
 
 use super::version;
-use crate::sys::{capabilities, limits};
+use crate::sys::{capabilities, limits, seccomp};
 
 /// What raises the limit of locked memory.
 pub const LOCKED_REMEDY: &str = "`ulimit -l unlimited` before it is started, or \
     LimitMEMLOCK=infinity in its systemd unit, or CAP_SYS_RESOURCE to raise it itself";
 
+/// What lets a container call bpf().
+pub const SECCOMP_REMEDY: &str = "`netdiag manifests seccomp`, which prints a profile for the node, and \
+    `netdiag manifests --seccomp-profile localhost/netdiag.json`, which goes by it";
+
 /// Why nothing can be loaded at all; each has its sentence and its remedy.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unavailable {
     NotPrivileged,
+    /// The right is there, and the call is not.
+    Seccomp,
     /// So many bytes may be locked.
     LockedMemory(u64),
     NoRingBuffer,
@@ -23,6 +29,10 @@ impl std::fmt::Display for Unavailable {
             Self::NotPrivileged => f.write_str(
                 "no permission to load eBPF programs: run it as root, or give it CAP_BPF, \
                  CAP_PERFMON and CAP_NET_ADMIN",
+            ),
+            Self::Seccomp => write!(
+                f,
+                "a seccomp profile refuses bpf(), though the capability is there: {SECCOMP_REMEDY}"
             ),
             Self::LockedMemory(limit) => write!(
                 f,
@@ -72,6 +82,7 @@ pub(super) fn of_object(error: aya::EbpfError) -> anyhow::Error {
     if let aya::EbpfError::MapError(MapError::CreateError { name, io_error, .. }) = &error {
         match io_error.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => return not_permitted().into(),
+            Some(libc::ENOSYS) if seccomp::refuses_bpf() => return Unavailable::Seccomp.into(),
             Some(libc::EINVAL) if name.as_str() == "EVENTS" => {
                 return Unavailable::NoRingBuffer.into();
             }
@@ -119,6 +130,9 @@ fn last_word(log: &str) -> Option<String> {
 
 /// Why a map was not permitted: the right is missing, or before 5.11 the room.
 fn not_permitted() -> Unavailable {
+    if seccomp::refuses_bpf() {
+        return Unavailable::Seccomp;
+    }
     let either = &[capabilities::BPF, capabilities::ADMIN];
     let may = capabilities::held(either).is_ok_and(|(held, _)| !held.is_empty());
     match limits::locked_memory() {

@@ -9,7 +9,13 @@ use aya::{
 use serde::Serialize;
 
 use super::{offsets, refusal, sizes, symbols, trial, types, version};
-use crate::{model::level::Level, sys::limits};
+use crate::{
+    model::level::Level,
+    sys::{
+        capabilities::{self, Right},
+        limits, seccomp,
+    },
+};
 
 /// One feature, and what to do where it is missing.
 #[derive(Clone, Debug, Serialize)]
@@ -55,7 +61,7 @@ const PRIVILEGE: &str = "run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_A
 fn maps() -> Feature {
     let result = match is_map_supported(MapType::RingBuf) {
         Ok(true) => Ok("BPF ring buffer".to_owned()),
-        Ok(false) | Err(_) if !privileged() => Err(("not permitted".into(), PRIVILEGE)),
+        Ok(false) | Err(_) if let Some(why) = refused() => Err(why),
         Ok(false) => Err(("no BPF ring buffer".into(), "Linux 5.8 or newer")),
         Err(e) => Err((e.to_string(), PRIVILEGE)),
     };
@@ -86,7 +92,7 @@ fn too_little_locked(bytes: u64) -> Option<u64> {
 fn cost() -> Feature {
     let told = match trial::costs() {
         Ok(costs) => Ok(cost_told(&costs)),
-        Err(_) if !privileged() => Err(("not permitted".into(), PRIVILEGE)),
+        Err(_) if let Some(why) = refused() => Err(why),
         Err(e) => Err((
             format!("not measured: {e:#}"),
             "it takes nothing from a trace",
@@ -121,15 +127,28 @@ fn cost_told(costs: &[(Level, [Duration; 2])]) -> String {
 fn hop_programs() -> Feature {
     let result = match is_program_supported(ProgramType::SchedClassifier) {
         Ok(true) => Ok("tc programs load".to_owned()),
-        Ok(false) | Err(_) if !privileged() => Err(("not permitted".into(), PRIVILEGE)),
+        Ok(false) | Err(_) if let Some(why) = refused() => Err(why),
         Ok(false) => Err(("no tc programs".into(), "a kernel with CONFIG_NET_CLS_BPF")),
         Err(e) => Err((e.to_string(), PRIVILEGE)),
     };
     feature("packets on hops", true, result)
 }
 
-fn privileged() -> bool {
-    nix::unistd::geteuid().is_root()
+/// Why bpf() is not permitted at all, with what permits it.
+fn refused() -> Option<(String, &'static str)> {
+    let may = holds(capabilities::BPF) || holds(capabilities::ADMIN);
+    match (may, seccomp::refuses_bpf()) {
+        (false, _) => Some(("not permitted".to_owned(), PRIVILEGE)),
+        (true, true) => {
+            let why = "a seccomp profile refuses bpf(), though the capability is there";
+            Some((why.to_owned(), refusal::SECCOMP_REMEDY))
+        }
+        (true, false) => None,
+    }
+}
+
+fn holds(right: Right) -> bool {
+    capabilities::held(&[right]).is_ok_and(|(held, _)| !held.is_empty())
 }
 
 fn tcx() -> Feature {
@@ -186,7 +205,7 @@ fn tracepoints(root: &Path) -> Vec<Feature> {
 }
 
 fn symbols(root: &Path) -> Feature {
-    let hidden = "run as root with kernel.kptr_restrict at 0 or 1";
+    let hidden = "run as root, or with CAP_SYSLOG, with kernel.kptr_restrict at 0 or 1";
     let result = match symbols::hidden(root) {
         true => Err(("/proc/kallsyms hides its addresses".into(), hidden)),
         false => Ok("/proc/kallsyms".to_owned()),
@@ -196,8 +215,15 @@ fn symbols(root: &Path) -> Feature {
 
 fn namespaces(root: &Path) -> Feature {
     let found = crate::host::namespaces::all(root).len();
-    let result = match privileged() {
+    let is_root = nix::unistd::geteuid().is_root();
+    let result = match holds(capabilities::ADMIN) {
         true => Ok(format!("{found} network namespaces can be entered")),
+        false if is_root => Err((
+            format!(
+                "{found} network namespaces are here, and CAP_SYS_ADMIN, which enters them, is not"
+            ),
+            "CAP_SYS_ADMIN, which the full profile of `netdiag manifests` has",
+        )),
         false => Err((
             format!("{found} network namespaces are here, and only root may enter them"),
             "run as root, or with CAP_SYS_ADMIN",

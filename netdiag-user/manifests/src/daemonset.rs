@@ -65,7 +65,12 @@ pub fn arguments(options: &Options) -> Vec<String> {
 
 fn pod(options: &Options) -> PodSpec {
     let image = options.image.as_str();
-    let mut pod = pod_spec(options.profile, image, &arguments(options));
+    let mut pod = pod_spec(
+        options.profile,
+        &options.seccomp,
+        image,
+        &arguments(options),
+    );
     pod.service_account_name = Some(options.name.to_string());
     pod.priority_class_name = options.priority_class.as_ref().map(ToString::to_string);
     let secret = options.pull_secret.as_ref();

@@ -127,7 +127,7 @@ fn changed(profile: Profile, options: &Options) -> Changed {
     let container = Container {
         args: arguments(&options),
         name: CONTAINER,
-        security_context: profile.security(),
+        security_context: profile.security(&options.seccomp),
     };
     let containers = ContainerList {
         containers: vec![container],

@@ -13,6 +13,7 @@ mod profile;
 mod rbac;
 mod rules;
 mod scrape;
+mod seccomp;
 mod yaml;
 
 pub use daemonset::arguments;
@@ -22,6 +23,7 @@ pub use names::{Image, Label, Name};
 pub use options::{Alerts, Listen, Monitor, Options, runbook_url, scale};
 pub use pod::{CONTAINER, HOST_ROOT, IMAGE, pod_spec};
 pub use profile::Profile;
+pub use seccomp::{Seccomp, seccomp};
 pub use yaml::{Document, stream};
 
 use netdiag_diagnosis as diagnosis;

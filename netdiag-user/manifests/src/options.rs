@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use crate::{
     names::{Image, Label, Name, labels, shown},
     profile::Profile,
+    seccomp::Seccomp,
 };
 
 /// What it is: netdiag, however its objects are called.
@@ -23,6 +24,7 @@ pub struct Options {
     pub own_namespace: bool,
     pub image: Image,
     pub profile: Profile,
+    pub seccomp: Seccomp,
     pub listen: Listen,
     /// Of an image in a registry that asks who one is.
     pub pull_secret: Option<Name>,

@@ -8,7 +8,7 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use crate::profile::Profile;
+use crate::{profile::Profile, seccomp::Seccomp};
 
 pub const CONTAINER: &str = "netdiag";
 /// The image of this very version, as it is called where it was imported and nobody pushed it under
@@ -23,9 +23,12 @@ pub(crate) const MEMORY_LIMIT_MI: u32 = 512;
 const LEDGER: &str = "/run/netdiag";
 
 /// Of a pod on one node that runs `netdiag ARGS…` of this image, whose entry point netdiag is.
-pub fn pod_spec(profile: Profile, image: &str, args: &[String]) -> PodSpec {
+pub fn pod_spec(profile: Profile, seccomp: &Seccomp, image: &str, args: &[String]) -> PodSpec {
     PodSpec {
-        containers: vec![container(profile, image, args)],
+        containers: vec![Container {
+            security_context: Some(profile.security(seccomp)),
+            ..container(image, args)
+        }],
         // A resolver of the cluster's, for collectors that are named by their Services.
         dns_policy: Some("ClusterFirstWithHostNet".to_owned()),
         // Its hooks are at the node's links.
@@ -54,14 +57,13 @@ pub fn pod_spec(profile: Profile, image: &str, args: &[String]) -> PodSpec {
     }
 }
 
-fn container(profile: Profile, image: &str, args: &[String]) -> Container {
+fn container(image: &str, args: &[String]) -> Container {
     Container {
         args: Some(args.to_vec()),
         env: Some(vec![of_the_pod("NODE_NAME", "spec.nodeName")]),
         image: Some(image.to_owned()),
         name: CONTAINER.to_owned(),
         resources: Some(resources()),
-        security_context: Some(profile.security()),
         volume_mounts: Some(vec![
             VolumeMount {
                 // Namespaces and sockets that come later are there as well.
@@ -137,7 +139,12 @@ mod tests {
 
     #[test]
     fn the_nodes_files_are_there_to_be_read_alone() {
-        let pod = pod_spec(Profile::Full, "netdiag:1", &["agent".to_owned()]);
+        let pod = pod_spec(
+            Profile::Full,
+            &Seccomp::default(),
+            "netdiag:1",
+            &["agent".to_owned()],
+        );
         let container = &pod.containers[0];
         let mounts = container.volume_mounts.as_deref().unwrap_or_default();
         let host = mounts.iter().find(|m| m.mount_path == HOST_ROOT);

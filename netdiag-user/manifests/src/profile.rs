@@ -1,9 +1,12 @@
 //! What a pod of netdiag may do on its node. Never privileged: each capability has its reason.
 use std::{fmt, str::FromStr};
 
-use k8s_openapi::api::core::v1::{AppArmorProfile, Capabilities, SeccompProfile, SecurityContext};
+use k8s_openapi::api::core::v1::{AppArmorProfile, Capabilities, SecurityContext};
 
-use crate::sys::capabilities::{BPF, CONTAINED, NET_ADMIN, PERFMON, Right};
+use crate::{
+    seccomp::Seccomp,
+    sys::capabilities::{BPF, CONTAINED, NET_ADMIN, PERFMON, Right},
+};
 
 /// How much of the node netdiag may look into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +47,7 @@ impl Profile {
     }
 
     /// What the container's security context says.
-    pub fn security(self) -> SecurityContext {
+    pub fn security(self, seccomp: &Seccomp) -> SecurityContext {
         let added = self.capabilities().map(|(name, _)| name.to_owned());
         // The usual AppArmor profile of container runtimes keeps every process from looking at
         // those outside the container, whatever its capabilities.
@@ -63,10 +66,7 @@ impl Profile {
             read_only_root_filesystem: Some(true),
             // Capabilities are a process's of root's from the start, and of nobody else's.
             run_as_user: Some(0),
-            seccomp_profile: Some(SeccompProfile {
-                type_: "RuntimeDefault".to_owned(),
-                ..SeccompProfile::default()
-            }),
+            seccomp_profile: Some(seccomp.object()),
             ..SecurityContext::default()
         }
     }
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn nothing_is_privileged() {
         for profile in Profile::ALL {
-            let security = profile.security();
+            let security = profile.security(&Seccomp::default());
             assert_eq!(security.privileged, Some(false));
             assert_eq!(security.allow_privilege_escalation, Some(false));
             assert_eq!(security.read_only_root_filesystem, Some(true));

@@ -59,12 +59,17 @@ fn with_reasons(yaml: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Profile, pod_spec};
+    use crate::{Profile, Seccomp, pod_spec};
 
     #[test]
     fn each_capability_has_its_reason_above_it() {
         for profile in Profile::ALL {
-            let pod = pod_spec(profile, "netdiag:1", &["agent".to_owned()]);
+            let pod = pod_spec(
+                profile,
+                &Seccomp::default(),
+                "netdiag:1",
+                &["agent".to_owned()],
+            );
             let text = Document::new("pod", "A pod.", &pod)
                 .expect("written")
                 .file();
@@ -80,7 +85,12 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_read() {
-        let pod = pod_spec(Profile::Full, "netdiag:1", &["--a=b: c".to_owned()]);
+        let pod = pod_spec(
+            Profile::Full,
+            &Seccomp::default(),
+            "netdiag:1",
+            &["--a=b: c".to_owned()],
+        );
         let text = Document::new("pod", "", &pod).expect("written").file();
         let read: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
         assert_eq!(read, serde_json::to_value(&pod).expect("JSON"));

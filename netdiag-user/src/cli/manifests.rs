@@ -10,7 +10,9 @@ use clap::{Args, ValueEnum};
 use self::arguments::Told;
 use super::{Usage, exit};
 use crate::{
-    manifests::{self, Alerts, IMAGE, Image, Label, Listen, Monitor, Name, Options, Profile, What},
+    manifests::{
+        self, Alerts, IMAGE, Image, Label, Listen, Monitor, Name, Options, Profile, Seccomp, What,
+    },
     output::Sink,
 };
 
@@ -24,6 +26,10 @@ pub struct ManifestsArgs {
     /// names) or full (pods' namespaces and processes too).
     #[arg(long, value_name = "PROFILE", default_value_t = Profile::Minimal)]
     pub profile: Profile,
+    /// The seccomp profile of its containers: runtime-default, or localhost/FILE for one that each node
+    /// has below its kubelet's folder (/var/lib/kubelet/seccomp), such as `netdiag manifests seccomp`.
+    #[arg(long, value_name = "PROFILE", default_value_t)]
+    pub seccomp_profile: Seccomp,
     /// The image, whose entry point netdiag is.
     #[arg(long, value_name = "REFERENCE", default_value = IMAGE)]
     pub image: Image,
@@ -90,6 +96,9 @@ pub enum Part {
     Dashboard,
     /// With --plain, how Prometheus finds the agents without its operator.
     Scrape,
+    /// A seccomp profile (JSON) that allows what a profile of capabilities needs, for nodes whose
+    /// runtime's default refuses bpf().
+    Seccomp,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -105,6 +114,7 @@ pub fn run(args: &ManifestsArgs) -> Result<i32> {
         return Ok(exit::OK);
     }
     let text = match (args.plain, args.part) {
+        (_, Part::Seccomp) => manifests::seccomp(options.profile)?,
         (true, Part::Scrape) => manifests::plain_scrape(&options)?.file(),
         (true, Part::Rules) => manifests::plain_rules(&options)?.file(),
         (true, Part::Dashboard) => manifests::plain_dashboard(&options)?,
@@ -141,6 +151,7 @@ impl ManifestsArgs {
             own_namespace: !self.no_namespace,
             image: self.image.clone(),
             profile: self.profile,
+            seccomp: self.seccomp_profile.clone(),
             listen: self.listen,
             pull_secret: self.pull_secret.clone(),
             priority_class: self.priority_class.clone(),
@@ -199,6 +210,10 @@ fn what(part: Part) -> Result<What> {
         Part::Monitors => What::Monitors,
         Part::Rules => What::Rules,
         Part::Dashboard => What::Dashboard,
+        Part::Seccomp => {
+            let why = "a seccomp profile is a file on each node, and no object of a cluster's";
+            return Err(Usage(why.to_owned()).into());
+        }
         Part::Scrape => {
             let why = "scrape is a part of Prometheus' own configuration, which --plain prints: monitors are \
                 objects of a cluster's";

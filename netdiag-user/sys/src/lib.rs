@@ -10,6 +10,7 @@ pub mod output_file;
 pub mod program;
 pub mod readable;
 pub mod ready;
+pub mod seccomp;
 pub mod socket;
 pub mod thrift;
 

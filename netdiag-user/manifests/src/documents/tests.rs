@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    Alerts, Profile,
+    Alerts, Profile, Seccomp,
     monitoring::{PodMonitor, PrometheusRule, RuleFile, ServiceMonitor},
     scrape::Scrapes,
 };
@@ -22,6 +22,7 @@ fn options(profile: Profile, monitors: Option<Monitor>) -> Options {
         own_namespace: true,
         image: "registry.example/netdiag:1".parse().expect("an image"),
         profile,
+        seccomp: Seccomp::default(),
         listen: "0.0.0.0:9464".parse().expect("an address"),
         pull_secret: Some(name("registry")),
         priority_class: Some(name("system-node-critical")),

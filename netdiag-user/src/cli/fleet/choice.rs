@@ -6,7 +6,7 @@ use clap::Args;
 use crate::{
     cli::{Usage, options::duration},
     fleet::{Choice, Remote},
-    manifests::{IMAGE, Profile},
+    manifests::{IMAGE, Profile, Seccomp},
     model::path::{Wanted, Who},
 };
 
@@ -62,6 +62,9 @@ pub struct Where {
     /// What they may do: minimal (BPF, PERFMON, NET_ADMIN) or full, which looks into pods too.
     #[arg(long, value_name = "PROFILE", default_value = "full")]
     pub profile: Profile,
+    /// Their seccomp profile: runtime-default, or localhost/FILE of `netdiag manifests seccomp`.
+    #[arg(long, value_name = "PROFILE", default_value_t)]
+    pub seccomp_profile: Seccomp,
     /// How long they may take to run.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub start_within: Duration,

@@ -357,7 +357,12 @@ impl Plan<'_> {
                 .unwrap_or_else(|| namespace.to_owned()),
             run: run(),
             start: self.at.start_within,
-            pod: pod_spec(self.at.profile, &self.at.image, &arguments),
+            pod: pod_spec(
+                self.at.profile,
+                &self.at.seccomp_profile,
+                &self.at.image,
+                &arguments,
+            ),
             life,
         }
     }
