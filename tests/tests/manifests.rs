@@ -58,6 +58,11 @@ fn what_a_cluster_would_refuse_is_refused_here() {
     usage(&["--label", "release=-"], "no value that Kubernetes takes");
     usage(&["--listen", "10.0.0.1:9464"], "one node's address");
     usage(&["--listen", "0.0.0.0:80"], "NET_BIND_SERVICE");
+    usage(&["--seccomp-profile", "unconfined"], "no seccomp profile");
+    usage(
+        &["--seccomp-profile", "localhost/../x"],
+        "no seccomp profile",
+    );
     usage(&["--alert-scale", "0"], "no factor");
     usage(&["--runbook-url", "wiki"], "no prefix of a link");
     for (arguments, word) in [
@@ -97,6 +102,30 @@ fn what_a_cluster_would_refuse_is_refused_here() {
     ] {
         let ended = usage(arguments, word);
         sentence(&ended);
+    }
+}
+
+/// In all that is printed for a profile, overlays too.
+#[test]
+fn a_seccomp_profile_of_the_nodes_is_gone_by() {
+    let own = ["--seccomp-profile", "localhost/netdiag.json"];
+    let seccomp = |object: &Value| {
+        let spec = &object["spec"]["template"]["spec"];
+        spec["containers"][0]["securityContext"]["seccompProfile"].clone()
+    };
+    let expected = json!({ "type": "Localhost", "localhostProfile": "netdiag.json" });
+    for profile in ["minimal", "full"] {
+        let documents = printed(&[&own[..], &["--profile", profile]].concat());
+        assert_eq!(seccomp(of_kind(&documents, "DaemonSet")), expected);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().display().to_string();
+    let ended = netdiag(&[&["manifests", "--kustomize", &root], &own[..]].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for file in ["base/daemonset.yaml", "overlays/full/profile.yaml"] {
+        let text = fs::read_to_string(folder.path().join(file)).expect(file);
+        let object: Value = serde_saphyr::from_str(&text).expect("YAML");
+        assert_eq!(seccomp(&object), expected, "{file}");
     }
 }
 

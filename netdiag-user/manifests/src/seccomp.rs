@@ -1,10 +1,11 @@
 //! A seccomp profile for netdiag's containers, and which one they go by. The runtime's default depends
-//! on the runtime: one that was made before the capability BPF existed, or a stricter one, refuses bpf()
-//! whatever a container may do (containerd before 1.5: contrib/seccomp/seccomp_default.go).
+//! on the runtime: a strict one, or one that was made before the capability BPF was, refuses bpf()
+//! whatever a container may do (containerd's tied it to SYS_ADMIN at first:
+//! contrib/seccomp/seccomp_default.go).
 //!
-//! What is allowed was seen with strace in the agent and each command that a pod runs, in their container's
-//! start by runc, and in nft and iptables; beside it stand the calls by which other versions of the C
-//! library and of those programs do the same.
+//! What is allowed was seen with strace in the agent and each command that a pod runs, with the node's
+//! nft and iptables; beside it stand the calls by which other versions of the C library and of those
+//! programs do the same, and what runc calls until the container's program has begun.
 mod calls;
 
 use std::{fmt, str::FromStr};
