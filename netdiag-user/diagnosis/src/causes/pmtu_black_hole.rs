@@ -317,7 +317,7 @@ mod tests {
         assert!(here.commands[1].text().ends_with("--set-mss 1410"));
         let elsewhere = fix(tunnel, 1450, ip("fd00::9"), false);
         assert!(elsewhere.commands.is_empty());
-        assert!(elsewhere.summary.contains("MTU of 1450"));
+        assert!(elsewhere.summary.contains("the MTU of pod fd00::9 to 1450"));
         assert!(elsewhere.summary.contains("advmss 1390"));
     }
 }
