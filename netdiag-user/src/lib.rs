@@ -14,6 +14,7 @@
 //! | [`causes`] | each cause's opinion of the facts, one file each; none knows another |
 //! | [`diagnosis`] | the arbiter joins opinions to findings, these to events, verdicts and paths, of one node or of several |
 //! | [`output`] | renders and never computes |
+//! | `report` | one page of an incident, for its ticket or a chat |
 //! | [`agent`] | what a run that goes on for weeks keeps and serves |
 //! | `fleet` | recordings of several nodes, fetched by the Kubernetes API or by ssh |
 //! | [`recording`] | readings as a file, from which the same verdict comes |
@@ -51,4 +52,6 @@ pub use netdiag_output as output;
 pub use netdiag_pipeline as pipeline;
 pub use netdiag_pods as pods;
 pub use netdiag_recording as recording;
+#[cfg(feature = "report")]
+pub use netdiag_report as report;
 pub use netdiag_sys as sys;

@@ -3,6 +3,7 @@
 //! The helpers panic with a sentence where the machine or netdiag does not do what the test
 //! rests on; they are for tests only.
 pub mod api;
+pub mod chromium;
 pub mod cni;
 pub mod desk;
 pub mod dropping;

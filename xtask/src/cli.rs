@@ -53,6 +53,10 @@ enum Task {
         /// Each scenario of the lab over IPv4 and IPv6, and not over the one that the commit chooses
         #[arg(long)]
         full: bool,
+        /// Only the pages of `netdiag report` in Chromium, which is installed for that; their pictures
+        /// are in target/ui
+        #[arg(long, conflicts_with = "full")]
+        ui: bool,
     },
     /// The fast static part of `test`
     Check,
@@ -168,7 +172,10 @@ pub fn main() -> Result<ExitCode> {
             vm: None,
             args,
         } => run::command(setup.via, Profile::of(release), &args),
-        Task::Test { setup, full } => test::command(setup.via, full),
+        Task::Test {
+            setup, ui: true, ..
+        } => test::ui::command(setup.via),
+        Task::Test { setup, full, .. } => test::command(setup.via, full),
         Task::Check => check::command(),
         Task::Gen => r#gen::write().map(|()| ExitCode::SUCCESS),
         Task::Record { setup, vm, names } => record::command(setup.via, vm.as_deref(), &names),

@@ -34,6 +34,13 @@ pub use self::{
     programs::programs,
     sink::{Sink, line},
     style::{beside, clean},
+    verdict::{
+        screen::{
+            drawn,
+            picture::{Cell, Direction, cells, chosen, is_loss},
+        },
+        words,
+    },
 };
 use model::{path::Path, verdict::Verdict};
 

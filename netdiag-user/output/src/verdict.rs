@@ -19,6 +19,14 @@ use crate::{
 mod between;
 mod foot;
 pub mod screen;
+/// The words of a verdict, for whatever else tells it.
+pub mod words {
+    pub use super::{
+        DropPlace, confidence,
+        foot::{accounts, observed, own, undecided_between},
+        places, role_name, way,
+    };
+}
 
 /// Rows of drops and flows shown; `wide` shows all.
 const MOST_ROWS: usize = 8;
@@ -94,12 +102,7 @@ impl Page {
             Severity::Warning => (YELLOW, "WARNING"),
             Severity::Info => (CYAN, "INFO"),
         };
-        let confidence = match finding.confidence {
-            Confidence::Confirmed if by_traffic(finding) => "confirmed by traffic",
-            Confidence::Confirmed => "confirmed",
-            Confidence::Configured => "by configuration, not met by traffic yet",
-            Confidence::Suspected => "suspected",
-        };
+        let confidence = confidence(finding);
         let on = finding.node.as_ref();
         let on = on.map_or_else(String::new, |node| format!("  on {}", clean(node)));
         let mut out = format!(
@@ -320,7 +323,7 @@ fn pasted(command: &CommandLine) -> String {
 }
 
 /// `tcp POD → SERVICE (name) → BACKEND`: as it is sent, and as it is sent on.
-fn way(flow: &FlowRef) -> String {
+pub fn way(flow: &FlowRef) -> String {
     let named = flow.service.as_ref();
     let named = named.map_or_else(String::new, |name| format!(" ({name})"));
     let asked = format!(
@@ -349,18 +352,18 @@ fn on_node(what: &str, node: Option<&str>) -> String {
 
 /// One place where packets die, whosever they are: what differs by an instruction or by the pod alone
 /// is one row to a person.
-struct DropPlace<'a> {
-    reason: &'a str,
-    function: &'a str,
-    link: String,
+pub struct DropPlace<'a> {
+    pub reason: &'a str,
+    pub function: &'a str,
+    pub link: String,
     names: Vec<String>,
     /// Packets of flows at whose ends no pod is known.
     others: bool,
-    packets: u64,
+    pub packets: u64,
 }
 
 impl DropPlace<'_> {
-    fn pods(&self) -> String {
+    pub fn pods(&self) -> String {
         match self.names.as_slice() {
             [] => "-".into(),
             [one] if self.others => format!("{one} and others"),
@@ -370,7 +373,7 @@ impl DropPlace<'_> {
     }
 }
 
-fn places(drops: &[Drop]) -> Vec<DropPlace<'_>> {
+pub fn places(drops: &[Drop]) -> Vec<DropPlace<'_>> {
     let mut rows: Vec<DropPlace<'_>> = Vec::new();
     for drop in drops {
         let function = drop.location.split('+').next().unwrap_or_default();
@@ -414,7 +417,7 @@ fn nowhere(pod: &PodRef) -> &'static str {
     }
 }
 
-fn role_name(role: crate::model::verdict::PodRole) -> &'static str {
+pub fn role_name(role: crate::model::verdict::PodRole) -> &'static str {
     use crate::model::verdict::PodRole::{Destination, Server, Source, Victim};
     match role {
         Source => "source",
@@ -433,6 +436,16 @@ fn shift(table: &Table, by: &str) -> String {
         .lines()
         .map(|l| format!("{by}{}\n", l.trim_end()))
         .collect()
+}
+
+/// How sure it is.
+pub fn confidence(finding: &Finding) -> &'static str {
+    match finding.confidence {
+        Confidence::Confirmed if by_traffic(finding) => "confirmed by traffic",
+        Confidence::Confirmed => "confirmed",
+        Confidence::Configured => "by configuration, not met by traffic yet",
+        Confidence::Suspected => "suspected",
+    }
 }
 
 /// What a control plane or a file says is confirmed without a packet.

@@ -53,7 +53,12 @@ mod tables;
 mod tests;
 mod writer;
 
-pub use self::{anonymise::Anonymiser, block::bytes_read, reader::Replay, writer::Recorder};
+pub use self::{
+    anonymise::Anonymiser,
+    block::bytes_read,
+    reader::{Replay, opened},
+    writer::Recorder,
+};
 
 #[cfg(test)]
 use netdiag_diagnosis as diagnosis;

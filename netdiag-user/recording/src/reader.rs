@@ -60,18 +60,28 @@ struct Block {
 }
 
 impl Replay<BufReader<File>> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "whoever names the file may name a pipe; it is read within bounds"
-    )]
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-        if file.metadata().is_ok_and(|found| found.is_dir()) {
-            bail!("cannot read {}: it is a folder", path.display());
-        }
-        let replay = Self::from(BufReader::new(file));
+        Self::of(opened(path)?, path)
+    }
+
+    /// Of a file that is open; `path` is what it is called.
+    pub fn of(file: BufReader<File>, path: &Path) -> Result<Self> {
+        let replay = Self::from(file);
         replay.with_context(|| format!("cannot read {}", path.display()))
     }
+}
+
+/// A file of which nothing is read yet.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever names the file may name a pipe; it is read within bounds"
+)]
+pub fn opened(path: &Path) -> Result<BufReader<File>> {
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if file.metadata().is_ok_and(|found| found.is_dir()) {
+        bail!("cannot read {}: it is a folder", path.display());
+    }
+    Ok(BufReader::new(file))
 }
 
 impl<R: Read> Replay<R> {

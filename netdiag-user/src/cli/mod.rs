@@ -27,6 +27,8 @@ pub mod path;
 pub mod power;
 mod readings;
 pub mod replay;
+#[cfg(feature = "report")]
+pub mod report;
 pub mod run;
 pub mod schema;
 pub mod session;
@@ -73,6 +75,9 @@ pub enum Command {
     Path(path::PathArgs),
     /// The verdict or the events of recordings, on any machine.
     Replay(replay::ReplayArgs),
+    #[cfg(feature = "report")]
+    /// One page of an incident for its ticket, as HTML or Markdown.
+    Report(report::ReportArgs),
     /// Watch this node all the time, and serve what is seen and named as metrics for Prometheus.
     Agent(agent::AgentArgs),
     #[cfg(feature = "k8s")]
@@ -125,6 +130,8 @@ impl Command {
             Self::Audit(args) => audit::run(args).await,
             Self::Path(args) => path::run(args, global).await,
             Self::Replay(args) => replay::run(&args),
+            #[cfg(feature = "report")]
+            Self::Report(args) => report::run(&args),
             Self::Agent(args) => agent::run(args, global).await,
             #[cfg(feature = "k8s")]
             Self::Cluster(args) => fleet::run(args, global).await,

@@ -81,6 +81,8 @@ fn rights(command: &Command) -> Option<&'static [Right]> {
         // What is put into its place at the end can be opened at no beginning.
         Command::Replay(args) if args.anonymise.as_deref().is_some_and(is_anothers) => REPLACING,
         Command::Replay(_) => FILES,
+        #[cfg(feature = "report")]
+        Command::Report(_) => FILES,
         #[cfg(feature = "k8s")]
         Command::Manifests(_) => &[],
         Command::Man(args) if args.into_anothers() => REPLACING,
@@ -108,6 +110,10 @@ fn outputs(command: &Command) -> Vec<&Path> {
         // What would empty a recording before it is read is refused later, in a sentence.
         Command::Replay(args) if args.would_overwrite() => return Vec::new(),
         Command::Replay(args) => return all([&args.output_file, &args.pcap]),
+        #[cfg(feature = "report")]
+        Command::Report(args) if args.would_overwrite() => return Vec::new(),
+        #[cfg(feature = "report")]
+        Command::Report(args) => return all([&args.output_file]),
         #[cfg(feature = "k8s")]
         Command::Cluster(args) => return args.output_file().into_iter().collect(),
         _ => return Vec::new(),

@@ -1,10 +1,13 @@
 //! `netdiag replay`: what a recording tells, on any machine, without root or eBPF.
-mod allowance;
+pub mod allowance;
 mod anonymise;
 mod path;
-mod player;
+pub mod player;
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
@@ -80,9 +83,17 @@ impl ReplayArgs {
     pub fn would_overwrite(&self) -> bool {
         let outputs = [&self.output_file, &self.pcap, &self.anonymise];
         let mut outputs = outputs.into_iter().flatten();
-        outputs.any(|to| self.files.iter().any(|from| anonymise::is_same(from, to)))
+        outputs.any(|to| is_one_of(to, &self.files))
     }
 }
+
+/// Whether that file is one of those, by whatever name.
+pub fn is_one_of(to: &Path, files: &[PathBuf]) -> bool {
+    files.iter().any(|from| anonymise::is_same(from, to))
+}
+
+pub const OVERWRITES: &str =
+    "an output is one of the recordings, and would empty it: name another file";
 
 pub fn run(args: &ReplayArgs) -> Result<i32> {
     let mut args = args.clone();
@@ -94,8 +105,7 @@ pub fn run(args: &ReplayArgs) -> Result<i32> {
         return anonymise::run(&args, to);
     }
     if args.would_overwrite() {
-        let why = "an output is one of the recordings, and would empty it: name another file";
-        return Err(Usage(why.into()).into());
+        return Err(Usage(OVERWRITES.into()).into());
     }
     let mut sink = output::Sink::open(args.output_file.as_deref())?;
     replay(&args, &mut sink)
@@ -151,7 +161,7 @@ pub fn replay(args: &ReplayArgs, sink: &mut output::Sink) -> Result<i32> {
     let told = args.output == Format::Ndjson && args.path.is_none();
     let mut recorded = match (told, pcap.as_mut()) {
         (true, pcap) => tell(players, sink, pcap)?,
-        (false, None) => play(players)?,
+        (false, None) => side_by_side(players, |player| player.play(None))?,
         (false, Some(pcap)) => {
             let one = |player: Player| player.play(Some(pcap));
             players.into_iter().map(one).collect::<Result<_>>()?
@@ -207,24 +217,27 @@ fn none(sink: &mut output::Sink, args: &ReplayArgs, nodes: &BTreeSet<String>) ->
 }
 
 /// Plays them side by side, as many as there are processors.
-fn play(players: Vec<Player>) -> Result<Vec<Recorded>> {
+pub fn side_by_side<T: Send>(
+    players: Vec<Player>,
+    play: impl Fn(Player) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
     let at_once = std::thread::available_parallelism().map_or(1, usize::from);
     let mut players = players.into_iter().peekable();
-    let mut recorded = Vec::new();
+    let (mut played, play) = (Vec::new(), &play);
     while players.peek().is_some() {
         let some: Vec<Player> = players.by_ref().take(at_once).collect();
-        let done: Vec<Result<Recorded>> = std::thread::scope(|scope| {
-            let start = |player: Player| scope.spawn(move || player.play(None));
+        let done: Vec<Result<T>> = std::thread::scope(|scope| {
+            let start = |player: Player| scope.spawn(move || play(player));
             let running: Vec<_> = some.into_iter().map(start).collect();
             let panicked = |_| Err(anyhow!("a thread panicked"));
             let ends = running.into_iter().map(|it| it.join());
             ends.map(|it| it.unwrap_or_else(panicked)).collect()
         });
         for one in done {
-            recorded.push(one?);
+            played.push(one?);
         }
     }
-    Ok(recorded)
+    Ok(played)
 }
 
 /// Plays them in the order of time, each by its own clock, and tells what happens.
@@ -251,7 +264,7 @@ fn tell(
 }
 
 /// One verdict of all of them, and what is drawn beside it; nothing where there are none.
-fn verdict(recorded: Vec<Recorded>, files: Vec<String>) -> Option<(Verdict, Vec<FlowWay>)> {
+pub fn verdict(recorded: Vec<Recorded>, files: Vec<String>) -> Option<(Verdict, Vec<FlowWay>)> {
     let mut kept: Vec<Recorded> = Vec::new();
     let (mut names, mut twice) = (Vec::new(), Vec::new());
     for (it, file) in recorded.into_iter().zip(files) {

@@ -28,6 +28,7 @@ const CRATES: &Table = &[
         "output",
         &["diagnosis", "kernel", "model", "pipeline", "sys"],
     ),
+    ("report", &["diagnosis", "model", "output"]),
     (
         "agent",
         &["diagnosis", "model", "pipeline", "recording", "sys"],

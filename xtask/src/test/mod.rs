@@ -1,6 +1,7 @@
 //! Everything that must hold before a change is merged.
 pub mod scenarios;
 pub mod tally;
+pub mod ui;
 mod unit;
 
 use std::{path::Path, process::ExitCode};

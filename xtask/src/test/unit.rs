@@ -2,7 +2,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -30,13 +30,33 @@ const LINES_AGAIN: usize = 12;
 
 pub fn all(tally: &mut Tally) {
     say("unit and property tests");
-    // Tests name here what they skip: to the harness those have passed.
+    let skipped = skipped();
+    count(&mut command(&skipped), &skipped, tally);
+}
+
+/// Those of some tests that only run when they are asked for.
+pub fn ignored(arguments: &[&str], netdiag: &Path, tally: &mut Tally) {
+    let skipped = skipped();
+    let mut command = build::cargo();
+    command.arg("test").args(arguments);
+    command.args(["--", "--ignored", "--nocapture"]);
+    command
+        .env("NETDIAG_BIN", netdiag)
+        .env("NETDIAG_SKIPPED", &skipped);
+    count(&mut command, &skipped, tally);
+}
+
+/// Tests name here what they skip: to the harness those have passed.
+fn skipped() -> PathBuf {
     let skipped = paths::target().join("skipped-tests");
     let _ = fs::remove_file(&skipped);
-    let mut command = command(&skipped);
-    match watch(&mut command) {
+    skipped
+}
+
+fn count(command: &mut Command, skipped: &Path, tally: &mut Tally) {
+    match watch(command) {
         Ok(mut seen) => {
-            let lines = fs::read_to_string(&skipped).unwrap_or_default();
+            let lines = fs::read_to_string(skipped).unwrap_or_default();
             let lines: Vec<_> = lines.lines().map(str::to_owned).collect();
             seen.passed = seen.passed.saturating_sub(lines.len());
             seen.skipped.extend(lines);

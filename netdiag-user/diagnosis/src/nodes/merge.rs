@@ -14,6 +14,7 @@ use crate::{
     causes::two_sided::{self, Sides},
     model::{
         flow,
+        path::{Fate, FateKind, Path},
         pod::PodIndex,
         verdict::{
             Between, Finding, FlowRef, LostFlow, NodeRef, NotChecked, Observer, Outcome, SCHEMA,
@@ -36,6 +37,11 @@ struct Pair<'a> {
     there: Way<'a>,
     back: Way<'a>,
 }
+
+/// Ways of one flow that are told: on the finding's node, and on the other end's.
+const WAYS: usize = 2;
+/// Nodes that are asked whether they have seen it.
+const NODES_ASKED: usize = 8;
 
 /// Everything that several nodes' recordings say together, and the ways of its roots' flows on their
 /// nodes. `files` are what they are called.
@@ -76,13 +82,55 @@ pub fn joined(mut nodes: Vec<Recorded>, files: &[String]) -> (Verdict, Vec<FlowW
     let untold = untold(&compared, &names);
     let ends = facts.iter().map(|f| f.clock.text(f.now)).collect();
     let verdict = sum(verdicts, &names, ends, between, untold);
-    let ways = roots(&verdict.findings).filter_map(|finding| {
-        let node = finding.node.as_ref()?;
-        let at = names.iter().position(|name| name == node)?;
-        way::of(&facts[at], &nodes[at].scene.run, finding)
-    });
+    let ways = roots(&verdict.findings).flat_map(|it| ways(it, &names, &nodes, &facts));
     let ways = ways.collect();
     (verdict, ways)
+}
+
+/// The way of a flow that a finding names on its node, then on another that saw it.
+fn ways(
+    finding: &Finding,
+    names: &[String],
+    nodes: &[Recorded],
+    facts: &[Facts<'_>],
+) -> Vec<FlowWay> {
+    let at = |node: &String| names.iter().position(|name| name == node);
+    let Some(own) = finding.node.as_ref().and_then(at) else {
+        return Vec::new();
+    };
+    let others = finding.nodes.iter().chain(names).take(NODES_ASKED);
+    let mut asked = vec![own];
+    for other in others.filter_map(at) {
+        if !asked.contains(&other) {
+            asked.push(other);
+        }
+    }
+    let way = |at: usize| {
+        let mut way = way::of(&facts[at], &nodes[at].scene.run, finding)?;
+        way.path.node.clone_from(&names[at]);
+        if at != own {
+            seen_from_afar(&mut way.path);
+        }
+        Some(way)
+    };
+    asked.into_iter().filter_map(way).take(WAYS).collect()
+}
+
+/// Another node than the finding's sees that nothing comes back, and not where it is lost; only what it
+/// drops itself ends there.
+fn seen_from_afar(path: &mut Path) {
+    let certain = |it: &Fate| {
+        !matches!(
+            it.kind,
+            FateKind::Stalled | FateKind::Vanished | FateKind::Icmp
+        )
+    };
+    path.request.fates.retain(certain);
+    path.reply.fates.retain(certain);
+    let mut fates = path.request.fates.iter().chain(&path.reply.fates);
+    if !fates.any(|it| matches!(it.kind, FateKind::Drop | FateKind::TooBig)) {
+        path.at = None;
+    }
 }
 
 /// The nodes' names, with their files where two are called alike.

@@ -179,6 +179,17 @@ impl Gathered {
         }
     }
 
+    /// Those of each namespace whose rules are known.
+    pub fn rules_known(&self) -> impl Iterator<Item = (u32, &[Rule])> {
+        self.pieces.iter().filter_map(|(want, _)| match want {
+            Want::Rules(netns) => match self.piece(want)? {
+                Piece::Rules(rules) => Some((*netns, rules.as_slice())),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
     /// Nothing as long as they are not known.
     pub fn link_filters(&self, netns: u32) -> Option<&[LinkFilter]> {
         match self.piece(&Want::LinkFilters(netns))? {

@@ -4,7 +4,7 @@ use crate::{
     model::{
         own::{Events, OwnCost},
         text::counted,
-        verdict::{CannotTell, PodSource, Verdict},
+        verdict::{CannotTell, Observer, PodSource, Verdict},
     },
     style::DIM,
 };
@@ -42,23 +42,7 @@ impl Page {
             out.push_str(&format!("\n{}\n{text}", paint(BOLD, "Pods' names")));
         }
         let o = &verdict.observer;
-        let lost = match (o.lost, o.overflowed_flows) {
-            (0, 0) => "nothing lost".to_owned(),
-            (lost, 0) => format!("{lost} events lost"),
-            (lost, flows) => format!("{lost} events lost, {flows} flows overflowed"),
-        };
-        let unkept = match o.unkept {
-            0 => String::new(),
-            n => format!(", {n} packets of too many new flows at once not told apart"),
-        };
-        let foreign = match o.foreign {
-            0 => String::new(),
-            n => format!(", {n} drops in other namespaces left out"),
-        };
-        let text = format!(
-            "{} hooks, {} events, {lost}{unkept}{foreign}",
-            o.hooks, o.events
-        );
+        let text = observed(o);
         out.push_str(&format!("\n{}\n", paint(DIM, &text)));
         if let Some(cost) = &o.cost {
             let text = wrap(&own(cost, verdict.duration), self.width, "");
@@ -72,8 +56,29 @@ impl Page {
     }
 }
 
+/// What netdiag saw and lost.
+pub fn observed(o: &Observer) -> String {
+    let lost = match (o.lost, o.overflowed_flows) {
+        (0, 0) => "nothing lost".to_owned(),
+        (lost, 0) => format!("{lost} events lost"),
+        (lost, flows) => format!("{lost} events lost, {flows} flows overflowed"),
+    };
+    let unkept = match o.unkept {
+        0 => String::new(),
+        n => format!(", {n} packets of too many new flows at once not told apart"),
+    };
+    let foreign = match o.foreign {
+        0 => String::new(),
+        n => format!(", {n} drops in other namespaces left out"),
+    };
+    format!(
+        "{} hooks, {} events, {lost}{unkept}{foreign}",
+        o.hooks, o.events
+    )
+}
+
 /// What netdiag itself took: of a processor, of memory, and of each packet.
-fn own(cost: &OwnCost, seconds: f64) -> String {
+pub fn own(cost: &OwnCost, seconds: f64) -> String {
     const MIB: f64 = 1_048_576.0;
     let share = (cost.user_seconds + cost.system_seconds) / seconds.max(1.0) * 100.0;
     let mut text = format!(
@@ -92,7 +97,7 @@ fn own(cost: &OwnCost, seconds: f64) -> String {
 }
 
 /// What became of each event; what is nothing is not told.
-fn accounts(events: &Events) -> String {
+pub fn accounts(events: &Events) -> String {
     let (drops, records) = (&events.drops, &events.records);
     let of_drops = told(&[
         (drops.aggregated, "counted"),
@@ -140,7 +145,7 @@ fn sentence(what: &str, why: &str) -> String {
 }
 
 /// `between not-listening and sidecar-blocked: rules for a sidecar …: nft is not installed here (tcp …)`
-fn undecided_between(row: &CannotTell) -> String {
+pub fn undecided_between(row: &CannotTell) -> String {
     let causes = match row.causes.as_slice() {
         [one] => format!("whether it is {one}"),
         [rest @ .., last] => format!("between {} and {last}", rest.join(", ")),

@@ -1,11 +1,12 @@
 //! The verdict on one screen: what is wrong, where packets die, what to type. Everything else is a
 //! line that says where it stands.
 mod glyphs;
-mod picture;
+pub mod picture;
 mod rows;
 #[cfg(test)]
 mod tests;
 
+use anstream::adapter::strip_str;
 use netdiag_diagnosis::FlowWay;
 
 use self::{
@@ -15,6 +16,7 @@ use self::{
 use super::{BOLD, CYAN, DIM, GREEN, Page, RED, YELLOW, clean, on_node, paint, pasted, wrap};
 use crate::{
     model::{
+        path::Path,
         pod::label,
         shell::CommandLine,
         text::counted,
@@ -59,6 +61,12 @@ pub fn render(verdict: &Verdict, ways: &[FlowWay], width: usize, ascii: bool) ->
         glyphs: Glyphs::of(ascii),
     };
     fitted(&screen.rows(), MOST, width)
+}
+
+/// The way of a flow in characters that every reader has: its hops, and what was counted at each.
+pub fn drawn(path: &Path, room: usize) -> Option<[String; 2]> {
+    let lines = picture::picture(path, Glyphs::of(true), room)?;
+    Some(lines.map(|it| strip_str(&it).to_string().trim_end().to_owned()))
 }
 
 struct Screen<'a> {

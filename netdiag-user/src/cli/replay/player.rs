@@ -38,7 +38,11 @@ pub struct Player {
 impl Player {
     /// Fails where there is nothing in it.
     pub fn open(file: &Path, asked: &Asked) -> Result<Self> {
-        let mut replay = Replay::open(file)?;
+        Self::of(Replay::open(file)?, file, asked)
+    }
+
+    /// The same of a file that is open.
+    pub fn of(mut replay: Replay, file: &Path, asked: &Asked) -> Result<Self> {
         replay.scene.asked = asked.clone();
         let (mut allowance, begun) = (Allowance::default(), Allowance::now());
         let first = reading(&mut replay);
@@ -72,7 +76,7 @@ impl Player {
         &self.scene().node.name
     }
 
-    fn scene(&self) -> &Scene {
+    pub fn scene(&self) -> &Scene {
         &self.replay.scene
     }
 

@@ -1,6 +1,6 @@
 //! The way of a flow in two lines: its hops with the place where packets die, and below each what
 //! was counted there.
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::Range};
 
 use super::glyphs::Glyphs;
 use crate::{
@@ -18,17 +18,19 @@ const SHORTEST: usize = 10;
 
 /// One thing on the way, and what stands below it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Cell {
-    name: String,
-    below: String,
+pub struct Cell {
+    pub name: String,
+    pub below: String,
     /// Packets die on the way to it.
-    dead: bool,
+    pub dead: bool,
+    /// Which of the way's steps it is; none of an end.
+    pub steps: Range<usize>,
     /// Packets at it; nothing where it is no hop.
     packets: Option<u64>,
     /// Packets are larger than it takes.
     small: bool,
     /// No packet came so far.
-    unseen: bool,
+    pub unseen: bool,
     /// Every flow of the node passes it: the first to be left out.
     common: bool,
 }
@@ -53,7 +55,18 @@ fn wide(text: &str) -> usize {
 
 /// Two lines, the second one empty where nothing was counted; nothing where no hop is known.
 pub fn picture(path: &Path, glyphs: Glyphs, room: usize) -> Option<[String; 2]> {
-    let (way, [from, to]) = chosen(path)?;
+    let cells = cells(path, chosen(path)?, glyphs.more)?;
+    Some(lines(shortened(cells, glyphs, room), glyphs))
+}
+
+/// From one end to the other; `far` stands for what lies between the last hop of a node and the end.
+/// Nothing where no hop is known.
+pub fn cells(path: &Path, direction: Direction, far: &str) -> Option<Vec<Cell>> {
+    let way = direction.of(path);
+    let (from, to) = match direction {
+        Direction::Request => (&path.source, &path.destination),
+        Direction::Reply => (&path.destination, &path.source),
+    };
     let mut cells = hops(way);
     if cells.is_empty() {
         return None;
@@ -64,7 +77,7 @@ pub fn picture(path: &Path, glyphs: Glyphs, room: usize) -> Option<[String; 2]> 
         let role = it.role.as_deref();
         it.direction == "egress" && matches!(role, Some("uplink" | "tunnel"))
     });
-    let far = leaves.then(|| Cell::new(glyphs.more.into(), String::new()));
+    let far = leaves.then(|| Cell::new(far.into(), String::new()));
     for mut cell in far.into_iter().chain([Cell::new(name(to), String::new())]) {
         cell.unseen = unseen;
         cells.push(cell);
@@ -80,7 +93,7 @@ pub fn picture(path: &Path, glyphs: Glyphs, room: usize) -> Option<[String; 2]> 
             (n, passed) => format!("{n} lost, {passed} passed"),
         };
     }
-    Some(lines(shortened(cells, glyphs, room), glyphs))
+    Some(cells)
 }
 
 /// The cell before which packets die: that which does not take their size, that which fewer of them
@@ -113,14 +126,28 @@ fn lost(way: &Way) -> u64 {
     drops.map(|it| it.packets).total()
 }
 
+/// One of a flow's two.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    Request,
+    Reply,
+}
+
+impl Direction {
+    pub const fn of(self, path: &Path) -> &Way {
+        match self {
+            Self::Request => &path.request,
+            Self::Reply => &path.reply,
+        }
+    }
+}
+
 /// The direction that loses packets; where none does, the one that asks.
-fn chosen(path: &Path) -> Option<(&Way, [&End; 2])> {
-    let request = [&path.source, &path.destination];
-    let reply = [&path.destination, &path.source];
+pub fn chosen(path: &Path) -> Option<Direction> {
     match loses(&path.reply) && !loses(&path.request) {
-        true => Some((&path.reply, reply)),
+        true => Some(Direction::Reply),
         false if path.request.steps.is_empty() => None,
-        false => Some((&path.request, request)),
+        false => Some(Direction::Request),
     }
 }
 
@@ -128,7 +155,7 @@ fn loses(way: &Way) -> bool {
     way.fates.iter().any(|it| is_loss(it.kind))
 }
 
-fn is_loss(kind: FateKind) -> bool {
+pub fn is_loss(kind: FateKind) -> bool {
     match kind {
         FateKind::Drop
         | FateKind::TooBig
@@ -147,8 +174,8 @@ fn hops(way: &Way) -> Vec<Cell> {
     let mut first = true;
     // Where packets take another way, what the routes expected is none of theirs.
     let strayed = way.steps.iter().any(|it| it.course == Course::Unexpected);
-    let steps = way.steps.iter();
-    for step in steps.filter(|it| !strayed || it.course != Course::NotSeen) {
+    let steps = way.steps.iter().enumerate();
+    for (n, step) in steps.filter(|(_, it)| !strayed || it.course != Course::NotSeen) {
         largest = largest.max(step.largest);
         let too_large = too_large(step, largest);
         let below = match &too_large {
@@ -161,11 +188,13 @@ fn hops(way: &Way) -> Vec<Cell> {
         match cells.last_mut() {
             Some(last) if before.is_some_and(|it| it.interface == step.interface) => {
                 last.below = below;
+                last.steps.end = n + 1;
                 last.packets = Some(step.packets).filter(|_| !last.unseen);
             }
             _ => {
                 let mut cell = Cell::new(clean(&step.interface), below);
                 cell.unseen = step.course == Course::NotSeen;
+                cell.steps = n..n + 1;
                 cell.packets = Some(step.packets).filter(|_| !cell.unseen);
                 // What is encapsulated is fragmented there, and leaves.
                 cell.small = too_large.is_some() && step.carried.is_none();

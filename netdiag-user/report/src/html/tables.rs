@@ -1,0 +1,231 @@
+//! Tables, each in a box of its own that scrolls.
+use maud::{Markup, html};
+
+use super::text::shown;
+use crate::{
+    model::{
+        pod::label,
+        text::counted,
+        verdict::{Between, FlowRef, NodeRef, PodRef, Verdict},
+    },
+    output::words,
+    page::{first, on_node, place},
+};
+
+/// A column's head, and whether it holds numbers.
+pub type Head = (&'static str, bool);
+
+pub fn rest(more: usize, of: &str) -> Markup {
+    html! {
+        @if more > 0 {
+            p.muted { "and " (counted(more as u64, &format!("more {of}"))) }
+        }
+    }
+}
+
+/// Columns that want room for a whole flow or a rule.
+fn class(name: &str, number: bool) -> Option<&'static str> {
+    match name {
+        _ if number => Some("number"),
+        "Flow" | "Flow here" | "Which" => Some("long"),
+        _ => None,
+    }
+}
+
+/// `label` is for whoever hears the page.
+pub fn table(label: &str, head: &[Head], rows: &[Vec<String>]) -> Markup {
+    let (some, more) = first(rows);
+    html! {
+        div.scroll role="region" aria-label=(shown(label)) tabindex="0" {
+            table {
+                thead { tr {
+                    @for (name, number) in head {
+                        th scope="col" class=[class(name, *number)] { (name) }
+                    }
+                } }
+                tbody {
+                    @for row in some {
+                        tr {
+                            @for (cell, (name, number)) in row.iter().zip(head) {
+                                td class=[class(name, *number)] { (shown(cell)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        (rest(more, "row"))
+    }
+}
+
+fn section(id: &str, title: &str, head: &[Head], rows: &[Vec<String>]) -> Markup {
+    html! {
+        @if !rows.is_empty() {
+            section aria-labelledby=(id) {
+                h2 id=(id) { (title) }
+                (table(title, head, rows))
+            }
+        }
+    }
+}
+
+pub fn pods(all: &[PodRef]) -> Markup {
+    // A column that says nothing takes the room of one that does.
+    let owned = all.iter().any(|it| it.owner.is_some());
+    let row = |it: &PodRef| {
+        let owner = it.owner.as_ref().map(ToString::to_string);
+        let owner = owned.then(|| owner.unwrap_or_else(|| "-".into()));
+        let mut row = vec![it.role.map_or("-", words::role_name).to_owned(), label(it)];
+        row.push(it.ip.clone().unwrap_or_else(|| "-".into()));
+        row.push(place(it));
+        row.extend(owner);
+        row
+    };
+    let rows: Vec<_> = all.iter().map(row).collect();
+    let mut head: Vec<Head> = ["Role", "Pod", "Address", "Link"]
+        .map(|it| (it, false))
+        .to_vec();
+    head.extend(owned.then_some(("Owner", false)));
+    titled("Pods", &head, &rows)
+}
+
+fn titled(title: &str, head: &[Head], rows: &[Vec<String>]) -> Markup {
+    html! {
+        @if !rows.is_empty() {
+            p.title { (title) }
+            (table(title, head, rows))
+        }
+    }
+}
+
+const FLOW: [Head; 4] = [
+    ("Flow", false),
+    ("Packets", true),
+    ("Retransmits", true),
+    ("Last seen at", false),
+];
+
+fn flow(it: &FlowRef) -> Vec<String> {
+    let last = it.last_seen_at.as_deref().unwrap_or("?");
+    vec![
+        words::way(it),
+        it.packets.to_string(),
+        it.retransmits.to_string(),
+        on_node(last, it.node.as_deref()),
+    ]
+}
+
+pub fn flows(title: &str, all: &[FlowRef]) -> Markup {
+    let rows: Vec<_> = all.iter().map(flow).collect();
+    titled(title, &FLOW, &rows)
+}
+
+pub fn retransmits(verdict: &Verdict) -> Markup {
+    let rows: Vec<_> = verdict.retransmits.iter().map(flow).collect();
+    section("retransmits", "Most retransmitted flows", &FLOW, &rows)
+}
+
+pub fn drops(verdict: &Verdict) -> Markup {
+    let places = words::places(&verdict.drops);
+    let row = |it: &words::DropPlace<'_>| {
+        vec![
+            it.reason.to_owned(),
+            it.function.to_owned(),
+            it.link.clone(),
+            it.pods(),
+            it.packets.to_string(),
+        ]
+    };
+    let rows: Vec<_> = places.iter().map(row).collect();
+    let head = [
+        ("Reason", false),
+        ("Dropped in", false),
+        ("Link", false),
+        ("Pod", false),
+        ("Packets", true),
+    ];
+    section("drops", "Drops", &head, &rows)
+}
+
+/// Several nodes side by side.
+pub fn nodes(verdict: &Verdict) -> Markup {
+    let (some, more) = first(&verdict.nodes);
+    html! {
+        @if !some.is_empty() {
+            section aria-labelledby="nodes" {
+                h2 id="nodes" { "Nodes" }
+                div.cards {
+                    @for it in some { (node(verdict, it)) }
+                }
+                (rest(more, "node"))
+            }
+        }
+    }
+}
+
+fn node(verdict: &Verdict, it: &NodeRef) -> Markup {
+    let here = |f: &&crate::model::verdict::Finding| f.node.as_ref() == Some(&it.node);
+    let findings: Vec<_> = verdict.findings.iter().filter(here).collect();
+    let (findings, more) = first(&findings);
+    html! {
+        div.card {
+            p.title.name { (shown(&it.node)) }
+            p.muted {
+                "Linux " (shown(&it.kernel)) " · watched " (format!("{:.1} s", it.duration))
+                " from " (shown(&it.started))
+            }
+            @if findings.is_empty() { p { "No cause found here." } }
+            @else {
+                ul { @for f in findings { li { (shown(&f.cause)) } } }
+                (rest(more, "finding"))
+            }
+            p.muted { (shown(&words::observed(&it.observer))) }
+        }
+    }
+}
+
+pub fn between(verdict: &Verdict) -> Markup {
+    let row = |it: &Between| {
+        vec![
+            it.from.clone(),
+            it.to.clone(),
+            format!("{:.1} s", it.duration),
+            it.packets.to_string(),
+            it.arrived.to_string(),
+            it.packets.saturating_sub(it.arrived).to_string(),
+            format!("{} of {}", it.never_came, it.flows),
+        ]
+    };
+    let rows: Vec<_> = verdict.between.iter().map(row).collect();
+    let head = [
+        ("From", false),
+        ("To", false),
+        ("Both watched", true),
+        ("Packets", true),
+        ("Arrived", true),
+        ("Lost", true),
+        ("Flows lost", true),
+    ];
+    let lost = verdict.between.iter().flat_map(|it| {
+        let row = |flow: &crate::model::verdict::LostFlow| {
+            vec![
+                format!("{} to {}", it.from, it.to),
+                format!("{} {} → {}", flow.protocol, flow.source, flow.destination),
+                flow.packets.to_string(),
+                flow.arrived.to_string(),
+            ]
+        };
+        it.lost.iter().map(row)
+    });
+    let lost: Vec<_> = lost.collect();
+    let lost_head = [
+        ("Between", false),
+        ("Flow", false),
+        ("Left", true),
+        ("Arrived", true),
+    ];
+    html! {
+        (section("between", "Between the nodes", &head, &rows))
+        (titled("Flows that lost most on the way", &lost_head, &lost))
+    }
+}

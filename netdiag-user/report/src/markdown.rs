@@ -1,0 +1,188 @@
+//! For a chat and for a ticket that takes no HTML: head, tree of causes, each root with its way,
+//! evidence, pods and fix, and what was not checked.
+mod escape;
+mod tables;
+
+use self::escape::{block, code, ends_a_block, sentence};
+use crate::{
+    model::{
+        shell::CommandLine,
+        text::counted,
+        verdict::{Evidence, Finding, Fix, Origin},
+    },
+    output::{drawn, words},
+    page::{Page, doubt, first, on_node, severity},
+    tree::Branch,
+};
+
+/// Columns of a block of code that a chat shows without breaking it.
+const ROOM: usize = 100;
+
+pub fn markdown(page: &Page<'_>) -> String {
+    let mut out = format!("## {}: {}\n\n", sentence(&page.nodes()), page.state());
+    out.push_str(&format!("netdiag {}\n", sentence(&page.watched())));
+    out.push_str(&tables::nodes(page.verdict));
+    let tree = page.tree();
+    if !tree.is_empty() {
+        out.push('\n');
+        tree.iter().for_each(|it| branch(page, it, 0, &mut out));
+    }
+    for root in &tree {
+        finding(page, root, &mut out);
+    }
+    out.push_str(&tables::between(page.verdict));
+    out.push_str(&tables::timelines(page.timelines));
+    out.push_str(&tables::drops(page.verdict));
+    out.push_str(&tables::retransmits(page.verdict));
+    foot(page, &mut out);
+    out
+}
+
+/// A line of the tree, and those below it.
+fn branch(page: &Page<'_>, branch: &Branch, depth: usize, out: &mut String) {
+    let it = &page.verdict.findings[branch.finding];
+    let on = it.node.as_ref();
+    let on = on.map_or_else(String::new, |node| format!(" on {}", code(node)));
+    let doubt = doubt(it).map_or_else(String::new, |it| format!(" ({it})"));
+    let because = it.because.as_ref().filter(|it| !it.is_empty() && depth > 0);
+    let because = because.map_or_else(String::new, |why| format!(" (because {})", sentence(why)));
+    out.push_str(&format!(
+        "{}- **{}** {}{on}{doubt}: {}{because}\n",
+        "  ".repeat(depth),
+        severity(it.severity),
+        code(&it.cause),
+        sentence(&it.summary)
+    ));
+    for below in &branch.below {
+        self::branch(page, below, depth + 1, out);
+    }
+}
+
+/// A finding with all that it says, then what follows from it.
+fn finding(page: &Page<'_>, branch: &Branch, out: &mut String) {
+    let it = &page.verdict.findings[branch.finding];
+    let on = it.node.as_ref();
+    let on = on.map_or_else(String::new, |node| format!(" on {}", code(node)));
+    let sure = words::confidence(it);
+    out.push_str(&format!("\n### {}{on}, {sure}\n", code(&it.cause)));
+    ways(page, it, out);
+    fix("Fix", it.node.as_deref(), &it.fix, out);
+    for other in &it.other_fixes {
+        fix("Fix", Some(&other.node), &other.fix, out);
+    }
+    evidence(&it.evidence, out);
+    out.push_str(&tables::pods(&it.pods));
+    out.push_str(&tables::flows("Flows", &it.flows));
+    for below in &branch.below {
+        finding(page, below, out);
+    }
+}
+
+fn ways(page: &Page<'_>, it: &Finding, out: &mut String) {
+    let several = page.ways_of(it).count() > 1;
+    for way in page.ways_of(it) {
+        if let Some([above, below]) = drawn(&way.path, ROOM) {
+            if several {
+                out.push_str(&format!("\nSeen on {}:\n", code(&way.path.node)));
+            }
+            let lines = [above, below].into_iter().filter(|it| !it.is_empty());
+            out.push_str(&block("", lines));
+        }
+    }
+}
+
+fn evidence(all: &[Evidence], out: &mut String) {
+    let (some, more) = first(all);
+    if some.is_empty() {
+        return;
+    }
+    out.push_str("\n**Evidence**\n\n");
+    for line in some {
+        let origin = match line.origin {
+            Origin::Observed => "observed",
+            Origin::Configured => "configured",
+        };
+        let on = on_node(origin, line.node.as_deref());
+        out.push_str(&format!("- {}: {}\n", sentence(&on), sentence(&line.text)));
+    }
+    rest(more, "line", out);
+    let mut confirm: Vec<&CommandLine> = Vec::new();
+    for command in some.iter().filter_map(|it| it.confirm.as_ref()) {
+        if !confirm.contains(&command) {
+            confirm.push(command);
+        }
+    }
+    commands("To see it by hand:", confirm.into_iter(), out);
+}
+
+fn rest(more: usize, of: &str, out: &mut String) {
+    if more > 0 {
+        let more = counted(more as u64, &format!("more {of}"));
+        out.push_str(&format!("\nand {more}\n"));
+    }
+}
+
+/// Commands that may be pasted, and none that a chat would show in part.
+fn commands<'a>(title: &str, all: impl Iterator<Item = &'a CommandLine>, out: &mut String) {
+    let whole = |it: &&CommandLine| !it.is_refused() && !ends_a_block(&it.text());
+    let lines: Vec<String> = all.filter(whole).map(ToString::to_string).collect();
+    let (some, more) = first(&lines);
+    if some.is_empty() {
+        return;
+    }
+    out.push_str(&format!("\n{title}\n"));
+    out.push_str(&block("sh", some.iter().cloned()));
+    rest(more, "command", out);
+}
+
+fn fix(title: &str, node: Option<&str>, fix: &Fix, out: &mut String) {
+    let title = sentence(&on_node(title, node));
+    out.push_str(&format!("\n**{title}**: {}\n", sentence(&fix.summary)));
+    let (looks, repairs) = (fix.looks().count() > 0, fix.repairs().count() > 0);
+    let first = if repairs { "Look first:" } else { "Look:" };
+    commands(first, fix.looks(), out);
+    let then = if looks { "Then:" } else { "Do:" };
+    commands(then, fix.repairs(), out);
+    let unsafe_here = |it: &&CommandLine| ends_a_block(&it.text());
+    let left_out = fix.left_out() + fix.repairs().chain(fix.looks()).filter(unsafe_here).count();
+    if left_out > 0 {
+        let left = counted(left_out as u64, "command");
+        out.push_str(&format!(
+            "\n{left} left out: a name in it could pass for something else\n"
+        ));
+    }
+}
+
+fn foot(page: &Page<'_>, out: &mut String) {
+    let verdict = page.verdict;
+    let pair = |what: &str, why: &str, node: Option<&str>| {
+        let what = on_node(what, node);
+        format!("{}: {}", sentence(&what), sentence(why))
+    };
+    let unexplained = verdict.unexplained.iter();
+    let unexplained = unexplained.map(|it| pair(&it.what, &it.why, it.node.as_deref()));
+    list("Not explained", unexplained.collect(), out);
+    let undecided = verdict.cannot_tell.iter();
+    let undecided = undecided.map(|it| sentence(&words::undecided_between(it)));
+    list("Cannot tell", undecided.collect(), out);
+    let missing = verdict.not_checked.iter();
+    let missing = missing.map(|it| pair(&it.what, &it.why, it.node.as_deref()));
+    list("Not checked", missing.collect(), out);
+    let own = page.own().into_iter().map(|it| sentence(&it));
+    list("netdiag itself", own.collect(), out);
+    if let Some(lacks) = page.source.lacks() {
+        out.push_str(&format!("\n{}\n", sentence(lacks)));
+    }
+    out.push_str(&format!("\nMade from {}\n", code(&page.source.names())));
+}
+
+fn list(title: &str, rows: Vec<String>, out: &mut String) {
+    let (some, more) = first(&rows);
+    if some.is_empty() {
+        return;
+    }
+    out.push_str(&format!("\n**{title}**\n\n"));
+    some.iter()
+        .for_each(|row| out.push_str(&format!("- {row}\n")));
+    rest(more, "row", out);
+}

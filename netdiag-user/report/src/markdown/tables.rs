@@ -1,0 +1,156 @@
+//! Tables of a page in Markdown.
+use super::escape::{code, sentence};
+use crate::{
+    Timeline,
+    model::{
+        pod::label,
+        text::counted,
+        total::Total,
+        verdict::{FlowRef, PodRef, Verdict},
+    },
+    output::words,
+    page::{first, on_node, place},
+};
+
+/// Cells that are escaped already; nothing where there is no row.
+fn table(title: &str, head: &[&str], rows: &[Vec<String>]) -> String {
+    let (some, more) = first(rows);
+    if some.is_empty() {
+        return String::new();
+    }
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
+    };
+    let mut out = match title.is_empty() {
+        true => "\n".to_owned(),
+        false => format!("\n**{title}**\n\n"),
+    };
+    out.push_str(&line(&mut head.iter().copied()));
+    out.push_str(&line(&mut head.iter().map(|_| "---")));
+    for row in some {
+        out.push_str(&line(&mut row.iter().map(String::as_str)));
+    }
+    if more > 0 {
+        out.push_str(&format!("\nand {}\n", counted(more as u64, "more row")));
+    }
+    out
+}
+
+pub fn nodes(verdict: &Verdict) -> String {
+    let row = |it: &crate::model::verdict::NodeRef| {
+        vec![
+            code(&it.node),
+            sentence(&it.kernel),
+            sentence(&it.started),
+            format!("{:.1} s", it.duration),
+            sentence(&words::observed(&it.observer)),
+        ]
+    };
+    let rows: Vec<_> = verdict.nodes.iter().map(row).collect();
+    let head = ["Node", "Linux", "From", "Watched", "Seen"];
+    table("", &head, &rows)
+}
+
+pub fn pods(all: &[PodRef]) -> String {
+    let row = |it: &PodRef| {
+        vec![
+            it.role.map_or("-", words::role_name).to_owned(),
+            code(&label(it)),
+            code(it.ip.as_deref().unwrap_or_default()),
+            code(&place(it)),
+        ]
+    };
+    let rows: Vec<_> = all.iter().map(row).collect();
+    table("Pods", &["Role", "Pod", "Address", "Link"], &rows)
+}
+
+pub fn flows(title: &str, all: &[FlowRef]) -> String {
+    let row = |it: &FlowRef| {
+        let last = it.last_seen_at.as_deref().unwrap_or("?");
+        vec![
+            code(&words::way(it)),
+            it.packets.to_string(),
+            it.retransmits.to_string(),
+            sentence(&on_node(last, it.node.as_deref())),
+        ]
+    };
+    let rows: Vec<_> = all.iter().map(row).collect();
+    let head = ["Flow", "Packets", "Retransmits", "Last seen at"];
+    table(title, &head, &rows)
+}
+
+pub fn retransmits(verdict: &Verdict) -> String {
+    flows("Most retransmitted flows", &verdict.retransmits)
+}
+
+pub fn drops(verdict: &Verdict) -> String {
+    let rows = words::places(&verdict.drops);
+    let row = |it: &words::DropPlace<'_>| {
+        vec![
+            code(it.reason),
+            code(it.function),
+            code(&it.link),
+            code(&it.pods()),
+            it.packets.to_string(),
+        ]
+    };
+    let rows: Vec<_> = rows.iter().map(row).collect();
+    let head = ["Reason", "Dropped in", "Link", "Pod", "Packets"];
+    table("Drops", &head, &rows)
+}
+
+pub fn between(verdict: &Verdict) -> String {
+    let row = |it: &crate::model::verdict::Between| {
+        vec![
+            code(&it.from),
+            code(&it.to),
+            format!("{:.1} s", it.duration),
+            it.packets.to_string(),
+            it.arrived.to_string(),
+            it.packets.saturating_sub(it.arrived).to_string(),
+            format!("{} of {}", it.never_came, it.flows),
+        ]
+    };
+    let rows: Vec<_> = verdict.between.iter().map(row).collect();
+    let head = [
+        "From",
+        "To",
+        "Both watched",
+        "Packets",
+        "Arrived",
+        "Lost",
+        "Flows lost",
+    ];
+    table("Between the nodes", &head, &rows)
+}
+
+/// What was counted over time in one row a kind, and what happened once.
+pub fn timelines(all: &[Timeline]) -> String {
+    let marks = all.iter().flat_map(|line| {
+        let row = |it: &crate::Mark| {
+            let of = (all.len() > 1).then_some(line.node.as_str());
+            vec![
+                format!("+{:.1} s", it.at),
+                sentence(&on_node(it.what, of)),
+                sentence(&it.text),
+            ]
+        };
+        line.marks.iter().map(row)
+    });
+    let marks: Vec<_> = marks.collect();
+    let counts = all.iter().flat_map(|line| {
+        line.kinds().filter_map(|kind| {
+            let total = line.of(kind).total();
+            let (begins, ends) = line.busiest(kind)?;
+            Some(vec![
+                code(&line.node),
+                kind.name().to_owned(),
+                total.to_string(),
+                format!("{begins:.1} to {ends:.1} s"),
+            ])
+        })
+    });
+    let counts: Vec<_> = counts.collect();
+    table("Over time", &["Node", "What", "Count", "Most at"], &counts)
+        + &table("What happened", &["Time", "What", "Which"], &marks)
+}

@@ -1,0 +1,160 @@
+//! What a page is made of, and the words that both its forms begin with.
+use crate::{
+    FlowWay, Timeline,
+    model::{
+        text::counted,
+        total::Total,
+        verdict::{Confidence, Finding, Outcome, PodRef, Severity, Verdict},
+    },
+    output::words,
+    tree::{self, Branch},
+};
+
+/// Rows of a table, lines of evidence, commands: a page is for people.
+pub const MOST: usize = 200;
+
+/// Everything that the page tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    pub verdict: &'a Verdict,
+    pub ways: &'a [FlowWay],
+    /// One of each node.
+    pub timelines: &'a [Timeline],
+    pub source: Source<'a>,
+}
+
+/// The files that it is made from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    Recordings(&'a [String]),
+    /// `diagnose -o json`, in which there is neither a way nor a time of an event.
+    Verdict(&'a str),
+}
+
+impl Source<'_> {
+    pub fn names(&self) -> String {
+        match self {
+            Self::Recordings(files) => files.join(", "),
+            Self::Verdict(file) => (*file).to_owned(),
+        }
+    }
+
+    /// What the page cannot have.
+    pub fn lacks(&self) -> Option<&'static str> {
+        match self {
+            Self::Recordings(_) => None,
+            Self::Verdict(_) => Some(
+                "Made from a verdict alone: hop-by-hop counts and timelines are in recordings \
+                 (diagnose --record FILE).",
+            ),
+        }
+    }
+}
+
+/// The first rows, and how many more there are.
+pub fn first<T>(all: &[T]) -> (&[T], usize) {
+    let (first, more) = all.split_at(all.len().min(MOST));
+    (first, more.len())
+}
+
+impl Page<'_> {
+    pub fn tree(&self) -> Vec<Branch> {
+        tree::tree(&self.verdict.findings)
+    }
+
+    /// All nodes by name.
+    pub fn nodes(&self) -> String {
+        let all = &self.verdict.nodes;
+        let (some, more) = first(all);
+        let mut names: Vec<&str> = some.iter().map(|it| it.node.as_str()).collect();
+        if names.is_empty() {
+            names.push(&self.verdict.node);
+        }
+        match more {
+            0 => names.join(", "),
+            n => format!("{} and {n} more", names.join(", ")),
+        }
+    }
+
+    /// `2 root causes, 1 consequence`.
+    pub fn state(&self) -> String {
+        let verdict = self.verdict;
+        let roots = self.tree().len();
+        let rest = verdict.findings.len().saturating_sub(roots);
+        let mut word = match (verdict.verdict, roots) {
+            (Outcome::Healthy, 0) => "healthy".to_owned(),
+            (Outcome::Incomplete, 0) => "not enough seen to call it healthy".to_owned(),
+            (_, 0) => "no cause found".to_owned(),
+            (_, n) => counted(n as u64, "root cause"),
+        };
+        if rest > 0 {
+            word.push_str(&format!(", {}", counted(rest as u64, "consequence")));
+        }
+        let dropped = verdict.drops.iter().map(|it| it.packets).total();
+        if verdict.findings.is_empty() && dropped > 0 {
+            word.push_str(&format!(", {} dropped", counted(dropped, "packet")));
+        }
+        word
+    }
+
+    /// When, for how long, and on which kernel.
+    pub fn watched(&self) -> String {
+        let verdict = self.verdict;
+        let how = match verdict.observer.hooks {
+            0 => "configuration only, no traffic watched".to_owned(),
+            _ => format!("watched {:.1} s", verdict.duration),
+        };
+        let level = verdict.level;
+        let level = level.map_or_else(String::new, |it| format!(" · level {it}"));
+        format!(
+            "{how} from {} · Linux {}{level}",
+            verdict.started, verdict.kernel
+        )
+    }
+
+    /// The ways of a finding's flow, that of its own node first.
+    pub fn ways_of(&self, finding: &Finding) -> impl Iterator<Item = &FlowWay> {
+        self.ways.iter().filter(|it| it.finding == finding.id)
+    }
+
+    /// What netdiag saw, lost and took, a sentence each.
+    pub fn own(&self) -> Vec<String> {
+        let observer = &self.verdict.observer;
+        let mut all = vec![words::observed(observer)];
+        if let Some(cost) = &observer.cost {
+            all.push(words::own(cost, self.verdict.duration));
+            let events = cost.events.as_ref().filter(|it| it.drops.seen > 0);
+            all.extend(events.map(words::accounts));
+        }
+        all
+    }
+}
+
+pub fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "CRITICAL",
+        Severity::Warning => "WARNING",
+        Severity::Info => "INFO",
+    }
+}
+
+/// Nothing where it goes without saying.
+pub fn doubt(finding: &Finding) -> Option<&'static str> {
+    match finding.confidence {
+        Confidence::Confirmed => None,
+        Confidence::Configured | Confidence::Suspected => Some(words::confidence(finding)),
+    }
+}
+
+pub fn on_node(what: &str, node: Option<&str>) -> String {
+    node.map_or_else(|| what.to_owned(), |node| format!("{what} on {node}"))
+}
+
+/// Where a pod is, as far as it is known.
+pub fn place(pod: &PodRef) -> String {
+    match (&pod.interface, &pod.node) {
+        (Some(link), node) => on_node(link, node.as_deref()),
+        (None, Some(node)) => format!("on {node}"),
+        (None, None) => "-".to_owned(),
+    }
+}
