@@ -20,6 +20,7 @@
 //! | [`recording`] | readings as a file, from which the same verdict comes |
 //! | `manifests` | what a cluster is given for the agent, as typed objects |
 //! | `lab` | real incidents in namespaces, for tests and for people |
+//! | `top` | readings as a full screen: tables, pages, time travel |
 //! | [`sys`] | system calls, bounded files and programs |
 //! | [`cli`] | puts them together |
 //!
@@ -55,3 +56,5 @@ pub use netdiag_recording as recording;
 #[cfg(feature = "report")]
 pub use netdiag_report as report;
 pub use netdiag_sys as sys;
+#[cfg(feature = "top")]
+pub use netdiag_top as top;

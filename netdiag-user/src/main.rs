@@ -3,7 +3,7 @@ use std::io::Write;
 
 use env_logger::fmt::ConfigurableFormat;
 use netdiag::{
-    cli::{Cli, exit, node_root, options::Global, power},
+    cli::{Cli, exit, node_root, power},
     model::text,
 };
 
@@ -12,7 +12,7 @@ static MEMORY: netdiag::sys::memory::Bounded = netdiag::sys::memory::Bounded;
 
 fn main() {
     let cli = Cli::typed();
-    set_up_logs(&cli.global);
+    set_up_logs(&cli);
     node_root::tell();
     if cli.global.no_color {
         anstream::ColorChoice::Never.write_global();
@@ -41,15 +41,15 @@ fn main() {
     finish(result);
 }
 
-fn set_up_logs(global: &Global) {
-    let level = match (global.quiet, global.verbose) {
+fn set_up_logs(cli: &Cli) {
+    let level = match (cli.global.quiet, cli.global.verbose) {
         (true, _) => "error",
         (false, 0) => "warn",
         (false, 1) => "info",
         (false, _) => "debug",
     };
     // Who asked the API tells of its failures, in a sentence that says what was asked.
-    let others = match global.verbose {
+    let others = match cli.global.verbose {
         0 | 1 => "error,kube_client::client::builder=off",
         _ => "error",
     };
@@ -57,7 +57,13 @@ fn set_up_logs(global: &Global) {
     let mut form = ConfigurableFormat::default();
     form.timestamp(None).target(false);
     let environment = env_logger::Env::new().filter_or("NETDIAG_LOG", filter);
-    env_logger::Builder::from_env(environment)
+    let mut builder = env_logger::Builder::from_env(environment);
+    #[cfg(feature = "top")]
+    if cli.command.is_screen() {
+        let to = netdiag::cli::top::messages::Writer;
+        builder.target(env_logger::Target::Pipe(Box::new(to)));
+    }
+    builder
         .format(move |to, record| {
             // What is told may be others' words.
             let message = text::lines(&record.args().to_string());

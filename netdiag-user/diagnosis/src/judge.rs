@@ -14,7 +14,7 @@ use crate::{
         event::{Detail, LiveEvent},
         gather::Want,
         observation::Observation,
-        verdict::{Finding, Scope, Verdict},
+        verdict::{CannotTell, Finding, Scope, Verdict},
     },
     pipeline::{
         facts::Facts,
@@ -43,6 +43,18 @@ pub struct Judged {
     pub events: Vec<LiveEvent>,
 }
 
+/// One reading for those who show its facts beside what they come to.
+pub struct Look<'a, 'all, 'some> {
+    pub scene: &'a Scene,
+    /// All that was judged.
+    pub facts: &'a Facts<'all>,
+    /// What of it somebody asked for.
+    pub shown: &'a Facts<'some>,
+    pub observation: &'a Observation,
+    pub findings: &'a [Finding],
+    pub cannot_tell: &'a [CannotTell],
+}
+
 impl Judge {
     /// A reading's findings with all that they account for, for those who follow one flow.
     pub fn evaluated(&mut self, facts: &Facts<'_>) -> Evaluated {
@@ -54,6 +66,33 @@ impl Judge {
         self.naming.only(&scene.asked);
         let rows = scene.rows(observation);
         self.judged(&scene.facts(&rows))
+    }
+
+    /// Judges a reading and hands it over with all that it was judged by, which is made once for both.
+    pub fn looked<T>(
+        &mut self,
+        scene: &Scene,
+        observation: &Observation,
+        look: impl FnOnce(&Look<'_, '_, '_>) -> T,
+    ) -> (BTreeSet<Want>, T) {
+        self.naming.only(&scene.asked);
+        let rows = scene.rows(observation);
+        let facts = scene.facts(&rows);
+        let mut evaluated = verdict::evaluated(&facts, &mut self.naming);
+        self.naming.narrow(&mut evaluated.findings);
+        let wanted = translation::wants(&evaluated.findings);
+        evaluated.wants.extend(wanted);
+        let told = with_shown(scene, observation, &facts, |shown, observation| {
+            look(&Look {
+                scene,
+                facts: &facts,
+                shown,
+                observation,
+                findings: &evaluated.findings,
+                cannot_tell: &evaluated.cannot_tell,
+            })
+        });
+        (evaluated.wants, told)
     }
 
     /// With the events since the reading before.

@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use netdiag_model::{self as model, shell};
 use netdiag_pipeline as pipeline;
 
+pub use self::way::flow_way;
 pub use crate::model::path::FlowWay;
 
 use crate::{

@@ -34,13 +34,30 @@ pub fn of(facts: &Facts<'_>, run: &Run, finding: &Finding) -> Option<FlowWay> {
 }
 
 fn way(facts: &Facts<'_>, run: &Run, flow: &FlowRef) -> Option<Path> {
-    let (source, destination): (Wanted, Wanted) =
-        (flow.source.parse().ok()?, flow.destination.parse().ok()?);
     // A client's connections come from many ports, and are told as one.
-    let source = Wanted {
-        port: None,
-        ..source
-    };
+    let source: Wanted = flow.source.parse().ok()?;
+    between(
+        facts,
+        run,
+        Wanted {
+            port: None,
+            ..source
+        },
+        flow,
+    )
+}
+
+/// The way of one flow that a finding names; where no hop has it any more, that of all between the
+/// same two.
+pub fn flow_way(facts: &Facts<'_>, run: &Run, flow: &FlowRef) -> Option<Path> {
+    let source: Wanted = flow.source.parse().ok()?;
+    let own = source.port.is_some();
+    let exact = own.then(|| between(facts, run, source, flow)).flatten();
+    exact.or_else(|| way(facts, run, flow))
+}
+
+fn between(facts: &Facts<'_>, run: &Run, source: Wanted, flow: &FlowRef) -> Option<Path> {
+    let destination: Wanted = flow.destination.parse().ok()?;
     let source = path::end(facts, &source, PodRole::Source).ok()?;
     let destination = path::end(facts, &destination, PodRole::Destination).ok()?;
     let ends = paired(source, destination).ok()?;

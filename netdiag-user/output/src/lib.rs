@@ -30,6 +30,7 @@ pub use self::{
     escape::{json, pretty_json},
     format::Format,
     live::Live,
+    locale::{is_utf8, plain},
     pcapng::Pcapng,
     programs::programs,
     sink::{Sink, line},

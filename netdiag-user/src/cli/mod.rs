@@ -32,6 +32,8 @@ pub mod report;
 pub mod run;
 pub mod schema;
 pub mod session;
+#[cfg(feature = "top")]
+pub mod top;
 pub mod watch;
 
 use clap::{Parser, Subcommand};
@@ -73,6 +75,9 @@ pub enum Command {
     Audit(audit::AuditArgs),
     /// One flow's way, counted at each hop: where it was last seen, what dropped it.
     Path(path::PathArgs),
+    #[cfg(feature = "top")]
+    /// Full screen: causes, pods, hops and drop reasons with their trends, now or in a recording.
+    Top(Box<top::TopArgs>),
     /// The verdict or the events of recordings, on any machine.
     Replay(replay::ReplayArgs),
     #[cfg(feature = "report")]
@@ -122,6 +127,16 @@ impl Cli {
 }
 
 impl Command {
+    /// It has the terminal to itself: a message in the middle of it would break the picture.
+    #[cfg(feature = "top")]
+    pub const fn is_screen(&self) -> bool {
+        match self {
+            Self::Top(_) => true,
+            Self::Replay(args) => args.top,
+            _ => false,
+        }
+    }
+
     /// Runs the command; the number is the exit code.
     pub async fn run(self, global: &Global) -> anyhow::Result<i32> {
         match self {
@@ -129,6 +144,10 @@ impl Command {
             Self::Diagnose(args) => diagnose::run(args, global).await,
             Self::Audit(args) => audit::run(args).await,
             Self::Path(args) => path::run(args, global).await,
+            #[cfg(feature = "top")]
+            Self::Top(args) => top::run(*args, global).await,
+            #[cfg(feature = "top")]
+            Self::Replay(args) if args.top => top::replayed(&args, global).await,
             Self::Replay(args) => replay::run(&args),
             #[cfg(feature = "report")]
             Self::Report(args) => report::run(&args),

@@ -52,6 +52,8 @@ fn root(command: &Command) -> Option<&Path> {
         Command::Run(args) => &args.scope.place,
         Command::Diagnose(args) => &args.scope.place,
         Command::Path(args) => &args.scope.place,
+        #[cfg(feature = "top")]
+        Command::Top(args) => &args.scope.place,
         Command::Audit(args) => &args.place,
         _ => return None,
     };
@@ -64,6 +66,10 @@ fn rights(command: &Command) -> Option<&'static [Right]> {
         Command::Lab(_) => return None,
         Command::Agent(args) => agents(args),
         Command::Run(_) | Command::Diagnose(_) | Command::Path(_) | Command::Doctor(_) => TRACING,
+        #[cfg(feature = "top")]
+        Command::Top(args) if args.input.is_some() => FILES,
+        #[cfg(feature = "top")]
+        Command::Top(_) => TRACING,
         // The user's own ssh, and what it runs on its way, are as the user has them.
         #[cfg(feature = "k8s")]
         Command::Cluster(args) if args.by_ssh() => return None,

@@ -57,6 +57,11 @@ pub struct ReplayArgs {
     /// One flow's way instead of the verdict, as `netdiag path` prints it: over all of the nodes.
     #[arg(long, num_args = 2, value_names = ["SRC", "DST[:PORT]"])]
     pub path: Option<Vec<Wanted>>,
+    /// The recording as a full screen, as `netdiag top --in FILE` shows it.
+    #[cfg(feature = "top")]
+    #[arg(long)]
+    #[arg(conflicts_with_all = ["output", "path", "pcap", "output_file", "anonymise", "node"])]
+    pub top: bool,
     /// Write samples of dropped, oversize and retransmitted packets to this file (pcapng).
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,

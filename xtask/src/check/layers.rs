@@ -37,6 +37,7 @@ const CRATES: &Table = &[
     ("otlp", &["agent", "model", "pipeline", "sys"]),
     ("lab", &["cri", "kernel", "model", "sys"]),
     ("manifests", &["diagnosis", "sys"]),
+    ("top", &["diagnosis", "model", "pipeline"]),
 ];
 
 /// Parts within a crate, from the workspace's folder, and which of its other modules each may import.

@@ -42,8 +42,8 @@ pub fn command(via: Option<Way>, full: bool) -> Result<ExitCode> {
 /// The tools that the black-box tests hold netdiag against, where they can be had. A test whose
 /// tool is missing says so itself.
 fn peers(tally: &mut Tally) {
-    const TOOLS: [&str; 7] = [
-        "bpftool", "ethtool", "iproute2", "nftables", "procps", "python3", "tcpdump",
+    const TOOLS: [&str; 8] = [
+        "bpftool", "ethtool", "iproute2", "nftables", "procps", "python3", "tcpdump", "tmux",
     ];
     if !is_root() || !apt::exists() {
         return;

@@ -5,6 +5,10 @@
 use std::{
     io::Write,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread::sleep,
     time::Duration,
 };
@@ -65,6 +69,33 @@ fn allowed(bytes: u64) -> Duration {
 
 /// Ends the process when the recordings take more than they may, wherever it is just then.
 pub fn guard(files: &[PathBuf], once: bool) {
+    watch(files, once, &Arc::default());
+}
+
+/// The same until it is dropped: whoever looks at what was read may take all the time there is.
+#[cfg(feature = "top")]
+#[must_use]
+pub struct Guard(Arc<AtomicBool>);
+
+#[cfg(feature = "top")]
+impl Guard {
+    pub fn over(files: &[PathBuf]) -> Self {
+        let over = Arc::default();
+        watch(files, true, &over);
+        Self(over)
+    }
+}
+
+#[cfg(feature = "top")]
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Until that says that it is over.
+fn watch(files: &[PathBuf], once: bool, over: &Arc<AtomicBool>) {
+    let over = Arc::clone(over);
     let count = u32::try_from(files.len()).unwrap_or(u32::MAX);
     let memory = MEMORY.saturating_mul(files.len());
     let what = match files {
@@ -74,7 +105,7 @@ pub fn guard(files: &[PathBuf], once: bool) {
     let process = || clock(ClockId::CLOCK_PROCESS_CPUTIME_ID);
     let before = process();
     std::thread::spawn(move || {
-        loop {
+        while !over.load(Relaxed) {
             sleep(LOOK);
             if memory_taken().is_some_and(|taken| taken > memory) {
                 end(&what, &format!("{} MB of memory", memory >> 20));

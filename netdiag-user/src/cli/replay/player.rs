@@ -5,6 +5,8 @@ use anyhow::{Result, anyhow};
 use netdiag_common::config::counter;
 
 use super::allowance::Allowance;
+#[cfg(feature = "top")]
+use crate::diagnosis::judge::Look;
 use crate::{
     diagnosis::{judge::Judge, nodes::Recorded},
     model::{
@@ -123,6 +125,29 @@ impl Player {
         }
         self.allowance.spend(begun);
         Ok((events, last))
+    }
+
+    /// Judges the next reading and hands it over with all that it was judged by; false where it was
+    /// the last one.
+    #[cfg(feature = "top")]
+    pub fn look(&mut self, with: impl FnOnce(&Look<'_, '_, '_>)) -> Result<bool> {
+        let begun = Allowance::now();
+        if let Some(reading) = &self.next {
+            self.judge.looked(&self.replay.scene, reading, with);
+        }
+        let last = self.advance(None)?;
+        self.allowance.spend(begun);
+        Ok(last.is_none())
+    }
+
+    /// What of the recording is not shown, once it was played.
+    #[cfg(feature = "top")]
+    pub fn not_shown(&self) -> Vec<NotChecked> {
+        let scene = self.scene();
+        let mut rows = scene.asked.not_checked(0);
+        rows.extend(scene.asked.pods.left_out(scene.of_pods()));
+        rows.extend(self.missing());
+        rows
     }
 
     /// Goes on to the next reading; gives the last one back where there is none.

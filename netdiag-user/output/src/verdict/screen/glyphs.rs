@@ -21,7 +21,7 @@ impl Glyphs {
                 dead: "X",
                 more: "...",
                 branch: "|-",
-                last: "`-",
+                last: "\u{60}-",
                 beside: "|  ",
                 dot: "-",
             },

@@ -1,0 +1,191 @@
+//! A cause: what it is, how one can tell, what to do, whom it hits, and its flows.
+use super::{
+    Ink,
+    ink::Tone,
+    line::Line,
+    page::{heading, paragraph},
+    table::{confidence, padded, tone},
+};
+use crate::{
+    app::Target,
+    causes::{Cause, Ends},
+    history::Moment,
+    items,
+    model::{
+        pod::label,
+        shell::CommandLine,
+        verdict::{Evidence, Finding, FlowRef, Origin, PodRef, PodRole},
+    },
+    shell,
+};
+
+/// Pods that are listed.
+const PODS: usize = 12;
+
+pub fn lines(id: &str, moment: &Moment<'_>, ink: &Ink, room: usize) -> Vec<Line> {
+    let Some(cause) = moment.reading.cause(id) else {
+        let text = "this cause is not named at this reading";
+        return paragraph(text, 0, Tone::Dim, room);
+    };
+    let finding = &cause.finding;
+    let mut lines = title(finding, ink, room);
+    lines.extend(relatives(finding, moment, ink, room));
+    lines.extend(flows(cause, ink));
+    lines.extend(evidence(&finding.evidence, ink, room));
+    lines.extend(fix(finding, ink, room));
+    lines.extend(pods(&finding.pods, ink));
+    lines.extend(times(finding));
+    let manual = shell!("netdiag explain {}", finding.cause);
+    lines.push(Line::default());
+    lines.extend(offered(&manual, ink));
+    lines
+}
+
+fn title(finding: &Finding, ink: &Ink, room: usize) -> Vec<Line> {
+    let word = items::severity(finding.severity);
+    let how = confidence(finding.confidence);
+    let first = Line::new(word, tone(finding.severity))
+        .with(format!(" {}", finding.cause), Tone::Strong)
+        .with(format!("  {how}"), Tone::Dim);
+    let mut lines = vec![first];
+    lines.extend(paragraph(&ink.text(&finding.summary), 0, Tone::Plain, room));
+    lines
+}
+
+/// What it follows from, and what follows from it.
+fn relatives(finding: &Finding, moment: &Moment<'_>, ink: &Ink, room: usize) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let root = finding.root.as_ref();
+    if let Some(root) = root.and_then(|id| moment.reading.cause(id)) {
+        let why = finding.because.as_deref().unwrap_or_default();
+        let text = format!("a consequence of {}", root.finding.cause);
+        let lead = Target::Cause(root.finding.id.clone());
+        lines.push(Line::new(text, Tone::Warning).leads(lead));
+        if !why.is_empty() {
+            lines.extend(paragraph(&ink.text(why), 2, Tone::Dim, room));
+        }
+    }
+    let own = Some(&finding.id);
+    let below = moment.reading.causes.iter();
+    for it in below.filter(|it| it.finding.root.as_ref() == own) {
+        let text = format!("has the consequence {}", it.finding.cause);
+        let lead = Target::Cause(it.finding.id.clone());
+        lines.push(Line::new(text, Tone::Warning).leads(lead));
+    }
+    lines
+}
+
+fn flows(cause: &Cause, ink: &Ink) -> Vec<Line> {
+    let flows = &cause.finding.flows;
+    if flows.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = heading("Flows, with their packets, retransmits and last hop").to_vec();
+    for flow in flows {
+        let lead = Target::Way(cause.finding.id.clone(), Ends::of(flow));
+        let counts = format!("  {} pkt, {} retr", flow.packets, flow.retransmits);
+        let last = flow.last_seen_at.as_deref();
+        let last = last.map_or_else(String::new, |at| format!(", {}", ink.text(at)));
+        let line = Line::plain(way(flow, ink)).with(counts + &last, Tone::Dim);
+        lines.push(line.leads(lead));
+    }
+    lines
+}
+
+pub fn way(flow: &FlowRef, ink: &Ink) -> String {
+    let arrow = ink.own("→");
+    let named = flow.service.as_deref();
+    let named = named.map_or_else(String::new, |name| format!(" ({})", ink.text(name)));
+    format!(
+        "{} {} {arrow} {}{named}",
+        ink.text(&flow.protocol),
+        ink.text(&flow.source),
+        ink.text(&flow.destination)
+    )
+}
+
+fn evidence(evidence: &[Evidence], ink: &Ink, room: usize) -> Vec<Line> {
+    let mut lines = heading("Evidence").to_vec();
+    for it in evidence {
+        let origin = match it.origin {
+            Origin::Observed => "observed",
+            Origin::Configured => "configured",
+        };
+        let text = format!("{origin}: {}", ink.text(&it.text));
+        lines.extend(paragraph(&text, 2, Tone::Plain, room));
+        let confirm = it.confirm.as_ref();
+        lines.extend(confirm.and_then(|it| offered(it, ink)));
+    }
+    lines
+}
+
+/// A command, unless a name in it could do harm.
+pub fn offered(it: &CommandLine, ink: &Ink) -> Option<Line> {
+    (!it.is_refused()).then(|| command(it, ink))
+}
+
+/// One line however long: what is broken cannot be read as what it is.
+fn command(command: &CommandLine, ink: &Ink) -> Line {
+    Line::new(
+        format!("    $ {}", ink.text(&command.to_string())),
+        Tone::Command,
+    )
+}
+
+fn fix(finding: &Finding, ink: &Ink, room: usize) -> Vec<Line> {
+    let fix = &finding.fix;
+    let mut lines = heading("Fix").to_vec();
+    lines.extend(paragraph(&ink.text(&fix.summary), 2, Tone::Plain, room));
+    let both = fix.looks().count() > 0 && fix.repairs().count() > 0;
+    let titled = |title: &str| both.then(|| Line::new(format!("  {title}"), Tone::Dim));
+    lines.extend(titled("look first:"));
+    lines.extend(fix.looks().map(|it| command(it, ink)));
+    lines.extend(titled("then:"));
+    lines.extend(fix.repairs().map(|it| command(it, ink)));
+    if fix.left_out() > 0 {
+        let text = format!(
+            "{} commands left out: a name in them could make a shell take it for something else",
+            fix.left_out()
+        );
+        lines.extend(paragraph(&text, 2, Tone::Dim, room));
+    }
+    lines
+}
+
+fn pods(pods: &[PodRef], ink: &Ink) -> Vec<Line> {
+    if pods.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = heading("Pods").to_vec();
+    for pod in pods.iter().take(PODS) {
+        let role = match pod.role {
+            Some(PodRole::Source) => "source",
+            Some(PodRole::Destination) => "destination",
+            Some(PodRole::Server) => "server",
+            Some(PodRole::Victim) => "victim",
+            None => "",
+        };
+        let rest = [pod.ip.as_deref(), pod.interface.as_deref()];
+        let rest: Vec<String> = rest.into_iter().flatten().map(|it| ink.text(it)).collect();
+        let role = padded(role, 12, false, 0);
+        let line = Line::new(format!("  {role}"), Tone::Dim);
+        let line = line.with(ink.text(&label(pod)), Tone::Plain);
+        lines.push(line.with(format!("  {}", rest.join("  ")), Tone::Dim));
+    }
+    if pods.len() > PODS {
+        let text = format!("  and {} more", pods.len() - PODS);
+        lines.push(Line::new(text, Tone::Dim));
+    }
+    lines
+}
+
+fn times(finding: &Finding) -> Vec<Line> {
+    let mut lines = heading("Seen").to_vec();
+    let named = finding.named_at.as_deref().unwrap_or("?");
+    let text = format!(
+        "  first {}, last {}, named {named}",
+        finding.first_seen, finding.last_seen
+    );
+    lines.push(Line::plain(text));
+    lines
+}
