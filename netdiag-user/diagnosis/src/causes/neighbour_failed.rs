@@ -14,7 +14,7 @@
 //!
 //! A pod's gateway may be an address that the node has not, and answers for (proxy ARP, Calico's
 //! 169.254.1.1): where it does not, nothing leaves the pod. A node that does not forward, or has no
-//! route to that address, answers for nobody: these have causes of their own.
+//! route to that address, sends no replies: these have causes of their own.
 //!
 //! # Signals
 //! Observed: drops with the reason NEIGH_FAILED (for IPv6 by their place), in more than one round of asking; on a VXLAN
