@@ -187,6 +187,37 @@ fn explain() {
 }
 
 #[test]
+fn explain_speaks_of_what_was_recorded() {
+    let file = |name: &str| {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/recordings/");
+        format!("{folder}{name}.ndr")
+    };
+    let chain = file("sidecar-without-dns");
+    // Without a name it is the root that is shown first, before its manual.
+    for arguments in [
+        &["explain", "--in", &chain][..],
+        &["explain", "pod-route-missing", "--in", &chain],
+    ] {
+        let told = netdiag(arguments);
+        assert_eq!(told.code, Some(0), "{told:?}");
+        let text = told.text();
+        let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what}: {text}"));
+        assert!(at("10.42.133.119") < at("\nMechanism\n"), "{text}");
+        assert!(!text.contains("CRITICAL  dns-unreachable"), "{text}");
+    }
+    let other = netdiag(&["explain", "conntrack-full", "--in", &chain]);
+    assert!(
+        sentence(&other).contains("shows pod-route-missing"),
+        "{other:?}"
+    );
+    assert!(other.text().contains("\nMechanism\n"), "{other:?}");
+    let reason = netdiag(&["explain", "NETFILTER_DROP", "--in", &chain]);
+    assert_eq!(reason.code, Some(2), "{reason:?}");
+    let healthy = netdiag(&["explain", "--in", &file("healthy")]);
+    assert_eq!((healthy.code, healthy.text().as_str()), (Some(0), ""));
+}
+
+#[test]
 fn explain_knows_this_kernels_drop_reasons() {
     if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
         return need::say("a kernel with BTF");

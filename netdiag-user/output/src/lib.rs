@@ -43,7 +43,10 @@ pub use self::{
         words,
     },
 };
-use model::{path::Path, verdict::Verdict};
+use model::{
+    path::Path,
+    verdict::{Finding, Verdict},
+};
 
 /// Prints a verdict in the wanted form: on a terminal what fits onto a screen, with the ways that are
 /// drawn there.
@@ -57,6 +60,14 @@ pub fn verdict(sink: &mut Sink, verdict: &Verdict, ways: &[FlowWay], format: For
         Format::Wide => sink.write(&verdict::render(verdict, sink.room(), true)),
         other => document(sink, verdict, other),
     }
+}
+
+/// Prints findings of one cause in full, before its manual.
+pub fn met(findings: &[&Finding]) -> Result<()> {
+    let mut sink = Sink::open(None)?;
+    let each = findings.iter().map(|it| verdict::alone(it, sink.width()));
+    let text: String = each.collect();
+    sink.write(&text)
 }
 
 /// Prints a path in the wanted form.

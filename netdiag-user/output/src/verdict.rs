@@ -49,6 +49,11 @@ pub fn render(verdict: &Verdict, width: usize, wide: bool) -> String {
     out
 }
 
+/// One finding with all that it rests on.
+pub fn alone(finding: &Finding, width: usize) -> String {
+    Page::of(width, false).finding(finding) + "\n"
+}
+
 struct Page {
     width: usize,
     wide: bool,

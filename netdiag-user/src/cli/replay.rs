@@ -206,6 +206,23 @@ pub fn replay(args: &ReplayArgs, sink: &mut output::Sink) -> Result<i32> {
     Ok(code(&verdict))
 }
 
+/// What these recordings say together, for whoever prints something else of it.
+pub fn judged(files: &[PathBuf]) -> Result<Verdict> {
+    allowance::guard(files, true);
+    let asked = Only::default().asked(&[], &Causes::default());
+    let players = files.iter().map(|file| Player::open(file, &asked));
+    let mut players = players.collect::<Result<Vec<_>>>()?;
+    let several = players.len() > 1;
+    players
+        .iter_mut()
+        .for_each(|it| it.one_of_several = several);
+    let names = players.iter().map(Player::file).collect();
+    let recorded = side_by_side(players, |player| player.play(None))?;
+    let told = verdict(recorded, names);
+    told.map(|(verdict, _)| verdict)
+        .ok_or_else(|| anyhow!("there is nothing in these recordings"))
+}
+
 /// No recording is of the nodes that were asked for: nothing was seen that could be judged.
 fn none(sink: &mut output::Sink, args: &ReplayArgs, nodes: &BTreeSet<String>) -> Result<i32> {
     let known: Vec<&str> = nodes.iter().map(String::as_str).collect();
