@@ -46,8 +46,7 @@ fn fix(tunnel: &TooLarge<'_>) -> Fix {
         summary: format!(
             "set {name} to MTU {left} ({} of {} minus 20 of the outer header), and the pods' to \
              {left}: for Calico veth_mtu \"{left}\" in the ConfigMap calico-config, or \
-             spec.calicoNetwork.mtu: {left} in the operator's Installation; running \
-             pods keep their MTU until they are recreated, these commands lower it now",
+             spec.calicoNetwork.mtu: {left} in the operator's Installation",
             tunnel.underlay_bytes, tunnel.underlay.name,
         ),
         commands: vec![shell!("ip link set dev {} mtu {}", name, left)],

@@ -111,8 +111,8 @@ pub fn tunnel(
 fn whole(facts: &Facts<'_>, tunnel: &TooLarge<'_>, mut fix: Fix) -> Fix {
     let large = mtu::larger_pods(facts.node, tunnel.left);
     let lower = mtu::lower(facts.node, &large, tunnel.left);
+    fix.summary.push_str(&mtu::running(&large, lower.len()));
     fix.commands.extend(lower);
-    fix.summary.push_str(&mtu::left_out(&large));
     fix
 }
 

@@ -222,12 +222,24 @@ fn evidence(wrong: &Wrong<'_>, out: &[&OuterPair], asks: &[&HopFlow]) -> Vec<Evi
 
 fn fix(wrong: &Wrong<'_>, peer: IpAddr) -> Fix {
     let (right, device) = (&wrong.right.name, &wrong.tunnel.name);
+    let flannel = format!(
+        "flanneld --iface={right} (or --iface-regex=^({right})$, with both anchors) in its \
+         DaemonSet or unit, if all nodes of it have {right}"
+    );
+    let calico = format!(
+        "calico-node's environment variable IP_AUTODETECTION_METHOD=interface={right}, if all \
+         nodes have {right}"
+    );
+    // By the device's name, for words only: nothing is decided by it.
+    let how = match device.as_str() {
+        name if name.starts_with("flannel") => flannel,
+        name if name.contains("calico") => calico,
+        _ => format!("{flannel}; {calico}"),
+    };
     Fix {
         summary: format!(
-            "tell the CNI daemon to use {right}: flanneld --iface={right} (or \
-             --iface-regex=^({right})$, with both anchors), Calico's environment variable \
-             IP_AUTODETECTION_METHOD=interface={right}; restart it on every node, so that all \
-             announce their address on that network, {} here",
+            "let the CNI daemon use {right}: {how}; when it has restarted, {device} has the local \
+             address {}",
             wrong.address
         ),
         commands: vec![

@@ -165,13 +165,13 @@ fn mtu_evidence(link: &Link, large: &[LargePod<'_>]) -> Vec<Evidence> {
 
 fn fix(facts: &Facts<'_>, link: &Link, large: &[LargePod<'_>]) -> Fix {
     let mtu = link.mtu;
+    let commands = mtu::lower(facts.node, large, mtu);
     Fix {
         summary: format!(
-            "set \"mtu\": {mtu} in the CNI configuration (/etc/cni/net.d) and recreate the pods; \
-             until then these commands lower it for those that run{}",
-            mtu::left_out(large)
+            "set \"mtu\": {mtu} in the CNI configuration (/etc/cni/net.d){}",
+            mtu::running(large, commands.len())
         ),
-        commands: mtu::lower(facts.node, large, mtu),
+        commands,
     }
 }
 

@@ -99,11 +99,12 @@ fn summary(
     ports.sort_unstable();
     ports.dedup();
     let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+    let of_ports = if ports.len() == 1 { "port" } else { "ports" };
     let tries: usize = refusals.iter().map(|r| r.attempts.tries.len()).sum();
     format!(
-        "the sidecar of {} keeps its ports closed, {tries} connections to {} refused: {}",
+        "the sidecar of {} keeps {of_ports} {} closed, {tries} connections refused: {}",
         name(facts, worst),
-        ports.join(", "),
+        ports.join(" and "),
         waits.text()
     )
 }

@@ -62,8 +62,7 @@ fn fix(tunnel: &TooLarge<'_>) -> Fix {
     Fix {
         summary: format!(
             "set {name} to MTU {left} ({} of {} minus {} of encapsulation), and the pods' to \
-             {left}: {owner}; running pods keep their MTU until they are recreated, these \
-             commands lower it now",
+             {left}: {owner}",
             tunnel.underlay_bytes,
             tunnel.underlay.name,
             tunnel.underlay_bytes.saturating_sub(left),

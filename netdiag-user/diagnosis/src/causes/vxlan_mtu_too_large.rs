@@ -74,8 +74,7 @@ fn fix(tunnel: &TooLarge<'_>) -> Fix {
     Fix {
         summary: format!(
             "set {name} to MTU {left} ({} of {} minus {} of encapsulation), and the CNI \
-             configuration's mtu to {left}; running pods keep their MTU until they are recreated, \
-             these commands lower it now. {}",
+             configuration's mtu to {left}; {}",
             tunnel.underlay_bytes,
             tunnel.underlay.name,
             tunnel.underlay_bytes.saturating_sub(left),

@@ -18,7 +18,7 @@ use crate::{
     model::{
         path::Path,
         pod::label,
-        shell::CommandLine,
+        shell::{CommandKind, CommandLine},
         text::counted,
         total::Total,
         verdict::{Confidence, Finding, Outcome, PodRef, Severity, Verdict},
@@ -261,18 +261,14 @@ impl Screen<'_> {
         let title = on_node("fix", root.node.as_deref());
         let [short, full] = self.sentence(&format!("{title}: {}", root.fix.summary));
         let mut rows = vec![Row::or(worth::FIX, short, full)];
-        let mut repairs = root.fix.repairs().peekable();
-        let (commands, title): (Vec<&CommandLine>, _) = match repairs.peek() {
-            Some(_) => (repairs.collect(), String::new()),
-            None => {
-                let title = paint(DIM, "  look, which changes nothing:") + "\n";
-                (root.fix.looks().collect(), title)
-            }
-        };
-        let mut commands = commands.into_iter();
-        let first = commands.next().map(pasted);
-        rows.extend(first.map(|it| Row::new(worth::COMMAND, title + &it)));
-        let further: Vec<String> = commands.map(pasted).collect();
+        let commands = commands(root);
+        let mut commands = commands.iter();
+        rows.extend(
+            commands
+                .next()
+                .map(|it| Row::new(worth::COMMAND, it.clone())),
+        );
+        let further: Vec<&str> = commands.map(String::as_str).collect();
         if !further.is_empty() {
             let left = counted(further.len() as u64, "more command");
             let left = paint(DIM, &format!("    and {left}: -o wide"));
@@ -388,4 +384,29 @@ impl Screen<'_> {
         let kept: String = text.chars().take(kept).collect();
         kept.trim_end().to_owned() + self.glyphs.more
     }
+}
+
+/// Those that repair; where none does, those that look. What they do stands above the first of each
+/// kind, unless all of them change something here.
+fn commands(root: &Finding) -> Vec<String> {
+    let repairs: Vec<&CommandLine> = root.fix.repairs().collect();
+    let commands = match repairs.is_empty() {
+        true => root.fix.looks().collect(),
+        false => repairs,
+    };
+    let title = |command: &CommandLine| match command.kind() {
+        CommandKind::Show | CommandKind::Watch => "look, which changes nothing:",
+        CommandKind::Elsewhere => "where kubectl or that host is at hand:",
+        CommandKind::Change => "change on this node:",
+    };
+    let is_change = |it: &&CommandLine| it.kind() == CommandKind::Change;
+    let plain = commands.iter().all(is_change);
+    let mut before = None;
+    let one = |command: &CommandLine| {
+        let title = Some(title(command)).filter(|it| !plain && before != Some(*it));
+        before = title.or(before);
+        let title = title.map_or_else(String::new, |it| paint(DIM, &format!("  {it}")) + "\n");
+        title + &pasted(command)
+    };
+    commands.into_iter().map(one).collect()
 }

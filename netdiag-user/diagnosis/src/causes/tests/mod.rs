@@ -74,6 +74,39 @@ fn a_tunnel_that_promises_too_much_is_critical_when_flows_stall() {
     assert!(slow[0].fix.commands[0].contains("1350"));
 }
 
+/// A veth whose other end has a larger MTU drops what comes from there without a word.
+#[test]
+fn a_pods_link_is_lowered_at_both_ends_or_not_at_all() {
+    let mut node = overlay_node(1450, 1450, 1400);
+    let commands = |node: &Node| {
+        let found = judge(node, &oversize(1450, 1350, FROM_OVERHEAD, 3));
+        let fix = &found[0].fix;
+        let words: Vec<String> = fix.commands.iter().map(|it| it.text()).collect();
+        (fix.summary.clone(), words)
+    };
+    let (netns, peer) = (node.pod_sides[0].netns, 7);
+    let pods = node
+        .links
+        .iter_mut()
+        .filter(|it| it.peer_netns == Some(netns));
+    pods.for_each(|it| it.link = Some(peer));
+    node.pod_sides[0].links.push((peer, "eth0".into()));
+    let (summary, both) = commands(&node);
+    let [_, inside, outside] = both.as_slice() else {
+        panic!("the tunnel and one pair: {both:?}");
+    };
+    assert!(
+        inside.ends_with("ip link set dev eth0 mtu 1350"),
+        "{inside}"
+    );
+    assert!(outside.starts_with("ip link set dev "), "{outside}");
+    assert!(summary.contains("lower it now"), "{summary}");
+    node.pod_sides.clear();
+    let (summary, tunnel) = commands(&node);
+    assert_eq!(tunnel, both[..1]);
+    assert!(summary.contains("recreate the pods"), "{summary}");
+}
+
 #[test]
 fn without_traffic_the_numbers_alone_are_told_as_configured() {
     let findings = judge(&overlay_node(1450, 1450, 1400), &Observation::default());

@@ -214,7 +214,13 @@ fn an_overlay_on_the_default_routes_nic_is_named_when_the_nodes_address_is_known
         ["overlay-blocked", "overlay-wrong-interface"]
     );
     assert_eq!(findings[1].confidence, Confidence::Confirmed);
-    assert!(findings[1].fix.summary.contains("--iface=ens5"));
+    // The tunnel is called as Calico calls its own.
+    let fix = &findings[1].fix.summary;
+    assert!(
+        fix.contains("IP_AUTODETECTION_METHOD=interface=ens5"),
+        "{fix}"
+    );
+    assert!(!fix.contains("flanneld"), "{fix}");
     let above = findings[0].consequence_of.as_deref();
     assert_eq!(above, Some("overlay-wrong-interface"));
 }

@@ -82,28 +82,30 @@ pub fn cells(path: &Path, direction: Direction, far: &str) -> Option<Vec<Cell>> 
         cell.unseen = unseen;
         cells.push(cell);
     }
-    if let Some(behind) = dies(&cells, way, path.at.as_deref()) {
-        let lost = lost(way);
+    if let Some((behind, lost)) = dies(&cells, way, path.at.as_deref()) {
+        let refused = way.fates.iter().any(|it| it.kind == FateKind::Refused);
+        let verb = if refused { "refused" } else { "lost" };
         let cell = &mut cells[behind];
         cell.dead = true;
         cell.below = match (lost, cell.below.as_str()) {
+            (0, "") if !refused => "no answer".to_owned(),
             (0, _) => cell.below.clone(),
-            (n, "") => format!("{n} lost"),
-            (n, _) if cell.small => format!("{}, {n} lost", cell.below),
-            (n, passed) => format!("{n} lost, {passed} passed"),
+            (n, "") => format!("{n} {verb}"),
+            (n, _) if cell.small => format!("{}, {n} {verb}", cell.below),
+            (n, passed) => format!("{n} {verb}, {passed} passed"),
         };
     }
     Some(cells)
 }
 
-/// The cell before which packets die: that which does not take their size, that which fewer of them
-/// reached, or the one behind what they reached last.
-fn dies(cells: &[Cell], way: &Way, at: Option<&str>) -> Option<usize> {
+/// The cell before which packets die, and how many: that which does not take their size, that which
+/// fewer of them reached, or the one behind what they reached last.
+fn dies(cells: &[Cell], way: &Way, at: Option<&str>) -> Option<(usize, u64)> {
     let at = at.filter(|_| loses(way))?;
-    if let Some(n) = cells.iter().position(|it| it.small) {
-        return Some(n);
-    }
     let lost = lost(way);
+    if let Some(n) = cells.iter().position(|it| it.small) {
+        return Some((n, lost));
+    }
     let fall = |n: usize| {
         let before = cells.get(n.checked_sub(1)?)?.packets?;
         let fewer = before.saturating_sub(cells.get(n)?.packets?);
@@ -116,8 +118,9 @@ fn dies(cells: &[Cell], way: &Way, at: Option<&str>) -> Option<usize> {
         let behind = cells.iter().rposition(reached)? + 1;
         (behind < cells.len()).then_some(behind)
     };
-    let fallen = fallen.filter(|_| lost > 0).map(|it| it.1);
-    fallen.or_else(behind_last)
+    // Beside two counts nothing but their difference is believed.
+    let fallen = fallen.filter(|_| lost > 0).map(|(fewer, n)| (n, fewer));
+    fallen.or_else(|| Some((behind_last()?, lost)))
 }
 
 /// Packets that this node dropped.
@@ -171,13 +174,15 @@ fn hops(way: &Way) -> Vec<Cell> {
     let mut cells: Vec<Cell> = Vec::new();
     let mut largest = 0;
     let mut before: Option<&Step> = None;
-    let mut first = true;
+    let (mut first, mut told) = (true, false);
     // Where packets take another way, what the routes expected is none of theirs.
     let strayed = way.steps.iter().any(|it| it.course == Course::Unexpected);
     let steps = way.steps.iter().enumerate();
     for (n, step) in steps.filter(|(_, it)| !strayed || it.course != Course::NotSeen) {
         largest = largest.max(step.largest);
-        let too_large = too_large(step, largest);
+        // The first link that is too small for them is the one that matters.
+        let too_large = too_large(step, largest).filter(|_| !told);
+        told |= too_large.is_some();
         let below = match &too_large {
             Some(text) => text.clone(),
             _ if step.course == Course::NotSeen => String::new(),
@@ -247,6 +252,12 @@ fn shortened(mut cells: Vec<Cell>, glyphs: Glyphs, room: usize) -> Vec<Cell> {
             let most = wide(&cell.name).saturating_sub(over).max(SHORTEST);
             cell.name = cut(&cell.name, most, glyphs);
         }
+    }
+    // A hop says more than that nothing came back.
+    if total(&cells) > room {
+        let far = |it: &&mut Cell| it.name == glyphs.more;
+        let far = cells.iter_mut().filter(far);
+        far.for_each(|it| it.below.clear());
     }
     while total(&cells) > room
         && let Some(n) = spare(&cells, glyphs)
