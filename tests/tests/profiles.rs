@@ -280,7 +280,7 @@ fn profiles_do_what_doctor_says(containerd: Option<&Path>) {
             "drops",
             "packets on hops",
             "retransmits by sockets",
-            "processes killed for memory",
+            "OOM-killed processes",
         ] {
             assert!(doctor.has(seen), "{profile}: {seen}");
         }
