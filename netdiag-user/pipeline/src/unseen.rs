@@ -11,6 +11,8 @@ use crate::model::{
     verdict::{NotChecked, PodRole},
 };
 
+/// What is said not to be checked then.
+pub const TRAFFIC: &str = "traffic";
 /// The longest that a rule waits before it takes silence for a fault: rounds of asking a
 /// neighbour, and clients that catch up with pods that are gone.
 const GRACE_NS: u64 = 10_000_000_000;
@@ -32,11 +34,11 @@ pub fn unseen(facts: &Facts<'_>, run: &Run) -> Option<NotChecked> {
             false => "",
         };
         let why = format!("no packet{asked} seen in {seconds:.1} s");
-        return Some(NotChecked::new("traffic", why));
+        return Some(NotChecked::new(TRAFFIC, why));
     }
     if facts.now.saturating_sub(run.started) < attempts::PATIENCE {
         let why = format!("watched for {seconds:.1} s: run with --duration {LONG_ENOUGH}");
-        return Some(NotChecked::new("traffic", why));
+        return Some(NotChecked::new(TRAFFIC, why));
     }
     let silent = silent(facts);
     let first = silent.first()?;

@@ -23,6 +23,7 @@ use crate::{
         total::Total,
         verdict::{Confidence, Finding, Outcome, PodRef, Severity, Verdict},
     },
+    pipeline::unseen,
     shell,
 };
 
@@ -348,7 +349,13 @@ impl Screen<'_> {
     fn not_checked(&self) -> Option<Row> {
         let mut whats: Vec<&str> = Vec::new();
         let mut whys: Vec<String> = Vec::new();
-        for it in &self.verdict.not_checked {
+        // Without it nothing that is seen counts, and it is why a node is not called healthy.
+        let (traffic, others): (Vec<_>, Vec<_>) = self
+            .verdict
+            .not_checked
+            .iter()
+            .partition(|it| it.what == unseen::TRAFFIC);
+        for it in traffic.into_iter().chain(others) {
             if !whats.contains(&it.what.as_str()) {
                 whats.push(&it.what);
                 whys.push(format!("{} ({})", it.what, it.why));
