@@ -12,12 +12,12 @@ fn args(words: &[&str]) -> AgentArgs {
 }
 
 fn with_file(text: &str, words: &[&str]) -> Result<(Settings, AgentArgs), String> {
-    let folder = std::env::temp_dir().join(format!("netdiag-agent-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("made");
-    let path = folder.join(format!("{:x}.toml", text.len()));
+    // A folder of its own: tests run side by side.
+    let folder = tempfile::tempdir().expect("made");
+    let path = folder.path().join("agent.toml");
     std::fs::write(&path, text).expect("written");
-    let path = path.display().to_string();
-    let mut args = args(&[&["--config", &path], words].concat());
+    let name = path.display().to_string();
+    let mut args = args(&[&["--config", &name], words].concat());
     let settings = Settings::of(&mut args).map_err(|e| format!("{e:#}"));
     Ok((settings?, args))
 }
