@@ -1,5 +1,8 @@
 //! Debian packages, installed only after saying which and why.
-use std::process::Command;
+use std::{
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -9,8 +12,12 @@ pub fn exists() -> bool {
     which("apt-get").is_some()
 }
 
+/// dpkg takes one at a time, and VMs that are booted side by side want the same packages.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// Installs those of `packages` that are missing; `why` ends the sentence that announces it.
 pub fn install(packages: &[&str], why: &str) -> Result<()> {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let missing = missing(packages);
     if missing.is_empty() {
         return Ok(());
@@ -71,6 +78,9 @@ fn apt_get() -> Command {
         "Dpkg::Options::=--force-confold",
         "-o",
         "Dpkg::Use-Pty=0",
+        // Somebody else may be installing just now.
+        "-o",
+        "DPkg::Lock::Timeout=300",
     ]);
     command
 }
