@@ -22,6 +22,7 @@ mod losses;
 mod misaddressed;
 mod mtu;
 mod mtu_findings;
+mod mtu_running;
 pub mod need;
 mod next_hop;
 mod overlay;
