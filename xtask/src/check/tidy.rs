@@ -67,12 +67,11 @@ pub fn all(tally: &mut Tally) {
 }
 
 fn words_of_the_field(sources: &[Source]) -> Vec<String> {
-    let page = |name: &str| {
-        let text = std::fs::read_to_string(paths::root().join(name)).unwrap_or_default();
-        let path = name.to_owned();
-        Source { path, text }
-    };
-    words::forbidden(sources, &["README.md"].map(page))
+    let path = "README.md".to_owned();
+    match std::fs::read_to_string(paths::root().join(&path)) {
+        Ok(text) => words::forbidden(sources, &[Source { path, text }]),
+        Err(error) => vec![format!("{path}: {error}")],
+    }
 }
 
 fn unsafe_places(sources: &[Source]) -> Vec<String> {

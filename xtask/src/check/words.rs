@@ -47,7 +47,10 @@ fn is_read(path: &str) -> bool {
 }
 
 fn tell(path: &str, line: usize, text: &str, found: &mut Vec<String>) {
-    let text = text.to_lowercase();
+    // A literal may go on in the next line.
+    let words = text.split(|c: char| c.is_whitespace() || c == '\\');
+    let words: Vec<&str> = words.filter(|it| !it.is_empty()).collect();
+    let text = words.join(" ").to_lowercase();
     for (word, instead) in WORDS {
         if has(&text, word) {
             found.push(format!("{path}:{line} says '{word}': {instead}"));
@@ -80,7 +83,7 @@ mod tests {
     fn what_is_read_is_looked_at_and_what_is_not_is_left() {
         let spoken = source(
             "netdiag-user/pods/src/a.rs",
-            "// heed this\nconst A: &str = \"none of them heeds it\";\n/// Heed.\nstruct B;\n",
+            "// heed this\nconst A: &str = \"killed for \\\n    want\";\n/// Heed.\nstruct B;\n",
         );
         let other = source("netdiag-user/pods/src/tests.rs", "\"for want of\"");
         let page = source(
@@ -94,7 +97,7 @@ mod tests {
             .collect();
         let wanted = [
             "netdiag-user/pods/src/a.rs:2",
-            "netdiag-user/pods/src/a.rs:3",
+            "netdiag-user/pods/src/a.rs:4",
             "README.md:1",
         ];
         assert_eq!(places, wanted, "{found:?}");
