@@ -22,7 +22,9 @@ pub mod screen;
 /// The words of a verdict, for whatever else tells it.
 pub mod words {
     pub use super::{
-        DropPlace, confidence,
+        DropPlace,
+        between::passed,
+        confidence,
         foot::{accounts, observed, own, undecided_between},
         places, role_name, way,
     };

@@ -39,6 +39,20 @@ fn differs((ahead, error): (f64, Option<f64>), of: &str) -> String {
     format!(" · its clock is {:.1} s{within} {how} {of}'s", ahead.abs())
 }
 
+/// From, to, how long both were watched, packets, those that arrived, those lost, and the flows of
+/// which none came; the names as they are.
+pub fn passed(it: &Between) -> [String; 7] {
+    [
+        it.from.clone(),
+        it.to.clone(),
+        format!("{:.1} s", it.duration),
+        it.packets.to_string(),
+        it.arrived.to_string(),
+        it.packets.saturating_sub(it.arrived).to_string(),
+        format!("{} of {}", it.never_came, it.flows),
+    ]
+}
+
 /// What passed from each node to each other.
 pub fn ways(verdict: &Verdict, page: &Page) -> String {
     if verdict.between.is_empty() {
@@ -55,15 +69,7 @@ pub fn ways(verdict: &Verdict, page: &Page) -> String {
         "FLOWS LOST",
     ]);
     for it in &verdict.between {
-        table.add_row([
-            clean(&it.from),
-            clean(&it.to),
-            format!("{:.1} s", it.duration),
-            it.packets.to_string(),
-            it.arrived.to_string(),
-            it.packets.saturating_sub(it.arrived).to_string(),
-            format!("{} of {}", it.never_came, it.flows),
-        ]);
+        table.add_row(passed(it).map(|cell| clean(&cell)));
     }
     for column in 2..7 {
         if let Some(column) = table.column_mut(column) {

@@ -185,17 +185,7 @@ fn node(verdict: &Verdict, it: &NodeRef) -> Markup {
 }
 
 pub fn between(verdict: &Verdict) -> Markup {
-    let row = |it: &Between| {
-        vec![
-            it.from.clone(),
-            it.to.clone(),
-            format!("{:.1} s", it.duration),
-            it.packets.to_string(),
-            it.arrived.to_string(),
-            it.packets.saturating_sub(it.arrived).to_string(),
-            format!("{} of {}", it.never_came, it.flows),
-        ]
-    };
+    let row = |it: &Between| words::passed(it).to_vec();
     let rows: Vec<_> = verdict.between.iter().map(row).collect();
     let head = [
         ("From", false),

@@ -101,15 +101,9 @@ pub fn drops(verdict: &Verdict) -> String {
 
 pub fn between(verdict: &Verdict) -> String {
     let row = |it: &crate::model::verdict::Between| {
-        vec![
-            code(&it.from),
-            code(&it.to),
-            format!("{:.1} s", it.duration),
-            it.packets.to_string(),
-            it.arrived.to_string(),
-            it.packets.saturating_sub(it.arrived).to_string(),
-            format!("{} of {}", it.never_came, it.flows),
-        ]
+        let [from, to, counts @ ..] = words::passed(it);
+        let names = [code(&from), code(&to)];
+        names.into_iter().chain(counts).collect()
     };
     let rows: Vec<_> = verdict.between.iter().map(row).collect();
     let head = [
