@@ -158,11 +158,7 @@ pub fn replay(args: &ReplayArgs, sink: &mut output::Sink) -> Result<i32> {
     if players.is_empty() {
         return none(sink, args, &nodes);
     }
-    let several = players.len() > 1;
-    players
-        .iter_mut()
-        .for_each(|it| it.one_of_several = several);
-    let files: Vec<String> = players.iter().map(Player::file).collect();
+    let files = files_of(&mut players);
     let told = args.output == Format::Ndjson && args.path.is_none();
     let mut recorded = match (told, pcap.as_mut()) {
         (true, pcap) => tell(players, sink, pcap)?,
@@ -206,17 +202,23 @@ pub fn replay(args: &ReplayArgs, sink: &mut output::Sink) -> Result<i32> {
     Ok(code(&verdict))
 }
 
+/// What those are called that are played together, each told whether it is alone.
+pub fn files_of(players: &mut [Player]) -> Vec<String> {
+    let several = players.len() > 1;
+    let file = |it: &mut Player| {
+        it.one_of_several = several;
+        it.file()
+    };
+    players.iter_mut().map(file).collect()
+}
+
 /// What these recordings say together, for whoever prints something else of it.
 pub fn judged(files: &[PathBuf]) -> Result<Verdict> {
     allowance::guard(files, true);
     let asked = Only::default().asked(&[], &Causes::default());
     let players = files.iter().map(|file| Player::open(file, &asked));
     let mut players = players.collect::<Result<Vec<_>>>()?;
-    let several = players.len() > 1;
-    players
-        .iter_mut()
-        .for_each(|it| it.one_of_several = several);
-    let names = players.iter().map(Player::file).collect();
+    let names = files_of(&mut players);
     let recorded = side_by_side(players, |player| player.play(None))?;
     let told = verdict(recorded, names);
     told.map(|(verdict, _)| verdict)

@@ -128,11 +128,7 @@ fn of_recordings(
         );
         return Err(Usage(why).into());
     }
-    let several = players.len() > 1;
-    players
-        .iter_mut()
-        .for_each(|it| it.one_of_several = several);
-    let files: Vec<String> = players.iter().map(Player::file).collect();
+    let files = replay::files_of(&mut players);
     let told: Vec<Told> = side_by_side(players, timelines::played)?;
     let (recorded, lines): (Vec<_>, Vec<_>) = told.into_iter().unzip();
     let Some((verdict, ways)) = replay::verdict(recorded, files.clone()) else {
