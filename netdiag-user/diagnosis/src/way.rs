@@ -29,8 +29,7 @@ pub fn roots(findings: &[Finding]) -> impl Iterator<Item = &Finding> {
 pub fn of(facts: &Facts<'_>, run: &Run, finding: &Finding) -> Option<FlowWay> {
     let mut flows = finding.flows.iter().take(TRIED);
     let path = flows.find_map(|flow| way(facts, run, flow))?;
-    let finding = finding.id.clone();
-    Some(FlowWay { finding, path })
+    Some(FlowWay::new(finding, path))
 }
 
 fn way(facts: &Facts<'_>, run: &Run, flow: &FlowRef) -> Option<Path> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::wanted::{Name, Wanted, Who, bracketed};
 use super::{
-    verdict::{NotChecked, PodRef},
+    verdict::{Finding, NotChecked, PodRef},
     words::{DIRECTIONS, ROLES, TIME},
 };
 
@@ -231,7 +231,24 @@ pub struct Probe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FlowWay {
     pub finding: String,
+    /// The finding's node, in a verdict of several: another's may have the same `id`.
+    #[serde(default)]
+    pub node: Option<String>,
     pub path: Path,
+}
+
+impl FlowWay {
+    pub fn new(finding: &Finding, path: Path) -> Self {
+        Self {
+            finding: finding.id.clone(),
+            node: finding.node.clone(),
+            path,
+        }
+    }
+
+    pub fn is_of(&self, finding: &Finding) -> bool {
+        self.finding == finding.id && self.node == finding.node
+    }
 }
 
 /// A cause that concerns one of the ends.

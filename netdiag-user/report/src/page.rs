@@ -114,7 +114,7 @@ impl Page<'_> {
 
     /// The ways of a finding's flow, that of its own node first.
     pub fn ways_of(&self, finding: &Finding) -> impl Iterator<Item = &FlowWay> {
-        self.ways.iter().filter(|it| it.finding == finding.id)
+        self.ways.iter().filter(|it| it.is_of(finding))
     }
 
     /// What netdiag saw, lost and took, a sentence each.

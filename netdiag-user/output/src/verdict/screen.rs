@@ -177,10 +177,13 @@ impl Screen<'_> {
         let width = self.width.min(PROSE);
         let full = wrap(&clean(text), width, "  ");
         let lines: Vec<&str> = full.lines().collect();
-        if lines.len() <= SENTENCE {
+        let fits = |line: &&str| line.chars().count() <= width;
+        if lines.len() <= SENTENCE && lines.iter().all(fits) {
             return [full.clone(), full];
         }
-        let mut short: Vec<&str> = lines[..SENTENCE].to_vec();
+        let mut short: Vec<&str> = lines.into_iter().take(SENTENCE).collect();
+        // A word that is longer than a line is a stranger's, and takes no more than a line.
+        let within = |line: &&str| self.cut(line, width);
         let room = self
             .width
             .saturating_sub(1 + self.glyphs.more.chars().count());
@@ -191,6 +194,7 @@ impl Screen<'_> {
                 *last = shorter;
             }
         }
+        let short: Vec<String> = short.iter().map(within).collect();
         let short = short.join("\n") + " " + self.glyphs.more + "\n";
         [short, full]
     }
@@ -234,7 +238,7 @@ impl Screen<'_> {
     }
 
     fn way(&self, root: &Finding) -> Option<String> {
-        let way = self.ways.iter().find(|it| it.finding == root.id)?;
+        let way = self.ways.iter().find(|it| it.is_of(root))?;
         let room = self.width.saturating_sub(2);
         let [above, below] = picture::picture(&way.path, self.glyphs, room)?;
         let below = below.trim_end();
@@ -375,11 +379,16 @@ impl Screen<'_> {
         let explain = explain.filter(|it| !it.is_refused());
         let explain = explain.map_or_else(String::new, |it| format!(" {} {it}", self.glyphs.dot));
         let long = format!("more: add -o wide (evidence, flows, drops){explain}");
-        let text = match long.chars().count() <= self.width {
-            true => long,
-            false => format!("more: add -o wide{explain}"),
-        };
-        paint(DIM, &self.cut(&text, self.width)) + "\n"
+        // Part of a command is none.
+        let forms = [
+            long,
+            format!("more: add -o wide{explain}"),
+            "more: add -o wide".to_owned(),
+        ];
+        let mut fitting = forms
+            .into_iter()
+            .filter(|it| it.chars().count() <= self.width);
+        paint(DIM, &fitting.next().unwrap_or_default()) + "\n"
     }
 
     /// Within so many columns.

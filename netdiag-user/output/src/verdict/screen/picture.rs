@@ -5,7 +5,7 @@ use std::{net::IpAddr, ops::Range};
 use super::glyphs::Glyphs;
 use crate::{
     model::{
-        path::{Course, End, FateKind, Path, Step, Way},
+        path::{Course, End, Fate, FateKind, Path, Step, Way},
         pod::label,
         text::counted,
         total::Total,
@@ -83,7 +83,11 @@ pub fn cells(path: &Path, direction: Direction, far: &str) -> Option<Vec<Cell>> 
         cells.push(cell);
     }
     if let Some((behind, lost)) = dies(&cells, way, path.at.as_deref()) {
-        let refused = way.fates.iter().any(|it| it.kind == FateKind::Refused);
+        let sum = |kind| {
+            let of = way.fates.iter().filter(|it: &&Fate| it.kind == kind);
+            of.map(|it| it.packets).total()
+        };
+        let refused = sum(FateKind::Refused) > 0 && sum(FateKind::Refused) >= lost;
         let verb = if refused { "refused" } else { "lost" };
         let cell = &mut cells[behind];
         cell.dead = true;

@@ -121,6 +121,37 @@ fn a_verdict_that_goes_round_in_circles_ends() {
     assert!(told.lines(80) <= MOST);
 }
 
+#[test]
+fn a_strangers_word_takes_no_more_than_its_line() {
+    let mut told = told("sidecar-without-dns.ndr");
+    let word = "x".repeat(5000);
+    for finding in &mut told.verdict.findings {
+        finding.summary = format!("a {word} b");
+        finding.fix.summary.clone_from(&word);
+    }
+    let text = told.screen(80, false);
+    assert!(told.lines(80) <= MOST, "{text}");
+    assert!(text.contains("    $ ip route get"), "{text}");
+}
+
+#[test]
+fn two_nodes_with_one_cause_have_each_its_own_way() {
+    let mut told = told("forwarding-disabled.ndr");
+    let mut other = told.verdict.findings[0].clone();
+    told.verdict.findings.truncate(1);
+    told.verdict.findings[0].node = Some("one".into());
+    other.node = Some("two".into());
+    let mut way = told.ways[0].clone();
+    told.ways[0].node = Some("one".into());
+    way.node = Some("two".into());
+    way.path.source.pod = None;
+    told.ways.push(way);
+    told.verdict.findings.push(other);
+    let text = told.screen(80, false);
+    assert!(text.contains("  10.244.20.23 ─ "), "{text}");
+    assert!(text.contains("  cart-psst"), "{text}");
+}
+
 /// What a reader sees first, by what it comes to.
 #[test]
 fn six_incidents_as_they_look() {
