@@ -1,29 +1,30 @@
 //! # Symptom
-//! A pod reaches a Service as long as the pod behind it is on another node; when it is on the same
-//! node, connections time out. Cluster DNS fails only for pods beside CoreDNS.
+//! A pod reaches a Service as long as the backend is on another node. When the backend is on the same
+//! node, connections time out. Cluster DNS fails only for pods on CoreDNS's node.
 //!
 //! # Mechanism
-//! The node translates the Service's address on the way there. The way back is from pod to pod on
-//! the same bridge, which hands it over without asking netfilter unless br_netfilter makes it
-//! (`net.bridge.bridge-nf-call-iptables`): the answer reaches the client from the pod's own
-//! address, the client knows of no such connection, and resets it.
+//! The node translates the Service's address on the way to the backend. The reply goes from pod to pod on
+//! the same bridge, which bypasses netfilter unless br_netfilter is active
+//! (`net.bridge.bridge-nf-call-iptables`). So the reply reaches the client with the pod's own address as
+//! its source. The client knows no such connection and resets it.
 //!
 //! # Signals
-//! Observed: a connection that was translated to a pod of this node is answered by that pod's own
-//! address on the client's link, again and again, and the client never sees an answer of the
-//! Service. Configured: bridge-nf-call-iptables (for IPv6 bridge-nf-call-ip6tables) is 0, or
-//! br_netfilter is not loaded.
+//! Observed: a connection that was translated to a pod of this node is answered from that pod's own
+//! address on the client's link, again and again, and the client never gets an answer from the Service's
+//! address. Configured: bridge-nf-call-iptables (IPv6: bridge-nf-call-ip6tables) is 0, or br_netfilter is
+//! not loaded.
 //!
 //! # Look-alikes
 //! `service-stale-endpoint` and `kube-proxy-missing`: no pod answers at all. CNIs without a bridge
 //! (Calico, Cilium) route between pods and do not need br_netfilter.
 //!
 //! # By hand
-//! `sysctl net.bridge.bridge-nf-call-iptables`, `lsmod | grep br_netfilter`;
-//! `tcpdump -ni VETH` of the client shows SYN to the Service and SYN|ACK from the pod.
+//! `sysctl net.bridge.bridge-nf-call-iptables`, `lsmod | grep br_netfilter`; `tcpdump -nni VETH tcp` on
+//! the client's link shows the SYN to the Service and the SYN-ACK from the pod.
 //!
 //! # Fix
-//! `modprobe br_netfilter` and the sysctl, and both in /etc/modules-load.d and /etc/sysctl.d.
+//! Load br_netfilter (`modprobe br_netfilter`) and set the sysctl to 1. Make both permanent in
+//! /etc/modules-load.d and /etc/sysctl.d.
 use std::net::IpAddr;
 
 use netdiag_common::hop::RST;

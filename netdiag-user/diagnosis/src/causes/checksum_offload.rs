@@ -1,29 +1,29 @@
 //! # Symptom
-//! Connections from one node, mostly over the overlay, never come up although each packet arrives;
-//! pings work. It began with a new kernel, NIC driver or hypervisor.
+//! Connections from one node, mostly over the overlay, are never established although every packet
+//! arrives. Pings work. It began with a new kernel, NIC driver or hypervisor.
 //!
 //! # Mechanism
-//! The sender's kernel leaves the checksum to the NIC (tx-checksum-ip-generic). A driver that
-//! cannot do that for encapsulated packets, or does it wrong, sends them with a checksum that is
-//! none. They pass every switch, and the receiver's kernel discards them without a word.
+//! The sender's kernel leaves the checksum to the NIC (tx-checksum-ip-generic). A driver that cannot do
+//! that for encapsulated packets, or does it wrong, sends them with an invalid checksum. They pass every
+//! switch, and the receiver's kernel drops them silently.
 //!
 //! # Signals
-//! Observed, on the receiver: drops with the reasons TCP_CSUM, UDP_CSUM, ICMP_CSUM or IP_CSUM for
-//! the same two ends again and again, with nothing that gets through. The sender only sees that
-//! nobody answers.
+//! Observed, on the receiver: drops with the reasons TCP_CSUM, UDP_CSUM, ICMP_CSUM or IP_CSUM for the
+//! same two ends again and again, with nothing that gets through. On the sender: no answer, and nothing
+//! else.
 //!
 //! # Look-alikes
-//! A bad cable damages a packet now and then, and the frame's own checksum catches it
-//! (`link-failure`). tcpdump on the sender shows "incorrect" for every packet whose checksum the NIC
-//! is to fill in: that alone means nothing.
+//! `link-failure`: a bad cable damages a packet now and then, and the frame's own checksum (FCS) catches
+//! it. On the sender, tcpdump shows "incorrect" for every packet whose checksum the NIC is still to
+//! compute: that alone means nothing.
 //!
 //! # By hand
-//! On the receiver: `tcpdump -vvnni LINK host SENDER | grep incorrect`, `nstat -asz TcpInCsumErrors
-//! UdpInCsumErrors`. On the sender: `ethtool -k DEVICE | grep tx-checksum`.
+//! On the receiver: `tcpdump -lvvnni LINK host SENDER | grep -E 'incorrect|bad|wrong'`, `nstat -asz
+//! TcpInCsumErrors UdpInCsumErrors`. On the sender: `ethtool -k DEVICE | grep tx-checksum`.
 //!
 //! # Fix
-//! Switch the offload off on the sender's tunnel device (or NIC), and keep it off (a systemd .link
-//! file, Calico's ChecksumOffloadBroken); then update the driver.
+//! Switch the offload off on the sender's tunnel device (or NIC), and keep it off (a systemd .link file,
+//! Calico's ChecksumOffloadBroken). Then update the driver.
 use netdiag_common::hop::{IPIP, VXLAN};
 
 use super::{

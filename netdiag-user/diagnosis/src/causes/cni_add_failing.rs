@@ -1,31 +1,31 @@
 //! # Symptom
-//! New pods stay in ContainerCreating: `Failed to create pod sandbox: … failed to setup network
-//! for sandbox`, `netplugin failed …`, `unexpected end of JSON input`. Those that run go on.
+//! New pods stay in ContainerCreating: `Failed to create pod sandbox: … failed to setup network for
+//! sandbox`, `netplugin failed …`, `unexpected end of JSON input`. Running pods keep working.
 //!
 //! # Mechanism
-//! The container runtime calls a CNI plugin (ADD) for each new sandbox, and the plugin fails: it
-//! or its configuration is not there, its IPAM has no address or cannot write, the daemon that it
-//! asks is gone. kubelet tries again every 10 to 20 s, each time with a new sandbox.
+//! The container runtime calls a CNI plugin (ADD) for each new sandbox, and the plugin fails: the plugin
+//! or its configuration is missing, its IPAM has no address or cannot write, or the daemon that it calls
+//! is gone. kubelet retries every 10 to 20 s, each time with a new sandbox.
 //!
 //! # Signals
-//! Observed, in the runtime's log or kubelet's (files, syslog's, the journal; the last five
-//! minutes): the same pod's sandbox fails again and again for its network, the last time not long
-//! ago, and has not been set up since, by those logs or by the runtime's own list (CRI). Or the
-//! runtime, where it has pods, says by CRI, asked twice, that its network is not ready. The log is the fact itself: a
-//! finding is confirmed without any packet.
+//! Observed, in the log of the runtime or of kubelet (files, syslog, the journal; the last five minutes):
+//! setting up the network fails again and again for the same pod, the last time recently, and neither
+//! these logs nor the runtime's list (CRI) show a success since. Or the runtime has pods and reports over
+//! CRI, twice in a row, that its network is not ready. The log is the evidence: a finding is confirmed
+//! without any packet.
 //!
 //! # Look-alikes
-//! An ADD that fails once and then works is a pod that waited for its network's daemon.
-//! `ipam-exhausted`, `etcd-nospace` and `cni-daemon-oom` are why the plugin fails, where they are
-//! found: then this is named below them.
+//! One ADD that fails before another works: the pod waited for its network daemon. `ipam-exhausted`,
+//! `etcd-nospace` and `cni-daemon-oom` are reasons why the plugin fails: if one of them is found, this
+//! cause appears below it.
 //!
 //! # By hand
-//! `kubectl describe pod` shows the event FailedCreatePodSandBox; `journalctl -u containerd |
-//! grep 'network for sandbox'`; `crictl info` the condition NetworkReady.
+//! `kubectl -n NAMESPACE describe pod POD` shows the event FailedCreatePodSandBox, `journalctl -u
+//! containerd | grep 'network for sandbox'` the plugin's error, `crictl info` the condition NetworkReady.
 //!
 //! # Fix
-//! The plugin's own words say what it lacks. Start the network's daemon again, or put its plugin
-//! and configuration back (its DaemonSet installs both when its pod starts).
+//! The plugin's error says what it lacks. Restart the network daemon, or restore its plugin and
+//! configuration (its DaemonSet installs both when its pod starts).
 use crate::{
     model::{
         gather::Want,

@@ -1,31 +1,31 @@
 //! # Symptom
-//! Pods on one node lose the network, names or services for seconds at a time, or new pods get
-//! none; the daemon's pod shows `OOMKilled` and a growing restart count.
+//! Pods of one node lose the network, name resolution or Services for seconds at a time, or new pods get
+//! no network. The daemon's pod shows `OOMKilled` and a growing restart count.
 //!
 //! # Mechanism
-//! A daemon of the cluster's network outgrew the memory limit of its container (flanneld's
-//! default of 50Mi is short from about a hundred nodes on), and the kernel killed it (mm/
-//! oom_kill.c). What it had set up stays; nothing keeps it up to date until it runs again.
+//! A network daemon (flanneld, calico-node, …) outgrew its container's memory limit, and the kernel
+//! killed it (mm/oom_kill.c). flanneld's default limit of 50Mi is too small from about a hundred nodes
+//! on. What the daemon had configured stays, but nothing updates it until the daemon runs again.
 //!
 //! # Signals
-//! Observed: the kernel's `oom:mark_victim` with the victim's name, its network namespace and its
-//! memory cgroup; that cgroup's limit, the most it used, and its `oom_kill` counter. Only victims
-//! in this node's or its pods' namespaces count. The names are those that the daemons of known
-//! networks run under; anybody may call a process so. A victim in a pod outside the cluster's own
-//! namespaces, in a pod that nobody knows, or in a user's session is suspected to be one at best. A
-//! victim of any other name is told for information: an application's limit is its owner's business,
-//! and no fault of the network.
+//! Observed: the kernel's `oom:mark_victim` with the victim's name, network namespace and memory cgroup;
+//! that cgroup's limit, peak usage and `oom_kill` counter. Only victims in the network namespaces of this
+//! node and its pods count. A daemon is recognised by its process name, which any process can have. So a
+//! victim in a pod outside the cluster's own namespaces, in an unknown pod, or in a user's session is at
+//! most a suspicion. A victim with any other name is reported as info: an application's memory limit is
+//! no fault of the network.
 //!
 //! # Look-alikes
-//! A daemon that crashes or is stopped leaves no such event. `kubectl describe pod` shows
-//! `OOMKilled` for long after the limit was raised.
+//! A daemon that crashes or is stopped leaves no such event. `kubectl describe pod` shows `OOMKilled`
+//! long after the limit was raised.
 //!
 //! # By hand
-//! `dmesg | grep -i 'killed process'`, `kubectl describe pod`: Last State, Reason OOMKilled;
-//! memory.events (cgroup v2) or memory.oom_control (v1) of the container.
+//! `dmesg | grep -i 'killed process'`. `kubectl -n NAMESPACE describe pod POD` shows Last State with
+//! Reason OOMKilled. `grep -r '^oom_kill [1-9]' /sys/fs/cgroup --include=memory.events` lists the cgroups
+//! with kills (cgroup v2; for v1 read memory.oom_control of the container).
 //!
 //! # Fix
-//! Raise the container's memory limit above the peak that was seen, with room to grow.
+//! Raise the container's memory limit well above the observed peak.
 use std::collections::BTreeMap;
 
 use netdiag_common::oom::OomKill;

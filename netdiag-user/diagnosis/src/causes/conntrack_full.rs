@@ -1,27 +1,27 @@
 //! # Symptom
-//! New connections through the node fail at random or altogether, established ones go on. The
-//! kernel's log says "nf_conntrack: table full, dropping packet".
+//! New connections through the node fail at random or altogether, established ones continue. The kernel
+//! log says "nf_conntrack: table full, dropping packet".
 //!
 //! # Mechanism
-//! Each connection that passes netfilter with connection tracking has an entry until it times out
-//! (established TCP: five days by default). At nf_conntrack_max entries in one namespace the
-//! kernel looks for one that was never answered, and where there is none it drops the packet that
-//! would need a new one.
+//! Each tracked connection has an entry until it times out (established TCP: five days by default). When
+//! a network namespace has nf_conntrack_max entries, the kernel evicts one that was never answered (early
+//! drop). If there is none, it drops the packet that needs a new entry.
 //!
 //! # Signals
 //! Observed: the counter `drop` of /proc/net/stat/nf_conntrack moves during the run while
-//! nf_conntrack_count is at its limit; NETFILTER_DROP in `nf_hook_slow`, which no rule is behind.
+//! nf_conntrack_count is at its limit; drops with NETFILTER_DROP in `nf_hook_slow` that no rule explains.
 //!
 //! # Look-alikes
-//! `firewall-drop`: rules drop while the table has room, nftables' in `nft_do_chain`.
+//! `firewall-drop`: a rule drops while the table has room; nftables drops in `nft_do_chain`.
 //!
 //! # By hand
-//! `conntrack -C` against `sysctl net.netfilter.nf_conntrack_max`; `conntrack -S` (drop,
-//! early_drop, per CPU); `conntrack -L | awk '{print $1, $4}' | sort | uniq -c` for who fills it.
+//! `sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max` shows usage and limit,
+//! `conntrack -S` the counters drop and early_drop per CPU. `conntrack -L | awk -F'src=| dst=' '{print
+//! $2}' | sort | uniq -c | sort -n` counts the entries by source: the last lines fill the table.
 //!
 //! # Fix
-//! Raise nf_conntrack_max and the buckets with it (kube-proxy: conntrack.maxPerCore), shorten
-//! nf_conntrack_tcp_timeout_established, and find whoever opens so many connections.
+//! Raise nf_conntrack_max and the number of buckets (kube-proxy: conntrack.maxPerCore), shorten
+//! nf_conntrack_tcp_timeout_established, and find the client that opens so many connections.
 use super::{
     conntrack::{self, Table},
     losses,

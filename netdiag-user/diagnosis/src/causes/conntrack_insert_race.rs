@@ -1,33 +1,32 @@
 //! # Symptom
-//! Lookups take 5 s now and then, connections 1 or 3 s, and then work: the first packet was lost.
-//! The busier the node, the more often.
+//! Lookups sometimes take 5 s, connections 1 or 3 s, and then work: the first packet was lost. The busier
+//! the node, the more often it happens.
 //!
 //! # Mechanism
-//! A new connection is entered into the connection tracking table only when its first packet
-//! leaves (__nf_conntrack_confirm). Two packets that are under way on two CPUs do not see each
-//! other's choice: SNAT or MASQUERADE that keeps the source port gives both clients the same
-//! translated port, and the second finds its place taken and is dropped (nf_ct_resolve_clash).
-//! Queries for A and AAAA from one socket race in the same way; since 2020 these are
-//! resolved (nf_ct_resolve_clash_harder).
+//! A new connection enters the conntrack table only when its first packet leaves
+//! (__nf_conntrack_confirm). Two packets that are processed on two CPUs at once do not see each other's
+//! choice. SNAT or MASQUERADE that keeps the source port then gives both clients the same translated
+//! port; the second finds its place taken and is dropped (nf_ct_resolve_clash). Queries for A and AAAA
+//! from one socket race in the same way; kernels since 2020 resolve that (nf_ct_resolve_clash_harder).
 //!
 //! # Signals
-//! Observed: first packets dropped by netfilter as such (NETFILTER_DROP in `nf_hook_slow`) while
-//! the counter `insert_failed` of that namespace moves and the table has room; at the same moment
-//! two packets from the same source port, of two pods or of one socket, had left for the same
-//! destination. What is sent again is answered.
+//! Observed: netfilter drops first packets (NETFILTER_DROP in `nf_hook_slow`) while the counter
+//! `insert_failed` of that namespace moves and the table has room. At the same moment two packets from
+//! the same source port, of two pods or of one socket, left for the same destination. The retransmission
+//! is answered.
 //!
 //! # Look-alikes
-//! `conntrack-full` drops at the same place while the table is at its limit, `firewall-drop` by a
-//! rule whose counter moves, and again when the packet is repeated. SNAT whose ports are used up
-//! fails to insert too, but for each attempt, and without a rival of the same port.
+//! `conntrack-full` drops in the same function while the table is at its limit. `firewall-drop`: the
+//! counter of a rule moves, and the retransmission is dropped too. SNAT that has run out of ports also
+//! fails to insert, but on every attempt and without a second packet from the same port.
 //!
 //! # By hand
-//! `conntrack -S`: insert_failed grows; `tcpdump -nn udp port 53` in a pod: a query is repeated
-//! after 5 s.
+//! `conntrack -S`: insert_failed grows. `tcpdump -nn udp port 53` in a pod: a query is repeated after 5
+//! s.
 //!
 //! # Fix
-//! MASQUERADE and SNAT with --random-fully (nft: fully-random); NodeLocal DNSCache, which asks
-//! upstream over TCP; `options single-request-reopen` in resolv.conf for older kernels.
+//! Use MASQUERADE and SNAT with --random-fully (nft: fully-random); NodeLocal DNSCache, which asks
+//! upstream over TCP; on older kernels `options single-request-reopen` in resolv.conf.
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,

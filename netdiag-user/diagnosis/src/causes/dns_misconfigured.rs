@@ -1,31 +1,32 @@
 //! # Symptom
-//! One pod, or all of one workload, cannot resolve names of services that every other pod
-//! resolves; external names may work.
+//! One pod, or every pod of one workload, cannot resolve Service names that all other pods resolve.
+//! External names may work.
 //!
 //! # Mechanism
-//! The pod's resolv.conf names another server than the cluster's: `dnsPolicy: Default` takes the
-//! node's, `None` what `dnsConfig` says, and kubelet's `clusterDNS` may be that of another cluster.
-//! That server does not know the cluster's names.
+//! The pod's resolv.conf names another server than the cluster's, which does not know the cluster's
+//! names. `dnsPolicy: Default` takes the node's resolv.conf, `None` takes `dnsConfig`, and kubelet's
+//! `clusterDNS` may belong to another cluster.
 //!
 //! # Signals
-//! Observed: names of services asked of a server that answered none of them, while another server
-//! is the cluster's: kubelet's configuration or the other pods' files name it. Configured: the
-//! pod's own resolv.conf, read through the root of one of its processes, which names the first and
-//! not the second. A server that nobody names and that only answers such names may be any pod's:
-//! beside it the finding is a suspicion, and the fix names no server.
+//! Observed: queries for Service names to a server that answers none of them, while another server is the
+//! cluster's: kubelet's configuration or the other pods' resolv.conf names it. Configured: the pod's own
+//! resolv.conf, read through the root of one of its processes, names the first and not the second. If no
+//! configuration names the other server, and it only answers such names, it may be any pod: then the
+//! finding is a suspicion and the fix names no server.
 //!
 //! # Look-alikes
-//! Pods with `dnsPolicy: Default` or `None` that ask for external names only, pods in the host's
-//! network, the name server's own pods and a name server of the node itself (NodeLocal) are
-//! normal. An external name with the search list's domains behind it does not exist, and nothing
-//! is wrong with that. A server that is the cluster's and keeps silent: `dns-unreachable`.
+//! These are normal: pods with `dnsPolicy: Default` or `None` that ask for external names only, pods in
+//! the host's network, the name server's own pods, a name server on the node itself (NodeLocal). An
+//! external name with a search domain appended does not exist, which is normal too. `dns-unreachable`:
+//! the pod asks the cluster's server, and that server does not answer.
 //!
 //! # By hand
-//! `kubectl exec POD -- cat /etc/resolv.conf` beside `kubectl -n kube-system get service kube-dns`.
+//! `kubectl -n NAMESPACE exec POD -- cat /etc/resolv.conf` against `kubectl -n kube-system get service
+//! kube-dns`.
 //!
 //! # Fix
-//! `dnsPolicy: ClusterFirst` in the pod's specification (`ClusterFirstWithHostNet` for pods in the
-//! host's network), or kubelet's `clusterDNS` where all pods of the node are told wrong.
+//! Set `dnsPolicy: ClusterFirst` in the pod's spec (`ClusterFirstWithHostNet` for pods in the host's
+//! network). If all pods of the node have the wrong server, correct kubelet's `clusterDNS`.
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::dns::PORT;

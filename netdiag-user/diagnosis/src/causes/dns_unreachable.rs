@@ -1,31 +1,31 @@
 //! # Symptom
-//! Names do not resolve in pods: lookups hang for 5 to 10 s and fail with "temporary failure in
-//! name resolution" or "i/o timeout", while addresses work.
+//! Names do not resolve in pods: lookups hang for 5 to 10 s and fail with "temporary failure in name
+//! resolution" or "i/o timeout". Connections to addresses work.
 //!
 //! # Mechanism
-//! Queries to the cluster's name server, its service address or its pods, get no answer: the
-//! server hangs or is gone, or queries or answers are lost on the way.
+//! Queries to the cluster's name server (its Service address or its pods) get no answer: the server hangs
+//! or is gone, or queries or answers are lost on the way.
 //!
 //! # Signals
-//! Observed: questions for cluster names to the cluster's server, again and again, and since the
-//! first of them no answer from it to that client at all. The links that the questions passed say
-//! how far they came; drops on this node and ICMP errors say what befell them. Which server is
-//! the cluster's is told by who answers cluster names, by the pods' resolv.conf, and by what pods
-//! ask.
+//! Observed: queries for cluster names to the cluster's name server, again and again, and no answer from
+//! it to that client since the first of them. The links that the queries passed show how far they got;
+//! drops on this node and ICMP errors show what stopped them. Three things identify the cluster's name
+//! server: it answers cluster names, the pods' resolv.conf names it, the pods query it.
 //!
 //! # Look-alikes
-//! A lost query in a hundred, and names that do not exist: answers come. A server that answers
-//! cluster names and no others: `dns-upstream-failing`. A pod that asks a server of its own:
-//! `dns-misconfigured`. Where a firewall, an overlay or a missing route takes these very queries,
-//! that cause is the root and this one stands below it.
+//! One query in a hundred is lost, or the names do not exist: answers come. `dns-upstream-failing`: the
+//! server answers cluster names and no others. `dns-misconfigured`: the pod asks another server. If a
+//! firewall, an overlay or a missing route drops these very queries, that cause is the root and this one
+//! appears below it.
 //!
 //! # By hand
-//! `tcpdump -nni IFACE udp port 53` at each link of the way: the last one that shows the query is
-//! where it ends. `dig @SERVER kubernetes.default.svc.cluster.local` in the pod's namespace.
+//! `nsenter -t PID -n dig @SERVER kubernetes.default.svc.cluster.local` asks from the pod (PID is any of
+//! its processes). Meanwhile run `tcpdump -nni LINK udp port 53` on each link of the path: the query is
+//! lost after the last link that shows it.
 //!
 //! # Fix
-//! What lies behind the last link: the server's pod, the node that it runs on, or the way there. Where
-//! both pods are on isolated ports of one bridge, the command takes that off the server's.
+//! Repair what comes after the last link: the server's pod, its node, or the path there. If both pods are
+//! on isolated ports of one bridge, the printed command takes the server's port out of isolation.
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::{dns::PORT, hop::PLAIN};

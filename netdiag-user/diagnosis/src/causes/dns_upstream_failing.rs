@@ -1,28 +1,29 @@
 //! # Symptom
-//! Services of the cluster resolve; every name outside of it fails with SERVFAIL or hangs, and
-//! with that image pulls by pods, webhooks, and calls to the outside.
+//! Service names resolve. Every external name fails with SERVFAIL or hangs, and with it pods' downloads,
+//! webhooks and calls to outside services.
 //!
 //! # Mechanism
-//! The cluster's name server forwards what it does not know. Its upstream servers, those of its
-//! node's resolv.conf or of a `forward` line, do not answer, or answer with errors.
+//! The cluster's name server forwards the names that it does not know. Its upstream servers (those of its
+//! node's resolv.conf, or of a `forward` line) do not answer, or answer with errors.
 //!
 //! # Signals
-//! Observed: the cluster's server answers cluster names and, since the failures began, no external
-//! one: errors, or nothing at all, in more than one zone. Where the server's own queries to its
-//! upstream pass this node, they tell which upstream keeps silent or says what. Where one of several
-//! upstreams answers nothing in more than one zone and another one does, external names fail by turns:
-//! a warning.
+//! Observed: the cluster's server answers cluster names and, since the failures began, no external one:
+//! errors or nothing at all, in more than one zone. If the server's own queries to its upstream pass this
+//! node, they show which upstream is silent or which error it returns. If one of several upstreams
+//! answers nothing in more than one zone while another answers, external names fail now and then: a
+//! warning.
 //!
 //! # Look-alikes
-//! One zone that is broken by itself. A server that answers nothing at all: `dns-unreachable`.
-//! Names that do not exist: NXDOMAIN is an answer.
+//! A single zone that is broken. `dns-unreachable`: the server answers nothing at all. Names that do not
+//! exist: NXDOMAIN is an answer.
 //!
 //! # By hand
-//! `dig @SERVER kubernetes.default.svc.cluster.local` answers and `dig @SERVER example.com` does
-//! not; on the server's node `dig @UPSTREAM example.com`.
+//! `dig @SERVER kubernetes.default.svc.cluster.local` gets an answer and `dig @SERVER example.com` does
+//! not. On the server's node try `dig @UPSTREAM example.com`.
 //!
 //! # Fix
-//! The upstream server, the way to it, or another one in the server's `forward` configuration.
+//! Repair the upstream server or the path to it, or set another one in the server's `forward`
+//! configuration.
 mod one_of_several;
 
 use std::{collections::BTreeSet, net::IpAddr};

@@ -1,33 +1,32 @@
 //! # Symptom
-//! A host is reached and not reached by turns: connections to it stall for some seconds, are
-//! reset, and work again, without a pattern that any configuration explains.
+//! A host is reachable only some of the time: connections to it stall for some seconds, are reset, and
+//! work again. No configuration explains the pattern.
 //!
 //! # Mechanism
-//! Two hosts on one network hold the same address, one by hand and one by DHCP, say, or a machine
-//! that was cloned. Both answer for it (ARP, RFC 826; neighbour discovery, RFC 4861), and
-//! whichever spoke last has the traffic.
+//! Two hosts on one network have the same address, for example one static and one from DHCP, or a cloned
+//! machine. Both answer for it (ARP, RFC 826; neighbour discovery, RFC 4861), and the one that answered
+//! last gets the traffic.
 //!
 //! # Signals
-//! Observed: on one link come ARP answers and announcements, or neighbour advertisements, for one
-//! address from two link-layer addresses by turns; or, again and again, from another host for an
-//! address that this node holds itself. The kernel's neighbour entry that changes between the two,
-//! back and forth, shows the same where no packet of them was seen; requests to that address, or
-//! tunnelled to it, that get no answer show the harm. A fail-over moves an address once, and
-//! perhaps back. Anycast and proxies (neighbour advertisements without the override flag) do not
-//! count.
+//! Observed: on one link, ARP replies and announcements (or neighbour advertisements) for one address
+//! come from two MACs in turn; or another host answers again and again for an address of this node. A
+//! neighbour entry that changes back and forth between the two shows the same if no packet of them was
+//! seen. Requests to that address, direct or tunnelled, without an answer show the harm. A fail-over
+//! moves an address once, and perhaps back. Anycast and proxies (neighbour advertisements without the
+//! override flag) do not count.
 //!
 //! # Look-alikes
-//! One host with two NICs on one network answers by both (ARP flux: arp_ignore=1 there); a
-//! fail-over that cannot make up its mind (two VRRP masters that do not hear each other); a router
-//! with proxy_arp that answers for hosts that are there.
+//! One host with two NICs on one network answers on both (ARP flux: set arp_ignore=1 there). Two VRRP
+//! masters that do not hear each other both claim the address. A router with proxy_arp answers for hosts
+//! that exist.
 //!
 //! # By hand
-//! `ip monitor neighbour`, and `arping -I LINK ADDRESS`: answers with two MACs. The switch's
-//! table of MACs tells the ports.
+//! `ip monitor neigh` shows the entry change. `arping -b -I LINK ADDRESS` gets replies from two MACs
+//! (iputils' arping asks only the first replier without `-b`). The switch's MAC table shows the ports.
 //!
 //! # Fix
-//! Take the address from one of them: exclude it from the DHCP range, or give the cloned machine
-//! one of its own. Of two pods delete one, and find out why IPAM gave its address out twice.
+//! Take the address from one of the hosts: exclude it from the DHCP range, or give the cloned machine its
+//! own. If both are pods, delete one and find out why IPAM assigned the address twice.
 use std::net::IpAddr;
 
 use netdiag_common::claim::{Claim, ClaimKey};

@@ -1,34 +1,34 @@
 //! # Symptom
-//! Nothing new can be written to the cluster: pods get no address where IPAM keeps its state in
-//! etcd or in the API (Calico), leases expire, `kubectl apply` fails with `etcdserver: mvcc:
-//! database space exceeded`. What runs goes on running.
+//! The cluster accepts no writes: pods get no address if IPAM keeps its state in etcd or in the API
+//! (Calico), leases expire, `kubectl apply` fails with `etcdserver: mvcc: database space exceeded`.
+//! Running pods keep running.
 //!
 //! # Mechanism
-//! etcd's backend file reached `--quota-backend-bytes` (2 GiB unless set). It raises the alarm
-//! NOSPACE for the whole cluster and takes only reads and deletes until it is disarmed, even when
-//! there is room again (etcd, server/etcdserver/quota.go). Compaction makes room within the file;
-//! only defragmentation makes the file smaller.
+//! etcd's backend file reached `--quota-backend-bytes` (2 GiB by default). etcd raises the alarm NOSPACE
+//! for the whole cluster and accepts only reads and deletes until the alarm is disarmed, even if there is
+//! room again (etcd, server/etcdserver/quota.go). Compaction makes room within the file; only
+//! defragmentation makes the file smaller.
 //!
 //! # Signals
-//! Observed, by asking each member's gateway over HTTP: the alarm NOSPACE (critical); without it
-//! the file's size against the quota, from 95 % on a warning, from 80 % on for information. Size
-//! can stay just below the quota under the alarm, because a write is refused before it is made.
-//! The members are those of `--etcd`, else those of kubeadm's manifest, else an etcd that runs in
-//! the node's own namespace as a service of root's or as a pod of kube-system: who else is called
-//! so is told under "not checked" and not asked. One that does not answer is told under "not checked". The alarm is
-//! the fact itself: a finding is confirmed without any packet.
+//! Observed, by asking each member's gateway over HTTP: the alarm NOSPACE (critical). Without the alarm:
+//! the file's size against the quota, a warning from 95 %, info from 80 %. Under the alarm the size can
+//! stay just below the quota, because etcd refuses a write before it makes it. The members are those of
+//! `--etcd`, else those of kubeadm's manifest, else an etcd in the node's own namespace that runs as
+//! root's service or as a pod of kube-system. netdiag asks no other process of that name; such processes,
+//! and members that do not answer, appear under "not checked". The alarm is the evidence: a finding is
+//! confirmed without any packet.
 //!
 //! # Look-alikes
-//! `ipam-exhausted`: pods get no address while etcd takes writes. A member that is slow or has no
-//! leader refuses too, with other words (`etcdserver: request timed out`, `no leader`).
+//! `ipam-exhausted`: pods get no address while etcd accepts writes. A member that is slow or has no
+//! leader also refuses, with other errors (`etcdserver: request timed out`, `no leader`).
 //!
 //! # By hand
-//! `etcdctl alarm list`, `etcdctl endpoint status -w fields`; `etcdctl endpoint health` of 3.4 says
-//! "healthy" all the same, GET /health says false.
+//! `etcdctl alarm list`, `etcdctl endpoint status -w fields`. `etcdctl endpoint health` of 3.4 says
+//! "healthy" even under the alarm; GET /health says false.
 //!
 //! # Fix
-//! Compact, defragment every member, disarm: all three, in that order. Then find what fills it,
-//! set auto-compaction, and raise the quota (up to 8 GiB).
+//! Compact, defragment every member, disarm: all three, in that order. Then find what fills etcd, set
+//! auto-compaction, and raise the quota (up to 8 GiB).
 use super::need::Need;
 use crate::model::shell::CommandLine;
 use crate::{

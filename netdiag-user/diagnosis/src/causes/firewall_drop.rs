@@ -1,35 +1,39 @@
 //! # Symptom
-//! One kind of connection gets no answer, or is refused at once, while everything else works.
+//! One kind of connection times out, or is refused at once, while everything else works.
 //!
 //! # Mechanism
-//! A rule of netfilter (iptables, nftables, a NetworkPolicy's implementation) drops or rejects
-//! the packets on this node.
+//! A netfilter rule on this node (iptables, nftables, the rules of a NetworkPolicy) drops or rejects the
+//! packets.
 //!
 //! # Signals
-//! Observed: drops with the reason NETFILTER_DROP, again and again for the same destination, with
-//! no answer ever seen. Where the location is `nft_do_chain`, the rule is nftables' or
-//! iptables-nft's; `nf_hook_slow` stands for iptables-legacy, and on older kernels for all.
-//! Gathered: rules that drop or reject and whose counters move meanwhile, with their handles; those
-//! whose selectors speak of other packets are left out. Where none counts, rules without a counter and
-//! the policies of chains at that hook. Where a connection's first packet passes and the rest dies, or
-//! an answer dies whose question never came this way, a rule for INVALID that counts did it: one
-//! direction goes past this node.
+//! Observed: drops with the reason NETFILTER_DROP, again and again for the same destination, and no
+//! answer ever. The location names the backend: `nft_do_chain` is nftables or iptables-nft;
+//! `nf_hook_slow` is iptables-legacy, and any of them on older kernels. Gathered: rules that drop or
+//! reject and whose counters move during the run, with their handles; rules whose selectors match other
+//! packets are left out. If no counter moves: rules without a counter, and the policies of the chains at
+//! that hook.
 //!
-//! Where it is an ICMP error that dies, frag-needed or packet-too-big, it is told whose packets stay too
-//! large.
+//! One direction may bypass this node (asymmetric routing). Then the first packet of a connection passes
+//! and the rest is dropped, or a reply is dropped whose request never passed this node, and a rule for
+//! INVALID counts: that rule did it.
+//!
+//! If the dropped packets are frag-needed or packet-too-big, the finding names the flows whose packets
+//! stay too large.
 //!
 //! # Look-alikes
-//! `service-local-only`, `service-no-endpoints`: the rule is kube-proxy's own for a Service that has
-//! nobody to lead to. A full conntrack table drops with the same reason in `nf_hook_slow`. Stray packets of finished
-//! connections (FIN, RST) are dropped as INVALID on healthy nodes and are not counted here. What goes to
-//! a Service's address by a port that it does not have is rejected by kube-proxy, pings included: told
-//! with the ports that it has, and for pings not at all.
+//! `service-local-only`, `service-no-endpoints`: the rule is kube-proxy's, for a Service without a usable
+//! endpoint. `conntrack-full`: the same reason in `nf_hook_slow`, while the table is full. Stray packets
+//! of closed connections (FIN, RST) are dropped as INVALID on healthy nodes and do not count here.
+//! kube-proxy also rejects packets to a Service's address on a port that the Service does not have: the
+//! finding then lists the Service's ports. A rejected ping to a Service's address is no finding.
 //!
 //! # By hand
-//! `nft list ruleset` or `iptables-save -c`: the counters of the rule move with each attempt.
+//! `nft list ruleset` or `iptables-save -c`, before and after an attempt: the rule whose counter moved
+//! did it. An nftables rule counts only if it has a `counter`. On a node with both iptables backends look
+//! at both: `iptables-legacy-save -c`, `iptables-nft-save -c`.
 //!
 //! # Fix
-//! Change or remove the rule; for a NetworkPolicy, allow the traffic that is meant to pass.
+//! Change or remove the rule. If it implements a NetworkPolicy, allow the traffic in the policy.
 mod too_big;
 
 use super::{

@@ -1,30 +1,31 @@
 //! # Symptom
-//! flanneld ran for months and does not come back after a restart: `failed to find IPv4 address
-//! for interface vethXXXX`; or the overlay of one node is dead after it was restarted there.
+//! flanneld ran for months and fails after a restart: `failed to find IPv4 address for interface
+//! vethXXXX`. Or the overlay of one node is dead since flanneld restarted there.
 //!
 //! # Mechanism
-//! `--iface-regex` is matched anywhere in a link's name: `eth1` matches `veth1a2b3c4d` too. flanneld
-//! takes the first link that matches, in the order of their indexes (pkg/ipmatch/match.go). When
-//! it first started there were no pods; after a restart a pod's link may come before the NIC, or
-//! be the only one that matches on a node whose NIC has another name.
+//! `--iface-regex` matches anywhere in a link's name: `eth1` matches `veth1a2b3c4d` too. flanneld takes
+//! the first link that matches, in the order of interface indexes (pkg/ipmatch/match.go). At its first
+//! start there were no pods. After a restart a pod's link may come before the NIC, or be the only match
+//! on a node whose NIC has another name.
 //!
 //! # Signals
-//! Observed: flanneld's command line on this node, in the node's own network namespace, where it
-//! runs as a service of root's or as a pod of kube-flannel or kube-system (who else is called so is
-//! told under "not checked"), and the links and addresses that are here now. flanneld's order of matching is followed: each `--iface`
-//! first; then each `--iface-regex`, against all addresses and then against all names. A warning
-//! where the link that it would pick now is a pod's. For information where it would pick a NIC
-//! but pods' links match as well: whether it starts depends on which link came first. Command line
-//! and links are the fact itself: a finding is confirmed without any packet, and before any harm.
+//! Observed: flanneld's command line and this node's links and addresses. Only a flanneld in the node's
+//! own network namespace that runs as root's service or as a pod of kube-flannel or kube-system counts;
+//! other processes of that name appear under "not checked". netdiag matches in flanneld's order: each
+//! `--iface` first, then each `--iface-regex`, against all addresses and then against all names. A
+//! warning if flanneld would now pick a pod's link. Info if it would pick a NIC but pods' links match as
+//! well: then its start depends on which link came first. Command line and links are the evidence: a
+//! finding is confirmed without any packet, before any harm.
 //!
 //! # Look-alikes
 //! `overlay-wrong-interface`: flanneld picked a NIC, but not the one that leads to the other nodes.
 //!
 //! # By hand
-//! `ps -o args -C flanneld`; `ip -o link` in the order of indexes, through grep -E with the regex.
+//! `ps -o args -C flanneld` shows the regex. `ip -o link | awk -F'[:@] *' '{print $2}' | grep -E 'REGEX'`
+//! lists the matching links in the order of their indexes: flanneld takes the first one.
 //!
 //! # Fix
-//! Anchor it: `--iface-regex=^(eth1|bond1)$`, or name the NIC with `--iface`.
+//! Anchor the regex: `--iface-regex=^(eth1|bond1)$`, or name the NIC with `--iface`.
 use regex::{Regex, RegexBuilder};
 
 use super::need::Need;

@@ -1,26 +1,26 @@
 //! # Symptom
-//! Nothing that must pass through the node does: pods reach neither other nodes nor the world,
-//! while the node itself reaches everything and its pods reach each other.
+//! Nothing passes through the node: its pods reach neither other nodes nor the outside. The node itself
+//! reaches everything, and its pods reach each other.
 //!
 //! # Mechanism
-//! The kernel forwards packets from one link to another only where it is told to
-//! (`net.ipv4.ip_forward`, per link `net.ipv4.conf.IF.forwarding`; `net.ipv6.conf.all.forwarding`).
-//! Container runtimes and kubelet's network set-up switch it on; a later `sysctl --system`, a
-//! hardening script or a security baseline switches it off again.
+//! The kernel forwards packets between links only if forwarding is on (`net.ipv4.ip_forward`, per link
+//! `net.ipv4.conf.IF.forwarding`; `net.ipv6.conf.all.forwarding`). Container runtimes and kubelet's
+//! network set-up switch it on. A later `sysctl --system`, a hardening script or a security baseline
+//! switches it off again.
 //!
 //! # Signals
 //! Observed: packets to other hosts dropped with the reason IP_INADDRERRORS, or in `ip_error` or
-//! `ip6_forward` without a reason; or pods' packets dropped in the pods, as their gateway does not
-//! answer ARP: a node that does not forward answers for no gateway (proxy ARP, Calico's
-//! 169.254.1.1). Configured, and required: the sysctl of the link that they came in by is 0.
+//! `ip6_forward` without a reason. Or pods drop their own packets because their gateway does not answer
+//! ARP: a node that does not forward sends no proxy-ARP replies (Calico's 169.254.1.1). Configured, and
+//! required: the sysctl of the incoming link is 0.
 //!
 //! # Look-alikes
-//! `no-route` drops in the same function, with forwarding on. A FORWARD policy of DROP is
-//! `firewall-drop`.
+//! `no-route` drops in the same function, with forwarding on. `firewall-drop`: the FORWARD chain has the
+//! policy DROP.
 //!
 //! # By hand
-//! `sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding`, `grep -r forward /etc/sysctl*`,
-//! `nstat -az IpInAddrErrors Ip6InAddrErrors`.
+//! `sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding`, `nstat -asz IpInAddrErrors
+//! Ip6InAddrErrors`. `grep -rs forward /etc/sysctl.conf {/etc,/run,/usr/lib}/sysctl.d` shows who sets it.
 //!
 //! # Fix
 //! Switch it on, and set it in /etc/sysctl.d so that it stays on.

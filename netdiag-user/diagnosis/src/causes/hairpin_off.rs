@@ -1,35 +1,36 @@
 //! # Symptom
-//! A pod cannot reach itself by its own Service: connections time out, always where it is the only
-//! backend, now and then where there are others. All other pods reach the Service, and the pod
-//! reaches all other Services.
+//! A pod cannot reach itself by its own Service: connections time out, always if it is the only backend,
+//! sometimes if there are others. All other pods reach the Service, and the pod reaches all other
+//! Services.
 //!
 //! # Mechanism
-//! With br_netfilter the bridge translates the Service's address to the pod's own before it decides
-//! where the frame goes, and that is the port by which it came. A bridge sends no frame back out of
-//! the port that it came by, unless that port is in hairpin mode (net/bridge/br_forward.c,
-//! should_deliver): it drops the frame, without a reason of its own and without a counter.
+//! With br_netfilter the bridge translates the Service's address to the pod's own before it chooses the
+//! output port. That is the port the frame came in by. A bridge does not send a frame back out of its
+//! input port unless that port is in hairpin mode (net/bridge/br_forward.c, should_deliver). It drops the
+//! frame without a reason of its own and without a counter.
 //!
 //! # Signals
-//! Observed: packets from a pod's address to the same address, which only a translation makes of
-//! them, dropped by the bridge (NOT_SPECIFIED in br_forward or br_handle_frame_finish) at the
-//! pod's own port, again and again, none of them delivered. Configured: hairpin mode of that port is
-//! off. Gathered: the Services that this pod is a backend of.
+//! Observed: packets from a pod's address to the same address, which only a translation can produce,
+//! dropped by the bridge (NOT_SPECIFIED in br_forward or br_handle_frame_finish) at the pod's own port,
+//! again and again, none of them delivered. Configured: hairpin mode of that port is off. Gathered: the
+//! Services that this pod is a backend of.
 //!
 //! # Look-alikes
-//! `bridge-nf-disabled`: the bridge does not translate at all, and answers of other pods on the
-//! bridge get lost. Ports that are isolated (`bridge link set dev PORT isolated on`) get nothing from
-//! themselves either, whatever their hairpin mode. With hairpin mode on and no masquerade for
-//! connections of a pod to itself, the packets arrive and the pod drops them, as they seem to come
-//! from its own address. Without br_netfilter, and with CNIs that route instead of bridging
-//! (Calico, Cilium), hairpin mode does not matter.
+//! `bridge-nf-disabled`: the bridge does not translate at all, and replies of other pods on the bridge
+//! get lost. Isolated ports (`bridge link set dev PORT isolated on`) get nothing from themselves either,
+//! with or without hairpin mode. With hairpin mode on, but no masquerade for a pod's connections to
+//! itself, the packets arrive and the pod drops them because they carry its own source address. Without
+//! br_netfilter, and with CNIs that route instead of bridging (Calico, Cilium), hairpin mode does not
+//! matter.
 //!
 //! # By hand
-//! `bridge -d link show dev VETH` (hairpin off), `ip -d link show BRIDGE`;
-//! `tcpdump -ni VETH host SERVICE` shows SYNs that nobody answers.
+//! `bridge -d link show dev VETH` (hairpin off), `ip -d link show BRIDGE`; `tcpdump -nni VETH host
+//! SERVICE` shows SYNs without an answer.
 //!
 //! # Fix
-//! Hairpin mode for the port, and `"hairpinMode": true` in the configuration of the CNI's bridge plugin
-//! for the pods to come. kubelet's --hairpin-mode did that up to Kubernetes 1.23, for kubenet.
+//! Switch hairpin mode on for the port, and for future pods set `"hairpinMode": true` in the
+//! configuration of the CNI's bridge plugin. kubelet's --hairpin-mode did that up to Kubernetes 1.23, for
+//! kubenet.
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{

@@ -1,34 +1,34 @@
 //! # Symptom
-//! New pods stay in ContainerCreating: `failed to setup network for sandbox … no IP addresses
-//! available in range set`. Those that run go on.
+//! New pods stay in ContainerCreating: `failed to setup network for sandbox`, `no IP addresses available
+//! in range set`. Running pods keep working.
 //!
 //! # Mechanism
-//! host-local gives each sandbox an address of the node's range (its PodCIDR) and notes it in a
-//! file, /var/lib/cni/networks/NETWORK/ADDRESS, which DEL takes away. The range is used up when as
-//! many pods run, or when sandboxes vanished without DEL (a crash, a lost container runtime, a
-//! wiped /run) and left their files: those leak.
+//! host-local gives each sandbox an address from the node's range (its PodCIDR) and notes it in a file,
+//! /var/lib/cni/networks/NETWORK/ADDRESS; DEL removes the file. The range is used up if that many pods
+//! run, or if sandboxes vanished without DEL (a crash, a lost container runtime, a wiped /run) and left
+//! their files behind: these addresses leak.
 //!
 //! # Signals
-//! Observed, in files: reserved addresses against the ranges of /etc/cni/net.d, or flannel's
-//! subnet.env (containernetworking/plugins, plugins/ipam/host-local). An address leaks when
-//! libcni's result cache, where it has results of that network, does not name its sandbox, or names
-//! a network namespace that is no more;
-//! one that is younger than a minute is not judged, for the result is written last. None left is
-//! a warning, leaks or no leaks; nine in ten used is for information. The files are the fact
-//! itself: a finding is confirmed without any packet.
+//! Observed, in files: reserved addresses against the ranges of /etc/cni/net.d, or of flannel's
+//! subnet.env (containernetworking/plugins, plugins/ipam/host-local). An address counts as leaked if
+//! libcni's result cache has results of that network and either does not name its sandbox or names a
+//! network namespace that no longer exists. Addresses younger than a minute are left out, because the
+//! result is written last. No address left is a warning, with or without leaks; nine in ten used is info.
+//! The files are the evidence: a finding is confirmed without any packet.
 //!
 //! # Look-alikes
-//! `etcd-nospace`: IPAM that keeps its state in etcd or the API (Calico, Cilium) fails to write;
-//! such addresses are not in these files and are not judged here. A node without a PodCIDR has no
-//! range at all: flannel's plugin then complains of a missing subnet.env.
+//! `etcd-nospace`: IPAM that keeps its state in etcd or the API (Calico, Cilium) cannot write. Its
+//! addresses are not in these files and are not checked here. A node without a PodCIDR has no range at
+//! all: flannel's plugin then complains about a missing subnet.env.
 //!
 //! # By hand
-//! `ls /var/lib/cni/networks/*/ | wc -l`, `cat` of one file gives the sandbox, `crictl pods --id`
-//! tells whether there is such a one.
+//! `ls /var/lib/cni/networks/NETWORK | wc -l` counts the addresses (and two or three files of the plugin
+//! itself). `cat /var/lib/cni/networks/NETWORK/ADDRESS` names the sandbox, `crictl pods --id SANDBOX`
+//! shows whether it still exists.
 //!
 //! # Fix
-//! Remove the files of sandboxes that are gone; a restart of the pods does not. Without leaks: a
-//! larger range (node-cidr-mask-size), or fewer pods on the node.
+//! Remove the files of sandboxes that are gone; restarting the pods does not. Without leaks: a larger
+//! range (node-cidr-mask-size), or fewer pods on the node.
 use crate::{
     model::{
         control::{RangeSet, Reserved},

@@ -1,27 +1,27 @@
 //! # Symptom
-//! Small traffic between pods of different nodes works, large transfers hang: logins succeed,
-//! downloads do not.
+//! Small packets between pods of different nodes pass, large transfers hang: logins succeed, downloads do
+//! not.
 //!
 //! # Mechanism
-//! The MTU of an IP-in-IP device (tunl0) exceeds its uplink's MTU minus the outer IPv4 header's
-//! 20 bytes (RFC 2003). A pod's full packet grows past the uplink's MTU; its DF bit is copied to
-//! the outer header, so the node drops it (`ip_tunnel_xmit`, reason NOT_SPECIFIED) and sends
-//! frag-needed to the pod. Where that is filtered or ignored, the flow hangs.
+//! The MTU of an IP-in-IP device (tunl0) exceeds its uplink's MTU minus the outer IPv4 header's 20 bytes
+//! (RFC 2003). A pod's full-size packet grows past the uplink's MTU. Its DF bit is copied to the outer
+//! header, so the node drops it (`ip_tunnel_xmit`, reason NOT_SPECIFIED) and sends frag-needed to the
+//! pod. If that is filtered or ignored, the flow hangs.
 //!
 //! # Signals
-//! Observed: packets larger than what the tunnel leaves at the tunnel's hook, retransmits and
-//! drops of the same flows. Configured: the MTUs of tunnel, uplink and pods.
+//! Observed: packets above the tunnel's limit on the tunnel device, retransmissions and drops of the same
+//! flows. Configured: the MTUs of tunnel, uplink and pods.
 //!
 //! # Look-alikes
-//! `pod-mtu-too-large` (the tunnel's MTU is right, the pods' is not), `vxlan-mtu-too-large`
-//! (the same with VXLAN).
+//! `pod-mtu-too-large`: the tunnel's MTU is right, the pods' MTU is too large. `vxlan-mtu-too-large`: the
+//! same with VXLAN.
 //!
 //! # By hand
-//! `ip -d link show type ipip` and `ip link show` of the uplink: tunnel MTU + 20 must not exceed
-//! the uplink's. `ip -s link show tunl0` counts TX errors meanwhile.
+//! `ip -d link show type ipip` and `ip link show dev UPLINK`: tunnel MTU plus 20 must not exceed the
+//! uplink's MTU. `ip -s link show dev tunl0` counts TX errors during a large transfer.
 //!
 //! # Fix
-//! Set the tunnel's and the pods' MTU to the uplink's minus 20. Calico: `veth_mtu` in the
+//! Set the MTU of the tunnel and of the pods to the uplink's minus 20. Calico: `veth_mtu` in the
 //! ConfigMap calico-config, or `spec.calicoNetwork.mtu` of the operator's Installation.
 use super::{mtu::TooLarge, mtu_findings};
 use crate::{

@@ -1,35 +1,35 @@
 //! # Symptom
-//! Pods of this node reach other pods by their addresses, but no Service: connections to
-//! ClusterIPs time out, cluster DNS among them. The same pods work on other nodes.
+//! Pods of this node reach other pods by their addresses, but no Service: connections to ClusterIPs time
+//! out, including cluster DNS. The same workload works on other nodes.
 //!
 //! # Mechanism
-//! A ClusterIP is nobody's address: kube-proxy's rules on each node translate it to a pod's. When
-//! kube-proxy does not run there (evicted, Pending, crashed before it wrote its rules), the packet
-//! leaves by the default route as it is, and the network throws it away. A kube-proxy that died
-//! leaves its rules behind: then what was there keeps working, and newer Services do not.
+//! No host has a ClusterIP: kube-proxy's rules on each node translate it to a pod's address. If
+//! kube-proxy does not run there (evicted, Pending, crashed before it wrote its rules), the packet leaves
+//! untranslated by the default route, and the network drops it. A kube-proxy that died leaves its rules
+//! behind: existing Services keep working, newer ones do not.
 //!
 //! # Signals
-//! Observed: packets from pods here to the address leave untranslated, again and again, without
-//! an answer. Configured: no rule of iptables, nftables or IPVS knows the address, and it is a
-//! Service's all the same: the API says so, it lies in the `--service-cluster-ip-range` of an API
-//! server that is a daemon of this node's, or kubelet told containers here so (`…_SERVICE_HOST`).
-//! What a container was told it can have written itself: one of the cluster's own namespaces, or two
-//! of different namespaces, confirm it; another's word alone makes a suspicion. Without any such word
-//! netdiag does not guess.
+//! Observed: packets from this node's pods to the address leave untranslated, again and again, without an
+//! answer. Configured: no rule of iptables, nftables or IPVS has the address, and something says that it
+//! is a Service's: the API, the `--service-cluster-ip-range` of an API server that is a daemon of this
+//! node, or the `…_SERVICE_HOST` that kubelet sets in containers here. A container can set such a
+//! variable itself. So it takes a container of the cluster's own namespaces, or two of different
+//! namespaces, to confirm the finding; any other single container makes it a suspicion. Without any of
+//! these there is no finding.
 //!
 //! # Look-alikes
-//! `service-no-endpoints`: the rules are there and refuse. A port that the Service does not have
-//! leaves untranslated too: its address has rules. A Service that was deleted, while old pods
-//! still know its address: not named while kube-proxy runs beside rules for others. Cilium and
-//! Calico's eBPF mode translate without kube-proxy: their packets are answered.
+//! `service-no-endpoints`: the rules exist and reject. A port that the Service does not have leaves
+//! untranslated too, but rules for its address exist. A deleted Service whose address old pods still use:
+//! no finding while kube-proxy runs and has rules for others. Cilium and Calico's eBPF mode translate
+//! without kube-proxy: their packets are answered.
 //!
 //! # By hand
-//! `iptables-save | grep KUBE-SERVICES`, `nft list table ip kube-proxy`, `ipvsadm -Ln`;
-//! `tcpdump -ni UPLINK host CLUSTERIP` shows the address leave the node.
+//! `iptables-save | grep KUBE-SERVICES`, `nft list table ip kube-proxy`, `ipvsadm -Ln`; `tcpdump -nni
+//! UPLINK host CLUSTERIP` shows untranslated packets leave the node.
 //!
 //! # Fix
-//! Get kube-proxy to run on this node: `kubectl -n kube-system get pods -o wide`; give its
-//! DaemonSet `priorityClassName: system-node-critical`, so that it is not evicted.
+//! Get kube-proxy to run on this node: `kubectl -n kube-system get pods -o wide`. Give its DaemonSet
+//! `priorityClassName: system-node-critical`, so that it is not evicted.
 use super::{attempts::Attempts, need::Need, services};
 use crate::model::shell::CommandLine;
 use crate::{

@@ -1,29 +1,27 @@
 //! # Symptom
-//! A node drops out, or comes and goes: everything by one NIC stops for seconds at a time, or for
-//! good, and nothing in the node's configuration has changed.
+//! A node drops out, or comes and goes: everything on one NIC stops for seconds at a time, or for good.
+//! Nothing in the node's configuration has changed.
 //!
 //! # Mechanism
-//! The link has no carrier: a cable, a transceiver, a switch port, a bond member, a hypervisor's
-//! virtual port. The kernel forgets the neighbours there and drops what is still sent. A bad cable
+//! The link has no carrier: a cable, a transceiver, a switch port, a bond member, a hypervisor's virtual
+//! port. The kernel drops the neighbour entries on it and every packet that is still sent. A bad cable
 //! may also keep its carrier and damage frames.
 //!
 //! # Signals
-//! Observed, on a link that packets were seen on during this run: the carrier is gone, or was lost
-//! and came back more than once (`carrier_changes`), or one frame in a thousand comes in damaged
-//! (CRC errors).
+//! Observed, on a link that had packets during this run: the carrier is gone, or was lost and came back
+//! more than once (`carrier_changes`), or one frame in a thousand comes in damaged (CRC errors).
 //!
 //! # Look-alikes
-//! A NIC without a cable that nobody uses is everyday, and so are pods' links that come and go. A
-//! link that somebody switched off (`ip link set down`) is no failure. `nic-queue-full`: the
-//! carrier is there and the queue overflows.
+//! These are normal: an unused NIC without a cable, pods' links that come and go, a link that somebody
+//! switched off (`ip link set down`). `nic-queue-full`: the carrier is up and the queue overflows.
 //!
 //! # By hand
-//! `ip -s -d link show LINK`, `cat /sys/class/net/LINK/carrier_changes`, `ethtool LINK`,
-//! `dmesg | grep LINK`.
+//! `ip -s -d link show dev LINK`, `cat /sys/class/net/LINK/carrier_changes`, `ethtool LINK`, `dmesg |
+//! grep LINK`.
 //!
 //! # Fix
-//! Change the cable or transceiver, look at the switch's port; for a bond take the member out
-//! until then.
+//! Replace the cable or transceiver and check the switch port. Until then take the member out of its
+//! bond.
 use super::losses;
 use crate::{
     model::{

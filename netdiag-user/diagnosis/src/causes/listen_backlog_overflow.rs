@@ -1,30 +1,30 @@
 //! # Symptom
-//! Connections to a program hang and time out, or take one, three, seven seconds, although it
-//! runs and listens. Those that got in before still work.
+//! Connections to a program hang and time out, or take one, three or seven seconds, although it runs and
+//! listens. Established connections still work.
 //!
 //! # Mechanism
-//! A listening socket keeps finished handshakes in a queue until the program accepts them. When
-//! more than its backlog wait (the smaller of listen(2)'s argument and `net.core.somaxconn`), the
-//! kernel ignores further SYNs and final ACKs, so that clients try again later
-//! (tcp_v4_syn_recv_sock and tcp_conn_request in net/ipv4). Nothing is sent back.
+//! A listening socket queues completed handshakes until the program accepts them. When the queue exceeds
+//! its backlog (the smaller of listen(2)'s argument and `net.core.somaxconn`), the kernel ignores further
+//! SYNs and final ACKs, so clients retry later (tcp_v4_syn_recv_sock and tcp_conn_request in net/ipv4).
+//! It sends nothing back.
 //!
 //! # Signals
-//! Observed: `ListenOverflows` of that network namespace moves during the run, and a listening
-//! socket there has its queue full; SYNs to that port without an answer. Newer kernels report
-//! no drop for it.
+//! Observed: `ListenOverflows` of that network namespace moves during the run, and the queue of a
+//! listening socket there is full; SYNs to that port without an answer. Newer kernels report no drop for
+//! it.
 //!
 //! # Look-alikes
-//! `firewall-drop`: SYNs are ignored too, but the counter stands still. `ListenDrops` alone also
-//! moves for other reasons. A burst that overflowed for a moment leaves no full queue behind and
-//! is not named.
+//! `firewall-drop`: SYNs get no answer either, but the counter does not move. `ListenDrops` alone also
+//! moves for other reasons. A short burst leaves no full queue behind and is no finding.
 //!
 //! # By hand
-//! `nstat -asz TcpExtListenOverflows` and `ss -ltn` in that network namespace: Recv-Q above Send-Q.
+//! `nsenter -t PID -n nstat -asz TcpExtListenOverflows` and `nsenter -t PID -n ss -ltn`, with the PID of
+//! the program: Recv-Q is above Send-Q.
 //!
 //! # Fix
 //! Find out why the program accepts so slowly (stuck, out of threads or file descriptors, too few
-//! replicas). Where it is only bursts: raise the program's backlog, and `net.core.somaxconn`
-//! where that is the smaller one.
+//! replicas). If there are only bursts, raise the program's backlog, and `net.core.somaxconn` if that is
+//! smaller.
 use super::{
     attempts::{self, Attempts},
     losses::PATTERN,

@@ -1,28 +1,25 @@
 //! # Symptom
-//! Connections to a pod are refused at once, while inside the pod `curl localhost` works and the
-//! program's log says that it listens.
+//! Connections to a pod are refused at once. Inside the pod `curl localhost` works, and the program's log
+//! says that it listens.
 //!
 //! # Mechanism
-//! The program is bound to 127.0.0.1 or ::1 (a default of many development servers and of
-//! administration ports): packets to the pod's own address find no socket, and the kernel answers
-//! with RST.
+//! The program is bound to 127.0.0.1 or ::1 (the default of many development servers and administration
+//! ports). Packets to the pod's own address find no socket, and the kernel answers with RST.
 //!
 //! # Signals
-//! Observed: the same client is refused by the pod again and again, with no connection accepted
-//! since. Configured: a socket of the pod's network namespace listens on that port, on a loopback
-//! address only.
+//! Observed: the pod refuses the same client again and again and has accepted no connection since.
+//! Configured: a socket of the pod's network namespace listens on that port, on a loopback address only.
 //!
 //! # Look-alikes
-//! `not-listening`: nobody listens on that port at all. A sidecar (Istio's) that redirects to
-//! localhost makes such a program reachable: then nothing is refused.
+//! `not-listening`: nothing listens on that port at all. A sidecar (Istio's) that redirects to localhost
+//! makes such a program reachable: then nothing is refused.
 //!
 //! # By hand
-//! `ss -ltnp` in the pod's network namespace: the local address is `127.0.0.1:PORT` or
-//! `[::1]:PORT`.
+//! `nsenter -t PID -n ss -ltnp` with the PID of any process of the pod: the local address is
+//! `127.0.0.1:PORT` or `[::1]:PORT`.
 //!
 //! # Fix
-//! Bind the program to `0.0.0.0` or `[::]`, or to the pod's address (the downward API's
-//! `status.podIP`).
+//! Bind the program to `0.0.0.0` or `[::]`, or to the pod's address (the downward API's `status.podIP`).
 use super::{
     need::Need,
     refusals::{self, Refusal},

@@ -1,31 +1,31 @@
 //! # Symptom
-//! One application's connections or datagrams fail ("operation not permitted", or a timeout)
-//! while others in the same pod or on the same node get through, and no firewall rule counts them.
+//! One application's connections or datagrams fail ("operation not permitted", or a timeout), while
+//! others in the same pod or on the same node get through. No firewall rule counts the packets.
 //!
 //! # Mechanism
-//! The kernel asks more than netfilter about a socket's packets. Programs of eBPF that are
-//! attached to the process's cgroup, or to one above it, judge what it sends (ip_finish_output)
-//! and what it receives (sk_filter_trim_cap): systemd's IPAddressDeny=, a CNI's or a security
-//! agent's. Security modules (SELinux, AppArmor, Smack, BPF LSM) judge what comes in for a socket
-//! (security_sock_rcv_skb).
+//! Netfilter is not the only one that filters a socket's packets. eBPF programs attached to the process's
+//! cgroup, or to one above it, filter what it sends (ip_finish_output) and what it receives
+//! (sk_filter_trim_cap): systemd's IPAddressDeny=, a CNI's or a security agent's programs. Security
+//! modules (SELinux, AppArmor, Smack, BPF LSM) filter what comes in for a socket (security_sock_rcv_skb).
 //!
 //! # Signals
 //! Observed: drops with the reason BPF_CGROUP_EGRESS or SECURITY_HOOK, or of TCP and UDP with
-//! SOCKET_FILTER, again and again for the same destination, with no answer ever seen. Gathered:
-//! the programs on the cgroups of the namespace's processes, with who loaded and who holds them,
-//! and the active security modules. SOCKET_FILTER alone may be a filter that the application set
-//! itself: it counts only where a program is attached for what is received.
+//! SOCKET_FILTER, again and again for the same destination, and no answer ever. Gathered: the programs on
+//! the cgroups of the namespace's processes, who loaded and who holds them, and the active security
+//! modules. SOCKET_FILTER alone may be a filter of the application's own: it counts only if a program for
+//! received packets is attached.
 //!
 //! # Look-alikes
-//! `firewall-drop` has the reason NETFILTER_DROP; SELinux's rules for forwarded and labelled
-//! packets end there too. A hook that forbids connect(2) or sendmsg(2) itself (cgroup/connect4,
-//! socket_connect) gives an error and no packet: nothing of it can be seen here.
+//! `firewall-drop` has the reason NETFILTER_DROP; SELinux's rules for forwarded and labelled packets end
+//! there too. A hook that denies connect(2) or sendmsg(2) itself (cgroup/connect4, socket_connect)
+//! returns an error and sends no packet: netdiag cannot see it.
 //!
 //! # By hand
-//! `bpftool cgroup tree`; `ausearch -m avc -ts recent`, `journalctl -k | grep -i apparmor`.
+//! `bpftool cgroup tree`; `ausearch -m avc -ts recent`; `journalctl -k | grep -i apparmor`.
 //!
 //! # Fix
-//! Change the policy of whoever attached the program, or the module's policy for the application.
+//! Change the policy of the agent that attached the program, or the security module's policy for the
+//! application.
 use super::{
     losses::{self, Pattern},
     need::Need,

@@ -1,33 +1,34 @@
 //! # Symptom
-//! Pods reach each other and cannot reach anything outside of the cluster: connections time out. The node
-//! itself reaches it.
+//! Pods reach each other but nothing outside the cluster: connections time out. The node itself reaches
+//! the outside.
 //!
 //! # Mechanism
-//! Nobody outside knows the way to pods' addresses: on its way out a packet must get the node's address
-//! instead. The rule that does it (masquerade, SNAT) is missing: flanneld was started without
-//! `--ip-masq`, Calico's IPPool has `natOutgoing: false`, the CNI's bridge plugin has no `ipMasq`,
-//! ip-masq-agent spares that destination, or somebody flushed the rules.
+//! No host outside has a route to the pods' addresses, so outgoing packets must get the node's address.
+//! The rule that does it (masquerade, SNAT) is missing: flanneld was started without `--ip-masq`,
+//! Calico's IPPool has `natOutgoing: false`, the CNI's bridge plugin has no `ipMasq`, ip-masq-agent
+//! excludes that destination, or somebody flushed the rules.
 //!
 //! # Signals
 //! Observed: packets leave an uplink by the default route with pods' own addresses and get no answer,
-//! while the node's own address is answered by the same gateway. Gathered: no rule of nftables or of
-//! iptables at postrouting would translate such a packet; one whose selectors are not understood may.
-//! It is confirmed where the same destinations answer the node: two of them, or one where the CNI's
-//! own file says that pods are to be masqueraded. Otherwise two silent destinations make it a suspicion.
+//! while the same gateway answers the node's own address. Gathered: no postrouting rule of nftables or
+//! iptables translates such a packet; one whose selectors netdiag does not understand counts as one that
+//! does. Confirmed if the same destinations answer the node: two of them, or one if the CNI's own file
+//! says that pods are masqueraded. Otherwise two silent destinations make it a suspicion.
 //!
 //! # Look-alikes
-//! Pods' addresses that the network routes: some of their packets are answered as they are, and there is
-//! no finding. So it is where an eBPF program translates behind netdiag's hook. One silent destination
-//! alone is the world's. `pod-route-missing`, `kube-proxy-missing`: the destination is the cluster's own;
-//! a private address is taken for somebody's outside only if it answers the node.
+//! The network routes the pods' addresses: some of their untranslated packets are answered, and there is
+//! no finding. The same holds if an eBPF program translates behind netdiag's hook. A single silent
+//! destination may be the far end's fault. `pod-route-missing`, `kube-proxy-missing`: the destination
+//! belongs to the cluster; a private address counts as outside only if it answers the node.
 //!
 //! # By hand
-//! `tcpdump -nni UPLINK src host POD` shows the pod's own address leave;
-//! `iptables-save -t nat | grep -e MASQUERADE -e SNAT`, `nft list ruleset | grep -e masquerade -e snat`.
+//! `tcpdump -nni UPLINK src host POD` shows packets leave with the pod's own address. `iptables-save -t
+//! nat | grep -e MASQUERADE -e SNAT` and `nft list ruleset | grep -e masquerade -e snat` show no rule for
+//! them.
 //!
 //! # Fix
-//! Let the daemon whose task it is set the rule again; until then one rule masquerades what pods send out
-//! by that uplink to others than pods.
+//! Let the responsible daemon set the rule again. Until then, one rule masquerades what pods send out by
+//! that uplink to anything but pods.
 mod fix;
 
 use std::{

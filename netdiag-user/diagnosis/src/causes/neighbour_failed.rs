@@ -1,40 +1,40 @@
 //! # Symptom
-//! "No route to host" after three seconds, or silence: one node, one pod or the gateway is not
-//! reached, others on the same network are.
+//! "No route to host" after three seconds, or no answer at all: one node, one pod or the gateway is
+//! unreachable while others on the same network answer.
 //!
 //! # Mechanism
-//! The route leads to a neighbour whose link-layer address cannot be found out: nobody answers
-//! ARP or neighbour solicitations. On an overlay like flannel's nothing is asked: the CNI's agent
-//! enters each peer's tunnel address in the neighbour table and its VTEP in the forwarding table.
-//! Where one of the two entries is missing, packets die in the tunnel device.
+//! The route leads to a next hop that does not answer ARP or neighbour solicitations. On an overlay like
+//! flannel's nobody sends ARP: the CNI's agent enters each peer's tunnel address in the neighbour table
+//! and its VTEP in the FDB. If one of the two entries is missing, packets are dropped in the tunnel
+//! device.
 //!
-//! An entry that somebody made by hand names a link-layer address that is another one by now: nobody
-//! asks any more, and the frames are dropped by whoever gets them. So it is with a peer whose agent never
-//! heard of a tunnel device's new address.
+//! A permanent entry may hold an outdated MAC: the kernel sends no ARP for it, and whoever gets the
+//! frames drops them. The same happens if a peer's agent never learned the new MAC of a tunnel device.
 //!
-//! A pod's gateway may be an address that the node has not, and answers for (proxy ARP, Calico's
-//! 169.254.1.1): where it does not, nothing leaves the pod. A node that does not forward, or has no
-//! route to that address, sends no replies: these have causes of their own.
+//! A pod's gateway may be an address that the node does not have but answers for (proxy ARP, Calico's
+//! 169.254.1.1). If the node sends no reply, nothing leaves the pod. A node that does not forward, or has
+//! no route to that address, sends no replies either: these have causes of their own.
 //!
 //! # Signals
-//! Observed: drops with the reason NEIGH_FAILED (for IPv6 by their place), in more than one round of asking; on a VXLAN
-//! device drops in `vxlan_xmit` (NO_TX_TARGET, NOT_SPECIFIED on older kernels), which mean that
-//! no forwarding entry is there; OTHERHOST for packets in the very namespace that they are for, which
-//! the neighbour table has a permanent entry of, or that come out of a tunnel device for a pod of this
-//! node; NEIGH_FAILED in a pod for what it sends by its
-//! gateway, and drops of ARP on its link. Configured: `proxy_arp` of that link, neighbour and forwarding table.
+//! Observed: drops with the reason NEIGH_FAILED (for IPv6 recognised by their location), in more than one
+//! round of solicitations. On a VXLAN device: drops in `vxlan_xmit` (NO_TX_TARGET, NOT_SPECIFIED on older
+//! kernels), which mean a missing FDB entry. OTHERHOST for packets that are in the right namespace, if
+//! the neighbour table has a permanent entry for them, or if they come out of a tunnel device for a pod
+//! of this node. NEIGH_FAILED in a pod for packets to its gateway, and drops of ARP on its link.
+//! Configured: `proxy_arp` of that link, neighbour table and FDB.
 //!
 //! # Look-alikes
-//! Two isolated ports of one bridge: the question does not get there; told in the same place. Just after a rollout clients go on sending to pods that are gone: addresses on pods' own links
-//! are given ten seconds. `no-route`: no way is known at all. `vxlan-source-mismatch`: the
-//! address that nobody holds is a VTEP's old one.
+//! Two isolated ports of one bridge: the ARP request does not get through; the finding says so. Just
+//! after a rollout clients still send to pods that are gone: addresses on pods' own links get ten
+//! seconds. `no-route`: there is no route at all. `vxlan-source-mismatch`: the address without an owner
+//! is a VTEP's old one.
 //!
 //! # By hand
 //! `ip neighbour show to ADDRESS`, `bridge fdb show dev DEVICE`, `ip route get DESTINATION`.
 //!
 //! # Fix
-//! For an overlay: find out why the agent did not enter that node (its lease or Node object is
-//! missing), and restart the agent. Else: bring the host back, or take its address out of use.
+//! On an overlay: find out why the agent did not enter that node (its lease or Node object is missing),
+//! and restart the agent. Otherwise: bring the host back, or stop using its address.
 use crate::model::shell::CommandLine;
 use std::net::IpAddr;
 

@@ -1,35 +1,35 @@
 //! # Symptom
-//! Some addresses on a network answer and others do not, and which they are changes by the minute;
-//! what is in use goes on, what is new fails at once ("No buffer space available" on the node
-//! itself). The kernel's log says "neighbor table overflow!". It comes with growth: more pods,
-//! more nodes, a larger flat network, or somebody who scans one.
+//! Some addresses on a network answer and others do not, and which ones changes by the minute. Addresses
+//! in use keep working, new ones fail at once ("No buffer space available" on the node itself). The
+//! kernel log says "neighbor table overflow!". It comes with growth (more pods, more nodes, a larger flat
+//! network) or with a network scan.
 //!
 //! # Mechanism
-//! Every address that is spoken to on a link has an entry in the ARP table (IPv4) or the neighbour
-//! table (IPv6), and so has everybody who asks for one of ours. There is one table of each for the
-//! whole machine: the entries of all pods' namespaces count. At gc_thresh3 (1024 by default) the
-//! kernel throws out what has not been used for five seconds, and where that gives no room it
-//! makes no new entry and drops the packet that needed it.
+//! Each address that a host talks to on a link takes an entry in the ARP table (IPv4) or the neighbour
+//! table (IPv6), and so does each host that asks for one of its addresses. The whole machine has one
+//! table of each: the entries of all pods' namespaces count. At gc_thresh3 (1024 by default) the kernel
+//! evicts entries unused for five seconds. If that frees none, it makes no new entry and drops the packet
+//! that needs it.
 //!
 //! # Signals
-//! Observed: the counter `table_fulls` of /proc/net/stat/arp_cache or ndisc_cache goes on moving
-//! during the run; drops with the reason NEIGH_CREATEFAIL. Configured: gc_thresh3, and which links
-//! the node's own entries are on.
+//! Observed: the counter `table_fulls` of /proc/net/stat/arp_cache or ndisc_cache keeps moving during the
+//! run; drops with the reason NEIGH_CREATEFAIL. Configured: gc_thresh3, and the links of the node's own
+//! entries.
 //!
 //! # Look-alikes
-//! `neighbour-failed`: there is an entry, and nobody answers. `no-route`: no way is known. A table
-//! that is nearly full and drops nothing is no fault yet.
+//! `neighbour-failed`: the entry exists, and the neighbour does not answer. `no-route`: there is no
+//! route. A table that is nearly full and drops nothing is no fault yet.
 //!
 //! # By hand
-//! `cat /proc/net/stat/arp_cache` (entries and table_fulls, hexadecimal, the latter per CPU)
-//! against `sysctl net.ipv4.neigh.default.gc_thresh3`, ndisc_cache and net.ipv6 likewise;
-//! `dmesg | grep 'table overflow'`; `ip neighbour | awk '{print $3}' | sort | uniq -c`. In a pod's
-//! namespace neither the counters nor the limits can be seen.
+//! `cat /proc/net/stat/arp_cache` (entries and table_fulls, hexadecimal, the latter per CPU) against
+//! `sysctl net.ipv4.neigh.default.gc_thresh3`; for IPv6 ndisc_cache and net.ipv6. `dmesg | grep 'table
+//! overflow'`; `ip neighbour | awk '{print $3}' | sort | uniq -c` counts the entries by link. Run these
+//! on the node: a pod's namespace shows neither the counters nor the limits.
 //!
 //! # Fix
-//! Raise gc_thresh3, and gc_thresh2 and gc_thresh1 with it, on the node itself and for good
-//! (/etc/sysctl.d): well above the number of addresses that can be there at once. An entry takes
-//! less than a kilobyte. Find who speaks to so many.
+//! Raise gc_thresh3, and gc_thresh2 and gc_thresh1 with it, on the node itself and permanently
+//! (/etc/sysctl.d), well above the number of addresses that can exist at once. An entry takes less than a
+//! kilobyte. Find out who talks to so many.
 use std::collections::BTreeMap;
 
 use super::losses;

@@ -1,28 +1,28 @@
 //! # Symptom
-//! Part of all traffic by one link is lost under load; transfers crawl, small requests stutter.
+//! Part of all traffic on one link is lost under load: transfers crawl, small requests stutter.
 //!
 //! # Mechanism
-//! More packets come than a link sends or the node takes in, and a queue is full: the link's
-//! qdisc (a shaper's limit, a short txqueuelen), a CPU's backlog (`net.core.netdev_max_backlog`),
-//! or the NIC's own ring.
+//! More packets come than a link sends or the node takes in, and a queue is full: the link's qdisc (a
+//! shaper's limit, a short txqueuelen), a CPU's backlog (`net.core.netdev_max_backlog`), or the NIC's
+//! ring.
 //!
 //! # Signals
-//! Observed, for a second and more and at least one packet in twenty: drops with the reason
-//! QDISC_DROP on a link that has its carrier, where the qdisc that drops is none that manages its
-//! queue; drops with CPU_BACKLOG; or a NIC's rx_missed counter that moves.
+//! Observed, for a second or more and for at least one packet in twenty: drops with the reason QDISC_DROP
+//! on a link with a carrier, by a qdisc that does not manage its queue; drops with CPU_BACKLOG; or a
+//! NIC's rx_missed counter that moves.
 //!
 //! # Look-alikes
-//! CoDel, PIE and RED drop early to keep queues short, and TCP fills any queue until it drops a
-//! few: both are at work as they should. A link without a carrier drops everything with
-//! QDISC_DROP: `link-failure`.
+//! CoDel, PIE and RED drop early to keep queues short, and TCP fills any queue until it drops a few
+//! packets: both are normal. `link-failure`: a link without a carrier drops everything with QDISC_DROP.
 //!
 //! # By hand
-//! `tc -s qdisc show dev LINK` (dropped, backlog), `ip -s -s link show LINK`,
-//! `cat /proc/net/softnet_stat` (second column).
+//! `tc -s qdisc show dev LINK` (dropped, backlog), `ip -s -s link show dev LINK`, `cat
+//! /proc/net/softnet_stat` (second column).
 //!
 //! # Fix
-//! A longer queue where a shaper overflows by bursts; its rate is somebody's will, and only they can
-//! raise it. fq_codel in place of a plain FIFO; a larger backlog, ring or budget, and more receive queues, where the node is too slow.
+//! A longer queue if bursts overflow a shaper; if its rate is too low, only its owner can raise it.
+//! fq_codel instead of a plain FIFO. A larger backlog, ring or budget, and more receive queues, if the
+//! node is too slow.
 use std::collections::BTreeMap;
 
 use netdiag_common::hop::ACK;

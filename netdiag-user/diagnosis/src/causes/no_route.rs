@@ -1,32 +1,32 @@
 //! # Symptom
-//! "Network is unreachable", "No route to host", or silence: one network cannot be reached from
-//! this node's pods, others can.
+//! "Network is unreachable", "No route to host", or no answer: one network cannot be reached from this
+//! node's pods, others can.
 //!
 //! # Mechanism
-//! The node forwards a packet for which its routing table has no route, or one that refuses
-//! (`unreachable`, `prohibit`, `blackhole`). Policy rules may say the same by themselves, or send
-//! packets to a table that does, whatever the main table knows. A restart of the daemon that manages the links
-//! flushes routes that it did not set; a lease ends and takes the default route along; a link
-//! that goes down takes its IPv4 routes along for good.
+//! The node's routing table has no route for a packet that it should forward, or one that refuses it
+//! (`unreachable`, `prohibit`, `blackhole`). Policy rules can refuse by themselves, or lead to a table
+//! that does, whatever the main table says. Routes vanish when the daemon that manages the links restarts
+//! and flushes the routes that it did not set, when a lease ends and takes the default route with it, or
+//! when a link goes down: its IPv4 routes do not come back by themselves.
 //!
 //! # Signals
 //! Observed: drops with the reasons IP_INNOROUTES and IP_OUTNOROUTES, again and again for the same
-//! destination, with no answer ever seen; NOT_SPECIFIED in the functions that only refusing routes
-//! and missing ones lead to; NEIGH_FAILED in a pod whose gateway does not answer, because the node
-//! that answers for it (proxy ARP, Calico's 169.254.1.1) has no route to it. Configured: what the rules and the table that they choose say of the
-//! destination.
+//! destination, and no answer ever; NOT_SPECIFIED in the functions that only refusing or missing routes
+//! lead to; NEIGH_FAILED in a pod whose gateway does not answer, because the node that answers for it
+//! (proxy ARP, Calico's 169.254.1.1) has no route to it. Configured: what the policy rules, and the table
+//! that they select, say about the destination.
 //!
 //! # Look-alikes
-//! `forwarding-disabled` ends in the same function with the reason IP_INADDRERRORS. Where the
-//! default route swallows what it should not, no packet is dropped here. A pod that tries IPv6
-//! in a cluster without a way out for it is everyday.
+//! `forwarding-disabled` drops in the same function with the reason IP_INADDRERRORS. If the default route
+//! takes the packets by mistake, nothing is dropped here. A pod that tries IPv6 in a cluster without IPv6
+//! to the outside is normal.
 //!
 //! # By hand
-//! `ip route get DESTINATION from POD iif LINK`; `ip rule`; `nstat -az IpInNoRoutes Ip6InNoRoutes`.
+//! `ip route get DESTINATION from POD iif LINK`; `ip rule`; `nstat -asz IpExtInNoRoutes Ip6InNoRoutes`.
 //!
 //! # Fix
-//! Delete the rule that refuses, or its table's route. Bring the route back: restart the CNI's agent, which sets those to other nodes' pods, or
-//! configure the default route where it is lost.
+//! Delete the rule that refuses, or the route in its table. Restore a missing route: restart the CNI's
+//! agent, which sets the routes to other nodes' pods, or configure the default route if that is missing.
 use crate::model::shell::CommandLine;
 use std::net::IpAddr;
 

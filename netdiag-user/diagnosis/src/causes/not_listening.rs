@@ -1,31 +1,30 @@
 //! # Symptom
-//! Connections to one port of a pod are refused at once: "connection refused". Other ports of
-//! that pod answer.
+//! Connections to one port of a pod are refused at once: "connection refused". Other ports of that pod
+//! answer.
 //!
 //! # Mechanism
-//! The SYN reaches the pod, and no socket listens on that port: the pod's kernel answers with RST
-//! (RFC 9293, 3.5.2), for a datagram with ICMP's "port unreachable". The program crashed or has not started yet, listens on another port than
-//! the Service's `targetPort` or the probe says, or on another address of the pod.
+//! The SYN reaches the pod, and no socket listens on that port: the pod's kernel answers with RST (RFC
+//! 9293, 3.5.2), to a datagram with ICMP "port unreachable". The program crashed or has not started yet,
+//! listens on another port than the Service's `targetPort` or the probe, or on another address of the
+//! pod.
 //!
 //! # Signals
-//! Observed: the same client is refused by the pod again and again, with no connection accepted
-//! since; for UDP, the pod's "port unreachable". Configured: the listening sockets of the pod's network namespace, none of which takes
-//! that port.
+//! Observed: the pod refuses the same client again and again and has accepted no connection since; for
+//! UDP, the pod's "port unreachable". Configured: the listening sockets of the pod's network namespace,
+//! none of them on that port.
 //!
 //! # Look-alikes
-//! `loopback-only-listener`: somebody does listen on that port, on 127.0.0.1 or ::1.
+//! `loopback-only-listener`: a program does listen on that port, on 127.0.0.1 or ::1.
 //! `service-no-endpoints` and a `REJECT` rule: the refusal comes from the node, not from the pod.
-//! `sidecar-blocked`: a proxy in the pod has not opened its ports yet.
-//! A program that restarts refuses for a moment; a client that tries a port now and then is no
-//! pattern.
+//! `sidecar-blocked`: a proxy in the pod has not opened its ports yet. A program that restarts refuses
+//! for a moment, and a client may try a port now and then: neither is a finding.
 //!
 //! # By hand
-//! `tcpdump -ni VETH 'tcp[13] & 4 != 0'` shows the RST come out of the pod; `ss -ltnp` in the
-//! pod's network namespace lists who listens there.
+//! `tcpdump -nni VETH 'tcp[13] & 4 != 0'` shows the RST come out of the pod. `nsenter -t PID -n ss -ltnp`
+//! with the PID of any process of the pod lists who listens there.
 //!
 //! # Fix
-//! Start the program, or bring its port and the Service's `targetPort` (or the probe's port)
-//! together.
+//! Start the program, or make its port and the Service's `targetPort` (or the probe's port) agree.
 use super::{need::Need, refusals};
 use crate::{
     model::{

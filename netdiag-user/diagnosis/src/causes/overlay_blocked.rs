@@ -1,33 +1,34 @@
 //! # Symptom
-//! Pods reach no pod of one other node, or of none, although the nodes themselves reach each
-//! other: ssh and the kubelet work, what is encapsulated does not.
+//! Pods reach no pod of one other node, or of any, although the nodes reach each other: ssh and the
+//! kubelet work, encapsulated traffic does not.
 //!
 //! # Mechanism
-//! A security group, a hypervisor or a firewall between the nodes passes ordinary traffic and
-//! refuses the overlay's: VXLAN's UDP port (8472 for flannel, 4789 by RFC 7348), IP protocol 4
-//! for IP-in-IP. The packets leave this node and vanish.
+//! A security group, a hypervisor or a firewall between the nodes passes ordinary traffic and drops the
+//! overlay's: VXLAN's UDP port (8472 for flannel, 4789 by RFC 7348) or IP protocol 4 (IP-in-IP). The
+//! packets leave this node and vanish.
 //!
 //! # Signals
-//! Observed: encapsulated packets go out to a peer, connections and echoes inside them get no
-//! answer, no encapsulated packet comes in from that peer, while the same node's own address
-//! answers plain traffic. Nothing on this node drops them and nobody refuses them by ICMP.
-//! Recordings of both nodes, replayed together, show which direction is taken; where all comes
-//! to the peer and it sends nothing back, the network is not to blame.
+//! Observed: encapsulated packets go out to a peer and none come in from it. Connections and echo
+//! requests inside them get no answer, while the peer's own address answers plain traffic. This node
+//! drops none of these packets, and no ICMP error comes back. Recordings of both nodes, replayed
+//! together, show which direction is blocked. If everything reaches the peer and the peer sends nothing
+//! back, the network is not at fault.
 //!
 //! # Look-alikes
-//! Everything else that silences an overlay, and of which there is positive evidence:
-//! `vxlan-source-mismatch` (packets do come in, for another address), `overlay-wrong-interface`
-//! (they leave with an address that the network does not know), a peer that discards them for
-//! their VNI, port or checksum, or that lost its own routes back: look there too. A node that
-//! answers nothing at all is down, and no finding of this kind.
+//! Some causes silence an overlay and leave evidence of their own: `vxlan-source-mismatch` (packets do
+//! come in, for another address), `overlay-wrong-interface` (packets leave with an address that the
+//! network does not know). A peer that discards the packets for their VNI, port or checksum, or that lost
+//! its routes back, looks the same from here: run netdiag there too. A peer that answers nothing at all
+//! is down, which is not this cause.
 //!
 //! # By hand
-//! `tcpdump -nni UPLINK udp port PORT` (or `ip proto 4`) on both nodes at once: packets that
-//! leave the one and never enter the other are taken by the network between them.
+//! Run `tcpdump -nni UPLINK udp port PORT` (for IP-in-IP `tcpdump -nni UPLINK ip proto 4`) on both nodes
+//! at once. Packets that leave one node and never reach the other are dropped by the network between
+//! them.
 //!
 //! # Fix
-//! Open the port or the protocol between the nodes, both ways: in the cloud's security group, on
-//! the hypervisor (VMware's NSX uses 4789 itself), on the firewall between their networks.
+//! Open the port or the protocol between the nodes in both directions: in the cloud's security group, on
+//! the hypervisor (VMware NSX uses 4789 itself), on the firewall between their networks.
 mod other_node;
 
 use std::{collections::BTreeMap, net::IpAddr};

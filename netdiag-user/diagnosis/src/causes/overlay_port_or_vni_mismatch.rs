@@ -1,28 +1,27 @@
 //! # Symptom
-//! Pods reach no pod of another node. Encapsulated packets arrive there, and nothing comes of
-//! them.
+//! Pods reach no pod of another node. Encapsulated packets arrive there and are dropped.
 //!
 //! # Mechanism
-//! Both ends of a VXLAN tunnel must use the same UDP port and the same network identifier (VNI).
-//! The Linux kernel's own port is 8472, RFC 7348's is 4789; flannel's and Calico's defaults
-//! differ, and a change of either reaches nodes whose device was made before only when it is made
-//! again. Packets for a port without a socket are refused, those for an unknown VNI are dropped.
+//! Both ends of a VXLAN tunnel must use the same UDP port and the same network identifier (VNI). The
+//! Linux kernel's default port is 8472, RFC 7348's is 4789. The defaults of flannel and Calico differ,
+//! and a changed setting reaches a node's existing device only when the device is created again. The
+//! kernel refuses packets for a port without a socket and drops those with an unknown VNI.
 //!
 //! # Signals
 //! Observed on either node, while connections over the tunnel get no answer: drops with the reason
-//! VXLAN_VNI_NOT_FOUND (in `vxlan_rcv` on older kernels) and the VNI that came in from a peer of
-//! the forwarding table; drops with NO_SOCKET of UDP packets from such a peer, or its ICMP "port
-//! unreachable" for this node's encapsulated packets. Configured: the device's port and VNI.
+//! VXLAN_VNI_NOT_FOUND (in `vxlan_rcv` on older kernels) and the VNI that came in from a peer of the FDB;
+//! drops with NO_SOCKET of UDP packets from such a peer, or its ICMP "port unreachable" for this node's
+//! encapsulated packets. Configured: the device's port and VNI.
 //!
 //! # Look-alikes
-//! A peer whose VXLAN device is gone refuses the port as well: then nothing of its own comes here,
-//! and the finding is a suspicion. `overlay-blocked`: nothing comes back, not even a refusal.
+//! A peer without its VXLAN device refuses the port as well: then it sends no encapsulated packets, and
+//! the finding is a suspicion. `overlay-blocked`: nothing comes back, not even a refusal.
 //!
 //! # By hand
 //! `ip -d link show DEVICE` on both nodes (`id`, `dstport`); `tcpdump -nni UPLINK udp and host PEER`.
 //!
 //! # Fix
-//! The same VNI and port in the CNI's configuration, and the device made again on the node that
+//! Set the same VNI and port in the CNI's configuration, and create the device again on the node that
 //! still has the old ones.
 use std::{collections::BTreeSet, net::IpAddr};
 

@@ -1,31 +1,30 @@
 //! # Symptom
-//! Pods of different nodes cannot reach each other, often since a daemon or node was restarted,
-//! while the nodes reach each other well.
+//! Pods of different nodes cannot reach each other, often since a daemon or node restarted, while the
+//! nodes reach each other.
 //!
 //! # Mechanism
-//! A node has two NICs: one to the internet, with the default route, and one to the other nodes.
-//! Without --iface flannel takes the NIC of the default route and announces its address, so that
-//! encapsulated packets leave from an address that neither the cluster nor the network between
-//! the nodes knows. The switch or gateway drops them, or the answers.
+//! A node has two NICs: one to the internet, with the default route, and one to the other nodes. Without --iface
+//! flannel takes the NIC of the default route and announces its address. Encapsulated packets then leave
+//! from an address that neither the cluster nor the network between the nodes knows. The switch or
+//! gateway drops them or their replies.
 //!
 //! # Signals
-//! Configured: the tunnel's local address, or the device that it is bound to, belongs to the NIC
-//! of the default route; the address by which the cluster knows this node (kubelet's --node-ip,
-//! given to netdiag as --node-ip) is another NIC's. Observed: packets leave with that source,
-//! requests inside them get no answer and none comes in from the peers. Where the node's own
-//! address is not known, but the peers are neighbours of another NIC, it is suspected.
+//! Configured: the tunnel's local address, or the device that it is bound to, belongs to the NIC of the
+//! default route; the address by which the cluster knows this node (kubelet's --node-ip, given to netdiag
+//! as --node-ip) is on another NIC. Observed: packets leave with that source, requests inside them get no
+//! answer and none comes in from the peers. If the node's own address is unknown, but the peers are
+//! neighbours on another NIC, the finding is a suspicion.
 //!
 //! # Look-alikes
-//! `vxlan-source-mismatch` (two addresses on one NIC), `overlay-blocked` (the right NIC, and the
-//! network refuses). An overlay that is meant to use another NIC than the node's address works,
-//! and is no finding.
+//! `vxlan-source-mismatch`: two addresses on one NIC. `overlay-blocked`: the right NIC, and the network
+//! drops the packets. An overlay that uses another NIC on purpose works, and is no finding.
 //!
 //! # By hand
-//! `ip -d link show DEVICE` (local, dev) against `ip route get PEER` and the INTERNAL-IP of
-//! `kubectl get node -o wide`.
+//! `ip -d link show DEVICE` (local, dev) against `ip route get PEER` and the INTERNAL-IP of `kubectl get
+//! nodes -o wide`.
 //!
 //! # Fix
-//! Tell the daemon which NIC: flannel's --iface=NIC or --iface-regex=^(NIC)$, Calico's
+//! Tell the daemon which NIC to use: flannel's --iface=NIC or --iface-regex=^(NIC)$, Calico's
 //! IP_AUTODETECTION_METHOD=interface=NIC.
 use std::net::IpAddr;
 

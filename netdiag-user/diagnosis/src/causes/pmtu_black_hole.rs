@@ -1,34 +1,34 @@
 //! # Symptom
-//! Clients outside the cluster connect, send small requests, and hang as soon as they send
-//! something large: an upload, a form, a TLS certificate.
+//! Clients outside the cluster connect and send small requests. They hang as soon as they send something
+//! large: an upload, a form, a TLS certificate.
 //!
 //! # Mechanism
-//! A client with an MTU of 1500 announces an MSS of 1460 and its packets come to this node, which
-//! passes them on through something narrower (a tunnel, to a pod of another node), by route or by a
-//! NodePort's translation. They carry DF
-//! (RFC 1191), so the node drops each one and answers frag-needed, or packet-too-big (RFC 4443).
-//! Where that answer is filtered on its way, or the client ignores it, the client sends the
-//! same packet again until it gives up.
+//! A client with an MTU of 1500 sends packets of up to 1500 bytes. This node forwards them, by route or
+//! by a NodePort's translation, to something narrower, for example a tunnel to a pod of another node. The
+//! packets carry DF (RFC 1191), so the node drops each one that does not fit and answers frag-needed, for
+//! IPv6 packet-too-big (RFC 4443). If that answer is filtered on its way, or the client ignores it, the
+//! client sends the same packet again until it gives up.
 //!
 //! # Signals
-//! Observed: packets from outside that are larger than the way onward takes, at the uplink where
-//! they come in; the same ones again and again with no new data between; the hop where they are
-//! last seen; the MSS of the SYN; frag-needed sent or not.
+//! Observed: packets from outside that exceed the MTU of the next device, on the uplink where they come
+//! in; the same ones again and again with no new data between; the hop where they are last seen; the MSS
+//! of the SYN; whether frag-needed was sent.
 //!
 //! # Look-alikes
-//! `pod-mtu-too-large` (the large packets come from this node's pods), `vxlan-mtu-too-large` and
-//! its like (the tunnel's own MTU is too large for its underlay). A client that obeys
-//! loses one packet, and is no finding.
+//! `pod-mtu-too-large`: the large packets come from this node's pods. `vxlan-mtu-too-large`,
+//! `ipip-mtu-too-large`, `tunnel-mtu-too-large`: the tunnel's own MTU is too large for its underlay. A
+//! client that obeys frag-needed loses one packet, which is no finding.
 //!
 //! # By hand
-//! `tcpdump -nni UPLINK 'tcp[tcpflags] & tcp-syn != 0'` shows both MSS options;
-//! `tcpdump -nni UPLINK 'icmp[0] == 3 and icmp[1] == 4 or icmp6[0] == 2'` whether the node says so.
-//! From the client: `ping -M do -s SIZE`.
+//! `tcpdump -nni UPLINK 'tcp[tcpflags] & tcp-syn != 0'` shows the MSS of both sides (IPv4). `tcpdump -nni
+//! UPLINK 'icmp[0] == 3 and icmp[1] == 4 or icmp6[0] == 2'` shows whether this node sends frag-needed or
+//! packet-too-big. A client with a route to the pods can try `ping -M do -s SIZE POD` with SIZE = its MTU
+//! minus 28.
 //!
 //! # Fix
-//! Let frag-needed and packet-too-big pass everywhere between node and client, and clamp the MSS
-//! of connections that are passed on to the narrower device, so that no client depends on it. Where
-//! the pod's answers bypass this node no clamp here reaches the client: lower the MTU at either end.
+//! Let frag-needed and packet-too-big pass everywhere between node and client. Clamp the MSS of
+//! connections that go out by the narrower device, so that no client depends on these messages. If the
+//! pod's replies bypass this node, a clamp here does not reach the client: lower the MTU at either end.
 use std::net::IpAddr;
 
 use netdiag_common::flow::FlowKey;

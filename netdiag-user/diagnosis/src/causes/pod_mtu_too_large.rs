@@ -1,28 +1,28 @@
 //! # Symptom
-//! Large packets of pods are lost or refused as soon as they leave the node; small ones pass.
+//! Large packets of pods are lost or refused as soon as they leave the node. Small ones pass.
 //!
 //! # Mechanism
-//! A pod's interface has a larger MTU than the device by which its traffic leaves the node. The
-//! node drops what does not fit (PKT_TOO_BIG in `ip_forward`) and sends frag-needed (RFC 1191)
-//! or packet-too-big (RFC 4443). A pod that obeys loses one packet per destination; where the
-//! message is filtered, its flows hang.
+//! A pod's interface has a larger MTU than the device by which its traffic leaves the node. The node
+//! drops what does not fit (PKT_TOO_BIG in `ip_forward`) and sends frag-needed (RFC 1191) or
+//! packet-too-big (RFC 4443). A pod that obeys loses one packet per destination. If the message is
+//! filtered, its flows hang.
 //!
 //! # Signals
-//! Observed: packets larger than the outgoing device's MTU at the pods' links and the bridge,
-//! PKT_TOO_BIG drops, frag-needed messages, retransmits. Configured: both MTUs, per pod. A
-//! pod's route that carries a smaller mtu counts instead of its device's.
+//! Observed: packets above the outgoing device's MTU on the pods' links and the bridge, PKT_TOO_BIG
+//! drops, frag-needed messages, retransmissions. Configured: both MTUs, per pod. If a pod's route has a
+//! smaller mtu, that one counts.
 //!
 //! # Look-alikes
-//! `vxlan-mtu-too-large` and `ipip-mtu-too-large`: there the tunnel's own MTU is wrong. Where the
-//! MSS of TCP is seen to be clamped on this node, both ways, the MTUs may differ.
+//! `vxlan-mtu-too-large` and `ipip-mtu-too-large`: the tunnel's own MTU is wrong. If this node clamps the
+//! MSS of TCP in both directions, the MTUs may differ.
 //!
 //! # By hand
-//! `ip link show eth0` in the pod against `ip link show` of the device that
-//! `ip route get DESTINATION` names on the node.
+//! `nsenter -t PID -n ip link show dev eth0` with the PID of any process of the pod, against `ip link
+//! show dev DEVICE` of the device that `ip route get DESTINATION` names on the node.
 //!
 //! # Fix
-//! Set the CNI configuration's mtu to the outgoing device's and recreate the pods; a running
-//! pod's can be lowered on both ends of its link.
+//! Set the mtu of the CNI configuration to the outgoing device's and recreate the pods. For a running
+//! pod, lower the MTU on both ends of its link.
 use std::{collections::HashSet, net::IpAddr};
 
 use netdiag_common::flow::FlowKey;

@@ -1,33 +1,33 @@
 //! # Symptom
-//! Backends on one other node cannot be reached from this one: connections time out, or one in
-//! so many requests to a Service hangs. Nothing here reports an error.
+//! Backends on one other node cannot be reached from this one: connections time out, or some of the
+//! requests to a Service hang. Nothing on this node reports an error.
 //!
 //! # Mechanism
-//! The route to the other node's pod network is gone: flannel's was deleted, BGP does not
-//! advertise the block, the cloud's route table lost it. Packets for the pods follow the default
-//! route to a gateway that does not know them either.
+//! The route to the other node's pod network is gone: flannel's was deleted, BGP does not advertise the
+//! block, the cloud's route table lost it. Packets for these pods follow the default route to a gateway
+//! that has no route to them either.
 //!
 //! # Signals
-//! Observed: packets for a pod's address leave an uplink untunnelled and get no answer.
-//! Configured: the route look-up ends at the default route, although the address is a pod's: a
-//! tunnel still has that node's neighbour entry, a source of pods names it, flannel's or
-//! Calico's configuration gives the network to pods, or the routes to the other nodes lie around
-//! it, which makes it a suspicion only: a pod that is gone leaves such an address behind. Without
-//! such a fact an address may be anybody's, and there is no finding. A recording of
-//! the pod's own node, replayed with this one's, says that it is there and what came to it.
+//! Observed: packets for a pod's address leave an uplink without encapsulation and get no answer.
+//! Configured: the route look-up ends at the default route, although the address is a pod's: a tunnel
+//! still has that node's neighbour entry, a source of pod names has it, or flannel's or Calico's
+//! configuration assigns the network to pods. If only the routes to the other nodes surround the address,
+//! the finding is a suspicion: a deleted pod leaves such an address behind. Without any of these there is
+//! no finding. A recording of the pod's own node, replayed with this one's, shows that the pod exists and
+//! which packets reached it.
 //!
 //! # Look-alikes
-//! `overlay-blocked` (the packets do enter the tunnel), `neighbour-failed` (the route is there,
-//! its gateway is not), a pod of a node that was removed and is still somebody's backend.
+//! `overlay-blocked`: the packets do enter the tunnel. `neighbour-failed`: the route exists, its gateway
+//! does not answer. A removed node's pod that is still a backend of a Service.
 //!
 //! # By hand
-//! `ip route get POD` on the node: what is routed to other nodes' pods goes `dev flannel.1`,
-//! `dev tunl0` or via that node's address, not via the default gateway.
+//! `ip route get POD` on the node: the route to another node's pod uses `dev flannel.1`, `dev tunl0` or
+//! that node's address, not the default gateway.
 //!
 //! # Fix
-//! Bring the route back, of a pod of this node the one to its link. Else restart the node's CNI
-//! daemon (flanneld, calico-node), advertise the block, or move the pod to a node whose network is
-//! routed.
+//! Restore the route; for a pod of this node, the route to its link. For another node's pod restart the
+//! node's CNI daemon (flanneld, calico-node), advertise the block, or move the pod to a node whose
+//! network is routed.
 mod other_node;
 
 use std::{collections::BTreeMap, net::IpAddr};

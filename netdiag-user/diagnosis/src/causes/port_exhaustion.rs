@@ -1,27 +1,28 @@
 //! # Symptom
-//! A busy client gets "cannot assign requested address" (EADDRNOTAVAIL) for one destination, while
-//! others still work. No packet leaves for it.
+//! A busy client gets "cannot assign requested address" (EADDRNOTAVAIL) for one destination, while others
+//! still work. No packet leaves for it.
 //!
 //! # Mechanism
-//! Each connection to the same address and port needs a local port of its own out of
-//! `net.ipv4.ip_local_port_range`. Connections that are held open, leaked, or wait for a minute in
-//! TIME_WAIT after they were closed use it up (__inet_hash_connect).
+//! Each connection to the same address and port needs its own local port from
+//! `net.ipv4.ip_local_port_range`. Connections that stay open, leak, or stay in TIME_WAIT for a minute
+//! after closing use up the range (__inet_hash_connect).
 //!
 //! # Signals
-//! Observed: the sockets of the namespace whose local port lies in that range, counted by
-//! destination: one destination has nearly all of them. There is no counter for it, and nothing
-//! on the wire.
+//! Observed: the sockets of the namespace with a local port in that range, counted by destination: one
+//! destination has nearly all of them. The kernel has no counter for it, and nothing shows on the wire.
 //!
 //! # Look-alikes
-//! Ports of masquerade used up on the node (conntrack's insert_failed moves): SYNs leave the pod
-//! then. `conntrack-full` hits all destinations.
+//! The node has run out of ports for masquerading (conntrack's insert_failed moves): then SYNs leave the
+//! pod. `conntrack-full` hits all destinations.
 //!
 //! # By hand
-//! In the pod's network namespace: `ss -tan` counted by peer, `sysctl net.ipv4.ip_local_port_range`.
+//! `nsenter -t PID -n ss -Htan | awk '{print $5}' | sort | uniq -c | sort -n` counts the connections by
+//! destination, with the PID of the client; `nsenter -t PID -n sysctl net.ipv4.ip_local_port_range` shows
+//! the range.
 //!
 //! # Fix
-//! Reuse connections (keep-alive, a pool), close those that leak; `net.ipv4.tcp_tw_reuse=1` where
-//! they wait in TIME_WAIT; a wider range by the pod's securityContext.sysctls.
+//! Reuse connections (keep-alive, a pool) and close those that leak. If they are in TIME_WAIT:
+//! `net.ipv4.tcp_tw_reuse=1`. Or widen the range with the pod's securityContext.sysctls.
 use super::need::{Need, Sufferer};
 use crate::{
     model::{

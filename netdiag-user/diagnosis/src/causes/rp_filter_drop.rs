@@ -1,26 +1,28 @@
 //! # Symptom
-//! Packets arrive at the node (tcpdump shows them) and vanish; answers that come by another way
-//! than they would go back are lost.
+//! Packets arrive at the node (tcpdump shows them) and vanish. Typically these are replies that come in
+//! by another interface than the route back uses.
 //!
 //! # Mechanism
-//! Strict reverse-path filtering (RFC 3704): `rp_filter` = 1 drops a packet whose source would
-//! be routed out by another interface than the one that it came in by. The larger of
+//! Strict reverse-path filtering (RFC 3704): with `rp_filter` = 1 the kernel drops a packet if the route
+//! back to its source leaves by another interface than the one the packet came in by. The larger of
 //! `conf.all` and the interface's own value counts (Documentation/networking/ip-sysctl.rst).
 //!
 //! # Signals
-//! Observed: drops with the reason IP_RPFILTER. Configured: rp_filter of `all` and of that
-//! interface, and the route back to the source.
+//! Observed: drops with the reason IP_RPFILTER. Configured: rp_filter of `all` and of that interface, and
+//! the route back to the source.
 //!
 //! # Look-alikes
-//! `firewall-drop`: an nftables rule with `fib` or iptables' rpfilter match does the same, with
-//! the reason NETFILTER_DROP; for IPv6 there is no other way.
+//! `firewall-drop`: an nftables rule with `fib`, or iptables' rpfilter match, does the same with the
+//! reason NETFILTER_DROP. For IPv6 only such rules do it: the kernel has no rp_filter for IPv6.
 //!
 //! # By hand
-//! `sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.IF.rp_filter`, `ip route get SOURCE`,
-//! `nstat -az TcpExtIPReversePathFilter`.
+//! `sysctl net/ipv4/conf/all/rp_filter net/ipv4/conf/IF/rp_filter` (with slashes, because IF may contain
+//! a dot, as flannel.1 does). `ip route get SOURCE` names the interface of the route back. `nstat -asz
+//! TcpExtIPReversePathFilter` counts the drops.
 //!
 //! # Fix
-//! Make the way back match the way in, or set rp_filter to 2 (loose) on that interface.
+//! Make the route back use the interface that the packets come in by, or set rp_filter to 2 (loose) on
+//! that interface.
 use super::losses::{self, Pattern};
 use crate::{
     model::verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},

@@ -1,33 +1,34 @@
 //! # Symptom
-//! A Service works by some nodes and times out by this one: clients of a NodePort or of a load balancer
-//! that come to this node, or pods here that ask a ClusterIP.
+//! A Service works through some nodes and times out through this one, for clients of a NodePort or load
+//! balancer whose connections arrive at this node, or for this node's pods that use the ClusterIP.
 //!
 //! # Mechanism
-//! Its traffic policy is `Local`: `externalTrafficPolicy` for what comes by a NodePort, an external
-//! address or a load balancer's, `internalTrafficPolicy` for the ClusterIP. Then a node leads
-//! connections to its own endpoints alone, and kube-proxy drops them where there are none. That is by
-//! design: it keeps the client's address, or the traffic on the node.
+//! The Service's traffic policy is `Local`: `externalTrafficPolicy` for a NodePort, an external address
+//! or a load balancer's address, `internalTrafficPolicy` for the ClusterIP. A node then sends connections
+//! to its own endpoints only, and kube-proxy drops them if there are none. That is by design: it keeps
+//! the client's address, or keeps the traffic on the node.
 //!
 //! # Signals
 //! Observed: NETFILTER_DROP again and again for connections to the Service, none of which gets through.
 //! Configured: kube-proxy's rule for that port, "has no local endpoints" (iptables), or an element that
-//! drops in its maps no-endpoint-services and no-endpoint-nodeports (nftables). IPVS has a virtual
-//! server without real ones, as for a Service without any endpoint: there the policy and the nodes of
-//! the endpoints come from the Kubernetes API, and without it netdiag does not guess. Clients beyond the
-//! default gateway make it info: a load balancer's probe of such a port is meant to fail.
+//! drops in its maps no-endpoint-services and no-endpoint-nodeports (nftables). IPVS has a virtual server
+//! without real servers, as for a Service without any endpoint: then the policy and the endpoints' nodes
+//! come from the Kubernetes API, and without it there is no finding. If the clients are beyond the
+//! default gateway, the finding is info: a load balancer's health probe is meant to fail here.
 //!
 //! # Look-alikes
-//! `service-no-endpoints`: it has no ready endpoint on any node, and is rejected instead of dropped.
-//! `firewall-drop`: a rule that is not kube-proxy's for this Service. `kube-proxy-missing`: nothing drops
-//! it, and it leaves the node untranslated.
+//! `service-no-endpoints`: the Service has no ready endpoint on any node, and kube-proxy rejects instead
+//! of dropping. `firewall-drop`: the rule is not kube-proxy's for this Service. `kube-proxy-missing`:
+//! nothing drops the packet, and it leaves the node untranslated.
 //!
 //! # By hand
-//! `iptables-save -c | grep 'no local endpoints'`, or `nft list table ip kube-proxy`;
-//! `kubectl get service NAME -o yaml` and `kubectl get endpointslices -o wide` say policy and nodes.
+//! `iptables-save -c | grep 'no local endpoints'`, or `nft list table ip kube-proxy`. `kubectl -n
+//! NAMESPACE get service NAME -o yaml` shows the policy, `kubectl -n NAMESPACE get pods -o wide` the
+//! nodes of its pods.
 //!
 //! # Fix
-//! Ask a node that has an endpoint, run a pod of it on this one (a DaemonSet), or set the policy to
-//! `Cluster`: then every node leads on to every endpoint, and external clients' addresses are masqueraded.
+//! Use a node that has an endpoint, run a pod of it on this one (a DaemonSet), or set the policy to
+//! `Cluster`: then every node sends on to every endpoint, and masquerades external clients' addresses.
 use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{

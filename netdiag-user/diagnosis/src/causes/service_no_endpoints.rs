@@ -1,26 +1,29 @@
 //! # Symptom
-//! Connections to one Service are refused at once, or time out; other Services work.
+//! Connections to one Service are refused at once, or time out. Other Services work.
 //!
 //! # Mechanism
-//! The Service has no ready endpoints: its selector matches no pod, or none of its pods is ready.
-//! kube-proxy then writes a rule that rejects (or, for some kinds of traffic, drops) what goes to
-//! its ClusterIP in place of the translation.
+//! The Service has no ready endpoints: its selector matches no pod, or none of its pods is ready. Instead
+//! of translating the ClusterIP, kube-proxy then writes a rule that rejects (for some kinds of traffic:
+//! drops) the packets.
 //!
 //! # Signals
-//! Observed: connections from pods here to the address fail again and again, and the node itself
+//! Observed: connections from this node's pods to the address fail again and again, and the node itself
 //! answers with ICMP port unreachable. Configured: the rule that rejects that address and port.
 //!
 //! # Look-alikes
-//! `service-local-only`: it has endpoints, but none on this node, and its traffic policy is Local; IPVS
-//! does not tell the two apart, the API does. `not-listening`: the Service has an endpoint, and the refusal (RST) comes from the pod.
-//! `kube-proxy-missing`: no rule knows the address. `firewall-drop`: a rule that is no Service's.
+//! `service-local-only`: the Service has endpoints, but none on this node, and its traffic policy is
+//! Local. IPVS does not tell the two apart, the API does. `not-listening`: the Service has an endpoint,
+//! and the refusal (RST) comes from the pod. `kube-proxy-missing`: no rule for the address exists.
+//! `firewall-drop`: the rule belongs to no Service.
 //!
 //! # By hand
-//! `kubectl get endpointslices -l kubernetes.io/service-name=NAME`; the rule's counter moves with
-//! each attempt: `iptables-save -c`, or the map no-endpoint-services of `nft list ruleset`.
+//! `kubectl -n NAMESPACE get endpointslices -l kubernetes.io/service-name=NAME` shows no ready endpoint.
+//! The rule is in `iptables-save -c | grep 'no endpoints'`, where its counter moves with each attempt, or
+//! in `nft list map ip kube-proxy no-endpoint-services`.
 //!
 //! # Fix
-//! Compare the Service's selector with the pods' labels, and look at why those pods are not ready.
+//! Compare the Service's selector with the pods' labels, and find out why those pods are not ready:
+//! `kubectl -n NAMESPACE describe service NAME`, `kubectl -n NAMESPACE describe pod POD`.
 use std::net::IpAddr;
 
 use super::{

@@ -1,29 +1,30 @@
 //! # Symptom
-//! Some or all connections to a Service time out or end in "no route to host", though its pods
-//! run. Which of them fail looks random: those that are sent to the pod that is gone.
+//! Some or all connections to a Service time out or end in "no route to host", though its pods run. The
+//! failures look random: those connections fail that go to the pod that is gone.
 //!
 //! # Mechanism
-//! The node translates the Service's address to a pod that no longer is: kube-proxy did not take
-//! in the change (it hangs, or lost the API server), or a conntrack entry of a client that keeps
-//! using one UDP socket outlives the rule that made it.
+//! The node translates the Service's address to a pod that no longer exists. Either kube-proxy missed the
+//! change (it hangs, or lost the API server), or a client keeps using one UDP socket, and its conntrack
+//! entry outlives the rule that made it.
 //!
 //! # Signals
-//! Observed: packets that were translated to an address that no pod has are lost because nobody
-//! answers for it (NEIGH_FAILED or neigh_invalidate here, ICMP host unreachable from the other node). Configured: the
-//! rule that names this backend; or for conntrack, that no rule does any more: then silence alone is
-//! enough, for five seconds and more.
+//! Observed: packets that were translated to an address that no pod has are lost because no host answers
+//! for it (NEIGH_FAILED or neigh_invalidate here, ICMP host unreachable from the other node). Configured:
+//! the rule that names this backend. Or, for conntrack, no rule names it any more: then five seconds
+//! without an answer are enough.
 //!
 //! # Look-alikes
-//! `neighbour-failed`: a client that knows a dead pod's address without a Service.
-//! `service-no-endpoints`: no backend is left, and the node refuses at once. `no-route`: the node
-//! itself says that the host is unreachable, because a route of its own refuses the way.
+//! `neighbour-failed`: a client uses a dead pod's address without a Service. `service-no-endpoints`: no
+//! backend is left, and the node refuses at once. `no-route`: this node itself says that the host is
+//! unreachable, because one of its routes refuses the destination.
 //!
 //! # By hand
-//! `kubectl get pods -A -o wide | grep ADDRESS` finds nothing; `conntrack -L -d CLUSTERIP` and the
-//! Service's rules name the address.
+//! `kubectl get pods -A -o wide | grep ADDRESS` finds nothing. `conntrack -L -d CLUSTERIP` or the
+//! Service's rules (`iptables-save -t nat | grep ADDRESS`) still have the address.
 //!
 //! # Fix
-//! Restart kube-proxy on this node and see why it was behind; `conntrack -D` for the entry.
+//! Restart kube-proxy on this node and find out why it missed the change. Delete stale entries with
+//! `conntrack -D -d CLUSTERIP -p udp`.
 use std::{collections::HashSet, net::IpAddr};
 
 use netdiag_common::{dns::PORT, flow::FlowKey};

@@ -1,30 +1,31 @@
 //! # Symptom
-//! Pods with a sidecar (Istio, Linkerd, Kuma) do not become ready: health checks of the proxy's
-//! ports (15021, 15020) and of the program's own are refused, although the program listens.
+//! Pods with a sidecar (Istio, Linkerd, Kuma) do not become ready: health checks of the proxy's ports
+//! (15021, 15020) and of the program's own are refused, although the program listens.
 //!
 //! # Mechanism
-//! Rules in the pod's network namespace lead all of its connections to the proxy (REDIRECT,
-//! TPROXY). The proxy opens its ports only when its control plane has told it what to do. Until
-//! it has resolved and reached that one, the pod's kernel answers every connection with RST.
+//! Rules in the pod's network namespace redirect all of its connections to the proxy (REDIRECT, TPROXY).
+//! The proxy opens its ports only after its control plane has configured it. Until it has resolved and
+//! reached the control plane, the pod's kernel answers every connection with RST.
 //!
 //! # Signals
-//! Observed: the same client is refused by the pod again and again, with no connection accepted
-//! since; and the pod's own lookups of cluster names get no answer, or its control plane's name
-//! does not exist, or its own connections fail. Configured: such rules in the pod's namespace, or a
-//! proxy that runs there; its sockets, none of which takes the port that the rules lead to, or
-//! the refused one where the rules leave it to the proxy. No port decides by its number.
+//! Observed: the pod refuses the same client again and again and has accepted no connection since. In
+//! addition its own lookups of cluster names get no answer, its control plane's name does not exist, or
+//! its own connections fail. Configured: such rules in the pod's namespace, or a proxy that runs there;
+//! no socket of the proxy on the port that the rules redirect to, or on the refused port if the rules
+//! leave it to the proxy. No port number decides by itself.
 //!
 //! # Look-alikes
-//! `not-listening`: the program itself does not listen, or the pod has no such rules, or the proxy
-//! waits for nothing. `dns-unreachable` and whatever takes the lookups or the connections are the
-//! root where they are found: then this is named below them.
+//! `not-listening`: the program itself does not listen, or the pod has no such rules, or the proxy waits
+//! for nothing. `dns-unreachable`, and any other cause that stops the lookups or the connections, is the
+//! root if it is found: then this cause appears below it.
 //!
 //! # By hand
-//! `iptables-save -t nat` in the pod's network namespace (or `nft list ruleset`), `ss -ltn` there,
-//! and `kubectl logs POD -c istio-proxy` (`linkerd-proxy` for linkerd): it says what it cannot resolve or reach.
+//! `nsenter -t PID -n iptables-save -t nat` (or `nsenter -t PID -n nft list ruleset`) and `nsenter -t PID -n
+//! ss -ltn`, with the PID of any process of the pod. `kubectl -n NAMESPACE logs POD -c istio-proxy`
+//! (`linkerd-proxy` for Linkerd) says what the proxy cannot resolve or reach.
 //!
 //! # Fix
-//! Let the proxy resolve and reach its control plane. It opens by itself then.
+//! Let the proxy resolve and reach its control plane. Its ports then open by themselves.
 use super::{
     need::{Need, Strength},
     refusals::{self, Refusal},

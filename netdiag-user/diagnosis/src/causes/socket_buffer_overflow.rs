@@ -1,29 +1,28 @@
 //! # Symptom
-//! Part of an application's datagrams is missing (metrics with gaps, DNS answers that come late,
-//! a stream that stutters), although each of them reaches its pod.
+//! Part of an application's datagrams is missing (gaps in metrics, late DNS answers, a stream that
+//! stutters), although all of them reach its pod.
 //!
 //! # Mechanism
-//! Datagrams wait in the socket's receive buffer until the application reads them. One that reads
-//! slower than they come fills it, and the kernel drops what comes next. The buffer's size is
-//! `net.core.rmem_default` where the application asks for none (SO_RCVBUF), and at most
-//! `net.core.rmem_max` where it does.
+//! Datagrams wait in the socket's receive buffer until the application reads them. If it reads more
+//! slowly than they arrive, the buffer fills and the kernel drops the next ones. The buffer's size is
+//! `net.core.rmem_default`, or what the application requests (SO_RCVBUF), at most `net.core.rmem_max`.
 //!
 //! # Signals
-//! Observed: drops with the reason SOCKET_RCVBUFF at one port, for a second and more, at least one
-//! datagram in a hundred; the namespace's counter of receive buffer errors. Gathered: the socket
-//! there, its buffer, what waits in it, and the process that holds it.
+//! Observed: drops with the reason SOCKET_RCVBUFF at one port, for a second or more and for at least one
+//! datagram in a hundred; the namespace's counter of receive buffer errors. Gathered: the socket, its
+//! buffer, the bytes that wait in it, and the process that holds it.
 //!
 //! # Look-alikes
-//! A burst at start-up is over within a second. `nic-queue-full` loses packets before they reach
-//! any socket. TCP slows its sender down instead.
+//! A burst at start-up is over within a second. `nic-queue-full` loses packets before they reach any
+//! socket. TCP slows its sender down instead of dropping.
 //!
 //! # By hand
-//! `nstat -asz UdpRcvbufErrors` and `ss -uanmp` in the pod's network namespace (`rb` is the limit,
-//! `d` what was dropped).
+//! `nsenter -t PID -n nstat -asz UdpRcvbufErrors Udp6RcvbufErrors` and `nsenter -t PID -n ss -uanmp`,
+//! with the PID of the application (`rb` is the limit, `d` the number of drops).
 //!
 //! # Fix
-//! Let the application read faster (more threads, less work per datagram), or give it a larger
-//! buffer against bursts.
+//! Make the application read faster (more threads, less work per datagram), or give it a larger buffer
+//! against bursts.
 use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{

@@ -3,31 +3,31 @@
 //! routes are right.
 //!
 //! # Mechanism
-//! Before netfilter, and after it, packets of a link are shown to filters of tc (on a clsact or
-//! ingress qdisc), to programs of eBPF at tcx, and to XDP (net/core/dev.c, sch_handle_ingress,
-//! sch_handle_egress, do_xdp_generic). One that a bandwidth plugin, a chaos experiment, a security
-//! agent or an old CNI left there drops packets, and tells nobody.
+//! Before netfilter, and after it, a link's packets pass tc filters (on a clsact or ingress qdisc), eBPF
+//! programs at tcx, and XDP (net/core/dev.c, sch_handle_ingress, sch_handle_egress, do_xdp_generic). A
+//! filter or program that a bandwidth plugin, a chaos experiment, a security agent or an old CNI left
+//! there drops packets silently.
 //!
 //! # Signals
 //! Observed: drops with the reason TC_INGRESS, TC_EGRESS or XDP (Linux 5.18), or without one in the
-//! functions that run XDP, again and again for the same destination, with no answer ever seen. Gathered: the filters and programs at that side of the
-//! link, who loaded and who holds them; netdiag's own let everything pass and are left out. A filter
-//! whose actions count drops is the one if its counter moves, and is not if it does not; programs
-//! count nothing: one that is there alone did it, of several it is one.
+//! functions that run XDP, again and again for the same destination, and no answer ever. Gathered: the
+//! filters and programs on that side of the link, who loaded and who holds them; netdiag's own pass every
+//! packet and are left out. A filter whose actions count drops is at fault if its counter moves, and is
+//! not if it does not. Programs count nothing: a single program did it, of several one did.
 //!
 //! # Look-alikes
-//! Programs of Cilium, Calico's eBPF dataplane and the AWS network policy agent on the node's links are
-//! how these implement NetworkPolicies: told as info, with where to ask them. `lsm-denied`: programs on
-//! cgroups. `nic-queue-full`: a qdisc that drops what it has no room for (QDISC_DROP). XDP in a NIC's
-//! driver drops packets before the kernel has any: they are missing on the uplink, without a drop.
+//! Programs of Cilium, Calico's eBPF dataplane and the AWS network policy agent on the node's links
+//! implement NetworkPolicies: the finding is info and says where to ask them. `lsm-denied`: programs on
+//! cgroups. `nic-queue-full`: a qdisc drops what it has no room for (QDISC_DROP). XDP in a NIC's driver
+//! drops packets before the kernel sees them: they are missing on the uplink, without a drop.
 //!
 //! # By hand
-//! `tc -s filter show dev LINK ingress`, the same with `egress`; `bpftool net show dev LINK`;
-//! `ip -d link show dev LINK` (xdp, xdpgeneric).
+//! `tc -s filter show dev LINK ingress`, `tc -s filter show dev LINK egress`; `bpftool net show dev
+//! LINK`; `ip -d link show dev LINK` (xdp, xdpgeneric).
 //!
 //! # Fix
-//! Change the policy of whoever set the filter, or take away that one: by its preference and handle,
-//! never with its qdisc, on which others hang.
+//! Change the policy of the agent that set the filter, or delete that one filter by its preference and
+//! handle. Never delete its qdisc: other filters hang on it.
 use std::collections::BTreeMap;
 
 use super::{

@@ -1,31 +1,31 @@
 //! # Symptom
-//! Small requests between pods of different nodes work; large transfers are slow or hang.
+//! Small requests between pods of different nodes work. Large transfers are slow or hang.
 //!
 //! # Mechanism
-//! A tunnel device has a larger MTU than its underlay leaves after the tunnel's headers:
-//! GRE takes 24 (28 with a key, 4 more with a checksum or sequence numbers; RFC 2784, RFC 2890),
-//! over IPv6 44 and 8 for the encapsulation limit; sit 20 (RFC 4213); ip6tnl 48, or 40 with
-//! `encaplimit none` (RFC 2473); WireGuard 60 over IPv4 and 80 over IPv6. Packets that grow past
-//! the underlay's MTU are dropped where DF is copied to the outer header, else fragmented.
+//! The tunnel's MTU plus its headers exceeds the underlay's MTU. GRE takes 24 bytes (28 with a key, 4
+//! more with a checksum or sequence numbers; RFC 2784, RFC 2890), over IPv6 44 and 8 for the
+//! encapsulation limit; sit 20 (RFC 4213); ip6tnl 48, or 40 with `encaplimit none` (RFC 2473); WireGuard
+//! 60 over IPv4 and 80 over IPv6. Packets that grow past the underlay's MTU are dropped if DF is copied
+//! to the outer header, otherwise fragmented.
 //!
 //! # Signals
-//! Observed: packets larger than what the tunnel leaves at its own hook and at the pods' links,
-//! retransmits and drops of the same flows, frag-needed sent to the pods. Configured: the MTUs of
-//! tunnel, underlay and pods, and the tunnel's options. Where a WireGuard device's peers are is
-//! not to be read from its link: its underlay is taken to be the one device of the default
-//! route, over IPv4.
+//! Observed: packets above the tunnel's limit on the tunnel device and the pods' links, retransmissions
+//! and drops of the same flows, frag-needed sent to the pods. Configured: the MTUs of tunnel, underlay
+//! and pods, and the tunnel's options. A WireGuard link does not show where its peers are: netdiag takes
+//! the one device of the default route as its underlay, over IPv4.
 //!
 //! # Look-alikes
-//! `ipip-mtu-too-large` and `vxlan-mtu-too-large` (which is Geneve's too): the same with those
-//! tunnels. `pod-mtu-too-large`: the tunnel's MTU is right, the pods' is not.
+//! `ipip-mtu-too-large` and `vxlan-mtu-too-large` (also for Geneve): the same with those tunnels.
+//! `pod-mtu-too-large`: the tunnel's MTU is right, the pods' MTU is too large.
 //!
 //! # By hand
-//! `ip -d link show DEVICE` and `ip link show` of the NIC below; `ping -M do -s SIZE` from pod to
-//! pod with SIZE = tunnel MTU - 28.
+//! `ip -d link show DEVICE` and `ip link show dev UPLINK`; `nsenter -t PID -n ping -M do -s SIZE POD`
+//! from one pod to a pod of the other node, with the PID of any process of the first and SIZE = tunnel
+//! MTU minus 28.
 //!
 //! # Fix
-//! Set the tunnel's and the pods' MTU to the underlay's less the overhead: in the daemon that
-//! makes the tunnel (Calico's and Cilium's WireGuard, kube-router, an ip tunnel of one's own).
+//! Set the MTU of the tunnel and of the pods to the underlay's minus the overhead, in the daemon that
+//! creates the tunnel (Calico's or Cilium's WireGuard, kube-router, an ip tunnel of one's own).
 use super::{mtu::TooLarge, mtu_findings};
 use crate::{
     model::{

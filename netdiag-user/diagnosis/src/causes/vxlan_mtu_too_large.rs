@@ -1,30 +1,33 @@
 //! # Symptom
-//! Small requests between pods of different nodes work; large ones are slow, or hang for good.
+//! Small requests between pods of different nodes work. Large transfers are slow or hang.
 //!
 //! # Mechanism
-//! A VXLAN or Geneve device has a larger MTU than its underlay leaves after the outer
-//! headers: 50 bytes over IPv4 (outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14; RFC 7348), 70
-//! over IPv6. The outer header's DF bit is usually off, so that the node fragments every large
-//! packet: that is slow, and where the network drops fragments, or `df set` is on, nothing
-//! large arrives.
+//! The MTU of the VXLAN or Geneve device plus the outer headers exceeds the underlay's MTU. Over IPv4
+//! these headers take 50 bytes (outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14; RFC 7348), over IPv6 70.
+//! The outer header usually carries no DF bit, so the node fragments every large packet, which is slow.
+//! If the network drops fragments, or the device has `df set`, no large packet arrives.
 //!
 //! # Signals
-//! Observed: packets larger than what the tunnel leaves at the tunnel's own hook and at the
-//! pods' links, fragments of encapsulated packets on the uplink, retransmits of the same flows.
-//! Configured: the MTUs of tunnel, underlay and pods. Severity is critical when the flows
-//! stall, warning while their data arrives.
+//! Observed: packets above the tunnel's limit (underlay MTU minus overhead) on the tunnel device and the
+//! pods' links, fragments of encapsulated packets on the uplink, retransmissions of the same flows.
+//! Configured: the MTUs of tunnel, underlay and pods. The finding is critical when the flows stall, a
+//! warning while their data arrives.
 //!
 //! # Look-alikes
-//! `pod-mtu-too-large` (the tunnel's own MTU is right, the pods' is not), `ipip-mtu-too-large`
-//! (the same with IP-in-IP), a link beyond this node that is smaller than its own NIC says.
+//! `pod-mtu-too-large`: the tunnel's MTU is right, the pods' MTU is too large. `ipip-mtu-too-large`: the
+//! same with IP-in-IP. A link further along the path may carry less than this node's NIC: no MTU on this
+//! node shows that.
 //!
 //! # By hand
-//! `ip -d link show type vxlan` and `ip link show` of the NIC below: tunnel MTU + 50 must not
-//! exceed the NIC's. `ping -M do -s SIZE` from pod to pod with SIZE = tunnel MTU - 28.
+//! `ip -d link show type vxlan` (or `ip -d link show type geneve`) and `ip link show dev UPLINK`: tunnel
+//! MTU plus 50 (IPv6: 70) must not exceed the uplink's MTU. `tcpdump -nni UPLINK 'ip[6:2] & 0x3fff != 0'`
+//! shows the fragments (IPv4). `nsenter -t PID -n ping -M do -s SIZE POD` pings from one pod to a pod of
+//! the other node; PID is any process of the first pod, SIZE the tunnel MTU minus 28 (IPv6: 48). No reply
+//! means that large packets are lost.
 //!
 //! # Fix
-//! Set the tunnel's MTU to the underlay's minus the overhead, and the pods' to the same; flannel
-//! takes it from the NIC when flanneld starts (or from `Backend.MTU` in net-conf.json).
+//! Set the tunnel's MTU to the underlay's MTU minus the overhead, and the pods' MTU to the same value.
+//! flanneld derives it from the NIC when it starts, or takes `Backend.MTU` from net-conf.json.
 use super::{mtu::TooLarge, mtu_findings};
 use crate::{
     model::{

@@ -1,31 +1,32 @@
 //! # Symptom
-//! Pods reach no pod of another node (or none of any), although the nodes reach each other.
-//! Encapsulated packets leave the node, nothing usable comes back.
+//! Pods reach no pod of one other node, or of any, although the nodes reach each other. Encapsulated
+//! packets leave the node and no usable reply comes back.
 //!
 //! # Mechanism
-//! The node's NIC has two addresses (a static one and one by DHCP, say). Its VXLAN device sends
-//! from one of them; the peers' forwarding tables, and perhaps the network, know the node by the
-//! other. Packets with the wrong outer source are refused on the way (source guard, security
-//! groups), or the answers go to an address that nobody holds any more.
+//! The node's NIC has two addresses, for example a static one and one from DHCP. The VXLAN device sends
+//! from one of them. The peers' forwarding tables (FDB), and perhaps the network, know the node by the
+//! other. The network drops packets with the wrong outer source (source guard, security groups), or the
+//! replies go to an address that no host has any more.
 //!
 //! # Signals
-//! Observed, with flows that stall: the outer destination of what a peer sends here is not the
-//! outer source of what this node sends there; or (on the peer) the outer source of what comes
-//! in is no VTEP of the forwarding table, while the answers go to another address. Configured:
-//! the addresses of the NIC and which of them is dynamic, the VXLAN device's `local`.
-//! Two addresses that disagree and work are no finding. Recordings of both nodes, replayed
-//! together, show what left the one from that address, what came to the other, and its table.
+//! Observed, with flows that stall: a peer sends to one outer address of this node, and this node sends
+//! from another. Or, seen on the peer: the outer source of incoming packets is no VTEP in the FDB, and
+//! the replies go to another address. Configured: the NIC's addresses, which of them is dynamic, and the
+//! VXLAN device's `local`. Two addresses that differ and still work are no finding. Recordings of both
+//! nodes, replayed together, show the source of what left one, what reached the other, and its FDB.
 //!
 //! # Look-alikes
-//! Blocked VXLAN between the nodes (nothing comes in at all), a VNI or port mismatch.
+//! `overlay-blocked`: no encapsulated packet comes in. `overlay-port-or-vni-mismatch`: wrong port or VNI.
 //!
 //! # By hand
-//! `tcpdump -nni UPLINK udp port PORT` on both nodes, and compare the outer addresses with
-//! `bridge fdb show dev DEVICE` and `ip -d link show DEVICE`.
+//! `ip -d link show DEVICE` shows `local` and `dstport`, `ip address show dev UPLINK` the NIC's
+//! addresses. Run `tcpdump -nni UPLINK udp port PORT` on both nodes (PORT is `dstport`) and compare the
+//! outer addresses with `bridge fdb show dev DEVICE`: each outer source must be a `dst` in the other
+//! node's FDB.
 //!
 //! # Fix
-//! Keep one address per NIC, or pin the VXLAN source (flannel: the annotation
-//! flannel.alpha.coreos.com/public-ip-overwrite, or --iface) to the one that the peers know.
+//! Keep one address on the NIC, or pin the VXLAN source to the address that the peers know (flannel:
+//! `--iface=ADDRESS`, or the annotation flannel.alpha.coreos.com/public-ip-overwrite).
 mod other_node;
 
 use crate::model::shell::CommandLine;
