@@ -28,6 +28,12 @@ pub struct File {
     pub kubeconfig: Option<Spanned<String>>,
     pub cri_socket: Option<Spanned<String>>,
     pub cni_dir: Option<Spanned<String>>,
+    pub pods: Option<Spanned<String>>,
+    pub cgroup_root: Option<Spanned<String>>,
+    pub etcd: Option<Spanned<Vec<String>>>,
+    pub etcd_cacert: Option<Spanned<String>>,
+    pub etcd_cert: Option<Spanned<String>>,
+    pub etcd_key: Option<Spanned<String>>,
 }
 
 /// A file's text with what it says.

@@ -1,4 +1,6 @@
 //! What the agent was told, by an option, else the environment, else its file, else nobody.
+mod place;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -114,14 +116,8 @@ impl Settings {
 
     fn keys(&self, scope: &Scope) -> Vec<Key> {
         let key = |name, about, value| Key { name, about, value };
-        let place = &scope.place;
-        let path = |path: &Option<PathBuf>, example| {
-            let text = path.as_ref().map(|path| path.display().to_string());
-            text.map_or(Value::Unset(example), Value::Text)
-        };
         let max_cpu = scope.max_cpu.map(|most| Value::Text(format!("{most}%")));
-        let node = place.node_name.clone().map(Value::Text);
-        vec![
+        let mut keys = vec![
             key(
                 "listen",
                 "Address of /metrics, /healthz and /readyz.",
@@ -155,7 +151,7 @@ impl Settings {
             key(
                 "history",
                 "Keep the last minutes in this folder, for `netdiag agent snapshot`; not kept where it is not set.",
-                path(&self.history, "\"/var/lib/netdiag\""),
+                place::path(&self.history, "\"/var/lib/netdiag\""),
             ),
             key(
                 "history_for",
@@ -186,27 +182,9 @@ impl Settings {
                 "Watch these interfaces only (* and ? match); all where the list is empty.",
                 Value::List(scope.iface.clone()),
             ),
-            key(
-                "node_name",
-                "This node's name in the cluster; the host's name where it is not set.",
-                node.unwrap_or(Value::Unset("\"node-a\"")),
-            ),
-            key(
-                "kubeconfig",
-                "How to reach the Kubernetes API; a pod's service account where it is not set.",
-                path(&place.kubeconfig, "\"/etc/kubernetes/kubelet.conf\""),
-            ),
-            key(
-                "cri_socket",
-                "The container runtime's socket; the first of the usual ones where it is not set.",
-                path(&place.cri_socket, "\"/run/containerd/containerd.sock\""),
-            ),
-            key(
-                "cni_dir",
-                "The CNI result cache; its usual place where it is not set.",
-                path(&place.cni_dir, "\"/var/lib/cni/results\""),
-            ),
-        ]
+        ];
+        keys.extend(place::keys(&scope.place));
+        keys
     }
 }
 
@@ -240,12 +218,8 @@ fn fill(args: &mut AgentArgs, read: &Read) -> Result<(), String> {
     let history_for = read.value("history_for", &file.history_for, |text| past(text))?;
     let history_size = read.value("history_size", &file.history_size, |text| bytes(text))?;
     let interfaces = read.value("interfaces", &file.interfaces, |all| Ok(all.clone()))?;
-    let node_name = read.value("node_name", &file.node_name, |name| Ok(name.clone()))?;
     let path = |text: &String| Ok(PathBuf::from(text));
     let history = read.value("history", &file.history, path)?;
-    let kubeconfig = read.value("kubeconfig", &file.kubeconfig, path)?;
-    let cri_socket = read.value("cri_socket", &file.cri_socket, path)?;
-    let cni_dir = read.value("cni_dir", &file.cni_dir, path)?;
 
     #[cfg(feature = "otlp")]
     {
@@ -280,12 +254,7 @@ fn fill(args: &mut AgentArgs, read: &Read) -> Result<(), String> {
     if scope.iface.is_empty() {
         scope.iface = interfaces.unwrap_or_default();
     }
-    let place = &mut scope.place;
-    place.node_name = place.node_name.take().or(node_name);
-    place.kubeconfig = place.kubeconfig.take().or(kubeconfig);
-    place.cri_socket = place.cri_socket.take().or(cri_socket);
-    place.cni_dir = place.cni_dir.take().or(cni_dir);
-    Ok(())
+    place::fill(&mut scope.place, read)
 }
 
 /// As [`duration`] takes it.

@@ -2,6 +2,7 @@ use clap::Parser;
 
 use super::*;
 use crate::cli::{Cli, Command};
+use crate::{model::pod::Origin, pods::Source};
 
 fn args(words: &[&str]) -> AgentArgs {
     let words = [&["netdiag", "agent"], words].concat();
@@ -31,6 +32,27 @@ fn options_count_before_the_file() {
     assert_eq!(settings.resolve_after, Duration::from_secs(30));
     assert_eq!((settings.canary, settings.max_series), (None, SERIES));
     assert_eq!(args.scope.iface, ["a*"]);
+}
+
+#[test]
+fn a_file_says_where_pods_and_etcd_are() {
+    let text = "pods = \"cni\"\netcd = [\"https://a:2379\"]\netcd_cert = \"c\"\netcd_key = \"k\"\n";
+    let (settings, args) = with_file(text, &[]).expect("read");
+    let place = &args.scope.place;
+    assert_eq!(place.pods, Source::One(Origin::Cni));
+    assert_eq!(place.etcd.etcd, ["https://a:2379"]);
+    assert_eq!(place.etcd.etcd_key, Some("k".into()));
+    let again = settings.print(&args.scope);
+    let (_, again) = with_file(&again, &[]).expect("what is printed can be read");
+    assert_eq!(again.scope.place.pods, place.pods);
+    assert_eq!(again.scope.place.etcd.etcd, place.etcd.etcd);
+    let (_, args) = with_file(text, &["--pods", "none", "--etcd", "http://b"]).expect("read");
+    assert_eq!(args.scope.place.pods, Source::None);
+    assert_eq!(args.scope.place.etcd.etcd, ["http://b"]);
+    for text in ["etcd_key = \"k\"\n", "\netcd_cert = \"c\"\n"] {
+        let why = with_file(text, &[]).expect_err("half a pair");
+        assert!(why.contains("is missing"), "{why}");
+    }
 }
 
 #[cfg(feature = "k8s")]
