@@ -1,10 +1,11 @@
 //! What the agent sends to an OpenTelemetry collector, and what it does where none is there.
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
 use netdiag_tests::{
+    api::tls,
     lab::Lab,
     need,
-    netdiag::{netdiag, sentence, start_in},
+    netdiag::{command_in, netdiag, sentence, start_in},
     netns::sh,
     process::{PATIENCE, Process, wait_until},
 };
@@ -63,6 +64,83 @@ fn a_real_collector_takes_a_finding_its_drops_and_its_legs() {
         assert!(page.contains(line), "{page}");
     }
     drop((traffic, agent));
+}
+
+const BEHIND_TLS: &str = "https://127.0.0.1:4319";
+/// What the gateway asks of whoever sends.
+const TENANT: &str = "x-tenant=shop";
+
+/// nginx before the collector, as gateways stand before it in clusters: TLS, and a header.
+fn gateway(netns: &str, folder: &Path) -> Process {
+    let (certificate, key) = tls::make([127, 0, 0, 1].into()).written(folder);
+    let at = folder.display();
+    let text = format!(
+        "daemon off; master_process off; pid {at}/pid; error_log stderr notice; events {{}}
+        http {{
+            access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy;
+            fastcgi_temp_path {at}/fastcgi; uwsgi_temp_path {at}/uwsgi; scgi_temp_path {at}/scgi;
+            server {{
+                listen 127.0.0.1:4319 ssl http2;
+                ssl_certificate {certificate}; ssl_certificate_key {key};
+                location / {{
+                    if ($http_x_tenant != shop) {{ return 403; }}
+                    grpc_pass grpc://127.0.0.1:4317;
+                }}
+            }}
+        }}"
+    );
+    let config = folder.join("nginx.conf");
+    fs::write(&config, text).expect("nginx's configuration");
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", netns, "nginx", "-e", "stderr", "-c"]);
+    let mut process = Process::start(command.arg(config));
+    process.wait_for("event method", PATIENCE);
+    process
+}
+
+/// An agent that trusts this CA alone, and sends these headers.
+fn agent_behind_tls(lab: &Lab, ca: &Path, headers: &str) -> Process {
+    let usual = ["agent", "--cni-dir", &lab.cni_dirs[0], "--otlp", BEHIND_TLS];
+    let mut command = command_in(&lab.nodes[0], &usual);
+    command
+        .env("OTEL_EXPORTER_OTLP_CERTIFICATE", ca)
+        .env("OTEL_EXPORTER_OTLP_HEADERS", headers);
+    Process::start(&mut command)
+}
+
+#[test]
+fn records_pass_a_gateway_that_asks_for_tls_and_a_header() {
+    if need::missing(&["ip", "nft", "nginx", ROTEL]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ca = folder.path().join("ca.pem");
+    let lab = Lab::up(&["firewall-drop"]);
+    let mut collector = rotel(&lab.nodes[0]);
+    let gateway = gateway(&lab.nodes[0], folder.path());
+    let traffic = lab.traffic();
+    // Who lacks the header gets nothing in, and is told so.
+    let mut stranger = agent_behind_tls(&lab, &ca, "x-tenant=other");
+    stranger.wait_for("takes no records", PATIENCE);
+    drop(stranger);
+    let agent = agent_behind_tls(&lab, &ca, TENANT);
+    collector.wait_for("netdiag.cause: Str(firewall-drop)", PATIENCE);
+    drop((agent, traffic, gateway));
+}
+
+#[test]
+fn a_collector_whose_certificate_nobody_knows_gets_nothing() {
+    if need::missing(&["ip", "nginx"]) {
+        return;
+    }
+    let folders = [(); 2].map(|()| tempfile::tempdir().expect("a temporary folder"));
+    let [own, other] = folders.each_ref().map(tempfile::TempDir::path);
+    tls::make([127, 0, 0, 1].into()).written(other);
+    let lab = Lab::up(&["healthy"]);
+    let gateway = gateway(&lab.nodes[0], own);
+    let mut agent = agent_behind_tls(&lab, &other.join("ca.pem"), TENANT);
+    agent.wait_for("takes no records", PATIENCE);
+    drop(gateway);
 }
 
 #[test]

@@ -127,11 +127,7 @@ fn foreign_cargo(tools: &Tools, arch: &str) -> Result<Command> {
     for name in ours.iter().chain(&stronger) {
         cargo.env_remove(name);
     }
-    for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("CARGO_PKG_") {
-            cargo.env_remove(name);
-        }
-    }
+    sh::without_our_package(&mut cargo);
     let mut flags = [
         &format!("--cfg=bpf_target_arch=\"{arch}\""),
         "-Cdebuginfo=2",
@@ -187,17 +183,24 @@ pub struct Guest {
     pub init: PathBuf,
     /// A black-box test that is run there.
     pub test: Option<PathBuf>,
+    /// Where the programs of another processor are, which this machine's cannot stand in for.
+    pub root: Option<PathBuf>,
 }
 
 /// The init comes before there is any library; netdiag's go along, which spares a second build of
 /// all that it is made of.
 pub fn guest(profile: Profile) -> Result<Guest> {
-    let netdiag = user_side(profile)?;
+    guest_with(user_side(profile)?)
+}
+
+/// The same with a netdiag that is there.
+pub fn guest_with(netdiag: PathBuf) -> Result<Guest> {
     let init = statically(&["--package", "netdiag-tests", "--bin", "netdiag-vm-init"])?;
     Ok(Guest {
         netdiag,
         init: init.join("netdiag-vm-init"),
         test: None,
+        root: None,
     })
 }
 

@@ -60,7 +60,7 @@ enum Task {
     },
     /// The fast static part of `test`
     Check,
-    /// Write the tables in README.md and netdiag-ebpf/COST.md that come from code
+    /// Write the tables of the pages that come from code, and the pictures of what netdiag shows
     Gen,
     /// Make the recordings that the replay tests read: those named, or those missing
     Record {
@@ -124,6 +124,12 @@ enum Task {
         /// Debian's kernels of these lines
         #[arg(value_name = "KERNEL", required_unless_present = "kernel", value_parser = kernels())]
         lines: Vec<String>,
+        /// Of this processor, which is emulated where it is not this machine's [default: this machine's]
+        #[arg(long, value_name = "PROCESSOR", conflicts_with = "test")]
+        arch: Option<vm::arch::Arch>,
+        /// A netdiag of that processor, as `dist` makes it, and build none
+        #[arg(long, value_name = "FILE", conflicts_with = "dev")]
+        netdiag: Option<PathBuf>,
         /// A kernel image of your own
         #[arg(long, value_name = "FILE")]
         kernel: Option<PathBuf>,
@@ -188,6 +194,8 @@ pub fn main() -> Result<ExitCode> {
         Task::Vm {
             setup,
             lines,
+            arch,
+            netdiag,
             kernel,
             modules,
             smp,
@@ -196,7 +204,9 @@ pub fn main() -> Result<ExitCode> {
             args,
         } => {
             let asked = vm::Asked {
+                arch: arch.unwrap_or_else(vm::arch::Arch::here),
                 lines,
+                netdiag,
                 own: kernel.map(|image| vm::Own { image, modules }),
                 smp,
                 test,

@@ -63,7 +63,19 @@ pub fn text(command: &mut Command) -> Result<String> {
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(crate::paths::root());
+    without_our_package(&mut command);
     command
+}
+
+/// What cargo told us of xtask is nobody else's: a build script that reads it runs again, and what
+/// depends on it is built again, each time that a cargo of ours and a plain one take turns.
+pub fn without_our_package(command: &mut Command) {
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
 }
 
 pub fn which(name: &str) -> Option<PathBuf> {

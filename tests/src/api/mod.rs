@@ -6,7 +6,7 @@ mod exec;
 mod kubelet;
 pub mod objects;
 mod serve;
-mod tls;
+pub mod tls;
 mod writes;
 
 use std::{

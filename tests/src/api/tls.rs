@@ -1,5 +1,5 @@
 //! Certificates that are made anew for each server: a CA, the server's, and a client's.
-use std::{net::IpAddr, sync::Arc};
+use std::{fs, net::IpAddr, path::Path, sync::Arc};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -10,7 +10,25 @@ use rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer, server::WebP
 pub struct Tls {
     pub ca: String,
     pub client: (String, String),
+    /// The server's certificate and key as a daemon reads them.
+    pub pem: (String, String),
     pub server: Arc<ServerConfig>,
+}
+
+impl Tls {
+    /// Writes `ca.pem` and the server's files, and returns the names of its certificate and key.
+    pub fn written(&self, folder: &Path) -> (String, String) {
+        let put = |name: &str, text: &str| {
+            let path = folder.join(name);
+            fs::write(&path, text).expect("a file of TLS");
+            path.display().to_string()
+        };
+        put("ca.pem", &self.ca);
+        (
+            put("server.pem", &self.pem.0),
+            put("server.key", &self.pem.1),
+        )
+    }
 }
 
 /// Who serves at that address, and whom it knows.
@@ -50,6 +68,7 @@ pub fn make(address: IpAddr) -> Tls {
     Tls {
         ca: ca.pem(),
         client: (client.pem(), clients.serialize_pem()),
+        pem: (chain.pem(), own.serialize_pem()),
         server: Arc::new(server),
     }
 }

@@ -19,6 +19,13 @@ use nix::{
 
 use frames::Port;
 
+/// The second port, which arm64's board has not as a PC does: it is a PCI card's first there
+/// (xtask/src/vm/arch.rs).
+const PORT: &str = match cfg!(target_arch = "aarch64") {
+    true => "/dev/ttyS0",
+    false => "/dev/ttyS1",
+};
+
 fn main() -> ExitCode {
     if process::id() != 1 {
         eprintln!("netdiag-vm-init is the init of netdiag's VMs, started by `cargo xtask vm`");
@@ -35,7 +42,7 @@ fn main() -> ExitCode {
 
 fn live() -> Result<()> {
     mounts::all().context("mount")?;
-    let port = Port::open("/dev/ttyS1").context("open the port to the host")?;
+    let port = Port::open(PORT).context("open the port to the host")?;
     port.hello()?;
     modules::load_all().context("load modules")?;
     loopback::up().context("bring lo up")?;

@@ -65,7 +65,7 @@ fn time() -> Result<u64> {
     number.with_context(|| format!("{VARIABLE} is no number of seconds: {said:?}"))
 }
 
-fn git(args: &[&str]) -> Result<String> {
+pub fn git(args: &[&str]) -> Result<String> {
     let mut git = Command::new("git");
     let said = sh::text(git.args(args).current_dir(paths::root()))?;
     Ok(said.trim().to_owned())

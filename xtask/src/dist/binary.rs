@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::target::Target;
 use crate::{
-    build, paths, remap,
+    build::{self, Profile},
+    paths, remap,
     setup::{self, Way},
     sh,
 };
@@ -19,26 +20,46 @@ use crate::{
 const INTERPRETER: u32 = 3;
 
 /// Builds it for that target.
-pub fn build(via: Option<Way>, target: &Target) -> Result<PathBuf> {
+pub fn build(via: Option<Way>, profile: Profile, target: &Target) -> Result<PathBuf> {
     let tools = setup::ensure(via)?;
     target.prepare()?;
     let object = build::kernel_side_for(&tools, target.arch)?;
+    let env = [("NETDIAG_BPF_OBJECT", object.as_path())];
+    cargo(target, profile, ["netdiag-user", "netdiag"], &env)
+}
+
+/// Builds the init of VMs for it, which nobody waits for once it runs.
+pub fn init(target: &Target) -> Result<PathBuf> {
+    let program = ["netdiag-tests", "netdiag-vm-init"];
+    cargo(target, Profile::Dev, program, &[])
+}
+
+fn cargo(
+    target: &Target,
+    profile: Profile,
+    [package, program]: [&str; 2],
+    env: &[(&str, &Path)],
+) -> Result<PathBuf> {
     let mut cargo = sh::cargo();
-    cargo.args(["build", "--locked", "--release", "--target", target.triple]);
-    cargo.args(["--package", "netdiag-user", "--bin", "netdiag"]);
+    cargo.args(["build", "--locked", "--target", target.triple]);
+    cargo.args(["--package", package, "--bin", program]);
+    if profile == Profile::Release {
+        cargo.arg("--release");
+    }
     let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
     flags.extend(remap::flags("rustc".as_ref())?);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", remap::encoded(&flags));
     // A folder of one's own: elsewhere flags and the object's path are others.
     let folder = paths::target().join("dist-build");
     cargo.env("CARGO_TARGET_DIR", &folder);
-    cargo.env("NETDIAG_BPF_OBJECT", object);
+    cargo.envs(env.iter().copied());
     cargo
         .env_remove("CARGO_INCREMENTAL")
         .env_remove("RUSTFLAGS");
     cargo.envs(target.environment());
     sh::run(&mut cargo).context("build the static binary")?;
-    Ok(folder.join(target.triple).join("release/netdiag"))
+    let folder = folder.join(target.triple).join(profile.folder());
+    Ok(folder.join(program))
 }
 
 /// The program's bytes, once it is what it should be.
@@ -71,7 +92,7 @@ pub fn for_pages(target: &Target, built: &Path) -> Result<PathBuf> {
     if target.runs_here() {
         return Ok(built.to_owned());
     }
-    build::user_side(build::Profile::Dev)
+    build::user_side(Profile::Dev)
 }
 
 /// Lets it be started where it lies.

@@ -8,9 +8,10 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{Options, sums_name, target};
+use super::{Options, about, sums_name, target};
 use crate::{
     paths,
+    setup::cargo_tool::CYCLONEDX,
     sh::{self, say, tell},
 };
 
@@ -19,11 +20,15 @@ const FOLDERS: [&str; 2] = ["dist-check/a", "dist-check/another/of/greater/depth
 
 pub fn command(options: &Options) -> Result<ExitCode> {
     let target = target::find(options.target.as_deref())?;
+    // Once, for both.
+    CYCLONEDX.ensure()?;
     let all = paths::target().join("dist-check");
+    // Who works here may commit meanwhile, and the packages have the commit's time.
+    let commit = about::git(&["rev-parse", "HEAD"])?;
     let mut sums = Vec::new();
     for folder in FOLDERS.map(|it| paths::target().join(it)) {
         let _ = fs::remove_dir_all(&folder);
-        clone(&folder)?;
+        clone(&folder, &commit)?;
         build(&folder, target.triple)?;
         let file = folder.join("target/dist").join(sums_name(target));
         sums.push(fs::read_to_string(file).context("read the sums")?);
@@ -42,11 +47,14 @@ pub fn command(options: &Options) -> Result<ExitCode> {
 }
 
 /// What is committed, and nothing else.
-fn clone(to: &Path) -> Result<()> {
-    say(&format!("cloning into {}", to.display()));
+fn clone(to: &Path, commit: &str) -> Result<()> {
+    say(&format!("cloning {commit} into {}", to.display()));
     let mut git = Command::new("git");
-    git.args(["clone", "--quiet", "--local"]);
-    sh::run(git.arg(paths::root()).arg(to))
+    git.args(["clone", "--quiet", "--no-checkout"]);
+    sh::run(git.arg(paths::root()).arg(to))?;
+    let mut git = Command::new("git");
+    git.args(["checkout", "--quiet", "--detach", commit]);
+    sh::run(git.current_dir(to))
 }
 
 fn build(folder: &Path, triple: &str) -> Result<()> {
@@ -54,11 +62,7 @@ fn build(folder: &Path, triple: &str) -> Result<()> {
     cargo.current_dir(folder);
     cargo.args(["xtask", "dist", "--target", triple]);
     // What says where this xtask was built is not true there.
-    for name in [
-        "CARGO_MANIFEST_DIR",
-        "CARGO_TARGET_DIR",
-        "NETDIAG_BPF_OBJECT",
-    ] {
+    for name in ["CARGO_TARGET_DIR", "NETDIAG_BPF_OBJECT"] {
         cargo.env_remove(name);
     }
     // Programs that this clone built for itself serve there too.

@@ -1,7 +1,7 @@
 //! What is given away: a static binary, a tar of it, a Debian package, an image, their sums and what
 //! is in them. The same commit makes the same bytes, in whatever folder and at whatever time.
 mod about;
-mod binary;
+pub mod binary;
 mod check;
 mod deb;
 mod oci;
@@ -22,6 +22,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
+    build::Profile,
     paths,
     setup::Way,
     sh::{say, tell},
@@ -62,7 +63,7 @@ pub fn command(via: Option<Way>, options: &Options) -> Result<ExitCode> {
     }
     let built = match &options.binary {
         Some(file) => file.clone(),
-        None => binary::build(via, target)?,
+        None => binary::build(via, Profile::Release, target)?,
     };
     let program = binary::read(&built, target)?;
     let prints = binary::for_pages(target, &built)?;

@@ -6,6 +6,7 @@ pub mod cargo_tool;
 mod debian;
 mod detect;
 mod linker;
+pub mod pypi;
 mod rustup;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -12,7 +12,7 @@ use crate::{
     bench,
     build::{self, Profile},
     by_hand, check, pairs, programs,
-    setup::{self, Way, apt},
+    setup::{self, Way, apt, pypi::ROTEL},
     sh::{is_root, say, which},
     vm,
 };
@@ -23,8 +23,8 @@ pub fn command(via: Option<Way>, full: bool) -> Result<ExitCode> {
     build::kernel_side(&tools)?;
     let netdiag = build::user_side(Profile::Release)?;
     let mut tally = Tally::default();
-    check::all(&mut tally);
     peers(&mut tally);
+    check::all(&mut tally);
     unit::all(&mut tally);
     match scenarios::list(&netdiag) {
         Ok(names) => {
@@ -65,11 +65,14 @@ fn peers(tally: &mut Tally) {
     {
         tally.skip("installing kubectl", &format!("{error:#}"));
     }
+    if let Err(error) = ROTEL.ensure() {
+        tally.skip("getting rotel", &format!("{error:#}"));
+    }
     for parts in [&PARTS[..], &DAEMONS[..]] {
         if parts == DAEMONS && Path::new("/run/systemd/system").exists() {
             // Their packages start services, which nobody asked for here.
             let why = "this system would start them as services";
-            tally.skip("installing etcd, containerd, sshd and promtool", why);
+            tally.skip("installing etcd, containerd, nginx, sshd and promtool", why);
         } else if let Err(error) = apt::install(parts, "scenarios of the lab run them for real") {
             tally.skip("installing the scenarios' parts", &format!("{error:#}"));
         }
@@ -97,9 +100,15 @@ const PRINTED: [&str; 5] = [
     "ndisc6",
 ];
 const PERF: [&str; 1] = ["linux-perf"];
-/// sshd serves the nodes of a test; promtool, which reads the agent's page, comes in the package of
+/// sshd serves the nodes of a test; nginx stands before a collector; promtool, which reads the agent's page, comes in the package of
 /// Prometheus itself.
-const DAEMONS: [&str; 4] = ["containerd", "etcd-server", "openssh-server", "prometheus"];
+const DAEMONS: [&str; 5] = [
+    "containerd",
+    "etcd-server",
+    "nginx",
+    "openssh-server",
+    "prometheus",
+];
 /// kubectl, which is not everywhere a package of that name.
 const KUBECTL: [&str; 1] = ["kubernetes-client"];
 

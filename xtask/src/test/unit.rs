@@ -12,6 +12,7 @@ use super::tally::Tally;
 use crate::{
     build::{self, Profile},
     paths,
+    setup::pypi,
     sh::{say, tell},
 };
 
@@ -78,6 +79,7 @@ fn command(skipped: &Path) -> Command {
     ]);
     command
         .env("NETDIAG_BIN", paths::netdiag(Profile::Release))
+        .env("PATH", pypi::search_path())
         .env("NETDIAG_SKIPPED", skipped);
     // Snapshots are compared here and never written, whatever the caller's own tests do.
     command

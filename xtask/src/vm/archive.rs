@@ -7,13 +7,15 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{kernels::Line, mirror};
+use super::{arch::Arch, kernels::Line, mirror};
 use crate::sh;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 pub struct Apt {
     options: Vec<String>,
+    /// Where apt puts what it gets with all that it needs.
+    cache: PathBuf,
     debs: PathBuf,
 }
 
@@ -24,7 +26,7 @@ pub struct Package {
 }
 
 impl Apt {
-    pub fn new(line: &Line, dir: &Path) -> Result<Self> {
+    pub fn new(line: &Line, arch: Arch, dir: &Path) -> Result<Self> {
         let state = dir.join("apt");
         let debs = dir.join("debs");
         for folder in [
@@ -40,7 +42,11 @@ impl Apt {
             String::new()
         };
         let mirror = mirror::of(line.archive)?;
-        let source = format!("deb [{signed}arch=amd64] {mirror} {} main\n", line.suite);
+        let source = format!(
+            "deb [{signed}arch={}] {mirror} {} main\n",
+            arch.debian(),
+            line.suite
+        );
         fs::write(state.join("sources.list"), source)?;
         fs::write(state.join("status"), "")?;
         let at = state.display();
@@ -54,11 +60,13 @@ impl Apt {
             "Acquire::Languages=none".to_owned(),
             // Else an archive out of reach is only a warning.
             "APT::Update::Error-Mode=any".to_owned(),
-            "APT::Architecture=amd64".to_owned(),
+            format!("APT::Architecture={}", arch.debian()),
+            format!("APT::Architectures={}", arch.debian()),
             "APT::Sandbox::User=root".to_owned(),
         ];
         let apt = Self {
             options: options.to_vec(),
+            cache: state.join("cache/archives"),
             debs,
         };
         sh::run(apt.command("apt-get").args(["--quiet", "update"])).with_context(|| {
@@ -128,6 +136,20 @@ impl Apt {
                 .current_dir(&self.debs),
         )?;
         kept().with_context(|| format!("{} does not have the index's checksum", package.name))
+    }
+
+    /// Files of those packages and of all that they depend on, essential ones left out.
+    pub fn closure(&self, names: &[&str]) -> Result<Vec<PathBuf>> {
+        let mut get = self.command("apt-get");
+        get.args(["--quiet", "--yes", "--no-install-recommends"]);
+        get.args(["--download-only", "install"]).args(names);
+        sh::run(&mut get)?;
+        let files = self.cache.read_dir()?.flatten().map(|it| it.path());
+        let mut debs: Vec<_> = files
+            .filter(|it| it.extension().is_some_and(|it| it == "deb"))
+            .collect();
+        debs.sort();
+        Ok(debs)
     }
 }
 

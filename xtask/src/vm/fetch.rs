@@ -7,12 +7,11 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use super::{archive::Apt, kernels::Line};
+use super::{arch::Arch, archive::Apt, kernels::Line};
 use crate::sh::{self, say};
 
 /// Where a line's decompressed modules are kept.
 pub const MODULES: &str = "modules";
-const META: &str = "linux-image-cloud-amd64";
 
 /// A kernel's files as they came.
 pub struct Unpacked {
@@ -22,7 +21,7 @@ pub struct Unpacked {
 }
 
 /// From the cache in `dir` when it was completed once; remove `dir` to get a newer one.
-pub fn unpacked(line: &Line, dir: &Path) -> Result<Unpacked> {
+pub fn unpacked(line: &Line, arch: Arch, dir: &Path) -> Result<Unpacked> {
     let root = dir.join("root");
     if let Ok(found) = find(&root) {
         return Ok(found);
@@ -33,19 +32,22 @@ pub fn unpacked(line: &Line, dir: &Path) -> Result<Unpacked> {
         line.name,
         dir.display()
     ));
-    let apt = Apt::new(line, dir)?;
-    let packages = apt.packages(META)?;
+    let apt = Apt::new(line, arch, dir)?;
+    let packages = apt.packages(&format!("linux-image-cloud-{}", arch.debian()))?;
     let partial = dir.join("root.partial");
     let _ = fs::remove_dir_all(&partial);
     for package in &packages {
-        let deb = apt.download(package)?;
-        sh::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&partial))?;
+        unpack(&apt.download(package)?, &partial)?;
     }
     // Under its final name only when whole; the last one's modules do not fit this one.
     let _ = fs::remove_dir_all(&root);
     let _ = fs::remove_dir_all(dir.join(MODULES));
     fs::rename(&partial, &root)?;
     find(&root)
+}
+
+pub fn unpack(deb: &Path, into: &Path) -> Result<()> {
+    sh::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(into))
 }
 
 /// Newer packages have the image beside the modules, older ones under /boot.

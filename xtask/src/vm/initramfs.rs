@@ -1,12 +1,12 @@
 //! The VM's whole file system.
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, Result};
 
 use super::{
     cpio::{Archive, Mode},
     kernels::Kernel,
-    programs,
+    programs, sysroot,
 };
 use crate::build::Guest;
 
@@ -39,7 +39,11 @@ pub fn write(path: &Path, guest: &Guest, kernel: &Kernel, plan: &[u8]) -> Result
     // Pods' own are mounted over it.
     archive.put("etc/resolv.conf", Mode::File, &[])?;
     archive.put("etc/passwd", Mode::File, b"root:x:0:0:root:/root:/bin/sh\n")?;
-    let mut files = programs::files(&guest.netdiag);
+    let mut files = BTreeSet::new();
+    match &guest.root {
+        Some(root) => sysroot::put(root, &mut archive)?,
+        None => files = programs::files(&guest.netdiag),
+    }
     if let Some(test) = &guest.test {
         archive.put(
             super::TEST.trim_start_matches('/'),

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::{Own, fetch, modules};
+use super::{Own, arch::Arch, fetch, modules};
 use crate::paths;
 
 pub struct Line {
@@ -30,7 +30,7 @@ const fn line(name: &'static str, suite: &'static str, archive: Archive, cpus: u
     }
 }
 
-pub const LINES: [Line; 4] = [
+pub static LINES: [Line; 4] = [
     line("5.10", "bullseye-security", Archive::Security, 2),
     line("6.1", "bookworm", Archive::Main, 2),
     // Two CPUs double-fault under QEMU 7.2's emulation.
@@ -44,6 +44,7 @@ pub const TESTED: &str = "6.1";
 /// A kernel ready to boot.
 pub struct Kernel {
     pub name: String,
+    pub arch: Arch,
     pub image: PathBuf,
     /// Decompressed, in load order.
     pub modules: Vec<PathBuf>,
@@ -60,18 +61,32 @@ impl Kernel {
 }
 
 pub fn names() -> [&'static str; LINES.len()] {
-    LINES.map(|it| it.name)
+    LINES.each_ref().map(|it| it.name)
 }
 
-/// The newest kernel of a line, from the cache or from Debian.
+pub fn named(name: &str) -> Result<&'static Line> {
+    let found = LINES.iter().find(|it| it.name == name);
+    found.with_context(|| format!("no kernel line {name}"))
+}
+
+/// The newest kernel of a line for this processor, from the cache or from Debian.
 pub fn fetch(name: &str) -> Result<Kernel> {
-    let line = LINES.into_iter().find(|it| it.name == name);
-    let line = line.with_context(|| format!("no kernel line {name}"))?;
-    let dir = paths::target().join("vm").join(name);
-    let unpacked = fetch::unpacked(&line, &dir)?;
+    fetch_for(name, Arch::here())
+}
+
+/// The same for that processor.
+pub fn fetch_for(line: &str, arch: Arch) -> Result<Kernel> {
+    let line = named(line)?;
+    let name = match arch.is_here() {
+        true => line.name.to_owned(),
+        false => format!("{}-{}", line.name, arch.name()),
+    };
+    let dir = paths::target().join("vm").join(&name);
+    let unpacked = fetch::unpacked(line, arch, &dir)?;
     let modules = modules::in_load_order(&unpacked.modules, &dir.join(fetch::MODULES))?;
     Ok(Kernel {
-        name: name.to_owned(),
+        name,
+        arch,
         image: unpacked.image,
         modules,
         emulated_cpus: line.emulated_cpus,
@@ -80,7 +95,7 @@ pub fn fetch(name: &str) -> Result<Kernel> {
 }
 
 /// A kernel given as a file, with the modules given beside it or none.
-pub fn own(own: Own) -> Result<Kernel> {
+pub fn own(own: Own, arch: Arch) -> Result<Kernel> {
     let image = own
         .image
         .canonicalize()
@@ -94,6 +109,7 @@ pub fn own(own: Own) -> Result<Kernel> {
     };
     Ok(Kernel {
         name: "own".to_owned(),
+        arch,
         image,
         modules,
         emulated_cpus: 1,

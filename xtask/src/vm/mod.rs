@@ -1,5 +1,6 @@
 //! netdiag under other kernels: one boot in QEMU runs one command, or all of the lab.
 mod accel;
+pub mod arch;
 mod archive;
 mod batch;
 mod cpio;
@@ -11,8 +12,10 @@ mod mirror;
 mod modules;
 mod programs;
 mod qemu;
+mod sysroot;
 
 use std::{
+    fs,
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
@@ -23,11 +26,12 @@ use anyhow::{Context, Result};
 
 use crate::{
     build::{self, Guest, Profile},
-    paths,
+    dist, paths,
     setup::{self, Way},
     sh::say,
     test::{scenarios, tally::Tally},
 };
+use arch::Arch;
 pub use batch::{recordings, scenarios as run_scenarios};
 use frames::Frame;
 use kernels::Kernel;
@@ -47,8 +51,11 @@ pub struct Own {
 
 /// What is run in which VMs.
 pub struct Asked {
+    pub arch: Arch,
     pub lines: Vec<String>,
     pub own: Option<Own>,
+    /// In place of one that is built.
+    pub netdiag: Option<PathBuf>,
     /// Their CPUs, as QEMU takes them.
     pub smp: Option<String>,
     /// A file of black-box tests, in place of netdiag.
@@ -63,13 +70,19 @@ pub fn run(via: Option<Way>, profile: Profile, line: &str, args: &[String]) -> R
 }
 
 pub fn command(via: Option<Way>, profile: Profile, asked: Asked) -> Result<ExitCode> {
-    let mut guest = prepare(via, profile)?;
+    let arch = asked.arch;
+    let given = asked.netdiag.map(fs::canonicalize).transpose()?;
+    let mut guest = match (arch.is_here(), given) {
+        (true, None) => prepare(via, profile)?,
+        (true, Some(netdiag)) => build::guest_with(netdiag)?,
+        (false, given) => foreign(via, profile, arch, given)?,
+    };
     let mut kernels = Vec::new();
     for line in &asked.lines {
-        kernels.push(kernels::fetch(line)?);
+        kernels.push(kernels::fetch_for(line, arch)?);
     }
     if let Some(own) = asked.own {
-        kernels.push(kernels::own(own)?);
+        kernels.push(kernels::own(own, arch)?);
     }
     if let Some(smp) = &asked.smp {
         kernels = kernels.into_iter().map(|it| it.with_cpus(smp)).collect();
@@ -90,8 +103,34 @@ pub fn prepare(via: Option<Way>, profile: Profile) -> Result<Guest> {
     build::guest(profile)
 }
 
+/// What another processor's VM is given: the static binary that is shipped for it, or that as it is
+/// built for development.
+fn foreign(
+    via: Option<Way>,
+    profile: Profile,
+    arch: Arch,
+    given: Option<PathBuf>,
+) -> Result<Guest> {
+    let target = arch.target()?;
+    target.prepare()?;
+    Ok(Guest {
+        netdiag: match given {
+            Some(netdiag) => netdiag,
+            None => dist::binary::build(via, profile, target)?,
+        },
+        init: dist::binary::init(target)?,
+        test: None,
+        root: Some(sysroot::unpacked(arch)?),
+    })
+}
+
 fn every_scenario(guest: &Guest, kernels: &[Kernel]) -> Result<ExitCode> {
-    let names = scenarios::forms(&scenarios::list(&guest.netdiag)?, &scenarios::IN_VM);
+    let netdiag = match guest.root {
+        // It does not run here, and has the same ones.
+        Some(_) => build::user_side(Profile::Dev)?,
+        None => guest.netdiag.clone(),
+    };
+    let names = scenarios::forms(&scenarios::list(&netdiag)?, &scenarios::IN_VM);
     let mut tally = Tally::default();
     for kernel in kernels {
         run_scenarios(guest, kernel, &names, &mut tally)?;

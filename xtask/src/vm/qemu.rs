@@ -20,7 +20,6 @@ use crate::{
     sh::{say, which},
 };
 
-const QEMU: &str = "qemu-system-x86_64";
 /// A kernel under KVM is up in two seconds, or never.
 const KVM_PATIENCE: Duration = Duration::from_secs(15);
 const TCG_PATIENCE: Duration = Duration::from_secs(180);
@@ -33,10 +32,11 @@ pub fn boot(
     limit: Option<Duration>,
     sink: &mut dyn FnMut(Frame),
 ) -> Result<()> {
-    if which(QEMU).is_none() {
-        apt::install(&["qemu-system-x86"], "QEMU, which boots other kernels")?;
+    let machine = kernel.arch.machine();
+    if which(machine.qemu).is_none() {
+        apt::install(&[machine.package], "QEMU, which boots other kernels")?;
     }
-    if accel::kvm_may_work() {
+    if kernel.arch.is_here() && accel::kvm_may_work() {
         match Vm::start(kernel, initramfs, Accel::Kvm) {
             Ok(vm) => return vm.drain(limit, sink),
             Err(error) => {
@@ -60,7 +60,8 @@ impl Vm {
     /// Returns when the kernel inside has said that it runs.
     fn start(kernel: &Kernel, initramfs: &Path, accel: Accel) -> Result<Self> {
         let console = initramfs.with_file_name("console.log");
-        let mut command = qemu();
+        let parts = kernel.arch.machine();
+        let mut command = qemu(parts.qemu);
         command
             .args(machine(kernel, accel))
             .arg("-kernel")
@@ -70,18 +71,16 @@ impl Vm {
             .arg("-serial")
             .arg(format!("file:{}", console.display()));
         // The frames; a terminal must not be put into raw mode for them.
-        command.args([
-            "-chardev",
-            "stdio,id=frames,signal=off",
-            "-serial",
-            "chardev:frames",
-        ]);
+        command.args(["-chardev", "stdio,id=frames,signal=off"]);
+        command.args(parts.port);
         let log = fs::File::create(initramfs.with_file_name("qemu.log"))?;
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);
-        let mut process = command.spawn().with_context(|| format!("start {QEMU}"))?;
+        let mut process = command
+            .spawn()
+            .with_context(|| format!("start {}", parts.qemu))?;
         let stdout = process.stdout.take().context("QEMU's stdout")?;
         let vm = Self {
             process,
@@ -143,30 +142,30 @@ impl Drop for Vm {
 }
 
 /// QEMU, which dies with us where setpriv(1) is there to see to it.
-fn qemu() -> Command {
+fn qemu(program: &str) -> Command {
     if which("setpriv").is_none() {
-        return Command::new(QEMU);
+        return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", QEMU]);
+    command.args(["--pdeathsig", "KILL", program]);
     command
 }
 
 fn machine(kernel: &Kernel, accel: Accel) -> Vec<String> {
     // With a thread a CPU, one of them may go on for ever with an instruction that another has
     // rewritten meanwhile: the kernel does that whenever a hook is the first of its kind (static keys).
-    let (accel, cpu, cpus) = match accel {
-        Accel::Kvm => ("kvm", "host", 2),
-        // QEMU 7.2 forgets the flags where an interrupt follows cmpxchg16b at once, and the kernel, which
-        // allocates by it, dies of a double fault.
-        Accel::Tcg => ("tcg,thread=single", "max,cx16=off", kernel.emulated_cpus),
+    let (name, cpus) = match accel {
+        Accel::Kvm => ("kvm", 2),
+        Accel::Tcg => ("tcg,thread=single", kernel.emulated_cpus),
     };
+    let parts = kernel.arch.machine();
     // A panic ends QEMU: it reboots at once, and that is not allowed.
-    // Emulated timers come late on a busy host, which is no reason to look for other ones. From
-    // level 5 on the console shows where a CPU stalls.
+    // From level 5 on the console shows where a CPU stalls.
     // The last word tells the lab that this machine is its own (netdiag-user/lab/src/needs.rs).
-    let line = "console=ttyS0 quiet loglevel=5 no_timer_check panic=-1 rdinit=/init \
-                netdiag.own_machine";
+    let line = format!(
+        "{} quiet loglevel=5 panic=-1 rdinit=/init netdiag.own_machine",
+        parts.line
+    );
     let fixed = [
         "-nodefaults",
         "-no-user-config",
@@ -176,8 +175,10 @@ fn machine(kernel: &Kernel, accel: Accel) -> Vec<String> {
         "-m",
         "2048",
     ];
-    let mut args: Vec<_> = fixed.map(str::to_owned).to_vec();
-    for (key, value) in [("-accel", accel), ("-cpu", cpu), ("-append", line)] {
+    let fixed = fixed.iter().chain(parts.fixed);
+    let mut args: Vec<_> = fixed.map(|it| (*it).to_owned()).collect();
+    let cpu = kernel.arch.cpu(accel);
+    for (key, value) in [("-accel", name), ("-cpu", cpu), ("-append", &line)] {
         args.extend([key.to_owned(), value.to_owned()]);
     }
     let cpus = kernel.smp.clone().unwrap_or(cpus.to_string());

@@ -10,9 +10,10 @@ pid() { systemctl show --property MainPID --value $unit; }
 # A busy host emulates slowly: these end as soon as it is so.
 ready() {
     for _ in $(seq 600); do
-        $in curl -sf -m 2 http://127.0.0.1:9464/readyz >/dev/null && return
+        $in curl -sf -m 10 http://127.0.0.1:9464/readyz >/dev/null && return
         sleep 1
     done
+    $in curl -sS -m 10 http://127.0.0.1:9464/readyz
     false
 }
 check() {
@@ -21,6 +22,12 @@ check() {
 
 while read -r module; do insmod "$module" 2>/dev/null; done </root/modules/order
 ip link set lo up
+# As on a node: where no link is a pod's, a bridge, a tunnel or an uplink, the agent is not ready.
+ip link add eth0 type veth peer name cable
+ip link set cable up
+ip addr add 192.0.2.1/24 dev eth0
+ip link set eth0 up
+ip route add default via 192.0.2.254
 in=
 echo "Linux $(uname -r), $(systemctl --version | head -1)"
 
