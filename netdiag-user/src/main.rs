@@ -3,7 +3,7 @@ use std::io::Write;
 
 use env_logger::fmt::ConfigurableFormat;
 use netdiag::{
-    cli::{Cli, exit, node_root, power},
+    cli::{Cli, exit, language, node_root, power},
     model::text,
 };
 
@@ -13,6 +13,7 @@ static MEMORY: netdiag::sys::memory::Bounded = netdiag::sys::memory::Bounded;
 fn main() {
     let cli = Cli::typed();
     set_up_logs(&cli);
+    netdiag_lang::choose(language::of(&cli.command, cli.global.lang));
     node_root::tell();
     if cli.global.no_color {
         anstream::ColorChoice::Never.write_global();

@@ -21,5 +21,6 @@ pub mod retransmits;
 pub mod schema;
 pub mod shell_node;
 pub mod tcpdump;
+pub mod terminal;
 pub mod topology;
 pub mod traffic;

@@ -43,9 +43,12 @@ fn surroundings(command: &mut Command) {
         "RUST_BACKTRACE",
         "KUBECONFIG",
         "KUBERNETES_SERVICE_HOST",
+        "LC_ALL",
     ] {
         command.env_remove(variable);
     }
+    // Nor does its language: snapshots are English.
+    command.env("LC_MESSAGES", "C");
     command.env("NETDIAG_READY", "1");
 }
 

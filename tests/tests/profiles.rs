@@ -259,7 +259,7 @@ fn names_the_rule(verdict: &Value, place_is_known: bool) {
     assert_eq!(!place.starts_with("0x"), place_is_known, "{drop:#}");
 }
 
-/// What the table in the README says of them.
+/// What the table in netdiag-user/docs/cluster.md says of them.
 fn profiles_do_what_doctor_says(containerd: Option<&Path>) {
     let Some(mut node) = Node::up(containerd) else {
         return;

@@ -1,24 +1,11 @@
 //! What a person at a terminal gets of a verdict, and what a program does.
-use std::process::Command;
-
-use netdiag_tests::{
-    netdiag::{binary, netdiag},
-    process::run,
-};
+use netdiag_tests::{netdiag::netdiag, terminal};
 
 const RECORDINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/recordings/");
 
-/// `netdiag ARGUMENTS` at a terminal of 80 by 24, with these variables; script(1) has the terminal.
+/// What `netdiag ARGUMENTS` shows of a node that has findings.
 fn at_a_terminal(arguments: &str, variables: &str) -> String {
-    let netdiag = binary();
-    let line = format!(
-        "stty cols 80 rows 24; {variables} {} {arguments}",
-        netdiag.display()
-    );
-    let mut script = Command::new("script");
-    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-    script.env_remove("NO_COLOR").env_remove("LC_ALL");
-    let ended = run(&mut script);
+    let ended = terminal::at_a_terminal(arguments, variables);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     ended.text().replace('\r', "")
 }

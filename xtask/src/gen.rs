@@ -3,7 +3,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::{bench, paths, programs, test::scenarios, vm::kernels};
+use crate::{bench, paths, pictures, po, programs, test::scenarios, vm::kernels};
 
 /// A document, and what is generated in it by the name of the part.
 struct Page {
@@ -11,15 +11,15 @@ struct Page {
     parts: Vec<(&'static str, String)>,
 }
 
-fn pages() -> Result<[Page; 2]> {
+fn pages() -> Result<[Page; 3]> {
     Ok([
         Page {
             name: "README.md",
-            parts: vec![
-                ("causes", causes()?),
-                ("kernels", kernels()),
-                ("cost", bench::generated()?.readme),
-            ],
+            parts: vec![("causes", causes()?), ("kernels", kernels())],
+        },
+        Page {
+            name: "netdiag-user/docs/performance.md",
+            parts: vec![("cost", bench::generated()?.cost)],
         },
         Page {
             name: "netdiag-ebpf/COST.md",
@@ -31,16 +31,18 @@ fn pages() -> Result<[Page; 2]> {
     ])
 }
 
-/// Writes the generated parts, and the chart that one of them shows.
+/// Writes the catalogues' sentences, the generated parts, the chart that one of them shows, and the
+/// pictures.
 pub fn write() -> Result<()> {
+    po::write()?;
     for page in pages()? {
         let path = paths::root().join(page.name);
         fs::write(&path, page.render(&page.text()?)?).context(page.name)?;
     }
-    match bench::generated()?.chart {
-        Some(chart) => fs::write(bench::chart_file(), chart).context("writing the chart"),
-        None => Ok(()),
+    if let Some(chart) = bench::generated()?.chart {
+        fs::write(bench::chart_file(), chart).context("writing the chart")?;
     }
+    pictures::write()
 }
 
 /// Fails when a generated part is not what the code says.
@@ -98,11 +100,11 @@ fn causes() -> Result<String> {
             continue;
         }
         let source = fs::read_to_string(path).context("reading a cause")?;
+        // A long one stands on a line of its own, a title within `mark!`.
         let value = |name: &str| {
-            let line = source
-                .lines()
-                .find(|l| l.starts_with(&format!("pub const {name}: &str = ")))?;
-            line.split('"').nth(1).map(str::to_owned)
+            let (_, rest) = source.split_once(&format!("\npub const {name}: &str ="))?;
+            let (value, _) = rest.split_once(';')?;
+            value.split('"').nth(1).map(str::to_owned)
         };
         if let (Some(id), Some(title)) = (value("ID"), value("TITLE")) {
             rows.push(format!("| `{id}` | {title} |\n"));

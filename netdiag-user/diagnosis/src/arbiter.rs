@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 
 use netdiag_common::dns::PORT;
+use netdiag_lang::t;
 
 use crate::model::{
     address::endpoint,
@@ -124,7 +125,7 @@ fn takes_the_lookups(root: &Finding, effect: &Finding) -> Option<String> {
         Some((client, endpoint(*server, PORT)))
     });
     let (from, to) = taken?;
-    Some(format!("{} takes the lookups: {from} → {to}", root.cause))
+    Some(t!("{} takes the lookups: {from} → {to}", root.cause))
 }
 
 /// Where packets died and why: kernel functions are called alike on all nodes.
@@ -148,11 +149,11 @@ fn drops_the_packets(root: &Finding, effect: &Finding) -> Option<String> {
     let reason = drop.reason.as_deref()?;
     match effect.ties.suffers.as_ref()? {
         Suffers::Lookups { .. } if lookups(root).is_some() => None,
-        Suffers::Lookups { .. } => Some(format!("the lookups are among what is dropped: {reason}")),
+        Suffers::Lookups { .. } => Some(t!("the lookups are among what is dropped: {reason}")),
         Suffers::Proxy { .. } => None,
         Suffers::OtherNode => {
             let node = drop.node.as_ref().filter(|_| drop.node != effect.node)?;
-            Some(format!("{node} gets them and drops them: {reason}"))
+            Some(t!("{node} gets them and drops them: {reason}"))
         }
     }
 }
@@ -169,15 +170,11 @@ fn lies_on_the_way(root: &Finding, effect: &Finding) -> Option<String> {
         Suffers::Lookups { .. } if lookups(root).is_some() => None,
         Suffers::Lookups { by, servers } => {
             let shared = shared(by).filter(|a| !servers.contains(a) || !other_ports(a))?;
-            Some(format!(
-                "the lookups go to or by {shared}, which {id} is about"
-            ))
+            Some(t!("the lookups go to or by {shared}, which {id} is about"))
         }
         Suffers::Proxy { waits_for } => {
             let server = shared(waits_for)?;
-            Some(format!(
-                "the sidecar asks {server} in vain, which {id} is about"
-            ))
+            Some(t!("the sidecar asks {server} in vain, which {id} is about"))
         }
         Suffers::OtherNode => None,
     }
@@ -197,7 +194,7 @@ fn takes_the_answers_there(root: &Finding, effect: &Finding) -> Option<String> {
     }
     let address = root.shares(effect)?;
     let id = &root.cause;
-    Some(format!(
+    Some(t!(
         "{node} gets them, and {id} takes its answers to {address}"
     ))
 }

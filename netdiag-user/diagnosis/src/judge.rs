@@ -5,6 +5,7 @@ use netdiag_common::config::counter;
 
 use super::{
     Evaluated, FlowWay,
+    crowd::Crowd,
     deltas::{self, Deltas, Tell},
     verdict::{self, Naming},
     way,
@@ -31,6 +32,8 @@ const STATS_NS: u64 = 5_000_000_000;
 pub struct Judge {
     deltas: Deltas,
     naming: Naming,
+    /// What very many rows came to when the rules were asked last.
+    crowd: Option<Crowd>,
     /// When `stats` was told last; nothing before the first reading.
     told: Option<u64>,
 }
@@ -78,7 +81,7 @@ impl Judge {
         self.naming.only(&scene.asked);
         let rows = scene.rows(observation);
         let facts = scene.facts(&rows);
-        let mut evaluated = verdict::evaluated(&facts, &mut self.naming);
+        let mut evaluated = self.ruled(&facts);
         self.naming.narrow(&mut evaluated.findings);
         let wanted = translation::wants(&evaluated.findings);
         evaluated.wants.extend(wanted);
@@ -171,13 +174,25 @@ impl Judge {
         way::ways(&scene.facts(&rows), &scene.run, findings)
     }
 
+    /// What the rules say of a reading, or said of the last one that they were asked about.
+    fn ruled(&mut self, facts: &Facts<'_>) -> Evaluated {
+        let holds = |crowd: &&Crowd| crowd.holds(facts);
+        if let Some(crowd) = self.crowd.as_ref().filter(holds) {
+            return crowd.evaluated.clone();
+        }
+        let mut evaluated = verdict::evaluated(facts, &mut self.naming);
+        // Only the verdict asks what is explained, and makes its own; these are copied and kept.
+        let findings = evaluated.findings.iter_mut();
+        findings.for_each(|f| f.scope = Scope::default());
+        self.crowd = Crowd::of(facts, &evaluated);
+        evaluated
+    }
+
     fn judged(&mut self, facts: &Facts<'_>) -> Judged {
-        let evaluated = verdict::evaluated(facts, &mut self.naming);
+        let evaluated = self.ruled(facts);
         let (mut findings, mut wants) = (evaluated.findings, evaluated.wants);
         self.naming.narrow(&mut findings);
         wants.extend(translation::wants(&findings));
-        // Only the verdict asks what is explained, and makes its own; these are copied.
-        findings.iter_mut().for_each(|f| f.scope = Scope::default());
         Judged {
             findings,
             wants,

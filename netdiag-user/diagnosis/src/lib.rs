@@ -2,6 +2,7 @@
 //! findings, events, a verdict, the path of one flow, and a verdict of several nodes.
 mod arbiter;
 pub mod causes;
+mod crowd;
 mod deltas;
 pub mod judge;
 pub mod nodes;
@@ -33,6 +34,7 @@ use crate::{
 };
 
 /// What a reading comes to.
+#[derive(Clone)]
 pub struct Evaluated {
     /// Unranked, consequences below their roots.
     pub findings: Vec<Finding>,

@@ -1,6 +1,8 @@
 //! The verdict: findings ranked, drops summed, and what could not be checked.
 use std::collections::{BTreeMap, HashMap};
 
+use netdiag_lang::{mark, t};
+
 use super::Evaluated;
 use crate::{
     causes::{stuck::stuck, undecided::Waiting},
@@ -146,11 +148,11 @@ pub fn verdict(
 fn forged(facts: &Facts<'_>) -> Option<NotChecked> {
     (facts.forged > 0).then(|| {
         NotChecked::new(
-            format!(
+            t!(
                 "{} with another's source address",
-                counted(facts.forged as u64, "flow")
+                counted(facts.forged as u64, mark!("flow"))
             ),
-            "a pod sent them in the name of another or of the node, which they tell nothing of",
+            t!("a pod sent them in the name of another or of the node, which they tell nothing of"),
         )
     })
 }

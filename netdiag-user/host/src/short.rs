@@ -1,5 +1,7 @@
 //! What a reading of the node left out, for whoever reads the verdict: a bound that was met is said,
 //! with its number, and nothing else of the run suffers.
+use netdiag_lang::{english, mark};
+
 use super::{
     listing::{Left, NODE, OTHERS, POD},
     snapshot::MOST_SIDES,
@@ -48,12 +50,12 @@ impl Short {
 
     pub fn not_checked(&self) -> Vec<NotChecked> {
         let node = self.node.iter().map(|(what, most)| {
-            let what = format!("{what} of this node beyond the first {most}");
-            NotChecked::new(what, "a listing is read no further")
+            let what = english!("{what} of this node beyond the first {most}");
+            NotChecked::new(what, mark!("a listing is read no further"))
         });
         let mut rows: Vec<_> = node.collect();
         let changed = self.changed.iter().map(|what| {
-            let what = format!("whether these are all {what} of this node");
+            let what = english!("whether these are all {what} of this node");
             NotChecked::new(what, CHANGED)
         });
         rows.extend(changed);
@@ -64,7 +66,7 @@ impl Short {
         ];
         for (what, pods, most) in pods.into_iter().filter(|(_, pods, _)| *pods > 0) {
             let of = format!("{what} inside {} with more than {most}", of_pods(pods));
-            let why = "a listing is read no further";
+            let why = mark!("a listing is read no further");
             rows.push(NotChecked::new(of, why));
         }
         let mut row = |count: usize, what: String, why: &str| {

@@ -4,6 +4,8 @@
 //! for an RCU grace period under rtnl, which on a thousand veths keeps pods from starting. clsact
 //! is quick, but a new qdisc stops the link for a moment (`dev_deactivate`, net/sched/sch_generic.c:
 //! a packet of a busy pod may be lost), and it stays after a kill, hence the ledger.
+use netdiag_lang::english;
+
 #[cfg(test)]
 mod tests;
 
@@ -479,11 +481,11 @@ fn told(failed: &HashMap<String, String>) -> Vec<NotChecked> {
     all.sort();
     let (named, others) = all.split_at(all.len().min(NAMED));
     let row = |(name, why): &(&String, &String)| {
-        NotChecked::new(format!("packets on {name}"), why.as_str())
+        NotChecked::new(english!("packets on {name}"), why.as_str())
     };
     let mut rows: Vec<_> = named.iter().map(row).collect();
     if let Some((_, why)) = others.first() {
-        let what = format!("packets on {} more links", others.len());
+        let what = english!("packets on {} more links", others.len());
         rows.push(NotChecked::new(what, why.as_str()));
     }
     rows

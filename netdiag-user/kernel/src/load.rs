@@ -1,4 +1,6 @@
 //! Loads the programs one by one: a rejection takes away one feature, with a sentence.
+use netdiag_lang::mark;
+
 pub(super) mod each;
 
 use std::path::Path;
@@ -191,7 +193,7 @@ pub fn load(root: &Path, asked: &Asked) -> Result<Programs> {
         Ok(btf) => Some(btf),
         Err(e) => {
             let why = format!("{e:#}");
-            missing.push(NotChecked::new("drops and socket retransmits", why));
+            missing.push(NotChecked::new(mark!("drops and socket retransmits"), why));
             None
         }
     };

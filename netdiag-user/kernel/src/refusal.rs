@@ -1,16 +1,21 @@
 //! Why nothing could be loaded, in sentences that say what to do.
 use aya::{maps::MapError, programs::ProgramError};
+use netdiag_lang::mark;
 
 use super::version;
 use crate::sys::{capabilities, limits, seccomp};
 
 /// What raises the limit of locked memory.
-pub const LOCKED_REMEDY: &str = "`ulimit -l unlimited` before it is started, or \
-    LimitMEMLOCK=infinity in its systemd unit, or CAP_SYS_RESOURCE to raise it itself";
+pub const LOCKED_REMEDY: &str = mark!(
+    "`ulimit -l unlimited` before it is started, or \
+    LimitMEMLOCK=infinity in its systemd unit, or CAP_SYS_RESOURCE to raise it itself"
+);
 
 /// What lets a container call bpf().
-pub const SECCOMP_REMEDY: &str = "`netdiag manifests seccomp`, which prints a profile for the node, and \
-    `netdiag manifests --seccomp-profile localhost/netdiag.json`, which goes by it";
+pub const SECCOMP_REMEDY: &str = mark!(
+    "`netdiag manifests seccomp`, which prints a profile for the node, and \
+    `netdiag manifests --seccomp-profile localhost/netdiag.json`, which goes by it"
+);
 
 /// Why nothing can be loaded at all; each has its sentence and its remedy.
 #[derive(Debug, PartialEq, Eq)]

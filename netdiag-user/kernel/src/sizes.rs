@@ -22,6 +22,7 @@ use netdiag_common::{
     loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
     oom::OomKill,
 };
+use netdiag_lang::t;
 
 const MIB: u64 = 1 << 20;
 /// Of all maps together.
@@ -181,7 +182,7 @@ pub fn told(cpus: u64) -> String {
     let mib = |bytes: u64| bytes as f64 / MIB as f64;
     let reserve = reserve(cpus, false);
     let (takes, most) = (mib(bytes(cpus, false)), mib(budget(cpus)));
-    format!(
+    t!(
         "{takes:.1} MiB for {cpus} possible CPUs, of {most:.1} MiB (16 MiB, and 64 KiB for each CPU \
          beyond 64); small tables have {reserve} entries more for each"
     )

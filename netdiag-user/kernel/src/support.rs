@@ -6,6 +6,7 @@ use aya::{
     programs::ProgramType,
     sys::{is_map_supported, is_program_supported},
 };
+use netdiag_lang::{mark, t};
 use serde::Serialize;
 
 use super::{offsets, refusal, sizes, symbols, trial, types, version};
@@ -56,31 +57,34 @@ fn feature(name: &'static str, essential: bool, result: Result<String, (String, 
     }
 }
 
-const PRIVILEGE: &str = "run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN";
+const PRIVILEGE: &str = mark!("run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN");
 
 fn maps() -> Feature {
     let result = match is_map_supported(MapType::RingBuf) {
         Ok(true) => Ok("BPF ring buffer".to_owned()),
         Ok(false) | Err(_) if let Some(why) = refused() => Err(why),
-        Ok(false) => Err(("no BPF ring buffer".into(), "Linux 5.8 or newer")),
+        Ok(false) => Err((
+            mark!("no BPF ring buffer").into(),
+            mark!("Linux 5.8 or newer"),
+        )),
         Err(e) => Err((e.to_string(), PRIVILEGE)),
     };
-    feature("eBPF maps", true, result)
+    feature(mark!("eBPF maps"), true, result)
 }
 
 fn map_sizes() -> Feature {
-    let remedy = "/sys/devices/system/cpu/possible, which says how many CPUs there may be";
+    let remedy = mark!("/sys/devices/system/cpu/possible, which says how many CPUs there may be");
     let told = match sizes::possible_cpus() {
         Ok(cpus) => match too_little_locked(sizes::bytes(cpus, true)) {
             None => Ok(sizes::told(cpus)),
             Some(limit) => Err((
-                format!("{}; {limit} bytes may be locked", sizes::told(cpus)),
+                t!("{}; {limit} bytes may be locked", sizes::told(cpus)),
                 refusal::LOCKED_REMEDY,
             )),
         },
         Err(e) => Err((format!("{e:#}"), remedy)),
     };
-    feature("maps' sizes", true, told)
+    feature(mark!("maps' sizes"), true, told)
 }
 
 /// The limit that is in the way of so many bytes of maps.
@@ -94,11 +98,11 @@ fn cost() -> Feature {
         Ok(costs) => Ok(cost_told(&costs)),
         Err(_) if let Some(why) = refused() => Err(why),
         Err(e) => Err((
-            format!("not measured: {e:#}"),
-            "it takes nothing from a trace",
+            t!("not measured: {e:#}"),
+            mark!("it takes nothing from a trace"),
         )),
     };
-    feature("a packet's cost", false, told)
+    feature(mark!("a packet's cost"), false, told)
 }
 
 /// Hops of this node that a packet between pods of two nodes passes: veth, bridge, tunnel, uplink.
@@ -111,14 +115,14 @@ fn cost_told(costs: &[(Level, [Duration; 2])]) -> String {
     let of = |(level, [udp, tcp]): &(Level, [Duration; 2])| {
         let rate = SHARE / (udp.as_secs_f64() * HOPS).max(f64::MIN_POSITIVE);
         let thousands = rate / 1000.0;
-        format!(
+        t!(
             "{level} {} ns (TCP data {}), 2 % of a CPU at {thousands:.0} k packets/s",
             ns(*udp),
             ns(*tcp)
         )
     };
     let levels: Vec<_> = costs.iter().map(of).collect();
-    format!(
+    t!(
         "at one hop with warm caches, {HOPS:.0} hops a packet: {}",
         levels.join("; ")
     )
@@ -126,21 +130,24 @@ fn cost_told(costs: &[(Level, [Duration; 2])]) -> String {
 
 fn hop_programs() -> Feature {
     let result = match is_program_supported(ProgramType::SchedClassifier) {
-        Ok(true) => Ok("tc programs load".to_owned()),
+        Ok(true) => Ok(mark!("tc programs load").to_owned()),
         Ok(false) | Err(_) if let Some(why) = refused() => Err(why),
-        Ok(false) => Err(("no tc programs".into(), "a kernel with CONFIG_NET_CLS_BPF")),
+        Ok(false) => Err((
+            mark!("no tc programs").into(),
+            mark!("a kernel with CONFIG_NET_CLS_BPF"),
+        )),
         Err(e) => Err((e.to_string(), PRIVILEGE)),
     };
-    feature("packets on hops", true, result)
+    feature(mark!("packets on hops"), true, result)
 }
 
 /// Why bpf() is not permitted at all, with what permits it.
 fn refused() -> Option<(String, &'static str)> {
     let may = holds(capabilities::BPF) || holds(capabilities::ADMIN);
     match (may, seccomp::refuses_bpf()) {
-        (false, _) => Some(("not permitted".to_owned(), PRIVILEGE)),
+        (false, _) => Some((mark!("not permitted").to_owned(), PRIVILEGE)),
         (true, true) => {
-            let why = "a seccomp profile refuses bpf(), though the capability is there";
+            let why = mark!("a seccomp profile refuses bpf(), though the capability is there");
             Some((why.to_owned(), refusal::SECCOMP_REMEDY))
         }
         (true, false) => None,
@@ -157,25 +164,32 @@ fn tcx() -> Feature {
         Ok(format!("Linux {release}"))
     } else {
         Err((
-            format!("Linux {release}: clsact is used instead"),
-            "Linux 6.6 or newer, to save some per packet",
+            t!("Linux {release}: clsact is used instead"),
+            mark!("Linux 6.6 or newer, to save some per packet"),
         ))
     };
-    feature("tcx hooks", false, result)
+    feature(mark!("tcx hooks"), false, result)
 }
 
 /// What tracepoints give.
-const TRACED: [&str; 3] = ["drops", "retransmits by sockets", "OOM-killed processes"];
+const TRACED: [&str; 3] = [
+    mark!("drops"),
+    mark!("retransmits by sockets"),
+    mark!("OOM-killed processes"),
+];
 
 fn tracepoints(root: &Path) -> Vec<Feature> {
     let need_btf =
-        "a kernel with CONFIG_DEBUG_INFO_BTF, or drops and socket retransmits stay unseen";
+        mark!("a kernel with CONFIG_DEBUG_INFO_BTF, or drops and socket retransmits stay unseen");
     let btf = match types::types(root) {
         Ok(btf) => btf,
         Err(e) => return vec![feature("drops", false, Err((format!("{e:#}"), need_btf)))],
     };
     if !version::survives_stale_pointers() {
-        let not = Err((version::NO_TRACEPOINTS.to_owned(), "Linux 5.17 or newer"));
+        let not = Err((
+            version::NO_TRACEPOINTS.to_owned(),
+            mark!("Linux 5.17 or newer"),
+        ));
         return TRACED.map(|name| feature(name, false, not.clone())).into();
     }
     let reasons = btf.enumeration("skb_drop_reason").map_or(0, |r| r.len());
@@ -183,19 +197,19 @@ fn tracepoints(root: &Path) -> Vec<Feature> {
         offsets::offsets(&btf),
         btf.tracepoint_arguments("kfree_skb"),
     ) {
-        (Err(e), _) => Err((format!("{e:#}"), "report this kernel")),
-        (Ok(_), Some(n)) if n >= 3 => Ok(format!("{reasons} drop reasons")),
-        (Ok(_), _) => Ok("without reasons, which Linux 5.17 has: places tell them".into()),
+        (Err(e), _) => Err((format!("{e:#}"), mark!("report this kernel"))),
+        (Ok(_), Some(n)) if n >= 3 => Ok(t!("{reasons} drop reasons")),
+        (Ok(_), _) => Ok(mark!("without reasons, which Linux 5.17 has: places tell them").into()),
     };
     let retransmits = match btf.tracepoint_arguments("tcp_retransmit_skb") {
         Some(_) => Ok("tp_btf tcp_retransmit_skb".to_owned()),
-        None => Err(("no such tracepoint".into(), need_btf)),
+        None => Err((mark!("no such tracepoint").into(), need_btf)),
     };
     let victims = match btf.tracepoint_arguments("mark_victim") {
         Some(2..) => Ok("tp_btf mark_victim".to_owned()),
         // Their names are known only where they ran out of memory themselves.
-        Some(_) => Ok("tp_btf mark_victim, by pid".to_owned()),
-        None => Err(("no such tracepoint".into(), need_btf)),
+        Some(_) => Ok(mark!("tp_btf mark_victim, by pid").to_owned()),
+        None => Err((mark!("no such tracepoint").into(), need_btf)),
     };
     vec![
         feature(TRACED[0], false, drops),
@@ -205,31 +219,29 @@ fn tracepoints(root: &Path) -> Vec<Feature> {
 }
 
 fn symbols(root: &Path) -> Feature {
-    let hidden = "run as root, or with CAP_SYSLOG, with kernel.kptr_restrict at 0 or 1";
+    let hidden = mark!("run as root, or with CAP_SYSLOG, with kernel.kptr_restrict at 0 or 1");
     let result = match symbols::hidden(root) {
-        true => Err(("/proc/kallsyms hides its addresses".into(), hidden)),
+        true => Err((mark!("/proc/kallsyms hides its addresses").into(), hidden)),
         false => Ok("/proc/kallsyms".to_owned()),
     };
-    feature("names of drop locations", false, result)
+    feature(mark!("names of drop locations"), false, result)
 }
 
 fn namespaces(root: &Path) -> Feature {
     let found = crate::host::namespaces::all(root).len();
     let is_root = nix::unistd::geteuid().is_root();
     let result = match holds(capabilities::ADMIN) {
-        true => Ok(format!("{found} network namespaces can be entered")),
+        true => Ok(t!("{found} network namespaces can be entered")),
         false if is_root => Err((
-            format!(
-                "{found} network namespaces are here, and CAP_SYS_ADMIN, which enters them, is not"
-            ),
-            "CAP_SYS_ADMIN, which the full profile of `netdiag manifests` has",
+            t!("{found} network namespaces are here, and CAP_SYS_ADMIN, which enters them, is not"),
+            mark!("CAP_SYS_ADMIN, which the full profile of `netdiag manifests` has"),
         )),
         false => Err((
-            format!("{found} network namespaces are here, and only root may enter them"),
-            "run as root, or with CAP_SYS_ADMIN",
+            t!("{found} network namespaces are here, and only root may enter them"),
+            mark!("run as root, or with CAP_SYS_ADMIN"),
         )),
     };
-    feature("pods' namespaces", false, result)
+    feature(mark!("pods' namespaces"), false, result)
 }
 
 fn cni(root: &Path) -> Feature {
@@ -237,10 +249,10 @@ fn cni(root: &Path) -> Feature {
     let pods: usize = dirs.iter().map(|d| crate::pods::cni::count(d, root)).sum();
     let result = match pods {
         0 => Err((
-            "no pod in the CNI result cache".into(),
-            "--cni-dir DIR where it lies elsewhere, or --pods FILE",
+            mark!("no pod in the CNI result cache").into(),
+            mark!("--cni-dir DIR where it lies elsewhere, or --pods FILE"),
         )),
-        n => Ok(format!("{n} pods in the CNI result cache")),
+        n => Ok(t!("{n} pods in the CNI result cache")),
     };
-    feature("pods' names", false, result)
+    feature(mark!("pods' names"), false, result)
 }

@@ -1,4 +1,5 @@
 //! Which Linux runs, for what no other question tells.
+use netdiag_lang::mark;
 use nix::sys::utsname::uname;
 
 /// As uname(2) has it; nothing where it cannot say.
@@ -25,7 +26,7 @@ pub fn survives_stale_pointers() -> bool {
 
 /// Why nothing is attached to tracepoints then.
 pub const NO_TRACEPOINTS: &str =
-    "Linux before 5.17 can crash when a program at a tracepoint meets a stale pointer";
+    mark!("Linux before 5.17 can crash when a program at a tracepoint meets a stale pointer");
 
 fn numbers(release: &str) -> (u32, u32) {
     let mut numbers = release.split(['.', '-']).map_while(|n| n.parse().ok());

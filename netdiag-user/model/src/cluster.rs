@@ -2,6 +2,7 @@
 //! the settings of what runs the network.
 use std::{collections::BTreeMap, net::IpAddr};
 
+use netdiag_lang::{english, mark};
 use serde::{Deserialize, Serialize};
 
 use super::{address::Prefix, pod::Pod, verdict::NotChecked};
@@ -275,11 +276,12 @@ impl Cluster {
             }
         }
         let missing = missing.into_iter().map(|(why, what)| {
-            let what = format!("{} of the Kubernetes API", what.join(", "));
+            let what = english!("{} of the Kubernetes API", what.join(", "));
             NotChecked::new(what, why)
         });
         let no_node = self.no_node.iter();
-        let no_node = no_node.map(|why| NotChecked::new("this node's Node object", why.clone()));
+        let no_node =
+            no_node.map(|why| NotChecked::new(mark!("this node's Node object"), why.clone()));
         missing.chain(no_node).chain(self.beyond()).collect()
     }
 
@@ -287,13 +289,13 @@ impl Cluster {
         let server = &self.server;
         match &state.trouble {
             None if state.known => None,
-            None => Some(format!("{server} has not told them yet")),
-            Some(Trouble::Forbidden(verb)) => Some(format!(
+            None => Some(english!("{server} has not told them yet")),
+            Some(Trouble::Forbidden(verb)) => Some(english!(
                 "forbidden: a ClusterRole for netdiag must allow {verb} of {}",
                 topic.resource()
             )),
             Some(Trouble::Failed { why, heard }) => Some(match heard {
-                Some(heard) if state.known => format!("as of {heard}: {server}: {why}"),
+                Some(heard) if state.known => english!("as of {heard}: {server}: {why}"),
                 _ => format!("{server}: {why}"),
             }),
         }
@@ -305,10 +307,11 @@ impl Cluster {
             .iter()
             .filter(|(_, s)| s.left_out > 0 || s.cut > 0);
         some.map(|(topic, state)| {
-            let what = format!("{} of the Kubernetes API", topic.resource());
-            let why = format!(
+            let what = english!("{} of the Kubernetes API", topic.resource());
+            let why = english!(
                 "{} beyond netdiag's limits were left out, {} were cut",
-                state.left_out, state.cut
+                state.left_out,
+                state.cut
             );
             NotChecked::new(what, why)
         })

@@ -1,10 +1,11 @@
 //! What the node's control plane says of itself: etcd, the CNI's daemons and files.
 use std::net::IpAddr;
 
+use netdiag_lang::{english, mark};
 use serde::{Deserialize, Serialize};
 
 /// Why no etcd was asked on a node that has none.
-pub const NO_ETCD: &str = "no endpoint given or found";
+pub const NO_ETCD: &str = mark!("no endpoint given or found");
 
 /// A member of etcd that was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +21,7 @@ impl EtcdMember {
     /// For the list of what could not be checked.
     pub fn failure(&self) -> Option<(String, &str)> {
         let why = self.answer.as_ref().err()?;
-        Some((format!("etcd at {}", self.endpoint), why.as_str()))
+        Some((english!("etcd at {}", self.endpoint), why.as_str()))
     }
 }
 

@@ -8,6 +8,7 @@ mod sockets;
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
+use netdiag_lang::{english, mark};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -125,29 +126,29 @@ impl Want {
     /// For the list of what could not be checked.
     pub fn name(&self) -> String {
         match self {
-            Self::Listeners(netns) => format!("listening sockets of network namespace {netns}"),
-            Self::Connections(netns) => format!("connections of network namespace {netns}"),
-            Self::Services => "rules for Services".into(),
-            Self::Qdiscs => "queues of the links".into(),
-            Self::Rules(netns) => format!("which rule drops in network namespace {netns}"),
+            Self::Listeners(netns) => english!("listening sockets of network namespace {netns}"),
+            Self::Connections(netns) => english!("connections of network namespace {netns}"),
+            Self::Services => mark!("rules for Services").into(),
+            Self::Qdiscs => mark!("queues of the links").into(),
+            Self::Rules(netns) => english!("which rule drops in network namespace {netns}"),
             Self::Receivers { netns, port } => {
-                format!("UDP sockets at port {port} of network namespace {netns}")
+                english!("UDP sockets at port {port} of network namespace {netns}")
             }
-            Self::Security(netns) => format!("programs on cgroups of network namespace {netns}"),
-            Self::LinkFilters(netns) => format!("filters of links of network namespace {netns}"),
-            Self::Resolvers => "resolv.conf of the pods".into(),
+            Self::Security(netns) => english!("programs on cgroups of network namespace {netns}"),
+            Self::LinkFilters(netns) => english!("filters of links of network namespace {netns}"),
+            Self::Resolvers => mark!("resolv.conf of the pods").into(),
             Self::Etcd => "etcd".into(),
-            Self::Commands(name) => format!("the command line of {name}"),
-            Self::MemoryCgroup(id) => format!("the memory cgroup {id}"),
-            Self::Ipam => "addresses of host-local IPAM".into(),
-            Self::PodNetworks => "the CNI's files that name the pods' networks".into(),
-            Self::Tracked(address) => format!("translated connections of {address}"),
+            Self::Commands(name) => english!("the command line of {name}"),
+            Self::MemoryCgroup(id) => english!("the memory cgroup {id}"),
+            Self::Ipam => mark!("addresses of host-local IPAM").into(),
+            Self::PodNetworks => mark!("the CNI's files that name the pods' networks").into(),
+            Self::Tracked(address) => english!("translated connections of {address}"),
             Self::Interception(netns) => {
-                format!("rules for a sidecar in network namespace {netns}")
+                english!("rules for a sidecar in network namespace {netns}")
             }
-            Self::Runtime => "how pods' networks are set up".into(),
-            Self::Impostors => "which daemons run on this node".into(),
-            Self::SourceNat(_) => "rules that masquerade".into(),
+            Self::Runtime => mark!("how pods' networks are set up").into(),
+            Self::Impostors => mark!("which daemons run on this node").into(),
+            Self::SourceNat(_) => mark!("rules that masquerade").into(),
         }
     }
 }

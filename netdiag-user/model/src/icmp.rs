@@ -1,23 +1,25 @@
 //! ICMP and ICMPv6 errors by name (RFC 792, RFC 1191, RFC 1812, RFC 4443).
 
+use netdiag_lang::t;
+
 /// What an error says, for IP version 4 or 6.
 pub fn name(family: u8, kind: u8, code: u8) -> String {
     let known = match (family, kind, code) {
-        (4, 3, 0) => "network unreachable",
-        (4, 3, 1) => "host unreachable",
-        (4, 3, 2) => "protocol unreachable",
-        (4, 3, 3) => "port unreachable",
-        (4, 3, 4) => "fragmentation needed",
-        (4, 3, 9 | 10 | 13) | (6, 1, 1) => "administratively prohibited",
-        (4, 11, 0) | (6, 3, 0) => "time to live exceeded",
-        (4, 11, 1) | (6, 3, 1) => "reassembly time exceeded",
-        (6, 1, 0) => "no route",
-        (6, 1, 3) => "address unreachable",
-        (6, 1, 4) => "port unreachable",
-        (6, 1, 5) => "source address failed the policy",
-        (6, 1, 6) => "route rejects",
-        (6, 2, 0) => "packet too big",
-        _ => return format!("ICMP type {kind} code {code}"),
+        (4, 3, 0) => t!("network unreachable"),
+        (4, 3, 1) => t!("host unreachable"),
+        (4, 3, 2) => t!("protocol unreachable"),
+        (4, 3, 3) => t!("port unreachable"),
+        (4, 3, 4) => t!("fragmentation needed"),
+        (4, 3, 9 | 10 | 13) | (6, 1, 1) => t!("administratively prohibited"),
+        (4, 11, 0) | (6, 3, 0) => t!("time to live exceeded"),
+        (4, 11, 1) | (6, 3, 1) => t!("reassembly time exceeded"),
+        (6, 1, 0) => t!("no route"),
+        (6, 1, 3) => t!("address unreachable"),
+        (6, 1, 4) => t!("port unreachable"),
+        (6, 1, 5) => t!("source address failed the policy"),
+        (6, 1, 6) => t!("route rejects"),
+        (6, 2, 0) => t!("packet too big"),
+        _ => return t!("ICMP type {kind} code {code}"),
     };
     known.to_owned()
 }

@@ -1,4 +1,5 @@
 //! Processes that call themselves a daemon of the node's and may not be believed.
+use netdiag_lang::{english, mark};
 use serde::{Deserialize, Serialize};
 
 use super::text;
@@ -42,9 +43,11 @@ pub enum Doubt {
 /// Longest of a name that is told.
 const NAME: usize = 64;
 /// Which right that takes, and what for.
-const CLOSED: &str = "without CAP_SYS_PTRACE they may not be looked at: which of them are flanneld, \
+const CLOSED: &str = mark!(
+    "without CAP_SYS_PTRACE they may not be looked at: which of them are flanneld, \
                       etcd, kube-proxy or an API server, and what those were started with, is not \
-                      known";
+                      known"
+);
 /// Lines about command lines.
 const MOST_CUT: usize = 16;
 
@@ -53,18 +56,24 @@ impl Impostors {
     pub fn failures(&self) -> impl Iterator<Item = (String, String)> {
         let all = self.all.iter().map(Impostor::failure);
         let cut = self.cut.iter().take(MOST_CUT).map(|who| {
-            let what = format!("the command line of {}", text::line(who, NAME));
-            (what, "only its first 64 KiB were read".to_owned())
+            let what = english!("the command line of {}", text::line(who, NAME));
+            (what, mark!("only its first 64 KiB were read").to_owned())
         });
-        let told = |number: u64, of: &str, why: &str| {
-            let what = match number {
-                1 => format!("1 process{of}"),
-                n => format!("{n} processes{of}"),
+        let unseen = (self.unseen > 0).then(|| {
+            let what = match self.unseen {
+                1 => mark!("1 process").to_owned(),
+                n => english!("{n} processes"),
             };
-            (number > 0).then(|| (what, why.to_owned()))
-        };
-        let unseen = told(self.unseen, "", "there are too many to look at each");
-        let closed = told(self.closed, " of others", CLOSED);
+            let why = mark!("there are too many to look at each");
+            (what, why.to_owned())
+        });
+        let closed = (self.closed > 0).then(|| {
+            let what = match self.closed {
+                1 => mark!("1 process of others").to_owned(),
+                n => english!("{n} processes of others"),
+            };
+            (what, CLOSED.to_owned())
+        });
         all.chain(cut).chain(unseen).chain(closed)
     }
 
@@ -77,17 +86,20 @@ impl Impostors {
 
 impl Impostor {
     fn failure(&self) -> (String, String) {
-        let of = match self.uid {
-            Some(uid) => format!("a process of uid {uid}"),
-            None => "a process of an unknown uid".to_owned(),
-        };
         let more = match self.more {
             0 => String::new(),
             n => format!(", and {n} more"),
         };
-        let name = text::line(&self.name, NAME);
-        let what = format!("{of} that calls itself {name} (pid {}{more})", self.pid);
-        (what, format!("not believed: {}", self.doubt.why()))
+        let (name, pid) = (text::line(&self.name, NAME), self.pid);
+        let what = match self.uid {
+            Some(uid) => {
+                english!("a process of uid {uid} that calls itself {name} (pid {pid}{more})")
+            }
+            None => {
+                english!("a process of an unknown uid that calls itself {name} (pid {pid}{more})")
+            }
+        };
+        (what, english!("not believed: {}", self.doubt.why()))
     }
 }
 
@@ -95,15 +107,17 @@ impl Doubt {
     fn why(&self) -> String {
         match self {
             Self::NoService => {
-                "it is no system service of root's and no pod of kube-system".to_owned()
+                mark!("it is no system service of root's and no pod of kube-system").to_owned()
             }
-            Self::SetUid => "its program is set-uid, and its user chose its words".to_owned(),
+            Self::SetUid => {
+                mark!("its program is set-uid, and its user chose its words").to_owned()
+            }
             Self::OtherPod(namespace) => {
                 let namespace = text::line(namespace, NAME);
-                format!("its pod is in the namespace {namespace}, which is not the cluster's own")
+                english!("its pod is in the namespace {namespace}, which is not the cluster's own")
             }
             Self::UnknownPod => {
-                "no folder of root's under /var/log/pods says whose pod it is".to_owned()
+                mark!("no folder of root's under /var/log/pods says whose pod it is").to_owned()
             }
         }
     }

@@ -2,6 +2,7 @@
 use std::{fmt, str::FromStr};
 
 use netdiag_common::config;
+use netdiag_lang::mark;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -70,13 +71,15 @@ impl Level {
         let (what, why) = match self {
             Self::Full => return None,
             Self::Flows => (
-                "TCP retransmits at bridges and tunnels' devices",
-                "at the level flows they are looked for at pods' links and uplinks",
+                mark!("TCP retransmits at bridges and tunnels' devices"),
+                mark!("at the level flows they are looked for at pods' links and uplinks"),
             ),
             Self::Light => (
-                "data packets hop by hop",
-                "the level light keeps what opens and ends connections, DNS, ICMP, fragments and \
-                 oversize packets; --level flows keeps every flow",
+                mark!("data packets hop by hop"),
+                mark!(
+                    "the level light keeps what opens and ends connections, DNS, ICMP, fragments and \
+                 oversize packets; --level flows keeps every flow"
+                ),
             ),
         };
         Some(NotChecked::new(what, why))

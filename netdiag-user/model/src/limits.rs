@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use netdiag_common::hop::{FROM_DEVICE, FROM_OVERHEAD, FROM_ROUTE, Limit};
+use netdiag_lang::mark;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -39,9 +40,9 @@ impl LimitFrom {
 
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Route => "route",
-            Self::Device => "device",
-            Self::Overhead => "tunnel overhead",
+            Self::Route => mark!("route"),
+            Self::Device => mark!("device"),
+            Self::Overhead => mark!("tunnel overhead"),
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Filters of tc and programs of eBPF that are shown the packets of one link, and may drop them.
+use netdiag_lang::t;
 use serde::{Deserialize, Serialize};
 
 use super::shell::CommandLine;
@@ -254,14 +255,14 @@ impl LinkFilter {
         let program = program.unwrap_or_default();
         match &self.at {
             Attachment::Tc(filter) if program.is_empty() => {
-                format!("tc filter {} at {side} of {link}", filter.words())
+                t!("tc filter {} at {side} of {link}", filter.words())
             }
             Attachment::Tc(filter) => {
-                format!("tc filter {} {program} at {side} of {link}", filter.words())
+                t!("tc filter {} {program} at {side} of {link}", filter.words())
             }
-            Attachment::Tcx { .. } => format!("BPF program {program} at tcx {side} of {link}"),
+            Attachment::Tcx { .. } => t!("BPF program {program} at tcx {side} of {link}"),
             Attachment::Xdp { mode, .. } => {
-                format!("XDP program {program} of {link} ({})", mode.word())
+                t!("XDP program {program} of {link} ({})", mode.word())
             }
         }
     }

@@ -4,6 +4,7 @@ mod outline;
 
 use std::{cell::OnceCell, collections::HashSet, net::IpAddr};
 
+use netdiag_lang::mark;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -27,10 +28,10 @@ pub enum Role {
 impl Role {
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Pod => "pod",
-            Self::Bridge => "bridge",
-            Self::Tunnel => "tunnel",
-            Self::Uplink => "uplink",
+            Self::Pod => mark!("pod"),
+            Self::Bridge => mark!("bridge"),
+            Self::Tunnel => mark!("tunnel"),
+            Self::Uplink => mark!("uplink"),
         }
     }
 }

@@ -1,4 +1,5 @@
 //! What the container runtime, its logs and the CNI's configuration say of pods' networks.
+use netdiag_lang::english;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::either::either;
@@ -102,7 +103,7 @@ impl Runtime {
     pub fn refusal(&self) -> Option<(String, &str)> {
         let (socket, said) = self.cri.as_ref()?;
         let why = said.as_ref().err()?;
-        Some((format!("the container runtime at {socket}"), why.as_str()))
+        Some((english!("the container runtime at {socket}"), why.as_str()))
     }
 
     /// For the list of what could not be checked.

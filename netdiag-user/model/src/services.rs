@@ -1,4 +1,6 @@
 //! Services as a node's rules have them, and as its pods were told of them.
+use netdiag_lang::t;
+
 use super::shell::CommandLine;
 use crate::shell;
 use std::net::IpAddr;
@@ -144,7 +146,7 @@ impl Services {
         let range = || {
             let mut ranges = self.ranges.iter();
             let (prefix, by) = ranges.find(|(prefix, _)| prefix.contains(address))?;
-            let by = format!("{prefix} of {by}");
+            let by = t!("{prefix} of {by}");
             Some(Word { by, sure: true })
         };
         match told {

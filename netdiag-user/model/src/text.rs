@@ -1,4 +1,11 @@
 //! Words for terminals and documents: of others, as a log's or a daemon's, and of numbers.
+mod columns;
+
+use std::borrow::Borrow;
+
+use netdiag_lang::t;
+
+pub use self::columns::{Part, filled, fitting, has_wide, parts, whole_commands, width};
 
 /// What a terminal obeys, what turns text around and what is not seen: control characters (C0, DEL
 /// and C1), Unicode's Bidi_Control, ends of lines, characters without width, fillers that look like
@@ -52,11 +59,35 @@ pub fn line(text: &str, longest: usize) -> String {
     line.trim().to_owned()
 }
 
-/// `1 packet`, `2 packets`.
+/// `1 packet`, `2 packets`. The noun is a key of the catalogue (`mark!`): its Chinese has the
+/// measure word, and no plural.
 pub fn counted(number: u64, of: &str) -> String {
-    match number {
-        1 => format!("1 {of}"),
-        _ => format!("{number} {of}s"),
+    match (number, netdiag_lang::translated(of)) {
+        (_, Some(of)) => format!("{number} {of}"),
+        (1, None) => format!("1 {of}"),
+        (_, None) => format!("{number} {of}s"),
+    }
+}
+
+/// `a, b, c`.
+pub fn listed(items: &[impl Borrow<str>]) -> String {
+    items.join(t!(", "))
+}
+
+/// `a and b`, `a, b and c`.
+pub fn both(items: &[impl Borrow<str>]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.borrow().to_owned(),
+        [rest @ .., last] => t!("{} and {}", listed(rest), last.borrow()),
+    }
+}
+
+/// `a, b and 3 more`.
+pub fn listed_and_more(items: &[impl Borrow<str>], more: usize) -> String {
+    match more {
+        0 => listed(items),
+        _ => t!("{} and {more} more", listed(items)),
     }
 }
 
@@ -79,6 +110,15 @@ mod tests {
             [counted(1, "packet"), counted(0, "packet")],
             ["1 packet", "0 packets"]
         );
+    }
+
+    #[test]
+    fn a_list_ends_with_and() {
+        assert_eq!(both(&["a", "b", "c"]), "a, b and c");
+        assert_eq!(both(&["a", "b"]), "a and b");
+        assert_eq!(both(&["a".to_owned()]), "a");
+        assert_eq!(listed_and_more(&["a", "b"], 2), "a, b and 2 more");
+        assert_eq!(listed_and_more(&["a", "b"], 0), "a, b");
     }
 
     #[test]

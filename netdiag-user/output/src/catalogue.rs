@@ -1,49 +1,58 @@
 //! The manual pages: causes, drop reasons, and what is possible here.
 use anyhow::Result;
+use netdiag_lang::{Lang, retold, say, t};
 
 use super::{
     Format, Sink, document, line,
-    style::{BOLD, DIM, GREEN, RED, YELLOW, beside, paint, wrap},
+    style::{BOLD, DIM, GREEN, RED, YELLOW, beside, paint, wrap, wrap_commands},
 };
 use crate::{
     causes::{self, Cause},
     kernel::support::Feature,
-    model::reason::Reasons,
+    model::{
+        reason::Reasons,
+        text::{filled, listed, width as wide},
+    },
 };
 
 /// All causes, and this kernel's drop reasons.
 pub fn catalogue(reasons: &Reasons) -> Result<()> {
-    line(&paint(BOLD, "Causes (netdiag explain ID)"))?;
+    line(&paint(BOLD, t!("Causes (netdiag explain ID)")))?;
     let longest = causes::ALL.iter().map(|c| c.id.len()).max().unwrap_or(0);
     let mut sink = Sink::open(None)?;
     for cause in causes::ALL {
         let label = format!(" {}", cause.id);
-        sink.write(&beside(&label, longest + 3, cause.title, sink.room()))?;
+        sink.write(&beside(&label, longest + 3, say(cause.title), sink.room()))?;
     }
     if reasons.is_empty() {
-        return line("\nThis kernel has no BTF that its drop reasons could be read from.");
+        return line(t!(
+            "\nThis kernel has no BTF that its drop reasons could be read from."
+        ));
     }
-    line(&paint(BOLD, "\nDrop reasons of this kernel"))?;
+    line(&paint(BOLD, t!("\nDrop reasons of this kernel")))?;
     let names: Vec<_> = reasons.iter().map(|(_, name)| name).collect();
     sink.write(&wrap(&names.join(" "), sink.width(), " "))
 }
 
 pub fn manual(cause: &Cause) -> Result<()> {
     let mut sink = Sink::open(None)?;
-    sink.write(&pages(cause, sink.width()))
+    let manual = match netdiag_lang::chosen() {
+        Lang::English => cause.manual(),
+        Lang::Chinese => cause.manual_zh().to_owned(),
+    };
+    sink.write(&pages(cause, &manual, sink.width()))
 }
 
 /// Its headings, and its paragraphs as wide as the reader's terminal.
-fn pages(cause: &Cause, width: usize) -> String {
-    let title = format!("{}: {}", cause.id, cause.title);
+fn pages(cause: &Cause, manual: &str, width: usize) -> String {
+    let title = t!("{}: {}", cause.id, say(cause.title));
     let mut out = wrap(&title, width, "").replacen(cause.id, &paint(BOLD, cause.id), 1);
     out.push('\n');
-    let manual = cause.manual();
     let mut paragraph: Vec<&str> = Vec::new();
     for text in manual.lines().chain([""]) {
         let heading = text.strip_prefix("# ");
         if (heading.is_some() || text.is_empty()) && !paragraph.is_empty() {
-            out.push_str(&wrap(&paragraph.join(" "), width, "  "));
+            out.push_str(&wrap_commands(&paragraph.join(" "), width, "  "));
             paragraph.clear();
         }
         match heading {
@@ -61,7 +70,7 @@ fn pages(cause: &Cause, width: usize) -> String {
 pub fn reason(number: u32, name: &str) -> Result<()> {
     let mut sink = Sink::open(None)?;
     let width = sink.room();
-    let head = format!(
+    let head = t!(
         "{name}: drop reason {number} of this kernel (enum skb_drop_reason, \
          include/net/dropreason-core.h; its number differs between kernels)"
     );
@@ -72,12 +81,12 @@ pub fn reason(number: u32, name: &str) -> Result<()> {
         .map(|c| c.id)
         .collect();
     let related = match related.is_empty() {
-        true => "No cause of the catalogue is decided by it alone.".into(),
-        false => format!("Causes that use it: {}", related.join(", ")),
+        true => t!("No cause of the catalogue is decided by it alone.").into(),
+        false => t!("Causes that use it: {}", listed(&related)),
     };
     sink.write(&wrap(&related, width, ""))?;
     sink.write(&wrap(
-        &format!(
+        &t!(
             "By hand: perf record -ag -e skb:kfree_skb --filter 'reason == {number}' sleep 10; perf script; or netdiag run"
         ),
         width,
@@ -90,20 +99,20 @@ pub fn features(features: &[Feature], format: Format) -> Result<()> {
     if !matches!(format, Format::Table | Format::Wide) {
         return document(&mut sink, &features, format);
     }
-    let longest = features.iter().map(|f| f.name.chars().count()).max();
+    let longest = features.iter().map(|f| wide(&retold(f.name))).max();
     let column = WORD + longest.unwrap_or(0) + 3;
     for feature in features {
         let (style, word) = match (feature.available, feature.essential) {
-            (true, _) => (GREEN, "yes"),
-            (false, true) => (RED, "NO"),
-            (false, false) => (YELLOW, "without"),
+            (true, _) => (GREEN, t!("yes")),
+            (false, true) => (RED, t!("NO")),
+            (false, false) => (YELLOW, t!("without")),
         };
-        let label = format!("{word:<WORD$} {}", feature.name);
-        let text = beside(&label, column, &feature.detail, sink.room());
+        let label = format!("{} {}", filled(word, WORD), retold(feature.name));
+        let text = beside(&label, column, &retold(&feature.detail), sink.room());
         sink.write(&text.replacen(word, &paint(style, word), 1))?;
         if !feature.remedy.is_empty() {
             let label = " ".repeat(WORD);
-            let remedy = format!("needs: {}", feature.remedy);
+            let remedy = t!("needs: {}", retold(&feature.remedy));
             let text = beside(&label, WORD + 1, &remedy, sink.room());
             sink.write(
                 &text
@@ -121,16 +130,37 @@ const WORD: usize = 7;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
+
+    fn plain(cause: &Cause, manual: &str) -> String {
+        anstream::adapter::strip_str(&pages(cause, manual, 80)).to_string()
+    }
 
     #[test]
     fn a_manual_fits_the_terminal() {
         for cause in causes::ALL {
-            let text = anstream::adapter::strip_str(&pages(cause, 80)).to_string();
-            for line in text.lines() {
-                assert!(line.chars().count() <= 80, "{}: {line}", cause.id);
+            let english = plain(cause, &cause.manual());
+            assert!(english.contains("\nFix\n"), "{english}");
+            let chinese = plain(cause, cause.manual_zh());
+            for line in english.lines().chain(chinese.lines()) {
+                assert!(wide(line) <= 80, "{}: {line}", cause.id);
             }
-            assert!(text.contains("\nFix\n"), "{text}");
+            // It is broken where the line is full, not at its few spaces.
+            let paragraph = chinese.lines().filter(|line| line.starts_with("  "));
+            let widest = paragraph.map(wide).max();
+            assert!(widest > Some(70), "{chinese}");
+        }
+    }
+
+    #[test]
+    fn a_command_of_a_manual_is_on_one_line() {
+        for cause in causes::ALL {
+            for manual in [cause.manual().as_str(), cause.manual_zh()] {
+                for line in plain(cause, manual).lines() {
+                    assert!(line.matches('`').count() % 2 == 0, "{}: {line}", cause.id);
+                }
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 mod lines;
 
 use anyhow::Result;
+use netdiag_lang::{retold, t};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -15,8 +16,12 @@ use crate::model::{
     event::{Detail, DropRelation, LiveEvent},
     node::Node,
     pod::label,
+    text::{filled, fitting, width as wide},
     verdict::Verdict,
 };
+
+/// Columns of what an event is.
+const KIND: usize = 12;
 
 /// Lines a tick at most: a busy node must stay readable. The rest is counted.
 const MOST_LINES: usize = 12;
@@ -69,9 +74,10 @@ impl Live {
         if !matches!(self.format, Format::Table | Format::Wide) {
             return Ok(());
         }
-        let head = format!(
+        let head = t!(
             "{} · Linux {} · {hooks} hooks · Ctrl-C ends with a summary",
-            node.name, node.kernel
+            node.name,
+            node.kernel
         );
         sink.write(&format!("{}\n", paint(DIM, &clean(&head))))
     }
@@ -123,7 +129,7 @@ impl Live {
             text.push_str(&line(one, width));
         }
         if more > 0 {
-            let more = format!("         … and {more} more in this moment\n");
+            let more = t!("         … and {more} more in this moment\n");
             text.push_str(&paint(DIM, &more));
         }
         if text.is_empty() {
@@ -162,13 +168,13 @@ fn line(line: &Line, width: usize) -> String {
         Detail::Link { .. } => CYAN,
         _ => YELLOW,
     };
-    let kind = event.detail.name();
-    let head = format!("{time} {} ", paint(style, &format!("{kind:<12}")));
-    let room = width.saturating_sub(time.len() + kind.len().max(12) + 2);
+    let kind = filled(&retold(event.detail.name()), KIND);
+    let head = format!("{time} {} ", paint(style, &kind));
+    let room = width.saturating_sub(time.len() + wide(&kind) + 2);
     let what = joined(&[detail(event), line.way()]);
     let count = format!("{:>5}×", line.count);
     let whole = format!("{count} {}", joined(&[what.clone(), line.flow()]));
-    if whole.chars().count() <= room {
+    if wide(&whole) <= room {
         return format!("{head}{whole}\n");
     }
     let first = cut(&format!("{count} {what}"), room);
@@ -192,15 +198,12 @@ fn joined(parts: &[String]) -> String {
     parts.join(" · ")
 }
 
-/// The first `room` characters, the last of them a sign that there were more.
+/// The first `room` columns, the last of them a sign that there were more.
 fn cut(text: &str, room: usize) -> String {
-    if text.chars().count() <= room {
+    if wide(text) <= room {
         return text.to_owned();
     }
-    text.chars()
-        .take(room.saturating_sub(1))
-        .chain(['…'])
-        .collect()
+    fitting(text, room.saturating_sub(1)).to_owned() + "…"
 }
 
 /// The flow, and the pods at its ends as far as they have names.
@@ -228,23 +231,23 @@ fn detail(event: &LiveEvent) -> String {
     match &event.detail {
         Detail::Drop {
             reason, location, ..
-        } => format!("{reason} in {location}"),
+        } => t!("{reason} in {location}"),
         Detail::Oversize {
             largest,
             limit,
             limit_from,
             ..
         } => {
-            let why = limit_from.map_or_else(String::new, |from| format!(" ({from})"));
-            format!("{largest} bytes, {limit} fit{why}")
+            let why = limit_from.map_or_else(String::new, |from| t!(" ({})", retold(from)));
+            t!("{largest} bytes, {limit} fit{why}")
         }
         Detail::Retransmit { seen, drop, .. } => {
             let drop = drop.map_or("", |d| match d {
-                DropRelation::SamePacket => ", the packet was dropped here",
-                DropRelation::SameFlow => ", packets of it were dropped here",
-                DropRelation::NoneSeen => ", no drop seen here",
+                DropRelation::SamePacket => t!(", the packet was dropped here"),
+                DropRelation::SameFlow => t!(", packets of it were dropped here"),
+                DropRelation::NoneSeen => t!(", no drop seen here"),
             });
-            format!("by the {seen}{drop}")
+            t!("by the {}{drop}", retold(seen))
         }
         Detail::VxlanSourceMismatch {
             outer_source,
@@ -252,10 +255,8 @@ fn detail(event: &LiveEvent) -> String {
             vni,
             ..
         } => {
-            format!(
-                "outer source {outer_source}, expected {} (VNI {vni})",
-                expected.join(" ")
-            )
+            let expected = expected.join(" ");
+            t!("outer source {outer_source}, expected {expected} (VNI {vni})")
         }
         Detail::Unreachable {
             icmp_type,
@@ -263,27 +264,27 @@ fn detail(event: &LiveEvent) -> String {
             sender,
             mtu,
         } => match mtu {
-            Some(mtu) => format!("{sender} says MTU {mtu}"),
-            None => format!("{sender} says ICMP {icmp_type}/{icmp_code}"),
+            Some(mtu) => t!("{sender} says MTU {mtu}"),
+            None => t!("{sender} says ICMP {icmp_type}/{icmp_code}"),
         },
         Detail::Dns {
             problem,
             name,
             query_type,
             ..
-        } => format!("{problem}: {} {query_type}", clean(name)),
+        } => t!("{}: {} {query_type}", retold(problem), clean(name)),
         Detail::Oom { pid, comm, .. } => {
-            let comm = comm.as_deref().unwrap_or("a process");
-            format!("{} (pid {pid}) was OOM-killed", clean(comm))
+            let comm = comm.as_deref().unwrap_or(t!("a process"));
+            t!("{} (pid {pid}) was OOM-killed", clean(comm))
         }
-        Detail::Between { between } => format!(
+        Detail::Between { between } => t!(
             "{} of {} packets to {} never came",
             event.count,
             between.packets,
             clean(&between.to)
         ),
-        Detail::Link { change } => format!("link {change}"),
-        Detail::Finding { finding } => format!("{}: {}", finding.cause, clean(&finding.summary)),
+        Detail::Link { change } => t!("link {}", retold(change)),
+        Detail::Finding { finding } => t!("{}: {}", finding.cause, clean(&finding.summary)),
         Detail::Fragment { .. } | Detail::Foreign | Detail::Stats { .. } => String::new(),
     }
 }

@@ -1,6 +1,8 @@
 //! Terminals that show no more than ASCII.
 use std::env;
 
+use netdiag_lang::{Lang, chosen};
+
 /// The characters of a terminal, by locale(7): the first of these that is set says it.
 const NAMED_BY: [&str; 3] = ["LC_ALL", "LC_CTYPE", "LANG"];
 
@@ -35,11 +37,13 @@ fn names_utf8(locale: &str) -> bool {
 
 /// The same in ASCII; what stands for nothing in it is a question mark.
 pub fn plain(text: &str) -> String {
+    // Whoever asks for Chinese in such a locale asks for characters that it does not name.
+    let wanted = chosen() == Lang::Chinese;
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match DRAWN.iter().find(|(drawn, _)| *drawn == c) {
             Some((_, instead)) => out.push_str(instead),
-            None if c.is_ascii() => out.push(c),
+            None if c.is_ascii() || wanted => out.push(c),
             None => out.push('?'),
         }
     }

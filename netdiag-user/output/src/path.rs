@@ -1,17 +1,19 @@
 //! A path for people: one table a direction, a line a hop.
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
+use netdiag_lang::{retold, t};
 
 use super::style::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, paint, wrap};
 use crate::model::{
     address::host,
     path::{Answer, Course, End, FateKind, KnownBy, Outcome, Path, Probe, ProbeKind, Step, Way},
     pod::label,
+    text::{fitting, listed, width as wide},
 };
 
 pub fn render(path: &Path, width: usize) -> String {
     let mut out = head(path, width);
-    out.push_str(&way("Request", &path.request, Some(path), width));
-    out.push_str(&way("Reply", &path.reply, None, width));
+    out.push_str(&way(t!("Request"), &path.request, Some(path), width));
+    out.push_str(&way(t!("Reply"), &path.reply, None, width));
     out.push_str(&probes(&path.probes));
     out.push_str(&foot(path, width));
     out
@@ -25,14 +27,14 @@ fn probes(probes: &[Probe]) -> String {
     table.load_style(NOTHING);
     for probe in probes {
         let size = match (probe.kind, probe.bytes) {
-            (_, Some(bytes)) => format!("{bytes} bytes"),
-            (_, None) => "handshake".into(),
+            (_, Some(bytes)) => t!("{bytes} bytes"),
+            (_, None) => t!("handshake").into(),
         };
         let time = probe.seconds.map(latency).unwrap_or_default();
         table.add_row([
             kind(probe.kind).to_owned(),
             size,
-            format!("{} of {} answered", probe.answered, probe.sent),
+            t!("{} of {} answered", probe.answered, probe.sent),
             came(&probe.answer),
             time,
         ]);
@@ -41,7 +43,7 @@ fn probes(probes: &[Probe]) -> String {
     let lines = lines.lines().map(|l| format!("   {}\n", l.trim_end()));
     format!(
         "\n{}\n{}",
-        paint(BOLD, "Probes, sent by netdiag itself"),
+        paint(BOLD, t!("Probes, sent by netdiag itself")),
         lines.collect::<String>()
     )
 }
@@ -57,12 +59,12 @@ fn kind(kind: ProbeKind) -> &'static str {
 fn came(answer: &Answer) -> String {
     match answer {
         Answer::Answered => String::new(),
-        Answer::Refused => "refused".into(),
-        Answer::Reset => "reset".into(),
-        Answer::TooBig => "too big for the path".into(),
-        Answer::Unreachable => "unreachable".into(),
-        Answer::Prohibited => "prohibited".into(),
-        Answer::Timeout => "no answer".into(),
+        Answer::Refused => t!("refused").into(),
+        Answer::Reset => t!("reset").into(),
+        Answer::TooBig => t!("too big for the path").into(),
+        Answer::Unreachable => t!("unreachable").into(),
+        Answer::Prohibited => t!("prohibited").into(),
+        Answer::Timeout => t!("no answer").into(),
         Answer::Other(text) => clean(text),
     }
 }
@@ -72,18 +74,20 @@ fn head(path: &Path, width: usize) -> String {
     let protocol = protocol.map_or_else(String::new, |p| format!("{p} "));
     let flows = match path.flows {
         0 => String::new(),
-        1 => format!(" · 1 {protocol}flow"),
-        n => format!(" · {n} {protocol}flows"),
+        1 => t!(" · 1 {protocol}flow"),
+        n => t!(" · {n} {protocol}flows"),
     };
     let by = match path.translated_by {
-        Some(KnownBy::Conntrack) => " · translated, by conntrack",
-        Some(KnownBy::Inferred) => " · translated, inferred from sockets and sequence numbers",
+        Some(KnownBy::Conntrack) => t!(" · translated, by conntrack"),
+        Some(KnownBy::Inferred) => t!(" · translated, inferred from sockets and sequence numbers"),
         None => "",
     };
     let ends = format!("{} → {}", end(&path.source), end(&path.destination));
-    let watched = format!(
+    let watched = t!(
         "{} · Linux {} · watched {:.1} s{flows}{by}",
-        path.node, path.kernel, path.duration
+        path.node,
+        path.kernel,
+        path.duration
     );
     painted(BOLD, &ends, width) + &painted(DIM, &watched, width)
 }
@@ -100,7 +104,7 @@ fn end(end: &End) -> String {
         Some(port) => crate::model::address::endpoint(*a, port),
         None => a.to_string(),
     });
-    let addresses = address.collect::<Vec<_>>().join(", ");
+    let addresses = listed(&address.collect::<Vec<_>>());
     let pod = end.pod.as_ref().filter(|p| p.name.is_some());
     match (pod, &end.service) {
         (Some(pod), _) => format!("{} ({addresses})", label(pod)),
@@ -127,7 +131,15 @@ fn way(title: &str, way: &Way, asked: Option<&Path>, width: usize) -> String {
     table.load_style(NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);
     let columns = [
-        "", "HOP", "", "PACKETS", "BYTES", "LARGEST", "LIMIT", "RETRANS", "+TIME",
+        "",
+        t!("HOP"),
+        "",
+        t!("PACKETS"),
+        t!("BYTES"),
+        t!("LARGEST"),
+        t!("LIMIT"),
+        t!("RETRANS"),
+        t!("+TIME"),
     ];
     table.set_header(columns);
     for number in 3..=8 {
@@ -173,11 +185,10 @@ fn style_of(step: &Step) -> Option<anstyle::Style> {
 }
 
 fn clip(line: &str, width: usize) -> String {
-    if line.chars().count() <= width {
+    if wide(line) <= width {
         return line.to_owned();
     }
-    let kept: String = line.chars().take(width.saturating_sub(1)).collect();
-    kept + "…"
+    fitting(line, width.saturating_sub(1)).to_owned() + "…"
 }
 
 /// The ends as the first hop sees them, where they are not what was asked for: the node translates
@@ -187,27 +198,27 @@ fn begun(asked: &Path, step: &Step) -> Option<String> {
     let other = |seen: &str, end: &End| host(seen).is_some_and(|a| !end.addresses.contains(&a));
     let (source, destination) = step.ends()?;
     let to = other(destination, &asked.destination);
-    let to = to.then(|| format!("to {destination}"));
+    let to = to.then(|| t!("to {destination}"));
     let from = other(source, &asked.source);
-    let from = from.then(|| format!("from {source}"));
+    let from = from.then(|| t!("from {source}"));
     let both: Vec<_> = [to, from].into_iter().flatten().collect();
-    (!both.is_empty()).then(|| both.join(", "))
+    (!both.is_empty()).then(|| listed(&both))
 }
 
 /// The ends where they are others than at the hop before.
 fn changed(before: Option<(&str, &str)>, step: &Step) -> Option<String> {
     let ((source, destination), (from, to)) = (before?, step.ends()?);
-    let to = (to != destination).then(|| format!("now to {to}"));
-    let from = (from != source).then(|| format!("now from {from}"));
+    let to = (to != destination).then(|| t!("now to {to}"));
+    let from = (from != source).then(|| t!("now from {from}"));
     let both: Vec<_> = [to, from].into_iter().flatten().collect();
-    (!both.is_empty()).then(|| both.join(", "))
+    (!both.is_empty()).then(|| listed(&both))
 }
 
 fn notes(before: Option<(&str, &str)>, step: &Step) -> Vec<String> {
     let course = match step.course {
         Course::Expected => None,
-        Course::Unexpected => Some("not where the routes lead".to_owned()),
-        Course::NotSeen => return vec!["the routes lead here, nothing was seen".into()],
+        Course::Unexpected => Some(t!("not where the routes lead").to_owned()),
+        Course::NotSeen => return vec![t!("the routes lead here, nothing was seen").into()],
     };
     let all = [changed(before, step), step.carried.clone(), course];
     all.into_iter().flatten().collect()
@@ -227,15 +238,15 @@ fn row(step: &Step) -> Vec<String> {
         (fits, false) => fits.to_string(),
     });
     let name = match step.role.as_deref() {
-        Some(role) => format!("{} ({role})", clean(&step.interface)),
+        Some(role) => t!("{} ({})", clean(&step.interface), retold(role)),
         None => clean(&step.interface),
     };
     vec![
         mark.into(),
         name,
         match step.direction.as_str() {
-            "egress" => "out".into(),
-            _ => "in".into(),
+            "egress" => t!("out").into(),
+            _ => t!("in").into(),
         },
         shown(step.packets.to_string()),
         shown(step.bytes.to_string()),
@@ -268,61 +279,61 @@ fn next(path: &Path) -> String {
     let left = last.filter(|s| s.role.as_deref() == Some("uplink") && s.direction == "egress");
     match left.filter(|s| path.outcome == Outcome::Silent && path.at.as_ref() == Some(&s.interface))
     {
-        Some(step) => format!(
+        Some(step) => t!(
             "what left by {} is no longer this node's: look with `netdiag path` on the node where it \
              goes, or record on both (--record) and join them: `netdiag replay A B --path SRC DST`",
             step.interface
         ),
-        None => {
-            "no cause is certain yet: `netdiag diagnose` watches longer, the node's configuration \
-                 too"
-            .into()
-        }
+        None => t!(
+            "no cause is certain yet: `netdiag diagnose` watches longer, the node's \
+                 configuration too"
+        )
+        .into(),
     }
 }
 
 fn foot(path: &Path, width: usize) -> String {
     let (style, word) = match path.outcome {
-        Outcome::Answered => (GREEN, "ANSWERED"),
-        Outcome::Lossy => (YELLOW, "LOSSY"),
-        Outcome::Refused => (RED, "REFUSED"),
-        Outcome::PartlyRefused => (YELLOW, "PARTLY REFUSED"),
-        Outcome::Dropped => (RED, "DROPPED"),
-        Outcome::Unreachable => (RED, "UNREACHABLE"),
-        Outcome::Silent => (RED, "SILENT"),
-        Outcome::Unknown => (YELLOW, "UNKNOWN"),
-        Outcome::NoTraffic => (YELLOW, "NO TRAFFIC"),
+        Outcome::Answered => (GREEN, t!("ANSWERED")),
+        Outcome::Lossy => (YELLOW, t!("LOSSY")),
+        Outcome::Refused => (RED, t!("REFUSED")),
+        Outcome::PartlyRefused => (YELLOW, t!("PARTLY REFUSED")),
+        Outcome::Dropped => (RED, t!("DROPPED")),
+        Outcome::Unreachable => (RED, t!("UNREACHABLE")),
+        Outcome::Silent => (RED, t!("SILENT")),
+        Outcome::Unknown => (YELLOW, t!("UNKNOWN")),
+        Outcome::NoTraffic => (YELLOW, t!("NO TRAFFIC")),
     };
     // What was lost stands below its direction already.
     let told = [&path.request, &path.reply].map(|way| way.fates.len()) != [0, 0];
     let some = (1..path.flows).contains(&path.answered);
-    let some = some.then(|| format!("{} of {} flows answered", path.answered, path.flows));
+    let some = some.then(|| t!("{} of {} flows answered", path.answered, path.flows));
     let text = match (&path.at, some) {
         _ if !told => path.summary.clone(),
         (_, Some(some)) if path.outcome == Outcome::PartlyRefused => some,
-        (Some(at), Some(some)) => format!("{some}; what is lost was last seen at {at}"),
-        (Some(at), None) => format!("last seen at {at}"),
+        (Some(at), Some(some)) => t!("{some}; what is lost was last seen at {at}"),
+        (Some(at), None) => t!("last seen at {at}"),
         (None, _) => path.summary.clone(),
     };
     let line = format!("{}  {}", word, clean(&text));
     let text = wrap(&line, width, "").replacen(word, &paint(style, word), 1);
     let mut out = format!("\n{text}");
     for concern in &path.causes {
-        let line = format!("{}: {}", concern.cause, concern.summary);
+        let line = t!("{}: {}", concern.cause, retold(&concern.summary));
         let text = wrap(&clean(&line), width, "    ");
         out.push_str(&format!("  {} {}", paint(RED, "▸"), text.trim_start()));
     }
     if !path.causes.is_empty() {
         out.push_str(&paint(
             DIM,
-            "    `netdiag diagnose` shows evidence and fix.\n",
+            &format!("    {}\n", t!("`netdiag diagnose` shows evidence and fix.")),
         ));
     }
     if path.causes.is_empty() && is_bad(path.outcome) {
         out.push_str(&paint(DIM, &wrap(&clean(&next(path)), width, "  ")));
     }
     for one in &path.not_checked {
-        let line = format!("not checked: {}: {}", one.what, one.why);
+        let line = t!("not checked: {}: {}", retold(&one.what), retold(&one.why));
         out.push_str(&paint(DIM, &wrap(&clean(&line), width, "  ")));
     }
     out

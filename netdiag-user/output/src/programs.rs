@@ -1,6 +1,7 @@
 //! What each program is to this kernel.
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
+use netdiag_lang::t;
 
 use super::{Format, Sink, document};
 use crate::kernel::weigh::{Form, MOST_VERIFIED, Weighed, Weight};
@@ -17,16 +18,21 @@ pub fn programs(weighed: &Weighed, format: Format) -> Result<()> {
 fn render(weighed: &Weighed) -> String {
     let forms: Vec<String> = weighed.forms.iter().map(form).collect();
     let (kernel, cpus) = (&weighed.kernel, weighed.possible_cpus);
-    format!(
-        "Linux {kernel}, {cpus} possible CPUs, at most {MOST_VERIFIED} instructions verified a program\n{}",
-        forms.concat()
-    )
+    let most = MOST_VERIFIED;
+    t!("Linux {kernel}, {cpus} possible CPUs, at most {most} instructions verified a program\n")
+        + &forms.concat()
 }
 
 fn form(form: &Form) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
-    table.set_header(["PROGRAM", "VERIFIED", "TRANSLATED", "JITTED", "MAPS"]);
+    table.set_header([
+        t!("PROGRAM"),
+        t!("VERIFIED"),
+        t!("TRANSLATED"),
+        t!("JITTED"),
+        t!("MAPS"),
+    ]);
     table.add_rows(form.programs.iter().map(row));
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -34,13 +40,15 @@ fn form(form: &Form) -> String {
     let lines: Vec<String> = table.lines().map(|l| l.trim_end().to_owned()).collect();
     let refused = form.programs.iter().filter_map(|program| {
         let why = program.refused.as_ref()?;
-        Some(format!("{} is refused: {why}\n", program.program))
+        Some(t!("{} is refused: {why}\n", program.program))
     });
-    let with = if form.filter { "with" } else { "without" };
+    let (take, of) = (form.map_bytes >> 10, form.map_budget >> 10);
+    let title = match form.filter {
+        true => t!("with --filter and a selection: maps take {take} of {of} KiB"),
+        false => t!("without --filter and a selection: maps take {take} of {of} KiB"),
+    };
     format!(
-        "\n{with} --filter and a selection: maps take {} of {} KiB\n{}\n{}",
-        form.map_bytes >> 10,
-        form.map_budget >> 10,
+        "\n{title}\n{}\n{}",
         lines.join("\n"),
         refused.collect::<String>()
     )
@@ -49,7 +57,7 @@ fn form(form: &Form) -> String {
 fn row(program: &Weight) -> [String; 5] {
     let name = format!(" {}", program.program);
     if program.refused.is_some() {
-        return [name, "refused".into(), "".into(), "".into(), "".into()];
+        return [name, t!("refused").into(), "".into(), "".into(), "".into()];
     }
     let verified = program.verified_insns;
     [

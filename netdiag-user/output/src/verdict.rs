@@ -1,37 +1,40 @@
 //! The verdict for people: what is wrong, how one can tell, whom it hits, what to do.
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
+use netdiag_lang::{mark, retold, t};
 
+use self::names::{confidence, role_name, severity, style_of, watched};
 use super::style::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, paint, wrap};
 use crate::{
     model::{
         pod::label,
         shell::CommandLine,
-        text::counted,
+        text::{counted, filled, listed},
         total::{Total, add},
-        verdict::{
-            Confidence, Drop, Evidence, Finding, Fix, FlowRef, Origin, Outcome, PodRef, Severity,
-            Verdict,
-        },
+        verdict::{Drop, Evidence, Finding, Fix, FlowRef, Origin, Outcome, PodRef, Verdict},
     },
     shell,
 };
 
 mod between;
 mod foot;
+mod names;
 pub mod screen;
 /// The words of a verdict, for whatever else tells it.
 pub mod words {
     pub use super::{
         DropPlace,
         between::passed,
-        confidence,
         foot::{accounts, observed, own, undecided_between},
-        places, role_name, way,
+        names::{confidence, role_name, severity, watched},
+        on_node, places, way,
     };
 }
 
 /// Rows of drops and flows shown; `wide` shows all.
 const MOST_ROWS: usize = 8;
+
+/// Columns of where a line of evidence is from.
+const ORIGIN: usize = 10;
 
 /// A packet sent again now and then is everybody's day.
 const WORTH_TELLING: u64 = 3;
@@ -73,25 +76,21 @@ impl Page {
 
     fn head(&self, verdict: &Verdict) -> String {
         let (style, word) = match verdict.verdict {
-            Outcome::Healthy => (GREEN, "healthy"),
-            Outcome::Incomplete => (YELLOW, "not enough seen to call it healthy"),
-            Outcome::Findings => (RED, "findings"),
+            Outcome::Healthy => (GREEN, t!("healthy")),
+            Outcome::Incomplete => (YELLOW, t!("not enough seen to call it healthy")),
+            Outcome::Findings => (RED, t!("findings")),
         };
         let word = match verdict.findings.len() {
             0 => match verdict.drops.iter().map(|d| d.packets).total() {
                 0 => word.to_owned(),
-                packets => format!(
+                packets => t!(
                     "{word}: no cause found; {} dropped, see below",
-                    counted(packets, "packet")
+                    counted(packets, mark!("packet"))
                 ),
             },
-            1 => "1 finding".to_owned(),
-            n => format!("{n} findings"),
+            n => counted(n as u64, mark!("finding")),
         };
-        let watched = match verdict.observer.hooks {
-            0 => "configuration only, no traffic watched".to_owned(),
-            _ => format!("watched {:.1} s", verdict.duration),
-        };
+        let watched = watched(verdict);
         let title = paint(BOLD, &clean(&verdict.node));
         if !verdict.nodes.is_empty() {
             return format!("{title} {}\n", paint(style, &word));
@@ -104,25 +103,23 @@ impl Page {
     }
 
     fn finding(&self, finding: &Finding) -> String {
-        let (style, word) = match finding.severity {
-            Severity::Critical => (RED, "CRITICAL"),
-            Severity::Warning => (YELLOW, "WARNING"),
-            Severity::Info => (CYAN, "INFO"),
-        };
+        let (style, word) = (style_of(finding.severity), severity(finding.severity));
         let confidence = confidence(finding);
         let on = finding.node.as_ref();
-        let on = on.map_or_else(String::new, |node| format!("  on {}", clean(node)));
+        let on = on.map_or_else(String::new, |node| t!("  on {}", clean(node)));
         let mut out = format!(
             "{}  {}{on}  {}\n",
             paint(style, word),
             paint(BOLD, &finding.cause),
             paint(DIM, confidence)
         );
-        out.push_str(&wrap(&clean(&finding.summary), self.width, "  "));
+        out.push_str(&wrap(&clean(&retold(&finding.summary)), self.width, "  "));
         if let Some(root) = &finding.consequence_of {
-            let why = finding.because.as_deref().unwrap_or_default();
-            let because = if why.is_empty() { "" } else { ": " };
-            let text = format!("a consequence of {root}{because}{why}");
+            let why = retold(finding.because.as_deref().unwrap_or_default());
+            let text = match why.is_empty() {
+                true => t!("a consequence of {root}"),
+                false => t!("a consequence of {root}: {why}"),
+            };
             out.push_str(&wrap(&clean(&text), self.width, "  "));
         }
         out.push_str(&self.evidence(&finding.evidence));
@@ -133,17 +130,18 @@ impl Page {
     }
 
     fn evidence(&self, evidence: &[Evidence]) -> String {
-        let mut out = heading("Evidence");
+        let mut out = heading(t!("Evidence"));
         for line in evidence {
             let origin = match line.origin {
-                Origin::Observed => "observed  ",
-                Origin::Configured => "configured",
+                Origin::Observed => t!("observed"),
+                Origin::Configured => t!("configured"),
             };
-            let text = of_node(line.node.as_deref(), &line.text);
+            let origin = filled(origin, ORIGIN);
+            let text = of_node(line.node.as_deref(), &retold(&line.text));
             let text = wrap(&clean(&text), self.width, "                ");
             out.push_str(&format!(
                 "    {}  {}",
-                paint(DIM, origin),
+                paint(DIM, &origin),
                 text.trim_start()
             ));
             if let Some(confirm) = line.confirm.as_ref().filter(|c| !c.is_refused()) {
@@ -165,22 +163,22 @@ impl Page {
             let role = pod.role.map_or("", role_name);
             let ip = pod.ip.clone().unwrap_or_default();
             let name = match (&pod.name, &pod.uid) {
-                (None, None) => "name unknown".into(),
+                (None, None) => t!("name unknown").into(),
                 _ => label(pod),
             };
             let owner = pod.owner.as_ref().map(ToString::to_string);
             let owner = self.wide.then(|| clean(&owner.unwrap_or_default()));
             let interface = match (&pod.interface, &pod.node) {
-                (Some(link), Some(node)) => format!("{link} on {node}"),
+                (Some(link), Some(node)) => t!("{link} on {node}"),
                 (Some(link), None) => link.clone(),
-                (None, Some(node)) => format!("on {node}"),
+                (None, Some(node)) => t!("on {node}"),
                 (None, None) => nowhere(pod).into(),
             };
             let mut row = vec![role.to_owned(), clean(&name), clean(&ip), clean(&interface)];
             row.extend(owner);
             table.add_row(row);
         }
-        heading("Pods") + &indent(&table) + &self.more(pods.len())
+        heading(t!("Pods")) + &indent(&table) + &self.more(pods.len())
     }
 
     /// What was sent again, where no finding tells of the flow.
@@ -202,8 +200,8 @@ impl Page {
             return String::new();
         }
         let title = match verdict.nodes.len() {
-            0 => "Retransmits on this node",
-            _ => "Retransmits on these nodes",
+            0 => t!("Retransmits on this node"),
+            _ => t!("Retransmits on these nodes"),
         };
         let title = paint(BOLD, title);
         format!("\n{title}\n{}", self.flow_table(&rest))
@@ -213,12 +211,17 @@ impl Page {
         if flows.is_empty() {
             return String::new();
         }
-        heading("Flows") + &self.flow_table(flows)
+        heading(t!("Flows")) + &self.flow_table(flows)
     }
 
     fn flow_table(&self, flows: &[FlowRef]) -> String {
         let mut table = self.fitted();
-        table.set_header(["FLOW", "PACKETS", "RETRANSMITS", "LAST SEEN AT"]);
+        table.set_header([
+            t!("FLOW"),
+            t!("PACKETS"),
+            t!("RETRANSMITS"),
+            t!("LAST SEEN AT"),
+        ]);
         for flow in flows.iter().take(self.most) {
             table.add_row([
                 clean(&way(flow)),
@@ -247,15 +250,15 @@ impl Page {
     fn more(&self, all: usize) -> String {
         match all.saturating_sub(self.most) {
             0 => String::new(),
-            n => format!("    and {n} more (-o wide shows all)\n"),
+            n => t!("    and {n} more (-o wide shows all)\n"),
         }
     }
 
     fn fix(&self, finding: &Finding) -> String {
-        let mut out = heading(&clean(&on_node("Fix", finding.node.as_deref())));
+        let mut out = heading(&clean(&on_node(t!("Fix"), finding.node.as_deref())));
         out.push_str(&self.steps(&finding.fix));
         for other in &finding.other_fixes {
-            out.push_str(&heading(&clean(&on_node("Fix", Some(&other.node)))));
+            out.push_str(&heading(&clean(&on_node(t!("Fix"), Some(&other.node)))));
             out.push_str(&self.steps(&other.fix));
         }
         let explain = shell!("netdiag explain {}", finding.cause);
@@ -266,21 +269,21 @@ impl Page {
     }
 
     fn steps(&self, fix: &Fix) -> String {
-        let mut out = wrap(&clean(&fix.summary), self.width, "    ");
+        let mut out = wrap(&clean(&retold(&fix.summary)), self.width, "    ");
         let (looks, repairs) = (fix.looks().count() > 0, fix.repairs().count() > 0);
         let titled = |title: &str| match looks && repairs {
             true => format!("    {}\n", paint(DIM, title)),
             false => String::new(),
         };
-        out.push_str(&titled("look first:"));
+        out.push_str(&titled(t!("look first:")));
         out.extend(fix.looks().map(pasted));
-        out.push_str(&titled("then:"));
+        out.push_str(&titled(t!("then:")));
         out.extend(fix.repairs().map(pasted));
         if fix.left_out() > 0 {
-            let why = format!(
+            let why = t!(
                 "{} left out: a name in it could make a shell or a reader take it for something \
                  else",
-                counted(fix.left_out() as u64, "command")
+                counted(fix.left_out() as u64, mark!("command"))
             );
             out.push_str(&wrap(&why, self.width, "    "));
         }
@@ -290,9 +293,9 @@ impl Page {
     fn drops(&self, drops: &[Drop]) -> String {
         let of_several = drops.iter().any(|d| d.node.is_some());
         let title = if of_several {
-            "Drops on these nodes"
+            t!("Drops on these nodes")
         } else {
-            "Drops on this node"
+            t!("Drops on this node")
         };
         self.drop_table(title, drops)
     }
@@ -302,7 +305,13 @@ impl Page {
             return String::new();
         }
         let mut table = self.fitted();
-        table.set_header(["REASON", "DROPPED IN", "LINK", "POD", "PACKETS"]);
+        table.set_header([
+            t!("REASON"),
+            t!("DROPPED IN"),
+            t!("LINK"),
+            t!("POD"),
+            t!("PACKETS"),
+        ]);
         let rows = places(drops);
         for row in rows.iter().take(self.most) {
             table.add_row([
@@ -318,7 +327,7 @@ impl Page {
         }
         let rest = match rows.len().saturating_sub(self.most) {
             0 => String::new(),
-            n => format!("  and {n} more rows (-o wide shows all)\n"),
+            n => t!("  and {n} more rows (-o wide shows all)\n"),
         };
         format!("\n{}\n{}{rest}", paint(BOLD, title), shift(&table, "  "))
     }
@@ -340,21 +349,21 @@ pub fn way(flow: &FlowRef) -> String {
     let mut legs: Vec<&str> = flow.legs.iter().map(|l| l.destination.as_str()).collect();
     legs.dedup();
     let masked = flow.legs.iter().find(|l| l.source != flow.source);
-    let masked = masked.map_or_else(String::new, |leg| format!(" as {}", leg.source));
+    let masked = masked.map_or_else(String::new, |leg| t!(" as {}", leg.source));
     match &legs[..] {
         [] => asked,
         [same] if *same == flow.destination => asked + &masked,
-        _ => format!("{asked} → {}{masked}", legs.join(", ")),
+        _ => format!("{asked} → {}{masked}", listed(&legs)),
     }
 }
 
 /// What is said of one of several nodes.
 fn of_node(node: Option<&str>, text: &str) -> String {
-    node.map_or_else(|| text.to_owned(), |node| format!("{node}: {text}"))
+    node.map_or_else(|| text.to_owned(), |node| t!("{node}: {text}"))
 }
 
-fn on_node(what: &str, node: Option<&str>) -> String {
-    node.map_or_else(|| what.to_owned(), |node| format!("{what} on {node}"))
+pub fn on_node(what: &str, node: Option<&str>) -> String {
+    node.map_or_else(|| what.to_owned(), |node| t!("{what} on {node}"))
 }
 
 /// One place where packets die, whosever they are: what differs by an instruction or by the pod alone
@@ -373,9 +382,9 @@ impl DropPlace<'_> {
     pub fn pods(&self) -> String {
         match self.names.as_slice() {
             [] => "-".into(),
-            [one] if self.others => format!("{one} and others"),
+            [one] if self.others => t!("{one} and others"),
             [one] => one.clone(),
-            [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+            [first, rest @ ..] => t!("{first} and {} more", rest.len()),
         }
     }
 }
@@ -418,19 +427,9 @@ fn heading(text: &str) -> String {
 /// Of a pod that has no link here.
 fn nowhere(pod: &PodRef) -> &'static str {
     match pod.role {
-        _ if pod.linkless => "has no link here",
-        Some(crate::model::verdict::PodRole::Victim) => "has no link here",
-        _ => "on another node",
-    }
-}
-
-pub fn role_name(role: crate::model::verdict::PodRole) -> &'static str {
-    use crate::model::verdict::PodRole::{Destination, Server, Source, Victim};
-    match role {
-        Source => "source",
-        Destination => "destination",
-        Server => "server",
-        Victim => "victim",
+        _ if pod.linkless => t!("has no link here"),
+        Some(crate::model::verdict::PodRole::Victim) => t!("has no link here"),
+        _ => t!("on another node"),
     }
 }
 
@@ -443,21 +442,6 @@ fn shift(table: &Table, by: &str) -> String {
         .lines()
         .map(|l| format!("{by}{}\n", l.trim_end()))
         .collect()
-}
-
-/// How sure it is.
-pub fn confidence(finding: &Finding) -> &'static str {
-    match finding.confidence {
-        Confidence::Confirmed if by_traffic(finding) => "confirmed by traffic",
-        Confidence::Confirmed => "confirmed",
-        Confidence::Configured => "by configuration, not met by traffic yet",
-        Confidence::Suspected => "suspected",
-    }
-}
-
-/// What a control plane or a file says is confirmed without a packet.
-fn by_traffic(finding: &Finding) -> bool {
-    !finding.flows.is_empty() || finding.evidence.iter().any(|e| e.packets.is_some())
 }
 
 #[cfg(test)]

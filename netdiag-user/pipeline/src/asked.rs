@@ -4,6 +4,7 @@ use netdiag_common::{
     filter::{EXPRESSION, SELECTION},
     flow::FlowKey,
 };
+use netdiag_lang::{english, mark};
 
 use super::scene::Scene;
 use crate::model::{
@@ -51,24 +52,24 @@ impl Asked {
     pub fn not_checked(&self, unjudged: u64) -> Vec<NotChecked> {
         let mut rows = Vec::new();
         if let Some(filter) = &self.filter {
-            let what = format!("packets other than '{}'", filter.text());
-            rows.push(NotChecked::new(what, "--filter leaves them out"));
+            let what = english!("packets other than '{}'", filter.text());
+            rows.push(NotChecked::new(what, mark!("--filter leaves them out")));
         }
         if !self.pods.is_empty() {
-            let what = format!("packets of other pods than those of {}", self.pods);
-            rows.push(NotChecked::new(what, "they were not asked for"));
+            let what = english!("packets of other pods than those of {}", self.pods);
+            rows.push(NotChecked::new(what, mark!("they were not asked for")));
         }
         if !self.links.is_empty() {
-            let what = format!("packets at other links than {}", self.links.join(", "));
-            rows.push(NotChecked::new(what, "--iface leaves them out"));
+            let what = english!("packets at other links than {}", self.links.join(", "));
+            rows.push(NotChecked::new(what, mark!("--iface leaves them out")));
         }
         if !self.causes.is_empty() {
-            let what = format!("causes other than {}", self.causes.join(", "));
-            rows.push(NotChecked::new(what, "--cause leaves them out"));
+            let what = english!("causes other than {}", self.causes.join(", "));
+            rows.push(NotChecked::new(what, mark!("--cause leaves them out")));
         }
         if unjudged > 0 {
-            let what = format!("{unjudged} dropped packets without readable addresses");
-            rows.push(NotChecked::new(what, "no filter can judge them"));
+            let what = english!("{unjudged} dropped packets without readable addresses");
+            rows.push(NotChecked::new(what, mark!("no filter can judge them")));
         }
         rows
     }

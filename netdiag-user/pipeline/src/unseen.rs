@@ -1,5 +1,6 @@
 //! What a run was too short, or its node too quiet, to tell.
 use netdiag_common::dns::PORT as DNS;
+use netdiag_lang::{mark, t};
 
 use super::{
     attempts::{self, Attempts},
@@ -12,7 +13,7 @@ use crate::model::{
 };
 
 /// What is said not to be checked then.
-pub const TRAFFIC: &str = "traffic";
+pub const TRAFFIC: &str = mark!("traffic");
 /// The longest that a rule waits before it takes silence for a fault: rounds of asking a
 /// neighbour, and clients that catch up with pods that are gone.
 const GRACE_NS: u64 = 10_000_000_000;
@@ -29,26 +30,25 @@ pub fn unseen(facts: &Facts<'_>, run: &Run) -> Option<NotChecked> {
     }
     if facts.flows.is_empty() {
         // By whoever recorded it, or whoever replays it.
-        let asked = match run.partly || run.filtered || !run.links.is_empty() {
-            true => " that was asked for",
-            false => "",
+        let why = match run.partly || run.filtered || !run.links.is_empty() {
+            true => t!("no packet that was asked for seen in {seconds:.1} s"),
+            false => t!("no packet seen in {seconds:.1} s"),
         };
-        let why = format!("no packet{asked} seen in {seconds:.1} s");
         return Some(NotChecked::new(TRAFFIC, why));
     }
     if facts.now.saturating_sub(run.started) < attempts::PATIENCE {
-        let why = format!("watched for {seconds:.1} s: run with --duration {LONG_ENOUGH}");
+        let why = t!("watched for {seconds:.1} s: run with --duration {LONG_ENOUGH}");
         return Some(NotChecked::new(TRAFFIC, why));
     }
     let silent = silent(facts);
     let first = silent.first()?;
-    let more = match silent.len() {
-        1 => String::new(),
-        n => format!(" and {} more", n - 1),
-    };
     let short = facts.now.saturating_sub(run.started) < GRACE_NS;
-    let what = format!("{} from {}{more}", first.target(), first.client);
-    let why = format!(
+    let (target, client) = (first.target(), first.client);
+    let what = match silent.len() {
+        1 => t!("{target} from {client}"),
+        n => t!("{target} from {client} and {} more", n - 1),
+    };
+    let why = t!(
         "unanswered so far; watched for {seconds:.1} s, and silence needs {} s to be judged: run \
          with --duration {LONG_ENOUGH}",
         GRACE_NS / 1_000_000_000

@@ -5,6 +5,8 @@ mod cgroup;
 mod clock;
 pub mod cni;
 mod complete;
+use netdiag_lang::{english, mark};
+
 #[cfg(feature = "cri")]
 mod cri;
 pub mod feed;
@@ -63,6 +65,18 @@ impl std::str::FromStr for Source {
                 Err("--pods takes auto, kubernetes, cri, cni, cgroup, none or a file".into())
             }
             (path, _) => Ok(Self::File(path.into())),
+        }
+    }
+}
+
+/// As it is typed.
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::One(origin) => f.write_str(origin.name()),
+            Self::File(path) => path.display().fmt(f),
+            Self::None => f.write_str("none"),
         }
     }
 }
@@ -198,7 +212,7 @@ impl Pods {
         let mut rows: Vec<_> = self.unknown(index).into_iter().collect();
         for (origin, listener) in &self.heard {
             let said = listener.borrow();
-            let what = || format!("pods by {}", origin.name());
+            let what = || english!("pods by {}", origin.name());
             if let Some(problem) = &said.problem {
                 rows.push(NotChecked::new(what(), problem.clone()));
             }
@@ -206,20 +220,20 @@ impl Pods {
                 rows.push(NotChecked::new(what(), partial.clone()));
             }
             if said.refused > 0 {
-                let why = format!("at least {} more than there is room for", said.refused);
+                let why = english!("at least {} more than there is room for", said.refused);
                 rows.push(NotChecked::new(what(), why));
             }
             if said.crowds > 0 {
-                let what = format!("{} network namespaces of pods", said.crowds);
-                let why = format!("their pods have more than {} each", owner::MOST);
+                let what = english!("{} network namespaces of pods", said.crowds);
+                let why = english!("their pods have more than {} each", owner::MOST);
                 rows.push(NotChecked::new(what, why));
             }
         }
         if self.past.forgotten() > 0 {
-            let what = format!("drops of {} pods that are gone", self.past.forgotten());
+            let what = english!("drops of {} pods that are gone", self.past.forgotten());
             rows.push(NotChecked::new(
                 what,
-                "more came and went than are remembered",
+                mark!("more came and went than are remembered"),
             ));
         }
         rows.extend(unlinked(index));
@@ -227,7 +241,10 @@ impl Pods {
         if !absent.is_empty() {
             let names: Vec<_> = absent.iter().map(|(o, _)| o.name()).collect();
             let why: Vec<_> = absent.iter().map(|(_, why)| why.as_str()).collect();
-            let what = format!("pods by {}", names.join(" and "));
+            let what = match names.as_slice() {
+                [one, other] => english!("pods by {one} and {other}"),
+                _ => english!("pods by {}", names.join(" and ")),
+            };
             rows.push(NotChecked::new(what, why.join("; ")));
         }
         rows
@@ -236,16 +253,21 @@ impl Pods {
     fn unknown(&self, index: &PodIndex) -> Option<NotChecked> {
         let what = match &self.source {
             Source::File(path) => path.display().to_string(),
-            Source::One(origin) => format!("the source {}", origin.name()),
-            Source::Auto => "no source".into(),
-            Source::None => return Some(NotChecked::new("pod names", "--pods none was given")),
+            Source::One(origin) => english!("the source {}", origin.name()),
+            Source::Auto => mark!("no source").into(),
+            Source::None => {
+                return Some(NotChecked::new(
+                    mark!("pod names"),
+                    mark!("--pods none was given"),
+                ));
+            }
         };
         let named = index.iter().any(|pod| !pod.name.is_empty());
         let why = || match &self.source {
-            Source::Auto => format!("{what} named a pod; pass --pods FILE"),
-            _ => format!("{what} named no pod; pass --pods FILE"),
+            Source::Auto => english!("{what} named a pod; pass --pods FILE"),
+            _ => english!("{what} named no pod; pass --pods FILE"),
         };
-        (!named).then(|| NotChecked::new("pod names", why()))
+        (!named).then(|| NotChecked::new(mark!("pod names"), why()))
     }
 }
 
@@ -257,8 +279,8 @@ fn unlinked(index: &PodIndex) -> Option<NotChecked> {
     let few = without.get(..3).unwrap_or(&without).join(", ");
     (!without.is_empty()).then(|| {
         NotChecked::new(
-            format!("packets of {} pods at a link of their own", without.len()),
-            format!(
+            english!("packets of {} pods at a link of their own", without.len()),
+            english!(
                 "{few}: no link of this node leads there (ipvlan, macvlan, a device moved in); the \
                  node's own devices show what leaves it"
             ),
@@ -301,7 +323,7 @@ fn runtime(options: &Options, kicks: &mut Kicks) -> Result<Listener, String> {
         Some(socket) => Some(socket.clone()),
         None => netdiag_cri::find(&options.root),
     };
-    let socket = socket.ok_or("no CRI socket is in its usual places")?;
+    let socket = socket.ok_or(mark!("no CRI socket is in its usual places"))?;
     let (feed, listener) = feed::feed();
     let kick = kicks.add();
     tokio::spawn(cri::follow(socket, options.root.clone(), feed, kick));
@@ -413,7 +435,7 @@ mod tests {
         let index = pods.index(&Node::default());
         let rows = pods.not_checked(&index);
         assert_eq!(rows.len(), 3, "{rows:?}");
-        assert!(rows[0].what == "pod names" && rows[2].why.contains("CRI socket"));
+        assert!(rows[0].what == mark!("pod names") && rows[2].why.contains("CRI socket"));
         assert!(rows[1].why.contains("CNI result cache"));
     }
 }

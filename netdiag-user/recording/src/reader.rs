@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use netdiag_lang::{english, mark};
 
 use super::{
     block::{BlockReader, Broken},
@@ -120,15 +121,15 @@ impl<R: Read> Replay<R> {
     pub fn trouble(&self) -> Option<NotChecked> {
         let at = self.blocks.offset;
         let why = match self.stop? {
-            Stop::NoEnd => format!(
+            Stop::NoEnd => english!(
                 "it ends at byte {at} without its last line: netdiag was killed, or the rest is \
                  missing"
             ),
-            Stop::Cut => format!("it is cut after byte {at}: what is before was used"),
-            Stop::Damaged => format!("it is damaged after byte {at}: what is before was used"),
-            Stop::Refused(why) => format!("it is no recording of netdiag's: {why}"),
+            Stop::Cut => english!("it is cut after byte {at}: what is before was used"),
+            Stop::Damaged => english!("it is damaged after byte {at}: what is before was used"),
+            Stop::Refused(why) => english!("it is no recording of netdiag's: {why}"),
         };
-        Some(NotChecked::new("the rest of the recording", why))
+        Some(NotChecked::new(mark!("the rest of the recording"), why))
     }
 
     /// Why nothing of it may be used: it asks for more than any recording does.

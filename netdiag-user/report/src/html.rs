@@ -9,6 +9,7 @@ mod way;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use netdiag_lang::{Lang, chosen, retold, t};
 use sha2::{Digest, Sha256};
 
 use self::text::shown;
@@ -17,7 +18,8 @@ use crate::{
         text::lines,
         verdict::{Outcome, Severity, Verdict},
     },
-    page::{Page, doubt, on_node, severity},
+    output::words::{on_node, severity},
+    page::{Page, doubt},
     tree::Branch,
 };
 
@@ -27,10 +29,10 @@ const SCRIPT: &str = include_str!("html/sort.js");
 
 /// The whole page.
 pub fn html(page: &Page<'_>) -> String {
-    let title = format!("netdiag: {}: {}", page.nodes(), page.state());
+    let title = t!("netdiag: {}: {}", page.nodes(), page.state());
     let all = html! {
         (DOCTYPE)
-        html lang="en" {
+        html lang=(language()) {
             head {
                 meta charset="utf-8";
                 meta http-equiv="Content-Security-Policy" content=(policy());
@@ -54,6 +56,13 @@ pub fn html(page: &Page<'_>) -> String {
     lines(&all.into_string())
 }
 
+fn language() -> &'static str {
+    match chosen() {
+        Lang::English => "en",
+        Lang::Chinese => "zh-CN",
+    }
+}
+
 /// Nothing but what stands here (CSP Level 3, 2.3.1: a hash of the text between the tags).
 fn policy() -> String {
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
@@ -73,8 +82,8 @@ fn head(page: &Page<'_>) -> Markup {
     };
     html! {
         header {
-            p.kind { "netdiag incident report" }
-            h1 { span.name { (shown(&page.nodes())) } ": " span class=(state) { (page.state()) } }
+            p.kind { (t!("netdiag incident report")) }
+            h1 { span.name { (shown(&page.nodes())) } (t!(": ")) span class=(state) { (page.state()) } }
             p.muted { (shown(&page.watched())) }
             @if let Some(lacks) = page.source.lacks() {
                 p.note { (lacks) }
@@ -87,9 +96,9 @@ fn body(page: &Page<'_>) -> Markup {
     let tree = page.tree();
     html! {
         section aria-labelledby="causes" {
-            h2 id="causes" { "Causes" }
+            h2 id="causes" { (t!("Causes")) }
             @if tree.is_empty() {
-                p { "No cause found." }
+                p { (t!("No cause found.")) }
             } @else {
                 (branches(page.verdict, &tree))
             }
@@ -118,9 +127,9 @@ fn branches(verdict: &Verdict, tree: &[Branch]) -> Markup {
                         (shown(&on_node(&it.cause, it.node.as_deref())))
                     }
                     @if let Some(doubt) = doubt(it) { " " span.muted { "(" (doubt) ")" } }
-                    ": " (shown(&it.summary))
+                    (t!(": ")) (shown(&retold(&it.summary)))
                     @if let Some(because) = it.because.as_ref().filter(|_| it.consequence_of.is_some()) {
-                        " " span.muted { "(" (shown(because)) ")" }
+                        " " span.muted { "(" (shown(&retold(because))) ")" }
                     }
                     @if !branch.below.is_empty() {
                         (branches(verdict, &branch.below))

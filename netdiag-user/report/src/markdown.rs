@@ -3,6 +3,8 @@
 mod escape;
 mod tables;
 
+use netdiag_lang::{mark, retold, t};
+
 use self::escape::{block, code, ends_a_block, sentence};
 use crate::{
     model::{
@@ -10,8 +12,11 @@ use crate::{
         text::counted,
         verdict::{Evidence, Finding, Fix, Origin},
     },
-    output::{drawn, words},
-    page::{Page, doubt, first, on_node, severity},
+    output::{
+        drawn,
+        words::{self, on_node, severity},
+    },
+    page::{Page, doubt, first},
     tree::Branch,
 };
 
@@ -19,7 +24,7 @@ use crate::{
 const ROOM: usize = 100;
 
 pub fn markdown(page: &Page<'_>) -> String {
-    let mut out = format!("## {}: {}\n\n", sentence(&page.nodes()), page.state());
+    let mut out = t!("## {}: {}\n\n", sentence(&page.nodes()), page.state());
     out.push_str(&format!("netdiag {}\n", sentence(&page.watched())));
     out.push_str(&tables::nodes(page.verdict));
     let tree = page.tree();
@@ -42,16 +47,18 @@ pub fn markdown(page: &Page<'_>) -> String {
 fn branch(page: &Page<'_>, branch: &Branch, depth: usize, out: &mut String) {
     let it = &page.verdict.findings[branch.finding];
     let on = it.node.as_ref();
-    let on = on.map_or_else(String::new, |node| format!(" on {}", code(node)));
+    let on = on.map_or_else(String::new, |node| t!(" on {}", code(node)));
     let doubt = doubt(it).map_or_else(String::new, |it| format!(" ({it})"));
     let because = it.because.as_ref().filter(|it| !it.is_empty() && depth > 0);
-    let because = because.map_or_else(String::new, |why| format!(" (because {})", sentence(why)));
-    out.push_str(&format!(
+    let because = because.map_or_else(String::new, |why| {
+        t!(" (because {})", sentence(&retold(why)))
+    });
+    out.push_str(&t!(
         "{}- **{}** {}{on}{doubt}: {}{because}\n",
         "  ".repeat(depth),
         severity(it.severity),
         code(&it.cause),
-        sentence(&it.summary)
+        sentence(&retold(&it.summary))
     ));
     for below in &branch.below {
         self::branch(page, below, depth + 1, out);
@@ -62,17 +69,17 @@ fn branch(page: &Page<'_>, branch: &Branch, depth: usize, out: &mut String) {
 fn finding(page: &Page<'_>, branch: &Branch, out: &mut String) {
     let it = &page.verdict.findings[branch.finding];
     let on = it.node.as_ref();
-    let on = on.map_or_else(String::new, |node| format!(" on {}", code(node)));
+    let on = on.map_or_else(String::new, |node| t!(" on {}", code(node)));
     let sure = words::confidence(it);
-    out.push_str(&format!("\n### {}{on}, {sure}\n", code(&it.cause)));
+    out.push_str(&t!("\n### {}{on}, {sure}\n", code(&it.cause)));
     ways(page, it, out);
-    fix("Fix", it.node.as_deref(), &it.fix, out);
+    fix(t!("Fix"), it.node.as_deref(), &it.fix, out);
     for other in &it.other_fixes {
-        fix("Fix", Some(&other.node), &other.fix, out);
+        fix(t!("Fix"), Some(&other.node), &other.fix, out);
     }
     evidence(&it.evidence, out);
     out.push_str(&tables::pods(&it.pods));
-    out.push_str(&tables::flows("Flows", &it.flows));
+    out.push_str(&tables::flows(t!("Flows"), &it.flows));
     for below in &branch.below {
         finding(page, below, out);
     }
@@ -83,7 +90,7 @@ fn ways(page: &Page<'_>, it: &Finding, out: &mut String) {
     for way in page.ways_of(it) {
         if let Some([above, below]) = drawn(&way.path, ROOM) {
             if several {
-                out.push_str(&format!("\nSeen on {}:\n", code(&way.path.node)));
+                out.push_str(&t!("\nSeen on {}:\n", code(&way.path.node)));
             }
             let lines = [above, below].into_iter().filter(|it| !it.is_empty());
             out.push_str(&block("", lines));
@@ -96,29 +103,33 @@ fn evidence(all: &[Evidence], out: &mut String) {
     if some.is_empty() {
         return;
     }
-    out.push_str("\n**Evidence**\n\n");
+    out.push_str(&format!("\n**{}**\n\n", t!("Evidence")));
     for line in some {
         let origin = match line.origin {
-            Origin::Observed => "observed",
-            Origin::Configured => "configured",
+            Origin::Observed => t!("observed"),
+            Origin::Configured => t!("configured"),
         };
         let on = on_node(origin, line.node.as_deref());
-        out.push_str(&format!("- {}: {}\n", sentence(&on), sentence(&line.text)));
+        out.push_str(&t!(
+            "- {}: {}\n",
+            sentence(&on),
+            sentence(&retold(&line.text))
+        ));
     }
-    rest(more, "line", out);
+    rest(more, mark!("more line"), out);
     let mut confirm: Vec<&CommandLine> = Vec::new();
     for command in some.iter().filter_map(|it| it.confirm.as_ref()) {
         if !confirm.contains(&command) {
             confirm.push(command);
         }
     }
-    commands("To see it by hand:", confirm.into_iter(), out);
+    commands(t!("To see it by hand:"), confirm.into_iter(), out);
 }
 
 fn rest(more: usize, of: &str, out: &mut String) {
     if more > 0 {
-        let more = counted(more as u64, &format!("more {of}"));
-        out.push_str(&format!("\nand {more}\n"));
+        let more = counted(more as u64, of);
+        out.push_str(&t!("\nand {more}\n"));
     }
 }
 
@@ -132,22 +143,26 @@ fn commands<'a>(title: &str, all: impl Iterator<Item = &'a CommandLine>, out: &m
     }
     out.push_str(&format!("\n{title}\n"));
     out.push_str(&block("sh", some.iter().cloned()));
-    rest(more, "command", out);
+    rest(more, mark!("more command"), out);
 }
 
 fn fix(title: &str, node: Option<&str>, fix: &Fix, out: &mut String) {
     let title = sentence(&on_node(title, node));
-    out.push_str(&format!("\n**{title}**: {}\n", sentence(&fix.summary)));
+    out.push_str(&t!("\n**{title}**: {}\n", sentence(&retold(&fix.summary))));
     let (looks, repairs) = (fix.looks().count() > 0, fix.repairs().count() > 0);
-    let first = if repairs { "Look first:" } else { "Look:" };
+    let first = if repairs {
+        t!("Look first:")
+    } else {
+        t!("Look:")
+    };
     commands(first, fix.looks(), out);
-    let then = if looks { "Then:" } else { "Do:" };
+    let then = if looks { t!("Then:") } else { t!("Do:") };
     commands(then, fix.repairs(), out);
     let unsafe_here = |it: &&CommandLine| ends_a_block(&it.text());
     let left_out = fix.left_out() + fix.repairs().chain(fix.looks()).filter(unsafe_here).count();
     if left_out > 0 {
-        let left = counted(left_out as u64, "command");
-        out.push_str(&format!(
+        let left = counted(left_out as u64, mark!("command"));
+        out.push_str(&t!(
             "\n{left} left out: a name in it could pass for something else\n"
         ));
     }
@@ -156,24 +171,24 @@ fn fix(title: &str, node: Option<&str>, fix: &Fix, out: &mut String) {
 fn foot(page: &Page<'_>, out: &mut String) {
     let verdict = page.verdict;
     let pair = |what: &str, why: &str, node: Option<&str>| {
-        let what = on_node(what, node);
-        format!("{}: {}", sentence(&what), sentence(why))
+        let what = on_node(&retold(what), node);
+        t!("{}: {}", sentence(&what), sentence(&retold(why)))
     };
     let unexplained = verdict.unexplained.iter();
     let unexplained = unexplained.map(|it| pair(&it.what, &it.why, it.node.as_deref()));
-    list("Not explained", unexplained.collect(), out);
+    list(t!("Not explained"), unexplained.collect(), out);
     let undecided = verdict.cannot_tell.iter();
     let undecided = undecided.map(|it| sentence(&words::undecided_between(it)));
-    list("Cannot tell", undecided.collect(), out);
+    list(t!("Cannot tell"), undecided.collect(), out);
     let missing = verdict.not_checked.iter();
     let missing = missing.map(|it| pair(&it.what, &it.why, it.node.as_deref()));
-    list("Not checked", missing.collect(), out);
+    list(t!("Not checked"), missing.collect(), out);
     let own = page.own().into_iter().map(|it| sentence(&it));
-    list("netdiag itself", own.collect(), out);
+    list(t!("netdiag itself"), own.collect(), out);
     if let Some(lacks) = page.source.lacks() {
         out.push_str(&format!("\n{}\n", sentence(lacks)));
     }
-    out.push_str(&format!("\nMade from {}\n", code(&page.source.names())));
+    out.push_str(&t!("\nMade from {}\n", code(&page.source.names())));
 }
 
 fn list(title: &str, rows: Vec<String>, out: &mut String) {
@@ -184,5 +199,5 @@ fn list(title: &str, rows: Vec<String>, out: &mut String) {
     out.push_str(&format!("\n**{title}**\n\n"));
     some.iter()
         .for_each(|row| out.push_str(&format!("- {row}\n")));
-    rest(more, "row", out);
+    rest(more, mark!("more row"), out);
 }

@@ -1,10 +1,12 @@
 //! What a page is made of, and the words that both its forms begin with.
+use netdiag_lang::{mark, t};
+
 use crate::{
     FlowWay, Timeline,
     model::{
-        text::counted,
+        text::{counted, listed, listed_and_more},
         total::Total,
-        verdict::{Confidence, Finding, Outcome, PodRef, Severity, Verdict},
+        verdict::{Confidence, Finding, Outcome, PodRef, Verdict},
     },
     output::words,
     tree::{self, Branch},
@@ -34,7 +36,7 @@ pub enum Source<'a> {
 impl Source<'_> {
     pub fn names(&self) -> String {
         match self {
-            Self::Recordings(files) => files.join(", "),
+            Self::Recordings(files) => listed(files),
             Self::Verdict(file) => (*file).to_owned(),
         }
     }
@@ -43,10 +45,10 @@ impl Source<'_> {
     pub fn lacks(&self) -> Option<&'static str> {
         match self {
             Self::Recordings(_) => None,
-            Self::Verdict(_) => Some(
+            Self::Verdict(_) => Some(t!(
                 "Made from a verdict alone: hop-by-hop counts and timelines are in recordings \
-                 (diagnose --record FILE).",
-            ),
+                 (diagnose --record FILE)."
+            )),
         }
     }
 }
@@ -70,10 +72,7 @@ impl Page<'_> {
         if names.is_empty() {
             names.push(&self.verdict.node);
         }
-        match more {
-            0 => names.join(", "),
-            n => format!("{} and {n} more", names.join(", ")),
-        }
+        listed_and_more(&names, more)
     }
 
     /// `2 root causes, 1 consequence`.
@@ -82,17 +81,18 @@ impl Page<'_> {
         let roots = self.tree().len();
         let rest = verdict.findings.len().saturating_sub(roots);
         let mut word = match (verdict.verdict, roots) {
-            (Outcome::Healthy, 0) => "healthy".to_owned(),
-            (Outcome::Incomplete, 0) => "not enough seen to call it healthy".to_owned(),
-            (_, 0) => "no cause found".to_owned(),
-            (_, n) => counted(n as u64, "root cause"),
+            (Outcome::Healthy, 0) => t!("healthy").to_owned(),
+            (Outcome::Incomplete, 0) => t!("not enough seen to call it healthy").to_owned(),
+            (_, 0) => t!("no cause found").to_owned(),
+            (_, n) => counted(n as u64, mark!("root cause")),
         };
         if rest > 0 {
-            word.push_str(&format!(", {}", counted(rest as u64, "consequence")));
+            word = t!("{word}, {}", counted(rest as u64, mark!("consequence")));
         }
         let dropped = verdict.drops.iter().map(|it| it.packets).total();
         if verdict.findings.is_empty() && dropped > 0 {
-            word.push_str(&format!(", {} dropped", counted(dropped, "packet")));
+            let dropped = counted(dropped, mark!("packet"));
+            word.push_str(&t!(", {dropped} dropped"));
         }
         word
     }
@@ -100,15 +100,13 @@ impl Page<'_> {
     /// When, for how long, and on which kernel.
     pub fn watched(&self) -> String {
         let verdict = self.verdict;
-        let how = match verdict.observer.hooks {
-            0 => "configuration only, no traffic watched".to_owned(),
-            _ => format!("watched {:.1} s", verdict.duration),
-        };
+        let how = words::watched(verdict);
         let level = verdict.level;
-        let level = level.map_or_else(String::new, |it| format!(" · level {it}"));
-        format!(
+        let level = level.map_or_else(String::new, |it| t!(" · level {it}"));
+        t!(
             "{how} from {} · Linux {}{level}",
-            verdict.started, verdict.kernel
+            verdict.started,
+            verdict.kernel
         )
     }
 
@@ -130,14 +128,6 @@ impl Page<'_> {
     }
 }
 
-pub fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Critical => "CRITICAL",
-        Severity::Warning => "WARNING",
-        Severity::Info => "INFO",
-    }
-}
-
 /// Nothing where it goes without saying.
 pub fn doubt(finding: &Finding) -> Option<&'static str> {
     match finding.confidence {
@@ -146,15 +136,11 @@ pub fn doubt(finding: &Finding) -> Option<&'static str> {
     }
 }
 
-pub fn on_node(what: &str, node: Option<&str>) -> String {
-    node.map_or_else(|| what.to_owned(), |node| format!("{what} on {node}"))
-}
-
 /// Where a pod is, as far as it is known.
 pub fn place(pod: &PodRef) -> String {
     match (&pod.interface, &pod.node) {
-        (Some(link), node) => on_node(link, node.as_deref()),
-        (None, Some(node)) => format!("on {node}"),
+        (Some(link), node) => words::on_node(link, node.as_deref()),
+        (None, Some(node)) => t!("on {node}"),
         (None, None) => "-".to_owned(),
     }
 }

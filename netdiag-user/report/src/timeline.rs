@@ -1,4 +1,6 @@
 //! What happened when on one node, in so many pieces of time however long it took.
+use netdiag_lang::t;
+
 use crate::model::total::add;
 
 /// Pieces of time.
@@ -32,14 +34,14 @@ impl Kind {
         Self::Unreachable,
     ];
 
-    pub const fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Dropped => "dropped packets",
-            Self::Oversize => "oversize packets on links",
-            Self::Retransmitted => "retransmits of sockets",
-            Self::RetransmittedOnLinks => "retransmits on links",
-            Self::DnsFailures => "DNS failures",
-            Self::Unreachable => "ICMP errors",
+            Self::Dropped => t!("dropped packets"),
+            Self::Oversize => t!("oversize packets on links"),
+            Self::Retransmitted => t!("retransmits of sockets"),
+            Self::RetransmittedOnLinks => t!("retransmits on links"),
+            Self::DnsFailures => t!("DNS failures"),
+            Self::Unreachable => t!("ICMP errors"),
         }
     }
 }

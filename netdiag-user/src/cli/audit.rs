@@ -2,6 +2,7 @@
 //! and without any privilege beyond reading.
 use anyhow::Result;
 use clap::Args;
+use netdiag_lang::{english, mark};
 
 use super::{
     cluster,
@@ -114,8 +115,8 @@ fn scene(mut node: Node, place: &Place, pods: &mut Pods) -> Scene {
 
 fn not_checked(scene: &Scene, pods: &Pods, api: &cluster::Source) -> Vec<NotChecked> {
     let mut rows = vec![NotChecked::new(
-        "traffic",
-        "an audit does not watch it: `netdiag diagnose` does",
+        mark!("traffic"),
+        mark!("an audit does not watch it: `netdiag diagnose` does"),
     )];
     rows.extend(pods_unread(&scene.node));
     rows.extend(scene.asked.not_checked(0));
@@ -133,13 +134,13 @@ fn pods_unread(node: &Node) -> Option<NotChecked> {
     let read = |netns: Option<u32>| netns.is_some_and(|n| node.pod_side(n).is_some());
     let (read, unread): (Vec<_>, Vec<_>) = pods.partition(|l| read(l.peer_netns));
     let why = if nix::unistd::geteuid().is_root() {
-        "no file under /run/netns or /proc leads there: --root DIR says where the node's are"
+        mark!("no file under /run/netns or /proc leads there: --root DIR says where the node's are")
     } else {
-        "only root may enter their network namespaces"
+        mark!("only root may enter their network namespaces")
     };
     (!unread.is_empty()).then(|| {
         NotChecked::new(
-            format!(
+            english!(
                 "the inside of {} of {} pods",
                 unread.len(),
                 read.len() + unread.len()

@@ -2,6 +2,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Result;
+use netdiag_lang::{mark, t};
 use tokio::sync::watch::Receiver;
 
 use crate::{
@@ -9,6 +10,7 @@ use crate::{
     model::{
         cluster::{Cluster, Topic},
         node::Node,
+        text::listed,
         verdict::NotChecked,
     },
 };
@@ -80,7 +82,7 @@ pub async fn feature(place: Place<'_>) -> Result<Feature> {
         }
         Err(why) => Err((
             why,
-            "--kubeconfig FILE, or a service account in the cluster",
+            mark!("--kubeconfig FILE, or a service account in the cluster"),
         )),
     };
     let available = result.is_ok();
@@ -89,7 +91,7 @@ pub async fn feature(place: Place<'_>) -> Result<Feature> {
         Err((detail, remedy)) => (detail, remedy.to_owned()),
     };
     Ok(Feature {
-        name: "Kubernetes API",
+        name: mark!("Kubernetes API"),
         available,
         essential: false,
         detail,
@@ -105,9 +107,9 @@ fn allowed(cluster: &Cluster) -> Result<String, (String, &'static str)> {
     let (server, node) = (&cluster.server, cluster.node.as_deref().unwrap_or("?"));
     if missing.is_empty() {
         let (services, nodes) = (cluster.services.len(), cluster.nodes.len());
-        return Ok(format!(
+        return Ok(t!(
             "{server} lets {node} read {}: {services} Services, {nodes} nodes",
-            known.join(", ")
+            listed(&known)
         ));
     }
     let missing = missing
@@ -115,8 +117,8 @@ fn allowed(cluster: &Cluster) -> Result<String, (String, &'static str)> {
         .map(|row| format!("{}: {}", row.what, row.why));
     let missing = missing.collect::<Vec<_>>().join("; ");
     let remedy = match known.is_empty() {
-        true => "see that the server can be reached from here, and as whom it is asked",
-        false => "the ClusterRole that netdiag's README shows",
+        true => mark!("see that the server can be reached from here, and as whom it is asked"),
+        false => mark!("the ClusterRole in netdiag's docs/cluster.md"),
     };
     Err((missing, remedy))
 }
@@ -140,7 +142,7 @@ pub fn know_as(node: &mut Node, cluster: &Cluster) {
 use crate::kubernetes::{Asked, Kubernetes as Api};
 
 #[cfg(feature = "k8s")]
-const NONE: &str = "no Kubernetes API was given or found";
+const NONE: &str = mark!("no Kubernetes API was given or found");
 
 #[cfg(feature = "k8s")]
 async fn open(place: Place<'_>) -> Result<Option<Api>> {
@@ -153,7 +155,7 @@ async fn open(place: Place<'_>) -> Result<Option<Api>> {
 }
 
 #[cfg(not(feature = "k8s"))]
-const NONE: &str = "this netdiag was built without it (feature k8s)";
+const NONE: &str = mark!("this netdiag was built without it (feature k8s)");
 
 #[cfg(not(feature = "k8s"))]
 async fn open(place: Place<'_>) -> Result<Option<Api>> {

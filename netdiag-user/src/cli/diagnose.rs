@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
+use netdiag_lang::{english, mark};
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::progress::{Now, Progress};
@@ -143,8 +144,8 @@ async fn watch(
 }
 
 fn cut_short(wanted: Duration) -> NotChecked {
-    let what = format!("the rest of the {} s", wanted.as_secs_f64());
-    NotChecked::new(what, "a signal ended the run")
+    let what = english!("the rest of the {} s", wanted.as_secs_f64());
+    NotChecked::new(what, mark!("a signal ended the run"))
 }
 
 pub fn code(verdict: &Verdict) -> i32 {

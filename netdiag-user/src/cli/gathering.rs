@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use netdiag_lang::english;
 use tokio::{sync::mpsc, time::timeout_at};
 
 use crate::{
@@ -126,7 +127,7 @@ impl Gathering {
         self.collect(gathered);
         for want in open {
             if !gathered.has(&want) {
-                let why = format!("others took all of the {} s", self.patience.as_secs());
+                let why = english!("others took all of the {} s", self.patience.as_secs());
                 gathered.insert(want, Err(why));
             }
         }
@@ -248,7 +249,7 @@ impl Gathering {
     pub fn not_answered(&self, gathered: &Gathered) -> Vec<NotChecked> {
         let slow = |(want, state): (&Want, &State)| match state {
             State::Running(since) if since.elapsed() >= SLOW && !gathered.has(want) => {
-                let why = format!("no answer yet after {} s", since.elapsed().as_secs());
+                let why = english!("no answer yet after {} s", since.elapsed().as_secs());
                 Some(NotChecked::new(want.name(), why))
             }
             _ => None,
@@ -263,7 +264,7 @@ impl Gathering {
 }
 
 fn no_answer(within: Duration) -> String {
-    format!("no answer within {} s", within.as_secs())
+    english!("no answer within {} s", within.as_secs())
 }
 
 fn ask(gatherer: &Gatherer, want: Want) -> Answer {

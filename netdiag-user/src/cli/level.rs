@@ -4,6 +4,8 @@
 //! One level for the whole node: hops can be compared only where all of them keep the same.
 use std::time::{Duration, Instant};
 
+use netdiag_lang::english;
+
 use crate::model::{level::Level, verdict::NotChecked};
 
 /// So long more is kept after the last time that something looked wrong.
@@ -104,9 +106,9 @@ impl Keeping {
     pub fn not_checked(&self) -> Vec<NotChecked> {
         let mut rows: Vec<_> = self.now.leaves_out().into_iter().collect();
         if self.lowered > 0 {
-            let what = format!("what the level {} keeps, all the time", self.asked);
+            let what = english!("what the level {} keeps, all the time", self.asked);
             let most = self.most.unwrap_or_default();
-            let why = format!("netdiag took more than --max-cpu {most}% and kept less");
+            let why = english!("netdiag took more than --max-cpu {most}% and kept less");
             rows.push(NotChecked::new(what, why));
         }
         rows

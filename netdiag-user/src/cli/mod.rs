@@ -14,6 +14,7 @@ pub mod fleet;
 mod gathering;
 #[cfg(feature = "lab")]
 pub mod lab;
+pub mod language;
 mod level;
 #[cfg(feature = "k8s")]
 pub mod manifests;

@@ -6,6 +6,8 @@ use std::{
     sync::OnceLock,
 };
 
+use netdiag_lang::{mark, t};
+
 use crate::kernel::support::Feature;
 
 /// What the option says where nobody says anything.
@@ -57,12 +59,13 @@ fn mounted(root: &Path) -> Option<String> {
     match identity(&root.join("proc/1/root")) {
         // A node may have some other system's files in a folder of that name.
         Some(first) => {
-            (first == there).then(|| format!("{name}, where process 1 of the node has its root"))
+            (first == there).then(|| t!("{name}, where process 1 of the node has its root"))
         }
         // Who may not look at process 1 is not root of the node, and is in a pod where kubelet says
         // so.
-        None => std::env::var_os("KUBERNETES_SERVICE_HOST")
-            .map(|_| format!("{name}, mounted for this pod")),
+        None => {
+            std::env::var_os("KUBERNETES_SERVICE_HOST").map(|_| t!("{name}, mounted for this pod"))
+        }
     }
 }
 
@@ -82,11 +85,11 @@ pub fn tell() {
 /// What doctor says of it.
 pub fn feature(root: &Path) -> Feature {
     let detail = match FOUND.get() {
-        Some(why) if root == Path::new(MOUNTED) => format!("below {why}"),
-        _ => format!("below {}", root.display()),
+        Some(why) if root == Path::new(MOUNTED) => t!("below {why}"),
+        _ => t!("below {}", root.display()),
     };
     Feature {
-        name: "node's files",
+        name: mark!("node's files"),
         available: true,
         essential: false,
         detail,

@@ -3,7 +3,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args};
 
-use super::{cluster, level::Keeping, node_root};
+use super::{cluster, language::Language, level::Keeping, node_root};
 use crate::{
     causes,
     host::gather::{Places, etcd::Named},
@@ -29,6 +29,10 @@ pub struct Global {
     /// No colour; the environment variable NO_COLOR does the same.
     #[arg(long, global = true)]
     pub no_color: bool,
+    /// The language of verdicts, reports, top and manuals [default: the locale's]. JSON, metrics and
+    /// messages on stderr are English.
+    #[arg(long, global = true, value_name = "LANG")]
+    pub lang: Option<Language>,
 }
 
 /// What to watch, and where to look.

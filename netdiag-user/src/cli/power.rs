@@ -2,12 +2,15 @@
 //! thread starts. The lab alone keeps all of it, because it builds machines.
 use std::{os::unix::fs::MetadataExt, path::Path};
 
+use netdiag_lang::{mark, retold, t};
+
 use super::{
     Command,
     agent::{AgentArgs, AgentCommand},
 };
 use crate::{
     kernel::support::Feature,
+    model::text::listed,
     sys::{
         capabilities::{self, CHROOT, FILES, READING, REPLACING, Right, SWEEPING, TRACING},
         limits, output_file,
@@ -154,27 +157,29 @@ fn all<const N: usize>(files: [&Option<std::path::PathBuf>; N]) -> Vec<&Path> {
 pub fn feature() -> Feature {
     let (held, missing) = capabilities::held(TRACING).unwrap_or((Vec::new(), TRACING.to_vec()));
     let told = |rights: &[Right]| {
-        let each = rights.iter().map(|it| format!("{} ({})", it.name, it.why));
-        each.collect::<Vec<_>>().join(", ")
+        let each = rights
+            .iter()
+            .map(|it| t!("{} ({})", it.name, retold(it.why)));
+        listed(&each.collect::<Vec<_>>())
     };
     let sealed = match capabilities::is_sealed() {
-        true => "all others were given away, and programs that it runs gain none",
-        false => "and whatever else it was given",
+        true => t!("all others were given away, and programs that it runs gain none"),
+        false => t!("and whatever else it was given"),
     };
     let detail = match (held.is_empty(), missing.is_empty()) {
-        (_, true) => format!("holds {}; {sealed}", told(&held)),
-        (true, _) => format!("holds none of {}", told(&missing)),
-        _ => format!("holds {}; lacks {}", told(&held), told(&missing)),
+        (_, true) => t!("holds {}; {sealed}", told(&held)),
+        (true, _) => t!("holds none of {}", told(&missing)),
+        _ => t!("holds {}; lacks {}", told(&held), told(&missing)),
     };
     let available = missing.is_empty();
     Feature {
-        name: "rights",
+        name: mark!("rights"),
         available,
         essential: false,
         detail,
         remedy: match available {
             true => String::new(),
-            false => "run as root, or with these capabilities".into(),
+            false => t!("run as root, or with these capabilities").into(),
         },
     }
 }

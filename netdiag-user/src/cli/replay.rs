@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use netdiag_lang::english;
 
 use self::player::Player;
 use super::{
@@ -128,7 +129,7 @@ pub fn several(args: &ReplayArgs, sink: &mut output::Sink) -> Result<i32> {
             Ok(_) => true,
             Err(why) => {
                 let node = file.file_stem().unwrap_or_default().to_string_lossy();
-                cut.push(NotChecked::new(format!("node {node}"), format!("{why:#}")));
+                cut.push(NotChecked::new(english!("node {node}"), format!("{why:#}")));
                 false
             }
         });

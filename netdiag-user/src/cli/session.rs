@@ -1,6 +1,7 @@
 //! A live trace: the programs in the kernel, the node as netlink shows it, and the pods, kept in
 //! step while it runs.
 mod lasting;
+mod memory;
 mod news;
 mod opening;
 
@@ -12,8 +13,10 @@ use std::{
 
 use anyhow::Result;
 use netdiag_common::{config::counter, event::Event};
+use netdiag_lang::{english, mark};
 use tokio::sync::mpsc;
 
+use memory::Memory;
 use opening::{Loaded, loading, sketch, tell, unkept};
 
 use super::gathering::Gathering;
@@ -53,9 +56,6 @@ use crate::{
 /// Counters move without any event, though not without any packet; reading them costs ~0.1 ms a
 /// namespace.
 const COUNT_AGAIN: Duration = Duration::from_secs(1);
-/// Rows of a reading whose judging takes megabytes.
-const CROWDED: usize = 4096;
-
 pub struct Session {
     programs: Programs,
     covering: Covering,
@@ -91,8 +91,7 @@ pub struct Session {
     keeping: Keeping,
     /// What the programs were told.
     level: Level,
-    /// The last reading had very many rows.
-    crowded: bool,
+    memory: Memory,
     snaplen: Option<u16>,
     /// What was asked for and could not be written to its end.
     unkept: Vec<NotChecked>,
@@ -191,7 +190,7 @@ impl Session {
             account: Account::new(Instant::now(), scope.max_cpu.is_some()),
             level: keeping.now(),
             keeping,
-            crowded: false,
+            memory: Memory::from(Instant::now()),
             snaplen: keep.snaplen,
             unkept: Vec::new(),
             unseen: None,
@@ -306,7 +305,8 @@ impl Session {
         self.keeping.losses(now, lost);
         self.peace.losses(now, lost);
         self.keep()?;
-        self.crowded = observation.flows.len() + observation.drops.len() >= CROWDED;
+        self.memory
+            .saw(observation.flows.len() + observation.drops.len());
         Ok(observation)
     }
 
@@ -331,11 +331,8 @@ impl Session {
 
     /// What judging a crowded reading took, and in quiet what any did.
     fn give_back(&mut self) {
-        if self.readings.settles() {
-            thrift::settle();
-        } else if std::mem::take(&mut self.crowded) {
-            thrift::trim();
-        }
+        self.memory
+            .give_back(Instant::now(), self.readings.settles());
     }
 
     /// Tells the programs whose packets are asked for, as pods are now.
@@ -374,8 +371,9 @@ impl Session {
         let asked = &self.scene.asked.pods;
         let mut rows = asked.left_out(self.scene.of_pods());
         if self.unselected > 0 {
-            let what = format!("{} addresses and links of {asked}", self.unselected);
-            rows.push(NotChecked::new(what, "more than the kernel's tables take"));
+            let what = english!("{} addresses and links of {asked}", self.unselected);
+            let why = mark!("more than the kernel's tables take");
+            rows.push(NotChecked::new(what, why));
         }
         rows
     }
@@ -389,7 +387,7 @@ impl Session {
                 self.recorder = None;
                 return Err(e.into());
             }
-            self.unkept.push(unkept("the recording", &e));
+            self.unkept.push(unkept(mark!("the recording"), &e));
             self.recorder = None;
         }
         let shown = self.scene.asked.shown(observation);
@@ -397,7 +395,7 @@ impl Session {
             pcap.put(&samples(&self.scene, shown.as_ref().unwrap_or(observation)))
         };
         if let Some(Err(e)) = self.pcap.as_mut().map(put) {
-            self.unkept.push(unkept("the capture", &e));
+            self.unkept.push(unkept(mark!("the capture"), &e));
             self.pcap = None;
         }
         Ok(())
@@ -425,8 +423,7 @@ impl Session {
 
     /// Waits until these are found out as they are now.
     pub async fn gather_anew(&mut self, wants: BTreeSet<Want>) {
-        let gathered = &mut self.scene.gathered;
-        self.gathering.anew(wants, gathered).await;
+        self.gathering.anew(wants, &mut self.scene.gathered).await;
     }
 
     /// What the run knows beside the facts.
@@ -438,14 +435,14 @@ impl Session {
         drop(hooks);
         if self.unjudged > 0 {
             not_checked.push(NotChecked::new(
-                format!("oversize packets towards {} routes", self.unjudged),
-                "this node has more routes than the table of limits takes",
+                english!("oversize packets towards {} routes", self.unjudged),
+                mark!("this node has more routes than the table of limits takes"),
             ));
         }
         if self.unnamed > 0 {
             not_checked.push(NotChecked::new(
-                format!("drops in {} network namespaces of pods", self.unnamed),
-                "this node has more network namespaces than the programs' table takes",
+                english!("drops in {} network namespaces of pods", self.unnamed),
+                mark!("this node has more network namespaces than the programs' table takes"),
             ));
         }
         not_checked.extend(self.unseen.iter().cloned());
@@ -453,8 +450,8 @@ impl Session {
         not_checked.extend(self.reader.not_checked());
         if !self.scene.node.policy_tables.is_empty() {
             not_checked.push(NotChecked::new(
-                "packet sizes where policy rules choose another route",
-                "`ip rule` names other tables; what they limit differently is not judged",
+                mark!("packet sizes where policy rules choose another route"),
+                mark!("`ip rule` names other tables; what they limit differently is not judged"),
             ));
         }
         not_checked.extend(self.pods.not_checked(&self.scene.pods));
@@ -494,6 +491,6 @@ impl Session {
 }
 
 fn no_links() -> NotChecked {
-    let why = "no link here is a pod's, a bridge, a tunnel or an uplink";
-    NotChecked::new("packets on the node's links", why)
+    let why = mark!("no link here is a pod's, a bridge, a tunnel or an uplink");
+    NotChecked::new(mark!("packets on the node's links"), why)
 }

@@ -6,6 +6,8 @@
 )]
 use std::io;
 
+use netdiag_lang::mark;
+
 use super::file;
 
 /// A right that is kept, by its number, and what for (include/uapi/linux/capability.h).
@@ -20,21 +22,29 @@ const fn right(number: u32, name: &'static str, why: &'static str) -> Right {
     Right { number, name, why }
 }
 
-pub const READ: Right = right(2, "CAP_DAC_READ_SEARCH", "reads pods' files");
-pub const WRITE: Right = right(1, "CAP_DAC_OVERRIDE", "puts a file into another's folder");
-pub const OWNERS: Right = right(0, "CAP_CHOWN", "leaves a file its owner");
-pub const NET_ADMIN: Right = right(12, "CAP_NET_ADMIN", "attaches to links, lists nftables");
-pub const NET_RAW: Right = right(13, "CAP_NET_RAW", "sends probes, lists iptables");
+pub const READ: Right = right(2, "CAP_DAC_READ_SEARCH", mark!("reads pods' files"));
+pub const WRITE: Right = right(
+    1,
+    "CAP_DAC_OVERRIDE",
+    mark!("puts a file into another's folder"),
+);
+pub const OWNERS: Right = right(0, "CAP_CHOWN", mark!("leaves a file its owner"));
+pub const NET_ADMIN: Right = right(
+    12,
+    "CAP_NET_ADMIN",
+    mark!("attaches to links, lists nftables"),
+);
+pub const NET_RAW: Right = right(13, "CAP_NET_RAW", mark!("sends probes, lists iptables"));
 pub const CHROOT: Right = right(
     18,
     "CAP_SYS_CHROOT",
-    "runs the node's nft and iptables from a container",
+    mark!("runs the node's nft and iptables from a container"),
 );
-pub const PTRACE: Right = right(19, "CAP_SYS_PTRACE", "looks into processes' /proc");
-pub const ADMIN: Right = right(21, "CAP_SYS_ADMIN", "enters pods' namespaces");
-pub const SYSLOG: Right = right(34, "CAP_SYSLOG", "names where packets are dropped");
-pub const PERFMON: Right = right(38, "CAP_PERFMON", "traces drops");
-pub const BPF: Right = right(39, "CAP_BPF", "loads eBPF programs");
+pub const PTRACE: Right = right(19, "CAP_SYS_PTRACE", mark!("looks into processes' /proc"));
+pub const ADMIN: Right = right(21, "CAP_SYS_ADMIN", mark!("enters pods' namespaces"));
+pub const SYSLOG: Right = right(34, "CAP_SYSLOG", mark!("names where packets are dropped"));
+pub const PERFMON: Right = right(38, "CAP_PERFMON", mark!("traces drops"));
+pub const BPF: Right = right(39, "CAP_BPF", mark!("loads eBPF programs"));
 
 /// Of a command that traces.
 pub const TRACING: &[Right] = &[

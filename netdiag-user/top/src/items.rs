@@ -2,6 +2,7 @@
 use std::cmp::Ordering;
 
 use jiff::Timestamp;
+use netdiag_lang::{mark, t};
 
 use super::{causes::Cause, history::Moment, metric::Metric, reading::Row, tab::Tab};
 use crate::model::{pod::label, verdict::Severity};
@@ -78,49 +79,49 @@ const TREND: [usize; 2] = [8, 30];
 
 /// The first one that sorts is the first order of the table.
 const CAUSES: &[Column] = &[
-    column("SEVERITY", Shows::Severity, [9, 9], 0),
-    column("CAUSE", Shows::Name, [20, 36], 0),
-    column("PODS", Shows::Pods, [4, 4], 4),
-    column("SEEN", Shows::Seen, [6, 6], 2),
-    column("PKT/s", Shows::CauseRate, [6, 6], 3),
-    column("TREND", Shows::Trend, [8, 16], 2),
-    column("SUMMARY", Shows::Summary, [24, WIDE], 1),
+    column(mark!("SEVERITY"), Shows::Severity, [9, 9], 0),
+    column(mark!("CAUSE"), Shows::Name, [20, 36], 0),
+    column(mark!("PODS"), Shows::Pods, [4, 4], 4),
+    column(mark!("SEEN"), Shows::Seen, [6, 6], 2),
+    column(mark!("PKT/s"), Shows::CauseRate, [6, 6], 3),
+    column(mark!("TREND"), Shows::Trend, [8, 16], 2),
+    column(mark!("SUMMARY"), Shows::Summary, [24, WIDE], 1),
 ];
 
 const PODS: &[Column] = &[
-    column("POD", Shows::Name, [18, 60], 0),
-    column("DROPS/s", Shows::Rate(Metric::Drops), [7, 7], 0),
-    column("DROPS", Shows::Total(Metric::Drops), [6, 6], 4),
-    column("SENT/s", Shows::Rate(Metric::In), [6, 6], 1),
-    column("RECV/s", Shows::Rate(Metric::Out), [6, 6], 1),
-    column("RETR/s", Shows::Rate(Metric::Retransmits), [6, 6], 2),
-    column("OVER/s", Shows::Rate(Metric::Oversize), [6, 6], 5),
-    column("TREND", Shows::Trend, TREND, 3),
-    column("ADDRESS", Shows::Second, [15, 39], 6),
-    column("LINK", Shows::Link, [15, 15], 7),
+    column(mark!("POD"), Shows::Name, [18, 60], 0),
+    column(mark!("DROPS/s"), Shows::Rate(Metric::Drops), [7, 7], 0),
+    column(mark!("DROPS"), Shows::Total(Metric::Drops), [6, 6], 4),
+    column(mark!("SENT/s"), Shows::Rate(Metric::In), [6, 6], 1),
+    column(mark!("RECV/s"), Shows::Rate(Metric::Out), [6, 6], 1),
+    column(mark!("RETR/s"), Shows::Rate(Metric::Retransmits), [6, 6], 2),
+    column(mark!("OVER/s"), Shows::Rate(Metric::Oversize), [6, 6], 5),
+    column(mark!("TREND"), Shows::Trend, TREND, 3),
+    column(mark!("ADDRESS"), Shows::Second, [15, 39], 6),
+    column(mark!("LINK"), Shows::Link, [15, 15], 7),
 ];
 
 const HOPS: &[Column] = &[
-    column("HOP", Shows::Name, [15, 15], 0),
-    column("ROLE", Shows::Second, [6, 6], 1),
-    column("DROPS/s", Shows::Rate(Metric::Drops), [7, 7], 0),
-    column("DROPS", Shows::Total(Metric::Drops), [6, 6], 6),
-    column("IN/s", Shows::Rate(Metric::In), [6, 6], 0),
-    column("OUT/s", Shows::Rate(Metric::Out), [6, 6], 0),
-    column("B/s", Shows::Rate(Metric::Bytes), [6, 6], 4),
-    column("RETR/s", Shows::Rate(Metric::Retransmits), [6, 6], 2),
-    column("OVER/s", Shows::Rate(Metric::Oversize), [6, 6], 5),
-    column("TREND", Shows::Trend, TREND, 3),
+    column(mark!("HOP"), Shows::Name, [15, 15], 0),
+    column(mark!("ROLE"), Shows::Second, [6, 6], 1),
+    column(mark!("DROPS/s"), Shows::Rate(Metric::Drops), [7, 7], 0),
+    column(mark!("DROPS"), Shows::Total(Metric::Drops), [6, 6], 6),
+    column(mark!("IN/s"), Shows::Rate(Metric::In), [6, 6], 0),
+    column(mark!("OUT/s"), Shows::Rate(Metric::Out), [6, 6], 0),
+    column(mark!("B/s"), Shows::Rate(Metric::Bytes), [6, 6], 4),
+    column(mark!("RETR/s"), Shows::Rate(Metric::Retransmits), [6, 6], 2),
+    column(mark!("OVER/s"), Shows::Rate(Metric::Oversize), [6, 6], 5),
+    column(mark!("TREND"), Shows::Trend, TREND, 3),
 ];
 
 const REASONS: &[Column] = &[
-    column("REASON", Shows::Name, [16, 40], 0),
-    column("DROPS/s", Shows::Rate(Metric::Drops), [7, 7], 0),
-    column("DROPS", Shows::Total(Metric::Drops), [6, 6], 1),
-    column("B/s", Shows::Rate(Metric::DroppedBytes), [6, 6], 5),
-    column("TREND", Shows::Trend, TREND, 2),
-    column("DROPPED IN", Shows::Second, [16, 48], 3),
-    column("LINK", Shows::Link, [10, 15], 4),
+    column(mark!("REASON"), Shows::Name, [16, 40], 0),
+    column(mark!("DROPS/s"), Shows::Rate(Metric::Drops), [7, 7], 0),
+    column(mark!("DROPS"), Shows::Total(Metric::Drops), [6, 6], 1),
+    column(mark!("B/s"), Shows::Rate(Metric::DroppedBytes), [6, 6], 5),
+    column(mark!("TREND"), Shows::Trend, TREND, 2),
+    column(mark!("DROPPED IN"), Shows::Second, [16, 48], 3),
+    column(mark!("LINK"), Shows::Link, [10, 15], 4),
 ];
 
 pub const fn columns(tab: Tab) -> &'static [Column] {
@@ -205,11 +206,11 @@ impl Item<'_> {
     }
 }
 
-pub const fn severity(severity: Severity) -> &'static str {
+pub fn severity(severity: Severity) -> &'static str {
     match severity {
-        Severity::Critical => "CRITICAL",
-        Severity::Warning => "WARNING",
-        Severity::Info => "INFO",
+        Severity::Critical => t!("CRITICAL"),
+        Severity::Warning => t!("WARNING"),
+        Severity::Info => t!("INFO"),
     }
 }
 
@@ -256,22 +257,37 @@ pub fn items<'a>(moment: &Moment<'a>, tab: Tab, order: Order, filter: &str) -> V
     items
 }
 
-/// Each root with what follows from it below.
+/// Each root with all that follows from it below, whatever lies between.
 fn family(causes: &[Cause]) -> Vec<&Cause> {
     let roots = causes.iter().filter(|c| c.finding.root.is_none());
-    let mut all = Vec::with_capacity(causes.len());
-    for root in roots {
-        all.push(root);
-        let id = Some(&root.finding.id);
-        all.extend(causes.iter().filter(|c| c.finding.root.as_ref() == id));
-    }
     // Of those whose root is not asked for.
-    let orphan = |cause: &&Cause| {
-        let root = cause.finding.root.as_ref();
-        root.is_some_and(|id| !causes.iter().any(|c| c.finding.id == *id))
-    };
-    all.extend(causes.iter().filter(orphan));
+    let is_orphan = |cause: &&Cause| cause.finding.root.is_some() && root(causes, cause).is_none();
+    let orphans = causes.iter().filter(is_orphan);
+    let mut all = Vec::with_capacity(causes.len());
+    for head in roots.chain(orphans) {
+        with_consequences(causes, head, &mut all);
+    }
     all
+}
+
+/// Ends: each has one root, so from a head nothing is reached twice.
+fn with_consequences<'a>(causes: &'a [Cause], cause: &'a Cause, all: &mut Vec<&'a Cause>) {
+    all.push(cause);
+    let id = Some(&cause.finding.id);
+    for below in causes.iter().filter(|c| c.finding.root.as_ref() == id) {
+        with_consequences(causes, below, all);
+    }
+}
+
+fn root<'a>(causes: &'a [Cause], cause: &Cause) -> Option<&'a Cause> {
+    let id = cause.finding.root.as_ref()?;
+    causes.iter().find(|c| c.finding.id == *id)
+}
+
+/// How many others a cause follows from, one from the other.
+pub fn depth(causes: &[Cause], cause: &Cause) -> usize {
+    let above = std::iter::successors(root(causes, cause), |it| root(causes, it));
+    above.take(causes.len()).count()
 }
 
 fn sort(moment: &Moment<'_>, tab: Tab, order: Order, items: &mut Vec<Item<'_>>) {

@@ -1,5 +1,6 @@
 //! What a key does. The same key means the same on every page where it means anything.
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use netdiag_lang::mark;
 
 use super::tab::Tab;
 
@@ -115,31 +116,31 @@ fn pressed(code: KeyCode, shift: bool) -> Option<Action> {
 /// What the help says of them.
 pub const HELP: &[(&str, &str)] = &[
     (
-        "Up Down j k",
-        "select a row; PgUp PgDn a page, g G the first or last",
+        mark!("Up Down j k"),
+        mark!("select a row; PgUp PgDn a page, g G the first or last"),
     ),
     (
         "Enter",
-        "open the row: a cause, its flows, a flow's way; a pod, hop or reason",
+        mark!("open the row: a cause, its flows, a flow's way; a pod, hop or reason"),
     ),
-    ("Esc", "back; on a table: clear the filter"),
-    ("Tab 1 2 3 4", "causes, pods, hops, drop reasons"),
+    ("Esc", mark!("back; on a table: clear the filter")),
+    ("Tab 1 2 3 4", mark!("causes, pods, hops, drop reasons")),
     (
         "s S r",
-        "sort by the next or previous column; reverse the order",
+        mark!("sort by the next or previous column; reverse the order"),
     ),
     (
         "/",
-        "show only rows that contain a text; Enter keeps it, Esc clears it",
+        mark!("show only rows that contain a text; Enter keeps it, Esc clears it"),
     ),
-    ("Space p", "pause, and go on"),
+    (mark!("Space p"), mark!("pause, and go on")),
     (
-        "Left Right",
-        "one reading back or forward; [ ] ten; Home End first and last",
+        mark!("Left Right"),
+        mark!("one reading back or forward; [ ] ten; Home End first and last"),
     ),
-    ("n", "what netdiag does not see here, and why"),
-    ("? h", "this help"),
-    ("q Ctrl-C", "quit"),
+    ("n", mark!("what netdiag does not see here, and why")),
+    ("? h", mark!("this help")),
+    ("q Ctrl-C", mark!("quit")),
 ];
 
 #[cfg(test)]

@@ -5,6 +5,10 @@
 //! keeps a bounded number of them, [`App`] is what is looked at of it, [`keys::action`] says what a
 //! key does to that, and [`draw`] puts it into ratatui's buffer. Time comes with the readings:
 //! nothing here asks a clock, a terminal or a file.
+// What tests share names this crate as others know it.
+#[cfg(test)]
+extern crate self as netdiag_top;
+
 mod app;
 mod causes;
 mod counts;

@@ -1,4 +1,5 @@
 //! The four tables.
+use netdiag_lang::t;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tab {
@@ -11,12 +12,12 @@ pub enum Tab {
 impl Tab {
     pub const ALL: [Self; 4] = [Self::Causes, Self::Pods, Self::Hops, Self::Reasons];
 
-    pub const fn title(self) -> &'static str {
+    pub fn title(self) -> &'static str {
         match self {
-            Self::Causes => "Causes",
-            Self::Pods => "Pods",
-            Self::Hops => "Hops",
-            Self::Reasons => "Drop reasons",
+            Self::Causes => t!("Causes"),
+            Self::Pods => t!("Pods"),
+            Self::Hops => t!("Hops"),
+            Self::Reasons => t!("Drop reasons"),
         }
     }
 

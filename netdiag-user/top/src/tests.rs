@@ -1,66 +1,14 @@
 //! Whole frames of recorded incidents, whose own clock is the only one there is.
 mod frames;
 mod hostile;
+#[path = "../tests/playing/mod.rs"]
+mod playing;
 mod sizes;
 
-use std::path::Path;
-
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use netdiag_recording::Replay;
-use ratatui::{Terminal, backend::TestBackend};
 
-use crate::{
-    App, Budget, History, Ink, Lens, Source, Ways, diagnosis::judge::Judge, draw, keys,
-    pipeline::scene::Scene,
-};
-
-pub const PLAIN: Ink = Ink {
-    colour: false,
-    ascii: None,
-};
-
-/// All readings of a recording, with the scene changed before each is judged.
-pub fn played(name: &str, change: impl Fn(&mut Scene)) -> App {
-    let folder =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tests/fixtures/recordings");
-    let mut replay = Replay::open(&folder.join(name)).expect("a recording");
-    let (mut judge, mut lens) = (Judge::default(), Lens::default());
-    let mut app = App::new(History::recording(Budget::RECORDING), Source::Recording);
-    while let Some(reading) = replay.tick() {
-        change(&mut replay.scene);
-        let before = app.history.last().cloned();
-        let (_, kept) = judge.looked(&replay.scene, &reading, |look| {
-            lens.read(look, &Ways::All, before.as_deref())
-        });
-        app.push(kept);
-    }
-    app
-}
-
-pub fn recorded(name: &str) -> App {
-    played(name, |_| {})
-}
-
-/// The screen as text, without the spaces at its lines' ends.
-pub fn frame(app: &mut App, ink: &Ink, (width, height): (u16, u16)) -> String {
-    let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
-    let drawn = terminal.draw(|frame| draw(app, ink, frame.buffer_mut()));
-    let drawn = drawn.expect("drawn");
-    let area = drawn.area;
-    let line = |y: u16| {
-        let mut text = String::new();
-        let mut x = 0;
-        while x < area.width {
-            let symbol = drawn.buffer[(x, y)].symbol();
-            text.push_str(symbol);
-            // The cell after a wide character is its other half.
-            x += u16::try_from(unicode_width::UnicodeWidthStr::width(symbol).max(1)).expect("few");
-        }
-        text.trim_end().to_owned()
-    };
-    let lines: Vec<String> = (0..area.height).map(line).collect();
-    lines.join("\n")
-}
+pub use self::playing::{PLAIN, frame, played, recorded};
+use crate::{App, Budget, History, Ink, Source, keys, pipeline::scene::Scene};
 
 /// Presses keys, and looks at the screen after each as a person does.
 pub fn press(app: &mut App, size: (u16, u16), codes: &[KeyCode]) -> String {

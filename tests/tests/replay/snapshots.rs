@@ -1,4 +1,5 @@
-//! Snapshots of what netdiag prints. README's "Snapshots" says how they are brought up to date.
+//! Snapshots of what netdiag prints. netdiag-user/docs/ci.md says how they are
+//! brought up to date.
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},

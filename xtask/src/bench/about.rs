@@ -37,7 +37,10 @@ fn commit() -> Option<String> {
         sh::text(git.current_dir(paths::root()).args(args)).ok()
     };
     let name = git(&["rev-parse", "--short=12", "HEAD"])?;
-    let own = [":!README.md", ":!netdiag-ebpf/cost.*"];
+    let own = [
+        ":!netdiag-user/docs/performance.md",
+        ":!netdiag-ebpf/cost.*",
+    ];
     let changed = git(&[
         "status",
         "--porcelain",

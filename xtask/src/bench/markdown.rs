@@ -1,4 +1,5 @@
-//! The document as Markdown: on the terminal and, by `cargo xtask gen`, in the README and COST.md.
+//! The document as Markdown: on the terminal and, by `cargo xtask gen`, in
+//! performance.md and COST.md.
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -19,7 +20,7 @@ pub fn all(document: &Value) -> String {
     joined(&parts)
 }
 
-/// For the README, around a chart.
+/// For performance.md, around a chart.
 pub fn page(document: &Value, chart: &str) -> String {
     joined(&[head(document), chart.to_owned()])
 }
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_what_is_attached_and_the_rest_stands_behind() {
+    fn the_page_has_what_is_attached_and_the_rest_stands_behind() {
         let (page, behind) = (page(&judged(), "CHART\n"), behind(&judged()));
         assert!(page.contains("| nothing |") && page.ends_with("CHART\n"));
         assert!(!page.contains("| P2 |") && behind.contains("| P2 |"));

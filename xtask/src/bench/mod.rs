@@ -54,7 +54,7 @@ pub struct Options {
     /// Write the chart there as SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Make them those of the README: netdiag-ebpf/cost.json, and what `gen` makes of it
+    /// Make them those of the pages: netdiag-ebpf/cost.json, and what `gen` makes of it
     #[arg(long)]
     write: bool,
 }
@@ -137,7 +137,7 @@ fn write(file: &Path, text: &str) -> Result<()> {
     fs::write(file, text).with_context(|| format!("write {}", file.display()))
 }
 
-/// The figures that the README shows.
+/// The figures that the pages show.
 fn measured_file() -> PathBuf {
     paths::root().join("netdiag-ebpf/cost.json")
 }
@@ -149,7 +149,8 @@ pub fn chart_file() -> PathBuf {
 
 /// What `gen` makes of the figures.
 pub struct Generated {
-    pub readme: String,
+    /// For the page on performance.
+    pub cost: String,
     /// For COST.md.
     pub goals: String,
     pub chart: Option<String>,
@@ -161,7 +162,7 @@ pub fn generated() -> Result<Generated> {
     if !file.exists() {
         let none = "Not measured yet: `cargo xtask bench --write` does, and fills this in.\n";
         return Ok(Generated {
-            readme: none.to_owned(),
+            cost: none.to_owned(),
             goals: none.to_owned(),
             chart: None,
         });
@@ -169,9 +170,9 @@ pub fn generated() -> Result<Generated> {
     let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
     let document: Value =
         serde_json::from_str(&text).with_context(|| format!("{} is no JSON", file.display()))?;
-    let chart = "![Throughput beside nothing attached](netdiag-ebpf/cost.svg)\n";
+    let chart = "![Throughput beside nothing attached](../../netdiag-ebpf/cost.svg)\n";
     Ok(Generated {
-        readme: markdown::page(&document, chart),
+        cost: markdown::page(&document, chart),
         goals: markdown::behind(&document),
         chart: Some(chart::svg(&document)),
     })

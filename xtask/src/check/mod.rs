@@ -1,7 +1,8 @@
 //! The fast static part: format, lints, licences, documentation, the repository's own rules.
 mod layers;
+pub mod links;
 mod literal;
-mod source;
+pub mod source;
 mod tidy;
 mod words;
 
@@ -13,7 +14,7 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{build, r#gen, paths, setup, sh::say, test::tally::Tally};
+use crate::{build, r#gen, paths, pictures, po, setup, sh::say, test::tally::Tally};
 
 pub fn command() -> Result<ExitCode> {
     // The user side embeds it, and does not compile without.
@@ -67,6 +68,11 @@ pub fn all(tally: &mut Tally) {
         Ok(()) => tally.pass("generated tables"),
         Err(error) => tally.fail("generated tables", &format!("{error:#}")),
     }
+    match po::check() {
+        Ok(()) => tally.pass("every sentence in both languages"),
+        Err(error) => tally.fail("every sentence in both languages", &format!("{error:#}")),
+    }
+    pictures::check(tally);
 }
 
 /// What may enter the dependency tree. Advisories change with the calendar, and this must not.

@@ -1,6 +1,7 @@
 //! The repository's own rules, which no lint knows.
 
 use super::layers::{crates, layers};
+use super::links;
 use super::literal::{Literal, literals};
 use super::source::{self, Source, code, has_word};
 use super::words;
@@ -29,12 +30,15 @@ const KUBE: [&str; 3] = [
     "netdiag-user/manifests/src/",
 ];
 
+const README: &str = "README.md";
+const DOCS: &str = "netdiag-user/docs/";
+
 type Rule = fn(&[Source]) -> Vec<String>;
 
 /// Test code may show what it likes.
 const SHOWN: [&str; 3] = ["/tests", "/testing", "/live.rs"];
 
-const RULES: [(&str, Rule); 10] = [
+const RULES: [(&str, Rule); 11] = [
     (
         "tidy: no value within a command in a sentence",
         glued_commands,
@@ -51,6 +55,7 @@ const RULES: [(&str, Rule); 10] = [
     ("tidy: crates know only those below them", crates),
     ("tidy: parts know only those below them", layers),
     ("tidy: words of the field", words_of_the_field),
+    ("tidy: links of the pages", links_lead_somewhere),
 ];
 
 pub fn all(tally: &mut Tally) {
@@ -67,10 +72,24 @@ pub fn all(tally: &mut Tally) {
 }
 
 fn words_of_the_field(sources: &[Source]) -> Vec<String> {
-    let path = "README.md".to_owned();
-    match std::fs::read_to_string(paths::root().join(&path)) {
-        Ok(text) => words::forbidden(sources, &[Source { path, text }]),
-        Err(error) => vec![format!("{path}: {error}")],
+    in_pages(|pages| {
+        let is_read = |it: &&Source| it.path == README || it.path.starts_with(DOCS);
+        let read: Vec<&Source> = pages.iter().filter(is_read).collect();
+        match read.iter().any(|it| it.path == README) {
+            true => words::forbidden(sources, &read),
+            false => vec![format!("there is no {README}")],
+        }
+    })
+}
+
+fn links_lead_somewhere(_: &[Source]) -> Vec<String> {
+    in_pages(|pages| links::broken(&paths::root(), pages))
+}
+
+fn in_pages(rule: impl Fn(&[Source]) -> Vec<String>) -> Vec<String> {
+    match links::pages(&paths::root()) {
+        Ok(pages) => rule(&pages),
+        Err(error) => vec![format!("{error:#}")],
     }
 }
 

@@ -18,7 +18,7 @@ const WORDS: [(&str, &str); 9] = [
 ];
 
 /// Help, verdicts, events and messages of netdiag, and the pages that people read first.
-pub fn forbidden(sources: &[Source], pages: &[Source]) -> Vec<String> {
+pub fn forbidden(sources: &[Source], pages: &[&Source]) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources.iter().filter(|it| is_read(&it.path)) {
         for Literal { line, text } in literals(untested(&source.text)) {
@@ -90,7 +90,7 @@ mod tests {
             "README.md",
             "It promises much.\nThe promise stays, heedless.\n",
         );
-        let found = forbidden(&[spoken, other], &[page]);
+        let found = forbidden(&[spoken, other], &[&page]);
         let places: Vec<&str> = found
             .iter()
             .filter_map(|it| it.split(" says").next())

@@ -4,6 +4,7 @@ mod about;
 pub mod binary;
 mod check;
 mod deb;
+mod documents;
 mod oci;
 mod sbom;
 mod sum;

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    binary,
+    binary, documents,
     target::Target,
     third_party,
     tree::{Tree, gzip},
@@ -18,7 +18,8 @@ pub struct Payload {
     pub pages: Vec<(String, Vec<u8>)>,
     /// Of bash, zsh and fish.
     pub completions: [Vec<u8>; 3],
-    pub readme: Vec<u8>,
+    /// Path and text of each page to read.
+    pub documents: Vec<(String, Vec<u8>)>,
     pub changelog: Vec<u8>,
     /// Name and text.
     pub licences: [(&'static str, Vec<u8>); 2],
@@ -46,7 +47,7 @@ impl Payload {
             program,
             pages: pages(prints)?,
             completions: [script("bash")?, script("zsh")?, script("fish")?],
-            readme: document("README.md")?,
+            documents: documents::all()?,
             changelog: document("CHANGELOG.md")?,
             licences: [licence("LICENSE-APACHE")?, licence("LICENSE-MIT")?],
             third_party: third_party::texts(target)?,
@@ -86,7 +87,9 @@ impl Payload {
         let mut tree = Tree::default();
         let at = |path: &str| format!("{folder}/{path}");
         tree.program(&at("netdiag"), self.program.as_slice());
-        tree.file(&at("README.md"), self.readme.as_slice());
+        for (path, text) in &self.documents {
+            tree.file(&at(path), text.as_slice());
+        }
         tree.file(&at("CHANGELOG.md"), self.changelog.as_slice());
         for (name, text) in self.all_licences() {
             tree.file(&at(name), text);

@@ -1,6 +1,8 @@
 //! What the overlay's daemons have announced in the Kubernetes API, and were told to use.
 use std::net::IpAddr;
 
+use netdiag_lang::t;
+
 use crate::{
     model::{
         cluster::Member,
@@ -30,7 +32,7 @@ pub fn known_as(facts: &Facts<'_>, ipv4: bool) -> (Vec<IpAddr>, &'static str) {
 /// The Node that has the address, and what says so.
 pub fn of(facts: &Facts<'_>, address: IpAddr) -> Option<Evidence> {
     let (node, by) = owner(facts, address)?;
-    let text = format!("the Node {} has {address} by {by}", node.name);
+    let text = t!("the Node {} has {address} by {by}", node.name);
     Some(line(text, &node.name))
 }
 
@@ -38,10 +40,10 @@ fn owner<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<(&'a Member, String)>
     facts.cluster.nodes.iter().find_map(|node| {
         let announced = node.announced.iter().find(|(a, _)| *a == address);
         let internal = node.addresses.contains(&address);
-        let by = announced.map(|(_, by)| format!("the annotation {by}"));
+        let by = announced.map(|(_, by)| t!("the annotation {by}"));
         Some((
             node,
-            by.or_else(|| internal.then(|| "an InternalIP".into()))?,
+            by.or_else(|| internal.then(|| t!("an InternalIP").into()))?,
         ))
     })
 }
@@ -49,7 +51,7 @@ fn owner<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<(&'a Member, String)>
 /// The VNI that the daemon of the node with that address has announced.
 pub fn vni(facts: &Facts<'_>, peer: IpAddr) -> Option<Evidence> {
     let (node, _) = owner(facts, peer)?;
-    let text = format!("the Node {} has announced VNI {}", node.name, node.vni?);
+    let text = t!("the Node {} has announced VNI {}", node.name, node.vni?);
     Some(line(text, &node.name))
 }
 
@@ -57,10 +59,14 @@ pub fn vni(facts: &Facts<'_>, peer: IpAddr) -> Option<Evidence> {
 pub fn meant(facts: &Facts<'_>) -> Option<Evidence> {
     let flannel = facts.cluster.flannel.as_ref()?;
     let vni = flannel.vni.map(|vni| format!("VNI {vni}"));
-    let port = flannel.port.map(|port| format!("port {port}"));
+    let port = flannel.port.map(|port| t!("port {port}"));
     let said: Vec<String> = vni.into_iter().chain(port).collect();
     let (namespace, name) = flannel.from.split_once('/')?;
-    let text = format!("the ConfigMap {} says {}", flannel.from, said.join(", "));
+    let text = t!(
+        "the ConfigMap {} says {}",
+        flannel.from,
+        said.join(t!(", "))
+    );
     let mut line = Evidence::new(EvidenceKind::Api, Origin::Configured, text);
     line.confirm = Some(shell!(
         "kubectl -n {v} get configmap {} -o yaml",

@@ -28,6 +28,7 @@
 use std::net::IpAddr;
 
 use netdiag_common::hop::RST;
+use netdiag_lang::{mark, t};
 
 use super::{
     attempts::{Attempts, Outcome, Try},
@@ -48,7 +49,8 @@ use crate::{
 };
 
 pub const ID: &str = "bridge-nf-disabled";
-pub const TITLE: &str = "answers between pods of one bridge bypass the Service's translation";
+pub const TITLE: &str =
+    mark!("answers between pods of one bridge bypass the Service's translation");
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let all = facts.attempts();
@@ -59,7 +61,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let (service, tries) = (endpoint(worst.asked, worst.port), worst.leg.tries.len());
     let client = services::who(facts, worst.leg.client);
     let backend = services::who(facts, worst.leg.server);
-    let summary = format!(
+    let summary = t!(
         "answers of {backend} to {client} bypass the translation of {service}: both are on one \
          bridge, and {state}; {tries} connections failed"
     );
@@ -90,12 +92,12 @@ fn sysctl(client: IpAddr) -> &'static str {
 /// What keeps netfilter off the bridge; nothing where it is asked.
 fn state(facts: &Facts<'_>, sysctl: &str) -> Option<String> {
     match facts.node.sysctl(sysctl) {
-        Some("0") => Some(format!("{sysctl} is 0")),
+        Some("0") => Some(t!("{sysctl} is 0")),
         Some(_) => None,
         // Sysctls that cannot be read at all prove nothing.
         None => {
             facts.node.sysctl("net.ipv4.ip_forward")?;
-            Some("br_netfilter is not loaded".into())
+            Some(t!("br_netfilter is not loaded").into())
         }
     }
 }
@@ -165,7 +167,7 @@ impl Bypassed<'_> {
     fn tell(&self, facts: &Facts<'_>, finding: &mut Finding) {
         let (link, tries) = (&self.hop.interface, self.leg.tries.len());
         let (backend, asked) = (self.leg.server, endpoint(self.asked, self.port));
-        let text = format!(
+        let text = t!(
             "{tries} connections to {asked} answered on {link} from {backend} itself; the client \
              sent {} RSTs back",
             self.resets,
@@ -199,7 +201,7 @@ fn fix(facts: &Facts<'_>, sysctl: &str) -> Fix {
         shell!("echo {}=1 > /etc/sysctl.d/90-bridge-nf.conf", sysctl),
     ]);
     Fix {
-        summary: "let the bridge ask netfilter, now and after the next boot".into(),
+        summary: t!("let the bridge ask netfilter, now and after the next boot").into(),
         commands,
     }
 }

@@ -25,6 +25,7 @@
 //! Switch the offload off on the sender's tunnel device (or NIC), and keep it off (a systemd .link file,
 //! Calico's ChecksumOffloadBroken). Then update the driver.
 use netdiag_common::hop::{IPIP, VXLAN};
+use netdiag_lang::{mark, t};
 
 use super::{
     losses::{self, Pattern},
@@ -40,7 +41,8 @@ use crate::{
 };
 
 pub const ID: &str = "checksum-offload";
-pub const TITLE: &str = "packets arrive with checksums that the sender's NIC did not fill in";
+pub const TITLE: &str =
+    mark!("packets arrive with checksums that the sender's NIC did not fill in");
 
 const REASONS: [&str; 5] = ["TCP_CSUM", "UDP_CSUM", "ICMP_CSUM", "IP_CSUM", "SKB_CSUM"];
 /// The counters that move with them.
@@ -52,10 +54,10 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let worst = patterns.first()?;
     let hop = entered_by(facts, worst);
     let over = hop.map_or_else(String::new, |h| match h.key.carried {
-        VXLAN | IPIP => format!(" over the overlay by {}", h.interface),
-        _ => format!(" by {}", h.interface),
+        VXLAN | IPIP => t!(" over the overlay by {}", h.interface),
+        _ => t!(" by {}", h.interface),
     });
-    let summary = format!(
+    let summary = t!(
         "{} from {} come in{over} with a wrong checksum and are discarded: {} packets, none got \
          through",
         worst.target(),
@@ -82,7 +84,7 @@ fn counters(facts: &Facts<'_>, worst: &Pattern<'_>) -> Vec<Evidence> {
         .map_or(facts.node.netns, |l| l.key.netns);
     let moved = COUNTERS.iter().filter_map(|name| {
         let by = facts.moved(netns, name).filter(|by| *by > 0)?;
-        let text = format!("{name} of its namespace rose by {by} during this run");
+        let text = t!("{name} of its namespace rose by {by} during this run");
         let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
         line.packets = Some(by);
         let count = shell!("nstat -asz {}", name.replace('.', ""));
@@ -99,7 +101,7 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>, hop: Option<&HopFlow>) -> Fix {
     let (node, what, commands) = match (tunnel.filter(|_| carried), peer) {
         (Some(link), Some(peer)) => (
             peer,
-            "its tunnel device (called as it is here)",
+            t!("its tunnel device (called as it is here)"),
             vec![shell!(
                 "ssh {} ethtool -K {} tx-checksum-ip-generic off",
                 peer,
@@ -108,12 +110,12 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>, hop: Option<&HopFlow>) -> Fix {
         ),
         _ => (
             worst.source,
-            "its NIC (ethtool -K, tx-checksum-ip-generic)",
+            t!("its NIC (ethtool -K, tx-checksum-ip-generic)"),
             Vec::new(),
         ),
     };
     Fix {
-        summary: format!(
+        summary: t!(
             "on the sender's node ({node}), let the kernel fill in the checksums itself: switch \
              the offload off on {what}, for good, and look for a newer driver"
         ),

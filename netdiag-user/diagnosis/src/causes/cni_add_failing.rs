@@ -38,9 +38,10 @@ use crate::{
     pipeline::facts::Facts,
     shell,
 };
+use netdiag_lang::{mark, t};
 
 pub const ID: &str = "cni-add-failing";
-pub const TITLE: &str = "the CNI plugin fails, so that pods get no network";
+pub const TITLE: &str = mark!("the CNI plugin fails, so that pods get no network");
 
 /// A daemon of the network that restarts makes one or two fail.
 const TRIES: u32 = 3;
@@ -125,20 +126,20 @@ fn label(pod: &Setups) -> String {
 fn summary(failing: &[&Setups], unready: Option<&str>) -> String {
     let Some(worst) = failing.first() else {
         let why = unready.unwrap_or_default();
-        return format!("the container runtime can give no pod a network: {why}");
+        return t!("the container runtime can give no pod a network: {why}");
     };
     let pods = match failing.len() {
         1 => label(worst),
-        n => format!("{} and {} more", label(worst), n - 1),
+        n => t!("{} and {} more", label(worst), n - 1),
     };
     let times = worst.failures;
     match is_shared(&worst.log) {
         // Those words may be anybody's: they stand below, as what the log says.
-        true => format!(
+        true => t!(
             "{} says that the network of {pods} cannot be set up, {times} times so far",
             worst.log
         ),
-        false => format!(
+        false => t!(
             "the network of {pods} cannot be set up, {times} times so far: {}",
             worst.message
         ),
@@ -146,7 +147,7 @@ fn summary(failing: &[&Setups], unready: Option<&str>) -> String {
 }
 
 fn log(pod: &Setups) -> Evidence {
-    let text = format!(
+    let text = t!(
         "{}: {} sandboxes failed for their network and none was set up since; the last one: {}",
         label(pod),
         pod.failures,
@@ -159,7 +160,7 @@ fn log(pod: &Setups) -> Evidence {
 }
 
 fn api(socket: &str, why: &str) -> Evidence {
-    let text = format!("the runtime says that its network is not ready: {why}");
+    let text = t!("the runtime says that its network is not ready: {why}");
     let mut line = Evidence::new(EvidenceKind::Api, Origin::Observed, text);
     line.at = Some(socket.to_owned());
     line.confirm = Some(shell!(
@@ -170,17 +171,17 @@ fn api(socket: &str, why: &str) -> Evidence {
 }
 
 fn conf(network: &Network) -> Evidence {
-    let mut text = format!(
+    let mut text = t!(
         "network {}: plugins {}",
         network.name,
-        network.plugins.join(", ")
+        network.plugins.join(t!(", "))
     );
     if let Some(ipam) = &network.ipam {
-        text.push_str(&format!(", IPAM {ipam}"));
+        text.push_str(&t!(", IPAM {ipam}"));
     }
     if !network.etcd.is_empty() {
-        let etcd = network.etcd.join(", ");
-        text.push_str(&format!(", addresses are kept in etcd ({etcd})"));
+        let etcd = network.etcd.join(t!(", "));
+        text.push_str(&t!(", addresses are kept in etcd ({etcd})"));
     }
     let mut line = Evidence::new(EvidenceKind::File, Origin::Configured, text);
     line.at = Some(network.file.clone());
@@ -221,20 +222,20 @@ fn fix(runtime: &Runtime, failing: &[&Setups]) -> Fix {
     let file = file.unwrap_or("/etc/cni/net.d");
     let has = |words: &str| said.contains(words);
     let summary = match () {
-        () if has("failed to find plugin") => format!(
+        () if has("failed to find plugin") => t!(
             "put the plugin that {file} names where the runtime looks for it (/opt/cni/bin, \
              /usr/lib/cni): the network's DaemonSet installs it when its pod starts"
         ),
-        () if has("not initialized") || failing.is_empty() || runtime.networks.is_empty() => {
+        () if has("not initialized") || failing.is_empty() || runtime.networks.is_empty() => t!(
             "no CNI configuration is in /etc/cni/net.d: start the network's daemon \
              (its DaemonSet's pod on this node), which writes it"
-                .to_owned()
-        }
-        () if has("already has an IP address different") => format!(
+        )
+        .to_owned(),
+        () if has("already has an IP address different") => t!(
             "the bridge has an address of another range than {file} now gives: bring both \
              together, or drain the node and delete the bridge, which the plugin makes anew"
         ),
-        () => format!(
+        () => t!(
             "see what the plugin of {file} lacks by its own words and its daemon's log, and let \
              kubelet try again"
         ),
@@ -269,12 +270,12 @@ where
 {
     let says = |words: &[&str]| messages().any(|m| words.iter().any(|word| m.contains(word)));
     if says(&["database space exceeded"]) {
-        return Some("the plugin is refused by etcd: database space exceeded".into());
+        return Some(t!("the plugin is refused by etcd: database space exceeded").into());
     }
     let kept = runtime.networks.iter().find(|n| !n.etcd.is_empty())?;
     let mute = says(&["end of JSON input", "no error message", "etcd"]);
     let file = &kept.file;
-    mute.then(|| format!("pods' addresses are kept in etcd, as {file} says: none can be given out"))
+    mute.then(|| t!("pods' addresses are kept in etcd, as {file} says: none can be given out"))
 }
 
 #[cfg(test)]

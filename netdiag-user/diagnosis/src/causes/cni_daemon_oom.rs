@@ -29,6 +29,7 @@
 use std::collections::BTreeMap;
 
 use netdiag_common::oom::OomKill;
+use netdiag_lang::{mark, say, t};
 
 use super::need::Need;
 use crate::{
@@ -44,7 +45,7 @@ use crate::{
 };
 
 pub const ID: &str = "cni-daemon-oom";
-pub const TITLE: &str = "a network daemon (flanneld, calico-node, …) was OOM-killed";
+pub const TITLE: &str = mark!("a network daemon (flanneld, calico-node, …) was OOM-killed");
 
 /// What the network's daemons are called in ps(1), and what stands still without them. The kernel
 /// keeps fifteen characters of a name.
@@ -76,11 +77,11 @@ const DAEMONS: &[(&[&str], &str)] = &[
             "galaxy",
             "romana_agent",
         ],
-        "routes, tunnels and policies to pods are not kept up to date",
+        mark!("routes, tunnels and policies to pods are not kept up to date"),
     ),
     (
         &["coredns", "node-cache", "kube-dns", "dnsmasq", "unbound"],
-        "names are not answered",
+        mark!("names are not answered"),
     ),
     (
         &[
@@ -92,11 +93,11 @@ const DAEMONS: &[(&[&str], &str)] = &[
             "cilium-envoy",
             "haproxy",
         ],
-        "services are not translated or forwarded as they should be",
+        mark!("services are not translated or forwarded as they should be"),
     ),
     (
         &["calico-typha", "typha", "speaker", "etcd"],
-        "other nodes hear no news of the network",
+        mark!("other nodes hear no news of the network"),
     ),
 ];
 /// Shorter names are parts of other words.
@@ -116,7 +117,7 @@ impl Victims<'_> {
         let known = DAEMONS
             .iter()
             .find(|(names, _)| names.contains(&self.name.as_str()));
-        known.map(|(_, stops)| *stops)
+        known.map(|(_, stops)| say(stops))
     }
 
     fn severity(&self) -> Severity {
@@ -196,7 +197,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         finding.pods.extend(pods(facts, each));
     }
     if let Some(name) = network(&worst.name) {
-        let because = format!("the plugin needs {}, which was killed", worst.name);
+        let because = t!("the plugin needs {}, which was killed", worst.name);
         let name = name.to_owned();
         finding.ties.blame(Subject::Daemon { name }, because);
     }
@@ -222,19 +223,19 @@ pub fn name(kill: &OomKill) -> String {
 
 fn summary(worst: &Victims<'_>, cgroup: Option<&MemoryCgroup>) -> String {
     let times = match worst.kills.len() {
-        1 => "was OOM-killed".to_owned(),
-        n => format!("was OOM-killed {n} times"),
+        1 => t!("was OOM-killed").to_owned(),
+        n => t!("was OOM-killed {n} times"),
     };
     let limit = cgroup.and_then(|c| c.limit);
-    let limit = limit.map_or_else(String::new, |l| format!(" (its limit is {})", size(l)));
+    let limit = limit.map_or_else(String::new, |l| t!(" (its limit is {})", size(l)));
     let stops = match worst.stops() {
-        Some(stops) if worst.believed => format!("until it runs again, {stops}"),
+        Some(stops) if worst.believed => t!("until it runs again, {stops}"),
         Some(stops) => {
-            format!("if it is the cluster's and not only called so, {stops} until it runs again")
+            t!("if it is the cluster's and not only called so, {stops} until it runs again")
         }
-        None => "it is no daemon of the network".to_owned(),
+        None => t!("it is no daemon of the network").to_owned(),
     };
-    format!("{} {times}{limit}: {stops}", worst.name)
+    t!("{} {times}{limit}: {stops}", worst.name)
 }
 
 fn evidence(facts: &Facts<'_>, victims: &Victims<'_>) -> Vec<Evidence> {
@@ -243,10 +244,10 @@ fn evidence(facts: &Facts<'_>, victims: &Victims<'_>) -> Vec<Evidence> {
         .iter()
         .map(|(pid, _)| pid.to_string())
         .collect();
-    let text = format!(
+    let text = t!(
         "the kernel killed {} (pid {})",
         victims.name,
-        pids.join(", ")
+        pids.join(t!(", "))
     );
     let mut killed = Evidence::new(EvidenceKind::Process, Origin::Observed, text);
     killed.confirm = Some(shell!("dmesg | grep -i 'killed process'"));
@@ -258,19 +259,18 @@ fn evidence(facts: &Facts<'_>, victims: &Victims<'_>) -> Vec<Evidence> {
 }
 
 fn limits(cgroup: &MemoryCgroup) -> Evidence {
-    let told = |what: &str, bytes: Option<u64>| bytes.map(|b| format!("{what} {}", size(b)));
-    let kills = cgroup.kills.map(|n| format!("{n} killed in it so far"));
+    let kills = cgroup.kills.map(|n| t!("{n} killed in it so far"));
     let owner = [
-        cgroup.pod_uid().map(|uid| format!("pod {uid}")),
-        cgroup.container().map(|id| format!("container {id}")),
+        cgroup.pod_uid().map(|uid| t!("pod {uid}")),
+        cgroup.container().map(|id| t!("container {id}")),
     ];
     let parts = [
-        told("limit", cgroup.limit),
-        told("peak", cgroup.peak),
+        cgroup.limit.map(|bytes| t!("limit {}", size(bytes))),
+        cgroup.peak.map(|bytes| t!("peak {}", size(bytes))),
         kills,
     ];
     let parts: Vec<_> = owner.into_iter().chain(parts).flatten().collect();
-    let text = format!("memory cgroup {}: {}", cgroup.path, parts.join(", "));
+    let text = t!("memory cgroup {}: {}", cgroup.path, parts.join(t!(", ")));
     let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
     line.at = Some(cgroup.path.clone());
     line.confirm = Some(shell!("cat {}", cgroup.limit_file));
@@ -288,16 +288,16 @@ fn fix(worst: &Victims<'_>, cgroup: Option<&MemoryCgroup>) -> Fix {
     let need = cgroup.and_then(|c| c.peak.max(c.limit));
     let raise = match need {
         // Killed at its limit: how much more it wanted is not to be seen. Twice is a start.
-        Some(bytes) => format!("raise it to {} at least", size(bytes.saturating_mul(2))),
-        None => "raise it".to_owned(),
+        Some(bytes) => t!("raise it to {} at least", size(bytes.saturating_mul(2))),
+        None => t!("raise it").to_owned(),
     };
-    let now = limit.map_or_else(String::new, |l| format!(" (now {})", size(l)));
+    let now = limit.map_or_else(String::new, |l| t!(" (now {})", size(l)));
     let owner = cgroup.and_then(MemoryCgroup::pod_uid);
     let find = owner.map(|uid| {
         shell!("kubectl get pods -A -o jsonpath='{{range .items[?(@.metadata.uid==\"{}\")]}}{{.metadata.namespace}}/{{.metadata.name}}{{\"\\n\"}}{{end}}'", uid)
     });
     Fix {
-        summary: format!(
+        summary: t!(
             "the memory limit of the container that runs {}{now} is too small: {raise} \
              (resources.limits.memory in its DaemonSet or Deployment), and watch what it uses",
             worst.name

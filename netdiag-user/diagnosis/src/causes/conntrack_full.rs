@@ -31,21 +31,24 @@ use crate::{
     pipeline::facts::Facts,
     shell,
 };
+use netdiag_lang::{mark, t};
 
 pub const ID: &str = "conntrack-full";
-pub const TITLE: &str = "the connection tracking table is full, new connections are dropped";
+pub const TITLE: &str = mark!("the connection tracking table is full, new connections are dropped");
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let table = conntrack::full(facts)?;
     let patterns = losses::patterns(facts, |l| conntrack::for_want_of_room(Some(&table), l));
     let whose = match facts.pods.by_netns(table.netns) {
-        Some(pod) => format!("of the pod {}", pod.title()),
-        None if table.netns == facts.node.netns => "of this node".into(),
-        None => format!("of network namespace {}", table.netns),
+        Some(pod) => t!("of the pod {}", pod.title()),
+        None if table.netns == facts.node.netns => t!("of this node").into(),
+        None => t!("of network namespace {}", table.netns),
     };
-    let summary = format!(
+    let summary = t!(
         "the connection tracking table {whose} is full, {} of {} entries: {} packets found no room",
-        table.count, table.max, table.dropped
+        table.count,
+        table.max,
+        table.dropped
     );
     let severity = Severity::Critical;
     let mut finding = if patterns.is_empty() {
@@ -64,9 +67,11 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 fn counted(table: &Table) -> Evidence {
-    let text = format!(
+    let text = t!(
         "nf_conntrack_count is {} of nf_conntrack_max {}, and drop moved by {}",
-        table.count, table.max, table.dropped
+        table.count,
+        table.max,
+        table.dropped
     );
     let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
     line.at = Some("/proc/net/stat/nf_conntrack".into());
@@ -80,7 +85,7 @@ fn counted(table: &Table) -> Evidence {
 fn fix(table: &Table) -> Fix {
     let twice = table.max.saturating_mul(2);
     Fix {
-        summary: format!(
+        summary: t!(
             "raise nf_conntrack_max from {} to {twice} (an entry takes some 300 bytes; \
              kube-proxy: conntrack.maxPerCore or conntrack.min, else it sets its own value again), \
              and find who holds so many connections",

@@ -33,6 +33,7 @@ use std::{
 };
 
 use netdiag_common::{dns::PORT, loss::DropKey};
+use netdiag_lang::{mark, t};
 
 use super::{
     conntrack,
@@ -52,7 +53,8 @@ use crate::{
 };
 
 pub const ID: &str = "conntrack-insert-race";
-pub const TITLE: &str = "two connections at once are given the same translation: one is dropped";
+pub const TITLE: &str =
+    mark!("two connections at once are given the same translation: one is dropped");
 
 /// Packets that race are processed at the same time: within microseconds, in an emulated machine
 /// within milliseconds.
@@ -78,7 +80,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let keys: HashSet<DropKey> = races.iter().map(|r| r.loss.key).collect();
     let patterns = losses::shares(facts, |l| keys.contains(&l.key));
     let worst = patterns.first()?;
-    let summary = format!(
+    let summary = t!(
         "{count} times two packets for {} left at the same moment from the same port: both wanted \
          one conntrack entry, and the later one was dropped (the table is not full)",
         worst.target(),
@@ -183,7 +185,7 @@ fn counted(facts: &Facts<'_>, netns: u32) -> Evidence {
         .moved(netns, "nf_conntrack.insert_failed")
         .unwrap_or(0);
     let gauge = |name: &str| facts.node.counter(netns, name).unwrap_or(0);
-    let text = format!(
+    let text = t!(
         "insert_failed moved by {failed} while the table has room: {} of {} entries",
         gauge("nf_conntrack_count"),
         gauge("nf_conntrack_max"),
@@ -204,10 +206,10 @@ fn met(race: &Race<'_>) -> Option<Evidence> {
     let to = endpoint(flow::ends(first.flow()).1, first.flow().destination_port);
     let apart = last.hop.first.abs_diff(first.hop.first) as f64 / 1e3;
     let who = match race.rivals.len() {
-        1 => format!("two queries of {}", source(first)),
-        _ => format!("{} and {}", source(first), source(last)),
+        1 => t!("two queries of {}", source(first)),
+        _ => t!("{} and {}", source(first), source(last)),
     };
-    let text = format!("{who} set out for {to} within {apart:.1} µs; one of them was dropped");
+    let text = t!("{who} set out for {to} within {apart:.1} µs; one of them was dropped");
     let mut line = Evidence::new(EvidenceKind::Socket, Origin::Observed, text);
     line.at = Some(first.interface.clone());
     Some(line)
@@ -227,7 +229,7 @@ fn repeated(facts: &Facts<'_>, races: &[Race<'_>]) -> Option<Evidence> {
         return None;
     }
     let seconds = gap as f64 / 1e9;
-    let text = format!("{repeats} queries were sent again, after {seconds:.1} s at most");
+    let text = t!("{repeats} queries were sent again, after {seconds:.1} s at most");
     let mut line = Evidence::new(EvidenceKind::Dns, Origin::Observed, text);
     line.packets = Some(repeats);
     Some(line)
@@ -246,16 +248,18 @@ fn refer(seen: &HopFlow) -> FlowRef {
 }
 
 fn fix(pods: &[String], port: u16) -> Fix {
-    let who = pods.join(" and ");
+    let who = pods.join(t!(" and "));
     let dns = match port {
         PORT => {
-            "; for DNS, NodeLocal DNSCache avoids it (it asks upstream over TCP), and on older \
+            t!(
+                "; for DNS, NodeLocal DNSCache avoids it (it asks upstream over TCP), and on older \
              kernels `options single-request-reopen` in resolv.conf"
+            )
         }
         _ => "",
     };
     Fix {
-        summary: format!(
+        summary: t!(
             "add --random-fully to the MASQUERADE or SNAT rule that translates packets of {who} \
              (nft: fully-random), so that it draws source ports at random; kube-proxy and flannel \
              do so where the node's iptables supports it{dns}"

@@ -8,6 +8,7 @@ use std::{
 };
 
 use netdiag_common::{dns::PORT, flow::FlowKey};
+use netdiag_lang::t;
 
 use super::{
     need::{Need, Sufferer},
@@ -136,7 +137,7 @@ pub fn loss_evidence(losses: &[&Loss]) -> Vec<Evidence> {
         add(sum, loss.dropped.packets);
     }
     let line = |((reason, symbol), packets): ((&str, &str), u64)| {
-        let text = format!("{packets} of them dropped on this node: {reason} in {symbol}");
+        let text = t!("{packets} of them dropped on this node: {reason} in {symbol}");
         let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
         line.packets = Some(packets);
         line.reason = Some(reason.to_owned());

@@ -30,6 +30,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::dns::PORT;
+use netdiag_lang::{mark, t};
 
 use super::{
     dns::{self, PATTERN, Picture, Right},
@@ -55,7 +56,7 @@ use crate::{
 };
 
 pub const ID: &str = "dns-misconfigured";
-pub const TITLE: &str = "a pod asks a name server that does not know the cluster's names";
+pub const TITLE: &str = mark!("a pod asks a name server that does not know the cluster's names");
 
 /// A pod that is told wrong.
 struct Wrong<'a> {
@@ -88,20 +89,20 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         .map_or_else(|| worst.client.to_string(), |p| label(&p));
     let others = match wrong.len() {
         1 => String::new(),
-        n => format!(" (and {} more pods)", n - 1),
+        n => t!(" (and {} more pods)", n - 1),
     };
     let server = worst.right.server;
     let (confidence, right) = match worst.right.told {
         true => (
             Confidence::Confirmed,
-            format!("the cluster's name server is {server}"),
+            t!("the cluster's name server is {server}"),
         ),
         false => (
             Confidence::Suspected,
-            format!("{server} answers such names, and nothing says whose it is"),
+            t!("{server} answers such names, and nothing says whose it is"),
         ),
     };
-    let summary = format!(
+    let summary = t!(
         "{who}{others} is told to ask {}, which knows no name of the cluster: {} lookups, none \
          resolved; {right}",
         list(&worst.resolver.servers),
@@ -230,11 +231,11 @@ fn netns(facts: &Facts<'_>, address: IpAddr) -> Option<u32> {
 
 fn list(servers: &[IpAddr]) -> String {
     let servers: Vec<_> = servers.iter().map(IpAddr::to_string).collect();
-    servers.join(" and ")
+    servers.join(t!(" and "))
 }
 
 fn evidence(facts: &Facts<'_>, wrong: &Wrong<'_>) -> Vec<Evidence> {
-    let told = format!("its resolv.conf names {}", list(&wrong.resolver.servers));
+    let told = t!("its resolv.conf names {}", list(&wrong.resolver.servers));
     let mut file = Evidence::new(EvidenceKind::File, Origin::Configured, told);
     file.at = Some("/etc/resolv.conf".into());
     file.confirm = match facts.pod(wrong.client, PodRole::Source) {
@@ -252,7 +253,7 @@ fn evidence(facts: &Facts<'_>, wrong: &Wrong<'_>) -> Vec<Evidence> {
     let mut lines = vec![file];
     for question in wrong.questions.iter().take(3) {
         let dns = &question.dns;
-        let text = format!(
+        let text = t!(
             "{} asked {} times of {}: {} NXDOMAIN, {} other errors, {} not answered",
             question.name,
             dns.queries,
@@ -300,10 +301,10 @@ fn fix(wrong: &Wrong<'_>, pod: Option<&PodRef>) -> Fix {
     commands.push(shell!("grep -A2 clusterDNS /var/lib/kubelet/config.yaml"));
     let right = match wrong.right.told {
         true => wrong.right.server.to_string(),
-        false => "the cluster's name server".to_owned(),
+        false => t!("the cluster's name server").to_owned(),
     };
     Fix {
-        summary: format!(
+        summary: t!(
             "let the pod ask {right}: dnsPolicy ClusterFirst in its specification, without a dnsConfig \
              that names {}; where all pods of this node are told so, kubelet's clusterDNS",
             list(&wrong.resolver.servers),

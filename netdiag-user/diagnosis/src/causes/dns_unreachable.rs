@@ -29,6 +29,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::{dns::PORT, hop::PLAIN};
+use netdiag_lang::{mark, t};
 
 use super::{
     dns::{self, Hop, Picture, Silence},
@@ -53,7 +54,7 @@ use crate::{
 };
 
 pub const ID: &str = "dns-unreachable";
-pub const TITLE: &str = "queries to the cluster's name server get no answer";
+pub const TITLE: &str = mark!("queries to the cluster's name server get no answer");
 
 /// ICMP and ICMPv6 say "port unreachable" by these (RFC 792, RFC 4443).
 const PORT_UNREACHABLE: [(u8, u8); 2] = [(3, 3), (1, 4)];
@@ -103,15 +104,16 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let asked: u64 = same.iter().map(|s| s.asked).total();
     let answers = |a: &dns::Asking<'_>| a.server == server && a.last_answer() > since;
     let (severity, others) = match picture.askings.iter().any(answers) {
-        true => (Severity::Warning, ", while it answers others"),
+        true => (Severity::Warning, t!(", while it answers others")),
         false => (Severity::Critical, ""),
     };
-    let whose = match picture.is_known(server) || facts.pod(server, PodRole::Server).is_some() {
-        true => "the cluster's",
-        false => "the",
+    let clusters = picture.is_known(server) || facts.pod(server, PodRole::Server).is_some();
+    let named = match clusters {
+        true => t!("the cluster's name server {server}"),
+        false => t!("the name server {server}"),
     };
-    let summary = format!(
-        "{whose} name server {server} does not answer {}: {asked} queries, no answer{others}; {}",
+    let summary = t!(
+        "{named} does not answer {}: {asked} queries, no answer{others}; {}",
         who(facts, &same),
         end.text(),
     );
@@ -128,7 +130,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.fix = fix(worst, &end);
     finding.about = dns::about(facts, &servers);
     for address in &servers {
-        let because = format!("the sidecar's lookups go to {address}");
+        let because = t!("the sidecar's lookups go to {address}");
         let address = *address;
         finding.ties.blame(Subject::NameServer { address }, because);
     }
@@ -200,7 +202,7 @@ impl End {
                     None => Place::Here(name(hop)),
                 },
             },
-            (None, None) => Place::Here("its own link".into()),
+            (None, None) => Place::Here(t!("its own link").into()),
         };
         Self {
             last: last.map(name),
@@ -211,20 +213,20 @@ impl End {
 
     fn text(&self) -> String {
         match &self.place {
-            Place::Refused(by) => format!("{by} says that nothing listens there"),
+            Place::Refused(by) => t!("{by} says that nothing listens there"),
             Place::AnswersLost(at) => {
-                format!("answers come back as far as {at} and are lost from there on")
+                t!("answers come back as far as {at} and are lost from there on")
             }
             Place::Server(pod) => {
-                format!(
+                t!(
                     "the queries reach its pod {}, which says nothing",
                     label(pod)
                 )
             }
-            Place::Left(at) => format!("the queries leave this node by {at}, nothing comes back"),
-            Place::Here(at) => format!("the queries were last seen at {at}, on this node"),
+            Place::Left(at) => t!("the queries leave this node by {at}, nothing comes back"),
+            Place::Here(at) => t!("the queries were last seen at {at}, on this node"),
             Place::Died(at, reason) => {
-                format!("the queries are dropped at {at}, on this node ({reason})")
+                t!("the queries are dropped at {at}, on this node ({reason})")
             }
             Place::Isolated(apart) => apart.text(),
         }
@@ -279,13 +281,16 @@ fn evidence(facts: &Facts<'_>, silence: &Silence<'_>, end: &End) -> Vec<Evidence
     for hop in dns::way(facts, silence) {
         let (at, asked) = (&hop.at.interface, hop.asked);
         let text = match hop.answered {
-            true => format!(
+            true => t!(
                 "{at}: answers from {} to {} came back",
-                hop.at.server, hop.at.client
+                hop.at.server,
+                hop.at.client
             ),
-            false => format!(
+            false => t!(
                 "{at}: {asked} queries from {} to {}, no answer ({})",
-                hop.at.client, hop.at.server, hop.at.name
+                hop.at.client,
+                hop.at.server,
+                hop.at.name
             ),
         };
         let mut line = line(text, asked, at);
@@ -298,7 +303,7 @@ fn evidence(facts: &Facts<'_>, silence: &Silence<'_>, end: &End) -> Vec<Evidence
         lines.push(apart.evidence());
     }
     if let Place::Refused(by) = &end.place {
-        let text = format!("{by} answers them by ICMP: port unreachable");
+        let text = t!("{by} answers them by ICMP: port unreachable");
         let at = end.last.as_deref().unwrap_or_default();
         let mut refused = line(text, silence.asked, at);
         refused.kind = EvidenceKind::Unreachable;
@@ -316,7 +321,7 @@ fn who(facts: &Facts<'_>, silences: &[&Silence<'_>]) -> String {
         .map_or_else(|| first.client.to_string(), |p| label(&p));
     match silences.len() {
         1 => name,
-        n => format!("{name} and {} more", n - 1),
+        n => t!("{name} and {} more", n - 1),
     }
 }
 
@@ -332,7 +337,7 @@ fn fix(silence: &Silence<'_>, end: &End) -> Fix {
     let (server, client) = (silence.server, silence.client);
     let mut commands = Vec::new();
     let summary = match &end.place {
-        Place::Refused(by) => format!(
+        Place::Refused(by) => t!(
             "start the name server again: nothing listens on UDP {PORT} at {by} \
              (kubectl -n kube-system get pods -o wide)"
         ),
@@ -341,23 +346,23 @@ fn fix(silence: &Silence<'_>, end: &End) -> Fix {
                 commands.push(shell!("kubectl -n {v} logs {}", namespace, name));
                 commands.push(shell!("kubectl -n {v} delete pod {}", namespace, name));
             }
-            format!(
+            t!(
                 "the name server's process in {} hangs: read its log, then replace the pod",
                 label(pod)
             )
         }
         Place::AnswersLost(at) => {
-            format!("find what takes the answers between {at} and {client}")
+            t!("find what takes the answers between {at} and {client}")
         }
-        Place::Left(at) => format!(
+        Place::Left(at) => t!(
             "look on the node of {server}: whether the queries that leave by {at} arrive there, \
              and whether the name server answers"
         ),
-        Place::Here(at) => format!("find what takes the queries behind {at} on this node"),
+        Place::Here(at) => t!("find what takes the queries behind {at} on this node"),
         Place::Died(at, reason) => {
             let explain = shell!("netdiag explain {}", reason);
-            let explain = explain.told_or("netdiag explains its reason");
-            format!("find why this node drops the queries at {at}: {explain}")
+            let explain = explain.told_or(t!("netdiag explains its reason"));
+            t!("find why this node drops the queries at {at}: {explain}")
         }
         Place::Isolated(apart) => {
             commands.push(apart.lift());

@@ -29,6 +29,7 @@ mod one_of_several;
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::dns::PORT;
+use netdiag_lang::{mark, t};
 
 use super::{
     dns::{self, Asking, PATTERN, Picture},
@@ -51,7 +52,8 @@ use crate::{
 };
 
 pub const ID: &str = "dns-upstream-failing";
-pub const TITLE: &str = "the cluster's name server answers cluster names and no external ones";
+pub const TITLE: &str =
+    mark!("the cluster's name server answers cluster names and no external ones");
 
 /// One zone may be broken by its owner; two at once, and none that works, are not.
 const ZONES: usize = 2;
@@ -96,10 +98,10 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     };
     let Failing { server, .. } = worst;
     let zones: Vec<_> = worst.zones.iter().take(3).map(String::as_str).collect();
-    let summary = format!(
+    let summary = t!(
         "the cluster's name server {server} answers cluster names and fails for all others ({}): \
          {}; {}",
-        zones.join(", "),
+        zones.join(t!(", ")),
         sums(facts, &worst.questions),
         upstream_text(&worst),
     );
@@ -206,30 +208,33 @@ fn leg<'a>(picture: &Picture<'a>, server: IpAddr, questions: &[&Question]) -> Ve
 fn sums(facts: &Facts<'_>, questions: &[&Question]) -> String {
     let sum = |of: &dyn Fn(&Question) -> u64| questions.iter().map(|q| of(q)).total();
     let silent = sum(&|q: &Question| failed(facts, q).saturating_sub(q.dns.failed));
+    let servfail = sum(&|q: &Question| q.dns.servfail);
+    let refused = sum(&|q: &Question| q.dns.refused);
+    let other = sum(&|q: &Question| q.dns.other);
     let parts = [
-        (silent, "unanswered"),
-        (sum(&|q: &Question| q.dns.servfail), "SERVFAIL"),
-        (sum(&|q: &Question| q.dns.refused), "REFUSED"),
-        (sum(&|q: &Question| q.dns.other), "other errors"),
+        (silent, t!("{silent} unanswered")),
+        (servfail, format!("{servfail} SERVFAIL")),
+        (refused, format!("{refused} REFUSED")),
+        (other, t!("{other} other errors")),
     ];
     let parts = parts.into_iter().filter(|(n, _)| *n > 0);
-    let parts: Vec<_> = parts.map(|(n, what)| format!("{n} {what}")).collect();
-    parts.join(", ")
+    let parts: Vec<_> = parts.map(|(_, text)| text).collect();
+    parts.join(t!(", "))
 }
 
 fn upstream_text(failing: &Failing<'_>) -> String {
     let upstreams: BTreeSet<_> = failing.leg.iter().map(|q| q.server.to_string()).collect();
-    let list = upstreams.into_iter().collect::<Vec<_>>().join(" and ");
+    let list = upstreams.into_iter().collect::<Vec<_>>().join(t!(" and "));
     match (failing.leg.is_empty(), failing.seen) {
-        (true, true) => return "its upstream answers, so the fault is its own".into(),
-        (true, false) => return "what it asks its upstream does not pass this node".into(),
+        (true, true) => return t!("its upstream answers, so the fault is its own").into(),
+        (true, false) => return t!("what it asks its upstream does not pass this node").into(),
         _ => {}
     }
     let says = match failing.leg.iter().any(|q| q.dns.failed > 0) {
-        true => "answers it with errors",
-        false => "does not answer it",
+        true => t!("answers it with errors"),
+        false => t!("does not answer it"),
     };
-    format!("its upstream {list} {says}")
+    t!("its upstream {list} {says}")
 }
 
 fn evidence(facts: &Facts<'_>, picture: &Picture<'_>, failing: &Failing<'_>) -> Vec<Evidence> {
@@ -237,7 +242,7 @@ fn evidence(facts: &Facts<'_>, picture: &Picture<'_>, failing: &Failing<'_>) -> 
     for zone_ in &failing.zones {
         let own = failing.questions.iter().filter(|q| zone(&q.name) == *zone_);
         let own: Vec<_> = own.copied().collect();
-        let what = format!("zone {zone_}: {}, none resolved", sums(facts, &own));
+        let what = t!("zone {zone_}: {}, none resolved", sums(facts, &own));
         lines.extend(own.first().map(|q| line(q, what, count(facts, &own))));
     }
     let own = picture
@@ -249,7 +254,7 @@ fn evidence(facts: &Facts<'_>, picture: &Picture<'_>, failing: &Failing<'_>) -> 
     let cluster: Vec<_> = cluster.collect();
     if let Some(first) = cluster.first() {
         let answers = cluster.iter().map(|q| q.dns.answers).total();
-        let text = format!(
+        let text = t!(
             "cluster names are answered: {answers} times, {} for one",
             first.name
         );
@@ -257,7 +262,7 @@ fn evidence(facts: &Facts<'_>, picture: &Picture<'_>, failing: &Failing<'_>) -> 
     }
     for question in failing.leg.iter().take(3) {
         let one = [*question];
-        let text = format!(
+        let text = t!(
             "{} itself asks its upstream {} for {}: {}",
             question.client,
             question.server,
@@ -315,16 +320,16 @@ fn fix(failing: &Failing<'_>) -> Fix {
     let ask = |server: IpAddr| dns::ask(server, name);
     let config = shell!("kubectl -n kube-system get configmap coredns -o yaml");
     let summary = match upstream {
-        Some(upstream) => format!(
+        Some(upstream) => t!(
             "make the upstream {upstream} answer (its own state, the way to it), or put another \
              one into the `forward` line of the name server {}",
             failing.server
         ),
-        None if failing.seen => format!(
+        None if failing.seen => t!(
             "its upstream answers: read the log of the name server {}",
             failing.server
         ),
-        None => format!(
+        None => t!(
             "run netdiag on the node of the name server {}: there its own queries to its \
              upstream can be seen; its `forward` line, or its node's resolv.conf, names them",
             failing.server

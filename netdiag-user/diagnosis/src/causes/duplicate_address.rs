@@ -30,6 +30,7 @@
 use std::net::IpAddr;
 
 use netdiag_common::claim::{Claim, ClaimKey};
+use netdiag_lang::{mark, t};
 
 use super::{losses::PATTERN, overlay};
 use crate::{
@@ -50,7 +51,7 @@ use crate::{
 };
 
 pub const ID: &str = "duplicate-address";
-pub const TITLE: &str = "two hosts answer for one address";
+pub const TITLE: &str = mark!("two hosts answer for one address");
 
 /// A fail-over and its return are two changes.
 const CHANGES: u32 = 3;
@@ -103,7 +104,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.pods.extend(holders);
     finding.about = twice.iter().map(|h| h.address).collect();
     for address in twice.iter().map(|held| held.address) {
-        let because = format!("another host that holds {address}, too, gets its packets");
+        let because = t!("another host that holds {address}, too, gets its packets");
         finding.ties.blame(Subject::Address { address }, because);
     }
     let others = twice.iter().filter(|h| !h.own).map(|h| h.address);
@@ -116,13 +117,13 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 fn summary(worst: &Held, link: &str) -> String {
-    let (address, hosts) = (worst.address, worst.lladdrs.join(" and "));
+    let (address, hosts) = (worst.address, worst.lladdrs.join(t!(" and ")));
     match worst.own {
-        true => format!(
+        true => t!(
             "{hosts} on {link} claims {address}, which this node holds: whoever spoke last has \
              the traffic"
         ),
-        false => format!(
+        false => t!(
             "two hosts on {link} answer for {address}: {hosts}; whoever spoke last has the traffic"
         ),
     }
@@ -196,15 +197,15 @@ fn came(link: &Link, address: IpAddr, told: &[(u64, u64)], claim: &Claim) -> Evi
     let name = &link.name;
     let each: Vec<_> = told
         .iter()
-        .map(|(mac, times)| format!("{times} from {}", text(&bytes(*mac))))
+        .map(|(mac, times)| t!("{times} from {}", text(&bytes(*mac))))
         .collect();
     let turns = match told.len() {
         1 => String::new(),
-        _ => format!("; {} times by another one than before", claim.changes),
+        _ => t!("; {} times by another one than before", claim.changes),
     };
-    let sentence = format!(
+    let sentence = t!(
         "answers and announcements for {address} that came in by {name}: {}{turns}",
-        each.join(", "),
+        each.join(t!(", ")),
     );
     let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Observed, sentence);
     line.at = Some(name.clone());
@@ -245,9 +246,10 @@ fn pod(facts: &Facts<'_>, address: IpAddr, port: &Link) -> Option<PodRef> {
 
 fn behind(facts: &Facts<'_>, address: IpAddr, (lladdr, port): &(String, &Link)) -> Evidence {
     let name = &port.name;
-    let whose = pod(facts, address, port);
-    let whose = whose.map_or_else(String::new, |pod| format!(", {}", label(&pod)));
-    let sentence = format!("{lladdr} is behind {name}{whose}");
+    let sentence = match pod(facts, address, port) {
+        Some(pod) => t!("{lladdr} is behind {name}, {}", label(&pod)),
+        None => t!("{lladdr} is behind {name}"),
+    };
     let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Observed, sentence);
     line.at = Some(name.clone());
     line.confirm = Some(shell!("bridge fdb show dev {}", name));
@@ -294,12 +296,10 @@ fn lladdrs(moves: &NeighbourMoves) -> Vec<String> {
 
 fn changed(facts: &Facts<'_>, moves: &NeighbourMoves) -> Evidence {
     let link = facts.node.link_name(moves.ifindex);
-    let text = format!(
-        "the neighbour entry of {} on {link} changed {} times between {}",
-        moves.address,
-        moves.changes,
-        lladdrs(moves).join(" and "),
-    );
+    let (address, changes) = (moves.address, moves.changes);
+    let hosts = lladdrs(moves).join(t!(" and "));
+    let text =
+        t!("the neighbour entry of {address} on {link} changed {changes} times between {hosts}");
     let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Observed, text);
     line.confirm = Some(asked(&link, moves.address, false));
     line.at = Some(link);
@@ -308,7 +308,7 @@ fn changed(facts: &Facts<'_>, moves: &NeighbourMoves) -> Evidence {
 
 fn unanswered(asks: &[&HopFlow], address: IpAddr) -> Option<Evidence> {
     let packets = asks.iter().map(|h| overlay::asked(h)).total();
-    let text = format!(
+    let text = t!(
         "{packets} requests of {} flows to {address}, or tunnelled to it, got no answer",
         asks.len()
     );
@@ -333,7 +333,7 @@ fn of_pods(worst: &Held, one: &PodRef, other: &PodRef) -> Fix {
         Some(shell!("kubectl -n {v} delete pod {}", namespace, name))
     };
     Fix {
-        summary: format!(
+        summary: t!(
             "delete {} or {second}: the new pod is given another address than {address}; then \
              find out why the CNI's IPAM gave it out twice (its files or its datastore lost, two \
              ranges that overlap)",
@@ -346,17 +346,16 @@ fn of_pods(worst: &Held, one: &PodRef, other: &PodRef) -> Fix {
 fn of_hosts(worst: &Held, link: &str) -> Fix {
     let address = worst.address;
     let ask = asked(link, address, worst.own);
-    let whose = if worst.own {
-        "this node or that host, whichever"
-    } else {
-        "the one that"
+    let whose = match worst.own {
+        true => t!("this node or that host, whichever"),
+        false => t!("the one that"),
     };
     Fix {
-        summary: format!(
+        summary: t!(
             "find {} in the switch's table of MACs, and take {address} from {whose} should not \
              have it: out of the DHCP range, or another static address. If both are one host's \
              NICs: sysctl -w net.ipv4.conf.all.arp_ignore=1 there",
-            worst.lladdrs.join(" and "),
+            worst.lladdrs.join(t!(" and ")),
         ),
         commands: vec![ask],
     }

@@ -40,9 +40,10 @@ use crate::{
     pipeline::facts::Facts,
     shell,
 };
+use netdiag_lang::{mark, t};
 
 pub const ID: &str = "etcd-nospace";
-pub const TITLE: &str = "etcd is over its quota and takes no more writes";
+pub const TITLE: &str = mark!("etcd is over its quota and takes no more writes");
 
 const ALARM: &str = "NOSPACE";
 /// Per cent of the quota. A write is refused that would not fit, so that a file of 95 % may be
@@ -66,13 +67,13 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let mut members: Vec<_> = facts.gathered.etcd().iter().filter_map(judge).collect();
     members.sort_by_key(|m| std::cmp::Reverse(m.severity));
     let worst = members.first()?;
-    let summary = format!("etcd at {} {}", worst.member.endpoint, worst.says());
+    let summary = t!("etcd at {} {}", worst.member.endpoint, worst.says());
     let mut finding = Finding::new(ID, worst.severity, Confidence::Confirmed, summary);
     finding.evidence = members.iter().flat_map(Member::evidence).collect();
     finding.fix = fix(&members);
     // Near its quota it still takes writes.
     if alarmed(worst.status) {
-        let because = "etcd takes no more writes".to_owned();
+        let because = t!("etcd takes no more writes").to_owned();
         finding.ties.blame(Subject::Etcd, because);
     }
     finding.first_seen = facts.clock.text(facts.now);
@@ -110,13 +111,13 @@ impl Member<'_> {
         let full = match (share(self.status), self.status.quota) {
             (Some(share), Some(quota)) => {
                 let size = mib(self.status.size);
-                format!("its database has {size} of {} MiB ({share} %)", mib(quota))
+                t!("its database has {size} of {} MiB ({share} %)", mib(quota))
             }
-            _ => format!("its database has {} MiB", mib(self.status.size)),
+            _ => t!("its database has {} MiB", mib(self.status.size)),
         };
         match self.severity {
-            Severity::Critical => format!("takes no more writes (alarm {ALARM}): {full}"),
-            _ => format!("is close to its quota: {full}"),
+            Severity::Critical => t!("takes no more writes (alarm {ALARM}): {full}"),
+            _ => t!("is close to its quota: {full}"),
         }
     }
 
@@ -130,13 +131,13 @@ impl Member<'_> {
         let mut lines = Vec::new();
         for (member, kind) in &self.status.alarms {
             lines.push(line(
-                format!("member {member} raised {kind}"),
+                t!("member {member} raised {kind}"),
                 &["alarm", "list"],
             ));
         }
         lines.push(line(self.sizes(), &["endpoint", "status", "-w", "fields"]));
         if self.status.healthy == Some(false) {
-            let mut told = line("/health says false".into(), &[]);
+            let mut told = line(t!("/health says false").into(), &[]);
             let health = format!("{}/health", self.member.endpoint);
             told.confirm = Some(
                 shell!("curl -sSm 3")
@@ -150,14 +151,14 @@ impl Member<'_> {
 
     fn sizes(&self) -> String {
         let status = self.status;
-        let mut text = format!("backend file {} bytes", status.size);
+        let mut text = t!("backend file {} bytes", status.size);
         if let Some(quota) = status.quota {
-            text.push_str(&format!(", quota {quota}"));
+            text.push_str(&t!(", quota {quota}"));
         }
         if let Some(in_use) = status.in_use {
-            text.push_str(&format!(", in use {in_use}"));
+            text.push_str(&t!(", in use {in_use}"));
         }
-        format!("{text}, revision {}", status.revision)
+        t!("{text}, revision {}", status.revision)
     }
 }
 
@@ -197,15 +198,15 @@ fn fix(members: &[Member<'_>]) -> Fix {
         }
     }
     let quota = members.iter().filter_map(|m| m.status.quota).max();
-    let quota = quota.map_or_else(String::new, |q| format!(" (now {q})"));
+    let quota = quota.map_or_else(String::new, |q| t!(" (now {q})"));
     Fix {
-        summary: format!(
+        summary: t!(
             "compact, defragment each member in turn{}; then find what fills it, give etcd \
              --auto-compaction-mode=periodic --auto-compaction-retention=1h and a larger \
              --quota-backend-bytes{quota}, and alert at 80 % of it. Where etcd is a static pod: \
              kubectl -n kube-system exec etcd-NODE -- etcdctl …",
             match members.iter().any(|m| alarmed(m.status)) {
-                true => ", disarm the alarm",
+                true => t!(", disarm the alarm"),
                 false => "",
             }
         ),

@@ -36,6 +36,8 @@
 //! Change or remove the rule. If it implements a NetworkPolicy, allow the traffic in the policy.
 mod too_big;
 
+use netdiag_lang::{mark, t};
+
 use super::{
     blame::{blame, is_untracked, takes_invalid},
     conntrack,
@@ -58,7 +60,7 @@ use crate::{
 };
 
 pub const ID: &str = "firewall-drop";
-pub const TITLE: &str = "a netfilter rule drops or rejects pods' or the node's packets";
+pub const TITLE: &str = mark!("a netfilter rule drops or rejects pods' or the node's packets");
 
 /// Rules that a finding names at most.
 const RULES: usize = 3;
@@ -158,7 +160,7 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
         Some(error) => (error.to_string(), error.harm()),
         None => (worst.target(), String::new()),
     };
-    let summary = format!(
+    let summary = t!(
         "netfilter {} drops {what} from {}: {} packets, none got through{then}",
         place(facts, netns),
         worst.sender(facts),
@@ -215,13 +217,13 @@ fn netns(facts: &Facts<'_>, worst: &Pattern<'_>) -> u32 {
 
 fn place(facts: &Facts<'_>, netns: u32) -> String {
     if netns == facts.node.netns {
-        return "on this node".into();
+        return t!("on this node").into();
     }
     let side = facts.node.pod_side(netns);
     let mut addresses = side.into_iter().flat_map(|s| &s.addresses);
     match addresses.find_map(|a| facts.pod(*a, PodRole::Source)) {
-        Some(pod) => format!("inside the pod {}", label(&pod)),
-        None => "inside a pod".into(),
+        Some(pod) => t!("inside the pod {}", label(&pod)),
+        None => t!("inside a pod").into(),
     }
 }
 
@@ -230,19 +232,19 @@ fn rule_evidence(facts: &Facts<'_>, netns: u32, rule: &Rule) -> Evidence {
     let (origin, text) = match (rule.policy_at(), rule.counted) {
         (Some(_), true) => (
             Origin::Observed,
-            format!("the counter of the policy of {place} moves: it drops what no rule accepts"),
+            t!("the counter of the policy of {place} moves: it drops what no rule accepts"),
         ),
         (Some(_), false) => (
             Origin::Configured,
-            format!("the policy of {place} drops what no rule accepts: {text}"),
+            t!("the policy of {place} drops what no rule accepts: {text}"),
         ),
         (None, true) => (
             Origin::Observed,
-            format!("the counter of this rule of {place} moves: {text}"),
+            t!("the counter of this rule of {place} moves: {text}"),
         ),
         (None, false) => (
             Origin::Configured,
-            format!("this rule of {place} counts nothing and may take them: {text}"),
+            t!("this rule of {place} counts nothing and may take them: {text}"),
         ),
     };
     let mut line = Evidence::new(EvidenceKind::Rule, origin, text);
@@ -253,7 +255,7 @@ fn rule_evidence(facts: &Facts<'_>, netns: u32, rule: &Rule) -> Evidence {
 
 fn fix_rule(worst: &Pattern<'_>, rule: &Rule) -> Fix {
     Fix {
-        summary: format!(
+        summary: t!(
             "let {} pass in the NetworkPolicy or firewall that set this rule of {}, or take the \
              rule away",
             worst.target(),
@@ -271,7 +273,7 @@ fn fix_way_back(worst: &Pattern<'_>, rule: &Rule) -> Fix {
     };
     let entries = shell!("conntrack -L -s {} -d {}", client, server);
     Fix {
-        summary: format!(
+        summary: t!(
             "send both directions between {client} and {server} through this node, or both past it: \
              conntrack sees one alone and takes what follows for invalid; or let {} pass before this \
              rule of {}",
@@ -285,7 +287,7 @@ fn fix_way_back(worst: &Pattern<'_>, rule: &Rule) -> Fix {
 /// What strangers send, and a rule refuses: as a rule somebody wants that.
 fn kept_out(worst: &Pattern<'_>, rule: &Rule) -> Fix {
     Fix {
-        summary: format!(
+        summary: t!(
             "nothing, where {} is to be kept out; else let it pass in the NetworkPolicy or firewall \
              that set this rule of {}",
             worst.target(),
@@ -297,7 +299,7 @@ fn kept_out(worst: &Pattern<'_>, rule: &Rule) -> Fix {
 
 fn fix_policy(worst: &Pattern<'_>, rule: &Rule) -> Fix {
     Fix {
-        summary: format!(
+        summary: t!(
             "let a rule of {} accept {}, or let its policy accept what no rule drops: find out who \
              set the policy (Docker does for FORWARD, a hardening script for all)",
             rule.place,
@@ -310,7 +312,7 @@ fn fix_policy(worst: &Pattern<'_>, rule: &Rule) -> Fix {
 /// Nothing counts, and several can have done it.
 fn fix_one_of(worst: &Pattern<'_>, rules: &[&Rule]) -> Fix {
     Fix {
-        summary: format!(
+        summary: t!(
             "find out which of these takes {}: they count nothing (a rule with `meta nftrace set 1` \
              and `nft monitor trace` tell); let it pass there",
             worst.target()
@@ -381,7 +383,7 @@ fn fix(worst: &Pattern<'_>) -> Fix {
         commands.push(legacy);
     }
     Fix {
-        summary: format!(
+        summary: t!(
             "find the rule that drops {}: where it counts, its counter moves with every attempt; \
              it may be a chain's policy too; change it, or allow the traffic in the NetworkPolicy \
              behind it",

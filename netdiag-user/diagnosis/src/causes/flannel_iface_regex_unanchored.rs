@@ -26,6 +26,7 @@
 //!
 //! # Fix
 //! Anchor the regex: `--iface-regex=^(eth1|bond1)$`, or name the NIC with `--iface`.
+use netdiag_lang::{mark, t};
 use regex::{Regex, RegexBuilder};
 
 use super::need::Need;
@@ -43,7 +44,7 @@ use crate::{
 };
 
 pub const ID: &str = "flannel-iface-regex-unanchored";
-pub const TITLE: &str = "flanneld's --iface-regex matches pods' links too";
+pub const TITLE: &str = mark!("flanneld's --iface-regex matches pods' links too");
 
 /// As flanneld's process is called.
 const PROGRAM: &str = "flanneld";
@@ -162,12 +163,12 @@ fn is_pods(node: &Node, link: &Link) -> bool {
 fn summary(loose: &Loose<'_>, picks_pods: bool) -> String {
     let Loose { regex, pick, .. } = loose;
     match picks_pods {
-        true => format!(
+        true => t!(
             "flanneld's --iface-regex={regex} picks {}, a pod's link: it will not start again, or \
              not with the node's address",
             pick.name
         ),
-        false => format!(
+        false => t!(
             "flanneld's --iface-regex={regex} is not anchored and matches {} of pods' links too; \
              as things are it picks {}",
             loose.pods.len(),
@@ -178,7 +179,7 @@ fn summary(loose: &Loose<'_>, picks_pods: bool) -> String {
 
 fn command_line(loose: &Loose<'_>) -> Evidence {
     let pid = loose.command.pid;
-    let text = format!(
+    let text = t!(
         "flanneld (pid {pid}) runs with --iface-regex={}",
         loose.regex
     );
@@ -191,12 +192,12 @@ fn links(loose: &Loose<'_>) -> Evidence {
     let pods = loose
         .pods
         .iter()
-        .map(|l| format!("{} (index {})", l.name, l.index));
+        .map(|l| t!("{} (index {})", l.name, l.index));
     let pods: Vec<_> = pods.take(5).collect();
-    let text = format!(
+    let text = t!(
         "it matches {} of pods' links, {}; the first match of all links is {} (index {})",
         loose.pods.len(),
-        pods.join(", "),
+        pods.join(t!(", ")),
         loose.pick.name,
         loose.pick.index
     );
@@ -236,13 +237,13 @@ fn fix(node: &Node, loose: &Loose<'_>) -> Fix {
     };
     let none = match node.links.iter().any(|l| matches(&l)) {
         true => String::new(),
-        false => format!(
+        false => t!(
             "; no link of this node is called so: its NICs are {}",
-            uplinks.join(", ")
+            uplinks.join(t!(", "))
         ),
     };
     Fix {
-        summary: format!("give flanneld {option} in its DaemonSet or unit{none}"),
+        summary: t!("give flanneld {option} in its DaemonSet or unit{none}"),
         commands: vec![shell!(
             "kubectl -n kube-flannel edit daemonset kube-flannel-ds"
         )],

@@ -1,4 +1,6 @@
 //! The switches that let a node forward, and what is told and done where one is off.
+use netdiag_lang::t;
+
 use crate::{
     model::{
         node::Link,
@@ -25,9 +27,9 @@ pub fn off_at(facts: &Facts<'_>, link: &Link) -> Option<String> {
 pub fn evidence(facts: &Facts<'_>, name: &str) -> Evidence {
     let before = facts.start.sysctl(name).filter(|v| *v != "0");
     let since = before.map_or_else(String::new, |v| {
-        format!("; it was {v} when this run began: something resets it")
+        t!("; it was {v} when this run began: something resets it")
     });
-    let text = format!("{name} is 0{since}");
+    let text = t!("{name} is 0{since}");
     let mut line = Evidence::new(EvidenceKind::Sysctl, Origin::Configured, text);
     line.at = Some(name.to_owned());
     line.confirm = Some(shell!("sysctl {}", name));
@@ -40,10 +42,11 @@ pub fn fix(names: &[String]) -> Fix {
         "grep -rsE 'ip_forward|forwarding' /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d"
     );
     Fix {
-        summary:
+        summary: t!(
             "switch forwarding on now, and for good in a file of /etc/sysctl.d that sorts after \
                   the one that sets 0 (often a hardening profile)"
-                .into(),
+        )
+        .into(),
         commands: set.chain([find]).collect(),
     }
 }

@@ -24,6 +24,8 @@
 //!
 //! # Fix
 //! Switch it on, and set it in /etc/sysctl.d so that it stays on.
+use netdiag_lang::{mark, t};
+
 use super::{
     forwarding::{self, ALL_V6},
     losses::{self, Pattern},
@@ -39,7 +41,7 @@ use crate::{
 };
 
 pub const ID: &str = "forwarding-disabled";
-pub const TITLE: &str = "the node does not forward its pods' packets";
+pub const TITLE: &str = mark!("the node does not forward its pods' packets");
 
 /// Where packets end that are not for this node and may not be forwarded; kernels before 6.4
 /// give no reason there.
@@ -54,7 +56,7 @@ fn dropped(facts: &Facts<'_>) -> Option<Finding> {
     let worst = patterns.first()?;
     let sysctl = switched_off(facts, worst.losses.first()?)?;
     let packets: u64 = patterns.iter().map(Pattern::packets).total();
-    let summary = format!(
+    let summary = t!(
         "this node does not forward: {sysctl} is 0; {packets} packets dropped, {} from {} among \
          them",
         worst.target(),

@@ -33,6 +33,8 @@
 //! kubenet.
 use std::{collections::BTreeSet, net::IpAddr};
 
+use netdiag_lang::{mark, t};
+
 use super::{
     losses::{self, Pattern},
     services,
@@ -52,7 +54,8 @@ use crate::{
 };
 
 pub const ID: &str = "hairpin-off";
-pub const TITLE: &str = "a pod cannot reach itself by its own Service: its port's hairpin is off";
+pub const TITLE: &str =
+    mark!("a pod cannot reach itself by its own Service: its port's hairpin is off");
 
 /// Ports that are told one by one.
 const PORTS: usize = 10;
@@ -78,10 +81,10 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let asked = services_of(facts, worst).map(|s| services::title(facts, s));
     let asked: Vec<_> = asked.take(2).collect();
     let service = match asked.as_slice() {
-        [one] => format!("the Service {one}"),
-        _ => format!("the Service in front of its port {}", worst.port),
+        [one] => t!("the Service {one}"),
+        _ => t!("the Service in front of its port {}", worst.port),
     };
-    let summary = format!(
+    let summary = t!(
         "{} cannot reach itself by {service}: hairpin mode of {} is off, and {} drops the {} packets",
         worst.sender(facts),
         first.name,
@@ -153,10 +156,10 @@ fn services_of<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>) -> impl Iterator<It
 fn hairpin(facts: &Facts<'_>, port: &Link) -> Evidence {
     let bridge = bridge(facts, port);
     let also = match port.isolated {
-        true => ", and it is isolated",
+        true => t!(", and it is isolated"),
         false => "",
     };
-    let text = format!(
+    let text = t!(
         "hairpin mode of {}, a port of {bridge}, is off{also}",
         port.name
     );
@@ -171,11 +174,11 @@ fn backend(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<Evidence> {
     let service = services_of(facts, pattern).next()?;
     let own = endpoint(pattern.destination, pattern.port);
     let text = match service.backends.len() {
-        1 => format!(
+        1 => t!(
             "{own} is the only backend of {}",
             services::title(facts, service)
         ),
-        n => format!(
+        n => t!(
             "{own} is one of {n} backends of {}",
             services::title(facts, service)
         ),
@@ -192,10 +195,11 @@ fn fix(ports: &[&Link]) -> Fix {
     let isolated = told.filter(|p| p.isolated);
     commands.extend(isolated.map(|p| shell!("bridge link set dev {} isolated off", p.name)));
     Fix {
-        summary:
+        summary: t!(
             "hairpin mode for the port now, and \"hairpinMode\": true in the CNI's bridge plugin \
                   for the pods to come (flannel: in the `delegate` of its conflist)"
-                .into(),
+        )
+        .into(),
         commands,
     }
 }

@@ -38,9 +38,10 @@ use crate::{
     pipeline::facts::Facts,
     shell,
 };
+use netdiag_lang::{mark, t};
 
 pub const ID: &str = "ipam-exhausted";
-pub const TITLE: &str = "the node's range of pod addresses is used up";
+pub const TITLE: &str = mark!("the node's range of pod addresses is used up");
 
 /// Per cent of a range: a roll-out that starts new pods before it ends old ones may need the rest.
 const NEARLY: u64 = 90;
@@ -65,7 +66,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         let ends = set.ranges.iter().flat_map(|(first, last)| [*first, *last]);
         finding.about.extend(ends.clone());
         for end in ends {
-            let because = format!("the plugin has no address left in the range of {end}");
+            let because = t!("the plugin has no address left in the range of {end}");
             finding.ties.blame(Subject::Range { end }, because);
         }
     }
@@ -92,14 +93,14 @@ fn severity(set: &RangeSet) -> Option<Severity> {
 
 fn summary(set: &RangeSet) -> String {
     let left = match set.capacity.saturating_sub(used(set)) {
-        0 => "none is left for a new pod".to_owned(),
-        n => format!("{n} left"),
+        0 => t!("none is left for a new pod").to_owned(),
+        n => t!("{n} left"),
     };
     let leaked = match set.leaked().count() {
-        0 => "all belong to sandboxes that are there".to_owned(),
-        n => format!("{n} belong to sandboxes that are gone"),
+        0 => t!("all belong to sandboxes that are there").to_owned(),
+        n => t!("{n} belong to sandboxes that are gone"),
     };
-    format!(
+    t!(
         "network {} has given out {} of its {} addresses on this node ({}): {left}; {leaked}",
         set.network,
         used(set),
@@ -112,7 +113,7 @@ fn evidence(set: &RangeSet) -> Vec<Evidence> {
     let mut range = Evidence::new(
         EvidenceKind::File,
         Origin::Configured,
-        format!("network {} gives out {}", set.network, set.text()),
+        t!("network {} gives out {}", set.network, set.text()),
     );
     range.at = Some(set.conf.clone());
     let first = set.ranges.first().map(|(first, _)| first.to_string());
@@ -121,7 +122,7 @@ fn evidence(set: &RangeSet) -> Vec<Evidence> {
     range.confirm = Some(shell!("cat {}", set.conf).showing(&shown));
     let mut lines = vec![range];
     if let Some(folder) = set.reserved.first().and_then(|r| r.file.rsplit_once('/')) {
-        let text = format!("{} of {} addresses are reserved", used(set), set.capacity);
+        let text = t!("{} of {} addresses are reserved", used(set), set.capacity);
         let mut count = Evidence::new(EvidenceKind::File, Origin::Observed, text);
         count.at = Some(folder.0.to_owned());
         count.confirm = Some(shell!("ls -- {} | grep -cvE 'lock|last'", folder.0));
@@ -135,7 +136,7 @@ fn leak(reserved: &Reserved) -> Evidence {
     let Reserved {
         address, container, ..
     } = reserved;
-    let text = format!("{address} is kept for sandbox {container}, which is gone");
+    let text = t!("{address} is kept for sandbox {container}, which is gone");
     let mut line = Evidence::new(EvidenceKind::File, Origin::Observed, text);
     line.at = Some(reserved.file.clone());
     line.confirm = Some(shell!("crictl pods --no-trunc --id {v}", container));
@@ -147,13 +148,13 @@ fn fix(set: &RangeSet) -> Fix {
     let files = leaked.chunks(AT_ONCE);
     let commands = files.map(|files| shell!("rm --").with_names(files));
     let summary = match leaked.len() {
-        0 => format!(
+        0 => t!(
             "give the node a larger range ({} sets it; for kubeadm --node-cidr-mask-size of \
              kube-controller-manager, for new nodes), or let fewer pods run on it (kubelet's \
              maxPods)",
             set.conf
         ),
-        n => format!(
+        n => t!(
             "release the {n} addresses of sandboxes that are gone: remove their files, after \
              `crictl pods` has shown that no such sandbox is there"
         ),

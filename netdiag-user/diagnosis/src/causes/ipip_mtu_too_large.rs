@@ -23,6 +23,8 @@
 //! # Fix
 //! Set the MTU of the tunnel and of the pods to the uplink's minus 20. Calico: `veth_mtu` in the
 //! ConfigMap calico-config, or `spec.calicoNetwork.mtu` of the operator's Installation.
+use netdiag_lang::{mark, t};
+
 use super::{mtu::TooLarge, mtu_findings};
 use crate::{
     model::{
@@ -34,7 +36,7 @@ use crate::{
 };
 
 pub const ID: &str = "ipip-mtu-too-large";
-pub const TITLE: &str = "IP-in-IP MTU plus overhead exceeds the uplink's MTU";
+pub const TITLE: &str = mark!("IP-in-IP MTU plus overhead exceeds the uplink's MTU");
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     mtu_findings::tunnel(facts, ID, &[LinkKind::Ipip], &fix)
@@ -43,11 +45,12 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 fn fix(tunnel: &TooLarge<'_>) -> Fix {
     let (name, left) = (&tunnel.link.name, tunnel.left);
     Fix {
-        summary: format!(
+        summary: t!(
             "set {name} to MTU {left} ({} of {} minus 20 of the outer header), and the pods' to \
              {left}: for Calico veth_mtu \"{left}\" in the ConfigMap calico-config, or \
              spec.calicoNetwork.mtu: {left} in the operator's Installation",
-            tunnel.underlay_bytes, tunnel.underlay.name,
+            tunnel.underlay_bytes,
+            tunnel.underlay.name,
         ),
         commands: vec![shell!("ip link set dev {} mtu {}", name, left)],
     }

@@ -1,5 +1,7 @@
 //! Ports of a bridge that may not speak to each other (`bridge link set dev PORT isolated on`): what
 //! comes in by one of them is not forwarded to another, without a reason and without an error.
+use netdiag_lang::t;
+
 use crate::model::shell::CommandLine;
 use std::net::IpAddr;
 
@@ -24,9 +26,7 @@ pub struct Isolation {
 impl Isolation {
     pub fn text(&self) -> String {
         let Self { one, other, bridge } = self;
-        format!(
-            "{one} and {other} are isolated ports of {bridge}, which forwards nothing between them"
-        )
+        t!("{one} and {other} are isolated ports of {bridge}, which forwards nothing between them")
     }
 
     pub fn confirm(&self) -> CommandLine {
@@ -41,7 +41,7 @@ impl Isolation {
 
     pub fn advice(&self) -> String {
         let Self { one, other, bridge } = self;
-        format!(
+        t!(
             "let {one} speak to {other}: find out who isolates the ports of {bridge} (an option of the \
              CNI's), and take it off one of the two at least"
         )

@@ -41,9 +41,11 @@ use crate::{
     pipeline::facts::Facts,
     shell,
 };
+use netdiag_lang::{mark, t};
 
 pub const ID: &str = "kube-proxy-missing";
-pub const TITLE: &str = "ClusterIPs are not translated on this node: kube-proxy is not at work";
+pub const TITLE: &str =
+    mark!("ClusterIPs are not translated on this node: kube-proxy is not at work");
 
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     services::wants(facts)
@@ -63,21 +65,21 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let worst = lost.first()?;
     let (target, packets) = (endpoint(worst.server, worst.port), worst.packets());
     let state = match known.rules.len() {
-        0 => "there are no rules for Services at all".to_owned(),
-        n => format!("there are rules for other Services' ports ({n})"),
+        0 => t!("there are no rules for Services at all").to_owned(),
+        n => t!("there are rules for other Services' ports ({n})"),
     };
     let severity = match sure && known.rules.is_empty() {
         true => Severity::Critical,
         false => Severity::Warning,
     };
     let (confidence, what) = match sure {
-        true => (Confidence::Confirmed, format!("the ClusterIP {target}")),
+        true => (Confidence::Confirmed, t!("the ClusterIP {target}")),
         false => (
             Confidence::Suspected,
-            format!("{target}, which only pods of one namespace call a Service's"),
+            t!("{target}, which only pods of one namespace call a Service's"),
         ),
     };
-    let summary = format!(
+    let summary = t!(
         "this node does not translate {what}: {packets} packets from {} left as they were, \
          unanswered; {state}",
         services::who(facts, worst.client),
@@ -90,8 +92,8 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let told = addresses.iter().filter_map(|address| {
         let word = services::evidence(facts, known, *address)?;
         let text = match word.sure {
-            true => format!("{address} is a Service's: {}", word.by),
-            false => format!("{address} is called a Service's by nobody but {}", word.by),
+            true => t!("{address} is a Service's: {}", word.by),
+            false => t!("{address} is called a Service's by nobody but {}", word.by),
         };
         Some(Evidence::new(
             EvidenceKind::Process,
@@ -100,7 +102,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         ))
     });
     finding.evidence.extend(told);
-    let text = format!("no rule translates {}: {state}", worst.server);
+    let text = t!("no rule translates {}: {state}", worst.server);
     finding.evidence.push(services::rules(text, by_hand(worst)));
     finding.fix = fix(worst, known, sure);
     Some(finding)
@@ -133,19 +135,19 @@ fn by_hand(worst: &Attempts<'_>) -> CommandLine {
 
 fn fix(worst: &Attempts<'_>, known: &Services, sure: bool) -> Fix {
     let left = if known.kube_proxy {
-        "it left rules behind, so it ran here once"
+        t!("it left rules behind, so it ran here once")
     } else {
-        "it left no rules"
+        t!("it left no rules")
     };
     let first = match sure {
         true => String::new(),
-        false => format!(
+        false => t!(
             "see first whether {} is a Service's; if it is, ",
             worst.server
         ),
     };
     Fix {
-        summary: format!(
+        summary: t!(
             "{first}get kube-proxy (or what takes its place) to run on this node; {left}. If it is \
              Pending or evicted: priorityClassName: system-node-critical in its DaemonSet"
         ),

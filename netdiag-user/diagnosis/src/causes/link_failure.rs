@@ -36,9 +36,10 @@ use crate::{
     pipeline::facts::{Facts, Loss},
     shell,
 };
+use netdiag_lang::{mark, t};
 
 pub const ID: &str = "link-failure";
-pub const TITLE: &str = "a link that carries traffic loses its carrier or damages frames";
+pub const TITLE: &str = mark!("a link that carries traffic loses its carrier or damages frames");
 
 /// A carrier that is lost and comes back changes twice: once may be a cable that somebody moves.
 const FLAPS: u64 = 4;
@@ -79,11 +80,11 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         // What is damaged now and then gets through the next time.
         let how = match failure {
             Failure::Damaged { .. } => continue,
-            Failure::Lost { .. } => "has no carrier",
-            Failure::Flapping { .. } => "loses its carrier again and again",
+            Failure::Lost { .. } => t!("has no carrier"),
+            Failure::Flapping { .. } => t!("loses its carrier again and again"),
         };
         finding.scope.add_passage(Passage::Link(link.index));
-        let because = format!("nobody answers by {}, which {how}", link.name);
+        let because = t!("nobody answers by {}, which {how}", link.name);
         let name = link.name.clone();
         finding.ties.blame(Subject::Link { name }, because);
     }
@@ -142,13 +143,13 @@ fn failure(facts: &Facts<'_>, link: &Link) -> Option<Failure> {
 
 fn tell(failure: &Failure) -> String {
     match failure {
-        Failure::Lost { changes: 0 } => "has no carrier, and packets are sent by it".into(),
-        Failure::Lost { .. } => "lost its carrier while it was in use".into(),
+        Failure::Lost { changes: 0 } => t!("has no carrier, and packets are sent by it").into(),
+        Failure::Lost { .. } => t!("lost its carrier while it was in use").into(),
         Failure::Flapping { changes } => {
-            format!("loses its carrier again and again: {changes} changes during this run")
+            t!("loses its carrier again and again: {changes} changes during this run")
         }
         Failure::Damaged { frames, of } => {
-            format!("takes in damaged frames: {frames} of {of} had a bad checksum")
+            t!("takes in damaged frames: {frames} of {of} had a bad checksum")
         }
     }
 }
@@ -189,8 +190,8 @@ fn subnets(link: &Link) -> Vec<std::net::IpAddr> {
 fn fix(link: &Link) -> Fix {
     let name = &link.name;
     let summary = match link.kind {
-        LinkKind::Bond => format!("look at the members of {name} one by one: none has a carrier"),
-        _ => format!(
+        LinkKind::Bond => t!("look at the members of {name} one by one: none has a carrier"),
+        _ => t!(
             "change the cable or transceiver of {name}, or look at the switch's port (on a virtual \
              machine: the hypervisor's) that it leads to"
         ),

@@ -43,10 +43,11 @@ use crate::{
     pipeline::facts::Facts,
     shell,
 };
+use netdiag_lang::{mark, t};
 
 pub const ID: &str = "listen-backlog-overflow";
 pub const TITLE: &str =
-    "a program accepts connections more slowly than they come: its queue is full";
+    mark!("a program accepts connections more slowly than they come: its queue is full");
 
 const COUNTER: &str = "TcpExt.ListenOverflows";
 
@@ -73,7 +74,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     } = worst.listener;
     let count = worst.count;
     let who = worst.who(facts);
-    let summary = format!(
+    let summary = t!(
         "the queue of port {port} of {who} is full: {queued} connections wait to be accepted, \
          {backlog} may; {count} were turned away"
     );
@@ -144,12 +145,12 @@ impl Overflow<'_> {
 
     fn who(&self, facts: &Facts<'_>) -> String {
         self.pod(facts)
-            .map_or_else(|| "this node".into(), |pod| label(&pod))
+            .map_or_else(|| t!("this node").into(), |pod| label(&pod))
     }
 
     fn tell(&self, facts: &Facts<'_>, finding: &mut Finding) {
         let who = self.who(facts);
-        let text = format!("ListenOverflows of {who} moved by {}", self.count);
+        let text = t!("ListenOverflows of {who} moved by {}", self.count);
         let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
         line.packets = Some(self.count);
         let count = shell!("nstat -asz TcpExtListenOverflows");
@@ -157,7 +158,7 @@ impl Overflow<'_> {
         finding.evidence.push(line);
         let socket = refusals::describe(self.listener);
         let (queued, backlog) = (self.listener.queued, self.listener.backlog);
-        let text = format!("{socket} has {queued} connections waiting and a backlog of {backlog}");
+        let text = t!("{socket} has {queued} connections waiting and a backlog of {backlog}");
         let mut line = Evidence::new(EvidenceKind::Socket, Origin::Observed, text);
         line.limit = Some(backlog);
         line.confirm = Some(refusals::list_sockets(facts, self.netns));
@@ -182,7 +183,7 @@ impl Overflow<'_> {
             .flat_map(|a| &a.tries)
             .find_map(|t| t.last_seen())?;
         let (link, port) = (&at.interface, self.listener.port);
-        let text = format!("{packets} SYNs to port {port} passed {link} and were not answered");
+        let text = t!("{packets} SYNs to port {port} passed {link} and were not answered");
         let mut line = Evidence::new(EvidenceKind::Socket, Origin::Observed, text);
         line.at = Some(link.clone());
         line.packets = Some(packets);
@@ -195,10 +196,10 @@ impl Overflow<'_> {
     }
 
     fn fix(&self, facts: &Facts<'_>) -> Fix {
-        let program = self.listener.owner.as_deref().unwrap_or("the program");
+        let program = self.listener.owner.as_deref().unwrap_or(t!("the program"));
         let (who, backlog) = (self.who(facts), self.listener.backlog);
         Fix {
-            summary: format!(
+            summary: t!(
                 "find out why {program} in {who} does not accept in time (stuck, too few threads, \
                  out of file descriptors); for bursts, raise its backlog above {backlog}, and \
                  net.core.somaxconn where that is what limits it"

@@ -32,9 +32,10 @@ use crate::{
     },
     pipeline::facts::Facts,
 };
+use netdiag_lang::{mark, t};
 
 pub const ID: &str = "loopback-only-listener";
-pub const TITLE: &str = "the program in the pod listens on 127.0.0.1 or ::1 only";
+pub const TITLE: &str = mark!("the program in the pod listens on 127.0.0.1 or ::1 only");
 
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     refusals::wants(facts)
@@ -51,14 +52,14 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         .pod(facts)
         .map_or_else(|| worst.endpoint(), |p| label(&p));
     let address = listener.address;
-    let summary = format!(
+    let summary = t!(
         "port {port} of {pod} is served on {address} only: {tries} connections from outside the \
          pod refused"
     );
     let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
     refusals::tell(&mut finding, facts, &refusals);
     let found = refusals::describe(listener);
-    let text = format!(
+    let text = t!(
         "{pod} listens on {found} and not on {}",
         worst.attempts.server
     );
@@ -80,10 +81,10 @@ fn fix(listener: &Listener, pod: &str) -> Fix {
     } else {
         "[::]"
     };
-    let who = listener.owner.as_deref().unwrap_or("the program");
+    let who = listener.owner.as_deref().unwrap_or(t!("the program"));
     let port = listener.port;
     Fix {
-        summary: format!(
+        summary: t!(
             "bind {who} in {pod} to {any}:{port} in place of {}: an option such as --host or \
              --bind, or its configuration",
             listener.address,

@@ -40,9 +40,10 @@ use crate::{
     pipeline::facts::{Facts, Loss},
     shell,
 };
+use netdiag_lang::{mark, t};
 
 pub const ID: &str = "lsm-denied";
-pub const TITLE: &str = "a cgroup's BPF program or a security module denies packets";
+pub const TITLE: &str = mark!("a cgroup's BPF program or a security module denies packets");
 
 /// IPPROTO_UDP.
 const UDP: u8 = 17;
@@ -90,7 +91,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let hook = Hook::of(worst.losses.first()?)?;
     let severity = patterns.iter().filter_map(|p| severity(facts, p)).max()?;
     let programs = programs(facts, worst, hook);
-    let summary = format!(
+    let summary = t!(
         "{} denies {} from {}: {} packets, none got through",
         denier(hook, &programs),
         worst.target(),
@@ -147,13 +148,13 @@ fn programs<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>, hook: Hook) -> Vec<&'a
 
 fn denier(hook: Hook, programs: &[&CgroupProgram]) -> String {
     match (hook, programs) {
-        (Hook::Module, _) => "a security module".into(),
-        (_, [one]) => format!("the BPF program {} on cgroup {}", name(one), one.cgroup),
-        (_, [nearest, ..]) => format!(
+        (Hook::Module, _) => t!("a security module").into(),
+        (_, [one]) => t!("the BPF program {} on cgroup {}", name(one), one.cgroup),
+        (_, [nearest, ..]) => t!(
             "one of the BPF programs on cgroup {} and above",
             nearest.cgroup
         ),
-        (_, []) => "a BPF program on the process's cgroup".into(),
+        (_, []) => t!("a BPF program on the process's cgroup").into(),
     }
 }
 
@@ -174,15 +175,15 @@ fn way(egress: bool) -> &'static str {
 
 fn attached(program: &CgroupProgram) -> Evidence {
     let held = match program.holders.as_slice() {
-        [] => "no process holds it".to_owned(),
-        holders => format!("held by {}", holders.join(", ")),
+        [] => t!("no process holds it").to_owned(),
+        holders => t!("held by {}", holders.join(t!(", "))),
     };
-    let text = format!(
+    let text = t!(
         "program {} is attached to {} as {}, which {} belongs to; loaded by uid {}, {held}",
         name(program),
         program.cgroup,
         way(program.egress),
-        program.processes.join(", "),
+        program.processes.join(t!(", ")),
         program.user,
     );
     let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
@@ -195,7 +196,10 @@ fn active(security: &Security) -> Option<Evidence> {
     if security.modules.is_empty() {
         return None;
     }
-    let text = format!("active security modules: {}", security.modules.join(", "));
+    let text = t!(
+        "active security modules: {}",
+        security.modules.join(t!(", "))
+    );
     let mut line = Evidence::new(EvidenceKind::File, Origin::Configured, text);
     line.at = Some("/sys/kernel/security/lsm".into());
     line.confirm = Some(shell!("cat /sys/kernel/security/lsm"));
@@ -206,7 +210,7 @@ fn by_program(worst: &Pattern<'_>, programs: &[&CgroupProgram], egress: bool) ->
     let target = worst.target();
     let Some(nearest) = programs.first() else {
         return Fix {
-            summary: format!(
+            summary: t!(
                 "find the program on the process's cgroup or one above it that denies {target}, \
                  and change the policy of whoever attached it"
             ),
@@ -229,11 +233,13 @@ fn by_program(worst: &Pattern<'_>, programs: &[&CgroupProgram], egress: bool) ->
         ));
     }
     let whose = match nearest.holders.as_slice() {
-        [] => "whoever attached it (systemd's IPAddressDeny=, the CNI, a security agent)".into(),
-        holders => holders.join(", "),
+        [] => {
+            t!("whoever attached it (systemd's IPAddressDeny=, the CNI, a security agent)").into()
+        }
+        holders => holders.join(t!(", ")),
     };
     Fix {
-        summary: format!(
+        summary: t!(
             "let {target} pass in the policy of {whose}; what is detached by hand, its owner \
              may attach again"
         ),
@@ -255,7 +261,7 @@ fn by_module(worst: &Pattern<'_>, security: Option<&Security>) -> Fix {
     ];
     let commands = logs.iter().filter(|(name, _)| active(name));
     Fix {
-        summary: format!(
+        summary: t!(
             "find the denial of {} in the security module's log, and allow it in the policy of \
              that application",
             worst.target(),

@@ -37,6 +37,7 @@ use std::{
 };
 
 use netdiag_common::hop::ACK;
+use netdiag_lang::{mark, t};
 
 use super::{
     losses::PATTERN,
@@ -59,7 +60,8 @@ use crate::{
 };
 
 pub const ID: &str = "masquerade-missing";
-pub const TITLE: &str = "pods' addresses leave the cluster untranslated, and nothing comes back";
+pub const TITLE: &str =
+    mark!("pods' addresses leave the cluster untranslated, and nothing comes back");
 
 /// A client that gives up at once has sent its SYN twice by then (1 s, RFC 6298).
 const SILENCE: u64 = 2_000_000_000;
@@ -98,8 +100,11 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let asks: Vec<&HopFlow> = case.lost.values().flatten().copied().collect();
     let worst = asks.first()?;
     let who = facts.pod(flow::ends(worst.flow()).0, PodRole::Source);
-    let who = who.map_or_else(|| "pods".to_owned(), |pod| crate::model::pod::label(&pod));
-    let summary = format!(
+    let who = who.map_or_else(
+        || t!("pods").to_owned(),
+        |pod| crate::model::pod::label(&pod),
+    );
+    let summary = t!(
         "packets of {who} leave {} with the pod's own address and no answer comes from {}: no rule of \
          this node masquerades them",
         case.link,
@@ -238,14 +243,14 @@ impl<'a> Case<'a> {
         let told: Vec<_> = self.lost.keys().take(TOLD).map(IpAddr::to_string).collect();
         let more = match self.lost.len().saturating_sub(TOLD) {
             0 => String::new(),
-            more => format!(" and {more} more"),
+            more => t!(" and {more} more"),
         };
-        told.join(", ") + &more
+        told.join(t!(", ")) + &more
     }
 
     fn via(&self) -> String {
         let gateway = self.way.gateway;
-        gateway.map_or_else(String::new, |gateway| format!(" via {gateway}"))
+        gateway.map_or_else(String::new, |gateway| t!(" via {gateway}"))
     }
 
     fn evidence(&self, facts: &Facts<'_>, rules: &SourceNat) -> Vec<Evidence> {
@@ -254,11 +259,11 @@ impl<'a> Case<'a> {
         let asked = asks().map(|h| overlay::asked(h)).total();
         let sources: BTreeSet<IpAddr> = asks().map(|h| flow::ends(h.flow()).0).collect();
         let sources: Vec<_> = sources.iter().take(TOLD).map(IpAddr::to_string).collect();
-        let text = format!(
+        let text = t!(
             "{asked} requests left {}{} with pods' own addresses ({}), none answered",
             self.link,
             self.via(),
-            sources.join(", "),
+            sources.join(t!(", ")),
         );
         let mut sent = Evidence::new(EvidenceKind::Route, Origin::Observed, text);
         sent.at = Some(self.link.to_owned());
@@ -275,7 +280,7 @@ impl<'a> Case<'a> {
         all.extend(rules.keeper.as_ref().map(fix::keeper));
         let route = facts.route_to(packet.destination);
         let route = route.map(|_| {
-            let text = format!(
+            let text = t!(
                 "{} is routed by the default route{}",
                 packet.destination,
                 self.via()
@@ -293,7 +298,7 @@ impl<'a> Case<'a> {
         let same = self.lost.keys().find_map(|to| self.answering.get(to));
         let answer = same.or_else(|| self.answering.values().next())?;
         let (from, own) = flow::ends(answer.flow());
-        let text = format!(
+        let text = t!(
             "{from} answers this node's own address {own} by the same way{}",
             self.via()
         );
@@ -367,12 +372,13 @@ fn answering<'a>(facts: &'a Facts<'_>, way: Way, since: u64) -> BTreeMap<IpAddr,
 fn rule_evidence(packet: &Leaving, rules: &SourceNat) -> Evidence {
     let others = match rules.others {
         0 => String::new(),
-        1 => "; the one that is there is for other packets".to_owned(),
-        n => format!("; the {n} that are there are for other packets"),
+        1 => t!("; the one that is there is for other packets").to_owned(),
+        n => t!("; the {n} that are there are for other packets"),
     };
-    let text = format!(
+    let text = t!(
         "no rule masquerades {} on its way out by {}{others}",
-        packet.source, packet.link
+        packet.source,
+        packet.link
     );
     let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
     let nft = shell!("nft list ruleset").pipe(shell!("grep -n -e masquerade -e snat"));

@@ -7,6 +7,8 @@
 use crate::model::shell::CommandLine;
 use std::net::IpAddr;
 
+use netdiag_lang::t;
+
 use super::{
     losses::{self, PATTERN, Pattern},
     overlay,
@@ -52,7 +54,7 @@ pub fn evaluate(facts: &Facts<'_>, cause: &str) -> Option<Finding> {
     let patterns: Vec<_> = patterns.into_iter().filter(held).collect();
     let worst = patterns.first()?;
     let holder = holder(facts, worst)?;
-    let summary = format!(
+    let summary = t!(
         "{}; {} from {}: {} packets, none got through",
         tell(facts, worst, &holder),
         worst.target(),
@@ -156,22 +158,24 @@ fn holder<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>) -> Option<Holder<'a>> {
 
 fn tell(facts: &Facts<'_>, pattern: &Pattern<'_>, holder: &Holder<'_>) -> String {
     match holder {
-        Holder::Node(entry) => format!(
+        Holder::Node(entry) => t!(
             "the permanent neighbour entry of {} on {} names {}, which is not its link-layer address",
             entry.address,
             facts.node.link_name(entry.ifindex),
             mac(entry.lladdr.as_deref().unwrap_or_default())
         ),
-        Holder::Peer(link) => format!(
+        Holder::Peer(link) => t!(
             "{} sends to a link-layer address that is not {}'s, {}",
-            peer(facts, pattern).map_or("a peer".into(), |peer| format!("the peer {peer}")),
+            peer(facts, pattern)
+                .map_or_else(|| t!("a peer").to_owned(), |peer| t!("the peer {peer}")),
             link.name,
             mac(link.lladdr.as_deref().unwrap_or_default())
         ),
-        Holder::Pod(_) => format!(
+        Holder::Pod(_) => t!(
             "{} sends to a link-layer address that is not {}'s",
             pattern.sender(facts),
-            next_hop(facts, pattern).map_or("its gateway".into(), |to| to.to_string())
+            next_hop(facts, pattern)
+                .map_or_else(|| t!("its gateway").to_owned(), |to| to.to_string())
         ),
     }
 }
@@ -188,7 +192,7 @@ fn commands(facts: &Facts<'_>, pattern: &Pattern<'_>, holder: &Holder<'_>) -> (C
         Holder::Node(entry) => {
             let device = node.link_name(entry.ifindex);
             let fix = Fix {
-                summary: format!("delete the entry: {} is asked for then", entry.address),
+                summary: t!("delete the entry: {} is asked for then", entry.address),
                 commands: vec![shell!("ip neighbour del {} dev {}", entry.address, device)],
             };
             let show = shell!("ip neighbour show to {} dev {}", entry.address, device);
@@ -210,7 +214,7 @@ fn commands(facts: &Facts<'_>, pattern: &Pattern<'_>, holder: &Holder<'_>) -> (C
             });
             let command = command.map(|command| node.inside(side.netns, command));
             let fix = Fix {
-                summary: format!("delete the wrong entry in the pod {who}"),
+                summary: t!("delete the wrong entry in the pod {who}"),
                 commands: vec![command.unwrap_or_else(|| show.clone())],
             };
             (show, fix)
@@ -221,7 +225,7 @@ fn commands(facts: &Facts<'_>, pattern: &Pattern<'_>, holder: &Holder<'_>) -> (C
 /// What this end is, and the entries that the other one should have of it.
 fn by_the_peer(link: &Link, peer: Option<IpAddr>) -> (CommandLine, Fix) {
     let show = shell!("ip -d link show {}", link.name);
-    let who = peer.map_or("the peer".into(), |peer| peer.to_string());
+    let who = peer.map_or_else(|| t!("the peer").to_owned(), |peer| peer.to_string());
     let own = link.lladdr.as_deref().map(mac).unwrap_or_default();
     let address = link.addresses.iter().find(|a| !a.link_local);
     let local = link.tunnel.as_ref().and_then(|t| t.local);
@@ -245,7 +249,7 @@ fn by_the_peer(link: &Link, peer: Option<IpAddr>) -> (CommandLine, Fix) {
         )
     });
     let fix = Fix {
-        summary: format!(
+        summary: t!(
             "on {who}: restart its CNI agent, which enters the address of this node's {}, or enter it \
              by hand; and see why that changed (systemd's MACAddressPolicy, a device made anew)",
             link.name

@@ -42,6 +42,7 @@ mod tests;
 pub mod traffic_policy;
 pub mod two_sided;
 pub mod undecided;
+mod zh;
 
 pub mod bridge_nf_disabled;
 pub mod checksum_offload;
@@ -96,6 +97,8 @@ pub struct Cause {
     pub title: &'static str,
     /// The source of the rule, whose `//!` lines are the manual.
     source: &'static str,
+    /// The manual in Chinese, with the line that tells what it was translated from.
+    zh: &'static str,
     evaluate: fn(&Facts<'_>) -> Vec<Finding>,
     /// What it must find out before it can tell, given what is seen.
     needs: fn(&Facts<'_>) -> Vec<Need>,
@@ -139,6 +142,7 @@ macro_rules! cause {
             id: $module::ID,
             title: $module::TITLE,
             source: include_str!(concat!(stringify!($module), ".rs")),
+            zh: include_str!(concat!("zh/", stringify!($module), ".md")),
             evaluate: |facts| $module::evaluate(facts).into_iter().collect(),
             needs: |facts| $wants(facts).into_iter().map(Need::from).collect(),
             complete: None,
@@ -220,6 +224,11 @@ impl Cause {
             .map(|l| l.trim_start_matches("//!").trim_start_matches(' '))
             .collect();
         text.join("\n")
+    }
+
+    /// The manual in Chinese, one line a paragraph.
+    pub fn manual_zh(&self) -> &'static str {
+        zh::shown(self.zh)
     }
 }
 

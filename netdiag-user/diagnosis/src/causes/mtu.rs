@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use netdiag_common::flow::FlowKey;
+use netdiag_lang::{mark, say, t};
 
 pub use super::mtu_running::{lower, running};
 use super::stall;
@@ -129,13 +130,14 @@ pub fn oversize_evidence(group: &Oversize<'_>) -> Vec<Evidence> {
     let most = rows.values().map(|row| row.0).max().unwrap_or(0);
     let line = |((_, at, direction), (packets, largest, limit, from)): (_, Row)| {
         let at: String = at;
-        let why = from.map_or_else(String::new, |from| format!(" ({})", from.name()));
-        let packets_are = counted(packets, "oversize packet");
-        let way = match direction {
-            "ingress" => "came in by",
-            _ => "left by",
+        let why = from.map_or_else(String::new, |from| t!(" ({})", say(from.name())));
+        let packets_are = counted(packets, mark!("oversize packet"));
+        let text = match direction {
+            "ingress" => {
+                t!("{packets_are} came in by {at}: largest {largest} B, limit {limit} B{why}")
+            }
+            _ => t!("{packets_are} left by {at}: largest {largest} B, limit {limit} B{why}"),
         };
-        let text = format!("{packets_are} {way} {at}: largest {largest} B, limit {limit} B{why}");
         let mut line = Evidence::new(EvidenceKind::Oversize, Origin::Observed, text);
         line.confirm = goes_on(packets, most).then(|| larger_than(&at, limit));
         line.at = Some(at);
@@ -202,11 +204,11 @@ pub fn outcome(facts: &Facts<'_>, group: &Oversize<'_>) -> Outcome {
 pub fn retransmit_evidence(facts: &Facts<'_>, outcome: &Outcome) -> Option<Evidence> {
     (outcome.retransmits > 0).then(|| {
         let stalled = match outcome.stalled {
-            0 => "all flows recovered".to_owned(),
-            n => format!("{} stalled", counted(n as u64, "flow")),
+            0 => t!("all flows recovered").to_owned(),
+            n => t!("{} stalled", counted(n as u64, mark!("flow"))),
         };
-        let retransmissions = counted(outcome.retransmits, "retransmission");
-        let text = format!("{retransmissions} of these flows; {stalled}");
+        let retransmissions = counted(outcome.retransmits, mark!("retransmission"));
+        let text = t!("{retransmissions} of these flows; {stalled}");
         let mut line = Evidence::new(EvidenceKind::Retransmit, Origin::Observed, text);
         line.packets = Some(outcome.retransmits);
         line.confirm = sender(facts, outcome);
@@ -243,7 +245,7 @@ pub fn fragment_evidence(facts: &Facts<'_>, group: &Oversize<'_>) -> Option<Evid
     let hops: Vec<_> = facts.flows.iter().filter(of).collect();
     let uplink = hops.first()?.interface.clone();
     let packets: u64 = hops.iter().map(|h| h.hop.fragments).total();
-    let text = format!("{packets} fragments of the encapsulated packets left by {uplink}");
+    let text = t!("{packets} fragments of the encapsulated packets left by {uplink}");
     let mut line = Evidence::new(EvidenceKind::Fragment, Origin::Observed, text);
     let passed = |hop: &HopFlow| hop.key.ifindex == group.link.index;
     let most = group.at_most(|_| true);
@@ -271,7 +273,7 @@ pub fn drop_evidence(facts: &Facts<'_>, group: &Oversize<'_>) -> Vec<Evidence> {
         add(sum, loss.dropped.packets);
     }
     let line = |((reason, symbol), packets): ((&str, &str), u64)| {
-        let text = format!("{packets} packets of these flows dropped: {reason} in {symbol}");
+        let text = t!("{packets} packets of these flows dropped: {reason} in {symbol}");
         let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
         line.packets = Some(packets);
         line.reason = Some(reason.to_owned());
@@ -303,7 +305,7 @@ pub fn too_big(facts: &Facts<'_>, concerns: impl Fn(&FlowKey) -> bool) -> Option
 /// Errors that told the senders of the smaller MTU.
 pub fn too_big_evidence(facts: &Facts<'_>, group: &Oversize<'_>) -> Option<Evidence> {
     let (packets, mtu) = too_big(facts, |flow| group.hops.iter().any(|h| h.flow() == flow))?;
-    let text = format!("frag-needed or packet-too-big with MTU {mtu} was sent to the senders");
+    let text = t!("frag-needed or packet-too-big with MTU {mtu} was sent to the senders");
     let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
     line.packets = Some(packets);
     line.limit = Some(mtu);
@@ -421,7 +423,7 @@ pub fn smallest<'a>(node: &'a Node, link: &'a Link) -> Option<TooLarge<'a>> {
 /// The configured MTUs behind the arithmetic.
 pub fn link_evidence(tunnel: &TooLarge<'_>) -> Evidence {
     let overhead = tunnel.underlay_bytes.saturating_sub(tunnel.left);
-    let text = format!(
+    let text = t!(
         "{} has MTU {}, {} takes {}: {} bytes with the tunnel's {overhead}, {} are left for packets",
         tunnel.link.name,
         tunnel.link.mtu,
@@ -447,8 +449,8 @@ pub fn link_evidence(tunnel: &TooLarge<'_>) -> Evidence {
 pub fn names(pods: &[PodRef]) -> String {
     let local: Vec<_> = pods.iter().map(label).collect();
     match local.len() {
-        0..=3 => local.join(", "),
-        n => format!("{} and {} more", local[..3].join(", "), n - 3),
+        0..=3 => local.join(t!(", ")),
+        n => t!("{} and {} more", local[..3].join(t!(", ")), n - 3),
     }
 }
 

@@ -1,4 +1,6 @@
 //! The findings of the MTU causes: what traffic shows, and what the numbers alone say.
+use netdiag_lang::t;
+
 use super::mtu::{self, Oversize, TooLarge};
 use crate::{
     model::{
@@ -28,7 +30,7 @@ pub fn confirmed(facts: &Facts<'_>, group: &Oversize<'_>, told: Told) -> Finding
         0 => (Severity::Warning, told.fates[0]),
         _ => (Severity::Critical, told.fates[1]),
     };
-    let summary = format!("{}: {fate}", told.what);
+    let summary = t!("{}: {fate}", told.what);
     let mut finding = Finding::new(told.id, severity, Confidence::Confirmed, summary);
     finding.evidence = told.configured;
     finding.evidence.extend(mtu::oversize_evidence(group));
@@ -83,7 +85,7 @@ pub fn tunnel(
         let told = Told {
             id,
             what: carries(&group, &tunnel),
-            fates: ["large transfers are slow", "large transfers hang"],
+            fates: [t!("large transfers are slow"), t!("large transfers hang")],
             configured: vec![mtu::link_evidence(&tunnel)],
             fix: whole(facts, &tunnel, fix(&tunnel)),
         };
@@ -94,7 +96,7 @@ pub fn tunnel(
     if pods.is_empty() {
         return None;
     }
-    let summary = format!(
+    let summary = t!(
         "{} has MTU {}, {} leaves {}: large packets of {} will not fit",
         tunnel.link.name,
         tunnel.link.mtu,
@@ -122,13 +124,13 @@ fn carries(group: &Oversize<'_>, tunnel: &TooLarge<'_>) -> String {
     let bytes = tunnel.underlay_bytes;
     let overhead = bytes.saturating_sub(tunnel.left);
     match tunnel.link.mtu > tunnel.left {
-        true => format!(
+        true => t!(
             "{name} MTU {} + {overhead} overhead exceeds {underlay} MTU {bytes} (largest packet \
              {largest} B, limit {limit} B)",
             tunnel.link.mtu
         ),
         // What a route or a pod sends by it is larger than the device itself would take.
-        false => format!(
+        false => t!(
             "{name} carries packets of up to {largest} B, {underlay} MTU {bytes} leaves {limit} B \
              ({overhead} B overhead)"
         ),

@@ -1,4 +1,6 @@
 //! Another MTU for pods that run: what can be typed, and what becomes of the others.
+use netdiag_lang::t;
+
 use super::mtu::LargePod;
 use crate::{
     model::{node::Node, shell::CommandLine},
@@ -33,13 +35,15 @@ pub fn running(pods: &[LargePod<'_>], commands: usize) -> String {
     // Two for each.
     match (pods.len(), pods.len().saturating_sub(commands / 2)) {
         (0, _) => String::new(),
-        (_, 0) => {
+        (_, 0) => t!(
             "; running pods keep their MTU until they are recreated, these commands lower it \
-                   now"
-            .into()
+             now"
+        )
+        .into(),
+        (all, left) if left == all => {
+            t!("; recreate the pods, which keep their MTU until then").into()
         }
-        (all, left) if left == all => "; recreate the pods, which keep their MTU until then".into(),
-        (_, left) => format!(
+        (_, left) => t!(
             "; running pods keep their MTU until they are recreated: these commands lower that of \
              some now, {left} more need the same"
         ),

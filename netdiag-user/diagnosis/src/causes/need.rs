@@ -1,6 +1,8 @@
 //! What a cause must find out before it can tell, and what hangs on the answer.
 use std::{mem::discriminant, net::IpAddr};
 
+use netdiag_lang::say;
+
 use super::{Role, attempts::Attempts};
 use crate::model::{
     gather::Want,
@@ -89,7 +91,7 @@ impl Query {
     pub fn name(&self) -> String {
         match self {
             Self::Want(want) => want.name(),
-            Self::Time(what) => (*what).to_owned(),
+            Self::Time(what) => say(what).to_owned(),
         }
     }
 

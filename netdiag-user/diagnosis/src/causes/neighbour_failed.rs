@@ -39,6 +39,7 @@ use crate::model::shell::CommandLine;
 use std::net::IpAddr;
 
 use netdiag_common::hop::VXLAN;
+use netdiag_lang::{mark, t};
 
 use super::{
     isolation::{self, Isolation},
@@ -59,7 +60,8 @@ use crate::{
 };
 
 pub const ID: &str = "neighbour-failed";
-pub const TITLE: &str = "a next hop does not answer ARP/ND, or its entry is missing or wrong";
+pub const TITLE: &str =
+    mark!("a next hop does not answer ARP/ND, or its entry is missing or wrong");
 
 /// A neighbour is asked three times, a second apart, and then its whole queue dies at once
 /// (mcast_solicit, retrans_time_ms): drops this far apart are of two rounds.
@@ -100,7 +102,7 @@ fn missing(facts: &Facts<'_>) -> Option<Finding> {
     patterns.retain(|p| concerns_us(facts, p) && persists(facts, p) && is_next_hop(facts, p));
     let worst = patterns.first()?;
     let hop = hop(facts, worst);
-    let summary = format!(
+    let summary = t!(
         "{}; {} from {}: {} packets, none got through",
         tell(&hop),
         worst.target(),
@@ -201,16 +203,16 @@ fn neighbours<'a>(facts: &Facts<'a>, link: Option<&Link>) -> impl Iterator<Item 
 
 fn tell(hop: &Hop<'_>) -> String {
     let address = hop.address;
-    let on = hop.link.map_or("the link", |l| l.name.as_str());
+    let on = hop.link.map_or(t!("the link"), |l| l.name.as_str());
     match &hop.missing {
         Missing::Answer => match &hop.apart {
-            Some(apart) => format!("{address} does not answer: {}", apart.text()),
-            None => format!("{address} does not answer on {on}"),
+            Some(apart) => t!("{address} does not answer: {}", apart.text()),
+            None => t!("{address} does not answer on {on}"),
         },
         Missing::Neighbour => {
-            format!("{on} has no neighbour entry for {address}, the other end of the overlay")
+            t!("{on} has no neighbour entry for {address}, the other end of the overlay")
         }
-        Missing::Forwarding(lladdr) => format!(
+        Missing::Forwarding(lladdr) => t!(
             "{on} has no forwarding entry for {}, the address of {address}",
             mac(lladdr)
         ),
@@ -238,15 +240,22 @@ fn table_evidence(facts: &Facts<'_>, hop: &Hop<'_>) -> Evidence {
             let entry = neighbours(facts, hop.link).find(|n| n.address == hop.address);
             // It is asked for again and again, and forgotten in between.
             let states = ["FAILED", "INCOMPLETE"];
-            let (state, shown) = match entry {
-                Some(n) if n.failed => ("is FAILED", shown.showing(&states)),
-                Some(n) if n.lladdr.is_none() => {
-                    ("is still being asked for", shown.showing(&states))
-                }
-                Some(_) => ("was found again meanwhile", shown.showing(&["lladdr"])),
-                None => ("has no entry any more", shown.showing_nothing()),
+            let address = hop.address;
+            let (text, shown) = match entry {
+                Some(n) if n.failed => (t!("{address} is FAILED"), shown.showing(&states)),
+                Some(n) if n.lladdr.is_none() => (
+                    t!("{address} is still being asked for"),
+                    shown.showing(&states),
+                ),
+                Some(_) => (
+                    t!("{address} was found again meanwhile"),
+                    shown.showing(&["lladdr"]),
+                ),
+                None => (
+                    t!("{address} has no entry any more"),
+                    shown.showing_nothing(),
+                ),
             };
-            let text = format!("{} {state}", hop.address);
             (EvidenceKind::Neighbour, text, shown)
         }
     };
@@ -260,7 +269,7 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>, hop: &Hop<'_>) -> Fix {
     let device = hop.link.map_or("DEVICE", |l| l.name.as_str());
     let network = facts.route_to(worst.destination).map(|r| r.destination);
     let network = network.map_or_else(|| worst.destination.to_string(), |n| n.to_string());
-    let lease = format!(
+    let lease = t!(
         "the lease of the node that owns {network} is missing here: see that its Node object or \
          lease names its address, then restart the CNI's agent on this node, which enters it"
     );
@@ -310,12 +319,12 @@ fn unanswered(facts: &Facts<'_>, hop: &Hop<'_>) -> String {
     let address = hop.address;
     let vtep = facts.node.fdb.iter().any(|f| f.vtep == address);
     if vtep {
-        format!(
+        t!(
             "{address} is the VTEP of a node that is gone or cut off: bring it back, or delete \
              its Node object, so that nothing is sent to its pods any more"
         )
     } else {
-        format!("see whether the host {address} is up and in this network; it does not answer")
+        t!("see whether the host {address} is up and in this network; it does not answer")
     }
 }
 

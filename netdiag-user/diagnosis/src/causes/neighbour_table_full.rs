@@ -32,6 +32,8 @@
 //! kilobyte. Find out who talks to so many.
 use std::collections::BTreeMap;
 
+use netdiag_lang::{mark, t};
+
 use super::losses;
 use crate::{
     model::{
@@ -43,7 +45,8 @@ use crate::{
 };
 
 pub const ID: &str = "neighbour-table-full";
-pub const TITLE: &str = "the ARP or neighbour table is full, new neighbours cannot be reached";
+pub const TITLE: &str =
+    mark!("the ARP or neighbour table is full, new neighbours cannot be reached");
 
 /// A scan that takes the last places costs some packets and is over; each try at a table that
 /// stays full counts.
@@ -75,9 +78,9 @@ impl Table {
 
     fn name(&self) -> &'static str {
         if self.ipv6 {
-            "IPv6 neighbour table"
+            t!("IPv6 neighbour table")
         } else {
-            "ARP table"
+            t!("ARP table")
         }
     }
 }
@@ -89,7 +92,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let no_entry =
         |l: &crate::pipeline::facts::Loss| l.reason == "NEIGH_CREATEFAIL" && of(l.flow().family);
     let patterns = losses::patterns(facts, no_entry);
-    let summary = format!(
+    let summary = t!(
         "this machine's {} is full, {} entries of at most {}: {} times no room was found for a new \
          neighbour",
         worst.name(),
@@ -149,7 +152,7 @@ fn full(facts: &Facts<'_>) -> Vec<Table> {
 }
 
 fn counted(table: &Table) -> Evidence {
-    let text = format!(
+    let text = t!(
         "table_fulls moved by {}; the {} has {} entries, {} is {}",
         table.refused,
         table.name(),
@@ -179,7 +182,7 @@ fn held(facts: &Facts<'_>, table: &Table) -> Option<Evidence> {
     let all: usize = links.values().sum();
     let (link, most) = links.into_iter().max_by_key(|(_, count)| *count)?;
     let link = facts.node.link_name(link);
-    let text = format!(
+    let text = t!(
         "{all} of the entries are this node's own, {most} of them on {link}; the rest are of other \
          namespaces"
     );
@@ -205,13 +208,13 @@ fn fix(tables: &[Table]) -> Fix {
             commands.push(shell!("sysctl -w {}={}", table.sysctl(name), value));
         }
         let name = table.sysctl("gc_thresh3");
-        words.push(format!("raise {name} from {} to {limit}", table.limit));
+        words.push(t!("raise {name} from {} to {limit}", table.limit));
     }
     Fix {
-        summary: format!(
+        summary: t!(
             "{}, and the two below it in proportion, on the node itself and in /etc/sysctl.d; see \
              who speaks to so many neighbours",
-            words.join(", ")
+            words.join(t!(", "))
         ),
         commands,
     }

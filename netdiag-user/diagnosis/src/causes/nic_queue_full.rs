@@ -26,6 +26,7 @@
 use std::collections::BTreeMap;
 
 use netdiag_common::hop::ACK;
+use netdiag_lang::{mark, t};
 
 use super::{
     losses::{self, Pattern},
@@ -43,7 +44,7 @@ use crate::{
 };
 
 pub const ID: &str = "nic-queue-full";
-pub const TITLE: &str = "a queue overflows: a link's, a CPU's backlog, or a NIC's ring";
+pub const TITLE: &str = mark!("a queue overflows: a link's, a CPU's backlog, or a NIC's ring");
 
 /// One packet in so many dies in the queue. TCP alone makes it overflow for less than that.
 const ONE_IN: u64 = 20;
@@ -129,7 +130,7 @@ fn by_qdisc(facts: &Facts<'_>) -> Option<Finding> {
         });
     let lost = |patterns: &[Pattern<'_>]| patterns.iter().map(Pattern::packets).total();
     let (link, qdisc, patterns) = full.max_by_key(|(.., patterns)| lost(patterns))?;
-    let summary = format!(
+    let summary = t!(
         "the queue of {} ({}) is full: {} of {} packets dropped",
         link.name,
         qdisc.kind,
@@ -156,14 +157,14 @@ fn stalled<'a>(facts: &'a Facts<'_>, index: u32) -> impl Iterator<Item = &'a Hop
 fn qdisc_evidence(link: &Link, qdisc: &Qdisc) -> Evidence {
     let (name, kind) = (&link.name, &qdisc.kind);
     let text = match &qdisc.bucket {
-        Some(bucket) => format!(
+        Some(bucket) => t!(
             "{kind} lets {} leave by {name}, {} bytes at once, and keeps {} bytes waiting ({} ms)",
             bits(bucket.rate),
             bucket.burst,
             bucket.limit,
             bucket.limit.saturating_mul(1000) / bucket.rate.max(1),
         ),
-        None => format!("the queue of {name} is a {kind}"),
+        None => t!("the queue of {name} is a {kind}"),
     };
     let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
     line.at = Some(name.clone());
@@ -179,7 +180,7 @@ fn qdisc_fix(facts: &Facts<'_>, link: &Link, qdisc: &Qdisc) -> Fix {
     }
     if qdisc.root && PLAIN.contains(&kind.as_str()) {
         return Fix {
-            summary: format!(
+            summary: t!(
                 "{kind} drops what comes last, whosever it is: let fq_codel share {name} fairly; \
                  and send less by it"
             ),
@@ -187,7 +188,7 @@ fn qdisc_fix(facts: &Facts<'_>, link: &Link, qdisc: &Qdisc) -> Fix {
         };
     }
     Fix {
-        summary: format!(
+        summary: t!(
             "see who set up {kind} on {name} (a bandwidth plugin, a cloud's agent): the rate or \
              the limit of the class that drops is too small for what is sent"
         ),
@@ -202,7 +203,7 @@ fn bucket_fix(link: &Link, qdisc: &Qdisc, bucket: &TokenBucket, offered: u64) ->
     let look = shell!("tc -s -d qdisc show dev {}", name);
     if offered.saturating_mul(100) >= bucket.rate.saturating_mul(NEARLY) {
         return Fix {
-            summary: format!(
+            summary: t!(
                 "{name} is held to {rate}, and {came} came for it: no queue helps against that. \
                  Send less, or let whoever holds it to that (the pod's annotations \
                  kubernetes.io/ingress-bandwidth and egress-bandwidth, a cloud's agent, the \
@@ -221,7 +222,7 @@ fn bucket_fix(link: &Link, qdisc: &Qdisc, bucket: &TokenBucket, offered: u64) ->
         limit
     );
     Fix {
-        summary: format!(
+        summary: t!(
             "{came} came for the {rate} that {name} is held to: bursts overflow its queue of {} \
              bytes. Let {limit} bytes wait (rate and burst stay as they are); and where a plugin \
              or an agent set it, set it there too",
@@ -260,16 +261,16 @@ fn by_backlog(facts: &Facts<'_>) -> Option<Finding> {
     let (index, patterns) = full(facts, "CPU_BACKLOG").into_iter().next()?;
     let lost: u64 = patterns.iter().map(Pattern::packets).total();
     let name = facts.node.link_name(index);
-    let summary = format!("a CPU's backlog is full: {lost} packets from {name} dropped");
+    let summary = t!("a CPU's backlog is full: {lost} packets from {name} dropped");
     let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
     if let Some(moved) = facts.moved(facts.node.netns, "softnet.dropped") {
-        let text = format!("softnet's dropped rose by {moved} during this run");
+        let text = t!("softnet's dropped rose by {moved} during this run");
         let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
         line.confirm = Some(shell!("awk '{{print $2}}' /proc/net/softnet_stat"));
         finding.evidence.push(line);
     }
     finding.fix = Fix {
-        summary: "let more CPUs take packets in (RPS, more queues), or allow a longer backlog"
+        summary: t!("let more CPUs take packets in (RPS, more queues), or allow a longer backlog")
             .into(),
         commands: vec![
             shell!("sysctl net.core.netdev_max_backlog net.core.netdev_budget"),
@@ -295,16 +296,16 @@ fn by_ring(facts: &Facts<'_>) -> Option<Finding> {
         .filter_map(|l| Some((l, gained(l)?)));
     let (link, (missed, taken)) = full.max_by_key(|(_, (missed, _))| *missed)?;
     let name = &link.name;
-    let summary = format!("the ring of {name} is full: it missed {missed} frames and took {taken}");
+    let summary = t!("the ring of {name} is full: it missed {missed} frames and took {taken}");
     let mut finding = Finding::new(ID, Severity::Warning, Confidence::Confirmed, summary);
-    let text = format!("rx_missed of {name} rose by {missed} during this run");
+    let text = t!("rx_missed of {name} rose by {missed} during this run");
     let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
     line.at = Some(name.clone());
     line.packets = Some(missed);
     line.confirm = Some(shell!("ip -s -s link show {}", name));
     finding.evidence.push(line);
     finding.fix = Fix {
-        summary: "enlarge the ring, and spread its interrupts over more CPUs".into(),
+        summary: t!("enlarge the ring, and spread its interrupts over more CPUs").into(),
         commands: vec![
             shell!("ethtool -g {}", name),
             shell!("ethtool -G {} rx 4096", name),

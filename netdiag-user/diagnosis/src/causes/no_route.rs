@@ -30,6 +30,8 @@
 use crate::model::shell::CommandLine;
 use std::net::IpAddr;
 
+use netdiag_lang::{mark, t};
+
 use super::{
     losses::{self, Pattern},
     own_pods,
@@ -49,7 +51,7 @@ use crate::{
 };
 
 pub const ID: &str = "no-route";
-pub const TITLE: &str = "this node has no route to where its pods' packets go";
+pub const TITLE: &str = mark!("this node has no route to where its pods' packets go");
 
 /// Where packets without a usable route end, among others: kernels before 6.4 give no reason
 /// there for IPv4, and none gives one for a route that refuses.
@@ -70,7 +72,7 @@ fn dropped(facts: &Facts<'_>) -> Option<Finding> {
     let mut patterns = losses::patterns(facts, |l| is_unrouted(facts, l));
     patterns.retain(|p| !is_everyday(facts, p) && !is_over(facts, p));
     let worst = patterns.first()?;
-    let summary = format!(
+    let summary = t!(
         "{} from {} cannot leave: {}; {} packets, none got through",
         worst.target(),
         worst.sender(facts),
@@ -178,33 +180,33 @@ fn own_range<'a>(facts: &Facts<'a>, destination: IpAddr) -> Option<&'a Route> {
 fn what_is_there(facts: &Facts<'_>, pattern: &Pattern<'_>) -> String {
     let to = pattern.destination;
     match chosen(facts, pattern) {
-        Chosen::RefusingRule(rule) => format!("the policy rule \"{}\" refuses it", rule.text()),
-        Chosen::RefusingRoute(route, Some(rule)) => format!(
+        Chosen::RefusingRule(rule) => t!("the policy rule \"{}\" refuses it", rule.text()),
+        Chosen::RefusingRoute(route, Some(rule)) => t!(
             "the policy rule \"{}\" leads to the route {} of table {}, which refuses it",
             rule.text(),
             route.destination,
             route.table
         ),
         Chosen::RefusingRoute(route, None) => match own_pods::unled(facts, to) {
-            Some(link) => format!(
+            Some(link) => t!(
                 "{}, and the route {} refuses it",
                 own_pods::tell(to, link),
                 route.destination
             ),
-            None => format!("the route {} refuses it", route.destination),
+            None => t!("the route {} refuses it", route.destination),
         },
         Chosen::None => match own_pods::unled(facts, to) {
             Some(link) => own_pods::tell(to, link),
-            None => format!("this node has no route to {to}"),
+            None => t!("this node has no route to {to}"),
         },
         // It came back meanwhile, or rules decide by what a packet's mark is.
-        Chosen::Route(route) => format!("the kernel did not take the route {}", route.destination),
+        Chosen::Route(route) => t!("the kernel did not take the route {}", route.destination),
     }
 }
 
 fn route_evidence(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Evidence {
     let destination = pattern.destination;
-    let text = format!("{destination}: {}", what_is_there(facts, pattern));
+    let text = t!("{destination}: {}", what_is_there(facts, pattern));
     let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
     line.at = Some(destination.to_string());
     let packet = pattern.losses.first().map(|loss| packet(facts, loss));
@@ -241,7 +243,7 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
     }
     if let Some(route) = own_range(facts, to) {
         return Fix {
-            summary: format!(
+            summary: t!(
                 "{} is this node's own range of pod addresses, and no pod has {to}: find out who \
                  still asks for it",
                 route.destination
@@ -259,7 +261,7 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
         let mut pods = facts.node.pod_sides.iter().flat_map(|s| &s.addresses);
         if range.length > 0 && pods.any(|a| range.contains(*a)) {
             return Fix {
-                summary: format!(
+                summary: t!(
                     "pods of this node are in {range}: where the CNI set it for this node's own \
                      range, the pod {to} is gone, and who still asks for it is to be found; else \
                      find out who set it and take it away"
@@ -268,7 +270,7 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
             };
         }
         return Fix {
-            summary: format!(
+            summary: t!(
                 "find out who set the refusing route {} and take it away",
                 route.destination
             ),
@@ -282,7 +284,7 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
         };
     }
     Fix {
-        summary: format!(
+        summary: t!(
             "bring back the route to {to}: another node's pods are routed by the CNI's agent \
              (restart it), the rest of the world by the default route",
         ),

@@ -33,9 +33,10 @@ use crate::{
     },
     pipeline::facts::Facts,
 };
+use netdiag_lang::{mark, t};
 
 pub const ID: &str = "not-listening";
-pub const TITLE: &str = "nothing listens on the pod's port that clients connect to";
+pub const TITLE: &str = mark!("nothing listens on the pod's port that clients connect to");
 
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     refusals::wants(facts)
@@ -51,23 +52,22 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         .pod(facts)
         .map_or_else(|| worst.endpoint(), |p| label(&p));
     let found = worst.found(facts)?;
-    let (kind, refused) = match worst.udp() {
-        true => ("UDP port", "datagrams refused"),
-        false => ("port", "connections refused"),
+    let summary = match worst.udp() {
+        true => t!("nothing listens on UDP port {port} of {pod}: {times} datagrams refused"),
+        false => t!("nothing listens on port {port} of {pod}: {times} connections refused"),
     };
-    let summary = format!("nothing listens on {kind} {port} of {pod}: {times} {refused}");
     let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
     refusals::tell(&mut finding, facts, &refusals);
     for address in refusals.iter().map(|r| r.attempts.server) {
         finding.ties.rest_on(Subject::Address { address });
     }
-    let text = format!(
+    let text = t!(
         "no socket of {pod} takes what is sent to {}; {found}",
         worst.endpoint()
     );
     finding.evidence.push(refusals::sockets(facts, worst, text));
     finding.fix = Fix {
-        summary: format!(
+        summary: t!(
             "let the program in {pod} listen on port {port}, or point its clients (the Service's \
              targetPort, the probe) at the right one: {found}"
         ),

@@ -4,6 +4,7 @@ use crate::model::shell::CommandLine;
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::{dns::PORT, flow::FlowKey, hop::PLAIN};
+use netdiag_lang::t;
 
 use crate::{
     model::{
@@ -98,8 +99,16 @@ pub fn refused(facts: &Facts<'_>, address: IpAddr) -> bool {
 /// What an encapsulated packet is on the wire, as people and filters write it.
 pub fn wire_form(carried: u8, port: u16) -> String {
     match (carried, port) {
-        (PLAIN, _) | (_, 0) => "IP protocol 4".into(),
-        (_, port) => format!("UDP port {port}"),
+        (PLAIN, _) | (_, 0) => t!("IP protocol 4").into(),
+        (_, port) => t!("UDP port {port}"),
+    }
+}
+
+/// Which way packets pass a link, within a sentence.
+pub fn way(egress: bool) -> &'static str {
+    match egress {
+        true => t!("egress"),
+        false => t!("ingress"),
     }
 }
 

@@ -33,6 +33,8 @@ mod other_node;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use netdiag_lang::{mark, t};
+
 use super::{losses::PATTERN, overlay};
 use crate::{
     model::{
@@ -49,7 +51,7 @@ use crate::{
 pub use other_node::complete;
 
 pub const ID: &str = "overlay-blocked";
-pub const TITLE: &str = "encapsulated packets go out to a peer and none come in";
+pub const TITLE: &str = mark!("encapsulated packets go out to a peer and none come in");
 
 /// Longer than a peer is silent that reboots nothing: a SYN's first two repetitions fall into it
 /// (1 s and 3 s, RFC 6298).
@@ -72,9 +74,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let what = overlay::wire_form(worst.out.key.carried, worst.out.key.port);
     let others = match silent.len() {
         1 => String::new(),
-        n => format!(" (and from {} other peers)", n - 1),
+        n => t!(" (and from {} other peers)", n - 1),
     };
-    let summary = format!(
+    let summary = t!(
         "encapsulated packets ({what}) go out to {} and none come in from it{others}, while it \
          answers plain traffic: the network between the nodes takes them",
         worst.peer
@@ -150,9 +152,10 @@ fn evidence(silent: &Silent<'_>) -> Vec<Evidence> {
         line
     };
     let at = out.interface.as_str();
-    let text = format!(
+    let text = t!(
         "{} packets egress on {at}: outer {} → {peer}, {what}; none came in from it",
-        out.outer.packets, out.source
+        out.outer.packets,
+        out.source
     );
     let mut outer = line(EvidenceKind::OuterAddress, text, out.outer.packets, at);
     outer.direction = Some("egress".into());
@@ -163,12 +166,12 @@ fn evidence(silent: &Silent<'_>) -> Vec<Evidence> {
     );
     outer.confirm = Some(capture.with_names(["and", "host", &peer.to_string()]));
     let asked = asks.iter().map(|h| overlay::asked(h)).total();
-    let text = format!(
+    let text = t!(
         "{asked} connection attempts and echoes of {} flows inside them, none answered",
         asks.len()
     );
     let asks = line(EvidenceKind::OuterAddress, text, asked, at);
-    let text = format!("{peer} itself answers, outside of the tunnel");
+    let text = t!("{peer} itself answers, outside of the tunnel");
     let mut plain = line(
         EvidenceKind::OuterAddress,
         text,
@@ -190,7 +193,7 @@ fn fix(silent: &Silent<'_>) -> Fix {
         capture.with_names(["and", "host", &host.to_string()])
     };
     Fix {
-        summary: format!(
+        summary: t!(
             "open {what} between {source} and {peer}, both ways: security group, hypervisor or \
              firewall between the nodes, or the firewall on {peer} itself. To see which side \
              loses them, capture on both nodes at once while a pod here pings a pod there"

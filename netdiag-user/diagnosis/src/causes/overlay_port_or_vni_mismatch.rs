@@ -25,6 +25,8 @@
 //! still has the old ones.
 use std::{collections::BTreeSet, net::IpAddr};
 
+use netdiag_lang::{mark, t};
+
 use super::{announced, losses::PATTERN, overlay};
 use crate::{
     model::{
@@ -39,7 +41,7 @@ use crate::{
 };
 
 pub const ID: &str = "overlay-port-or-vni-mismatch";
-pub const TITLE: &str = "the two ends of a VXLAN tunnel use different ports or VNIs";
+pub const TITLE: &str = mark!("the two ends of a VXLAN tunnel use different ports or VNIs");
 
 /// "Port unreachable": type and code of ICMP (RFC 792) and ICMPv6 (RFC 4443).
 const PORT_UNREACHABLE: [(u8, u8, u8); 2] = [(4, 3, 3), (6, 1, 4)];
@@ -145,7 +147,7 @@ fn port<'a>(
     (refused > 0).then(|| Mismatch {
         device,
         peer,
-        what: "port",
+        what: t!("port"),
         ours: ours.into(),
         theirs,
         packets: refused.saturating_add(lost),
@@ -176,7 +178,7 @@ fn finding(facts: &Facts<'_>, worst: &Mismatch<'_>, found: &[Mismatch<'_>]) -> O
     let (device, peer, what) = (&worst.device.name, worst.peer, worst.what);
     let (summary, confidence) = match worst.theirs {
         Some(theirs) => (
-            format!(
+            t!(
                 "{device} uses {what} {}, {peer} sends to {what} {theirs}: what either sends the \
                  other discards",
                 worst.ours
@@ -184,7 +186,7 @@ fn finding(facts: &Facts<'_>, worst: &Mismatch<'_>, found: &[Mismatch<'_>]) -> O
             Confidence::Confirmed,
         ),
         None => (
-            format!(
+            t!(
                 "{peer} refuses what {device} sends to {what} {}: it uses another one, or its \
                  device is gone",
                 worst.ours
@@ -200,7 +202,7 @@ fn finding(facts: &Facts<'_>, worst: &Mismatch<'_>, found: &[Mismatch<'_>]) -> O
     finding.about = found.iter().map(|m| m.peer).collect();
     finding.scope.add_hosts(&finding.about);
     for address in found.iter().map(|m| m.peer) {
-        let because = format!("encapsulated packets from or to {address} are discarded");
+        let because = t!("encapsulated packets from or to {address} are discarded");
         finding.ties.blame(Subject::Vtep { address }, because);
     }
     finding.first_seen = facts.clock.text(asks.iter().map(|h| h.hop.first).min()?);
@@ -210,14 +212,14 @@ fn finding(facts: &Facts<'_>, worst: &Mismatch<'_>, found: &[Mismatch<'_>]) -> O
 
 fn evidence(facts: &Facts<'_>, m: &Mismatch<'_>) -> Vec<Evidence> {
     let (device, peer, what) = (&m.device.name, m.peer, m.what);
-    let text = format!("{device} uses {what} {}", m.ours);
+    let text = t!("{device} uses {what} {}", m.ours);
     let mut own = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
     own.at = Some(device.clone());
     own.confirm = Some(shell!("ip -d link show {}", device));
     let mut lines = vec![own];
     if let (Some(first), Some(theirs)) = (m.losses.first(), m.theirs) {
         let packets: u64 = m.losses.iter().map(|l| l.dropped.packets).total();
-        let text = format!(
+        let text = t!(
             "{packets} packets from {peer} to {what} {theirs} dropped: {} in {}",
             first.reason,
             first.symbol()
@@ -236,7 +238,7 @@ fn evidence(facts: &Facts<'_>, m: &Mismatch<'_>) -> Vec<Evidence> {
     let refused = m.device.tunnel.as_ref().and_then(|t| t.port);
     let refused = refused.map_or(0, |port| refusals(facts, peer, port));
     if refused > 0 {
-        let text = format!("{peer} answered {refused} packets with \"port unreachable\"");
+        let text = t!("{peer} answered {refused} packets with \"port unreachable\"");
         let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
         line.packets = Some(refused);
         line.confirm = Some(shell!(
@@ -254,9 +256,9 @@ fn fix(worst: &Mismatch<'_>) -> Fix {
     let (device, peer, what) = (&worst.device.name, worst.peer, worst.what);
     let theirs = worst
         .theirs
-        .map_or_else(String::new, |t| format!(" ({t} there)"));
+        .map_or_else(String::new, |t| t!(" ({t} there)"));
     Fix {
-        summary: format!(
+        summary: t!(
             "agree on one {what}: {} here, another on {peer}{theirs}. Both come from the CNI's \
              configuration (flannel: Backend.VNI and Backend.Port of net-conf.json; Calico: \
              vxlanVNI and vxlanPort of FelixConfiguration); where it is right already, that node's \

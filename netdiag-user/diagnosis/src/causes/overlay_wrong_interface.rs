@@ -28,6 +28,8 @@
 //! IP_AUTODETECTION_METHOD=interface=NIC.
 use std::net::IpAddr;
 
+use netdiag_lang::{mark, t};
+
 use super::{losses::PATTERN, overlay};
 use crate::{
     model::{
@@ -42,7 +44,7 @@ use crate::{
 };
 
 pub const ID: &str = "overlay-wrong-interface";
-pub const TITLE: &str = "the overlay uses the default route's NIC, not the cluster's";
+pub const TITLE: &str = mark!("the overlay uses the default route's NIC, not the cluster's");
 
 /// As long as nothing answers a SYN and its first two repetitions (1 s and 3 s, RFC 6298).
 const SILENCE: u64 = 3_000_000_000;
@@ -151,7 +153,7 @@ fn judge(facts: &Facts<'_>, wrong: &Wrong<'_>) -> Option<Finding> {
     finding.scope.add_hosts(&peers);
     for peer in &peers {
         let because =
-            format!("{peer} is sent packets from the address of a NIC that does not lead to it");
+            t!("{peer} is sent packets from the address of a NIC that does not lead to it");
         finding
             .ties
             .blame(Subject::Vtep { address: *peer }, because);
@@ -172,33 +174,38 @@ fn summary(wrong: &Wrong<'_>) -> String {
         said_by,
     } = wrong;
     let why = match said_by {
-        Some(_) => format!("the cluster knows this node as {address} on {}", right.name),
-        None => format!("its peers are neighbours of {address} on {}", right.name),
+        Some(_) => t!("the cluster knows this node as {address} on {}", right.name),
+        None => t!("its peers are neighbours of {address} on {}", right.name),
     };
-    format!(
+    t!(
         "{} sends from {local}, the address of the default route's NIC {}, but {why}: nothing \
          comes back",
-        tunnel.name, used.name
+        tunnel.name,
+        used.name
     )
 }
 
 fn evidence(wrong: &Wrong<'_>, out: &[&OuterPair], asks: &[&HopFlow]) -> Vec<Evidence> {
     let device = &wrong.tunnel.name;
-    let said = wrong
-        .said_by
-        .map_or_else(String::new, |by| format!(" ({by})"));
-    let text = format!(
+    let said = wrong.said_by.map_or_else(String::new, |by| t!(" ({by})"));
+    let text = t!(
         "{device} sends from {} of {}; the other nodes are reached from {} of {}{said}",
-        wrong.local, wrong.used.name, wrong.address, wrong.right.name
+        wrong.local,
+        wrong.used.name,
+        wrong.address,
+        wrong.right.name
     );
     let mut link = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
     link.at = Some(device.clone());
     link.confirm = Some(shell!("ip -d link show {}; ip -br address", device));
     let line = |o: &&OuterPair| {
         let what = overlay::wire_form(o.key.carried, o.key.port);
-        let text = format!(
+        let text = t!(
             "{} packets egress on {}: outer {} → {}, {what}; none came in from it",
-            o.outer.packets, o.interface, o.source, o.destination
+            o.outer.packets,
+            o.interface,
+            o.source,
+            o.destination
         );
         let mut line = Evidence::new(EvidenceKind::OuterAddress, Origin::Observed, text);
         line.at = Some(o.interface.clone());
@@ -209,7 +216,7 @@ fn evidence(wrong: &Wrong<'_>, out: &[&OuterPair], asks: &[&HopFlow]) -> Vec<Evi
         line
     };
     let asked = asks.iter().map(|h| overlay::asked(h)).total();
-    let text = format!("{asked} requests inside the tunnel, none answered");
+    let text = t!("{asked} requests inside the tunnel, none answered");
     let mut silence = Evidence::new(EvidenceKind::OuterAddress, Origin::Observed, text);
     silence.packets = Some(asked);
     let outers = out.iter().take(3).map(line);
@@ -221,11 +228,11 @@ fn evidence(wrong: &Wrong<'_>, out: &[&OuterPair], asks: &[&HopFlow]) -> Vec<Evi
 
 fn fix(wrong: &Wrong<'_>, peer: IpAddr) -> Fix {
     let (right, device) = (&wrong.right.name, &wrong.tunnel.name);
-    let flannel = format!(
+    let flannel = t!(
         "flanneld --iface={right} (or --iface-regex=^({right})$, with both anchors) in its \
          DaemonSet or unit, if all nodes of it have {right}"
     );
-    let calico = format!(
+    let calico = t!(
         "calico-node's environment variable IP_AUTODETECTION_METHOD=interface={right}, if all \
          nodes have {right}"
     );
@@ -233,10 +240,10 @@ fn fix(wrong: &Wrong<'_>, peer: IpAddr) -> Fix {
     let how = match device.as_str() {
         name if name.starts_with("flannel") => flannel,
         name if name.contains("calico") => calico,
-        _ => format!("{flannel}; {calico}"),
+        _ => t!("{flannel}; {calico}"),
     };
     Fix {
-        summary: format!(
+        summary: t!(
             "let the CNI daemon use {right}: {how}; when it has restarted, {device} has the local \
              address {}",
             wrong.address

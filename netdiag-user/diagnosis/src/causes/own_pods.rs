@@ -2,6 +2,8 @@
 //! network, mostly the one that refuses what the CNI gave this node and no pod has.
 use std::net::IpAddr;
 
+use netdiag_lang::t;
+
 use crate::{
     model::{
         address::Prefix,
@@ -65,7 +67,7 @@ pub fn lead(destination: IpAddr, link: &Link) -> Fix {
         IpAddr::V6(_) => shell!("ip -6 route replace {} dev {}", host, name),
     });
     Fix {
-        summary: format!(
+        summary: t!(
             "bring back the route to the pod behind {name}, which its CNI's agent keeps (Calico: \
              restart calico-node on this node), or recreate the pod"
         ),
@@ -76,7 +78,7 @@ pub fn lead(destination: IpAddr, link: &Link) -> Fix {
 pub fn tell(to: IpAddr, link: &Link) -> String {
     let name = &link.name;
     match link.up {
-        true => format!("no route leads to the pod {to} behind {name}"),
-        false => format!("the link {name} of the pod {to} is down, which takes its route along"),
+        true => t!("no route leads to the pod {to} behind {name}"),
+        false => t!("the link {name} of the pod {to} is down, which takes its route along"),
     }
 }

@@ -32,6 +32,7 @@
 use std::net::IpAddr;
 
 use netdiag_common::flow::FlowKey;
+use netdiag_lang::{mark, t};
 
 use super::{mtu, overlay, stall};
 use crate::{
@@ -49,7 +50,8 @@ use crate::{
 };
 
 pub const ID: &str = "pmtu-black-hole";
-pub const TITLE: &str = "clients outside get no frag-needed: the path to the pod has a smaller MTU";
+pub const TITLE: &str =
+    mark!("clients outside get no frag-needed: the path to the pod has a smaller MTU");
 
 /// Bytes of IP and TCP headers without options: what an MSS leaves out.
 const HEADERS: (u32, u32) = (40, 60);
@@ -75,10 +77,10 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let own = |flow: &FlowKey| stuck.iter().any(|s| s.hop.flow() == flow || s.leg == *flow);
     let sent = mtu::too_big(facts, own);
     let fate = match sent {
-        Some(_) => "receive no frag-needed, or ignore it",
-        None => "are sent no frag-needed",
+        Some(_) => t!("receive no frag-needed, or ignore it"),
+        None => t!("are sent no frag-needed"),
     };
-    let summary = format!(
+    let summary = t!(
         "packets of {} B come in by {} for {}, {} takes {} B: clients outside {fate}, and \
          retransmit them without end",
         worst.largest,
@@ -114,7 +116,7 @@ impl Stuck<'_> {
         let (asked, sent) = (flow::ends(self.hop.flow()).1, flow::ends(&self.leg).1);
         match asked == sent {
             true => sent.to_string(),
-            false => format!("{sent}, to which {asked} is translated"),
+            false => t!("{sent}, to which {asked} is translated"),
         }
     }
 }
@@ -171,9 +173,9 @@ fn evidence(worst: &Stuck<'_>, stuck: &[Stuck<'_>], onward: &Link) -> Vec<Eviden
         worst.largest,
         worst.limit,
     );
-    let text = format!(
+    let text = t!(
         "{} came in by {at}: largest {largest} B, limit {limit} B ({})",
-        counted(packets, "oversize packet"),
+        counted(packets, mark!("oversize packet")),
         onward.name
     );
     let mut large = Evidence::new(EvidenceKind::Oversize, Origin::Observed, text);
@@ -185,7 +187,7 @@ fn evidence(worst: &Stuck<'_>, stuck: &[Stuck<'_>], onward: &Link) -> Vec<Eviden
     large.limit_from = worst.hop.limit_from().map(|from| from.name().to_owned());
     large.confirm = Some(mtu::larger_than(at, limit));
     let again = stuck.iter().map(|s| u64::from(s.hop.hop.stalled)).total();
-    let text = format!(
+    let text = t!(
         "{} of these flows sent the same data {again} times; none of it got beyond {at}",
         stuck.len()
     );
@@ -199,7 +201,7 @@ fn evidence(worst: &Stuck<'_>, stuck: &[Stuck<'_>], onward: &Link) -> Vec<Eviden
 
 fn mss_evidence(worst: &HopFlow) -> Evidence {
     let (at, mss) = (&worst.interface, worst.hop.mss);
-    let text = format!("the client's SYN says MSS {mss}: its link takes more than the way onward");
+    let text = t!("the client's SYN says MSS {mss}: its link takes more than the way onward");
     let mut line = Evidence::new(EvidenceKind::Oversize, Origin::Observed, text);
     line.at = Some(at.clone());
     line.confirm = Some(shell!(
@@ -212,11 +214,11 @@ fn mss_evidence(worst: &HopFlow) -> Evidence {
 fn told_evidence(worst: &HopFlow, sent: Option<(u64, u32)>) -> Evidence {
     let at = &worst.interface;
     let text = match sent {
-        Some((packets, mtu)) => format!(
+        Some((packets, mtu)) => t!(
             "this node sent {packets} frag-needed or packet-too-big with MTU {mtu} by {at}, and \
              large packets keep coming"
         ),
-        None => "no frag-needed or packet-too-big was seen for these flows".into(),
+        None => t!("no frag-needed or packet-too-big was seen for these flows").into(),
     };
     let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
     line.at = Some(at.clone());
@@ -236,14 +238,14 @@ fn told_evidence(worst: &HopFlow, sent: Option<(u64, u32)>) -> Evidence {
 fn fix(onward: &Link, limit: u32, pod: IpAddr, through_here: bool) -> Fix {
     let device = &onward.name;
     let (tables, headers, error) = match pod.is_ipv4() {
-        true => (shell!("iptables"), HEADERS.0, "ICMP type 3 code 4"),
-        false => (shell!("ip6tables"), HEADERS.1, "ICMPv6 type 2"),
+        true => (shell!("iptables"), HEADERS.0, t!("ICMP type 3 code 4")),
+        false => (shell!("ip6tables"), HEADERS.1, t!("ICMPv6 type 2")),
     };
     let mss = limit.saturating_sub(headers);
-    let errors = format!("let {error} pass from the nodes to the clients");
+    let errors = t!("let {error} pass from the nodes to the clients");
     if !through_here {
         return Fix {
-            summary: format!(
+            summary: t!(
                 "{errors}. If that cannot be done, one of these: set the MTU of pod {pod} to {limit} \
                  on its own node (the CNI's mtu); set mtu {limit} on the clients' route to it; set \
                  advmss {mss} on the pod's route back. The MSS cannot be clamped on this node: the \
@@ -262,7 +264,7 @@ fn fix(onward: &Link, limit: u32, pod: IpAddr, through_here: bool) -> Fix {
         rule.under(&tables)
     };
     Fix {
-        summary: format!(
+        summary: t!(
             "{errors}; and clamp the MSS of what goes through {device} to {mss} ({limit} minus \
              {headers} of headers), on each node that takes such connections"
         ),

@@ -9,6 +9,8 @@
 use crate::model::shell::CommandLine;
 use std::{collections::BTreeSet, net::IpAddr};
 
+use netdiag_lang::t;
+
 use super::{
     forwarding,
     losses::{self, Pattern},
@@ -92,7 +94,7 @@ pub fn evaluate(facts: &Facts<'_>, cause: &str, fault: Fault) -> Option<Finding>
     let one = silent(facts, worst.losses.first()?)?;
     let why = why(facts, &one);
     let packets: u64 = patterns.iter().map(Pattern::packets).total();
-    let summary = format!(
+    let summary = t!(
         "{}; {packets} packets of {}, {} among them, none left the pod",
         tell(&one, &why),
         pods(facts, &patterns),
@@ -188,28 +190,29 @@ fn tell(silent: &Silent<'_>, why: &Why<'_>) -> String {
     let (gateway, link) = (silent.gateway, &silent.link.name);
     let by = match why {
         Why::ForwardingOff(sysctl) => {
-            return format!(
+            return t!(
                 "this node does not forward: {sysctl} is 0, and so it does not answer for the \
                  gateway {gateway} on {link} (proxy ARP)"
             );
         }
         Why::Unrouted(Chosen::RefusingRule(rule)) => {
-            format!("the policy rule \"{}\" refuses the way to it", rule.text())
+            t!("the policy rule \"{}\" refuses the way to it", rule.text())
         }
-        Why::Unrouted(Chosen::RefusingRoute(route, _)) => format!(
+        Why::Unrouted(Chosen::RefusingRoute(route, _)) => t!(
             "the route {} of table {} refuses it",
-            route.destination, route.table
+            route.destination,
+            route.table
         ),
-        Why::Unrouted(_) => format!(
+        Why::Unrouted(_) => t!(
             "this node has no route to {gateway}, not even a default route, without which proxy \
              ARP sends no replies"
         ),
-        Why::NoProxy => format!("proxy_arp is 0 on {link}, and this node has no such address"),
-        Why::Down(bridge) => format!("{}, the pod's bridge, is down", bridge.name),
-        Why::Lost(near, _) => format!("{} has no such address", near.name),
-        Why::Unknown => return format!("the gateway {gateway} does not answer on {link}"),
+        Why::NoProxy => t!("proxy_arp is 0 on {link}, and this node has no such address"),
+        Why::Down(bridge) => t!("{}, the pod's bridge, is down", bridge.name),
+        Why::Lost(near, _) => t!("{} has no such address", near.name),
+        Why::Unknown => return t!("the gateway {gateway} does not answer on {link}"),
     };
-    format!("the gateway {gateway} does not answer on {link}: {by}")
+    t!("the gateway {gateway} does not answer on {link}: {by}")
 }
 
 fn pods(facts: &Facts<'_>, patterns: &[Pattern<'_>]) -> String {
@@ -221,7 +224,7 @@ fn pods(facts: &Facts<'_>, patterns: &[Pattern<'_>]) -> String {
     let name = pod.map_or_else(|| first.to_string(), |p| label(&p));
     match all.len() {
         1 => name,
-        n => format!("{name} and {} more", n - 1),
+        n => t!("{name} and {} more", n - 1),
     }
 }
 
@@ -246,7 +249,7 @@ fn evidence(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Evidence {
         ),
         Why::NoProxy => line(
             EvidenceKind::Sysctl,
-            format!("{} and that of all are 0", proxy_arp(link)),
+            t!("{} and that of all are 0", proxy_arp(link)),
             shell!("sysctl {}", proxy_arp(link)),
         ),
         Why::Down(near) | Why::Lost(near, _) => line(
@@ -256,7 +259,7 @@ fn evidence(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Evidence {
         ),
         Why::Unknown => line(
             EvidenceKind::Neighbour,
-            format!("the pod routes by {gateway}, behind {link}"),
+            t!("the pod routes by {gateway}, behind {link}"),
             facts
                 .node
                 .inside(silent.side.netns, shell!("ip neighbour show")),
@@ -275,7 +278,7 @@ fn arp_losses(facts: &Facts<'_>, link: &Link) -> Vec<Evidence> {
     let line = |l: &Loss| {
         let (packets, at) = (l.dropped.packets, &link.name);
         let (reason, symbol) = (&l.reason, l.symbol());
-        let text = format!("{packets} ARP packets dropped on {at}: {reason} in {symbol}");
+        let text = t!("{packets} ARP packets dropped on {at}: {reason} in {symbol}");
         let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
         line.at = Some(at.clone());
         line.packets = Some(packets);
@@ -310,34 +313,37 @@ fn fix(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Fix {
                 link
             );
             (
-                "give the node a default route again; where there is no router, one to any \
+                t!(
+                    "give the node a default route again; where there is no router, one to any \
                  address of its own network will do: proxy ARP asks for a route alone"
-                    .into(),
+                )
+                .into(),
                 vec![again.unwrap_or(show)],
             )
         }
         Why::NoProxy => (
-            format!(
+            t!(
                 "let {link} answer for the gateway; the CNI's agent sets it when it sees the pod \
                  (Calico: restart calico-node)"
             ),
             vec![shell!("sysctl -w {}=1", proxy_arp(link))],
         ),
         Why::Down(bridge) => (
-            format!("set {} up; find out who took it down", bridge.name),
+            t!("set {} up; find out who took it down", bridge.name),
             vec![shell!("ip link set dev {} up", bridge.name)],
         ),
         Why::Lost(near, Some(had)) => (
-            format!(
+            t!(
                 "give {} the address {gateway} again: find out who took it away (a network \
                  manager, mostly), and keep that off {}",
-                near.name, near.name
+                near.name,
+                near.name
             ),
             vec![shell!("ip address add {} dev {}", had, near.name)],
         ),
         // It may be another host's behind the bridge.
         Why::Lost(near, None) => (
-            format!(
+            t!(
                 "see whose {gateway} is meant to be: where the CNI gives it to {}, let its plugin \
                  or agent set it again; where it is another host's, see whether that is up",
                 near.name
@@ -348,7 +354,7 @@ fn fix(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Fix {
             ],
         ),
         Why::Unknown => (
-            format!("find what takes the pod's questions for {gateway} at {link}, or the answers"),
+            t!("find what takes the pod's questions for {gateway} at {link}, or the answers"),
             vec![
                 shell!("timeout 10 tcpdump -c 5 -lnni {v} arp or icmp6", link),
                 shell!("tc filter show dev {} ingress", link),

@@ -26,6 +26,7 @@
 use std::{collections::HashSet, net::IpAddr};
 
 use netdiag_common::flow::FlowKey;
+use netdiag_lang::{mark, t};
 
 use super::{
     mtu::{self, LargePod, Oversize},
@@ -44,7 +45,7 @@ use crate::{
 };
 
 pub const ID: &str = "pod-mtu-too-large";
-pub const TITLE: &str = "a pod's MTU exceeds that of the device its traffic leaves by";
+pub const TITLE: &str = mark!("a pod's MTU exceeds that of the device its traffic leaves by");
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let leaves = |l: &Link| l.is_tunnel() || facts.role(l) == Some(Role::Uplink);
@@ -66,15 +67,15 @@ fn confirmed(facts: &Facts<'_>, group: &Oversize<'_>) -> Finding {
     let large = mtu::larger_pods(facts.node, group.link.mtu);
     let told = Told {
         id: ID,
-        what: format!(
+        what: t!(
             "pods send packets of {} bytes, {} takes {}",
             group.largest(),
             group.link.name,
             group.limit(),
         ),
         fates: [
-            "each flow loses its first large packets",
-            "large transfers hang",
+            t!("each flow loses its first large packets"),
+            t!("large transfers hang"),
         ],
         configured: mtu_evidence(group.link, &large),
         fix: fix(facts, group.link, &large),
@@ -99,7 +100,7 @@ fn configured(facts: &Facts<'_>) -> Option<Finding> {
         return None;
     }
     let pods = mtu::refer(facts, &large);
-    let summary = format!(
+    let summary = t!(
         "{} may send {} bytes, {} takes {}: their first large packet will not fit",
         mtu::names(&pods),
         large.iter().map(|p| p.mtu).max().unwrap_or(0),
@@ -144,9 +145,12 @@ fn headers(flow: &FlowKey) -> u32 {
 
 fn mtu_evidence(link: &Link, large: &[LargePod<'_>]) -> Vec<Evidence> {
     let line = |pod: &LargePod<'_>| {
-        let text = format!(
+        let text = t!(
             "the pod behind {} has MTU {}, {} has {}",
-            pod.link.name, pod.mtu, link.name, link.mtu
+            pod.link.name,
+            pod.mtu,
+            link.name,
+            link.mtu
         );
         let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
         line.at = Some(pod.link.name.clone());
@@ -167,7 +171,7 @@ fn fix(facts: &Facts<'_>, link: &Link, large: &[LargePod<'_>]) -> Fix {
     let mtu = link.mtu;
     let commands = mtu::lower(facts.node, large, mtu);
     Fix {
-        summary: format!(
+        summary: t!(
             "set \"mtu\": {mtu} in the CNI configuration (/etc/cni/net.d){}",
             mtu::running(large, commands.len())
         ),

@@ -2,6 +2,8 @@
 //! nothing says so, an address is anybody's.
 use std::net::IpAddr;
 
+use netdiag_lang::t;
+
 use crate::{
     model::{
         address::{Prefix, from_wire, to_wire},
@@ -45,31 +47,28 @@ pub fn pod_address(facts: &Facts<'_>, address: IpAddr) -> Option<PodAddress> {
     };
     if let Some((network, index)) = lost {
         let name = node.link_name(index);
-        return by(format!(
-            "{name} still has the peer's end {}",
-            network.address
-        ));
+        return by(t!("{name} still has the peer's end {}", network.address));
     }
     if let Some(pod) = facts.pods.by_address(address) {
         let pod = pod.refer(Some(address), Some(PodRole::Destination));
-        return by(format!("it is the pod {}'s", label(&pod)));
+        return by(t!("it is the pod {}'s", label(&pod)));
     }
     if let Some((name, network)) = node_of(facts, address) {
-        return by(format!("the Node {name} has the podCIDR {network}"));
+        return by(t!("the Node {name} has the podCIDR {network}"));
     }
     let said = facts.gathered.pod_networks().unwrap_or_default();
     if let Some((network, file)) = said.iter().find(|(network, _)| network.contains(address)) {
-        return by(format!("{file} gives {network} to pods"));
+        return by(t!("{file} gives {network} to pods"));
     }
     let around = supernet(facts, address.is_ipv4())?;
     if !around.contains(address) {
         return None;
     }
-    let mut why = format!("the pod networks that this node knows lie in {around}");
+    let mut why = t!("the pod networks that this node knows lie in {around}");
     // A pod that is gone leaves an address behind, but nobody is told to ask it for names.
     let serves = facts.picture().is_cluster_dns(address);
     if serves {
-        why.push_str(", and it is asked for the cluster's names");
+        why.push_str(t!(", and it is asked for the cluster's names"));
     }
     Some(PodAddress {
         why,

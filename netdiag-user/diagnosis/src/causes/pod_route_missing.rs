@@ -32,6 +32,8 @@ mod other_node;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use netdiag_lang::{mark, t};
+
 use super::{
     losses::PATTERN,
     need::{Need, Sufferer},
@@ -54,7 +56,7 @@ use crate::{
 pub use other_node::complete;
 
 pub const ID: &str = "pod-route-missing";
-pub const TITLE: &str = "packets for other nodes' pods leave by the default route";
+pub const TITLE: &str = mark!("packets for other nodes' pods leave by the default route");
 
 /// A client that gives up at once has sent its SYN twice by then (1 s, RFC 6298).
 const SILENCE: u64 = 2_000_000_000;
@@ -94,15 +96,15 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let asks: Vec<&HopFlow> = lost.iter().flat_map(|l| l.asks.iter().copied()).collect();
     let uplink = &worst.asks.first()?.interface;
     let (what, severity, confidence) = match worst.known.guessed {
-        false => ("the pods", Severity::Critical, Confidence::Confirmed),
+        false => (t!("the pods"), Severity::Critical, Confidence::Confirmed),
         // Pods that are gone leave such addresses behind too.
         true => (
-            "what seem to be pods,",
+            t!("what seem to be pods,"),
             Severity::Warning,
             Confidence::Suspected,
         ),
     };
-    let summary = format!(
+    let summary = t!(
         "there is no route to {what} {}: packets for them leave {uplink} by the default route, \
          and nothing comes back",
         names(&lost)
@@ -124,9 +126,9 @@ fn names(lost: &[Lost<'_>]) -> String {
     let told: Vec<_> = lost.iter().take(TOLD).map(|l| l.pod.to_string()).collect();
     let more = match lost.len().saturating_sub(TOLD) {
         0 => String::new(),
-        more => format!(" and {more} more"),
+        more => t!(" and {more} more"),
     };
-    told.join(", ") + &more
+    told.join(t!(", ")) + &more
 }
 
 /// Requests of this node's pods or its own, or for one of them, that leave by the default route,
@@ -178,16 +180,15 @@ fn evidence(facts: &Facts<'_>, lost: &Lost<'_>) -> Vec<Evidence> {
     let pod = lost.pod;
     let at = lost.asks.first().map(|h| h.interface.clone());
     let gateway = facts.route_to(pod).and_then(|r| r.gateway);
-    let via = gateway.map_or_else(String::new, |gateway| format!(" via {gateway}"));
-    let text = format!(
+    let via = gateway.map_or_else(String::new, |gateway| t!(" via {gateway}"));
+    let text = t!(
         "{pod} is routed by the default route{via}; {}",
         lost.known.why
     );
     let mut route = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
     route.confirm = Some(shell!("ip route get {}", pod));
     let asked: u64 = lost.asks.iter().map(|h| overlay::asked(h)).total();
-    let text =
-        format!("{asked} requests for {pod} left there outside of any tunnel, none answered");
+    let text = t!("{asked} requests for {pod} left there outside of any tunnel, none answered");
     let mut sent = Evidence::new(EvidenceKind::Route, Origin::Observed, text);
     sent.packets = Some(asked);
     sent.direction = Some("egress".into());
@@ -210,7 +211,7 @@ fn down<'a>(facts: &Facts<'a>) -> Option<&'a Link> {
 
 fn down_evidence(tunnel: &Link) -> Evidence {
     let name = &tunnel.name;
-    let text = format!("{name} is down, and a link that goes down loses its routes");
+    let text = t!("{name} is down, and a link that goes down loses its routes");
     let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
     line.at = Some(name.clone());
     line.confirm = Some(shell!("ip -d link show {}", name));
@@ -221,9 +222,11 @@ fn fix(facts: &Facts<'_>, lost: &Lost<'_>) -> Fix {
     if let Some(link) = own_pods::unled(facts, lost.pod) {
         return own_pods::lead(lost.pod, link);
     }
-    let summary = "restart the CNI daemon of this node (flanneld, calico-node), which puts the \
-                   route back, or advertise the other node's pod network (BGP, the cloud's route \
-                   table); until then let the Service's pods run on nodes that are routed";
+    let summary = t!(
+        "restart the CNI daemon of this node (flanneld, calico-node), which puts the route back, or \
+         advertise the other node's pod network (BGP, the cloud's route table); until then let the \
+         Service's pods run on nodes that are routed"
+    );
     let mut commands = vec![shell!("ip route get {}", lost.pod)];
     let up = down(facts).map(|tunnel| shell!("ip link set dev {} up", tunnel.name));
     commands.extend(up);
@@ -236,7 +239,7 @@ fn fix(facts: &Facts<'_>, lost: &Lost<'_>) -> Fix {
         false => summary.to_owned(),
         true => {
             commands.push(shell!("kubectl get pods -A -o wide"));
-            format!(
+            t!(
                 "see whether any pod has {}: if none, find out who still asks for it; if one has, \
                  {summary}",
                 lost.pod

@@ -38,9 +38,10 @@ use crate::{
     pipeline::facts::Facts,
     shell,
 };
+use netdiag_lang::{mark, t};
 
 pub const ID: &str = "port-exhaustion";
-pub const TITLE: &str = "all local ports for one destination are in use";
+pub const TITLE: &str = mark!("all local ports for one destination are in use");
 
 /// Of the range, in percent: some ports of it are reserved or bound by others, and a client that
 /// has come this far fails now and then already.
@@ -91,7 +92,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         who(facts, *range, worst),
     );
     let (sockets, size) = (worst.sockets, range.size());
-    let summary = format!(
+    let summary = t!(
         "{who} has {sockets} connections to {to} and {size} local ports for them: no more can be \
          opened"
     );
@@ -160,13 +161,13 @@ fn tell(facts: &Facts<'_>, finding: &mut Finding, range: Range, destination: &De
     let inside = |command| facts.node.inside(range.netns, command);
     let of = owner
         .as_deref()
-        .map_or_else(String::new, |owner| format!(", of {owner}"));
-    let text = format!("{sockets} sockets from {source} to {to}, {waiting} in TIME_WAIT{of}");
+        .map_or_else(String::new, |owner| t!(", of {owner}"));
+    let text = t!("{sockets} sockets from {source} to {to}, {waiting} in TIME_WAIT{of}");
     let mut line = Evidence::new(EvidenceKind::Socket, Origin::Observed, text);
     line.limit = u32::try_from(range.size()).ok();
     line.confirm = Some(inside(shell!("ss -Htan dst {} | wc -l", to)));
     finding.evidence.push(line);
-    let text = format!("the local ports are {} to {}", range.low, range.high);
+    let text = t!("the local ports are {} to {}", range.low, range.high);
     let mut line = Evidence::new(EvidenceKind::Sysctl, Origin::Configured, text);
     line.confirm = Some(inside(shell!("sysctl net.ipv4.ip_local_port_range")));
     finding.evidence.push(line);
@@ -185,18 +186,18 @@ fn tell(facts: &Facts<'_>, finding: &mut Finding, range: Range, destination: &De
 }
 
 fn fix(facts: &Facts<'_>, range: Range, worst: &Destination, who: &str) -> Fix {
-    let program = worst.owner.as_deref().unwrap_or("the client");
+    let program = worst.owner.as_deref().unwrap_or(t!("the client"));
     let inside = |command| facts.node.inside(range.netns, command);
     let widen = shell!("sysctl -w net.ipv4.ip_local_port_range='1024 65535'");
     let mut commands = vec![inside(widen)];
     let habit = if worst.waiting > worst.sockets / 2 {
         commands.push(inside(shell!("sysctl -w net.ipv4.tcp_tw_reuse=1")));
-        "keep connections open and use them again (keep-alive, a pool)"
+        t!("keep connections open and use them again (keep-alive, a pool)")
     } else {
-        "close connections that are no longer used (a leak?), or share them in a pool"
+        t!("close connections that are no longer used (a leak?), or share them in a pool")
     };
     Fix {
-        summary: format!(
+        summary: t!(
             "let {program} in {who} {habit}; for now widen the range (a pod's \
              securityContext.sysctls)"
         ),

@@ -7,6 +7,7 @@ use netdiag_common::{
     flow::FlowKey,
     hop::{INGRESS, IcmpError, IcmpErrorKey},
 };
+use netdiag_lang::t;
 
 use super::attempts::{self, Answerer, Attempts, Try};
 use super::{
@@ -115,9 +116,9 @@ impl<'a> Refusal<'a> {
         all.sort();
         all.dedup();
         Some(match (all.is_empty(), self.udp()) {
-            (false, _) => format!("it listens on {}", all.join(", ")),
-            (true, false) => "it listens nowhere".into(),
-            (true, true) => format!("it has no UDP socket on port {}", self.attempts.port),
+            (false, _) => t!("it listens on {}", all.join(t!(", "))),
+            (true, false) => t!("it listens nowhere").into(),
+            (true, true) => t!("it has no UDP socket on port {}", self.attempts.port),
         })
     }
 
@@ -265,14 +266,14 @@ fn resets(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Evidence {
     let (kind, text) = match refusal.udp() {
         true => (
             EvidenceKind::Unreachable,
-            format!(
+            t!(
                 "{times} times the pod behind {link} answered datagrams from {client} to {target} \
                  with \"port unreachable\", and none otherwise"
             ),
         ),
         false => (
             EvidenceKind::Reset,
-            format!(
+            t!(
                 "{times} connections from {client} to {target} reset by the pod behind {link}, none \
                  accepted"
             ),
@@ -306,7 +307,7 @@ fn drops(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Option<Evidence> {
     let mut lost = facts.losses.iter().filter(own).peekable();
     let location = lost.peek()?.symbol().to_owned();
     let packets: u64 = lost.map(|l| l.dropped.packets).total();
-    let text = format!("{packets} of these dropped in the pod: NO_SOCKET in {location}");
+    let text = t!("{packets} of these dropped in the pod: NO_SOCKET in {location}");
     let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
     line.packets = Some(packets);
     line.reason = Some("NO_SOCKET".into());

@@ -1,6 +1,8 @@
 //! How a way is opened again that a rule or a route refuses, or that is gone.
 use std::net::IpAddr;
 
+use netdiag_lang::t;
+
 use crate::{
     model::{
         node::{MAIN, Route},
@@ -16,7 +18,7 @@ use crate::{
 pub fn allow(chosen: Chosen<'_>) -> Option<Fix> {
     let (summary, command) = match chosen {
         Chosen::RefusingRule(rule) => (
-            format!(
+            t!(
                 "find out who set the policy rule \"{}\" and delete it",
                 rule.text()
             ),
@@ -25,7 +27,7 @@ pub fn allow(chosen: Chosen<'_>) -> Option<Fix> {
         Chosen::RefusingRoute(route, Some(rule)) if route.table != MAIN => {
             let (to, table) = (route.destination, route.table);
             (
-                format!(
+                t!(
                     "find out who set the refusing route {to} in table {table}, to which \"{}\" \
                      leads, and take it away",
                     rule.text()

@@ -29,9 +29,10 @@ use crate::{
     pipeline::facts::{Facts, Loss},
     shell,
 };
+use netdiag_lang::{mark, t};
 
 pub const ID: &str = "rp-filter-drop";
-pub const TITLE: &str = "strict reverse-path filtering drops asymmetrically routed packets";
+pub const TITLE: &str = mark!("strict reverse-path filtering drops asymmetrically routed packets");
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let patterns = losses::patterns(facts, |l: &Loss| l.reason == "IP_RPFILTER");
@@ -39,13 +40,13 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let interface = worst.losses.iter().find_map(|l| l.interface.clone());
     let on = interface
         .as_deref()
-        .unwrap_or("the interface they came in by");
+        .unwrap_or(t!("the interface they came in by"));
     let back = facts.link_towards(worst.source).map(|it| it.name.as_str());
     let way_back = match back.filter(|back| Some(*back) != interface.as_deref()) {
-        Some(back) => format!(", because the route back leaves by {back}"),
+        Some(back) => t!(", because the route back leaves by {back}"),
         None => String::new(),
     };
-    let summary = format!(
+    let summary = t!(
         "the reverse-path filter (rp_filter) on {on} drops packets from {} to {}{way_back}: {} so far",
         worst.source,
         worst.target(),
@@ -67,7 +68,7 @@ fn sysctl_evidence(facts: &Facts<'_>, interface: &str) -> Option<Evidence> {
     let all = facts.node.sysctl("net.ipv4.conf.all.rp_filter")?;
     let name = sysctl_name(interface);
     let own = facts.node.sysctl(&name)?;
-    let text = format!("rp_filter is {all} for all and {own} for {interface}: 1 is strict");
+    let text = t!("rp_filter is {all} for all and {own} for {interface}: 1 is strict");
     let mut line = Evidence::new(EvidenceKind::Sysctl, Origin::Configured, text);
     line.at = Some(interface.to_owned());
     line.confirm = Some(shell!("sysctl net.ipv4.conf.all.rp_filter {}", name));
@@ -83,7 +84,7 @@ fn route_evidence(
     if Some(back.name.as_str()) == came_by {
         return None;
     }
-    let text = format!("the way back to {} leaves by {}", worst.source, back.name);
+    let text = t!("the way back to {} leaves by {}", worst.source, back.name);
     let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
     line.at = Some(back.name.clone());
     line.confirm = Some(shell!("ip route get {}", worst.source));
@@ -93,11 +94,12 @@ fn route_evidence(
 fn fix(interface: Option<&str>) -> Fix {
     let command = |i| shell!("sysctl -w {}=2", sysctl_name(i));
     Fix {
-        summary:
+        summary: t!(
             "if that source may arrive there, set rp_filter to 2 (loose) on that interface, and in \
-                  /etc/sysctl.d (the larger one of conf.all and conf.INTERFACE counts), or route \
-                  the answers back by it"
-                .into(),
+             /etc/sysctl.d (the larger one of conf.all and conf.INTERFACE counts), or route the \
+             answers back by it"
+        )
+        .into(),
         commands: interface.map(command).into_iter().collect(),
     }
 }

@@ -31,6 +31,8 @@
 //! `Cluster`: then every node sends on to every endpoint, and masquerades external clients' addresses.
 use std::{collections::BTreeMap, net::IpAddr};
 
+use netdiag_lang::{mark, t};
+
 use super::{
     followed,
     losses::{self, Pattern},
@@ -53,7 +55,8 @@ use crate::{
 };
 
 pub const ID: &str = "service-local-only";
-pub const TITLE: &str = "a Service's traffic policy is Local, and no endpoint is on this node";
+pub const TITLE: &str =
+    mark!("a Service's traffic policy is Local, and no endpoint is on this node");
 
 /// Nodes that a fix names.
 const NODES: usize = 3;
@@ -154,7 +157,7 @@ fn told(facts: &Facts<'_>, rule: &Service, patterns: &[Pattern<'_>]) -> Option<F
     let policy = policy(facts, rule, patterns.iter().map(|p| p.source));
     let (target, name) = (worst.target(), name(facts, rule, &worst.target()));
     let packets = patterns.iter().map(Pattern::packets).total();
-    let summary = format!(
+    let summary = t!(
         "this node drops {target} of the Service {name}: {policy} is Local and none of its endpoints \
          is here; {packets} packets from {}, none got through",
         worst.sender(facts),
@@ -173,7 +176,7 @@ fn followed_by(facts: &Facts<'_>, server: IpAddr, rule: &Service) -> Finding {
         endpoint(server, rule.port)
     );
     let name = name(facts, rule, &target);
-    let summary = format!(
+    let summary = t!(
         "this node drops {target} of the Service {name}: {policy} is Local and none of its endpoints \
          is here"
     );
@@ -198,8 +201,8 @@ fn with_rule(
 
 fn rule_evidence(rule: &Service, name: &str) -> Evidence {
     let text = match rule.engine {
-        Engine::Ipvs => format!("IPVS has a virtual server for {name}, and no real server of it"),
-        _ => format!("kube-proxy's rule for {name} drops it: it has no local endpoints"),
+        Engine::Ipvs => t!("IPVS has a virtual server for {name}, and no real server of it"),
+        _ => t!("kube-proxy's rule for {name} drops it: it has no local endpoints"),
     };
     let list = rule.engine.list(rule.address);
     let mut line = match (rule.engine, &rule.name) {
@@ -244,17 +247,17 @@ fn fix(facts: &Facts<'_>, rule: &Service, policy: &str, name: &str) -> Fix {
     let told = nodes.iter().take(NODES).cloned().collect::<Vec<_>>();
     let told = match told.is_empty() {
         true => String::new(),
-        false => format!(" ({})", told.join(", ")),
+        false => t!(" ({})", told.join(t!(", "))),
     };
     let external = policy == "externalTrafficPolicy";
     let summary = match external {
-        true => format!(
+        true => t!(
             "send its clients to a node that has an endpoint{told}: a load balancer learns by the \
              Service's healthCheckNodePort which ones do. Or run a pod of {name} on this node, or set \
              {policy} to Cluster: then every node leads on, and pods see a node's address in place \
              of the client's"
         ),
-        false => format!(
+        false => t!(
             "run a pod of {name} on this node too (a DaemonSet does on every node); its endpoints are on \
              others{told}. Or set {policy} to Cluster: then every node leads on to all of them"
         ),

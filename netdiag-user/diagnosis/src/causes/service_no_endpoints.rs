@@ -26,6 +26,8 @@
 //! `kubectl -n NAMESPACE describe service NAME`, `kubectl -n NAMESPACE describe pod POD`.
 use std::net::IpAddr;
 
+use netdiag_lang::{mark, t};
+
 use super::{
     attempts::Attempts,
     followed,
@@ -44,7 +46,7 @@ use crate::{
 };
 
 pub const ID: &str = "service-no-endpoints";
-pub const TITLE: &str = "a Service has no ready endpoints: the node rejects what goes to it";
+pub const TITLE: &str = mark!("a Service has no ready endpoints: the node rejects what goes to it");
 
 /// ICMP and ICMPv6 port unreachable (RFC 792, RFC 4443), which kube-proxy's REJECT answers.
 const PORT_UNREACHABLE: [(u8, u8); 2] = [(3, 3), (1, 4)];
@@ -74,7 +76,7 @@ fn met(facts: &Facts<'_>) -> Option<Finding> {
     let worst = lost.first()?;
     let service = services::rule(known, worst)?;
     let (name, tries) = (services::title(facts, service), worst.tries.len());
-    let summary = format!(
+    let summary = t!(
         "the Service {name} has no ready endpoints: {tries} connections from {} rejected by this \
          node",
         services::who(facts, worst.client),
@@ -91,7 +93,7 @@ fn met(facts: &Facts<'_>) -> Option<Finding> {
 fn followed_by(facts: &Facts<'_>, server: IpAddr, service: &Service) -> Finding {
     let name = services::title(facts, service);
     let summary =
-        format!("the Service {name} has no ready endpoints: this node rejects what goes to it");
+        t!("the Service {name} has no ready endpoints: this node rejects what goes to it");
     let mut finding = Finding::new(ID, Severity::Warning, Confidence::Configured, summary);
     finding.about.push(server);
     with_rule(finding, facts, service)
@@ -99,7 +101,7 @@ fn followed_by(facts: &Facts<'_>, server: IpAddr, service: &Service) -> Finding 
 
 fn with_rule(mut finding: Finding, facts: &Facts<'_>, service: &Service) -> Finding {
     let name = services::title(facts, service);
-    let text = format!("a rule of this node rejects {name}: it has no endpoints");
+    let text = t!("a rule of this node rejects {name}: it has no endpoints");
     let list = service.engine.list(service.address);
     let confirm = list.pipe(shell!("grep -F -e {v}", service.address));
     finding.evidence.push(services::rules(text, confirm));
@@ -116,7 +118,7 @@ fn unreachable(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Evidence> {
     };
     let (packets, sender) = errors(facts, about, PORT_UNREACHABLE)?;
     let target = attempts.target();
-    let text = format!("{sender} answered {packets} times: {target} port unreachable");
+    let text = t!("{sender} answered {packets} times: {target} port unreachable");
     let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
     line.packets = Some(packets);
     line.confirm = Some(shell!(
@@ -129,7 +131,7 @@ fn fix(facts: &Facts<'_>, service: &Service) -> Fix {
     let path = services::path(facts, service).unwrap_or_default();
     let (summary, commands) = match path.split_once('/') {
         Some((namespace, name)) => (
-            format!("find out why {path} has no ready pods: its selector, their readiness"),
+            t!("find out why {path} has no ready pods: its selector, their readiness"),
             vec![
                 shell!("kubectl -n {v} get service {} -o wide", namespace, name),
                 shell!(
@@ -141,7 +143,8 @@ fn fix(facts: &Facts<'_>, service: &Service) -> Fix {
             ],
         ),
         None => (
-            "find the Service of that address, its selector, and why no pod of it is ready".into(),
+            t!("find the Service of that address, its selector, and why no pod of it is ready")
+                .into(),
             vec![shell!(
                 "kubectl get services -A -o wide | grep -F -e {v}",
                 service.address

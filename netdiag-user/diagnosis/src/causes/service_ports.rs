@@ -2,6 +2,8 @@
 //! or leaves it untranslated, and nothing on the node is wrong.
 use std::{collections::BTreeSet, net::IpAddr};
 
+use netdiag_lang::t;
+
 use super::{losses::Pattern, services};
 use crate::{
     model::{
@@ -42,14 +44,14 @@ impl<'a> Other<'a> {
     fn ports(&self) -> String {
         let port = |s: &&Service| format!("{} {}", flow::protocol(s.protocol), s.port);
         let all: BTreeSet<String> = self.rules.iter().map(port).collect();
-        Vec::from_iter(all).join(", ")
+        Vec::from_iter(all).join(t!(", "))
     }
 
     pub fn evidence(&self, facts: &Facts<'_>) -> Option<Evidence> {
         let first = self.rules.first()?;
         let list = first.engine.list(first.address);
         Some(services::rules(
-            format!(
+            t!(
                 "the Service {} has no such port: it has {}",
                 self.title(facts),
                 self.ports()
@@ -64,7 +66,7 @@ impl<'a> Other<'a> {
         let show =
             show.map(|(namespace, name)| shell!("kubectl -n {v} get service {}", namespace, name));
         Fix {
-            summary: format!(
+            summary: t!(
                 "ask the Service {} by a port that it has ({}), or add the port to it: {asked} is \
                  rejected because it is none of them",
                 self.title(facts),

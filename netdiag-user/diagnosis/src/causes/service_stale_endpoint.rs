@@ -28,6 +28,7 @@
 use std::{collections::HashSet, net::IpAddr};
 
 use netdiag_common::{dns::PORT, flow::FlowKey};
+use netdiag_lang::{mark, t};
 
 use super::{
     attempts::{self, Attempts},
@@ -50,7 +51,7 @@ use crate::{
 };
 
 pub const ID: &str = "service-stale-endpoint";
-pub const TITLE: &str = "a Service is translated to a pod that is gone";
+pub const TITLE: &str = mark!("a Service is translated to a pod that is gone");
 
 /// kube-proxy deletes what conntrack has of a backend as soon as its rules are without it.
 const SETTLED_NS: u64 = 5_000_000_000;
@@ -72,15 +73,16 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let worst = all.iter().max_by_key(|s| s.gone.packets)?;
     let (name, backend) = (services::title(facts, worst.service), worst.gone.endpoint());
     let (packets, client) = (worst.gone.packets, services::who(facts, worst.gone.client));
-    let how = if worst.by_rule {
-        "a rule"
-    } else {
-        "a conntrack entry"
+    let summary = match worst.by_rule {
+        true => t!(
+            "a rule translates the Service {name} to {backend}, which no pod has: {packets} packets \
+             from {client} lost"
+        ),
+        false => t!(
+            "a conntrack entry translates the Service {name} to {backend}, which no pod has: \
+             {packets} packets from {client} lost"
+        ),
     };
-    let summary = format!(
-        "{how} translates the Service {name} to {backend}, which no pod has: {packets} packets \
-         from {client} lost"
-    );
     let mut finding = Finding::new(ID, Severity::Warning, Confidence::Confirmed, summary);
     for stale in &all {
         stale.tell(facts, &mut finding);
@@ -157,7 +159,7 @@ fn lost_here(pattern: &Pattern<'_>) -> Gone {
     let at = pattern.losses.iter().find_map(|l| l.interface.clone());
     let first = pattern.losses.first();
     let (reason, symbol) = first.map_or(("", ""), |l| (l.reason.as_str(), l.symbol()));
-    let text = format!(
+    let text = t!(
         "{packets} packets to {address} dropped, no host replies to ARP/ND for it: {reason} in {symbol}"
     );
     let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
@@ -190,7 +192,7 @@ fn lost_beyond(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
     if facts.node.owns(sender) {
         return None;
     }
-    let text = format!("{sender} answered {errors} times: host {address} unreachable");
+    let text = t!("{sender} answered {errors} times: host {address} unreachable");
     let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
     line.packets = Some(errors);
     line.confirm = Some(shell!(
@@ -210,7 +212,7 @@ fn silent(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
         return None;
     }
     let (target, packets) = (attempts.target(), attempts.packets());
-    let text = format!("{packets} packets were translated to {target}, no answer came");
+    let text = t!("{packets} packets were translated to {target}, no answer came");
     let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
     line.packets = Some(packets);
     line.confirm = Some(shell!(
@@ -296,11 +298,11 @@ impl Stale<'_> {
         let list = service.engine.list(service.address);
         let line = match self.by_rule {
             true => services::rules(
-                format!("a rule for {name} names the backend {backend}, which no known pod has"),
+                t!("a rule for {name} names the backend {backend}, which no known pod has"),
                 list.pipe(shell!("grep -F -e {v}", gone.address)),
             ),
             false => services::rules(
-                format!("no rule for {name} names {backend} any more: a conntrack entry does"),
+                t!("no rule for {name} names {backend} any more: a conntrack entry does"),
                 shell!("conntrack -L -d {}", service.address),
             ),
         };
@@ -309,8 +311,8 @@ impl Stale<'_> {
         finding.flows.push(gone.refer());
         finding.pods.extend(facts.pod(gone.client, PodRole::Source));
         finding.about.extend([gone.address, service.address]);
-        let (address, because) = (gone.address, "a Service still sends connections to");
-        let because = format!("{because} {address}");
+        let address = gone.address;
+        let because = t!("a Service still sends connections to {address}");
         finding.ties.blame(Subject::Backend { address }, because);
     }
 
@@ -326,7 +328,7 @@ impl Stale<'_> {
         );
         if !self.by_rule {
             return Fix {
-                summary: format!(
+                summary: t!(
                     "delete the entry that still sends this client to {address}; a client that \
                      opens a new socket after an error would not need it"
                 ),
@@ -334,7 +336,7 @@ impl Stale<'_> {
             };
         }
         Fix {
-            summary: format!(
+            summary: t!(
                 "no pod has {address}: see why kube-proxy on this node missed the change (its log, \
                  its connection to the API server), and restart it"
             ),

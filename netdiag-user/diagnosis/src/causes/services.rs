@@ -4,6 +4,7 @@ use crate::model::shell::CommandLine;
 use std::{collections::BTreeMap, net::IpAddr};
 
 use netdiag_common::flow::FlowKey;
+use netdiag_lang::{mark, t};
 
 use super::{
     attempts::{self, Attempts, Try},
@@ -18,6 +19,7 @@ use crate::{
         gather::Want,
         pod::label,
         services::{Service, Services, Word},
+        text::counted,
         total::add,
         verdict::{Evidence, EvidenceKind, Finding, Origin, PodRole},
     },
@@ -139,16 +141,16 @@ pub fn truth_of(
     let ready = all.iter().filter(|(backend, _)| backend.ready).count();
     let some = all.iter().take(NAMED).map(|(b, port)| backend(b, *port));
     let text = match all.len() {
-        0 => format!(
+        0 => t!(
             "the API has no endpoints for {}: {}",
             of.path(),
             selector(of)
         ),
         n => {
-            let some = some.collect::<Vec<_>>().join(", ");
-            let more = if n > NAMED { ", …" } else { "" };
-            let (name, s) = (of.path(), if n == 1 { "" } else { "s" });
-            format!("the API has {n} endpoint{s} for {name}, {ready} ready: {some}{more}")
+            let some = some.collect::<Vec<_>>().join(t!(", "));
+            let more = if n > NAMED { t!(", …") } else { "" };
+            let (name, endpoints) = (of.path(), counted(n as u64, mark!("endpoint")));
+            t!("the API has {endpoints} for {name}, {ready} ready: {some}{more}")
         }
     };
     let mut line = Evidence::new(EvidenceKind::Api, Origin::Configured, text);
@@ -162,14 +164,15 @@ pub fn truth_of(
 
 fn backend(backend: &cluster::Backend, port: u16) -> String {
     let name = backend.pod.as_ref();
-    let name = name.map_or("no pod".into(), |(namespace, name)| {
-        format!("{namespace}/{name}")
-    });
+    let name = name.map_or_else(
+        || t!("no pod").to_owned(),
+        |(namespace, name)| format!("{namespace}/{name}"),
+    );
     let node = backend.node.as_ref();
     let node = node.map_or_else(String::new, |node| format!("@{node}"));
     let address = backend.addresses.first();
-    let address = address.map_or_else(String::new, |a| format!(" at {}", endpoint(*a, port)));
-    let state = if backend.ready { "" } else { " not ready" };
+    let address = address.map_or_else(String::new, |a| t!(" at {}", endpoint(*a, port)));
+    let state = if backend.ready { "" } else { t!(" not ready") };
     format!("{name}{node}{address}{state}")
 }
 
@@ -179,8 +182,8 @@ fn selector(service: &cluster::Service) -> String {
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
     match labels.is_empty() {
-        true => "it has no selector, and nobody else made any".into(),
-        false => format!("no pod that runs has its labels {}", labels.join(",")),
+        true => t!("it has no selector, and nobody else made any").into(),
+        false => t!("no pod that runs has its labels {}", labels.join(",")),
     }
 }
 
@@ -188,7 +191,7 @@ fn selector(service: &cluster::Service) -> String {
 pub fn evidence(facts: &Facts<'_>, known: &Services, address: IpAddr) -> Option<Word> {
     let by_api = facts.cluster.service(address, None);
     let by_api = by_api.map(|(of, _)| Word {
-        by: format!("{} as the API has it", of.path()),
+        by: t!("{} as the API has it", of.path()),
         sure: true,
     });
     by_api.or_else(|| known.evidence(address))
@@ -238,9 +241,9 @@ fn silence(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Evidence {
     let at = seen.map(|hop| hop.interface.clone());
     let last = at
         .as_deref()
-        .map_or_else(String::new, |at| format!(", last seen at {at}"));
+        .map_or_else(String::new, |at| t!(", last seen at {at}"));
     let packets = attempts.packets();
-    let text = format!("{packets} packets from {client} to {target} without an answer{last}");
+    let text = t!("{packets} packets from {client} to {target} without an answer{last}");
     let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
     line.direction = seen.map(|hop| hop.direction().to_owned());
     line.packets = Some(packets);

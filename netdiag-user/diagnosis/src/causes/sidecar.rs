@@ -3,6 +3,7 @@
 use crate::model::shell::CommandLine;
 use crate::shell;
 use netdiag_common::dns::PORT;
+use netdiag_lang::{mark, t};
 
 use super::{
     dns::{self, PATTERN},
@@ -109,7 +110,7 @@ pub fn may_wait(facts: &Facts<'_>, refusal: &Refusal<'_>) -> bool {
 }
 
 /// For the list of what could not be told.
-pub const LASTS: &str = "whether the pod's proxy goes on without an answer";
+pub const LASTS: &str = mark!("whether the pod's proxy goes on without an answer");
 
 /// Whether what the proxy of a closed port asks has gone unanswered for a moment only.
 pub fn begins_to_wait(facts: &Facts<'_>, refusal: &Refusal<'_>) -> bool {
@@ -202,23 +203,23 @@ impl Waits<'_> {
             Self::Silence(silence) => {
                 let mut names: Vec<_> = silence.questions.iter().map(|q| &q.name).collect();
                 names.sort_by_key(|name| (!is_control_plane(name), name.as_str()));
-                let name = names.first().map_or("names", |name| name.as_str());
-                format!("its lookups of {name} at {} get no answer", silence.server)
+                let name = names.first().map_or(t!("names"), |name| name.as_str());
+                t!("its lookups of {name} at {} get no answer", silence.server)
             }
             Self::NoName(question) => {
                 let dns = &question.dns;
                 let code = match (dns.nxdomain, dns.servfail) {
-                    (1.., _) => "no such name (NXDOMAIN)",
+                    (1.., _) => t!("no such name (NXDOMAIN)"),
                     (_, 1..) => "SERVFAIL",
                     _ => "REFUSED",
                 };
-                format!("{} answers to {}: {code}", question.server, question.name)
+                t!("{} answers to {}: {code}", question.server, question.name)
             }
             Self::Refused(attempts) => {
-                format!("its connections to {} are refused", attempts.target())
+                t!("its connections to {} are refused", attempts.target())
             }
             Self::Unanswered(attempts) => {
-                format!("its connections to {} get no answer", attempts.target())
+                t!("its connections to {} get no answer", attempts.target())
             }
         }
     }

@@ -39,9 +39,11 @@ use crate::{
     pipeline::facts::Facts,
     shell,
 };
+use netdiag_lang::{mark, t};
 
 pub const ID: &str = "sidecar-blocked";
-pub const TITLE: &str = "a sidecar keeps its ports closed while it waits for its control plane";
+pub const TITLE: &str =
+    mark!("a sidecar keeps its ports closed while it waits for its control plane");
 
 /// Rules of the pods that refuse; their sockets are asked for by the other causes about them.
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
@@ -100,12 +102,16 @@ fn summary(
     ports.sort_unstable();
     ports.dedup();
     let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
-    let of_ports = if ports.len() == 1 { "port" } else { "ports" };
+    let of_ports = if ports.len() == 1 {
+        t!("port")
+    } else {
+        t!("ports")
+    };
     let tries: usize = refusals.iter().map(|r| r.attempts.tries.len()).sum();
-    format!(
+    t!(
         "the sidecar of {} keeps {of_ports} {} closed, {tries} connections refused: {}",
         name(facts, worst),
-        ports.join(" and "),
+        ports.join(t!(" and ")),
         waits.text()
     )
 }
@@ -115,7 +121,7 @@ fn waiting(refusal: &Refusal<'_>, waits: &Waits<'_>) -> Evidence {
         true => EvidenceKind::Dns,
         false => EvidenceKind::Reset,
     };
-    let text = format!(
+    let text = t!(
         "the proxy waits: {}, {} packets so far",
         waits.text(),
         waits.asked()
@@ -135,7 +141,7 @@ fn shut(facts: &Facts<'_>, refusal: &Refusal<'_>, closed: &Closed<'_>) -> Eviden
     match closed {
         Closed::Led(redirect) => {
             let to = redirect.port;
-            let text = format!(
+            let text = t!(
                 "connections to port {port} are led to port {to}, where nobody listens: {}",
                 redirect.rule
             );
@@ -148,11 +154,11 @@ fn shut(facts: &Facts<'_>, refusal: &Refusal<'_>, closed: &Closed<'_>) -> Eviden
         Closed::Own => {
             let led = proxy.and_then(|p| p.inbound.first().or(p.outbound.first()));
             let who = match (led, proxy.and_then(|p| p.proxies.first())) {
-                (Some(led), _) => format!("the rules lead other ports to {}", led.port),
-                (None, Some(proxy)) => format!("{proxy} runs there"),
-                (None, None) => "a proxy runs there".into(),
+                (Some(led), _) => t!("the rules lead other ports to {}", led.port),
+                (None, Some(proxy)) => t!("{proxy} runs there"),
+                (None, None) => t!("a proxy runs there").into(),
             };
-            let text = format!("port {port} is the proxy's own ({who}), and nobody listens on it");
+            let text = t!("port {port} is the proxy's own ({who}), and nobody listens on it");
             refusals::sockets(facts, refusal, text)
         }
     }
@@ -160,16 +166,16 @@ fn shut(facts: &Facts<'_>, refusal: &Refusal<'_>, closed: &Closed<'_>) -> Eviden
 
 fn fix(facts: &Facts<'_>, refusal: &Refusal<'_>, waits: &Waits<'_>) -> Fix {
     let summary = match waits {
-        Waits::Silence(_) => format!(
+        Waits::Silence(_) => t!(
             "bring name resolution back ({} does not answer the pod); the sidecar opens by itself",
             waits.target()
         ),
-        Waits::NoName(question) => format!(
+        Waits::NoName(question) => t!(
             "make {} exist (the control plane's Service), or correct the address that the sidecar \
              was injected with; it opens by itself then",
             question.name
         ),
-        Waits::Refused(_) | Waits::Unanswered(_) => format!(
+        Waits::Refused(_) | Waits::Unanswered(_) => t!(
             "bring the control plane at {} back (its Deployment and Service); the sidecar opens by \
              itself",
             waits.target()

@@ -25,6 +25,8 @@
 //! against bursts.
 use std::{collections::BTreeMap, net::IpAddr};
 
+use netdiag_lang::{mark, t};
+
 use super::{
     losses::{self, Pattern},
     need::Need,
@@ -41,7 +43,7 @@ use crate::{
 };
 
 pub const ID: &str = "socket-buffer-overflow";
-pub const TITLE: &str = "an application reads datagrams more slowly than they arrive";
+pub const TITLE: &str = mark!("an application reads datagrams more slowly than they arrive");
 
 /// IPPROTO_UDP.
 const UDP: u8 = 17;
@@ -69,9 +71,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let (netns, address, port) = *place;
     let receiver = receiver(facts, *place);
     let who = receiver.and_then(|r| r.owner.as_ref());
-    let who = who.map_or("the application", String::as_str);
+    let who = who.map_or(t!("the application"), String::as_str);
     let lost = count(worst);
-    let summary = format!(
+    let summary = t!(
         "{who} reads slower than datagrams come for {}: {lost} of {} dropped at its full receive \
          buffer",
         crate::model::address::endpoint(address, port),
@@ -132,10 +134,12 @@ fn receiver<'a>(facts: &Facts<'a>, (netns, address, port): Place) -> Option<&'a 
 }
 
 fn socket_evidence(facts: &Facts<'_>, netns: u32, port: u16, receiver: &Receiver) -> Evidence {
-    let text = format!(
+    let text = t!(
         "the socket at port {port} may hold {} bytes, {} wait in it; {} datagrams dropped since it \
          was made",
-        receiver.limit, receiver.queued, receiver.drops
+        receiver.limit,
+        receiver.queued,
+        receiver.drops
     );
     let mut line = Evidence::new(EvidenceKind::Socket, Origin::Observed, text);
     let list = shell!("ss -uanmp 'sport = :{}'", port);
@@ -145,7 +149,7 @@ fn socket_evidence(facts: &Facts<'_>, netns: u32, port: u16, receiver: &Receiver
 
 fn counter_evidence(facts: &Facts<'_>, netns: u32) -> Option<Evidence> {
     let moved = facts.moved(netns, "Udp.RcvbufErrors").filter(|n| *n > 0)?;
-    let text = format!("UdpRcvbufErrors of its namespace rose by {moved} during this run");
+    let text = t!("UdpRcvbufErrors of its namespace rose by {moved} during this run");
     let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
     line.packets = Some(moved);
     let count = shell!("nstat -asz UdpRcvbufErrors");
@@ -156,9 +160,9 @@ fn counter_evidence(facts: &Facts<'_>, netns: u32) -> Option<Evidence> {
 fn fix(receiver: Option<&Receiver>) -> Fix {
     let larger = receiver.map_or(USUAL_RMEM, |r| r.limit.max(USUAL_RMEM / 4));
     let larger = larger.saturating_mul(4);
-    let has = receiver.map_or_else(String::new, |r| format!(" (it has {})", r.limit));
+    let has = receiver.map_or_else(String::new, |r| t!(" (it has {})", r.limit));
     Fix {
-        summary: format!(
+        summary: t!(
             "see why the application does not keep up (CPU limit, one thread, slow work per \
              datagram); against bursts give its socket a larger receive buffer{has}, up to \
              net.core.rmem_max, which the node must allow"

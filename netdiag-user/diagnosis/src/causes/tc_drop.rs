@@ -30,6 +30,8 @@
 //! handle. Never delete its qdisc: other filters hang on it.
 use std::collections::BTreeMap;
 
+use netdiag_lang::{mark, t};
+
 use super::{
     losses::{self, Pattern},
     need::{Need, Sufferer},
@@ -42,7 +44,8 @@ use crate::{
         shell::CommandLine,
         total::Total,
         verdict::{
-            Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity, Subject,
+            Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRef, PodRole, Severity,
+            Subject,
         },
     },
     pipeline::facts::{Facts, Loss},
@@ -50,7 +53,7 @@ use crate::{
 };
 
 pub const ID: &str = "tc-drop";
-pub const TITLE: &str = "a tc filter or an XDP program at a link drops pods' packets";
+pub const TITLE: &str = mark!("a tc filter or an XDP program at a link drops pods' packets");
 
 /// Filters that a finding names at most.
 const FILTERS: usize = 3;
@@ -185,15 +188,27 @@ impl<'a> Spot<'a> {
         own.map_or_else(|| format!("ifindex {link}"), |(_, name)| name.clone())
     }
 
+    fn pod(&self, facts: &Facts<'_>) -> Option<PodRef> {
+        let side = facts.node.pod_side(self.place.0);
+        let mut addresses = side.into_iter().flat_map(|s| &s.addresses);
+        addresses.find_map(|a| facts.pod(*a, PodRole::Source))
+    }
+
     /// With the pod that it is inside of.
     fn name(&self, facts: &Facts<'_>) -> String {
         let link = self.link(facts);
-        if self.place.0 == facts.node.netns {
-            return link;
+        match self.pod(facts) {
+            _ if self.place.0 == facts.node.netns => link,
+            Some(pod) => t!("{link} inside the pod {}", label(&pod)),
+            None => t!("{link} inside a pod"),
         }
-        let side = facts.node.pod_side(self.place.0);
-        let mut addresses = side.into_iter().flat_map(|s| &s.addresses);
-        match addresses.find_map(|a| facts.pod(*a, PodRole::Source)) {
+    }
+
+    /// The same in English, whichever language was chosen: findings are told apart by it.
+    fn key(&self, facts: &Facts<'_>) -> String {
+        let link = self.link(facts);
+        match self.pod(facts) {
+            _ if self.place.0 == facts.node.netns => link,
             Some(pod) => format!("{link} inside the pod {}", label(&pod)),
             None => format!("{link} inside a pod"),
         }
@@ -202,10 +217,10 @@ impl<'a> Spot<'a> {
     fn who(&self, facts: &Facts<'_>) -> String {
         let (place, hook) = (self.name(facts), self.place.2);
         match (self.filters.len(), hook) {
-            (0, LinkHook::Xdp) => format!("XDP of {place}"),
-            (0, _) => format!("tc {} of {place}", hook.side()),
+            (0, LinkHook::Xdp) => t!("XDP of {place}"),
+            (0, _) => t!("tc {} of {place}", hook.side()),
             (1, _) => self.filters[0].describe(&place),
-            (n, _) => format!(
+            (n, _) => t!(
                 "one of {n} filters and programs at {} of {place}",
                 hook.side()
             ),
@@ -218,15 +233,15 @@ impl<'a> Spot<'a> {
         let (origin, text) = match (filter.moved, self.culprit()) {
             (0, Some(_)) => (
                 Origin::Configured,
-                format!("{what} is the only one there that may drop{owner}"),
+                t!("{what} is the only one there that may drop{owner}"),
             ),
             (0, None) => (
                 Origin::Configured,
-                format!("{what} may drop, and counts nothing{owner}"),
+                t!("{what} may drop, and counts nothing{owner}"),
             ),
             (moved, _) => (
                 Origin::Observed,
-                format!("{what} dropped {moved} packets while it was watched{owner}"),
+                t!("{what} dropped {moved} packets while it was watched{owner}"),
             ),
         };
         let mut line = Evidence::new(EvidenceKind::Rule, origin, text);
@@ -292,10 +307,10 @@ impl<'a> Taken<'a> {
         };
         let more = match self.spots.len() {
             1 => String::new(),
-            2 => " (and of 1 other link)".into(),
-            n => format!(" (and of {} other links)", n - 1),
+            2 => t!(" (and of 1 other link)").into(),
+            n => t!(" (and of {} other links)", n - 1),
         };
-        let summary = format!(
+        let summary = t!(
             "{}{more} drops {} from {}: {} packets, none got through",
             spot.who(facts),
             worst.target(),
@@ -316,7 +331,7 @@ impl<'a> Taken<'a> {
     }
 
     fn subject(&self, facts: &Facts<'_>, spot: &Spot<'_>) -> Subject {
-        let link = spot.name(facts);
+        let link = spot.key(facts);
         let text = match (spot.dataplane(), spot.culprit()) {
             (Some(dataplane), _) => dataplane.name().to_owned(),
             (None, Some(culprit)) => culprit.describe(&link),
@@ -332,12 +347,12 @@ impl<'a> Taken<'a> {
         }
         let Some(culprit) = spot.culprit() else {
             let found = match (spot.filters.is_empty(), self.known) {
-                (false, _) => "these count nothing",
-                (true, true) => "none is there now that could have",
-                (true, false) => "they could not be read",
+                (false, _) => t!("these count nothing"),
+                (true, true) => t!("none is there now that could have"),
+                (true, false) => t!("they could not be read"),
             };
             return Fix {
-                summary: format!("find out what drops {target} there: {found}"),
+                summary: t!("find out what drops {target} there: {found}"),
                 commands: spot.lists(facts),
             };
         };
@@ -349,11 +364,11 @@ impl<'a> Taken<'a> {
         commands.extend(deletes.take(LINKS));
         let holder = holder(culprit);
         let summary = match commands.len() {
-            1 => format!(
+            1 => t!(
                 "let {target} pass in whatever attached this program{holder}: without a bpf link no \
                  command takes it away alone"
             ),
-            _ => format!(
+            _ => t!(
                 "let {target} pass in whatever set this filter{holder}, or take away this one alone"
             ),
         };
@@ -367,17 +382,17 @@ fn owner(filter: &LinkFilter) -> String {
         return String::new();
     };
     let held = match program.holders.as_slice() {
-        [] => "no process holds it".to_owned(),
-        holders => format!("held by {}", holders.join(", ")),
+        [] => t!("no process holds it").to_owned(),
+        holders => t!("held by {}", holders.join(t!(", "))),
     };
-    format!("; loaded by uid {}, {held}", program.user)
+    t!("; loaded by uid {}, {held}", program.user)
 }
 
 fn holder(filter: &LinkFilter) -> String {
     let holders = filter.program.as_ref().map_or(&[][..], |p| &p.holders);
     holders
         .first()
-        .map_or_else(String::new, |one| format!(" ({one} holds it)"))
+        .map_or_else(String::new, |one| t!(" ({one} holds it)"))
 }
 
 /// What is meant to be dropped.
@@ -395,7 +410,7 @@ fn by_policy(dataplane: Dataplane, target: &str) -> Fix {
         )],
     };
     Fix {
-        summary: format!(
+        summary: t!(
             "nothing, where a policy is to keep {target} out; else allow it in the NetworkPolicy that \
              {name} implements"
         ),

@@ -35,9 +35,11 @@ use crate::{
     pipeline::facts::Facts,
     shell,
 };
+use netdiag_lang::{mark, t};
 
 pub const ID: &str = "tunnel-mtu-too-large";
-pub const TITLE: &str = "GRE, sit, ip6tnl or WireGuard MTU plus overhead exceeds the MTU below it";
+pub const TITLE: &str =
+    mark!("GRE, sit, ip6tnl or WireGuard MTU plus overhead exceeds the MTU below it");
 
 const KINDS: [LinkKind; 4] = [
     LinkKind::Gre,
@@ -54,13 +56,15 @@ fn fix(tunnel: &TooLarge<'_>) -> Fix {
     let (name, left) = (&tunnel.link.name, tunnel.left);
     let owner = match tunnel.link.kind {
         LinkKind::Wireguard => {
-            "Calico: wireguardMTU (wireguardMTUV6) in FelixConfiguration; Cilium takes it from \
+            t!(
+                "Calico: wireguardMTU (wireguardMTUV6) in FelixConfiguration; Cilium takes it from \
              its NIC or from `mtu` in cilium-config; wg-quick: MTU in its file"
+            )
         }
-        _ => "the daemon or network file that makes the tunnel says it again at every start",
+        _ => t!("the daemon or network file that makes the tunnel says it again at every start"),
     };
     Fix {
-        summary: format!(
+        summary: t!(
             "set {name} to MTU {left} ({} of {} minus {} of encapsulation), and the pods' to \
              {left}: {owner}",
             tunnel.underlay_bytes,

@@ -10,6 +10,8 @@ mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 
+use netdiag_lang::t;
+
 use super::need::{Asked, Need, Strength, Sufferer};
 use crate::{
     model::{
@@ -66,7 +68,12 @@ impl Open {
         mut need: Need,
     ) -> Option<Self> {
         let Some(want) = need.query.want().cloned() else {
-            return Self::with(cause, need, "not watched for long enough yet".into(), true);
+            return Self::with(
+                cause,
+                need,
+                t!("not watched for long enough yet").into(),
+                true,
+            );
         };
         let (why, young) = match facts.gathered.answer(&want) {
             Answer::Known | Answer::Absent => return None,
@@ -109,8 +116,8 @@ impl Open {
 
 fn late(age: u64) -> String {
     match age / 1_000_000_000 {
-        0 => "no answer yet".to_owned(),
-        seconds => format!("no answer yet after {seconds} s"),
+        0 => t!("no answer yet").to_owned(),
+        seconds => t!("no answer yet after {seconds} s"),
     }
 }
 

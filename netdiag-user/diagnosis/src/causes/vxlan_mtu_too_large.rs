@@ -37,9 +37,10 @@ use crate::{
     pipeline::facts::Facts,
     shell,
 };
+use netdiag_lang::{mark, t};
 
 pub const ID: &str = "vxlan-mtu-too-large";
-pub const TITLE: &str = "VXLAN/Geneve MTU plus overhead exceeds the underlay's MTU";
+pub const TITLE: &str = mark!("VXLAN/Geneve MTU plus overhead exceeds the underlay's MTU");
 
 const KINDS: [LinkKind; 2] = [LinkKind::Vxlan, LinkKind::Geneve];
 
@@ -57,25 +58,25 @@ fn agent(tunnel: &TooLarge<'_>) -> String {
         false => "flannel.",
     };
     if name.starts_with(family) {
-        return format!(
+        return t!(
             "flanneld takes its MTU from {nic} when it starts: restart it after the NIC's MTU is \
              final, or set Backend.MTU in net-conf.json"
         );
     }
     if name.contains("calico") {
         let left = tunnel.left;
-        return format!(
+        return t!(
             "Calico's agent sets it again: mtu: {left} in the Installation's calicoNetwork, or \
              veth_mtu of the ConfigMap calico-config"
         );
     }
-    format!("Whoever made {name} sets it again: give the same number to its configuration")
+    t!("Whoever made {name} sets it again: give the same number to its configuration")
 }
 
 fn fix(tunnel: &TooLarge<'_>) -> Fix {
     let (name, left) = (&tunnel.link.name, tunnel.left);
     Fix {
-        summary: format!(
+        summary: t!(
             "set {name} to MTU {left} ({} of {} minus {} of encapsulation), and the CNI \
              configuration's mtu to {left}; {}",
             tunnel.underlay_bytes,

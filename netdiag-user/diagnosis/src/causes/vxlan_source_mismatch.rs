@@ -27,9 +27,9 @@
 //! # Fix
 //! Keep one address on the NIC, or pin the VXLAN source to the address that the peers know (flannel:
 //! `--iface=ADDRESS`, or the annotation flannel.alpha.coreos.com/public-ip-overwrite).
+mod fix;
 mod other_node;
 
-use crate::model::shell::CommandLine;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
@@ -39,29 +39,27 @@ use netdiag_common::{
     flow::FlowKey,
     hop::{ACK, VXLAN},
 };
+use netdiag_lang::{mark, t};
 
-use super::announced;
+use super::{announced, overlay};
 use crate::{
     model::{
-        address::mac,
         flow,
-        node::{Fdb, Link, LinkKind},
+        node::{Link, LinkKind},
         total::Total,
         verdict::{
-            Confidence, Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, Severity, Subject,
+            Confidence, Evidence, EvidenceKind, Finding, FlowRef, Origin, Severity, Subject,
         },
     },
     pipeline::facts::{Facts, HopFlow, OuterPair},
     shell,
 };
 
-/// Flannel has one per peer; a bridged overlay one per pod there.
-const MOST_ENTRIES: usize = 8;
-
 pub use other_node::complete;
 
 pub const ID: &str = "vxlan-source-mismatch";
-pub const TITLE: &str = "a VXLAN outer source address is not the one the peers have for the node";
+pub const TITLE: &str =
+    mark!("a VXLAN outer source address is not the one the peers have for the node");
 
 /// Retransmits of a conversation, both directions together, without any progress. A SYN is sent
 /// again after 1 s and 3 s (RFC 6298), its answer too: two are a second of silence.
@@ -224,16 +222,16 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.evidence = evidence(facts, &mismatch, stalled.len());
     finding.pods = pods.into_iter().collect();
     finding.flows = flow_refs(facts, &stalled);
-    finding.fix = fix(facts, &mismatch);
+    finding.fix = fix::fix(facts, &mismatch);
     finding.about = vec![mismatch.destination, mismatch.expected];
     let (peer, old) = (mismatch.destination, mismatch.expected);
     finding.ties.blame(
         Subject::Vtep { address: peer },
-        format!("{peer} is sent packets from an address that it does not expect"),
+        t!("{peer} is sent packets from an address that it does not expect"),
     );
     finding.ties.blame(
         Subject::Vtep { address: old },
-        format!("{old} is a VTEP's old address, which nobody holds"),
+        t!("{old} is a VTEP's old address, which nobody holds"),
     );
     stalled.iter().for_each(|flow| finding.scope.add_key(flow));
     let others = finding.about.iter().filter(|host| !facts.owns(**host));
@@ -248,19 +246,23 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 fn summary(m: &Mismatch) -> String {
     match m.side {
         Side::Ours => {
-            let who = match m.expected_from {
-                "node address" | "annotation" => "the cluster".to_owned(),
-                _ => format!("the peer {}", m.destination),
-            };
-            format!(
-                "VXLAN packets leave {} from {}, but {who} knows this node as {}: flows to {} stall",
-                m.interface, m.source, m.expected, m.destination
-            )
+            let (link, source, known, peer) = (&m.interface, m.source, m.expected, m.destination);
+            match m.expected_from {
+                "node address" | "annotation" => t!(
+                    "VXLAN packets leave {link} from {source}, but the cluster knows this node as \
+                     {known}: flows to {peer} stall"
+                ),
+                _ => t!(
+                    "VXLAN packets leave {link} from {source}, but the peer {peer} knows this node as \
+                     {known}: flows to {peer} stall"
+                ),
+            }
         }
-        Side::Peers => format!(
+        Side::Peers => t!(
             "VXLAN packets come in from {}, but the forwarding table sends the answers to {}: \
              flows between them stall",
-            m.source, m.expected
+            m.source,
+            m.expected
         ),
     }
 }
@@ -352,7 +354,7 @@ fn evidence(facts: &Facts<'_>, m: &Mismatch, stalled: usize) -> Vec<Evidence> {
     lines.extend(announced::of(facts, m.expected));
     lines.extend(fdb_evidence(facts, m));
     lines.extend(unreached_evidence(facts, m));
-    let text = format!("{stalled} connections over this pair retransmit and get no further");
+    let text = t!("{stalled} connections over this pair retransmit and get no further");
     let mut line = Evidence::new(EvidenceKind::Retransmit, Origin::Observed, text);
     line.at = Some(m.interface.clone());
     lines.push(line);
@@ -368,9 +370,15 @@ fn outer_evidence(facts: &Facts<'_>, m: &Mismatch) -> Vec<Evidence> {
     };
     let line = |o: &OuterPair| {
         let direction = crate::pipeline::facts::direction(o.key.direction);
-        let text = format!(
-            "{} packets {direction} on {}: outer {} → {}, VNI {}, port {}",
-            o.outer.packets, o.interface, o.source, o.destination, o.key.vni, o.key.port
+        let text = t!(
+            "{} packets {} on {}: outer {} → {}, VNI {}, port {}",
+            o.outer.packets,
+            overlay::way(o.egress()),
+            o.interface,
+            o.source,
+            o.destination,
+            o.key.vni,
+            o.key.port
         );
         let mut line = Evidence::new(EvidenceKind::OuterAddress, Origin::Observed, text);
         line.at = Some(o.interface.clone());
@@ -396,12 +404,16 @@ fn address_evidence(facts: &Facts<'_>, m: &Mismatch) -> Option<Evidence> {
             .node
             .addresses()
             .find(|(_, a)| a.prefix.address == address)?;
-        let kind = if own.dynamic { "dynamic" } else { "static" };
-        Some((link.name.clone(), format!("{address} ({kind})")))
+        let kind = if own.dynamic {
+            t!("dynamic")
+        } else {
+            t!("static")
+        };
+        Some((link.name.clone(), t!("{address} ({kind})")))
     };
     let (name, source) = describe(m.source)?;
     let (_, expected) = describe(m.expected)?;
-    let text = format!("{name} has {source}, the outer source, and {expected}, the one expected");
+    let text = t!("{name} has {source}, the outer source, and {expected}, the one expected");
     let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
     line.confirm = Some(shell!("ip address show {}", name));
     line.at = Some(name);
@@ -413,9 +425,11 @@ fn fdb_evidence(facts: &Facts<'_>, m: &Mismatch) -> Option<Evidence> {
         return None;
     }
     let device = device(facts, m.vni, m.port)?;
-    let text = format!(
+    let text = t!(
         "{}'s forwarding table has {} and no entry for {}",
-        device.name, m.expected, m.source
+        device.name,
+        m.expected,
+        m.source
     );
     let mut line = Evidence::new(EvidenceKind::Fdb, Origin::Configured, text);
     line.at = Some(device.name.clone());
@@ -432,7 +446,7 @@ fn unreached_evidence(facts: &Facts<'_>, m: &Mismatch) -> Option<Evidence> {
     let losses: Vec<_> = facts.losses.iter().filter(lost).collect();
     let first = losses.first()?;
     let packets: u64 = losses.iter().map(|l| l.dropped.packets).total();
-    let text = format!(
+    let text = t!(
         "{packets} encapsulated answers to {} dropped: {} in {}",
         m.expected,
         first.reason,
@@ -445,56 +459,4 @@ fn unreached_evidence(facts: &Facts<'_>, m: &Mismatch) -> Option<Evidence> {
     line.location = Some(first.symbol().to_owned());
     line.confirm = Some(shell!("ip neighbour show {}", m.expected));
     Some(line)
-}
-
-fn fix(facts: &Facts<'_>, m: &Mismatch) -> Fix {
-    let link = device(facts, m.vni, m.port);
-    let device = link.map_or("the VXLAN device", |l| l.name.as_str());
-    match m.side {
-        Side::Ours => Fix {
-            summary: format!(
-                "make {device} send from {}, by which the peers know this node: remove {} from \
-                 {} (a second address by DHCP: BOOTPROTO=none) or set flannel's annotation \
-                 flannel.alpha.coreos.com/public-ip-overwrite to {} and restart flanneld; until \
-                 then the command does it",
-                m.expected, m.source, m.interface, m.expected
-            ),
-            commands: Vec::from_iter(link.map(|link| {
-                shell!(
-                    "ip link set dev {} type vxlan id {} local {}",
-                    link.name,
-                    m.vni,
-                    m.expected
-                )
-            })),
-        },
-        Side::Peers => Fix {
-            summary: format!(
-                "the peer that sends from {} is entered as {}: its lease (flannel: the node's \
-                 public-ip annotation) is stale; correct it there and restart its flanneld, which \
-                 every node then hears of. Until then, on this node only, enter what it sends from",
-                m.source, m.expected
-            ),
-            commands: link.map_or_else(Vec::new, |link| entered(facts, link, m)),
-        },
-    }
-}
-
-/// The entries of the old address, with the new one.
-fn entered(facts: &Facts<'_>, device: &Link, m: &Mismatch) -> Vec<CommandLine> {
-    let own = |f: &&Fdb| f.ifindex == device.index && f.vtep == m.expected;
-    // All zeros are where what has no entry is sent.
-    let hosts = facts.node.fdb.iter().filter(own);
-    let hosts = hosts.filter(|f| f.lladdr.iter().any(|b| *b != 0));
-    let (name, vtep) = (&device.name, m.source);
-    let entry = |f: &Fdb| {
-        let lladdr = mac(&f.lladdr);
-        shell!(
-            "bridge fdb replace {} dev {} dst {} self permanent",
-            lladdr,
-            name,
-            vtep
-        )
-    };
-    hosts.take(MOST_ENTRIES).map(entry).collect()
 }

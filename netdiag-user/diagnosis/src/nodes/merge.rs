@@ -1,6 +1,8 @@
 //! One verdict of several nodes' recordings.
 use std::collections::BTreeSet;
 
+use netdiag_lang::t;
+
 use super::{
     super::{
         FlowWay,
@@ -274,7 +276,7 @@ fn untold(compared: &Compared, names: &[String]) -> Vec<NotChecked> {
             Ok(_) => return None,
             Err(why) => why.told(),
         };
-        let what = format!("what passed between {} and {}", names[*one], names[*other]);
+        let what = t!("what passed between {} and {}", names[*one], names[*other]);
         Some(NotChecked::new(what, why))
     });
     told.collect()

@@ -6,6 +6,7 @@ use netdiag_common::{
     flow::FlowKey,
     hop::{ACK, INGRESS, IcmpError, IcmpErrorKey, RST, SYN},
 };
+use netdiag_lang::{mark, t};
 
 use super::Conversation;
 use crate::{
@@ -34,8 +35,6 @@ const PATTERN: usize = 3;
 /// Ports that one line names.
 const MOST_PORTS: usize = 4;
 
-const MAY_BE_SILENT: &str = "no answer; UDP servers may stay silent";
-
 /// Fills in the fates of both directions, and says what it comes to.
 pub fn judge(
     facts: &Facts<'_>,
@@ -49,7 +48,7 @@ pub fn judge(
     reply.fates = fates(facts, reply, &back);
     request.fates.extend(refusals(facts, request, reply, all));
     if all.is_empty() {
-        let text = "no packet between these ends was seen; `netdiag path --probe` sends some";
+        let text = t!("no packet between these ends was seen; `netdiag path --probe` sends some");
         return (Outcome::NoTraffic, None, text.into());
     }
     let (worked, silent): (Vec<_>, Vec<_>) = all.iter().partition(|c| answered(facts, c));
@@ -59,20 +58,24 @@ pub fn judge(
     // Only what was lost on the way is known to be lost.
     let mute = !silent.is_empty() && silent.iter().all(|c| may_stay_silent(c, &worked));
     if quiet && mute && next_unseen(request).is_none() {
-        let text = format!(
+        let text = t!(
             "{} of {} flows answered; no answer to the others: UDP servers may stay silent",
             worked.len(),
             all.len()
         );
         let at = last_seen(request).map(|s| s.interface.clone());
         return match worked.is_empty() {
-            true => (Outcome::Unknown, at, MAY_BE_SILENT.into()),
+            true => (
+                Outcome::Unknown,
+                at,
+                t!("no answer; UDP servers may stay silent").into(),
+            ),
             false => (Outcome::Answered, None, text),
         };
     }
     if quiet && !worked.is_empty() {
         if silent.iter().filter(|c| waited(facts, c)).count() < PATTERN {
-            let text = format!("{} of {} flows", worked.len(), all.len());
+            let text = t!("{} of {} flows", worked.len(), all.len());
             return (Outcome::Answered, None, text);
         }
         let fate = unanswered(facts, &silent);
@@ -82,7 +85,7 @@ pub fn judge(
     let refused = fates.filter(bad).all(|f| f.kind == FateKind::Refused);
     match lost(request).or_else(|| lost(reply)) {
         Some(_) if refused && !worked.is_empty() => partly(request, worked.len(), all.len()),
-        Some((fate, text)) => verdict(fate, text, worked.len(), all.len()),
+        Some(lost) => verdict(lost, worked.len(), all.len()),
         None => vanished(facts, all, request, reply),
     }
 }
@@ -104,15 +107,25 @@ fn rank(way: &mut Way) {
     });
 }
 
-/// What was lost on a way: the first of its fates, and what they all say.
-fn lost(way: &Way) -> Option<(&Fate, String)> {
-    let texts: Vec<&str> = way
-        .fates
-        .iter()
-        .filter(bad)
-        .map(|f| f.text.as_str())
-        .collect();
-    Some((way.fates.iter().find(bad)?, texts.join("; ")))
+/// What was lost on a way.
+struct Lost<'a> {
+    /// The first of its fates.
+    fate: &'a Fate,
+    /// What they all say.
+    text: String,
+    /// One of them says where it was last seen.
+    placed: bool,
+}
+
+fn lost(way: &Way) -> Option<Lost<'_>> {
+    let all: Vec<&Fate> = way.fates.iter().filter(bad).collect();
+    let texts: Vec<&str> = all.iter().map(|f| f.text.as_str()).collect();
+    let says_where = |f: &&Fate| matches!(f.kind, FateKind::Stalled | FateKind::Vanished);
+    Some(Lost {
+        fate: all.first()?,
+        text: texts.join(t!("; ")),
+        placed: all.iter().any(says_where),
+    })
 }
 
 fn bad(fate: &&Fate) -> bool {
@@ -144,9 +157,9 @@ fn drops(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Vec<Fate> {
         at: at.or_else(|| last_seen(way).map(|s| s.interface.clone())),
         kind: FateKind::Drop,
         packets,
-        text: format!(
+        text: t!(
             "{} dropped: {reason} in {symbol}",
-            counted(packets, "packet")
+            counted(packets, mark!("packet"))
         ),
         reason: Some(reason.to_owned()),
         location: Some(symbol.to_owned()),
@@ -212,16 +225,16 @@ fn icmp_errors(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Vec<F
         let sender = crate::model::address::from_wire(sender);
         let who = match facts.pod(sender, PodRole::Server) {
             Some(pod) => crate::model::pod::label(&pod),
-            None if facts.owns(sender) => "this node".into(),
+            None if facts.owns(sender) => t!("this node").into(),
             None => sender.to_string(),
         };
-        let mut text = format!(
+        let mut text = t!(
             "{who} answered '{}' ({})",
             icmp::name(family, kind, code),
-            counted(packets, "packet")
+            counted(packets, mark!("packet"))
         );
         if mtu > 0 {
-            text.push_str(&format!(", next MTU {mtu}"));
+            text.push_str(&t!(", next MTU {mtu}"));
         }
         Fate {
             at: at.or_else(|| last_seen(way).map(|s| s.interface.clone())),
@@ -260,14 +273,14 @@ fn stall(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Option<Fate
     let big = |s: &&Step| s.largest == largest;
     let at = way.steps.iter().rev().find(big)?;
     let sent = match stalled.len() {
-        1 => "one connection sends".to_owned(),
-        n => format!("{n} connections send"),
+        1 => t!("one connection sends").to_owned(),
+        n => t!("{n} connections send"),
     };
     Some(Fate {
         at: Some(at.interface.clone()),
         kind: FateKind::Stalled,
         packets,
-        text: format!(
+        text: t!(
             "{sent} the same data again and again ({packets} times); packets of {largest} bytes \
              were last seen at {}",
             at.interface
@@ -301,9 +314,9 @@ fn refusals(facts: &Facts<'_>, request: &Way, reply: &Way, all: &[Conversation])
         at: last_seen(request).map(|s| s.interface.clone()),
         kind: FateKind::Refused,
         packets,
-        text: format!(
+        text: t!(
             "{} refused (RST){ports}, first seen at {}",
-            counted(packets, "connection"),
+            counted(packets, mark!("connection")),
             from.interface
         ),
         reason: None,
@@ -314,9 +327,9 @@ fn refusals(facts: &Facts<'_>, request: &Way, reply: &Way, all: &[Conversation])
 fn at_ports(ports: BTreeSet<u16>) -> String {
     let few: Vec<String> = ports.iter().take(MOST_PORTS).map(u16::to_string).collect();
     match (ports.len(), &few[..]) {
-        (1, [one]) => format!(" at port {one}"),
-        (n, few) if n == few.len() => format!(" at ports {}", few.join(", ")),
-        (n, _) => format!(" at {n} ports"),
+        (1, [one]) => t!(" at port {one}"),
+        (n, few) if n == few.len() => t!(" at ports {}", few.join(t!(", "))),
+        (n, _) => t!(" at {n} ports"),
     }
 }
 
@@ -360,23 +373,23 @@ fn requests<'f, 'a>(facts: &'f Facts<'a>, conversation: &Conversation) -> Option
     legs.find_map(|leg| facts.journeys().get(&leg))
 }
 
-fn verdict(
-    fate: &Fate,
-    mut text: String,
-    answered: usize,
-    all: usize,
-) -> (Outcome, Option<String>, String) {
+fn verdict(lost: Lost<'_>, answered: usize, all: usize) -> (Outcome, Option<String>, String) {
+    let Lost {
+        fate,
+        mut text,
+        placed,
+    } = lost;
     let outcome = match (fate.kind, answered) {
         (FateKind::Stalled, _) | (_, 1..) => Outcome::Lossy,
         (FateKind::Icmp, _) => Outcome::Unreachable,
         (FateKind::Refused, _) => Outcome::Refused,
         _ => Outcome::Dropped,
     };
-    if let (Some(at), false) = (&fate.at, text.contains("last seen")) {
-        text.push_str(&format!("; last seen at {at}"));
+    if let (Some(at), false) = (&fate.at, placed) {
+        text.push_str(&t!("; last seen at {at}"));
     }
     if answered > 0 {
-        text.push_str(&format!("; {answered} of {all} were answered"));
+        text.push_str(&t!("; {answered} of {all} were answered"));
     }
     (outcome, fate.at.clone(), text)
 }
@@ -384,10 +397,10 @@ fn verdict(
 /// Some connections are refused, as a port is where nothing listens, and nothing is lost.
 fn partly(request: &Way, answered: usize, all: usize) -> (Outcome, Option<String>, String) {
     let (at, text) = match lost(request) {
-        Some((fate, text)) => (fate.at.clone(), text),
+        Some(lost) => (lost.fate.at.clone(), lost.text),
         None => (None, String::new()),
     };
-    let text = format!("{text}; {answered} of {all} were answered");
+    let text = t!("{text}; {answered} of {all} were answered");
     (Outcome::PartlyRefused, at, text)
 }
 
@@ -411,9 +424,9 @@ fn unanswered(facts: &Facts<'_>, silent: &[&Conversation]) -> Fate {
         }
     }
     let at = ends.into_iter().max_by_key(|(_, n)| *n).map(|(at, _)| at);
-    let seen = at.as_deref().unwrap_or("no hop");
+    let seen = at.as_deref().unwrap_or(t!("no hop"));
     Fate {
-        text: format!("{} flows got no answer, last seen at {seen}", silent.len()),
+        text: t!("{} flows got no answer, last seen at {seen}", silent.len()),
         at,
         kind: FateKind::Vanished,
         packets: silent.len() as u64,
@@ -430,20 +443,22 @@ fn vanished(
     reply: &mut Way,
 ) -> (Outcome, Option<String>, String) {
     let coming = last_seen(reply).map(|s| s.interface.clone());
-    let (way, whose) = match coming {
-        Some(_) => (reply, "answers"),
-        None => (request, "requests"),
+    let (way, answers) = match coming {
+        Some(_) => (reply, true),
+        None => (request, false),
     };
     let last = last_seen(way).map(|s| s.interface.clone());
-    let at = last.clone().unwrap_or_else(|| "no hop".into());
+    let at = last.clone().unwrap_or_else(|| t!("no hop").into());
     let missing = last.as_ref().and_then(|_| next_unseen(way));
-    let text = match missing {
-        Some(next) => format!("{whose} were last seen at {at} and never at {next}"),
-        None => format!("{whose} went as far as {at}, and nothing came back"),
+    let text = match (answers, missing) {
+        (true, Some(next)) => t!("answers were last seen at {at} and never at {next}"),
+        (true, None) => t!("answers went as far as {at}, and nothing came back"),
+        (false, Some(next)) => t!("requests were last seen at {at} and never at {next}"),
+        (false, None) => t!("requests went as far as {at}, and nothing came back"),
     };
     let young = !all.iter().any(|c| waited(facts, c));
     let text = match young {
-        true => format!("{text} yet"),
+        true => t!("{text} yet"),
         false => text,
     };
     let packets = last_seen(way).map_or(0, |s| s.packets);

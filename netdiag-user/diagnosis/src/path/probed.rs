@@ -1,4 +1,6 @@
 //! What netdiag's own packets add to the conclusion.
+use netdiag_lang::t;
+
 use crate::model::path::{Fate, FateKind, Outcome, Path, Probe, Step, Way};
 
 /// Adds the probes. Where small ones are answered and full-size ones are not, the counts alone may
@@ -9,7 +11,7 @@ pub fn conclude(path: &mut Path, probes: Vec<Probe>) {
         return;
     };
     let at = last_of_size(path, bytes);
-    let text = format!("small packets pass, full-size ones ({bytes} bytes) do not: MTU");
+    let text = t!("small packets pass, full-size ones ({bytes} bytes) do not: MTU");
     let spoils = [
         Outcome::Answered,
         Outcome::Lossy,

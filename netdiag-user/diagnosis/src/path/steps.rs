@@ -8,6 +8,7 @@ use netdiag_common::{
     flow::FlowKey,
     hop::{EGRESS, INGRESS, IPIP, PLAIN, VXLAN},
 };
+use netdiag_lang::t;
 
 use super::Conversation;
 use crate::{
@@ -250,7 +251,7 @@ fn step(facts: &Facts<'_>, place: Place, sum: &Sum) -> Step {
         Some(match (all.len(), addresses.len(), all.first()?) {
             (1, _, (address, port)) => endpoint(*address, *port),
             (_, 1, (address, _)) => address.to_string(),
-            (_, n, _) => format!("{n} addresses"),
+            (_, n, _) => t!("{n} addresses"),
         })
     };
     let no_port = |f: &FlowKey, port: u16| match f.protocol {

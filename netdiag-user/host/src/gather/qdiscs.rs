@@ -1,5 +1,6 @@
 //! The queues of this namespace's links (RTM_GETQDISC).
 use anyhow::Result;
+use netdiag_lang::mark;
 use rtnetlink::{
     packet_core::{Nla, NlasIterator},
     packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption, TcStats2},
@@ -38,11 +39,11 @@ fn list(most: usize) -> Result<Found<Vec<Qdisc>>> {
 fn left(left: Left, most: usize) -> Vec<NotChecked> {
     let more = left.more.then(|| {
         let what = format!("queues of the links beyond the first {most}");
-        NotChecked::new(what, "a listing is read no further")
+        NotChecked::new(what, mark!("a listing is read no further"))
     });
     let changed = left.changed.then(|| {
-        let what = "whether these are all queues of the links";
-        NotChecked::new(what, "they changed while they were listed, twice")
+        let what = mark!("whether these are all queues of the links");
+        NotChecked::new(what, mark!("they changed while they were listed, twice"))
     });
     more.into_iter().chain(changed).collect()
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use netdiag_lang::{english, mark};
 
 use super::{
     Found,
@@ -127,7 +128,7 @@ impl Pods {
                     self.more.len(),
                     self.most
                 ),
-                "no more are read".to_owned(),
+                mark!("no more are read").to_owned(),
             ),
             (
                 self.crowds.left(),
@@ -135,12 +136,12 @@ impl Pods {
                     "resolv.conf in {} network namespaces of pods",
                     self.crowds.left()
                 ),
-                format!("their pods have more than {} each", owner::MOST),
+                english!("their pods have more than {} each", owner::MOST),
             ),
             (
                 unseen,
-                format!("resolv.conf of {unseen} processes"),
-                "there are too many to look at each".to_owned(),
+                english!("resolv.conf of {unseen} processes"),
+                mark!("there are too many to look at each").to_owned(),
             ),
         ];
         let left = rows.into_iter().filter(|(count, ..)| *count > 0);

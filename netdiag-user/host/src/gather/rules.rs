@@ -6,6 +6,8 @@
 //! are read twice that had dropped something before. The old engine's are read from
 //! iptables-save(8).
 mod legacy;
+use netdiag_lang::mark;
+
 #[cfg(test)]
 mod live;
 mod texts;
@@ -115,17 +117,17 @@ impl Left {
             (
                 self.moving,
                 format!("rules that drop {place} beyond the {MOVING} that count most"),
-                "no more are kept",
+                mark!("no more are kept"),
             ),
             (
                 self.uncounted,
                 format!("rules without counters that drop {place} beyond the first {UNCOUNTED}"),
-                "nothing tells which of them drops",
+                mark!("nothing tells which of them drops"),
             ),
             (
                 self.changed,
                 format!("whether these are all rules that drop {place}"),
-                "they changed while they were listed, twice",
+                mark!("they changed while they were listed, twice"),
             ),
         ];
         let left = rows.into_iter().filter(|(left, ..)| *left);

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use netdiag_lang::mark;
 
 use super::{
     Found,
@@ -132,7 +133,7 @@ impl Populated {
             ),
         ];
         let left = rows.into_iter().filter(|(left, _)| *left);
-        left.map(|(_, what)| NotChecked::new(what, "there are too many to look at each"))
+        left.map(|(_, what)| NotChecked::new(what, mark!("there are too many to look at each")))
             .collect()
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use netdiag_lang::{english, mark};
 
 use super::{
     Found,
@@ -58,12 +59,12 @@ fn left(end: End, address: IpAddr) -> Vec<NotChecked> {
     let told = match end {
         End::Whole => None,
         End::Enough => Some(NotChecked::new(
-            format!("translated connections of {address} beyond the first {MOST}"),
-            "a listing is read no further",
+            english!("translated connections of {address} beyond the first {MOST}"),
+            mark!("a listing is read no further"),
         )),
         End::Changed => Some(NotChecked::new(
-            format!("whether these are all translated connections of {address}"),
-            "they changed while they were listed, twice",
+            english!("whether these are all translated connections of {address}"),
+            mark!("they changed while they were listed, twice"),
         )),
     };
     told.into_iter().collect()

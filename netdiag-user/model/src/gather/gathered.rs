@@ -66,6 +66,11 @@ fn with_quiet(mut now: Vec<Rule>, before: &[Rule]) -> Vec<Rule> {
 }
 
 impl Gathered {
+    /// How many questions have had an answer, good or bad.
+    pub fn answered(&self) -> usize {
+        self.pieces.len()
+    }
+
     /// Puts in what came of a want, in place of what came of it before. Connections that ended
     /// meanwhile were translated as they were, and rules that are quiet now did count.
     pub fn insert(&mut self, want: Want, mut piece: Result<Piece, String>) {

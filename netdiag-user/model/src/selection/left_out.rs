@@ -1,6 +1,8 @@
 //! What a selection of pods cannot have, and why.
 use std::collections::BTreeSet;
 
+use netdiag_lang::{english, mark};
+
 use super::{Selected, Selection, Served};
 use crate::{
     cluster::Cluster,
@@ -45,8 +47,8 @@ impl Selection {
         let selected = self.resolve(known.pods, &served);
         let none = selected.addresses.is_empty().then(|| {
             let why = self.why_none(known);
-            let why = why.unwrap_or_else(|| "none with an address is known".into());
-            NotChecked::new(format!("packets of {self}"), why)
+            let why = why.unwrap_or_else(|| mark!("none with an address is known").into());
+            NotChecked::new(english!("packets of {self}"), why)
         });
         let rows = [
             none,
@@ -59,15 +61,15 @@ impl Selection {
     /// Why it can have nobody, where that is known: a sentence.
     pub fn why_none(&self, known: Known<'_>) -> Option<String> {
         const ASK: &str =
-            "the Kubernetes API and the container runtime do (--kubeconfig, --cri-socket)";
+            mark!("the Kubernetes API and the container runtime do (--kubeconfig, --cri-socket)");
         if !self.labels.is_empty() && !known.tells(|p| !p.labels.is_empty()) {
-            return Some(format!("nothing here tells pods' labels: {ASK}"));
+            return Some(english!("nothing here tells pods' labels: {ASK}"));
         }
         if !self.owners.is_empty() && !known.tells(|p| p.owner.is_some()) {
-            return Some(format!("nothing here tells what made pods: {ASK}"));
+            return Some(english!("nothing here tells what made pods: {ASK}"));
         }
         let none = !self.services.is_empty() && known.no_services();
-        none.then(|| "no Service is known here, by the API or by the node's rules".into())
+        none.then(|| mark!("no Service is known here, by the API or by the node's rules").into())
     }
 
     /// Those that are asked for and share the node's addresses.
@@ -81,8 +83,8 @@ impl Selection {
         let host = address.map_or_else(|| "ADDRESS".into(), ToString::to_string);
         (!all.is_empty()).then(|| {
             NotChecked::new(
-                format!("packets of {}", few(all.iter().map(|p| p.title()))),
-                format!(
+                english!("packets of {}", few(all.iter().map(|p| p.title()))),
+                english!(
                     "in the node's own network, where no address is a pod's: --filter 'host {host} \
                      and port PORT' chooses them"
                 ),
@@ -106,8 +108,8 @@ impl Selection {
         let all: BTreeSet<String> = told.chain(named.map(str::to_owned)).collect();
         let first = all.first().filter(|_| self.services.is_empty())?;
         Some(NotChecked::new(
-            format!("packets to the address of svc {}", few(all.iter().cloned())),
-            format!(
+            english!("packets to the address of svc {}", few(all.iter().cloned())),
+            english!(
                 "they name no pod before they are translated: --service {first} instead chooses them \
                  too"
             ),
@@ -120,7 +122,7 @@ fn few(names: impl Iterator<Item = String>) -> String {
     let some = all.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>();
     match all.len() - some.len() {
         0 => some.join(", "),
-        more => format!("{} and {more} more", some.join(", ")),
+        more => english!("{} and {more} more", some.join(", ")),
     }
 }
 
@@ -219,6 +221,6 @@ mod tests {
             owner: Some(Owner::new("Deployment", "other")),
             ..bare()
         };
-        assert_eq!(why(&owners, owned), "none with an address is known");
+        assert_eq!(why(&owners, owned), mark!("none with an address is known"));
     }
 }

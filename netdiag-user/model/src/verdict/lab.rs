@@ -22,7 +22,7 @@ pub struct CheckedCommand {
 }
 
 /// What `lab run` adds to the verdict.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LabResult {
     pub scenario: String,
     /// The scenario beside it in the same node.

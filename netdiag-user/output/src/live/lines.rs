@@ -4,6 +4,8 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
+use netdiag_lang::t;
+
 use super::flow;
 use crate::{
     model::{
@@ -76,7 +78,7 @@ impl Line {
     pub fn flow(&self) -> String {
         let mixed = matches!(self.event.detail, Detail::VxlanSourceMismatch { .. });
         match mixed && self.count > self.event.count {
-            true => format!("{} and others", flow(&self.event)),
+            true => t!("{} and others", flow(&self.event)),
             false => flow(&self.event),
         }
     }

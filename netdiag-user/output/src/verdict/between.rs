@@ -1,5 +1,6 @@
 //! What a verdict of several nodes says beside: which they are, and what passed between them.
 use comfy_table::CellAlignment;
+use netdiag_lang::t;
 
 use super::{
     super::style::{BOLD, clean, paint, wrap},
@@ -16,7 +17,7 @@ pub fn nodes(verdict: &Verdict, width: usize) -> String {
         let clock = verdict.between.iter();
         let mut clock = clock.filter(|b| b.to == node.node && b.from == verdict.nodes[0].node);
         let clock = clock.find_map(|b| Some((b.clock_ahead?, b.clock_error)));
-        let text = format!(
+        let text = t!(
             "{} · Linux {} · watched {:.1} s from {}{}",
             node.node,
             node.kernel,
@@ -30,13 +31,13 @@ pub fn nodes(verdict: &Verdict, width: usize) -> String {
 }
 
 fn differs((ahead, error): (f64, Option<f64>), of: &str) -> String {
-    let how = match ahead {
-        s if s >= WORTH_TELLING => "ahead of",
-        s if s <= -WORTH_TELLING => "behind",
-        _ => return String::new(),
-    };
     let within = error.map_or_else(String::new, |it| format!(" (± {it:.2} s)"));
-    format!(" · its clock is {:.1} s{within} {how} {of}'s", ahead.abs())
+    let by = ahead.abs();
+    match ahead {
+        s if s >= WORTH_TELLING => t!(" · its clock is {by:.1} s{within} ahead of {of}'s"),
+        s if s <= -WORTH_TELLING => t!(" · its clock is {by:.1} s{within} behind {of}'s"),
+        _ => String::new(),
+    }
 }
 
 /// From, to, how long both were watched, packets, those that arrived, those lost, and the flows of
@@ -49,7 +50,7 @@ pub fn passed(it: &Between) -> [String; 7] {
         it.packets.to_string(),
         it.arrived.to_string(),
         it.packets.saturating_sub(it.arrived).to_string(),
-        format!("{} of {}", it.never_came, it.flows),
+        t!("{} of {}", it.never_came, it.flows),
     ]
 }
 
@@ -60,13 +61,13 @@ pub fn ways(verdict: &Verdict, page: &Page) -> String {
     }
     let mut table = page.fitted();
     table.set_header([
-        "FROM",
-        "TO",
-        "WATCHED BOTH",
-        "PACKETS",
-        "ARRIVED",
-        "LOST",
-        "FLOWS LOST",
+        t!("FROM"),
+        t!("TO"),
+        t!("WATCHED BOTH"),
+        t!("PACKETS"),
+        t!("ARRIVED"),
+        t!("LOST"),
+        t!("FLOWS LOST"),
     ]);
     for it in &verdict.between {
         table.add_row(passed(it).map(|cell| clean(&cell)));
@@ -76,11 +77,11 @@ pub fn ways(verdict: &Verdict, page: &Page) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let title = paint(BOLD, "Between the nodes");
+    let title = paint(BOLD, t!("Between the nodes"));
     let mut out = format!("\n{title}\n{}", shift(&table, "  "));
     for it in &verdict.between {
         out.push_str(&lost(it, page));
-        let title = format!("Came to {} from {} and dropped there", it.to, it.from);
+        let title = t!("Came to {} from {} and dropped there", it.to, it.from);
         out.push_str(&page.drop_table(&clean(&title), &it.dropped));
     }
     out
@@ -92,7 +93,7 @@ fn lost(it: &Between, page: &Page) -> String {
         return String::new();
     }
     let mut table = page.fitted();
-    table.set_header(["FLOW", "LEFT", "ARRIVED"]);
+    table.set_header([t!("FLOW"), t!("LEFT"), t!("ARRIVED")]);
     for flow in it.lost.iter().take(page.most) {
         table.add_row([
             format!("{} {} → {}", flow.protocol, flow.source, flow.destination),
@@ -100,7 +101,7 @@ fn lost(it: &Between, page: &Page) -> String {
             flow.arrived.to_string(),
         ]);
     }
-    let title = format!("Left {} and lost on the way to {}", it.from, it.to);
+    let title = t!("Left {} and lost on the way to {}", it.from, it.to);
     let more = page.more(it.lost.len());
     format!(
         "\n{}\n{}{more}",

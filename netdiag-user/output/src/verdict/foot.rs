@@ -1,9 +1,11 @@
 //! What stands below the findings: what nobody explains, cannot tell or has not checked.
+use netdiag_lang::{mark, retold, say, t};
+
 use super::{BOLD, Page, clean, of_node, paint, way, wrap};
 use crate::{
     model::{
         own::{Events, OwnCost},
-        text::counted,
+        text::{counted, listed},
         verdict::{CannotTell, Observer, PodSource, Verdict},
     },
     style::DIM,
@@ -30,16 +32,16 @@ impl Page {
     pub(super) fn foot(&self, verdict: &Verdict) -> String {
         let unexplained = verdict.unexplained.iter();
         let unexplained = unexplained.map(|u| (sentence(&u.what, &u.why), u.node.as_deref()));
-        let mut out = self.sentences("Not explained", unexplained);
+        let mut out = self.sentences(t!("Not explained"), unexplained);
         let undecided = verdict.cannot_tell.iter();
         let undecided = undecided.map(|c| (undecided_between(c), c.node.as_deref()));
-        out.push_str(&self.sentences("Cannot tell", undecided));
+        out.push_str(&self.sentences(t!("Cannot tell"), undecided));
         let missing = verdict.not_checked.iter();
         let missing = missing.map(|n| (sentence(&n.what, &n.why), n.node.as_deref()));
-        out.push_str(&self.sentences("Not checked", missing));
+        out.push_str(&self.sentences(t!("Not checked"), missing));
         if self.wide && !verdict.pod_sources.is_empty() {
             let text = sources(&verdict.pod_sources);
-            out.push_str(&format!("\n{}\n{text}", paint(BOLD, "Pods' names")));
+            out.push_str(&format!("\n{}\n{text}", paint(BOLD, t!("Pods' names"))));
         }
         let o = &verdict.observer;
         let text = observed(o);
@@ -59,21 +61,22 @@ impl Page {
 /// What netdiag saw and lost.
 pub fn observed(o: &Observer) -> String {
     let lost = match (o.lost, o.overflowed_flows) {
-        (0, 0) => "nothing lost".to_owned(),
-        (lost, 0) => format!("{lost} events lost"),
-        (lost, flows) => format!("{lost} events lost, {flows} flows overflowed"),
+        (0, 0) => t!("nothing lost").to_owned(),
+        (lost, 0) => t!("{lost} events lost"),
+        (lost, flows) => t!("{lost} events lost, {flows} flows overflowed"),
     };
     let unkept = match o.unkept {
         0 => String::new(),
-        n => format!(", {n} packets of too many new flows at once not told apart"),
+        n => t!(", {n} packets of too many new flows at once not told apart"),
     };
     let foreign = match o.foreign {
         0 => String::new(),
-        n => format!(", {n} drops in other namespaces left out"),
+        n => t!(", {n} drops in other namespaces left out"),
     };
-    format!(
+    t!(
         "{} hooks, {} events, {lost}{unkept}{foreign}",
-        o.hooks, o.events
+        o.hooks,
+        o.events
     )
 }
 
@@ -81,7 +84,7 @@ pub fn observed(o: &Observer) -> String {
 pub fn own(cost: &OwnCost, seconds: f64) -> String {
     const MIB: f64 = 1_048_576.0;
     let share = (cost.user_seconds + cost.system_seconds) / seconds.max(1.0) * 100.0;
-    let mut text = format!(
+    let mut text = t!(
         "Own cost: {share:.1} % of a CPU, {:.1} MiB resident, {:.1} MiB of maps",
         cost.rss_bytes as f64 / MIB,
         cost.map_bytes as f64 / MIB
@@ -91,7 +94,7 @@ pub fn own(cost: &OwnCost, seconds: f64) -> String {
     let programs: Vec<String> = programs.collect();
     if !programs.is_empty() {
         let timed = cost.timed_seconds;
-        text.push_str(&format!("; in {timed:.1} s: {}", programs.join(", ")));
+        text.push_str(&t!("; in {timed:.1} s: {}", listed(&programs)));
     }
     text
 }
@@ -100,66 +103,70 @@ pub fn own(cost: &OwnCost, seconds: f64) -> String {
 pub fn accounts(events: &Events) -> String {
     let (drops, records) = (&events.drops, &events.records);
     let of_drops = told(&[
-        (drops.aggregated, "counted"),
-        (drops.ignored, "no loss"),
-        (drops.foreign, "in other namespaces"),
-        (drops.left_out, "left out"),
-        (drops.lost.no_room, "without room"),
-        (drops.lost.evicted, "evicted"),
-        (drops.lost.interrupted, "missed while busy"),
-        (drops.unaccounted.unsigned_abs(), "unaccounted for"),
+        (drops.aggregated, mark!("counted")),
+        (drops.ignored, mark!("no loss")),
+        (drops.foreign, mark!("in other namespaces")),
+        (drops.left_out, mark!("left out")),
+        (drops.lost.no_room, mark!("without room")),
+        (drops.lost.evicted, mark!("evicted")),
+        (drops.lost.interrupted, mark!("missed while busy")),
+        (drops.unaccounted.unsigned_abs(), mark!("unaccounted for")),
     ]);
     let of_records = told(&[
-        (records.delivered, "delivered"),
-        (records.late, "late"),
-        (records.lost.ring_full, "without room in the ring"),
-        (records.unaccounted.unsigned_abs(), "unaccounted for"),
+        (records.delivered, mark!("delivered")),
+        (records.late, mark!("late")),
+        (records.lost.ring_full, mark!("without room in the ring")),
+        (records.unaccounted.unsigned_abs(), mark!("unaccounted for")),
     ]);
-    let drops = counted(drops.seen, "drop");
-    let mut text = format!("Events: {drops} seen, {of_drops}");
+    let drops = counted(drops.seen, mark!("drop"));
+    let mut text = t!("Events: {drops} seen, {of_drops}");
     if records.seen > 0 {
-        let records = counted(records.seen, "record");
-        text.push_str(&format!("; {records} due, {of_records}"));
+        let records = counted(records.seen, mark!("record"));
+        text.push_str(&t!("; {records} due, {of_records}"));
     }
     text
 }
 
-fn told(parts: &[(u64, &str)]) -> String {
+fn told(parts: &[(u64, &'static str)]) -> String {
     let some = parts.iter().filter(|(n, _)| *n > 0);
-    let some: Vec<String> = some.map(|(n, what)| format!("{n} {what}")).collect();
-    some.join(", ")
+    let some: Vec<String> = some.map(|(n, what)| t!("{n} {}", say(what))).collect();
+    listed(&some)
 }
 
 /// Who names how many pods, and when it was last heard.
 fn sources(sources: &[PodSource]) -> String {
     let line = |s: &PodSource| {
         let read = s.read.as_ref();
-        let read = read.map_or_else(String::new, |at| format!(", heard at {at}"));
-        format!("  {}: {} pods{read}\n", s.source.name(), s.pods)
+        let read = read.map_or_else(String::new, |at| t!(", heard at {at}"));
+        t!("  {}: {} pods{read}\n", s.source.name(), s.pods)
     };
     sources.iter().map(line).collect()
 }
 
 fn sentence(what: &str, why: &str) -> String {
-    format!("{what}: {why}")
+    t!("{what}: {why}", what = retold(what), why = retold(why))
 }
 
 /// `between not-listening and sidecar-blocked: rules for a sidecar …: nft is not installed here (tcp …)`
 pub fn undecided_between(row: &CannotTell) -> String {
     let causes = match row.causes.as_slice() {
-        [one] => format!("whether it is {one}"),
-        [rest @ .., last] => format!("between {} and {last}", rest.join(", ")),
-        [] => "the cause".to_owned(),
+        [one] => t!("whether it is {one}"),
+        [rest @ .., last] => t!("between {} and {last}", listed(rest)),
+        [] => t!("the cause").to_owned(),
     };
     let suffers = match row.flows.as_slice() {
         [] => String::new(),
-        [one] => format!(" ({})", way(one)),
+        [one] => t!(" ({})", way(one)),
         [one, rest @ ..] => {
-            let more = counted(rest.len() as u64, "more flow");
-            format!(" ({} and {more})", way(one))
+            let more = counted(rest.len() as u64, mark!("more flow"));
+            t!(" ({} and {more})", way(one))
         }
     };
-    format!("{causes}: {}: {}{suffers}", row.what, row.why)
+    t!(
+        "{causes}: {}: {}{suffers}",
+        retold(&row.what),
+        retold(&row.why)
+    )
 }
 
 #[cfg(test)]

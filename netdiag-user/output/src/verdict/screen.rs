@@ -6,20 +6,26 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use anstream::adapter::strip_str;
 use netdiag_diagnosis::FlowWay;
+use netdiag_lang::{mark, retold, t};
 
 use self::{
     glyphs::Glyphs,
     rows::{Row, fitted},
 };
-use super::{BOLD, CYAN, DIM, GREEN, Page, RED, YELLOW, clean, on_node, paint, pasted, wrap};
+use super::{
+    BOLD, DIM, GREEN, Page, RED, YELLOW, clean, on_node, paint, pasted, severity, style_of,
+    watched, wrap,
+};
 use crate::{
     model::{
         path::Path,
         pod::label,
         shell::{CommandKind, CommandLine},
-        text::counted,
+        text::{self, counted, has_wide, listed, listed_and_more},
         total::Total,
         verdict::{Confidence, Finding, Outcome, PodRef, Severity, Verdict},
     },
@@ -29,6 +35,8 @@ use crate::{
 
 /// A terminal of 24 lines, whose last one the prompt takes.
 pub const MOST: usize = 23;
+/// What `lab run` says below it: how the scenario went, after an empty line.
+const LABS: usize = 2;
 /// Roots that have their way and their fix there; of more there is a line each.
 const ROOTS: usize = 3;
 /// Columns of a sentence: longer lines are hard to follow with the eye.
@@ -61,7 +69,11 @@ pub fn render(verdict: &Verdict, ways: &[FlowWay], width: usize, ascii: bool) ->
         width,
         glyphs: Glyphs::of(ascii),
     };
-    fitted(&screen.rows(), MOST, width)
+    let most = match verdict.lab {
+        Some(_) => MOST - LABS,
+        None => MOST,
+    };
+    fitted(&screen.rows(), most, width)
 }
 
 /// The way of a flow in characters that every reader has: its hops, and what was counted at each.
@@ -102,40 +114,36 @@ impl Screen<'_> {
         let causes = roots.len().saturating_sub(notes);
         let consequences = verdict.findings.len().saturating_sub(roots.len());
         let (style, mut word) = match verdict.verdict {
-            Outcome::Healthy => (GREEN, "healthy".to_owned()),
-            Outcome::Incomplete => (YELLOW, "not enough seen to call it healthy".to_owned()),
-            Outcome::Findings => (RED, counted(causes as u64, "root cause")),
+            Outcome::Healthy => (GREEN, t!("healthy").to_owned()),
+            Outcome::Incomplete => {
+                let word = t!("not enough seen to call it healthy");
+                (YELLOW, word.to_owned())
+            }
+            Outcome::Findings => (RED, counted(causes as u64, mark!("root cause"))),
         };
-        if consequences > 0 {
-            word.push_str(&format!(
-                ", {}",
-                counted(consequences as u64, "consequence")
-            ));
-        }
-        if notes > 0 {
-            word.push_str(&format!(", {}", counted(notes as u64, "note")));
+        for (number, noun) in [(consequences, mark!("consequence")), (notes, mark!("note"))] {
+            if number > 0 {
+                word = t!("{word}, {}", counted(number as u64, noun));
+            }
         }
         let dropped = verdict.drops.iter().map(|it| it.packets).total();
         if verdict.findings.is_empty() && dropped > 0 {
-            let packets = counted(dropped, "packet");
-            word.push_str(&format!(" ({packets} dropped, see below)"));
+            let packets = counted(dropped, mark!("packet"));
+            word.push_str(&t!(" ({packets} dropped, see below)"));
         }
-        let watched = match verdict.observer.hooks {
-            0 => "configuration only, no traffic watched".to_owned(),
-            _ => format!("watched {:.1} s", verdict.duration),
-        };
-        let mut names = verdict.nodes.iter().map(|it| it.node.as_str());
-        let node = match names.next() {
-            Some(first) => names.fold(first.to_owned(), |all, it| all + ", " + it),
-            None => verdict.node.clone(),
+        let watched = watched(verdict);
+        let names: Vec<&str> = verdict.nodes.iter().map(|it| it.node.as_str()).collect();
+        let node = match names.is_empty() {
+            false => listed(&names),
+            true => verdict.node.clone(),
         };
         let rest = format!(
             " {} {watched} {} Linux {}",
             self.glyphs.dot, self.glyphs.dot, verdict.kernel
         );
-        let taken = word.chars().count() + 2;
+        let taken = text::width(&word) + 2;
         let node = self.cut(&clean(&node), self.width.saturating_sub(taken));
-        let room = self.width.saturating_sub(taken + node.chars().count());
+        let room = self.width.saturating_sub(taken + text::width(&node));
         let rest = self.cut(&clean(&rest), room);
         format!("{}: {}{rest}\n", paint(BOLD, &node), paint(style, &word))
     }
@@ -152,18 +160,14 @@ impl Screen<'_> {
 
     /// `CRITICAL vxlan-mtu-too-large: SUMMARY`, the lines below it indented.
     fn title(&self, finding: &Finding) -> Row {
-        let (style, word) = match finding.severity {
-            Severity::Critical => (RED, "CRITICAL"),
-            Severity::Warning => (YELLOW, "WARNING"),
-            Severity::Info => (CYAN, "INFO"),
-        };
+        let (style, word) = (style_of(finding.severity), severity(finding.severity));
         let how = match finding.confidence {
             Confidence::Confirmed => "",
-            Confidence::Configured => " (configured, not met by traffic yet)",
-            Confidence::Suspected => " (suspected)",
+            Confidence::Configured => t!(" (configured, not met by traffic yet)"),
+            Confidence::Suspected => t!(" (suspected)"),
         };
         let cause = on_node(&finding.cause, finding.node.as_deref());
-        let text = format!("{word} {cause}{how}: {}", finding.summary);
+        let text = t!("{word} {cause}{how}: {}", retold(&finding.summary));
         let painted = |text: String| match text.trim_start().strip_prefix(word) {
             Some(rest) => paint(style, word) + rest,
             None => text,
@@ -177,18 +181,19 @@ impl Screen<'_> {
         let width = self.width.min(PROSE);
         let full = wrap(&clean(text), width, "  ");
         let lines: Vec<&str> = full.lines().collect();
-        let fits = |line: &&str| line.chars().count() <= width;
+        let fits = |line: &&str| text::width(line) <= width;
         if lines.len() <= SENTENCE && lines.iter().all(fits) {
             return [full.clone(), full];
         }
         let mut short: Vec<&str> = lines.into_iter().take(SENTENCE).collect();
         // A word that is longer than a line is a stranger's, and takes no more than a line.
         let within = |line: &&str| self.cut(line, width);
-        let room = self
-            .width
-            .saturating_sub(1 + self.glyphs.more.chars().count());
+        let room = self.width.saturating_sub(1 + text::width(self.glyphs.more));
         if let Some(last) = short.last_mut() {
-            while last.chars().count() > room
+            if has_wide(last) {
+                *last = text::fitting(last, room).trim_end();
+            }
+            while text::width(last) > room
                 && let Some((shorter, _)) = last.rsplit_once(' ')
             {
                 *last = shorter;
@@ -227,7 +232,8 @@ impl Screen<'_> {
             };
             let on = on_node(&finding.cause, finding.node.as_deref());
             let below = format!("{indent}{further}");
-            let text = clean(&format!("{stroke} {on}: {}", finding.summary));
+            let text = t!("{stroke} {on}: {}", retold(&finding.summary));
+            let text = clean(&text);
             let short = self.cut(&format!("{indent}{text}"), self.width) + "\n";
             let full = wrap(&text, self.width.min(PROSE), &below);
             let full = full.replacen(&below, indent, 1);
@@ -252,19 +258,16 @@ impl Screen<'_> {
         let named = pods.iter().filter(|it| it.name.is_some());
         let mut names: Vec<String> = named.map(label).collect();
         names.dedup();
-        let more = match names.len().saturating_sub(PODS) {
-            0 => String::new(),
-            n => format!(" and {n} more"),
-        };
+        let more = names.len().saturating_sub(PODS);
         names.truncate(PODS);
-        let text = clean(&format!("  pods: {}{more}", names.join(", ")));
+        let text = clean(&t!("  pods: {}", listed_and_more(&names, more)));
         (!names.is_empty()).then(|| self.cut(&text, self.width) + "\n")
     }
 
     /// What to do, and each command alone on its line, however long.
     fn fix(&self, root: &Finding) -> Vec<Row> {
-        let title = on_node("fix", root.node.as_deref());
-        let [short, full] = self.sentence(&format!("{title}: {}", root.fix.summary));
+        let title = on_node(t!("fix"), root.node.as_deref());
+        let [short, full] = self.sentence(&t!("{title}: {}", retold(&root.fix.summary)));
         let mut rows = vec![Row::or(worth::FIX, short, full)];
         let commands = commands(root);
         let mut commands = commands.iter();
@@ -275,8 +278,8 @@ impl Screen<'_> {
         );
         let further: Vec<&str> = commands.map(String::as_str).collect();
         if !further.is_empty() {
-            let left = counted(further.len() as u64, "more command");
-            let left = paint(DIM, &format!("    and {left}: -o wide"));
+            let left = counted(further.len() as u64, mark!("more command"));
+            let left = paint(DIM, &t!("    and {left}: -o wide"));
             rows.push(Row::or(worth::FURTHER, left + "\n", further.concat()));
         }
         rows
@@ -285,7 +288,7 @@ impl Screen<'_> {
     /// One of too many.
     fn brief(&self, root: &Finding) -> Row {
         let on = on_node(&root.cause, root.node.as_deref());
-        let text = clean(&format!("also {on}: {}", root.summary));
+        let text = clean(&t!("also {on}: {}", retold(&root.summary)));
         Row::new(worth::FURTHER, self.cut(&text, self.width) + "\n")
     }
 
@@ -294,7 +297,8 @@ impl Screen<'_> {
         let mut rows = Vec::new();
         if verdict.findings.is_empty() {
             let page = Page::of(self.width, false);
-            let drops = page.drop_table("Dropped, without a pattern of failure", &verdict.drops);
+            let drops =
+                page.drop_table(t!("Dropped, without a pattern of failure"), &verdict.drops);
             rows.push(Row::new(worth::FURTHER, drops));
         }
         rows.push(Row::new(worth::SPACE, "\n".into()));
@@ -306,15 +310,12 @@ impl Screen<'_> {
         for it in verdict.between.iter().take(PAIRS) {
             let lost = it.packets.saturating_sub(it.arrived);
             if lost > 0 {
-                let all = counted(it.packets, "packet");
-                line(format!(
-                    "{lost} of {all} lost between {} and {}",
-                    it.from, it.to
-                ));
+                let all = counted(it.packets, mark!("packet"));
+                line(t!("{lost} of {all} lost between {} and {}", it.from, it.to));
             }
         }
         if verdict.observer.lost > 0 {
-            line(format!("{} events were lost", verdict.observer.lost));
+            line(t!("{} events were lost", verdict.observer.lost));
         }
         rows.extend(self.not_checked());
         rows.push(Row::new(worth::ALWAYS, self.more()));
@@ -327,31 +328,31 @@ impl Screen<'_> {
         let mut add = |title: &str, text: String, all: usize| {
             let of_many = match all {
                 1 => String::new(),
-                n => format!(" ({n}, here the first)"),
+                n => t!(" ({n}, here the first)"),
             };
-            let [short, full] = self.sentence(&format!("{title}{of_many}: {text}"));
+            let [short, full] = self.sentence(&t!("{title}{of_many}: {text}"));
             let begins = |it: &String| it.trim_start().to_owned();
             rows.push(Row::or(worth::ALWAYS, begins(&short), begins(&full)));
         };
         let (unexplained, undecided) = (&self.verdict.unexplained, &self.verdict.cannot_tell);
         if let Some(it) = unexplained.first() {
             add(
-                "not explained",
-                format!("{}: {}", it.what, it.why),
+                t!("not explained"),
+                t!("{}: {}", retold(&it.what), retold(&it.why)),
                 unexplained.len(),
             );
         }
         if let Some(it) = undecided.first() {
-            let causes = it.causes.join(" or ");
-            let text = format!("{causes}: {}: {}", it.what, it.why);
-            add("cannot tell", text, undecided.len());
+            let causes = it.causes.join(t!(" or "));
+            let text = t!("{causes}: {}: {}", retold(&it.what), retold(&it.why));
+            add(t!("cannot tell"), text, undecided.len());
         }
         rows
     }
 
     /// What no source told of; why, where there is room for it.
     fn not_checked(&self) -> Option<Row> {
-        let mut whats: Vec<&str> = Vec::new();
+        let mut whats: Vec<Cow<'_, str>> = Vec::new();
         let mut whys: Vec<String> = Vec::new();
         // Without it nothing that is seen counts, and it is why a node is not called healthy.
         let (traffic, others): (Vec<_>, Vec<_>) = self
@@ -360,14 +361,15 @@ impl Screen<'_> {
             .iter()
             .partition(|it| it.what == unseen::TRAFFIC);
         for it in traffic.into_iter().chain(others) {
-            if !whats.contains(&it.what.as_str()) {
-                whats.push(&it.what);
-                whys.push(format!("{} ({})", it.what, it.why));
+            let what = retold(&it.what);
+            if !whats.contains(&what) {
+                whys.push(t!("{what} ({})", retold(&it.why)));
+                whats.push(what);
             }
         }
-        let sentence = |of: &str| clean(&format!("not checked: {of}"));
-        let short = self.cut(&sentence(&whats.join(", ")), self.width) + "\n";
-        let full = wrap(&sentence(&whys.join(", ")), self.width.min(PROSE), "  ");
+        let sentence = |of: &str| clean(&t!("not checked: {of}"));
+        let short = self.cut(&sentence(&listed(&whats)), self.width) + "\n";
+        let full = wrap(&sentence(&listed(&whys)), self.width.min(PROSE), "  ");
         let full = full.trim_start().to_owned();
         (!whats.is_empty()).then(|| Row::or(worth::ALWAYS, short, full).patient())
     }
@@ -378,27 +380,24 @@ impl Screen<'_> {
         let explain = first.map(|it| shell!("netdiag explain {}", it.cause));
         let explain = explain.filter(|it| !it.is_refused());
         let explain = explain.map_or_else(String::new, |it| format!(" {} {it}", self.glyphs.dot));
-        let long = format!("more: add -o wide (evidence, flows, drops){explain}");
+        let long = t!("more: add -o wide (evidence, flows, drops){explain}");
         // Part of a command is none.
         let forms = [
             long,
-            format!("more: add -o wide{explain}"),
-            "more: add -o wide".to_owned(),
+            t!("more: add -o wide{explain}"),
+            t!("more: add -o wide").to_owned(),
         ];
-        let mut fitting = forms
-            .into_iter()
-            .filter(|it| it.chars().count() <= self.width);
+        let mut fitting = forms.into_iter().filter(|it| text::width(it) <= self.width);
         paint(DIM, &fitting.next().unwrap_or_default()) + "\n"
     }
 
     /// Within so many columns.
     fn cut(&self, text: &str, most: usize) -> String {
-        if text.chars().count() <= most {
+        if text::width(text) <= most {
             return text.to_owned();
         }
-        let kept = most.saturating_sub(self.glyphs.more.chars().count());
-        let kept: String = text.chars().take(kept).collect();
-        kept.trim_end().to_owned() + self.glyphs.more
+        let kept = most.saturating_sub(text::width(self.glyphs.more));
+        text::fitting(text, kept).trim_end().to_owned() + self.glyphs.more
     }
 }
 
@@ -411,9 +410,9 @@ fn commands(root: &Finding) -> Vec<String> {
         false => repairs,
     };
     let title = |command: &CommandLine| match command.kind() {
-        CommandKind::Show | CommandKind::Watch => "look, which changes nothing:",
-        CommandKind::Elsewhere => "where kubectl or that host is at hand:",
-        CommandKind::Change => "change on this node:",
+        CommandKind::Show | CommandKind::Watch => t!("look, which changes nothing:"),
+        CommandKind::Elsewhere => t!("where kubectl or that host is at hand:"),
+        CommandKind::Change => t!("change on this node:"),
     };
     let is_change = |it: &&CommandLine| it.kind() == CommandKind::Change;
     let plain = commands.iter().all(is_change);

@@ -10,6 +10,8 @@ mod window;
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use netdiag_lang::mark;
+
 use self::ledger::Ledger;
 pub use self::{
     way::{Count, Way},
@@ -133,18 +135,22 @@ impl Apart {
     /// One sentence.
     pub fn told(self) -> &'static str {
         match self {
-            Self::SameNode => "both are recordings of one node",
+            Self::SameNode => mark!("both are recordings of one node"),
             Self::Strangers => {
-                "neither sent the other anything or knows it as a tunnel's peer: they may be of \
+                mark!(
+                    "neither sent the other anything or knows it as a tunnel's peer: they may be of \
                  different clusters"
+                )
             }
             Self::NotAtOnce => {
-                "they were not recorded at the same time by their clocks, and too few flows were \
+                mark!(
+                    "they were not recorded at the same time by their clocks, and too few flows were \
                  seen by both to tell how those differ"
+                )
             }
-            Self::Unwatched => "the links between them were not watched on both",
-            Self::Partly => "some links or flows only were recorded (--iface, --filter)",
-            Self::Forgot => "one of them saw more flows than it could keep",
+            Self::Unwatched => mark!("the links between them were not watched on both"),
+            Self::Partly => mark!("some links or flows only were recorded (--iface, --filter)"),
+            Self::Forgot => mark!("one of them saw more flows than it could keep"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A finding with all that it says, and below it what follows from it.
 use maud::{Markup, html};
+use netdiag_lang::{mark, retold, t};
 
 use super::{
     badge,
@@ -12,8 +13,8 @@ use crate::{
         text::counted,
         verdict::{Evidence, Finding, Fix, Origin},
     },
-    output::words,
-    page::{Page, first, on_node},
+    output::words::{self, on_node},
+    page::{Page, first},
     tree::Branch,
 };
 
@@ -26,18 +27,18 @@ pub fn finding(page: &Page<'_>, branch: &Branch, depth: usize) -> Markup {
     html! {
         article.finding id=(id) {
             (heading(it, depth))
-            p.summary { (shown(&it.summary)) }
+            p.summary { (shown(&retold(&it.summary))) }
             @if let Some(root) = &it.consequence_of {
                 p.muted {
-                    "A consequence of " span.name { (shown(root)) }
-                    @if let Some(because) = &it.because { ": " (shown(because)) }
+                    (t!("A consequence of ")) span.name { (shown(root)) }
+                    @if let Some(because) = &it.because { (t!(": ")) (shown(&retold(because))) }
                 }
             }
             (way::ways(page, it, &id))
             (fixes(it))
             (evidence(&it.evidence))
             (pods(&it.pods))
-            (flows("Flows", &it.flows))
+            (flows(t!("Flows"), &it.flows))
             (when(it))
         }
         @for below in &branch.below {
@@ -64,9 +65,9 @@ fn heading(it: &Finding, depth: usize) -> Markup {
 fn when(it: &Finding) -> Markup {
     html! {
         p.muted {
-            "First seen " (shown(&it.first_seen)) ", last seen " (shown(&it.last_seen))
-            @if let Some(at) = &it.named_at { ", named " (shown(at)) }
-            "."
+            (shown(&t!("First seen {}, last seen {}", it.first_seen, it.last_seen)))
+            @if let Some(at) = &it.named_at { (shown(&t!(", named {at}"))) }
+            (t!("."))
         }
     }
 }
@@ -88,21 +89,23 @@ fn fix(node: Option<&str>, fix: &Fix) -> Markup {
     let (looks, more_looks) = first(&looks);
     let (repairs, more_repairs) = first(&repairs);
     html! {
-        p { strong { (shown(&on_node("Fix", node))) } ": " (shown(&fix.summary)) }
+        p { strong { (shown(&on_node(t!("Fix"), node))) } (t!(": ")) (shown(&retold(&fix.summary))) }
         @if !looks.is_empty() {
-            p.step { @if repairs.is_empty() { "Look:" } @else { "Look first:" } }
+            p.step { @if repairs.is_empty() { (t!("Look:")) } @else { (t!("Look first:")) } }
             @for it in looks { (command(it)) }
-            (rest(more_looks, "command"))
+            (rest(more_looks, mark!("more command")))
         }
         @if !repairs.is_empty() {
-            p.step { @if looks.is_empty() { "Do:" } @else { "Then:" } }
+            p.step { @if looks.is_empty() { (t!("Do:")) } @else { (t!("Then:")) } }
             @for it in repairs { (command(it)) }
-            (rest(more_repairs, "command"))
+            (rest(more_repairs, mark!("more command")))
         }
         @if fix.left_out() > 0 {
             p.muted {
-                (counted(fix.left_out() as u64, "command"))
-                " left out: a name in it could pass for something else"
+                (t!(
+                    "{} left out: a name in it could pass for something else",
+                    counted(fix.left_out() as u64, mark!("command"))
+                ))
             }
         }
     }
@@ -112,26 +115,26 @@ fn evidence(all: &[Evidence]) -> Markup {
     let (some, more) = first(all);
     html! {
         @if !some.is_empty() {
-            p.title { "Evidence" }
+            p.title { (t!("Evidence")) }
             ul.evidence {
                 @for it in some {
                     li {
-                        span.origin { (origin(it)) } " " (shown(&it.text))
+                        span.origin { (origin(it)) } " " (shown(&retold(&it.text)))
                         @if let Some(confirm) = it.confirm.as_ref().filter(|c| !c.is_refused()) {
                             (command(confirm))
                         }
                     }
                 }
             }
-            (rest(more, "line"))
+            (rest(more, mark!("more line")))
         }
     }
 }
 
 fn origin(it: &Evidence) -> Markup {
     let word = match it.origin {
-        Origin::Observed => "observed",
-        Origin::Configured => "configured",
+        Origin::Observed => t!("observed"),
+        Origin::Configured => t!("configured"),
     };
     html! { (shown(&on_node(word, it.node.as_deref()))) }
 }

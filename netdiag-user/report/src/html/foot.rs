@@ -1,18 +1,21 @@
 //! What nobody explains, cannot tell or has not checked, and what netdiag itself took.
 use maud::{Markup, html};
+use netdiag_lang::{mark, retold, t};
 
 use super::{tables::rest, text::shown};
 use crate::{
-    model::verdict::PodSource,
-    output::words,
-    page::{Page, first, on_node},
+    model::{text::listed, verdict::PodSource},
+    output::words::{self, on_node},
+    page::{Page, first},
 };
 
 type Row = (String, String);
 
 pub fn foot(page: &Page<'_>) -> Markup {
     let verdict = page.verdict;
-    let of = |what: &str, why: &str, node: Option<&str>| (on_node(what, node), why.to_owned());
+    let of = |what: &str, why: &str, node: Option<&str>| {
+        (on_node(&retold(what), node), retold(why).into_owned())
+    };
     let unexplained = verdict.unexplained.iter();
     let unexplained: Vec<Row> = unexplained
         .map(|it| of(&it.what, &it.why, it.node.as_deref()))
@@ -26,11 +29,11 @@ pub fn foot(page: &Page<'_>) -> Markup {
         .map(|it| of(&it.what, &it.why, it.node.as_deref()))
         .collect();
     html! {
-        (list("unexplained", "Not explained", &unexplained))
-        (list("cannot-tell", "Cannot tell", &undecided))
-        (list("not-checked", "Not checked", &missing))
+        (list("unexplained", t!("Not explained"), &unexplained))
+        (list("cannot-tell", t!("Cannot tell"), &undecided))
+        (list("not-checked", t!("Not checked"), &missing))
         section aria-labelledby="own" {
-            h2 id="own" { "netdiag itself" }
+            h2 id="own" { (t!("netdiag itself")) }
             ul {
                 @for it in page.own() { li { (shown(&it)) } }
                 @if !verdict.pod_sources.is_empty() { li { (sources(&verdict.pod_sources)) } }
@@ -48,12 +51,12 @@ fn list(id: &str, title: &str, rows: &[Row]) -> Markup {
                 ul {
                     @for (what, why) in some {
                         li {
-                            @if !what.is_empty() { strong { (shown(what)) } ": " }
+                            @if !what.is_empty() { strong { (shown(what)) } (t!(": ")) }
                             (shown(why))
                         }
                     }
                 }
-                (rest(more, "row"))
+                (rest(more, mark!("more row")))
             }
         }
     }
@@ -64,16 +67,16 @@ fn sources(all: &[PodSource]) -> Markup {
         .iter()
         .map(|it| format!("{} ({})", it.source.name(), it.pods));
     let each: Vec<String> = each.collect();
-    html! { "Pods' names from: " (each.join(", ")) }
+    html! { (t!("Pods' names from: ")) (listed(&each)) }
 }
 
 pub fn files(page: &Page<'_>) -> Markup {
     html! {
         footer {
             p.muted {
-                "Made by netdiag " (env!("CARGO_PKG_VERSION")) " from "
+                (t!("Made by netdiag {} from ", env!("CARGO_PKG_VERSION")))
                 span.name { (shown(&page.source.names())) }
-                ". It holds names and addresses of this cluster."
+                (t!(". It holds names and addresses of this cluster."))
             }
         }
     }

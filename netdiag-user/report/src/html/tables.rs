@@ -1,5 +1,6 @@
 //! Tables, each in a box of its own that scrolls.
 use maud::{Markup, html};
+use netdiag_lang::{mark, say, t};
 
 use super::text::shown;
 use crate::{
@@ -8,17 +9,18 @@ use crate::{
         text::counted,
         verdict::{Between, FlowRef, NodeRef, PodRef, Verdict},
     },
-    output::words,
-    page::{first, on_node, place},
+    output::words::{self, on_node},
+    page::{first, place},
 };
 
 /// A column's head, and whether it holds numbers.
 pub type Head = (&'static str, bool);
 
+/// `of` is the noun with its "more": `more row`.
 pub fn rest(more: usize, of: &str) -> Markup {
     html! {
         @if more > 0 {
-            p.muted { "and " (counted(more as u64, &format!("more {of}"))) }
+            p.muted { (t!("and {}", counted(more as u64, of))) }
         }
     }
 }
@@ -40,7 +42,7 @@ pub fn table(label: &str, head: &[Head], rows: &[Vec<String>]) -> Markup {
             table {
                 thead { tr {
                     @for (name, number) in head {
-                        th scope="col" class=[class(name, *number)] { (name) }
+                        th scope="col" class=[class(name, *number)] { (say(name)) }
                     }
                 } }
                 tbody {
@@ -54,7 +56,7 @@ pub fn table(label: &str, head: &[Head], rows: &[Vec<String>]) -> Markup {
                 }
             }
         }
-        (rest(more, "row"))
+        (rest(more, mark!("more row")))
     }
 }
 
@@ -82,11 +84,11 @@ pub fn pods(all: &[PodRef]) -> Markup {
         row
     };
     let rows: Vec<_> = all.iter().map(row).collect();
-    let mut head: Vec<Head> = ["Role", "Pod", "Address", "Link"]
+    let mut head: Vec<Head> = [mark!("Role"), mark!("Pod"), mark!("Address"), mark!("Link")]
         .map(|it| (it, false))
         .to_vec();
-    head.extend(owned.then_some(("Owner", false)));
-    titled("Pods", &head, &rows)
+    head.extend(owned.then_some((mark!("Owner"), false)));
+    titled(t!("Pods"), &head, &rows)
 }
 
 fn titled(title: &str, head: &[Head], rows: &[Vec<String>]) -> Markup {
@@ -99,10 +101,10 @@ fn titled(title: &str, head: &[Head], rows: &[Vec<String>]) -> Markup {
 }
 
 const FLOW: [Head; 4] = [
-    ("Flow", false),
-    ("Packets", true),
-    ("Retransmits", true),
-    ("Last seen at", false),
+    (mark!("Flow"), false),
+    (mark!("Packets"), true),
+    (mark!("Retransmits"), true),
+    (mark!("Last seen at"), false),
 ];
 
 fn flow(it: &FlowRef) -> Vec<String> {
@@ -122,7 +124,7 @@ pub fn flows(title: &str, all: &[FlowRef]) -> Markup {
 
 pub fn retransmits(verdict: &Verdict) -> Markup {
     let rows: Vec<_> = verdict.retransmits.iter().map(flow).collect();
-    section("retransmits", "Most retransmitted flows", &FLOW, &rows)
+    section("retransmits", t!("Most retransmitted flows"), &FLOW, &rows)
 }
 
 pub fn drops(verdict: &Verdict) -> Markup {
@@ -138,13 +140,13 @@ pub fn drops(verdict: &Verdict) -> Markup {
     };
     let rows: Vec<_> = places.iter().map(row).collect();
     let head = [
-        ("Reason", false),
-        ("Dropped in", false),
-        ("Link", false),
-        ("Pod", false),
-        ("Packets", true),
+        (mark!("Reason"), false),
+        (mark!("Dropped in"), false),
+        (mark!("Link"), false),
+        (mark!("Pod"), false),
+        (mark!("Packets"), true),
     ];
-    section("drops", "Drops", &head, &rows)
+    section("drops", t!("Drops"), &head, &rows)
 }
 
 /// Several nodes side by side.
@@ -153,11 +155,11 @@ pub fn nodes(verdict: &Verdict) -> Markup {
     html! {
         @if !some.is_empty() {
             section aria-labelledby="nodes" {
-                h2 id="nodes" { "Nodes" }
+                h2 id="nodes" { (t!("Nodes")) }
                 div.cards {
                     @for it in some { (node(verdict, it)) }
                 }
-                (rest(more, "node"))
+                (rest(more, mark!("more node")))
             }
         }
     }
@@ -171,13 +173,17 @@ fn node(verdict: &Verdict, it: &NodeRef) -> Markup {
         div.card {
             p.title.name { (shown(&it.node)) }
             p.muted {
-                "Linux " (shown(&it.kernel)) " · watched " (format!("{:.1} s", it.duration))
-                " from " (shown(&it.started))
+                (shown(&t!(
+                    "Linux {} · watched {:.1} s from {}",
+                    it.kernel,
+                    it.duration,
+                    it.started
+                )))
             }
-            @if findings.is_empty() { p { "No cause found here." } }
+            @if findings.is_empty() { p { (t!("No cause found here.")) } }
             @else {
                 ul { @for f in findings { li { (shown(&f.cause)) } } }
-                (rest(more, "finding"))
+                (rest(more, mark!("more finding")))
             }
             p.muted { (shown(&words::observed(&it.observer))) }
         }
@@ -188,18 +194,18 @@ pub fn between(verdict: &Verdict) -> Markup {
     let row = |it: &Between| words::passed(it).to_vec();
     let rows: Vec<_> = verdict.between.iter().map(row).collect();
     let head = [
-        ("From", false),
-        ("To", false),
-        ("Both watched", true),
-        ("Packets", true),
-        ("Arrived", true),
-        ("Lost", true),
-        ("Flows lost", true),
+        (mark!("From"), false),
+        (mark!("To"), false),
+        (mark!("Both watched"), true),
+        (mark!("Packets"), true),
+        (mark!("Arrived"), true),
+        (mark!("Lost"), true),
+        (mark!("Flows lost"), true),
     ];
     let lost = verdict.between.iter().flat_map(|it| {
         let row = |flow: &crate::model::verdict::LostFlow| {
             vec![
-                format!("{} to {}", it.from, it.to),
+                t!("{} to {}", it.from, it.to),
                 format!("{} {} → {}", flow.protocol, flow.source, flow.destination),
                 flow.packets.to_string(),
                 flow.arrived.to_string(),
@@ -209,13 +215,13 @@ pub fn between(verdict: &Verdict) -> Markup {
     });
     let lost: Vec<_> = lost.collect();
     let lost_head = [
-        ("Between", false),
-        ("Flow", false),
-        ("Left", true),
-        ("Arrived", true),
+        (mark!("Between"), false),
+        (mark!("Flow"), false),
+        (mark!("Left"), true),
+        (mark!("Arrived"), true),
     ];
     html! {
-        (section("between", "Between the nodes", &head, &rows))
-        (titled("Flows that lost most on the way", &lost_head, &lost))
+        (section("between", t!("Between the nodes"), &head, &rows))
+        (titled(t!("Flows that lost most on the way"), &lost_head, &lost))
     }
 }

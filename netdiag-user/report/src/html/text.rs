@@ -21,12 +21,11 @@ pub fn command(command: &CommandLine) -> Markup {
     html! { pre.command { code { (shown(&command.text())) } } }
 }
 
-/// Within so many characters: a picture breaks no lines.
+/// Within the width of so many letters: a picture breaks no lines.
 pub fn cut(text: &str, most: usize) -> Shown {
     let clean = text::shown(text);
-    if clean.chars().count() <= most {
+    if text::width(&clean) <= most {
         return Shown(clean);
     }
-    let kept: String = clean.chars().take(most.saturating_sub(1)).collect();
-    Shown(kept + "…")
+    Shown(text::fitting(&clean, most.saturating_sub(1)).to_owned() + "…")
 }

@@ -1,5 +1,6 @@
 //! Timelines, of each node beside the others: bars of what was counted, marks of what happened once.
 use maud::{Markup, html};
+use netdiag_lang::{mark, say, t};
 
 use super::{
     tables::{Head, rest, table},
@@ -16,11 +17,11 @@ pub fn timelines(all: &[Timeline]) -> Markup {
     html! {
         @if !some.is_empty() {
             section aria-labelledby="time" {
-                h2 id="time" { "Over time" }
+                h2 id="time" { (t!("Over time")) }
                 div.cards.wide {
                     @for (n, it) in some.iter().enumerate() { (one(it, n + 1)) }
                 }
-                (rest(more, "node"))
+                (rest(more, mark!("more node")))
             }
         }
     }
@@ -37,7 +38,7 @@ fn one(line: &Timeline, number: usize) -> Markup {
             p.axis { span { "0 s" } span { (format!("{:.1} s", line.length())) } }
             (happened(line))
             details {
-                summary { "Counts as a table" }
+                summary { (t!("Counts as a table")) }
                 (counts(line))
             }
         }
@@ -48,8 +49,8 @@ fn bars(line: &Timeline, kind: Kind, id: &str) -> Markup {
     let most = line.of(kind).max().unwrap_or(0);
     let total = line.total(kind);
     let told = match line.busiest(kind) {
-        None => format!("{}: none", kind.name()),
-        Some((begins, ends)) => format!(
+        None => t!("{}: none", kind.name()),
+        Some((begins, ends)) => t!(
             "{}: {total}, most of them from {begins:.1} to {ends:.1} s",
             kind.name()
         ),
@@ -64,7 +65,7 @@ fn bars(line: &Timeline, kind: Kind, id: &str) -> Markup {
                     @let tall = height(count, most);
                     @let (begins, ends) = line.span(n);
                     rect x=(n) y=(HEIGHT - tall) width="0.9" height=(tall) {
-                        title { (format!("{begins:.1} to {ends:.1} s: {count}")) }
+                        title { (t!("{begins:.1} to {ends:.1} s: {count}")) }
                     }
                 }
             }
@@ -81,14 +82,16 @@ fn height(count: u64, most: u64) -> u64 {
 fn marks(line: &Timeline, id: &str) -> Markup {
     html! {
         @if !line.marks.is_empty() {
-            p.track { span { "what happened" } span.number { (line.marks.len()) } }
+            p.track { span { (t!("what happened")) } span.number { (line.marks.len()) } }
             svg.bars.marks viewBox="0 0 1000 40" preserveAspectRatio="none" role="img"
                 aria-labelledby=(id) {
-                title id=(id) { (counted(line.marks.len() as u64, "event")) ", listed below" }
+                title id=(id) {
+                    (t!("{}, listed below", counted(line.marks.len() as u64, mark!("event"))))
+                }
                 @for it in &line.marks {
                     @let x = (it.at / line.length().max(0.001) * STRIP).clamp(0.0, STRIP - 4.0);
                     rect x=(format!("{x:.0}")) y="0" width="4" height=(HEIGHT) {
-                        title { (format!("{:.1} s: ", it.at)) (it.what) " " (shown(&it.text)) }
+                        title { (format!("{:.1} s: ", it.at)) (say(it.what)) " " (shown(&it.text)) }
                     }
                 }
             }
@@ -97,20 +100,24 @@ fn marks(line: &Timeline, id: &str) -> Markup {
 }
 
 fn happened(line: &Timeline) -> Markup {
-    const HEAD: [Head; 3] = [("Time", true), ("What", false), ("Which", false)];
+    const HEAD: [Head; 3] = [
+        (mark!("Time"), true),
+        (mark!("What"), false),
+        (mark!("Which"), false),
+    ];
     let row = |it: &crate::Mark| {
         vec![
             format!("+{:.1} s", it.at),
-            it.what.to_owned(),
+            say(it.what).to_owned(),
             it.text.clone(),
         ]
     };
     let rows: Vec<_> = line.marks.iter().map(row).collect();
     html! {
         @if !rows.is_empty() {
-            (table("What happened", &HEAD, &rows))
+            (table(t!("What happened"), &HEAD, &rows))
             @if line.more > 0 {
-                p.muted { "and " (counted(line.more, "more event")) }
+                p.muted { (t!("and {}", counted(line.more, mark!("more event")))) }
             }
         }
     }
@@ -119,7 +126,7 @@ fn happened(line: &Timeline) -> Markup {
 /// A row for each piece of time in which something was counted.
 fn counts(line: &Timeline) -> Markup {
     let kinds: Vec<Kind> = line.kinds().collect();
-    let mut head: Vec<Head> = vec![("From", true)];
+    let mut head: Vec<Head> = vec![(mark!("From"), true)];
     head.extend(kinds.iter().map(|it| (it.name(), true)));
     let row = |n: usize| {
         let each = kinds.iter().map(|it| line.of(*it).nth(n).unwrap_or(0));
@@ -130,5 +137,5 @@ fn counts(line: &Timeline) -> Markup {
         each.iter().any(|it| *it > 0).then_some(row)
     };
     let rows: Vec<_> = (0..line.pieces()).filter_map(row).collect();
-    table("Counts over time", &head, &rows)
+    table(t!("Counts over time"), &head, &rows)
 }

@@ -1,5 +1,6 @@
 //! The way of a flow from top to bottom: its hops, what was counted at each, and where packets die.
 use maud::{Markup, html};
+use netdiag_lang::{mark, retold, t};
 
 use super::{
     tables::{Head, table},
@@ -9,7 +10,7 @@ use crate::{
     FlowWay,
     model::{
         path::{Course, FateKind, Path, Step, Way},
-        text::counted,
+        text::{counted, listed},
         total::Total,
         verdict::Finding,
     },
@@ -47,31 +48,39 @@ fn picture(way: &FlowWay, id: &str) -> Markup {
     };
     html! {
         div.way {
-            p.title { "The way of one flow on " span.name { (shown(&path.node)) } }
-            p { (shown(&path.summary)) }
+            p.title { (t!("The way of one flow on ")) span.name { (shown(&path.node)) } }
+            p { (shown(&retold(&path.summary))) }
             div.cards {
                 @for direction in order {
-                    (one(path, direction, &format!("{id}-{}", word(direction).to_lowercase())))
+                    (one(path, direction, &format!("{id}-{}", short(direction))))
                 }
             }
             details {
-                summary { "Hop by hop as a table" }
+                summary { (t!("Hop by hop as a table")) }
                 (steps(path))
             }
         }
     }
 }
 
-const fn word(direction: Direction) -> &'static str {
+/// Within an id.
+const fn short(direction: Direction) -> &'static str {
     match direction {
-        Direction::Request => "Request",
-        Direction::Reply => "Reply",
+        Direction::Request => "request",
+        Direction::Reply => "reply",
+    }
+}
+
+fn word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Request => t!("Request"),
+        Direction::Reply => t!("Reply"),
     }
 }
 
 fn one(path: &Path, direction: Direction, id: &str) -> Markup {
     let way = direction.of(path);
-    let drawn = cells(path, direction, "the network").filter(|_| !way.steps.is_empty());
+    let drawn = cells(path, direction, t!("the network")).filter(|_| !way.steps.is_empty());
     let death = death(way);
     // The sentence above the pictures may be of one of them.
     let fates = way
@@ -102,8 +111,8 @@ fn death(way: &Way) -> String {
     let lost: Vec<_> = lost.collect();
     let dropped = lost.iter().all(|it| it.kind == FateKind::Drop);
     match lost.iter().map(|it| it.packets).total() {
-        n if dropped && n > 0 => format!("{} dropped here", counted(n, "packet")),
-        _ => "packets die here".to_owned(),
+        n if dropped && n > 0 => t!("{} dropped here", counted(n, mark!("packet"))),
+        _ => t!("packets die here").to_owned(),
     }
 }
 
@@ -132,7 +141,7 @@ fn svg(cells: &[Cell], steps: &[Step], death: &str, (id, name): (&str, &str)) ->
     html! {
         svg viewBox=(format!("0 0 {WIDTH} {height}")) width=(WIDTH) height=(height) role="img"
             aria-labelledby=(id) {
-            title id=(id) { (name) ": " (shown(&told.join(", "))) }
+            title id=(id) { (name) (t!(": ")) (shown(&listed(&told))) }
             @for (n, pair) in at.windows(2).enumerate() {
                 (joint(&cells[n + 1], pair[0], pair[1], death))
             }
@@ -186,23 +195,26 @@ fn below(cell: &Cell, steps: &[Step], largest: &mut u32) -> Vec<Below> {
         return Vec::new();
     };
     let seen = |it: &&Step| it.course != Course::NotSeen;
-    let counts = own.iter().filter(seen).map(|it| {
-        let way = if it.direction == "ingress" {
-            "in"
-        } else {
-            "out"
-        };
-        format!("{} {way}", it.packets)
-    });
-    let mut parts: Vec<String> = first.role.iter().cloned().collect();
+    let counts = own
+        .iter()
+        .filter(seen)
+        .map(|it| match it.direction == "ingress" {
+            true => t!("{} in", it.packets),
+            false => t!("{} out", it.packets),
+        });
+    let mut parts: Vec<String> = first
+        .role
+        .iter()
+        .map(|it| retold(it).into_owned())
+        .collect();
     let counts: Vec<String> = counts.collect();
     parts.push(match counts.is_empty() {
-        true => "no packet seen".to_owned(),
-        false => counts.join(", "),
+        true => t!("no packet seen").to_owned(),
+        false => listed(&counts),
     });
     let again = own.iter().map(|it| it.retransmits).max().unwrap_or(0);
     if again > 0 {
-        parts.push(counted(again, "retransmit"));
+        parts.push(counted(again, mark!("retransmit")));
     }
     let mut lines = vec![Below {
         text: parts.join(" · "),
@@ -212,7 +224,7 @@ fn below(cell: &Cell, steps: &[Step], largest: &mut u32) -> Vec<Below> {
     let fits = own.iter().filter_map(|it| it.fits).min();
     if let Some(fits) = fits.filter(|fits| *largest > *fits) {
         lines.push(Below {
-            text: format!("largest {largest} B > limit {fits} B"),
+            text: t!("largest {largest} B > limit {fits} B"),
             hot: true,
         });
     }
@@ -221,30 +233,30 @@ fn below(cell: &Cell, steps: &[Step], largest: &mut u32) -> Vec<Below> {
 
 fn steps(path: &Path) -> Markup {
     const HEAD: [Head; 9] = [
-        ("Direction", false),
-        ("Link", false),
-        ("Role", false),
-        ("Side", false),
-        ("Packets", true),
-        ("Largest", true),
-        ("Limit", true),
-        ("Retransmits", true),
-        ("Flow here", false),
+        (mark!("Direction"), false),
+        (mark!("Link"), false),
+        (mark!("Role"), false),
+        (mark!("Side"), false),
+        (mark!("Packets"), true),
+        (mark!("Largest"), true),
+        (mark!("Limit"), true),
+        (mark!("Retransmits"), true),
+        (mark!("Flow here"), false),
     ];
     let row = |direction: Direction, it: &Step| {
         let number = |n: Option<u32>| n.map_or_else(|| "-".into(), |n| n.to_string());
         let seen = it.course != Course::NotSeen;
         let ends = it.ends().map(|(from, to)| format!("{from} → {to}"));
-        let carried = it.carried.as_ref().map(|it| format!(" in {it}"));
+        let carried = it.carried.as_ref().map(|it| t!(" in {it}"));
         vec![
             word(direction).to_owned(),
             it.interface.clone(),
-            it.role.clone().unwrap_or_else(|| "-".into()),
+            retold(it.role.as_deref().unwrap_or("-")).into_owned(),
             it.direction.clone(),
             if seen {
                 it.packets.to_string()
             } else {
-                "none seen".into()
+                t!("none seen").into()
             },
             number(Some(it.largest).filter(|n| *n > 0)),
             number(it.fits),
@@ -255,5 +267,5 @@ fn steps(path: &Path) -> Markup {
     let both = [Direction::Request, Direction::Reply].into_iter();
     let rows = both.flat_map(|it| it.of(path).steps.iter().map(move |step| row(it, step)));
     let rows: Vec<_> = rows.collect();
-    table("Hop by hop", &HEAD, &rows)
+    table(t!("Hop by hop"), &HEAD, &rows)
 }

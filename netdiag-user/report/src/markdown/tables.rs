@@ -1,4 +1,6 @@
 //! Tables of a page in Markdown.
+use netdiag_lang::{mark, say, t};
+
 use super::escape::{code, sentence};
 use crate::{
     Timeline,
@@ -8,8 +10,8 @@ use crate::{
         total::Total,
         verdict::{FlowRef, PodRef, Verdict},
     },
-    output::words,
-    page::{first, on_node, place},
+    output::words::{self, on_node},
+    page::{first, place},
 };
 
 /// Cells that are escaped already; nothing where there is no row.
@@ -31,7 +33,7 @@ fn table(title: &str, head: &[&str], rows: &[Vec<String>]) -> String {
         out.push_str(&line(&mut row.iter().map(String::as_str)));
     }
     if more > 0 {
-        out.push_str(&format!("\nand {}\n", counted(more as u64, "more row")));
+        out.push_str(&t!("\nand {}\n", counted(more as u64, mark!("more row"))));
     }
     out
 }
@@ -47,7 +49,7 @@ pub fn nodes(verdict: &Verdict) -> String {
         ]
     };
     let rows: Vec<_> = verdict.nodes.iter().map(row).collect();
-    let head = ["Node", "Linux", "From", "Watched", "Seen"];
+    let head = [t!("Node"), "Linux", t!("From"), t!("Watched"), t!("Seen")];
     table("", &head, &rows)
 }
 
@@ -61,7 +63,8 @@ pub fn pods(all: &[PodRef]) -> String {
         ]
     };
     let rows: Vec<_> = all.iter().map(row).collect();
-    table("Pods", &["Role", "Pod", "Address", "Link"], &rows)
+    let head = [t!("Role"), t!("Pod"), t!("Address"), t!("Link")];
+    table(t!("Pods"), &head, &rows)
 }
 
 pub fn flows(title: &str, all: &[FlowRef]) -> String {
@@ -75,12 +78,17 @@ pub fn flows(title: &str, all: &[FlowRef]) -> String {
         ]
     };
     let rows: Vec<_> = all.iter().map(row).collect();
-    let head = ["Flow", "Packets", "Retransmits", "Last seen at"];
+    let head = [
+        t!("Flow"),
+        t!("Packets"),
+        t!("Retransmits"),
+        t!("Last seen at"),
+    ];
     table(title, &head, &rows)
 }
 
 pub fn retransmits(verdict: &Verdict) -> String {
-    flows("Most retransmitted flows", &verdict.retransmits)
+    flows(t!("Most retransmitted flows"), &verdict.retransmits)
 }
 
 pub fn drops(verdict: &Verdict) -> String {
@@ -95,8 +103,14 @@ pub fn drops(verdict: &Verdict) -> String {
         ]
     };
     let rows: Vec<_> = rows.iter().map(row).collect();
-    let head = ["Reason", "Dropped in", "Link", "Pod", "Packets"];
-    table("Drops", &head, &rows)
+    let head = [
+        t!("Reason"),
+        t!("Dropped in"),
+        t!("Link"),
+        t!("Pod"),
+        t!("Packets"),
+    ];
+    table(t!("Drops"), &head, &rows)
 }
 
 pub fn between(verdict: &Verdict) -> String {
@@ -107,15 +121,15 @@ pub fn between(verdict: &Verdict) -> String {
     };
     let rows: Vec<_> = verdict.between.iter().map(row).collect();
     let head = [
-        "From",
-        "To",
-        "Both watched",
-        "Packets",
-        "Arrived",
-        "Lost",
-        "Flows lost",
+        t!("From"),
+        t!("To"),
+        t!("Both watched"),
+        t!("Packets"),
+        t!("Arrived"),
+        t!("Lost"),
+        t!("Flows lost"),
     ];
-    table("Between the nodes", &head, &rows)
+    table(t!("Between the nodes"), &head, &rows)
 }
 
 /// What was counted over time in one row a kind, and what happened once.
@@ -125,7 +139,7 @@ pub fn timelines(all: &[Timeline]) -> String {
             let of = (all.len() > 1).then_some(line.node.as_str());
             vec![
                 format!("+{:.1} s", it.at),
-                sentence(&on_node(it.what, of)),
+                sentence(&on_node(say(it.what), of)),
                 sentence(&it.text),
             ]
         };
@@ -140,11 +154,13 @@ pub fn timelines(all: &[Timeline]) -> String {
                 code(&line.node),
                 kind.name().to_owned(),
                 total.to_string(),
-                format!("{begins:.1} to {ends:.1} s"),
+                t!("{begins:.1} to {ends:.1} s"),
             ])
         })
     });
     let counts: Vec<_> = counts.collect();
-    table("Over time", &["Node", "What", "Count", "Most at"], &counts)
-        + &table("What happened", &["Time", "What", "Which"], &marks)
+    let head = [t!("Node"), t!("What"), t!("Count"), t!("Most at")];
+    let over_time = table(t!("Over time"), &head, &counts);
+    let head = [t!("Time"), t!("What"), t!("Which")];
+    over_time + &table(t!("What happened"), &head, &marks)
 }

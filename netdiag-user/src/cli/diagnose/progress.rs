@@ -7,15 +7,17 @@ use std::{
 };
 
 use netdiag_common::config::counter;
+use netdiag_lang::{retold, t};
 
 use crate::{
     cli::options::Global,
     model::{
         gather::Want,
         observation::Observation,
-        text::shown,
+        text::{fitting, shown},
         verdict::{Finding, Severity},
     },
+    output::words::severity,
 };
 
 /// Readings for which a cause must have been there: another one may take its place in the next.
@@ -89,12 +91,8 @@ impl Progress {
 }
 
 fn found(elapsed: Duration, finding: &Finding) -> String {
-    let word = match finding.severity {
-        Severity::Critical => "CRITICAL",
-        Severity::Warning => "WARNING",
-        Severity::Info => "INFO",
-    };
-    let text = format!("{word} {}: {}", finding.cause, finding.summary);
+    let word = severity(finding.severity);
+    let text = t!("{word} {}: {}", finding.cause, finding.summary);
     format!("{:5.1} s  {}", elapsed.as_secs_f64(), shown(&text))
 }
 
@@ -103,7 +101,7 @@ fn line(now: &Now<'_>) -> String {
     let packets = observation
         .counter(counter::HOP_PACKETS)
         .saturating_sub(observation.counter(counter::HOPS_LEFT));
-    let mut line = format!(
+    let mut line = t!(
         "{:.0} s left: {packets} packets, {} drops, {} retransmits, {} oversize",
         now.left.as_secs_f64().ceil(),
         observation.counter(counter::DROPS),
@@ -111,17 +109,18 @@ fn line(now: &Now<'_>) -> String {
         observation.oversize(),
     );
     if let [first, rest @ ..] = now.waits_for.as_slice() {
-        let more = match rest.len() {
-            0 => String::new(),
-            n => format!(" and {n} more"),
-        };
-        line.push_str(&format!("; waits for {}{more}", shown(&first.name())));
+        let name = first.name();
+        let name = shown(&retold(&name));
+        line.push_str(&match rest.len() {
+            0 => t!("; waits for {name}"),
+            n => t!("; waits for {name} and {n} more"),
+        });
     }
     line
 }
 
 fn cut(text: &str, width: usize) -> String {
-    text.chars().take(width).collect()
+    fitting(text, width).to_owned()
 }
 
 #[cfg(test)]

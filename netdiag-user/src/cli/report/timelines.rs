@@ -1,6 +1,7 @@
 //! What happened when, from the events of recordings as they are played.
 use anyhow::Result;
 use jiff::Timestamp;
+use netdiag_lang::{mark, retold, t};
 
 use crate::{
     cli::replay::player::Player,
@@ -85,7 +86,7 @@ impl Line {
         let at = self.seconds(now);
         self.timeline.reach(at);
         for text in self.rules.changes(scene) {
-            self.mark(at, "rule", text);
+            self.mark(at, mark!("rule"), text);
         }
     }
 
@@ -101,11 +102,11 @@ impl Line {
         match &event.detail {
             Detail::Link { change } => {
                 let link = event.interface.as_deref().unwrap_or("?");
-                self.mark(at, "link", format!("{link} {change}"));
+                self.mark(at, mark!("link"), format!("{link} {}", retold(change)));
             }
             Detail::Oom { pid, comm, .. } => {
-                let name = comm.as_deref().unwrap_or("a process");
-                self.mark(at, "OOM kill", format!("{name} (pid {pid})"));
+                let name = comm.as_deref().unwrap_or(t!("a process"));
+                self.mark(at, mark!("OOM kill"), format!("{name} (pid {pid})"));
             }
             detail => {
                 if let Some(kind) = kind(detail) {
@@ -123,7 +124,7 @@ impl Line {
             let at = at.and_then(|it| it.parse::<Timestamp>().ok());
             if let Some(at) = at {
                 let at = self.seconds(at);
-                self.mark(at, "named", finding.cause.clone());
+                self.mark(at, mark!("named"), finding.cause.clone());
             }
         }
         self.timeline.marks.sort_by(|a, b| a.at.total_cmp(&b.at));
@@ -175,7 +176,7 @@ impl Rules {
 fn compared(before: Option<&[Rule]>, now: &[Rule], told: &mut Vec<String>) {
     let say = |what: &str, rule: &Rule| {
         let text = text::line(&rule.written(), LONGEST);
-        format!("{what}: {text} ({})", rule.place)
+        t!("{what}: {text} ({})", rule.place)
     };
     let old: std::collections::HashMap<_, u64> = before
         .unwrap_or_default()
@@ -186,8 +187,8 @@ fn compared(before: Option<&[Rule]>, now: &[Rule], told: &mut Vec<String>) {
     for rule in now {
         let name = rule.named();
         match old.get(&name) {
-            None if before.is_some() => told.push(say("added", rule)),
-            None | Some(0) if rule.packets > 0 => told.push(say("seen taking packets", rule)),
+            None if before.is_some() => told.push(say(t!("added"), rule)),
+            None | Some(0) if rule.packets > 0 => told.push(say(t!("seen taking packets"), rule)),
             _ => {}
         }
         new.insert(name);
@@ -195,6 +196,6 @@ fn compared(before: Option<&[Rule]>, now: &[Rule], told: &mut Vec<String>) {
     let gone = before.unwrap_or_default().iter();
     told.extend(
         gone.filter(|rule| !new.contains(&rule.named()))
-            .map(|rule| say("gone", rule)),
+            .map(|rule| say(t!("gone"), rule)),
     );
 }

@@ -2,6 +2,7 @@
 use std::{sync::mpsc::Receiver, time::Instant};
 
 use anyhow::{Context, Result, bail};
+use netdiag_lang::english;
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -115,5 +116,5 @@ fn check_interfaces(node: &Node, patterns: &[String]) -> Result<()> {
 /// Whoever asked for a file and gets half of it must hear of it, on stderr at once and in the verdict.
 pub fn unkept(what: &str, error: &impl std::fmt::Display) -> NotChecked {
     log::error!("{what} ends here: {error}");
-    NotChecked::new(format!("the rest of {what}"), error.to_string())
+    NotChecked::new(english!("the rest of {what}"), error.to_string())
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
+use netdiag_lang::t;
 
 use super::{keyboard::Keyboard, screen::Screen};
 use crate::{
@@ -85,7 +86,11 @@ impl Progress {
         if self.on && self.told.elapsed() >= Self::OFTEN {
             self.told = Instant::now();
             self.shown = true;
-            let _ = write!(std::io::stderr(), "\r\x1b[2Kjudging reading {readings}");
+            let _ = write!(
+                std::io::stderr(),
+                "\r\x1b[2K{}",
+                t!("judging reading {readings}")
+            );
         }
     }
 

@@ -19,6 +19,12 @@ fn causes_at_each_size() {
 }
 
 #[test]
+fn what_follows_from_a_consequence_stands_below_it() {
+    let shown = frame(&mut recorded("sidecar-without-dns.ndr"), &PLAIN, SMALL);
+    insta::assert_snapshot!("causes_chain", shown);
+}
+
+#[test]
 fn each_table() {
     for (key, name) in [('2', "pods"), ('3', "hops"), ('4', "reasons")] {
         for size in [SMALL, MIDDLE, LARGE] {

@@ -1,4 +1,6 @@
 //! A cause: what it is, how one can tell, what to do, whom it hits, and its flows.
+use netdiag_lang::{retold, t};
+
 use super::{
     Ink,
     ink::Tone,
@@ -24,7 +26,7 @@ const PODS: usize = 12;
 
 pub fn lines(id: &str, moment: &Moment<'_>, ink: &Ink, room: usize) -> Vec<Line> {
     let Some(cause) = moment.reading.cause(id) else {
-        let text = "this cause is not named at this reading";
+        let text = t!("this cause is not named at this reading");
         return paragraph(text, 0, Tone::Dim, room);
     };
     let finding = &cause.finding;
@@ -48,7 +50,12 @@ fn title(finding: &Finding, ink: &Ink, room: usize) -> Vec<Line> {
         .with(format!(" {}", finding.cause), Tone::Strong)
         .with(format!("  {how}"), Tone::Dim);
     let mut lines = vec![first];
-    lines.extend(paragraph(&ink.text(&finding.summary), 0, Tone::Plain, room));
+    lines.extend(paragraph(
+        &ink.text(&retold(&finding.summary)),
+        0,
+        Tone::Plain,
+        room,
+    ));
     lines
 }
 
@@ -58,7 +65,7 @@ fn relatives(finding: &Finding, moment: &Moment<'_>, ink: &Ink, room: usize) -> 
     let root = finding.root.as_ref();
     if let Some(root) = root.and_then(|id| moment.reading.cause(id)) {
         let why = finding.because.as_deref().unwrap_or_default();
-        let text = format!("a consequence of {}", root.finding.cause);
+        let text = t!("a consequence of {}", root.finding.cause);
         let lead = Target::Cause(root.finding.id.clone());
         lines.push(Line::new(text, Tone::Warning).leads(lead));
         if !why.is_empty() {
@@ -68,7 +75,7 @@ fn relatives(finding: &Finding, moment: &Moment<'_>, ink: &Ink, room: usize) -> 
     let own = Some(&finding.id);
     let below = moment.reading.causes.iter();
     for it in below.filter(|it| it.finding.root.as_ref() == own) {
-        let text = format!("has the consequence {}", it.finding.cause);
+        let text = t!("has the consequence {}", it.finding.cause);
         let lead = Target::Cause(it.finding.id.clone());
         lines.push(Line::new(text, Tone::Warning).leads(lead));
     }
@@ -80,12 +87,12 @@ fn flows(cause: &Cause, ink: &Ink) -> Vec<Line> {
     if flows.is_empty() {
         return Vec::new();
     }
-    let mut lines = heading("Flows, with their packets, retransmits and last hop").to_vec();
+    let mut lines = heading(t!("Flows, with their packets, retransmits and last hop")).to_vec();
     for flow in flows {
         let lead = Target::Way(cause.finding.id.clone(), Ends::of(flow));
-        let counts = format!("  {} pkt, {} retr", flow.packets, flow.retransmits);
+        let counts = t!("  {} pkt, {} retr", flow.packets, flow.retransmits);
         let last = flow.last_seen_at.as_deref();
-        let last = last.map_or_else(String::new, |at| format!(", {}", ink.text(at)));
+        let last = last.map_or_else(String::new, |at| t!(", {}", ink.text(at)));
         let line = Line::plain(way(flow, ink)).with(counts + &last, Tone::Dim);
         lines.push(line.leads(lead));
     }
@@ -105,13 +112,13 @@ pub fn way(flow: &FlowRef, ink: &Ink) -> String {
 }
 
 fn evidence(evidence: &[Evidence], ink: &Ink, room: usize) -> Vec<Line> {
-    let mut lines = heading("Evidence").to_vec();
+    let mut lines = heading(t!("Evidence")).to_vec();
     for it in evidence {
         let origin = match it.origin {
-            Origin::Observed => "observed",
-            Origin::Configured => "configured",
+            Origin::Observed => t!("observed"),
+            Origin::Configured => t!("configured"),
         };
-        let text = format!("{origin}: {}", ink.text(&it.text));
+        let text = t!("{origin}: {}", ink.text(&it.text));
         lines.extend(paragraph(&text, 2, Tone::Plain, room));
         let confirm = it.confirm.as_ref();
         lines.extend(confirm.and_then(|it| offered(it, ink)));
@@ -134,16 +141,16 @@ fn command(command: &CommandLine, ink: &Ink) -> Line {
 
 fn fix(finding: &Finding, ink: &Ink, room: usize) -> Vec<Line> {
     let fix = &finding.fix;
-    let mut lines = heading("Fix").to_vec();
+    let mut lines = heading(t!("Fix")).to_vec();
     lines.extend(paragraph(&ink.text(&fix.summary), 2, Tone::Plain, room));
     let both = fix.looks().count() > 0 && fix.repairs().count() > 0;
     let titled = |title: &str| both.then(|| Line::new(format!("  {title}"), Tone::Dim));
-    lines.extend(titled("look first:"));
+    lines.extend(titled(t!("look first:")));
     lines.extend(fix.looks().map(|it| command(it, ink)));
-    lines.extend(titled("then:"));
+    lines.extend(titled(t!("then:")));
     lines.extend(fix.repairs().map(|it| command(it, ink)));
     if fix.left_out() > 0 {
-        let text = format!(
+        let text = t!(
             "{} commands left out: a name in them could make a shell take it for something else",
             fix.left_out()
         );
@@ -156,13 +163,13 @@ fn pods(pods: &[PodRef], ink: &Ink) -> Vec<Line> {
     if pods.is_empty() {
         return Vec::new();
     }
-    let mut lines = heading("Pods").to_vec();
+    let mut lines = heading(t!("Pods")).to_vec();
     for pod in pods.iter().take(PODS) {
         let role = match pod.role {
-            Some(PodRole::Source) => "source",
-            Some(PodRole::Destination) => "destination",
-            Some(PodRole::Server) => "server",
-            Some(PodRole::Victim) => "victim",
+            Some(PodRole::Source) => t!("source"),
+            Some(PodRole::Destination) => t!("destination"),
+            Some(PodRole::Server) => t!("server"),
+            Some(PodRole::Victim) => t!("victim"),
             None => "",
         };
         let rest = [pod.ip.as_deref(), pod.interface.as_deref()];
@@ -173,18 +180,19 @@ fn pods(pods: &[PodRef], ink: &Ink) -> Vec<Line> {
         lines.push(line.with(format!("  {}", rest.join("  ")), Tone::Dim));
     }
     if pods.len() > PODS {
-        let text = format!("  and {} more", pods.len() - PODS);
+        let text = t!("  and {} more", pods.len() - PODS);
         lines.push(Line::new(text, Tone::Dim));
     }
     lines
 }
 
 fn times(finding: &Finding) -> Vec<Line> {
-    let mut lines = heading("Seen").to_vec();
+    let mut lines = heading(t!("Seen")).to_vec();
     let named = finding.named_at.as_deref().unwrap_or("?");
-    let text = format!(
+    let text = t!(
         "  first {}, last {}, named {named}",
-        finding.first_seen, finding.last_seen
+        finding.first_seen,
+        finding.last_seen
     );
     lines.push(Line::plain(text));
     lines

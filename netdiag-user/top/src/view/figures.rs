@@ -1,4 +1,5 @@
 //! Numbers in at most six characters.
+use netdiag_lang::t;
 
 /// `0`, `0.4`, `12`, `1.2k`, `34M`.
 pub fn figure(number: f64) -> String {
@@ -36,10 +37,10 @@ pub fn count(number: f64) -> String {
 /// `now`, `12 s`, `3 min`, `2 h`.
 pub fn age(seconds: f64) -> String {
     match seconds {
-        ..1.5 => "now".into(),
-        ..99.5 => format!("{seconds:.0} s"),
-        ..5_970.0 => format!("{:.0} min", seconds / 60.0),
-        _ => format!("{:.0} h", seconds / 3600.0),
+        ..1.5 => t!("now").into(),
+        ..99.5 => t!("{seconds:.0} s"),
+        ..5_970.0 => t!("{:.0} min", seconds / 60.0),
+        _ => t!("{:.0} h", seconds / 3600.0),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where in time this is, and what keys there are.
 use jiff::Timestamp;
+use netdiag_lang::t;
 use ratatui::buffer::Buffer;
 
 use super::{
@@ -34,10 +35,10 @@ fn time(app: &App, canvas: &Canvas<'_>) -> Line {
     let (at, all) = (app.position(), app.history.len());
     let came = app.history.came();
     let thinned = match app.source {
-        Source::Recording if came > all => format!(" ({came} in the file)"),
+        Source::Recording if came > all => t!(" ({came} in the file)"),
         _ => String::new(),
     };
-    let text = format!(
+    let text = t!(
         "{} reading {} of {all}{thinned} ",
         moment(reading.time),
         at + 1
@@ -81,26 +82,33 @@ fn keys(app: &App, canvas: &Canvas<'_>) -> Line {
     if app.typing {
         let cursor = ink.glyph("▏", "_");
         let text = format!("/{}{cursor}", ink.text(&app.filter));
-        return Line::new(text, Tone::Strong).with("  Enter keeps it, Esc clears it", Tone::Dim);
+        return Line::new(text, Tone::Strong)
+            .with(t!("  Enter keeps it, Esc clears it"), Tone::Dim);
     }
     if let Some(notice) = &app.notice {
         return Line::new(ink.text(notice), Tone::Warning);
     }
     let mut keys = match app.pages.is_empty() {
-        true => vec!["? help", "Enter open", "Tab next", "s sort", "/ filter"],
-        false => vec!["? help", "Esc back", "Enter open"],
+        true => vec![
+            t!("? help"),
+            t!("Enter open"),
+            t!("Tab next"),
+            t!("s sort"),
+            t!("/ filter"),
+        ],
+        false => vec![t!("? help"), t!("Esc back"), t!("Enter open")],
     };
     keys.push(match (app.source, app.is_paused()) {
-        (Source::Live, false) => "Space pause",
-        (Source::Live, true) => "Space go on",
-        (Source::Recording, _) => "Left Right time",
+        (Source::Live, false) => t!("Space pause"),
+        (Source::Live, true) => t!("Space go on"),
+        (Source::Recording, _) => t!("Left Right time"),
     });
-    keys.push("q quit");
+    keys.push(t!("q quit"));
     let mut line = Line::default();
     for key in keys {
         let (name, does) = key.rsplit_once(' ').unwrap_or((key, ""));
         let gap = if line.width() == 0 { "" } else { "  " };
-        if line.width() + gap.len() + key.len() > canvas.width() {
+        if line.width() + gap.len() + width(key) > canvas.width() {
             break;
         }
         line = line

@@ -1,4 +1,5 @@
 //! What node it is, what passes on it, how well netdiag sees, and which table or page this is.
+use netdiag_lang::{mark, t};
 use ratatui::buffer::Buffer;
 
 use super::{
@@ -17,7 +18,7 @@ use crate::{
 
 pub fn draw(app: &App, canvas: &Canvas<'_>, buffer: &mut Buffer) {
     let Some(moment) = app.moment() else {
-        Line::new("netdiag top: no reading yet", Tone::Strong).put(canvas, 0, false, buffer);
+        Line::new(t!("netdiag top: no reading yet"), Tone::Strong).put(canvas, 0, false, buffer);
         return;
     };
     title(app, &moment, canvas).put(canvas, 0, false, buffer);
@@ -49,20 +50,20 @@ fn title(app: &App, moment: &Moment<'_>, canvas: &Canvas<'_>) -> Line {
     let (ink, reading) = (canvas.ink, moment.reading);
     let head = &reading.head;
     let state = match (app.source, app.is_paused()) {
-        (Source::Live, false) => "live".to_owned(),
-        (Source::Live, true) => "PAUSED".to_owned(),
-        (Source::Recording, _) => "recording".to_owned(),
+        (Source::Live, false) => t!("live").to_owned(),
+        (Source::Live, true) => t!("PAUSED").to_owned(),
+        (Source::Recording, _) => t!("recording").to_owned(),
     };
     let room = canvas.width().saturating_sub(width(&state) + 1);
     let name = ink.cut(&ink.text(&head.node), room.saturating_sub(12));
-    let level = head.level.map(|level| format!("level {level}"));
+    let level = head.level.map(|level| t!("level {level}"));
     let mut parts = vec![
         ("netdiag top".to_owned(), Tone::Strong),
         (name, Tone::Strong),
-        (format!("watched {:.1} s", reading.watched()), Tone::Plain),
+        (t!("watched {:.1} s", reading.watched()), Tone::Plain),
     ];
     parts.extend(level.map(|text| (text, Tone::Plain)));
-    parts.push((counted(head.hooks, "hook"), Tone::Plain));
+    parts.push((counted(head.hooks, mark!("hook")), Tone::Plain));
     parts.push((format!("Linux {}", ink.text(&head.kernel)), Tone::Dim));
     let line = fitting(parts, &ink.own(" · "), room);
     let gap = canvas.width().saturating_sub(line.width() + width(&state));
@@ -84,27 +85,30 @@ fn totals(app: &App, moment: &Moment<'_>, canvas: &Canvas<'_>) -> Line {
     let drops = rate(Metric::Drops);
     let (again, oversize) = (rate(Metric::Retransmits), rate(Metric::Oversize));
     let seen = match (head.lost, head.overflowed) {
-        (0, 0) => ("nothing lost".to_owned(), Tone::Plain),
-        (lost, 0) => (format!("{} LOST", counted(lost, "event")), Tone::Warning),
-        (0, flows) => (format!("{} MISSED", counted(flows, "flow")), Tone::Warning),
-        (lost, flows) => (
-            format!("{} LOST, {flows} flows MISSED", counted(lost, "event")),
+        (0, 0) => (t!("nothing lost").to_owned(), Tone::Plain),
+        (lost, 0) => (t!("{} LOST", counted(lost, mark!("event"))), Tone::Warning),
+        (0, flows) => (
+            t!("{} MISSED", counted(flows, mark!("flow"))),
             Tone::Warning,
         ),
+        (lost, flows) => {
+            let lost = counted(lost, mark!("event"));
+            (t!("{lost} LOST, {flows} flows MISSED"), Tone::Warning)
+        }
     };
     let unseen = reading.not_checked.len() + reading.cannot_tell.len() + app.not_shown.len();
-    let mut parts = vec![(format!("{} drops/s", figure(drops)), tone(drops)), seen];
+    let mut parts = vec![(t!("{} drops/s", figure(drops)), tone(drops)), seen];
     if unseen > 0 {
-        parts.push((format!("{unseen} not checked (n)"), Tone::Plain));
+        parts.push((t!("{unseen} not checked (n)"), Tone::Plain));
     }
     parts.extend([
-        (format!("{} retransmits/s", figure(again)), tone(again)),
-        (format!("{} oversize/s", figure(oversize)), tone(oversize)),
+        (t!("{} retransmits/s", figure(again)), tone(again)),
+        (t!("{} oversize/s", figure(oversize)), tone(oversize)),
         (
-            format!("{} packets/s at hops", figure(rate(Metric::Packets))),
+            t!("{} packets/s at hops", figure(rate(Metric::Packets))),
             Tone::Plain,
         ),
-        (format!("{} flows at hops", head.flows), Tone::Dim),
+        (t!("{} flows at hops", head.flows), Tone::Dim),
     ]);
     fitting(parts, &ink.own(" · "), canvas.width())
 }
@@ -140,15 +144,15 @@ fn crumbs(app: &App, moment: &Moment<'_>, canvas: &Canvas<'_>) -> Line {
     let name = |page: &Page| match &page.target {
         Target::Cause(id) => match moment.reading.cause(id) {
             Some(cause) => cause.finding.cause.clone(),
-            None => "a cause".into(),
+            None => t!("a cause").into(),
         },
         Target::Way(_, flow) => cause::way(&flow.flow(), ink),
         Target::Row(tab, key) => {
             let row = moment.reading.table(*tab).and_then(|table| table.get(*key));
-            row.map_or_else(|| "a row".into(), |row| ink.text(&row.label.name))
+            row.map_or_else(|| t!("a row").into(), |row| ink.text(&row.label.name))
         }
-        Target::Unseen => "not checked".into(),
-        Target::Help => "help".into(),
+        Target::Unseen => t!("not checked").into(),
+        Target::Help => t!("help").into(),
     };
     let mut line = Line::new(app.tab.title(), Tone::Dim);
     for (n, page) in app.pages.iter().enumerate() {

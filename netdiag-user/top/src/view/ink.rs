@@ -1,7 +1,7 @@
 //! How things look: colours where they are wanted, strokes that the terminal can show, and text from
 //! outside that cannot do any harm.
 use ratatui::style::{Color, Modifier, Style};
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthChar;
 
 use crate::model::text;
 
@@ -84,25 +84,16 @@ impl Ink {
             return text.to_owned();
         }
         let room = most.saturating_sub(width(self.more()));
-        let mut cut = String::new();
-        let mut taken = 0;
-        for c in text.chars() {
-            taken += c.width().unwrap_or_default();
-            if taken > room {
-                break;
-            }
-            cut.push(c);
-        }
         match most {
             0 => String::new(),
-            _ => cut.trim_end().to_owned() + self.more(),
+            _ => text::fitting(text, room).trim_end().to_owned() + self.more(),
         }
     }
 }
 
 /// Columns that a terminal takes for it.
 pub fn width(text: &str) -> usize {
-    text.width()
+    text::width(text)
 }
 
 /// A heap of marks upon one letter is no name.
@@ -122,15 +113,16 @@ fn bounded(text: &str) -> String {
 pub fn wrap(text: &str, room: usize) -> Vec<String> {
     let room = room.max(4);
     let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        for part in parts(word, room) {
+    for part in text::parts(text, room) {
+        for (n, piece) in parts(part.text, room).into_iter().enumerate() {
+            let space = if part.spaced || n > 0 { " " } else { "" };
             match lines.last_mut() {
-                Some(line) if line.is_empty() => line.push_str(&part),
-                Some(line) if width(line) + 1 + width(&part) <= room => {
-                    line.push(' ');
-                    line.push_str(&part);
+                Some(line) if line.is_empty() => line.push_str(&piece),
+                Some(line) if width(line) + space.len() + width(&piece) <= room => {
+                    line.push_str(space);
+                    line.push_str(&piece);
                 }
-                _ => lines.push(part),
+                _ => lines.push(piece),
             }
         }
     }

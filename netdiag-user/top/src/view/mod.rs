@@ -11,6 +11,7 @@ mod spark;
 mod table;
 mod way;
 
+use netdiag_lang::t;
 use ratatui::{buffer::Buffer, layout::Rect};
 
 pub use self::ink::Ink;
@@ -57,7 +58,7 @@ pub fn draw(app: &mut App, ink: &Ink, buffer: &mut Buffer) {
     };
     let (width, height) = (all.area.width, all.area.height);
     if width < SMALLEST.0 || height < SMALLEST.1 {
-        let small = line::Line::plain("too small");
+        let small = line::Line::plain(t!("too small"));
         small.put(&all, 0, false, buffer);
         return;
     }

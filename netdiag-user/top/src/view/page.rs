@@ -1,4 +1,5 @@
 //! A page of lines: what is at hand is marked, and what leads on can be opened.
+use netdiag_lang::{mark, retold, say, t};
 use ratatui::buffer::Buffer;
 
 use super::{
@@ -11,7 +12,7 @@ use crate::{
     app::{App, Target},
     history::Moment,
     keys::HELP,
-    model::verdict::NotChecked,
+    model::{text::filled, verdict::NotChecked},
 };
 
 pub fn draw(app: &mut App, canvas: &Canvas<'_>, buffer: &mut Buffer) {
@@ -71,28 +72,40 @@ pub fn paragraph(text: &str, indent: usize, tone: Tone, room: usize) -> Vec<Line
 
 fn unseen(beside: &[NotChecked], moment: &Moment<'_>, ink: &Ink, room: usize) -> Vec<Line> {
     let reading = moment.reading;
-    let mut lines = vec![Line::new("Not checked", Tone::Strong)];
+    let mut lines = vec![Line::new(t!("Not checked"), Tone::Strong)];
     for it in reading.not_checked.iter().chain(beside) {
-        let text = format!("{}: {}", ink.text(&it.what), ink.text(&it.why));
+        let text = t!(
+            "{}: {}",
+            ink.text(&retold(&it.what)),
+            ink.text(&retold(&it.why))
+        );
         lines.extend(paragraph(&text, 2, Tone::Plain, room));
     }
     if reading.not_checked.is_empty() && beside.is_empty() {
-        lines.push(Line::plain("  everything that netdiag looks at was seen"));
+        lines.push(Line::plain(t!(
+            "  everything that netdiag looks at was seen"
+        )));
     }
     if !reading.cannot_tell.is_empty() {
-        lines.extend(heading("Cannot tell"));
+        lines.extend(heading(t!("Cannot tell")));
     }
     for it in reading.cannot_tell.iter() {
-        let causes = it.causes.join(" or ");
-        let text = format!("{causes}: {}: {}", ink.text(&it.what), ink.text(&it.why));
+        let causes = it.causes.join(t!(" or "));
+        let text = t!(
+            "{causes}: {}: {}",
+            ink.text(&retold(&it.what)),
+            ink.text(&retold(&it.why))
+        );
         lines.extend(paragraph(&text, 2, Tone::Plain, room));
     }
-    lines.extend(heading("This screen"));
+    lines.extend(heading(t!("This screen")));
     for text in [
-        "rates are those between two readings; totals count from when the run began",
-        "hops count each packet once per link and direction: a packet that crosses four links \
-         counts four times",
-        "a cause stays until the run ends: SEEN says how long ago its evidence was seen last",
+        t!("rates are those between two readings; totals count from when the run began"),
+        t!(
+            "hops count each packet once per link and direction: a packet that crosses four \
+             links counts four times"
+        ),
+        t!("a cause stays until the run ends: SEEN says how long ago its evidence was seen last"),
     ] {
         lines.extend(paragraph(text, 2, Tone::Plain, room));
     }
@@ -101,21 +114,21 @@ fn unseen(beside: &[NotChecked], moment: &Moment<'_>, ink: &Ink, room: usize) ->
 
 fn help(ink: &Ink, room: usize) -> Vec<Line> {
     const NAMES: usize = 16;
-    let mut lines = vec![Line::new("Keys", Tone::Strong)];
+    let mut lines = vec![Line::new(t!("Keys"), Tone::Strong)];
     for (keys, does) in HELP {
-        let text = wrap(does, room.saturating_sub(NAMES + 2));
+        let text = wrap(say(does), room.saturating_sub(NAMES + 2));
         for (n, part) in text.into_iter().enumerate() {
-            let name = if n == 0 { *keys } else { "" };
-            let line = Line::new(format!("  {name:NAMES$}"), Tone::Strong);
+            let name = if n == 0 { say(keys) } else { "" };
+            let line = Line::new(format!("  {}", filled(name, NAMES)), Tone::Strong);
             lines.push(line.with(part, Tone::Plain));
         }
     }
-    lines.extend(heading("Columns"));
+    lines.extend(heading(t!("Columns")));
     for (title, says) in COLUMNS {
-        let text = wrap(says, room.saturating_sub(NAMES + 2));
+        let text = wrap(say(says), room.saturating_sub(NAMES + 2));
         for (n, part) in text.into_iter().enumerate() {
-            let name = if n == 0 { *title } else { "" };
-            let line = Line::new(format!("  {name:NAMES$}"), Tone::Strong);
+            let name = if n == 0 { say(title) } else { "" };
+            let line = Line::new(format!("  {}", filled(name, NAMES)), Tone::Strong);
             lines.push(line.with(ink.own(&part), Tone::Plain));
         }
     }
@@ -124,21 +137,27 @@ fn help(ink: &Ink, room: usize) -> Vec<Line> {
 
 const COLUMNS: &[(&str, &str)] = &[
     (
-        "SENT/s RECV/s",
-        "packets a second that a pod sends and receives, at its link",
+        mark!("SENT/s RECV/s"),
+        mark!("packets a second that a pod sends and receives, at its link"),
     ),
     (
-        "IN/s OUT/s",
-        "packets a second into the node's stack by a link, and out by it",
+        mark!("IN/s OUT/s"),
+        mark!("packets a second into the node's stack by a link, and out by it"),
     ),
-    ("RETR/s", "TCP segments a second that were sent again"),
     (
-        "OVER/s",
-        "packets a second larger than what the way ahead takes",
+        mark!("RETR/s"),
+        mark!("TCP segments a second that were sent again"),
     ),
-    ("PKT/s", "packets a second that a cause's evidence counts"),
     (
-        "TREND",
-        "the number that the table is sorted by, reading by reading, else packets",
+        mark!("OVER/s"),
+        mark!("packets a second larger than what the way ahead takes"),
+    ),
+    (
+        mark!("PKT/s"),
+        mark!("packets a second that a cause's evidence counts"),
+    ),
+    (
+        mark!("TREND"),
+        mark!("the number that the table is sorted by, reading by reading, else packets"),
     ),
 ];

@@ -1,4 +1,6 @@
 //! A pod, a hop or a drop reason: all of its numbers with their trends, and the causes that name it.
+use netdiag_lang::{mark, retold, say, t};
+
 use super::{
     Ink, cause,
     figures::{count, figure},
@@ -22,15 +24,16 @@ use crate::{
 pub fn lines(tab: Tab, key: u64, moment: &Moment<'_>, ink: &Ink, room: usize) -> Vec<Line> {
     let row = moment.reading.table(tab).and_then(|table| table.get(key));
     let Some(row) = row else {
-        return paragraph("it is not there at this reading", 0, Tone::Dim, room);
+        return paragraph(t!("it is not there at this reading"), 0, Tone::Dim, room);
     };
     let mut lines = vec![Line::new(ink.text(&row.label.name), Tone::Strong)];
     let what = match tab {
-        Tab::Reasons => "dropped in",
-        Tab::Hops => "role",
-        Tab::Pods | Tab::Causes => "address",
+        Tab::Reasons => t!("dropped in"),
+        Tab::Hops => t!("role"),
+        Tab::Pods | Tab::Causes => t!("address"),
     };
-    for (what, text) in [(what, &row.label.second), ("link", &row.label.link)] {
+    let second = retold(&row.label.second);
+    for (what, text) in [(what, &*second), (t!("link"), &row.label.link)] {
         if !text.is_empty() {
             lines.push(Line::plain(format!("{what} {}", ink.text(text))));
         }
@@ -40,7 +43,7 @@ pub fn lines(tab: Tab, key: u64, moment: &Moment<'_>, ink: &Ink, room: usize) ->
     lines.extend(causes(tab, row, moment, ink));
     if tab == Tab::Reasons {
         let manual = shell!("netdiag explain {}", row.label.name);
-        lines.extend(heading("What it means"));
+        lines.extend(heading(t!("What it means")));
         lines.extend(cause::offered(&manual, ink));
     }
     lines
@@ -49,40 +52,41 @@ pub fn lines(tab: Tab, key: u64, moment: &Moment<'_>, ink: &Ink, room: usize) ->
 const fn metrics(tab: Tab) -> &'static [(&'static str, Metric)] {
     match tab {
         Tab::Pods => &[
-            ("packets sent", Metric::In),
-            ("packets received", Metric::Out),
-            ("bytes", Metric::Bytes),
-            ("drops", Metric::Drops),
-            ("retransmits", Metric::Retransmits),
-            ("oversize", Metric::Oversize),
+            (mark!("packets sent"), Metric::In),
+            (mark!("packets received"), Metric::Out),
+            (mark!("bytes"), Metric::Bytes),
+            (mark!("drops"), Metric::Drops),
+            (mark!("retransmits"), Metric::Retransmits),
+            (mark!("oversize"), Metric::Oversize),
         ],
         Tab::Hops => &[
-            ("packets in", Metric::In),
-            ("packets out", Metric::Out),
-            ("bytes", Metric::Bytes),
-            ("drops", Metric::Drops),
-            ("retransmits", Metric::Retransmits),
-            ("oversize", Metric::Oversize),
+            (mark!("packets in"), Metric::In),
+            (mark!("packets out"), Metric::Out),
+            (mark!("bytes"), Metric::Bytes),
+            (mark!("drops"), Metric::Drops),
+            (mark!("retransmits"), Metric::Retransmits),
+            (mark!("oversize"), Metric::Oversize),
         ],
         Tab::Reasons | Tab::Causes => &[
-            ("drops", Metric::Drops),
-            ("bytes dropped", Metric::DroppedBytes),
+            (mark!("drops"), Metric::Drops),
+            (mark!("bytes dropped"), Metric::DroppedBytes),
         ],
     }
 }
 
 fn numbers(tab: Tab, row: &Row, moment: &Moment<'_>, ink: &Ink, room: usize) -> Vec<Line> {
-    const HEAD: &str = "                        /s   TOTAL  ";
-    let left = room.saturating_sub(width(HEAD));
+    let (rate, total) = (padded("/s", 26, true, 0), padded(t!("TOTAL"), 8, true, 0));
+    let title = format!("{rate}{total}  ");
+    let left = room.saturating_sub(width(&title));
     let mut lines = vec![
         Line::default(),
-        Line::new(format!("{HEAD}TREND"), Tone::Head),
+        Line::new(format!("{title}{}", t!("TREND")), Tone::Head),
     ];
     for (name, metric) in metrics(tab) {
         let rate = figure(moment.row_rate(tab, row.key, *metric));
         let total = count(metric.of(&row.counts) as f64);
         let trend = trend(ink, &moment.row_trend(tab, row.key, *metric, left), left);
-        let text = format!("{}{rate:>8}{total:>8}  ", padded(name, 18, false, 0));
+        let text = format!("{}{rate:>8}{total:>8}  ", padded(say(name), 18, false, 0));
         lines.push(Line::plain(text).with(trend, Tone::Info));
     }
     lines
@@ -92,7 +96,7 @@ fn victims(row: &Row, ink: &Ink) -> Vec<Line> {
     if row.victims.is_empty() {
         return Vec::new();
     }
-    let mut lines = heading("Lost by").to_vec();
+    let mut lines = heading(t!("Lost by")).to_vec();
     for (name, packets) in row.victims.iter() {
         lines.push(Line::plain(format!("  {packets:>8}  {}", ink.text(name))));
     }
@@ -103,16 +107,19 @@ fn victims(row: &Row, ink: &Ink) -> Vec<Line> {
 fn causes(tab: Tab, row: &Row, moment: &Moment<'_>, ink: &Ink) -> Vec<Line> {
     let all = moment.reading.causes.iter();
     let mut about = all.filter(|it| names(&it.finding, tab, row)).peekable();
-    let mut lines = heading("Causes that name it").to_vec();
+    let mut lines = heading(t!("Causes that name it")).to_vec();
     if about.peek().is_none() {
-        lines.push(Line::new("  none so far", Tone::Dim));
+        lines.push(Line::new(t!("  none so far"), Tone::Dim));
     }
     for cause in about {
         let finding = &cause.finding;
         let word = items::severity(finding.severity);
         let line = Line::new(padded(word, 8, false, 1), tone(finding.severity))
             .with(&finding.cause, Tone::Strong)
-            .with(format!("  {}", ink.text(&finding.summary)), Tone::Plain);
+            .with(
+                format!("  {}", ink.text(&retold(&finding.summary))),
+                Tone::Plain,
+            );
         lines.push(line.leads(Target::Cause(finding.id.clone())));
     }
     lines

@@ -1,4 +1,5 @@
 //! A table of rows, and the row at hand in full below it.
+use netdiag_lang::{retold, say, t};
 use ratatui::buffer::Buffer;
 
 use super::{
@@ -13,7 +14,10 @@ use crate::{
     app::{App, List, Target},
     history::Moment,
     items::{self, Column, Id, Item, Shows, columns, number, trend_of},
-    model::verdict::{Confidence, Severity},
+    model::{
+        text::listed,
+        verdict::{Confidence, Severity},
+    },
     tab::Tab,
 };
 
@@ -65,11 +69,11 @@ pub fn draw(app: &mut App, canvas: &Canvas<'_>, tall: bool, buffer: &mut Buffer)
 
 fn nothing(app: &App, canvas: &Canvas<'_>) -> Line {
     let text = match (app.filter.is_empty(), app.tab) {
-        (false, _) => "no row contains the text of the filter: Esc clears it",
-        (true, Tab::Causes) => "no cause named so far; n: what is not checked",
-        (true, Tab::Pods) => "no pod of this node is known",
-        (true, Tab::Hops) => "no packet passed a hop so far",
-        (true, Tab::Reasons) => "no packet was dropped so far",
+        (false, _) => t!("no row contains the text of the filter: Esc clears it"),
+        (true, Tab::Causes) => t!("no cause named so far; n: what is not checked"),
+        (true, Tab::Pods) => t!("no pod of this node is known"),
+        (true, Tab::Hops) => t!("no packet passed a hop so far"),
+        (true, Tab::Reasons) => t!("no packet was dropped so far"),
     };
     Line::new(canvas.ink.cut(text, canvas.width()), Tone::Dim)
 }
@@ -105,7 +109,7 @@ impl<'a> Sheet<'a> {
                 (true, true) => ink.glyph("▴", "^"),
             };
             // The sign stands in the gap where the title fills its column.
-            let title = format!("{}{sign}", column.title);
+            let title = format!("{}{sign}", say(column.title));
             let right = column.is_number();
             line = line.with(padded(&title, *wide, right, 0), Tone::Head);
             let over = width(&title).saturating_sub(*wide);
@@ -156,7 +160,9 @@ impl<'a> Sheet<'a> {
         let ink = self.canvas.ink;
         match item {
             Item::Cause(cause) if cause.finding.root.is_some() => {
-                format!("{} {}", ink.glyph("└", "`"), cause.finding.cause)
+                let depth = items::depth(&self.moment.reading.causes, cause);
+                let indent = "  ".repeat(depth.saturating_sub(1));
+                format!("{indent}{} {}", ink.glyph("└", "`"), cause.finding.cause)
             }
             _ => ink.text(item.name()),
         }
@@ -166,16 +172,15 @@ impl<'a> Sheet<'a> {
         let Item::Row(row) = item else {
             return String::new();
         };
-        let text = match shows {
-            Shows::Link => &row.label.link,
-            _ => &row.label.second,
-        };
-        self.canvas.ink.text(text)
+        match shows {
+            Shows::Link => self.canvas.ink.text(&row.label.link),
+            _ => self.canvas.ink.text(&retold(&row.label.second)),
+        }
     }
 
     fn summary(&self, item: &Item<'_>) -> String {
         match item {
-            Item::Cause(cause) => self.canvas.ink.text(&cause.finding.summary),
+            Item::Cause(cause) => self.canvas.ink.text(&retold(&cause.finding.summary)),
             Item::Row(_) => String::new(),
         }
     }
@@ -209,15 +214,16 @@ impl<'a> Sheet<'a> {
             (true, _) => page::lines(&self.target(item), self.moment, ink, room),
             (false, Item::Cause(cause)) => {
                 let how = confidence(cause.finding.confidence);
-                let title = format!("{}, {how}", cause.finding.cause);
+                let title = t!("{}, {how}", cause.finding.cause);
                 let mut lines = vec![Line::new(title, Tone::Strong)];
-                let text = wrap(&ink.text(&cause.finding.summary), room);
+                let text = wrap(&ink.text(&retold(&cause.finding.summary)), room);
                 lines.extend(text.into_iter().map(Line::plain));
                 lines
             }
             (false, Item::Row(row)) => {
                 let label = &row.label;
-                let parts = [&label.name, &label.second, &label.link].map(|it| ink.text(it));
+                let second = retold(&label.second);
+                let parts = [&label.name, &*second, &label.link].map(|it| ink.text(it));
                 let parts: Vec<String> = parts.into_iter().filter(|it| !it.is_empty()).collect();
                 let mut lines = vec![Line::new(parts.join("  "), Tone::Strong)];
                 lines.extend(self.told(row, all));
@@ -227,7 +233,7 @@ impl<'a> Sheet<'a> {
         let height = below.height().saturating_sub(1);
         if lines.len() > height && height > PREVIEW {
             lines.truncate(height - 1);
-            let text = format!("{} Enter shows the rest", ink.more());
+            let text = t!("{} Enter shows the rest", ink.more());
             lines.push(Line::new(text, Tone::Dim));
         }
         lines.truncate(height);
@@ -249,11 +255,11 @@ impl<'a> Sheet<'a> {
         if !row.victims.is_empty() {
             let each = row.victims.iter();
             let each = each.map(|(name, packets)| format!("{} ({packets})", ink.text(name)));
-            let text = format!("lost by {}", each.collect::<Vec<_>>().join(", "));
+            let text = t!("lost by {}", listed(&each.collect::<Vec<_>>()));
             lines.push(Line::plain(text));
         } else {
             let counts = &row.counts;
-            let text = format!(
+            let text = t!(
                 "since the run began: {} packets in, {} out, {} dropped, {} retransmitted, \
                  {} oversize",
                 count(counts.in_packets as f64),
@@ -270,12 +276,12 @@ impl<'a> Sheet<'a> {
             .table(self.tab)
             .map_or(0, |it| it.left_out);
         if left_out > 0 {
-            let text = format!("{all} rows are shown, {left_out} more with less to tell are not");
+            let text = t!("{all} rows are shown, {left_out} more with less to tell are not");
             lines.push(Line::new(text, Tone::Dim));
         }
         let unnamed = self.moment.reading.head.without_pod;
         if unnamed > 0 && self.tab == Tab::Pods {
-            let text = format!("{unnamed} dropped packets are not told by pod: too many addresses");
+            let text = t!("{unnamed} dropped packets are not told by pod: too many addresses");
             lines.push(Line::new(text, Tone::Dim));
         }
         lines
@@ -310,11 +316,11 @@ pub const fn tone(severity: Severity) -> Tone {
     }
 }
 
-pub const fn confidence(confidence: Confidence) -> &'static str {
+pub fn confidence(confidence: Confidence) -> &'static str {
     match confidence {
-        Confidence::Confirmed => "confirmed",
-        Confidence::Configured => "by configuration, not met by traffic yet",
-        Confidence::Suspected => "suspected",
+        Confidence::Confirmed => t!("confirmed"),
+        Confidence::Configured => t!("by configuration, not met by traffic yet"),
+        Confidence::Suspected => t!("suspected"),
     }
 }
 

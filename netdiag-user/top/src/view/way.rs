@@ -1,4 +1,6 @@
 //! One flow's way, hop by hop: what was counted at each, and what became of it.
+use netdiag_lang::{mark, retold, say, t};
+
 use super::{
     Ink, cause,
     figures::{count, figure},
@@ -13,19 +15,21 @@ use crate::{
     model::{
         path::{Course, End, Fate, FateKind, Path, Step, Way},
         pod::label,
-        text::counted,
+        text::{counted, listed},
     },
 };
 
 pub fn lines(id: &str, flow: &Ends, moment: &Moment<'_>, ink: &Ink, room: usize) -> Vec<Line> {
     let Some(cause) = moment.reading.cause(id) else {
-        let text = "the cause of this flow's trouble is not named at this reading";
+        let text = t!("the cause of this flow's trouble is not named at this reading");
         return paragraph(text, 0, Tone::Dim, room);
     };
     let Some(path) = cause.way(flow) else {
         let mut lines = vec![Line::new(cause::way(&flow.flow(), ink), Tone::Strong)];
-        let text = "its way is not known at this reading: no hop has it, or nobody looked at this \
-                    page then";
+        let text = t!(
+            "its way is not known at this reading: no hop has it, or nobody looked at this page \
+             then"
+        );
         lines.extend(paragraph(text, 0, Tone::Dim, room));
         return lines;
     };
@@ -37,12 +41,12 @@ pub fn lines(id: &str, flow: &Ends, moment: &Moment<'_>, ink: &Ink, room: usize)
     );
     let mut lines = paragraph(&ends, 0, Tone::Strong, room);
     lines.extend(paragraph(&ink.text(&path.summary), 0, Tone::Plain, room));
-    let protocol = path.protocol.as_deref().unwrap_or("all protocols");
-    let flows = counted(path.flows as u64, "flow");
-    let text = format!("{protocol}: {flows}, {} answered", path.answered);
+    let protocol = path.protocol.as_deref().unwrap_or(t!("all protocols"));
+    let flows = counted(path.flows as u64, mark!("flow"));
+    let text = t!("{protocol}: {flows}, {} answered", path.answered);
     lines.push(Line::new(text, Tone::Dim));
-    lines.extend(way("Request", &path.request, path, ink, room));
-    lines.extend(way("Reply", &path.reply, path, ink, room));
+    lines.extend(way(t!("Request"), &path.request, path, ink, room));
+    lines.extend(way(t!("Reply"), &path.reply, path, ink, room));
     lines
 }
 
@@ -51,7 +55,7 @@ fn end(end: &End, ink: &Ink) -> String {
         Some(port) => crate::model::address::endpoint(*address, port),
         None => address.to_string(),
     });
-    let addresses = addresses.collect::<Vec<_>>().join(", ");
+    let addresses = listed(&addresses.collect::<Vec<_>>());
     let pod = end.pod.as_ref().filter(|pod| pod.name.is_some());
     match (pod, &end.service) {
         (Some(pod), _) => format!("{} ({addresses})", ink.text(&label(pod))),
@@ -62,14 +66,14 @@ fn end(end: &End, ink: &Ink) -> String {
 
 /// Title, width, and whether it is a number.
 const COLUMNS: [(&str, usize, bool); 8] = [
-    ("HOP", 16, false),
+    (mark!("HOP"), 16, false),
     ("", 8, false),
-    ("PACKETS", 8, true),
-    ("LARGEST", 8, true),
-    ("LIMIT", 6, true),
-    ("RETRANS", 8, true),
-    ("+TIME", 8, true),
-    ("BYTES", 7, true),
+    (mark!("PACKETS"), 8, true),
+    (mark!("LARGEST"), 8, true),
+    (mark!("LIMIT"), 6, true),
+    (mark!("RETRANS"), 8, true),
+    (mark!("+TIME"), 8, true),
+    (mark!("BYTES"), 7, true),
 ];
 
 fn way(title: &str, way: &Way, path: &Path, ink: &Ink, room: usize) -> Vec<Line> {
@@ -77,7 +81,7 @@ fn way(title: &str, way: &Way, path: &Path, ink: &Ink, room: usize) -> Vec<Line>
         return Vec::new();
     }
     let mut lines = heading(title).to_vec();
-    let titles = COLUMNS.map(|(title, ..)| title.to_owned());
+    let titles = COLUMNS.map(|(title, ..)| say(title).to_owned());
     lines.push(Line::new(row(&titles, room), Tone::Head));
     for step in &way.steps {
         lines.push(Line::plain(row(&cells(step, ink), room)));
@@ -88,7 +92,7 @@ fn way(title: &str, way: &Way, path: &Path, ink: &Ink, room: usize) -> Vec<Line>
     }
     let stopped = path.at.as_ref().filter(|_| way.fates.iter().any(is_loss));
     if let Some(at) = stopped {
-        let text = format!("they reached {} last", ink.text(at));
+        let text = t!("they reached {} last", ink.text(at));
         lines.extend(paragraph(&text, 2, Tone::Dim, room));
     }
     lines
@@ -111,6 +115,7 @@ fn row(cells: &[String; 8], room: usize) -> String {
 
 fn cells(step: &Step, ink: &Ink) -> [String; 8] {
     let name = ink.cut(&ink.text(&step.interface), COLUMNS[0].1);
+    let side = retold(&step.direction).into_owned();
     let number = |n: u64| count(n as f64);
     let some = |n: Option<u32>| n.map_or_else(String::new, |n| n.to_string());
     let over = step.fits.is_some_and(|fits| step.largest > fits);
@@ -118,13 +123,13 @@ fn cells(step: &Step, ink: &Ink) -> [String; 8] {
     if step.course == Course::NotSeen {
         let mut cells = [(); 8].map(|()| String::new());
         cells[0] = name;
-        cells[1] = step.direction.clone();
-        cells[2] = "not seen".into();
+        cells[1] = side;
+        cells[2] = t!("not seen").into();
         return cells;
     }
     [
         name,
-        step.direction.clone(),
+        side,
         number(step.packets),
         format!("{sign}{}", step.largest),
         some(step.fits.or(step.mtu)),
@@ -137,9 +142,9 @@ fn cells(step: &Step, ink: &Ink) -> [String; 8] {
 /// What is beside the usual: a tunnel, a hop that no route leads to.
 fn carried(step: &Step, ink: &Ink) -> Option<Line> {
     let carried = step.carried.as_deref().map(|it| ink.text(it));
-    let off = (step.course == Course::Unexpected).then(|| "no route leads here".to_owned());
+    let off = (step.course == Course::Unexpected).then(|| t!("no route leads here").to_owned());
     let told: Vec<String> = carried.into_iter().chain(off).collect();
-    let text = format!("  {} {}", ink.glyph("└", "`"), told.join(", "));
+    let text = format!("  {} {}", ink.glyph("└", "`"), listed(&told));
     (!told.is_empty()).then(|| Line::new(text, Tone::Dim))
 }
 

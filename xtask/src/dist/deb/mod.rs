@@ -51,12 +51,15 @@ fn files(about: &About, payload: &Payload) -> Result<Tree> {
     let docs = "usr/share/doc/netdiag";
     let changes = control::changelog(about);
     for (name, text) in [
-        ("README.md.gz", payload.readme.as_slice()),
         ("changelog.gz", payload.changelog.as_slice()),
         ("changelog.Debian.gz", changes.as_bytes()),
         ("THIRD-PARTY.gz", payload.third_party.as_slice()),
     ] {
         tree.file(&format!("{docs}/{name}"), gzip(text)?);
+    }
+    // As they are: a link leads to no page that is packed.
+    for (path, text) in &payload.documents {
+        tree.file(&format!("{docs}/{path}"), text.as_slice());
     }
     tree.file(&format!("{docs}/copyright"), control::copyright(payload));
     Ok(tree)

@@ -11,7 +11,9 @@ fn payload() -> Payload {
         program: b"program".to_vec(),
         pages: vec![("netdiag.1".into(), b".TH netdiag 1\n".to_vec())],
         completions: ["bash", "zsh", "fish"].map(|it| it.as_bytes().to_vec()),
-        readme: b"# netdiag\n".to_vec(),
+        documents: ["README.md", "docs/ci.md"]
+            .map(|it| (it.into(), b"# netdiag\n".to_vec()))
+            .to_vec(),
         changelog: b"# Changelog\n".to_vec(),
         licences: [
             ("LICENSE-APACHE", b"Apache".to_vec()),
@@ -59,6 +61,8 @@ fn dpkg_reads_what_was_packed() {
         ("usr/bin/kubectl-netdiag -> netdiag", "lrwxrwxrwx root/root"),
         ("etc/netdiag/agent.toml", "-rw-r--r-- root/root"),
         ("usr/share/man/man1/netdiag.1.gz", "-rw-r--r-- root/root"),
+        ("usr/share/doc/netdiag/README.md", "-rw-r--r-- root/root"),
+        ("usr/share/doc/netdiag/docs/ci.md", "-rw-r--r-- root/root"),
         (
             "usr/lib/systemd/system/netdiag-agent.service",
             "-rw-r--r-- root/root",

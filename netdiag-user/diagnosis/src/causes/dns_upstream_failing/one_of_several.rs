@@ -2,6 +2,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::dns::PORT;
+use netdiag_lang::t;
 
 use super::{ID, ZONES, zone};
 use crate::{
@@ -37,7 +38,7 @@ pub fn evaluate(facts: &Facts<'_>, picture: &Picture<'_>) -> Option<Finding> {
         ..
     } = worst.upstream;
     let failed = errors(&worst.lost);
-    let summary = format!(
+    let summary = t!(
         "one upstream of the cluster's name server {server}, {upstream}, does not answer it: {asked} \
          queries, no answer, while another one answers; {failed} lookups of external names failed"
     );
@@ -122,12 +123,12 @@ fn evidence(partly: &Partly<'_>) -> Vec<Evidence> {
     let zones: BTreeSet<_> = silence.questions.iter().map(|q| zone(&q.name)).collect();
     let zones: Vec<_> = zones.iter().take(3).map(String::as_str).collect();
     let first = silence.questions.first();
-    let text = format!(
+    let text = t!(
         "{} asked its upstream {} {} times ({}), no answer",
         silence.client,
         silence.server,
         silence.asked,
-        zones.join(", ")
+        zones.join(t!(", "))
     );
     let mut line = Evidence::new(EvidenceKind::Dns, Origin::Observed, text);
     line.packets = Some(silence.asked);
@@ -135,7 +136,7 @@ fn evidence(partly: &Partly<'_>) -> Vec<Evidence> {
     line.confirm = first.and_then(|q| dns::ask(silence.server, &q.name));
     let failed = partly.lost.iter().max_by_key(|q| error(q));
     let failed = failed.map(|question| {
-        let text = format!(
+        let text = t!(
             "{} fails for external names by turns: {} errors, {} among {} answers for {}",
             partly.server,
             errors(&partly.lost),
@@ -177,7 +178,7 @@ fn fix(partly: &Partly<'_>) -> Fix {
     let ask = name.and_then(|name| dns::ask(upstream, name));
     let config = shell!("kubectl -n kube-system get configmap coredns -o yaml");
     Fix {
-        summary: format!(
+        summary: t!(
             "make the upstream {upstream} answer (its own state, the way to it), or take it out of the \
              `forward` line of the name server {}, or of its node's resolv.conf",
             partly.server

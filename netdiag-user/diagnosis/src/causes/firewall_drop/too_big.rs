@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use netdiag_common::flow::FlowKey;
+use netdiag_lang::t;
 
 use super::Pattern;
 use crate::{
@@ -62,11 +63,8 @@ pub fn of(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<TooBig> {
 
 impl fmt::Display for TooBig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "\"{}\" (MTU {}) for {}",
-            self.name, self.mtu, self.sender
-        )
+        let text = t!("\"{}\" (MTU {}) for {}", self.name, self.mtu, self.sender);
+        f.write_str(&text)
     }
 }
 
@@ -77,15 +75,17 @@ impl TooBig {
             flow::protocol(self.about.protocol),
             flow::endpoints(&self.about).1,
         );
-        format!("; its packets to {protocol} {destination} stay too large and are lost there")
+        t!("; its packets to {protocol} {destination} stay too large and are lost there")
     }
 
     pub fn evidence(&self) -> Evidence {
         let protocol = flow::protocol(self.about.protocol);
         let (source, destination) = flow::endpoints(&self.about);
-        let text = format!(
+        let text = t!(
             "{} says \"{}\", MTU {}, about {protocol} {source} → {destination}",
-            self.router, self.name, self.mtu
+            self.router,
+            self.name,
+            self.mtu
         );
         let mut line = Evidence::new(EvidenceKind::Unreachable, Origin::Observed, text);
         line.packets = Some(self.packets);
@@ -101,11 +101,11 @@ impl TooBig {
     pub fn fix(&self, rules: &[&Rule]) -> Fix {
         let first = rules.first();
         let before = first.map_or_else(String::new, |rule| {
-            format!(" before this rule of {}", rule.place)
+            t!(" before this rule of {}", rule.place)
         });
         let commands = first.map(|rule| [rule.list(), rule.let_too_big_pass(self.about.family)]);
         Fix {
-            summary: format!(
+            summary: t!(
                 "let \"{}\" pass{before}, or what conntrack calls related: all else may stay out",
                 self.name
             ),

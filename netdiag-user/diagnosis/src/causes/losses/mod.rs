@@ -13,6 +13,7 @@ use std::{
 };
 
 use netdiag_common::{flow::FlowKey, loss::RetransmitKey};
+use netdiag_lang::t;
 
 use super::need::Sufferer;
 use crate::{
@@ -90,11 +91,12 @@ impl Pattern<'_> {
     pub fn target(&self) -> String {
         let protocol = flow::protocol(self.protocol);
         match self.reply {
-            true => format!(
+            true => t!(
                 "{protocol} answers from port {} to {}",
-                self.port, self.destination
+                self.port,
+                self.destination
             ),
-            false if self.scattered => format!("{protocol} {} at many ports", self.destination),
+            false if self.scattered => t!("{protocol} {} at many ports", self.destination),
             false => format!("{protocol} {}", endpoint(self.destination, self.port)),
         }
     }

@@ -5,6 +5,7 @@ use std::{
 };
 
 use netdiag_common::loss::DropKey;
+use netdiag_lang::t;
 
 use super::Pattern;
 use crate::{
@@ -70,8 +71,10 @@ pub fn drop_evidence(patterns: &[Pattern<'_>]) -> Vec<Evidence> {
         add(sums.entry(key).or_default(), loss.dropped.packets);
     }
     let line = |((reason, symbol, at), packets): ((&str, &str, Option<&str>), u64)| {
-        let on = at.map_or_else(String::new, |at| format!(" on {at}"));
-        let text = format!("{packets} packets dropped{on}: {reason} in {symbol}");
+        let text = match at {
+            Some(at) => t!("{packets} packets dropped on {at}: {reason} in {symbol}"),
+            None => t!("{packets} packets dropped: {reason} in {symbol}"),
+        };
         let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
         line.at = at.map(str::to_owned);
         line.packets = Some(packets);
@@ -90,7 +93,7 @@ fn beside(facts: &Facts<'_>, patterns: &[Pattern<'_>]) -> Option<Evidence> {
     let places: HashSet<DropKey> = losses.map(|l| l.key.rest()).collect();
     let rest = facts.losses.iter().filter(|l| places.contains(&l.key));
     let packets = rest.map(|l| l.dropped.packets).total();
-    let text = format!("{packets} more packets dropped there, of flows too many to keep apart");
+    let text = t!("{packets} more packets dropped there, of flows too many to keep apart");
     let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
     line.packets = Some(packets);
     (packets > 0).then_some(line)

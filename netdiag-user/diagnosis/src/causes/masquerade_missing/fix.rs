@@ -1,4 +1,6 @@
 //! Whose task the rule is, and the rule itself.
+use netdiag_lang::t;
+
 use crate::{
     causes::pod_networks,
     model::{
@@ -16,13 +18,13 @@ use crate::{
 pub fn keeper(keeper: &Keeper) -> Evidence {
     let (file, told) = (&keeper.file, keeper.told);
     let text = match (keeper.who, told) {
-        (Who::Flannel, Some(true)) => format!("{file}: flanneld runs with --ip-masq"),
-        (Who::Flannel, Some(false)) => format!("{file}: flanneld runs without --ip-masq"),
-        (Who::Flannel, None) => format!("{file}: flannel makes pods' networks"),
-        (Who::Calico, _) => format!("{file}: Calico makes pods' networks"),
-        (Who::Plugin, Some(true)) => format!("{file}: ipMasq is true"),
-        (Who::Plugin, _) => format!("{file}: ipMasq is not true"),
-        (Who::Unknown, _) => format!("{file}: another CNI makes pods' networks"),
+        (Who::Flannel, Some(true)) => t!("{file}: flanneld runs with --ip-masq"),
+        (Who::Flannel, Some(false)) => t!("{file}: flanneld runs without --ip-masq"),
+        (Who::Flannel, None) => t!("{file}: flannel makes pods' networks"),
+        (Who::Calico, _) => t!("{file}: Calico makes pods' networks"),
+        (Who::Plugin, Some(true)) => t!("{file}: ipMasq is true"),
+        (Who::Plugin, _) => t!("{file}: ipMasq is not true"),
+        (Who::Unknown, _) => t!("{file}: another CNI makes pods' networks"),
     };
     let mut line = Evidence::new(EvidenceKind::File, Origin::Configured, text);
     let shown: &[&str] = match (keeper.who, told) {
@@ -40,43 +42,51 @@ pub fn keeper(keeper: &Keeper) -> Evidence {
 pub fn fix(facts: &Facts<'_>, packet: &Leaving, rules: &SourceNat) -> Fix {
     let who = match rules.keeper.as_ref().map(|k| (k.who, k.told)) {
         Some((Who::Flannel, Some(true))) => {
-            "restart flanneld on this node: it runs with --ip-masq and sets the rule when it starts"
+            t!(
+                "restart flanneld on this node: it runs with --ip-masq and sets the rule when it starts"
+            )
         }
         Some((Who::Flannel, _)) => {
-            "start flanneld with --ip-masq (an argument of its DaemonSet), which sets the rule"
+            t!("start flanneld with --ip-masq (an argument of its DaemonSet), which sets the rule")
         }
         Some((Who::Calico, _)) => {
-            "set natOutgoing: true in Calico's IPPool; where it is, restart calico-node on this node"
+            t!(
+                "set natOutgoing: true in Calico's IPPool; where it is, restart calico-node on this node"
+            )
         }
         Some((Who::Plugin, Some(true))) => {
-            "recreate the pods: the CNI plugin sets the rule of each as it adds it, and somebody flushed \
+            t!(
+                "recreate the pods: the CNI plugin sets the rule of each as it adds it, and somebody flushed \
              them"
+            )
         }
         Some((Who::Plugin, _)) => {
-            "set ipMasq: true in the CNI configuration of this node and recreate the pods, or let \
+            t!(
+                "set ipMasq: true in the CNI configuration of this node and recreate the pods, or let \
              ip-masq-agent masquerade"
+            )
         }
         _ => {
-            "let the CNI's daemon masquerade what leaves the cluster (flanneld: --ip-masq, Calico: \
+            t!(
+                "let the CNI's daemon masquerade what leaves the cluster (flanneld: --ip-masq, Calico: \
              natOutgoing in the IPPool, bridge plugin: ipMasq, or ip-masq-agent)"
+            )
         }
     };
     let commands = rule(facts, packet, rules);
-    let meanwhile = match commands.is_empty() {
+    let summary = match commands.is_empty() {
         // Nobody here tells which networks the other nodes' pods are in.
-        true => "Where",
-        false => &format!(
-            "Until then this rule masquerades what the pods here send out by {}; where",
+        true => t!(
+            "{who}. Where the network is to route pods' addresses, it is the network that lacks the \
+             route back"
+        ),
+        false => t!(
+            "{who}. Until then this rule masquerades what the pods here send out by {}; where the \
+             network is to route pods' addresses, it is the network that lacks the route back",
             packet.link
         ),
     };
-    Fix {
-        summary: format!(
-            "{who}. {meanwhile} the network is to route pods' addresses, it is the network that lacks the \
-             route back"
-        ),
-        commands,
-    }
+    Fix { summary, commands }
 }
 
 /// As small as possible: from these pods, by that link, to nobody who has a pod's address.

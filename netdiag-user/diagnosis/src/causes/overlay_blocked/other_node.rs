@@ -2,6 +2,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::flow::FlowKey;
+use netdiag_lang::t;
 
 use super::super::{overlay::unanswered, two_sided::Sides};
 use crate::{
@@ -26,12 +27,12 @@ pub fn complete(sides: &Sides<'_, '_>, finding: &mut Finding) {
         return;
     };
     let (here, other) = (sides.here_name, sides.there_name);
-    let line = sides.passed(here, other, "encapsulated packets", went);
+    let line = sides.passed(here, other, t!("encapsulated packets"), went);
     finding.evidence.push(line);
     let own = |address: IpAddr| sides.here.node.owns(address);
     let back = sides.back.encapsulated(|_, destination| own(destination));
     if let Some(back) = back {
-        let line = sides.passed(other, here, "encapsulated packets", back);
+        let line = sides.passed(other, here, t!("encapsulated packets"), back);
         finding.evidence.push(line);
     }
     finding.evidence.extend(sides.dropped_there());
@@ -64,7 +65,7 @@ fn not_between(sides: &Sides<'_, '_>, silent: &[FlowKey], finding: &mut Finding)
     let peer = sides.there_name;
     finding.confidence = Confidence::Suspected;
     finding.severity = Severity::Warning;
-    finding.summary = format!(
+    finding.summary = t!(
         "encapsulated packets that go out to {peer} come there, but it sends no answers to {} \
          flows in them: look at {peer}, not at the network between",
         silent.len()
@@ -73,7 +74,7 @@ fn not_between(sides: &Sides<'_, '_>, silent: &[FlowKey], finding: &mut Finding)
     let pods: BTreeSet<IpAddr> = silent.iter().map(|ask| flow::ends(ask).0).collect();
     let look = pods.iter().take(MOST_COMMANDS);
     finding.fix = Fix {
-        summary: format!(
+        summary: t!(
             "find out on {peer} where its answers to this node's pods go, and what it drops"
         ),
         commands: look.map(|pod| shell!("ip route get {}", pod)).collect(),

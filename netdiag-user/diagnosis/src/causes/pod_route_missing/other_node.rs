@@ -1,6 +1,8 @@
 //! The node that the pods without a route are on.
 use std::net::IpAddr;
 
+use netdiag_lang::t;
+
 use super::super::two_sided::Sides;
 use crate::model::{
     flow,
@@ -21,7 +23,7 @@ pub fn complete(sides: &Sides<'_, '_>, finding: &mut Finding) {
         lives_there(sides, pod, finding);
         let count = sides.to.sum(|key| flow::ends(key).1 == pod);
         if count.left > 0 {
-            let what = format!("packets for {pod}");
+            let what = t!("packets for {pod}");
             let line = sides.passed(sides.here_name, sides.there_name, &what, count);
             finding.evidence.push(line);
         }
@@ -33,12 +35,12 @@ fn lives_there(sides: &Sides<'_, '_>, pod: IpAddr, finding: &mut Finding) {
         return;
     };
     let behind = known.interface.as_ref();
-    let behind = behind.map_or_else(String::new, |link| format!(", behind {link}"));
+    let behind = behind.map_or_else(String::new, |link| t!(", behind {link}"));
     let name = match known.name {
-        Some(_) => format!(" ({})", label(&known)),
+        Some(_) => t!(" ({})", label(&known)),
         None => String::new(),
     };
-    let text = format!("{pod}{name} is a pod of {}{behind}", sides.there_name);
+    let text = t!("{pod}{name} is a pod of {}{behind}", sides.there_name);
     let mut line = sides.there(EvidenceKind::Link, Origin::Configured, text);
     line.confirm = known
         .interface

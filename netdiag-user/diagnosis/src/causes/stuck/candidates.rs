@@ -2,6 +2,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::{dns::PORT as DNS, flow::FlowKey, hop::ACK};
+use netdiag_lang::t;
 
 use super::{
     super::{published, stall},
@@ -93,9 +94,9 @@ impl Candidate {
 
     pub fn symptom(&self) -> String {
         match (self.asked, self.answers) {
-            (0, _) => format!("{} retransmits and no progress", self.retransmits),
-            (n, true) => format!("asked {n} times, and the answers get nowhere"),
-            (n, false) => format!("asked {n} times, unanswered"),
+            (0, _) => t!("{} retransmits and no progress", self.retransmits),
+            (n, true) => t!("asked {n} times, and the answers get nowhere"),
+            (n, false) => t!("asked {n} times, unanswered"),
         }
     }
 }

@@ -2,6 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use netdiag_common::flow::FlowKey;
+use netdiag_lang::t;
 
 use super::{
     super::{
@@ -79,7 +80,7 @@ fn astray(facts: &Facts<'_>, all: &mut [Candidate]) {
         };
         let pattern = patterns.iter().find(own);
         candidate.dropped = pattern.map(|p| {
-            format!(
+            t!(
                 "{}: sent to a link-layer address that is not the next hop's",
                 text(p)
             )
@@ -97,7 +98,7 @@ fn told(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
 /// What a pattern of drops is, for one line.
 fn text(pattern: &Pattern<'_>) -> String {
     let most = pattern.losses.iter().max_by_key(|l| l.dropped.packets);
-    let place = most.map_or_else(String::new, |l| format!(" {} in {}", l.reason, l.symbol()));
+    let place = most.map_or_else(String::new, |l| t!(" {} in {}", l.reason, l.symbol()));
     let program = most.and_then(|l| program(l)).unwrap_or_default();
     format!("{} ×{place}{program}", pattern.packets())
 }
@@ -115,10 +116,10 @@ fn program(loss: &Loss) -> Option<String> {
         .into_iter()
         .chain([shell!("bpftool net show dev {}", at)]);
     let shown: Vec<String> = commands.filter_map(|c| c.told()).collect();
-    let colon = if shown.is_empty() { "" } else { ": " };
-    Some(format!(
+    let colon = if shown.is_empty() { "" } else { t!(": ") };
+    Some(t!(
         ", by a {kind} program on {at}{colon}{}",
-        shown.join(", ")
+        shown.join(t!(", "))
     ))
 }
 

@@ -1,6 +1,7 @@
 //! What tells more of a stuck flow that left this node: the sizes that get through to the same
 //! address, and what somebody on the way says.
 use netdiag_common::hop::IcmpErrorKey;
+use netdiag_lang::t;
 
 use super::candidates::Candidate;
 use crate::{
@@ -56,7 +57,7 @@ impl Sizes {
         let headers = if far.is_ipv4() { PING.0 } else { PING.1 };
         let size = stuck.saturating_sub(headers);
         let ping = shell!("ping -M do -s {} {}", size, far).told_or("ping");
-        format!(
+        t!(
             "{stuck} bytes get stuck on the way to {far}, and {passed} get through: the network \
              carries less than this node's MTU says, and nobody tells; {ping} \
              finds how much, and the MTU here must be no more"
@@ -73,7 +74,7 @@ pub fn bare(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
     let out = last.plain() && last.egress() && route.destination.length == 0;
     let own = source == candidate.client && facts.is_local_pod(source);
     (out && own && !candidate.answers).then(|| {
-        format!(
+        t!(
             "it left with the pod's own address {source}, which that network must route back here: \
              else a masquerade is missing on this node"
         )
@@ -93,6 +94,6 @@ pub fn refusal(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
         let number = (key.about.family, key.kind, key.code);
         let said = icmp::name(number.0, number.1, number.2);
         let told = about(key) && !icmp::too_big(number.0, number.1, number.2);
-        told.then(|| format!("{} answers \"{said}\"", from_wire(key.sender)))
+        told.then(|| t!("{} answers \"{said}\"", from_wire(key.sender)))
     })
 }

@@ -2,6 +2,8 @@
 //! nothing is stuck, and no use to anybody.
 use std::{collections::BTreeSet, net::IpAddr};
 
+use netdiag_lang::t;
+
 use super::candidates::SPAN_NS;
 use crate::{
     causes::dns::{self, PATTERN, Picture},
@@ -33,8 +35,8 @@ pub fn failing(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> {
         let name = &failing.clone().next()?.name;
         (errors >= PATTERN && lasts && picture.is_cluster_dns(server)).then(|| {
             of_server(
-                format!("names at {}", endpoint(server, netdiag_common::dns::PORT)),
-                format!(
+                t!("names at {}", endpoint(server, netdiag_common::dns::PORT)),
+                t!(
                     "it answers the cluster's names with errors alone ({}), {errors} times: no cause \
                      explains it; see its log and its configuration{}",
                     codes(&failing.copied().collect::<Vec<_>>()),
@@ -60,7 +62,7 @@ fn of_server(what: String, why: String) -> Unexplained {
 /// How to ask it by hand. The name is of whoever asked for it.
 fn by_hand(server: IpAddr, name: &str) -> String {
     let ask = dns::ask(server, name).and_then(|ask| ask.told());
-    ask.map_or_else(String::new, |ask| format!(", {ask}"))
+    ask.map_or_else(String::new, |ask| t!(", {ask}"))
 }
 
 /// Their answers come from memory, within milliseconds. Resolvers give up after 2.5 to 5 s, and
@@ -85,8 +87,8 @@ pub fn slow(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> {
         let seconds = |ns: u64| ns as f64 / 1e9;
         slow.then(|| {
             of_server(
-                format!("names at {}", endpoint(server, netdiag_common::dns::PORT)),
-                format!(
+                t!("names at {}", endpoint(server, netdiag_common::dns::PORT)),
+                t!(
                     "its answers to the cluster's names take {:.1} s on average, {:.1} s at most ({count} \
                      of them): no cause explains it; see its CPU limit and its log{}",
                     seconds(mean),
@@ -118,11 +120,11 @@ fn codes(questions: &[&Question]) -> String {
     let known = [
         (any(&|q: &Question| q.dns.servfail), "SERVFAIL"),
         (any(&|q: &Question| q.dns.refused), "REFUSED"),
-        (any(&|q: &Question| q.dns.other), "others"),
+        (any(&|q: &Question| q.dns.other), t!("others")),
     ];
     let seen = known.into_iter().filter(|(seen, _)| *seen);
     let names: Vec<_> = seen.map(|(_, name)| name).collect();
-    names.join(", ")
+    names.join(t!(", "))
 }
 
 #[cfg(test)]

@@ -22,11 +22,13 @@ mod ways;
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use netdiag_lang::t;
+
 use self::{
     candidates::{Candidate, candidates},
     ways::Ways,
 };
-use super::{isolation, published};
+use super::{isolation, overlay, published};
 use crate::{
     model::{
         address::endpoint,
@@ -115,7 +117,7 @@ fn tell(
 ) -> Vec<Unexplained> {
     let line = |(n, c): (usize, &&Candidate)| {
         let more = match all.len() - NAMED.min(all.len()) {
-            more if more > 0 && n == NAMED - 1 => format!(" and {more} more"),
+            more if more > 0 && n == NAMED - 1 => t!(" and {more} more"),
             _ => String::new(),
         };
         let client = facts.pod(c.client, PodRole::Source);
@@ -124,8 +126,8 @@ fn tell(
         let who = who.map_or_else(|| c.client.to_string(), label);
         let target = endpoint(c.server, c.port);
         Unexplained {
-            what: format!("{} {target} from {who}{more}", flow::protocol(c.protocol)),
-            why: format!("{}: {}", c.symptom(), place(c)),
+            what: t!("{} {target} from {who}{more}", flow::protocol(c.protocol)),
+            why: t!("{}: {}", c.symptom(), place(c)),
             here,
             flows: vec![c.refer()],
             pods: client.into_iter().chain(server).collect(),
@@ -143,41 +145,45 @@ fn here(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> String {
         }
         let way = ways.name(candidate);
         let entry = ways.permanent(candidate);
-        let entry = entry.map_or_else(String::new, |e| format!(" ({e})"));
+        let entry = entry.map_or_else(String::new, |e| t!(" ({e})"));
         let bare = hints::bare(facts, candidate);
-        let bare = bare.map_or_else(String::new, |bare| format!("{bare}; "));
-        return format!(
+        let bare = bare.map_or_else(String::new, |bare| t!("{bare}; "));
+        return t!(
             "nobody behind {way} answers anybody{entry}; {bare}this node, the way or the other end: \
              {path}, and watch at the other end too"
         );
     }
     let seen = match &candidate.last {
-        Some(hop) => format!("last seen at {} ({})", hop.interface, hop.direction()),
-        None => "seen at no hop".to_owned(),
+        Some(hop) => t!(
+            "last seen at {} ({})",
+            hop.interface,
+            overlay::way(hop.egress())
+        ),
+        None => t!("seen at no hop").to_owned(),
     };
     let dropped = candidate.dropped.as_ref();
-    let dropped = dropped.map_or_else(String::new, |d| format!(", dropped ({d})"));
+    let dropped = dropped.map_or_else(String::new, |d| t!(", dropped ({d})"));
     if let Some(link) = &candidate.circles {
         let next = ways.name(candidate);
         let get = shell!("ip route get {}", candidate.far());
-        let get = get.told_or("the way that it takes");
-        return format!(
+        let get = get.told_or(t!("the way that it takes"));
+        return t!(
             "it comes back by {link}, by which it left{dropped}: a routing loop with {next}; {path}, \
              {get} and the routes there tell who is wrong"
         );
     }
-    format!("{seen}{dropped}; no cause explains it: {path}")
+    t!("{seen}{dropped}; no cause explains it: {path}")
 }
 
 fn elsewhere(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> String {
     let by = candidate.last.as_ref().map_or("", |h| h.interface.as_str());
     let others = match ways.answers(candidate) {
-        true => ", where others are answered",
+        true => t!(", where others are answered"),
         false => "",
     };
     let said = hints::refusal(facts, candidate).or_else(|| hints::bare(facts, candidate));
-    let said = said.map_or_else(String::new, |said| format!("{said}; "));
-    format!(
+    let said = said.map_or_else(String::new, |said| t!("{said}; "));
+    t!(
         "left this node by {by}{others}: the network's or the other end's, not this node's; \
          {said}{}",
         walk(candidate)
@@ -190,7 +196,7 @@ fn walk(candidate: &Candidate) -> String {
         port => endpoint(candidate.server, port),
     };
     let path = shell!("netdiag path {} {}", candidate.client, target);
-    format!("{} walks the way", path.told_or("netdiag's path"))
+    t!("{} walks the way", path.told_or(t!("netdiag's path")))
 }
 
 #[cfg(test)]

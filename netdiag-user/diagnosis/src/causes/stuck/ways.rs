@@ -9,6 +9,8 @@ use std::{
     net::IpAddr,
 };
 
+use netdiag_lang::t;
+
 use super::{Candidate, left};
 use crate::{
     model::{
@@ -106,7 +108,7 @@ impl<'a> Ways<'a> {
             .filter(|n| n.permanent && !tunnel);
         let entry = entries.find(|n| n.ifindex == oif && n.address == address)?;
         let lladdr = mac(entry.lladdr.as_deref()?);
-        Some(format!("its neighbour entry is permanent: {lladdr}"))
+        Some(t!("its neighbour entry is permanent: {lladdr}"))
     }
 
     /// `192.0.2.254 (eth0)`
@@ -114,7 +116,7 @@ impl<'a> Ways<'a> {
         match self.of(candidate.far()) {
             Some((oif, Some(gateway))) => format!("{gateway} ({})", self.node.link_name(oif)),
             Some((oif, None)) => self.node.link_name(oif),
-            None => "that hop".into(),
+            None => t!("that hop").into(),
         }
     }
 }

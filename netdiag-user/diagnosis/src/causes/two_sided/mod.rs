@@ -1,6 +1,8 @@
 //! What another node's recording adds to a finding.
 use std::net::IpAddr;
 
+use netdiag_lang::t;
+
 use crate::{
     model::{
         total::Total,
@@ -57,11 +59,11 @@ impl Sides<'_, '_> {
     pub fn passed(&self, from: &str, to: &str, what: &str, count: Count) -> Evidence {
         let Count { left, came } = count;
         let came_there = match came {
-            0 => format!("none came to {to}"),
-            _ if came == left => format!("all came to {to}"),
-            _ => format!("{came} came to {to}"),
+            0 => t!("none came to {to}"),
+            _ if came == left => t!("all came to {to}"),
+            _ => t!("{came} came to {to}"),
         };
-        let text = format!("{left} {what} left {from} while both were watched: {came_there}");
+        let text = t!("{left} {what} left {from} while both were watched: {came_there}");
         let mut line = Evidence::new(EvidenceKind::Path, Origin::Observed, text);
         line.node = Some(to.to_owned());
         line.packets = Some(came);
@@ -75,9 +77,10 @@ impl Sides<'_, '_> {
         let same = same.filter(|l| l.reason == worst.reason && l.symbol() == worst.symbol());
         let packets: u64 = same.map(|l| l.dropped.packets).total();
         let (reason, symbol) = (&worst.reason, worst.symbol());
-        let text = format!(
+        let text = t!(
             "{packets} packets from {} came to {} and were dropped there: {reason} in {symbol}",
-            self.here_name, self.there_name
+            self.here_name,
+            self.there_name
         );
         let mut line = self.there(EvidenceKind::Drop, Origin::Observed, text);
         line.packets = Some(packets);

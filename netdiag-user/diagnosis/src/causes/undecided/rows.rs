@@ -4,6 +4,8 @@ use std::{
     net::IpAddr,
 };
 
+use netdiag_lang::t;
+
 use super::{Open, covers};
 use crate::{
     causes::need::{Asked, Query, Strength, Sufferer},
@@ -57,7 +59,7 @@ pub fn of(
         .map(|line| line.tell(facts))
         .collect();
     if let Some(last) = rows.last_mut().filter(|_| more > 0) {
-        last.what.push_str(&format!(", and {more} other questions"));
+        last.what.push_str(&t!(", and {more} other questions"));
     }
     rows
 }
@@ -123,7 +125,7 @@ impl Line<'_> {
         let first = self.queries.first().map(|query| query.name());
         let what = match self.queries.len() {
             0 | 1 => first.unwrap_or_default(),
-            n => format!("{} and {} more", first.unwrap_or_default(), n - 1),
+            n => t!("{} and {} more", first.unwrap_or_default(), n - 1),
         };
         let flows: BTreeMap<Asked, u64> = self.flows().collect();
         let flows = flows.into_iter().take(NAMED).map(refer);

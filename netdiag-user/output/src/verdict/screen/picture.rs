@@ -2,12 +2,14 @@
 //! was counted there.
 use std::{net::IpAddr, ops::Range};
 
+use netdiag_lang::{mark, t};
+
 use super::glyphs::Glyphs;
 use crate::{
     model::{
         path::{Course, End, Fate, FateKind, Path, Step, Way},
         pod::label,
-        text::counted,
+        text::{counted, fitting, listed, width as wide},
         total::Total,
     },
     style::{DIM, RED, clean, paint},
@@ -49,10 +51,6 @@ impl Cell {
     }
 }
 
-fn wide(text: &str) -> usize {
-    text.chars().count()
-}
-
 /// Two lines, the second one empty where nothing was counted; nothing where no hop is known.
 pub fn picture(path: &Path, glyphs: Glyphs, room: usize) -> Option<[String; 2]> {
     let cells = cells(path, chosen(path)?, glyphs.more)?;
@@ -88,15 +86,18 @@ pub fn cells(path: &Path, direction: Direction, far: &str) -> Option<Vec<Cell>> 
             of.map(|it| it.packets).total()
         };
         let refused = sum(FateKind::Refused) > 0 && sum(FateKind::Refused) >= lost;
-        let verb = if refused { "refused" } else { "lost" };
+        let verb = |n: u64| match refused {
+            true => t!("{n} refused"),
+            false => t!("{n} lost"),
+        };
         let cell = &mut cells[behind];
         cell.dead = true;
         cell.below = match (lost, cell.below.as_str()) {
-            (0, "") if !refused => "no answer".to_owned(),
+            (0, "") if !refused => t!("no answer").to_owned(),
             (0, _) => cell.below.clone(),
-            (n, "") => format!("{n} {verb}"),
-            (n, _) if cell.small => format!("{}, {n} {verb}", cell.below),
-            (n, passed) => format!("{n} {verb}, {passed} passed"),
+            (n, "") => verb(n),
+            (n, _) if cell.small => listed(&[cell.below.clone(), verb(n)]),
+            (n, passed) => listed(&[verb(n), t!("{passed} passed")]),
         };
     }
     Some(cells)
@@ -190,7 +191,7 @@ fn hops(way: &Way) -> Vec<Cell> {
         let below = match &too_large {
             Some(text) => text.clone(),
             _ if step.course == Course::NotSeen => String::new(),
-            _ if first => counted(step.packets, "packet"),
+            _ if first => counted(step.packets, mark!("packet")),
             _ => step.packets.to_string(),
         };
         first &= step.course == Course::NotSeen;
@@ -271,7 +272,7 @@ fn shortened(mut cells: Vec<Cell>, glyphs: Glyphs, room: usize) -> Vec<Cell> {
     if total(&cells) > room {
         // The first number is what the picture is drawn for.
         let first = |cell: &mut Cell| {
-            if let Some((first, _)) = cell.below.split_once(", ") {
+            if let Some((first, _)) = cell.below.split_once(t!(", ")) {
                 cell.below = first.to_owned();
             }
         };
@@ -320,7 +321,7 @@ fn cut(text: &str, most: usize, glyphs: Glyphs) -> String {
         false => text.to_owned(),
         true => {
             let kept = most.saturating_sub(wide(glyphs.more));
-            text.chars().take(kept).collect::<String>() + glyphs.more
+            fitting(text, kept).to_owned() + glyphs.more
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Which rows there is room for, and in which form.
 use anstream::adapter::strip_str;
 
+use crate::model::text;
+
 /// Lines that are shown together or not at all.
 #[derive(Clone, Debug)]
 pub struct Row {
@@ -47,7 +49,7 @@ impl Row {
 /// Lines of a terminal, which breaks what is longer than its own.
 fn taken(text: &str, width: usize) -> usize {
     let plain = strip_str(text).to_string();
-    let long = |line: &str| line.chars().count().max(1).div_ceil(width.max(1));
+    let long = |line: &str| text::width(line).max(1).div_ceil(width.max(1));
     plain.lines().map(long).sum()
 }
 

@@ -9,7 +9,7 @@ use crate::{
     diagnosis::judge::Judge,
     model::{
         observation::Observation,
-        verdict::{CannotTell, FlowRef, NotChecked, Unexplained},
+        verdict::{CannotTell, FlowRef, LabResult, NotChecked, Unexplained},
     },
     recording::Replay,
 };
@@ -103,6 +103,18 @@ fn many_roots_fit_too() {
         assert!(text.contains(root), "{root}:\n{text}");
     }
     assert_eq!(text.matches("    $ ").count(), 3, "{text}");
+}
+
+#[test]
+fn the_labs_own_lines_find_room_below() {
+    let mut told = ["sidecar-without-dns.ndr", "vxlan-mtu-too-large.ndr"]
+        .map(told)
+        .into_iter()
+        .reduce(Told::and)
+        .expect("some");
+    assert_eq!(told.lines(80), MOST, "it fills the screen");
+    told.verdict.lab = Some(LabResult::default());
+    assert_eq!(told.lines(80), MOST - LABS);
 }
 
 #[test]
