@@ -28,7 +28,7 @@ use crate::{
 };
 
 pub use super::losses::PATTERN;
-use super::losses::dropped_in;
+use super::losses::dropped_like;
 pub use crate::pipeline::picture::{Asking, Picture, Right, Silence};
 pub use by_hand::{ask, ask_again};
 
@@ -131,18 +131,18 @@ pub fn losses<'a>(facts: &Facts<'a>, servers: &BTreeSet<IpAddr>, since: u64) -> 
 
 /// One line a place where they were dropped.
 pub fn loss_evidence(losses: &[&Loss]) -> Vec<Evidence> {
-    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut sums: BTreeMap<(&str, &str), (u64, &Loss)> = BTreeMap::new();
     for loss in losses {
-        let sum = sums.entry((&loss.reason, loss.symbol())).or_default();
-        add(sum, loss.dropped.packets);
+        let sum = sums.entry((&loss.reason, loss.symbol()));
+        add(&mut sum.or_insert((0, *loss)).0, loss.dropped.packets);
     }
-    let line = |((reason, symbol), packets): ((&str, &str), u64)| {
+    let line = |((reason, symbol), (packets, like)): ((&str, &str), (u64, &Loss))| {
         let text = t!("{packets} of them dropped on this node: {reason} in {symbol}");
         let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
         line.packets = Some(packets);
         line.reason = Some(reason.to_owned());
         line.location = Some(symbol.to_owned());
-        line.confirm = Some(dropped_in(reason, symbol));
+        line.confirm = Some(dropped_like(like));
         line
     };
     sums.into_iter().map(line).collect()

@@ -11,7 +11,7 @@ use netdiag_lang::t;
 
 use super::attempts::{self, Answerer, Attempts, Try};
 use super::{
-    losses::dropped_in,
+    losses::dropped_like,
     need::{Need, Sufferer},
     sidecar,
 };
@@ -305,13 +305,14 @@ fn drops(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Option<Evidence> {
     let flows = || refusal.attempts.tries.iter().map(|t| t.flow);
     let own = |l: &&Loss| l.reason == "NO_SOCKET" && flows().any(|flow| flow == *l.flow());
     let mut lost = facts.losses.iter().filter(own).peekable();
-    let location = lost.peek()?.symbol().to_owned();
+    let like = *lost.peek()?;
+    let location = like.symbol().to_owned();
     let packets: u64 = lost.map(|l| l.dropped.packets).total();
     let text = t!("{packets} of these dropped in the pod: NO_SOCKET in {location}");
     let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
     line.packets = Some(packets);
     line.reason = Some("NO_SOCKET".into());
-    line.confirm = Some(dropped_in("NO_SOCKET", &location));
+    line.confirm = Some(dropped_like(like));
     line.location = Some(location);
     Some(line)
 }

@@ -1,9 +1,11 @@
 //! What the drop causes share: losses of one reason that persist, by where they were headed.
+mod by_hand;
 mod report;
 mod scattered;
 mod severity;
 
-pub use report::{drop_evidence, dropped_in, finding};
+pub use by_hand::dropped_like;
+pub use report::{drop_evidence, finding};
 pub use scattered::with_scattered;
 pub use severity::{is_peer, is_published, severity};
 

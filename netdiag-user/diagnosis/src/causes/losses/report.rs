@@ -7,7 +7,7 @@ use std::{
 use netdiag_common::loss::DropKey;
 use netdiag_lang::t;
 
-use super::Pattern;
+use super::{Pattern, dropped_like};
 use crate::{
     model::{
         shell::CommandLine,
@@ -15,7 +15,6 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Origin, Severity},
     },
     pipeline::facts::Facts,
-    shell,
 };
 
 /// Flows that a finding names; more of them tell nothing new.
@@ -59,18 +58,22 @@ fn served(pattern: &Pattern<'_>) -> IpAddr {
     }
 }
 
+/// Reason, function and link.
+type Place<'a> = (&'a str, &'a str, Option<&'a str>);
+
 /// One line per place where packets of the pattern died.
 pub fn drop_evidence(patterns: &[Pattern<'_>]) -> Vec<Evidence> {
-    let mut sums: BTreeMap<(&str, &str, Option<&str>), u64> = BTreeMap::new();
+    let mut sums: BTreeMap<Place<'_>, (u64, CommandLine)> = BTreeMap::new();
     for loss in patterns.iter().flat_map(|p| &p.losses) {
         let key = (
             loss.reason.as_str(),
             loss.symbol(),
             loss.interface.as_deref(),
         );
-        add(sums.entry(key).or_default(), loss.dropped.packets);
+        let sum = sums.entry(key).or_insert_with(|| (0, dropped_like(loss)));
+        add(&mut sum.0, loss.dropped.packets);
     }
-    let line = |((reason, symbol, at), packets): ((&str, &str, Option<&str>), u64)| {
+    let line = |((reason, symbol, at), (packets, confirm)): (Place<'_>, (u64, CommandLine))| {
         let text = match at {
             Some(at) => t!("{packets} packets dropped on {at}: {reason} in {symbol}"),
             None => t!("{packets} packets dropped: {reason} in {symbol}"),
@@ -80,7 +83,7 @@ pub fn drop_evidence(patterns: &[Pattern<'_>]) -> Vec<Evidence> {
         line.packets = Some(packets);
         line.reason = Some(reason.to_owned());
         line.location = Some(symbol.to_owned());
-        line.confirm = Some(dropped_in(reason, symbol));
+        line.confirm = Some(confirm);
         line
     };
     sums.into_iter().map(line).collect()
@@ -97,18 +100,4 @@ fn beside(facts: &Facts<'_>, patterns: &[Pattern<'_>]) -> Option<Evidence> {
     let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
     line.packets = Some(packets);
     (packets > 0).then_some(line)
-}
-
-/// The kernel's own tracepoint with the stack below it, machine-wide: those of the reason that the
-/// function dropped. perf trace(1) prints neither.
-pub fn dropped_in(reason: &str, symbol: &str) -> CommandLine {
-    let record = shell!("perf record -qag -e skb:kfree_skb -o - sleep 5 | perf script -i -");
-    record.pipe(match symbol.starts_with("0x") {
-        true => shell!("awk -v RS= '/reason: {}/ && n++ < 3'", reason),
-        false => shell!(
-            "awk -v RS= '/reason: {}/ && /{}/ && n++ < 3'",
-            reason,
-            symbol
-        ),
-    })
 }
