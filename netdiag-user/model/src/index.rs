@@ -2,7 +2,7 @@
 use std::{cell::OnceCell, cmp::Reverse, collections::BTreeMap, net::IpAddr};
 
 use super::{
-    address::to_wire,
+    address::{Prefix, to_wire},
     hash::{Map, Set},
     node::{LOCAL, Link, MAIN, Node, PodSide, Route, RouteKind},
     roles::{Role, Roles},
@@ -12,6 +12,7 @@ use super::{
 pub struct NodeIndex<'a> {
     node: &'a Node,
     own: OnceCell<Set<IpAddr>>,
+    broadcast: OnceCell<Set<IpAddr>>,
     links: OnceCell<Map<u32, &'a Link>>,
     roles: OnceCell<Map<u32, Role>>,
     sides: OnceCell<Map<IpAddr, &'a PodSide>>,
@@ -23,6 +24,7 @@ impl<'a> NodeIndex<'a> {
         Self {
             node,
             own: OnceCell::new(),
+            broadcast: OnceCell::new(),
             links: OnceCell::new(),
             roles: OnceCell::new(),
             sides: OnceCell::new(),
@@ -34,6 +36,19 @@ impl<'a> NodeIndex<'a> {
     pub fn owns(&self, address: IpAddr) -> bool {
         let all = || self.node.addresses().map(|(_, a)| a.prefix.address);
         self.own.get_or_init(|| all().collect()).contains(&address)
+    }
+
+    /// To everybody: 255.255.255.255, or the last address of one of the node's own subnets, which the
+    /// local table holds beside the node's addresses.
+    pub fn is_broadcast(&self, address: IpAddr) -> bool {
+        let all = self.broadcast.get_or_init(|| {
+            let routes = self.node.routes.iter();
+            let local = routes.filter(|r| r.kind == RouteKind::Local);
+            let one = |r: &Route| Prefix::host(r.destination.address) == r.destination;
+            let hosts = local.filter(|r| one(r)).map(|r| r.destination.address);
+            hosts.filter(|address| !self.owns(*address)).collect()
+        });
+        matches!(address, IpAddr::V4(v4) if v4.is_broadcast()) || all.contains(&address)
     }
 
     /// As [`Node::link`].
@@ -130,7 +145,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::address::Prefix;
 
     fn address() -> impl Strategy<Value = IpAddr> {
         // Few of them, so that prefixes meet.
@@ -172,6 +186,10 @@ mod tests {
             let index = NodeIndex::new(&node);
             for to in to {
                 prop_assert_eq!(index.route_to(to), node.route_to(to));
+                // The node has no address of its own.
+                let host = |r: &Route| r.destination == Prefix::host(to);
+                let local = |r: &Route| r.kind == RouteKind::Local && host(r);
+                prop_assert_eq!(index.is_broadcast(to), node.routes.iter().any(local));
             }
         }
     }

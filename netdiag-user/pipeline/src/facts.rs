@@ -340,6 +340,11 @@ impl<'a> Facts<'a> {
         self.index.owns(address)
     }
 
+    /// As [`NodeIndex::is_broadcast`].
+    pub fn is_broadcast(&self, address: IpAddr) -> bool {
+        self.index.is_broadcast(address)
+    }
+
     /// The pod on a link of this node that has the address in its namespace.
     pub fn pod_side_of(&self, address: IpAddr) -> Option<&'a PodSide> {
         self.index.pod_side_of(address)

@@ -13,8 +13,8 @@
 //!   functions that are new in it, samples of packets (up to 128 bytes each), links' changes;
 //! - `end`: the recording was closed, not cut.
 //!
-//! A block is written at once, at least once a second: what a `kill -9` costs is the last of
-//! them. A reader uses all blocks before the first that is cut or damaged, and says where it
+//! A block is written at once, at least once a second, and once in two and a half where tens of
+//! thousands of flows are watched: what a `kill -9` costs is the last of them. A reader uses all blocks before the first that is cut or damaged, and says where it
 //! stopped.
 //!
 //! # What is promised

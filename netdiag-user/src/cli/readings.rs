@@ -1,13 +1,18 @@
-//! How often the kernel's tables are read: four times a second, and less often where very much is
-//! in them. It goes by what was read and not by the time that it takes: a busy machine sees no less.
+//! How often the kernel's tables are read: four times a second, and down to once in two and a half
+//! seconds where very much is in them. It goes by what was read and not by the time that it takes: a busy machine sees no less.
 use std::time::{Duration, Instant};
 
 use netdiag_common::config::counter;
 
 use crate::model::observation::Observation;
 
-/// Ticks between two readings at most: the rules are asked once a second then.
+/// Ticks between two readings at most, but in a crowd: the rules are asked once a second then.
 const MOST: u64 = 4;
+/// The same in a crowd: two and a half seconds.
+const LONGEST: u64 = 10;
+/// Rows of a crowd that one tick is for: then two readings come to one judgement of it
+/// (`diagnosis::crowd`), and that is no later for them.
+const CROWD: u64 = 2_048;
 /// Rows that one tick more is for: judging five hundred takes milliseconds, and four times as many
 /// are what a node under a storm has all the time.
 const ROWS: u64 = 512;
@@ -122,7 +127,9 @@ impl Readings {
         let added = observation.counter(counter::FLOWS_ADDED);
         let new = added.saturating_sub(self.added) / self.ticks.max(1);
         let in_time = NEW / new.max(1);
-        self.ticks = (rows as u64 / ROWS).min(in_time).clamp(1, MOST);
+        let rows = rows as u64;
+        let ticks = (rows / ROWS).min(MOST).max((rows / CROWD).min(LONGEST));
+        self.ticks = ticks.min(in_time).max(1);
         self.added = added;
         self.left = self.ticks - 1;
         self.quiet = 0;
@@ -152,10 +159,11 @@ mod tests {
     }
 
     #[test]
-    fn many_rows_are_read_once_a_second() {
+    fn many_rows_are_read_once_a_second_and_a_crowd_less_often() {
         assert_eq!(ticks(&[(0, 0), (500, 0), (1_024, 0)]), [1, 1, 2]);
-        assert_eq!(ticks(&[(24_576, 0), (24_576, 0), (90_000, 0)]), [4, 4, 4]);
-        assert_eq!(ticks(&[(24_576, 0), (100, 0)]), [4, 1], "fewer again");
+        assert_eq!(ticks(&[(4_096, 0), (8_192, 0), (12_288, 0)]), [4, 4, 6]);
+        assert_eq!(ticks(&[(24_576, 0), (90_000, 0)]), [10, 10], "a crowd");
+        assert_eq!(ticks(&[(24_576, 0), (100, 0)]), [10, 1], "fewer again");
     }
 
     #[test]
@@ -212,7 +220,7 @@ mod tests {
     fn what_comes_and_goes_is_read_in_time() {
         assert_eq!(ticks(&[(24_576, 10_000)]), [1], "in a quarter of a second");
         // The second time these are the flows of a whole second.
-        assert_eq!(ticks(&[(24_576, 3_072), (24_576, 12_288)]), [4, 4]);
-        assert_eq!(ticks(&[(24_576, 3_072), (24_576, 24_576)]), [4, 2]);
+        assert_eq!(ticks(&[(8_192, 3_072), (8_192, 12_288)]), [4, 4]);
+        assert_eq!(ticks(&[(8_192, 3_072), (8_192, 24_576)]), [4, 2]);
     }
 }

@@ -17,8 +17,8 @@ use crate::{
     output::{self, Format},
 };
 
-/// How often the maps are read: what happens is told within this time, or within a second where
-/// they hold very much.
+/// How often the maps are read: what happens is told within this time, or within one to two and
+/// a half seconds where they hold very much.
 const TICK: Duration = Duration::from_millis(250);
 
 /// Unless another is asked for.

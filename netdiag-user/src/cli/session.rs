@@ -56,6 +56,10 @@ use crate::{
 /// Counters move without any event, though not without any packet; reading them costs ~0.1 ms a
 /// namespace.
 const COUNT_AGAIN: Duration = Duration::from_secs(1);
+/// Records that are taken from the ring before a reading, where no capture wants them: of those that
+/// come then as many as find room there are told, and the rest is counted.
+const ENOUGH: usize = 4096;
+
 pub struct Session {
     programs: Programs,
     covering: Covering,
@@ -226,7 +230,7 @@ impl Session {
     pub fn rests(&mut self) -> Result<bool> {
         self.give_back();
         let rests = self.readings.rest();
-        if rests {
+        if rests && (self.pcap.is_some() || self.records.len() < ENOUGH) {
             self.records.extend(self.programs.drain()?);
         }
         Ok(rests || (self.is_quiet()? && self.readings.wait()))

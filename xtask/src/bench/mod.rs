@@ -39,7 +39,7 @@ pub struct Options {
     /// Seconds of each load in them [default: 0.3s]
     #[arg(long, value_name = "TIME")]
     time: Option<String>,
-    /// Most of an hour instead of six minutes: more rounds, more storms, every level on each axis
+    /// Most of an hour instead of eight minutes: more rounds, more storms, every level on each axis
     #[arg(long, conflicts_with = "smoke")]
     long: bool,
     /// Every part once, for as short as it goes: fails when a part does, whatever the figures are

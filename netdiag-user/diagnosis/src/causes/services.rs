@@ -39,7 +39,7 @@ pub fn silent<'a>(facts: &Facts<'a>) -> Vec<Attempts<'a>> {
     };
     let all = attempts::unanswered(facts).iter().filter(silent);
     let mut all: Vec<_> = all.cloned().collect();
-    all.sort_by_key(|a| std::cmp::Reverse(a.packets()));
+    all.sort_by_cached_key(|a| std::cmp::Reverse(a.packets()));
     all
 }
 

@@ -26,8 +26,7 @@ pub async fn run(bench: &mut Bench, sizes: &Sizes, levels: &Levels, tell: Tell<'
 
 async fn idle(bench: &Bench, sizes: &Sizes, what: &Attached, tell: Tell<'_>) -> Result<()> {
     let used = || bench.used()?.context("nothing is attached");
-    // What the beginning stirs up is over by then.
-    tokio::time::sleep(sizes.idle).await;
+    tokio::time::sleep(sizes.settle).await;
     let before = used()?;
     tokio::time::sleep(sizes.idle).await;
     let mut tracer = used()?;

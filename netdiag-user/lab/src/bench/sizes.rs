@@ -63,6 +63,9 @@ pub struct Sizes {
     pub adds: usize,
     /// Links made while netdiag runs, to see when they are covered.
     pub new_links: u32,
+    /// Until what the beginning stirs up is over: netdiag calls it peace after twenty seconds without a
+    /// loss, and does less from then on.
+    pub settle: Duration,
     pub idle: Duration,
     /// Of the long storm.
     pub storm_flows: u32,
@@ -75,7 +78,7 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// In six minutes.
+    /// In eight minutes.
     pub fn usual() -> Self {
         Self {
             rounds: 7,
@@ -87,7 +90,8 @@ impl Sizes {
             links: vec![10, 100, 1000],
             adds: 100,
             new_links: 10,
-            idle: Duration::from_secs(5),
+            settle: Duration::from_secs(25),
+            idle: Duration::from_secs(10),
             storm_flows: 1_000_000,
             storm_drops: 10_000_000,
             storms: 10,
@@ -121,6 +125,7 @@ impl Sizes {
             links: vec![50],
             adds: 5,
             new_links: 1,
+            settle: Duration::from_millis(500),
             idle: Duration::from_millis(500),
             storm_flows: 20_000,
             storm_drops: 50_000,

@@ -20,9 +20,8 @@ use netdiag_lang::t;
 use super::need::Sufferer;
 use crate::{
     model::{
-        address::{Prefix, endpoint},
+        address::endpoint,
         flow::{self, TCP},
-        node::{Route, RouteKind},
         pod::label,
         total::Total,
         verdict::{FlowRef, PodRef, PodRole},
@@ -154,7 +153,7 @@ pub fn shares<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<P
     let mut groups: BTreeMap<(IpAddr, IpAddr, u8, u16, bool), Pattern<'a>> = BTreeMap::new();
     for loss in facts.losses.iter().filter(|l| l.flow().family != 0) {
         let (source, destination) = flow::ends(loss.flow());
-        let to_many = destination.is_multicast() || is_broadcast(facts, destination);
+        let to_many = destination.is_multicast() || facts.is_broadcast(destination);
         if to_many || loss.forged || !wanted(loss) {
             continue;
         }
@@ -173,7 +172,7 @@ pub fn shares<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<P
         groups.entry(key).or_insert_with(new).losses.push(loss);
     }
     let mut patterns: Vec<_> = groups.into_values().collect();
-    patterns.sort_by_key(|p| std::cmp::Reverse(p.packets()));
+    patterns.sort_by_cached_key(|p| std::cmp::Reverse(p.packets()));
     patterns
 }
 
@@ -189,12 +188,4 @@ pub fn is_own_error(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     matches!(pattern.protocol, 1 | 58)
         && facts.owns(pattern.source)
         && !pattern.losses.iter().any(echo)
-}
-
-/// To everybody: 255.255.255.255, or the last address of one of the node's own subnets, which the
-/// local table holds beside the node's addresses.
-fn is_broadcast(facts: &Facts<'_>, address: IpAddr) -> bool {
-    let local = |r: &Route| r.kind == RouteKind::Local && r.destination == Prefix::host(address);
-    let everybody = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
-    everybody || (facts.node.routes.iter().any(local) && !facts.owns(address))
 }

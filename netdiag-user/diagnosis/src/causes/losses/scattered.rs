@@ -36,7 +36,7 @@ pub fn with_scattered<'a>(
     }
     patterns.extend(joined.into_values());
     patterns.retain(|p| p.packets() >= PATTERN);
-    patterns.sort_by_key(|p| std::cmp::Reverse(p.packets()));
+    patterns.sort_by_cached_key(|p| std::cmp::Reverse(p.packets()));
     patterns
 }
 
