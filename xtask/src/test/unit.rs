@@ -4,16 +4,17 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::tally::Tally;
 use crate::{
     build::{self, Profile},
     paths,
     setup::pypi,
-    sh::{say, tell},
+    sh::{self, say, tell},
 };
 
 /// What the harness reported, read from its lines as they come.
@@ -29,10 +30,29 @@ struct Seen {
 /// So many lines of a failed test are told again at the very end, where CI is read first.
 const LINES_AGAIN: usize = 12;
 
+/// The test of an agent that runs for long, and for how many seconds it does here.
+const SOAK: (&str, &str, &str) = ("soak", "an_agent_stays_as_it_is", "300");
+
 pub fn all(tally: &mut Tally) {
     say("unit and property tests");
     let skipped = skipped();
-    count(&mut command(&skipped), &skipped, tally);
+    if let Err(error) = sh::run(command(&skipped).arg("--no-run")) {
+        return tally.fail("building the tests", &format!("{error:#}"));
+    }
+    // It waits most of the time, and the others run beside it.
+    let both = thread::scope(|scope| {
+        let soak = scope.spawn(|| watch(&mut soak(&skipped)));
+        let others = watch(command(&skipped).args(["--", "--skip", SOAK.1]));
+        let soak = soak.join().map_err(|_| anyhow!("reading it panicked"));
+        Ok(others?.and(soak.flatten()?))
+    });
+    tell_of(both, &skipped, tally);
+}
+
+fn soak(skipped: &Path) -> Command {
+    let mut command = command(skipped);
+    command.args(["--test", SOAK.0]).env("NETDIAG_SOAK", SOAK.2);
+    command
 }
 
 /// Those of some tests that only run when they are asked for.
@@ -55,7 +75,11 @@ fn skipped() -> PathBuf {
 }
 
 fn count(command: &mut Command, skipped: &Path, tally: &mut Tally) {
-    match watch(command) {
+    tell_of(watch(command), skipped, tally);
+}
+
+fn tell_of(seen: Result<Seen>, skipped: &Path, tally: &mut Tally) {
+    match seen {
         Ok(mut seen) => {
             let lines = fs::read_to_string(skipped).unwrap_or_default();
             let lines: Vec<_> = lines.lines().map(str::to_owned).collect();
@@ -108,6 +132,13 @@ fn watch(command: &mut Command) -> Result<Seen> {
 }
 
 impl Seen {
+    fn and(mut self, other: Self) -> Self {
+        self.passed += other.passed;
+        self.failed.extend(other.failed);
+        self.skipped.extend(other.skipped);
+        self
+    }
+
     fn line(&mut self, line: &str) {
         if let Some(counts) = line.strip_prefix("test result: ") {
             self.passed += number_before(counts, " passed");
