@@ -14,8 +14,8 @@
 //! - `end`: the recording was closed, not cut.
 //!
 //! A block is written at once, at least once a second, and once in two and a half where tens of
-//! thousands of flows are watched: what a `kill -9` costs is the last of them. A reader uses all blocks before the first that is cut or damaged, and says where it
-//! stopped.
+//! thousands of flows are watched: what a `kill -9` costs is the last of them. A reader uses all
+//! blocks before the first that is cut or damaged, and says where it stopped.
 //!
 //! # What is promised
 //! Every later netdiag reads it and comes to what it knows then: columns and fields are found by

@@ -1,5 +1,6 @@
 //! How often the kernel's tables are read: four times a second, and down to once in two and a half
-//! seconds where very much is in them. It goes by what was read and not by the time that it takes: a busy machine sees no less.
+//! seconds where very much is in them. It goes by what was read and not by the time that it takes: a
+//! busy machine sees no less.
 use std::time::{Duration, Instant};
 
 use netdiag_common::config::counter;
