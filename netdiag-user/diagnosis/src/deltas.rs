@@ -2,6 +2,8 @@
 //! exact; the sum of all events of an entry is its total.
 //!
 //! A new pod's flow may wait for its name (`patience`): its events come with a later reading.
+mod places;
+
 use std::collections::HashMap;
 
 use netdiag_common::{
@@ -10,7 +12,7 @@ use netdiag_common::{
     event::{Event, WIRE_RETRANSMIT},
     flow::FlowKey,
     hop::{FlowHopKey, GSO, IcmpErrorKey, OVERSIZE_DF, OVERSIZE_GSO, OuterKey},
-    loss::{DropKey, RetransmitKey},
+    loss::RetransmitKey,
 };
 
 use super::patience::Patience;
@@ -39,7 +41,7 @@ pub struct Deltas {
     oversize: HashMap<FlowHopKey, u64>,
     retransmits: HashMap<FlowHopKey, u64>,
     fragments: HashMap<FlowHopKey, u64>,
-    drops: HashMap<DropKey, u64>,
+    drops: places::Told,
     sockets: HashMap<RetransmitKey, u64>,
     outers: HashMap<OuterKey, u64>,
     icmp: HashMap<IcmpErrorKey, u64>,
@@ -56,6 +58,17 @@ pub struct Deltas {
 fn gain<K: std::hash::Hash + Eq>(seen: &HashMap<K, u64>, key: &K, now: u64) -> u64 {
     let before = seen.get(key).copied().unwrap_or(0);
     if now >= before { now - before } else { now }
+}
+
+/// Forgets what is not there any more, once that is much.
+fn keep<K: std::hash::Hash + Eq>(
+    seen: &mut HashMap<K, u64>,
+    rows: impl ExactSizeIterator<Item = K>,
+) {
+    if seen.len() > rows.len() + 1024 {
+        let present: std::collections::HashSet<K> = rows.collect();
+        seen.retain(|k, _| present.contains(k));
+    }
 }
 
 /// What `key` gained, remembering its new count.
@@ -118,15 +131,18 @@ impl Deltas {
         for hop in facts.flows {
             self.flow_events(facts, hop, &observation.events, tell);
         }
-        for loss in facts.losses {
-            let entry = (&loss.key, loss.dropped.packets);
-            let event = |count| drop_event(facts, loss, count);
-            let (seen, patience) = (&mut self.drops, &mut self.patience);
-            told(seen, patience, loss.flow(), entry, event)
-                .into_iter()
-                .for_each(&mut *tell);
-        }
+        self.drop_events(facts, tell);
         self.socket_events(facts, tell);
+    }
+
+    fn drop_events(&mut self, facts: &Facts<'_>, tell: &mut Tell<'_>) {
+        for (loss, count) in self.drops.news(facts.losses) {
+            let event = drop_event(facts, loss, count);
+            if !self.patience.keeps(loss.flow(), &event.pods) {
+                self.drops.tell(loss, count);
+                tell(event);
+            }
+        }
     }
 
     fn flow_events(
@@ -292,22 +308,29 @@ impl Deltas {
 
     /// Entries that left the tables need not be remembered.
     fn forget(&mut self, observation: &Observation) {
-        fn keep<K: std::hash::Hash + Eq + Copy, V>(seen: &mut HashMap<K, u64>, rows: &[(K, V)]) {
-            if seen.len() > rows.len() + 1024 {
-                let present: std::collections::HashSet<K> = rows.iter().map(|(k, _)| *k).collect();
-                seen.retain(|k, _| present.contains(k));
-            }
-        }
-        keep(&mut self.oversize, &observation.flows);
-        keep(&mut self.retransmits, &observation.flows);
-        keep(&mut self.fragments, &observation.flows);
-        keep(&mut self.drops, &observation.drops);
-        keep(&mut self.sockets, &observation.retransmits);
-        keep(&mut self.outers, &observation.outers);
-        keep(&mut self.icmp, &observation.icmp_errors);
-        keep(&mut self.oom_kills, &observation.oom_kills);
+        let flows = || observation.flows.iter().map(|(key, _)| *key);
+        keep(&mut self.oversize, flows());
+        keep(&mut self.retransmits, flows());
+        keep(&mut self.fragments, flows());
+        self.drops.forget(&observation.drops);
+        keep(
+            &mut self.sockets,
+            observation.retransmits.iter().map(|(key, _)| *key),
+        );
+        keep(
+            &mut self.outers,
+            observation.outers.iter().map(|(key, _)| *key),
+        );
+        keep(
+            &mut self.icmp,
+            observation.icmp_errors.iter().map(|(key, _)| *key),
+        );
+        keep(
+            &mut self.oom_kills,
+            observation.oom_kills.iter().map(|(key, _)| *key),
+        );
         for told in &mut self.dns {
-            keep(told, &observation.dns);
+            keep(told, observation.dns.iter().map(|(key, _)| *key));
         }
     }
 }

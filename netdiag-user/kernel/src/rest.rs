@@ -62,6 +62,8 @@ impl Rest {
     fn remember(&mut self, rows: &[(DropKey, Dropped)]) {
         self.before.clear();
         self.before.shrink_to(2 * rows.len());
+        // Of a flood's table, doubling would leave megabytes empty.
+        self.before.reserve_exact(rows.len());
         self.before.extend_from_slice(rows);
     }
 

@@ -41,7 +41,7 @@ pub fn suspects(facts: &Facts<'_>) -> BTreeMap<FlowKey, Suspicion> {
         note(&mut all, loss.flow(), Suspicion::Dropped);
     }
     for attempts in facts.attempts() {
-        for tried in &attempts.tries {
+        for tried in attempts.tries.iter() {
             if let Some(why) = came_to(facts, tried) {
                 note(&mut all, &tried.flow, why);
             }

@@ -4,7 +4,7 @@
 //! A try is one connection (TCP) or the datagrams from one socket to one server (UDP). Where the
 //! node translates (a Service's DNAT), the hops before see another destination than those
 //! behind: the two are tries of their own, joined by [`Try::became`] and [`Try::was`].
-use std::{cell::OnceCell, collections::BTreeMap, net::IpAddr, rc::Rc};
+use std::{cell::OnceCell, net::IpAddr, rc::Rc};
 
 use netdiag_common::{
     flow::FlowKey,
@@ -113,8 +113,8 @@ pub struct Attempts<'a> {
     pub server: IpAddr,
     pub port: u16,
     pub protocol: u8,
-    /// In the order of their beginning.
-    pub tries: Vec<Try<'a>>,
+    /// In the order of their beginning; shared with those of the same end.
+    pub tries: Rc<[Try<'a>]>,
 }
 
 impl<'a> Attempts<'a> {
@@ -127,7 +127,10 @@ impl<'a> Attempts<'a> {
         };
         let worked = self.tries.iter().any(since);
         (!worked).then(|| Attempts {
-            tries: failed().cloned().collect(),
+            tries: match self.tries.iter().all(|t| t.outcome == wanted) {
+                true => self.tries.clone(),
+                false => failed().cloned().collect(),
+            },
             ..*self
         })
     }
@@ -213,27 +216,26 @@ impl<'a> Facts<'a> {
     }
 }
 
-fn group(tries: Vec<Try<'_>>) -> Vec<Attempts<'_>> {
-    let mut groups: BTreeMap<(IpAddr, IpAddr, u16, u8), Attempts<'_>> = BTreeMap::new();
-    for tried in tries {
+fn group<'a>(mut tries: Vec<Try<'a>>) -> Vec<Attempts<'a>> {
+    let of = |tried: &Try<'_>| {
         let (client, server) = flow::ends(&tried.flow);
         let (port, protocol) = (tried.flow.destination_port, tried.flow.protocol);
-        let new = || Attempts {
+        (client, server, port, protocol)
+    };
+    // They come in the order of their beginning, which stays.
+    tries.sort_by_cached_key(of);
+    let same = tries.chunk_by(|one, other| of(one) == of(other));
+    let group = |tries: &[Try<'a>]| {
+        let (client, server, port, protocol) = of(tries.first()?);
+        Some(Attempts {
             client,
             server,
             port,
             protocol,
-            // Of a flood, most have one.
-            tries: Vec::with_capacity(1),
-        };
-        let group = groups.entry((client, server, port, protocol));
-        group.or_insert_with(new).tries.push(tried);
-    }
-    let mut all: Vec<_> = groups.into_values().collect();
-    for attempts in &mut all {
-        attempts.tries.sort_by_key(Try::first);
-    }
-    all
+            tries: tries.into(),
+        })
+    };
+    same.filter_map(group).collect()
 }
 
 /// All of a reading, and what several rules look for among them.

@@ -3,6 +3,7 @@ pub mod asked;
 pub mod attempts;
 pub mod clock;
 pub mod course;
+pub mod excerpt;
 pub mod facts;
 mod forged;
 pub mod join;

@@ -17,7 +17,7 @@ use netdiag_lang::{english, mark};
 use tokio::sync::mpsc;
 
 use memory::Memory;
-use opening::{Loaded, loading, sketch, tell, unkept};
+use opening::{Loaded, loading, no_links, sketch, tell, unkept};
 
 use super::gathering::Gathering;
 use super::{
@@ -45,6 +45,7 @@ use crate::{
     pipeline::{
         asked::Asked,
         clock::Clock,
+        excerpt::Excerpt,
         samples::{samples, trim},
         scene::{Run, Scene},
     },
@@ -90,6 +91,7 @@ pub struct Session {
     gathering: Gathering,
     recorder: Option<Recorder>,
     pcap: Option<Pcapng>,
+    excerpt: Excerpt,
     names: KernelNames,
     account: Account,
     keeping: Keeping,
@@ -190,6 +192,7 @@ impl Session {
             gathering: Gathering::new(scope.place.places()),
             recorder,
             pcap,
+            excerpt: Excerpt::default(),
             names,
             account: Account::new(Instant::now(), scope.max_cpu.is_some()),
             level: keeping.now(),
@@ -288,6 +291,7 @@ impl Session {
         self.gathering.collect(&mut self.scene.gathered);
         let mut observation = self.programs.observe()?;
         self.readings.read(&observation);
+        self.excerpt.take(&mut observation);
         observation.events.splice(..0, self.records.drain(..));
         trim(&self.scene.node, &mut observation, self.snaplen);
         self.names.learn(&observation);
@@ -492,9 +496,4 @@ impl Session {
         }
         self.covering.hooks().close();
     }
-}
-
-fn no_links() -> NotChecked {
-    let why = mark!("no link here is a pod's, a bridge, a tunnel or an uplink");
-    NotChecked::new(mark!("packets on the node's links"), why)
 }

@@ -28,7 +28,7 @@ pub fn refusal<'a>(facts: &Facts<'a>) -> Option<(IpAddr, &'a Service)> {
         true => vec![TCP, UDP, SCTP],
         false => tried.iter().map(|a| a.protocol).collect(),
     };
-    let mut tries = tried.iter().flat_map(|a| &a.tries);
+    let mut tries = tried.iter().flat_map(|a| a.tries.iter());
     if tries.any(|t| t.outcome == Outcome::Accepted) {
         return None;
     }

@@ -180,7 +180,7 @@ impl Overflow<'_> {
         let at = self
             .tries
             .iter()
-            .flat_map(|a| &a.tries)
+            .flat_map(|a| a.tries.iter())
             .find_map(|t| t.last_seen())?;
         let (link, port) = (&at.interface, self.listener.port);
         let text = t!("{packets} SYNs to port {port} passed {link} and were not answered");

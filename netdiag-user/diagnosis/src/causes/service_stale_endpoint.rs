@@ -282,7 +282,7 @@ fn asked<'a>(facts: &Facts<'_>, known: &'a Services, gone: &Gone) -> Option<&'a 
     let socket = |f: &FlowKey| (f.source, f.source_port, f.protocol);
     let own: HashSet<_> = gone.flows.iter().map(socket).collect();
     let all = facts.attempts();
-    let tries = all.iter().flat_map(|a| &a.tries);
+    let tries = all.iter().flat_map(|a| a.tries.iter());
     let mut same = tries.filter(|t| own.contains(&socket(&t.flow)));
     same.find_map(|t| {
         let to = flow::ends(&t.flow).1;

@@ -2,7 +2,7 @@
 use std::{sync::mpsc::Receiver, time::Instant};
 
 use anyhow::{Context, Result, bail};
-use netdiag_lang::english;
+use netdiag_lang::{english, mark};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -117,4 +117,9 @@ fn check_interfaces(node: &Node, patterns: &[String]) -> Result<()> {
 pub fn unkept(what: &str, error: &impl std::fmt::Display) -> NotChecked {
     log::error!("{what} ends here: {error}");
     NotChecked::new(english!("the rest of {what}"), error.to_string())
+}
+
+pub fn no_links() -> NotChecked {
+    let why = mark!("no link here is a pod's, a bridge, a tunnel or an uplink");
+    NotChecked::new(mark!("packets on the node's links"), why)
 }

@@ -1,5 +1,5 @@
 //! Which flows are stuck, and how far each of them gets.
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, rc::Rc};
 
 use netdiag_common::{dns::PORT as DNS, flow::FlowKey, hop::ACK};
 use netdiag_lang::t;
@@ -140,7 +140,7 @@ fn silent<'a>(facts: &Facts<'_>, all: &Attempts<'a>) -> Option<Attempts<'a>> {
     let stuck = |t: &&Try<'_>| is_silent(facts, t);
     // A leg is told with the flow that it is of.
     let own = |t: &&Try<'_>| t.was.is_none();
-    let tries: Vec<_> = all
+    let tries: Rc<[_]> = all
         .tries
         .iter()
         .filter(own)
