@@ -8,6 +8,7 @@ use crate::{
     diagnosis::causes::vxlan_source_mismatch::mismatches,
     model::{
         observation::Observation,
+        pod::PodIndex,
         roles::Role,
         total::add,
         verdict::{PodRef, PodRole},
@@ -17,8 +18,11 @@ use crate::{
         names,
         scene::Scene,
     },
-    series::{Series, Workload, label},
+    series::{Bounded, Series, Workload, alive, label},
 };
+
+/// Who could make room for others is looked for this often at most, ns.
+const SWEEP: u64 = 60 * 1_000_000_000;
 
 /// Reason and hop of a drop.
 pub type Death = (String, &'static str);
@@ -26,6 +30,8 @@ pub type Death = (String, &'static str);
 #[derive(Debug)]
 pub struct Meter {
     last: Baseline,
+    /// When it was looked last who could make room.
+    swept: Option<u64>,
     /// Packets and bytes.
     pub drops: Series<Death, 2>,
     /// Drops of every healthy node: multicast that nobody listens to, and the like.
@@ -44,6 +50,7 @@ impl Meter {
     pub fn new(most: usize) -> Self {
         Self {
             last: Baseline::default(),
+            swept: None,
             drops: Series::new(most),
             harmless: 0,
             retransmits: Series::new(most),
@@ -62,6 +69,7 @@ impl Meter {
         reading: &Observation,
         also: impl FnOnce(&Facts<'_>),
     ) -> usize {
+        self.make_room(&scene.pods, reading.now);
         let gained = self.last.since(reading);
         self.last = Baseline::new(reading);
         let rows = scene.rows(&gained);
@@ -85,15 +93,41 @@ impl Meter {
         self.last.forget(gone);
     }
 
-    /// Families with the number of series that stand in `other`.
-    pub fn hidden(&self) -> [(&'static str, u64); 6] {
+    /// Before the places are all taken, those go whose workload is no more.
+    fn make_room(&mut self, pods: &PodIndex, now: u64) {
+        let rests = self.swept.is_some_and(|at| now.saturating_sub(at) < SWEEP);
+        let mut families = self.each_mut();
+        families.iter_mut().for_each(|it| it.at(now));
+        if rests || !families.iter().any(|it| it.is_tight()) {
+            return;
+        }
+        let alive = alive(pods);
+        for family in families.into_iter().filter(|it| it.is_tight()) {
+            family.retire(&alive);
+        }
+        self.swept = Some(now);
+    }
+
+    fn each_mut(&mut self) -> [&mut dyn Bounded; 6] {
         [
-            ("netdiag_dns_answers", self.dns_answers.hidden()),
-            ("netdiag_dns_queries", self.dns_queries.hidden()),
-            ("netdiag_drops", self.drops.hidden()),
-            ("netdiag_outer_address_mismatches", self.mismatches.hidden()),
-            ("netdiag_oversize_packets", self.oversize.hidden()),
-            ("netdiag_retransmits", self.retransmits.hidden()),
+            &mut self.dns_answers,
+            &mut self.dns_queries,
+            &mut self.drops,
+            &mut self.mismatches,
+            &mut self.oversize,
+            &mut self.retransmits,
+        ]
+    }
+
+    /// Families by their names.
+    pub fn families(&self) -> [(&'static str, &dyn Bounded); 6] {
+        [
+            ("netdiag_dns_answers", &self.dns_answers),
+            ("netdiag_dns_queries", &self.dns_queries),
+            ("netdiag_drops", &self.drops),
+            ("netdiag_outer_address_mismatches", &self.mismatches),
+            ("netdiag_oversize_packets", &self.oversize),
+            ("netdiag_retransmits", &self.retransmits),
         ]
     }
 

@@ -57,6 +57,7 @@ mod tests {
                     "netdiag_build",
                     "netdiag_evicted",
                     "netdiag_hidden",
+                    "netdiag_gone",
                     "netdiag_program",
                     "netdiag_harmless",
                     "up{",

@@ -30,8 +30,8 @@ use crate::{
     queue::{Reach, code},
 };
 
-/// Series of a family beyond the ones of `--max-series`: one of the rest for each reason and hop.
-const REST: usize = 1024;
+/// Series of a family beyond the ones of `--max-series`: two shared ones for each reason and hop.
+const REST: usize = 2048;
 /// A collector that has no use for metrics is asked again so often.
 const AGAIN: Duration = Duration::from_secs(3600);
 

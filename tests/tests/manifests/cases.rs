@@ -209,7 +209,7 @@ pub fn health_tests() -> Vec<Value> {
 }
 
 /// Below each floor, and with a cause named beside the drops: not even pending.
-pub fn quiet_tests() -> [Value; 2] {
+pub fn quiet_tests() -> [Value; 3] {
     let of = "job=\"netdiag\",instance=\"node-a\",namespace=\"shop\",workload=\"Deployment/cart\"";
     let series = |name: &str, more: &str, values: &str| json!({ "series": format!("{name}{{{of}{more}}}"), "values": values });
     let busy = |name: &str, more: &str, values: &str| {
@@ -250,5 +250,23 @@ pub fn quiet_tests() -> [Value; 2] {
             { "expr": "count(ALERTS{alertname=\"NetdiagDnsUnanswered\"})", "eval_time": "25m", "exp_samples": [] },
         ],
     });
-    [healthy, hidden]
+    // What is moved there happened long before, at whatever rate it moves.
+    let gone = |name: &str, more: &str| {
+        let series =
+            format!("{name}{{job=\"netdiag\",instance=\"node-a\",workload=\"gone\"{more}}}");
+        json!({ "series": series, "values": "0+6000x60" })
+    };
+    let moved = json!({
+        "interval": "30s",
+        "input_series": [
+            there("up", "1x60", ""),
+            gone("netdiag_drops_total", ",reason=\"NO_SOCKET\",hop=\"pod\""),
+            gone("netdiag_retransmits_total", ""), gone("netdiag_dns_queries_total", ""),
+            gone("netdiag_dns_answers_total", ",code=\"servfail\""),
+        ],
+        "promql_expr_test": [
+            { "expr": "count(ALERTS)", "eval_time": "25m", "exp_samples": [] },
+        ],
+    });
+    [healthy, hidden, moved]
 }

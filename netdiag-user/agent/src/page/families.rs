@@ -7,7 +7,7 @@ use crate::{
         verdict::{Confidence, Severity},
     },
     sending::Sending,
-    series::Workload,
+    series::{Bounded, Workload},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,12 +136,13 @@ pub static FAMILIES: &[Family] = &[
     ),
     counter(
         "netdiag_hidden_series",
-        "Series that are counted in workload other, for --max-series, as far as they are told apart",
-        |state, put| {
-            for (name, count) in state.meter.hidden() {
-                put(&[("family", name)], Value::Whole(count));
-            }
-        },
+        "Series beyond --max-series, as far as they are told apart: workload other has their counts",
+        |state, put| bounded(state, |it| it.hidden(), put),
+    ),
+    counter(
+        "netdiag_gone_series",
+        "Series of workloads without a pod that made room for others: workload gone has their counts",
+        |state, put| bounded(state, |it| it.gone(), put),
     ),
     gauge(
         "netdiag_finding",
@@ -269,6 +270,13 @@ fn of<'a>(who: &'a Workload, more: &[(&'static str, &'a str)]) -> Vec<(&'static 
     labels.push(("namespace", &who.namespace));
     labels.push(("workload", &who.workload));
     labels
+}
+
+/// A number of each family whose series are bounded.
+fn bounded(state: &State, number: fn(&dyn Bounded) -> u64, put: Put<'_>) {
+    for (name, family) in state.meter.families() {
+        put(&[("family", name)], Value::Whole(number(family)));
+    }
 }
 
 /// Packets or bytes.

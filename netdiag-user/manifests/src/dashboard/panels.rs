@@ -35,6 +35,13 @@ macro_rules! own {
     };
 }
 
+/// Of what is counted by workload: what is moved to workload gone was counted when it happened.
+macro_rules! counted_once {
+    () => {
+        concat!(own!(), r#",workload!="gone""#)
+    };
+}
+
 /// A rate by labels; no line where nothing of it was ever counted.
 macro_rules! rate {
     ($metric:literal, $by:literal) => {
@@ -44,7 +51,7 @@ macro_rules! rate {
             ") (rate(",
             $metric,
             "{",
-            own!(),
+            counted_once!(),
             "}[$__rate_interval]))"
         )
     };
@@ -267,11 +274,11 @@ const DNS: &[Panel] = &[
         &[(
             concat!(
                 "clamp_min(sum by (namespace, workload) (rate(netdiag_dns_queries_total{",
-                own!(),
+                counted_once!(),
                 "}[$__rate_interval])) - (sum by (namespace, workload) (rate(netdiag_dns_answers_total{",
-                own!(),
+                counted_once!(),
                 "}[$__rate_interval])) or 0 * sum by (namespace, workload) (rate(netdiag_dns_queries_total{",
-                own!(),
+                counted_once!(),
                 "}[$__rate_interval]))), 0)"
             ),
             "{{namespace}}/{{workload}}",
@@ -351,17 +358,23 @@ const OWN: &[Panel] = &[
         &[(concat!("netdiag_hooks{", own!(), "}"), "{{instance}}")],
     ),
     lines(
-        "Series counted in workload other",
-        "Beyond --max-series, by family.",
+        "Series counted together",
+        "In workload other, beyond --max-series; in workload gone, of workloads without a pod that made room.",
         "short",
-        &[(
-            concat!(
-                "sum by (family) (netdiag_hidden_series_total{",
-                own!(),
-                "})"
+        &[
+            (
+                concat!(
+                    "sum by (family) (netdiag_hidden_series_total{",
+                    own!(),
+                    "})"
+                ),
+                "{{family}}: other",
             ),
-            "{{family}}",
-        )],
+            (
+                concat!("sum by (family) (netdiag_gone_series_total{", own!(), "})"),
+                "{{family}}: gone",
+            ),
+        ],
     ),
     Panel {
         title: "Versions",

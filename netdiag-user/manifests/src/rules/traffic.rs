@@ -16,12 +16,20 @@ const FAILED: f64 = 0.05;
 
 pub fn rules(context: &Context<'_>) -> Vec<Rule> {
     let window = context.window(WINDOW);
-    let rate = |metric: &str, by: &str| {
-        format!("sum by (job, instance, namespace, workload{by}) (rate({metric}[{window}]))")
+    let rate = |metric: &str, more: &str, by: &str| {
+        // What is moved to workload gone was counted when it happened.
+        format!(
+            "sum by (job, instance, namespace, workload{by}) \
+             (rate({metric}{{workload!=\"gone\"{more}}}[{window}]))"
+        )
     };
-    let queries = rate("netdiag_dns_queries_total", "");
-    let answers = rate("netdiag_dns_answers_total", "");
-    let failures = rate(r#"netdiag_dns_answers_total{code=~"servfail|refused"}"#, "");
+    let queries = rate("netdiag_dns_queries_total", "", "");
+    let answers = rate("netdiag_dns_answers_total", "", "");
+    let failures = rate(
+        "netdiag_dns_answers_total",
+        r#",code=~"servfail|refused""#,
+        "",
+    );
     let percent = FAILED * 100.0;
     let floor = format!("and {queries} > {QUERIES}");
     let rule = |name, expr, summary, description: String, runbook| {
@@ -40,7 +48,7 @@ pub fn rules(context: &Context<'_>) -> Vec<Rule> {
             "NetdiagPacketsDropped",
             format!(
                 "{} > {DROPS} unless on (job, instance) netdiag_finding{{severity=~\"critical|warning\"}}",
-                rate("netdiag_drops_total", ", reason")
+                rate("netdiag_drops_total", "", ", reason")
             ),
             "Packets are dropped, and no cause is named",
             "loses {{ $value | humanize }} packets/s for {{ $labels.reason }}, and netdiag names no \
@@ -50,7 +58,7 @@ pub fn rules(context: &Context<'_>) -> Vec<Rule> {
         ),
         rule(
             "NetdiagRetransmissions",
-            format!("{} > {RETRANSMITS}", rate("netdiag_retransmits_total", "")),
+            format!("{} > {RETRANSMITS}", rate("netdiag_retransmits_total", "", "")),
             "A workload sends many TCP segments again",
             "sends {{ $value | humanize }} TCP segments/s again.".to_owned(),
             "netdiag path POD PEER tells at which hop the segments were seen last",
