@@ -1,4 +1,7 @@
 //! What the agent sends to an OpenTelemetry collector, and what it does where none is there.
+#[path = "otlp/saved_queries.rs"]
+mod saved_queries;
+
 use std::{fs, path::Path, process::Command};
 
 use netdiag_tests::{

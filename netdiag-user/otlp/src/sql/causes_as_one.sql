@@ -6,8 +6,8 @@ SELECT
     groupUniqArray(10)(node) AS nodes,
     arrayDistinct(arrayFlatten(groupArray(20)(pods))) AS pods,
     min(began) AS since,
-    max(stands.severity) AS severity,
-    any(stands.summary) AS example
+    argMax(stands.severity, indexOf(['info', 'warning', 'critical'], stands.severity)) AS severity,
+    argMax(stands.summary, indexOf(['info', 'warning', 'critical'], stands.severity)) AS example
 FROM
 (
     SELECT node, id, any(cause) AS cause, argMax(state, time) AS state, max(time) AS heard,
