@@ -131,7 +131,8 @@ fn boot(kernel: &Kernel, initramfs: &Path, folder: &Path) -> Result<String> {
 fn judge(said: &str) -> Result<ExitCode> {
     let count = |word: &str| said.lines().filter(|line| line.starts_with(word)).count();
     let (good, bad) = (count("ok: "), count("FAILED: "));
-    let is_whole = said.lines().last() == Some("done");
+    // Whoever turns the machine off says so after it.
+    let is_whole = said.lines().any(|line| line == "done");
     ensure!(is_whole, "the trial ended before its last check");
     tell(&format!("{good} checks held, {bad} did not"));
     Ok(ExitCode::from(u8::from(bad > 0)))
@@ -146,7 +147,10 @@ mod tests {
         let code = |said: &str| judge(said).ok();
         assert_eq!(code("ok: one\nok: two\ndone"), Some(ExitCode::SUCCESS));
         assert_eq!(code("ok: one\nFAILED: two\ndone"), Some(ExitCode::from(1)));
+        let off = "ok: one\ndone\nPowering off.";
+        assert_eq!(code(off), Some(ExitCode::SUCCESS));
         assert_eq!(code("ok: one"), None);
+        assert_eq!(code("ok: one\nok: not done"), None);
         assert_eq!(code(""), None);
     }
 

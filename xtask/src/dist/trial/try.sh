@@ -1,5 +1,5 @@
 # Runs once in a Debian that has just started, as root: installs /root/netdiag.deb, uses it, takes it
-# away. Each line that begins with "ok: " or "FAILED: " is a check; "done" is the last.
+# away. Each line that begins with "ok: " or "FAILED: " is a check; "done" comes after the last.
 export HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_COLORS=0 SYSTEMD_PAGER=cat
 export DEBIAN_FRONTEND=noninteractive
 
@@ -59,24 +59,35 @@ END
 systemctl daemon-reload
 systemctl start $unit
 check "sees drops in the lab's node" ready
-netdiag lab traffic "$lab" >/dev/null 2>&1
+# It goes on until it is told to stop.
+netdiag lab traffic "$lab" >/tmp/traffic 2>&1 &
+traffic=$!
+named() { grep -q '^netdiag_finding{cause="firewall-drop",.*confidence="confirmed"' /tmp/metrics; }
 for _ in $(seq 300); do
-    $in curl -s http://127.0.0.1:9464/metrics >/tmp/metrics
-    grep -q '^netdiag_finding{' /tmp/metrics && break
+    $in curl -s -m 10 http://127.0.0.1:9464/metrics >/tmp/metrics
+    named && break
     sleep 1
 done
-check "names the incident's cause" "grep -q '^netdiag_finding{cause=\"firewall-drop\",.*confidence=\"confirmed\"' /tmp/metrics"
+check "names the incident's cause" named
 grep '^netdiag_finding{' /tmp/metrics
 check "a snapshot has it, too" "netdiag agent snapshot --since 10m /root/i.ndr >/dev/null; netdiag replay /root/i.ndr | grep firewall-drop"
 filters() { $in tc filter show dev cni0 ingress; }
 # By clsact: this kernel has no tcx.
 check "watches the bridge by a filter" "filters | grep -q bpf"
+# systemd takes it away before it starts the agent again, ten seconds later.
+unfiltered() {
+    for _ in $(seq 100); do
+        filters | grep -q bpf || return 0
+        sleep 0.1
+    done
+    false
+}
 kill -9 "$(pid)"
-sleep 2
-check "leaves no filter after a kill" "! filters | grep -q bpf"
-sleep 12
-check "comes again after a kill" "systemctl is-active $unit >/dev/null && ready"
+check "leaves no filter after a kill" unfiltered
+check "comes again after a kill" "ready && systemctl is-active $unit >/dev/null"
 systemctl stop $unit
+kill "$traffic"
+wait "$traffic"
 netdiag lab down "$lab" >/dev/null
 rm -r /etc/systemd/system/$unit.service.d
 systemctl daemon-reload
