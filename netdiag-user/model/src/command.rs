@@ -6,6 +6,9 @@ pub struct Command {
     pub pid: u32,
     /// With the program's name as it was started.
     pub arguments: Vec<String>,
+    /// The service of systemd's that it is: `flanneld.service`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
 }
 
 impl Command {

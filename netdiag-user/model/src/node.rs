@@ -301,13 +301,13 @@ impl Node {
         self.pod_sides.iter().chain(&self.linkless)
     }
 
-    /// A command line that runs `command` in a namespace: by the file that names it, else by one of
-    /// its processes.
+    /// A command line that runs `command` in a namespace: by its name or the file that names it,
+    /// else by one of its processes.
     pub fn inside(&self, netns: u32, command: CommandLine) -> CommandLine {
         let path = self.pod_side(netns).and_then(|s| s.path.as_deref());
         match path {
             _ if netns == self.netns => command,
-            Some(path) => command.under(&shell!("nsenter --net={}", path)),
+            Some(path) => command.under(&entering(path)),
             None => command.under(&shell!(
                 "nsenter -n -t $( lsns -n -t net -o NS,PID | awk '$1=={}{{print $2}}' )",
                 netns
@@ -331,9 +331,48 @@ impl Node {
     }
 }
 
+/// Where ip-netns(8) looks for names, which is one folder by both.
+const NAMED: [&str; 2] = ["/run/netns/", "/var/run/netns/"];
+
+/// As one types it: a name, a process, else the file.
+fn entering(path: &str) -> CommandLine {
+    let plain = |name: &&str| !name.is_empty() && !name.contains('/') && !name.starts_with('.');
+    let mut named = NAMED.iter().filter_map(|folder| path.strip_prefix(folder));
+    if let Some(name) = named.find(plain) {
+        return shell!("ip netns exec {}", name);
+    }
+    let process = path.strip_prefix("/proc/");
+    let pid = process.and_then(|rest| rest.strip_suffix("/ns/net"));
+    match pid.and_then(|pid| pid.parse::<u32>().ok()) {
+        Some(pid) => shell!("nsenter -t {v} -n", pid),
+        None => shell!("nsenter --net={}", path),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn namespaces_are_entered_as_people_type_it() {
+        for (path, typed) in [
+            ("/run/netns/cni-1", "ip netns exec cni-1 ss -l"),
+            ("/var/run/netns/cni-1", "ip netns exec cni-1 ss -l"),
+            ("/proc/42/ns/net", "nsenter -t 42 -n ss -l"),
+            ("/proc/self/ns/net", "nsenter --net=/proc/self/ns/net ss -l"),
+            (
+                "/run/docker/netns/a",
+                "nsenter --net=/run/docker/netns/a ss -l",
+            ),
+            ("/run/netns/../a", "nsenter --net=/run/netns/../a ss -l"),
+        ] {
+            let line = shell!("ss -l").under(&entering(path));
+            assert_eq!(line.text(), typed);
+            assert_eq!(line.programs(), [["ss", "-l"]], "{typed}");
+        }
+        let refused = shell!("ss -l").under(&entering("/run/netns/-n"));
+        assert!(refused.is_refused(), "an option");
+    }
 
     fn route(destination: &str, table: u32, mtu: u32) -> Route {
         Route {

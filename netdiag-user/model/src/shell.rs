@@ -193,7 +193,7 @@ impl CommandLine {
         self.bounded()
     }
 
-    /// Started by another program (`nsenter …`): each of its commands, but for those that only
+    /// Started by another program (`ip netns exec NAME …`): each of its commands, but for those that only
     /// read what one before them prints.
     pub fn under(self, prefix: &Self) -> Self {
         let mut words = prefix.words.clone();
@@ -233,7 +233,8 @@ impl CommandLine {
         kind::of(&self.words).unwrap_or(CommandKind::Change)
     }
 
-    /// The programs that it starts, but for those that only start another one (`timeout`, `nsenter`).
+    /// The programs that it starts, but for those that only start another one (`timeout`, `nsenter`,
+    /// `ip netns exec`).
     pub fn programs(&self) -> Vec<Vec<&str>> {
         kind::programs(&self.words)
     }

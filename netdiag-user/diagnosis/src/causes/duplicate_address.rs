@@ -35,7 +35,7 @@ use netdiag_lang::{mark, t};
 use super::{losses::PATTERN, overlay};
 use crate::{
     model::{
-        address::from_wire,
+        address::{from_wire, mac as text},
         flow,
         node::{Link, NeighbourMoves},
         pod::label,
@@ -188,11 +188,6 @@ fn bytes(mac: u64) -> Vec<u8> {
     mac.to_be_bytes()[2..].to_vec()
 }
 
-fn text(lladdr: &[u8]) -> String {
-    let bytes: Vec<String> = lladdr.iter().map(|b| format!("{b:02x}")).collect();
-    bytes.join(":")
-}
-
 fn came(link: &Link, address: IpAddr, told: &[(u64, u64)], claim: &Claim) -> Evidence {
     let name = &link.name;
     let each: Vec<_> = told
@@ -220,7 +215,12 @@ fn asked(link: &str, address: IpAddr, own: bool) -> CommandLine {
     match address {
         // With -D as if this node did not have it: whoever answers is another.
         IpAddr::V4(_) if own => shell!("arping -D -c3 -w3 -I {v} {}", link, address),
-        IpAddr::V4(_) => shell!("arping -c3 -w3 -I {v} {}", link, address),
+        // With -b iputils' asks both each time, and the other program of that name gets no answer.
+        IpAddr::V4(_) => shell!("arping -b -c2 -w2 -I {v} {}", link, address).then(shell!(
+            "arping -c2 -w2 -I {v} {}",
+            link,
+            address
+        )),
         IpAddr::V6(_) => shell!("ndisc6 -m -r1 {} {}", address, link),
     }
 }
@@ -345,7 +345,6 @@ fn of_pods(worst: &Held, one: &PodRef, other: &PodRef) -> Fix {
 
 fn of_hosts(worst: &Held, link: &str) -> Fix {
     let address = worst.address;
-    let ask = asked(link, address, worst.own);
     let whose = match worst.own {
         true => t!("this node or that host, whichever"),
         false => t!("the one that"),
@@ -357,7 +356,7 @@ fn of_hosts(worst: &Held, link: &str) -> Fix {
              NICs: sysctl -w net.ipv4.conf.all.arp_ignore=1 there",
             worst.lladdrs.join(t!(" and ")),
         ),
-        commands: vec![ask],
+        commands: vec![asked(link, address, worst.own)],
     }
 }
 

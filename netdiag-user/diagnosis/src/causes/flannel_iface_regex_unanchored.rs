@@ -47,7 +47,7 @@ pub const ID: &str = "flannel-iface-regex-unanchored";
 pub const TITLE: &str = mark!("flanneld's --iface-regex matches pods' links too");
 
 /// As flanneld's process is called.
-const PROGRAM: &str = "flanneld";
+const PROGRAM: &str = super::daemon::FLANNELD;
 /// Characters of a regex that is looked at, and bytes that it may come to.
 const LONGEST: usize = 256;
 const LARGEST: usize = 1 << 20;
@@ -270,6 +270,7 @@ mod tests {
         let command = Command {
             pid: 5,
             arguments: all,
+            unit: None,
         };
         let piece = (
             Want::Commands(PROGRAM.into()),

@@ -30,7 +30,7 @@
 //! # Fix
 //! Get kube-proxy to run on this node: `kubectl -n kube-system get pods -o wide`. Give its DaemonSet
 //! `priorityClassName: system-node-critical`, so that it is not evicted.
-use super::{attempts::Attempts, need::Need, services};
+use super::{attempts::Attempts, daemon::Daemon::KubeProxy, need::Need, services};
 use crate::model::shell::CommandLine;
 use crate::{
     model::{
@@ -104,7 +104,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.evidence.extend(told);
     let text = t!("no rule translates {}: {state}", worst.server);
     finding.evidence.push(services::rules(text, by_hand(worst)));
-    finding.fix = fix(worst, known, sure);
+    finding.fix = fix(facts, worst, known, sure);
     Some(finding)
 }
 
@@ -133,7 +133,7 @@ fn by_hand(worst: &Attempts<'_>) -> CommandLine {
     found(save).then(nft).then(ipvs).showing_nothing()
 }
 
-fn fix(worst: &Attempts<'_>, known: &Services, sure: bool) -> Fix {
+fn fix(facts: &Facts<'_>, worst: &Attempts<'_>, known: &Services, sure: bool) -> Fix {
     let left = if known.kube_proxy {
         t!("it left rules behind, so it ran here once")
     } else {
@@ -153,7 +153,7 @@ fn fix(worst: &Attempts<'_>, known: &Services, sure: bool) -> Fix {
         ),
         commands: vec![
             shell!("kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy"),
-            shell!("kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=20"),
+            KubeProxy.logs(facts),
             shell!("kubectl get services -A | grep -F -e {v}", worst.server),
         ],
     }

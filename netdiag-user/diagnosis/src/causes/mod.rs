@@ -14,6 +14,7 @@ use crate::{
 mod announced;
 mod blame;
 mod conntrack;
+mod daemon;
 mod dns;
 mod followed;
 mod forwarding;

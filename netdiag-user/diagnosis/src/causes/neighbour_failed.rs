@@ -42,6 +42,7 @@ use netdiag_common::hop::VXLAN;
 use netdiag_lang::{mark, t};
 
 use super::{
+    daemon,
     isolation::{self, Isolation},
     losses::{self, Pattern},
     misaddressed, next_hop,
@@ -279,7 +280,8 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>, hop: &Hop<'_>) -> Fix {
             commands: vec![apart.lift()],
         };
     }
-    let (summary, commands) = match &hop.missing {
+    let restart = daemon::of_network(facts).map(|it| it.restart(facts));
+    let (summary, mut commands) = match &hop.missing {
         Missing::Answer => (
             unanswered(facts, hop),
             vec![
@@ -312,6 +314,9 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>, hop: &Hop<'_>) -> Fix {
             }],
         ),
     };
+    if !matches!(hop.missing, Missing::Answer) {
+        commands.extend(restart);
+    }
     Fix { summary, commands }
 }
 
@@ -400,7 +405,7 @@ mod tests {
         assert!(found.summary.contains("no neighbour entry for 172.20.2.0"));
         let command = "ip neighbour replace 172.20.2.0 lladdr 02:00:00:00:00:02 \
                        dev vxlan.calico nud permanent";
-        assert_eq!(found.fix.commands, [command]);
+        assert_eq!(found.fix.commands, [command, daemon::RESTARTS_CALICO]);
     }
 
     #[test]

@@ -33,10 +33,11 @@ use std::net::IpAddr;
 use netdiag_lang::{mark, t};
 
 use super::{
+    daemon,
     losses::{self, Pattern},
     own_pods,
     pod_gateway_silent::{self, Fault},
-    restoring,
+    pod_networks, restoring,
 };
 use crate::{
     model::{
@@ -239,7 +240,7 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
         return fix;
     }
     if let Some(link) = own_pods::unled(facts, to) {
-        return own_pods::lead(to, link);
+        return own_pods::lead(facts, to, link);
     }
     if let Some(route) = own_range(facts, to) {
         return Fix {
@@ -290,16 +291,24 @@ fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
         ),
         commands: match before {
             Some(command) => vec![command],
-            None => vec![
-                of_family(shell!("ip route show")),
-                shell!("ip route get {}", to),
-            ],
+            None => {
+                let show = [
+                    of_family(shell!("ip route show")),
+                    shell!("ip route get {}", to),
+                ];
+                // Only its daemon knows by whom the other node's pods are reached.
+                let pods = pod_networks::pod_address(facts, to).is_some();
+                let daemon = daemon::of_network(facts).filter(|_| pods);
+                let restart = daemon.map(|it| it.restart(facts));
+                show.into_iter().chain(restart).collect()
+            }
         },
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::daemon::RESTARTS_CALICO;
     use super::*;
     use crate::model::node::MAIN;
     use crate::{
@@ -391,10 +400,11 @@ mod tests {
         let told = "no route leads to the pod 172.20.1.5 behind cali1";
         assert!(found.summary.contains(told), "{}", found.summary);
         let lead = "ip route replace 172.20.1.5/32 dev cali1 scope link";
-        assert_eq!(found.fix.commands, [lead]);
+        assert_eq!(found.fix.commands, [lead, RESTARTS_CALICO]);
         node.links[2].up = false;
         let found = with_facts(&node, &observation, evaluate).expect("a finding");
-        assert_eq!(found.fix.commands, ["ip link set dev cali1 up", lead]);
+        let up = "ip link set dev cali1 up";
+        assert_eq!(found.fix.commands, [up, lead, RESTARTS_CALICO]);
     }
 
     #[test]

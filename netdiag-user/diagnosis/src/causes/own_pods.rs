@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use netdiag_lang::t;
 
+use super::daemon::{self, Daemon};
 use crate::{
     model::{
         address::Prefix,
@@ -55,7 +56,7 @@ fn links<'a>(facts: &Facts<'a>, address: IpAddr) -> Vec<&'a Link> {
 }
 
 /// Leads to the pod again.
-pub fn lead(destination: IpAddr, link: &Link) -> Fix {
+pub fn lead(facts: &Facts<'_>, destination: IpAddr, link: &Link) -> Fix {
     let name = &link.name;
     let mut commands = Vec::new();
     if !link.up {
@@ -66,6 +67,9 @@ pub fn lead(destination: IpAddr, link: &Link) -> Fix {
         IpAddr::V4(_) => shell!("ip route replace {} dev {} scope link", host, name),
         IpAddr::V6(_) => shell!("ip -6 route replace {} dev {}", host, name),
     });
+    // Of the others the plugin sets it once.
+    let keeper = daemon::of_network(facts).filter(|it| *it == Daemon::Calico);
+    commands.extend(keeper.map(|it| it.restart(facts)));
     Fix {
         summary: t!(
             "bring back the route to the pod behind {name}, which its CNI's agent keeps (Calico: \

@@ -35,6 +35,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use netdiag_lang::{mark, t};
 
 use super::{
+    daemon,
     losses::PATTERN,
     need::{Need, Sufferer},
     overlay, own_pods,
@@ -220,7 +221,7 @@ fn down_evidence(tunnel: &Link) -> Evidence {
 
 fn fix(facts: &Facts<'_>, lost: &Lost<'_>) -> Fix {
     if let Some(link) = own_pods::unled(facts, lost.pod) {
-        return own_pods::lead(lost.pod, link);
+        return own_pods::lead(facts, lost.pod, link);
     }
     let summary = t!(
         "restart the CNI daemon of this node (flanneld, calico-node), which puts the route back, or \
@@ -235,6 +236,7 @@ fn fix(facts: &Facts<'_>, lost: &Lost<'_>) -> Fix {
         let add = shell!("ip route add {} via {} dev {} onlink", network, via, device);
         commands.push(add.of_family(lost.pod.is_ipv6()));
     }
+    commands.extend(daemon::of_network(facts).map(|it| it.restart(facts)));
     let summary = match lost.known.guessed {
         false => summary.to_owned(),
         true => {

@@ -32,6 +32,7 @@ use netdiag_lang::{mark, t};
 
 use super::{
     attempts::{self, Attempts},
+    daemon::Daemon::KubeProxy,
     losses::{self, PATTERN, Pattern},
     need::{Need, Sufferer},
     services,
@@ -89,7 +90,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     }
     finding.pods.sort();
     finding.pods.dedup();
-    finding.fix = worst.fix();
+    finding.fix = worst.fix(facts);
     let first = all.iter().map(|s| s.gone.first).min().unwrap_or(0);
     let last = all.iter().map(|s| s.gone.last).max().unwrap_or(0);
     finding.first_seen = facts.clock.text(first);
@@ -316,7 +317,7 @@ impl Stale<'_> {
         finding.ties.blame(Subject::Backend { address }, because);
     }
 
-    fn fix(&self) -> Fix {
+    fn fix(&self, facts: &Facts<'_>) -> Fix {
         let (service, address) = (self.service, self.gone.address);
         // Those to its living pods stay.
         let entry = shell!(
@@ -342,7 +343,8 @@ impl Stale<'_> {
             ),
             commands: vec![
                 shell!("kubectl get pods -A -o wide | grep -F -e {v}", address),
-                shell!("kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=20"),
+                KubeProxy.logs(facts),
+                KubeProxy.restart(facts),
                 entry,
             ],
         }

@@ -4,7 +4,11 @@ use super::inventory::Inventory;
 use crate::model::shell::CommandLine;
 
 /// Options whose value is the next word.
-const WITH_VALUE: [&str; 5] = ["-c", "-l", "-n", "-o", "-p"];
+const WITH_VALUE: [&str; 6] = ["--field-selector", "-c", "-l", "-n", "-o", "-p"];
+/// What stands for the words that another command prints.
+const PRINTED: &str = ")";
+/// A field selector of those of one node.
+const OF_NODE: &str = "spec.nodeName=";
 /// What kubectl lists, of a namespace or of all.
 const LISTS: [&str; 3] = ["pods", "services", "endpointslices"];
 
@@ -23,8 +27,25 @@ impl Inventory {
     fn lacks_object(&self, asked: &Asked<'_>) -> Option<String> {
         let namespace = asked.option("-n").unwrap_or_default();
         let missing = |what: &str| Some(format!("the lab has no {what} in {namespace:?}"));
+        let node = asked.option("--field-selector");
+        let lacks = node.and_then(|it| match it.strip_prefix(OF_NODE) {
+            Some(node) => self.lacks_host(node),
+            None => Some(format!("it selects by {it}")),
+        });
+        if lacks.is_some() {
+            return lacks;
+        }
         match asked.plain[..] {
             ["get", "node", name] => return self.lacks_host(name),
+            // The one within is looked at by itself.
+            ["logs", PRINTED] if self.has_namespace(namespace) => return None,
+            ["delete", "pods"] if asked.has("-A") && node.is_some() => {
+                let label = asked.option("-l").unwrap_or_default();
+                return match self.has_daemon(label) {
+                    true => None,
+                    false => missing(&format!("daemon with the label {label:?}")),
+                };
+            }
             ["get", list] if LISTS.contains(&list) && asked.has("-A") => return None,
             _ if namespace.is_empty() => return Some("it names no namespace".into()),
             _ if !self.has_namespace(namespace) => return missing("such namespace"),
@@ -146,6 +167,16 @@ mod tests {
             shell!("kubectl get pods -A -o wide | grep -F -e {v}", "10.0.0.1"),
             shell!("kubectl get node {} -o yaml", "worker-1"),
             shell!("ssh {} ip link", "192.0.2.1"),
+            shell!(
+                "kubectl delete pods -A -l {v}={} --field-selector spec.nodeName={}",
+                "app",
+                "flannel",
+                "worker-1"
+            ),
+            shell!(
+                "kubectl -n kube-system logs --tail=20 $( kubectl -n kube-system get pods -o name -l k8s-app=kube-proxy --field-selector spec.nodeName={} )",
+                "worker-1"
+            ),
         ] {
             assert_eq!(there().lacks(&known), None, "{known}");
         }
@@ -193,6 +224,26 @@ mod tests {
             ),
             (shell!("kubectl get node {}", "worker-9"), "worker-9"),
             (shell!("kubectl apply -f -"), "it names no namespace"),
+            (
+                shell!("kubectl delete pods -A -l app=flannel"),
+                "it names no namespace",
+            ),
+            (
+                shell!("kubectl delete pods -A -l app=web --field-selector spec.nodeName=worker-1"),
+                "app=web",
+            ),
+            (
+                shell!(
+                    "kubectl delete pods -A -l app=flannel --field-selector spec.nodeName=other"
+                ),
+                "no node other",
+            ),
+            (
+                shell!(
+                    "kubectl -n kube-system logs $( kubectl -n kube-system get pods -o name -l app=web )"
+                ),
+                "app=web",
+            ),
             (shell!("ssh {} ip link", "192.0.2.99"), "192.0.2.99"),
         ] {
             let told = there().lacks(&unknown).unwrap_or_default();

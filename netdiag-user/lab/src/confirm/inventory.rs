@@ -9,7 +9,7 @@ use crate::plan::Plan;
 
 /// What Kubernetes, flannel, Cilium and Calico are installed as by their own manifests: namespace,
 /// object, its containers.
-const INSTALLED: [(&str, &str, &[&str]); 6] = [
+const INSTALLED: [(&str, &str, &[&str]); 8] = [
     ("kube-system", "configmap/coredns", &[]),
     ("kube-system", "k8s-app=kube-proxy", &["kube-proxy"]),
     ("kube-system", "ds/cilium", &["cilium-agent"]),
@@ -19,7 +19,9 @@ const INSTALLED: [(&str, &str, &[&str]); 6] = [
         &["kube-flannel"],
     ),
     ("kube-flannel", "configmap/kube-flannel-cfg", &[]),
+    ("kube-flannel", "app=flannel", &["kube-flannel"]),
     ("calico-system", "ds/calico-node", &["calico-node"]),
+    ("calico-system", "k8s-app=calico-node", &["calico-node"]),
 ];
 
 #[derive(Debug, Default)]
@@ -76,6 +78,11 @@ impl Inventory {
     pub fn has_service(&self, namespace: &str, name: &str) -> bool {
         let path = format!("{namespace}/{name}");
         cited::stands(&self.done, &path, |c| c.is_alphanumeric() || c == '-')
+    }
+
+    /// Whether a daemon of the cluster's is known by that label, in whatever namespace.
+    pub fn has_daemon(&self, label: &str) -> bool {
+        INSTALLED.iter().any(|(_, object, _)| *object == label)
     }
 
     /// The containers of an object, as kubectl names it; nothing where there is none such.

@@ -51,7 +51,6 @@ const TABLE: &[Row] = &[
             "ausearch",
             "awk",
             "cat",
-            "crictl",
             "dig",
             "dmesg",
             "echo",
@@ -106,6 +105,13 @@ const TABLE: &[Row] = &[
         otherwise: None,
     },
     Row {
+        programs: &["crictl"],
+        shows: &["info", "inspect", "inspectp", "logs", "pods", "ps"],
+        watches: &[],
+        changes: &["rm", "rmp", "stop", "stopp"],
+        otherwise: None,
+    },
+    Row {
         programs: &["curl"],
         shows: &[],
         watches: &[],
@@ -152,6 +158,13 @@ const TABLE: &[Row] = &[
         shows: &["list"],
         watches: &["monitor"],
         changes: &["add", "chain", "delete", "flush", "insert", "replace"],
+        otherwise: None,
+    },
+    Row {
+        programs: &["systemctl"],
+        shows: &["cat", "show", "status"],
+        watches: &[],
+        changes: &["reload", "restart", "start", "stop"],
         otherwise: None,
     },
     Row {
@@ -212,6 +225,7 @@ fn started(words: Vec<&str>) -> Vec<&str> {
     loop {
         rest = match rest {
             ["timeout", _, rest @ ..] => rest,
+            ["ip", "netns", "exec", _, rest @ ..] => rest,
             ["nsenter", rest @ ..] => entered(rest),
             _ => return rest.to_vec(),
         };
@@ -307,6 +321,10 @@ mod tests {
                 shell!("timeout 10 tcpdump -c 5 -i {v}", "a")
                     .under(&shell!("nsenter --net={}", "/a")),
                 Watch,
+            ),
+            (
+                shell!("tc filter del dev {}", "a").under(&shell!("ip netns exec {}", "show")),
+                Change,
             ),
             (shell!("nsenter -n -t {v} ss -l", 5), Show),
             (shell!("kubectl get pods | grep a"), Elsewhere),

@@ -22,7 +22,7 @@ pub enum Kind {
 use self::Kind::{Kernel, Label, Name, Release, Setting, Text, Time};
 
 /// A member that is new stands here after somebody thought about it; until then it is a name.
-const PLACES: [(&str, &str, Kind); 140] = [
+const PLACES: [(&str, &str, Kind); 141] = [
     ("Backend", "addresses", Text),
     ("Backend", "node", Name),
     ("Backend", "pod", Name),
@@ -37,6 +37,7 @@ const PLACES: [(&str, &str, Kind); 140] = [
     ("Cluster", "node", Name),
     ("Cluster", "server", Text),
     ("Command", "arguments", Text),
+    ("Command", "unit", Name),
     ("Container", "id", Name),
     ("Container", "name", Name),
     ("Container", "process", Name),

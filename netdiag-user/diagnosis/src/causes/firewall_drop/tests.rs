@@ -137,8 +137,8 @@ fn a_pods_own_rule_is_deleted_in_its_namespace() {
         "{}",
         found.summary
     );
-    let list = "nsenter --net=/run/netns/cni-1 nft -a list chain ip filter OUTPUT";
-    let delete = "nsenter --net=/run/netns/cni-1 nft delete rule ip filter OUTPUT handle 2";
+    let list = "ip netns exec cni-1 nft -a list chain ip filter OUTPUT";
+    let delete = "ip netns exec cni-1 nft delete rule ip filter OUTPUT handle 2";
     assert_eq!(found.fix.commands, [list, delete]);
     let evidence = found.evidence.last().expect("the rule");
     assert!(evidence.confirm.as_ref().is_some_and(|c| *c == list));

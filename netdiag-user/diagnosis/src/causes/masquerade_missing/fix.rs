@@ -2,7 +2,7 @@
 use netdiag_lang::t;
 
 use crate::{
-    causes::pod_networks,
+    causes::{daemon::Daemon, pod_networks},
     model::{
         address::Prefix,
         netfilter::Iptables,
@@ -86,6 +86,13 @@ pub fn fix(facts: &Facts<'_>, packet: &Leaving, rules: &SourceNat) -> Fix {
             packet.link
         ),
     };
+    let mut commands = commands;
+    let restart = |it: Daemon| it.restart(facts);
+    match rules.keeper.as_ref().map(|k| (k.who, k.told)) {
+        Some((Who::Flannel, Some(true))) => commands.insert(0, restart(Daemon::Flannel)),
+        Some((Who::Calico, _)) => commands.push(restart(Daemon::Calico)),
+        _ => {}
+    }
     Fix { summary, commands }
 }
 

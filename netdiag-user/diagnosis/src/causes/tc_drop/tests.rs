@@ -285,5 +285,5 @@ fn a_pods_own_filter_is_listed_inside_it() {
     let findings = with_gathered(&node(), &observation, known, evaluate);
     assert!(findings[0].summary.contains("at ingress of eth0 inside "));
     let command = findings[0].fix.commands[1].text();
-    assert!(command.starts_with("nsenter --net=/run/netns/cni-1 tc filter del dev eth0"));
+    assert!(command.starts_with("ip netns exec cni-1 tc filter del dev eth0"));
 }

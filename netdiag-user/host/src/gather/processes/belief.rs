@@ -100,6 +100,7 @@ impl Believer {
         let command = Command {
             pid: process.pid,
             arguments,
+            unit: process.cgroups().unit(&self.first),
         };
         Some(Started { name, command, cut })
     }

@@ -77,6 +77,14 @@ impl Cgroups {
         Self(self.0.iter().map(line).collect())
     }
 
+    /// The service of systemd's that it is.
+    pub fn unit(&self, first: &Self) -> Option<String> {
+        let service = self.seat(first) == Seat::Service;
+        let below = self.below(first);
+        let (_, last) = below.sorted()?.rsplit_once('/')?;
+        (service && last.ends_with(".service")).then(|| last.to_owned())
+    }
+
     pub fn seat(&self, first: &Self) -> Seat {
         let below = self.below(first);
         if let Some((uid, _)) = below.pod() {
@@ -135,6 +143,11 @@ mod tests {
         for text in services {
             assert_eq!(seat(text, first), Seat::Service, "{text}");
         }
+        let unit = |text| Cgroups::parse(text).unit(&Cgroups::parse(first));
+        assert_eq!(unit(services[0]).as_deref(), Some("etcd.service"));
+        assert_eq!(unit(services[1]).as_deref(), Some("etcd@1.service"));
+        assert_eq!(unit(services[4]), None, "OpenRC's");
+        assert_eq!(unit("0::/system.slice/x.service/own"), None);
         let id = "a".repeat(64);
         let others = [
             "".to_owned(),

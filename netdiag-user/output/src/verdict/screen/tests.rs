@@ -143,7 +143,7 @@ fn a_strangers_word_takes_no_more_than_its_line() {
     }
     let text = told.screen(80, false);
     assert!(told.lines(80) <= MOST, "{text}");
-    assert!(text.contains("    $ ip route get"), "{text}");
+    assert!(text.contains("    $ kubectl delete pods"), "{text}");
 }
 
 #[test]

@@ -311,6 +311,7 @@ fn pieces() -> Vec<Piece> {
         Piece::Commands(_) => Piece::Commands(vec![Command {
             pid: 7,
             arguments: vec![text(), name()],
+            unit: Some(name()),
         }]),
         Piece::Tracked(_) => Piece::Tracked(vec![Tracked { asked: tuple(), answered: tuple() }]),
         Piece::Runtime(_) => Piece::Runtime(runtime()),
