@@ -22,5 +22,6 @@ pub mod schema;
 pub mod shell_node;
 pub mod tcpdump;
 pub mod terminal;
+pub mod tmux;
 pub mod topology;
 pub mod traffic;

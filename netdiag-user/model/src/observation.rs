@@ -53,6 +53,12 @@ impl Observation {
         self.retransmits.iter().map(|(_, r)| r.packets).total()
     }
 
+    /// Records of single packets for which the ring had no room: each packet is counted in its table
+    /// all the same.
+    pub fn samples_not_kept(&self) -> u64 {
+        self.counter(counter::RING_FULL)
+    }
+
     /// Everything that could not be delivered or stored, flows apart.
     pub fn lost(&self) -> u64 {
         let counters = [

@@ -1,9 +1,10 @@
 //! `netdiag top`: the full-screen view of this node as it is now, or of a recording.
 mod keyboard;
+mod line;
 mod live;
 pub mod messages;
 mod recorded;
-mod screen;
+pub mod screen;
 
 use std::{io::IsTerminal, path::PathBuf, time::Duration};
 

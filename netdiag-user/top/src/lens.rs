@@ -143,7 +143,8 @@ impl Lens {
             started: run.started,
             total,
             flows: facts.flows.len(),
-            lost: seen.lost(),
+            lost: seen.lost().saturating_sub(seen.samples_not_kept()),
+            samples_not_kept: seen.samples_not_kept(),
             overflowed: seen.evicted_flows,
             without_pod: lost.without_pod,
         }

@@ -78,6 +78,8 @@ pub struct Head {
     /// Events that netdiag could not deliver, flows that it could not keep.
     pub lost: u64,
     pub overflowed: u64,
+    /// Records of single packets that found no room: the packets are counted.
+    pub samples_not_kept: u64,
     /// Dropped packets whose pods were not looked up: of too many pairs of addresses.
     pub without_pod: u64,
 }

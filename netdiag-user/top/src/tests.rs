@@ -7,7 +7,7 @@ mod sizes;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-pub use self::playing::{PLAIN, frame, played, recorded};
+pub use self::playing::{PLAIN, frame, played, recorded, without_samples};
 use crate::{App, Budget, History, Ink, Source, keys, pipeline::scene::Scene};
 
 /// Presses keys, and looks at the screen after each as a person does.

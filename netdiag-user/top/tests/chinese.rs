@@ -3,7 +3,7 @@ mod playing;
 
 use netdiag_lang::{Lang, choose};
 use netdiag_top::{Action, App};
-use playing::{PLAIN, recorded};
+use playing::{PLAIN, recorded, without_samples};
 use unicode_width::UnicodeWidthStr;
 
 fn frame(app: &mut App) -> String {
@@ -21,7 +21,9 @@ fn tables_and_help_are_chinese() {
     app.apply(Action::Help);
     let help = frame(&mut app);
     insta::assert_snapshot!("help", help);
-    for shown in [frame(&mut app), help] {
+    let crowd = frame(&mut without_samples("firewall-drop.ndr", 73_512));
+    insta::assert_snapshot!("samples_not_kept", crowd);
+    for shown in [frame(&mut app), help, crowd] {
         assert!(shown.lines().all(|line| line.width() <= 80), "{shown}");
     }
 }

@@ -48,6 +48,7 @@ async fn watch(session: &mut Session, args: &TopArgs, signals: &mut Signals) -> 
                     return Ok(code);
                 }
             }
+            () = screen.room() => screen.draw(&mut view.app)?,
             _ = ticks.tick() => {
                 if !session.rests()? && view.read(session).await? {
                     screen.draw(&mut view.app)?;

@@ -34,6 +34,7 @@ pub async fn run(file: &Path, asked: &Asked, global: &Global) -> Result<i32> {
                     return Ok(code);
                 }
             }
+            () = screen.room() => screen.draw(&mut app)?,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The terminal while it is netdiag's: everything on it is as it was when netdiag leaves, however it
 //! does.
 use std::{
-    io::{BufWriter, Stdout, stdout},
+    cell::RefCell,
+    io::{self, Write, stdout},
+    rc::Rc,
     sync::{
         Once,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -12,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use ratatui::{
     Terminal,
     backend::CrosstermBackend,
+    buffer::Buffer,
     crossterm::{
         cursor::{Hide, Show},
         execute,
@@ -19,18 +22,44 @@ use ratatui::{
     },
 };
 
-use super::{ink, messages};
+use super::{
+    ink,
+    line::{self, Line},
+    messages,
+};
 use crate::top::{App, Ink, draw};
-
-/// A frame is written at once: a slow line shows no half of one for long.
-const FRAME: usize = 32 << 10;
 
 /// The terminal is ours.
 static OURS: AtomicBool = AtomicBool::new(false);
 
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    terminal: Terminal<CrosstermBackend<Frame>>,
+    frame: Frame,
+    line: Line,
     ink: Ink,
+    /// Something changed while the frame before was on its way.
+    behind: bool,
+}
+
+/// What is drawn, until it is whole.
+#[derive(Clone, Default)]
+struct Frame(Rc<RefCell<Vec<u8>>>);
+
+impl Frame {
+    fn take(&self) -> Vec<u8> {
+        self.0.take()
+    }
+}
+
+impl Write for Frame {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Screen {
@@ -49,11 +78,18 @@ impl Screen {
     fn take(ink: Ink) -> Result<Self> {
         enable_raw_mode()?;
         execute!(stdout(), EnterAlternateScreen, Hide)?;
-        let backend = CrosstermBackend::new(BufWriter::with_capacity(FRAME, stdout()));
-        let terminal = Terminal::new(backend)?;
-        Ok(Self { terminal, ink })
+        let frame = Frame::default();
+        let terminal = Terminal::new(CrosstermBackend::new(frame.clone()))?;
+        Ok(Self {
+            terminal,
+            frame,
+            line: Line::open()?,
+            ink,
+            behind: false,
+        })
     }
 
+    /// Where the frame before is still on its way, what there is then will be drawn once it came.
     pub fn draw(&mut self, app: &mut App) -> Result<()> {
         if !OURS.load(Relaxed) {
             bail!("a thread panicked");
@@ -61,10 +97,30 @@ impl Screen {
         if let Some(message) = messages::take() {
             app.notice = Some(message);
         }
+        self.behind = self.line.is_busy();
+        if self.behind {
+            // What the next key does goes by what is drawn, not by what is seen already.
+            let size = self.terminal.size().context("asking the terminal's size")?;
+            draw(
+                app,
+                &self.ink,
+                &mut Buffer::empty((Default::default(), size).into()),
+            );
+            return Ok(());
+        }
         let drawn = self
             .terminal
             .draw(|frame| draw(app, &self.ink, frame.buffer_mut()));
-        drawn.map(drop).context("drawing")
+        drawn.context("drawing")?;
+        self.line.send(self.frame.take()).context("drawing")
+    }
+
+    /// Waits for the time to draw what could not be.
+    pub async fn room(&self) {
+        match self.behind {
+            true => self.line.free().await,
+            false => std::future::pending().await,
+        }
     }
 
     /// Everything is drawn anew: something else wrote to the terminal.
@@ -74,6 +130,7 @@ impl Screen {
 }
 
 impl Drop for Screen {
+    // What ratatui writes for its own end stays in the frame, which nobody sends.
     fn drop(&mut self) {
         give_back();
     }
@@ -84,6 +141,7 @@ fn give_back() {
     if !OURS.swap(false, Relaxed) {
         return;
     }
+    line::cut();
     // A terminal that is gone needs nothing.
     let _ = execute!(stdout(), Show, LeaveAlternateScreen);
     let _ = disable_raw_mode();

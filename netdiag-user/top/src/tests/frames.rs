@@ -143,6 +143,31 @@ fn healthy_nodes_have_no_cause() {
     insta::assert_snapshot!("healthy", shown);
 }
 
+/// Packets whose records had no room are counted: nothing of them is lost.
+#[test]
+fn samples_that_were_not_kept_do_not_frighten() {
+    let mut app = without_samples(FIREWALL, 73_512);
+    let shown = frame(&mut app, &PLAIN, SMALL);
+    insta::assert_snapshot!("samples_not_kept", shown);
+    let whole = frame(&mut recorded(FIREWALL), &PLAIN, SMALL);
+    assert!(whole.contains("nothing lost"), "{whole}");
+    let rest = |text: &str| text.lines().skip(2).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(rest(&shown), rest(&whole), "every figure is the same");
+}
+
+/// What a table had no room for is lost all the same, beside them.
+#[test]
+fn what_is_lost_is_told_beside_samples() {
+    use netdiag_common::config::counter;
+    let mut app = played(FIREWALL, |_, reading| {
+        reading.counters[counter::RING_FULL as usize] = 5;
+        reading.counters[counter::DROPS_REFUSED as usize] = 7;
+    });
+    let shown = frame(&mut app, &PLAIN, MIDDLE);
+    let told = "7 events LOST · samples not kept: 5, counts are exact";
+    assert!(shown.contains(told), "{shown}");
+}
+
 #[test]
 fn in_ascii_there_is_nothing_else() {
     fn ascii(text: &str) -> String {

@@ -3,6 +3,7 @@ use crossterm::event::KeyCode::{Char, Enter, Esc};
 
 use super::*;
 use crate::model::{
+    observation::Observation,
     pod::{Pod, PodIndex},
     text::is_harmful,
 };
@@ -10,7 +11,7 @@ use crate::model::{
 /// Clears the screen, sets its title, turns text around, ends lines, and is wide.
 const NASTY: &str = "\x1b[2J\x1b]0;t\x07\u{9b}31m\u{202e}\u{200b}\r\n\u{7f}漢字漢字X!q";
 
-fn poisoned(scene: &mut Scene) {
+fn poisoned(scene: &mut Scene, _: &mut Observation) {
     let mut pods: Vec<Pod> = scene.pods.iter().cloned().collect();
     for pod in &mut pods {
         poison(&mut pod.name);

@@ -97,7 +97,17 @@ fn totals(app: &App, moment: &Moment<'_>, canvas: &Canvas<'_>) -> Line {
         }
     };
     let unseen = reading.not_checked.len() + reading.cannot_tell.len() + app.not_shown.len();
-    let mut parts = vec![(t!("{} drops/s", figure(drops)), tone(drops)), seen];
+    let mut parts = vec![(t!("{} drops/s", figure(drops)), tone(drops))];
+    // Each packet is counted all the same, which is no loss to be told beside it.
+    let samples = head.samples_not_kept;
+    parts.extend(Some(seen).filter(|_| samples == 0 || head.lost + head.overflowed > 0));
+    if samples > 0 {
+        let samples = figure(samples as f64);
+        parts.push((
+            t!("samples not kept: {samples}, counts are exact"),
+            Tone::Plain,
+        ));
+    }
     if unseen > 0 {
         parts.push((t!("{unseen} not checked (n)"), Tone::Plain));
     }

@@ -1,7 +1,9 @@
 //! Recordings as the full screen shows them, for tests within the crate and in a process of their own.
 use std::path::Path;
 
+use netdiag_common::config::counter;
 use netdiag_diagnosis::judge::Judge;
+use netdiag_model::observation::Observation;
 use netdiag_pipeline::scene::Scene;
 use netdiag_recording::Replay;
 use netdiag_top::{App, Budget, History, Ink, Lens, Source, Ways, draw};
@@ -13,15 +15,15 @@ pub const PLAIN: Ink = Ink {
     ascii: None,
 };
 
-/// All readings of a recording, with the scene changed before each is judged.
-pub fn played(name: &str, change: impl Fn(&mut Scene)) -> App {
+/// All readings of a recording, with each changed before it is judged.
+pub fn played(name: &str, change: impl Fn(&mut Scene, &mut Observation)) -> App {
     let folder =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tests/fixtures/recordings");
     let mut replay = Replay::open(&folder.join(name)).expect("a recording");
     let (mut judge, mut lens) = (Judge::default(), Lens::default());
     let mut app = App::new(History::recording(Budget::RECORDING), Source::Recording);
-    while let Some(reading) = replay.tick() {
-        change(&mut replay.scene);
+    while let Some(mut reading) = replay.tick() {
+        change(&mut replay.scene, &mut reading);
         let before = app.history.last().cloned();
         let (_, kept) = judge.looked(&replay.scene, &reading, |look| {
             lens.read(look, &Ways::All, before.as_deref())
@@ -32,7 +34,14 @@ pub fn played(name: &str, change: impl Fn(&mut Scene)) -> App {
 }
 
 pub fn recorded(name: &str) -> App {
-    played(name, |_| {})
+    played(name, |_, _| {})
+}
+
+/// Where records of so many packets found no room.
+pub fn without_samples(name: &str, samples: u64) -> App {
+    played(name, |_, reading| {
+        reading.counters[counter::RING_FULL as usize] = samples;
+    })
 }
 
 /// The screen as text, without the spaces at its lines' ends.
