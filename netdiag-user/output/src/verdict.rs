@@ -2,7 +2,7 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
 use netdiag_lang::{mark, retold, t};
 
-use self::names::{confidence, role_name, severity, style_of, watched};
+use self::names::{confidence, in_roles, severity, style_of, watched};
 use super::style::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, paint, wrap};
 use crate::{
     model::{
@@ -25,7 +25,7 @@ pub mod words {
         DropPlace,
         between::passed,
         foot::{accounts, observed, own, undecided_between},
-        names::{confidence, role_name, severity, watched},
+        names::{confidence, in_roles, severity, watched},
         on_node, places, way,
     };
 }
@@ -159,8 +159,8 @@ impl Page {
             return String::new();
         }
         let mut table = self.fitted();
-        for pod in pods.iter().take(self.most) {
-            let role = pod.role.map_or("", role_name);
+        let each = in_roles(pods);
+        for (role, pod) in each.iter().take(self.most) {
             let ip = pod.ip.clone().unwrap_or_default();
             let name = match (&pod.name, &pod.uid) {
                 (None, None) => t!("name unknown").into(),
@@ -174,11 +174,11 @@ impl Page {
                 (None, Some(node)) => t!("on {node}"),
                 (None, None) => nowhere(pod).into(),
             };
-            let mut row = vec![role.to_owned(), clean(&name), clean(&ip), clean(&interface)];
+            let mut row = vec![role.clone(), clean(&name), clean(&ip), clean(&interface)];
             row.extend(owner);
             table.add_row(row);
         }
-        heading(t!("Pods")) + &indent(&table) + &self.more(pods.len())
+        heading(t!("Pods")) + &indent(&table) + &self.more(each.len())
     }
 
     /// What was sent again, where no finding tells of the flow.

@@ -76,19 +76,18 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let onward = facts.link_towards(destination)?;
     let own = |flow: &FlowKey| stuck.iter().any(|s| s.hop.flow() == flow || s.leg == *flow);
     let sent = mtu::too_big(facts, own);
-    let fate = match sent {
-        Some(_) => t!("receive no frag-needed, or ignore it"),
-        None => t!("are sent no frag-needed"),
+    let (size, at, limit) = (worst.largest, &worst.hop.interface, worst.limit);
+    let (server, device) = (worst.whither(), &onward.name);
+    let summary = match sent {
+        Some(_) => t!(
+            "packets of {size} B from {at} to {server} exceed {device}'s limit {limit} B: frag-needed does \
+             not reach the clients, or they ignore it; large transfers hang"
+        ),
+        None => t!(
+            "packets of {size} B from {at} to {server} exceed {device}'s limit {limit} B: no frag-needed \
+             tells the clients so; large transfers hang"
+        ),
     };
-    let summary = t!(
-        "packets of {} B come in by {} for {}, {} takes {} B: clients outside {fate}, and \
-         retransmit them without end",
-        worst.largest,
-        worst.hop.interface,
-        worst.whither(),
-        onward.name,
-        worst.limit,
-    );
     let mut finding = Finding::new(ID, Severity::Critical, Confidence::Confirmed, summary);
     finding.evidence = evidence(worst, &stuck, onward);
     finding.evidence.push(told_evidence(worst.hop, sent));

@@ -6,7 +6,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use anstream::adapter::strip_str;
 use netdiag_diagnosis::FlowWay;
@@ -257,7 +257,8 @@ impl Screen<'_> {
     fn pods(&self, pods: &[PodRef]) -> Option<String> {
         let named = pods.iter().filter(|it| it.name.is_some());
         let mut names: Vec<String> = named.map(label).collect();
-        names.dedup();
+        let mut seen = BTreeSet::new();
+        names.retain(|it| seen.insert(it.clone()));
         let more = names.len().saturating_sub(PODS);
         names.truncate(PODS);
         let text = clean(&t!("  pods: {}", listed_and_more(&names, more)));

@@ -74,16 +74,17 @@ fn section(id: &str, title: &str, head: &[Head], rows: &[Vec<String>]) -> Markup
 pub fn pods(all: &[PodRef]) -> Markup {
     // A column that says nothing takes the room of one that does.
     let owned = all.iter().any(|it| it.owner.is_some());
-    let row = |it: &PodRef| {
+    let row = |(roles, it): (String, &PodRef)| {
         let owner = it.owner.as_ref().map(ToString::to_string);
         let owner = owned.then(|| owner.unwrap_or_else(|| "-".into()));
-        let mut row = vec![it.role.map_or("-", words::role_name).to_owned(), label(it)];
+        let roles = Some(roles).filter(|it| !it.is_empty());
+        let mut row = vec![roles.unwrap_or_else(|| "-".into()), label(it)];
         row.push(it.ip.clone().unwrap_or_else(|| "-".into()));
         row.push(place(it));
         row.extend(owner);
         row
     };
-    let rows: Vec<_> = all.iter().map(row).collect();
+    let rows: Vec<_> = words::in_roles(all).into_iter().map(row).collect();
     let mut head: Vec<Head> = [mark!("Role"), mark!("Pod"), mark!("Address"), mark!("Link")]
         .map(|it| (it, false))
         .to_vec();

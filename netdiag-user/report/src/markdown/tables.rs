@@ -54,15 +54,17 @@ pub fn nodes(verdict: &Verdict) -> String {
 }
 
 pub fn pods(all: &[PodRef]) -> String {
-    let row = |it: &PodRef| {
+    let row = |(roles, it): (String, &PodRef)| {
         vec![
-            it.role.map_or("-", words::role_name).to_owned(),
+            Some(roles)
+                .filter(|it| !it.is_empty())
+                .unwrap_or_else(|| "-".into()),
             code(&label(it)),
             code(it.ip.as_deref().unwrap_or_default()),
             code(&place(it)),
         ]
     };
-    let rows: Vec<_> = all.iter().map(row).collect();
+    let rows: Vec<_> = words::in_roles(all).into_iter().map(row).collect();
     let head = [t!("Role"), t!("Pod"), t!("Address"), t!("Link")];
     table(t!("Pods"), &head, &rows)
 }
