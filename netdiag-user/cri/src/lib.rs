@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use http::uri::PathAndQuery;
+use netdiag_lang::{english, mark};
 use prost::Message;
 use tonic::{
     Request, Status, Streaming,
@@ -59,11 +60,11 @@ impl Client {
     pub async fn open(socket: &Path) -> Result<Self> {
         check(socket)?;
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()));
-        let endpoint = endpoint.context("naming the socket")?;
+        let endpoint = endpoint.context(mark!("naming the socket"))?;
         let connected = tokio::time::timeout(PATIENCE, endpoint.connect()).await;
         let channel = connected
-            .map_err(|_| anyhow!("no answer within {} s", PATIENCE.as_secs()))?
-            .map_err(|e| anyhow!("connecting: {}", innermost(&e)))?;
+            .map_err(|_| anyhow!(english!("no answer within {} s", PATIENCE.as_secs())))?
+            .map_err(|e| anyhow!("{}: {}", mark!("connecting"), innermost(&e)))?;
         let grpc = Grpc::new(channel).max_decoding_message_size(LARGEST);
         Ok(Self { grpc })
     }
@@ -131,7 +132,7 @@ impl Client {
         A: Message + Default + 'static,
     {
         let path = format!("/runtime.v1.RuntimeService/{method}");
-        let path = PathAndQuery::try_from(path).context("naming the call")?;
+        let path = PathAndQuery::try_from(path).context(mark!("naming the call"))?;
         let answer = async {
             self.grpc.ready().await.map_err(|e| anyhow!("{e}"))?;
             let codec = ProstCodec::<Q, A>::default();
@@ -139,22 +140,26 @@ impl Client {
             answer.map_err(|status| anyhow!("{}", said(&status)))
         };
         let answer = tokio::time::timeout(patience, answer).await;
-        let answer = answer.map_err(|_| anyhow!("no answer within {} s", patience.as_secs()))?;
+        let answer =
+            answer.map_err(|_| anyhow!(english!("no answer within {} s", patience.as_secs())))?;
         Ok(answer.with_context(|| method.to_owned())?.into_inner())
     }
 }
 
 /// Whoever answers there says which pods there are: only root's runtime, or our own.
 fn check(socket: &Path) -> Result<()> {
-    let found = std::fs::metadata(socket).map_err(|e| anyhow!("connecting: {e}"))?;
+    let found = std::fs::metadata(socket).map_err(|e| anyhow!("{}: {e}", mark!("connecting")))?;
     if !found.file_type().is_socket() {
-        bail!("it is no socket");
+        bail!(mark!("it is no socket"));
     }
     let own = nix::unistd::geteuid().as_raw();
     match found.uid() {
         0 => Ok(()),
         uid if uid == own => Ok(()),
-        uid => bail!("it belongs to uid {uid}, and a container runtime's to root"),
+        uid => bail!(
+            "{}",
+            english!("it belongs to uid {uid}, and a container runtime's to root")
+        ),
     }
 }
 

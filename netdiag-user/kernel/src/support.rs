@@ -124,7 +124,7 @@ fn cost_told(costs: &[(Level, [Duration; 2])]) -> String {
     let levels: Vec<_> = costs.iter().map(of).collect();
     t!(
         "at one hop with warm caches, {HOPS:.0} hops a packet: {}",
-        levels.join("; ")
+        levels.join(t!("; "))
     )
 }
 

@@ -7,6 +7,8 @@ use super::{CHINESE, Lang, chosen, fill};
 const LETTERS: usize = 8;
 /// What stands between sentences that are told together.
 const BETWEEN: &str = "; ";
+/// Between what was tried and why it failed.
+const BECAUSE: &str = ": ";
 /// Sentences within sentences.
 const DEEPEST: usize = 4;
 
@@ -45,8 +47,15 @@ fn chinese(text: &str, deepest: usize) -> Cow<'_, str> {
             let each = text.split(BETWEEN).map(|it| chinese(it, deepest - 1));
             Cow::Owned(each.collect::<Vec<_>>().join("；"))
         }
-        None => Cow::Borrowed(text),
+        None => chain(text, deepest).map_or(Cow::Borrowed(text), Cow::Owned),
     }
+}
+
+/// An error behind what was tried: `asking netlink: Permission denied`. What nobody here wrote stays.
+fn chain(text: &str, deepest: usize) -> Option<String> {
+    let (tried, why) = text.split_once(BECAUSE).filter(|_| deepest > 0)?;
+    let said = chinese(tried, deepest - 1);
+    (said != tried).then(|| format!("{said}：{}", chinese(why, deepest - 1)))
 }
 
 /// Those with the most words of their own first: they are the least likely to be met by chance.
@@ -145,5 +154,19 @@ mod tests {
             "a stranger's own words"
         );
         assert_eq!(retold("x"), "x");
+    }
+
+    /// What was tried is netdiag's own sentence, why it failed the kernel's.
+    #[test]
+    fn an_error_is_told_behind_what_was_tried() {
+        let text = "entering the network namespace: Operation not permitted (os error 1)";
+        let said = "进入网络命名空间：Operation not permitted (os error 1)";
+        assert_eq!(chinese(text, DEEPEST), said);
+        let socket = "connecting: it is no socket";
+        assert_eq!(chinese(socket, DEEPEST), "连接：它不是套接字");
+        assert_eq!(
+            chinese("a stranger: his words", DEEPEST),
+            "a stranger: his words"
+        );
     }
 }

@@ -168,7 +168,7 @@ fn line(line: &Line, width: usize) -> String {
         Detail::Link { .. } => CYAN,
         _ => YELLOW,
     };
-    let kind = filled(&retold(event.detail.name()), KIND);
+    let kind = filled(kind(&event.detail), KIND);
     let head = format!("{time} {} ", paint(style, &kind));
     let room = width.saturating_sub(time.len() + wide(&kind) + 2);
     let what = joined(&[detail(event), line.way()]);
@@ -186,6 +186,27 @@ fn line(line: &Line, width: usize) -> String {
             cut(&flow, width.saturating_sub(29))
         ),
     }
+}
+
+/// What an event is, in a word. Before the bar stands what tells it from an equal word for something
+/// else, as gettext has it.
+fn kind(detail: &Detail) -> &'static str {
+    let word = match detail {
+        Detail::Drop { .. } => t!("event|drop"),
+        Detail::Oversize { .. } => t!("event|oversize"),
+        Detail::Retransmit { .. } => t!("event|retransmit"),
+        Detail::VxlanSourceMismatch { .. } => t!("event|vxlan source"),
+        Detail::Fragment { .. } => t!("event|fragment"),
+        Detail::Unreachable { .. } => t!("event|unreachable"),
+        Detail::Dns { .. } => t!("event|dns"),
+        Detail::Oom { .. } => t!("event|oom"),
+        Detail::Link { .. } => t!("event|link"),
+        Detail::Finding { .. } => t!("event|finding"),
+        Detail::Between { .. } => t!("event|between"),
+        Detail::Foreign => t!("event|foreign"),
+        Detail::Stats { .. } => t!("event|stats"),
+    };
+    word.rsplit('|').next().unwrap_or(word)
 }
 
 /// The parts that say something.

@@ -175,7 +175,7 @@ impl Gathering {
         let now = Instant::now();
         let hanging = self.asked.values().filter(|s| **s == State::Hanging);
         let begun = match hanging.count() >= HANGING {
-            true => Err(format!("{HANGING} others hang, nothing more is begun")),
+            true => Err(english!("{HANGING} others hang, nothing more is begun")),
             false => self.spawn(want.clone()),
         };
         let state = match begun {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use netdiag_lang::mark;
 
 use super::netlink::{DUMP, HEADER as NLMSG_HEADER, attribute, u32_at, until};
 
@@ -113,7 +114,7 @@ fn family(family: u8, ask: Ask, most: usize, take: &mut impl FnMut(Socket)) -> R
         ControlFlow::Continue(())
     };
     // Sockets come and go at any time, and the kernel does not say so (net/ipv4/inet_diag.c).
-    until(NETLINK_SOCK_DIAG, &request(family, ask), each).context("asking for sockets")?;
+    until(NETLINK_SOCK_DIAG, &request(family, ask), each).context(mark!("asking for sockets"))?;
     Ok(seen)
 }
 

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::Result;
+use netdiag_lang::english;
 
 use self::parse::{Found, Request};
 use super::{
@@ -59,7 +60,7 @@ pub fn filters(root: &Path, netns: u32) -> Result<super::Found<Vec<LinkFilter>>>
         program.holders = holders.get(&program.id).cloned().unwrap_or_default();
     }
     let left = more.then(|| {
-        let what = format!("filters of links of network namespace {netns} beyond {TOLD}");
+        let what = english!("filters of links of network namespace {netns} beyond {TOLD}");
         NotChecked::new(what, "no more are kept")
     });
     Ok((all, left.into_iter().collect()))

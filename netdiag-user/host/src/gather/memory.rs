@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use netdiag_lang::mark;
 
 use super::processes::Believer;
 use crate::{
@@ -81,14 +82,15 @@ impl Hierarchy {
 
 /// The cgroup whose folder has that inode.
 pub fn by_id(root: &Path, id: u64) -> Result<MemoryCgroup> {
-    let hierarchy = Hierarchy::find(root).context("no memory cgroups under /sys/fs/cgroup")?;
+    let hierarchy =
+        Hierarchy::find(root).context(mark!("no memory cgroups under /sys/fs/cgroup"))?;
     let mut folders = vec![hierarchy.folder.clone()];
     let mut seen = 0;
     while let Some(folder) = folders.pop() {
         seen += 1;
         if metadata(&folder).is_ok_and(|m| m.ino() == id) {
             let read = hierarchy.read(&folder);
-            let mut cgroup = read.context("the cgroup cannot be read")?;
+            let mut cgroup = read.context(mark!("the cgroup cannot be read"))?;
             let uid = cgroup.pod_uid();
             cgroup.namespace =
                 uid.and_then(|uid| Believer::new(root).namespace(uid).map(str::to_owned));

@@ -27,6 +27,7 @@ mod tracked;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use netdiag_lang::{english, mark};
 
 use super::namespaces;
 use crate::{
@@ -138,18 +139,20 @@ pub(crate) fn inside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let found = namespaces::find(root, netns);
-    let found = found.with_context(|| format!("no network namespace has the inode {netns}"))?;
+    let found = found.with_context(|| english!("no network namespace has the inode {netns}"))?;
     let thread = std::thread::Builder::new().name("gather".into());
     let joined = thread
         .spawn(move || {
             cost::of(|| {
                 // Nothing is asked of who is there already: an agent with few capabilities.
-                namespaces::enter(&found.path, netns).context("entering the network namespace")?;
+                namespaces::enter(&found.path, netns)
+                    .context(mark!("entering the network namespace"))?;
                 work()
             })
         })?
         .join();
-    let (done, spent) = joined.map_err(|_| anyhow::anyhow!("the gathering thread panicked"))?;
+    let (done, spent) =
+        joined.map_err(|_| anyhow::anyhow!(mark!("the gathering thread panicked")))?;
     cost::add(spent);
     done
 }

@@ -4,6 +4,7 @@ use std::{io, ops::ControlFlow};
 
 use anyhow::{Context, Result, bail};
 use bytes::BufMut;
+use netdiag_lang::mark;
 use rtnetlink::sys::{Socket, SocketAddr};
 
 /// NLM_F_REQUEST | NLM_F_DUMP.
@@ -58,7 +59,9 @@ pub fn ask(
     request: &[u8],
     each: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<End> {
-    socket.send(request, 0).context("asking by netlink")?;
+    socket
+        .send(request, 0)
+        .context(mark!("asking by netlink"))?;
     read(|datagram| receive(socket, datagram), each)
 }
 
@@ -87,10 +90,12 @@ fn read(
 
 /// Opens a socket in this thread's namespace, towards the kernel.
 pub fn open(protocol: isize) -> Result<Socket> {
-    let mut socket = Socket::new(protocol).context("opening netlink")?;
-    socket.bind_auto().context("binding netlink")?;
+    let mut socket = Socket::new(protocol).context(mark!("opening netlink"))?;
+    socket.bind_auto().context(mark!("binding netlink"))?;
     let kernel = SocketAddr::new(0, 0);
-    socket.connect(&kernel).context("connecting to netlink")?;
+    socket
+        .connect(&kernel)
+        .context(mark!("connecting to netlink"))?;
     // What a request filters by counts only then (Linux 4.20); before, everything comes.
     let _ = socket.set_netlink_get_strict_chk(true);
     Ok(socket)
@@ -102,7 +107,7 @@ pub fn receive(socket: &Socket, datagram: &mut Vec<u8>) -> Result<()> {
     datagram.reserve(DATAGRAM);
     let mut room = datagram.limit(DATAGRAM);
     let length = socket.recv(&mut room, libc::MSG_TRUNC);
-    let length = length.context("reading netlink")?;
+    let length = length.context(mark!("reading netlink"))?;
     anyhow::ensure!(length <= DATAGRAM, "netlink gave {length} bytes at once");
     Ok(())
 }

@@ -2,6 +2,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use netdiag_lang::english;
 use serde_json::Value;
 
 use super::Found;
@@ -28,7 +29,7 @@ pub fn pod_networks(root: &Path) -> Result<Found<Vec<(Prefix, String)>>> {
     if !dir.is_dir() {
         return Ok((networks, Vec::new()));
     }
-    let files = file::list(&dir, MOST).with_context(|| format!("reading /{CNI}"))?;
+    let files = file::list(&dir, MOST).with_context(|| english!("reading the folder /{CNI}"))?;
     for file in &files.entries {
         let name = file.file_name().to_string_lossy().into_owned();
         let text = file::read(&file.path(), CONFIG).unwrap_or_default();
@@ -38,7 +39,7 @@ pub fn pod_networks(root: &Path) -> Result<Found<Vec<(Prefix, String)>>> {
         networks.extend(found.into_iter().map(|p| (p, format!("/{CNI}/{name}"))));
     }
     let left = files.more.then(|| {
-        let what = format!("files of /{CNI} beyond the first {MOST}");
+        let what = english!("files of /{CNI} beyond the first {MOST}");
         NotChecked::new(what, "no more are read")
     });
     Ok((networks, left.into_iter().collect()))

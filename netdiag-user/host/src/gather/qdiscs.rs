@@ -1,6 +1,6 @@
 //! The queues of this namespace's links (RTM_GETQDISC).
 use anyhow::Result;
-use netdiag_lang::mark;
+use netdiag_lang::{english, mark};
 use rtnetlink::{
     packet_core::{Nla, NlasIterator},
     packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption, TcStats2},
@@ -38,7 +38,7 @@ fn list(most: usize) -> Result<Found<Vec<Qdisc>>> {
 
 fn left(left: Left, most: usize) -> Vec<NotChecked> {
     let more = left.more.then(|| {
-        let what = format!("queues of the links beyond the first {most}");
+        let what = english!("queues of the links beyond the first {most}");
         NotChecked::new(what, mark!("a listing is read no further"))
     });
     let changed = left.changed.then(|| {

@@ -35,7 +35,7 @@ const KUBELET: &str = "var/lib/kubelet/config.yaml";
 
 /// One for each pod's namespace of which a process could be asked, the node's own first.
 pub fn resolvers(root: &Path) -> Result<Found<Vec<Resolver>>> {
-    let own = namespaces::own().context("asking for the own namespace")?;
+    let own = namespaces::own().context(mark!("asking for the own namespace"))?;
     let mut all = Vec::new();
     let (bytes, _) = file::start_within(root, Path::new(FILE), LARGEST).unwrap_or_default();
     if !bytes.is_empty() {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use netdiag_lang::mark;
+use netdiag_lang::{english, mark};
 
 use super::{
     Found,
@@ -40,7 +40,8 @@ struct Hierarchy {
 }
 
 pub fn hooks(root: &Path, netns: u32) -> Result<Found<Security>> {
-    let found = cgroups::unified(root).context("no cgroups of version 2 under /sys/fs/cgroup")?;
+    let found =
+        cgroups::unified(root).context(mark!("no cgroups of version 2 under /sys/fs/cgroup"))?;
     let (base, folder) = found;
     let hierarchy = Hierarchy { base, folder };
     let mut programs = Vec::new();
@@ -114,15 +115,15 @@ impl Populated {
     }
 
     fn left(&self, netns: u32) -> Vec<NotChecked> {
-        let of = format!("of network namespace {netns}");
+        let of = english!("of network namespace {netns}");
         let rows = [
             (
                 self.more,
-                format!("programs on cgroups {of} beyond the first {CGROUPS}"),
+                english!("programs on cgroups {of} beyond the first {CGROUPS}"),
             ),
             (
                 self.deeper,
-                format!("programs on cgroups {of} more than {DEEPEST} deep"),
+                english!("programs on cgroups {of} more than {DEEPEST} deep"),
             ),
             (
                 self.unseen.beyond > 0,
@@ -150,7 +151,8 @@ impl Hierarchy {
         let shown = Path::new("/").join(cgroups::MOUNTED).join(shown);
         let mut programs = Vec::new();
         for way in [Way::Egress, Way::Ingress] {
-            let ids = bpf::attached(&file, way).context("asking for the programs of a cgroup")?;
+            let ids =
+                bpf::attached(&file, way).context(mark!("asking for the programs of a cgroup"))?;
             // One that was detached meanwhile is left out.
             let known = ids.into_iter().filter_map(|id| bpf::program(id).ok());
             programs.extend(known.map(|program| CgroupProgram {

@@ -42,7 +42,7 @@ pub fn translated(address: IpAddr) -> Result<Found<Vec<Tracked>>> {
         let end = until(NETLINK_NETFILTER, &request, each)?;
         Ok((found, end))
     };
-    let (found, end) = twice(list).context("listing connections of conntrack")?;
+    let (found, end) = twice(list).context(mark!("listing connections of conntrack"))?;
     Ok((found, left(end, address)))
 }
 

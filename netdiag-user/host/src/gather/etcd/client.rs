@@ -10,6 +10,7 @@ use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use netdiag_lang::{english, mark};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
@@ -70,7 +71,7 @@ impl Client {
     ) -> Result<String> {
         let path = request.uri().path().to_owned();
         let answer = self.client.request(request).await;
-        let answer = answer.with_context(|| format!("asking {path}"))?;
+        let answer = answer.with_context(|| english!("asking etcd for {path}"))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), largest).collect().await;
         let body = body.map_err(|e| anyhow::anyhow!("{path}: {e}"))?.to_bytes();
@@ -85,14 +86,14 @@ fn tls(endpoint: &Endpoint) -> Result<ClientConfig> {
     let [ca, certificate, key] = &endpoint.files;
     if let Some(ca) = ca {
         for certificate in certificates(ca)? {
-            roots.add(certificate).context("taking the CA")?;
+            roots.add(certificate).context(mark!("taking the CA"))?;
         }
     } else if endpoint.url.starts_with("https") {
         bail!("no CA to trust it by: --etcd-cacert gives one");
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .context("choosing TLS versions")?
+        .context(mark!("choosing TLS versions"))?
         .with_root_certificates(roots);
     let (Some(certificate), Some(key)) = (certificate, key) else {
         return Ok(config.with_no_client_auth());
@@ -102,7 +103,7 @@ fn tls(endpoint: &Endpoint) -> Result<ClientConfig> {
         .map_err(|e| anyhow::anyhow!("reading {shown}: {e}"))?;
     config
         .with_client_auth_cert(certificates(certificate)?, key)
-        .context("taking the client's certificate")
+        .context(mark!("taking the client's certificate"))
 }
 
 fn certificates(file: &Pem) -> Result<Vec<CertificateDer<'static>>> {

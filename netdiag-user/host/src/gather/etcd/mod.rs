@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use netdiag_lang::{english, mark};
 
 use super::Places;
 use crate::{
@@ -69,7 +70,7 @@ impl Pem {
             file::of_root
         };
         let bytes = read(&self.here, file::CONFIG);
-        bytes.with_context(|| format!("reading {}", self.here.display()))
+        bytes.with_context(|| english!("reading the file {}", self.here.display()))
     }
 }
 
@@ -92,7 +93,7 @@ pub fn members(places: &Places) -> Result<Vec<EtcdMember>> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build();
-    let runtime = runtime.context("starting a runtime to ask etcd")?;
+    let runtime = runtime.context(mark!("starting a runtime to ask etcd"))?;
     let ask = |endpoint: &Endpoint| EtcdMember {
         endpoint: endpoint.url.clone(),
         credentials: endpoint.credentials(),
@@ -108,7 +109,7 @@ async fn answer(endpoint: &Endpoint) -> Result<EtcdStatus, String> {
     match tokio::time::timeout(PATIENCE, status(endpoint)).await {
         Ok(Ok(status)) => Ok(status),
         Ok(Err(e)) => Err(text::line(&format!("{e:#}"), LONGEST)),
-        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+        Err(_) => Err(english!("no answer within {} s", PATIENCE.as_secs())),
     }
 }
 
@@ -123,8 +124,9 @@ async fn status(endpoint: &Endpoint) -> Result<EtcdStatus> {
     let number = |key: &str| client::number(&status[key]);
     Ok(EtcdStatus {
         version: text::line(status["version"].as_str().unwrap_or_default(), WORD),
-        revision: client::number(&status["header"]["revision"]).context("no revision told")?,
-        size: number("dbSize").context("no size told")?,
+        revision: client::number(&status["header"]["revision"])
+            .context(mark!("no revision told"))?,
+        size: number("dbSize").context(mark!("no size told"))?,
         in_use: number("dbSizeInUse"),
         quota: client::metric(&metrics, "etcd_server_quota_backend_bytes"),
         alarms: client::alarms(&alarms),

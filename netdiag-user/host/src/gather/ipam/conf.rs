@@ -1,5 +1,7 @@
 //! The node's CNI configurations (the CNI specification, "Network configuration format"), as far
 //! as they tell what host-local gives out; flannel's subnet for its plugin.
+use netdiag_lang::english;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -57,7 +59,7 @@ pub fn pools(places: &Places) -> Found<Vec<Pool>> {
     let files = FOLDERS.iter().flat_map(|folder| {
         let (files, more) = files(places, folder);
         if more {
-            let what = format!("files of {folder} beyond the first {MOST}");
+            let what = english!("files of {folder} beyond the first {MOST}");
             left.push(NotChecked::new(what, "no more are read"));
         }
         files

@@ -1,4 +1,6 @@
 //! Which sandboxes live: libcni keeps a result file for each, with the path of its namespace.
+use netdiag_lang::english;
+
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
@@ -76,7 +78,7 @@ impl Sandboxes {
     /// What is not known of them.
     pub fn left(&self) -> Option<NotChecked> {
         self.more.then(|| {
-            let what = format!("results of CNI plugins beyond the first {MOST}");
+            let what = english!("results of CNI plugins beyond the first {MOST}");
             NotChecked::new(
                 what,
                 "addresses that they do not name are not told as leaked",

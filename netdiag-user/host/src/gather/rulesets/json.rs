@@ -3,6 +3,7 @@
 use std::{fmt, io::Read};
 
 use anyhow::{Context, Result};
+use netdiag_lang::mark;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -71,10 +72,10 @@ pub fn read(from: impl Read, reader: &mut dyn Reader) -> Result<bool> {
         xt: false,
         listed: false,
     };
-    from.deserialize_map(&mut all).context("no JSON")?;
+    from.deserialize_map(&mut all).context(mark!("no JSON"))?;
     let (listed, xt) = (all.listed, all.xt);
-    from.end().context("no JSON")?;
-    listed.then_some(xt).context("no list of rules")
+    from.end().context(mark!("no JSON"))?;
+    listed.then_some(xt).context(mark!("no list of rules"))
 }
 
 struct All<'a> {

@@ -15,6 +15,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
+use netdiag_lang::mark;
 use rtnetlink::sys::Socket;
 
 pub use self::census::{Names, Tables, census};
@@ -116,7 +117,7 @@ pub fn refusing<'a>(
         let listed = kernel.twice(request, |family, one| {
             rule(family, one, &mut last).into_iter().for_each(&mut each);
         });
-        whole &= listed.context("listing the rules of nftables")? == End::Whole;
+        whole &= listed.context(mark!("listing the rules of nftables"))? == End::Whole;
         Ok::<_, anyhow::Error>(())
     };
     let all = chains.iter().map(|chain| chain.rules);
@@ -165,7 +166,7 @@ fn chains(kernel: &Kernel, mut each: impl FnMut(Refusing)) -> Result<(Vec<Sized>
         );
         Ok((chains, end))
     });
-    listed.context("listing the chains of nftables")
+    listed.context(mark!("listing the chains of nftables"))
 }
 
 /// How these rules read, as far as that is known without nft; of a rule that is gone by now nothing.

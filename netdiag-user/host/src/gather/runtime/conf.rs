@@ -1,5 +1,7 @@
 //! CNI configurations: which plugins make a network, and who gives out its addresses (the CNI
 //! specification, "Network configuration format").
+use netdiag_lang::english;
+
 use std::path::Path;
 
 use serde_json::Value;
@@ -38,7 +40,7 @@ pub fn networks(places: &Places) -> (Vec<Network>, Vec<(String, String)>) {
         };
         all.extend(files.iter().take(MOST).filter_map(read));
         if listed.more || files.len() > MOST {
-            let what = format!("CNI configurations of {folder} beyond the first {MOST}");
+            let what = english!("CNI configurations of {folder} beyond the first {MOST}");
             unread.push((what, "the runtime takes the first".to_owned()));
         }
     }

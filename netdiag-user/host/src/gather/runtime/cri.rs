@@ -2,6 +2,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result};
+use netdiag_lang::mark;
 
 use super::{Asked, Ready};
 use crate::{
@@ -36,7 +37,7 @@ pub fn ask(places: &Places) -> (Asked, Vec<Ready>) {
 fn talk(socket: &Path) -> Result<(Cri, Vec<Ready>)> {
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build();
-    let runtime = runtime.context("starting a runtime to ask")?;
+    let runtime = runtime.context(mark!("starting a runtime to ask"))?;
     runtime.block_on(async {
         let mut client = Client::open(socket).await?;
         let mut network_not_ready = not_ready(&mut client).await?;

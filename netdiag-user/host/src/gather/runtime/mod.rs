@@ -12,6 +12,7 @@ mod time;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use netdiag_lang::english;
 
 use super::Places;
 use crate::model::runtime::Runtime;
@@ -55,11 +56,11 @@ pub fn runtime(places: &Places) -> Result<Runtime> {
 /// back.
 fn not_reached(log: &Log, text: &str, clock: &Clock, since: i64) -> Option<(String, String)> {
     let only = log.only?;
-    let why = format!("only its last {only} are read");
+    let why = english!("only its last {only} are read");
     match clock.oldest(text) {
         Some(oldest) if oldest.as_nanosecond() <= since.into() => None,
-        Some(oldest) => Some((format!("{} further back than {oldest:.0}", log.name), why)),
-        None => Some((format!("the beginning of {}", log.name), why)),
+        Some(oldest) => Some((english!("{} further back than {oldest:.0}", log.name), why)),
+        None => Some((english!("the beginning of {}", log.name), why)),
     }
 }
 

@@ -8,6 +8,8 @@
 //! (fs/proc/base.c, environ_read; mm/memory.c, access_remote_vm): whoever holds the lock holds up the
 //! reader. So it is read on a thread of its own, for so long, those of the cluster's own pods first;
 //! what a thread still hangs at is passed over by the next.
+use netdiag_lang::english;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
@@ -284,12 +286,12 @@ impl Heard {
                 1 => String::new(),
                 n => format!(" and {} more", n - 1),
             };
-            let what = format!("what {first}{more} was told of Services");
+            let what = english!("what {first}{more} was told of Services");
             let why = "an earlier reader of a process's memory still hangs".to_owned();
             self.miss(what, why);
         }
         if let Some(first) = self.cut.first() {
-            let what = format!("the rest of the environment of {first}");
+            let what = english!("the rest of the environment of {first}");
             let why = format!(
                 "only the first 256 KiB are read, of {} so",
                 text::counted(self.cut.len() as u64, "container")
@@ -297,8 +299,8 @@ impl Heard {
             self.miss(what, why);
         }
         if self.left_out > 0 {
-            let what = format!("{} addresses that containers call Services'", self.left_out);
-            let why = format!("{OF_ONE} of each container are kept, and {MOST} of all");
+            let what = english!("{} addresses that containers call Services'", self.left_out);
+            let why = english!("{OF_ONE} of each container are kept, and {MOST} of all");
             self.miss(what, why);
         }
         found.unread.append(&mut self.unread);

@@ -9,6 +9,7 @@ mod told;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use netdiag_lang::mark;
 
 use super::rulesets::{self, kernel::Tables};
 use crate::{model::services::Services, sys::file};
@@ -29,7 +30,7 @@ pub fn services(root: &Path) -> Result<Services> {
     let virtual_servers = match file::kernel(&net.join("ip_vs"), LARGEST) {
         // Without its module there is no such file.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-        listed => listed.context("reading what IPVS lists")?,
+        listed => listed.context(mark!("reading what IPVS lists"))?,
     };
     ipvs::read(&virtual_servers, &mut found);
     told::read(root, &mut found);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
+use netdiag_lang::mark;
 
 use super::{
     CHAIN_NAME, CHAIN_TABLE, CHAIN_USE, GET_CHAINS, GET_SETS, GET_TABLES, Kernel, request,
@@ -84,7 +85,7 @@ fn all_tables(kernel: &Kernel, found: &mut Census) -> Result<End> {
     let listed = kernel.list(&request(GET_TABLES, None), |family, table| {
         note(&mut found.tables, family, attribute(table, TABLE_NAME));
     });
-    listed.context("listing the tables of nftables")
+    listed.context(mark!("listing the tables of nftables"))
 }
 
 fn chains(kernel: &Kernel, tables: Tables, found: &mut Census, wanted: &mut Names) -> Result<End> {
@@ -109,7 +110,7 @@ fn chains(kernel: &Kernel, tables: Tables, found: &mut Census, wanted: &mut Name
             found.iptables = true;
         }
     });
-    listed.context("listing the chains of nftables")
+    listed.context(mark!("listing the chains of nftables"))
 }
 
 fn maps(kernel: &Kernel, wanted: &mut Names) -> Result<End> {
@@ -120,7 +121,7 @@ fn maps(kernel: &Kernel, wanted: &mut Names) -> Result<End> {
             note(wanted, family, attribute(set, SET_TABLE));
         }
     });
-    listed.context("listing the sets of nftables")
+    listed.context(mark!("listing the sets of nftables"))
 }
 
 /// A name that is no text is no word of nft's: who wants such a table lists them all.
