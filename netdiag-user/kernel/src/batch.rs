@@ -24,8 +24,11 @@ struct Attributes {
     flags: u64,
 }
 
-/// All entries of a hash map.
-pub fn entries<K: Pod, V: Pod>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+/// The entries of a hash map whose keys are wanted; each is asked for once.
+pub fn entries<K: Pod, V: Pod>(
+    map: BorrowedFd<'_>,
+    mut wanted: impl FnMut(&K) -> bool,
+) -> io::Result<Vec<(K, V)>> {
     let mut all = Vec::new();
     let mut chunk = CHUNK;
     let mut cursor: Option<u64> = None;
@@ -47,7 +50,8 @@ pub fn entries<K: Pod, V: Pod>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
                     keys.set_len(count);
                     values.set_len(count);
                 }
-                all.extend(keys.into_iter().zip(values));
+                let some = keys.into_iter().zip(values);
+                all.extend(some.filter(|(key, _)| wanted(key)));
                 if done.is_err() {
                     // Doubled as it grew: of a full table megabytes would stay empty.
                     all.shrink_to_fit();

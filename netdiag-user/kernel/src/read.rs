@@ -11,10 +11,22 @@ use aya::{
     maps::{Array, Map, PerCpuArray, RingBuf},
     programs::Program,
 };
-use netdiag_common::{config::counter, event::Event};
+use netdiag_common::{
+    config::counter,
+    event::Event,
+    hop::{FlowHop, FlowHopKey},
+    loss::{DropKey, Dropped},
+};
 
 use super::{batch, load::Programs, refusal::Broken, rest::Rest};
-use crate::{model::observation::Observation, sys::bpf};
+use crate::{
+    model::observation::{Observation, Wanted},
+    sys::bpf,
+};
+
+type Counters = [u64; counter::COUNT as usize];
+type Drops = Vec<(DropKey, Dropped)>;
+type Flows = Vec<(FlowHopKey, FlowHop)>;
 
 /// `CLOCK_MONOTONIC` in ns, the clock that the programs use.
 pub fn now() -> u64 {
@@ -35,7 +47,7 @@ pub(super) struct Unread {
     pub(super) drops: Rest,
     readings: u64,
     /// As the last reading had them.
-    counters: [u64; counter::COUNT as usize],
+    counters: Counters,
 }
 
 /// Of each key a number stands here: the keys of a flood would take megabytes. Two of 65,000 keys
@@ -52,7 +64,12 @@ impl Balance {
     /// Entries that no reading had. The counter is read before the table: what is added between
     /// the two is found early, which the running sum makes good.
     fn lost<K: Hash, V>(&mut self, rows: &[(K, V)], added: u64) -> u64 {
-        let mut now: Vec<u64> = rows.iter().map(|(k, _)| self.hash.hash_one(k)).collect();
+        let now = rows.iter().map(|(k, _)| self.hash.hash_one(k)).collect();
+        self.missing(now, added)
+    }
+
+    /// The same, of the rows' numbers.
+    fn missing(&mut self, mut now: Vec<u64>, added: u64) -> u64 {
         now.sort_unstable();
         let new = |key: &&u64| self.present.binary_search(key).is_err();
         self.found += now.iter().filter(new).count() as u64;
@@ -69,8 +86,7 @@ impl Balance {
 
 impl Unread {
     fn judge(&mut self, o: &mut Observation) {
-        o.evicted_flows = self.flows.lost(&o.flows, o.counter(counter::FLOWS_ADDED));
-        o.evicted_others = self
+        o.evicted_others += self
             .outers
             .lost(&o.outers, o.counter(counter::OUTERS_ADDED))
             + self
@@ -80,39 +96,60 @@ impl Unread {
             + self
                 .retransmits
                 .lost(&o.retransmits, o.counter(counter::RETRANSMITS_ADDED));
-        let added = o.counter(counter::DROPS_ADDED);
-        o.evicted_others += self.drops.add_to(&mut o.drops, added);
     }
 }
 
 impl Programs {
     /// Reads every table. Counters first: what is added meanwhile must not look evicted.
-    pub fn observe(&mut self) -> Result<Observation> {
+    pub fn observe(&mut self, wanted: &mut impl Wanted) -> Result<Observation> {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
         self.flush()?;
         let counters = self.counters()?;
+        let (drops, evicted_drops) = self.drops(&counters, wanted)?;
+        let (flows, evicted_flows) = self.flows(&counters, wanted)?;
         let mut observation = Observation {
             counters,
-            flows: self.entries("FLOWS")?,
+            flows,
             outers: self.entries("OUTERS")?,
             icmp_errors: self.entries("ICMP_ERRORS")?,
             dns: self.entries("DNS")?,
             claims: self.entries("CLAIMS")?,
-            drops: self.entries("DROPS")?,
+            drops,
             retransmits: self.entries("RETRANSMITS")?,
             oom_kills: self.entries("OOM_KILLS")?,
             events: self.drain()?,
             now: now(),
-            evicted_flows: 0,
-            evicted_others: 0,
+            evicted_flows,
+            evicted_others: evicted_drops,
             recursion_misses: self.recursion_misses(),
         };
         self.unread.counters = counters;
         self.unread.judge(&mut observation);
         self.next_reading()?;
         Ok(observation)
+    }
+
+    /// The drops that are wanted, with how many rows no reading had.
+    fn drops(&mut self, counters: &Counters, wanted: &mut impl Wanted) -> Result<(Drops, u64)> {
+        let mut drops = self.entries("DROPS")?;
+        let added = counters[counter::DROPS_ADDED as usize];
+        let evicted = self.unread.drops.add_to(&mut drops, added);
+        wanted.drops(&mut drops);
+        Ok((drops, evicted))
+    }
+
+    /// The same of flows at hops.
+    fn flows(&mut self, counters: &Counters, wanted: &impl Wanted) -> Result<(Flows, u64)> {
+        let hash = self.unread.flows.hash.clone();
+        let mut numbers = Vec::new();
+        let flows = self.entries_where("FLOWS", |key: &FlowHopKey| {
+            numbers.push(hash.hash_one(key));
+            wanted.flow(&key.flow)
+        })?;
+        let added = counters[counter::FLOWS_ADDED as usize];
+        Ok((flows, self.unread.flows.missing(numbers, added)))
     }
 
     /// Whether the programs counted nothing since the last reading but what is nobody's here: then no
@@ -147,7 +184,7 @@ impl Programs {
         self.ebpf.programs().filter_map(missed).sum()
     }
 
-    pub(super) fn counters(&mut self) -> Result<[u64; counter::COUNT as usize]> {
+    pub(super) fn counters(&mut self) -> Result<Counters> {
         let map: PerCpuArray<_, u64> = self.map("COUNTERS")?;
         let mut sums = [0; counter::COUNT as usize];
         for (index, sum) in sums.iter_mut().enumerate() {
@@ -162,10 +199,18 @@ impl Programs {
     }
 
     pub(super) fn entries<K: Pod, V: Pod>(&mut self, name: &str) -> Result<Vec<(K, V)>> {
+        self.entries_where(name, |_| true)
+    }
+
+    fn entries_where<K: Pod, V: Pod>(
+        &mut self,
+        name: &str,
+        wanted: impl FnMut(&K) -> bool,
+    ) -> Result<Vec<(K, V)>> {
         let map = self.ebpf.map(name);
         let map = map.ok_or_else(|| Broken::no_map(name))?;
         let fd = fd(map).ok_or_else(|| Broken::other_map(name))?;
-        batch::entries(fd).with_context(|| format!("reading map {name}"))
+        batch::entries(fd, wanted).with_context(|| format!("reading map {name}"))
     }
 
     /// Takes all records from the ring.

@@ -5,12 +5,21 @@ use netdiag_common::{
     config::counter,
     dns::{Dns, DnsKey},
     event::Event,
+    flow::FlowKey,
     hop::{FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey},
     loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
     oom::OomKill,
 };
 
 use super::total::Total;
+
+/// Which rows of a reading are kept, asked while it is read: a flood's take megabytes.
+pub trait Wanted {
+    /// Takes from the drops what is not.
+    fn drops(&mut self, rows: &mut Vec<(DropKey, Dropped)>);
+    /// Whether a flow at a hop is, after the drops.
+    fn flow(&self, flow: &FlowKey) -> bool;
+}
 
 /// One reading. Counts are totals since the start of the run.
 #[derive(Clone, Debug, Default)]

@@ -16,7 +16,7 @@ use netdiag_common::{
 use crate::model::{
     flow::TCP,
     hash::{Keyed, Map, Set},
-    observation::Observation,
+    observation::{Observation, Wanted},
     total::add,
 };
 
@@ -40,6 +40,8 @@ type Pair = ([u8; 16], [u8; 16]);
 pub struct Excerpt {
     /// Rows by a number for their key and their first packet.
     out: Set<u64>,
+    /// Flows of this reading, by theirs.
+    gone: Set<u64>,
     /// Flows that found no room by the last reading.
     overflowed: u64,
     /// Until when flows that got no answer are too many.
@@ -75,15 +77,19 @@ impl Place {
     }
 }
 
+impl Wanted for Excerpt {
+    fn drops(&mut self, rows: &mut Vec<(DropKey, Dropped)>) {
+        self.gone = self.leave_out(rows);
+    }
+
+    fn flow(&self, flow: &FlowKey) -> bool {
+        self.gone.is_empty() || !self.gone.contains(&number(flow))
+    }
+}
+
 impl Excerpt {
-    /// Leaves in a reading what is judged of it.
-    pub fn take(&mut self, observation: &mut Observation) {
-        let gone = self.drops(&mut observation.drops);
-        if !gone.is_empty() {
-            let stays = |key: &FlowHopKey| !gone.contains(&number(&key.flow));
-            observation.flows.retain(|(key, _)| stays(key));
-            observation.flows.shrink_to_fit();
-        }
+    /// Leaves of the flows at hops what is judged, when all are read.
+    pub fn flows(&mut self, observation: &mut Observation) {
         let overflowed = observation
             .evicted_flows
             .saturating_add(observation.counter(counter::HOPS_UNKEPT));
@@ -95,8 +101,8 @@ impl Excerpt {
         }
     }
 
-    /// The flows whose rows are left out, by their numbers.
-    fn drops(&mut self, rows: &mut Vec<(DropKey, Dropped)>) -> Set<u64> {
+    /// Tells the flows whose rows are left out, by their numbers.
+    fn leave_out(&mut self, rows: &mut Vec<(DropKey, Dropped)>) -> Set<u64> {
         let rests = rows.iter().filter(|(key, _)| key.is_rest());
         let mut places: Map<DropKey, Place> =
             rests.map(|(key, _)| (*key, Place::default())).collect();
@@ -107,7 +113,7 @@ impl Excerpt {
         }
         let mut out = Set::default();
         // The oldest stay, as they did before.
-        rows.sort_by_key(|(key, row)| (row.first, Reverse(row.packets), key.flow));
+        rows.sort_unstable_by_key(|(key, row)| (row.first, Reverse(row.packets), key.flow));
         rows.retain(|(key, row)| {
             let place = places.get_mut(&key.rest()).filter(|_| !key.is_rest());
             let Some(place) = place else { return true };

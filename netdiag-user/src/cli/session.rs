@@ -289,9 +289,9 @@ impl Session {
         self.select()?;
         self.count_from_now();
         self.gathering.collect(&mut self.scene.gathered);
-        let mut observation = self.programs.observe()?;
+        let mut observation = self.programs.observe(&mut self.excerpt)?;
         self.readings.read(&observation);
-        self.excerpt.take(&mut observation);
+        self.excerpt.flows(&mut observation);
         observation.events.splice(..0, self.records.drain(..));
         trim(&self.scene.node, &mut observation, self.snaplen);
         self.names.learn(&observation);

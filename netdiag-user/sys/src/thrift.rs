@@ -30,8 +30,7 @@ pub fn begin() {
     }
 }
 
-/// Gives back what was freed in between.
-pub fn trim() {
+fn trim() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it looks at free memory alone.
     unsafe {
@@ -39,8 +38,8 @@ pub fn trim() {
     }
 }
 
-/// The same, and the programs' pages that only the beginning needed: whoever runs there again
-/// has them read from the page cache.
+/// Gives back what was freed in between, and the programs' pages: whoever runs there again has them
+/// from the page cache.
 pub fn settle() {
     trim();
     let mut mappings = Mappings::default();
