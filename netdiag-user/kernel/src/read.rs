@@ -152,6 +152,11 @@ impl Programs {
         Ok((flows, self.unread.flows.missing(numbers, added)))
     }
 
+    /// Rows that the last reading found in the tables of flows and drops.
+    pub fn rows(&self) -> usize {
+        self.unread.flows.present.len() + self.unread.drops.len()
+    }
+
     /// Whether the programs counted nothing since the last reading but what is nobody's here: then no
     /// table has changed except those of retransmits and of processes killed, which wait for the
     /// next one.

@@ -34,6 +34,11 @@ impl Rest {
         added.saturating_sub(self.found)
     }
 
+    /// Rows of the last reading.
+    pub fn len(&self) -> usize {
+        self.before.len()
+    }
+
     /// These rows were taken out of the table, and are remembered nowhere.
     pub fn forget(&mut self, gone: &[DropKey]) {
         let gone: HashSet<&DropKey> = gone.iter().collect();

@@ -122,9 +122,8 @@ impl Readings {
         self.quiet >= MOST
     }
 
-    /// What a reading had, for when the next one is due.
-    pub fn read(&mut self, observation: &Observation) {
-        let rows = observation.flows.len() + observation.drops.len();
+    /// What a reading had, for when the next one is due: the tables' rows, whatever is kept of them.
+    pub fn read(&mut self, rows: usize, observation: &Observation) {
         let added = observation.counter(counter::FLOWS_ADDED);
         let new = added.saturating_sub(self.added) / self.ticks.max(1);
         let in_time = NEW / new.max(1);
@@ -139,21 +138,16 @@ impl Readings {
 
 #[cfg(test)]
 mod tests {
-    use netdiag_common::hop::{FlowHop, FlowHopKey};
-
     use super::*;
 
     /// Ticks from each of these readings to the next, by their rows and the flows that came.
     fn ticks(readings: &[(usize, u64)]) -> Vec<usize> {
         let (mut all, mut added) = (Readings::default(), 0);
         let next = |(rows, new): &(usize, u64)| {
-            let mut observation = Observation {
-                flows: vec![(FlowHopKey::default(), FlowHop::default()); *rows],
-                ..Observation::default()
-            };
+            let mut observation = Observation::default();
             added += new;
             observation.counters[counter::FLOWS_ADDED as usize] = added;
-            all.read(&observation);
+            all.read(*rows, &observation);
             1 + std::iter::from_fn(|| all.rest().then_some(())).count()
         };
         readings.iter().map(next).collect()
@@ -174,7 +168,7 @@ mod tests {
             let waits: Vec<bool> = (0..4).map(|_| all.wait()).collect();
             assert_eq!(waits, [true, true, true, false]);
             assert!(all.were_quiet());
-            all.read(&Observation::default());
+            all.read(0, &Observation::default());
             assert!(!all.were_quiet());
         }
         // What happens is read at once.
@@ -207,13 +201,13 @@ mod tests {
         for _ in 0..2 * SETTLED {
             times += u64::from(all.settles());
             if !all.wait() {
-                all.read(&Observation::default());
+                all.read(0, &Observation::default());
             }
         }
         assert_eq!(times, 2);
         let mut busy = Readings::default();
         assert!(!busy.settles());
-        busy.read(&Observation::default());
+        busy.read(0, &Observation::default());
         assert!(!busy.settles(), "there is traffic");
     }
 

@@ -290,7 +290,7 @@ impl Session {
         self.count_from_now();
         self.gathering.collect(&mut self.scene.gathered);
         let mut observation = self.programs.observe(&mut self.excerpt)?;
-        self.readings.read(&observation);
+        self.readings.read(self.programs.rows(), &observation);
         self.excerpt.flows(&mut observation);
         observation.events.splice(..0, self.records.drain(..));
         trim(&self.scene.node, &mut observation, self.snaplen);
