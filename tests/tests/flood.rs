@@ -100,7 +100,6 @@ fn a_fast_flood_is_told_to_the_packet() {
     let node = Dropping::up();
     let trace = start_in(&node.name, &["run", "-o", "ndjson"]);
     let sent = flood(&node, FAST);
-    thread::sleep(Duration::from_secs(3));
     let ended = trace.stop(Signal::SIGINT);
     assert_eq!(node.dropped(), sent, "not all were dropped");
     let events = ended.ndjson();

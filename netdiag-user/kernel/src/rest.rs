@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use netdiag_common::loss::{DropKey, Dropped};
 
+use crate::model::observation::join;
+
 /// Places that are remembered: a kernel drops packets at some hundreds, on some links.
 const PLACES: usize = 1024;
 
@@ -86,15 +88,6 @@ impl Rest {
 fn order(key: &DropKey) -> impl Ord + '_ {
     let place = (key.location, key.reason, key.netns, key.ifindex);
     (place, &key.flow)
-}
-
-fn join(into: &mut Dropped, other: &Dropped) {
-    into.packets = into.packets.saturating_add(other.packets);
-    into.bytes = into.bytes.saturating_add(other.bytes);
-    into.first = into.first.min(other.first);
-    into.last = into.last.max(other.last);
-    into.largest = into.largest.max(other.largest);
-    into.tcp_flags |= other.tcp_flags;
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use netdiag_common::{
     oom::OomKill,
 };
 
-use super::total::Total;
+use super::total::{Total, add};
 
 /// Which rows of a reading are kept, asked while it is read: a flood's take megabytes.
 pub trait Wanted {
@@ -19,6 +19,16 @@ pub trait Wanted {
     fn drops(&mut self, rows: &mut Vec<(DropKey, Dropped)>);
     /// Whether a flow at a hop is, after the drops.
     fn flow(&self, flow: &FlowKey) -> bool;
+}
+
+/// Adds the counts of one row of drops to another's.
+pub fn join(into: &mut Dropped, other: &Dropped) {
+    add(&mut into.packets, other.packets);
+    add(&mut into.bytes, other.bytes);
+    into.first = into.first.min(other.first);
+    into.last = into.last.max(other.last);
+    into.largest = into.largest.max(other.largest);
+    into.tcp_flags |= other.tcp_flags;
 }
 
 /// One reading. Counts are totals since the start of the run.

@@ -16,8 +16,7 @@ use netdiag_common::{
 use crate::model::{
     flow::TCP,
     hash::{Keyed, Map, Set},
-    observation::{Observation, Wanted},
-    total::add,
+    observation::{Observation, Wanted, join},
 };
 
 /// Rows of one place that are judged.
@@ -189,15 +188,6 @@ fn silent(rows: &mut Vec<(FlowHopKey, FlowHop)>, drops: &[(DropKey, Dropped)]) {
 fn tells_little(hop: &FlowHop, protocol: u8) -> bool {
     let wrong = [hop.oversize, hop.retransmits, hop.fragments];
     wrong.iter().all(|count| *count == 0) && (protocol != TCP || hop.flags & ACK == 0)
-}
-
-fn join(into: &mut Dropped, other: &Dropped) {
-    add(&mut into.packets, other.packets);
-    add(&mut into.bytes, other.bytes);
-    into.first = into.first.min(other.first);
-    into.last = into.last.max(other.last);
-    into.largest = into.largest.max(other.largest);
-    into.tcp_flags |= other.tcp_flags;
 }
 
 #[cfg(test)]
