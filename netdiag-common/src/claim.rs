@@ -4,19 +4,19 @@ use crate::wire;
 /// An address at the link where it was claimed.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct ClaimKey {
+pub struct NeighbourAnnouncementKey {
     pub address: [u8; 16],
     pub ifindex: u32,
     pub family: u8,
     pub padding: [u8; 3],
 }
-wire!(ClaimKey, 24);
+wire!(NeighbourAnnouncementKey, 24);
 
 /// The two link-layer addresses that claimed it, as numbers of 48 bits; of more than two those
 /// that came last. 0 as long as there is only one.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Claim {
+pub struct NeighbourAnnouncement {
     pub one: u64,
     pub other: u64,
     /// Answers and announcements of each.
@@ -29,4 +29,4 @@ pub struct Claim {
     /// 1 when `other` was the last.
     pub latest: u32,
 }
-wire!(Claim, 56);
+wire!(NeighbourAnnouncement, 56);

@@ -59,7 +59,7 @@ pub fn entry<K, V>(
 /// Sends a record with up to 128 bytes from offset `from` on. Never wakes the reader: it drains
 /// by a timer, because the wake-up is what costs.
 #[inline(always)]
-pub fn emit(event: &Event0, bytes: &impl Bytes, from: u32, available: u32) {
+pub fn emit(event: &SampleHeader, bytes: &impl Bytes, from: u32, available: u32) {
     count(counter::RECORDS, 1);
     let Some(mut slot) = maps::EVENTS.reserve::<Event>(0) else {
         count(counter::RING_FULL, 1);
@@ -93,7 +93,7 @@ pub fn emit(event: &Event0, bytes: &impl Bytes, from: u32, available: u32) {
 }
 
 /// A record without its packet bytes.
-pub struct Event0<'a> {
+pub struct SampleHeader<'a> {
     pub time: u64,
     pub location: u64,
     pub flow: &'a netdiag_common::flow::FlowKey,

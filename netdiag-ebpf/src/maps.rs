@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 use netdiag_common::{
-    claim::{Claim, ClaimKey},
+    claim::{NeighbourAnnouncement, NeighbourAnnouncementKey},
     config::{FOLLOWED as MOST_FOLLOWED, HopSettings, Offsets, REASONS, counter},
     dns::{Dns, DnsKey},
     filter::{Rules, SELECTED as MOST_SELECTED},
@@ -152,7 +152,8 @@ pub static DNS: LruHashMap<DnsKey, Dns> = LruHashMap::with_max_entries(4096, 0);
 
 /// Addresses that are claimed, at the links of a node.
 #[map]
-pub static CLAIMS: LruHashMap<ClaimKey, Claim> = LruHashMap::with_max_entries(1024, 0);
+pub static CLAIMS: LruHashMap<NeighbourAnnouncementKey, NeighbourAnnouncement> =
+    LruHashMap::with_max_entries(1024, 0);
 
 #[map]
 pub static DROPS: LruHashMap<DropKey, Dropped> = LruHashMap::with_max_entries(16_384, 0);

@@ -11,7 +11,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::need;
+use crate::require;
 
 /// Names under which distributions have it.
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SETTLED: Duration = Duration::from_millis(300);
 
 pub fn find() -> Option<&'static str> {
-    NAMES.into_iter().find(|name| need::find(name).is_some())
+    NAMES.into_iter().find(|name| require::find(name).is_some())
 }
 
 /// One that has a profile of its own, and ends with it.

@@ -9,12 +9,12 @@ use std::{
 };
 
 use netdiag_tests::{
-    foreign::{self, Held},
     lab::Lab,
-    need,
     netdiag::{netdiag, sentence, start_in},
     netns::sh,
+    other_tc_user::{self, Held},
     process::{PATIENCE, Process, wait_until},
+    require,
 };
 use nix::sys::signal::Signal;
 
@@ -62,7 +62,7 @@ impl Agent {
 
     /// Its programs and links, and the namespaces that its threads are in.
     fn held(&self) -> (Held, BTreeSet<String>) {
-        let held = foreign::held(self.process.pid());
+        let held = other_tc_user::held(self.process.pid());
         assert!(
             !held.programs.is_empty() && !held.links.is_empty(),
             "{held:?}"
@@ -89,7 +89,7 @@ fn namespaces_of(pid: &str) -> BTreeSet<String> {
 }
 
 fn assert_gone((held, namespaces): (Held, BTreeSet<String>), pid: u32) {
-    assert_eq!(foreign::ledgers(pid), 0);
+    assert_eq!(other_tc_user::ledgers(pid), 0);
     wait_until("its programs and links are gone", PATIENCE, || {
         held.left().is_empty()
     });
@@ -112,8 +112,8 @@ fn value(page: &str, begins: &str) -> u64 {
 
 /// What promtool says against a page, as an administrator would ask it.
 fn assert_lints(page: &str) {
-    if need::find("promtool").is_none() {
-        return need::say("promtool");
+    if require::find("promtool").is_none() {
+        return require::say("promtool");
     }
     let mut tool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -134,7 +134,7 @@ fn assert_lints(page: &str) {
 
 #[test]
 fn a_fault_is_named_and_withdrawn_when_it_is_repaired() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let lab = Lab::up(&["firewall-drop"]);
@@ -193,7 +193,7 @@ fn a_fault_is_named_and_withdrawn_when_it_is_repaired() {
 
 #[test]
 fn killed_it_leaves_nothing_that_cleanup_does_not_take() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let lab = Lab::up(&["healthy"]);
@@ -210,7 +210,7 @@ fn killed_it_leaves_nothing_that_cleanup_does_not_take() {
 
 #[test]
 fn what_was_seen_before_a_kill_is_in_the_history() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let lab = Lab::up(&["firewall-drop"]);
@@ -255,7 +255,7 @@ fn what_was_seen_before_a_kill_is_in_the_history() {
 
 #[test]
 fn it_says_when_it_is_blind() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let lab = Lab::up(&["healthy"]);
@@ -275,7 +275,7 @@ fn it_says_when_it_is_blind() {
 
 #[test]
 fn a_canary_is_no_drop_of_anybodys() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let lab = Lab::up(&["healthy"]);
@@ -341,7 +341,7 @@ fn the_configuration_that_it_prints_is_one() {
 
 #[test]
 fn a_port_that_is_taken_is_told_in_a_sentence() {
-    if need::missing(&[]) {
+    if require::missing(&[]) {
         return;
     }
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -7,11 +7,11 @@ use std::{
 
 use netdiag_tests::{
     lab::Lab,
-    need,
     netdiag::{netdiag, start_in},
     netns,
     process::{PATIENCE, Process, run, wait_until},
     prometheus::{Prometheus, panels, repair},
+    require,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -149,7 +149,7 @@ fn shown(prometheus: &Prometheus, node: &str) -> Vec<String> {
 
 #[test]
 fn an_incident_alerts_and_resolves_and_so_does_a_killed_agent() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let lab = Lab::up(&["firewall-drop"]);
@@ -206,7 +206,7 @@ fn six_incidents_alert_and_resolve() {
         "forwarding-disabled",
         "tc-drop",
     ];
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let mut panels: BTreeMap<String, Vec<&str>> = BTreeMap::new();

@@ -15,9 +15,9 @@ use std::{
 };
 
 use netdiag_tests::{
-    desk::Desk,
     netdiag::{binary, sentence},
     process::run,
+    workdir::Workdir,
 };
 use serde_json::Value;
 
@@ -99,8 +99,8 @@ fn causes(verdict: &Value) -> BTreeMap<String, (String, String)> {
 }
 
 /// A folder in which whoever replays may write.
-fn writable(desk: &Desk) -> PathBuf {
-    let folder = desk.path("out");
+fn writable(workdir: &Workdir) -> PathBuf {
+    let folder = workdir.path("out");
     std::fs::create_dir(&folder).expect("made");
     let mode = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(&folder, mode).expect("set");
@@ -109,18 +109,18 @@ fn writable(desk: &Desk) -> PathBuf {
 
 #[test]
 fn causes_stay_and_names_go() {
-    let desk = Desk::new();
-    let folder = writable(&desk);
+    let workdir = Workdir::new();
+    let folder = writable(&workdir);
     let mut wrong = Vec::new();
     for (name, bytes) in fixtures() {
-        let old = desk.put(&format!("{name}.ndr"), &bytes);
+        let old = workdir.put(&format!("{name}.ndr"), &bytes);
         let new = folder.join("new.ndr").display().to_string();
-        let ended = desk.replay(&[&old, "--anonymise", &new]);
+        let ended = workdir.replay(&[&old, "--anonymise", &new]);
         assert_eq!(ended.code, Some(0), "{name}: {ended:?}");
         if !ended.stderr.is_empty() {
             wrong.push(format!("{name}: {}", ended.stderr.join(" ")));
         }
-        let verdict = |file: &str| desk.replay(&[file, "-o", "json"]);
+        let verdict = |file: &str| workdir.replay(&[file, "-o", "json"]);
         let (before, after) = (verdict(&old), verdict(&new));
         if (before.code, causes(&before.json())) != (after.code, causes(&after.json())) {
             let (before, after) = (causes(&before.json()), causes(&after.json()));
@@ -161,23 +161,23 @@ fn is_zero(mac: &str) -> bool {
 
 #[test]
 fn what_cannot_be_anonymised_is_told() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     let (_, bytes) = fixtures().swap_remove(0);
-    let file = desk.put("a.ndr", &bytes);
-    let out = desk.path("b.ndr").display().to_string();
-    let itself = desk.replay(&[&file, "--anonymise", &file]);
+    let file = workdir.put("a.ndr", &bytes);
+    let out = workdir.path("b.ndr").display().to_string();
+    let itself = workdir.replay(&[&file, "--anonymise", &file]);
     assert_eq!(itself.code, Some(2), "{itself:?}");
     assert!(sentence(&itself).contains("itself"));
     assert_eq!(std::fs::read(&file).expect("there"), bytes);
-    let two = desk.replay(&[&file, &file, "--anonymise", &out]);
+    let two = workdir.replay(&[&file, &file, "--anonymise", &out]);
     assert_eq!(two.code, Some(2), "{two:?}");
-    let missing = desk.replay(&["/nowhere.ndr", "--anonymise", &out]);
+    let missing = workdir.replay(&["/nowhere.ndr", "--anonymise", &out]);
     assert_eq!(missing.code, Some(3), "{missing:?}");
-    let cut = desk.put("cut.ndr", &bytes[..bytes.len() - 9]);
-    let out = writable(&desk).join("c.ndr").display().to_string();
-    let cut = desk.replay(&[&cut, "--anonymise", &out]);
+    let cut = workdir.put("cut.ndr", &bytes[..bytes.len() - 9]);
+    let out = writable(&workdir).join("c.ndr").display().to_string();
+    let cut = workdir.replay(&[&cut, "--anonymise", &out]);
     assert_eq!(cut.code, Some(0), "{cut:?}");
-    let again = desk.replay(&[&out, "-o", "json"]);
+    let again = workdir.replay(&[&out, "-o", "json"]);
     assert!(
         again.text().contains("the rest of the recording"),
         "{again:?}"
@@ -201,18 +201,18 @@ impl Own {
 /// it is looked for in every form that anybody may think of.
 #[test]
 fn nothing_is_found_in_any_form() {
-    let desk = Desk::new();
-    let folder = writable(&desk);
+    let workdir = Workdir::new();
+    let folder = writable(&workdir);
     let mut wrong = Vec::new();
     for (name, bytes) in fixtures() {
         let old = telling::renamed(&bytes);
         let said = text(&old);
         let own = Own::of(&said);
         assert!(said.contains("acme") && own.names.len() > 2, "{name}");
-        let file = desk.put("old.ndr", &old);
+        let file = workdir.put("old.ndr", &old);
         let new = folder.join("new.ndr").display().to_string();
         let left = || {
-            let ended = desk.replay(&[&file, "--anonymise", &new]);
+            let ended = workdir.replay(&[&file, "--anonymise", &new]);
             assert_eq!(ended.code, Some(0), "{name}: {ended:?}");
             let said = forms::said(&text(&std::fs::read(&new).expect("written")));
             std::fs::remove_file(&new).expect("removed");
@@ -235,11 +235,11 @@ fn nothing_is_found_in_any_form() {
 /// Whoever gives up leaves what was there, and nothing else.
 #[test]
 fn what_was_there_stays_where_it_fails() {
-    let desk = Desk::new();
-    let folder = writable(&desk);
+    let workdir = Workdir::new();
+    let folder = writable(&workdir);
     let (_, bytes) = fixtures().swap_remove(0);
-    let file = desk.put("a.ndr", &bytes);
-    let broken = desk.put("broken.ndr", b"netdiag.recording/1\nno more");
+    let file = workdir.put("a.ndr", &bytes);
+    let broken = workdir.put("broken.ndr", b"netdiag.recording/1\nno more");
     let names = || {
         let all = std::fs::read_dir(&folder).expect("listed");
         let mut all: Vec<_> = all.map(|it| it.expect("one").file_name()).collect();
@@ -251,7 +251,7 @@ fn what_was_there_stays_where_it_fails() {
     let replay = |arguments: &[&str]| {
         let root = run(Command::new(binary()).arg("replay").args(arguments));
         assert!(names().is_empty() || names() == ["out.ndr"], "{root:?}");
-        let nobody = desk.replay(arguments);
+        let nobody = workdir.replay(arguments);
         assert_eq!(root.code, nobody.code, "{root:?} {nobody:?}");
         nobody
     };
@@ -263,7 +263,7 @@ fn what_was_there_stays_where_it_fails() {
     replay(&["/nowhere.ndr", "--anonymise", &out]);
     assert_eq!(std::fs::read(&out).expect("read"), b"kept");
     // What is read twice, or again, is no pipe: and nobody waits for its other end.
-    let pipe = desk.path("pipe");
+    let pipe = workdir.path("pipe");
     let mode = nix::sys::stat::Mode::from_bits_truncate(0o666);
     nix::unistd::mkfifo(&pipe, mode).expect("made");
     let pipe = pipe.display().to_string();
@@ -277,11 +277,11 @@ fn what_was_there_stays_where_it_fails() {
         assert!(sentence(&written).contains("is a pipe or a device"));
     }
     std::fs::remove_file(&out).expect("removed");
-    let made = desk.replay(&[&file, "--anonymise", &out]);
+    let made = workdir.replay(&[&file, "--anonymise", &out]);
     assert_eq!(made.code, Some(0), "{made:?}");
     let mode = |path: &str| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!((names(), mode(&out)), (vec!["out.ndr".into()], 0o600));
-    desk.hand_over(&out);
-    let again = desk.replay(&[&file, "--anonymise", &out]);
+    workdir.hand_over(&out);
+    let again = workdir.replay(&[&file, "--anonymise", &out]);
     assert_eq!((again.code, mode(&out)), (Some(0), 0o644), "{again:?}");
 }

@@ -1,11 +1,11 @@
 //! Nothing of netdiag's stays behind, however it ends, and nothing of others' goes.
 
 use netdiag_tests::{
-    foreign::{self, Held},
-    need,
     netdiag::{command, netdiag},
     netns::{self, sh},
+    other_tc_user::{self, Held},
     process::{PATIENCE, Process, run, wait_until},
+    require,
     shell_node::ShellNode,
 };
 use nix::sys::signal::Signal;
@@ -35,32 +35,37 @@ impl Node {
         sh(&[&["ip", "-n", &left], &bare[..], &[&cron]].concat());
         sh(&["ip", "-n", &left, "link", "set", "calibare", "up"]);
         for link in ["caliweb", "calibare", "vxlan.calico"] {
-            foreign::add_clsact(&left, link);
+            other_tc_user::add_clsact(&left, link);
         }
-        if !foreign::add_filter(&left, "caliweb", "ingress", "7") {
-            need::say("a tc classifier");
+        if !other_tc_user::add_filter(&left, "caliweb", "ingress", "7") {
+            require::say("a tc classifier");
             return None;
         }
-        assert!(foreign::add_filter(&left, "vxlan.calico", "egress", "7"));
-        let before = foreign::attached(&left);
+        assert!(other_tc_user::add_filter(
+            &left,
+            "vxlan.calico",
+            "egress",
+            "7"
+        ));
+        let before = other_tc_user::attached(&left);
         Some(Self { node, left, before })
     }
 
     /// A running netdiag, with what it holds in the kernel.
     fn trace(&self) -> (Process, Held) {
         let process = self.node.trace("left");
-        let held = foreign::held(process.pid());
+        let held = other_tc_user::held(process.pid());
         assert!(
             !held.programs.is_empty() && !held.links.is_empty(),
             "{held:?}"
         );
-        assert_ne!(foreign::attached(&self.left), self.before);
+        assert_ne!(other_tc_user::attached(&self.left), self.before);
         (process, held)
     }
 
     fn assert_as_before(&self, held: &Held, pid: u32) {
-        assert_eq!(foreign::attached(&self.left), self.before);
-        assert_eq!(foreign::ledgers(pid), 0);
+        assert_eq!(other_tc_user::attached(&self.left), self.before);
+        assert_eq!(other_tc_user::ledgers(pid), 0);
         // The kernel frees programs and links after a grace period.
         wait_until("its programs and links are gone", PATIENCE, || {
             held.left().is_empty()
@@ -69,7 +74,7 @@ impl Node {
 }
 
 fn ends_well_by(signal: Signal) {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let Some(node) = Node::up() else { return };
@@ -98,7 +103,7 @@ fn hung_up() {
 
 #[test]
 fn killed_and_cleaned_up_after() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let Some(node) = Node::up() else { return };
@@ -115,7 +120,7 @@ fn killed_and_cleaned_up_after() {
 
 #[test]
 fn killed_and_swept_by_the_next_run() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let Some(node) = Node::up() else { return };
@@ -124,7 +129,7 @@ fn killed_and_swept_by_the_next_run() {
     process.stop(Signal::SIGKILL);
     let (next, held_by_next) = node.trace();
     let pid_of_next = next.pid();
-    assert_eq!(foreign::ledgers(pid), 0);
+    assert_eq!(other_tc_user::ledgers(pid), 0);
     next.stop(Signal::SIGTERM);
     node.assert_as_before(&held, pid);
     node.assert_as_before(&held_by_next, pid_of_next);
@@ -133,16 +138,18 @@ fn killed_and_swept_by_the_next_run() {
 /// A filter that somebody puts on a qdisc of ours while netdiag runs keeps it there.
 #[test]
 fn a_filter_that_came_later_stays() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let Some(node) = Node::up() else { return };
         let (process, _) = node.trace();
-        assert!(foreign::add_filter(&node.left, "calicron", "egress", "9"));
+        assert!(other_tc_user::add_filter(
+            &node.left, "calicron", "egress", "9"
+        ));
         process.stop(signal);
         netdiag(&["cleanup"]);
-        let attached = foreign::attached(&node.left);
+        let attached = other_tc_user::attached(&node.left);
         assert!(!attached.contains("hop_"), "{attached}");
         let kept = [
             "tc", "-n", &node.left, "filter", "show", "dev", "calicron", "egress",
@@ -155,7 +162,7 @@ fn a_filter_that_came_later_stays() {
 /// or is killed and swept after, all of them stay, a hundred of a hundred.
 #[test]
 fn filters_that_came_later_stay_a_hundred_times() {
-    if need::missing(&["ip", "bridge", "sysctl", "tc"]) {
+    if require::missing(&["ip", "bridge", "sysctl", "tc"]) {
         return;
     }
     let node = ShellNode::up(&[]);
@@ -171,8 +178,8 @@ fn filters_that_came_later_stay_a_hundred_times() {
         let process = node.trace("left");
         let storm = Storm::over(&left, "calicron");
         for link in &links {
-            if !foreign::add_filter(&left, link, "egress", "9") {
-                return need::say("a tc classifier");
+            if !other_tc_user::add_filter(&left, link, "egress", "9") {
+                return require::say("a tc classifier");
             }
         }
         process.stop(signal);
@@ -207,7 +214,7 @@ impl Storm {
         );
         let thread = std::thread::spawn(move || {
             while going.load(Relaxed) {
-                foreign::add_filter(&netns, &link, "egress", "8");
+                other_tc_user::add_filter(&netns, &link, "egress", "8");
                 let all = ["-n", &netns, "filter", "del", "dev", &link, "egress"];
                 let _ = std::process::Command::new("tc").args(all).output();
             }
@@ -232,7 +239,7 @@ impl Drop for Storm {
 /// namespace of its own: to the other tests it would be theirs too.
 #[test]
 fn a_broken_ledger_does_not_stop_the_sweep() {
-    if need::missing(&["unshare", "sh", "mount"]) {
+    if require::missing(&["unshare", "sh", "mount"]) {
         return;
     }
     let gone = r#"{"pid":4194305,"started":1,"netns":1,"handle":1,"entries":[]}"#;
@@ -255,7 +262,7 @@ fn a_broken_ledger_does_not_stop_the_sweep() {
 /// The one that ends first takes nothing from the other, the other leaves nothing of both.
 #[test]
 fn two_at_once() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let Some(node) = Node::up() else { return };
@@ -283,7 +290,7 @@ fn two_at_once() {
 /// before it does, on a node of few pods and on one of many.
 #[test]
 fn a_foreign_filter_at_the_first_priority_hides_nothing() {
-    if need::missing(&[&TOOLS[..], &["python3"]].concat()) {
+    if require::missing(&[&TOOLS[..], &["python3"]].concat()) {
         return;
     }
     for crowded in [false, true] {
@@ -297,12 +304,12 @@ fn foreign_filter_hides_nothing(crowded: bool) {
         node.crowd();
     }
     let left = node.netns("left");
-    foreign::add_clsact(&left, "caliweb");
-    if !foreign::add_filter(&left, "caliweb", "ingress", "1") {
-        return need::say("a tc classifier");
+    other_tc_user::add_clsact(&left, "caliweb");
+    if !other_tc_user::add_filter(&left, "caliweb", "ingress", "1") {
+        return require::say("a tc classifier");
     }
-    foreign::add_filter(&left, "caliweb", "egress", "1");
-    let before = foreign::attached(&left);
+    other_tc_user::add_filter(&left, "caliweb", "egress", "1");
+    let before = other_tc_user::attached(&left);
     let process = node.trace("left");
     let server = node.echo("left", "10.77.3.11", "9");
     node.ask("web", "10.77.3.11", "9", "5");
@@ -319,7 +326,7 @@ fn foreign_filter_hides_nothing(crowded: bool) {
         let packets = hops.iter().find(of).map(|h| h["packets"].clone());
         assert_eq!(packets, Some(5.into()), "{direction}: {last:#}");
     }
-    assert_eq!(foreign::attached(&left), before);
+    assert_eq!(other_tc_user::attached(&left), before);
 }
 
 /// Namespaces of the lab that this process made.
@@ -375,7 +382,7 @@ fn assert_gone(dir: &str, namespaces: &[String], children: &[String]) {
 
 #[test]
 fn a_lab_that_is_ended_leaves_nothing() {
-    if need::missing(&["ip"]) {
+    if require::missing(&["ip"]) {
         return;
     }
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
@@ -388,7 +395,7 @@ fn a_lab_that_is_ended_leaves_nothing() {
 
 #[test]
 fn a_lab_that_is_killed_goes_with_the_next() {
-    if need::missing(&["ip"]) {
+    if require::missing(&["ip"]) {
         return;
     }
     let (process, dir, namespaces, children) = lab_run();

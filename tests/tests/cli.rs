@@ -6,13 +6,13 @@ use std::{
 };
 
 use netdiag_tests::{
-    desk::Desk,
     lab::Lab,
-    need,
     netdiag::{binary, command, command_in, netdiag, sentence},
     netns::{exec, sh},
     process::{Ended, PATIENCE, run},
+    require,
     shell_node::{CRON, DB, ShellNode},
+    workdir::Workdir,
 };
 use nix::sys::signal::Signal;
 
@@ -144,7 +144,7 @@ fn what_is_no_recording_is_refused_in_one_sentence() {
 /// A limit stands for the disk that is full; the trace goes on.
 #[test]
 fn a_recording_that_finds_no_room_is_told() {
-    if need::missing(&["unshare", "sh"]) {
+    if require::missing(&["unshare", "sh"]) {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -167,7 +167,7 @@ fn a_recording_that_finds_no_room_is_told() {
 
 #[test]
 fn unknown_interfaces_are_named() {
-    if need::missing(&[]) {
+    if require::missing(&[]) {
         return;
     }
     let ended = netdiag(&["diagnose", "-i", "nosuch9", "--duration", "1s"]);
@@ -220,7 +220,7 @@ fn explain_speaks_of_what_was_recorded() {
 #[test]
 fn explain_knows_this_kernels_drop_reasons() {
     if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
-        return need::say("a kernel with BTF");
+        return require::say("a kernel with BTF");
     }
     for name in [
         "NETFILTER_DROP",
@@ -247,8 +247,8 @@ fn completions_and_man_page() {
 
 #[test]
 fn each_command_has_a_man_page() {
-    let desk = Desk::new();
-    let dir = desk.path("man");
+    let workdir = Workdir::new();
+    let dir = workdir.path("man");
     let folder = dir.to_str().expect("UTF-8");
     let ended = netdiag(&["man", "--dir", folder]);
     assert_eq!((ended.code, ended.text()), (Some(0), String::new()));
@@ -294,11 +294,11 @@ fn a_reader_that_went_away_is_no_failure() {
 
 #[test]
 fn without_privileges_it_names_what_it_needs() {
-    if need::missing(&[]) {
+    if require::missing(&[]) {
         return;
     }
-    let desk = Desk::new();
-    let path = desk.path("netdiag");
+    let workdir = Workdir::new();
+    let path = workdir.path("netdiag");
     let unprivileged = |arguments: &[&str]| {
         let mut command = Command::new(&path);
         command.args(arguments).uid(UNPRIVILEGED).gid(UNPRIVILEGED);
@@ -324,11 +324,11 @@ fn without_privileges_it_names_what_it_needs() {
 /// The node's configuration can be judged by anybody who may read it.
 #[test]
 fn an_audit_needs_no_privileges() {
-    if need::missing(&["setpriv"]) {
+    if require::missing(&["setpriv"]) {
         return;
     }
-    let desk = Desk::new();
-    let path = desk.path("netdiag");
+    let workdir = Workdir::new();
+    let path = workdir.path("netdiag");
     let lab = Lab::up(&["vxlan-mtu-too-large"]);
     let audit = |user: &str, format: &str| {
         let mut command = Command::new("ip");
@@ -364,7 +364,7 @@ fn an_audit_needs_no_privileges() {
 /// Neither a pod's name nor a link's may command the reader's terminal.
 #[test]
 fn hostile_names_stay_text() {
-    if need::missing(&["ip", "bridge", "sysctl", "nft", "python3"]) {
+    if require::missing(&["ip", "bridge", "sysctl", "nft", "python3"]) {
         return;
     }
     let node = ShellNode::up(&[]);

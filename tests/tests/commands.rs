@@ -2,7 +2,7 @@
 //! changes nothing, fixes are apart from what only looks, and nothing goes on for ever.
 use std::collections::BTreeMap;
 
-use netdiag_tests::{desk::Desk, recordings};
+use netdiag_tests::{recordings, workdir::Workdir};
 use serde_json::Value;
 
 fn texts(value: &Value) -> Vec<&str> {
@@ -42,11 +42,11 @@ fn commands<'a>(value: &'a Value, found: &mut Vec<(&'a str, &'a str, [&'static s
 
 #[test]
 fn every_command_is_of_the_kind_that_may_stand_there() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for name in recordings::names() {
-        let file = desk.put("one.ndr", &recordings::bytes(&name));
-        let verdict = desk.replay(&[&file, "-o", "json"]).json();
+        let file = workdir.put("one.ndr", &recordings::bytes(&name));
+        let verdict = workdir.replay(&[&file, "-o", "json"]).json();
         let mut found = Vec::new();
         commands(&verdict["findings"], &mut found);
         for (line, kind, allowed) in found {

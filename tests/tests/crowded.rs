@@ -10,10 +10,10 @@ use std::{
 };
 
 use netdiag_tests::{
-    need,
     netdiag::{binary, command_in, sentence, start_in},
     netns::sh,
     process::{Ended, PATIENCE, Process, run},
+    require,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -117,7 +117,7 @@ fn healthy(ended: &Ended) -> Value {
 
 #[test]
 fn a_pod_of_many_routes_and_links_is_read_to_a_bound() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let node = Node::up();
@@ -145,7 +145,7 @@ fn a_pod_of_many_routes_and_links_is_read_to_a_bound() {
 
 #[test]
 fn no_more_memory_is_one_sentence() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let node = Node::up();
@@ -159,7 +159,7 @@ fn no_more_memory_is_one_sentence() {
 /// It holds itself to its own bounds, whoever starts it.
 #[test]
 fn memory_is_bounded_and_no_core_is_dumped() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let node = Node::up();
@@ -225,7 +225,7 @@ fn results(pids: &[String]) -> TempDir {
 
 #[test]
 fn hundreds_of_namespaces_change_nothing() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let _alone = PODS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -292,12 +292,12 @@ impl Drop for Container {
 
 #[test]
 fn a_pod_that_makes_namespaces_has_a_few() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let _alone = PODS.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(container) = Container::make("0c4e7e2a-5e9e-4b5e-9a43-1f1b1d2c3e4f") else {
-        return need::say("cgroups that can be made");
+        return require::say("cgroups that can be made");
     };
     let node = Node::up();
     let audit = || {
@@ -339,7 +339,7 @@ fn rules(count: usize) -> String {
 /// asked for too, and nobody waits for it. Nor does anybody else who changes rules meanwhile.
 #[test]
 fn very_many_rules_hide_no_rule_that_drops() {
-    if need::missing(&["ip", "nft", "sh"]) {
+    if require::missing(&["ip", "nft", "sh"]) {
         return;
     }
     let node = Node::up();

@@ -1,10 +1,11 @@
 //! What the verdict says to do about a full etcd is done, and etcd takes writes again.
 
 use netdiag_tests::{
-    lab, need,
+    lab,
     netdiag::command_in,
     netns::exec,
     process::{PATIENCE, run},
+    require,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -14,7 +15,7 @@ const SEED: &str = "1";
 
 #[test]
 fn the_printed_commands_bring_it_back() {
-    if need::missing(&["etcd", "etcdctl", "openssl", "ip", "sh"]) {
+    if require::missing(&["etcd", "etcdctl", "openssl", "ip", "sh"]) {
         return;
     }
     let arguments = ["etcd-nospace", "--seed", SEED];

@@ -2,10 +2,10 @@
 use netdiag_tests::{
     api::{Api, Login},
     lab::Lab,
-    need,
     netdiag::start_in,
     netns::sh,
     process::{PATIENCE, Process, wait_until},
+    require,
 };
 
 fn agent(lab: &Lab, api: &Api) -> Process {
@@ -30,7 +30,7 @@ fn page(lab: &Lab) -> String {
 
 #[test]
 fn a_finding_is_an_event_on_its_pod_until_it_is_over() {
-    if need::missing(&["ip", "nft", "curl"]) {
+    if require::missing(&["ip", "nft", "curl"]) {
         return;
     }
     let lab = Lab::up(&["firewall-drop"]);
@@ -80,7 +80,7 @@ fn a_finding_is_an_event_on_its_pod_until_it_is_over() {
 
 #[test]
 fn an_api_that_forbids_events_is_told_of_once_and_ends_nothing_else() {
-    if need::missing(&["ip", "nft", "curl"]) {
+    if require::missing(&["ip", "nft", "curl"]) {
         return;
     }
     let lab = Lab::up(&["firewall-drop"]);

@@ -1,9 +1,10 @@
 //! `--filter` in the kernel: what is not asked for is not counted.
 
 use netdiag_tests::{
-    cni, need,
+    cni,
     netdiag::{netdiag, start_in},
     process::{PATIENCE, Process, wait_until},
+    require,
     shell_node::{CRON, DB, ShellNode, TOOLS, WEB},
 };
 use nix::sys::signal::Signal;
@@ -70,7 +71,7 @@ fn sums(web: u64, cron: u64) -> Vec<(String, u64)> {
 
 #[test]
 fn only_what_is_asked_for_is_counted() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let node = ShellNode::up(&[]);
@@ -104,7 +105,7 @@ fn only_what_is_asked_for_is_counted() {
 
 #[test]
 fn a_filtered_verdict_says_that_it_is_partial_and_a_recording_can_be_filtered_later() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let node = ShellNode::up(&[]);
@@ -137,7 +138,7 @@ fn a_filtered_verdict_says_that_it_is_partial_and_a_recording_can_be_filtered_la
 /// tunnel's packet as outside.
 #[test]
 fn drops_are_filtered_where_they_happen() {
-    if need::missing(&[&TOOLS[..], &["nft"]].concat()) {
+    if require::missing(&[&TOOLS[..], &["nft"]].concat()) {
         return;
     }
     let node = ShellNode::up(&[]);
@@ -187,7 +188,7 @@ fn pods_file() -> tempfile::NamedTempFile {
 
 #[test]
 fn only_the_pods_that_are_asked_for_are_counted() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let node = ShellNode::up(&[]);
@@ -207,7 +208,7 @@ fn only_the_pods_that_are_asked_for_are_counted() {
 
 #[test]
 fn a_pod_that_comes_later_is_followed() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let node = ShellNode::up(&[]);

@@ -9,8 +9,8 @@ use std::{
 
 use netdiag_tests::{
     dropping::{Dropping, POD, SERVER},
-    need,
     netdiag::start_in,
+    require,
     shell_node::{Diagnosis, pods},
 };
 use nix::{
@@ -62,7 +62,7 @@ fn flood(node: &Dropping, how: Flood) -> u64 {
 
 #[test]
 fn a_flood_of_flows_is_counted_to_the_packet() {
-    if need::missing(&["ip", "nft"]) {
+    if require::missing(&["ip", "nft"]) {
         return;
     }
     let node = Dropping::up();
@@ -94,7 +94,7 @@ fn a_flood_of_flows_is_counted_to_the_packet() {
 /// once all the same.
 #[test]
 fn a_fast_flood_is_told_to_the_packet() {
-    if need::missing(&["ip", "nft"]) {
+    if require::missing(&["ip", "nft"]) {
         return;
     }
     let node = Dropping::up();

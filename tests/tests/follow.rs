@@ -1,10 +1,10 @@
 //! Pods come and go while netdiag runs.
 
 use netdiag_tests::{
-    foreign::covers,
-    need,
     netns::{sh, without_ipv6},
+    other_tc_user::covers,
     process::{PATIENCE, Process, wait_until},
+    require,
     shell_node::{ShellNode, TOOLS},
 };
 use nix::sys::signal::Signal;
@@ -92,7 +92,7 @@ fn stop(netdiag: Process) -> Vec<Value> {
 
 #[test]
 fn a_pod_that_starts_is_covered_and_one_that_ends_is_no_error() {
-    if need::missing(&[&TOOLS[..], &["tc"]].concat()) {
+    if require::missing(&[&TOOLS[..], &["tc"]].concat()) {
         return;
     }
     let node = ShellNode::up(&[]);
@@ -123,7 +123,7 @@ fn a_pod_that_starts_is_covered_and_one_that_ends_is_no_error() {
 /// Forty at once, as when a node is drained or a job fans out.
 #[test]
 fn many_links_come_and_go() {
-    if need::missing(&[&TOOLS[..], &["tc"]].concat()) {
+    if require::missing(&[&TOOLS[..], &["tc"]].concat()) {
         return;
     }
     let node = ShellNode::up(&[]);

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use netdiag::kernel::trial::{Frame, Trial};
 use netdiag_common::hop::{FlowHop, FlowHopKey, Outer, OuterKey};
-use netdiag_tests::need;
+use netdiag_tests::require;
 
 const VXLAN_PORT: u16 = 8472;
 const LIMIT: u32 = 1450;
@@ -201,7 +201,7 @@ fn agree(program: &str, make: fn(&mut Dice) -> (u16, Vec<u8>)) -> (usize, usize)
 
 #[test]
 fn both_ways_count_the_same_at_a_hop() {
-    if need::missing(&[]) {
+    if require::missing(&[]) {
         return;
     }
     let (flows, outers) = agree("hop_ingress", packet);
@@ -211,7 +211,7 @@ fn both_ways_count_the_same_at_a_hop() {
 
 #[test]
 fn both_ways_count_the_same_inside_vxlan() {
-    if need::missing(&[]) {
+    if require::missing(&[]) {
         return;
     }
     let (flows, outers) = agree("uplink_egress", in_vxlan);
@@ -223,7 +223,7 @@ fn both_ways_count_the_same_inside_vxlan() {
 
 #[test]
 fn both_ways_count_the_same_inside_ip() {
-    if need::missing(&[]) {
+    if require::missing(&[]) {
         return;
     }
     let (flows, outers) = agree("uplink_ingress", in_ipip);

@@ -13,7 +13,7 @@ use std::{
     process::Command,
 };
 
-use netdiag_tests::{desk::Desk, process::run};
+use netdiag_tests::{process::run, workdir::Workdir};
 use serde_json::Value;
 
 /// What is put into names. `TRAP` stands for a program that no command may start.
@@ -397,18 +397,22 @@ fn options(argv: &[String], what: &str) {
 }
 
 /// Replays with these names changed: the verdict as a document and as a page.
-fn verdict(desk: &Desk, lines: &[Value], changes: &BTreeMap<String, String>) -> (Value, String) {
+fn verdict(
+    workdir: &Workdir,
+    lines: &[Value],
+    changes: &BTreeMap<String, String>,
+) -> (Value, String) {
     let mut changed = lines.to_vec();
     changed
         .iter_mut()
         .for_each(|line| replace(line, "", changes));
-    let file = desk.put("hostile.ndr", &recording(&changed));
-    let ended = desk.replay(&[&file, "-o", "json"]);
+    let file = workdir.put("hostile.ndr", &recording(&changed));
+    let ended = workdir.replay(&[&file, "-o", "json"]);
     assert!(matches!(ended.code, Some(0 | 1 | 4)), "{ended:?}");
     let verdict = ended.json();
     let missing = verdict["not_checked"].to_string();
     assert!(!missing.contains("damaged"), "{missing}");
-    let page = desk.replay(&[&file, "-o", "wide"]);
+    let page = workdir.replay(&[&file, "-o", "wide"]);
     assert_eq!(page.code, ended.code, "{page:?}");
     (verdict, page.text())
 }
@@ -423,7 +427,7 @@ fn commands_run_the_words_that_are_meant() {
         eprintln!("skipped: only root can become nobody");
         return;
     }
-    let (desk, stubs) = (Desk::new(), Stubs::new());
+    let (workdir, stubs) = (Workdir::new(), Stubs::new());
     PROGRAMS
         .iter()
         .chain(&MORE)
@@ -466,7 +470,7 @@ fn commands_run_the_words_that_are_meant() {
             if seed < seeds {
                 questions(&mut lines, payload(seed));
             }
-            let (verdict, page) = verdict(&desk, &lines, &changes);
+            let (verdict, page) = verdict(&workdir, &lines, &changes);
             let mut lines = Vec::new();
             commands(&verdict, &mut lines);
             for pasted in sentences::pasted(&page) {

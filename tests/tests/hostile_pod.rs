@@ -10,9 +10,9 @@ use std::{
 use netdiag_tests::{
     impostor::{MEASURED, impostor, inside, ready},
     lab::Lab,
-    need,
     netdiag::binary,
     process::{Process, run},
+    require,
 };
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
@@ -188,11 +188,11 @@ fn nft(arguments: &[&str]) -> bool {
 #[test]
 fn hostile_names_change_no_verdict() {
     let tools = ["ip", "nft", "iptables-nft", "setpriv", "bash", "python3"];
-    if need::missing(&tools) {
+    if require::missing(&tools) {
         return;
     }
     if !nft(&["-j", "list", "tables"]) {
-        return need::say("an nft that knows JSON");
+        return require::say("an nft that knows JSON");
     }
     let twin = diagnosed(&PLAIN, |_| Vec::new());
     assert!(

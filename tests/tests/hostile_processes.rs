@@ -8,9 +8,9 @@ use std::{
 
 use netdiag_tests::{
     impostor::{MEASURED, NOBODY, impostor, inside, ready},
-    need,
     netdiag::binary,
     process::{Process, run},
+    require,
     shell_node::{ShellNode, TOOLS, fixture},
 };
 use nix::sys::signal::Signal;
@@ -26,7 +26,7 @@ const LOOSE: &str = "--iface-regex=cali|ens5";
 const CAUSE: &str = "flannel-iface-regex-unanchored";
 
 fn missing() -> bool {
-    need::missing(&[&TOOLS[..], &["setpriv", "bash"]].concat())
+    require::missing(&[&TOOLS[..], &["setpriv", "bash"]].concat())
 }
 
 /// What an audit of the node says, and what it took.
@@ -157,7 +157,7 @@ fn a_command_line_of_a_gigabyte_costs_nothing() {
     let mut process = impostor(&netns, &["--huge"], &words);
     let said = process.line(SECONDS);
     if said != "ready" {
-        return need::say(&format!("a kernel that allows PR_SET_MM_MAP ({said})"));
+        return require::say(&format!("a kernel that allows PR_SET_MM_MAP ({said})"));
     }
     let line = fs::File::open(format!("/proc/{}/cmdline", process.pid())).expect("there");
     let mut line = std::io::Read::take(line, 1 << 27);
@@ -177,7 +177,7 @@ fn a_service_of_roots_is_believed() {
     let node = ShellNode::up(&[]);
     let netns = node.netns("left");
     let Some(service) = Service::make("flanneld") else {
-        return need::say("cgroups that can be made");
+        return require::say("cgroups that can be made");
     };
     let script = format!(
         "{} exec -a /opt/bin/flanneld /usr/bin/python3 - '{LOOSE}' < {}",

@@ -8,9 +8,9 @@ use std::{
 };
 
 use netdiag_tests::{
-    desk::Desk,
     netdiag::{binary, sentence},
     process::{Ended, run},
+    workdir::Workdir,
 };
 
 /// What a process may map.
@@ -62,8 +62,8 @@ fn noise(length: usize) -> String {
 }
 
 /// `netdiag replay FILE` with little to take from.
-fn replay(desk: &Desk, name: &str, bytes: &[u8], arguments: &[&str]) -> Ended {
-    let file = desk.put(name, bytes);
+fn replay(workdir: &Workdir, name: &str, bytes: &[u8], arguments: &[&str]) -> Ended {
+    let file = workdir.put(name, bytes);
     let limited =
         format!("ulimit -v {ADDRESS_SPACE_KB} && ulimit -d {MOST_KB} && exec \"$0\" \"$@\"");
     let mut command = Command::new("sh");
@@ -80,13 +80,13 @@ fn replay(desk: &Desk, name: &str, bytes: &[u8], arguments: &[&str]) -> Ended {
     ended
 }
 
-fn refused(desk: &Desk, name: &str, blocks: &[String], word: &str) {
-    refused_bytes(desk, name, &recording(blocks), word);
+fn refused(workdir: &Workdir, name: &str, blocks: &[String], word: &str) {
+    refused_bytes(workdir, name, &recording(blocks), word);
 }
 
-fn refused_bytes(desk: &Desk, name: &str, bytes: &[u8], word: &str) {
+fn refused_bytes(workdir: &Workdir, name: &str, bytes: &[u8], word: &str) {
     for format in ["json", "ndjson"] {
-        let ended = replay(desk, name, bytes, &["-o", format]);
+        let ended = replay(workdir, name, bytes, &["-o", format]);
         let said = sentence(&ended);
         assert_eq!(ended.code, Some(3), "{name}: {ended:?}");
         assert!(said.contains(name) && said.contains(word), "{name}: {said}");
@@ -101,26 +101,26 @@ fn begun(rest: &str) -> String {
 
 #[test]
 fn what_unpacks_to_much_is_refused() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     let many = |what: &str, bytes: usize| what.repeat(bytes / what.len());
     let rows = many("[],", 32 << 20);
     let rows = format!(",\"tables\":{{\"flows\":{{\"new\":[{rows}[]]}}}}");
-    refused(&desk, "rows.ndr", &[begun(&tick(1, &rows))], "unpacks");
+    refused(&workdir, "rows.ndr", &[begun(&tick(1, &rows))], "unpacks");
     let scene = many("{},", 32 << 20);
     let scene = format!("{{\"scene\":{{\"pods\":{{\"new\":[{scene}{{}}]}}}}}}\n");
-    refused(&desk, "scene.ndr", &[begun(&scene)], "unpacks");
+    refused(&workdir, "scene.ndr", &[begun(&scene)], "unpacks");
     let lines = many("{}\n", 32 << 20);
-    refused(&desk, "lines.ndr", &[begun(&lines)], "unpacks");
+    refused(&workdir, "lines.ndr", &[begun(&lines)], "unpacks");
 }
 
 #[test]
 fn names_of_any_length_are_refused() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     let name = noise(1 << 20);
     let symbols = |n: usize| tick(n, &format!(",\"symbols\":[[{n},\"{name}\"]]"));
     let blocks: Vec<String> = (1..4).map(symbols).collect();
     refused(
-        &desk,
+        &workdir,
         "symbols.ndr",
         &[vec![begun("")], blocks].concat(),
         "name",
@@ -129,11 +129,11 @@ fn names_of_any_length_are_refused() {
 
 #[test]
 fn time_that_stands_still_is_refused() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     let empty = tick(1, "").repeat(4_000);
     let blocks = vec![empty; 250];
     refused(
-        &desk,
+        &workdir,
         "ticks.ndr",
         &[vec![begun("")], blocks].concat(),
         "time",
@@ -143,7 +143,7 @@ fn time_that_stands_still_is_refused() {
 /// The same, in blocks that unpack as real ones do.
 #[test]
 fn what_grows_slowly_is_refused_too() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     let block = |what: &str| what.repeat((240 << 10) / what.len());
     let rows = block("[],");
     let rows = |n| {
@@ -154,7 +154,7 @@ fn what_grows_slowly_is_refused_too() {
     };
     let rows: Vec<String> = (1..100).map(rows).collect();
     refused_bytes(
-        &desk,
+        &workdir,
         "slow-rows.ndr",
         &plain(&[vec![begun("")], rows].concat()),
         "rows",
@@ -168,7 +168,7 @@ fn what_grows_slowly_is_refused_too() {
     };
     let pods: Vec<String> = (1..100).map(pods).collect();
     refused_bytes(
-        &desk,
+        &workdir,
         "slow-scene.ndr",
         &plain(&[vec![first + &tick(0, "")], pods].concat()),
         "larger",
@@ -188,21 +188,21 @@ fn what_grows_slowly_is_refused_too() {
     );
     let labels: Vec<String> = (1..6).map(labels).collect();
     refused_bytes(
-        &desk,
+        &workdir,
         "slow-labels.ndr",
         &plain(&[vec![first], labels].concat()),
         "larger",
     );
 
     let lines = block("{}\n");
-    refused(&desk, "slow-lines.ndr", &[begun(&lines)], "lines");
+    refused(&workdir, "slow-lines.ndr", &[begun(&lines)], "lines");
 
     let deep = format!(
         "{{\"scene\":{{\"x\":{{\"new\":{}{}}}}}}}\n",
         "[".repeat(9_000),
         "]".repeat(9_000)
     );
-    refused(&desk, "deep.ndr", &[begun(&deep)], "deep");
+    refused(&workdir, "deep.ndr", &[begun(&deep)], "deep");
 
     let symbols = |n: usize| {
         let some: Vec<String> = (0..200)
@@ -212,7 +212,7 @@ fn what_grows_slowly_is_refused_too() {
     };
     let symbols: Vec<String> = (1..60).map(symbols).collect();
     refused_bytes(
-        &desk,
+        &workdir,
         "slow-symbols.ndr",
         &plain(&[vec![begun("")], symbols].concat()),
         "kernel functions",
@@ -222,25 +222,25 @@ fn what_grows_slowly_is_refused_too() {
 /// Whoever plays it looks at the time at each reading: what comes between two of them is little.
 #[test]
 fn what_comes_without_a_reading_is_refused() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     let pods = "{},".repeat(10_000);
     let first = format!("{HEADER}\n{{\"scene\":{{\"pods\":{{\"new\":[{pods}{{}}]}}}}}}\n");
     let same = "{\"scene\":{\"pods\":{\"list\":[999999,[],[]]}}}\n".repeat(1_000);
     refused(
-        &desk,
+        &workdir,
         "scenes.ndr",
         &[first + &same],
         "twice before a reading",
     );
 
     let later = "{\"n\":[[[]]]}\n".repeat(4_000);
-    refused(&desk, "later.ndr", &[begun(&later)], "before a reading");
+    refused(&workdir, "later.ndr", &[begun(&later)], "before a reading");
 }
 
 /// What a link is depends on all others: the time would go by the square of their number.
 #[test]
 fn links_without_end_are_refused() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     let link = |n| {
         format!(
             "{{\"index\":{n},\"name\":\"\",\"kind\":\"Veth\",\"mtu\":1,\"up\":true,\"ethernet\":true,\
@@ -254,34 +254,39 @@ fn links_without_end_are_refused() {
         links.join(",")
     );
     let scene = format!("{{\"scene\":{{\"node\":{{\"new\":{node}}}}}}}\n");
-    refused(&desk, "links.ndr", &[begun(&scene) + &tick(1, "")], "links");
+    refused(
+        &workdir,
+        "links.ndr",
+        &[begun(&scene) + &tick(1, "")],
+        "links",
+    );
 }
 
 /// A pod with a million addresses takes no more than they do: it is judged.
 #[test]
 fn addresses_of_pods_take_little() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     let address = |n: u32| format!("\"::{:x}:{:x}\"", n >> 16, n & 0xffff);
     let all: Vec<String> = (0..1_300_000).map(address).collect();
     let pod = format!("{{\"addresses\":[{}]}}", all.join(","));
     let scene = format!("{{\"scene\":{{\"pods\":{{\"new\":[{pod}]}}}}}}\n");
     let end = "{\"end\":true}\n";
     let bytes = plain(&[begun(&scene) + &tick(1, "") + end]);
-    let ended = replay(&desk, "addresses.ndr", &bytes, &["-o", "json"]);
+    let ended = replay(&workdir, "addresses.ndr", &bytes, &["-o", "json"]);
     assert!(ended.stderr.is_empty(), "{:?}", ended.stderr);
 }
 
 /// Each block by itself unpacks to no more than a small one may.
 #[test]
 fn small_blocks_unpack_to_no_more_than_large_ones() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     let spaces = format!("{{\"n\":\"{}\"}}\n", " ".repeat(200 << 10));
-    refused(&desk, "spaces.ndr", &vec![spaces; 100], "unpacks");
+    refused(&workdir, "spaces.ndr", &vec![spaces; 100], "unpacks");
 }
 
 #[test]
 fn columns_without_end_are_refused() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     let header = |columns: &[String]| {
         let columns = columns.join("\",\"");
         format!(
@@ -290,26 +295,26 @@ fn columns_without_end_are_refused() {
         )
     };
     let many: Vec<String> = (0..1_000).map(|n| format!("column{n}")).collect();
-    refused(&desk, "columns.ndr", &[header(&many)], "columns");
+    refused(&workdir, "columns.ndr", &[header(&many)], "columns");
     refused(
-        &desk,
+        &workdir,
         "twice.ndr",
         &[header(&["packets".into(), "packets".into()])],
         "twice",
     );
     let huge: Vec<String> = (0..20_000).map(|n| format!("column{n}")).collect();
-    refused(&desk, "header.ndr", &[header(&huge)], "header");
-    refused(&desk, "headers.ndr", &[begun(HEADER)], "two headers");
+    refused(&workdir, "header.ndr", &[header(&huge)], "header");
+    refused(&workdir, "headers.ndr", &[begun(HEADER)], "two headers");
 }
 
 /// Real ones are judged with as little.
 #[test]
 fn recordings_of_nodes_are_judged() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/recordings");
     for name in ["port-exhaustion", "dns-unreachable", "healthy.worker-1"] {
         let bytes = std::fs::read(folder.join(format!("{name}.ndr"))).expect("a recording");
-        let ended = replay(&desk, &format!("{name}.ndr"), &bytes, &["-o", "json"]);
+        let ended = replay(&workdir, &format!("{name}.ndr"), &bytes, &["-o", "json"]);
         assert!(ended.stderr.is_empty(), "{ended:?}");
         assert!(matches!(ended.code, Some(0 | 1)), "{ended:?}");
     }

@@ -11,11 +11,11 @@ use std::{
 
 use netdiag_tests::{
     api::{Api, Login, objects},
-    lab, need,
+    lab,
     netdiag::{command, start_in},
     netns::{exec, sh},
     process::{PATIENCE, Process, wait_until},
-    schema,
+    require, schema,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -281,13 +281,13 @@ impl Watch {
 }
 
 fn missing() -> bool {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return true;
     }
     let folders = ["/opt/cni/bin/bridge", "/usr/lib/cni/bridge"];
     let there = folders.iter().any(|file| Path::new(file).is_file());
     if !there {
-        need::say("the CNI plugin bridge");
+        require::say("the CNI plugin bridge");
     }
     !there
 }

@@ -6,10 +6,11 @@ use netdiag_tests::{
         Api, Login,
         objects::{node, pod, service, slice},
     },
-    lab, need,
+    lab,
     netdiag::{command, command_in, netdiag, sentence, start_in},
     netns::exec,
     process::{PATIENCE, run},
+    require,
     shell_node::{CRON, DB, ShellNode, TOOLS, WEB, pods},
 };
 use nix::sys::signal::Signal;
@@ -99,7 +100,7 @@ fn doctor_tells_what_is_allowed() {
 
 #[test]
 fn an_incident_names_the_pods_that_the_api_knows() {
-    if need::missing(&[&TOOLS[..], &["nft"]].concat()) {
+    if require::missing(&[&TOOLS[..], &["nft"]].concat()) {
         return;
     }
     let node = ShellNode::up(&[("TUNNEL_MTU", "1450")]);
@@ -129,7 +130,7 @@ fn an_incident_names_the_pods_that_the_api_knows() {
 
 #[test]
 fn a_service_is_an_end_of_a_path_by_its_name() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let node = ShellNode::up(&[]);
@@ -161,7 +162,7 @@ fn a_service_is_an_end_of_a_path_by_its_name() {
 
 #[test]
 fn names_that_would_move_a_terminal_are_harmless() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let node = ShellNode::up(&[("TUNNEL_MTU", "1450")]);
@@ -251,7 +252,7 @@ fn peak(netns: &str, by: &[&str]) -> (u64, Value) {
 
 #[test]
 fn a_large_cluster_takes_little_memory() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let node = ShellNode::up(&[]);
@@ -327,7 +328,7 @@ fn twice(scenario: &str, prepare: impl Fn(&Api, &Value)) -> (Value, Value) {
 
 #[test]
 fn the_api_alone_names_a_mismatch_as_the_cni_does() {
-    if need::missing(&["ip", "sh"]) {
+    if require::missing(&["ip", "sh"]) {
         return;
     }
     let (by_cni, by_api) = twice("vxlan-source-mismatch", |_, _| {});
@@ -337,7 +338,7 @@ fn the_api_alone_names_a_mismatch_as_the_cni_does() {
 
 #[test]
 fn the_api_tells_which_service_has_no_endpoints() {
-    if need::missing(&["ip", "sh", "nft", "iptables"]) {
+    if require::missing(&["ip", "sh", "nft", "iptables"]) {
         return;
     }
     let (by_cni, by_api) = twice("service-no-endpoints", |api, finding| {

@@ -2,10 +2,11 @@
 use std::{fs, process::Command};
 
 use netdiag_tests::{
-    cni, need,
+    cni,
     netdiag::{command_in, start_in},
     netns::{exec, sh},
     process::{PATIENCE, Process, run},
+    require,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -46,7 +47,7 @@ impl Node {
         ]);
         add.args(["type", kind]);
         if run(&mut add).code != Some(0) {
-            need::say(&format!("the kernel's {kind}"));
+            require::say(&format!("the kernel's {kind}"));
             return None;
         }
         node.address(&pod, "eth0", POD);
@@ -91,7 +92,7 @@ impl Drop for Node {
 }
 
 fn drops_inside_are_the_pods(kind: &str) {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let Some(node) = Node::up(kind) else { return };
@@ -116,7 +117,7 @@ fn drops_inside_are_the_pods(kind: &str) {
 }
 
 fn its_path_is_the_shared_device(kind: &str) {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let Some(node) = Node::up(kind) else { return };

@@ -11,9 +11,9 @@ use std::{
 
 use netdiag_tests::{
     api::{Api, Login, objects::node},
-    need,
     netdiag::{netdiag, sentence},
     process::{run, wait_until},
+    require,
 };
 use serde_json::{Value, json};
 
@@ -233,8 +233,8 @@ fn by_name(documents: Vec<Value>) -> BTreeMap<String, Value> {
 /// Each overlay is what is printed for its profile.
 #[test]
 fn kustomize_builds_what_is_printed() {
-    if need::find("kubectl").is_none() {
-        return need::say("kubectl");
+    if require::find("kubectl").is_none() {
+        return require::say("kubectl");
     }
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("netdiag").display().to_string();
@@ -298,8 +298,8 @@ fn promtool(arguments: &[&str]) {
 
 #[test]
 fn prometheus_takes_the_rules() {
-    if need::find("promtool").is_none() {
-        return need::say("promtool");
+    if require::find("promtool").is_none() {
+        return require::say("promtool");
     }
     for more in [
         &[][..],
@@ -335,8 +335,8 @@ fn prometheus_takes_the_scrape_configuration() {
         assert_eq!(rules.clone().filter(of).count(), 1, "{source}");
         assert!(rules.clone().any(|it| it["regex"] == *value), "{value}");
     }
-    if need::find("promtool").is_none() {
-        return need::say("promtool");
+    if require::find("promtool").is_none() {
+        return require::say("promtool");
     }
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("prometheus.yml");
@@ -352,8 +352,8 @@ fn prometheus_takes_the_scrape_configuration() {
 /// With the times that are shipped.
 #[test]
 fn alerts_fire_when_they_should_and_not_before() {
-    if need::find("promtool").is_none() {
-        return need::say("promtool");
+    if require::find("promtool").is_none() {
+        return require::say("promtool");
     }
     let (folder, file) = rule_file(&["--runbook-url", "https://wiki.example/netdiag/"]);
     let rules = fs::read_to_string(&file).expect("written");

@@ -8,10 +8,10 @@ use std::{
 };
 
 use netdiag_tests::{
-    foreign, need,
     netdiag::{binary, command, netdiag, sentence},
+    other_tc_user,
     process::{PATIENCE, run, wait_until},
-    recordings,
+    recordings, require,
     schema::{self, Form},
     shell_node::ShellNode,
 };
@@ -342,7 +342,7 @@ fn doctor_and_audit_answer() {
 
 #[test]
 fn without_privileges_a_tool_says_so() {
-    if need::missing(&["setpriv"]) {
+    if require::missing(&["setpriv"]) {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -393,12 +393,12 @@ enum End {
 }
 
 fn one_live_call(end: End) {
-    if need::missing(&["ip", "bridge", "sysctl", "tc"]) {
+    if require::missing(&["ip", "bridge", "sysctl", "tc"]) {
         return;
     }
     let node = ShellNode::up(&[]);
     let left = node.netns("left");
-    let before = foreign::attached(&left);
+    let before = other_tc_user::attached(&left);
     let mut client = in_node(&left);
     let told = client.call("diagnose", json!({"duration_seconds": 1}));
     checked(&mut client, "diagnose", &told);
@@ -410,9 +410,9 @@ fn one_live_call(end: End) {
     wait_until("programs are attached", PATIENCE, || {
         let started = children(client.server.id());
         child = started.first().copied().unwrap_or_default();
-        child != 0 && foreign::covers(child, &left, "caliweb")
+        child != 0 && other_tc_user::covers(child, &left, "caliweb")
     });
-    let held = foreign::held(child);
+    let held = other_tc_user::held(child);
     let why = client.refused(
         "path",
         json!({"source": "10.0.0.1", "destination": "10.0.0.2"}),
@@ -443,7 +443,7 @@ fn one_live_call(end: End) {
         End::Interrupt => assert_eq!(client.ended(), Some(130)),
     }
     assert!(begun.elapsed() < Duration::from_secs(40));
-    assert_eq!(foreign::attached(&left), before);
+    assert_eq!(other_tc_user::attached(&left), before);
     wait_until("its programs are gone", PATIENCE, || held.left().is_empty());
     if end == End::Cancel {
         let told = client.call("diagnose", json!({"duration_seconds": 1}));

@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use netdiag_tests::{
-    need,
     netdiag::{binary, netdiag},
     process::{Ended, run},
+    require,
 };
 
 /// The node: a first process with the root of this machine, which starts the container.
@@ -65,7 +65,7 @@ fn root_of(ended: &Ended) -> String {
 
 #[test]
 fn the_nodes_root_is_found_in_a_container() {
-    if need::missing(&["unshare", "setpriv", "chroot"]) {
+    if require::missing(&["unshare", "setpriv", "chroot"]) {
         return;
     }
     let doctor = ["doctor", "-o", "json", "-v"];
@@ -83,7 +83,7 @@ fn the_nodes_root_is_found_in_a_container() {
 
 #[test]
 fn a_pod_that_may_not_look_at_process_1_finds_it_too() {
-    if need::missing(&["unshare", "setpriv", "chroot"]) {
+    if require::missing(&["unshare", "setpriv", "chroot"]) {
         return;
     }
     let doctor = ["doctor", "-o", "json"];

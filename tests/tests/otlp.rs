@@ -7,10 +7,10 @@ use std::{fs, path::Path, process::Command};
 use netdiag_tests::{
     api::tls,
     lab::Lab,
-    need,
     netdiag::{command_in, netdiag, sentence, start_in},
     netns::sh,
     process::{PATIENCE, Process, wait_until},
+    require,
 };
 
 const COLLECTOR: &str = "http://127.0.0.1:4317";
@@ -40,7 +40,7 @@ fn rotel(netns: &str) -> Process {
 
 #[test]
 fn a_real_collector_takes_a_finding_its_drops_and_its_legs() {
-    if need::missing(&["ip", "nft", "curl", ROTEL]) {
+    if require::missing(&["ip", "nft", "curl", ROTEL]) {
         return;
     }
     let lab = Lab::up(&["firewall-drop"]);
@@ -113,7 +113,7 @@ fn agent_behind_tls(lab: &Lab, ca: &Path, headers: &str) -> Process {
 
 #[test]
 fn records_pass_a_gateway_that_asks_for_tls_and_a_header() {
-    if need::missing(&["ip", "nft", "nginx", ROTEL]) {
+    if require::missing(&["ip", "nft", "nginx", ROTEL]) {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -133,7 +133,7 @@ fn records_pass_a_gateway_that_asks_for_tls_and_a_header() {
 
 #[test]
 fn a_collector_whose_certificate_nobody_knows_gets_nothing() {
-    if need::missing(&["ip", "nginx"]) {
+    if require::missing(&["ip", "nginx"]) {
         return;
     }
     let folders = [(); 2].map(|()| tempfile::tempdir().expect("a temporary folder"));
@@ -148,7 +148,7 @@ fn a_collector_whose_certificate_nobody_knows_gets_nothing() {
 
 #[test]
 fn a_collector_that_is_not_there_is_told_of_once_and_keeps_nobody() {
-    if need::missing(&["ip", "curl"]) {
+    if require::missing(&["ip", "curl"]) {
         return;
     }
     let lab = Lab::up(&["healthy"]);

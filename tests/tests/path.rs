@@ -2,9 +2,9 @@
 use std::path::PathBuf;
 
 use netdiag_tests::{
-    need,
     netdiag::{binary, netdiag},
     process::Ended,
+    require,
 };
 use serde_json::Value;
 
@@ -182,7 +182,7 @@ fn expected(path: &Value) -> &Value {
 /// Live, with packets of netdiag's own: echoes of both sizes pass, connections do not.
 #[test]
 fn probes_tell_what_comes_back() {
-    if need::missing(&[]) {
+    if require::missing(&[]) {
         return;
     }
     let (from, to) = ends("firewall-drop");
@@ -214,7 +214,7 @@ fn probes_tell_what_comes_back() {
 /// translation.
 #[test]
 fn every_hop_counts_the_same_packets() {
-    if need::missing(&["nft"]) {
+    if require::missing(&["nft"]) {
         return;
     }
     let (from, _) = ends("service-no-endpoints");

@@ -5,9 +5,9 @@ use std::{
 };
 
 use netdiag_tests::{
-    need,
     netdiag::{command, netdiag, start_in},
     process::{PATIENCE, Process, run},
+    require,
     shell_node::{ShellNode, TOOLS},
 };
 use nix::sys::signal::Signal;
@@ -36,7 +36,7 @@ fn bits(pid: u32, field: &str) -> Vec<u64> {
 
 #[test]
 fn every_thread_of_a_trace_has_only_what_it_needs() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let node = ShellNode::up(&[]);
@@ -56,7 +56,7 @@ fn every_thread_of_a_trace_has_only_what_it_needs() {
     assert!(sealed.iter().all(|it| it == "1"), "{sealed:?}");
     // A link that comes later is covered all the same.
     node.crowd();
-    let covered = || netdiag_tests::foreign::covers(pid, &node.netns("left"), "calix3");
+    let covered = || netdiag_tests::other_tc_user::covers(pid, &node.netns("left"), "calix3");
     netdiag_tests::process::wait_until("new links are covered", PATIENCE, covered);
     let ended = process.stop(Signal::SIGINT);
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -64,7 +64,7 @@ fn every_thread_of_a_trace_has_only_what_it_needs() {
 
 #[test]
 fn doctor_tells_what_is_held() {
-    if need::missing(&[]) {
+    if require::missing(&[]) {
         return;
     }
     let ended = netdiag(&["doctor", "-o", "json"]);
@@ -111,7 +111,7 @@ fn holds(bytes: &[u8], part: &[u8]) -> bool {
 /// In a folder of somebody else's, as a person's home is to sudo.
 #[test]
 fn samples_are_headers_for_their_owner_alone() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let node = ShellNode::up(&[]);
@@ -135,7 +135,7 @@ fn samples_are_headers_for_their_owner_alone() {
 
 #[test]
 fn outputs_go_through_no_links() {
-    if need::missing(&[]) {
+    if require::missing(&[]) {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");

@@ -8,9 +8,9 @@ use std::{collections::BTreeSet, fs, io::Write, path::Path, process::Command};
 
 use netdiag_tests::{
     lab::Lab,
-    need,
     netdiag::{binary, netdiag},
     process::{PATIENCE, Process, run, wait_until},
+    require,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ fn confined(container: &Value, netns: &str, history: &Path, arguments: &[String]
 /// Names come from the CNI's files here, and from the API in a cluster.
 #[test]
 fn the_minimal_profile_lets_an_agent_name_a_rule() {
-    if need::missing(&["ip", "nft", "curl", "setpriv"]) {
+    if require::missing(&["ip", "nft", "curl", "setpriv"]) {
         return;
     }
     let container = container("minimal");
@@ -127,7 +127,7 @@ struct Node {
 impl Node {
     /// Nothing where this machine cannot have one, which is said.
     fn up(containerd: Option<&Path>) -> Option<Self> {
-        if need::missing(&["ip", "nft", "curl"]) {
+        if require::missing(&["ip", "nft", "curl"]) {
             return None;
         }
         let lab = Lab::up(&["firewall-drop"]);
@@ -317,7 +317,7 @@ fn each_profile_does_in_containerd_what_doctor_says() {
 fn each_profile_does_so_in_another_containerd() {
     match std::env::var_os("NETDIAG_CONTAINERD") {
         Some(folder) => profiles_do_what_doctor_says(Some(Path::new(&folder))),
-        None => need::say("another containerd, in the folder that NETDIAG_CONTAINERD names"),
+        None => require::say("another containerd, in the folder that NETDIAG_CONTAINERD names"),
     }
 }
 

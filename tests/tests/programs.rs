@@ -6,9 +6,9 @@ use std::{
 };
 
 use netdiag_tests::{
-    need,
     netdiag::command,
     process::{Ended, run},
+    require,
 };
 
 /// Programs that it runs at one time or another.
@@ -34,7 +34,7 @@ fn audit(folder: &Path, path: &str) -> Ended {
 
 #[test]
 fn path_chooses_no_program() {
-    if need::missing(&["journalctl", "nft"]) {
+    if require::missing(&["journalctl", "nft"]) {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");

@@ -2,11 +2,11 @@
 use std::collections::BTreeSet;
 
 use netdiag_tests::{
-    desk::Desk,
-    need,
     netdiag::netdiag,
     process::Ended,
     recordings::{bytes, rewritten},
+    require,
+    workdir::Workdir,
 };
 use serde_json::Value;
 
@@ -28,19 +28,19 @@ const DISAGREE: [&str; 2] = [
 const HEALTHY: [&str; 2] = ["healthy.worker-1", "healthy.worker-2"];
 
 /// Both recordings where they can be replayed, the second one's clock wrong by so many seconds.
-fn pair(desk: &Desk, names: [&str; 2], wrong: i64) -> [String; 2] {
+fn pair(workdir: &Workdir, names: [&str; 2], wrong: i64) -> [String; 2] {
     let second = match wrong {
         0 => bytes(names[1]),
         wrong => shifted(&bytes(names[1]), wrong),
     };
     [
-        desk.put(&format!("{}.ndr", names[0]), &bytes(names[0])),
-        desk.put(&format!("{}.ndr", names[1]), &second),
+        workdir.put(&format!("{}.ndr", names[0]), &bytes(names[0])),
+        workdir.put(&format!("{}.ndr", names[1]), &second),
     ]
 }
 
-fn joined(desk: &Desk, [one, other]: &[String; 2]) -> Value {
-    let ended = desk.replay(&[one, other, "-o", "json"]);
+fn joined(workdir: &Workdir, [one, other]: &[String; 2]) -> Value {
+    let ended = workdir.replay(&[one, other, "-o", "json"]);
     assert!(ended.stderr.is_empty(), "{ended:?}");
     ended.json()
 }
@@ -118,9 +118,9 @@ fn none_twice(verdict: &Value) {
 
 #[test]
 fn a_wrong_outer_source_is_seen_from_both_ends() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     for wrong in [0, 90, -300] {
-        let verdict = joined(&desk, &pair(&desk, REFUSED, wrong));
+        let verdict = joined(&workdir, &pair(&workdir, REFUSED, wrong));
         assert_eq!(roots(&verdict), [("vxlan-source-mismatch", "worker-1")]);
         let finding = &verdict["findings"][0];
         says(
@@ -151,9 +151,9 @@ fn skew(verdict: &Value, wrong: i64) {
 
 #[test]
 fn answers_that_go_astray_are_seen_from_both_ends() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     for wrong in [0, -90, 300] {
-        let verdict = joined(&desk, &pair(&desk, UNDELIVERED, wrong));
+        let verdict = joined(&workdir, &pair(&workdir, UNDELIVERED, wrong));
         assert_eq!(roots(&verdict), [("vxlan-source-mismatch", "k8s-n2")]);
         let finding = &verdict["findings"][0];
         says(finding, "k8s-n2", &["left k8s-n1", "all came to k8s-n2"]);
@@ -170,9 +170,9 @@ fn answers_that_go_astray_are_seen_from_both_ends() {
 
 #[test]
 fn pods_without_a_route_are_seen_on_their_own_node() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     for wrong in [0, 90, -300] {
-        let verdict = joined(&desk, &pair(&desk, ROUTE, wrong));
+        let verdict = joined(&workdir, &pair(&workdir, ROUTE, wrong));
         assert_eq!(roots(&verdict), [("pod-route-missing", "worker-1")]);
         let finding = &verdict["findings"][0];
         says(
@@ -206,8 +206,8 @@ fn pods_without_a_route_are_seen_on_their_own_node() {
 /// A node that has no way back, and a peer that would have blamed the network.
 #[test]
 fn answers_that_find_no_route_are_not_the_networks_fault() {
-    let desk = Desk::new();
-    let verdict = joined(&desk, &pair(&desk, NO_ROUTE, 0));
+    let workdir = Workdir::new();
+    let verdict = joined(&workdir, &pair(&workdir, NO_ROUTE, 0));
     assert_eq!(roots(&verdict), [("no-route", "worker-1")]);
     let findings = list(&verdict, "findings").iter();
     let silence = findings.clone().find(|f| f["cause"] == "overlay-blocked");
@@ -219,8 +219,8 @@ fn answers_that_find_no_route_are_not_the_networks_fault() {
 /// Both name the same disagreement, each with its own values.
 #[test]
 fn one_disagreement_is_one_finding() {
-    let desk = Desk::new();
-    let verdict = joined(&desk, &pair(&desk, DISAGREE, 0));
+    let workdir = Workdir::new();
+    let verdict = joined(&workdir, &pair(&workdir, DISAGREE, 0));
     let finding = &verdict["findings"][0];
     assert_eq!(finding["cause"], "overlay-port-or-vni-mismatch");
     assert_eq!(list(finding, "nodes").len(), 2, "{finding:#}");
@@ -235,10 +235,10 @@ fn one_disagreement_is_one_finding() {
 
 #[test]
 fn a_healthy_pair_lost_nothing() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     for wrong in [0, 90, -300] {
-        let [one, other] = pair(&desk, HEALTHY, wrong);
-        let ended = desk.replay(&[&one, &other, "-o", "json"]);
+        let [one, other] = pair(&workdir, HEALTHY, wrong);
+        let ended = workdir.replay(&[&one, &other, "-o", "json"]);
         assert_eq!(ended.code, Some(0), "{ended:?}");
         let verdict = ended.json();
         assert_eq!(verdict["verdict"], "healthy");
@@ -253,9 +253,9 @@ fn a_healthy_pair_lost_nothing() {
 
 #[test]
 fn every_line_names_its_node() {
-    let desk = Desk::new();
-    let [one, other] = pair(&desk, ROUTE, 0);
-    let ended = desk.replay(&[&one, &other, "-o", "ndjson"]);
+    let workdir = Workdir::new();
+    let [one, other] = pair(&workdir, ROUTE, 0);
+    let ended = workdir.replay(&[&one, &other, "-o", "ndjson"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let events = ended.ndjson();
     assert!(events.iter().all(|e| e["node"].is_string()), "{events:#?}");
@@ -267,7 +267,7 @@ fn every_line_names_its_node() {
     assert_eq!(once.len(), causes.len(), "{causes:?}");
     let between = events.iter().filter(|e| e["type"] == "between");
     assert_eq!(between.count(), 2);
-    let table = desk.replay(&[&one, &other]).text();
+    let table = workdir.replay(&[&one, &other]).text();
     for words in [
         "pod-route-missing  on worker-1",
         "worker-2: ",
@@ -289,12 +289,12 @@ fn untold(ended: &Ended) -> String {
 
 #[test]
 fn the_same_file_twice_counts_once() {
-    let desk = Desk::new();
-    let [one, _] = pair(&desk, REFUSED, 0);
-    let copy = desk.put("copy.ndr", &bytes(REFUSED[0]));
-    let alone = desk.replay(&[&one, "-o", "json"]).json();
+    let workdir = Workdir::new();
+    let [one, _] = pair(&workdir, REFUSED, 0);
+    let copy = workdir.put("copy.ndr", &bytes(REFUSED[0]));
+    let alone = workdir.replay(&[&one, "-o", "json"]).json();
     for other in [&one, &copy] {
-        let ended = desk.replay(&[&one, other, "-o", "json"]);
+        let ended = workdir.replay(&[&one, other, "-o", "json"]);
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert_eq!(ended.json()["findings"], alone["findings"]);
         assert!(untold(&ended).contains("counts once"), "{ended:?}");
@@ -303,15 +303,15 @@ fn the_same_file_twice_counts_once() {
 
 #[test]
 fn strangers_are_judged_each_by_itself() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     // Another cluster, the same node at another time, another node at another time.
     for (one, other, why) in [
         (REFUSED[0], UNDELIVERED[1], "different clusters"),
         (REFUSED[0], ROUTE[0], "both are recordings of one node"),
         (REFUSED[0], ROUTE[1], "not recorded at the same time"),
     ] {
-        let files = pair(&desk, [one, other], 0);
-        let ended = desk.replay(&[&files[0], &files[1], "-o", "json"]);
+        let files = pair(&workdir, [one, other], 0);
+        let ended = workdir.replay(&[&files[0], &files[1], "-o", "json"]);
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert!(untold(&ended).contains(why), "{ended:?}");
         let verdict = ended.json();
@@ -319,7 +319,7 @@ fn strangers_are_judged_each_by_itself() {
         assert_eq!(list(&verdict, "nodes").len(), 2);
         all_named(&verdict);
         for file in &files {
-            for (cause, _) in roots(&desk.replay(&[file, "-o", "json"]).json()) {
+            for (cause, _) in roots(&workdir.replay(&[file, "-o", "json"]).json()) {
                 let found = list(&verdict, "findings").iter();
                 assert!(found.clone().any(|f| f["cause"] == cause), "{cause}");
             }
@@ -330,12 +330,12 @@ fn strangers_are_judged_each_by_itself() {
 /// Both nodes of a lab are recorded while it happens.
 #[test]
 fn a_lab_is_recorded_on_all_its_nodes() {
-    if need::missing(&["ip"]) {
+    if require::missing(&["ip"]) {
         return;
     }
     for scenario in ["vxlan-source-mismatch", "pod-route-missing"] {
-        let desk = Desk::new();
-        let folder = desk.path("nodes").display().to_string();
+        let workdir = Workdir::new();
+        let folder = workdir.path("nodes").display().to_string();
         let live = netdiag(&[
             "lab",
             "run",
@@ -351,8 +351,8 @@ fn a_lab_is_recorded_on_all_its_nodes() {
             .map(|file| file.expect("a file").path().display().to_string())
             .collect();
         assert_eq!(files.len(), 2, "{files:?}");
-        files.iter().for_each(|file| desk.hand_over(file));
-        let ended = desk.replay(&[&files[0], &files[1], "-o", "json"]);
+        files.iter().for_each(|file| workdir.hand_over(file));
+        let ended = workdir.replay(&[&files[0], &files[1], "-o", "json"]);
         assert!(ended.stderr.is_empty(), "{ended:?}");
         let verdict = ended.json();
         let roots = roots(&verdict);

@@ -9,9 +9,8 @@ use std::{
 
 use netdiag_tests::{
     chromium::{self, Browser, View},
-    need,
     netdiag::netdiag,
-    recordings,
+    recordings, require,
 };
 use serde_json::{Value, json};
 
@@ -165,7 +164,7 @@ fn contrasts(browser: &mut Browser, what: &str) {
 #[ignore = "needs Chromium: cargo xtask test --ui"]
 fn pages_are_whole_at_every_width() {
     let Some(program) = chromium::find() else {
-        need::say("Chromium");
+        require::say("Chromium");
         return;
     };
     let folder = folder();

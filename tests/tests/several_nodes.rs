@@ -10,10 +10,10 @@ use netdiag_tests::{
         objects::{node, pod},
     },
     lab::Lab,
-    need,
     netdiag::{binary, command, sentence},
     netns::{exec, sh},
     process::{Ended, PATIENCE, Process, run, wait_until},
+    require,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -97,7 +97,7 @@ fn why<'a>(verdict: &'a Value, what: &str) -> &'a str {
 
 #[test]
 fn both_ends_of_a_tunnel_are_one_incident() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let cluster = Cluster::up("vxlan-source-mismatch");
@@ -130,7 +130,7 @@ fn address(netns: &str) -> String {
 
 #[test]
 fn a_way_leads_over_the_nodes_of_its_ends() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let cluster = Cluster::up("healthy");
@@ -216,7 +216,7 @@ fn knows(netns: &str, cause: &str) -> bool {
 
 #[test]
 fn agents_know_the_last_minutes() {
-    if need::missing(&TOOLS) || need::missing(&["curl"]) {
+    if require::missing(&TOOLS) || require::missing(&["curl"]) {
         return;
     }
     let cluster = Cluster::up("overlay-blocked");
@@ -261,7 +261,7 @@ fn agents_know_the_last_minutes() {
 
 #[test]
 fn a_drop_on_the_far_node_is_seen_from_both_ends() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let cluster = Cluster::up("healthy");
@@ -301,7 +301,7 @@ fn tunnel(netns: &str) -> String {
 
 #[test]
 fn nothing_is_left_behind() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let cluster = Cluster::up("healthy");
@@ -392,7 +392,7 @@ fn nothing_is_left_behind() {
 
 #[test]
 fn a_killed_client_leaves_nothing_for_long() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let cluster = Cluster::up("healthy");
@@ -417,7 +417,7 @@ fn a_killed_client_leaves_nothing_for_long() {
 
 #[test]
 fn a_pod_that_comes_late_is_taken_away_too() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let cluster = Cluster::up("healthy");
@@ -435,7 +435,7 @@ fn a_pod_that_comes_late_is_taken_away_too() {
 
 #[test]
 fn who_may_not_is_told_so() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let cluster = Cluster::up("healthy");

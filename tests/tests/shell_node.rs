@@ -15,8 +15,8 @@ mod two_rules;
 mod two_uplinks;
 
 use netdiag_tests::{
-    need,
     netns::{exec, sh},
+    require,
     shell_node::{CRON, DB, ShellNode, TOOLS, Verdict, WEB, evidence, pods},
 };
 
@@ -35,7 +35,7 @@ fn with_traffic(node: &ShellNode) -> Verdict {
 }
 
 fn missing(more: &[&str]) -> bool {
-    need::missing(&[&TOOLS, more].concat())
+    require::missing(&[&TOOLS, more].concat())
 }
 
 #[test]

@@ -10,12 +10,12 @@ use std::{
 };
 
 use netdiag_tests::{
-    foreign,
     lab::Lab,
-    need,
     netdiag::{netdiag, start_in},
     netns::sh,
+    other_tc_user,
     process::{PATIENCE, Process, run, wait_until},
+    require,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -206,7 +206,7 @@ fn sample(pid: u32, netns: &str) -> Sample {
         descriptors: fs::read_dir(format!("/proc/{pid}/fd"))
             .expect("it runs")
             .count(),
-        programs: foreign::held(pid).programs.len(),
+        programs: other_tc_user::held(pid).programs.len(),
         series: drops.count(),
     }
 }
@@ -320,7 +320,7 @@ fn assert_flat(samples: &[Sample]) {
 
 #[test]
 fn an_agent_stays_as_it_is() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let node = Node::up();
@@ -332,7 +332,7 @@ fn an_agent_stays_as_it_is() {
     let first = agent(&node, &folder);
     let samples = churn(&node, first.pid(), &mut number, begun + long() / 2, each);
     assert_flat(&samples);
-    let held = foreign::held(first.pid());
+    let held = other_tc_user::held(first.pid());
     first.stop(Signal::SIGKILL);
     let second = agent(&node, &folder);
     // What the killed one had is gone, and nothing is attached twice.
@@ -357,7 +357,7 @@ fn an_agent_stays_as_it_is() {
             .code
             .is_some_and(|it| it <= 1 || it == 4)
     );
-    let held = foreign::held(second.pid());
+    let held = other_tc_user::held(second.pid());
     let ended = second.stop(Signal::SIGTERM);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     wait_until("nothing of it is left", PATIENCE, || held.left().is_empty());

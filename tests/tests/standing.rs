@@ -2,10 +2,10 @@
 use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use netdiag_tests::{
-    need,
     netdiag::{command, netdiag},
     netns::{exec, packets},
     process::{PATIENCE, Process, run, wait_until},
+    require,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -75,7 +75,7 @@ fn is_gone(pid: &str) -> bool {
 
 #[test]
 fn programs_run_until_the_lab_is_taken_down() {
-    if need::missing(&["ip"]) {
+    if require::missing(&["ip"]) {
         return;
     }
     let lab = Standing::up("flannel-iface-regex-unanchored");
@@ -93,7 +93,7 @@ fn programs_run_until_the_lab_is_taken_down() {
 
 #[test]
 fn programs_end_with_a_killed_keeper_and_traffic_tells() {
-    if need::missing(&["ip"]) {
+    if require::missing(&["ip"]) {
         return;
     }
     let lab = Standing::up("flannel-iface-regex-unanchored");
@@ -114,7 +114,7 @@ fn programs_end_with_a_killed_keeper_and_traffic_tells() {
 
 #[test]
 fn traffic_ends_with_its_lab() {
-    if need::missing(&["ip"]) {
+    if require::missing(&["ip"]) {
         return;
     }
     let lab = Standing::up("healthy");
@@ -131,7 +131,7 @@ fn traffic_ends_with_its_lab() {
 /// An operator's fix stands, though the traffic is started anew.
 #[test]
 fn what_the_timeline_changes_for_good_happens_once() {
-    if need::missing(&["ip", "sh"]) {
+    if require::missing(&["ip", "sh"]) {
         return;
     }
     let lab = Standing::up("forwarding-disabled");

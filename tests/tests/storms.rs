@@ -9,9 +9,9 @@ use std::{
 
 use netdiag_tests::{
     dropping::{self, Dropping},
-    need,
     netdiag::start_in,
     process::Process,
+    require,
 };
 use nix::{
     sched::{CloneFlags, setns},
@@ -163,7 +163,7 @@ fn check(kind: Kind, sent: i64, packets: i64, events: &Value) {
 
 #[test]
 fn every_event_of_a_storm_is_accounted_for() {
-    if need::missing(&["ip", "nft"]) {
+    if require::missing(&["ip", "nft"]) {
         return;
     }
     let storms =

@@ -3,14 +3,14 @@
 use std::process::Command;
 
 use netdiag_tests::{
-    need,
     netdiag::{binary, netdiag, sentence},
+    require,
     tmux::Tmux,
 };
 
 #[test]
 fn a_recording_is_looked_at_and_left() {
-    if need::missing(&["tmux", "stty"]) {
+    if require::missing(&["tmux", "stty"]) {
         return;
     }
     let terminal = Tmux::open(80, 24);
@@ -35,7 +35,7 @@ fn a_recording_is_looked_at_and_left() {
 
 #[test]
 fn a_signal_leaves_the_terminal_as_it_was() {
-    if need::missing(&["tmux", "stty", "pkill"]) {
+    if require::missing(&["tmux", "stty", "pkill"]) {
         return;
     }
     let terminal = Tmux::open(80, 24);
@@ -51,7 +51,7 @@ fn a_signal_leaves_the_terminal_as_it_was() {
 
 #[test]
 fn what_is_no_recording_is_a_sentence() {
-    if need::missing(&["tmux", "stty"]) {
+    if require::missing(&["tmux", "stty"]) {
         return;
     }
     let terminal = Tmux::open(100, 24);
@@ -100,7 +100,7 @@ fn a_panic_gives_the_terminal_back_and_is_read_there() {
     if let Ok(place) = std::env::var(PANICS) {
         return panics_with_the_screen(&place);
     }
-    if need::missing(&["tmux", "stty"]) {
+    if require::missing(&["tmux", "stty"]) {
         return;
     }
     let program = std::env::current_exe().expect("this program");

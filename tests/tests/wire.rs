@@ -3,12 +3,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use netdiag_tests::{
     lab::Lab,
-    need,
     netdiag::start_in,
     netns::{link_of_kind, link_towards},
     pcap::Packet,
     process::{PATIENCE, Process, wait_until},
-    retransmits, schema,
+    require, retransmits, schema,
     tcpdump::Capture,
 };
 use nix::sys::signal::Signal;
@@ -151,7 +150,7 @@ fn assert_retransmits_agree(seen: &Seen, hop: &Hop) -> u64 {
 
 #[test]
 fn oversize_packets_and_retransmits_are_those_of_the_wire() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let lab = Lab::up(&["vxlan-mtu-too-large", "--offload", "off", "--seed", "2"]);
@@ -189,7 +188,7 @@ fn oversize_packets_and_retransmits_are_those_of_the_wire() {
 
 #[test]
 fn outer_sources_that_mismatch_are_those_of_the_wire() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     // This seed's node A is refused by the network; it is the one that can see it.

@@ -13,7 +13,7 @@ use netdiag_common::{
 use super::{dns, hop::Seen};
 use crate::{
     clock,
-    emit::{Event0, add, count, emit, entry},
+    emit::{SampleHeader, add, count, emit, entry},
     filter,
     front::{self, Passed},
     maps::{self, Room, Rows},
@@ -358,7 +358,7 @@ fn sample(
     }
     let now = clock::now();
     hop.next_emit = now + EMIT_INTERVAL_NS;
-    let record = Event0 {
+    let record = SampleHeader {
         time: now,
         location: 0,
         flow: &packet.flow,

@@ -4,7 +4,7 @@
 //! Costs a frame that is not IP one load of its type, an ARP packet one load and one map update,
 //! an ICMPv6 packet a comparison. A table of addresses on a link is small, and changes seldom.
 use netdiag_common::{
-    claim::{Claim, ClaimKey},
+    claim::{NeighbourAnnouncement, NeighbourAnnouncementKey},
     hop::INGRESS,
 };
 
@@ -46,7 +46,7 @@ pub fn arp(bytes: &Skb, seen: &Seen) -> Option<()> {
     if !ours || !claims || sender == 0 {
         return Some(());
     }
-    let mut key = ClaimKey {
+    let mut key = NeighbourAnnouncementKey {
         address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0],
         ifindex: seen.ifindex,
         family: 4,
@@ -78,7 +78,7 @@ pub fn advertised(bytes: &Skb, seen: &Seen, packet: &Packet, kind: u8) -> Option
     if flags[0] & OVERRIDE == 0 || be16(option[0], option[1]) != TARGET {
         return Some(());
     }
-    let key = ClaimKey {
+    let key = NeighbourAnnouncementKey {
         address: bytes.load(packet.l4 + 8)?,
         ifindex: seen.ifindex,
         family: 6,
@@ -100,9 +100,9 @@ fn number(mac: [u8; 6]) -> u64 {
 
 /// One copy of the code for both families.
 #[inline(never)]
-fn note(key: &ClaimKey, mac: u64, now: u64) -> i32 {
+fn note(key: &NeighbourAnnouncementKey, mac: u64, now: u64) -> i32 {
     let Some(value) = maps::CLAIMS.get_ptr_mut(key) else {
-        let new = Claim {
+        let new = NeighbourAnnouncement {
             one: mac,
             other: 0,
             of_one: 1,
@@ -141,7 +141,7 @@ fn note(key: &ClaimKey, mac: u64, now: u64) -> i32 {
 
 /// Puts it in the place of the one that did not come last.
 #[inline(always)]
-fn replace(claim: &mut Claim, mac: u64) -> u32 {
+fn replace(claim: &mut NeighbourAnnouncement, mac: u64) -> u32 {
     if claim.latest == 1 {
         claim.one = mac;
         claim.of_one = 0;

@@ -19,7 +19,7 @@ use netdiag_common::{
     hop::{EGRESS, INGRESS, PLAIN},
 };
 
-use super::{account, claim, dns, icmp_error, tunnelled};
+use super::{account, claim, dns, encap, icmp_error};
 use crate::{
     clock,
     emit::count,
@@ -212,7 +212,7 @@ fn try_hop(ctx: &TcContext, direction: u8, link_header: bool, uplink: bool) -> O
     if uplink {
         let carried = tunnel::carried(&bytes, packet, settings);
         if carried.kind != PLAIN {
-            return tunnelled::account(&bytes, seen, packet, &carried);
+            return encap::account(&bytes, seen, packet, &carried);
         }
     }
     if filter::hop(&packet.flow, seen.ifindex, seen.segments) {

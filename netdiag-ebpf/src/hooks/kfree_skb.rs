@@ -19,7 +19,7 @@ use netdiag_common::{
 
 use crate::{
     clock,
-    emit::{Event0, count, emit, entry},
+    emit::{SampleHeader, count, emit, entry},
     filter,
     front::{self, Died},
     maps::{self, offset},
@@ -279,7 +279,7 @@ const _: () = assert!(align_of::<DropKey>() == align_of::<DropWords>());
 
 #[inline(always)]
 fn sample(skb: u64, key: &DropKey, lost: &Lost, now: u64) {
-    let record = Event0 {
+    let record = SampleHeader {
         time: now,
         location: key.location,
         flow: &key.flow,

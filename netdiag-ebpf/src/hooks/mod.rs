@@ -9,5 +9,5 @@ pub mod tcp_retransmit_skb;
 mod account;
 mod claim;
 mod dns;
+mod encap;
 mod icmp_error;
-mod tunnelled;

@@ -12,7 +12,7 @@ use netdiag_common::{
 };
 
 use crate::{
-    emit::{Event0, add, count, emit, entry},
+    emit::{SampleHeader, add, count, emit, entry},
     filter,
     maps::{self, offset},
     read::{at, netns, skb, sock},
@@ -74,7 +74,7 @@ fn record(sk: u64, skb: u64) -> Option<()> {
 /// A record without packet bytes: the retransmitted skb has no headers yet.
 #[inline(always)]
 fn sample(key: &RetransmitKey, sequence: u32, payload: u32, now: u64) {
-    let record = Event0 {
+    let record = SampleHeader {
         time: now,
         location: 0,
         flow: &key.flow,

@@ -17,7 +17,7 @@ use std::{env, hint::black_box, io::Write, process::ExitCode};
 
 use netdiag::{
     causes,
-    diagnosis::judge::Judge,
+    diagnosis::diagnoser::Diagnoser,
     model::{event::LiveEvent, observation::Observation},
     pipeline::{facts::Facts, scene::Scene},
 };
@@ -91,8 +91,8 @@ fn measure(scene: &Scene, observation: &Observation) -> Times {
         let asks = median(|| cause.needs(&facts).len());
         (cause.id, asks, median(|| cause.evaluate(&facts).len()))
     });
-    let mut judge = Judge::default();
-    let asked = || Judge::default().findings(scene, observation);
+    let mut judge = Diagnoser::default();
+    let asked = || Diagnoser::default().findings(scene, observation);
     let findings = asked().findings;
     Times {
         flows: observation.flows.len(),
@@ -108,6 +108,6 @@ fn measure(scene: &Scene, observation: &Observation) -> Times {
     }
 }
 
-fn told(judge: &mut Judge, scene: &Scene, observation: &Observation) -> Vec<LiveEvent> {
+fn told(judge: &mut Diagnoser, scene: &Scene, observation: &Observation) -> Vec<LiveEvent> {
     judge.events(scene, observation).events
 }

@@ -3,11 +3,11 @@
 mod arbiter;
 pub mod causes;
 mod crowd;
-mod deltas;
-pub mod judge;
+pub mod diagnoser;
+mod event_diff;
+mod name_grace_period;
 pub mod nodes;
 pub mod path;
-mod patience;
 #[cfg(test)]
 mod testing;
 pub mod verdict;

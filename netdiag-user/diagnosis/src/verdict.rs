@@ -5,7 +5,7 @@ use netdiag_lang::{mark, t};
 
 use super::Evaluated;
 use crate::{
-    causes::{stuck::stuck, undecided::Waiting},
+    causes::{undecided::Waiting, unexplained::unexplained},
     model::{
         observation::Observation,
         pod::SourceUse,
@@ -18,11 +18,11 @@ use crate::{
     },
     pipeline::{
         asked::Asked,
+        coverage::coverage,
         facts::{Facts, Loss},
         journey,
         scene::Run,
         translation,
-        unseen::unseen,
     },
 };
 
@@ -97,11 +97,11 @@ pub fn verdict(
     cannot_tell.retain(|row| row.causes.iter().any(|cause| naming.names(cause)));
     let bad = findings.iter().any(|f| f.severity > Severity::Info);
     // What is wrong says enough; only good news can come too early.
-    let unseen = unseen(facts, &run).filter(|_| !bad);
+    let unseen = coverage(facts, &run).filter(|_| !bad);
     // Whatever was found: what else fails is not told by it.
     let mut unexplained = match unseen.is_some() {
         true => Vec::new(),
-        false => stuck(facts, &findings),
+        false => unexplained(facts, &findings),
     };
     let told = unexplained.iter_mut().map(|one| &mut one.flows);
     let told = told.chain(cannot_tell.iter_mut().map(|row| &mut row.flows));

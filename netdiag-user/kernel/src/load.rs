@@ -20,7 +20,7 @@ use netdiag_common::{
 use super::{
     flush::{self, Flush},
     offsets,
-    refusal::{self, Broken},
+    refusal::{self, BadObject},
     sizes,
     types::KernelTypes,
     version,
@@ -359,8 +359,8 @@ impl Programs {
         M: TryFrom<&'a mut aya::maps::Map, Error = MapError>,
     {
         let map = self.ebpf.map_mut(name);
-        let map = map.ok_or_else(|| Broken::no_map(name))?;
-        M::try_from(map).map_err(|_| Broken::other_map(name).into())
+        let map = map.ok_or_else(|| BadObject::no_map(name))?;
+        M::try_from(map).map_err(|_| BadObject::other_map(name).into())
     }
 }
 

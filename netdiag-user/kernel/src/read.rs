@@ -18,7 +18,7 @@ use netdiag_common::{
     loss::{DropKey, Dropped},
 };
 
-use super::{batch, load::Programs, refusal::Broken, rest::Rest};
+use super::{batch, load::Programs, refusal::BadObject, rest::Rest};
 use crate::{
     model::observation::{Observation, Wanted},
     sys::bpf,
@@ -213,8 +213,8 @@ impl Programs {
         wanted: impl FnMut(&K) -> bool,
     ) -> Result<Vec<(K, V)>> {
         let map = self.ebpf.map(name);
-        let map = map.ok_or_else(|| Broken::no_map(name))?;
-        let fd = fd(map).ok_or_else(|| Broken::other_map(name))?;
+        let map = map.ok_or_else(|| BadObject::no_map(name))?;
+        let fd = fd(map).ok_or_else(|| BadObject::other_map(name))?;
         batch::entries(fd, wanted).with_context(|| format!("reading map {name}"))
     }
 

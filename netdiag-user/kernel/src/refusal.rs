@@ -57,9 +57,9 @@ impl std::error::Error for Unavailable {}
 /// The object that this program was built with is not the one it needs: a stale or broken build,
 /// nothing that this machine lacks.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Broken(pub String);
+pub struct BadObject(pub String);
 
-impl Broken {
+impl BadObject {
     /// Begins its sentence, so that who started us can tell it from what a machine lacks.
     pub const SAYS: &str = "this netdiag was built wrong";
 
@@ -74,13 +74,13 @@ impl Broken {
     }
 }
 
-impl std::fmt::Display for Broken {
+impl std::fmt::Display for BadObject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}; build it again", Self::SAYS, self.0)
     }
 }
 
-impl std::error::Error for Broken {}
+impl std::error::Error for BadObject {}
 
 /// Why the object was not loaded.
 pub(super) fn of_object(error: aya::EbpfError) -> anyhow::Error {
@@ -97,7 +97,7 @@ pub(super) fn of_object(error: aya::EbpfError) -> anyhow::Error {
     match error {
         // Found in the object alone; the rest is what the kernel says no to.
         aya::EbpfError::ParseError(_) | aya::EbpfError::RelocationError(_) => {
-            Broken(format!("its eBPF object cannot be read: {error}")).into()
+            BadObject(format!("its eBPF object cannot be read: {error}")).into()
         }
         _ => anyhow::Error::new(error).context("loading the eBPF object"),
     }

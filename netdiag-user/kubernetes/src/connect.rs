@@ -10,10 +10,10 @@ use kube::{
 };
 
 use super::{
-    book::Book,
     bounded::{Bounded, PAGE},
-    heard::Hearing,
+    cluster_store::ClusterStore,
     kubeconfig::{self, Asked},
+    liveness::Liveness,
 };
 
 /// An API server that lives answers a connection at once.
@@ -88,12 +88,12 @@ fn provide() {
     });
 }
 
-/// A client whose answers are noted in the book, and have so many bytes at most.
-pub fn client(config: Config, book: &Book, most: usize) -> Result<Client> {
+/// A client whose answers are noted in the store, and have so many bytes at most.
+pub fn client(config: Config, book: &ClusterStore, most: usize) -> Result<Client> {
     provide();
     let builder = ClientBuilder::try_from(config).context("a client for the API")?;
     let builder = builder.with_layer(&Bounded(most));
-    Ok(builder.with_layer(&Hearing(book.clone())).build())
+    Ok(builder.with_layer(&Liveness(book.clone())).build())
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{Asked, book::Book, bounded, connect};
+use crate::{Asked, bounded, cluster_store::ClusterStore, connect};
 
 mod bucket;
 mod desk;
@@ -108,7 +108,7 @@ impl Events {
         let Some(config) = connect::config(asked).await? else {
             return Ok(None);
         };
-        let (book, _) = Book::new(config.cluster_url.to_string());
+        let (book, _) = ClusterStore::new(config.cluster_url.to_string());
         let client = connect::client(config, &book, bounded::PAGE)?;
         Ok(Some(Self::through(client, node, most)))
     }

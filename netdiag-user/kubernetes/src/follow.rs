@@ -15,7 +15,7 @@ use kube::{
 };
 use tokio::time::{sleep, timeout};
 
-use super::{book::Book, bounded::TooLong, keep::Watched};
+use super::{bounded::TooLong, cluster_store::ClusterStore, keep::Watched};
 use crate::model::cluster::Trouble;
 
 /// The API ends a watch after this long and is asked again: a connection that died unheard is
@@ -42,7 +42,7 @@ enum Next {
 
 pub async fn follow<K: Watched + Send + Sync + 'static>(
     client: Client,
-    book: Book,
+    book: ClusterStore,
     fields: Option<String>,
     streaming: bool,
 ) where
@@ -72,7 +72,7 @@ fn config(fields: Option<String>, streaming: bool) -> Config {
 /// One list, and the watch after it.
 async fn once<K: Watched + Send + Sync + 'static>(
     client: &Client,
-    book: &Book,
+    book: &ClusterStore,
     config: &Config,
     pause: &mut Pause,
 ) -> Next
@@ -117,7 +117,7 @@ where
 
 /// Whether the API owes an answer for too long. A watch is asked for again and again, also where
 /// nothing happens.
-fn silent<K: Watched>(book: &Book, begun: Instant, listing: bool) -> bool {
+fn silent<K: Watched>(book: &ClusterStore, begun: Instant, listing: bool) -> bool {
     let since = book.silence(K::TOPIC).unwrap_or_else(|| begun.elapsed());
     let most = match listing {
         true => PATIENCE,
@@ -127,7 +127,7 @@ fn silent<K: Watched>(book: &Book, begun: Instant, listing: bool) -> bool {
 }
 
 /// Returns whether a list goes on.
-fn take<K: Watched>(book: &Book, event: Event<K>, listing: bool) -> bool {
+fn take<K: Watched>(book: &ClusterStore, event: Event<K>, listing: bool) -> bool {
     match event {
         Event::Init => {
             book.begin::<K>();

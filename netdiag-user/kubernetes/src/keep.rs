@@ -7,7 +7,7 @@ use kube::{Resource, api::ObjectMeta};
 use serde::de::DeserializeOwned;
 
 use super::{
-    book::Inner,
+    cluster_store::Inner,
     objects,
     store::{Store, Weigh},
 };
@@ -33,15 +33,15 @@ pub trait Watched: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Deseri
     const TOPIC: Topic;
     type Kept: Weigh;
 
-    fn keep(self, cut: &mut Cut) -> Self::Kept;
+    fn keep(self, cut: &mut Truncation) -> Self::Kept;
     fn store(inner: &mut Inner) -> &mut Store<Self::Kept>;
 }
 
 /// Whether something had to be cut.
 #[derive(Default)]
-pub struct Cut(pub bool);
+pub struct Truncation(pub bool);
 
-impl Cut {
+impl Truncation {
     fn text(&mut self, text: String) -> String {
         if text.chars().count() <= LONGEST {
             return text;
@@ -92,7 +92,7 @@ impl Watched for objects::Pod {
     const TOPIC: Topic = Topic::Pods;
     type Kept = Pod;
 
-    fn keep(self, cut: &mut Cut) -> Pod {
+    fn keep(self, cut: &mut Truncation) -> Pod {
         let (namespace, name) = cut.names(&self.metadata);
         let status = self.status;
         // A pod that has ended keeps the address in its status that others have by now.
@@ -131,7 +131,7 @@ impl Watched for objects::Pod {
 }
 
 /// The id without the runtime's name before it: `containerd://`.
-fn container(status: objects::ContainerStatus, cut: &mut Cut) -> Container {
+fn container(status: objects::ContainerStatus, cut: &mut Truncation) -> Container {
     let id = status.container_id;
     let own = id.split_once("://").map_or(id.as_str(), |(_, id)| id);
     Container {
@@ -153,7 +153,7 @@ impl Watched for objects::Service {
     const TOPIC: Topic = Topic::Services;
     type Kept = Service;
 
-    fn keep(self, cut: &mut Cut) -> Service {
+    fn keep(self, cut: &mut Truncation) -> Service {
         let (namespace, name) = cut.names(&self.metadata);
         let spec = self.spec;
         let own = spec.cluster_ips.into_iter().chain([spec.cluster_ip]);
@@ -176,7 +176,7 @@ impl Watched for objects::Service {
     }
 }
 
-fn ports(ports: Vec<objects::Port>, cut: &mut Cut) -> Vec<Port> {
+fn ports(ports: Vec<objects::Port>, cut: &mut Truncation) -> Vec<Port> {
     let known = cut.list(ports, MOST_PORTS).into_iter();
     known
         .map(|p| Port {
@@ -212,7 +212,7 @@ impl Watched for objects::EndpointSlice {
     const TOPIC: Topic = Topic::EndpointSlices;
     type Kept = SliceOf;
 
-    fn keep(self, cut: &mut Cut) -> SliceOf {
+    fn keep(self, cut: &mut Truncation) -> SliceOf {
         let (namespace, _) = cut.names(&self.metadata);
         let labels = self.metadata.labels.unwrap_or_default();
         let service = labels.get(SERVICE_NAME).cloned();
@@ -233,7 +233,7 @@ impl Watched for objects::EndpointSlice {
     }
 }
 
-fn backend(endpoint: objects::Endpoint, namespace: &str, cut: &mut Cut) -> Backend {
+fn backend(endpoint: objects::Endpoint, namespace: &str, cut: &mut Truncation) -> Backend {
     let target = endpoint.target_ref;
     let pod = (target.kind == "Pod" && !target.name.is_empty()).then(|| {
         let own = cut.some(target.namespace);
@@ -274,7 +274,7 @@ impl Watched for objects::Node {
     const TOPIC: Topic = Topic::Nodes;
     type Kept = Member;
 
-    fn keep(self, cut: &mut Cut) -> Member {
+    fn keep(self, cut: &mut Truncation) -> Member {
         let (_, name) = cut.names(&self.metadata);
         let said = self.metadata.annotations.unwrap_or_default();
         let addresses = self.status.addresses.into_iter();
@@ -316,7 +316,7 @@ mod tests {
 
     fn kept<K: Watched>(text: &str) -> (K::Kept, bool) {
         let object: K = serde_json::from_str(text).expect("an object");
-        let mut cut = Cut::default();
+        let mut cut = Truncation::default();
         (object.keep(&mut cut), cut.0)
     }
 

@@ -7,14 +7,14 @@
 //!
 //! Of the pods of other nodes only those are known that back a Service: EndpointSlices name them,
 //! and a node need not watch all pods of the cluster.
-mod book;
 mod bounded;
+mod cluster_store;
 mod connect;
 pub mod events;
 mod follow;
-mod heard;
 mod keep;
 mod kubeconfig;
+mod liveness;
 mod objects;
 mod settings;
 mod store;
@@ -31,7 +31,7 @@ use anyhow::Result;
 use kube::Client;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
-use self::book::Book;
+use self::cluster_store::ClusterStore;
 pub use self::{connect::access, follow::why, kubeconfig::Asked};
 use model::cluster::{Cluster, Topic};
 use netdiag_model as model;
@@ -83,7 +83,7 @@ impl Kubernetes {
         };
         let this = This::new(node);
         let server = config.cluster_url.to_string();
-        let (book, picture) = Book::new(server.trim_end_matches('/').to_owned());
+        let (book, picture) = ClusterStore::new(server.trim_end_matches('/').to_owned());
         let client = connect::client(config, &book, most)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(book.clone().publish());
@@ -111,9 +111,14 @@ impl Kubernetes {
     }
 }
 
-async fn all(client: Client, book: Book, picture: watch::Receiver<Arc<Cluster>>, this: This) {
+async fn all(
+    client: Client,
+    book: ClusterStore,
+    picture: watch::Receiver<Arc<Cluster>>,
+    this: This,
+) {
     let streaming = streams(&client).await;
-    let at_once = |client: &Client, book: &Book| (client.clone(), book.clone());
+    let at_once = |client: &Client, book: &ClusterStore| (client.clone(), book.clone());
     let (c, b) = at_once(&client, &book);
     let nodes = follow::follow::<objects::Node>(c, b, None, streaming);
     let (c, b) = at_once(&client, &book);
@@ -144,7 +149,11 @@ async fn streams(client: &Client) -> bool {
 
 /// By which name the cluster knows this node: its own if there is such a Node, else that of the
 /// one Node with an address of this node's.
-async fn node_name(book: &Book, mut picture: watch::Receiver<Arc<Cluster>>, this: This) -> String {
+async fn node_name(
+    book: &ClusterStore,
+    mut picture: watch::Receiver<Arc<Cluster>>,
+    this: This,
+) -> String {
     let begun = Instant::now();
     let settled = picture.wait_for(|c| c.settled(Topic::Nodes));
     let known = timeout(NODES, settled).await;

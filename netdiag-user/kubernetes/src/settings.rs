@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::{Api, Client, Error};
 use tokio::time::{sleep, timeout};
 
-use super::{book::Book, follow::why, objects::ConfigMap};
+use super::{cluster_store::ClusterStore, follow::why, objects::ConfigMap};
 use crate::model::cluster::{Flannel, Topic, Trouble};
 
 /// Settings change when somebody installs something.
@@ -34,7 +34,7 @@ struct Backend {
     port: Option<u16>,
 }
 
-pub async fn follow(client: Client, book: Book) {
+pub async fn follow(client: Client, book: ClusterStore) {
     loop {
         let pause = match timeout(PATIENCE, flannel(&client)).await {
             Ok(Ok(found)) => {

@@ -18,7 +18,7 @@ use super::guarded::Guarded;
 use super::netns::PREFIX;
 use super::plan::Node;
 use super::sys::enter_before_exec;
-use crate::kernel::refusal::Broken;
+use crate::kernel::refusal::BadObject;
 use crate::model::shell::CommandLine;
 use crate::model::verdict::Verdict;
 use crate::shell;
@@ -173,7 +173,7 @@ impl Diagnosis {
 /// A skip, unless netdiag itself is at fault.
 fn gave_up(status: ExitStatus, said: &str) -> anyhow::Error {
     match status.code() {
-        Some(3) if !said.contains(Broken::SAYS) => anyhow!(Skipped(format!(
+        Some(3) if !said.contains(BadObject::SAYS) => anyhow!(Skipped(format!(
             "needs what netdiag diagnose misses: {said}"
         ))),
         _ => anyhow!("netdiag diagnose ended with {status}; it said: {said}"),
@@ -209,7 +209,7 @@ mod tests {
         let ended = |said: &str| gave_up(ExitStatus::from_raw(3 << 8), said);
         let skipped = |said: &str| ended(said).downcast_ref::<Skipped>().is_some();
         assert!(skipped("netdiag: this kernel has no BPF ring buffer"));
-        let broken = Broken::no_map("FLOWS").to_string();
+        let broken = BadObject::no_map("FLOWS").to_string();
         assert!(!skipped(&format!("netdiag: reading: {broken}")));
     }
 }

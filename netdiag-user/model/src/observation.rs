@@ -1,7 +1,7 @@
 //! What the kernel side counted, as one reading of its maps. Live traces and recordings give the
 //! same thing; everything behind it is shared.
 use netdiag_common::{
-    claim::{Claim, ClaimKey},
+    claim::{NeighbourAnnouncement, NeighbourAnnouncementKey},
     config::counter,
     dns::{Dns, DnsKey},
     event::Event,
@@ -41,7 +41,7 @@ pub struct Observation {
     pub icmp_errors: Vec<(IcmpErrorKey, IcmpError)>,
     pub dns: Vec<(DnsKey, Dns)>,
     /// Who says that an address is theirs.
-    pub claims: Vec<(ClaimKey, Claim)>,
+    pub claims: Vec<(NeighbourAnnouncementKey, NeighbourAnnouncement)>,
     pub drops: Vec<(DropKey, Dropped)>,
     pub retransmits: Vec<(RetransmitKey, Retransmitted)>,
     /// OOM-killed processes, by pid.

@@ -9,7 +9,7 @@ use netdiag_common::{flow::FlowKey, hop::FlowHop};
 use crate::{
     model::flow::UDP,
     pipeline::{
-        attempts::{Outcome, Try},
+        connection_groups::{Connection, Outcome},
         facts::Facts,
     },
 };
@@ -59,7 +59,7 @@ fn is_lossy(hop: &FlowHop) -> bool {
     lossy && (hop.retransmits >= 3 || hop.packets < 10)
 }
 
-fn came_to(facts: &Facts<'_>, tried: &Try<'_>) -> Option<Suspicion> {
+fn came_to(facts: &Facts<'_>, tried: &Connection<'_>) -> Option<Suspicion> {
     match tried.outcome {
         Outcome::Refused => Some(Suspicion::Refused),
         // Most datagrams ask for no answer; questions do.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::{
-    diagnosis::{judge::Judge, path},
+    diagnosis::{diagnoser::Diagnoser, path},
     model::{
         event::LiveEvent,
         flow,
@@ -56,7 +56,7 @@ fn poisoned(scene: &mut Scene) {
 
 fn play(file: &Path) -> Told {
     let mut replay = Replay::open(file).expect("a recording");
-    let mut judge = Judge::default();
+    let mut judge = Diagnoser::default();
     let (mut events, mut capture) = (Vec::new(), Vec::new());
     let mut pcap = Pcapng::to(&mut capture).expect("begun");
     let mut last = Observation::default();
@@ -82,7 +82,7 @@ fn play(file: &Path) -> Told {
     let verdict = judge.verdict(scene, &last);
     Told {
         ways: ways.collect(),
-        drawn: Judge::ways(scene, &last, &verdict.findings),
+        drawn: Diagnoser::ways(scene, &last, &verdict.findings),
         verdict,
         node: scene.node.clone(),
         events,

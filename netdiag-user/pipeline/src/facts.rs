@@ -7,7 +7,7 @@ use std::{
 };
 
 use netdiag_common::{
-    claim::{Claim, ClaimKey},
+    claim::{NeighbourAnnouncement, NeighbourAnnouncementKey},
     dns::{Dns, DnsKey},
     flow::FlowKey,
     hop::{EGRESS, FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey, PLAIN},
@@ -16,8 +16,8 @@ use netdiag_common::{
 };
 
 use super::{
-    attempts, clock::Clock, forged::forged, journey::Journeys, legs::Legs, picture::Picture,
-    success::Success, whose::Activity,
+    attribution::Activity, clock::Clock, connection_groups, forged::forged, journey::Journeys,
+    legs::Legs, picture::Picture, success::Success,
 };
 use crate::model::{
     address::from_wire,
@@ -148,7 +148,7 @@ pub struct Rows {
     pub outers: Vec<OuterPair>,
     pub icmp_errors: Vec<(IcmpErrorKey, IcmpError)>,
     pub dns: Vec<Question>,
-    pub claims: Vec<(ClaimKey, Claim)>,
+    pub claims: Vec<(NeighbourAnnouncementKey, NeighbourAnnouncement)>,
     pub retransmits: Vec<(RetransmitKey, Retransmitted)>,
     pub oom_kills: Vec<(u32, OomKill)>,
 }
@@ -185,12 +185,12 @@ pub struct Facts<'a> {
     pub outers: &'a [OuterPair],
     pub icmp_errors: &'a [(IcmpErrorKey, IcmpError)],
     pub dns: &'a [Question],
-    pub claims: &'a [(ClaimKey, Claim)],
+    pub claims: &'a [(NeighbourAnnouncementKey, NeighbourAnnouncement)],
     pub retransmits: &'a [(RetransmitKey, Retransmitted)],
     pub oom_kills: &'a [(u32, OomKill)],
     index: NodeIndex<'a>,
     pub(super) journeys: OnceCell<Journeys<'a>>,
-    pub(super) attempts: OnceCell<attempts::Known<'a>>,
+    pub(super) attempts: OnceCell<connection_groups::Known<'a>>,
     pub(super) legs: OnceCell<Legs>,
     pub(super) success: OnceCell<Success>,
     pub(super) picture: OnceCell<Picture<'a>>,

@@ -1,9 +1,11 @@
 //! From readings to facts: names for numbers, pods for addresses, journeys for flows.
 pub mod asked;
-pub mod attempts;
+pub mod attribution;
 pub mod clock;
-pub mod course;
+pub mod connection_groups;
+pub mod coverage;
 pub mod excerpt;
+pub mod expected_path;
 pub mod facts;
 mod forged;
 pub mod join;
@@ -18,7 +20,5 @@ pub mod success;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod translation;
-pub mod unseen;
-pub mod whose;
 
 use netdiag_model as model;

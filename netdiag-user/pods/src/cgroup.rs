@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{feed::Feed, kept::Kept, said_by};
+use super::{feed::Publisher, kept::Kept, said_by};
 use crate::{
     host::{
         namespaces,
@@ -55,7 +55,7 @@ pub struct Place {
 }
 
 /// Until nobody listens.
-pub async fn follow(at: Place, feed: Feed, kick: Arc<Notify>) {
+pub async fn follow(at: Place, feed: Publisher, kick: Arc<Notify>) {
     let (mut kept, mut same) = (Kept::default(), 0_u32);
     while !feed.is_closed() {
         let (place, before, begun) = (at.clone(), kept, Instant::now());

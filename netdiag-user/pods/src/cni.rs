@@ -13,7 +13,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde::Deserialize;
 use tokio::{io::unix::AsyncFd, sync::Notify};
 
-use super::{Options, clock::Clock, feed::Feed, kept::Kept, said_by};
+use super::{Options, clock::Clock, feed::Publisher, kept::Kept, said_by};
 use crate::{
     model::{
         address::Prefix,
@@ -78,7 +78,7 @@ const BURST: Duration = Duration::from_millis(2);
 
 /// Until nobody listens. Looks again as soon as a file is written or removed, as links change,
 /// and now and then.
-pub async fn follow(mut cache: Cache, feed: Feed, kick: Arc<Notify>) {
+pub async fn follow(mut cache: Cache, feed: Publisher, kick: Arc<Notify>) {
     let mut notes = None;
     while !feed.is_closed() {
         if notes.is_none() {

@@ -18,7 +18,7 @@ use anyhow::Result;
 use tokio::{sync::Notify, task::JoinHandle};
 use verbose::Verbose;
 
-use super::{clock::Clock, feed::Feed, kept::Kept, said_by};
+use super::{clock::Clock, feed::Publisher, kept::Kept, said_by};
 use crate::model::{
     pod::{Container, Origin, Pod},
     verdict::Owner,
@@ -42,7 +42,7 @@ const RESTARTS: &str = "io.kubernetes.container.restartCount";
 const MOST: usize = 4096;
 
 /// Until nobody listens.
-pub async fn follow(socket: PathBuf, root: PathBuf, feed: Feed, kick: Arc<Notify>) {
+pub async fn follow(socket: PathBuf, root: PathBuf, feed: Publisher, kick: Arc<Notify>) {
     let mut source = Source {
         root,
         kept: Kept::default(),
@@ -80,7 +80,7 @@ impl Source {
     async fn session(
         &mut self,
         socket: &Path,
-        feed: &Feed,
+        feed: &Publisher,
         kick: &Arc<Notify>,
         failures: &mut usize,
     ) -> Result<()> {

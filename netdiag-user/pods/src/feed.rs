@@ -15,7 +15,7 @@ const SLICE: Duration = Duration::from_millis(100);
 
 /// A source's last words.
 #[derive(Clone, Debug, Default)]
-pub struct Said {
+pub struct SourceState {
     pub pods: Vec<Pod>,
     /// Pods that were not taken, for there were too many.
     pub refused: usize,
@@ -29,7 +29,7 @@ pub struct Said {
     pub problem: Option<String>,
 }
 
-impl Said {
+impl SourceState {
     /// It has said something, or why not.
     pub fn settled(&self) -> bool {
         self.at.is_some() || self.problem.is_some()
@@ -37,16 +37,16 @@ impl Said {
 }
 
 /// The source's end.
-pub struct Feed(Sender<Said>);
+pub struct Publisher(Sender<SourceState>);
 
-pub type Listener = Receiver<Said>;
+pub type Subscription = Receiver<SourceState>;
 
-pub fn feed() -> (Feed, Listener) {
-    let (sender, receiver) = watch::channel(Said::default());
-    (Feed(sender), receiver)
+pub fn feed() -> (Publisher, Subscription) {
+    let (sender, receiver) = watch::channel(SourceState::default());
+    (Publisher(sender), receiver)
 }
 
-impl Feed {
+impl Publisher {
     /// All that it knows now, in place of what it said before.
     pub fn say(&self, pods: Vec<Pod>) {
         self.say_all(pods, 0, None, 0);
@@ -77,7 +77,7 @@ impl Feed {
                 && said.refused == refused
                 && (&said.partial, said.crowds) == (&partial, crowds);
             let new = !same || said.problem.is_some() || said.at.is_none();
-            *said = Said {
+            *said = SourceState {
                 pods,
                 refused,
                 partial,
@@ -110,11 +110,11 @@ impl Feed {
 }
 
 /// Waits until all have spoken, but not for long.
-pub async fn settle(listeners: impl Iterator<Item = &mut Listener>) {
+pub async fn settle(listeners: impl Iterator<Item = &mut Subscription>) {
     let mut all = std::pin::pin!(async {
         for listener in listeners {
             // One that has ended has said what it had to.
-            let _ = listener.wait_for(Said::settled).await;
+            let _ = listener.wait_for(SourceState::settled).await;
         }
     });
     for _ in 0..SLICES {

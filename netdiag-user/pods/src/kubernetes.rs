@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Pictures,
-    feed::{Feed, Listener, feed},
+    feed::{Publisher, Subscription, feed},
 };
 use crate::model::{
     cluster::{Cluster, Topic},
@@ -18,7 +18,7 @@ use crate::model::{
 const MOST_GONE: usize = 1_000;
 
 /// Follows what the API says.
-pub fn listen(mut pictures: Pictures) -> Listener {
+pub fn listen(mut pictures: Pictures) -> Subscription {
     let (feed, listener) = feed();
     tokio::spawn(async move {
         let mut teller = Teller::default();
@@ -48,7 +48,7 @@ struct Teller {
 }
 
 impl Teller {
-    fn tell(&mut self, cluster: &Arc<Cluster>, feed: &Feed) {
+    fn tell(&mut self, cluster: &Arc<Cluster>, feed: &Publisher) {
         let known = |topic| cluster.states.get(&topic).is_some_and(|s| s.known);
         let why = cluster.silence(Topic::Pods);
         // Others' pods are worth knowing where one's own are not.

@@ -37,7 +37,7 @@ use crate::{
     },
     sys::file::SMALL,
 };
-use feed::Listener;
+use feed::Subscription;
 use past::Past;
 
 /// Where `--pods` says to look.
@@ -108,7 +108,7 @@ pub struct Pods {
     /// Pods of a file, which is read once.
     fixed: Vec<Pod>,
     /// Sources that run by themselves.
-    heard: Vec<(Origin, Listener)>,
+    heard: Vec<(Origin, Subscription)>,
     kicks: Kicks,
     past: Past,
     times: LinkTimes,
@@ -173,7 +173,7 @@ impl Pods {
 
     /// Whether a source has said something new since the last index.
     pub fn changed(&self) -> bool {
-        let new = |(_, listener): &(_, Listener)| listener.has_changed().unwrap_or(false);
+        let new = |(_, listener): &(_, Subscription)| listener.has_changed().unwrap_or(false);
         self.heard.iter().any(new)
     }
 
@@ -289,7 +289,7 @@ fn unlinked(index: &PodIndex) -> Option<NotChecked> {
 }
 
 /// Starts a source that runs by itself; the error is a sentence of why it is not there.
-fn start(origin: Origin, options: &Options, kicks: &mut Kicks) -> Result<Listener, String> {
+fn start(origin: Origin, options: &Options, kicks: &mut Kicks) -> Result<Subscription, String> {
     match origin {
         Origin::Kubernetes => match &options.api {
             Some(api) => api.clone().map(kubernetes::listen),
@@ -318,7 +318,7 @@ fn start(origin: Origin, options: &Options, kicks: &mut Kicks) -> Result<Listene
 }
 
 #[cfg(feature = "cri")]
-fn runtime(options: &Options, kicks: &mut Kicks) -> Result<Listener, String> {
+fn runtime(options: &Options, kicks: &mut Kicks) -> Result<Subscription, String> {
     let socket = match &options.cri_socket {
         Some(socket) => Some(socket.clone()),
         None => netdiag_cri::find(&options.root),
@@ -331,7 +331,7 @@ fn runtime(options: &Options, kicks: &mut Kicks) -> Result<Listener, String> {
 }
 
 #[cfg(not(feature = "cri"))]
-fn runtime(_: &Options, _: &mut Kicks) -> Result<Listener, String> {
+fn runtime(_: &Options, _: &mut Kicks) -> Result<Subscription, String> {
     Err("this netdiag was built without CRI".into())
 }
 

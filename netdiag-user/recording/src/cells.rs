@@ -2,7 +2,7 @@
 //!
 //! A field that is added to one of these structs does not compile here until it has its column.
 use netdiag_common::{
-    claim::{Claim, ClaimKey},
+    claim::{NeighbourAnnouncement, NeighbourAnnouncementKey},
     dns::{Dns, DnsKey, NAME},
     event::{CAPTURE, Event},
     flow::FlowKey,
@@ -133,8 +133,8 @@ row!(Dns {
     last_query last_answer silent_since last_good failing_since failed repeat_gap latency_sum
     latency_max latency_count unanswered last_id last_port
 });
-row!(ClaimKey { address ifindex family } padding);
-row!(Claim { one other of_one of_other first last changes latest });
+row!(NeighbourAnnouncementKey { address ifindex family } padding);
+row!(NeighbourAnnouncement { one other of_one of_other first last changes latest });
 row!(DropKey { flow location reason netns ifindex } padding);
 row!(Dropped { packets bytes first last next_emit sequence largest ethertype tcp_flags });
 row!(RetransmitKey { flow netns } padding);

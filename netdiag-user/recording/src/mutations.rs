@@ -17,7 +17,7 @@ use super::{
     reader::Replay,
 };
 use crate::{
-    diagnosis::judge::Judge,
+    diagnosis::diagnoser::Diagnoser,
     output::{self, Format, Sink},
     pipeline::samples::samples,
 };
@@ -48,7 +48,7 @@ pub fn judge(bytes: &[u8]) -> usize {
     let Ok(mut replay) = Replay::from(bytes) else {
         return 0;
     };
-    let (mut judge, mut readings, mut last) = (Judge::default(), 0, None);
+    let (mut judge, mut readings, mut last) = (Diagnoser::default(), 0, None);
     while let Some(observation) = replay.tick() {
         readings += 1;
         judge.events(&replay.scene, &observation);
@@ -58,7 +58,7 @@ pub fn judge(bytes: &[u8]) -> usize {
     if let Some(last) = last {
         judge.closing(&replay.scene, &last);
         let verdict = judge.verdict(&replay.scene, &last);
-        let ways = Judge::ways(&replay.scene, &last, &verdict.findings);
+        let ways = Diagnoser::ways(&replay.scene, &last, &verdict.findings);
         let outputs = [
             (Sink::screen(80), Format::Table),
             (Sink::memory(80), Format::Table),

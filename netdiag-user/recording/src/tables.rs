@@ -1,6 +1,6 @@
 //! The tables of a recording as they are read, by the columns that its header names.
 use netdiag_common::{
-    claim::{Claim, ClaimKey},
+    claim::{NeighbourAnnouncement, NeighbourAnnouncementKey},
     dns::{Dns, DnsKey},
     event::{CAPTURE, Event},
     hop::{FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey},
@@ -23,7 +23,7 @@ pub struct Tables {
     outers: Read<OuterKey, Outer>,
     icmp_errors: Read<IcmpErrorKey, IcmpError>,
     dns: Read<DnsKey, Dns>,
-    claims: Read<ClaimKey, Claim>,
+    claims: Read<NeighbourAnnouncementKey, NeighbourAnnouncement>,
     drops: Read<DropKey, Dropped>,
     retransmits: Read<RetransmitKey, Retransmitted>,
     oom_kills: Read<u32, OomKill>,

@@ -2,7 +2,7 @@
 use std::sync::LazyLock;
 
 use netdiag_common::{
-    claim::{Claim, ClaimKey},
+    claim::{NeighbourAnnouncement, NeighbourAnnouncementKey},
     event::{CAPTURE, Event},
 };
 use proptest::{prelude::*, test_runner::RngSeed};
@@ -18,7 +18,7 @@ use super::{
     writer::Recorder,
 };
 use crate::{
-    diagnosis::judge::Judge,
+    diagnosis::diagnoser::Diagnoser,
     model::{
         gather::{Gathered, Want},
         observation::Observation,
@@ -101,16 +101,16 @@ fn reading(n: u16) -> (Scene, Observation) {
     (scene, observation)
 }
 
-fn claim(changes: u32) -> (ClaimKey, Claim) {
-    let key = ClaimKey {
+fn claim(changes: u32) -> (NeighbourAnnouncementKey, NeighbourAnnouncement) {
+    let key = NeighbourAnnouncementKey {
         ifindex: 2,
         family: 4,
-        ..ClaimKey::default()
+        ..NeighbourAnnouncementKey::default()
     };
-    let claim = Claim {
+    let claim = NeighbourAnnouncement {
         one: (1 << 48) - 1,
         changes,
-        ..Claim::default()
+        ..NeighbourAnnouncement::default()
     };
     (key, claim)
 }
@@ -451,7 +451,7 @@ proptest! {
         first in prop::collection::vec(number(), 700),
         second in prop::collection::vec(number(), 700),
     ) {
-        let (mut scene, mut judge) = (scene(), Judge::default());
+        let (mut scene, mut judge) = (scene(), Diagnoser::default());
         scene.names = Box::new(KnownNames::default());
         for cells in [first, second] {
             let reading = nonsense(cells);

@@ -3,7 +3,7 @@ use std::{collections::BTreeSet, fs::File, io::Write, path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
 use netdiag_common::{
-    claim::{Claim, ClaimKey},
+    claim::{NeighbourAnnouncement, NeighbourAnnouncementKey},
     dns::{Dns, DnsKey},
     event::Event,
     hop::{FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey},
@@ -224,7 +224,7 @@ struct Tables {
     outers: Written<OuterKey>,
     icmp_errors: Written<IcmpErrorKey>,
     dns: Written<DnsKey>,
-    claims: Written<ClaimKey>,
+    claims: Written<NeighbourAnnouncementKey>,
     drops: Written<DropKey>,
     retransmits: Written<RetransmitKey>,
     oom_kills: Written<u32>,
@@ -240,7 +240,13 @@ impl Tables {
                 (columns::<IcmpErrorKey>(), columns::<IcmpError>()),
             ),
             ("dns", (columns::<DnsKey>(), columns::<Dns>())),
-            ("claims", (columns::<ClaimKey>(), columns::<Claim>())),
+            (
+                "claims",
+                (
+                    columns::<NeighbourAnnouncementKey>(),
+                    columns::<NeighbourAnnouncement>(),
+                ),
+            ),
             ("drops", (columns::<DropKey>(), columns::<Dropped>())),
             (
                 "retransmits",

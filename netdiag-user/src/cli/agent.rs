@@ -26,7 +26,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     Usage, exit,
-    options::{Causes, Global, Keep, Scope},
+    options::{Causes, Global, RecordArgs, Scope},
     session::Session,
     watch::Signals,
 };
@@ -111,7 +111,7 @@ pub async fn run(mut args: AgentArgs, global: &Global) -> Result<i32> {
     tokio::spawn(serve::serve(listener, page.clone()));
     let asked = args.scope.only.asked(&args.scope.iface, &args.causes);
     let keeping = args.scope.keeping(settings::LEVEL);
-    let nothing = Keep::default();
+    let nothing = RecordArgs::default();
     let opening = Session::open(&args.scope, asked, &nothing, keeping, global);
     let mut session = tokio::select! {
         biased;

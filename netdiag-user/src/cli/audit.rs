@@ -8,11 +8,11 @@ use super::{
     cluster,
     diagnose::code,
     gathering::Gathering,
-    options::{Causes, Place},
+    options::{Causes, NodeRootArgs},
     watch::Signals,
 };
 use crate::{
-    diagnosis::judge::Judge,
+    diagnosis::diagnoser::Diagnoser,
     host::snapshot::Reader,
     kernel::read,
     model::{
@@ -34,7 +34,7 @@ use crate::{
 #[derive(Args, Debug)]
 pub struct AuditArgs {
     #[command(flatten)]
-    pub place: Place,
+    pub place: NodeRootArgs,
     #[command(flatten)]
     pub causes: Causes,
     #[arg(short, long, value_enum, default_value_t)]
@@ -55,7 +55,7 @@ pub async fn run(args: AuditArgs) -> Result<i32> {
     Ok(code(&verdict))
 }
 
-async fn audit(place: &Place, causes: &Causes) -> Result<Verdict> {
+async fn audit(place: &NodeRootArgs, causes: &Causes) -> Result<Verdict> {
     let mut api = cluster::Source::open(place.api()).await?;
     let mut pods = Pods::open(place.pods(&api)).await?;
     let reader = Reader::open(&place.root, place.node_name.as_deref())?;
@@ -64,7 +64,7 @@ async fn audit(place: &Place, causes: &Causes) -> Result<Verdict> {
     scene.cluster = api.picture();
     cluster::know_as(&mut scene.node, &scene.cluster);
     scene.asked.causes.clone_from(&causes.cause);
-    let mut judge = Judge::default();
+    let mut judge = Diagnoser::default();
     let mut gathering = Gathering::new(place.places());
     // What is found out can point to more that is worth knowing.
     loop {
@@ -89,7 +89,7 @@ fn nothing_seen() -> Observation {
     }
 }
 
-fn scene(mut node: Node, place: &Place, pods: &mut Pods) -> Scene {
+fn scene(mut node: Node, place: &NodeRootArgs, pods: &mut Pods) -> Scene {
     let said = place.node_ip.iter().map(|a| (*a, "--node-ip".into()));
     node.known_as.extend(said);
     let now = read::now();

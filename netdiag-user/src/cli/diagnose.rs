@@ -11,12 +11,12 @@ use tokio::time::{MissedTickBehavior, interval};
 use self::progress::{Now, Progress};
 use super::{
     exit,
-    options::{Causes, Global, Keep, Scope, duration},
+    options::{Causes, Global, RecordArgs, Scope, duration},
     session::Session,
     watch::Signals,
 };
 use crate::{
-    diagnosis::{FlowWay, judge::Judge},
+    diagnosis::{FlowWay, diagnoser::Diagnoser},
     model::level::Level,
     model::verdict::{Confidence, Finding, NotChecked, Outcome, Severity, Verdict},
     output::{self, Format},
@@ -45,7 +45,7 @@ pub struct DiagnoseArgs {
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<std::path::PathBuf>,
     #[command(flatten)]
-    pub keep: Keep,
+    pub keep: RecordArgs,
     /// Where the ways of its roots' flows go, for whoever shows the verdict in its place.
     #[arg(long, hide = true, value_name = "FILE")]
     pub ways: Option<std::path::PathBuf>,
@@ -87,7 +87,7 @@ async fn watch(
     signals: &mut Signals,
 ) -> Result<Ended> {
     let begun = Instant::now();
-    let mut judge = Judge::default();
+    let mut judge = Diagnoser::default();
     let mut stable = Stable::default();
     let mut progress = Progress::new(global);
     let mut ticks = interval(TICK);
@@ -136,7 +136,7 @@ async fn watch(
             }
             session.close_accounts();
             let verdict = judge.verdict(&session.scene, &observation);
-            let ways = Judge::ways(&session.scene, &observation, &verdict.findings);
+            let ways = Diagnoser::ways(&session.scene, &observation, &verdict.findings);
             return Ok(Ended::Verdict(Box::new(verdict), ways));
         }
         session.gather(judged.wants);

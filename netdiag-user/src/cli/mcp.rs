@@ -19,7 +19,7 @@ use clap::{Args, Parser};
 use rmcp::{ServiceExt, service::ServerInitializeError, transport::async_rw::AsyncRwTransport};
 
 use self::{recordings::Recordings, server::Server};
-use super::{Cli, Command, Usage, exit, options::Place, watch::Signals};
+use super::{Cli, Command, Usage, exit, options::NodeRootArgs, watch::Signals};
 
 /// A longer message is dropped.
 const LONGEST_MESSAGE: usize = 256 << 10;
@@ -68,7 +68,7 @@ async fn serve(server: Server, transport: Stdio) -> Result<()> {
 
 /// What the options say of the place, if each command that gets them takes them, and none of them has
 /// netdiag write a file.
-fn checked(options: &[OsString]) -> Result<Place> {
+fn checked(options: &[OsString]) -> Result<NodeRootArgs> {
     let parse = |words: &[&str]| {
         let words = words.iter().map(OsString::from);
         let parsed = Cli::try_parse_from(words.chain(options.iter().cloned()));
@@ -100,7 +100,7 @@ fn first(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn given(options: &[&str]) -> Result<Place> {
+    fn given(options: &[&str]) -> Result<NodeRootArgs> {
         let options: Vec<OsString> = options.iter().map(OsString::from).collect();
         checked(&options)
     }

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args};
 use super::{cluster, language::Language, level::Keeping, node_root};
 use crate::{
     causes,
-    host::gather::{Places, etcd::Named},
+    host::gather::{Places, etcd::EtcdArgs},
     model::{
         filter::Filter,
         level::Level,
@@ -42,9 +42,9 @@ pub struct Scope {
     #[arg(short, long, value_name = "NAME")]
     pub iface: Vec<String>,
     #[command(flatten)]
-    pub only: Only,
+    pub only: SelectionArgs,
     #[command(flatten)]
-    pub place: Place,
+    pub place: NodeRootArgs,
     /// How much to keep of what passes the links: light (what opens and ends connections, DNS, ICMP,
     /// oversize packets), flows (every flow at every hop), full (TCP's sequences at every hop, too)
     /// [default: full; of run: flows, of agent: light].
@@ -65,7 +65,7 @@ pub struct Scope {
 /// Whose packets, and which. Each kind of condition must hold; of the same kind, given several
 /// times, any one is enough.
 #[derive(Args, Debug, Clone, Default)]
-pub struct Only {
+pub struct SelectionArgs {
     /// Only packets of these namespaces' pods (repeatable; * and ? match).
     #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
     pub namespace: Vec<String>,
@@ -88,7 +88,7 @@ pub struct Only {
     pub filter: Option<Filter>,
 }
 
-impl Only {
+impl SelectionArgs {
     /// With the links that are to be watched.
     pub fn asked(&self, links: &[String], causes: &Causes) -> Asked {
         Asked {
@@ -158,7 +158,7 @@ fn cause(text: &str) -> Result<String, String> {
 
 /// Where to look, and by which names.
 #[derive(Args, Debug, Clone)]
-pub struct Place {
+pub struct NodeRootArgs {
     /// Where pods' names come from: auto (all that is there), kubernetes, cri, cni, cgroup, none, or a JSON
     /// file [{"namespace":…,"name":…,"addresses":[…],"interface":…}].
     #[arg(long, value_name = "SOURCE", default_value = "auto", value_parser = source)]
@@ -212,7 +212,7 @@ pub struct Etcd {
     pub etcd_key: Option<PathBuf>,
 }
 
-impl Place {
+impl NodeRootArgs {
     /// Where pods' names are looked for.
     pub fn pods(&self, api: &cluster::Source) -> pods::Options {
         pods::Options {
@@ -244,7 +244,7 @@ impl Place {
             root: self.root.clone(),
             cni_dir: self.cni_dir.clone(),
             cri_socket: self.cri_socket.clone(),
-            etcd: Named {
+            etcd: EtcdArgs {
                 endpoints: etcd.etcd.clone(),
                 cacert: etcd.etcd_cacert.clone(),
                 cert: etcd.etcd_cert.clone(),
@@ -256,7 +256,7 @@ impl Place {
 
 /// What to keep of a trace beside its output.
 #[derive(Args, Debug, Clone, Default)]
-pub struct Keep {
+pub struct RecordArgs {
     /// Write everything that is seen to this file, for `netdiag replay`. Files that netdiag makes
     /// are readable by their owner alone; it follows no symbolic link there and writes to nothing
     /// of somebody else's.

@@ -11,12 +11,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     Usage, exit,
-    options::{Causes, Global, Keep, Scope, duration},
+    options::{Causes, Global, RecordArgs, Scope, duration},
     session::Session,
     watch::Signals,
 };
 use crate::{
-    diagnosis::{Evaluated, judge::Judge, path},
+    diagnosis::{Evaluated, diagnoser::Diagnoser, path},
     host::probe::{Order, probe},
     model::{
         gather::Want,
@@ -58,7 +58,7 @@ pub struct PathArgs {
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<std::path::PathBuf>,
     #[command(flatten)]
-    pub keep: Keep,
+    pub keep: RecordArgs,
 }
 
 pub async fn run(mut args: PathArgs, global: &Global) -> Result<i32> {
@@ -96,7 +96,7 @@ async fn watch(session: &mut Session, args: &PathArgs, signals: &mut Signals) ->
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut probing = Probing::default();
     let (mut tracked, mut since) = (BTreeSet::new(), None);
-    let mut judge = Judge::default();
+    let mut judge = Diagnoser::default();
     loop {
         let signalled = tokio::select! {
             _ = ticks.tick() => false,

@@ -18,13 +18,13 @@ use super::{
     Usage,
     diagnose::code,
     exit,
-    options::{Causes, Only},
+    options::{Causes, SelectionArgs},
     path::name_within,
 };
 use crate::{
     diagnosis::{
         FlowWay,
-        judge::Judge,
+        diagnoser::Diagnoser,
         nodes::{Recorded, joined},
     },
     model::{
@@ -49,7 +49,7 @@ pub struct ReplayArgs {
     #[arg(short, long, value_name = "NAME")]
     pub iface: Vec<String>,
     #[command(flatten)]
-    pub only: Only,
+    pub only: SelectionArgs,
     #[command(flatten)]
     pub causes: Causes,
     /// The verdict as `diagnose` prints it; ndjson: the events as `run` prints them.
@@ -216,7 +216,7 @@ pub fn files_of(players: &mut [Player]) -> Vec<String> {
 /// What these recordings say together, for whoever prints something else of it.
 pub fn judged(files: &[PathBuf]) -> Result<Verdict> {
     allowance::guard(files, true);
-    let asked = Only::default().asked(&[], &Causes::default());
+    let asked = SelectionArgs::default().asked(&[], &Causes::default());
     let players = files.iter().map(|file| Player::open(file, &asked));
     let mut players = players.collect::<Result<Vec<_>>>()?;
     let names = files_of(&mut players);
@@ -316,7 +316,7 @@ pub fn verdict(recorded: Vec<Recorded>, files: Vec<String>) -> Option<(Verdict, 
         1 => {
             let mut one = kept.pop()?;
             let verdict = one.judge.verdict(&one.scene, &one.last);
-            let ways = Judge::ways(&one.scene, &one.last, &verdict.findings);
+            let ways = Diagnoser::ways(&one.scene, &one.last, &verdict.findings);
             (verdict, ways)
         }
         _ => joined(kept, &names),

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use self::{files::Given, timelines::Told};
 use super::{
     Usage, exit,
-    options::{Causes, Only},
+    options::{Causes, SelectionArgs},
     replay::{self, allowance, is_one_of, player::Player, side_by_side},
 };
 use crate::{
@@ -33,7 +33,7 @@ pub struct ReportArgs {
     #[arg(short, long, value_name = "NAME")]
     pub iface: Vec<String>,
     #[command(flatten)]
-    pub only: Only,
+    pub only: SelectionArgs,
     #[command(flatten)]
     pub causes: Causes,
     /// One page that needs nothing beside itself, or text for a chat.

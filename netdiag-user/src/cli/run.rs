@@ -7,12 +7,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     exit,
-    options::{Causes, Global, Keep, Scope, duration},
+    options::{Causes, Global, RecordArgs, Scope, duration},
     session::Session,
     watch::Signals,
 };
 use crate::{
-    diagnosis::judge::Judge,
+    diagnosis::diagnoser::Diagnoser,
     model::level::Level,
     output::{self, Format},
 };
@@ -39,7 +39,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<std::path::PathBuf>,
     #[command(flatten)]
-    pub keep: Keep,
+    pub keep: RecordArgs,
 }
 
 pub async fn run(args: RunArgs, global: &Global) -> Result<i32> {
@@ -63,7 +63,7 @@ async fn trace(
 ) -> Result<()> {
     let begun = Instant::now();
     let mut live = output::Live::new(args.output);
-    let mut judge = Judge::default();
+    let mut judge = Diagnoser::default();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     live.begin(sink, &session.scene.node, session.scene.run.hooks)?;

@@ -25,7 +25,7 @@ use super::{
     cluster,
     level::Keeping,
     names::KernelNames,
-    options::{Global, Keep, Scope},
+    options::{Global, RecordArgs, Scope},
     readings::{Peace, Readings},
 };
 use crate::{
@@ -111,7 +111,7 @@ impl Session {
     pub async fn open(
         scope: &Scope,
         asked: Asked,
-        keep: &Keep,
+        keep: &RecordArgs,
         keeping: Keeping,
         global: &Global,
     ) -> Result<Self> {

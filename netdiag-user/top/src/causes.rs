@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::reading::Reading;
 use crate::{
-    diagnosis::{flow_way, judge::Look},
+    diagnosis::{diagnoser::Look, flow_way},
     model::{
         path::{Path, Way},
         verdict::{Evidence, Finding, FlowRef, Origin},

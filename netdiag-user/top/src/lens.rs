@@ -11,7 +11,7 @@ use super::{
     reading::{Head, Label, Reading, Row, Table},
 };
 use crate::{
-    diagnosis::judge::Look,
+    diagnosis::diagnoser::Look,
     model::{
         hash::{Keyed, Map, Set},
         pod::label,

@@ -2,7 +2,7 @@
 use std::{collections::BTreeMap, fs, process::Command};
 
 use jiff::civil::DateTime;
-use netdiag_tests::{need, netdiag::netdiag, process::run};
+use netdiag_tests::{netdiag::netdiag, process::run, require};
 use serde_json::{Value, json};
 
 const ENGINE: &str = "PyPI's chdb";
@@ -158,8 +158,8 @@ fn incident() -> Vec<Value> {
 fn saved_queries_find_what_two_nodes_sent() {
     let mut python = Command::new("python3");
     let python = python.args(["-c", "from chdb.session import Session"]);
-    if need::find("python3").is_none() || run(python).code != Some(0) {
-        return need::say(ENGINE);
+    if require::find("python3").is_none() || run(python).code != Some(0) {
+        return require::say(ENGINE);
     }
     let names = [
         "causes-as-one",

@@ -3,9 +3,9 @@ use std::{collections::HashMap, env, fs, path::Path, process::Command};
 
 use http::uri::PathAndQuery;
 use netdiag_tests::{
-    need,
     netdiag::binary,
     process::{PATIENCE, Process, run, wait_until},
+    require,
 };
 use nix::sys::signal::Signal;
 use prost::Message;
@@ -57,12 +57,12 @@ impl Runtime {
     /// is none, which is said.
     pub fn on(netns: &str, programs: Option<&Path>) -> Option<Self> {
         let path = search_path(programs);
-        if need::missing(&["nsenter", "runc", "tar", "sha256sum"]) {
+        if require::missing(&["nsenter", "runc", "tar", "sha256sum"]) {
             return None;
         }
         let there = |tool: &str| env::split_paths(&path).any(|it| it.join(tool).is_file());
         if !there("containerd") || !there("ctr") {
-            need::say("containerd");
+            require::say("containerd");
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder");

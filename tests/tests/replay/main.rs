@@ -10,12 +10,11 @@ mod tables;
 use std::{collections::BTreeSet, process::Command};
 
 use netdiag_tests::{
-    desk::Desk,
     lab::Lab,
-    need,
     netdiag::{command_in, netdiag, sentence},
     process::{Ended, PATIENCE, Process, run, wait_until},
-    recordings,
+    recordings, require,
+    workdir::Workdir,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -37,11 +36,11 @@ fn named(verdict: &Value) -> BTreeSet<String> {
 /// A verdict that is made later, and of the same readings, says the same.
 #[test]
 fn a_verdict_is_the_same_again() {
-    if need::missing(&[]) {
+    if require::missing(&[]) {
         return;
     }
-    let desk = Desk::new();
-    let file = desk.put("recorded.ndr", b"");
+    let workdir = Workdir::new();
+    let file = workdir.put("recorded.ndr", b"");
     let live = netdiag(&[
         "lab",
         "run",
@@ -57,23 +56,23 @@ fn a_verdict_is_the_same_again() {
     // What the run itself took is not what it saw.
     let observer = live["observer"].as_object_mut().expect("an observer");
     assert!(observer.remove("cost").is_some());
-    let again = desk.replay(&[&file, "-o", "json"]);
+    let again = workdir.replay(&[&file, "-o", "json"]);
     assert_eq!(again.code, Some(1), "{again:?}");
     assert_eq!(json(&again), live);
     for format in ["table", "wide", "yaml", "ndjson"] {
-        let ended = desk.replay(&[&file, "-o", format]);
+        let ended = workdir.replay(&[&file, "-o", format]);
         assert_eq!(ended.code, Some(1), "{format}: {ended:?}");
         assert!(ended.text().contains("firewall-drop"), "{format}");
     }
-    chosen_nodes(&desk, &file);
+    chosen_nodes(&workdir, &file);
 }
 
-fn chosen_nodes(desk: &Desk, file: &str) {
-    let name = &json(&desk.replay(&[file, "-o", "json"]))["node"];
+fn chosen_nodes(workdir: &Workdir, file: &str) {
+    let name = &json(&workdir.replay(&[file, "-o", "json"]))["node"];
     let name = name.as_str().expect("a node's name");
-    let one = desk.replay(&[file, "--node", name, "-o", "json"]);
+    let one = workdir.replay(&[file, "--node", name, "-o", "json"]);
     assert_eq!(json(&one)["node"], name);
-    let none = desk.replay(&[file, "--node", "nobody", "-o", "json"]);
+    let none = workdir.replay(&[file, "--node", "nobody", "-o", "json"]);
     assert_eq!(
         (none.code, json(&none)),
         (Some(4), Value::Array(Vec::new()))
@@ -88,32 +87,32 @@ const ENOUGH: usize = 8;
 /// that was killed is read up to its last second.
 #[test]
 fn events_are_the_same_again() {
-    if need::missing(&["ip"]) {
+    if require::missing(&["ip"]) {
         return;
     }
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     let lab = Lab::up(&["firewall-drop"]);
     let record = |name: &str, end: Signal| {
-        let file = desk.put(name, b"");
+        let file = workdir.put(name, b"");
         let arguments = ["run", "-o", "ndjson", "--record", &file];
         let mut netdiag = Process::start(&mut command_in(&lab.nodes[0], &arguments));
         netdiag.wait_for("netdiag: ready", PATIENCE);
         let _traffic = lab.traffic();
         wait_until("drops are in the recording", PATIENCE, || {
-            let so_far = desk.replay(&[&file, "-o", "ndjson"]).text();
+            let so_far = workdir.replay(&[&file, "-o", "ndjson"]).text();
             so_far.contains("\"drop\"") && so_far.lines().count() > ENOUGH
         });
         (file, netdiag.stop(end))
     };
     let (file, told) = record("whole.ndr", Signal::SIGINT);
     assert_eq!(told.code, Some(0), "{told:?}");
-    let again = desk.replay(&[&file, "-o", "ndjson"]);
+    let again = workdir.replay(&[&file, "-o", "ndjson"]);
     assert!(again.stderr.is_empty(), "{again:?}");
     assert!(told.text().contains("\"drop\""), "{told:?}");
     assert_eq!(again.text(), told.text());
 
     let (file, told) = record("killed.ndr", Signal::SIGKILL);
-    let again = desk.replay(&[&file, "-o", "ndjson"]);
+    let again = workdir.replay(&[&file, "-o", "ndjson"]);
     let said = sentence(&again);
     assert!(said.contains("killed"), "{said}");
     let told = told.text();
@@ -125,38 +124,38 @@ fn events_are_the_same_again() {
     // What came after the last block that was written is lost with the kill, however much it was.
     assert!(same >= ENOUGH, "{same} of {}", events.len());
     assert_eq!(again[..same], events[..same]);
-    let verdict = desk.replay(&[&file, "-o", "json"]);
+    let verdict = workdir.replay(&[&file, "-o", "json"]);
     let missing = verdict.text().contains("the rest of the recording");
     assert!(missing, "{verdict:?}");
 }
 
 #[test]
 fn what_is_no_recording_is_one_sentence() {
-    let desk = Desk::new();
-    let none = desk.put("none", b"\x7fELF");
-    let later = desk.put("later", b"netdiag.recording/9\n");
-    let empty = desk.put("empty", b"netdiag.recording/1\n");
-    let missing = desk.path("missing").display().to_string();
+    let workdir = Workdir::new();
+    let none = workdir.put("none", b"\x7fELF");
+    let later = workdir.put("later", b"netdiag.recording/9\n");
+    let empty = workdir.put("empty", b"netdiag.recording/1\n");
+    let missing = workdir.path("missing").display().to_string();
     for (file, word) in [
         (&none, "no recording"),
         (&later, "newer netdiag"),
         (&empty, "no reading"),
         (&missing, "No such file"),
     ] {
-        let ended = desk.replay(&[file]);
+        let ended = workdir.replay(&[file]);
         assert_eq!(ended.code, Some(3), "{ended:?}");
         let said = sentence(&ended);
         assert!(said.contains(word) && said.contains(file), "{said}");
     }
-    assert_eq!(desk.replay(&[]).code, Some(2));
+    assert_eq!(workdir.replay(&[]).code, Some(2));
 }
 
 /// What the node translated is one flow with its legs: by a Service's address, and by a node's port.
 #[test]
 fn a_translated_connection_is_one_flow() {
-    let desk = Desk::new();
-    let file = desk.put("a.ndr", &recordings::bytes("service-firewalled"));
-    let verdict = json(&desk.replay(&[&file, "-o", "json"]));
+    let workdir = Workdir::new();
+    let file = workdir.put("a.ndr", &recordings::bytes("service-firewalled"));
+    let verdict = json(&workdir.replay(&[&file, "-o", "json"]));
     let flows = verdict["findings"][0]["flows"].as_array().expect("flows");
     let ends = flows
         .iter()
@@ -177,13 +176,13 @@ fn a_translated_connection_is_one_flow() {
 /// tcpdump reads the capture, and sees the flow that was dropped.
 #[test]
 fn a_capture_is_what_tcpdump_reads() {
-    if need::missing(&["ip", "tcpdump"]) {
+    if require::missing(&["ip", "tcpdump"]) {
         return;
     }
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     let lab = Lab::up(&["firewall-drop"]);
-    let file = desk.put("live.pcapng", b"");
-    let record = desk.put("live.ndr", b"");
+    let file = workdir.put("live.pcapng", b"");
+    let record = workdir.put("live.ndr", b"");
     let arguments = [
         "diagnose",
         "--duration",
@@ -212,7 +211,7 @@ fn a_capture_is_what_tcpdump_reads() {
     let comments: usize = comments.map(|word| text.matches(word).count()).iter().sum();
     assert_eq!(comments, seen.len(), "{seen:#?}");
 
-    let again = desk.put("again.pcapng", b"");
+    let again = workdir.put("again.pcapng", b"");
     let replayed = netdiag(&["replay", &record, "--pcap", &again]);
     assert_eq!(replayed.code, Some(1), "{replayed:?}");
     assert!(std::fs::read(&again).expect("a capture") == bytes);

@@ -5,10 +5,10 @@ mod page;
 use std::{path::Path, process::Command};
 
 use netdiag_tests::{
-    desk::Desk,
     netdiag::{command, netdiag, sentence},
     process::{Ended, run},
     recordings,
+    workdir::Workdir,
 };
 use pulldown_cmark::{Event, Options, Parser, Tag};
 use serde_json::Value;
@@ -161,9 +161,9 @@ fn markdown_is_as_before() {
 
 #[test]
 fn a_verdict_is_told_without_what_it_lacks() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     let verdict = verdict("vxlan-mtu-too-large");
-    let file = desk.put("verdict.json", verdict.to_string().as_bytes());
+    let file = workdir.put("verdict.json", verdict.to_string().as_bytes());
     let read = page::read(&written(&[&file]), "page");
     for words in [
         "hop-by-hop counts and timelines are in recordings",
@@ -175,29 +175,32 @@ fn a_verdict_is_told_without_what_it_lacks() {
     let joined = [recordings::file(PAIR[0]), recordings::file(PAIR[1])];
     let joined = joined.map(|it| it.display().to_string());
     let joined = netdiag(&["replay", &joined[0], &joined[1], "-o", "json"]);
-    let file = desk.put("joined.json", &joined.stdout);
+    let file = workdir.put("joined.json", &joined.stdout);
     assert!(written(&[&file]).contains("Between the nodes"));
 }
 
 #[test]
 fn what_is_no_recording_and_no_verdict_is_refused_in_a_sentence() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     let verdict = verdict("healthy");
-    let good = desk.put("verdict.json", verdict.to_string().as_bytes());
+    let good = workdir.put("verdict.json", verdict.to_string().as_bytes());
     let mut other = verdict;
     other["schema"] = "netdiag.path/1".into();
-    let other = desk.put("other.json", other.to_string().as_bytes());
+    let other = workdir.put("other.json", other.to_string().as_bytes());
     let long = format!("{{\"a\":\"{}\"}}", "x".repeat(9 << 20));
     let bad = [
-        (desk.put("empty", b""), "no recording"),
-        (desk.put("junk", b"\x00\xff junk"), "no recording"),
-        (desk.put("half.json", b"{\"schema\""), "no verdict"),
-        (desk.put("list.json", b"[]"), "no verdict"),
-        (desk.put("deep.json", &b"[".repeat(100_000)), "no verdict"),
-        (desk.put("long.json", long.as_bytes()), "longer than"),
+        (workdir.put("empty", b""), "no recording"),
+        (workdir.put("junk", b"\x00\xff junk"), "no recording"),
+        (workdir.put("half.json", b"{\"schema\""), "no verdict"),
+        (workdir.put("list.json", b"[]"), "no verdict"),
+        (
+            workdir.put("deep.json", &b"[".repeat(100_000)),
+            "no verdict",
+        ),
+        (workdir.put("long.json", long.as_bytes()), "longer than"),
         (other, "netdiag.path/1"),
-        (desk.path("missing").display().to_string(), "cannot read"),
-        (desk.path("").display().to_string(), "folder"),
+        (workdir.path("missing").display().to_string(), "cannot read"),
+        (workdir.path("").display().to_string(), "folder"),
     ];
     for (file, why) in &bad {
         let ended = report(&[file]);
@@ -221,7 +224,7 @@ fn what_is_no_recording_and_no_verdict_is_refused_in_a_sentence() {
 
 #[test]
 fn hostile_names_stay_text() {
-    let desk = Desk::new();
+    let workdir = Workdir::new();
     for name in [
         "sidecar-without-dns",
         "firewall-drop",
@@ -234,8 +237,8 @@ fn hostile_names_stay_text() {
         );
         for (n, payload) in hostile::PAYLOADS.iter().enumerate() {
             let what = format!("{name} {payload:?}");
-            let recording = desk.put(&format!("{n}.ndr"), &hostile::recording(&bytes, payload));
-            let verdict = desk.put(
+            let recording = workdir.put(&format!("{n}.ndr"), &hostile::recording(&bytes, payload));
+            let verdict = workdir.put(
                 &format!("{n}.json"),
                 hostile::verdict(&told, payload).as_bytes(),
             );
@@ -259,8 +262,8 @@ fn hostile_names_stay_text() {
 
 #[test]
 fn a_page_is_for_a_file_and_not_for_a_terminal() {
-    if netdiag_tests::need::find("script").is_none() {
-        netdiag_tests::need::say("script");
+    if netdiag_tests::require::find("script").is_none() {
+        netdiag_tests::require::say("script");
         return;
     }
     let typed = |form: &str| {

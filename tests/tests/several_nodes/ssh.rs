@@ -7,7 +7,10 @@ use super::*;
 fn serving(netns: &str, config: &str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
-    let sshd = need::find("sshd").expect("asked for").display().to_string();
+    let sshd = require::find("sshd")
+        .expect("asked for")
+        .display()
+        .to_string();
     let words = ["netns", "exec", netns, &sshd, "-i", "-f", config].map(str::to_owned);
     std::thread::spawn(move || {
         for connection in listener.incoming().flatten() {
@@ -26,7 +29,7 @@ fn serving(netns: &str, config: &str) -> u16 {
 
 #[test]
 fn ssh_does_without_an_api() {
-    if need::missing(&[&TOOLS[..], &["sshd", "ssh", "ssh-keygen"]].concat()) {
+    if require::missing(&[&TOOLS[..], &["sshd", "ssh", "ssh-keygen"]].concat()) {
         return;
     }
     let lab = Lab::up(&["overlay-blocked", "--seed", "5"]);

@@ -1,7 +1,7 @@
 //! A pod whose cluster reaches its peers through a VPN, and whose node's policy lets no ICMP error
 //! through to it: cilium/cilium issue 26193.
 use netdiag_tests::{
-    need,
+    require,
     shell_node::{Diagnosis, Verdict, pods, repair},
     topology::Topology,
     traffic::{arrives, client, serve},
@@ -84,7 +84,7 @@ const WITH_RELATED: &str = "table inet netpol {
 
 #[test]
 fn a_policy_that_drops_frag_needed() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let t = node(ESTABLISHED_ONLY);
@@ -107,7 +107,7 @@ fn a_policy_that_drops_frag_needed() {
 
 #[test]
 fn a_policy_that_lets_frag_needed_pass_is_healthy() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let t = node(WITH_RELATED);

@@ -1,8 +1,8 @@
 //! A cluster's name server with two upstream servers, one of which is not there: coredns/coredns
 //! issue 2514.
 use netdiag_tests::{
-    need,
     process::Process,
+    require,
     shell_node::{Diagnosis, Verdict},
     topology::Topology,
     traffic::{name_server, resolver},
@@ -63,7 +63,7 @@ fn judged(t: &Topology, upstreams: &[&str]) -> (Verdict, usize, usize) {
 
 #[test]
 fn one_of_two_upstreams_is_silent() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let (verdict, ok, failed) = judged(&node(), &[GOOD, BAD]);
@@ -78,7 +78,7 @@ fn one_of_two_upstreams_is_silent() {
 
 #[test]
 fn two_upstreams_that_answer_are_healthy() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let (verdict, ok, failed) = judged(&node(), &[GOOD, GOOD]);

@@ -1,8 +1,8 @@
 //! A node whose tunnel device has a new link-layer address that its peer never learned:
 //! flannel-io/flannel issue 1788.
 use netdiag_tests::{
-    need,
     netns::exec,
+    require,
     shell_node::{Diagnosis, Verdict, pods},
     topology::Topology,
     traffic::{arrives, client, serve},
@@ -100,7 +100,7 @@ fn with_traffic(t: &Topology) -> Verdict {
 
 #[test]
 fn a_peer_that_knows_an_old_tunnel_address() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let t = nodes(OLD);
@@ -128,7 +128,7 @@ fn a_peer_that_knows_an_old_tunnel_address() {
 
 #[test]
 fn peers_that_know_the_tunnel_address_are_healthy() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     with_traffic(&nodes(NEW)).healthy();

@@ -4,8 +4,8 @@ use std::process::Stdio;
 
 use netdiag_tests::{
     impostor::inside,
-    need,
     process::Process,
+    require,
     shell_node::{Diagnosis, Verdict},
     topology::Topology,
 };
@@ -55,7 +55,7 @@ fn judged(sender: &str) -> Verdict {
 
 #[test]
 fn what_is_sent_in_anothers_name_is_nobodys_fault() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let verdict = judged("evil");
@@ -69,7 +69,7 @@ fn what_is_sent_in_anothers_name_is_nobodys_fault() {
 
 #[test]
 fn the_same_packets_of_whose_address_it_is_have_a_cause() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     judged("app").root("neighbour-failed");

@@ -2,9 +2,9 @@
 //! whose connection tracking entry nobody deletes: kubernetes/kubernetes issue 125467.
 
 use netdiag_tests::{
-    need,
     netns::exec,
     process::{PATIENCE, Process, wait_until},
+    require,
     shell_node::{Diagnosis, Verdict, pods, repair},
     topology::Topology,
     traffic::{name_server, resolver},
@@ -117,7 +117,7 @@ fn judged(t: &Topology) -> (Verdict, [(usize, usize); 2]) {
 
 #[test]
 fn an_entry_that_outlives_the_endpoint() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let t = node();
@@ -157,7 +157,7 @@ fn entries(t: &Topology) -> String {
 
 #[test]
 fn an_endpoint_that_changed_and_whose_entries_went_is_healthy() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let t = node();

@@ -2,7 +2,7 @@
 //! node takes its packets for invalid (spidernet-io/cni-plugins issue 177), on a node whose own
 //! firewall rejects another pod's mail (k3s-io/k3s issue 977).
 use netdiag_tests::{
-    need,
+    require,
     shell_node::{Diagnosis, Verdict, pods, repair},
     topology::Topology,
     traffic::{arrives, client, serve},
@@ -125,7 +125,7 @@ const OPEN: &str = "table ip filter {
 
 #[test]
 fn an_invalid_rule_and_a_host_firewall() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let t = node(STRICT, false);
@@ -160,7 +160,7 @@ fn an_invalid_rule_and_a_host_firewall() {
 
 #[test]
 fn a_symmetric_macvlan_pod_behind_an_open_firewall_is_healthy() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     with_traffic(&node(OPEN, true)).healthy();

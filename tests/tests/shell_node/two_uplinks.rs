@@ -1,7 +1,7 @@
 //! A node with two NICs on two subnets, a pod's address routed by rule through the second one, and
 //! a NodePort that clients reach by the first one: aws/amazon-vpc-cni-k8s issue 75.
 use netdiag_tests::{
-    need,
+    require,
     shell_node::{Diagnosis, Verdict, evidence, pods, repair},
     topology::Topology,
     traffic::{arrives, client, serve},
@@ -91,7 +91,7 @@ fn with_traffic(t: &Topology) -> Verdict {
 
 #[test]
 fn node_port_to_a_pod_of_the_second_uplink() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     let t = node("1");
@@ -111,7 +111,7 @@ fn node_port_to_a_pod_of_the_second_uplink() {
 /// The same asymmetry where the CNI has made the filter loose.
 #[test]
 fn two_uplinks_with_a_loose_filter_are_healthy() {
-    if need::missing(&TOOLS) {
+    if require::missing(&TOOLS) {
         return;
     }
     with_traffic(&node("2")).healthy();

@@ -2,7 +2,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use netdiag::{
-    diagnosis::judge::Judge,
+    diagnosis::diagnoser::Diagnoser,
     model::{
         event::Detail,
         gather::Gathered,
@@ -116,9 +116,9 @@ pub fn judged_live(readings: &[Reading], change: Change<'_>) -> (Judged, BTreeSe
 fn play(
     readings: &[Reading],
     mut change: Change<'_>,
-    mut with: impl FnMut(&mut Judge, &Scene, &Observation),
+    mut with: impl FnMut(&mut Diagnoser, &Scene, &Observation),
 ) -> Judged {
-    let (mut judge, mut verdict) = (Judge::default(), None);
+    let (mut judge, mut verdict) = (Diagnoser::default(), None);
     for (number, reading) in readings.iter().enumerate() {
         let mut scene = copy(&reading.scene, reading.names.clone());
         let mut counted = reading.counted.clone();

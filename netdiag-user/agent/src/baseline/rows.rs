@@ -1,6 +1,6 @@
 //! Which fields of the kernel's rows are counts.
 use netdiag_common::{
-    claim::Claim,
+    claim::NeighbourAnnouncement,
     dns::Dns,
     hop::{FlowHop, IcmpError, OVERSIZE_DF, OVERSIZE_GSO, Outer, RST, SYN},
     loss::{Dropped, Retransmitted},
@@ -89,7 +89,7 @@ impl Row<10> for FlowHop {
     }
 }
 
-impl Row<4> for Claim {
+impl Row<4> for NeighbourAnnouncement {
     fn counts(&self) -> [u64; 4] {
         let all = self.of_one.saturating_add(self.of_other);
         [self.first, all, self.changes.into(), self.last]

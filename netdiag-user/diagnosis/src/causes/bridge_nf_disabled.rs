@@ -31,7 +31,7 @@ use netdiag_common::hop::RST;
 use netdiag_lang::{mark, t};
 
 use super::{
-    attempts::{Attempts, Outcome, Try},
+    connection_groups::{Connection, ConnectionGroup, Outcome},
     losses::PATTERN,
     refusals::SPAN,
     services,
@@ -105,7 +105,7 @@ fn state(facts: &Facts<'_>, sysctl: &str) -> Option<String> {
 /// Translated connections whose answers arrived as they were.
 struct Bypassed<'a> {
     /// The translated way: from the client to the pod.
-    leg: Attempts<'a>,
+    leg: ConnectionGroup<'a>,
     /// What the client had asked.
     asked: IpAddr,
     port: u16,
@@ -114,10 +114,10 @@ struct Bypassed<'a> {
     resets: u64,
 }
 
-fn bypassed<'a>(facts: &Facts<'_>, leg: &Attempts<'a>) -> Option<Bypassed<'a>> {
+fn bypassed<'a>(facts: &Facts<'_>, leg: &ConnectionGroup<'a>) -> Option<Bypassed<'a>> {
     let tries = leg.tries.iter();
     let tries = tries.filter(|t| arrival(t).is_some() && !was_accepted(facts, t));
-    let leg = Attempts {
+    let leg = ConnectionGroup {
         tries: tries.cloned().collect(),
         ..*leg
     };
@@ -138,7 +138,7 @@ fn bypassed<'a>(facts: &Facts<'_>, leg: &Attempts<'a>) -> Option<Bypassed<'a>> {
 }
 
 /// The client's own link, where answers of the translated connection came out untranslated.
-fn arrival<'a>(tried: &Try<'a>) -> Option<&'a HopFlow> {
+fn arrival<'a>(tried: &Connection<'a>) -> Option<&'a HopFlow> {
     tried.was?;
     let mut answers = tried.answers.iter();
     answers
@@ -147,13 +147,13 @@ fn arrival<'a>(tried: &Try<'a>) -> Option<&'a HopFlow> {
 }
 
 /// Whether what the client had asked answered it after all.
-fn was_accepted(facts: &Facts<'_>, tried: &Try<'_>) -> bool {
+fn was_accepted(facts: &Facts<'_>, tried: &Connection<'_>) -> bool {
     let original = tried.was.and_then(|flow| facts.tried(&flow));
     original.is_none_or(|t| matches!(t.outcome, Outcome::Accepted | Outcome::Pending))
 }
 
 /// RSTs that the client sent to the pod that it never asked.
-fn resets(tried: &Try<'_>, link: u32) -> u64 {
+fn resets(tried: &Connection<'_>, link: u32) -> u64 {
     let own = |h: &&&HopFlow| h.key.ifindex == link && !h.egress() && h.hop.flags & RST != 0;
     tried
         .requests

@@ -28,7 +28,7 @@ use netdiag_common::hop::{IPIP, VXLAN};
 use netdiag_lang::{mark, t};
 
 use super::{
-    losses::{self, Pattern},
+    losses::{self, DropGroup},
     overlay,
 };
 use crate::{
@@ -71,13 +71,13 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 /// The uplink that the packets came in by.
-fn entered_by<'a>(facts: &'a Facts<'_>, pattern: &Pattern<'_>) -> Option<&'a HopFlow> {
+fn entered_by<'a>(facts: &'a Facts<'_>, pattern: &DropGroup<'_>) -> Option<&'a HopFlow> {
     let own = |h: &HopFlow| pattern.losses.iter().any(|l| l.flow() == h.flow());
     let uplink = |h: &&HopFlow| h.role == Some(Role::Uplink) && !h.egress();
     facts.flows.iter().filter(uplink).find(|h| own(h))
 }
 
-fn counters(facts: &Facts<'_>, worst: &Pattern<'_>) -> Vec<Evidence> {
+fn counters(facts: &Facts<'_>, worst: &DropGroup<'_>) -> Vec<Evidence> {
     let netns = worst
         .losses
         .first()
@@ -94,7 +94,7 @@ fn counters(facts: &Facts<'_>, worst: &Pattern<'_>) -> Vec<Evidence> {
     moved.collect()
 }
 
-fn fix(facts: &Facts<'_>, worst: &Pattern<'_>, hop: Option<&HopFlow>) -> Fix {
+fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>, hop: Option<&HopFlow>) -> Fix {
     let carried = hop.is_some_and(|h| matches!(h.key.carried, VXLAN | IPIP));
     let tunnel = facts.link_towards(worst.source).filter(|l| l.is_tunnel());
     let peer = overlay::peer_towards(facts, worst.source);

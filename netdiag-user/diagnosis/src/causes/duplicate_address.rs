@@ -29,7 +29,7 @@
 //! own. If both are pods, delete one and find out why IPAM assigned the address twice.
 use std::net::IpAddr;
 
-use netdiag_common::claim::{Claim, ClaimKey};
+use netdiag_common::claim::{NeighbourAnnouncement, NeighbourAnnouncementKey};
 use netdiag_lang::{mark, t};
 
 use super::{losses::PATTERN, overlay};
@@ -130,7 +130,10 @@ fn summary(worst: &Held, link: &str) -> String {
 }
 
 /// By turns, or one that is this node's.
-fn claimed(facts: &Facts<'_>, (key, claim): &(ClaimKey, Claim)) -> Option<Held> {
+fn claimed(
+    facts: &Facts<'_>,
+    (key, claim): &(NeighbourAnnouncementKey, NeighbourAnnouncement),
+) -> Option<Held> {
     let address = from_wire(key.address);
     let link = facts.link(key.ifindex).filter(|l| !l.is_tunnel())?;
     let both = [(claim.one, claim.of_one), (claim.other, claim.of_other)];
@@ -188,7 +191,12 @@ fn bytes(mac: u64) -> Vec<u8> {
     mac.to_be_bytes()[2..].to_vec()
 }
 
-fn came(link: &Link, address: IpAddr, told: &[(u64, u64)], claim: &Claim) -> Evidence {
+fn came(
+    link: &Link,
+    address: IpAddr,
+    told: &[(u64, u64)],
+    claim: &NeighbourAnnouncement,
+) -> Evidence {
     let name = &link.name;
     let each: Vec<_> = told
         .iter()
@@ -227,7 +235,7 @@ fn asked(link: &str, address: IpAddr, own: bool) -> CommandLine {
 
 /// On a bridge: the ports that they came in by, which tells whose they are.
 fn ports<'a>(facts: &Facts<'a>, worst: &Held) -> Vec<(String, &'a Link)> {
-    let port = |(key, claim): &(ClaimKey, Claim)| {
+    let port = |(key, claim): &(NeighbourAnnouncementKey, NeighbourAnnouncement)| {
         let link = facts.link(key.ifindex)?;
         let lladdr = text(&bytes(claim.one));
         let same = from_wire(key.address) == worst.address && worst.lladdrs.contains(&lladdr);
@@ -382,11 +390,11 @@ mod tests {
         node
     }
 
-    fn judge(address: &str, ifindex: u32, claim: Claim) -> Option<Finding> {
-        let key = ClaimKey {
+    fn judge(address: &str, ifindex: u32, claim: NeighbourAnnouncement) -> Option<Finding> {
+        let key = NeighbourAnnouncementKey {
             address: to_wire(ip(address)),
             ifindex,
-            ..ClaimKey::default()
+            ..NeighbourAnnouncementKey::default()
         };
         let observation = Observation {
             claims: vec![(key, claim)],
@@ -395,14 +403,14 @@ mod tests {
         with_facts(&node(), &observation, evaluate)
     }
 
-    fn by_turns(changes: u32) -> Claim {
-        Claim {
+    fn by_turns(changes: u32) -> NeighbourAnnouncement {
+        NeighbourAnnouncement {
             one: PEER,
             other: THIRD,
             of_one: 3,
             of_other: u64::from(changes),
             changes,
-            ..Claim::default()
+            ..NeighbourAnnouncement::default()
         }
     }
 
@@ -428,7 +436,7 @@ mod tests {
 
     #[test]
     fn three_that_took_over_in_turn_are_no_two() {
-        let claim = Claim {
+        let claim = NeighbourAnnouncement {
             of_other: 1,
             ..by_turns(3)
         };
@@ -443,10 +451,10 @@ mod tests {
         bridge.lladdr = Some(bytes(OWN));
         let mut claims = Vec::new();
         let mut claim = |ifindex, claim| {
-            let key = ClaimKey {
+            let key = NeighbourAnnouncementKey {
                 address: to_wire(ip("172.20.1.5")),
                 ifindex,
-                ..ClaimKey::default()
+                ..NeighbourAnnouncementKey::default()
             };
             claims.push((key, claim));
         };
@@ -455,10 +463,10 @@ mod tests {
             let mut port = testing::link(ifindex, name, LinkKind::Veth, 1450);
             port.master = Some(9);
             node.links.push(port);
-            let one = Claim {
+            let one = NeighbourAnnouncement {
                 one: mac,
                 of_one: 4,
-                ..Claim::default()
+                ..NeighbourAnnouncement::default()
             };
             claim(ifindex, one);
         }
@@ -477,10 +485,10 @@ mod tests {
 
     #[test]
     fn nobody_else_may_claim_what_the_node_holds() {
-        let by = |one, of_one| Claim {
+        let by = |one, of_one| NeighbourAnnouncement {
             one,
             of_one,
-            ..Claim::default()
+            ..NeighbourAnnouncement::default()
         };
         let found = judge("192.0.2.1", UPLINK, by(THIRD, 3)).expect("a finding");
         assert!(found.summary.contains("which this node holds"));

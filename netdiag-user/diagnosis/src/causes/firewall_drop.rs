@@ -39,9 +39,9 @@ mod too_big;
 use netdiag_lang::{mark, t};
 
 use super::{
-    blame::{blame, is_untracked, takes_invalid},
     conntrack,
-    losses::{self, Pattern},
+    losses::{self, DropGroup},
+    matching_rules::{is_untracked, matching_rules, takes_invalid},
     need::Need,
     published,
     service_ports::Other,
@@ -91,7 +91,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
 /// Patterns that one rule took, as far as can be told, the busiest first.
 struct Taken<'a> {
     netns: u32,
-    patterns: Vec<Pattern<'a>>,
+    patterns: Vec<DropGroup<'a>>,
     /// Those that may have done it, the likeliest first.
     rules: Vec<&'a Rule>,
 }
@@ -124,11 +124,11 @@ impl<'a> Taken<'a> {
 }
 
 /// As few rules as explain all.
-fn by_culprit<'a>(facts: &'a Facts<'_>, patterns: Vec<Pattern<'a>>) -> Vec<Taken<'a>> {
+fn by_culprit<'a>(facts: &'a Facts<'_>, patterns: Vec<DropGroup<'a>>) -> Vec<Taken<'a>> {
     let mut all: Vec<Taken<'a>> = Vec::new();
     for pattern in patterns {
         let netns = netns(facts, &pattern);
-        let mut rules = blame(facts, facts.gathered.rules(netns), &pattern);
+        let mut rules = matching_rules(facts, facts.gathered.rules(netns), &pattern);
         // kube-proxy's own rules count nothing, and one of them it is.
         let others = netns == facts.node.netns && Other::of(facts, &pattern).is_some();
         rules.retain(|r| r.counted || !others);
@@ -210,7 +210,7 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
 }
 
 /// The namespace whose rules took the packets; drops without one are told as the node's.
-fn netns(facts: &Facts<'_>, worst: &Pattern<'_>) -> u32 {
+fn netns(facts: &Facts<'_>, worst: &DropGroup<'_>) -> u32 {
     let died = worst.losses.first().map(|l| l.key.netns);
     died.filter(|netns| *netns != 0).unwrap_or(facts.node.netns)
 }
@@ -253,7 +253,7 @@ fn rule_evidence(facts: &Facts<'_>, netns: u32, rule: &Rule) -> Evidence {
     line
 }
 
-fn fix_rule(worst: &Pattern<'_>, rule: &Rule) -> Fix {
+fn fix_rule(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
     Fix {
         summary: t!(
             "let {} pass in the NetworkPolicy or firewall that set this rule of {}, or take the \
@@ -266,7 +266,7 @@ fn fix_rule(worst: &Pattern<'_>, rule: &Rule) -> Fix {
 }
 
 /// The rule is right, the way back is not: conntrack sees one direction only.
-fn fix_way_back(worst: &Pattern<'_>, rule: &Rule) -> Fix {
+fn fix_way_back(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
     let (client, server) = match worst.reply {
         true => (worst.destination, worst.source),
         false => (worst.source, worst.destination),
@@ -285,7 +285,7 @@ fn fix_way_back(worst: &Pattern<'_>, rule: &Rule) -> Fix {
 }
 
 /// What strangers send, and a rule refuses: as a rule somebody wants that.
-fn kept_out(worst: &Pattern<'_>, rule: &Rule) -> Fix {
+fn kept_out(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
     Fix {
         summary: t!(
             "nothing, where {} is to be kept out; else let it pass in the NetworkPolicy or firewall \
@@ -297,7 +297,7 @@ fn kept_out(worst: &Pattern<'_>, rule: &Rule) -> Fix {
     }
 }
 
-fn fix_policy(worst: &Pattern<'_>, rule: &Rule) -> Fix {
+fn fix_policy(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
     Fix {
         summary: t!(
             "let a rule of {} accept {}, or let its policy accept what no rule drops: find out who \
@@ -310,7 +310,7 @@ fn fix_policy(worst: &Pattern<'_>, rule: &Rule) -> Fix {
 }
 
 /// Nothing counts, and several can have done it.
-fn fix_one_of(worst: &Pattern<'_>, rules: &[&Rule]) -> Fix {
+fn fix_one_of(worst: &DropGroup<'_>, rules: &[&Rule]) -> Fix {
     Fix {
         summary: t!(
             "find out which of these takes {}: they count nothing (a rule with `meta nftrace set 1` \
@@ -345,7 +345,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     needs
 }
 
-fn is_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+fn is_services(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let asked = (pattern.destination, pattern.port);
     let rule = services::refusal(facts, asked, pattern.protocol);
     // Of the node's own ports `service-no-endpoints` says nothing.
@@ -356,7 +356,7 @@ fn is_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
 }
 
 /// Whether a Service's own rule refuses it is asked for and not known yet.
-fn may_be_a_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+fn may_be_a_services(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let young = facts.now.saturating_sub(pattern.first()) < ANSWERED_NS;
     let to = pattern.destination;
     let node_port = facts.owns(to) && !pattern.reply && !losses::is_published(facts, pattern);
@@ -364,13 +364,13 @@ fn may_be_a_services(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
 }
 
 /// A Service's address answers by its ports only: kube-proxy rejects everything else.
-fn is_ping_of_a_service(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+fn is_ping_of_a_service(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     matches!(pattern.protocol, 1 | 58)
         && netns(facts, pattern) == facts.node.netns
         && Other::of(facts, pattern).is_some()
 }
 
-fn fix(worst: &Pattern<'_>) -> Fix {
+fn fix(worst: &DropGroup<'_>) -> Fix {
     let destination = worst.destination;
     let legacy = if destination.is_ipv4() {
         shell!("iptables-legacy-save -c")

@@ -9,7 +9,7 @@ use crate::{
         services::Service,
     },
     pipeline::{
-        attempts::{Attempts, Outcome},
+        connection_groups::{ConnectionGroup, Outcome},
         facts::Facts,
     },
 };
@@ -21,7 +21,7 @@ const SCTP: u8 = 132;
 pub fn refusal<'a>(facts: &Facts<'a>) -> Option<(IpAddr, &'a Service)> {
     let followed = facts.followed()?;
     let port = followed.port?;
-    let own = |a: &&Attempts<'_>| followed.is(a.client, a.server, a.port);
+    let own = |a: &&ConnectionGroup<'_>| followed.is(a.client, a.server, a.port);
     let tried: Vec<_> = facts.attempts().iter().filter(own).collect();
     // Where packets were seen, it is about their protocol.
     let protocols: Vec<u8> = match tried.is_empty() {

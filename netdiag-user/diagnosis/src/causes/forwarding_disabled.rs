@@ -28,7 +28,7 @@ use netdiag_lang::{mark, t};
 
 use super::{
     forwarding::{self, ALL_V6},
-    losses::{self, Pattern},
+    losses::{self, DropGroup},
     pod_gateway_silent::{self, Fault},
 };
 use crate::{
@@ -55,7 +55,7 @@ fn dropped(facts: &Facts<'_>) -> Option<Finding> {
     let patterns = losses::patterns(facts, |l| is_refused(facts, l));
     let worst = patterns.first()?;
     let sysctl = switched_off(facts, worst.losses.first()?)?;
-    let packets: u64 = patterns.iter().map(Pattern::packets).total();
+    let packets: u64 = patterns.iter().map(DropGroup::packets).total();
     let summary = t!(
         "this node does not forward: {sysctl} is 0; {packets} packets dropped, {} from {} among \
          them",

@@ -36,7 +36,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use netdiag_lang::{mark, t};
 
 use super::{
-    losses::{self, Pattern},
+    losses::{self, DropGroup},
     services,
 };
 use crate::{
@@ -89,7 +89,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         worst.sender(facts),
         first.name,
         bridge(facts, first),
-        patterns.iter().map(Pattern::packets).total(),
+        patterns.iter().map(DropGroup::packets).total(),
     );
     let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
     // Both ends are the same pod.
@@ -110,7 +110,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 /// Packets of a pod's that were translated to its own address, and went no further than the bridge.
-fn looped<'a>(facts: &'a Facts<'_>) -> Vec<Pattern<'a>> {
+fn looped<'a>(facts: &'a Facts<'_>) -> Vec<DropGroup<'a>> {
     losses::patterns(facts, |loss| {
         let (source, destination) = flow::ends(loss.flow());
         let by_bridge = loss.reason == "NOT_SPECIFIED"
@@ -141,7 +141,10 @@ fn bridge(facts: &Facts<'_>, port: &Link) -> String {
 }
 
 /// The Services that are translated to what was asked.
-fn services_of<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>) -> impl Iterator<Item = &'a Service> {
+fn services_of<'a>(
+    facts: &Facts<'a>,
+    pattern: &DropGroup<'_>,
+) -> impl Iterator<Item = &'a Service> {
     let backend = (pattern.destination, pattern.port);
     let protocol = pattern.protocol;
     let rules = facts.gathered.services().map_or(&[][..], |s| &s.rules);
@@ -170,7 +173,7 @@ fn hairpin(facts: &Facts<'_>, port: &Link) -> Evidence {
 }
 
 /// What makes the pod ask itself.
-fn backend(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<Evidence> {
+fn backend(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Evidence> {
     let service = services_of(facts, pattern).next()?;
     let own = endpoint(pattern.destination, pattern.port);
     let text = match service.backends.len() {

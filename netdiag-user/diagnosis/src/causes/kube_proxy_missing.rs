@@ -30,7 +30,7 @@
 //! # Fix
 //! Get kube-proxy to run on this node: `kubectl -n kube-system get pods -o wide`. Give its DaemonSet
 //! `priorityClassName: system-node-critical`, so that it is not evicted.
-use super::{attempts::Attempts, daemon::Daemon::KubeProxy, need::Need, services};
+use super::{connection_groups::ConnectionGroup, daemon::Daemon::KubeProxy, need::Need, services};
 use crate::model::shell::CommandLine;
 use crate::{
     model::{
@@ -55,7 +55,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let known = facts.gathered.services()?;
     let mut lost = services::silent(facts);
     lost.retain(|a| is_untranslated(facts, known, a));
-    let is_sure = |a: &Attempts<'_>| {
+    let is_sure = |a: &ConnectionGroup<'_>| {
         let word = services::evidence(facts, known, a.server);
         word.is_some_and(|word| word.sure)
     };
@@ -111,7 +111,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 /// It left as it was, somebody says that it is a Service's, and no rule knows it. Beside rules
 /// for others, an address without one may be that of a deleted Service: then only a kube-proxy
 /// that does not run is to blame.
-fn is_untranslated(facts: &Facts<'_>, known: &Services, attempts: &Attempts<'_>) -> bool {
+fn is_untranslated(facts: &Facts<'_>, known: &Services, attempts: &ConnectionGroup<'_>) -> bool {
     let route = facts.route_to(attempts.server);
     attempts.tries.iter().all(|t| t.became.is_none())
         && route.is_none_or(|r| r.destination.length == 0)
@@ -120,7 +120,7 @@ fn is_untranslated(facts: &Facts<'_>, known: &Services, attempts: &Attempts<'_>)
         && services::evidence(facts, known, attempts.server).is_some()
 }
 
-fn by_hand(worst: &Attempts<'_>) -> CommandLine {
+fn by_hand(worst: &ConnectionGroup<'_>) -> CommandLine {
     let address = worst.server;
     let save = if address.is_ipv4() {
         shell!("iptables-save")
@@ -133,7 +133,7 @@ fn by_hand(worst: &Attempts<'_>) -> CommandLine {
     found(save).then(nft).then(ipvs).showing_nothing()
 }
 
-fn fix(facts: &Facts<'_>, worst: &Attempts<'_>, known: &Services, sure: bool) -> Fix {
+fn fix(facts: &Facts<'_>, worst: &ConnectionGroup<'_>, known: &Services, sure: bool) -> Fix {
     let left = if known.kube_proxy {
         t!("it left rules behind, so it ran here once")
     } else {

@@ -26,7 +26,7 @@
 //! replicas). If there are only bursts, raise the program's backlog, and `net.core.somaxconn` if that is
 //! smaller.
 use super::{
-    attempts::{self, Attempts},
+    connection_groups::{self, ConnectionGroup},
     losses::PATTERN,
     need::{Need, Sufferer},
     refusals,
@@ -86,8 +86,14 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.pods.dedup();
     finding.fix = worst.fix(facts);
     let tries = || all.iter().flat_map(|o| &o.tries);
-    let first = tries().map(Attempts::first).min().unwrap_or(facts.now);
-    let last = tries().map(Attempts::last).max().unwrap_or(facts.now);
+    let first = tries()
+        .map(ConnectionGroup::first)
+        .min()
+        .unwrap_or(facts.now);
+    let last = tries()
+        .map(ConnectionGroup::last)
+        .max()
+        .unwrap_or(facts.now);
     finding.first_seen = facts.clock.text(first);
     finding.last_seen = facts.clock.text(last);
     Some(finding)
@@ -108,7 +114,7 @@ struct Overflow<'a> {
     count: u64,
     listener: &'a Listener,
     /// Connections to it that got no answer.
-    tries: Vec<Attempts<'a>>,
+    tries: Vec<ConnectionGroup<'a>>,
 }
 
 /// The fullest listener of a namespace; nothing where none is full now. The kernel turns away
@@ -117,8 +123,8 @@ fn full<'a>(facts: &Facts<'a>, netns: u32, count: u64) -> Option<Overflow<'a>> {
     let listeners = facts.gathered.listeners(netns)?.iter();
     let full = listeners.filter(|l| l.queued > l.backlog);
     let listener = full.max_by_key(|l| l.queued)?;
-    let own = |a: &&Attempts<'_>| a.port == listener.port && lives_in(facts, a, netns);
-    let tries = attempts::unanswered(facts).iter().filter(own);
+    let own = |a: &&ConnectionGroup<'_>| a.port == listener.port && lives_in(facts, a, netns);
+    let tries = connection_groups::unanswered(facts).iter().filter(own);
     Some(Overflow {
         netns,
         count,
@@ -127,7 +133,7 @@ fn full<'a>(facts: &Facts<'a>, netns: u32, count: u64) -> Option<Overflow<'a>> {
     })
 }
 
-fn lives_in(facts: &Facts<'_>, attempts: &Attempts<'_>, netns: u32) -> bool {
+fn lives_in(facts: &Facts<'_>, attempts: &ConnectionGroup<'_>, netns: u32) -> bool {
     let side = facts.node.pod_side(netns);
     match side {
         Some(side) => side.addresses.contains(&attempts.server),
@@ -176,7 +182,7 @@ impl Overflow<'_> {
     }
 
     fn silence(&self) -> Option<Evidence> {
-        let packets: u64 = self.tries.iter().map(Attempts::packets).total();
+        let packets: u64 = self.tries.iter().map(ConnectionGroup::packets).total();
         let at = self
             .tries
             .iter()

@@ -27,7 +27,7 @@
 //! Change the policy of the agent that attached the program, or the security module's policy for the
 //! application.
 use super::{
-    losses::{self, Pattern},
+    losses::{self, DropGroup},
     need::Need,
 };
 use crate::{
@@ -77,7 +77,7 @@ impl Hook {
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let patterns = losses::patterns(facts, |l| Hook::of(l).is_some());
     let known = patterns.iter().filter(|p| netns(p) != 0);
-    let need = |p: &Pattern<'_>| {
+    let need = |p: &DropGroup<'_>| {
         let hangs = severity(facts, p).is_some() && !shown(facts, p);
         Need::of(Want::Security(netns(p)), vec![p.sufferer()]).only_if(hangs)
     };
@@ -113,12 +113,12 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     Some(finding)
 }
 
-fn netns(pattern: &Pattern<'_>) -> u32 {
+fn netns(pattern: &DropGroup<'_>) -> u32 {
     pattern.losses.first().map_or(0, |l| l.key.netns)
 }
 
 /// What is sent and denied is one's own; for what is received it goes by who sent it.
-fn severity(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<Severity> {
+fn severity(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Severity> {
     let egress = |l: &&Loss| Hook::of(l) == Some(Hook::Cgroup { egress: true });
     match pattern.losses.iter().any(egress) {
         true => Some(Severity::Warning),
@@ -127,7 +127,7 @@ fn severity(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<Severity> {
 }
 
 /// The reason alone shows it, but for that of a socket's own filter.
-fn shown(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+fn shown(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let hook = pattern.losses.first().and_then(|l| Hook::of(l));
     match hook {
         Some(hook @ Hook::Cgroup { egress: false }) => !programs(facts, pattern, hook).is_empty(),
@@ -136,7 +136,7 @@ fn shown(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
 }
 
 /// Programs that are asked about these packets, the nearest to the process first.
-fn programs<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>, hook: Hook) -> Vec<&'a CgroupProgram> {
+fn programs<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>, hook: Hook) -> Vec<&'a CgroupProgram> {
     let security = facts.gathered.security(netns(pattern));
     let all = security.map_or(&[][..], |s| &s.programs);
     let asked = |p: &&CgroupProgram| hook == Hook::Cgroup { egress: p.egress };
@@ -206,7 +206,7 @@ fn active(security: &Security) -> Option<Evidence> {
     Some(line)
 }
 
-fn by_program(worst: &Pattern<'_>, programs: &[&CgroupProgram], egress: bool) -> Fix {
+fn by_program(worst: &DropGroup<'_>, programs: &[&CgroupProgram], egress: bool) -> Fix {
     let target = worst.target();
     let Some(nearest) = programs.first() else {
         return Fix {
@@ -247,7 +247,7 @@ fn by_program(worst: &Pattern<'_>, programs: &[&CgroupProgram], egress: bool) ->
     }
 }
 
-fn by_module(worst: &Pattern<'_>, security: Option<&Security>) -> Fix {
+fn by_module(worst: &DropGroup<'_>, security: Option<&Security>) -> Fix {
     let known = security.map_or(&[][..], |s| &s.modules);
     let active = |name: &str| known.is_empty() || known.iter().any(|m| m == name);
     let logs = [

@@ -8,26 +8,26 @@ use std::collections::BTreeSet;
 use self::need::Need;
 use crate::{
     model::{gather::Want, verdict::Finding},
-    pipeline::{attempts, facts::Facts},
+    pipeline::{connection_groups, facts::Facts},
 };
 
-mod announced;
-mod blame;
 mod conntrack;
 mod daemon;
 mod dns;
 mod followed;
 mod forwarding;
 mod isolation;
+mod local_pod_route;
 mod losses;
-mod misaddressed;
+mod matching_rules;
 mod mtu;
 mod mtu_findings;
 mod mtu_running;
+pub mod multi_node;
 pub mod need;
 mod next_hop;
 mod overlay;
-mod own_pods;
+mod overlay_annotations;
 mod pod_gateway_silent;
 mod pod_networks;
 mod published;
@@ -37,12 +37,12 @@ mod service_ports;
 mod services;
 mod sidecar;
 mod stall;
-pub mod stuck;
 #[cfg(test)]
 mod tests;
 pub mod traffic_policy;
-pub mod two_sided;
 pub mod undecided;
+pub mod unexplained;
+mod wrong_neighbour_entry;
 mod zh;
 
 pub mod bridge_nf_disabled;
@@ -104,7 +104,7 @@ pub struct Cause {
     /// What it must find out before it can tell, given what is seen.
     needs: fn(&Facts<'_>) -> Vec<Need>,
     /// What it adds where another node was watched as well.
-    complete: Option<two_sided::Complete>,
+    complete: Option<multi_node::Complete>,
     role: Role,
 }
 
@@ -126,7 +126,7 @@ impl Cause {
     }
 
     /// The same cause with what another node can tell of it.
-    const fn with_other_node(mut self, complete: two_sided::Complete) -> Self {
+    const fn with_other_node(mut self, complete: multi_node::Complete) -> Self {
         self.complete = Some(complete);
         self
     }
@@ -259,7 +259,7 @@ pub fn wants(facts: &Facts<'_>) -> BTreeSet<Want> {
 /// What these needs ask for, and what fails without an explanation.
 pub fn asked(facts: &Facts<'_>, needs: &[(&'static str, Need)]) -> BTreeSet<Want> {
     let wants = needs.iter().filter_map(|(_, need)| need.query.want());
-    wants.cloned().chain(stuck::wants(facts)).collect()
+    wants.cloned().chain(unexplained::wants(facts)).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::{mem::discriminant, net::IpAddr};
 
 use netdiag_lang::say;
 
-use super::{Role, attempts::Attempts};
+use super::{Role, connection_groups::ConnectionGroup};
 use crate::model::{
     gather::Want,
     verdict::{Confidence, Finding, Subject},
@@ -177,7 +177,7 @@ impl Sufferer {
     }
 
     /// Connections that fail.
-    pub fn attempts(attempts: &Attempts<'_>) -> Self {
+    pub fn attempts(attempts: &ConnectionGroup<'_>) -> Self {
         let server = (attempts.server, attempts.port);
         Self::flow(
             attempts.protocol,

@@ -44,9 +44,10 @@ use netdiag_lang::{mark, t};
 use super::{
     daemon,
     isolation::{self, Isolation},
-    losses::{self, Pattern},
-    misaddressed, next_hop,
+    losses::{self, DropGroup},
+    next_hop,
     pod_gateway_silent::{self, Fault},
+    wrong_neighbour_entry,
 };
 use crate::{
     model::{
@@ -95,7 +96,7 @@ struct Hop<'a> {
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     missing(facts)
         .or_else(|| pod_gateway_silent::evaluate(facts, ID, Fault::Neighbour))
-        .or_else(|| misaddressed::evaluate(facts, ID))
+        .or_else(|| wrong_neighbour_entry::evaluate(facts, ID))
 }
 
 fn missing(facts: &Facts<'_>) -> Option<Finding> {
@@ -143,7 +144,7 @@ fn link_of<'a>(facts: &Facts<'a>, loss: &Loss) -> Option<&'a Link> {
 }
 
 /// What the outside sends through this node to nobody is a scan.
-fn concerns_us(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+fn concerns_us(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let ours = |a| {
         facts
             .pod(a, crate::model::verdict::PodRole::Source)
@@ -154,7 +155,7 @@ fn concerns_us(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
 
 /// Whether the destination, or the node's gateway to it, is who did not answer. What a pod could not
 /// resolve may be its own gateway, unless the destination is on the bridge that the pod is on.
-fn is_next_hop(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+fn is_next_hop(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let bridge = facts.route_to(pattern.destination).and_then(|r| r.oif);
     let mut losses = pattern.losses.iter();
     losses.any(|loss| {
@@ -165,7 +166,7 @@ fn is_next_hop(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     })
 }
 
-fn persists(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+fn persists(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let link = pattern.losses.iter().find_map(|l| link_of(facts, l));
     let to_pods = link.and_then(|l| facts.role(l));
     let patience = match to_pods {
@@ -175,7 +176,7 @@ fn persists(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
     pattern.last().saturating_sub(pattern.first()) >= patience
 }
 
-fn hop<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>) -> Hop<'a> {
+fn hop<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Hop<'a> {
     let link = pattern.losses.iter().find_map(|l| link_of(facts, l));
     let route = facts.route_to(pattern.destination);
     let route = route.filter(|r| link.is_none_or(|l| r.oif == Some(l.index)));
@@ -266,7 +267,7 @@ fn table_evidence(facts: &Facts<'_>, hop: &Hop<'_>) -> Evidence {
     line
 }
 
-fn fix(facts: &Facts<'_>, worst: &Pattern<'_>, hop: &Hop<'_>) -> Fix {
+fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>, hop: &Hop<'_>) -> Fix {
     let device = hop.link.map_or("DEVICE", |l| l.name.as_str());
     let network = facts.route_to(worst.destination).map(|r| r.destination);
     let network = network.map_or_else(|| worst.destination.to_string(), |n| n.to_string());
@@ -342,7 +343,7 @@ fn asking(address: IpAddr, device: &str) -> CommandLine {
 }
 
 /// The node that packets of the same network come from through this tunnel.
-fn sender(facts: &Facts<'_>, worst: &Pattern<'_>, hop: &Hop<'_>) -> Option<IpAddr> {
+fn sender(facts: &Facts<'_>, worst: &DropGroup<'_>, hop: &Hop<'_>) -> Option<IpAddr> {
     let network = facts.route_to(worst.destination)?.destination;
     let vni = hop.link?.tunnel.as_ref()?.vni?;
     let from = |o: &&OuterPair| {

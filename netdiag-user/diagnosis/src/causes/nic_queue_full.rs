@@ -29,7 +29,7 @@ use netdiag_common::hop::ACK;
 use netdiag_lang::{mark, t};
 
 use super::{
-    losses::{self, Pattern},
+    losses::{self, DropGroup},
     need::Need,
 };
 use crate::{
@@ -83,9 +83,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 /// Links whose queue loses enough for long enough, with the losses.
-fn full<'a>(facts: &'a Facts<'_>, reason: &str) -> BTreeMap<u32, Vec<Pattern<'a>>> {
+fn full<'a>(facts: &'a Facts<'_>, reason: &str) -> BTreeMap<u32, Vec<DropGroup<'a>>> {
     let here = |l: &Loss| l.reason == reason && l.key.netns == facts.node.netns;
-    let mut links: BTreeMap<u32, Vec<Pattern<'a>>> = BTreeMap::new();
+    let mut links: BTreeMap<u32, Vec<DropGroup<'a>>> = BTreeMap::new();
     for pattern in losses::shares(facts, here) {
         let index = pattern.losses[0].key.ifindex;
         links.entry(index).or_default().push(pattern);
@@ -94,10 +94,10 @@ fn full<'a>(facts: &'a Facts<'_>, reason: &str) -> BTreeMap<u32, Vec<Pattern<'a>
     links
 }
 
-fn hurts(facts: &Facts<'_>, index: u32, patterns: &[Pattern<'_>]) -> bool {
-    let lost: u64 = patterns.iter().map(Pattern::packets).total();
-    let first = patterns.iter().map(Pattern::first).min().unwrap_or(0);
-    let last = patterns.iter().map(Pattern::last).max().unwrap_or(0);
+fn hurts(facts: &Facts<'_>, index: u32, patterns: &[DropGroup<'_>]) -> bool {
+    let lost: u64 = patterns.iter().map(DropGroup::packets).total();
+    let first = patterns.iter().map(DropGroup::first).min().unwrap_or(0);
+    let last = patterns.iter().map(DropGroup::last).max().unwrap_or(0);
     let carrier = facts.link(index).is_some_and(|l| l.carrier);
     carrier
         && lost >= LEAST
@@ -128,7 +128,7 @@ fn by_qdisc(facts: &Facts<'_>) -> Option<Finding> {
             let qdisc = own().max_by_key(|q| q.drops).filter(|_| !managed)?;
             Some((facts.link(index)?, qdisc, patterns))
         });
-    let lost = |patterns: &[Pattern<'_>]| patterns.iter().map(Pattern::packets).total();
+    let lost = |patterns: &[DropGroup<'_>]| patterns.iter().map(DropGroup::packets).total();
     let (link, qdisc, patterns) = full.max_by_key(|(.., patterns)| lost(patterns))?;
     let summary = t!(
         "the queue of {} ({}) is full: {} of {} packets dropped",
@@ -259,7 +259,7 @@ fn bits(bytes: u64) -> String {
 
 fn by_backlog(facts: &Facts<'_>) -> Option<Finding> {
     let (index, patterns) = full(facts, "CPU_BACKLOG").into_iter().next()?;
-    let lost: u64 = patterns.iter().map(Pattern::packets).total();
+    let lost: u64 = patterns.iter().map(DropGroup::packets).total();
     let name = facts.node.link_name(index);
     let summary = t!("a CPU's backlog is full: {lost} packets from {name} dropped");
     let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);

@@ -33,9 +33,8 @@ use std::net::IpAddr;
 use netdiag_lang::{mark, t};
 
 use super::{
-    daemon,
-    losses::{self, Pattern},
-    own_pods,
+    daemon, local_pod_route,
+    losses::{self, DropGroup},
     pod_gateway_silent::{self, Fault},
     pod_networks, restoring,
 };
@@ -81,8 +80,8 @@ fn dropped(facts: &Facts<'_>) -> Option<Finding> {
         worst.packets(),
     );
     // Somebody asks for pods that are gone; the CNI's route is there to say so.
-    let ruled = |p: &Pattern<'_>| chosen(facts, p).rule().is_some();
-    let own = |p: &Pattern<'_>| !ruled(p) && own_range(facts, p.destination).is_some();
+    let ruled = |p: &DropGroup<'_>| chosen(facts, p).rule().is_some();
+    let own = |p: &DropGroup<'_>| !ruled(p) && own_range(facts, p.destination).is_some();
     let severity = match patterns.iter().all(own) {
         true => Severity::Info,
         false => Severity::Warning,
@@ -125,7 +124,7 @@ fn packet<'a>(facts: &Facts<'a>, loss: &Loss) -> Packet<'a> {
 }
 
 /// What rules and tables say of a pattern's packets.
-fn chosen<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>) -> Chosen<'a> {
+fn chosen<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Chosen<'a> {
     match pattern.losses.first() {
         Some(loss) => facts.node.chosen(&packet(facts, loss)),
         None => Chosen::None,
@@ -135,7 +134,7 @@ fn chosen<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>) -> Chosen<'a> {
 /// Programs try IPv6 first wherever they have an address of it, in clusters that have no way
 /// out for it too. Not so where there was a route when the run began, where a route was set to
 /// refuse, or where answers are lost: somebody came by that way.
-fn is_everyday(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+fn is_everyday(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let to = pattern.destination;
     to.is_ipv6()
         && !pattern.reply
@@ -149,7 +148,7 @@ fn is_everyday(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
 /// carrier.
 const OVER_NS: u64 = 2_000_000_000;
 
-fn is_over(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+fn is_over(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     chosen(facts, pattern).usable().is_some() && facts.now.saturating_sub(pattern.last()) > OVER_NS
 }
 
@@ -174,11 +173,11 @@ fn own_range<'a>(facts: &Facts<'a>, destination: IpAddr) -> Option<&'a Route> {
         && pods.any(inside)
         && !node.routes.iter().any(|r| elsewhere(&r))
         && !known
-        && own_pods::unled(facts, destination).is_none();
+        && local_pod_route::unled(facts, destination).is_none();
     own.then_some(route)
 }
 
-fn what_is_there(facts: &Facts<'_>, pattern: &Pattern<'_>) -> String {
+fn what_is_there(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> String {
     let to = pattern.destination;
     match chosen(facts, pattern) {
         Chosen::RefusingRule(rule) => t!("the policy rule \"{}\" refuses it", rule.text()),
@@ -188,16 +187,16 @@ fn what_is_there(facts: &Facts<'_>, pattern: &Pattern<'_>) -> String {
             route.destination,
             route.table
         ),
-        Chosen::RefusingRoute(route, None) => match own_pods::unled(facts, to) {
+        Chosen::RefusingRoute(route, None) => match local_pod_route::unled(facts, to) {
             Some(link) => t!(
                 "{}, and the route {} refuses it",
-                own_pods::tell(to, link),
+                local_pod_route::tell(to, link),
                 route.destination
             ),
             None => t!("the route {} refuses it", route.destination),
         },
-        Chosen::None => match own_pods::unled(facts, to) {
-            Some(link) => own_pods::tell(to, link),
+        Chosen::None => match local_pod_route::unled(facts, to) {
+            Some(link) => local_pod_route::tell(to, link),
             None => t!("this node has no route to {to}"),
         },
         // It came back meanwhile, or rules decide by what a packet's mark is.
@@ -205,7 +204,7 @@ fn what_is_there(facts: &Facts<'_>, pattern: &Pattern<'_>) -> String {
     }
 }
 
-fn route_evidence(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Evidence {
+fn route_evidence(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Evidence {
     let destination = pattern.destination;
     let text = t!("{destination}: {}", what_is_there(facts, pattern));
     let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
@@ -233,14 +232,14 @@ fn rule_evidence(rule: &PolicyRule) -> Evidence {
     line
 }
 
-fn fix(facts: &Facts<'_>, worst: &Pattern<'_>) -> Fix {
+fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>) -> Fix {
     let to = worst.destination;
     let of_family = |command: CommandLine| command.of_family(to.is_ipv6());
     if let Some(fix) = restoring::allow(chosen(facts, worst)) {
         return fix;
     }
-    if let Some(link) = own_pods::unled(facts, to) {
-        return own_pods::lead(facts, to, link);
+    if let Some(link) = local_pod_route::unled(facts, to) {
+        return local_pod_route::lead(facts, to, link);
     }
     if let Some(route) = own_range(facts, to) {
         return Fix {

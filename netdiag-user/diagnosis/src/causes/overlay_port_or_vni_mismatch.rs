@@ -27,7 +27,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_lang::{mark, t};
 
-use super::{announced, losses::PATTERN, overlay};
+use super::{losses::PATTERN, overlay, overlay_annotations};
 use crate::{
     model::{
         flow::{self, UDP},
@@ -247,8 +247,8 @@ fn evidence(facts: &Facts<'_>, m: &Mismatch<'_>) -> Vec<Evidence> {
         ));
         lines.push(line);
     }
-    lines.extend(announced::vni(facts, m.peer));
-    lines.extend(announced::meant(facts));
+    lines.extend(overlay_annotations::vni(facts, m.peer));
+    lines.extend(overlay_annotations::meant(facts));
     lines
 }
 

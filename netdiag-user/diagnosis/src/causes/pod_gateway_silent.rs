@@ -13,7 +13,7 @@ use netdiag_lang::t;
 
 use super::{
     forwarding,
-    losses::{self, Pattern},
+    losses::{self, DropGroup},
     next_hop, restoring,
 };
 use crate::{
@@ -85,7 +85,7 @@ impl Why<'_> {
 /// The finding about pods' gateways that are silent for this fault, by the cause that names it.
 pub fn evaluate(facts: &Facts<'_>, cause: &str, fault: Fault) -> Option<Finding> {
     let mut patterns = losses::patterns(facts, |l| silent(facts, l).is_some());
-    let why_of = |p: &Pattern<'_>| Some(why(facts, &silent(facts, p.losses.first()?)?));
+    let why_of = |p: &DropGroup<'_>| Some(why(facts, &silent(facts, p.losses.first()?)?));
     patterns.retain(|p| {
         let lasts = p.last().saturating_sub(p.first()) >= ROUNDS_NS;
         lasts && why_of(p).is_some_and(|why| why.fault() == fault)
@@ -93,7 +93,7 @@ pub fn evaluate(facts: &Facts<'_>, cause: &str, fault: Fault) -> Option<Finding>
     let worst = patterns.first()?;
     let one = silent(facts, worst.losses.first()?)?;
     let why = why(facts, &one);
-    let packets: u64 = patterns.iter().map(Pattern::packets).total();
+    let packets: u64 = patterns.iter().map(DropGroup::packets).total();
     let summary = t!(
         "{}; {packets} packets of {}, {} among them, none left the pod",
         tell(&one, &why),
@@ -215,7 +215,7 @@ fn tell(silent: &Silent<'_>, why: &Why<'_>) -> String {
     t!("the gateway {gateway} does not answer on {link}: {by}")
 }
 
-fn pods(facts: &Facts<'_>, patterns: &[Pattern<'_>]) -> String {
+fn pods(facts: &Facts<'_>, patterns: &[DropGroup<'_>]) -> String {
     let all: BTreeSet<IpAddr> = patterns.iter().map(|p| p.source).collect();
     let Some(first) = all.iter().next() else {
         return String::new();

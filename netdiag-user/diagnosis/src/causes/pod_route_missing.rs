@@ -35,10 +35,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 use netdiag_lang::{mark, t};
 
 use super::{
-    daemon,
+    daemon, local_pod_route,
     losses::PATTERN,
     need::{Need, Sufferer},
-    overlay, own_pods,
+    overlay,
     pod_networks::{self, PodAddress},
 };
 use crate::{
@@ -137,7 +137,7 @@ fn names(lost: &[Lost<'_>]) -> String {
 fn by_default_route<'a>(facts: &'a Facts<'_>) -> BTreeMap<IpAddr, Vec<&'a HopFlow>> {
     let ours = |h: &HopFlow| {
         let (source, destination) = flow::ends(h.flow());
-        let back = || own_pods::unled(facts, destination).is_some();
+        let back = || local_pod_route::unled(facts, destination).is_some();
         facts.is_local_pod(source) || facts.owns(source) || back()
     };
     let out = |h: &HopFlow| h.plain() && h.egress() && h.role == Some(Role::Uplink) && ours(h);
@@ -169,9 +169,9 @@ fn lost<'a>(facts: &'a Facts<'_>) -> Vec<Lost<'a>> {
 
 /// A pod of this node: what is for it goes out, and comes back by the router until it is dropped.
 fn here(facts: &Facts<'_>, pod: IpAddr) -> Option<PodAddress> {
-    let link = own_pods::unled(facts, pod)?;
+    let link = local_pod_route::unled(facts, pod)?;
     Some(PodAddress {
-        why: own_pods::tell(pod, link),
+        why: local_pod_route::tell(pod, link),
         lost: None,
         guessed: false,
     })
@@ -220,8 +220,8 @@ fn down_evidence(tunnel: &Link) -> Evidence {
 }
 
 fn fix(facts: &Facts<'_>, lost: &Lost<'_>) -> Fix {
-    if let Some(link) = own_pods::unled(facts, lost.pod) {
-        return own_pods::lead(facts, lost.pod, link);
+    if let Some(link) = local_pod_route::unled(facts, lost.pod) {
+        return local_pod_route::lead(facts, lost.pod, link);
     }
     let summary = t!(
         "restart the CNI daemon of this node (flanneld, calico-node), which puts the route back, or \

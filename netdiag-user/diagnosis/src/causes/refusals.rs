@@ -9,7 +9,7 @@ use netdiag_common::{
 };
 use netdiag_lang::t;
 
-use super::attempts::{self, Answerer, Attempts, Try};
+use super::connection_groups::{self, Answerer, Connection, ConnectionGroup};
 use super::{
     losses::dropped_like,
     need::{Need, Sufferer},
@@ -40,7 +40,7 @@ pub const SPAN: u64 = 3_000_000_000;
 
 /// Refused connections, or datagrams, of one client to one port of a pod.
 pub struct Refusal<'a> {
-    pub attempts: Attempts<'a>,
+    pub attempts: ConnectionGroup<'a>,
     /// How often it was refused.
     pub times: u64,
     /// The pod's link, and the inode of its namespace.
@@ -158,7 +158,7 @@ impl<'a> Refusal<'a> {
 
 /// Ports of pods here that refuse persistently, the most refused first.
 pub fn by_pods<'a>(facts: &Facts<'a>) -> Vec<Refusal<'a>> {
-    let refused = attempts::refused(facts).iter();
+    let refused = connection_groups::refused(facts).iter();
     let connections = refused.filter_map(|a| by_pod(facts, a));
     let mut all: Vec<_> = connections.chain(datagrams(facts)).collect();
     all.sort_by_key(|r| std::cmp::Reverse(r.times));
@@ -172,7 +172,7 @@ pub fn plain<'a>(facts: &Facts<'a>) -> Vec<Refusal<'a>> {
     all
 }
 
-fn by_pod<'a>(facts: &Facts<'a>, attempts: &Attempts<'a>) -> Option<Refusal<'a>> {
+fn by_pod<'a>(facts: &Facts<'a>, attempts: &ConnectionGroup<'a>) -> Option<Refusal<'a>> {
     if attempts.tries.len() < TRIES || attempts.span() < SPAN {
         return None;
     }
@@ -210,12 +210,12 @@ fn datagrams<'a>(facts: &Facts<'a>) -> Vec<Refusal<'a>> {
     if closed.is_empty() {
         return Vec::new();
     }
-    let refused = |attempts: &Attempts<'a>| {
+    let refused = |attempts: &ConnectionGroup<'a>| {
         let of = || attempts.tries.iter().filter_map(|t| closed.get(&t.flow));
         let times: u64 = of().map(|(e, _)| e.packets).total();
         let first = of().map(|(e, _)| e.first).min()?;
         let last = of().map(|(e, _)| e.last).max()?;
-        let answered = |t: &Try<'_>| t.answers.iter().any(|h| h.hop.first > first);
+        let answered = |t: &Connection<'_>| t.answers.iter().any(|h| h.hop.first > first);
         let worked = attempts.tries.iter().any(answered);
         if worked || times < TRIES as u64 || last.saturating_sub(first) < SPAN {
             return None;
@@ -252,8 +252,8 @@ pub fn tell(finding: &mut Finding, facts: &Facts<'_>, refusals: &[Refusal<'_>]) 
     finding.pods.sort();
     finding.pods.dedup();
     let attempts = || refusals.iter().map(|r| &r.attempts);
-    let first = attempts().map(Attempts::first).min().unwrap_or(0);
-    let last = attempts().map(Attempts::last).max().unwrap_or(0);
+    let first = attempts().map(ConnectionGroup::first).min().unwrap_or(0);
+    let last = attempts().map(ConnectionGroup::last).max().unwrap_or(0);
     finding.first_seen = facts.clock.text(first);
     finding.last_seen = facts.clock.text(last);
 }

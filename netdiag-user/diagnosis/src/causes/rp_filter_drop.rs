@@ -23,7 +23,7 @@
 //! # Fix
 //! Make the route back use the interface that the packets come in by, or set rp_filter to 2 (loose) on
 //! that interface.
-use super::losses::{self, Pattern};
+use super::losses::{self, DropGroup};
 use crate::{
     model::verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     pipeline::facts::{Facts, Loss},
@@ -77,7 +77,7 @@ fn sysctl_evidence(facts: &Facts<'_>, interface: &str) -> Option<Evidence> {
 
 fn route_evidence(
     facts: &Facts<'_>,
-    worst: &Pattern<'_>,
+    worst: &DropGroup<'_>,
     came_by: Option<&str>,
 ) -> Option<Evidence> {
     let back = facts.link_towards(worst.source)?;

@@ -35,7 +35,7 @@ use netdiag_lang::{mark, t};
 
 use super::{
     followed,
-    losses::{self, Pattern},
+    losses::{self, DropGroup},
     need::Need,
     overlay, services,
     traffic_policy::{by_api, is_local_only, ready},
@@ -77,7 +77,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
-    let mut groups: BTreeMap<(IpAddr, u16, u8), (&Service, Vec<Pattern<'_>>)> = BTreeMap::new();
+    let mut groups: BTreeMap<(IpAddr, u16, u8), (&Service, Vec<DropGroup<'_>>)> = BTreeMap::new();
     for pattern in dropped(facts) {
         let asked = (pattern.destination, pattern.port);
         let rule = services::refusal(facts, asked, pattern.protocol);
@@ -99,7 +99,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
 }
 
 /// Requests that netfilter drops in the node's own namespace, none of which gets through.
-fn dropped<'a>(facts: &'a Facts<'_>) -> Vec<Pattern<'a>> {
+fn dropped<'a>(facts: &'a Facts<'_>) -> Vec<DropGroup<'a>> {
     let here = |l: &Loss| l.reason == "NETFILTER_DROP" && l.key.netns == facts.node.netns;
     let mut patterns = losses::patterns(facts, here);
     patterns.retain(|p| !p.reply && p.port != 0);
@@ -143,7 +143,7 @@ fn name(facts: &Facts<'_>, rule: &Service, asked: &str) -> String {
 
 /// Strangers are kept out as the policy says, load balancers that probe each node among them; pods
 /// and nodes were sent here.
-fn severity(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Severity {
+fn severity(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Severity {
     let bad = losses::severity(facts, pattern) >= Some(Severity::Warning);
     match bad || losses::is_peer(facts, pattern.source) {
         true => Severity::Warning,
@@ -151,12 +151,12 @@ fn severity(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Severity {
     }
 }
 
-fn told(facts: &Facts<'_>, rule: &Service, patterns: &[Pattern<'_>]) -> Option<Finding> {
+fn told(facts: &Facts<'_>, rule: &Service, patterns: &[DropGroup<'_>]) -> Option<Finding> {
     let worst = patterns.first()?;
     let severity = patterns.iter().map(|p| severity(facts, p)).max()?;
     let policy = policy(facts, rule, patterns.iter().map(|p| p.source));
     let (target, name) = (worst.target(), name(facts, rule, &worst.target()));
-    let packets = patterns.iter().map(Pattern::packets).total();
+    let packets = patterns.iter().map(DropGroup::packets).total();
     let summary = t!(
         "this node drops {target} of the Service {name}: {policy} is Local and none of its endpoints \
          is here; {packets} packets from {}, none got through",

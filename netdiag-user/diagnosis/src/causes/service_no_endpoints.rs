@@ -29,7 +29,7 @@ use std::net::IpAddr;
 use netdiag_lang::{mark, t};
 
 use super::{
-    attempts::Attempts,
+    connection_groups::ConnectionGroup,
     followed,
     need::Need,
     services::{self, errors},
@@ -110,7 +110,7 @@ fn with_rule(mut finding: Finding, facts: &Facts<'_>, service: &Service) -> Find
     finding
 }
 
-fn unreachable(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Evidence> {
+fn unreachable(facts: &Facts<'_>, attempts: &ConnectionGroup<'_>) -> Option<Evidence> {
     let about = |flow: &netdiag_common::flow::FlowKey| {
         from_wire(flow.destination) == attempts.server
             && flow.destination_port == attempts.port

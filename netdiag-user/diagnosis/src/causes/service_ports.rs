@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_lang::t;
 
-use super::{losses::Pattern, services};
+use super::{losses::DropGroup, services};
 use crate::{
     model::{
         flow,
@@ -22,7 +22,7 @@ pub struct Other<'a> {
 }
 
 impl<'a> Other<'a> {
-    pub fn of(facts: &'a Facts<'_>, pattern: &Pattern<'_>) -> Option<Self> {
+    pub fn of(facts: &'a Facts<'_>, pattern: &DropGroup<'_>) -> Option<Self> {
         let to: IpAddr = pattern.destination;
         let known = facts.gathered.services()?;
         let rules = known.rules.iter().filter(|s| s.address == to);

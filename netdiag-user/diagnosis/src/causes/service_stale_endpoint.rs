@@ -31,9 +31,9 @@ use netdiag_common::{dns::PORT, flow::FlowKey};
 use netdiag_lang::{mark, t};
 
 use super::{
-    attempts::{self, Attempts},
+    connection_groups::{self, ConnectionGroup},
     daemon::Daemon::KubeProxy,
-    losses::{self, PATTERN, Pattern},
+    losses::{self, DropGroup, PATTERN},
     need::{Need, Sufferer},
     services,
 };
@@ -141,7 +141,7 @@ impl Gone {
 fn gone(facts: &Facts<'_>) -> Vec<Gone> {
     let here = losses::patterns(facts, nobody_answers);
     let here = here.iter().filter(|p| !p.reply).map(lost_here);
-    let beyond = attempts::unanswered(facts).iter();
+    let beyond = connection_groups::unanswered(facts).iter();
     let beyond = beyond.filter_map(|a| lost_beyond(facts, a).or_else(|| silent(facts, a)));
     let mut all: Vec<_> = here.chain(beyond).collect();
     all.retain(|g| services::is_elsewhere(facts, g.address));
@@ -155,7 +155,7 @@ fn nobody_answers(loss: &Loss) -> bool {
     loss.reason == "NEIGH_FAILED" || unspecified && UNANSWERED_IN.contains(&loss.symbol())
 }
 
-fn lost_here(pattern: &Pattern<'_>) -> Gone {
+fn lost_here(pattern: &DropGroup<'_>) -> Gone {
     let (address, packets) = (pattern.destination, pattern.packets());
     let at = pattern.losses.iter().find_map(|l| l.interface.clone());
     let first = pattern.losses.first();
@@ -186,7 +186,7 @@ fn lost_here(pattern: &Pattern<'_>) -> Gone {
 
 /// Translated here, and the other node says that nobody is there. This one's own word is about its
 /// routes: what its neighbours do not answer it drops.
-fn lost_beyond(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
+fn lost_beyond(facts: &Facts<'_>, attempts: &ConnectionGroup<'_>) -> Option<Gone> {
     let address = attempts.server;
     let about = |flow: &FlowKey| from_wire(flow.destination) == address;
     let (errors, sender) = services::errors(facts, about, HOST_UNREACHABLE)?;
@@ -205,7 +205,7 @@ fn lost_beyond(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
 
 /// Translated here, and never heard of again, though it goes on: a connection ends by itself with its
 /// backend, and many a datagram is one that nobody answers.
-fn silent(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
+fn silent(facts: &Facts<'_>, attempts: &ConnectionGroup<'_>) -> Option<Gone> {
     let lasts = attempts.last().saturating_sub(attempts.first()) >= SETTLED_NS;
     let goes_on = facts.now.saturating_sub(attempts.last()) < SETTLED_NS;
     let answered = attempts.protocol == UDP && attempts.port == PORT;
@@ -228,13 +228,13 @@ fn silent(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Option<Gone> {
 }
 
 /// What is lost behind a translation, again and again.
-fn sent_on(attempts: &Attempts<'_>, mut line: Evidence) -> Option<Gone> {
+fn sent_on(attempts: &ConnectionGroup<'_>, mut line: Evidence) -> Option<Gone> {
     let translated = attempts.tries.iter().any(|t| t.was.is_some());
     if !translated || attempts.packets() < PATTERN {
         return None;
     }
     let mut latest = attempts.tries.iter().rev();
-    let seen = latest.find_map(attempts::Try::last_seen);
+    let seen = latest.find_map(connection_groups::Connection::last_seen);
     line.at = seen.map(|hop| hop.interface.clone());
     Some(Gone {
         client: attempts.client,

@@ -7,7 +7,7 @@ use netdiag_common::flow::FlowKey;
 use netdiag_lang::{mark, t};
 
 use super::{
-    attempts::{self, Attempts, Try},
+    connection_groups::{self, Connection, ConnectionGroup},
     losses::PATTERN,
     need::{Need, Sufferer},
     refusals::SPAN,
@@ -29,15 +29,15 @@ use crate::{
 
 /// Persistently unanswered connections and datagrams from pods here to an address that is no
 /// pod's and not this node's: a Service's, perhaps. The most tried first.
-pub fn silent<'a>(facts: &Facts<'a>) -> Vec<Attempts<'a>> {
-    let silent = |a: &&Attempts<'_>| {
+pub fn silent<'a>(facts: &Facts<'a>) -> Vec<ConnectionGroup<'a>> {
+    let silent = |a: &&ConnectionGroup<'_>| {
         a.packets() >= PATTERN
             && a.last().saturating_sub(a.first()) >= SPAN
             && facts.is_local_pod(a.client)
             && is_elsewhere(facts, a.server)
             && a.tries.iter().all(|t| t.was.is_none())
     };
-    let all = attempts::unanswered(facts).iter().filter(silent);
+    let all = connection_groups::unanswered(facts).iter().filter(silent);
     let mut all: Vec<_> = all.cloned().collect();
     all.sort_by_cached_key(|a| std::cmp::Reverse(a.packets()));
     all
@@ -79,7 +79,7 @@ pub fn need(sufferers: Vec<Sufferer>) -> Vec<Need> {
 }
 
 /// The rule for what was tried.
-pub fn rule<'a>(services: &'a Services, attempts: &Attempts<'_>) -> Option<&'a Service> {
+pub fn rule<'a>(services: &'a Services, attempts: &ConnectionGroup<'_>) -> Option<&'a Service> {
     services.rule(attempts.server, attempts.port, attempts.protocol)
 }
 
@@ -216,7 +216,7 @@ pub fn errors(
 }
 
 /// Fills in what the findings of these causes have in common.
-pub fn tell(finding: &mut Finding, facts: &Facts<'_>, all: &[Attempts<'_>]) {
+pub fn tell(finding: &mut Finding, facts: &Facts<'_>, all: &[ConnectionGroup<'_>]) {
     for attempts in all {
         attempts.cover(&mut finding.scope);
     }
@@ -229,15 +229,15 @@ pub fn tell(finding: &mut Finding, facts: &Facts<'_>, all: &[Attempts<'_>]) {
     finding.pods.sort();
     finding.pods.dedup();
     finding.about.dedup();
-    let first = all.iter().map(Attempts::first).min().unwrap_or(0);
-    let last = all.iter().map(Attempts::last).max().unwrap_or(0);
+    let first = all.iter().map(ConnectionGroup::first).min().unwrap_or(0);
+    let last = all.iter().map(ConnectionGroup::last).max().unwrap_or(0);
     finding.first_seen = facts.clock.text(first);
     finding.last_seen = facts.clock.text(last);
 }
 
-fn silence(facts: &Facts<'_>, attempts: &Attempts<'_>) -> Evidence {
+fn silence(facts: &Facts<'_>, attempts: &ConnectionGroup<'_>) -> Evidence {
     let (client, target) = (who(facts, attempts.client), attempts.target());
-    let seen = attempts.tries.iter().rev().find_map(Try::last_seen);
+    let seen = attempts.tries.iter().rev().find_map(Connection::last_seen);
     let at = seen.map(|hop| hop.interface.clone());
     let last = at
         .as_deref()

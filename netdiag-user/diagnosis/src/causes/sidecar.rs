@@ -18,7 +18,7 @@ use crate::{
         total::Total,
     },
     pipeline::{
-        attempts::{self, Attempts},
+        connection_groups::{self, ConnectionGroup},
         facts::{Facts, Question},
     },
 };
@@ -53,8 +53,8 @@ pub enum Waits<'a> {
     /// Its control plane's name does not exist, or cannot be told.
     NoName(&'a Question),
     /// Its own connections fail.
-    Refused(Attempts<'a>),
-    Unanswered(Attempts<'a>),
+    Refused(ConnectionGroup<'a>),
+    Unanswered(ConnectionGroup<'a>),
 }
 
 /// Rules and proxies of the pods that refuse.
@@ -131,7 +131,7 @@ pub fn begins_to_wait(facts: &Facts<'_>, refusal: &Refusal<'_>) -> bool {
         silent.is_some_and(|s| s.questions.iter().copied().any(|q| name(&q)))
             || a.questions.iter().copied().any(|q| name(&q) && unknown(&q))
     };
-    let fails = |all: &[Attempts<'_>]| {
+    let fails = |all: &[ConnectionGroup<'_>]| {
         all.iter().any(|a| {
             let own = a.protocol == flow::TCP && side.addresses.contains(&a.client);
             own && young(a.first())
@@ -139,7 +139,8 @@ pub fn begins_to_wait(facts: &Facts<'_>, refusal: &Refusal<'_>) -> bool {
     };
     own.any(begins)
         || only_its_own(proxy)
-            && (fails(attempts::refused(facts)) || fails(attempts::unanswered(facts)))
+            && (fails(connection_groups::refused(facts))
+                || fails(connection_groups::unanswered(facts)))
 }
 
 /// Whether no other program of the pod gets a connection out while it is closed.
@@ -178,14 +179,14 @@ fn asks_in_vain<'a>(facts: &Facts<'a>, netns: u32, only: bool) -> Option<Waits<'
     {
         return Some(Waits::NoName(question));
     }
-    let failing = |all: &[Attempts<'a>]| {
+    let failing = |all: &[ConnectionGroup<'a>]| {
         let all = all.iter().filter(|_| only);
         let own = all.filter(|a| a.protocol == flow::TCP && side.addresses.contains(&a.client));
         let lasting = own.filter(|a| a.packets() >= PATTERN && a.span() >= WAITS);
         lasting.max_by_key(|a| a.packets()).cloned()
     };
-    let refused = failing(attempts::refused(facts)).map(Waits::Refused);
-    refused.or_else(|| failing(attempts::unanswered(facts)).map(Waits::Unanswered))
+    let refused = failing(connection_groups::refused(facts)).map(Waits::Refused);
+    refused.or_else(|| failing(connection_groups::unanswered(facts)).map(Waits::Unanswered))
 }
 
 /// Answers, again and again, and none with an address.

@@ -28,7 +28,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use netdiag_lang::{mark, t};
 
 use super::{
-    losses::{self, Pattern},
+    losses::{self, DropGroup},
     need::Need,
 };
 use crate::{
@@ -66,7 +66,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let all = overflows(facts);
-    let count = |patterns: &[Pattern<'_>]| patterns.iter().map(Pattern::packets).total();
+    let count = |patterns: &[DropGroup<'_>]| patterns.iter().map(DropGroup::packets).total();
     let (place, worst) = all.iter().max_by_key(|(_, patterns)| count(patterns))?;
     let (netns, address, port) = *place;
     let receiver = receiver(facts, *place);
@@ -90,9 +90,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 /// Places where enough overflows for long enough.
-fn overflows<'a>(facts: &'a Facts<'_>) -> BTreeMap<Place, Vec<Pattern<'a>>> {
+fn overflows<'a>(facts: &'a Facts<'_>) -> BTreeMap<Place, Vec<DropGroup<'a>>> {
     let of = |l: &Loss| l.reason == "SOCKET_RCVBUFF" && l.flow().protocol == UDP;
-    let mut places: BTreeMap<Place, Vec<Pattern<'a>>> = BTreeMap::new();
+    let mut places: BTreeMap<Place, Vec<DropGroup<'a>>> = BTreeMap::new();
     for pattern in losses::shares(facts, of) {
         // A client's port differs from conversation to conversation; one of them is enough.
         let key = pattern.losses[0].key;
@@ -103,10 +103,10 @@ fn overflows<'a>(facts: &'a Facts<'_>) -> BTreeMap<Place, Vec<Pattern<'a>>> {
     places
 }
 
-fn hurts(facts: &Facts<'_>, place: Place, patterns: &[Pattern<'_>]) -> bool {
-    let lost: u64 = patterns.iter().map(Pattern::packets).total();
-    let first = patterns.iter().map(Pattern::first).min().unwrap_or(0);
-    let last = patterns.iter().map(Pattern::last).max().unwrap_or(0);
+fn hurts(facts: &Facts<'_>, place: Place, patterns: &[DropGroup<'_>]) -> bool {
+    let lost: u64 = patterns.iter().map(DropGroup::packets).total();
+    let first = patterns.iter().map(DropGroup::first).min().unwrap_or(0);
+    let last = patterns.iter().map(DropGroup::last).max().unwrap_or(0);
     lost >= LEAST
         && last.saturating_sub(first) >= LASTING_NS
         && lost.saturating_mul(ONE_IN) >= arrived(facts, place)

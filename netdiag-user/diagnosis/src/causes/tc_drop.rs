@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 use netdiag_lang::{mark, t};
 
 use super::{
-    losses::{self, Pattern},
+    losses::{self, DropGroup},
     need::{Need, Sufferer},
 };
 use crate::{
@@ -77,7 +77,7 @@ struct Spot<'a> {
 struct Taken<'a> {
     /// The busiest first.
     spots: Vec<Spot<'a>>,
-    patterns: Vec<Pattern<'a>>,
+    patterns: Vec<DropGroup<'a>>,
     /// Whether what hangs there could be read.
     known: bool,
 }
@@ -113,7 +113,7 @@ fn place(loss: &Loss) -> Option<Place> {
     (netns != 0 && link != 0).then_some((netns, link, hook))
 }
 
-fn patterns<'a>(facts: &'a Facts<'_>) -> Vec<Pattern<'a>> {
+fn patterns<'a>(facts: &'a Facts<'_>) -> Vec<DropGroup<'a>> {
     let mut patterns = losses::patterns(facts, |l| place(l).is_some());
     patterns.retain(|p| losses::severity(facts, p).is_some());
     patterns
@@ -284,7 +284,7 @@ impl<'a> Taken<'a> {
 
     /// Who did it is asked for and not known yet.
     fn is_pending(&self, facts: &Facts<'_>) -> bool {
-        let first = self.patterns.iter().map(Pattern::first).min();
+        let first = self.patterns.iter().map(DropGroup::first).min();
         let young = facts.now.saturating_sub(first.unwrap_or(0)) < ANSWERED_NS;
         young
             && !facts
@@ -315,7 +315,7 @@ impl<'a> Taken<'a> {
             spot.who(facts),
             worst.target(),
             worst.sender(facts),
-            self.patterns.iter().map(Pattern::packets).total(),
+            self.patterns.iter().map(DropGroup::packets).total(),
         );
         let mut finding = losses::finding(facts, ID, severity, &self.patterns, summary);
         if spot.culprit().is_none() {
@@ -340,7 +340,7 @@ impl<'a> Taken<'a> {
         Subject::Filter { link, text }
     }
 
-    fn fix(&self, facts: &Facts<'_>, spot: &Spot<'_>, worst: &Pattern<'_>) -> Fix {
+    fn fix(&self, facts: &Facts<'_>, spot: &Spot<'_>, worst: &DropGroup<'_>) -> Fix {
         let target = worst.target();
         if let Some(dataplane) = spot.dataplane() {
             return by_policy(dataplane, &target);

@@ -41,7 +41,7 @@ use netdiag_common::{
 };
 use netdiag_lang::{mark, t};
 
-use super::{announced, overlay};
+use super::{overlay, overlay_annotations};
 use crate::{
     model::{
         flow,
@@ -130,7 +130,7 @@ fn ours(facts: &Facts<'_>, out: &OuterPair, into: &OuterPair) -> Option<Mismatch
 
 /// The node sends from another of its addresses than the one by which the cluster knows it.
 fn not_the_nodes(facts: &Facts<'_>, out: &OuterPair) -> Option<Mismatch> {
-    let (known, expected_from) = announced::known_as(facts, out.source.is_ipv4());
+    let (known, expected_from) = overlay_annotations::known_as(facts, out.source.is_ipv4());
     let expected = *known.first()?;
     let differs = !known.contains(&out.source);
     // Another NIC altogether is `overlay-wrong-interface`.
@@ -351,7 +351,7 @@ fn flow_refs(facts: &Facts<'_>, stalled: &[FlowKey]) -> Vec<FlowRef> {
 fn evidence(facts: &Facts<'_>, m: &Mismatch, stalled: usize) -> Vec<Evidence> {
     let mut lines = outer_evidence(facts, m);
     lines.extend(address_evidence(facts, m));
-    lines.extend(announced::of(facts, m.expected));
+    lines.extend(overlay_annotations::of(facts, m.expected));
     lines.extend(fdb_evidence(facts, m));
     lines.extend(unreached_evidence(facts, m));
     let text = t!("{stalled} connections over this pair retransmit and get no further");

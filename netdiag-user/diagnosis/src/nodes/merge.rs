@@ -13,7 +13,7 @@ use super::{
     incident::one_incident,
 };
 use crate::{
-    causes::two_sided::{self, Sides},
+    causes::multi_node::{self, Sides},
     model::{
         flow,
         path::{Fate, FateKind, Path},
@@ -25,7 +25,7 @@ use crate::{
     },
     pipeline::{
         facts::Facts,
-        join::{Apart, Count, Side, Way, Window, compare, pods_elsewhere},
+        join::{Count, NotComparable, Side, Way, Window, compare, pods_elsewhere},
     },
 };
 
@@ -153,7 +153,7 @@ fn names(nodes: &[Recorded], files: &[String]) -> Vec<String> {
     named.collect()
 }
 
-type Compared = Vec<(usize, usize, Result<Window, Apart>)>;
+type Compared = Vec<(usize, usize, Result<Window, NotComparable>)>;
 
 fn compared(nodes: &[Recorded]) -> Compared {
     let sides: Vec<Side<'_>> = nodes.iter().map(Recorded::side).collect();
@@ -200,7 +200,7 @@ fn tell_each_other(
             back,
         };
         for finding in &mut verdicts[here].findings {
-            two_sided::complete(&sides, finding);
+            multi_node::complete(&sides, finding);
         }
     }
 }
@@ -268,11 +268,11 @@ fn lost(way: &Way<'_>) -> Vec<LostFlow> {
 fn untold(compared: &Compared, names: &[String]) -> Vec<NotChecked> {
     let related = |at: usize| {
         let mut with = compared.iter().filter(|(a, b, _)| *a == at || *b == at);
-        with.any(|(.., how)| *how != Err(Apart::Strangers))
+        with.any(|(.., how)| *how != Err(NotComparable::Strangers))
     };
     let told = compared.iter().filter_map(|(one, other, how)| {
         let why = match how {
-            Err(Apart::Strangers) if related(*one) && related(*other) => return None,
+            Err(NotComparable::Strangers) if related(*one) && related(*other) => return None,
             Ok(_) => return None,
             Err(why) => why.told(),
         };

@@ -6,7 +6,7 @@ mod tests;
 
 pub use merge::joined;
 
-use super::{judge::Judge, verdict::overflowed};
+use super::{diagnoser::Diagnoser, verdict::overflowed};
 use crate::{
     model::observation::Observation,
     pipeline::{
@@ -21,7 +21,7 @@ pub struct Recorded {
     /// The last reading.
     pub last: Observation,
     pub ledger: Ledger,
-    pub judge: Judge,
+    pub judge: Diagnoser,
 }
 
 impl Recorded {

@@ -114,7 +114,7 @@ impl Film {
             scene,
             last,
             ledger,
-            judge: Judge::default(),
+            judge: Diagnoser::default(),
         }
     }
 

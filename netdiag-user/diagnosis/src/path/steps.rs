@@ -22,7 +22,7 @@ use crate::{
         total::add,
     },
     pipeline::{
-        course::{Place, course},
+        expected_path::{Place, expected_path},
         facts::{Facts, HopFlow, direction},
         scene::Run,
     },
@@ -168,8 +168,8 @@ fn expected(
     let mut places = Vec::new();
     for (from, to, translated) in pairs.into_iter().take(MOST_COURSES) {
         let one = match back {
-            true => course(facts, to, from, translated),
-            false => course(facts, from, to, translated),
+            true => expected_path(facts, to, from, translated),
+            false => expected_path(facts, from, to, translated),
         };
         let new: Vec<_> = one.into_iter().filter(|p| !places.contains(p)).collect();
         places.extend(new);

@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    causes::stuck,
+    causes::unexplained,
     findings,
     model::{
         gather::Gathered,
@@ -81,7 +81,7 @@ fn judge(known: &Known<'_>, observation: &Observation) {
         let lines = finding.evidence.iter();
         sentences.extend(lines.map(|line| line.text.clone()));
     }
-    let told = stuck::stuck(&facts, &findings);
+    let told = unexplained::unexplained(&facts, &findings);
     sentences.extend(told.into_iter().flat_map(|row| [row.what, row.why]));
     let spans = sentences.iter().flat_map(|text| between_backticks(text));
     commands.extend(spans.map(|span| {

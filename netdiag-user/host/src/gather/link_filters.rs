@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_filter_is_read_as_tc_makes_it_and_goes_alone() {
-        if netdiag_tests::need::missing(&["tc"]) {
+        if netdiag_tests::require::missing(&["tc"]) {
             return;
         }
         let done = thread::spawn(made_and_deleted).join();

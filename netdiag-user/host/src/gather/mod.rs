@@ -45,7 +45,7 @@ pub struct Places {
     /// The CNI result cache, where it was named.
     pub cni_dir: Option<PathBuf>,
     /// Where etcd is, as far as that was said.
-    pub etcd: etcd::Named,
+    pub etcd: etcd::EtcdArgs,
     /// The container runtime's socket, where it was named.
     pub cri_socket: Option<PathBuf>,
 }

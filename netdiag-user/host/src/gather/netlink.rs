@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_kernel_says_that_a_list_changed() {
-        if netdiag_tests::need::missing(&["ip"]) {
+        if netdiag_tests::require::missing(&["ip"]) {
             return;
         }
         let ended = std::thread::spawn(changing).join();

@@ -29,7 +29,7 @@ use crate::{
         total::Total,
         verdict::{Confidence, Finding, Outcome, PodRef, Severity, Verdict},
     },
-    pipeline::unseen,
+    pipeline::coverage,
     shell,
 };
 
@@ -360,7 +360,7 @@ impl Screen<'_> {
             .verdict
             .not_checked
             .iter()
-            .partition(|it| it.what == unseen::TRAFFIC);
+            .partition(|it| it.what == coverage::TRAFFIC);
         for it in traffic.into_iter().chain(others) {
             let what = retold(&it.what);
             if !whats.contains(&what) {

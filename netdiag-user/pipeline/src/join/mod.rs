@@ -122,7 +122,7 @@ pub fn pods_elsewhere(scene: &Scene) -> Vec<Pod> {
 
 /// Why nothing can be said of what passed between two nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Apart {
+pub enum NotComparable {
     SameNode,
     Strangers,
     NotAtOnce,
@@ -131,7 +131,7 @@ pub enum Apart {
     Forgot,
 }
 
-impl Apart {
+impl NotComparable {
     /// One sentence.
     pub fn told(self) -> &'static str {
         match self {
@@ -156,20 +156,20 @@ impl Apart {
 }
 
 /// The time in which two nodes can be compared.
-pub fn compare(one: &Side<'_>, other: &Side<'_>) -> Result<Window, Apart> {
+pub fn compare(one: &Side<'_>, other: &Side<'_>) -> Result<Window, NotComparable> {
     let same =
         one.node.name == other.node.name && one.own.intersection(&other.own).next().is_some();
     if same {
-        return Err(Apart::SameNode);
+        return Err(NotComparable::SameNode);
     }
     if !one.knows(other) && !other.knows(one) {
-        return Err(Apart::Strangers);
+        return Err(NotComparable::Strangers);
     }
-    let window = window::window(one, other).ok_or(Apart::NotAtOnce)?;
+    let window = window::window(one, other).ok_or(NotComparable::NotAtOnce)?;
     match (one, other) {
-        (a, b) if a.partly || b.partly => Err(Apart::Partly),
-        (a, b) if !a.sees || !b.sees => Err(Apart::Unwatched),
-        (a, b) if a.forgot || b.forgot => Err(Apart::Forgot),
+        (a, b) if a.partly || b.partly => Err(NotComparable::Partly),
+        (a, b) if !a.sees || !b.sees => Err(NotComparable::Unwatched),
+        (a, b) if a.forgot || b.forgot => Err(NotComparable::Forgot),
         _ => Ok(window),
     }
 }

@@ -304,7 +304,7 @@ fn kind(table: &str, column: &str) -> Column {
 #[cfg(test)]
 mod tests {
     use netdiag_common::{
-        claim::{Claim, ClaimKey},
+        claim::{NeighbourAnnouncement, NeighbourAnnouncementKey},
         dns::{Dns, DnsKey},
         hop::{FlowHop, FlowHopKey, IcmpError, IcmpErrorKey, Outer, OuterKey},
         loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
@@ -325,7 +325,11 @@ mod tests {
                 columns::<IcmpError>(),
             ),
             ("dns", columns::<DnsKey>(), columns::<Dns>()),
-            ("claims", columns::<ClaimKey>(), columns::<Claim>()),
+            (
+                "claims",
+                columns::<NeighbourAnnouncementKey>(),
+                columns::<NeighbourAnnouncement>(),
+            ),
             ("drops", columns::<DropKey>(), columns::<Dropped>()),
             (
                 "retransmits",

@@ -12,7 +12,7 @@ use crate::{
         sending::Noticed,
         standing::{News, Stands},
     },
-    cli::options::Place,
+    cli::options::NodeRootArgs,
     kubernetes::{
         Asked,
         events::{Counts, Events, Notice, Subject},
@@ -37,7 +37,7 @@ struct Open {
 }
 
 impl Noticing {
-    pub async fn open(wanted: bool, place: &Place, node: &str) -> Result<Self> {
+    pub async fn open(wanted: bool, place: &NodeRootArgs, node: &str) -> Result<Self> {
         if !wanted {
             return Ok(Self(None));
         }

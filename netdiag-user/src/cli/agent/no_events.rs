@@ -5,14 +5,14 @@ use anyhow::Result;
 
 use crate::{
     agent::{sending::Noticed, standing::News},
-    cli::options::Place,
+    cli::options::NodeRootArgs,
 };
 
 pub struct Noticing;
 
 impl Noticing {
     #[expect(clippy::unused_async, reason = "as the one that tells")]
-    pub async fn open(_: bool, _: &Place, _: &str) -> Result<Self> {
+    pub async fn open(_: bool, _: &NodeRootArgs, _: &str) -> Result<Self> {
         Ok(Self)
     }
 

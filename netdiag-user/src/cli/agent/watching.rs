@@ -16,7 +16,7 @@ use crate::{
         window::Window,
     },
     cli::{session::Session, watch::Signals},
-    diagnosis::judge::Judge,
+    diagnosis::diagnoser::Diagnoser,
     model::{gather::Want, observation::Observation},
     pipeline::facts::Facts,
 };
@@ -42,7 +42,7 @@ struct Watching<'a> {
     history: Option<History>,
     export: Export,
     noticing: Noticing,
-    judge: Judge,
+    judge: Diagnoser,
     judged: Option<Instant>,
     costed: Option<Instant>,
     /// What the rules asked for since the view's beginning was moved.
@@ -73,7 +73,7 @@ pub async fn watch(
         history,
         noticing,
         export,
-        judge: Judge::default(),
+        judge: Diagnoser::default(),
         judged: None,
         costed: None,
         wanted: BTreeSet::new(),
@@ -190,7 +190,7 @@ impl Watching<'_> {
         self.wanted.clear();
         if self.page.state().standing.is_empty() {
             // When it named what is long withdrawn is nobody's concern.
-            self.judge = Judge::default();
+            self.judge = Diagnoser::default();
         }
         Ok(())
     }

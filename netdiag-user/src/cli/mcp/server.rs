@@ -25,7 +25,7 @@ use super::{
     tools,
 };
 use crate::{
-    cli::{exit, options::Place},
+    cli::{exit, options::NodeRootArgs},
     model::text,
 };
 
@@ -60,7 +60,11 @@ struct Shared {
 type Answer = Result<CallToolResult, String>;
 
 impl Server {
-    pub fn new(options: Vec<OsString>, place: &Place, recordings: Option<Recordings>) -> Self {
+    pub fn new(
+        options: Vec<OsString>,
+        place: &NodeRootArgs,
+        recordings: Option<Recordings>,
+    ) -> Self {
         Self(Arc::new(Shared {
             tools: tools::all(),
             options,
@@ -257,7 +261,7 @@ fn read<T: DeserializeOwned>(given: JsonObject) -> Result<T, String> {
 }
 
 /// What doctor takes of the place.
-fn of_doctor(place: &Place) -> Vec<OsString> {
+fn of_doctor(place: &NodeRootArgs) -> Vec<OsString> {
     let option = |name: &str, value: &std::ffi::OsStr| {
         let mut word = OsString::from(name);
         word.push(value);

@@ -6,9 +6,9 @@ use netdiag_common::config::counter;
 
 use super::allowance::Allowance;
 #[cfg(feature = "top")]
-use crate::diagnosis::judge::Look;
+use crate::diagnosis::diagnoser::Look;
 use crate::{
-    diagnosis::{judge::Judge, nodes::Recorded},
+    diagnosis::{diagnoser::Diagnoser, nodes::Recorded},
     model::{
         event::{Detail, LiveEvent},
         filter::glob,
@@ -28,7 +28,7 @@ use crate::{
 pub struct Player {
     file: PathBuf,
     replay: Replay,
-    judge: Judge,
+    judge: Diagnoser,
     ledger: Ledger,
     /// Other recordings are played beside it.
     pub one_of_several: bool,
@@ -61,7 +61,7 @@ impl Player {
         Ok(Self {
             file: file.to_owned(),
             replay,
-            judge: Judge::default(),
+            judge: Diagnoser::default(),
             ledger: Ledger::default(),
             one_of_several: false,
             next: Some(first),

@@ -28,7 +28,7 @@ impl Session {
     }
 
     /// Where to look.
-    pub fn place(&self) -> &crate::cli::options::Place {
+    pub fn place(&self) -> &crate::cli::options::NodeRootArgs {
         &self.scope.place
     }
 

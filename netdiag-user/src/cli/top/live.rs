@@ -7,12 +7,12 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{TopArgs, keyboard::Keyboard, screen::Screen};
 use crate::{
     cli::{
-        options::{Global, Keep},
+        options::{Global, RecordArgs},
         run::LEVEL,
         session::Session,
         watch::Signals,
     },
-    diagnosis::judge::Judge,
+    diagnosis::diagnoser::Diagnoser,
     pipeline::asked::Asked,
     top::{App, Budget, History, Lens, Source},
 };
@@ -23,7 +23,7 @@ const TICK: Duration = Duration::from_millis(250);
 pub async fn run(args: &TopArgs, asked: Asked, global: &Global) -> Result<i32> {
     let mut signals = Signals::catch()?;
     let keeping = args.scope.keeping(LEVEL);
-    let nothing = Keep::default();
+    let nothing = RecordArgs::default();
     let mut session = Session::open(&args.scope, asked, &nothing, keeping, global).await?;
     crate::sys::ready::say();
     let watched = watch(&mut session, args, &mut signals).await;
@@ -61,7 +61,7 @@ async fn watch(session: &mut Session, args: &TopArgs, signals: &mut Signals) -> 
 /// What is seen of the node, a reading after the other.
 struct View {
     app: App,
-    judge: Judge,
+    judge: Diagnoser,
     lens: Lens,
     interval: Duration,
     shown: Option<Instant>,
@@ -71,7 +71,7 @@ impl View {
     fn new(interval: Duration) -> Self {
         Self {
             app: App::new(History::live(Budget::LIVE), Source::Live),
-            judge: Judge::default(),
+            judge: Diagnoser::default(),
             lens: Lens::default(),
             interval,
             shown: None,

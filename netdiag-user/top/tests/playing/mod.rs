@@ -2,7 +2,7 @@
 use std::path::Path;
 
 use netdiag_common::config::counter;
-use netdiag_diagnosis::judge::Judge;
+use netdiag_diagnosis::diagnoser::Diagnoser;
 use netdiag_model::observation::Observation;
 use netdiag_pipeline::scene::Scene;
 use netdiag_recording::Replay;
@@ -20,7 +20,7 @@ pub fn played(name: &str, change: impl Fn(&mut Scene, &mut Observation)) -> App 
     let folder =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tests/fixtures/recordings");
     let mut replay = Replay::open(&folder.join(name)).expect("a recording");
-    let (mut judge, mut lens) = (Judge::default(), Lens::default());
+    let (mut judge, mut lens) = (Diagnoser::default(), Lens::default());
     let mut app = App::new(History::recording(Budget::RECORDING), Source::Recording);
     while let Some(mut reading) = replay.tick() {
         change(&mut replay.scene, &mut reading);

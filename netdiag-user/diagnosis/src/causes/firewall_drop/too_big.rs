@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 use netdiag_common::flow::FlowKey;
 use netdiag_lang::t;
 
-use super::Pattern;
+use super::DropGroup;
 use crate::{
     model::{
         address::from_wire,
@@ -31,7 +31,7 @@ pub struct TooBig {
 }
 
 /// Where most of what died is that.
-pub fn of(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<TooBig> {
+pub fn of(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<TooBig> {
     // The node itself tells its pods so, and asks them by other packets as well.
     let echo = pattern.losses.iter().any(|l| l.flow().source_port != 0);
     if !matches!(pattern.protocol, 1 | 58) || echo {

@@ -39,7 +39,7 @@ pub use crate::pipeline::picture::PATTERN;
 const PSH: u32 = 8;
 
 /// Losses between the same two addresses for the same server's port.
-pub struct Pattern<'a> {
+pub struct DropGroup<'a> {
     pub source: IpAddr,
     pub destination: IpAddr,
     pub port: u16,
@@ -51,7 +51,7 @@ pub struct Pattern<'a> {
     pub losses: Vec<&'a Loss>,
 }
 
-impl Pattern<'_> {
+impl DropGroup<'_> {
     pub fn packets(&self) -> u64 {
         self.losses.iter().map(|l| l.dropped.packets).total()
     }
@@ -135,22 +135,22 @@ impl Pattern<'_> {
 }
 
 /// Losses of the wanted kind that persist and in spite of which nothing gets through.
-pub fn patterns<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<Pattern<'a>> {
+pub fn patterns<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<DropGroup<'a>> {
     let mut patterns = persistent(facts, wanted);
     patterns.retain(|p| p.packets() >= PATTERN);
     patterns
 }
 
 /// The same however few they are.
-fn persistent<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<Pattern<'a>> {
+fn persistent<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<DropGroup<'a>> {
     // What got through takes a look at every flow: only where something was lost.
     let through = |l: &Loss| facts.goes_on(l);
     shares(facts, |l| wanted(l) && matters(l) && !through(l))
 }
 
 /// Losses of the wanted kind whatever gets through besides: part of what is sent.
-pub fn shares<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<Pattern<'a>> {
-    let mut groups: BTreeMap<(IpAddr, IpAddr, u8, u16, bool), Pattern<'a>> = BTreeMap::new();
+pub fn shares<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<DropGroup<'a>> {
+    let mut groups: BTreeMap<(IpAddr, IpAddr, u8, u16, bool), DropGroup<'a>> = BTreeMap::new();
     for loss in facts.losses.iter().filter(|l| l.flow().family != 0) {
         let (source, destination) = flow::ends(loss.flow());
         let to_many = destination.is_multicast() || facts.is_broadcast(destination);
@@ -159,7 +159,7 @@ pub fn shares<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<P
         }
         let Service { port, reply } = Service::of(loss);
         let protocol = loss.flow().protocol;
-        let new = || Pattern {
+        let new = || DropGroup {
             source,
             destination,
             port,
@@ -183,7 +183,7 @@ fn matters(loss: &Loss) -> bool {
 /// An ICMP error or redirect of the node's own, about a connection that is translated: NAT drops
 /// those that it cannot translate back (nf_nat_icmp_reply_translation), and no rule is behind it.
 /// Without an echo's identifier it is no ping.
-pub fn is_own_error(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+pub fn is_own_error(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let echo = |l: &&Loss| l.flow().source_port != 0;
     matches!(pattern.protocol, 1 | 58)
         && facts.owns(pattern.source)

@@ -7,7 +7,7 @@ use std::{
 use netdiag_common::loss::DropKey;
 use netdiag_lang::t;
 
-use super::{Pattern, dropped_like};
+use super::{DropGroup, dropped_like};
 use crate::{
     model::{
         shell::CommandLine,
@@ -26,7 +26,7 @@ pub fn finding(
     facts: &Facts<'_>,
     cause: &str,
     severity: Severity,
-    patterns: &[Pattern<'_>],
+    patterns: &[DropGroup<'_>],
     summary: String,
 ) -> Finding {
     let mut finding = Finding::new(cause, severity, Confidence::Confirmed, summary);
@@ -42,15 +42,15 @@ pub fn finding(
         finding.scope.add(pattern.protocol, source, destination);
     }
     finding.about = patterns.iter().map(served).collect();
-    let first = patterns.iter().map(Pattern::first).min();
-    let last = patterns.iter().map(Pattern::last).max();
+    let first = patterns.iter().map(DropGroup::first).min();
+    let last = patterns.iter().map(DropGroup::last).max();
     finding.first_seen = facts.clock.text(first.unwrap_or(0));
     finding.last_seen = facts.clock.text(last.unwrap_or(0));
     finding
 }
 
 /// The server's end: clients have troubles of many kinds at once.
-fn served(pattern: &Pattern<'_>) -> IpAddr {
+fn served(pattern: &DropGroup<'_>) -> IpAddr {
     if pattern.reply {
         pattern.source
     } else {
@@ -62,7 +62,7 @@ fn served(pattern: &Pattern<'_>) -> IpAddr {
 type Place<'a> = (&'a str, &'a str, Option<&'a str>);
 
 /// One line per place where packets of the pattern died.
-pub fn drop_evidence(patterns: &[Pattern<'_>]) -> Vec<Evidence> {
+pub fn drop_evidence(patterns: &[DropGroup<'_>]) -> Vec<Evidence> {
     let mut sums: BTreeMap<Place<'_>, (u64, CommandLine)> = BTreeMap::new();
     for loss in patterns.iter().flat_map(|p| &p.losses) {
         let key = (
@@ -91,7 +91,7 @@ pub fn drop_evidence(patterns: &[Pattern<'_>]) -> Vec<Evidence> {
 
 /// What died at the same places and has no row of its own: new flows came faster than they can be
 /// kept, or others took their room.
-fn beside(facts: &Facts<'_>, patterns: &[Pattern<'_>]) -> Option<Evidence> {
+fn beside(facts: &Facts<'_>, patterns: &[DropGroup<'_>]) -> Option<Evidence> {
     let losses = patterns.iter().flat_map(|p| &p.losses);
     let places: HashSet<DropKey> = losses.map(|l| l.key.rest()).collect();
     let rest = facts.losses.iter().filter(|l| places.contains(&l.key));

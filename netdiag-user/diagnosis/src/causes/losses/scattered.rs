@@ -1,7 +1,7 @@
 //! Losses between two hosts at so many ports that no port is the server's: a flood, a scan.
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{PATTERN, Pattern, persistent};
+use super::{DropGroup, PATTERN, persistent};
 use crate::pipeline::facts::{Facts, Loss};
 
 /// Ports from which on they are told as one: a host has fewer servers for another.
@@ -12,19 +12,19 @@ const MANY: usize = 64;
 pub fn with_scattered<'a>(
     facts: &'a Facts<'_>,
     wanted: impl Fn(&Loss) -> bool,
-) -> Vec<Pattern<'a>> {
+) -> Vec<DropGroup<'a>> {
     let all = persistent(facts, wanted);
-    let between = |p: &Pattern<'_>| (p.source, p.destination, p.protocol);
+    let between = |p: &DropGroup<'_>| (p.source, p.destination, p.protocol);
     let mut ports: BTreeMap<(IpAddr, IpAddr, u8), usize> = BTreeMap::new();
     for pattern in &all {
         *ports.entry(between(pattern)).or_default() += 1;
     }
     let ours = |address| facts.is_local_pod(address) || facts.owns(address);
-    let is_scattered = |p: &Pattern<'_>| ports[&between(p)] > MANY && ours(p.source);
+    let is_scattered = |p: &DropGroup<'_>| ports[&between(p)] > MANY && ours(p.source);
     let (scattered, mut patterns): (Vec<_>, Vec<_>) = all.into_iter().partition(is_scattered);
-    let mut joined: BTreeMap<(IpAddr, IpAddr, u8), Pattern<'a>> = BTreeMap::new();
+    let mut joined: BTreeMap<(IpAddr, IpAddr, u8), DropGroup<'a>> = BTreeMap::new();
     for pattern in scattered {
-        let empty = || Pattern {
+        let empty = || DropGroup {
             port: 0,
             reply: false,
             scattered: true,
@@ -61,7 +61,7 @@ mod tests {
         let node = overlay_node(1450, 1450, 1500);
         with_facts(&node, &observation, |facts| {
             let patterns = with_scattered(facts, |l| l.reason == "NETFILTER_DROP");
-            let row = |p: &Pattern<'_>| (p.port, p.packets(), p.scattered);
+            let row = |p: &DropGroup<'_>| (p.port, p.packets(), p.scattered);
             patterns.iter().map(row).collect()
         })
     }

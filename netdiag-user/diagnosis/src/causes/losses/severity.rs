@@ -1,7 +1,7 @@
 //! How bad it is that packets of a pattern are refused on purpose, by a rule or a program.
 use std::net::IpAddr;
 
-use super::Pattern;
+use super::DropGroup;
 use crate::{
     causes::published,
     model::{address::is_link_local, node::Neighbour, verdict::Severity},
@@ -11,7 +11,7 @@ use crate::{
 /// What a pod or a node sends is meant to arrive; what the outside sends to a pod may be kept
 /// out on purpose, by a Service's address or port too; what it sends to the node is scanned and
 /// dropped all day, and worth a word only where somebody on the node takes it.
-pub fn severity(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<Severity> {
+pub fn severity(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Severity> {
     let pod = |address| facts.is_local_pod(address) || facts.pods.by_address(address).is_some();
     if pod(pattern.source) || facts.owns(pattern.source) {
         Some(Severity::Warning)
@@ -30,12 +30,12 @@ pub fn severity(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<Severity> {
 }
 
 /// To what this node itself takes at an address of its own.
-pub fn is_published(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+pub fn is_published(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let server = (pattern.destination, pattern.port);
     !pattern.reply && published::by_a_socket(facts, server, pattern.protocol)
 }
 
-fn translated(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+fn translated(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let mut lost = pattern.losses.iter();
     lost.any(|l| facts.legs().origin(l.flow()).is_some())
 }

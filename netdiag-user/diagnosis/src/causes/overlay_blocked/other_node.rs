@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use netdiag_common::flow::FlowKey;
 use netdiag_lang::t;
 
-use super::super::{overlay::unanswered, two_sided::Sides};
+use super::super::{multi_node::Sides, overlay::unanswered};
 use crate::{
     model::{
         flow,

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use netdiag_lang::t;
 
-use super::super::two_sided::Sides;
+use super::super::multi_node::Sides;
 use crate::model::{
     flow,
     pod::label,

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use netdiag_lang::t;
 
-use super::{super::two_sided::Sides, Mismatch, Side, mismatches};
+use super::{super::multi_node::Sides, Mismatch, Side, mismatches};
 use crate::model::{
     total::Total,
     verdict::{EvidenceKind, Finding, Origin},

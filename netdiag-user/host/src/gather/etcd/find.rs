@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hyper::Uri;
 
-use super::{Endpoint, Named, Pem};
+use super::{Endpoint, EtcdArgs, Pem};
 use crate::{
     gather::{
         Places, manifest,
@@ -31,7 +31,7 @@ pub fn endpoints(places: &Places) -> Vec<Endpoint> {
 }
 
 /// `host:port` is taken as etcdctl takes it.
-fn typed(named: &Named, endpoint: &str) -> Endpoint {
+fn typed(named: &EtcdArgs, endpoint: &str) -> Endpoint {
     let url = match endpoint.contains("://") {
         true => endpoint.to_owned(),
         false => format!("http://{endpoint}"),
@@ -42,7 +42,7 @@ fn typed(named: &Named, endpoint: &str) -> Endpoint {
 
 impl Endpoint {
     /// Files that were typed come before those that were found.
-    fn with(mut self, named: &Named) -> Self {
+    fn with(mut self, named: &EtcdArgs) -> Self {
         let typed = [&named.cacert, &named.cert, &named.key];
         for (file, typed) in self.files.iter_mut().zip(typed) {
             if let Some(path) = typed {

@@ -29,7 +29,7 @@ const LONGEST: usize = 1024;
 
 /// Where etcd is and what it wants to see, as was typed.
 #[derive(Clone, Debug, Default)]
-pub struct Named {
+pub struct EtcdArgs {
     pub endpoints: Vec<String>,
     pub cacert: Option<PathBuf>,
     pub cert: Option<PathBuf>,

@@ -22,7 +22,7 @@ const PORT: u16 = 5432;
 
 /// Runs `work` on a thread in a new namespace, whose loopback is up; nothing where that needs root.
 fn in_a_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
-    if netdiag_tests::need::missing(&["nft", "ip"]) {
+    if netdiag_tests::require::missing(&["nft", "ip"]) {
         return None;
     }
     thread::scope(|scope| {

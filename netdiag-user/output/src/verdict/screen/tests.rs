@@ -6,7 +6,7 @@ use anstream::adapter::strip_str;
 
 use super::*;
 use crate::{
-    diagnosis::judge::Judge,
+    diagnosis::diagnoser::Diagnoser,
     model::{
         observation::Observation,
         verdict::{CannotTell, FlowRef, LabResult, NotChecked, Unexplained},
@@ -25,14 +25,14 @@ fn folder() -> PathBuf {
 
 fn told(name: &str) -> Told {
     let mut replay = Replay::open(&folder().join(name)).expect("a recording");
-    let mut judge = Judge::default();
+    let mut judge = Diagnoser::default();
     let mut last = Observation::default();
     while let Some(reading) = replay.tick() {
         judge.findings(&replay.scene, &reading);
         last = reading;
     }
     let verdict = judge.verdict(&replay.scene, &last);
-    let ways = Judge::ways(&replay.scene, &last, &verdict.findings);
+    let ways = Diagnoser::ways(&replay.scene, &last, &verdict.findings);
     Told { verdict, ways }
 }
 
@@ -143,7 +143,7 @@ fn a_strangers_word_takes_no_more_than_its_line() {
     }
     let text = told.screen(80, false);
     assert!(told.lines(80) <= MOST, "{text}");
-    assert!(text.contains("    $ kubectl delete pods"), "{text}");
+    assert!(text.contains("    $ kubectl get pods -A"), "{text}");
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use crate::{
     agent::config::{Key, Read, Value},
-    cli::options::Place,
+    cli::options::NodeRootArgs,
     pods::Source,
 };
 
@@ -17,7 +17,7 @@ fn text(text: &Option<String>, example: &'static str) -> Value {
     text.unwrap_or(Value::Unset(example))
 }
 
-pub fn keys(place: &Place) -> Vec<Key> {
+pub fn keys(place: &NodeRootArgs) -> Vec<Key> {
     let key = |name, about, value| Key { name, about, value };
     let etcd = &place.etcd;
     vec![
@@ -81,7 +81,7 @@ pub fn keys(place: &Place) -> Vec<Key> {
 }
 
 /// What the file has and no option said.
-pub fn fill(place: &mut Place, read: &Read) -> Result<(), String> {
+pub fn fill(place: &mut NodeRootArgs, read: &Read) -> Result<(), String> {
     let file = &read.file;
     let name = |text: &String| Ok(text.clone());
     let path = |text: &String| Ok(PathBuf::from(text));

@@ -17,7 +17,7 @@ use crate::{
         verdict::FlowRef,
     },
     pipeline::{
-        attempts::{Attempts, Outcome, Try},
+        connection_groups::{Connection, ConnectionGroup, Outcome},
         facts::{Data, Facts, HopFlow},
         journey::Journey,
         legs::Legs,
@@ -135,11 +135,11 @@ pub fn sent(facts: &Facts<'_>) -> Vec<Candidate> {
 }
 
 /// Only the tries that came to nothing, where none came to something since the first of them.
-fn silent<'a>(facts: &Facts<'_>, all: &Attempts<'a>) -> Option<Attempts<'a>> {
+fn silent<'a>(facts: &Facts<'_>, all: &ConnectionGroup<'a>) -> Option<ConnectionGroup<'a>> {
     let asks = all.protocol == TCP || all.protocol == UDP && all.port == DNS;
-    let stuck = |t: &&Try<'_>| is_silent(facts, t);
+    let stuck = |t: &&Connection<'_>| is_silent(facts, t);
     // A leg is told with the flow that it is of.
-    let own = |t: &&Try<'_>| t.was.is_none();
+    let own = |t: &&Connection<'_>| t.was.is_none();
     let tries: Rc<[_]> = all
         .tries
         .iter()
@@ -149,15 +149,15 @@ fn silent<'a>(facts: &Facts<'_>, all: &Attempts<'a>) -> Option<Attempts<'a>> {
         .collect();
     let first = tries.first()?.first();
     let worked =
-        |t: &Try<'_>| !is_silent(facts, t) && t.answers.iter().any(|h| h.hop.first > first);
-    let silent = Attempts { tries, ..*all };
+        |t: &Connection<'_>| !is_silent(facts, t) && t.answers.iter().any(|h| h.hop.first > first);
+    let silent = ConnectionGroup { tries, ..*all };
     let again = silent.packets() >= ASKED || silent.tries.iter().any(backs_off);
     let pattern = asks && again && !all.tries.iter().any(worked);
     pattern.then_some(silent)
 }
 
 /// Two SYNs so far apart are not the first ones: the run began in the middle of it.
-fn backs_off(tried: &Try<'_>) -> bool {
+fn backs_off(tried: &Connection<'_>) -> bool {
     let far = |h: &&HopFlow| h.hop.syns > 1 && h.hop.last.saturating_sub(h.hop.first) >= SPAN_NS;
     tried.flow.protocol == TCP && tried.requests.iter().any(far)
 }
@@ -169,7 +169,7 @@ fn is_stuck(hop: &HopFlow) -> bool {
 }
 
 /// Nobody answered, or the answer did not get to the client: it acknowledged none.
-fn is_silent(facts: &Facts<'_>, tried: &Try<'_>) -> bool {
+fn is_silent(facts: &Facts<'_>, tried: &Connection<'_>) -> bool {
     let opened = tried.requests.iter().any(|h| h.hop.flags & ACK != 0);
     // Where acknowledgements are not kept, that the client asked once more is all that tells.
     let tells = facts.data == Data::Kept || asked_again(tried);
@@ -181,7 +181,7 @@ fn is_silent(facts: &Facts<'_>, tried: &Try<'_>) -> bool {
 }
 
 /// After it was answered.
-fn asked_again(tried: &Try<'_>) -> bool {
+fn asked_again(tried: &Connection<'_>) -> bool {
     let answered = tried.answers.iter().map(|h| h.hop.first).min();
     let later = |h: &HopFlow| h.hop.syns > 1 && answered.is_some_and(|at| h.hop.last > at);
     tried.requests.iter().any(|h| later(h))
@@ -202,7 +202,7 @@ fn stalls(facts: &Facts<'_>, journey: &Journey<'_>) -> bool {
     own && opened && !answered && facts.now.saturating_sub(progress) >= SPAN_NS
 }
 
-fn asking(facts: &Facts<'_>, legs: &Legs, silent: &Attempts<'_>) -> Option<Candidate> {
+fn asking(facts: &Facts<'_>, legs: &Legs, silent: &ConnectionGroup<'_>) -> Option<Candidate> {
     let first = silent.first();
     if facts.now.saturating_sub(first) < SPAN_NS {
         return None;

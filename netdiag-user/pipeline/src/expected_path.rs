@@ -22,7 +22,7 @@ pub struct Place {
 /// The places on this node that a packet passes in that order; empty where no route is known.
 /// `translated`: the destination is the one behind a translation, so the packet goes up to the
 /// node's stack whatever bridge joins both pods, unless bridged packets are translated too.
-pub fn course(
+pub fn expected_path(
     facts: &Facts<'_>,
     source: IpAddr,
     destination: IpAddr,
@@ -219,7 +219,7 @@ mod tests {
 
     fn places(node: &Node, from: &str, to: &str) -> Vec<(u32, u8, u8)> {
         with_facts(node, &Observation::default(), |facts| {
-            let places = course(facts, ip(from), ip(to), false);
+            let places = expected_path(facts, ip(from), ip(to), false);
             places
                 .iter()
                 .map(|p| (p.ifindex, p.direction, p.carried))
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(out[..2], [(POD, INGRESS, PLAIN), (9, INGRESS, PLAIN)]);
         let translated = |node: &Node| {
             with_facts(node, &Observation::default(), |facts| {
-                course(facts, ip("172.20.1.5"), ip("172.20.1.6"), true).len()
+                expected_path(facts, ip("172.20.1.5"), ip("172.20.1.6"), true).len()
             })
         };
         assert_eq!(translated(&node), 4, "up to the bridge and back");

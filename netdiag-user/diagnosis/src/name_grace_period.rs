@@ -17,14 +17,14 @@ const WAIT_NS: u64 = 1_000_000_000;
 
 /// Which flows are kept back, and since when.
 #[derive(Default)]
-pub struct Patience {
+pub struct NameGracePeriod {
     now: u64,
     /// When a link came last; nothing where none did, or where no source has names.
     coming: Option<u64>,
     since: HashMap<FlowKey, u64>,
 }
 
-impl Patience {
+impl NameGracePeriod {
     /// A reading at `now`; `names` tells whether anybody could name a pod.
     pub fn reading(&mut self, now: u64, links: &[LinkChange], names: bool) {
         self.now = now;
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_flow_of_a_new_link_is_kept_until_it_has_a_name() {
-        let mut patience = Patience::default();
+        let mut patience = NameGracePeriod::default();
         patience.reading(SECOND, &added(), true);
         assert!(patience.keeps(&flow(), &[]));
         assert!(patience.keeps(&flow(), &[named(), PodRef::default()]));
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn it_is_kept_for_a_second_at_most() {
-        let mut patience = Patience::default();
+        let mut patience = NameGracePeriod::default();
         patience.reading(SECOND, &added(), true);
         assert!(patience.keeps(&flow(), &[]));
         patience.reading(2 * SECOND, &[], true);
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_where_nothing_comes() {
-        let mut patience = Patience::default();
+        let mut patience = NameGracePeriod::default();
         patience.reading(SECOND, &[], true);
         assert!(!patience.keeps(&flow(), &[]), "no link came");
         patience.reading(SECOND, &added(), false);

@@ -1,7 +1,7 @@
 //! Events from two readings: what each table's entry gained since the one before. Counts are
 //! exact; the sum of all events of an entry is its total.
 //!
-//! A new pod's flow may wait for its name (`patience`): its events come with a later reading.
+//! A new pod's flow may wait for its name (`name_grace_period`): its events come with a later reading.
 mod places;
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use netdiag_common::{
     loss::RetransmitKey,
 };
 
-use super::patience::Patience;
+use super::name_grace_period::NameGracePeriod;
 use crate::{
     causes::{cni_daemon_oom::name as comm, vxlan_source_mismatch},
     model::{
@@ -37,7 +37,7 @@ use crate::{
 
 /// Counts of the reading before.
 #[derive(Default)]
-pub struct Deltas {
+pub struct EventDiff {
     oversize: HashMap<FlowHopKey, u64>,
     retransmits: HashMap<FlowHopKey, u64>,
     fragments: HashMap<FlowHopKey, u64>,
@@ -50,7 +50,7 @@ pub struct Deltas {
     foreign: u64,
     findings: HashMap<String, String>,
     /// Who waits for a pod's name.
-    pub(super) patience: Patience,
+    pub(super) patience: NameGracePeriod,
 }
 
 /// What an entry gained since `seen`. One that was evicted and came back starts anew: its count is
@@ -81,7 +81,7 @@ fn gained<K: std::hash::Hash + Eq + Copy>(seen: &mut HashMap<K, u64>, key: &K, n
 /// The event of what `key` gained; it is remembered once it is told.
 fn told<K: std::hash::Hash + Eq + Copy>(
     seen: &mut HashMap<K, u64>,
-    patience: &mut Patience,
+    patience: &mut NameGracePeriod,
     flow: &FlowKey,
     (key, now): (&K, u64),
     event: impl FnOnce(u64) -> LiveEvent,
@@ -102,7 +102,7 @@ fn told<K: std::hash::Hash + Eq + Copy>(
 /// Who takes events, one by one: a flood has thousands at a time.
 pub type Tell<'t> = dyn FnMut(LiveEvent) + 't;
 
-impl Deltas {
+impl EventDiff {
     pub fn events(
         &mut self,
         facts: &Facts<'_>,

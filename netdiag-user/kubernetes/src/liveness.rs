@@ -6,13 +6,13 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use tower::{Layer, Service};
 
-use super::book::Book;
+use super::cluster_store::ClusterStore;
 use crate::model::cluster::Topic;
 
 #[derive(Clone)]
-pub struct Hearing(pub Book);
+pub struct Liveness(pub ClusterStore);
 
-impl<S> Layer<S> for Hearing {
+impl<S> Layer<S> for Liveness {
     type Service = Heard<S>;
 
     fn layer(&self, inner: S) -> Heard<S> {
@@ -23,7 +23,7 @@ impl<S> Layer<S> for Hearing {
 
 pub struct Heard<S> {
     inner: S,
-    book: Book,
+    book: ClusterStore,
 }
 
 impl<S, Q, A> Service<Request<Q>> for Heard<S>

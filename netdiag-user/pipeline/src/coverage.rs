@@ -3,7 +3,7 @@ use netdiag_common::dns::PORT as DNS;
 use netdiag_lang::{mark, t};
 
 use super::{
-    attempts::{self, Attempts},
+    connection_groups::{self, ConnectionGroup},
     facts::Facts,
     scene::Run,
 };
@@ -23,7 +23,7 @@ const LONG_ENOUGH: &str = "15s";
 const ASKED: u64 = 2;
 
 /// Why silence of the rules is no good news; nothing where it is.
-pub fn unseen(facts: &Facts<'_>, run: &Run) -> Option<NotChecked> {
+pub fn coverage(facts: &Facts<'_>, run: &Run) -> Option<NotChecked> {
     let seconds = facts.now.saturating_sub(run.started) as f64 / 1e9;
     if run.hooks == 0 {
         return None;
@@ -36,7 +36,7 @@ pub fn unseen(facts: &Facts<'_>, run: &Run) -> Option<NotChecked> {
         };
         return Some(NotChecked::new(TRAFFIC, why));
     }
-    if facts.now.saturating_sub(run.started) < attempts::PATIENCE {
+    if facts.now.saturating_sub(run.started) < connection_groups::PATIENCE {
         let why = t!("watched for {seconds:.1} s: run with --duration {LONG_ENOUGH}");
         return Some(NotChecked::new(TRAFFIC, why));
     }
@@ -57,13 +57,13 @@ pub fn unseen(facts: &Facts<'_>, run: &Run) -> Option<NotChecked> {
 }
 
 /// What this node and its pods asked for and got no answer to, nor since.
-fn silent<'a>(facts: &Facts<'a>) -> Vec<Attempts<'a>> {
-    let asks = |a: &&Attempts<'_>| {
+fn silent<'a>(facts: &Facts<'a>) -> Vec<ConnectionGroup<'a>> {
+    let asks = |a: &&ConnectionGroup<'_>| {
         let asks = a.protocol == TCP || a.protocol == UDP && a.port == DNS;
         let ours = || facts.owns(a.client) || facts.pod(a.client, PodRole::Source).is_some();
         asks && a.packets() >= ASKED && ours()
     };
-    let silent = attempts::unanswered(facts).iter().filter(asks);
+    let silent = connection_groups::unanswered(facts).iter().filter(asks);
     silent.cloned().collect()
 }
 
@@ -95,7 +95,7 @@ mod tests {
             ..Run::default()
         };
         let node = overlay_node(1450, 1450, 1500);
-        let told = with_facts(&node, &observation, |facts| unseen(facts, &run));
+        let told = with_facts(&node, &observation, |facts| coverage(facts, &run));
         told.map(|told| told.why)
     }
 
@@ -116,7 +116,9 @@ mod tests {
             ..Run::default()
         };
         let node = overlay_node(1450, 1450, 1500);
-        let told = with_facts(&node, &Observation::default(), |facts| unseen(facts, &run));
+        let told = with_facts(&node, &Observation::default(), |facts| {
+            coverage(facts, &run)
+        });
         let why = told.expect("told").why;
         assert!(why.contains("no packet that was asked for"), "{why}");
     }

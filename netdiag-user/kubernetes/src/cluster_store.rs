@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use super::{
-    keep::{Cut, SliceOf, Watched},
+    keep::{SliceOf, Truncation, Watched},
     store::Store,
 };
 use crate::model::{
@@ -29,7 +29,7 @@ const MOST_NODES: usize = 10_000;
 const PACE: Duration = Duration::from_millis(250);
 
 #[derive(Clone)]
-pub struct Book(Arc<Shared>);
+pub struct ClusterStore(Arc<Shared>);
 
 struct Shared {
     inner: Mutex<Inner>,
@@ -58,7 +58,7 @@ struct Note {
     cut: u64,
 }
 
-impl Book {
+impl ClusterStore {
     pub fn new(server: String) -> (Self, watch::Receiver<Arc<Cluster>>) {
         let inner = Inner {
             server,
@@ -167,7 +167,7 @@ fn key<K: Watched>(object: &K) -> String {
 }
 
 fn kept<K: Watched>(inner: &mut Inner, object: K) -> (String, K::Kept) {
-    let (key, mut cut) = (key(&object), Cut::default());
+    let (key, mut cut) = (key(&object), Truncation::default());
     let kept = object.keep(&mut cut);
     inner.note(K::TOPIC).cut += u64::from(cut.0);
     (key, kept)

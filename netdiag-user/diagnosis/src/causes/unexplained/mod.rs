@@ -8,17 +8,17 @@
 //! - It left by an uplink or a tunnel. Then this node did its part, and the network or the other
 //!   end did not: a client that tries a dead address of the world's is everyday. It is told, and
 //!   the node is healthy all the same, unless nobody behind the same next hop answers anybody (see
-//!   `ways`), or only what is larger gets stuck (see `hints`): its MTU may be this node's fault.
+//!   `next_hops`), or only what is larger gets stuck (see `clues`): its MTU may be this node's fault.
 //!
 //! What got through in the end is not stuck, nor what was refused: RST is an answer. A name server
 //! that answers the cluster's names with errors alone, or after seconds, is told all the same: see
 //! `lookups`.
 mod candidates;
+mod clues;
 mod drops;
-mod hints;
 mod lookups;
+mod next_hops;
 mod passages;
-mod ways;
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -26,7 +26,7 @@ use netdiag_lang::t;
 
 use self::{
     candidates::{Candidate, candidates},
-    ways::Ways,
+    next_hops::Ways,
 };
 use super::{isolation, overlay, published};
 use crate::{
@@ -46,7 +46,7 @@ use crate::{
 const NAMED: usize = 5;
 
 /// Flows that are stuck and that `findings` do not explain.
-pub fn stuck(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> {
+pub fn unexplained(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> {
     let mut all = candidates(facts);
     all.retain(|c| !explained(facts, c, findings));
     let ways = Ways::new(facts, &all);
@@ -76,7 +76,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
 
 /// Where sizes decide, this node's own MTU may be the wrong one.
 fn is_ours(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> bool {
-    !left(candidate) || ways.doubtful(candidate) || hints::sizes(facts, candidate).is_some()
+    !left(candidate) || ways.doubtful(candidate) || clues::sizes(facts, candidate).is_some()
 }
 
 /// Whether it went out of this node as far as its hooks see.
@@ -140,13 +140,13 @@ fn tell(
 fn here(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> String {
     let path = walk(candidate);
     if left(candidate) {
-        if let Some(sizes) = hints::sizes(facts, candidate) {
+        if let Some(sizes) = clues::sizes(facts, candidate) {
             return sizes.text(candidate);
         }
         let way = ways.name(candidate);
         let entry = ways.permanent(candidate);
         let entry = entry.map_or_else(String::new, |e| t!(" ({e})"));
-        let bare = hints::bare(facts, candidate);
+        let bare = clues::bare(facts, candidate);
         let bare = bare.map_or_else(String::new, |bare| t!("{bare}; "));
         return t!(
             "nobody behind {way} answers anybody{entry}; {bare}this node, the way or the other end: \
@@ -181,7 +181,7 @@ fn elsewhere(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> Strin
         true => t!(", where others are answered"),
         false => "",
     };
-    let said = hints::refusal(facts, candidate).or_else(|| hints::bare(facts, candidate));
+    let said = clues::refusal(facts, candidate).or_else(|| clues::bare(facts, candidate));
     let said = said.map_or_else(String::new, |said| t!("{said}; "));
     t!(
         "left this node by {by}{others}: the network's or the other end's, not this node's; \

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use netdiag_lang::t;
 
 use super::{
-    losses::{self, PATTERN, Pattern},
+    losses::{self, DropGroup, PATTERN},
     overlay,
 };
 use crate::{
@@ -43,7 +43,7 @@ enum Holder<'a> {
 
 pub fn evaluate(facts: &Facts<'_>, cause: &str) -> Option<Finding> {
     let patterns = patterns(facts);
-    let held = |p: &Pattern<'_>| {
+    let held = |p: &DropGroup<'_>| {
         let patience = match holder(facts, p) {
             Some(Holder::Node(_) | Holder::Peer(_)) => PERMANENT_NS,
             Some(Holder::Pod(_)) => FOR_GOOD_NS,
@@ -72,7 +72,7 @@ pub fn evaluate(facts: &Facts<'_>, cause: &str) -> Option<Finding> {
 }
 
 /// Packets that those whom they are for drop as somebody else's.
-pub fn patterns<'a>(facts: &'a Facts<'_>) -> Vec<Pattern<'a>> {
+pub fn patterns<'a>(facts: &'a Facts<'_>) -> Vec<DropGroup<'a>> {
     let mut all = losses::patterns(facts, |l| l.reason == REASON && is_astray(facts, l));
     all.retain(|p| p.packets() >= PATTERN);
     all
@@ -107,7 +107,7 @@ fn tunnel<'a>(facts: &Facts<'a>, loss: &Loss) -> Option<&'a Link> {
 }
 
 /// The peer's address by which what comes from there is tunnelled.
-fn peer(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<IpAddr> {
+fn peer(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<IpAddr> {
     overlay::peer_towards(facts, pattern.source)
 }
 
@@ -135,7 +135,7 @@ fn bridge<'a>(facts: &Facts<'a>, side: &PodSide) -> Option<&'a Link> {
 }
 
 /// A pod on the same link, or the node, which learned nothing where its entry is permanent.
-fn holder<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>) -> Option<Holder<'a>> {
+fn holder<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Option<Holder<'a>> {
     let loss = pattern.losses.first()?;
     if let Some(link) = tunnel(facts, loss) {
         return Some(Holder::Peer(link));
@@ -156,7 +156,7 @@ fn holder<'a>(facts: &Facts<'a>, pattern: &Pattern<'_>) -> Option<Holder<'a>> {
     }
 }
 
-fn tell(facts: &Facts<'_>, pattern: &Pattern<'_>, holder: &Holder<'_>) -> String {
+fn tell(facts: &Facts<'_>, pattern: &DropGroup<'_>, holder: &Holder<'_>) -> String {
     match holder {
         Holder::Node(entry) => t!(
             "the permanent neighbour entry of {} on {} names {}, which is not its link-layer address",
@@ -181,12 +181,12 @@ fn tell(facts: &Facts<'_>, pattern: &Pattern<'_>, holder: &Holder<'_>) -> String
 }
 
 /// Who the frames were for, where it is on the pod's own link.
-fn next_hop(facts: &Facts<'_>, pattern: &Pattern<'_>) -> Option<IpAddr> {
+fn next_hop(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<IpAddr> {
     let to = pattern.destination;
     side(facts, to).map(|_| to)
 }
 
-fn commands(facts: &Facts<'_>, pattern: &Pattern<'_>, holder: &Holder<'_>) -> (CommandLine, Fix) {
+fn commands(facts: &Facts<'_>, pattern: &DropGroup<'_>, holder: &Holder<'_>) -> (CommandLine, Fix) {
     let node = facts.node;
     match holder {
         Holder::Node(entry) => {

@@ -6,7 +6,7 @@ use netdiag_common::config::counter;
 use super::{
     Evaluated, FlowWay,
     crowd::Crowd,
-    deltas::{self, Deltas, Tell},
+    event_diff::{self, EventDiff, Tell},
     verdict::{self, Naming},
     way,
 };
@@ -29,8 +29,8 @@ const STATS_NS: u64 = 5_000_000_000;
 
 /// Remembers what was told and named before.
 #[derive(Default)]
-pub struct Judge {
-    deltas: Deltas,
+pub struct Diagnoser {
+    deltas: EventDiff,
     naming: Naming,
     /// What very many rows came to when the rules were asked last.
     crowd: Option<Crowd>,
@@ -58,7 +58,7 @@ pub struct Look<'a, 'all, 'some> {
     pub cannot_tell: &'a [CannotTell],
 }
 
-impl Judge {
+impl Diagnoser {
     /// A reading's findings with all that they account for, for those who follow one flow.
     pub fn evaluated(&mut self, facts: &Facts<'_>) -> Evaluated {
         verdict::evaluated(facts, &mut self.naming)
@@ -219,7 +219,7 @@ fn with_shown<T>(
 
 fn link(facts: &Facts<'_>, change: &LinkChange) -> LiveEvent {
     let what = change.what.word();
-    let mut event = deltas::bare(facts, 1, Detail::Link { change: what });
+    let mut event = event_diff::bare(facts, 1, Detail::Link { change: what });
     event.interface = Some(change.name.clone());
     event
 }
@@ -230,7 +230,7 @@ fn stats(facts: &Facts<'_>, observation: &Observation, hooks: u64) -> LiveEvent 
         lost: observation.lost(),
         overflowed_flows: observation.evicted_flows,
         foreign: observation.counter(counter::FOREIGN),
-        hops: deltas::hop_totals(facts),
+        hops: event_diff::hop_totals(facts),
     };
-    deltas::bare(facts, 1, detail)
+    event_diff::bare(facts, 1, detail)
 }

@@ -3,7 +3,7 @@ use std::{collections::HashSet, net::IpAddr};
 
 use netdiag_common::{flow::FlowKey, hop};
 
-use super::losses::Pattern;
+use super::losses::DropGroup;
 use crate::{
     model::{
         address::Prefix,
@@ -19,7 +19,11 @@ const SYN: u32 = 2;
 
 /// Those that can match its packets, the likeliest first: it says how it refuses as the sender is told,
 /// names the port, counts most. Those that count nothing only where none counts.
-pub fn blame<'a>(facts: &Facts<'_>, rules: &'a [Rule], pattern: &Pattern<'_>) -> Vec<&'a Rule> {
+pub fn matching_rules<'a>(
+    facts: &Facts<'_>,
+    rules: &'a [Rule],
+    pattern: &DropGroup<'_>,
+) -> Vec<&'a Rule> {
     let told = is_told(facts, pattern);
     let port = pattern.port.to_string();
     let names = |r: &Rule| r.text.split(' ').any(|word| word == port);
@@ -43,7 +47,7 @@ pub fn blame<'a>(facts: &Facts<'_>, rules: &'a [Rule], pattern: &Pattern<'_>) ->
 /// Whether conntrack cannot follow these connections: the packet that opens one passes and what comes
 /// behind it dies, or an answer dies whose question never came this way. A rule that looks at no state
 /// takes the first packet too, so one that takes what is invalid did this, where there is one.
-pub fn is_untracked(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+pub fn is_untracked(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let opened = |flow: &FlowKey| {
         let journey = facts.journeys().get(flow);
         let left = |h: &&HopFlow| h.egress() && h.role != Some(Role::Bridge);
@@ -76,7 +80,7 @@ fn state(rule: &Rule) -> Option<&str> {
 }
 
 /// Whose packets die at which hook: to the namespace's own address, from it, or through it.
-fn hook(facts: &Facts<'_>, pattern: &Pattern<'_>) -> &'static str {
+fn hook(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> &'static str {
     let netns = pattern.losses.first().map(|l| l.key.netns);
     let side = netns.and_then(|netns| facts.node.pod_side(netns));
     let own = |address: IpAddr| match side {
@@ -95,7 +99,7 @@ fn rejects(rule: &Rule) -> bool {
 }
 
 /// The node itself answers the packets with an error or RST: a rule rejects them.
-fn is_told(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+fn is_told(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let flows: HashSet<&FlowKey> = pattern.losses.iter().map(|l| l.flow()).collect();
     let about = |flow| flows.contains(&flow);
     let mut errors = facts.icmp_errors.iter();
@@ -109,7 +113,7 @@ fn is_told(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
 }
 
 /// False where a selector of the rule says otherwise; what is not understood may match.
-fn matches(rule: &Rule, pattern: &Pattern<'_>) -> bool {
+fn matches(rule: &Rule, pattern: &DropGroup<'_>) -> bool {
     let words: Vec<&str> = rule.text.split_whitespace().collect();
     let pairs = || words.windows(2).map(|w| (w[0], w[1]));
     let other_host = |names: [&str; 3], address: IpAddr| {
@@ -143,7 +147,7 @@ fn matches(rule: &Rule, pattern: &Pattern<'_>) -> bool {
 }
 
 /// For strays alone: conntrack calls no connection's first packet invalid.
-fn only_invalid(rule: &Rule, pattern: &Pattern<'_>) -> bool {
+fn only_invalid(rule: &Rule, pattern: &DropGroup<'_>) -> bool {
     let new = pattern.protocol != TCP || pattern.losses.iter().any(|l| opens(l)) && !pattern.reply;
     takes_invalid(rule) && new
 }

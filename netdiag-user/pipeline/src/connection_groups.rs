@@ -3,7 +3,7 @@
 //!
 //! A try is one connection (TCP) or the datagrams from one socket to one server (UDP). Where the
 //! node translates (a Service's DNAT), the hops before see another destination than those
-//! behind: the two are tries of their own, joined by [`Try::became`] and [`Try::was`].
+//! behind: the two are tries of their own, joined by [`Connection::became`] and [`Connection::was`].
 use std::{cell::OnceCell, net::IpAddr, rc::Rc};
 
 use netdiag_common::{
@@ -30,7 +30,7 @@ pub const PATIENCE: u64 = 1_000_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// SYN|ACK came back, or for UDP anything.
+    /// SYN|ACK came back, or its client acknowledged it; for UDP anything.
     Accepted,
     /// RST came back.
     Refused,
@@ -52,7 +52,7 @@ pub enum Answerer {
 
 /// One client's socket and one server's port.
 #[derive(Clone, Debug)]
-pub struct Try<'a> {
+pub struct Connection<'a> {
     /// As the client's packets have it.
     pub flow: FlowKey,
     /// Hops that the requests passed, in the order of the path, and those of the answers.
@@ -64,7 +64,7 @@ pub struct Try<'a> {
     pub outcome: Outcome,
 }
 
-impl Try<'_> {
+impl Connection<'_> {
     /// Requests at the first hop: SYNs, for UDP datagrams.
     pub fn packets(&self) -> u64 {
         let most = self.requests.iter().map(|h| match self.flow.protocol {
@@ -81,6 +81,18 @@ impl Try<'_> {
     pub fn last(&self) -> u64 {
         let all = self.requests.iter().chain(self.answers.iter());
         all.map(|h| h.hop.last).max().unwrap_or(0)
+    }
+
+    /// The client acknowledged what its server answered.
+    pub fn opened(&self) -> bool {
+        opened(&self.requests)
+    }
+
+    /// Whether it was answered after that moment, or began after it and its answers come by a way that
+    /// is not seen.
+    pub fn worked_after(&self, moment: u64) -> bool {
+        let unseen = self.answers.is_empty() && self.opened() && self.first() > moment;
+        unseen || self.answers.iter().any(|h| h.hop.first > moment)
     }
 
     /// The last hop of the path that a request reached.
@@ -108,25 +120,23 @@ impl Try<'_> {
 
 /// The tries of one client at one server's port.
 #[derive(Clone, Debug)]
-pub struct Attempts<'a> {
+pub struct ConnectionGroup<'a> {
     pub client: IpAddr,
     pub server: IpAddr,
     pub port: u16,
     pub protocol: u8,
     /// In the order of their beginning; shared with those of the same end.
-    pub tries: Rc<[Try<'a>]>,
+    pub tries: Rc<[Connection<'a>]>,
 }
 
-impl<'a> Attempts<'a> {
+impl<'a> ConnectionGroup<'a> {
     /// Only the tries that came to `wanted`, where none was accepted since the first of them.
-    fn failing(&self, wanted: Outcome) -> Option<Attempts<'a>> {
+    fn failing(&self, wanted: Outcome) -> Option<ConnectionGroup<'a>> {
         let failed = || self.tries.iter().filter(|t| t.outcome == wanted);
-        let first = failed().map(Try::first).next()?;
-        let since = |t: &Try<'_>| {
-            t.outcome == Outcome::Accepted && t.answers.iter().any(|h| h.hop.first > first)
-        };
+        let first = failed().map(Connection::first).next()?;
+        let since = |t: &Connection<'_>| t.outcome == Outcome::Accepted && t.worked_after(first);
         let worked = self.tries.iter().any(since);
-        (!worked).then(|| Attempts {
+        (!worked).then(|| ConnectionGroup {
             tries: match self.tries.iter().all(|t| t.outcome == wanted) {
                 true => self.tries.clone(),
                 false => failed().cloned().collect(),
@@ -143,20 +153,20 @@ impl<'a> Attempts<'a> {
 
     /// Packets of all tries.
     pub fn packets(&self) -> u64 {
-        self.tries.iter().map(Try::packets).total()
+        self.tries.iter().map(Connection::packets).total()
     }
 
     pub fn first(&self) -> u64 {
-        self.tries.iter().map(Try::first).min().unwrap_or(0)
+        self.tries.iter().map(Connection::first).min().unwrap_or(0)
     }
 
     pub fn last(&self) -> u64 {
-        self.tries.iter().map(Try::last).max().unwrap_or(0)
+        self.tries.iter().map(Connection::last).max().unwrap_or(0)
     }
 
     /// From the first try to the last, in ns.
     pub fn span(&self) -> u64 {
-        let began = || self.tries.iter().map(Try::first);
+        let began = || self.tries.iter().map(Connection::first);
         let last = began().max().unwrap_or(0);
         last.saturating_sub(began().min().unwrap_or(0))
     }
@@ -166,13 +176,13 @@ impl<'a> Attempts<'a> {
     }
 
     pub fn refer(&self) -> FlowRef {
-        let seen = self.tries.iter().rev().find_map(Try::last_seen);
+        let seen = self.tries.iter().rev().find_map(Connection::last_seen);
         FlowRef {
             protocol: flow::protocol(self.protocol),
             source: self.client.to_string(),
             destination: endpoint(self.server, self.port),
             packets: self.packets(),
-            retransmits: self.tries.iter().map(Try::retransmits).total(),
+            retransmits: self.tries.iter().map(Connection::retransmits).total(),
             last_seen_at: seen.map(|h| h.interface.clone()),
             ..FlowRef::default()
         }
@@ -189,12 +199,12 @@ impl<'a> Attempts<'a> {
 
 impl<'a> Facts<'a> {
     /// All tries that began during the run, by client and server.
-    pub fn attempts(&self) -> &[Attempts<'a>] {
+    pub fn attempts(&self) -> &[ConnectionGroup<'a>] {
         &self.all_attempts().all
     }
 
     /// The try of that flow, as the client's packets have it.
-    pub fn tried(&self, flow: &FlowKey) -> Option<&Try<'a>> {
+    pub fn tried(&self, flow: &FlowKey) -> Option<&Connection<'a>> {
         let known = self.all_attempts();
         let by_flow = known.by_flow.get_or_init(|| {
             let all = known.all.iter().enumerate();
@@ -216,8 +226,8 @@ impl<'a> Facts<'a> {
     }
 }
 
-fn group<'a>(mut tries: Vec<Try<'a>>) -> Vec<Attempts<'a>> {
-    let of = |tried: &Try<'_>| {
+fn group<'a>(mut tries: Vec<Connection<'a>>) -> Vec<ConnectionGroup<'a>> {
+    let of = |tried: &Connection<'_>| {
         let (client, server) = flow::ends(&tried.flow);
         let (port, protocol) = (tried.flow.destination_port, tried.flow.protocol);
         (client, server, port, protocol)
@@ -225,9 +235,9 @@ fn group<'a>(mut tries: Vec<Try<'a>>) -> Vec<Attempts<'a>> {
     // They come in the order of their beginning, which stays.
     tries.sort_by_cached_key(of);
     let same = tries.chunk_by(|one, other| of(one) == of(other));
-    let group = |tries: &[Try<'a>]| {
+    let group = |tries: &[Connection<'a>]| {
         let (client, server, port, protocol) = of(tries.first()?);
-        Some(Attempts {
+        Some(ConnectionGroup {
             client,
             server,
             port,
@@ -241,14 +251,14 @@ fn group<'a>(mut tries: Vec<Try<'a>>) -> Vec<Attempts<'a>> {
 /// All of a reading, and what several rules look for among them.
 #[derive(Default)]
 pub(super) struct Known<'a> {
-    all: Vec<Attempts<'a>>,
+    all: Vec<ConnectionGroup<'a>>,
     by_flow: OnceCell<Map<FlowKey, (usize, usize)>>,
-    refused: OnceCell<Vec<Attempts<'a>>>,
-    unanswered: OnceCell<Vec<Attempts<'a>>>,
+    refused: OnceCell<Vec<ConnectionGroup<'a>>>,
+    unanswered: OnceCell<Vec<ConnectionGroup<'a>>>,
 }
 
 impl<'a> Known<'a> {
-    fn failing(&self, wanted: Outcome) -> Vec<Attempts<'a>> {
+    fn failing(&self, wanted: Outcome) -> Vec<ConnectionGroup<'a>> {
         let all = self.all.iter();
         all.filter_map(|attempts| attempts.failing(wanted))
             .collect()
@@ -257,20 +267,20 @@ impl<'a> Known<'a> {
 
 /// Groups whose tries were refused, one after the other, and none was accepted since the first of
 /// them: only those tries are left in them. What worked before proves nothing.
-pub fn refused<'f, 'a>(facts: &'f Facts<'a>) -> &'f [Attempts<'a>] {
+pub fn refused<'f, 'a>(facts: &'f Facts<'a>) -> &'f [ConnectionGroup<'a>] {
     let known = facts.all_attempts();
     let refused = || known.failing(Outcome::Refused);
     known.refused.get_or_init(refused)
 }
 
 /// The same of those that were not answered.
-pub fn unanswered<'f, 'a>(facts: &'f Facts<'a>) -> &'f [Attempts<'a>] {
+pub fn unanswered<'f, 'a>(facts: &'f Facts<'a>) -> &'f [ConnectionGroup<'a>] {
     let known = facts.all_attempts();
     let unanswered = || known.failing(Outcome::Unanswered);
     known.unanswered.get_or_init(unanswered)
 }
 
-fn tries<'a>(facts: &Facts<'a>) -> Vec<Try<'a>> {
+fn tries<'a>(facts: &Facts<'a>) -> Vec<Connection<'a>> {
     let journeys = facts.journeys();
     let requests = journeys.values().filter(|j| is_request(&j.flow, &j.hops));
     let none: Rc<[&HopFlow]> = Rc::new([]);
@@ -279,7 +289,7 @@ fn tries<'a>(facts: &Facts<'a>) -> Vec<Try<'a>> {
             let back = journeys.get(&journey.flow.reversed());
             let answers = back.map_or_else(|| none.clone(), |j| j.hops.clone());
             let outcome = outcome(facts.now, &journey.hops, &answers);
-            Try {
+            Connection {
                 flow: journey.flow,
                 requests: journey.hops.clone(),
                 answers,
@@ -315,6 +325,9 @@ fn outcome(now: u64, requests: &[&HopFlow], answers: &[&HopFlow]) -> Outcome {
         Outcome::Accepted
     } else if tcp && has(RST) {
         Outcome::Refused
+    } else if tcp && opened(requests) {
+        // The answers come by a way that is not this node's, or not watched.
+        Outcome::Accepted
     } else if first.saturating_add(PATIENCE) <= now {
         Outcome::Unanswered
     } else {
@@ -322,9 +335,14 @@ fn outcome(now: u64, requests: &[&HopFlow], answers: &[&HopFlow]) -> Outcome {
     }
 }
 
+/// The client acknowledged what its server answered.
+fn opened(requests: &[&HopFlow]) -> bool {
+    requests.iter().any(|h| h.hop.flags & ACK != 0)
+}
+
 /// Joins a try to the one that it was translated to: the same client's socket, another server,
 /// and it came from nowhere: no pod, tunnel or uplink sent it in as it is.
-fn join_translated(tries: &mut [Try<'_>]) {
+fn join_translated(tries: &mut [Connection<'_>]) {
     let mut sockets: Map<([u8; 16], u16, u8), Vec<usize>> = Map::default();
     for (at, tried) in tries.iter().enumerate() {
         let flow = &tried.flow;
@@ -387,9 +405,16 @@ mod tests {
 
     #[test]
     fn outcomes_are_told_apart() {
-        let [refused, accepted, silent] = [80, 81, 82].map(|p| tcp("172.20.2.9", "172.20.1.5", p));
+        let flow = |p| tcp("172.20.2.9", "172.20.1.5", p);
+        let [refused, accepted, silent, around] = [80, 81, 82, 83].map(flow);
         let into = |flow, change| at(flow, OVERLAY, false, 0, change);
+        let open = |hop: &mut FlowHop| {
+            syn(1)(hop);
+            hop.flags |= ACK;
+        };
         let flows = vec![
+            // Its answers come by another way.
+            at(around, OVERLAY, false, 0, open),
             into(refused, syn(1)),
             into(accepted, syn(1)),
             into(silent, syn(1)),
@@ -408,6 +433,7 @@ mod tests {
             assert_eq!(outcome(80), (Outcome::Refused, Some(Answerer::Pod(POD))));
             assert_eq!(outcome(81).0, Outcome::Accepted);
             assert_eq!(outcome(82), (Outcome::Unanswered, None));
+            assert_eq!(outcome(83), (Outcome::Accepted, None));
         });
     }
 

@@ -14,17 +14,17 @@ use crate::{
 const UNPRIVILEGED: u32 = 65534;
 
 /// Copies of the program and of recordings where anybody may read them.
-pub struct Desk {
+pub struct Workdir {
     folder: tempfile::TempDir,
 }
 
-impl Default for Desk {
+impl Default for Workdir {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Desk {
+impl Workdir {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mode = std::fs::Permissions::from_mode(0o755);

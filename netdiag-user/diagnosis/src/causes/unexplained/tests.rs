@@ -64,7 +64,7 @@ fn with(flows: Flows, findings: &[Finding]) -> Vec<Unexplained> {
         flows,
         ..Observation::default()
     };
-    with_facts(&node(), &observation, |facts| stuck(facts, findings))
+    with_facts(&node(), &observation, |facts| unexplained(facts, findings))
 }
 
 fn ours(stuck: &[Unexplained]) -> bool {
@@ -230,7 +230,7 @@ fn drops_that_no_cause_names_are_told() {
         drops: vec![died(flow(PEER), ("IP_INADDRERRORS", "ip_error"), POD, 4)],
         ..Observation::default()
     };
-    let stuck = with_facts(&node(), &observation, |facts| stuck(facts, &[]));
+    let stuck = with_facts(&node(), &observation, |facts| unexplained(facts, &[]));
     let why = &stuck[0].why;
     assert!(why.contains("(4 × IP_INADDRERRORS in ip_error)"), "{why}");
 }
@@ -249,7 +249,7 @@ fn a_scan_of_the_node_and_ipv6_without_a_way_out_are_everyday() {
         flows: vec![from_pod(tried, asks(1))],
         ..Observation::default()
     };
-    let told = with_facts(&node, &observation, |facts| stuck(facts, &[]));
+    let told = with_facts(&node, &observation, |facts| unexplained(facts, &[]));
     assert!(told.is_empty());
 }
 
@@ -314,7 +314,7 @@ fn of_the_node(listens: bool) -> Vec<Unexplained> {
     let pieces = [(Want::Listeners(NETNS), Ok(Piece::Listeners(sockets)))];
     with_gathered(&node(), &observation, pieces, |facts| {
         assert!(wants(facts).contains(&Want::Listeners(NETNS)));
-        stuck(facts, &[])
+        unexplained(facts, &[])
     })
 }
 

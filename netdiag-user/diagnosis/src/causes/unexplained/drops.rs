@@ -6,8 +6,8 @@ use netdiag_lang::t;
 
 use super::{
     super::{
-        losses::{self, Pattern},
-        misaddressed,
+        losses::{self, DropGroup},
+        wrong_neighbour_entry,
     },
     candidates::{Candidate, SPAN_NS, last},
 };
@@ -71,10 +71,10 @@ fn astray(facts: &Facts<'_>, all: &mut [Candidate]) {
     if all.is_empty() {
         return;
     }
-    let patterns = misaddressed::patterns(facts);
+    let patterns = wrong_neighbour_entry::patterns(facts);
     for candidate in all {
         let (client, far) = (candidate.client, candidate.far());
-        let own = |p: &&Pattern<'_>| {
+        let own = |p: &&DropGroup<'_>| {
             let ends = (p.source, p.destination);
             ends == (client, far) || candidate.answers && p.destination == client
         };
@@ -89,14 +89,14 @@ fn astray(facts: &Facts<'_>, all: &mut [Candidate]) {
 }
 
 /// The other end itself answers with an error: a closed UDP port.
-fn told(facts: &Facts<'_>, pattern: &Pattern<'_>) -> bool {
+fn told(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let flows: BTreeSet<FlowKey> = pattern.losses.iter().map(|l| *l.flow()).collect();
     let mut errors = facts.icmp_errors.iter();
     errors.any(|(e, _)| flows.contains(&e.about) && e.sender == e.about.destination)
 }
 
 /// What a pattern of drops is, for one line.
-fn text(pattern: &Pattern<'_>) -> String {
+fn text(pattern: &DropGroup<'_>) -> String {
     let most = pattern.losses.iter().max_by_key(|l| l.dropped.packets);
     let place = most.map_or_else(String::new, |l| t!(" {} in {}", l.reason, l.symbol()));
     let program = most.and_then(|l| program(l)).unwrap_or_default();
