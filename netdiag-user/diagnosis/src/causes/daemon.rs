@@ -34,6 +34,11 @@ pub fn of_network(facts: &Facts<'_>) -> Option<Daemon> {
     })
 }
 
+/// This node, as the cluster calls it.
+fn node<'a>(facts: &Facts<'a>) -> &'a String {
+    facts.cluster.node.as_ref().unwrap_or(&facts.node.name)
+}
+
 fn by_device(name: &str) -> Option<Daemon> {
     match name {
         _ if name.starts_with("flannel.") || name.starts_with("flannel-v6.") => Some(Flannel),
@@ -73,7 +78,7 @@ impl Daemon {
     /// Its pod on this node, and the container in it that it runs in where that is known.
     fn pod<'a>(self, facts: &Facts<'a>) -> Option<(&'a Pod, Option<&'a Container>)> {
         let here = |pod: &&Pod| {
-            let name = facts.cluster.node.as_ref().unwrap_or(&facts.node.name);
+            let name = node(facts);
             pod.host_network && pod.gone.is_none() && pod.node.as_ref().is_none_or(|n| n == name)
         };
         facts.pods.iter().filter(here).find_map(|pod| {
@@ -93,7 +98,8 @@ impl Daemon {
         }
     }
 
-    /// Restarts it on this node: what its DaemonSet made is made anew.
+    /// Restarts it on this node: what its DaemonSet made is made anew. Where nobody knows its pod,
+    /// a look at what to restart: a stranger's pod may have the same label.
     pub fn restart(self, facts: &Facts<'_>) -> CommandLine {
         if let Some((pod, container)) = self.pod(facts) {
             // The API has only a picture of a static pod: kubelet would not stop it.
@@ -111,13 +117,22 @@ impl Daemon {
             return shell!("systemctl restart {}", unit);
         }
         let (key, value) = self.label();
-        let node = &facts.node.name;
-        shell!(
-            "kubectl delete pods -A -l {v}={} --field-selector spec.nodeName={}",
-            key,
-            value,
-            node
-        )
+        let node = node(facts);
+        match self {
+            // In this namespace alone, wherever it has pods.
+            KubeProxy => shell!(
+                "kubectl -n kube-system delete pods -l {v}={} --field-selector spec.nodeName={}",
+                key,
+                value,
+                node
+            ),
+            Flannel | Calico => shell!(
+                "kubectl get pods -A -l {v}={} --field-selector spec.nodeName={}",
+                key,
+                value,
+                node
+            ),
+        }
     }
 
     /// What it printed last on this node.
@@ -138,7 +153,7 @@ impl Daemon {
                 "kubectl -n kube-system logs --tail=20 $( kubectl -n kube-system get pods -o name -l {v}={} --field-selector spec.nodeName={} )",
                 key,
                 value,
-                facts.node.name
+                node(facts)
             ),
         }
     }
@@ -146,8 +161,8 @@ impl Daemon {
 
 /// On the node that unit tests are of, where nobody knows its pod.
 #[cfg(test)]
-pub const RESTARTS_CALICO: &str =
-    "kubectl delete pods -A -l k8s-app=calico-node --field-selector spec.nodeName=n1";
+pub const FINDS_CALICO: &str =
+    "kubectl get pods -A -l k8s-app=calico-node --field-selector spec.nodeName=n1";
 
 #[cfg(test)]
 mod tests {
@@ -224,12 +239,16 @@ mod tests {
         let name = overlay_node(1450, 1450, 1500).name;
         for other in [elsewhere, stranger, gone] {
             let (restart, _) = told(vec![other], Flannel);
-            let by_label = format!(
-                "kubectl delete pods -A -l app=flannel --field-selector spec.nodeName={name}"
-            );
-            assert_eq!(restart, by_label);
+            let look =
+                format!("kubectl get pods -A -l app=flannel --field-selector spec.nodeName={name}");
+            assert_eq!(restart, look);
         }
-        let (_, logs) = told(Vec::new(), KubeProxy);
+        let (restart, logs) = told(Vec::new(), KubeProxy);
+        let by_label = format!(
+            "kubectl -n kube-system delete pods -l k8s-app=kube-proxy \
+             --field-selector spec.nodeName={name}"
+        );
+        assert_eq!(restart, by_label);
         let by_label = format!(
             "kubectl -n kube-system logs --tail=20 $(kubectl -n kube-system get pods -o name \
              -l k8s-app=kube-proxy --field-selector spec.nodeName={name})"

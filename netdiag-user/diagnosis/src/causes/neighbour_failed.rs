@@ -406,7 +406,7 @@ mod tests {
         assert!(found.summary.contains("no neighbour entry for 172.20.2.0"));
         let command = "ip neighbour replace 172.20.2.0 lladdr 02:00:00:00:00:02 \
                        dev vxlan.calico nud permanent";
-        assert_eq!(found.fix.commands, [command, daemon::RESTARTS_CALICO]);
+        assert_eq!(found.fix.commands, [command, daemon::FINDS_CALICO]);
     }
 
     #[test]

@@ -307,7 +307,7 @@ fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>) -> Fix {
 
 #[cfg(test)]
 mod tests {
-    use super::super::daemon::RESTARTS_CALICO;
+    use super::super::daemon::FINDS_CALICO;
     use super::*;
     use crate::model::node::MAIN;
     use crate::{
@@ -399,11 +399,11 @@ mod tests {
         let told = "no route leads to the pod 172.20.1.5 behind cali1";
         assert!(found.summary.contains(told), "{}", found.summary);
         let lead = "ip route replace 172.20.1.5/32 dev cali1 scope link";
-        assert_eq!(found.fix.commands, [lead, RESTARTS_CALICO]);
+        assert_eq!(found.fix.commands, [lead, FINDS_CALICO]);
         node.links[2].up = false;
         let found = with_facts(&node, &observation, evaluate).expect("a finding");
         let up = "ip link set dev cali1 up";
-        assert_eq!(found.fix.commands, [up, lead, RESTARTS_CALICO]);
+        assert_eq!(found.fix.commands, [up, lead, FINDS_CALICO]);
     }
 
     #[test]

@@ -39,7 +39,11 @@ impl Inventory {
             ["get", "node", name] => return self.lacks_host(name),
             // The one within is looked at by itself.
             ["logs", PRINTED] if self.has_namespace(namespace) => return None,
-            ["delete", "pods"] if asked.has("-A") && node.is_some() => {
+            ["get" | "delete", "pods"] if asked.has("-l") && node.is_some() => {
+                // Of all namespaces one only looks: a stranger's pod may have the label.
+                if asked.plain[0] == "delete" && !self.has_namespace(namespace) {
+                    return Some("it deletes in no namespace of the lab's".into());
+                }
                 let label = asked.option("-l").unwrap_or_default();
                 return match self.has_daemon(label) {
                     true => None,
@@ -168,9 +172,13 @@ mod tests {
             shell!("kubectl get node {} -o yaml", "worker-1"),
             shell!("ssh {} ip link", "192.0.2.1"),
             shell!(
-                "kubectl delete pods -A -l {v}={} --field-selector spec.nodeName={}",
+                "kubectl get pods -A -l {v}={} --field-selector spec.nodeName={}",
                 "app",
                 "flannel",
+                "worker-1"
+            ),
+            shell!(
+                "kubectl -n kube-system delete pods -l k8s-app=kube-proxy --field-selector spec.nodeName={}",
                 "worker-1"
             ),
             shell!(
@@ -229,13 +237,17 @@ mod tests {
                 "it names no namespace",
             ),
             (
-                shell!("kubectl delete pods -A -l app=web --field-selector spec.nodeName=worker-1"),
+                shell!(
+                    "kubectl delete pods -A -l app=flannel --field-selector spec.nodeName=worker-1"
+                ),
+                "in no namespace",
+            ),
+            (
+                shell!("kubectl get pods -A -l app=web --field-selector spec.nodeName=worker-1"),
                 "app=web",
             ),
             (
-                shell!(
-                    "kubectl delete pods -A -l app=flannel --field-selector spec.nodeName=other"
-                ),
+                shell!("kubectl get pods -A -l app=flannel --field-selector spec.nodeName=other"),
                 "no node other",
             ),
             (

@@ -5,7 +5,7 @@ use netdiag_common::hop::{
 
 mod paths;
 
-use super::daemon::RESTARTS_CALICO;
+use super::daemon::FINDS_CALICO;
 use crate::findings as evaluate;
 use crate::{
     model::{
@@ -296,7 +296,7 @@ fn the_node_that_sends_from_a_network_is_the_one_to_enter_for_it() {
     let command = "bridge fdb replace 02:00:00:00:00:02 dev vxlan.calico dst 192.0.2.2 \
                    self permanent";
     let commands = found.expect("a finding").fix.commands;
-    assert_eq!(commands, [command, RESTARTS_CALICO]);
+    assert_eq!(commands, [command, FINDS_CALICO]);
 }
 
 /// A peer's connection to a pod here, as the uplink sees it: it came in, the answer left.

@@ -126,7 +126,7 @@ fn a_pod_of_this_node_is_led_to_again() {
     let findings = judge(&node, &observation);
     assert_eq!(causes(&findings), ["pod-route-missing"]);
     let lead = "ip route replace 172.20.1.5/32 dev cali1 scope link";
-    assert_eq!(findings[0].fix.commands, [lead, RESTARTS_CALICO]);
+    assert_eq!(findings[0].fix.commands, [lead, FINDS_CALICO]);
 }
 
 #[test]
