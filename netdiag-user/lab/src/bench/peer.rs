@@ -1,6 +1,6 @@
 //! What people use instead: bpftrace, tcpdump. Started as they would, beside node A.
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,9 @@ impl Peer {
             let counts = *what == Attached::BpftraceCounting;
             let script = if counts { COUNTING } else { PRINTING };
             command.args(["-e", &format!("{script} {SAYS_READY}")]);
-            command.stdout(file).stderr(Stdio::null());
+            let errors =
+                File::create(complaints(&output)).context("cannot make a file for its errors")?;
+            command.stdout(file).stderr(errors);
         }
         let child = Command::from(command).spawn();
         let child = child.with_context(|| format!("cannot start {name}"))?;
@@ -84,7 +86,7 @@ impl Peer {
         let end = Instant::now() + IN_TIME;
         while !self.text()?.contains(wanted) {
             if let Some(status) = self.child.0.try_wait().context("cannot look after it")? {
-                bail!("it ended with {status}: {}", self.text()?.trim());
+                bail!("it ended with {status}: {}", self.complaint()?);
             }
             ensure!(Instant::now() < end, "it was not ready in time");
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -93,8 +95,22 @@ impl Peer {
     }
 
     fn text(&self) -> Result<String> {
-        let bytes = fs::read(&self.output).context("cannot read its output")?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        read(&self.output)
+    }
+
+    /// What it said last before it ended, a line of it.
+    fn complaint(&self) -> Result<String> {
+        let errors = complaints(&self.output);
+        let said = match errors.exists() {
+            true => read(&errors)?,
+            false => self.text()?,
+        };
+        // bpftrace warns of its own limits first, and shows the script beneath.
+        let mut lines = said.lines().filter(|line| line.contains("ERROR"));
+        let last = lines
+            .next_back()
+            .or_else(|| said.trim().lines().next_back());
+        Ok(last.unwrap_or("it said nothing").to_owned())
     }
 
     /// Ends it, and fails where it has seen nothing: then its cost would be nobody's.
@@ -106,6 +122,16 @@ impl Peer {
         ensure!(saw(&self.what, &self.text()?) > 0, "it saw nothing");
         Ok(())
     }
+}
+
+/// Beside its output, for what is counted there must be its own.
+fn complaints(output: &Path) -> PathBuf {
+    output.with_extension("err")
+}
+
+fn read(file: &Path) -> Result<String> {
+    let bytes = fs::read(file).context("cannot read its output")?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// How much it says that it saw: events counted, lines printed, packets captured.
