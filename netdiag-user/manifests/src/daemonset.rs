@@ -11,6 +11,7 @@ use k8s_openapi::{
 };
 
 use crate::{
+    arch::keep_to,
     options::Options,
     pod::{CONTAINER, host_path, mount, pod_spec},
     profile::Profile,
@@ -71,6 +72,7 @@ fn pod(options: &Options) -> PodSpec {
         image,
         &arguments(options),
     );
+    keep_to(&mut pod, &options.arch);
     pod.service_account_name = Some(options.name.to_string());
     pod.priority_class_name = options.priority_class.as_ref().map(ToString::to_string);
     let secret = options.pull_secret.as_ref();

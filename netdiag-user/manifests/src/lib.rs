@@ -1,5 +1,6 @@
 //! What a cluster is given so that netdiag runs on each of its nodes, as typed objects: no template
 //! can leave a field of them misspelt.
+mod arch;
 mod daemonset;
 mod dashboard;
 mod documents;
@@ -16,6 +17,7 @@ mod scrape;
 mod seccomp;
 mod yaml;
 
+pub use arch::Arch;
 pub use daemonset::arguments;
 pub use documents::{What, documents, plain_dashboard, plain_rules, plain_scrape};
 pub use kustomize::{BASE, File, files};

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, str::FromStr, time::Duration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use crate::{
+    arch::Arch,
     names::{Image, Label, Name, labels, shown},
     profile::Profile,
     seccomp::Seccomp,
@@ -23,6 +24,8 @@ pub struct Options {
     /// The namespace is one of the objects; else it is there, and admits privileged pods.
     pub own_namespace: bool,
     pub image: Image,
+    /// What the image has a platform for.
+    pub arch: Vec<Arch>,
     pub profile: Profile,
     pub seccomp: Seccomp,
     pub listen: Listen,

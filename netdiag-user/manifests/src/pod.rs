@@ -36,14 +36,7 @@ pub fn pod_spec(profile: Profile, seccomp: &Seccomp, image: &str, args: &[String
         // What it writes down as its own, and what the kernel tells of processes, is by pids of the
         // node's: another netdiag on the node would take this one for dead.
         host_pid: Some(true),
-        node_selector: Some(
-            [
-                ("kubernetes.io/arch", "amd64"),
-                ("kubernetes.io/os", "linux"),
-            ]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into(),
-        ),
+        node_selector: Some([("kubernetes.io/os".to_owned(), "linux".to_owned())].into()),
         // A node in trouble is tainted, and is the one to look at.
         tolerations: Some(vec![Toleration {
             operator: Some("Exists".to_owned()),

@@ -11,7 +11,8 @@ use self::arguments::Told;
 use super::{Usage, exit};
 use crate::{
     manifests::{
-        self, Alerts, IMAGE, Image, Label, Listen, Monitor, Name, Options, Profile, Seccomp, What,
+        self, Alerts, Arch, IMAGE, Image, Label, Listen, Monitor, Name, Options, Profile, Seccomp,
+        What,
     },
     output::Sink,
 };
@@ -33,6 +34,10 @@ pub struct ManifestsArgs {
     /// The image, whose entry point netdiag is.
     #[arg(long, value_name = "REFERENCE", default_value = IMAGE)]
     pub image: Image,
+    /// The processors that the image has a platform for (repeatable, or with commas), whose nodes alone
+    /// are given an agent; this binary's where none is named.
+    #[arg(long, value_name = "ARCH", value_delimiter = ',', default_values_t = [Arch::own()], hide_default_value = true)]
+    pub arch: Vec<Arch>,
     /// The Secret by which the image is pulled.
     #[arg(long, value_name = "NAME")]
     pub pull_secret: Option<Name>,
@@ -150,6 +155,7 @@ impl ManifestsArgs {
             namespace: self.namespace.clone(),
             own_namespace: !self.no_namespace,
             image: self.image.clone(),
+            arch: self.arch.clone(),
             profile: self.profile,
             seccomp: self.seccomp_profile.clone(),
             listen: self.listen,

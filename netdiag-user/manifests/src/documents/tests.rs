@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    Alerts, Profile, Seccomp,
+    Alerts, Arch, Profile, Seccomp,
     monitoring::{PodMonitor, PrometheusRule, RuleFile, ServiceMonitor},
     scrape::Scrapes,
 };
@@ -21,6 +21,7 @@ fn options(profile: Profile, monitors: Option<Monitor>) -> Options {
         namespace: name("observe"),
         own_namespace: true,
         image: "registry.example/netdiag:1".parse().expect("an image"),
+        arch: vec![Arch::Amd64],
         profile,
         seccomp: Seccomp::default(),
         listen: "0.0.0.0:9464".parse().expect("an address"),
