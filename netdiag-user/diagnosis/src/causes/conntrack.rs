@@ -1,6 +1,12 @@
 //! Whether the connection tracking table is full: then what netfilter drops is no rule's doing.
+use netdiag_lang::t;
+
 use super::losses::PATTERN;
-use crate::pipeline::facts::{Facts, Loss};
+use crate::{
+    model::verdict::{Evidence, EvidenceKind, Origin},
+    pipeline::facts::{Facts, Loss},
+    shell,
+};
 
 /// A table that dropped packets and still is as full as this is full. Entries time out between
 /// the drops and the reading, so that it is seldom found at its very limit.
@@ -46,10 +52,40 @@ pub fn refused(facts: &Facts<'_>, netns: u32) -> u64 {
     moved.unwrap_or(0)
 }
 
+/// Packets that race are processed at the same time: within microseconds, in an emulated machine
+/// within milliseconds.
+pub const AT_ONCE_NS: u64 = 10_000_000;
+
+/// Dropped by a hook as such: a legacy rule, or connection tracking.
+pub fn by_its_hook(loss: &Loss) -> bool {
+    loss.reason == "NETFILTER_DROP" && loss.symbol() == "nf_hook_slow"
+}
+
+/// Whether connection tracking refuses entries there though its table has room.
+pub fn is_refusing(facts: &Facts<'_>, netns: u32) -> bool {
+    facts.moved(netns, "nf_conntrack.insert_failed") >= Some(PATTERN)
+        && full(facts).is_none_or(|table| table.netns != netns)
+}
+
+pub fn counted(facts: &Facts<'_>, netns: u32) -> Evidence {
+    let failed = facts
+        .moved(netns, "nf_conntrack.insert_failed")
+        .unwrap_or(0);
+    let gauge = |name: &str| facts.node.counter(netns, name).unwrap_or(0);
+    let text = t!(
+        "insert_failed moved by {failed} while the table has room: {} of {} entries",
+        gauge("nf_conntrack_count"),
+        gauge("nf_conntrack_max"),
+    );
+    let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
+    line.at = Some("/proc/net/stat/nf_conntrack".into());
+    line.packets = Some(failed);
+    line.confirm = Some(shell!("conntrack -S"));
+    line
+}
+
 /// Dropped by a hook as such, while that namespace's table is full. Legacy rules drop in the same
 /// function; they wait until there is room again.
 pub fn for_want_of_room(table: Option<&Table>, loss: &Loss) -> bool {
-    loss.reason == "NETFILTER_DROP"
-        && loss.symbol() == "nf_hook_slow"
-        && table.is_some_and(|t| t.netns == loss.key.netns)
+    by_its_hook(loss) && table.is_some_and(|t| t.netns == loss.key.netns)
 }

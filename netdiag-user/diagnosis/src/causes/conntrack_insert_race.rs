@@ -17,8 +17,8 @@
 //!
 //! # Look-alikes
 //! `conntrack-full` drops in the same function while the table is at its limit. `firewall-drop`: the
-//! counter of a rule moves, and the retransmission is dropped too. SNAT that has run out of ports also
-//! fails to insert, but on every attempt and without a second packet from the same port.
+//! counter of a rule moves, and the retransmission is dropped too. SNAT that has run out of ports
+//! (`port-exhaustion`) fails to insert on every attempt, for a port that was long taken.
 //!
 //! # By hand
 //! `conntrack -S`: insert_failed grows. `tcpdump -nn udp port 53` in a pod: a query is repeated after 5
@@ -36,7 +36,7 @@ use netdiag_common::{dns::PORT, loss::DropKey};
 use netdiag_lang::{mark, t};
 
 use super::{
-    conntrack,
+    conntrack::{self, AT_ONCE_NS},
     losses::{self, PATTERN},
 };
 use crate::{
@@ -56,9 +56,6 @@ pub const ID: &str = "conntrack-insert-race";
 pub const TITLE: &str =
     mark!("two connections at once are given the same translation: one is dropped");
 
-/// Packets that race are processed at the same time: within microseconds, in an emulated machine
-/// within milliseconds.
-const AT_ONCE_NS: u64 = 10_000_000;
 /// Races that a finding shows.
 const SHOWN: usize = 3;
 
@@ -86,7 +83,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         worst.target(),
     );
     let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
-    finding.evidence.push(counted(facts, netns));
+    finding.evidence.push(conntrack::counted(facts, netns));
     finding
         .evidence
         .extend(races.iter().take(SHOWN).filter_map(met));
@@ -116,7 +113,8 @@ fn races<'a>(facts: &Facts<'a>) -> Vec<Race<'a>> {
     let lost: Vec<_> = facts
         .losses
         .iter()
-        .filter(|l| suspicious(facts, l))
+        .filter(|l| l.flow().source_port != 0)
+        .filter(|l| conntrack::by_its_hook(l) && conntrack::is_refusing(facts, l.key.netns))
         .collect();
     if lost.is_empty() {
         return Vec::new();
@@ -133,16 +131,6 @@ fn races<'a>(facts: &Facts<'a>) -> Vec<Race<'a>> {
         Some(Race { loss, rivals }).filter(Race::is_proven)
     };
     lost.iter().filter_map(race).collect()
-}
-
-/// Dropped by a hook as such, in a namespace whose table has room and refused entries.
-fn suspicious(facts: &Facts<'_>, loss: &Loss) -> bool {
-    let netns = loss.key.netns;
-    let by_hook = loss.reason == "NETFILTER_DROP" && loss.symbol() == "nf_hook_slow";
-    by_hook
-        && loss.flow().source_port != 0
-        && facts.moved(netns, "nf_conntrack.insert_failed") >= Some(PATTERN)
-        && conntrack::full(facts).is_none_or(|table| table.netns != netns)
 }
 
 fn leaves_pod(seen: &HopFlow) -> bool {
@@ -178,23 +166,6 @@ impl Race<'_> {
         let queries = flow.destination_port == PORT && self.rivals.iter().any(own);
         self.rivals.len() > 1 || queries
     }
-}
-
-fn counted(facts: &Facts<'_>, netns: u32) -> Evidence {
-    let failed = facts
-        .moved(netns, "nf_conntrack.insert_failed")
-        .unwrap_or(0);
-    let gauge = |name: &str| facts.node.counter(netns, name).unwrap_or(0);
-    let text = t!(
-        "insert_failed moved by {failed} while the table has room: {} of {} entries",
-        gauge("nf_conntrack_count"),
-        gauge("nf_conntrack_max"),
-    );
-    let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
-    line.at = Some("/proc/net/stat/nf_conntrack".into());
-    line.packets = Some(failed);
-    line.confirm = Some(shell!("conntrack -S"));
-    line
 }
 
 fn source(seen: &HopFlow) -> String {

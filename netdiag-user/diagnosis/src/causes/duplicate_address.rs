@@ -27,7 +27,7 @@
 //! # Fix
 //! Take the address from one of the hosts: exclude it from the DHCP range, or give the cloned machine its
 //! own. If both are pods, delete one and find out why IPAM assigned the address twice.
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use netdiag_common::claim::{NeighbourAnnouncement, NeighbourAnnouncementKey};
 use netdiag_lang::{mark, t};
@@ -76,6 +76,11 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         .iter()
         .filter_map(|c| claimed(facts, c))
         .collect();
+    for held in pods_of_a_bridge(facts) {
+        if !twice.iter().any(|known| known.address == held.address) {
+            twice.push(held);
+        }
+    }
     for moves in facts.node.neighbour_moves.iter() {
         if back_and_forth(facts, moves) {
             add_moves(facts, &mut twice, moves);
@@ -99,8 +104,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let holders = ports
         .iter()
         .filter_map(|(_, port)| pod(facts, worst.address, port));
-    let holders: Vec<PodRef> = holders.collect();
-    finding.fix = fix(worst, &link, &holders);
+    let mut holders: Vec<PodRef> = holders.collect();
+    holders.dedup();
+    finding.fix = fix(worst, &link, &holders, &ports);
     finding.pods.extend(holders);
     finding.about = twice.iter().map(|h| h.address).collect();
     for address in twice.iter().map(|held| held.address) {
@@ -157,8 +163,44 @@ fn claimed(
         own,
         changes: claim.changes,
         first: claim.first,
-        evidence: vec![came(link, address, &told, claim)],
+        evidence: vec![came(link, address, &told, Some(claim.changes))],
     })
+}
+
+/// Pods behind two ports of one bridge that have the address now, and both answered for it: a port
+/// sees one of them alone, and the node has no entry that would move where it sends them nothing.
+fn pods_of_a_bridge(facts: &Facts<'_>) -> Vec<Held> {
+    type Answers<'a> = BTreeMap<u32, &'a NeighbourAnnouncement>;
+    let mut answered: BTreeMap<(u32, IpAddr), Answers<'_>> = BTreeMap::new();
+    for (key, claim) in facts.claims {
+        let address = from_wire(key.address);
+        let port = facts.link(key.ifindex);
+        let bridge = port.and_then(|port| port.master);
+        let side = port.and_then(|port| facts.node.pod_side(port.peer_netns?));
+        // Not one that was there before, nor a virtual address that moves between pods.
+        let has = side.is_some_and(|side| side.addresses.contains(&address));
+        if let Some((bridge, side)) = bridge.zip(side).filter(|_| has) {
+            // A pod with two links here answers by both (arp_ignore).
+            let by = answered.entry((bridge, address)).or_default();
+            by.insert(side.netns, claim);
+        }
+    }
+    let held = answered.into_iter().filter_map(|((bridge, address), by)| {
+        let mut told: Vec<_> = by.values().map(|c| (c.one, c.of_one)).collect();
+        told.sort_unstable();
+        told.dedup_by_key(|(mac, _)| *mac);
+        let link = facts.link(bridge).filter(|_| told.len() > 1)?;
+        Some(Held {
+            ifindex: bridge,
+            address,
+            lladdrs: told.iter().map(|(mac, _)| text(&bytes(*mac))).collect(),
+            own: false,
+            changes: 0,
+            first: by.values().map(|claim| claim.first).min().unwrap_or(0),
+            evidence: vec![came(link, address, &told, None)],
+        })
+    });
+    held.collect()
 }
 
 /// Whether this node may send to that address by the link, or by what it is a port or the lower link
@@ -191,20 +233,15 @@ fn bytes(mac: u64) -> Vec<u8> {
     mac.to_be_bytes()[2..].to_vec()
 }
 
-fn came(
-    link: &Link,
-    address: IpAddr,
-    told: &[(u64, u64)],
-    claim: &NeighbourAnnouncement,
-) -> Evidence {
+fn came(link: &Link, address: IpAddr, told: &[(u64, u64)], changes: Option<u32>) -> Evidence {
     let name = &link.name;
     let each: Vec<_> = told
         .iter()
         .map(|(mac, times)| t!("{times} from {}", text(&bytes(*mac))))
         .collect();
-    let turns = match told.len() {
-        1 => String::new(),
-        _ => t!("; {} times by another one than before", claim.changes),
+    let turns = match changes {
+        Some(changes) if told.len() > 1 => t!("; {changes} times by another one than before"),
+        _ => String::new(),
     };
     let sentence = t!(
         "answers and announcements for {address} that came in by {name}: {}{turns}",
@@ -326,10 +363,26 @@ fn unanswered(asks: &[&HopFlow], address: IpAddr) -> Option<Evidence> {
     Some(line)
 }
 
-fn fix(worst: &Held, link: &str, pods: &[PodRef]) -> Fix {
-    match pods {
-        [one, other, ..] => of_pods(worst, one, other),
+fn fix(worst: &Held, link: &str, pods: &[PodRef], ports: &[(String, &Link)]) -> Fix {
+    match (pods, ports) {
+        ([one, other, ..], _) if !worst.own => of_pods(worst, one, other),
+        ([], [one, other, ..]) if !worst.own => of_ports(worst, &one.1.name, &other.1.name),
         _ => of_hosts(worst, link),
+    }
+}
+
+/// Nobody tells whose they are.
+fn of_ports(worst: &Held, one: &str, other: &str) -> Fix {
+    let address = worst.address;
+    Fix {
+        summary: t!(
+            "take {address} from what is behind {one} or from what is behind {other}: a pod is recreated, \
+             and given another one; then find out who gave it out twice"
+        ),
+        commands: vec![
+            shell!("bridge fdb show dev {}", one),
+            shell!("bridge fdb show dev {}", other),
+        ],
     }
 }
 
@@ -369,137 +422,4 @@ fn of_hosts(worst: &Held, link: &str) -> Fix {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        model::{
-            address::to_wire,
-            node::{LinkKind, Node},
-            observation::Observation,
-        },
-        testing::{self, OVERLAY, UPLINK, ip, overlay_node, with_facts},
-    };
-
-    const OWN: u64 = 0x02_00_00_00_00_01;
-    const PEER: u64 = 0x02_00_00_00_00_02;
-    const THIRD: u64 = 0x02_00_00_00_00_03;
-
-    fn node() -> Node {
-        let mut node = overlay_node(1450, 1450, 1500);
-        node.links[0].lladdr = Some(bytes(OWN));
-        node
-    }
-
-    fn judge(address: &str, ifindex: u32, claim: NeighbourAnnouncement) -> Option<Finding> {
-        let key = NeighbourAnnouncementKey {
-            address: to_wire(ip(address)),
-            ifindex,
-            ..NeighbourAnnouncementKey::default()
-        };
-        let observation = Observation {
-            claims: vec![(key, claim)],
-            ..Observation::default()
-        };
-        with_facts(&node(), &observation, evaluate)
-    }
-
-    fn by_turns(changes: u32) -> NeighbourAnnouncement {
-        NeighbourAnnouncement {
-            one: PEER,
-            other: THIRD,
-            of_one: 3,
-            of_other: u64::from(changes),
-            changes,
-            ..NeighbourAnnouncement::default()
-        }
-    }
-
-    #[test]
-    fn answers_by_turns_are_two_hosts() {
-        for address in ["192.0.2.2", "2001:db8::2"] {
-            let found = judge(address, UPLINK, by_turns(3)).expect("a finding");
-            assert!(
-                found
-                    .summary
-                    .contains("02:00:00:00:00:02 and 02:00:00:00:00:03")
-            );
-            assert_eq!(found.confidence, Confidence::Confirmed);
-        }
-        assert!(
-            judge("192.0.2.2", UPLINK, by_turns(2)).is_none(),
-            "a fail-over"
-        );
-        assert!(judge("172.20.2.0", OVERLAY, by_turns(9)).is_none());
-        let pods = judge("192.0.2.2", testing::POD, by_turns(9));
-        assert!(pods.is_none(), "a pod speaks of what is not on its link");
-    }
-
-    #[test]
-    fn three_that_took_over_in_turn_are_no_two() {
-        let claim = NeighbourAnnouncement {
-            of_other: 1,
-            ..by_turns(3)
-        };
-        assert!(judge("192.0.2.2", UPLINK, claim).is_none());
-    }
-
-    #[test]
-    fn two_pods_on_a_bridge_are_told_by_their_ports() {
-        let mut node = node();
-        node.routes.clear();
-        let mut bridge = testing::link(9, "cbr0", LinkKind::Bridge, 1450);
-        bridge.lladdr = Some(bytes(OWN));
-        let mut claims = Vec::new();
-        let mut claim = |ifindex, claim| {
-            let key = NeighbourAnnouncementKey {
-                address: to_wire(ip("172.20.1.5")),
-                ifindex,
-                ..NeighbourAnnouncementKey::default()
-            };
-            claims.push((key, claim));
-        };
-        claim(9, by_turns(4));
-        for (ifindex, name, mac) in [(10, "veth1", PEER), (11, "veth2", THIRD)] {
-            let mut port = testing::link(ifindex, name, LinkKind::Veth, 1450);
-            port.master = Some(9);
-            node.links.push(port);
-            let one = NeighbourAnnouncement {
-                one: mac,
-                of_one: 4,
-                ..NeighbourAnnouncement::default()
-            };
-            claim(ifindex, one);
-        }
-        node.links.push(bridge);
-        let observation = Observation {
-            claims,
-            ..Observation::default()
-        };
-        let found = with_facts(&node, &observation, evaluate).expect("a finding");
-        let text: Vec<_> = found.evidence.iter().map(|e| e.text.as_str()).collect();
-        assert!(
-            text.contains(&"02:00:00:00:00:03 is behind veth2"),
-            "{text:?}"
-        );
-    }
-
-    #[test]
-    fn nobody_else_may_claim_what_the_node_holds() {
-        let by = |one, of_one| NeighbourAnnouncement {
-            one,
-            of_one,
-            ..NeighbourAnnouncement::default()
-        };
-        let found = judge("192.0.2.1", UPLINK, by(THIRD, 3)).expect("a finding");
-        assert!(found.summary.contains("which this node holds"));
-        assert!(
-            judge("192.0.2.1", UPLINK, by(THIRD, 2)).is_none(),
-            "a fail-over"
-        );
-        assert!(judge("192.0.2.1", UPLINK, by(OWN, 9)).is_none(), "itself");
-        assert!(
-            judge("192.0.2.2", UPLINK, by(PEER, 9)).is_none(),
-            "its holder"
-        );
-    }
-}
+mod tests;

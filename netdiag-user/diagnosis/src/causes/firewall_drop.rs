@@ -41,7 +41,7 @@ use netdiag_lang::{mark, t};
 use super::{
     conntrack,
     losses::{self, DropGroup},
-    matching_rules::{is_untracked, matching_rules, takes_invalid},
+    matching_rules::{is_untracked, matching_rules, takes_errors, takes_invalid},
     need::Need,
     published,
     service_ports::Other,
@@ -79,13 +79,20 @@ pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
     patterns.retain(|p| {
         losses::severity(facts, p).is_some()
             && !is_services(facts, p)
-            && !losses::is_own_error(facts, p)
+            && (!losses::is_own_error(facts, p) || is_counted(facts, p))
             && !is_ping_of_a_service(facts, p)
             && !may_be_a_services(facts, p)
     });
     let mut taken = by_culprit(facts, patterns);
     taken.retain(|t| t.is_a_rules(facts));
     taken.iter().filter_map(|t| told(facts, t)).collect()
+}
+
+/// A rule that is written for them counts.
+fn is_counted(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let rules = facts.gathered.rules(netns(facts, pattern));
+    let mut rules = matching_rules(facts, rules, pattern).into_iter();
+    rules.any(|rule| rule.counted && takes_errors(rule, pattern.protocol))
 }
 
 /// Patterns that one rule took, as far as can be told, the busiest first.

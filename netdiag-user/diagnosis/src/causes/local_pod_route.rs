@@ -17,7 +17,7 @@ use crate::{
 
 /// The link of a pod of this node that its own route should lead to, and none does: what is sent to
 /// the pod takes the route of a wider network.
-pub fn unled<'a>(facts: &Facts<'a>, destination: IpAddr) -> Option<&'a Link> {
+pub fn missing<'a>(facts: &Facts<'a>, destination: IpAddr) -> Option<&'a Link> {
     let node = facts.node;
     let leads = |r: &Route, link: &Link| {
         r.kind == RouteKind::Unicast

@@ -73,6 +73,35 @@ pub fn takes_invalid(rule: &Rule) -> bool {
     state(rule).is_some_and(|state| state.eq_ignore_ascii_case("invalid"))
 }
 
+/// Whether it is written for ICMP errors of this family that the node itself sends: not for pings, nor
+/// for what comes in or passes, nor one that only answers by ICMP.
+pub fn takes_errors(rule: &Rule, protocol: u8) -> bool {
+    let text = rule.text.to_lowercase();
+    // What a comment says selects nothing.
+    let bare: String = text.split('"').step_by(2).collect();
+    let selectors = bare.split("reject").next().unwrap_or_default();
+    let words: Vec<&str> = selectors.split_whitespace().collect();
+    let (names, family): (&[&str], _) = match protocol {
+        1 => (&["icmp"], "icmp"),
+        _ => (&["ipv6-icmp", "icmpv6"], "icmpv6"),
+    };
+    let pairs = || words.windows(2).map(|pair| (pair[0], pair[1]));
+    let is_protocol = |name| ["-p", "protocol", "l4proto", "nexthdr"].contains(&name);
+    let selects = pairs().any(|(name, value)| {
+        is_protocol(name) && names.contains(&value) || name == family && value == "type"
+    });
+    let pings = |word: &&str| word.contains("echo") || ["8", "0", "128", "129"].contains(word);
+    let kinds = ["type", "--icmp-type", "--icmpv6-type"];
+    let pings = pairs().any(|(name, value)| kinds.contains(&name) && pings(&value));
+    let negated = words.iter().any(|word| ["!", "!="].contains(word));
+    let chain = rule.place.rsplit(' ').next().unwrap_or_default();
+    let elsewhere = ["input", "forward", "prerouting"];
+    let elsewhere = elsewhere
+        .iter()
+        .any(|hook| chain.eq_ignore_ascii_case(hook));
+    selects && !pings && !negated && !elsewhere
+}
+
 fn state(rule: &Rule) -> Option<&str> {
     let mut words = rule.text.split_whitespace();
     words.find(|w| ["state", "--ctstate", "--state"].contains(w))?;
@@ -150,4 +179,60 @@ fn matches(rule: &Rule, pattern: &DropGroup<'_>) -> bool {
 fn only_invalid(rule: &Rule, pattern: &DropGroup<'_>) -> bool {
     let new = pattern.protocol != TCP || pattern.losses.iter().any(|l| opens(l)) && !pattern.reply;
     takes_invalid(rule) && new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(place: &str, text: &str) -> Rule {
+        Rule {
+            place: place.into(),
+            text: text.into(),
+            packets: 9,
+            origin: Default::default(),
+            counted: true,
+        }
+    }
+
+    /// What a node answers by, keeps from itself or lets nobody ping it by is not written for them.
+    #[test]
+    fn few_rules_are_written_for_the_nodes_own_errors() {
+        for (place, text) in [
+            (
+                "inet corp out",
+                "ip protocol icmp counter packets 9 bytes 99 drop",
+            ),
+            (
+                "filter OUTPUT",
+                "-p icmp --icmp-type fragmentation-needed -j DROP",
+            ),
+            (
+                "inet f output",
+                "icmp type destination-unreachable counter drop",
+            ),
+        ] {
+            assert!(takes_errors(&rule(place, text), 1), "{text}");
+            assert!(
+                !takes_errors(&rule(place, text), 58),
+                "of the other family: {text}"
+            );
+        }
+        for (place, text) in [
+            ("filter INPUT", "-p icmp -j DROP"),
+            (
+                "filter INPUT",
+                "-j REJECT --reject-with icmp-port-unreachable",
+            ),
+            ("inet f own", "counter reject with icmpx admin-prohibited"),
+            ("inet f own", "icmp type echo-request counter drop"),
+            ("filter own", "-p icmp -m icmp --icmp-type 8 -j DROP"),
+            ("filter own", "! -p icmp -j DROP"),
+            ("filter own", "-m comment --comment \"icmp type 3\" -j DROP"),
+        ] {
+            assert!(!takes_errors(&rule(place, text), 1), "{text}");
+        }
+        let six = "icmpv6 type packet-too-big counter drop";
+        assert!(takes_errors(&rule("inet f output", six), 58));
+    }
 }

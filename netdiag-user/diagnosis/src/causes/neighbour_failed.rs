@@ -44,6 +44,7 @@ use netdiag_lang::{mark, t};
 use super::{
     daemon,
     isolation::{self, Isolation},
+    local_pod_route,
     losses::{self, DropGroup},
     next_hop,
     pod_gateway_silent::{self, Fault},
@@ -91,6 +92,8 @@ struct Hop<'a> {
     missing: Missing,
     /// The asker and it are kept apart on their bridge.
     apart: Option<Isolation>,
+    /// The link of the pod of this node that has the address, where its routes lead elsewhere.
+    behind: Option<&'a Link>,
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
@@ -194,6 +197,8 @@ fn hop<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Hop<'a> {
         link,
         missing,
         apart: isolation::between(facts, pattern.source, address),
+        behind: local_pod_route::missing(facts, address)
+            .filter(|it| Some(it.index) != link.map(|l| l.index)),
     }
 }
 
@@ -209,7 +214,13 @@ fn tell(hop: &Hop<'_>) -> String {
     match &hop.missing {
         Missing::Answer => match &hop.apart {
             Some(apart) => t!("{address} does not answer: {}", apart.text()),
-            None => t!("{address} does not answer on {on}"),
+            None => match hop.behind {
+                Some(link) => t!(
+                    "{address} does not answer on {on}: {}",
+                    local_pod_route::tell(address, link)
+                ),
+                None => t!("{address} does not answer on {on}"),
+            },
         },
         Missing::Neighbour => {
             t!("{on} has no neighbour entry for {address}, the other end of the overlay")
@@ -280,6 +291,9 @@ fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>, hop: &Hop<'_>) -> Fix {
             summary: apart.advice(),
             commands: vec![apart.lift()],
         };
+    }
+    if let (Missing::Answer, Some(link)) = (&hop.missing, hop.behind) {
+        return local_pod_route::lead(facts, hop.address, link);
     }
     let restart = daemon::of_network(facts).map(|it| it.restart(facts));
     let (summary, mut commands) = match &hop.missing {

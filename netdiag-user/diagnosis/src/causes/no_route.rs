@@ -173,7 +173,7 @@ fn own_range<'a>(facts: &Facts<'a>, destination: IpAddr) -> Option<&'a Route> {
         && pods.any(inside)
         && !node.routes.iter().any(|r| elsewhere(&r))
         && !known
-        && local_pod_route::unled(facts, destination).is_none();
+        && local_pod_route::missing(facts, destination).is_none();
     own.then_some(route)
 }
 
@@ -187,7 +187,7 @@ fn what_is_there(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> String {
             route.destination,
             route.table
         ),
-        Chosen::RefusingRoute(route, None) => match local_pod_route::unled(facts, to) {
+        Chosen::RefusingRoute(route, None) => match local_pod_route::missing(facts, to) {
             Some(link) => t!(
                 "{}, and the route {} refuses it",
                 local_pod_route::tell(to, link),
@@ -195,7 +195,7 @@ fn what_is_there(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> String {
             ),
             None => t!("the route {} refuses it", route.destination),
         },
-        Chosen::None => match local_pod_route::unled(facts, to) {
+        Chosen::None => match local_pod_route::missing(facts, to) {
             Some(link) => local_pod_route::tell(to, link),
             None => t!("this node has no route to {to}"),
         },
@@ -238,7 +238,7 @@ fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>) -> Fix {
     if let Some(fix) = restoring::allow(chosen(facts, worst)) {
         return fix;
     }
-    if let Some(link) = local_pod_route::unled(facts, to) {
+    if let Some(link) = local_pod_route::missing(facts, to) {
         return local_pod_route::lead(facts, to, link);
     }
     if let Some(route) = own_range(facts, to) {

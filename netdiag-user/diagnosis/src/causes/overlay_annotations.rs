@@ -14,7 +14,7 @@ use crate::{
 
 /// The addresses of this node that its peers send to: what the overlay's daemon has announced
 /// where it did, else what the cluster calls the node by.
-pub fn known_as(facts: &Facts<'_>, ipv4: bool) -> (Vec<IpAddr>, &'static str) {
+pub fn advertised(facts: &Facts<'_>, ipv4: bool) -> (Vec<IpAddr>, &'static str) {
     let family = |a: &IpAddr| a.is_ipv4() == ipv4;
     let announced = facts
         .cluster
@@ -108,8 +108,8 @@ mod tests {
         };
         with_cluster(&node, &Observation::default(), [], &cluster, |facts| {
             let own = (vec![ip("192.0.2.77")], "annotation");
-            assert_eq!(known_as(facts, true), own);
-            assert_eq!(known_as(facts, false), (vec![], "node address"));
+            assert_eq!(advertised(facts, true), own);
+            assert_eq!(advertised(facts, false), (vec![], "node address"));
             let line = of(facts, ip("192.0.2.77")).expect("a line");
             assert!(
                 line.text.contains("the annotation flannel"),

@@ -36,7 +36,7 @@ use crate::{
     model::{
         flow::ends,
         limits::LimitFrom,
-        node::Link,
+        node::{Link, LinkKind},
         roles::Role,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin},
     },
@@ -48,7 +48,7 @@ pub const ID: &str = "pod-mtu-too-large";
 pub const TITLE: &str = mark!("a pod's MTU exceeds that of the device its traffic leaves by");
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let leaves = |l: &Link| l.is_tunnel() || facts.role(l) == Some(Role::Uplink);
+    let leaves = |l: &Link| l.is_tunnel() || is_programs(l) || facts.role(l) == Some(Role::Uplink);
     let mut groups = mtu::oversize(facts, LimitFrom::Device, leaves);
     for group in &mut groups {
         group.hops.retain(|h| facts.is_local_pod(ends(h.flow()).0));
@@ -63,8 +63,19 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     }
 }
 
+/// A tunnel that a program is the other end of: OpenVPN, Tailscale. Without a default route it is no
+/// uplink.
+fn is_programs(link: &Link) -> bool {
+    matches!(&link.kind, LinkKind::Other(kind) if kind == "tun")
+}
+
 fn confirmed(facts: &Facts<'_>, group: &Oversize<'_>) -> Finding {
-    let large = mtu::larger_pods(facts.node, group.link.mtu);
+    let mut large = mtu::larger_pods(facts.node, group.link.mtu);
+    if is_programs(group.link) {
+        // Few of the pods send by a VPN: the others keep what they have.
+        let by: HashSet<u32> = group.hops.iter().map(|h| h.key.ifindex).collect();
+        large.retain(|pod| by.contains(&pod.link.index));
+    }
     let told = Told {
         id: ID,
         what: t!(

@@ -137,7 +137,7 @@ fn names(lost: &[Lost<'_>]) -> String {
 fn by_default_route<'a>(facts: &'a Facts<'_>) -> BTreeMap<IpAddr, Vec<&'a HopFlow>> {
     let ours = |h: &HopFlow| {
         let (source, destination) = flow::ends(h.flow());
-        let back = || local_pod_route::unled(facts, destination).is_some();
+        let back = || local_pod_route::missing(facts, destination).is_some();
         facts.is_local_pod(source) || facts.owns(source) || back()
     };
     let out = |h: &HopFlow| h.plain() && h.egress() && h.role == Some(Role::Uplink) && ours(h);
@@ -169,7 +169,7 @@ fn lost<'a>(facts: &'a Facts<'_>) -> Vec<Lost<'a>> {
 
 /// A pod of this node: what is for it goes out, and comes back by the router until it is dropped.
 fn here(facts: &Facts<'_>, pod: IpAddr) -> Option<PodAddress> {
-    let link = local_pod_route::unled(facts, pod)?;
+    let link = local_pod_route::missing(facts, pod)?;
     Some(PodAddress {
         why: local_pod_route::tell(pod, link),
         lost: None,
@@ -220,7 +220,7 @@ fn down_evidence(tunnel: &Link) -> Evidence {
 }
 
 fn fix(facts: &Facts<'_>, lost: &Lost<'_>) -> Fix {
-    if let Some(link) = local_pod_route::unled(facts, lost.pod) {
+    if let Some(link) = local_pod_route::missing(facts, lost.pod) {
         return local_pod_route::lead(facts, lost.pod, link);
     }
     let summary = t!(

@@ -1,19 +1,22 @@
 //! # Symptom
 //! A busy client gets "cannot assign requested address" (EADDRNOTAVAIL) for one destination, while others
-//! still work. No packet leaves for it.
+//! still work. No packet leaves for it. Behind a masquerade, new connections to it time out instead.
 //!
 //! # Mechanism
 //! Each connection to the same address and port needs its own local port from
 //! `net.ipv4.ip_local_port_range`. Connections that stay open, leak, or stay in TIME_WAIT for a minute
-//! after closing use up the range (__inet_hash_connect).
+//! after closing use up the range (__inet_hash_connect). A masquerade needs a port of the node's address
+//! in the same way, for all its pods together (get_unique_tuple).
 //!
 //! # Signals
 //! Observed: the sockets of the namespace with a local port in that range, counted by destination: one
 //! destination has nearly all of them. The kernel has no counter for it, and nothing shows on the wire.
+//! Of a masquerade: the pods' SYNs leave the pod and die in `nf_hook_slow`, insert_failed moves by as
+//! many, and the ports that they were given are those of other connections to the same destination.
 //!
 //! # Look-alikes
-//! The node has run out of ports for masquerading (conntrack's insert_failed moves): then SYNs leave the
-//! pod. `conntrack-full` hits all destinations.
+//! `conntrack-full` hits all destinations. `conntrack-insert-race` moves insert_failed too, and what is
+//! sent again gets through.
 //!
 //! # By hand
 //! `nsenter -t PID -n ss -Htan | awk '{print $5}' | sort | uniq -c | sort -n` counts the connections by
@@ -22,7 +25,10 @@
 //!
 //! # Fix
 //! Reuse connections (keep-alive, a pool) and close those that leak. If they are in TIME_WAIT:
-//! `net.ipv4.tcp_tw_reuse=1`. Or widen the range with the pod's securityContext.sysctls.
+//! `net.ipv4.tcp_tw_reuse=1`. Or widen the range with the pod's securityContext.sysctls. A masquerade
+//! that is limited to a few ports (--to-ports) needs more of them, else SNAT more addresses.
+mod masquerade;
+
 use super::need::{Need, Sufferer};
 use crate::{
     model::{
@@ -86,7 +92,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         .into_iter()
         .flat_map(|r| full(facts, r))
         .collect();
-    let (range, worst) = all.iter().max_by_key(|(_, d)| d.sockets)?;
+    let Some((range, worst)) = all.iter().max_by_key(|(_, d)| d.sockets) else {
+        return masquerade::evaluate(facts);
+    };
     let (to, who) = (
         endpoint(worst.address, worst.port),
         who(facts, *range, worst),

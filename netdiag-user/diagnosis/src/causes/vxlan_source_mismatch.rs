@@ -130,7 +130,7 @@ fn ours(facts: &Facts<'_>, out: &OuterPair, into: &OuterPair) -> Option<Mismatch
 
 /// The node sends from another of its addresses than the one by which the cluster knows it.
 fn not_the_nodes(facts: &Facts<'_>, out: &OuterPair) -> Option<Mismatch> {
-    let (known, expected_from) = overlay_annotations::known_as(facts, out.source.is_ipv4());
+    let (known, expected_from) = overlay_annotations::advertised(facts, out.source.is_ipv4());
     let expected = *known.first()?;
     let differs = !known.contains(&out.source);
     // Another NIC altogether is `overlay-wrong-interface`.

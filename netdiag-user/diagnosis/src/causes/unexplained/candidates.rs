@@ -7,6 +7,7 @@ use netdiag_lang::t;
 use super::{
     super::{published, stall},
     drops,
+    strays::Strays,
 };
 use crate::{
     model::{
@@ -25,7 +26,7 @@ use crate::{
 };
 
 /// Questions without an answer: a SYN and its first repetition may both be lost by chance.
-const ASKED: u64 = 3;
+pub(super) const ASKED: u64 = 3;
 /// What lasts no longer is over before anybody looks at it: three SYNs take as long (RFC 6298).
 pub(super) const SPAN_NS: u64 = 3_000_000_000;
 
@@ -51,6 +52,8 @@ pub struct Candidate {
     pub circles: Option<String>,
     /// What of it was dropped on this node.
     pub dropped: Option<String>,
+    /// Who answers in place of the server that was asked.
+    pub stray: Option<IpAddr>,
 }
 
 impl Candidate {
@@ -119,24 +122,32 @@ pub fn failing(facts: &Facts<'_>) -> Vec<Candidate> {
 
 /// Those that were seen at a hop, whomever they concern.
 pub fn sent(facts: &Facts<'_>) -> Vec<Candidate> {
+    let strays = Strays::new(facts);
     let silent: Vec<_> = facts
         .attempts()
         .iter()
-        .filter_map(|all| silent(facts, all))
+        .filter_map(|all| silent(facts, &strays, all))
         .collect();
     let stalling = facts.journeys_in_order(|j| stalls(facts, j));
     let mut all = Vec::new();
     if !(silent.is_empty() && stalling.is_empty()) {
         let legs = facts.legs();
-        all.extend(silent.iter().filter_map(|s| asking(facts, legs, s)));
+        all.extend(
+            silent
+                .iter()
+                .filter_map(|s| asking(facts, &strays, legs, s)),
+        );
         all.extend(stalling.iter().map(|j| open(facts, legs, j)));
     }
     all
 }
 
 /// Only the tries that came to nothing, where none came to something since the first of them.
-fn silent<'a>(facts: &Facts<'_>, all: &ConnectionGroup<'a>) -> Option<ConnectionGroup<'a>> {
-    let asks = all.protocol == TCP || all.protocol == UDP && all.port == DNS;
+fn silent<'a>(
+    facts: &Facts<'_>,
+    strays: &Strays,
+    all: &ConnectionGroup<'a>,
+) -> Option<ConnectionGroup<'a>> {
     let stuck = |t: &&Connection<'_>| is_silent(facts, t);
     // A leg is told with the flow that it is of.
     let own = |t: &&Connection<'_>| t.was.is_none();
@@ -147,9 +158,11 @@ fn silent<'a>(facts: &Facts<'_>, all: &ConnectionGroup<'a>) -> Option<Connection
         .filter(stuck)
         .cloned()
         .collect();
+    // Who speaks by UDP may want no answer, unless others come that nobody takes.
+    let expected = || all.port == DNS || strays.answers(facts, &tries).is_some();
+    let asks = all.protocol == TCP || all.protocol == UDP && expected();
     let first = tries.first()?.first();
-    let worked =
-        |t: &Connection<'_>| !is_silent(facts, t) && t.answers.iter().any(|h| h.hop.first > first);
+    let worked = |t: &Connection<'_>| !is_silent(facts, t) && t.worked_after(first);
     let silent = ConnectionGroup { tries, ..*all };
     let again = silent.packets() >= ASKED || silent.tries.iter().any(backs_off);
     let pattern = asks && again && !all.tries.iter().any(worked);
@@ -170,7 +183,7 @@ fn is_stuck(hop: &HopFlow) -> bool {
 
 /// Nobody answered, or the answer did not get to the client: it acknowledged none.
 fn is_silent(facts: &Facts<'_>, tried: &Connection<'_>) -> bool {
-    let opened = tried.requests.iter().any(|h| h.hop.flags & ACK != 0);
+    let opened = tried.opened();
     // Where acknowledgements are not kept, that the client asked once more is all that tells.
     let tells = facts.data == Data::Kept || asked_again(tried);
     match tried.outcome {
@@ -202,7 +215,12 @@ fn stalls(facts: &Facts<'_>, journey: &Journey<'_>) -> bool {
     own && opened && !answered && facts.now.saturating_sub(progress) >= SPAN_NS
 }
 
-fn asking(facts: &Facts<'_>, legs: &Legs, silent: &ConnectionGroup<'_>) -> Option<Candidate> {
+fn asking(
+    facts: &Facts<'_>,
+    strays: &Strays,
+    legs: &Legs,
+    silent: &ConnectionGroup<'_>,
+) -> Option<Candidate> {
     let first = silent.first();
     if facts.now.saturating_sub(first) < SPAN_NS {
         return None;
@@ -232,6 +250,7 @@ fn asking(facts: &Facts<'_>, legs: &Legs, silent: &ConnectionGroup<'_>) -> Optio
         answers,
         circles: circles(facts, way),
         dropped: None,
+        stray: strays.answers(facts, &silent.tries),
     })
 }
 
@@ -265,6 +284,7 @@ fn open(facts: &Facts<'_>, legs: &Legs, stalled: &Journey<'_>) -> Candidate {
         answers,
         circles: circles(facts, way),
         dropped: None,
+        stray: None,
     }
 }
 

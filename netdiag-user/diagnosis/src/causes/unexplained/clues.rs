@@ -73,7 +73,9 @@ pub fn bare(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
     let route = facts.route_to(destination)?;
     let out = last.plain() && last.egress() && route.destination.length == 0;
     let own = source == candidate.client && facts.is_local_pod(source);
-    (out && own && !candidate.answers).then(|| {
+    // Of a connection that is open, the answers came.
+    let asks = candidate.asked > 0;
+    (out && own && asks && !candidate.answers).then(|| {
         t!(
             "it left with the pod's own address {source}, which that network must route back here: \
              else a masquerade is missing on this node"

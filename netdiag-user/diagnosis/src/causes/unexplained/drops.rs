@@ -61,6 +61,7 @@ pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
                 unpacked: false,
                 circles: None,
                 dropped: Some(text(pattern)),
+                stray: None,
             });
         }
     }

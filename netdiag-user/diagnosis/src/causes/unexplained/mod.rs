@@ -12,13 +12,14 @@
 //!
 //! What got through in the end is not stuck, nor what was refused: RST is an answer. A name server
 //! that answers the cluster's names with errors alone, or after seconds, is told all the same: see
-//! `lookups`.
+//! `lookups`. So is UDP that is answered from an address that nobody asked: see `strays`.
 mod candidates;
 mod clues;
 mod drops;
 mod lookups;
 mod next_hops;
 mod passages;
+mod strays;
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -138,6 +139,9 @@ fn tell(
 }
 
 fn here(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> String {
+    if let Some(answers) = candidate.stray {
+        return strays::text(candidate.server, answers);
+    }
     let path = walk(candidate);
     if left(candidate) {
         if let Some(sizes) = clues::sizes(facts, candidate) {
@@ -176,6 +180,9 @@ fn here(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> String {
 }
 
 fn elsewhere(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> String {
+    if let Some(answers) = candidate.stray {
+        return strays::text(candidate.server, answers);
+    }
     let by = candidate.last.as_ref().map_or("", |h| h.interface.as_str());
     let others = match ways.answers(candidate) {
         true => t!(", where others are answered"),

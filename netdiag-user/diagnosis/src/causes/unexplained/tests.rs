@@ -6,6 +6,7 @@ use netdiag_common::{
 use super::*;
 use crate::{
     model::{
+        flow::UDP,
         gather::Piece,
         node::Node,
         observation::Observation,
@@ -361,4 +362,42 @@ fn what_is_not_kept_tells_nothing() {
         1,
         "it asked after the answer"
     );
+}
+
+/// Of a server with two addresses; a resolver that asks two servers by one socket drops what comes late.
+#[test]
+fn answers_from_an_address_that_was_not_asked_are_told() {
+    let udp = |to| FlowKey {
+        protocol: UDP,
+        destination_port: 1812,
+        ..flow(to)
+    };
+    let asked = |hop: &mut FlowHop| {
+        (hop.first, hop.last, hop.packets) = (SECOND, 8 * SECOND, 4);
+    };
+    let stray = udp("198.51.100.8").reversed();
+    let look = |others: Flows| {
+        let mut flows = vec![
+            from_pod(udp(WORLD), asked),
+            at(udp(WORLD), UPLINK, true, PLAIN, asked),
+        ];
+        flows.extend(others);
+        let observation = Observation {
+            now: 15 * SECOND,
+            flows,
+            drops: vec![died(stray, ("NO_SOCKET", "__udp4_lib_rcv"), POD, 4)],
+            ..Observation::default()
+        };
+        with_facts(&node(), &observation, |facts| unexplained(facts, &[]))
+    };
+    let told = look(Vec::new());
+    let line = format!("{}: {}", told[0].what, told[0].why);
+    assert!(
+        line.contains("the answers come from 198.51.100.8, which was not asked"),
+        "{line}"
+    );
+    assert!(look(vec![from_pod(udp("198.51.100.8"), asked)]).is_empty());
+    // Most of its answers were taken: the socket takes them from anybody.
+    let came = |hop: &mut FlowHop| hop.packets = 40;
+    assert!(look(vec![at(stray, UPLINK, false, PLAIN, came)]).is_empty());
 }
