@@ -80,12 +80,21 @@ fn problem(text: &str, said: &str) -> Option<String> {
     if said.trim().is_empty() {
         return Some("is not translated".to_owned());
     }
+    // The sentence's are numbered where they stand, and these where another order is as good.
+    if bare(said).contains("{}") || bare(said).contains("{:") {
+        return Some(format!("has a placeholder without a number in {said:?}"));
+    }
     (places(text) != places(said)).then(|| format!("has other placeholders than {said:?}"))
+}
+
+/// Without braces that are printed.
+fn bare(template: &str) -> String {
+    template.replace("{{", "").replace("}}", "")
 }
 
 /// What is filled in: `{}` by its number, as the macro counts it.
 fn places(template: &str) -> BTreeSet<String> {
-    let bare = template.replace("{{", "").replace("}}", "");
+    let bare = bare(template);
     let mut number = 0;
     let all = bare.split('{').skip(1);
     let all = all.map(|rest| rest.split('}').next().unwrap_or_default());
@@ -205,7 +214,8 @@ mod tests {
 
     #[test]
     fn a_translation_fills_in_the_same() {
-        assert_eq!(problem("{} of {n:.1}", "{n:.1} 中的 {}"), None);
+        assert_eq!(problem("{} of {n:.1}", "{n:.1} 中的 {0}"), None);
+        assert!(problem("{} of {n:.1}", "{n:.1} 中的 {}").is_some());
         assert_eq!(problem("{} of {}", "{1}、{0}"), None);
         assert!(problem("{} of {n}", "{} 个").is_some());
         assert!(problem("none", " ").is_some());
