@@ -98,6 +98,7 @@ fn link(index: u32, name: String, kind: LinkKind) -> Link {
         counters: LinkCounters::default(),
         isolated: false,
         hairpin: false,
+        vlan_filtering: false,
         promiscuous: false,
     }
 }

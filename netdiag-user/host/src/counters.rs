@@ -155,6 +155,9 @@ pub fn here() -> Values {
         let value = text.parse().ok();
         values.extend(value.map(|v| (format!("ip_local_port_range.{end}"), v)));
     }
+    let reuse = text("/proc/sys/net/ipv4/tcp_tw_reuse");
+    let reuse = reuse.and_then(|t| t.trim().parse().ok());
+    values.extend(reuse.map(|v| ("tcp_tw_reuse".to_owned(), v)));
     for name in GAUGES {
         let text = text(&format!("/proc/sys/net/netfilter/{name}"));
         let value = text.and_then(|t| t.trim().parse().ok());

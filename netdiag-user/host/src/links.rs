@@ -6,9 +6,9 @@ use rtnetlink::packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressMessage},
     link::{
-        GreIOFlags, InfoBridgePort, InfoData, InfoGeneve, InfoGre, InfoGre6, InfoIpTunnel,
-        InfoKind, InfoPortData, InfoVxlan, Ip6TunnelFlags, LinkAttribute, LinkExtentMask,
-        LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Stats64,
+        GreIOFlags, InfoBridge, InfoBridgePort, InfoData, InfoGeneve, InfoGre, InfoGre6,
+        InfoIpTunnel, InfoKind, InfoPortData, InfoVxlan, Ip6TunnelFlags, LinkAttribute,
+        LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Stats64,
     },
 };
 
@@ -111,6 +111,7 @@ fn link(message: &LinkMessage, addresses: &HashMap<u32, Vec<LinkAddress>>) -> (L
         counters: LinkCounters::default(),
         isolated: false,
         hairpin: false,
+        vlan_filtering: false,
         promiscuous: flags.contains(LinkFlags::Promisc),
     };
     let mut nsid = None;
@@ -155,6 +156,9 @@ fn describe(link: &mut Link, infos: &[LinkInfo]) {
     for info in infos {
         match info {
             LinkInfo::Kind(kind) => link.kind = link_kind(kind),
+            LinkInfo::Data(InfoData::Bridge(bridge)) => {
+                link.vlan_filtering = bridge.contains(&InfoBridge::VlanFiltering(true));
+            }
             LinkInfo::Data(data) => link.tunnel = tunnel(data),
             LinkInfo::PortData(InfoPortData::BridgePort(port)) => {
                 link.isolated = port.contains(&InfoBridgePort::Isolated(true));

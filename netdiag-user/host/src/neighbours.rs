@@ -85,6 +85,7 @@ fn note(seen: &mut Seen, message: &NeighbourMessage) {
             address,
             lladdrs: vec![lladdr.clone()],
             changes: 0,
+            returns: Some(0),
         };
         if room {
             seen.insert(key, (lladdr, moves));
@@ -95,7 +96,9 @@ fn note(seen: &mut Seen, message: &NeighbourMessage) {
         return;
     }
     moves.changes += 1;
-    if !moves.lladdrs.contains(&lladdr) && moves.lladdrs.len() < MOST_LLADDRS {
+    if moves.lladdrs.contains(&lladdr) {
+        moves.returns = moves.returns.map(|returns| returns + 1);
+    } else if moves.lladdrs.len() < MOST_LLADDRS {
         moves.lladdrs.push(lladdr.clone());
     }
     *last = lladdr;
@@ -126,5 +129,6 @@ mod tests {
         }
         let moves: Vec<_> = seen.values().map(|(_, moves)| moves).collect();
         assert_eq!((moves[0].changes, moves[0].lladdrs.len()), (2, 2));
+        assert_eq!(moves[0].returns, Some(1));
     }
 }

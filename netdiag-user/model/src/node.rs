@@ -112,6 +112,9 @@ pub struct Link {
     /// As a port of a bridge: frames may leave by the port that they came by.
     #[serde(default)]
     pub hairpin: bool,
+    /// As a bridge: it separates VLANs, and its ports need not be on one network.
+    #[serde(default)]
+    pub vlan_filtering: bool,
     /// It takes in frames for everybody (IFF_PROMISC).
     #[serde(default)]
     pub promiscuous: bool,
@@ -176,6 +179,9 @@ pub struct NeighbourMoves {
     pub lladdrs: Vec<Vec<u8>>,
     /// How often it changed from one to another.
     pub changes: u32,
+    /// How often to one that it had before; readings of before do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns: Option<u32>,
 }
 
 /// One entry of a VXLAN device's forwarding table.

@@ -33,6 +33,7 @@ pub fn link(index: u32, name: &str, kind: LinkKind, mtu: u32) -> Link {
         counters: LinkCounters::default(),
         isolated: false,
         hairpin: false,
+        vlan_filtering: false,
         promiscuous: false,
     }
 }

@@ -38,6 +38,9 @@ pub struct Run {
     /// At the level light, more is kept since something looked wrong.
     #[serde(default)]
     pub lifted: bool,
+    /// For a while less was kept than that, and nothing of data: it took too much.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lowered: bool,
     /// A hook or program that should be there is missing.
     pub blind: bool,
     /// Somebody asked for some links or flows only.
@@ -118,6 +121,7 @@ impl Scene {
     pub fn facts<'a>(&'a self, rows: &'a Rows) -> Facts<'a> {
         let mut facts = Facts::new(&self.known(), rows);
         facts.data = match (self.run.level, self.run.lifted) {
+            _ if self.run.lowered => Data::NotKept,
             (Some(Level::Light), true) => Data::Lately,
             (Some(Level::Light), false) => Data::NotKept,
             _ => Data::Kept,

@@ -55,6 +55,11 @@ impl Keeping {
         self.now
     }
 
+    /// Whether data is not kept though it was asked for.
+    pub fn is_lowered(&self) -> bool {
+        self.now == Level::Light && self.asked != Level::Light
+    }
+
     /// What was lost until now: where that looks wrong, more is kept for a while, so that it can be
     /// told what gets through and what does not.
     pub fn losses(&mut self, now: Instant, lost: u64) {

@@ -476,6 +476,7 @@ impl Session {
         let mut run = Run {
             level: Some(self.keeping.asked()),
             lifted: self.keeping.now() > self.keeping.asked(),
+            lowered: self.scene.run.lowered || self.keeping.is_lowered(),
             started: self.scene.run.started,
             hooked: self.hooked,
             hooks: attached + self.programs.tracepoints,

@@ -198,7 +198,8 @@ fn fix(facts: &Facts<'_>, sysctl: &str) -> Fix {
     commands.extend([
         shell!("sysctl -w {}=1", sysctl),
         shell!("echo br_netfilter > /etc/modules-load.d/br_netfilter.conf"),
-        shell!("echo {}=1 > /etc/sysctl.d/90-bridge-nf.conf", sysctl),
+        // One file a family: both may be off.
+        shell!("echo {v}=1 > /etc/sysctl.d/90-{}.conf", sysctl, sysctl),
     ]);
     Fix {
         summary: t!("let the bridge ask netfilter, now and after the next boot").into(),

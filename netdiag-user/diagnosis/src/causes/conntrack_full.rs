@@ -93,7 +93,9 @@ fn fix(table: &Table) -> Fix {
         ),
         commands: vec![
             shell!("sysctl -w net.netfilter.nf_conntrack_max={}", twice),
-            shell!("conntrack -L | awk '{{print $1, $5}}' | sort | uniq -c | sort -rn | head"),
+            shell!(
+                "conntrack -L | awk '{{for (i = 1; i <= NF; i++) if ($i ~ /^src=/) {{print $1, $i; break}}}}' | sort | uniq -c | sort -rn | head"
+            ),
         ],
     }
 }

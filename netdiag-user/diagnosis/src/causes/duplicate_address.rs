@@ -37,7 +37,7 @@ use crate::{
     model::{
         address::{from_wire, mac as text},
         flow,
-        node::{Link, NeighbourMoves},
+        node::{Link, NeighbourMoves, Node},
         pod::label,
         shell::CommandLine,
         total::Total,
@@ -55,6 +55,8 @@ pub const TITLE: &str = mark!("two hosts answer for one address");
 
 /// A fail-over and its return are two changes.
 const CHANGES: u32 = 3;
+/// Back, and back again.
+const RETURNS: u32 = 2;
 /// Each of the two spoke again after the other had: not three that took over in turn.
 const AGAIN: u64 = 2;
 
@@ -149,7 +151,12 @@ fn claimed(
         .iter()
         .filter(|(mac, times)| *times >= PATTERN && is_foreign(facts, *mac))
         .collect();
-    let own = holds(facts, link, address) && !foreign.is_empty();
+    // An address that came here lately was another's before, who said so.
+    let held = facts
+        .start
+        .link(link.index)
+        .is_none_or(|before| holds(facts.start, before, address));
+    let own = held && holds(facts.node, link, address) && !foreign.is_empty();
     let others = by_turns && is_reached_by(facts, link, address);
     if !own && !others {
         return None;
@@ -189,7 +196,9 @@ fn pods_of_a_bridge(facts: &Facts<'_>) -> Vec<Held> {
         let mut told: Vec<_> = by.values().map(|c| (c.one, c.of_one)).collect();
         told.sort_unstable();
         told.dedup_by_key(|(mac, _)| *mac);
-        let link = facts.link(bridge).filter(|_| told.len() > 1)?;
+        // In two VLANs they are on two networks, and may have one address.
+        let one_network = |link: &&Link| !link.vlan_filtering && told.len() > 1;
+        let link = facts.link(bridge).filter(one_network)?;
         Some(Held {
             ifindex: bridge,
             address,
@@ -214,8 +223,8 @@ fn is_reached_by(facts: &Facts<'_>, link: &Link, address: IpAddr) -> bool {
 }
 
 /// The link that it came in by, or the bridge or bond that this is a port of, has the address.
-fn holds(facts: &Facts<'_>, link: &Link, address: IpAddr) -> bool {
-    let master = link.master.and_then(|master| facts.link(master));
+fn holds(node: &Node, link: &Link, address: IpAddr) -> bool {
+    let master = link.master.and_then(|master| node.link(master));
     let mut addresses = std::iter::once(link)
         .chain(master)
         .flat_map(|l| &l.addresses);
@@ -304,8 +313,19 @@ fn behind(facts: &Facts<'_>, address: IpAddr, (lladdr, port): &(String, &Link)) 
 /// Not the entries of a tunnel, which its daemon writes.
 fn back_and_forth(facts: &Facts<'_>, moves: &NeighbourMoves) -> bool {
     let tunnel = facts.link(moves.ifindex).is_none_or(Link::is_tunnel);
-    let again = moves.changes as usize >= moves.lladdrs.len();
-    !tunnel && moves.changes >= CHANGES && again
+    // What began before this run, or before what is looked at of it, is over.
+    let start = &facts.start.neighbour_moves;
+    let mut start = start.iter();
+    let same = |m: &&NeighbourMoves| (m.ifindex, m.address) == (moves.ifindex, moves.address);
+    let before = start.find(same).map(|m| (m.changes, m.returns));
+    let (changes, returns) = before.unwrap_or_default();
+    let changes = moves.changes.saturating_sub(changes);
+    // An address goes to one new pod after another, and comes back to none of them.
+    let again = match moves.returns {
+        Some(all) => all.saturating_sub(returns.unwrap_or(0)) >= RETURNS,
+        None => moves.changes as usize >= moves.lladdrs.len(),
+    };
+    !tunnel && changes >= CHANGES && again
 }
 
 /// What the kernel's entry shows, beside what was seen of the same address on the wire.

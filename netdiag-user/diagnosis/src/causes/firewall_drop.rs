@@ -173,6 +173,12 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
         worst.sender(facts),
         worst.packets(),
     );
+    // A policy that denies is meant to.
+    let severity = match taken.culprit().is_some_and(|r| is_policys(r)) && netns == facts.node.netns
+    {
+        true => Severity::Info,
+        false => severity,
+    };
     // Nobody keeps out on purpose what a pod's own packets are answered with.
     let severity = match error {
         Some(_) => severity.max(Severity::Warning),
@@ -214,6 +220,17 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
         *command = facts.node.inside(netns, std::mem::take(command));
     }
     Some(finding)
+}
+
+/// Chains of those who carry out network policies by netfilter (Calico, kube-router, Weave). In the
+/// node's own namespace only root makes chains.
+fn is_policys(rule: &Rule) -> bool {
+    let mut words = rule.place.split_whitespace();
+    let of = ["cali-", "KUBE-POD-FW-", "KUBE-NWPLCY-", "WEAVE-NPC"];
+    words.any(|word| {
+        of.iter()
+            .any(|start| word.trim_matches('"').starts_with(start))
+    }) && rule.policy_at().is_none()
 }
 
 /// The namespace whose rules took the packets; drops without one are told as the node's.

@@ -35,7 +35,7 @@ use super::{
 use crate::{
     model::{
         gather::{Qdisc, TokenBucket, Want},
-        node::Link,
+        node::{Link, LinkKind},
         total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
@@ -293,6 +293,8 @@ fn by_ring(facts: &Facts<'_>) -> Option<Finding> {
         .node
         .links
         .iter()
+        // A bond's are the sum of what its NICs missed.
+        .filter(|l| l.kind == LinkKind::Physical)
         .filter_map(|l| Some((l, gained(l)?)));
     let (link, (missed, taken)) = full.max_by_key(|(_, (missed, _))| *missed)?;
     let name = &link.name;
@@ -305,11 +307,11 @@ fn by_ring(facts: &Facts<'_>) -> Option<Finding> {
     line.confirm = Some(shell!("ip -s -s link show {}", name));
     finding.evidence.push(line);
     finding.fix = Fix {
-        summary: t!("enlarge the ring, and spread its interrupts over more CPUs").into(),
-        commands: vec![
-            shell!("ethtool -g {}", name),
-            shell!("ethtool -G {} rx 4096", name),
-        ],
+        summary: t!(
+            "enlarge the ring (ethtool -G {name} rx, up to the maximum that this command shows), and \
+             spread its interrupts over more CPUs"
+        ),
+        commands: vec![shell!("ethtool -g {}", name)],
     };
     finding.first_seen = facts.clock.text(facts.now);
     finding.last_seen = facts.clock.text(facts.now);

@@ -132,11 +132,13 @@ fn chosen<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Chosen<'a> {
 }
 
 /// Programs try IPv6 first wherever they have an address of it, in clusters that have no way
-/// out for it too. Not so where there was a route when the run began, where a route was set to
+/// out for it too. Not so for addresses of a site's own (fc00::/7), which nobody outside gave them, and where there was a route when the run began, where a route was set to
 /// refuse, or where answers are lost: somebody came by that way.
 fn is_everyday(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let to = pattern.destination;
+    let global = !matches!(to, IpAddr::V6(v6) if v6.is_unique_local());
     to.is_ipv6()
+        && global
         && !pattern.reply
         && chosen(facts, pattern).rule().is_none()
         && facts.pods.by_address(to).is_none()

@@ -34,6 +34,7 @@ use super::{
 };
 use crate::{
     model::{
+        address::Prefix,
         flow::ends,
         limits::LimitFrom,
         node::{Link, LinkKind},
@@ -104,7 +105,7 @@ fn configured(facts: &Facts<'_>) -> Option<Finding> {
     let tunnels = node
         .links
         .iter()
-        .filter(|l| l.is_tunnel() && l.up && mtu::routed(node, l));
+        .filter(|l| l.is_tunnel() && l.up && mtu::routed(node, l) && leads_to_pods(facts, l));
     let link = tunnels.min_by_key(|l| l.mtu)?;
     let large = mtu::larger_pods(node, link.mtu);
     if large.is_empty() || is_clamped(facts, link, &large) {
@@ -123,6 +124,36 @@ fn configured(facts: &Facts<'_>) -> Option<Finding> {
     Some(mtu_findings::configured(
         facts, ID, summary, evidence, pods, fix,
     ))
+}
+
+/// Tunnels of other kinds than overlays are made of may be an administrator's, whom no pod sends to: some
+/// route by them must be around pods.
+fn leads_to_pods(facts: &Facts<'_>, link: &Link) -> bool {
+    if matches!(
+        link.kind,
+        LinkKind::Vxlan | LinkKind::Geneve | LinkKind::Ipip
+    ) {
+        return true;
+    }
+    let node = facts.node;
+    let routes = node.routes.iter().filter(|r| r.oif == Some(link.index));
+    let mut routes = routes.map(|r| r.destination).filter(|to| to.length > 0);
+    let said = facts.gathered.pod_networks().unwrap_or_default();
+    let said = said.iter().map(|(network, _)| *network);
+    let nodes = facts.cluster.nodes.iter();
+    let known: Vec<_> = said
+        .chain(nodes.flat_map(|n| n.pod_cidrs.iter().copied()))
+        .collect();
+    let around = |to: &Prefix| {
+        let own = node.pod_sides.iter().flat_map(|s| &s.addresses);
+        let mut pods = own
+            .copied()
+            .chain(facts.pods.iter().flat_map(|p| p.addresses.iter().copied()));
+        let mut known = known.iter();
+        known.any(|n| n.contains(to.address) || to.contains(n.address))
+            || pods.any(|pod| to.contains(pod))
+    };
+    routes.any(|to| around(&to))
 }
 
 /// The MSS is lowered between these pods and the device, both ways, as SYNs on either side of this
@@ -181,13 +212,19 @@ fn mtu_evidence(link: &Link, large: &[LargePod<'_>]) -> Vec<Evidence> {
 fn fix(facts: &Facts<'_>, link: &Link, large: &[LargePod<'_>]) -> Fix {
     let mtu = link.mtu;
     let commands = mtu::lower(facts.node, large, mtu);
-    Fix {
-        summary: t!(
+    let summary = match is_programs(link) {
+        // The CNI's MTU is the other pods', too.
+        true => t!(
+            "clamp the MSS of what leaves by {} (iptables -t mangle, TCPMSS --clamp-mss-to-pmtu), \
+             or set MTU {mtu} for the pods that send by it, until they are recreated",
+            link.name
+        ),
+        false => t!(
             "set \"mtu\": {mtu} in the CNI configuration (/etc/cni/net.d){}",
             mtu::running(large, commands.len())
         ),
-        commands,
-    }
+    };
+    Fix { summary, commands }
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ mod other_node;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use netdiag_common::hop::ACK;
 use netdiag_lang::{mark, t};
 
 use super::{
@@ -43,7 +44,8 @@ use super::{
 };
 use crate::{
     model::{
-        flow,
+        address::is_link_local,
+        flow::{self, TCP},
         gather::Want,
         node::{Link, RouteKind},
         roles::Role,
@@ -96,8 +98,11 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let worst = lost.first()?;
     let asks: Vec<&HopFlow> = lost.iter().flat_map(|l| l.asks.iter().copied()).collect();
     let uplink = &worst.asks.first()?.interface;
+    let sure = lost.iter().any(|l| is_sure(facts, l));
     let (what, severity, confidence) = match worst.known.guessed {
-        false => (t!("the pods"), Severity::Critical, Confidence::Confirmed),
+        false if sure => (t!("the pods"), Severity::Critical, Confidence::Confirmed),
+        // A network may route pods by itself, and these may be silent on their own.
+        false => (t!("the pods"), Severity::Warning, Confidence::Suspected),
         // Pods that are gone leave such addresses behind too.
         true => (
             t!("what seem to be pods,"),
@@ -160,11 +165,60 @@ fn by_default_route<'a>(facts: &'a Facts<'_>) -> BTreeMap<IpAddr, Vec<&'a HopFlo
 
 fn lost<'a>(facts: &'a Facts<'_>) -> Vec<Lost<'a>> {
     let pods = by_default_route(facts).into_iter();
+    let gone = |pod| facts.pods.by_address(pod).is_some_and(|p| p.gone.is_some());
     let pods = pods.filter_map(|(pod, asks)| {
         let known = here(facts, pod).or_else(|| pod_networks::pod_address(facts, pod))?;
         Some(Lost { pod, known, asks })
     });
-    pods.collect()
+    let mut lost: Vec<_> = pods.filter(|l| !gone(l.pod)).collect();
+    if !lost.iter().all(|l| is_proven(facts, l)) && others_answer(facts) {
+        lost.retain(|l| is_proven(facts, l));
+    }
+    lost
+}
+
+/// It has a better route when the run began, or something of one is there still.
+fn is_proven(facts: &Facts<'_>, lost: &Lost<'_>) -> bool {
+    let before = facts.start.route_to(lost.pod);
+    lost.known.lost.is_some()
+        || before.is_some_and(|r| r.kind == RouteKind::Unicast && r.destination.length > 0)
+        || local_pod_route::missing(facts, lost.pod).is_some()
+}
+
+/// Where nothing leads to pods but the default route, that may be how the network has it: a cloud's
+/// routers know where pods are.
+fn is_sure(facts: &Facts<'_>, lost: &Lost<'_>) -> bool {
+    let onward = |r: &&crate::model::node::Route| {
+        let tunnel = r
+            .oif
+            .and_then(|i| facts.link(i))
+            .is_some_and(Link::is_tunnel);
+        let to = r.destination.address;
+        let near = is_link_local(to) || to.is_multicast();
+        r.kind == RouteKind::Unicast
+            && r.destination.length > 0
+            && to.is_ipv4() == lost.pod.is_ipv4()
+            && !near
+            && (tunnel || r.gateway.is_some())
+    };
+    is_proven(facts, lost) || down(facts).is_some() || facts.node.routes.iter().any(|r| onward(&r))
+}
+
+/// Whether other nodes' pods, to which nothing but the default route leads, answer by it.
+fn others_answer(facts: &Facts<'_>) -> bool {
+    let mut flows = facts.flows.iter();
+    flows.any(|h| {
+        let from = flow::ends(h.flow()).0;
+        let came = h.plain() && !h.egress() && h.role == Some(Role::Uplink);
+        let answers = came && h.flow().protocol == TCP && h.hop.flags & ACK != 0;
+        let default = || {
+            facts
+                .route_to(from)
+                .is_some_and(|r| r.destination.length == 0)
+        };
+        let pod = || pod_networks::pod_address(facts, from).is_some_and(|p| !p.guessed);
+        answers && default() && pod()
+    })
 }
 
 /// A pod of this node: what is for it goes out, and comes back by the router until it is dropped.

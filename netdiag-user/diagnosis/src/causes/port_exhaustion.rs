@@ -140,8 +140,21 @@ fn full<'a>(facts: &'a Facts<'_>, range: Range) -> Vec<(Range, &'a Destination)>
         .connections(range.netns)
         .unwrap_or_default()
         .iter();
-    let full = all.filter(|d| u64::from(d.sockets) * 100 >= range.size().saturating_mul(FULL));
+    let full = all.filter(|d| used(facts, range, d) * 100 >= range.size().saturating_mul(FULL));
     full.map(|d| (range, d)).collect()
+}
+
+/// Ports that no further connection may have: those in TIME_WAIT are given out again where the
+/// namespace has it so (tcp_tw_reuse 1, and 2 on loopback, which is the kernel's own since 4.19).
+fn used(facts: &Facts<'_>, range: Range, to: &Destination) -> u64 {
+    let reuse = facts.node.counter(range.netns, "tcp_tw_reuse");
+    let again = match reuse.unwrap_or(2) {
+        0 => false,
+        1 => true,
+        _ => to.address.is_loopback(),
+    };
+    let waiting = if again { to.waiting } else { 0 };
+    u64::from(to.sockets.saturating_sub(waiting))
 }
 
 fn pod(facts: &Facts<'_>, range: Range, destination: &Destination) -> Option<PodRef> {

@@ -50,10 +50,19 @@ pub fn again(facts: &Facts<'_>, route: &Route) -> Option<CommandLine> {
     // A tunnel's gateway is the other end, which no address of the tunnel says to be near.
     let far = route.gateway.is_some_and(|g| !near(g));
     let add = shell!("ip route add {}", route.destination);
+    let (table, metric) = (route.table.to_string(), route.metric.to_string());
     let add = match route.gateway {
         Some(gateway) => add.with_names(["via", &gateway.to_string()]),
         None => add,
     };
     let add = add.with_names(["dev", &link.name]);
-    Some(add.with_names(far.then_some("onlink")))
+    let add = add.with_names(far.then_some("onlink"));
+    let add = match route.table {
+        MAIN => add,
+        _ => add.with_names(["table", &table]),
+    };
+    Some(match route.metric {
+        0 => add,
+        _ => add.with_names(["metric", &metric]),
+    })
 }

@@ -176,6 +176,13 @@ fn pods_that_speak_among_themselves_are_told_by_what_they_have() {
         port.peer_netns = Some(71);
     }
     assert!(with_facts(&one, &observation, evaluate).is_none());
+    let mut vlans = node.clone();
+    let bridge = vlans.links.iter_mut().find(|l| l.name == "cbr0");
+    bridge.expect("the bridge").vlan_filtering = true;
+    assert!(
+        with_facts(&vlans, &observation, evaluate).is_none(),
+        "of two VLANs"
+    );
     // An address that moved to the other pod, or a virtual one that only one of them holds now.
     node.pod_sides.pop();
     assert!(with_facts(&node, &observation, evaluate).is_none());

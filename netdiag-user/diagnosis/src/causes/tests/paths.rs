@@ -332,23 +332,30 @@ fn an_oversize_packet_names_the_kind_of_its_tunnel() {
 
 #[test]
 fn an_address_that_changes_hands_again_and_again_is_held_by_two() {
-    let with = |changes, ifindex| {
-        let mut node = overlay_node(1450, 1450, 1500);
+    let turns = |changes, returns, ifindex| {
+        let start = overlay_node(1450, 1450, 1500);
+        let mut node = start.clone();
         let lladdrs = [1, 2].map(|last| vec![2, 0, 0, 0, 0, last]).to_vec();
         node.neighbour_moves = vec![crate::model::node::NeighbourMoves {
             ifindex,
             address: ip("192.0.2.2"),
             lladdrs,
             changes,
+            returns,
         }];
-        judge(&node, &Observation::default())
+        crate::testing::since(&start, &node, &Observation::default(), [], evaluate)
     };
+    let with = |changes: u32, ifindex| turns(changes, Some(changes - 1), ifindex);
     let findings = with(3, UPLINK);
     assert_eq!(causes(&findings), ["duplicate-address"]);
     assert!(findings[0].summary.contains("02:00:00:00:00:01"));
     assert_eq!(findings[0].severity, Severity::Warning, "nothing is lost");
     assert_eq!(causes(&with(2, UPLINK)), [""; 0], "a fail-over and back");
     assert_eq!(causes(&with(9, OVERLAY)), [""; 0], "the daemon's own");
+    let reused = turns(9, Some(0), UPLINK);
+    assert_eq!(causes(&reused), [""; 0], "one new pod after another");
+    let older = turns(3, None, UPLINK);
+    assert_eq!(causes(&older), ["duplicate-address"], "as recorded before");
 }
 
 /// What a hook drops while the table holds `count` of 1000 entries and `dropped` found no room.

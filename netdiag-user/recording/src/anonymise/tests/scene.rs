@@ -201,6 +201,7 @@ fn link(kind: LinkKind) -> Link {
         counters: LinkCounters::default(),
         isolated: false,
         hairpin: false,
+        vlan_filtering: false,
         promiscuous: false,
     }
 }
@@ -280,6 +281,7 @@ fn node() -> Node {
             address: ip("10.20.30.50"),
             lladdrs: vec![MAC.into(), vec![10, 20, 30, 40]],
             changes: 3,
+            returns: Some(1),
         }],
     }
 }
@@ -335,6 +337,7 @@ fn run() -> Run {
         hooked: 2,
         level: Some(crate::model::level::Level::Light),
         lifted: true,
+        lowered: true,
         hooks: 3,
         not_checked: vec![NotChecked {
             what: text(),
