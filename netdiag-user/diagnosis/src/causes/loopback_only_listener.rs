@@ -4,7 +4,8 @@
 //!
 //! # Mechanism
 //! The program is bound to 127.0.0.1 or ::1 (the default of many development servers and administration
-//! ports). Packets to the pod's own address find no socket, and the kernel answers with RST.
+//! ports). Packets to the pod's own address find no socket, and the kernel answers with RST. Daemons of
+//! the node have the same default: kube-proxy's metrics (port 10249) are its own until told otherwise.
 //!
 //! # Signals
 //! Observed: the pod refuses the same client again and again and has accepted no connection since.
@@ -35,27 +36,36 @@ use crate::{
 use netdiag_lang::{mark, t};
 
 pub const ID: &str = "loopback-only-listener";
-pub const TITLE: &str = mark!("the program in the pod listens on 127.0.0.1 or ::1 only");
+pub const TITLE: &str = mark!("the program listens on 127.0.0.1 or ::1 only");
 
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
-    refusals::wants(facts)
+    let of_node = refusals::by_node(facts);
+    let of_node = of_node.iter().map(Refusal::need);
+    refusals::wants(facts).into_iter().chain(of_node).collect()
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let mut refusals = refusals::plain(facts);
+    refusals.extend(refusals::by_node(facts));
     refusals.retain(|r| listener(facts, r).is_some());
     let worst = refusals.first()?;
     let listener = listener(facts, worst)?;
     let severity = refusals.iter().map(|r| r.severity(facts)).max()?;
     let (port, tries) = (worst.attempts.port, worst.attempts.tries.len());
-    let pod = worst
-        .pod(facts)
-        .map_or_else(|| worst.endpoint(), |p| label(&p));
+    let by_us = worst.netns == facts.node.netns;
+    let pod = match worst.pod(facts).filter(|_| !by_us) {
+        Some(pod) => label(&pod),
+        None if by_us => t!("this node ({})", worst.attempts.server),
+        None => worst.endpoint(),
+    };
     let address = listener.address;
-    let summary = t!(
-        "port {port} of {pod} is served on {address} only: {tries} connections from outside the \
+    let summary = match by_us {
+        true => t!("port {port} of {pod} is served on {address} only: {tries} connections refused"),
+        false => t!(
+            "port {port} of {pod} is served on {address} only: {tries} connections from outside the \
          pod refused"
-    );
+        ),
+    };
     let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
     refusals::tell(&mut finding, facts, &refusals);
     let found = refusals::describe(listener);

@@ -54,7 +54,7 @@ use crate::{
     model::{
         address::mac,
         flow,
-        node::{Fdb, Link, LinkKind, Neighbour},
+        node::{Fdb, Link, LinkKind, Neighbour, Route, RouteKind},
         roles::Role,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Passage, Severity},
     },
@@ -179,11 +179,34 @@ fn persists(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     pattern.last().saturating_sub(pattern.first()) >= patience
 }
 
+/// The gateway by which a link leads there, whichever table or next hop of several says so: the one that
+/// was not found, where one was.
+fn next_hop_by(facts: &Facts<'_>, link: &Link, to: IpAddr) -> Option<IpAddr> {
+    let by = |r: &&Route| {
+        let here = r.kind == RouteKind::Unicast && r.oif == Some(link.index);
+        here && r.destination.contains(to)
+    };
+    let routes = || facts.node.routes.iter().filter(by);
+    let length = routes().map(|r| r.destination.length).max()?;
+    let gateways = || {
+        let best = routes().filter(|r| r.destination.length == length);
+        best.filter_map(|r| r.gateway)
+    };
+    let found = |address: IpAddr| {
+        let mut entries = neighbours(facts, Some(link));
+        entries.any(|n| n.address == address && n.lladdr.is_some() && !n.failed)
+    };
+    gateways()
+        .find(|g| !found(*g))
+        .or_else(|| gateways().next())
+}
+
 fn hop<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Hop<'a> {
     let link = pattern.losses.iter().find_map(|l| link_of(facts, l));
-    let route = facts.route_to(pattern.destination);
-    let route = route.filter(|r| link.is_none_or(|l| r.oif == Some(l.index)));
-    let gateway = route.and_then(|r| r.gateway);
+    let gateway = match link {
+        Some(link) => next_hop_by(facts, link, pattern.destination),
+        None => facts.route_to(pattern.destination).and_then(|r| r.gateway),
+    };
     let address = gateway.unwrap_or(pattern.destination);
     let overlay = link.is_some_and(|l| l.kind == LinkKind::Vxlan);
     let entry = neighbours(facts, link).find(|n| n.address == address);

@@ -31,13 +31,17 @@
 //! the hypervisor (VMware NSX uses 4789 itself), on the firewall between their networks.
 mod other_node;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use netdiag_lang::{mark, t};
 
 use super::{losses::PATTERN, overlay};
 use crate::{
     model::{
+        flow,
         roles::Role,
         total::Total,
         verdict::{
@@ -65,6 +69,8 @@ struct Silent<'a> {
     asks: Vec<&'a HopFlow>,
     /// What that node answered outside of it.
     plain: &'a HopFlow,
+    /// More than one pod that never answered, while the peer was heard before.
+    sure: bool,
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
@@ -81,7 +87,11 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
          answers plain traffic: the network between the nodes takes them",
         worst.peer
     );
-    let mut finding = Finding::new(ID, Severity::Critical, Confidence::Confirmed, summary);
+    let (severity, confidence) = match silent.iter().any(|s| s.sure) {
+        true => (Severity::Critical, Confidence::Confirmed),
+        false => (Severity::Warning, Confidence::Suspected),
+    };
+    let mut finding = Finding::new(ID, severity, confidence, summary);
     finding.evidence = silent.iter().take(3).flat_map(evidence).collect();
     overlay::tell(&mut finding, facts, &asks);
     finding.fix = fix(worst);
@@ -128,12 +138,17 @@ fn judge<'a>(
     if !lasts || overlay::refused(facts, peer) {
         return None;
     }
+    // The peer was heard: one pod of its that never answered may be silent on its own.
+    let servers: BTreeSet<IpAddr> = asks.iter().map(|h| flow::ends(h.flow()).1).collect();
+    let answered = |h: &HopFlow| !h.egress() && servers.contains(&flow::ends(h.flow()).0);
+    let one_pod = heard > 0 && servers.len() == 1 && !facts.flows.iter().any(answered);
     let plain = overlay::answers_plainly(facts, peer, since)?;
     Some(Silent {
         peer,
         out,
         asks,
         plain,
+        sure: !one_pod,
     })
 }
 
@@ -143,6 +158,7 @@ fn evidence(silent: &Silent<'_>) -> Vec<Evidence> {
         out,
         asks,
         plain,
+        ..
     } = silent;
     let what = overlay::wire_form(out.key.carried, out.key.port);
     let line = |kind, text: String, packets, at: &str| {

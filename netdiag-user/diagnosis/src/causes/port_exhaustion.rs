@@ -257,20 +257,35 @@ mod tests {
     }
 
     fn judge(sockets: u32) -> (usize, bool) {
+        waiting(sockets, 1, "172.20.2.9", 0)
+    }
+
+    fn waiting(sockets: u32, waiting: u32, to: &str, reuse: u64) -> (usize, bool) {
         let destination = Destination {
             source: ip("172.20.1.5"),
-            address: ip("172.20.2.9"),
+            address: ip(to),
             port: 5432,
             sockets,
-            waiting: 1,
+            waiting,
             owner: None,
         };
         let piece = Piece::Connections(vec![destination]);
         let known = [(Want::Connections(POD_NETNS), Ok(piece))];
         let reading = Observation::default();
-        with_gathered(&node(sockets.into()), &reading, known, |facts| {
+        let mut node = node(sockets.into());
+        let values = &mut node.counters[0].values;
+        values.insert("tcp_tw_reuse".into(), reuse);
+        with_gathered(&node, &reading, known, |facts| {
             (wants(facts).len(), evaluate(facts).is_some())
         })
+    }
+
+    #[test]
+    fn ports_in_time_wait_that_are_given_out_again_are_free() {
+        assert_eq!(waiting(99, 98, "127.0.0.1", 2), (1, false));
+        assert_eq!(waiting(99, 98, "172.20.2.9", 1), (1, false));
+        assert_eq!(waiting(99, 98, "172.20.2.9", 2), (1, true));
+        assert_eq!(waiting(99, 98, "127.0.0.1", 0), (1, true));
     }
 
     #[test]

@@ -165,6 +165,27 @@ pub fn by_pods<'a>(facts: &Facts<'a>) -> Vec<Refusal<'a>> {
     all
 }
 
+/// Ports of this node's own that refuse others, in its own namespace: a scan of them is nobody's harm.
+pub fn by_node<'a>(facts: &Facts<'a>) -> Vec<Refusal<'a>> {
+    let refused = connection_groups::refused(facts).iter();
+    let own = |attempts: &ConnectionGroup<'a>| {
+        let again = attempts.tries.len() >= TRIES && attempts.span() >= SPAN;
+        let last = attempts.tries.last()?;
+        let own = facts.owns(attempts.server) && !facts.owns(attempts.client);
+        let by_us = last.answerer() == Some(Answerer::Node) && last.became.is_none();
+        let link = facts.link(last.requests.first()?.key.ifindex)?;
+        (again && own && by_us).then(|| Refusal {
+            times: attempts.tries.len() as u64,
+            attempts: attempts.clone(),
+            link,
+            netns: facts.node.netns,
+        })
+    };
+    let mut all: Vec<_> = refused.filter_map(own).collect();
+    all.sort_by_key(|r| std::cmp::Reverse(r.times));
+    all
+}
+
 /// Without those that a sidecar in the pod explains.
 pub fn plain<'a>(facts: &Facts<'a>) -> Vec<Refusal<'a>> {
     let mut all = by_pods(facts);
@@ -271,6 +292,10 @@ fn resets(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Evidence {
                  with \"port unreachable\", and none otherwise"
             ),
         ),
+        false if refusal.netns == facts.node.netns => (
+            EvidenceKind::Reset,
+            t!("{times} connections from {client} to {target} reset by this node, none accepted"),
+        ),
         false => (
             EvidenceKind::Reset,
             t!(
@@ -281,7 +306,8 @@ fn resets(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Evidence {
     };
     let mut line = Evidence::new(kind, Origin::Observed, text);
     line.at = Some(link.clone());
-    line.direction = Some("ingress".into());
+    let by_us = refusal.netns == facts.node.netns;
+    line.direction = Some(if by_us { "egress" } else { "ingress" }.into());
     line.packets = Some(times);
     let port = attempts.port;
     line.confirm = Some(match refusal.udp() {
@@ -308,7 +334,10 @@ fn drops(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Option<Evidence> {
     let like = *lost.peek()?;
     let location = like.symbol().to_owned();
     let packets: u64 = lost.map(|l| l.dropped.packets).total();
-    let text = t!("{packets} of these dropped in the pod: NO_SOCKET in {location}");
+    let text = match refusal.netns == facts.node.netns {
+        true => t!("{packets} of these dropped by this node: NO_SOCKET in {location}"),
+        false => t!("{packets} of these dropped in the pod: NO_SOCKET in {location}"),
+    };
     let mut line = Evidence::new(EvidenceKind::Drop, Origin::Observed, text);
     line.packets = Some(packets);
     line.reason = Some("NO_SOCKET".into());
@@ -410,6 +439,52 @@ mod tests {
             [""; 0],
             "it was something else"
         );
+    }
+
+    /// A port of the node's own, which it serves for itself alone, or nobody does.
+    #[test]
+    fn a_daemon_of_the_node_may_listen_for_itself_alone() {
+        let named = |listener: Option<&str>, client: &str| {
+            let mut observation = Observation {
+                now: 60 * SECOND,
+                ..Observation::default()
+            };
+            for n in 0..6 {
+                let flow = FlowKey {
+                    source_port: 50_000 + n,
+                    ..tcp(client, "192.0.2.1", 9100)
+                };
+                let time = SECOND * u64::from(n + 1);
+                let note = |flags: u32, time| {
+                    move |hop: &mut hop::FlowHop| {
+                        (hop.first, hop.last, hop.flags) = (time, time, flags);
+                        hop.syns = u32::from(flags == SYN);
+                    }
+                };
+                let back = note(RST | ACK, time + 1);
+                let request = from_pod(flow, note(SYN, time));
+                observation.flows.push(request);
+                let answer = at(flow.reversed(), POD, true, 0, back);
+                observation.flows.push(answer);
+            }
+            let listener = listener.map(|address| testing::listener(address, 9100));
+            let piece = Piece::Listeners(listener.into_iter().collect());
+            let known = [(Want::Listeners(testing::NETNS), Ok(piece))];
+            let node = overlay_node(1450, 1450, 1500);
+            with_gathered(&node, &observation, known, |facts| {
+                let findings = evaluate(facts).into_iter();
+                findings.map(|f| f.summary).collect::<Vec<_>>()
+            })
+        };
+        let told = named(Some("127.0.0.1"), "172.20.1.5");
+        assert_eq!(
+            told,
+            [
+                "port 9100 of this node (192.0.2.1) is served on 127.0.0.1 only: 6 connections refused"
+            ]
+        );
+        assert_eq!(named(None, "172.20.1.5"), [""; 0], "a closed port");
+        assert_eq!(named(Some("0.0.0.0"), "172.20.1.5"), [""; 0]);
     }
 
     /// Datagrams to a port, and how often the pod said that it is closed.

@@ -15,13 +15,13 @@ use super::{Candidate, left};
 use crate::{
     model::{
         address::mac,
-        node::{Link, Node, Route},
+        node::{Link, Neighbour, Node, Route},
     },
     pipeline::facts::Facts,
 };
 
-/// A link and the gateway behind it.
-type Way = (u32, Option<IpAddr>);
+/// A link and the gateway behind it, and whether it is IPv4: neighbours are found for each family.
+type Way = (u32, Option<IpAddr>, bool);
 
 pub struct Ways<'a> {
     node: &'a Node,
@@ -70,7 +70,18 @@ impl<'a> Ways<'a> {
 
     fn of(&self, far: IpAddr) -> Option<Way> {
         let route = self.route(far)?;
-        Some((route.oif?, route.gateway))
+        let oif = route.oif?;
+        // Whoever has an entry of his own by hand is reached by that alone.
+        let by_hand = || self.by_hand(oif, far).map(|_| far);
+        Some((oif, route.gateway.or_else(by_hand), far.is_ipv4()))
+    }
+
+    /// The entry that somebody made; on a tunnel the CNI's agent did.
+    fn by_hand(&self, oif: u32, address: IpAddr) -> Option<&'a Neighbour> {
+        let tunnel = self.node.link(oif).is_some_and(Link::is_tunnel);
+        let entries = self.node.neighbours.iter();
+        let mut entries = entries.filter(|n| n.permanent && !tunnel);
+        entries.find(|n| n.ifindex == oif && n.address == address)
     }
 
     pub fn answers(&self, candidate: &Candidate) -> bool {
@@ -98,15 +109,8 @@ impl<'a> Ways<'a> {
     /// An entry that somebody made by hand may be wrong; on a tunnel the CNI's agent made it.
     pub fn permanent(&self, candidate: &Candidate) -> Option<String> {
         let far = candidate.far();
-        let (oif, gateway) = self.of(far)?;
-        let address = gateway.unwrap_or(far);
-        let tunnel = self.node.link(oif).is_some_and(Link::is_tunnel);
-        let mut entries = self
-            .node
-            .neighbours
-            .iter()
-            .filter(|n| n.permanent && !tunnel);
-        let entry = entries.find(|n| n.ifindex == oif && n.address == address)?;
+        let (oif, gateway, _) = self.of(far)?;
+        let entry = self.by_hand(oif, gateway.unwrap_or(far))?;
         let lladdr = mac(entry.lladdr.as_deref()?);
         Some(t!("its neighbour entry is permanent: {lladdr}"))
     }
@@ -114,8 +118,8 @@ impl<'a> Ways<'a> {
     /// `192.0.2.254 (eth0)`
     pub fn name(&self, candidate: &Candidate) -> String {
         match self.of(candidate.far()) {
-            Some((oif, Some(gateway))) => format!("{gateway} ({})", self.node.link_name(oif)),
-            Some((oif, None)) => self.node.link_name(oif),
+            Some((oif, Some(gateway), _)) => format!("{gateway} ({})", self.node.link_name(oif)),
+            Some((oif, None, _)) => self.node.link_name(oif),
             None => t!("that hop").into(),
         }
     }
