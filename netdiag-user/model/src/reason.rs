@@ -67,7 +67,7 @@ impl Reasons {
 /// Ends of packets that every healthy node shows, by reason and the function where: ping replies
 /// that no socket wants any more, queues of closed sockets, multicast nobody joined, data that
 /// was there before.
-const HARMLESS: [(&str, &str); 21] = [
+const HARMLESS: [(&str, &str); 22] = [
     ("NO_SOCKET", "ping_rcv"),
     ("NO_SOCKET", "icmp_rcv"),
     ("NO_SOCKET", "icmpv6_rcv"),
@@ -88,6 +88,8 @@ const HARMLESS: [(&str, &str); 21] = [
     // Segments for sockets that are closing.
     ("NOT_SPECIFIED", "tcp_v4_rcv"),
     ("NOT_SPECIFIED", "tcp_v6_rcv"),
+    // Datagrams that a program had not read when it closed its socket.
+    ("NOT_SPECIFIED", "udp_destruct_"),
     // Data for an application that has closed its socket, and says RST.
     ("TCP_ABORT_ON_DATA", ""),
     ("TCP_ABORT_ON_CLOSE", ""),
@@ -123,5 +125,6 @@ mod tests {
     fn a_ping_reply_is_harmless_and_a_closed_port_is_not() {
         assert!(harmless("NO_SOCKET", "ping_rcv+0x11"));
         assert!(!harmless("NO_SOCKET", "tcp_v4_rcv+0x11"));
+        assert!(harmless("NOT_SPECIFIED", "udp_destruct_common+0xb9"));
     }
 }

@@ -174,8 +174,7 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
         worst.packets(),
     );
     // A policy that denies is meant to.
-    let severity = match taken.culprit().is_some_and(|r| is_policys(r)) && netns == facts.node.netns
-    {
+    let severity = match taken.culprit().is_some_and(is_policys) && netns == facts.node.netns {
         true => Severity::Info,
         false => severity,
     };

@@ -1,6 +1,8 @@
 //! How bad it is that packets of a pattern are refused on purpose, by a rule or a program.
 use std::net::IpAddr;
 
+use netdiag_common::flow::FlowKey;
+
 use super::DropGroup;
 use crate::{
     causes::published,
@@ -13,7 +15,8 @@ use crate::{
 /// dropped all day, and worth a word only where somebody on the node takes it.
 pub fn severity(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Severity> {
     let pod = |address| facts.is_local_pod(address) || facts.pods.by_address(address).is_some();
-    if pod(pattern.source) || facts.owns(pattern.source) {
+    let sent = pod(pattern.source) || facts.owns(pattern.source);
+    if sent || is_answer(facts, pattern) {
         Some(Severity::Warning)
     } else if !pod(pattern.destination) {
         let offered = translated(facts, pattern) || is_published(facts, pattern);
@@ -33,6 +36,15 @@ pub fn severity(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Severity> 
 pub fn is_published(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let server = (pattern.destination, pattern.port);
     !pattern.reply && published::by_a_socket(facts, server, pattern.protocol)
+}
+
+/// To what this node asked, for itself or for a pod behind its masquerade.
+fn is_answer(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let asked = |flow: &FlowKey| {
+        let journey = facts.journeys().get(&flow.reversed());
+        journey.is_some_and(|j| j.hops.iter().any(|h| h.egress()))
+    };
+    pattern.reply && pattern.losses.iter().any(|l| asked(l.flow()))
 }
 
 fn translated(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
@@ -74,10 +86,13 @@ fn in_cluster(facts: &Facts<'_>, address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use netdiag_common::hop::{ACK, SYN};
+
     use super::*;
     use crate::{
+        causes::losses::shares,
         model::observation::Observation,
-        testing::{UPLINK, ip, overlay_node, with_facts},
+        testing::{UPLINK, at, died, ip, overlay_node, tcp, with_facts},
     };
 
     fn is_peer_beside(all: &[(&str, u8)]) -> bool {
@@ -113,5 +128,29 @@ mod tests {
             !is_peer_beside(&[("192.0.2.3", 2), ("fd00::2", 2)]),
             "no peer's"
         );
+    }
+
+    #[test]
+    fn answers_to_what_this_node_asked_are_missed() {
+        let asked = tcp("192.0.2.1", "198.51.100.7", 80);
+        let bad = |flows: Vec<_>| {
+            let place = ("NETFILTER_DROP", "nf_hook_slow");
+            let mut answer = died(asked.reversed(), place, UPLINK, 5);
+            answer.1.tcp_flags = SYN | ACK;
+            let observation = Observation {
+                now: 60_000_000_000,
+                flows,
+                drops: vec![answer],
+                ..Observation::default()
+            };
+            let node = overlay_node(1450, 1450, 1500);
+            with_facts(&node, &observation, |facts| {
+                let patterns = shares(facts, |_| true);
+                severity(facts, patterns.first().expect("a pattern"))
+            })
+        };
+        let went = at(asked, UPLINK, true, 0, |hop| hop.first = 1_000);
+        assert_eq!(bad(vec![went]), Some(Severity::Warning));
+        assert_eq!(bad(Vec::new()), None, "nobody asked");
     }
 }
