@@ -258,4 +258,24 @@ mod tests {
         assert!(named(1410, 1460), "what the pod sends is too large still");
         assert!(named(1460, 1410), "what it is sent is");
     }
+
+    /// An administrator's VPN beside the overlay, and one that leads to pods.
+    #[test]
+    fn a_tunnel_that_no_pod_sends_by_limits_none() {
+        let limits = |to: &str| {
+            let mut node = overlay_node(1450, 1450, 1500);
+            let vpn = crate::testing::link(30, "wg0", LinkKind::Wireguard, 1400);
+            node.links.push(vpn);
+            let mut route = node.routes[0].clone();
+            (route.oif, route.gateway) = (Some(30), None);
+            (route.kind, route.destination) = (
+                crate::model::node::RouteKind::Unicast,
+                to.parse().expect("a prefix"),
+            );
+            node.routes.push(route);
+            with_facts(&node, &Observation::default(), evaluate).is_some()
+        };
+        assert!(!limits("10.8.0.0/24"));
+        assert!(limits("172.20.0.0/16"), "around this node's own pods");
+    }
 }
