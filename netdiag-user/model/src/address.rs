@@ -60,6 +60,13 @@ impl Prefix {
         a[..whole] == b[..whole] && (rest == 0 || (a[whole] ^ b[whole]) >> (8 - rest) == 0)
     }
 
+    /// Whether a route to it is for the rest of the world: a default route, its two halves that a VPN
+    /// lays over it (0.0.0.0/1, 128.0.0.0/1), or all global IPv6 (2000::/3).
+    pub fn is_anywhere(&self) -> bool {
+        let most = if self.address.is_ipv4() { 1 } else { 3 };
+        self.length <= most
+    }
+
     /// Prefix length within the sixteen wire bytes.
     pub fn wire_length(&self) -> u8 {
         match self.address {

@@ -70,14 +70,22 @@ impl PolicyRule {
         }
     }
 
-    fn matches(&self, packet: &Packet<'_>) -> bool {
+    /// Whether it takes such a packet; `others` is what its selectors that a snapshot cannot judge say.
+    fn matches(&self, packet: &Packet<'_>, others: bool) -> bool {
         let inside = |prefix: Option<Prefix>, address| prefix.is_none_or(|p| p.contains(address));
         let by = self
             .iif
             .as_deref()
             .is_none_or(|iif| Some(iif) == packet.iif);
         let all = inside(self.from, packet.source) && inside(self.to, packet.destination) && by;
-        self.ipv6 == packet.destination.is_ipv6() && !self.others && all != self.not
+        let judged = !self.others || others;
+        self.ipv6 == packet.destination.is_ipv6() && judged && all != self.not
+    }
+
+    /// The mark that it asks for, as `ip route get` takes it.
+    pub fn mark(&self) -> Option<&str> {
+        let mut words = self.line.split(' ').skip_while(|word| *word != "fwmark");
+        words.nth(1)?.split('/').next()
     }
 }
 
@@ -122,6 +130,16 @@ impl<'a> Chosen<'a> {
 impl Node {
     /// The route that the rules choose. Readings of before there were rules are asked without.
     pub fn chosen(&self, packet: &Packet<'_>) -> Chosen<'_> {
+        self.walk(packet, false)
+    }
+
+    /// The rule that may refuse a packet by what a snapshot cannot judge, its mark above all.
+    pub fn may_refuse(&self, packet: &Packet<'_>) -> Option<Chosen<'_>> {
+        let chosen = self.walk(packet, true);
+        chosen.rule().is_some_and(|r| r.others).then_some(chosen)
+    }
+
+    fn walk(&self, packet: &Packet<'_>, others: bool) -> Chosen<'_> {
         if self.rules.is_empty() {
             return match self.route_to(packet.destination) {
                 Some(route) => of_route(route, None),
@@ -131,7 +149,7 @@ impl Node {
         let mut from = 0;
         // They are in the order of their priorities.
         for rule in &self.rules {
-            if rule.priority < from || !rule.matches(packet) {
+            if rule.priority < from || !rule.matches(packet, others) {
                 continue;
             }
             match rule.action {
@@ -239,6 +257,24 @@ mod tests {
         );
         let past = policy(50, Action::Goto(200), "goto 200");
         assert!(node(vec![past, no]).route_for(&to).is_some());
+    }
+
+    #[test]
+    fn a_mark_may_lead_to_a_table_that_refuses() {
+        let mut marked = policy(100, Action::Table(78), "from all fwmark 0x7/0xff lookup 78");
+        marked.others = true;
+        let mut node = node(vec![marked.clone()]);
+        let mut no = route("0.0.0.0/0", UPLINK, None);
+        (no.table, no.kind, no.oif) = (78, RouteKind::Refusing, None);
+        node.routes.push(no);
+        let to = packet("172.20.2.9", "cali1");
+        assert!(node.route_for(&to).is_some(), "a packet without it");
+        let refused = node.may_refuse(&to).and_then(Chosen::rule);
+        assert_eq!(refused, Some(&marked));
+        assert_eq!(marked.mark(), Some("0x7"));
+        // A VPN's: all but its own marked packets.
+        node.rules[0].not = true;
+        assert_eq!(node.may_refuse(&to), None);
     }
 
     #[test]

@@ -93,7 +93,7 @@ fn tunnel_or(link: &Link, is_uplink: impl FnOnce() -> bool) -> Option<Option<Rol
 }
 
 fn carriers(node: &Node) -> HashSet<u32> {
-    let default = |r: &&Route| r.kind == RouteKind::Unicast && r.destination.length == 0;
+    let default = |r: &&Route| r.kind == RouteKind::Unicast && r.destination.is_anywhere();
     let default = node.routes.iter().filter(default).filter_map(|r| r.oif);
     let tunnels = node.links.iter().filter(|l| l.up);
     let tunnels: Vec<&Tunnel> = tunnels.filter_map(|l| l.tunnel.as_ref()).collect();

@@ -164,7 +164,7 @@ impl<'a> Picture<'a> {
         let server = silence.server;
         let route = self.node.route_to(server);
         let outside = route
-            .is_some_and(|r| r.kind == RouteKind::Unicast && r.destination.length == 0)
+            .is_some_and(|r| r.kind == RouteKind::Unicast && r.destination.is_anywhere())
             && facts.pod(server, PodRole::Server).is_none()
             && self.behind(server).is_empty();
         let answers = |a: &Asking<'_>| a.server == server && a.last_answer() >= silence.since;

@@ -3,7 +3,10 @@ use std::hash::BuildHasher;
 
 use netdiag_common::{dns::PORT as DNS, hop};
 
-use super::facts::{Data, Facts, Loss};
+use super::{
+    facts::{Data, Facts, Loss},
+    picture::PATTERN,
+};
 use crate::model::{
     flow::{TCP, UDP},
     hash::{Keyed, Map, Set},
@@ -13,6 +16,10 @@ use crate::model::{
 /// TCP flags as a loss has them.
 pub const SYN: u32 = 2;
 pub const ACK: u32 = 16;
+const PSH: u32 = 8;
+
+/// Data sent again for so long is lost for good: what is lost by chance arrives the second time.
+const AGAIN: u64 = 2_000_000_000;
 
 /// Which end of a lost packet's flow is the server, and by which port.
 pub struct Service {
@@ -151,7 +158,26 @@ impl Facts<'_> {
 
     /// Whether the conversation of a lost packet goes on all the same, or may for all that is known.
     pub fn goes_on(&self, loss: &Loss) -> bool {
-        !would_be_seen(self, loss) || self.success().despite(loss, &Service::of(loss))
+        !would_be_seen(self, loss)
+            || !self.is_cut_off(loss) && self.success().despite(loss, &Service::of(loss))
+    }
+
+    /// Whether an established connection's data is lost again and again, and the other end of this very
+    /// connection has acknowledged nothing since: what others have to the same server proves nothing
+    /// for it.
+    pub fn is_cut_off(&self, loss: &Loss) -> bool {
+        let lost = &loss.dropped;
+        let data = loss.flow().protocol == TCP && lost.tcp_flags & (SYN | PSH) == PSH;
+        let again = lost.packets >= PATTERN && lost.last.saturating_sub(lost.first) >= AGAIN;
+        if !data || !again {
+            return false;
+        }
+        let back = self.journeys().get(&loss.flow().reversed());
+        let acknowledged = back.into_iter().flat_map(|j| j.hops.iter());
+        let acknowledged = acknowledged.filter(|h| h.hop.flags & hop::ACK != 0);
+        let last = acknowledged.map(|h| h.hop.last).max();
+        // One that never was seen to come this way may still do so elsewhere.
+        last.is_some_and(|last| last < lost.last)
     }
 }
 

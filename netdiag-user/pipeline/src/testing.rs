@@ -176,7 +176,7 @@ const REASONS: [&str; 22] = [
     "TC_INGRESS",
     "TC_EGRESS",
 ];
-const SYMBOLS: [&str; 16] = [
+const SYMBOLS: [&str; 18] = [
     "nft_do_chain",
     "nf_hook_slow",
     "ip_error",
@@ -193,6 +193,8 @@ const SYMBOLS: [&str; 16] = [
     "ip_rcv_core",
     "br_forward",
     "veth_xdp_rcv_skb",
+    "__dev_forward_skb2",
+    "nf_queue",
 ];
 const LOCATION: u64 = 0x100;
 

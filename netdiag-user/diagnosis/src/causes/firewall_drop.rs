@@ -17,6 +17,10 @@
 //! and the rest is dropped, or a reply is dropped whose request never passed this node, and a rule for
 //! INVALID counts: that rule did it.
 //!
+//! Data of an established connection that is dropped again and again counts although others go on:
+//! connection tracking has let go of it, and a rule for INVALID takes it. A drop in `nf_queue` is of a
+//! rule that hands packets to a program (NFQUEUE) which does not run or is too slow.
+//!
 //! If the dropped packets are frag-needed or packet-too-big, the finding names the flows whose packets
 //! stay too large.
 //!
@@ -68,7 +72,12 @@ const RULES: usize = 3;
 const ANSWERED_NS: u64 = 8_000_000_000;
 
 fn by_netfilter(loss: &Loss) -> bool {
-    loss.reason == "NETFILTER_DROP"
+    loss.reason == "NETFILTER_DROP" || queued(loss)
+}
+
+/// A rule handed it to a program that does not take it (NFQUEUE): none reads that queue, or it is full.
+fn queued(loss: &Loss) -> bool {
+    loss.symbol() == "nf_queue"
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
@@ -98,6 +107,8 @@ fn is_counted(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
 /// Patterns that one rule took, as far as can be told, the busiest first.
 struct Taken<'a> {
     netns: u32,
+    /// It handed them to a program, and none took them.
+    queued: bool,
     patterns: Vec<DropGroup<'a>>,
     /// Those that may have done it, the likeliest first.
     rules: Vec<&'a Rule>,
@@ -135,14 +146,21 @@ fn by_culprit<'a>(facts: &'a Facts<'_>, patterns: Vec<DropGroup<'a>>) -> Vec<Tak
     let mut all: Vec<Taken<'a>> = Vec::new();
     for pattern in patterns {
         let netns = netns(facts, &pattern);
-        let mut rules = matching_rules(facts, facts.gathered.rules(netns), &pattern);
+        let queued = pattern.losses.iter().all(|l| queued(l));
+        let refusing = match queued {
+            true => &[],
+            false => facts.gathered.rules(netns),
+        };
+        let mut rules = matching_rules(facts, refusing, &pattern);
         // kube-proxy's own rules count nothing, and one of them it is.
         let others = netns == facts.node.netns && Other::of(facts, &pattern).is_some();
         rules.retain(|r| r.counted || !others);
-        match all.iter_mut().find(|t| t.may_have(netns, &rules)) {
+        let mut same = all.iter_mut().filter(|t| t.queued == queued);
+        match same.find(|t| t.may_have(netns, &rules)) {
             Some(taken) => taken.patterns.push(pattern),
             None => all.push(Taken {
                 netns,
+                queued,
                 patterns: vec![pattern],
                 rules,
             }),
@@ -167,12 +185,20 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
         Some(error) => (error.to_string(), error.harm()),
         None => (worst.target(), String::new()),
     };
-    let summary = t!(
-        "netfilter {} drops {what} from {}: {} packets, none got through{then}",
-        place(facts, netns),
-        worst.sender(facts),
-        worst.packets(),
-    );
+    let (at, sender, packets) = (place(facts, netns), worst.sender(facts), worst.packets());
+    let summary = match (taken.queued, is_cut_off(facts, worst)) {
+        (true, _) => t!(
+            "netfilter {at} hands {what} from {sender} to a program that does not take it (NFQUEUE): \
+             {packets} packets dropped, none got through"
+        ),
+        (_, true) => t!(
+            "netfilter {at} drops data of established connections to {what} from {sender}: {packets} \
+             packets, none got through"
+        ),
+        _ => t!(
+            "netfilter {at} drops {what} from {sender}: {packets} packets, none got through{then}"
+        ),
+    };
     // A policy that denies is meant to.
     let severity = match taken.culprit().is_some_and(is_policys) && netns == facts.node.netns {
         true => Severity::Info,
@@ -206,7 +232,11 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
         ([rule, ..], _) if takes_invalid(rule) && is_untracked(facts, worst) => {
             fix_way_back(worst, rule)
         }
+        ([rule, ..], _) if takes_invalid(rule) && is_cut_off(facts, worst) => {
+            fix_forgotten(worst, rule)
+        }
         ([rule, ..], _) if rule.counted => fix_rule(worst, rule),
+        _ if taken.queued => fix_queue(worst),
         ([], Some(other)) => other.fix(facts, &worst.target()),
         ([], None) => fix(worst),
         _ => fix_one_of(worst, rules),
@@ -307,6 +337,40 @@ fn fix_way_back(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
     }
 }
 
+/// Whether these connections worked until their data was dropped.
+fn is_cut_off(facts: &Facts<'_>, worst: &DropGroup<'_>) -> bool {
+    worst.losses.iter().all(|l| facts.is_cut_off(l))
+}
+
+/// The rule is right, and conntrack has let go of connections that their ends still use.
+fn fix_forgotten(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
+    let ((client, _), (server, _)) = worst.ends();
+    let (client, server) = match worst.reply {
+        true => (server, client),
+        false => (client, server),
+    };
+    Fix {
+        summary: t!(
+            "connection tracking takes these connections between {client} and {server} for invalid, \
+             although both directions pass here: they were idle for longer than \
+             nf_conntrack_tcp_timeout_established, the table was flushed, or their sequence numbers \
+             left its window; let the programs send keepalives more often than that or raise it, and \
+             let nf_conntrack_tcp_loose take up what it does not know"
+        ),
+        commands: [
+            Some(shell!(
+                "sysctl net.netfilter.nf_conntrack_tcp_timeout_established \
+                 net.netfilter.nf_conntrack_tcp_loose net.netfilter.nf_conntrack_tcp_be_liberal"
+            )),
+            Some(shell!("conntrack -L -s {} -d {}", client, server)),
+            rule.list(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+    }
+}
+
 /// What strangers send, and a rule refuses: as a rule somebody wants that.
 fn kept_out(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
     Fix {
@@ -391,6 +455,27 @@ fn is_ping_of_a_service(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     matches!(pattern.protocol, 1 | 58)
         && netns(facts, pattern) == facts.node.netns
         && Other::of(facts, pattern).is_some()
+}
+
+/// The reader of a queue is gone, or too slow for it.
+fn fix_queue(worst: &DropGroup<'_>) -> Fix {
+    let legacy = match worst.destination.is_ipv4() {
+        true => shell!("iptables-legacy-save -c"),
+        false => shell!("ip6tables-legacy-save -c"),
+    };
+    Fix {
+        summary: t!(
+            "start the program that reads the queue (an intrusion detection, a policy engine), or let \
+             its rule for {} pass what nobody reads (`bypass`, --queue-bypass): the list of queues has \
+             the port of each reader and how many it lost because it was full; no line is no reader",
+            worst.target()
+        ),
+        commands: vec![
+            shell!("cat /proc/net/netfilter/nfnetlink_queue"),
+            shell!("nft -a list ruleset"),
+            legacy,
+        ],
+    }
 }
 
 fn fix(worst: &DropGroup<'_>) -> Fix {

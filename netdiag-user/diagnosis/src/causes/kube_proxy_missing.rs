@@ -114,7 +114,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 fn is_untranslated(facts: &Facts<'_>, known: &Services, attempts: &ConnectionGroup<'_>) -> bool {
     let route = facts.route_to(attempts.server);
     attempts.tries.iter().all(|t| t.became.is_none())
-        && route.is_none_or(|r| r.destination.length == 0)
+        && route.is_none_or(|r| r.destination.is_anywhere())
         && known.rules.iter().all(|s| s.address != attempts.server)
         && (known.rules.is_empty() || known.has_no_proxy())
         && services::evidence(facts, known, attempts.server).is_some()

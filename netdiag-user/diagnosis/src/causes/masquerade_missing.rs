@@ -133,7 +133,7 @@ impl Way {
     /// By which packets for somebody outside leave: nothing for what a route of its own leads to, or
     /// what is known to be the cluster's.
     fn to(facts: &Facts<'_>, destination: IpAddr) -> Option<Self> {
-        let default = |r: &&Route| r.kind == RouteKind::Unicast && r.destination.length == 0;
+        let default = |r: &&Route| r.kind == RouteKind::Unicast && r.destination.is_anywhere();
         let route = facts.route_to(destination).filter(default)?;
         let cluster = facts.cluster;
         let node = cluster

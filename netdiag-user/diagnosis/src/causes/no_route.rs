@@ -13,7 +13,8 @@
 //! Observed: drops with the reasons IP_INNOROUTES and IP_OUTNOROUTES, again and again for the same
 //! destination, and no answer ever; NOT_SPECIFIED in the functions that only refusing or missing routes
 //! lead to; NEIGH_FAILED in a pod whose gateway does not answer, because the node that answers for it
-//! (proxy ARP, Calico's 169.254.1.1) has no route to it. Configured: what the policy rules, and the table
+//! (proxy ARP, Calico's 169.254.1.1) has no route to it; `OutNoRoutes` of a pod that has no default route
+//! where other pods have one: its programs are refused before there is a packet. Configured: what the policy rules, and the table
 //! that they select, say about the destination.
 //!
 //! # Look-alikes
@@ -27,6 +28,8 @@
 //! # Fix
 //! Delete the rule that refuses, or the route in its table. Restore a missing route: restart the CNI's
 //! agent, which sets the routes to other nodes' pods, or configure the default route if that is missing.
+mod inside;
+
 use crate::model::shell::CommandLine;
 use std::net::IpAddr;
 
@@ -65,7 +68,9 @@ const REFUSED_IN: [&str; 6] = [
 ];
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    dropped(facts).or_else(|| pod_gateway_silent::evaluate(facts, ID, Fault::Route))
+    let dropped = dropped(facts);
+    let silent = || pod_gateway_silent::evaluate(facts, ID, Fault::Route);
+    dropped.or_else(silent).or_else(|| inside::evaluate(facts))
 }
 
 fn dropped(facts: &Facts<'_>) -> Option<Finding> {
@@ -105,7 +110,7 @@ fn is_unrouted(facts: &Facts<'_>, loss: &Loss) -> bool {
     match loss.reason.as_str() {
         "IP_INNOROUTES" | "IP_OUTNOROUTES" => true,
         "NOT_SPECIFIED" if loss.key.netns == facts.node.netns => {
-            let usable = facts.node.route_for(&packet(facts, loss));
+            let usable = chosen_for(facts, &packet(facts, loss)).usable();
             REFUSED_IN.contains(&loss.symbol()) && usable.is_none()
         }
         _ => false,
@@ -126,14 +131,24 @@ fn packet<'a>(facts: &Facts<'a>, loss: &Loss) -> Packet<'a> {
 /// What rules and tables say of a pattern's packets.
 fn chosen<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Chosen<'a> {
     match pattern.losses.first() {
-        Some(loss) => facts.node.chosen(&packet(facts, loss)),
+        Some(loss) => chosen_for(facts, &packet(facts, loss)),
         None => Chosen::None,
     }
 }
 
-/// Programs try IPv6 first wherever they have an address of it, in clusters that have no way
-/// out for it too. Not so for addresses of a site's own (fc00::/7), which nobody outside gave them, and where there was a route when the run began, where a route was set to
-/// refuse, or where answers are lost: somebody came by that way.
+/// Where no rule that is understood refuses it, one that goes by its mark may.
+fn chosen_for<'a>(facts: &Facts<'a>, packet: &Packet<'_>) -> Chosen<'a> {
+    let node = facts.node;
+    match node.chosen(packet) {
+        Chosen::Route(route) => node.may_refuse(packet).unwrap_or(Chosen::Route(route)),
+        other => other,
+    }
+}
+
+/// Programs try IPv6 first wherever they have an address of it, in clusters that have no way out for it
+/// too. Not so for addresses of a site's own (fc00::/7), which nobody outside gave them, and where there
+/// was a route when the run began, where a route was set to refuse, or where answers are lost: somebody
+/// came by that way.
 fn is_everyday(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let to = pattern.destination;
     let global = !matches!(to, IpAddr::V6(v6) if v6.is_unique_local());
@@ -220,6 +235,11 @@ fn route_evidence(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Evidence {
         Some((source, iif)) => shown.with_names(["from", &source.to_string(), "iif", iif]),
         None => shown,
     };
+    let rule = chosen(facts, pattern).rule();
+    let shown = match rule.and_then(PolicyRule::mark) {
+        Some(mark) => shown.with_names(["mark", mark]),
+        None => shown,
+    };
     line.confirm = Some(match chosen(facts, pattern) {
         Chosen::Route(_) => shown,
         _ => shown.failing(),
@@ -237,7 +257,7 @@ fn rule_evidence(rule: &PolicyRule) -> Evidence {
 fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>) -> Fix {
     let to = worst.destination;
     let of_family = |command: CommandLine| command.of_family(to.is_ipv6());
-    if let Some(fix) = restoring::allow(chosen(facts, worst)) {
+    if let Some(fix) = restoring::allow(facts, chosen(facts, worst), to) {
         return fix;
     }
     if let Some(link) = local_pod_route::missing(facts, to) {
@@ -277,7 +297,7 @@ fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>) -> Fix {
                 route.destination
             ),
             commands: [
-                Some(of_family(shell!("ip route del {}", route.destination))),
+                Some(of_family(restoring::delete(route))),
                 before.filter(|command| command.contains(&route.destination.to_string())),
             ]
             .into_iter()

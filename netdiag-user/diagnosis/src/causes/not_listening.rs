@@ -6,7 +6,7 @@
 //! The SYN reaches the pod, and no socket listens on that port: the pod's kernel answers with RST (RFC
 //! 9293, 3.5.2), to a datagram with ICMP "port unreachable". The program crashed or has not started yet,
 //! listens on another port than the Service's `targetPort` or the probe, or on another address of the
-//! pod.
+//! pod. A rule in the pod may lead the connection to another port (REDIRECT): to a proxy that does not run.
 //!
 //! # Signals
 //! Observed: the pod refuses the same client again and again and has accepted no connection since; for
@@ -25,11 +25,15 @@
 //!
 //! # Fix
 //! Start the program, or make its port and the Service's `targetPort` (or the probe's port) agree.
-use super::{need::Need, refusals};
+use super::{
+    need::Need,
+    refusals::{self, Refusal},
+};
 use crate::{
     model::{
+        interception::Redirect,
         pod::label,
-        verdict::{Confidence, Finding, Fix, Subject},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Subject},
     },
     pipeline::facts::Facts,
 };
@@ -52,9 +56,15 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         .pod(facts)
         .map_or_else(|| worst.endpoint(), |p| label(&p));
     let found = worst.found(facts)?;
-    let summary = match worst.udp() {
-        true => t!("nothing listens on UDP port {port} of {pod}: {times} datagrams refused"),
-        false => t!("nothing listens on port {port} of {pod}: {times} connections refused"),
+    let redirect = worst.redirect(facts);
+    let summary = match (worst.udp(), redirect) {
+        (_, Some(redirect)) => t!(
+            "nothing listens on port {} of {pod}, to which a rule in the pod leads port {port}: {times} \
+             connections refused",
+            redirect.port
+        ),
+        (true, _) => t!("nothing listens on UDP port {port} of {pod}: {times} datagrams refused"),
+        (false, _) => t!("nothing listens on port {port} of {pod}: {times} connections refused"),
     };
     let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
     refusals::tell(&mut finding, facts, &refusals);
@@ -66,6 +76,11 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         worst.endpoint()
     );
     finding.evidence.push(refusals::sockets(facts, worst, text));
+    if let Some(redirect) = redirect {
+        finding.evidence.push(rule(facts, worst, redirect));
+        finding.fix = fix_redirect(facts, worst, redirect, &pod);
+        return Some(finding);
+    }
     finding.fix = Fix {
         summary: t!(
             "let the program in {pod} listen on port {port}, or point its clients (the Service's \
@@ -74,4 +89,34 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         commands: vec![worst.list_sockets(facts)],
     };
     Some(finding)
+}
+
+/// The rule in the pod that leads to the closed port.
+fn rule(facts: &Facts<'_>, refusal: &Refusal<'_>, redirect: &Redirect) -> Evidence {
+    let (port, to) = (refusal.attempts.port, redirect.port);
+    let text = t!(
+        "connections to port {port} are led to port {to}, where nobody listens: {}",
+        redirect.rule
+    );
+    let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
+    line.at = Some(refusal.link.name.clone());
+    let list = redirect.list.command();
+    line.confirm = list.map(|list| facts.node.inside(refusal.netns, list));
+    line
+}
+
+fn fix_redirect(facts: &Facts<'_>, refusal: &Refusal<'_>, redirect: &Redirect, pod: &str) -> Fix {
+    let (port, to) = (refusal.attempts.port, redirect.port);
+    let list = redirect.list.command();
+    let list = list.map(|list| facts.node.inside(refusal.netns, list));
+    Fix {
+        summary: t!(
+            "start the program that takes port {to} in {pod} (a proxy, beside the pod's own program), \
+             or take away the rule that leads port {port} to it"
+        ),
+        commands: [Some(refusal.list_sockets(facts)), list]
+            .into_iter()
+            .flatten()
+            .collect(),
+    }
 }

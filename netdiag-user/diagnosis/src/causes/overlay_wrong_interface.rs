@@ -104,7 +104,7 @@ fn wrong<'a>(node: &'a Node, tunnel: &'a Link) -> Option<Wrong<'a>> {
 
 fn carries_default(node: &Node, link: &Link) -> bool {
     let mut routes = node.routes.iter().filter(|r| r.kind == RouteKind::Unicast);
-    routes.any(|r| r.destination.length == 0 && r.oif == Some(link.index))
+    routes.any(|r| r.destination.is_anywhere() && r.oif == Some(link.index))
 }
 
 fn is_uplink(node: &Node, link: &Link) -> bool {

@@ -301,7 +301,7 @@ fn fix(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Fix {
             return forwarding::fix(std::slice::from_ref(sysctl));
         }
         Why::Unrouted(chosen) => {
-            if let Some(fix) = restoring::allow(*chosen) {
+            if let Some(fix) = restoring::allow(facts, *chosen, gateway) {
                 return fix;
             }
             let before = facts.start.route_to(gateway);

@@ -5,12 +5,14 @@
 //! A pod's interface has a larger MTU than the device by which its traffic leaves the node. The node
 //! drops what does not fit (PKT_TOO_BIG in `ip_forward`) and sends frag-needed (RFC 1191) or
 //! packet-too-big (RFC 4443). A pod that obeys loses one packet per destination. If the message is
-//! filtered, its flows hang.
+//! filtered, its flows hang. The pod's own link has two ends: where the node's end has the smaller MTU,
+//! what is larger is dropped between them (`is_skb_forwardable`), and nobody is told.
 //!
 //! # Signals
 //! Observed: packets above the outgoing device's MTU on the pods' links and the bridge, PKT_TOO_BIG
-//! drops, frag-needed messages, retransmissions. Configured: both MTUs, per pod. If a pod's route has a
-//! smaller mtu, that one counts.
+//! drops, frag-needed messages, retransmissions; between the two ends of a pod's link drops in
+//! `__dev_forward_skb2`. Configured: both MTUs, per pod. If a pod's route has a smaller mtu, that one
+//! counts.
 //!
 //! # Look-alikes
 //! `vxlan-mtu-too-large` and `ipip-mtu-too-large`: the tunnel's own MTU is wrong. If this node clamps the
@@ -23,6 +25,8 @@
 //! # Fix
 //! Set the mtu of the CNI configuration to the outgoing device's and recreate the pods. For a running
 //! pod, lower the MTU on both ends of its link.
+mod ends;
+
 use std::{collections::HashSet, net::IpAddr};
 
 use netdiag_common::flow::FlowKey;
@@ -60,7 +64,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         .max_by_key(|g| g.hops.len());
     match group {
         Some(group) => Some(confirmed(facts, &group)),
-        None => configured(facts),
+        None => ends::differ(facts).or_else(|| configured(facts)),
     }
 }
 
@@ -137,7 +141,7 @@ fn leads_to_pods(facts: &Facts<'_>, link: &Link) -> bool {
     }
     let node = facts.node;
     let routes = node.routes.iter().filter(|r| r.oif == Some(link.index));
-    let mut routes = routes.map(|r| r.destination).filter(|to| to.length > 0);
+    let mut routes = routes.map(|r| r.destination).filter(|to| !to.is_anywhere());
     let said = facts.gathered.pod_networks().unwrap_or_default();
     let said = said.iter().map(|(network, _)| *network);
     let nodes = facts.cluster.nodes.iter();

@@ -153,7 +153,7 @@ fn to_other_nodes(node: &Node, route: &Route) -> bool {
         .oif
         .and_then(|i| node.link(i))
         .is_some_and(Link::is_tunnel);
-    let anywhere = route.destination.length == 0 || route.destination.address.is_multicast();
+    let anywhere = route.destination.is_anywhere() || route.destination.address.is_multicast();
     route.kind == RouteKind::Unicast && tunnel && !anywhere && !link_local
 }
 

@@ -153,7 +153,7 @@ fn by_default_route<'a>(facts: &'a Facts<'_>) -> BTreeMap<IpAddr, Vec<&'a HopFlo
     lost.retain(|destination, asks| {
         let route = facts.route_to(*destination);
         let default = |r: &&crate::model::node::Route| {
-            r.kind == RouteKind::Unicast && r.destination.length == 0
+            r.kind == RouteKind::Unicast && r.destination.is_anywhere()
         };
         let asked: u64 = asks.iter().map(|h| overlay::asked(h)).total();
         let since = asks.iter().map(|h| h.hop.first).min().unwrap_or(0);
@@ -181,7 +181,7 @@ fn lost<'a>(facts: &'a Facts<'_>) -> Vec<Lost<'a>> {
 fn is_proven(facts: &Facts<'_>, lost: &Lost<'_>) -> bool {
     let before = facts.start.route_to(lost.pod);
     lost.known.lost.is_some()
-        || before.is_some_and(|r| r.kind == RouteKind::Unicast && r.destination.length > 0)
+        || before.is_some_and(|r| r.kind == RouteKind::Unicast && !r.destination.is_anywhere())
         || local_pod_route::missing(facts, lost.pod).is_some()
 }
 
@@ -196,7 +196,7 @@ fn is_sure(facts: &Facts<'_>, lost: &Lost<'_>) -> bool {
         let to = r.destination.address;
         let near = is_link_local(to) || to.is_multicast();
         r.kind == RouteKind::Unicast
-            && r.destination.length > 0
+            && !r.destination.is_anywhere()
             && to.is_ipv4() == lost.pod.is_ipv4()
             && !near
             && (tunnel || r.gateway.is_some())
@@ -214,7 +214,7 @@ fn others_answer(facts: &Facts<'_>) -> bool {
         let default = || {
             facts
                 .route_to(from)
-                .is_some_and(|r| r.destination.length == 0)
+                .is_some_and(|r| r.destination.is_anywhere())
         };
         let pod = || pod_networks::pod_address(facts, from).is_some_and(|p| !p.guessed);
         answers && default() && pod()

@@ -20,6 +20,7 @@ use crate::{
         address::endpoint,
         flow::UDP,
         gather::{Listener, Reach, Receiver, Want, reach},
+        interception::Redirect,
         node::Link,
         pod::label,
         roles::Role,
@@ -101,7 +102,19 @@ impl<'a> Refusal<'a> {
             return Some(!receivers.iter().any(takes));
         }
         let reach = self.reach(facts)?;
-        Some(matches!(reach, Reach::Nobody | Reach::Elsewhere(_)))
+        let nobody = matches!(reach, Reach::Nobody | Reach::Elsewhere(_));
+        Some(nobody || self.redirect(facts).is_some())
+    }
+
+    /// The rule in the pod that leads these connections to another port (REDIRECT, TPROXY), where nobody
+    /// takes them.
+    pub fn redirect<'f>(&self, facts: &Facts<'f>) -> Option<&'f Redirect> {
+        let listeners = self.listeners(facts)?;
+        let (server, port) = (self.attempts.server, self.attempts.port);
+        let rules = facts.gathered.interception(self.netns)?;
+        let redirect = rules.leads(port, server.is_ipv6())?;
+        let open = matches!(reach(listeners, server, redirect.port), Reach::Served(_));
+        (!open).then_some(redirect)
     }
 
     /// The pod's sockets that might have been meant, for a sentence.
@@ -146,7 +159,7 @@ impl<'a> Refusal<'a> {
         let route = facts.route_to(client);
         let near = facts.pod(client, PodRole::Source).is_some()
             || facts.owns(client)
-            || route.is_some_and(|r| r.destination.length > 0);
+            || route.is_some_and(|r| !r.destination.is_anywhere());
         let service = self.attempts.tries.iter().any(|t| t.was.is_some());
         if near || service {
             Severity::Warning

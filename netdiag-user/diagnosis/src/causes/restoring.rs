@@ -5,7 +5,7 @@ use netdiag_lang::t;
 
 use crate::{
     model::{
-        node::{MAIN, Route},
+        node::{MAIN, Route, RouteKind},
         policy::Chosen,
         shell::CommandLine,
         verdict::Fix,
@@ -14,8 +14,9 @@ use crate::{
     shell,
 };
 
-/// Takes away the rule that says no by itself, or the route that it leads to.
-pub fn allow(chosen: Chosen<'_>) -> Option<Fix> {
+/// Takes away the rule that says no by itself, or the route that it leads to; where that route is what a
+/// table falls back on, the one before it is missing.
+pub fn allow(facts: &Facts<'_>, chosen: Chosen<'_>, to: IpAddr) -> Option<Fix> {
     let (summary, command) = match chosen {
         Chosen::RefusingRule(rule) => (
             t!(
@@ -23,6 +24,18 @@ pub fn allow(chosen: Chosen<'_>) -> Option<Fix> {
                 rule.text()
             ),
             rule.delete(),
+        ),
+        Chosen::RefusingRoute(route, Some(_)) if falls_back(facts, route, to) => (
+            t!(
+                "bring back the route to {to} in table {}: {} is what the table falls back on to \
+                 keep packets from another way",
+                route.table,
+                route.destination
+            ),
+            missing(facts, route, to).unwrap_or_else(|| {
+                shell!("ip route show table {}", route.table)
+                    .of_family(route.destination.address.is_ipv6())
+            }),
         ),
         Chosen::RefusingRoute(route, Some(rule)) if route.table != MAIN => {
             let (to, table) = (route.destination, route.table);
@@ -32,7 +45,7 @@ pub fn allow(chosen: Chosen<'_>) -> Option<Fix> {
                      leads, and take it away",
                     rule.text()
                 ),
-                shell!("ip route del {} table {}", to, table).of_family(rule.ipv6),
+                delete(route).of_family(rule.ipv6),
             )
         }
         _ => return None,
@@ -41,6 +54,34 @@ pub fn allow(chosen: Chosen<'_>) -> Option<Fix> {
         summary,
         commands: vec![command],
     })
+}
+
+/// What the kernel gives a route that nobody gave a metric (net/ipv6/route.c, IP6_RT_PRIO_USER).
+const USUAL: [u32; 2] = [0, 1024];
+
+/// A refusing route behind all others of its table (a VPN's, a policy's), so that nothing leaves by the
+/// main table while they are gone.
+fn falls_back(facts: &Facts<'_>, route: &Route, to: IpAddr) -> bool {
+    let usual = USUAL[usize::from(route.destination.address.is_ipv6())];
+    route.metric > usual || missing(facts, route, to).is_some()
+}
+
+/// The usable route of its table that was there when the run began.
+fn missing(facts: &Facts<'_>, refusing: &Route, to: IpAddr) -> Option<CommandLine> {
+    let leads = |r: &&Route| {
+        r.kind == RouteKind::Unicast && r.table == refusing.table && r.destination.contains(to)
+    };
+    let before = facts.start.routes.iter().filter(leads);
+    let before = before.max_by_key(|r| (r.destination.length, std::cmp::Reverse(r.metric)))?;
+    again(facts, before).filter(|_| !facts.node.routes.contains(before))
+}
+
+pub fn delete(route: &Route) -> CommandLine {
+    let delete = shell!("ip route del {}", route.destination);
+    match route.table {
+        MAIN => delete,
+        table => delete.with_names(["table", &table.to_string()]),
+    }
 }
 
 /// Sets the route again that was there when the run began.

@@ -238,7 +238,7 @@ fn nodes(facts: &Facts<'_>, rule: &Service) -> Vec<String> {
 fn peer(facts: &Facts<'_>, pod: IpAddr) -> Option<IpAddr> {
     overlay::peer_towards(facts, pod).or_else(|| {
         let route = facts.route_to(pod)?;
-        route.gateway.filter(|_| route.destination.length > 0)
+        route.gateway.filter(|_| !route.destination.is_anywhere())
     })
 }
 

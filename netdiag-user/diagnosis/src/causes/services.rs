@@ -51,7 +51,7 @@ pub fn is_elsewhere(facts: &Facts<'_>, address: IpAddr) -> bool {
 /// Nobody's that is known, and no route is about it: Services have addresses that no link has.
 pub fn may_be_one(facts: &Facts<'_>, address: IpAddr) -> bool {
     let route = facts.route_to(address);
-    is_elsewhere(facts, address) && route.is_none_or(|r| r.destination.length == 0)
+    is_elsewhere(facts, address) && route.is_none_or(|r| r.destination.is_anywhere())
 }
 
 /// What the node does for Services, once some address may be one.

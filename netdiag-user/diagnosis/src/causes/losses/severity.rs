@@ -57,7 +57,7 @@ fn translated(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
 pub fn is_peer(facts: &Facts<'_>, address: IpAddr) -> bool {
     let known = |address| {
         let (mut routes, mut fdb) = (facts.node.routes.iter(), facts.node.fdb.iter());
-        routes.any(|r| r.gateway == Some(address) && r.destination.length > 0)
+        routes.any(|r| r.gateway == Some(address) && !r.destination.is_anywhere())
             || fdb.any(|f| f.vtep == address)
     };
     known(address) || of_other_family(facts, address).is_some_and(known)
@@ -81,7 +81,7 @@ fn of_other_family(facts: &Facts<'_>, address: IpAddr) -> Option<IpAddr> {
 fn in_cluster(facts: &Facts<'_>, address: IpAddr) -> bool {
     facts
         .route_to(address)
-        .is_some_and(|r| r.destination.length > 0)
+        .is_some_and(|r| !r.destination.is_anywhere())
 }
 
 #[cfg(test)]

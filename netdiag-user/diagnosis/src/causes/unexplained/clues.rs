@@ -71,7 +71,7 @@ pub fn bare(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
     let last = candidate.last.as_ref()?;
     let (source, destination) = ends(last.flow());
     let route = facts.route_to(destination)?;
-    let out = last.plain() && last.egress() && route.destination.length == 0;
+    let out = last.plain() && last.egress() && route.destination.is_anywhere();
     let own = source == candidate.client && facts.is_local_pod(source);
     // Of a connection that is open, the answers came.
     let asks = candidate.asked > 0;

@@ -97,7 +97,7 @@ impl<'a> Ways<'a> {
         let silent = self.of(far).and_then(|way| self.silent.get(&way));
         let silent = silent.map_or(0, BTreeSet::len);
         let route = self.route(far);
-        let one_node = route.is_some_and(|r| r.gateway.is_some() && r.destination.length > 0);
+        let one_node = route.is_some_and(|r| r.gateway.is_some() && !r.destination.is_anywhere());
         // What somebody entered by hand nobody asks for any more.
         let enough = match one_node || self.permanent(candidate).is_some() {
             true => 1,

@@ -1,0 +1,133 @@
+//! Two ends of one pod's link that differ: what is larger than the far end's MTU is dropped on the way
+//! across (net/core/dev.c, `is_skb_forwardable`), and nobody is told.
+use netdiag_lang::t;
+
+use super::ID;
+use crate::{
+    causes::{
+        losses,
+        mtu::{self, LargePod},
+    },
+    model::{
+        node::{Link, PodSide},
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    },
+    pipeline::facts::{Facts, Loss},
+    shell,
+};
+
+/// Where the kernel drops them; `__dev_forward_skb` on kernels before 5.10.
+const CROSSING: [&str; 3] = ["__dev_forward_skb2", "__dev_forward_skb", "veth_xmit"];
+
+/// The link whose ends lost most.
+pub fn differ(facts: &Facts<'_>) -> Option<Finding> {
+    let lost = |loss: &Loss| CROSSING.contains(&loss.symbol());
+    if !facts.losses.iter().any(lost) {
+        return None;
+    }
+    let sides = facts.node.pod_sides.iter();
+    let pairs = sides.filter_map(|side| Some((own_link(facts, side)?, side)));
+    let found = pairs.filter_map(|(link, side)| differs(facts, link, side));
+    found.max_by_key(|(packets, _)| *packets).map(|(_, f)| f)
+}
+
+/// The node's end of a pod's one link.
+fn own_link<'a>(facts: &Facts<'a>, side: &PodSide) -> Option<&'a Link> {
+    let mut links = facts.node.links.iter();
+    let mut own = links
+        .by_ref()
+        .filter(|l| l.peer_netns == Some(side.netns) && side.links.len() == 1);
+    own.next().filter(|_| own.next().is_none())
+}
+
+fn differs(facts: &Facts<'_>, link: &Link, side: &PodSide) -> Option<(u64, Finding)> {
+    // Who sends across: the end that takes more than the other.
+    let by_pod = side.mtu > link.mtu;
+    let here = |loss: &Loss| match by_pod {
+        true => loss.key.netns == side.netns,
+        false => loss.interface.as_ref() == Some(&link.name),
+    };
+    if side.mtu == link.mtu {
+        return None;
+    }
+    let crossing = |l: &Loss| CROSSING.contains(&l.symbol()) && here(l);
+    let patterns = losses::patterns(facts, crossing);
+    let packets = patterns.iter().map(losses::DropGroup::packets).sum();
+    if patterns.is_empty() {
+        return None;
+    }
+    let (name, smaller) = (&link.name, side.mtu.min(link.mtu));
+    let summary = match by_pod {
+        true => t!(
+            "the pod behind {name} may send {} bytes, its link's end on this node takes {smaller}: \
+             {packets} larger packets dropped, nobody is told",
+            side.mtu
+        ),
+        false => t!(
+            "{name} sends {} bytes, the pod's end of it takes {smaller}: {packets} larger packets \
+             dropped, nobody is told",
+            link.mtu
+        ),
+    };
+    let mut finding = losses::finding(facts, ID, Severity::Critical, &patterns, summary);
+    let pod = LargePod {
+        link,
+        mtu: side.mtu,
+    };
+    let pods = [pod];
+    finding
+        .evidence
+        .extend([(true, side.mtu), (false, link.mtu)].map(|(inner, mtu)| {
+            let text = match inner {
+                true => t!("the pod's end of {name} has MTU {mtu}"),
+                false => t!("this node's end of {name} has MTU {mtu}"),
+            };
+            let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
+            line.at = Some(name.clone());
+            line.confirm = Some(match inner {
+                true => facts.node.inside(side.netns, shell!("ip link show")),
+                false => shell!("ip link show {}", name),
+            });
+            line
+        }));
+    finding.fix = Fix {
+        summary: t!(
+            "give both ends of {name} one MTU: the CNI configuration's, unless something on this \
+             node changes links behind it; with these commands both have the smaller one until the \
+             pod is recreated"
+        ),
+        commands: mtu::lower(facts.node, &pods, smaller),
+    };
+    Some((packets, finding))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::observation::Observation,
+        testing::{POD, POD_NETNS, died, overlay_node, tcp, with_facts},
+    };
+
+    fn found(outer: u32, inner: u32, netns: u32) -> Option<Finding> {
+        let mut node = overlay_node(inner, 1450, 1500);
+        let link = node.links.iter_mut().find(|l| l.index == POD);
+        link.expect("the pod's").mtu = outer;
+        let flow = tcp("172.20.1.5", "172.20.2.9", 443);
+        let mut drop = died(flow, ("NOT_SPECIFIED", "__dev_forward_skb2"), POD, 7);
+        drop.0.netns = netns;
+        drop.1.tcp_flags = 24;
+        let observation = Observation {
+            drops: vec![drop],
+            ..Observation::default()
+        };
+        with_facts(&node, &observation, differ)
+    }
+
+    #[test]
+    fn the_smaller_end_is_told() {
+        let sent = found(1400, 1450, POD_NETNS).expect("the node's end is smaller");
+        assert!(sent.summary.contains("takes 1400"), "{}", sent.summary);
+        assert!(found(1450, 1450, POD_NETNS).is_none(), "the link was down");
+    }
+}
