@@ -15,6 +15,7 @@ use crate::{
         event::{Detail, LiveEvent},
         gather::Want,
         observation::Observation,
+        total::Total,
         verdict::{CannotTell, Finding, Scope, Verdict},
     },
     pipeline::{
@@ -44,6 +45,8 @@ pub struct Judged {
     /// What the rules ask for beside the readings.
     pub wants: BTreeSet<Want>,
     pub events: Vec<LiveEvent>,
+    /// Packets that this node lost, without what healthy nodes drop all day.
+    pub dropped: u64,
 }
 
 /// One reading for those who show its facts beside what they come to.
@@ -193,10 +196,12 @@ impl Diagnoser {
         let (mut findings, mut wants) = (evaluated.findings, evaluated.wants);
         self.naming.narrow(&mut findings);
         wants.extend(translation::wants(&findings));
+        let lost = facts.losses.iter().filter(|l| !l.harmless);
         Judged {
             findings,
             wants,
             events: Vec::new(),
+            dropped: lost.map(|l| l.dropped.packets).total(),
         }
     }
 }

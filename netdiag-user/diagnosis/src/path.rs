@@ -13,6 +13,7 @@ use std::{
 };
 
 use netdiag_common::flow::FlowKey;
+use netdiag_lang::t;
 
 pub use self::{
     ends::{end, ends, paired},
@@ -21,8 +22,8 @@ pub use self::{
 use crate::{
     model::{
         flow::ends as addresses,
-        path::{Concern, End, KnownBy, Path, SCHEMA},
-        verdict::{Finding, Severity},
+        path::{Concern, End, KnownBy, Outcome, Path, SCHEMA},
+        verdict::{Confidence, Finding, Severity},
     },
     pipeline::{
         facts::{Facts, Loss},
@@ -55,6 +56,13 @@ pub fn path_with(
     let (mut request, mut reply) = steps::ways(facts, (&source, &destination), &conversations, run);
     let (outcome, at, summary) = fate::judge(facts, &conversations, &mut request, &mut reply);
     let causes = concerns(findings, &source, &destination, &conversations);
+    let (outcome, summary) = match suffers(findings, &conversations) {
+        Some(cause) if outcome == Outcome::Answered => (
+            Outcome::Lossy,
+            t!("{summary} answered, and {cause} is about them"),
+        ),
+        _ => (outcome, summary),
+    };
     Path {
         schema: SCHEMA.into(),
         node: facts.node.name.clone(),
@@ -156,6 +164,16 @@ fn answers(facts: &Facts<'_>, flow: &FlowKey, hooked: u64) -> bool {
     let first = |flow: &FlowKey| Some(journeys.get(flow)?.hops.first()?.hop.first);
     let back = first(&flow.reversed()).filter(|back| *back >= hooked);
     back.is_some_and(|back| first(flow).is_some_and(|own| back < own))
+}
+
+/// A cause that packets of these flows confirm: they are answered in spite of it.
+fn suffers<'a>(findings: &'a [Finding], conversations: &[Conversation]) -> Option<&'a str> {
+    let flows = conversations.iter().flat_map(|c| [Some(c.asked), c.sent]);
+    let flows: Vec<FlowKey> = flows.flatten().collect();
+    let bad = |f: &&Finding| f.severity > Severity::Info && f.confidence == Confidence::Confirmed;
+    let mut bad = findings.iter().filter(bad);
+    let own = bad.find(|f| flows.iter().any(|flow| f.scope.has_key(flow)))?;
+    Some(&own.cause)
 }
 
 /// Findings that account for one of these flows, or are about an address of theirs.

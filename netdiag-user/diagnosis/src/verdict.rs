@@ -117,6 +117,7 @@ pub fn verdict(
     run.not_checked.extend(forged(facts));
     // Another cause explains what it explains, asked for or not.
     naming.narrow(&mut findings);
+    let others = bad;
     let bad = findings.iter().any(|f| f.severity > Severity::Info);
     Verdict {
         schema: SCHEMA.into(),
@@ -127,6 +128,8 @@ pub fn verdict(
         level: run.level,
         verdict: match (bad, hidden) {
             (true, _) => Outcome::Findings,
+            // What was not asked for is wrong.
+            (false, _) if others => Outcome::Incomplete,
             (false, true) => Outcome::Incomplete,
             (false, false) if findings.is_empty() => Outcome::Healthy,
             (false, false) => Outcome::Findings,

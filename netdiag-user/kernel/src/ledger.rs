@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use nix::unistd::AccessFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::file;
@@ -127,6 +128,13 @@ fn all(folder: &Path) -> (Vec<Ledger>, Vec<String>) {
             broken.push(format!("{} is not used: {e:#}", folder.display()));
             return (found, broken);
         }
+    }
+    if nix::unistd::access(folder, AccessFlags::R_OK | AccessFlags::X_OK).is_err() {
+        broken.push(format!(
+            "{} may not be read, and what stands there is to be taken away: run it as root",
+            folder.display()
+        ));
+        return (found, broken);
     }
     // Beside each ledger there may be one that is being written.
     let entries = file::entries(folder, MOST * 4);

@@ -95,6 +95,11 @@ impl Record {
         fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))
     }
 
+    /// As a person names it.
+    fn is(&self, name: &str) -> bool {
+        self.id == name || self.options.scenario == name
+    }
+
     fn abandoned(&self) -> bool {
         !self.standing && start_time(self.pid) != Some(self.started)
     }
@@ -148,15 +153,25 @@ pub fn all() -> Result<Vec<Record>> {
 /// are left alone.
 pub fn down(which: Option<&str>) -> Result<Vec<Record>> {
     let _lock = lock()?;
-    sweep()?;
+    let mut swept = sweep()?;
     let standing = match which {
+        Some(name) if swept.iter().any(|lab| lab.is(name)) => {
+            swept.retain(|lab| lab.is(name));
+            return Ok(swept);
+        }
         Some(_) => vec![find(which)?],
         None => all()?.into_iter().filter(|lab| lab.standing).collect(),
     };
     for lab in &standing {
         lab.remove()?;
     }
-    Ok(standing)
+    swept.extend(standing);
+    Ok(swept)
+}
+
+/// How many labs' namespaces stand whose process was killed.
+pub fn abandoned() -> Result<usize> {
+    Ok(all()?.iter().filter(|lab| lab.abandoned()).count())
 }
 
 /// The lab that a person means: by id, by scenario, or the only one that stands.
@@ -164,7 +179,7 @@ pub fn find(which: Option<&str>) -> Result<Record> {
     let labs: Vec<_> = all()?.into_iter().filter(|lab| lab.standing).collect();
     let mut fitting: Vec<_> = labs
         .into_iter()
-        .filter(|lab| which.is_none_or(|name| lab.id == name || lab.options.scenario == name))
+        .filter(|lab| which.is_none_or(|name| lab.is(name)))
         .collect();
     match (fitting.pop(), fitting.is_empty()) {
         (Some(lab), true) => Ok(lab),
@@ -192,7 +207,8 @@ fn lock() -> Result<Flock<File>> {
 
 /// Removes what labs left whose process is gone. The caller holds the lock, so a directory
 /// without a record is one whose maker died before it made anything else.
-fn sweep() -> Result<()> {
+fn sweep() -> Result<Vec<Record>> {
+    let mut swept = Vec::new();
     for entry in fs::read_dir(DIR)
         .with_context(|| format!("cannot read {DIR}"))?
         .flatten()
@@ -201,6 +217,7 @@ fn sweep() -> Result<()> {
             Ok(lab) if lab.abandoned() => {
                 log::info!("removing lab {} of a process that is gone", lab.id);
                 lab.remove()?;
+                swept.push(lab);
             }
             Ok(_) => {}
             Err(_) if !entry.path().join(FILE).exists() => {
@@ -209,7 +226,7 @@ fn sweep() -> Result<()> {
             Err(error) => log::warn!("{error:#}: left alone"),
         }
     }
-    Ok(())
+    Ok(swept)
 }
 
 fn read(dir: &Path) -> Result<Record> {

@@ -28,8 +28,11 @@ impl Reasons {
                 .map(str::to_owned)
                 .unwrap_or(name)
         };
+        // The enum's end and its mask are no reasons (include/net/dropreason-core.h).
+        let bounds = ["SKB_DROP_REASON_MAX", "SKB_DROP_REASON_SUBSYS_MASK"];
         let names = members
             .into_iter()
+            .filter(|(_, name)| !bounds.contains(&name.as_str()))
             .map(|(n, name)| (n, strip(name)))
             .collect();
         Self { names }

@@ -6,9 +6,10 @@ use crate::{kernel::sweep, output};
 
 pub fn run() -> Result<i32> {
     let swept = sweep::orphans();
-    output::line(&match swept.runs {
-        0 => "nothing of netdiag's was left behind".to_owned(),
-        runs => format!(
+    let said = match swept.runs {
+        0 if !swept.troubles.is_empty() => None,
+        0 => Some("nothing of netdiag's was left behind".to_owned()),
+        runs => Some(format!(
             "cleaned up after {runs} killed run(s): {} filters and {} qdiscs removed{}",
             swept.filters,
             swept.qdiscs,
@@ -16,8 +17,11 @@ pub fn run() -> Result<i32> {
                 0 => String::new(),
                 kept => format!(", {kept} qdiscs kept, which others use"),
             },
-        ),
-    })?;
+        )),
+    };
+    said.iter().try_for_each(|text| output::line(text))?;
+    #[cfg(feature = "lab")]
+    labs()?;
     for trouble in &swept.troubles {
         log::error!("{trouble}");
     }
@@ -25,4 +29,16 @@ pub fn run() -> Result<i32> {
         true => exit::OK,
         false => exit::ENVIRONMENT,
     })
+}
+
+/// What stands of labs is theirs to take down.
+#[cfg(feature = "lab")]
+fn labs() -> Result<()> {
+    let left = crate::lab::state::abandoned().unwrap_or_default();
+    match left {
+        0 => Ok(()),
+        left => output::line(&format!(
+            "{left} killed lab(s) have namespaces left: `netdiag lab down` takes them away"
+        )),
+    }
 }

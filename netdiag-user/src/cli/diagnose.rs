@@ -118,6 +118,7 @@ async fn watch(
             left: args.duration.saturating_sub(begun.elapsed()),
             observation: &observation,
             findings: &judged.findings,
+            dropped: judged.dropped,
             waits_for: waits_for.collect(),
         };
         progress.show(&now);
@@ -143,7 +144,8 @@ async fn watch(
     }
 }
 
-fn cut_short(wanted: Duration) -> NotChecked {
+/// What a signal took from the time that was asked for.
+pub fn cut_short(wanted: Duration) -> NotChecked {
     let what = english!("the rest of the {} s", wanted.as_secs_f64());
     NotChecked::new(what, mark!("a signal ended the run"))
 }

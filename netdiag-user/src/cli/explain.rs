@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::{Usage, exit, replay};
+use super::{Usage, exit, options::like, replay};
 use crate::{
     causes,
     kernel::types,
@@ -43,7 +43,11 @@ pub fn run(args: &ExplainArgs) -> Result<i32> {
         return Ok(exit::OK);
     }
     bail!(Usage(format!(
-        "'{name}' is neither a cause nor a drop reason of this kernel: `netdiag explain` lists both"
+        "'{name}' is neither a cause nor a drop reason of this kernel: {}",
+        match like(&name.to_ascii_lowercase()) {
+            near if near.starts_with("like") => near,
+            _ => "`netdiag explain` lists both".into(),
+        }
     )))
 }
 

@@ -144,16 +144,20 @@ fn cause(text: &str) -> Result<String, String> {
     if let Some(known) = causes::find(&id) {
         return Ok(known.id.to_owned());
     }
+    Err(format!("'{text}' is no cause; {}", like(&id)))
+}
+
+/// Causes that share words with what was typed.
+pub fn like(id: &str) -> String {
     let words: Vec<&str> = id.split('-').filter(|w| w.len() > 2).collect();
     let shared = |c: &&causes::Cause| words.iter().filter(|w| c.id.contains(**w)).count();
     let mut near: Vec<_> = causes::ALL.iter().filter(|c| shared(c) > 0).collect();
     near.sort_by_key(|c| std::cmp::Reverse(shared(c)));
     let near: Vec<_> = near.iter().take(3).map(|c| c.id).collect();
-    let hint = match near.as_slice() {
+    match near.as_slice() {
         [] => "`netdiag explain` lists them".into(),
         some => format!("like it: {}", some.join(", ")),
-    };
-    Err(format!("'{text}' is no cause; {hint}"))
+    }
 }
 
 /// Where to look, and by which names.

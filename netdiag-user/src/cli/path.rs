@@ -10,7 +10,9 @@ use clap::Args;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    Usage, exit,
+    Usage,
+    diagnose::cut_short,
+    exit,
     options::{Causes, Global, RecordArgs, Scope, duration},
     session::Session,
     watch::Signals,
@@ -129,6 +131,9 @@ async fn watch(session: &mut Session, args: &PathArgs, signals: &mut Signals) ->
             Ok(ends) if over => {
                 let mut path = path::path(&facts, ends, &session.scene.run, &findings);
                 path::conclude(&mut path, probing.probes);
+                if signalled {
+                    path.not_checked.push(cut_short(args.duration));
+                }
                 return Ok(path);
             }
             Ok(ends) => {

@@ -61,7 +61,7 @@ impl Page {
 /// What netdiag saw and lost.
 pub fn observed(o: &Observer) -> String {
     let lost = match (o.lost, o.overflowed_flows) {
-        (0, 0) => t!("nothing lost").to_owned(),
+        (0, 0) => t!("no event missed").to_owned(),
         (lost, 0) => t!("{lost} events lost"),
         (lost, flows) => t!("{lost} events lost, {flows} flows overflowed"),
     };

@@ -27,11 +27,14 @@ pub fn sentence(text: &str) -> String {
 }
 
 fn words(text: &str) -> String {
-    let words = text.split(' ').map(|word| match is_obeyed(word) {
+    let word = |word: &str| match is_obeyed(word) {
         true => as_code(word),
         false => literal(word),
-    });
-    words.collect::<Vec<_>>().join(" ")
+    };
+    // Where words are written without spaces, these end them.
+    let wide = |c: char| matches!(c, '\u{3000}'..='\u{303f}' | '\u{ff01}'..='\u{ff0f}' | '\u{ff1a}'..='\u{ff20}');
+    let between = |part: &str| part.split_inclusive(wide).map(word).collect::<String>();
+    text.split(' ').map(between).collect::<Vec<_>>().join(" ")
 }
 
 fn literal(word: &str) -> String {
@@ -86,7 +89,7 @@ fn is_emoji(word: &str) -> bool {
 /// The word as code, what stands around it as text.
 fn as_code(word: &str) -> String {
     let opens = |c: char| "(\"'".contains(c);
-    let closes = |c: char| "),.;:\"'".contains(c);
+    let closes = |c: char| "),.;:\"'，。；：）、！？".contains(c);
     let inner = word.trim_start_matches(opens);
     let (before, inner) = word.split_at(word.len() - inner.len());
     let kept = inner.trim_end_matches(closes);

@@ -36,6 +36,7 @@ pub struct Now<'a> {
     pub left: Duration,
     pub observation: &'a Observation,
     pub findings: &'a [Finding],
+    pub dropped: u64,
     /// What was asked for and is not answered.
     pub waits_for: Vec<&'a Want>,
 }
@@ -104,7 +105,7 @@ fn line(now: &Now<'_>) -> String {
     let mut line = t!(
         "{:.0} s left: {packets} packets, {} drops, {} retransmits, {} oversize",
         now.left.as_secs_f64().ceil(),
-        observation.counter(counter::DROPS),
+        now.dropped,
         observation.retransmitted(),
         observation.oversize(),
     );

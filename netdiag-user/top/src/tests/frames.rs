@@ -150,7 +150,7 @@ fn samples_that_were_not_kept_do_not_frighten() {
     let shown = frame(&mut app, &PLAIN, SMALL);
     insta::assert_snapshot!("samples_not_kept", shown);
     let whole = frame(&mut recorded(FIREWALL), &PLAIN, SMALL);
-    assert!(whole.contains("nothing lost"), "{whole}");
+    assert!(whole.contains("no event missed"), "{whole}");
     let rest = |text: &str| text.lines().skip(2).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(rest(&shown), rest(&whole), "every figure is the same");
 }

@@ -3,6 +3,7 @@ use netdiag_lang::{retold, t};
 
 use super::{
     Ink,
+    command::{command, offered},
     ink::Tone,
     line::Line,
     page::{heading, paragraph},
@@ -15,7 +16,6 @@ use crate::{
     items,
     model::{
         pod::label,
-        shell::CommandLine,
         verdict::{Evidence, Finding, FlowRef, Origin, PodRef, PodRole},
     },
     shell,
@@ -39,7 +39,7 @@ pub fn lines(id: &str, moment: &Moment<'_>, ink: &Ink, room: usize) -> Vec<Line>
     lines.extend(times(finding));
     let manual = shell!("netdiag explain {}", finding.cause);
     lines.push(Line::default());
-    lines.extend(offered(&manual, ink));
+    lines.extend(offered(&manual, ink, room));
     lines
 }
 
@@ -121,22 +121,9 @@ fn evidence(evidence: &[Evidence], ink: &Ink, room: usize) -> Vec<Line> {
         let text = t!("{origin}: {}", ink.text(&it.text));
         lines.extend(paragraph(&text, 2, Tone::Plain, room));
         let confirm = it.confirm.as_ref();
-        lines.extend(confirm.and_then(|it| offered(it, ink)));
+        lines.extend(confirm.into_iter().flat_map(|it| offered(it, ink, room)));
     }
     lines
-}
-
-/// A command, unless a name in it could do harm.
-pub fn offered(it: &CommandLine, ink: &Ink) -> Option<Line> {
-    (!it.is_refused()).then(|| command(it, ink))
-}
-
-/// One line however long: what is broken cannot be read as what it is.
-fn command(command: &CommandLine, ink: &Ink) -> Line {
-    Line::new(
-        format!("    $ {}", ink.text(&command.to_string())),
-        Tone::Command,
-    )
 }
 
 fn fix(finding: &Finding, ink: &Ink, room: usize) -> Vec<Line> {
@@ -146,9 +133,9 @@ fn fix(finding: &Finding, ink: &Ink, room: usize) -> Vec<Line> {
     let both = fix.looks().count() > 0 && fix.repairs().count() > 0;
     let titled = |title: &str| both.then(|| Line::new(format!("  {title}"), Tone::Dim));
     lines.extend(titled(t!("look first:")));
-    lines.extend(fix.looks().map(|it| command(it, ink)));
+    lines.extend(fix.looks().flat_map(|it| command(it, ink, room)));
     lines.extend(titled(t!("then:")));
-    lines.extend(fix.repairs().map(|it| command(it, ink)));
+    lines.extend(fix.repairs().flat_map(|it| command(it, ink, room)));
     if fix.left_out() > 0 {
         let text = t!(
             "{} commands left out: a name in them could make a shell take it for something else",

@@ -85,7 +85,7 @@ fn totals(app: &App, moment: &Moment<'_>, canvas: &Canvas<'_>) -> Line {
     let drops = rate(Metric::Drops);
     let (again, oversize) = (rate(Metric::Retransmits), rate(Metric::Oversize));
     let seen = match (head.lost, head.overflowed) {
-        (0, 0) => (t!("nothing lost").to_owned(), Tone::Plain),
+        (0, 0) => (t!("no event missed").to_owned(), Tone::Plain),
         (lost, 0) => (t!("{} LOST", counted(lost, mark!("event"))), Tone::Warning),
         (0, flows) => (
             t!("{} MISSED", counted(flows, mark!("flow"))),

@@ -114,7 +114,7 @@ pub fn wrap(text: &str, room: usize) -> Vec<String> {
     let room = room.max(4);
     let mut lines = vec![String::new()];
     for part in text::parts(text, room) {
-        for (n, piece) in parts(part.text, room).into_iter().enumerate() {
+        for (n, piece) in broken(part.text, room).into_iter().enumerate() {
             let space = if part.spaced || n > 0 { " " } else { "" };
             match lines.last_mut() {
                 Some(line) if line.is_empty() => line.push_str(&piece),
@@ -130,7 +130,7 @@ pub fn wrap(text: &str, room: usize) -> Vec<String> {
 }
 
 /// A word that is longer than a line is broken.
-fn parts(word: &str, room: usize) -> Vec<String> {
+pub fn broken(word: &str, room: usize) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut taken = 0;
     for c in word.chars() {

@@ -1,5 +1,6 @@
 //! A frame: head, table or page, foot. Everything is put into ratatui's buffer cell by cell.
 mod cause;
+mod command;
 mod figures;
 mod foot;
 mod head;

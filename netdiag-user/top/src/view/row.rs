@@ -2,7 +2,8 @@
 use netdiag_lang::{mark, retold, say, t};
 
 use super::{
-    Ink, cause,
+    Ink,
+    command::offered,
     figures::{count, figure},
     ink::{Tone, width},
     line::Line,
@@ -44,7 +45,7 @@ pub fn lines(tab: Tab, key: u64, moment: &Moment<'_>, ink: &Ink, room: usize) ->
     if tab == Tab::Reasons {
         let manual = shell!("netdiag explain {}", row.label.name);
         lines.extend(heading(t!("What it means")));
-        lines.extend(cause::offered(&manual, ink));
+        lines.extend(offered(&manual, ink, room));
     }
     lines
 }
