@@ -22,7 +22,7 @@ pub use self::{
 use crate::{
     model::{
         flow::ends as addresses,
-        path::{Concern, End, KnownBy, Outcome, Path, SCHEMA},
+        path::{Concern, End, KnownBy, Outcome, Path, SCHEMA, Step, Way},
         verdict::{Confidence, Finding, Severity},
     },
     pipeline::{
@@ -56,8 +56,9 @@ pub fn path_with(
     let (mut request, mut reply) = steps::ways(facts, (&source, &destination), &conversations, run);
     let (outcome, at, summary) = fate::judge(facts, &conversations, &mut request, &mut reply);
     let causes = concerns(findings, &source, &destination, &conversations);
+    let strained = is_strained(&request) || is_strained(&reply);
     let (outcome, summary) = match suffers(findings, &conversations) {
-        Some(cause) if outcome == Outcome::Answered => (
+        Some(cause) if outcome == Outcome::Answered && strained => (
             Outcome::Lossy,
             t!("{summary} answered, and {cause} is about them"),
         ),
@@ -164,6 +165,12 @@ fn answers(facts: &Facts<'_>, flow: &FlowKey, hooked: u64) -> bool {
     let first = |flow: &FlowKey| Some(journeys.get(flow)?.hops.first()?.hop.first);
     let back = first(&flow.reversed()).filter(|back| *back >= hooked);
     back.is_some_and(|back| first(flow).is_some_and(|own| back < own))
+}
+
+/// Something was sent again on this way, or was larger than what a hop takes.
+fn is_strained(way: &Way) -> bool {
+    let large = |step: &Step| step.fits.is_some_and(|fits| step.largest > fits);
+    way.steps.iter().any(|s| s.retransmits > 0 || large(s))
 }
 
 /// A cause that packets of these flows confirm: they are answered in spite of it.

@@ -118,6 +118,15 @@ pub fn orphans() -> (Vec<Ledger>, Vec<String>) {
     (all.into_iter().filter(|l| !l.alive()).collect(), broken)
 }
 
+/// Why what killed ones left cannot be known: a person may not look.
+pub fn hidden() -> Option<String> {
+    let there = Path::new(FOLDER).exists();
+    let read = AccessFlags::R_OK | AccessFlags::X_OK;
+    let refused = there && nix::unistd::access(FOLDER, read).is_err();
+    refused
+        .then(|| format!("{FOLDER} may not be read, where it says what was left: run it as root"))
+}
+
 /// Every ledger. A file that is none is left alone.
 fn all(folder: &Path) -> (Vec<Ledger>, Vec<String>) {
     let (mut found, mut broken) = (Vec::new(), Vec::new());
@@ -128,13 +137,6 @@ fn all(folder: &Path) -> (Vec<Ledger>, Vec<String>) {
             broken.push(format!("{} is not used: {e:#}", folder.display()));
             return (found, broken);
         }
-    }
-    if nix::unistd::access(folder, AccessFlags::R_OK | AccessFlags::X_OK).is_err() {
-        broken.push(format!(
-            "{} may not be read, and what stands there is to be taken away: run it as root",
-            folder.display()
-        ));
-        return (found, broken);
     }
     // Beside each ledger there may be one that is being written.
     let entries = file::entries(folder, MOST * 4);

@@ -1,10 +1,16 @@
 //! `netdiag cleanup`: takes away what a killed netdiag left attached.
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::exit;
-use crate::{kernel::sweep, output};
+use crate::{
+    kernel::{ledger, sweep},
+    output,
+};
 
 pub fn run() -> Result<i32> {
+    if let Some(why) = ledger::hidden() {
+        bail!(why);
+    }
     let swept = sweep::orphans();
     let said = match swept.runs {
         0 if !swept.troubles.is_empty() => None,

@@ -38,8 +38,10 @@
 //!
 //! # Fix
 //! Change or remove the rule. If it implements a NetworkPolicy, allow the traffic in the policy.
+mod fix;
 mod too_big;
 
+use netdiag_common::dns::PORT as DNS;
 use netdiag_lang::{mark, t};
 
 use super::{
@@ -57,10 +59,9 @@ use crate::{
         pod::label,
         services::Service,
         total::Total,
-        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity, Subject},
+        verdict::{Evidence, EvidenceKind, Finding, Origin, PodRole, Severity, Subject},
     },
     pipeline::facts::{Facts, Loss},
-    shell,
 };
 
 pub const ID: &str = "firewall-drop";
@@ -199,8 +200,12 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
             "netfilter {at} drops {what} from {sender}: {packets} packets, none got through{then}"
         ),
     };
-    // A policy that denies is meant to.
-    let severity = match taken.culprit().is_some_and(is_policys) && netns == facts.node.netns {
+    // A policy that denies is meant to; but whoever writes one for what a pod may ask has forgotten its
+    // name server, where that is among it.
+    let policys = taken.culprit().is_some_and(is_policys) && netns == facts.node.netns;
+    let lookups = |p: &DropGroup<'_>| p.port == DNS && !p.reply;
+    let lookups = patterns.iter().any(lookups);
+    let severity = match policys && !lookups {
         true => Severity::Info,
         false => severity,
     };
@@ -225,21 +230,22 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
     let evidence = other.as_ref().and_then(|other| other.evidence(facts));
     finding.evidence.extend(evidence);
     finding.fix = match (rules, other) {
-        ([rule, ..], _) if severity == Severity::Info => kept_out(worst, rule),
+        ([rule, ..], _) if severity == Severity::Info => fix::kept_out(worst, rule),
         ([rule, ..], _) if rule.policy_at().is_some() && (rule.counted || rules.len() == 1) => {
-            fix_policy(worst, rule)
+            fix::policy(worst, rule)
         }
         ([rule, ..], _) if takes_invalid(rule) && is_untracked(facts, worst) => {
-            fix_way_back(worst, rule)
+            fix::way_back(worst, rule)
         }
         ([rule, ..], _) if takes_invalid(rule) && is_cut_off(facts, worst) => {
-            fix_forgotten(worst, rule)
+            fix::forgotten(worst, rule)
         }
-        ([rule, ..], _) if rule.counted => fix_rule(worst, rule),
-        _ if taken.queued => fix_queue(worst),
+        ([rule, ..], _) if policys => fix::policys(worst, rule),
+        ([rule, ..], _) if rule.counted => fix::rule(worst, rule),
+        _ if taken.queued => fix::queue(worst),
         ([], Some(other)) => other.fix(facts, &worst.target()),
-        ([], None) => fix(worst),
-        _ => fix_one_of(worst, rules),
+        ([], None) => fix::find(worst),
+        _ => fix::one_of(worst, rules),
     };
     if let Some(error) = &error {
         finding.fix = error.fix(rules);
@@ -306,108 +312,6 @@ fn rule_evidence(facts: &Facts<'_>, netns: u32, rule: &Rule) -> Evidence {
     line
 }
 
-fn fix_rule(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
-    Fix {
-        summary: t!(
-            "let {} pass in the NetworkPolicy or firewall that set this rule of {}, or take the \
-             rule away",
-            worst.target(),
-            rule.place
-        ),
-        commands: [rule.list(), rule.delete()].into_iter().flatten().collect(),
-    }
-}
-
-/// The rule is right, the way back is not: conntrack sees one direction only.
-fn fix_way_back(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
-    let (client, server) = match worst.reply {
-        true => (worst.destination, worst.source),
-        false => (worst.source, worst.destination),
-    };
-    let entries = shell!("conntrack -L -s {} -d {}", client, server);
-    Fix {
-        summary: t!(
-            "send both directions between {client} and {server} through this node, or both past it: \
-             conntrack sees one alone and takes what follows for invalid; or let {} pass before this \
-             rule of {}",
-            worst.target(),
-            rule.place
-        ),
-        commands: [Some(entries), rule.list()].into_iter().flatten().collect(),
-    }
-}
-
-/// Whether these connections worked until their data was dropped.
-fn is_cut_off(facts: &Facts<'_>, worst: &DropGroup<'_>) -> bool {
-    worst.losses.iter().all(|l| facts.is_cut_off(l))
-}
-
-/// The rule is right, and conntrack has let go of connections that their ends still use.
-fn fix_forgotten(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
-    let ((client, _), (server, _)) = worst.ends();
-    let (client, server) = match worst.reply {
-        true => (server, client),
-        false => (client, server),
-    };
-    Fix {
-        summary: t!(
-            "connection tracking takes these connections between {client} and {server} for invalid, \
-             although both directions pass here: they were idle for longer than \
-             nf_conntrack_tcp_timeout_established, the table was flushed, or their sequence numbers \
-             left its window; let the programs send keepalives more often than that or raise it, and \
-             let nf_conntrack_tcp_loose take up what it does not know"
-        ),
-        commands: [
-            Some(shell!(
-                "sysctl net.netfilter.nf_conntrack_tcp_timeout_established \
-                 net.netfilter.nf_conntrack_tcp_loose net.netfilter.nf_conntrack_tcp_be_liberal"
-            )),
-            Some(shell!("conntrack -L -s {} -d {}", client, server)),
-            rule.list(),
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
-    }
-}
-
-/// What strangers send, and a rule refuses: as a rule somebody wants that.
-fn kept_out(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
-    Fix {
-        summary: t!(
-            "nothing, where {} is to be kept out; else let it pass in the NetworkPolicy or firewall \
-             that set this rule of {}",
-            worst.target(),
-            rule.place
-        ),
-        commands: rule.list().into_iter().collect(),
-    }
-}
-
-fn fix_policy(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
-    Fix {
-        summary: t!(
-            "let a rule of {} accept {}, or let its policy accept what no rule drops: find out who \
-             set the policy (Docker does for FORWARD, a hardening script for all)",
-            rule.place,
-            worst.target()
-        ),
-        commands: [rule.list(), rule.delete()].into_iter().flatten().collect(),
-    }
-}
-
-/// Nothing counts, and several can have done it.
-fn fix_one_of(worst: &DropGroup<'_>, rules: &[&Rule]) -> Fix {
-    Fix {
-        summary: t!(
-            "find out which of these takes {}: they count nothing (a rule with `meta nftrace set 1` \
-             and `nft monitor trace` tell); let it pass there",
-            worst.target()
-        ),
-        commands: rules.iter().filter_map(|r| r.list()).collect(),
-    }
-}
-
 /// Which rule it is; and what is dropped may be rejected for lack of endpoints:
 /// `service-no-endpoints`.
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
@@ -457,48 +361,9 @@ fn is_ping_of_a_service(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
         && Other::of(facts, pattern).is_some()
 }
 
-/// The reader of a queue is gone, or too slow for it.
-fn fix_queue(worst: &DropGroup<'_>) -> Fix {
-    let legacy = match worst.destination.is_ipv4() {
-        true => shell!("iptables-legacy-save -c"),
-        false => shell!("ip6tables-legacy-save -c"),
-    };
-    Fix {
-        summary: t!(
-            "start the program that reads the queue (an intrusion detection, a policy engine), or let \
-             its rule for {} pass what nobody reads (`bypass`, --queue-bypass): the list of queues has \
-             the port of each reader and how many it lost because it was full; no line is no reader",
-            worst.target()
-        ),
-        commands: vec![
-            shell!("cat /proc/net/netfilter/nfnetlink_queue"),
-            shell!("nft -a list ruleset"),
-            legacy,
-        ],
-    }
-}
-
-fn fix(worst: &DropGroup<'_>) -> Fix {
-    let destination = worst.destination;
-    let legacy = if destination.is_ipv4() {
-        shell!("iptables-legacy-save -c")
-    } else {
-        shell!("ip6tables-legacy-save -c")
-    };
-    let mut commands = vec![shell!("nft -a list ruleset")];
-    // Older kernels report nftables' drops from nf_hook_slow too: then either may hold the rule.
-    if !worst.losses.iter().any(|l| l.symbol() == "nft_do_chain") {
-        commands.push(legacy);
-    }
-    Fix {
-        summary: t!(
-            "find the rule that drops {}: where it counts, its counter moves with every attempt; \
-             it may be a chain's policy too; change it, or allow the traffic in the NetworkPolicy \
-             behind it",
-            worst.target(),
-        ),
-        commands,
-    }
+/// Whether these connections worked until their data was dropped.
+fn is_cut_off(facts: &Facts<'_>, worst: &DropGroup<'_>) -> bool {
+    worst.losses.iter().all(|l| facts.is_cut_off(l))
 }
 
 #[cfg(test)]

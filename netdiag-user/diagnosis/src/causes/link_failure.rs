@@ -4,8 +4,8 @@
 //!
 //! # Mechanism
 //! The link has no carrier: a cable, a transceiver, a switch port, a bond member, a hypervisor's virtual
-//! port. The kernel drops the neighbour entries on it and every packet that is still sent. A bad cable
-//! may also keep its carrier and damage frames.
+//! port; of a tun device, the program that has it open. The kernel drops the neighbour entries on it and
+//! every packet that is still sent. A bad cable may also keep its carrier and damage frames.
 //!
 //! # Signals
 //! Observed, on a link that had packets during this run: the carrier is gone, or was lost and came back
@@ -73,7 +73,10 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let mut finding = Finding::new(ID, severity, Confidence::Confirmed, summary);
     finding.evidence = failed.iter().map(|(l, f)| evidence(l, f)).collect();
     finding.evidence.extend(drop_evidence(facts, link));
-    finding.pods = pods(facts);
+    finding.pods = match is_programs(link) {
+        true => senders(facts, link),
+        false => pods(facts),
+    };
     finding.fix = fix(link);
     finding.about = subnets(link);
     for (link, failure) in &failed {
@@ -110,7 +113,16 @@ fn may_fail(facts: &Facts<'_>, link: &Link) -> bool {
     let passed = || facts.flows.iter().any(|h| h.key.ifindex == link.index);
     let used = || passed() || !link.carrier && sent();
     let uplink = || role == Some(Role::Uplink) && used();
+    if is_programs(link) {
+        // Its carrier is the program that has it open.
+        return link.up && !link.carrier && sent();
+    }
     link.up && cabled && (uplink() || (member && carried(facts, link)))
+}
+
+/// A tun or tap: what is sent by it a program takes (a VPN's, flannel's udp backend).
+fn is_programs(link: &Link) -> bool {
+    matches!(&link.kind, LinkKind::Other(kind) if ["tun", "tap"].contains(&kind.as_str()))
 }
 
 /// A member has no hop of its own; its counters tell.
@@ -183,6 +195,16 @@ fn pods(facts: &Facts<'_>) -> Vec<PodRef> {
     pods
 }
 
+/// Those who send by a link that not all need.
+fn senders(facts: &Facts<'_>, link: &Link) -> Vec<PodRef> {
+    let here = |l: &Loss| l.interface.as_deref() == Some(link.name.as_str());
+    let patterns = losses::shares(facts, here);
+    let mut pods: Vec<_> = patterns.iter().flat_map(|p| p.pods(facts)).collect();
+    pods.sort();
+    pods.dedup();
+    pods
+}
+
 fn subnets(link: &Link) -> Vec<std::net::IpAddr> {
     link.addresses.iter().map(|a| a.prefix.address).collect()
 }
@@ -190,6 +212,10 @@ fn subnets(link: &Link) -> Vec<std::net::IpAddr> {
 fn fix(link: &Link) -> Fix {
     let name = &link.name;
     let summary = match link.kind {
+        _ if is_programs(link) => t!(
+            "start the program that {name} is of (a VPN's daemon, flanneld): none has it open, and what \
+             is sent by it is dropped"
+        ),
         LinkKind::Bond => t!("look at the members of {name} one by one: none has a carrier"),
         _ => t!(
             "change the cable or transceiver of {name}, or look at the switch's port (on a virtual \
@@ -255,6 +281,11 @@ mod tests {
         assert_eq!(named(&node, OVERLAY), None, "they go by another");
         node.links[0].carrier = true;
         assert_eq!(named(&node, UPLINK), None, "the cable is there");
+        // A program's tun without the program, by which no default route leads.
+        node.links[1].kind = LinkKind::Other("tun".into());
+        assert_eq!(named(&node, OVERLAY), None, "it has it open");
+        node.links[1].carrier = false;
+        assert!(named(&node, OVERLAY).is_some());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::daemon::{self, Daemon};
 use crate::{
     model::{
         address::Prefix,
-        node::{Link, PodSide, Route, RouteKind},
+        node::{Link, LinkKind, PodSide, Route, RouteKind},
         verdict::Fix,
     },
     pipeline::facts::Facts,
@@ -51,8 +51,24 @@ fn links<'a>(facts: &Facts<'a>, address: IpAddr) -> Vec<&'a Link> {
             .and_then(|p| p.interface.as_ref());
         links.extend(node.links.iter().filter(|l| Some(&l.name) == name));
     }
+    if links.is_empty() && facts.pods.by_address(address).is_some() {
+        links.extend(down(facts));
+    }
     links.retain(|l| l.master.is_none());
     links
+}
+
+/// The one pod's link that is switched off: of a pod that is known to live, and whose link nobody knows,
+/// it is that one.
+fn down<'a>(facts: &Facts<'a>) -> Option<&'a Link> {
+    let node = facts.node;
+    let pods = |l: &&Link| {
+        let kind = matches!(l.kind, LinkKind::Veth | LinkKind::Netkit);
+        let side = l.peer_netns.filter(|netns| *netns != node.netns);
+        kind && !l.up && l.master.is_none() && side.is_some()
+    };
+    let mut links = node.links.iter().filter(pods);
+    links.next().filter(|_| links.next().is_none())
 }
 
 /// Leads to the pod again.

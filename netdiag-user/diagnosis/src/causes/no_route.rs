@@ -28,6 +28,7 @@
 //! # Fix
 //! Delete the rule that refuses, or the route in its table. Restore a missing route: restart the CNI's
 //! agent, which sets the routes to other nodes' pods, or configure the default route if that is missing.
+mod everyday;
 mod inside;
 
 use crate::model::shell::CommandLine;
@@ -40,6 +41,7 @@ use super::{
     losses::{self, DropGroup},
     pod_gateway_silent::{self, Fault},
     pod_networks, restoring,
+    service_stale_endpoint::{self, is_translated},
 };
 use crate::{
     model::{
@@ -75,7 +77,8 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 
 fn dropped(facts: &Facts<'_>) -> Option<Finding> {
     let mut patterns = losses::patterns(facts, |l| is_unrouted(facts, l));
-    patterns.retain(|p| !is_everyday(facts, p) && !is_over(facts, p));
+    patterns.retain(|p| !everyday::is_everyday(facts, p) && !is_over(facts, p));
+    patterns.retain(|p| !is_own(facts, p) || !service_stale_endpoint::sends(facts, p));
     let worst = patterns.first()?;
     let summary = t!(
         "{} from {} cannot leave: {}; {} packets, none got through",
@@ -85,9 +88,8 @@ fn dropped(facts: &Facts<'_>) -> Option<Finding> {
         worst.packets(),
     );
     // Somebody asks for pods that are gone; the CNI's route is there to say so.
-    let ruled = |p: &DropGroup<'_>| chosen(facts, p).rule().is_some();
-    let own = |p: &DropGroup<'_>| !ruled(p) && own_range(facts, p.destination).is_some();
-    let severity = match patterns.iter().all(own) {
+    let harmless = |p: &DropGroup<'_>| is_own(facts, p) && !is_translated(facts, p);
+    let severity = match patterns.iter().all(harmless) {
         true => Severity::Info,
         false => Severity::Warning,
     };
@@ -103,6 +105,18 @@ fn dropped(facts: &Facts<'_>) -> Option<Finding> {
     finding.evidence.extend(rules);
     finding.fix = fix(facts, worst);
     Some(finding)
+}
+
+/// Packets to addresses of this node's own range that no pod has.
+pub fn of_own_range<'a>(facts: &'a Facts<'_>) -> Vec<DropGroup<'a>> {
+    let mut patterns = losses::patterns(facts, |l| is_unrouted(facts, l));
+    patterns.retain(|p| is_own(facts, p));
+    patterns
+}
+
+fn is_own(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let ruled = chosen(facts, pattern).rule().is_some();
+    !ruled && own_range(facts, pattern.destination).is_some()
 }
 
 /// Dropped in this node's own namespace for lack of a route, as the kernel or its table says.
@@ -143,22 +157,6 @@ fn chosen_for<'a>(facts: &Facts<'a>, packet: &Packet<'_>) -> Chosen<'a> {
         Chosen::Route(route) => node.may_refuse(packet).unwrap_or(Chosen::Route(route)),
         other => other,
     }
-}
-
-/// Programs try IPv6 first wherever they have an address of it, in clusters that have no way out for it
-/// too. Not so for addresses of a site's own (fc00::/7), which nobody outside gave them, and where there
-/// was a route when the run began, where a route was set to refuse, or where answers are lost: somebody
-/// came by that way.
-fn is_everyday(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
-    let to = pattern.destination;
-    let global = !matches!(to, IpAddr::V6(v6) if v6.is_unique_local());
-    to.is_ipv6()
-        && global
-        && !pattern.reply
-        && chosen(facts, pattern).rule().is_none()
-        && facts.pods.by_address(to).is_none()
-        && facts.route_to(to).is_none()
-        && facts.start.route_to(to).is_none()
 }
 
 /// A route that is back makes up for what was lost without it: a NIC's routes go and come with its
@@ -262,6 +260,22 @@ fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>) -> Fix {
     }
     if let Some(link) = local_pod_route::missing(facts, to) {
         return local_pod_route::lead(facts, to, link);
+    }
+    if let Some(route) = own_range(facts, to).filter(|_| is_translated(facts, worst)) {
+        let named = |list: CommandLine| list.pipe(shell!("grep -F -w -e {v}", to));
+        return Fix {
+            summary: t!(
+                "{} is this node's own range of pod addresses, and no pod has {to}: a rule of this node \
+                 or an entry of its connection tracking still translates to it (a hostPort of a pod that \
+                 is gone): delete it",
+                route.destination
+            ),
+            commands: vec![
+                named(shell!("iptables-save -t nat")),
+                named(shell!("nft -a list ruleset")),
+                shell!("conntrack -L --reply-src {}", to),
+            ],
+        };
     }
     if let Some(route) = own_range(facts, to) {
         return Fix {

@@ -9,14 +9,15 @@
 //!
 //! # Signals
 //! Observed: packets that were translated to an address that no pod has are lost because no host answers
-//! for it (NEIGH_FAILED or neigh_invalidate here, ICMP host unreachable from the other node). Configured:
-//! the rule that names this backend. Or, for conntrack, no rule names it any more: then five seconds
+//! for it (NEIGH_FAILED or neigh_invalidate here, ICMP host unreachable from the other node), or because
+//! the route of this node's own range refuses what no pod has (Calico's `blackhole`). Configured: the rule
+//! that names this backend. Or, for conntrack, no rule names it any more: then five seconds
 //! without an answer are enough.
 //!
 //! # Look-alikes
 //! `neighbour-failed`: a client uses a dead pod's address without a Service. `service-no-endpoints`: no
 //! backend is left, and the node refuses at once. `no-route`: this node itself says that the host is
-//! unreachable, because one of its routes refuses the destination.
+//! unreachable, because one of its routes refuses the destination, and no Service sends anybody there.
 //!
 //! # By hand
 //! `kubectl get pods -A -o wide | grep ADDRESS` finds nothing. `conntrack -L -d CLUSTERIP` or the
@@ -35,7 +36,7 @@ use super::{
     daemon::Daemon::KubeProxy,
     losses::{self, DropGroup, PATTERN},
     need::{Need, Sufferer},
-    services,
+    no_route, services,
 };
 use crate::{
     model::{
@@ -141,11 +142,38 @@ impl Gone {
 fn gone(facts: &Facts<'_>) -> Vec<Gone> {
     let here = losses::patterns(facts, nobody_answers);
     let here = here.iter().filter(|p| !p.reply).map(lost_here);
+    let refused = no_route::of_own_range(facts);
+    let refused = refused.iter().filter(|p| is_translated(facts, p));
+    let here = here.chain(refused.map(refused_here));
     let beyond = connection_groups::unanswered(facts).iter();
     let beyond = beyond.filter_map(|a| lost_beyond(facts, a).or_else(|| silent(facts, a)));
     let mut all: Vec<_> = here.chain(beyond).collect();
     all.retain(|g| services::is_elsewhere(facts, g.address));
     all
+}
+
+/// Whether some Service's rule or entry sends there what a route of this node's own range refuses: Calico
+/// keeps one, so that what no pod has stays here.
+pub fn sends(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let Some(known) = facts.gathered.services() else {
+        return false;
+    };
+    is_translated(facts, pattern) && stale(facts, known, refused_here(pattern)).is_some()
+}
+
+/// What was lost had been asked of another address, which this node translates.
+pub fn is_translated(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let mut lost = pattern.losses.iter();
+    !pattern.reply && lost.any(|l| facts.legs().origin(l.flow()).is_some())
+}
+
+fn refused_here(pattern: &DropGroup<'_>) -> Gone {
+    let mut gone = lost_here(pattern);
+    let (address, packets) = (gone.address, gone.packets);
+    gone.line.text =
+        t!("{packets} packets to {address} dropped, this node's own range refuses what no pod has");
+    gone.line.confirm = Some(shell!("ip route get {}", address).failing());
+    gone
 }
 
 /// Dropped because no neighbour has the address: kernels before 6.4 give no reason, and for IPv6

@@ -440,3 +440,56 @@ fn policies_deny_as_they_are_meant_to() {
         assert!(!is_policys(&rule(place, "-j DROP")), "{place}");
     }
 }
+
+/// Data that is dropped for so many seconds, of a connection whose server was heard before that, beside one
+/// that works.
+fn cut_off(seconds: u64, heard_again: bool) -> Option<String> {
+    const SECOND: u64 = 1_000_000_000;
+    let own = tcp("172.20.1.5", "172.20.2.9", 5432);
+    let other = FlowKey {
+        source_port: 50_001,
+        ..own
+    };
+    let acks = |last| {
+        move |hop: &mut netdiag_common::hop::FlowHop| {
+            (hop.first, hop.last, hop.flags) = (SECOND, last, netdiag_common::hop::ACK);
+        }
+    };
+    let last = if heard_again { 29 * SECOND } else { SECOND };
+    let mut lost = died(own, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 5);
+    (lost.1.first, lost.1.last) = (10 * SECOND, (10 + seconds) * SECOND);
+    lost.1.tcp_flags = 8 | 16;
+    let observation = Observation {
+        now: 30 * SECOND,
+        flows: vec![
+            at(own.reversed(), UPLINK, false, 0, acks(last)),
+            at(other.reversed(), UPLINK, false, 0, acks(29 * SECOND)),
+        ],
+        drops: vec![lost],
+        ..Observation::default()
+    };
+    let node = overlay_node(1450, 1450, 1500);
+    with_gathered(&node, &observation, [], one).map(|found| found.summary)
+}
+
+#[test]
+fn an_established_connection_is_cut_off_though_others_work() {
+    let told = cut_off(4, false).expect("its data does not arrive");
+    assert!(told.contains("established connections"), "{told}");
+    assert_eq!(cut_off(4, true), None, "it arrived the second time");
+    assert_eq!(cut_off(1, false), None, "it may arrive yet");
+}
+
+#[test]
+fn a_queue_that_nobody_reads_is_no_rule_that_drops() {
+    let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
+    let observation = Observation {
+        drops: vec![died(flow, ("NOT_SPECIFIED", "nf_queue"), UPLINK, 5)],
+        ..Observation::default()
+    };
+    let node = overlay_node(1450, 1450, 1500);
+    let found = with_gathered(&node, &observation, [], one).expect("a finding");
+    assert!(found.summary.contains("NFQUEUE"), "{}", found.summary);
+    let lists = |c: &crate::model::shell::CommandLine| c.text().contains("nfnetlink_queue");
+    assert!(found.fix.commands.iter().any(lists));
+}

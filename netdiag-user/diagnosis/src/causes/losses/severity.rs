@@ -19,7 +19,9 @@ pub fn severity(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Severity> 
     if sent || is_answer(facts, pattern) {
         Some(Severity::Warning)
     } else if !pod(pattern.destination) {
-        let offered = translated(facts, pattern) || is_published(facts, pattern);
+        let offered = translated(facts, pattern)
+            || is_published(facts, pattern)
+            || is_a_services(facts, pattern);
         let bad = match is_peer(facts, pattern.source) {
             true => Severity::Warning,
             false => Severity::Info,
@@ -30,6 +32,14 @@ pub fn severity(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Severity> 
     } else {
         Some(Severity::Info)
     }
+}
+
+/// To a Service's address and port: its rule may be for some sources alone (loadBalancerSourceRanges).
+fn is_a_services(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let known = facts.gathered.services();
+    let (to, port) = (pattern.destination, pattern.port);
+    let rule = known.and_then(|known| known.rule(to, port, pattern.protocol));
+    !pattern.reply && rule.is_some_and(|rule| !rule.backends.is_empty())
 }
 
 /// To what this node itself takes at an address of its own.

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     model::{
         address::to_wire,
-        gather::{Piece, Want},
+        gather::{Piece, Tracked, Tuple, Want},
         observation::Observation,
         services::{Engine, Service},
     },
@@ -52,6 +52,65 @@ fn the_rule_names_an_address_that_nobody_has() {
     assert!(summary.contains("shop/web:http"), "{summary}");
     assert_eq!(named("172.20.1.98", "172.20.1.99"), None, "no Service's");
     assert_eq!(named("172.20.1.5", "172.20.1.5"), None, "a pod has it");
+}
+
+/// A translated connection that the route of this node's own range refuses (Calico's blackhole).
+fn refused(backend: &str, translated: bool) -> (Option<String>, Vec<String>) {
+    let asked = tcp("172.20.1.5", "10.96.7.7", 80);
+    let sent = tcp("172.20.1.5", "172.20.1.99", 8080);
+    let opens = |hop: &mut netdiag_common::hop::FlowHop| {
+        (hop.packets, hop.syns) = (5, 5);
+    };
+    let asks = if translated { asked } else { sent };
+    let observation = Observation {
+        now: 9_000_000_000,
+        flows: vec![at(asks, POD, false, PLAIN, opens)],
+        drops: vec![died(sent, ("NOT_SPECIFIED", "ip_error"), POD, 5)],
+        ..Observation::default()
+    };
+    let mut node = overlay_node(1450, 1450, 1500);
+    let mut range = crate::testing::route("172.20.1.0/24", POD, None);
+    (range.kind, range.oif) = (crate::model::node::RouteKind::Refusing, None);
+    node.routes.push(range);
+    let tuple = |source: (&str, u16), destination: (&str, u16)| Tuple {
+        source: (ip(source.0), source.1),
+        destination: (ip(destination.0), destination.1),
+        protocol: 6,
+    };
+    let client = ("172.20.1.5", asked.source_port);
+    let entry = Tracked {
+        asked: tuple(client, ("10.96.7.7", 80)),
+        answered: tuple(("172.20.1.99", 8080), client),
+    };
+    let entries = Vec::from_iter(translated.then_some(entry));
+    let tracked = Want::Tracked(ip("172.20.1.5"));
+    let known = [
+        (Want::Services, Ok(told(service(backend)))),
+        (tracked, Ok(Piece::Tracked(entries))),
+    ];
+    with_gathered(&node, &observation, known, |facts| {
+        let own = evaluate(facts).map(|f| f.summary);
+        let route = no_route::evaluate(facts).into_iter();
+        (own, route.map(|f| format!("{:?}", f.severity)).collect())
+    })
+}
+
+#[test]
+fn a_range_that_refuses_what_no_pod_has_hides_no_service() {
+    let (own, route) = refused("172.20.1.99", true);
+    assert!(own.is_some_and(|s| s.contains("shop/web:http")));
+    assert_eq!(route, [""; 0], "told once");
+    assert_eq!(
+        refused("172.20.1.99", false).1,
+        ["Info"],
+        "asked by nobody's rule"
+    );
+    let (own, route) = refused("172.20.1.98", true);
+    assert_eq!(
+        (own.is_some(), route),
+        (true, Vec::new()),
+        "an entry outlives its rule"
+    );
 }
 
 /// Connections that were translated, and who says that the host is unreachable.

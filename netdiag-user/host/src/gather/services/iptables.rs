@@ -23,6 +23,8 @@ const SERVICES: &str = "KUBE-SERVICES";
 const NODE_PORTS: &str = "KUBE-NODEPORTS";
 /// What goes to addresses that are known outside: by ports of the node's own too.
 const EXTERNAL: &str = "KUBE-EXTERNAL-SERVICES";
+/// Refuses whom a load balancer's address is not for (loadBalancerSourceRanges): the Service has endpoints.
+const SOURCES: &str = "KUBE-PROXY-FIREWALL";
 /// kube-proxy's word for a traffic policy that leaves nobody to lead to, and what it did about that
 /// until 1.24, in place of a rule of the table filter.
 const NO_LOCAL: &str = "has no local endpoints";
@@ -161,7 +163,7 @@ impl Walk<'_> {
 }
 
 fn rejected(chain: &str, rule: &Rule, program: Iptables) -> Option<Service> {
-    let rejected = matches!(rule.target.as_str(), "REJECT" | "DROP");
+    let rejected = matches!(rule.target.as_str(), "REJECT" | "DROP") && chain != SOURCES;
     let service = service(chain, rule, program).filter(|_| rejected)?;
     Some(Service {
         rejected,
@@ -276,6 +278,7 @@ COMMIT
 *filter
 -A KUBE-SERVICES -d fd00::7/128 -p udp -m comment --comment "default/dns:dns has no endpoints" -m udp --dport 53 -j REJECT --reject-with icmp6-port-unreachable
 -A FORWARD -d 10.1.1.1/32 -p tcp -m tcp --dport 25 -j REJECT
+-A KUBE-PROXY-FIREWALL -d 10.96.0.10/32 -p tcp -m tcp --dport 80 -j DROP
 COMMIT
 "#;
 
