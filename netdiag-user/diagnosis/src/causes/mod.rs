@@ -42,6 +42,7 @@ mod tests;
 pub mod traffic_policy;
 pub mod undecided;
 pub mod unexplained;
+mod unrouted;
 mod wrong_neighbour_entry;
 mod zh;
 

@@ -32,7 +32,6 @@ mod everyday;
 mod inside;
 
 use crate::model::shell::CommandLine;
-use std::net::IpAddr;
 
 use netdiag_lang::{mark, t};
 
@@ -41,33 +40,20 @@ use super::{
     losses::{self, DropGroup},
     pod_gateway_silent::{self, Fault},
     pod_networks, restoring,
-    service_stale_endpoint::{self, is_translated},
+    unrouted::{chosen, is_a_services, is_own, is_translated, is_unrouted, own_range, packet},
 };
 use crate::{
     model::{
-        flow,
-        node::{Route, RouteKind},
-        policy::{Chosen, Packet, PolicyRule},
-        roles::Role,
+        node::RouteKind,
+        policy::{Chosen, PolicyRule},
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
-    pipeline::facts::{Facts, Loss},
+    pipeline::facts::Facts,
     shell,
 };
 
 pub const ID: &str = "no-route";
 pub const TITLE: &str = mark!("this node has no route to where its pods' packets go");
-
-/// Where packets without a usable route end, among others: kernels before 6.4 give no reason
-/// there for IPv4, and none gives one for a route that refuses.
-const REFUSED_IN: [&str; 6] = [
-    "ip_error",
-    "ip6_pkt_drop",
-    "ip6_pkt_discard",
-    "ip6_pkt_prohibit",
-    "dst_discard",
-    "dst_discard_out",
-];
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let dropped = dropped(facts);
@@ -78,7 +64,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 fn dropped(facts: &Facts<'_>) -> Option<Finding> {
     let mut patterns = losses::patterns(facts, |l| is_unrouted(facts, l));
     patterns.retain(|p| !everyday::is_everyday(facts, p) && !is_over(facts, p));
-    patterns.retain(|p| !is_own(facts, p) || !service_stale_endpoint::sends(facts, p));
+    patterns.retain(|p| !is_own(facts, p) || !is_a_services(facts, p));
     let worst = patterns.first()?;
     let summary = t!(
         "{} from {} cannot leave: {}; {} packets, none got through",
@@ -107,89 +93,12 @@ fn dropped(facts: &Facts<'_>) -> Option<Finding> {
     Some(finding)
 }
 
-/// Packets to addresses of this node's own range that no pod has.
-pub fn of_own_range<'a>(facts: &'a Facts<'_>) -> Vec<DropGroup<'a>> {
-    let mut patterns = losses::patterns(facts, |l| is_unrouted(facts, l));
-    patterns.retain(|p| is_own(facts, p));
-    patterns
-}
-
-fn is_own(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
-    let ruled = chosen(facts, pattern).rule().is_some();
-    !ruled && own_range(facts, pattern.destination).is_some()
-}
-
-/// Dropped in this node's own namespace for lack of a route, as the kernel or its table says.
-fn is_unrouted(facts: &Facts<'_>, loss: &Loss) -> bool {
-    match loss.reason.as_str() {
-        "IP_INNOROUTES" | "IP_OUTNOROUTES" => true,
-        "NOT_SPECIFIED" if loss.key.netns == facts.node.netns => {
-            let usable = chosen_for(facts, &packet(facts, loss)).usable();
-            REFUSED_IN.contains(&loss.symbol()) && usable.is_none()
-        }
-        _ => false,
-    }
-}
-
-/// As the rules see a lost packet.
-fn packet<'a>(facts: &Facts<'a>, loss: &Loss) -> Packet<'a> {
-    let (source, destination) = flow::ends(loss.flow());
-    let link = facts.link(loss.key.ifindex);
-    Packet {
-        source,
-        destination,
-        iif: link.map(|l| l.name.as_str()),
-    }
-}
-
-/// What rules and tables say of a pattern's packets.
-fn chosen<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Chosen<'a> {
-    match pattern.losses.first() {
-        Some(loss) => chosen_for(facts, &packet(facts, loss)),
-        None => Chosen::None,
-    }
-}
-
-/// Where no rule that is understood refuses it, one that goes by its mark may.
-fn chosen_for<'a>(facts: &Facts<'a>, packet: &Packet<'_>) -> Chosen<'a> {
-    let node = facts.node;
-    match node.chosen(packet) {
-        Chosen::Route(route) => node.may_refuse(packet).unwrap_or(Chosen::Route(route)),
-        other => other,
-    }
-}
-
 /// A route that is back makes up for what was lost without it: a NIC's routes go and come with its
 /// carrier.
 const OVER_NS: u64 = 2_000_000_000;
 
 fn is_over(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     chosen(facts, pattern).usable().is_some() && facts.now.saturating_sub(pattern.last()) > OVER_NS
-}
-
-/// The refusing route that a CNI sets for this node's own range: pods of this node are in it, and
-/// no other node's are.
-fn own_range<'a>(facts: &Facts<'a>, destination: IpAddr) -> Option<&'a Route> {
-    let node = facts.node;
-    let route = facts.route_to(destination)?;
-    let range = &route.destination;
-    let inside = |address: &IpAddr| range.contains(*address);
-    let mut pods = node.pod_sides.iter().flat_map(|s| &s.addresses);
-    let elsewhere = |r: &&Route| {
-        let link = r.oif.and_then(|oif| node.link(oif));
-        r.kind == RouteKind::Unicast
-            && r.destination.length > range.length
-            && range.contains(r.destination.address)
-            && link.is_some_and(|l| matches!(facts.role(l), Some(Role::Tunnel | Role::Uplink)))
-    };
-    let known = facts.pods.by_address(destination).is_some();
-    let own = route.kind == RouteKind::Refusing
-        && range.length > 0
-        && pods.any(inside)
-        && !node.routes.iter().any(|r| elsewhere(&r))
-        && !known
-        && local_pod_route::missing(facts, destination).is_none();
-    own.then_some(route)
 }
 
 fn what_is_there(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> String {

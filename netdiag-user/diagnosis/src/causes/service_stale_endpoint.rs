@@ -36,7 +36,8 @@ use super::{
     daemon::Daemon::KubeProxy,
     losses::{self, DropGroup, PATTERN},
     need::{Need, Sufferer},
-    no_route, services,
+    services,
+    unrouted::{self, is_translated},
 };
 use crate::{
     model::{
@@ -142,7 +143,7 @@ impl Gone {
 fn gone(facts: &Facts<'_>) -> Vec<Gone> {
     let here = losses::patterns(facts, nobody_answers);
     let here = here.iter().filter(|p| !p.reply).map(lost_here);
-    let refused = no_route::of_own_range(facts);
+    let refused = unrouted::of_own_range(facts);
     let refused = refused.iter().filter(|p| is_translated(facts, p));
     let here = here.chain(refused.map(refused_here));
     let beyond = connection_groups::unanswered(facts).iter();
@@ -150,21 +151,6 @@ fn gone(facts: &Facts<'_>) -> Vec<Gone> {
     let mut all: Vec<_> = here.chain(beyond).collect();
     all.retain(|g| services::is_elsewhere(facts, g.address));
     all
-}
-
-/// Whether some Service's rule or entry sends there what a route of this node's own range refuses: Calico
-/// keeps one, so that what no pod has stays here.
-pub fn sends(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
-    let Some(known) = facts.gathered.services() else {
-        return false;
-    };
-    is_translated(facts, pattern) && stale(facts, known, refused_here(pattern)).is_some()
-}
-
-/// What was lost had been asked of another address, which this node translates.
-pub fn is_translated(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
-    let mut lost = pattern.losses.iter();
-    !pattern.reply && lost.any(|l| facts.legs().origin(l.flow()).is_some())
 }
 
 fn refused_here(pattern: &DropGroup<'_>) -> Gone {

@@ -1,8 +1,11 @@
 //! Packets without a route that healthy nodes drop all day.
 use std::net::IpAddr;
 
-use super::chosen;
-use crate::{causes::losses::DropGroup, model::node::LinkKind, pipeline::facts::Facts};
+use crate::{
+    causes::{losses::DropGroup, unrouted::chosen},
+    model::node::LinkKind,
+    pipeline::facts::Facts,
+};
 
 /// Programs try IPv6 first wherever they have an address of it, in clusters that have no way out for it
 /// too. Not so for addresses of a site's own (fc00::/7), which nobody outside gave them, and where there

@@ -90,8 +90,9 @@ fn refused(backend: &str, translated: bool) -> (Option<String>, Vec<String>) {
     ];
     with_gathered(&node, &observation, known, |facts| {
         let own = evaluate(facts).map(|f| f.summary);
-        let route = no_route::evaluate(facts).into_iter();
-        (own, route.map(|f| format!("{:?}", f.severity)).collect())
+        let others = crate::findings(facts).into_iter();
+        let others = others.filter(|f| f.cause != ID);
+        (own, others.map(|f| format!("{:?}", f.severity)).collect())
     })
 }
 
