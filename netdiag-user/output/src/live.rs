@@ -11,6 +11,7 @@ use super::{
     Format, Sink, document,
     escape::json,
     style::{BOLD, CYAN, DIM, RED, YELLOW, clean, paint},
+    words::severity,
 };
 use crate::model::{
     event::{Detail, DropRelation, LiveEvent},
@@ -122,7 +123,7 @@ impl Live {
         let mut text = std::mem::take(&mut self.text);
         let width = match self.format {
             Format::Wide => usize::MAX,
-            _ => sink.width(),
+            _ => sink.line_width(),
         };
         let (lines, more) = self.lines.end();
         for one in &lines {
@@ -305,7 +306,10 @@ fn detail(event: &LiveEvent) -> String {
             clean(&between.to)
         ),
         Detail::Link { change } => t!("link {}", retold(change)),
-        Detail::Finding { finding } => t!("{}: {}", finding.cause, clean(&finding.summary)),
+        Detail::Finding { finding } => {
+            let word = severity(finding.severity);
+            t!("{word} {}: {}", finding.cause, clean(&finding.summary))
+        }
         Detail::Fragment { .. } | Detail::Foreign | Detail::Stats { .. } => String::new(),
     }
 }

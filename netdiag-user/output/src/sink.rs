@@ -101,6 +101,14 @@ impl Sink {
         }
     }
 
+    /// The same of lines that come one by one: whoever keeps them for a test says how wide they are.
+    pub fn line_width(&self) -> usize {
+        match self.to {
+            To::Memory { width, .. } => width,
+            _ => self.room(),
+        }
+    }
+
     /// Writes and flushes. Colour is taken out where it is not wanted.
     pub fn write(&mut self, text: &str) -> Result<()> {
         // Much of it in a storm: no colour and no escape is looked for where there can be none.

@@ -9,19 +9,20 @@
 //! behind: existing Services keep working, newer ones do not.
 //!
 //! # Signals
-//! Observed: packets from this node's pods to the address leave untranslated, again and again, without an
-//! answer. Configured: no rule of iptables, nftables or IPVS has the address, and something says that it
-//! is a Service's: the API, the `--service-cluster-ip-range` of an API server that is a daemon of this
-//! node, or the `…_SERVICE_HOST` that kubelet sets in containers here. A container can set such a
+//! Observed: packets from this node's pods to the address leave untranslated by an uplink, again and again,
+//! without an answer. Configured: no rule of iptables, nftables or IPVS has the address, and something
+//! says that it is a Service's: the API, the `--service-cluster-ip-range` of an API server that is a daemon
+//! of this node, or the `…_SERVICE_HOST` that kubelet sets in containers here. A container can set such a
 //! variable itself. So it takes a container of the cluster's own namespaces, or two of different
-//! namespaces, to confirm the finding; any other single container makes it a suspicion. Without any of
-//! these there is no finding.
+//! namespaces, to confirm the finding; any other single container makes it a suspicion, and so does a
+//! private address that most pods are told to ask for cluster names (resolv.conf). Without any of these
+//! there is no finding.
 //!
 //! # Look-alikes
 //! `service-no-endpoints`: the rules exist and reject. A port that the Service does not have leaves
 //! untranslated too, but rules for its address exist. A deleted Service whose address old pods still use:
 //! no finding while kube-proxy runs and has rules for others. Cilium and Calico's eBPF mode translate
-//! without kube-proxy: their packets are answered.
+//! without kube-proxy, at the pod's own link: a ClusterIP never comes as far as an uplink.
 //!
 //! # By hand
 //! `iptables-save | grep KUBE-SERVICES`, `nft list table ip kube-proxy`, `ipvsadm -Ln`; `tcpdump -nni
@@ -35,12 +36,15 @@ use crate::model::shell::CommandLine;
 use crate::{
     model::{
         address::endpoint,
-        services::Services,
+        flow,
+        roles::Role,
+        services::{Services, Word},
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
-    pipeline::facts::Facts,
+    pipeline::facts::{Facts, HopFlow},
     shell,
 };
+use netdiag_common::dns::PORT as DNS;
 use netdiag_lang::{mark, t};
 
 pub const ID: &str = "kube-proxy-missing";
@@ -55,13 +59,12 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let known = facts.gathered.services()?;
     let mut lost = services::silent(facts);
     lost.retain(|a| is_untranslated(facts, known, a));
-    let is_sure = |a: &ConnectionGroup<'_>| {
-        let word = services::evidence(facts, known, a.server);
-        word.is_some_and(|word| word.sure)
-    };
+    let is_sure = |a: &ConnectionGroup<'_>| word(facts, known, a).is_some_and(|word| word.sure);
     let sure = lost.iter().any(is_sure);
-    // What is sure is not mixed with what somebody may have made up.
-    lost.retain(|a| !sure || is_sure(a));
+    // What is sure is not mixed with what somebody may have made up; who is asked for names is what it is
+    // most of all for.
+    lost.retain(|a| !sure || is_sure(a) || is_asked_for_names(facts, a));
+    lost.sort_by_key(|a| sure && !is_sure(a));
     let worst = lost.first()?;
     let (target, packets) = (endpoint(worst.server, worst.port), worst.packets());
     let state = match known.rules.len() {
@@ -86,11 +89,11 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     );
     let mut finding = Finding::new(ID, severity, confidence, summary);
     services::tell(&mut finding, facts, &lost);
-    let mut addresses: Vec<_> = lost.iter().map(|a| a.server).collect();
-    addresses.sort();
-    addresses.dedup();
-    let told = addresses.iter().filter_map(|address| {
-        let word = services::evidence(facts, known, *address)?;
+    let mut asked: Vec<_> = lost.iter().collect();
+    asked.sort_by_key(|a| a.server);
+    asked.dedup_by_key(|a| a.server);
+    let told = asked.into_iter().filter_map(|a| {
+        let (address, word) = (a.server, word(facts, known, a)?);
         let text = match word.sure {
             true => t!("{address} is a Service's: {}", word.by),
             false => t!("{address} is called a Service's by nobody but {}", word.by),
@@ -117,7 +120,35 @@ fn is_untranslated(facts: &Facts<'_>, known: &Services, attempts: &ConnectionGro
         && route.is_none_or(|r| r.destination.is_anywhere())
         && known.rules.iter().all(|s| s.address != attempts.server)
         && (known.rules.is_empty() || known.has_no_proxy())
-        && services::evidence(facts, known, attempts.server).is_some()
+        && word(facts, known, attempts).is_some()
+        && leaves(facts, attempts)
+}
+
+/// Who says that it is a Service's that they ask.
+fn word(facts: &Facts<'_>, known: &Services, attempts: &ConnectionGroup<'_>) -> Option<Word> {
+    let word = services::evidence(facts, known, attempts.server);
+    word.or_else(|| {
+        is_asked_for_names(facts, attempts).then(|| Word {
+            by: t!("most pods' resolv.conf").into(),
+            sure: false,
+        })
+    })
+}
+
+fn is_asked_for_names(facts: &Facts<'_>, attempts: &ConnectionGroup<'_>) -> bool {
+    attempts.port == DNS && services::is_named(facts, attempts.server)
+}
+
+/// Whether an uplink sends such packets on: what an eBPF dataplane translates or refuses at the pod's own
+/// link never comes that far, and it has no rules either.
+fn leaves(facts: &Facts<'_>, attempts: &ConnectionGroup<'_>) -> bool {
+    let out = |h: &&HopFlow| h.egress() && h.role == Some(Role::Uplink);
+    let mut out = facts.flows.iter().filter(out);
+    out.any(|h| {
+        let flow = h.flow();
+        let to = (flow::ends(flow).1, flow.destination_port, flow.protocol);
+        to == (attempts.server, attempts.port, attempts.protocol)
+    })
 }
 
 fn by_hand(worst: &ConnectionGroup<'_>) -> CommandLine {
@@ -156,5 +187,63 @@ fn fix(facts: &Facts<'_>, worst: &ConnectionGroup<'_>, known: &Services, sure: b
             KubeProxy.logs(facts),
             shell!("kubectl get services -A | grep -F -e {v}", worst.server),
         ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netdiag_common::hop::{FlowHop, SYN};
+
+    use super::*;
+    use crate::{
+        model::{
+            gather::{Piece, Want},
+            observation::Observation,
+            services::Told,
+        },
+        testing::{UPLINK, at, from_pod, ip, overlay_node, route, tcp, with_gathered},
+    };
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// A node without any rule, as one whose dataplane is eBPF is.
+    fn named(leaves: bool) -> bool {
+        let mut observation = Observation {
+            now: 30 * SECOND,
+            ..Observation::default()
+        };
+        for n in 1..9 {
+            let mut flow = tcp("172.20.1.5", "10.96.7.7", 80);
+            flow.source_port = 40_000 + n;
+            let note = |hop: &mut FlowHop| {
+                (hop.syns, hop.flags) = (1, SYN);
+                (hop.first, hop.last) = (SECOND * u64::from(n), SECOND * u64::from(n) + 1);
+            };
+            observation.flows.push(from_pod(flow, note));
+            let left = at(flow, UPLINK, true, 0, note);
+            observation.flows.extend(leaves.then_some(left));
+        }
+        let told = Told {
+            address: ip("10.96.7.7"),
+            by: "CART_SERVICE_HOST of nginx[7]".into(),
+            sure: true,
+        };
+        let services = Services {
+            told: vec![told],
+            ..Services::default()
+        };
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.routes
+            .push(route("0.0.0.0/0", UPLINK, Some("192.0.2.254")));
+        let known = [(Want::Services, Ok(Piece::Services(services)))];
+        with_gathered(&node, &observation, known, |facts| {
+            evaluate(facts).is_some()
+        })
+    }
+
+    #[test]
+    fn what_ends_at_the_pods_own_link_may_be_another_dataplanes() {
+        assert!(named(true));
+        assert!(!named(false));
     }
 }

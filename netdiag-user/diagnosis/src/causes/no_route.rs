@@ -14,8 +14,8 @@
 //! destination, and no answer ever; NOT_SPECIFIED in the functions that only refusing or missing routes
 //! lead to; NEIGH_FAILED in a pod whose gateway does not answer, because the node that answers for it
 //! (proxy ARP, Calico's 169.254.1.1) has no route to it; `OutNoRoutes` of a pod that has no default route
-//! where other pods have one: its programs are refused before there is a packet. Configured: what the policy rules, and the table
-//! that they select, say about the destination.
+//! where other pods have one: its programs are refused before there is a packet. Configured: what the
+//! policy rules, and the table that they select, say about the destination.
 //!
 //! # Look-alikes
 //! `forwarding-disabled` drops in the same function with the reason IP_INADDRERRORS. If the default route

@@ -25,7 +25,11 @@
 //! that interface.
 use super::losses::{self, DropGroup};
 use crate::{
-    model::verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    model::{
+        node::{Route, RouteKind},
+        pod::label,
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
+    },
     pipeline::facts::{Facts, Loss},
     shell,
 };
@@ -37,11 +41,33 @@ pub const TITLE: &str = mark!("strict reverse-path filtering drops asymmetricall
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let patterns = losses::patterns(facts, |l: &Loss| l.reason == "IP_RPFILTER");
     let worst = patterns.first()?;
-    let interface = worst.losses.iter().find_map(|l| l.interface.clone());
+    let died = worst.losses.first()?.key;
+    let side = facts.node.pod_side(died.netns);
+    // A pod's indexes and routes are its own.
+    let interface = match side {
+        Some(side) => {
+            let mut links = side.links.iter();
+            let own = links.find(|(index, _)| *index == died.ifindex);
+            own.map(|(_, name)| name.clone())
+        }
+        None => worst.losses.iter().find_map(|l| l.interface.clone()),
+    };
     let on = interface
         .as_deref()
         .unwrap_or(t!("the interface they came in by"));
-    let back = facts.link_towards(worst.source).map(|it| it.name.as_str());
+    let on = match side.and_then(|s| s.addresses.first()) {
+        Some(address) => {
+            let pod = facts.pod(*address, PodRole::Destination);
+            t!(
+                "{on} inside {}",
+                pod.map_or_else(|| address.to_string(), |p| label(&p))
+            )
+        }
+        None => on.to_owned(),
+    };
+    let here = side.is_none();
+    let back = facts.link_towards(worst.source).filter(|_| here);
+    let back = back.map(|it| it.name.as_str());
     let way_back = match back.filter(|back| Some(*back) != interface.as_deref()) {
         Some(back) => t!(", because the route back leaves by {back}"),
         None => String::new(),
@@ -53,11 +79,32 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         worst.packets(),
     );
     let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
-    let sysctl = interface.as_deref().and_then(|i| sysctl_evidence(facts, i));
-    let route = route_evidence(facts, worst, interface.as_deref());
-    finding.evidence.extend(sysctl.into_iter().chain(route));
-    finding.fix = fix(interface.as_deref());
+    if here {
+        let sysctl = interface.as_deref().and_then(|i| sysctl_evidence(facts, i));
+        let route = route_evidence(facts, worst, interface.as_deref());
+        finding.evidence.extend(sysctl.into_iter().chain(route));
+    }
+    finding.fix = match facts.route_to(worst.source).filter(|_| here) {
+        Some(route) if route.kind == RouteKind::Refusing => fix_route(worst, route),
+        _ => fix(interface.as_deref()),
+    };
+    for command in finding.fix.commands.iter_mut().filter(|_| !here) {
+        *command = facts.node.inside(died.netns, std::mem::take(command));
+    }
     Some(finding)
+}
+
+/// Loose filtering wants some way back, too (fib_validate_source).
+fn fix_route(worst: &DropGroup<'_>, route: &Route) -> Fix {
+    let source = worst.source;
+    Fix {
+        summary: t!(
+            "bring back the route to {source}: {} refuses it, and without a way back nothing from \
+             there is taken, with rp_filter 2 (loose) either",
+            route.destination
+        ),
+        commands: vec![shell!("ip route get {}", source).failing()],
+    }
 }
 
 fn sysctl_name(interface: &str) -> String {

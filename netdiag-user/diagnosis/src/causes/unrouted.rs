@@ -29,6 +29,10 @@ const REFUSED_IN: [&str; 6] = [
 
 /// Packets to addresses of this node's own range that no pod has.
 pub fn of_own_range<'a>(facts: &'a Facts<'_>) -> Vec<DropGroup<'a>> {
+    let mut routes = facts.node.routes.iter();
+    if !routes.any(|r| r.kind == RouteKind::Refusing) {
+        return Vec::new();
+    }
     let mut patterns = losses::patterns(facts, |l| is_unrouted(facts, l));
     patterns.retain(|p| is_own(facts, p));
     patterns
@@ -43,9 +47,10 @@ pub fn is_own(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
 pub fn is_unrouted(facts: &Facts<'_>, loss: &Loss) -> bool {
     match loss.reason.as_str() {
         "IP_INNOROUTES" | "IP_OUTNOROUTES" => true,
+        // Rules and tables are walked for what died there alone: a flood dies elsewhere.
         "NOT_SPECIFIED" if loss.key.netns == facts.node.netns => {
-            let usable = chosen_for(facts, &packet(facts, loss)).usable();
-            REFUSED_IN.contains(&loss.symbol()) && usable.is_none()
+            let usable = || chosen_for(facts, &packet(facts, loss)).usable();
+            REFUSED_IN.contains(&loss.symbol()) && usable().is_none()
         }
         _ => false,
     }
@@ -71,7 +76,7 @@ pub fn chosen<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Chosen<'a> {
 }
 
 /// Where no rule that is understood refuses it, one that goes by its mark may.
-pub fn chosen_for<'a>(facts: &Facts<'a>, packet: &Packet<'_>) -> Chosen<'a> {
+fn chosen_for<'a>(facts: &Facts<'a>, packet: &Packet<'_>) -> Chosen<'a> {
     let node = facts.node;
     match node.chosen(packet) {
         Chosen::Route(route) => node.may_refuse(packet).unwrap_or(Chosen::Route(route)),
