@@ -172,7 +172,12 @@ fn by_culprit<'a>(facts: &'a Facts<'_>, patterns: Vec<DropGroup<'a>>) -> Vec<Tak
 
 fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
     let (netns, patterns) = (taken.netns, &taken.patterns);
-    let worst = patterns.first()?;
+    // A policy that denies is meant to; but whoever writes one for what a pod may ask has forgotten its
+    // name server, where that is among it: then that is told, and not what is denied on purpose.
+    let policys = taken.culprit().is_some_and(is_policys) && netns == facts.node.netns;
+    let mut lookups = patterns.iter().filter(|p| p.port == DNS && !p.reply);
+    let lookup = lookups.next().filter(|_| policys);
+    let worst = lookup.or_else(|| patterns.first())?;
     let severity = patterns
         .iter()
         .filter_map(|p| losses::severity(facts, p))
@@ -200,12 +205,7 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
             "netfilter {at} drops {what} from {sender}: {packets} packets, none got through{then}"
         ),
     };
-    // A policy that denies is meant to; but whoever writes one for what a pod may ask has forgotten its
-    // name server, where that is among it.
-    let policys = taken.culprit().is_some_and(is_policys) && netns == facts.node.netns;
-    let lookups = |p: &DropGroup<'_>| p.port == DNS && !p.reply;
-    let lookups = patterns.iter().any(lookups);
-    let severity = match policys && !lookups {
+    let severity = match policys && lookup.is_none() {
         true => Severity::Info,
         false => severity,
     };

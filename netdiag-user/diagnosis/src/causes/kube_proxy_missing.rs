@@ -77,6 +77,10 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     };
     let (confidence, what) = match sure {
         true => (Confidence::Confirmed, t!("the ClusterIP {target}")),
+        false if services::evidence(facts, known, worst.server).is_none() => (
+            Confidence::Suspected,
+            t!("{target}, which most pods are told to ask for names"),
+        ),
         false => (
             Confidence::Suspected,
             t!("{target}, which only pods of one namespace call a Service's"),

@@ -33,7 +33,8 @@ use crate::{
     model::{
         interception::Redirect,
         pod::label,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Subject},
+        shell::CommandLine,
+        verdict::{Confidence, Finding, Fix, Subject},
     },
     pipeline::facts::Facts,
 };
@@ -77,8 +78,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     );
     finding.evidence.push(refusals::sockets(facts, worst, text));
     if let Some(redirect) = redirect {
-        finding.evidence.push(rule(facts, worst, redirect));
-        finding.fix = fix_redirect(facts, worst, redirect, &pod);
+        let rule = refusals::led(facts, worst, redirect);
+        finding.fix = fix_redirect(facts, worst, redirect, &pod, rule.confirm.clone());
+        finding.evidence.push(rule);
         return Some(finding);
     }
     finding.fix = Fix {
@@ -91,24 +93,14 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     Some(finding)
 }
 
-/// The rule in the pod that leads to the closed port.
-fn rule(facts: &Facts<'_>, refusal: &Refusal<'_>, redirect: &Redirect) -> Evidence {
+fn fix_redirect(
+    facts: &Facts<'_>,
+    refusal: &Refusal<'_>,
+    redirect: &Redirect,
+    pod: &str,
+    list: Option<CommandLine>,
+) -> Fix {
     let (port, to) = (refusal.attempts.port, redirect.port);
-    let text = t!(
-        "connections to port {port} are led to port {to}, where nobody listens: {}",
-        redirect.rule
-    );
-    let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
-    line.at = Some(refusal.link.name.clone());
-    let list = redirect.list.command();
-    line.confirm = list.map(|list| facts.node.inside(refusal.netns, list));
-    line
-}
-
-fn fix_redirect(facts: &Facts<'_>, refusal: &Refusal<'_>, redirect: &Redirect, pod: &str) -> Fix {
-    let (port, to) = (refusal.attempts.port, redirect.port);
-    let list = redirect.list.command();
-    let list = list.map(|list| facts.node.inside(refusal.netns, list));
     Fix {
         summary: t!(
             "start the program that takes port {to} in {pod} (a proxy, beside the pod's own program), \

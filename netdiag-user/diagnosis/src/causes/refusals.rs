@@ -359,6 +359,20 @@ fn drops(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Option<Evidence> {
     Some(line)
 }
 
+/// The rule in the pod that leads to a closed port.
+pub fn led(facts: &Facts<'_>, refusal: &Refusal<'_>, redirect: &Redirect) -> Evidence {
+    let (port, to) = (refusal.attempts.port, redirect.port);
+    let text = t!(
+        "connections to port {port} are led to port {to}, where nobody listens: {}",
+        redirect.rule
+    );
+    let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
+    line.at = Some(refusal.link.name.clone());
+    let list = redirect.list.command();
+    line.confirm = list.map(|list| facts.node.inside(refusal.netns, list));
+    line
+}
+
 /// What the pod's sockets are, as one line.
 pub fn sockets(facts: &Facts<'_>, refusal: &Refusal<'_>, text: String) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Socket, Origin::Configured, text);

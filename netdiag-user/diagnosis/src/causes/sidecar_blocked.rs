@@ -139,18 +139,7 @@ fn shut(facts: &Facts<'_>, refusal: &Refusal<'_>, closed: &Closed<'_>) -> Eviden
     let port = refusal.attempts.port;
     let proxy = sidecar::interception(facts, refusal);
     match closed {
-        Closed::Led(redirect) => {
-            let to = redirect.port;
-            let text = t!(
-                "connections to port {port} are led to port {to}, where nobody listens: {}",
-                redirect.rule
-            );
-            let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
-            line.at = Some(refusal.link.name.clone());
-            let list = redirect.list.command();
-            line.confirm = list.map(|list| facts.node.inside(refusal.netns, list));
-            line
-        }
+        Closed::Led(redirect) => refusals::led(facts, refusal, redirect),
         Closed::Own => {
             let led = proxy.and_then(|p| p.inbound.first().or(p.outbound.first()));
             let who = match (led, proxy.and_then(|p| p.proxies.first())) {

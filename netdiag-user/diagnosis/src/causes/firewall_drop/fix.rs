@@ -1,11 +1,29 @@
 //! What brings the packets through, by what took them.
+use std::net::IpAddr;
+
 use netdiag_lang::t;
 
 use crate::{
     causes::losses::DropGroup,
-    model::{gather::Rule, verdict::Fix},
+    model::{gather::Rule, shell::CommandLine, verdict::Fix},
     shell,
 };
+
+/// The client's address, and the server's.
+fn ends(worst: &DropGroup<'_>) -> (IpAddr, IpAddr) {
+    match worst.reply {
+        true => (worst.destination, worst.source),
+        false => (worst.source, worst.destination),
+    }
+}
+
+/// The old engine's rules, which nft does not list.
+fn legacy(worst: &DropGroup<'_>) -> CommandLine {
+    match worst.destination.is_ipv4() {
+        true => shell!("iptables-legacy-save -c"),
+        false => shell!("ip6tables-legacy-save -c"),
+    }
+}
 
 pub fn rule(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
     Fix {
@@ -37,10 +55,7 @@ pub fn policys(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
 
 /// The rule is right, the way back is not: conntrack sees one direction only.
 pub fn way_back(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
-    let (client, server) = match worst.reply {
-        true => (worst.destination, worst.source),
-        false => (worst.source, worst.destination),
-    };
+    let (client, server) = ends(worst);
     let entries = shell!("conntrack -L -s {} -d {}", client, server);
     Fix {
         summary: t!(
@@ -56,11 +71,7 @@ pub fn way_back(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
 
 /// The rule is right, and conntrack has let go of connections that their ends still use.
 pub fn forgotten(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
-    let ((client, _), (server, _)) = worst.ends();
-    let (client, server) = match worst.reply {
-        true => (server, client),
-        false => (client, server),
-    };
+    let (client, server) = ends(worst);
     Fix {
         summary: t!(
             "connection tracking takes these connections between {client} and {server} for invalid, \
@@ -122,10 +133,6 @@ pub fn one_of(worst: &DropGroup<'_>, rules: &[&Rule]) -> Fix {
 
 /// The reader of a queue is gone, or too slow for it.
 pub fn queue(worst: &DropGroup<'_>) -> Fix {
-    let legacy = match worst.destination.is_ipv4() {
-        true => shell!("iptables-legacy-save -c"),
-        false => shell!("ip6tables-legacy-save -c"),
-    };
     Fix {
         summary: t!(
             "start the program that reads the queue (an intrusion detection, a policy engine), or let \
@@ -136,22 +143,16 @@ pub fn queue(worst: &DropGroup<'_>) -> Fix {
         commands: vec![
             shell!("cat /proc/net/netfilter/nfnetlink_queue"),
             shell!("nft -a list ruleset"),
-            legacy,
+            legacy(worst),
         ],
     }
 }
 
 pub fn find(worst: &DropGroup<'_>) -> Fix {
-    let destination = worst.destination;
-    let legacy = if destination.is_ipv4() {
-        shell!("iptables-legacy-save -c")
-    } else {
-        shell!("ip6tables-legacy-save -c")
-    };
     let mut commands = vec![shell!("nft -a list ruleset")];
     // Older kernels report nftables' drops from nf_hook_slow too: then either may hold the rule.
     if !worst.losses.iter().any(|l| l.symbol() == "nft_do_chain") {
-        commands.push(legacy);
+        commands.push(legacy(worst));
     }
     Fix {
         summary: t!(

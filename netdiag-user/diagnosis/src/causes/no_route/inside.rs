@@ -19,6 +19,8 @@ use crate::{
 const COUNTER: &str = "Ip.OutNoRoutes";
 /// Programs look for a way now and then, to find out whether they are online.
 const REFUSED: u64 = 5;
+/// Routes of a pod that are told.
+const ROUTES: usize = 4;
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let sides = || facts.node.pod_sides.iter();
@@ -68,7 +70,10 @@ fn evidence(facts: &Facts<'_>, side: &PodSide, packets: u64) -> Vec<Evidence> {
     let mut counter = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
     counter.packets = Some(packets);
     counter.confirm = Some(inside(shell!("nstat -asz IpOutNoRoutes")));
-    let ways: Vec<_> = side.ways.iter().map(|(to, _)| to.to_string()).collect();
+    // A pod may have given itself thousands.
+    let ways = side.ways.iter().take(ROUTES).map(|(to, _)| to.to_string());
+    let mut ways: Vec<_> = ways.collect();
+    ways.extend((side.ways.len() > ROUTES).then(|| "…".to_owned()));
     let text = t!("the pod has routes to {} alone", ways.join(t!(", ")));
     let mut routes = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
     routes.confirm = Some(inside(shell!("ip route show")));
@@ -77,12 +82,19 @@ fn evidence(facts: &Facts<'_>, side: &PodSide, packets: u64) -> Vec<Evidence> {
 
 fn fix(facts: &Facts<'_>, side: &PodSide) -> Fix {
     let link = link_of(facts, side);
-    // Whoever is on the same bridge has the same gateway.
+    // Whoever is on the same bridge has the same gateway, where that is this node: another pod may have
+    // set its own.
     let beside = |other: &&PodSide| {
         let other = link_of(facts, other);
         link.is_some_and(|l| l.master.is_some() && other.is_some_and(|o| o.master == l.master))
     };
-    let by = facts.node.pod_sides.iter().filter(beside).find_map(gateway);
+    let by = facts
+        .node
+        .pod_sides
+        .iter()
+        .filter(beside)
+        .filter_map(gateway);
+    let by = by.into_iter().find(|gateway| facts.owns(*gateway));
     let add = by.map(|gateway| shell!("ip route add default via {}", gateway));
     let show = shell!("ip route show");
     Fix {

@@ -10,6 +10,7 @@ use crate::{
     },
     model::{
         node::{Link, PodSide},
+        total::Total,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, Loss},
@@ -52,7 +53,7 @@ fn differs(facts: &Facts<'_>, link: &Link, side: &PodSide) -> Option<(u64, Findi
     }
     let crossing = |l: &Loss| CROSSING.contains(&l.symbol()) && here(l);
     let patterns = losses::patterns(facts, crossing);
-    let packets = patterns.iter().map(losses::DropGroup::packets).sum();
+    let packets = patterns.iter().map(losses::DropGroup::packets).total();
     if patterns.is_empty() {
         return None;
     }
