@@ -60,6 +60,17 @@ impl Service {
     }
 }
 
+/// Ports that a rule leads on to somebody (DNAT), whoever made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Published {
+    /// Nothing where it is any address of the node's own family.
+    pub address: Option<IpAddr>,
+    pub ipv6: bool,
+    pub protocol: u8,
+    /// The first and the last of them.
+    pub ports: (u16, u16),
+}
+
 /// An address that somebody on the node says is a Service's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
@@ -83,6 +94,9 @@ pub struct Word {
     pub sure: bool,
 }
 
+/// Ports that are kept of rules that are no Service's: a node has some hundred containers.
+const MOST_PUBLISHED: usize = 1024;
+
 /// Everything that is known of Services without asking the API.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Services {
@@ -90,6 +104,9 @@ pub struct Services {
     /// Ports at which Services are reached by any address of the node's: theirs is unspecified.
     #[serde(default)]
     pub node_ports: Vec<Service>,
+    /// Ports that other rules than kube-proxy's lead on: hostPorts, Docker's, somebody's own.
+    #[serde(default)]
+    pub published: Vec<Published>,
     /// Chains of kube-proxy's are there, even if no Service is in them.
     pub kube_proxy: bool,
     /// Processes of this node that keep such rules up to date.
@@ -117,6 +134,24 @@ impl Services {
         let own = |s: &&Service| s.address.is_ipv4() == address.is_ipv4();
         let same = |s: &&Service| own(s) && (s.port, s.protocol) == (port, protocol);
         self.node_ports.iter().find(same)
+    }
+
+    /// Whether some rule leads connections to that address and port on; `own` says that the address is
+    /// the node's.
+    pub fn publishes(&self, (address, port): (IpAddr, u16), protocol: u8, own: bool) -> bool {
+        self.published.iter().any(|it| {
+            let there = it.address.map_or(own, |a| a == address);
+            let family = it.ipv6 == address.is_ipv6();
+            let (first, last) = it.ports;
+            there && family && it.protocol == protocol && (first..=last).contains(&port)
+        })
+    }
+
+    /// Notes one of these, while there is room.
+    pub fn publish(&mut self, it: Published) {
+        if self.published.len() < MOST_PUBLISHED && !self.published.contains(&it) {
+            self.published.push(it);
+        }
     }
 
     /// Notes a rule for a port of the node's own. One rule may lead connections on that another one

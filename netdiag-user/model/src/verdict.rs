@@ -224,6 +224,10 @@ pub struct Finding {
     /// What it has to do with other findings.
     #[serde(skip)]
     pub ties: Ties,
+    /// Somebody is known to want this: a rule for an explicit range, a policy of an agent that runs. Of
+    /// what is not, an info finding leaves the conversation unexplained.
+    #[serde(skip)]
+    pub meant: bool,
     /// When the first packet or fact of this finding was seen.
     #[schemars(extend("format" = TIME))]
     pub first_seen: String,
@@ -264,6 +268,7 @@ impl Finding {
             about: Vec::new(),
             scope: Scope::default(),
             ties: Ties::default(),
+            meant: false,
             first_seen: String::new(),
             last_seen: String::new(),
             named_at: None,

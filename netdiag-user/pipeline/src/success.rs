@@ -1,10 +1,10 @@
 //! What gets through in spite of losses: then they are no pattern.
 use std::hash::BuildHasher;
 
-use netdiag_common::{dns::PORT as DNS, hop};
+use netdiag_common::{dns::PORT as DNS, flow::FlowKey, hop};
 
 use super::{
-    facts::{Data, Facts, Loss},
+    facts::{Data, Facts, HopFlow, Loss},
     picture::PATTERN,
 };
 use crate::model::{
@@ -20,6 +20,11 @@ const PSH: u32 = 8;
 
 /// Data sent again for so long is lost for good: what is lost by chance arrives the second time.
 const AGAIN: u64 = 2_000_000_000;
+
+/// A packet that opens a connection is sent once more after a second (RFC 6298): lost both times, and as
+/// often as it was sent, it is no chance.
+const AGAIN_TIMES: u64 = 2;
+const RETRY: u64 = 900_000_000;
 
 /// Which end of a lost packet's flow is the server, and by which port.
 pub struct Service {
@@ -158,8 +163,44 @@ impl Facts<'_> {
 
     /// Whether the conversation of a lost packet goes on all the same, or may for all that is known.
     pub fn goes_on(&self, loss: &Loss) -> bool {
-        !would_be_seen(self, loss)
-            || !self.is_cut_off(loss) && self.success().despite(loss, &Service::of(loss))
+        if !would_be_seen(self, loss) {
+            return true;
+        }
+        let dead = || self.is_cut_off(loss) || self.never_opened(loss);
+        self.success().despite(loss, &Service::of(loss)) && !dead()
+    }
+
+    /// Whether a connection's first packet, or the answer to it, is lost each time that it is sent, and
+    /// nothing of this very connection ever came through: what others have to the same server goes
+    /// another way, by another backend, link or rule.
+    fn never_opened(&self, loss: &Loss) -> bool {
+        let lost = &loss.dropped;
+        let opens = loss.flow().protocol == TCP && lost.tcp_flags & SYN != 0;
+        // By chance the second try is not lost where the first one was.
+        if !opens || lost.packets < AGAIN_TIMES || lost.last.saturating_sub(lost.first) < RETRY {
+            return false;
+        }
+        let answer = lost.tcp_flags & ACK != 0;
+        let asks = match answer {
+            true => loss.flow().reversed(),
+            false => *loss.flow(),
+        };
+        let seen = |flow: &FlowKey, wanted: &dyn Fn(&HopFlow) -> bool| {
+            let journey = self.journeys().get(flow);
+            journey.is_some_and(|j| j.hops.iter().any(|h| wanted(h)))
+        };
+        let has = |h: &HopFlow, flags: u32| h.hop.flags & flags == flags;
+        // Who acknowledges was answered. An answer that is lost itself proves nothing.
+        let opened = |flow: &FlowKey| {
+            let accepted = |h: &HopFlow| has(h, hop::SYN | hop::ACK) && h.hop.first > lost.first;
+            seen(flow, &|h| has(h, hop::ACK)) || !answer && seen(&flow.reversed(), &accepted)
+        };
+        let pair = self.legs().pair(&asks).map(|(from, to, _)| [from, to]);
+        !pair
+            .into_iter()
+            .flatten()
+            .chain([asks])
+            .any(|flow| opened(&flow))
     }
 
     /// Whether an established connection's data is lost again and again, and the other end of this very

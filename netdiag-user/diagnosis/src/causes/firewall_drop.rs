@@ -39,6 +39,7 @@
 //! # Fix
 //! Change or remove the rule. If it implements a NetworkPolicy, allow the traffic in the policy.
 mod fix;
+mod meant;
 mod too_big;
 
 use netdiag_common::dns::PORT as DNS;
@@ -174,7 +175,14 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
     let (netns, patterns) = (taken.netns, &taken.patterns);
     // A policy that denies is meant to; but whoever writes one for what a pod may ask has forgotten its
     // name server, where that is among it: then that is told, and not what is denied on purpose.
-    let policys = taken.culprit().is_some_and(is_policys) && netns == facts.node.netns;
+    let here = netns == facts.node.netns;
+    let policys = here && taken.culprit().and_then(meant::engine).is_some();
+    let standing = patterns
+        .iter()
+        .filter_map(|p| losses::standing(facts, p))
+        .max()?;
+    let culprit = taken.culprit().filter(|_| here);
+    let meant = culprit.is_some_and(|rule| meant::is_meant(facts, rule, standing));
     let mut lookups = patterns.iter().filter(|p| p.port == DNS && !p.reply);
     let lookup = lookups.next().filter(|_| policys);
     let worst = lookup.or_else(|| patterns.first())?;
@@ -205,7 +213,8 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
             "netfilter {at} drops {what} from {sender}: {packets} packets, none got through{then}"
         ),
     };
-    let severity = match policys && lookup.is_none() {
+    let meant = meant && lookup.is_none();
+    let severity = match meant {
         true => Severity::Info,
         false => severity,
     };
@@ -215,6 +224,7 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
         None => severity,
     };
     let mut finding = losses::finding(facts, ID, severity, patterns, summary);
+    finding.meant = meant && error.is_none();
     finding
         .evidence
         .extend(error.as_ref().map(too_big::TooBig::evidence));
@@ -255,17 +265,6 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
         *command = facts.node.inside(netns, std::mem::take(command));
     }
     Some(finding)
-}
-
-/// Chains of those who carry out network policies by netfilter (Calico, kube-router, Weave). In the
-/// node's own namespace only root makes chains.
-fn is_policys(rule: &Rule) -> bool {
-    let mut words = rule.place.split_whitespace();
-    let of = ["cali-", "KUBE-POD-FW-", "KUBE-NWPLCY-", "WEAVE-NPC"];
-    words.any(|word| {
-        of.iter()
-            .any(|start| word.trim_matches('"').starts_with(start))
-    }) && rule.policy_at().is_none()
 }
 
 /// The namespace whose rules took the packets; drops without one are told as the node's.
@@ -332,6 +331,8 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let own = patterns.iter().filter(|p| !p.reply);
     let own = own.map(|p| ((p.destination, p.port), p.protocol));
     wants.extend(published::wants(facts, own));
+    let rules = facts.gathered.rules(facts.node.netns).iter();
+    wants.extend(rules.filter(|r| r.counted).filter_map(meant::want));
     needs.extend(wants.into_iter().map(Need::detail));
     needs
 }

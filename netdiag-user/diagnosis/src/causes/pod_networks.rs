@@ -115,6 +115,31 @@ pub fn own_network(facts: &Facts<'_>, address: IpAddr) -> Option<Prefix> {
     local_networks(facts).find(|network| network.contains(address))
 }
 
+/// A network beside this node's own, as large as that, which a route of its own leads to by a next hop:
+/// so host-gw and BGP reach other nodes' pods.
+pub fn beside_own(facts: &Facts<'_>, address: IpAddr) -> Option<Prefix> {
+    let route = facts.route_to(address)?;
+    let to = route.destination;
+    let led = route.kind == RouteKind::Unicast && route.gateway.is_some() && !to.is_anywhere();
+    // Calico keeps a refusing route for the range that its pods here have.
+    let blocks = facts.node.routes.iter().filter(|r| {
+        let has = |a: &IpAddr| r.destination.contains(*a);
+        let mut pods = facts.node.pod_sides.iter().flat_map(|s| &s.addresses);
+        r.kind == RouteKind::Refusing && !r.destination.is_anywhere() && pods.any(has)
+    });
+    let mut own = local_networks(facts).chain(blocks.map(|r| r.destination));
+    let widest = if address.is_ipv4() {
+        WIDEST.0
+    } else {
+        WIDEST.1
+    };
+    let beside = |own: Prefix| {
+        let family = own.address.is_ipv4() == to.address.is_ipv4();
+        family && own.length == to.length && own != to && common(own, to).length >= widest
+    };
+    (led && own.any(beside)).then_some(to)
+}
+
 /// Networks of this node's own pods.
 fn local_networks<'f>(facts: &'f Facts<'_>) -> impl Iterator<Item = Prefix> + 'f {
     let bridges = facts.node.links.iter();

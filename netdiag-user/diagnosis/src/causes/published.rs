@@ -5,6 +5,7 @@ use crate::{
     model::{
         flow::{TCP, UDP},
         gather::{Reach, Want, reach},
+        services::Service,
     },
     pipeline::facts::Facts,
 };
@@ -27,13 +28,27 @@ pub fn by_a_socket(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u
 }
 
 /// Whether a rule of the node leads it on, or one for a Service is about it, by its address or by a port
-/// of the node's.
+/// of the node's: a NodePort, a hostPort, a balancer's address, whatever is translated here.
 pub fn by_a_rule(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u8) -> bool {
     let services = facts.gathered.services();
     let own = facts.owns(server);
     services.is_some_and(|s| {
         s.rule(server, port, protocol).is_some()
             || own && s.node_port(server, port, protocol).is_some()
+            || s.publishes((server, port), protocol, own)
+    })
+}
+
+/// Whether a rule leads it on to somebody: one that refuses because there are no endpoints does not.
+pub fn is_led_on(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u8) -> bool {
+    let own = facts.owns(server);
+    facts.gathered.services().is_some_and(|s| {
+        let rules = [
+            s.rule(server, port, protocol),
+            s.node_port(server, port, protocol).filter(|_| own),
+        ];
+        let leads = |rule: &Service| !rule.backends.is_empty() && !rule.rejected;
+        rules.into_iter().flatten().any(leads) || s.publishes((server, port), protocol, own)
     })
 }
 

@@ -35,7 +35,7 @@ use netdiag_lang::{mark, t};
 
 use super::{
     followed,
-    losses::{self, DropGroup},
+    losses::{self, DropGroup, Standing},
     need::Need,
     overlay, services,
     traffic_policy::{by_api, is_local_only, ready},
@@ -144,7 +144,7 @@ fn name(facts: &Facts<'_>, rule: &Service, asked: &str) -> String {
 /// Strangers are kept out as the policy says, load balancers that probe each node among them; pods
 /// and nodes were sent here.
 fn severity(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Severity {
-    let bad = losses::severity(facts, pattern) >= Some(Severity::Warning);
+    let bad = losses::standing(facts, pattern) == Some(Standing::Ours);
     match bad || losses::is_peer(facts, pattern.source) {
         true => Severity::Warning,
         false => Severity::Info,
@@ -162,7 +162,9 @@ fn told(facts: &Facts<'_>, rule: &Service, patterns: &[DropGroup<'_>]) -> Option
          is here; {packets} packets from {}, none got through",
         worst.sender(facts),
     );
-    let finding = losses::finding(facts, ID, severity, patterns, summary);
+    let mut finding = losses::finding(facts, ID, severity, patterns, summary);
+    // The Service's own policy says so.
+    finding.meant = true;
     Some(with_rule(finding, facts, rule, (policy, name)))
 }
 

@@ -17,7 +17,8 @@
 //!
 //! # Look-alikes
 //! Programs of Cilium, Calico's eBPF dataplane and the AWS network policy agent on the node's links
-//! implement NetworkPolicies: the finding is info and says where to ask them. `lsm-denied`: programs on
+//! implement NetworkPolicies, and lose packets by their own faults too: the finding is a suspicion and says
+//! where to ask them which it is. `lsm-denied`: programs on
 //! cgroups. `nic-queue-full`: a qdisc drops what it has no room for (QDISC_DROP). XDP in a NIC's driver
 //! drops packets before the kernel sees them: they are missing on the uplink, without a drop.
 //!
@@ -301,9 +302,11 @@ impl<'a> Taken<'a> {
     fn told(&self, facts: &Facts<'_>) -> Option<Finding> {
         let (spot, worst) = (self.spots.first()?, self.patterns.first()?);
         let severities = self.patterns.iter().map(|p| losses::severity(facts, p));
+        // Whether a policy denies it, nobody here can tell.
+        let severity = severities.flatten().max()?;
         let severity = match spot.dataplane() {
-            Some(_) => Severity::Info,
-            None => severities.flatten().max()?,
+            Some(_) => severity.max(Severity::Warning),
+            None => severity,
         };
         let more = match self.spots.len() {
             1 => String::new(),
@@ -317,8 +320,12 @@ impl<'a> Taken<'a> {
             worst.sender(facts),
             self.patterns.iter().map(DropGroup::packets).total(),
         );
+        let summary = match spot.dataplane() {
+            Some(dataplane) => t!("{summary}: a policy, or a fault of {}", dataplane.name()),
+            None => summary,
+        };
         let mut finding = losses::finding(facts, ID, severity, &self.patterns, summary);
-        if spot.culprit().is_none() {
+        if spot.culprit().is_none() || spot.dataplane().is_some() {
             finding.confidence = Confidence::Suspected;
         }
         finding.blames(self.subject(facts, spot));
@@ -395,7 +402,7 @@ fn holder(filter: &LinkFilter) -> String {
         .map_or_else(String::new, |one| t!(" ({one} holds it)"))
 }
 
-/// What is meant to be dropped.
+/// What the dataplane itself says of its drops tells a policy from a fault.
 fn by_policy(dataplane: Dataplane, target: &str) -> Fix {
     let name = dataplane.name();
     let commands = match dataplane {
@@ -409,10 +416,16 @@ fn by_policy(dataplane: Dataplane, target: &str) -> Fix {
             "tail -n 50 /var/log/aws-routed-eni/network-policy-agent.log"
         )],
     };
+    let says = match dataplane {
+        Dataplane::Cilium => "\"Policy denied\"",
+        Dataplane::Calico => "\"Dropped by policy\"",
+        Dataplane::AwsNetworkPolicy => "DENY",
+    };
     Fix {
         summary: t!(
-            "nothing, where a policy is to keep {target} out; else allow it in the NetworkPolicy that \
-             {name} implements"
+            "ask {name} why it drops {target}: where it says {says}, a NetworkPolicy keeps it out \
+             (allow it there, or leave it so); any other reason is a fault of {name}, to be looked for \
+             in its agent's log and state on this node"
         ),
         commands,
     }

@@ -22,7 +22,7 @@ pub enum Kind {
 use self::Kind::{Kernel, Label, Name, Release, Setting, Text, Time};
 
 /// A member that is new stands here after somebody thought about it; until then it is a name.
-const PLACES: [(&str, &str, Kind); 141] = [
+const PLACES: [(&str, &str, Kind); 142] = [
     ("Backend", "addresses", Text),
     ("Backend", "node", Name),
     ("Backend", "pod", Name),
@@ -113,6 +113,7 @@ const PLACES: [(&str, &str, Kind); 141] = [
     ("PolicyRule", "iif", Name),
     ("PolicyRule", "line", Text),
     ("Port", "name", Name),
+    ("Published", "address", Text),
     ("Qdisc", "kind", Text),
     ("RangeSet", "conf", Text),
     ("RangeSet", "network", Name),

@@ -1,3 +1,5 @@
+mod meant;
+
 use netdiag_common::flow::FlowKey;
 
 use super::*;
@@ -413,32 +415,6 @@ fn a_rule_that_takes_frag_needed_is_told_with_the_flows_that_hang() {
     let found = judged(Vec::new());
     assert_eq!(found.severity, Severity::Info);
     assert!(!found.summary.contains("needed"), "{}", found.summary);
-}
-
-/// As Calico, kube-router and Weave name their chains; a rule of somebody else's may look like any.
-#[test]
-fn policies_deny_as_they_are_meant_to() {
-    let rule = |place: &str, text: &str| Rule {
-        place: place.into(),
-        text: text.into(),
-        packets: 4,
-        origin: RuleOrigin::default(),
-        counted: true,
-    };
-    for place in [
-        "filter cali-tw-cali1234",
-        "filter KUBE-POD-FW-ABCD",
-        "filter WEAVE-NPC-EGRESS",
-    ] {
-        assert!(is_policys(&rule(place, "-j DROP")), "{place}");
-    }
-    for place in [
-        "filter FORWARD",
-        "inet calico-like forward",
-        "filter KUBE-FORWARD",
-    ] {
-        assert!(!is_policys(&rule(place, "-j DROP")), "{place}");
-    }
 }
 
 /// Data that is dropped for so many seconds, of a connection whose server was heard before that, beside one

@@ -7,7 +7,7 @@ mod severity;
 pub use by_hand::dropped_like;
 pub use report::{drop_evidence, finding};
 pub use scattered::with_scattered;
-pub use severity::{is_peer, is_published, severity};
+pub use severity::{Standing, is_peer, is_published, severity, standing};
 
 use std::{
     collections::{BTreeMap, HashSet},

@@ -10,28 +10,54 @@ use crate::{
     pipeline::facts::Facts,
 };
 
-/// What a pod or a node sends is meant to arrive; what the outside sends to a pod may be kept
-/// out on purpose, by a Service's address or port too; what it sends to the node is scanned and
-/// dropped all day, and worth a word only where somebody on the node takes it.
-pub fn severity(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Severity> {
+/// Whose trouble it is that packets of a pattern die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// A stranger's, sent to what the node itself serves or to a pod's own address: firewalls keep them
+    /// out all day.
+    Stranger,
+    /// A stranger's, sent to what is led on here for everybody: a Service, a NodePort, a hostPort, a
+    /// balancer's address.
+    Published,
+    /// A pod, this node or another one sent it, or it answers what they asked.
+    Ours,
+}
+
+/// Nothing where nobody misses them: what the outside sends to a node's ports is scanned and dropped all
+/// day, and worth a word only where somebody takes it there.
+pub fn standing(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Standing> {
     let pod = |address| facts.is_local_pod(address) || facts.pods.by_address(address).is_some();
     let sent = pod(pattern.source) || facts.owns(pattern.source);
     if sent || is_answer(facts, pattern) {
-        Some(Severity::Warning)
-    } else if !pod(pattern.destination) {
-        let offered = translated(facts, pattern)
-            || is_published(facts, pattern)
-            || is_a_services(facts, pattern);
-        let bad = match is_peer(facts, pattern.source) {
-            true => Severity::Warning,
-            false => Severity::Info,
-        };
-        offered.then_some(bad)
-    } else if in_cluster(facts, pattern.source) {
-        Some(Severity::Warning)
-    } else {
-        Some(Severity::Info)
+        return Some(Standing::Ours);
     }
+    let published = || translated(facts, pattern) || is_led_on(facts, pattern);
+    let served = || is_published(facts, pattern) || is_a_services(facts, pattern);
+    match pod(pattern.destination) {
+        true if in_cluster(facts, pattern.source) => Some(Standing::Ours),
+        true if published() => Some(Standing::Published),
+        true => Some(Standing::Stranger),
+        false if is_peer(facts, pattern.source) => {
+            (published() || served()).then_some(Standing::Ours)
+        }
+        false if published() => Some(Standing::Published),
+        false => served().then_some(Standing::Stranger),
+    }
+}
+
+/// What a pod or a node sends is meant to arrive, and what is published is meant to be reached; what
+/// else the outside sends may be kept out on purpose.
+pub fn severity(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Severity> {
+    Some(match standing(facts, pattern)? {
+        Standing::Stranger => Severity::Info,
+        Standing::Published | Standing::Ours => Severity::Warning,
+    })
+}
+
+/// To an address and port that a rule leads on, whoever made it.
+fn is_led_on(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let server = (pattern.destination, pattern.port);
+    !pattern.reply && published::is_led_on(facts, server, pattern.protocol)
 }
 
 /// To a Service's address and port: its rule may be for some sources alone (loadBalancerSourceRanges).

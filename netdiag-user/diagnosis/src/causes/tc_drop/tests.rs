@@ -156,11 +156,14 @@ fn the_other_side_of_a_link_is_not_asked() {
 }
 
 #[test]
-fn a_dataplanes_own_policy_is_meant() {
+fn a_dataplanes_drop_is_a_policy_or_a_fault() {
     let cilium = || program(10, "cil_from_contai", Some(Dataplane::Cilium));
     let finding = one(vec![cilium()]);
-    assert_eq!(finding.severity, Severity::Info);
-    assert!(finding.fix.summary.starts_with("nothing, where a policy"));
+    assert_eq!(finding.severity, Severity::Warning);
+    assert_eq!(finding.confidence, Confidence::Suspected);
+    assert!(!finding.meant);
+    assert!(finding.summary.ends_with("a policy, or a fault of Cilium"));
+    assert!(finding.fix.summary.contains("\"Policy denied\""));
     assert!(
         finding.fix.commands[0]
             .text()
@@ -168,7 +171,7 @@ fn a_dataplanes_own_policy_is_meant() {
     );
     // Many a program beside it only looks on.
     let finding = one(vec![cilium(), program(11, "watcher", None)]);
-    assert_eq!(finding.severity, Severity::Info);
+    assert_eq!(finding.severity, Severity::Warning);
     assert_eq!(finding.confidence, Confidence::Suspected);
 }
 

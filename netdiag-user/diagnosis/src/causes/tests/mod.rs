@@ -3,6 +3,7 @@ use netdiag_common::hop::{
     self, ACK, EGRESS, FROM_DEVICE, FROM_OVERHEAD, INGRESS, Outer, OuterKey, VXLAN,
 };
 
+mod outages;
 mod paths;
 
 use super::daemon::FINDS_CALICO;

@@ -6,7 +6,7 @@ use netdiag_lang::t;
 
 use super::{
     super::{published, stall},
-    drops,
+    drops, owed,
     strays::Strays,
 };
 use crate::{
@@ -158,15 +158,38 @@ fn silent<'a>(
         .filter(stuck)
         .cloned()
         .collect();
-    // Who speaks by UDP may want no answer, unless others come that nobody takes.
-    let expected = || all.port == DNS || strays.answers(facts, &tries).is_some();
+    // Who speaks by UDP may want no answer, unless others come that nobody takes, or a Service's address
+    // leaves untranslated.
+    let service = || owed::is_service(facts, all.server);
+    let expected = || all.port == DNS || service() || strays.answers(facts, &tries).is_some();
     let asks = all.protocol == TCP || all.protocol == UDP && expected();
     let first = tries.first()?.first();
     let worked = |t: &Connection<'_>| !is_silent(facts, t) && t.worked_after(first);
+    // What the node translates is a conversation with each of those that it is translated to: one that
+    // is dead beside others that answer counts.
+    let others = || all.tries.iter().filter(|t| worked(t));
+    let tries = match others().next() {
+        None => tries,
+        Some(_) => behind_a_dead_one(tries, others()),
+    };
+    tries.first()?;
     let silent = ConnectionGroup { tries, ..*all };
     let again = silent.packets() >= ASKED || silent.tries.iter().any(backs_off);
-    let pattern = asks && again && !all.tries.iter().any(worked);
-    pattern.then_some(silent)
+    (asks && again).then_some(silent)
+}
+
+/// Those that were translated to somebody who took none of the tries that worked.
+fn behind_a_dead_one<'a, 'f>(
+    silent: Rc<[Connection<'a>]>,
+    worked: impl Iterator<Item = &'f Connection<'a>>,
+) -> Rc<[Connection<'a>]>
+where
+    'a: 'f,
+{
+    let backend = |t: &Connection<'_>| t.became.map(|leg| (leg.destination, leg.destination_port));
+    let alive: BTreeSet<_> = worked.filter_map(backend).collect();
+    let dead = |t: &&Connection<'_>| backend(t).is_some_and(|it| !alive.contains(&it));
+    silent.iter().filter(dead).cloned().collect()
 }
 
 /// Two SYNs so far apart are not the first ones: the run began in the middle of it.

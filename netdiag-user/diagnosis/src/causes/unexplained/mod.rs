@@ -7,17 +7,21 @@
 //!   verdict is `incomplete`.
 //! - It left by an uplink or a tunnel. Then this node did its part, and the network or the other
 //!   end did not: a client that tries a dead address of the world's is everyday. It is told, and
-//!   the node is healthy all the same, unless nobody behind the same next hop answers anybody (see
-//!   `next_hops`), or only what is larger gets stuck (see `clues`): its MTU may be this node's fault.
+//!   the node is healthy all the same, unless the other end is the cluster's own, or this node chose a
+//!   source, a way back or no translation that nobody expects (see `owed`), nobody behind the same next
+//!   hop answers anybody (see `next_hops`), or only what is larger gets stuck (see `clues`): its MTU may
+//!   be this node's fault.
 //!
 //! What got through in the end is not stuck, nor what was refused: RST is an answer. A name server
 //! that answers the cluster's names with errors alone, or after seconds, is told all the same: see
-//! `lookups`. So is UDP that is answered from an address that nobody asked: see `strays`.
+//! `lookups`. So is UDP that is answered from an address that nobody asked: see `strays`. What a finding
+//! of severity info is about is explained only where somebody is known to mean it.
 mod candidates;
 mod clues;
 mod drops;
 mod lookups;
 mod next_hops;
+mod owed;
 mod passages;
 mod strays;
 
@@ -28,6 +32,7 @@ use netdiag_lang::t;
 use self::{
     candidates::{Candidate, candidates},
     next_hops::Ways,
+    owed::Owed,
 };
 use super::{isolation, overlay, published};
 use crate::{
@@ -37,7 +42,7 @@ use crate::{
         gather::Want,
         pod::label,
         roles::Role,
-        verdict::{Finding, PodRole, Unexplained},
+        verdict::{Finding, PodRole, Severity, Unexplained},
     },
     pipeline::facts::{Facts, HopFlow},
     shell,
@@ -50,16 +55,21 @@ const NAMED: usize = 5;
 pub fn unexplained(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> {
     let mut all = candidates(facts);
     all.retain(|c| !explained(facts, c, findings));
-    let ways = Ways::new(facts, &all);
+    let known = Known {
+        facts,
+        ways: Ways::new(facts, &all),
+        owed: Owed::new(facts),
+        findings,
+    };
     for candidate in &mut all {
         let apart = isolation::between(facts, candidate.client, candidate.far());
         candidate.dropped = apart.map(|a| a.text()).or(candidate.dropped.take());
     }
-    let (ours, others): (Vec<_>, Vec<_>) = all.iter().partition(|c| is_ours(facts, &ways, c));
-    let mut told = tell(facts, &ours, true, |c| here(facts, &ways, c));
+    let (ours, others): (Vec<_>, Vec<_>) = all.iter().partition(|c| is_ours(&known, c));
+    let mut told = tell(facts, &ours, true, |c| here(&known, c));
     told.extend(lookups::failing(facts, findings));
     told.extend(lookups::slow(facts, findings));
-    told.extend(tell(facts, &others, false, |c| elsewhere(facts, &ways, c)));
+    told.extend(tell(facts, &others, false, |c| elsewhere(&known, c)));
     told
 }
 
@@ -72,12 +82,33 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
     let tracked = clients.into_iter().take(NAMED).map(Want::Tracked);
     let elsewhere = all.iter().filter(|c| !facts.owns(c.client));
     let own = elsewhere.map(|c| ((c.server, c.port), c.protocol));
-    tracked.chain(published::wants(facts, own)).collect()
+    let leaving = all.iter().filter_map(|c| owed::leaving(facts, c));
+    let leaving: BTreeSet<_> = leaving.take(NAMED).collect();
+    // What strangers ask for may be led on here.
+    let stranger = |a: IpAddr| !facts.owns(a) && !facts.is_local_pod(a);
+    let led = |c: &&Candidate| stranger(c.client) && !facts.is_local_pod(c.server);
+    let services = all.iter().find(led).map(|_| Want::Services);
+    tracked
+        .chain(services)
+        .chain(published::wants(facts, own))
+        .chain(leaving.into_iter().map(Want::SourceNat))
+        .collect()
+}
+
+/// What all candidates are told with.
+struct Known<'f, 'a> {
+    facts: &'f Facts<'a>,
+    ways: Ways<'f>,
+    owed: Owed<'f, 'a>,
+    findings: &'f [Finding],
 }
 
 /// Where sizes decide, this node's own MTU may be the wrong one.
-fn is_ours(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> bool {
-    !left(candidate) || ways.doubtful(candidate) || clues::sizes(facts, candidate).is_some()
+fn is_ours(known: &Known<'_, '_>, candidate: &Candidate) -> bool {
+    !left(candidate)
+        || known.ways.doubtful(candidate)
+        || clues::sizes(known.facts, candidate).is_some()
+        || known.owed.question(candidate).is_some()
 }
 
 /// Whether it went out of this node as far as its hooks see.
@@ -97,17 +128,25 @@ fn left(candidate: &Candidate) -> bool {
 
 /// A finding that accounts for its conversation, or for what all goes by that it goes by.
 fn explained(facts: &Facts<'_>, candidate: &Candidate, findings: &[Finding]) -> bool {
-    let own = |f: &Finding| {
-        let mut ends = candidate.ends();
-        ends.any(|(client, server)| {
-            let has = |client| f.scope.has(candidate.protocol, client, server);
-            has(client) || has(candidate.client)
-        })
-    };
-    findings.iter().any(own) || {
-        let passages = passages::of(facts, candidate);
-        findings.iter().any(|f| f.scope.passes(&passages))
-    }
+    let settles = |f: &&Finding| f.severity > Severity::Info || f.meant;
+    findings
+        .iter()
+        .filter(settles)
+        .any(|f| is_about(f, candidate))
+        || {
+            let passages = passages::of(facts, candidate);
+            let mut settled = findings.iter().filter(settles);
+            settled.any(|f| f.scope.passes(&passages))
+        }
+}
+
+/// Whether a finding names that conversation.
+fn is_about(finding: &Finding, candidate: &Candidate) -> bool {
+    let mut ends = candidate.ends();
+    ends.any(|(client, server)| {
+        let has = |client| finding.scope.has(candidate.protocol, client, server);
+        has(client) || has(candidate.client)
+    })
 }
 
 fn tell(
@@ -138,7 +177,8 @@ fn tell(
     all.iter().take(NAMED).enumerate().map(line).collect()
 }
 
-fn here(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> String {
+fn here(known: &Known<'_, '_>, candidate: &Candidate) -> String {
+    let (facts, ways) = (known.facts, &known.ways);
     if let Some(answers) = candidate.stray {
         return strays::text(candidate.server, answers);
     }
@@ -146,6 +186,16 @@ fn here(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> String {
     if left(candidate) {
         if let Some(sizes) = clues::sizes(facts, candidate) {
             return sizes.text(candidate);
+        }
+        if let Some(question) = known
+            .owed
+            .question(candidate)
+            .filter(|_| !ways.doubtful(candidate))
+        {
+            let by = candidate.last.as_ref().map_or("", |h| h.interface.as_str());
+            return t!(
+                "left this node by {by}, and {question}: {path}, and watch at the other end too"
+            );
         }
         let way = ways.name(candidate);
         let entry = ways.permanent(candidate);
@@ -176,10 +226,17 @@ fn here(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> String {
              {get} and the routes there tell who is wrong"
         );
     }
+    if let Some(finding) = known.findings.iter().find(|f| is_about(f, candidate)) {
+        return t!(
+            "{seen}{dropped}; {} names who drops it, and nothing says that this is meant: {path}",
+            finding.cause
+        );
+    }
     t!("{seen}{dropped}; no cause explains it: {path}")
 }
 
-fn elsewhere(facts: &Facts<'_>, ways: &Ways<'_>, candidate: &Candidate) -> String {
+fn elsewhere(known: &Known<'_, '_>, candidate: &Candidate) -> String {
+    let (facts, ways) = (known.facts, &known.ways);
     if let Some(answers) = candidate.stray {
         return strays::text(candidate.server, answers);
     }

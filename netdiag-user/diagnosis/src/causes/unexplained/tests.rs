@@ -101,10 +101,18 @@ fn what_is_explained_answered_or_refused_is_not_stuck() {
         flows.push(at(back, POD, true, PLAIN, says(9 * SECOND, flags)));
         assert_eq!(judged(flows), (false, String::new()));
     }
-    let mut finding = Finding::new("x", Severity::Info, Confidence::Confirmed, String::new());
+    let mut finding = Finding::new("x", Severity::Warning, Confidence::Confirmed, String::new());
     finding
         .scope
         .add(flow::TCP, (ip("172.20.1.5"), 0), (ip(PEER), 443));
+    assert!(with(asked(), &[finding.clone()]).is_empty());
+    finding.severity = Severity::Info;
+    let told = with(asked(), &[finding.clone()]);
+    assert!(
+        told[0].why.contains("nothing says that this is meant"),
+        "{told:?}"
+    );
+    finding.meant = true;
     assert!(with(asked(), &[finding.clone()]).is_empty());
     finding.scope = Scope::default();
     finding
@@ -158,9 +166,15 @@ fn a_silent_node_of_the_cluster_is_a_question_at_once() {
     let (ours, told) = judged(out(PEER));
     assert!(ours);
     assert!(told.contains("nobody behind 172.20.2.0"), "{told}");
+    // Others there answer: it is the cluster's all the same.
     let other = tcp("172.20.2.10", "172.20.1.5", 443);
     let heard = at(other, UPLINK, false, VXLAN, says(7 * SECOND, ACK));
-    assert!(!judged([out(PEER), vec![heard]].concat()).0);
+    let (ours, told) = judged([out(PEER), vec![heard]].concat());
+    assert!(ours);
+    assert!(
+        told.contains("behind the tunnel to the node 192.0.2.2"),
+        "{told}"
+    );
 }
 
 #[test]

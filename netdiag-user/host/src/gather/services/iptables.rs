@@ -12,7 +12,7 @@ use crate::{
     model::{
         flow,
         netfilter::{Iptables, saved_words},
-        services::{Service, Services},
+        services::{Published, Service, Services},
         text,
     },
 };
@@ -43,6 +43,8 @@ struct Rule {
     elsewhere: bool,
     protocol: Option<u8>,
     port: Option<u16>,
+    /// The first and the last of them.
+    ports: Option<(u16, u16)>,
     target: String,
     dnat: Option<(IpAddr, Option<u16>)>,
     comment: Option<String>,
@@ -61,6 +63,8 @@ struct Leads {
     target: Box<str>,
     dnat: Option<(IpAddr, Option<u16>)>,
     service: Option<Box<Service>>,
+    /// For ports of the node's own, by nobody's address.
+    published: Option<Published>,
     /// Marks for a drop what no endpoint of this node is there for.
     drops: bool,
 }
@@ -91,6 +95,9 @@ pub fn read(lines: &mut Lines<'_>, program: Iptables, found: &mut Services) -> R
         translated(&nat, rule)
             .into_iter()
             .for_each(|s| put(found, s));
+        published(&nat, rule)
+            .into_iter()
+            .for_each(|it| found.publish(it));
     }
     Ok(())
 }
@@ -107,6 +114,7 @@ fn keep(nat: &mut Chains, chain: &str, rule: &Rule, program: Iptables) {
         target: rule.target.as_str().into(),
         dnat: rule.dnat,
         service: service(chain, rule, program).map(Box::new),
+        published: open(chain, rule, program),
         drops: rule.target == MARK_DROP && rule.is_for_want_of_local(),
     };
     match nat.get_mut(chain) {
@@ -132,6 +140,30 @@ fn translated(nat: &Chains, rule: &Leads) -> Option<Service> {
         local: walk.drops,
         ..service.clone()
     })
+}
+
+/// Ports of the node's own that somebody leads on: a hostPort, Docker's, an administrator's.
+fn open(chain: &str, rule: &Rule, program: Iptables) -> Option<Published> {
+    let others = !chain.starts_with(KUBE) && rule.destination.is_none();
+    others.then_some(Published {
+        address: None,
+        ipv6: matches!(program, Iptables::Legacy6 | Iptables::Nft6),
+        protocol: rule.protocol?,
+        ports: rule.ports?,
+    })
+}
+
+fn published(nat: &Chains, rule: &Leads) -> Option<Published> {
+    let published = rule.published?;
+    let mut walk = Walk {
+        nat,
+        port: published.ports.0,
+        left: LOOKS,
+        backends: BTreeSet::new(),
+        drops: false,
+    };
+    walk.follow(rule, DEEPEST);
+    (!walk.backends.is_empty()).then_some(published)
 }
 
 /// Every DNAT that a rule leads to.
@@ -236,7 +268,11 @@ fn note(rule: &mut Rule, option: &str, value: &str) {
     match option {
         "-d" => rule.destination = host(value),
         "-p" => rule.protocol = flow::number(value),
-        "--dport" => rule.port = value.parse().ok(),
+        "--dport" => {
+            rule.port = value.parse().ok();
+            let (first, last) = value.split_once(':').unwrap_or((value, value));
+            rule.ports = first.parse().ok().zip(last.parse().ok());
+        }
         "-j" | "-g" => value.clone_into(&mut rule.target),
         "--to-destination" => rule.dnat = destination(value),
         _ => rule.comment = Some(value.to_owned()),
@@ -285,6 +321,24 @@ COMMIT
     fn read(text: &str, program: Iptables, found: &mut Services) {
         let mut from = text.as_bytes();
         super::read(&mut Lines::new(&mut from), program, found).expect("lines");
+    }
+
+    #[test]
+    fn ports_that_others_lead_on_are_published() {
+        let mut found = Services::default();
+        let text = "*nat\n\
+            -A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT\n\
+            -A CNI-HOSTPORT-DNAT -p tcp -m multiport --dports 8080 -j CNI-DN-1\n\
+            -A CNI-DN-1 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.244.1.5:80\n\
+            -A DOCKER ! -i docker0 -p udp -m udp --dport 5000:5010 -j DNAT --to-destination 172.17.0.2\n\
+            -A DOCKER -p tcp -m tcp --dport 99 -j RETURN\n\
+            COMMIT\n";
+        read(text, Iptables::Legacy4, &mut found);
+        let node = "192.0.2.1".parse().expect("valid");
+        let has = |port, protocol| found.publishes((node, port), protocol, true);
+        assert!(has(8080, 6) && has(5003, 17));
+        assert!(!has(99, 6) && !has(8080, 17));
+        assert!(!found.publishes((node, 8080), 6, false), "another host's");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Services in nft's JSON (libnftables-json(5)), as kube-proxy's nftables mode writes them
 //! (pkg/proxy/nftables/proxier.go): maps from address, protocol and port to a chain that leads to
 //! `dnat`, or that rejects.
+mod published;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -11,7 +13,7 @@ use serde_json::Value;
 use super::super::rulesets::json::{Reader, Rule};
 use crate::model::{
     flow,
-    services::{Engine, Service, Services},
+    services::{Engine, Published, Service, Services},
     text,
 };
 
@@ -22,6 +24,9 @@ const LONGEST: usize = 300;
 const DEEPEST: u8 = 8;
 /// Chains that are looked at for one element, however often they lead to each other.
 const LOOKS: usize = 10_000;
+
+/// Rules for ports that are kept: as many as are told.
+const MOST_PORTS: usize = 1024;
 
 /// Family and table, and chain.
 type Place = (String, String);
@@ -35,6 +40,8 @@ pub struct Listed {
     elements: Vec<(Place, Service, End)>,
     /// Of the map that is being read.
     open: Vec<(Service, End)>,
+    /// Rules for ports that may lead on, and to where.
+    ports: Vec<(Place, Vec<Published>, End)>,
     kube_proxy: bool,
 }
 
@@ -48,6 +55,10 @@ impl Reader for Listed {
         rule.expressions().iter().for_each(|e| end.read(e));
         if end != End::default() {
             let place = (rule.family.clone(), rule.table.clone());
+            let ports = published::of(rule);
+            if !ports.is_empty() && rule.table != TABLE && self.ports.len() < MOST_PORTS {
+                self.ports.push((place.clone(), ports, end.clone()));
+            }
             let chains = self.chains.entry(place).or_default();
             match chains.get_mut(&rule.chain) {
                 Some(chain) => chain.add(end),
@@ -85,12 +96,7 @@ impl Listed {
         let chains = &self.chains;
         let leads = |(place, mut service, end): (Place, Service, End)| {
             let none = BTreeMap::new();
-            let mut walk = Walk {
-                chains: chains.get(&place).unwrap_or(&none),
-                left: LOOKS,
-                backends: BTreeSet::new(),
-                rejects: false,
-            };
+            let mut walk = Walk::new(chains.get(&place).unwrap_or(&none));
             walk.follow(&end, DEEPEST);
             let port = service.port;
             let backends = walk.backends.into_iter();
@@ -98,6 +104,13 @@ impl Listed {
             service.rejected = walk.rejects && service.backends.is_empty();
             (walk.rejects || !service.backends.is_empty()).then_some(service)
         };
+        for (place, ports, end) in self.ports {
+            let none = BTreeMap::new();
+            let mut walk = Walk::new(chains.get(&place).unwrap_or(&none));
+            walk.follow(&end, DEEPEST);
+            let ports = ports.into_iter().filter(|_| walk.translates);
+            ports.for_each(|it| found.publish(it));
+        }
         for service in self.elements.into_iter().filter_map(leads) {
             match service.address.is_unspecified() {
                 true => found.add_node_port(service),
@@ -153,11 +166,13 @@ fn name(verdict: &Value) -> Option<String> {
 }
 
 /// To what an expression, or a chain, leads.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct End {
     backends: BTreeSet<(IpAddr, Option<u16>)>,
     chains: BTreeSet<String>,
     rejects: bool,
+    /// To whomever.
+    translates: bool,
 }
 
 impl End {
@@ -172,7 +187,10 @@ impl End {
                             let target = value["target"].as_str();
                             self.chains.extend(target.map(str::to_owned));
                         }
-                        "dnat" => self.backends.extend(destination(value)),
+                        "dnat" => {
+                            self.translates = true;
+                            self.backends.extend(destination(value));
+                        }
                         "reject" | "drop" => self.rejects = true,
                         _ => self.read(value),
                     }
@@ -186,6 +204,7 @@ impl End {
         self.backends.extend(other.backends);
         self.chains.extend(other.chains);
         self.rejects |= other.rejects;
+        self.translates |= other.translates;
     }
 }
 
@@ -195,12 +214,24 @@ struct Walk<'a> {
     left: usize,
     backends: BTreeSet<(IpAddr, Option<u16>)>,
     rejects: bool,
+    translates: bool,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(chains: &'a BTreeMap<String, End>) -> Self {
+        Self {
+            chains,
+            left: LOOKS,
+            backends: BTreeSet::new(),
+            rejects: false,
+            translates: false,
+        }
+    }
+
     fn follow(&mut self, end: &End, depth: u8) {
         self.backends.extend(&end.backends);
         self.rejects |= end.rejects;
+        self.translates |= end.translates;
         for chain in &end.chains {
             let (Some(left), Some(depth)) = (self.left.checked_sub(1), depth.checked_sub(1)) else {
                 return;

@@ -16,7 +16,7 @@ use crate::{
         netfilter::{Chain, Family, Iptables, Listing, RuleOrigin},
         runtime::{Cri, Network, Runtime, Setups, Shown},
         security::{CgroupProgram, Security},
-        services::{Engine, Service, Services, Told},
+        services::{Engine, Published, Service, Services, Told},
         source_nat::{Keeper, Leaving, SourceNat, Who},
         verdict::NotChecked,
     },
@@ -422,6 +422,12 @@ fn services() -> Services {
     Services {
         rules: engines().into_iter().map(service).collect(),
         node_ports: vec![service(Engine::Ipvs)],
+        published: vec![Published {
+            address: Some(ip("10.20.30.60")),
+            ipv6: false,
+            protocol: 6,
+            ports: (80, 80),
+        }],
         kube_proxy: true,
         proxies: vec![name()],
         told: vec![Told {

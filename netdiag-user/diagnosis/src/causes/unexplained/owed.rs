@@ -1,0 +1,219 @@
+//! What is owed to a conversation that left this node in good form and stays unanswered. Towards hosts
+//! of the world's this node did its part. Where the other end is the cluster's own, or this node chose a
+//! source, a way back or no translation that nobody expects, silence is a question.
+use std::{
+    cell::OnceCell,
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+use netdiag_lang::t;
+
+use super::{
+    super::{losses, overlay, pod_networks, services},
+    Candidate,
+};
+use crate::{
+    model::{
+        cluster::Topic,
+        flow::ends,
+        node::{Link, LinkKind},
+        pod::label,
+        roles::Role,
+        source_nat::Leaving,
+        verdict::PodRole,
+    },
+    pipeline::facts::{Facts, HopFlow},
+};
+
+/// A reading, and when whom heard from whom in it last: looked through once for all candidates.
+pub struct Owed<'f, 'a> {
+    facts: &'f Facts<'a>,
+    heard: OnceCell<HashMap<(IpAddr, IpAddr), u64>>,
+}
+
+impl<'f, 'a> Owed<'f, 'a> {
+    pub fn new(facts: &'f Facts<'a>) -> Self {
+        Self {
+            facts,
+            heard: OnceCell::new(),
+        }
+    }
+
+    /// Why its silence is not the network's alone, as a sentence; nothing where it may be.
+    pub fn question(&self, candidate: &Candidate) -> Option<String> {
+        let facts = self.facts;
+        // Data that is stuck beside other connections of the two that go on is lossy, and not silent.
+        let silent = candidate.asked > 0 || !self.is_heard(candidate);
+        let clusters = silent.then(|| other_end(facts, candidate)).flatten();
+        clusters
+            .or_else(|| other_link(facts, candidate))
+            .or_else(|| foreign_source(facts, candidate))
+            .or_else(|| untranslated(facts, candidate))
+    }
+
+    /// Whether the other end answers the same client in another connection, since that one got stuck.
+    fn is_heard(&self, candidate: &Candidate) -> bool {
+        let heard = self.heard.get_or_init(|| {
+            let mut all = HashMap::new();
+            for journey in self.facts.journeys().values() {
+                let seen = journey.hops.iter().map(|h| h.hop.last).max();
+                let last = all.entry(ends(&journey.flow)).or_default();
+                *last = seen.unwrap_or(0).max(*last);
+            }
+            all
+        });
+        let Some(last) = &candidate.last else {
+            return false;
+        };
+        let back = (candidate.far(), ends(last.flow()).0);
+        heard.get(&back).is_some_and(|last| *last > candidate.first)
+    }
+}
+
+/// The other end is the cluster's: a node, a pod, a Service, a name server, a next hop.
+fn other_end(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
+    let mut far: BTreeSet<IpAddr> = match candidate.answers {
+        true => [candidate.client].into(),
+        false => candidate.servers().collect(),
+    };
+    far.retain(|a| !facts.is_local_pod(*a));
+    far.iter().find_map(|a| clusters(facts, *a))
+}
+
+/// Whether it is known to be a Service's address: nobody but a node answers by it.
+pub fn is_service(facts: &Facts<'_>, address: IpAddr) -> bool {
+    facts.cluster.at(address).is_some() || word_of_service(facts, address).is_some()
+}
+
+fn word_of_service(facts: &Facts<'_>, address: IpAddr) -> Option<String> {
+    let known = facts.gathered.services();
+    let word = known.and_then(|known| services::evidence(facts, known, address));
+    word.filter(|word| word.sure).map(|word| word.by)
+}
+
+/// What of the cluster's an address is.
+fn clusters(facts: &Facts<'_>, address: IpAddr) -> Option<String> {
+    if let Some(service) = facts.cluster.at(address) {
+        return Some(t!("{address} is the Service {}", service.path()));
+    }
+    if let Some(by) = word_of_service(facts, address) {
+        return Some(t!("{address} is a Service's address ({by})"));
+    }
+    if let Some(pod) = facts.pod(address, PodRole::Destination)
+        && facts.pods.by_address(address).is_some()
+    {
+        return Some(t!("{address} is the pod {}", label(&pod)));
+    }
+    let mut members = facts.cluster.nodes.iter();
+    if let Some(node) = members.find(|n| n.addresses.contains(&address)) {
+        return Some(t!("{address} is the node {}", node.name));
+    }
+    if losses::is_peer(facts, address) {
+        return Some(t!(
+            "{address} is another node: routes or tunnels to pods lead to it"
+        ));
+    }
+    let mut routes = facts.node.routes.iter();
+    if routes.any(|r| r.gateway == Some(address)) {
+        return Some(t!("{address} is a next hop of this node"));
+    }
+    if services::is_named(facts, address) {
+        return Some(t!("{address} is the name server of pods here"));
+    }
+    // Clients ask for pods that are gone for a while: where all of them are known, none has it.
+    let pods = facts.cluster.states.get(&Topic::Pods);
+    let all_known = pods.is_some_and(|state| state.known && state.left_out == 0);
+    if all_known {
+        return None;
+    }
+    if let Some(peer) = overlay::peer_towards(facts, address) {
+        return Some(t!("{address} is behind the tunnel to the node {peer}"));
+    }
+    let range = pod_networks::pod_address(facts, address).filter(|it| !it.guessed);
+    let range = range.map(|it| t!("{address} is a pod's ({})", it.why));
+    range.or_else(|| {
+        let network = pod_networks::beside_own(facts, address)?;
+        Some(t!(
+            "{address} is in {network}, a network like that of this node's pods"
+        ))
+    })
+}
+
+/// The request came in by one uplink, and the answer leaves by another.
+fn other_link(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
+    let last = candidate.last.as_ref().filter(|_| candidate.answers)?;
+    let requests = facts.journeys().get(&last.flow().reversed())?;
+    let uplink = |h: &&&HopFlow| h.role == Some(Role::Uplink) && !h.egress();
+    let came: Vec<&HopFlow> = requests.hops.iter().filter(uplink).copied().collect();
+    let by = came.first()?;
+    let out = facts.link(last.key.ifindex)?;
+    let same = |h: &&HopFlow| facts.link(h.key.ifindex).is_none_or(|l| are_one(l, out));
+    let other = last.role == Some(Role::Uplink) && !came.iter().any(same);
+    other.then(|| {
+        t!(
+            "the request came in by {} and the answer leaves by {}",
+            by.interface,
+            last.interface
+        )
+    })
+}
+
+/// One is a VLAN or a port of the other.
+fn are_one(one: &Link, other: &Link) -> bool {
+    // The number of a veth's other end may be one of another namespace.
+    let below = |l: &Link| [l.link.filter(|_| l.kind == LinkKind::Vlan), l.master];
+    one.index == other.index
+        || below(one).contains(&Some(other.index))
+        || below(other).contains(&Some(one.index))
+}
+
+/// It left with an address that belongs to another uplink: whoever filters by source drops it there.
+fn foreign_source(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
+    let last = candidate.last.as_ref()?;
+    let (source, _) = ends(last.flow());
+    let out = facts.link(last.key.ifindex).filter(|_| last.plain())?;
+    let has = |l: &&Link| l.addresses.iter().any(|a| a.prefix.address == source);
+    let owner = facts.node.links.iter().find(has)?;
+    let uplink = |l: &Link| facts.role(l) == Some(Role::Uplink) && l.kind != LinkKind::Loopback;
+    let other = uplink(owner) && uplink(out) && !are_one(owner, out);
+    other.then(|| {
+        t!(
+            "it left by {} with the source {source}, which is the address of {}",
+            out.name,
+            owner.name
+        )
+    })
+}
+
+/// A pod's own packet that left this node by an uplink, of which the rules are asked.
+pub fn leaving(facts: &Facts<'_>, candidate: &Candidate) -> Option<Leaving> {
+    let last = candidate.last.as_ref()?;
+    let (source, destination) = ends(last.flow());
+    let out = last.plain() && last.egress() && last.role == Some(Role::Uplink);
+    let own = source == candidate.client && !facts.owns(source) && facts.is_local_pod(source);
+    (out && own && candidate.asked > 0 && !candidate.answers).then(|| Leaving {
+        source,
+        destination,
+        link: last.interface.clone(),
+    })
+}
+
+/// It left with the pod's own address, and a rule was to translate it.
+fn untranslated(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
+    let leaving = leaving(facts, candidate)?;
+    let nat = facts.gathered.source_nat(&leaving)?;
+    let source = leaving.source;
+    let told = |k: &crate::model::source_nat::Keeper| k.told == Some(true);
+    match (&nat.rule, &nat.keeper) {
+        (Some(rule), _) => Some(t!(
+            "it left with the pod's own address {source}, which a rule of this node was to translate: \
+             {rule}"
+        )),
+        (None, Some(keeper)) if told(keeper) => Some(t!(
+            "it left with the pod's own address {source}, which is to be masqueraded as {} says",
+            keeper.file
+        )),
+        _ => None,
+    }
+}
