@@ -52,6 +52,12 @@ impl Cluster {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
+        let usual = ["--image", "example/netdiag:1"];
+        let (name, rest) = arguments.split_first().expect("a command");
+        self.without_image(&[&[*name], &usual[..], rest].concat())
+    }
+
+    fn without_image(&self, arguments: &[&str]) -> Command {
         let usual = ["--kubeconfig", &self.kubeconfig];
         let (name, rest) = arguments.split_first().expect("a command");
         command(&[&["cluster", name][..], &usual, rest].concat())
@@ -180,6 +186,27 @@ fn a_way_leads_over_the_nodes_of_its_ends() {
     );
 }
 
+/// Whoever may serve an image that nobody named would be root on the node; and a pod with an agent's labels
+/// is none, unless a DaemonSet made it.
+#[test]
+fn nodes_without_an_agent_want_an_image() {
+    if require::missing(&TOOLS) {
+        return;
+    }
+    let cluster = Cluster::up("no-route");
+    let mut tenants = agent("left");
+    tenants["metadata"]["ownerReferences"] = json!([]);
+    cluster.api.run(tenants);
+    let asked = ["diagnose", "--all-nodes", "--duration", "2s"];
+    let ended = run(&mut cluster.without_image(&asked));
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(
+        sentence(&ended).contains("nothing names an image"),
+        "{ended:?}"
+    );
+    assert_eq!(cluster.api.names("jobs"), [""; 0]);
+}
+
 /// An agent's pod as the printed DaemonSet makes it.
 fn agent(node: &str) -> Value {
     let all = [
@@ -195,6 +222,8 @@ fn agent(node: &str) -> Value {
     ];
     json!({
         "metadata": { "namespace": "netdiag", "name": format!("netdiag-{node}"),
+            "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "DaemonSet", "name": "netdiag", "uid": "1",
+                "controller": true }],
             "labels": { "app.kubernetes.io/name": "netdiag", "app.kubernetes.io/component": "agent" } },
         "spec": { "nodeName": node, "hostNetwork": true, "hostPID": true,
             "containers": [{ "name": "netdiag", "args": ["agent"],

@@ -48,6 +48,8 @@ pub struct InPod {
     pub namespace: String,
     pub pod: String,
     pub container: String,
+    /// What it runs.
+    pub image: Option<String>,
 }
 
 pub struct Cluster {
@@ -167,7 +169,9 @@ impl Cluster {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let found = each(&api, ListParams::default().labels(AGENTS)).await;
         let found = found.map_err(|error| error.to_string())?;
-        let running = found.iter().filter(|pod| runs(pod));
+        // Where tenants make namespaces, a pod of theirs may have these labels; an agent's has its node's
+        // network, which not everybody may take.
+        let running = found.iter().filter(|pod| runs(pod) && is_agents(pod));
         let agents = running.filter_map(|pod| {
             let node = pod.spec.as_ref()?.node_name.clone()?;
             Some((node, in_pod(pod)?))
@@ -223,6 +227,13 @@ fn is_of(pod: &Pod, workload: &str) -> bool {
     })
 }
 
+/// Made by a DaemonSet, in its node's network.
+fn is_agents(pod: &Pod) -> bool {
+    let host = pod.spec.as_ref().and_then(|it| it.host_network) == Some(true);
+    let mut owners = pod.metadata.owner_references.iter().flatten();
+    host && owners.any(|it| it.controller == Some(true) && it.kind == "DaemonSet")
+}
+
 /// Whether commands can be run in it.
 pub fn runs(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|it| it.phase.as_deref());
@@ -239,10 +250,17 @@ pub fn in_pod(pod: &Pod) -> Option<InPod> {
             .first()
             .map(|it| it.name.clone())
     };
+    let container = named.cloned().or_else(first)?;
+    let containers = pod.spec.as_ref().map(|it| it.containers.as_slice());
+    let mut own = containers
+        .into_iter()
+        .flatten()
+        .filter(|it| it.name == container);
     Some(InPod {
         namespace: pod.metadata.namespace.clone()?,
         pod: pod.metadata.name.clone()?,
-        container: named.cloned().or_else(first)?,
+        image: own.next().and_then(|it| it.image.clone()),
+        container,
     })
 }
 

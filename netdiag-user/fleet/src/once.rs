@@ -246,7 +246,14 @@ fn kept_by(pod: &Pod) -> String {
     let waiting = waiting.find_map(|it| {
         let reason = it.reason.as_deref()?;
         let message = it.message.as_deref().unwrap_or_default();
-        Some(format!("{reason} {message}"))
+        // Images of `localhost` are never pulled: whoever answers on the node's port 80 would be asked.
+        let todo = match reason {
+            "ErrImageNeverPull" => {
+                "; import the image on that node, or name one of a registry by --image"
+            }
+            _ => "",
+        };
+        Some(format!("{reason} {message}{todo}"))
     });
     let of_pod = || {
         Some(format!(

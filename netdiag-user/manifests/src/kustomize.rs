@@ -7,7 +7,7 @@ use crate::{
     daemonset::arguments,
     documents::{What, documents},
     options::Options,
-    pod::CONTAINER,
+    pod::{CONTAINER, node_files},
     profile::Profile,
     yaml::Document,
 };
@@ -77,6 +77,17 @@ struct Container {
     args: Vec<String>,
     name: &'static str,
     security_context: SecurityContext,
+    volume_mounts: [NodeFiles; 1],
+}
+
+/// The mount of the node's files, known by its path; what is null is taken away.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeFiles {
+    mount_path: String,
+    mount_propagation: Option<String>,
+    name: String,
+    recursive_read_only: Option<String>,
 }
 
 /// All files; those of the base are the minimal profile's.
@@ -124,10 +135,17 @@ fn changed(profile: Profile, options: &Options) -> Changed {
         profile,
         ..options.clone()
     };
+    let files = node_files(profile);
     let container = Container {
         args: arguments(&options),
         name: CONTAINER,
         security_context: profile.security(&options.seccomp),
+        volume_mounts: [NodeFiles {
+            mount_path: files.mount_path,
+            mount_propagation: files.mount_propagation,
+            name: files.name,
+            recursive_read_only: files.recursive_read_only,
+        }],
     };
     let containers = ContainerList {
         containers: vec![container],

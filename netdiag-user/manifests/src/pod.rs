@@ -27,7 +27,7 @@ pub fn pod_spec(profile: Profile, seccomp: &Seccomp, image: &str, args: &[String
     PodSpec {
         containers: vec![Container {
             security_context: Some(profile.security(seccomp)),
-            ..container(image, args)
+            ..container(profile, image, args)
         }],
         // A resolver of the cluster's, for collectors that are named by their Services.
         dns_policy: Some("ClusterFirstWithHostNet".to_owned()),
@@ -50,24 +50,41 @@ pub fn pod_spec(profile: Profile, seccomp: &Seccomp, image: &str, args: &[String
     }
 }
 
-fn container(image: &str, args: &[String]) -> Container {
+/// What is imported on a node is never pulled: a runtime takes `localhost` in an image's name for the
+/// node's own port 80, by plain HTTP, where any pod of the node's network may answer.
+fn pull_policy(image: &str) -> Option<String> {
+    let imported = image.starts_with("localhost/") || image.starts_with("localhost:");
+    imported.then(|| "Never".to_owned())
+}
+
+/// The node's files, to be read. What is mounted below them is as readable as its own mount says, unless
+/// all of it is made read-only (Kubernetes 1.31), which asks for no mounts that come later: those are
+/// namespaces and sockets of pods, which the profile full alone looks at.
+pub(crate) fn node_files(profile: Profile) -> VolumeMount {
+    let later = profile == Profile::Full;
+    let (propagation, recursive) = match later {
+        true => ("HostToContainer", None),
+        false => ("None", Some("IfPossible".to_owned())),
+    };
+    VolumeMount {
+        mount_propagation: Some(propagation.to_owned()),
+        mount_path: HOST_ROOT.to_owned(),
+        name: "host".to_owned(),
+        read_only: Some(true),
+        recursive_read_only: recursive,
+        ..VolumeMount::default()
+    }
+}
+
+fn container(profile: Profile, image: &str, args: &[String]) -> Container {
     Container {
+        image_pull_policy: pull_policy(image),
         args: Some(args.to_vec()),
         env: Some(vec![of_the_pod("NODE_NAME", "spec.nodeName")]),
         image: Some(image.to_owned()),
         name: CONTAINER.to_owned(),
         resources: Some(resources()),
-        volume_mounts: Some(vec![
-            VolumeMount {
-                // Namespaces and sockets that come later are there as well.
-                mount_propagation: Some("HostToContainer".to_owned()),
-                mount_path: HOST_ROOT.to_owned(),
-                name: "host".to_owned(),
-                read_only: Some(true),
-                ..VolumeMount::default()
-            },
-            mount("ledger", LEDGER),
-        ]),
+        volume_mounts: Some(vec![node_files(profile), mount("ledger", LEDGER)]),
         ..Container::default()
     }
 }
@@ -146,5 +163,41 @@ mod tests {
         for mount in mounts {
             assert!(volumes.iter().any(|v| v.name == mount.name), "{mount:?}");
         }
+    }
+
+    fn the_container(profile: Profile, image: &str) -> Container {
+        let pod = pod_spec(profile, &Seccomp::default(), image, &[]);
+        pod.containers.into_iter().next().expect("a container")
+    }
+
+    #[test]
+    fn what_is_imported_is_never_pulled() {
+        let policy = |image: &str| the_container(Profile::Minimal, image).image_pull_policy;
+        for image in [IMAGE, "localhost/netdiag:9", "localhost:5000/netdiag"] {
+            assert_eq!(policy(image).as_deref(), Some("Never"), "{image}");
+        }
+        assert_eq!(policy("registry.example/netdiag:9"), None);
+        assert_eq!(policy("localhost.example/netdiag:9"), None);
+    }
+
+    /// The API refuses a recursive one that lets later mounts in.
+    #[test]
+    fn what_is_mounted_below_the_nodes_files_is_read_only_where_nothing_comes_later() {
+        let host = |profile| {
+            let mounts = the_container(profile, IMAGE)
+                .volume_mounts
+                .unwrap_or_default();
+            let mut host = mounts.into_iter().filter(|m| m.mount_path == HOST_ROOT);
+            let host = host.next().expect("the node's files");
+            assert_eq!(host.read_only, Some(true));
+            (host.recursive_read_only, host.mount_propagation)
+        };
+        let of = |all: (Option<String>, Option<String>)| {
+            (all.0.unwrap_or_default(), all.1.unwrap_or_default())
+        };
+        let minimal = of(host(Profile::Minimal));
+        assert_eq!(minimal, ("IfPossible".to_owned(), "None".to_owned()));
+        let full = of(host(Profile::Full));
+        assert_eq!(full, (String::new(), "HostToContainer".to_owned()));
     }
 }

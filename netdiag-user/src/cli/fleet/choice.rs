@@ -6,7 +6,7 @@ use clap::Args;
 use crate::{
     cli::{Usage, options::duration},
     fleet::{Choice, Remote},
-    manifests::{IMAGE, Profile, Seccomp},
+    manifests::{Profile, Seccomp},
     model::path::{Wanted, Who},
 };
 
@@ -53,12 +53,13 @@ pub struct Where {
     #[arg(long, value_name = "NAMESPACE", default_value = "netdiag")]
     pub agents_in: String,
     /// The namespace for pods on nodes without an agent; it must allow privileged ones
-    /// (pod-security.kubernetes.io/enforce) [default: the kubeconfig's].
+    /// (pod-security.kubernetes.io/enforce), and whoever may exec there is root on the nodes meanwhile
+    /// [default: the one of --agents-in].
     #[arg(long, value_name = "NAMESPACE")]
     pub run_in: Option<String>,
-    /// Their image.
-    #[arg(long, value_name = "IMAGE", default_value = IMAGE)]
-    pub image: String,
+    /// Their image [default: that of the agents, where there are any].
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
     /// What they may do: minimal (BPF, PERFMON, NET_ADMIN) or full, which looks into pods too.
     #[arg(long, value_name = "PROFILE", default_value = "full")]
     pub profile: Profile,

@@ -78,6 +78,7 @@ async fn by_api(plan: &Plan<'_>, signals: &mut Signals) -> Result<Gathered> {
         cluster,
         nodes,
         agents,
+        image,
     } = found;
     let without: Vec<String> = nodes
         .iter()
@@ -102,7 +103,17 @@ async fn by_api(plan: &Plan<'_>, signals: &mut Signals) -> Result<Gathered> {
             let came = fetched(plan, Some(&cluster), &wanted, &sources, signals).await?;
             Ok(with(came, without.iter().map(|node| no_agent(node, at))))
         }
-        None => live(plan, &cluster, agents, &without, signals).await,
+        None => {
+            let image = at.image.clone().or(image);
+            if image.is_none() && agents.is_empty() {
+                return Err(Usage(no_image("any of them")).into());
+            }
+            let bring = Bring {
+                nodes: &without,
+                image,
+            };
+            live(plan, &cluster, agents, &bring, signals).await
+        }
     }
 }
 
@@ -110,6 +121,22 @@ struct Found {
     cluster: Cluster,
     nodes: Vec<String>,
     agents: BTreeMap<String, InPod>,
+    /// What the agents' DaemonSet runs.
+    image: Option<String>,
+}
+
+/// Nodes that a pod is brought to, and its image where one is known.
+struct Bring<'a> {
+    nodes: &'a [String],
+    image: Option<String>,
+}
+
+/// An image that nobody named is none: whoever gives the node one in its place is root there.
+fn no_image(node: &str) -> String {
+    format!(
+        "no agent runs on {node}, and nothing names an image for a pod there: \
+         --image REGISTRY/netdiag@sha256:DIGEST"
+    )
 }
 
 /// The API, the nodes that are meant, and those of them that have agents.
@@ -132,11 +159,13 @@ async fn found(at: &Where, ends: &[End]) -> Result<Found> {
             BTreeMap::new()
         }
     };
+    let image = agents.values().find_map(|agent| agent.image.clone());
     agents.retain(|node, _| nodes.contains(node));
     Ok(Found {
         cluster,
         nodes,
         agents,
+        image,
     })
 }
 
@@ -176,13 +205,14 @@ async fn live(
     plan: &Plan<'_>,
     cluster: &Cluster,
     agents: BTreeMap<String, InPod>,
-    without: &[String],
+    bring: &Bring<'_>,
     signals: &mut Signals,
 ) -> Result<Gathered> {
     let (stop, stopped) = watch::channel(false);
-    let mut once = Once::new(cluster, plan.brief(&cluster.namespace), stopped.clone());
+    let image = bring.image.as_deref().unwrap_or_default();
+    let mut once = Once::new(cluster, plan.brief(image), stopped.clone());
     let work = async {
-        let came = watched(plan, cluster, &mut once, agents, without, &stopped).await;
+        let came = watched(plan, cluster, &mut once, agents, bring, &stopped).await;
         (came, once.take_away().await)
     };
     tokio::pin!(work);
@@ -223,10 +253,16 @@ async fn watched(
     cluster: &Cluster,
     once: &mut Once,
     agents: BTreeMap<String, InPod>,
-    without: &[String],
+    bring: &Bring<'_>,
     stop: &watch::Receiver<bool>,
 ) -> Result<Vec<Came>> {
-    let brought = brought(plan, once, without).await?;
+    let brought = match bring.image {
+        Some(_) => brought(plan, once, bring.nodes).await?,
+        None => {
+            let refused = |node: &String| (node.clone(), Err(no_image(node)));
+            bring.nodes.iter().map(refused).collect()
+        }
+    };
     let mut sources: Vec<Source> = agents.iter().map(in_pod).collect();
     let mut silent = Vec::new();
     for (node, state) in brought {
@@ -345,7 +381,7 @@ impl Plan<'_> {
         }
     }
 
-    fn brief(&self, namespace: &str) -> Brief {
+    fn brief(&self, image: &str) -> Brief {
         let life = self.when.long().saturating_add(SPARE);
         let linger = format!("{}s", (self.at.start_within + life).as_secs());
         let arguments = ["linger", "--for", &linger].map(str::to_owned);
@@ -354,15 +390,10 @@ impl Plan<'_> {
                 .at
                 .run_in
                 .clone()
-                .unwrap_or_else(|| namespace.to_owned()),
+                .unwrap_or_else(|| self.at.agents_in.clone()),
             run: run(),
             start: self.at.start_within,
-            pod: pod_spec(
-                self.at.profile,
-                &self.at.seccomp_profile,
-                &self.at.image,
-                &arguments,
-            ),
+            pod: pod_spec(self.at.profile, &self.at.seccomp_profile, image, &arguments),
             life,
         }
     }
