@@ -50,8 +50,10 @@ pub struct Offsets {
     /// 1 when `kfree_skb` passes the reason as its third argument.
     pub has_reason: u32,
     pub skb_mark: u32,
+    /// 1 when members of structs may be read by plain loads.
+    pub plain_loads: u32,
 }
-wire!(Offsets, 148);
+wire!(Offsets, 152);
 
 /// A struct member that the running kernel does not have.
 pub const ABSENT: u32 = u32::MAX;

@@ -76,6 +76,7 @@ pub static OFFSETS: Offsets = Offsets {
     victim_is_task: 0,
     has_reason: 0,
     skb_mark: 0,
+    plain_loads: 0,
 };
 
 /// One of the running kernel's offsets; volatile, because the loader replaces them after

@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod load;
 pub mod offsets;
 pub mod read;
+pub mod reading;
 pub mod refusal;
 mod rest;
 pub mod rtnl;

@@ -20,10 +20,10 @@ use netdiag_common::{
 use super::{
     flush::{self, Flush},
     offsets,
+    reading::Reading,
     refusal::{self, BadObject},
     sizes,
     types::KernelTypes,
-    version,
 };
 use crate::model::{address::Prefix, reason::Reasons, verdict::NotChecked};
 
@@ -172,6 +172,8 @@ pub struct Asked {
     pub debug: bool,
     /// Bytes of the ring, where they are not the usual ones.
     pub ring: Option<u32>,
+    /// How structs are read at tracepoints.
+    pub reading: Reading,
 }
 
 impl Asked {
@@ -182,6 +184,7 @@ impl Asked {
             packets,
             debug: false,
             ring: None,
+            reading: Reading::Auto,
         }
     }
 }
@@ -199,7 +202,7 @@ pub fn load(root: &Path, asked: &Asked) -> Result<Programs> {
     };
     let (offsets, reasons) = match &btf {
         Some(KernelTypes { ours: btf, .. }) => (
-            Some(offsets::offsets(btf)?),
+            Some(offsets::offsets(btf, asked.reading.is_plain(root))?),
             Reasons::new(btf.enumeration("skb_drop_reason").unwrap_or_default()),
         ),
         None => (None, Reasons::default()),
@@ -221,7 +224,6 @@ pub fn load(root: &Path, asked: &Asked) -> Result<Programs> {
         delivered: 0,
         logger: None,
     };
-    programs.say_traced(btf.as_ref());
     if let Err(e) = programs.load_each(btf.as_ref(), &[FLUSH]) {
         log::info!("no front cache: {e:#}");
         // With it goes all that was loaded beside it.
@@ -292,19 +294,10 @@ fn log_level() -> VerifierLogLevel {
 }
 
 impl Programs {
-    fn say_traced(&mut self, btf: Option<&AyaBtf>) {
-        if btf.is_some() && !version::survives_stale_pointers() {
-            let what = "drops, retransmits by sockets and OOM kills";
-            self.missing
-                .push(NotChecked::new(what, version::NO_TRACEPOINTS));
-        }
-    }
-
     /// Loads them with those beside, which are all needed.
     fn load_each(&mut self, btf: Option<&AyaBtf>, beside: &[Entry]) -> Result<()> {
         let now = |entry: &&Entry| !LATER.contains(&entry.program);
-        let traced = btf.is_some() && version::survives_stale_pointers();
-        let fits = |entry: &&Entry| now(entry) && (entry.kind == Kind::Tc || traced);
+        let fits = |entry: &&Entry| now(entry) && (entry.kind == Kind::Tc || btf.is_some());
         self.load_some(fits, btf, beside)
     }
 

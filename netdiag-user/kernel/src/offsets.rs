@@ -4,8 +4,9 @@ use netdiag_common::config::{ABSENT, Offsets};
 
 use super::btf::Btf;
 
-/// All offsets, or the first member that this kernel lacks.
-pub fn offsets(btf: &Btf) -> Result<Offsets> {
+/// All offsets, or the first member that this kernel lacks; `plain` says that members may be read by plain
+/// loads.
+pub fn offsets(btf: &Btf, plain: bool) -> Result<Offsets> {
     let of = |name: &str, path: &str| {
         btf.offset(name, path)
             .with_context(|| format!("this kernel's BTF has no {path} in struct {name}"))
@@ -43,6 +44,7 @@ pub fn offsets(btf: &Btf) -> Result<Offsets> {
         tcp_cb_end_seq: of("tcp_skb_cb", "end_seq")?,
         has_reason: u32::from(of_drops >= 3),
         has_rx_sk: u32::from(of_drops >= 4),
+        plain_loads: u32::from(plain),
         task_tgid: maybe("task_struct", "tgid"),
         task_comm: maybe("task_struct", "comm"),
         task_nsproxy: maybe("task_struct", "nsproxy"),

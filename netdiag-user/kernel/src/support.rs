@@ -9,7 +9,7 @@ use aya::{
 use netdiag_lang::{mark, t};
 use serde::Serialize;
 
-use super::{offsets, refusal, sizes, symbols, trial, types, version};
+use super::{offsets, reading, refusal, sizes, symbols, trial, types, version};
 use crate::{
     model::level::Level,
     sys::{
@@ -185,16 +185,9 @@ fn tracepoints(root: &Path) -> Vec<Feature> {
         Ok(btf) => btf,
         Err(e) => return vec![feature("drops", false, Err((format!("{e:#}"), need_btf)))],
     };
-    if !version::survives_stale_pointers() {
-        let not = Err((
-            version::NO_TRACEPOINTS.to_owned(),
-            mark!("Linux 5.17 or newer"),
-        ));
-        return TRACED.map(|name| feature(name, false, not.clone())).into();
-    }
     let reasons = btf.enumeration("skb_drop_reason").map_or(0, |r| r.len());
     let drops = match (
-        offsets::offsets(&btf),
+        offsets::offsets(&btf, false),
         btf.tracepoint_arguments("kfree_skb"),
     ) {
         (Err(e), _) => Err((format!("{e:#}"), mark!("report this kernel"))),
@@ -212,6 +205,11 @@ fn tracepoints(root: &Path) -> Vec<Feature> {
         None => Err((mark!("no such tracepoint").into(), need_btf)),
     };
     vec![
+        feature(
+            mark!("reading at tracepoints"),
+            false,
+            Ok(reading::told(root)),
+        ),
         feature(TRACED[0], false, drops),
         feature(TRACED[1], false, retransmits),
         feature(TRACED[2], false, victims),

@@ -1,5 +1,4 @@
 //! Which Linux runs, for what no other question tells.
-use netdiag_lang::mark;
 use nix::sys::utsname::uname;
 
 /// As uname(2) has it; nothing where it cannot say.
@@ -16,17 +15,6 @@ pub fn running() -> (u32, u32) {
 pub fn counts_maps_as_locked_memory() -> bool {
     running() < (5, 11)
 }
-
-/// Whether a program at a tracepoint may meet a stale pointer. 5.10 panics there instead of reading
-/// zeros, where the program has functions of its own: it looks the fault up in the table of another
-/// (search_bpf_extables). What lies between has not been tried.
-pub fn survives_stale_pointers() -> bool {
-    running() >= (5, 17)
-}
-
-/// Why nothing is attached to tracepoints then.
-pub const NO_TRACEPOINTS: &str =
-    mark!("Linux before 5.17 can crash when a program at a tracepoint meets a stale pointer");
 
 fn numbers(release: &str) -> (u32, u32) {
     let mut numbers = release.split(['.', '-']).map_while(|n| n.parse().ok());

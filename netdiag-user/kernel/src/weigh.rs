@@ -39,6 +39,8 @@ pub struct Weighed {
 #[derive(Clone, Debug, Serialize)]
 pub struct Form {
     pub filter: bool,
+    /// Structs are read by the helper, as on kernels that are not known to survive plain loads.
+    pub helper: bool,
     /// Kernel memory behind all maps, as the kernel counts it, and the most that it may be.
     pub map_bytes: u64,
     pub map_budget: u64,
@@ -73,10 +75,13 @@ pub const MOST_VERIFIED: u32 = 1_000_000;
 /// Weighs them all, without and with a filter.
 pub fn all(root: &Path) -> Result<Weighed> {
     let types = KernelTypes::read(root)?;
-    let offsets = offsets::offsets(&types.ours)?;
+    let of_types = [true, false].map(|plain| offsets::offsets(&types.ours, plain));
+    let [plain, by_helper] = of_types;
+    let (plain, by_helper) = (plain?, by_helper?);
     let aya = types.ayas()?;
     let possible_cpus = sizes::possible_cpus()?;
-    let form = |asked| {
+    let form = |asked, helper: bool| {
+        let offsets = if helper { by_helper } else { plain };
         let mut ebpf = load::load_object(Some(offsets), Some(&aya), &Asked::quietly(asked))?;
         let mut known = BTreeMap::new();
         let mut programs = Vec::new();
@@ -89,6 +94,7 @@ pub fn all(root: &Path) -> Result<Weighed> {
         }
         anyhow::Ok(Form {
             filter: asked != 0,
+            helper,
             // Those of no program as well: they were made all the same.
             map_bytes: cost::map_bytes(std::process::id())?,
             map_budget: sizes::budget(possible_cpus),
@@ -98,7 +104,12 @@ pub fn all(root: &Path) -> Result<Weighed> {
     Ok(Weighed {
         kernel: version::release(),
         possible_cpus,
-        forms: vec![form(0)?, form(EXPRESSION | SELECTION)?],
+        forms: vec![
+            form(0, false)?,
+            form(EXPRESSION | SELECTION, false)?,
+            form(0, true)?,
+            form(EXPRESSION | SELECTION, true)?,
+        ],
     })
 }
 

@@ -47,6 +47,10 @@ fn form(form: &Form) -> String {
         true => t!("with --filter and a selection: maps take {take} of {of} KiB"),
         false => t!("without --filter and a selection: maps take {take} of {of} KiB"),
     };
+    let title = match form.helper {
+        true => t!("{title}; with --read helper"),
+        false => title,
+    };
     format!(
         "\n{title}\n{}\n{}",
         lines.join("\n"),

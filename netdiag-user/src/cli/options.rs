@@ -7,6 +7,7 @@ use super::{cluster, language::Language, level::Keeping, node_root};
 use crate::{
     causes,
     host::gather::{Places, etcd::EtcdArgs},
+    kernel::reading::Reading,
     model::{
         filter::Filter,
         level::Level,
@@ -54,6 +55,17 @@ pub struct Scope {
     /// it is little.
     #[arg(long, value_name = "SHARE", value_parser = share, env = "NETDIAG_MAX_CPU")]
     pub max_cpu: Option<f64>,
+    /// How programs at tracepoints read the kernel's structures: auto (by plain loads where this kernel
+    /// is known to survive them on a stale pointer, which `netdiag doctor` tells), or helper (always by
+    /// bpf_probe_read_kernel, which costs more).
+    #[arg(
+        long,
+        value_name = "WAY",
+        default_value_t,
+        hide_default_value = true,
+        env = "NETDIAG_READ"
+    )]
+    pub read: Reading,
     /// Attach programs that do nothing: what the hooks alone cost.
     #[arg(long, hide = true)]
     pub empty: bool,

@@ -12,7 +12,8 @@ const HEAD: &str = "kernel\tform\tprogram\tverified\ttranslated\tjitted\tmaps";
 /// `verified` in instructions, the others in bytes.
 const FIGURES: [&str; 4] = ["verified", "translated", "jitted", "maps"];
 
-/// Kernel, form (`all`, or `filter` with `--filter`) and program.
+/// Kernel, form (`all`, `filter` with `--filter`, `helper` and `helper-filter` with `--read helper`) and
+/// program.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     pub kernel: String,
@@ -104,9 +105,12 @@ fn row(line: &str) -> Result<(Key, Row)> {
 pub fn of_doctor(kernel: &str, told: &Value) -> Result<Table> {
     let mut table = Table::default();
     for form in told["forms"].as_array().context("no forms")? {
-        let name = match form["filter"].as_bool().context("no form")? {
-            true => "filter",
-            false => "all",
+        let is = |what: &str| form[what].as_bool().context("no form");
+        let name = match (is("filter")?, is("helper")?) {
+            (false, false) => "all",
+            (true, false) => "filter",
+            (false, true) => "helper",
+            (true, true) => "helper-filter",
         };
         for program in form["programs"].as_array().context("no programs")? {
             let key = Key {
@@ -141,7 +145,7 @@ mod tests {
     use super::*;
 
     fn told(verified: u64) -> Value {
-        serde_json::json!({ "forms": [{ "filter": false, "programs": [{
+        serde_json::json!({ "forms": [{ "filter": false, "helper": false, "programs": [{
             "program": "kfree_skb", "verified_insns": verified, "translated_bytes": 200,
             "jitted_bytes": 100, "map_bytes": 4096,
         }]}]})
