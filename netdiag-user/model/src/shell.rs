@@ -9,6 +9,7 @@
 //! characters, a word that would be read as an option, an odd name in what another program takes
 //! apart again (an expression of tcpdump's, nft's arguments, a line for a shell on another node).
 mod kind;
+mod ours;
 mod parse;
 mod shows;
 mod template;

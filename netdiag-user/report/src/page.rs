@@ -46,8 +46,8 @@ impl Source<'_> {
         match self {
             Self::Recordings(_) => None,
             Self::Verdict(_) => Some(t!(
-                "Made from a verdict alone: hop-by-hop counts and timelines are in recordings \
-                 (diagnose --record FILE)."
+                "Made from a verdict alone: its commands are the file's own, so read each before you run it; \
+                 hop-by-hop counts and timelines are in recordings (diagnose --record FILE)."
             )),
         }
     }

@@ -106,6 +106,10 @@ fn kinds(finding: &Finding) {
     for command in commands_of(finding).iter().filter(|c| !c.is_refused()) {
         let kind = command.known_kind();
         assert!(kind.is_some(), "{command} has no kind");
+        let read = CommandLine::told_before(&command.text());
+        // nft's words are taken apart again: of a hostile one none is read.
+        let hostile = command.contains("TRAP");
+        assert!(!read.is_refused() || hostile, "{command} is not read again");
         let ends = command.text().contains("timeout ") || command.text().contains(" sleep ");
         assert!(
             kind != Some(CommandKind::Watch) || ends,

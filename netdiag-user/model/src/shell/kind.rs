@@ -220,7 +220,8 @@ fn push<'a>(open: &mut [Vec<&'a str>], word: &'a str) -> Option<Vec<&'a str>> {
     None
 }
 
-fn started(words: Vec<&str>) -> Vec<&str> {
+/// Without what only starts another program.
+pub fn started(words: Vec<&str>) -> Vec<&str> {
     let mut rest = words.as_slice();
     loop {
         rest = match rest {
@@ -232,7 +233,8 @@ fn started(words: Vec<&str>) -> Vec<&str> {
     }
 }
 
-fn of_program(words: &[&str]) -> Option<CommandKind> {
+/// The same of one program.
+pub fn of_program(words: &[&str]) -> Option<CommandKind> {
     let (program, rest) = words.split_first()?;
     let row = TABLE.iter().find(|row| row.programs.contains(program))?;
     rest.iter().find_map(|word| row.by(word)).or(row.otherwise)

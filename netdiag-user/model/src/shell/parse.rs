@@ -1,6 +1,9 @@
 //! Reads lines that [`CommandLine::text`](super::CommandLine::text) wrote, in a verdict: each word
 //! stays one, whatever is in it, and no operator comes out of a word.
-use super::word::{Word, is_plain, misleads};
+use super::{
+    kind, ours,
+    word::{Word, is_plain, misleads},
+};
 
 /// Programs that take their arguments apart again.
 const REPARSING: [&str; 2] = ["nft", "ssh"];
@@ -25,21 +28,19 @@ pub fn parse(line: &str) -> Option<Vec<Word>> {
         Word::Text(text) => misleads(text),
         _ => false,
     };
-    let of_nft = |word: &Word| match word {
-        Word::Text(text) => is_plain(text) || text.starts_with('-') || NFT.contains(&text.as_str()),
-        _ => true,
-    };
-    let reparsed = words
-        .iter()
-        .any(|w| matches!(w, Word::Text(text) if REPARSING.contains(&text.as_str())));
+    let of_nft = |word: &&str| is_plain(word) || word.starts_with('-') || NFT.contains(word);
+    let reparsed = |words: &Vec<&str>| words.first().is_some_and(|it| REPARSING.contains(it));
+    let programs_words = kind::programs(&words);
+    let mut all_reparsed = programs_words.iter().filter(|it| reparsed(it));
+    let plain = all_reparsed.all(|words| words.iter().all(of_nft));
     let started = |at: usize| match at.checked_sub(1).map(|before| &words[before]) {
         Some(before) => matches!(before, Word::Operator("|" | "&&" | ";" | "$(")),
         None => true,
     };
     let mut programs = words.iter().enumerate().filter(|(at, _)| started(*at));
     let known = programs.all(|(_, word)| matches!(word, Word::Text(text) if is_plain(text)));
-    let safe = known && !words.iter().any(odd) && (!reparsed || words.iter().all(of_nft));
-    safe.then_some(words)
+    let safe = known && plain && !words.iter().any(odd);
+    (safe && ours::is_ours(&words)).then_some(words)
 }
 
 /// The next word, with an operator before or behind it, and the rest.
