@@ -1,8 +1,14 @@
 //! The page and the health, over HTTP.
+mod visits;
+
 use std::{
     convert::Infallible,
+    io::ErrorKind,
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -12,46 +18,76 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 
+use self::visits::Visits;
 use crate::page::{Format, Page};
 
-/// Connections at once; who comes then waits.
-const CONNECTIONS: usize = 16;
 /// A scraper's whole visit.
 const VISIT: Duration = Duration::from_secs(10);
+/// Until a request is there; honest clients send it with the connection.
+const REQUEST: Duration = Duration::from_secs(2);
+/// How often an address that another program has is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+/// The page is written so often at most: how many ask for it costs nothing.
+const KEPT: Duration = Duration::from_secs(1);
 /// The agent goes round every second; where it hangs for so long, it is not alive.
 const ALIVE: Duration = Duration::from_secs(60);
 
-/// Takes the address at once, so that whoever has it already is told of.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    let bound = TcpListener::bind(address).await;
-    bound.with_context(|| format!("listening on {address} (--listen chooses another)"))
+/// Where it listens, or is going to.
+pub struct Listener {
+    address: SocketAddr,
+    bound: Option<TcpListener>,
+}
+
+impl Listener {
+    /// Takes the address at once. One that another program has is no error: nobody keeps the agent from
+    /// watching by taking its port.
+    pub async fn bind(address: SocketAddr) -> Result<Self> {
+        let bound =
+            match TcpListener::bind(address).await {
+                Err(e) if e.kind() == ErrorKind::AddrInUse => None,
+                bound => Some(bound.with_context(|| {
+                    format!("listening on {address} (--listen chooses another)")
+                })?),
+            };
+        Ok(Self { address, bound })
+    }
+
+    /// Why nobody is answered there yet.
+    pub fn is_taken(&self) -> bool {
+        self.bound.is_none()
+    }
+
+    async fn wait(self) -> TcpListener {
+        let mut bound = self.bound;
+        loop {
+            if let Some(listener) = bound {
+                return listener;
+            }
+            tokio::time::sleep(AGAIN).await;
+            bound = TcpListener::bind(self.address).await.ok();
+            if bound.is_some() {
+                log::warn!("listening on {} now", self.address);
+            }
+        }
+    }
 }
 
 /// Answers as long as the process is there.
-pub async fn serve(listener: TcpListener, page: Page) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+pub async fn serve(listener: Listener, page: Page) {
+    let listener = listener.wait().await;
+    let mut visits = Visits::default();
+    let kept = Arc::new(Kept::default());
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let page = page.clone();
-                tokio::spawn(async move {
-                    let service = service_fn(|request| {
-                        let answer = answer(&page, &request);
-                        async { Ok::<_, Infallible>(answer) }
-                    });
-                    let mut server = http1::Builder::new();
-                    server.timer(TokioTimer::new()).keep_alive(false);
-                    let visit = server.serve_connection(TokioIo::new(stream), service);
-                    // Who goes away before the end is nobody's concern.
-                    let _ = timeout(VISIT, visit).await;
-                    drop(place);
-                });
-            }
+            Ok((stream, from)) => visits.take(from.ip(), |asked| {
+                let (page, kept) = (page.clone(), kept.clone());
+                tokio::spawn(visit(stream, page, kept, asked)).abort_handle()
+            }),
             Err(error) => {
                 // No descriptor is left, mostly: it is not tried again at once.
                 log::debug!("accepting a connection: {error}");
@@ -61,12 +97,26 @@ pub async fn serve(listener: TcpListener, page: Page) {
     }
 }
 
-fn answer(page: &Page, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn visit(stream: TcpStream, page: Page, kept: Arc<Kept>, asked: Arc<AtomicBool>) {
+    let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
+        let answer = answer(&page, &kept, &request);
+        async { Ok::<_, Infallible>(answer) }
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).keep_alive(false);
+    server.header_read_timeout(REQUEST);
+    let visit = server.serve_connection(TokioIo::new(stream), service);
+    // Who goes away before the end is nobody's concern.
+    let _ = timeout(VISIT, visit).await;
+}
+
+fn answer(page: &Page, kept: &Kept, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         return told(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered");
     }
     match request.uri().path() {
-        "/metrics" => metrics(page, request),
+        "/metrics" => metrics(page, kept, request),
         "/healthz" => {
             let (status, why) = alive(page);
             told(status, &why)
@@ -82,16 +132,33 @@ fn answer(page: &Page, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     }
 }
 
-fn metrics(page: &Page, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn metrics(page: &Page, kept: &Kept, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let accept = request.headers().get(header::ACCEPT);
     let accept = accept.and_then(|it| it.to_str().ok()).unwrap_or_default();
     let format = Format::accepted(accept);
-    match page.write(format) {
+    match kept.write(page, format) {
         Ok(text) => response(StatusCode::OK, format.content_type(), text),
         Err(error) => told(
             StatusCode::INTERNAL_SERVER_ERROR,
             &format!("writing the page: {error}"),
         ),
+    }
+}
+
+/// Each form of the page, and when it was written.
+#[derive(Default)]
+struct Kept(Mutex<Vec<(Format, Instant, String)>>);
+
+impl Kept {
+    fn write(&self, page: &Page, format: Format) -> Result<String, std::fmt::Error> {
+        let mut forms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        forms.retain(|(_, at, _)| at.elapsed() < KEPT);
+        if let Some((_, _, text)) = forms.iter().find(|(of, ..)| *of == format) {
+            return Ok(text.clone());
+        }
+        let text = page.write(format)?;
+        forms.push((format, Instant::now(), text.clone()));
+        Ok(text)
     }
 }
 

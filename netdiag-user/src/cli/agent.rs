@@ -30,7 +30,12 @@ use super::{
     session::Session,
     watch::Signals,
 };
-use crate::{agent::serve, model::text, output, sys::ready};
+use crate::{
+    agent::serve::{self, Listener},
+    model::text,
+    output,
+    sys::ready,
+};
 use settings::{Settings, bytes, past, rounds, series, withdrawal};
 use snapshot::SnapshotArgs;
 
@@ -105,7 +110,15 @@ pub async fn run(mut args: AgentArgs, global: &Global) -> Result<i32> {
         return Ok(exit::OK);
     }
     let mut signals = Signals::catch()?;
-    let listener = serve::bind(settings.listen).await?;
+    let listener = Listener::bind(settings.listen).await?;
+    let taken = listener.is_taken();
+    if taken {
+        log::warn!(
+            "another program listens on {}: no metrics and no health until it is free, which is tried \
+             every 10 s (--listen chooses another)",
+            settings.listen
+        );
+    }
     let history = settings.open_history();
     let page = settings.page();
     tokio::spawn(serve::serve(listener, page.clone()));
@@ -120,7 +133,7 @@ pub async fn run(mut args: AgentArgs, global: &Global) -> Result<i32> {
     };
     ready::say();
     if !global.quiet {
-        begun(&session, &settings);
+        begun(&session, &settings, taken);
     }
     let watched = watching::watch(&mut session, &settings, history, &page, &mut signals).await;
     session.close().await;
@@ -129,15 +142,18 @@ pub async fn run(mut args: AgentArgs, global: &Global) -> Result<i32> {
 }
 
 /// Whoever looks at its log wants to know that it works, and where.
-fn begun(session: &Session, settings: &Settings) {
+fn begun(session: &Session, settings: &Settings, taken: bool) {
     let hooks = text::counted(session.scene.run.hooks, "hook");
     let level = session.scene.run.level.map(|it| format!(" at level {it}"));
     let history = settings.history.as_ref();
     let history = history.map(|it| format!(", the last minutes in {}", it.display()));
+    let page = match taken {
+        true => format!("no metrics while {} is another program's", settings.listen),
+        false => format!("metrics at http://{}/metrics", settings.listen),
+    };
     let line = format!(
-        "watching {hooks}{}, metrics at http://{}/metrics{}",
+        "watching {hooks}{}, {page}{}",
         level.unwrap_or_default(),
-        settings.listen,
         history.unwrap_or_default()
     );
     // A log that nobody takes is no reason to see nothing.

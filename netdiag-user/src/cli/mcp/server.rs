@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    answer::{failed, own, untrusted},
+    answer::{failed_by, own, untrusted},
     calls::{self, Line},
     child::{self, Ran},
     recordings::Recordings,
@@ -252,7 +252,7 @@ impl ServerHandler for Server {
         let answer = self
             .answer(&asked.name, given, context.ct.cancelled())
             .await;
-        Ok(answer.unwrap_or_else(|why| failed(&why)).into())
+        Ok(answer.unwrap_or_else(|why| failed_by(&why)).into())
     }
 }
 

@@ -15,7 +15,7 @@ use anyhow::Result;
 use netdiag_lang::english;
 
 use super::Places;
-use crate::model::runtime::Runtime;
+use crate::model::runtime::{Runtime, is_shared};
 use logs::Log;
 use tally::Tally;
 use time::Clock;
@@ -31,10 +31,18 @@ pub fn runtime(places: &Places) -> Result<Runtime> {
     let since = i64::try_from(now.saturating_sub(LOOK_BACK).as_nanos()).unwrap_or(0);
     let mut tally = Tally::default();
     let mut unread = Vec::new();
-    for log in logs::all(places, now.saturating_sub(LOOK_BACK)) {
+    let mut logs = logs::all(places, now.saturating_sub(LOOK_BACK));
+    // What anybody may write to comes last.
+    logs.sort_by_key(|log| is_shared(&log.name));
+    for log in logs {
         match &log.text {
             Ok(text) => {
-                tally.read(&log.name, &log.show, text, &clock, since);
+                let left_out = tally.read(&log.name, &log.show, text, &clock, since);
+                if left_out > 0 {
+                    let what = english!("some of the pods in {}", log.name);
+                    let why = english!("it names too many: {left_out} or more pods were left out");
+                    unread.push((what, why));
+                }
                 unread.extend(not_reached(&log, text, &clock, since));
             }
             Err(why) => unread.push((log.name, why.clone())),

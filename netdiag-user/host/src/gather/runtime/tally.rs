@@ -6,11 +6,15 @@ use crate::model::runtime::{Setups, Shown, is_shared};
 
 /// Pods that are kept apart; more than that fit no node.
 const MOST: usize = 1000;
+/// The same of one log that anybody may write to: whoever invents pods there takes no other log's room.
+const MOST_SHARED: usize = 100;
 
 /// What was told of one pod, in the order of time.
 #[derive(Default)]
 struct Told {
     log: String,
+    /// By a log that root alone writes to.
+    by_root: bool,
     show: Shown,
     /// When, for which sandbox, and why; the same failure is told by several programs.
     failures: BTreeMap<(i64, Option<String>), String>,
@@ -29,8 +33,18 @@ const AHEAD: i64 = 5_000_000_000;
 const SAME: i64 = 1_000_000_000;
 
 impl Tally {
-    /// Takes the lines of one log that are young enough.
-    pub fn read(&mut self, log: &str, show: &Shown, text: &str, clock: &Clock, since: i64) {
+    /// Takes the lines of one log that are young enough, and says how many pods found no room. Logs of
+    /// root's come first: what they tell of a pod, no other adds to.
+    pub fn read(
+        &mut self,
+        log: &str,
+        show: &Shown,
+        text: &str,
+        clock: &Clock,
+        since: i64,
+    ) -> usize {
+        let mut left_out = BTreeSet::new();
+        let mut of_this = BTreeSet::new();
         let until = clock.now().saturating_add(AHEAD);
         for line in text.lines() {
             let Some(read) = lines::read(line) else {
@@ -46,15 +60,29 @@ impl Tally {
                 continue;
             }
             let pod = (read.namespace, read.name);
-            if self.pods.len() >= MOST && !self.pods.contains_key(&pod) {
-                continue;
+            match self.pods.get(&pod) {
+                Some(told) if shared && told.by_root => continue,
+                Some(_) => {}
+                None if shared && of_this.len() < MOST_SHARED => {
+                    of_this.insert(pod.clone());
+                }
+                None if !shared && self.pods.len() < MOST => {}
+                None => {
+                    // As many as can be told apart; beyond them it is a matter of thousands.
+                    if left_out.len() < MOST {
+                        left_out.insert(pod);
+                    }
+                    continue;
+                }
             }
             let told = self.pods.entry(pod).or_default();
+            told.by_root |= !shared;
             match read.failed {
                 None => told.succeeded = told.succeeded.max(Some(when)),
                 Some(why) => told.fail(when, read.sandbox, why, (log, show)),
             }
         }
+        left_out.len()
     }
 
     /// A pod that has its network now got it when its sandbox was made, whatever was logged.
@@ -134,6 +162,27 @@ mod tests {
              Name:a,Uid:u,Namespace:b,}} failed, error\" error=\"failed to setup network for \
              sandbox \\\"{id}\\\": why {second}\""
         )
+    }
+
+    #[test]
+    fn what_anybody_may_write_takes_nothing_from_what_root_wrote() {
+        let clock = Clock::of_node(&Places::default(), Duration::from_secs(1_795_186_860));
+        let mut tally = Tally::default();
+        let show = |log: &str| Shown::File(log.into());
+        let (own, shared) = ("/var/log/containerd.log", "/var/log/syslog");
+        let (behind, forged) = ("/var/log/daemon.log", failure(50, 'f'));
+        let lines = [failure(1, 'a'), failure(10, 'b')].join("\n");
+        assert_eq!(tally.read(own, &show(own), &lines, &clock, 0), 0);
+        let invented = (0..1000).map(|n| forged.replace("Name:a", &format!("Name:x{n}")));
+        let invented = [forged.clone(), invented.collect::<Vec<_>>().join("\n")].join("\n");
+        assert_eq!(tally.read(shared, &show(shared), &invented, &clock, 0), 900);
+        let other = failure(20, 'c').replace("Name:a", "Name:z");
+        assert_eq!(tally.read(behind, &show(behind), &other, &clock, 0), 0);
+        let all = tally.close();
+        let pod = |name: &str| all.iter().find(|pod| pod.name == name).expect("told");
+        assert_eq!((pod("a").failures, pod("a").log.as_str()), (2, own));
+        assert_eq!((pod("z").failures, pod("z").log.as_str()), (1, behind));
+        assert_eq!(all.len(), 102);
     }
 
     #[test]
