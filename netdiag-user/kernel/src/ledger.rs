@@ -1,13 +1,15 @@
 //! What a running netdiag has put on this node's links, written down before it is put there, so
 //! that the next start or `netdiag cleanup` can take away exactly that after a kill.
 //!
-//! Root deletes what a ledger says: only root may have written one.
+//! Root deletes what a ledger says: only root may have written one. Whoever wrote it holds it locked
+//! (flock(2)) as long as he lives: the kernel knows that, whatever pid namespace asks.
 use std::{
     collections::HashSet,
-    fs::{DirBuilder, OpenOptions, Permissions},
+    fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io::{ErrorKind, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail};
@@ -53,17 +55,39 @@ pub struct Ledger {
     #[serde(default)]
     pub programs: Vec<u32>,
     pub entries: Vec<Entry>,
+    /// It is locked while its process lives; earlier ones were not.
+    #[serde(default)]
+    pub locked: bool,
     #[serde(skip)]
     pub path: PathBuf,
+    #[serde(skip)]
+    held: Held,
 }
+
+/// The file as it was written last, which holds the lock.
+#[derive(Clone, Debug, Default)]
+struct Held(#[expect(dead_code, reason = "the lock goes with it")] Option<Arc<File>>);
+
+/// Two ledgers that say the same are the same.
+impl PartialEq for Held {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Held {}
 
 impl Ledger {
     /// A ledger for this process.
     pub fn open(netns: u32, handle: u32, programs: Vec<u32>) -> Result<Self> {
         let pid = std::process::id();
         let started = start_time(pid).context("reading this process's start time")?;
-        let path = Path::new(FOLDER).join(format!("{pid}-{netns}.json"));
+        // Two of one number may live, in pid namespaces of their own.
+        let pids = pid_namespace().context("reading this process's pid namespace")?;
+        let path = Path::new(FOLDER).join(format!("{pid}-{pids}-{netns}.json"));
         Ok(Self {
+            locked: true,
+            held: Held::default(),
             pid,
             started,
             netns,
@@ -75,15 +99,19 @@ impl Ledger {
     }
 
     /// Writes the ledger as a whole: a reader sees the old one or the new one.
-    pub fn save(&self) -> Result<()> {
+    pub fn save(&mut self) -> Result<()> {
         let folder = self.path.parent().context("a ledger without a folder")?;
         prepare(folder)?;
         let text = serde_json::to_vec(self).context("encoding the ledger")?;
         let new = self.path.with_extension("new");
         let named = || format!("writing {}", new.display());
-        write(&new, &text).with_context(named)?;
+        let file = write(&new, &text).with_context(named)?;
+        // Locked before it has its name: nobody meets it unlocked.
+        file.try_lock().with_context(named)?;
         std::fs::rename(&new, &self.path)
-            .with_context(|| format!("writing {}", self.path.display()))
+            .with_context(|| format!("writing {}", self.path.display()))?;
+        self.held = Held(Some(Arc::new(file)));
+        Ok(())
     }
 
     pub fn remove(&self) {
@@ -106,10 +134,39 @@ impl Ledger {
             .collect()
     }
 
-    /// Whether the process that wrote it is still the one with its pid.
+    /// Whether the process that wrote it lives: it has the lock; of an earlier one, whether it is still
+    /// the one with its pid. In doubt it does.
     pub fn alive(&self) -> bool {
-        start_time(self.pid) == Some(self.started)
+        match self.locked {
+            true => is_locked(&self.path).unwrap_or(true),
+            false => start_time(self.pid) == Some(self.started),
+        }
     }
+}
+
+/// Whether somebody holds the file of this name; nobody holds one that is gone.
+fn is_locked(path: &Path) -> std::io::Result<bool> {
+    let file = match file::plain(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => return Ok(true),
+        Err(TryLockError::Error(e)) => return Err(e),
+        Ok(()) => {}
+    }
+    // Between the two its process may have put the next one in its place.
+    let (opened, named) = (file.metadata()?, std::fs::symlink_metadata(path));
+    Ok(match named {
+        Ok(named) => (named.dev(), named.ino()) != (opened.dev(), opened.ino()),
+        Err(_) => false,
+    })
+}
+
+/// Inode of this process's.
+fn pid_namespace() -> Option<u64> {
+    let meta = std::fs::metadata("/proc/self/ns/pid").ok()?;
+    Some(meta.ino())
 }
 
 /// Ledgers of processes that are gone, and a sentence for each file that is none.
@@ -225,7 +282,7 @@ fn trusted(folder: &Path) -> Result<bool> {
     clippy::disallowed_methods,
     reason = "it makes a new file, in a folder that is root's"
 )]
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn write(path: &Path, bytes: &[u8]) -> std::io::Result<File> {
     let open = || {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
@@ -239,7 +296,8 @@ fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         }
         opened => opened?,
     };
-    file.write_all(bytes)
+    file.write_all(bytes)?;
+    Ok(file)
 }
 
 /// Field 22 of /proc/PID/stat, nothing for a process that has ended. The name before it may hold
@@ -277,7 +335,7 @@ mod tests {
     fn nobody_else_reads_it() {
         let above = tempfile::tempdir().expect("a folder");
         let folder = above.path().join("trace");
-        let ledger = ledger(&folder, "1-7.json");
+        let mut ledger = ledger(&folder, "1-7.json");
         std::fs::create_dir(&folder).expect("made by an older one");
         // What somebody put where it is to be written is replaced, never written to.
         symlink("/dev/null", folder.join("1-7.new")).expect("linked");
@@ -294,7 +352,7 @@ mod tests {
     fn a_broken_one_takes_nothing_from_the_others() {
         let above = tempfile::tempdir().expect("a folder");
         let folder = above.path().join("trace");
-        let good = ledger(&folder, "1-7.json");
+        let mut good = ledger(&folder, "1-7.json");
         good.save().expect("saved");
         std::fs::write(folder.join("2-7.json"), "{\"pid\": 1").expect("written");
         std::fs::write(folder.join("3-7.new"), "x").expect("written");
@@ -309,7 +367,7 @@ mod tests {
         });
         wide.save().expect("saved");
         let open = Permissions::from_mode(0o666);
-        let theirs = ledger(&folder, "7-7.json");
+        let mut theirs = ledger(&folder, "7-7.json");
         theirs.save().expect("saved");
         std::fs::set_permissions(&theirs.path, open).expect("set");
         let (found, broken) = all(&folder);
@@ -322,7 +380,7 @@ mod tests {
     fn a_folder_of_others_is_not_used() {
         let above = tempfile::tempdir().expect("a folder");
         let folder = above.path().join("trace");
-        let ledger = ledger(&folder, "1-7.json");
+        let mut ledger = ledger(&folder, "1-7.json");
         ledger.save().expect("saved");
         let wide = Permissions::from_mode(0o777);
         std::fs::set_permissions(&folder, wide.clone()).expect("set");
@@ -336,6 +394,29 @@ mod tests {
         std::fs::set_permissions(above.path(), wide).expect("set");
         assert!(ledger.save().is_err());
         assert_eq!(all(&above.path().join("none/trace")), (vec![], vec![]));
+    }
+
+    #[test]
+    fn whoever_holds_it_lives_in_whatever_namespace() {
+        let above = tempfile::tempdir().expect("a folder");
+        let mut mine = ledger(&above.path().join("trace"), "1-7.json");
+        assert!(!mine.alive(), "nothing is written");
+        mine.save().expect("saved");
+        let text = std::fs::read(&mine.path).expect("read");
+        let mut read: Ledger = serde_json::from_slice(&text).expect("a ledger");
+        read.path.clone_from(&mine.path);
+        // As from a pid namespace where that number is nobody's.
+        (read.pid, read.started) = (u32::MAX, 0);
+        assert!(read.alive());
+        mine.save().expect("saved again");
+        assert!(read.alive(), "the next one is locked, too");
+        drop(mine);
+        assert!(!read.alive());
+        let earlier = Ledger {
+            locked: false,
+            ..read
+        };
+        assert!(!earlier.alive(), "its pid is nobody's");
     }
 
     #[test]
