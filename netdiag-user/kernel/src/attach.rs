@@ -3,11 +3,13 @@
 //! on. clsact where pods are many, and everywhere on kernels before 6.6: each tcx attachment waits
 //! for an RCU grace period under rtnl, which on a thousand veths keeps pods from starting. clsact
 //! is quick, but a new qdisc stops the link for a moment (`dev_deactivate`, net/sched/sch_generic.c:
-//! a packet of a busy pod may be lost), and it stays after a kill, hence the ledger.
-use netdiag_lang::english;
-
+//! a packet of a busy pod may be lost), and it stays after a kill, hence the ledger. Where others have
+//! tcx programs it is tcx whatever their number: what those let pass never comes to clsact's filters.
+mod again;
+mod others;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,6 +19,9 @@ use std::{
 
 use anyhow::{Context, Result};
 use aya::programs::Program;
+
+use again::Again;
+pub use told::not_covered;
 
 use super::{
     ledger::{Entry, Ledger},
@@ -31,7 +36,6 @@ use crate::{
         filter,
         node::{Link, Node},
         roles::{Outline, Role, Roles},
-        verdict::NotChecked,
     },
     sys::bpf::{self, Way},
 };
@@ -133,6 +137,9 @@ pub struct Hooks {
     tcx: bool,
     /// Pods' links are few enough for it.
     few: bool,
+    /// Links that are given their programs in the background.
+    awaited: HashSet<u32>,
+    again: Again,
     closed: bool,
 }
 
@@ -157,6 +164,8 @@ impl Hooks {
             failed: HashMap::new(),
             tcx: true,
             few: true,
+            awaited: HashSet::new(),
+            again: Again::default(),
             closed: false,
         })
     }
@@ -181,9 +190,10 @@ impl Hooks {
     }
 
     /// Covers the node's links as they were when reading them began: new ones are attached to, those
-    /// that are gone or changed their programs are let go. What was covered since is newer.
-    pub fn follow(&mut self, node: &Node, begun: Instant) {
-        let targets = self.targets(node);
+    /// that are gone or changed their programs are let go. What was covered since is newer. Returns those
+    /// that are better covered in the background: each tcx hook of theirs takes its time.
+    pub fn follow(&mut self, node: &Node, begun: Instant) -> Vec<Link> {
+        let mut targets = self.targets(node);
         self.outline = Outline::new(node);
         self.few = targets.iter().filter(|(_, r)| *r == Role::Pod).count() <= FEW;
         let set = self.set;
@@ -199,7 +209,9 @@ impl Hooks {
         for index in gone {
             self.release(index);
         }
+        let later = self.later(&mut targets);
         self.add(targets, begun);
+        later
     }
 
     /// Covers a link that has just come or changed, by what the kernel said of it alone: a pod's first
@@ -230,12 +242,17 @@ impl Hooks {
     }
 
     fn add(&mut self, mut new: Vec<(&Link, Role)>, known: Instant) {
-        new.retain(|(link, _)| !self.covered.contains_key(&link.index));
+        let now = Instant::now();
+        new.retain(|(link, _)| {
+            !self.covered.contains_key(&link.index) && !self.again.waits(link.index, now)
+        });
         self.others = None;
         // The few that all packets pass come first.
         new.sort_by_key(|(_, role)| *role == Role::Pod);
         for some in new.chunks(AT_ONCE) {
-            let by_clsact = some.iter().filter(|(_, role)| !self.takes_tcx(*role));
+            let by_clsact = some
+                .iter()
+                .filter(|(link, role)| !self.takes_tcx(link, *role));
             let by_clsact: Vec<&Link> = by_clsact.map(|(link, _)| *link).collect();
             self.give_qdiscs(&by_clsact);
             for (link, role) in some {
@@ -245,14 +262,12 @@ impl Hooks {
         self.qdiscs.clear();
     }
 
-    fn takes_tcx(&self, role: Role) -> bool {
-        self.tcx && (self.few || role != Role::Pod)
-    }
-
     fn cover(&mut self, link: &Link, role: Role, known: Instant) {
+        self.awaited.remove(&link.index);
         match self.attach(link, role) {
             Ok(hooks) => {
                 self.failed.remove(&link.name);
+                self.again.covered(link.index);
                 let name = link.name.clone();
                 let covered = Covered { name, hooks, known };
                 self.covered.insert(link.index, covered);
@@ -268,7 +283,7 @@ impl Hooks {
     fn attach(&mut self, link: &Link, role: Role) -> Result<Vec<Named>> {
         let (ingress, egress) = programs(self.set, link, role);
         let sides = [(ingress, Side::Ingress), (egress, Side::Egress)];
-        if self.takes_tcx(role) {
+        if self.takes_tcx(link, role) {
             match self.attach_both(link, &sides) {
                 Ok(hooks) => return Ok(hooks),
                 Err(e) if !exists(&link.name) => return Err(e),
@@ -378,6 +393,7 @@ impl Hooks {
     pub fn hear(&mut self) {
         let heard = self.watch.hear(&self.rtnl.ports);
         let mut news = false;
+        self.again.hear(&heard);
         for entry in &mut self.ledger.entries {
             let touched = !entry.others && heard.touches(entry.ifindex);
             entry.others |= touched;
@@ -466,27 +482,4 @@ fn attach_tcx(program: &OwnedFd, link: &Link, side: Side) -> Result<OwnedFd> {
     };
     let held = bpf::hold_on_link(link.index, program, way);
     held.with_context(|| format!("attaching to {} by tcx", link.name))
-}
-
-/// What could not be covered, for the verdict.
-pub fn not_covered(hooks: &Hooks) -> Vec<NotChecked> {
-    told(&hooks.failed)
-}
-
-/// Links that are told by their names; of a node with a thousand of them, the number says enough.
-const NAMED: usize = 8;
-
-fn told(failed: &HashMap<String, String>) -> Vec<NotChecked> {
-    let mut all: Vec<_> = failed.iter().collect();
-    all.sort();
-    let (named, others) = all.split_at(all.len().min(NAMED));
-    let row = |(name, why): &(&String, &String)| {
-        NotChecked::new(english!("packets on {name}"), why.as_str())
-    };
-    let mut rows: Vec<_> = named.iter().map(row).collect();
-    if let Some((_, why)) = others.first() {
-        let what = english!("packets on {} more links", others.len());
-        rows.push(NotChecked::new(what, why.as_str()));
-    }
-    rows
 }

@@ -6,10 +6,11 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
+    time::Instant,
 };
 
 use super::attach::Hooks;
-use crate::model::node::Link;
+use crate::model::node::{Link, Node};
 
 /// Links that wait to be covered; the next reading finds those that there was no room for.
 const WAITING: usize = 512;
@@ -35,6 +36,19 @@ impl Covering {
 
     pub fn hooks(&self) -> MutexGuard<'_, Hooks> {
         lock(&self.hooks)
+    }
+
+    /// Brings them in line with the node; what takes long goes on in the background.
+    pub fn follow(&self, node: &Node, begun: Instant) {
+        for link in self.hooks().follow(node, begun) {
+            // What finds no room the next reading finds.
+            let _ = self.new.try_send(link);
+        }
+    }
+
+    /// Takes up again what others took away.
+    pub fn keep(&self, node: &Node) {
+        self.hooks().keep(node, Instant::now());
     }
 
     /// Where links are told that have just come.

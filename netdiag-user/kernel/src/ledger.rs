@@ -402,7 +402,7 @@ mod tests {
         let mut mine = ledger(&above.path().join("trace"), "1-7.json");
         assert!(!mine.alive(), "nothing is written");
         mine.save().expect("saved");
-        let text = std::fs::read(&mine.path).expect("read");
+        let text = file::read(&mine.path, LARGEST).expect("read");
         let mut read: Ledger = serde_json::from_slice(&text).expect("a ledger");
         read.path.clone_from(&mine.path);
         // As from a pid namespace where that number is nobody's.

@@ -136,6 +136,19 @@ pub fn has_ours(rtnl: &mut Rtnl, ifindex: u32, side: Side) -> Result<bool, Failu
 /// priority is one of another kind of filter (tc_get_tfilter).
 const NONE: [i32; 3] = [libc::ENODEV, libc::ENOENT, libc::EINVAL];
 
+/// Whether one filter of ours is still there.
+pub fn is_there(
+    rtnl: &mut Rtnl,
+    ifindex: u32,
+    filter: Filter,
+    programs: &[u32],
+) -> Result<bool, Failure> {
+    match rtnl.get(&of_filter(RTM_GETTFILTER, ifindex, filter)) {
+        Err(failure) if failure.is(&NONE) => Ok(false),
+        found => Ok(found?.iter().any(|m| is_ours(m, filter, programs))),
+    }
+}
+
 /// Deletes one filter if it is ours: a bpf filter of that very handle and priority whose program
 /// is one of these, or has the name of one of netdiag's where no numbers are known. Returns
 /// whether it was there.
@@ -145,11 +158,7 @@ pub fn delete_ours(
     filter: Filter,
     programs: &[u32],
 ) -> Result<bool, Failure> {
-    let found = match rtnl.get(&of_filter(RTM_GETTFILTER, ifindex, filter)) {
-        Err(failure) if failure.is(&NONE) => return Ok(false),
-        found => found?,
-    };
-    if !found.iter().any(|m| is_ours(m, filter, programs)) {
+    if !is_there(rtnl, ifindex, filter, programs)? {
         return Ok(false);
     }
     match rtnl.act(&of_filter(RTM_DELTFILTER, ifindex, filter)) {

@@ -225,7 +225,7 @@ impl Session {
         cluster::know_as(node, &self.scene.cluster);
         let left = tell(&mut self.programs, node)?;
         (self.unjudged, self.unnamed) = (left.unjudged, left.unnamed);
-        self.covering.hooks().follow(node, self.read_at);
+        self.covering.follow(node, self.read_at);
         Ok(())
     }
 
@@ -285,7 +285,7 @@ impl Session {
         if !changed && self.pods.changed() {
             self.scene.pods = self.pods.index(&self.scene.node);
         }
-        self.covering.hooks().hear();
+        self.covering.keep(&self.scene.node);
         self.select()?;
         self.count_from_now();
         self.gathering.collect(&mut self.scene.gathered);

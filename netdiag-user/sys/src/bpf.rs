@@ -279,6 +279,14 @@ pub fn hold_on_link(ifindex: u32, program: impl AsFd, way: Way) -> io::Result<Ow
     unsafe { call(LINK_CREATE, &mut create) }.map(owned)
 }
 
+/// The link that it is held on; 0 once somebody detached it, or the link is gone.
+pub fn held_on(held: &impl AsFd) -> io::Result<u32> {
+    let mut link = Link::default();
+    // SAFETY: numbers.
+    unsafe { about(held, &mut link) }?;
+    Ok(link.ifindex)
+}
+
 fn raw(fd: &impl AsFd) -> u32 {
     fd.as_fd().as_raw_fd().unsigned_abs()
 }

@@ -82,6 +82,8 @@ fn hooks(folder: &tempfile::TempDir) -> (Hooks, Asked) {
         failed: HashMap::new(),
         tcx: false,
         few: false,
+        awaited: HashSet::new(),
+        again: Again::default(),
         closed: false,
     };
     (hooks, asked)

@@ -1,0 +1,36 @@
+//! What is not covered, for the verdict.
+use std::collections::HashMap;
+
+use netdiag_lang::{english, mark};
+
+use super::Hooks;
+use crate::model::verdict::NotChecked;
+
+/// Links that are told by their names; of a node with a thousand of them, the number says enough.
+const NAMED: usize = 8;
+
+/// What could not be covered, or is not yet.
+pub fn not_covered(hooks: &Hooks) -> Vec<NotChecked> {
+    let mut rows = told(&hooks.failed);
+    let awaited = hooks.awaited.len();
+    if awaited > 0 {
+        let what = english!("packets on {awaited} links");
+        rows.push(NotChecked::new(what, mark!("they are being attached")));
+    }
+    rows
+}
+
+pub(super) fn told(failed: &HashMap<String, String>) -> Vec<NotChecked> {
+    let mut all: Vec<_> = failed.iter().collect();
+    all.sort();
+    let (named, others) = all.split_at(all.len().min(NAMED));
+    let row = |(name, why): &(&String, &String)| {
+        NotChecked::new(english!("packets on {name}"), why.as_str())
+    };
+    let mut rows: Vec<_> = named.iter().map(row).collect();
+    if let Some((_, why)) = others.first() {
+        let what = english!("packets on {} more links", others.len());
+        rows.push(NotChecked::new(what, why.as_str()));
+    }
+    rows
+}
