@@ -282,7 +282,9 @@ pub fn unanswered<'f, 'a>(facts: &'f Facts<'a>) -> &'f [ConnectionGroup<'a>] {
 
 fn tries<'a>(facts: &Facts<'a>) -> Vec<Connection<'a>> {
     let journeys = facts.journeys();
-    let requests = journeys.values().filter(|j| is_request(&j.flow, &j.hops));
+    let requests = journeys
+        .values()
+        .filter(|j| is_request(facts, &j.flow, &j.hops));
     let none: Rc<[&HopFlow]> = Rc::new([]);
     let mut tries: Vec<_> = requests
         .map(|journey| {
@@ -305,13 +307,15 @@ fn tries<'a>(facts: &Facts<'a>) -> Vec<Connection<'a>> {
 }
 
 /// Whether a client opens something by these packets. A connection that was open when the run
-/// began has no SYN and is no try. Servers' ports are the lower ones; clients' are ephemeral.
-fn is_request(flow: &FlowKey, hops: &[&HopFlow]) -> bool {
+/// began has no SYN and is no try.
+fn is_request(facts: &Facts<'_>, flow: &FlowKey, hops: &[&HopFlow]) -> bool {
     match flow.protocol {
         TCP => hops.iter().any(|h| h.hop.syns > 0),
         UDP => {
             let to = flow::ends(flow).1;
-            flow.destination_port < flow.source_port && !to.is_multicast()
+            !facts.direction().is_answer(flow)
+                && flow.destination_port != flow.source_port
+                && !to.is_multicast()
         }
         _ => false,
     }

@@ -16,8 +16,8 @@ use netdiag_common::{
 };
 
 use super::{
-    attribution::Activity, clock::Clock, connection_groups, forged::forged, journey::Journeys,
-    legs::Legs, picture::Picture, success::Success,
+    attribution::Activity, clock::Clock, connection_groups, direction::Direction, forged::forged,
+    journey::Journeys, legs::Legs, picture::Picture, success::Success,
 };
 use crate::model::{
     address::from_wire,
@@ -193,6 +193,7 @@ pub struct Facts<'a> {
     pub(super) attempts: OnceCell<connection_groups::Known<'a>>,
     pub(super) legs: OnceCell<Legs>,
     pub(super) success: OnceCell<Success>,
+    pub(super) direction: OnceCell<Direction>,
     pub(super) picture: OnceCell<Picture<'a>>,
     pub(super) activity: OnceCell<Activity>,
     followed: OnceCell<Followed>,
@@ -300,6 +301,7 @@ impl<'a> Facts<'a> {
             attempts: OnceCell::new(),
             legs: OnceCell::new(),
             success: OnceCell::new(),
+            direction: OnceCell::new(),
             picture: OnceCell::new(),
             activity: OnceCell::new(),
             followed: OnceCell::new(),

@@ -4,6 +4,7 @@ pub mod attribution;
 pub mod clock;
 pub mod connection_groups;
 pub mod coverage;
+pub mod direction;
 pub mod excerpt;
 pub mod expected_path;
 pub mod facts;

@@ -34,7 +34,7 @@ pub struct Service {
 }
 
 impl Service {
-    pub fn of(loss: &Loss) -> Self {
+    pub fn of(facts: &Facts<'_>, loss: &Loss) -> Self {
         let flow = loss.flow();
         // An echo's identifier changes from run to run of ping.
         if matches!(flow.protocol, 1 | 58) {
@@ -43,12 +43,7 @@ impl Service {
                 reply: false,
             };
         }
-        let flags = loss.dropped.tcp_flags;
-        let reply = match flow.protocol == TCP && flags & SYN != 0 {
-            true => flags & ACK != 0,
-            // Servers' ports are the lower ones; clients' are ephemeral.
-            false => flow.source_port < flow.destination_port,
-        };
+        let reply = facts.is_answer(loss);
         let port = if reply {
             flow.source_port
         } else {
@@ -92,7 +87,7 @@ impl Success {
         let asked = facts
             .losses
             .iter()
-            .flat_map(|l| ways(l, Service::of(l).port));
+            .flat_map(|l| ways(l, Service::of(facts, l).port));
         // Of a flood nearly none got through: a number for each way is enough to leave out most.
         let number = |way: &Way| Keyed::default().hash_one(way);
         let asked: Set<u64> = asked.map(|way| number(&way)).collect();
@@ -167,7 +162,7 @@ impl Facts<'_> {
             return true;
         }
         let dead = || self.is_cut_off(loss) || self.never_opened(loss);
-        self.success().despite(loss, &Service::of(loss)) && !dead()
+        self.success().despite(loss, &Service::of(self, loss)) && !dead()
     }
 
     /// Whether a connection's first packet, or the answer to it, is lost each time that it is sent, and

@@ -199,11 +199,7 @@ pub fn evidence(facts: &Facts<'_>, known: &Services, address: IpAddr) -> Option<
 
 /// Most pods are told to ask it for cluster names, and it is no address of the world's.
 pub fn is_named(facts: &Facts<'_>, address: IpAddr) -> bool {
-    let own = match address {
-        IpAddr::V4(v4) => v4.is_private(),
-        IpAddr::V6(v6) => v6.is_unique_local(),
-    };
-    own && facts.picture().named().contains(&address)
+    is_private(address) && facts.picture().named().contains(&address)
 }
 
 /// ICMP errors about flows: how many packets came, and who sent them.

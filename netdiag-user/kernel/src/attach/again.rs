@@ -181,7 +181,7 @@ mod tests {
     fn what_others_change_is_looked_at_at_once_and_the_rest_in_turn() {
         let mut again = Again::default();
         let begun = Instant::now();
-        let mut suspects = |again: &mut Again, now| again.suspects([1, 2, 3].into_iter(), now);
+        let suspects = |again: &mut Again, now| again.suspects([1, 2, 3].into_iter(), now);
         assert_eq!(
             suspects(&mut again, begun),
             [1, 2, 3],

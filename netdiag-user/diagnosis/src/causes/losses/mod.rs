@@ -157,7 +157,7 @@ pub fn shares<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<D
         if to_many || loss.forged || !wanted(loss) {
             continue;
         }
-        let Service { port, reply } = Service::of(loss);
+        let Service { port, reply } = Service::of(facts, loss);
         let protocol = loss.flow().protocol;
         let new = || DropGroup {
             source,

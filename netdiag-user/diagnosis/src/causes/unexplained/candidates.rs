@@ -279,7 +279,7 @@ fn asking(
 
 fn open(facts: &Facts<'_>, legs: &Legs, stalled: &Journey<'_>) -> Candidate {
     let (source, destination) = ends(&stalled.flow);
-    let answers = stalled.flow.source_port < stalled.flow.destination_port;
+    let answers = facts.direction().is_answer(&stalled.flow);
     let leg = legs.translated(&stalled.flow).map(|(leg, _)| leg);
     // Smaller packets of it may get farther than those that are sent again.
     let way = [leg, Some(stalled.flow)];

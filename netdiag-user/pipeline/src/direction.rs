@@ -1,0 +1,203 @@
+//! Who opened a conversation, from what was seen of it. One answer for all of netdiag: which end is the
+//! server decides what is asked, counted and told.
+//!
+//! In this order: a packet that opens a connection, or takes it (TCP's SYN); who spoke first, where the
+//! conversation began while netdiag looked; the end that several others talk to by one port. Where nothing
+//! of that was seen, servers' ports are the lower ones, which is a guess.
+use netdiag_common::{flow::FlowKey, hop};
+
+use super::facts::{Facts, HopFlow, Loss};
+use crate::model::{
+    flow::{TCP, UDP},
+    hash::Map,
+};
+
+/// TCP flags as a loss has them.
+const SYN: u32 = 2;
+const ACK: u32 = 16;
+
+/// What was there when the run began is met within its first moments, in no order.
+const BEGINNING: u64 = 1_000_000_000;
+
+/// An end of a conversation: address, port, protocol.
+type End = ([u8; 16], u16, u8);
+
+/// So many others make an end a server: a client's one port is seen with a Service's address and with its
+/// backend's, and may be used for another server.
+const MANY: usize = 4;
+
+/// Of every flow that was seen.
+#[derive(Default)]
+pub struct Direction {
+    /// Whether who sends it took the connection, or opened it.
+    answers: Map<FlowKey, bool>,
+    first: Map<FlowKey, u64>,
+    /// When the first of all was seen.
+    began: u64,
+    /// Whom each end was seen to talk to: no more of them than make a server.
+    others: Map<End, Vec<End>>,
+}
+
+fn ends(flow: &FlowKey) -> [End; 2] {
+    [
+        (flow.source, flow.source_port, flow.protocol),
+        (flow.destination, flow.destination_port, flow.protocol),
+    ]
+}
+
+impl Direction {
+    fn of(facts: &Facts<'_>) -> Self {
+        let mut all = Self {
+            began: facts.flows.iter().map(|f| f.hop.first).min().unwrap_or(0),
+            ..Self::default()
+        };
+        let ported = |f: &&HopFlow| matches!(f.flow().protocol, TCP | UDP);
+        for seen in facts.flows.iter().filter(ported) {
+            all.see(seen.flow(), &seen.hop);
+        }
+        for loss in facts.losses {
+            let flags = loss.dropped.tcp_flags;
+            if loss.flow().protocol == TCP && flags & SYN != 0 {
+                all.open(loss.flow(), flags & ACK != 0);
+            }
+        }
+        all
+    }
+
+    fn see(&mut self, flow: &FlowKey, hop: &hop::FlowHop) {
+        let first = self.first.entry(*flow).or_insert(hop.first);
+        *first = hop.first.min(*first);
+        if hop.syns > 0 {
+            self.open(flow, false);
+        } else if hop.flags & hop::SYN != 0 {
+            self.open(flow, hop.flags & hop::ACK != 0);
+        }
+        let [source, destination] = ends(flow);
+        for (one, other) in [(source, destination), (destination, source)] {
+            let known = self.others.entry(one).or_default();
+            if known.len() < MANY && !known.contains(&other) {
+                known.push(other);
+            }
+        }
+    }
+
+    fn open(&mut self, flow: &FlowKey, answers: bool) {
+        self.answers.entry(*flow).or_insert(answers);
+        self.answers.entry(flow.reversed()).or_insert(!answers);
+    }
+
+    /// Whether these packets come from who took the conversation.
+    pub fn is_answer(&self, flow: &FlowKey) -> bool {
+        self.seen_to_answer(flow)
+            .unwrap_or(flow.source_port < flow.destination_port)
+    }
+
+    /// Nothing where nobody saw it.
+    fn seen_to_answer(&self, flow: &FlowKey) -> Option<bool> {
+        let by_syn = self.answers.get(flow).copied();
+        by_syn
+            .or_else(|| self.spoke_second(flow))
+            .or_else(|| self.is_asked_by_many(flow))
+    }
+
+    /// A connection of which no SYN was seen is older than that.
+    fn spoke_second(&self, flow: &FlowKey) -> Option<bool> {
+        let (own, other) = (self.first.get(flow)?, self.first.get(&flow.reversed())?);
+        let new = (*own).min(*other) > self.began.saturating_add(BEGINNING);
+        (new && flow.protocol == UDP && own != other).then_some(own > other)
+    }
+
+    fn is_asked_by_many(&self, flow: &FlowKey) -> Option<bool> {
+        let [source, destination] = ends(flow).map(|end| self.others.get(&end).map(Vec::len));
+        match (source? >= MANY, destination? >= MANY) {
+            (true, false) => Some(true),
+            (false, true) => Some(false),
+            _ => None,
+        }
+    }
+}
+
+impl Facts<'_> {
+    pub fn direction(&self) -> &Direction {
+        self.direction.get_or_init(|| Direction::of(self))
+    }
+
+    /// Whether a lost packet came from who took the conversation.
+    pub fn is_answer(&self, loss: &Loss) -> bool {
+        let flags = loss.dropped.tcp_flags;
+        match loss.flow().protocol == TCP && flags & SYN != 0 {
+            true => flags & ACK != 0,
+            false => self.direction().is_answer(loss.flow()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netdiag_common::{flow::mapped, hop::FlowHop};
+
+    use super::*;
+
+    fn flow(protocol: u8, from: (u8, u16), to: (u8, u16)) -> FlowKey {
+        FlowKey {
+            source: mapped([10, 0, 0, from.0]),
+            destination: mapped([10, 0, 0, to.0]),
+            source_port: from.1,
+            destination_port: to.1,
+            protocol,
+            family: 4,
+            ..FlowKey::EMPTY
+        }
+    }
+
+    fn at(second: u64) -> FlowHop {
+        FlowHop {
+            first: second * BEGINNING,
+            ..FlowHop::default()
+        }
+    }
+
+    /// Whoever is first in the list opens it.
+    fn right(direction: &Direction, flow: &FlowKey) {
+        assert!(!direction.is_answer(flow), "{flow:?}");
+        assert!(direction.is_answer(&flow.reversed()), "{flow:?}");
+    }
+
+    #[test]
+    fn a_server_above_its_clients_ports_is_told_by_the_syn() {
+        let mut direction = Direction::default();
+        let asks = flow(TCP, (1, 1024), (2, 50051));
+        direction.see(&asks, &FlowHop { syns: 1, ..at(0) });
+        right(&direction, &asks);
+        // By the answer alone, where the request came another way.
+        let mut direction = Direction::default();
+        let flags = hop::SYN | hop::ACK;
+        direction.see(&asks.reversed(), &FlowHop { flags, ..at(0) });
+        right(&direction, &asks);
+    }
+
+    #[test]
+    fn who_speaks_first_opens_between_equal_ports() {
+        let mut direction = Direction::default();
+        let asks = flow(UDP, (9, 51820), (2, 51820));
+        direction.see(&asks, &at(5));
+        direction.see(&asks.reversed(), &at(6));
+        right(&direction, &asks);
+    }
+
+    #[test]
+    fn of_what_was_there_before_the_one_with_many_clients_is_the_server() {
+        let mut direction = Direction::default();
+        let asks = [1024, 20_000, 30_000, 40_000].map(|port| flow(TCP, (1, port), (2, 50051)));
+        for one in &asks {
+            direction.see(&one.reversed(), &at(0));
+            direction.see(one, &at(0));
+        }
+        right(&direction, &asks[0]);
+        // One alone says nothing: the lower port is a guess.
+        let mut direction = Direction::default();
+        direction.see(&asks[1], &at(0));
+        assert!(direction.is_answer(&asks[1]));
+        right(&direction, &flow(TCP, (1, 40_000), (2, 80)));
+    }
+}
