@@ -1,4 +1,6 @@
 //! Drop reasons: numbers of the running kernel to names, and which of them are no loss.
+mod by_place;
+
 use std::collections::BTreeMap;
 
 use netdiag_common::loss::NO_REASON;
@@ -48,6 +50,14 @@ impl Reasons {
             .get(&reason)
             .cloned()
             .unwrap_or_else(|| format!("{reason:#x}"))
+    }
+
+    /// The same of a drop at `location` (`symbol+0x1c3`): where the kernel gives no reason, what the place
+    /// tells.
+    pub fn name_at(&self, reason: u32, location: &str) -> String {
+        let by_place = || by_place::by_place(location).map(str::to_owned);
+        let told = (reason == NO_REASON).then(by_place).flatten();
+        told.unwrap_or_else(|| self.name(reason))
     }
 
     /// Numbers that are no loss.
@@ -121,6 +131,10 @@ mod tests {
         assert_eq!(reasons.name(2), "NOT_SPECIFIED");
         assert_eq!(reasons.name(0x30001), "0x30001");
         assert_eq!(Reasons::default().name(NO_REASON), "NOT_SPECIFIED");
+        let place = "nf_hook_slow+0x9a";
+        assert_eq!(reasons.name_at(NO_REASON, place), "NETFILTER_DROP");
+        assert_eq!(reasons.name_at(2, place), "NOT_SPECIFIED");
+        assert_eq!(reasons.name_at(NO_REASON, "ip_error"), "NOT_SPECIFIED");
         assert_eq!(reasons.normal().collect::<Vec<_>>(), [1]);
     }
 

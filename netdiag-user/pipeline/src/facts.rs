@@ -436,8 +436,8 @@ fn is_to_nobody(key: &DropKey, dropped: &Dropped) -> bool {
 }
 
 fn loss(node: &Node, pods: &PodIndex, names: &dyn Names, key: &DropKey, dropped: &Dropped) -> Loss {
-    let reason = names.reasons().name(key.reason);
     let location = names.symbol(key.location);
+    let reason = names.reasons().name_at(key.reason, &location);
     let own = key.netns == node.netns && key.ifindex != 0;
     // Neither a namespace nor a flow: nobody can say that it was a packet of this node's.
     let nobodys = key.netns == 0 && key.flow.family == 0;

@@ -160,8 +160,9 @@ fn elsewhere(facts: &Facts<'_>, event: &Event) -> String {
 fn comment(scene: &Scene, facts: &Facts<'_>, event: &Event, interface: &str) -> String {
     let what = match event.kind {
         DROP => {
-            let reason = scene.names.reasons().name(event.reason);
-            format!("drop: {reason} in {}", scene.names.symbol(event.location))
+            let place = scene.names.symbol(event.location);
+            let reason = scene.names.reasons().name_at(event.reason, &place);
+            format!("drop: {reason} in {place}")
         }
         OVERSIZE => format!("oversize: {} bytes, {} fit", event.length, event.limit),
         _ => format!("retransmit: sequence {}", event.sequence),
