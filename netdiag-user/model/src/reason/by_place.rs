@@ -47,7 +47,7 @@ pub fn by_place(location: &str) -> Option<&'static str> {
         true => name.starts_with(*at),
         false => name == *at,
     };
-    let found = PLACES.iter().find(|(_, all)| all.iter().any(|at| is(at)));
+    let found = PLACES.iter().find(|(_, all)| all.iter().any(is));
     found.map(|(reason, _)| *reason)
 }
 
