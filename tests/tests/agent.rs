@@ -10,7 +10,7 @@ use std::{
 
 use netdiag_tests::{
     lab::Lab,
-    netdiag::{netdiag, sentence, start_in},
+    netdiag::{command, netdiag, sentence, start_in},
     netns::sh,
     other_tc_user::{self, Held},
     process::{PATIENCE, Process, wait_until},
@@ -340,13 +340,24 @@ fn the_configuration_that_it_prints_is_one() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_in_a_sentence() {
-    if require::missing(&[]) {
+fn a_port_that_is_taken_is_told_and_tried_again() {
+    if require::missing(&["curl"]) {
         return;
     }
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
-    let ended = netdiag(&["agent", "--listen", &address]);
-    assert_eq!(ended.code, Some(3), "{ended:?}");
-    assert!(sentence(&ended).contains(&address), "{ended:?}");
+    let mut agent = Process::start(&mut command(&["agent", "--listen", &address]));
+    let told = format!("another program listens on {address}");
+    agent.wait_for(&told, PATIENCE);
+    agent.wait_for("netdiag: ready", PATIENCE);
+    drop(taken);
+    let url = format!("http://{address}/metrics");
+    wait_until("its page is served", PATIENCE, || {
+        let got = Command::new("curl")
+            .args(["--silent", "--fail", &url])
+            .output();
+        got.is_ok_and(|it| it.status.success())
+    });
+    let ended = agent.stop(Signal::SIGTERM);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
 }

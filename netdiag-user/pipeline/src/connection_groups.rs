@@ -311,12 +311,7 @@ fn tries<'a>(facts: &Facts<'a>) -> Vec<Connection<'a>> {
 fn is_request(facts: &Facts<'_>, flow: &FlowKey, hops: &[&HopFlow]) -> bool {
     match flow.protocol {
         TCP => hops.iter().any(|h| h.hop.syns > 0),
-        UDP => {
-            let to = flow::ends(flow).1;
-            !facts.direction().is_answer(flow)
-                && flow.destination_port != flow.source_port
-                && !to.is_multicast()
-        }
+        UDP => facts.direction().is_request(flow),
         _ => false,
     }
 }

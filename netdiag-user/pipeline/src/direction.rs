@@ -8,6 +8,7 @@ use netdiag_common::{flow::FlowKey, hop};
 
 use super::facts::{Facts, HopFlow, Loss};
 use crate::model::{
+    address::from_wire,
     flow::{TCP, UDP},
     hash::Map,
 };
@@ -90,6 +91,15 @@ impl Direction {
     pub fn is_answer(&self, flow: &FlowKey) -> bool {
         self.seen_to_answer(flow)
             .unwrap_or(flow.source_port < flow.destination_port)
+    }
+
+    /// Whether these datagrams ask for something. Between equal ports that is a matter of what was seen.
+    pub fn is_request(&self, flow: &FlowKey) -> bool {
+        let asks = match flow.source_port == flow.destination_port {
+            true => self.seen_to_answer(flow) == Some(false),
+            false => !self.is_answer(flow),
+        };
+        asks && !from_wire(flow.destination).is_multicast()
     }
 
     /// Nothing where nobody saw it.
