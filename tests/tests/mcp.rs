@@ -397,7 +397,7 @@ enum End {
 }
 
 fn one_live_call(end: End) {
-    if require::missing(&["ip", "bridge", "sysctl", "tc"]) {
+    if require::missing(&["bpftool", "bridge", "ip", "sysctl", "tc"]) {
         return;
     }
     let node = ShellNode::up(&[]);
