@@ -201,7 +201,22 @@ fn is_sure(facts: &Facts<'_>, lost: &Lost<'_>) -> bool {
             && !near
             && (tunnel || r.gateway.is_some())
     };
-    is_proven(facts, lost) || down(facts).is_some() || facts.node.routes.iter().any(|r| onward(&r))
+    let onward = || facts.node.routes.iter().any(|r| onward(&r));
+    is_proven(facts, lost) || down(facts).is_some() || has_overlay(facts) || onward()
+}
+
+/// Whether a tunnel has a pods' address, as flannel.1 and tunl0 have: nodes that send to each other's pods
+/// through it do not leave that to routers.
+fn has_overlay(facts: &Facts<'_>) -> bool {
+    let pods = |address| {
+        pod_networks::own_network(facts, address).is_some()
+            || pod_networks::pod_address(facts, address).is_some_and(|p| !p.guessed)
+    };
+    let mut tunnels = facts.node.links.iter().filter(|l| l.is_tunnel() && l.up);
+    tunnels.any(|l| {
+        let mut own = l.addresses.iter().filter(|a| !a.link_local);
+        own.any(|a| pods(a.prefix.address))
+    })
 }
 
 /// Whether other nodes' pods, to which nothing but the default route leads, answer by it.
