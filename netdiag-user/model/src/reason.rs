@@ -1,5 +1,5 @@
 //! Drop reasons: numbers of the running kernel to names, and which of them are no loss.
-mod by_place;
+pub mod by_place;
 
 use std::collections::BTreeMap;
 

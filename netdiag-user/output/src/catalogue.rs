@@ -10,7 +10,7 @@ use crate::{
     causes::{self, Cause},
     kernel::support::Feature,
     model::{
-        reason::Reasons,
+        reason::{Reasons, by_place::Place},
         text::{filled, listed, width as wide},
     },
 };
@@ -92,6 +92,36 @@ pub fn reason(number: u32, name: &str) -> Result<()> {
         width,
         "",
     ))
+}
+
+/// Where packets end on kernels that give no reasons.
+pub fn places(places: &[&Place], format: Format) -> Result<()> {
+    let mut sink = Sink::open(None)?;
+    if !matches!(format, Format::Table | Format::Wide) {
+        return document(&mut sink, &places, format);
+    }
+    for place in places {
+        let functions: Vec<String> = place.functions.iter().map(|it| every(it)).collect();
+        sink.write(&paint(BOLD, &wrap(&functions.join(", "), sink.width(), "")))?;
+        let mut told = vec![(t!("means:"), say(place.means).to_owned())];
+        told.extend(place.reason.map(|it| (t!("reason:"), it.to_owned())));
+        if !place.decides.is_empty() {
+            told.push((t!("look at:"), say(place.decides).to_owned()));
+        }
+        for (label, text) in told {
+            let label = format!("  {}", filled(label, 9));
+            sink.write(&beside(&label, 12, &text, sink.room()))?;
+        }
+    }
+    Ok(())
+}
+
+/// One that ends with an underscore stands for all that begin so.
+fn every(function: &str) -> String {
+    match function.ends_with('_') {
+        true => format!("{function}*"),
+        false => function.to_owned(),
+    }
 }
 
 pub fn features(features: &[Feature], format: Format) -> Result<()> {

@@ -26,7 +26,7 @@ use netdiag_recording as recording;
 use netdiag_sys as sys;
 
 pub use self::{
-    catalogue::{catalogue, features, manual, reason},
+    catalogue::{catalogue, features, manual, places, reason},
     escape::{json, pretty_json},
     format::Format,
     live::Live,

@@ -8,8 +8,14 @@ use super::{Usage, exit, options::like, replay};
 use crate::{
     causes,
     kernel::types,
-    model::{reason::Reasons, verdict::Finding},
-    output,
+    model::{
+        reason::{
+            Reasons,
+            by_place::{PLACES, Place, place_of},
+        },
+        verdict::Finding,
+    },
+    output::{self, Format},
 };
 
 #[derive(Args, Debug)]
@@ -21,11 +27,23 @@ pub struct ExplainArgs {
     /// pods, flows and commands with their own values. Without NAME it is the first root cause there.
     #[arg(long = "in", value_name = "FILE")]
     pub input: Vec<PathBuf>,
+    /// What a drop in this kernel function means (`ip_error`, `nf_hook_slow+0x9a`), or which functions drop
+    /// for this reason, on kernels that give no reasons; without a value: all of them.
+    #[arg(long, value_name = "FUNCTION|REASON", num_args = 0..=1, default_missing_value = "")]
+    #[arg(conflicts_with_all = ["name", "input"])]
+    pub who: Option<String>,
+    /// How to print what --who asks for [default: table].
+    #[arg(short, long, value_enum, requires = "who", conflicts_with_all = ["name", "input"])]
+    pub output: Option<Format>,
 }
 
 pub fn run(args: &ExplainArgs) -> Result<i32> {
     if !args.input.is_empty() {
         return recorded(args);
+    }
+    if let Some(asked) = &args.who {
+        output::places(&who(asked)?, args.output.unwrap_or_default())?;
+        return Ok(exit::OK);
     }
     let Some(name) = &args.name else {
         output::catalogue(&reasons())?;
@@ -49,6 +67,40 @@ pub fn run(args: &ExplainArgs) -> Result<i32> {
             _ => "`netdiag explain` lists both".into(),
         }
     )))
+}
+
+fn who(asked: &str) -> Result<Vec<&'static Place>> {
+    let wanted = asked.to_ascii_uppercase();
+    let reason = wanted.trim_start_matches("SKB_DROP_REASON_");
+    let meant = |row: &&Place| asked.is_empty() || row.reason == Some(reason);
+    let mut rows: Vec<&Place> = PLACES.iter().filter(meant).collect();
+    rows.extend(place_of(asked));
+    if rows.is_empty() {
+        bail!(Usage(format!(
+            "'{asked}' is neither a function nor a reason of that table: {}",
+            near(asked)
+        )));
+    }
+    Ok(rows)
+}
+
+/// Functions and reasons of the table that share a word with it.
+fn near(asked: &str) -> String {
+    let asked = asked.to_ascii_lowercase();
+    let words: Vec<&str> = asked.split('_').filter(|it| it.len() > 2).collect();
+    let shared = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        words.iter().filter(|it| name.contains(**it)).count()
+    };
+    let names = PLACES
+        .iter()
+        .flat_map(|row| row.functions.iter().copied().chain(row.reason));
+    let mut found: Vec<&str> = names.filter(|it| shared(it) > 0).collect();
+    found.sort_by_key(|it| std::cmp::Reverse(shared(it)));
+    match found.get(..3).unwrap_or(&found) {
+        [] => "`netdiag explain --who` prints it".into(),
+        some => format!("like it: {}", some.join(", ")),
+    }
 }
 
 /// The cause as it was met, and then its manual.
@@ -90,4 +142,25 @@ fn reasons() -> Reasons {
     let btf = types::types(Path::new("/"));
     let members = btf.ok().and_then(|btf| btf.enumeration("skb_drop_reason"));
     Reasons::new(members.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{near, who};
+
+    #[test]
+    fn a_function_or_a_reason_finds_its_rows() {
+        let of = |asked| who(asked).map(|rows| rows[0].functions[0]).unwrap();
+        assert_eq!(of("ip_error+0x12"), "ip_error");
+        assert_eq!(of("netfilter_drop"), "nf_hook_slow");
+        assert_eq!(of("SKB_DROP_REASON_TC_EGRESS"), "__dev_queue_xmit");
+        assert!(who("").unwrap().len() > 20);
+    }
+
+    #[test]
+    fn what_is_unknown_is_told_with_its_like() {
+        assert!(who("nf_hook").is_err());
+        assert!(near("nf_hook").starts_with("like it: nf_hook_slow"));
+        assert!(near("zz").contains("--who"));
+    }
 }
