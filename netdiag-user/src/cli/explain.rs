@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::{Usage, exit, options::like, replay};
+use super::{Usage, exit, options::near, replay};
 use crate::{
     causes,
     kernel::types,
@@ -53,8 +53,7 @@ pub fn run(args: &ExplainArgs) -> Result<i32> {
         output::manual(cause)?;
         return Ok(exit::OK);
     }
-    let wanted = name.to_ascii_uppercase();
-    let wanted = wanted.trim_start_matches("SKB_DROP_REASON_");
+    let wanted = bare(name);
     let known = reasons();
     if let Some((number, name)) = known.iter().find(|(_, n)| *n == wanted) {
         output::reason(number, name)?;
@@ -62,45 +61,32 @@ pub fn run(args: &ExplainArgs) -> Result<i32> {
     }
     bail!(Usage(format!(
         "'{name}' is neither a cause nor a drop reason of this kernel: {}",
-        match like(&name.to_ascii_lowercase()) {
-            near if near.starts_with("like") => near,
-            _ => "`netdiag explain` lists both".into(),
-        }
+        near(name, causes::ALL.iter().map(|it| it.id))
+            .unwrap_or_else(|| "`netdiag explain` lists both".into())
     )))
 }
 
 fn who(asked: &str) -> Result<Vec<&'static Place>> {
-    let wanted = asked.to_ascii_uppercase();
-    let reason = wanted.trim_start_matches("SKB_DROP_REASON_");
-    let meant = |row: &&Place| asked.is_empty() || row.reason == Some(reason);
+    let reason = bare(asked);
+    let meant = |row: &&Place| asked.is_empty() || row.reason == Some(&reason);
     let mut rows: Vec<&Place> = PLACES.iter().filter(meant).collect();
     rows.extend(place_of(asked));
     if rows.is_empty() {
+        let names = |row: &'static Place| row.functions.iter().copied().chain(row.reason);
+        let like = near(asked, PLACES.iter().flat_map(names));
         bail!(Usage(format!(
             "'{asked}' is neither a function nor a reason of that table: {}",
-            near(asked)
+            like.unwrap_or_else(|| "`netdiag explain --who` prints it".into())
         )));
     }
     Ok(rows)
 }
 
-/// Functions and reasons of the table that share a word with it.
-fn near(asked: &str) -> String {
-    let asked = asked.to_ascii_lowercase();
-    let words: Vec<&str> = asked.split('_').filter(|it| it.len() > 2).collect();
-    let shared = |name: &str| {
-        let name = name.to_ascii_lowercase();
-        words.iter().filter(|it| name.contains(**it)).count()
-    };
-    let names = PLACES
-        .iter()
-        .flat_map(|row| row.functions.iter().copied().chain(row.reason));
-    let mut found: Vec<&str> = names.filter(|it| shared(it) > 0).collect();
-    found.sort_by_key(|it| std::cmp::Reverse(shared(it)));
-    match found.get(..3).unwrap_or(&found) {
-        [] => "`netdiag explain --who` prints it".into(),
-        some => format!("like it: {}", some.join(", ")),
-    }
+/// The kernel's word for a reason, as the tables have it.
+fn bare(reason: &str) -> String {
+    let reason = reason.to_ascii_uppercase();
+    let bare = reason.strip_prefix("SKB_DROP_REASON_");
+    bare.unwrap_or(&reason).to_owned()
 }
 
 /// The cause as it was met, and then its manual.
@@ -146,21 +132,24 @@ fn reasons() -> Reasons {
 
 #[cfg(test)]
 mod tests {
-    use super::{near, who};
+    use super::*;
 
     #[test]
     fn a_function_or_a_reason_finds_its_rows() {
-        let of = |asked| who(asked).map(|rows| rows[0].functions[0]).unwrap();
-        assert_eq!(of("ip_error+0x12"), "ip_error");
-        assert_eq!(of("netfilter_drop"), "nf_hook_slow");
-        assert_eq!(of("SKB_DROP_REASON_TC_EGRESS"), "__dev_queue_xmit");
-        assert!(who("").unwrap().len() > 20);
+        let of = |asked| {
+            let rows = who(asked).expect("it is in the table");
+            rows.iter().map(|it| it.functions[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(of("ip_error+0x12"), ["ip_error"]);
+        assert_eq!(of("netfilter_drop"), ["nf_hook_slow"]);
+        assert_eq!(of("SKB_DROP_REASON_TC_EGRESS"), ["__dev_queue_xmit"]);
+        assert_eq!(of("").len(), PLACES.len());
     }
 
     #[test]
     fn what_is_unknown_is_told_with_its_like() {
-        assert!(who("nf_hook").is_err());
-        assert!(near("nf_hook").starts_with("like it: nf_hook_slow"));
-        assert!(near("zz").contains("--who"));
+        let told = |asked| who(asked).expect_err("it is in no row").to_string();
+        assert!(told("nf_hook").contains("like it: nf_hook_slow"));
+        assert!(told("zz").contains("--who"));
     }
 }

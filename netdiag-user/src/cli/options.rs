@@ -160,16 +160,23 @@ fn cause(text: &str) -> Result<String, String> {
 }
 
 /// Causes that share words with what was typed.
-pub fn like(id: &str) -> String {
-    let words: Vec<&str> = id.split('-').filter(|w| w.len() > 2).collect();
-    let shared = |c: &&causes::Cause| words.iter().filter(|w| c.id.contains(**w)).count();
-    let mut near: Vec<_> = causes::ALL.iter().filter(|c| shared(c) > 0).collect();
-    near.sort_by_key(|c| std::cmp::Reverse(shared(c)));
-    let near: Vec<_> = near.iter().take(3).map(|c| c.id).collect();
-    match near.as_slice() {
-        [] => "`netdiag explain` lists them".into(),
-        some => format!("like it: {}", some.join(", ")),
-    }
+fn like(id: &str) -> String {
+    let near = near(id, causes::ALL.iter().map(|it| it.id));
+    near.unwrap_or_else(|| "`netdiag explain` lists them".into())
+}
+
+/// The names that share most words with what was typed.
+pub fn near<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let typed = typed.to_ascii_lowercase();
+    let words: Vec<&str> = typed.split(['-', '_']).filter(|w| w.len() > 2).collect();
+    let shared = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        words.iter().filter(|it| name.contains(**it)).count()
+    };
+    let mut near: Vec<&str> = names.filter(|it| shared(it) > 0).collect();
+    near.sort_by_key(|it| std::cmp::Reverse(shared(it)));
+    near.truncate(3);
+    (!near.is_empty()).then(|| format!("like it: {}", near.join(", ")))
 }
 
 /// Where to look, and by which names.
