@@ -5,7 +5,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicU8, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -31,8 +34,10 @@ const TOOLS: [&str; 9] = [
     "unshare",
     "tar",
 ];
-/// Documentation's network: nobody answers, and the rule lets nothing get there.
-const TARGET: &str = "192.0.2.9";
+/// Each node's pods send to an address of their own in documentation's network: nobody answers, and the rule lets
+/// nothing get there. Cgroups are the machine's, and a runtime's process is in its pod's before it leaves the node's
+/// namespace: for a moment a netdiag may take another test's node for a pod.
+static TARGETS: AtomicU8 = AtomicU8::new(9);
 const FIRST_PORT: usize = 20_000;
 /// Packets that each pod sends.
 const PACKETS: usize = 5;
@@ -48,6 +53,7 @@ struct Node {
     /// Only taken down; what it says is for one thread to hear.
     lab: Mutex<Option<Process>>,
     netns: String,
+    target: String,
     dir: PathBuf,
     root: PathBuf,
     /// containerd's process: pods' namespaces are mounted where it sees them.
@@ -69,6 +75,7 @@ impl Node {
         let root = dir.join("root").join(name);
         let node = Self {
             netns: netns.clone(),
+            target: format!("192.0.2.{}", TARGETS.fetch_add(1, Ordering::Relaxed)),
             runtime: runtime.clone(),
             lab: Mutex::new(Some(lab)),
             dir,
@@ -77,9 +84,10 @@ impl Node {
         let rule = format!(
             "table inet whose {{
                 chain forward {{ type filter hook forward priority -5;
-                    ip daddr {TARGET} udp dport {FIRST_PORT}-29999 drop
+                    ip daddr {} udp dport {FIRST_PORT}-29999 drop
                 }}
-            }}"
+            }}",
+            node.target
         );
         exec(&node.netns, &["nft", &rule]);
         node
@@ -111,7 +119,12 @@ impl Node {
             &self.netns,
             &[&arguments[..], &places, &to, source].concat(),
         );
-        Watch { netdiag, file }
+        let target = self.target.clone();
+        Watch {
+            netdiag,
+            file,
+            target,
+        }
     }
 
     /// A pod, when its network is there.
@@ -173,10 +186,10 @@ impl Node {
         ]);
         let gateway = gateway.split_whitespace().nth(2).expect("an address");
         let gateway = gateway.split('/').next().expect("an address");
-        let port = FIRST_PORT + pod.number;
+        let (port, target) = (FIRST_PORT + pod.number, &self.target);
         let script = format!(
             "ip route replace default via {gateway}
-             exec 3<>/dev/udp/{TARGET}/{port}
+             exec 3<>/dev/udp/{target}/{port}
              for n in $(seq {PACKETS}); do echo $n >&3; done"
         );
         let inside = format!("nsenter --net={} bash -ec '{script}'", pod.netns);
@@ -240,12 +253,12 @@ fn processes(command: &str) -> Vec<String> {
 }
 
 /// Dropped packets by the port that they were sent to, and the pod that they are said to be of.
-fn said(events: &[Value]) -> BTreeMap<(usize, Option<String>), u64> {
+fn said(events: &[Value], target: &str) -> BTreeMap<(usize, Option<String>), u64> {
     let mut said = BTreeMap::new();
     for event in events.iter().filter(|e| e["type"] == "drop") {
         let destination = event["flow"]["destination"].as_str().unwrap_or_default();
         let port = destination
-            .strip_prefix(TARGET)
+            .strip_prefix(target)
             .and_then(|d| d.strip_prefix(':'));
         let Some(port) = port.and_then(|p| p.parse::<usize>().ok()) else {
             continue;
@@ -260,6 +273,7 @@ fn said(events: &[Value]) -> BTreeMap<(usize, Option<String>), u64> {
 struct Watch {
     netdiag: Process,
     file: PathBuf,
+    target: String,
 }
 
 impl Watch {
@@ -272,7 +286,7 @@ impl Watch {
             events.collect::<Vec<_>>()
         };
         wait_until("the events of all packets", PATIENCE, || {
-            said(&told()).values().sum::<u64>() >= packets as u64
+            said(&told(), &self.target).values().sum::<u64>() >= packets as u64
         });
         let ended = self.netdiag.stop(Signal::SIGTERM);
         assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -332,7 +346,7 @@ fn every_drop_is_its_own_pods() {
     let begun = Instant::now();
     let (alive, addresses) = churn(&node, count);
     let took = begun.elapsed();
-    let said = said(&netdiag.stop(count * PACKETS));
+    let said = said(&netdiag.stop(count * PACKETS), &node.target);
     alive.into_iter().for_each(Pod::end);
     let (mut right, mut wrong, mut unknown) = (0, Vec::new(), Vec::new());
     for ((number, name), packets) in &said {
@@ -370,7 +384,7 @@ fn an_address_that_is_given_again_at_once_is_two_pods() {
     assert_eq!(second.address, address);
     node.send(&second);
     eprintln!("given again and used within {:.1?}", ended.elapsed());
-    let said = said(&netdiag.stop(2 * PACKETS));
+    let said = said(&netdiag.stop(2 * PACKETS), &node.target);
     second.end();
     let own = |n: usize| ((n, Some(format!("pod-{n}"))), PACKETS as u64);
     assert_eq!(said, BTreeMap::from([own(1), own(2)]));
@@ -412,7 +426,7 @@ fn each_source_alone_names_the_same_pod() {
         let events = netdiag.stop(PACKETS);
         let drop = events.iter().find(|e| {
             let to = e["flow"]["destination"].as_str().unwrap_or_default();
-            e["type"] == "drop" && to.starts_with(TARGET)
+            e["type"] == "drop" && to.starts_with(&node.target)
         });
         let drop = drop.unwrap_or_else(|| panic!("{source}: no drop"));
         let said = &drop["pod"];
