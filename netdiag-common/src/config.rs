@@ -81,6 +81,15 @@ pub const LIGHT: u32 = 2;
 /// Links whose sequences are followed at [`FLOWS`], by the last bits of their number.
 pub const FOLLOWED: u32 = 1024;
 
+/// Slots of the marks that hooks leave where they run, see [`ran_slot`].
+pub const RAN: u32 = 4096;
+
+/// The slot of one side of a link. Two links may share it: then one that runs hides that the other's does
+/// not, and nothing is told that is not so.
+pub const fn ran_slot(ifindex: u32, direction: u8) -> u32 {
+    (ifindex.wrapping_mul(2) + direction as u32) % RAN
+}
+
 /// Network namespaces that belong to this node: value of the namespace map.
 pub const NETNS_NODE: u8 = 1;
 pub const NETNS_POD: u8 = 2;

@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use netdiag_common::{
     claim::{NeighbourAnnouncement, NeighbourAnnouncementKey},
-    config::{FOLLOWED as MOST_FOLLOWED, HopSettings, Offsets, REASONS, counter},
+    config::{FOLLOWED as MOST_FOLLOWED, HopSettings, Offsets, RAN as MOST_RAN, REASONS, counter},
     dns::{Dns, DnsKey},
     filter::{Rules, SELECTED as MOST_SELECTED},
     flow::FlowKey,
@@ -102,6 +102,10 @@ pub static HOP_SETTINGS: Array<HopSettings> = Array::with_max_entries(1, 0);
 /// then it is one's, and the other's are not.
 #[map]
 pub static FOLLOWED: Array<u32> = Array::with_max_entries(MOST_FOLLOWED, 0);
+
+/// Not 0 where a hook ran since the loader last looked.
+#[map]
+pub static RAN: Array<u32> = Array::with_max_entries(MOST_RAN, 0);
 
 /// How often the tables were read.
 #[map]

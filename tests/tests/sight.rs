@@ -5,9 +5,9 @@ use netdiag_tests::{
     netdiag,
     netns::sh,
     other_tc_user::{attached, covers, ledgers},
-    process::{PATIENCE, run, wait_until},
+    process::{PATIENCE, Process, run, wait_until},
     require,
-    shell_node::ShellNode,
+    shell_node::{DB, ShellNode},
 };
 
 const TOOLS: [&str; 5] = ["ip", "bridge", "sysctl", "tc", "unshare"];
@@ -52,4 +52,45 @@ fn a_cleanup_in_another_pid_namespace() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(attached(&left), before);
     assert_eq!(ledgers(process.pid()), 1);
+}
+
+/// A filter that came later at the same priority runs first: netdiag's is attached, and runs no more.
+#[test]
+fn a_filter_that_another_program_puts_before() {
+    if require::missing(&[&TOOLS[..], &["ping"]].concat()) {
+        return;
+    }
+    let node = ShellNode::up(&[]);
+    node.crowd();
+    let left = node.netns("left");
+    let mut ping = Command::new("ip");
+    ping.args([
+        "netns",
+        "exec",
+        &node.netns("web"),
+        "ping",
+        "-i",
+        "0.05",
+        DB,
+    ]);
+    let traffic = Process::start(&mut ping);
+    let diagnosis = node.diagnose("left", "30s");
+    let place = ["dev", "caliweb", "ingress"];
+    let shown = || sh(&[&["tc", "-n", &left, "filter", "show"], &place[..]].concat());
+    let has_ours = || shown().contains("hop_ingress");
+    wait_until("caliweb is covered", PATIENCE, has_ours);
+    // Every packet matches, which ends the walk.
+    let all = ["bpf", "bytecode", "1,6 0 0 4294967295", "classid", "1:1"];
+    let first = ["pref", "1", "protocol", "all"];
+    let add = ["tc", "-n", &left, "filter", "add"];
+    sh(&[&add[..], &place, &first, &all].concat());
+    assert!(has_ours(), "netdiag's is still attached");
+    let verdict = diagnosis.verdict();
+    drop(traffic);
+    let untold = verdict.document["not_checked"].as_array().expect("a list");
+    let blind = untold.iter().find(|it| it["what"] == "packets on caliweb");
+    let why = blind.unwrap_or_else(|| panic!("{:#}", verdict.document));
+    assert!(why["why"].to_string().contains("ran for none"), "{why}");
+    assert_eq!(verdict.document["verdict"], "incomplete");
+    assert_eq!(verdict.code, Some(4));
 }

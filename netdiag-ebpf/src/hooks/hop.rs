@@ -15,7 +15,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use netdiag_common::{
-    config::{FLOWS, FOLLOWED, FULL, LIGHT, counter},
+    config::{FLOWS, FOLLOWED, FULL, LIGHT, counter, ran_slot},
     hop::{EGRESS, INGRESS, PLAIN},
 };
 
@@ -171,8 +171,25 @@ impl Seen {
     }
 }
 
+/// Leaves a mark that this hook runs. Written only where it is not there yet: a store for each packet
+/// would take the line from other processors.
+#[inline(always)]
+fn mark_run(ctx: &TcContext, direction: u8) {
+    // SAFETY: the context of a tc program is valid for the run.
+    let ifindex = unsafe { (*ctx.skb.skb).ifindex };
+    if let Some(ran) = maps::RAN.get_ptr_mut(ran_slot(ifindex, direction)) {
+        // SAFETY: a slot of the map; of several processors that write, each writes the same.
+        unsafe {
+            if ran.read_volatile() == 0 {
+                ran.write_volatile(1);
+            }
+        }
+    }
+}
+
 #[inline(always)]
 fn try_hop(ctx: &TcContext, direction: u8, link_header: bool, uplink: bool) -> Option<()> {
+    mark_run(ctx, direction);
     let bytes = Skb(ctx);
     let maps::Scratch {
         packet,

@@ -7,6 +7,7 @@
 //! tcx programs it is tcx whatever their number: what those let pass never comes to clsact's filters.
 mod again;
 mod others;
+mod proof;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -21,7 +22,8 @@ use anyhow::{Context, Result};
 use aya::programs::Program;
 
 use again::Again;
-pub use told::not_covered;
+use proof::Proof;
+pub use told::{bypassed, not_covered};
 
 use super::{
     ledger::{Entry, Ledger},
@@ -140,6 +142,7 @@ pub struct Hooks {
     /// Links that are given their programs in the background.
     awaited: HashSet<u32>,
     again: Again,
+    proof: Proof,
     closed: bool,
 }
 
@@ -149,6 +152,7 @@ impl Hooks {
         let low = (std::process::id() & 0xffff).max(1);
         let mark = u32::from(HANDLE_MARK) << 16 | low;
         let set = programs.set;
+        let proof = Proof::new(programs);
         let programs = Attachable::new(programs);
         Ok(Self {
             ledger: Ledger::open(netns, mark, programs.numbers.clone())?,
@@ -166,6 +170,7 @@ impl Hooks {
             few: true,
             awaited: HashSet::new(),
             again: Again::default(),
+            proof,
             closed: false,
         })
     }
@@ -209,6 +214,7 @@ impl Hooks {
         for index in gone {
             self.release(index);
         }
+        self.prove(node, begun);
         let later = self.later(&mut targets);
         self.add(targets, begun);
         later
@@ -422,6 +428,7 @@ impl Hooks {
         let Some(covered) = self.covered.remove(&index) else {
             return;
         };
+        self.proof.forget(index);
         let filters = covered
             .hooks
             .into_iter()

@@ -123,13 +123,21 @@ pub fn is_bare(rtnl: &mut Rtnl, ifindex: u32) -> Result<bool, Failure> {
 /// Whether a filter on that side of the link runs a program of netdiag's, whichever netdiag's.
 pub fn has_ours(rtnl: &mut Rtnl, ifindex: u32, side: Side) -> Result<bool, Failure> {
     let list = rtnl.dump(&request(RTM_GETTFILTER, ifindex, 0, side.parent(), 0))?;
-    let named = |message: &Message| {
-        let attributes = message.body.get(TCMSG..)?;
-        let options = attribute(attributes, TCA_OPTIONS)?;
-        let name = attribute(options, TCA_BPF_NAME)?.strip_suffix(&[0])?;
-        Some(load::on_links().any(|ours| name == ours.as_bytes()))
-    };
     Ok(list.iter().any(|message| named(message) == Some(true)))
+}
+
+/// Whether a BPF filter on that side of the link is another's.
+pub fn has_others(rtnl: &mut Rtnl, ifindex: u32, side: Side) -> Result<bool, Failure> {
+    let list = rtnl.dump(&request(RTM_GETTFILTER, ifindex, 0, side.parent(), 0))?;
+    Ok(list.iter().any(|message| named(message) == Some(false)))
+}
+
+/// Whether it is a filter of some netdiag's, where it runs a program.
+fn named(message: &Message) -> Option<bool> {
+    let attributes = message.body.get(TCMSG..)?;
+    let options = attribute(attributes, TCA_OPTIONS)?;
+    let name = attribute(options, TCA_BPF_NAME)?.strip_suffix(&[0])?;
+    Some(load::on_links().any(|ours| name == ours.as_bytes()))
 }
 
 /// Nothing is there by that name: neither the link, the qdisc, the priority nor the filter, or the

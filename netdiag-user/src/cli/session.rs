@@ -440,21 +440,12 @@ impl Session {
         let hooks = self.covering.hooks();
         let attached = hooks.count();
         not_checked.extend(attach::not_covered(&hooks));
+        let bypassed = attach::bypassed(&hooks);
         drop(hooks);
-        if self.unjudged > 0 {
-            not_checked.push(NotChecked::new(
-                english!("oversize packets towards {} routes", self.unjudged),
-                mark!("this node has more routes than the table of limits takes"),
-            ));
-        }
-        if self.unnamed > 0 {
-            not_checked.push(NotChecked::new(
-                english!("drops in {} network namespaces of pods", self.unnamed),
-                mark!("this node has more network namespaces than the programs' table takes"),
-            ));
-        }
+        not_checked.extend(self.no_room());
         not_checked.extend(self.unseen.iter().cloned());
         let blind = !not_checked.is_empty();
+        not_checked.extend(bypassed);
         not_checked.extend(self.reader.not_checked());
         if !self.scene.node.policy_tables.is_empty() {
             not_checked.push(NotChecked::new(

@@ -49,6 +49,11 @@ impl Hooks {
     }
 }
 
+/// Whether others have tcx programs on that side.
+pub(super) fn has_others(link: &str, side: Side) -> bool {
+    by_tcx(link, side).iter().any(|(_, netdiags)| !netdiags)
+}
+
 /// The programs on one side, the first to run first, and whether each is some netdiag's: those pass on
 /// what they see.
 fn by_tcx(link: &str, side: Side) -> Vec<(u32, bool)> {

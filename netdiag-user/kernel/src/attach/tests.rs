@@ -84,6 +84,7 @@ fn hooks(folder: &tempfile::TempDir) -> (Hooks, Asked) {
         few: false,
         awaited: HashSet::new(),
         again: Again::default(),
+        proof: Proof::default(),
         closed: false,
     };
     (hooks, asked)

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 
 use netdiag_lang::{english, mark};
 
-use super::Hooks;
+use super::{Hooks, proof::Silence};
 use crate::model::verdict::NotChecked;
 
 /// Links that are told by their names; of a node with a thousand of them, the number says enough.
@@ -12,12 +12,37 @@ const NAMED: usize = 8;
 /// What could not be covered, or is not yet.
 pub fn not_covered(hooks: &Hooks) -> Vec<NotChecked> {
     let mut rows = told(&hooks.failed);
+    rows.extend(told(&hooks.proof.told(Silence::Blind)));
     let awaited = hooks.awaited.len();
     if awaited > 0 {
         let what = english!("packets on {awaited} links");
         rows.push(NotChecked::new(what, mark!("they are being attached")));
     }
     rows
+}
+
+/// What goes past the hooks by a way that is known, and is no fault.
+pub fn bypassed(hooks: &Hooks) -> Vec<NotChecked> {
+    let ways = [
+        (
+            Silence::Redirected,
+            mark!(
+                "bypassed: another program hands them to the pods past the link's hooks (bpf_redirect_peer)"
+            ),
+        ),
+        (
+            Silence::Xdp,
+            mark!(
+                "bypassed: an XDP program takes them before the link's hooks, or sends them past those"
+            ),
+        ),
+    ];
+    let row = |(way, why): (Silence, &'static str)| {
+        let past = hooks.proof.told(way);
+        let what = english!("packets of {} links", past.len());
+        (!past.is_empty()).then(|| NotChecked::new(what, why))
+    };
+    ways.into_iter().filter_map(row).collect()
 }
 
 pub(super) fn told(failed: &HashMap<String, String>) -> Vec<NotChecked> {

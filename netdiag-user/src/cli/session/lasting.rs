@@ -3,6 +3,7 @@ use std::{collections::BTreeSet, time::Instant};
 
 use anyhow::Result;
 use netdiag_common::loss::DropKey;
+use netdiag_lang::{english, mark};
 
 use super::Session;
 use crate::{
@@ -41,6 +42,24 @@ impl Session {
     pub fn sees(&mut self, why_not: Option<NotChecked>) {
         self.unseen = why_not;
         self.scene.run = self.run();
+    }
+
+    /// What the programs' tables had no room for.
+    pub(super) fn no_room(&self) -> Vec<NotChecked> {
+        let mut rows = Vec::new();
+        if self.unjudged > 0 {
+            rows.push(NotChecked::new(
+                english!("oversize packets towards {} routes", self.unjudged),
+                mark!("this node has more routes than the table of limits takes"),
+            ));
+        }
+        if self.unnamed > 0 {
+            rows.push(NotChecked::new(
+                english!("drops in {} network namespaces of pods", self.unnamed),
+                mark!("this node has more network namespaces than the programs' table takes"),
+            ));
+        }
+        rows
     }
 
     /// Why not all is seen that should be, where it is not.
