@@ -1,16 +1,19 @@
 //! Who opened a conversation, from what was seen of it. One answer for all of netdiag: which end is the
 //! server decides what is asked, counted and told.
 //!
-//! In this order: a packet that opens a connection, or takes it (TCP's SYN); who spoke first, where the
-//! conversation began while netdiag looked; the end that several others talk to by one port. Where nothing
-//! of that was seen, servers' ports are the lower ones, which is a guess.
+//! In this order: a packet that opens a connection, or takes it (TCP's SYN), or conntrack's original
+//! direction; who spoke first, where the conversation began while netdiag looked; the end where a socket
+//! listens, or that is a Service's; the end that several others talk to by one port. Where nothing of that
+//! is known, servers' ports are the lower ones, which is a guess.
+mod servers;
+
 use netdiag_common::{flow::FlowKey, hop};
 
 use super::facts::{Facts, HopFlow, Loss};
 use crate::model::{
     address::from_wire,
     flow::{TCP, UDP},
-    hash::Map,
+    hash::{Map, Set},
 };
 
 /// TCP flags as a loss has them.
@@ -37,6 +40,8 @@ pub struct Direction {
     began: u64,
     /// Whom each end was seen to talk to: no more of them than make a server.
     others: Map<End, Vec<End>>,
+    /// Ends that serve by what is configured.
+    servers: Set<End>,
 }
 
 fn ends(flow: &FlowKey) -> [End; 2] {
@@ -62,6 +67,11 @@ impl Direction {
                 all.open(loss.flow(), flags & ACK != 0);
             }
         }
+        for (asked, answered) in servers::tracked(facts.gathered) {
+            all.open(&asked, false);
+            all.open(&answered, true);
+        }
+        all.servers = servers::among(facts, all.others.keys());
         all
     }
 
@@ -107,6 +117,7 @@ impl Direction {
         let by_syn = self.answers.get(flow).copied();
         by_syn
             .or_else(|| self.spoke_second(flow))
+            .or_else(|| self.is_served(flow))
             .or_else(|| self.is_asked_by_many(flow))
     }
 
@@ -115,6 +126,11 @@ impl Direction {
         let (own, other) = (self.first.get(flow)?, self.first.get(&flow.reversed())?);
         let new = (*own).min(*other) > self.began.saturating_add(BEGINNING);
         (new && flow.protocol == UDP && own != other).then_some(own > other)
+    }
+
+    fn is_served(&self, flow: &FlowKey) -> Option<bool> {
+        let [source, destination] = ends(flow).map(|end| self.servers.contains(&end));
+        (source != destination).then_some(source)
     }
 
     fn is_asked_by_many(&self, flow: &FlowKey) -> Option<bool> {
