@@ -3,7 +3,9 @@ use std::{collections::BTreeSet, path::Path, process::Command};
 
 use crate::{
     netns::sh,
-    process::{PATIENCE, run, wait_until},
+    process::{PATIENCE, Process, run, wait_until},
+    require,
+    shell_node::fixture,
 };
 
 /// A clsact qdisc without a filter, as an agent leaves it that is about to attach.
@@ -24,6 +26,23 @@ pub fn add_filter(netns: &str, link: &str, side: &str, priority: &str) -> bool {
         tc.args(["prio", priority, "protocol", "all"]).args(*kind);
         tc.output().is_ok_and(|done| done.status.success())
     })
+}
+
+/// Programs that pass everything, on both sides of these links by tcx, for as long as the process lives;
+/// nothing where this kernel has no tcx (Linux 6.6).
+pub fn add_tcx(netns: &str, links: &[String]) -> Option<Process> {
+    let script = fixture("tcx.py").display().to_string();
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", netns, "python3", &script]);
+    let mut process = Process::start(command.args(links));
+    let line = process.line(PATIENCE);
+    match line.ends_with(" programs") {
+        true => Some(process),
+        false => {
+            require::say(&format!("tcx, which {line} says is not here"));
+            None
+        }
+    }
 }
 
 /// Everything that is attached to links there, as tc(8) prints it, tcx as well as clsact.

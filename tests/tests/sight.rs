@@ -1,10 +1,10 @@
 //! What others take off links is attached again, and nobody takes a live netdiag for a killed one.
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use netdiag_tests::{
     netdiag,
-    netns::sh,
-    other_tc_user::{attached, covers, ledgers},
+    netns::{self, sh},
+    other_tc_user::{add_tcx, attached, covers, ledgers},
     process::{PATIENCE, Process, run, wait_until},
     require,
     shell_node::{DB, ShellNode},
@@ -63,17 +63,7 @@ fn a_filter_that_another_program_puts_before() {
     let node = ShellNode::up(&[]);
     node.crowd();
     let left = node.netns("left");
-    let mut ping = Command::new("ip");
-    ping.args([
-        "netns",
-        "exec",
-        &node.netns("web"),
-        "ping",
-        "-i",
-        "0.05",
-        DB,
-    ]);
-    let traffic = Process::start(&mut ping);
+    let traffic = pings(&node);
     let diagnosis = node.diagnose("left", "30s");
     let place = ["dev", "caliweb", "ingress"];
     let shown = || sh(&[&["tc", "-n", &left, "filter", "show"], &place[..]].concat());
@@ -93,4 +83,42 @@ fn a_filter_that_another_program_puts_before() {
     assert!(why["why"].to_string().contains("ran for none"), "{why}");
     assert_eq!(verdict.document["verdict"], "incomplete");
     assert_eq!(verdict.code, Some(4));
+}
+
+fn pings(node: &ShellNode) -> Process {
+    let mut ping = Command::new("ip");
+    let web = node.netns("web");
+    Process::start(ping.args(["netns", "exec", &web, "ping", "-i", "0.05", DB]))
+}
+
+/// A dataplane's programs end the walk of tcx with OK: filters of clsact's behind them never run, which many
+/// pods' links have otherwise.
+#[test]
+fn thirty_links_that_another_program_has_by_tcx() {
+    if require::missing(&[&TOOLS[..], &["ping", "python3"]].concat()) {
+        return;
+    }
+    let node = ShellNode::up(&[]);
+    node.crowd();
+    let left = node.netns("left");
+    let links = netns::links(&left);
+    let names = links.iter().filter_map(|l| l["ifname"].as_str());
+    let all: Vec<String> = names.filter(|n| *n != "lo").map(str::to_owned).collect();
+    let Some(_others) = add_tcx(&left, &all) else {
+        return;
+    };
+    let process = node.trace("left");
+    for link in &all {
+        wait_until(link, Duration::from_secs(60), || {
+            covers(process.pid(), &left, link)
+        });
+        let place = ["dev", link, "ingress"];
+        let filters = sh(&[&["tc", "-n", &left, "filter", "show"], &place[..]].concat());
+        assert!(!filters.contains("hop_ingress"), "{link}: {filters}");
+    }
+    let _traffic = pings(&node);
+    let verdict = node.diagnose("left", "20s").verdict();
+    let untold = verdict.document["not_checked"].to_string();
+    assert!(!untold.contains("packets o"), "{untold}");
+    assert_eq!(verdict.code, Some(0), "{:#}", verdict.document);
 }

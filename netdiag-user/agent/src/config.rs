@@ -15,6 +15,7 @@ pub struct File {
     pub listen: Option<Spanned<String>>,
     pub level: Option<Spanned<String>>,
     pub max_cpu: Option<Spanned<String>>,
+    pub read: Option<Spanned<String>>,
     pub resolve_after: Option<Spanned<String>>,
     pub canary: Option<Spanned<String>>,
     pub max_series: Option<Spanned<u32>>,

@@ -22,6 +22,7 @@ use anyhow::{Context, Result};
 use aya::programs::Program;
 
 use again::Again;
+pub use others::has_others;
 use proof::Proof;
 pub use told::{bypassed, not_covered};
 

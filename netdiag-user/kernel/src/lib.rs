@@ -27,6 +27,7 @@ pub mod types;
 mod version;
 mod watch;
 pub mod weigh;
+mod xdp;
 
 use netdiag_host as host;
 use netdiag_model as model;

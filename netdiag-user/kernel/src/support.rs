@@ -1,4 +1,6 @@
 //! What this kernel and these privileges allow, feature by feature.
+mod hooks;
+
 use std::{path::Path, time::Duration};
 
 use aya::{
@@ -34,7 +36,14 @@ pub struct Feature {
 
 /// Tries everything that netdiag uses.
 pub fn check(root: &Path) -> Vec<Feature> {
-    let mut features = vec![maps(), map_sizes(), hop_programs(), cost(), tcx()];
+    let mut features = vec![
+        maps(),
+        map_sizes(),
+        hop_programs(),
+        cost(),
+        tcx(),
+        hooks::others(),
+    ];
     features.extend(tracepoints(root));
     features.push(symbols(root));
     features.push(namespaces(root));

@@ -112,6 +112,11 @@ impl Direction {
         asks && !from_wire(flow.destination).is_multicast()
     }
 
+    /// Whether nothing but the ports tells it, and listening sockets would.
+    fn is_guess(&self, flow: &FlowKey) -> bool {
+        flow.protocol == TCP && self.seen_to_answer(flow).is_none()
+    }
+
     /// Nothing where nobody saw it.
     fn seen_to_answer(&self, flow: &FlowKey) -> Option<bool> {
         let by_syn = self.answers.get(flow).copied();
@@ -146,6 +151,15 @@ impl Direction {
 impl Facts<'_> {
     pub fn direction(&self) -> &Direction {
         self.direction.get_or_init(|| Direction::of(self))
+    }
+
+    /// Whose listening sockets would tell which end of the flow serves, where that is a guess: the namespaces
+    /// of both, as far as they are on this node.
+    pub fn who_listens(&self, flow: &FlowKey) -> impl Iterator<Item = u32> {
+        let ends = [flow.source, flow.destination].map(from_wire);
+        let guessed = self.direction().is_guess(flow);
+        let ends = ends.into_iter().filter(move |_| guessed);
+        ends.filter_map(|address| servers::netns_of(self, address))
     }
 
     /// Whether a lost packet came from who took the conversation.

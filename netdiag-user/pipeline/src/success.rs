@@ -8,6 +8,7 @@ use super::{
     picture::PATTERN,
 };
 use crate::model::{
+    address::from_wire,
     flow::{TCP, UDP},
     hash::{Keyed, Map, Set},
     roles::Role,
@@ -161,7 +162,7 @@ impl Facts<'_> {
         if !would_be_seen(self, loss) {
             return true;
         }
-        let dead = || self.is_cut_off(loss) || self.never_opened(loss);
+        let dead = || self.is_cut_off(loss) || self.never_opened(loss) || self.is_one_way(loss);
         self.success().despite(loss, &Service::of(self, loss)) && !dead()
     }
 
@@ -198,6 +199,29 @@ impl Facts<'_> {
             .any(|flow| opened(&flow))
     }
 
+    /// Whether every datagram of a flow that this node sends on dies since the first did: what the other end
+    /// sends of itself, unasked, proves nothing for it.
+    fn is_one_way(&self, loss: &Loss) -> bool {
+        let (flow, lost) = (loss.flow(), &loss.dropped);
+        let again = lost.packets >= PATTERN && lost.last.saturating_sub(lost.first) >= AGAIN;
+        if flow.protocol != UDP || !again || self.owns(from_wire(flow.destination)) {
+            return false;
+        }
+        let hops = |flow: &FlowKey| {
+            let journey = self.journeys().get(flow);
+            journey.map_or_else(Vec::new, |j| j.hops.to_vec())
+        };
+        let came = hops(flow)
+            .iter()
+            .any(|h| !h.egress() && h.hop.last > lost.first);
+        let sent_on = self.legs().translated(flow).map(|(leg, _)| leg);
+        let left = [Some(*flow), sent_on].into_iter().flatten();
+        let left = left.flat_map(|flow| hops(&flow));
+        came && !left
+            .into_iter()
+            .any(|h| h.egress() && h.hop.last >= lost.first)
+    }
+
     /// Whether an established connection's data is lost again and again, and the other end of this very
     /// connection has acknowledged nothing since: what others have to the same server proves nothing
     /// for it.
@@ -219,4 +243,50 @@ impl Facts<'_> {
 
 fn note(last: &mut Option<u64>, time: u64) {
     *last = (*last).max(Some(time));
+}
+
+#[cfg(test)]
+mod tests {
+    use netdiag_common::hop::{FlowHop, PLAIN};
+
+    use super::*;
+    use crate::{
+        model::observation::Observation,
+        testing::{NETFILTER_DROP, POD, UPLINK, at, from_pod, lost, overlay_node, tcp, with_facts},
+    };
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// Datagrams between equal ports, whose drops began after 10 s, while the other end goes on sending.
+    fn goes_on(left_until: u64) -> bool {
+        let flow = FlowKey {
+            source_port: 51_820,
+            protocol: UDP,
+            ..tcp("172.20.1.5", "192.0.2.7", 51_820)
+        };
+        let from = |first: u64, last: u64| {
+            move |hop: &mut FlowHop| (hop.first, hop.last) = (first * SECOND, last * SECOND)
+        };
+        let mut drops = lost(flow, NETFILTER_DROP, POD, 40, 0);
+        (drops.1.first, drops.1.last) = (10 * SECOND, 30 * SECOND);
+        let observation = Observation {
+            now: 31 * SECOND,
+            flows: vec![
+                from_pod(flow, from(1, 30)),
+                at(flow, UPLINK, true, PLAIN, from(1, left_until)),
+                at(flow.reversed(), UPLINK, false, PLAIN, from(1, 30)),
+                at(flow.reversed(), POD, true, PLAIN, from(1, 30)),
+            ],
+            drops: vec![drops],
+            ..Observation::default()
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        with_facts(&node, &observation, |facts| facts.goes_on(&facts.losses[0]))
+    }
+
+    #[test]
+    fn datagrams_of_which_none_leaves_any_more_do_not_go_on() {
+        assert!(!goes_on(9));
+        assert!(goes_on(29), "some of them leave");
+    }
 }

@@ -58,14 +58,8 @@ pub struct Scope {
     /// How programs at tracepoints read the kernel's structures: auto (by plain loads where this kernel
     /// is known to survive them on a stale pointer, which `netdiag doctor` tells), or helper (always by
     /// bpf_probe_read_kernel, which costs more).
-    #[arg(
-        long,
-        value_name = "WAY",
-        default_value_t,
-        hide_default_value = true,
-        env = "NETDIAG_READ"
-    )]
-    pub read: Reading,
+    #[arg(long, value_name = "WAY", env = "NETDIAG_READ")]
+    pub read: Option<Reading>,
     /// Attach programs that do nothing: what the hooks alone cost.
     #[arg(long, hide = true)]
     pub empty: bool,

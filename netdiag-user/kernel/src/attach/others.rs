@@ -50,7 +50,7 @@ impl Hooks {
 }
 
 /// Whether others have tcx programs on that side.
-pub(super) fn has_others(link: &str, side: Side) -> bool {
+pub fn has_others(link: &str, side: Side) -> bool {
     by_tcx(link, side).iter().any(|(_, netdiags)| !netdiags)
 }
 

@@ -17,8 +17,8 @@ use super::Hooks;
 use crate::{
     load::{Programs, Set},
     model::node::{Link, LinkKind, Node},
-    rtnl::{Request, Rtnl, attribute, word},
     tc::{self, Side},
+    xdp,
 };
 
 /// Packets that a link must have counted, and readings in which it counted some.
@@ -26,12 +26,6 @@ const PACKETS: u64 = 100;
 const READINGS: u32 = 2;
 /// So soon: a NIC may count for itself what it hands to nobody (pause frames, LLDP), and does so seldom.
 const WITHIN: Duration = Duration::from_secs(60);
-
-/// Dumps of links that are asked for XDP programs (include/uapi/linux/rtnetlink.h, if_link.h).
-const RTM_GETLINK: u16 = 18;
-const IFINFOMSG: usize = 16;
-const IFLA_XDP: u16 = 43;
-const IFLA_XDP_ATTACHED: u16 = 2;
 
 /// Why a program does not run where packets pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +182,7 @@ impl Hooks {
         if silent.is_empty() {
             return;
         }
-        let (xdp, redirects) = (with_xdp(&mut self.rtnl), self.others_redirect(node));
+        let (xdp, redirects) = (xdp::links(&mut self.rtnl), self.others_redirect(node));
         for (link, direction) in silent {
             let pair = matches!(link.kind, LinkKind::Veth | LinkKind::Netkit);
             let silence = match direction {
@@ -218,18 +212,6 @@ impl Hooks {
                 || tc::has_others(rtnl, link.index, Side::Ingress).unwrap_or(false)
         })
     }
-}
-
-/// Links that run an XDP program, of whatever mode.
-fn with_xdp(rtnl: &mut Rtnl) -> BTreeSet<u32> {
-    let dumped = rtnl.dump(&Request::new(RTM_GETLINK, vec![0; IFINFOMSG]));
-    let runs = |body: &[u8]| {
-        let xdp = attribute(body.get(IFINFOMSG..)?, IFLA_XDP)?;
-        let mode = attribute(xdp, IFLA_XDP_ATTACHED)?.first().copied()?;
-        (mode != 0).then_some(word(body, 4)?)
-    };
-    let all = dumped.unwrap_or_default();
-    all.iter().filter_map(|link| runs(&link.body)).collect()
 }
 
 #[cfg(test)]

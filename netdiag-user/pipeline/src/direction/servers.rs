@@ -64,13 +64,17 @@ fn is_published(facts: &Facts<'_>, (address, port, protocol): &End) -> bool {
 /// Whether a socket listens there, in a namespace whose sockets somebody asked for.
 fn listens(facts: &Facts<'_>, (address, port, protocol): &End) -> bool {
     let address = from_wire(*address);
-    let netns = || match facts.owns(address) {
-        true => Some(facts.node.netns),
-        false => facts.pod_side_of(address).map(|side| side.netns),
-    };
-    let listeners = || facts.gathered.listeners(netns()?);
+    let listeners = || facts.gathered.listeners(netns_of(facts, address)?);
     *protocol == TCP
         && listeners().is_some_and(|all| matches!(reach(all, address, *port), Reach::Served(_)))
+}
+
+/// The network namespace of this node's, or of its pods', that has the address.
+pub(super) fn netns_of(facts: &Facts<'_>, address: IpAddr) -> Option<u32> {
+    match facts.owns(address) {
+        true => Some(facts.node.netns),
+        false => facts.pod_side_of(address).map(|side| side.netns),
+    }
 }
 
 /// Flows as conntrack has them: the one that opened a connection, and the one that answers.

@@ -134,6 +134,11 @@ impl Settings {
                 max_cpu.unwrap_or(Value::Unset("\"2%\"")),
             ),
             key(
+                "read",
+                "How tracepoints read the kernel's structures: auto, or helper (slower, never by plain loads).",
+                Value::Text(scope.read.unwrap_or_default().to_string()),
+            ),
+            key(
                 "resolve_after",
                 "Withdraw a finding at most so long after its end, 10s or longer.",
                 Value::Text(seconds(self.resolve_after)),
@@ -210,6 +215,7 @@ fn fill(args: &mut AgentArgs, read: &Read) -> Result<(), String> {
     })?;
     let level = read.value("level", &file.level, |text| text.parse())?;
     let max_cpu = read.value("max_cpu", &file.max_cpu, |text| share(text))?;
+    let reading = read.value("read", &file.read, |text| text.parse())?;
     let resolve = read.value("resolve_after", &file.resolve_after, |text| {
         withdrawal(text)
     })?;
@@ -251,6 +257,7 @@ fn fill(args: &mut AgentArgs, read: &Read) -> Result<(), String> {
     let scope = &mut args.scope;
     scope.level = scope.level.or(level);
     scope.max_cpu = scope.max_cpu.or(max_cpu);
+    scope.read = scope.read.or(reading);
     if scope.iface.is_empty() {
         scope.iface = interfaces.unwrap_or_default();
     }

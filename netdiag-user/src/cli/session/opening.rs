@@ -57,7 +57,7 @@ pub fn loading(
         packets: asked.of_packets(),
         debug: global.verbose > 1,
         ring: scope.ring,
-        reading: scope.read,
+        reading: scope.read.unwrap_or_default(),
     };
     tokio::task::spawn_blocking(move || {
         let mut programs = load::load(&root, &told)?;

@@ -10,7 +10,7 @@ pub use scattered::with_scattered;
 pub use severity::{Standing, is_peer, is_published, severity, standing};
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
 };
 
@@ -22,6 +22,7 @@ use crate::{
     model::{
         address::endpoint,
         flow::{self, TCP},
+        gather::Want,
         pod::label,
         total::Total,
         verdict::{FlowRef, PodRef, PodRole},
@@ -174,6 +175,16 @@ pub fn shares<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<D
     let mut patterns: Vec<_> = groups.into_values().collect();
     patterns.sort_by_cached_key(|p| std::cmp::Reverse(p.packets()));
     patterns
+}
+
+/// Namespaces that are asked at most which end of a connection serves.
+const MOST_ASKED: usize = 8;
+
+/// What tells which end of these serves, where ports alone tell it.
+pub fn who_listens(facts: &Facts<'_>, patterns: &[DropGroup<'_>]) -> impl Iterator<Item = Want> {
+    let lost = patterns.iter().filter_map(|p| p.losses.first());
+    let spaces: BTreeSet<u32> = lost.flat_map(|l| facts.who_listens(l.flow())).collect();
+    spaces.into_iter().take(MOST_ASKED).map(Want::Listeners)
 }
 
 fn matters(loss: &Loss) -> bool {
