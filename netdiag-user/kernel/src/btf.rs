@@ -1,6 +1,9 @@
 //! A walker over the running kernel's BTF (include/uapi/linux/btf.h): struct offsets, enum
 //! values, argument counts. aya-obj keeps members private, so this is our own; every index is
 //! bounded, a damaged blob gives an error and never a panic.
+#[cfg(test)]
+pub(super) mod built;
+
 use std::{
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     sync::Arc,
@@ -251,25 +254,13 @@ fn body_length(t: &Type) -> Result<usize> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{built::Built, *};
 
-    /// One struct `s { int a; }` as a compiler lays it out.
+    /// One struct `s { int a; }`.
     fn small() -> Vec<u8> {
-        let strings = b"\0s\0a\0int\0";
-        let mut types: Vec<u32> = vec![5, 1 << 24, 4, 32];
-        types.extend([1, (4 << 24) | 1, 4, 3, 1, 0]);
-        let mut bytes = vec![0x9f, 0xeb, 1, 0];
-        let words = [
-            24,
-            0,
-            types.len() as u32 * 4,
-            types.len() as u32 * 4,
-            strings.len() as u32,
-        ];
-        bytes.extend(words.iter().flat_map(|w: &u32| w.to_le_bytes()));
-        bytes.extend(types.iter().flat_map(|w| w.to_le_bytes()));
-        bytes.extend(strings);
-        bytes
+        let mut built = Built::new();
+        built.structure("s", &[("a", 1)]);
+        built.bytes()
     }
 
     #[test]

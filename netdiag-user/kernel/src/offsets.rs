@@ -70,3 +70,6 @@ fn memory_slot(btf: &Btf) -> Option<u32> {
         .find(|(_, name)| name == "memory_cgrp_id")?;
     btf.offset("css_set", "subsys")?.checked_add(index * 8)
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,9 @@ const NORMAL: [&str; 4] = [
     "SOCKET_CLOSE",
 ];
 
+/// What is said where a kernel gives no reason.
+const UNSPECIFIED: &str = "NOT_SPECIFIED";
+
 /// The kernel's `enum skb_drop_reason`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reasons {
@@ -44,7 +47,7 @@ impl Reasons {
     /// that the enum does not hold. A kernel that gives no reasons has specified none.
     pub fn name(&self, reason: u32) -> String {
         if reason == NO_REASON {
-            return "NOT_SPECIFIED".to_owned();
+            return UNSPECIFIED.to_owned();
         }
         self.names
             .get(&reason)
@@ -52,12 +55,20 @@ impl Reasons {
             .unwrap_or_else(|| format!("{reason:#x}"))
     }
 
-    /// The same of a drop at `location` (`symbol+0x1c3`): where the kernel gives no reason, what the place
-    /// tells.
+    /// The same of a drop at `location` (`symbol+0x1c3`): where the kernel specifies none, what the place
+    /// tells. A kernel that has that reason on its list and did not give it means something else.
     pub fn name_at(&self, reason: u32, location: &str) -> String {
-        let by_place = || by_place::by_place(location).map(str::to_owned);
-        let told = (reason == NO_REASON).then(by_place).flatten();
-        told.unwrap_or_else(|| self.name(reason))
+        let name = self.name(reason);
+        if name != UNSPECIFIED {
+            return name;
+        }
+        let told = by_place::by_place(location).filter(|it| !self.gives(it));
+        told.map_or(name, str::to_owned)
+    }
+
+    /// Linux 5.15.58 and 5.17 have five reasons, later ones a few more each.
+    fn gives(&self, name: &str) -> bool {
+        self.names.values().any(|it| it == name)
     }
 
     /// Numbers that are no loss.
@@ -131,11 +142,39 @@ mod tests {
         assert_eq!(reasons.name(2), "NOT_SPECIFIED");
         assert_eq!(reasons.name(0x30001), "0x30001");
         assert_eq!(Reasons::default().name(NO_REASON), "NOT_SPECIFIED");
-        let place = "nf_hook_slow+0x9a";
-        assert_eq!(reasons.name_at(NO_REASON, place), "NETFILTER_DROP");
-        assert_eq!(reasons.name_at(2, place), "NOT_SPECIFIED");
-        assert_eq!(reasons.name_at(NO_REASON, "ip_error"), "NOT_SPECIFIED");
         assert_eq!(reasons.normal().collect::<Vec<_>>(), [1]);
+    }
+
+    fn list(names: &[&str]) -> Reasons {
+        let members = (1..).zip(names);
+        Reasons::new(members.map(|(n, name)| (n, format!("SKB_DROP_REASON_{name}"))))
+    }
+
+    #[test]
+    fn the_place_tells_where_the_kernel_cannot() {
+        let place = "nf_hook_slow+0x9a";
+        // Linux 5.10, and 5.15 before 5.15.58.
+        let none = Reasons::default();
+        assert_eq!(none.name_at(NO_REASON, place), "NETFILTER_DROP");
+        assert_eq!(none.name_at(NO_REASON, "ip_error"), "NOT_SPECIFIED");
+        // 5.15.58 and 5.17.
+        let five = [
+            "NOT_SPECIFIED",
+            "NO_SOCKET",
+            "PKT_TOO_SMALL",
+            "TCP_CSUM",
+            "SOCKET_FILTER",
+            "UDP_CSUM",
+        ];
+        let few = list(&five);
+        assert_eq!(few.name_at(1, place), "NETFILTER_DROP");
+        assert_eq!(few.name_at(1, "ip_error"), "NOT_SPECIFIED");
+        assert_eq!(few.name_at(1, "__udp4_lib_rcv"), "NOT_SPECIFIED");
+        assert_eq!(few.name_at(2, "__udp4_lib_rcv"), "NO_SOCKET");
+        // Red Hat's 9.2, and all since 5.18.
+        let more = list(&[&five[..], &["NETFILTER_DROP"]].concat());
+        assert_eq!(more.name_at(1, place), "NOT_SPECIFIED");
+        assert_eq!(more.name_at(7, place), "NETFILTER_DROP");
     }
 
     #[test]
