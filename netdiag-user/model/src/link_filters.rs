@@ -17,6 +17,8 @@ pub const OWN: [&str; 7] = [
 ];
 
 /// Parts of the names of functions that run XDP and drop what it says.
+/// Into which the compiler puts sch_handle_ingress.
+const INGRESS_FUNCTION: &str = "__netif_receive_skb_core";
 const XDP_FUNCTIONS: [&str; 3] = ["do_xdp_generic", "receive_generic_xdp", "veth_xdp_rcv"];
 
 /// Which packets of a link are shown.
@@ -33,12 +35,13 @@ pub enum LinkHook {
 impl LinkHook {
     /// The hook at which a packet died, by the kernel's reason (include/net/dropreason-core.h) and
     /// the function that dropped it: several kernels give none for XDP (net/core/dev.c,
-    /// do_xdp_generic; drivers/net/veth.c, veth_xdp_rcv_skb).
+    /// do_xdp_generic; drivers/net/veth.c, veth_xdp_rcv_skb), and before 5.18 none gives any.
     pub fn of_drop(reason: &str, function: &str) -> Option<Self> {
         match reason {
             "TC_INGRESS" => Some(Self::Ingress),
             "TC_EGRESS" => Some(Self::Egress),
             "XDP" => Some(Self::Xdp),
+            "NOT_SPECIFIED" if function.contains(INGRESS_FUNCTION) => Some(Self::Ingress),
             "NOT_SPECIFIED" => {
                 let own = XDP_FUNCTIONS.iter().any(|xdp| function.contains(xdp));
                 own.then_some(Self::Xdp)
@@ -364,6 +367,8 @@ mod tests {
                 "{function}"
             );
         }
+        let ingress = "__netif_receive_skb_core.constprop.0";
+        assert_eq!(of("NOT_SPECIFIED", ingress), Some(LinkHook::Ingress));
         assert_eq!(of("NOT_SPECIFIED", "br_forward"), None);
         assert_eq!(of("QDISC_DROP", "__dev_queue_xmit"), None);
     }

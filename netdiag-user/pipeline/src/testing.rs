@@ -152,7 +152,7 @@ pub fn died(
 
 pub const NETFILTER_DROP: u32 = 0;
 pub const IP_RPFILTER: u32 = 1;
-const REASONS: [&str; 22] = [
+const REASONS: [&str; 23] = [
     "NETFILTER_DROP",
     "IP_RPFILTER",
     "NOT_SPECIFIED",
@@ -175,8 +175,9 @@ const REASONS: [&str; 22] = [
     "OTHERHOST",
     "TC_INGRESS",
     "TC_EGRESS",
+    "XDP",
 ];
-const SYMBOLS: [&str; 18] = [
+const SYMBOLS: [&str; 21] = [
     "nft_do_chain",
     "nf_hook_slow",
     "ip_error",
@@ -195,6 +196,9 @@ const SYMBOLS: [&str; 18] = [
     "veth_xdp_rcv_skb",
     "__dev_forward_skb2",
     "nf_queue",
+    "kfree_skb_list",
+    "tcp_rcv_established",
+    "__netif_receive_skb_core",
 ];
 const LOCATION: u64 = 0x100;
 

@@ -181,7 +181,7 @@ fn evidence(link: &Link, failure: &Failure) -> Evidence {
 /// What was sent by the link all the same: without a carrier its queue takes nothing.
 fn drop_evidence(facts: &Facts<'_>, link: &Link) -> Vec<Evidence> {
     let here =
-        |l: &Loss| l.reason == "QDISC_DROP" && l.interface.as_deref() == Some(link.name.as_str());
+        |l: &Loss| losses::by_a_queue(l) && l.interface.as_deref() == Some(link.name.as_str());
     losses::drop_evidence(&losses::shares(facts, here))
 }
 

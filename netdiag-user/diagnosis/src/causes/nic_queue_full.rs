@@ -8,7 +8,8 @@
 //!
 //! # Signals
 //! Observed, for a second or more and for at least one packet in twenty: drops with the reason QDISC_DROP
-//! on a link with a carrier, by a qdisc that does not manage its queue; drops with CPU_BACKLOG; or a
+//! on a link with a carrier, by a qdisc that does not manage its queue (Linux before 5.18 gives no reason:
+//! drops in kfree_skb_list beside the qdisc's own counter); drops with CPU_BACKLOG; or a
 //! NIC's rx_missed counter that moves.
 //!
 //! # Look-alikes
@@ -69,7 +70,7 @@ const NEARLY: u64 = 90;
 const ROOM_ONE_IN: u64 = 20;
 
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
-    let full = full(facts, "QDISC_DROP").into_values().flatten();
+    let full = full(facts, losses::by_a_queue).into_values().flatten();
     let sufferers: Vec<_> = full.map(|pattern| pattern.sufferer()).collect();
     let any = !sufferers.is_empty();
     let need = || Need::of(Want::Qdiscs, sufferers);
@@ -83,8 +84,8 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 /// Links whose queue loses enough for long enough, with the losses.
-fn full<'a>(facts: &'a Facts<'_>, reason: &str) -> BTreeMap<u32, Vec<DropGroup<'a>>> {
-    let here = |l: &Loss| l.reason == reason && l.key.netns == facts.node.netns;
+fn full<'a>(facts: &'a Facts<'_>, by: fn(&Loss) -> bool) -> BTreeMap<u32, Vec<DropGroup<'a>>> {
+    let here = |l: &Loss| by(l) && l.key.netns == facts.node.netns;
     let mut links: BTreeMap<u32, Vec<DropGroup<'a>>> = BTreeMap::new();
     for pattern in losses::shares(facts, here) {
         let index = pattern.losses[0].key.ifindex;
@@ -122,7 +123,7 @@ fn passed(facts: &Facts<'_>, index: u32) -> u64 {
 
 fn by_qdisc(facts: &Facts<'_>) -> Option<Finding> {
     let qdiscs = facts.gathered.qdiscs()?;
-    let full = full(facts, "QDISC_DROP")
+    let full = full(facts, losses::by_a_queue)
         .into_iter()
         .filter_map(|(index, patterns)| {
             let own = || {
@@ -263,8 +264,12 @@ fn bits(bytes: u64) -> String {
     }
 }
 
+fn by_a_cpu(loss: &Loss) -> bool {
+    loss.reason == "CPU_BACKLOG"
+}
+
 fn by_backlog(facts: &Facts<'_>) -> Option<Finding> {
-    let (index, patterns) = full(facts, "CPU_BACKLOG").into_iter().next()?;
+    let (index, patterns) = full(facts, by_a_cpu).into_iter().next()?;
     let lost: u64 = patterns.iter().map(DropGroup::packets).total();
     let name = facts.node.link_name(index);
     let summary = t!("a CPU's backlog is full: {lost} packets from {name} dropped");
@@ -332,9 +337,21 @@ mod tests {
         testing::{UPLINK, at, died, overlay_node, tcp, with_gathered},
     };
 
+    const REASON: (&str, &str) = ("QDISC_DROP", "__dev_queue_xmit");
+
     fn judge(node: &Node, kind: &str, lost: u64, passed: u64) -> Option<Finding> {
+        judge_at(REASON, node, (kind, lost), lost, passed)
+    }
+
+    fn judge_at(
+        place: (&'static str, &'static str),
+        node: &Node,
+        (kind, counted): (&str, u64),
+        lost: u64,
+        passed: u64,
+    ) -> Option<Finding> {
         let flow = tcp("172.20.1.5", "172.20.2.9", 443);
-        let mut drop = died(flow, ("QDISC_DROP", "__dev_queue_xmit"), UPLINK, lost);
+        let mut drop = died(flow, place, UPLINK, lost);
         drop.1.last = 3_000_000_000;
         let observation = Observation {
             drops: vec![drop],
@@ -344,7 +361,7 @@ mod tests {
         let qdisc = Qdisc {
             ifindex: UPLINK,
             kind: kind.into(),
-            drops: lost,
+            drops: counted,
             ..Qdisc::default()
         };
         let gathered = [(Want::Qdiscs, Ok(Piece::Qdiscs(vec![qdisc])))];
@@ -380,6 +397,16 @@ mod tests {
         let scope = found.expect("a finding").scope;
         let [client, server] = ["172.20.1.5", "172.20.2.9"].map(crate::testing::ip);
         scope.has(inner.protocol, client, (server, 443))
+    }
+
+    #[test]
+    fn without_a_reason_the_queues_own_counter_decides() {
+        let node = overlay_node(1450, 1450, 1500);
+        let judge = |place, counted| judge_at(place, &node, ("tbf", counted), 100, 1000);
+        let list = ("NOT_SPECIFIED", "kfree_skb_list");
+        assert!(judge(list, 100).is_some());
+        assert!(judge(list, 0).is_none());
+        assert!(judge(("NOT_SPECIFIED", "ip_error"), 100).is_none());
     }
 
     #[test]

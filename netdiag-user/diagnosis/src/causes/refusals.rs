@@ -339,10 +339,17 @@ fn resets(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Evidence {
     line
 }
 
+/// Of what ends there without a reason (Linux before 5.17) only this is answered with a reset.
+fn met_no_socket(loss: &Loss) -> bool {
+    let reset_in = ["tcp_v4_rcv", "tcp_v6_rcv"];
+    let unnamed = loss.reason == "NOT_SPECIFIED" && reset_in.contains(&loss.symbol());
+    loss.reason == "NO_SOCKET" || unnamed
+}
+
 /// The kernel's own word for it.
 fn drops(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Option<Evidence> {
     let flows = || refusal.attempts.tries.iter().map(|t| t.flow);
-    let own = |l: &&Loss| l.reason == "NO_SOCKET" && flows().any(|flow| flow == *l.flow());
+    let own = |l: &&Loss| met_no_socket(l) && flows().any(|flow| flow == *l.flow());
     let mut lost = facts.losses.iter().filter(own).peekable();
     let like = *lost.peek()?;
     let location = like.symbol().to_owned();

@@ -10,7 +10,7 @@
 //!
 //! # Signals
 //! Observed: drops with the reason TC_INGRESS, TC_EGRESS or XDP (Linux 5.18), or without one in the
-//! functions that run XDP, again and again for the same destination, and no answer ever. Gathered: the
+//! functions that run filters and XDP, again and again for the same destination, and no answer ever. Gathered: the
 //! filters and programs on that side of the link, who loaded and who holds them; netdiag's own pass every
 //! packet and are left out. A filter whose actions count drops is at fault if its counter moves, and is
 //! not if it does not. Programs count nothing: a single program did it, of several one did.
@@ -293,7 +293,8 @@ impl<'a> Taken<'a> {
                 .has(&Want::LinkFilters(self.spots[0].place.0))
     }
 
-    /// The reason says so, or something hangs there: veth runs the same functions without a program.
+    /// The reason says so, or something hangs there: veth runs the same functions without a program, and in
+    /// that of ingress protocols end that nobody takes.
     fn is_a_filters(&self) -> bool {
         let mut losses = self.patterns.iter().flat_map(|p| &p.losses);
         !self.spots[0].filters.is_empty() || losses.any(|l| l.reason != "NOT_SPECIFIED")

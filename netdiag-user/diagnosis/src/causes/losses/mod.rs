@@ -52,6 +52,13 @@ pub struct DropGroup<'a> {
     pub losses: Vec<&'a Loss>,
 }
 
+/// Whether a full queue of a link may have taken it. Linux before 5.18 gives no reason, and frees what its
+/// queues refuse in a list, as it frees parts of other packets: the queue's own counter tells which.
+pub fn by_a_queue(loss: &Loss) -> bool {
+    let in_a_list = loss.reason == "NOT_SPECIFIED" && loss.symbol() == "kfree_skb_list";
+    loss.reason == "QDISC_DROP" || in_a_list
+}
+
 impl DropGroup<'_> {
     pub fn packets(&self) -> u64 {
         self.losses.iter().map(|l| l.dropped.packets).total()

@@ -170,6 +170,25 @@ fn datagrams_are_refused_as_connections_are() {
 }
 
 #[test]
+fn a_kernel_without_reasons_tells_by_the_place() {
+    let word = |reason, place| {
+        let mut refused = tries(6, RST | ACK);
+        let flow = refused.flows[0].0.flow;
+        refused.drops = vec![testing::died(flow, (reason, place), POD, 1)];
+        let known = [(Want::Listeners(POD_NETNS), Ok(Piece::Listeners(Vec::new())))];
+        let node = overlay_node(1450, 1450, 1500);
+        with_gathered(&node, &refused, known, |facts| {
+            let found = evaluate(facts);
+            let lines = found.iter().flat_map(|finding| &finding.evidence);
+            lines.filter(|line| line.kind == EvidenceKind::Drop).count()
+        })
+    };
+    assert_eq!(word("NO_SOCKET", "tcp_v4_rcv"), 1);
+    assert_eq!(word("NOT_SPECIFIED", "tcp_v4_rcv"), 1);
+    assert_eq!(word("NOT_SPECIFIED", "tcp_rcv_established"), 0);
+}
+
+#[test]
 fn now_and_then_is_no_pattern() {
     assert_eq!(named(&tries(4, RST), None), [""; 0]);
     let mut burst = tries(9, RST);

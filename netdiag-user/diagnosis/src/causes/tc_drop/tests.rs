@@ -248,6 +248,14 @@ fn what_gets_through_or_is_rare_is_no_drop() {
 }
 
 #[test]
+fn at_ingress_a_filter_drops_without_a_reason() {
+    let lost = lost("NOT_SPECIFIED", "__netif_receive_skb_core", 5);
+    assert_eq!(judge(&lost, Vec::new()), []);
+    let findings = judge(&lost, vec![program(10, "db_guard", None)]);
+    assert_eq!(findings.len(), 1, "{findings:?}");
+}
+
+#[test]
 fn xdp_drops_without_a_reason() {
     let veth = lost("NOT_SPECIFIED", "veth_xdp_rcv_skb", 5);
     assert_eq!(
