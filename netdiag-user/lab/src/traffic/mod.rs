@@ -75,7 +75,8 @@ pub enum Pmtu {
     /// Obeys, but every transfer starts without what the last one learned, as one to a new
     /// destination does.
     Forgets,
-    /// Neither obeys nor lets anyone fragment.
+    /// Neither obeys nor lets anyone fragment. Over IPv4 before Linux 5.17 it is as `Forgets`: pods have no
+    /// min_pmtu of their own.
     Ignores,
 }
 
@@ -352,9 +353,7 @@ impl Drop for Traffic {
 
 impl Client {
     fn once(&self, held: &mut Vec<TcpStream>, stop: &AtomicBool) -> std::io::Result<()> {
-        if self.pmtu == Pmtu::Forgets {
-            socket::forget_paths();
-        }
+        socket::forget_paths(self.pmtu);
         match self.work {
             Work::Request => tcp::exchange(self, (64, 200), stop),
             Work::Download(bytes) => tcp::exchange(self, (64, bytes), stop),

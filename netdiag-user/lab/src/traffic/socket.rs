@@ -3,6 +3,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -151,9 +152,19 @@ fn check(deadline: Instant, stop: &AtomicBool) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the calling thread's namespace forget the path MTUs that it learned.
-pub fn forget_paths() {
-    if let Err(error) = fs::write("/proc/sys/net/ipv4/route/flush", "1") {
+/// Before a transfer: makes the calling thread's namespace forget the path MTUs that it learned, where
+/// that is wanted, and where a sender that is to ignore them cannot (the namespace has no sysctl for it).
+pub fn forget_paths(pmtu: Pmtu) {
+    let route = Path::new("/proc/sys/net/ipv4/route");
+    let wanted = match pmtu {
+        Pmtu::Obeys => false,
+        Pmtu::Forgets => true,
+        Pmtu::Ignores => !route.join("min_pmtu").exists(),
+    };
+    if !wanted {
+        return;
+    }
+    if let Err(error) = fs::write(route.join("flush"), "1") {
         log::debug!("cannot flush the route cache: {error}");
     }
 }

@@ -55,9 +55,7 @@ pub(super) fn serve(listener: &TcpListener, server: Server, stop: &AtomicBool) {
 }
 
 fn answer(stream: TcpStream, pmtu: Pmtu, stop: &AtomicBool) -> io::Result<()> {
-    if pmtu == Pmtu::Forgets {
-        socket::forget_paths();
-    }
+    socket::forget_paths(pmtu);
     let mut connection = Bounded::new(stream, TRANSFER, stop)?;
     let mut wanted = [0; 8];
     connection.read(&mut wanted)?;
