@@ -142,6 +142,9 @@ enum Task {
         /// A file of black-box tests (tests/tests), run there instead of the lab's scenarios
         #[arg(long, value_name = "NAME")]
         test: Option<String>,
+        /// Scenarios that are run in one boot instead of all ("no-route", "no-route --healthy")
+        #[arg(long, value_name = "FORM,…", value_delimiter = ',', conflicts_with_all = ["test", "args"])]
+        scenarios: Vec<String>,
         /// netdiag as it is built for development: ready sooner, and slower
         #[arg(long)]
         dev: bool,
@@ -200,6 +203,7 @@ pub fn main() -> Result<ExitCode> {
             modules,
             smp,
             test,
+            scenarios,
             dev,
             args,
         } => {
@@ -210,6 +214,7 @@ pub fn main() -> Result<ExitCode> {
                 own: kernel.map(|image| vm::Own { image, modules }),
                 smp,
                 test,
+                scenarios,
                 args,
             };
             vm::command(setup.via, Profile::of(!dev), asked)

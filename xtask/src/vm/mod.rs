@@ -60,7 +60,9 @@ pub struct Asked {
     pub smp: Option<String>,
     /// A file of black-box tests, in place of netdiag.
     pub test: Option<String>,
-    /// Of either; without any, all scenarios of the lab.
+    /// Forms of scenarios of the lab, in place of all.
+    pub scenarios: Vec<String>,
+    /// Of either; without any, scenarios of the lab.
     pub args: Vec<String>,
 }
 
@@ -92,7 +94,7 @@ pub fn command(via: Option<Way>, profile: Profile, asked: Asked) -> Result<ExitC
             guest.test = Some(build::test(&name)?);
             each(&guest, &kernels, &of_test(&asked.args))
         }
-        None if asked.args.is_empty() => every_scenario(&guest, &kernels),
+        None if asked.args.is_empty() => in_batches(&guest, &kernels, asked.scenarios),
         None => each(&guest, &kernels, &of_netdiag(&asked.args)),
     }
 }
@@ -124,18 +126,29 @@ fn foreign(
     })
 }
 
-fn every_scenario(guest: &Guest, kernels: &[Kernel]) -> Result<ExitCode> {
+/// Those scenarios, or all.
+fn in_batches(guest: &Guest, kernels: &[Kernel], named: Vec<String>) -> Result<ExitCode> {
+    let forms = match named.is_empty() {
+        true => every_form(guest)?,
+        false => named,
+    };
+    let mut tally = Tally::default();
+    for kernel in kernels {
+        run_scenarios(guest, kernel, &forms, &mut tally)?;
+    }
+    Ok(tally.close())
+}
+
+fn every_form(guest: &Guest) -> Result<Vec<String>> {
     let netdiag = match guest.root {
         // It does not run here, and has the same ones.
         Some(_) => build::user_side(Profile::Dev)?,
         None => guest.netdiag.clone(),
     };
-    let names = scenarios::forms(&scenarios::list(&netdiag)?, &scenarios::IN_VM);
-    let mut tally = Tally::default();
-    for kernel in kernels {
-        run_scenarios(guest, kernel, &names, &mut tally)?;
-    }
-    Ok(tally.close())
+    Ok(scenarios::forms(
+        &scenarios::list(&netdiag)?,
+        &scenarios::IN_VM,
+    ))
 }
 
 /// The command that runs the black-box test, whose own arguments these are, on the netdiag there.

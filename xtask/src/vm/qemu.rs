@@ -159,11 +159,12 @@ fn machine(kernel: &Kernel, accel: Accel) -> Vec<String> {
         Accel::Tcg => ("tcg,thread=single", kernel.emulated_cpus),
     };
     let parts = kernel.arch.machine();
-    // A panic ends QEMU: it reboots at once, and that is not allowed.
+    // A panic ends QEMU: it reboots at once, and that is not allowed. So does an oops, which would pass
+    // unnoticed otherwise.
     // From level 5 on the console shows where a CPU stalls.
     // The last word tells the lab that this machine is its own (netdiag-user/lab/src/needs.rs).
     let line = format!(
-        "{} quiet loglevel=5 panic=-1 rdinit=/init netdiag.own_machine",
+        "{} quiet loglevel=5 oops=panic panic=-1 rdinit=/init netdiag.own_machine",
         parts.line
     );
     let fixed = [
