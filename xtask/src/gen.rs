@@ -119,15 +119,18 @@ fn causes() -> Result<String> {
 
 fn kernels() -> String {
     let row = |line: &kernels::Line| {
-        let tested = if line.name == kernels::TESTED {
-            let more = scenarios::ALWAYS.len();
-            format!(
-                "loads every program, what the host's kernel lacks and {more} runs more in \
-                 `cargo xtask test`, and runs all by `cargo xtask vm`"
-            )
-        } else {
-            "loads every program in `cargo xtask test`, and runs all by `cargo xtask vm`".to_owned()
+        let some = match line.name {
+            kernels::TESTED => {
+                let more = scenarios::ALWAYS.len();
+                format!("loads every program, what the host's kernel lacks and {more} runs more")
+            }
+            kernels::WITHOUT_REASONS => {
+                let more = scenarios::BY_PLACE.len();
+                format!("loads every program and runs {more} scenarios")
+            }
+            _ => "loads every program".to_owned(),
         };
+        let tested = format!("{some} in `cargo xtask test`, and runs all by `cargo xtask vm`");
         format!("| {} | Debian {} | {tested} |\n", line.name, line.suite)
     };
     let rows: String = kernels::LINES.iter().map(row).collect();

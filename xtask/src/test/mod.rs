@@ -161,8 +161,16 @@ fn bench(netdiag: &Path, tally: &mut Tally) {
 fn vm(names: &[String], tally: &mut Tally) {
     let tested = build::guest(Profile::Release).and_then(|guest| {
         programs::all(&guest, tally);
-        let kernel = vm::kernels::fetch(vm::kernels::TESTED)?;
-        vm::run_scenarios(&guest, &kernel, names, tally)
+        let by_place = scenarios::BY_PLACE.map(str::to_owned);
+        let runs = [
+            (vm::kernels::TESTED, names),
+            (vm::kernels::WITHOUT_REASONS, &by_place),
+        ];
+        for (line, names) in runs {
+            let kernel = vm::kernels::fetch(line)?;
+            vm::run_scenarios(&guest, &kernel, names, tally)?;
+        }
+        Ok(())
     });
     if let Err(error) = tested {
         tally.fail("the VM tests", &format!("{error:#}"));

@@ -41,6 +41,9 @@ pub static LINES: [Line; 4] = [
 /// What `cargo xtask test` boots.
 pub const TESTED: &str = "6.1";
 
+/// Whose drops have no reasons.
+pub const WITHOUT_REASONS: &str = "5.10";
+
 /// A kernel ready to boot.
 pub struct Kernel {
     pub name: String,
