@@ -62,7 +62,8 @@ impl Reasons {
         if name != UNSPECIFIED {
             return name;
         }
-        let told = by_place::by_place(location).filter(|it| !self.gives(it));
+        let given = |it: &&str| reason != NO_REASON && self.gives(it);
+        let told = by_place::by_place(location).filter(|it| !given(it));
         told.map_or(name, str::to_owned)
     }
 

@@ -177,7 +177,7 @@ const REASONS: [&str; 23] = [
     "TC_EGRESS",
     "XDP",
 ];
-const SYMBOLS: [&str; 21] = [
+const SYMBOLS: [&str; 22] = [
     "nft_do_chain",
     "nf_hook_slow",
     "ip_error",
@@ -199,6 +199,7 @@ const SYMBOLS: [&str; 21] = [
     "kfree_skb_list",
     "tcp_rcv_established",
     "__netif_receive_skb_core",
+    "ip_rcv_finish_core",
 ];
 const LOCATION: u64 = 0x100;
 

@@ -38,8 +38,15 @@ use netdiag_lang::{mark, t};
 pub const ID: &str = "rp-filter-drop";
 pub const TITLE: &str = mark!("strict reverse-path filtering drops asymmetrically routed packets");
 
+const COUNTER: &str = "TcpExt.IPReversePathFilter";
+
+/// Where the kernel gives no reason, martian addresses end at the same place, and are not counted there.
+fn filtered(facts: &Facts<'_>, loss: &Loss) -> bool {
+    loss.reason == "IP_RPFILTER" && losses::counted(facts, loss, COUNTER)
+}
+
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let patterns = losses::patterns(facts, |l: &Loss| l.reason == "IP_RPFILTER");
+    let patterns = losses::patterns(facts, |l: &Loss| filtered(facts, l));
     let worst = patterns.first()?;
     let died = worst.losses.first()?.key;
     let side = facts.node.pod_side(died.netns);
@@ -148,5 +155,54 @@ fn fix(interface: Option<&str>) -> Fix {
         )
         .into(),
         commands: interface.map(command).into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use netdiag_common::loss::NO_REASON;
+
+    use super::*;
+    use crate::{
+        model::{
+            node::{Counters, Node},
+            observation::Observation,
+        },
+        testing::{UPLINK, died, overlay_node, since, tcp},
+    };
+
+    /// The node with so many in its counter, where it has one.
+    fn node(count: Option<u64>) -> Node {
+        let mut node = overlay_node(1450, 1450, 1500);
+        let values = count.map(|n| (COUNTER.into(), n));
+        node.counters = vec![Counters {
+            netns: node.netns,
+            values: BTreeMap::from_iter(values),
+        }];
+        node
+    }
+
+    fn is_named(reason: Option<u32>, (before, now): (Option<u64>, Option<u64>)) -> bool {
+        let flow = tcp("203.0.113.9", "172.20.1.5", 80);
+        let mut drop = died(flow, ("IP_RPFILTER", "ip_rcv_finish_core"), UPLINK, 4);
+        drop.0.reason = reason.unwrap_or(drop.0.reason);
+        let observation = Observation {
+            drops: vec![drop],
+            ..Observation::default()
+        };
+        since(&node(before), &node(now), &observation, [], |facts| {
+            evaluate(facts).is_some()
+        })
+    }
+
+    #[test]
+    fn without_a_reason_the_counter_tells_it_from_martians() {
+        let none = Some(NO_REASON);
+        assert!(is_named(None, (Some(7), Some(7))), "the kernel's own word");
+        assert!(is_named(none, (Some(7), Some(11))));
+        assert!(!is_named(none, (Some(7), Some(7))));
+        assert!(is_named(none, (None, None)), "an unread counter");
     }
 }

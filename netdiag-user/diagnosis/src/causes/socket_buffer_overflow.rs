@@ -53,6 +53,8 @@ const LEAST: u64 = 10;
 const ONE_IN: u64 = 100;
 /// A burst at start-up is over sooner.
 const LASTING_NS: u64 = 1_000_000_000;
+/// Counts those of IPv4.
+const RCVBUF_ERRORS: &str = "Udp.RcvbufErrors";
 /// Linux's own `net.core.rmem_default`, for those who ask what to set.
 const USUAL_RMEM: u32 = 212_992;
 
@@ -91,7 +93,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 
 /// Places where enough overflows for long enough.
 fn overflows<'a>(facts: &'a Facts<'_>) -> BTreeMap<Place, Vec<DropGroup<'a>>> {
-    let of = |l: &Loss| l.reason == "SOCKET_RCVBUFF" && l.flow().protocol == UDP;
+    // Without a reason a filter's or a policy's drops have the same place.
+    let full = |l: &Loss| l.flow().family == 6 || losses::counted(facts, l, RCVBUF_ERRORS);
+    let of = |l: &Loss| l.reason == "SOCKET_RCVBUFF" && l.flow().protocol == UDP && full(l);
     let mut places: BTreeMap<Place, Vec<DropGroup<'a>>> = BTreeMap::new();
     for pattern in losses::shares(facts, of) {
         // A client's port differs from conversation to conversation; one of them is enough.
@@ -148,7 +152,7 @@ fn socket_evidence(facts: &Facts<'_>, netns: u32, port: u16, receiver: &Receiver
 }
 
 fn counter_evidence(facts: &Facts<'_>, netns: u32) -> Option<Evidence> {
-    let moved = facts.moved(netns, "Udp.RcvbufErrors").filter(|n| *n > 0)?;
+    let moved = facts.moved(netns, RCVBUF_ERRORS).filter(|n| *n > 0)?;
     let text = t!("UdpRcvbufErrors of its namespace rose by {moved} during this run");
     let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
     line.packets = Some(moved);

@@ -1,6 +1,7 @@
 //! How drops like one are seen without netdiag.
 use netdiag_common::loss::NO_REASON;
 
+use super::by_place::unspecified;
 use crate::{model::shell::CommandLine, pipeline::facts::Loss, shell};
 
 /// The kernel's own tracepoint with the stack below it, machine-wide: those of the reason that the
@@ -8,9 +9,8 @@ use crate::{model::shell::CommandLine, pipeline::facts::Loss, shell};
 /// a stack: beside a storm of them the ring would overflow, and the few that matter be lost.
 pub fn dropped_like(loss: &Loss) -> CommandLine {
     let symbol = Some(loss.symbol()).filter(|it| !it.starts_with("0x"));
-    let number = loss.key.reason;
     // Before 5.17 the tracepoint has no reason.
-    let record = match number {
+    let record = match loss.key.reason {
         NO_REASON => shell!("perf record -qag -e skb:kfree_skb -o - sleep 5"),
         number => shell!(
             "perf record -qag -e skb:kfree_skb --filter 'reason == {}' -o - sleep 5",
@@ -18,23 +18,17 @@ pub fn dropped_like(loss: &Loss) -> CommandLine {
         ),
     };
     let record = record.pipe(shell!("perf script -i -"));
-    record.pipe(match (number, symbol) {
-        (NO_REASON | UNSPECIFIED, None) => shell!("awk -v RS= 'n++ < 3'"),
-        (NO_REASON | UNSPECIFIED, Some(symbol)) => {
-            shell!("awk -v RS= '/{}/ && n++ < 3'", symbol)
-        }
-        (_, None) => shell!("awk -v RS= '/reason: {}/ && n++ < 3'", loss.reason),
-        (_, Some(symbol)) => shell!(
+    record.pipe(match (unspecified(loss), symbol) {
+        (true, None) => shell!("awk -v RS= 'n++ < 3'"),
+        (true, Some(symbol)) => shell!("awk -v RS= '/{}/ && n++ < 3'", symbol),
+        (false, None) => shell!("awk -v RS= '/reason: {}/ && n++ < 3'", loss.reason),
+        (false, Some(symbol)) => shell!(
             "awk -v RS= '/reason: {}/ && /{}/ && n++ < 3'",
             loss.reason,
             symbol
         ),
     })
 }
-
-/// What 5.15.58 and 5.17 say of most drops, whose place tells a reason that they have no word for. Later
-/// kernels drop nothing with that number.
-const UNSPECIFIED: u32 = 0;
 
 #[cfg(test)]
 mod tests {

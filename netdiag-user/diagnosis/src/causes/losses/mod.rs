@@ -1,10 +1,12 @@
 //! What the drop causes share: losses of one reason that persist, by where they were headed.
 mod by_hand;
+mod by_place;
 mod report;
 mod scattered;
 mod severity;
 
 pub use by_hand::dropped_like;
+pub use by_place::{by_a_queue, counted};
 pub use report::{drop_evidence, finding};
 pub use scattered::with_scattered;
 pub use severity::{Standing, is_peer, is_published, severity, standing};
@@ -50,13 +52,6 @@ pub struct DropGroup<'a> {
     /// To so many ports that none of them is the server's.
     pub scattered: bool,
     pub losses: Vec<&'a Loss>,
-}
-
-/// Whether a full queue of a link may have taken it. Linux before 5.18 gives no reason, and frees what its
-/// queues refuse in a list, as it frees parts of other packets: the queue's own counter tells which.
-pub fn by_a_queue(loss: &Loss) -> bool {
-    let in_a_list = loss.reason == "NOT_SPECIFIED" && loss.symbol() == "kfree_skb_list";
-    loss.reason == "QDISC_DROP" || in_a_list
 }
 
 impl DropGroup<'_> {
