@@ -177,7 +177,7 @@ const REASONS: [&str; 23] = [
     "TC_EGRESS",
     "XDP",
 ];
-const SYMBOLS: [&str; 22] = [
+const SYMBOLS: [&str; 23] = [
     "nft_do_chain",
     "nf_hook_slow",
     "ip_error",
@@ -200,6 +200,7 @@ const SYMBOLS: [&str; 22] = [
     "tcp_rcv_established",
     "__netif_receive_skb_core",
     "ip_rcv_finish_core",
+    "udp_queue_rcv_one_skb",
 ];
 const LOCATION: u64 = 0x100;
 

@@ -180,23 +180,53 @@ fn fix(receiver: Option<&Receiver>) -> Fix {
 
 #[cfg(test)]
 mod tests {
+    use netdiag_common::loss::NO_REASON;
+
     use super::*;
     use crate::{
-        model::observation::Observation,
-        testing::{POD, at, died, overlay_node, tcp, with_facts},
+        model::{
+            node::{Counters, Node},
+            observation::Observation,
+        },
+        testing::{POD, at, died, overlay_node, since, tcp, with_facts},
     };
 
     fn judge(lost: u64, passed: u64, seconds: u64) -> Option<Finding> {
+        let node = overlay_node(1450, 1450, 1500);
+        let observation = overflow(None, lost, passed, seconds);
+        with_facts(&node, &observation, evaluate)
+    }
+
+    fn overflow(reason: Option<u32>, lost: u64, passed: u64, seconds: u64) -> Observation {
         let mut flow = tcp("172.20.2.9", "172.20.1.5", 8125);
         flow.protocol = UDP;
-        let mut drop = died(flow, ("SOCKET_RCVBUFF", "__udp4_lib_rcv"), POD, lost);
+        let mut drop = died(flow, ("SOCKET_RCVBUFF", "udp_queue_rcv_one_skb"), POD, lost);
+        drop.0.reason = reason.unwrap_or(drop.0.reason);
         drop.1.last = seconds * 1_000_000_000 + 1;
-        let observation = Observation {
+        Observation {
             drops: vec![drop],
             flows: vec![at(flow, POD, true, 0, |hop| hop.packets = passed)],
             ..Observation::default()
+        }
+    }
+
+    #[test]
+    fn without_a_reason_the_counter_tells_it_from_a_policy() {
+        let named = |reason: Option<u32>, gained: u64| {
+            let observation = overflow(reason, 50, 500, 3);
+            let netns = observation.drops[0].0.netns;
+            let node = |count| Node {
+                counters: vec![Counters {
+                    netns,
+                    values: BTreeMap::from([(RCVBUF_ERRORS.into(), count)]),
+                }],
+                ..overlay_node(1450, 1450, 1500)
+            };
+            since(&node(7), &node(7 + gained), &observation, [], evaluate).is_some()
         };
-        with_facts(&overlay_node(1450, 1450, 1500), &observation, evaluate)
+        assert!(named(None, 0), "the kernel's own word");
+        assert!(named(Some(NO_REASON), 50));
+        assert!(!named(Some(NO_REASON), 0));
     }
 
     #[test]
