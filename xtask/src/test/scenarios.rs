@@ -149,7 +149,7 @@ pub const ALWAYS: [&str; 13] = [
 ];
 
 /// What is run under a kernel that gives no reasons for drops: causes that rest on where packets died, one of
-/// them with a counter besides. A minute together.
+/// them with a counter besides. 80 s with the boot.
 pub const BY_PLACE: [&str; 3] = ["firewall-drop", "rp-filter-drop", "nic-queue-full"];
 
 /// The forms for the VM of a whole test run.
