@@ -5,8 +5,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 
 /// What is said; nothing may be allocated for it.
 const SENTENCE: &[u8] =
-    b"netdiag: out of memory: it allows itself 1 GiB at most, or what `ulimit -d` \
-    says; `netdiag cleanup` takes away what it may have left\n";
+    b"netdiag: out of memory: it allows itself 1 GiB at most, 80 % of its cgroup's memory.max, or what \
+    `ulimit -d` says; `netdiag cleanup` takes away what it may have left\n";
 
 /// Ends the process when there is no memory. What it had attached goes with it, or by the next run.
 pub struct Bounded;

@@ -28,16 +28,13 @@ use self::{
     child::Child,
     output::{Broken, Output},
 };
-use super::cost;
+use super::{cost, limits};
 use crate::model::text;
 
 /// How long a program may take.
 const TIME: Duration = Duration::from_secs(10);
 /// Bytes that it may print. nft lists 100,000 rules as 38 MiB of JSON.
 const OUTPUT: usize = 64 << 20;
-/// Address space that it may take. nft builds the whole of its JSON before it prints it: 800 MiB for
-/// 100,000 rules.
-const MEMORY: u64 = 1 << 30;
 /// Characters of what it says on stderr.
 const LONGEST: usize = 300;
 
@@ -131,7 +128,9 @@ impl Program {
         let root = ROOT.get().map(PathBuf::as_path);
         let found = find::find(self.name, &self.folders, root)?;
         let until = Instant::now() + self.time;
-        let started = Child::start(&found, self.name, arguments, MEMORY);
+        // Of address space. nft builds the whole of its JSON before it prints it: 800 MiB for 100,000
+        // rules.
+        let started = Child::start(&found, self.name, arguments, limits::of_a_program());
         let (mut child, out, said) =
             started.map_err(|e| Failure::NotStarted(self.name, e.to_string()))?;
         let mut output = Output::new(out, said, until, self.output);
