@@ -55,7 +55,7 @@ pub fn filters(root: &Path, netns: u32) -> Result<super::Found<Vec<LinkFilter>>>
         .iter()
         .filter_map(|f| Some(f.program.as_ref()?.id))
         .collect();
-    let holders = security::holders(root, &Vec::from_iter(ids));
+    let (holders, unseen) = security::holders(root, &Vec::from_iter(ids));
     for program in all.iter_mut().filter_map(|f| f.program.as_mut()) {
         program.holders = holders.get(&program.id).cloned().unwrap_or_default();
     }
@@ -63,7 +63,7 @@ pub fn filters(root: &Path, netns: u32) -> Result<super::Found<Vec<LinkFilter>>>
         let what = english!("filters of links of network namespace {netns} beyond {TOLD}");
         NotChecked::new(what, "no more are kept")
     });
-    Ok((all, left.into_iter().collect()))
+    Ok((all, left.into_iter().chain(unseen).collect()))
 }
 
 /// Whose programs have such names, where root alone can attach any.

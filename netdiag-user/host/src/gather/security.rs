@@ -28,6 +28,8 @@ const MODULES: &str = "sys/kernel/security/lsm";
 /// Processes that are named of a cgroup, and of a program.
 const PROCESSES: usize = 3;
 const HOLDERS: usize = 16;
+/// Open files of all processes that are looked at for programs.
+const FILES: usize = 1 << 20;
 /// Cgroups that are looked at, and how deep: who is given a part of the hierarchy makes as many
 /// there as he likes (Documentation/admin-guide/cgroup-v2.rst, "Delegation").
 const CGROUPS: usize = 4096;
@@ -58,12 +60,14 @@ pub fn hooks(root: &Path, netns: u32) -> Result<Found<Security>> {
     for (cgroup, inside) in &populated.cgroups {
         programs.extend(hierarchy.programs(cgroup, inside)?);
     }
-    hold(root, &mut programs);
+    let beyond = hold(root, &mut programs);
     let security = Security {
         modules: modules(root),
         programs,
     };
-    Ok((security, populated.left(netns)))
+    let mut left = populated.left(netns);
+    left.extend(beyond);
+    Ok((security, left))
 }
 
 /// The cgroups that a namespace's processes are in, and those above, with some of the processes.
@@ -169,23 +173,45 @@ impl Hierarchy {
     }
 }
 
-fn hold(root: &Path, programs: &mut [CgroupProgram]) {
+fn hold(root: &Path, programs: &mut [CgroupProgram]) -> Option<NotChecked> {
     let ids: Vec<u32> = programs.iter().map(|p| p.id).collect();
-    let holders = holders(root, &ids);
+    let (holders, beyond) = holders(root, &ids);
     for program in programs {
         program.holders = holders.get(&program.id).cloned().unwrap_or_default();
     }
+    beyond
 }
 
+/// Processes that hold a program, by its number.
+type Holders = BTreeMap<u32, Vec<String>>;
+
 /// Processes that hold these programs, some of each. Looks at the open files of every process: only
-/// where there is something to look for.
-pub(super) fn holders(root: &Path, ids: &[u32]) -> BTreeMap<u32, Vec<String>> {
-    let mut holders: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+/// where there is something to look for. With what was not looked at.
+pub(super) fn holders(root: &Path, ids: &[u32]) -> (Holders, Option<NotChecked>) {
+    let (holders, all) = holders_among(root, ids, FILES);
+    let left = (!all).then(|| {
+        let what = mark!("which processes hold programs of eBPF");
+        NotChecked::new(
+            what,
+            english!("only the first {FILES} open files are looked at"),
+        )
+    });
+    (holders, left)
+}
+
+/// The same among so many open files of all, and whether those were all. A user's thousand processes
+/// may have 65,536 each.
+fn holders_among(root: &Path, ids: &[u32], most: usize) -> (Holders, bool) {
+    let mut holders = Holders::new();
     if ids.is_empty() {
-        return holders;
+        return (holders, true);
     }
+    let mut left = most;
     processes::each(root, |process, _| {
-        let held: BTreeSet<u32> = process.holds(ids).into_iter().collect();
+        if left == 0 {
+            return;
+        }
+        let held: BTreeSet<u32> = process.holds(ids, &mut left).into_iter().collect();
         for id in held {
             let of = holders.entry(id).or_default();
             if of.len() < HOLDERS {
@@ -193,7 +219,7 @@ pub(super) fn holders(root: &Path, ids: &[u32]) -> BTreeMap<u32, Vec<String>> {
             }
         }
     });
-    holders
+    (holders, left > 0)
 }
 
 fn modules(root: &Path) -> Vec<String> {
@@ -206,7 +232,10 @@ fn modules(root: &Path) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
     use super::*;
+    use crate::gather::processes::fake::{FLANNELD, Made, Node};
 
     fn label() -> String {
         "x[1]".into()
@@ -234,6 +263,37 @@ mod tests {
                 .all(|inside| inside.len() == PROCESSES)
         );
         assert_eq!(found.left(1), []);
+    }
+
+    /// The files of a process's descriptors, of which one is a program.
+    fn descriptors(node: &Node, pid: u32, count: usize, program: u32) {
+        let folder = node.root().join(format!("proc/{pid}"));
+        for name in ["fd", "fdinfo"] {
+            fs::create_dir_all(folder.join(name)).expect("made");
+        }
+        for fd in 0..count {
+            symlink("anon_inode:bpf-prog", folder.join(format!("fd/{fd}"))).expect("linked");
+        }
+        let told = format!("prog_id:\t{program}\n");
+        fs::write(folder.join("fdinfo/0"), told).expect("written");
+    }
+
+    #[test]
+    fn open_files_have_an_end() {
+        let made = Made {
+            comm: "cilium",
+            ..FLANNELD
+        };
+        let node = Node::new().with(7, &made).with(8, &made);
+        descriptors(&node, 7, 3, 50);
+        descriptors(&node, 8, 3, 50);
+        let found = |most| holders_among(node.root(), &[50], most);
+        let count = |holders: &Holders| holders.values().map(Vec::len).sum::<usize>();
+        let (holders, all) = found(100);
+        assert_eq!((count(&holders), all), (2, true), "{holders:?}");
+        let (holders, all) = found(3);
+        assert_eq!((count(&holders), all), (1, false), "{holders:?}");
+        assert!(holders_among(node.root(), &[], 0).1, "nothing to look for");
     }
 
     #[test]

@@ -186,9 +186,10 @@ impl Process {
     }
 
     /// Which of these programs of eBPF it holds, itself or by a link (bpf_prog_show_fdinfo,
-    /// bpf_link_show_fdinfo).
-    pub fn holds(&self, programs: &[u32]) -> Vec<u32> {
-        let files = file::entries(&self.folder.join("fd"), MOST_FILES);
+    /// bpf_link_show_fdinfo). Looks at so many open files at most, and takes them off.
+    pub fn holds(&self, programs: &[u32], left: &mut usize) -> Vec<u32> {
+        let files = file::entries(&self.folder.join("fd"), MOST_FILES.min(*left));
+        *left -= files.len();
         let bpf = files.into_iter().filter(|file| {
             let target = fs::read_link(file.path()).unwrap_or_default();
             let name = target.to_string_lossy();
