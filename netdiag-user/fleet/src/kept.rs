@@ -14,7 +14,7 @@ use tokio::{
 use crate::{model::text, sys::output_file};
 
 /// A node's recording of a quarter of an hour in an incident has some megabytes.
-const MOST: u64 = 1 << 30;
+const MOST: u64 = 64 << 20;
 /// Of what a node says beside it.
 const MOST_SAID: usize = 64 << 10;
 /// Of one line.
@@ -182,7 +182,7 @@ mod tests {
         kept.put(b"x").expect("written");
         assert_eq!(path.metadata().expect("there").len(), 1);
         kept.bytes = MOST;
-        assert!(kept.put(b"x").is_err_and(|why| why.contains("1024 MiB")));
+        assert!(kept.put(b"x").is_err_and(|why| why.contains("64 MiB")));
         assert_eq!(kept.file(), Some(path));
     }
 

@@ -29,7 +29,10 @@ use crate::{
     fleet::Came,
     model::{path::Wanted, verdict::NotChecked},
     output::{self, Format},
-    sys::capabilities::{self, FILES},
+    sys::{
+        capabilities::{self, FILES},
+        output_file,
+    },
 };
 
 /// By this name kubectl finds its plugins.
@@ -231,6 +234,7 @@ async fn judged(
     let sink = output::Sink::open(kept.output_file.as_deref())?;
     let mut signals = Signals::catch()?;
     let own = tempfile::tempdir().context("a folder for the recordings")?;
+    output_file::temporary(own.path());
     let folder = match &kept.record {
         Some(folder) => made(folder)?,
         None => own.path().to_owned(),

@@ -7,6 +7,7 @@ pub mod player;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Result, anyhow, bail};
@@ -18,7 +19,7 @@ use super::{
     Usage,
     diagnose::code,
     exit,
-    options::{Causes, SelectionArgs},
+    options::{Causes, SelectionArgs, duration},
     path::name_within,
 };
 use crate::{
@@ -76,6 +77,10 @@ pub struct ReplayArgs {
     /// routes there are, process numbers, the kernel's version.
     #[arg(long, value_name = "OUT")]
     pub anonymise: Option<PathBuf>,
+    /// Processor time that it may take at most, as far as the recordings' size allows it [default: 10m,
+    /// and 2m for each further recording].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub max_time: Option<Duration>,
     /// What else was to be replayed and is not there.
     #[arg(skip)]
     pub missing: Vec<NotChecked>,
@@ -106,6 +111,7 @@ pub fn run(args: &ReplayArgs) -> Result<i32> {
     if let Some([source, destination]) = args.path.as_deref_mut() {
         name_within(&mut args.only.namespace, [source, destination]);
     }
+    allowance::at_most(args.max_time);
     allowance::guard(&args.files, args.anonymise.is_none());
     if let Some(to) = &args.anonymise {
         return anonymise::run(&args, to);

@@ -32,7 +32,7 @@ use nix::{
 };
 
 use self::folder::Place;
-pub use self::replacement::{Replacement, abandon};
+pub use self::replacement::{Replacement, abandon, temporary};
 
 /// Files that were opened before the right to open them was given away.
 static OPENED: Mutex<Option<HashMap<PathBuf, io::Result<File>>>> = Mutex::new(None);

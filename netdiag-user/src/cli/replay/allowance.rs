@@ -6,7 +6,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::sleep,
@@ -21,10 +21,29 @@ use crate::{cli::exit, model::verdict::NotChecked, recording::bytes_read, sys};
 /// node with full tables on which little happens takes 60 s a megabyte.
 const BASE: Duration = Duration::from_secs(10);
 const A_MEGABYTE: Duration = Duration::from_secs(120);
+/// Beyond that nobody waits who has not said so, whatever the size: of one, and for each that is played
+/// beside it.
+const LONGEST: Duration = Duration::from_secs(600);
+const ANOTHER: Duration = Duration::from_secs(120);
 /// Memory that all recordings may take, each of them so much; the program itself counts too, and
 /// what is taken between two looks: all of it stays below 256 MB.
 const MEMORY: usize = 240 << 20;
 const LOOK: Duration = Duration::from_millis(3);
+
+/// What was asked for in the place of [`LONGEST`].
+static ASKED: OnceLock<Duration> = OnceLock::new();
+
+/// From now on recordings may take so long, as far as their size allows it.
+pub fn at_most(time: Option<Duration>) {
+    if let Some(time) = time {
+        // The first to say so is the one command that there is.
+        let _ = ASKED.set(time);
+    }
+}
+
+fn longest() -> Duration {
+    ASKED.get().copied().unwrap_or(LONGEST)
+}
 
 /// The time that one recording has taken so far.
 #[derive(Default)]
@@ -63,7 +82,12 @@ fn clock(id: ClockId) -> Duration {
     clock_gettime(id).map_or(Duration::ZERO, Duration::from)
 }
 
+/// What is judged in the end takes time too: its part of all stays free.
 fn allowed(bytes: u64) -> Duration {
+    by_size(bytes).min(longest() * 4 / 5)
+}
+
+fn by_size(bytes: u64) -> Duration {
     BASE + A_MEGABYTE.mul_f64(bytes as f64 / 1e6)
 }
 
@@ -123,16 +147,18 @@ fn watch(files: &[PathBuf], once: bool, over: &Arc<AtomicBool>) {
 /// bytes that were read of them so far, for a pipe has no length, and a file may have more than is
 /// ever read.
 fn altogether(bytes: u64, count: u32, once: bool) -> Duration {
-    let apart = allowed(bytes).saturating_mul(5) / 4 + BASE.saturating_mul(count);
-    match once && count == 1 {
+    let apart = by_size(bytes).saturating_mul(5) / 4 + BASE.saturating_mul(count);
+    let by_size = match once && count == 1 {
         true => apart,
         false => apart.saturating_mul(2),
-    }
+    };
+    by_size.min(longest() + ANOTHER.saturating_mul(count.saturating_sub(1)))
 }
 
 fn end(what: &str, more_than: &str) -> ! {
     let told = format!(
-        "netdiag: cannot replay {what}: that takes more than {more_than}, and no recording of a node does"
+        "netdiag: cannot replay {what}: that takes more than {more_than}, and no recording of a node does \
+         (`netdiag replay --max-time`)"
     );
     let _ = writeln!(std::io::stderr(), "{told}");
     sys::output_file::abandon();
@@ -162,6 +188,16 @@ mod tests {
         assert!(!allowance.is_spent(1_000_000));
         let told = allowance.told(1).expect("told").why;
         assert!(told.contains("71 s"), "{told}");
+    }
+
+    #[test]
+    fn no_size_takes_longer_than_anybody_waits() {
+        let huge = 1 << 30;
+        assert_eq!(altogether(huge, 1, true), LONGEST);
+        assert_eq!(altogether(huge, 3, false), LONGEST + ANOTHER * 2);
+        // The rest of it is left out before all of it is given up.
+        let allowance = Allowance { spent: LONGEST };
+        assert!(allowance.is_spent(huge) && allowed(huge) < LONGEST);
     }
 
     /// A pipe has no length: nothing but what was read can count.

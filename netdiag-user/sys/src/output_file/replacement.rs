@@ -23,6 +23,15 @@ use super::{already_open, folder::Place, found, judge, new_file};
 
 /// The one that is being written: whoever ends the process takes it away.
 static PENDING: Mutex<Option<Place>> = Mutex::new(None);
+/// A folder of ours that is nobody's any more when the process ends.
+static FOLDER: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Whoever ends the process takes that folder away, with what is in it.
+pub fn temporary(folder: &Path) {
+    if let Ok(mut kept) = FOLDER.lock() {
+        *kept = Some(folder.to_owned());
+    }
+}
 
 pub struct Replacement {
     at: Place,
@@ -118,12 +127,20 @@ impl Replacement {
 
 impl Drop for Replacement {
     fn drop(&mut self) {
-        abandon();
+        give_up();
     }
 }
 
-/// Takes away what is not whole.
+/// Takes away what is not whole, and what nobody looks at any more: for whoever ends the process.
 pub fn abandon() {
+    give_up();
+    let folder = FOLDER.lock().ok().and_then(|mut folder| folder.take());
+    if let Some(folder) = folder {
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}
+
+fn give_up() {
     if let Some(new) = pending() {
         remove(&new);
     }
@@ -178,6 +195,20 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_folder_of_ours_goes_with_the_process() {
+        let _alone = alone();
+        let folder = tempfile::tempdir().expect("a folder");
+        let own = folder.path().join("own");
+        std::fs::create_dir(&own).expect("made");
+        std::fs::write(own.join("a.ndr"), "of a node").expect("written");
+        temporary(&own);
+        drop(Replacement::of(&folder.path().join("out")).expect("made"));
+        assert_eq!(names(folder.path()), ["own"], "the process goes on");
+        abandon();
+        assert!(names(folder.path()).is_empty());
     }
 
     #[test]
