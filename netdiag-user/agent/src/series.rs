@@ -3,6 +3,9 @@
 //! Where there is no more room, new series are counted in `other`. Before it comes to that, series whose
 //! workload is gone make room: their counts go on in `gone`, so that sums over all series never fall.
 //! That is not `other`, whose rate has to be that of packets: what is moved has been counted before.
+//!
+//! A namespace has no more series than are left for all others (as switches share their buffers:
+//! Choudhury and Hahne, dynamic thresholds): whose workloads have no end takes half, and nobody all.
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     hash::{BuildHasher, Hash, RandomState},
@@ -91,6 +94,8 @@ pub trait Bounded {
 pub struct Series<K, const N: usize> {
     most: usize,
     rows: BTreeMap<(K, Workload), Row<N>>,
+    /// How many of them each namespace has.
+    by_namespace: BTreeMap<String, usize>,
     /// Of many together: `other` and `gone`.
     shared: BTreeMap<(K, Workload), [u64; N]>,
     hash: RandomState,
@@ -112,6 +117,7 @@ impl<K: Clone + Ord + Hash, const N: usize> Series<K, N> {
         Self {
             most,
             rows: BTreeMap::new(),
+            by_namespace: BTreeMap::new(),
             shared: BTreeMap::new(),
             hash: RandomState::new(),
             hidden: HashSet::new(),
@@ -122,9 +128,12 @@ impl<K: Clone + Ord + Hash, const N: usize> Series<K, N> {
 
     pub fn add(&mut self, key: K, workload: Workload, counts: [u64; N]) {
         let at = (key, workload);
-        if !self.rows.contains_key(&at) && self.rows.len() >= self.most {
-            self.hide(&at);
-            return self.share(at.0, OTHER, counts);
+        if !self.rows.contains_key(&at) {
+            if !self.has_room(&at.1.namespace) {
+                self.hide(&at);
+                return self.share(at.0, OTHER, counts);
+            }
+            *self.by_namespace.entry(at.1.namespace.clone()).or_default() += 1;
         }
         let last = self.now;
         let row = self.rows.entry(at).or_insert(Row {
@@ -133,6 +142,17 @@ impl<K: Clone + Ord + Hash, const N: usize> Series<K, N> {
         });
         row.last = last;
         sum(&mut row.counts, counts);
+    }
+
+    /// What is no pod's has few series by itself.
+    fn has_room(&self, namespace: &str) -> bool {
+        let had = self.by_namespace.get(namespace).copied().unwrap_or(0);
+        let free = self.free();
+        free > 0 && (namespace.is_empty() || had < free)
+    }
+
+    fn free(&self) -> usize {
+        self.most.saturating_sub(self.rows.len())
     }
 
     fn share(&mut self, key: K, name: &str, counts: [u64; N]) {
@@ -159,7 +179,12 @@ impl<K: Clone + Ord + Hash, const N: usize> Bounded for Series<K, N> {
     }
 
     fn is_tight(&self) -> bool {
-        self.rows.len() + self.most / FREE >= self.most
+        let own = self.by_namespace.iter();
+        let most = own
+            .filter(|(name, _)| !name.is_empty())
+            .map(|(_, n)| *n)
+            .max();
+        self.free() <= self.most / FREE + most.unwrap_or(0)
     }
 
     fn retire(&mut self, alive: &BTreeSet<Workload>) {
@@ -169,10 +194,14 @@ impl<K: Clone + Ord + Hash, const N: usize> Bounded for Series<K, N> {
             quiet && !who.is_nobody() && !alive.contains(who)
         };
         let over: Vec<_> = self.rows.extract_if(.., is_over).collect();
-        for ((key, _), row) in over {
+        for ((key, who), row) in over {
             self.gone += 1;
+            if let Some(had) = self.by_namespace.get_mut(&who.namespace) {
+                *had -= 1;
+            }
             self.share(key, GONE, row.counts);
         }
+        self.by_namespace.retain(|_, had| *had > 0);
     }
 
     fn hidden(&self) -> u64 {

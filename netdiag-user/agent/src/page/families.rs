@@ -136,7 +136,7 @@ pub static FAMILIES: &[Family] = &[
     ),
     counter(
         "netdiag_hidden_series",
-        "Series beyond --max-series, as far as they are told apart: workload other has their counts",
+        "Series beyond --max-series or a namespace's share of it, as far as they are told apart: workload other has their counts",
         |state, put| bounded(state, |it| it.hidden(), put),
     ),
     counter(

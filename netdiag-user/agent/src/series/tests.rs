@@ -6,15 +6,45 @@ use super::*;
 use crate::model::{pod::Pod, verdict::Owner};
 
 fn workload(name: &str) -> Workload {
+    of("shop", name)
+}
+
+fn of(namespace: &str, name: &str) -> Workload {
     Workload {
-        namespace: "shop".into(),
+        namespace: namespace.into(),
         workload: name.into(),
     }
 }
 
 #[test]
+fn a_namespace_leaves_as_many_as_it_takes() {
+    let mut series: Series<&str, 2> = Series::new(100);
+    let add = |series: &mut Series<&str, 2>, namespace: &str, n: u32| {
+        series.add("NO_SOCKET", of(namespace, &n.to_string()), [1, 100]);
+    };
+    (0..1000).for_each(|n| add(&mut series, "greedy", n));
+    (0..20).for_each(|n| add(&mut series, "shop", n));
+    add(&mut series, "late", 0);
+    series.add("NO_SOCKET", Workload::default(), [1, 100]);
+    let mut by_namespace: BTreeMap<&str, usize> = BTreeMap::new();
+    let own = series.iter().filter(|(_, who, _)| who.workload != OTHER);
+    own.for_each(|(_, who, _)| *by_namespace.entry(&who.namespace).or_default() += 1);
+    let all = [("", 1), ("greedy", 50), ("late", 1), ("shop", 20)];
+    assert_eq!(by_namespace, all.into());
+    assert!(series.is_tight(), "a namespace has all that it may");
+    // Who makes room makes it for his own.
+    series.at(QUIET);
+    series.retire(&(0..20).map(|n| of("shop", &n.to_string())).collect());
+    assert_eq!(series.gone(), 51);
+    assert!(!series.is_tight());
+    add(&mut series, "greedy", 2000);
+    let again = of("greedy", "2000");
+    assert!(series.iter().any(|(_, who, _)| *who == again));
+}
+
+#[test]
 fn what_is_too_many_is_counted_together() {
-    let mut series: Series<&str, 2> = Series::new(2);
+    let mut series: Series<&str, 2> = Series::new(4);
     for name in ["a", "b", "c", "d", "c", "a"] {
         series.add("NO_SOCKET", workload(name), [1, 100]);
     }
@@ -60,7 +90,7 @@ fn living(names: &[&str]) -> BTreeSet<Workload> {
 
 #[test]
 fn who_is_gone_and_quiet_makes_room() {
-    let mut series: Series<&str, 2> = Series::new(4);
+    let mut series: Series<&str, 2> = Series::new(6);
     series.at(1);
     for name in ["dead", "alive"] {
         series.add("NO_SOCKET", workload(name), [5, 500]);
@@ -89,11 +119,12 @@ fn who_is_gone_and_quiet_makes_room() {
 #[test]
 fn some_places_are_made_before_the_last_is_taken() {
     let mut series: Series<usize, 1> = Series::new(1000);
-    for n in 0..874 {
-        series.add(n, workload("one"), [1]);
+    let spread = |n: usize| of(&n.to_string(), "one");
+    for n in 0..873 {
+        series.add(n, spread(n), [1]);
     }
     assert!(!series.is_tight());
-    series.add(874, workload("one"), [1]);
+    series.add(873, spread(873), [1]);
     assert!(series.is_tight());
 }
 
