@@ -6,6 +6,8 @@ use netdiag_common::flow::FlowKey;
 use super::facts::{Facts, Loss};
 use crate::model::{
     flow,
+    node::Route,
+    roles::Role,
     verdict::{PodRef, PodRole},
 };
 
@@ -82,7 +84,22 @@ impl Facts<'_> {
     /// Whether `address` belongs to a pod of this node.
     pub fn is_local_pod(&self, address: IpAddr) -> bool {
         let here = |pod: &crate::model::pod::Pod| pod.interface.is_some() && pod.gone.is_none();
-        self.pod_side_of(address).is_some() || self.pods.by_address(address).is_some_and(here)
+        let linkless = || {
+            let mut sides = self.node.linkless.iter();
+            sides.any(|s| s.addresses.contains(&address))
+        };
+        let known = self.pods.by_address(address).is_some_and(here);
+        known || self.pod_side_of(address).is_some() || linkless()
+    }
+
+    /// Whether the node itself leads to `address` by a bridge, a tunnel or a link of a pod's: a guest of its own, or
+    /// another node's pod whose way out it is.
+    pub fn is_behind_us(&self, address: IpAddr) -> bool {
+        let own = |route: &&Route| !route.destination.is_anywhere();
+        let link = || self.link_towards(address);
+        let role = || self.role(link()?);
+        let inner = |role| matches!(role, Role::Pod | Role::Bridge | Role::Tunnel);
+        self.route_to(address).filter(own).is_some() && role().is_some_and(inner)
     }
 
     /// The pods at both ends of a flow when it was last seen, as far as they are known.

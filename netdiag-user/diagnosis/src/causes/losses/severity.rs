@@ -27,7 +27,9 @@ pub enum Standing {
 /// day, and worth a word only where somebody takes it there.
 pub fn standing(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Standing> {
     let pod = |address| facts.is_local_pod(address) || facts.pods.by_address(address).is_some();
-    let sent = pod(pattern.source) || facts.owns(pattern.source);
+    // Whether it is this node's pod or another's: this node is its way out.
+    let forwarded = || !facts.owns(pattern.destination) && facts.is_behind_us(pattern.source);
+    let sent = pod(pattern.source) || facts.owns(pattern.source) || forwarded();
     if sent || is_answer(facts, pattern) {
         return Some(Standing::Ours);
     }
@@ -128,7 +130,7 @@ mod tests {
     use crate::{
         causes::losses::shares,
         model::observation::Observation,
-        testing::{UPLINK, at, died, ip, overlay_node, tcp, with_facts},
+        testing::{OVERLAY, UPLINK, at, died, ip, overlay_node, tcp, with_facts},
     };
 
     fn is_peer_beside(all: &[(&str, u8)]) -> bool {
@@ -164,6 +166,31 @@ mod tests {
             !is_peer_beside(&[("192.0.2.3", 2), ("fd00::2", 2)]),
             "no peer's"
         );
+    }
+
+    #[test]
+    fn whose_way_out_this_node_is_is_missed() {
+        let standing_of = |source| {
+            let flow = tcp(source, "198.51.100.7", 443);
+            let drops = vec![died(flow, ("NETFILTER_DROP", "nf_hook_slow"), OVERLAY, 5)];
+            let observation = Observation {
+                now: 60_000_000_000,
+                drops,
+                ..Observation::default()
+            };
+            let node = overlay_node(1450, 1450, 1500);
+            with_facts(&node, &observation, |facts| {
+                standing(facts, shares(facts, |_| true).first().expect("a pattern"))
+            })
+        };
+        let remote_pod = standing_of("172.20.2.9");
+        assert_eq!(remote_pod, Some(Standing::Ours));
+        assert_eq!(
+            standing_of("192.0.2.77"),
+            None,
+            "a stranger of the uplink's"
+        );
+        assert_eq!(standing_of("203.0.113.5"), None, "of the world");
     }
 
     #[test]

@@ -347,13 +347,14 @@ fn unpacked(facts: &Facts<'_>, last: Option<&HopFlow>) -> bool {
     kind.is_some_and(|l| matches!(l.kind, LinkKind::Vxlan | LinkKind::Ipip))
 }
 
-/// A pod of this node is at one end, or the node asks itself. What the world sends to ports that
-/// nobody has is scanned and dropped all day.
+/// A pod of this node is at one end, or the node asks itself, or is the way out of who asks. What the world
+/// sends to ports that nobody has is scanned and dropped all day.
 fn concerns_us(facts: &Facts<'_>, candidate: &Candidate) -> bool {
     let Candidate { client, server, .. } = candidate;
     let lone = server.is_multicast() || server.is_loopback() || server.is_unspecified();
     let pod = |address: IpAddr| facts.is_local_pod(address);
-    let ours = pod(*client) || facts.owns(*client);
+    let forwarded = || !facts.owns(*server) && facts.is_behind_us(*client);
+    let ours = pod(*client) || facts.owns(*client) || forwarded();
     !lone && (ours || candidate.servers().any(pod) || is_published(facts, candidate))
 }
 
