@@ -181,15 +181,12 @@ impl Facts<'_> {
             true => loss.flow().reversed(),
             false => *loss.flow(),
         };
-        let seen = |flow: &FlowKey, wanted: &dyn Fn(&HopFlow) -> bool| {
-            let journey = self.journeys().get(flow);
-            journey.is_some_and(|j| j.hops.iter().any(|h| wanted(h)))
-        };
         let has = |h: &HopFlow, flags: u32| h.hop.flags & flags == flags;
         // Who acknowledges was answered. An answer that is lost itself proves nothing.
         let opened = |flow: &FlowKey| {
             let accepted = |h: &HopFlow| has(h, hop::SYN | hop::ACK) && h.hop.first > lost.first;
-            seen(flow, &|h| has(h, hop::ACK)) || !answer && seen(&flow.reversed(), &accepted)
+            self.has_hop(flow, &|h| has(h, hop::ACK))
+                || !answer && self.has_hop(&flow.reversed(), &accepted)
         };
         let pair = self.legs().pair(&asks).map(|(from, to, _)| [from, to]);
         !pair
@@ -204,22 +201,20 @@ impl Facts<'_> {
     fn is_one_way(&self, loss: &Loss) -> bool {
         let (flow, lost) = (loss.flow(), &loss.dropped);
         let again = lost.packets >= PATTERN && lost.last.saturating_sub(lost.first) >= AGAIN;
-        if flow.protocol != UDP || !again || self.owns(from_wire(flow.destination)) {
+        // Inside a pod it has left the node's links, and past some of them nothing is seen.
+        let here = loss.key.netns == self.node.netns && !self.owns(from_wire(flow.destination));
+        if flow.protocol != UDP || !again || !here {
             return false;
         }
-        let hops = |flow: &FlowKey| {
-            let journey = self.journeys().get(flow);
-            journey.map_or_else(Vec::new, |j| j.hops.to_vec())
-        };
-        let came = hops(flow)
-            .iter()
-            .any(|h| !h.egress() && h.hop.last > lost.first);
+        let came = self.has_hop(flow, &|h| !h.egress() && h.hop.last > lost.first);
+        let left = |h: &HopFlow| h.egress() && h.hop.last >= lost.first;
         let sent_on = self.legs().translated(flow).map(|(leg, _)| leg);
-        let left = [Some(*flow), sent_on].into_iter().flatten();
-        let left = left.flat_map(|flow| hops(&flow));
-        came && !left
-            .into_iter()
-            .any(|h| h.egress() && h.hop.last >= lost.first)
+        came && !self.has_hop(flow, &left) && !sent_on.is_some_and(|leg| self.has_hop(&leg, &left))
+    }
+
+    fn has_hop(&self, flow: &FlowKey, wanted: &dyn Fn(&HopFlow) -> bool) -> bool {
+        let journey = self.journeys().get(flow);
+        journey.is_some_and(|j| j.hops.iter().any(|h| wanted(h)))
     }
 
     /// Whether an established connection's data is lost again and again, and the other end of this very

@@ -27,16 +27,9 @@ pub(super) fn among<'e>(facts: &Facts<'_>, ends: impl Iterator<Item = &'e End>) 
 /// Addresses and ports of Services and of their backends.
 fn named(facts: &Facts<'_>) -> Set<End> {
     let mut named = Set::default();
-    let rules = facts
-        .gathered
-        .services()
-        .map(|known| known.rules.as_slice());
-    let rules = rules.unwrap_or_default();
-    let node_ports = facts
-        .gathered
-        .services()
-        .map(|known| known.node_ports.as_slice());
-    for rule in rules.iter().chain(node_ports.unwrap_or_default()) {
+    let known = facts.gathered.services();
+    let rules = known.map(|known| known.rules.iter().chain(&known.node_ports));
+    for rule in rules.into_iter().flatten() {
         named.insert((to_wire(rule.address), rule.port, rule.protocol));
         let backends = rule.backends.iter();
         named.extend(backends.map(|(address, port)| (to_wire(*address), *port, rule.protocol)));
