@@ -31,9 +31,28 @@ pub fn add_filter(netns: &str, link: &str, side: &str, priority: &str) -> bool {
 /// Programs that pass everything, on both sides of these links by tcx, for as long as the process lives;
 /// nothing where this kernel has no tcx (Linux 6.6).
 pub fn add_tcx(netns: &str, links: &[String]) -> Option<Process> {
+    tcx(netns, &[], links)
+}
+
+/// The same before all that are there already.
+pub fn add_tcx_before(netns: &str, links: &[String]) -> Option<Process> {
+    tcx(netns, &["--before"], links)
+}
+
+/// Whose programs see that link's packets first, those that come in and those that leave.
+pub fn first_by_tcx(netns: &str, link: &str) -> String {
+    let script = fixture("tcx.py").display().to_string();
+    let first = sh(&[
+        "ip", "netns", "exec", netns, "python3", &script, "--first", link,
+    ]);
+    first.trim().to_owned()
+}
+
+fn tcx(netns: &str, place: &[&str], links: &[String]) -> Option<Process> {
     let script = fixture("tcx.py").display().to_string();
     let mut command = Command::new("ip");
     command.args(["netns", "exec", netns, "python3", &script]);
+    command.args(place);
     let mut process = Process::start(command.args(links));
     let line = process.line(PATIENCE);
     match line.ends_with(" programs") {

@@ -4,7 +4,7 @@ use std::{process::Command, time::Duration};
 use netdiag_tests::{
     netdiag,
     netns::{self, sh},
-    other_tc_user::{add_tcx, attached, covers, ledgers},
+    other_tc_user::{add_tcx, add_tcx_before, attached, covers, first_by_tcx, ledgers},
     process::{PATIENCE, Process, run, wait_until},
     require,
     shell_node::{DB, ShellNode},
@@ -121,4 +121,30 @@ fn thirty_links_that_another_program_has_by_tcx() {
     let untold = verdict.document["not_checked"].to_string();
     assert!(!untold.contains("packets o"), "{untold}");
     assert_eq!(verdict.code, Some(0), "{:#}", verdict.document);
+}
+
+/// A dataplane that starts again puts its programs before those that are there.
+#[test]
+fn a_program_that_another_one_puts_before_by_tcx() {
+    if require::missing(&[&TOOLS[..], &["ping", "python3"]].concat()) {
+        return;
+    }
+    let node = ShellNode::up(&[]);
+    let left = node.netns("left");
+    let mut process = node.trace("left");
+    wait_until("caliweb is covered", PATIENCE, || {
+        covers(process.pid(), &left, "caliweb")
+    });
+    let _traffic = pings(&node);
+    let Some(_others) = add_tcx_before(&left, &["caliweb".to_owned()]) else {
+        return;
+    };
+    let line = process.line(PATIENCE);
+    assert!(
+        line.contains("others took netdiag's programs off caliweb, or put theirs before"),
+        "{line}"
+    );
+    wait_until("netdiag's are first again", Duration::from_secs(60), || {
+        first_by_tcx(&left, "caliweb") == "hop_ingress hop_egress"
+    });
 }
