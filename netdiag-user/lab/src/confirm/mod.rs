@@ -147,10 +147,19 @@ async fn one(
             let ran = run(cluster, node, (&line, WATCHED), seen).await?;
             Ok(match ran.seen(seen) {
                 true => None,
-                false => matches(printed, &ran.output).map(|why| ran.failure(&why)),
+                false => matches(printed, &ran.output).map(|why| ran.failure(&watched(&ran, &why))),
             })
         }
     }
+}
+
+/// Why, and whether it had come to its end.
+fn watched(ran: &Ran, why: &str) -> String {
+    let until = match ran.status {
+        Some(status) => status.to_string(),
+        None => format!("does not end within {WATCHED:?}"),
+    };
+    format!("{why} ({until})")
 }
 
 /// Nothing where a packet is seen, or what the kernel said of it.

@@ -48,7 +48,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("curl", &["-sSm", "--cacert", "--cert", "--key"]),
     ("ipvsadm", &["-Ln"]),
     ("modprobe", &[]),
-    ("perf", &["-qag", "-e", "-o", "-i", "-", "--filter"]),
+    ("perf", &["-ag", "-qag", "-e", "-o", "-i", "-", "--filter"]),
     ("rm", &["--"]),
     ("tcpdump", &["-c", "-i", "-lni", "-lnni", "-lnnvi", "-nni"]),
 ];
@@ -253,6 +253,7 @@ mod tests {
             "echo net.ipv4.ip_forward=1 > /etc/sysctl.d/90-a.conf",
             "sysctl -w net.ipv4.ip_local_port_range='1024 65535'",
             "kubectl -n kube-system exec ds/cilium -c cilium-agent -- cilium-dbg status",
+            "perf record -ag -e skb:kfree_skb -o - sleep 5 | perf script -i -",
             "perf record -qag -e skb:kfree_skb -o - sleep 5 | perf script -i -",
         ] {
             assert!(!CommandLine::told_before(line).is_refused(), "{line}");

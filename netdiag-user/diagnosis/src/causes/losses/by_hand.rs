@@ -6,14 +6,15 @@ use crate::{model::shell::CommandLine, pipeline::facts::Loss, shell};
 
 /// The kernel's own tracepoint with the stack below it, machine-wide: those of the reason that the
 /// function dropped. perf trace(1) prints neither. The kernel leaves out other reasons before it walks
-/// a stack: beside a storm of them the ring would overflow, and the few that matter be lost.
+/// a stack: beside a storm of them the ring would overflow, and the few that matter be lost. Not -q: perf
+/// would hide why it cannot record.
 pub fn dropped_like(loss: &Loss) -> CommandLine {
     let symbol = Some(loss.symbol()).filter(|it| !it.starts_with("0x"));
     // Before 5.17 the tracepoint has no reason.
     let record = match loss.key.reason {
-        NO_REASON => shell!("perf record -qag -e skb:kfree_skb -o - sleep 5"),
+        NO_REASON => shell!("perf record -ag -e skb:kfree_skb -o - sleep 5"),
         number => shell!(
-            "perf record -qag -e skb:kfree_skb --filter 'reason == {}' -o - sleep 5",
+            "perf record -ag -e skb:kfree_skb --filter 'reason == {}' -o - sleep 5",
             number
         ),
     };
@@ -57,7 +58,7 @@ mod tests {
     fn the_kernel_leaves_out_other_reasons() {
         assert_eq!(
             printed("nft_do_chain", Some(8)),
-            "perf record -qag -e skb:kfree_skb --filter 'reason == 8' -o - sleep 5 | perf script -i - \
+            "perf record -ag -e skb:kfree_skb --filter 'reason == 8' -o - sleep 5 | perf script -i - \
              | awk -v RS= '/reason: NETFILTER_DROP/ && /nft_do_chain/ && n++ < 3'"
         );
     }
@@ -66,7 +67,7 @@ mod tests {
     fn a_kernel_with_few_reasons_is_asked_for_the_place() {
         assert_eq!(
             printed("nft_do_chain", Some(0)),
-            "perf record -qag -e skb:kfree_skb --filter 'reason == 0' -o - sleep 5 | perf script -i - \
+            "perf record -ag -e skb:kfree_skb --filter 'reason == 0' -o - sleep 5 | perf script -i - \
              | awk -v RS= '/nft_do_chain/ && n++ < 3'"
         );
     }
@@ -75,7 +76,7 @@ mod tests {
     fn a_kernel_without_reasons_is_asked_for_none() {
         assert_eq!(
             printed("nft_do_chain", None),
-            "perf record -qag -e skb:kfree_skb -o - sleep 5 | perf script -i - \
+            "perf record -ag -e skb:kfree_skb -o - sleep 5 | perf script -i - \
              | awk -v RS= '/nft_do_chain/ && n++ < 3'"
         );
         assert!(printed("0xffffffff81000000", None).ends_with("| awk -v RS= 'n++ < 3'"));
