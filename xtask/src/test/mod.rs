@@ -19,19 +19,27 @@ use crate::{
 use tally::Tally;
 
 pub fn command(via: Option<Way>, full: bool) -> Result<ExitCode> {
+    let mut tally = Tally::default();
+    tally.part("set-up and build");
     let tools = setup::ensure(via)?;
     build::kernel_side(&tools)?;
     let netdiag = build::user_side(Profile::Release)?;
-    let mut tally = Tally::default();
     peers(&mut tally);
+    tally.part("checks");
     check::all(&mut tally);
+    tally.part("tests by cargo");
     unit::all(&mut tally);
     match scenarios::list(&netdiag) {
         Ok(names) => {
+            tally.part("the lab");
             let lacking = lab(&names, full, &mut tally);
+            tally.part("by hand");
             by_hand(&netdiag, &names, &lacking, &mut tally);
+            tally.part("pairs");
             pairs(&netdiag, &mut tally);
+            tally.part("bench");
             bench(&netdiag, &mut tally);
+            tally.part("VMs");
             vm(&scenarios::for_vm(&names, &lacking), &mut tally);
         }
         Err(error) => tally.fail("netdiag lab list", &format!("{error:#}")),
