@@ -29,6 +29,11 @@ pub fn too_big(family: u8, kind: u8, code: u8) -> bool {
     matches!((family, kind, code), (4, 3, 4) | (6, 2, 0))
 }
 
+/// Whether it was to be handed on no more often: who looks for a way sends it so.
+pub fn expired(family: u8, kind: u8, code: u8) -> bool {
+    matches!((family, kind, code), (4, 11, 0) | (6, 3, 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,5 +44,6 @@ mod tests {
         assert_eq!(name(6, 3, 0), "time to live exceeded");
         assert_eq!(name(4, 200, 7), "ICMP type 200 code 7");
         assert!(too_big(4, 3, 4) && too_big(6, 2, 0) && !too_big(4, 2, 0));
+        assert!(expired(4, 11, 0) && expired(6, 3, 0) && !expired(4, 3, 0));
     }
 }

@@ -6,7 +6,7 @@ use netdiag_lang::t;
 
 use super::{
     super::{published, stall},
-    drops, owed,
+    datagrams, drops, owed,
     strays::Strays,
 };
 use crate::{
@@ -161,7 +161,9 @@ fn silent<'a>(
     // Who speaks by UDP may want no answer, unless others come that nobody takes, or a Service's address
     // leaves untranslated.
     let service = || owed::is_service(facts, all.server);
-    let expected = || all.port == DNS || service() || strays.answers(facts, &tries).is_some();
+    let stray = || strays.answers(facts, &tries).is_some();
+    let tells = || datagrams::silence_tells(facts, all, &tries);
+    let expected = || all.port == DNS || service() || stray() || tells();
     let asks = all.protocol == TCP || all.protocol == UDP && expected();
     let first = tries.first()?.first();
     let worked = |t: &Connection<'_>| !is_silent(facts, t) && t.worked_after(first);
@@ -312,7 +314,7 @@ fn open(facts: &Facts<'_>, legs: &Legs, stalled: &Journey<'_>) -> Candidate {
 }
 
 /// A link that a flow leaves by first and comes in by then, as it is: the next hop sends it back.
-fn circles(facts: &Facts<'_>, legs: [Option<FlowKey>; 2]) -> Option<String> {
+pub(super) fn circles(facts: &Facts<'_>, legs: [Option<FlowKey>; 2]) -> Option<String> {
     let outer = |h: &&&HopFlow| matches!(h.role, Some(Role::Uplink | Role::Tunnel));
     let hops = legs.into_iter().flatten();
     let hops = hops.filter_map(|leg| Some(&facts.journeys().get(&leg)?.hops));
@@ -351,7 +353,10 @@ fn unpacked(facts: &Facts<'_>, last: Option<&HopFlow>) -> bool {
 /// sends to ports that nobody has is scanned and dropped all day.
 fn concerns_us(facts: &Facts<'_>, candidate: &Candidate) -> bool {
     let Candidate { client, server, .. } = candidate;
-    let lone = server.is_multicast() || server.is_loopback() || server.is_unspecified();
+    // An address of no wire's that came in by one is made up.
+    let came_in = || candidate.last.as_ref().is_some_and(|h| !h.egress());
+    let nobody = server.is_loopback() || client.is_loopback() && came_in();
+    let lone = server.is_multicast() || server.is_unspecified() || nobody;
     let pod = |address: IpAddr| facts.is_local_pod(address);
     let forwarded = || !facts.owns(*server) && facts.is_behind_us(*client);
     let ours = pod(*client) || facts.owns(*client) || forwarded();

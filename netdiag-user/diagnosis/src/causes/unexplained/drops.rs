@@ -1,7 +1,7 @@
 //! What of stuck flows this node drops for a reason that no cause names.
 use std::collections::{BTreeMap, BTreeSet};
 
-use netdiag_common::flow::FlowKey;
+use netdiag_common::{flow::FlowKey, hop::IcmpErrorKey};
 use netdiag_lang::t;
 
 use super::{
@@ -9,9 +9,10 @@ use super::{
         losses::{self, DropGroup},
         wrong_neighbour_entry,
     },
-    candidates::{Candidate, SPAN_NS, last},
+    candidates::{Candidate, SPAN_NS, circles, last},
 };
 use crate::{
+    model::{address::from_wire, icmp},
     pipeline::facts::{Facts, Loss},
     shell,
 };
@@ -89,11 +90,19 @@ fn astray(facts: &Facts<'_>, all: &mut [Candidate]) {
     }
 }
 
-/// The other end itself answers with an error: a closed UDP port.
+/// The other end itself answers with an error: a closed UDP port. Or this node does, since the packet was to
+/// come no farther: who looks for a way sends it so (traceroute, mtr), and a routing loop lets it come back.
 fn told(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let flows: BTreeSet<FlowKey> = pattern.losses.iter().map(|l| *l.flow()).collect();
+    let refused = |e: &IcmpErrorKey| e.sender == e.about.destination;
+    let expired = |e: &IcmpErrorKey| {
+        let expired = icmp::expired(e.about.family, e.kind, e.code);
+        expired
+            && facts.owns(from_wire(e.sender))
+            && circles(facts, [Some(e.about), None]).is_none()
+    };
     let mut errors = facts.icmp_errors.iter();
-    errors.any(|(e, _)| flows.contains(&e.about) && e.sender == e.about.destination)
+    errors.any(|(e, _)| flows.contains(&e.about) && (refused(e) || expired(e)))
 }
 
 /// What a pattern of drops is, for one line.
@@ -126,16 +135,23 @@ fn program(loss: &Loss) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use netdiag_common::{
+        flow::mapped,
+        hop::{EGRESS, IcmpError, PLAIN},
+    };
+
     use super::*;
-    use crate::testing::{POD, died, overlay_node, tcp, with_facts};
+    use crate::{
+        model::{flow::UDP, observation::Observation},
+        testing::{NETNS, POD, UPLINK, at, died, from_pod, overlay_node, tcp, with_facts},
+    };
 
     #[test]
     fn a_program_that_drops_is_listed() {
         let flow = tcp("172.20.1.5", "172.20.2.9", 443);
-        let drops = vec![died(flow, ("TC_INGRESS", "ip_forward"), POD, 4)];
-        let observation = crate::model::observation::Observation {
-            drops,
-            ..Default::default()
+        let observation = Observation {
+            drops: vec![died(flow, ("TC_INGRESS", "ip_forward"), POD, 4)],
+            ..Observation::default()
         };
         let told = with_facts(&overlay_node(1450, 1450, 1500), &observation, |facts| {
             facts.losses.first().and_then(program)
@@ -145,5 +161,52 @@ mod tests {
             told.contains("`tc filter show dev cali1 ingress`"),
             "{told}"
         );
+    }
+
+    /// A pod's probes with a TTL of one, told by this node or not, that do or do not come round again.
+    fn is_stuck(told: bool, comes_back: bool) -> bool {
+        let about = FlowKey {
+            protocol: UDP,
+            ..tcp("172.20.1.5", "198.51.100.7", 33_434)
+        };
+        let error = IcmpErrorKey {
+            about,
+            sender: mapped([192, 0, 2, 1]),
+            ifindex: POD,
+            direction: EGRESS,
+            kind: 11,
+            code: 0,
+            padding: 0,
+        };
+        let mut flows = vec![from_pod(about, |_| {})];
+        if comes_back {
+            flows.push(at(about, UPLINK, true, PLAIN, |h| h.first = 3));
+            flows.push(at(about, UPLINK, false, PLAIN, |h| h.first = 4));
+        }
+        let mut lost = died(about, ("NOT_SPECIFIED", "ip_forward"), POD, 9);
+        (lost.1.first, lost.1.last) = (1, SPAN_NS + 1);
+        let observation = Observation {
+            flows,
+            drops: vec![lost],
+            icmp_errors: told
+                .then(|| (error, IcmpError::default()))
+                .into_iter()
+                .collect(),
+            ..Observation::default()
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        assert_eq!(node.netns, NETNS);
+        with_facts(&node, &observation, |facts| {
+            let mut all = Vec::new();
+            add(facts, &mut all);
+            !all.is_empty()
+        })
+    }
+
+    #[test]
+    fn probes_that_were_to_come_no_farther_are_not_stuck() {
+        assert!(!is_stuck(true, false));
+        assert!(is_stuck(false, false), "nobody was told");
+        assert!(is_stuck(true, true), "a routing loop");
     }
 }

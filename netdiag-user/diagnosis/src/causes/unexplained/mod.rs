@@ -14,10 +14,12 @@
 //!
 //! What got through in the end is not stuck, nor what was refused: RST is an answer. A name server
 //! that answers the cluster's names with errors alone, or after seconds, is told all the same: see
-//! `lookups`. So is UDP that is answered from an address that nobody asked: see `strays`. What a finding
-//! of severity info is about is explained only where somebody is known to mean it.
+//! `lookups`. So is UDP that is answered from an address that nobody asked: see `strays`; or that was
+//! answered before, or gets lost between two pods of this node: see `datagrams`. What a finding of severity
+//! info is about is explained only where somebody is known to mean it.
 mod candidates;
 mod clues;
+mod datagrams;
 mod drops;
 mod lookups;
 mod next_hops;
@@ -90,6 +92,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
     let services = all.iter().find(led).map(|_| Want::Services);
     tracked
         .chain(services)
+        .chain(datagrams::wants(facts))
         .chain(published::wants(facts, own))
         .chain(leaving.into_iter().map(Want::SourceNat))
         .collect()

@@ -266,6 +266,14 @@ fn a_scan_of_the_node_and_ipv6_without_a_way_out_are_everyday() {
     };
     let told = with_facts(&node, &observation, |facts| unexplained(facts, &[]));
     assert!(told.is_empty());
+    let made_up = tcp("127.0.0.1", "192.0.2.1", 22);
+    assert_eq!(
+        judged(vec![at(made_up, UPLINK, false, PLAIN, asks(1))]).1,
+        ""
+    );
+    // Nobody translated what is sent by the node to a port of its own.
+    let own = tcp("127.0.0.1", "172.20.1.5", 80);
+    assert!(judged(vec![at(own, POD, true, PLAIN, asks(1))]).0);
 }
 
 /// Three connections to a peer's pod: data of that size is stuck in two, and passes in one.
