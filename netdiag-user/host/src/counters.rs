@@ -18,6 +18,9 @@ type Values = BTreeMap<String, u64>;
 
 /// Files of a line of names and one of values, each after `Group:` (net/ipv4/proc.c).
 const GROUPS: [&str; 2] = ["netstat", "snmp"];
+/// A name and its value in each line (net/ipv6/proc.c), of which some are a kind of ICMPv6's each: those of one
+/// group, as the other files have theirs.
+const SNMP6: (&str, &str) = ("snmp6", "Udp6");
 /// Files of a line of names and one of hexadecimal values per CPU.
 const PER_CPU: [&str; 1] = ["nf_conntrack"];
 /// The same of the neighbour tables, with the folder of their sysctls. Tables and limits are the
@@ -140,6 +143,7 @@ pub fn here() -> Values {
     for file in GROUPS {
         groups(&net(file).unwrap_or_default(), &mut values);
     }
+    pairs(&net(SNMP6.0).unwrap_or_default(), SNMP6.1, &mut values);
     for file in PER_CPU {
         let text = net(&format!("stat/{file}")).unwrap_or_default();
         per_cpu(file, &text, &mut values);
@@ -200,6 +204,15 @@ fn groups(text: &str, values: &mut Values) {
     }
 }
 
+fn pairs(text: &str, group: &str, values: &mut Values) {
+    let words = text.lines().map(str::split_whitespace);
+    for (name, number) in words.filter_map(|mut it| Some((it.next()?, it.next()?))) {
+        if let (Some(name), Ok(number)) = (name.strip_prefix(group), number.parse()) {
+            values.insert(format!("{group}.{name}"), number);
+        }
+    }
+}
+
 /// The sum over the CPUs; a gauge (`entries`) is repeated for each, and is taken once.
 fn per_cpu(file: &str, text: &str, values: &mut Values) {
     let mut lines = text.lines();
@@ -245,6 +258,16 @@ fn softnet(text: &str, values: &mut Values) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_and_values_in_pairs() {
+        let mut values = Values::new();
+        let text = "Ip6InReceives \t7\nUdp6NoPorts   \t2\nUdp6RcvbufErrors\t5\nUdp6X\nUdp6Y z\n";
+        pairs(text, "Udp6", &mut values);
+        let known = [("Udp6.NoPorts", 2), ("Udp6.RcvbufErrors", 5)];
+        assert_eq!(values, known.map(|(name, n)| (name.to_owned(), n)).into());
+        assert!(here().contains_key("Udp6.RcvbufErrors"));
+    }
 
     #[test]
     fn those_that_found_no_time_come_next() {

@@ -24,7 +24,7 @@
 //! # Fix
 //! Switch the offload off on the sender's tunnel device (or NIC), and keep it off (a systemd .link file,
 //! Calico's ChecksumOffloadBroken). Then update the driver.
-use netdiag_common::hop::{IPIP, VXLAN};
+use netdiag_common::hop::{IPIP, RST, VXLAN};
 use netdiag_lang::{mark, t};
 
 use super::{
@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     model::{
+        flow::{TCP, UDP},
         roles::Role,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
@@ -46,10 +47,34 @@ pub const TITLE: &str =
 
 const REASONS: [&str; 5] = ["TCP_CSUM", "UDP_CSUM", "ICMP_CSUM", "IP_CSUM", "SKB_CSUM"];
 /// The counters that move with them.
-const COUNTERS: [&str; 3] = ["Tcp.InCsumErrors", "Udp.InCsumErrors", "IpExt.InCsumErrors"];
+const COUNTERS: [&str; 4] = [
+    "Tcp.InCsumErrors",
+    "Udp.InCsumErrors",
+    "Udp6.InCsumErrors",
+    "IpExt.InCsumErrors",
+];
+
+/// Where the kernel gives no reason, what ends at these places is what that counter counts, unless somebody
+/// says that nobody listens: by protocol and family.
+const PLACES: [(u8, u8, &[&str], &str); 4] = [
+    (TCP, 4, &["tcp_v4_rcv"], "Tcp.InCsumErrors"),
+    (TCP, 6, &["tcp_v6_rcv"], "Tcp.InCsumErrors"),
+    (
+        UDP,
+        4,
+        &["__udp4_lib_rcv", "udp_queue_rcv_one_skb", "udp_recvmsg"],
+        "Udp.InCsumErrors",
+    ),
+    (
+        UDP,
+        6,
+        &["__udp6_lib_rcv", "udpv6_queue_rcv_one_skb", "udpv6_recvmsg"],
+        "Udp6.InCsumErrors",
+    ),
+];
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let wrong = |l: &Loss| REASONS.contains(&l.reason.as_str());
+    let wrong = |l: &Loss| REASONS.contains(&l.reason.as_str()) || by_place(facts, l);
     let patterns = losses::patterns(facts, wrong);
     let worst = patterns.first()?;
     let hop = entered_by(facts, worst);
@@ -68,6 +93,32 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.evidence.extend(counters(facts, worst));
     finding.fix = fix(facts, worst, hop);
     Some(finding)
+}
+
+fn by_place(facts: &Facts<'_>, loss: &Loss) -> bool {
+    let flow = loss.flow();
+    let here = |(protocol, family, places, _): &&(u8, u8, &[&str], &str)| {
+        (*protocol, *family) == (flow.protocol, flow.family) && places.contains(&loss.symbol())
+    };
+    let Some((_, _, _, counter)) = PLACES
+        .iter()
+        .find(here)
+        .filter(|_| losses::unspecified(loss))
+    else {
+        return false;
+    };
+    let moved = facts.moved(loss.key.netns, counter);
+    moved.is_some_and(|n| n >= loss.dropped.packets) && !is_refused(facts, loss)
+}
+
+fn is_refused(facts: &Facts<'_>, loss: &Loss) -> bool {
+    let back = facts.journeys().get(&loss.flow().reversed());
+    let reset = back.is_some_and(|j| j.hops.iter().any(|h| h.hop.flags & RST != 0));
+    reset
+        || facts
+            .icmp_errors
+            .iter()
+            .any(|(e, _)| e.about == *loss.flow())
 }
 
 /// The uplink that the packets came in by.
@@ -125,10 +176,18 @@ fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>, hop: Option<&HopFlow>) -> Fix {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use netdiag_common::{
+        flow::FlowKey,
+        hop::{IcmpError, IcmpErrorKey},
+        loss::NO_REASON,
+    };
+
     use super::*;
     use crate::{
-        model::observation::Observation,
-        testing::{POD, UPLINK, at, died, overlay_node, tcp, with_facts},
+        model::{node::Counters, observation::Observation},
+        testing::{NETNS, POD, UPLINK, at, died, overlay_node, since, tcp, with_facts},
     };
 
     fn judge(packets: u64, carried: u8) -> Option<Finding> {
@@ -149,5 +208,50 @@ mod tests {
         let plain = judge(4, 0).expect("a finding");
         assert!(plain.fix.summary.contains("its NIC") && plain.fix.commands.is_empty());
         assert!(judge(2, VXLAN).is_none(), "a damaged packet or two");
+    }
+
+    /// Four that end there, of a kernel without reasons, where the counter rose by so many.
+    fn by_place(rose: u64, told: bool) -> bool {
+        let flow = FlowKey {
+            protocol: UDP,
+            ..tcp("172.20.2.9", "172.20.1.5", 5_000)
+        };
+        let mut drop = died(flow, ("NO_SOCKET", "__udp4_lib_rcv"), POD, 4);
+        drop.0.reason = NO_REASON;
+        let error = IcmpErrorKey {
+            about: flow,
+            sender: flow.destination,
+            ifindex: POD,
+            direction: 0,
+            kind: 3,
+            code: 3,
+            padding: 0,
+        };
+        let observation = Observation {
+            drops: vec![drop],
+            icmp_errors: told
+                .then(|| (error, IcmpError::default()))
+                .into_iter()
+                .collect(),
+            ..Observation::default()
+        };
+        let node = |n: u64| {
+            let mut node = overlay_node(1450, 1450, 1500);
+            node.counters = vec![Counters {
+                netns: NETNS,
+                values: BTreeMap::from([("Udp.InCsumErrors".into(), n)]),
+            }];
+            node
+        };
+        since(&node(1), &node(1 + rose), &observation, [], |facts| {
+            evaluate(facts).is_some()
+        })
+    }
+
+    #[test]
+    fn the_counter_tells_where_the_kernel_does_not() {
+        assert!(by_place(4, false));
+        assert!(!by_place(1, false), "it counts others");
+        assert!(!by_place(4, true), "nobody listens there");
     }
 }

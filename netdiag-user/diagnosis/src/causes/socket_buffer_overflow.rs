@@ -53,8 +53,9 @@ const LEAST: u64 = 10;
 const ONE_IN: u64 = 100;
 /// A burst at start-up is over sooner.
 const LASTING_NS: u64 = 1_000_000_000;
-/// Counts those of IPv4.
+/// What counts them, of IPv4 and of IPv6.
 const RCVBUF_ERRORS: &str = "Udp.RcvbufErrors";
+const RCVBUF_ERRORS_6: &str = "Udp6.RcvbufErrors";
 /// Linux's own `net.core.rmem_default`, for those who ask what to set.
 const USUAL_RMEM: u32 = 212_992;
 
@@ -86,7 +87,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding
         .evidence
         .extend(receiver.map(|r| socket_evidence(facts, netns, port, r)));
-    finding.evidence.extend(counter_evidence(facts, netns));
+    finding
+        .evidence
+        .extend(counter_evidence(facts, (netns, address, port)));
     finding.fix = fix(receiver);
     Some(finding)
 }
@@ -94,7 +97,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 /// Places where enough overflows for long enough.
 fn overflows<'a>(facts: &'a Facts<'_>) -> BTreeMap<Place, Vec<DropGroup<'a>>> {
     // Without a reason a filter's or a policy's drops have the same place.
-    let full = |l: &Loss| l.flow().family == 6 || losses::counted(facts, l, RCVBUF_ERRORS);
+    let full = |l: &Loss| losses::counted(facts, l, counter(l.flow().family));
     let of = |l: &Loss| l.reason == "SOCKET_RCVBUFF" && l.flow().protocol == UDP && full(l);
     let mut places: BTreeMap<Place, Vec<DropGroup<'a>>> = BTreeMap::new();
     for pattern in losses::shares(facts, of) {
@@ -114,6 +117,14 @@ fn hurts(facts: &Facts<'_>, place: Place, patterns: &[DropGroup<'_>]) -> bool {
     lost >= LEAST
         && last.saturating_sub(first) >= LASTING_NS
         && lost.saturating_mul(ONE_IN) >= arrived(facts, place)
+}
+
+fn counter(family: u8) -> &'static str {
+    if family == 6 {
+        RCVBUF_ERRORS_6
+    } else {
+        RCVBUF_ERRORS
+    }
 }
 
 /// What came for that port, at the hop that saw most of it.
@@ -151,12 +162,14 @@ fn socket_evidence(facts: &Facts<'_>, netns: u32, port: u16, receiver: &Receiver
     line
 }
 
-fn counter_evidence(facts: &Facts<'_>, netns: u32) -> Option<Evidence> {
-    let moved = facts.moved(netns, RCVBUF_ERRORS).filter(|n| *n > 0)?;
-    let text = t!("UdpRcvbufErrors of its namespace rose by {moved} during this run");
+fn counter_evidence(facts: &Facts<'_>, (netns, address, _): Place) -> Option<Evidence> {
+    let counter = counter(if address.is_ipv6() { 6 } else { 4 });
+    let by = facts.moved(netns, counter).filter(|n| *n > 0)?;
+    let name = counter.replace('.', "");
+    let text = t!("{name} of its namespace rose by {by} during this run");
     let mut line = Evidence::new(EvidenceKind::Counter, Origin::Observed, text);
-    line.packets = Some(moved);
-    let count = shell!("nstat -asz UdpRcvbufErrors");
+    line.packets = Some(by);
+    let count = shell!("nstat -asz {}", name);
     line.confirm = Some(facts.node.inside(netns, count));
     Some(line)
 }

@@ -142,10 +142,15 @@ pub const PLACES: [Place; 23] = [
         mark!("Udp NoPorts, InCsumErrors"),
     ),
     place(
-        &["__udp_queue_rcv_skb", "udp_queue_rcv_one_skb"],
+        &[
+            "__udp_queue_rcv_skb",
+            "udp_queue_rcv_one_skb",
+            "__udpv6_queue_rcv_skb",
+            "udpv6_queue_rcv_one_skb",
+        ],
         Some("SOCKET_RCVBUFF"),
         mark!("the socket's buffer is full, else a filter or policy"),
-        mark!("Udp RcvbufErrors"),
+        mark!("Udp RcvbufErrors, Udp6 RcvbufErrors"),
     ),
     place(
         &["sock_queue_rcv_skb", "packet_rcv", "tpacket_rcv"],
