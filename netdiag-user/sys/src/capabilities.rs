@@ -60,6 +60,8 @@ pub const READING: &[Right] = &[READ, NET_ADMIN, NET_RAW, PTRACE, ADMIN];
 pub const SWEEPING: &[Right] = &[READ, NET_ADMIN, PTRACE, ADMIN];
 /// Of one that reads files that were named.
 pub const FILES: &[Right] = &[READ];
+/// Of a program that lists a network namespace's rules.
+pub const NETWORK: &[Right] = &[NET_ADMIN, NET_RAW];
 /// Of one that puts a file in the place of another, in a folder that is not its own.
 pub const REPLACING: &[Right] = &[READ, WRITE, OWNERS];
 
@@ -104,6 +106,27 @@ pub fn keep(rights: &[Right]) -> io::Result<()> {
         half.inheritable &= kept;
     }
     set(&mut halves)
+}
+
+/// Keeps those of these that there are, for the program that this process is about to become, too:
+/// being root brings a program none where root is nobody in particular (`SecureBits=noroot`), and
+/// another user's has none of its own. Between fork and exec: it takes no memory and no lock.
+pub fn hand_on(rights: &[Right]) -> io::Result<()> {
+    keep(rights)?;
+    let mut halves = get()?;
+    for half in &mut halves {
+        half.inheritable = half.permitted;
+    }
+    set(&mut halves)?;
+    for right in rights {
+        // What is not held is not handed on either.
+        prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_RAISE,
+            right.number,
+        );
+    }
+    Ok(())
 }
 
 /// Those of `rights` that this thread has, and those that it lacks.
@@ -160,6 +183,7 @@ fn set(halves: &mut [Half; 2]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::program::Program;
 
     /// On a thread of its own, which takes it along.
     #[test]
@@ -189,5 +213,46 @@ mod tests {
         };
         std::thread::spawn(check).join().expect("no panic");
         assert!(!is_sealed(), "this thread has its rights still");
+    }
+
+    /// The sets of a program that another thread starts, as proc(5) names them; `of_a_service` as
+    /// systemd starts the agent, where being root is no right.
+    fn handed_on(rights: &'static [Right], of_a_service: bool) -> Vec<(String, u64)> {
+        let start = move || {
+            if of_a_service {
+                // SECBIT_NOROOT and its lock (include/uapi/linux/securebits.h).
+                prctl(libc::PR_SET_SECUREBITS, 0b11, 0);
+                keep(TRACING).expect("kept");
+            }
+            let cat = Program::new("cat").with(rights);
+            cat.text(&["/proc/self/status"]).expect("it runs")
+        };
+        let status = std::thread::spawn(start).join().expect("no panic");
+        let sets = status.lines().filter_map(|line| line.split_once(':'));
+        let sets = sets.filter(|(name, _)| name.starts_with("Cap"));
+        let mask = |mask: &str| u64::from_str_radix(mask.trim(), 16).expect("a mask");
+        sets.map(|(name, of)| (name.to_owned(), mask(of))).collect()
+    }
+
+    #[test]
+    fn a_program_has_what_it_works_with_and_nothing_else() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let all = |rights: &[Right]| rights.iter().fold(0_u64, |all, it| all | 1 << it.number);
+        for rights in [NETWORK, FILES, &[]] {
+            for of_a_service in [false, true] {
+                let sets = handed_on(rights, of_a_service);
+                assert_eq!(sets.len(), 5, "{sets:?}");
+                for (name, mask) in sets {
+                    // A service that gave away the right to change it gains nothing by it either.
+                    let may_be = match name == "CapBnd" && of_a_service {
+                        true => all(TRACING),
+                        false => all(rights),
+                    };
+                    assert_eq!(mask, may_be, "{name} {of_a_service}");
+                }
+            }
+        }
     }
 }

@@ -6,7 +6,8 @@
 //! own (chroot(2)).
 //!
 //! A program runs in the network namespace of the thread that starts it. It is told to end with that
-//! thread, is the first to go where memory runs out, and may take only so much of it.
+//! thread, is the first to go where memory runs out, and may take only so much of it. Of netdiag's
+//! rights it gets those that it works with: it reads what strangers wrote.
 mod child;
 mod find;
 mod output;
@@ -28,7 +29,10 @@ use self::{
     child::Child,
     output::{Broken, Output},
 };
-use super::{cost, limits};
+use super::{
+    capabilities::{NETWORK, Right},
+    cost, limits,
+};
 use crate::model::text;
 
 /// How long a program may take.
@@ -56,6 +60,7 @@ pub struct Program {
     folders: Vec<PathBuf>,
     time: Duration,
     output: usize,
+    rights: &'static [Right],
 }
 
 /// Why a program did not do what it was to do: a sentence each.
@@ -98,7 +103,13 @@ impl Program {
             folders: find::FOLDERS.iter().map(PathBuf::from).collect(),
             time: TIME,
             output: OUTPUT,
+            rights: NETWORK,
         }
+    }
+
+    /// It needs these of netdiag's rights, and none of the network's.
+    pub fn with(self, rights: &'static [Right]) -> Self {
+        Self { rights, ..self }
     }
 
     pub fn within(self, time: Duration) -> Self {
@@ -130,7 +141,8 @@ impl Program {
         let until = Instant::now() + self.time;
         // Of address space. nft builds the whole of its JSON before it prints it: 800 MiB for 100,000
         // rules.
-        let started = Child::start(&found, self.name, arguments, limits::of_a_program());
+        let memory = limits::of_a_program();
+        let started = Child::start(&found, self.name, arguments, memory, self.rights);
         let (mut child, out, said) =
             started.map_err(|e| Failure::NotStarted(self.name, e.to_string()))?;
         let mut output = Output::new(out, said, until, self.output);

@@ -29,7 +29,10 @@ use nix::{
     unistd::{Pid, chdir, chroot, getpid, getppid, setsid},
 };
 
-use super::find::Found;
+use super::{
+    super::capabilities::{self, Right},
+    find::Found,
+};
 
 /// A killed process is gone after this long, unless the kernel holds it.
 const DYING: Duration = Duration::from_secs(1);
@@ -53,6 +56,7 @@ impl Child {
         name: &str,
         arguments: &[impl AsRef<OsStr>],
         memory: u64,
+        rights: &'static [Right],
     ) -> io::Result<(Self, ChildStdout, ChildStderr)> {
         let held = STILL_HELD.load(Ordering::Relaxed);
         if held >= HELD {
@@ -76,7 +80,9 @@ impl Child {
         let root = root.transpose()?;
         let made = move || {
             alone(parent, memory)?;
-            root.as_deref().map_or(Ok(()), within)
+            root.as_deref().map_or(Ok(()), within)?;
+            // Last: another root is entered by a right that the program does not get.
+            capabilities::hand_on(rights)
         };
         // SAFETY: `made` allocates nothing and takes no lock: it makes system calls only.
         unsafe { command.pre_exec(made) };

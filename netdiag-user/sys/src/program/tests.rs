@@ -77,7 +77,7 @@ fn the_nodes_program_sees_the_nodes_files() {
         root: Some("/usr".into()),
         path: "/bin/ls".into(),
     };
-    let started = Child::start(&found, "ls", &["/"], 1 << 30);
+    let started = Child::start(&found, "ls", &["/"], 1 << 30, NETWORK);
     let (mut child, mut out, _) = started.expect("started");
     let mut text = String::new();
     std::io::Read::read_to_string(&mut out, &mut text).expect("read");

@@ -15,7 +15,10 @@ use std::{
 use nix::sched::{CloneFlags, unshare};
 
 use super::*;
-use crate::sys::{cost, program::Program};
+use crate::{
+    model::netfilter::Iptables,
+    sys::{capabilities, cost, program::Program},
+};
 use netdiag_lab::nft::{self, Hook};
 
 const PORT: u16 = 5432;
@@ -89,6 +92,34 @@ fn the_rule_that_drops_is_found() {
     );
     let map = found.iter().find(|r| r.text.contains("vmap"));
     assert!(map.is_some_and(|r| !r.counted), "{found:?}");
+}
+
+/// With the rights of a command that reads this node's configuration, of which they get the least.
+#[test]
+fn programs_of_iptables_list_with_the_rights_that_they_get() {
+    if netdiag_tests::require::missing(&["iptables-nft-save", "iptables-legacy-save"]) {
+        return;
+    }
+    let saved = in_a_namespace(|| {
+        for iptables in ["iptables-nft", "iptables-legacy"] {
+            let drop = ["-A", "INPUT", "-p", "udp", "--dport", "5432", "-j", "DROP"];
+            Program::new(iptables).text(&drop).expect("a rule");
+        }
+        capabilities::keep(capabilities::READING).expect("kept");
+        let mut saved = Vec::new();
+        let listed = rulesets::saved(true, &["-t", "filter"], |program, lines| {
+            while let Some(line) = lines.next()? {
+                if line.contains("--dport 5432") {
+                    saved.push(program);
+                }
+            }
+            Ok(())
+        });
+        listed.expect("listed");
+        saved
+    });
+    let Some(saved) = saved else { return };
+    assert_eq!(saved, [Iptables::Nft4, Iptables::Legacy4]);
 }
 
 #[test]

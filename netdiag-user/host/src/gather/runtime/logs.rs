@@ -10,7 +10,7 @@ use std::{
 use crate::{
     gather::Places,
     model::runtime::Shown,
-    sys::{file, program::Program},
+    sys::{capabilities, file, program::Program},
 };
 
 /// Files, as the node names them.
@@ -114,6 +114,7 @@ fn read(folder: &Path, since: Duration) -> Result<String, String> {
         arguments.extend(["-t".into(), writer.into()]);
     }
     let journal = Program::new("journalctl").at_most(JOURNAL);
+    let journal = journal.with(capabilities::FILES);
     journal.text(&arguments).map_err(|e| e.to_string())
 }
 
