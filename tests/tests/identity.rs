@@ -112,7 +112,9 @@ impl Node {
         let (root, cni) = (root.to_string(), cni.display().to_string());
         let socket = self.socket();
         let arguments = ["run", "-o", "ndjson", "--root", &root];
+        let cgroups = self.cgroups();
         let places = ["--cni-dir", &cni, "--cri-socket", &socket];
+        let places = [&places[..], &["--cgroup-root", &cgroups]].concat();
         let file = self.dir.join("events");
         let to = ["--output-file", &file.display().to_string()];
         let netdiag = start_in(
@@ -127,11 +129,16 @@ impl Node {
         }
     }
 
+    /// What this node's pods are below.
+    fn cgroups(&self) -> String {
+        let id = self.dir.file_name().expect("an id").to_string_lossy();
+        format!("/netdiag-{id}")
+    }
+
     /// A pod, when its network is there.
     fn pod(&self, number: usize) -> Pod {
         let (name, socket) = (format!("pod-{number}"), self.socket());
-        let id = self.dir.file_name().expect("an id").to_string_lossy();
-        let cgroup = format!("/netdiag-{id}/kubepods/besteffort/pod{{uid}}");
+        let cgroup = format!("{}/kubepods/besteffort/pod{{uid}}", self.cgroups());
         let rounds = self.dir.join(format!("rounds-{number}"));
         let arguments = ["lab", "kubelet", "--socket", &socket, "--cgroup", &cgroup];
         let of = format!("churn/{name}");

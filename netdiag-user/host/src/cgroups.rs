@@ -1,8 +1,29 @@
 //! Where the machine's cgroups are (Documentation/admin-guide/cgroup-v2.rst).
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use crate::{model::pod_cgroup::PodRoots, sys::file};
 
 /// Where they are mounted.
 pub const MOUNTED: &str = "sys/fs/cgroup";
+
+/// kubelet's `--cgroup-root`, where it was named.
+static NAMED: OnceLock<String> = OnceLock::new();
+
+/// From now on this node's pods are below that cgroup, too.
+pub fn pods_are_below(named: &str) {
+    // The first to say so is the one command that there is.
+    let _ = NAMED.set(named.to_owned());
+}
+
+/// Where kubelet's cgroups begin, as this thread sees the first process's.
+pub fn pod_roots(root: &Path) -> PodRoots {
+    let (first, _) = file::start(&root.join("proc/1/cgroup"), file::SMALL).unwrap_or_default();
+    let named = NAMED.get().map(String::as_str);
+    PodRoots::new(&String::from_utf8_lossy(&first), named)
+}
 
 /// Roots under which the machine's own /sys may be. `ip netns exec` and the like hide it behind a
 /// new one: the first process still has it, and so has who started us.

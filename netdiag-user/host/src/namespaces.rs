@@ -9,7 +9,10 @@ use std::{
     sync::OnceLock,
 };
 
-use super::owner::{self, Crowds, Owner};
+use super::{
+    cgroups,
+    owner::{self, Crowds, Owner},
+};
 use crate::sys::file;
 
 /// Where namespaces have names. Only root makes any there.
@@ -86,9 +89,10 @@ pub struct Found {
 pub fn found(root: &Path) -> Found {
     let (mut all, mut known) = (Vec::new(), HashSet::new());
     let mut crowds = Crowds::default();
+    let roots = cgroups::pod_roots(root);
     let more = each(root, |mut namespace, process| {
         if known.insert(namespace.inode) {
-            let owner = process.map_or(Owner::Root, owner::of);
+            let owner = process.map_or(Owner::Root, |folder| owner::of(folder, &roots));
             namespace.crowd = !crowds.takes(owner, namespace.inode);
             all.push(namespace);
         }

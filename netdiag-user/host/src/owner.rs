@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use crate::{model::control, sys::file};
+use crate::{model::pod_cgroup::PodRoots, sys::file};
 
 /// Namespaces of one owner. A pod has one; a container engine within it makes some more.
 pub const MOST: usize = 16;
@@ -23,8 +23,8 @@ pub enum Owner {
 }
 
 /// Of the process with that folder in /proc.
-pub fn of(folder: &Path) -> Owner {
-    if let Some(uid) = pod(folder) {
+pub fn of(folder: &Path, roots: &PodRoots) -> Owner {
+    if let Some(uid) = pod(folder, roots) {
         return Owner::Pod(uid);
     }
     match user(folder) {
@@ -34,12 +34,12 @@ pub fn of(folder: &Path) -> Owner {
 }
 
 /// UID of the pod that the process is of.
-pub fn pod(folder: &Path) -> Option<String> {
+fn pod(folder: &Path, roots: &PodRoots) -> Option<String> {
     let (bytes, _) = file::start(&folder.join("cgroup"), file::SMALL).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     let mut paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     paths
-        .find_map(control::pod_and_container)
+        .find_map(|path| roots.pod_and_container(path))
         .map(|(uid, _)| uid)
 }
 
@@ -96,17 +96,21 @@ mod tests {
     fn pods_come_before_users_and_root_is_nobody_in_particular() {
         let uid = "0c4e7e2a-5e9e-4b5e-9a43-1f1b1d2c3e4f";
         let pod = format!("0::/kubepods/pod{uid}/{}/inner\n", "a".repeat(64));
-        let of = |cgroup: &str, uids: &str| of(process(cgroup, uids).path());
+        let of = |cgroup: &str, uids: &str| of(process(cgroup, uids).path(), &PodRoots::default());
         assert_eq!(of(&pod, "1000\t0\t0\t0"), Owner::Pod(uid.into()));
         let session = "0::/user.slice/user-1000.slice/session-1.scope\n";
         assert_eq!(of(session, "1000\t0\t0\t0"), Owner::User(1000), "set-uid");
         let own = format!("0::/user.slice{}", &pod[3..]);
         assert_eq!(of(&own, "1000\t1000\t1000\t1000"), Owner::User(1000));
+        let container = format!("0::/lxc.payload.x{}", &pod[3..]);
+        let of_users = "100000\t100000\t100000\t100000";
+        assert_eq!(of(&container, of_users), Owner::User(100_000));
         assert_eq!(
             of("0::/system.slice/x.service\n", "0\t0\t0\t0"),
             Owner::Root
         );
-        assert_eq!(super::of(Path::new("/nonexistent")), Owner::Root);
+        let nowhere = Path::new("/nonexistent");
+        assert_eq!(super::of(nowhere, &PodRoots::default()), Owner::Root);
     }
 
     #[test]

@@ -145,13 +145,13 @@ pub fn is_of_cluster(namespace: &str) -> bool {
     NAMESPACES.contains(&namespace)
 }
 
-/// UID of the pod that a cgroup's path names: the outermost, because a container may make cgroups
-/// of any name below its own.
+/// UID of the pod that a cgroup's path names, whoever named it so: the outermost, because a container
+/// may make cgroups of any name below its own.
 pub fn pod_uid(path: &str) -> Option<String> {
     path.split(['/', ':']).find_map(pod_of)
 }
 
-fn pod_of(part: &str) -> Option<String> {
+pub(crate) fn pod_of(part: &str) -> Option<String> {
     let part = part.strip_suffix(".slice").unwrap_or(part);
     let (_, uid) = part.rsplit_once("pod")?;
     let uid = uid.replace('_', "-");
@@ -161,19 +161,6 @@ fn pod_of(part: &str) -> Option<String> {
 
 /// Slices of users, and of their virtual machines and containers (systemd.special(7)).
 pub const DELEGATED: [&str; 2] = ["user.slice", "machine.slice"];
-
-/// The same with the container of it, where the path names both.
-pub fn pod_and_container(path: &str) -> Option<(String, String)> {
-    let mut parts = path.split(['/', ':']);
-    // What systemd delegates to a user may have any name below.
-    let mut delegated = false;
-    let uid = parts.find_map(|part| {
-        delegated |= DELEGATED.contains(&part);
-        pod_of(part)
-    })?;
-    let container = parts.find_map(container_id)?.to_owned();
-    (!delegated).then_some((uid, container))
-}
 
 /// Whole id of the container that a cgroup's path names.
 pub fn container_id(path: &str) -> Option<&str> {
@@ -210,8 +197,6 @@ mod tests {
         }
         let path = format!("/kubepods/pod{uid}/{id}/own/pod{}/{id}", "f".repeat(32));
         assert_eq!(pod_uid(&path).as_deref(), Some(uid), "of the outermost");
-        let crun = format!("/kubepods.slice/kubepods-pod{slice}.slice/crio-{id}.scope/container");
-        assert_eq!(pod_and_container(&crun), Some((uid.into(), id)));
         let service = cgroup("/system.slice/flanneld.service");
         assert_eq!((service.pod_uid(), service.container()), (None, None));
     }

@@ -25,6 +25,7 @@ pub mod observation;
 pub mod own;
 pub mod path;
 pub mod pod;
+pub mod pod_cgroup;
 pub mod policy;
 pub mod reason;
 pub mod roles;

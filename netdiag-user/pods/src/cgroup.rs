@@ -20,8 +20,8 @@ use crate::{
         owner::{Crowds, Owner},
     },
     model::{
-        control,
         pod::{Container, Origin, Pod},
+        pod_cgroup::PodRoots,
     },
     sys::file,
 };
@@ -52,6 +52,15 @@ pub struct Place {
     pub root: PathBuf,
     /// The cgroup that the node's pods are below; nothing where all of the machine's are the node's.
     pub below: Option<String>,
+}
+
+impl Place {
+    /// Read at each look: the first process of a container may go to a cgroup of its own.
+    fn roots(&self) -> PodRoots {
+        let (first, _) =
+            file::start(&self.root.join("proc/1/cgroup"), file::SMALL).unwrap_or_default();
+        PodRoots::new(&String::from_utf8_lossy(&first), self.below.as_deref())
+    }
 }
 
 /// Until nobody listens.
@@ -100,6 +109,7 @@ fn unseen() -> String {
 /// were left out.
 fn look(place: &Place, mut kept: Kept) -> (Kept, bool, usize) {
     let root = place.root.as_path();
+    let roots = place.roots();
     let nodes = [
         namespaces::own(),
         namespaces::inode(&root.join("proc/1/ns/net")),
@@ -109,7 +119,9 @@ fn look(place: &Place, mut kept: Kept) -> (Kept, bool, usize) {
     let mut containers = HashMap::new();
     let (processes, more) = processes(root);
     let all = processes.into_iter();
-    let mut all: Vec<_> = all.filter_map(|pid| Process::read(place, pid)).collect();
+    let mut all: Vec<_> = all
+        .filter_map(|pid| Process::read(place, &roots, pid))
+        .collect();
     let nodes = |process: &Process| nodes.contains(&Some(process.netns));
     let crowds = thin_out(&mut all, nodes);
     for process in all {
@@ -177,7 +189,7 @@ struct Process {
 }
 
 impl Process {
-    fn read(place: &Place, pid: u32) -> Option<Self> {
+    fn read(place: &Place, roots: &PodRoots, pid: u32) -> Option<Self> {
         let folder = place.root.join(format!("proc/{pid}"));
         let text = file::text(&folder.join("cgroup"), file::SMALL).ok()?;
         let below = place.below.as_deref().unwrap_or_default();
@@ -185,7 +197,7 @@ impl Process {
             .lines()
             .filter_map(path)
             .filter(|it| is_below(it, below));
-        let (uid, container) = paths.find_map(control::pod_and_container)?;
+        let (uid, container) = paths.find_map(|path| roots.pod_and_container(path))?;
         Some(Self {
             pid,
             uid,
@@ -293,7 +305,7 @@ mod tests {
     use super::*;
 
     fn of_pod(line: &str) -> Option<(String, String)> {
-        control::pod_and_container(path(line)?)
+        PodRoots::default().pod_and_container(path(line)?)
     }
 
     const UID: &str = "0c4e7e2a-5e9e-4b5e-9a43-1f1b1d2c3e4f";
@@ -317,6 +329,8 @@ mod tests {
             assert_eq!(of_pod(&path), Some((UID.to_owned(), id.clone())), "{path}");
         }
         assert_eq!(of_pod("0::/user.slice/session-1.scope"), None);
+        let named_so = format!("0::/lxc.payload.x/kubepods/pod{UID}/{id}");
+        assert_eq!(of_pod(&named_so), None);
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub async fn run(args: AuditArgs) -> Result<i32> {
 }
 
 async fn audit(place: &NodeRootArgs, causes: &Causes) -> Result<Verdict> {
+    place.know_cgroups();
     let mut api = cluster::Source::open(place.api()).await?;
     let mut pods = Pods::open(place.pods(&api)).await?;
     let reader = Reader::open(&place.root, place.node_name.as_deref())?;

@@ -6,7 +6,10 @@ use clap::{ArgAction, Args};
 use super::{cluster, language::Language, level::Keeping, node_root};
 use crate::{
     causes,
-    host::gather::{Places, etcd::EtcdArgs},
+    host::{
+        cgroups,
+        gather::{Places, etcd::EtcdArgs},
+    },
     kernel::reading::Reading,
     model::{
         filter::Filter,
@@ -188,8 +191,8 @@ pub struct NodeRootArgs {
     #[arg(long, value_name = "DIR", default_value = node_root::AUTO, hide_default_value = true)]
     #[arg(value_parser = node_root::parse)]
     pub root: PathBuf,
-    /// The cgroup that this node's pods are below (kubelet's --cgroup-root), where several nodes share
-    /// a machine and its processes.
+    /// The cgroup that this node's pods are below, where several nodes share a machine and its
+    /// processes, or kubelet has a --cgroup-root (kind's /kubelet is known).
     #[arg(long, value_name = "PATH")]
     pub cgroup_root: Option<String>,
     /// This node's name in the cluster [default: the host's name].
@@ -230,6 +233,13 @@ pub struct Etcd {
 }
 
 impl NodeRootArgs {
+    /// Before anything is looked for by its cgroup.
+    pub fn know_cgroups(&self) {
+        if let Some(named) = &self.cgroup_root {
+            cgroups::pods_are_below(named);
+        }
+    }
+
     /// Where pods' names are looked for.
     pub fn pods(&self, api: &cluster::Source) -> pods::Options {
         pods::Options {

@@ -117,6 +117,7 @@ impl Session {
     ) -> Result<Self> {
         let recorder = keep.record.as_deref().map(Recorder::create).transpose()?;
         let pcap = keep.pcap.as_deref().map(Pcapng::create).transpose()?;
+        scope.place.know_cgroups();
         let mut api = cluster::Source::open(scope.place.api()).await?;
         let mut pods = Pods::open(scope.place.pods(&api)).await?;
         let (told, sketches) = std::sync::mpsc::channel();

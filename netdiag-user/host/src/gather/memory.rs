@@ -91,9 +91,9 @@ pub fn by_id(root: &Path, id: u64) -> Result<MemoryCgroup> {
         if metadata(&folder).is_ok_and(|m| m.ino() == id) {
             let read = hierarchy.read(&folder);
             let mut cgroup = read.context(mark!("the cgroup cannot be read"))?;
-            let uid = cgroup.pod_uid();
-            cgroup.namespace =
-                uid.and_then(|uid| Believer::new(root).namespace(uid).map(str::to_owned));
+            let pod = cgroups::pod_roots(root).pod_and_container(&cgroup.path);
+            let namespace = |(uid, _)| Some(Believer::new(root).namespace(uid)?.to_owned());
+            cgroup.namespace = pod.and_then(namespace);
             return Ok(cgroup);
         }
         let below = file::entries(&folder, MOST).into_iter();

@@ -13,7 +13,7 @@ use netdiag_lang::{english, mark};
 
 use super::{
     Found,
-    processes::{self, Process},
+    processes::{self, Believer, Process},
 };
 use crate::{
     links,
@@ -48,7 +48,7 @@ pub fn resolvers(root: &Path) -> Result<Found<Vec<Resolver>>> {
         linked: linked(root),
         ..Pods::default()
     };
-    let unseen = processes::each(root, |process, _| pods.look(process));
+    let unseen = processes::each(root, |process, believer| pods.look(process, believer));
     let left = pods.left(unseen.beyond);
     all.extend(pods.found.into_values());
     Ok((all, left))
@@ -92,8 +92,9 @@ struct Pods {
 }
 
 impl Pods {
-    fn look(&mut self, process: &Process) {
-        if self.wants(process.netns, || process.pod())
+    fn look(&mut self, process: &Process, believer: &Believer) {
+        let pod = || believer.pod(process).map(|(uid, _)| uid);
+        if self.wants(process.netns, pod)
             && let Ok(bytes) = process.start_within(Path::new(FILE), LARGEST)
         {
             self.found

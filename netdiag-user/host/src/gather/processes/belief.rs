@@ -23,7 +23,8 @@ use super::{
     short,
 };
 use crate::{
-    model::{command::Command, control::is_of_cluster, impostors::Doubt},
+    cgroups,
+    model::{command::Command, control::is_of_cluster, impostors::Doubt, pod_cgroup::PodRoots},
     sys::file,
 };
 
@@ -35,6 +36,7 @@ const MOST_PODS: usize = 20_000;
 pub struct Believer {
     logs: PathBuf,
     first: Cgroups,
+    roots: PodRoots,
     /// Namespaces of pods, by UID.
     pods: HashMap<String, Option<String>>,
 }
@@ -53,6 +55,7 @@ impl Believer {
         Self {
             logs: root.join(LOGS),
             first: Cgroups::read(&root.join("proc/1/cgroup")),
+            roots: cgroups::pod_roots(root),
             pods: HashMap::new(),
         }
     }
@@ -65,7 +68,7 @@ impl Believer {
         if process.program().is_none_or(|program| program.set_uid) {
             return Err(Doubt::SetUid);
         }
-        match process.cgroups().seat(&self.first) {
+        match process.cgroups().seat(&self.first, &self.roots) {
             Seat::Service | Seat::First => Ok(()),
             Seat::Pod(uid) => self.trusts_pod(uid),
             Seat::Elsewhere => Err(Doubt::NoService),
@@ -100,14 +103,14 @@ impl Believer {
         let command = Command {
             pid: process.pid,
             arguments,
-            unit: process.cgroups().unit(&self.first),
+            unit: process.cgroups().unit(&self.first, &self.roots),
         };
         Some(Started { name, command, cut })
     }
 
     /// UID and container, where it is a pod's.
     pub fn pod(&self, process: &Process) -> Option<(String, String)> {
-        process.cgroups().pod()
+        process.cgroups().pod(&self.roots)
     }
 }
 

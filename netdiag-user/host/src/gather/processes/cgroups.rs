@@ -2,7 +2,10 @@
 //! leave (Documentation/admin-guide/cgroup-v2.rst, "Delegation").
 use std::path::Path;
 
-use crate::{model::control, sys::file};
+use crate::{
+    model::{control, pod_cgroup::PodRoots},
+    sys::file,
+};
 
 /// Lines of /proc/PID/cgroup: controllers, and path.
 #[derive(Clone, Debug, Default)]
@@ -58,8 +61,8 @@ impl Cgroups {
     }
 
     /// UID and container of the pod that it is of.
-    pub fn pod(&self) -> Option<(String, String)> {
-        self.paths().find_map(control::pod_and_container)
+    pub fn pod(&self, roots: &PodRoots) -> Option<(String, String)> {
+        self.paths().find_map(|path| roots.pod_and_container(path))
     }
 
     fn paths(&self) -> impl Iterator<Item = &str> {
@@ -78,16 +81,16 @@ impl Cgroups {
     }
 
     /// The service of systemd's that it is.
-    pub fn unit(&self, first: &Self) -> Option<String> {
-        let service = self.seat(first) == Seat::Service;
+    pub fn unit(&self, first: &Self, roots: &PodRoots) -> Option<String> {
+        let service = self.seat(first, roots) == Seat::Service;
         let below = self.below(first);
         let (_, last) = below.sorted()?.rsplit_once('/')?;
         (service && last.ends_with(".service")).then(|| last.to_owned())
     }
 
-    pub fn seat(&self, first: &Self) -> Seat {
+    pub fn seat(&self, first: &Self, roots: &PodRoots) -> Seat {
         let below = self.below(first);
-        if let Some((uid, _)) = below.pod() {
+        if let Some((uid, _)) = self.pod(roots) {
             return Seat::Pod(uid);
         }
         let own = self.sorted();
@@ -127,7 +130,8 @@ mod tests {
     const UID: &str = "0c4e7e2a-5e9e-4b5e-9a43-1f1b1d2c3e4f";
 
     fn seat(text: &str, first: &str) -> Seat {
-        Cgroups::parse(text).seat(&Cgroups::parse(first))
+        let roots = PodRoots::new(first, None);
+        Cgroups::parse(text).seat(&Cgroups::parse(first), &roots)
     }
 
     #[test]
@@ -143,7 +147,8 @@ mod tests {
         for text in services {
             assert_eq!(seat(text, first), Seat::Service, "{text}");
         }
-        let unit = |text| Cgroups::parse(text).unit(&Cgroups::parse(first));
+        let unit =
+            |text| Cgroups::parse(text).unit(&Cgroups::parse(first), &PodRoots::new(first, None));
         assert_eq!(unit(services[0]).as_deref(), Some("etcd.service"));
         assert_eq!(unit(services[1]).as_deref(), Some("etcd@1.service"));
         assert_eq!(unit(services[4]), None, "OpenRC's");
@@ -159,6 +164,8 @@ mod tests {
             "0::/machine.slice/etcd.service".into(),
             "0::/etcd.service".into(),
             "0::/system.slice/etcd.service/own.slice/etcd.service".into(),
+            format!("0::/system.slice/evil.service/kubepods/pod{UID}/{id}"),
+            format!("0::/lxc.payload.x/kubepods/pod{UID}/{id}"),
             format!("0::/system.slice/docker-{id}.scope"),
             format!("0::/docker/{id}"),
             format!("0::/docker/{id}/system.slice/etcd.service"),

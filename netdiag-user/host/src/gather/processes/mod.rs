@@ -129,11 +129,6 @@ impl Process {
         })
     }
 
-    /// UID of the pod that it is of.
-    pub fn pod(&self) -> Option<String> {
-        self.cgroups().pod().map(|(uid, _)| uid)
-    }
-
     /// The beginning of a file as the process itself sees it.
     pub fn start_within(&self, path: &Path, most: usize) -> io::Result<Vec<u8>> {
         let read = file::start_within(&self.folder.join("root"), path, most);

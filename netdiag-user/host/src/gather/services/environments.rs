@@ -142,12 +142,15 @@ struct Words {
 fn walk(root: &Path, containers: Vec<Container>, reader: &Reader, to: &SyncSender<Said>) {
     let pids: Vec<_> = containers.iter().map(|c| c.pid).collect();
     let mut open: BTreeMap<_, _> = containers.into_iter().map(|c| (c.pid, c)).collect();
+    // Made where these are looked at: there cgroups are seen as the first process sees them.
+    let mut believer = None;
     processes::these(root, pids, |process| {
+        let believer = believer.get_or_insert_with(|| Believer::new(root));
         let Some(by) = open.remove(&process.pid) else {
             return;
         };
         // It may be another's number by now.
-        let is_same = || process.cgroups().pod().is_some_and(|(_, id)| id == by.id);
+        let is_same = || believer.pod(process).is_some_and(|(_, id)| id == by.id);
         if !is_same() {
             return;
         }
