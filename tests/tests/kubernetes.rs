@@ -1,5 +1,5 @@
 //! What a cluster's API adds to a trace: names, owners, Services; and what it costs.
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use netdiag_tests::{
     api::{
@@ -47,6 +47,34 @@ fn an_api_that_was_asked_for_and_is_not_there_ends_it() {
     let ended = netdiag(&["audit", "--kubeconfig", "/no/such/file"]);
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(sentence(&ended).contains("--kubeconfig /no/such/file"));
+}
+
+#[test]
+fn an_api_whose_certificate_is_not_looked_at_is_told() {
+    let api = Api::start();
+    let config = api.kubeconfig(Login::Unverified).display().to_string();
+    let ended = netdiag(&["audit", "-o", "json", "--kubeconfig", &config]);
+    let verdict = ended.json();
+    let rows = verdict["not_checked"].as_array().expect("rows");
+    let told = |row: &&Value| row["why"] == "the kubeconfig has insecure-skip-tls-verify";
+    assert!(rows.iter().any(|row| told(&row)), "{verdict:#}");
+    let said = ended.stderr.join("\n");
+    assert!(said.contains("insecure-skip-tls-verify"), "{said}");
+}
+
+#[test]
+fn a_kubeconfig_that_others_may_write_is_refused() {
+    let api = Api::start();
+    let config = api.kubeconfig(Login::Token);
+    let all = fs::Permissions::from_mode(0o666);
+    fs::set_permissions(&config, all).expect("set");
+    let ended = netdiag(&["audit", "--kubeconfig", &config.display().to_string()]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let said = sentence(&ended);
+    assert!(
+        said.contains("can be written by others than its owner (chmod go-w)"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -38,8 +38,7 @@ pub async fn config(asked: Asked<'_>) -> Result<Option<Config>> {
 
 async fn from_file(path: &Path, asked: Asked<'_>) -> Result<Config> {
     let name = path.display();
-    let read = kubeconfig::read(path);
-    let read = read.with_context(|| format!("--kubeconfig {name} is no kubeconfig"))?;
+    let read = kubeconfig::read(path).with_context(|| format!("--kubeconfig {name}"))?;
     from_kubeconfig(read, &format!("--kubeconfig {name}"), asked).await
 }
 
@@ -55,7 +54,15 @@ async fn from_kubeconfig(mut read: Kubeconfig, named: &str, asked: Asked<'_>) ->
     kubeconfig::settle(&mut read, asked.plugins).with_context(|| named.to_owned())?;
     let options = KubeConfigOptions::default();
     let config = Config::from_custom_kubeconfig(read, &options).await;
-    config.with_context(|| format!("{named} names no cluster that can be asked"))
+    let config = config.with_context(|| format!("{named} names no cluster that can be asked"))?;
+    if config.accept_invalid_certs {
+        let server = &config.cluster_url;
+        log::warn!(
+            "{named} has insecure-skip-tls-verify: whoever answers as {server} is believed, and gets \
+             the login"
+        );
+    }
+    Ok(config)
 }
 
 fn in_cluster() -> Result<Option<Config>> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use kube::config::{AuthInfo, Cluster, Kubeconfig};
 
-use crate::sys::file;
+use crate::sys::{file, settings_file};
 
 /// A kubeconfig larger than this is none.
 const LARGEST: usize = 4 << 20;
@@ -22,9 +22,10 @@ pub struct Asked<'a> {
 
 /// One file, with paths in it taken from its own folder, as kubectl takes them.
 pub fn read(path: &Path) -> Result<Kubeconfig> {
-    let text = file::text(path, LARGEST).map_err(|e| anyhow!("{e}"))?;
+    let text = settings_file::text(path, LARGEST).map_err(|e| anyhow!("{e}"))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let mut config = Kubeconfig::from_yaml(text).map_err(sentence)?;
+    let config = Kubeconfig::from_yaml(text).map_err(sentence);
+    let mut config = config.context("it is no kubeconfig")?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let absolute = |file: &mut Option<String>| {
         if let Some(relative) = file.as_mut().filter(|f| Path::new(f).is_relative()) {
@@ -159,7 +160,7 @@ fn of_user(user: &mut AuthInfo) -> Result<()> {
 }
 
 fn pem(what: &str, file: &str) -> Result<Vec<u8>> {
-    let bytes = file::read(Path::new(file), file::CONFIG);
+    let bytes = settings_file::read(Path::new(file), file::CONFIG);
     bytes.map_err(|e| anyhow!("its {what} {file} cannot be read: {e}"))
 }
 
@@ -185,6 +186,8 @@ fn base64(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn kubeconfig(user: &str, cluster: &str) -> String {
@@ -235,6 +238,34 @@ mod tests {
             let why = settled(&user, "", false).expect_err("refused").to_string();
             assert!(why.contains("tokenFile"), "{why}");
         }
+    }
+
+    #[test]
+    fn what_others_may_write_is_nobodys_word() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config");
+        let put = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            path
+        };
+        let open = |path: &Path| {
+            let all = std::fs::Permissions::from_mode(0o666);
+            std::fs::set_permissions(path, all).expect("set");
+        };
+        let ca = put("ca.pem", "ca!");
+        put("config", &kubeconfig("", ", certificate-authority: ca.pem"));
+        let mut config = read(&path).expect("it is its owner's");
+        settle(&mut config.clone(), false).expect("settled");
+        open(&ca);
+        let why = settle(&mut config, false).expect_err("refused").to_string();
+        assert!(why.contains("ca.pem can be written by others"), "{why}");
+        open(&path);
+        let why = read(&path).expect_err("refused").to_string();
+        assert!(
+            why.ends_with("config can be written by others than its owner (chmod go-w)"),
+            "{why}"
+        );
     }
 
     #[test]

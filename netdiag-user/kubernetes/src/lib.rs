@@ -67,6 +67,7 @@ impl This {
 /// A watched API. What it follows ends when it is dropped.
 pub struct Kubernetes {
     picture: watch::Receiver<Arc<Cluster>>,
+    unverified: bool,
     _tasks: JoinSet<()>,
 }
 
@@ -83,6 +84,7 @@ impl Kubernetes {
         };
         let this = This::new(node);
         let server = config.cluster_url.to_string();
+        let unverified = config.accept_invalid_certs;
         let (book, picture) = ClusterStore::new(server.trim_end_matches('/').to_owned());
         let client = connect::client(config, &book, most)?;
         let mut tasks = JoinSet::new();
@@ -90,6 +92,7 @@ impl Kubernetes {
         tasks.spawn(all(client, book, picture.clone(), this));
         Ok(Some(Self {
             picture,
+            unverified,
             _tasks: tasks,
         }))
     }
@@ -97,6 +100,11 @@ impl Kubernetes {
     /// What is known now.
     pub fn picture(&self) -> Arc<Cluster> {
         self.picture.borrow().clone()
+    }
+
+    /// Whether whoever answers is taken for the API.
+    pub fn is_unverified(&self) -> bool {
+        self.unverified
     }
 
     /// Each picture as it comes.

@@ -94,7 +94,15 @@ async fn everything_is_known_by_token_and_by_certificate() {
         let own = cluster.member().expect("this node");
         assert_eq!((own.pod_cidrs.len(), own.announced.len()), (1, 1));
         assert_eq!(cluster.not_checked(), []);
+        assert!(!watching.is_unverified());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_answers_may_be_believed_but_not_in_silence() {
+    let (_api, mut watching) = watched(Login::Unverified, |_| {}).await;
+    until(&mut watching, "complete", complete).await;
+    assert!(watching.is_unverified());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 //! OTEL_RESOURCE_ATTRIBUTES and the like) the SDK reads itself.
 use std::{
     fmt,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -18,6 +19,12 @@ use crate::{model::text, sys::file};
 pub const ENVIRONMENT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const COMPRESSION: &str = "OTEL_EXPORTER_OTLP_COMPRESSION";
 const CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
+/// What the SDK sends with each record, such as a token.
+const HEADERS: [&str; 3] = [
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
+    "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+];
 /// Bytes of a file of certificates.
 const CERTIFICATES: usize = 1 << 20;
 /// Where Linux systems have theirs, as one file.
@@ -67,6 +74,20 @@ impl Target {
         }
         let named = |why| format!("{ENVIRONMENT}: {why}");
         Self::parse(&value).map(Some).map_err(named)
+    }
+
+    /// What the environment has sent there for all on the way to read: the variable's name.
+    pub fn exposes(&self) -> Option<&'static str> {
+        self.exposes_of(|name| std::env::var_os(name).is_some_and(|it| !it.is_empty()))
+    }
+
+    fn exposes_of(&self, is_set: impl Fn(&str) -> bool) -> Option<&'static str> {
+        let uri: http::Uri = self.0.parse().ok()?;
+        let host = uri.host()?.trim_matches(['[', ']']);
+        let own = host.eq_ignore_ascii_case("localhost")
+            || host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback());
+        let open = uri.scheme_str() == Some("http") && !own;
+        HEADERS.into_iter().find(|name| open && is_set(name))
     }
 
     /// Brings an exporter there. Below `root` the node has its certificates, where this container
@@ -157,6 +178,34 @@ mod tests {
         assert_eq!(pem.as_deref(), Some(&b"the node's"[..]));
         let pem = trusted(None, || true, root).expect("the system has some");
         assert_eq!(pem, None);
+    }
+
+    #[test]
+    fn headers_go_in_the_open_by_http_to_others_alone() {
+        let exposes = |target: &str, set: &str| {
+            let target = Target::parse(target).expect("a collector");
+            target.exposes_of(|name| name == set)
+        };
+        let [all, logs, metrics] = HEADERS;
+        for set in [all, logs, metrics] {
+            assert_eq!(exposes("http://collector:4317", set), Some(set));
+        }
+        for open in [
+            "http://10.0.0.1:4317",
+            "HTTP://[fd00::1]:4317",
+            "http://localhost.example",
+        ] {
+            assert_eq!(exposes(open, all), Some(all), "{open}");
+        }
+        for safe in [
+            "https://collector:4317",
+            "http://localhost:4317",
+            "http://127.0.0.2:4317",
+            "http://[::1]:4317",
+        ] {
+            assert_eq!(exposes(safe, all), None, "{safe}");
+        }
+        assert_eq!(exposes("http://collector:4317", "OTEL_SERVICE_NAME"), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Result;
-use netdiag_lang::{mark, t};
+use netdiag_lang::{english, mark, t};
 use tokio::sync::watch::Receiver;
 
 use crate::{
@@ -67,8 +67,15 @@ impl Source {
 
     pub fn not_checked(&self) -> Vec<NotChecked> {
         // Of an API that is not there the pods' sources tell.
-        let picture = self.0.as_ref().map(Api::picture);
-        picture.map_or_else(|_| Vec::new(), |cluster| cluster.not_checked())
+        let Ok(api) = &self.0 else { return Vec::new() };
+        let cluster = api.picture();
+        let mut rows = cluster.not_checked();
+        if api.is_unverified() {
+            let what = english!("who answers as {}", cluster.server);
+            let why = mark!("the kubeconfig has insecure-skip-tls-verify");
+            rows.push(NotChecked::new(what, why));
+        }
+        rows
     }
 }
 
@@ -172,6 +179,10 @@ enum Api {}
 #[cfg(not(feature = "k8s"))]
 impl Api {
     fn picture(&self) -> Arc<Cluster> {
+        match *self {}
+    }
+
+    fn is_unverified(&self) -> bool {
         match *self {}
     }
 

@@ -170,7 +170,7 @@ fn reopened(at: &OwnedFd) -> io::Result<File> {
     Ok(open(again.as_str(), flags, Mode::empty())?.into())
 }
 
-fn whole(file: &File, most: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn whole(file: &File, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     take(file, most, &mut bytes)?;
     Ok(bytes)
@@ -185,7 +185,7 @@ fn take(file: &File, most: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
     }
 }
 
-fn utf8(bytes: Vec<u8>) -> io::Result<String> {
+pub(crate) fn utf8(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| io::Error::other("it is no text"))
 }
 

@@ -11,6 +11,7 @@ pub mod program;
 pub mod readable;
 pub mod ready;
 pub mod seccomp;
+pub mod settings_file;
 pub mod socket;
 pub mod thrift;
 

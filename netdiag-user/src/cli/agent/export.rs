@@ -21,6 +21,11 @@ struct Open {
 
 impl Export {
     pub fn open(target: Option<&Target>, root: &Path, scene: &Scene, page: &Page) -> Result<Self> {
+        if let Some((name, target)) = target.and_then(|it| Some((it.exposes()?, it))) {
+            log::warn!(
+                "{name} goes to {target} for all on the way to read: https:// keeps it, http:// does not"
+            );
+        }
         let open = |target| -> Result<Open> {
             let identity = Identity {
                 node: scene.node.name.clone(),

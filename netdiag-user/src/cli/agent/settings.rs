@@ -20,7 +20,7 @@ use crate::{
     },
     cli::options::{Scope, duration, share},
     model::{level::Level, text},
-    sys::file,
+    sys::settings_file,
 };
 
 /// Unless another is asked for.
@@ -195,7 +195,7 @@ impl Settings {
 
 fn read(named: Option<&Path>) -> Result<Read> {
     let path = named.unwrap_or(Path::new(USUAL));
-    let bytes = match file::read(path, LARGEST) {
+    let bytes = match settings_file::read(path, LARGEST) {
         Err(e) if named.is_none() && e.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Read::default());
         }

@@ -15,7 +15,7 @@ use nix::{
     sys::stat::{FileStat, Mode, fstat, fstatat},
 };
 
-use super::Owner;
+use super::is_trusted;
 
 /// Links on one way (path_resolution(7)).
 const MOST_LINKS: usize = 40;
@@ -150,10 +150,6 @@ fn is_writable(folder: &FileStat) -> bool {
     let group = folder.st_mode & 0o020 != 0;
     let own = folder.st_gid == 0 || folder.st_gid == folder.st_uid;
     folder.st_mode & 0o002 != 0 || group && (!own || folder.st_mode & STICKY != 0)
-}
-
-fn is_trusted(uid: u32) -> bool {
-    uid == 0 || Owner::of(uid) != Owner::Others
 }
 
 fn folder(at: impl std::os::fd::AsFd, name: &OsStr) -> io::Result<OwnedFd> {

@@ -35,6 +35,24 @@ fn options_count_before_the_file() {
 }
 
 #[test]
+fn a_file_that_others_may_write_says_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("made");
+    let path = folder.path().join("agent.toml");
+    std::fs::write(&path, "").expect("written");
+    let name = path.display().to_string();
+    let settings = || Settings::of(&mut args(&["--config", &name]));
+    settings().expect("read");
+    let all = std::fs::Permissions::from_mode(0o666);
+    std::fs::set_permissions(&path, all).expect("set");
+    let why = format!("{:#}", settings().expect_err("refused"));
+    assert!(
+        why.contains("agent.toml can be written by others than its owner"),
+        "{why}"
+    );
+}
+
+#[test]
 fn a_file_says_where_pods_and_etcd_are() {
     let text = "pods = \"cni\"\netcd = [\"https://a:2379\"]\netcd_cert = \"c\"\netcd_key = \"k\"\n";
     let (settings, args) = with_file(text, &[]).expect("read");
