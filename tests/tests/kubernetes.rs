@@ -78,6 +78,22 @@ fn a_kubeconfig_that_others_may_write_is_refused() {
 }
 
 #[test]
+fn a_script_lets_in_no_program_by_sudo() {
+    let api = Api::start();
+    let config = path_of(&api);
+    let asked = ["audit", "--allow-exec-plugin", "--kubeconfig", &config];
+    let ended = run(command(&asked).env("SUDO_UID", "1000"));
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let said = sentence(&ended);
+    assert!(
+        said.contains("--allow-exec-plugin is refused by sudo without a terminal"),
+        "{said}"
+    );
+    let ended = run(command(&asked).env_remove("SUDO_UID"));
+    assert_ne!(ended.code, Some(3), "{ended:?}");
+}
+
+#[test]
 fn a_stranger_is_told_so() {
     let api = Api::start();
     let config = api.kubeconfig(Login::Stranger).display().to_string();

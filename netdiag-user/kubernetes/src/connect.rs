@@ -1,8 +1,13 @@
 //! Where the API is and as whom to ask it: what `--kubeconfig` names, else `$KUBECONFIG`, else the
 //! service account of the container that netdiag runs in (its own files, never the node's).
-use std::{path::Path, sync::Once, time::Duration};
+use std::{
+    io::{IsTerminal, stdin},
+    path::Path,
+    sync::Once,
+    time::Duration,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use kube::{
     Client, Config,
     client::ClientBuilder,
@@ -21,6 +26,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// What was found; nothing where no API is known.
 pub async fn config(asked: Asked<'_>) -> Result<Option<Config>> {
+    if asked.plugins {
+        let by_sudo = std::env::var_os("SUDO_UID").is_some();
+        attended(by_sudo, stdin().is_terminal())?;
+    }
     let found = match asked.kubeconfig {
         Some(path) => Some(from_file(path, asked).await?),
         None => match from_environment(asked).await? {
@@ -34,6 +43,18 @@ pub async fn config(asked: Asked<'_>) -> Result<Option<Config>> {
         config.default_retry = false;
         config
     }))
+}
+
+/// A line for sudoers that lets a script run netdiag is meant for netdiag, not for whatever program
+/// the script puts into a file. A person at a terminal may be asked for a password, and sees it.
+fn attended(by_sudo: bool, at_terminal: bool) -> Result<()> {
+    ensure!(
+        !by_sudo || at_terminal,
+        "--allow-exec-plugin is refused by sudo without a terminal, because whoever may run netdiag \
+         so could run any program as root: log in by a token or a certificate, or run it at a \
+         terminal"
+    );
+    Ok(())
 }
 
 async fn from_file(path: &Path, asked: Asked<'_>) -> Result<Config> {
@@ -106,6 +127,15 @@ pub fn client(config: Config, book: &ClusterStore, most: usize) -> Result<Client
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_lets_a_program_in_by_sudo_unseen() {
+        for (by_sudo, at_terminal) in [(false, false), (false, true), (true, true)] {
+            attended(by_sudo, at_terminal).expect("let");
+        }
+        let why = attended(true, false).expect_err("refused").to_string();
+        assert!(why.contains("a token or a certificate"), "{why}");
+    }
 
     #[tokio::test]
     async fn a_file_that_is_no_kubeconfig_is_not_shown() {
