@@ -324,6 +324,10 @@ fn a_pod_that_makes_namespaces_has_a_few() {
         "{verdict:#}"
     );
     assert_eq!(verdict["pod_sources"][0]["pods"], 16, "{verdict:#}");
+    // Elsewhere than kubelet makes them anybody's cgroup is called so.
+    let verdict = healthy(&node.audit(&["--pods", "cgroup"]));
+    let row = "24 network namespaces of pods";
+    assert!(!told(&verdict, row), "{verdict:#}");
     drop(crowd);
 }
 
