@@ -81,7 +81,9 @@ fn stays_away(facts: &Facts<'_>, tried: &Connection<'_>) -> bool {
         let mut out = hops.filter(|h| h.egress());
         out.any(|h| own.contains(&h.key.ifindex))
     };
-    came && !own.is_empty() && !arrived(tried.flow) && !arrived(leg)
+    // Of links that nobody watches none shows anything.
+    let watched = || facts.flows.iter().any(|h| own.contains(&h.key.ifindex));
+    came && !arrived(tried.flow) && !arrived(leg) && watched()
 }
 
 #[cfg(test)]
@@ -168,18 +170,29 @@ mod tests {
         assert!(told(flows, None).is_empty(), "it answers again");
     }
 
+    /// Beside something else that the other pod sends.
+    fn sent(flow: FlowKey, last: u64) -> Vec<(FlowHopKey, FlowHop)> {
+        let other = tcp(BESIDE, "192.0.2.9", 443);
+        vec![
+            from_pod(flow, during(2, last)),
+            at(other, OTHER, false, PLAIN, during(2, 3)),
+        ]
+    }
+
     #[test]
     fn what_no_link_of_the_other_pod_sees_got_lost_here() {
         let flow = asks(BESIDE, 40_000);
-        let sent = || vec![from_pod(flow, during(2, 12))];
+        let sent = |last| sent(flow, last);
         let none = || Some(Vec::new());
-        assert_eq!(told(sent(), none()), [true]);
-        assert!(told(sent(), None).is_empty(), "not known yet");
-        assert!(told(vec![from_pod(flow, during(2, 4))], none()).is_empty());
-        let mut arrived = sent();
+        assert_eq!(told(sent(12), none()), [true]);
+        let unwatched = vec![from_pod(flow, during(2, 12))];
+        assert!(told(unwatched, none()).is_empty());
+        assert!(told(sent(12), None).is_empty(), "not known yet");
+        assert!(told(sent(4), none()).is_empty());
+        let mut arrived = sent(12);
         arrived.push(at(flow, OTHER, true, PLAIN, during(2, 12)));
         assert!(told(arrived, none()).is_empty());
-        let mut astray = sent();
+        let mut astray = sent(12);
         astray.push(at(flow, UPLINK, true, PLAIN, during(2, 12)));
         assert_eq!(told(astray, none()).len(), 1, "by another link");
     }
@@ -195,7 +208,7 @@ mod tests {
             dropped: None,
             moved: 0,
         };
-        let sent = || vec![from_pod(asks(BESIDE, 40_000), during(2, 12))];
+        let sent = || sent(asks(BESIDE, 40_000), 12);
         assert!(told(sent(), Some(vec![by(POD, LinkHook::Ingress)])).is_empty());
         assert!(told(sent(), Some(vec![by(POD, LinkHook::Xdp)])).is_empty());
         assert!(!told(sent(), Some(vec![by(POD, LinkHook::Egress)])).is_empty());
