@@ -74,7 +74,7 @@ fn stays_away(facts: &Facts<'_>, tried: &Connection<'_>) -> bool {
     let own = links.filter(|l| l.peer_netns == Some(side.netns));
     let own: BTreeSet<u32> = own.map(|l| l.index).collect();
     let from_pod = |h: &&HopFlow| h.role == Some(Role::Pod) && !h.egress() && h.plain();
-    let came = tried.requests.first().is_some_and(|h| from_pod(&h));
+    let came = tried.requests.first().is_some_and(from_pod);
     let arrived = |flow: FlowKey| {
         let journey = facts.journeys().get(&flow);
         let hops = journey.iter().flat_map(|j| j.hops.iter());
