@@ -178,6 +178,9 @@ pub struct Facts<'a> {
     pub now: u64,
     /// What is kept of data packets.
     pub data: Data,
+    /// Nobody asked for some links or packets only, and no hook that should be there is missing: what a link
+    /// carries is seen there.
+    pub all_watched: bool,
     /// Flows that are not among these, for a pod sent them in another's name.
     pub forged: usize,
     pub flows: &'a [HopFlow],
@@ -287,6 +290,7 @@ impl<'a> Facts<'a> {
             clock: known.clock,
             now: rows.now,
             data: Data::default(),
+            all_watched: true,
             forged: rows.forged,
             flows: &rows.flows,
             losses: &rows.losses,

@@ -108,6 +108,11 @@ impl Run {
         self.filtered |= asked.of_packets() != 0;
     }
 
+    /// Whether what a link carries is seen there, whichever it is.
+    pub fn watches_all(&self) -> bool {
+        !(self.blind || self.partly || self.filtered) && self.links.is_empty()
+    }
+
     pub fn watches(&self, link: &str) -> bool {
         self.links.is_empty() || self.links.iter().any(|pattern| glob(pattern, link))
     }
@@ -126,6 +131,7 @@ impl Scene {
             (Some(Level::Light), false) => Data::NotKept,
             _ => Data::Kept,
         };
+        facts.all_watched = self.run.watches_all() && !self.asked.partly();
         facts
     }
 
@@ -148,5 +154,25 @@ impl Scene {
             names: self.names.as_ref(),
             clock: self.clock,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_some_links_sees_some() {
+        let run = Run::default();
+        assert!(run.watches_all());
+        let links = vec!["veth*".to_owned()];
+        assert!(
+            !Run {
+                links,
+                ..run.clone()
+            }
+            .watches_all()
+        );
+        assert!(!Run { blind: true, ..run }.watches_all());
     }
 }
