@@ -171,13 +171,13 @@ fn vm(names: &[String], tally: &mut Tally) {
         programs::all(&guest, tally);
         let by_place = scenarios::BY_PLACE.map(str::to_owned);
         let runs = [
-            (vm::kernels::TESTED, names),
-            (vm::kernels::WITHOUT_REASONS, &by_place),
+            (vm::kernels::fetch(vm::kernels::TESTED)?, names),
+            (
+                vm::kernels::fetch(vm::kernels::WITHOUT_REASONS)?,
+                &by_place[..],
+            ),
         ];
-        for (line, names) in runs {
-            let kernel = vm::kernels::fetch(line)?;
-            vm::run_scenarios(&guest, &kernel, names, tally)?;
-        }
+        vm::run_scenarios(&guest, &runs, tally);
         Ok(())
     });
     if let Err(error) = tested {

@@ -43,6 +43,11 @@ impl Tally {
         self.skipped.extend(skipped);
     }
 
+    /// What another one counted, and has told of.
+    pub fn merge(&mut self, other: Self) {
+        self.add(other.passed, other.failed, other.skipped);
+    }
+
     /// Prints what needs a reader, then the counts alone on the last line: CI reads that.
     pub fn close(self) -> ExitCode {
         tell("");

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
+use serde_json::Value;
 
 use super::tally::Tally;
 use crate::{
@@ -31,7 +32,23 @@ struct Seen {
 const LINES_AGAIN: usize = 12;
 
 /// The test of an agent that runs for long, and for how many seconds it does here.
-const SOAK: (&str, &str, &str) = ("soak", "an_agent_stays_as_it_is", "300");
+const SOAK: (&str, &str) = ("soak", "300");
+
+/// How many tests of a program the harness runs at a time.
+const THREADS: &str = "RUST_TEST_THREADS";
+/// Of those that wait for packets: one such takes a third of a CPU.
+const AT_A_TIME: &str = "3";
+
+/// Tests that compute alone: beside those that wait for packets they take a CPU, and nothing else.
+const COMPUTING: [&str; 7] = [
+    "anonymise",
+    "hostile_recordings",
+    "language",
+    "replay",
+    "replay_nodes",
+    "report",
+    "transformed",
+];
 
 pub fn all(tally: &mut Tally) {
     say("unit and property tests");
@@ -39,20 +56,74 @@ pub fn all(tally: &mut Tally) {
     if let Err(error) = sh::run(command(&skipped).arg("--no-run")) {
         return tally.fail("building the tests", &format!("{error:#}"));
     }
-    // It waits most of the time, and the others run beside it.
-    let both = thread::scope(|scope| {
-        let soak = scope.spawn(|| watch(&mut soak(&skipped)));
-        let others = watch(command(&skipped).args(["--", "--skip", SOAK.1]));
-        let soak = soak.join().map_err(|_| anyhow!("reading it panicked"));
-        Ok(others?.and(soak.flatten()?))
-    });
-    tell_of(both, &skipped, tally);
+    tell_of(side_by_side(&skipped), &skipped, tally);
+}
+
+/// The agent that runs for long waits most of the time, and so do the tests with packets.
+fn side_by_side(skipped: &Path) -> Result<Seen> {
+    let waiting = waiting()?;
+    thread::scope(|scope| {
+        let soak = scope.spawn(|| watch(&mut soak(skipped)));
+        let computing = scope.spawn(|| compute(skipped));
+        let waiting = watch(tests(skipped, &waiting).env(THREADS, AT_A_TIME));
+        let beside =
+            [soak, computing].map(|it| it.join().map_err(|_| anyhow!("reading it panicked")));
+        let mut seen = waiting?;
+        for other in beside {
+            seen = seen.and(other??);
+        }
+        Ok(seen)
+    })
 }
 
 fn soak(skipped: &Path) -> Command {
-    let mut command = command(skipped);
-    command.args(["--test", SOAK.0]).env("NETDIAG_SOAK", SOAK.2);
+    let mut command = tests(skipped, &[SOAK.0.to_owned()]);
+    command.env("NETDIAG_SOAK", SOAK.1);
     command
+}
+
+/// One test at a time, so that a CPU is left to the others.
+fn compute(skipped: &Path) -> Result<Seen> {
+    let mut units = command(skipped);
+    units.args(["--lib", "--bins"]);
+    let mut documentation = command(skipped);
+    documentation.arg("--doc");
+    let computing = COMPUTING.map(str::to_owned);
+    let mut seen = Seen::default();
+    for command in [
+        &mut units,
+        &mut tests(skipped, &computing),
+        &mut documentation,
+    ] {
+        seen = seen.and(watch(command.env(THREADS, "1"))?);
+    }
+    Ok(seen)
+}
+
+fn tests(skipped: &Path, names: &[String]) -> Command {
+    let mut command = command(skipped);
+    command.args(names.iter().flat_map(|name| ["--test", name]));
+    command
+}
+
+/// The test programs that do more than compute, as cargo knows them.
+fn waiting() -> Result<Vec<String>> {
+    let text = sh::text(build::cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    let told: Value = serde_json::from_str(&text).context("`cargo metadata` gave no JSON")?;
+    let mut names = programs(&told);
+    names.retain(|name| name != SOAK.0 && !COMPUTING.contains(&&**name));
+    Ok(names)
+}
+
+/// All test programs of the workspace.
+fn programs(told: &Value) -> Vec<String> {
+    let list = |it: &Value, key: &str| it[key].as_array().cloned().unwrap_or_default();
+    let packages = list(told, "packages");
+    let targets = packages.iter().flat_map(|it| list(it, "targets"));
+    let tests = targets.filter(|it| list(it, "kind").iter().any(|kind| kind == "test"));
+    tests
+        .filter_map(|it| Some(it["name"].as_str()?.to_owned()))
+        .collect()
 }
 
 /// Those of some tests that only run when they are asked for.
@@ -191,6 +262,21 @@ mod tests {
         let set: Vec<_> = command.get_envs().collect();
         assert!(set.contains(&("INSTA_UPDATE".as_ref(), Some("no".as_ref()))));
         assert!(set.contains(&("INSTA_FORCE_PASS".as_ref(), None)));
+    }
+
+    #[test]
+    fn those_that_compute_are_there() {
+        let waiting = waiting().unwrap();
+        assert!(waiting.iter().any(|it| it == "cleanup"), "{waiting:?}");
+        let folder = paths::root().join("tests/tests");
+        for name in COMPUTING {
+            let file = folder.join(format!("{name}.rs"));
+            assert!(
+                file.exists() || folder.join(name).join("main.rs").exists(),
+                "{name}"
+            );
+            assert!(!waiting.iter().any(|it| it == name), "{name}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use anyhow::Result;
 use super::{OUT, frames::Frame, kernels::Kernel, pack, qemu};
 use crate::{
     build::Guest,
+    jobs,
     sh::tell,
     test::{scenarios, tally::Tally},
 };
@@ -17,17 +18,34 @@ struct Ran {
     code: Option<i32>,
 }
 
-/// Every scenario in as few boots as possible: one, unless the kernel dies on the way.
-pub fn scenarios(
-    guest: &Guest,
-    kernel: &Kernel,
-    names: &[String],
-    tally: &mut Tally,
-) -> Result<()> {
-    each(guest, kernel, (names, &[]), tally, &mut |_, _| Ok(()))
+/// Emulation is one thread a VM, and this machine has few.
+const JOBS: usize = 2;
+
+/// Those scenarios under those kernels, side by side; a VM that cannot be had fails.
+pub fn scenarios(guest: &Guest, runs: &[(Kernel, &[String])], tally: &mut Tally) {
+    let work = |(kernel, names): &(Kernel, &[String])| {
+        let mut own = Tally::default();
+        if let Err(error) = each(guest, kernel, (names, &[]), &mut own, &mut |_, _| Ok(())) {
+            own.fail(&format!("the VM of {}", kernel.name), &format!("{error:#}"));
+        }
+        own
+    };
+    jobs::side_by_side(&shares(runs), JOBS, work, |_, own| tally.merge(own));
 }
 
-/// The same, with the recordings of those that passed handed to `keep`.
+/// Each run in as many parts as go side by side, each with files of its own.
+fn shares<'a>(runs: &[(Kernel, &'a [String])]) -> Vec<(Kernel, &'a [String])> {
+    let mut shares = Vec::new();
+    for (kernel, names) in runs {
+        for some in names.chunks(names.len().div_ceil(JOBS).max(1)) {
+            shares.push((kernel.clone().beside(shares.len()), some));
+        }
+    }
+    shares
+}
+
+/// Every scenario in as few boots as possible (one, unless the kernel dies on the way), with the
+/// recordings of those that passed handed to `keep`.
 pub fn recordings(
     guest: &Guest,
     kernel: &Kernel,
@@ -105,4 +123,32 @@ fn record(kernel: &Kernel, name: &str, ran: &Ran, tally: &mut Tally) {
 
 fn title(kernel: &Kernel, name: &str) -> String {
     format!("vm {} {name}", kernel.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{super::arch::Arch, *};
+
+    #[test]
+    fn every_scenario_is_in_one_share_with_files_of_its_own() {
+        let kernel = Kernel {
+            name: "6.1".to_owned(),
+            arch: Arch::here(),
+            image: "vmlinuz".into(),
+            modules: Vec::new(),
+            emulated_cpus: 1,
+            smp: None,
+            scratch: Path::new("vm/6.1").to_owned(),
+        };
+        let names = ["a", "b", "c", "d"].map(str::to_owned);
+        let runs = [(kernel.clone(), &names[..3]), (kernel, &names[3..])];
+        let shares = shares(&runs);
+        let of_each: Vec<_> = shares.iter().map(|(_, names)| names.join(" ")).collect();
+        assert_eq!(of_each, ["a b", "c", "d"]);
+        let mut folders: Vec<_> = shares.iter().map(|(kernel, _)| &kernel.scratch).collect();
+        folders.dedup();
+        assert_eq!(folders.len(), 3);
+    }
 }

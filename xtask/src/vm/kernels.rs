@@ -45,6 +45,7 @@ pub const TESTED: &str = "6.1";
 pub const WITHOUT_REASONS: &str = "5.10";
 
 /// A kernel ready to boot.
+#[derive(Clone)]
 pub struct Kernel {
     pub name: String,
     pub arch: Arch,
@@ -54,12 +55,20 @@ pub struct Kernel {
     pub emulated_cpus: u8,
     /// QEMU's `-smp`, where another number is wanted.
     pub smp: Option<String>,
+    /// Where what it boots from and what it says are put.
+    pub scratch: PathBuf,
 }
 
 impl Kernel {
     pub fn with_cpus(self, smp: &str) -> Self {
         let smp = Some(smp.to_owned());
         Self { smp, ..self }
+    }
+
+    /// The same for a boot beside others of this kernel, whose files it leaves alone.
+    pub fn beside(self, boot: usize) -> Self {
+        let scratch = self.scratch.join(format!("boot-{boot}"));
+        Self { scratch, ..self }
     }
 }
 
@@ -89,6 +98,7 @@ pub fn fetch_for(line: &str, arch: Arch) -> Result<Kernel> {
     let modules = modules::in_load_order(&unpacked.modules, &dir.join(fetch::MODULES))?;
     Ok(Kernel {
         name,
+        scratch: dir,
         arch,
         image: unpacked.image,
         modules,
@@ -103,7 +113,8 @@ pub fn own(own: Own, arch: Arch) -> Result<Kernel> {
         .image
         .canonicalize()
         .with_context(|| own.image.display().to_string())?;
-    let cache = paths::target().join("vm/own/modules");
+    let scratch = paths::target().join("vm/own");
+    let cache = scratch.join("modules");
     // Another kernel's modules may be left there.
     let _ = std::fs::remove_dir_all(&cache);
     let modules = match own.modules {
@@ -112,6 +123,7 @@ pub fn own(own: Own, arch: Arch) -> Result<Kernel> {
     };
     Ok(Kernel {
         name: "own".to_owned(),
+        scratch,
         arch,
         image,
         modules,

@@ -26,7 +26,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     build::{self, Guest, Profile},
-    dist, paths,
+    dist,
     setup::{self, Way},
     sh::say,
     test::{scenarios, tally::Tally},
@@ -133,9 +133,8 @@ fn in_batches(guest: &Guest, kernels: &[Kernel], named: Vec<String>) -> Result<E
         false => named,
     };
     let mut tally = Tally::default();
-    for kernel in kernels {
-        run_scenarios(guest, kernel, &forms, &mut tally)?;
-    }
+    let runs: Vec<_> = kernels.iter().map(|it| (it.clone(), &forms[..])).collect();
+    run_scenarios(guest, &runs, &mut tally);
     Ok(tally.close())
 }
 
@@ -238,10 +237,8 @@ fn pack(
     limit: Option<Duration>,
     commands: &[Vec<String>],
 ) -> Result<PathBuf> {
-    let path = paths::target()
-        .join("vm")
-        .join(&kernel.name)
-        .join("initramfs");
+    fs::create_dir_all(&kernel.scratch).context("a folder for a VM's files")?;
+    let path = kernel.scratch.join("initramfs");
     say(&format!(
         "booting {} for {} command(s)",
         kernel.name,
