@@ -4,10 +4,10 @@ use std::{process::Command, time::Duration};
 use netdiag_tests::{
     netdiag,
     netns::{self, sh},
-    other_tc_user::{add_tcx, add_tcx_before, attached, covers, first_by_tcx, ledgers},
+    other_tc_user::{add_tcx, add_tcx_before, attached, covers, first_by_tcx, hand_over, ledgers},
     process::{PATIENCE, Process, run, wait_until},
     require,
-    shell_node::{DB, ShellNode},
+    shell_node::{DB, ShellNode, WEB},
 };
 
 const TOOLS: [&str; 5] = ["ip", "bridge", "sysctl", "tc", "unshare"];
@@ -147,4 +147,27 @@ fn a_program_that_another_one_puts_before_by_tcx() {
     wait_until("netdiag's are first again", Duration::from_secs(60), || {
         first_by_tcx(&left, "caliweb") == "hop_ingress hop_egress"
     });
+}
+
+/// A dataplane hands answers to the pod past its link, which is no fault.
+#[test]
+fn what_is_handed_to_a_pod_past_its_link() {
+    if require::missing(&[&TOOLS[..], &["ping", "python3"]].concat()) {
+        return;
+    }
+    let node = ShellNode::up(&[]);
+    let left = node.netns("left");
+    let Some(_other) = hand_over(&left, "vxlan.calico", WEB, "caliweb") else {
+        return;
+    };
+    let _traffic = pings(&node);
+    let verdict = node.diagnose("left", "25s").verdict();
+    let untold = verdict.document["not_checked"].as_array().expect("a list");
+    let past = untold.iter().find(|it| it["what"] == "packets of 1 links");
+    let why = past.unwrap_or_else(|| panic!("{:#}", verdict.document));
+    assert!(
+        why["why"].to_string().contains("bpf_redirect_peer"),
+        "{why}"
+    );
+    assert_eq!(verdict.code, Some(0), "{:#}", verdict.document);
 }

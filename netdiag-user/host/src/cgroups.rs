@@ -20,8 +20,12 @@ pub fn pods_are_below(named: &str) {
 
 /// Where kubelet's cgroups begin, as this thread sees the first process's.
 pub fn pod_roots(root: &Path) -> PodRoots {
+    pod_roots_below(root, NAMED.get().map(String::as_str))
+}
+
+/// The same of a node whose pods are below that cgroup.
+pub fn pod_roots_below(root: &Path, named: Option<&str>) -> PodRoots {
     let (first, _) = file::start(&root.join("proc/1/cgroup"), file::SMALL).unwrap_or_default();
-    let named = NAMED.get().map(String::as_str);
     PodRoots::new(&String::from_utf8_lossy(&first), named)
 }
 

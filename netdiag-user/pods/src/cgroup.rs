@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::{feed::Publisher, kept::Kept, said_by};
 use crate::{
     host::{
-        namespaces,
+        cgroups, namespaces,
         owner::{Crowds, Owner},
     },
     model::{
@@ -57,9 +57,7 @@ pub struct Place {
 impl Place {
     /// Read at each look: the first process of a container may go to a cgroup of its own.
     fn roots(&self) -> PodRoots {
-        let (first, _) =
-            file::start(&self.root.join("proc/1/cgroup"), file::SMALL).unwrap_or_default();
-        PodRoots::new(&String::from_utf8_lossy(&first), self.below.as_deref())
+        cgroups::pod_roots_below(&self.root, self.below.as_deref())
     }
 }
 

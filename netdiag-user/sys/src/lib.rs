@@ -14,5 +14,6 @@ pub mod seccomp;
 pub mod settings_file;
 pub mod socket;
 pub mod thrift;
+mod way;
 
 use netdiag_model as model;

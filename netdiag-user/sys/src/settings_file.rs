@@ -1,21 +1,16 @@
 //! Files that say what netdiag is to do, and where it sends what it knows: a kubeconfig, the agent's.
 //! Taken only where nobody but root and whoever calls can have written them, or put others in
 //! their place.
-use std::{
-    collections::VecDeque,
-    ffi::OsString,
-    fs::{Metadata, read_link, symlink_metadata},
-    io,
-    os::unix::fs::MetadataExt,
-    path::{Component, Path, PathBuf},
-};
+use std::{fs::Metadata, io, os::unix::fs::MetadataExt, path::Path};
 
 use nix::sys::statvfs::{FsFlags, Statvfs, fstatvfs, statvfs};
 
-use super::{file, output_file::is_trusted};
+use super::{
+    file,
+    output_file::is_trusted,
+    way::{self, Stop},
+};
 
-/// As many links as the kernel follows (path_resolution(7)).
-const LINKS: usize = 40;
 const STICKY: u32 = 0o1000;
 
 /// The whole file.
@@ -33,49 +28,24 @@ pub fn text(path: &Path, most: usize) -> io::Result<String> {
     file::utf8(read(path, most)?)
 }
 
-/// Goes the way to it by names, as the kernel does, and looks at each folder and link.
+/// Looks at each folder and link on the way to it.
 fn way(path: &Path) -> io::Result<()> {
-    let mut at = PathBuf::from("/");
-    let mut rest = parts(path);
-    let mut links = 0;
-    folder(&at)?;
-    while let Some(part) = rest.pop_front() {
-        if part == ".." {
-            at.pop();
-            continue;
-        }
-        let next = at.join(part);
-        let meta = symlink_metadata(&next)?;
-        // Where the kernel's own links lead only it knows, as /proc/1/root does.
-        if meta.is_symlink() && !next.starts_with("/proc") {
-            judge(&next, &meta, false)?;
-            links += 1;
-            if links > LINKS {
-                return Err(io::Error::from_raw_os_error(libc::ELOOP));
-            }
-            let target = read_link(&next)?;
-            if target.is_absolute() {
-                at = PathBuf::from("/");
-            }
-            let mut leads = parts(&target);
-            leads.append(&mut rest);
-            rest = leads;
-            continue;
-        }
-        at = next;
-        if !rest.is_empty() {
-            folder(&at)?;
-        }
-    }
-    Ok(())
+    let root = Path::new("/");
+    folder(root, &root.metadata()?)?;
+    let stop = |stop, path: &Path, meta: &Metadata| match stop {
+        Stop::Link => judge(path, meta, false),
+        Stop::Folder => folder(path, meta),
+        // It is open already, whatever stands there now.
+        Stop::End => Ok(()),
+    };
+    way::walk(root, path, stop).map(|_| ())
 }
 
 /// In a sticky folder, as /tmp is one, nobody puts anything in the place of another's file.
-fn folder(path: &Path) -> io::Result<()> {
-    let meta = path.metadata()?;
+fn folder(path: &Path, meta: &Metadata) -> io::Result<()> {
     let sticky = meta.mode() & STICKY != 0;
-    let others = is_writable(&meta) && !sticky && !is_read_only(statvfs(path));
-    judge(path, &meta, others)
+    let others = is_writable(meta) && !sticky && !is_read_only(statvfs(path));
+    judge(path, meta, others)
 }
 
 /// By others than its owner. A group that is the owner's alone (its number is his, as useradd(8)
@@ -100,20 +70,12 @@ fn judge(path: &Path, meta: &Metadata, others_write: bool) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 
-fn parts(path: &Path) -> VecDeque<OsString> {
-    let named = path.components().filter_map(|part| match part {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some("..".into()),
-        _ => None,
-    });
-    named.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
         fs::{Permissions, create_dir, set_permissions, write},
         os::unix::fs::{PermissionsExt, chown, symlink},
+        path::PathBuf,
     };
 
     use super::*;

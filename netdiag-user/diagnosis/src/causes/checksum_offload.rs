@@ -24,6 +24,8 @@
 //! # Fix
 //! Switch the offload off on the sender's tunnel device (or NIC), and keep it off (a systemd .link file,
 //! Calico's ChecksumOffloadBroken). Then update the driver.
+use std::collections::BTreeMap;
+
 use netdiag_common::hop::{IPIP, RST, VXLAN};
 use netdiag_lang::{mark, t};
 
@@ -74,7 +76,13 @@ const PLACES: [(u8, u8, &[&str], &str); 4] = [
 ];
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let wrong = |l: &Loss| REASONS.contains(&l.reason.as_str()) || by_place(facts, l);
+    let ended = by_counter(facts);
+    let counts = |at: (u32, &str)| {
+        let lost = ended.get(&at).copied().unwrap_or(0);
+        facts.moved(at.0, at.1).is_some_and(|moved| moved >= lost)
+    };
+    let by_place = |l: &Loss| place(facts, l).is_some_and(counts);
+    let wrong = |l: &Loss| REASONS.contains(&l.reason.as_str()) || by_place(l);
     let patterns = losses::patterns(facts, wrong);
     let worst = patterns.first()?;
     let hop = entered_by(facts, worst);
@@ -95,20 +103,26 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     Some(finding)
 }
 
-fn by_place(facts: &Facts<'_>, loss: &Loss) -> bool {
+/// Where a kernel without reasons lost it, as the counter of what ends there: the namespace, and its name.
+fn place(facts: &Facts<'_>, loss: &Loss) -> Option<(u32, &'static str)> {
     let flow = loss.flow();
     let here = |(protocol, family, places, _): &&(u8, u8, &[&str], &str)| {
         (*protocol, *family) == (flow.protocol, flow.family) && places.contains(&loss.symbol())
     };
-    let Some((_, _, _, counter)) = PLACES
-        .iter()
-        .find(here)
-        .filter(|_| losses::unspecified(loss))
-    else {
-        return false;
-    };
-    let moved = facts.moved(loss.key.netns, counter);
-    moved.is_some_and(|n| n >= loss.dropped.packets) && !is_refused(facts, loss)
+    let (_, _, _, counter) = PLACES.iter().find(here)?;
+    let is_so = losses::unspecified(loss) && !is_refused(facts, loss);
+    is_so.then_some((loss.key.netns, counter))
+}
+
+/// All that ended there: with fewer on the counter, something else than a checksum took some of it.
+fn by_counter(facts: &Facts<'_>) -> BTreeMap<(u32, &'static str), u64> {
+    let mut ended = BTreeMap::new();
+    for loss in facts.losses {
+        if let Some(at) = place(facts, loss) {
+            *ended.entry(at).or_default() += loss.dropped.packets;
+        }
+    }
+    ended
 }
 
 fn is_refused(facts: &Facts<'_>, loss: &Loss) -> bool {
@@ -212,12 +226,21 @@ mod tests {
 
     /// Four that end there, of a kernel without reasons, where the counter rose by so many.
     fn by_place(rose: u64, told: bool) -> bool {
-        let flow = FlowKey {
+        by_place_of(&[5_000], rose, told)
+    }
+
+    /// The same of datagrams for each of these ports.
+    fn by_place_of(ports: &[u16], rose: u64, told: bool) -> bool {
+        let to = |port| FlowKey {
             protocol: UDP,
-            ..tcp("172.20.2.9", "172.20.1.5", 5_000)
+            ..tcp("172.20.2.9", "172.20.1.5", port)
         };
-        let mut drop = died(flow, ("NO_SOCKET", "__udp4_lib_rcv"), POD, 4);
-        drop.0.reason = NO_REASON;
+        let drops = ports.iter().map(|port| {
+            let mut drop = died(to(*port), ("NO_SOCKET", "__udp4_lib_rcv"), POD, 4);
+            drop.0.reason = NO_REASON;
+            drop
+        });
+        let flow = to(5_000);
         let error = IcmpErrorKey {
             about: flow,
             sender: flow.destination,
@@ -228,7 +251,7 @@ mod tests {
             padding: 0,
         };
         let observation = Observation {
-            drops: vec![drop],
+            drops: drops.collect(),
             icmp_errors: told
                 .then(|| (error, IcmpError::default()))
                 .into_iter()
@@ -253,5 +276,7 @@ mod tests {
         assert!(by_place(4, false));
         assert!(!by_place(1, false), "it counts others");
         assert!(!by_place(4, true), "nobody listens there");
+        assert!(by_place_of(&[5_000, 5_001], 8, false));
+        assert!(!by_place_of(&[5_000, 5_001], 4, false), "not all of it");
     }
 }

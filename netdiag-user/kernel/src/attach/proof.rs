@@ -27,11 +27,13 @@ const READINGS: u32 = 2;
 /// So soon: a NIC may count for itself what it hands to nobody (pause frames, LLDP), and does so seldom.
 const WITHIN: Duration = Duration::from_secs(60);
 
+/// Of so many packets that a pair's end takes in, one goes out at least: acknowledgements of what is
+/// merged are the rarest.
+const ANSWERED: u64 = 50;
+
 /// Why a program does not run where packets pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Silence {
-    /// `bpf_redirect_peer` hands packets to the other end of the pair.
-    Redirected,
     /// Its verdict comes before tc, and what it sends passes no hook at egress.
     Xdp,
     /// Nothing that is known.
@@ -53,29 +55,56 @@ struct Looked {
 
 impl Looked {
     /// Takes in what the link has counted by now, and whether the program ran since the reading before.
+    /// Returns what it has counted since then.
     ///
     /// Marks are taken away after counters are read. A packet between the two left its mark in this reading
     /// and is counted in the next: two readings in a row have no such packet.
-    fn look(&mut self, counted: u64, ran: bool, now: Instant) {
+    fn look(&mut self, counted: u64, ran: bool, now: Instant) -> u64 {
         let before = self.counted.replace(counted);
+        let new = before.map_or(0, |before| counted.saturating_sub(before));
         let is_old = |since| now.duration_since(since) > WITHIN;
         if ran || (!self.is_silent() && self.since.is_some_and(is_old)) {
             (self.packets, self.readings, self.since) = (0, 0, None);
         }
         if ran {
             self.silence = None;
-            return;
-        }
-        let new = before.map_or(0, |before| counted.saturating_sub(before));
-        if new > 0 {
+        } else if new > 0 {
             self.since.get_or_insert(now);
             self.packets += new;
             self.readings += 1;
         }
+        new
     }
 
     fn is_silent(&self) -> bool {
         self.packets >= PACKETS && self.readings >= READINGS
+    }
+}
+
+/// A pair's end: what it took in, and what went out by it. `bpf_redirect_peer` hands packets to the other
+/// end at once, and this one counts none of them (skb_do_redirect).
+#[derive(Debug, Default)]
+struct OneWay {
+    taken: u64,
+    given: u64,
+    readings: u32,
+}
+
+impl OneWay {
+    fn look(&mut self, taken: u64, given: u64) {
+        if taken == 0 && given == 0 {
+            return;
+        }
+        self.taken += taken;
+        self.given += given;
+        self.readings += 1;
+        if self.given * ANSWERED > self.taken {
+            *self = Self::default();
+        }
+    }
+
+    fn is_unanswered(&self) -> bool {
+        self.taken >= PACKETS && self.readings >= READINGS
     }
 }
 
@@ -85,6 +114,11 @@ pub(super) struct Proof {
     /// Only the tracing programs leave marks.
     marks: Option<Array<MapData, u32>>,
     sides: HashMap<(u32, u8), Looked>,
+    pairs: HashMap<u32, OneWay>,
+    /// Those that are unanswered.
+    unanswered: BTreeSet<u32>,
+    /// Whether someone has a program that can lead packets past them, asked whenever those change.
+    redirects: bool,
 }
 
 impl Proof {
@@ -93,12 +127,23 @@ impl Proof {
         let marks = tracing.then(|| marks(programs)).flatten();
         Self {
             marks,
-            sides: HashMap::new(),
+            ..Self::default()
         }
     }
 
     pub fn forget(&mut self, index: u32) {
         self.sides.retain(|(link, _), _| *link != index);
+        self.pairs.remove(&index);
+        self.unanswered.remove(&index);
+    }
+
+    /// How many links' packets another program hands to the other end of the pair.
+    pub fn redirected(&self) -> usize {
+        if self.redirects {
+            self.unanswered.len()
+        } else {
+            0
+        }
     }
 
     /// The links that are silent for this reason, with what is said of each.
@@ -152,6 +197,10 @@ fn counted(link: &Link, direction: u8) -> Option<u64> {
     }
 }
 
+fn is_pair(link: &Link) -> bool {
+    matches!(link.kind, LinkKind::Veth | LinkKind::Netkit)
+}
+
 impl Hooks {
     /// Compares what the covered links counted with where the programs ran.
     pub(super) fn prove(&mut self, node: &Node, now: Instant) {
@@ -168,26 +217,54 @@ impl Hooks {
         let slot = |(link, direction): &(&Link, u8)| ran_slot(link.index, *direction);
         let marked = self.proof.marked(sides.iter().map(slot).collect());
         let mut silent = Vec::new();
+        let mut new: HashMap<u32, (u64, u64)> = HashMap::new();
         for side @ (link, direction) in sides {
             let Some(counted) = counted(link, direction) else {
                 continue;
             };
             let looked = self.proof.sides.entry((link.index, direction)).or_default();
             looked.name.clone_from(&link.name);
-            looked.look(counted, marked.contains(&slot(&side)), now);
+            let counted = looked.look(counted, marked.contains(&slot(&side)), now);
+            if is_pair(link) {
+                let (taken, given) = new.entry(link.index).or_default();
+                *(if direction == INGRESS { taken } else { given }) = counted;
+            }
             if looked.is_silent() && looked.silence.is_none() {
                 silent.push(side);
             }
         }
-        if silent.is_empty() {
-            return;
+        self.prove_pairs(node, &new);
+        if !silent.is_empty() {
+            self.explain(silent);
         }
-        let (xdp, redirects) = (xdp::links(&mut self.rtnl), self.others_redirect(node));
+    }
+
+    /// Which pairs' ends are passed by: someone has a program that can do so, and what comes out of the pod is
+    /// as good as never answered by this end.
+    fn prove_pairs(&mut self, node: &Node, new: &HashMap<u32, (u64, u64)>) {
+        for (index, (taken, given)) in new {
+            self.proof
+                .pairs
+                .entry(*index)
+                .or_default()
+                .look(*taken, *given);
+        }
+        let pairs = self.proof.pairs.iter();
+        let unanswered: BTreeSet<u32> = pairs
+            .filter(|(_, it)| it.is_unanswered())
+            .map(|(index, _)| *index)
+            .collect();
+        if unanswered != self.proof.unanswered {
+            self.proof.redirects = !unanswered.is_empty() && self.others_redirect(node);
+            self.proof.unanswered = unanswered;
+        }
+    }
+
+    fn explain(&mut self, silent: Vec<(&Link, u8)>) {
+        let xdp = xdp::links(&mut self.rtnl);
         for (link, direction) in silent {
-            let pair = matches!(link.kind, LinkKind::Veth | LinkKind::Netkit);
             let silence = match direction {
                 INGRESS if xdp.contains(&link.index) => Silence::Xdp,
-                EGRESS if pair && redirects => Silence::Redirected,
                 // An XDP program may send by any link.
                 EGRESS if !xdp.is_empty() => Silence::Xdp,
                 _ => Silence::Blind,
@@ -247,6 +324,27 @@ mod tests {
     fn what_a_link_counts_for_itself_now_and_then_is_none() {
         let keepalives: Vec<(u64, bool)> = (0..400).map(|n| (n, false)).collect();
         assert!(!after(&keepalives).is_silent());
+    }
+
+    fn one_way(readings: &[(u64, u64)]) -> bool {
+        let mut pair = OneWay::default();
+        for (taken, given) in readings {
+            pair.look(*taken, *given);
+        }
+        pair.is_unanswered()
+    }
+
+    #[test]
+    fn a_pod_that_is_not_answered_by_its_link() {
+        assert!(one_way(&[(60, 0), (60, 1)]), "ARP is answered by it");
+        assert!(!one_way(&[(60, 0), (30, 0)]));
+        assert!(!one_way(&[(120, 0)]), "one reading");
+        assert!(!one_way(&[(60, 60), (60, 50)]));
+        assert!(
+            !one_way(&[(60, 0), (0, 60), (90, 0)]),
+            "an answer that came late"
+        );
+        assert!(!one_way(&[(0, 500), (0, 500)]));
     }
 
     #[test]

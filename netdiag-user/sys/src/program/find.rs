@@ -1,15 +1,14 @@
 //! Where a program is: never by PATH, which is the caller's; and only where nobody but root can have
 //! put it, by whatever links lead there.
 use std::{
-    collections::VecDeque,
-    ffi::OsString,
-    fs::{Metadata, read_link, symlink_metadata},
+    fs::Metadata,
     io::{self, ErrorKind},
     os::unix::fs::MetadataExt,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use super::Failure;
+use crate::way::{self, Stop};
 
 /// Where files are as a program sees them.
 const OWN: &str = "/";
@@ -24,9 +23,6 @@ pub const FOLDERS: [&str; 7] = [
     "/bin",
     "/run/current-system/sw/bin",
 ];
-/// As many as the kernel follows (path_resolution(7)).
-const LINKS: usize = 40;
-
 const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 const RUNS: u32 = 0o111;
@@ -72,56 +68,18 @@ fn below(root: &Path, name: &'static str, folders: &[PathBuf]) -> Result<PathBuf
 
 /// Links lead where they lead for whoever has that root.
 fn trusted(root: &Path, path: &Path) -> io::Result<PathBuf> {
-    let mut at = PathBuf::from("/");
-    let seen = |at: &Path| match at.strip_prefix("/") {
-        Ok(rest) => root.join(rest),
-        Err(_) => root.join(at),
-    };
     // The root itself may be named by a link, as /proc/1/root is.
     folder(root, &root.metadata()?)?;
-    let mut rest = parts(path);
-    let mut links = 0;
-    while let Some(part) = rest.pop_front() {
-        if part == ".." {
-            at.pop();
-            continue;
-        }
-        let next = at.join(part);
-        let real = seen(&next);
-        let meta = symlink_metadata(&real)?;
+    way::walk(root, path, |stop, real, meta| {
         if meta.uid() != 0 {
-            return Err(refuse(&real, "does not belong to root"));
+            return Err(refuse(real, "does not belong to root"));
         }
-        if meta.is_symlink() {
-            links += 1;
-            if links > LINKS {
-                return Err(refuse(&real, "is a link that leads nowhere"));
-            }
-            let target = read_link(&real)?;
-            if target.is_absolute() {
-                at = PathBuf::from("/");
-            }
-            let mut leads = parts(&target);
-            leads.append(&mut rest);
-            rest = leads;
-            continue;
+        match stop {
+            Stop::Link => Ok(()),
+            Stop::Folder => folder(real, meta),
+            Stop::End => file(real, meta),
         }
-        match rest.is_empty() {
-            true => file(&real, &meta)?,
-            false => folder(&real, &meta)?,
-        }
-        at = next;
-    }
-    Ok(at)
-}
-
-fn parts(path: &Path) -> VecDeque<OsString> {
-    let named = path.components().filter_map(|part| match part {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some("..".into()),
-        _ => None,
-    });
-    named.collect()
+    })
 }
 
 /// Others may put something into a sticky folder, as /nix/store is one, but never in the place of
