@@ -16,7 +16,7 @@ import rotel
 
 ROOT = Path(__file__).resolve().parents[2]
 NETDIAG = os.environ.get("NETDIAG_BIN", str(ROOT / "target/debug/netdiag"))
-SQL = ROOT / "netdiag-user/otlp/src/sql"
+SQL = ROOT / "netdiag-user/crates/otlp/src/sql"
 QUERIES = ["workload_drops", "one_way_tunnels", "never_arrived", "causes_over_time", "causes_as_one"]
 started = []
 

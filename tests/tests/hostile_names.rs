@@ -113,7 +113,7 @@ fn replace(value: &mut Value, key: &str, changes: &BTreeMap<String, String>) {
     }
 }
 
-/// A recording's lines (netdiag-user/recording/src/block.rs).
+/// A recording's lines (netdiag-user/crates/recording/src/block.rs).
 fn lines(bytes: &[u8]) -> Vec<Value> {
     let start = bytes
         .iter()

@@ -92,7 +92,7 @@ fn replace(text: &str, part: &str, table: &str) -> Result<String> {
 /// Public name and title of each cause, from the cause's own file.
 fn causes() -> Result<String> {
     let mut rows = Vec::new();
-    let dir = paths::root().join("netdiag-user/diagnosis/src/causes");
+    let dir = paths::root().join("netdiag-user/crates/diagnosis/src/causes");
     for entry in fs::read_dir(&dir).context("reading the causes")? {
         let path = entry?.path();
         // A folder holds what causes share.

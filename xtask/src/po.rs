@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Chinese is the one language beside the code's own.
-const FOLDER: &str = "netdiag-user/lang/zh";
+const FOLDER: &str = "netdiag-user/crates/lang/zh";
 
 /// What mark a sentence, and how it is said.
 const MACROS: [&str; 3] = ["t", "mark", "english"];
@@ -198,7 +198,7 @@ mod tests {
 
     fn source(text: &str) -> Source {
         Source {
-            path: "netdiag-user/output/src/x.rs".to_owned(),
+            path: "netdiag-user/crates/output/src/x.rs".to_owned(),
             text: text.to_owned(),
         }
     }
@@ -224,9 +224,9 @@ mod tests {
 
     #[test]
     fn a_crate_has_its_own_catalogue() {
-        assert_eq!(crate_of("netdiag-user/top/src/a/b.rs"), Some("top"));
+        assert_eq!(crate_of("netdiag-user/crates/top/src/a/b.rs"), Some("top"));
         assert_eq!(crate_of("netdiag-user/src/cli/a.rs"), Some("user"));
-        assert_eq!(crate_of("netdiag-user/top/src/tests/a.rs"), None);
+        assert_eq!(crate_of("netdiag-user/crates/top/src/tests/a.rs"), None);
         assert_eq!(crate_of("xtask/src/po.rs"), None);
     }
 }

@@ -92,7 +92,7 @@ fn every_recordings_events_hold() {
     assert!(missing.is_empty(), "no recording has {missing:?}");
 }
 
-/// Whoever changes one of these reads in netdiag-user/output/src/schema.rs whether it is still the same
+/// Whoever changes one of these reads in netdiag-user/crates/output/src/schema.rs whether it is still the same
 /// version.
 #[test]
 fn schemas_are_as_before() {

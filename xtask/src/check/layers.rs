@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use super::source::{Source, untested};
 
 /// The folder of these crates; `netdiag-user` itself puts them together and may know all.
-const FOLDER: &str = "netdiag-user/";
+const FOLDER: &str = "netdiag-user/crates/";
 
 /// Who, and whom each may know; only those that stand before it.
 type Table = [(&'static str, &'static [&'static str])];
@@ -12,7 +12,7 @@ type Table = [(&'static str, &'static [&'static str])];
 /// Each crate by its folder, and what it may depend on. What only tests need is not asked for.
 const CRATES: &Table = &[
     // What everybody may say.
-    ("lang/macros", &[]),
+    ("lang-macros", &[]),
     ("lang", &[]),
     ("model", &[]),
     ("sys", &["model"]),
@@ -44,7 +44,7 @@ const CRATES: &Table = &[
 ];
 
 /// Parts within a crate, from the workspace's folder, and which of its other modules each may import.
-const PARTS: &[(&str, &Table)] = &[("netdiag-user/diagnosis/src/", &[("causes", &[])])];
+const PARTS: &[(&str, &Table)] = &[("netdiag-user/crates/diagnosis/src/", &[("causes", &[])])];
 
 /// Dependencies that go the wrong way, and crates that nobody placed.
 pub fn crates(sources: &[Source]) -> Vec<String> {
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
     use crate::{check::source, paths};
 
-    const ROOT: &str = "netdiag-user/x/src/";
+    const ROOT: &str = "netdiag-user/crates/x/src/";
     const LOWER: &Table = &[("lower", &[])];
 
     fn file(path: &str, text: &str) -> Source {
@@ -242,7 +242,7 @@ mod tests {
         let up = "[package]\n\n[dependencies]\nlibc = \"0\"\nnetdiag-lab = { workspace = true }\n";
         assert_eq!(
             found("model", up),
-            ["netdiag-user/model/Cargo.toml depends on netdiag-lab"]
+            ["netdiag-user/crates/model/Cargo.toml depends on netdiag-lab"]
         );
         let common = up.replace("netdiag-lab", "netdiag-common");
         let tests = up.replace("[dependencies]", "[dependencies]\n\n[dev-dependencies]");

@@ -14,20 +14,20 @@ const UNSAFE: [&str; 6] = [
     "netdiag-ebpf/",
     "netdiag-common/src/front.rs",
     "netdiag-common/src/lib.rs",
-    "netdiag-user/kernel/src/",
-    "netdiag-user/sys/src/",
-    "netdiag-user/lab/src/sys.rs",
+    "netdiag-user/crates/kernel/src/",
+    "netdiag-user/crates/sys/src/",
+    "netdiag-user/crates/lab/src/sys.rs",
 ];
 
 /// The one folder that names aya on the user's side.
-const AYA: [&str; 1] = ["netdiag-user/kernel/src/"];
+const AYA: [&str; 1] = ["netdiag-user/crates/kernel/src/"];
 
 /// The folders that know the Kubernetes API's objects: its client, pods for one command, and
 /// what a cluster is given.
 const KUBE: [&str; 3] = [
-    "netdiag-user/fleet/src/",
-    "netdiag-user/kubernetes/src/",
-    "netdiag-user/manifests/src/",
+    "netdiag-user/crates/fleet/src/",
+    "netdiag-user/crates/kubernetes/src/",
+    "netdiag-user/crates/manifests/src/",
 ];
 
 const README: &str = "README.md";
@@ -166,7 +166,7 @@ fn long_files(sources: &[Source]) -> Vec<String> {
         .collect()
 }
 
-const CAUSES: &str = "netdiag-user/diagnosis/src/causes/";
+const CAUSES: &str = "netdiag-user/crates/diagnosis/src/causes/";
 
 /// Two causes that know each other are the first of a pair for every two: which of them a verdict
 /// tells, and which stands below which, is the arbiter's.
@@ -208,7 +208,7 @@ fn names(line: &str, stem: &str) -> bool {
 /// in the README is generated.
 fn causes(sources: &[Source]) -> Vec<String> {
     const DIR: &str = CAUSES;
-    const LAB: &str = "netdiag-user/lab/src/scenarios/";
+    const LAB: &str = "netdiag-user/crates/lab/src/scenarios/";
     let registry = sources.iter().find(|it| it.path == format!("{DIR}mod.rs"));
     // A long line is broken by rustfmt.
     let registry = registry.map_or(String::new(), |it| it.text.split_whitespace().collect());
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn commands_of_literals_alone_stand_in_sentences() {
         let file = |text: &str| Source {
-            path: "netdiag-user/diagnosis/src/causes/x.rs".to_owned(),
+            path: "netdiag-user/crates/diagnosis/src/causes/x.rs".to_owned(),
             text: text.to_owned(),
         };
         for glued in [
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn causes_are_strangers_to_each_other() {
         let file = |name: &str, more: &str| Source {
-            path: format!("netdiag-user/diagnosis/src/causes/{name}.rs"),
+            path: format!("netdiag-user/crates/diagnosis/src/causes/{name}.rs"),
             text: format!("pub const ID: &str = \"x\";\n{more}"),
         };
         let with = |more: &str| {

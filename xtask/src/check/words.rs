@@ -82,10 +82,10 @@ mod tests {
     #[test]
     fn what_is_read_is_looked_at_and_what_is_not_is_left() {
         let spoken = source(
-            "netdiag-user/pods/src/a.rs",
+            "netdiag-user/crates/pods/src/a.rs",
             "// heed this\nconst A: &str = \"killed for \\\n    want\";\n/// Heed.\nstruct B;\n",
         );
-        let other = source("netdiag-user/pods/src/tests.rs", "\"for want of\"");
+        let other = source("netdiag-user/crates/pods/src/tests.rs", "\"for want of\"");
         let page = source(
             "README.md",
             "It promises much.\nThe promise stays, heedless.\n",
@@ -96,8 +96,8 @@ mod tests {
             .filter_map(|it| it.split(" says").next())
             .collect();
         let wanted = [
-            "netdiag-user/pods/src/a.rs:2",
-            "netdiag-user/pods/src/a.rs:4",
+            "netdiag-user/crates/pods/src/a.rs:2",
+            "netdiag-user/crates/pods/src/a.rs:4",
             "README.md:1",
         ];
         assert_eq!(places, wanted, "{found:?}");

@@ -14,7 +14,7 @@ const SHIPPED: &str = "docs";
 const BESIDE: [&str; 3] = [
     "netdiag-ebpf/COST.md",
     "netdiag-ebpf/cost.svg",
-    "netdiag-user/otlp/SCALE.md",
+    "netdiag-user/crates/otlp/SCALE.md",
 ];
 
 /// About the repository's folders, which a package does not have.

@@ -162,7 +162,7 @@ fn machine(kernel: &Kernel, accel: Accel) -> Vec<String> {
     // A panic ends QEMU: it reboots at once, and that is not allowed. So does an oops, which would pass
     // unnoticed otherwise.
     // From level 5 on the console shows where a CPU stalls.
-    // The last word tells the lab that this machine is its own (netdiag-user/lab/src/needs.rs).
+    // The last word tells the lab that this machine is its own (netdiag-user/crates/lab/src/needs.rs).
     let line = format!(
         "{} quiet loglevel=5 oops=panic panic=-1 rdinit=/init netdiag.own_machine",
         parts.line

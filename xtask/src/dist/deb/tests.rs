@@ -129,7 +129,7 @@ fn systemd_takes_the_unit() {
 /// netdiag itself gives away all others: the unit must give it these.
 #[test]
 fn the_unit_keeps_what_a_trace_needs() {
-    let source = paths::root().join("netdiag-user/sys/src/capabilities.rs");
+    let source = paths::root().join("netdiag-user/crates/sys/src/capabilities.rs");
     let source = fs::read_to_string(source).expect("the list");
     let list = source.split_once("TRACING: &[Right] = &[").expect("it").1;
     let names = list.split_once(']').expect("its end").0.split(',');
