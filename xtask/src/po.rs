@@ -146,17 +146,18 @@ fn by_crate() -> Result<BTreeMap<String, Sentences>> {
     Ok(all)
 }
 
-/// `netdiag-user/CRATE/src/…`; what puts them together is `user`.
+/// `netdiag-user/crates/CRATE/src/…`; what puts them together is `user`.
 fn crate_of(path: &str) -> Option<&str> {
     let rest = path.strip_prefix("netdiag-user/")?;
-    let (name, rest) = rest.split_once('/')?;
-    let tests = path.contains("/tests") || path.contains("/testing");
-    match name {
-        _ if tests || !path.ends_with(".rs") => None,
-        "src" => Some("user"),
-        "lang" => None,
-        name => rest.starts_with("src/").then_some(name),
+    if path.contains("/tests") || path.contains("/testing") || !path.ends_with(".rs") {
+        return None;
     }
+    if rest.starts_with("src/") {
+        return Some("user");
+    }
+    let (name, rest) = rest.strip_prefix("crates/")?.split_once('/')?;
+    let speaks = !["lang", "lang-macros"].contains(&name);
+    (speaks && rest.starts_with("src/")).then_some(name)
 }
 
 fn marked(source: &Source) -> Result<Vec<String>> {

@@ -44,7 +44,17 @@ const CRATES: &Table = &[
 ];
 
 /// Parts within a crate, from the workspace's folder, and which of its other modules each may import.
-const PARTS: &[(&str, &Table)] = &[("netdiag-user/crates/diagnosis/src/", &[("causes", &[])])];
+const PARTS: &[(&str, &Table)] = &[(
+    "netdiag-user/crates/diagnosis/src/",
+    &[
+        ("multi_node", &[]),
+        ("need", &[]),
+        ("shared", &["need"]),
+        ("unexplained", &["need", "shared"]),
+        ("causes", &["multi_node", "need", "shared", "unexplained"]),
+        ("undecided", &["causes", "need"]),
+    ],
+)];
 
 /// Dependencies that go the wrong way, and crates that nobody placed.
 pub fn crates(sources: &[Source]) -> Vec<String> {

@@ -167,13 +167,17 @@ fn long_files(sources: &[Source]) -> Vec<String> {
 }
 
 const CAUSES: &str = "netdiag-user/crates/diagnosis/src/causes/";
+/// What they share, which knows none of them either.
+const SHARED: [&str; 3] = ["shared/", "need", "unexplained"];
 
 /// Two causes that know each other are the first of a pair for every two: which of them a verdict
 /// tells, and which stands below which, is the arbiter's.
 fn strangers(sources: &[Source]) -> Vec<String> {
     let rule = |it: &&Source| it.text.contains("pub const ID: &str");
     let stem = |it: &Source| {
-        let name = it.path.strip_prefix(CAUSES)?;
+        let name = it.path.strip_prefix("netdiag-user/crates/diagnosis/src/")?;
+        let mut folders = ["causes/"].iter().chain(&SHARED);
+        let name = folders.find_map(|folder| name.strip_prefix(folder))?;
         Some(name.split(['/', '.']).next()?.to_owned())
     };
     let stems: Vec<String> = sources.iter().filter(rule).filter_map(stem).collect();
@@ -290,6 +294,10 @@ mod tests {
         ] {
             assert_eq!(with(known), 1, "{known}");
         }
+        let mut shared = file("one", "use crate::causes::no_route;");
+        shared.path = shared.path.replace("causes", "shared");
+        let all = [shared, file("no_route", "")];
+        assert_eq!(strangers(&all).len(), 1, "what they share");
         for fine in ["// as no_route does", "\"there is no route\"", "one::x()"] {
             assert_eq!(with(fine), 0, "{fine}");
         }

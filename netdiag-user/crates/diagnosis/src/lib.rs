@@ -5,11 +5,16 @@ pub mod causes;
 mod crowd;
 pub mod diagnoser;
 mod event_diff;
+mod multi_node;
 mod name_grace_period;
+mod need;
 pub mod nodes;
 pub mod path;
+mod shared;
 #[cfg(test)]
 mod testing;
+pub mod undecided;
+mod unexplained;
 pub mod verdict;
 mod way;
 
@@ -22,15 +27,13 @@ pub use self::way::flow_way;
 pub use crate::model::path::FlowWay;
 
 use crate::{
-    causes::{
-        need::Need,
-        undecided::{self, Waiting},
-    },
     model::{
         gather::Want,
         verdict::{CannotTell, Finding},
     },
+    need::Need,
     pipeline::facts::Facts,
+    undecided::Waiting,
 };
 
 /// What a reading comes to.

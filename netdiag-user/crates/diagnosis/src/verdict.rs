@@ -5,7 +5,6 @@ use netdiag_lang::{mark, t};
 
 use super::Evaluated;
 use crate::{
-    causes::{undecided::Waiting, unexplained::unexplained},
     model::{
         observation::Observation,
         pod::SourceUse,
@@ -24,6 +23,8 @@ use crate::{
         scene::Run,
         translation,
     },
+    undecided::Waiting,
+    unexplained::unexplained,
 };
 
 /// One event or flow in so many may be lost without hiding a finding: each needs a pattern that persists.

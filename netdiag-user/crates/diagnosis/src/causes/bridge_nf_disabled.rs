@@ -30,12 +30,7 @@ use std::net::IpAddr;
 use netdiag_common::hop::RST;
 use netdiag_lang::{mark, t};
 
-use super::{
-    connection_groups::{Connection, ConnectionGroup, Outcome},
-    losses::PATTERN,
-    refusals::SPAN,
-    services,
-};
+use super::connection_groups::{Connection, ConnectionGroup, Outcome};
 use crate::{
     model::{
         address::endpoint,
@@ -45,6 +40,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, HopFlow},
+    shared::{losses::PATTERN, refusals::SPAN, services},
     shell,
 };
 

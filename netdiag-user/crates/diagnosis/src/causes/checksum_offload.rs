@@ -29,10 +29,6 @@ use std::collections::BTreeMap;
 use netdiag_common::hop::{IPIP, RST, VXLAN};
 use netdiag_lang::{mark, t};
 
-use super::{
-    losses::{self, DropGroup},
-    overlay,
-};
 use crate::{
     model::{
         flow::{TCP, UDP},
@@ -40,6 +36,10 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, HopFlow, Loss},
+    shared::{
+        losses::{self, DropGroup},
+        overlay,
+    },
     shell,
 };
 

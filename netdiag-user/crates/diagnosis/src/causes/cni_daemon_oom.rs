@@ -31,7 +31,6 @@ use std::collections::BTreeMap;
 use netdiag_common::oom::OomKill;
 use netdiag_lang::{mark, say, t};
 
-use super::need::Need;
 use crate::{
     model::{
         control::{MemoryCgroup, is_of_cluster},
@@ -40,6 +39,7 @@ use crate::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity, Subject,
         },
     },
+    need::Need,
     pipeline::facts::Facts,
     shell,
 };

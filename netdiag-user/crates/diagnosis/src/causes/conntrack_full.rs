@@ -22,13 +22,13 @@
 //! # Fix
 //! Raise nf_conntrack_max and the number of buckets (kube-proxy: conntrack.maxPerCore), shorten
 //! nf_conntrack_tcp_timeout_established, and find the client that opens so many connections.
-use super::{
-    conntrack::{self, Table},
-    losses,
-};
 use crate::{
     model::verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Passage, Severity},
     pipeline::facts::Facts,
+    shared::{
+        conntrack::{self, Table},
+        losses,
+    },
     shell,
 };
 use netdiag_lang::{mark, t};

@@ -35,10 +35,6 @@ use std::{
 use netdiag_common::{dns::PORT, loss::DropKey};
 use netdiag_lang::{mark, t};
 
-use super::{
-    conntrack::{self, AT_ONCE_NS},
-    losses::{self, PATTERN},
-};
 use crate::{
     model::{
         address::endpoint,
@@ -49,6 +45,10 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, FlowRef, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, HopFlow, Loss},
+    shared::{
+        conntrack::{self, AT_ONCE_NS},
+        losses::{self, PATTERN},
+    },
     shell,
 };
 

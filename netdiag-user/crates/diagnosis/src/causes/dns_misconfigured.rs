@@ -32,10 +32,6 @@ use std::{collections::BTreeSet, net::IpAddr};
 use netdiag_common::dns::PORT;
 use netdiag_lang::{mark, t};
 
-use super::{
-    dns::{self, PATTERN, Picture, Right},
-    need::Need,
-};
 use crate::{
     model::{
         address::endpoint,
@@ -48,10 +44,12 @@ use crate::{
             Severity,
         },
     },
+    need::Need,
     pipeline::{
         facts::{Facts, Question},
         names::ANSWER_WAIT,
     },
+    shared::dns::{self, PATTERN, Picture, Right},
     shell,
 };
 

@@ -31,12 +31,6 @@ use std::{collections::BTreeSet, net::IpAddr};
 use netdiag_common::{dns::PORT, hop::PLAIN};
 use netdiag_lang::{mark, t};
 
-use super::{
-    dns::{self, Hop, Picture, Silence},
-    isolation::{self, Isolation},
-    need::Need,
-    overlay,
-};
 use crate::{
     model::{
         address::from_wire,
@@ -49,7 +43,13 @@ use crate::{
             Subject,
         },
     },
+    need::Need,
     pipeline::facts::{Facts, HopFlow, Loss, Question},
+    shared::{
+        dns::{self, Hop, Picture, Silence},
+        isolation::{self, Isolation},
+        overlay,
+    },
     shell,
 };
 

@@ -31,10 +31,6 @@ use std::{collections::BTreeSet, net::IpAddr};
 use netdiag_common::dns::PORT;
 use netdiag_lang::{mark, t};
 
-use super::{
-    dns::{self, Asking, PATTERN, Picture},
-    need::Need,
-};
 use crate::{
     model::{
         gather::Want,
@@ -44,10 +40,12 @@ use crate::{
             Severity,
         },
     },
+    need::Need,
     pipeline::{
         facts::{Facts, Question},
         names::ANSWER_WAIT,
     },
+    shared::dns::{self, Asking, PATTERN, Picture},
     shell,
 };
 

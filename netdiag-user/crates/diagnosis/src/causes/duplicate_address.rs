@@ -32,7 +32,6 @@ use std::{collections::BTreeMap, net::IpAddr};
 use netdiag_common::claim::{NeighbourAnnouncement, NeighbourAnnouncementKey};
 use netdiag_lang::{mark, t};
 
-use super::{losses::PATTERN, overlay};
 use crate::{
     model::{
         address::{from_wire, mac as text},
@@ -47,6 +46,7 @@ use crate::{
         },
     },
     pipeline::facts::{Facts, HopFlow},
+    shared::{losses::PATTERN, overlay},
     shell,
 };
 

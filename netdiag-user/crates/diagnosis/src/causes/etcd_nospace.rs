@@ -29,14 +29,14 @@
 //! # Fix
 //! Compact, defragment every member, disarm: all three, in that order. Then find what fills etcd, set
 //! auto-compaction, and raise the quota (up to 8 GiB).
-use super::need::Need;
-use crate::model::shell::CommandLine;
 use crate::{
     model::{
         control::{EtcdMember, EtcdStatus},
         gather::Want,
+        shell::CommandLine,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
     },
+    need::Need,
     pipeline::facts::Facts,
     shell,
 };

@@ -45,15 +45,6 @@ mod too_big;
 use netdiag_common::dns::PORT as DNS;
 use netdiag_lang::{mark, t};
 
-use super::{
-    conntrack,
-    losses::{self, DropGroup},
-    matching_rules::{is_untracked, matching_rules, takes_errors, takes_invalid},
-    need::Need,
-    published,
-    service_ports::Other,
-    services, traffic_policy,
-};
 use crate::{
     model::{
         gather::{Rule, Want},
@@ -62,7 +53,16 @@ use crate::{
         total::Total,
         verdict::{Evidence, EvidenceKind, Finding, Origin, PodRole, Severity, Subject},
     },
+    need::Need,
     pipeline::facts::{Facts, Loss},
+    shared::{
+        conntrack,
+        losses::{self, DropGroup},
+        matching_rules::{is_untracked, matching_rules, takes_errors, takes_invalid},
+        published,
+        service_ports::Other,
+        services, traffic_policy,
+    },
 };
 
 pub const ID: &str = "firewall-drop";

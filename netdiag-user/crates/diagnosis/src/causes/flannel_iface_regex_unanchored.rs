@@ -29,7 +29,6 @@
 use netdiag_lang::{mark, t};
 use regex::{Regex, RegexBuilder};
 
-use super::need::Need;
 use crate::{
     model::{
         command::Command,
@@ -39,6 +38,7 @@ use crate::{
         text::line,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
+    need::Need,
     pipeline::facts::Facts,
     shell,
 };
@@ -47,7 +47,7 @@ pub const ID: &str = "flannel-iface-regex-unanchored";
 pub const TITLE: &str = mark!("flanneld's --iface-regex matches pods' links too");
 
 /// As flanneld's process is called.
-const PROGRAM: &str = super::daemon::FLANNELD;
+const PROGRAM: &str = crate::shared::daemon::FLANNELD;
 /// Characters of a regex that is looked at, and bytes that it may come to.
 const LONGEST: usize = 256;
 const LARGEST: usize = 1 << 20;

@@ -26,11 +26,6 @@
 //! Switch it on, and set it in /etc/sysctl.d so that it stays on.
 use netdiag_lang::{mark, t};
 
-use super::{
-    forwarding::{self, ALL_V6},
-    losses::{self, DropGroup},
-    pod_gateway_silent::{self, Fault},
-};
 use crate::{
     model::{
         flow,
@@ -38,6 +33,11 @@ use crate::{
         verdict::{Finding, Severity},
     },
     pipeline::facts::{Facts, Loss},
+    shared::{
+        forwarding::{self, ALL_V6},
+        losses::{self, DropGroup},
+        pod_gateway_silent::{self, Fault},
+    },
 };
 
 pub const ID: &str = "forwarding-disabled";
@@ -101,9 +101,10 @@ fn switched_off(facts: &Facts<'_>, loss: &Loss) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::forwarding::ALL_V4, *};
+    use super::*;
     use crate::{
         model::observation::Observation,
+        shared::forwarding::ALL_V4,
         testing::{POD, died, overlay_node, tcp, with_facts},
     };
 

@@ -35,10 +35,6 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_lang::{mark, t};
 
-use super::{
-    losses::{self, DropGroup},
-    services,
-};
 use crate::{
     model::{
         address::endpoint,
@@ -50,6 +46,10 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, Loss},
+    shared::{
+        losses::{self, DropGroup},
+        services,
+    },
     shell,
 };
 

@@ -25,13 +25,13 @@
 //! ConfigMap calico-config, or `spec.calicoNetwork.mtu` of the operator's Installation.
 use netdiag_lang::{mark, t};
 
-use super::{mtu::TooLarge, mtu_findings};
 use crate::{
     model::{
         node::LinkKind,
         verdict::{Finding, Fix},
     },
     pipeline::facts::Facts,
+    shared::{mtu::TooLarge, mtu_findings},
     shell,
 };
 

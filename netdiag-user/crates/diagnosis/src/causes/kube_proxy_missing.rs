@@ -31,17 +31,19 @@
 //! # Fix
 //! Get kube-proxy to run on this node: `kubectl -n kube-system get pods -o wide`. Give its DaemonSet
 //! `priorityClassName: system-node-critical`, so that it is not evicted.
-use super::{connection_groups::ConnectionGroup, daemon::Daemon::KubeProxy, need::Need, services};
-use crate::model::shell::CommandLine;
+use super::connection_groups::ConnectionGroup;
 use crate::{
     model::{
         address::endpoint,
         flow,
         roles::Role,
         services::{Services, Word},
+        shell::CommandLine,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
+    need::Need,
     pipeline::facts::{Facts, HopFlow},
+    shared::{daemon::Daemon::KubeProxy, services},
     shell,
 };
 use netdiag_common::dns::PORT as DNS;

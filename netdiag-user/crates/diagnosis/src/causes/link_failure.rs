@@ -22,7 +22,6 @@
 //! # Fix
 //! Replace the cable or transceiver and check the switch port. Until then take the member out of its
 //! bond.
-use super::losses;
 use crate::{
     model::{
         node::{Link, LinkCounters, LinkKind},
@@ -34,6 +33,7 @@ use crate::{
         },
     },
     pipeline::facts::{Facts, Loss},
+    shared::losses,
     shell,
 };
 use netdiag_lang::{mark, t};

@@ -25,12 +25,7 @@
 //! Find out why the program accepts so slowly (stuck, out of threads or file descriptors, too few
 //! replicas). If there are only bursts, raise the program's backlog, and `net.core.somaxconn` if that is
 //! smaller.
-use super::{
-    connection_groups::{self, ConnectionGroup},
-    losses::PATTERN,
-    need::{Need, Sufferer},
-    refusals,
-};
+use super::connection_groups::{self, ConnectionGroup};
 use crate::{
     model::{
         gather::{Listener, Want},
@@ -40,7 +35,9 @@ use crate::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRef, PodRole, Severity,
         },
     },
+    need::{Need, Sufferer},
     pipeline::facts::Facts,
+    shared::{losses::PATTERN, refusals},
     shell,
 };
 use netdiag_lang::{mark, t};

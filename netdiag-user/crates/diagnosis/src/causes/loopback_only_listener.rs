@@ -21,17 +21,15 @@
 //!
 //! # Fix
 //! Bind the program to `0.0.0.0` or `[::]`, or to the pod's address (the downward API's `status.podIP`).
-use super::{
-    need::Need,
-    refusals::{self, Refusal},
-};
 use crate::{
     model::{
         gather::{Listener, Reach},
         pod::label,
         verdict::{Confidence, Finding, Fix},
     },
+    need::Need,
     pipeline::facts::Facts,
+    shared::refusals::{self, Refusal},
 };
 use netdiag_lang::{mark, t};
 

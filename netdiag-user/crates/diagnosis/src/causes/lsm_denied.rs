@@ -26,10 +26,6 @@
 //! # Fix
 //! Change the policy of the agent that attached the program, or the security module's policy for the
 //! application.
-use super::{
-    losses::{self, DropGroup},
-    need::Need,
-};
 use crate::{
     model::{
         flow::TCP,
@@ -37,7 +33,9 @@ use crate::{
         security::{CgroupProgram, Security},
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
+    need::Need,
     pipeline::facts::{Facts, Loss},
+    shared::losses::{self, DropGroup},
     shell,
 };
 use netdiag_lang::{mark, t};

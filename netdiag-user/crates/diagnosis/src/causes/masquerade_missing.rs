@@ -39,11 +39,6 @@ use std::{
 use netdiag_common::hop::ACK;
 use netdiag_lang::{mark, t};
 
-use super::{
-    losses::PATTERN,
-    need::{Need, Sufferer},
-    overlay, pod_networks,
-};
 use crate::{
     model::{
         address::is_private,
@@ -55,7 +50,9 @@ use crate::{
         total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Origin, PodRole, Severity},
     },
+    need::{Need, Sufferer},
     pipeline::facts::{Data, Facts, HopFlow},
+    shared::{losses::PATTERN, overlay, pod_networks},
     shell,
 };
 

@@ -5,45 +5,16 @@
 #![doc = include_str!("ADDING.md")]
 use std::collections::BTreeSet;
 
-use self::need::Need;
 use crate::{
     model::{gather::Want, verdict::Finding},
+    multi_node::{self, Sides},
+    need::{Need, Role, Strength},
     pipeline::{connection_groups, facts::Facts},
+    unexplained,
 };
 
-mod conntrack;
-mod daemon;
-mod dns;
-mod followed;
-mod forwarding;
-mod isolation;
-mod local_pod_route;
-mod losses;
-mod matching_rules;
-mod mtu;
-mod mtu_findings;
-mod mtu_running;
-pub mod multi_node;
-pub mod need;
-mod next_hop;
-mod overlay;
-mod overlay_annotations;
-mod pod_gateway_silent;
-mod pod_networks;
-mod published;
-mod refusals;
-mod restoring;
-mod service_ports;
-mod services;
-mod sidecar;
-mod stall;
 #[cfg(test)]
 mod tests;
-pub mod traffic_policy;
-pub mod undecided;
-pub mod unexplained;
-mod unrouted;
-mod wrong_neighbour_entry;
 mod zh;
 
 pub mod bridge_nf_disabled;
@@ -107,17 +78,6 @@ pub struct Cause {
     /// What it adds where another node was watched as well.
     complete: Option<multi_node::Complete>,
     role: Role,
-}
-
-/// What a finding of a cause is worth beside another about the same packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// It says why.
-    Why,
-    /// It says why where it names a culprit; else it has the kernel's reason alone.
-    Culprit,
-    /// It names what is suffered, and takes nothing from whatever is behind it.
-    Effect,
 }
 
 impl Cause {
@@ -237,6 +197,19 @@ impl Cause {
 /// The cause of that public name.
 pub fn find(id: &str) -> Option<&'static Cause> {
     ALL.iter().find(|c| c.id == id)
+}
+
+/// How strong a finding is; nothing for what names an effect.
+pub fn strength(finding: &Finding) -> Option<Strength> {
+    Strength::of(finding, find(&finding.cause).map(|cause| cause.role))
+}
+
+/// Adds what the other node says of a finding.
+pub fn complete(sides: &Sides<'_, '_>, finding: &mut Finding) {
+    sides.has_its_part(finding);
+    if let Some(complete) = find(&finding.cause).and_then(|cause| cause.complete) {
+        complete(sides, finding);
+    }
 }
 
 /// Findings of all causes, as each of them alone sees it.

@@ -35,30 +35,30 @@
 //! # Fix
 //! On an overlay: find out why the agent did not enter that node (its lease or Node object is missing),
 //! and restart the agent. Otherwise: bring the host back, or stop using its address.
-use crate::model::shell::CommandLine;
 use std::net::IpAddr;
 
 use netdiag_common::hop::VXLAN;
 use netdiag_lang::{mark, t};
 
-use super::{
-    daemon,
-    isolation::{self, Isolation},
-    local_pod_route,
-    losses::{self, DropGroup},
-    next_hop,
-    pod_gateway_silent::{self, Fault},
-    wrong_neighbour_entry,
-};
 use crate::{
     model::{
         address::mac,
         flow,
         node::{Fdb, Link, LinkKind, Neighbour, Route, RouteKind},
         roles::Role,
+        shell::CommandLine,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Passage, Severity},
     },
     pipeline::facts::{Facts, Loss, OuterPair},
+    shared::{
+        daemon,
+        isolation::{self, Isolation},
+        local_pod_route,
+        losses::{self, DropGroup},
+        next_hop,
+        pod_gateway_silent::{self, Fault},
+        wrong_neighbour_entry,
+    },
     shell,
 };
 

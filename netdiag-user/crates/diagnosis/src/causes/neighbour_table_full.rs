@@ -34,13 +34,13 @@ use std::collections::BTreeMap;
 
 use netdiag_lang::{mark, t};
 
-use super::losses;
 use crate::{
     model::{
         node::Counters,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Passage, Severity},
     },
     pipeline::facts::Facts,
+    shared::losses,
     shell,
 };
 

@@ -29,10 +29,6 @@ use std::collections::BTreeMap;
 use netdiag_common::hop::ACK;
 use netdiag_lang::{mark, t};
 
-use super::{
-    losses::{self, DropGroup},
-    need::Need,
-};
 use crate::{
     model::{
         gather::{Qdisc, TokenBucket, Want},
@@ -40,7 +36,9 @@ use crate::{
         total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
+    need::Need,
     pipeline::facts::{Facts, HopFlow, Loss},
+    shared::losses::{self, DropGroup},
     shell,
 };
 

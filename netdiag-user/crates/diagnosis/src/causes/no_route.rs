@@ -31,24 +31,23 @@
 mod everyday;
 mod inside;
 
-use crate::model::shell::CommandLine;
-
 use netdiag_lang::{mark, t};
 
-use super::{
-    daemon, local_pod_route,
-    losses::{self, DropGroup},
-    pod_gateway_silent::{self, Fault},
-    pod_networks, restoring,
-    unrouted::{chosen, is_a_services, is_own, is_translated, is_unrouted, own_range, packet},
-};
 use crate::{
     model::{
         node::RouteKind,
         policy::{Chosen, PolicyRule},
+        shell::CommandLine,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::Facts,
+    shared::{
+        daemon, local_pod_route,
+        losses::{self, DropGroup},
+        pod_gateway_silent::{self, Fault},
+        pod_networks, restoring,
+        unrouted::{chosen, is_a_services, is_own, is_translated, is_unrouted, own_range, packet},
+    },
     shell,
 };
 
@@ -252,11 +251,10 @@ fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>) -> Fix {
 
 #[cfg(test)]
 mod tests {
-    use super::super::daemon::FINDS_CALICO;
     use super::*;
-    use crate::model::node::MAIN;
     use crate::{
-        model::{observation::Observation, policy::Action},
+        model::{node::MAIN, observation::Observation, policy::Action},
+        shared::daemon::FINDS_CALICO,
         testing::{POD, UPLINK, died, overlay_node, policy, route, tcp, with_facts},
     };
 

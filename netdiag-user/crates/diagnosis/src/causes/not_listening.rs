@@ -25,10 +25,6 @@
 //!
 //! # Fix
 //! Start the program, or make its port and the Service's `targetPort` (or the probe's port) agree.
-use super::{
-    need::Need,
-    refusals::{self, Refusal},
-};
 use crate::{
     model::{
         interception::Redirect,
@@ -36,7 +32,9 @@ use crate::{
         shell::CommandLine,
         verdict::{Confidence, Finding, Fix, Subject},
     },
+    need::Need,
     pipeline::facts::Facts,
+    shared::refusals::{self, Refusal},
 };
 use netdiag_lang::{mark, t};
 

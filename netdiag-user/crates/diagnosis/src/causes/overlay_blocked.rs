@@ -38,7 +38,6 @@ use std::{
 
 use netdiag_lang::{mark, t};
 
-use super::{losses::PATTERN, overlay};
 use crate::{
     model::{
         flow,
@@ -49,6 +48,7 @@ use crate::{
         },
     },
     pipeline::facts::{Facts, HopFlow, OuterPair},
+    shared::{losses::PATTERN, overlay},
     shell,
 };
 

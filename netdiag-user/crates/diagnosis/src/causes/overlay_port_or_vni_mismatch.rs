@@ -27,7 +27,6 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_lang::{mark, t};
 
-use super::{losses::PATTERN, overlay, overlay_annotations};
 use crate::{
     model::{
         flow::{self, UDP},
@@ -37,6 +36,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
     },
     pipeline::facts::{Facts, HopFlow, Loss},
+    shared::{losses::PATTERN, overlay, overlay_annotations},
     shell,
 };
 

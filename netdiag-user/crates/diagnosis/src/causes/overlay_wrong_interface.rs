@@ -30,7 +30,6 @@ use std::net::IpAddr;
 
 use netdiag_lang::{mark, t};
 
-use super::{losses::PATTERN, overlay};
 use crate::{
     model::{
         limits,
@@ -40,6 +39,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
     },
     pipeline::facts::{Facts, HopFlow, OuterPair},
+    shared::{losses::PATTERN, overlay},
     shell,
 };
 

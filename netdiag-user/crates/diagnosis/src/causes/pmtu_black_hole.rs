@@ -34,7 +34,6 @@ use std::net::IpAddr;
 use netdiag_common::flow::FlowKey;
 use netdiag_lang::{mark, t};
 
-use super::{mtu, overlay, stall};
 use crate::{
     model::{
         flow,
@@ -46,6 +45,7 @@ use crate::{
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, HopFlow, Loss},
+    shared::{mtu, overlay, stall},
     shell,
 };
 

@@ -32,10 +32,6 @@ use std::{collections::HashSet, net::IpAddr};
 use netdiag_common::flow::FlowKey;
 use netdiag_lang::{mark, t};
 
-use super::{
-    mtu::{self, LargePod, Oversize},
-    mtu_findings::{self, Told},
-};
 use crate::{
     model::{
         address::Prefix,
@@ -46,6 +42,10 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin},
     },
     pipeline::facts::{Facts, HopFlow},
+    shared::{
+        mtu::{self, LargePod, Oversize},
+        mtu_findings::{self, Told},
+    },
     shell,
 };
 

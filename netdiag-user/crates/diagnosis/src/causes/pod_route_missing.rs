@@ -35,13 +35,6 @@ use std::{collections::BTreeMap, net::IpAddr};
 use netdiag_common::hop::ACK;
 use netdiag_lang::{mark, t};
 
-use super::{
-    daemon, local_pod_route,
-    losses::PATTERN,
-    need::{Need, Sufferer},
-    overlay,
-    pod_networks::{self, PodAddress},
-};
 use crate::{
     model::{
         address::is_link_local,
@@ -52,7 +45,14 @@ use crate::{
         total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
+    need::{Need, Sufferer},
     pipeline::facts::{Facts, HopFlow},
+    shared::{
+        daemon, local_pod_route,
+        losses::PATTERN,
+        overlay,
+        pod_networks::{self, PodAddress},
+    },
     shell,
 };
 

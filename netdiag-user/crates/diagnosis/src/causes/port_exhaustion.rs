@@ -29,7 +29,6 @@
 //! that is limited to a few ports (--to-ports) needs more of them, else SNAT more addresses.
 mod masquerade;
 
-use super::need::{Need, Sufferer};
 use crate::{
     model::{
         address::endpoint,
@@ -41,6 +40,7 @@ use crate::{
             Severity,
         },
     },
+    need::{Need, Sufferer},
     pipeline::facts::Facts,
     shell,
 };

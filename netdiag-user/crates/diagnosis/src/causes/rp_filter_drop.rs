@@ -23,7 +23,6 @@
 //! # Fix
 //! Make the route back use the interface that the packets come in by, or set rp_filter to 2 (loose) on
 //! that interface.
-use super::losses::{self, DropGroup};
 use crate::{
     model::{
         node::{Route, RouteKind},
@@ -31,6 +30,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, Loss},
+    shared::losses::{self, DropGroup},
     shell,
 };
 use netdiag_lang::{mark, t};

@@ -33,13 +33,6 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use netdiag_lang::{mark, t};
 
-use super::{
-    followed,
-    losses::{self, DropGroup, Standing},
-    need::Need,
-    overlay, services,
-    traffic_policy::{by_api, is_local_only, ready},
-};
 use crate::{
     model::{
         address::endpoint,
@@ -50,7 +43,14 @@ use crate::{
         total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
     },
+    need::Need,
     pipeline::facts::{Facts, Loss},
+    shared::{
+        followed,
+        losses::{self, DropGroup, Standing},
+        overlay, services,
+        traffic_policy::{by_api, is_local_only, ready},
+    },
     shell,
 };
 

@@ -28,20 +28,20 @@ use std::net::IpAddr;
 
 use netdiag_lang::{mark, t};
 
-use super::{
-    connection_groups::ConnectionGroup,
-    followed,
-    need::Need,
-    services::{self, errors},
-    traffic_policy,
-};
+use super::connection_groups::ConnectionGroup;
 use crate::{
     model::{
         address::from_wire,
         services::Service,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
+    need::Need,
     pipeline::facts::Facts,
+    shared::{
+        followed,
+        services::{self, errors},
+        traffic_policy,
+    },
     shell,
 };
 

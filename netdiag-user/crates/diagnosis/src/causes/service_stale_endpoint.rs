@@ -31,14 +31,7 @@ use std::{collections::HashSet, net::IpAddr};
 use netdiag_common::{dns::PORT, flow::FlowKey};
 use netdiag_lang::{mark, t};
 
-use super::{
-    connection_groups::{self, ConnectionGroup},
-    daemon::Daemon::KubeProxy,
-    losses::{self, DropGroup, PATTERN},
-    need::{Need, Sufferer},
-    services,
-    unrouted::{self, is_translated},
-};
+use super::connection_groups::{self, ConnectionGroup};
 use crate::{
     model::{
         address::{endpoint, from_wire},
@@ -49,7 +42,14 @@ use crate::{
             Subject,
         },
     },
+    need::{Need, Sufferer},
     pipeline::facts::{Facts, Loss},
+    shared::{
+        daemon::Daemon::KubeProxy,
+        losses::{self, DropGroup, PATTERN},
+        services,
+        unrouted::{self, is_translated},
+    },
     shell,
 };
 

@@ -26,17 +26,17 @@
 //!
 //! # Fix
 //! Let the proxy resolve and reach its control plane. Its ports then open by themselves.
-use super::{
-    need::{Need, Strength},
-    refusals::{self, Refusal},
-    sidecar::{self, Closed, Waits},
-};
 use crate::{
     model::{
         pod::label,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Subject, Suffers},
     },
+    need::{Need, Strength},
     pipeline::facts::Facts,
+    shared::{
+        refusals::{self, Refusal},
+        sidecar::{self, Closed, Waits},
+    },
     shell,
 };
 use netdiag_lang::{mark, t};

@@ -27,10 +27,6 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use netdiag_lang::{mark, t};
 
-use super::{
-    losses::{self, DropGroup},
-    need::Need,
-};
 use crate::{
     model::{
         flow,
@@ -38,7 +34,9 @@ use crate::{
         total::{Total, add},
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
+    need::Need,
     pipeline::facts::{Facts, Loss},
+    shared::losses::{self, DropGroup},
     shell,
 };
 

@@ -33,10 +33,6 @@ use std::collections::BTreeMap;
 
 use netdiag_lang::{mark, t};
 
-use super::{
-    losses::{self, DropGroup},
-    need::{Need, Sufferer},
-};
 use crate::{
     model::{
         gather::Want,
@@ -49,7 +45,9 @@ use crate::{
             Subject,
         },
     },
+    need::{Need, Sufferer},
     pipeline::facts::{Facts, Loss},
+    shared::losses::{self, DropGroup},
     shell,
 };
 

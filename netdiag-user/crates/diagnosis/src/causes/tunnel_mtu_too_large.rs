@@ -26,13 +26,13 @@
 //! # Fix
 //! Set the MTU of the tunnel and of the pods to the underlay's minus the overhead, in the daemon that
 //! creates the tunnel (Calico's or Cilium's WireGuard, kube-router, an ip tunnel of one's own).
-use super::{mtu::TooLarge, mtu_findings};
 use crate::{
     model::{
         node::LinkKind,
         verdict::{Finding, Fix},
     },
     pipeline::facts::Facts,
+    shared::{mtu::TooLarge, mtu_findings},
     shell,
 };
 use netdiag_lang::{mark, t};

@@ -28,13 +28,13 @@
 //! # Fix
 //! Set the tunnel's MTU to the underlay's MTU minus the overhead, and the pods' MTU to the same value.
 //! flanneld derives it from the NIC when it starts, or takes `Backend.MTU` from net-conf.json.
-use super::{mtu::TooLarge, mtu_findings};
 use crate::{
     model::{
         node::LinkKind,
         verdict::{Finding, Fix},
     },
     pipeline::facts::Facts,
+    shared::{mtu::TooLarge, mtu_findings},
     shell,
 };
 use netdiag_lang::{mark, t};

@@ -41,7 +41,6 @@ use netdiag_common::{
 };
 use netdiag_lang::{mark, t};
 
-use super::{overlay, overlay_annotations};
 use crate::{
     model::{
         flow,
@@ -52,6 +51,7 @@ use crate::{
         },
     },
     pipeline::facts::{Facts, HopFlow, OuterPair},
+    shared::{overlay, overlay_annotations},
     shell,
 };
 

@@ -13,7 +13,7 @@ use super::{
     incident::one_incident,
 };
 use crate::{
-    causes::multi_node::{self, Sides},
+    causes,
     model::{
         flow,
         path::{Fate, FateKind, Path},
@@ -23,6 +23,7 @@ use crate::{
             Severity, Verdict,
         },
     },
+    multi_node::Sides,
     pipeline::{
         facts::Facts,
         join::{Count, NotComparable, Side, Way, Window, compare, pods_elsewhere},
@@ -200,7 +201,7 @@ fn tell_each_other(
             back,
         };
         for finding in &mut verdicts[here].findings {
-            multi_node::complete(&sides, finding);
+            causes::complete(&sides, finding);
         }
     }
 }

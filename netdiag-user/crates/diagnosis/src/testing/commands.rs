@@ -10,7 +10,6 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    causes::unexplained,
     findings,
     model::{
         gather::Gathered,
@@ -21,6 +20,7 @@ use crate::{
     },
     pipeline::facts::{Facts, Known, Rows},
     testing::Found,
+    unexplained,
 };
 
 /// What is put behind a name.

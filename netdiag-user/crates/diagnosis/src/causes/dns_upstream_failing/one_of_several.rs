@@ -6,7 +6,6 @@ use netdiag_lang::t;
 
 use super::{ID, ZONES, zone};
 use crate::{
-    causes::dns::{self, PATTERN, Picture, Silence},
     model::{
         flow::UDP,
         total::Total,
@@ -15,6 +14,7 @@ use crate::{
         },
     },
     pipeline::facts::{Facts, Question},
+    shared::dns::{self, PATTERN, Picture, Silence},
     shell,
 };
 

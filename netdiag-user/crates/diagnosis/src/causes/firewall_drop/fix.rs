@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use netdiag_lang::t;
 
 use crate::{
-    causes::losses::DropGroup,
     model::{gather::Rule, shell::CommandLine, verdict::Fix},
+    shared::losses::DropGroup,
     shell,
 };
 

@@ -1,9 +1,9 @@
 //! Whether somebody is known to want a rule to keep packets out: then it is no fault. A rule says so by
 //! the sources that it names; one of an agent's by the agent, where that runs.
 use crate::{
-    causes::losses::Standing,
     model::gather::{Rule, Want},
     pipeline::facts::Facts,
+    shared::losses::Standing,
 };
 
 /// Whose chains begin so, and the processes that keep them. In the node's own namespace only root makes

@@ -2,7 +2,6 @@
 use netdiag_lang::t;
 
 use crate::{
-    causes::{daemon::Daemon, pod_networks},
     model::{
         address::Prefix,
         netfilter::Iptables,
@@ -11,6 +10,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Fix, Origin},
     },
     pipeline::facts::Facts,
+    shared::{daemon::Daemon, pod_networks},
     shell,
 };
 

@@ -4,11 +4,10 @@ use netdiag_common::{
 };
 
 use super::*;
-use crate::model::address::Prefix;
 use crate::{
     causes,
     model::{
-        address::to_wire,
+        address::{Prefix, to_wire},
         cluster::{self, Cluster},
         gather::Piece,
         netfilter::Iptables,

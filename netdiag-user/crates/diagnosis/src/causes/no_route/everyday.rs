@@ -2,9 +2,9 @@
 use std::net::IpAddr;
 
 use crate::{
-    causes::{losses::DropGroup, unrouted::chosen},
     model::node::LinkKind,
     pipeline::facts::Facts,
+    shared::{losses::DropGroup, unrouted::chosen},
 };
 
 /// Programs try IPv6 first wherever they have an address of it, in clusters that have no way out for it

@@ -4,13 +4,14 @@ use std::{collections::BTreeSet, net::IpAddr};
 use netdiag_common::flow::FlowKey;
 use netdiag_lang::t;
 
-use super::super::{multi_node::Sides, overlay::unanswered};
 use crate::{
     model::{
         flow,
         verdict::{Confidence, Finding, Fix, Severity},
     },
+    multi_node::Sides,
     pipeline::facts::HopFlow,
+    shared::overlay::unanswered,
     shell,
 };
 

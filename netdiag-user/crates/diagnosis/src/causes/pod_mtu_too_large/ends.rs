@@ -4,16 +4,16 @@ use netdiag_lang::t;
 
 use super::ID;
 use crate::{
-    causes::{
-        losses,
-        mtu::{self, LargePod},
-    },
     model::{
         node::{Link, PodSide},
         total::Total,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::{Facts, Loss},
+    shared::{
+        losses,
+        mtu::{self, LargePod},
+    },
     shell,
 };
 

@@ -3,13 +3,15 @@ use std::net::IpAddr;
 
 use netdiag_lang::t;
 
-use super::super::multi_node::Sides;
-use crate::model::{
-    flow,
-    pod::label,
-    verdict::{Confidence, EvidenceKind, Finding, Origin, PodRole, Severity},
+use crate::{
+    model::{
+        flow,
+        pod::label,
+        verdict::{Confidence, EvidenceKind, Finding, Origin, PodRole, Severity},
+    },
+    multi_node::Sides,
+    shell,
 };
-use crate::shell;
 
 pub fn complete(sides: &Sides<'_, '_>, finding: &mut Finding) {
     let there = |pod: &&IpAddr| sides.there.is_local_pod(**pod);

@@ -12,10 +12,6 @@ use netdiag_lang::t;
 
 use super::ID;
 use crate::{
-    causes::{
-        conntrack::{self, AT_ONCE_NS},
-        losses::{self, DropGroup, PATTERN},
-    },
     model::{
         address::endpoint,
         flow::{self, TCP, ends},
@@ -26,6 +22,10 @@ use crate::{
     pipeline::{
         connection_groups::{ConnectionGroup, unanswered},
         facts::{Facts, Loss},
+    },
+    shared::{
+        conntrack::{self, AT_ONCE_NS},
+        losses::{self, DropGroup, PATTERN},
     },
     shell,
 };

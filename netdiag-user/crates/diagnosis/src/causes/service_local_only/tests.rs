@@ -1,11 +1,10 @@
 use netdiag_common::loss::{DropKey, Dropped};
 
 use super::*;
-use crate::model::cluster::{self, Topic};
 use crate::{
     causes,
     model::{
-        cluster::{Backend, Cluster, Port, Slice, State},
+        cluster::{self, Backend, Cluster, Port, Slice, State, Topic},
         gather::Piece,
         observation::Observation,
         services::Services,

@@ -6,15 +6,15 @@ use netdiag_common::hop::{
 mod outages;
 mod paths;
 
-use super::daemon::FINDS_CALICO;
-use crate::findings as evaluate;
 use crate::{
+    findings as evaluate,
     model::{
         address::to_wire,
         node::{LinkAddress, LinkKind, Node},
         observation::Observation,
         verdict::{Confidence, Finding, Severity},
     },
+    shared::daemon::FINDS_CALICO,
     testing::{
         IP_RPFILTER, NETFILTER_DROP, OVERLAY, UPLINK, at, died, from_pod, ip, link, lost,
         overlay_node, route, tcp, with_facts,

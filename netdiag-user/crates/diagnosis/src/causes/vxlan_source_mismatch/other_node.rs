@@ -3,12 +3,15 @@ use std::net::IpAddr;
 
 use netdiag_lang::t;
 
-use super::{super::multi_node::Sides, Mismatch, Side, mismatches};
-use crate::model::{
-    total::Total,
-    verdict::{EvidenceKind, Finding, Origin},
+use super::{Mismatch, Side, mismatches};
+use crate::{
+    model::{
+        total::Total,
+        verdict::{EvidenceKind, Finding, Origin},
+    },
+    multi_node::Sides,
+    shell,
 };
-use crate::shell;
 
 pub fn complete(sides: &Sides<'_, '_>, finding: &mut Finding) {
     let told = |m: &Mismatch| finding.about == [m.destination, m.expected];

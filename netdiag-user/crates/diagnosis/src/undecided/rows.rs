@@ -8,12 +8,13 @@ use netdiag_lang::t;
 
 use super::{Open, covers};
 use crate::{
-    causes::need::{Asked, Query, Strength, Sufferer},
+    causes,
     model::{
         address::endpoint,
         flow,
         verdict::{CannotTell, Finding, FlowRef, PodRef, PodRole},
     },
+    need::{Asked, Query, Sufferer},
     pipeline::facts::Facts,
 };
 
@@ -67,7 +68,7 @@ pub fn of(
 /// Notes what is not explained without this answer.
 fn hang(open: &Open, findings: &[Finding], held: &[Finding], hanging: &mut Hanging) {
     // What names an effect has found it, whatever is behind it.
-    let settles = |f: &&Finding| match Strength::of(f) {
+    let settles = |f: &&Finding| match causes::strength(f) {
         None => f.cause == open.cause,
         Some(strength) => strength >= open.at_best,
     };

@@ -14,6 +14,7 @@ use netdiag_lang::t;
 
 use super::need::{Asked, Need, Strength, Sufferer};
 use crate::{
+    causes,
     model::{
         gather::{Answer, Want},
         verdict::{CannotTell, Finding, Scope},
@@ -142,7 +143,7 @@ pub fn settle(
 /// Those all of whose traffic a stronger hypothesis may explain.
 fn hold_back(open: &[Open], findings: &mut Vec<Finding>) -> Vec<Finding> {
     let beaten = |finding: &mut Finding| {
-        let Some(strength) = Strength::of(finding) else {
+        let Some(strength) = causes::strength(finding) else {
             return false;
         };
         let mut undecided = Scope::default();

@@ -6,7 +6,6 @@
 //! net/ipv4/arp.c): `proxy_arp` on the pod's link, forwarding, and a route to the gateway's address
 //! that leads elsewhere, a default route mostly. A bridge that is down, or whose address was taken
 //! away, answers nobody.
-use crate::model::shell::CommandLine;
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_lang::t;
@@ -22,6 +21,7 @@ use crate::{
         node::{Link, PodSide},
         pod::label,
         policy::{Chosen, Packet},
+        shell::CommandLine,
         total::Total,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },

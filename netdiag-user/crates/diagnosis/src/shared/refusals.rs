@@ -1,6 +1,5 @@
 //! What the causes about refused connections share: ports of this node's pods that refuse the
 //! same client again and again.
-use crate::model::shell::CommandLine;
 use std::collections::HashMap;
 
 use netdiag_common::{
@@ -9,12 +8,7 @@ use netdiag_common::{
 };
 use netdiag_lang::t;
 
-use super::connection_groups::{self, Answerer, Connection, ConnectionGroup};
-use super::{
-    losses::dropped_like,
-    need::{Need, Sufferer},
-    sidecar,
-};
+use super::{losses::dropped_like, sidecar};
 use crate::{
     model::{
         address::endpoint,
@@ -24,9 +18,12 @@ use crate::{
         node::Link,
         pod::label,
         roles::Role,
+        shell::CommandLine,
         total::Total,
         verdict::{Evidence, EvidenceKind, Finding, Origin, PodRef, PodRole, Severity},
     },
+    need::{Need, Sufferer},
+    pipeline::connection_groups::{self, Answerer, Connection, ConnectionGroup},
     pipeline::facts::{Facts, Loss},
     shell,
 };

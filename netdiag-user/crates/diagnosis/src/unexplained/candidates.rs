@@ -4,11 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr, rc::Rc};
 use netdiag_common::{dns::PORT as DNS, flow::FlowKey, hop::ACK};
 use netdiag_lang::t;
 
-use super::{
-    super::{published, stall},
-    datagrams, drops, owed,
-    strays::Strays,
-};
+use super::{datagrams, drops, owed, strays::Strays};
 use crate::{
     model::{
         address::endpoint,
@@ -23,6 +19,7 @@ use crate::{
         journey::Journey,
         legs::Legs,
     },
+    shared::{published, stall},
 };
 
 /// Questions without an answer: a SYN and its first repetition may both be lost by chance.

@@ -19,7 +19,6 @@ use std::{
 use netdiag_common::{flow::FlowKey, loss::RetransmitKey};
 use netdiag_lang::t;
 
-use super::need::Sufferer;
 use crate::{
     model::{
         address::endpoint,
@@ -29,6 +28,7 @@ use crate::{
         total::Total,
         verdict::{FlowRef, PodRef, PodRole},
     },
+    need::Sufferer,
     pipeline::{
         facts::{Facts, Loss},
         success::{SYN, Service},

@@ -2,13 +2,13 @@
 //! comes in by one of them is not forwarded to another, without a reason and without an error.
 use netdiag_lang::t;
 
-use crate::model::shell::CommandLine;
 use std::net::IpAddr;
 
 use crate::{
     model::{
         node::Link,
         roles::Role,
+        shell::CommandLine,
         verdict::{Evidence, EvidenceKind, Origin},
     },
     pipeline::facts::Facts,

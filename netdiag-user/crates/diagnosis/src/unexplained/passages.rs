@@ -3,13 +3,13 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use super::candidates::Candidate;
 use crate::{
-    causes::overlay,
     model::{
         flow::{UDP, ends},
         node::{Link, LinkKind},
         verdict::Passage,
     },
     pipeline::facts::Facts,
+    shared::overlay,
 };
 
 pub fn of(facts: &Facts<'_>, candidate: &Candidate) -> BTreeSet<Passage> {

@@ -4,16 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use netdiag_common::{flow::FlowKey, hop::IcmpErrorKey};
 use netdiag_lang::t;
 
-use super::{
-    super::{
-        losses::{self, DropGroup},
-        wrong_neighbour_entry,
-    },
-    candidates::{Candidate, SPAN_NS, circles, last},
-};
+use super::candidates::{Candidate, SPAN_NS, circles, last};
 use crate::{
     model::{address::from_wire, icmp},
     pipeline::facts::{Facts, Loss},
+    shared::{
+        losses::{self, DropGroup},
+        wrong_neighbour_entry,
+    },
     shell,
 };
 

@@ -28,18 +28,15 @@ pub struct Sides<'a, 'f> {
 /// What a cause adds to its finding by what the other side says.
 pub type Complete = fn(&Sides<'_, '_>, &mut Finding);
 
-/// Adds what the other node says of a finding.
-pub fn complete(sides: &Sides<'_, '_>, finding: &mut Finding) {
-    let theirs = |a: &IpAddr| sides.there.node.owns(*a) && !sides.here.node.owns(*a);
-    if finding.about.iter().any(theirs) {
-        sides.has_part(finding);
-    }
-    if let Some(complete) = super::find(&finding.cause).and_then(|cause| cause.complete) {
-        complete(sides, finding);
-    }
-}
-
 impl Sides<'_, '_> {
+    /// The other node has a part in what is about its addresses.
+    pub fn has_its_part(&self, finding: &mut Finding) {
+        let theirs = |a: &IpAddr| self.there.node.owns(*a) && !self.here.node.owns(*a);
+        if finding.about.iter().any(theirs) {
+            self.has_part(finding);
+        }
+    }
+
     /// The other node has a part in it.
     pub fn has_part(&self, finding: &mut Finding) {
         let name = self.there_name;

@@ -5,13 +5,13 @@ use netdiag_lang::t;
 
 use super::candidates::Candidate;
 use crate::{
-    causes::stall,
     model::{
         address::from_wire,
         flow::{TCP, ends},
         icmp,
     },
     pipeline::facts::{Facts, HopFlow},
+    shared::stall,
     shell,
 };
 

@@ -6,13 +6,13 @@ use netdiag_lang::t;
 
 use super::candidates::SPAN_NS;
 use crate::{
-    causes::dns::{self, PATTERN, Picture},
     model::{
         address::endpoint,
         total::Total,
         verdict::{Finding, Unexplained},
     },
     pipeline::facts::{Facts, Question},
+    shared::dns::{self, PATTERN, Picture},
 };
 
 /// The servers that know no name of the cluster, and that no finding is about.

@@ -10,10 +10,7 @@ use std::{
 use netdiag_common::{dns::PORT, flow::FlowKey};
 use netdiag_lang::t;
 
-use super::{
-    need::{Need, Sufferer},
-    overlay,
-};
+use super::overlay;
 use crate::{
     model::{
         flow::{UDP, ends},
@@ -21,6 +18,7 @@ use crate::{
         total::add,
         verdict::{Evidence, EvidenceKind, Origin, Suffers},
     },
+    need::{Need, Sufferer},
     pipeline::{
         facts::{Facts, Loss, Question},
         picture::is_own_link,

@@ -1,7 +1,5 @@
 //! What the causes about refused connections share about sidecars: whether a refused port is one
 //! that a proxy in the pod has, or is led to, and what that proxy waits for.
-use crate::model::shell::CommandLine;
-use crate::shell;
 use netdiag_common::dns::PORT;
 use netdiag_lang::{mark, t};
 
@@ -15,12 +13,14 @@ use crate::{
         flow,
         gather::{Reach, Want, reach},
         interception::{Interception, Redirect},
+        shell::CommandLine,
         total::Total,
     },
     pipeline::{
         connection_groups::{self, ConnectionGroup},
         facts::{Facts, Question},
     },
+    shell,
 };
 
 /// What proxies ask their configuration of: the first parts of its name.

@@ -3,11 +3,24 @@ use std::{mem::discriminant, net::IpAddr};
 
 use netdiag_lang::say;
 
-use super::{Role, connection_groups::ConnectionGroup};
-use crate::model::{
-    gather::Want,
-    verdict::{Confidence, Finding, Subject},
+use crate::{
+    model::{
+        gather::Want,
+        verdict::{Confidence, Finding, Subject},
+    },
+    pipeline::connection_groups::ConnectionGroup,
 };
+
+/// What a finding of a cause is worth beside another about the same packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It says why.
+    Why,
+    /// It says why where it names a culprit; else it has the kernel's reason alone.
+    Culprit,
+    /// It names what is suffered, and takes nothing from whatever is behind it.
+    Effect,
+}
 
 /// How close to the culprit an explanation comes, not how loud the kernel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,9 +36,8 @@ pub enum Strength {
 }
 
 impl Strength {
-    /// How strong a finding is; nothing for what names an effect.
-    pub fn of(finding: &Finding) -> Option<Self> {
-        let role = super::find(&finding.cause).map(|cause| cause.role);
+    /// How strong a finding of a cause with that role is; nothing for what names an effect.
+    pub fn of(finding: &Finding, role: Option<Role>) -> Option<Self> {
         match (role, finding.confidence) {
             (Some(Role::Effect), _) => None,
             _ if finding.subject.as_ref().is_some_and(is_a_culprit) => Some(Self::Acted),

@@ -36,7 +36,6 @@ use self::{
     next_hops::Ways,
     owed::Owed,
 };
-use super::{isolation, overlay, published};
 use crate::{
     model::{
         address::endpoint,
@@ -47,6 +46,7 @@ use crate::{
         verdict::{Finding, PodRole, Severity, Unexplained},
     },
     pipeline::facts::{Facts, HopFlow},
+    shared::{isolation, overlay, published},
     shell,
 };
 

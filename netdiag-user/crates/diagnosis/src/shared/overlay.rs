@@ -1,6 +1,5 @@
 //! What the overlay and path causes share: which peer a flow is tunnelled to, and what this node
 //! asked for in vain.
-use crate::model::shell::CommandLine;
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::{dns::PORT, flow::FlowKey, hop::PLAIN};
@@ -11,6 +10,7 @@ use crate::{
         flow::{self, TCP},
         limits,
         roles::Role,
+        shell::CommandLine,
         verdict::{Finding, PodRef},
     },
     pipeline::facts::{Facts, HopFlow},

@@ -4,7 +4,6 @@
 //! but for packets whose own destination, or the router they were meant for, drops them so. A tunnel
 //! device carries what a peer addresses to it: what it drops so for this node's own pods, the peer's
 //! entry of the device's address sent astray.
-use crate::model::shell::CommandLine;
 use std::net::IpAddr;
 
 use netdiag_lang::t;
@@ -19,6 +18,7 @@ use crate::{
         flow,
         node::{Link, LinkKind, Neighbour, PodSide},
         roles::Role,
+        shell::CommandLine,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, Loss},

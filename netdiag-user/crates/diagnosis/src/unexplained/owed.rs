@@ -9,10 +9,7 @@ use std::{
 
 use netdiag_lang::t;
 
-use super::{
-    super::{losses, overlay, pod_networks, services},
-    Candidate,
-};
+use super::Candidate;
 use crate::{
     model::{
         cluster::Topic,
@@ -24,6 +21,7 @@ use crate::{
         verdict::PodRole,
     },
     pipeline::facts::{Facts, HopFlow},
+    shared::{losses, overlay, pod_networks, services},
 };
 
 /// A reading, and when whom heard from whom in it last: looked through once for all candidates.

@@ -1,17 +1,11 @@
 //! What the Service causes share: connections of this node's pods to Services that get no
 //! answer, and what the node's rules say of them.
-use crate::model::shell::CommandLine;
 use std::{collections::BTreeMap, net::IpAddr};
 
 use netdiag_common::flow::FlowKey;
 use netdiag_lang::{mark, t};
 
-use super::{
-    connection_groups::{self, Connection, ConnectionGroup},
-    losses::PATTERN,
-    need::{Need, Sufferer},
-    refusals::SPAN,
-};
+use super::{losses::PATTERN, refusals::SPAN};
 use crate::{
     model::{
         address::{endpoint, from_wire, is_private},
@@ -19,10 +13,13 @@ use crate::{
         gather::Want,
         pod::label,
         services::{Service, Services, Word},
+        shell::CommandLine,
         text::counted,
         total::add,
         verdict::{Evidence, EvidenceKind, Finding, Origin, PodRole},
     },
+    need::{Need, Sufferer},
+    pipeline::connection_groups::{self, Connection, ConnectionGroup},
     pipeline::facts::Facts,
     shell,
 };

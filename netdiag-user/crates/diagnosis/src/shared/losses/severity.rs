@@ -5,9 +5,9 @@ use netdiag_common::flow::FlowKey;
 
 use super::DropGroup;
 use crate::{
-    causes::published,
     model::{address::is_link_local, node::Neighbour, verdict::Severity},
     pipeline::facts::Facts,
+    shared::published,
 };
 
 /// Whose trouble it is that packets of a pattern die.
@@ -128,8 +128,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        causes::losses::shares,
         model::observation::Observation,
+        shared::losses::shares,
         testing::{OVERLAY, UPLINK, at, died, ip, overlay_node, tcp, with_facts},
     };
 
