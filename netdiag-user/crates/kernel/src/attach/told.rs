@@ -38,7 +38,7 @@ pub fn bypassed(hooks: &Hooks) -> Vec<NotChecked> {
         ),
     ];
     let row = |(past, why): (usize, &'static str)| {
-        let what = english!("packets of {past} links");
+        let what = english!("packets of {} links", past);
         (past > 0).then(|| NotChecked::new(what, why))
     };
     ways.into_iter().filter_map(row).collect()
