@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use crate::{
     bench,
     build::{self, Profile},
-    by_hand, check, dist, r#gen, lab_commands, pairs, programs, record, run, setup, test, vm,
+    by_hand, check, dist, r#gen, lab_commands, oracle, pairs, programs, record, run, setup, test,
+    vm,
 };
 
 #[derive(Parser)]
@@ -95,6 +96,12 @@ enum Task {
         setup: Setup,
         #[command(flatten)]
         options: pairs::Options,
+    },
+    /// Build networks by chance, compute the way of packets through them, and hold it against what this
+    /// kernel does with them; ends with 1 when they differ
+    Oracle {
+        #[command(flatten)]
+        options: oracle::Options,
     },
     /// Measure what netdiag costs here, beside nothing and empty programs
     Bench {
@@ -191,6 +198,7 @@ pub fn main() -> Result<ExitCode> {
         Task::LabByHand { setup, options } => by_hand::command(setup.via, &options),
         Task::LabCommands { setup, options } => lab_commands::command(setup.via, &options),
         Task::LabPairs { setup, options } => pairs::command(setup.via, &options),
+        Task::Oracle { options } => oracle::command(&options),
         Task::Programs { setup, options } => programs::command(setup.via, &options),
         Task::Bench { setup, options } => bench::command(setup.via, &options),
         Task::Dist { setup, options } => dist::command(setup.via, &options),

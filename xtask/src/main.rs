@@ -9,6 +9,7 @@ mod r#gen;
 mod jobs;
 mod lab_commands;
 mod markdown;
+mod oracle;
 mod pairs;
 mod paths;
 mod pictures;

@@ -24,6 +24,7 @@ const CRATES: &Table = &[
     ("kernel", &["host", "model", "pods", "sys"]),
     // From facts to a diagnosis.
     ("pipeline", &["model"]),
+    ("forwarding", &["model"]),
     ("diagnosis", &["model", "pipeline"]),
     // Where it goes.
     ("recording", &["model", "pipeline", "sys"]),
@@ -41,6 +42,8 @@ const CRATES: &Table = &[
     ("lab", &["cri", "kernel", "model", "sys"]),
     ("manifests", &["diagnosis", "sys"]),
     ("top", &["diagnosis", "model", "pipeline"]),
+    // What holds them against the kernel; nothing that is delivered knows it.
+    ("oracle", &["forwarding", "host", "model", "sys"]),
 ];
 
 /// Parts within a crate, from the workspace's folder, and which of its other modules each may import.

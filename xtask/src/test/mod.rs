@@ -11,7 +11,7 @@ use anyhow::Result;
 use crate::{
     bench,
     build::{self, Profile},
-    by_hand, check, pairs, programs,
+    by_hand, check, oracle, pairs, programs,
     setup::{self, Way, apt, pypi::ROTEL},
     sh::{is_root, say, which},
     vm,
@@ -29,6 +29,8 @@ pub fn command(via: Option<Way>, full: bool) -> Result<ExitCode> {
     check::all(&mut tally);
     tally.part("tests by cargo");
     unit::all(&mut tally);
+    tally.part("oracle");
+    oracle(&mut tally);
     match scenarios::list(&netdiag) {
         Ok(names) => {
             tally.part("the lab");
@@ -119,6 +121,18 @@ const DAEMONS: [&str; 5] = [
 ];
 /// kubectl, which is not everywhere a package of that name.
 const KUBECTL: [&str; 1] = ["kubernetes-client"];
+
+/// Networks by chance, in which packets must go where they are computed to go.
+fn oracle(tally: &mut Tally) {
+    let name = "oracle";
+    if !is_root() {
+        return tally.skip(name, "needs root");
+    }
+    match oracle::sample() {
+        Ok(()) => tally.pass(name),
+        Err(error) => tally.fail(name, &format!("{error:#}")),
+    }
+}
 
 /// Returns the scenarios that only the VM can have.
 fn lab(names: &[String], full: bool, tally: &mut Tally) -> Vec<String> {

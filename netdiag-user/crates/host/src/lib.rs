@@ -6,7 +6,7 @@ pub mod counters;
 pub mod gather;
 pub mod link_times;
 pub mod links;
-mod listing;
+pub mod listing;
 pub mod namespaces;
 pub mod neighbours;
 mod nsids;
@@ -17,6 +17,7 @@ pub mod routes;
 pub mod rules;
 mod short;
 pub mod snapshot;
+pub mod stack;
 pub mod sysctl;
 
 #[cfg(feature = "cri")]

@@ -41,3 +41,4 @@ pub mod text;
 pub mod total;
 pub mod verdict;
 pub mod words;
+pub mod world;

@@ -30,6 +30,8 @@ pub fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()
 pub enum Fragments {
     /// Never set DF.
     Allowed = 0,
+    /// Always set DF; what is larger than the path's MTU is refused at once.
+    Refused = 2,
     /// Always set DF, and do not ask what was learnt about the path.
     Never = 3,
 }

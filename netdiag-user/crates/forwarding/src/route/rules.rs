@@ -1,0 +1,227 @@
+//! The rules, one after the other (net/core/fib_rules.c, net/ipv4/fib_rules.c): one that takes the
+//! packet and whose table has a way decides; one that refuses decides too.
+use std::net::IpAddr;
+
+use netdiag_model::world::{
+    route::{Hop, Kind, Nexthop, Route},
+    rule::{Action, Rule},
+};
+
+use super::table::SHARED;
+use crate::{
+    prepared::{Space, index_of},
+    way::{How, Subject, Unknown},
+};
+
+/// Index of loopback in every namespace: where a namespace's own packets are said to come from.
+pub const LOOPBACK: u32 = 1;
+/// RT_TABLE_DEFAULT
+const DEFAULT: u32 = 253;
+
+/// What is asked for a way (`struct flowi4`).
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    pub destination: IpAddr,
+    pub source: IpAddr,
+    pub tos: u8,
+    pub mark: u32,
+    pub iif: u32,
+    /// 0 for any.
+    pub oif: u32,
+    pub uid: u32,
+    /// 0 where nobody looked.
+    pub protocol: u8,
+    pub sport: u16,
+    pub dport: u16,
+    /// Ways by devices without a signal are as good as others.
+    pub ignore_linkstate: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub enum Looked<'w> {
+    Found(Found<'w>),
+    /// A route or a rule says no.
+    Refused(How, Subject<'w>),
+    None,
+}
+
+#[derive(Clone, Debug)]
+pub struct Found<'w> {
+    pub route: &'w Route,
+    /// Those that it can take, never none.
+    pub hops: Vec<&'w Hop>,
+}
+
+impl<'w> Space<'w> {
+    /// The way for a packet.
+    pub fn lookup(&self, key: &Key) -> Result<Looked<'w>, Unknown> {
+        let rules = self.rules(key.destination.is_ipv6())?;
+        if !key.destination.is_ipv6() && self.settings()?.one_trie {
+            return self.without_rules(key);
+        }
+        let mut at = 0;
+        while let Some(rule) = rules.get(at) {
+            at += 1;
+            if !self.takes(rule, key)? {
+                continue;
+            }
+            match rule.action {
+                Action::Nop => {}
+                // Forward alone; to a priority that no rule has, it does nothing.
+                Action::Goto(to) => {
+                    if let Some(target) = rules.iter().position(|rule| rule.priority == to) {
+                        at = target;
+                    }
+                }
+                Action::Blackhole => return refused(How::Blackhole, rule),
+                Action::Unreachable => return refused(How::UnreachableByRule, rule),
+                Action::Prohibit => return refused(How::Prohibited, rule),
+                Action::L3mdev => return Err(Unknown::NotModelled("VRF".into())),
+                Action::Table(table) => match self.in_tables(&[table], key)? {
+                    Looked::Found(found) if self.suppresses(rule, &found)? => {}
+                    Looked::None => {}
+                    decided => return Ok(decided),
+                },
+            }
+        }
+        Ok(Looked::None)
+    }
+
+    fn rules(&self, ipv6: bool) -> Result<Vec<&'w Rule>, Unknown> {
+        let rules = self.stack.rules.whole();
+        let rules = rules.map_err(|why| Unknown::NotRead("policy rules", why.clone()))?;
+        Ok(rules.iter().filter(|rule| rule.ipv6 == ipv6).collect())
+    }
+
+    /// Until somebody makes a rule, `local` and `main` share one trie, and the longest prefix of both
+    /// wins (`fib_lookup`, include/net/ip_fib.h); what `main` refuses, `default` may still know.
+    fn without_rules(&self, key: &Key) -> Result<Looked<'w>, Unknown> {
+        match self.in_tables(&SHARED, key)? {
+            found @ Looked::Found(_) => Ok(found),
+            refused if !self.fib.has(false, DEFAULT) => Ok(refused),
+            _ => self.in_tables(&[DEFAULT], key),
+        }
+    }
+
+    fn takes(&self, rule: &Rule, key: &Key) -> Result<bool, Unknown> {
+        if let Some(attribute) = rule.unknown {
+            let name = format!("rule {} with attribute {attribute}", rule.priority);
+            return Err(Unknown::NotModelled(name));
+        }
+        let device = |name: &Option<String>, index: u32| {
+            name.as_deref()
+                .is_none_or(|name| index_of(self.stack, name) == Some(index))
+        };
+        let inside = |prefix: Option<netdiag_model::address::Prefix>, address: IpAddr| {
+            prefix.is_none_or(|prefix| prefix.contains(address))
+        };
+        let all = device(&rule.iif, key.iif)
+            && device(&rule.oif, key.oif)
+            && rule.mark.is_none_or(|mark| mark.takes(key.mark))
+            // What came out of no tunnel has the key 0.
+            && rule.tunnel_id.is_none_or(|id| id == 0)
+            && rule.uids.is_none_or(|uids| uids.has(&key.uid))
+            && inside(rule.from, key.source)
+            && inside(rule.to, key.destination)
+            && (rule.tos == 0 || rule.tos == key.tos)
+            && rule.protocol.is_none_or(|protocol| protocol == key.protocol)
+            && rule.sports.is_none_or(|ports| ports.has(&key.sport))
+            && rule.dports.is_none_or(|ports| ports.has(&key.dport));
+        Ok(all != rule.invert)
+    }
+
+    /// Whether any rule makes the kernel look for ports in packets that come in
+    /// (`fib_rule_requires_fldissect`).
+    pub fn looks_for_ports(&self, ipv6: bool) -> Result<bool, Unknown> {
+        let asks = |rule: &&Rule| {
+            let ports = rule.protocol.is_some() || rule.sports.is_some() || rule.dports.is_some();
+            ports && rule.iif.as_deref() != Some("lo")
+        };
+        Ok(self.rules(ipv6)?.iter().any(asks))
+    }
+
+    fn suppresses(&self, rule: &Rule, found: &Found<'w>) -> Result<bool, Unknown> {
+        let short = rule.suppress_prefix_length;
+        if short.is_some_and(|length| found.route.to.length <= length) {
+            return Ok(true);
+        }
+        let Some(group) = rule.suppress_group else {
+            return Ok(false);
+        };
+        let Some(first) = found.route.hops.first() else {
+            return Ok(false);
+        };
+        Ok(self.device(first.device)?.group == group)
+    }
+
+    /// The first route of these tables that the packet can take, or that refuses it.
+    fn in_tables(&self, tables: &[u32], key: &Key) -> Result<Looked<'w>, Unknown> {
+        let routes = self.stack.routes.whole();
+        routes.map_err(|why| Unknown::NotRead("routes", why.clone()))?;
+        for route in self.fib.to(tables, key.destination) {
+            if route.tos != 0 && route.tos != key.tos {
+                continue;
+            }
+            match route.kind {
+                Kind::Throw => return Ok(Looked::None),
+                Kind::Blackhole => return refused_by(How::Blackhole, route),
+                Kind::Unreachable => return refused_by(How::Unreachable, route),
+                Kind::Prohibit => return refused_by(How::Prohibited, route),
+                _ => {}
+            }
+            let hops = self.usable(route, key)?;
+            if !hops.is_empty() {
+                return Ok(Looked::Found(Found { route, hops }));
+            }
+        }
+        Ok(Looked::None)
+    }
+
+    /// Next hops that are alive and lead by the device that is asked for (`fib_lookup_good_nhc`).
+    fn usable(&self, route: &'w Route, key: &Key) -> Result<Vec<&'w Hop>, Unknown> {
+        let mut usable = Vec::new();
+        for hop in self.hops(route)? {
+            let device = self.device(hop.device)?;
+            let ignored = match route.to.address {
+                IpAddr::V4(_) => self
+                    .conf4(device)?
+                    .is_some_and(|conf| conf.ignore_routes_with_linkdown()),
+                IpAddr::V6(_) => self
+                    .conf6(device)?
+                    .is_some_and(|conf| conf.ignore_routes_with_linkdown()),
+            };
+            let without_signal = hop.linkdown && ignored && !key.ignore_linkstate;
+            let other = key.oif != 0 && key.oif != hop.device;
+            if !hop.dead && !without_signal && !other {
+                usable.push(hop);
+            }
+        }
+        Ok(usable)
+    }
+
+    /// A route's own, or its object's.
+    fn hops(&self, route: &'w Route) -> Result<Vec<&'w Hop>, Unknown> {
+        let Some(id) = route.nexthop.filter(|_| route.hops.is_empty()) else {
+            return Ok(route.hops.iter().collect());
+        };
+        let objects = self.stack.nexthops.whole();
+        let objects = objects.map_err(|why| Unknown::NotRead("nexthops", why.clone()))?;
+        let one = |id: u32| match objects.get(&id) {
+            Some(Nexthop::Hop(hop)) => Some(hop),
+            _ => None,
+        };
+        Ok(match objects.get(&id) {
+            Some(Nexthop::Group(ids)) => ids.iter().filter_map(|(id, _)| one(*id)).collect(),
+            _ => one(id).into_iter().collect(),
+        })
+    }
+}
+
+fn refused<'w>(how: How, rule: &'w Rule) -> Result<Looked<'w>, Unknown> {
+    Ok(Looked::Refused(how, Subject::Rule(rule)))
+}
+
+fn refused_by<'w>(how: How, route: &'w Route) -> Result<Looked<'w>, Unknown> {
+    Ok(Looked::Refused(how, Subject::Route(route)))
+}

@@ -1,0 +1,354 @@
+//! IPv4's routing decisions (net/ipv4/route.c): for what comes in, and for what is sent.
+use std::net::{IpAddr, Ipv4Addr};
+
+use netdiag_model::{
+    node::LOCAL,
+    world::{
+        address::{Address, Flags, Scope},
+        device::Device,
+        route::{Hop, Kind, Route},
+    },
+};
+
+use super::{
+    rules::{Found, Key, LOOPBACK, Looked},
+    table::SHARED,
+};
+use crate::{
+    packet::{Packet, Sender},
+    prepared::Space,
+    way::{How, Station, Subject, Unknown},
+};
+
+/// Where a packet is to go on.
+#[derive(Clone, Debug)]
+pub enum Decision<'w> {
+    /// To this namespace itself.
+    Local(Option<&'w Route>),
+    /// By one of these next hops; the route is none where the device alone was asked for.
+    Onward {
+        route: Option<&'w Route>,
+        hops: Vec<Way<'w>>,
+    },
+    No(No<'w>),
+}
+
+/// Where it goes no further, and by what.
+#[derive(Clone, Copy, Debug)]
+pub struct No<'w> {
+    pub station: Station,
+    pub how: How,
+    pub by: Option<Subject<'w>>,
+}
+
+/// Out of a device, to a gateway or to the destination itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'w> {
+    pub device: &'w Device,
+    pub gateway: Option<IpAddr>,
+    pub hop: Option<&'w Hop>,
+    /// What a sender's packets carry that did not choose a source: each next hop has its own.
+    pub source: Option<IpAddr>,
+}
+
+fn no<'w>(station: Station, how: How, by: Option<Subject<'w>>) -> Decision<'w> {
+    Decision::No(No { station, how, by })
+}
+
+impl<'w> Space<'w> {
+    /// What comes in at a device (`ip_route_input_slow`).
+    pub fn route_in(&self, packet: &Packet, device: &'w Device) -> Result<Decision<'w>, Unknown> {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (packet.source, packet.destination)
+        else {
+            return Err(Unknown::NotModelled("IPv6".into()));
+        };
+        let Some(conf) = self.conf4(device)? else {
+            return Ok(no(Station::Route, How::NoIp, Some(Subject::Device(device))));
+        };
+        if let Some(how) = martian(source, destination, conf.route_localnet()) {
+            return Ok(no(Station::ReversePath, how, None));
+        }
+        if destination.is_broadcast() {
+            return self.taken(packet, device, None);
+        }
+        let found = match self.lookup(&key_in(packet, device))? {
+            Looked::Found(found) => found,
+            Looked::Refused(how, by) => return Ok(no(Station::Route, how, Some(by))),
+            Looked::None => return Ok(no(Station::Route, How::NoRoute, None)),
+        };
+        match found.route.kind {
+            Kind::Local => self.taken(packet, device, Some(found.route)),
+            Kind::Broadcast if !conf.bc_forwarding() => {
+                self.taken(packet, device, Some(found.route))
+            }
+            _ if !conf.forwarding() => Ok(no(
+                Station::Forward,
+                How::NotForwarding,
+                Some(Subject::Setting(
+                    "ipv4.conf.DEVICE.forwarding",
+                    Some(device),
+                )),
+            )),
+            Kind::Unicast | Kind::Broadcast => self.forwarded(packet, device, &found),
+            _ => Ok(no(
+                Station::Route,
+                How::MartianDestination,
+                Some(Subject::Route(found.route)),
+            )),
+        }
+    }
+
+    /// For this namespace itself, if its source may have come in there.
+    fn taken(
+        &self,
+        packet: &Packet,
+        device: &'w Device,
+        route: Option<&'w Route>,
+    ) -> Result<Decision<'w>, Unknown> {
+        let mut asked = *packet;
+        if route.is_none_or(|route| route.kind == Kind::Broadcast) {
+            // To no address of its own.
+            asked.destination = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        }
+        let refused = self.reverse(&asked, device, 0)?;
+        Ok(refused.map_or(Decision::Local(route), Decision::No))
+    }
+
+    fn forwarded(
+        &self,
+        packet: &Packet,
+        device: &'w Device,
+        found: &Found<'w>,
+    ) -> Result<Decision<'w>, Unknown> {
+        let mut hops = Vec::new();
+        for hop in &found.hops {
+            let way = self.way(hop)?;
+            if self.conf4(way.device)?.is_none() {
+                let by = Some(Subject::Device(way.device));
+                return Ok(no(Station::Route, How::NoIp, by));
+            }
+            hops.push(way);
+        }
+        // Each next hop is asked for by its own device; those of one route seldom differ in it.
+        let out = hops.first().map_or(0, |way| way.device.index);
+        if let Some(refused) = self.reverse(packet, device, out)? {
+            return Ok(Decision::No(refused));
+        }
+        let route = Some(found.route);
+        Ok(Decision::Onward { route, hops })
+    }
+
+    fn way(&self, hop: &'w Hop) -> Result<Way<'w>, Unknown> {
+        if hop.encap {
+            return Err(Unknown::NotModelled("a route that wraps".into()));
+        }
+        Ok(Way {
+            device: self.device(hop.device)?,
+            gateway: hop.gateway,
+            hop: Some(hop),
+            source: None,
+        })
+    }
+
+    /// What a socket sends (`ip_route_output_key_hash_rcu`): where to, and with which source.
+    pub fn route_out(
+        &self,
+        packet: &Packet,
+        sender: &Sender,
+    ) -> Result<(Decision<'w>, IpAddr), Unknown> {
+        let source = packet.source;
+        if !source.is_unspecified() && !self.is_local(source)? {
+            return Ok((no(Station::Route, How::ForeignSource, None), source));
+        }
+        let bound = match sender.device {
+            Some(index) => Some(self.device(index)?),
+            None => None,
+        };
+        if let Some(device) = bound
+            && (!device.flags.up || device.conf4.is_none())
+        {
+            let by = Some(Subject::Device(device));
+            return Ok((no(Station::Route, How::DeviceDown, by), source));
+        }
+        let found = match (self.lookup(&key_out(packet, sender))?, bound) {
+            (Looked::Found(found), _) => found,
+            // A bound socket's packets go out without a route, too.
+            (_, Some(device)) => return self.on_link(packet, device),
+            (Looked::Refused(how, by), _) => {
+                return Ok((no(Station::Route, how, Some(by)), source));
+            }
+            (Looked::None, _) => return Ok((no(Station::Route, How::NoRoute, None), source)),
+        };
+        if found.route.kind == Kind::Local {
+            let chosen = found.route.prefsrc.unwrap_or(packet.destination);
+            let source = if source.is_unspecified() {
+                chosen
+            } else {
+                source
+            };
+            return Ok((Decision::Local(Some(found.route)), source));
+        }
+        self.sent(packet, &found)
+    }
+
+    /// Loopback's own addresses do not leave (`__mkroute_output`).
+    fn stays(&self, source: IpAddr, device: &'w Device) -> Result<Option<No<'w>>, Unknown> {
+        let loopback = matches!(source, IpAddr::V4(v4) if v4.is_loopback());
+        if !loopback || device.flags.loopback {
+            return Ok(None);
+        }
+        let may = self
+            .conf4(device)?
+            .is_some_and(|conf| conf.route_localnet());
+        Ok((!may).then_some(No {
+            station: Station::Route,
+            how: How::MartianSource,
+            by: Some(Subject::Device(device)),
+        }))
+    }
+
+    fn on_link(
+        &self,
+        packet: &Packet,
+        device: &'w Device,
+    ) -> Result<(Decision<'w>, IpAddr), Unknown> {
+        let source = match packet.source.is_unspecified() {
+            true => self.select_source(device, None, Scope::LINK)?,
+            false => packet.source,
+        };
+        if let Some(no) = self.stays(source, device)? {
+            return Ok((Decision::No(no), source));
+        }
+        let way = Way {
+            device,
+            gateway: None,
+            hop: None,
+            source: None,
+        };
+        let (route, hops) = (None, vec![way]);
+        Ok((Decision::Onward { route, hops }, source))
+    }
+
+    fn sent(&self, packet: &Packet, found: &Found<'w>) -> Result<(Decision<'w>, IpAddr), Unknown> {
+        let mut hops = Vec::new();
+        for hop in &found.hops {
+            let mut way = self.way(hop)?;
+            if packet.source.is_unspecified() {
+                way.source = Some(match found.route.prefsrc {
+                    Some(source) => source,
+                    None => self.select_source(way.device, way.gateway, found.route.scope)?,
+                });
+            }
+            let source = way.source.unwrap_or(packet.source);
+            if let Some(no) = self.stays(source, way.device)? {
+                return Ok((Decision::No(no), source));
+            }
+            hops.push(way);
+        }
+        let route = Some(found.route);
+        Ok((Decision::Onward { route, hops }, packet.source))
+    }
+
+    /// Which of this namespace's addresses speaks (`inet_select_addr`).
+    pub fn select_source(
+        &self,
+        device: &'w Device,
+        towards: Option<IpAddr>,
+        scope: Scope,
+    ) -> Result<IpAddr, Unknown> {
+        let localnet = match self
+            .conf4(device)?
+            .is_some_and(|conf| conf.route_localnet())
+        {
+            true => Scope::LINK,
+            false => Scope::HOST,
+        };
+        let primary = || {
+            let all = self.addresses().map(|all| all.iter());
+            all.map(|all| {
+                all.filter(|a| a.own.address.is_ipv4())
+                    .filter(|a| !a.flags.has(Flags::SECONDARY))
+            })
+        };
+        let here = || {
+            primary().map(|all| {
+                all.filter(|a| a.device == device.index && a.scope.min(localnet) <= scope)
+            })
+        };
+        let on_link = |a: &&Address| towards.is_none_or(|to| a.network().contains(to));
+        if let Some(found) = here()?.find(on_link).or(here()?.next()) {
+            return Ok(found.own.address);
+        }
+        let mut elsewhere: Vec<_> = primary()?
+            .filter(|a| a.scope != Scope::LINK && a.scope <= scope)
+            .collect();
+        elsewhere.sort_by_key(|a| a.device);
+        let found = elsewhere.first().map(|a| a.own.address);
+        Ok(found.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+    }
+
+    /// An address of this namespace, or one that a local route says is (`__ip_dev_find`).
+    pub fn is_local(&self, address: IpAddr) -> Result<bool, Unknown> {
+        if self.has(address) {
+            return Ok(true);
+        }
+        let routes = self.stack.routes.whole();
+        routes.map_err(|why| Unknown::NotRead("routes", why.clone()))?;
+        let tables: &[u32] = match self.settings()?.one_trie {
+            true => &SHARED,
+            false => &[LOCAL],
+        };
+        let mut local = self.fib.to(tables, address);
+        Ok(local.next().is_some_and(|route| route.kind == Kind::Local))
+    }
+}
+
+pub fn key_in(packet: &Packet, device: &Device) -> Key {
+    Key {
+        destination: packet.destination,
+        source: packet.source,
+        tos: packet.routed_tos(),
+        mark: packet.mark,
+        iif: device.index,
+        oif: 0,
+        uid: 0,
+        protocol: packet.protocol,
+        sport: packet.sport,
+        dport: packet.dport,
+        ignore_linkstate: false,
+    }
+}
+
+fn key_out(packet: &Packet, sender: &Sender) -> Key {
+    Key {
+        destination: packet.destination,
+        source: packet.source,
+        tos: packet.routed_tos(),
+        mark: packet.mark,
+        iif: LOOPBACK,
+        oif: sender.device.unwrap_or(0),
+        uid: sender.uid,
+        protocol: packet.protocol,
+        sport: packet.sport,
+        dport: packet.dport,
+        ignore_linkstate: false,
+    }
+}
+
+/// Addresses that nothing on a wire may carry, whatever the routes say.
+fn martian(source: Ipv4Addr, destination: Ipv4Addr, localnet: bool) -> Option<How> {
+    let zero = |address: Ipv4Addr| address.octets()[0] == 0;
+    if source.is_multicast() || source.is_broadcast() {
+        return Some(How::MartianSource);
+    }
+    if destination.is_broadcast() {
+        return None;
+    }
+    if zero(source) {
+        return Some(How::MartianSource);
+    }
+    if zero(destination) || (destination.is_loopback() && !localnet) {
+        return Some(How::MartianDestination);
+    }
+    (source.is_loopback() && !localnet).then_some(How::MartianSource)
+}

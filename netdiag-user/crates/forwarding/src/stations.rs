@@ -1,0 +1,139 @@
+//! The stations of a packet's way, a file each, and the walker that goes from one to the next.
+mod arp;
+mod forward;
+mod link;
+mod neighbour;
+mod socket;
+
+use netdiag_model::world::{
+    End,
+    device::{Device, Mac},
+};
+
+use crate::{
+    packet::{Packet, Start, To},
+    prepared::{Prepared, Space},
+    route::v4::{Decision, No},
+    way::{Does, How, Station, Step, Subject, Unknown, Walk},
+};
+
+/// Steps of one branch; a way that is longer goes round in circles.
+const MOST_STEPS: usize = 512;
+
+/// Computes the way of a packet.
+pub fn walk<'w>(prepared: &'w Prepared<'w>, start: Start, packet: Packet) -> Walk<'w> {
+    let mut walk = Walk::default();
+    let walker = Walker { prepared };
+    let (netns, ended) = match start {
+        Start::Socket(sender) => (sender.netns, walker.sent(&mut walk, &sender, packet)),
+        Start::Device(end, frame) => (end.netns, walker.comes(&mut walk, end, frame, packet)),
+        Start::Frame(end, frame) => (end.netns, walker.frame(&mut walk, end, frame, packet)),
+    };
+    if let Err(unknown) = ended {
+        let (station, netns) = match walk.last() {
+            Some(step) => (step.station, step.netns),
+            None => (Station::Link, netns),
+        };
+        walk.steps.push(Step {
+            netns,
+            station,
+            by: None,
+            does: Does::Unknown(unknown),
+            packet,
+        });
+    }
+    walk
+}
+
+pub(crate) struct Walker<'w> {
+    prepared: &'w Prepared<'w>,
+}
+
+/// A step that cannot be told ends the walk.
+type Ended = Result<(), Unknown>;
+
+impl<'w> Walker<'w> {
+    fn push(&self, walk: &mut Walk<'w>, step: Step<'w>) -> Ended {
+        if walk.steps.len() >= MOST_STEPS {
+            return Err(Unknown::TooLong);
+        }
+        walk.steps.push(step);
+        Ok(())
+    }
+
+    fn refuse(&self, walk: &mut Walk<'w>, space: &Space<'w>, no: No<'w>, packet: Packet) -> Ended {
+        self.push(
+            walk,
+            Step {
+                netns: space.netns,
+                station: no.station,
+                by: no.by,
+                does: Does::Refuses(no.how),
+                packet,
+            },
+        )
+    }
+
+    /// A frame that a program made.
+    fn frame(&self, walk: &mut Walk<'w>, end: End, frame: Mac, packet: Packet) -> Ended {
+        let space = self.prepared.space(end.netns)?;
+        let device = space.device(end.index)?;
+        if device.flags.up && packet.size > device.mtu {
+            let no = No {
+                station: Station::Size,
+                how: How::TooBig(device.mtu),
+                by: Some(Subject::Device(device)),
+            };
+            return self.refuse(walk, space, no, packet);
+        }
+        self.sends(walk, space, device, Some(frame), packet)
+    }
+
+    /// A frame comes in at a device.
+    fn comes(&self, walk: &mut Walk<'w>, end: End, frame: Mac, packet: Packet) -> Ended {
+        let space = self.prepared.space(end.netns)?;
+        let device = space.device(end.index)?;
+        self.push(
+            walk,
+            Step {
+                netns: end.netns,
+                station: Station::Link,
+                by: Some(Subject::Device(device)),
+                does: Does::Comes {
+                    device: device.index,
+                },
+                packet,
+            },
+        )?;
+        if device.master.is_some() {
+            return Err(Unknown::NotModelled("a device with a master".into()));
+        }
+        match To::of(frame, device.mac) {
+            To::Host => self.received(walk, space, device, packet),
+            To::OtherHost => {
+                let no = No {
+                    station: Station::Link,
+                    how: How::OtherHost,
+                    by: Some(Subject::Device(device)),
+                };
+                self.refuse(walk, space, no, packet)
+            }
+            _ => Err(Unknown::NotModelled("a frame for many".into())),
+        }
+    }
+
+    /// A packet for this host, by its frame.
+    fn received(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        device: &'w Device,
+        packet: Packet,
+    ) -> Ended {
+        match space.route_in(&packet, device)? {
+            Decision::No(no) => self.refuse(walk, space, no, packet),
+            Decision::Local(route) => self.delivered(walk, space, route, packet),
+            Decision::Onward { route, hops } => self.forwarded(walk, space, (route, &hops), packet),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! ARP as the packets that it is (net/ipv4/arp.c): who asks with which source, who hears it, and who
+//! answers. A question is routed where it comes in as any packet is, its source held against the
+//! reverse path.
+use std::net::{IpAddr, Ipv4Addr};
+
+use netdiag_model::world::{
+    End,
+    address::Scope,
+    conf::Of4,
+    device::{Device, Mac},
+    route::Kind,
+};
+
+use super::Walker;
+use crate::{
+    packet::Packet,
+    prepared::Space,
+    route::v4::Decision,
+    way::{Unknown, Walk},
+};
+
+/// A question of ARP's: a sender's address, and whose is asked for.
+#[derive(Clone, Copy)]
+struct Question {
+    sender: Ipv4Addr,
+    target: Ipv4Addr,
+}
+
+impl<'w> Walker<'w> {
+    /// The address that is answered first, if anybody does.
+    pub(super) fn asks_arp(
+        &self,
+        space: &'w Space<'w>,
+        device: &'w Device,
+        target: Ipv4Addr,
+        source: IpAddr,
+    ) -> Result<Option<Mac>, Unknown> {
+        let sender = self.announced(space, device, target, source)?;
+        let question = Question { sender, target };
+        let packet = packet(question);
+        let mut way = Walk::default();
+        let heard = self.transmit(&mut way, space, device, Mac::BROADCAST, packet)?;
+        for end in heard {
+            if let Some(mac) = self.answers(end, question)? {
+                return Ok(Some(mac));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The source of the question (`arp_solicit`).
+    fn announced(
+        &self,
+        space: &'w Space<'w>,
+        device: &'w Device,
+        target: Ipv4Addr,
+        source: IpAddr,
+    ) -> Result<Ipv4Addr, Unknown> {
+        let level = space.conf4(device)?.map_or(0, Of4::arp_announce);
+        let local = space.is_local(source)?;
+        let on_link = || -> Result<bool, Unknown> {
+            let mut all = space.addresses()?.iter();
+            Ok(all.any(|a| {
+                let network = a.network();
+                a.device == device.index
+                    && network.contains(source)
+                    && network.contains(target.into())
+            }))
+        };
+        let own = match level {
+            0 => local,
+            1 => local && on_link()?,
+            _ => false,
+        };
+        let chosen = match own {
+            true => source,
+            false => space.select_source(device, Some(target.into()), Scope::LINK)?,
+        };
+        Ok(match chosen {
+            IpAddr::V4(v4) => v4,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+        })
+    }
+
+    /// The link-layer address that is given where the question was heard.
+    fn answers(&self, end: End, question: Question) -> Result<Option<Mac>, Unknown> {
+        let space = self.prepared.space(end.netns)?;
+        let device = space.device(end.index)?;
+        let Some(conf) = space.conf4(device)? else {
+            return Ok(None);
+        };
+        let target = question.target;
+        if device.flags.no_arp || target.is_multicast() {
+            return Ok(None);
+        }
+        if target.is_loopback() && !conf.route_localnet() {
+            return Ok(None);
+        }
+        if question.sender.is_unspecified() {
+            let own = space.is_local(target.into())?;
+            let answers = own && !ignores(space, device, conf, question)?;
+            return Ok(device.mac.filter(|_| answers));
+        }
+        let answers = match space.route_in(&packet(question), device)? {
+            Decision::Local(Some(route)) if route.kind == Kind::Local => {
+                !ignores(space, device, conf, question)? && !conf.arp_filter()
+            }
+            Decision::Onward { hops, .. } if conf.forwarding() => {
+                let out = hops.first().map_or(device.index, |way| way.device.index);
+                proxies(space, device, conf, out, question)?
+            }
+            _ => false,
+        };
+        Ok(device.mac.filter(|_| answers))
+    }
+}
+
+/// As the route is asked for a question: its header has neither class nor mark.
+fn packet(question: Question) -> Packet {
+    Packet {
+        source: question.sender.into(),
+        destination: question.target.into(),
+        protocol: 0,
+        sport: 0,
+        dport: 0,
+        tos: 0,
+        ttl: 64,
+        size: 28,
+        df: true,
+        segment: None,
+        mark: 0,
+    }
+}
+
+/// `arp_ignore`
+fn ignores(
+    space: &Space<'_>,
+    device: &Device,
+    conf: Of4<'_>,
+    question: Question,
+) -> Result<bool, Unknown> {
+    let here = |wanted: &dyn Fn(&netdiag_model::world::address::Address) -> bool| {
+        let all = space.addresses();
+        all.map(|all| {
+            all.iter()
+                .any(|a| a.own.address == IpAddr::V4(question.target) && wanted(a))
+        })
+    };
+    Ok(match conf.arp_ignore() {
+        0 => false,
+        1 => !here(&|a| a.device == device.index)?,
+        2 => !here(&|a| a.device == device.index && a.network().contains(question.sender.into()))?,
+        3 => here(&|a| a.scope >= Scope::HOST)?,
+        8 => true,
+        _ => false,
+    })
+}
+
+/// For whom it answers although the address is not its own.
+fn proxies(
+    space: &Space<'_>,
+    device: &Device,
+    conf: Of4<'_>,
+    out: u32,
+    question: Question,
+) -> Result<bool, Unknown> {
+    if out == device.index {
+        return Ok(conf.proxy_arp_pvlan());
+    }
+    if conf.proxy_arp() && conf.device.medium_id != -1 {
+        return Ok(true);
+    }
+    let proxied = space.stack.proxied.whole();
+    let proxied = proxied.map_err(|why| Unknown::NotRead("proxied neighbours", why.clone()))?;
+    Ok(proxied.iter().any(|one| {
+        one.address == IpAddr::V4(question.target)
+            && one.device.is_none_or(|index| index == device.index)
+    }))
+}

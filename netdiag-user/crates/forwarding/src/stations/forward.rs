@@ -1,0 +1,151 @@
+//! Forwarding (net/ipv4/ip_forward.c): time to live, size, and on to the next hop.
+use netdiag_model::world::route::{Metrics, Route};
+
+use super::{Ended, Walker};
+use crate::{
+    packet::Packet,
+    prepared::Space,
+    route::v4::{No, Way},
+    way::{Does, How, Share, Station, Step, Subject, Unknown, Walk},
+};
+
+/// A route, where there is one, and the next hops that it can take.
+pub(super) type Onward<'a, 'w> = (Option<&'w Route>, &'a [Way<'w>]);
+
+impl<'w> Walker<'w> {
+    pub(super) fn forwarded(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        onward: Onward<'_, 'w>,
+        mut packet: Packet,
+    ) -> Ended {
+        if packet.ttl <= 1 {
+            let no = No {
+                station: Station::Ttl,
+                how: How::TtlExceeded,
+                by: None,
+            };
+            return self.refuse(walk, space, no, packet);
+        }
+        self.push(
+            walk,
+            Step {
+                netns: space.netns,
+                station: Station::Forward,
+                by: onward.0.map(Subject::Route),
+                does: Does::Passes,
+                packet,
+            },
+        )?;
+        packet.ttl -= 1;
+        self.leaves(walk, space, onward, packet, true)
+    }
+
+    /// By one of its next hops.
+    pub(super) fn leaves(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        (route, ways): Onward<'_, 'w>,
+        packet: Packet,
+        forwarded: bool,
+    ) -> Ended {
+        match ways {
+            [] => Err(Unknown::NotModelled("a route that leads nowhere".into())),
+            [way] => self.by(walk, space, route, way, packet, forwarded),
+            many => {
+                let whole: u32 = many.iter().map(weight).sum();
+                let mut branches = Vec::new();
+                for way in many {
+                    let mut branch = Walk::default();
+                    self.by(&mut branch, space, route, way, packet, forwarded)?;
+                    branches.push((Share((weight(way) << 16) / whole.max(1)), branch));
+                }
+                self.push(
+                    walk,
+                    Step {
+                        netns: space.netns,
+                        station: Station::Route,
+                        by: route.map(Subject::Route),
+                        does: Does::Chooses(branches),
+                        packet,
+                    },
+                )
+            }
+        }
+    }
+
+    fn by(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        route: Option<&'w Route>,
+        way: &Way<'w>,
+        mut packet: Packet,
+        forwarded: bool,
+    ) -> Ended {
+        packet.source = way.source.unwrap_or(packet.source);
+        if let Some(no) = too_big(space, route, way, &packet, forwarded)? {
+            return self.refuse(walk, space, no, packet);
+        }
+        self.to_neighbour(walk, space, way, packet)
+    }
+}
+
+fn weight(way: &Way<'_>) -> u32 {
+    way.hop.map_or(1, |hop| u32::from(hop.weight))
+}
+
+/// Why it may not leave there in one piece.
+pub(super) fn too_big<'w>(
+    space: &Space<'w>,
+    route: Option<&'w Route>,
+    way: &Way<'w>,
+    packet: &Packet,
+    forwarded: bool,
+) -> Result<Option<No<'w>>, Unknown> {
+    let mtu = mtu(space, route, way, packet, forwarded)?;
+    if packet.segment.unwrap_or(packet.size) <= mtu {
+        return Ok(None);
+    }
+    if !packet.df {
+        return Err(Unknown::NotModelled("fragments".into()));
+    }
+    Ok(Some(No {
+        station: Station::Size,
+        how: How::TooBig(mtu),
+        by: Some(route.map_or(Subject::Device(way.device), Subject::Route)),
+    }))
+}
+
+/// What may leave there at once (`ip_dst_mtu_maybe_forward`): what was learned of the path counts for
+/// forwarded packets only where a setting or a lock says so, the route's own metric always.
+fn mtu(
+    space: &Space<'_>,
+    route: Option<&Route>,
+    way: &Way<'_>,
+    packet: &Packet,
+    forwarded: bool,
+) -> Result<u32, Unknown> {
+    /// What a locked route without an MTU takes through a gateway (RFC 791).
+    const LOCKED_GATEWAY: u32 = 576;
+    let metrics = route.map_or_else(Metrics::default, |route| route.metrics);
+    if !forwarded || space.settings()?.forward_use_pmtu || metrics.mtu_locked {
+        let learned = space.stack.exceptions.whole();
+        let learned = learned.map_err(|why| Unknown::NotRead("learned routes", why.clone()))?;
+        let of = |e: &&netdiag_model::world::route::Exception| {
+            e.to == packet.destination && e.device == way.device.index
+        };
+        if let Some(mtu) = learned.iter().find(of).and_then(|e| e.mtu) {
+            return Ok(mtu);
+        }
+    }
+    if let Some(mtu) = metrics.mtu {
+        return Ok(mtu);
+    }
+    Ok(match metrics.mtu_locked && way.gateway.is_some() {
+        true => way.device.mtu.min(LOCKED_GATEWAY),
+        false => way.device.mtu,
+    })
+}

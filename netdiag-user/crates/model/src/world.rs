@@ -1,0 +1,132 @@
+//! What the kernel decides a packet's way by: the state of each network namespace, and what joins
+//! them. It is read, kept and walked as it is: nothing here is netdiag's opinion.
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub mod address;
+pub mod conf;
+pub mod device;
+pub mod neighbour;
+pub mod route;
+pub mod rule;
+
+use address::Address;
+use conf::Settings;
+use device::Device;
+use neighbour::{FdbEntry, Neighbour, Proxied};
+use route::{Exception, Nexthop, Route};
+use rule::Rule;
+
+/// A namespace by its inode.
+pub type Netns = u32;
+
+/// A device by where it is: an index means something in its namespace alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct End {
+    pub netns: Netns,
+    pub index: u32,
+}
+
+/// Why something is not known. Each has a sentence of its own where it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Why {
+    /// Nobody asked for it yet.
+    NotAsked,
+    /// The kernel refused to say: no privilege, no such table.
+    Refused(String),
+    /// There was more of it than is read.
+    TooMany,
+    /// It changed while it was read, twice in a row.
+    Changing,
+}
+
+/// What was read, as far as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Known<T> {
+    Is(T),
+    /// Some of it: what is missing may matter to any packet.
+    Partly(T, Why),
+    Not(Why),
+}
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self::Not(Why::NotAsked)
+    }
+}
+
+impl<T> Known<T> {
+    /// All of it, or why not.
+    pub fn whole(&self) -> Result<&T, &Why> {
+        match self {
+            Self::Is(all) => Ok(all),
+            Self::Partly(_, why) | Self::Not(why) => Err(why),
+        }
+    }
+
+    /// What there is of it.
+    pub fn some(&self) -> Option<&T> {
+        match self {
+            Self::Is(some) | Self::Partly(some, _) => Some(some),
+            Self::Not(_) => None,
+        }
+    }
+}
+
+/// One network namespace, a node's or a pod's alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stack {
+    /// By index.
+    pub devices: Known<BTreeMap<u32, Device>>,
+    pub addresses: Known<Vec<Address>>,
+    /// Of both families, in the order in which the kernel asks them.
+    pub rules: Known<Vec<Rule>>,
+    /// Of all tables, both families.
+    pub routes: Known<Vec<Route>>,
+    /// Nexthop objects by their ids.
+    pub nexthops: Known<BTreeMap<u32, Nexthop>>,
+    /// What was learned of single destinations: path MTUs, redirects.
+    pub exceptions: Known<Vec<Exception>>,
+    pub neighbours: Known<Vec<Neighbour>>,
+    /// What it answers ARP and neighbour solicitations for beside its own addresses.
+    pub proxied: Known<Vec<Proxied>>,
+    /// Of bridges, their ports and VXLAN devices.
+    pub fdb: Known<Vec<FdbEntry>>,
+    /// Those sysctls that belong to no single device.
+    pub settings: Known<Settings>,
+    /// When it was read (`CLOCK_MONOTONIC` ns).
+    pub moment: u64,
+    /// How many readings before this one found something else.
+    pub generation: u64,
+}
+
+/// The namespaces that belong together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct World {
+    pub stacks: BTreeMap<Netns, Stack>,
+    /// Where what is sent at one end comes in: pairs of veth and netkit, each both ways.
+    pub wires: BTreeMap<End, End>,
+}
+
+impl World {
+    pub fn device(&self, at: End) -> Option<&Device> {
+        self.stacks.get(&at.netns)?.device(at.index)
+    }
+}
+
+impl Stack {
+    pub fn device(&self, index: u32) -> Option<&Device> {
+        self.devices.some()?.get(&index)
+    }
+
+    pub fn device_by_name(&self, name: &str) -> Option<&Device> {
+        self.devices.some()?.values().find(|d| d.name == name)
+    }
+
+    /// Ports of a bridge, a bond's or a VRF's devices.
+    pub fn slaves(&self, master: u32) -> impl Iterator<Item = &Device> {
+        let all = self.devices.some().into_iter().flat_map(BTreeMap::values);
+        all.filter(move |device| device.master == Some(master))
+    }
+}

@@ -1,0 +1,167 @@
+//! Devices (RTM_GETLINK) with what a packet's way depends on.
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::conf::{Conf4, Conf6};
+
+/// A link-layer address, of Ethernet's length.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    pub const BROADCAST: Self = Self([0xff; 6]);
+
+    /// To a group, the broadcast address among them.
+    pub fn is_group(self) -> bool {
+        self.0[0] & 1 != 0
+    }
+
+    /// Where a group of IP's is sent to on Ethernet (RFC 1112, 6.4; RFC 2464, 7).
+    pub fn of_group(group: IpAddr) -> Self {
+        match group {
+            IpAddr::V4(v4) => {
+                let [_, b, c, d] = v4.octets();
+                Self([0x01, 0x00, 0x5e, b & 0x7f, c, d])
+            }
+            IpAddr::V6(v6) => {
+                let o = v6.octets();
+                Self([0x33, 0x33, o[12], o[13], o[14], o[15]])
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Mac {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    pub index: u32,
+    pub name: String,
+    pub kind: Kind,
+    pub mtu: u32,
+    pub flags: Flags,
+    /// The kernel uses it (IFF_RUNNING): it is up, has a signal, and the kernel has taken note of that,
+    /// which may be a second after (net/core/link_watch.c). What is sent by others is thrown away.
+    pub running: bool,
+    /// It has a signal: a veth's peer is up, a bridge has a port that forwards (IFF_LOWER_UP).
+    pub lower_up: bool,
+    /// Frames begin with an Ethernet header.
+    pub ethernet: bool,
+    pub mac: Option<Mac>,
+    /// The bridge, bond or VRF that it belongs to.
+    pub master: Option<u32>,
+    /// The device below it, in its own namespace unless `lower_elsewhere`: a VLAN's, a macvlan's; a
+    /// tunnel's that it is bound to; a veth's peer.
+    pub lower: Option<u32>,
+    /// By which id this namespace knows the one of `lower`.
+    pub lower_netnsid: Option<i32>,
+    /// What `ip rule … suppress_ifgroup` asks for.
+    pub group: u32,
+    pub port: Option<Port>,
+    /// Nothing where IP is not running on it.
+    pub conf4: Option<Conf4>,
+    pub conf6: Option<Conf6>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flags {
+    pub up: bool,
+    pub loopback: bool,
+    pub no_arp: bool,
+    pub promiscuous: bool,
+    pub all_multicast: bool,
+    pub point_to_point: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    Loopback,
+    /// The kernel names no kind: a NIC.
+    Physical,
+    Veth,
+    Netkit,
+    Dummy,
+    Bridge(Bridge),
+    Vxlan(Vxlan),
+    Vlan(Vlan),
+    Vrf {
+        table: u32,
+    },
+    /// One that no station knows yet, by the kernel's name.
+    Other(String),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bridge {
+    pub stp: bool,
+    pub vlan_filtering: bool,
+    pub multicast_snooping: bool,
+    pub nf_call_iptables: bool,
+    pub nf_call_ip6tables: bool,
+    /// Hundredths of a second that a learned entry lives.
+    pub ageing: u32,
+}
+
+/// A bridge's port (IFLA_BRPORT_*).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    pub state: PortState,
+    pub learning: bool,
+    pub hairpin: bool,
+    pub isolated: bool,
+    pub unicast_flood: bool,
+    pub multicast_flood: bool,
+    pub broadcast_flood: bool,
+    pub locked: bool,
+    pub proxy_arp: bool,
+    pub neigh_suppress: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PortState {
+    Disabled,
+    Listening,
+    Learning,
+    Forwarding,
+    Blocking,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vxlan {
+    pub vni: u32,
+    pub port: u16,
+    pub local: Option<IpAddr>,
+    /// Where what no entry knows is sent, one address or a group.
+    pub remote: Option<IpAddr>,
+    pub underlay: Option<u32>,
+    pub learning: bool,
+    /// The outer packet's peers come with each packet.
+    pub external: bool,
+    /// What it answers ARP and solicitations for by itself.
+    pub proxy: bool,
+    pub ttl: u8,
+    pub udp_csum: bool,
+    pub df: Df,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Df {
+    #[default]
+    Unset,
+    Set,
+    Inherit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vlan {
+    pub id: u16,
+    pub service: bool,
+}

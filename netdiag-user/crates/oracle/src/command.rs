@@ -1,0 +1,46 @@
+//! What a world is made by: lines as somebody would type them, so that a contradiction can be typed
+//! again anywhere. The kernel may refuse a line; what is walked is what was read back.
+use std::fmt;
+
+/// One line, in one namespace of the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    pub space: usize,
+    pub line: Line,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Arguments of ip(8).
+    Ip(String),
+    /// A name below `net`, with slashes, and its value.
+    Sysctl(String, String),
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let space = self.space;
+        match &self.line {
+            Line::Ip(words) => write!(f, "ip -n s{space} {words}"),
+            Line::Sysctl(name, value) => {
+                write!(f, "ip netns exec s{space} sysctl -qw net/{name}={value}")
+            }
+        }
+    }
+}
+
+impl Command {
+    pub fn ip(space: usize, words: impl Into<String>) -> Self {
+        Self {
+            space,
+            line: Line::Ip(words.into()),
+        }
+    }
+
+    pub fn sysctl(space: usize, name: impl Into<String>, value: impl ToString) -> Self {
+        Self {
+            space,
+            line: Line::Sysctl(name.into(), value.to_string()),
+        }
+    }
+}

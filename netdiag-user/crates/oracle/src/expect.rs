@@ -1,0 +1,257 @@
+//! What a walk says will be seen.
+use netdiag_forwarding::{
+    Prepared,
+    packet::{Packet, Sender, Start},
+    walk,
+    way::{Does, How, Station, Step, Subject, Unknown, Walk},
+};
+use netdiag_model::world::{End, World, device::Mac};
+use nix::errno::Errno;
+
+use crate::{
+    set::{Set, device},
+    shoot::Told,
+    traffic::Shot,
+    wire::Header,
+    witness::Sighting,
+};
+
+/// One way that a packet may go.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    pub sightings: Vec<Sighting>,
+    pub delivered: Option<usize>,
+    /// What its sender is told at once.
+    pub told: Option<Told>,
+}
+
+/// The ways that it may go, and the walk that says so; none where it is not known.
+pub struct Prediction {
+    pub ways: Vec<Expected>,
+    pub unknown: Option<Unknown>,
+    pub text: String,
+    /// How it ends, for the tables.
+    pub ends: &'static str,
+}
+
+/// Link-layer addresses of both ends of the pair that a frame is put on.
+pub fn macs(world: &World, set: &Set, shot: &Shot) -> Option<(Mac, Mac)> {
+    let own = end(world, set, shot)?;
+    let peer = world.wires.get(&own)?;
+    Some((world.device(own)?.mac?, world.device(*peer)?.mac?))
+}
+
+fn end(world: &World, set: &Set, shot: &Shot) -> Option<End> {
+    let netns = set.inode(shot.space);
+    let stack = world.stacks.get(&netns)?;
+    let index = stack.device_by_name(&device(shot.wire?))?.index;
+    Some(End { netns, index })
+}
+
+pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot) -> Prediction {
+    let world = prepared.world;
+    let packet = Packet {
+        source: shot
+            .source
+            .unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()),
+        destination: shot.destination,
+        protocol: crate::wire::UDP,
+        sport: shot.sport,
+        dport: shot.dport,
+        tos: shot.tos,
+        ttl: shot.ttl,
+        size: shot.size,
+        df: true,
+        segment: None,
+        mark: shot.mark,
+    };
+    let netns = set.inode(shot.space);
+    let stack = world.stacks.get(&netns);
+    let index = |to: usize| stack?.device_by_name(&device(to)).map(|d| d.index);
+    let start = match shot.wire.and_then(index) {
+        Some(index) => Start::Frame(
+            End { netns, index },
+            macs(world, set, shot).map_or(Mac::BROADCAST, |m| m.1),
+        ),
+        None => Start::Socket(Sender {
+            netns,
+            device: shot.bound.and_then(index),
+            uid: 0,
+        }),
+    };
+    let mut packet = packet;
+    if shot.wire.is_some() {
+        // A frame that no socket made has no mark.
+        packet.mark = 0;
+    }
+    let walk = walk(prepared, start, packet);
+    let mut prediction = Prediction {
+        ways: vec![Expected::default()],
+        unknown: None,
+        text: String::new(),
+        ends: "",
+    };
+    prediction.follow(set, &walk, shot.wire.is_none());
+    prediction.text = describe(set, &walk);
+    prediction
+}
+
+impl Prediction {
+    fn follow(&mut self, set: &Set, walk: &Walk<'_>, from_socket: bool) {
+        let mut first = true;
+        for step in &walk.steps {
+            let space = set.place(step.netns).unwrap_or(usize::MAX);
+            match &step.does {
+                Does::Sends { device, .. } => {
+                    self.sight(space, *device, true, step);
+                    // The driver's own refusal is still told to who sends a frame.
+                    first &= !from_socket;
+                }
+                Does::Comes { device } => {
+                    self.sight(space, *device, false, step);
+                    first = false;
+                }
+                Does::Delivers => {
+                    self.ends = "delivered";
+                    self.ways
+                        .iter_mut()
+                        .for_each(|way| way.delivered = Some(space));
+                }
+                Does::Refuses(how) => {
+                    self.ends = name(step.station);
+                    let told = match first {
+                        true if from_socket && step.station != Station::Queue => errno(*how),
+                        true if from_socket => None,
+                        true => errno_of_frame(*how),
+                        false => None,
+                    };
+                    self.ways.iter_mut().for_each(|way| way.told = told);
+                }
+                Does::Chooses(branches) => {
+                    let walks = branches.iter().map(|(_, walk)| walk);
+                    self.choose(set, walks, from_socket && first);
+                }
+                Does::Copies(_) => {
+                    self.unknown = Some(Unknown::NotModelled("copies".into()));
+                }
+                Does::Unknown(unknown) => self.unknown = Some(unknown.clone()),
+                Does::Passes => {}
+            }
+        }
+    }
+
+    fn choose<'a>(&mut self, set: &Set, branches: impl Iterator<Item = &'a Walk<'a>>, first: bool) {
+        let mut ways = Vec::new();
+        for branch in branches {
+            let mut one = Self {
+                ways: self.ways.clone(),
+                unknown: None,
+                text: String::new(),
+                ends: "",
+            };
+            one.follow(set, branch, first);
+            ways.extend(one.ways);
+            self.unknown = self.unknown.take().or(one.unknown);
+            self.ends = one.ends;
+        }
+        self.ways = ways;
+    }
+
+    fn sight(&mut self, space: usize, device: u32, outgoing: bool, step: &Step<'_>) {
+        let packet = &step.packet;
+        let sighting = Sighting {
+            space,
+            device,
+            outgoing,
+            header: Header {
+                source: packet.source,
+                destination: packet.destination,
+                sport: packet.sport,
+                dport: packet.dport,
+                tos: packet.tos,
+                ttl: packet.ttl,
+            },
+        };
+        self.ways
+            .iter_mut()
+            .for_each(|way| way.sightings.push(sighting));
+    }
+}
+
+fn name(station: Station) -> &'static str {
+    match station {
+        Station::Link => "link",
+        Station::Bridge => "bridge",
+        Station::ReversePath => "reverse path",
+        Station::Route => "route",
+        Station::Forward => "forward",
+        Station::Ttl => "ttl",
+        Station::Size => "size",
+        Station::Neighbour => "neighbour",
+        Station::Queue => "queue",
+        Station::Encap => "encap",
+        Station::Socket => "socket",
+    }
+}
+
+/// What a socket's owner is told of a packet that its own namespace refuses at once.
+fn errno(how: How) -> Option<Told> {
+    Some(match how {
+        How::NoRoute | How::UnreachableByRule | How::DeviceDown => Told::Error(Errno::ENETUNREACH),
+        How::Blackhole | How::MartianSource => Told::Error(Errno::EINVAL),
+        How::Unreachable => Told::Error(Errno::EHOSTUNREACH),
+        How::Prohibited => Told::Error(Errno::EACCES),
+        How::TooBig(_) => Told::Error(Errno::EMSGSIZE),
+        How::ForeignSource => Told::NotItsSource,
+        _ => return None,
+    })
+}
+
+/// Of a frame, the device alone is asked.
+fn errno_of_frame(how: How) -> Option<Told> {
+    match how {
+        How::DeviceDown => Some(Told::Error(Errno::ENETDOWN)),
+        How::TooBig(_) => Some(Told::Error(Errno::EMSGSIZE)),
+        How::PeerMtu(_) | How::PeerDown => Some(Told::Error(Errno::ENOBUFS)),
+        _ => None,
+    }
+}
+
+/// The walk, a line for each step.
+fn describe(set: &Set, walk: &Walk<'_>) -> String {
+    let mut text = String::new();
+    for step in &walk.steps {
+        let space = set
+            .place(step.netns)
+            .map_or("s?".into(), |at| format!("s{at}"));
+        let does = match &step.does {
+            Does::Chooses(branches) => {
+                let all = branches
+                    .iter()
+                    .map(|(share, walk)| format!("  share {}:\n{}", share.0, describe(set, walk)));
+                format!("one of\n{}", all.collect::<String>())
+            }
+            other => format!("{other:?}"),
+        };
+        text += &format!("  {space} {}: {does}\n", name(step.station));
+        if let Does::Refuses(_) | Does::Delivers = step.does {
+            text += &format!("    by {}\n", step.by.map_or("nothing".into(), subject));
+        }
+    }
+    text
+}
+
+fn subject(subject: Subject<'_>) -> String {
+    match subject {
+        Subject::Rule(rule) => format!("rule {}", rule.priority),
+        Subject::Route(route) => format!("route {} of table {}", route.to, route.table),
+        Subject::Device(device) => format!("device {}", device.name),
+        Subject::Neighbour(neighbour) => format!("neighbour {neighbour:?}"),
+        Subject::Setting(name, device) => {
+            format!(
+                "{name} {}",
+                device.map_or("", |device| device.name.as_str())
+            )
+        }
+    }
+}

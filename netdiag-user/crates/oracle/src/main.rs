@@ -1,0 +1,204 @@
+//! Builds networks by chance, computes the way of packets through them, and holds it against what
+//! the kernel does.
+mod command;
+mod expect;
+mod generate;
+mod mistakes;
+mod round;
+mod set;
+mod shoot;
+mod shrink;
+mod traffic;
+mod wire;
+mod witness;
+
+use std::{collections::BTreeMap, io::Write as _, process::ExitCode, sync::Mutex, time::Instant};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use mistakes::MISTAKES;
+use round::{Outcome, Round};
+
+/// Of so many worlds one at least shows each mistake: else it proves nothing that none contradicts.
+const ENOUGH: u64 = 400;
+/// How many contradictions are made small and printed.
+const PRINTED: usize = 8;
+
+#[derive(Parser)]
+#[command(about = "Hold the computed way of packets against the kernel")]
+struct Args {
+    /// Networks
+    #[arg(long, default_value_t = 400)]
+    worlds: u64,
+    /// Packets in all
+    #[arg(long, default_value_t = 10_000)]
+    packets: u64,
+    /// The same seed gives the same networks
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Sets of namespaces that are worked on at once
+    #[arg(long, default_value_t = 2)]
+    jobs: u64,
+}
+
+#[derive(Default)]
+struct Total {
+    worlds: u64,
+    ends: BTreeMap<&'static str, u64>,
+    unknown: BTreeMap<String, u64>,
+    again: u64,
+    /// The first world that showed a mistake, and packets in all.
+    caught: BTreeMap<&'static str, (u64, u64)>,
+    contradictions: u64,
+    printed: usize,
+}
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    let began = Instant::now();
+    let total = Mutex::new(Total::default());
+    let results: Vec<Result<()>> = std::thread::scope(|scope| {
+        let jobs: Vec<_> = (0..args.jobs)
+            .map(|job| {
+                let (args, total) = (&args, &total);
+                scope.spawn(move || work(args, job, total))
+            })
+            .collect();
+        let joined = jobs.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined
+            .map(|done| done.unwrap_or_else(|_| Err(anyhow::anyhow!("a thread died"))))
+            .collect()
+    });
+    results.into_iter().collect::<Result<()>>()?;
+    let total = total
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    report(&total, began);
+    let good = total.contradictions == 0 && (args.worlds < ENOUGH || blind(&total).is_empty());
+    Ok(match good {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// Mistakes that no packet would have shown.
+fn blind(total: &Total) -> Vec<&'static str> {
+    let shown = |name: &&str| total.caught.get(name).is_some_and(|(_, count)| *count > 0);
+    let names = MISTAKES.iter().map(|mistake| mistake.name);
+    names.filter(|name| !shown(name)).collect()
+}
+
+fn report(total: &Total, began: Instant) {
+    let packets: u64 = total.ends.values().sum();
+    let took = began.elapsed();
+    say(format_args!(
+        "{} worlds, {packets} packets in {took:.0?}; they end at",
+        total.worlds
+    ));
+    for (end, count) in &total.ends {
+        say(format_args!("  {count:>8}  {end}"));
+    }
+    for (unknown, count) in &total.unknown {
+        say(format_args!("  {count:>8}  unknown: {unknown}"));
+    }
+    say(format_args!(
+        "other than computed at first, and as computed alone: {}",
+        total.again
+    ));
+    say(format_args!("packets that would show a mistake:"));
+    for mistake in &MISTAKES {
+        let (first, count) = total.caught.get(mistake.name).copied().unwrap_or_default();
+        let first = match count {
+            0 => "never".to_owned(),
+            _ => format!("first in world {first}"),
+        };
+        say(format_args!("  {count:>8}  {} ({first})", mistake.name));
+    }
+    for name in blind(total) {
+        say(format_args!("no packet would show this mistake: {name}"));
+    }
+    say(format_args!("{} contradictions", total.contradictions));
+}
+
+fn say(line: std::fmt::Arguments<'_>) {
+    // Who closed the pipe has seen enough.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// One set of namespaces, and every world whose turn is this job's.
+fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
+    let mut round = Round::new()?;
+    let each = usize::try_from(args.packets / args.worlds.max(1))?;
+    for number in (0..args.worlds).filter(|number| number % args.jobs == job) {
+        let seed = args
+            .seed
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(number);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let commands = generate::world(&mut rng);
+        let world = round.build(&commands)?;
+        let shots = generate::shots(&mut rng, round.set(), &world, each);
+        let outcome = round
+            .shoot(&world, &shots)
+            .with_context(|| format!("world {number}"))?;
+        take(&mut round, total, number, &commands, outcome)?;
+    }
+    Ok(())
+}
+
+fn take(
+    round: &mut Round,
+    total: &Mutex<Total>,
+    number: u64,
+    commands: &[command::Command],
+    outcome: Outcome,
+) -> Result<()> {
+    let first = {
+        let mut total = total
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        total.worlds += 1;
+        total.again += outcome.again;
+        for (mistake, count) in outcome.caught.into_iter().filter(|(_, count)| *count > 0) {
+            let (first, all) = total.caught.entry(mistake).or_insert((number, 0));
+            *first = number.min(*first);
+            *all += count;
+        }
+        total.contradictions += outcome.contradictions.len() as u64;
+        for (end, count) in outcome.ends {
+            *total.ends.entry(end).or_default() += count;
+        }
+        for (unknown, count) in outcome.unknown {
+            *total.unknown.entry(unknown).or_default() += count;
+        }
+        let print = !outcome.contradictions.is_empty() && total.printed < PRINTED;
+        total.printed += usize::from(print);
+        print
+            .then(|| outcome.contradictions.into_iter().next())
+            .flatten()
+    };
+    let Some(contradiction) = first else {
+        return Ok(());
+    };
+    say(format_args!(
+        "world {number}: a contradiction: {}",
+        contradiction.shot
+    ));
+    match shrink::shrink(round, commands, &contradiction.shot)? {
+        Some(small) => {
+            for command in &small.commands {
+                say(format_args!("  {command}"));
+            }
+            say(format_args!(
+                " computed:\n{} seen:\n{}",
+                small.expected, small.fate
+            ));
+        }
+        None => say(format_args!(
+            " not seen again in the same world\n computed:\n{} seen:\n{}",
+            contradiction.expected, contradiction.fate
+        )),
+    }
+    Ok(())
+}

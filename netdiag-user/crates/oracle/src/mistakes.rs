@@ -1,0 +1,169 @@
+//! Proof that it can fail: what a walker that had misread the kernel would say of the same packets.
+//! Each is a world in which one thing counts for nothing, or for too much, held against what was
+//! seen in the real one.
+use netdiag_model::{
+    node::MAIN,
+    world::{
+        Known, Stack, World,
+        conf::{Conf4, Settings},
+        device::Device,
+        neighbour::State,
+        route::{Kind, Metrics, Route},
+        rule::{Action, Rule},
+    },
+};
+
+pub struct Mistake {
+    pub name: &'static str,
+    pub make: fn(&mut World),
+}
+
+pub const MISTAKES: [Mistake; 24] = [
+    mistake("the reverse path by the link alone", |w| {
+        settings(w, |s| s.all4.rp_filter = 0);
+    }),
+    mistake("the reverse path never", |w| {
+        settings(w, |s| s.all4.rp_filter = 0);
+        confs(w, |c| c.rp_filter = 0);
+    }),
+    mistake("a loose reverse path as a strict one", |w| {
+        settings(w, |s| s.all4.rp_filter = s.all4.rp_filter.min(1));
+        confs(w, |c| c.rp_filter = c.rp_filter.min(1));
+    }),
+    mistake("accept_local ignored", |w| {
+        settings(w, |s| s.all4.accept_local = false);
+        confs(w, |c| c.accept_local = false);
+    }),
+    mistake("route_localnet ignored", |w| {
+        settings(w, |s| s.all4.route_localnet = false);
+        confs(w, |c| c.route_localnet = false);
+    }),
+    mistake("forwarding of a link ignored", |w| {
+        confs(w, |c| c.forwarding = true);
+    }),
+    mistake("arp_ignore ignored", |w| {
+        settings(w, |s| s.all4.arp_ignore = 0);
+        confs(w, |c| c.arp_ignore = 0);
+    }),
+    mistake("proxy_arp ignored", |w| {
+        settings(w, |s| s.all4.proxy_arp = false);
+        confs(w, |c| c.proxy_arp = false);
+    }),
+    mistake("proxied neighbours ignored", |w| {
+        stacks(w, |stack| stack.proxied = Known::Is(Vec::new()));
+    }),
+    mistake("a static neighbour asked for", |w| {
+        stacks(w, |stack| {
+            if let Known::Is(all) = &mut stack.neighbours {
+                all.retain(|n| n.state != State::Permanent);
+            }
+        });
+    }),
+    mistake("throw ends", |w| {
+        routes(w, |r| {
+            if r.kind == Kind::Throw {
+                r.kind = Kind::Unreachable;
+            }
+        });
+    }),
+    mistake("blackhole told as unreachable", |w| {
+        routes(w, |r| {
+            if r.kind == Kind::Blackhole {
+                r.kind = Kind::Unreachable;
+            }
+        });
+    }),
+    mistake("a route's MTU ignored", |w| {
+        routes(w, |r| r.metrics = Metrics::default());
+    }),
+    mistake("a route's class ignored", |w| routes(w, |r| r.tos = 0)),
+    mistake("metrics the wrong way round", |w| {
+        routes(w, |r| r.priority = u32::MAX - r.priority);
+    }),
+    mistake("one table for all", |w| {
+        routes(w, |r| {
+            if r.table < 200 {
+                r.table = MAIN;
+            }
+        });
+    }),
+    mistake("local asked before main always", |w| {
+        settings(w, |s| s.one_trie = false)
+    }),
+    mistake("suppress_prefixlength ignored", |w| {
+        rules(w, |r| r.suppress_prefix_length = None);
+    }),
+    mistake("goto ignored", |w| {
+        rules(w, |r| {
+            if let Action::Goto(_) = r.action {
+                r.action = Action::Nop;
+            }
+        });
+    }),
+    mistake("not ignored", |w| rules(w, |r| r.invert = false)),
+    mistake("marks ignored", |w| rules(w, |r| r.mark = None)),
+    mistake("users ignored", |w| rules(w, |r| r.uids = None)),
+    mistake("ports ignored", |w| rules(w, |r| r.dports = None)),
+    mistake("the peer's MTU ignored", peers),
+];
+
+const fn mistake(name: &'static str, make: fn(&mut World)) -> Mistake {
+    Mistake { name, make }
+}
+
+fn stacks(world: &mut World, of: impl Fn(&mut Stack)) {
+    world.stacks.values_mut().for_each(of);
+}
+
+fn settings(world: &mut World, of: impl Fn(&mut Settings)) {
+    stacks(world, |stack| {
+        if let Known::Is(settings) = &mut stack.settings {
+            of(settings);
+        }
+    });
+}
+
+fn devices(world: &mut World, of: impl Fn(&mut Device)) {
+    stacks(world, |stack| {
+        if let Known::Is(devices) = &mut stack.devices {
+            devices.values_mut().for_each(&of);
+        }
+    });
+}
+
+fn confs(world: &mut World, of: impl Fn(&mut Conf4)) {
+    devices(world, |device| {
+        if let Some(conf) = &mut device.conf4 {
+            of(conf);
+        }
+    });
+}
+
+fn routes(world: &mut World, of: impl Fn(&mut Route)) {
+    stacks(world, |stack| {
+        if let Known::Is(routes) = &mut stack.routes {
+            routes.iter_mut().for_each(&of);
+        }
+    });
+}
+
+fn rules(world: &mut World, of: impl Fn(&mut Rule)) {
+    stacks(world, |stack| {
+        if let Known::Is(rules) = &mut stack.rules {
+            rules.iter_mut().for_each(&of);
+        }
+    });
+}
+
+/// Both ends of a pair as large as the larger.
+fn peers(world: &mut World) {
+    for (own, peer) in world.wires.clone() {
+        let larger = world.device(peer).map_or(0, |device| device.mtu);
+        let stack = world.stacks.get_mut(&own.netns);
+        if let Some(Known::Is(devices)) = stack.map(|stack| &mut stack.devices)
+            && let Some(device) = devices.get_mut(&own.index)
+        {
+            device.mtu = device.mtu.max(larger);
+        }
+    }
+}

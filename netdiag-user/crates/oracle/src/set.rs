@@ -1,0 +1,331 @@
+//! A set of namespaces with a pair of devices between any two of them, made once: a world is what is
+//! put on it, and taken off again.
+use std::{
+    cell::Cell,
+    fs::File,
+    io::Write as _,
+    os::fd::{AsFd, AsRawFd},
+    path::Path,
+    process::{Command as Process, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use netdiag_host::{listing, stack};
+use netdiag_model::world::{End, Stack, World};
+use netdiag_sys::file;
+use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::command::{Command, Line};
+
+/// Namespaces of a set.
+pub const SPACES: usize = 4;
+/// Tables that worlds use beside `main`.
+pub const TABLES: [u32; 3] = [100, 101, 102];
+
+/// The device in `from` that leads to `to`.
+pub fn device(to: usize) -> String {
+    format!("e{to}")
+}
+
+/// What is set on every namespace before its devices are made: no packet but ours.
+const QUIET: [(&str, &str); 5] = [
+    ("ipv6/conf/default/accept_dad", "0"),
+    ("ipv6/conf/default/dad_transmits", "0"),
+    ("ipv6/conf/default/router_solicitations", "0"),
+    ("ipv4/icmp_ratelimit", "0"),
+    ("ipv6/icmp/ratelimit", "0"),
+];
+
+/// And of each device's neighbours: no waiting.
+const SOON: [(&str, &str); 5] = [
+    ("ipv4/neigh", "mcast_solicit=1"),
+    ("ipv4/neigh", "retrans_time_ms=20"),
+    ("ipv4/neigh", "proxy_delay=0"),
+    ("ipv6/neigh", "mcast_solicit=1"),
+    ("ipv6/neigh", "retrans_time_ms=20"),
+];
+
+/// Sysctls that worlds change, and what they are otherwise: of `all`, and of each device.
+pub const SETTINGS: [(&str, &str); 13] = [
+    ("forwarding", "1"),
+    ("rp_filter", "0"),
+    ("accept_local", "0"),
+    ("src_valid_mark", "0"),
+    ("route_localnet", "0"),
+    ("arp_ignore", "0"),
+    ("arp_announce", "0"),
+    ("arp_filter", "0"),
+    ("proxy_arp", "0"),
+    ("proxy_arp_pvlan", "0"),
+    ("send_redirects", "0"),
+    ("ignore_routes_with_linkdown", "0"),
+    ("bc_forwarding", "0"),
+];
+
+pub struct Set {
+    spaces: Vec<Space>,
+    /// Where somebody made a rule, which is seen and never undone whole.
+    ruled: Cell<[bool; SPACES]>,
+    /// Somebody made a route in the table of local addresses: a namespace checks sources otherwise for
+    /// ever after, and nobody can ask whether (`fib_has_custom_local_routes`).
+    pub spent: Cell<bool>,
+}
+
+struct Space {
+    file: File,
+    inode: u32,
+}
+
+impl Set {
+    /// Makes one; its namespaces are gone with it, whatever becomes of this process.
+    pub fn new() -> Result<Self> {
+        let spaces: Result<Vec<_>> = (0..SPACES).map(|_| Space::new()).collect();
+        let set = Self {
+            spaces: spaces?,
+            ruled: Cell::default(),
+            spent: Cell::default(),
+        };
+        for (at, space) in set.spaces.iter().enumerate() {
+            space.enter()?;
+            for (name, value) in QUIET {
+                write(name, value)?;
+            }
+            for (name, value) in SETTINGS {
+                let _ = write(&format!("ipv4/conf/default/{name}"), value);
+            }
+            let others = (at + 1)..SPACES;
+            let lines = others.map(|to| {
+                let path = set.spaces[to].path();
+                let (own, peer) = (device(to), device(at));
+                format!("link add {own} type veth peer name {peer} netns {path}")
+            });
+            batch("-4", &lines.collect::<Vec<_>>(), true)?;
+        }
+        for at in 0..SPACES {
+            set.enter(at)?;
+            for to in (0..SPACES).filter(|to| *to != at) {
+                for (family, setting) in SOON {
+                    let (name, value) = setting.split_once('=').unwrap_or((setting, "0"));
+                    write(&format!("{family}/{}/{name}", device(to)), value)?;
+                }
+            }
+        }
+        Ok(set)
+    }
+
+    /// Takes off what the last world put there.
+    pub fn clear(&self) -> Result<()> {
+        for (at, space) in self.spaces.iter().enumerate() {
+            space.enter()?;
+            let mut lines = Vec::new();
+            for to in (0..SPACES).filter(|to| *to != at) {
+                let name = device(to);
+                lines.push(format!("link set {name} up mtu 1500"));
+                lines.push(format!("addr flush dev {name}"));
+            }
+            lines.push("link set lo down mtu 65536".to_owned());
+            lines.push("addr flush dev lo".to_owned());
+            lines.push("nexthop flush".to_owned());
+            lines.push("route flush table local proto boot".to_owned());
+            let ruled = self.ruled.get()[at];
+            let both = both(ruled);
+            lines.extend_from_slice(&both);
+            if ruled {
+                lines.push("rule add pref 32767 lookup default".to_owned());
+            }
+            batch("-4", &lines, false)?;
+            batch("-6", &both, false)?;
+            self.settings(at)?;
+        }
+        Ok(())
+    }
+
+    fn settings(&self, at: usize) -> Result<()> {
+        for (name, value) in SETTINGS {
+            write(&format!("ipv4/conf/all/{name}"), value).or_else(|e| match name {
+                // Kernels before some of them.
+                "bc_forwarding" => Ok(()),
+                _ => Err(e),
+            })?;
+            for to in (0..SPACES).filter(|to| *to != at) {
+                let _ = write(&format!("ipv4/conf/{}/{name}", device(to)), value);
+            }
+        }
+        write("ipv4/ip_forward_use_pmtu", "0")?;
+        write("ipv6/conf/all/forwarding", "1")
+    }
+
+    /// Puts a world on it; what the kernel refuses of it is left out.
+    pub fn build(&self, commands: &[Command]) -> Result<()> {
+        for (at, space) in self.spaces.iter().enumerate() {
+            space.enter()?;
+            let of = || commands.iter().filter(|command| command.space == at);
+            let lines: Vec<_> = of()
+                .filter_map(|command| match &command.line {
+                    Line::Ip(words) => Some(words.clone()),
+                    Line::Sysctl(..) => None,
+                })
+                .collect();
+            if lines.iter().any(|line| line.starts_with("rule ")) {
+                let mut ruled = self.ruled.get();
+                ruled[at] = true;
+                self.ruled.set(ruled);
+            }
+            let local = |line: &String| line.starts_with("route add local ");
+            self.spent.set(self.spent.get() || lines.iter().any(local));
+            batch("-4", &lines, false)?;
+            for command in of() {
+                if let Line::Sysctl(name, value) = &command.line {
+                    let _ = write(name, value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets every neighbour that was learned.
+    pub fn forget(&self) -> Result<()> {
+        for space in &self.spaces {
+            space.enter()?;
+            for family in ["-4", "-6"] {
+                batch(family, &["neigh flush all".to_owned()], false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What gathering reads back: that is what is walked. The kernel may still be taking note of links
+    /// that got a signal.
+    pub fn read(&self) -> Result<World> {
+        let until = Instant::now() + Duration::from_secs(2);
+        loop {
+            let world = self.read_now()?;
+            if is_settled(&world) || Instant::now() > until {
+                return Ok(world);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn read_now(&self) -> Result<World> {
+        let mut world = World::default();
+        for space in &self.spaces {
+            space.enter()?;
+            let stack = stack::read(Path::new("/"), &listing::NODE);
+            world.stacks.insert(space.inode, stack);
+        }
+        self.join(&mut world);
+        Ok(world)
+    }
+
+    /// The pairs: which device is whose other end is known from their making.
+    fn join(&self, world: &mut World) {
+        let end = |world: &World, at: usize, to: usize| {
+            let netns = self.spaces[at].inode;
+            let stack: &Stack = world.stacks.get(&netns)?;
+            let index = stack.device_by_name(&device(to))?.index;
+            Some(End { netns, index })
+        };
+        for at in 0..SPACES {
+            for to in (0..SPACES).filter(|to| *to != at) {
+                if let (Some(own), Some(peer)) = (end(world, at, to), end(world, to, at)) {
+                    world.wires.insert(own, peer);
+                }
+            }
+        }
+    }
+
+    pub fn inode(&self, at: usize) -> u32 {
+        self.spaces[at].inode
+    }
+
+    pub fn place(&self, inode: u32) -> Option<usize> {
+        self.spaces.iter().position(|space| space.inode == inode)
+    }
+
+    pub fn enter(&self, at: usize) -> Result<()> {
+        self.spaces[at].enter()
+    }
+}
+
+impl Space {
+    /// A namespace without a name, held by its file.
+    fn new() -> Result<Self> {
+        let made = std::thread::spawn(|| -> Result<File> {
+            unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace")?;
+            Ok(file::namespace(Path::new("/proc/thread-self/ns/net"))?)
+        });
+        let file = made
+            .join()
+            .map_err(|_| anyhow::anyhow!("a thread died"))??;
+        let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata()?);
+        Ok(Self {
+            file,
+            inode: u32::try_from(inode)?,
+        })
+    }
+
+    fn enter(&self) -> Result<()> {
+        setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET).context("entering a namespace")
+    }
+
+    fn path(&self) -> String {
+        let pid = std::process::id();
+        format!("/proc/{pid}/fd/{}", self.file.as_raw_fd())
+    }
+}
+
+/// What is forgotten of either family.
+fn both(ruled: bool) -> Vec<String> {
+    let tables = TABLES.iter().map(u32::to_string).chain(["main".into()]);
+    let mut lines: Vec<_> = tables
+        .map(|table| format!("route flush table {table}"))
+        .collect();
+    lines.push("neigh flush all nud all".to_owned());
+    lines.push("neigh flush proxy".to_owned());
+    lines.push("route flush cache".to_owned());
+    if ruled {
+        lines.push("rule flush".to_owned());
+        lines.push("rule add pref 32766 lookup main".to_owned());
+    }
+    lines
+}
+
+fn is_settled(world: &World) -> bool {
+    let devices = |stack: &Stack| {
+        let devices = stack.devices.some();
+        devices.is_none_or(|all| all.values().all(|device| device.running == device.lower_up))
+    };
+    world.stacks.values().all(devices)
+}
+
+/// Runs ip(8) with these lines in this thread's namespace.
+fn batch(family: &str, lines: &[String], all_must: bool) -> Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let mut child = Process::new("ip")
+        .args([family, "-force", "-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("running ip")?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(lines.join("\n").as_bytes())?;
+        input.write_all(b"\n")?;
+    }
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        !all_must || output.status.success(),
+        "ip refused a line: {said}"
+    );
+    Ok(())
+}
+
+fn write(name: &str, value: &str) -> Result<()> {
+    let path = Path::new("/proc/sys/net").join(name);
+    std::fs::write(&path, value).with_context(|| format!("writing {}", path.display()))
+}

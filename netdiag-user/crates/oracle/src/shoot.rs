@@ -1,0 +1,110 @@
+//! Sending: by a socket as programs do, or as a frame that no stack made.
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::AsRawFd,
+};
+
+use anyhow::{Context, Result};
+use netdiag_model::world::device::Mac;
+use netdiag_sys::socket::{Fragments, set_fragments};
+use nix::{
+    errno::Errno,
+    ifaddrs::getifaddrs,
+    sys::socket::{MsgFlags, sendto},
+};
+use socket2::{Domain, Socket, Type};
+
+use crate::{
+    set::{Set, device},
+    traffic::Shot,
+    wire::{self, Header, Token},
+};
+
+const HEADERS: u32 = 28;
+
+/// What the kernel told the sender at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Sent,
+    /// It may not speak with that source.
+    NotItsSource,
+    Error(Errno),
+}
+
+/// Sends one, in the namespace that this thread is in.
+pub fn shoot(shot: &Shot, token: Token, macs: Option<(Mac, Mac)>) -> Result<Told> {
+    match (shot.wire, macs) {
+        (Some(to), Some(macs)) => frame(shot, to, token, macs),
+        _ => socket(shot, token),
+    }
+}
+
+fn socket(shot: &Shot, token: Token) -> Result<Told> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).context("opening a socket")?;
+    socket.set_nonblocking(true)?;
+    socket.set_mark(shot.mark)?;
+    socket.set_tos_v4(u32::from(shot.tos))?;
+    socket.set_ttl_v4(u32::from(shot.ttl))?;
+    set_fragments(socket.as_raw_fd(), true, Fragments::Refused)?;
+    if let Some(to) = shot.bound {
+        socket.bind_device(Some(device(to).as_bytes()))?;
+    }
+    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let own = SocketAddr::new(shot.source.unwrap_or(any), shot.sport);
+    if socket.bind(&own.into()).is_err() {
+        return Ok(Told::NotItsSource);
+    }
+    let bytes = wire::payload(token, shot.size.saturating_sub(HEADERS) as usize);
+    let to = SocketAddr::new(shot.destination, shot.dport);
+    Ok(match socket.send_to(&bytes, &to.into()) {
+        Ok(_) => Told::Sent,
+        Err(error) => Told::Error(Errno::from_raw(error.raw_os_error().unwrap_or(0))),
+    })
+}
+
+fn frame(shot: &Shot, to: usize, token: Token, (own, peer): (Mac, Mac)) -> Result<Told> {
+    let header = Header {
+        source: shot.source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        destination: shot.destination,
+        sport: shot.sport,
+        dport: shot.dport,
+        tos: shot.tos,
+        ttl: shot.ttl,
+    };
+    let bytes = wire::frame(peer, own, &header, shot.size as usize, token);
+    let bytes = bytes.context("a frame that cannot be written")?;
+    let name = device(to);
+    let mut all = getifaddrs()?;
+    let address = all.find_map(|one| {
+        let link = *one.address.as_ref()?.as_link_addr()?;
+        (one.interface_name == name).then_some(link)
+    });
+    let address = address.context("a device without an address")?;
+    let socket = Socket::new(Domain::PACKET, Type::RAW, None).context("a packet socket")?;
+    let sent = sendto(socket.as_raw_fd(), &bytes, &address, MsgFlags::empty());
+    Ok(match sent {
+        Ok(_) => Told::Sent,
+        Err(errno) => Told::Error(errno),
+    })
+}
+
+/// Sends all of them, each from its namespace.
+pub fn volley(
+    set: &Set,
+    shots: &[(Token, &Shot)],
+    macs: impl Fn(&Shot) -> Option<(Mac, Mac)>,
+) -> Result<Vec<Told>> {
+    let mut told = vec![Told::Sent; shots.len()];
+    for space in 0..crate::set::SPACES {
+        if !shots.iter().any(|(_, shot)| shot.space == space) {
+            continue;
+        }
+        set.enter(space)?;
+        for (at, (token, shot)) in shots.iter().enumerate() {
+            if shot.space == space {
+                told[at] = shoot(shot, *token, macs(shot))?;
+            }
+        }
+    }
+    Ok(told)
+}

@@ -1,0 +1,49 @@
+//! The smallest world that still contradicts: lines are taken away while it does.
+use anyhow::Result;
+
+use crate::{
+    command::Command,
+    round::{Fate, Round},
+    traffic::Shot,
+};
+
+/// A contradiction, as small as it gets.
+pub struct Small {
+    pub commands: Vec<Command>,
+    pub expected: String,
+    pub fate: Fate,
+}
+
+pub fn shrink(round: &mut Round, commands: &[Command], shot: &Shot) -> Result<Option<Small>> {
+    let mut kept = commands.to_vec();
+    let Some(mut last) = tried(round, &kept, shot)? else {
+        return Ok(None);
+    };
+    let mut size = kept.len().div_ceil(2);
+    while size > 0 {
+        let mut at = 0;
+        while at < kept.len() {
+            let mut fewer = kept.clone();
+            fewer.drain(at..(at + size).min(kept.len()));
+            match tried(round, &fewer, shot)? {
+                Some(still) => {
+                    kept = fewer;
+                    last = still;
+                }
+                None => at += size,
+            }
+        }
+        size = if size == 1 { 0 } else { size.div_ceil(2) };
+    }
+    let (expected, fate) = last;
+    Ok(Some(Small {
+        commands: kept,
+        expected,
+        fate,
+    }))
+}
+
+fn tried(round: &mut Round, commands: &[Command], shot: &Shot) -> Result<Option<(String, Fate)>> {
+    round.build(commands)?;
+    round.alone(shot)
+}

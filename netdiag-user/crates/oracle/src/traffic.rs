@@ -1,0 +1,48 @@
+//! The packets that are sent through a world.
+use std::net::IpAddr;
+
+/// One packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shot {
+    /// Where it is sent.
+    pub space: usize,
+    /// The sender's own choice, or nothing.
+    pub source: Option<IpAddr>,
+    pub destination: IpAddr,
+    pub sport: u16,
+    pub dport: u16,
+    pub mark: u32,
+    pub tos: u8,
+    pub ttl: u8,
+    /// Bytes from the IP header on.
+    pub size: u32,
+    /// The device that the socket is bound to, by the namespace that it leads to.
+    pub bound: Option<usize>,
+    /// Made by hand and put on the wire: by the namespace that it is sent to.
+    pub wire: Option<usize>,
+}
+
+impl std::fmt::Display for Shot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let source = self.source.map_or("any".to_owned(), |s| s.to_string());
+        write!(
+            f,
+            "from s{} {source}:{} to {}:{} mark {:#x} tos {:#x} ttl {} size {}",
+            self.space,
+            self.sport,
+            self.destination,
+            self.dport,
+            self.mark,
+            self.tos,
+            self.ttl,
+            self.size
+        )?;
+        if let Some(to) = self.bound {
+            write!(f, " bound to e{to}")?;
+        }
+        if let Some(to) = self.wire {
+            write!(f, " as a frame out of e{to}")?;
+        }
+        Ok(())
+    }
+}

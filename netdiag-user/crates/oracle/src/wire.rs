@@ -1,0 +1,130 @@
+//! Frames as bytes: how those that are made by hand are written, and what is read of those seen.
+use std::net::{IpAddr, Ipv4Addr};
+
+use netdiag_model::world::device::Mac;
+
+/// Eight bytes at the start of a payload by which a packet is known again.
+const MAGIC: [u8; 4] = *b"ndOR";
+const ETHERNET: usize = 14;
+const UDP_HEADER: usize = 8;
+pub const UDP: u8 = 17;
+
+/// Which packet of which round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Token {
+    pub round: u16,
+    pub number: u16,
+}
+
+impl Token {
+    pub fn bytes(self) -> [u8; 8] {
+        let [a, b] = self.round.to_be_bytes();
+        let [c, d] = self.number.to_be_bytes();
+        let [m, n, o, p] = MAGIC;
+        [m, n, o, p, a, b, c, d]
+    }
+
+    pub fn read(payload: &[u8]) -> Option<Self> {
+        let bytes: [u8; 8] = payload.get(..8)?.try_into().ok()?;
+        let [m, n, o, p, a, b, c, d] = bytes;
+        ([m, n, o, p] == MAGIC).then_some(Self {
+            round: u16::from_be_bytes([a, b]),
+            number: u16::from_be_bytes([c, d]),
+        })
+    }
+}
+
+/// A UDP payload of so many bytes, and its token.
+pub fn payload(token: Token, length: usize) -> Vec<u8> {
+    let mut bytes = token.bytes().to_vec();
+    bytes.resize(length.max(bytes.len()), 0);
+    bytes
+}
+
+/// What a packet looks like where it was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Header {
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub sport: u16,
+    pub dport: u16,
+    pub tos: u8,
+    pub ttl: u8,
+}
+
+impl std::fmt::Display for Header {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}:{} to {}:{} tos {:#x} ttl {}",
+            self.source, self.sport, self.destination, self.dport, self.tos, self.ttl
+        )
+    }
+}
+
+/// One of ours in an Ethernet frame, if it is one.
+pub fn read(frame: &[u8]) -> Option<(Token, Header)> {
+    let ether = u16::from_be_bytes([*frame.get(12)?, *frame.get(13)?]);
+    match ether {
+        0x0800 => read_v4(frame.get(ETHERNET..)?),
+        _ => None,
+    }
+}
+
+fn read_v4(packet: &[u8]) -> Option<(Token, Header)> {
+    let header = usize::from(packet.first()? & 0x0f) * 4;
+    if *packet.get(9)? != UDP {
+        return None;
+    }
+    let address = |at: usize| -> Option<IpAddr> {
+        let bytes: [u8; 4] = packet.get(at..at + 4)?.try_into().ok()?;
+        Some(Ipv4Addr::from(bytes).into())
+    };
+    let udp = packet.get(header..)?;
+    let port = |at: usize| Some(u16::from_be_bytes([*udp.get(at)?, *udp.get(at + 1)?]));
+    let found = Header {
+        source: address(12)?,
+        destination: address(16)?,
+        sport: port(0)?,
+        dport: port(2)?,
+        tos: *packet.get(1)?,
+        ttl: *packet.get(8)?,
+    };
+    Some((Token::read(udp.get(UDP_HEADER..)?)?, found))
+}
+
+/// An Ethernet frame with an IPv4 packet that nobody's stack made.
+pub fn frame(to: Mac, from: Mac, header: &Header, size: usize, token: Token) -> Option<Vec<u8>> {
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (header.source, header.destination) else {
+        return None;
+    };
+    let udp = size.checked_sub(20)?;
+    let mut ip = vec![0x45, header.tos];
+    ip.extend(u16::try_from(size).ok()?.to_be_bytes());
+    // No identification, not to be fragmented.
+    ip.extend([0, 0, 0x40, 0, header.ttl, UDP, 0, 0]);
+    ip.extend(source.octets());
+    ip.extend(destination.octets());
+    let sum = checksum(&ip);
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    let mut bytes = [to.0, from.0].concat();
+    bytes.extend([0x08, 0x00]);
+    bytes.extend(ip);
+    bytes.extend(header.sport.to_be_bytes());
+    bytes.extend(header.dport.to_be_bytes());
+    bytes.extend(u16::try_from(udp).ok()?.to_be_bytes());
+    // UDP over IPv4 may go without a checksum.
+    bytes.extend([0, 0]);
+    bytes.extend(payload(token, udp.checked_sub(UDP_HEADER)?));
+    Some(bytes)
+}
+
+fn checksum(header: &[u8]) -> u16 {
+    let words = header.chunks_exact(2);
+    let sum: u32 = words
+        .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
+        .sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    !(folded as u16)
+}

@@ -1,0 +1,142 @@
+//! Who sees what: a packet socket in each namespace sees every device's frames, both ways, and a UDP
+//! socket what arrives. It knows nothing of why a packet is not seen.
+use std::{
+    io::ErrorKind,
+    os::fd::AsRawFd,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{LinkAddr, MsgFlags, recvfrom},
+};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{
+    set::{SPACES, Set},
+    wire::{self, Header, Token},
+};
+
+/// Where somebody listens in every namespace.
+pub const PORTS: [u16; 2] = [9998, 9999];
+/// ETH_P_ALL, in network order.
+const ALL: i32 = (0x0003_u16).to_be() as i32;
+/// PACKET_OUTGOING
+const OUTGOING: u8 = 4;
+
+pub struct Witness {
+    taps: Vec<Socket>,
+    listeners: Vec<Vec<Socket>>,
+}
+
+/// A frame of ours at a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sighting {
+    pub space: usize,
+    pub device: u32,
+    pub outgoing: bool,
+    pub header: Header,
+}
+
+/// What was seen of all packets of a round.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub sightings: Vec<(Token, Sighting)>,
+    pub delivered: Vec<(Token, usize)>,
+}
+
+impl Witness {
+    pub fn new(set: &Set) -> Result<Self> {
+        let (mut taps, mut listeners) = (Vec::new(), Vec::new());
+        for at in 0..SPACES {
+            set.enter(at)?;
+            let tap = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(ALL)));
+            let tap = tap.context("opening a packet socket")?;
+            tap.set_nonblocking(true)?;
+            tap.set_recv_buffer_size(4 << 20)?;
+            taps.push(tap);
+            let listen = |port: &u16| -> Result<Socket> {
+                let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+                socket.set_nonblocking(true)?;
+                let any = std::net::SocketAddr::from(([0, 0, 0, 0], *port));
+                socket.bind(&any.into())?;
+                Ok(socket)
+            };
+            listeners.push(PORTS.iter().map(listen).collect::<Result<_>>()?);
+        }
+        Ok(Self { taps, listeners })
+    }
+
+    /// Waits until `enough` of what was seen, or for that long.
+    pub fn watch(
+        &self,
+        seen: &mut Seen,
+        most: Duration,
+        enough: impl Fn(&Seen) -> bool,
+    ) -> Result<()> {
+        let until = Instant::now() + most;
+        loop {
+            self.read(seen)?;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || enough(seen) {
+                return Ok(());
+            }
+            let sockets = self.taps.iter().chain(self.listeners.iter().flatten());
+            let mut all: Vec<_> = sockets
+                .map(|socket| PollFd::new(std::os::fd::AsFd::as_fd(socket), PollFlags::POLLIN))
+                .collect();
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            match poll(&mut all, timeout) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno).context("waiting for packets"),
+            }
+        }
+    }
+
+    fn read(&self, seen: &mut Seen) -> Result<()> {
+        for (space, tap) in self.taps.iter().enumerate() {
+            let mut frame = [0; 256];
+            loop {
+                let got = recvfrom::<LinkAddr>(tap.as_raw_fd(), &mut frame);
+                let (length, from) = match got {
+                    Err(Errno::EAGAIN) => break,
+                    got => got.context("reading a packet socket")?,
+                };
+                let Some(from) = from else { continue };
+                let Some((token, header)) = wire::read(&frame[..length.min(frame.len())]) else {
+                    continue;
+                };
+                let sighting = Sighting {
+                    space,
+                    device: u32::try_from(from.ifindex()).unwrap_or(0),
+                    outgoing: from.pkttype() == OUTGOING,
+                    header,
+                };
+                seen.sightings.push((token, sighting));
+            }
+        }
+        for (space, sockets) in self.listeners.iter().enumerate() {
+            for socket in sockets {
+                while let Some(token) = heard(socket)? {
+                    seen.delivered.push((token, space));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn heard(socket: &Socket) -> Result<Option<Token>> {
+    let mut bytes = [0_u8; 2048];
+    match nix::sys::socket::recv(socket.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
+        Ok(length) => Ok(Token::read(&bytes[..length])),
+        Err(Errno::EAGAIN) => Ok(None),
+        // A socket's pending error is that of a packet of long ago.
+        Err(errno) if ErrorKind::ConnectionRefused == std::io::Error::from(errno).kind() => {
+            Ok(None)
+        }
+        Err(errno) => Err(errno).context("reading a socket"),
+    }
+}

@@ -1,0 +1,64 @@
+//! The computed way of packets, held against this kernel in networks made by chance.
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    paths,
+    setup::apt,
+    sh::{cargo, is_root, run},
+};
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Networks
+    #[arg(long, default_value_t = 400)]
+    worlds: u64,
+    /// Packets in all
+    #[arg(long, default_value_t = 10_000)]
+    packets: u64,
+    /// The same seed gives the same networks
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// A sample that takes half a minute.
+pub const SAMPLE: Options = Options {
+    worlds: 400,
+    packets: 10_000,
+    seed: 1,
+};
+
+pub fn command(options: &Options) -> Result<ExitCode> {
+    if !is_root() {
+        bail!("the oracle makes network namespaces: run it as root");
+    }
+    if apt::exists() {
+        apt::install(&["iproute2"], "the oracle's networks are made by ip")?;
+    }
+    let status = made(options)?.status().context("starting the oracle")?;
+    Ok(match status.code() {
+        Some(0) => ExitCode::SUCCESS,
+        Some(1) => ExitCode::from(1),
+        _ => ExitCode::from(3),
+    })
+}
+
+/// The sample, for a test.
+pub fn sample() -> Result<()> {
+    run(&mut made(&SAMPLE)?)
+}
+
+/// Builds it, and gives the command that runs it.
+fn made(options: &Options) -> Result<Command> {
+    run(cargo().args(["build", "--release", "-p", "netdiag-oracle"]))?;
+    let mut command = Command::new(paths::target().join("release/netdiag-oracle"));
+    for (name, value) in [
+        ("--worlds", options.worlds),
+        ("--packets", options.packets),
+        ("--seed", options.seed),
+    ] {
+        command.arg(name).arg(value.to_string());
+    }
+    Ok(command)
+}
