@@ -218,6 +218,7 @@ fn vxlan(tunnel: &mut Tunnel, attribute: &InfoVxlan) {
         InfoVxlan::Group6(remote) => tunnel.remote = Some((*remote).into()),
         InfoVxlan::Link(link) => tunnel.underlay = Some(*link),
         InfoVxlan::CollectMetadata(external) => tunnel.external = *external,
+        InfoVxlan::UDPZeroCsumRX(takes) => tunnel.zero_checksum = Some(*takes),
         _ => {}
     }
 }

@@ -30,7 +30,8 @@ pub use self::{
     gathered::Gathered,
     rule::{Rule, listing},
     sockets::{
-        Destination, Listener, Qdisc, Reach, Receiver, Resolver, TokenBucket, Tracked, Tuple, reach,
+        Destination, Listener, Qdisc, Reach, Receiver, Resolver, TokenBucket, Tracked, Tuple,
+        hears, reach, reach_by,
     },
 };
 

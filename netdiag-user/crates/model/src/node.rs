@@ -44,6 +44,10 @@ pub struct Tunnel {
     /// encapsulation limit of tunnels over IPv6.
     #[serde(default)]
     pub extra: u32,
+    /// Whether it takes outer UDP over IPv6 that comes without a checksum (udp6zerocsumrx); nothing for
+    /// what has no such option.
+    #[serde(default)]
+    pub zero_checksum: Option<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -148,6 +148,7 @@ pub fn overlay_node(pod_mtu: u32, overlay_mtu: u32, uplink_mtu: u32) -> Node {
 /// A TCP socket that waits for connections.
 pub fn listener(address: &str, port: u16) -> Listener {
     Listener {
+        device: 0,
         address: ip(address),
         port,
         queued: 0,

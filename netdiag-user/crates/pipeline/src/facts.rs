@@ -16,8 +16,15 @@ use netdiag_common::{
 };
 
 use super::{
-    attribution::Activity, clock::Clock, connection_groups, direction::Direction, forged::forged,
-    journey::Journeys, legs::Legs, picture::Picture, success::Success,
+    attribution::Activity,
+    clock::Clock,
+    connection_groups,
+    direction::Direction,
+    forged::forged,
+    journey::Journeys,
+    legs::Legs,
+    picture::Picture,
+    success::{GivenUp, Success},
 };
 use crate::model::{
     address::from_wire,
@@ -86,8 +93,8 @@ pub struct Loss {
     /// The pod in whose namespace it happened.
     pub inside: Option<Arc<Pod>>,
     pub harmless: bool,
-    /// A pod sent it in another's name.
-    pub forged: bool,
+    /// The link of a pod that sent it in another's name.
+    pub forged: Option<u32>,
 }
 
 impl Loss {
@@ -196,6 +203,7 @@ pub struct Facts<'a> {
     pub(super) attempts: OnceCell<connection_groups::Known<'a>>,
     pub(super) legs: OnceCell<Legs>,
     pub(super) success: OnceCell<Success>,
+    pub(super) given_up: OnceCell<GivenUp>,
     pub(super) direction: OnceCell<Direction>,
     pub(super) picture: OnceCell<Picture<'a>>,
     pub(super) activity: OnceCell<Activity>,
@@ -260,9 +268,11 @@ impl Rows {
         let mut losses: Vec<Loss> = losses.collect();
         let forged = forged(node, pods, &flows);
         if !forged.is_empty() {
-            flows.retain(|hop| !forged.contains(hop.flow()));
-            let made_up = losses.iter_mut().filter(|l| forged.contains(l.flow()));
-            made_up.for_each(|l| (l.forged, l.harmless) = (true, true));
+            flows.retain(|hop| !forged.contains_key(hop.flow()));
+            for loss in &mut losses {
+                loss.forged = forged.get(loss.flow()).copied();
+                loss.harmless |= loss.forged.is_some();
+            }
         }
         Self {
             now: observation.now,
@@ -305,6 +315,7 @@ impl<'a> Facts<'a> {
             attempts: OnceCell::new(),
             legs: OnceCell::new(),
             success: OnceCell::new(),
+            given_up: OnceCell::new(),
             direction: OnceCell::new(),
             picture: OnceCell::new(),
             activity: OnceCell::new(),
@@ -449,7 +460,7 @@ fn loss(node: &Node, pods: &PodIndex, names: &dyn Names, key: &DropKey, dropped:
     Loss {
         key: *key,
         dropped: *dropped,
-        forged: false,
+        forged: None,
         harmless: nobodys || to_nobody || reason::harmless(&reason, &location),
         reason,
         location,

@@ -18,12 +18,12 @@ use crate::model::{
 };
 
 /// Flows that came out of a pod whose source address is not its own but another's of this node,
-/// and that the other did not send as well.
+/// and that the other did not send as well, with the pod's link.
 ///
 /// A pod that routes for others (a VPN, an egress gateway) sends on what came out of their own
 /// links before, or what the node gave it; addresses that nobody here has are a router's daily
 /// bread.
-pub fn forged(node: &Node, pods: &PodIndex, flows: &[HopFlow]) -> HashSet<FlowKey> {
+pub fn forged(node: &Node, pods: &PodIndex, flows: &[HopFlow]) -> HashMap<FlowKey, u32> {
     // Thousands of flows come out of a few links.
     let mut sides: HashMap<u32, Option<&PodSide>> = HashMap::new();
     let owners = LazyCell::new(|| owners(node));
@@ -45,7 +45,7 @@ pub fn forged(node: &Node, pods: &PodIndex, flows: &[HopFlow]) -> HashSet<FlowKe
         }
     }
     if forged.is_empty() {
-        return HashSet::new();
+        return forged;
     }
     let mut genuine = HashSet::new();
     let mut given = HashSet::new();
@@ -62,8 +62,9 @@ pub fn forged(node: &Node, pods: &PodIndex, flows: &[HopFlow]) -> HashSet<FlowKe
     let handed = |(flow, link): &(FlowKey, u32)| {
         given.contains(&(*flow, *link)) || given.contains(&(flow.reversed(), *link))
     };
-    let made_up = forged.filter(|one| !handed(one) && !genuine.contains(&one.0));
-    made_up.map(|(flow, _)| flow).collect()
+    forged
+        .filter(|one| !handed(one) && !genuine.contains(&one.0))
+        .collect()
 }
 
 /// The addresses that the node or one of its pods has.

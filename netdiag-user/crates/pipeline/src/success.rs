@@ -27,6 +27,11 @@ const AGAIN: u64 = 2_000_000_000;
 const AGAIN_TIMES: u64 = 2;
 const RETRY: u64 = 900_000_000;
 
+/// Clients that wait less long than that send a connection's first packet once. Lost for good, and as often
+/// in so long a time as one in so many, that is no chance.
+const ONCE: u64 = 3_000_000_000;
+const ONE_IN: u64 = 10;
+
 /// Which end of a lost packet's flow is the server, and by which port.
 pub struct Service {
     pub port: u16,
@@ -162,8 +167,25 @@ impl Facts<'_> {
         if !would_be_seen(self, loss) {
             return true;
         }
-        let dead = || self.is_cut_off(loss) || self.never_opened(loss) || self.is_one_way(loss);
-        self.success().despite(loss, &Service::of(self, loss)) && !dead()
+        let dead = || {
+            self.is_cut_off(loss)
+                || self.never_opened(loss)
+                || self.is_given_up(loss)
+                || self.is_one_way(loss)
+        };
+        self.succeeds(loss) && !dead()
+    }
+
+    /// Whether others of that client's at that server get through.
+    pub fn succeeds(&self, loss: &Loss) -> bool {
+        self.success().despite(loss, &Service::of(self, loss))
+    }
+
+    /// Whether many of that client's connections to that server die with the one packet that opens them,
+    /// and nothing ever came of these.
+    fn is_given_up(&self, loss: &Loss) -> bool {
+        let all = || self.given_up.get_or_init(|| given_up(self));
+        asks_once(loss) && all().0.contains(&asked(loss))
     }
 
     /// Whether a connection's first packet, or the answer to it, is lost each time that it is sent, and
@@ -176,6 +198,12 @@ impl Facts<'_> {
         if !opens || lost.packets < AGAIN_TIMES || lost.last.saturating_sub(lost.first) < RETRY {
             return false;
         }
+        self.never_came_through(loss)
+    }
+
+    /// Whether nothing was ever answered or acknowledged in the connection that these were to open.
+    fn never_came_through(&self, loss: &Loss) -> bool {
+        let lost = &loss.dropped;
         let answer = lost.tcp_flags & ACK != 0;
         let asks = match answer {
             true => loss.flow().reversed(),
@@ -236,6 +264,68 @@ impl Facts<'_> {
     }
 }
 
+/// The first packet of a connection, and not the answer to it.
+fn asks_once(loss: &Loss) -> bool {
+    loss.flow().protocol == TCP && loss.dropped.tcp_flags & (SYN | ACK) == SYN
+}
+
+fn asked(loss: &Loss) -> Way {
+    let flow = loss.flow();
+    (
+        flow.source,
+        flow.destination,
+        flow.protocol,
+        flow.destination_port,
+    )
+}
+
+/// Connections of one client to one server that died so, and from when to when.
+#[derive(Default)]
+struct Died {
+    flows: u64,
+    first: u64,
+    last: u64,
+    /// Others that were opened.
+    opened: u64,
+}
+
+/// Ways on which connections die so.
+#[derive(Default)]
+pub struct GivenUp(Set<Way>);
+
+fn given_up(facts: &Facts<'_>) -> GivenUp {
+    let mut all: Map<Way, Died> = Map::default();
+    let dead = |l: &&Loss| asks_once(l) && !l.harmless && facts.never_came_through(l);
+    for loss in facts.losses.iter().filter(dead) {
+        let died = all.entry(asked(loss)).or_insert_with(|| Died {
+            first: u64::MAX,
+            ..Died::default()
+        });
+        died.flows += 1;
+        died.first = died.first.min(loss.dropped.first);
+        died.last = died.last.max(loss.dropped.last);
+    }
+    all.retain(|_, died| died.flows >= PATTERN && died.last - died.first >= ONCE);
+    if all.is_empty() {
+        return GivenUp::default();
+    }
+    for flow in facts.journeys().keys() {
+        let way = (
+            flow.source,
+            flow.destination,
+            flow.protocol,
+            flow.destination_port,
+        );
+        if let Some(died) = all.get_mut(&way) {
+            let open = |h: &HopFlow| h.hop.flags & hop::ACK != 0;
+            died.opened += u64::from(facts.has_hop(flow, &open));
+        }
+    }
+    let often = |(_, died): &(Way, Died)| died.flows * ONE_IN >= died.opened;
+    let all = all.into_iter().filter(often);
+    GivenUp(all.map(|(way, _)| way).collect())
+}
+
 fn note(last: &mut Option<u64>, time: u64) {
     *last = (*last).max(Some(time));
 }
@@ -277,6 +367,57 @@ mod tests {
         };
         let node = overlay_node(1450, 1450, 1500);
         with_facts(&node, &observation, |facts| facts.goes_on(&facts.losses[0]))
+    }
+
+    /// So many connections of which each had one packet that was lost, and so many that were opened.
+    fn goes_on_beside(lost_once: u16, opened: u16) -> bool {
+        let of = |n: u16| FlowKey {
+            source_port: 40_000 + n,
+            ..tcp("172.20.1.5", "192.0.2.7", 443)
+        };
+        let moment = |n: u16| (1 + u64::from(n)) * SECOND;
+        let mut drops = Vec::new();
+        let mut flows = Vec::new();
+        for n in 0..lost_once {
+            let mut drop = lost(of(n), NETFILTER_DROP, POD, 1, 2);
+            (drop.1.first, drop.1.last) = (moment(n), moment(n));
+            drops.push(drop);
+            flows.push(from_pod(of(n), |hop| {
+                (hop.first, hop.last, hop.syns, hop.flags) = (moment(n), moment(n), 1, hop::SYN);
+            }));
+        }
+        for n in 0..opened {
+            let flow = of(1_000 + n);
+            let open = |flags: u32| {
+                move |hop: &mut FlowHop| {
+                    (hop.first, hop.last) = (9 * SECOND, 9 * SECOND);
+                    hop.flags = flags;
+                }
+            };
+            flows.push(from_pod(flow, open(hop::SYN | hop::ACK)));
+            flows.push(at(
+                flow.reversed(),
+                POD,
+                true,
+                PLAIN,
+                open(hop::SYN | hop::ACK),
+            ));
+        }
+        let observation = Observation {
+            now: 31 * SECOND,
+            flows,
+            drops,
+            ..Observation::default()
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        with_facts(&node, &observation, |facts| facts.goes_on(&facts.losses[0]))
+    }
+
+    #[test]
+    fn clients_that_ask_once_do_not_go_on_with_others() {
+        assert!(!goes_on_beside(4, 5), "one of two");
+        assert!(goes_on_beside(3, 5), "within 2 s");
+        assert!(goes_on_beside(4, 60), "by chance");
     }
 
     #[test]

@@ -32,6 +32,7 @@ use netdiag_lang::{mark, t};
 use crate::{
     model::{
         flow::{TCP, UDP},
+        node::Link,
         roles::Role,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
@@ -92,17 +93,63 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         VXLAN | IPIP => t!(" over the overlay by {}", h.interface),
         _ => t!(" by {}", h.interface),
     });
-    let summary = t!(
-        "{} from {} come in{over} with a wrong checksum and are discarded: {} packets, none got \
-         through",
-        worst.target(),
-        worst.sender(facts),
-        worst.packets(),
-    );
+    let strict = wants_checksums(facts, worst);
+    let (target, sender, packets) = (worst.target(), worst.sender(facts), worst.packets());
+    let summary = match strict {
+        Some(link) => t!(
+            "{target} from {sender} come in{over} without a checksum, or with a wrong one, which {} does \
+             not take: {packets} packets, none got through",
+            link.name
+        ),
+        None => t!(
+            "{target} from {sender} come in{over} with a wrong checksum and are discarded: {packets} \
+             packets, none got through"
+        ),
+    };
     let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
     finding.evidence.extend(counters(facts, worst));
-    finding.fix = fix(facts, worst, hop);
+    finding.fix = match strict {
+        Some(link) => fix_strict(worst, link),
+        None => fix(facts, worst, hop),
+    };
     Some(finding)
+}
+
+/// The tunnel here that these are for, over IPv6, where UDP without a checksum is taken only by who says so
+/// (RFC 6935).
+fn wants_checksums<'a>(facts: &'a Facts<'_>, pattern: &DropGroup<'_>) -> Option<&'a Link> {
+    let here = |l: &&&Loss| l.key.netns == facts.node.netns;
+    let udp6 = pattern.protocol == UDP && pattern.destination.is_ipv6();
+    let own = |l: &&Link| {
+        let tunnel = l.tunnel.as_ref();
+        tunnel.is_some_and(|t| t.port == Some(pattern.port) && t.zero_checksum == Some(false))
+    };
+    pattern.losses.iter().find(here).filter(|_| udp6)?;
+    facts.node.links.iter().find(own)
+}
+
+fn fix_strict(worst: &DropGroup<'_>, link: &Link) -> Fix {
+    let (name, port) = (&link.name, worst.port);
+    let at = worst.losses.iter().find_map(|l| l.interface.as_ref());
+    let watch = at.map(|at| {
+        shell!(
+            "timeout 10 tcpdump -c 5 -lnnvi {v} 'ip6 and udp port {}'",
+            at,
+            port
+        )
+    });
+    Fix {
+        summary: t!(
+            "tcpdump says \"no cksum\" of them, or that they are bad; where there is none: make {name} again \
+             with udp6zerocsumrx (ip link add … type vxlan … udp6zerocsumrx, or whatever makes it), or the \
+             sender's device on {} with noudp6zerocsumtx; where they are bad: switch the offload off there",
+            worst.source
+        ),
+        commands: watch
+            .into_iter()
+            .chain([shell!("ip -d link show dev {}", name)])
+            .collect(),
+    }
 }
 
 /// Where a kernel without reasons lost it, as the counter of what ends there: the namespace, and its name.
@@ -224,6 +271,30 @@ mod tests {
         let plain = judge(4, 0).expect("a finding");
         assert!(plain.fix.summary.contains("its NIC") && plain.fix.commands.is_empty());
         assert!(judge(2, VXLAN).is_none(), "a damaged packet or two");
+    }
+
+    #[test]
+    fn a_tunnel_over_ipv6_that_wants_checksums_is_told() {
+        let told = |takes: Option<bool>| {
+            let flow = FlowKey {
+                protocol: UDP,
+                ..tcp("2001:db8::2", "2001:db8::1", 4789)
+            };
+            let mut lost = died(flow, ("UDP_CSUM", "__udp4_lib_rcv"), UPLINK, 4);
+            lost.0.netns = NETNS;
+            let observation = Observation {
+                drops: vec![lost],
+                flows: vec![at(flow, UPLINK, false, 0, |_| {})],
+                ..Observation::default()
+            };
+            let mut node = overlay_node(1450, 1450, 1500);
+            let mut tunnels = node.links.iter_mut().filter_map(|l| l.tunnel.as_mut());
+            tunnels.next().expect("a tunnel").zero_checksum = takes;
+            let found = with_facts(&node, &observation, evaluate).expect("a finding");
+            found.fix.summary.contains("udp6zerocsumrx")
+        };
+        assert!(told(Some(false)));
+        assert!(!told(Some(true)) && !told(None));
     }
 
     /// Four that end there, of a kernel without reasons, where the counter rose by so many.

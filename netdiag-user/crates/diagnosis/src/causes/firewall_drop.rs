@@ -182,7 +182,7 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
         .filter_map(|p| losses::standing(facts, p))
         .max()?;
     let culprit = taken.culprit().filter(|_| here);
-    let meant = culprit.is_some_and(|rule| meant::is_meant(facts, rule, standing));
+    let meant = culprit.is_some_and(|rule| meant::is_meant(facts, rule, standing, patterns));
     let mut lookups = patterns.iter().filter(|p| p.port == DNS && !p.reply);
     let lookup = lookups.next().filter(|_| policys);
     let worst = lookup.or_else(|| patterns.first())?;
@@ -208,6 +208,10 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
         (_, true) => t!(
             "netfilter {at} drops data of established connections to {what} from {sender}: {packets} \
              packets, none got through"
+        ),
+        _ if worst.losses.iter().any(|l| facts.succeeds(l)) => t!(
+            "netfilter {at} drops {what} from {sender}: {packets} packets of connections that come to \
+             nothing, beside others that are served{then}"
         ),
         _ => t!(
             "netfilter {at} drops {what} from {sender}: {packets} packets, none got through{then}"

@@ -246,6 +246,7 @@ mod tests {
         let listener = Listener {
             address: ip("0.0.0.0"),
             port: 80,
+            device: 0,
             queued,
             backlog: 8,
             ipv6_only: false,

@@ -93,7 +93,10 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     }
     finding.fix = match facts.route_to(worst.source).filter(|_| here) {
         Some(route) if route.kind == RouteKind::Refusing => fix_route(worst, route),
-        _ => fix(interface.as_deref()),
+        _ => match interface.as_deref().filter(|it| here && is_bare(facts, it)) {
+            Some(bare) => fix_bare(bare),
+            None => fix(interface.as_deref()),
+        },
     };
     for command in finding.fix.commands.iter_mut().filter(|_| !here) {
         *command = facts.node.inside(died.netns, std::mem::take(command));
@@ -145,6 +148,31 @@ fn route_evidence(
     Some(line)
 }
 
+/// Without an IPv4 address, as pods' links are where they are routed: what has another way back is
+/// dropped there however loose the filter is (fib_validate_source, `last_resort`).
+fn is_bare(facts: &Facts<'_>, interface: &str) -> bool {
+    let mut links = facts.node.links.iter();
+    links.find(|l| l.name == interface).is_some_and(|l| {
+        let mut own = l.addresses.iter();
+        !own.any(|a| a.prefix.address.is_ipv4())
+    })
+}
+
+/// The larger of both values counts, so that neither may be other than 0.
+fn fix_bare(interface: &str) -> Fix {
+    Fix {
+        summary: t!(
+            "route the answers back by {interface}; it has no IPv4 address, and there rp_filter 2 \
+             (loose) drops them too: only 0 lets them pass, on {interface} and for all, and in \
+             /etc/sysctl.d"
+        ),
+        commands: vec![
+            shell!("sysctl -w net.ipv4.conf.all.rp_filter=0"),
+            shell!("sysctl -w {}=0", sysctl_name(interface)),
+        ],
+    }
+}
+
 fn fix(interface: Option<&str>) -> Fix {
     let command = |i| shell!("sysctl -w {}=2", sysctl_name(i));
     Fix {
@@ -170,7 +198,7 @@ mod tests {
             node::{Counters, Node},
             observation::Observation,
         },
-        testing::{UPLINK, died, overlay_node, since, tcp},
+        testing::{POD, UPLINK, died, overlay_node, since, tcp, with_facts},
     };
 
     /// The node with so many in its counter, where it has one.
@@ -195,6 +223,33 @@ mod tests {
         since(&node(before), &node(now), &observation, [], |facts| {
             evaluate(facts).is_some()
         })
+    }
+
+    #[test]
+    fn a_link_without_an_address_is_not_helped_by_loose_filtering() {
+        let on = |link, by: &str| {
+            let flow = tcp("203.0.113.9", by, 80);
+            let drop = died(flow, ("IP_RPFILTER", "ip_rcv_finish_core"), link, 4);
+            let observation = Observation {
+                drops: vec![drop],
+                ..Observation::default()
+            };
+            with_facts(&node(None), &observation, |facts| {
+                let found = evaluate(facts).expect("a finding");
+                let all = found.fix.commands.iter().map(ToString::to_string);
+                all.collect::<Vec<_>>()
+            })
+        };
+        let bare = on(POD, "172.20.2.9");
+        let zero = [
+            "sysctl -w net.ipv4.conf.all.rp_filter=0",
+            "sysctl -w net.ipv4.conf.cali1.rp_filter=0",
+        ];
+        assert_eq!(bare, zero);
+        let [loose] = &on(UPLINK, "172.20.1.5")[..] else {
+            panic!("one command")
+        };
+        assert!(loose.ends_with(".rp_filter=2"), "{loose}");
     }
 
     #[test]

@@ -106,7 +106,7 @@ mod tests {
             interface: None,
             inside: None,
             harmless: false,
-            forged: false,
+            forged: None,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
     model::{
         address::endpoint,
         flow::UDP,
-        gather::{Listener, Reach, Receiver, Want, reach},
+        gather::{Listener, Reach, Receiver, Want, hears, reach, reach_by},
         interception::Redirect,
         node::Link,
         pod::label,
@@ -94,8 +94,9 @@ impl<'a> Refusal<'a> {
     /// Whether no socket takes what the client sends; nothing while that is not known.
     pub fn reaches_nobody(&self, facts: &Facts<'_>) -> Option<bool> {
         if let Some(receivers) = self.receivers(facts) {
-            let takes =
-                |r: &Receiver| r.address.is_unspecified() || r.address == self.attempts.server;
+            let server = self.attempts.server;
+            let to = |r: &Receiver| r.address.is_unspecified() || r.address == server;
+            let takes = |r: &Receiver| to(r) && hears(r.device, self.comes_by(facts));
             return Some(!receivers.iter().any(takes));
         }
         let reach = self.reach(facts)?;
@@ -119,9 +120,13 @@ impl<'a> Refusal<'a> {
         let mut all: Vec<_> = match self.receivers(facts) {
             Some(receivers) => receivers
                 .iter()
-                .map(|r| self.describe_receiver(r))
+                .map(|r| self.bound(facts, r.device, self.describe_receiver(r)))
                 .collect(),
-            None => self.listeners(facts)?.iter().map(describe).collect(),
+            None => {
+                let all = self.listeners(facts)?.iter();
+                all.map(|l| self.bound(facts, l.device, describe(l)))
+                    .collect()
+            }
         };
         all.sort();
         all.dedup();
@@ -140,7 +145,34 @@ impl<'a> Refusal<'a> {
 
     pub fn reach<'f>(&self, facts: &Facts<'f>) -> Option<Reach<'f>> {
         let listeners = self.listeners(facts)?;
-        Some(reach(listeners, self.attempts.server, self.attempts.port))
+        let (server, port) = (self.attempts.server, self.attempts.port);
+        Some(reach_by(listeners, self.comes_by(facts), server, port))
+    }
+
+    /// The index, in the namespace where it is refused, of the device that it comes in by.
+    fn comes_by(&self, facts: &Facts<'_>) -> Option<u32> {
+        match self.netns == facts.node.netns {
+            true => Some(self.link.index),
+            // A pod's with several may be asked by any of them.
+            false => {
+                let side = facts.node.pod_side(self.netns)?;
+                self.link
+                    .link
+                    .filter(|own| side.links.iter().any(|(index, _)| index == own))
+            }
+        }
+    }
+
+    /// With the device by which alone that socket hears.
+    fn bound(&self, facts: &Facts<'_>, device: u32, socket: String) -> String {
+        if device == 0 {
+            return socket;
+        }
+        let side = facts.node.pod_side(self.netns);
+        let mut links = side.into_iter().flat_map(|s| &s.links);
+        let name = links.find(|(index, _)| *index == device);
+        let name = name.map_or_else(|| device.to_string(), |(_, name)| name.clone());
+        t!("{socket} by the device {name} alone")
     }
 
     pub fn list_sockets(&self, facts: &Facts<'_>) -> CommandLine {

@@ -15,7 +15,7 @@ use crate::{
     },
     pipeline::{
         connection_groups::{Connection, ConnectionGroup, Outcome},
-        facts::{Data, Facts, HopFlow},
+        facts::{Data, Facts, HopFlow, Loss},
         journey::Journey,
         legs::Legs,
     },
@@ -165,11 +165,11 @@ fn silent<'a>(
     let first = tries.first()?.first();
     let worked = |t: &Connection<'_>| !is_silent(facts, t) && t.worked_after(first);
     // What the node translates is a conversation with each of those that it is translated to: one that
-    // is dead beside others that answer counts.
+    // is dead beside others that answer counts. So does what dies as it is translated.
     let others = || all.tries.iter().filter(|t| worked(t));
     let tries = match others().next() {
         None => tries,
-        Some(_) => behind_a_dead_one(tries, others()),
+        Some(_) => behind_a_dead_one(facts, tries, others()),
     };
     tries.first()?;
     let silent = ConnectionGroup { tries, ..*all };
@@ -177,8 +177,10 @@ fn silent<'a>(
     (asks && again).then_some(silent)
 }
 
-/// Those that were translated to somebody who took none of the tries that worked.
+/// Those that were translated to somebody who took none of the tries that worked, or that died with the
+/// node's own address.
 fn behind_a_dead_one<'a, 'f>(
+    facts: &Facts<'_>,
     silent: Rc<[Connection<'a>]>,
     worked: impl Iterator<Item = &'f Connection<'a>>,
 ) -> Rc<[Connection<'a>]>
@@ -187,8 +189,29 @@ where
 {
     let backend = |t: &Connection<'_>| t.became.map(|leg| (leg.destination, leg.destination_port));
     let alive: BTreeSet<_> = worked.filter_map(backend).collect();
-    let dead = |t: &&Connection<'_>| backend(t).is_some_and(|it| !alive.contains(&it));
+    let dead = |t: &&Connection<'_>| match backend(t) {
+        Some(backend) => !alive.contains(&backend),
+        None => died_as_the_nodes(facts, t),
+    };
     silent.iter().filter(dead).cloned().collect()
+}
+
+/// Whether it never left, and while it was tried packets of the node's died on their way to that port: two
+/// clients that are given one port clash there (`__nf_conntrack_confirm`), and one of them gets through.
+fn died_as_the_nodes(facts: &Facts<'_>, tried: &Connection<'_>) -> bool {
+    let to = |flow: &FlowKey| (flow.destination, flow.destination_port, flow.protocol);
+    let (from, until) = (tried.first(), tried.last().saturating_add(SPAN_NS));
+    let own = |l: &&Loss| {
+        let meets = l.dropped.first <= until && l.dropped.last >= from;
+        let (source, _) = ends(l.flow());
+        let node = meets && to(l.flow()) == to(&tried.flow) && facts.owns(source);
+        node && !l.harmless && drops::on_the_way(&l.reason)
+    };
+    let left = tried
+        .requests
+        .iter()
+        .any(|h| h.egress() && h.role == Some(Role::Uplink));
+    !left && facts.losses.iter().any(|l| own(&l))
 }
 
 /// Two SYNs so far apart are not the first ones: the run began in the middle of it.

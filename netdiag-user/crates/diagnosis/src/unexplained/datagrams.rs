@@ -4,13 +4,18 @@ use std::collections::BTreeSet;
 
 use netdiag_common::flow::FlowKey;
 
-use super::candidates::{ASKED, SPAN_NS};
+use super::{
+    NAMED,
+    candidates::{ASKED, SPAN_NS},
+    owed,
+};
 use crate::{
     model::{
         flow::{UDP, ends},
         gather::Want,
         link_filters::LinkHook,
         roles::Role,
+        source_nat::Leaving,
         total::Total,
     },
     pipeline::{
@@ -26,14 +31,32 @@ pub fn silence_tells(
     silent: &[Connection<'_>],
 ) -> bool {
     let answers = || all.tries.iter().any(|t| !t.answers.is_empty());
-    answers() || dies_here(facts, silent)
+    let bare = || leaving(facts, silent).is_some_and(|it| owed::to_translate(facts, &it).is_some());
+    answers() || dies_here(facts, silent) || bare()
+}
+
+/// Where they left as the pod's own, which nobody out there knows unless the network routes it.
+fn leaving(facts: &Facts<'_>, tries: &[Connection<'_>]) -> Option<Leaving> {
+    let tried = tries.last()?;
+    let leg = tried.became.unwrap_or(tried.flow);
+    let journey = facts.journeys().get(&leg)?;
+    let (client, _) = ends(&leg);
+    owed::leaving_at(facts, journey.hops.last()?, client)
 }
 
 /// Whoever is shown a link's packets may lead them past the hooks behind it.
-pub fn wants(facts: &Facts<'_>) -> Option<Want> {
-    let groups = facts.attempts().iter().filter(|g| g.protocol == UDP);
-    let mut lost = groups.filter(|g| is_lost(facts, &g.tries));
-    lost.next().map(|_| Want::LinkFilters(facts.node.netns))
+pub fn wants(facts: &Facts<'_>) -> impl Iterator<Item = Want> {
+    let groups = || facts.attempts().iter().filter(|g| g.protocol == UDP);
+    let lost = groups().find(|g| is_lost(facts, &g.tries));
+    let silent = |g: &&ConnectionGroup<'_>| {
+        is_lasting(&g.tries) && g.tries.iter().all(|t| t.answers.is_empty())
+    };
+    let bare = groups().filter(silent);
+    let bare: BTreeSet<_> = bare.filter_map(|g| leaving(facts, &g.tries)).collect();
+    let bare = bare.into_iter().take(NAMED).map(Want::SourceNat);
+    lost.map(|_| Want::LinkFilters(facts.node.netns))
+        .into_iter()
+        .chain(bare)
 }
 
 /// Sent by a pod to another one of this node, and never seen at its links, where nobody has a program that
@@ -53,11 +76,14 @@ fn dies_here(facts: &Facts<'_>, tries: &[Connection<'_>]) -> bool {
 
 /// As often, and over as long a time, as no chance takes.
 fn is_lost(facts: &Facts<'_>, tries: &[Connection<'_>]) -> bool {
+    facts.all_watched && is_lasting(tries) && tries.iter().all(|t| stays_away(facts, t))
+}
+
+fn is_lasting(tries: &[Connection<'_>]) -> bool {
     let packets = tries.iter().map(Connection::packets).total();
     let first = tries.iter().map(Connection::first).min().unwrap_or(0);
     let last = tries.iter().map(Connection::last).max().unwrap_or(0);
-    let lasting = packets >= ASKED && last.saturating_sub(first) >= SPAN_NS;
-    facts.all_watched && lasting && tries.iter().all(|t| stays_away(facts, t))
+    packets >= ASKED && last.saturating_sub(first) >= SPAN_NS
 }
 
 /// Whether it came in from a pod, and left by none of the links of the pod of this node that it is for.

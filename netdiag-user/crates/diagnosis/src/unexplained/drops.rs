@@ -6,7 +6,10 @@ use netdiag_lang::t;
 
 use super::candidates::{Candidate, SPAN_NS, circles, last};
 use crate::{
-    model::{address::from_wire, icmp},
+    model::{
+        address::{from_wire, to_wire},
+        icmp,
+    },
     pipeline::facts::{Facts, Loss},
     shared::{
         losses::{self, DropGroup},
@@ -18,10 +21,6 @@ use crate::{
 /// Adds what is dropped here persistently. A closed port's drops are refusals, and what a socket
 /// itself does not take is told by the causes about sockets.
 pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
-    let on_the_way = |reason: &str| {
-        let socket = ["NO_SOCKET", "TCP_", "SOCKET_", "UDP_CSUM"];
-        !socket.iter().any(|s| reason.starts_with(s))
-    };
     let mut patterns = losses::patterns(facts, |l| !l.harmless && on_the_way(&l.reason));
     patterns.retain(|p| !losses::is_own_error(facts, p));
     astray(facts, all);
@@ -66,6 +65,13 @@ pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
     }
 }
 
+/// Whether a packet was dropped before a socket had it, or by a filter that somebody set there: no cause is
+/// about that.
+pub fn on_the_way(reason: &str) -> bool {
+    let socket = ["NO_SOCKET", "TCP_", "SOCKET_", "UDP_CSUM"];
+    reason == "SOCKET_FILTER" || !socket.iter().any(|s| reason.starts_with(s))
+}
+
 /// Frames that reached whom they are for, as somebody else's.
 fn astray(facts: &Facts<'_>, all: &mut [Candidate]) {
     if all.is_empty() {
@@ -92,15 +98,27 @@ fn astray(facts: &Facts<'_>, all: &mut [Candidate]) {
 /// come no farther: who looks for a way sends it so (traceroute, mtr), and a routing loop lets it come back.
 fn told(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let flows: BTreeSet<FlowKey> = pattern.losses.iter().map(|l| *l.flow()).collect();
-    let refused = |e: &IcmpErrorKey| e.sender == e.about.destination;
+    let own = |e: &IcmpErrorKey| flows.contains(&e.about);
+    let refused = |e: &IcmpErrorKey| own(e) && e.sender == e.about.destination;
+    let circling = || {
+        let mut flows = flows.iter();
+        flows.any(|flow| circles(facts, [Some(*flow), None]).is_some())
+    };
+    // One sender is told once a second (net.ipv4.icmp_ratelimit), of one of all that it sends.
+    let sender = to_wire(pattern.source);
     let expired = |e: &IcmpErrorKey| {
         let expired = icmp::expired(e.about.family, e.kind, e.code);
-        expired
-            && facts.owns(from_wire(e.sender))
-            && circles(facts, [Some(e.about), None]).is_none()
+        expired && e.about.source == sender && facts.owns(from_wire(e.sender))
     };
+    let forwarded = || pattern.losses.iter().all(|l| is_expired(l));
     let mut errors = facts.icmp_errors.iter();
-    errors.any(|(e, _)| flows.contains(&e.about) && (refused(e) || expired(e)))
+    errors.any(|(e, _)| refused(e) || expired(e) && (own(e) || forwarded()) && !circling())
+}
+
+/// Where the kernel drops what was to go no farther (ip_forward, ip6_forward).
+fn is_expired(loss: &Loss) -> bool {
+    let at = ["ip_forward", "ip6_forward"].contains(&loss.symbol());
+    at && ["IP_INHDR", "NOT_SPECIFIED"].contains(&loss.reason.as_str())
 }
 
 /// What a pattern of drops is, for one line.

@@ -22,6 +22,7 @@ mod clues;
 mod datagrams;
 mod drops;
 mod lookups;
+mod made_up;
 mod next_hops;
 mod owed;
 mod passages;
@@ -69,10 +70,17 @@ pub fn unexplained(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> 
     }
     let (ours, others): (Vec<_>, Vec<_>) = all.iter().partition(|c| is_ours(&known, c));
     let mut told = tell(facts, &ours, true, |c| here(&known, c));
+    told.extend(made_up::told(facts));
     told.extend(lookups::failing(facts, findings));
     told.extend(lookups::slow(facts, findings));
     told.extend(tell(facts, &others, false, |c| elsewhere(&known, c)));
     told
+}
+
+/// Whether an address is the cluster's as far as is known: this node's or another's, a pod's, a Service's,
+/// a name server's, a next hop's.
+pub fn is_clusters(facts: &Facts<'_>, address: IpAddr) -> bool {
+    facts.owns(address) || facts.is_local_pod(address) || owed::clusters(facts, address).is_some()
 }
 
 /// Where a masquerade makes another flow of them, conntrack tells which; and whether anybody takes

@@ -91,7 +91,7 @@ fn word_of_service(facts: &Facts<'_>, address: IpAddr) -> Option<String> {
 }
 
 /// What of the cluster's an address is.
-fn clusters(facts: &Facts<'_>, address: IpAddr) -> Option<String> {
+pub(super) fn clusters(facts: &Facts<'_>, address: IpAddr) -> Option<String> {
     if let Some(service) = facts.cluster.at(address) {
         return Some(t!("{address} is the Service {}", service.path()));
     }
@@ -187,10 +187,16 @@ fn foreign_source(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
 /// A pod's own packet that left this node by an uplink, of which the rules are asked.
 pub fn leaving(facts: &Facts<'_>, candidate: &Candidate) -> Option<Leaving> {
     let last = candidate.last.as_ref()?;
+    let asks = candidate.asked > 0 && !candidate.answers;
+    leaving_at(facts, last, candidate.client).filter(|_| asks)
+}
+
+/// The same by the hop that saw it last.
+pub fn leaving_at(facts: &Facts<'_>, last: &HopFlow, client: IpAddr) -> Option<Leaving> {
     let (source, destination) = ends(last.flow());
     let out = last.plain() && last.egress() && last.role == Some(Role::Uplink);
-    let own = source == candidate.client && !facts.owns(source) && facts.is_local_pod(source);
-    (out && own && candidate.asked > 0 && !candidate.answers).then(|| Leaving {
+    let own = source == client && !facts.owns(source) && facts.is_local_pod(source);
+    (out && own).then(|| Leaving {
         source,
         destination,
         link: last.interface.clone(),
@@ -199,8 +205,12 @@ pub fn leaving(facts: &Facts<'_>, candidate: &Candidate) -> Option<Leaving> {
 
 /// It left with the pod's own address, and a rule was to translate it.
 fn untranslated(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
-    let leaving = leaving(facts, candidate)?;
-    let nat = facts.gathered.source_nat(&leaving)?;
+    to_translate(facts, &leaving(facts, candidate)?)
+}
+
+/// Who was to translate what leaves so, as a sentence.
+pub fn to_translate(facts: &Facts<'_>, leaving: &Leaving) -> Option<String> {
+    let nat = facts.gathered.source_nat(leaving)?;
     let source = leaving.source;
     let told = |k: &crate::model::source_nat::Keeper| k.told == Some(true);
     match (&nat.rule, &nat.keeper) {

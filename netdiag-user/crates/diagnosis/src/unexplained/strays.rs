@@ -84,7 +84,8 @@ fn is_untaken(facts: &Facts<'_>, loss: &Loss) -> bool {
     let reason = loss.reason.as_str();
     let unnamed = reason == "NOT_SPECIFIED" && loss.symbol().starts_with("__udp");
     let flow = loss.flow();
-    let socket = flow.protocol == UDP && (reason == "NO_SOCKET" || unnamed) && !loss.forged;
+    let socket =
+        flow.protocol == UDP && (reason == "NO_SOCKET" || unnamed) && loss.forged.is_none();
     socket && {
         let journey = facts.journeys().get(flow);
         let came = journey.and_then(|j| j.hops.iter().map(|h| h.hop.packets).max());

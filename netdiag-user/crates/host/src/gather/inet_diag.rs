@@ -68,6 +68,8 @@ pub struct Socket {
     pub limit: u32,
     /// Names the socket in /proc/PID/fd.
     pub inode: u32,
+    /// The device that it is bound to; 0 where it is to none.
+    pub device: u32,
     pub ipv6_only: bool,
     pub memory: Memory,
 }
@@ -147,6 +149,7 @@ fn parse(message: &[u8]) -> Option<Socket> {
         queued: u32_at(message, 56)?,
         limit: u32_at(message, 60)?,
         inode: u32_at(message, 68)?,
+        device: u32_at(message, 40)?,
         ipv6_only: attribute(attributes, INET_DIAG_SKV6ONLY).is_some_and(|v| v.starts_with(&[1])),
         memory: attribute(attributes, INET_DIAG_SKMEMINFO).map_or_else(Memory::default, memory),
     })

@@ -24,6 +24,7 @@ pub fn receivers(root: &Path, port: u16) -> Result<Vec<Receiver>> {
     let owners = owners(root, &inodes);
     let receiver = |s: &inet_diag::Socket| Receiver {
         address: s.local.0,
+        device: s.device,
         queued: s.memory.waiting,
         limit: s.memory.limit,
         drops: s.memory.drops,

@@ -25,6 +25,7 @@ fn listener(socket: &Socket, owners: &HashMap<u32, String>) -> Listener {
     Listener {
         address,
         port,
+        device: socket.device,
         queued: socket.queued,
         backlog: socket.limit,
         ipv6_only: socket.ipv6_only,

@@ -90,7 +90,8 @@ impl RuleOrigin {
                 let Some(words) = words else {
                     return Some(shell!("{} -t {} -P {} ACCEPT", program, table, chain));
                 };
-                let delete = shell!("{} -t {} -D {}", program, table, chain).with_words(words);
+                let delete = shell!("{} -t {} -D {}", program, table, chain);
+                let delete = delete.with_words(comparable(words));
                 let told = words.iter().all(|word| of_a_rule(word)) && !delete.is_refused();
                 told.then_some(delete)
             }
@@ -194,6 +195,20 @@ fn name(name: &str) -> Option<&str> {
     all.then_some(name)
 }
 
+/// A saved rule's words, as iptables finds it by them again. `recent` saves a mask that is its default, and
+/// compares rules otherwise where it is given (extensions/libxt_recent.c).
+fn comparable(words: &[String]) -> Vec<&str> {
+    let recent = |at: usize| {
+        let before = &words[..at];
+        let module = before.iter().rposition(|word| word == "-m");
+        module.and_then(|at| words.get(at + 1)).map(String::as_str) == Some("recent")
+    };
+    let mask = |at: usize| words[at] == "--mask" && recent(at);
+    let kept = |at: &usize| !mask(*at) && !at.checked_sub(1).is_some_and(mask);
+    let all = (0..words.len()).filter(kept);
+    all.map(|at| words[at].as_str()).collect()
+}
+
 /// A word that neither names another table nor a program to run, wherever it stands.
 fn of_a_rule(word: &str) -> bool {
     match word.strip_prefix("--") {
@@ -247,6 +262,33 @@ mod tests {
                 assert_eq!(list, "nft -a list ruleset", "{hostile}");
             }
         }
+    }
+
+    #[test]
+    fn a_mask_that_recent_saves_is_not_given_back() {
+        let saved = [
+            "-p",
+            "tcp",
+            "-m",
+            "recent",
+            "--update",
+            "--mask",
+            "255.255.255.255",
+            "--rsource",
+            "-m",
+            "connmark",
+            "--mark",
+            "1",
+            "-j",
+            "DROP",
+        ];
+        let delete = iptables("FORWARD", &saved).expect("a command");
+        let words = "-p tcp -m recent --update --rsource -m connmark --mark 1 -j DROP";
+        let whole = format!("iptables-legacy -t filter -D FORWARD {words}");
+        assert_eq!(delete, whole.as_str());
+        let mark = ["-j", "CONNMARK", "--restore-mark", "--mask", "0xff"];
+        let delete = iptables("FORWARD", &mark).expect("a command");
+        assert!(delete.to_string().ends_with("--mask 0xff"), "{delete}");
     }
 
     #[test]

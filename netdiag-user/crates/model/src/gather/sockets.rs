@@ -51,6 +51,9 @@ pub struct Listener {
     /// Unspecified where it listens on every address.
     pub address: IpAddr,
     pub port: u16,
+    /// The index of the device by which alone it hears (SO_BINDTODEVICE); 0 where by every one.
+    #[serde(default)]
+    pub device: u32,
     /// Connections that wait to be accepted, and how many may.
     pub queued: u32,
     pub backlog: u32,
@@ -84,10 +87,21 @@ pub enum Reach<'a> {
     Nobody,
 }
 
-/// Which of the listeners would take it.
+/// Which of the listeners would take it, by whatever device it comes.
 pub fn reach(listeners: &[Listener], address: IpAddr, port: u16) -> Reach<'_> {
+    reach_by(listeners, None, address, port)
+}
+
+/// The same of what comes by the device with that index.
+pub fn reach_by(
+    listeners: &[Listener],
+    device: Option<u32>,
+    address: IpAddr,
+    port: u16,
+) -> Reach<'_> {
     let of_port = || listeners.iter().filter(|l| l.port == port);
-    if let Some(listener) = of_port().find(|l| l.takes(address)) {
+    let takes = |l: &&Listener| l.takes(address) && hears(l.device, device);
+    if let Some(listener) = of_port().find(takes) {
         return Reach::Served(listener);
     }
     let loopback = of_port().find(|l| l.address.is_loopback());
@@ -96,6 +110,11 @@ pub fn reach(listeners: &[Listener], address: IpAddr, port: u16) -> Reach<'_> {
         (None, Some(listener)) => Reach::Elsewhere(listener),
         (None, None) => Reach::Nobody,
     }
+}
+
+/// Whether a socket that is bound to one device hears what comes by another.
+pub fn hears(bound: u32, by: Option<u32>) -> bool {
+    bound == 0 || by.is_none_or(|by| by == bound)
 }
 
 impl Listener {
@@ -140,6 +159,9 @@ pub struct TokenBucket {
 pub struct Receiver {
     /// Unspecified where it takes what comes for every address.
     pub address: IpAddr,
+    /// The index of the device by which alone it hears (SO_BINDTODEVICE); 0 where by every one.
+    #[serde(default)]
+    pub device: u32,
     /// Memory of what waits to be read, and how much may: bytes as the kernel counts them, which
     /// are more than the datagrams'.
     pub queued: u32,
@@ -171,6 +193,7 @@ mod tests {
         vec![Listener {
             address,
             port: 80,
+            device: 0,
             queued: 0,
             backlog: 128,
             ipv6_only,

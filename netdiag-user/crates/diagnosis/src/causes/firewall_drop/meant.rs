@@ -3,7 +3,8 @@
 use crate::{
     model::gather::{Rule, Want},
     pipeline::facts::Facts,
-    shared::losses::Standing,
+    shared::losses::{DropGroup, Standing},
+    unexplained,
 };
 
 /// Whose chains begin so, and the processes that keep them. In the node's own namespace only root makes
@@ -38,17 +39,29 @@ pub fn want(rule: &Rule) -> Option<Want> {
 }
 
 /// Known to mean it: by its own words, or by whose it is.
-pub fn is_meant(facts: &Facts<'_>, rule: &Rule, standing: Standing) -> bool {
+pub fn is_meant(
+    facts: &Facts<'_>,
+    rule: &Rule,
+    standing: Standing,
+    patterns: &[DropGroup<'_>],
+) -> bool {
     let runs = |engine: &str| !facts.gathered.commands(engine).is_empty();
     engine(rule).is_some_and(runs)
         || is_source_range(facts, rule)
-        || match sources(rule) {
-            Some(Sources::Many) => standing < Standing::Ours,
+        || keeps_away(facts, rule, patterns)
+        || match named(rule, &SOURCES) {
+            Some(Named::Many) => standing < Standing::Ours,
             // One address that is banned from what this node serves; of what is published for
             // everybody it may be the balancer's.
-            Some(Sources::One) => standing == Standing::Stranger,
+            Some(Named::One) => standing == Standing::Stranger,
             None => false,
         }
+}
+
+/// A rule for a range of the world's, where nobody of the cluster is: nothing that is owed to pods.
+fn keeps_away(facts: &Facts<'_>, rule: &Rule, patterns: &[DropGroup<'_>]) -> bool {
+    let outside = |p: &DropGroup<'_>| !p.reply && !unexplained::is_clusters(facts, p.destination);
+    named(rule, &DESTINATIONS) == Some(Named::Many) && patterns.iter().all(outside)
 }
 
 fn is_source_range(facts: &Facts<'_>, rule: &Rule) -> bool {
@@ -63,36 +76,65 @@ fn words(place: &str) -> impl Iterator<Item = &str> {
     place.split_whitespace().map(|word| word.trim_matches('"'))
 }
 
+/// How a rule names whom packets are from or for.
+struct Ends {
+    addresses: [&'static str; 3],
+    range: &'static str,
+    set: &'static str,
+}
+
+const SOURCES: Ends = Ends {
+    addresses: ["saddr", "-s", "--source"],
+    range: "--src-range",
+    set: "src",
+};
+const DESTINATIONS: Ends = Ends {
+    addresses: ["daddr", "-d", "--destination"],
+    range: "--dst-range",
+    set: "dst",
+};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sources {
+enum Named {
     One,
     /// A range, a set, or all but some.
     Many,
 }
 
 /// For whom it is, as it is written. What a comment says selects nothing.
-fn sources(rule: &Rule) -> Option<Sources> {
+fn named(rule: &Rule, ends: &Ends) -> Option<Named> {
     let bare: String = rule.text.split('"').step_by(2).collect();
     let words: Vec<&str> = bare.split_whitespace().collect();
     let named = |at: usize| {
         let (before, word) = (at.checked_sub(1).map(|at| words[at]), words[at]);
         let value = words.get(at + 1).copied()?;
         match word {
-            "saddr" | "-s" | "--source" if before == Some("!") || value == "!=" => {
-                Some(Sources::Many)
+            word if ends.addresses.contains(&word) => {
+                if before == Some("!") || value == "!=" {
+                    return Some(Named::Many);
+                }
+                of_length(value)
             }
-            "saddr" | "-s" | "--source" => Some(match is_one(value) {
-                true => Sources::One,
-                false => Sources::Many,
-            }),
-            "--src-range" => Some(Sources::Many),
-            "--match-set" if words.get(at + 2).is_some_and(|way| way.starts_with("src")) => {
-                Some(Sources::Many)
+            word if word == ends.range => Some(Named::Many),
+            "--match-set" => {
+                let way = words.get(at + 2)?;
+                // A set of ports is for everybody.
+                way.split(',').next().filter(|way| *way == ends.set)?;
+                Some(Named::Many)
             }
             _ => None,
         }
     };
     (0..words.len()).find_map(named)
+}
+
+/// An address, a range, or a set of them; nothing for what is everybody.
+fn of_length(value: &str) -> Option<Named> {
+    let everybody = value.ends_with("/0");
+    (!everybody).then(|| match is_one(value) {
+        true => Named::One,
+        false => Named::Many,
+    })
 }
 
 fn is_one(value: &str) -> bool {
@@ -120,7 +162,7 @@ mod tests {
 
     #[test]
     fn rules_say_for_whom_they_are() {
-        let for_whom = |text| sources(&rule("ip filter INPUT", text));
+        let for_whom = |text| named(&rule("ip filter INPUT", text), &SOURCES);
         let many = [
             "ip saddr != 10.0.0.0/8 tcp dport 6443 counter drop",
             "ip saddr 203.0.113.0/24 drop",
@@ -131,10 +173,10 @@ mod tests {
             "-m iprange --src-range 10.0.0.1-10.0.0.9 -j DROP",
         ];
         for text in many {
-            assert_eq!(for_whom(text), Some(Sources::Many), "{text}");
+            assert_eq!(for_whom(text), Some(Named::Many), "{text}");
         }
         for text in ["ip saddr 198.51.100.7 drop", "-s 198.51.100.7/32 -j DROP"] {
-            assert_eq!(for_whom(text), Some(Sources::One), "{text}");
+            assert_eq!(for_whom(text), Some(Named::One), "{text}");
         }
         let nobody = [
             "tcp dport 30080 counter drop",
@@ -142,9 +184,31 @@ mod tests {
             "tcp dport 22 drop comment \"not for ip saddr 10.0.0.0/8\"",
             "-m set --match-set services dst -j DROP",
             "ether saddr",
+            "ip saddr 0.0.0.0/0 drop",
         ];
         for text in nobody {
             assert_eq!(for_whom(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn rules_say_whom_they_keep_away_from() {
+        let from_whom = |text| named(&rule("ip filter FORWARD", text), &DESTINATIONS);
+        let many = [
+            "ip daddr 198.51.100.0/24 counter drop comment \"no partners\"",
+            "-d 198.51.100.0/24 -j DROP",
+            "-m set --match-set miners dst -j DROP",
+        ];
+        for text in many {
+            assert_eq!(from_whom(text), Some(Named::Many), "{text}");
+        }
+        assert_eq!(from_whom("-d 198.51.100.7 -j DROP"), Some(Named::One));
+        for text in [
+            "tcp dport 443 drop",
+            "ip daddr 0.0.0.0/0 drop",
+            "-m set --match-set banned src -j DROP",
+        ] {
+            assert_eq!(from_whom(text), None, "{text}");
         }
     }
 

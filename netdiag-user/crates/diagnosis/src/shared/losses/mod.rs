@@ -157,7 +157,7 @@ pub fn shares<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<D
     for loss in facts.losses.iter().filter(|l| l.flow().family != 0) {
         let (source, destination) = flow::ends(loss.flow());
         let to_many = destination.is_multicast() || facts.is_broadcast(destination);
-        if to_many || loss.forged || !wanted(loss) {
+        if to_many || loss.forged.is_some() || !wanted(loss) {
             continue;
         }
         let Service { port, reply } = Service::of(facts, loss);

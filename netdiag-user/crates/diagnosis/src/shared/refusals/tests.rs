@@ -143,9 +143,10 @@ fn datagrams(times: u64, answered: bool) -> Observation {
 
 #[test]
 fn datagrams_are_refused_as_connections_are() {
-    let named = |observation: &Observation, receiver: Option<&str>| {
-        let receiver = receiver.map(|address| Receiver {
+    let named = |observation: &Observation, receiver: Option<(&str, u32)>| {
+        let receiver = receiver.map(|(address, device)| Receiver {
             address: ip(address),
+            device,
             queued: 0,
             limit: 0,
             drops: 0,
@@ -156,15 +157,24 @@ fn datagrams_are_refused_as_connections_are() {
             netns: POD_NETNS,
             port: 80,
         };
-        let node = overlay_node(1450, 1450, 1500);
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.pod_sides[0].links = vec![(2, "eth0".into()), (3, "dummy0".into())];
+        let link = node.links.iter_mut().find(|l| l.index == POD);
+        link.expect("the pod's link").link = Some(2);
         with_gathered(&node, observation, [(want, Ok(piece))], |facts| {
-            evaluate(facts).into_iter().map(|f| f.summary).collect()
+            let all = evaluate(facts).into_iter();
+            all.map(|f| format!("{}; {}", f.summary, f.fix.summary))
+                .collect()
         })
     };
     let all: Vec<String> = named(&datagrams(6, false), None);
     assert!(all[0].contains("nothing listens on UDP port 80"), "{all:?}");
-    assert_eq!(named(&datagrams(6, false), Some("127.0.0.1")).len(), 1);
-    assert_eq!(named(&datagrams(6, false), Some("::")).len(), 0);
+    assert_eq!(named(&datagrams(6, false), Some(("127.0.0.1", 0))).len(), 1);
+    assert_eq!(named(&datagrams(6, false), Some(("::", 0))).len(), 0);
+    assert_eq!(named(&datagrams(6, false), Some(("::", 2))).len(), 0);
+    let bound = named(&datagrams(6, false), Some(("::", 3)));
+    let told = bound[0].contains("[::]:80 by the device dummy0 alone");
+    assert!(told, "SO_BINDTODEVICE: {bound:?}");
     assert_eq!(named(&datagrams(4, false), None).len(), 0);
     assert_eq!(named(&datagrams(6, true), None).len(), 0, "it answers too");
 }

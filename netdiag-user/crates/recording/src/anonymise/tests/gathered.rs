@@ -240,6 +240,7 @@ fn pieces() -> Vec<Piece> {
         Piece::Listeners(_) => Piece::Listeners(vec![Listener {
             address: ip("10.20.30.40"),
             port: 80,
+            device: 2,
             queued: 1,
             backlog: 2,
             ipv6_only: false,
@@ -266,6 +267,7 @@ fn pieces() -> Vec<Piece> {
         Piece::Rules(_) => Piece::Rules(origins().into_iter().map(rule).collect()),
         Piece::Receivers(_) => Piece::Receivers(vec![Receiver {
             address: ip("10.20.30.40"),
+            device: 2,
             queued: 1,
             limit: 2,
             drops: 3,

@@ -190,6 +190,7 @@ fn link(kind: LinkKind) -> Link {
             underlay: Some(2),
             external: false,
             extra: 4,
+            zero_checksum: Some(true),
         }),
         lladdr: Some(MAC.into()),
         addresses: vec![LinkAddress {
