@@ -181,12 +181,20 @@ mod tests {
 
     /// A pod's probes with a TTL of one, told by this node or not, that do or do not come round again.
     fn is_stuck(told: bool, comes_back: bool) -> bool {
+        is_stuck_where_told_of(told.then_some(33_434), comes_back)
+    }
+
+    /// The same where it was told of the one to that port.
+    fn is_stuck_where_told_of(told: Option<u16>, comes_back: bool) -> bool {
         let about = FlowKey {
             protocol: UDP,
             ..tcp("172.20.1.5", "198.51.100.7", 33_434)
         };
-        let error = IcmpErrorKey {
-            about,
+        let error = |port| IcmpErrorKey {
+            about: FlowKey {
+                destination_port: port,
+                ..about
+            },
             sender: mapped([192, 0, 2, 1]),
             ifindex: POD,
             direction: EGRESS,
@@ -205,7 +213,7 @@ mod tests {
             flows,
             drops: vec![lost],
             icmp_errors: told
-                .then(|| (error, IcmpError::default()))
+                .map(|port| (error(port), IcmpError::default()))
                 .into_iter()
                 .collect(),
             ..Observation::default()
@@ -224,5 +232,8 @@ mod tests {
         assert!(!is_stuck(true, false));
         assert!(is_stuck(false, false), "nobody was told");
         assert!(is_stuck(true, true), "a routing loop");
+        let another = is_stuck_where_told_of(Some(33_435), false);
+        assert!(!another, "one of them a second is told");
+        assert!(is_stuck_where_told_of(Some(33_435), true));
     }
 }

@@ -1,3 +1,5 @@
+mod translated;
+
 use netdiag_common::{
     flow::FlowKey,
     hop::{ACK, FlowHop, FlowHopKey, PLAIN, RST, SYN, VXLAN},
