@@ -62,9 +62,15 @@ impl Strays {
     }
 
     fn of(&self, facts: &Facts<'_>, tried: &Connection<'_>) -> Option<(IpAddr, u64)> {
-        let (asker, server) = asked(&tried.flow);
+        // Behind a masquerade the node's socket is the one that is answered.
+        let mut flows = tried.became.into_iter().chain([tried.flow]);
+        flows.find_map(|flow| self.of_flow(facts, &flow))
+    }
+
+    fn of_flow(&self, facts: &Facts<'_>, flow: &FlowKey) -> Option<(IpAddr, u64)> {
+        let (asker, server) = asked(flow);
         // Whoever is meant by such a question answers by an address of its own.
-        let one = tried.flow.protocol == UDP && !facts.is_broadcast(server);
+        let one = flow.protocol == UDP && !facts.is_broadcast(server);
         let answered = self.0.get(&asker).filter(|_| one)?;
         answered
             .iter()

@@ -84,3 +84,32 @@ fn what_dies_as_it_is_translated_is_told_beside_what_gets_through() {
     assert!(clashes("192.0.2.1"), "by the node's own address");
     assert!(!clashes("192.0.2.77"), "somebody else's");
 }
+
+/// Behind a masquerade the node's own socket gets what the pod did not ask.
+#[test]
+fn stray_answers_to_what_was_masqueraded_are_told() {
+    let udp = |from, to| FlowKey {
+        protocol: UDP,
+        destination_port: 1812,
+        ..tcp(from, to, 1812)
+    };
+    let sent = |hop: &mut FlowHop| {
+        (hop.first, hop.last, hop.packets) = (SECOND, 8 * SECOND, 4);
+    };
+    let later = |hop: &mut FlowHop| {
+        (hop.first, hop.last, hop.packets) = (SECOND + 9, 8 * SECOND + 9, 4);
+    };
+    let stray = udp("192.0.2.1", "198.51.100.8").reversed();
+    let observation = Observation {
+        now: 15 * SECOND,
+        flows: vec![
+            from_pod(udp("172.20.1.5", WORLD), sent),
+            at(udp("192.0.2.1", WORLD), UPLINK, true, PLAIN, later),
+        ],
+        drops: vec![died(stray, ("NO_SOCKET", "__udp4_lib_rcv"), UPLINK, 4)],
+        ..Observation::default()
+    };
+    let told = with_facts(&node(), &observation, |facts| unexplained(facts, &[]));
+    let line = told.iter().map(|u| u.why.as_str()).collect::<String>();
+    assert!(line.contains("come from 198.51.100.8"), "{told:?}");
+}
