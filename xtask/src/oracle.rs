@@ -12,20 +12,20 @@ use crate::{
 #[derive(clap::Args)]
 pub struct Options {
     /// Networks
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = SAMPLE.worlds)]
     worlds: u64,
     /// Packets in all
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = SAMPLE.packets)]
     packets: u64,
     /// The same seed gives the same networks
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = SAMPLE.seed)]
     seed: u64,
 }
 
-/// A sample that takes half a minute.
+/// A sample that takes a minute, and shows every deliberate mistake.
 pub const SAMPLE: Options = Options {
-    worlds: 400,
-    packets: 10_000,
+    worlds: 800,
+    packets: 20_000,
     seed: 1,
 };
 

@@ -10,6 +10,8 @@ pub const ICMP6: u8 = 58;
 /// The part of a traffic class that chooses routes (`IPTOS_RT_MASK`): later kernels take the two high
 /// bits too, which are left alone here.
 const ROUTED_TOS: u8 = 0x1c;
+/// All of IPv6's class but the two bits of ECN.
+const DSCP: u8 = 0xfc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
@@ -35,7 +37,10 @@ impl Packet {
     }
 
     pub fn routed_tos(&self) -> u8 {
-        self.tos & ROUTED_TOS
+        match self.is_ipv6() {
+            true => self.tos & DSCP,
+            false => self.tos & ROUTED_TOS,
+        }
     }
 }
 

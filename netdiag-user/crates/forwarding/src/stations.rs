@@ -2,6 +2,7 @@
 mod arp;
 mod forward;
 mod link;
+mod nd;
 mod neighbour;
 mod socket;
 
@@ -130,9 +131,14 @@ impl<'w> Walker<'w> {
         device: &'w Device,
         packet: Packet,
     ) -> Ended {
-        match space.route_in(&packet, device)? {
+        let decision = match packet.is_ipv6() {
+            true => space.route_in6(&packet, device)?,
+            false => space.route_in(&packet, device)?,
+        };
+        match decision {
             Decision::No(no) => self.refuse(walk, space, no, packet),
             Decision::Local(route) => self.delivered(walk, space, route, packet),
+            Decision::Looped { route, .. } => self.delivered(walk, space, Some(route), packet),
             Decision::Onward { route, hops } => self.forwarded(walk, space, (route, &hops), packet),
         }
     }

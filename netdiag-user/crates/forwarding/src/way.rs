@@ -100,6 +100,8 @@ pub enum How {
     MartianDestination,
     /// Its source is no address of this namespace.
     ForeignSource,
+    /// No address of this namespace can speak to that destination.
+    NoSource,
     /// It leads by a device that is down, or has no IP.
     DeviceDown,
     NoCarrier,

@@ -11,8 +11,10 @@ pub struct Command {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
-    /// Arguments of ip(8).
+    /// Arguments of ip(8), for IPv4.
     Ip(String),
+    /// The same for IPv6.
+    Ip6(String),
     /// A name below `net`, with slashes, and its value.
     Sysctl(String, String),
 }
@@ -22,6 +24,7 @@ impl fmt::Display for Command {
         let space = self.space;
         match &self.line {
             Line::Ip(words) => write!(f, "ip -n s{space} {words}"),
+            Line::Ip6(words) => write!(f, "ip -6 -n s{space} {words}"),
             Line::Sysctl(name, value) => {
                 write!(f, "ip netns exec s{space} sysctl -qw net/{name}={value}")
             }

@@ -51,9 +51,7 @@ fn end(world: &World, set: &Set, shot: &Shot) -> Option<End> {
 pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot) -> Prediction {
     let world = prepared.world;
     let packet = Packet {
-        source: shot
-            .source
-            .unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()),
+        source: shot.source.unwrap_or(shot.any()),
         destination: shot.destination,
         protocol: crate::wire::UDP,
         sport: shot.sport,
@@ -203,6 +201,7 @@ fn errno(how: How) -> Option<Told> {
         How::Prohibited => Told::Error(Errno::EACCES),
         How::TooBig(_) => Told::Error(Errno::EMSGSIZE),
         How::ForeignSource => Told::NotItsSource,
+        How::NoSource => Told::Error(Errno::EADDRNOTAVAIL),
         _ => return None,
     })
 }

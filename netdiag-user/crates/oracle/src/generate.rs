@@ -8,6 +8,7 @@ use netdiag_model::world::World;
 use crate::{
     command::Command,
     set::{SPACES, Set, TABLES, device},
+    six,
     traffic::Shot,
     witness::PORTS,
 };
@@ -68,14 +69,17 @@ impl Plan {
     }
 }
 
-/// A world's lines.
-pub fn world(rng: &mut Rng) -> Vec<Command> {
+/// A world's lines, for either family.
+pub fn world(rng: &mut Rng, ipv6: bool) -> Vec<Command> {
     let plan = Plan::new(rng);
     let mut lines = base(&plan);
     for _ in 0..rng.usize(0..11) {
         change(rng, &plan, &mut lines);
     }
-    lines
+    match ipv6 {
+        true => six::lines(&lines),
+        false => lines,
+    }
 }
 
 fn base(plan: &Plan) -> Vec<Command> {
@@ -329,6 +333,8 @@ fn scene(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>) {
             ));
             let words = format!("neigh add proxy {far} dev {}", device(space));
             lines.push(Command::ip(other, words));
+            let pvlan = "ipv4/conf/all/proxy_arp_pvlan";
+            lines.push(Command::sysctl(other, pvlan, rng.u8(0..2)));
         }
         // A neighbour's address that is not of the link between.
         3 => {
@@ -364,16 +370,16 @@ fn setting(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>) {
         0 => "all".into(),
         _ => any_device(rng, plan, space),
     };
-    let (name, value) = match rng.u8(0..14) {
+    let (name, value) = match rng.u8(0..18) {
         0..=4 => ("rp_filter", rng.u8(0..3)),
         5 => ("src_valid_mark", 1),
-        6 => ("accept_local", 1),
+        6 | 17 => ("accept_local", 1),
         7 => ("forwarding", 0),
-        8 => ("route_localnet", 1),
+        8 | 16 => ("route_localnet", 1),
         9 => ("arp_ignore", rng.u8(0..4)),
         10 => ("arp_announce", rng.u8(0..3)),
-        11 => ("proxy_arp", 1),
         12 => ("ignore_routes_with_linkdown", 1),
+        11 | 14 | 15 => ("proxy_arp", 1),
         _ => ("send_redirects", 1),
     };
     lines.push(Command::sysctl(
@@ -420,24 +426,30 @@ fn addresses(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>)
 }
 
 /// Packets for a world as it was read.
-pub fn shots(rng: &mut Rng, set: &Set, world: &World, count: usize) -> Vec<Shot> {
+pub fn shots(rng: &mut Rng, set: &Set, world: &World, (ipv6, count): (bool, usize)) -> Vec<Shot> {
+    let family = |v4: Ipv4Addr| match ipv6 {
+        true => six::address(v4).into(),
+        false => IpAddr::V4(v4),
+    };
     let own = |space: usize| -> Vec<IpAddr> {
         let stack = world.stacks.get(&set.inode(space));
         let all = stack
             .and_then(|stack| stack.addresses.some())
             .into_iter()
             .flatten();
-        all.map(|a| a.own.address).filter(IpAddr::is_ipv4).collect()
+        all.map(|a| a.own.address)
+            .filter(|address| address.is_ipv6() == ipv6 && !is_link_local(*address))
+            .collect()
     };
     let every: Vec<IpAddr> = (0..SPACES).flat_map(own).collect();
     let destination = |rng: &mut Rng| -> IpAddr {
         match rng.u8(0..12) {
-            0 => Ipv4Addr::new(203, 0, 113, rng.u8(1..4)).into(),
-            1 => Ipv4Addr::new(10, rng.u8(1..7), 0, rng.u8(99..104)).into(),
+            0 => family(Ipv4Addr::new(203, 0, 113, rng.u8(1..4))),
+            1 => family(Ipv4Addr::new(10, rng.u8(1..7), 0, rng.u8(99..104))),
             _ => rng
                 .choice(every.iter())
                 .copied()
-                .unwrap_or(Ipv4Addr::LOCALHOST.into()),
+                .unwrap_or(family(Ipv4Addr::LOCALHOST)),
         }
     };
     let mut shots = Vec::new();
@@ -467,12 +479,12 @@ pub fn shots(rng: &mut Rng, set: &Set, world: &World, count: usize) -> Vec<Shot>
             1..=2 => {
                 shot.wire = rng.choice(others.iter()).copied();
                 shot.source = Some(match rng.u8(0..4) {
-                    0 => Ipv4Addr::new(203, 0, 113, rng.u8(1..4)).into(),
-                    1 => Ipv4Addr::new(127, 0, 0, 1).into(),
+                    0 => family(Ipv4Addr::new(203, 0, 113, rng.u8(1..4))),
+                    1 => family(Ipv4Addr::LOCALHOST),
                     _ => rng
                         .choice(every.iter())
                         .copied()
-                        .unwrap_or(Ipv4Addr::LOCALHOST.into()),
+                        .unwrap_or(family(Ipv4Addr::LOCALHOST)),
                 });
             }
             _ => {}
@@ -480,4 +492,8 @@ pub fn shots(rng: &mut Rng, set: &Set, world: &World, count: usize) -> Vec<Shot>
         shots.push(shot);
     }
     shots
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }

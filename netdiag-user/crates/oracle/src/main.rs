@@ -8,6 +8,7 @@ mod round;
 mod set;
 mod shoot;
 mod shrink;
+mod six;
 mod traffic;
 mod wire;
 mod witness;
@@ -21,7 +22,7 @@ use mistakes::MISTAKES;
 use round::{Outcome, Round};
 
 /// Of so many worlds one at least shows each mistake: else it proves nothing that none contradicts.
-const ENOUGH: u64 = 400;
+const ENOUGH: u64 = 800;
 /// How many contradictions are made small and printed.
 const PRINTED: usize = 8;
 
@@ -37,6 +38,9 @@ struct Args {
     /// The same seed gives the same networks
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Of one family alone, 4 or 6
+    #[arg(long, value_parser = clap::value_parser!(u8).range(4..=6))]
+    family: Option<u8>,
     /// Sets of namespaces that are worked on at once
     #[arg(long, default_value_t = 2)]
     jobs: u64,
@@ -136,9 +140,12 @@ fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)
             .wrapping_add(number);
         let mut rng = fastrand::Rng::with_seed(seed);
-        let commands = generate::world(&mut rng);
+        // Half of them over either family.
+        let ipv6 =
+            args.family.is_none_or(|family| family == 6) && (args.family.is_some() || rng.bool());
+        let commands = generate::world(&mut rng, ipv6);
         let world = round.build(&commands)?;
-        let shots = generate::shots(&mut rng, round.set(), &world, each);
+        let shots = generate::shots(&mut rng, round.set(), &world, (ipv6, each));
         let outcome = round
             .shoot(&world, &shots)
             .with_context(|| format!("world {number}"))?;

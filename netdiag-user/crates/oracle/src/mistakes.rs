@@ -18,7 +18,7 @@ pub struct Mistake {
     pub make: fn(&mut World),
 }
 
-pub const MISTAKES: [Mistake; 24] = [
+pub const MISTAKES: [Mistake; 25] = [
     mistake("the reverse path by the link alone", |w| {
         settings(w, |s| s.all4.rp_filter = 0);
     }),
@@ -48,6 +48,14 @@ pub const MISTAKES: [Mistake; 24] = [
     mistake("proxy_arp ignored", |w| {
         settings(w, |s| s.all4.proxy_arp = false);
         confs(w, |c| c.proxy_arp = false);
+    }),
+    mistake("proxy_ndp ignored", |w| {
+        settings(w, |s| s.all6.proxy_ndp = false);
+        devices(w, |device| {
+            if let Some(conf) = &mut device.conf6 {
+                conf.proxy_ndp = false;
+            }
+        });
     }),
     mistake("proxied neighbours ignored", |w| {
         stacks(w, |stack| stack.proxied = Known::Is(Vec::new()));

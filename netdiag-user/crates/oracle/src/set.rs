@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use netdiag_host::{listing, stack};
-use netdiag_model::world::{End, Stack, World};
+use netdiag_model::world::{End, Stack, World, address::Flags};
 use netdiag_sys::file;
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -29,7 +29,8 @@ pub fn device(to: usize) -> String {
 }
 
 /// What is set on every namespace before its devices are made: no packet but ours.
-const QUIET: [(&str, &str); 5] = [
+const QUIET: [(&str, &str); 6] = [
+    ("ipv6/conf/all/accept_dad", "0"),
     ("ipv6/conf/default/accept_dad", "0"),
     ("ipv6/conf/default/dad_transmits", "0"),
     ("ipv6/conf/default/router_solicitations", "0"),
@@ -38,12 +39,20 @@ const QUIET: [(&str, &str); 5] = [
 ];
 
 /// And of each device's neighbours: no waiting.
-const SOON: [(&str, &str); 5] = [
+const SOON: [(&str, &str); 6] = [
     ("ipv4/neigh", "mcast_solicit=1"),
     ("ipv4/neigh", "retrans_time_ms=20"),
     ("ipv4/neigh", "proxy_delay=0"),
     ("ipv6/neigh", "mcast_solicit=1"),
     ("ipv6/neigh", "retrans_time_ms=20"),
+    ("ipv6/neigh", "proxy_delay=0"),
+];
+
+/// The same of IPv6.
+const SETTINGS6: [(&str, &str); 3] = [
+    ("proxy_ndp", "0"),
+    ("ignore_routes_with_linkdown", "0"),
+    ("use_oif_addrs_only", "0"),
 ];
 
 /// Sysctls that worlds change, and what they are otherwise: of `all`, and of each device.
@@ -86,7 +95,8 @@ impl Set {
             ruled: Cell::default(),
             spent: Cell::default(),
         };
-        for (at, space) in set.spaces.iter().enumerate() {
+        // All of them before the first pair: a device has what its namespace says when it is made.
+        for space in &set.spaces {
             space.enter()?;
             for (name, value) in QUIET {
                 write(name, value)?;
@@ -94,6 +104,9 @@ impl Set {
             for (name, value) in SETTINGS {
                 let _ = write(&format!("ipv4/conf/default/{name}"), value);
             }
+        }
+        for (at, space) in set.spaces.iter().enumerate() {
+            space.enter()?;
             let others = (at + 1)..SPACES;
             let lines = others.map(|to| {
                 let path = set.spaces[to].path();
@@ -135,7 +148,10 @@ impl Set {
                 lines.push("rule add pref 32767 lookup default".to_owned());
             }
             batch("-4", &lines, false)?;
-            batch("-6", &both, false)?;
+            let devices = (0..SPACES).filter(|to| *to != at).map(device);
+            let devices = devices.chain(["lo".to_owned()]);
+            let six = devices.map(|name| format!("addr flush dev {name} scope global"));
+            batch("-6", &six.chain(both).collect::<Vec<_>>(), false)?;
             self.settings(at)?;
         }
         Ok(())
@@ -152,6 +168,12 @@ impl Set {
                 let _ = write(&format!("ipv4/conf/{}/{name}", device(to)), value);
             }
         }
+        for (name, value) in SETTINGS6 {
+            let others = (0..SPACES).filter(|to| *to != at).map(device);
+            for place in others.chain(["all".to_owned()]) {
+                write(&format!("ipv6/conf/{place}/{name}"), value)?;
+            }
+        }
         write("ipv4/ip_forward_use_pmtu", "0")?;
         write("ipv6/conf/all/forwarding", "1")
     }
@@ -161,13 +183,20 @@ impl Set {
         for (at, space) in self.spaces.iter().enumerate() {
             space.enter()?;
             let of = || commands.iter().filter(|command| command.space == at);
-            let lines: Vec<_> = of()
-                .filter_map(|command| match &command.line {
-                    Line::Ip(words) => Some(words.clone()),
-                    Line::Sysctl(..) => None,
-                })
-                .collect();
-            if lines.iter().any(|line| line.starts_with("rule ")) {
+            let words = |six: bool| -> Vec<String> {
+                let all = of().filter_map(|command| match &command.line {
+                    Line::Ip(words) if !six => Some(words.clone()),
+                    Line::Ip6(words) if six => Some(words.clone()),
+                    _ => None,
+                });
+                all.collect()
+            };
+            let (lines, six) = (words(false), words(true));
+            if lines
+                .iter()
+                .chain(&six)
+                .any(|line| line.starts_with("rule "))
+            {
                 let mut ruled = self.ruled.get();
                 ruled[at] = true;
                 self.ruled.set(ruled);
@@ -175,6 +204,7 @@ impl Set {
             let local = |line: &String| line.starts_with("route add local ");
             self.spent.set(self.spent.get() || lines.iter().any(local));
             batch("-4", &lines, false)?;
+            batch("-6", &six, false)?;
             for command in of() {
                 if let Line::Sysctl(name, value) = &command.line {
                     let _ = write(name, value);
@@ -297,7 +327,12 @@ fn is_settled(world: &World) -> bool {
         let devices = stack.devices.some();
         devices.is_none_or(|all| all.values().all(|device| device.running == device.lower_up))
     };
-    world.stacks.values().all(devices)
+    let asked_for = |stack: &Stack| {
+        let mut all = stack.addresses.some().into_iter().flatten();
+        all.any(|address| address.flags.has(Flags::TENTATIVE))
+    };
+    let mut stacks = world.stacks.values();
+    stacks.all(|stack| devices(stack) && !asked_for(stack))
 }
 
 /// Runs ip(8) with these lines in this thread's namespace.

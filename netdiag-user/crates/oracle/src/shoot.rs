@@ -1,8 +1,5 @@
 //! Sending: by a socket as programs do, or as a frame that no stack made.
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::fd::AsRawFd,
-};
+use std::{net::SocketAddr, os::fd::AsRawFd};
 
 use anyhow::{Context, Result};
 use netdiag_model::world::device::Mac;
@@ -20,7 +17,9 @@ use crate::{
     wire::{self, Header, Token},
 };
 
+/// IP's and UDP's.
 const HEADERS: u32 = 28;
+const HEADERS6: u32 = 48;
 
 /// What the kernel told the sender at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,21 +39,32 @@ pub fn shoot(shot: &Shot, token: Token, macs: Option<(Mac, Mac)>) -> Result<Told
 }
 
 fn socket(shot: &Shot, token: Token) -> Result<Told> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).context("opening a socket")?;
+    let ipv4 = shot.destination.is_ipv4();
+    let domain = if ipv4 { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::DGRAM, None).context("opening a socket")?;
     socket.set_nonblocking(true)?;
     socket.set_mark(shot.mark)?;
-    socket.set_tos_v4(u32::from(shot.tos))?;
-    socket.set_ttl_v4(u32::from(shot.ttl))?;
-    set_fragments(socket.as_raw_fd(), true, Fragments::Refused)?;
+    match ipv4 {
+        true => {
+            socket.set_tos_v4(u32::from(shot.tos))?;
+            socket.set_ttl_v4(u32::from(shot.ttl))?;
+        }
+        false => {
+            socket.set_only_v6(true)?;
+            socket.set_tclass_v6(u32::from(shot.tos))?;
+            socket.set_unicast_hops_v6(u32::from(shot.ttl))?;
+        }
+    }
+    set_fragments(socket.as_raw_fd(), ipv4, Fragments::Refused)?;
     if let Some(to) = shot.bound {
         socket.bind_device(Some(device(to).as_bytes()))?;
     }
-    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    let own = SocketAddr::new(shot.source.unwrap_or(any), shot.sport);
+    let own = SocketAddr::new(shot.source.unwrap_or(shot.any()), shot.sport);
     if socket.bind(&own.into()).is_err() {
         return Ok(Told::NotItsSource);
     }
-    let bytes = wire::payload(token, shot.size.saturating_sub(HEADERS) as usize);
+    let headers = if ipv4 { HEADERS } else { HEADERS6 };
+    let bytes = wire::payload(token, shot.size.saturating_sub(headers) as usize);
     let to = SocketAddr::new(shot.destination, shot.dport);
     Ok(match socket.send_to(&bytes, &to.into()) {
         Ok(_) => Told::Sent,
@@ -64,7 +74,7 @@ fn socket(shot: &Shot, token: Token) -> Result<Told> {
 
 fn frame(shot: &Shot, to: usize, token: Token, (own, peer): (Mac, Mac)) -> Result<Told> {
     let header = Header {
-        source: shot.source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        source: shot.source.unwrap_or(shot.any()),
         destination: shot.destination,
         sport: shot.sport,
         dport: shot.dport,

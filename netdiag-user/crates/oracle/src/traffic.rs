@@ -1,5 +1,5 @@
 //! The packets that are sent through a world.
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// One packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,16 @@ pub struct Shot {
     pub bound: Option<usize>,
     /// Made by hand and put on the wire: by the namespace that it is sent to.
     pub wire: Option<usize>,
+}
+
+impl Shot {
+    /// No source chosen.
+    pub fn any(&self) -> IpAddr {
+        match self.destination {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
 }
 
 impl std::fmt::Display for Shot {

@@ -1,5 +1,5 @@
 //! Frames as bytes: how those that are made by hand are written, and what is read of those seen.
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netdiag_model::world::device::Mac;
 
@@ -7,6 +7,7 @@ use netdiag_model::world::device::Mac;
 const MAGIC: [u8; 4] = *b"ndOR";
 const ETHERNET: usize = 14;
 const UDP_HEADER: usize = 8;
+const HEADER6: usize = 40;
 pub const UDP: u8 = 17;
 
 /// Which packet of which round.
@@ -67,6 +68,7 @@ pub fn read(frame: &[u8]) -> Option<(Token, Header)> {
     let ether = u16::from_be_bytes([*frame.get(12)?, *frame.get(13)?]);
     match ether {
         0x0800 => read_v4(frame.get(ETHERNET..)?),
+        0x86dd => read_v6(frame.get(ETHERNET..)?),
         _ => None,
     }
 }
@@ -93,11 +95,83 @@ fn read_v4(packet: &[u8]) -> Option<(Token, Header)> {
     Some((Token::read(udp.get(UDP_HEADER..)?)?, found))
 }
 
-/// An Ethernet frame with an IPv4 packet that nobody's stack made.
-pub fn frame(to: Mac, from: Mac, header: &Header, size: usize, token: Token) -> Option<Vec<u8>> {
-    let (IpAddr::V4(source), IpAddr::V4(destination)) = (header.source, header.destination) else {
+fn read_v6(packet: &[u8]) -> Option<(Token, Header)> {
+    if *packet.get(6)? != UDP {
         return None;
+    }
+    let address = |at: usize| -> Option<IpAddr> {
+        let bytes: [u8; 16] = packet.get(at..at + 16)?.try_into().ok()?;
+        Some(Ipv6Addr::from(bytes).into())
     };
+    let udp = packet.get(HEADER6..)?;
+    let port = |at: usize| Some(u16::from_be_bytes([*udp.get(at)?, *udp.get(at + 1)?]));
+    let found = Header {
+        source: address(8)?,
+        destination: address(24)?,
+        sport: port(0)?,
+        dport: port(2)?,
+        tos: packet.first()? << 4 | packet.get(1)? >> 4,
+        ttl: *packet.get(7)?,
+    };
+    Some((Token::read(udp.get(UDP_HEADER..)?)?, found))
+}
+
+/// An Ethernet frame with a packet that nobody's stack made.
+pub fn frame(to: Mac, from: Mac, header: &Header, size: usize, token: Token) -> Option<Vec<u8>> {
+    match (header.source, header.destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            frame_v4([to, from], header, (source, destination), size, token)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            frame_v6([to, from], header, (source, destination), size, token)
+        }
+        _ => None,
+    }
+}
+
+fn frame_v6(
+    [to, from]: [Mac; 2],
+    header: &Header,
+    (source, destination): (Ipv6Addr, Ipv6Addr),
+    size: usize,
+    token: Token,
+) -> Option<Vec<u8>> {
+    let length = size.checked_sub(HEADER6)?;
+    let mut udp = header.sport.to_be_bytes().to_vec();
+    udp.extend(header.dport.to_be_bytes());
+    udp.extend(u16::try_from(length).ok()?.to_be_bytes());
+    udp.extend([0, 0]);
+    udp.extend(payload(token, length.checked_sub(UDP_HEADER)?));
+    let ends = [source.octets(), destination.octets()].concat();
+    let pseudo = [
+        &ends[..],
+        &u32::try_from(length).ok()?.to_be_bytes(),
+        &[0, 0, 0, UDP],
+        &udp,
+    ]
+    .concat();
+    // IPv6 has no UDP without a checksum, and none that is zero.
+    let sum = Some(checksum(&pseudo))
+        .filter(|sum| *sum != 0)
+        .unwrap_or(0xffff);
+    udp[6..8].copy_from_slice(&sum.to_be_bytes());
+    let mut bytes = [to.0, from.0].concat();
+    bytes.extend([0x86, 0xdd]);
+    bytes.extend([0x60 | header.tos >> 4, header.tos << 4, 0, 0]);
+    bytes.extend(u16::try_from(length).ok()?.to_be_bytes());
+    bytes.extend([UDP, header.ttl]);
+    bytes.extend(ends);
+    bytes.extend(udp);
+    Some(bytes)
+}
+
+fn frame_v4(
+    [to, from]: [Mac; 2],
+    header: &Header,
+    (source, destination): (Ipv4Addr, Ipv4Addr),
+    size: usize,
+    token: Token,
+) -> Option<Vec<u8>> {
     let udp = size.checked_sub(20)?;
     let mut ip = vec![0x45, header.tos];
     ip.extend(u16::try_from(size).ok()?.to_be_bytes());
@@ -120,9 +194,9 @@ pub fn frame(to: Mac, from: Mac, header: &Header, size: usize, token: Token) -> 
 }
 
 fn checksum(header: &[u8]) -> u16 {
-    let words = header.chunks_exact(2);
+    let words = header.chunks(2);
     let sum: u32 = words
-        .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
+        .map(|w| u32::from(u16::from_be_bytes([w[0], w.get(1).copied().unwrap_or(0)])))
         .sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     let folded = (folded & 0xffff) + (folded >> 16);

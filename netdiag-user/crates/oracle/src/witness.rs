@@ -64,7 +64,16 @@ impl Witness {
                 socket.bind(&any.into())?;
                 Ok(socket)
             };
-            listeners.push(PORTS.iter().map(listen).collect::<Result<_>>()?);
+            let listen6 = |port: &u16| -> Result<Socket> {
+                let socket = Socket::new(Domain::IPV6, Type::DGRAM, None)?;
+                socket.set_nonblocking(true)?;
+                socket.set_only_v6(true)?;
+                let any = std::net::SocketAddr::from(([0_u16; 8], *port));
+                socket.bind(&any.into())?;
+                Ok(socket)
+            };
+            let all = PORTS.iter().map(listen).chain(PORTS.iter().map(listen6));
+            listeners.push(all.collect::<Result<_>>()?);
         }
         Ok(Self { taps, listeners })
     }

@@ -159,11 +159,17 @@ impl<'w> Space<'w> {
     fn in_tables(&self, tables: &[u32], key: &Key) -> Result<Looked<'w>, Unknown> {
         let routes = self.stack.routes.whole();
         routes.map_err(|why| Unknown::NotRead("routes", why.clone()))?;
-        for route in self.fib.to(tables, key.destination) {
+        let mut routes = self.fib.to(tables, key.destination);
+        while let Some(route) = routes.next() {
             if route.tos != 0 && route.tos != key.tos {
                 continue;
             }
+            // IPv6 has loopback as the device of what leads nowhere, and a bound socket asks for its own.
+            let bound = key.oif != 0 && key.oif != LOOPBACK && key.destination.is_ipv6();
             match route.kind {
+                Kind::Throw | Kind::Blackhole | Kind::Unreachable | Kind::Prohibit if bound => {
+                    continue;
+                }
                 Kind::Throw => return Ok(Looked::None),
                 Kind::Blackhole => return refused_by(How::Blackhole, route),
                 Kind::Unreachable => return refused_by(How::Unreachable, route),
@@ -172,10 +178,37 @@ impl<'w> Space<'w> {
             }
             let hops = self.usable(route, key)?;
             if !hops.is_empty() {
-                return Ok(Looked::Found(Found { route, hops }));
+                let found = Found { route, hops };
+                return Ok(Looked::Found(self.back_again(found, routes, key)?));
             }
         }
         Ok(Looked::None)
+    }
+
+    /// Of IPv6's routes to the same network with the same metric the one by which a packet came in comes
+    /// first (`ip6_pol_route_input` asks for that device, and takes others too).
+    fn back_again(
+        &self,
+        found: Found<'w>,
+        others: impl Iterator<Item = &'w Route>,
+        key: &Key,
+    ) -> Result<Found<'w>, Unknown> {
+        let leads = |hops: &[&Hop]| hops.iter().any(|hop| hop.device == key.iif);
+        let first = found.route;
+        let came_in = first.to.address.is_ipv6() && key.iif != LOOPBACK;
+        if !came_in || leads(&found.hops) {
+            return Ok(found);
+        }
+        let like = |other: &&Route| {
+            (other.to, other.priority, other.kind) == (first.to, first.priority, first.kind)
+        };
+        for route in others.take_while(like) {
+            let hops = self.usable(route, key)?;
+            if leads(&hops) {
+                return Ok(Found { route, hops });
+            }
+        }
+        Ok(found)
     }
 
     /// Next hops that are alive and lead by the device that is asked for (`fib_lookup_good_nhc`).

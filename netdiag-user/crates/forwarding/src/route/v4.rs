@@ -25,6 +25,11 @@ use crate::{
 pub enum Decision<'w> {
     /// To this namespace itself.
     Local(Option<&'w Route>),
+    /// The same of what is sent over IPv6, with the source that is chosen for it.
+    Looped {
+        route: &'w Route,
+        source: Option<IpAddr>,
+    },
     /// By one of these next hops; the route is none where the device alone was asked for.
     Onward {
         route: Option<&'w Route>,
@@ -156,7 +161,16 @@ impl<'w> Space<'w> {
         packet: &Packet,
         sender: &Sender,
     ) -> Result<(Decision<'w>, IpAddr), Unknown> {
-        let source = packet.source;
+        let mut packet = *packet;
+        // Who binds to a network's broadcast address is given none (`inet_bind`).
+        if self.kind_of(packet.source)? == Some(Kind::Broadcast) {
+            packet.source = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        }
+        let (packet, source) = (&packet, packet.source);
+        if !source.is_unspecified() && !self.fib.has(false, LOCAL) {
+            // Where no address ever was there is no such table, and every address may be bound to.
+            return Err(Unknown::NotModelled("a namespace without addresses".into()));
+        }
         if !source.is_unspecified() && !self.is_local(source)? {
             return Ok((no(Station::Route, How::ForeignSource, None), source));
         }
@@ -289,9 +303,11 @@ impl<'w> Space<'w> {
 
     /// An address of this namespace, or one that a local route says is (`__ip_dev_find`).
     pub fn is_local(&self, address: IpAddr) -> Result<bool, Unknown> {
-        if self.has(address) {
-            return Ok(true);
-        }
+        Ok(self.has(address) || self.kind_of(address)? == Some(Kind::Local))
+    }
+
+    /// What the local table says of an address (`inet_addr_type`).
+    fn kind_of(&self, address: IpAddr) -> Result<Option<Kind>, Unknown> {
         let routes = self.stack.routes.whole();
         routes.map_err(|why| Unknown::NotRead("routes", why.clone()))?;
         let tables: &[u32] = match self.settings()?.one_trie {
@@ -299,7 +315,7 @@ impl<'w> Space<'w> {
             false => &[LOCAL],
         };
         let mut local = self.fib.to(tables, address);
-        Ok(local.next().is_some_and(|route| route.kind == Kind::Local))
+        Ok(local.next().map(|route| route.kind))
     }
 }
 

@@ -165,7 +165,8 @@ fn proxies(
     question: Question,
 ) -> Result<bool, Unknown> {
     if out == device.index {
-        return Ok(conf.proxy_arp_pvlan());
+        // Who asks for its own address looks for others that have it (`arp_fwd_pvlan`).
+        return Ok(conf.proxy_arp_pvlan() && question.sender != question.target);
     }
     if conf.proxy_arp() && conf.device.medium_id != -1 {
         return Ok(true);

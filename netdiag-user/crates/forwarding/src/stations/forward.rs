@@ -89,7 +89,41 @@ impl<'w> Walker<'w> {
         if let Some(no) = too_big(space, route, way, &packet, forwarded)? {
             return self.refuse(walk, space, no, packet);
         }
-        self.to_neighbour(walk, space, way, packet)
+        match way.device.flags.loopback {
+            true => self.by_loopback(walk, space, (route, way), packet, forwarded),
+            false => self.to_neighbour(walk, space, way, packet),
+        }
+    }
+
+    /// What a route sends out by loopback comes in there with the decision that was made: what is forwarded
+    /// is forwarded again while it lives, what this namespace sends is its own (`__mkroute_output`).
+    fn by_loopback(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        (route, way): (Option<&'w Route>, &Way<'w>),
+        packet: Packet,
+        forwarded: bool,
+    ) -> Ended {
+        let step = |station, does| Step {
+            netns: space.netns,
+            station,
+            by: Some(route.map_or(Subject::Device(way.device), Subject::Route)),
+            does,
+            packet,
+        };
+        let device = way.device.index;
+        if !way.device.flags.up {
+            let down = Does::Refuses(How::DeviceDown);
+            return self.push(walk, step(Station::Queue, down));
+        }
+        let out = Does::Sends { device, to: None };
+        self.push(walk, step(Station::Link, out))?;
+        self.push(walk, step(Station::Link, Does::Comes { device }))?;
+        if !forwarded {
+            return self.delivered(walk, space, route, packet);
+        }
+        self.forwarded(walk, space, (route, std::slice::from_ref(way)), packet)
     }
 }
 
@@ -128,18 +162,15 @@ fn mtu(
     packet: &Packet,
     forwarded: bool,
 ) -> Result<u32, Unknown> {
+    if packet.is_ipv6() {
+        return mtu6(space, route, way, packet, forwarded);
+    }
     /// What a locked route without an MTU takes through a gateway (RFC 791).
     const LOCKED_GATEWAY: u32 = 576;
     let metrics = route.map_or_else(Metrics::default, |route| route.metrics);
-    if !forwarded || space.settings()?.forward_use_pmtu || metrics.mtu_locked {
-        let learned = space.stack.exceptions.whole();
-        let learned = learned.map_err(|why| Unknown::NotRead("learned routes", why.clone()))?;
-        let of = |e: &&netdiag_model::world::route::Exception| {
-            e.to == packet.destination && e.device == way.device.index
-        };
-        if let Some(mtu) = learned.iter().find(of).and_then(|e| e.mtu) {
-            return Ok(mtu);
-        }
+    let counts = !forwarded || space.settings()?.forward_use_pmtu || metrics.mtu_locked;
+    if counts && let Some(mtu) = learned(space, way, packet)? {
+        return Ok(mtu);
     }
     if let Some(mtu) = metrics.mtu {
         return Ok(mtu);
@@ -148,4 +179,31 @@ fn mtu(
         true => way.device.mtu.min(LOCKED_GATEWAY),
         false => way.device.mtu,
     })
+}
+
+/// The same of IPv6: what was learned, the route's own metric, and else what the device has for IPv6 alone.
+fn mtu6(
+    space: &Space<'_>,
+    route: Option<&Route>,
+    way: &Way<'_>,
+    packet: &Packet,
+    forwarded: bool,
+) -> Result<u32, Unknown> {
+    /// RFC 8200, 5.
+    const LEAST: u32 = 1280;
+    let metrics = route.map_or_else(Metrics::default, |route| route.metrics);
+    let own = space
+        .conf6(way.device)?
+        .map_or(LEAST, |conf| conf.device.mtu);
+    let mtu = learned(space, way, packet)?.or(metrics.mtu).unwrap_or(own);
+    Ok(if forwarded { mtu.max(LEAST) } else { mtu })
+}
+
+fn learned(space: &Space<'_>, way: &Way<'_>, packet: &Packet) -> Result<Option<u32>, Unknown> {
+    let learned = space.stack.exceptions.whole();
+    let learned = learned.map_err(|why| Unknown::NotRead("learned routes", why.clone()))?;
+    let of = |e: &&netdiag_model::world::route::Exception| {
+        e.to == packet.destination && e.device == way.device.index
+    };
+    Ok(learned.iter().find(of).and_then(|e| e.mtu))
 }

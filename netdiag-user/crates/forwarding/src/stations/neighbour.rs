@@ -23,9 +23,11 @@ impl<'w> Walker<'w> {
         packet: Packet,
     ) -> Ended {
         let next = way.gateway.unwrap_or(packet.destination);
-        if let IpAddr::V4(v4) = next
-            && (v4.is_multicast() || v4.is_broadcast())
-        {
+        let to_many = match next {
+            IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
+            IpAddr::V6(v6) => v6.is_multicast(),
+        };
+        if to_many {
             return Err(Unknown::NotModelled("packets for many".into()));
         }
         let device = way.device;
@@ -63,7 +65,7 @@ impl<'w> Walker<'w> {
     ) -> Result<Option<Mac>, Unknown> {
         match target {
             IpAddr::V4(target) => self.asks_arp(space, device, target, source),
-            IpAddr::V6(_) => Err(Unknown::NotModelled("neighbour discovery".into())),
+            IpAddr::V6(target) => self.asks_nd(space, device, target, source),
         }
     }
 }

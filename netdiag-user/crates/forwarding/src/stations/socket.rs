@@ -16,11 +16,18 @@ impl<'w> Walker<'w> {
     /// A socket sends it (`ip_route_output_flow`, `ip_output`).
     pub(super) fn sent(&self, walk: &mut Walk<'w>, sender: &Sender, mut packet: Packet) -> Ended {
         let space = self.prepared.space(sender.netns)?;
-        let (decision, source) = space.route_out(&packet, sender)?;
+        let (decision, source) = match packet.is_ipv6() {
+            true => space.route_out6(&packet, sender)?,
+            false => space.route_out(&packet, sender)?,
+        };
         packet.source = source;
         match decision {
             Decision::No(no) => self.refuse(walk, space, no, packet),
             Decision::Local(route) => self.looped(walk, space, route, packet),
+            Decision::Looped { route, source } => {
+                packet.source = source.unwrap_or(packet.source);
+                self.looped(walk, space, Some(route), packet)
+            }
             Decision::Onward { route, hops } => {
                 self.leaves(walk, space, (route, &hops), packet, false)
             }

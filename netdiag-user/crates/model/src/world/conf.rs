@@ -154,7 +154,12 @@ impl Of6<'_> {
         self.device.ignore_routes_with_linkdown
     }
 
+    /// The device's alone: `all` writes all devices' when it is written.
     pub fn disabled(self) -> bool {
-        self.device.disable || self.all.disable
+        self.device.disable
+    }
+
+    pub fn proxy_ndp(self) -> bool {
+        self.device.proxy_ndp || self.all.proxy_ndp
     }
 }

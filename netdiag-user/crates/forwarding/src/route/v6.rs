@@ -1,0 +1,248 @@
+//! IPv6's routing decisions (net/ipv6/route.c, ip6_input.c, ip6_output.c): for what comes in, and for
+//! what is sent.
+use std::net::{IpAddr, Ipv6Addr};
+
+use netdiag_model::world::{
+    address::{Address, Flags, Scope},
+    device::Device,
+    route::{Kind, Route},
+};
+
+use super::{
+    rules::{Found, Key, LOOPBACK, Looked},
+    v4::{Decision, No, Way},
+};
+use crate::{
+    packet::{Packet, Sender},
+    prepared::Space,
+    way::{How, Station, Subject, Unknown},
+};
+
+/// What socket's packets carry that did not choose a source, and where they go.
+type Sent<'w> = (Decision<'w>, IpAddr);
+
+fn no<'w>(station: Station, how: How, by: Option<Subject<'w>>) -> Decision<'w> {
+    Decision::No(No { station, how, by })
+}
+
+impl<'w> Space<'w> {
+    /// What comes in at a device (`ip6_rcv_core`, `ip6_route_input`, `ip6_forward`).
+    pub fn route_in6(&self, packet: &Packet, device: &'w Device) -> Result<Decision<'w>, Unknown> {
+        let (IpAddr::V6(source), IpAddr::V6(destination)) = (packet.source, packet.destination)
+        else {
+            return Err(Unknown::NotModelled("two families in one packet".into()));
+        };
+        let by_device = Some(Subject::Device(device));
+        let runs = self.conf6(device)?.is_some_and(|conf| !conf.disabled());
+        if !runs {
+            return Ok(no(Station::Route, How::NoIp, by_device));
+        }
+        if !device.flags.loopback && (source.is_loopback() || destination.is_loopback()) {
+            let how = match source.is_loopback() {
+                true => How::MartianSource,
+                false => How::MartianDestination,
+            };
+            return Ok(no(Station::ReversePath, how, by_device));
+        }
+        if source.is_multicast() {
+            return Ok(no(Station::ReversePath, How::MartianSource, by_device));
+        }
+        let found = match self.lookup(&key_in(packet, device))? {
+            Looked::Found(found) => found,
+            Looked::Refused(how, by) => return Ok(no(Station::Route, how, Some(by))),
+            Looked::None => return Ok(no(Station::Route, How::NoRoute, None)),
+        };
+        match found.route.kind {
+            Kind::Local | Kind::Anycast => Ok(Decision::Local(Some(found.route))),
+            Kind::Unicast => self.onward6(packet, source, device, &found),
+            other => Err(Unknown::NotModelled(format!("{other:?} routes of IPv6"))),
+        }
+    }
+
+    fn onward6(
+        &self,
+        packet: &Packet,
+        source: Ipv6Addr,
+        device: &'w Device,
+        found: &Found<'w>,
+    ) -> Result<Decision<'w>, Unknown> {
+        if let Some(no) = self.leads_nowhere(found)? {
+            return Ok(Decision::No(No {
+                how: How::NoRoute,
+                ..no
+            }));
+        }
+        if !self.conf6(device)?.is_some_and(|conf| conf.forwarding()) {
+            let by = Subject::Setting("ipv6.conf.all.forwarding", None);
+            return Ok(no(Station::Forward, How::NotForwarding, Some(by)));
+        }
+        let hops = self.ways6(found)?;
+        // What goes back by where it came from is redirected, whatever its source.
+        let elsewhere = hops.iter().any(|way| way.device.index != device.index);
+        let cannot_leave = source.is_unspecified() || source.is_unicast_link_local();
+        if packet.ttl > 1 && elsewhere && cannot_leave {
+            return Ok(no(Station::Forward, How::MartianSource, None));
+        }
+        let route = Some(found.route);
+        Ok(Decision::Onward { route, hops })
+    }
+
+    /// Whatever is routed to loopback and is not local is thrown away there (`ip6_route_info_create`,
+    /// RTF_REJECT): its sender hears of it only where it came from elsewhere.
+    fn leads_nowhere(&self, found: &Found<'w>) -> Result<Option<No<'w>>, Unknown> {
+        let first = found
+            .hops
+            .first()
+            .filter(|_| found.route.kind == Kind::Unicast);
+        let Some(first) = first else {
+            return Ok(None);
+        };
+        let loopback = self.device(first.device)?.flags.loopback;
+        Ok(loopback.then_some(No {
+            station: Station::Route,
+            how: How::NoIp,
+            by: Some(Subject::Route(found.route)),
+        }))
+    }
+
+    fn ways6(&self, found: &Found<'w>) -> Result<Vec<Way<'w>>, Unknown> {
+        if found.route.from.is_some() {
+            return Err(Unknown::NotModelled("a route by source".into()));
+        }
+        let way = |hop: &&'w netdiag_model::world::route::Hop| {
+            if hop.encap {
+                return Err(Unknown::NotModelled("a route that wraps".into()));
+            }
+            Ok(Way {
+                device: self.device(hop.device)?,
+                gateway: hop.gateway,
+                hop: Some(hop),
+                source: None,
+            })
+        };
+        found.hops.iter().map(way).collect()
+    }
+
+    /// What a socket sends (`ip6_dst_lookup_tail`): where to, and with which source.
+    pub fn route_out6(&self, packet: &Packet, sender: &Sender) -> Result<Sent<'w>, Unknown> {
+        let source = packet.source;
+        if !source.is_unspecified() {
+            return Ok(match self.has_usable(source, sender.device)? {
+                true => (
+                    self.found6(packet, self.lookup(&key_out(packet, sender))?, false)?,
+                    source,
+                ),
+                false => (no(Station::Route, How::ForeignSource, None), source),
+            });
+        }
+        let looked = self.lookup(&key_out(packet, sender))?;
+        if matches!(looked, Looked::Found(_)) {
+            return Ok((self.found6(packet, looked, true)?, source));
+        }
+        // A refusal without a source is no refusal yet: rules may be for the source that is chosen.
+        let Some(chosen) = self.select_source6(None, packet.destination)? else {
+            return Ok((no(Station::Route, How::NoSource, None), source));
+        };
+        let mut asked = *packet;
+        asked.source = chosen;
+        let looked = self.lookup(&key_out(&asked, sender))?;
+        Ok((self.found6(&asked, looked, false)?, chosen))
+    }
+
+    /// An address of its own that is not still asked for; one of narrow scope is its own device's alone
+    /// (`ipv6_chk_addr_and_flags`).
+    fn has_usable(&self, address: IpAddr, bound: Option<u32>) -> Result<bool, Unknown> {
+        let usable = |a: &Address| {
+            let wide = a.scope < Scope::LINK || bound.is_none_or(|device| device == a.device);
+            a.own.address == address && wide && is_assigned(a.flags)
+        };
+        Ok(self.addresses()?.iter().any(usable))
+    }
+
+    fn found6(
+        &self,
+        packet: &Packet,
+        looked: Looked<'w>,
+        choose: bool,
+    ) -> Result<Decision<'w>, Unknown> {
+        let found = match looked {
+            Looked::Found(found) => found,
+            Looked::Refused(how, by) => return Ok(no(Station::Route, how, Some(by))),
+            Looked::None => return Ok(no(Station::Route, How::NoRoute, None)),
+        };
+        if let Some(no) = self.leads_nowhere(&found)? {
+            return Ok(Decision::No(no));
+        }
+        let mut hops = self.ways6(&found)?;
+        if choose {
+            for way in &mut hops {
+                way.source = self.source_by6(found.route, way.device, packet.destination)?;
+                if way.source.is_none() {
+                    return Ok(no(Station::Route, How::NoSource, None));
+                }
+            }
+        }
+        match found.route.kind {
+            Kind::Local | Kind::Anycast => Ok(Decision::Looped {
+                route: found.route,
+                source: hops.first().and_then(|way| way.source),
+            }),
+            Kind::Unicast => Ok(Decision::Onward {
+                route: Some(found.route),
+                hops,
+            }),
+            other => Err(Unknown::NotModelled(format!("{other:?} routes of IPv6"))),
+        }
+    }
+
+    fn source_by6(
+        &self,
+        route: &Route,
+        device: &'w Device,
+        to: IpAddr,
+    ) -> Result<Option<IpAddr>, Unknown> {
+        match route.prefsrc {
+            Some(source) => Ok(Some(source)),
+            None => self.select_source6(Some(device), to),
+        }
+    }
+}
+
+/// An address that may be spoken with.
+pub fn is_assigned(flags: Flags) -> bool {
+    !flags.has(Flags::TENTATIVE) || flags.has(Flags::OPTIMISTIC)
+}
+
+fn key_in(packet: &Packet, device: &Device) -> Key {
+    Key {
+        iif: device.index,
+        oif: 0,
+        uid: 0,
+        ..key(packet)
+    }
+}
+
+fn key_out(packet: &Packet, sender: &Sender) -> Key {
+    Key {
+        iif: LOOPBACK,
+        oif: sender.device.unwrap_or(0),
+        uid: sender.uid,
+        ..key(packet)
+    }
+}
+
+fn key(packet: &Packet) -> Key {
+    Key {
+        destination: packet.destination,
+        source: packet.source,
+        tos: packet.routed_tos(),
+        mark: packet.mark,
+        iif: 0,
+        oif: 0,
+        uid: 0,
+        protocol: packet.protocol,
+        sport: packet.sport,
+        dport: packet.dport,
+        ignore_linkstate: false,
+    }
+}

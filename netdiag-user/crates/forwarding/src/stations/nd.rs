@@ -1,0 +1,159 @@
+//! Neighbour discovery as the packets that it is (net/ipv6/ndisc.c): who asks with which source, which
+//! devices hear it, and who answers.
+use std::net::{IpAddr, Ipv6Addr};
+
+use netdiag_model::{
+    node::LOCAL,
+    world::{
+        End,
+        address::Address,
+        conf::Of6,
+        device::{Device, Mac},
+        neighbour::{Proxied, State},
+        route::Kind,
+    },
+};
+
+use super::Walker;
+use crate::{
+    packet::{ICMP6, Packet},
+    prepared::Space,
+    route::v6::is_assigned,
+    way::{Unknown, Walk},
+};
+
+/// Bytes of a question, with its option.
+const SIZE: u32 = 72;
+
+impl<'w> Walker<'w> {
+    /// The address that is answered, if anybody does.
+    pub(super) fn asks_nd(
+        &self,
+        space: &'w Space<'w>,
+        device: &'w Device,
+        target: Ipv6Addr,
+        source: IpAddr,
+    ) -> Result<Option<Mac>, Unknown> {
+        // What is said of an address that is this device's own, still asked for or lost to another, is
+        // not believed (`ndisc_recv_na`).
+        let own = on(space, device)?;
+        if own.iter().any(|a| a.own.address == IpAddr::V6(target)) {
+            return Ok(None);
+        }
+        // Without an address of the link's own nobody is asked.
+        let Some(sender) = asker(space, device, source)? else {
+            return Ok(None);
+        };
+        let group = solicited(target);
+        let mut way = Walk::default();
+        let frame = Mac::of_group(group.into());
+        let heard = self.transmit(&mut way, space, device, frame, question(sender, group))?;
+        for end in heard {
+            if let Some(mac) = self.answers_nd(end, target)?
+                && self.is_answered(end, sender, device)?
+            {
+                return Ok(Some(mac));
+            }
+        }
+        Ok(None)
+    }
+
+    /// An answer is a packet to who asked: a permanent entry leads it to wherever it says, and any other
+    /// learns of the question itself.
+    fn is_answered(&self, end: End, asker: IpAddr, device: &Device) -> Result<bool, Unknown> {
+        let space = self.prepared.space(end.netns)?;
+        let all = space.stack.neighbours.whole();
+        let all = all.map_err(|why| Unknown::NotRead("neighbours", why.clone()))?;
+        let mut fixed = all.iter().filter(|n| n.state == State::Permanent);
+        let entry = fixed.find(|n| n.device == end.index && n.address == asker);
+        Ok(entry.is_none_or(|entry| entry.mac == device.mac))
+    }
+
+    fn answers_nd(&self, end: End, target: Ipv6Addr) -> Result<Option<Mac>, Unknown> {
+        let space = self.prepared.space(end.netns)?;
+        let device = space.device(end.index)?;
+        let Some(conf) = space.conf6(device)?.filter(|conf| !conf.disabled()) else {
+            return Ok(None);
+        };
+        if device.flags.no_arp {
+            return Ok(None);
+        }
+        let here = on(space, device)?;
+        let answers = match here.iter().find(|a| a.own.address == IpAddr::V6(target)) {
+            Some(own) => is_assigned(own.flags),
+            None => is_anycast(space, device, target)? || proxies(space, device, conf, target)?,
+        };
+        Ok(device.mac.filter(|_| answers))
+    }
+}
+
+/// The packet's own source where it is the device's, else its link-local address (`ndisc_solicit`).
+fn asker(space: &Space<'_>, device: &Device, source: IpAddr) -> Result<Option<IpAddr>, Unknown> {
+    let all = on(space, device)?;
+    let mut usable = all.iter().filter(|a| is_assigned(a.flags));
+    if usable.clone().any(|a| a.own.address == source) {
+        return Ok(Some(source));
+    }
+    let link_local = |a: &&&Address| match a.own.address {
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        IpAddr::V4(_) => false,
+    };
+    Ok(usable.find(link_local).map(|a| a.own.address))
+}
+
+fn on<'w>(space: &Space<'w>, device: &Device) -> Result<Vec<&'w Address>, Unknown> {
+    let all = space.addresses()?.iter();
+    Ok(all
+        .filter(|a| a.device == device.index && a.own.address.is_ipv6())
+        .collect())
+}
+
+/// The group that an address's owner hears (RFC 4291, 2.7.1).
+fn solicited(target: Ipv6Addr) -> Ipv6Addr {
+    let low = u128::from(target) & 0xff_ffff;
+    Ipv6Addr::from(0xff02_u128 << 112 | 0x1_ff00_0000 | low)
+}
+
+fn question(source: IpAddr, group: Ipv6Addr) -> Packet {
+    Packet {
+        source,
+        destination: group.into(),
+        protocol: ICMP6,
+        sport: 0,
+        dport: 0,
+        tos: 0,
+        ttl: 255,
+        size: SIZE,
+        df: true,
+        segment: None,
+        mark: 0,
+    }
+}
+
+/// A router's, of its networks: the kernel has it as a local route of its own.
+fn is_anycast(space: &Space<'_>, device: &Device, target: Ipv6Addr) -> Result<bool, Unknown> {
+    let routes = space.stack.routes.whole();
+    let routes = routes.map_err(|why| Unknown::NotRead("routes", why.clone()))?;
+    Ok(routes.iter().any(|r| {
+        let leads = r.hops.iter().any(|hop| hop.device == device.index);
+        let own = r.kind == Kind::Anycast && r.table == LOCAL;
+        own && leads && r.to.address == IpAddr::V6(target)
+    }))
+}
+
+/// A router answers for others where it is told whom.
+fn proxies(
+    space: &Space<'_>,
+    device: &Device,
+    conf: Of6<'_>,
+    target: Ipv6Addr,
+) -> Result<bool, Unknown> {
+    if !conf.device.forwarding || !conf.proxy_ndp() {
+        return Ok(false);
+    }
+    let proxied = space.stack.proxied.whole();
+    let proxied = proxied.map_err(|why| Unknown::NotRead("proxied neighbours", why.clone()))?;
+    // One for every device joins no group, so that the question is not heard.
+    let own = |one: &Proxied| one.address == IpAddr::V6(target) && one.device == Some(device.index);
+    Ok(proxied.iter().any(own))
+}
