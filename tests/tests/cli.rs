@@ -127,6 +127,21 @@ fn output_files_that_cannot_be_written() {
 }
 
 #[test]
+fn two_outputs_in_one_file_are_usage() {
+    let same = "/tmp/netdiag-cli-same";
+    for (verb, others) in [
+        ("run", &["--record", same, "--output-file", same][..]),
+        (
+            "diagnose",
+            &["--record", same, "--pcap", "/tmp/./netdiag-cli-same"],
+        ),
+    ] {
+        assert_usage(&[&[verb], others].concat(), "two outputs are one file");
+    }
+    assert!(!std::path::Path::new(same).exists(), "nothing was written");
+}
+
+#[test]
 fn what_is_no_recording_is_refused_in_one_sentence() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let own = folder.path().display().to_string();

@@ -55,7 +55,7 @@ pub struct DiagnoseArgs {
 }
 
 pub async fn run(args: DiagnoseArgs, global: &Global) -> Result<i32> {
-    let mut sink = output::Sink::open(args.output_file.as_deref())?;
+    let mut sink = args.keep.sink(args.output_file.as_deref())?;
     let mut signals = Signals::catch()?;
     let asked = args.scope.only.asked(&args.scope.iface, &args.causes);
     let keeping = args.scope.keeping(Level::Full);

@@ -1,9 +1,14 @@
 //! Options that several subcommands share.
-use std::{path::PathBuf, time::Duration};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path as FilePath, PathBuf},
+    time::Duration,
+};
 
+use anyhow::Result;
 use clap::{ArgAction, Args};
 
-use super::{cluster, language::Language, level::Keeping, node_root};
+use super::{Usage, cluster, language::Language, level::Keeping, node_root};
 use crate::{
     causes,
     host::{
@@ -17,6 +22,7 @@ use crate::{
         pod::Origin,
         selection::{Labels, Owned, Path, Selection},
     },
+    output::Sink,
     pipeline::asked::Asked,
     pods::{self, Source},
 };
@@ -297,6 +303,35 @@ pub struct RecordArgs {
     /// tunnels' inner packets and of packets that ICMP quotes with them].
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(64..))]
     pub snaplen: Option<u16>,
+}
+
+impl RecordArgs {
+    /// Opens what is written beside them, unless two of all would be one file.
+    pub fn sink(&self, output: Option<&FilePath>) -> Result<Sink> {
+        let files = [self.record.as_deref(), self.pcap.as_deref(), output];
+        let files: Vec<&FilePath> = files.into_iter().flatten().collect();
+        for (at, file) in files.iter().enumerate() {
+            if files[..at].iter().any(|other| are_one(file, other)) {
+                let why = format!(
+                    "two outputs are one file, {}, and the second would empty the first: name another",
+                    file.display()
+                );
+                return Err(Usage(why).into());
+            }
+        }
+        Sink::open(output)
+    }
+}
+
+/// By whatever name; what is no plain file (a pipe, /dev/null) takes any number.
+fn are_one(one: &FilePath, other: &FilePath) -> bool {
+    match (one.metadata(), other.metadata()) {
+        (Ok(one), Ok(other)) => {
+            one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino())
+        }
+        (Err(_), Err(_)) => std::path::absolute(one).ok() == std::path::absolute(other).ok(),
+        _ => false,
+    }
 }
 
 fn source(text: &str) -> Result<Source, String> {

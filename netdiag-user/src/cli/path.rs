@@ -66,7 +66,7 @@ pub struct PathArgs {
 pub async fn run(mut args: PathArgs, global: &Global) -> Result<i32> {
     let ends = [&mut args.source, &mut args.destination];
     name_within(&mut args.scope.only.namespace, ends);
-    let mut sink = output::Sink::open(args.output_file.as_deref())?;
+    let mut sink = args.keep.sink(args.output_file.as_deref())?;
     let mut signals = Signals::catch()?;
     let asked = args.scope.only.asked(&args.scope.iface, &Causes::default());
     let keeping = args.scope.keeping(Level::Full);

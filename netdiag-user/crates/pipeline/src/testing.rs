@@ -152,7 +152,7 @@ pub fn died(
 
 pub const NETFILTER_DROP: u32 = 0;
 pub const IP_RPFILTER: u32 = 1;
-const REASONS: [&str; 23] = [
+const REASONS: [&str; 24] = [
     "NETFILTER_DROP",
     "IP_RPFILTER",
     "NOT_SPECIFIED",
@@ -176,6 +176,7 @@ const REASONS: [&str; 23] = [
     "TC_INGRESS",
     "TC_EGRESS",
     "XDP",
+    "IP_LOCAL_SOURCE",
 ];
 const SYMBOLS: [&str; 23] = [
     "nft_do_chain",

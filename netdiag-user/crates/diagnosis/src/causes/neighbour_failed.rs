@@ -44,7 +44,7 @@ use crate::{
     model::{
         address::mac,
         flow,
-        node::{Fdb, Link, LinkKind, Neighbour, Route, RouteKind},
+        node::{Fdb, Link, LinkKind, Neighbour, PodSide, Route, RouteKind},
         roles::Role,
         shell::CommandLine,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Passage, Severity},
@@ -94,6 +94,10 @@ struct Hop<'a> {
     apart: Option<Isolation>,
     /// The link of the pod of this node that has the address, where its routes lead elsewhere.
     behind: Option<&'a Link>,
+    /// That link, where it is switched off.
+    off: Option<&'a Link>,
+    /// The namespace of the pod of this node that asked.
+    asker: Option<&'a PodSide>,
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
@@ -222,7 +226,15 @@ fn hop<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Hop<'a> {
         apart: isolation::between(facts, pattern.source, address),
         behind: local_pod_route::missing(facts, address)
             .filter(|it| Some(it.index) != link.map(|l| l.index)),
+        off: local_pod_route::switched_off(facts, address),
+        asker: died_in(facts, pattern),
     }
+}
+
+/// The pod whose own question it was.
+fn died_in<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Option<&'a PodSide> {
+    let mut lost = pattern.losses.iter();
+    lost.find_map(|l| facts.node.pod_side(l.key.netns))
 }
 
 fn neighbours<'a>(facts: &Facts<'a>, link: Option<&Link>) -> impl Iterator<Item = &'a Neighbour> {
@@ -234,6 +246,12 @@ fn neighbours<'a>(facts: &Facts<'a>, link: Option<&Link>) -> impl Iterator<Item 
 fn tell(hop: &Hop<'_>) -> String {
     let address = hop.address;
     let on = hop.link.map_or(t!("the link"), |l| l.name.as_str());
+    if let Some(off) = hop.off {
+        return t!(
+            "{address} does not answer on {on}: the link {} of the pod that has it is switched off",
+            off.name
+        );
+    }
     match &hop.missing {
         Missing::Answer => match &hop.apart {
             Some(apart) => t!("{address} does not answer: {}", apart.text()),
@@ -256,6 +274,16 @@ fn tell(hop: &Hop<'_>) -> String {
 }
 
 fn table_evidence(facts: &Facts<'_>, hop: &Hop<'_>) -> Evidence {
+    if let Some(asker) = hop.asker {
+        let text = t!(
+            "a pod asks for {} itself, in its own namespace",
+            hop.address
+        );
+        let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Configured, text);
+        let shown = shell!("ip neighbour show to {}", hop.address);
+        line.confirm = Some(facts.node.inside(asker.netns, shown));
+        return line;
+    }
     let shown = match hop.missing {
         Missing::Forwarding(_) => shell!("bridge fdb show"),
         // The kernel makes one of its own for a moment, with no address in it.
@@ -302,7 +330,17 @@ fn table_evidence(facts: &Facts<'_>, hop: &Hop<'_>) -> Evidence {
 }
 
 fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>, hop: &Hop<'_>) -> Fix {
-    let device = hop.link.map_or("DEVICE", |l| l.name.as_str());
+    if let Some(off) = hop.off {
+        return Fix {
+            summary: t!(
+                "switch {} on again: nothing gets to or from that pod",
+                off.name
+            ),
+            commands: vec![shell!("ip link set dev {} up", off.name)],
+        };
+    }
+    // What an overlay lacks is lacking on its device.
+    let device = hop.link.map_or("", |l| l.name.as_str());
     let network = facts.route_to(worst.destination).map(|r| r.destination);
     let network = network.map_or_else(|| worst.destination.to_string(), |n| n.to_string());
     let lease = t!(
@@ -320,13 +358,7 @@ fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>, hop: &Hop<'_>) -> Fix {
     }
     let restart = daemon::of_network(facts).map(|it| it.restart(facts));
     let (summary, mut commands) = match &hop.missing {
-        Missing::Answer => (
-            unanswered(facts, hop),
-            vec![
-                shell!("ip neighbour show to {}", hop.address),
-                asking(hop.address, device),
-            ],
-        ),
+        Missing::Answer => (unanswered(facts, hop), by_hand(facts, hop)),
         Missing::Neighbour => (
             lease,
             match spare(facts, hop) {
@@ -369,6 +401,20 @@ fn unanswered(facts: &Facts<'_>, hop: &Hop<'_>) -> String {
     } else {
         t!("see whether the host {address} is up and in this network; it does not answer")
     }
+}
+
+/// What shows whether it answers: where the pod asks, in its own namespace.
+fn by_hand(facts: &Facts<'_>, hop: &Hop<'_>) -> Vec<CommandLine> {
+    let shown = shell!("ip neighbour show to {}", hop.address);
+    let Some(asker) = hop.asker else {
+        let device = hop.link.map(|l| asking(hop.address, &l.name));
+        return [shown].into_iter().chain(device).collect();
+    };
+    let device = asker.links.first().map(|(_, name)| name);
+    let device = device.map(|name| asking(hop.address, name));
+    let all = [shown].into_iter().chain(device);
+    all.map(|command| facts.node.inside(asker.netns, command))
+        .collect()
 }
 
 /// A command that asks for the address by hand.

@@ -27,6 +27,7 @@ use crate::{
     model::{
         node::{Route, RouteKind},
         pod::label,
+        roles::Role,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, Loss},
@@ -46,7 +47,8 @@ fn filtered(facts: &Facts<'_>, loss: &Loss) -> bool {
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let patterns = losses::patterns(facts, |l: &Loss| filtered(facts, l));
+    let mut patterns = losses::patterns(facts, |l: &Loss| filtered(facts, l));
+    patterns.retain(|p| !is_forged(facts, p));
     let worst = patterns.first()?;
     let died = worst.losses.first()?.key;
     let side = facts.node.pod_side(died.netns);
@@ -102,6 +104,25 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         *command = facts.node.inside(died.netns, std::mem::take(command));
     }
     Some(finding)
+}
+
+/// From outside, in the name of a pod of this node that never sent it there: what the filter is for.
+fn is_forged(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let side = facts.pod_side_of(pattern.source);
+    let came_in = |l: &&Loss| {
+        let link = facts
+            .link(l.key.ifindex)
+            .filter(|_| l.key.netns == facts.node.netns);
+        link.is_some_and(|l| {
+            facts.role(l) == Some(Role::Uplink) && l.peer_netns != side.map(|s| s.netns)
+        })
+    };
+    let left = |l: &Loss| {
+        let journey = facts.journeys().get(l.flow());
+        journey.is_some_and(|j| j.hops.iter().any(|h| h.egress()))
+    };
+    let lost = || pattern.losses.iter();
+    side.is_some() && lost().all(came_in) && !lost().any(|l| left(l))
 }
 
 /// Loose filtering wants some way back, too (fib_validate_source).
@@ -250,6 +271,23 @@ mod tests {
             panic!("one command")
         };
         assert!(loose.ends_with(".rp_filter=2"), "{loose}");
+    }
+
+    #[test]
+    fn a_pods_address_from_outside_is_what_the_filter_is_for() {
+        let named = |source: &str, left: bool| {
+            let flow = tcp(source, "192.0.2.1", 80);
+            let out = crate::testing::at(flow, UPLINK, true, 0, |_| {});
+            let observation = Observation {
+                drops: vec![died(flow, ("IP_RPFILTER", "ip_rcv_finish_core"), UPLINK, 4)],
+                flows: left.then_some(out).into_iter().collect(),
+                ..Observation::default()
+            };
+            with_facts(&node(None), &observation, |facts| evaluate(facts).is_some())
+        };
+        assert!(!named("172.20.1.5", false), "made up");
+        assert!(named("172.20.1.5", true), "sent round by a router");
+        assert!(named("172.20.2.9", false), "another node's");
     }
 
     #[test]

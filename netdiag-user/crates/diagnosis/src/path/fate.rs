@@ -20,7 +20,7 @@ use crate::{
         verdict::PodRole,
     },
     pipeline::{
-        facts::{Facts, HopFlow},
+        facts::{Facts, HopFlow, Loss},
         journey::Journey,
     },
 };
@@ -148,7 +148,8 @@ fn drops(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Vec<Fate> {
     type Place<'a> = (&'a str, &'a str);
     let mut sums: BTreeMap<Place<'_>, (u64, Option<String>)> = BTreeMap::new();
     let own = facts.losses.iter();
-    for loss in own.filter(|l| !l.harmless && flows.contains(l.flow())) {
+    let own = own.filter(|l| !l.harmless && flows.contains(l.flow()) && !is_late(facts, l));
+    for loss in own {
         let sum = sums.entry((&loss.reason, loss.symbol())).or_default();
         add(&mut sum.0, loss.dropped.packets);
         sum.1 = sum.1.take().or_else(|| reached(facts, loss.flow()));
@@ -167,6 +168,18 @@ fn drops(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Vec<Fate> {
     let mut fates: Vec<_> = sums.into_iter().map(fate).collect();
     fates.sort_by_key(|f| std::cmp::Reverse(f.packets));
     fates
+}
+
+/// What comes for a connection after its socket was closed: whoever closes first wants no more of it.
+fn is_late(facts: &Facts<'_>, loss: &Loss) -> bool {
+    let flow = loss.flow();
+    let opened = |flow: &FlowKey| {
+        let journey = facts.journeys().get(flow);
+        let accepts = |h: &&HopFlow| h.hop.flags & (SYN | ACK) == SYN | ACK;
+        journey.is_some_and(|j| j.hops.iter().any(accepts))
+    };
+    let closed = flow.protocol == TCP && loss.reason == "NO_SOCKET";
+    closed && (opened(flow) || opened(&flow.reversed()))
 }
 
 /// The last hop that a flow's largest packets reached: smaller ones may get farther. What the node

@@ -10,7 +10,7 @@ use crate::{
         services::{Engine, Service, Services},
     },
     testing::{
-        NETFILTER_DROP, OVERLAY, POD, UPLINK, at, ip, lost, overlay_node, tcp, with_facts,
+        NETFILTER_DROP, OVERLAY, POD, UPLINK, at, died, ip, lost, overlay_node, tcp, with_facts,
         with_gathered,
     },
 };
@@ -134,6 +134,26 @@ fn a_drop_is_told_with_its_reason() {
         path.request.fates[0].reason.as_deref(),
         Some("NETFILTER_DROP")
     );
+}
+
+/// Whoever closes first is still sent what was under way.
+#[test]
+fn what_comes_for_a_closed_socket_is_no_loss() {
+    let late = |flags| {
+        let observation = Observation {
+            flows: [out(), back(flags)].concat(),
+            drops: vec![died(
+                asked().reversed(),
+                ("NO_SOCKET", "tcp_v4_rcv"),
+                POD,
+                7,
+            )],
+            ..Observation::default()
+        };
+        between(SERVER, observation).outcome
+    };
+    assert_eq!(late(SYN | ACK), Outcome::Answered);
+    assert_ne!(late(ACK), Outcome::Answered, "never opened");
 }
 
 #[test]

@@ -71,6 +71,18 @@ fn down<'a>(facts: &Facts<'a>) -> Option<&'a Link> {
     links.next().filter(|_| links.next().is_none())
 }
 
+/// The link to the pod of this node that has the address, where that is switched off.
+pub fn switched_off<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<&'a Link> {
+    let node = facts.node;
+    let has = |s: &&PodSide| s.addresses.contains(&address);
+    let side = node.pod_sides.iter().find(has)?;
+    let mut own = node
+        .links
+        .iter()
+        .filter(|l| l.peer_netns == Some(side.netns));
+    own.clone().all(|l| !l.up).then(|| own.next()).flatten()
+}
+
 /// Leads to the pod again.
 pub fn lead(facts: &Facts<'_>, destination: IpAddr, link: &Link) -> Fix {
     let name = &link.name;

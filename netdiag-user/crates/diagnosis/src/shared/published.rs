@@ -27,6 +27,28 @@ pub fn by_a_socket(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u
     served && facts.owns(server)
 }
 
+/// Whether nobody in a pod of this node takes what comes to that port, as its sockets say; nothing where they
+/// are not known.
+pub fn is_closed_at_a_pod(
+    facts: &Facts<'_>,
+    (server, port): (IpAddr, u16),
+    protocol: u8,
+) -> Option<bool> {
+    let netns = facts.pod_side_of(server)?.netns;
+    match protocol {
+        TCP => {
+            let all = facts.gathered.listeners(netns)?;
+            Some(!matches!(reach(all, server, port), Reach::Served(_)))
+        }
+        UDP => {
+            let takes = |a: IpAddr| a.is_unspecified() || a == server;
+            let all = facts.gathered.receivers(netns, port)?;
+            Some(!all.iter().any(|r| takes(r.address)))
+        }
+        _ => None,
+    }
+}
+
 /// Whether a rule of the node leads it on, or one for a Service is about it, by its address or by a port
 /// of the node's: a NodePort, a hostPort, a balancer's address, whatever is translated here.
 pub fn by_a_rule(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u8) -> bool {
@@ -55,7 +77,7 @@ pub fn is_led_on(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u8)
 /// Ports of the node's own that are asked about at most.
 const MOST: usize = 8;
 
-/// What tells whether anybody takes what comes for these ports. A scan tries all: those that come
+/// What tells whether anybody, on the node or in a pod of it, takes what comes for these ports. A scan tries all: those that come
 /// first are asked about, whatever their numbers.
 pub fn wants(
     facts: &Facts<'_>,
@@ -68,9 +90,11 @@ pub fn wants(
 }
 
 fn want(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u8) -> Option<Want> {
-    let netns = facts.node.netns;
+    let netns = match facts.owns(server) {
+        true => facts.node.netns,
+        false => facts.pod_side_of(server)?.netns,
+    };
     match protocol {
-        _ if !facts.owns(server) => None,
         TCP => Some(Want::Listeners(netns)),
         UDP => Some(Want::Receivers { netns, port }),
         _ => None,

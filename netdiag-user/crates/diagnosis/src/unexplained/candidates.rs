@@ -19,7 +19,7 @@ use crate::{
         journey::Journey,
         legs::Legs,
     },
-    shared::{published, stall},
+    shared::{losses, published, stall},
 };
 
 /// Questions without an answer: a SYN and its first repetition may both be lost by chance.
@@ -380,7 +380,18 @@ fn concerns_us(facts: &Facts<'_>, candidate: &Candidate) -> bool {
     let pod = |address: IpAddr| facts.is_local_pod(address);
     let forwarded = || !facts.owns(*server) && facts.is_behind_us(*client);
     let ours = pod(*client) || facts.owns(*client) || forwarded();
-    !lone && (ours || candidate.servers().any(pod) || is_published(facts, candidate))
+    let asked_for = || candidate.servers().any(pod) && !is_scanned(facts, candidate);
+    !lone && (ours || asked_for() || is_published(facts, candidate))
+}
+
+/// The outside asks a pod's own address for a port that nobody in it has.
+fn is_scanned(facts: &Facts<'_>, candidate: &Candidate) -> bool {
+    let (client, server) = (candidate.client, (candidate.server, candidate.port));
+    let route = facts.route_to(client);
+    let stranger =
+        route.is_none_or(|r| r.destination.is_anywhere()) && !losses::is_peer(facts, client);
+    let closed = || published::is_closed_at_a_pod(facts, server, candidate.protocol);
+    stranger && candidate.leg.is_none() && closed() == Some(true)
 }
 
 /// Somebody takes it on this node, or the node leads it on to others.

@@ -9,6 +9,7 @@ use crate::{
     model::{
         address::{from_wire, to_wire},
         icmp,
+        roles::Role,
     },
     pipeline::facts::{Facts, Loss},
     shared::{
@@ -35,13 +36,19 @@ pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
             all.collect::<Vec<_>>()
         })
         .collect();
+    patterns.retain(|p| !is_rubbish(facts, p));
     for pattern in &patterns {
-        let (client, server) = match pattern.reply {
+        // An answer to what was never seen to be asked is none: whoever makes up packets chooses ports.
+        let reply = pattern.reply && was_asked(facts, pattern);
+        let (client, server) = match reply {
             true => (pattern.destination, pattern.source),
             false => (pattern.source, pattern.destination),
         };
         if let Some(n) = by_ends.get(&(client, server, pattern.port)) {
-            all[*n].dropped.get_or_insert_with(|| text(pattern));
+            // Who looks for a way sends some that are to come no farther, and others that leave.
+            if !told(facts, pattern) {
+                all[*n].dropped.get_or_insert_with(|| text(pattern));
+            }
         } else if pattern.last().saturating_sub(pattern.first()) >= SPAN_NS && !told(facts, pattern)
         {
             let flow = pattern.losses.first().map(|l| *l.flow());
@@ -55,7 +62,7 @@ pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
                 retransmits: 0,
                 first: pattern.first(),
                 last: last(facts, [flow, None], |_| true).cloned(),
-                answers: pattern.reply,
+                answers: reply,
                 unpacked: false,
                 circles: None,
                 dropped: Some(text(pattern)),
@@ -63,6 +70,34 @@ pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
             });
         }
     }
+}
+
+fn was_asked(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let mut lost = pattern.losses.iter();
+    lost.any(|l| facts.journeys().contains_key(&l.flow().reversed()))
+}
+
+/// What anybody may send to this node from outside, and nobody here asked for: with the address of the node
+/// or of a pod here that never sent it, or wrapped as a tunnel's by who is no node of the cluster.
+fn is_rubbish(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let outside = |l: &&Loss| {
+        let link = facts
+            .link(l.key.ifindex)
+            .filter(|_| l.key.netns == facts.node.netns);
+        link.is_some_and(|l| facts.role(l) == Some(Role::Uplink))
+    };
+    let all = |is: &dyn Fn(&Loss) -> bool| pattern.losses.iter().all(|l| is(l));
+    let left = |l: &Loss| {
+        let journey = facts.journeys().get(l.flow());
+        journey.is_some_and(|j| j.hops.iter().any(|h| h.egress()))
+    };
+    let ours = facts.owns(pattern.source) || facts.is_local_pod(pattern.source);
+    let land = ours
+        && all(&|l| ["IP_LOCAL_SOURCE", "IP_RPFILTER"].contains(&l.reason.as_str()) && !left(l))
+        && pattern.losses.iter().copied().all(|l| outside(&l));
+    let wrapped =
+        all(&|l| l.reason.starts_with("VXLAN_")) && !losses::is_peer(facts, pattern.source);
+    land || wrapped
 }
 
 /// Whether a packet was dropped before a socket had it, or by a filter that somebody set there: no cause is
@@ -177,6 +212,36 @@ mod tests {
             told.contains("`tc filter show dev cali1 ingress`"),
             "{told}"
         );
+    }
+
+    /// Whom a pattern of drops from outside is told of, as client and server.
+    fn from_outside(source: &str, ports: (u16, u16), reason: &str) -> Option<(String, String)> {
+        let flow = FlowKey {
+            protocol: UDP,
+            source_port: ports.0,
+            ..tcp(source, "192.0.2.1", ports.1)
+        };
+        let mut lost = died(flow, (reason, "ip_rcv_finish_core"), UPLINK, 9);
+        (lost.1.first, lost.1.last) = (1, SPAN_NS + 1);
+        let observation = Observation {
+            drops: vec![lost],
+            ..Observation::default()
+        };
+        with_facts(&overlay_node(1450, 1450, 1500), &observation, |facts| {
+            let mut all = Vec::new();
+            add(facts, &mut all);
+            let first = all.first();
+            first.map(|c| (c.client.to_string(), c.server.to_string()))
+        })
+    }
+
+    #[test]
+    fn what_anybody_may_send_is_nobodys_conversation() {
+        let ends = |client: &str, server: &str| Some((client.to_owned(), server.to_owned()));
+        let (stranger, node) = ("203.0.113.9", "192.0.2.1");
+        let low = from_outside(stranger, (5, 40_000), "NETFILTER_DROP");
+        assert_eq!(low, ends(stranger, node), "it answers nothing");
+        assert_eq!(from_outside(node, (5, 9), "IP_LOCAL_SOURCE"), None, "land");
     }
 
     /// A pod's probes with a TTL of one, told by this node or not, that do or do not come round again.

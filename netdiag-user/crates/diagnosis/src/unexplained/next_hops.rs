@@ -9,12 +9,14 @@ use std::{
     net::IpAddr,
 };
 
+use netdiag_common::hop::INGRESS;
 use netdiag_lang::t;
 
 use super::{Candidate, left};
 use crate::{
     model::{
         address::mac,
+        flow::ends,
         node::{Link, Neighbour, Node, Route},
     },
     pipeline::facts::Facts,
@@ -44,6 +46,7 @@ impl<'a> Ways<'a> {
         }
         if !ways.silent.is_empty() {
             ways.listen(facts);
+            ways.hear_errors(facts);
         }
         ways
     }
@@ -53,13 +56,25 @@ impl<'a> Ways<'a> {
             let Some(hop) = journey.hops.first().filter(|h| !h.egress()) else {
                 continue;
             };
-            let (source, _) = crate::model::flow::ends(&journey.flow);
+            let (source, _) = ends(&journey.flow);
             if let Some(way) = self
                 .of(source)
                 .filter(|w| w.0 == hop.key.ifindex || !hop.plain())
             {
                 let last = self.heard.entry(way).or_default();
                 *last = hop.hop.last.max(*last);
+            }
+        }
+    }
+
+    /// A router that says why it sends nothing on was reached, and its word came back.
+    fn hear_errors(&mut self, facts: &Facts<'_>) {
+        let came = facts.icmp_errors.iter();
+        for (key, error) in came.filter(|(key, _)| key.direction == INGRESS) {
+            let (_, far) = ends(&key.about);
+            if let Some(way) = self.of(far).filter(|way| way.0 == key.ifindex) {
+                let last = self.heard.entry(way).or_default();
+                *last = error.last.max(*last);
             }
         }
     }

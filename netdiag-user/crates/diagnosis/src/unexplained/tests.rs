@@ -1,8 +1,8 @@
 mod translated;
 
 use netdiag_common::{
-    flow::FlowKey,
-    hop::{ACK, FlowHop, FlowHopKey, PLAIN, RST, SYN, VXLAN},
+    flow::{FlowKey, mapped},
+    hop::{ACK, FlowHop, FlowHopKey, INGRESS, IcmpError, IcmpErrorKey, PLAIN, RST, SYN, VXLAN},
 };
 
 use super::*;
@@ -16,8 +16,8 @@ use crate::{
     },
     pipeline::facts::Data,
     testing::{
-        NETNS, OVERLAY, POD, UPLINK, at, died, from_pod, ip, listener, overlay_node, route, tcp,
-        with_data, with_facts, with_gathered,
+        NETNS, OVERLAY, POD, POD_NETNS, UPLINK, at, died, from_pod, ip, listener, overlay_node,
+        route, tcp, with_data, with_facts, with_gathered,
     },
 };
 
@@ -161,6 +161,43 @@ fn one_dead_server_of_the_worlds_is_not_this_nodes_and_two_are_a_question() {
     let third = tcp("203.0.113.10", "172.20.1.5", 443);
     let heard = at(third, UPLINK, false, PLAIN, says(7 * SECOND, ACK));
     assert!(!judged([both, vec![heard]].concat()).0);
+}
+
+/// A router that says why was reached, and its word came back.
+#[test]
+fn who_says_that_there_is_no_way_answers() {
+    let others = ["198.51.100.8", WORLD];
+    let told = |says: bool| {
+        let error = |to: &str| {
+            let key = IcmpErrorKey {
+                about: flow(to),
+                sender: mapped([192, 0, 2, 254]),
+                ifindex: UPLINK,
+                direction: INGRESS,
+                kind: 3,
+                code: 1,
+                padding: 0,
+            };
+            let error = IcmpError {
+                first: 9 * SECOND,
+                last: 9 * SECOND,
+                packets: 3,
+                ..IcmpError::default()
+            };
+            (key, error)
+        };
+        let observation = Observation {
+            now: 15 * SECOND,
+            flows: others.into_iter().flat_map(out).collect(),
+            icmp_errors: others.into_iter().filter(|_| says).map(error).collect(),
+            ..Observation::default()
+        };
+        with_facts(&node(), &observation, |facts| {
+            ours(&unexplained(facts, &[]))
+        })
+    };
+    assert!(told(false), "silence");
+    assert!(!told(true));
 }
 
 #[test]
@@ -341,6 +378,33 @@ fn of_the_node(listens: bool) -> Vec<Unexplained> {
         assert!(wants(facts).contains(&Want::Listeners(NETNS)));
         unexplained(facts, &[])
     })
+}
+
+/// The outside asks a pod for a port; somebody there has it or not.
+fn of_a_pod(listens: Option<bool>) -> bool {
+    let asked = tcp("203.0.113.9", "172.20.1.5", 23);
+    let observation = Observation {
+        now: 15 * SECOND,
+        flows: vec![at(asked, UPLINK, false, PLAIN, asks(1))],
+        drops: vec![died(asked, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 4)],
+        ..Observation::default()
+    };
+    let pieces = listens.map(|listens| {
+        let sockets = listens.then(|| listener("0.0.0.0", 23)).into_iter();
+        let known = Piece::Listeners(sockets.collect());
+        (Want::Listeners(POD_NETNS), Ok(known))
+    });
+    with_gathered(&node(), &observation, pieces, |facts| {
+        assert!(wants(facts).contains(&Want::Listeners(POD_NETNS)));
+        ours(&unexplained(facts, &[]))
+    })
+}
+
+#[test]
+fn a_scan_of_a_pods_closed_ports_is_everyday() {
+    assert!(!of_a_pod(Some(false)));
+    assert!(of_a_pod(Some(true)));
+    assert!(of_a_pod(None), "nobody knows");
 }
 
 #[test]

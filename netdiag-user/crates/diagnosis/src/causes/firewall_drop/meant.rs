@@ -1,7 +1,10 @@
 //! Whether somebody is known to want a rule to keep packets out: then it is no fault. A rule says so by
 //! the sources that it names; one of an agent's by the agent, where that runs.
 use crate::{
-    model::gather::{Rule, Want},
+    model::{
+        address::is_link_local,
+        gather::{Rule, Want},
+    },
     pipeline::facts::Facts,
     shared::losses::{DropGroup, Standing},
     unexplained,
@@ -58,10 +61,16 @@ pub fn is_meant(
         }
 }
 
-/// A rule for a range of the world's, where nobody of the cluster is: nothing that is owed to pods.
+/// A rule for a range of the world's, where nobody of the cluster is, or for a link-local address that this
+/// node does not have (a cloud's metadata): nothing that is owed to pods.
 fn keeps_away(facts: &Facts<'_>, rule: &Rule, patterns: &[DropGroup<'_>]) -> bool {
-    let outside = |p: &DropGroup<'_>| !p.reply && !unexplained::is_clusters(facts, p.destination);
-    named(rule, &DESTINATIONS) == Some(Named::Many) && patterns.iter().all(outside)
+    let named = named(rule, &DESTINATIONS);
+    let away = |p: &DropGroup<'_>| {
+        let narrow = is_link_local(p.destination) && named == Some(Named::One);
+        let outside = !p.reply && !unexplained::is_clusters(facts, p.destination);
+        outside && (narrow || named == Some(Named::Many))
+    };
+    patterns.iter().all(away)
 }
 
 fn is_source_range(facts: &Facts<'_>, rule: &Rule) -> bool {

@@ -50,7 +50,7 @@ fn isolated_ports_of_a_bridge_are_told() {
     (other.master, node.links[2].master) = (Some(9), Some(9));
     (node.links[2].isolated, other.isolated) = (true, true);
     node.links.push(other);
-    node.pod_sides.push(crate::model::node::PodSide {
+    node.pod_sides.push(PodSide {
         netns: 77,
         addresses: vec!["172.20.2.9".parse().expect("an address")],
         ..node.pod_sides[0].clone()
@@ -102,4 +102,21 @@ fn of_several_next_hops_the_missing_one_is_named() {
             assert_eq!(by, Some(gateway(missing)));
         });
     }
+}
+
+#[test]
+fn a_link_that_is_switched_off_is_told() {
+    let mut node = overlay_node(1450, 1450, 1500);
+    let mut other = link(10, "veth2", LinkKind::Veth, 1500).with_peer(77);
+    (other.master, other.up) = (Some(9), false);
+    node.links.push(other);
+    node.pod_sides.push(PodSide {
+        netns: 77,
+        addresses: vec!["172.20.2.9".parse().expect("an address")],
+        ..node.pod_sides[0].clone()
+    });
+    let failed = ("NEIGH_FAILED", "neigh_invalidate");
+    let found = judge(&node, failed, UPLINK, 14).expect("a finding");
+    assert!(found.summary.contains("the link veth2 of the pod"));
+    assert_eq!(found.fix.commands, ["ip link set dev veth2 up"]);
 }
