@@ -306,18 +306,25 @@ pub struct RecordArgs {
 }
 
 impl RecordArgs {
-    /// Opens what is written beside them, unless two of all would be one file.
-    pub fn sink(&self, output: Option<&FilePath>) -> Result<Sink> {
+    /// A file that is to be two of all that is written.
+    pub fn clash<'a>(&'a self, output: Option<&'a FilePath>) -> Option<&'a FilePath> {
         let files = [self.record.as_deref(), self.pcap.as_deref(), output];
         let files: Vec<&FilePath> = files.into_iter().flatten().collect();
-        for (at, file) in files.iter().enumerate() {
-            if files[..at].iter().any(|other| are_one(file, other)) {
-                let why = format!(
-                    "two outputs are one file, {}, and the second would empty the first: name another",
-                    file.display()
-                );
-                return Err(Usage(why).into());
-            }
+        let again = |(at, file): (usize, &&'a FilePath)| {
+            let mut before = files[..at].iter();
+            before.any(|other| are_one(file, other)).then_some(*file)
+        };
+        files.iter().enumerate().find_map(again)
+    }
+
+    /// Opens what is written beside them, unless two of all would be one file.
+    pub fn sink(&self, output: Option<&FilePath>) -> Result<Sink> {
+        if let Some(file) = self.clash(output) {
+            let why = format!(
+                "two outputs are one file, {}, and one would empty the other: name another",
+                file.display()
+            );
+            return Err(Usage(why).into());
         }
         Sink::open(output)
     }

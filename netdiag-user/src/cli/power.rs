@@ -128,6 +128,8 @@ fn outputs(command: &Command) -> Vec<&Path> {
         _ => return Vec::new(),
     };
     match keep {
+        // The same.
+        Some(keep) if keep.clash(file.as_deref()).is_some() => Vec::new(),
         Some(keep) => all([file, &keep.record, &keep.pcap]),
         None => all([file]),
     }
