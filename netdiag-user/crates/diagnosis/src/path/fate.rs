@@ -173,13 +173,13 @@ fn drops(facts: &Facts<'_>, way: &Way, flows: &BTreeSet<FlowKey>) -> Vec<Fate> {
 /// What comes for a connection after its socket was closed: whoever closes first wants no more of it.
 fn is_late(facts: &Facts<'_>, loss: &Loss) -> bool {
     let flow = loss.flow();
-    let opened = |flow: &FlowKey| {
+    let acknowledged = |flow: &FlowKey| {
         let journey = facts.journeys().get(flow);
-        let accepts = |h: &&HopFlow| h.hop.flags & (SYN | ACK) == SYN | ACK;
-        journey.is_some_and(|j| j.hops.iter().any(accepts))
+        journey.is_some_and(|j| j.hops.iter().any(|h| h.hop.flags & ACK != 0))
     };
     let closed = flow.protocol == TCP && loss.reason == "NO_SOCKET";
-    closed && (opened(flow) || opened(&flow.reversed()))
+    // An answer that its client's socket does not take is acknowledged by nobody.
+    closed && acknowledged(flow) && acknowledged(&flow.reversed())
 }
 
 /// The last hop that a flow's largest packets reached: smaller ones may get farther. What the node

@@ -7,7 +7,7 @@ use super::candidates::Candidate;
 use crate::{
     model::{
         address::from_wire,
-        flow::{TCP, ends},
+        flow::{TCP, UDP, ends},
         icmp,
     },
     pipeline::facts::{Facts, HopFlow},
@@ -81,6 +81,17 @@ pub fn bare(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
              else a masquerade is missing on this node"
         )
     })
+}
+
+/// A datagram that this node itself says nobody takes.
+pub fn closed_here(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
+    let here = facts.owns(candidate.server) && candidate.protocol == UDP && !candidate.answers;
+    let said = refusal(facts, candidate).filter(|_| here)?;
+    let list = shell!("ss -lunp").told_or("ss");
+    Some(t!(
+        "{said}: nothing on this node takes UDP port {}; {list} lists who listens",
+        candidate.port
+    ))
 }
 
 /// Who answers with an error, and which.

@@ -243,6 +243,9 @@ fn here(known: &Known<'_, '_>, candidate: &Candidate) -> String {
             finding.cause
         );
     }
+    if let Some(closed) = clues::closed_here(facts, candidate) {
+        return t!("{seen}; {closed}");
+    }
     t!("{seen}{dropped}; no cause explains it: {path}")
 }
 
