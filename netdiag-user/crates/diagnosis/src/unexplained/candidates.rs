@@ -270,7 +270,10 @@ fn asking(
     if facts.now.saturating_sub(first) < SPAN_NS {
         return None;
     }
-    let tried = silent.tries.last()?;
+    // Those that were to come no farther tell nothing of the others' way.
+    let whole = |t: &&Connection<'_>| !drops::expired(facts, &t.flow);
+    let tried = silent.tries.iter().rev().find(whole);
+    let tried = tried.or(silent.tries.last())?;
     let inferred = || legs.translated(&tried.flow).map(|(leg, _)| leg);
     let leg = tried.became.or_else(inferred);
     let answered = |flow: FlowKey| facts.journeys().get(&flow.reversed());

@@ -150,6 +150,12 @@ fn told(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     errors.any(|(e, _)| refused(e) || expired(e) && (own(e) || forwarded()) && !circling())
 }
 
+/// Whether this node ended a flow of a probe's, which was to go no farther.
+pub fn expired(facts: &Facts<'_>, flow: &FlowKey) -> bool {
+    let mut lost = facts.losses.iter();
+    lost.any(|l| l.flow() == flow && is_expired(l))
+}
+
 /// Where the kernel drops what was to go no farther (ip_forward, ip6_forward).
 fn is_expired(loss: &Loss) -> bool {
     let at = ["ip_forward", "ip6_forward"].contains(&loss.symbol());

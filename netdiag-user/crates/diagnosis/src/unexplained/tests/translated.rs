@@ -113,3 +113,33 @@ fn stray_answers_to_what_was_masqueraded_are_told() {
     let line = told.iter().map(|u| u.why.as_str()).collect::<String>();
     assert!(line.contains("come from 198.51.100.8"), "{told:?}");
 }
+
+/// A TCP traceroute: one SYN of it was to come no farther, and came last.
+#[test]
+fn a_probe_that_was_to_end_here_hides_no_way_of_the_others() {
+    let tried = |port| FlowKey {
+        source_port: port,
+        ..flow(WORLD)
+    };
+    let later = |hop: &mut FlowHop| {
+        (hop.first, hop.last, hop.syns, hop.flags) = (9 * SECOND, 9 * SECOND, 1, SYN);
+    };
+    let told = |expired: bool| {
+        let lost = died(tried(40_002), ("NOT_SPECIFIED", "ip_forward"), POD, 1);
+        let observation = Observation {
+            now: 15 * SECOND,
+            flows: vec![
+                from_pod(tried(40_001), asks(1)),
+                at(tried(40_001), UPLINK, true, PLAIN, asks(2)),
+                from_pod(tried(40_002), later),
+            ],
+            drops: expired.then_some(lost).into_iter().collect(),
+            ..Observation::default()
+        };
+        with_facts(&node(), &observation, |facts| {
+            ours(&unexplained(facts, &[]))
+        })
+    };
+    assert!(!told(true));
+    assert!(told(false), "the last one went nowhere");
+}
