@@ -202,10 +202,17 @@ fn take(
                 small.expected, small.fate
             ));
         }
-        None => say(format_args!(
-            " not seen again in the same world\n computed:\n{} seen:\n{}",
-            contradiction.expected, contradiction.fate
-        )),
+        // What another packet taught a neighbour meanwhile: told, and no contradiction.
+        None => {
+            say(format_args!(
+                " not seen again in the same world\n computed:\n{} seen:\n{}",
+                contradiction.expected, contradiction.fate
+            ));
+            let total = total.lock();
+            let mut total = total.unwrap_or_else(std::sync::PoisonError::into_inner);
+            total.contradictions -= 1;
+            total.again += 1;
+        }
     }
     Ok(())
 }
