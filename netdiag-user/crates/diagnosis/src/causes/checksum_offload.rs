@@ -36,10 +36,11 @@ use crate::{
         roles::Role,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
+    need::Need,
     pipeline::facts::{Facts, HopFlow, Loss},
     shared::{
         losses::{self, DropGroup},
-        overlay,
+        overlay, published,
     },
     shell,
 };
@@ -76,6 +77,20 @@ const PLACES: [(u8, u8, &[&str], &str); 4] = [
     ),
 ];
 
+/// Whether anybody takes what comes with such a checksum for the node or a pod of it.
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
+    let named = losses::patterns(facts, |l| REASONS.contains(&l.reason.as_str()));
+    let own = named.iter().filter(|p| !p.reply);
+    let own = own.map(|p| ((p.destination, p.port), p.protocol));
+    published::wants(facts, own).map(Need::detail).collect()
+}
+
+fn is_to_nobody(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let to = (pattern.destination, pattern.port);
+    let tunnel = wants_checksums(facts, pattern).is_some();
+    !pattern.reply && !tunnel && published::is_closed(facts, to, pattern.protocol) == Some(true)
+}
+
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let ended = by_counter(facts);
     let counts = |at: (u32, &str)| {
@@ -87,9 +102,8 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let by_place = |l: &Loss| place(facts, l).is_some_and(counts);
     let wrong = |l: &Loss| REASONS.contains(&l.reason.as_str()) || by_place(l);
     let mut patterns = losses::patterns(facts, wrong);
-    // What a stranger sends to where nobody takes it is nobody's loss.
-    patterns
-        .retain(|p| losses::standing(facts, p).is_some() || wants_checksums(facts, p).is_some());
+    // What is sent to where nobody is known to take it is nobody's loss; unknown sockets excuse nothing.
+    patterns.retain(|p| !is_to_nobody(facts, p));
     let worst = patterns.first()?;
     let hop = entered_by(facts, worst);
     let over = hop.map_or_else(String::new, |h| match h.key.carried {

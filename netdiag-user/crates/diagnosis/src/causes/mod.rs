@@ -116,7 +116,7 @@ macro_rules! cause {
 /// Every cause. Adding one is its file and its line.
 pub const ALL: &[Cause] = &[
     cause!(bridge_nf_disabled),
-    cause!(checksum_offload),
+    cause!(checksum_offload, checksum_offload::wants),
     cause!(cni_add_failing, cni_add_failing::wants).with_role(Role::Effect),
     cause!(cni_daemon_oom, cni_daemon_oom::wants),
     cause!(conntrack_full),

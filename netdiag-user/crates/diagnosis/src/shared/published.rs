@@ -27,14 +27,10 @@ pub fn by_a_socket(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u
     served && facts.owns(server)
 }
 
-/// Whether nobody in a pod of this node takes what comes to that port, as its sockets say; nothing where they
-/// are not known.
-pub fn is_closed_at_a_pod(
-    facts: &Facts<'_>,
-    (server, port): (IpAddr, u16),
-    protocol: u8,
-) -> Option<bool> {
-    let netns = facts.pod_side_of(server)?.netns;
+/// Whether nobody on this node or in the pod of it takes what comes to that port, as the sockets there say;
+/// nothing where they are not known.
+pub fn is_closed(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u8) -> Option<bool> {
+    let netns = home(facts, server)?;
     match protocol {
         TCP => {
             let all = facts.gathered.listeners(netns)?;
@@ -89,11 +85,16 @@ pub fn wants(
     new.take(MOST)
 }
 
+/// The namespace that has an address of the node's or of a pod's here.
+fn home(facts: &Facts<'_>, address: IpAddr) -> Option<u32> {
+    match facts.owns(address) {
+        true => Some(facts.node.netns),
+        false => Some(facts.pod_side_of(address)?.netns),
+    }
+}
+
 fn want(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u8) -> Option<Want> {
-    let netns = match facts.owns(server) {
-        true => facts.node.netns,
-        false => facts.pod_side_of(server)?.netns,
-    };
+    let netns = home(facts, server)?;
     match protocol {
         TCP => Some(Want::Listeners(netns)),
         UDP => Some(Want::Receivers { netns, port }),

@@ -1,5 +1,9 @@
 //! Which flows are stuck, and how far each of them gets.
-use std::{collections::BTreeSet, net::IpAddr, rc::Rc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+    rc::Rc,
+};
 
 use netdiag_common::{dns::PORT as DNS, flow::FlowKey, hop::ACK};
 use netdiag_lang::t;
@@ -128,11 +132,11 @@ pub fn sent(facts: &Facts<'_>) -> Vec<Candidate> {
     let stalling = facts.journeys_in_order(|j| stalls(facts, j));
     let mut all = Vec::new();
     if !(silent.is_empty() && stalling.is_empty()) {
-        let legs = facts.legs();
+        let (legs, expired) = (facts.legs(), drops::expired(facts));
         all.extend(
             silent
                 .iter()
-                .filter_map(|s| asking(facts, &strays, legs, s)),
+                .filter_map(|s| asking(facts, (&strays, &expired), legs, s)),
         );
         all.extend(stalling.iter().map(|j| open(facts, legs, j)));
     }
@@ -262,7 +266,7 @@ fn stalls(facts: &Facts<'_>, journey: &Journey<'_>) -> bool {
 
 fn asking(
     facts: &Facts<'_>,
-    strays: &Strays,
+    (strays, expired): (&Strays, &HashSet<FlowKey>),
     legs: &Legs,
     silent: &ConnectionGroup<'_>,
 ) -> Option<Candidate> {
@@ -271,7 +275,7 @@ fn asking(
         return None;
     }
     // Those that were to come no farther tell nothing of the others' way.
-    let whole = |t: &&Connection<'_>| !drops::expired(facts, &t.flow);
+    let whole = |t: &&Connection<'_>| !expired.contains(&t.flow);
     let tried = silent.tries.iter().rev().find(whole);
     let tried = tried.or(silent.tries.last())?;
     let inferred = || legs.translated(&tried.flow).map(|(leg, _)| leg);
@@ -393,7 +397,7 @@ fn is_scanned(facts: &Facts<'_>, candidate: &Candidate) -> bool {
     let route = facts.route_to(client);
     let stranger =
         route.is_none_or(|r| r.destination.is_anywhere()) && !losses::is_peer(facts, client);
-    let closed = || published::is_closed_at_a_pod(facts, server, candidate.protocol);
+    let closed = || published::is_closed(facts, server, candidate.protocol);
     stranger && candidate.leg.is_none() && closed() == Some(true)
 }
 

@@ -1,5 +1,5 @@
 //! What of stuck flows this node drops for a reason that no cause names.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use netdiag_common::{flow::FlowKey, hop::IcmpErrorKey};
 use netdiag_lang::t;
@@ -150,10 +150,10 @@ fn told(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     errors.any(|(e, _)| refused(e) || expired(e) && (own(e) || forwarded()) && !circling())
 }
 
-/// Whether this node ended a flow of a probe's, which was to go no farther.
-pub fn expired(facts: &Facts<'_>, flow: &FlowKey) -> bool {
-    let mut lost = facts.losses.iter();
-    lost.any(|l| l.flow() == flow && is_expired(l))
+/// Flows of probes that this node ended, since they were to go no farther.
+pub fn expired(facts: &Facts<'_>) -> HashSet<FlowKey> {
+    let lost = facts.losses.iter().filter(|l| is_expired(l));
+    lost.map(|l| *l.flow()).collect()
 }
 
 /// Where the kernel drops what was to go no farther (ip_forward, ip6_forward).
