@@ -103,6 +103,11 @@ impl Direction {
             .unwrap_or(flow.source_port < flow.destination_port)
     }
 
+    /// Whether anything but the ports tells which end of a flow took the conversation.
+    pub fn is_known(&self, flow: &FlowKey) -> bool {
+        self.seen_to_answer(flow).is_some()
+    }
+
     /// Whether these datagrams ask for something. Between equal ports that is a matter of what was seen.
     pub fn is_request(&self, flow: &FlowKey) -> bool {
         let asks = match flow.source_port == flow.destination_port {

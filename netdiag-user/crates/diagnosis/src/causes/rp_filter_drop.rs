@@ -27,7 +27,6 @@ use crate::{
     model::{
         node::{Route, RouteKind},
         pod::label,
-        roles::Role,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, Loss},
@@ -48,7 +47,8 @@ fn filtered(facts: &Facts<'_>, loss: &Loss) -> bool {
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let mut patterns = losses::patterns(facts, |l: &Loss| filtered(facts, l));
-    patterns.retain(|p| !is_forged(facts, p));
+    // That is what the filter is for.
+    patterns.retain(|p| !losses::is_forged_outside(facts, p));
     let worst = patterns.first()?;
     let died = worst.losses.first()?.key;
     let side = facts.node.pod_side(died.netns);
@@ -104,25 +104,6 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         *command = facts.node.inside(died.netns, std::mem::take(command));
     }
     Some(finding)
-}
-
-/// From outside, in the name of a pod of this node that never sent it there: what the filter is for.
-fn is_forged(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
-    let side = facts.pod_side_of(pattern.source);
-    let came_in = |l: &&Loss| {
-        let link = facts
-            .link(l.key.ifindex)
-            .filter(|_| l.key.netns == facts.node.netns);
-        link.is_some_and(|l| {
-            facts.role(l) == Some(Role::Uplink) && l.peer_netns != side.map(|s| s.netns)
-        })
-    };
-    let left = |l: &Loss| {
-        let journey = facts.journeys().get(l.flow());
-        journey.is_some_and(|j| j.hops.iter().any(|h| h.egress()))
-    };
-    let lost = || pattern.losses.iter();
-    side.is_some() && lost().all(came_in) && !lost().any(|l| left(l))
 }
 
 /// Loose filtering wants some way back, too (fib_validate_source).

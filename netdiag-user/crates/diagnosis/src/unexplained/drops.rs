@@ -8,10 +8,13 @@ use super::candidates::{Candidate, SPAN_NS, circles, last};
 use crate::{
     model::{
         address::{from_wire, to_wire},
+        flow::TCP,
         icmp,
-        roles::Role,
     },
-    pipeline::facts::{Facts, Loss},
+    pipeline::{
+        facts::{Facts, Loss},
+        success::SYN,
+    },
     shared::{
         losses::{self, DropGroup},
         wrong_neighbour_entry,
@@ -72,32 +75,23 @@ pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
     }
 }
 
+/// Whether it answers, as something else than its ports tells, or a question that was seen.
 fn was_asked(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
-    let mut lost = pattern.losses.iter();
-    lost.any(|l| facts.journeys().contains_key(&l.flow().reversed()))
+    let asked = |flow: &FlowKey| {
+        facts.direction().is_known(flow) || facts.journeys().contains_key(&flow.reversed())
+    };
+    let syn = |l: &Loss| l.flow().protocol == TCP && l.dropped.tcp_flags & SYN != 0;
+    pattern.losses.iter().any(|l| syn(l) || asked(l.flow()))
 }
 
-/// What anybody may send to this node from outside, and nobody here asked for: with the address of the node
-/// or of a pod here that never sent it, or wrapped as a tunnel's by who is no node of the cluster.
+/// What anybody may send to this node from outside, and nobody here asked for: in the name of the node or
+/// of a pod here, or wrapped as a tunnel's by who is no node of the cluster.
 fn is_rubbish(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
-    let outside = |l: &&Loss| {
-        let link = facts
-            .link(l.key.ifindex)
-            .filter(|_| l.key.netns == facts.node.netns);
-        link.is_some_and(|l| facts.role(l) == Some(Role::Uplink))
-    };
-    let all = |is: &dyn Fn(&Loss) -> bool| pattern.losses.iter().all(|l| is(l));
-    let left = |l: &Loss| {
-        let journey = facts.journeys().get(l.flow());
-        journey.is_some_and(|j| j.hops.iter().any(|h| h.egress()))
-    };
-    let ours = facts.owns(pattern.source) || facts.is_local_pod(pattern.source);
-    let land = ours
-        && all(&|l| ["IP_LOCAL_SOURCE", "IP_RPFILTER"].contains(&l.reason.as_str()) && !left(l))
-        && pattern.losses.iter().copied().all(|l| outside(&l));
-    let wrapped =
-        all(&|l| l.reason.starts_with("VXLAN_")) && !losses::is_peer(facts, pattern.source);
-    land || wrapped
+    let all = |is: &dyn Fn(&str) -> bool| pattern.losses.iter().all(|l| is(&l.reason));
+    let land = all(&|reason| ["IP_LOCAL_SOURCE", "IP_RPFILTER"].contains(&reason))
+        && losses::is_forged_outside(facts, pattern);
+    let wrapped = all(&|reason| reason.starts_with("VXLAN_"));
+    land || wrapped && !losses::is_peer(facts, pattern.source)
 }
 
 /// Whether a packet was dropped before a socket had it, or by a filter that somebody set there: no cause is

@@ -24,7 +24,9 @@ use crate::{
         address::endpoint,
         flow::{self, TCP},
         gather::Want,
+        node::Link,
         pod::label,
+        roles::Role,
         total::Total,
         verdict::{FlowRef, PodRef, PodRole},
     },
@@ -191,6 +193,25 @@ pub fn who_listens(facts: &Facts<'_>, patterns: &[DropGroup<'_>]) -> impl Iterat
 
 fn matters(loss: &Loss) -> bool {
     loss.flow().protocol != TCP || loss.dropped.tcp_flags & (SYN | PSH) != 0
+}
+
+/// From outside, in the name of this node or of a pod of it that never sent it there.
+pub fn is_forged_outside(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let ours = facts.owns(pattern.source) || facts.is_local_pod(pattern.source);
+    // A pod may be behind what looks like an uplink.
+    let side = facts.pod_side_of(pattern.source).map(|side| side.netns);
+    let came_in = |l: &&Loss| {
+        let link = facts.link(l.key.ifindex);
+        let link = link.filter(|_| l.key.netns == facts.node.netns);
+        let own = |l: &Link| side.is_some() && l.peer_netns == side;
+        link.is_some_and(|l| facts.role(l) == Some(Role::Uplink) && !own(l))
+    };
+    let left = |l: &&Loss| {
+        let journey = facts.journeys().get(l.flow());
+        journey.is_some_and(|j| j.hops.iter().any(|h| h.egress()))
+    };
+    let mut lost = pattern.losses.iter().copied();
+    ours && lost.all(|l| came_in(&l) && !left(&l))
 }
 
 /// An ICMP error or redirect of the node's own, about a connection that is translated: NAT drops
