@@ -64,15 +64,23 @@ impl To {
     }
 }
 
+/// Link-layer addresses of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Nothing where nobody knows who sent it.
+    pub from: Option<Mac>,
+    pub to: Mac,
+}
+
 /// Where a walk begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// A socket sends it. Its source may be unspecified: the route chooses.
     Socket(Sender),
-    /// It comes in at a device, in a frame to that address.
-    Device(End, Mac),
-    /// A frame is sent by a device, past the stack.
-    Frame(End, Mac),
+    /// It comes in at a device.
+    Device(End, Frame),
+    /// It is sent by a device, past the stack.
+    Frame(End, Frame),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

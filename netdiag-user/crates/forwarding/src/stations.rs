@@ -1,5 +1,6 @@
 //! The stations of a packet's way, a file each, and the walker that goes from one to the next.
 mod arp;
+mod bridge;
 mod forward;
 mod link;
 mod nd;
@@ -8,13 +9,13 @@ mod socket;
 
 use netdiag_model::world::{
     End,
-    device::{Device, Mac},
+    device::{Device, Kind},
 };
 
 use crate::{
-    packet::{Packet, Start, To},
+    packet::{Frame, Packet, Start, To},
     prepared::{Prepared, Space},
-    route::v4::{Decision, No},
+    route::decision::{Decision, No},
     way::{Does, How, Station, Step, Subject, Unknown, Walk},
 };
 
@@ -76,7 +77,7 @@ impl<'w> Walker<'w> {
     }
 
     /// A frame that a program made.
-    fn frame(&self, walk: &mut Walk<'w>, end: End, frame: Mac, packet: Packet) -> Ended {
+    fn frame(&self, walk: &mut Walk<'w>, end: End, frame: Frame, packet: Packet) -> Ended {
         let space = self.prepared.space(end.netns)?;
         let device = space.device(end.index)?;
         if device.flags.up && packet.size > device.mtu {
@@ -87,29 +88,61 @@ impl<'w> Walker<'w> {
             };
             return self.refuse(walk, space, no, packet);
         }
-        self.sends(walk, space, device, Some(frame), packet)
+        self.sends(walk, space, device, frame, packet)
     }
 
     /// A frame comes in at a device.
-    fn comes(&self, walk: &mut Walk<'w>, end: End, frame: Mac, packet: Packet) -> Ended {
+    fn comes(&self, walk: &mut Walk<'w>, end: End, frame: Frame, packet: Packet) -> Ended {
         let space = self.prepared.space(end.netns)?;
         let device = space.device(end.index)?;
+        self.came(walk, space, device, packet)?;
+        let Some(master) = device.master else {
+            let to = To::of(frame.to, device.mac);
+            return self.taken(walk, space, device, to, packet);
+        };
+        let master = space.device(master)?;
+        match master.kind {
+            Kind::Bridge(_) => self.bridged(walk, space, (master, device), frame, packet),
+            _ => Err(Unknown::NotModelled("a device with a master".into())),
+        }
+    }
+
+    fn came(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &Space<'w>,
+        device: &'w Device,
+        packet: Packet,
+    ) -> Ended {
+        let does = Does::Comes {
+            device: device.index,
+        };
         self.push(
             walk,
             Step {
-                netns: end.netns,
+                netns: space.netns,
                 station: Station::Link,
                 by: Some(Subject::Device(device)),
-                does: Does::Comes {
-                    device: device.index,
-                },
+                does,
                 packet,
             },
-        )?;
-        if device.master.is_some() {
-            return Err(Unknown::NotModelled("a device with a master".into()));
+        )
+    }
+
+    /// IP has it, by what its frame makes of it.
+    fn taken(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        device: &'w Device,
+        to: To,
+        packet: Packet,
+    ) -> Ended {
+        if let Some(heard) = &mut walk.heard {
+            heard.push((space.end(device), to));
+            return Ok(());
         }
-        match To::of(frame, device.mac) {
+        match to {
             To::Host => self.received(walk, space, device, packet),
             To::OtherHost => {
                 let no = No {

@@ -2,18 +2,54 @@
 use std::net::IpAddr;
 
 use netdiag_model::world::{
-    Netns, Why,
-    device::{Device, Mac},
+    End, Netns, Why,
+    device::{Device, Mac, PortState},
     neighbour::Neighbour,
     route::Route,
     rule::Rule,
 };
 
-use crate::packet::Packet;
+use crate::packet::{Packet, To};
 
 #[derive(Clone, Debug, Default)]
 pub struct Walk<'w> {
     pub steps: Vec<Step<'w>>,
+    /// What it taught on the way, its own questions among it.
+    pub(crate) learned: Learned,
+    /// Of a question to a link that is all that is wanted: who hears it, in that order, and as what.
+    pub(crate) heard: Option<Vec<(End, To)>>,
+}
+
+/// Link-layer addresses of neighbours by the device behind which they are, and the ports behind which
+/// bridges saw them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Learned {
+    neighbours: Vec<(End, IpAddr, Mac)>,
+    ports: Vec<(End, Mac, u32)>,
+}
+
+impl Learned {
+    pub(crate) fn learn(&mut self, at: End, address: IpAddr, mac: Mac) {
+        self.neighbours.push((at, address, mac));
+    }
+
+    pub(crate) fn of(&self, at: End, address: IpAddr) -> Option<Mac> {
+        let mut latest = self.neighbours.iter().rev();
+        latest
+            .find(|(end, of, _)| (*end, *of) == (at, address))
+            .map(|(.., mac)| *mac)
+    }
+
+    pub(crate) fn learn_port(&mut self, bridge: End, mac: Mac, port: u32) {
+        self.ports.push((bridge, mac, port));
+    }
+
+    pub(crate) fn port(&self, bridge: End, mac: Mac) -> Option<u32> {
+        let mut latest = self.ports.iter().rev();
+        latest
+            .find(|(end, of, _)| (*end, *of) == (bridge, mac))
+            .map(|(.., port)| *port)
+    }
 }
 
 /// What happens to a packet at one station.
@@ -83,6 +119,13 @@ pub enum Does<'w> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share(pub u32);
 
+impl Share {
+    /// One of so many that are alike.
+    pub(crate) fn of(all: usize) -> Self {
+        Self((1 << 16) / u32::try_from(all).unwrap_or(u32::MAX).max(1))
+    }
+}
+
 /// Why a packet goes no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
@@ -110,6 +153,18 @@ pub enum How {
     PeerMtu(u32),
     /// The frame is for another host.
     OtherHost,
+    /// A bridge's port takes and sends nothing in that state.
+    PortState(PortState),
+    /// A locked port whose bridge does not know who sends.
+    Locked,
+    /// It would go back by the port that it came in by.
+    SamePort,
+    /// From one isolated port to another.
+    Isolated,
+    /// Nobody knows whose frame it is, and no port takes such.
+    NoPort,
+    /// A bridge's own address, sent to by the bridge.
+    ToItself,
     TtlExceeded,
     TooBig(u32),
     /// Nobody answers for the next hop.
@@ -130,6 +185,15 @@ pub enum Unknown {
 }
 
 impl<'w> Walk<'w> {
+    /// One of several ways that it takes or can take from here.
+    pub(crate) fn branch(&self) -> Self {
+        Self {
+            steps: Vec::new(),
+            learned: self.learned.clone(),
+            heard: None,
+        }
+    }
+
     pub fn last(&self) -> Option<&Step<'w>> {
         self.steps.last()
     }

@@ -30,13 +30,44 @@ pub fn judge(case: Case, plan: &Plan, verdict: &Verdict, begun: Timestamp) -> La
     let hidden = case.hidden.filter(|_| !options.healthy);
     // Numbers alone name some causes too; a scenario is about what traffic shows.
     let met = |f: &Finding| f.confidence == Confidence::Confirmed || !expected.contains(&f.cause);
-    let passed = named(verdict) == expected.iter().map(String::as_str).collect()
-        && verdict.findings.iter().all(met)
-        && chained(case, options, verdict)
-        && hidden.is_none_or(|it| stands(it, &verdict.findings, &verdict.cannot_tell))
-        && whole(verdict)
-        && joined(&asked, verdict)
-        && verdict.verdict != Outcome::Incomplete;
+    let failing: Vec<&str> = verdict
+        .unexplained
+        .iter()
+        .filter(|u| u.here)
+        .map(|u| u.what.as_str())
+        .collect();
+    let checks = [
+        (
+            named(verdict) == expected.iter().map(String::as_str).collect(),
+            "other causes than these",
+        ),
+        (
+            verdict.findings.iter().all(met),
+            "a cause that no traffic confirms",
+        ),
+        (
+            chained(case, options, verdict),
+            "what follows from the cause does not stand below it",
+        ),
+        (
+            hidden.is_none_or(|it| stands(it, &verdict.findings, &verdict.cannot_tell)),
+            "what the other fault hides is neither below it nor undecided",
+        ),
+        (is_once(verdict), "a cause is named twice"),
+        (failing.is_empty(), "unexplained traffic"),
+        (
+            joined(&asked, verdict),
+            "a translated flow is not told once with its legs",
+        ),
+        (
+            verdict.verdict != Outcome::Incomplete,
+            "not enough was seen for a verdict",
+        ),
+    ];
+    let wrong = checks.iter().filter(|(right, _)| !right);
+    let mut wrong: Vec<String> = wrong.map(|(_, what)| (*what).to_owned()).collect();
+    wrong.extend(failing.into_iter().map(str::to_owned));
+    let passed = wrong.is_empty();
     let when = verdict
         .findings
         .iter()
@@ -54,6 +85,7 @@ pub fn judge(case: Case, plan: &Plan, verdict: &Verdict, begun: Timestamp) -> La
         fixed: None,
         // Numbers alone may name it before the traffic does.
         named_after: first.map(|time| time.duration_since(begun).as_secs_f64().max(0.0)),
+        wrong,
         ways: Vec::new(),
     }
 }
@@ -76,11 +108,10 @@ fn stands(hidden: Hidden, findings: &[Finding], undecided: &[CannotTell]) -> boo
     below.any(|f| is(&f.cause)) || causes.any(is)
 }
 
-/// Whether one finding tells each cause, and all that fails is explained.
-fn whole(verdict: &Verdict) -> bool {
+/// Whether one finding tells each cause.
+fn is_once(verdict: &Verdict) -> bool {
     let bad = |f: &&Finding| f.severity >= Severity::Warning && f.consequence_of.is_none();
-    let roots = verdict.findings.iter().filter(bad).count();
-    roots == named(verdict).len() && !verdict.unexplained.iter().any(|u| u.here)
+    verdict.findings.iter().filter(bad).count() == named(verdict).len()
 }
 
 /// Whether each of these flows is told once with its legs, and no leg by itself. One connection may be

@@ -15,6 +15,8 @@ pub enum Line {
     Ip(String),
     /// The same for IPv6.
     Ip6(String),
+    /// Arguments of bridge(8).
+    Bridge(String),
     /// A name below `net`, with slashes, and its value.
     Sysctl(String, String),
 }
@@ -25,6 +27,7 @@ impl fmt::Display for Command {
         match &self.line {
             Line::Ip(words) => write!(f, "ip -n s{space} {words}"),
             Line::Ip6(words) => write!(f, "ip -6 -n s{space} {words}"),
+            Line::Bridge(words) => write!(f, "bridge -n s{space} {words}"),
             Line::Sysctl(name, value) => {
                 write!(f, "ip netns exec s{space} sysctl -qw net/{name}={value}")
             }
@@ -37,6 +40,13 @@ impl Command {
         Self {
             space,
             line: Line::Ip(words.into()),
+        }
+    }
+
+    pub fn bridge(space: usize, words: impl Into<String>) -> Self {
+        Self {
+            space,
+            line: Line::Bridge(words.into()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a walk says will be seen.
 use netdiag_forwarding::{
     Prepared,
-    packet::{Packet, Sender, Start},
+    packet::{Frame, Packet, Sender, Start},
     walk,
     way::{Does, How, Station, Step, Subject, Unknown, Walk},
 };
@@ -20,7 +20,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     pub sightings: Vec<Sighting>,
-    pub delivered: Option<usize>,
+    /// Where, once for each copy.
+    pub delivered: Vec<usize>,
     /// What its sender is told at once.
     pub told: Option<Told>,
 }
@@ -34,17 +35,19 @@ pub struct Prediction {
     pub ends: &'static str,
 }
 
-/// Link-layer addresses of both ends of the pair that a frame is put on.
+/// Link-layer addresses of a frame: those of the pair that it is put on, or its own.
 pub fn macs(world: &World, set: &Set, shot: &Shot) -> Option<(Mac, Mac)> {
-    let own = end(world, set, shot)?;
+    let wire = shot.wire?;
+    let own = end(world, set, shot.space, wire.by)?;
     let peer = world.wires.get(&own)?;
-    Some((world.device(own)?.mac?, world.device(*peer)?.mac?))
+    let of = |end: End| world.device(end)?.mac;
+    Some((wire.from.or(of(own))?, wire.to.or(of(*peer))?))
 }
 
-fn end(world: &World, set: &Set, shot: &Shot) -> Option<End> {
-    let netns = set.inode(shot.space);
+fn end(world: &World, set: &Set, space: usize, to: usize) -> Option<End> {
+    let netns = set.inode(space);
     let stack = world.stacks.get(&netns)?;
-    let index = stack.device_by_name(&device(shot.wire?))?.index;
+    let index = stack.device_by_name(&device(to))?.index;
     Some(End { netns, index })
 }
 
@@ -66,11 +69,14 @@ pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot) -> Prediction {
     let netns = set.inode(shot.space);
     let stack = world.stacks.get(&netns);
     let index = |to: usize| stack?.device_by_name(&device(to)).map(|d| d.index);
-    let start = match shot.wire.and_then(index) {
-        Some(index) => Start::Frame(
-            End { netns, index },
-            macs(world, set, shot).map_or(Mac::BROADCAST, |m| m.1),
-        ),
+    let out = shot
+        .wire
+        .and_then(|wire| end(world, set, shot.space, wire.by));
+    let start = match out.zip(macs(world, set, shot)) {
+        Some((end, (from, to))) => {
+            let from = Some(from);
+            Start::Frame(end, Frame { from, to })
+        }
         None => Start::Socket(Sender {
             netns,
             device: shot.bound.and_then(index),
@@ -89,48 +95,59 @@ pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot) -> Prediction {
         text: String::new(),
         ends: "",
     };
-    prediction.follow(set, &walk, shot.wire.is_none());
+    let sender = match shot.wire {
+        Some(_) => By::Frame,
+        None => By::Socket,
+    };
+    prediction.follow(set, &walk, Some(sender));
     prediction.text = describe(set, &walk);
     prediction
 }
 
+/// Who sent it, as long as he is told at once what becomes of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Socket,
+    Frame,
+}
+
 impl Prediction {
-    fn follow(&mut self, set: &Set, walk: &Walk<'_>, from_socket: bool) {
-        let mut first = true;
+    fn follow(&mut self, set: &Set, walk: &Walk<'_>, mut sender: Option<By>) {
         for step in &walk.steps {
             let space = set.place(step.netns).unwrap_or(usize::MAX);
             match &step.does {
                 Does::Sends { device, .. } => {
                     self.sight(space, *device, true, step);
                     // The driver's own refusal is still told to who sends a frame.
-                    first &= !from_socket;
+                    sender = sender.filter(|sender| *sender == By::Frame);
                 }
                 Does::Comes { device } => {
                     self.sight(space, *device, false, step);
-                    first = false;
+                    sender = None;
                 }
                 Does::Delivers => {
                     self.ends = "delivered";
-                    self.ways
-                        .iter_mut()
-                        .for_each(|way| way.delivered = Some(space));
+                    let ways = self.ways.iter_mut();
+                    ways.for_each(|way| way.delivered.push(space));
                 }
                 Does::Refuses(how) => {
                     self.ends = name(step.station);
-                    let told = match first {
-                        true if from_socket && step.station != Station::Queue => errno(*how),
-                        true if from_socket => None,
-                        true => errno_of_frame(*how),
-                        false => None,
+                    let told = match sender {
+                        Some(By::Socket) if step.station == Station::Queue => None,
+                        Some(By::Socket) => errno(*how),
+                        Some(By::Frame) => errno_of_frame(*how),
+                        None => None,
                     };
-                    self.ways.iter_mut().for_each(|way| way.told = told);
+                    let ways = self.ways.iter_mut();
+                    ways.for_each(|way| way.told = way.told.or(told));
                 }
                 Does::Chooses(branches) => {
                     let walks = branches.iter().map(|(_, walk)| walk);
-                    self.choose(set, walks, from_socket && first);
+                    self.choose(set, walks, sender);
                 }
-                Does::Copies(_) => {
-                    self.unknown = Some(Unknown::NotModelled("copies".into()));
+                Does::Copies(copies) => {
+                    copies.iter().for_each(|copy| self.follow(set, copy, None));
+                    self.ends = "copies";
                 }
                 Does::Unknown(unknown) => self.unknown = Some(unknown.clone()),
                 Does::Passes => {}
@@ -138,7 +155,12 @@ impl Prediction {
         }
     }
 
-    fn choose<'a>(&mut self, set: &Set, branches: impl Iterator<Item = &'a Walk<'a>>, first: bool) {
+    fn choose<'a>(
+        &mut self,
+        set: &Set,
+        branches: impl Iterator<Item = &'a Walk<'a>>,
+        sender: Option<By>,
+    ) {
         let mut ways = Vec::new();
         for branch in branches {
             let mut one = Self {
@@ -147,7 +169,7 @@ impl Prediction {
                 text: String::new(),
                 ends: "",
             };
-            one.follow(set, branch, first);
+            one.follow(set, branch, sender);
             ways.extend(one.ways);
             self.unknown = self.unknown.take().or(one.unknown);
             self.ends = one.ends;
@@ -229,6 +251,11 @@ fn describe(set: &Set, walk: &Walk<'_>) -> String {
                     .iter()
                     .map(|(share, walk)| format!("  share {}:\n{}", share.0, describe(set, walk)));
                 format!("one of\n{}", all.collect::<String>())
+            }
+            Does::Copies(copies) => {
+                let all = copies.iter();
+                let all = all.map(|copy| format!("  copy:\n{}", describe(set, copy)));
+                format!("all of\n{}", all.collect::<String>())
             }
             other => format!("{other:?}"),
         };

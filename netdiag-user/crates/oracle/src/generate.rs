@@ -1,73 +1,16 @@
 //! Worlds by chance: a network that works, then a few changes to it of the kinds that people and
 //! their programs make, whether they make sense or not.
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use fastrand::Rng;
-use netdiag_model::world::World;
 
 use crate::{
     command::Command,
-    set::{SPACES, Set, TABLES, device},
+    plan::{Net, Plan, address, own},
+    set::{BRIDGE, SPACES, TABLES, device, mac},
     six,
-    traffic::Shot,
     witness::PORTS,
 };
-
-/// Which pairs are in use, and their networks.
-struct Plan {
-    pairs: Vec<(usize, usize)>,
-}
-
-/// The address of a namespace on a pair: 10.PAIR.0.SPACE+1.
-fn address(pair: usize, space: usize) -> Ipv4Addr {
-    Ipv4Addr::new(10, pair as u8 + 1, 0, space as u8 + 1)
-}
-
-/// One that a namespace has beside those of its links.
-fn own(space: usize) -> Ipv4Addr {
-    Ipv4Addr::new(192, 0, 2, space as u8 + 1)
-}
-
-impl Plan {
-    fn new(rng: &mut Rng) -> Self {
-        let all = (0..SPACES).flat_map(|a| ((a + 1)..SPACES).map(move |b| (a, b)));
-        let mut pairs: Vec<_> = all.collect();
-        rng.shuffle(&mut pairs);
-        // Enough for every namespace to be reached, and often more than one way.
-        pairs.truncate(rng.usize(SPACES - 1..=SPACES + 1));
-        Self { pairs }
-    }
-
-    fn neighbours(&self, space: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
-        self.pairs
-            .iter()
-            .enumerate()
-            .filter_map(move |(at, (a, b))| match space {
-                s if s == *a => Some((at, *b)),
-                s if s == *b => Some((at, *a)),
-                _ => None,
-            })
-    }
-
-    /// The first step from one namespace to another: the pair, and who is at its other end.
-    fn towards(&self, from: usize, to: usize) -> Option<(usize, usize)> {
-        let mut seen = vec![from];
-        let mut queue: std::collections::VecDeque<_> =
-            self.neighbours(from).map(|step| (step, step)).collect();
-        while let Some((first, (pair, space))) = queue.pop_front() {
-            let _ = pair;
-            if space == to {
-                return Some(first);
-            }
-            if seen.contains(&space) {
-                continue;
-            }
-            seen.push(space);
-            queue.extend(self.neighbours(space).map(|next| (first, next)));
-        }
-        None
-    }
-}
 
 /// A world's lines, for either family.
 pub fn world(rng: &mut Rng, ipv6: bool) -> Vec<Command> {
@@ -75,6 +18,9 @@ pub fn world(rng: &mut Rng, ipv6: bool) -> Vec<Command> {
     let mut lines = base(&plan);
     for _ in 0..rng.usize(0..11) {
         change(rng, &plan, &mut lines);
+    }
+    for _ in 0..rng.usize(0..4) {
+        bridge(rng, &plan, &mut lines);
     }
     match ipv6 {
         true => six::lines(&lines),
@@ -84,14 +30,21 @@ pub fn world(rng: &mut Rng, ipv6: bool) -> Vec<Command> {
 
 fn base(plan: &Plan) -> Vec<Command> {
     let mut lines = Vec::new();
+    for (hub, ports) in plan.nets.iter().filter_map(Net::ports) {
+        for to in ports {
+            let words = format!("link set {} master {BRIDGE}", device(to));
+            lines.push(Command::ip(hub, words));
+        }
+        lines.push(Command::ip(hub, format!("link set {BRIDGE} up")));
+    }
     for space in 0..SPACES {
         lines.push(Command::ip(space, "link set lo up"));
         lines.push(Command::ip(
             space,
             format!("addr add {}/32 dev lo", own(space)),
         ));
-        for (pair, other) in plan.neighbours(space) {
-            let (dev, address) = (device(other), address(pair, space));
+        for net in plan.of(space) {
+            let (dev, address) = (plan.device(net, space), address(net, space));
             lines.push(Command::ip(
                 space,
                 format!("addr add {address}/24 dev {dev}"),
@@ -100,15 +53,15 @@ fn base(plan: &Plan) -> Vec<Command> {
     }
     for space in 0..SPACES {
         for to in (0..SPACES).filter(|to| *to != space) {
-            let Some((pair, next)) = plan.towards(space, to) else {
+            let Some((net, next)) = plan.towards(space, to) else {
                 continue;
             };
-            let via = address(pair, next);
+            let via = address(net, next);
             lines.push(Command::ip(
                 space,
                 format!("route add {}/32 via {via}", own(to)),
             ));
-            for (far, _) in plan.neighbours(to) {
+            for far in plan.of(to) {
                 let net = Ipv4Addr::new(10, far as u8 + 1, 0, 0);
                 // The kernel refuses those that are on its own links.
                 lines.push(Command::ip(
@@ -139,10 +92,11 @@ fn any_address(rng: &mut Rng, plan: &Plan) -> Ipv4Addr {
     let space = rng.usize(0..SPACES);
     match rng.u8(0..10) {
         0..=3 => own(space),
-        4..=7 => match rng.choice(plan.pairs.iter().enumerate()) {
-            Some((pair, (a, b))) => address(pair, if rng.bool() { *a } else { *b }),
-            None => own(space),
-        },
+        4..=7 => {
+            let net = rng.usize(0..plan.nets.len());
+            let member = rng.choice(plan.nets[net].members.iter());
+            address(net, member.copied().unwrap_or(space))
+        }
         // In a network that is there, and nobody's.
         8 => Ipv4Addr::new(10, rng.u8(1..5), 0, rng.u8(100..104)),
         _ => Ipv4Addr::new(203, 0, 113, rng.u8(1..4)),
@@ -166,19 +120,19 @@ fn any_neighbour(rng: &mut Rng, plan: &Plan, space: usize) -> Option<(usize, usi
 
 fn any_device(rng: &mut Rng, plan: &Plan, space: usize) -> String {
     match any_neighbour(rng, plan, space) {
-        Some((_, other)) if rng.u8(0..8) > 0 => device(other),
+        Some((net, _)) if rng.u8(0..8) > 0 => plan.device(net, space),
         _ => "lo".into(),
     }
 }
 
 /// Somebody's address at the other end of one of its links, now and then one that is not there.
 fn any_gateway(rng: &mut Rng, plan: &Plan, space: usize) -> Option<(Ipv4Addr, String)> {
-    let (pair, other) = any_neighbour(rng, plan, space)?;
+    let (net, other) = any_neighbour(rng, plan, space)?;
     let gateway = match rng.u8(0..8) {
-        0 => Ipv4Addr::new(10, pair as u8 + 1, 0, 99),
-        _ => address(pair, other),
+        0 => Ipv4Addr::new(10, net as u8 + 1, 0, 99),
+        _ => address(net, other),
     };
-    Some((gateway, device(other)))
+    Some((gateway, plan.device(net, space)))
 }
 
 fn table(rng: &mut Rng) -> u32 {
@@ -291,10 +245,10 @@ fn many(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>) {
 
 /// Several lines that mean something together.
 fn scene(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>) {
-    let Some((pair, other)) = any_neighbour(rng, plan, space) else {
+    let Some((net, other)) = any_neighbour(rng, plan, space) else {
         return;
     };
-    let (dev, via) = (device(other), address(pair, other));
+    let (dev, via) = (plan.device(net, space), address(net, other));
     let first = rng.u32(1..30) * 10;
     match rng.u8(0..5) {
         // A VPN's: its own table for what main has no route for but the default.
@@ -331,7 +285,7 @@ fn scene(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>) {
                 space,
                 format!("route replace {far}/32 dev {dev}"),
             ));
-            let words = format!("neigh add proxy {far} dev {}", device(space));
+            let words = format!("neigh add proxy {far} dev {}", plan.device(net, other));
             lines.push(Command::ip(other, words));
             let pvlan = "ipv4/conf/all/proxy_arp_pvlan";
             lines.push(Command::sysctl(other, pvlan, rng.u8(0..2)));
@@ -349,7 +303,7 @@ fn scene(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>) {
         }
         // Two uplinks, each with its table.
         _ => {
-            let (from, table) = (address(pair, space), table(rng));
+            let (from, table) = (address(net, space), table(rng));
             for words in [
                 format!("rule add pref {first} from {from} lookup {table}"),
                 format!("route add default via {via} dev {dev} table {table}"),
@@ -402,6 +356,42 @@ fn link(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>) {
     lines.push(Command::ip(space, words));
 }
 
+/// A port's flags, an entry of a bridge's table.
+fn bridge(rng: &mut Rng, plan: &Plan, lines: &mut Vec<Command>) {
+    let Some((hub, ports)) = plan.nets.iter().find_map(Net::ports) else {
+        return;
+    };
+    let Some(to) = rng.choice(ports.iter().copied()) else {
+        return;
+    };
+    let port = device(to);
+    let switch = |name: &str, value: &str| format!("link set dev {port} {name} {value}");
+    let words = match rng.u8(0..14) {
+        0..=3 => {
+            // One isolated port alone stops nobody.
+            for to in &ports {
+                let words = format!("link set dev {} isolated on", device(*to));
+                lines.push(Command::bridge(hub, words));
+            }
+            return;
+        }
+        4 => switch("hairpin", "on"),
+        5 => switch("flood", "off"),
+        6 => switch("mcast_flood", "off"),
+        7 => switch("bcast_flood", "off"),
+        8 => switch("learning", "off"),
+        9 => switch("locked", "on"),
+        10 => switch("state", ["0", "1", "2", "4"][rng.usize(0..4)]),
+        // Somebody's address behind another port, or the bridge's.
+        _ => {
+            let of = rng.choice(ports.iter().copied()).unwrap_or(to);
+            let kind = ["static", "static sticky", "local", "dynamic"][rng.usize(0..4)];
+            format!("fdb replace {} dev {port} master {kind}", mac(of, hub))
+        }
+    };
+    lines.push(Command::bridge(hub, words));
+}
+
 fn neighbour(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>) {
     let Some((address, dev)) = any_gateway(rng, plan, space) else {
         return;
@@ -423,77 +413,4 @@ fn addresses(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>)
         _ => format!("addr add {}/32 dev lo scope host", any_address(rng, plan)),
     };
     lines.push(Command::ip(space, words));
-}
-
-/// Packets for a world as it was read.
-pub fn shots(rng: &mut Rng, set: &Set, world: &World, (ipv6, count): (bool, usize)) -> Vec<Shot> {
-    let family = |v4: Ipv4Addr| match ipv6 {
-        true => six::address(v4).into(),
-        false => IpAddr::V4(v4),
-    };
-    let own = |space: usize| -> Vec<IpAddr> {
-        let stack = world.stacks.get(&set.inode(space));
-        let all = stack
-            .and_then(|stack| stack.addresses.some())
-            .into_iter()
-            .flatten();
-        all.map(|a| a.own.address)
-            .filter(|address| address.is_ipv6() == ipv6 && !is_link_local(*address))
-            .collect()
-    };
-    let every: Vec<IpAddr> = (0..SPACES).flat_map(own).collect();
-    let destination = |rng: &mut Rng| -> IpAddr {
-        match rng.u8(0..12) {
-            0 => family(Ipv4Addr::new(203, 0, 113, rng.u8(1..4))),
-            1 => family(Ipv4Addr::new(10, rng.u8(1..7), 0, rng.u8(99..104))),
-            _ => rng
-                .choice(every.iter())
-                .copied()
-                .unwrap_or(family(Ipv4Addr::LOCALHOST)),
-        }
-    };
-    let mut shots = Vec::new();
-    for number in 0..count {
-        let space = rng.usize(0..SPACES);
-        let mut shot = Shot {
-            space,
-            source: None,
-            destination: destination(rng),
-            sport: 20_000 + number as u16,
-            dport: PORTS[rng.usize(0..PORTS.len())],
-            mark: if rng.u8(0..3) == 0 { rng.u32(1..4) } else { 0 },
-            tos: [0, 0, 0, 0x10, 0x08][rng.usize(0..5)],
-            ttl: [64, 64, 64, 64, 1, 2, 3][rng.usize(0..7)],
-            size: [80, 80, 200, 1290, 1340, 1390, 1450, 1500][rng.usize(0..8)],
-            bound: None,
-            wire: None,
-        };
-        let mine = own(space);
-        if rng.u8(0..3) == 0 {
-            shot.source = rng.choice(mine.iter()).copied();
-        }
-        let others: Vec<usize> = (0..SPACES).filter(|to| *to != space).collect();
-        match rng.u8(0..8) {
-            0 => shot.bound = rng.choice(others.iter()).copied(),
-            // Somebody's source, or nobody's.
-            1..=2 => {
-                shot.wire = rng.choice(others.iter()).copied();
-                shot.source = Some(match rng.u8(0..4) {
-                    0 => family(Ipv4Addr::new(203, 0, 113, rng.u8(1..4))),
-                    1 => family(Ipv4Addr::LOCALHOST),
-                    _ => rng
-                        .choice(every.iter())
-                        .copied()
-                        .unwrap_or(family(Ipv4Addr::LOCALHOST)),
-                });
-            }
-            _ => {}
-        }
-        shots.push(shot);
-    }
-    shots
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }

@@ -6,8 +6,8 @@ use netdiag_model::{
     world::{
         Known, Stack, World,
         conf::{Conf4, Settings},
-        device::Device,
-        neighbour::State,
+        device::{Device, Port, PortState},
+        neighbour::{FdbEntry, State},
         route::{Kind, Metrics, Route},
         rule::{Action, Rule},
     },
@@ -18,7 +18,7 @@ pub struct Mistake {
     pub make: fn(&mut World),
 }
 
-pub const MISTAKES: [Mistake; 25] = [
+pub const MISTAKES: [Mistake; 36] = [
     mistake("the reverse path by the link alone", |w| {
         settings(w, |s| s.all4.rp_filter = 0);
     }),
@@ -113,6 +113,35 @@ pub const MISTAKES: [Mistake; 25] = [
     mistake("users ignored", |w| rules(w, |r| r.uids = None)),
     mistake("ports ignored", |w| rules(w, |r| r.dports = None)),
     mistake("the peer's MTU ignored", peers),
+    mistake("isolation ignored", |w| ports(w, |p| p.isolated = false)),
+    mistake("hairpin ignored", |w| ports(w, |p| p.hairpin = false)),
+    mistake("isolation and hairpin swapped", |w| {
+        ports(w, |p| std::mem::swap(&mut p.isolated, &mut p.hairpin));
+    }),
+    mistake("a locked port open", |w| ports(w, |p| p.locked = false)),
+    mistake("a port's state ignored", |w| {
+        ports(w, |p| p.state = PortState::Forwarding);
+    }),
+    mistake("flooded to all", |w| {
+        ports(w, |p| {
+            (p.unicast_flood, p.multicast_flood, p.broadcast_flood) = (true, true, true);
+        });
+    }),
+    mistake("learning ignored", |w| ports(w, |p| p.learning = true)),
+    mistake("learning never", |w| ports(w, |p| p.learning = false)),
+    mistake("static entries of a bridge ignored", |w| {
+        entries(w, |all| all.retain(|entry| !entry.is_static));
+    }),
+    mistake("entries stick to their ports always", |w| {
+        entries(w, |all| {
+            all.iter_mut().for_each(|entry| entry.sticky = true)
+        });
+    }),
+    mistake("entries never stick", |w| {
+        entries(w, |all| {
+            all.iter_mut().for_each(|entry| entry.sticky = false)
+        });
+    }),
 ];
 
 const fn mistake(name: &'static str, make: fn(&mut World)) -> Mistake {
@@ -135,6 +164,22 @@ fn devices(world: &mut World, of: impl Fn(&mut Device)) {
     stacks(world, |stack| {
         if let Known::Is(devices) = &mut stack.devices {
             devices.values_mut().for_each(&of);
+        }
+    });
+}
+
+fn ports(world: &mut World, of: impl Fn(&mut Port)) {
+    devices(world, |device| {
+        if let Some(port) = &mut device.port {
+            of(port);
+        }
+    });
+}
+
+fn entries(world: &mut World, of: impl Fn(&mut Vec<FdbEntry>)) {
+    stacks(world, |stack| {
+        if let Known::Is(all) = &mut stack.fdb {
+            of(all);
         }
     });
 }

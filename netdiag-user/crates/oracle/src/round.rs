@@ -229,9 +229,11 @@ impl Round {
             let own = token(at);
             let mut sightings: Vec<_> = of(&seen.sightings, own).collect();
             sightings.sort();
+            let mut delivered: Vec<_> = of(&seen.delivered, own).collect();
+            delivered.sort_unstable();
             Fate {
                 sightings,
-                delivered: of(&seen.delivered, own).collect(),
+                delivered,
                 told: told[at],
             }
         };
@@ -253,7 +255,8 @@ fn agrees(prediction: &Prediction, fate: &Fate) -> bool {
 fn is(way: &Expected, fate: &Fate) -> bool {
     let mut sightings = way.sightings.clone();
     sightings.sort();
-    let delivered: Vec<_> = way.delivered.into_iter().collect();
+    let mut delivered = way.delivered.clone();
+    delivered.sort_unstable();
     let told = way.told.unwrap_or(Told::Sent);
     sightings == fate.sightings && delivered == fate.delivered && told == fate.told
 }

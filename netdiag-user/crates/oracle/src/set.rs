@@ -23,9 +23,23 @@ pub const SPACES: usize = 4;
 /// Tables that worlds use beside `main`.
 pub const TABLES: [u32; 3] = [100, 101, 102];
 
+/// A bridge that every namespace has, without ports until a world gives it some.
+pub const BRIDGE: &str = "br0";
+
 /// The device in `from` that leads to `to`.
 pub fn device(to: usize) -> String {
     format!("e{to}")
+}
+
+/// Its link-layer address: the same in every set, so that lines can name it.
+pub fn mac(from: usize, to: usize) -> String {
+    format!("02:00:00:00:{from:02x}:{to:02x}")
+}
+
+/// All that carry packets of others.
+fn devices(at: usize) -> impl Iterator<Item = String> {
+    let pairs = (0..SPACES).filter(move |to| *to != at).map(device);
+    pairs.chain([BRIDGE.to_owned()])
 }
 
 /// What is set on every namespace before its devices are made: no packet but ours.
@@ -111,16 +125,21 @@ impl Set {
             let lines = others.map(|to| {
                 let path = set.spaces[to].path();
                 let (own, peer) = (device(to), device(at));
-                format!("link add {own} type veth peer name {peer} netns {path}")
+                let (from, back) = (mac(at, to), mac(to, at));
+                format!(
+                    "link add {own} address {from} type veth peer name {peer} address {back} netns {path}"
+                )
             });
             batch("-4", &lines.collect::<Vec<_>>(), true)?;
+            let bridge = format!("link add {BRIDGE} type bridge mcast_snooping 0");
+            batch("-4", &[bridge], true)?;
         }
         for at in 0..SPACES {
             set.enter(at)?;
-            for to in (0..SPACES).filter(|to| *to != at) {
+            for device in devices(at) {
                 for (family, setting) in SOON {
                     let (name, value) = setting.split_once('=').unwrap_or((setting, "0"));
-                    write(&format!("{family}/{}/{name}", device(to)), value)?;
+                    write(&format!("{family}/{device}/{name}"), value)?;
                 }
             }
         }
@@ -134,9 +153,11 @@ impl Set {
             let mut lines = Vec::new();
             for to in (0..SPACES).filter(|to| *to != at) {
                 let name = device(to);
-                lines.push(format!("link set {name} up mtu 1500"));
+                lines.push(format!("link set {name} nomaster up mtu 1500"));
                 lines.push(format!("addr flush dev {name}"));
             }
+            lines.push(format!("link set {BRIDGE} down"));
+            lines.push(format!("addr flush dev {BRIDGE}"));
             lines.push("link set lo down mtu 65536".to_owned());
             lines.push("addr flush dev lo".to_owned());
             lines.push("nexthop flush".to_owned());
@@ -148,9 +169,8 @@ impl Set {
                 lines.push("rule add pref 32767 lookup default".to_owned());
             }
             batch("-4", &lines, false)?;
-            let devices = (0..SPACES).filter(|to| *to != at).map(device);
-            let devices = devices.chain(["lo".to_owned()]);
-            let six = devices.map(|name| format!("addr flush dev {name} scope global"));
+            let all = devices(at).chain(["lo".to_owned()]);
+            let six = all.map(|name| format!("addr flush dev {name} scope global"));
             batch("-6", &six.chain(both).collect::<Vec<_>>(), false)?;
             self.settings(at)?;
         }
@@ -164,13 +184,12 @@ impl Set {
                 "bc_forwarding" => Ok(()),
                 _ => Err(e),
             })?;
-            for to in (0..SPACES).filter(|to| *to != at) {
-                let _ = write(&format!("ipv4/conf/{}/{name}", device(to)), value);
+            for device in devices(at) {
+                let _ = write(&format!("ipv4/conf/{device}/{name}"), value);
             }
         }
         for (name, value) in SETTINGS6 {
-            let others = (0..SPACES).filter(|to| *to != at).map(device);
-            for place in others.chain(["all".to_owned()]) {
+            for place in devices(at).chain(["all".to_owned()]) {
                 write(&format!("ipv6/conf/{place}/{name}"), value)?;
             }
         }
@@ -183,15 +202,22 @@ impl Set {
         for (at, space) in self.spaces.iter().enumerate() {
             space.enter()?;
             let of = || commands.iter().filter(|command| command.space == at);
-            let words = |six: bool| -> Vec<String> {
-                let all = of().filter_map(|command| match &command.line {
-                    Line::Ip(words) if !six => Some(words.clone()),
-                    Line::Ip6(words) if six => Some(words.clone()),
-                    _ => None,
-                });
-                all.collect()
+            let words = |wanted: fn(&Line) -> Option<&String>| -> Vec<String> {
+                let all = of().filter_map(|command| wanted(&command.line));
+                all.cloned().collect()
             };
-            let (lines, six) = (words(false), words(true));
+            let lines = words(|line| match line {
+                Line::Ip(words) => Some(words),
+                _ => None,
+            });
+            let six = words(|line| match line {
+                Line::Ip6(words) => Some(words),
+                _ => None,
+            });
+            let bridge = words(|line| match line {
+                Line::Bridge(words) => Some(words),
+                _ => None,
+            });
             if lines
                 .iter()
                 .chain(&six)
@@ -205,6 +231,7 @@ impl Set {
             self.spent.set(self.spent.get() || lines.iter().any(local));
             batch("-4", &lines, false)?;
             batch("-6", &six, false)?;
+            batch_of("bridge", &[], &bridge, false)?;
             for command in of() {
                 if let Line::Sysctl(name, value) = &command.line {
                     let _ = write(name, value);
@@ -214,13 +241,16 @@ impl Set {
         Ok(())
     }
 
-    /// Forgets every neighbour that was learned.
+    /// Forgets what was learned: neighbours, path MTUs, who is behind a bridge's ports.
     pub fn forget(&self) -> Result<()> {
         for space in &self.spaces {
             space.enter()?;
             for family in ["-4", "-6"] {
-                batch(family, &["neigh flush all".to_owned()], false)?;
+                let all = ["neigh flush all", "route flush cache"];
+                batch(family, &all.map(str::to_owned), false)?;
             }
+            let flush = format!("link set {BRIDGE} type bridge fdb_flush");
+            batch("-4", &[flush], false)?;
         }
         Ok(())
     }
@@ -337,16 +367,21 @@ fn is_settled(world: &World) -> bool {
 
 /// Runs ip(8) with these lines in this thread's namespace.
 fn batch(family: &str, lines: &[String], all_must: bool) -> Result<()> {
+    batch_of("ip", &[family], lines, all_must)
+}
+
+fn batch_of(program: &str, options: &[&str], lines: &[String], all_must: bool) -> Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
-    let mut child = Process::new("ip")
-        .args([family, "-force", "-batch", "-"])
+    let mut child = Process::new(program)
+        .args(options)
+        .args(["-force", "-batch", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .context("running ip")?;
+        .with_context(|| format!("running {program}"))?;
     if let Some(mut input) = child.stdin.take() {
         input.write_all(lines.join("\n").as_bytes())?;
         input.write_all(b"\n")?;
@@ -355,7 +390,7 @@ fn batch(family: &str, lines: &[String], all_must: bool) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(
         !all_must || output.status.success(),
-        "ip refused a line: {said}"
+        "{program} refused a line: {said}"
     );
     Ok(())
 }

@@ -33,7 +33,7 @@ pub enum Told {
 /// Sends one, in the namespace that this thread is in.
 pub fn shoot(shot: &Shot, token: Token, macs: Option<(Mac, Mac)>) -> Result<Told> {
     match (shot.wire, macs) {
-        (Some(to), Some(macs)) => frame(shot, to, token, macs),
+        (Some(wire), Some(macs)) => frame(shot, wire.by, token, macs),
         _ => socket(shot, token),
     }
 }

@@ -43,7 +43,7 @@ fn line(command: &Command) -> Option<Command> {
                 None => Line::Ip6(words),
             }
         }
-        Line::Ip6(words) => Line::Ip6(words.clone()),
+        Line::Ip6(_) | Line::Bridge(_) => command.line.clone(),
         Line::Sysctl(name, value) => Line::Sysctl(sysctl(name)?, value.clone()),
     };
     Some(Command {

@@ -1,6 +1,8 @@
 //! The packets that are sent through a world.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use netdiag_model::world::device::Mac;
+
 /// One packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shot {
@@ -18,8 +20,17 @@ pub struct Shot {
     pub size: u32,
     /// The device that the socket is bound to, by the namespace that it leads to.
     pub bound: Option<usize>,
-    /// Made by hand and put on the wire: by the namespace that it is sent to.
-    pub wire: Option<usize>,
+    /// Made by hand and put on the wire.
+    pub wire: Option<Wire>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wire {
+    /// The namespace that the device leads to.
+    pub by: usize,
+    /// Other link-layer addresses than those of the two ends.
+    pub from: Option<Mac>,
+    pub to: Option<Mac>,
 }
 
 impl Shot {
@@ -50,8 +61,14 @@ impl std::fmt::Display for Shot {
         if let Some(to) = self.bound {
             write!(f, " bound to e{to}")?;
         }
-        if let Some(to) = self.wire {
-            write!(f, " as a frame out of e{to}")?;
+        if let Some(wire) = self.wire {
+            write!(f, " as a frame out of e{}", wire.by)?;
+            let named = [("from", wire.from), ("to", wire.to)];
+            for (word, mac) in named {
+                if let Some(mac) = mac {
+                    write!(f, " {word} {mac}")?;
+                }
+            }
         }
         Ok(())
     }

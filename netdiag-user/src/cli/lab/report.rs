@@ -175,7 +175,10 @@ fn tell(scenario: &Scenario, options: &Options, outcome: &Outcome) -> Result<()>
             } else {
                 names.join(" ")
             };
-            line(&format!("FAILED   {title}: named {names}{after}"))?;
+            let wrong = lab.map_or(&[][..], |lab| &lab.wrong);
+            let wrong: String = wrong.iter().map(|what| format!("; {what}")).collect();
+            let told = format!("FAILED   {title}: named {names}{after}{wrong}");
+            line(&text::shown(&told))?;
             commands::lines(tried).try_for_each(|told| line(&told))?;
             show(verdict)
         }

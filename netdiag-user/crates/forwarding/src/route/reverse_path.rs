@@ -10,8 +10,8 @@ use netdiag_model::{
 };
 
 use super::{
+    decision::No,
     rules::{Key, LOOPBACK, Looked},
-    v4::No,
 };
 use crate::{
     packet::Packet,

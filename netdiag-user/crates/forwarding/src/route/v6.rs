@@ -9,8 +9,8 @@ use netdiag_model::world::{
 };
 
 use super::{
+    decision::{Decision, No, Way, no},
     rules::{Found, Key, LOOPBACK, Looked},
-    v4::{Decision, No, Way},
 };
 use crate::{
     packet::{Packet, Sender},
@@ -20,10 +20,6 @@ use crate::{
 
 /// What socket's packets carry that did not choose a source, and where they go.
 type Sent<'w> = (Decision<'w>, IpAddr);
-
-fn no<'w>(station: Station, how: How, by: Option<Subject<'w>>) -> Decision<'w> {
-    Decision::No(No { station, how, by })
-}
 
 impl<'w> Space<'w> {
     /// What comes in at a device (`ip6_rcv_core`, `ip6_route_input`, `ip6_forward`).

@@ -13,10 +13,10 @@ use netdiag_model::world::{
 
 use super::Walker;
 use crate::{
-    packet::Packet,
+    packet::{Packet, To},
     prepared::Space,
-    route::v4::Decision,
-    way::{Unknown, Walk},
+    route::decision::Decision,
+    way::{Learned, Unknown},
 };
 
 /// A question of ARP's: a sender's address, and whose is asked for.
@@ -27,25 +27,34 @@ struct Question {
 }
 
 impl<'w> Walker<'w> {
-    /// The address that is answered first, if anybody does.
+    /// The addresses that are answered: who does, learns who asked (`neigh_event_ns`).
     pub(super) fn asks_arp(
         &self,
-        space: &'w Space<'w>,
-        device: &'w Device,
+        learned: &mut Learned,
+        (space, device): (&'w Space<'w>, &'w Device),
         target: Ipv4Addr,
         source: IpAddr,
-    ) -> Result<Option<Mac>, Unknown> {
+    ) -> Result<Vec<Mac>, Unknown> {
         let sender = self.announced(space, device, target, source)?;
         let question = Question { sender, target };
-        let packet = packet(question);
-        let mut way = Walk::default();
-        let heard = self.transmit(&mut way, space, device, Mac::BROADCAST, packet)?;
-        for end in heard {
-            if let Some(mac) = self.answers(end, question)? {
-                return Ok(Some(mac));
+        let asker = space.end(device);
+        let heard = self.heard(learned, asker, Mac::BROADCAST, packet(question))?;
+        let mut all = Vec::new();
+        for (end, _) in heard {
+            let Some(mac) = self.answers(end, question)? else {
+                continue;
+            };
+            let Some(own) = device.mac else { continue };
+            if !sender.is_unspecified() {
+                learned.learn(end, sender.into(), own);
+            }
+            // A port's questions are answered to its bridge, which never asked.
+            let back = self.heard(learned, end, own, packet(question))?;
+            if back.contains(&(asker, To::Host)) {
+                all.push(mac);
             }
         }
-        Ok(None)
+        Ok(all)
     }
 
     /// The source of the question (`arp_solicit`).

@@ -5,7 +5,7 @@ use super::{Ended, Walker};
 use crate::{
     packet::Packet,
     prepared::Space,
-    route::v4::{No, Way},
+    route::decision::{No, Way},
     way::{Does, How, Share, Station, Step, Subject, Unknown, Walk},
 };
 
@@ -58,7 +58,7 @@ impl<'w> Walker<'w> {
                 let whole: u32 = many.iter().map(weight).sum();
                 let mut branches = Vec::new();
                 for way in many {
-                    let mut branch = Walk::default();
+                    let mut branch = walk.branch();
                     self.by(&mut branch, space, route, way, packet, forwarded)?;
                     branches.push((Share((weight(way) << 16) / whole.max(1)), branch));
                 }
@@ -76,7 +76,7 @@ impl<'w> Walker<'w> {
         }
     }
 
-    fn by(
+    pub(super) fn by(
         &self,
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
@@ -132,7 +132,7 @@ fn weight(way: &Way<'_>) -> u32 {
 }
 
 /// Why it may not leave there in one piece.
-pub(super) fn too_big<'w>(
+fn too_big<'w>(
     space: &Space<'w>,
     route: Option<&'w Route>,
     way: &Way<'w>,

@@ -16,57 +16,66 @@ use netdiag_model::{
 
 use super::Walker;
 use crate::{
-    packet::{ICMP6, Packet},
+    packet::{ICMP6, Packet, To},
     prepared::Space,
     route::v6::is_assigned,
-    way::{Unknown, Walk},
+    way::{Learned, Unknown},
 };
 
 /// Bytes of a question, with its option.
 const SIZE: u32 = 72;
 
 impl<'w> Walker<'w> {
-    /// The address that is answered, if anybody does.
+    /// The addresses that are answered.
     pub(super) fn asks_nd(
         &self,
-        space: &'w Space<'w>,
-        device: &'w Device,
+        learned: &mut Learned,
+        (space, device): (&'w Space<'w>, &'w Device),
         target: Ipv6Addr,
         source: IpAddr,
-    ) -> Result<Option<Mac>, Unknown> {
+    ) -> Result<Vec<Mac>, Unknown> {
         // What is said of an address that is this device's own, still asked for or lost to another, is
         // not believed (`ndisc_recv_na`).
         let own = on(space, device)?;
         if own.iter().any(|a| a.own.address == IpAddr::V6(target)) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         // Without an address of the link's own nobody is asked.
         let Some(sender) = asker(space, device, source)? else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
-        let group = solicited(target);
-        let mut way = Walk::default();
-        let frame = Mac::of_group(group.into());
-        let heard = self.transmit(&mut way, space, device, frame, question(sender, group))?;
-        for end in heard {
-            if let Some(mac) = self.answers_nd(end, target)?
-                && self.is_answered(end, sender, device)?
-            {
-                return Ok(Some(mac));
+        let (group, asked) = (solicited(target), space.end(device));
+        let (to, question) = (Mac::of_group(group.into()), question(sender, group));
+        let heard = self.heard(learned, asked, to, question)?;
+        let mut all = Vec::new();
+        for (end, _) in heard {
+            let Some(mac) = self.answers_nd(end, target)? else {
+                continue;
+            };
+            let Some(own) = device.mac else { continue };
+            learned.learn(end, sender, own);
+            // An answer is a packet to who asked: a permanent entry leads it to wherever it says, and any
+            // other learns of the question itself. A port's bridge is answered, which never asked.
+            let to = self.fixed(end, sender)?;
+            let back = match to.unwrap_or(Some(own)) {
+                Some(to) => self.heard(learned, end, to, question)?,
+                None => Vec::new(),
+            };
+            if back.contains(&(asked, To::Host)) {
+                all.push(mac);
             }
         }
-        Ok(None)
+        Ok(all)
     }
 
-    /// An answer is a packet to who asked: a permanent entry leads it to wherever it says, and any other
-    /// learns of the question itself.
-    fn is_answered(&self, end: End, asker: IpAddr, device: &Device) -> Result<bool, Unknown> {
+    /// What its permanent entry says of that address, where there is one.
+    fn fixed(&self, end: End, address: IpAddr) -> Result<Option<Option<Mac>>, Unknown> {
         let space = self.prepared.space(end.netns)?;
         let all = space.stack.neighbours.whole();
         let all = all.map_err(|why| Unknown::NotRead("neighbours", why.clone()))?;
         let mut fixed = all.iter().filter(|n| n.state == State::Permanent);
-        let entry = fixed.find(|n| n.device == end.index && n.address == asker);
-        Ok(entry.is_none_or(|entry| entry.mac == device.mac))
+        let entry = fixed.find(|n| n.device == end.index && n.address == address);
+        Ok(entry.map(|entry| entry.mac))
     }
 
     fn answers_nd(&self, end: End, target: Ipv6Addr) -> Result<Option<Mac>, Unknown> {

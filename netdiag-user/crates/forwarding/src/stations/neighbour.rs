@@ -8,10 +8,10 @@ use netdiag_model::world::{
 
 use super::{Ended, Walker};
 use crate::{
-    packet::Packet,
+    packet::{Frame, Packet},
     prepared::Space,
-    route::v4::{No, Way},
-    way::{How, Station, Subject, Unknown, Walk},
+    route::decision::{No, Way},
+    way::{Does, How, Share, Station, Step, Subject, Unknown, Walk},
 };
 
 impl<'w> Walker<'w> {
@@ -32,41 +32,78 @@ impl<'w> Walker<'w> {
         }
         let device = way.device;
         if device.flags.no_arp || !device.ethernet {
-            return self.sends(walk, space, device, device.mac, packet);
+            let (from, to) = (device.mac, device.mac.unwrap_or_default());
+            return self.sends(walk, space, device, Frame { from, to }, packet);
         }
         let entry = neighbour(space, device, next)?;
         let known = entry.filter(|entry| matches!(entry.state, State::Valid | State::Permanent));
-        let found = match known.and_then(|entry| entry.mac) {
-            Some(mac) => Some(mac),
-            None if known.is_some() => None,
-            None => self.asked(space, device, next, packet.source)?,
+        let fixed = known.is_some_and(|entry| entry.state == State::Permanent);
+        let learned = walk.learned.of(space.end(device), next);
+        let found = match (known, learned) {
+            (_, Some(mac)) if !fixed => vec![mac],
+            (Some(entry), _) => entry.mac.into_iter().collect(),
+            (None, _) => self.asked(walk, space, device, next, packet.source)?,
         };
-        match found {
-            Some(mac) => self.sends(walk, space, device, Some(mac), packet),
-            None => {
+        let by = entry.map_or(Subject::Device(device), Subject::Neighbour);
+        match found.as_slice() {
+            [] => {
                 let no = No {
                     station: Station::Neighbour,
                     how: How::NoNeighbour(next),
-                    by: entry
-                        .map(Subject::Neighbour)
-                        .or(Some(Subject::Device(device))),
+                    by: Some(by),
                 };
                 self.refuse(walk, space, no, packet)
+            }
+            [one] => self.to_address(walk, space, (device, next, *one), packet),
+            // Whose answer comes first is taken: nobody knows whose will.
+            many => {
+                let share = Share::of(many.len());
+                let mut branches = Vec::new();
+                for one in many {
+                    let mut branch = walk.branch();
+                    self.to_address(&mut branch, space, (device, next, *one), packet)?;
+                    branches.push((share, branch));
+                }
+                let step = Step {
+                    netns: space.netns,
+                    station: Station::Neighbour,
+                    by: Some(by),
+                    does: Does::Chooses(branches),
+                    packet,
+                };
+                self.push(walk, step)
             }
         }
     }
 
+    fn to_address(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        (device, next, to): (&'w Device, IpAddr, Mac),
+        packet: Packet,
+    ) -> Ended {
+        walk.learned.learn(space.end(device), next, to);
+        let from = device.mac;
+        self.sends(walk, space, device, Frame { from, to }, packet)
+    }
+
+    /// Asks, and has those who answer learn of it: the addresses that are answered.
     fn asked(
         &self,
+        walk: &mut Walk<'w>,
         space: &'w Space<'w>,
         device: &'w Device,
         target: IpAddr,
         source: IpAddr,
-    ) -> Result<Option<Mac>, Unknown> {
-        match target {
-            IpAddr::V4(target) => self.asks_arp(space, device, target, source),
-            IpAddr::V6(target) => self.asks_nd(space, device, target, source),
-        }
+    ) -> Result<Vec<Mac>, Unknown> {
+        let mut all = match target {
+            IpAddr::V4(target) => self.asks_arp(&mut walk.learned, (space, device), target, source),
+            IpAddr::V6(target) => self.asks_nd(&mut walk.learned, (space, device), target, source),
+        }?;
+        all.sort_unstable();
+        all.dedup();
+        Ok(all)
     }
 }
 

@@ -1,15 +1,15 @@
 //! Sockets: what is sent by one, and what is for this namespace itself.
 use netdiag_model::world::route::Route;
 
-use super::{Ended, Walker, forward::too_big};
+use super::{Ended, Walker};
 use crate::{
     packet::{Packet, Sender},
     prepared::Space,
     route::{
+        decision::{Decision, Way},
         rules::LOOPBACK,
-        v4::{Decision, No, Way},
     },
-    way::{Does, How, Station, Step, Subject, Walk},
+    way::{Does, Station, Step, Subject, Walk},
 };
 
 impl<'w> Walker<'w> {
@@ -42,35 +42,13 @@ impl<'w> Walker<'w> {
         route: Option<&'w Route>,
         packet: Packet,
     ) -> Ended {
-        let loopback = space.device(LOOPBACK)?;
         let way = Way {
-            device: loopback,
+            device: space.device(LOOPBACK)?,
             gateway: None,
             hop: None,
             source: None,
         };
-        if let Some(no) = too_big(space, route, &way, &packet, false)? {
-            return self.refuse(walk, space, no, packet);
-        }
-        if !loopback.flags.up {
-            let no = No {
-                station: Station::Queue,
-                how: How::DeviceDown,
-                by: Some(Subject::Device(loopback)),
-            };
-            return self.refuse(walk, space, no, packet);
-        }
-        let step = |does| Step {
-            netns: space.netns,
-            station: Station::Link,
-            by: Some(Subject::Device(loopback)),
-            does,
-            packet,
-        };
-        let device = LOOPBACK;
-        self.push(walk, step(Does::Sends { device, to: None }))?;
-        self.push(walk, step(Does::Comes { device }))?;
-        self.delivered(walk, space, route, packet)
+        self.by(walk, space, route, &way, packet, false)
     }
 
     /// To whoever listens in this namespace.

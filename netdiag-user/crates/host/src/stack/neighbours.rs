@@ -57,6 +57,7 @@ pub fn fdb() -> Result<Listed<FdbEntry>> {
             remote_link: parts.link,
             local: state == NeighbourState::Permanent && parts.master.is_some(),
             is_static: state == NeighbourState::Noarp,
+            sticky: message.header.flags.contains(NeighbourFlags::Sticky),
         })
     })
 }

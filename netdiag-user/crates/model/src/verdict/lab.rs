@@ -43,6 +43,9 @@ pub struct LabResult {
     /// Seconds from the fault to the cause's first naming.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub named_after: Option<f64>,
+    /// What of the verdict is other than wanted, for a person.
+    #[serde(skip)]
+    pub wrong: Vec<String>,
     /// Of its roots, for a person.
     #[serde(skip)]
     pub ways: Vec<FlowWay>,
