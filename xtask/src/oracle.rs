@@ -1,5 +1,8 @@
 //! The computed way of packets, held against this kernel in networks made by chance.
-use std::process::{Command, ExitCode};
+use std::{
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -7,6 +10,7 @@ use crate::{
     paths,
     setup::apt,
     sh::{cargo, is_root, run},
+    vm,
 };
 
 #[derive(clap::Args)]
@@ -20,6 +24,9 @@ pub struct Options {
     /// The same seed gives the same networks
     #[arg(long, default_value_t = SAMPLE.seed)]
     seed: u64,
+    /// Under another kernel, in a VM
+    #[arg(long, value_name = "KERNEL", value_parser = vm::kernels::names())]
+    vm: Vec<String>,
 }
 
 /// A sample that takes a minute, and shows every deliberate mistake.
@@ -27,9 +34,14 @@ pub const SAMPLE: Options = Options {
     worlds: 800,
     packets: 20_000,
     seed: 1,
+    vm: Vec::new(),
 };
 
 pub fn command(options: &Options) -> Result<ExitCode> {
+    if !options.vm.is_empty() {
+        build()?;
+        return vm::run_program(&options.vm, &program(), &args(options));
+    }
     if !is_root() {
         bail!("the oracle makes network namespaces: run it as root");
     }
@@ -65,14 +77,26 @@ pub fn sample() -> Result<()> {
 
 /// Builds it, and gives the command that runs it.
 fn made(options: &Options) -> Result<Command> {
-    run(cargo().args(["build", "--release", "-p", "netdiag-oracle"]))?;
-    let mut command = Command::new(paths::target().join("release/netdiag-oracle"));
-    for (name, value) in [
+    build()?;
+    let mut command = Command::new(program());
+    command.args(args(options));
+    Ok(command)
+}
+
+fn build() -> Result<()> {
+    run(cargo().args(["build", "--release", "-p", "netdiag-oracle"]))
+}
+
+fn program() -> PathBuf {
+    paths::target().join("release/netdiag-oracle")
+}
+
+fn args(options: &Options) -> Vec<String> {
+    let all = [
         ("--worlds", options.worlds),
         ("--packets", options.packets),
         ("--seed", options.seed),
-    ] {
-        command.arg(name).arg(value.to_string());
-    }
-    Ok(command)
+    ];
+    let words = all.map(|(name, value)| [name.to_owned(), value.to_string()]);
+    words.concat()
 }

@@ -17,7 +17,7 @@ mod sysroot;
 use std::{
     fs,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -97,6 +97,17 @@ pub fn command(via: Option<Way>, profile: Profile, asked: Asked) -> Result<ExitC
         None if asked.args.is_empty() => in_batches(&guest, &kernels, asked.scenarios),
         None => each(&guest, &kernels, &of_netdiag(&asked.args)),
     }
+}
+
+/// A program of this workspace's under each of these kernels; it has the place of a test there.
+pub fn run_program(lines: &[String], program: &Path, args: &[String]) -> Result<ExitCode> {
+    let mut guest = prepare(None, Profile::Release)?;
+    guest.test = Some(program.to_owned());
+    let mut kernels = Vec::new();
+    for line in lines {
+        kernels.push(kernels::fetch(line)?);
+    }
+    each(&guest, &kernels, &words(&[TEST], args))
 }
 
 pub fn prepare(via: Option<Way>, profile: Profile) -> Result<Guest> {

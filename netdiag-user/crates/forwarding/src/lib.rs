@@ -6,5 +6,5 @@ mod route;
 mod stations;
 pub mod way;
 
-pub use prepared::Prepared;
+pub use prepared::{Prepared, Wrong};
 pub use stations::walk;

@@ -1,11 +1,12 @@
 //! A packet as its way depends on it, and where it begins.
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netdiag_model::world::{End, Netns, device::Mac};
 
-/// ICMP's number, and ICMPv6's.
+/// ICMP's number, ICMPv6's and UDP's.
 pub const ICMP: u8 = 1;
 pub const ICMP6: u8 = 58;
+pub const UDP: u8 = 17;
 
 /// The part of a traffic class that chooses routes (`IPTOS_RT_MASK`): later kernels take the two high
 /// bits too, which are left alone here.
@@ -18,7 +19,9 @@ pub struct Packet {
     pub source: IpAddr,
     pub destination: IpAddr,
     pub protocol: u8,
+    /// Of a tunnel's packets 0: the kernel chooses by a hash that nobody can compute.
     pub sport: u16,
+    /// Of ICMP the type and the code, which stand in its place where ways are asked for.
     pub dport: u16,
     pub tos: u8,
     pub ttl: u8,
@@ -28,12 +31,57 @@ pub struct Packet {
     pub df: bool,
     /// Bytes of IP packets that a superpacket will be cut into.
     pub segment: Option<u32>,
+    /// It goes in fragments of so many bytes at most.
+    pub pieces: Option<u32>,
     pub mark: u32,
+    /// Which of the walk's frames it carries.
+    pub carries: Option<usize>,
+    /// The device that it came in by, where IP has it.
+    pub iif: Option<u32>,
+    /// A way was chosen for it, which it keeps as long as it stays in this namespace.
+    pub decided: Decided,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Decided {
+    #[default]
+    No,
+    /// As it was sent here.
+    Sent,
+    /// As it was led on.
+    Forwarded,
+}
+
+/// A frame inside a tunnel's packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Carried {
+    pub frame: Frame,
+    pub packet: Packet,
+    /// The network that it belongs to there.
+    pub vni: u32,
 }
 
 impl Packet {
     pub fn is_ipv6(&self) -> bool {
         self.destination.is_ipv6()
+    }
+
+    /// No address, of its family.
+    pub fn any(&self) -> IpAddr {
+        match self.is_ipv6() {
+            true => Ipv6Addr::UNSPECIFIED.into(),
+            false => Ipv4Addr::UNSPECIFIED.into(),
+        }
+    }
+
+    /// Bytes of the largest part that goes over a wire at once.
+    pub fn largest(&self) -> u32 {
+        self.pieces.or(self.segment).unwrap_or(self.size)
+    }
+
+    /// Nobody answers an error with another.
+    pub fn is_icmp(&self) -> bool {
+        [ICMP, ICMP6].contains(&self.protocol)
     }
 
     pub fn routed_tos(&self) -> u8 {
@@ -45,7 +93,7 @@ impl Packet {
 }
 
 /// What a frame's address makes of it where it comes in (`skb->pkt_type`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum To {
     Host,
     OtherHost,
@@ -89,4 +137,6 @@ pub struct Sender {
     /// The device that it is bound to.
     pub device: Option<u32>,
     pub uid: u32,
+    /// Nobody asks whether its source is this namespace's: the kernel's own tunnels over IPv6.
+    pub any_source: bool,
 }

@@ -9,6 +9,7 @@ use netdiag_model::world::{
     address::Address,
     conf::{Of4, Of6, Settings},
     device::Device,
+    route::Route,
 };
 
 use crate::{route::table::Fib, way::Unknown};
@@ -16,6 +17,29 @@ use crate::{route::table::Fib, way::Unknown};
 pub struct Prepared<'w> {
     pub world: &'w World,
     spaces: BTreeMap<Netns, Space<'w>>,
+    pub(crate) wrong: Option<Wrong>,
+}
+
+/// Something that a walker could have misread the kernel in, and that no other state of the world would
+/// show: for who proves that he would see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// A tunnel's packet begins without the mark of what it carries.
+    OuterWithoutMark,
+    /// A packet keeps its mark in another namespace.
+    MarkKept,
+    /// The reverse path is asked for before the route.
+    ReversePathFirst,
+    /// What is led on keeps the source that a route would choose.
+    SourceChosenAnew,
+    /// Packets that may be cut are refused for their size.
+    NeverCut,
+    /// An error has the address that was asked for as its source.
+    ErrorsFromAsked,
+    /// An error has the mark of what it is about.
+    ErrorsMarked,
+    /// A superpacket is held whole against the other end's MTU.
+    SuperpacketWhole,
 }
 
 /// One namespace of it.
@@ -32,7 +56,20 @@ impl<'w> Prepared<'w> {
         Self {
             world,
             spaces: world.stacks.iter().map(space).collect(),
+            wrong: None,
         }
+    }
+
+    /// The same, walked with a mistake.
+    pub fn misread(self, wrong: Wrong) -> Self {
+        Self {
+            wrong: Some(wrong),
+            ..self
+        }
+    }
+
+    pub(crate) fn is(&self, wrong: Wrong) -> bool {
+        self.wrong == Some(wrong)
     }
 
     pub fn space(&self, netns: Netns) -> Result<&Space<'w>, Unknown> {
@@ -85,6 +122,25 @@ impl<'w> Space<'w> {
     pub fn conf6(&self, device: &'w Device) -> Result<Option<Of6<'w>>, Unknown> {
         let all = &self.settings()?.all6;
         Ok(device.conf6.as_ref().map(|device| Of6 { device, all }))
+    }
+
+    /// How far what it sends by itself may go: the route's own metric, the device's, the namespace's.
+    pub fn hop_limit(
+        &self,
+        route: Option<&Route>,
+        device: Option<&'w Device>,
+        ipv6: bool,
+    ) -> Result<u8, Unknown> {
+        let metric = route.and_then(|route| route.metrics.hop_limit);
+        if let Some(limit) = metric.and_then(|limit| u8::try_from(limit).ok()) {
+            return Ok(limit);
+        }
+        let settings = self.settings()?;
+        let six = device.and_then(|device| device.conf6.as_ref());
+        Ok(match ipv6 {
+            true => six.map_or(settings.all6.hop_limit, |conf| conf.hop_limit),
+            false => settings.default_ttl,
+        })
     }
 
     pub fn addresses(&self) -> Result<&'w [Address], Unknown> {

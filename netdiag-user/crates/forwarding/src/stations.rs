@@ -2,36 +2,47 @@
 mod arp;
 mod bridge;
 mod forward;
+mod icmp;
 mod link;
 mod nd;
 mod neighbour;
 mod socket;
+mod vxlan;
+
+use std::cell::Cell;
 
 use netdiag_model::world::{
     End,
     device::{Device, Kind},
+    route::Route,
 };
 
 use crate::{
     packet::{Frame, Packet, Start, To},
-    prepared::{Prepared, Space},
-    route::decision::{Decision, No},
+    prepared::{Prepared, Space, Wrong},
+    route::decision::{Decision, No, Way},
     way::{Does, How, Station, Step, Subject, Unknown, Walk},
 };
 
 /// Steps of one branch; a way that is longer goes round in circles.
 const MOST_STEPS: usize = 512;
+/// Branches of branches, questions for questions' ways, tunnels in tunnels.
+const MOST_NESTED: usize = 12;
 
 /// Computes the way of a packet.
 pub fn walk<'w>(prepared: &'w Prepared<'w>, start: Start, packet: Packet) -> Walk<'w> {
     let mut walk = Walk::default();
-    let walker = Walker { prepared };
-    let (netns, ended) = match start {
+    let depth = Cell::new(0);
+    let walker = Walker { prepared, depth };
+    let (netns, next) = match start {
         Start::Socket(sender) => (sender.netns, walker.sent(&mut walk, &sender, packet)),
-        Start::Device(end, frame) => (end.netns, walker.comes(&mut walk, end, frame, packet)),
+        Start::Device(end, frame) => {
+            let next = Next::Comes { end, frame, packet };
+            (end.netns, Ok(next))
+        }
         Start::Frame(end, frame) => (end.netns, walker.frame(&mut walk, end, frame, packet)),
     };
-    if let Err(unknown) = ended {
+    if let Err(unknown) = walker.goes_on(&mut walk, next) {
         let (station, netns) = match walk.last() {
             Some(step) => (step.station, step.netns),
             None => (Station::Link, netns),
@@ -49,13 +60,69 @@ pub fn walk<'w>(prepared: &'w Prepared<'w>, start: Start, packet: Packet) -> Wal
 
 pub(crate) struct Walker<'w> {
     prepared: &'w Prepared<'w>,
+    /// Branches and questions inside each other.
+    depth: Cell<usize>,
+}
+
+/// Where a packet goes on, so that no way is longer than the stack: stations call each other up to the next
+/// device alone.
+enum Next<'w> {
+    /// Nowhere.
+    Ended,
+    Comes {
+        end: End,
+        frame: Frame,
+        packet: Packet,
+    },
+    /// Once more by loopback, with the decision that was made.
+    Loops {
+        space: &'w Space<'w>,
+        route: Option<&'w Route>,
+        way: Way<'w>,
+        packet: Packet,
+    },
+    Sends {
+        space: &'w Space<'w>,
+        device: &'w Device,
+        frame: Frame,
+        packet: Packet,
+    },
 }
 
 /// A step that cannot be told ends the walk.
-type Ended = Result<(), Unknown>;
+type Going<'w> = Result<Next<'w>, Unknown>;
 
 impl<'w> Walker<'w> {
-    fn push(&self, walk: &mut Walk<'w>, step: Step<'w>) -> Ended {
+    /// From station to station, to the end.
+    fn goes_on(&self, walk: &mut Walk<'w>, mut next: Going<'w>) -> Result<(), Unknown> {
+        if self.depth.get() >= MOST_NESTED {
+            return Err(Unknown::TooLong);
+        }
+        self.depth.set(self.depth.get() + 1);
+        let ended = loop {
+            next = match next {
+                Err(unknown) => break Err(unknown),
+                Ok(Next::Ended) => break Ok(()),
+                Ok(Next::Comes { end, frame, packet }) => self.comes(walk, end, frame, packet),
+                Ok(Next::Loops {
+                    space,
+                    route,
+                    way,
+                    packet,
+                }) => self.forwarded(walk, space, (route, &[way]), packet),
+                Ok(Next::Sends {
+                    space,
+                    device,
+                    frame,
+                    packet,
+                }) => self.sends(walk, space, device, frame, packet),
+            };
+        };
+        self.depth.set(self.depth.get() - 1);
+        ended
+    }
+
+    fn push(&self, walk: &mut Walk<'w>, step: Step<'w>) -> Result<(), Unknown> {
         if walk.steps.len() >= MOST_STEPS {
             return Err(Unknown::TooLong);
         }
@@ -63,8 +130,18 @@ impl<'w> Walker<'w> {
         Ok(())
     }
 
-    fn refuse(&self, walk: &mut Walk<'w>, space: &Space<'w>, no: No<'w>, packet: Packet) -> Ended {
-        self.push(
+    fn ends(&self, walk: &mut Walk<'w>, step: Step<'w>) -> Going<'w> {
+        self.push(walk, step).map(|()| Next::Ended)
+    }
+
+    fn refuse(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &Space<'w>,
+        no: No<'w>,
+        packet: Packet,
+    ) -> Going<'w> {
+        self.ends(
             walk,
             Step {
                 netns: space.netns,
@@ -77,7 +154,7 @@ impl<'w> Walker<'w> {
     }
 
     /// A frame that a program made.
-    fn frame(&self, walk: &mut Walk<'w>, end: End, frame: Frame, packet: Packet) -> Ended {
+    fn frame(&self, walk: &mut Walk<'w>, end: End, frame: Frame, packet: Packet) -> Going<'w> {
         let space = self.prepared.space(end.netns)?;
         let device = space.device(end.index)?;
         if device.flags.up && packet.size > device.mtu {
@@ -92,9 +169,21 @@ impl<'w> Walker<'w> {
     }
 
     /// A frame comes in at a device.
-    fn comes(&self, walk: &mut Walk<'w>, end: End, frame: Frame, packet: Packet) -> Ended {
+    fn comes(&self, walk: &mut Walk<'w>, end: End, frame: Frame, packet: Packet) -> Going<'w> {
         let space = self.prepared.space(end.netns)?;
         let device = space.device(end.index)?;
+        self.arrives(walk, space, device, frame, packet)
+    }
+
+    /// The same at a device that is at hand.
+    fn arrives(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        device: &'w Device,
+        frame: Frame,
+        packet: Packet,
+    ) -> Going<'w> {
         self.came(walk, space, device, packet)?;
         let Some(master) = device.master else {
             let to = To::of(frame.to, device.mac);
@@ -113,7 +202,7 @@ impl<'w> Walker<'w> {
         space: &Space<'w>,
         device: &'w Device,
         packet: Packet,
-    ) -> Ended {
+    ) -> Result<(), Unknown> {
         let does = Does::Comes {
             device: device.index,
         };
@@ -137,10 +226,11 @@ impl<'w> Walker<'w> {
         device: &'w Device,
         to: To,
         packet: Packet,
-    ) -> Ended {
-        if let Some(heard) = &mut walk.heard {
+    ) -> Going<'w> {
+        let asked = walk.heard.as_mut().filter(|_| packet.carries.is_none());
+        if let Some(heard) = asked {
             heard.push((space.end(device), to));
-            return Ok(());
+            return Ok(Next::Ended);
         }
         match to {
             To::Host => self.received(walk, space, device, packet),
@@ -162,14 +252,19 @@ impl<'w> Walker<'w> {
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
         device: &'w Device,
-        packet: Packet,
-    ) -> Ended {
+        mut packet: Packet,
+    ) -> Going<'w> {
+        packet.iif = Some(device.index);
+        let first = self.prepared.is(Wrong::ReversePathFirst) && !packet.is_ipv6();
+        if first && let Some(no) = space.reverse(&packet, device, 0)? {
+            return self.refuse(walk, space, no, packet);
+        }
         let decision = match packet.is_ipv6() {
             true => space.route_in6(&packet, device)?,
             false => space.route_in(&packet, device)?,
         };
         match decision {
-            Decision::No(no) => self.refuse(walk, space, no, packet),
+            Decision::No(no) => self.refuses(walk, space, no, packet),
             Decision::Local(route) => self.delivered(walk, space, route, packet),
             Decision::Looped { route, .. } => self.delivered(walk, space, Some(route), packet),
             Decision::Onward { route, hops } => self.forwarded(walk, space, (route, &hops), packet),

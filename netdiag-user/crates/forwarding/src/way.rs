@@ -9,7 +9,7 @@ use netdiag_model::world::{
     rule::Rule,
 };
 
-use crate::packet::{Packet, To};
+use crate::packet::{Carried, Packet, To};
 
 #[derive(Clone, Debug, Default)]
 pub struct Walk<'w> {
@@ -17,18 +17,33 @@ pub struct Walk<'w> {
     /// What it taught on the way, its own questions among it.
     pub(crate) learned: Learned,
     /// Of a question to a link that is all that is wanted: who hears it, in that order, and as what.
-    pub(crate) heard: Option<Vec<(End, To)>>,
+    pub(crate) heard: Option<Heard>,
+    /// Frames that tunnels' packets carry, by the number that these have.
+    pub carried: Vec<Carried>,
 }
 
-/// Link-layer addresses of neighbours by the device behind which they are, and the ports behind which
-/// bridges saw them.
+/// Devices that a question comes in at, and as what.
+pub(crate) type Heard = Vec<(End, To)>;
+
+/// Of one question.
+const MOST_BRANCHES: usize = 64;
+
+/// Link-layer addresses of neighbours by the device behind which they are, the ports behind which
+/// bridges saw them, and the remotes behind which tunnels did.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Learned {
     neighbours: Vec<(End, IpAddr, Mac)>,
     ports: Vec<(End, Mac, u32)>,
+    remotes: Vec<(End, Mac, IpAddr)>,
 }
 
 impl Learned {
+    fn extend(&mut self, other: Self) {
+        self.neighbours.extend(other.neighbours);
+        self.ports.extend(other.ports);
+        self.remotes.extend(other.remotes);
+    }
+
     pub(crate) fn learn(&mut self, at: End, address: IpAddr, mac: Mac) {
         self.neighbours.push((at, address, mac));
     }
@@ -42,6 +57,17 @@ impl Learned {
 
     pub(crate) fn learn_port(&mut self, bridge: End, mac: Mac, port: u32) {
         self.ports.push((bridge, mac, port));
+    }
+
+    pub(crate) fn learn_remote(&mut self, tunnel: End, mac: Mac, remote: IpAddr) {
+        self.remotes.push((tunnel, mac, remote));
+    }
+
+    pub(crate) fn remote(&self, tunnel: End, mac: Mac) -> Option<IpAddr> {
+        let mut latest = self.remotes.iter().rev();
+        latest
+            .find(|(end, of, _)| (*end, *of) == (tunnel, mac))
+            .map(|(.., remote)| *remote)
     }
 
     pub(crate) fn port(&self, bridge: End, mac: Mac) -> Option<u32> {
@@ -108,11 +134,22 @@ pub enum Does<'w> {
     /// To this namespace itself.
     Delivers,
     Refuses(How),
+    /// Its sender is told, by a packet of this namespace's own.
+    Answers(Answer, Walk<'w>),
     /// One of several, each so many times of all.
     Chooses(Vec<(Share, Walk<'w>)>),
     /// All of them.
     Copies(Vec<Walk<'w>>),
     Unknown(Unknown),
+}
+
+/// An error (RFC 792, RFC 4443).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub kind: u8,
+    pub code: u8,
+    /// The kernel sends five at once to each sender and then one in a second, whatever is set.
+    pub seldom: bool,
 }
 
 /// Of the whole, in 1/65536.
@@ -165,6 +202,20 @@ pub enum How {
     NoPort,
     /// A bridge's own address, sent to by the bridge.
     ToItself,
+    /// A tunnel knows no other end for that address.
+    NoRemote,
+    /// The way to a tunnel's other end leads into the tunnel.
+    Circular,
+    /// No tunnel of that network here, beside others.
+    NoTunnel,
+    /// Nobody takes what comes for that port.
+    NoSocket,
+    /// It came in with a way that is for sending alone (`dst_discard`).
+    Discarded,
+    /// A tunnel's own frame came back to it.
+    OwnFrame,
+    /// Its sender is known to be behind another remote.
+    WrongRemote,
     TtlExceeded,
     TooBig(u32),
     /// Nobody answers for the next hop.
@@ -190,8 +241,46 @@ impl<'w> Walk<'w> {
         Self {
             steps: Vec::new(),
             learned: self.learned.clone(),
-            heard: None,
+            heard: self.heard.as_ref().map(|_| Vec::new()),
+            carried: self.carried.clone(),
         }
+    }
+
+    /// Who hears a question, in each of the ways that it may go.
+    pub(crate) fn hearers(&self) -> Result<Vec<Heard>, Unknown> {
+        let mut all = vec![self.heard.clone().unwrap_or_default()];
+        for step in &self.steps {
+            let Does::Chooses(branches) = &step.does else {
+                continue;
+            };
+            let each = branches.iter().map(|(_, branch)| branch.hearers());
+            let each: Vec<Heard> = each.collect::<Result<Vec<_>, _>>()?.concat();
+            let with = |before: &Heard| -> Vec<Heard> {
+                let more = each.iter();
+                more.map(|more| [before.as_slice(), more].concat())
+                    .collect()
+            };
+            all = all.iter().flat_map(with).collect();
+            all.sort_unstable();
+            all.dedup();
+            if all.len() > MOST_BRANCHES {
+                return Err(Unknown::TooLong);
+            }
+        }
+        Ok(all)
+    }
+
+    /// What it taught, by the first way where it may go several.
+    pub(crate) fn taught(self) -> Learned {
+        let mut learned = self.learned;
+        for step in self.steps {
+            if let Does::Chooses(branches) = step.does
+                && let Some((_, first)) = branches.into_iter().next()
+            {
+                learned.extend(first.taught());
+            }
+        }
+        learned
     }
 
     pub fn last(&self) -> Option<&Step<'w>> {

@@ -1,7 +1,7 @@
 //! What a walk says will be seen.
 use netdiag_forwarding::{
     Prepared,
-    packet::{Frame, Packet, Sender, Start},
+    packet::{Decided, Frame, Packet, Sender, Start},
     walk,
     way::{Does, How, Station, Step, Subject, Unknown, Walk},
 };
@@ -61,9 +61,13 @@ pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot) -> Prediction {
         dport: shot.dport,
         tos: shot.tos,
         ttl: shot.ttl,
-        size: shot.size,
+        size: shot.headers() + shot.payload() * shot.count,
         df: true,
-        segment: None,
+        segment: (shot.count > 1).then_some(shot.size),
+        pieces: None,
+        carries: None,
+        iif: None,
+        decided: Decided::No,
         mark: shot.mark,
     };
     let netns = set.inode(shot.space);
@@ -81,6 +85,7 @@ pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot) -> Prediction {
             netns,
             device: shot.bound.and_then(index),
             uid: 0,
+            any_source: false,
         }),
     };
     let mut packet = packet;
@@ -125,6 +130,8 @@ impl Prediction {
                     self.sight(space, *device, false, step);
                     sender = None;
                 }
+                // An error is for the kernel itself.
+                Does::Delivers if step.packet.is_icmp() => {}
                 Does::Delivers => {
                     self.ends = "delivered";
                     let ways = self.ways.iter_mut();
@@ -148,6 +155,14 @@ impl Prediction {
                 Does::Copies(copies) => {
                     copies.iter().for_each(|copy| self.follow(set, copy, None));
                     self.ends = "copies";
+                }
+                Does::Answers(answer, walk) => {
+                    let (ends, without) = (self.ends, self.ways.clone());
+                    self.follow(set, walk, None);
+                    self.ends = ends;
+                    if answer.seldom {
+                        self.ways.extend(without);
+                    }
                 }
                 Does::Unknown(unknown) => self.unknown = Some(unknown.clone()),
                 Does::Passes => {}
@@ -191,6 +206,7 @@ impl Prediction {
                 tos: packet.tos,
                 ttl: packet.ttl,
             },
+            mark: packet.mark,
         };
         self.ways
             .iter_mut()
@@ -256,6 +272,10 @@ fn describe(set: &Set, walk: &Walk<'_>) -> String {
                 let all = copies.iter();
                 let all = all.map(|copy| format!("  copy:\n{}", describe(set, copy)));
                 format!("all of\n{}", all.collect::<String>())
+            }
+            Does::Answers(answer, walk) => {
+                let (kind, code) = (answer.kind, answer.code);
+                format!("answers {kind}/{code}:\n{}", describe(set, walk))
             }
             other => format!("{other:?}"),
         };

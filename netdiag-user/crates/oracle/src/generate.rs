@@ -6,21 +6,24 @@ use fastrand::Rng;
 
 use crate::{
     command::Command,
-    plan::{Net, Plan, address, own},
+    plan::{Kind, Net, Plan, address, own},
     set::{BRIDGE, SPACES, TABLES, device, mac},
-    six,
+    six, tunnels,
     witness::PORTS,
 };
 
 /// A world's lines, for either family.
 pub fn world(rng: &mut Rng, ipv6: bool) -> Vec<Command> {
     let plan = Plan::new(rng);
-    let mut lines = base(&plan);
+    let mut lines = base(rng, &plan);
     for _ in 0..rng.usize(0..11) {
         change(rng, &plan, &mut lines);
     }
     for _ in 0..rng.usize(0..4) {
         bridge(rng, &plan, &mut lines);
+    }
+    for _ in 0..rng.usize(0..3) {
+        tunnels::change(rng, &plan, &mut lines);
     }
     match ipv6 {
         true => six::lines(&lines),
@@ -28,7 +31,7 @@ pub fn world(rng: &mut Rng, ipv6: bool) -> Vec<Command> {
     }
 }
 
-fn base(plan: &Plan) -> Vec<Command> {
+fn base(rng: &mut Rng, plan: &Plan) -> Vec<Command> {
     let mut lines = Vec::new();
     for (hub, ports) in plan.nets.iter().filter_map(Net::ports) {
         for to in ports {
@@ -43,13 +46,19 @@ fn base(plan: &Plan) -> Vec<Command> {
             space,
             format!("addr add {}/32 dev lo", own(space)),
         ));
-        for net in plan.of(space) {
+        for net in plan
+            .of(space)
+            .filter(|net| plan.nets[*net].kind != Kind::Tunnel)
+        {
             let (dev, address) = (plan.device(net, space), address(net, space));
             lines.push(Command::ip(
                 space,
                 format!("addr add {address}/24 dev {dev}"),
             ));
         }
+    }
+    if let Some((net, tunnel)) = plan.tunnel() {
+        lines.extend(tunnels::made(rng, net, tunnel));
     }
     for space in 0..SPACES {
         for to in (0..SPACES).filter(|to| *to != space) {
@@ -61,7 +70,10 @@ fn base(plan: &Plan) -> Vec<Command> {
                 space,
                 format!("route add {}/32 via {via}", own(to)),
             ));
-            for far in plan.of(to) {
+            for far in plan
+                .of(to)
+                .filter(|net| plan.nets[*net].kind != Kind::Tunnel)
+            {
                 let net = Ipv4Addr::new(10, far as u8 + 1, 0, 0);
                 // The kernel refuses those that are on its own links.
                 lines.push(Command::ip(
@@ -135,7 +147,7 @@ fn any_gateway(rng: &mut Rng, plan: &Plan, space: usize) -> Option<(Ipv4Addr, St
     Some((gateway, plan.device(net, space)))
 }
 
-fn table(rng: &mut Rng) -> u32 {
+pub fn table(rng: &mut Rng) -> u32 {
     TABLES[rng.usize(0..TABLES.len())]
 }
 
@@ -178,7 +190,7 @@ fn rule(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>) {
     }
 }
 
-fn in_table(rng: &mut Rng, plan: &Plan, space: usize, place: &str, lines: &mut Vec<Command>) {
+pub fn in_table(rng: &mut Rng, plan: &Plan, space: usize, place: &str, lines: &mut Vec<Command>) {
     let to = any_prefix(rng, plan);
     let metric = rng.u32(1..100);
     let extra = match rng.u8(0..8) {
@@ -250,7 +262,21 @@ fn scene(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>) {
     };
     let (dev, via) = (plan.device(net, space), address(net, other));
     let first = rng.u32(1..30) * 10;
-    match rng.u8(0..5) {
+    match rng.u8(0..6) {
+        // Rules before the addresses of this host, as some VPNs want it.
+        5 => {
+            let (before, table) = (rng.u32(1..30) * 10, table(rng));
+            for words in [
+                format!("rule add pref {} lookup local", before + 5),
+                "rule del pref 0".to_owned(),
+                format!("rule add pref {before} lookup {table}"),
+            ] {
+                lines.push(Command::ip(space, words));
+            }
+            for _ in 0..2 {
+                in_table(rng, plan, space, &format!(" table {table}"), lines);
+            }
+        }
         // A VPN's: its own table for what main has no route for but the default.
         0 => {
             let length = [0, 8, 24][rng.usize(0..3)];
@@ -324,11 +350,11 @@ fn setting(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>) {
         0 => "all".into(),
         _ => any_device(rng, plan, space),
     };
-    let (name, value) = match rng.u8(0..18) {
+    let (name, value) = match rng.u8(0..20) {
         0..=4 => ("rp_filter", rng.u8(0..3)),
         5 => ("src_valid_mark", 1),
         6 | 17 => ("accept_local", 1),
-        7 => ("forwarding", 0),
+        7 | 18 | 19 => ("forwarding", 0),
         8 | 16 => ("route_localnet", 1),
         9 => ("arp_ignore", rng.u8(0..4)),
         10 => ("arp_announce", rng.u8(0..3)),

@@ -3,6 +3,7 @@
 mod command;
 mod expect;
 mod generate;
+mod kept;
 mod mistakes;
 mod plan;
 mod round;
@@ -12,6 +13,7 @@ mod shots;
 mod shrink;
 mod six;
 mod traffic;
+mod tunnels;
 mod wire;
 mod witness;
 
@@ -20,6 +22,7 @@ use std::{collections::BTreeMap, io::Write as _, process::ExitCode, sync::Mutex,
 use anyhow::{Context, Result};
 use clap::Parser;
 
+use kept::KEPT;
 use mistakes::MISTAKES;
 use round::{Outcome, Round};
 
@@ -64,6 +67,7 @@ fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let began = Instant::now();
     let total = Mutex::new(Total::default());
+    again(&total)?;
     let results: Vec<Result<()>> = std::thread::scope(|scope| {
         let jobs: Vec<_> = (0..args.jobs)
             .map(|job| {
@@ -130,6 +134,28 @@ fn report(total: &Total, began: Instant) {
 fn say(line: std::fmt::Arguments<'_>) {
     // Who closed the pipe has seen enough.
     let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// What is kept of contradictions that there were.
+fn again(total: &Mutex<Total>) -> Result<()> {
+    let mut round = Round::new()?;
+    for kept in &KEPT {
+        let read = || format!("the kept world {}", kept.name);
+        let (shot, commands) = kept.read().with_context(read)?;
+        round.build(&commands)?;
+        if let Some((expected, fate)) = round.alone(&shot)? {
+            say(format_args!(
+                "{}: a contradiction again\n computed:\n{expected} seen:\n{fate}",
+                read()
+            ));
+            let mut total = total
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            total.contradictions += 1;
+        }
+    }
+    say(format_args!("{} kept worlds", KEPT.len()));
+    Ok(())
 }
 
 /// One set of namespaces, and every world whose turn is this job's.

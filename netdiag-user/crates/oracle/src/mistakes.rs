@@ -1,12 +1,13 @@
 //! Proof that it can fail: what a walker that had misread the kernel would say of the same packets.
 //! Each is a world in which one thing counts for nothing, or for too much, held against what was
-//! seen in the real one.
+//! seen in the real one; or a walk that does so, where no world would show it.
+use netdiag_forwarding::Wrong;
 use netdiag_model::{
-    node::MAIN,
+    node::{LOCAL, MAIN},
     world::{
         Known, Stack, World,
         conf::{Conf4, Settings},
-        device::{Device, Port, PortState},
+        device::{Device, Kind as DeviceKind, Mac, Port, PortState, Vxlan},
         neighbour::{FdbEntry, State},
         route::{Kind, Metrics, Route},
         rule::{Action, Rule},
@@ -15,10 +16,15 @@ use netdiag_model::{
 
 pub struct Mistake {
     pub name: &'static str,
-    pub make: fn(&mut World),
+    pub make: Make,
 }
 
-pub const MISTAKES: [Mistake; 36] = [
+pub enum Make {
+    World(fn(&mut World)),
+    Walk(Wrong),
+}
+
+pub const MISTAKES: [Mistake; 52] = [
     mistake("the reverse path by the link alone", |w| {
         settings(w, |s| s.all4.rp_filter = 0);
     }),
@@ -113,6 +119,43 @@ pub const MISTAKES: [Mistake; 36] = [
     mistake("users ignored", |w| rules(w, |r| r.uids = None)),
     mistake("ports ignored", |w| rules(w, |r| r.dports = None)),
     mistake("the peer's MTU ignored", peers),
+    mistake("local addresses before all rules always", |w| {
+        rules(w, |r| {
+            if r.action == Action::Table(LOCAL) {
+                r.priority = 0;
+            }
+        });
+        stacks(w, |stack| {
+            if let Known::Is(rules) = &mut stack.rules {
+                rules.sort_by_key(|rule| rule.priority);
+            }
+        });
+    }),
+    mistake("IPv6 led on by the device", |w| {
+        settings(w, |s| s.all6.forwarding = false);
+        devices(w, |device| {
+            if let Some(conf) = &mut device.conf6 {
+                conf.force_forwarding = conf.forwarding;
+            }
+        });
+    }),
+    mistake("onlink ignored", |w| {
+        routes(w, |r| r.hops.retain(|hop| !hop.onlink));
+    }),
+    misread("the outer packet without the mark", Wrong::OuterWithoutMark),
+    misread("a mark kept over namespaces", Wrong::MarkKept),
+    misread("the reverse path before the route", Wrong::ReversePathFirst),
+    misread("errors from whoever was asked", Wrong::ErrorsFromAsked),
+    misread("errors with the mark of their cause", Wrong::ErrorsMarked),
+    misread(
+        "the source chosen anew where it is led on",
+        Wrong::SourceChosenAnew,
+    ),
+    misread("never cut into fragments", Wrong::NeverCut),
+    misread(
+        "superpackets whole against the peer's MTU",
+        Wrong::SuperpacketWhole,
+    ),
     mistake("isolation ignored", |w| ports(w, |p| p.isolated = false)),
     mistake("hairpin ignored", |w| ports(w, |p| p.hairpin = false)),
     mistake("isolation and hairpin swapped", |w| {
@@ -137,6 +180,24 @@ pub const MISTAKES: [Mistake; 36] = [
             all.iter_mut().for_each(|entry| entry.sticky = true)
         });
     }),
+    mistake("a tunnel's table ignored", |w| {
+        entries(w, |all| {
+            all.retain(|entry| entry.master.is_some() || entry.mac == Mac([0; 6]));
+        });
+    }),
+    mistake("a tunnel's fixed entries move", |w| {
+        entries(w, |all| {
+            let own = all.iter_mut().filter(|entry| entry.master.is_none());
+            own.for_each(|entry| entry.is_static = false);
+        });
+    }),
+    mistake("a tunnel that learns of none", |w| {
+        tunnels(w, |t| t.learning = false)
+    }),
+    mistake("a tunnel's network ignored", |w| tunnels(w, |t| t.vni = 7)),
+    mistake("a tunnel's hops ignored", |w| {
+        tunnels(w, |t| (t.ttl, t.ttl_inherit) = (0, false));
+    }),
     mistake("entries never stick", |w| {
         entries(w, |all| {
             all.iter_mut().for_each(|entry| entry.sticky = false)
@@ -145,6 +206,12 @@ pub const MISTAKES: [Mistake; 36] = [
 ];
 
 const fn mistake(name: &'static str, make: fn(&mut World)) -> Mistake {
+    let make = Make::World(make);
+    Mistake { name, make }
+}
+
+const fn misread(name: &'static str, wrong: Wrong) -> Mistake {
+    let make = Make::Walk(wrong);
     Mistake { name, make }
 }
 
@@ -172,6 +239,14 @@ fn ports(world: &mut World, of: impl Fn(&mut Port)) {
     devices(world, |device| {
         if let Some(port) = &mut device.port {
             of(port);
+        }
+    });
+}
+
+fn tunnels(world: &mut World, of: impl Fn(&mut Vxlan)) {
+    devices(world, |device| {
+        if let DeviceKind::Vxlan(own) = &mut device.kind {
+            of(own);
         }
     });
 }

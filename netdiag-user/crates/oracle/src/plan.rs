@@ -3,18 +3,25 @@ use std::net::Ipv4Addr;
 
 use fastrand::Rng;
 
-use crate::set::{BRIDGE, SPACES, device};
+use crate::set::{BRIDGE, SPACES, TUNNEL, device};
 
 /// Which networks there are.
 pub struct Plan {
     pub nets: Vec<Net>,
 }
 
-/// A pair, or a bridge in one namespace with pairs to others as its ports.
 pub struct Net {
-    /// Of a bridge, its own namespace among them.
     pub members: Vec<usize>,
-    pub hub: Option<usize>,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Pair,
+    /// In one member, with its pairs to the others as ports.
+    Bridge(usize),
+    /// Between their own addresses, by whatever way these are reached.
+    Tunnel,
 }
 
 /// The address of a namespace in a network: 10.NET.0.SPACE+1.
@@ -27,15 +34,20 @@ pub fn own(space: usize) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, space as u8 + 1)
 }
 
+/// One that others reach by the tunnel.
+pub fn behind(space: usize) -> Ipv4Addr {
+    Ipv4Addr::new(198, 51, 100, space as u8 + 1)
+}
+
 impl Net {
     fn pair(a: usize, b: usize) -> Self {
         Self {
             members: vec![a, b],
-            hub: None,
+            kind: Kind::Pair,
         }
     }
 
-    fn others(&self, space: usize) -> impl Iterator<Item = usize> + '_ {
+    pub fn others(&self, space: usize) -> impl Iterator<Item = usize> + '_ {
         let member = self.members.contains(&space);
         let all = self.members.iter().copied();
         all.filter(move |other| member && *other != space)
@@ -43,17 +55,20 @@ impl Net {
 
     /// By which a member is in it.
     fn device(&self, space: usize) -> String {
-        match self.hub {
-            Some(hub) if hub == space => BRIDGE.to_owned(),
-            Some(hub) => device(hub),
-            None => self.others(space).next().map_or_else(String::new, device),
+        match self.kind {
+            Kind::Bridge(hub) if hub == space => BRIDGE.to_owned(),
+            Kind::Bridge(hub) => device(hub),
+            Kind::Tunnel => TUNNEL.to_owned(),
+            Kind::Pair => self.others(space).next().map_or_else(String::new, device),
         }
     }
 
     /// The bridge's ports, by the namespaces that they lead to.
     pub fn ports(&self) -> Option<(usize, Vec<usize>)> {
-        let hub = self.hub?;
-        Some((hub, self.others(hub).collect()))
+        match self.kind {
+            Kind::Bridge(hub) => Some((hub, self.others(hub).collect())),
+            _ => None,
+        }
     }
 }
 
@@ -68,16 +83,36 @@ impl Plan {
             let mut members: Vec<_> = (0..SPACES).collect();
             rng.shuffle(&mut members);
             members.truncate(rng.usize(3..=SPACES));
-            let hub = members.first().copied();
+            let hub = members[0];
             pairs.retain(|(a, b)| {
-                !(members.contains(a) && members.contains(b) && [Some(*a), Some(*b)].contains(&hub))
+                !(members.contains(a) && members.contains(b) && [*a, *b].contains(&hub))
             });
-            nets.push(Net { members, hub });
+            let kind = Kind::Bridge(hub);
+            nets.push(Net { members, kind });
         }
         // Enough for every namespace to be reached, and often more than one way.
         let some = rng.usize(SPACES - 1..=SPACES + 1) - nets.len() * 2;
         nets.extend(pairs.into_iter().take(some).map(|(a, b)| Net::pair(a, b)));
+        if rng.bool() {
+            let mut members: Vec<_> = (0..SPACES).collect();
+            rng.shuffle(&mut members);
+            members.truncate(rng.usize(2..=SPACES));
+            let kind = Kind::Tunnel;
+            nets.push(Net { members, kind });
+        }
         Self { nets }
+    }
+
+    /// The tunnel's network, where there is one.
+    pub fn tunnel(&self) -> Option<(usize, &Net)> {
+        let mut nets = self.nets.iter().enumerate();
+        nets.find(|(_, net)| net.kind == Kind::Tunnel)
+    }
+
+    /// Networks that are no tunnel's.
+    fn wires(&self, space: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let all = self.neighbours(space);
+        all.filter(|(net, _)| self.nets[*net].kind != Kind::Tunnel)
     }
 
     /// Whom it reaches at once: the network, and who is in it.
@@ -97,11 +132,11 @@ impl Plan {
             .map(|(at, _)| at)
     }
 
-    /// The first step from one namespace to another: the network, and who is in it.
+    /// The first step from one namespace to another, by no tunnel: the network, and who is in it.
     pub fn towards(&self, from: usize, to: usize) -> Option<(usize, usize)> {
         let mut seen = vec![from];
         let mut queue: std::collections::VecDeque<_> =
-            self.neighbours(from).map(|step| (step, step)).collect();
+            self.wires(from).map(|step| (step, step)).collect();
         while let Some((first, (_, space))) = queue.pop_front() {
             if space == to {
                 return Some(first);
@@ -110,7 +145,7 @@ impl Plan {
                 continue;
             }
             seen.push(space);
-            queue.extend(self.neighbours(space).map(|next| (first, next)));
+            queue.extend(self.wires(space).map(|next| (first, next)));
         }
         None
     }

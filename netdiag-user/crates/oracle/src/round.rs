@@ -9,7 +9,7 @@ use netdiag_model::world::World;
 use crate::{
     command::Command,
     expect::{self, Expected, Prediction},
-    mistakes::MISTAKES,
+    mistakes::{MISTAKES, Make},
     set::Set,
     shoot::{self, Told},
     traffic::Shot,
@@ -37,8 +37,8 @@ impl std::fmt::Display for Fate {
             let way = if seen.outgoing { "out of" } else { "in at" };
             writeln!(
                 f,
-                "  s{} {way} device {}: {}",
-                seen.space, seen.device, seen.header
+                "  s{} {way} device {}: {} mark {:#x}",
+                seen.space, seen.device, seen.header, seen.mark
             )?;
         }
         for space in &self.delivered {
@@ -148,11 +148,16 @@ impl Round {
     ) {
         for mistake in &MISTAKES {
             let mut wrong = world.clone();
-            (mistake.make)(&mut wrong);
-            if wrong == *world {
-                continue;
-            }
-            let prepared = Prepared::new(&wrong);
+            let prepared = match mistake.make {
+                Make::World(make) => {
+                    make(&mut wrong);
+                    if wrong == *world {
+                        continue;
+                    }
+                    Prepared::new(&wrong)
+                }
+                Make::Walk(wrong) => Prepared::new(world).misread(wrong),
+            };
             let right = predictions.iter().zip(fates).zip(shots);
             let right =
                 right.filter(|((right, fate), _)| right.unknown.is_none() && agrees(right, fate));

@@ -26,6 +26,9 @@ pub const TABLES: [u32; 3] = [100, 101, 102];
 /// A bridge that every namespace has, without ports until a world gives it some.
 pub const BRIDGE: &str = "br0";
 
+/// The tunnel that some worlds give some namespaces.
+pub const TUNNEL: &str = "vx0";
+
 /// The device in `from` that leads to `to`.
 pub fn device(to: usize) -> String {
     format!("e{to}")
@@ -136,12 +139,7 @@ impl Set {
         }
         for at in 0..SPACES {
             set.enter(at)?;
-            for device in devices(at) {
-                for (family, setting) in SOON {
-                    let (name, value) = setting.split_once('=').unwrap_or((setting, "0"));
-                    write(&format!("{family}/{device}/{name}"), value)?;
-                }
-            }
+            devices(at).try_for_each(|device| set_soon(&device))?;
         }
         Ok(set)
     }
@@ -156,6 +154,7 @@ impl Set {
                 lines.push(format!("link set {name} nomaster up mtu 1500"));
                 lines.push(format!("addr flush dev {name}"));
             }
+            lines.push(format!("link del {TUNNEL}"));
             lines.push(format!("link set {BRIDGE} down"));
             lines.push(format!("addr flush dev {BRIDGE}"));
             lines.push("link set lo down mtu 65536".to_owned());
@@ -192,6 +191,9 @@ impl Set {
             for place in devices(at).chain(["all".to_owned()]) {
                 write(&format!("ipv6/conf/{place}/{name}"), value)?;
             }
+        }
+        for device in devices(at) {
+            write(&format!("ipv6/conf/{device}/forwarding"), "1")?;
         }
         write("ipv4/ip_forward_use_pmtu", "0")?;
         write("ipv6/conf/all/forwarding", "1")
@@ -232,6 +234,10 @@ impl Set {
             batch("-4", &lines, false)?;
             batch("-6", &six, false)?;
             batch_of("bridge", &[], &bridge, false)?;
+            if lines.iter().chain(&six).any(|line| line.contains(TUNNEL)) {
+                // What a new device has of itself is the first namespace's.
+                let _ = set_soon(TUNNEL);
+            }
             for command in of() {
                 if let Line::Sysctl(name, value) = &command.line {
                     let _ = write(name, value);
@@ -251,6 +257,8 @@ impl Set {
             }
             let flush = format!("link set {BRIDGE} type bridge fdb_flush");
             batch("-4", &[flush], false)?;
+            let tunnel = format!("fdb flush dev {TUNNEL} self dynamic");
+            batch_of("bridge", &[], &[tunnel], false)?;
         }
         Ok(())
     }
@@ -336,6 +344,13 @@ impl Space {
     }
 }
 
+fn set_soon(device: &str) -> Result<()> {
+    SOON.iter().try_for_each(|(family, setting)| {
+        let (name, value) = setting.split_once('=').unwrap_or((setting, "0"));
+        write(&format!("{family}/{device}/{name}"), value)
+    })
+}
+
 /// What is forgotten of either family.
 fn both(ruled: bool) -> Vec<String> {
     let tables = TABLES.iter().map(u32::to_string).chain(["main".into()]);
@@ -346,6 +361,7 @@ fn both(ruled: bool) -> Vec<String> {
     lines.push("neigh flush proxy".to_owned());
     lines.push("route flush cache".to_owned());
     if ruled {
+        lines.push("rule add pref 0 lookup local".to_owned());
         lines.push("rule flush".to_owned());
         lines.push("rule add pref 32766 lookup main".to_owned());
     }

@@ -3,10 +3,11 @@ use std::{net::SocketAddr, os::fd::AsRawFd};
 
 use anyhow::{Context, Result};
 use netdiag_model::world::device::Mac;
-use netdiag_sys::socket::{Fragments, set_fragments};
+use netdiag_sys::socket::{Fragments, set_fragments, set_option};
 use nix::{
     errno::Errno,
     ifaddrs::getifaddrs,
+    libc::{SOL_UDP, UDP_SEGMENT},
     sys::socket::{MsgFlags, sendto},
 };
 use socket2::{Domain, Socket, Type};
@@ -16,10 +17,6 @@ use crate::{
     traffic::Shot,
     wire::{self, Header, Token},
 };
-
-/// IP's and UDP's.
-const HEADERS: u32 = 28;
-const HEADERS6: u32 = 48;
 
 /// What the kernel told the sender at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +60,11 @@ fn socket(shot: &Shot, token: Token) -> Result<Told> {
     if socket.bind(&own.into()).is_err() {
         return Ok(Told::NotItsSource);
     }
-    let headers = if ipv4 { HEADERS } else { HEADERS6 };
-    let bytes = wire::payload(token, shot.size.saturating_sub(headers) as usize);
+    if shot.count > 1 {
+        let payload = i32::try_from(shot.payload())?;
+        set_option(socket.as_raw_fd(), SOL_UDP, UDP_SEGMENT, payload)?;
+    }
+    let bytes = wire::payload(token, (shot.payload() * shot.count) as usize);
     let to = SocketAddr::new(shot.destination, shot.dport);
     Ok(match socket.send_to(&bytes, &to.into()) {
         Ok(_) => Told::Sent,

@@ -49,8 +49,9 @@ pub fn shots(rng: &mut Rng, set: &Set, world: &World, (ipv6, count): (bool, usiz
             dport: PORTS[rng.usize(0..PORTS.len())],
             mark: if rng.u8(0..3) == 0 { rng.u32(1..4) } else { 0 },
             tos: [0, 0, 0, 0x10, 0x08][rng.usize(0..5)],
-            ttl: [64, 64, 64, 64, 1, 2, 3][rng.usize(0..7)],
+            ttl: [16, 16, 16, 16, 1, 2, 3][rng.usize(0..7)],
             size: [80, 80, 200, 1290, 1340, 1390, 1450, 1500][rng.usize(0..8)],
+            count: 1,
             bound: None,
             wire: None,
         };
@@ -73,6 +74,7 @@ pub fn shots(rng: &mut Rng, set: &Set, world: &World, (ipv6, count): (bool, usiz
                         .unwrap_or(family(Ipv4Addr::LOCALHOST)),
                 });
             }
+            3 => shot.count = rng.u32(2..4),
             _ => {}
         }
         shots.push(shot);

@@ -43,7 +43,11 @@ fn line(command: &Command) -> Option<Command> {
                 None => Line::Ip6(words),
             }
         }
-        Line::Ip6(_) | Line::Bridge(_) => command.line.clone(),
+        Line::Ip6(_) => command.line.clone(),
+        Line::Bridge(words) => {
+            let words: Vec<String> = words.split(' ').map(word).collect();
+            Line::Bridge(words.join(" "))
+        }
         Line::Sysctl(name, value) => Line::Sysctl(sysctl(name)?, value.clone()),
     };
     Some(Command {
@@ -95,7 +99,7 @@ fn sysctl(name: &str) -> Option<String> {
         "proxy_arp" | "proxy_arp_pvlan" | "arp_ignore" => format!("ipv6/conf/{place}/proxy_ndp"),
         "ignore_routes_with_linkdown" => format!("ipv6/conf/{place}/{name}"),
         "accept_local" => format!("ipv6/conf/{place}/use_oif_addrs_only"),
-        "forwarding" => "ipv6/conf/all/forwarding".to_owned(),
+        "forwarding" => format!("ipv6/conf/{place}/forwarding"),
         _ => return None,
     })
 }

@@ -18,6 +18,8 @@ pub struct Shot {
     pub ttl: u8,
     /// Bytes from the IP header on.
     pub size: u32,
+    /// So many of that size, sent at once as a superpacket.
+    pub count: u32,
     /// The device that the socket is bound to, by the namespace that it leads to.
     pub bound: Option<usize>,
     /// Made by hand and put on the wire.
@@ -33,7 +35,23 @@ pub struct Wire {
     pub to: Option<Mac>,
 }
 
+/// IP's and UDP's.
+const HEADERS: u32 = 28;
+const HEADERS6: u32 = 48;
+
 impl Shot {
+    pub fn headers(&self) -> u32 {
+        match self.destination {
+            IpAddr::V4(_) => HEADERS,
+            IpAddr::V6(_) => HEADERS6,
+        }
+    }
+
+    /// Of one packet.
+    pub fn payload(&self) -> u32 {
+        self.size.saturating_sub(self.headers())
+    }
+
     /// No source chosen.
     pub fn any(&self) -> IpAddr {
         match self.destination {
@@ -58,6 +76,9 @@ impl std::fmt::Display for Shot {
             self.ttl,
             self.size
         )?;
+        if self.count > 1 {
+            write!(f, " × {}", self.count)?;
+        }
         if let Some(to) = self.bound {
             write!(f, " bound to e{to}")?;
         }

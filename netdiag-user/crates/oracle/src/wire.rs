@@ -1,6 +1,7 @@
 //! Frames as bytes: how those that are made by hand are written, and what is read of those seen.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use netdiag_forwarding::packet::{ICMP, ICMP6};
 use netdiag_model::world::device::Mac;
 
 /// Eight bytes at the start of a payload by which a packet is known again.
@@ -9,6 +10,12 @@ const ETHERNET: usize = 14;
 const UDP_HEADER: usize = 8;
 const HEADER6: usize = 40;
 pub const UDP: u8 = 17;
+/// Of which types' packets quote others and are no redirects.
+const ERRORS4: [u8; 3] = [3, 11, 12];
+const ERRORS6: [u8; 4] = [1, 2, 3, 4];
+/// Where tunnels listen.
+pub const VXLAN: u16 = 8472;
+const VXLAN_HEADER: usize = 8;
 
 /// Which packet of which round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,7 +82,8 @@ pub fn read(frame: &[u8]) -> Option<(Token, Header)> {
 
 fn read_v4(packet: &[u8]) -> Option<(Token, Header)> {
     let header = usize::from(packet.first()? & 0x0f) * 4;
-    if *packet.get(9)? != UDP {
+    let protocol = *packet.get(9)?;
+    if ![UDP, ICMP].contains(&protocol) {
         return None;
     }
     let address = |at: usize| -> Option<IpAddr> {
@@ -92,11 +100,44 @@ fn read_v4(packet: &[u8]) -> Option<(Token, Header)> {
         tos: *packet.get(1)?,
         ttl: *packet.get(8)?,
     };
-    Some((Token::read(udp.get(UDP_HEADER..)?)?, found))
+    if protocol == ICMP {
+        let quoted = read_v4(udp.get(UDP_HEADER..)?)?.0;
+        return told(udp, found, quoted, &ERRORS4);
+    }
+    // A later fragment has no ports.
+    let later = u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]) & 0x1fff != 0;
+    own(udp, found).filter(|_| !later)
+}
+
+/// An error about one of ours: its type and code stand where others have a port. Redirects are none.
+fn told(icmp: &[u8], header: Header, quoted: Token, errors: &[u8]) -> Option<(Token, Header)> {
+    let (kind, code) = (*icmp.first()?, *icmp.get(1)?);
+    let header = Header {
+        sport: 0,
+        dport: u16::from_be_bytes([kind, code]),
+        ..header
+    };
+    errors.contains(&kind).then_some((quoted, header))
+}
+
+/// By its token, or that of the packet in the frame that it carries.
+fn own(udp: &[u8], mut header: Header) -> Option<(Token, Header)> {
+    let payload = udp.get(UDP_HEADER..)?;
+    if let Some(token) = Token::read(payload) {
+        return Some((token, header));
+    }
+    if header.dport != VXLAN {
+        return None;
+    }
+    let (token, _) = read(payload.get(VXLAN_HEADER..)?)?;
+    // By a hash that is different in each kernel that runs.
+    header.sport = 0;
+    Some((token, header))
 }
 
 fn read_v6(packet: &[u8]) -> Option<(Token, Header)> {
-    if *packet.get(6)? != UDP {
+    let protocol = *packet.get(6)?;
+    if ![UDP, ICMP6].contains(&protocol) {
         return None;
     }
     let address = |at: usize| -> Option<IpAddr> {
@@ -113,7 +154,11 @@ fn read_v6(packet: &[u8]) -> Option<(Token, Header)> {
         tos: packet.first()? << 4 | packet.get(1)? >> 4,
         ttl: *packet.get(7)?,
     };
-    Some((Token::read(udp.get(UDP_HEADER..)?)?, found))
+    if protocol == ICMP6 {
+        let quoted = read_v6(udp.get(UDP_HEADER..)?)?.0;
+        return told(udp, found, quoted, &ERRORS6);
+    }
+    own(udp, found)
 }
 
 /// An Ethernet frame with a packet that nobody's stack made.

@@ -7,10 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use netdiag_sys::socket::tell_marks;
 use nix::{
+    cmsg_space,
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{LinkAddr, MsgFlags, recvfrom},
+    sys::socket::{ControlMessageOwned, LinkAddr, MsgFlags, recvmsg},
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -38,6 +40,8 @@ pub struct Sighting {
     pub device: u32,
     pub outgoing: bool,
     pub header: Header,
+    /// What its own namespace has written on it.
+    pub mark: u32,
 }
 
 /// What was seen of all packets of a round.
@@ -56,6 +60,7 @@ impl Witness {
             let tap = tap.context("opening a packet socket")?;
             tap.set_nonblocking(true)?;
             tap.set_recv_buffer_size(4 << 20)?;
+            tell_marks(tap.as_raw_fd(), true)?;
             taps.push(tap);
             let listen = |port: &u16| -> Result<Socket> {
                 let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
@@ -108,11 +113,16 @@ impl Witness {
         for (space, tap) in self.taps.iter().enumerate() {
             let mut frame = [0; 256];
             loop {
-                let got = recvfrom::<LinkAddr>(tap.as_raw_fd(), &mut frame);
-                let (length, from) = match got {
+                let mut told = cmsg_space!(u32);
+                let mut parts = [std::io::IoSliceMut::new(&mut frame)];
+                let flags = MsgFlags::empty();
+                let got = recvmsg::<LinkAddr>(tap.as_raw_fd(), &mut parts, Some(&mut told), flags);
+                let got = match got {
                     Err(Errno::EAGAIN) => break,
                     got => got.context("reading a packet socket")?,
                 };
+                let mark = got.cmsgs().ok().and_then(|mut all| all.find_map(mark_of));
+                let (length, from) = (got.bytes, got.address);
                 let Some(from) = from else { continue };
                 let Some((token, header)) = wire::read(&frame[..length.min(frame.len())]) else {
                     continue;
@@ -122,6 +132,7 @@ impl Witness {
                     device: u32::try_from(from.ifindex()).unwrap_or(0),
                     outgoing: from.pkttype() == OUTGOING,
                     header,
+                    mark: mark.unwrap_or(0),
                 };
                 seen.sightings.push((token, sighting));
             }
@@ -134,6 +145,17 @@ impl Witness {
             }
         }
         Ok(())
+    }
+}
+
+/// SO_MARK comes as a message of its own where it is asked for.
+fn mark_of(message: ControlMessageOwned) -> Option<u32> {
+    match message {
+        ControlMessageOwned::Unknown(one) => {
+            let mark = one.data_bytes.first_chunk()?;
+            Some(u32::from_ne_bytes(*mark))
+        }
+        _ => None,
     }
 }
 

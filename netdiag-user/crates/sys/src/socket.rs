@@ -36,6 +36,12 @@ pub enum Fragments {
     Never = 3,
 }
 
+/// Has every packet's mark told in a message of its own (SO_RCVMARK, since 5.19).
+pub fn tell_marks(fd: RawFd, on: bool) -> io::Result<()> {
+    const SO_RCVMARK: i32 = 75;
+    set_option(fd, libc::SOL_SOCKET, SO_RCVMARK, i32::from(on))
+}
+
 /// For IPv4, or for IPv6, whose option and values mean the same.
 pub fn set_fragments(fd: RawFd, ipv4: bool, value: Fragments) -> io::Result<()> {
     let (level, name) = match ipv4 {

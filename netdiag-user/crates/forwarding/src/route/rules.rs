@@ -109,6 +109,10 @@ impl<'w> Space<'w> {
             let name = format!("rule {} with attribute {attribute}", rule.priority);
             return Err(Unknown::NotModelled(name));
         }
+        if key.sport == 0 && key.dport != 0 && rule.sports.is_some() {
+            let what = "the source port of a tunnel's packets";
+            return Err(Unknown::NotModelled(what.into()));
+        }
         let device = |name: &Option<String>, index: u32| {
             name.as_deref()
                 .is_none_or(|name| index_of(self.stack, name) == Some(index))
@@ -165,7 +169,8 @@ impl<'w> Space<'w> {
                 continue;
             }
             // IPv6 has loopback as the device of what leads nowhere, and a bound socket asks for its own.
-            let bound = key.oif != 0 && key.oif != LOOPBACK && key.destination.is_ipv6();
+            let asks = key.oif != 0 && key.oif != LOOPBACK && key.destination.is_ipv6();
+            let bound = asks || is_of_a_link(key.destination) && key.iif != LOOPBACK;
             match route.kind {
                 Kind::Throw | Kind::Blackhole | Kind::Unreachable | Kind::Prohibit if bound => {
                     continue;
@@ -225,7 +230,8 @@ impl<'w> Space<'w> {
                     .is_some_and(|conf| conf.ignore_routes_with_linkdown()),
             };
             let without_signal = hop.linkdown && ignored && !key.ignore_linkstate;
-            let other = key.oif != 0 && key.oif != hop.device;
+            let other = key.oif != 0 && key.oif != hop.device
+                || is_of_a_link(key.destination) && ![hop.device, LOOPBACK].contains(&key.iif);
             if !hop.dead && !without_signal && !other {
                 usable.push(hop);
             }
@@ -248,6 +254,14 @@ impl<'w> Space<'w> {
             Some(Nexthop::Group(ids)) => ids.iter().filter_map(|(id, _)| one(*id)).collect(),
             _ => one(id).into_iter().collect(),
         })
+    }
+}
+
+/// Means something on the link alone that it came in by (`rt6_need_strict`).
+fn is_of_a_link(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast(),
     }
 }
 

@@ -49,7 +49,7 @@ impl<'w> Space<'w> {
             Looked::None => return Ok(no(Station::Route, How::NoRoute, None)),
         };
         match found.route.kind {
-            Kind::Local | Kind::Anycast => Ok(Decision::Local(Some(found.route))),
+            Kind::Local | Kind::Anycast | Kind::Multicast => Ok(Decision::Local(Some(found.route))),
             Kind::Unicast => self.onward6(packet, source, device, &found),
             other => Err(Unknown::NotModelled(format!("{other:?} routes of IPv6"))),
         }
@@ -123,7 +123,8 @@ impl<'w> Space<'w> {
     pub fn route_out6(&self, packet: &Packet, sender: &Sender) -> Result<Sent<'w>, Unknown> {
         let source = packet.source;
         if !source.is_unspecified() {
-            return Ok(match self.has_usable(source, sender.device)? {
+            let usable = sender.any_source || self.has_usable(source, sender.device)?;
+            return Ok(match usable {
                 true => (
                     self.found6(packet, self.lookup(&key_out(packet, sender))?, false)?,
                     source,
@@ -132,7 +133,16 @@ impl<'w> Space<'w> {
             });
         }
         let looked = self.lookup(&key_out(packet, sender))?;
-        if matches!(looked, Looked::Found(_)) {
+        if let Looked::Found(found) = &looked {
+            // What leads nowhere has a source all the same, and an error goes back to it.
+            let mut source = source;
+            if self.leads_nowhere(found)?.is_some()
+                && let Some(hop) = found.hops.first()
+            {
+                let device = self.device(hop.device)?;
+                let chosen = self.source_by6(found.route, device, packet.destination)?;
+                source = chosen.unwrap_or(source);
+            }
             return Ok((self.found6(packet, looked, true)?, source));
         }
         // A refusal without a source is no refusal yet: rules may be for the source that is chosen.
@@ -143,6 +153,41 @@ impl<'w> Space<'w> {
         asked.source = chosen;
         let looked = self.lookup(&key_out(&asked, sender))?;
         Ok((self.found6(&asked, looked, false)?, chosen))
+    }
+
+    /// With which source an error goes back: the address that was asked for where it is this namespace's own,
+    /// the route's, or one of the device that its cause came in by (`icmp6_send`).
+    pub fn error_source6(
+        &self,
+        error: &Packet,
+        asked: IpAddr,
+        input: Option<&'w Device>,
+    ) -> Result<IpAddr, Unknown> {
+        // One of narrow scope counts on its own device alone, which errors seldom are about.
+        const NONE: u32 = 0;
+        if self.has_usable(asked, Some(NONE))? {
+            return Ok(asked);
+        }
+        let Some(input) = input else {
+            return Ok(error.source);
+        };
+        let sender = Sender {
+            netns: self.netns,
+            device: None,
+            uid: 0,
+            any_source: true,
+        };
+        let own = match self.lookup(&key_out(error, &sender))? {
+            Looked::Found(found) => found.route.prefsrc,
+            _ => None,
+        };
+        match own {
+            Some(_) => Ok(error.source),
+            None => {
+                let chosen = self.select_source6(Some(input), error.destination)?;
+                Ok(chosen.unwrap_or(error.source))
+            }
+        }
     }
 
     /// An address of its own that is not still asked for; one of narrow scope is its own device's alone

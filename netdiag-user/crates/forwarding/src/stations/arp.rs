@@ -13,7 +13,7 @@ use netdiag_model::world::{
 
 use super::Walker;
 use crate::{
-    packet::{Packet, To},
+    packet::{Decided, Packet},
     prepared::Space,
     route::decision::Decision,
     way::{Learned, Unknown},
@@ -27,34 +27,27 @@ struct Question {
 }
 
 impl<'w> Walker<'w> {
-    /// The addresses that are answered: who does, learns who asked (`neigh_event_ns`).
+    /// What may be answered: who answers learns who asked (`neigh_event_ns`).
     pub(super) fn asks_arp(
         &self,
         learned: &mut Learned,
         (space, device): (&'w Space<'w>, &'w Device),
         target: Ipv4Addr,
         source: IpAddr,
-    ) -> Result<Vec<Mac>, Unknown> {
+    ) -> Result<Vec<Option<Mac>>, Unknown> {
         let sender = self.announced(space, device, target, source)?;
         let question = Question { sender, target };
-        let asker = space.end(device);
-        let heard = self.heard(learned, asker, Mac::BROADCAST, packet(question))?;
-        let mut all = Vec::new();
-        for (end, _) in heard {
-            let Some(mac) = self.answers(end, question)? else {
-                continue;
-            };
-            let Some(own) = device.mac else { continue };
-            if !sender.is_unspecified() {
+        let asker = (space.end(device), Mac::BROADCAST);
+        let own = device.mac;
+        self.answered(learned, asker, packet(question), |learned, end| {
+            let answer = self.answers(end, question)?.zip(own);
+            if let Some((_, own)) = answer
+                && !sender.is_unspecified()
+            {
                 learned.learn(end, sender.into(), own);
             }
-            // A port's questions are answered to its bridge, which never asked.
-            let back = self.heard(learned, end, own, packet(question))?;
-            if back.contains(&(asker, To::Host)) {
-                all.push(mac);
-            }
-        }
-        Ok(all)
+            Ok(answer)
+        })
     }
 
     /// The source of the question (`arp_solicit`).
@@ -137,6 +130,10 @@ fn packet(question: Question) -> Packet {
         size: 28,
         df: true,
         segment: None,
+        pieces: None,
+        carries: None,
+        iif: None,
+        decided: Decided::No,
         mark: 0,
     }
 }

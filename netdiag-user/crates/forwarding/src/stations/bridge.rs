@@ -6,7 +6,7 @@ use netdiag_model::world::{
     neighbour::FdbEntry,
 };
 
-use super::{Ended, Walker, link::is_too_big};
+use super::{Going, Next, Walker, link::is_too_big};
 use crate::{
     packet::{Frame, Packet, To},
     prepared::Space,
@@ -45,7 +45,7 @@ impl<'w> Walker<'w> {
         (bridge, port): (&'w Device, &'w Device),
         frame: Frame,
         packet: Packet,
-    ) -> Ended {
+    ) -> Going<'w> {
         let (own, conf) = (settings(bridge)?, port_of(port)?);
         let refuse = |how| Some(no(how, port));
         let refused = match conf.state {
@@ -100,7 +100,7 @@ impl<'w> Walker<'w> {
         bridge: &'w Device,
         frame: Frame,
         packet: Packet,
-    ) -> Ended {
+    ) -> Going<'w> {
         settings(bridge)?;
         let mut onward = Vec::new();
         match self.towards(walk, space, bridge, frame.to)? {
@@ -141,10 +141,13 @@ impl<'w> Walker<'w> {
         mut onward: Vec<Onward<'w>>,
         frame: Frame,
         packet: Packet,
-    ) -> Ended {
+    ) -> Going<'w> {
         if walk.heard.is_some() {
-            let mut all = onward.into_iter();
-            return all.try_for_each(|one| self.on(walk, space, bridge, one, frame, packet));
+            for one in onward {
+                let next = self.on(walk, space, bridge, one, frame, packet);
+                self.goes_on(walk, next)?;
+            }
+            return Ok(Next::Ended);
         }
         let Some(last) = onward.pop() else {
             return self.refuse(walk, space, no(How::NoPort, bridge), packet);
@@ -156,10 +159,11 @@ impl<'w> Walker<'w> {
         let mut copies = Vec::new();
         for one in onward {
             let mut copy = walk.branch();
-            self.on(&mut copy, space, bridge, one, frame, packet)?;
+            let next = self.on(&mut copy, space, bridge, one, frame, packet);
+            self.goes_on(&mut copy, next)?;
             copies.push(copy);
         }
-        self.push(
+        self.ends(
             walk,
             Step {
                 netns: space.netns,
@@ -179,7 +183,7 @@ impl<'w> Walker<'w> {
         onward: Onward<'w>,
         frame: Frame,
         packet: Packet,
-    ) -> Ended {
+    ) -> Going<'w> {
         match onward {
             Onward::Up(to) => {
                 self.came(walk, space, bridge, packet)?;

@@ -1,10 +1,13 @@
 //! Forwarding (net/ipv4/ip_forward.c): time to live, size, and on to the next hop.
-use netdiag_model::world::route::{Metrics, Route};
+use netdiag_model::world::{
+    address::Scope,
+    route::{Metrics, Route},
+};
 
-use super::{Ended, Walker};
+use super::{Going, Next, Walker};
 use crate::{
-    packet::Packet,
-    prepared::Space,
+    packet::{Decided, Packet},
+    prepared::{Space, Wrong},
     route::decision::{No, Way},
     way::{Does, How, Share, Station, Step, Subject, Unknown, Walk},
 };
@@ -19,14 +22,14 @@ impl<'w> Walker<'w> {
         space: &'w Space<'w>,
         onward: Onward<'_, 'w>,
         mut packet: Packet,
-    ) -> Ended {
+    ) -> Going<'w> {
         if packet.ttl <= 1 {
             let no = No {
                 station: Station::Ttl,
                 how: How::TtlExceeded,
                 by: None,
             };
-            return self.refuse(walk, space, no, packet);
+            return self.refuses(walk, space, no, packet);
         }
         self.push(
             walk,
@@ -50,7 +53,7 @@ impl<'w> Walker<'w> {
         (route, ways): Onward<'_, 'w>,
         packet: Packet,
         forwarded: bool,
-    ) -> Ended {
+    ) -> Going<'w> {
         match ways {
             [] => Err(Unknown::NotModelled("a route that leads nowhere".into())),
             [way] => self.by(walk, space, route, way, packet, forwarded),
@@ -59,10 +62,11 @@ impl<'w> Walker<'w> {
                 let mut branches = Vec::new();
                 for way in many {
                     let mut branch = walk.branch();
-                    self.by(&mut branch, space, route, way, packet, forwarded)?;
+                    let next = self.by(&mut branch, space, route, way, packet, forwarded);
+                    self.goes_on(&mut branch, next)?;
                     branches.push((Share((weight(way) << 16) / whole.max(1)), branch));
                 }
-                self.push(
+                self.ends(
                     walk,
                     Step {
                         netns: space.netns,
@@ -84,10 +88,19 @@ impl<'w> Walker<'w> {
         way: &Way<'w>,
         mut packet: Packet,
         forwarded: bool,
-    ) -> Ended {
+    ) -> Going<'w> {
         packet.source = way.source.unwrap_or(packet.source);
-        if let Some(no) = too_big(space, route, way, &packet, forwarded)? {
-            return self.refuse(walk, space, no, packet);
+        packet.decided = match forwarded {
+            true => Decided::Forwarded,
+            false => Decided::Sent,
+        };
+        packet.df |= self.prepared.is(Wrong::NeverCut);
+        if forwarded && self.prepared.is(Wrong::SourceChosenAnew) && !packet.is_ipv6() {
+            let scope = route.map_or(Scope::LINK, |route| route.scope);
+            packet.source = space.select_source(way.device, way.gateway, scope)?;
+        }
+        if let Some(no) = too_big(space, route, way, &mut packet, forwarded)? {
+            return self.refuses(walk, space, no, packet);
         }
         match way.device.flags.loopback {
             true => self.by_loopback(walk, space, (route, way), packet, forwarded),
@@ -104,7 +117,7 @@ impl<'w> Walker<'w> {
         (route, way): (Option<&'w Route>, &Way<'w>),
         packet: Packet,
         forwarded: bool,
-    ) -> Ended {
+    ) -> Going<'w> {
         let step = |station, does| Step {
             netns: space.netns,
             station,
@@ -115,7 +128,7 @@ impl<'w> Walker<'w> {
         let device = way.device.index;
         if !way.device.flags.up {
             let down = Does::Refuses(How::DeviceDown);
-            return self.push(walk, step(Station::Queue, down));
+            return self.ends(walk, step(Station::Queue, down));
         }
         let out = Does::Sends { device, to: None };
         self.push(walk, step(Station::Link, out))?;
@@ -123,7 +136,12 @@ impl<'w> Walker<'w> {
         if !forwarded {
             return self.delivered(walk, space, route, packet);
         }
-        self.forwarded(walk, space, (route, std::slice::from_ref(way)), packet)
+        Ok(Next::Loops {
+            space,
+            route,
+            way: *way,
+            packet,
+        })
     }
 }
 
@@ -131,20 +149,21 @@ fn weight(way: &Way<'_>) -> u32 {
     way.hop.map_or(1, |hop| u32::from(hop.weight))
 }
 
-/// Why it may not leave there in one piece.
+/// Why it may not leave there; what may be cut into fragments is.
 fn too_big<'w>(
     space: &Space<'w>,
     route: Option<&'w Route>,
     way: &Way<'w>,
-    packet: &Packet,
+    packet: &mut Packet,
     forwarded: bool,
 ) -> Result<Option<No<'w>>, Unknown> {
     let mtu = mtu(space, route, way, packet, forwarded)?;
-    if packet.segment.unwrap_or(packet.size) <= mtu {
+    if packet.largest() <= mtu {
         return Ok(None);
     }
-    if !packet.df {
-        return Err(Unknown::NotModelled("fragments".into()));
+    if !packet.df && !packet.is_ipv6() {
+        packet.pieces = Some(mtu);
+        return Ok(None);
     }
     Ok(Some(No {
         station: Station::Size,

@@ -4,12 +4,12 @@ use netdiag_model::world::{
     device::{Device, Kind, Mac},
 };
 
-use super::{Ended, Walker};
+use super::{Going, Next, Walker};
 use crate::{
-    packet::{Frame, Packet, To},
-    prepared::Space,
+    packet::{Decided, Frame, Packet, To},
+    prepared::{Space, Wrong},
     route::decision::No,
-    way::{Does, How, Learned, Station, Step, Subject, Unknown, Walk},
+    way::{Does, Heard, How, Learned, Station, Step, Subject, Unknown, Walk},
 };
 
 /// What a device takes beside its MTU: room for one VLAN tag (`__is_skb_forwardable`,
@@ -25,7 +25,7 @@ impl<'w> Walker<'w> {
         device: &'w Device,
         frame: Frame,
         packet: Packet,
-    ) -> Ended {
+    ) -> Going<'w> {
         let subject = Some(Subject::Device(device));
         let how = match (device.flags.up, device.lower_up) {
             (false, _) => Some(How::DeviceDown),
@@ -58,32 +58,77 @@ impl<'w> Walker<'w> {
         match &device.kind {
             Kind::Veth => self.crosses(walk, space, device, frame, packet),
             Kind::Bridge(_) => self.sent_by_bridge(walk, space, device, frame, packet),
+            Kind::Vxlan(own) => self.wraps(walk, space, (device, own), frame, packet),
             // Whatever is sent there is gone, as by intent.
-            Kind::Dummy => Ok(()),
+            Kind::Dummy => Ok(Next::Ended),
             Kind::Other(kind) => Err(Unknown::NotModelled(kind.clone())),
             other => Err(Unknown::NotModelled(format!("{other:?}"))),
         }
     }
 
-    /// Sends what is no packet of anybody's: a question to a link, or its answer. Who hears it, and as what.
+    /// Sends what is no packet of anybody's: a question to a link, or its answer. Who hears it, and as what,
+    /// in each of the ways that it may go.
     pub(super) fn heard(
         &self,
         learned: &mut Learned,
         from: End,
         to: Mac,
         packet: Packet,
-    ) -> Result<Vec<(End, To)>, Unknown> {
+    ) -> Result<Vec<Heard>, Unknown> {
         let space = self.prepared.space(from.netns)?;
         let device = space.device(from.index)?;
         let mut way = Walk {
             steps: Vec::new(),
-            learned: std::mem::take(learned),
+            learned: learned.clone(),
             heard: Some(Vec::new()),
+            carried: Vec::new(),
         };
         let from = device.mac;
-        let sent = self.sends(&mut way, space, device, Frame { from, to }, packet);
-        *learned = way.learned;
-        sent.map(|()| way.heard.unwrap_or_default())
+        let next = Next::Sends {
+            space,
+            device,
+            frame: Frame { from, to },
+            packet,
+        };
+        self.goes_on(&mut way, Ok(next))?;
+        let hearers = way.hearers()?;
+        *learned = way.taught();
+        Ok(hearers)
+    }
+
+    /// What may come of a question: the address that is answered, or none. `answers` tells who of those that
+    /// hear it sends what in answer: an address, and the frame's own destination.
+    pub(super) fn answered(
+        &self,
+        learned: &mut Learned,
+        (asker, to): (End, Mac),
+        question: Packet,
+        answers: impl Fn(&mut Learned, End) -> Result<Option<(Mac, Mac)>, Unknown>,
+    ) -> Result<Vec<Option<Mac>>, Unknown> {
+        let mut outcomes = Vec::new();
+        for hearers in self.heard(learned, asker, to, question)? {
+            let (mut surely, mut maybe) = (Vec::new(), Vec::new());
+            for (end, _) in hearers {
+                let Some((mac, to)) = answers(learned, end)? else {
+                    continue;
+                };
+                // A port's questions are answered to its bridge, which never asked.
+                let back = self.heard(learned, end, to, question)?;
+                let arrives = |heard: &Heard| heard.contains(&(asker, To::Host));
+                match (back.iter().any(arrives), back.iter().all(arrives)) {
+                    (_, true) => surely.push(mac),
+                    (true, false) => maybe.push(mac),
+                    (false, _) => {}
+                }
+            }
+            if surely.is_empty() {
+                outcomes.push(None);
+            }
+            outcomes.extend(surely.into_iter().chain(maybe).map(Some));
+        }
+        outcomes.sort_unstable();
+        outcomes.dedup();
+        Ok(outcomes)
     }
 
     /// To the other end of a pair (drivers/net/veth.c), which takes only what fits it.
@@ -94,7 +139,7 @@ impl<'w> Walker<'w> {
         device: &'w Device,
         frame: Frame,
         mut packet: Packet,
-    ) -> Ended {
+    ) -> Going<'w> {
         let lost = |how, by| No {
             station: Station::Link,
             how,
@@ -109,18 +154,21 @@ impl<'w> Walker<'w> {
         if !peer.flags.up {
             return self.refuse(walk, space, lost(How::PeerDown, peer), packet);
         }
-        if is_too_big(&packet, peer) {
+        let whole = self.prepared.is(Wrong::SuperpacketWhole) && packet.size > peer.mtu + TAG;
+        if is_too_big(&packet, peer) || whole {
             return self.refuse(walk, space, lost(How::PeerMtu(peer.mtu), peer), packet);
         }
-        if end.netns != space.netns {
+        packet.decided = Decided::No;
+        if end.netns != space.netns && !self.prepared.is(Wrong::MarkKept) {
             // `skb_scrub_packet`: what a namespace wrote on a packet stays there.
             packet.mark = 0;
         }
-        self.comes(walk, end, frame, packet)
+        Ok(Next::Comes { end, frame, packet })
     }
 }
 
 /// Whether a device has no room for it in one frame; a superpacket is cut first.
 pub(super) fn is_too_big(packet: &Packet, device: &Device) -> bool {
-    packet.segment.is_none() && packet.size > device.mtu + TAG
+    let whole = packet.segment.is_none() || packet.pieces.is_some();
+    whole && packet.largest() > device.mtu + TAG
 }

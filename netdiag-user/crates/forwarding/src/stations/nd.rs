@@ -16,9 +16,9 @@ use netdiag_model::{
 
 use super::Walker;
 use crate::{
-    packet::{ICMP6, Packet, To},
+    packet::{Decided, ICMP6, Packet},
     prepared::Space,
-    route::v6::is_assigned,
+    route::{decision::Decision, v6::is_assigned},
     way::{Learned, Unknown},
 };
 
@@ -26,46 +26,48 @@ use crate::{
 const SIZE: u32 = 72;
 
 impl<'w> Walker<'w> {
-    /// The addresses that are answered.
+    /// What may be answered.
     pub(super) fn asks_nd(
         &self,
         learned: &mut Learned,
         (space, device): (&'w Space<'w>, &'w Device),
         target: Ipv6Addr,
         source: IpAddr,
-    ) -> Result<Vec<Mac>, Unknown> {
+    ) -> Result<Vec<Option<Mac>>, Unknown> {
         // What is said of an address that is this device's own, still asked for or lost to another, is
         // not believed (`ndisc_recv_na`).
         let own = on(space, device)?;
         if own.iter().any(|a| a.own.address == IpAddr::V6(target)) {
-            return Ok(Vec::new());
+            return Ok(vec![None]);
         }
         // Without an address of the link's own nobody is asked.
         let Some(sender) = asker(space, device, source)? else {
-            return Ok(Vec::new());
+            return Ok(vec![None]);
         };
-        let (group, asked) = (solicited(target), space.end(device));
-        let (to, question) = (Mac::of_group(group.into()), question(sender, group));
-        let heard = self.heard(learned, asked, to, question)?;
-        let mut all = Vec::new();
-        for (end, _) in heard {
-            let Some(mac) = self.answers_nd(end, target)? else {
-                continue;
-            };
-            let Some(own) = device.mac else { continue };
-            learned.learn(end, sender, own);
-            // An answer is a packet to who asked: a permanent entry leads it to wherever it says, and any
-            // other learns of the question itself. A port's bridge is answered, which never asked.
-            let to = self.fixed(end, sender)?;
-            let back = match to.unwrap_or(Some(own)) {
-                Some(to) => self.heard(learned, end, to, question)?,
-                None => Vec::new(),
-            };
-            if back.contains(&(asked, To::Host)) {
-                all.push(mac);
-            }
-        }
-        Ok(all)
+        let group = solicited(target);
+        let asked = (space.end(device), Mac::of_group(group.into()));
+        let own = device.mac;
+        let outcomes = self.answered(
+            learned,
+            asked,
+            question(sender, group.into()),
+            |learned, end| {
+                let Some((mac, own)) = self.answers_nd(end, sender, target)?.zip(own) else {
+                    return Ok(None);
+                };
+                learned.learn(end, sender, own);
+                // An answer is a packet to who asked: a permanent entry leads it to wherever it says, and any
+                // other learns of the question itself.
+                let to = self.fixed(end, sender)?.unwrap_or(Some(own));
+                Ok(to.map(|to| (mac, to)))
+            },
+        )?;
+        // The answer is a packet for who asked, and has to be led to it there too.
+        let back = question(target.into(), sender);
+        Ok(match is_taken(space, device, &back)? {
+            true => outcomes,
+            false => vec![None],
+        })
     }
 
     /// What its permanent entry says of that address, where there is one.
@@ -78,13 +80,19 @@ impl<'w> Walker<'w> {
         Ok(entry.map(|entry| entry.mac))
     }
 
-    fn answers_nd(&self, end: End, target: Ipv6Addr) -> Result<Option<Mac>, Unknown> {
+    fn answers_nd(
+        &self,
+        end: End,
+        sender: IpAddr,
+        target: Ipv6Addr,
+    ) -> Result<Option<Mac>, Unknown> {
         let space = self.prepared.space(end.netns)?;
         let device = space.device(end.index)?;
         let Some(conf) = space.conf6(device)?.filter(|conf| !conf.disabled()) else {
             return Ok(None);
         };
-        if device.flags.no_arp {
+        let asked = question(sender, solicited(target).into());
+        if device.flags.no_arp || !is_taken(space, device, &asked)? {
             return Ok(None);
         }
         let here = on(space, device)?;
@@ -94,6 +102,12 @@ impl<'w> Walker<'w> {
         };
         Ok(device.mac.filter(|_| answers))
     }
+}
+
+/// Whether the rules lead it to this namespace itself.
+fn is_taken<'w>(space: &Space<'w>, device: &'w Device, packet: &Packet) -> Result<bool, Unknown> {
+    let decision = space.route_in6(packet, device)?;
+    Ok(matches!(decision, Decision::Local(_)))
 }
 
 /// The packet's own source where it is the device's, else its link-local address (`ndisc_solicit`).
@@ -123,10 +137,10 @@ fn solicited(target: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::from(0xff02_u128 << 112 | 0x1_ff00_0000 | low)
 }
 
-fn question(source: IpAddr, group: Ipv6Addr) -> Packet {
+fn question(source: IpAddr, destination: IpAddr) -> Packet {
     Packet {
         source,
-        destination: group.into(),
+        destination,
         protocol: ICMP6,
         sport: 0,
         dport: 0,
@@ -135,6 +149,10 @@ fn question(source: IpAddr, group: Ipv6Addr) -> Packet {
         size: SIZE,
         df: true,
         segment: None,
+        pieces: None,
+        carries: None,
+        iif: None,
+        decided: Decided::No,
         mark: 0,
     }
 }

@@ -6,7 +6,7 @@ use netdiag_model::world::{
     neighbour::{Neighbour, State},
 };
 
-use super::{Ended, Walker};
+use super::{Going, Walker};
 use crate::{
     packet::{Frame, Packet},
     prepared::Space,
@@ -21,7 +21,7 @@ impl<'w> Walker<'w> {
         space: &'w Space<'w>,
         way: &Way<'w>,
         packet: Packet,
-    ) -> Ended {
+    ) -> Going<'w> {
         let next = way.gateway.unwrap_or(packet.destination);
         let to_many = match next {
             IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
@@ -40,28 +40,22 @@ impl<'w> Walker<'w> {
         let fixed = known.is_some_and(|entry| entry.state == State::Permanent);
         let learned = walk.learned.of(space.end(device), next);
         let found = match (known, learned) {
-            (_, Some(mac)) if !fixed => vec![mac],
-            (Some(entry), _) => entry.mac.into_iter().collect(),
+            (_, Some(mac)) if !fixed => vec![Some(mac)],
+            (Some(entry), _) => vec![entry.mac],
             (None, _) => self.asked(walk, space, device, next, packet.source)?,
         };
         let by = entry.map_or(Subject::Device(device), Subject::Neighbour);
+        let way = (space, device, next, by);
         match found.as_slice() {
-            [] => {
-                let no = No {
-                    station: Station::Neighbour,
-                    how: How::NoNeighbour(next),
-                    by: Some(by),
-                };
-                self.refuse(walk, space, no, packet)
-            }
-            [one] => self.to_address(walk, space, (device, next, *one), packet),
+            [one] => self.to_address(walk, way, *one, packet),
             // Whose answer comes first is taken: nobody knows whose will.
-            many => {
-                let share = Share::of(many.len());
+            several => {
+                let share = Share::of(several.len());
                 let mut branches = Vec::new();
-                for one in many {
+                for one in several {
                     let mut branch = walk.branch();
-                    self.to_address(&mut branch, space, (device, next, *one), packet)?;
+                    let next = self.to_address(&mut branch, way, *one, packet);
+                    self.goes_on(&mut branch, next)?;
                     branches.push((share, branch));
                 }
                 let step = Step {
@@ -71,7 +65,7 @@ impl<'w> Walker<'w> {
                     does: Does::Chooses(branches),
                     packet,
                 };
-                self.push(walk, step)
+                self.ends(walk, step)
             }
         }
     }
@@ -79,16 +73,24 @@ impl<'w> Walker<'w> {
     fn to_address(
         &self,
         walk: &mut Walk<'w>,
-        space: &'w Space<'w>,
-        (device, next, to): (&'w Device, IpAddr, Mac),
+        (space, device, next, by): (&'w Space<'w>, &'w Device, IpAddr, Subject<'w>),
+        to: Option<Mac>,
         packet: Packet,
-    ) -> Ended {
+    ) -> Going<'w> {
+        let Some(to) = to else {
+            let no = No {
+                station: Station::Neighbour,
+                how: How::NoNeighbour(next),
+                by: Some(by),
+            };
+            return self.refuses(walk, space, no, packet);
+        };
         walk.learned.learn(space.end(device), next, to);
         let from = device.mac;
         self.sends(walk, space, device, Frame { from, to }, packet)
     }
 
-    /// Asks, and has those who answer learn of it: the addresses that are answered.
+    /// Asks, and has those who answer learn of it: what may be answered.
     fn asked(
         &self,
         walk: &mut Walk<'w>,
@@ -96,14 +98,11 @@ impl<'w> Walker<'w> {
         device: &'w Device,
         target: IpAddr,
         source: IpAddr,
-    ) -> Result<Vec<Mac>, Unknown> {
-        let mut all = match target {
+    ) -> Result<Vec<Option<Mac>>, Unknown> {
+        match target {
             IpAddr::V4(target) => self.asks_arp(&mut walk.learned, (space, device), target, source),
             IpAddr::V6(target) => self.asks_nd(&mut walk.learned, (space, device), target, source),
-        }?;
-        all.sort_unstable();
-        all.dedup();
-        Ok(all)
+        }
     }
 }
 

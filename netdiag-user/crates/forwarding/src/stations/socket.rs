@@ -1,7 +1,7 @@
 //! Sockets: what is sent by one, and what is for this namespace itself.
 use netdiag_model::world::route::Route;
 
-use super::{Ended, Walker};
+use super::{Going, Walker};
 use crate::{
     packet::{Packet, Sender},
     prepared::Space,
@@ -14,7 +14,12 @@ use crate::{
 
 impl<'w> Walker<'w> {
     /// A socket sends it (`ip_route_output_flow`, `ip_output`).
-    pub(super) fn sent(&self, walk: &mut Walk<'w>, sender: &Sender, mut packet: Packet) -> Ended {
+    pub(super) fn sent(
+        &self,
+        walk: &mut Walk<'w>,
+        sender: &Sender,
+        mut packet: Packet,
+    ) -> Going<'w> {
         let space = self.prepared.space(sender.netns)?;
         let (decision, source) = match packet.is_ipv6() {
             true => space.route_out6(&packet, sender)?,
@@ -22,7 +27,7 @@ impl<'w> Walker<'w> {
         };
         packet.source = source;
         match decision {
-            Decision::No(no) => self.refuse(walk, space, no, packet),
+            Decision::No(no) => self.refuses(walk, space, no, packet),
             Decision::Local(route) => self.looped(walk, space, route, packet),
             Decision::Looped { route, source } => {
                 packet.source = source.unwrap_or(packet.source);
@@ -41,7 +46,7 @@ impl<'w> Walker<'w> {
         space: &'w Space<'w>,
         route: Option<&'w Route>,
         packet: Packet,
-    ) -> Ended {
+    ) -> Going<'w> {
         let way = Way {
             device: space.device(LOOPBACK)?,
             gateway: None,
@@ -58,8 +63,12 @@ impl<'w> Walker<'w> {
         space: &'w Space<'w>,
         route: Option<&'w Route>,
         packet: Packet,
-    ) -> Ended {
-        self.push(
+    ) -> Going<'w> {
+        if let Some(carried) = packet.carries.and_then(|at| walk.carried.get(at)) {
+            let carried = *carried;
+            return self.unwraps(walk, space, carried, packet);
+        }
+        self.ends(
             walk,
             Step {
                 netns: space.netns,

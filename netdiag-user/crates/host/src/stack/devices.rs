@@ -187,6 +187,8 @@ fn vxlan(all: &[InfoVxlan]) -> Vxlan {
         external: false,
         proxy: false,
         ttl: 0,
+        ttl_inherit: false,
+        tos: 0,
         udp_csum: true,
         df: Df::Unset,
     };
@@ -203,6 +205,8 @@ fn vxlan(all: &[InfoVxlan]) -> Vxlan {
             InfoVxlan::CollectMetadata(on) => vxlan.external = *on,
             InfoVxlan::Proxy(on) => vxlan.proxy = *on,
             InfoVxlan::Ttl(ttl) => vxlan.ttl = *ttl,
+            InfoVxlan::TtlInherit(on) => vxlan.ttl_inherit = *on != 0,
+            InfoVxlan::Tos(tos) => vxlan.tos = *tos,
             InfoVxlan::UDPCsum(on) => vxlan.udp_csum = *on,
             InfoVxlan::Df(VxlanDf::Set) => vxlan.df = Df::Set,
             InfoVxlan::Df(VxlanDf::Inherit) => vxlan.df = Df::Inherit,

@@ -55,8 +55,11 @@ pub fn fdb() -> Result<Listed<FdbEntry>> {
             remote_port: parts.port,
             remote_vni: parts.vni,
             remote_link: parts.link,
-            local: state == NeighbourState::Permanent && parts.master.is_some(),
-            is_static: state == NeighbourState::Noarp,
+            local: has(state, NeighbourState::Permanent) && parts.master.is_some(),
+            is_static: match parts.master {
+                Some(_) => has(state, NeighbourState::Noarp),
+                None => has(state, NeighbourState::Noarp) || has(state, NeighbourState::Permanent),
+            },
             sticky: message.header.flags.contains(NeighbourFlags::Sticky),
         })
     })
@@ -73,6 +76,11 @@ fn list<T>(
         }
     };
     listing::list_each([Message::GetNeighbour(ask)], OTHERS, what, take)
+}
+
+/// A tunnel's entries have several states at once.
+fn has(state: NeighbourState, one: NeighbourState) -> bool {
+    u16::from(state) & u16::from(one) != 0
 }
 
 /// One that nobody asked for and that holds nothing (`NUD_NONE`) is as good as none.

@@ -166,9 +166,22 @@ pub struct Vxlan {
     pub external: bool,
     /// What it answers ARP and solicitations for by itself.
     pub proxy: bool,
+    /// 0: as the route says, or the namespace.
     pub ttl: u8,
+    pub ttl_inherit: bool,
+    /// 1: as the inner packet's.
+    pub tos: u8,
     pub udp_csum: bool,
     pub df: Df,
+}
+
+impl Vxlan {
+    /// Its socket is of one family: that of the addresses that it was given.
+    pub fn is_ipv6(&self) -> bool {
+        self.remote
+            .or(self.local)
+            .is_some_and(|address| address.is_ipv6())
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -51,7 +51,7 @@ pub struct FdbEntry {
     pub remote_link: Option<u32>,
     /// The bridge's or the port's own address: taken in, never sent on.
     pub local: bool,
-    /// Kept for ever; a frame that was seen elsewhere moves it all the same.
+    /// Kept for ever; on a bridge a frame that was seen elsewhere moves it all the same.
     pub is_static: bool,
     /// Never moved.
     pub sticky: bool,

@@ -1,0 +1,166 @@
+//! Errors that are sent back (net/ipv4/icmp.c, net/ipv6/icmp.c): to the sender of what goes no further, by
+//! the namespace where it ends, as a packet of its own that goes its own way.
+use std::net::IpAddr;
+
+use netdiag_model::world::address::Scope;
+
+use super::{Going, Next, Walker};
+use crate::{
+    packet::{Decided, ICMP, ICMP6, Packet, Sender},
+    prepared::{Space, Wrong},
+    route::decision::No,
+    way::{Answer, Does, How, Station, Step, Unknown, Walk},
+};
+
+/// Bytes of an error and of the headers before what it quotes.
+const MOST4: u32 = 576;
+const HEADERS4: u32 = 20 + 8;
+const MOST6: u32 = 1280;
+const HEADERS6: u32 = 40 + 8;
+/// What IPv4's errors take of a class, and what they add (IPTOS_TOS_MASK, IPTOS_PREC_INTERNETCONTROL).
+const CLASS: u8 = 0x1e;
+const CONTROL: u8 = 0xc0;
+
+impl<'w> Walker<'w> {
+    /// Refuses it, and tells its sender where that is done.
+    pub(super) fn refuses(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        no: No<'w>,
+        packet: Packet,
+    ) -> Going<'w> {
+        let answer = match walk.heard {
+            // Whose question it was hears nothing more.
+            Some(_) => None,
+            None => answer(space, &no, &packet)?,
+        };
+        self.refuse(walk, space, no, packet)?;
+        let Some(answer) = answer else {
+            return Ok(Next::Ended);
+        };
+        let mut error = error(space, &no, answer, &packet)?;
+        if self.prepared.is(Wrong::ErrorsFromAsked) {
+            error.source = packet.destination;
+        }
+        if self.prepared.is(Wrong::ErrorsMarked) {
+            error.mark = packet.mark;
+        }
+        let scoped = matches!(packet.source, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let sender = Sender {
+            netns: space.netns,
+            device: packet.iif.filter(|_| scoped),
+            uid: 0,
+            any_source: true,
+        };
+        let mut way = walk.branch();
+        let next = self.sent(&mut way, &sender, error);
+        self.goes_on(&mut way, next)?;
+        self.ends(
+            walk,
+            Step {
+                netns: space.netns,
+                station: no.station,
+                by: no.by,
+                does: Does::Answers(answer, way),
+                packet,
+            },
+        )
+    }
+}
+
+/// What its sender is told, if anything.
+fn answer(space: &Space<'_>, no: &No<'_>, packet: &Packet) -> Result<Option<Answer>, Unknown> {
+    if packet.is_icmp() || packet.source.is_unspecified() || packet.source.is_multicast() {
+        return Ok(None);
+    }
+    let forwards = match packet.iif {
+        Some(index) => {
+            let device = space.device(index)?;
+            space.conf4(device)?.is_some_and(|conf| conf.forwarding())
+        }
+        None => false,
+    };
+    // What a socket sends is refused to itself, and a tunnel's packets are nobody's.
+    let told = packet.decided == Decided::Forwarded || packet.carries.is_some();
+    let found = match (no.station, no.how, packet.is_ipv6()) {
+        (Station::Ttl, _, false) => Some((11, 0)),
+        (Station::Ttl, _, true) => Some((3, 0)),
+        (Station::Size, How::TooBig(_), false) if told => Some((3, 4)),
+        (Station::Size, How::TooBig(_), true) if told => Some((2, 0)),
+        (Station::Socket, _, false) => Some((3, 3)),
+        (Station::Socket, _, true) => Some((1, 4)),
+        (Station::Neighbour, _, false) => Some((3, 1)),
+        (Station::Neighbour, _, true) => Some((1, 3)),
+        (Station::Route, How::NoIp, true) if packet.iif.is_none() => Some((1, 0)),
+        (Station::Route, how, true) if packet.iif.is_some() => match how {
+            How::NoRoute | How::Unreachable | How::UnreachableByRule => Some((1, 0)),
+            How::Prohibited => Some((1, 1)),
+            _ => None,
+        },
+        (Station::Route, how, false) if forwards => match how {
+            How::NoRoute | How::UnreachableByRule => Some((3, 0)),
+            How::Unreachable => Some((3, 1)),
+            How::Prohibited => Some((3, 13)),
+            _ => None,
+        },
+        _ => None,
+    };
+    Ok(found.map(|(kind, code)| Answer {
+        kind,
+        code,
+        seldom: no.station == Station::Route && !packet.is_ipv6(),
+    }))
+}
+
+/// The packet that tells it.
+fn error(
+    space: &Space<'_>,
+    no: &No<'_>,
+    answer: Answer,
+    about: &Packet,
+) -> Result<Packet, Unknown> {
+    let settings = space.settings()?;
+    let input = match about.iif {
+        Some(index) => Some(space.device(index)?),
+        None => None,
+    };
+    let ipv6 = about.is_ipv6();
+    let (most, headers, protocol) = match ipv6 {
+        true => (MOST6, HEADERS6, ICMP6),
+        false => (MOST4, HEADERS4, ICMP),
+    };
+    let reflects = match ipv6 {
+        true => settings.fwmark_reflect6,
+        false => settings.fwmark_reflect4,
+    };
+    let mut error = Packet {
+        source: about.any(),
+        destination: about.source,
+        protocol,
+        sport: 0,
+        dport: u16::from_be_bytes([answer.kind, answer.code]),
+        tos: match ipv6 {
+            true => 0,
+            false => about.tos & CLASS | CONTROL,
+        },
+        ttl: space.hop_limit(None, None, ipv6)?,
+        size: (headers + about.size).min(most),
+        df: false,
+        segment: None,
+        pieces: None,
+        mark: if reflects { about.mark } else { 0 },
+        carries: None,
+        iif: None,
+        decided: Decided::No,
+    };
+    error.source = match input {
+        _ if no.station == Station::Socket => about.destination,
+        _ if ipv6 => space.error_source6(&error, about.destination, input)?,
+        Some(input) if settings.errors_use_inbound_address => {
+            space.select_source(input, Some(about.source), Scope::LINK)?
+        }
+        _ => error.source,
+    };
+    Ok(error)
+}

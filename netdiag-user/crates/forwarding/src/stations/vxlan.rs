@@ -1,0 +1,386 @@
+//! VXLAN (drivers/net/vxlan/vxlan_core.c): a frame becomes a packet of the namespace's own, which goes its
+//! own way, with the frame's mark, and is a frame again where a tunnel of the same network takes it.
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netdiag_model::world::{
+    device::{Device, Df, Kind, Mac, Vxlan},
+    neighbour::FdbEntry,
+};
+
+use super::{Going, Next, Walker};
+use crate::{
+    packet::{Carried, Decided, Frame, Packet, Sender, UDP},
+    prepared::{Space, Wrong},
+    route::decision::{Decision, No},
+    way::{Does, How, Learned, Station, Step, Subject, Unknown, Walk},
+};
+
+/// Ethernet's header, VXLAN's and UDP's.
+const HEADERS: u32 = 14 + 8 + 8;
+const IPV4: u32 = 20;
+const IPV6: u32 = 40;
+/// What frames of every other address are sent by.
+const ANY: Mac = Mac([0; 6]);
+/// A class is what both bits of ECN are not (RFC 6040).
+const ECN: u8 = 3;
+
+/// The other end for a frame.
+#[derive(Clone, Copy)]
+struct Remote {
+    address: IpAddr,
+    port: u16,
+    vni: u32,
+    link: Option<u32>,
+}
+
+impl<'w> Walker<'w> {
+    /// Each of the other ends gets a copy (`vxlan_xmit`).
+    pub(super) fn wraps(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        (device, own): (&'w Device, &'w Vxlan),
+        frame: Frame,
+        packet: Packet,
+    ) -> Going<'w> {
+        if own.external || own.proxy {
+            let kind = "a tunnel that is told by others where to send";
+            return Err(Unknown::NotModelled(kind.into()));
+        }
+        let remotes = remotes(&walk.learned, space, (device, own), frame.to)?;
+        let Some((last, others)) = remotes.split_last() else {
+            return self.refuse(walk, space, no(How::NoRemote, device), packet);
+        };
+        let wrap = |walk: &mut Walk<'w>, remote: Remote| {
+            self.wrap(walk, space, (device, own, remote), frame, packet)
+        };
+        if others.is_empty() {
+            return wrap(walk, *last);
+        }
+        if walk.heard.is_some() {
+            for remote in &remotes {
+                let next = wrap(walk, *remote);
+                self.goes_on(walk, next)?;
+            }
+            return Ok(Next::Ended);
+        }
+        let mut copies = Vec::new();
+        for remote in &remotes {
+            let mut copy = walk.branch();
+            let next = wrap(&mut copy, *remote);
+            self.goes_on(&mut copy, next)?;
+            copies.push(copy);
+        }
+        self.ends(
+            walk,
+            Step {
+                netns: space.netns,
+                station: Station::Encap,
+                by: Some(Subject::Device(device)),
+                does: Does::Copies(copies),
+                packet,
+            },
+        )
+    }
+
+    /// `vxlan_xmit_one`
+    fn wrap(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        (device, own, remote): (&'w Device, &'w Vxlan, Remote),
+        frame: Frame,
+        packet: Packet,
+    ) -> Going<'w> {
+        if remote.address.is_multicast() {
+            return Err(Unknown::NotModelled("a tunnel to a group".into()));
+        }
+        let ipv6 = remote.address.is_ipv6();
+        if own.is_ipv6() != ipv6 {
+            // It has no socket of that family (`-EIO`).
+            return self.refuse(walk, space, no(How::NoRemote, device), packet);
+        }
+        let vni = remote.vni;
+        walk.carried.push(Carried { frame, packet, vni });
+        let mut outer = outer(own, remote, &packet, walk.carried.len() - 1);
+        if self.prepared.is(Wrong::OuterWithoutMark) {
+            outer.mark = 0;
+        }
+        let sender = Sender {
+            netns: space.netns,
+            device: remote.link,
+            uid: 0,
+            any_source: ipv6,
+        };
+        let (decision, source) = match ipv6 {
+            true => space.route_out6(&outer, &sender)?,
+            false => space.route_out(&outer, &sender)?,
+        };
+        let mut outer = Packet { source, ..outer };
+        match decision {
+            Decision::No(no) => self.refuse(walk, space, no, outer),
+            Decision::Local(_) | Decision::Looped { .. } => {
+                self.bypasses(walk, space, (device, own), remote, (frame, packet))
+            }
+            Decision::Onward { hops, .. }
+                if hops.iter().any(|way| way.device.index == device.index) =>
+            {
+                self.refuse(walk, space, no(How::Circular, device), outer)
+            }
+            Decision::Onward { route, hops } => {
+                let ttl = match own.ttl {
+                    0 if own.ttl_inherit => packet.ttl,
+                    0 => space.hop_limit(route, hops.first().map(|way| way.device), ipv6)?,
+                    ttl => ttl,
+                };
+                outer.ttl = ttl;
+                self.leaves(walk, space, (route, &hops), outer, false)
+            }
+        }
+    }
+
+    /// A remote that is this namespace itself: no packet is made (`encap_bypass_if_local`).
+    fn bypasses(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        (device, own): (&'w Device, &'w Vxlan),
+        remote: Remote,
+        (frame, packet): (Frame, Packet),
+    ) -> Going<'w> {
+        let like = |d: &Device| matches!(&d.kind, Kind::Vxlan(it) if it.udp_csum == own.udp_csum);
+        let found = tunnel(space, remote.port, remote.vni, own.is_ipv6())?;
+        let Some((into, to)) = found.filter(|(into, _)| like(into)) else {
+            return self.refuse(walk, space, no(How::NoTunnel, device), packet);
+        };
+        if to.learning
+            && let Some(from) = frame.from
+        {
+            let loopback = match remote.address {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            };
+            learn(&mut walk.learned, space, into, from, loopback)?;
+        }
+        if into.master.is_none() && packet.decided != Decided::No {
+            return self.again(walk, space, (device, into), frame, packet);
+        }
+        // It is for this host, whatever its address.
+        let frame = match into.mac.filter(|_| into.master.is_none()) {
+            Some(mac) => Frame { to: mac, ..frame },
+            None => frame,
+        };
+        self.arrives(walk, space, into, frame, packet)
+    }
+
+    /// It still has the way that was chosen for it and goes it again, as long as it lives; over IPv4 what was
+    /// sent here may not.
+    fn again(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        (device, into): (&'w Device, &'w Device),
+        frame: Frame,
+        mut packet: Packet,
+    ) -> Going<'w> {
+        self.came(walk, space, into, packet)?;
+        let refuse = |station, how| No {
+            station,
+            how,
+            by: Some(Subject::Device(device)),
+        };
+        if packet.decided == Decided::Sent && !packet.is_ipv6() {
+            let no = refuse(Station::Encap, How::Discarded);
+            return self.refuse(walk, space, no, packet);
+        }
+        if packet.ttl <= 1 {
+            let no = refuse(Station::Ttl, How::TtlExceeded);
+            return self.refuses(walk, space, no, packet);
+        }
+        packet.ttl -= 1;
+        Ok(Next::Sends {
+            space,
+            device,
+            frame,
+            packet,
+        })
+    }
+
+    /// A tunnel's packet at its end (`vxlan_rcv`).
+    pub(super) fn unwraps(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        carried: Carried,
+        outer: Packet,
+    ) -> Going<'w> {
+        let refuse = |walk: &mut Walk<'w>, how, by: Option<&'w Device>| {
+            let no = No {
+                station: Station::Encap,
+                how,
+                by: by.map(Subject::Device),
+            };
+            self.refuse(walk, space, no, outer)
+        };
+        let found = tunnel(space, outer.dport, carried.vni, outer.is_ipv6())?;
+        let Some((device, own)) = found else {
+            let (port, ipv6) = (outer.dport, outer.is_ipv6());
+            let listens = tunnels(space)?.any(|(_, own)| (own.port, own.is_ipv6()) == (port, ipv6));
+            if listens {
+                return refuse(walk, How::NoTunnel, None);
+            }
+            let no = No {
+                station: Station::Socket,
+                how: How::NoSocket,
+                by: None,
+            };
+            return self.refuses(walk, space, no, outer);
+        };
+        if carried.frame.from.is_some() && carried.frame.from == device.mac {
+            return refuse(walk, How::OwnFrame, Some(device));
+        }
+        if own.learning
+            && let Some(from) = carried.frame.from
+            && !learn(&mut walk.learned, space, device, from, outer.source)?
+        {
+            return refuse(walk, How::WrongRemote, Some(device));
+        }
+        let inner = Packet {
+            mark: outer.mark,
+            decided: Decided::No,
+            ..carried.packet
+        };
+        self.arrives(walk, space, device, carried.frame, inner)
+    }
+}
+
+/// The packet that carries a frame.
+fn outer(own: &Vxlan, remote: Remote, inner: &Packet, carries: usize) -> Packet {
+    let ipv6 = remote.address.is_ipv6();
+    let headers = HEADERS + if ipv6 { IPV6 } else { IPV4 };
+    let any = match ipv6 {
+        true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
+    let class = match own.tos {
+        1 => inner.tos,
+        tos => tos,
+    };
+    Packet {
+        source: own.local.unwrap_or(any),
+        destination: remote.address,
+        protocol: UDP,
+        sport: 0,
+        dport: remote.port,
+        tos: class & !ECN | inner.tos & ECN,
+        ttl: own.ttl,
+        size: inner.size + headers,
+        df: match own.df {
+            Df::Set => true,
+            Df::Unset => false,
+            Df::Inherit => inner.df || inner.is_ipv6(),
+        },
+        segment: inner.segment.map(|segment| segment + headers),
+        pieces: None,
+        mark: inner.mark,
+        carries: Some(carries),
+        iif: None,
+        decided: Decided::No,
+    }
+}
+
+fn no<'w>(how: How, by: &'w Device) -> No<'w> {
+    No {
+        station: Station::Encap,
+        how,
+        by: Some(Subject::Device(by)),
+    }
+}
+
+/// Where frames to an address are sent: as it learned, as its table says, or as of every other one.
+fn remotes(
+    learned: &Learned,
+    space: &Space<'_>,
+    (device, own): (&Device, &Vxlan),
+    to: Mac,
+) -> Result<Vec<Remote>, Unknown> {
+    if let Some(address) = learned.remote(space.end(device), to) {
+        return Ok(vec![Remote {
+            address,
+            port: own.port,
+            vni: own.vni,
+            link: None,
+        }]);
+    }
+    let remote = |entry: &FdbEntry| {
+        Some(Remote {
+            address: entry.remote?,
+            port: entry.remote_port.unwrap_or(own.port),
+            vni: entry.remote_vni.unwrap_or(own.vni),
+            link: entry.remote_link,
+        })
+    };
+    let of = |mac: Mac| -> Result<Vec<Remote>, Unknown> {
+        let all = entries(space, device)?.filter(|entry| entry.mac == mac);
+        Ok(all.filter_map(remote).collect())
+    };
+    let exact = of(to)?;
+    match exact.is_empty() {
+        true => of(ANY),
+        false => Ok(exact),
+    }
+}
+
+/// Its own entries, not those of a bridge that it is a port of.
+fn entries<'w>(
+    space: &Space<'w>,
+    device: &Device,
+) -> Result<impl Iterator<Item = &'w FdbEntry> + use<'w>, Unknown> {
+    let all = space.stack.fdb.whole();
+    let all = all.map_err(|why| Unknown::NotRead("forwarding entries", why.clone()))?;
+    let index = device.index;
+    Ok(all
+        .iter()
+        .filter(move |entry| entry.device == index && entry.master.is_none()))
+}
+
+/// Notes behind which remote a sender is; a fixed entry that says otherwise takes the frame
+/// (`vxlan_snoop`).
+fn learn(
+    learned: &mut Learned,
+    space: &Space<'_>,
+    device: &Device,
+    from: Mac,
+    remote: IpAddr,
+) -> Result<bool, Unknown> {
+    let mut all = entries(space, device)?;
+    let fixed = all.find(|entry| entry.mac == from && entry.is_static);
+    if let Some(fixed) = fixed {
+        return Ok(fixed.remote == Some(remote));
+    }
+    learned.learn_remote(space.end(device), from, remote);
+    Ok(true)
+}
+
+/// The device that takes what comes for that port and network: its socket hears on every address.
+fn tunnel<'w>(
+    space: &'w Space<'w>,
+    port: u16,
+    vni: u32,
+    ipv6: bool,
+) -> Result<Option<(&'w Device, &'w Vxlan)>, Unknown> {
+    let mut all = tunnels(space)?;
+    Ok(all.find(|(_, own)| (own.port, own.vni, own.is_ipv6()) == (port, vni, ipv6)))
+}
+
+fn tunnels<'w>(
+    space: &'w Space<'w>,
+) -> Result<impl Iterator<Item = (&'w Device, &'w Vxlan)>, Unknown> {
+    let devices = space.stack.devices.whole();
+    let devices = devices.map_err(|why| Unknown::NotRead("devices", why.clone()))?;
+    let own = |device: &'w Device| match &device.kind {
+        Kind::Vxlan(own) if device.flags.up => Some((device, own)),
+        _ => None,
+    };
+    Ok(devices.values().filter_map(own))
+}

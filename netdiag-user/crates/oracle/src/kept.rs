@@ -1,0 +1,163 @@
+//! Worlds that once went otherwise than computed, with the packet that showed it: as they were printed, and
+//! kept for ever.
+use std::{net::IpAddr, str::FromStr};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{
+    command::{Command, Line},
+    traffic::{Shot, Wire},
+};
+
+pub struct Kept {
+    pub name: &'static str,
+    text: &'static str,
+}
+
+macro_rules! kept {
+    ($($name:literal),* $(,)?) => {
+        [$(Kept {
+            name: $name,
+            text: include_str!(concat!("../worlds/", $name, ".txt")),
+        }),*]
+    };
+}
+
+pub const KEPT: [Kept; 9] = kept![
+    "a-tunnel-to-itself",
+    "an-own-address-by-another-device",
+    "answers-of-a-fixed-entry-elsewhere",
+    "groups-meet-no-refusing-route",
+    "link-local-by-its-own-device",
+    "loopbacks-address-by-a-device",
+    "no-tunnel-at-the-other-end",
+    "rules-before-the-own-addresses",
+    "two-answer-for-one-address",
+];
+
+impl Kept {
+    pub fn read(&self) -> Result<(Shot, Vec<Command>)> {
+        let mut lines = self.text.lines();
+        let first = lines.next().context("an empty world")?;
+        let shot = shot(first).with_context(|| format!("{first:?} is no packet"))?;
+        let commands: Result<_> = lines.map(|line| command(line.trim())).collect();
+        Ok((shot, commands?))
+    }
+}
+
+/// As [`Command`] is shown.
+fn command(line: &str) -> Result<Command> {
+    let parts = |prefix: &str| -> Option<(usize, &str)> {
+        let (space, words) = line.strip_prefix(prefix)?.split_once(' ')?;
+        Some((space.parse().ok()?, words))
+    };
+    if let Some((space, words)) = parts("ip -n s") {
+        return Ok(Command::ip(space, words));
+    }
+    if let Some((space, words)) = parts("bridge -n s") {
+        return Ok(Command::bridge(space, words));
+    }
+    if let Some((space, words)) = parts("ip -6 -n s") {
+        let line = Line::Ip6(words.to_owned());
+        return Ok(Command { space, line });
+    }
+    if let Some((space, words)) = parts("ip netns exec s") {
+        let setting = words.strip_prefix("sysctl -qw net/");
+        let (name, value) = setting
+            .and_then(|it| it.split_once('='))
+            .context("no sysctl")?;
+        return Ok(Command::sysctl(space, name, value));
+    }
+    bail!("{line:?} is no line of a world")
+}
+
+/// As [`Shot`] is shown.
+fn shot(line: &str) -> Result<Shot> {
+    let mut words = line.split_whitespace();
+    let space = number(after(&mut words, "from")?.trim_start_matches('s'))?;
+    let source = words.next().and_then(|word| word.rsplit_once(':'));
+    let (source, sport) = source.context("no source")?;
+    let destination = after(&mut words, "to")?.rsplit_once(':');
+    let (destination, dport) = destination.context("no destination")?;
+    let mut shot = Shot {
+        space,
+        source: match source {
+            "any" => None,
+            address => Some(address.parse::<IpAddr>()?),
+        },
+        destination: destination.parse()?,
+        sport: number(sport)?,
+        dport: number(dport)?,
+        mark: hex(after(&mut words, "mark")?)?,
+        tos: u8::try_from(hex(after(&mut words, "tos")?)?)?,
+        ttl: number(after(&mut words, "ttl")?)?,
+        size: number(after(&mut words, "size")?)?,
+        count: 1,
+        bound: None,
+        wire: None,
+    };
+    let rest: Vec<&str> = words.collect();
+    let rest = match rest.as_slice() {
+        ["×", count, rest @ ..] => {
+            shot.count = number(count)?;
+            rest
+        }
+        rest => rest,
+    };
+    let device = |name: &str| number(name.trim_start_matches('e'));
+    match rest {
+        [] => {}
+        ["bound", "to", name] => shot.bound = Some(device(name)?),
+        ["as", "a", "frame", "out", "of", name, macs @ ..] => {
+            let named = |word: &str| -> Result<_> {
+                let at = macs.iter().position(|it| *it == word);
+                let mac = at.and_then(|at| macs.get(at + 1));
+                let parsed = mac.map(|mac| mac.parse().map_err(anyhow::Error::msg));
+                parsed.transpose()
+            };
+            let (from, to) = (named("from")?, named("to")?);
+            let by = device(name)?;
+            shot.wire = Some(Wire { by, from, to });
+        }
+        other => bail!("what is {other:?}?"),
+    }
+    Ok(shot)
+}
+
+fn after<'a>(words: &mut impl Iterator<Item = &'a str>, wanted: &str) -> Result<&'a str> {
+    let word = words.next().context("it ends too soon")?;
+    ensure!(word == wanted, "{word} in place of {wanted}");
+    words.next().context("it ends too soon")
+}
+
+fn number<T: FromStr>(text: &str) -> Result<T> {
+    let parsed = text.parse().ok();
+    parsed.with_context(|| format!("{text} is no number"))
+}
+
+fn hex(text: &str) -> Result<u32> {
+    let digits = text.strip_prefix("0x").context("no hexadecimal number")?;
+    Ok(u32::from_str_radix(digits, 16)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_read_as_it_was_printed() {
+        for kept in &KEPT {
+            let (shot, commands) = kept.read().expect(kept.name);
+            let commands = commands.iter().map(|command| format!("  {command}\n"));
+            let text = format!("{shot}\n{}", commands.collect::<String>());
+            assert_eq!(text, kept.text, "{}", kept.name);
+        }
+    }
+
+    #[test]
+    fn a_frame_with_its_addresses_is_read() {
+        let line = "from s1 10.0.0.1:5 to 10.0.0.2:9998 mark 0x0 tos 0x10 ttl 3 size 80 as a frame out of \
+                    e2 from 02:00:00:00:01:02 to 02:00:00:00:02:99";
+        assert_eq!(shot(line).expect("a packet").to_string(), line);
+    }
+}
