@@ -108,7 +108,9 @@ fn here(netns: u32, path: String, node: Option<&File>) -> Result<Side> {
         .map(|l| l.mtu)
         .min()
         .unwrap_or(0);
-    let addresses = links.iter().filter(outward).flat_map(|l| &l.addresses);
+    // An address of a link that is down is the pod's all the same.
+    let own = links.iter().filter(|l| l.kind != LinkKind::Loopback);
+    let addresses = own.flat_map(|l| &l.addresses);
     let side = PodSide {
         netns,
         mtu,

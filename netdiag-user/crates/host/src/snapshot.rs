@@ -192,7 +192,7 @@ impl Reader {
         short: &mut Short,
     ) -> (Vec<PodSide>, Vec<PodSide>) {
         let roles = Roles::new(node);
-        let is_pod = |l: &&Link| roles.of(l) == Some(Role::Pod);
+        let is_pod = |l: &&Link| roles.of(l) == Some(Role::Pod) || roles.is_pods_and_down(l);
         let links = node.links.iter().filter(is_pod);
         let (linked, peers_inside) = linked(links);
         let mut linkless = lock(&self.linkless).clone();

@@ -69,6 +69,12 @@ impl<'a> Roles<'a> {
         }
     }
 
+    /// A pod's link that somebody switched off: it carries nothing, and the pod is there all the same.
+    pub fn is_pods_and_down(&self, link: &Link) -> bool {
+        let pair = matches!(link.kind, LinkKind::Veth | LinkKind::Netkit);
+        !link.up && pair && is_pods(self.node, link) && !self.is_uplink(link)
+    }
+
     fn carriers(&self) -> &HashSet<u32> {
         self.carriers.get_or_init(|| carriers(self.node))
     }
@@ -162,6 +168,20 @@ mod tests {
         node.routes
             .push(route("0.0.0.0/0", 9, Some("198.51.100.1")));
         assert_eq!(role_of(&node, 9), Some(Role::Uplink));
+    }
+
+    #[test]
+    fn a_pods_link_that_is_down_has_no_role_and_is_the_pods() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        let down = |node: &Node, index: u32| {
+            let link = node.link(index).expect("a link");
+            Roles::new(node).is_pods_and_down(link)
+        };
+        assert!(!down(&node, POD));
+        node.links.iter_mut().for_each(|link| link.up = false);
+        assert!(down(&node, POD));
+        assert!(!down(&node, UPLINK));
+        assert_eq!(role_of(&node, POD), None);
     }
 
     #[test]

@@ -182,10 +182,10 @@ impl Facts<'_> {
     }
 
     /// Whether many of that client's connections to that server die with the one packet that opens them,
-    /// and nothing ever came of these.
+    /// or its datagrams to that port each on its own socket, and nothing ever came of these.
     fn is_given_up(&self, loss: &Loss) -> bool {
         let all = || self.given_up.get_or_init(|| given_up(self));
-        asks_once(loss) && all().0.contains(&asked(loss))
+        asks(self, loss) && all().0.contains(&asked(loss))
     }
 
     /// Whether a connection's first packet, or the answer to it, is lost each time that it is sent, and
@@ -204,6 +204,9 @@ impl Facts<'_> {
     /// Whether nothing was ever answered or acknowledged in the connection that these were to open.
     fn never_came_through(&self, loss: &Loss) -> bool {
         let lost = &loss.dropped;
+        if loss.flow().protocol == UDP {
+            return !self.is_answered(loss.flow());
+        }
         let answer = lost.tcp_flags & ACK != 0;
         let asks = match answer {
             true => loss.flow().reversed(),
@@ -222,6 +225,13 @@ impl Facts<'_> {
             .flatten()
             .chain([asks])
             .any(|flow| opened(&flow))
+    }
+
+    /// Whether anything came back for these datagrams.
+    fn is_answered(&self, flow: &FlowKey) -> bool {
+        let any = |flow: &FlowKey| self.has_hop(flow, &|_| true);
+        let pair = self.legs().pair(flow).map(|(from, to, _)| [from, to]);
+        any(&flow.reversed()) || pair.is_some_and(|both| both.iter().any(|f| any(&f.reversed())))
     }
 
     /// Whether every datagram of a flow that this node sends on dies since the first did: what the other end
@@ -264,9 +274,13 @@ impl Facts<'_> {
     }
 }
 
-/// The first packet of a connection, and not the answer to it.
-fn asks_once(loss: &Loss) -> bool {
-    loss.flow().protocol == TCP && loss.dropped.tcp_flags & (SYN | ACK) == SYN
+/// The first packet of a connection, and not the answer to it; or a datagram to a server.
+fn asks(facts: &Facts<'_>, loss: &Loss) -> bool {
+    match loss.flow().protocol {
+        TCP => loss.dropped.tcp_flags & (SYN | ACK) == SYN,
+        UDP => !Service::of(facts, loss).reply,
+        _ => false,
+    }
 }
 
 fn asked(loss: &Loss) -> Way {
@@ -295,7 +309,7 @@ pub struct GivenUp(Set<Way>);
 
 fn given_up(facts: &Facts<'_>) -> GivenUp {
     let mut all: Map<Way, Died> = Map::default();
-    let dead = |l: &&Loss| asks_once(l) && !l.harmless && facts.never_came_through(l);
+    let dead = |l: &&Loss| asks(facts, l) && !l.harmless && facts.never_came_through(l);
     for loss in facts.losses.iter().filter(dead) {
         let died = all.entry(asked(loss)).or_insert_with(|| Died {
             first: u64::MAX,
@@ -318,7 +332,11 @@ fn given_up(facts: &Facts<'_>) -> GivenUp {
         );
         if let Some(died) = all.get_mut(&way) {
             let open = |h: &HopFlow| h.hop.flags & hop::ACK != 0;
-            died.opened += u64::from(facts.has_hop(flow, &open));
+            let opened = match flow.protocol {
+                UDP => facts.is_answered(flow),
+                _ => facts.has_hop(flow, &open),
+            };
+            died.opened += u64::from(opened);
         }
     }
     let often = |(_, died): &(Way, Died)| died.flows * ONE_IN >= died.opened;

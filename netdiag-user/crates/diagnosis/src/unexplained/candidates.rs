@@ -5,7 +5,11 @@ use std::{
     rc::Rc,
 };
 
-use netdiag_common::{dns::PORT as DNS, flow::FlowKey, hop::ACK};
+use netdiag_common::{
+    dns::PORT as DNS,
+    flow::FlowKey,
+    hop::{ACK, RST},
+};
 use netdiag_lang::t;
 
 use super::{datagrams, drops, owed, strays::Strays};
@@ -165,7 +169,8 @@ fn silent<'a>(
     let stray = || strays.answers(facts, &tries).is_some();
     let tells = || datagrams::silence_tells(facts, all, &tries);
     let expected = || all.port == DNS || service() || stray() || tells();
-    let asks = all.protocol == TCP || all.protocol == UDP && expected();
+    let tells = || expected() && !datagrams::may_go_round(facts, all.server);
+    let asks = all.protocol == TCP || all.protocol == UDP && tells();
     let first = tries.first()?.first();
     let worked = |t: &Connection<'_>| !is_silent(facts, t) && t.worked_after(first);
     // What the node translates is a conversation with each of those that it is translated to: one that
@@ -237,9 +242,14 @@ fn is_silent(facts: &Facts<'_>, tried: &Connection<'_>) -> bool {
     let tells = facts.data == Data::Kept || asked_again(tried);
     match tried.outcome {
         Outcome::Unanswered => true,
-        Outcome::Accepted => tried.flow.protocol == TCP && !opened && tells,
+        Outcome::Accepted => tried.flow.protocol == TCP && !opened && tells && !hung_up(tried),
         Outcome::Refused | Outcome::Pending => false,
     }
+}
+
+/// The answer got to the client, which wanted no more: a balancer's probe, a traceroute.
+fn hung_up(tried: &Connection<'_>) -> bool {
+    tried.requests.iter().any(|h| h.hop.flags & RST != 0)
 }
 
 /// After it was answered.
@@ -283,7 +293,8 @@ fn asking(
     let answered = |flow: FlowKey| facts.journeys().get(&flow.reversed());
     let answer = leg.and_then(answered).or_else(|| answered(tried.flow));
     // Answered on this node and not taken by the client: look where the answers went.
-    let answers = answer.is_some() && silent.protocol == TCP;
+    let died = || datagrams::answers_die(facts, &silent.tries);
+    let answers = answer.is_some() && (silent.protocol == TCP || died());
     let way = match answers {
         true => [Some(tried.flow.reversed()), leg.map(|l| l.reversed())],
         false => [leg, Some(tried.flow)],
@@ -388,7 +399,15 @@ fn concerns_us(facts: &Facts<'_>, candidate: &Candidate) -> bool {
     let forwarded = || !facts.owns(*server) && facts.is_behind_us(*client);
     let ours = pod(*client) || facts.owns(*client) || forwarded();
     let asked_for = || candidate.servers().any(pod) && !is_scanned(facts, candidate);
-    !lone && (ours || asked_for() || is_published(facts, candidate))
+    let led = || is_led_into_a_pod(candidate);
+    !lone && (ours || asked_for() || led() || is_published(facts, candidate))
+}
+
+/// It went out by a pod's link, and is dropped there: the pod has the address no more that this node leads to
+/// it.
+fn is_led_into_a_pod(candidate: &Candidate) -> bool {
+    let into = |h: &HopFlow| h.egress() && h.role == Some(Role::Pod);
+    candidate.dropped.is_some() && candidate.last.as_ref().is_some_and(into)
 }
 
 /// The outside asks a pod's own address for a port that nobody in it has.

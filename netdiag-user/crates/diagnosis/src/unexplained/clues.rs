@@ -27,6 +27,29 @@ pub struct Sizes {
     stuck: u32,
 }
 
+/// That no link of the pod that it is for carries anything, as somebody switched them off at either end.
+pub fn switched_off(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
+    let side = facts.pod_side_of(candidate.far())?;
+    let links = facts.node.links.iter();
+    let own: Vec<_> = links.filter(|l| l.peer_netns == Some(side.netns)).collect();
+    if own.iter().any(|l| l.up && l.carrier) {
+        return None;
+    }
+    let (link, pod) = (own.first()?, candidate.far());
+    let name = &link.name;
+    Some(match link.up {
+        false => {
+            let up = shell!("ip link set {} up", name);
+            let up = up.told_or(t!("`ip link set … up` switches it on"));
+            t!("{name}, the link of the pod that has {pod}, is switched off: {up}")
+        }
+        true => t!(
+            "{name}, the link of the pod that has {pod}, has no signal: its other end, in the pod, is \
+             switched off"
+        ),
+    })
+}
+
 /// What a smaller MTU on the way looks like that nobody tells of: data of some flows passes, and
 /// whatever has larger packets is stuck.
 pub fn sizes(facts: &Facts<'_>, candidate: &Candidate) -> Option<Sizes> {

@@ -1,6 +1,6 @@
 //! Datagrams whose silence tells something. Who speaks by UDP may want no answer: what was answered on
 //! another socket does, and what never comes out of this node again arrived nowhere, whoever wants what.
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::flow::FlowKey;
 
@@ -20,7 +20,7 @@ use crate::{
     },
     pipeline::{
         connection_groups::{Connection, ConnectionGroup},
-        facts::{Facts, HopFlow},
+        facts::{Facts, HopFlow, Loss},
     },
 };
 
@@ -32,7 +32,37 @@ pub fn silence_tells(
 ) -> bool {
     let answers = || all.tries.iter().any(|t| !t.answers.is_empty());
     let bare = || leaving(facts, silent).is_some_and(|it| owed::to_translate(facts, &it).is_some());
-    answers() || dies_here(facts, silent) || bare()
+    answers() || dies_here(facts, silent) || bare() || answers_die(facts, silent)
+}
+
+/// Whether what comes back is dropped by this node, time and again: it knows not whose it is.
+pub fn answers_die(facts: &Facts<'_>, tries: &[Connection<'_>]) -> bool {
+    let back: BTreeSet<FlowKey> = tries
+        .iter()
+        .flat_map(|t| [Some(t.flow), t.became].into_iter().flatten())
+        .flat_map(|flow| {
+            let leg = facts.legs().translated(&flow).map(|(leg, _)| leg);
+            [Some(flow), leg].into_iter().flatten()
+        })
+        .map(|flow| flow.reversed())
+        .collect();
+    // In a pod nobody waits any more: its own socket went away.
+    let here = |l: &&Loss| {
+        let (_, to) = ends(l.flow());
+        l.key.netns == facts.node.netns && facts.owns(to) && back.contains(l.flow())
+    };
+    let own = facts.losses.iter().filter(here);
+    let masqueraded = tries.iter().all(|t| !facts.owns(ends(&t.flow).0));
+    masqueraded && own.map(|l| l.dropped.packets).total() >= ASKED
+}
+
+/// A pod that has a way beside its links to this node may answer by that.
+pub fn may_go_round(facts: &Facts<'_>, server: IpAddr) -> bool {
+    facts.pod_side_of(server).is_some_and(|side| {
+        let links = facts.node.links.iter();
+        let seen = links.filter(|l| l.peer_netns == Some(side.netns)).count();
+        side.links.len() > seen
+    })
 }
 
 /// Where they left as the pod's own, which nobody out there knows unless the network routes it.

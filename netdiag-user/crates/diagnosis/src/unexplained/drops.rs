@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use netdiag_common::{flow::FlowKey, hop::IcmpErrorKey};
 use netdiag_lang::t;
 
-use super::candidates::{Candidate, SPAN_NS, circles, last};
+use super::{
+    candidates::{Candidate, SPAN_NS, circles, last},
+    owed,
+};
 use crate::{
     model::{
         address::{from_wire, to_wire},
-        flow::TCP,
+        flow::{TCP, ends},
         icmp,
     },
     pipeline::{
@@ -25,7 +28,8 @@ use crate::{
 /// Adds what is dropped here persistently. A closed port's drops are refusals, and what a socket
 /// itself does not take is told by the causes about sockets.
 pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
-    let mut patterns = losses::patterns(facts, |l| !l.harmless && on_the_way(&l.reason));
+    let dies = |l: &Loss| on_the_way(&l.reason) || is_intercepted(facts, l);
+    let mut patterns = losses::patterns(facts, |l| !l.harmless && dies(l));
     patterns.retain(|p| !losses::is_own_error(facts, p));
     astray(facts, all);
     let by_ends: BTreeMap<_, usize> = all
@@ -55,12 +59,20 @@ pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
         } else if pattern.last().saturating_sub(pattern.first()) >= SPAN_NS && !told(facts, pattern)
         {
             let flow = pattern.losses.first().map(|l| *l.flow());
+            // What the node made another flow of is told as its sender sent it.
+            let origin = flow
+                .and_then(|flow| facts.legs().origin(&flow))
+                .filter(|_| !reply);
+            let (client, server, port) = match origin {
+                Some((asked, _)) => (ends(&asked).0, ends(&asked).1, asked.destination_port),
+                None => (client, server, pattern.port),
+            };
             all.push(Candidate {
                 client,
                 server,
-                port: pattern.port,
+                port,
                 protocol: pattern.protocol,
-                leg: None,
+                leg: flow.filter(|_| origin.is_some()),
                 asked: pattern.packets(),
                 retransmits: 0,
                 first: pattern.first(),
@@ -101,6 +113,21 @@ pub fn on_the_way(reason: &str) -> bool {
     reason == "SOCKET_FILTER" || !socket.iter().any(|s| reason.starts_with(s))
 }
 
+/// What a pod sent to others, and this node took for itself though nobody takes it here: what redirects it
+/// leads to a proxy that is not there. A Service's backend may be away for a while.
+fn is_intercepted(facts: &Facts<'_>, loss: &Loss) -> bool {
+    let (source, destination) = ends(loss.flow());
+    let here = loss.reason == "NO_SOCKET" && loss.key.netns == facts.node.netns;
+    if !here || !facts.is_local_pod(source) {
+        return false;
+    }
+    let asked = match facts.legs().origin(loss.flow()) {
+        Some((asked, _)) => ends(&asked).1,
+        None => destination,
+    };
+    !facts.owns(asked) && !owed::is_service(facts, asked)
+}
+
 /// Frames that reached whom they are for, as somebody else's.
 fn astray(facts: &Facts<'_>, all: &mut [Candidate]) {
     if all.is_empty() {
@@ -126,6 +153,10 @@ fn astray(facts: &Facts<'_>, all: &mut [Candidate]) {
 /// The other end itself answers with an error: a closed UDP port. Or this node does, since the packet was to
 /// come no farther: who looks for a way sends it so (traceroute, mtr), and a routing loop lets it come back.
 fn told(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    // This node answers in the other end's name.
+    if pattern.losses.iter().any(|l| is_intercepted(facts, l)) {
+        return false;
+    }
     let flows: BTreeSet<FlowKey> = pattern.losses.iter().map(|l| *l.flow()).collect();
     let own = |e: &IcmpErrorKey| flows.contains(&e.about);
     let refused = |e: &IcmpErrorKey| own(e) && e.sender == e.about.destination;

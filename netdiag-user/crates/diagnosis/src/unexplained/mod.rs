@@ -243,7 +243,11 @@ fn here(known: &Known<'_, '_>, candidate: &Candidate) -> String {
             finding.cause
         );
     }
-    if let Some(closed) = clues::closed_here(facts, candidate) {
+    if let Some(off) = clues::switched_off(facts, candidate) {
+        return t!("{seen}{dropped}; {off}");
+    }
+    let closed = clues::closed_here(facts, candidate).filter(|_| candidate.leg.is_none());
+    if let Some(closed) = closed {
         return t!("{seen}; {closed}");
     }
     t!("{seen}{dropped}; no cause explains it: {path}")

@@ -9,7 +9,7 @@ use std::{
     net::IpAddr,
 };
 
-use netdiag_common::hop::INGRESS;
+use netdiag_common::{flow::FlowKey, hop::INGRESS};
 use netdiag_lang::t;
 
 use super::{Candidate, left};
@@ -19,7 +19,7 @@ use crate::{
         flow::ends,
         node::{Link, Neighbour, Node, Route},
     },
-    pipeline::facts::Facts,
+    pipeline::facts::{Facts, HopFlow},
 };
 
 /// A link and the gateway behind it, and whether it is IPv4: neighbours are found for each family.
@@ -64,6 +64,21 @@ impl<'a> Ways<'a> {
                 let last = self.heard.entry(way).or_default();
                 *last = hop.hop.last.max(*last);
             }
+            self.hear_itself(facts, &journey.flow, hop);
+        }
+    }
+
+    /// The next hop answers for itself: what it sends on is another matter.
+    fn hear_itself(&mut self, facts: &Facts<'_>, flow: &FlowKey, hop: &HopFlow) {
+        let (source, _) = ends(flow);
+        let mut silent = self.silent.keys();
+        let own = |way: &&Way| way.1 == Some(source) && way.0 == hop.key.ifindex;
+        let Some(way) = silent.find(own).copied() else {
+            return;
+        };
+        if facts.direction().is_answer(flow) && facts.journeys().contains_key(&flow.reversed()) {
+            let last = self.heard.entry(way).or_default();
+            *last = hop.hop.last.max(*last);
         }
     }
 

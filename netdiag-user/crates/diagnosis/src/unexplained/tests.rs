@@ -1,3 +1,4 @@
+mod dying;
 mod translated;
 
 use netdiag_common::{
