@@ -1,4 +1,6 @@
 //! What a walk says will be seen.
+use std::time::{Duration, Instant};
+
 use netdiag_forwarding::{
     Prepared,
     packet::{Decided, Frame, Packet, Sender, Start},
@@ -33,6 +35,8 @@ pub struct Prediction {
     pub text: String,
     /// How it ends, for the tables.
     pub ends: &'static str,
+    /// How long the walk took.
+    pub took: Duration,
 }
 
 /// Link-layer addresses of a frame: those of the pair that it is put on, or its own.
@@ -93,12 +97,15 @@ pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot) -> Prediction {
         // A frame that no socket made has no mark.
         packet.mark = 0;
     }
+    let began = Instant::now();
     let walk = walk(prepared, start, packet);
+    let took = began.elapsed();
     let mut prediction = Prediction {
         ways: vec![Expected::default()],
         unknown: None,
         text: String::new(),
         ends: "",
+        took,
     };
     let sender = match shot.wire {
         Some(_) => By::Frame,
@@ -183,6 +190,7 @@ impl Prediction {
                 unknown: None,
                 text: String::new(),
                 ends: "",
+                took: Duration::ZERO,
             };
             one.follow(set, branch, sender);
             ways.extend(one.ways);

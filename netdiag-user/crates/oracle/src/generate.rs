@@ -16,7 +16,7 @@ use crate::{
 pub fn world(rng: &mut Rng, ipv6: bool) -> Vec<Command> {
     let plan = Plan::new(rng);
     let mut lines = base(rng, &plan);
-    for _ in 0..rng.usize(0..11) {
+    for _ in 0..rng.usize(2..13) {
         change(rng, &plan, &mut lines);
     }
     for _ in 0..rng.usize(0..4) {
@@ -262,7 +262,7 @@ fn scene(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>) {
     };
     let (dev, via) = (plan.device(net, space), address(net, other));
     let first = rng.u32(1..30) * 10;
-    match rng.u8(0..6) {
+    match rng.u8(0..8) {
         // Rules before the addresses of this host, as some VPNs want it.
         5 => {
             let (before, table) = (rng.u32(1..30) * 10, table(rng));
@@ -327,20 +327,24 @@ fn scene(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>) {
             let value = rng.u8(0..4);
             lines.push(Command::sysctl(other, "ipv4/conf/all/arp_ignore", value));
         }
-        // Two uplinks, each with its table.
+        // Two uplinks: one for all, and one for a source or a mark.
         _ => {
             let (from, table) = (address(net, space), table(rng));
-            for words in [
-                format!("rule add pref {first} from {from} lookup {table}"),
+            let mut all = vec![
+                match rng.bool() {
+                    true => format!("rule add pref {first} from {from} lookup {table}"),
+                    false => format!("rule add pref {first} fwmark 0x1/0x1 lookup {table}"),
+                },
                 format!("route add default via {via} dev {dev} table {table}"),
-            ] {
-                lines.push(Command::ip(space, words));
+            ];
+            let other = plan.neighbours(space).find(|(other, _)| *other != net);
+            if let Some((other, next)) = other {
+                let (via, dev) = (address(other, next), plan.device(other, space));
+                all.push(format!("route add default via {via} dev {dev} metric 800"));
             }
-            lines.push(Command::sysctl(
-                space,
-                "ipv4/conf/all/rp_filter",
-                rng.u8(1..3),
-            ));
+            lines.extend(all.into_iter().map(|words| Command::ip(space, words)));
+            let strict = rng.u8(1..3);
+            lines.push(Command::sysctl(space, "ipv4/conf/all/rp_filter", strict));
         }
     }
 }

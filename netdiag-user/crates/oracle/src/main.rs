@@ -2,6 +2,7 @@
 //! the kernel does.
 mod command;
 mod expect;
+mod features;
 mod generate;
 mod kept;
 mod mistakes;
@@ -17,7 +18,13 @@ mod tunnels;
 mod wire;
 mod witness;
 
-use std::{collections::BTreeMap, io::Write as _, process::ExitCode, sync::Mutex, time::Instant};
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    process::ExitCode,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -61,6 +68,8 @@ struct Total {
     caught: BTreeMap<&'static str, (u64, u64)>,
     contradictions: u64,
     printed: usize,
+    features: features::Table,
+    took: Vec<Duration>,
 }
 
 fn main() -> Result<ExitCode> {
@@ -116,6 +125,21 @@ fn report(total: &Total, began: Instant) {
         "other than computed at first, and as computed alone: {}",
         total.again
     ));
+    let mut took = total.took.clone();
+    took.sort_unstable();
+    let of = |share: usize| {
+        took.get(took.len() * share / 100)
+            .copied()
+            .unwrap_or_default()
+    };
+    say(format_args!(
+        "a walk takes {:.1?}, one in a hundred {:.1?} and more",
+        of(50),
+        of(99)
+    ));
+    for line in total.features.lines() {
+        say(format_args!("{line}"));
+    }
     say(format_args!("packets that would show a mistake:"));
     for mistake in &MISTAKES {
         let (first, count) = total.caught.get(mistake.name).copied().unwrap_or_default();
@@ -177,6 +201,12 @@ fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
         let outcome = round
             .shoot(&world, &shots)
             .with_context(|| format!("world {number}"))?;
+        {
+            let mut total = total
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            total.features.count(&world, shots.len() as u64);
+        }
         take(&mut round, total, number, &commands, outcome)?;
     }
     Ok(())
@@ -195,6 +225,7 @@ fn take(
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         total.worlds += 1;
         total.again += outcome.again;
+        total.took.extend(outcome.took);
         for (mistake, count) in outcome.caught.into_iter().filter(|(_, count)| *count > 0) {
             let (first, all) = total.caught.entry(mistake).or_insert((number, 0));
             *first = number.min(*first);

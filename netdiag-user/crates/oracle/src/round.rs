@@ -75,6 +75,8 @@ pub struct Outcome {
     pub unknown: BTreeMap<String, u64>,
     /// Other than computed at first, and as computed alone.
     pub again: u64,
+    /// How long the walks took.
+    pub took: Vec<Duration>,
     /// Packets of which a walker with that mistake would say something else than was seen.
     pub caught: BTreeMap<&'static str, u64>,
 }
@@ -112,6 +114,7 @@ impl Round {
             .iter()
             .map(|shot| expect::predict(&prepared, &self.set, shot))
             .collect();
+        outcome.took = predictions.iter().map(|p| p.took).collect();
         let fates = self.volley(world, shots, &predictions)?;
         self.mistaken(world, shots, &predictions, &fates, &mut outcome);
         for (at, fate) in fates.into_iter().enumerate() {
