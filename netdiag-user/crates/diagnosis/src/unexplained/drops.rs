@@ -59,10 +59,10 @@ pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
         } else if pattern.last().saturating_sub(pattern.first()) >= SPAN_NS && !told(facts, pattern)
         {
             let flow = pattern.losses.first().map(|l| *l.flow());
-            // What the node made another flow of is told as its sender sent it.
-            let origin = flow
-                .and_then(|flow| facts.legs().origin(&flow))
-                .filter(|_| !reply);
+            // What the node made another flow of is told as its sender sent it; the first of them may have come
+            // in before anybody looked.
+            let mut lost = pattern.losses.iter().filter(|_| !reply);
+            let origin = lost.find_map(|l| facts.legs().origin(l.flow()));
             let (client, server, port) = match origin {
                 Some((asked, _)) => (ends(&asked).0, ends(&asked).1, asked.destination_port),
                 None => (client, server, pattern.port),
