@@ -206,6 +206,8 @@ impl<'w> Walker<'w> {
         let does = Does::Comes {
             device: device.index,
         };
+        // What comes in waited its turn in a queue.
+        walk.failing = None;
         self.push(
             walk,
             Step {

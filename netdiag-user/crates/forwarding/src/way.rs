@@ -18,6 +18,8 @@ pub struct Walk<'w> {
     pub(crate) learned: Learned,
     /// Of a question to a link that is all that is wanted: who hears it, in that order, and as what.
     pub(crate) heard: Option<Heard>,
+    /// A neighbour that is given up, while whoever waited for it is told.
+    pub(crate) failing: Option<(End, IpAddr)>,
     /// Frames that tunnels' packets carry, by the number that these have.
     pub carried: Vec<Carried>,
 }
@@ -242,6 +244,7 @@ impl<'w> Walk<'w> {
             steps: Vec::new(),
             learned: self.learned.clone(),
             heard: self.heard.as_ref().map(|_| Vec::new()),
+            failing: self.failing,
             carried: self.carried.clone(),
         }
     }

@@ -67,6 +67,9 @@ pub fn judge(case: Case, plan: &Plan, verdict: &Verdict, begun: Timestamp) -> La
     let wrong = checks.iter().filter(|(right, _)| !right);
     let mut wrong: Vec<String> = wrong.map(|(_, what)| (*what).to_owned()).collect();
     wrong.extend(failing.into_iter().map(str::to_owned));
+    if verdict.verdict == Outcome::Incomplete {
+        wrong.extend(unseen(verdict));
+    }
     let passed = wrong.is_empty();
     let when = verdict
         .findings
@@ -88,6 +91,23 @@ pub fn judge(case: Case, plan: &Plan, verdict: &Verdict, begun: Timestamp) -> La
         wrong,
         ways: Vec::new(),
     }
+}
+
+/// What was not seen, and what was too much to see.
+fn unseen(verdict: &Verdict) -> impl Iterator<Item = String> {
+    let seen = &verdict.observer;
+    let lost = [
+        ("lost events", seen.lost),
+        ("overflowed flows", seen.overflowed_flows),
+        ("unkept hops", seen.unkept),
+    ];
+    let lost = lost.into_iter().filter(|(_, count)| *count > 0);
+    let unchecked = verdict.not_checked.iter();
+    let unchecked = unchecked.map(|it| format!("{}: {}", it.what, it.why));
+    let undecided = verdict.cannot_tell.iter();
+    let undecided = undecided.map(|it| format!("undecided: {}", it.causes.join(", ")));
+    let lost = lost.map(|(what, count)| format!("{count} {what}"));
+    unchecked.chain(undecided).chain(lost)
 }
 
 /// Whether what follows from the root causes was found, and hung below them.

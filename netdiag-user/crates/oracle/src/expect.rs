@@ -285,6 +285,16 @@ fn describe(set: &Set, walk: &Walk<'_>) -> String {
                 let (kind, code) = (answer.kind, answer.code);
                 format!("answers {kind}/{code}:\n{}", describe(set, walk))
             }
+            sent @ (Does::Sends { .. } | Does::Comes { .. }) => {
+                let (packet, mark) = (&step.packet, step.packet.mark);
+                let Packet {
+                    source,
+                    destination,
+                    ttl,
+                    ..
+                } = packet;
+                format!("{sent:?} {source} to {destination} ttl {ttl} mark {mark:#x}")
+            }
             other => format!("{other:?}"),
         };
         text += &format!("  {space} {}: {does}\n", name(step.station));

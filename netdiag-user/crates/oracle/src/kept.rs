@@ -23,15 +23,19 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 9] = kept![
+pub const KEPT: [Kept; 13] = kept![
     "a-tunnel-to-itself",
+    "an-own-address-after-its-route",
     "an-own-address-by-another-device",
     "answers-of-a-fixed-entry-elsewhere",
+    "errors-by-the-failing-neighbour",
+    "errors-of-a-tunnel-that-bypasses",
     "groups-meet-no-refusing-route",
     "link-local-by-its-own-device",
     "loopbacks-address-by-a-device",
     "no-tunnel-at-the-other-end",
     "rules-before-the-own-addresses",
+    "the-own-address-as-gateway",
     "two-answer-for-one-address",
 ];
 

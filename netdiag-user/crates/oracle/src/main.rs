@@ -50,6 +50,9 @@ struct Args {
     /// The same seed gives the same networks
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// The first of the seed's networks that is built
+    #[arg(long, default_value_t = 0)]
+    first: u64,
     /// Of one family alone, 4 or 6
     #[arg(long, value_parser = clap::value_parser!(u8).range(4..=6))]
     family: Option<u8>,
@@ -162,10 +165,11 @@ fn say(line: std::fmt::Arguments<'_>) {
 
 /// What is kept of contradictions that there were.
 fn again(total: &Mutex<Total>) -> Result<()> {
-    let mut round = Round::new()?;
+    let mut rounds = [Round::new(false)?, Round::new(true)?];
     for kept in &KEPT {
         let read = || format!("the kept world {}", kept.name);
         let (shot, commands) = kept.read().with_context(read)?;
+        let round = &mut rounds[usize::from(shot.destination.is_ipv6())];
         round.build(&commands)?;
         if let Some((expected, fate)) = round.alone(&shot)? {
             say(format_args!(
@@ -182,11 +186,12 @@ fn again(total: &Mutex<Total>) -> Result<()> {
     Ok(())
 }
 
-/// One set of namespaces, and every world whose turn is this job's.
+/// A set of namespaces for each family, and every world whose turn is this job's.
 fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
-    let mut round = Round::new()?;
+    let mut rounds = [Round::new(false)?, Round::new(true)?];
     let each = usize::try_from(args.packets / args.worlds.max(1))?;
-    for number in (0..args.worlds).filter(|number| number % args.jobs == job) {
+    let numbers = args.first..args.first.saturating_add(args.worlds);
+    for number in numbers.filter(|number| number % args.jobs == job) {
         let seed = args
             .seed
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -196,6 +201,7 @@ fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
         let ipv6 =
             args.family.is_none_or(|family| family == 6) && (args.family.is_some() || rng.bool());
         let commands = generate::world(&mut rng, ipv6);
+        let round = &mut rounds[usize::from(ipv6)];
         let world = round.build(&commands)?;
         let shots = shots::shots(&mut rng, round.set(), &world, (ipv6, each));
         let outcome = round
@@ -207,7 +213,7 @@ fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             total.features.count(&world, shots.len() as u64);
         }
-        take(&mut round, total, number, &commands, outcome)?;
+        take(round, total, number, &commands, outcome)?;
     }
     Ok(())
 }
@@ -247,22 +253,19 @@ fn take(
     let Some(contradiction) = first else {
         return Ok(());
     };
-    say(format_args!(
-        "world {number}: a contradiction: {}",
-        contradiction.shot
-    ));
-    match shrink::shrink(round, commands, &contradiction.shot)? {
+    let shot = &contradiction.shot;
+    // At once: the other jobs say something, too.
+    match shrink::shrink(round, commands, shot)? {
         Some(small) => {
-            for command in &small.commands {
-                say(format_args!("  {command}"));
-            }
+            let lines = small.commands.iter().map(|it| format!("  {it}\n"));
+            let lines: String = lines.collect();
             say(format_args!(
-                " computed:\n{} seen:\n{}",
+                "world {number}: a contradiction: {shot}\n{lines} computed:\n{} seen:\n{}",
                 small.expected, small.fate
             ));
         }
         None => say(format_args!(
-            " not seen again in the same world\n computed:\n{} seen:\n{}",
+            "world {number}: a contradiction: {shot}\n not seen again in the same world\n computed:\n{} seen:\n{}",
             contradiction.expected, contradiction.fate
         )),
     }

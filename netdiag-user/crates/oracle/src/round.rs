@@ -10,15 +10,29 @@ use crate::{
     command::Command,
     expect::{self, Expected, Prediction},
     mistakes::{MISTAKES, Make},
-    set::Set,
+    set::{SOON, Set},
     shoot::{self, Told},
     traffic::Shot,
     wire::Token,
     witness::{Seen, Sighting, Witness},
 };
 
-/// How long the kernel may take: a neighbour that nobody answers for is given up after 20 ms.
-const MOST: Duration = Duration::from_millis(80);
+/// How long the kernel may take, and after how long it gives up a neighbour that nobody answers for.
+#[derive(Clone, Copy)]
+struct Patience {
+    most: Duration,
+    neighbour: Duration,
+}
+
+const QUICK: Patience = Patience {
+    most: Duration::from_millis(80),
+    neighbour: SOON,
+};
+/// Where a processor has other work, an answer to a question may take longer than that.
+const SLOW: Patience = Patience {
+    most: Duration::from_secs(4),
+    neighbour: Duration::from_secs(1),
+};
 /// For what is seen although it should not be.
 const QUIET: Duration = Duration::from_millis(4);
 
@@ -57,7 +71,10 @@ pub struct Contradiction {
 
 pub struct Round {
     set: Set,
+    ipv6: bool,
     witness: Witness,
+    /// What the world was built of.
+    commands: Vec<Command>,
     /// Worlds since the set was made.
     worlds: usize,
     number: u16,
@@ -82,11 +99,14 @@ pub struct Outcome {
 }
 
 impl Round {
-    pub fn new() -> Result<Self> {
-        let set = Set::new()?;
+    /// For worlds of one family.
+    pub fn new(ipv6: bool) -> Result<Self> {
+        let set = Set::new(ipv6)?;
         Ok(Self {
+            ipv6,
             witness: Witness::new(&set)?,
             set,
+            commands: Vec::new(),
             worlds: 0,
             number: 0,
         })
@@ -98,12 +118,24 @@ impl Round {
 
     /// Builds it, and reads it back.
     pub fn build(&mut self, commands: &[Command]) -> Result<World> {
+        self.commands = commands.to_vec();
+        self.anew(QUICK)
+    }
+
+    /// What came of other packets is gone with the world in which they were sent: where answers to a question
+    /// are led to whom it asks for, it never ends, and to forget neighbours only asks anew.
+    fn anew(&mut self, patience: Patience) -> Result<World> {
         if self.worlds == RENEWED || self.set.spent.get() {
-            *self = Self::new()?;
+            let commands = std::mem::take(&mut self.commands);
+            *self = Self {
+                commands,
+                ..Self::new(self.ipv6)?
+            };
         }
         self.worlds += 1;
         self.set.clear()?;
-        self.set.build(commands)?;
+        self.set.build(&self.commands)?;
+        self.set.wait_for_neighbours(patience.neighbour)?;
         self.set.read()
     }
 
@@ -115,7 +147,7 @@ impl Round {
             .map(|shot| expect::predict(&prepared, &self.set, shot))
             .collect();
         outcome.took = predictions.iter().map(|p| p.took).collect();
-        let fates = self.volley(world, shots, &predictions)?;
+        let fates = self.volley(world, shots, &predictions, QUICK.most)?;
         self.mistaken(world, shots, &predictions, &fates, &mut outcome);
         for (at, fate) in fates.into_iter().enumerate() {
             let prediction = &predictions[at];
@@ -172,28 +204,43 @@ impl Round {
         }
     }
 
-    /// The same packet, with nothing learned: what is expected and what is seen, if they differ.
+    /// The same packet, with nothing learned: what is expected and what is seen, if they differ however long
+    /// the kernel takes.
     pub fn alone(&mut self, shot: &Shot) -> Result<Option<(String, Fate)>> {
-        self.set.forget()?;
-        let world = self.set.read()?;
+        if self.soon(shot)?.is_none() {
+            return Ok(None);
+        }
+        self.once(shot, SLOW)
+    }
+
+    /// The same, if the kernel is as quick as it mostly is.
+    pub fn soon(&mut self, shot: &Shot) -> Result<Option<(String, Fate)>> {
+        self.once(shot, QUICK)
+    }
+
+    fn once(&mut self, shot: &Shot, patience: Patience) -> Result<Option<(String, Fate)>> {
+        let world = self.anew(patience)?;
         let prepared = Prepared::new(&world);
         let prediction = expect::predict(&prepared, &self.set, shot);
         if prediction.unknown.is_some() {
             return Ok(None);
         }
+        let predictions = std::slice::from_ref(&prediction);
         let shots = std::slice::from_ref(shot);
-        let mut fates = self.volley(&world, shots, std::slice::from_ref(&prediction))?;
+        let mut fates = self.volley(&world, shots, predictions, patience.most)?;
         let Some(fate) = fates.pop() else {
             return Ok(None);
         };
         Ok((!agrees(&prediction, &fate)).then_some((prediction.text, fate)))
     }
 
+    /// Sends them all and waits until all went as computed, or for so long.
     fn volley(
         &mut self,
         world: &World,
         shots: &[Shot],
         predictions: &[Prediction],
+        most: Duration,
     ) -> Result<Vec<Fate>> {
         self.number = self.number.wrapping_add(1);
         let round = self.number;
@@ -213,27 +260,7 @@ impl Round {
             expect::macs(world, &self.set, shot)
         })?;
         let mut seen = Seen::default();
-        let most: usize = predictions
-            .iter()
-            .filter(|prediction| prediction.unknown.is_none())
-            .map(|p| {
-                p.ways
-                    .iter()
-                    .map(|way| way.sightings.len())
-                    .max()
-                    .unwrap_or(0)
-            })
-            .sum();
-        let enough = |seen: &Seen| {
-            seen.sightings
-                .iter()
-                .filter(|(t, _)| t.round == round)
-                .count()
-                >= most
-        };
-        self.witness.watch(&mut seen, MOST, enough)?;
-        self.witness.watch(&mut seen, QUIET, |_| false)?;
-        let fate = |at: usize| {
+        let fate = |seen: &Seen, at: usize| {
             let own = token(at);
             let mut sightings: Vec<_> = of(&seen.sightings, own).collect();
             sightings.sort();
@@ -245,7 +272,13 @@ impl Round {
                 told: told[at],
             }
         };
-        Ok((0..shots.len()).map(fate).collect())
+        let as_computed = |seen: &Seen| {
+            let mut all = predictions.iter().enumerate();
+            all.all(|(at, one)| one.unknown.is_some() || agrees(one, &fate(seen, at)))
+        };
+        self.witness.watch(&mut seen, most, as_computed)?;
+        self.witness.watch(&mut seen, QUIET, |_| false)?;
+        Ok((0..shots.len()).map(|at| fate(&seen, at)).collect())
     }
 }
 

@@ -46,24 +46,23 @@ fn devices(at: usize) -> impl Iterator<Item = String> {
 }
 
 /// What is set on every namespace before its devices are made: no packet but ours.
-const QUIET: [(&str, &str); 6] = [
+const QUIET: [(&str, &str); 7] = [
     ("ipv6/conf/all/accept_dad", "0"),
     ("ipv6/conf/default/accept_dad", "0"),
     ("ipv6/conf/default/dad_transmits", "0"),
     ("ipv6/conf/default/router_solicitations", "0"),
+    ("ipv6/conf/default/mldv2_unsolicited_report_interval", "1"),
     ("ipv4/icmp_ratelimit", "0"),
     ("ipv6/icmp/ratelimit", "0"),
 ];
 
-/// And of each device's neighbours: no waiting.
-const SOON: [(&str, &str); 6] = [
-    ("ipv4/neigh", "mcast_solicit=1"),
-    ("ipv4/neigh", "retrans_time_ms=20"),
-    ("ipv4/neigh", "proxy_delay=0"),
-    ("ipv6/neigh", "mcast_solicit=1"),
-    ("ipv6/neigh", "retrans_time_ms=20"),
-    ("ipv6/neigh", "proxy_delay=0"),
-];
+/// How long a device tells of the groups that it joined, twice: some jiffies.
+const JOINED: Duration = Duration::from_millis(40);
+
+/// And of each device's neighbours: one question, and no waiting.
+const ASKED: [(&str, &str); 2] = [("mcast_solicit", "1"), ("proxy_delay", "0")];
+/// After so long a neighbour that does not answer is given up.
+pub const SOON: Duration = Duration::from_millis(20);
 
 /// The same of IPv6.
 const SETTINGS6: [(&str, &str); 3] = [
@@ -91,6 +90,8 @@ pub const SETTINGS: [(&str, &str); 13] = [
 
 pub struct Set {
     spaces: Vec<Space>,
+    /// IPv6 runs, and worlds are of it.
+    ipv6: bool,
     /// Where somebody made a rule, which is seen and never undone whole.
     ruled: Cell<[bool; SPACES]>,
     /// Somebody made a route in the table of local addresses: a namespace checks sources otherwise for
@@ -104,11 +105,13 @@ struct Space {
 }
 
 impl Set {
-    /// Makes one; its namespaces are gone with it, whatever becomes of this process.
-    pub fn new() -> Result<Self> {
+    /// Makes one; its namespaces are gone with it, whatever becomes of this process. Those of worlds of IPv4
+    /// do not speak IPv6 by themselves.
+    pub fn new(ipv6: bool) -> Result<Self> {
         let spaces: Result<Vec<_>> = (0..SPACES).map(|_| Space::new()).collect();
         let set = Self {
             spaces: spaces?,
+            ipv6,
             ruled: Cell::default(),
             spent: Cell::default(),
         };
@@ -117,6 +120,9 @@ impl Set {
             space.enter()?;
             for (name, value) in QUIET {
                 write(name, value)?;
+            }
+            if !ipv6 {
+                write("ipv6/conf/default/disable_ipv6", "1")?;
             }
             for (name, value) in SETTINGS {
                 let _ = write(&format!("ipv4/conf/default/{name}"), value);
@@ -139,7 +145,7 @@ impl Set {
         }
         for at in 0..SPACES {
             set.enter(at)?;
-            devices(at).try_for_each(|device| set_soon(&device))?;
+            devices(at).try_for_each(|device| ask_once(&device, SOON))?;
         }
         Ok(set)
     }
@@ -236,7 +242,7 @@ impl Set {
             batch_of("bridge", &[], &bridge, false)?;
             if lines.iter().chain(&six).any(|line| line.contains(TUNNEL)) {
                 // What a new device has of itself is the first namespace's.
-                let _ = set_soon(TUNNEL);
+                let _ = ask_once(TUNNEL, SOON);
             }
             for command in of() {
                 if let Line::Sysctl(name, value) = &command.line {
@@ -247,18 +253,13 @@ impl Set {
         Ok(())
     }
 
-    /// Forgets what was learned: neighbours, path MTUs, who is behind a bridge's ports.
-    pub fn forget(&self) -> Result<()> {
-        for space in &self.spaces {
+    /// How long a neighbour may take to answer.
+    pub fn wait_for_neighbours(&self, wait: Duration) -> Result<()> {
+        for (at, space) in self.spaces.iter().enumerate() {
             space.enter()?;
-            for family in ["-4", "-6"] {
-                let all = ["neigh flush all", "route flush cache"];
-                batch(family, &all.map(str::to_owned), false)?;
-            }
-            let flush = format!("link set {BRIDGE} type bridge fdb_flush");
-            batch("-4", &[flush], false)?;
-            let tunnel = format!("fdb flush dev {TUNNEL} self dynamic");
-            batch_of("bridge", &[], &[tunnel], false)?;
+            devices(at).try_for_each(|device| ask_once(&device, wait))?;
+            // Some have none.
+            let _ = ask_once(TUNNEL, wait);
         }
         Ok(())
     }
@@ -266,6 +267,9 @@ impl Set {
     /// What gathering reads back: that is what is walked. The kernel may still be taking note of links
     /// that got a signal.
     pub fn read(&self) -> Result<World> {
+        if self.ipv6 {
+            std::thread::sleep(JOINED);
+        }
         let until = Instant::now() + Duration::from_secs(2);
         loop {
             let world = self.read_now()?;
@@ -344,10 +348,11 @@ impl Space {
     }
 }
 
-fn set_soon(device: &str) -> Result<()> {
-    SOON.iter().try_for_each(|(family, setting)| {
-        let (name, value) = setting.split_once('=').unwrap_or((setting, "0"));
-        write(&format!("{family}/{device}/{name}"), value)
+fn ask_once(device: &str, wait: Duration) -> Result<()> {
+    let wait = ("retrans_time_ms", &*wait.as_millis().to_string());
+    ["ipv4", "ipv6"].iter().try_for_each(|family| {
+        let mut all = ASKED.into_iter().chain([wait]);
+        all.try_for_each(|(name, value)| write(&format!("{family}/neigh/{device}/{name}"), value))
     })
 }
 

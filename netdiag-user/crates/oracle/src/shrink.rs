@@ -16,34 +16,29 @@ pub struct Small {
 
 pub fn shrink(round: &mut Round, commands: &[Command], shot: &Shot) -> Result<Option<Small>> {
     let mut kept = commands.to_vec();
-    let Some(mut last) = tried(round, &kept, shot)? else {
+    round.build(&kept)?;
+    if round.alone(shot)?.is_none() {
         return Ok(None);
-    };
+    }
     let mut size = kept.len().div_ceil(2);
     while size > 0 {
         let mut at = 0;
         while at < kept.len() {
             let mut fewer = kept.clone();
             fewer.drain(at..(at + size).min(kept.len()));
-            match tried(round, &fewer, shot)? {
-                Some(still) => {
-                    kept = fewer;
-                    last = still;
-                }
+            round.build(&fewer)?;
+            match round.soon(shot)? {
+                Some(_) => kept = fewer,
                 None => at += size,
             }
         }
         size = if size == 1 { 0 } else { size.div_ceil(2) };
     }
-    let (expected, fate) = last;
-    Ok(Some(Small {
+    round.build(&kept)?;
+    let last = round.alone(shot)?;
+    Ok(last.map(|(expected, fate)| Small {
         commands: kept,
         expected,
         fate,
     }))
-}
-
-fn tried(round: &mut Round, commands: &[Command], shot: &Shot) -> Result<Option<(String, Fate)>> {
-    round.build(commands)?;
-    round.alone(shot)
 }

@@ -88,12 +88,13 @@ impl<'w> Space<'w> {
     ) -> Result<Decision<'w>, Unknown> {
         let mut hops = Vec::new();
         for hop in &found.hops {
-            let way = self.way(hop)?;
-            if self.conf4(way.device)?.is_none() {
-                let by = Some(Subject::Device(way.device));
-                return Ok(no(Station::Route, How::NoIp, by));
+            for way in self.ways(hop)? {
+                if self.conf4(way.device)?.is_none() {
+                    let by = Some(Subject::Device(way.device));
+                    return Ok(no(Station::Route, How::NoIp, by));
+                }
+                hops.push(way);
             }
-            hops.push(way);
         }
         // Each next hop is asked for by its own device; those of one route seldom differ in it.
         let out = hops.first().map_or(0, |way| way.device.index);
@@ -104,15 +105,25 @@ impl<'w> Space<'w> {
         Ok(Decision::Onward { route, hops })
     }
 
-    fn way(&self, hop: &'w Hop) -> Result<Way<'w>, Unknown> {
+    /// By that hop. A gateway that was this namespace's own when the route was made says that the network is on
+    /// the link (`rt_set_nexthop`); one that is its own now may have become so later, and nothing tells.
+    fn ways(&self, hop: &'w Hop) -> Result<Vec<Way<'w>>, Unknown> {
         if hop.encap {
             return Err(Unknown::NotModelled("a route that wraps".into()));
         }
-        Ok(Way {
+        let way = Way {
             device: self.device(hop.device)?,
             gateway: hop.gateway,
             hop: Some(hop),
             source: None,
+        };
+        let on_link = Way {
+            gateway: None,
+            ..way
+        };
+        Ok(match hop.gateway {
+            Some(gateway) if self.is_own_by(gateway, hop.device) => vec![on_link, way],
+            _ => vec![way],
         })
     }
 
@@ -207,18 +218,19 @@ impl<'w> Space<'w> {
     fn sent(&self, packet: &Packet, found: &Found<'w>) -> Result<(Decision<'w>, IpAddr), Unknown> {
         let mut hops = Vec::new();
         for hop in &found.hops {
-            let mut way = self.way(hop)?;
-            if packet.source.is_unspecified() {
-                way.source = Some(match found.route.prefsrc {
-                    Some(source) => source,
-                    None => self.select_source(way.device, way.gateway, found.route.scope)?,
-                });
+            for mut way in self.ways(hop)? {
+                if packet.source.is_unspecified() {
+                    way.source = Some(match found.route.prefsrc {
+                        Some(source) => source,
+                        None => self.select_source(way.device, hop.gateway, found.route.scope)?,
+                    });
+                }
+                let source = way.source.unwrap_or(packet.source);
+                if let Some(no) = self.stays(source, way.device)? {
+                    return Ok((Decision::No(no), source));
+                }
+                hops.push(way);
             }
-            let source = way.source.unwrap_or(packet.source);
-            if let Some(no) = self.stays(source, way.device)? {
-                return Ok((Decision::No(no), source));
-            }
-            hops.push(way);
         }
         let route = Some(found.route);
         Ok((Decision::Onward { route, hops }, packet.source))
@@ -265,6 +277,15 @@ impl<'w> Space<'w> {
     /// An address of this namespace, or one that a local route says is (`__ip_dev_find`).
     pub fn is_local(&self, address: IpAddr) -> Result<bool, Unknown> {
         Ok(self.has(address) || self.kind_of(address)? == Some(Kind::Local))
+    }
+
+    /// Whether a local route by that device says that it is an own one.
+    fn is_own_by(&self, address: IpAddr, device: u32) -> bool {
+        let mut local = self.fib.to(&[LOCAL], address);
+        local.any(|route| {
+            let leads = route.hops.iter().any(|hop| hop.device == device);
+            route.kind == Kind::Local && leads
+        })
     }
 
     /// What the local table says of an address (`inet_addr_type`).

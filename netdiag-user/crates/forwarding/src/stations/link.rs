@@ -81,6 +81,7 @@ impl<'w> Walker<'w> {
             steps: Vec::new(),
             learned: learned.clone(),
             heard: Some(Vec::new()),
+            failing: None,
             carried: Vec::new(),
         };
         let from = device.mac;

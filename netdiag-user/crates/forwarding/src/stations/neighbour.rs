@@ -83,6 +83,12 @@ impl<'w> Walker<'w> {
                 how: How::NoNeighbour(next),
                 by: Some(by),
             };
+            let failing = Some((space.end(device), next));
+            if walk.failing == failing {
+                // What was queued meanwhile is thrown away with the rest (`neigh_invalidate`).
+                return self.refuse(walk, space, no, packet);
+            }
+            walk.failing = failing;
             return self.refuses(walk, space, no, packet);
         };
         walk.learned.learn(space.end(device), next, to);

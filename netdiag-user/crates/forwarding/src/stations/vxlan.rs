@@ -193,6 +193,7 @@ impl<'w> Walker<'w> {
             let no = refuse(Station::Encap, How::Discarded);
             return self.refuse(walk, space, no, packet);
         }
+        packet.iif = Some(into.index);
         if packet.ttl <= 1 {
             let no = refuse(Station::Ttl, How::TtlExceeded);
             return self.refuses(walk, space, no, packet);
