@@ -134,9 +134,11 @@ impl Round {
         }
         self.worlds += 1;
         self.set.clear()?;
+        self.set.wait_for_neighbours(QUICK.neighbour)?;
         self.set.build(&self.commands)?;
+        let world = self.set.read()?;
         self.set.wait_for_neighbours(patience.neighbour)?;
-        self.set.read()
+        Ok(world)
     }
 
     pub fn shoot(&mut self, world: &World, shots: &[Shot]) -> Result<Outcome> {

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use netdiag_host::{listing, stack};
-use netdiag_model::world::{End, Stack, World, address::Flags};
+use netdiag_model::world::{End, Stack, World, address::Flags, neighbour::State};
 use netdiag_sys::file;
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -265,19 +265,28 @@ impl Set {
     }
 
     /// What gathering reads back: that is what is walked. The kernel may still be taking note of links
-    /// that got a signal.
+    /// that got a signal, and asking for neighbours that were not there yet when the first devices came up.
     pub fn read(&self) -> Result<World> {
         if self.ipv6 {
             std::thread::sleep(JOINED);
         }
         let until = Instant::now() + Duration::from_secs(2);
-        loop {
+        let settled = loop {
             let world = self.read_now()?;
             if is_settled(&world) || Instant::now() > until {
-                return Ok(world);
+                break world;
             }
             std::thread::sleep(Duration::from_millis(2));
+        };
+        if !self.ipv6 {
+            return Ok(settled);
         }
+        // Whom devices told of their groups is nothing that a world knows.
+        for space in &self.spaces {
+            space.enter()?;
+            batch("-6", &["neigh flush all".to_owned()], false)?;
+        }
+        self.read_now()
     }
 
     fn read_now(&self) -> Result<World> {
@@ -382,8 +391,12 @@ fn is_settled(world: &World) -> bool {
         let mut all = stack.addresses.some().into_iter().flatten();
         all.any(|address| address.flags.has(Flags::TENTATIVE))
     };
+    let asks = |stack: &Stack| {
+        let mut all = stack.neighbours.some().into_iter().flatten();
+        all.any(|neighbour| neighbour.state == State::Incomplete)
+    };
     let mut stacks = world.stacks.values();
-    stacks.all(|stack| devices(stack) && !asked_for(stack))
+    stacks.all(|stack| devices(stack) && !asked_for(stack) && !asks(stack))
 }
 
 /// Runs ip(8) with these lines in this thread's namespace.
