@@ -56,8 +56,8 @@ struct Args {
     /// Of one family alone, 4 or 6
     #[arg(long, value_parser = clap::value_parser!(u8).range(4..=6))]
     family: Option<u8>,
-    /// Sets of namespaces that are worked on at once
-    #[arg(long, default_value_t = 2)]
+    /// Sets of namespaces that are worked on at once: they mostly wait
+    #[arg(long, default_value_t = 4)]
     jobs: u64,
 }
 

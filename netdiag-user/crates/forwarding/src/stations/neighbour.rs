@@ -39,12 +39,21 @@ impl<'w> Walker<'w> {
         let known = entry.filter(|entry| matches!(entry.state, State::Valid | State::Permanent));
         let fixed = known.is_some_and(|entry| entry.state == State::Permanent);
         let learned = walk.learned.of(space.end(device), next);
+        let by = entry.map_or(Subject::Device(device), Subject::Neighbour);
+        if walk.failing == Some((space.end(device), next)) {
+            // What is queued meanwhile is thrown away with the rest, whoever may answer (`neigh_invalidate`).
+            let no = No {
+                station: Station::Neighbour,
+                how: How::NoNeighbour(next),
+                by: Some(by),
+            };
+            return self.refuse(walk, space, no, packet);
+        }
         let found = match (known, learned) {
             (_, Some(mac)) if !fixed => vec![Some(mac)],
             (Some(entry), _) => vec![entry.mac],
             (None, _) => self.asked(walk, space, device, next, packet.source)?,
         };
-        let by = entry.map_or(Subject::Device(device), Subject::Neighbour);
         let way = (space, device, next, by);
         match found.as_slice() {
             [one] => self.to_address(walk, way, *one, packet),
@@ -83,12 +92,7 @@ impl<'w> Walker<'w> {
                 how: How::NoNeighbour(next),
                 by: Some(by),
             };
-            let failing = Some((space.end(device), next));
-            if walk.failing == failing {
-                // What was queued meanwhile is thrown away with the rest (`neigh_invalidate`).
-                return self.refuse(walk, space, no, packet);
-            }
-            walk.failing = failing;
+            walk.failing = Some((space.end(device), next));
             return self.refuses(walk, space, no, packet);
         };
         walk.learned.learn(space.end(device), next, to);
