@@ -31,6 +31,10 @@ const AGAIN: Duration = Duration::from_secs(6);
 /// Three flows with their hops are a few thousand bytes.
 const MOST_OF_WAYS: usize = 1 << 20;
 
+/// How long a run watches at most: longer than any rule waits before it takes silence for a fault, so that a
+/// node is called healthy by all of them.
+const USUAL: Duration = Duration::from_secs(12);
+
 /// How a run is to be done.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -51,12 +55,7 @@ pub struct Settings {
 pub async fn run(case: Case, options: Options, settings: &Settings) -> Result<Verdict> {
     let cluster = build(case, options.clone()).await?;
     let node = &cluster.plan.nodes[case.observer(&cluster.plan)];
-    let usual = if case.expected(options.healthy).is_empty() {
-        6
-    } else {
-        12
-    };
-    let duration = settings.duration.unwrap_or(Duration::from_secs(usual));
+    let duration = settings.duration.unwrap_or(USUAL);
     // A node's daemons run for long before anybody looks at it.
     let _daemons = incident::daemons(case, &cluster).await?;
     let mut witnesses = Vec::new();
