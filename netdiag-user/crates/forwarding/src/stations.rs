@@ -9,7 +9,10 @@ mod neighbour;
 mod socket;
 mod vxlan;
 
-use std::cell::Cell;
+use std::{
+    cell::{Cell, RefCell},
+    net::IpAddr,
+};
 
 use netdiag_model::world::{
     End,
@@ -24,16 +27,24 @@ use crate::{
     way::{Does, How, Station, Step, Subject, Unknown, Walk},
 };
 
-/// Steps of one branch; a way that is longer goes round in circles.
-const MOST_STEPS: usize = 512;
+/// Steps of one branch: what lives for 255 hops goes round in circles for a thousand.
+const MOST_STEPS: usize = 2048;
 /// Branches of branches, questions for questions' ways, tunnels in tunnels.
-const MOST_NESTED: usize = 12;
+const MOST_NESTED: usize = 24;
+/// Steps of all branches: those of a flood that goes round are more with every round.
+const MOST_IN_ALL: usize = 1 << 14;
 
 /// Computes the way of a packet.
 pub fn walk<'w>(prepared: &'w Prepared<'w>, start: Start, packet: Packet) -> Walk<'w> {
     let mut walk = Walk::default();
     let depth = Cell::new(0);
-    let walker = Walker { prepared, depth };
+    let left = Cell::new(MOST_IN_ALL);
+    let walker = Walker {
+        prepared,
+        depth,
+        left,
+        asking: RefCell::default(),
+    };
     let (netns, next) = match start {
         Start::Socket(sender) => (sender.netns, walker.sent(&mut walk, &sender, packet)),
         Start::Device(end, frame) => {
@@ -62,6 +73,10 @@ pub(crate) struct Walker<'w> {
     prepared: &'w Prepared<'w>,
     /// Branches and questions inside each other.
     depth: Cell<usize>,
+    /// Steps that may still be gone.
+    left: Cell<usize>,
+    /// Neighbours that are being asked for: what needs one to ask for it waits with the others.
+    asking: RefCell<Vec<(End, IpAddr)>>,
 }
 
 /// Where a packet goes on, so that no way is longer than the stack: stations call each other up to the next
@@ -123,9 +138,9 @@ impl<'w> Walker<'w> {
     }
 
     fn push(&self, walk: &mut Walk<'w>, step: Step<'w>) -> Result<(), Unknown> {
-        if walk.steps.len() >= MOST_STEPS {
-            return Err(Unknown::TooLong);
-        }
+        let left = self.left.get().checked_sub(1);
+        let left = left.filter(|_| walk.steps.len() < MOST_STEPS);
+        self.left.set(left.ok_or(Unknown::TooLong)?);
         walk.steps.push(step);
         Ok(())
     }

@@ -40,7 +40,8 @@ impl<'w> Walker<'w> {
         let fixed = known.is_some_and(|entry| entry.state == State::Permanent);
         let learned = walk.learned.of(space.end(device), next);
         let by = entry.map_or(Subject::Device(device), Subject::Neighbour);
-        if walk.failing == Some((space.end(device), next)) {
+        let asked = (space.end(device), next);
+        if walk.failing == Some(asked) || self.asking.borrow().contains(&asked) {
             // What is queued meanwhile is thrown away with the rest, whoever may answer (`neigh_invalidate`).
             let no = No {
                 station: Station::Neighbour,
@@ -52,7 +53,12 @@ impl<'w> Walker<'w> {
         let found = match (known, learned) {
             (_, Some(mac)) if !fixed => vec![Some(mac)],
             (Some(entry), _) => vec![entry.mac],
-            (None, _) => self.asked(walk, space, device, next, packet.source)?,
+            (None, _) => {
+                self.asking.borrow_mut().push(asked);
+                let answers = self.asked(walk, space, device, next, packet.source);
+                self.asking.borrow_mut().pop();
+                answers?
+            }
         };
         let way = (space, device, next, by);
         match found.as_slice() {
