@@ -23,7 +23,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 13] = kept![
+pub const KEPT: [Kept; 15] = kept![
     "a-tunnel-to-itself",
     "an-own-address-after-its-route",
     "an-own-address-by-another-device",
@@ -32,10 +32,12 @@ pub const KEPT: [Kept; 13] = kept![
     "errors-of-a-tunnel-that-bypasses",
     "groups-meet-no-refusing-route",
     "link-local-by-its-own-device",
+    "loopback-out-of-a-tunnel",
     "loopbacks-address-by-a-device",
     "no-tunnel-at-the-other-end",
     "rules-before-the-own-addresses",
     "the-own-address-as-gateway",
+    "too-big-before-nowhere",
     "two-answer-for-one-address",
 ];
 

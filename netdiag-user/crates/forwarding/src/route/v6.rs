@@ -24,24 +24,11 @@ type Sent<'w> = (Decision<'w>, IpAddr);
 impl<'w> Space<'w> {
     /// What comes in at a device (`ip6_rcv_core`, `ip6_route_input`, `ip6_forward`).
     pub fn route_in6(&self, packet: &Packet, device: &'w Device) -> Result<Decision<'w>, Unknown> {
-        let (IpAddr::V6(source), IpAddr::V6(destination)) = (packet.source, packet.destination)
-        else {
+        let IpAddr::V6(source) = packet.source else {
             return Err(Unknown::NotModelled("two families in one packet".into()));
         };
-        let by_device = Some(Subject::Device(device));
-        let runs = self.conf6(device)?.is_some_and(|conf| !conf.disabled());
-        if !runs {
-            return Ok(no(Station::Route, How::NoIp, by_device));
-        }
-        if !device.flags.loopback && (source.is_loopback() || destination.is_loopback()) {
-            let how = match source.is_loopback() {
-                true => How::MartianSource,
-                false => How::MartianDestination,
-            };
-            return Ok(no(Station::ReversePath, how, by_device));
-        }
-        if source.is_multicast() {
-            return Ok(no(Station::ReversePath, How::MartianSource, by_device));
+        if let Some(no) = self.may_not_come6(packet, device)? {
+            return Ok(Decision::No(no));
         }
         let found = match self.lookup(&key_in(packet, device))? {
             Looked::Found(found) => found,
@@ -53,6 +40,32 @@ impl<'w> Space<'w> {
             Kind::Unicast => self.onward6(packet, source, device, &found),
             other => Err(Unknown::NotModelled(format!("{other:?} routes of IPv6"))),
         }
+    }
+
+    /// What is looked at before any route, even where one was chosen before (`ip6_rcv_core`).
+    pub fn may_not_come6(
+        &self,
+        packet: &Packet,
+        device: &'w Device,
+    ) -> Result<Option<No<'w>>, Unknown> {
+        let no = |station, how| {
+            let by = Some(Subject::Device(device));
+            Some(No { station, how, by })
+        };
+        let runs = self.conf6(device)?.is_some_and(|conf| !conf.disabled());
+        if !runs {
+            return Ok(no(Station::Route, How::NoIp));
+        }
+        let (source, destination) = (packet.source, packet.destination);
+        Ok(if !device.flags.loopback && source.is_loopback() {
+            no(Station::ReversePath, How::MartianSource)
+        } else if !device.flags.loopback && destination.is_loopback() {
+            no(Station::ReversePath, How::MartianDestination)
+        } else if source.is_multicast() {
+            no(Station::ReversePath, How::MartianSource)
+        } else {
+            None
+        })
     }
 
     fn onward6(
@@ -211,8 +224,14 @@ impl<'w> Space<'w> {
             Looked::Refused(how, by) => return Ok(no(Station::Route, how, Some(by))),
             Looked::None => return Ok(no(Station::Route, How::NoRoute, None)),
         };
-        if let Some(no) = self.leads_nowhere(&found)? {
-            return Ok(Decision::No(no));
+        if let Some(nowhere) = self.leads_nowhere(&found)? {
+            // A socket's own look at sizes comes before (`__ip6_append_data`).
+            let mtu = found.route.metrics.mtu.filter(|_| packet.df);
+            let by = Some(Subject::Route(found.route));
+            return Ok(match mtu.filter(|mtu| packet.largest() > *mtu) {
+                Some(mtu) => no(Station::Size, How::TooBig(mtu), by),
+                None => Decision::No(nowhere),
+            });
         }
         let mut hops = self.ways6(&found)?;
         if choose {

@@ -193,6 +193,11 @@ impl<'w> Walker<'w> {
             let no = refuse(Station::Encap, How::Discarded);
             return self.refuse(walk, space, no, packet);
         }
+        if packet.is_ipv6()
+            && let Some(no) = space.may_not_come6(&packet, into)?
+        {
+            return self.refuse(walk, space, no, packet);
+        }
         packet.iif = Some(into.index);
         if packet.ttl <= 1 {
             let no = refuse(Station::Ttl, How::TtlExceeded);
