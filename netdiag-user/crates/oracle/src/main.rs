@@ -170,7 +170,7 @@ fn again(total: &Mutex<Total>) -> Result<()> {
         let read = || format!("the kept world {}", kept.name);
         let (shot, commands) = kept.read().with_context(read)?;
         let round = &mut rounds[usize::from(shot.destination.is_ipv6())];
-        round.build(&commands)?;
+        round.take(&commands);
         if let Some((expected, fate)) = round.alone(&shot)? {
             say(format_args!(
                 "{}: a contradiction again\n computed:\n{expected} seen:\n{fate}",

@@ -118,8 +118,13 @@ impl Round {
 
     /// Builds it, and reads it back.
     pub fn build(&mut self, commands: &[Command]) -> Result<World> {
-        self.commands = commands.to_vec();
+        self.take(commands);
         self.anew(QUICK)
+    }
+
+    /// What the next world is built of.
+    pub fn take(&mut self, commands: &[Command]) {
+        self.commands = commands.to_vec();
     }
 
     /// What came of other packets is gone with the world in which they were sent: where answers to a question

@@ -16,7 +16,7 @@ pub struct Small {
 
 pub fn shrink(round: &mut Round, commands: &[Command], shot: &Shot) -> Result<Option<Small>> {
     let mut kept = commands.to_vec();
-    round.build(&kept)?;
+    round.take(&kept);
     if round.alone(shot)?.is_none() {
         return Ok(None);
     }
@@ -26,7 +26,7 @@ pub fn shrink(round: &mut Round, commands: &[Command], shot: &Shot) -> Result<Op
         while at < kept.len() {
             let mut fewer = kept.clone();
             fewer.drain(at..(at + size).min(kept.len()));
-            round.build(&fewer)?;
+            round.take(&fewer);
             match round.soon(shot)? {
                 Some(_) => kept = fewer,
                 None => at += size,
@@ -34,7 +34,7 @@ pub fn shrink(round: &mut Round, commands: &[Command], shot: &Shot) -> Result<Op
         }
         size = if size == 1 { 0 } else { size.div_ceil(2) };
     }
-    round.build(&kept)?;
+    round.take(&kept);
     let last = round.alone(shot)?;
     Ok(last.map(|(expected, fate)| Small {
         commands: kept,
