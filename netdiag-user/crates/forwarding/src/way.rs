@@ -27,12 +27,15 @@ pub struct Walk<'w> {
 /// Devices that a question comes in at, and as what.
 pub(crate) type Heard = Vec<(End, To)>;
 
+/// The address that a question is answered with, if any, and what is known then.
+pub(crate) type Outcome = (Option<Mac>, Learned);
+
 /// Of one question.
-const MOST_BRANCHES: usize = 64;
+pub(crate) const MOST_BRANCHES: usize = 64;
 
 /// Link-layer addresses of neighbours by the device behind which they are, the ports behind which
 /// bridges saw them, and the remotes behind which tunnels did.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Learned {
     neighbours: Vec<(End, IpAddr, Mac)>,
     ports: Vec<(End, Mac, u32)>,
@@ -40,10 +43,16 @@ pub(crate) struct Learned {
 }
 
 impl Learned {
-    fn extend(&mut self, other: Self) {
-        self.neighbours.extend(other.neighbours);
-        self.ports.extend(other.ports);
-        self.remotes.extend(other.remotes);
+    /// What a branch learned as well, which began with what was known where it set out.
+    fn with(mut self, branch: &Self) -> Self {
+        fn add<T: Clone + PartialEq>(all: &mut Vec<T>, branch: &[T]) {
+            let same = all.iter().zip(branch).take_while(|(a, b)| a == b).count();
+            all.extend_from_slice(&branch[same..]);
+        }
+        add(&mut self.neighbours, &branch.neighbours);
+        add(&mut self.ports, &branch.ports);
+        add(&mut self.remotes, &branch.remotes);
+        self
     }
 
     pub(crate) fn learn(&mut self, at: End, address: IpAddr, mac: Mac) {
@@ -249,41 +258,36 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Who hears a question, in each of the ways that it may go.
-    pub(crate) fn hearers(&self) -> Result<Vec<Heard>, Unknown> {
-        let mut all = vec![self.heard.clone().unwrap_or_default()];
+    /// Who hears a question, in each of the ways that it may go, and what that taught.
+    pub(crate) fn hearers(&self) -> Result<Vec<(Heard, Learned)>, Unknown> {
+        let first = self.heard.clone().unwrap_or_default();
+        let mut all = vec![(first, self.learned.clone())];
         for step in &self.steps {
             let Does::Chooses(branches) = &step.does else {
                 continue;
             };
             let each = branches.iter().map(|(_, branch)| branch.hearers());
-            let each: Vec<Heard> = each.collect::<Result<Vec<_>, _>>()?.concat();
-            let with = |before: &Heard| -> Vec<Heard> {
+            let each = each.collect::<Result<Vec<_>, _>>()?.concat();
+            let with = |(heard, learned): &(Heard, Learned)| -> Vec<(Heard, Learned)> {
                 let more = each.iter();
-                more.map(|more| [before.as_slice(), more].concat())
-                    .collect()
+                more.map(|(more, taught)| {
+                    let heard = [heard.as_slice(), more].concat();
+                    (heard, learned.clone().with(taught))
+                })
+                .collect()
             };
-            all = all.iter().flat_map(with).collect();
-            all.sort_unstable();
-            all.dedup();
-            if all.len() > MOST_BRANCHES {
-                return Err(Unknown::TooLong);
+            let mut wider: Vec<(Heard, Learned)> = Vec::new();
+            for way in all.iter().flat_map(with) {
+                if !wider.contains(&way) {
+                    wider.push(way);
+                }
+                if wider.len() > MOST_BRANCHES {
+                    return Err(Unknown::TooLong);
+                }
             }
+            all = wider;
         }
         Ok(all)
-    }
-
-    /// What it taught, by the first way where it may go several.
-    pub(crate) fn taught(self) -> Learned {
-        let mut learned = self.learned;
-        for step in self.steps {
-            if let Does::Chooses(branches) = step.does
-                && let Some((_, first)) = branches.into_iter().next()
-            {
-                learned.extend(first.taught());
-            }
-        }
-        learned
     }
 
     pub fn last(&self) -> Option<&Step<'w>> {

@@ -111,7 +111,8 @@ impl Witness {
 
     fn read(&self, seen: &mut Seen) -> Result<()> {
         for (space, tap) in self.taps.iter().enumerate() {
-            let mut frame = [0; 256];
+            // An error about an error that a tunnel carries has ours deep inside.
+            let mut frame = [0; 2048];
             loop {
                 let mut told = cmsg_space!(u32);
                 let mut parts = [std::io::IoSliceMut::new(&mut frame)];

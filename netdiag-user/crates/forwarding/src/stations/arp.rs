@@ -16,7 +16,7 @@ use crate::{
     packet::{Decided, Packet},
     prepared::Space,
     route::decision::Decision,
-    way::{Learned, Unknown},
+    way::{Learned, Outcome, Unknown},
 };
 
 /// A question of ARP's: a sender's address, and whose is asked for.
@@ -30,11 +30,11 @@ impl<'w> Walker<'w> {
     /// What may be answered: who answers learns who asked (`neigh_event_ns`).
     pub(super) fn asks_arp(
         &self,
-        learned: &mut Learned,
+        learned: &Learned,
         (space, device): (&'w Space<'w>, &'w Device),
         target: Ipv4Addr,
         source: IpAddr,
-    ) -> Result<Vec<Option<Mac>>, Unknown> {
+    ) -> Result<Vec<Outcome>, Unknown> {
         let sender = self.announced(space, device, target, source)?;
         let question = Question { sender, target };
         let asker = (space.end(device), Mac::BROADCAST);

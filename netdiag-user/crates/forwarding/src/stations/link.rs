@@ -9,7 +9,9 @@ use crate::{
     packet::{Decided, Frame, Packet, To},
     prepared::{Space, Wrong},
     route::decision::No,
-    way::{Does, Heard, How, Learned, Station, Step, Subject, Unknown, Walk},
+    way::{
+        Does, Heard, How, Learned, MOST_BRANCHES, Outcome, Station, Step, Subject, Unknown, Walk,
+    },
 };
 
 /// What a device takes beside its MTU: room for one VLAN tag (`__is_skb_forwardable`,
@@ -67,14 +69,14 @@ impl<'w> Walker<'w> {
     }
 
     /// Sends what is no packet of anybody's: a question to a link, or its answer. Who hears it, and as what,
-    /// in each of the ways that it may go.
-    pub(super) fn heard(
+    /// in each of the ways that it may go, and what was learned there.
+    fn heard(
         &self,
-        learned: &mut Learned,
+        learned: &Learned,
         from: End,
         to: Mac,
         packet: Packet,
-    ) -> Result<Vec<Heard>, Unknown> {
+    ) -> Result<Vec<(Heard, Learned)>, Unknown> {
         let space = self.prepared.space(from.netns)?;
         let device = space.device(from.index)?;
         let mut way = Walk {
@@ -92,44 +94,49 @@ impl<'w> Walker<'w> {
             packet,
         };
         self.goes_on(&mut way, Ok(next))?;
-        let hearers = way.hearers()?;
-        *learned = way.taught();
-        Ok(hearers)
+        way.hearers()
     }
 
-    /// What may come of a question: the address that is answered, or none. `answers` tells who of those that
-    /// hear it sends what in answer: an address, and the frame's own destination.
+    /// What may come of a question: the address that is answered, or none, and what everybody learned
+    /// meanwhile. `answers` tells who of those that hear it sends what in answer: an address, and the frame's
+    /// own destination.
     pub(super) fn answered(
         &self,
-        learned: &mut Learned,
+        learned: &Learned,
         (asker, to): (End, Mac),
         question: Packet,
         answers: impl Fn(&mut Learned, End) -> Result<Option<(Mac, Mac)>, Unknown>,
-    ) -> Result<Vec<Option<Mac>>, Unknown> {
+    ) -> Result<Vec<Outcome>, Unknown> {
         let mut outcomes = Vec::new();
-        for hearers in self.heard(learned, asker, to, question)? {
-            let (mut surely, mut maybe) = (Vec::new(), Vec::new());
+        for (hearers, learned) in self.heard(learned, asker, to, question)? {
+            let mut going = vec![(Vec::new(), learned)];
             for (end, _) in hearers {
-                let Some((mac, to)) = answers(learned, end)? else {
-                    continue;
-                };
-                // A port's questions are answered to its bridge, which never asked.
-                let back = self.heard(learned, end, to, question)?;
-                let arrives = |heard: &Heard| heard.contains(&(asker, To::Host));
-                match (back.iter().any(arrives), back.iter().all(arrives)) {
-                    (_, true) => surely.push(mac),
-                    (true, false) => maybe.push(mac),
-                    (false, _) => {}
+                let mut further = Vec::new();
+                for (macs, mut learned) in going {
+                    let Some((mac, to)) = answers(&mut learned, end)? else {
+                        further.push((macs, learned));
+                        continue;
+                    };
+                    // A port's questions are answered to its bridge, which never asked.
+                    for (back, learned) in self.heard(&learned, end, to, question)? {
+                        let arrives = back.contains(&(asker, To::Host)).then_some(mac);
+                        let macs = macs.iter().copied().chain(arrives).collect();
+                        further.push((macs, learned));
+                    }
+                }
+                going = distinct(further)?;
+            }
+            for (macs, learned) in going {
+                match macs.as_slice() {
+                    [] => outcomes.push((None, learned)),
+                    // Whose answer comes first is taken: nobody knows whose will.
+                    macs => {
+                        outcomes.extend(macs.iter().map(|mac| (Some(*mac), learned.clone())));
+                    }
                 }
             }
-            if surely.is_empty() {
-                outcomes.push(None);
-            }
-            outcomes.extend(surely.into_iter().chain(maybe).map(Some));
         }
-        outcomes.sort_unstable();
-        outcomes.dedup();
-        Ok(outcomes)
+        distinct(outcomes)
     }
 
     /// To the other end of a pair (drivers/net/veth.c), which takes only what fits it.
@@ -165,6 +172,20 @@ impl<'w> Walker<'w> {
             packet.mark = 0;
         }
         Ok(Next::Comes { end, frame, packet })
+    }
+}
+
+/// Each once.
+fn distinct<T: PartialEq>(all: Vec<T>) -> Result<Vec<T>, Unknown> {
+    let mut once = Vec::new();
+    for one in all {
+        if !once.contains(&one) {
+            once.push(one);
+        }
+    }
+    match once.len() > MOST_BRANCHES {
+        true => Err(Unknown::TooLong),
+        false => Ok(once),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     packet::{Decided, ICMP6, Packet},
     prepared::Space,
     route::{decision::Decision, v6::is_assigned},
-    way::{Learned, Unknown},
+    way::{Learned, Outcome, Unknown},
 };
 
 /// Bytes of a question, with its option.
@@ -29,25 +29,26 @@ impl<'w> Walker<'w> {
     /// What may be answered.
     pub(super) fn asks_nd(
         &self,
-        learned: &mut Learned,
+        learned: &Learned,
         (space, device): (&'w Space<'w>, &'w Device),
         target: Ipv6Addr,
         source: IpAddr,
-    ) -> Result<Vec<Option<Mac>>, Unknown> {
+    ) -> Result<Vec<Outcome>, Unknown> {
         // What is said of an address that is this device's own, still asked for or lost to another, is
         // not believed (`ndisc_recv_na`).
+        let none = || Ok(vec![(None, learned.clone())]);
         let own = on(space, device)?;
         if own.iter().any(|a| a.own.address == IpAddr::V6(target)) {
-            return Ok(vec![None]);
+            return none();
         }
         // Without an address of the link's own nobody is asked.
         let Some(sender) = asker(space, device, source)? else {
-            return Ok(vec![None]);
+            return none();
         };
         let group = solicited(target);
         let asked = (space.end(device), Mac::of_group(group.into()));
         let own = device.mac;
-        let outcomes = self.answered(
+        let mut outcomes = self.answered(
             learned,
             asked,
             question(sender, group.into()),
@@ -64,10 +65,12 @@ impl<'w> Walker<'w> {
         )?;
         // The answer is a packet for who asked, and has to be led to it there too.
         let back = question(target.into(), sender);
-        Ok(match is_taken(space, device, &back)? {
-            true => outcomes,
-            false => vec![None],
-        })
+        if !is_taken(space, device, &back)? {
+            for (mac, _) in &mut outcomes {
+                *mac = None;
+            }
+        }
+        Ok(outcomes)
     }
 
     /// What its permanent entry says of that address, where there is one.

@@ -11,7 +11,7 @@ use crate::{
     packet::{Frame, Packet},
     prepared::Space,
     route::decision::{No, Way},
-    way::{Does, How, Share, Station, Step, Subject, Unknown, Walk},
+    way::{Does, How, Learned, Outcome, Share, Station, Step, Subject, Unknown, Walk},
 };
 
 impl<'w> Walker<'w> {
@@ -51,24 +51,32 @@ impl<'w> Walker<'w> {
             return self.refuse(walk, space, no, packet);
         }
         let found = match (known, learned) {
-            (_, Some(mac)) if !fixed => vec![Some(mac)],
-            (Some(entry), _) => vec![entry.mac],
+            (_, Some(mac)) if !fixed => vec![(Some(mac), None)],
+            (Some(entry), _) => vec![(entry.mac, None)],
             (None, _) => {
                 self.asking.borrow_mut().push(asked);
-                let answers = self.asked(walk, space, device, next, packet.source);
+                let answers = self.asked(&walk.learned, space, device, next, packet.source);
                 self.asking.borrow_mut().pop();
-                answers?
+                let answers = answers?.into_iter();
+                answers.map(|(mac, known)| (mac, Some(known))).collect()
             }
         };
         let way = (space, device, next, by);
         match found.as_slice() {
-            [one] => self.to_address(walk, way, *one, packet),
-            // Whose answer comes first is taken: nobody knows whose will.
+            [(one, known)] => {
+                if let Some(known) = known {
+                    walk.learned.clone_from(known);
+                }
+                self.to_address(walk, way, *one, packet)
+            }
             several => {
                 let share = Share::of(several.len());
                 let mut branches = Vec::new();
-                for one in several {
+                for (one, known) in several {
                     let mut branch = walk.branch();
+                    if let Some(known) = known {
+                        branch.learned.clone_from(known);
+                    }
                     let next = self.to_address(&mut branch, way, *one, packet);
                     self.goes_on(&mut branch, next)?;
                     branches.push((share, branch));
@@ -109,15 +117,15 @@ impl<'w> Walker<'w> {
     /// Asks, and has those who answer learn of it: what may be answered.
     fn asked(
         &self,
-        walk: &mut Walk<'w>,
+        learned: &Learned,
         space: &'w Space<'w>,
         device: &'w Device,
         target: IpAddr,
         source: IpAddr,
-    ) -> Result<Vec<Option<Mac>>, Unknown> {
+    ) -> Result<Vec<Outcome>, Unknown> {
         match target {
-            IpAddr::V4(target) => self.asks_arp(&mut walk.learned, (space, device), target, source),
-            IpAddr::V6(target) => self.asks_nd(&mut walk.learned, (space, device), target, source),
+            IpAddr::V4(target) => self.asks_arp(learned, (space, device), target, source),
+            IpAddr::V6(target) => self.asks_nd(learned, (space, device), target, source),
         }
     }
 }
