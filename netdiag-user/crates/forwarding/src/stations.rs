@@ -221,8 +221,7 @@ impl<'w> Walker<'w> {
         let does = Does::Comes {
             device: device.index,
         };
-        // What comes in waited its turn in a queue.
-        walk.failing = None;
+        walk.waited();
         self.push(
             walk,
             Step {

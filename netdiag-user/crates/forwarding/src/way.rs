@@ -1,6 +1,7 @@
 //! What a walk is: steps, each at a station, up to where it ends.
 use std::net::IpAddr;
 
+pub use netdiag_model::world::station::Station;
 use netdiag_model::world::{
     End, Netns, Why,
     device::{Device, Mac, PortState},
@@ -20,8 +21,26 @@ pub struct Walk<'w> {
     pub(crate) heard: Option<Heard>,
     /// A neighbour that is given up, while whoever waited for it is told.
     pub(crate) failing: Option<(End, IpAddr)>,
+    /// Families whose socket for errors is taken, by one that is just being sent: another that this would
+    /// lead to is not (`icmp_xmit_lock`).
+    pub(crate) telling: Families,
     /// Frames that tunnels' packets carry, by the number that these have.
     pub carried: Vec<Carried>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Families {
+    ipv4: bool,
+    ipv6: bool,
+}
+
+impl Families {
+    pub(crate) fn of(&mut self, ipv6: bool) -> &mut bool {
+        match ipv6 {
+            true => &mut self.ipv6,
+            false => &mut self.ipv4,
+        }
+    }
 }
 
 /// Devices that a question comes in at, and as what.
@@ -99,24 +118,6 @@ pub struct Step<'w> {
     pub does: Does<'w>,
     /// As it leaves the station.
     pub packet: Packet,
-}
-
-/// Where a packet's way can end or turn, in the kernel's own order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Station {
-    /// A device: sending, the wire, coming in.
-    Link,
-    Bridge,
-    /// The reverse path filter, and what sources cannot be.
-    ReversePath,
-    Route,
-    Forward,
-    Ttl,
-    Size,
-    Neighbour,
-    Queue,
-    Encap,
-    Socket,
 }
 
 /// A part of the state that a step rests on.
@@ -254,6 +255,7 @@ impl<'w> Walk<'w> {
             learned: self.learned.clone(),
             heard: self.heard.as_ref().map(|_| Vec::new()),
             failing: self.failing,
+            telling: self.telling,
             carried: self.carried.clone(),
         }
     }
@@ -288,6 +290,12 @@ impl<'w> Walk<'w> {
             all = wider;
         }
         Ok(all)
+    }
+
+    /// What waited its turn in a queue goes on by itself: nobody is in the midst of anything then.
+    pub(crate) fn waited(&mut self) {
+        self.failing = None;
+        self.telling = Families::default();
     }
 
     pub fn last(&self) -> Option<&Step<'w>> {

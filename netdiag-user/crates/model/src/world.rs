@@ -10,6 +10,7 @@ pub mod device;
 pub mod neighbour;
 pub mod route;
 pub mod rule;
+pub mod station;
 
 use address::Address;
 use conf::Settings;

@@ -235,6 +235,7 @@ fn name(station: Station) -> &'static str {
         Station::Queue => "queue",
         Station::Encap => "encap",
         Station::Socket => "socket",
+        Station::Program | Station::Hook | Station::Xfrm => "of later",
     }
 }
 

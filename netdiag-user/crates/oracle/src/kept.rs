@@ -23,11 +23,12 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 15] = kept![
+pub const KEPT: [Kept; 16] = kept![
     "a-tunnel-to-itself",
     "an-own-address-after-its-route",
     "an-own-address-by-another-device",
     "answers-of-a-fixed-entry-elsewhere",
+    "errors-about-errors",
     "errors-by-the-failing-neighbour",
     "errors-of-a-tunnel-that-bypasses",
     "groups-meet-no-refusing-route",

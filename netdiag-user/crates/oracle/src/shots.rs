@@ -64,15 +64,16 @@ pub fn shots(rng: &mut Rng, set: &Set, world: &World, (ipv6, count): (bool, usiz
             0 => shot.bound = rng.choice(others.iter()).copied(),
             // Somebody's source, or nobody's.
             1..=2 => {
-                shot.wire = rng.choice(others.iter()).map(|by| wire(rng, *by));
-                shot.source = Some(match rng.u8(0..4) {
-                    0 => family(Ipv4Addr::new(203, 0, 113, rng.u8(1..4))),
-                    1 => family(Ipv4Addr::LOCALHOST),
-                    _ => rng
-                        .choice(every.iter())
-                        .copied()
-                        .unwrap_or(family(Ipv4Addr::LOCALHOST)),
-                });
+                let by = rng.choice(others.iter().copied());
+                shot.wire = by.map(|by| wire(rng, by));
+                let known = match rng.u8(0..5) {
+                    0 => Some(family(Ipv4Addr::new(203, 0, 113, rng.u8(1..4)))),
+                    1 => None,
+                    // In the name of who gets it.
+                    2 => rng.choice(by.map(own).unwrap_or_default()),
+                    _ => rng.choice(every.iter().copied()),
+                };
+                shot.source = Some(known.unwrap_or(family(Ipv4Addr::LOCALHOST)));
             }
             3 => shot.count = rng.u32(2..4),
             _ => {}

@@ -37,8 +37,9 @@ use crate::model::{
     observation::Observation,
     path::Followed,
     pod::{Pod, PodIndex},
-    reason::{self, Reasons},
+    reason::{self, Reasons, by_place},
     roles::{Role, Roles},
+    world::station::Station,
 };
 
 /// One flow at one hop.
@@ -105,6 +106,17 @@ impl Loss {
     /// The function that dropped it.
     pub fn symbol(&self) -> &str {
         self.location.split('+').next().unwrap_or(&self.location)
+    }
+
+    /// Whether its way can have ended at that station, by the kernel's reason and function.
+    pub fn is_at(&self, station: Station) -> bool {
+        by_place::stations(&self.reason, &self.location).contains(&station)
+    }
+
+    /// Whether it was dropped where that function's row of the table of drop places has it.
+    pub fn is_beside(&self, function: &str) -> bool {
+        let row = by_place::place_of(&self.location);
+        row.is_some() && row == by_place::place_of(function)
     }
 }
 
@@ -188,6 +200,8 @@ pub struct Facts<'a> {
     /// Nobody asked for some links or packets only, and no hook that should be there is missing: what a link
     /// carries is seen there.
     pub all_watched: bool,
+    /// When all hooks were there, `CLOCK_MONOTONIC` ns; 0 where nobody tells.
+    pub hooked: u64,
     /// Flows that are not among these, for a pod sent them in another's name.
     pub forged: usize,
     pub flows: &'a [HopFlow],
@@ -301,6 +315,7 @@ impl<'a> Facts<'a> {
             now: rows.now,
             data: Data::default(),
             all_watched: true,
+            hooked: 0,
             forged: rows.forged,
             flows: &rows.flows,
             losses: &rows.losses,

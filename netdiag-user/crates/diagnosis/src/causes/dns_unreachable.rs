@@ -48,6 +48,7 @@ use crate::{
     shared::{
         dns::{self, Hop, Picture, Silence},
         isolation::{self, Isolation},
+        losses::nobody_answered,
         overlay,
     },
     shell,
@@ -59,8 +60,6 @@ pub const TITLE: &str = mark!("queries to the cluster's name server get no answe
 /// ICMP and ICMPv6 say "port unreachable" by these (RFC 792, RFC 4443).
 const PORT_UNREACHABLE: [(u8, u8); 2] = [(3, 3), (1, 4)];
 
-/// Where queries die whose next hop does not answer ARP or ND.
-const NEIGHBOUR: [&str; 3] = ["neigh_invalidate", "arp_error_report", "ndisc_error_report"];
 /// Where queries end on this node for no reason that is seen yet, a next hop that does not answer
 /// may be the root: that is only known after two rounds of asking it, each of 3 s
 /// (mcast_solicit).
@@ -88,7 +87,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let since = same.iter().map(|s| s.since).min()?;
     let losses = dns::losses(facts, &servers, since);
     let mut end = End::of(facts, worst, &servers);
-    let neighbour = losses.iter().any(|l| NEIGHBOUR.contains(&l.symbol()));
+    let neighbour = losses.iter().any(|l| nobody_answered(l));
     let here = matches!(end.place, Place::Here(_)) && (losses.is_empty() || neighbour);
     if here && facts.now.saturating_sub(since) < HERE_NS {
         return None;

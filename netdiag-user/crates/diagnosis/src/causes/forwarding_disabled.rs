@@ -31,6 +31,7 @@ use crate::{
         flow,
         total::Total,
         verdict::{Finding, Severity},
+        world::station::Station,
     },
     pipeline::facts::{Facts, Loss},
     shared::{
@@ -42,10 +43,6 @@ use crate::{
 
 pub const ID: &str = "forwarding-disabled";
 pub const TITLE: &str = mark!("the node does not forward its pods' packets");
-
-/// Where packets end that are not for this node and may not be forwarded; kernels before 6.4
-/// give no reason there.
-const REFUSED_IN: [&str; 2] = ["ip_error", "ip6_forward"];
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     dropped(facts).or_else(|| pod_gateway_silent::evaluate(facts, ID, Fault::Forwarding))
@@ -82,7 +79,7 @@ fn dropped(facts: &Facts<'_>) -> Option<Finding> {
 fn is_refused(facts: &Facts<'_>, loss: &Loss) -> bool {
     let (_, destination) = flow::ends(loss.flow());
     let by_reason = loss.reason == "IP_INADDRERRORS";
-    let by_place = loss.reason == "NOT_SPECIFIED" && REFUSED_IN.contains(&loss.symbol());
+    let by_place = loss.reason == "NOT_SPECIFIED" && loss.is_at(Station::Forward);
     (by_reason || by_place)
         && loss.key.netns == facts.node.netns
         && !facts.owns(destination)

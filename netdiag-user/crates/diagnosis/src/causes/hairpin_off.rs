@@ -44,6 +44,7 @@ use crate::{
         services::Service,
         total::Total,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
+        world::station::Station,
     },
     pipeline::facts::{Facts, Loss},
     shared::{
@@ -113,8 +114,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 fn looped<'a>(facts: &'a Facts<'_>) -> Vec<DropGroup<'a>> {
     losses::patterns(facts, |loss| {
         let (source, destination) = flow::ends(loss.flow());
-        let by_bridge = loss.reason == "NOT_SPECIFIED"
-            && loss.symbol().trim_start_matches('_').starts_with("br_");
+        let by_bridge = loss.reason == "NOT_SPECIFIED" && loss.is_at(Station::Bridge);
         by_bridge
             && source == destination
             && port(facts, loss).is_some_and(|p| is_off(facts, p, source))

@@ -72,9 +72,6 @@ const ROUNDS_NS: u64 = 2_000_000_000;
 /// Pods that are gone are asked for until endpoints and clients have caught up.
 const ROLLOUT_NS: u64 = 10_000_000_000;
 
-/// Where the queue of a neighbour dies that did not answer; for IPv6 the kernel gives no reason.
-const GIVEN_UP_IN: [&str; 3] = ["neigh_invalidate", "ndisc_error_report", "arp_error_report"];
-
 /// What is missing.
 enum Missing {
     /// Nobody answers.
@@ -134,10 +131,10 @@ fn missing(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 fn is_unresolved(facts: &Facts<'_>, loss: &Loss) -> bool {
-    let unspecified = loss.reason == "NOT_SPECIFIED";
-    if loss.reason == "NEIGH_FAILED" || (unspecified && GIVEN_UP_IN.contains(&loss.symbol())) {
+    if losses::nobody_answered(loss) {
         return true;
     }
+    let unspecified = loss.reason == "NOT_SPECIFIED";
     let kind = link_of(facts, loss).map(|l| &l.kind);
     let unaddressed =
         matches!(loss.reason.as_str(), "NO_TX_TARGET" | "VXLAN_NO_REMOTE") || unspecified;

@@ -34,6 +34,7 @@ use crate::{
         roles::Role,
         total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
+        world::station::Station,
     },
     pipeline::facts::{Facts, HopFlow, Loss},
     shared::{losses::PATTERN, overlay, overlay_annotations},
@@ -104,7 +105,7 @@ fn vni<'a>(
     peer: IpAddr,
 ) -> Option<Mismatch<'a>> {
     let unknown = |l: &&Loss| {
-        let by_place = l.reason == "NOT_SPECIFIED" && l.symbol() == "vxlan_rcv";
+        let by_place = l.reason == "NOT_SPECIFIED" && l.is_at(Station::Encap);
         (l.reason == "VXLAN_VNI_NOT_FOUND" || by_place) && from(facts, l, peer)
     };
     let losses: Vec<_> = facts.losses.iter().filter(unknown).collect();

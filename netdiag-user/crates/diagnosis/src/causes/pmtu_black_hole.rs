@@ -43,6 +43,7 @@ use crate::{
         text::counted,
         total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
+        world::station::Station,
     },
     pipeline::facts::{Facts, HopFlow, Loss},
     shared::{mtu, overlay, stall},
@@ -55,9 +56,6 @@ pub const TITLE: &str =
 
 /// Bytes of IP and TCP headers without options: what an MSS leaves out.
 const HEADERS: (u32, u32) = (40, 60);
-
-/// Where packets for others die that are too large (net/ipv4/ip_forward.c, net/ipv6/ip6_output.c).
-const FORWARDING: [&str; 2] = ["ip_forward", "ip6_forward"];
 
 /// A flow from outside whose full-size packets come in again and again and go no further.
 struct Stuck<'a> {
@@ -150,7 +148,7 @@ fn translated<'a>(facts: &'a Facts<'_>, hop: &'a HopFlow) -> Option<Stuck<'a>> {
         let flow = l.flow();
         (flow.source, flow.source_port, flow.protocol) == client
             && flow.destination != asked.destination
-            && FORWARDING.contains(&l.symbol())
+            && l.is_at(Station::Size)
     };
     let lost = facts.losses.iter().find(same)?;
     let route = facts.route_to(flow::ends(lost.flow()).1)?;

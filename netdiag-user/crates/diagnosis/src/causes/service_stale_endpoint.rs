@@ -43,7 +43,7 @@ use crate::{
         },
     },
     need::{Need, Sufferer},
-    pipeline::facts::{Facts, Loss},
+    pipeline::facts::Facts,
     shared::{
         daemon::Daemon::KubeProxy,
         losses::{self, DropGroup, PATTERN},
@@ -58,9 +58,6 @@ pub const TITLE: &str = mark!("a Service is translated to a pod that is gone");
 
 /// kube-proxy deletes what conntrack has of a backend as soon as its rules are without it.
 const SETTLED_NS: u64 = 5_000_000_000;
-
-/// Where packets end that waited for an answer of ARP or neighbour discovery in vain.
-const UNANSWERED_IN: [&str; 3] = ["neigh_invalidate", "arp_error_report", "ndisc_error_report"];
 
 /// ICMP host unreachable, ICMPv6 address unreachable (RFC 792, RFC 4443).
 const HOST_UNREACHABLE: [(u8, u8); 2] = [(3, 1), (1, 3)];
@@ -141,7 +138,7 @@ impl Gone {
 
 /// Addresses that no pod has and for which nobody answers, here or on the node behind.
 fn gone(facts: &Facts<'_>) -> Vec<Gone> {
-    let here = losses::patterns(facts, nobody_answers);
+    let here = losses::patterns(facts, losses::nobody_answered);
     let here = here.iter().filter(|p| !p.reply).map(lost_here);
     let refused = unrouted::of_own_range(facts);
     let refused = refused.iter().filter(|p| is_translated(facts, p));
@@ -160,13 +157,6 @@ fn refused_here(pattern: &DropGroup<'_>) -> Gone {
         t!("{packets} packets to {address} dropped, this node's own range refuses what no pod has");
     gone.line.confirm = Some(shell!("ip route get {}", address).failing());
     gone
-}
-
-/// Dropped because no neighbour has the address: kernels before 6.4 give no reason, and for IPv6
-/// none does (ndisc_error_report).
-fn nobody_answers(loss: &Loss) -> bool {
-    let unspecified = loss.reason == "NOT_SPECIFIED";
-    loss.reason == "NEIGH_FAILED" || unspecified && UNANSWERED_IN.contains(&loss.symbol())
 }
 
 fn lost_here(pattern: &DropGroup<'_>) -> Gone {

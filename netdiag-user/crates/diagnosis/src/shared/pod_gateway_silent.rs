@@ -33,9 +33,6 @@ use crate::{
 /// (mcast_solicit, retrans_time_ms): drops this far apart are of two rounds.
 const ROUNDS_NS: u64 = 2_000_000_000;
 
-/// Where the queue of a neighbour dies that did not answer; for IPv6 the kernel gives no reason.
-const GIVEN_UP_IN: [&str; 3] = ["neigh_invalidate", "ndisc_error_report", "arp_error_report"];
-
 const ARP: u32 = 0x0806;
 
 /// One pod's gateway that keeps silent.
@@ -115,9 +112,8 @@ pub fn evaluate(facts: &Facts<'_>, cause: &str, fault: Fault) -> Option<Finding>
 
 /// A packet that died in a pod because its gateway did not answer.
 fn silent<'a>(facts: &Facts<'a>, loss: &Loss) -> Option<Silent<'a>> {
-    let unspecified = loss.reason == "NOT_SPECIFIED" && GIVEN_UP_IN.contains(&loss.symbol());
     let node = facts.node;
-    if loss.reason != "NEIGH_FAILED" && !unspecified || loss.key.netns == node.netns {
+    if !losses::nobody_answered(loss) || loss.key.netns == node.netns {
         return None;
     }
     let side = node.pod_side(loss.key.netns)?;

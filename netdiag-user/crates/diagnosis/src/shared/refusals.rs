@@ -370,8 +370,7 @@ fn resets(facts: &Facts<'_>, refusal: &Refusal<'_>) -> Evidence {
 
 /// Of what ends there without a reason (Linux before 5.17) only this is answered with a reset.
 fn met_no_socket(loss: &Loss) -> bool {
-    let reset_in = ["tcp_v4_rcv", "tcp_v6_rcv"];
-    let unnamed = loss.reason == "NOT_SPECIFIED" && reset_in.contains(&loss.symbol());
+    let unnamed = loss.reason == "NOT_SPECIFIED" && loss.is_beside("tcp_v4_rcv");
     loss.reason == "NO_SOCKET" || unnamed
 }
 

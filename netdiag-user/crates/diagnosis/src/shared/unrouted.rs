@@ -11,21 +11,11 @@ use crate::{
         policy::{Chosen, Packet},
         roles::Role,
         services::Service,
+        world::station::Station,
     },
     pipeline::facts::{Facts, Loss},
 };
 use std::net::IpAddr;
-
-/// Where packets without a usable route end, among others: kernels before 6.4 give no reason
-/// there for IPv4, and none gives one for a route that refuses.
-const REFUSED_IN: [&str; 6] = [
-    "ip_error",
-    "ip6_pkt_drop",
-    "ip6_pkt_discard",
-    "ip6_pkt_prohibit",
-    "dst_discard",
-    "dst_discard_out",
-];
 
 /// Packets to addresses of this node's own range that no pod has.
 pub fn of_own_range<'a>(facts: &'a Facts<'_>) -> Vec<DropGroup<'a>> {
@@ -47,10 +37,11 @@ pub fn is_own(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
 pub fn is_unrouted(facts: &Facts<'_>, loss: &Loss) -> bool {
     match loss.reason.as_str() {
         "IP_INNOROUTES" | "IP_OUTNOROUTES" => true,
-        // Rules and tables are walked for what died there alone: a flood dies elsewhere.
+        // Kernels before 6.4 give no reason for IPv4, and none gives one for a route that refuses. Rules and
+        // tables are walked for what died there alone: a flood dies elsewhere.
         "NOT_SPECIFIED" if loss.key.netns == facts.node.netns => {
             let usable = || chosen_for(facts, &packet(facts, loss)).usable();
-            REFUSED_IN.contains(&loss.symbol()) && usable().is_none()
+            loss.is_at(Station::Route) && usable().is_none()
         }
         _ => false,
     }

@@ -13,6 +13,7 @@ use crate::{
         address::{from_wire, to_wire},
         flow::{TCP, ends},
         icmp,
+        world::station::Station,
     },
     pipeline::{
         facts::{Facts, Loss},
@@ -181,10 +182,9 @@ pub fn expired(facts: &Facts<'_>) -> HashSet<FlowKey> {
     lost.map(|l| *l.flow()).collect()
 }
 
-/// Where the kernel drops what was to go no farther (ip_forward, ip6_forward).
+/// Whether it was to go no farther.
 fn is_expired(loss: &Loss) -> bool {
-    let at = ["ip_forward", "ip6_forward"].contains(&loss.symbol());
-    at && ["IP_INHDR", "NOT_SPECIFIED"].contains(&loss.reason.as_str())
+    loss.is_at(Station::Ttl) && ["IP_INHDR", "NOT_SPECIFIED"].contains(&loss.reason.as_str())
 }
 
 /// What a pattern of drops is, for one line.

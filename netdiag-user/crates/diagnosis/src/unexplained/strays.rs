@@ -88,7 +88,7 @@ fn asked(flow: &FlowKey) -> (Asker, IpAddr) {
 /// no reason.
 fn is_untaken(facts: &Facts<'_>, loss: &Loss) -> bool {
     let reason = loss.reason.as_str();
-    let unnamed = reason == "NOT_SPECIFIED" && loss.symbol().starts_with("__udp");
+    let unnamed = reason == "NOT_SPECIFIED" && loss.is_beside("__udp4_lib_rcv");
     let flow = loss.flow();
     let socket =
         flow.protocol == UDP && (reason == "NO_SOCKET" || unnamed) && loss.forged.is_none();

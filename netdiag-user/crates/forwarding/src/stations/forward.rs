@@ -133,7 +133,7 @@ impl<'w> Walker<'w> {
         let out = Does::Sends { device, to: None };
         self.push(walk, step(Station::Link, out))?;
         self.push(walk, step(Station::Link, Does::Comes { device }))?;
-        walk.failing = None;
+        walk.waited();
         if !forwarded {
             return self.delivered(walk, space, route, packet);
         }

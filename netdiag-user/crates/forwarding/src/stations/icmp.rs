@@ -33,6 +33,7 @@ impl<'w> Walker<'w> {
         let answer = match walk.heard {
             // Whose question it was hears nothing more.
             Some(_) => None,
+            None if *walk.telling.of(packet.is_ipv6()) => None,
             None => answer(space, &no, &packet)?,
         };
         self.refuse(walk, space, no, packet)?;
@@ -54,6 +55,7 @@ impl<'w> Walker<'w> {
             any_source: true,
         };
         let mut way = walk.branch();
+        *way.telling.of(packet.is_ipv6()) = true;
         let next = self.sent(&mut way, &sender, error);
         self.goes_on(&mut way, next)?;
         self.ends(

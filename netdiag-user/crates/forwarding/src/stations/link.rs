@@ -80,11 +80,9 @@ impl<'w> Walker<'w> {
         let space = self.prepared.space(from.netns)?;
         let device = space.device(from.index)?;
         let mut way = Walk {
-            steps: Vec::new(),
             learned: learned.clone(),
             heard: Some(Vec::new()),
-            failing: None,
-            carried: Vec::new(),
+            ..Walk::default()
         };
         let from = device.mac;
         let next = Next::Sends {

@@ -6,7 +6,7 @@ use netdiag_model::world::{
     neighbour::{Neighbour, State},
 };
 
-use super::{Going, Walker};
+use super::{Going, Next, Walker};
 use crate::{
     packet::{Frame, Packet},
     prepared::Space,
@@ -33,7 +33,13 @@ impl<'w> Walker<'w> {
         let device = way.device;
         if device.flags.no_arp || !device.ethernet {
             let (from, to) = (device.mac, device.mac.unwrap_or_default());
-            return self.sends(walk, space, device, Frame { from, to }, packet);
+            let frame = Frame { from, to };
+            return Ok(Next::Sends {
+                space,
+                device,
+                frame,
+                packet,
+            });
         }
         let entry = neighbour(space, device, next)?;
         let known = entry.filter(|entry| matches!(entry.state, State::Valid | State::Permanent));
@@ -54,6 +60,8 @@ impl<'w> Walker<'w> {
             (_, Some(mac)) if !fixed => vec![(Some(mac), None)],
             (Some(entry), _) => vec![(entry.mac, None)],
             (None, _) => {
+                // It waits for the answer, or for nobody's.
+                walk.waited();
                 self.asking.borrow_mut().push(asked);
                 let answers = self.asked(&walk.learned, space, device, next, packet.source);
                 self.asking.borrow_mut().pop();
@@ -111,7 +119,13 @@ impl<'w> Walker<'w> {
         };
         walk.learned.learn(space.end(device), next, to);
         let from = device.mac;
-        self.sends(walk, space, device, Frame { from, to }, packet)
+        let frame = Frame { from, to };
+        Ok(Next::Sends {
+            space,
+            device,
+            frame,
+            packet,
+        })
     }
 
     /// Asks, and has those who answer learn of it: what may be answered.

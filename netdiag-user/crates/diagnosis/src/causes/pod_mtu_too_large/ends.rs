@@ -17,12 +17,12 @@ use crate::{
     shell,
 };
 
-/// Where the kernel drops them; `__dev_forward_skb` on kernels before 5.10.
-const CROSSING: [&str; 3] = ["__dev_forward_skb2", "__dev_forward_skb", "veth_xmit"];
+/// Where the kernel drops them, by its row in the table of drop places.
+const CROSSING: &str = "veth_xmit";
 
 /// The link whose ends lost most.
 pub fn differ(facts: &Facts<'_>) -> Option<Finding> {
-    let lost = |loss: &Loss| CROSSING.contains(&loss.symbol());
+    let lost = |loss: &Loss| loss.is_beside(CROSSING);
     if !facts.losses.iter().any(lost) {
         return None;
     }
@@ -51,7 +51,7 @@ fn differs(facts: &Facts<'_>, link: &Link, side: &PodSide) -> Option<(u64, Findi
     if side.mtu == link.mtu {
         return None;
     }
-    let crossing = |l: &Loss| CROSSING.contains(&l.symbol()) && here(l);
+    let crossing = |l: &Loss| l.is_beside(CROSSING) && here(l);
     let patterns = losses::patterns(facts, crossing);
     let packets = patterns.iter().map(losses::DropGroup::packets).total();
     if patterns.is_empty() {

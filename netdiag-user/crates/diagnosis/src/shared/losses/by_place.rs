@@ -12,6 +12,13 @@ pub fn unspecified(loss: &Loss) -> bool {
     matches!(loss.key.reason, NO_REASON | UNSPECIFIED)
 }
 
+/// Dropped because no neighbour has the address: kernels before 6.4 give no reason, and for IPv6 none does
+/// (`ndisc_error_report`).
+pub fn nobody_answered(loss: &Loss) -> bool {
+    let unspecified = loss.reason == "NOT_SPECIFIED";
+    loss.reason == "NEIGH_FAILED" || unspecified && loss.is_beside("neigh_invalidate")
+}
+
 /// Whether a full queue of a link may have taken it. Linux before 5.18 gives no reason, and frees what its
 /// queues refuse in a list, as it frees parts of other packets: the queue's own counter tells which.
 pub fn by_a_queue(loss: &Loss) -> bool {

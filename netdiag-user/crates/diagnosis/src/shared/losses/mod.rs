@@ -6,7 +6,7 @@ mod scattered;
 mod severity;
 
 pub use by_hand::dropped_like;
-pub use by_place::{by_a_queue, counted, unspecified};
+pub use by_place::{by_a_queue, counted, nobody_answered, unspecified};
 pub use report::{drop_evidence, finding};
 pub use scattered::with_scattered;
 pub use severity::{Standing, is_peer, is_published, severity, standing};
