@@ -51,8 +51,7 @@ pub fn path_with(
     run: &Run,
     findings: &[Finding],
 ) -> Path {
-    let (conversations, translated_by) =
-        conversations(facts, (&source, &destination), legs, run.hooked);
+    let (conversations, translated_by) = conversations(facts, (&source, &destination), legs);
     let (mut request, mut reply) = steps::ways(facts, (&source, &destination), &conversations, run);
     let (outcome, at, summary) = fate::judge(facts, &conversations, &mut request, &mut reply);
     let causes = concerns(findings, &source, &destination, &conversations);
@@ -95,9 +94,8 @@ pub fn onward(
     facts: &Facts<'_>,
     (source, destination): &(End, End),
     legs: &BTreeSet<FlowKey>,
-    run: &Run,
 ) -> BTreeSet<FlowKey> {
-    let (all, _) = conversations(facts, (source, destination), legs, run.hooked);
+    let (all, _) = conversations(facts, (source, destination), legs);
     all.iter().filter_map(|c| c.sent).collect()
 }
 
@@ -106,7 +104,6 @@ fn conversations(
     facts: &Facts<'_>,
     (source, destination): (&End, &End),
     made: &BTreeSet<FlowKey>,
-    hooked: u64,
 ) -> (Vec<Conversation>, Option<KnownBy>) {
     let from = |flow: &FlowKey| {
         source.addresses.contains(&addresses(flow).0)
@@ -139,7 +136,9 @@ fn conversations(
         }
     }
     // Both ends may ask each other; a flow that only answers is no question of its own.
-    let asks = |flow: &FlowKey| destination.port.is_some() || !answers(facts, flow, hooked);
+    let asks = |flow: &FlowKey| {
+        destination.port.is_some() || facts.direction().seen_to_answer(flow) != Some(true)
+    };
     // A leg whose ends are asked for too is no conversation of its own.
     let legs: BTreeSet<FlowKey> = asked.values().flatten().copied().collect();
     let conversations = asked
@@ -147,24 +146,6 @@ fn conversations(
         .filter(|(flow, _)| asks(flow) && !legs.contains(flow));
     let conversations = conversations.map(|(asked, sent)| Conversation { asked, sent });
     (conversations.collect(), by)
-}
-
-/// Whether the other direction is the one that asks: it opened the connection, or came first. Of what
-/// began before all hops were watched nobody knows which came first.
-fn answers(facts: &Facts<'_>, flow: &FlowKey, hooked: u64) -> bool {
-    let journeys = facts.journeys();
-    let opens = |flow: &FlowKey| {
-        let journey = journeys.get(flow);
-        journey.is_some_and(|j| j.hops.iter().any(|h| h.hop.syns > 0))
-    };
-    match (opens(flow), opens(&flow.reversed())) {
-        (true, false) => return false,
-        (false, true) => return true,
-        _ => {}
-    }
-    let first = |flow: &FlowKey| Some(journeys.get(flow)?.hops.first()?.hop.first);
-    let back = first(&flow.reversed()).filter(|back| *back >= hooked);
-    back.is_some_and(|back| first(flow).is_some_and(|own| back < own))
 }
 
 /// Something was sent again on this way, or was larger than what a hop takes.

@@ -2,9 +2,10 @@
 //! server decides what is asked, counted and told.
 //!
 //! In this order: a packet that opens a connection, or takes it (TCP's SYN), or conntrack's original
-//! direction; who spoke first, where the conversation began while netdiag looked; the end where a socket
-//! listens, or that is a Service's; the end that several others talk to by one port. Where nothing of that
-//! is known, servers' ports are the lower ones, which is a guess.
+//! direction; who spoke first, or alone, where the conversation began while netdiag looked; the end where a
+//! socket listens, or that is a Service's, or whose other end's namespace listens at no such port; the end that
+//! several others talk to by one port. Where nothing of that is known, servers' ports are the lower ones, which
+//! is a guess.
 mod servers;
 
 use netdiag_common::{flow::FlowKey, hop};
@@ -13,6 +14,7 @@ use super::facts::{Facts, HopFlow, Loss};
 use crate::model::{
     address::from_wire,
     flow::{TCP, UDP},
+    gather::Want,
     hash::{Map, Set},
 };
 
@@ -26,6 +28,9 @@ const BEGINNING: u64 = 1_000_000_000;
 /// An end of a conversation: address, port, protocol.
 type End = ([u8; 16], u16, u8);
 
+/// Ports that only root serves at, and hardly any client has (`ip_unprivileged_port_start`).
+const PRIVILEGED: u16 = 1024;
+
 /// So many others make an end a server: a client's one port is seen with a Service's address and with its
 /// backend's, and may be used for another server.
 const MANY: usize = 4;
@@ -36,12 +41,18 @@ pub struct Direction {
     /// Whether who sends it took the connection, or opened it.
     answers: Map<FlowKey, bool>,
     first: Map<FlowKey, u64>,
-    /// When the first of all was seen.
+    /// When every hook was there, or the first of all was seen.
     began: u64,
+    /// Whatever passes the links is seen.
+    whole: bool,
+    /// When each end first sent something to anybody, and first got something.
+    spoke: Map<End, [Option<u64>; 2]>,
     /// Whom each end was seen to talk to: no more of them than make a server.
     others: Map<End, Vec<End>>,
     /// Ends that serve by what is configured.
     servers: Set<End>,
+    /// Ends in namespaces that listen elsewhere alone.
+    idle: Set<End>,
 }
 
 fn ends(flow: &FlowKey) -> [End; 2] {
@@ -53,8 +64,14 @@ fn ends(flow: &FlowKey) -> [End; 2] {
 
 impl Direction {
     fn of(facts: &Facts<'_>) -> Self {
+        let first = || facts.flows.iter().map(|f| f.hop.first).min();
         let mut all = Self {
-            began: facts.flows.iter().map(|f| f.hop.first).min().unwrap_or(0),
+            // Earlier recordings do not tell.
+            began: Some(facts.hooked)
+                .filter(|at| *at > 0)
+                .or_else(first)
+                .unwrap_or(0),
+            whole: facts.all_watched,
             ..Self::default()
         };
         let ported = |f: &&HopFlow| matches!(f.flow().protocol, TCP | UDP);
@@ -72,6 +89,7 @@ impl Direction {
             all.open(&answered, true);
         }
         all.servers = servers::among(facts, all.others.keys());
+        all.idle = servers::idle(facts, all.others.keys());
         all
     }
 
@@ -84,6 +102,10 @@ impl Direction {
             self.open(flow, hop.flags & hop::ACK != 0);
         }
         let [source, destination] = ends(flow);
+        for (end, side) in [(source, 0), (destination, 1)] {
+            let known = &mut self.spoke.entry(end).or_default()[side];
+            *known = Some(known.map_or(hop.first, |at| at.min(hop.first)));
+        }
         for (one, other) in [(source, destination), (destination, source)] {
             let known = self.others.entry(one).or_default();
             if known.len() < MANY && !known.contains(&other) {
@@ -122,8 +144,8 @@ impl Direction {
         flow.protocol == TCP && self.seen_to_answer(flow).is_none()
     }
 
-    /// Nothing where nobody saw it.
-    fn seen_to_answer(&self, flow: &FlowKey) -> Option<bool> {
+    /// Whether these packets come from who took the conversation; nothing where nobody saw it.
+    pub fn seen_to_answer(&self, flow: &FlowKey) -> Option<bool> {
         let by_syn = self.answers.get(flow).copied();
         by_syn
             .or_else(|| self.spoke_second(flow))
@@ -133,14 +155,39 @@ impl Direction {
 
     /// A connection of which no SYN was seen is older than that.
     fn spoke_second(&self, flow: &FlowKey) -> Option<bool> {
-        let (own, other) = (self.first.get(flow)?, self.first.get(&flow.reversed())?);
-        let new = (*own).min(*other) > self.began.saturating_add(BEGINNING);
-        (new && flow.protocol == UDP && own != other).then_some(own > other)
+        if flow.protocol != UDP {
+            return None;
+        }
+        let is_new = |first: u64| first > self.began.saturating_add(BEGINNING);
+        let first = |flow: &FlowKey| self.first.get(flow).copied();
+        let back = flow.reversed();
+        match (first(flow), first(&back)) {
+            (Some(own), Some(other)) => {
+                (is_new(own.min(other)) && own != other).then_some(own > other)
+            }
+            (Some(own), None) => (is_new(own) && self.is_alone(flow)).then_some(false),
+            (None, Some(other)) => (is_new(other) && self.is_alone(&back)).then_some(true),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether a flow without any way back opens a conversation. What comes from a privileged port may answer
+    /// what went another way, and who asked around first is answered by others than it asked: multicast, TFTP.
+    fn is_alone(&self, flow: &FlowKey) -> bool {
+        let asked_around = |end: &End| match self.spoke.get(end) {
+            Some([Some(sent), Some(got)]) => sent < got,
+            _ => false,
+        };
+        let [_, destination] = ends(flow);
+        self.whole && flow.source_port >= PRIVILEGED && !asked_around(&destination)
     }
 
     fn is_served(&self, flow: &FlowKey) -> Option<bool> {
-        let [source, destination] = ends(flow).map(|end| self.servers.contains(&end));
-        (source != destination).then_some(source)
+        let either = |of: &Set<End>| {
+            let [source, destination] = ends(flow).map(|end| of.contains(&end));
+            (source != destination).then_some(source)
+        };
+        either(&self.servers).or_else(|| either(&self.idle).map(|source| !source))
     }
 
     fn is_asked_by_many(&self, flow: &FlowKey) -> Option<bool> {
@@ -165,6 +212,12 @@ impl Facts<'_> {
         let guessed = self.direction().is_guess(flow);
         let ends = ends.into_iter().filter(move |_| guessed);
         ends.filter_map(|address| servers::netns_of(self, address))
+    }
+
+    /// Whether an answer that is still to come may turn it round.
+    pub fn may_turn(&self, flow: &FlowKey) -> bool {
+        let mut asked = self.who_listens(flow);
+        asked.any(|netns| !self.gathered.has(&Want::Listeners(netns)))
     }
 
     /// Whether a lost packet came from who took the conversation.
@@ -228,6 +281,43 @@ mod tests {
         direction.see(&asks, &at(5));
         direction.see(&asks.reversed(), &at(6));
         right(&direction, &asks);
+    }
+
+    #[test]
+    fn who_speaks_alone_opens_whatever_the_ports_are() {
+        let whole = || Direction {
+            whole: true,
+            ..Direction::default()
+        };
+        let mut direction = whole();
+        let asks = flow(UDP, (1, 1024), (2, 51820));
+        direction.see(&asks, &at(5));
+        right(&direction, &asks);
+        // Of what was there before, or where not all is watched, nobody knows.
+        let mut before = whole();
+        before.see(&asks, &at(0));
+        let mut partly = Direction::default();
+        partly.see(&asks, &at(5));
+        for direction in [before, partly] {
+            assert!(!direction.is_known(&asks));
+        }
+    }
+
+    #[test]
+    fn who_asked_around_is_answered_by_others() {
+        let mut direction = Direction {
+            whole: true,
+            ..Direction::default()
+        };
+        let around = flow(UDP, (1, 40_000), (200, 5353));
+        let answer = flow(UDP, (2, 5353), (1, 40_000));
+        direction.see(&around, &at(5));
+        direction.see(&answer, &at(6));
+        assert!(direction.is_answer(&answer));
+        // What was sent for it came another way, as of name servers.
+        let other = flow(UDP, (3, 53), (1, 50_000));
+        direction.see(&other, &at(7));
+        assert!(direction.is_answer(&other));
     }
 
     #[test]

@@ -131,6 +131,7 @@ impl Scene {
             (Some(Level::Light), false) => Data::NotKept,
             _ => Data::Kept,
         };
+        facts.hooked = self.run.hooked;
         facts.all_watched = self.run.watches_all() && !self.asked.partly();
         facts
     }

@@ -60,7 +60,7 @@ fn known(recorded: &[Recorded], wanted: &Wanted, role: PodRole) -> Result<End, S
 
 fn further(it: &Recorded, ends: &(End, End), legs: &BTreeSet<FlowKey>) -> BTreeSet<FlowKey> {
     let rows = it.scene.rows(&it.last);
-    onward(&it.scene.facts(&rows), ends, legs, &it.scene.run)
+    onward(&it.scene.facts(&rows), ends, legs)
 }
 
 fn of(it: &mut Recorded, ends: &(End, End), legs: &BTreeSet<FlowKey>) -> Path {

@@ -93,6 +93,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
             && (!losses::is_own_error(facts, p) || is_counted(facts, p))
             && !is_ping_of_a_service(facts, p)
             && !may_be_a_services(facts, p)
+            && !may_turn(facts, p)
     });
     let mut taken = by_culprit(facts, patterns);
     taken.retain(|t| t.is_a_rules(facts));
@@ -358,6 +359,13 @@ fn may_be_a_services(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let to = pattern.destination;
     let node_port = facts.owns(to) && !pattern.reply && !losses::is_published(facts, pattern);
     young && (node_port || services::may_be_one(facts, to)) && !facts.gathered.has(&Want::Services)
+}
+
+/// Whether it is asked for and not known yet which end of the connection serves.
+fn may_turn(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let young = facts.now.saturating_sub(pattern.first()) < ANSWERED_NS;
+    let flow = pattern.losses.first().map(|l| l.flow());
+    young && flow.is_some_and(|flow| facts.may_turn(flow))
 }
 
 /// A Service's address answers by its ports only: kube-proxy rejects everything else.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netdiag_common::flow::FlowKey;
 
-use super::End;
+use super::{End, PRIVILEGED};
 use crate::{
     facts::Facts,
     model::{
@@ -22,6 +22,21 @@ pub(super) fn among<'e>(facts: &Facts<'_>, ends: impl Iterator<Item = &'e End>) 
     let serves =
         |end: &&End| named.contains(*end) || is_published(facts, end) || listens(facts, end);
     ends.filter(serves).copied().collect()
+}
+
+/// Those of `ends` where nothing listens, in namespaces whose sockets somebody asked for: clients, as far as their
+/// ports can be a client's.
+pub(super) fn idle<'e>(facts: &Facts<'_>, ends: impl Iterator<Item = &'e End>) -> Set<End> {
+    let idle = |end: &&End| {
+        let (address, port, protocol) = **end;
+        let known = || {
+            facts
+                .gathered
+                .listeners(netns_of(facts, from_wire(address))?)
+        };
+        protocol == TCP && port >= PRIVILEGED && known().is_some() && !listens(facts, end)
+    };
+    ends.filter(idle).copied().collect()
 }
 
 /// Addresses and ports of Services and of their backends.
@@ -121,6 +136,33 @@ mod tests {
         let of = |port| Piece::Listeners(vec![listener("0.0.0.0", port)]);
         assert!(is_right(Want::Listeners(POD_NETNS), of(50_051)));
         assert!(!is_right(Want::Listeners(POD_NETNS), of(8080)), "a guess");
+    }
+
+    #[test]
+    fn who_listens_elsewhere_alone_is_the_client() {
+        let flow = FlowKey {
+            source_port: 1024,
+            ..tcp(SERVER, CLIENT, 50_051)
+        };
+        let observation = Observation {
+            now: 60_000_000_000,
+            flows: vec![from_pod(flow, |_| ())],
+            ..Observation::default()
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        let turned = |port| {
+            let listeners = Piece::Listeners(vec![listener("0.0.0.0", port)]);
+            let known = [(Want::Listeners(POD_NETNS), Ok(listeners))];
+            with_gathered(&node, &observation, known, |facts| {
+                assert!(!facts.may_turn(&flow));
+                facts.direction().is_answer(&flow)
+            })
+        };
+        assert!(!turned(8080), "its own port is nobody's there");
+        assert!(turned(1024));
+        with_gathered(&node, &observation, [], |facts| {
+            assert!(facts.may_turn(&flow));
+        });
     }
 
     #[test]
