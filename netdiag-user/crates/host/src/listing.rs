@@ -20,6 +20,8 @@ pub struct Most {
     pub links: usize,
     pub addresses: usize,
     pub routes: usize,
+    /// Neighbours, entries of forwarding tables, rules.
+    pub others: usize,
 }
 
 /// Of the node's own namespace, where only root makes any.
@@ -27,12 +29,21 @@ pub const NODE: Most = Most {
     links: 16_384,
     addresses: 65_536,
     routes: 262_144,
+    others: OTHERS,
 };
 /// Of a pod's, where its owner does: a pod that is a node of its own (kind, k3d) has some hundred.
 pub const POD: Most = Most {
     links: 512,
     addresses: 512,
     routes: 512,
+    others: 512,
+};
+/// Of the node's as it is kept and recorded, to follow packets through it.
+pub const KEPT: Most = Most {
+    links: 2_048,
+    addresses: 4_096,
+    routes: 8_192,
+    others: 8_192,
 };
 /// The node's own: neighbours, entries of forwarding tables, rules.
 pub const OTHERS: usize = 65_536;

@@ -23,13 +23,13 @@ pub fn read(root: &Path, most: &Most) -> Stack {
     let devices = by_key(devices::devices(most.links), |device| device.index);
     Stack {
         addresses: known(addresses::addresses(most.addresses)),
-        rules: known(rules::rules()),
+        rules: known(rules::rules(most.others)),
         routes: known(routes::routes(most.routes)),
         nexthops: by_key_value(nexthops::nexthops(most.routes)),
         exceptions: known(routes::exceptions(most.routes)),
-        neighbours: known(neighbours::neighbours()),
-        proxied: known(neighbours::proxied()),
-        fdb: known(neighbours::fdb()),
+        neighbours: known(neighbours::neighbours(most.others)),
+        proxied: known(neighbours::proxied(most.others)),
+        fdb: known(neighbours::fdb(most.others)),
         settings: settings::read(root),
         devices,
         moment: now(),

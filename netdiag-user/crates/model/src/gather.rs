@@ -23,6 +23,7 @@ use super::{
     services::Services,
     source_nat::{Leaving, SourceNat},
     verdict::NotChecked,
+    world::Stack,
 };
 
 pub use self::{
@@ -104,6 +105,8 @@ pub enum Want {
     Impostors,
     /// Whether the node's rules translate the source of such a packet.
     SourceNat(Leaving),
+    /// What the kernel decides a packet's way by in the namespace with that inode.
+    Stack(u32),
 }
 
 impl Want {
@@ -118,7 +121,8 @@ impl Want {
             | Self::Ipam
             | Self::PodNetworks
             | Self::Runtime
-            | Self::Security(_) => SELDOM,
+            | Self::Security(_)
+            | Self::Stack(_) => SELDOM,
             _ => AGAIN,
         };
         usual.max(cost.rest())
@@ -150,6 +154,9 @@ impl Want {
             Self::Runtime => mark!("how pods' networks are set up").into(),
             Self::Impostors => mark!("which daemons run on this node").into(),
             Self::SourceNat(_) => mark!("rules that masquerade").into(),
+            Self::Stack(netns) => {
+                english!("links, routes and neighbours of network namespace {netns}")
+            }
         }
     }
 }
@@ -177,6 +184,7 @@ pub enum Piece {
     Interception(Interception),
     Impostors(Impostors),
     SourceNat(SourceNat),
+    Stack(Box<Stack>),
     /// An answer that ends at a bound, and what it leaves out.
     Partly {
         piece: Box<Piece>,

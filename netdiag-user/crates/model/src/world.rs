@@ -107,7 +107,25 @@ pub struct Stack {
 pub struct World {
     pub stacks: BTreeMap<Netns, Stack>,
     /// Where what is sent at one end comes in: pairs of veth and netkit, each both ways.
+    #[serde(with = "pairs")]
     pub wires: BTreeMap<End, End>,
+}
+
+/// JSON's objects have names for keys alone.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::End;
+
+    pub fn serialize<S: Serializer>(all: &BTreeMap<End, End>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(all)
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<BTreeMap<End, End>, D::Error> {
+        Ok(Vec::<(End, End)>::deserialize(from)?.into_iter().collect())
+    }
 }
 
 impl World {

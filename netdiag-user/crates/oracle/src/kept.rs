@@ -23,19 +23,21 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 16] = kept![
+pub const KEPT: [Kept; 18] = kept![
     "a-tunnel-to-itself",
     "an-own-address-after-its-route",
     "an-own-address-by-another-device",
     "answers-of-a-fixed-entry-elsewhere",
     "errors-about-errors",
     "errors-by-the-failing-neighbour",
+    "errors-for-what-a-local-route-takes",
     "errors-of-a-tunnel-that-bypasses",
     "groups-meet-no-refusing-route",
     "link-local-by-its-own-device",
     "loopback-out-of-a-tunnel",
     "loopbacks-address-by-a-device",
     "no-tunnel-at-the-other-end",
+    "one-next-hop-in-circles",
     "rules-before-the-own-addresses",
     "the-own-address-as-gateway",
     "too-big-before-nowhere",

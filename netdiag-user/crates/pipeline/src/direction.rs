@@ -139,9 +139,12 @@ impl Direction {
         asks && !from_wire(flow.destination).is_multicast()
     }
 
-    /// Whether nothing but the ports tells it, and listening sockets would.
+    /// Whether nothing but the ports tells it, and these tell little: both can be a client's, or none.
     fn is_guess(&self, flow: &FlowKey) -> bool {
-        flow.protocol == TCP && self.seen_to_answer(flow).is_none()
+        let privileged = |port: u16| port < PRIVILEGED;
+        matches!(flow.protocol, TCP | UDP)
+            && privileged(flow.source_port) == privileged(flow.destination_port)
+            && self.seen_to_answer(flow).is_none()
     }
 
     /// Whether these packets come from who took the conversation; nothing where nobody saw it.
@@ -205,19 +208,22 @@ impl Facts<'_> {
         self.direction.get_or_init(|| Direction::of(self))
     }
 
-    /// Whose listening sockets would tell which end of the flow serves, where that is a guess: the namespaces
-    /// of both, as far as they are on this node.
-    pub fn who_listens(&self, flow: &FlowKey) -> impl Iterator<Item = u32> {
+    /// What would tell which end of the flow serves, where that is a guess: of connections the listening sockets
+    /// of both ends, as far as they are on this node, of datagrams conntrack.
+    pub fn who_serves(&self, flow: &FlowKey) -> impl Iterator<Item = Want> {
         let ends = [flow.source, flow.destination].map(from_wire);
         let guessed = self.direction().is_guess(flow);
         let ends = ends.into_iter().filter(move |_| guessed);
-        ends.filter_map(|address| servers::netns_of(self, address))
+        let tracked = flow.protocol == UDP;
+        ends.filter_map(move |address| match tracked {
+            true => Some(Want::Tracked(address)),
+            false => servers::netns_of(self, address).map(Want::Listeners),
+        })
     }
 
     /// Whether an answer that is still to come may turn it round.
     pub fn may_turn(&self, flow: &FlowKey) -> bool {
-        let mut asked = self.who_listens(flow);
-        asked.any(|netns| !self.gathered.has(&Want::Listeners(netns)))
+        self.who_serves(flow).any(|want| !self.gathered.has(&want))
     }
 
     /// Whether a lost packet came from who took the conversation.

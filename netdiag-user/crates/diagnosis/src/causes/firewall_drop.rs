@@ -336,7 +336,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     let own = patterns.iter().filter(|p| !p.reply);
     let own = own.map(|p| ((p.destination, p.port), p.protocol));
     wants.extend(published::wants(facts, own));
-    wants.extend(losses::who_listens(facts, &patterns));
+    wants.extend(losses::who_serves(facts, &patterns));
     let rules = facts.gathered.rules(facts.node.netns).iter();
     wants.extend(rules.filter(|r| r.counted).filter_map(meant::want));
     needs.extend(wants.into_iter().map(Need::detail));

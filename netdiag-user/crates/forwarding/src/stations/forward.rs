@@ -54,30 +54,43 @@ impl<'w> Walker<'w> {
         packet: Packet,
         forwarded: bool,
     ) -> Going<'w> {
-        match ways {
-            [] => Err(Unknown::NotModelled("a route that leads nowhere".into())),
-            [way] => self.by(walk, space, route, way, packet, forwarded),
-            many => {
-                let whole: u32 = many.iter().map(weight).sum();
-                let mut branches = Vec::new();
-                for way in many {
-                    let mut branch = walk.branch();
-                    let next = self.by(&mut branch, space, route, way, packet, forwarded);
-                    self.goes_on(&mut branch, next)?;
-                    branches.push((Share((weight(way) << 16) / whole.max(1)), branch));
-                }
-                self.ends(
-                    walk,
-                    Step {
-                        netns: space.netns,
-                        station: Station::Route,
-                        by: route.map(Subject::Route),
-                        does: Does::Chooses(branches),
-                        packet,
-                    },
-                )
-            }
+        self.choose(walk, space, (route, ways), packet, |walk, way| {
+            self.by(walk, space, route, way, packet, forwarded)
+        })
+    }
+
+    /// Goes on by each of them: it takes one.
+    pub(super) fn choose(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        (route, ways): Onward<'_, 'w>,
+        packet: Packet,
+        by: impl Fn(&mut Walk<'w>, &Way<'w>) -> Going<'w>,
+    ) -> Going<'w> {
+        let many = match ways {
+            [] => return Err(Unknown::NotModelled("a route that leads nowhere".into())),
+            [way] => return by(walk, way),
+            many => many,
+        };
+        let whole: u32 = many.iter().map(weight).sum();
+        let mut branches = Vec::new();
+        for way in many {
+            let mut branch = walk.branch();
+            let next = by(&mut branch, way);
+            self.goes_on(&mut branch, next)?;
+            branches.push((Share((weight(way) << 16) / whole.max(1)), branch));
         }
+        self.ends(
+            walk,
+            Step {
+                netns: space.netns,
+                station: Station::Route,
+                by: route.map(Subject::Route),
+                does: Does::Chooses(branches),
+                packet,
+            },
+        )
     }
 
     pub(super) fn by(

@@ -157,8 +157,8 @@ fn error(
         decided: Decided::No,
     };
     error.source = match input {
-        _ if no.station == Station::Socket => about.destination,
         _ if ipv6 => space.error_source6(&error, about.destination, input)?,
+        _ if no.station == Station::Socket => about.destination,
         Some(input) if settings.errors_use_inbound_address => {
             space.select_source(input, Some(about.source), Scope::LINK)?
         }

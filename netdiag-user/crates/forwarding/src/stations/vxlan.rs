@@ -122,11 +122,6 @@ impl<'w> Walker<'w> {
             Decision::Local(_) | Decision::Looped { .. } => {
                 self.bypasses(walk, space, (device, own), remote, (frame, packet))
             }
-            Decision::Onward { hops, .. }
-                if hops.iter().any(|way| way.device.index == device.index) =>
-            {
-                self.refuse(walk, space, no(How::Circular, device), outer)
-            }
             Decision::Onward { route, hops } => {
                 let ttl = match own.ttl {
                     0 if own.ttl_inherit => packet.ttl,
@@ -134,7 +129,12 @@ impl<'w> Walker<'w> {
                     ttl => ttl,
                 };
                 outer.ttl = ttl;
-                self.leaves(walk, space, (route, &hops), outer, false)
+                self.choose(walk, space, (route, &hops), outer, |walk, way| {
+                    match way.device.index == device.index {
+                        true => self.refuse(walk, space, no(How::Circular, device), outer),
+                        false => self.by(walk, space, route, way, outer, false),
+                    }
+                })
             }
         }
     }

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use netdiag_lang::{english, mark};
 
-use super::namespaces;
+use super::{listing, namespaces, stack};
 use crate::{
     model::{
         gather::{Piece, Want},
@@ -126,6 +126,15 @@ pub fn gather(want: &Want, places: &Places) -> Result<Piece, String> {
         Want::Runtime => runtime::runtime(places).map(Piece::Runtime),
         Want::SourceNat(packet) => {
             source_nat::source_nat(&places.root, packet).map(Piece::SourceNat)
+        }
+        Want::Stack(netns) => {
+            let root = places.root.clone();
+            let most = match namespaces::own() == Some(*netns) {
+                true => listing::KEPT,
+                false => listing::POD,
+            };
+            let look = move || Ok(Box::new(stack::read(&root, &most)));
+            inside(&places.root, *netns, look).map(Piece::Stack)
         }
         Want::PodNetworks => told(pod_networks::pod_networks(&places.root), Piece::PodNetworks),
     };

@@ -1,5 +1,6 @@
 //! Translated connections as conntrack(8) lists them, by ctnetlink
-//! (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
+//! (include/uapi/linux/netfilter/nfnetlink_conntrack.h), and conversations of datagrams: nothing else tells who
+//! opened one that was there before.
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::ControlFlow,
@@ -13,6 +14,7 @@ use super::{
     netlink::{DUMP, End, HEADER, attribute, twice, until},
 };
 use crate::model::{
+    flow::UDP,
     gather::{Tracked, Tuple},
     verdict::NotChecked,
 };
@@ -32,27 +34,45 @@ const TRANSLATED: u32 = 1 << 4 | 1 << 5;
 
 /// One client's translated connections at most: what netdiag counts at hops is bounded too.
 const MOST: usize = 4096;
+/// Conversations of datagrams beside them: where there are more, ports tell who opened the others.
+const MOST_DATAGRAMS: usize = 1024;
 
 /// Those of this thread's namespace that have the address at one of their four ends.
 pub fn translated(address: IpAddr) -> Result<Found<Vec<Tracked>>> {
     let request = request(address);
     let list = || {
-        let mut found = Vec::new();
-        let each = |message: &[u8]| take(&mut found, message, address);
+        let mut found = Listing::default();
+        let each = |message: &[u8]| found.take(message, address);
         let end = until(NETLINK_NETFILTER, &request, each)?;
-        Ok((found, end))
+        Ok((found.all(), end))
     };
     let (found, end) = twice(list).context(mark!("listing connections of conntrack"))?;
     Ok((found, left(end, address)))
 }
 
-fn take(found: &mut Vec<Tracked>, message: &[u8], address: IpAddr) -> ControlFlow<()> {
-    let entry = message.get(HEADER + GENERIC..).and_then(parse);
-    match entry.filter(|e| e.has(address)) {
-        Some(_) if found.len() == MOST => return ControlFlow::Break(()),
-        entry => found.extend(entry),
+#[derive(Default)]
+struct Listing {
+    translated: Vec<Tracked>,
+    datagrams: Vec<Tracked>,
+}
+
+impl Listing {
+    fn take(&mut self, message: &[u8], address: IpAddr) -> ControlFlow<()> {
+        let entry = message.get(HEADER + GENERIC..).and_then(parse);
+        match entry.filter(|e| e.has(address)) {
+            Some(entry) if !entry.is_translated() => {
+                let room = self.datagrams.len() < MOST_DATAGRAMS;
+                self.datagrams.extend(Some(entry).filter(|_| room));
+            }
+            Some(_) if self.translated.len() == MOST => return ControlFlow::Break(()),
+            entry => self.translated.extend(entry),
+        }
+        ControlFlow::Continue(())
     }
-    ControlFlow::Continue(())
+
+    fn all(self) -> Vec<Tracked> {
+        [self.translated, self.datagrams].concat()
+    }
 }
 
 fn left(end: End, address: IpAddr) -> Vec<NotChecked> {
@@ -88,11 +108,12 @@ fn request(address: IpAddr) -> Vec<u8> {
 fn parse(attributes: &[u8]) -> Option<Tracked> {
     let status = attribute(attributes, CTA_STATUS)?;
     let status = u32::from_be_bytes(status.try_into().ok()?);
-    if status & TRANSLATED == 0 {
+    let asked = tuple(attribute(attributes, CTA_TUPLE_ORIG)?)?;
+    if status & TRANSLATED == 0 && asked.protocol != UDP {
         return None;
     }
     Some(Tracked {
-        asked: tuple(attribute(attributes, CTA_TUPLE_ORIG)?)?,
+        asked,
         answered: tuple(attribute(attributes, CTA_TUPLE_REPLY)?)?,
     })
 }
@@ -134,18 +155,18 @@ mod tests {
 
     #[test]
     fn connections_beyond_the_bound_are_told() {
-        let mut found = Vec::new();
+        let mut found = Listing::default();
         let mut one = |port: u16, status: u32| {
             let asked = ends([10, 0, 0, 1], [10, 96, 0, 1], (port, 80));
             let answered = ends([10, 0, 2, 9], [10, 0, 0, 1], (8080, port));
             let message = message(&asked, &answered, status);
-            take(&mut found, &message, [10, 0, 0, 1].into()).is_break()
+            found.take(&message, [10, 0, 0, 1].into()).is_break()
         };
         let most = MOST as u16;
         assert!((0..most).all(|port| !one(port, 0x1ae)), "as many as that");
         assert!(!one(most, 0), "it is not translated");
         assert!(one(most, 0x1ae));
-        assert_eq!(found.len(), MOST);
+        assert_eq!(found.all().len(), MOST);
         let told = |end| left(end, [10, 0, 0, 1].into());
         assert_eq!(told(End::Whole), []);
         let more = "translated connections of 10.0.0.1 beyond the first 4096";
@@ -154,10 +175,25 @@ mod tests {
     }
 
     fn ends(source: [u8; 4], destination: [u8; 4], ports: (u16, u16)) -> Vec<u8> {
+        over(6, source, destination, ports)
+    }
+
+    fn over(number: u8, source: [u8; 4], destination: [u8; 4], ports: (u16, u16)) -> Vec<u8> {
         let ip = [nla(1, &source), nla(2, &destination)].concat();
         let numbers = [(2, ports.0), (3, ports.1)].map(|(k, p)| nla(k, &p.to_be_bytes()));
-        let protocol = [nla(1, &[6]), numbers.concat()].concat();
+        let protocol = [nla(1, &[number]), numbers.concat()].concat();
         [nla(0x8001, &ip), nla(0x8002, &protocol)].concat()
+    }
+
+    #[test]
+    fn datagrams_are_read_without_translation() {
+        let asked = over(17, [10, 0, 0, 1], [10, 0, 2, 9], (1024, 51820));
+        let answered = over(17, [10, 0, 2, 9], [10, 0, 0, 1], (51820, 1024));
+        let parts = [nla(0x8001, &asked), nla(0x8002, &answered)];
+        let tracked = parse(&[parts.concat(), nla(3, &0x10e_u32.to_be_bytes())].concat());
+        let tracked = tracked.expect("a conversation");
+        assert!(!tracked.is_translated());
+        assert_eq!(tracked.asked.destination.1, 51820);
     }
 
     #[test]
@@ -172,6 +208,7 @@ mod tests {
         assert_eq!(tracked.asked.destination.1, 80);
         assert_eq!(tracked.answered.flow().reversed().destination_port, 8080);
         assert!(tracked.has([10, 0, 2, 9].into()));
+        assert!(tracked.is_translated());
         assert_eq!(entry(0x10e & !TRANSLATED), None);
         assert_eq!(parse(&asked[..7]), None);
     }

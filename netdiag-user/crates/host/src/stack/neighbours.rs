@@ -11,13 +11,13 @@ use rtnetlink::packet_route::{
 
 use super::devices::mac;
 use crate::{
-    listing::{self, Listed, Message, OTHERS},
+    listing::{self, Listed, Message},
     model::world::neighbour::{FdbEntry, Neighbour, Proxied, State},
 };
 
-pub fn neighbours() -> Result<Listed<Neighbour>> {
+pub fn neighbours(most: usize) -> Result<Listed<Neighbour>> {
     let ask = NeighbourMessage::default();
-    list(ask, "neighbours", |message| {
+    list(ask, most, "neighbours", |message| {
         let parts = Parts::of(message);
         Some(Neighbour {
             device: message.header.ifindex,
@@ -28,10 +28,10 @@ pub fn neighbours() -> Result<Listed<Neighbour>> {
     })
 }
 
-pub fn proxied() -> Result<Listed<Proxied>> {
+pub fn proxied(most: usize) -> Result<Listed<Proxied>> {
     let mut ask = NeighbourMessage::default();
     ask.header.flags = NeighbourFlags::Proxy;
-    list(ask, "proxied neighbours", |message| {
+    list(ask, most, "proxied neighbours", |message| {
         let is_proxy = message.header.flags.contains(NeighbourFlags::Proxy);
         Some(Proxied {
             device: Some(message.header.ifindex).filter(|index| *index != 0),
@@ -40,10 +40,10 @@ pub fn proxied() -> Result<Listed<Proxied>> {
     })
 }
 
-pub fn fdb() -> Result<Listed<FdbEntry>> {
+pub fn fdb(most: usize) -> Result<Listed<FdbEntry>> {
     let mut ask = NeighbourMessage::default();
     ask.header.family = AddressFamily::Bridge;
-    list(ask, "forwarding entries", |message| {
+    list(ask, most, "forwarding entries", |message| {
         let parts = Parts::of(message);
         let state = message.header.state;
         Some(FdbEntry {
@@ -67,6 +67,7 @@ pub fn fdb() -> Result<Listed<FdbEntry>> {
 
 fn list<T>(
     ask: NeighbourMessage,
+    most: usize,
     what: &'static str,
     of: impl Fn(&NeighbourMessage) -> Option<T>,
 ) -> Result<Listed<T>> {
@@ -75,7 +76,7 @@ fn list<T>(
             all.extend(of(&message));
         }
     };
-    listing::list_each([Message::GetNeighbour(ask)], OTHERS, what, take)
+    listing::list_each([Message::GetNeighbour(ask)], most, what, take)
 }
 
 /// A tunnel's entries have several states at once.

@@ -7,14 +7,14 @@ use rtnetlink::packet_route::{
 };
 
 use crate::{
-    listing::{self, Listed, Message, OTHERS},
+    listing::{self, Listed, Message},
     model::{
         address::Prefix,
         world::rule::{Action, Masked, Range, Rule},
     },
 };
 
-pub fn rules() -> Result<Listed<Rule>> {
+pub fn rules(most: usize) -> Result<Listed<Rule>> {
     let ask = |family| {
         let mut message = RuleMessage::default();
         message.header.family = family;
@@ -27,7 +27,7 @@ pub fn rules() -> Result<Listed<Rule>> {
         }
     };
     // In the kernel's own order, which is that of priorities and, among equals, of their making.
-    listing::list_each(asks, OTHERS, "policy rules", take)
+    listing::list_each(asks, most, "policy rules", take)
 }
 
 fn rule(message: &RuleMessage) -> Rule {

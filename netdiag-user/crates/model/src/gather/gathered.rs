@@ -10,11 +10,13 @@ use crate::{
     control::{EtcdMember, MemoryCgroup, RangeSet},
     interception::Interception,
     link_filters::LinkFilter,
+    node::{LinkKind, Node},
     runtime::Runtime,
     security::Security,
     services::Services,
     source_nat::{Leaving, SourceNat},
     verdict::NotChecked,
+    world::{End, Netns, Stack, World},
 };
 
 /// Everything that was gathered so far, or why it could not be.
@@ -113,7 +115,9 @@ impl Gathered {
     /// What could not be found out, and why.
     pub fn not_checked(&self) -> Vec<NotChecked> {
         let mut failures = BTreeMap::new();
-        for (want, piece) in &self.pieces {
+        // Nothing that is told hangs on the state of a namespace alone.
+        let told = |(want, _): &&(Want, _)| !matches!(want, Want::Stack(_));
+        for (want, piece) in self.pieces.iter().filter(told) {
             match piece {
                 Err(why) => drop(failures.insert(want.name(), why.clone())),
                 Ok(piece) => failures.extend(piece.failures()),
@@ -132,10 +136,47 @@ impl Gathered {
     }
 
     /// Nothing where it was not asked for, not answered yet, or could not be found out.
+    pub fn stack(&self, netns: u32) -> Option<&Stack> {
+        match self.piece(&Want::Stack(netns))? {
+            Piece::Stack(stack) => Some(stack),
+            _ => None,
+        }
+    }
+
+    /// Nothing where it was not asked for, not answered yet, or could not be found out.
     pub fn connections(&self, netns: u32) -> Option<&[Destination]> {
         match self.piece(&Want::Connections(netns))? {
             Piece::Connections(connections) => Some(connections),
             _ => None,
+        }
+    }
+
+    /// The namespaces of which the state is known, and the pairs that join them, as the node's own links tell.
+    pub fn world(&self, node: &Node) -> World {
+        let known = self.pieces.iter().filter_map(|(want, _)| match want {
+            Want::Stack(netns) => Some((*netns, self.stack(*netns)?.clone())),
+            _ => None,
+        });
+        let stacks: BTreeMap<Netns, Stack> = known.collect();
+        let ends = node.links.iter().filter_map(|link| {
+            let own = End {
+                netns: node.netns,
+                index: link.index,
+            };
+            let inside = match link.peer_elsewhere {
+                true => link.peer_netns?,
+                false => node.netns,
+            };
+            let peer = End {
+                netns: inside,
+                index: link.link?,
+            };
+            let pair = matches!(link.kind, LinkKind::Veth | LinkKind::Netkit);
+            pair.then_some([(own, peer), (peer, own)])
+        });
+        World {
+            wires: ends.flatten().collect(),
+            stacks,
         }
     }
 
@@ -276,6 +317,11 @@ impl Gathered {
 
     /// Translated connections, of every address that was asked for.
     pub fn translations(&self) -> impl Iterator<Item = &Tracked> {
+        self.connected().filter(|one| one.is_translated())
+    }
+
+    /// The same, and conversations of datagrams that are not translated.
+    pub fn connected(&self) -> impl Iterator<Item = &Tracked> {
         let pieces = self.pieces.iter();
         let lists = pieces.filter_map(|(_, piece)| piece.as_ref().ok()?.tracked());
         lists.flatten()

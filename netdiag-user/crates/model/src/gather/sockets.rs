@@ -28,7 +28,7 @@ impl Tuple {
     }
 }
 
-/// A connection that the node translates (NAT), as conntrack has it.
+/// A connection that the node translates (NAT), or a conversation of datagrams, as conntrack has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tracked {
     /// As the client's packets have it.
@@ -38,6 +38,16 @@ pub struct Tracked {
 }
 
 impl Tracked {
+    /// Whether the answers are those to another packet than the client sent.
+    pub fn is_translated(&self) -> bool {
+        let back = Tuple {
+            source: self.asked.destination,
+            destination: self.asked.source,
+            ..self.asked
+        };
+        back != self.answered
+    }
+
     pub fn has(&self, address: IpAddr) -> bool {
         let tuples = [self.asked, self.answered];
         let mut ends = tuples.iter().flat_map(|t| [t.source.0, t.destination.0]);

@@ -12,6 +12,7 @@ use crate::{
         flow::TCP,
         gather::{Gathered, Reach, reach},
         hash::Set,
+        path::Followed,
         services::Services,
     },
 };
@@ -19,8 +20,12 @@ use crate::{
 /// Those of `ends` that serve.
 pub(super) fn among<'e>(facts: &Facts<'_>, ends: impl Iterator<Item = &'e End>) -> Set<End> {
     let named = named(facts);
-    let serves =
-        |end: &&End| named.contains(*end) || is_published(facts, end) || listens(facts, end);
+    let serves = |end: &&End| {
+        named.contains(*end)
+            || is_published(facts, end)
+            || listens(facts, end)
+            || is_followed(facts, end)
+    };
     ends.filter(serves).copied().collect()
 }
 
@@ -69,6 +74,14 @@ fn is_published(facts: &Facts<'_>, (address, port, protocol): &End) -> bool {
     services.is_some_and(|services| leads(services, from_wire(*address)))
 }
 
+/// Whether somebody asked for the way to that very port.
+fn is_followed(facts: &Facts<'_>, (address, port, _): &End) -> bool {
+    let is = |followed: &Followed| {
+        followed.port == Some(*port) && followed.servers.contains(&from_wire(*address))
+    };
+    facts.followed().is_some_and(is)
+}
+
 /// Whether a socket listens there, in a namespace whose sockets somebody asked for.
 fn listens(facts: &Facts<'_>, (address, port, protocol): &End) -> bool {
     let address = from_wire(*address);
@@ -87,7 +100,7 @@ pub(super) fn netns_of(facts: &Facts<'_>, address: IpAddr) -> Option<u32> {
 
 /// Flows as conntrack has them: the one that opened a connection, and the one that answers.
 pub(super) fn tracked(gathered: &Gathered) -> impl Iterator<Item = (FlowKey, FlowKey)> {
-    let all = gathered.translations();
+    let all = gathered.connected();
     all.map(|it| (it.asked.flow(), it.answered.flow()))
 }
 
@@ -162,6 +175,25 @@ mod tests {
         assert!(turned(1024));
         with_gathered(&node, &observation, [], |facts| {
             assert!(facts.may_turn(&flow));
+        });
+    }
+
+    #[test]
+    fn whose_port_somebody_asked_the_way_to_is_the_server() {
+        let flow = asked();
+        let observation = Observation {
+            now: 60_000_000_000,
+            flows: vec![at(flow, POD, true, netdiag_common::hop::PLAIN, |_| ())],
+            ..Observation::default()
+        };
+        let node = overlay_node(1450, 1450, 1500);
+        with_gathered(&node, &observation, [], |facts| {
+            facts.follow(Followed {
+                clients: vec![ip(CLIENT)],
+                servers: vec![ip(SERVER)],
+                port: Some(50_051),
+            });
+            assert!(!facts.direction().is_answer(&flow));
         });
     }
 

@@ -22,7 +22,9 @@ pub enum Kind {
 use self::Kind::{Kernel, Label, Name, Release, Setting, Text, Time};
 
 /// A member that is new stands here after somebody thought about it; until then it is a name.
-const PLACES: [(&str, &str, Kind); 142] = [
+const PLACES: [(&str, &str, Kind); 157] = [
+    ("Address", "broadcast", Text),
+    ("Address", "peer", Text),
     ("Backend", "addresses", Text),
     ("Backend", "node", Name),
     ("Backend", "pod", Name),
@@ -46,20 +48,26 @@ const PLACES: [(&str, &str, Kind); 142] = [
     ("Destination", "address", Text),
     ("Destination", "owner", Name),
     ("Destination", "source", Text),
+    ("Device", "name", Name),
     ("Doubt", "OtherPod", Name),
     ("EtcdMember", "answer", Text),
     ("EtcdMember", "credentials", Text),
     ("EtcdMember", "endpoint", Text),
     ("EtcdStatus", "alarms", Text),
     ("EtcdStatus", "version", Release),
+    ("Exception", "gateway", Text),
+    ("Exception", "to", Text),
     ("Fdb", "vtep", Text),
+    ("FdbEntry", "remote", Text),
     ("Flannel", "backend", Text),
     ("Flannel", "from", Name),
     ("Gathered", "pieces", Text),
+    ("Hop", "gateway", Text),
     ("Impostor", "name", Name),
     ("Impostors", "cut", Text),
     ("Interception", "proxies", Name),
     ("Keeper", "file", Text),
+    ("Kind", "Other", Text),
     ("Leaving", "destination", Text),
     ("Leaving", "link", Name),
     ("Leaving", "source", Text),
@@ -113,6 +121,7 @@ const PLACES: [(&str, &str, Kind); 142] = [
     ("PolicyRule", "iif", Name),
     ("PolicyRule", "line", Text),
     ("Port", "name", Name),
+    ("Proxied", "address", Text),
     ("Published", "address", Text),
     ("Qdisc", "kind", Text),
     ("RangeSet", "conf", Text),
@@ -128,6 +137,9 @@ const PLACES: [(&str, &str, Kind); 142] = [
     ("Resolver", "search", Name),
     ("Resolver", "servers", Text),
     ("Route", "gateway", Text),
+    ("Route", "prefsrc", Text),
+    ("Rule", "iif", Name),
+    ("Rule", "oif", Name),
     ("Rule", "place", Text),
     ("Rule", "text", Text),
     ("RuleOrigin", "chain", Text),
@@ -163,8 +175,11 @@ const PLACES: [(&str, &str, Kind); 142] = [
     ("Tunnel", "remote", Text),
     ("Tuple", "destination", Text),
     ("Tuple", "source", Text),
+    ("Vxlan", "local", Text),
+    ("Vxlan", "remote", Text),
     ("Want", "Commands", Text),
     ("Want", "Tracked", Text),
+    ("Why", "Refused", Text),
 ];
 
 pub fn known(place: Place) -> Option<Kind> {

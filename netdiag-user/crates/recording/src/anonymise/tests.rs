@@ -4,6 +4,8 @@
 mod samples;
 mod gathered;
 mod scene;
+mod stack;
+mod wants;
 
 use std::{cell::RefCell, collections::BTreeSet};
 

@@ -181,14 +181,14 @@ pub fn shares<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<D
     patterns
 }
 
-/// Namespaces that are asked at most which end of a connection serves.
+/// What is asked at most which end of a connection serves.
 const MOST_ASKED: usize = 8;
 
 /// What tells which end of these serves, where ports alone tell it.
-pub fn who_listens(facts: &Facts<'_>, patterns: &[DropGroup<'_>]) -> impl Iterator<Item = Want> {
+pub fn who_serves(facts: &Facts<'_>, patterns: &[DropGroup<'_>]) -> impl Iterator<Item = Want> {
     let lost = patterns.iter().filter_map(|p| p.losses.first());
-    let spaces: BTreeSet<u32> = lost.flat_map(|l| facts.who_listens(l.flow())).collect();
-    spaces.into_iter().take(MOST_ASKED).map(Want::Listeners)
+    let wants: BTreeSet<Want> = lost.flat_map(|l| facts.who_serves(l.flow())).collect();
+    wants.into_iter().take(MOST_ASKED)
 }
 
 fn matters(loss: &Loss) -> bool {

@@ -1,5 +1,9 @@
 //! What can be gathered.
-use super::samples::{name, text};
+use super::{
+    samples::{name, text},
+    stack::stack,
+    wants::wants,
+};
 use crate::{
     model::{
         command::Command,
@@ -17,7 +21,7 @@ use crate::{
         runtime::{Cri, Network, Runtime, Setups, Shown},
         security::{CgroupProgram, Security},
         services::{Engine, Published, Service, Services, Told},
-        source_nat::{Keeper, Leaving, SourceNat, Who},
+        source_nat::{Keeper, SourceNat, Who},
         verdict::NotChecked,
     },
     testing::ip,
@@ -207,34 +211,6 @@ fn link_filters() -> Vec<LinkFilter> {
     all
 }
 
-fn wants() -> Vec<Want> {
-    every! { Want:
-        Want::Listeners(_) => Want::Listeners(1),
-        Want::Connections(_) => Want::Connections(1),
-        Want::Commands(_) => Want::Commands(name()),
-        Want::MemoryCgroup(_) => Want::MemoryCgroup(1),
-        Want::Ipam => Want::Ipam,
-        Want::Services => Want::Services,
-        Want::Qdiscs => Want::Qdiscs,
-        Want::Rules(_) => Want::Rules(1),
-        Want::Receivers { .. } => Want::Receivers { netns: 1, port: 80 },
-        Want::Resolvers => Want::Resolvers,
-        Want::Security(_) => Want::Security(1),
-        Want::LinkFilters(_) => Want::LinkFilters(1),
-        Want::Etcd => Want::Etcd,
-        Want::PodNetworks => Want::PodNetworks,
-        Want::Tracked(_) => Want::Tracked(ip("10.20.30.40")),
-        Want::Interception(_) => Want::Interception(1),
-        Want::Runtime => Want::Runtime,
-        Want::Impostors => Want::Impostors,
-        Want::SourceNat(_) => Want::SourceNat(Leaving {
-            source: ip("10.20.30.40"),
-            destination: ip("2001:db8:acce::7"),
-            link: name(),
-        }),
-    }
-}
-
 fn pieces() -> Vec<Piece> {
     every! { Piece:
         Piece::Listeners(_) => Piece::Listeners(vec![Listener {
@@ -255,6 +231,7 @@ fn pieces() -> Vec<Piece> {
             owner: Some(name()),
         }]),
         Piece::Services(_) => Piece::Services(services()),
+        Piece::Stack(_) => Piece::Stack(Box::new(stack())),
         Piece::Qdiscs(_) => Piece::Qdiscs(vec![Qdisc {
             ifindex: 1,
             kind: text(),
