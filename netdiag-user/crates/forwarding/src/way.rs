@@ -143,6 +143,10 @@ pub enum Does<'w> {
     Comes {
         device: u32,
     },
+    /// Out of a device to where nothing is read any more: a wire, somebody's namespace.
+    Leaves {
+        device: u32,
+    },
     /// To this namespace itself.
     Delivers,
     Refuses(How),
@@ -243,6 +247,8 @@ pub enum Unknown {
     NotRead(&'static str, Why),
     /// A kind of thing that no station knows, by its own name.
     NotModelled(String),
+    /// Whether anybody answers at the other end of a wire.
+    Beyond,
     /// Too many steps or branches.
     TooLong,
 }

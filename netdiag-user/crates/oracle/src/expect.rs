@@ -172,7 +172,7 @@ impl Prediction {
                     }
                 }
                 Does::Unknown(unknown) => self.unknown = Some(unknown.clone()),
-                Does::Passes => {}
+                Does::Passes | Does::Leaves { .. } => {}
             }
         }
     }

@@ -7,6 +7,7 @@ mod generate;
 mod kept;
 mod mistakes;
 mod plan;
+mod recorded;
 mod round;
 mod set;
 mod shoot;
@@ -59,6 +60,9 @@ struct Args {
     /// Sets of namespaces that are worked on at once: they mostly wait
     #[arg(long, default_value_t = 4)]
     jobs: u64,
+    /// Recordings whose lost packets are held against their computed ways, instead of networks
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    recorded: Vec<std::path::PathBuf>,
 }
 
 #[derive(Default)]
@@ -77,6 +81,12 @@ struct Total {
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
+    if !args.recorded.is_empty() {
+        return Ok(match recorded::report(&args.recorded)? {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        });
+    }
     let began = Instant::now();
     let total = Mutex::new(Total::default());
     again(&total)?;

@@ -10,6 +10,7 @@ use crate::{
     multi_node::{self, Sides},
     need::{Need, Role, Strength},
     pipeline::{connection_groups, facts::Facts},
+    shared::stacks,
     unexplained,
 };
 
@@ -233,7 +234,8 @@ pub fn wants(facts: &Facts<'_>) -> BTreeSet<Want> {
 /// What these needs ask for, and what fails without an explanation.
 pub fn asked(facts: &Facts<'_>, needs: &[(&'static str, Need)]) -> BTreeSet<Want> {
     let wants = needs.iter().filter_map(|(_, need)| need.query.want());
-    wants.cloned().chain(unexplained::wants(facts)).collect()
+    let wants = wants.cloned().chain(unexplained::wants(facts));
+    wants.chain(stacks::wants(facts)).collect()
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod restoring;
 pub mod service_ports;
 pub mod services;
 pub mod sidecar;
+pub mod stacks;
 pub mod stall;
 pub mod traffic_policy;
 pub mod unrouted;

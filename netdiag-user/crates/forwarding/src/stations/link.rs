@@ -61,6 +61,7 @@ impl<'w> Walker<'w> {
             Kind::Veth => self.crosses(walk, space, device, frame, packet),
             Kind::Bridge(_) => self.sent_by_bridge(walk, space, device, frame, packet),
             Kind::Vxlan(own) => self.wraps(walk, space, (device, own), frame, packet),
+            Kind::Physical => self.gone(walk, space, device, packet),
             // Whatever is sent there is gone, as by intent.
             Kind::Dummy => Ok(Next::Ended),
             Kind::Other(kind) => Err(Unknown::NotModelled(kind.clone())),
@@ -137,6 +138,29 @@ impl<'w> Walker<'w> {
         distinct(outcomes)
     }
 
+    /// To where nothing is read.
+    fn gone(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        device: &'w Device,
+        packet: Packet,
+    ) -> Going<'w> {
+        if walk.heard.is_some() {
+            return Err(Unknown::Beyond);
+        }
+        let step = Step {
+            netns: space.netns,
+            station: Station::Link,
+            by: Some(Subject::Device(device)),
+            does: Does::Leaves {
+                device: device.index,
+            },
+            packet,
+        };
+        self.ends(walk, step)
+    }
+
     /// To the other end of a pair (drivers/net/veth.c), which takes only what fits it.
     fn crosses(
         &self,
@@ -151,10 +175,9 @@ impl<'w> Walker<'w> {
             how,
             by: Some(Subject::Device(by)),
         };
-        let Some(end) = self.prepared.peer(space.end(device)) else {
-            return Err(Unknown::NotModelled(
-                "a pair whose other end is not read".into(),
-            ));
+        let end = self.prepared.peer(space.end(device));
+        let Some(end) = end.filter(|end| self.prepared.space(end.netns).is_ok()) else {
+            return self.gone(walk, space, device, packet);
         };
         let peer = self.prepared.space(end.netns)?.device(end.index)?;
         if !peer.flags.up {

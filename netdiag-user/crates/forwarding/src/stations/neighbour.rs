@@ -65,8 +65,19 @@ impl<'w> Walker<'w> {
                 self.asking.borrow_mut().push(asked);
                 let answers = self.asked(&walk.learned, space, device, next, packet.source);
                 self.asking.borrow_mut().pop();
-                let answers = answers?.into_iter();
-                answers.map(|(mac, known)| (mac, Some(known))).collect()
+                let given_up = matches!(
+                    entry.map(|entry| entry.state),
+                    Some(State::Failed | State::Incomplete)
+                );
+                match answers {
+                    // Nobody can be asked here, and nobody answered when the kernel asked.
+                    Err(Unknown::Beyond) if given_up => vec![(None, None)],
+                    Err(unknown) => return Err(unknown),
+                    Ok(all) => all
+                        .into_iter()
+                        .map(|(mac, known)| (mac, Some(known)))
+                        .collect(),
+                }
             }
         };
         let way = (space, device, next, by);
