@@ -8,7 +8,7 @@ use crate::{
     bench,
     build::{self, Profile},
     by_hand, check, dist, r#gen, lab_commands, oracle, pairs, programs, record, run, setup, test,
-    vm,
+    vm, walked,
 };
 
 #[derive(Parser)]
@@ -102,6 +102,12 @@ enum Task {
     Oracle {
         #[command(flatten)]
         options: oracle::Options,
+    },
+    /// Stand incidents up and hold the computed ways of their packets against where they died, and those of
+    /// others against where they passed; fails where they differ
+    Walked {
+        #[command(flatten)]
+        setup: Setup,
     },
     /// Measure what netdiag costs here, beside nothing and empty programs
     Bench {
@@ -199,6 +205,7 @@ pub fn main() -> Result<ExitCode> {
         Task::LabCommands { setup, options } => lab_commands::command(setup.via, &options),
         Task::LabPairs { setup, options } => pairs::command(setup.via, &options),
         Task::Oracle { options } => oracle::command(&options),
+        Task::Walked { setup } => walked::command(setup.via),
         Task::Programs { setup, options } => programs::command(setup.via, &options),
         Task::Bench { setup, options } => bench::command(setup.via, &options),
         Task::Dist { setup, options } => dist::command(setup.via, &options),

@@ -23,6 +23,7 @@ mod sh;
 mod test;
 mod verdict;
 mod vm;
+mod walked;
 
 use std::process::ExitCode;
 

@@ -40,7 +40,7 @@ pub const SAMPLE: Options = Options {
 pub fn command(options: &Options) -> Result<ExitCode> {
     if !options.vm.is_empty() {
         build()?;
-        return vm::run_program(&options.vm, &program(), &args(options));
+        return vm::run_program(&options.vm, &path(), &args(options));
     }
     if !is_root() {
         bail!("the oracle makes network namespaces: run it as root");
@@ -78,16 +78,22 @@ pub fn sample() -> Result<()> {
 /// Builds it, and gives the command that runs it.
 fn made(options: &Options) -> Result<Command> {
     build()?;
-    let mut command = Command::new(program());
+    let mut command = Command::new(path());
     command.args(args(options));
     Ok(command)
+}
+
+/// It alone, built.
+pub fn program() -> Result<Command> {
+    build()?;
+    Ok(Command::new(path()))
 }
 
 fn build() -> Result<()> {
     run(cargo().args(["build", "--release", "-p", "netdiag-oracle"]))
 }
 
-fn program() -> PathBuf {
+fn path() -> PathBuf {
     paths::target().join("release/netdiag-oracle")
 }
 

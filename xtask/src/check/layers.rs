@@ -43,7 +43,17 @@ const CRATES: &Table = &[
     ("manifests", &["diagnosis", "sys"]),
     ("top", &["diagnosis", "model", "pipeline"]),
     // What holds them against the kernel; nothing that is delivered knows it.
-    ("oracle", &["forwarding", "host", "model", "sys"]),
+    (
+        "oracle",
+        &[
+            "forwarding",
+            "host",
+            "model",
+            "pipeline",
+            "recording",
+            "sys",
+        ],
+    ),
 ];
 
 /// Parts within a crate, from the workspace's folder, and which of its other modules each may import.

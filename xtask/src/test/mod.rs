@@ -14,7 +14,7 @@ use crate::{
     by_hand, check, oracle, pairs, programs,
     setup::{self, Way, apt, pypi::ROTEL},
     sh::{is_root, say, which},
-    vm,
+    vm, walked,
 };
 use tally::Tally;
 
@@ -35,6 +35,8 @@ pub fn command(via: Option<Way>, full: bool) -> Result<ExitCode> {
         Ok(names) => {
             tally.part("the lab");
             let lacking = lab(&names, full, &mut tally);
+            tally.part("ways in the lab");
+            walked(&netdiag, &mut tally);
             tally.part("by hand");
             by_hand(&netdiag, &names, &lacking, &mut tally);
             tally.part("pairs");
@@ -129,6 +131,18 @@ fn oracle(tally: &mut Tally) {
         return tally.skip(name, "needs root");
     }
     match oracle::sample() {
+        Ok(()) => tally.pass(name),
+        Err(error) => tally.fail(name, &format!("{error:#}")),
+    }
+}
+
+/// The ways of packets that die in the lab, and of those that live there.
+fn walked(netdiag: &Path, tally: &mut Tally) {
+    let name = "ways in the lab";
+    if !is_root() {
+        return tally.skip(name, "needs root");
+    }
+    match walked::sample(netdiag) {
         Ok(()) => tally.pass(name),
         Err(error) => tally.fail(name, &format!("{error:#}")),
     }

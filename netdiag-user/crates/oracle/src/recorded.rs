@@ -1,6 +1,9 @@
-//! What a recording says of packets that died, held against their computed ways: each has to end at the station
-//! where the kernel dropped it.
-use std::{collections::BTreeMap, path::Path};
+//! What a recording says of packets, held against their computed ways: those of what died have to end at the
+//! station where the kernel dropped it, those of what was answered have to pass where they were seen.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Result, bail};
 use netdiag_common::flow::FlowKey;
@@ -17,13 +20,14 @@ use netdiag_model::{
     world::{End, Netns, World, device::Mac, station::Station},
 };
 use netdiag_pipeline::{
-    facts::{Facts, Loss},
+    facts::{Facts, HopFlow, Loss},
+    journey::Journey,
     scene::Scene,
 };
 use netdiag_recording::Replay;
 
-/// Fewer packets may have died of what was otherwise a moment before.
-const PATTERN: u64 = 3;
+/// Conversations that live are walked up to so many.
+const LIVING: usize = 200;
 /// Stations that no walk knows yet.
 const LATER: [Station; 5] = [
     Station::Program,
@@ -43,10 +47,56 @@ pub enum Held {
     NotModelled,
 }
 
+type Line = (Held, Option<String>);
+
+/// What was walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Of {
+    Dead,
+    Living,
+}
+
 #[derive(Default)]
 pub struct Report {
-    pub counts: BTreeMap<Held, u64>,
+    pub counts: BTreeMap<(Of, Held), u64>,
     pub lines: Vec<String>,
+}
+
+impl Report {
+    fn count(&mut self, of: Of, (held, line): Line) {
+        *self.counts.entry((of, held)).or_default() += 1;
+        self.lines.extend(line);
+    }
+
+    fn of(&self, of: Of, held: Held) -> u64 {
+        self.counts.get(&(of, held)).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (key, count) in &other.counts {
+            *self.counts.entry(*key).or_default() += count;
+        }
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all = [(Of::Dead, "died"), (Of::Living, "lived")];
+        for (of, word) in all {
+            let [agrees, contradicts, unknown, later] = [
+                Held::Agrees,
+                Held::Contradicts,
+                Held::Unknown,
+                Held::NotModelled,
+            ]
+            .map(|held| self.of(of, held));
+            write!(
+                f,
+                "  {word}: {agrees} as computed, {contradicts} otherwise, {unknown} unknown, {later} not modelled"
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// Reads one to its end.
@@ -69,37 +119,105 @@ fn compare(scene: &Scene, observation: &Observation) -> Report {
     let prepared = Prepared::new(&world);
     let mut report = Report::default();
     let lost = facts.losses.iter();
-    let lost = lost.filter(|l| !l.harmless && l.dropped.packets >= PATTERN && l.flow().family != 0);
-    for loss in lost {
-        let (held, line) = one(&facts, &prepared, loss);
-        *report.counts.entry(held).or_default() += 1;
-        report.lines.extend(line);
-    }
+    let lost = lost.filter(|l| !l.harmless && l.flow().family != 0);
+    let died = lost.map(|loss| died(&facts, &prepared, loss));
+    let since = world
+        .stacks
+        .get(&facts.node.netns)
+        .map(|stack| stack.moment);
+    // As it is now it was read before these packets left.
+    let after = |j: &Journey<'_>| since < j.hops.last().map(|hop| hop.hop.last);
+    let lives = facts.journeys_in_order(|j| since.is_some() && after(j) && lives(&facts, j));
+    let lives = lives.into_iter();
+    let arrived = lives.take(LIVING).map(|j| arrived(&facts, &prepared, j));
+    died.for_each(|line| report.count(Of::Dead, line));
+    arrived.for_each(|line| report.count(Of::Living, line));
     report
 }
 
-fn one(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> (Held, Option<String>) {
+/// Whether it ended where it died.
+fn died(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> Line {
+    let flow = loss.flow();
     let stations = by_place::stations(&loss.reason, &loss.location);
-    let told = |held, what: String| {
-        let (source, destination) = flow::endpoints(loss.flow());
-        let at = format!("{} in {} of {}", loss.reason, loss.location, loss.key.netns);
-        let line = format!("{held:?}: {source} to {destination} died of {at}; {what}");
-        (held, Some(line))
-    };
-    if stations.is_empty() || stations.iter().all(|at| LATER.contains(at)) {
+    // A bridge that translates routes what it carries anew.
+    let in_bridge = !is_plain(facts, flow) && stations.contains(&Station::Bridge);
+    // What a tunnel's packet carries is not known of one that came in.
+    let in_tunnel = stations == [Station::Encap] && facts.journeys().get(flow).is_none();
+    let later = stations.iter().all(|at| LATER.contains(at));
+    if later || in_bridge || in_tunnel {
         return (Held::NotModelled, None);
     }
-    let Some(start) = start(facts, prepared.world, loss) else {
-        return told(Held::Unknown, "where it began is not read".into());
+    let what = format!(
+        "died of {} in {} of {}",
+        loss.reason, loss.location, loss.key.netns
+    );
+    let (held, line) = walked(facts, prepared, (flow, loss.dropped.largest), |_, ends| {
+        let as_seen = |step: &&Step<'_>| {
+            stations.contains(&step.station) && step.netns == loss.key.netns && refuses(step)
+        };
+        ends.iter().any(as_seen).then_some(()).ok_or(String::new())
+    });
+    (held, line.map(|line| format!("{line}; {what}")))
+}
+
+/// Answered, sent on or taken by the node itself, as it is and not as something else that a translation made of it.
+fn lives(facts: &Facts<'_>, journey: &Journey<'_>) -> bool {
+    let flow = &journey.flow;
+    let lost = facts.losses.iter().any(|l| l.flow() == flow);
+    let (_, destination) = flow::ends(flow);
+    let went_on = journey.hops.last().is_some_and(|hop| hop.egress());
+    (went_on || facts.owns(destination))
+        && facts.journeys().contains_key(&flow.reversed())
+        && !lost
+        && is_plain(facts, flow)
+}
+
+fn is_plain(facts: &Facts<'_>, flow: &FlowKey) -> bool {
+    let legs = facts.legs();
+    let translated = legs.pair(flow).is_some() || legs.pair(&flow.reversed()).is_some();
+    !translated && flow.source != flow.destination
+}
+
+/// Whether every link that it was seen at is on its way, and that does not end before.
+fn arrived(facts: &Facts<'_>, prepared: &Prepared<'_>, journey: &Journey<'_>) -> Line {
+    walked(facts, prepared, (&journey.flow, 0), |way, ends| {
+        if ends.iter().all(|step| refuses(step)) {
+            return Err("it lives".into());
+        }
+        let passed = links(way, facts.node.netns);
+        let plain = journey.hops.iter().filter(|h| h.plain());
+        let missed = plain.filter(|h| !passed.contains(&(h.key.ifindex, h.egress())));
+        match missed
+            .map(|h| h.interface.as_str())
+            .collect::<Vec<_>>()
+            .as_slice()
+        {
+            [] => Ok(()),
+            missed => Err(format!("it lives, seen at {}", missed.join(", "))),
+        }
+    })
+}
+
+/// Computes a way and holds it against what was seen; the error says what that is.
+fn walked<'w>(
+    facts: &Facts<'_>,
+    prepared: &'w Prepared<'w>,
+    (flow, largest): (&FlowKey, u32),
+    held: impl FnOnce(&Walk<'w>, &[&Step<'w>]) -> Result<(), String>,
+) -> Line {
+    let (source, destination) = flow::endpoints(flow);
+    let told = |held: Held, what: String| {
+        let line = format!("{held:?}: {source} to {destination}: {what}");
+        (held, Some(line))
     };
-    let way = walk(prepared, start, packet(facts, loss));
+    let Some(start) = start(facts, prepared.world, flow) else {
+        return (Held::Unknown, None);
+    };
+    let way = walk(prepared, start, packet(facts, flow, largest));
     let ends = ends(&way);
-    let as_seen = |step: &&Step<'_>| {
-        stations.contains(&step.station) && step.netns == loss.key.netns && refuses(step)
-    };
-    if ends.iter().any(as_seen) {
+    let Err(seen) = held(&way, &ends) else {
         return (Held::Agrees, None);
-    }
+    };
     let unknown = ends.iter().find_map(|step| match &step.does {
         Does::Unknown(why) => Some(why),
         _ => None,
@@ -107,12 +225,29 @@ fn one(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> (Held, Option
     match unknown {
         Some(why) => told(Held::Unknown, format!("{why:?}")),
         None => {
-            let ends = ends
-                .iter()
-                .map(|s| format!("{:?} in {}: {:?}", s.station, s.netns, s.does));
-            told(Held::Contradicts, ends.collect::<Vec<_>>().join(", "))
+            let end = |s: &&Step<'_>| format!("{:?} in {}: {:?}", s.station, s.netns, s.does);
+            let ends: Vec<String> = ends.iter().map(end).collect();
+            told(Held::Contradicts, format!("{}; {seen}", ends.join(", ")))
         }
     }
+}
+
+/// Devices of a namespace that a walk goes out by (`true`) and comes in at.
+fn links(walk: &Walk<'_>, netns: Netns) -> BTreeSet<(u32, bool)> {
+    let mut all = BTreeSet::new();
+    for step in &walk.steps {
+        let here = step.netns == netns;
+        match &step.does {
+            Does::Sends { device, .. } if here => drop(all.insert((*device, true))),
+            Does::Comes { device } if here => drop(all.insert((*device, false))),
+            Does::Chooses(branches) => {
+                all.extend(branches.iter().flat_map(|(_, branch)| links(branch, netns)));
+            }
+            Does::Copies(copies) => all.extend(copies.iter().flat_map(|copy| links(copy, netns))),
+            _ => {}
+        }
+    }
+    all
 }
 
 fn refuses(step: &Step<'_>) -> bool {
@@ -140,19 +275,16 @@ fn ends<'a, 'w>(walk: &'a Walk<'w>) -> Vec<&'a Step<'w>> {
 }
 
 /// Where the flow was met first: at a link that it came in by, else in the namespace that has its source.
-fn start(facts: &Facts<'_>, world: &World, loss: &Loss) -> Option<Start> {
+fn start(facts: &Facts<'_>, world: &World, flow: &FlowKey) -> Option<Start> {
     let known = |flow: &FlowKey| facts.journeys().get(flow).map(|j| j.hops.clone());
     // What translation made came in as what it was made of.
-    let origin = facts.legs().origin(loss.flow()).map(|(first, _)| first);
-    let hops = origin
-        .as_ref()
-        .and_then(known)
-        .or_else(|| known(loss.flow()));
-    let inside = sender(facts, loss);
-    let came = hops
-        .as_deref()
-        .and_then(|hops| hops.iter().find(|h| !h.egress()));
-    let came = came.filter(|_| inside.is_none_or(|netns| !world.stacks.contains_key(&netns)));
+    let origin = facts.legs().origin(flow).map(|(first, _)| first);
+    let hops = origin.as_ref().and_then(known).or_else(|| known(flow));
+    let inside = sender(facts, flow).filter(|netns| world.stacks.contains_key(netns));
+    // What a tunnel still wraps is its outer packet's way.
+    let enters = |h: &&&HopFlow| h.plain() && !h.egress();
+    let came = hops.as_deref().and_then(|hops| hops.iter().find(enters));
+    let came = came.filter(|_| inside.is_none() || origin.is_some());
     match came {
         Some(hop) => {
             let end = End {
@@ -171,22 +303,18 @@ fn start(facts: &Facts<'_>, world: &World, loss: &Loss) -> Option<Start> {
     }
 }
 
-fn sender(facts: &Facts<'_>, loss: &Loss) -> Option<Netns> {
-    let (source, _) = flow::ends(loss.flow());
+fn sender(facts: &Facts<'_>, flow: &FlowKey) -> Option<Netns> {
+    let (source, _) = flow::ends(flow);
     match facts.owns(source) {
         true => Some(facts.node.netns),
         false => facts.pod_side_of(source).map(|side| side.netns),
     }
 }
 
-fn packet(facts: &Facts<'_>, loss: &Loss) -> Packet {
-    let flow = loss.flow();
+fn packet(facts: &Facts<'_>, flow: &FlowKey, largest: u32) -> Packet {
     let (source, destination) = flow::ends(flow);
-    let largest = facts.journeys().get(flow).into_iter();
-    let largest = largest
-        .flat_map(|j| j.hops.iter())
-        .map(|h| h.hop.largest)
-        .max();
+    let seen = facts.journeys().get(flow).into_iter();
+    let seen = seen.flat_map(|j| j.hops.iter()).map(|h| h.hop.largest);
     Packet {
         source,
         destination,
@@ -195,7 +323,7 @@ fn packet(facts: &Facts<'_>, loss: &Loss) -> Packet {
         dport: flow.destination_port,
         tos: 0,
         ttl: 64,
-        size: largest.unwrap_or(0).max(loss.dropped.largest).max(60),
+        size: seen.chain([largest]).max().unwrap_or(0).max(60),
         df: true,
         segment: None,
         pieces: None,
@@ -206,20 +334,26 @@ fn packet(facts: &Facts<'_>, loss: &Loss) -> Packet {
     }
 }
 
-/// One line for each that was not as computed, and what all came to.
-pub fn report(paths: &[std::path::PathBuf]) -> Result<bool> {
-    let mut all: BTreeMap<Held, u64> = BTreeMap::new();
+/// Tells of each that was not as computed. Good where there is none, and in each incident, by the beginning of
+/// its recordings' names, something died as computed.
+pub fn report(paths: &[PathBuf]) -> Result<bool> {
+    let mut incidents: BTreeMap<String, Report> = BTreeMap::new();
     for path in paths {
         let report = held(path)?;
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        crate::say(format_args!("{name}: {:?}", report.counts));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let incident = name.split('.').next().unwrap_or_default().to_owned();
+        incidents.entry(incident).or_default().add(&report);
         for line in &report.lines {
-            crate::say(format_args!("  {line}"));
-        }
-        for (held, count) in report.counts {
-            *all.entry(held).or_default() += count;
+            crate::say(format_args!("{name}: {line}"));
         }
     }
-    crate::say(format_args!("{} recordings: {all:?}", paths.len()));
-    Ok(!all.contains_key(&Held::Contradicts))
+    let (mut all, mut good) = (Report::default(), true);
+    for (name, report) in &incidents {
+        crate::say(format_args!("{name:24}{report}"));
+        all.add(report);
+        good &= report.of(Of::Dead, Held::Agrees) > 0;
+    }
+    crate::say(format_args!("{} recordings{all}", paths.len()));
+    let otherwise = [Of::Dead, Of::Living].map(|of| all.of(of, Held::Contradicts));
+    Ok(good && otherwise == [0, 0])
 }

@@ -1,0 +1,93 @@
+//! The computed ways of packets, held against what recordings of the lab's incidents saw of them.
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    build::{self, Profile},
+    oracle, paths,
+    setup::{self, Way},
+    sh::{is_root, output, run, say},
+};
+
+/// Incidents whose packets die at a station that is walked: of links, routes, rules, neighbours, sizes.
+const INCIDENTS: [&str; 7] = [
+    "forwarding-disabled",
+    "neighbour-failed",
+    "no-route",
+    "pmtu-black-hole",
+    "pod-mtu-too-large",
+    "rp-filter-drop",
+    "rule-refuses",
+];
+/// Those of them that are stood up over IPv6, too, in a sample.
+const OVER_IPV6: [&str; 2] = ["no-route", "pod-mtu-too-large"];
+/// The one that IPv6 does not have.
+const IPV4_ALONE: &str = "rp-filter-drop";
+
+pub fn command(via: Option<Way>) -> Result<ExitCode> {
+    if !is_root() {
+        bail!("the lab makes network namespaces: run it as root");
+    }
+    let tools = setup::ensure(via)?;
+    build::kernel_side(&tools)?;
+    let netdiag = build::user_side(Profile::Release)?;
+    let six: Vec<&str> = INCIDENTS
+        .into_iter()
+        .filter(|it| *it != IPV4_ALONE)
+        .collect();
+    held(&netdiag, &six)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The same with less over IPv6, for a test.
+pub fn sample(netdiag: &Path) -> Result<()> {
+    held(netdiag, &OVER_IPV6)
+}
+
+fn held(netdiag: &Path, over_ipv6: &[&str]) -> Result<()> {
+    let folder = paths::target().join("walked");
+    for (family, names) in [("ipv4", INCIDENTS.as_slice()), ("ipv6", over_ipv6)] {
+        let folder = folder.join(family);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).context("making a folder for recordings")?;
+        for name in names {
+            record(netdiag, name, family == "ipv6", &folder)?;
+        }
+        say(&format!("ways over {family}:"));
+        let mut command = oracle::program()?;
+        command.arg("--recorded").args(recordings(&folder)?);
+        run(&mut command)?;
+    }
+    Ok(())
+}
+
+fn record(netdiag: &Path, name: &str, ipv6: bool, folder: &Path) -> Result<()> {
+    let mut command = Command::new(netdiag);
+    command
+        .args(["lab", "run", name, "--quiet", "--record-all"])
+        .arg(folder);
+    if ipv6 {
+        command.arg("--ipv6");
+    }
+    let output = output(&mut command)?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stdout);
+        bail!("{name} could not be recorded ({}):\n{said}", output.status);
+    }
+    Ok(())
+}
+
+fn recordings(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        all.push(entry?.path());
+    }
+    all.retain(|path| path.extension().is_some_and(|it| it == "ndr"));
+    all.sort();
+    Ok(all)
+}
