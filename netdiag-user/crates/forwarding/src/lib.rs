@@ -7,4 +7,4 @@ mod stations;
 pub mod way;
 
 pub use prepared::{Prepared, Wrong};
-pub use stations::walk;
+pub use stations::{walk, walk_after};

@@ -32,6 +32,8 @@ pub enum Wrong {
     ReversePathFirst,
     /// What is led on keeps the source that a route would choose.
     SourceChosenAnew,
+    /// What was learned of a path counts for what is led on, too.
+    LearnedWhenLedOn,
     /// Packets that may be cut are refused for their size.
     NeverCut,
     /// An error has the address that was asked for as its source.

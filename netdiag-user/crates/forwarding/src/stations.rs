@@ -24,7 +24,7 @@ use crate::{
     packet::{Frame, Packet, Start, To},
     prepared::{Prepared, Space, Wrong},
     route::decision::{Decision, No, Way},
-    way::{Does, How, Station, Step, Subject, Unknown, Walk},
+    way::{Does, How, Memory, Station, Step, Subject, Unknown, Walk},
 };
 
 /// Steps of one branch: what lives for 255 hops goes round in circles for a thousand.
@@ -36,7 +36,17 @@ const MOST_IN_ALL: usize = 1 << 14;
 
 /// Computes the way of a packet.
 pub fn walk<'w>(prepared: &'w Prepared<'w>, start: Start, packet: Packet) -> Walk<'w> {
-    let mut walk = Walk::default();
+    walk_after(prepared, &Memory::default(), start, packet)
+}
+
+/// The same after others that taught something.
+pub fn walk_after<'w>(
+    prepared: &'w Prepared<'w>,
+    memory: &Memory,
+    start: Start,
+    packet: Packet,
+) -> Walk<'w> {
+    let mut walk = Walk::after(memory);
     let depth = Cell::new(0);
     let left = Cell::new(MOST_IN_ALL);
     let walker = Walker {

@@ -59,6 +59,19 @@ pub(crate) struct Learned {
     neighbours: Vec<(End, IpAddr, Mac)>,
     ports: Vec<(End, Mac, u32)>,
     remotes: Vec<(End, Mac, IpAddr)>,
+    /// What fits to a destination by a device, where a tunnel behind it told.
+    sizes: Vec<(End, IpAddr, u32)>,
+}
+
+/// What neighbours, bridges and tunnels learned of the packets of a walk, for those that follow.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Memory(Learned);
+
+impl Memory {
+    /// With what a walk taught that began with this one, or one of its ways.
+    pub fn with(self, walk: &Walk<'_>) -> Self {
+        Self(self.0.with(&walk.learned))
+    }
 }
 
 impl Learned {
@@ -71,6 +84,7 @@ impl Learned {
         add(&mut self.neighbours, &branch.neighbours);
         add(&mut self.ports, &branch.ports);
         add(&mut self.remotes, &branch.remotes);
+        add(&mut self.sizes, &branch.sizes);
         self
     }
 
@@ -83,6 +97,17 @@ impl Learned {
         latest
             .find(|(end, of, _)| (*end, *of) == (at, address))
             .map(|(.., mac)| *mac)
+    }
+
+    pub(crate) fn learn_size(&mut self, by: End, to: IpAddr, mtu: u32) {
+        self.sizes.push((by, to, mtu));
+    }
+
+    pub(crate) fn size(&self, by: End, to: IpAddr) -> Option<u32> {
+        let mut latest = self.sizes.iter().rev();
+        latest
+            .find(|(end, of, _)| (*end, *of) == (by, to))
+            .map(|(.., mtu)| *mtu)
     }
 
     pub(crate) fn learn_port(&mut self, bridge: End, mac: Mac, port: u32) {
@@ -254,6 +279,13 @@ pub enum Unknown {
 }
 
 impl<'w> Walk<'w> {
+    pub(crate) fn after(memory: &Memory) -> Self {
+        Self {
+            learned: memory.0.clone(),
+            ..Self::default()
+        }
+    }
+
     /// One of several ways that it takes or can take from here.
     pub(crate) fn branch(&self) -> Self {
         Self {

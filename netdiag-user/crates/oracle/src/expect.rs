@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 use netdiag_forwarding::{
     Prepared,
     packet::{Decided, Frame, Packet, Sender, Start},
-    walk,
-    way::{Does, How, Station, Step, Subject, Unknown, Walk},
+    walk_after,
+    way::{Does, How, Memory, Station, Step, Subject, Unknown, Walk},
 };
 use netdiag_model::world::{End, World, device::Mac};
 use nix::errno::Errno;
@@ -26,6 +26,10 @@ pub struct Expected {
     pub delivered: Vec<usize>,
     /// What its sender is told at once.
     pub told: Option<Told>,
+    /// As what it arrives, once for each copy.
+    pub arrived: Vec<(usize, Packet)>,
+    /// What was learned on that way.
+    pub memory: Memory,
 }
 
 /// The ways that it may go, and the walk that says so; none where it is not known.
@@ -55,7 +59,8 @@ fn end(world: &World, set: &Set, space: usize, to: usize) -> Option<End> {
     Some(End { netns, index })
 }
 
-pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot) -> Prediction {
+/// With what was learned of the packets before.
+pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot, memory: &Memory) -> Prediction {
     let world = prepared.world;
     let packet = Packet {
         source: shot.source.unwrap_or(shot.any()),
@@ -98,10 +103,13 @@ pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot) -> Prediction {
         packet.mark = 0;
     }
     let began = Instant::now();
-    let walk = walk(prepared, start, packet);
+    let walk = walk_after(prepared, memory, start, packet);
     let took = began.elapsed();
     let mut prediction = Prediction {
-        ways: vec![Expected::default()],
+        ways: vec![Expected {
+            memory: memory.clone(),
+            ..Expected::default()
+        }],
         unknown: None,
         text: String::new(),
         ends: "",
@@ -124,7 +132,17 @@ enum By {
 }
 
 impl Prediction {
+    /// It may go as another one says, too.
+    pub fn or(&mut self, other: Self) {
+        self.ways.extend(other.ways);
+        self.unknown = self.unknown.take().or(other.unknown);
+        self.text += &other.text;
+    }
+
     fn follow(&mut self, set: &Set, walk: &Walk<'_>, mut sender: Option<By>) {
+        for way in &mut self.ways {
+            way.memory = std::mem::take(&mut way.memory).with(walk);
+        }
         for step in &walk.steps {
             let space = set.place(step.netns).unwrap_or(usize::MAX);
             match &step.does {
@@ -141,8 +159,10 @@ impl Prediction {
                 Does::Delivers if step.packet.is_icmp() => {}
                 Does::Delivers => {
                     self.ends = "delivered";
-                    let ways = self.ways.iter_mut();
-                    ways.for_each(|way| way.delivered.push(space));
+                    for way in &mut self.ways {
+                        way.delivered.push(space);
+                        way.arrived.push((space, step.packet));
+                    }
                 }
                 Does::Refuses(how) => {
                     self.ends = name(step.station);

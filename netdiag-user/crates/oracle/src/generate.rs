@@ -59,6 +59,7 @@ fn base(rng: &mut Rng, plan: &Plan) -> Vec<Command> {
     }
     if let Some((net, tunnel)) = plan.tunnel() {
         lines.extend(tunnels::made(rng, net, tunnel));
+        lines.extend(tunnels::led_into(plan, tunnel));
     }
     for space in 0..SPACES {
         for to in (0..SPACES).filter(|to| *to != space) {

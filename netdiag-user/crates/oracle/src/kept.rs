@@ -23,7 +23,8 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 18] = kept![
+pub const KEPT: [Kept; 21] = kept![
+    "a-bridge-cuts-a-tunnels-superpackets",
     "a-tunnel-to-itself",
     "an-own-address-after-its-route",
     "an-own-address-by-another-device",
@@ -38,9 +39,11 @@ pub const KEPT: [Kept; 18] = kept![
     "loopbacks-address-by-a-device",
     "no-tunnel-at-the-other-end",
     "one-next-hop-in-circles",
+    "questions-revive-failed-neighbours",
     "rules-before-the-own-addresses",
     "the-own-address-as-gateway",
     "too-big-before-nowhere",
+    "too-large-for-a-tunnel-a-second-time",
     "two-answer-for-one-address",
 ];
 
@@ -104,6 +107,7 @@ fn shot(line: &str) -> Result<Shot> {
         count: 1,
         bound: None,
         wire: None,
+        talks: false,
     };
     let rest: Vec<&str> = words.collect();
     let rest = match rest.as_slice() {
@@ -114,9 +118,22 @@ fn shot(line: &str) -> Result<Shot> {
         rest => rest,
     };
     let device = |name: &str| number(name.trim_start_matches('e'));
+    let rest = match rest {
+        ["bound", "to", name, rest @ ..] => {
+            shot.bound = Some(device(name)?);
+            rest
+        }
+        rest => rest,
+    };
+    let rest = match rest {
+        ["answered", rest @ ..] => {
+            shot.talks = true;
+            rest
+        }
+        rest => rest,
+    };
     match rest {
         [] => {}
-        ["bound", "to", name] => shot.bound = Some(device(name)?),
         ["as", "a", "frame", "out", "of", name, macs @ ..] => {
             let named = |word: &str| -> Result<_> {
                 let at = macs.iter().position(|it| *it == word);

@@ -71,6 +71,7 @@ struct Total {
     ends: BTreeMap<&'static str, u64>,
     unknown: BTreeMap<String, u64>,
     again: u64,
+    conversed: u64,
     /// The first world that showed a mistake, and packets in all.
     caught: BTreeMap<&'static str, (u64, u64)>,
     contradictions: u64,
@@ -137,6 +138,10 @@ fn report(total: &Total, began: Instant) {
     say(format_args!(
         "other than computed at first, and as computed alone: {}",
         total.again
+    ));
+    say(format_args!(
+        "packets of conversations, twice both ways: {}",
+        total.conversed
     ));
     let mut took = total.took.clone();
     took.sort_unstable();
@@ -241,6 +246,7 @@ fn take(
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         total.worlds += 1;
         total.again += outcome.again;
+        total.conversed += outcome.conversed;
         total.took.extend(outcome.took);
         for (mistake, count) in outcome.caught.into_iter().filter(|(_, count)| *count > 0) {
             let (first, all) = total.caught.entry(mistake).or_insert((number, 0));

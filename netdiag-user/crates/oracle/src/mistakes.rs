@@ -24,7 +24,7 @@ pub enum Make {
     Walk(Wrong),
 }
 
-pub const MISTAKES: [Mistake; 52] = [
+pub const MISTAKES: [Mistake; 53] = [
     mistake("the reverse path by the link alone", |w| {
         settings(w, |s| s.all4.rp_filter = 0);
     }),
@@ -151,6 +151,7 @@ pub const MISTAKES: [Mistake; 52] = [
         "the source chosen anew where it is led on",
         Wrong::SourceChosenAnew,
     ),
+    misread("learned sizes when led on", Wrong::LearnedWhenLedOn),
     misread("never cut into fragments", Wrong::NeverCut),
     misread(
         "superpackets whole against the peer's MTU",

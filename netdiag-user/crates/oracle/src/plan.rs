@@ -110,7 +110,7 @@ impl Plan {
     }
 
     /// Networks that are no tunnel's.
-    fn wires(&self, space: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+    pub fn wires(&self, space: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
         let all = self.neighbours(space);
         all.filter(|(net, _)| self.nets[*net].kind != Kind::Tunnel)
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
-use netdiag_forwarding::Prepared;
+use netdiag_forwarding::{Prepared, way::Memory};
 use netdiag_model::world::World;
 
 use crate::{
@@ -69,6 +69,51 @@ pub struct Contradiction {
     pub fate: Fate,
 }
 
+/// One packet of a conversation, and what became of it.
+struct Turn {
+    shot: Shot,
+    /// What was learned of those before.
+    memory: Memory,
+    prediction: Prediction,
+    fate: Fate,
+}
+
+impl Turn {
+    fn agrees(&self) -> bool {
+        self.prediction.unknown.is_none() && agrees(&self.prediction, &self.fate)
+    }
+
+    fn contradicts(&self) -> bool {
+        self.prediction.unknown.is_none() && !agrees(&self.prediction, &self.fate)
+    }
+
+    /// What who got it sends back, in the world that its ways have made.
+    fn answered(&self, prepared: &Prepared<'_>, set: &Set) -> Option<(Shot, Memory, Prediction)> {
+        if !self.shot.talks || !self.agrees() {
+            return None;
+        }
+        let ways = self
+            .prediction
+            .ways
+            .iter()
+            .filter(|way| is(way, &self.fate));
+        let mut answer: Option<(Shot, Memory, Prediction)> = None;
+        for way in ways {
+            let [(space, packet)] = way.arrived.as_slice() else {
+                return None;
+            };
+            let shot = self.shot.answered(*space, packet);
+            let prediction = expect::predict(prepared, set, &shot, &way.memory);
+            match &mut answer {
+                None => answer = Some((shot, way.memory.clone(), prediction)),
+                Some((other, ..)) if *other != shot => return None,
+                Some((.., known)) => known.or(prediction),
+            }
+        }
+        answer
+    }
+}
+
 pub struct Round {
     set: Set,
     ipv6: bool,
@@ -79,6 +124,9 @@ pub struct Round {
     worlds: usize,
     number: u16,
 }
+
+/// Packets of a conversation.
+const TURNS: usize = 4;
 
 /// A namespace remembers what it had, so that its set is made anew after so many worlds.
 const RENEWED: usize = 16;
@@ -92,6 +140,8 @@ pub struct Outcome {
     pub unknown: BTreeMap<String, u64>,
     /// Other than computed at first, and as computed alone.
     pub again: u64,
+    /// Packets of conversations that went both ways, and both ways again.
+    pub conversed: u64,
     /// How long the walks took.
     pub took: Vec<Duration>,
     /// Packets of which a walker with that mistake would say something else than was seen.
@@ -149,28 +199,33 @@ impl Round {
     pub fn shoot(&mut self, world: &World, shots: &[Shot]) -> Result<Outcome> {
         let prepared = Prepared::new(world);
         let mut outcome = Outcome::default();
-        let predictions: Vec<_> = shots
-            .iter()
-            .map(|shot| expect::predict(&prepared, &self.set, shot))
-            .collect();
-        outcome.took = predictions.iter().map(|p| p.took).collect();
-        let fates = self.volley(world, shots, &predictions, QUICK.most)?;
-        self.mistaken(world, shots, &predictions, &fates, &mut outcome);
-        for (at, fate) in fates.into_iter().enumerate() {
-            let prediction = &predictions[at];
-            if let Some(unknown) = &prediction.unknown {
-                *outcome.unknown.entry(format!("{unknown:?}")).or_default() += 1;
-                continue;
+        let talks = self.exchange(world, &prepared, shots, QUICK.most)?;
+        self.mistaken(world, &talks, &mut outcome);
+        for (shot, turns) in shots.iter().zip(talks) {
+            outcome
+                .took
+                .extend(turns.iter().map(|turn| turn.prediction.took));
+            let mut contradicted = false;
+            for turn in &turns {
+                match &turn.prediction.unknown {
+                    Some(unknown) => {
+                        *outcome.unknown.entry(format!("{unknown:?}")).or_default() += 1;
+                    }
+                    None => *outcome.ends.entry(turn.prediction.ends).or_default() += 1,
+                }
+                contradicted |= turn.contradicts();
             }
-            *outcome.ends.entry(prediction.ends).or_default() += 1;
-            if agrees(prediction, &fate) {
+            if turns.len() == TURNS {
+                outcome.conversed += turns.len() as u64;
+            }
+            if !contradicted {
                 continue;
             }
             // Another packet's question may have told a neighbour; alone, nothing has.
-            match self.alone(&shots[at])? {
+            match self.alone(shot)? {
                 None => outcome.again += 1,
                 Some((expected, fate)) => outcome.contradictions.push(Contradiction {
-                    shot: shots[at].clone(),
+                    shot: shot.clone(),
                     expected,
                     fate,
                 }),
@@ -179,15 +234,55 @@ impl Round {
         Ok(outcome)
     }
 
-    /// Which mistakes these packets would show.
-    fn mistaken(
-        &self,
+    /// Sends each, what is answered to those that talk, and what these answer, as long as they arrive.
+    fn exchange(
+        &mut self,
         world: &World,
+        prepared: &Prepared<'_>,
         shots: &[Shot],
-        predictions: &[Prediction],
-        fates: &[Fate],
-        outcome: &mut Outcome,
-    ) {
+        most: Duration,
+    ) -> Result<Vec<Vec<Turn>>> {
+        let mut talks: Vec<Vec<Turn>> = shots.iter().map(|_| Vec::new()).collect();
+        let predict = |(at, shot): (usize, &Shot)| {
+            let memory = Memory::default();
+            let prediction = expect::predict(prepared, &self.set, shot, &memory);
+            (at, (shot.clone(), memory, prediction))
+        };
+        let mut now: Vec<_> = shots.iter().enumerate().map(predict).collect();
+        while !now.is_empty() {
+            let shots: Vec<Shot> = now.iter().map(|(_, (shot, ..))| shot.clone()).collect();
+            let ways: Vec<&Prediction> = now.iter().map(|(_, (.., ways))| ways).collect();
+            let fates = self.volley(world, &shots, &ways, most)?;
+            let mut next = Vec::new();
+            for ((at, (shot, memory, prediction)), fate) in now.into_iter().zip(fates) {
+                let turn = Turn {
+                    shot,
+                    memory,
+                    prediction,
+                    fate,
+                };
+                if talks[at].len() + 1 < TURNS {
+                    next.extend(
+                        turn.answered(prepared, &self.set)
+                            .map(|answer| (at, answer)),
+                    );
+                }
+                talks[at].push(turn);
+            }
+            now = next;
+            let ports = now.iter().filter_map(|(_, (shot, ..))| shot.unheard());
+            self.witness.ask(&self.set, &ports.collect::<Vec<_>>())?;
+        }
+        Ok(talks)
+    }
+
+    /// Which mistakes these packets would show.
+    fn mistaken(&self, world: &World, talks: &[Vec<Turn>], outcome: &mut Outcome) {
+        let right: Vec<&Turn> = talks
+            .iter()
+            .flatten()
+            .filter(|turn| turn.agrees())
+            .collect();
         for mistake in &MISTAKES {
             let mut wrong = world.clone();
             let prepared = match mistake.make {
@@ -200,12 +295,9 @@ impl Round {
                 }
                 Make::Walk(wrong) => Prepared::new(world).misread(wrong),
             };
-            let right = predictions.iter().zip(fates).zip(shots);
-            let right =
-                right.filter(|((right, fate), _)| right.unknown.is_none() && agrees(right, fate));
-            let caught = right.filter(|((_, fate), shot)| {
-                let other = expect::predict(&prepared, &self.set, shot);
-                other.unknown.is_none() && !agrees(&other, fate)
+            let caught = right.iter().filter(|turn| {
+                let other = expect::predict(&prepared, &self.set, &turn.shot, &turn.memory);
+                other.unknown.is_none() && !agrees(&other, &turn.fate)
             });
             *outcome.caught.entry(mistake.name).or_default() += caught.count() as u64;
         }
@@ -228,17 +320,17 @@ impl Round {
     fn once(&mut self, shot: &Shot, patience: Patience) -> Result<Option<(String, Fate)>> {
         let world = self.anew(patience)?;
         let prepared = Prepared::new(&world);
-        let prediction = expect::predict(&prepared, &self.set, shot);
-        if prediction.unknown.is_some() {
-            return Ok(None);
-        }
-        let predictions = std::slice::from_ref(&prediction);
         let shots = std::slice::from_ref(shot);
-        let mut fates = self.volley(&world, shots, predictions, patience.most)?;
-        let Some(fate) = fates.pop() else {
-            return Ok(None);
-        };
-        Ok((!agrees(&prediction, &fate)).then_some((prediction.text, fate)))
+        let talks = self.exchange(&world, &prepared, shots, patience.most)?;
+        let mut turns = talks.into_iter().flatten();
+        let wrong = turns.find(Turn::contradicts);
+        Ok(wrong.map(|turn| match turn.shot == *shot {
+            true => (turn.prediction.text, turn.fate),
+            false => (
+                format!("  {}\n{}", turn.shot, turn.prediction.text),
+                turn.fate,
+            ),
+        }))
     }
 
     /// Sends them all and waits until all went as computed, or for so long.
@@ -246,7 +338,7 @@ impl Round {
         &mut self,
         world: &World,
         shots: &[Shot],
-        predictions: &[Prediction],
+        predictions: &[&Prediction],
         most: Duration,
     ) -> Result<Vec<Fate>> {
         self.number = self.number.wrapping_add(1);

@@ -52,6 +52,8 @@ fn socket(shot: &Shot, token: Token) -> Result<Told> {
             socket.set_unicast_hops_v6(u32::from(shot.ttl))?;
         }
     }
+    // Whoever listens there does so on every address.
+    socket.set_reuse_address(true)?;
     set_fragments(socket.as_raw_fd(), ipv4, Fragments::Refused)?;
     if let Some(to) = shot.bound {
         socket.bind_device(Some(device(to).as_bytes()))?;

@@ -5,6 +5,7 @@ use fastrand::Rng;
 use netdiag_model::world::World;
 
 use crate::{
+    plan::behind,
     set::{SPACES, Set, mac},
     six,
     traffic::{Shot, Wire},
@@ -32,6 +33,7 @@ pub fn shots(rng: &mut Rng, set: &Set, world: &World, (ipv6, count): (bool, usiz
         match rng.u8(0..12) {
             0 => family(Ipv4Addr::new(203, 0, 113, rng.u8(1..4))),
             1 => family(Ipv4Addr::new(10, rng.u8(1..7), 0, rng.u8(99..104))),
+            2..=3 => family(behind(rng.usize(0..SPACES))),
             _ => rng
                 .choice(every.iter())
                 .copied()
@@ -50,11 +52,16 @@ pub fn shots(rng: &mut Rng, set: &Set, world: &World, (ipv6, count): (bool, usiz
             mark: if rng.u8(0..3) == 0 { rng.u32(1..4) } else { 0 },
             tos: [0, 0, 0, 0x10, 0x08][rng.usize(0..5)],
             ttl: [16, 16, 16, 16, 1, 2, 3][rng.usize(0..7)],
-            size: [80, 80, 200, 1290, 1340, 1390, 1450, 1500][rng.usize(0..8)],
+            size: [80, 200, 1290, 1340, 1390, 1450, 1500, 1500][rng.usize(0..8)],
             count: 1,
             bound: None,
             wire: None,
+            talks: rng.u8(0..3) == 0,
         };
+        if shot.destination == family(behind(0)) || rng.u8(0..8) == 0 {
+            // What is too large for a tunnel tells for the next one.
+            (shot.size, shot.talks) = (1500, true);
+        }
         let mine = own(space);
         if rng.u8(0..3) == 0 {
             shot.source = rng.choice(mine.iter()).copied();

@@ -1,7 +1,10 @@
 //! The packets that are sent through a world.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use netdiag_forwarding::packet::Packet;
 use netdiag_model::world::device::Mac;
+
+use crate::witness::PORTS;
 
 /// One packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub struct Shot {
     pub bound: Option<usize>,
     /// Made by hand and put on the wire.
     pub wire: Option<Wire>,
+    /// It is answered, and the answer, as long as they arrive.
+    pub talks: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +55,27 @@ impl Shot {
     /// Of one packet.
     pub fn payload(&self) -> u32 {
         self.size.saturating_sub(self.headers())
+    }
+
+    /// What is sent back by who got it as that packet.
+    pub fn answered(&self, space: usize, packet: &Packet) -> Self {
+        Self {
+            space,
+            source: Some(packet.destination),
+            destination: packet.source,
+            sport: packet.dport,
+            dport: packet.sport,
+            ttl: 16,
+            count: 1,
+            bound: None,
+            wire: None,
+            ..self.clone()
+        }
+    }
+
+    /// The port where nobody listens yet, and whether IPv6's.
+    pub fn unheard(&self) -> Option<(u16, bool)> {
+        (!PORTS.contains(&self.dport)).then_some((self.dport, self.destination.is_ipv6()))
     }
 
     /// No source chosen.
@@ -81,6 +107,9 @@ impl std::fmt::Display for Shot {
         }
         if let Some(to) = self.bound {
             write!(f, " bound to e{to}")?;
+        }
+        if self.talks {
+            write!(f, " answered")?;
         }
         if let Some(wire) = self.wire {
             write!(f, " as a frame out of e{}", wire.by)?;

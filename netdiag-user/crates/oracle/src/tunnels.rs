@@ -15,7 +15,9 @@ const TUNNEL_END: usize = 0xfe;
 /// A tunnel between all of them: told whom to find where, as by flannel, or learning.
 pub fn made(rng: &mut Rng, net: usize, tunnel: &Net) -> Vec<Command> {
     let (mut lines, told) = (Vec::new(), rng.bool());
-    let mtu = if rng.u8(0..4) == 0 { 1500 } else { 1450 };
+    // As large as what carries it: the more so where others lead into it.
+    let wide = if tunnel.members.len() < SPACES { 2 } else { 4 };
+    let mtu = if rng.u8(0..wide) == 0 { 1500 } else { 1450 };
     for space in tunnel.members.iter().copied() {
         // Now and then one is of another network, or its packets live less long.
         let id = if rng.u8(0..12) == 0 { 8 } else { 7 };
@@ -54,6 +56,24 @@ pub fn made(rng: &mut Rng, net: usize, tunnel: &Net) -> Vec<Command> {
             }
             let words = format!("fdb append {of} dev {TUNNEL} dst {remote}");
             lines.push(Command::bridge(space, words));
+        }
+    }
+    lines
+}
+
+/// Who has no end of the tunnel reaches what is behind it by a neighbour that has one.
+pub fn led_into(plan: &Plan, tunnel: &Net) -> Vec<Command> {
+    let mut lines = Vec::new();
+    for space in (0..SPACES).filter(|space| !tunnel.members.contains(space)) {
+        let mut near = plan
+            .wires(space)
+            .filter(|(_, next)| tunnel.members.contains(next));
+        let Some((net, next)) = near.next() else {
+            continue;
+        };
+        for far in tunnel.others(next) {
+            let words = format!("route add {}/32 via {}", behind(far), address(net, next));
+            lines.push(Command::ip(space, words));
         }
     }
     lines

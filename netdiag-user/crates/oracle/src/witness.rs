@@ -2,6 +2,7 @@
 //! socket what arrives. It knows nothing of why a packet is not seen.
 use std::{
     io::ErrorKind,
+    net::SocketAddr,
     os::fd::AsRawFd,
     time::{Duration, Instant},
 };
@@ -31,6 +32,8 @@ const OUTGOING: u8 = 4;
 pub struct Witness {
     taps: Vec<Socket>,
     listeners: Vec<Vec<Socket>>,
+    /// Where answers are waited for.
+    asking: Vec<(usize, Socket)>,
 }
 
 /// A frame of ours at a device.
@@ -62,25 +65,28 @@ impl Witness {
             tap.set_recv_buffer_size(4 << 20)?;
             tell_marks(tap.as_raw_fd(), true)?;
             taps.push(tap);
-            let listen = |port: &u16| -> Result<Socket> {
-                let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
-                socket.set_nonblocking(true)?;
-                let any = std::net::SocketAddr::from(([0, 0, 0, 0], *port));
-                socket.bind(&any.into())?;
-                Ok(socket)
-            };
-            let listen6 = |port: &u16| -> Result<Socket> {
-                let socket = Socket::new(Domain::IPV6, Type::DGRAM, None)?;
-                socket.set_nonblocking(true)?;
-                socket.set_only_v6(true)?;
-                let any = std::net::SocketAddr::from(([0_u16; 8], *port));
-                socket.bind(&any.into())?;
-                Ok(socket)
-            };
-            let all = PORTS.iter().map(listen).chain(PORTS.iter().map(listen6));
-            listeners.push(all.collect::<Result<_>>()?);
+            let both = PORTS
+                .iter()
+                .flat_map(|port| [listen(*port, false), listen(*port, true)]);
+            listeners.push(both.collect::<Result<_>>()?);
         }
-        Ok(Self { taps, listeners })
+        Ok(Self {
+            taps,
+            listeners,
+            asking: Vec::new(),
+        })
+    }
+
+    /// Waits for what is sent to these ports, too, in every namespace, until others are named.
+    pub fn ask(&mut self, set: &Set, ports: &[(u16, bool)]) -> Result<()> {
+        self.asking.clear();
+        for space in (0..SPACES).filter(|_| !ports.is_empty()) {
+            set.enter(space)?;
+            for (port, ipv6) in ports {
+                self.asking.push((space, listen(*port, *ipv6)?));
+            }
+        }
+        Ok(())
     }
 
     /// Waits until `enough` of what was seen, or for that long.
@@ -97,7 +103,9 @@ impl Witness {
             if left.is_zero() || enough(seen) {
                 return Ok(());
             }
+            let asking = self.asking.iter().map(|(_, socket)| socket);
             let sockets = self.taps.iter().chain(self.listeners.iter().flatten());
+            let sockets = sockets.chain(asking);
             let mut all: Vec<_> = sockets
                 .map(|socket| PollFd::new(std::os::fd::AsFd::as_fd(socket), PollFlags::POLLIN))
                 .collect();
@@ -138,15 +146,32 @@ impl Witness {
                 seen.sightings.push((token, sighting));
             }
         }
-        for (space, sockets) in self.listeners.iter().enumerate() {
-            for socket in sockets {
-                while let Some(token) = heard(socket)? {
-                    seen.delivered.push((token, space));
-                }
+        let listeners = self.listeners.iter().enumerate();
+        let listeners = listeners.flat_map(|(space, all)| all.iter().map(move |one| (space, one)));
+        let asking = self.asking.iter().map(|(space, socket)| (*space, socket));
+        for (space, socket) in listeners.chain(asking) {
+            while let Some(token) = heard(socket)? {
+                seen.delivered.push((token, space));
             }
         }
         Ok(())
     }
+}
+
+/// Hears on every address of this thread's namespace, and lets others speak from the same port.
+fn listen(port: u16, ipv6: bool) -> Result<Socket> {
+    let (domain, any) = match ipv6 {
+        true => (Domain::IPV6, SocketAddr::from(([0_u16; 8], port))),
+        false => (Domain::IPV4, SocketAddr::from(([0, 0, 0, 0], port))),
+    };
+    let socket = Socket::new(domain, Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
+    if ipv6 {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&any.into())?;
+    Ok(socket)
 }
 
 /// SO_MARK comes as a message of its own where it is asked for.

@@ -8,10 +8,11 @@ use netdiag_model::world::{
     address::Scope,
     conf::Of4,
     device::{Device, Mac},
+    neighbour::State,
     route::Kind,
 };
 
-use super::Walker;
+use super::{Walker, neighbour::neighbour};
 use crate::{
     packet::{Decided, Packet},
     prepared::Space,
@@ -41,13 +42,20 @@ impl<'w> Walker<'w> {
         let own = device.mac;
         self.answered(learned, asker, packet(question), |learned, end| {
             let answer = self.answers(end, question)?.zip(own);
-            if let Some((_, own)) = answer
-                && !sender.is_unspecified()
-            {
+            let hears = answer.is_some() || self.has_entry(end, sender.into())?;
+            if let Some(own) = own.filter(|_| hears && !sender.is_unspecified()) {
                 learned.learn(end, sender.into(), own);
             }
             Ok(answer)
         })
+    }
+
+    /// Whoever hears a question and has an entry for its sender, in whatever state, takes note of it.
+    fn has_entry(&self, end: End, sender: IpAddr) -> Result<bool, Unknown> {
+        let space = self.prepared.space(end.netns)?;
+        let device = space.device(end.index)?;
+        let entry = neighbour(space, device, sender)?;
+        Ok(entry.is_some_and(|entry| !matches!(entry.state, State::Permanent | State::NoArp)))
     }
 
     /// The source of the question (`arp_solicit`).

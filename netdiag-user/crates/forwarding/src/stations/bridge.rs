@@ -92,16 +92,20 @@ impl<'w> Walker<'w> {
         self.each(walk, space, bridge, onward, frame, packet)
     }
 
-    /// One that the bridge's own host sends (`br_dev_xmit`).
+    /// One that the bridge's own host sends (`br_dev_xmit`). Bridges say of themselves that they take no tunnel's
+    /// superpackets, which are cut before (`hw_enc_features`).
     pub(super) fn sent_by_bridge(
         &self,
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
         bridge: &'w Device,
         frame: Frame,
-        packet: Packet,
+        mut packet: Packet,
     ) -> Going<'w> {
         settings(bridge)?;
+        if packet.carries.is_some() {
+            packet.pieces = packet.pieces.or(packet.segment);
+        }
         let mut onward = Vec::new();
         match self.towards(walk, space, bridge, frame.to)? {
             Some(Held::Own(at)) if at == bridge.index => {

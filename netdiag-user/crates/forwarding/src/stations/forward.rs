@@ -9,7 +9,7 @@ use crate::{
     packet::{Decided, Packet},
     prepared::{Space, Wrong},
     route::decision::{No, Way},
-    way::{Does, How, Share, Station, Step, Subject, Unknown, Walk},
+    way::{Does, How, Learned, Share, Station, Step, Subject, Unknown, Walk},
 };
 
 /// A route, where there is one, and the next hops that it can take.
@@ -112,7 +112,9 @@ impl<'w> Walker<'w> {
             let scope = route.map_or(Scope::LINK, |route| route.scope);
             packet.source = space.select_source(way.device, way.gateway, scope)?;
         }
-        if let Some(no) = too_big(space, route, way, &mut packet, forwarded)? {
+        let learns = self.prepared.is(Wrong::LearnedWhenLedOn) && !packet.is_ipv6();
+        let counts = forwarded && !learns;
+        if let Some(no) = too_big(&walk.learned, space, (route, way), &mut packet, counts)? {
             return self.refuses(walk, space, no, packet);
         }
         match way.device.flags.loopback {
@@ -165,13 +167,13 @@ fn weight(way: &Way<'_>) -> u32 {
 
 /// Why it may not leave there; what may be cut into fragments is.
 fn too_big<'w>(
+    learned: &Learned,
     space: &Space<'w>,
-    route: Option<&'w Route>,
-    way: &Way<'w>,
+    (route, way): (Option<&'w Route>, &Way<'w>),
     packet: &mut Packet,
     forwarded: bool,
 ) -> Result<Option<No<'w>>, Unknown> {
-    let mtu = mtu(space, route, way, packet, forwarded)?;
+    let mtu = mtu(learned, space, (route, way), packet, forwarded)?;
     if packet.largest() <= mtu {
         return Ok(None);
     }
@@ -188,21 +190,21 @@ fn too_big<'w>(
 
 /// What may leave there at once (`ip_dst_mtu_maybe_forward`): what was learned of the path counts for
 /// forwarded packets only where a setting or a lock says so, the route's own metric always.
-fn mtu(
+pub(super) fn mtu(
+    known: &Learned,
     space: &Space<'_>,
-    route: Option<&Route>,
-    way: &Way<'_>,
+    (route, way): (Option<&Route>, &Way<'_>),
     packet: &Packet,
     forwarded: bool,
 ) -> Result<u32, Unknown> {
     if packet.is_ipv6() {
-        return mtu6(space, route, way, packet, forwarded);
+        return mtu6(known, space, (route, way), packet, forwarded);
     }
     /// What a locked route without an MTU takes through a gateway (RFC 791).
     const LOCKED_GATEWAY: u32 = 576;
     let metrics = route.map_or_else(Metrics::default, |route| route.metrics);
     let counts = !forwarded || space.settings()?.forward_use_pmtu || metrics.mtu_locked;
-    if counts && let Some(mtu) = learned(space, way, packet)? {
+    if counts && let Some(mtu) = learned(known, space, &metrics, way, packet)? {
         return Ok(mtu);
     }
     if let Some(mtu) = metrics.mtu {
@@ -216,9 +218,9 @@ fn mtu(
 
 /// The same of IPv6: what was learned, the route's own metric, and else what the device has for IPv6 alone.
 fn mtu6(
+    known: &Learned,
     space: &Space<'_>,
-    route: Option<&Route>,
-    way: &Way<'_>,
+    (route, way): (Option<&Route>, &Way<'_>),
     packet: &Packet,
     forwarded: bool,
 ) -> Result<u32, Unknown> {
@@ -228,11 +230,23 @@ fn mtu6(
     let own = space
         .conf6(way.device)?
         .map_or(LEAST, |conf| conf.device.mtu);
-    let mtu = learned(space, way, packet)?.or(metrics.mtu).unwrap_or(own);
+    let learned = learned(known, space, &metrics, way, packet)?;
+    let mtu = learned.or(metrics.mtu).unwrap_or(own);
     Ok(if forwarded { mtu.max(LEAST) } else { mtu })
 }
 
-fn learned(space: &Space<'_>, way: &Way<'_>, packet: &Packet) -> Result<Option<u32>, Unknown> {
+fn learned(
+    known: &Learned,
+    space: &Space<'_>,
+    metrics: &Metrics,
+    way: &Way<'_>,
+    packet: &Packet,
+) -> Result<Option<u32>, Unknown> {
+    // Nothing is learned of a route whose MTU is locked.
+    let told = known.size(space.end(way.device), packet.destination);
+    if let Some(mtu) = told.filter(|_| !metrics.mtu_locked) {
+        return Ok(Some(mtu));
+    }
     let learned = space.stack.exceptions.whole();
     let learned = learned.map_err(|why| Unknown::NotRead("learned routes", why.clone()))?;
     let of = |e: &&netdiag_model::world::route::Exception| {

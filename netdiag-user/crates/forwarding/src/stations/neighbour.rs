@@ -155,7 +155,7 @@ impl<'w> Walker<'w> {
     }
 }
 
-fn neighbour<'w>(
+pub(super) fn neighbour<'w>(
     space: &Space<'w>,
     device: &Device,
     address: IpAddr,

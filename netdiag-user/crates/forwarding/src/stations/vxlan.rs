@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use netdiag_model::world::{
     device::{Device, Df, Kind, Mac, Vxlan},
     neighbour::FdbEntry,
+    route::Route,
 };
 
-use super::{Going, Next, Walker};
+use super::{Going, Next, Walker, forward::mtu};
 use crate::{
     packet::{Carried, Decided, Frame, Packet, Sender, UDP},
     prepared::{Space, Wrong},
-    route::decision::{Decision, No},
+    route::decision::{Decision, No, Way},
     way::{Does, How, Learned, Station, Step, Subject, Unknown, Walk},
 };
 
@@ -132,7 +133,17 @@ impl<'w> Walker<'w> {
                 self.choose(walk, space, (route, &hops), outer, |walk, way| {
                     match way.device.index == device.index {
                         true => self.refuse(walk, space, no(How::Circular, device), outer),
-                        false => self.by(walk, space, route, way, outer, false),
+                        false => {
+                            narrows(
+                                &mut walk.learned,
+                                space,
+                                device,
+                                (route, way),
+                                &outer,
+                                &packet,
+                            )?;
+                            self.by(walk, space, route, way, outer, false)
+                        }
                     }
                 })
             }
@@ -258,6 +269,28 @@ impl<'w> Walker<'w> {
         };
         self.arrives(walk, space, device, carried.frame, inner)
     }
+}
+
+/// What has no room in the outer packet's way tells its own route how much has (`skb_tunnel_check_pmtu`); it goes
+/// on itself, in fragments where it may.
+fn narrows(
+    learned: &mut Learned,
+    space: &Space<'_>,
+    device: &Device,
+    outwards: (Option<&Route>, &Way<'_>),
+    outer: &Packet,
+    inner: &Packet,
+) -> Result<(), Unknown> {
+    /// RFC 8200, 5.
+    const LEAST6: u32 = 1280;
+    let headers = HEADERS + if outer.is_ipv6() { IPV6 } else { IPV4 };
+    let room = mtu(learned, space, outwards, outer, false)?.saturating_sub(headers);
+    let routed = inner.decided != Decided::No;
+    let least = if inner.is_ipv6() { LEAST6 } else { 0 };
+    if routed && inner.largest() > room && room >= least {
+        learned.learn_size(space.end(device), inner.destination, room);
+    }
+    Ok(())
 }
 
 /// The packet that carries a frame.
