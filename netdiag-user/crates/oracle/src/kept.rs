@@ -23,7 +23,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 21] = kept![
+pub const KEPT: [Kept; 22] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-tunnel-to-itself",
     "an-own-address-after-its-route",
@@ -41,6 +41,7 @@ pub const KEPT: [Kept; 21] = kept![
     "one-next-hop-in-circles",
     "questions-revive-failed-neighbours",
     "rules-before-the-own-addresses",
+    "the-last-of-two-answers-is-kept",
     "the-own-address-as-gateway",
     "too-big-before-nowhere",
     "too-large-for-a-tunnel-a-second-time",

@@ -322,15 +322,14 @@ impl Round {
         let prepared = Prepared::new(&world);
         let shots = std::slice::from_ref(shot);
         let talks = self.exchange(&world, &prepared, shots, patience.most)?;
-        let mut turns = talks.into_iter().flatten();
-        let wrong = turns.find(Turn::contradicts);
-        Ok(wrong.map(|turn| match turn.shot == *shot {
-            true => (turn.prediction.text, turn.fate),
-            false => (
-                format!("  {}\n{}", turn.shot, turn.prediction.text),
-                turn.fate,
-            ),
-        }))
+        let mut before = String::new();
+        for turn in talks.into_iter().flatten() {
+            if turn.contradicts() {
+                return Ok(Some((before + &turn.prediction.text, turn.fate)));
+            }
+            before += &format!("{}  then:\n", turn.prediction.text);
+        }
+        Ok(None)
     }
 
     /// Sends them all and waits until all went as computed, or for so long.

@@ -38,7 +38,7 @@ impl<'w> Walker<'w> {
     ) -> Result<Vec<Outcome>, Unknown> {
         let sender = self.announced(space, device, target, source)?;
         let question = Question { sender, target };
-        let asker = (space.end(device), Mac::BROADCAST);
+        let asker = (space.end(device), Mac::BROADCAST, target.into());
         let own = device.mac;
         self.answered(learned, asker, packet(question), |learned, end| {
             let answer = self.answers(end, question)?.zip(own);

@@ -1,4 +1,6 @@
 //! Devices: what leaves by one, and where it comes in.
+use std::net::IpAddr;
+
 use netdiag_model::world::{
     End,
     device::{Device, Kind, Mac},
@@ -102,7 +104,7 @@ impl<'w> Walker<'w> {
     pub(super) fn answered(
         &self,
         learned: &Learned,
-        (asker, to): (End, Mac),
+        (asker, to, target): (End, Mac, IpAddr),
         question: Packet,
         answers: impl Fn(&mut Learned, End) -> Result<Option<(Mac, Mac)>, Unknown>,
     ) -> Result<Vec<Outcome>, Unknown> {
@@ -126,11 +128,23 @@ impl<'w> Walker<'w> {
                 going = distinct(further)?;
             }
             for (macs, learned) in going {
-                match macs.as_slice() {
-                    [] => outcomes.push((None, learned)),
-                    // Whose answer comes first is taken: nobody knows whose will.
-                    macs => {
-                        outcomes.extend(macs.iter().map(|mac| (Some(*mac), learned.clone())));
+                if macs.is_empty() {
+                    outcomes.push((None, learned));
+                    continue;
+                }
+                // Whose answer comes first is taken, nobody knows whose will; by IPv6 the last that says so is
+                // kept (`NEIGH_UPDATE_F_OVERRIDE`).
+                for mac in &macs {
+                    let own = [*mac];
+                    let kept = if target.is_ipv6() {
+                        macs.as_slice()
+                    } else {
+                        &own
+                    };
+                    for kept in kept {
+                        let mut learned = learned.clone();
+                        learned.learn(asker, target, *kept);
+                        outcomes.push((Some(*mac), learned));
                     }
                 }
             }

@@ -46,7 +46,11 @@ impl<'w> Walker<'w> {
             return none();
         };
         let group = solicited(target);
-        let asked = (space.end(device), Mac::of_group(group.into()));
+        let asked = (
+            space.end(device),
+            Mac::of_group(group.into()),
+            target.into(),
+        );
         let own = device.mac;
         let mut outcomes = self.answered(
             learned,

@@ -128,7 +128,6 @@ impl<'w> Walker<'w> {
             walk.failing = Some((space.end(device), next));
             return self.refuses(walk, space, no, packet);
         };
-        walk.learned.learn(space.end(device), next, to);
         let from = device.mac;
         let frame = Frame { from, to };
         Ok(Next::Sends {
