@@ -11,11 +11,15 @@ struct Page {
     parts: Vec<(&'static str, String)>,
 }
 
-fn pages() -> Result<[Page; 3]> {
+fn pages() -> Result<[Page; 4]> {
     Ok([
         Page {
             name: "README.md",
             parts: vec![("causes", causes()?), ("kernels", kernels())],
+        },
+        Page {
+            name: "netdiag-user/docs/walk.md",
+            parts: vec![("stations", stations()?)],
         },
         Page {
             name: "netdiag-user/docs/performance.md",
@@ -115,6 +119,61 @@ fn causes() -> Result<String> {
         "| cause | what it means |\n|---|---|\n{}",
         rows.concat()
     ))
+}
+
+/// The stations of a packet's way, and the kernel's functions in which packets end there.
+fn stations() -> Result<String> {
+    let model = paths::root().join("netdiag-user/crates/model/src");
+    let stations = fs::read_to_string(model.join("world/station.rs"));
+    let stations = stations.context("reading the stations")?;
+    let places = fs::read_to_string(model.join("reason/by_place.rs"));
+    let places = places.context("reading the drop places")?;
+    let (_, body) = stations
+        .split_once("pub enum Station {")
+        .context("no enum of stations")?;
+    let mut rows = Vec::new();
+    let mut about = Vec::new();
+    for line in body.lines().map(str::trim).skip(1) {
+        if line == "}" {
+            break;
+        }
+        if let Some(text) = line.strip_prefix("/// ") {
+            about.push(text);
+            continue;
+        }
+        let name = line.trim_end_matches(',');
+        let functions = functions(&places, name).join(", ");
+        rows.push(format!("| {name} | {} | {functions} |\n", about.join(" ")));
+        about.clear();
+    }
+    Ok(format!(
+        "| station | what is there | functions that free packets there |\n|---|---|---|\n{}",
+        rows.concat()
+    ))
+}
+
+/// Those of the rows of the drop places that have the station.
+fn functions(places: &str, station: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for row in places.split("    place(\n").skip(1) {
+        let mut lists = row.split("&[").skip(1);
+        let (Some(names), Some(stations)) = (lists.next(), lists.next()) else {
+            continue;
+        };
+        let until = |list: &str| list.split(']').next().unwrap_or_default().to_owned();
+        let stations = until(stations);
+        if !stations.split(',').any(|it| it.trim() == station) {
+            continue;
+        }
+        let names = until(names);
+        let names = names.split('"').skip(1).step_by(2);
+        // One that ends with an underscore stands for all that begin so.
+        all.extend(names.map(|name| match name.ends_with('_') {
+            true => format!("`{name}*`"),
+            false => format!("`{name}`"),
+        }));
+    }
+    all
 }
 
 fn kernels() -> String {

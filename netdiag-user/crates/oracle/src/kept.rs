@@ -23,7 +23,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 22] = kept![
+pub const KEPT: [Kept; 23] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-tunnel-to-itself",
     "an-own-address-after-its-route",
@@ -37,6 +37,7 @@ pub const KEPT: [Kept; 22] = kept![
     "link-local-by-its-own-device",
     "loopback-out-of-a-tunnel",
     "loopbacks-address-by-a-device",
+    "no-forwarding-through-a-tunnel-to-itself",
     "no-tunnel-at-the-other-end",
     "one-next-hop-in-circles",
     "questions-revive-failed-neighbours",

@@ -14,6 +14,7 @@ mod shoot;
 mod shots;
 mod shrink;
 mod six;
+mod told;
 mod traffic;
 mod tunnels;
 mod wire;
@@ -64,6 +65,9 @@ struct Args {
     /// Recordings whose lost packets are held against their computed ways, instead of networks
     #[arg(long, num_args = 1.., value_name = "FILE")]
     recorded: Vec<std::path::PathBuf>,
+    /// And each walk of what died is told
+    #[arg(long, requires = "recorded")]
+    tell: bool,
 }
 
 #[derive(Default)]
@@ -85,7 +89,7 @@ struct Total {
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
     if !args.recorded.is_empty() {
-        return Ok(match recorded::report(&args.recorded)? {
+        return Ok(match recorded::report(&args.recorded, args.tell)? {
             true => ExitCode::SUCCESS,
             false => ExitCode::FAILURE,
         });

@@ -26,6 +26,8 @@ use netdiag_pipeline::{
 };
 use netdiag_recording::Replay;
 
+use crate::told;
+
 /// Conversations that live are walked up to so many.
 const LIVING: usize = 200;
 /// Stations that no walk knows yet.
@@ -100,19 +102,19 @@ impl std::fmt::Display for Report {
 }
 
 /// Reads one to its end.
-pub fn held(path: &Path) -> Result<Report> {
+fn held(path: &Path, tell: bool) -> Result<Report> {
     let mut replay = Replay::open(path)?;
     let mut last = None;
     while let Some(observation) = replay.tick() {
         last = Some(observation);
     }
     match last {
-        Some(observation) => Ok(compare(&replay.scene, &observation)),
+        Some(observation) => Ok(compare(&replay.scene, &observation, tell)),
         None => bail!("there is no reading in {}", path.display()),
     }
 }
 
-fn compare(scene: &Scene, observation: &Observation) -> Report {
+fn compare(scene: &Scene, observation: &Observation, tell: bool) -> Report {
     let rows = scene.rows(observation);
     let facts = scene.facts(&rows);
     let world = scene.gathered.world(&scene.node);
@@ -131,6 +133,10 @@ fn compare(scene: &Scene, observation: &Observation) -> Report {
     let lives = lives.into_iter();
     let arrived = lives.take(LIVING).map(|j| arrived(&facts, &prepared, j));
     died.for_each(|line| report.count(Of::Dead, line));
+    if tell {
+        let lost = facts.losses.iter().filter(|l| !l.harmless);
+        lost.for_each(|loss| report.lines.extend(told(&facts, &prepared, loss)));
+    }
     arrived.for_each(|line| report.count(Of::Living, line));
     report
 }
@@ -158,6 +164,19 @@ fn died(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> Line {
         ends.iter().any(as_seen).then_some(()).ok_or(String::new())
     });
     (held, line.map(|line| format!("{line}; {what}")))
+}
+
+/// The way of what died, whole.
+fn told(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> Vec<String> {
+    let (source, destination) = flow::endpoints(loss.flow());
+    let first = format!("{source} to {destination}");
+    let Some(start) = start(facts, prepared.world, loss.flow()) else {
+        return Vec::new();
+    };
+    let packet = packet(facts, loss.flow(), loss.dropped.largest);
+    let way = walk(prepared, start, packet);
+    let lines = told::lines(facts.node, prepared.world, &way, 1);
+    std::iter::once(first).chain(lines).collect()
 }
 
 /// Answered, sent on or taken by the node itself, as it is and not as something else that a translation made of it.
@@ -336,15 +355,18 @@ fn packet(facts: &Facts<'_>, flow: &FlowKey, largest: u32) -> Packet {
 
 /// Tells of each that was not as computed. Good where there is none, and in each incident, by the beginning of
 /// its recordings' names, something died as computed.
-pub fn report(paths: &[PathBuf]) -> Result<bool> {
+pub fn report(paths: &[PathBuf], tell: bool) -> Result<bool> {
     let mut incidents: BTreeMap<String, Report> = BTreeMap::new();
     for path in paths {
-        let report = held(path)?;
+        let report = held(path, tell)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let incident = name.split('.').next().unwrap_or_default().to_owned();
         incidents.entry(incident).or_default().add(&report);
+        if !report.lines.is_empty() {
+            crate::say(format_args!("{name}:"));
+        }
         for line in &report.lines {
-            crate::say(format_args!("{name}: {line}"));
+            crate::say(format_args!("  {line}"));
         }
     }
     let (mut all, mut good) = (Report::default(), true);

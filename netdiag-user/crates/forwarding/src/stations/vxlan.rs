@@ -209,6 +209,11 @@ impl<'w> Walker<'w> {
         {
             return self.refuse(walk, space, no, packet);
         }
+        let leads_on = space.conf6(into)?.is_none_or(|conf| conf.forwarding());
+        if packet.is_ipv6() && !leads_on {
+            let no = refuse(Station::Forward, How::NotForwarding);
+            return self.refuse(walk, space, no, packet);
+        }
         packet.iif = Some(into.index);
         if packet.ttl <= 1 {
             let no = refuse(Station::Ttl, How::TtlExceeded);

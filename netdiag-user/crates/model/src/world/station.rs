@@ -9,18 +9,28 @@ pub enum Station {
     Link,
     /// A program at XDP or tc, of a cgroup, or Open vSwitch.
     Program,
+    /// A bridge: its ports' states and flags, its table.
     Bridge,
     /// Rules of netfilter.
     Hook,
     /// The reverse path filter, and what sources cannot be.
     ReversePath,
+    /// Rules and tables.
     Route,
+    /// Whether packets for others are led on.
     Forward,
+    /// IPsec's policies.
     Xfrm,
+    /// How many hops are left.
     Ttl,
+    /// What fits the way out.
     Size,
+    /// The next hop's link-layer address.
     Neighbour,
+    /// A link's or a processor's queue.
     Queue,
+    /// A tunnel's end.
     Encap,
+    /// Who listens here.
     Socket,
 }
