@@ -23,7 +23,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 23] = kept![
+pub const KEPT: [Kept; 24] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-tunnel-to-itself",
     "an-own-address-after-its-route",
@@ -40,6 +40,7 @@ pub const KEPT: [Kept; 23] = kept![
     "no-forwarding-through-a-tunnel-to-itself",
     "no-tunnel-at-the-other-end",
     "one-next-hop-in-circles",
+    "one-way-back-of-several",
     "questions-revive-failed-neighbours",
     "rules-before-the-own-addresses",
     "the-last-of-two-answers-is-kept",

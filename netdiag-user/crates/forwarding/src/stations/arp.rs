@@ -41,12 +41,17 @@ impl<'w> Walker<'w> {
         let asker = (space.end(device), Mac::BROADCAST, target.into());
         let own = device.mac;
         self.answered(learned, asker, packet(question), |learned, end| {
-            let answer = self.answers(end, question)?.zip(own);
-            let hears = answer.is_some() || self.has_entry(end, sender.into())?;
-            if let Some(own) = own.filter(|_| hears && !sender.is_unspecified()) {
-                learned.learn(end, sender.into(), own);
+            let mut each = Vec::new();
+            for answer in self.answers(end, question)? {
+                let answer = answer.zip(own);
+                let hears = answer.is_some() || self.has_entry(end, sender.into())?;
+                let mut learned = learned.clone();
+                if let Some(own) = own.filter(|_| hears && !sender.is_unspecified()) {
+                    learned.learn(end, sender.into(), own);
+                }
+                each.push((answer, learned));
             }
-            Ok(answer)
+            Ok(each)
         })
     }
 
@@ -92,36 +97,42 @@ impl<'w> Walker<'w> {
         })
     }
 
-    /// The link-layer address that is given where the question was heard.
-    fn answers(&self, end: End, question: Question) -> Result<Option<Mac>, Unknown> {
+    /// The link-layer address that is given where the question was heard, or none; either where the route back
+    /// may lead by several links.
+    fn answers(&self, end: End, question: Question) -> Result<Vec<Option<Mac>>, Unknown> {
         let space = self.prepared.space(end.netns)?;
         let device = space.device(end.index)?;
         let Some(conf) = space.conf4(device)? else {
-            return Ok(None);
+            return Ok(vec![None]);
         };
         let target = question.target;
         if device.flags.no_arp || target.is_multicast() {
-            return Ok(None);
+            return Ok(vec![None]);
         }
         if target.is_loopback() && !conf.route_localnet() {
-            return Ok(None);
+            return Ok(vec![None]);
         }
         if question.sender.is_unspecified() {
             let own = space.is_local(target.into())?;
             let answers = own && !ignores(space, device, conf, question)?;
-            return Ok(device.mac.filter(|_| answers));
+            return Ok(vec![device.mac.filter(|_| answers)]);
         }
         let answers = match space.route_in(&packet(question), device)? {
             Decision::Local(Some(route)) if route.kind == Kind::Local => {
-                !ignores(space, device, conf, question)? && !conf.arp_filter()
+                vec![!ignores(space, device, conf, question)? && !conf.arp_filter()]
             }
             Decision::Onward { hops, .. } if conf.forwarding() => {
-                let out = hops.first().map_or(device.index, |way| way.device.index);
-                proxies(space, device, conf, out, question)?
+                let out = hops.iter().map(|way| way.device.index);
+                let each = out.map(|out| proxies(space, device, conf, out, question));
+                let mut each = each.collect::<Result<Vec<bool>, _>>()?;
+                each.sort_unstable();
+                each.dedup();
+                each
             }
-            _ => false,
+            _ => vec![false],
         };
-        Ok(device.mac.filter(|_| answers))
+        let given = |answers: bool| device.mac.filter(|_| answers);
+        Ok(answers.into_iter().map(given).collect())
     }
 }
 

@@ -99,30 +99,32 @@ impl<'w> Walker<'w> {
     }
 
     /// What may come of a question: the address that is answered, or none, and what everybody learned
-    /// meanwhile. `answers` tells who of those that hear it sends what in answer: an address, and the frame's
+    /// meanwhile. `answers` tells what each of those that hear it may send in answer: an address, and the frame's
     /// own destination.
     pub(super) fn answered(
         &self,
         learned: &Learned,
         (asker, to, target): (End, Mac, IpAddr),
         question: Packet,
-        answers: impl Fn(&mut Learned, End) -> Result<Option<(Mac, Mac)>, Unknown>,
+        answers: impl Fn(Learned, End) -> Result<Vec<(Option<(Mac, Mac)>, Learned)>, Unknown>,
     ) -> Result<Vec<Outcome>, Unknown> {
         let mut outcomes = Vec::new();
         for (hearers, learned) in self.heard(learned, asker, to, question)? {
             let mut going = vec![(Vec::new(), learned)];
             for (end, _) in hearers {
                 let mut further = Vec::new();
-                for (macs, mut learned) in going {
-                    let Some((mac, to)) = answers(&mut learned, end)? else {
-                        further.push((macs, learned));
-                        continue;
-                    };
-                    // A port's questions are answered to its bridge, which never asked.
-                    for (back, learned) in self.heard(&learned, end, to, question)? {
-                        let arrives = back.contains(&(asker, To::Host)).then_some(mac);
-                        let macs = macs.iter().copied().chain(arrives).collect();
-                        further.push((macs, learned));
+                for (macs, learned) in going {
+                    for (answer, learned) in answers(learned, end)? {
+                        let Some((mac, to)) = answer else {
+                            further.push((macs.clone(), learned));
+                            continue;
+                        };
+                        // A port's questions are answered to its bridge, which never asked.
+                        for (back, learned) in self.heard(&learned, end, to, question)? {
+                            let arrives = back.contains(&(asker, To::Host)).then_some(mac);
+                            let macs = macs.iter().copied().chain(arrives).collect();
+                            further.push((macs, learned));
+                        }
                     }
                 }
                 going = distinct(further)?;

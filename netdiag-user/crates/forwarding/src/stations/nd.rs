@@ -56,15 +56,15 @@ impl<'w> Walker<'w> {
             learned,
             asked,
             question(sender, group.into()),
-            |learned, end| {
+            |mut learned, end| {
                 let Some((mac, own)) = self.answers_nd(end, sender, target)?.zip(own) else {
-                    return Ok(None);
+                    return Ok(vec![(None, learned)]);
                 };
                 learned.learn(end, sender, own);
                 // An answer is a packet to who asked: a permanent entry leads it to wherever it says, and any
                 // other learns of the question itself.
                 let to = self.fixed(end, sender)?.unwrap_or(Some(own));
-                Ok(to.map(|to| (mac, to)))
+                Ok(vec![(to.map(|to| (mac, to)), learned)])
             },
         )?;
         // The answer is a packet for who asked, and has to be led to it there too.
