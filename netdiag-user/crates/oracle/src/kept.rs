@@ -23,8 +23,9 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 24] = kept![
+pub const KEPT: [Kept; 25] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
+    "a-tunnel-by-a-prefix-of-loopbacks",
     "a-tunnel-to-itself",
     "an-own-address-after-its-route",
     "an-own-address-by-another-device",

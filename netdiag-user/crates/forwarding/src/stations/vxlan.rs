@@ -119,6 +119,8 @@ impl<'w> Walker<'w> {
         };
         let mut outer = Packet { source, ..outer };
         match decision {
+            // A route by loopback is no error when it is looked for, only when something is sent by it.
+            Decision::No(no) if no.how == How::NoIp => self.refuses(walk, space, no, outer),
             Decision::No(no) => self.refuse(walk, space, no, outer),
             Decision::Local(_) | Decision::Looped { .. } => {
                 self.bypasses(walk, space, (device, own), remote, (frame, packet))
