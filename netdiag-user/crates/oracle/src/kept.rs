@@ -23,9 +23,10 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 25] = kept![
+pub const KEPT: [Kept; 27] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-tunnel-by-a-prefix-of-loopbacks",
+    "a-tunnel-by-loopback",
     "a-tunnel-to-itself",
     "an-own-address-after-its-route",
     "an-own-address-by-another-device",
@@ -39,6 +40,7 @@ pub const KEPT: [Kept; 25] = kept![
     "loopback-out-of-a-tunnel",
     "loopbacks-address-by-a-device",
     "no-forwarding-through-a-tunnel-to-itself",
+    "no-size-is-learned-where-a-rule-refuses",
     "no-tunnel-at-the-other-end",
     "one-next-hop-in-circles",
     "one-way-back-of-several",

@@ -133,8 +133,13 @@ impl<'w> Walker<'w> {
                 };
                 outer.ttl = ttl;
                 self.choose(walk, space, (route, &hops), outer, |walk, way| {
+                    // Whatever goes by loopback is this namespace's own over IPv4 (`__mkroute_output`).
+                    let own_device = way.device.flags.loopback && !ipv6;
                     match way.device.index == device.index {
                         true => self.refuse(walk, space, no(How::Circular, device), outer),
+                        false if own_device => {
+                            self.bypasses(walk, space, (device, own), remote, (frame, packet))
+                        }
                         false => {
                             narrows(
                                 &mut walk.learned,
@@ -294,10 +299,25 @@ fn narrows(
     let room = mtu(learned, space, outwards, outer, false)?.saturating_sub(headers);
     let routed = inner.decided != Decided::No;
     let least = if inner.is_ipv6() { LEAST6 } else { 0 };
-    if routed && inner.largest() > room && room >= least {
+    if routed && inner.largest() > room && room >= least && is_led(space, device, inner)? {
         learned.learn_size(space.end(device), inner.destination, room);
     }
     Ok(())
+}
+
+/// Over IPv4 a size is noted at the route that is found anew, by that very device (`__ip_rt_update_pmtu`).
+fn is_led(space: &Space<'_>, device: &Device, inner: &Packet) -> Result<bool, Unknown> {
+    if inner.is_ipv6() {
+        return Ok(true);
+    }
+    let sender = Sender {
+        netns: space.netns,
+        device: Some(device.index),
+        uid: 0,
+        any_source: true,
+    };
+    let (decision, _) = space.route_out(inner, &sender)?;
+    Ok(matches!(decision, Decision::Onward { route: Some(_), .. }))
 }
 
 /// The packet that carries a frame.
