@@ -177,6 +177,18 @@ impl<'w> Space<'w> {
         self.sent(packet, &found)
     }
 
+    /// Whether tables lead a packet out by that device, whoever sends it.
+    pub fn leads_by(&self, packet: &Packet, device: &Device) -> Result<bool, Unknown> {
+        let sender = Sender {
+            netns: self.netns,
+            device: Some(device.index),
+            uid: 0,
+            any_source: true,
+        };
+        let looked = self.lookup(&key_out(packet, &sender))?;
+        Ok(matches!(looked, Looked::Found(found) if found.route.kind == Kind::Unicast))
+    }
+
     /// Loopback's own addresses do not leave (`__mkroute_output`).
     fn stays(&self, source: IpAddr, device: &'w Device) -> Result<Option<No<'w>>, Unknown> {
         let loopback = matches!(source, IpAddr::V4(v4) if v4.is_loopback());

@@ -299,25 +299,12 @@ fn narrows(
     let room = mtu(learned, space, outwards, outer, false)?.saturating_sub(headers);
     let routed = inner.decided != Decided::No;
     let least = if inner.is_ipv6() { LEAST6 } else { 0 };
-    if routed && inner.largest() > room && room >= least && is_led(space, device, inner)? {
+    let tells = routed && inner.largest() > room && room >= least;
+    // Over IPv4 it is noted at the route that is found anew, by that very device (`__ip_rt_update_pmtu`).
+    if tells && (inner.is_ipv6() || space.leads_by(inner, device)?) {
         learned.learn_size(space.end(device), inner.destination, room);
     }
     Ok(())
-}
-
-/// Over IPv4 a size is noted at the route that is found anew, by that very device (`__ip_rt_update_pmtu`).
-fn is_led(space: &Space<'_>, device: &Device, inner: &Packet) -> Result<bool, Unknown> {
-    if inner.is_ipv6() {
-        return Ok(true);
-    }
-    let sender = Sender {
-        netns: space.netns,
-        device: Some(device.index),
-        uid: 0,
-        any_source: true,
-    };
-    let (decision, _) = space.route_out(inner, &sender)?;
-    Ok(matches!(decision, Decision::Onward { route: Some(_), .. }))
 }
 
 /// The packet that carries a frame.
