@@ -42,8 +42,9 @@ impl<'w> Walker<'w> {
             });
         }
         let entry = neighbour(space, device, next)?;
-        let known = entry.filter(|entry| matches!(entry.state, State::Valid | State::Permanent));
-        let fixed = known.is_some_and(|entry| entry.state == State::Permanent);
+        let known = entry.filter(|entry| !matches!(entry.state, State::Incomplete | State::Failed));
+        let fixed =
+            known.is_some_and(|entry| matches!(entry.state, State::Permanent | State::NoArp));
         let learned = walk.learned.of(space.end(device), next);
         let by = entry.map_or(Subject::Device(device), Subject::Neighbour);
         let asked = (space.end(device), next);
