@@ -17,6 +17,7 @@ use netdiag_model::{
     flow,
     observation::Observation,
     reason::by_place,
+    text,
     world::{End, Netns, World, device::Mac, station::Station},
 };
 use netdiag_pipeline::{
@@ -366,7 +367,8 @@ pub fn report(paths: &[PathBuf], tell: bool) -> Result<bool> {
             crate::say(format_args!("{name}:"));
         }
         for line in &report.lines {
-            crate::say(format_args!("  {line}"));
+            // Devices are called what somebody called them.
+            crate::say(format_args!("  {}", text::shown(line)));
         }
     }
     let (mut all, mut good) = (Report::default(), true);

@@ -210,20 +210,26 @@ impl Facts<'_> {
 
     /// What would tell which end of the flow serves, where that is a guess: of connections the listening sockets
     /// of both ends, as far as they are on this node, of datagrams conntrack.
-    pub fn who_serves(&self, flow: &FlowKey) -> impl Iterator<Item = Want> {
+    pub fn who_serves(&self, flow: &FlowKey) -> Vec<Want> {
         let ends = [flow.source, flow.destination].map(from_wire);
-        let guessed = self.direction().is_guess(flow);
-        let ends = ends.into_iter().filter(move |_| guessed);
-        let tracked = flow.protocol == UDP;
-        ends.filter_map(move |address| match tracked {
-            true => Some(Want::Tracked(address)),
-            false => servers::netns_of(self, address).map(Want::Listeners),
-        })
-    }
-
-    /// Whether an answer that is still to come may turn it round.
-    pub fn may_turn(&self, flow: &FlowKey) -> bool {
-        self.who_serves(flow).any(|want| !self.gathered.has(&want))
+        if !self.direction().is_guess(flow) {
+            return Vec::new();
+        }
+        match flow.protocol {
+            // Each entry has both ends: one listing is enough, for either direction the same.
+            UDP => ends
+                .into_iter()
+                .min()
+                .map(Want::Tracked)
+                .into_iter()
+                .collect(),
+            _ => {
+                let spaces = ends
+                    .into_iter()
+                    .filter_map(|end| servers::netns_of(self, end));
+                spaces.map(Want::Listeners).collect()
+            }
+        }
     }
 
     /// Whether a lost packet came from who took the conversation.

@@ -87,13 +87,14 @@ pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
     let full = conntrack::full(facts);
     let by_a_rule = |l: &Loss| by_netfilter(l) && !conntrack::for_want_of_room(full.as_ref(), l);
     let mut patterns = losses::with_scattered(facts, by_a_rule);
+    let unanswered = unanswered(facts, &patterns);
     patterns.retain(|p| {
         losses::severity(facts, p).is_some()
             && !is_services(facts, p)
             && (!losses::is_own_error(facts, p) || is_counted(facts, p))
             && !is_ping_of_a_service(facts, p)
             && !may_be_a_services(facts, p)
-            && !may_turn(facts, p)
+            && !may_turn(facts, p, &unanswered)
     });
     let mut taken = by_culprit(facts, patterns);
     taken.retain(|t| t.is_a_rules(facts));
@@ -361,11 +362,23 @@ fn may_be_a_services(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     young && (node_port || services::may_be_one(facts, to)) && !facts.gathered.has(&Want::Services)
 }
 
-/// Whether it is asked for and not known yet which end of the connection serves.
-fn may_turn(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+/// What is asked and not answered yet of which ends serve; of no more than is asked.
+fn unanswered(facts: &Facts<'_>, patterns: &[DropGroup<'_>]) -> Vec<Want> {
+    let mut asked = losses::who_serves(facts, patterns);
+    asked.retain(|want| !facts.gathered.has(want));
+    asked
+}
+
+/// Whether an answer that is still to come may turn it round.
+fn may_turn(facts: &Facts<'_>, pattern: &DropGroup<'_>, unanswered: &[Want]) -> bool {
     let young = facts.now.saturating_sub(pattern.first()) < ANSWERED_NS;
-    let flow = pattern.losses.first().map(|l| l.flow());
-    young && flow.is_some_and(|flow| facts.may_turn(flow))
+    let waits = |flow| {
+        facts
+            .who_serves(flow)
+            .iter()
+            .any(|w| unanswered.contains(w))
+    };
+    young && !unanswered.is_empty() && pattern.losses.first().is_some_and(|l| waits(l.flow()))
 }
 
 /// A Service's address answers by its ports only: kube-proxy rejects everything else.

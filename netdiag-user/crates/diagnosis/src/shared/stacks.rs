@@ -9,13 +9,20 @@ use crate::{
 
 /// Namespaces of pods at most: each is kept, and recorded.
 const MOST: usize = 7;
+/// Of so many losses, the largest, the namespaces are looked for.
+const LOOKED_AT: usize = 64;
 
 pub fn wants(facts: &Facts<'_>) -> BTreeSet<Want> {
     let mut lost: Vec<&Loss> = facts.losses.iter().filter(|l| !l.harmless).collect();
     if lost.is_empty() {
         return BTreeSet::new();
     }
-    lost.sort_by_key(|l| (Reverse(l.dropped.packets), l.key.netns));
+    let most = |l: &&Loss| (Reverse(l.dropped.packets), l.key.netns);
+    if lost.len() > LOOKED_AT {
+        lost.select_nth_unstable_by_key(LOOKED_AT, most);
+        lost.truncate(LOOKED_AT);
+    }
+    lost.sort_by_key(most);
     let mut asked = BTreeSet::from([Want::Stack(facts.node.netns)]);
     let all = lost.iter().flat_map(|loss| namespaces(facts, loss));
     for netns in all.filter(|netns| *netns != 0) {

@@ -167,14 +167,21 @@ mod tests {
             let listeners = Piece::Listeners(vec![listener("0.0.0.0", port)]);
             let known = [(Want::Listeners(POD_NETNS), Ok(listeners))];
             with_gathered(&node, &observation, known, |facts| {
-                assert!(!facts.may_turn(&flow));
+                assert!(facts.who_serves(&flow).is_empty(), "it is known");
                 facts.direction().is_answer(&flow)
             })
         };
         assert!(!turned(8080), "its own port is nobody's there");
         assert!(turned(1024));
         with_gathered(&node, &observation, [], |facts| {
-            assert!(facts.may_turn(&flow));
+            assert_eq!(facts.who_serves(&flow), [Want::Listeners(POD_NETNS)]);
+            let datagram = FlowKey {
+                protocol: crate::model::flow::UDP,
+                ..flow
+            };
+            let asked = facts.who_serves(&datagram);
+            assert_eq!(asked, [Want::Tracked(ip(SERVER))]);
+            assert_eq!(facts.who_serves(&datagram.reversed()), asked);
         });
     }
 

@@ -12,7 +12,7 @@ pub use scattered::with_scattered;
 pub use severity::{Standing, is_peer, is_published, severity, standing};
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, HashSet},
     net::IpAddr,
 };
 
@@ -185,10 +185,15 @@ pub fn shares<'a>(facts: &'a Facts<'_>, wanted: impl Fn(&Loss) -> bool) -> Vec<D
 const MOST_ASKED: usize = 8;
 
 /// What tells which end of these serves, where ports alone tell it.
-pub fn who_serves(facts: &Facts<'_>, patterns: &[DropGroup<'_>]) -> impl Iterator<Item = Want> {
+pub fn who_serves(facts: &Facts<'_>, patterns: &[DropGroup<'_>]) -> Vec<Want> {
     let lost = patterns.iter().filter_map(|p| p.losses.first());
-    let wants: BTreeSet<Want> = lost.flat_map(|l| facts.who_serves(l.flow())).collect();
-    wants.into_iter().take(MOST_ASKED)
+    let mut wants: Vec<Want> = Vec::new();
+    for want in lost.flat_map(|l| facts.who_serves(l.flow())) {
+        if wants.len() < MOST_ASKED && !wants.contains(&want) {
+            wants.push(want);
+        }
+    }
+    wants
 }
 
 fn matters(loss: &Loss) -> bool {
