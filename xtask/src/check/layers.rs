@@ -23,8 +23,8 @@ const CRATES: &Table = &[
     ("pods", &["cri", "host", "model", "sys"]),
     ("kernel", &["host", "model", "pods", "sys"]),
     // From facts to a diagnosis.
-    ("pipeline", &["model"]),
     ("forwarding", &["model"]),
+    ("pipeline", &["forwarding", "model"]),
     ("diagnosis", &["model", "pipeline"]),
     // Where it goes.
     ("recording", &["model", "pipeline", "sys"]),

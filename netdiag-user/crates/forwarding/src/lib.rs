@@ -1,9 +1,11 @@
 //! What the kernel must do with a packet: its way from station to station, computed from the state
 //! of the namespaces that it crosses and from nothing else. Pure: no I/O, no clock.
+mod between;
 pub mod packet;
 mod prepared;
 mod route;
 mod stations;
+pub mod tables;
 pub mod way;
 
 pub use prepared::{Prepared, Wrong};

@@ -12,11 +12,12 @@ use netdiag_model::world::{
     route::Route,
 };
 
-use crate::{route::table::Fib, way::Unknown};
+use crate::{between::Between, route::table::Fib, way::Unknown};
 
 pub struct Prepared<'w> {
     pub world: &'w World,
     spaces: BTreeMap<Netns, Space<'w>>,
+    pub(crate) between: Between,
     pub(crate) wrong: Option<Wrong>,
 }
 
@@ -58,6 +59,7 @@ impl<'w> Prepared<'w> {
         Self {
             world,
             spaces: world.stacks.iter().map(space).collect(),
+            between: Between::new(world),
             wrong: None,
         }
     }
@@ -86,7 +88,7 @@ impl<'w> Prepared<'w> {
 }
 
 impl<'w> Space<'w> {
-    fn new(netns: Netns, stack: &'w Stack) -> Self {
+    pub(crate) fn new(netns: Netns, stack: &'w Stack) -> Self {
         let addresses = stack.addresses.some().into_iter().flatten();
         Self {
             netns,

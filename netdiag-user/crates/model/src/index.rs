@@ -88,7 +88,7 @@ impl<'a> NodeIndex<'a> {
     }
 
     /// As [`Node::route_to`].
-    pub fn route_to(&self, destination: IpAddr) -> Option<&'a Route> {
+    pub(crate) fn route_to(&self, destination: IpAddr) -> Option<&'a Route> {
         let routes = self.routes.get_or_init(|| {
             let of = |wanted: &dyn Fn(&Route) -> bool| {
                 Routes::new(self.node.routes.iter().filter(|r| wanted(r)))

@@ -113,6 +113,7 @@ pub fn underlay(node: &Node, link: &Link, remote: Option<IpAddr>) -> Option<(u32
 
 /// The device of the default route, where there is one only: WireGuard's peers are told by generic
 /// netlink alone.
+#[expect(clippy::disallowed_methods, reason = "of the routes themselves")]
 fn only_way_out(node: &Node) -> Option<(u32, u32)> {
     let default = |r: &&Route| r.kind == RouteKind::Unicast && r.destination.is_anywhere();
     let mut ways = node.routes.iter().filter(default).filter_map(|r| r.oif);

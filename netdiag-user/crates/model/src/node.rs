@@ -328,7 +328,7 @@ impl Node {
     /// The route that a packet to `destination` takes: longest prefix, then least metric. The
     /// local table is asked first, then main, as the default rules do; another table (a VRF's,
     /// policy routing's) where neither knows a way.
-    pub fn route_to(&self, destination: IpAddr) -> Option<&Route> {
+    pub(crate) fn route_to(&self, destination: IpAddr) -> Option<&Route> {
         let best = |wanted: &dyn Fn(&Route) -> bool| {
             self.routes
                 .iter()

@@ -98,6 +98,7 @@ fn tunnel_or(link: &Link, is_uplink: impl FnOnce() -> bool) -> Option<Option<Rol
     Some(is_uplink().then_some(Role::Uplink))
 }
 
+#[expect(clippy::disallowed_methods, reason = "of the routes themselves")]
 fn carriers(node: &Node) -> HashSet<u32> {
     let default = |r: &&Route| r.kind == RouteKind::Unicast && r.destination.is_anywhere();
     let default = node.routes.iter().filter(default).filter_map(|r| r.oif);

@@ -1,13 +1,15 @@
 //! What the kernel decides a packet's way by: the state of each network namespace, and what joins
 //! them. It is read, kept and walked as it is: nothing here is netdiag's opinion.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 pub mod address;
+mod beside;
 pub mod conf;
 pub mod device;
 pub mod neighbour;
+pub mod of_node;
 pub mod route;
 pub mod rule;
 pub mod station;
@@ -109,6 +111,9 @@ pub struct World {
     /// Where what is sent at one end comes in: pairs of veth and netkit, each both ways.
     #[serde(with = "pairs")]
     pub wires: BTreeMap<End, End>,
+    /// Which of them belong to which node, where several were read apart; none where it is one alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<BTreeSet<Netns>>,
 }
 
 /// JSON's objects have names for keys alone.

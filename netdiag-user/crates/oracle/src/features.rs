@@ -97,6 +97,7 @@ fn is_strict(stack: &Stack) -> bool {
     all || any_device(stack, |d| d.conf4.is_some_and(|conf| conf.rp_filter == 1))
 }
 
+#[expect(clippy::disallowed_methods, reason = "of the routes themselves")]
 fn has_two_uplinks(stack: &Stack) -> bool {
     let routes = stack.routes.some().into_iter().flatten();
     let defaults = routes.filter(|r| r.kind == Kind::Unicast && r.to.is_anywhere());

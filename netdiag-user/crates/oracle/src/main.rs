@@ -6,6 +6,7 @@ mod features;
 mod generate;
 mod kept;
 mod mistakes;
+mod nodes;
 mod plan;
 mod recorded;
 mod round;
@@ -33,6 +34,7 @@ use clap::Parser;
 
 use kept::KEPT;
 use mistakes::MISTAKES;
+use nodes::Joined;
 use round::{Outcome, Round};
 
 /// How many contradictions are made small and printed.
@@ -62,6 +64,9 @@ struct Args {
     /// Fail where some deliberate mistake would not be seen: then it proves nothing that none contradicts
     #[arg(long)]
     every_mistake: bool,
+    /// Networks of two nodes, each read apart through a recording of its own
+    #[arg(long)]
+    nodes: bool,
     /// Recordings whose lost packets are held against their computed ways, instead of networks
     #[arg(long, num_args = 1.., value_name = "FILE")]
     recorded: Vec<std::path::PathBuf>,
@@ -78,6 +83,7 @@ struct Total {
     unknown: BTreeMap<String, (u64, u64)>,
     again: u64,
     conversed: u64,
+    crossed: u64,
     /// The first world that showed a mistake, and packets in all.
     caught: BTreeMap<&'static str, (u64, u64)>,
     contradictions: u64,
@@ -113,7 +119,7 @@ fn main() -> Result<ExitCode> {
     let total = total
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
-    report(&total, began);
+    report(&total, began, args.nodes);
     let good = total.contradictions == 0 && (!args.every_mistake || blind(&total).is_empty());
     Ok(match good {
         true => ExitCode::SUCCESS,
@@ -128,7 +134,7 @@ fn blind(total: &Total) -> Vec<&'static str> {
     names.filter(|name| !shown(name)).collect()
 }
 
-fn report(total: &Total, began: Instant) {
+fn report(total: &Total, began: Instant, nodes: bool) {
     let packets: u64 = total.ends.values().sum();
     let took = began.elapsed();
     say(format_args!(
@@ -163,6 +169,19 @@ fn report(total: &Total, began: Instant) {
         of(50),
         of(99)
     ));
+    if nodes {
+        say(format_args!(
+            "packets that went into the other node: {}",
+            total.crossed
+        ));
+    } else {
+        report_of_one(total);
+    }
+    say(format_args!("{} contradictions", total.contradictions));
+}
+
+/// What worlds of one node are to show.
+fn report_of_one(total: &Total) {
     for line in total.features.lines() {
         say(format_args!("{line}"));
     }
@@ -178,7 +197,6 @@ fn report(total: &Total, began: Instant) {
     for name in blind(total) {
         say(format_args!("no packet would show this mistake: {name}"));
     }
-    say(format_args!("{} contradictions", total.contradictions));
 }
 
 fn say(line: std::fmt::Arguments<'_>) {
@@ -211,7 +229,11 @@ fn again(total: &Mutex<Total>) -> Result<()> {
 
 /// A set of namespaces for each family, and every world whose turn is this job's.
 fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
-    let mut rounds = [Round::new(false)?, Round::new(true)?];
+    let round = |ipv6| match args.nodes {
+        true => Round::viewed(ipv6, nodes::apart),
+        false => Round::new(ipv6),
+    };
+    let mut rounds = [round(false)?, round(true)?];
     let each = usize::try_from(args.packets / args.worlds.max(1))?;
     let numbers = args.first..args.first.saturating_add(args.worlds);
     for number in numbers.filter(|number| number % args.jobs == job) {
@@ -223,10 +245,23 @@ fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
         // Half of them over either family.
         let ipv6 =
             args.family.is_none_or(|family| family == 6) && (args.family.is_some() || rng.bool());
-        let commands = generate::world(&mut rng, ipv6);
         let round = &mut rounds[usize::from(ipv6)];
-        let world = round.build(&commands)?;
-        let shots = shots::shots(&mut rng, round.set(), &world, (ipv6, each));
+        let (commands, world, shots) = match args.nodes {
+            true => {
+                let joined = Joined::by_chance(&mut rng);
+                let lines = nodes::world(&mut rng, joined);
+                let lines = if ipv6 { six::lines(&lines) } else { lines };
+                let world = round.build(&lines)?;
+                let shots = nodes::shots(&mut rng, joined, ipv6, each);
+                (lines, world, shots)
+            }
+            false => {
+                let lines = generate::world(&mut rng, ipv6);
+                let world = round.build(&lines)?;
+                let shots = shots::shots(&mut rng, round.set(), &world, (ipv6, each));
+                (lines, world, shots)
+            }
+        };
         let outcome = round
             .shoot(&world, &shots)
             .with_context(|| format!("world {number}"))?;
@@ -255,6 +290,7 @@ fn take(
         total.worlds += 1;
         total.again += outcome.again;
         total.conversed += outcome.conversed;
+        total.crossed += outcome.crossed;
         total.took.extend(outcome.took);
         for (mistake, count) in outcome.caught.into_iter().filter(|(_, count)| *count > 0) {
             let (first, all) = total.caught.entry(mistake).or_insert((number, 0));

@@ -114,9 +114,14 @@ impl Turn {
     }
 }
 
+/// What of a world is walked.
+pub type View = fn(&Set, World) -> Result<World>;
+
 pub struct Round {
     set: Set,
     ipv6: bool,
+    /// What is made of the world that was read.
+    view: View,
     witness: Witness,
     /// What the world was built of.
     commands: Vec<Command>,
@@ -142,6 +147,8 @@ pub struct Outcome {
     pub again: u64,
     /// Packets of conversations that went both ways, and both ways again.
     pub conversed: u64,
+    /// Packets that went as computed into another node than they were sent from.
+    pub crossed: u64,
     /// How long the walks took.
     pub took: Vec<Duration>,
     /// Packets of which a walker with that mistake would say something else than was seen.
@@ -151,9 +158,15 @@ pub struct Outcome {
 impl Round {
     /// For worlds of one family.
     pub fn new(ipv6: bool) -> Result<Self> {
+        Self::viewed(ipv6, |_, world| Ok(world))
+    }
+
+    /// The same, where something else is made of them.
+    pub fn viewed(ipv6: bool, view: View) -> Result<Self> {
         let set = Set::new(ipv6)?;
         Ok(Self {
             ipv6,
+            view,
             witness: Witness::new(&set)?,
             set,
             commands: Vec::new(),
@@ -184,7 +197,7 @@ impl Round {
             let commands = std::mem::take(&mut self.commands);
             *self = Self {
                 commands,
-                ..Self::new(self.ipv6)?
+                ..Self::viewed(self.ipv6, self.view)?
             };
         }
         self.worlds += 1;
@@ -193,7 +206,7 @@ impl Round {
         self.set.build(&self.commands)?;
         let world = self.set.read()?;
         self.set.wait_for_neighbours(patience.neighbour)?;
-        Ok(world)
+        (self.view)(&self.set, world)
     }
 
     pub fn shoot(&mut self, world: &World, shots: &[Shot]) -> Result<Outcome> {
@@ -214,6 +227,7 @@ impl Round {
                     None => *outcome.ends.entry(turn.prediction.ends).or_default() += 1,
                 }
                 contradicted |= turn.contradicts();
+                outcome.crossed += u64::from(turn.agrees() && self.crosses(world, turn));
             }
             if turns.len() == TURNS {
                 outcome.conversed += turns.len() as u64;
@@ -232,6 +246,17 @@ impl Round {
             }
         }
         Ok(outcome)
+    }
+
+    /// Whether it was seen in another node than it was sent from.
+    fn crosses(&self, world: &World, turn: &Turn) -> bool {
+        let node = |space: usize| {
+            let netns = self.set.inode(space);
+            world.nodes.iter().position(|node| node.contains(&netns))
+        };
+        let seen = turn.fate.sightings.iter().map(|seen| seen.space);
+        let mut seen = seen.chain(turn.fate.delivered.iter().copied());
+        seen.any(|space| node(space) != node(turn.shot.space))
     }
 
     /// Sends each, what is answered to those that talk, and what these answer, as long as they arrive.
@@ -361,6 +386,9 @@ impl Round {
         let fate = |seen: &Seen, at: usize| {
             let own = token(at);
             let mut sightings: Vec<_> = of(&seen.sightings, own).collect();
+            // What happens where nobody read the state is nothing that a walk tells.
+            let read = |space: usize| world.stacks.contains_key(&self.set.inode(space));
+            sightings.retain(|sighting| read(sighting.space));
             sightings.sort();
             let mut delivered: Vec<_> = of(&seen.delivered, own).collect();
             delivered.sort_unstable();

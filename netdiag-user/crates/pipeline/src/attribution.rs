@@ -6,7 +6,6 @@ use netdiag_common::flow::FlowKey;
 use super::facts::{Facts, Loss};
 use crate::model::{
     flow,
-    node::Route,
     roles::Role,
     verdict::{PodRef, PodRole},
 };
@@ -95,11 +94,13 @@ impl Facts<'_> {
     /// Whether the node itself leads to `address` by a bridge, a tunnel or a link of a pod's: a guest of its own, or
     /// another node's pod whose way out it is.
     pub fn is_behind_us(&self, address: IpAddr) -> bool {
-        let own = |route: &&Route| !route.destination.is_anywhere();
-        let link = || self.link_towards(address);
-        let role = || self.role(link()?);
-        let inner = |role| matches!(role, Role::Pod | Role::Bridge | Role::Tunnel);
-        self.route_to(address).filter(own).is_some() && role().is_some_and(inner)
+        let route = self.way(&self.from_node(address));
+        let Some(route) = route.filter(|route| !self.leads_out(route)) else {
+            return false;
+        };
+        let link = route.oif.and_then(|oif| self.link(oif));
+        let role = link.and_then(|link| self.role(link));
+        role.is_some_and(|role| matches!(role, Role::Pod | Role::Bridge | Role::Tunnel))
     }
 
     /// The pods at both ends of a flow when it was last seen, as far as they are known.

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use netdiag_common::hop::{EGRESS, INGRESS, IPIP, PLAIN, VXLAN};
 
-use super::facts::Facts;
+use super::{facts::Facts, ways::routed_by};
 use crate::model::{
     limits,
     node::{Link, LinkKind, Node, RouteKind},
@@ -45,10 +45,10 @@ pub fn expected_path(
         source,
         destination,
     };
-    let Some(out) = out(node, (from, to), ends) else {
+    let Some(out) = out(facts, (from, to), ends) else {
         return Vec::new();
     };
-    let mut places = into(node, (from, to), ends);
+    let mut places = into(facts, (from, to), ends);
     places.extend(out);
     places.retain(|p| watched(node, p));
     places
@@ -102,7 +102,7 @@ fn beside(facts: &Facts<'_>, source: IpAddr, destination: IpAddr) -> Option<Vec<
 }
 
 /// The host side of a local pod's link.
-fn pod_link<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<&'a Link> {
+pub(super) fn pod_link<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<&'a Link> {
     let name = facts
         .pods
         .by_address(address)
@@ -116,7 +116,8 @@ fn pod_link<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<&'a Link> {
 }
 
 /// Up to the node's stack.
-fn into(node: &Node, (from, to): PodLinks<'_>, ends: Ends) -> Vec<Place> {
+fn into(facts: &Facts<'_>, (from, to): PodLinks<'_>, ends: Ends) -> Vec<Place> {
+    let node = facts.node;
     if let Some(link) = from {
         return with_bridge(node, link, INGRESS);
     }
@@ -128,13 +129,14 @@ fn into(node: &Node, (from, to): PodLinks<'_>, ends: Ends) -> Vec<Place> {
         source: ends.destination,
         destination: ends.source,
     };
-    let mut back = beyond(node, to, back, INGRESS).unwrap_or_default();
+    let mut back = beyond(facts, to, back, INGRESS).unwrap_or_default();
     back.reverse();
     back
 }
 
 /// From the node's stack on.
-fn out(node: &Node, (from, to): PodLinks<'_>, ends: Ends) -> Option<Vec<Place>> {
+fn out(facts: &Facts<'_>, (from, to): PodLinks<'_>, ends: Ends) -> Option<Vec<Place>> {
+    let node = facts.node;
     if let Some(link) = to {
         let mut places = with_bridge(node, link, EGRESS);
         places.reverse();
@@ -143,7 +145,7 @@ fn out(node: &Node, (from, to): PodLinks<'_>, ends: Ends) -> Option<Vec<Place>> 
     if node.owns(ends.destination) {
         return Some(Vec::new());
     }
-    beyond(node, from, ends, EGRESS)
+    beyond(facts, from, ends, EGRESS)
 }
 
 /// A pod's link and the bridge that it is a port of.
@@ -159,18 +161,16 @@ fn with_bridge(node: &Node, link: &Link, direction: u8) -> Vec<Place> {
 
 /// The tunnel, if any, and the uplink towards an address that is not on this node: by the table that
 /// policy rules choose.
-fn beyond(node: &Node, from: Option<&Link>, ends: Ends, direction: u8) -> Option<Vec<Place>> {
+fn beyond(facts: &Facts<'_>, from: Option<&Link>, ends: Ends, direction: u8) -> Option<Vec<Place>> {
+    let node = facts.node;
     let packet = Packet {
-        source: ends.source,
-        destination: ends.destination,
-        iif: from.map(|l| came_by(node, l)),
+        iif: from.map(|l| routed_by(node, l)),
+        ..Packet::between(ends.source, ends.destination)
     };
-    let chosen = node.route_for(&packet);
+    let chosen = facts.ways().chosen(&packet).usable();
     // Rules that refuse the way out say nothing of what comes in.
-    let comes = || {
-        node.route_to(ends.destination)
-            .filter(|_| direction == INGRESS)
-    };
+    let own = || facts.way(&facts.from_node(ends.destination));
+    let comes = || own().filter(|_| direction == INGRESS);
     let route = chosen.or_else(comes);
     let route = route.filter(|r| r.kind == RouteKind::Unicast)?;
     let link = node.link(route.oif?)?;
@@ -184,12 +184,6 @@ fn beyond(node: &Node, from: Option<&Link>, ends: Ends, direction: u8) -> Option
         places.push(place(under, direction, carried));
     }
     Some(places)
-}
-
-/// Where routing sees a pod's packets come in: the bridge that its link is a port of, if any.
-fn came_by<'a>(node: &'a Node, link: &'a Link) -> &'a str {
-    let master = link.master.and_then(|index| node.link(index));
-    master.map_or(&link.name, |m| &m.name)
 }
 
 /// How the kernel side marks what it sees inside; other tunnels' packets are their outer flow's.

@@ -25,6 +25,7 @@ use super::{
     legs::Legs,
     picture::Picture,
     success::{GivenUp, Success},
+    ways::{States, Ways},
 };
 use crate::model::{
     address::from_wire,
@@ -33,7 +34,7 @@ use crate::model::{
     gather::Gathered,
     index::NodeIndex,
     limits::LimitFrom,
-    node::{Link, Node, PodSide, Route},
+    node::{Link, Node, PodSide},
     observation::Observation,
     path::Followed,
     pod::{Pod, PodIndex},
@@ -170,6 +171,7 @@ pub struct Rows {
     pub claims: Vec<(NeighbourAnnouncementKey, NeighbourAnnouncement)>,
     pub retransmits: Vec<(RetransmitKey, Retransmitted)>,
     pub oom_kills: Vec<(u32, OomKill)>,
+    states: States,
 }
 
 /// What is kept of packets that only carry data, and of acknowledgements.
@@ -213,6 +215,9 @@ pub struct Facts<'a> {
     pub retransmits: &'a [(RetransmitKey, Retransmitted)],
     pub oom_kills: &'a [(u32, OomKill)],
     index: NodeIndex<'a>,
+    pub(super) states: &'a States,
+    pub(super) ways: OnceCell<Ways<'a>>,
+    pub(super) ways_before: OnceCell<Ways<'a>>,
     pub(super) journeys: OnceCell<Journeys<'a>>,
     pub(super) attempts: OnceCell<connection_groups::Known<'a>>,
     pub(super) legs: OnceCell<Legs>,
@@ -299,6 +304,7 @@ impl Rows {
             claims: observation.claims.clone(),
             retransmits: observation.retransmits.clone(),
             oom_kills: observation.oom_kills.clone(),
+            states: States::default(),
         }
     }
 }
@@ -326,6 +332,9 @@ impl<'a> Facts<'a> {
             retransmits: &rows.retransmits,
             oom_kills: &rows.oom_kills,
             index: NodeIndex::new(known.node),
+            states: &rows.states,
+            ways: OnceCell::new(),
+            ways_before: OnceCell::new(),
             journeys: OnceCell::new(),
             attempts: OnceCell::new(),
             legs: OnceCell::new(),
@@ -355,16 +364,6 @@ impl<'a> Facts<'a> {
         let before = self.start.counter(netns, counter)?;
         let now = self.node.counter(netns, counter)?;
         Some(now.saturating_sub(before))
-    }
-
-    /// The link by which packets to `destination` leave.
-    pub fn link_towards(&self, destination: IpAddr) -> Option<&'a Link> {
-        self.index.link(self.route_to(destination)?.oif?)
-    }
-
-    /// The route that a packet to `destination` takes, as [`Node::route_to`].
-    pub fn route_to(&self, destination: IpAddr) -> Option<&'a Route> {
-        self.index.route_to(destination)
     }
 
     /// Whether the address is the node's own.

@@ -21,5 +21,6 @@ pub mod success;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod translation;
+pub mod ways;
 
 use netdiag_model as model;

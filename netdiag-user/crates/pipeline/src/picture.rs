@@ -15,7 +15,7 @@ use crate::model::{
     address::endpoint,
     dns,
     gather::{Gathered, Resolver},
-    node::{Node, RouteKind},
+    node::Node,
     total::Total,
     verdict::{FlowRef, PodRole},
 };
@@ -162,9 +162,8 @@ impl<'a> Picture<'a> {
     /// upstream of a name server that is watched.
     pub fn is_dead_outside(&self, facts: &Facts<'_>, silence: &Silence<'_>) -> bool {
         let server = silence.server;
-        let route = self.node.route_to(server);
-        let outside = route
-            .is_some_and(|r| r.kind == RouteKind::Unicast && r.destination.is_anywhere())
+        let route = facts.way(&facts.from_to(silence.client, server));
+        let outside = route.is_some_and(|route| facts.leads_out(route))
             && facts.pod(server, PodRole::Server).is_none()
             && self.behind(server).is_empty();
         let answers = |a: &Asking<'_>| a.server == server && a.last_answer() >= silence.since;

@@ -227,7 +227,9 @@ fn counters(facts: &Facts<'_>, worst: &DropGroup<'_>) -> Vec<Evidence> {
 
 fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>, hop: Option<&HopFlow>) -> Fix {
     let carried = hop.is_some_and(|h| matches!(h.key.carried, VXLAN | IPIP));
-    let tunnel = facts.link_towards(worst.source).filter(|l| l.is_tunnel());
+    let tunnel = facts
+        .link_by(&facts.from_node(worst.source))
+        .filter(|l| l.is_tunnel());
     let peer = overlay::peer_towards(facts, worst.source);
     let (node, what, commands) = match (tunnel.filter(|_| carried), peer) {
         (Some(link), Some(peer)) => (

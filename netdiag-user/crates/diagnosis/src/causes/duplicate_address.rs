@@ -215,7 +215,7 @@ fn pods_of_a_bridge(facts: &Facts<'_>) -> Vec<Held> {
 /// Whether this node may send to that address by the link, or by what it is a port or the lower link
 /// of. What a pod claims on its own link that is reached by another one, nobody here believes.
 fn is_reached_by(facts: &Facts<'_>, link: &Link, address: IpAddr) -> bool {
-    let by = facts.link_towards(address);
+    let by = facts.link_by(&facts.from_node(address));
     by.is_none_or(|by| {
         let here = [Some(link.index), link.master];
         here.contains(&Some(by.index)) || by.link.is_some() && here.contains(&by.link)

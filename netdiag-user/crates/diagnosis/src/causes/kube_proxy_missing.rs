@@ -121,9 +121,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 /// for others, an address without one may be that of a deleted Service: then only a kube-proxy
 /// that does not run is to blame.
 fn is_untranslated(facts: &Facts<'_>, known: &Services, attempts: &ConnectionGroup<'_>) -> bool {
-    let route = facts.route_to(attempts.server);
+    let asked = facts.from_to(attempts.client, attempts.server);
     attempts.tries.iter().all(|t| t.became.is_none())
-        && route.is_none_or(|r| r.destination.is_anywhere())
+        && facts.leaves(&asked)
         && known.rules.iter().all(|s| s.address != attempts.server)
         && (known.rules.is_empty() || known.has_no_proxy())
         && word(facts, known, attempts).is_some()

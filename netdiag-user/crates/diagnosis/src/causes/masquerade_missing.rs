@@ -44,7 +44,6 @@ use crate::{
         address::is_private,
         flow::{self, TCP},
         gather::Want,
-        node::{Route, RouteKind},
         roles::Role,
         source_nat::{Leaving, SourceNat},
         total::Total,
@@ -130,8 +129,8 @@ impl Way {
     /// By which packets for somebody outside leave: nothing for what a route of its own leads to, or
     /// what is known to be the cluster's.
     fn to(facts: &Facts<'_>, destination: IpAddr) -> Option<Self> {
-        let default = |r: &&Route| r.kind == RouteKind::Unicast && r.destination.is_anywhere();
-        let route = facts.route_to(destination).filter(default)?;
+        let route = facts.way(&facts.from_node(destination));
+        let route = route.filter(|route| facts.leads_out(route))?;
         let cluster = facts.cluster;
         let node = cluster
             .nodes
@@ -275,13 +274,22 @@ impl<'a> Case<'a> {
         all.extend(self.answers());
         all.push(rule_evidence(&packet, rules));
         all.extend(rules.keeper.as_ref().map(fix::keeper));
-        let route = facts.route_to(packet.destination);
-        let route = route.map(|_| {
-            let text = t!(
-                "{} is routed by the default route{}",
-                packet.destination,
-                self.via()
-            );
+        let route = facts.way(&facts.from_to(packet.source, packet.destination));
+        let route = route.map(|route| {
+            #[expect(clippy::disallowed_methods, reason = "what the route is called")]
+            let text = match route.destination.is_anywhere() {
+                true => t!(
+                    "{} is routed by the default route{}",
+                    packet.destination,
+                    self.via()
+                ),
+                false => t!(
+                    "{} is routed by {}{}, which is the way of the default route",
+                    packet.destination,
+                    route.destination,
+                    self.via()
+                ),
+            };
             let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
             line.confirm = Some(shell!("ip route get {}", packet.destination));
             line

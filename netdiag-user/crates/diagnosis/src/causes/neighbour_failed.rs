@@ -160,7 +160,8 @@ fn concerns_us(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
 /// Whether the destination, or the node's gateway to it, is who did not answer. What a pod could not
 /// resolve may be its own gateway, unless the destination is on the bridge that the pod is on.
 fn is_next_hop(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
-    let bridge = facts.route_to(pattern.destination).and_then(|r| r.oif);
+    let sent = facts.from_to(pattern.source, pattern.destination);
+    let bridge = facts.way(&sent).and_then(|r| r.oif);
     let mut losses = pattern.losses.iter();
     losses.any(|loss| {
         let netns = loss.key.netns;
@@ -206,7 +207,9 @@ fn hop<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Hop<'a> {
     let link = pattern.losses.iter().find_map(|l| link_of(facts, l));
     let gateway = match link {
         Some(link) => next_hop_by(facts, link, pattern.destination),
-        None => facts.route_to(pattern.destination).and_then(|r| r.gateway),
+        None => facts
+            .way(&facts.from_to(pattern.source, pattern.destination))
+            .and_then(|r| r.gateway),
     };
     let address = gateway.unwrap_or(pattern.destination);
     let overlay = link.is_some_and(|l| l.kind == LinkKind::Vxlan);
@@ -338,7 +341,9 @@ fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>, hop: &Hop<'_>) -> Fix {
     }
     // What an overlay lacks is lacking on its device.
     let device = hop.link.map_or("", |l| l.name.as_str());
-    let network = facts.route_to(worst.destination).map(|r| r.destination);
+    let network = facts
+        .way(&facts.from_to(worst.source, worst.destination))
+        .map(|r| r.destination);
     let network = network.map_or_else(|| worst.destination.to_string(), |n| n.to_string());
     let lease = t!(
         "the lease of the node that owns {network} is missing here: see that its Node object or \
@@ -424,7 +429,9 @@ fn asking(address: IpAddr, device: &str) -> CommandLine {
 
 /// The node that packets of the same network come from through this tunnel.
 fn sender(facts: &Facts<'_>, worst: &DropGroup<'_>, hop: &Hop<'_>) -> Option<IpAddr> {
-    let network = facts.route_to(worst.destination)?.destination;
+    let network = facts
+        .way(&facts.from_to(worst.source, worst.destination))?
+        .destination;
     let vni = hop.link?.tunnel.as_ref()?.vni?;
     let from = |o: &&OuterPair| {
         let (inner, _) = flow::ends(&o.outer.inner);

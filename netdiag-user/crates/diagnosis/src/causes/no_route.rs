@@ -124,6 +124,7 @@ fn what_is_there(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> String {
         },
         // It came back meanwhile, or rules decide by what a packet's mark is.
         Chosen::Route(route) => t!("the kernel did not take the route {}", route.destination),
+        Chosen::Unknown => t!("this node's rules lead it where netdiag cannot follow").into(),
     }
 }
 
@@ -138,7 +139,10 @@ fn route_evidence(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Evidence {
     let from = from.filter(|_| chosen(facts, pattern).rule().is_some());
     let shown = shell!("ip route get {}", destination);
     let shown = match from {
-        Some((source, iif)) => shown.with_names(["from", &source.to_string(), "iif", iif]),
+        Some((source, iif)) => {
+            let iif = facts.node.link_name(iif);
+            shown.with_names(["from", &source.to_string(), "iif", &iif])
+        }
         None => shown,
     };
     let rule = chosen(facts, pattern).rule();
@@ -196,10 +200,11 @@ fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>) -> Fix {
         };
     }
     // With the refusing one gone there may be none.
-    let before = facts.start.route_to(to);
+    let sent = facts.from_to(worst.source, to);
+    let before = facts.way_before(&sent);
     let before = before.filter(|r| r.kind == RouteKind::Unicast);
     let before = before.and_then(|r| restoring::again(facts, r));
-    let refusing = facts.route_to(to);
+    let refusing = facts.way(&sent);
     if let Some(route) = refusing.filter(|r| r.kind == RouteKind::Refusing) {
         let range = route.destination;
         let mut pods = facts.node.pod_sides.iter().flat_map(|s| &s.addresses);

@@ -102,6 +102,10 @@ fn wrong<'a>(node: &'a Node, tunnel: &'a Link) -> Option<Wrong<'a>> {
     })
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "which link has the route, not who takes it"
+)]
 fn carries_default(node: &Node, link: &Link) -> bool {
     let mut routes = node.routes.iter().filter(|r| r.kind == RouteKind::Unicast);
     routes.any(|r| r.destination.is_anywhere() && r.oif == Some(link.index))

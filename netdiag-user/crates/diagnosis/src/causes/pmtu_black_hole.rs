@@ -71,7 +71,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let stuck: Vec<Stuck<'_>> = facts.flows.iter().filter_map(|h| stuck(facts, h)).collect();
     let worst = stuck.iter().max_by_key(|s| s.hop.hop.stalled)?;
     let (_, destination) = flow::ends(&worst.leg);
-    let onward = facts.link_towards(destination)?;
+    let onward = facts.link_by(&facts.packet_of(&worst.leg))?;
     let own = |flow: &FlowKey| stuck.iter().any(|s| s.hop.flow() == flow || s.leg == *flow);
     let sent = mtu::too_big(facts, own);
     let (size, at, limit) = (worst.largest, &worst.hop.interface, worst.limit);
@@ -151,7 +151,7 @@ fn translated<'a>(facts: &'a Facts<'_>, hop: &'a HopFlow) -> Option<Stuck<'a>> {
             && l.is_at(Station::Size)
     };
     let lost = facts.losses.iter().find(same)?;
-    let route = facts.route_to(flow::ends(lost.flow()).1)?;
+    let route = facts.way(&facts.packet_of(lost.flow()))?;
     let limit = limits::of_route(facts.node, route)?;
     let narrow = matches!(limit.from, LimitFrom::Device | LimitFrom::Route);
     (narrow && hop.hop.largest > limit.bytes).then_some(Stuck {

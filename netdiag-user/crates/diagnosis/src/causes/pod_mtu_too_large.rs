@@ -132,6 +132,7 @@ fn configured(facts: &Facts<'_>) -> Option<Finding> {
 
 /// Tunnels of other kinds than overlays are made of may be an administrator's, whom no pod sends to: some
 /// route by them must be around pods.
+#[expect(clippy::disallowed_methods, reason = "networks are compared, not ways")]
 fn leads_to_pods(facts: &Facts<'_>, link: &Link) -> bool {
     if matches!(
         link.kind,
@@ -167,7 +168,7 @@ fn is_clamped(facts: &Facts<'_>, link: &Link, large: &[LargePod<'_>]) -> bool {
     let pods: HashSet<u32> = large.iter().map(|p| p.link.index).collect();
     let of_pods = |h: &HopFlow| pods.contains(&h.key.ifindex);
     let through = |address: IpAddr| {
-        let by = facts.link_towards(address);
+        let by = facts.link_by(&facts.from_node(address));
         by.is_some_and(|by| by.index == link.index)
     };
     let (mut heard, mut lowered) = (false, false);

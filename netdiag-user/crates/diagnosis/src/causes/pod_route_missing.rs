@@ -40,7 +40,7 @@ use crate::{
         address::is_link_local,
         flow::{self, TCP},
         gather::Want,
-        node::{Link, RouteKind},
+        node::{Link, Route, RouteKind},
         roles::Role,
         total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
@@ -137,6 +137,14 @@ fn names(lost: &[Lost<'_>]) -> String {
     told.join(t!(", ")) + &more
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this cause is that nothing else leads there"
+)]
+fn is_default(route: &Route) -> bool {
+    route.kind == RouteKind::Unicast && route.destination.is_anywhere()
+}
+
 /// Requests of this node's pods or its own, or for one of them, that leave by the default route,
 /// unanswered and again and again, by whom they are for.
 fn by_default_route<'a>(facts: &'a Facts<'_>) -> BTreeMap<IpAddr, Vec<&'a HopFlow>> {
@@ -151,14 +159,11 @@ fn by_default_route<'a>(facts: &'a Facts<'_>) -> BTreeMap<IpAddr, Vec<&'a HopFlo
         lost.entry(flow::ends(ask.flow()).1).or_default().push(ask);
     }
     lost.retain(|destination, asks| {
-        let route = facts.route_to(*destination);
-        let default = |r: &&crate::model::node::Route| {
-            r.kind == RouteKind::Unicast && r.destination.is_anywhere()
-        };
+        let route = facts.way(&facts.from_node(*destination));
         let asked: u64 = asks.iter().map(|h| overlay::asked(h)).total();
         let since = asks.iter().map(|h| h.hop.first).min().unwrap_or(0);
         let lasts = facts.now.saturating_sub(since) > SILENCE;
-        route.filter(default).is_some() && asked >= PATTERN && lasts
+        route.is_some_and(is_default) && asked >= PATTERN && lasts
     });
     lost
 }
@@ -179,16 +184,16 @@ fn lost<'a>(facts: &'a Facts<'_>) -> Vec<Lost<'a>> {
 
 /// It has a better route when the run began, or something of one is there still.
 fn is_proven(facts: &Facts<'_>, lost: &Lost<'_>) -> bool {
-    let before = facts.start.route_to(lost.pod);
+    let before = facts.way_before(&facts.from_node(lost.pod));
     lost.known.lost.is_some()
-        || before.is_some_and(|r| r.kind == RouteKind::Unicast && !r.destination.is_anywhere())
+        || before.is_some_and(|r| r.kind == RouteKind::Unicast && !is_default(r))
         || local_pod_route::missing(facts, lost.pod).is_some()
 }
 
 /// Where nothing leads to pods but the default route, that may be how the network has it: a cloud's
 /// routers know where pods are.
 fn is_sure(facts: &Facts<'_>, lost: &Lost<'_>) -> bool {
-    let onward = |r: &&crate::model::node::Route| {
+    let onward = |r: &&Route| {
         let tunnel = r
             .oif
             .and_then(|i| facts.link(i))
@@ -196,7 +201,7 @@ fn is_sure(facts: &Facts<'_>, lost: &Lost<'_>) -> bool {
         let to = r.destination.address;
         let near = is_link_local(to) || to.is_multicast();
         r.kind == RouteKind::Unicast
-            && !r.destination.is_anywhere()
+            && !is_default(r)
             && to.is_ipv4() == lost.pod.is_ipv4()
             && !near
             && (tunnel || r.gateway.is_some())
@@ -226,11 +231,7 @@ fn others_answer(facts: &Facts<'_>) -> bool {
         let from = flow::ends(h.flow()).0;
         let came = h.plain() && !h.egress() && h.role == Some(Role::Uplink);
         let answers = came && h.flow().protocol == TCP && h.hop.flags & ACK != 0;
-        let default = || {
-            facts
-                .route_to(from)
-                .is_some_and(|r| r.destination.is_anywhere())
-        };
+        let default = || facts.way(&facts.from_node(from)).is_some_and(is_default);
         let pod = || pod_networks::pod_address(facts, from).is_some_and(|p| !p.guessed);
         answers && default() && pod()
     })
@@ -249,7 +250,7 @@ fn here(facts: &Facts<'_>, pod: IpAddr) -> Option<PodAddress> {
 fn evidence(facts: &Facts<'_>, lost: &Lost<'_>) -> Vec<Evidence> {
     let pod = lost.pod;
     let at = lost.asks.first().map(|h| h.interface.clone());
-    let gateway = facts.route_to(pod).and_then(|r| r.gateway);
+    let gateway = facts.way(&facts.from_node(pod)).and_then(|r| r.gateway);
     let via = gateway.map_or_else(String::new, |gateway| t!(" via {gateway}"));
     let text = t!(
         "{pod} is routed by the default route{via}; {}",

@@ -27,6 +27,7 @@ use crate::{
     model::{
         node::{Route, RouteKind},
         pod::label,
+        policy::Packet,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::facts::{Facts, Loss},
@@ -75,7 +76,8 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         None => on.to_owned(),
     };
     let here = side.is_none();
-    let back = facts.link_towards(worst.source).filter(|_| here);
+    let returned = returned(worst);
+    let back = facts.link_by(&returned).filter(|_| here);
     let back = back.map(|it| it.name.as_str());
     let way_back = match back.filter(|back| Some(*back) != interface.as_deref()) {
         Some(back) => t!(", because the route back leaves by {back}"),
@@ -93,7 +95,7 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         let route = route_evidence(facts, worst, interface.as_deref());
         finding.evidence.extend(sysctl.into_iter().chain(route));
     }
-    finding.fix = match facts.route_to(worst.source).filter(|_| here) {
+    finding.fix = match facts.way(&returned).filter(|_| here) {
         Some(route) if route.kind == RouteKind::Refusing => fix_route(worst, route),
         _ => match interface.as_deref().filter(|it| here && is_bare(facts, it)) {
             Some(bare) => fix_bare(bare),
@@ -104,6 +106,11 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         *command = facts.node.inside(died.netns, std::mem::take(command));
     }
     Some(finding)
+}
+
+/// What is asked for its source: a packet that this node would send back (`fib_validate_source`).
+fn returned(worst: &DropGroup<'_>) -> Packet {
+    Packet::between(worst.destination, worst.source)
 }
 
 /// Loose filtering wants some way back, too (fib_validate_source).
@@ -139,7 +146,7 @@ fn route_evidence(
     worst: &DropGroup<'_>,
     came_by: Option<&str>,
 ) -> Option<Evidence> {
-    let back = facts.link_towards(worst.source)?;
+    let back = facts.link_by(&returned(worst))?;
     if Some(back.name.as_str()) == came_by {
         return None;
     }

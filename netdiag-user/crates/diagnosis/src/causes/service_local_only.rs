@@ -239,8 +239,8 @@ fn nodes(facts: &Facts<'_>, rule: &Service) -> Vec<String> {
 /// The node that has a pod of that address: behind a tunnel, or the gateway of its network's route.
 fn peer(facts: &Facts<'_>, pod: IpAddr) -> Option<IpAddr> {
     overlay::peer_towards(facts, pod).or_else(|| {
-        let route = facts.route_to(pod)?;
-        route.gateway.filter(|_| !route.destination.is_anywhere())
+        let route = facts.way(&facts.from_node(pod))?;
+        route.gateway.filter(|_| !facts.leads_out(route))
     })
 }
 

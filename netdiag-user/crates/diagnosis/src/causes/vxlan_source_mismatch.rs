@@ -188,8 +188,7 @@ fn answered_to(facts: &Facts<'_>, device: &Link, answer: &FlowKey) -> Option<IpA
 
 /// The VTEP that a flow's destination is sent to.
 fn route_vtep(facts: &Facts<'_>, device: &Link, flow: &FlowKey) -> Option<IpAddr> {
-    let (_, destination) = flow::ends(flow);
-    let route = facts.route_to(destination)?;
+    let route = facts.way(&facts.packet_of(flow))?;
     if route.oif != Some(device.index) {
         return None;
     }

@@ -313,12 +313,8 @@ fn fits(facts: &Facts<'_>, place: Place, peer: Option<(IpAddr, IpAddr)>) -> Opti
         EGRESS => (from, to),
         _ => (to, from),
     };
-    let packet = Packet {
-        source,
-        destination,
-        iif: None,
-    };
-    let route = facts.node.route_for(&packet)?;
+    let route = facts.ways().chosen(&Packet::between(source, destination));
+    let route = route.usable()?;
     let through = facts.link(route.oif?)?;
     if through.is_tunnel() && (place.carried != PLAIN || through.index == link.index) {
         let remote = limits::remote(facts.node, through, route.gateway);

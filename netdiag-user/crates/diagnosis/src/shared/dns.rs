@@ -151,7 +151,7 @@ pub fn loss_evidence(losses: &[&Loss]) -> Vec<Evidence> {
 pub fn about(facts: &Facts<'_>, servers: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
     let mut about: BTreeSet<IpAddr> = servers.clone();
     for server in servers {
-        let route = facts.route_to(*server);
+        let route = facts.way(&facts.from_node(*server));
         about.extend(route.and_then(|r| r.gateway));
         about.extend(overlay::peer_towards(facts, *server));
     }

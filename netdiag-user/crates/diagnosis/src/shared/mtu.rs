@@ -85,8 +85,8 @@ pub fn oversize<'a>(
         if reassembled(hop.flow()) {
             continue;
         }
-        let (_, destination) = flow::ends(hop.flow());
-        let Some(link) = facts.link_towards(destination).filter(|l| wanted(l)) else {
+        let link = facts.link_by(&facts.packet_of(hop.flow()));
+        let Some(link) = link.filter(|link| wanted(link)) else {
             continue;
         };
         let new = || Oversize {

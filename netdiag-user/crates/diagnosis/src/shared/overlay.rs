@@ -9,6 +9,7 @@ use crate::{
     model::{
         flow::{self, TCP},
         limits,
+        policy::Packet,
         roles::Role,
         shell::CommandLine,
         verdict::{Finding, PodRef},
@@ -26,13 +27,16 @@ pub const IN_IP: [u8; 2] = [4, 41];
 
 /// The peer that a flow's packets are tunnelled to, as the routes say.
 pub fn peer_of(facts: &Facts<'_>, flow: &FlowKey) -> Option<IpAddr> {
-    let (_, destination) = flow::ends(flow);
-    peer_towards(facts, destination)
+    peer_by(facts, &facts.packet_of(flow))
 }
 
-/// The peer that packets to an address are tunnelled to.
+/// The peer that this node's own packets to an address are tunnelled to.
 pub fn peer_towards(facts: &Facts<'_>, destination: IpAddr) -> Option<IpAddr> {
-    let route = facts.route_to(destination)?;
+    peer_by(facts, &facts.from_node(destination))
+}
+
+fn peer_by(facts: &Facts<'_>, packet: &Packet) -> Option<IpAddr> {
+    let route = facts.way(packet)?;
     let link = facts.link(route.oif?).filter(|l| l.is_tunnel())?;
     limits::remote(facts.node, link, route.gateway)
 }

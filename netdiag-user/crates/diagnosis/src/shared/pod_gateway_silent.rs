@@ -148,13 +148,14 @@ fn why<'a>(facts: &Facts<'a>, silent: &Silent<'a>) -> Why<'a> {
     if let Some(sysctl) = forwarding::off_at(facts, link) {
         return Why::ForwardingOff(sysctl);
     }
-    let chosen = node.chosen(&Packet {
-        source: silent.source,
-        destination: silent.gateway,
-        iif: Some(&link.name),
+    let chosen = facts.ways().chosen(&Packet {
+        iif: Some(link.index),
+        ..Packet::between(silent.source, silent.gateway)
     });
-    if chosen.usable().is_none() {
-        return Why::Unrouted(chosen);
+    match chosen {
+        Chosen::Route(_) => {}
+        Chosen::Unknown => return Why::Unknown,
+        refused => return Why::Unrouted(refused),
     }
     let off = |link: &str| node.sysctl(&proxy_arp(link)) == Some("0");
     match off(&link.name) && off("all") {
@@ -300,7 +301,7 @@ fn fix(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Fix {
             if let Some(fix) = restoring::allow(facts, *chosen, gateway) {
                 return fix;
             }
-            let before = facts.start.route_to(gateway);
+            let before = facts.way_before(&facts.from_to(silent.source, gateway));
             let again = before.and_then(|r| restoring::again(facts, r));
             let show = shell!(
                 "ip route get {} from {} iif {}",

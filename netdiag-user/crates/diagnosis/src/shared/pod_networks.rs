@@ -118,14 +118,14 @@ pub fn own_network(facts: &Facts<'_>, address: IpAddr) -> Option<Prefix> {
 /// A network beside this node's own, as large as that, which a route of its own leads to by a next hop:
 /// so host-gw and BGP reach other nodes' pods.
 pub fn beside_own(facts: &Facts<'_>, address: IpAddr) -> Option<Prefix> {
-    let route = facts.route_to(address)?;
+    let route = facts.way(&facts.from_node(address))?;
     let to = route.destination;
-    let led = route.kind == RouteKind::Unicast && route.gateway.is_some() && !to.is_anywhere();
+    let led = route.kind == RouteKind::Unicast && route.gateway.is_some();
     // Calico keeps a refusing route for the range that its pods here have.
     let blocks = facts.node.routes.iter().filter(|r| {
         let has = |a: &IpAddr| r.destination.contains(*a);
         let mut pods = facts.node.pod_sides.iter().flat_map(|s| &s.addresses);
-        r.kind == RouteKind::Refusing && !r.destination.is_anywhere() && pods.any(has)
+        r.kind == RouteKind::Refusing && r.destination.length > 0 && pods.any(has)
     });
     let mut own = local_networks(facts).chain(blocks.map(|r| r.destination));
     let widest = if address.is_ipv4() {
@@ -169,6 +169,7 @@ fn supernet(facts: &Facts<'_>, ipv4: bool) -> Option<Prefix> {
 }
 
 /// A route by which other nodes' pods are reached: through a tunnel.
+#[expect(clippy::disallowed_methods, reason = "networks are compared, not ways")]
 fn to_other_nodes(node: &Node, route: &Route) -> bool {
     let link_local = match route.destination.address {
         IpAddr::V4(v4) => v4.is_link_local(),

@@ -185,10 +185,9 @@ impl<'a> Refusal<'a> {
     /// What comes from the world by no Service of ours may be a scan.
     pub fn severity(&self, facts: &Facts<'_>) -> Severity {
         let client = self.attempts.client;
-        let route = facts.route_to(client);
         let near = facts.pod(client, PodRole::Source).is_some()
             || facts.owns(client)
-            || route.is_some_and(|r| !r.destination.is_anywhere());
+            || !facts.leaves(&facts.from_node(client));
         let service = self.attempts.tries.iter().any(|t| t.was.is_some());
         if near || service {
             Severity::Warning

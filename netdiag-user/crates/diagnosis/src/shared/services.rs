@@ -47,8 +47,7 @@ pub fn is_elsewhere(facts: &Facts<'_>, address: IpAddr) -> bool {
 
 /// Nobody's that is known, and no route is about it: Services have addresses that no link has.
 pub fn may_be_one(facts: &Facts<'_>, address: IpAddr) -> bool {
-    let route = facts.route_to(address);
-    is_elsewhere(facts, address) && route.is_none_or(|r| r.destination.is_anywhere())
+    is_elsewhere(facts, address) && facts.leaves(&facts.from_node(address))
 }
 
 /// What the node does for Services, once some address may be one.

@@ -40,21 +40,20 @@ pub fn is_unrouted(facts: &Facts<'_>, loss: &Loss) -> bool {
         // Kernels before 6.4 give no reason for IPv4, and none gives one for a route that refuses. Rules and
         // tables are walked for what died there alone: a flood dies elsewhere.
         "NOT_SPECIFIED" if loss.key.netns == facts.node.netns => {
-            let usable = || chosen_for(facts, &packet(facts, loss)).usable();
-            loss.is_at(Station::Route) && usable().is_none()
+            let chosen = || chosen_for(facts, &packet(facts, loss));
+            let unrouted = || !matches!(chosen(), Chosen::Route(_) | Chosen::Unknown);
+            loss.is_at(Station::Route) && unrouted()
         }
         _ => false,
     }
 }
 
 /// As the rules see a lost packet.
-pub fn packet<'a>(facts: &Facts<'a>, loss: &Loss) -> Packet<'a> {
-    let (source, destination) = flow::ends(loss.flow());
+pub fn packet(facts: &Facts<'_>, loss: &Loss) -> Packet {
     let link = facts.link(loss.key.ifindex);
     Packet {
-        source,
-        destination,
-        iif: link.map(|l| l.name.as_str()),
+        iif: link.map(|link| link.index),
+        ..facts.packet_of(loss.flow())
     }
 }
 
@@ -67,10 +66,10 @@ pub fn chosen<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Chosen<'a> {
 }
 
 /// Where no rule that is understood refuses it, one that goes by its mark may.
-fn chosen_for<'a>(facts: &Facts<'a>, packet: &Packet<'_>) -> Chosen<'a> {
-    let node = facts.node;
-    match node.chosen(packet) {
-        Chosen::Route(route) => node.may_refuse(packet).unwrap_or(Chosen::Route(route)),
+fn chosen_for<'a>(facts: &Facts<'a>, packet: &Packet) -> Chosen<'a> {
+    let ways = facts.ways();
+    match ways.chosen(packet) {
+        Chosen::Route(route) => ways.may_refuse(packet).unwrap_or(Chosen::Route(route)),
         other => other,
     }
 }
@@ -79,7 +78,7 @@ fn chosen_for<'a>(facts: &Facts<'a>, packet: &Packet<'_>) -> Chosen<'a> {
 /// no other node's are.
 pub fn own_range<'a>(facts: &Facts<'a>, destination: IpAddr) -> Option<&'a Route> {
     let node = facts.node;
-    let route = facts.route_to(destination)?;
+    let route = facts.way(&facts.from_node(destination))?;
     let range = &route.destination;
     let inside = |address: &IpAddr| range.contains(*address);
     let mut pods = node.pod_sides.iter().flat_map(|s| &s.addresses);

@@ -148,7 +148,7 @@ fn holder<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Option<Holder<'a>> 
     match side(facts, pattern.source) {
         Some(side) if !routed => Some(Holder::Pod(side)),
         _ => {
-            let oif = facts.route_to(pattern.destination)?.oif?;
+            let oif = facts.way(&facts.packet_of(loss.flow()))?.oif?;
             let mut entries = facts.node.neighbours.iter();
             let entry = entries.find(|n| n.ifindex == oif && n.address == pattern.destination);
             entry.filter(|n| n.permanent).map(Holder::Node)

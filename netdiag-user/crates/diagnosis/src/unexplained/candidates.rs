@@ -413,9 +413,7 @@ fn is_led_into_a_pod(candidate: &Candidate) -> bool {
 /// The outside asks a pod's own address for a port that nobody in it has.
 fn is_scanned(facts: &Facts<'_>, candidate: &Candidate) -> bool {
     let (client, server) = (candidate.client, (candidate.server, candidate.port));
-    let route = facts.route_to(client);
-    let stranger =
-        route.is_none_or(|r| r.destination.is_anywhere()) && !losses::is_peer(facts, client);
+    let stranger = facts.leaves(&facts.from_node(client)) && !losses::is_peer(facts, client);
     let closed = || published::is_closed(facts, server, candidate.protocol);
     stranger && candidate.leg.is_none() && closed() == Some(true)
 }
@@ -434,7 +432,8 @@ fn is_published(facts: &Facts<'_>, candidate: &Candidate) -> bool {
 fn is_everyday(facts: &Facts<'_>, candidate: &Candidate) -> bool {
     let far = candidate.far();
     let known = facts.pods.by_address(far).is_some();
-    let (now, before) = (facts.route_to(far), facts.start.route_to(far));
+    let sent = facts.from_node(far);
+    let (now, before) = (facts.way(&sent), facts.way_before(&sent));
     let nowhere = far.is_ipv6() && !known && now.is_none() && before.is_none();
     let was = facts
         .start

@@ -92,9 +92,9 @@ impl Sizes {
 /// unless the network routes it.
 pub fn bare(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
     let last = candidate.last.as_ref()?;
-    let (source, destination) = ends(last.flow());
-    let route = facts.route_to(destination)?;
-    let out = last.plain() && last.egress() && route.destination.is_anywhere();
+    let (source, _) = ends(last.flow());
+    let route = facts.way(&facts.packet_of(last.flow()))?;
+    let out = last.plain() && last.egress() && facts.leads_out(route);
     let own = source == candidate.client && facts.is_local_pod(source);
     // Of a connection that is open, the answers came.
     let asks = candidate.asked > 0;

@@ -109,7 +109,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
 /// What all candidates are told with.
 struct Known<'f, 'a> {
     facts: &'f Facts<'a>,
-    ways: Ways<'f>,
+    ways: Ways<'f, 'a>,
     owed: Owed<'f, 'a>,
     findings: &'f [Finding],
 }

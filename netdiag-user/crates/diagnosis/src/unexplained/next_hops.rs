@@ -17,7 +17,7 @@ use crate::{
     model::{
         address::mac,
         flow::ends,
-        node::{Link, Neighbour, Node, Route},
+        node::{Link, Neighbour, Route},
     },
     pipeline::facts::{Facts, HopFlow},
 };
@@ -25,17 +25,17 @@ use crate::{
 /// A link and the gateway behind it, and whether it is IPv4: neighbours are found for each family.
 type Way = (u32, Option<IpAddr>, bool);
 
-pub struct Ways<'a> {
-    node: &'a Node,
+pub struct Ways<'f, 'a> {
+    facts: &'f Facts<'a>,
     /// When something came by that way last.
     heard: HashMap<Way, u64>,
     silent: HashMap<Way, BTreeSet<IpAddr>>,
 }
 
-impl<'a> Ways<'a> {
-    pub fn new(facts: &'a Facts<'_>, all: &[Candidate]) -> Self {
+impl<'f, 'a> Ways<'f, 'a> {
+    pub fn new(facts: &'f Facts<'a>, all: &[Candidate]) -> Self {
         let mut ways = Self {
-            node: facts.node,
+            facts,
             heard: HashMap::new(),
             silent: HashMap::new(),
         };
@@ -95,7 +95,7 @@ impl<'a> Ways<'a> {
     }
 
     fn route(&self, far: IpAddr) -> Option<&'a Route> {
-        self.node.route_to(far)
+        self.facts.way(&self.facts.from_node(far))
     }
 
     fn of(&self, far: IpAddr) -> Option<Way> {
@@ -108,8 +108,8 @@ impl<'a> Ways<'a> {
 
     /// The entry that somebody made; on a tunnel the CNI's agent did.
     fn by_hand(&self, oif: u32, address: IpAddr) -> Option<&'a Neighbour> {
-        let tunnel = self.node.link(oif).is_some_and(Link::is_tunnel);
-        let entries = self.node.neighbours.iter();
+        let tunnel = self.facts.node.link(oif).is_some_and(Link::is_tunnel);
+        let entries = self.facts.node.neighbours.iter();
         let mut entries = entries.filter(|n| n.permanent && !tunnel);
         entries.find(|n| n.ifindex == oif && n.address == address)
     }
@@ -127,7 +127,7 @@ impl<'a> Ways<'a> {
         let silent = self.of(far).and_then(|way| self.silent.get(&way));
         let silent = silent.map_or(0, BTreeSet::len);
         let route = self.route(far);
-        let one_node = route.is_some_and(|r| r.gateway.is_some() && !r.destination.is_anywhere());
+        let one_node = route.is_some_and(|r| r.gateway.is_some() && !self.facts.leads_out(r));
         // What somebody entered by hand nobody asks for any more.
         let enough = match one_node || self.permanent(candidate).is_some() {
             true => 1,
@@ -148,8 +148,10 @@ impl<'a> Ways<'a> {
     /// `192.0.2.254 (eth0)`
     pub fn name(&self, candidate: &Candidate) -> String {
         match self.of(candidate.far()) {
-            Some((oif, Some(gateway), _)) => format!("{gateway} ({})", self.node.link_name(oif)),
-            Some((oif, None, _)) => self.node.link_name(oif),
+            Some((oif, Some(gateway), _)) => {
+                format!("{gateway} ({})", self.facts.node.link_name(oif))
+            }
+            Some((oif, None, _)) => self.facts.node.link_name(oif),
             None => t!("that hop").into(),
         }
     }

@@ -60,7 +60,7 @@ fn is_outer(facts: &Facts<'_>, candidate: &Candidate) -> bool {
 }
 
 fn towards(facts: &Facts<'_>, address: IpAddr, all: &mut BTreeSet<Passage>) {
-    let Some(route) = facts.route_to(address) else {
+    let Some(route) = facts.way(&facts.from_node(address)) else {
         return;
     };
     all.insert(Passage::Host(route.gateway.unwrap_or(address)));

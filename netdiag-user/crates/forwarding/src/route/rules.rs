@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use netdiag_model::world::{
+    device::Kind as DeviceKind,
     route::{Hop, Kind, Nexthop, Route},
     rule::{Action, Rule},
 };
@@ -56,9 +57,14 @@ pub struct Found<'w> {
 impl<'w> Space<'w> {
     /// The way for a packet.
     pub fn lookup(&self, key: &Key) -> Result<Looked<'w>, Unknown> {
+        self.lookup_by(key).map(|(looked, _)| looked)
+    }
+
+    /// The same, with the rule that decided, where there are any.
+    pub fn lookup_by(&self, key: &Key) -> Result<(Looked<'w>, Option<&'w Rule>), Unknown> {
         let rules = self.rules(key.destination.is_ipv6())?;
         if !key.destination.is_ipv6() && self.settings()?.one_trie {
-            return self.without_rules(key);
+            return Ok((self.without_rules(key)?, None));
         }
         let mut at = 0;
         while let Some(rule) = rules.get(at) {
@@ -74,18 +80,34 @@ impl<'w> Space<'w> {
                         at = target;
                     }
                 }
-                Action::Blackhole => return refused(How::Blackhole, rule),
-                Action::Unreachable => return refused(How::UnreachableByRule, rule),
-                Action::Prohibit => return refused(How::Prohibited, rule),
+                Action::Blackhole => return Ok(refused(How::Blackhole, rule)),
+                Action::Unreachable => return Ok(refused(How::UnreachableByRule, rule)),
+                Action::Prohibit => return Ok(refused(How::Prohibited, rule)),
+                // It asks the table of the VRF that it comes in or goes out by.
+                Action::L3mdev if !self.is_in_vrf(key)? => {}
                 Action::L3mdev => return Err(Unknown::NotModelled("VRF".into())),
                 Action::Table(table) => match self.in_tables(&[table], key)? {
                     Looked::Found(found) if self.suppresses(rule, &found)? => {}
                     Looked::None => {}
-                    decided => return Ok(decided),
+                    decided => return Ok((decided, Some(rule))),
                 },
             }
         }
-        Ok(Looked::None)
+        Ok((Looked::None, None))
+    }
+
+    /// Whether it comes in or goes out by a VRF or a device of one (`l3mdev_fib_rule_match`).
+    fn is_in_vrf(&self, key: &Key) -> Result<bool, Unknown> {
+        let somebodys = |index: &u32| ![0, LOOPBACK].contains(index);
+        for index in [key.iif, key.oif].into_iter().filter(somebodys) {
+            let device = self.device(index)?;
+            let master = device.master.map(|index| self.device(index)).transpose()?;
+            let mut both = std::iter::once(device).chain(master);
+            if both.any(|device| matches!(device.kind, DeviceKind::Vrf { .. })) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn rules(&self, ipv6: bool) -> Result<Vec<&'w Rule>, Unknown> {
@@ -265,8 +287,8 @@ fn is_of_a_link(address: IpAddr) -> bool {
     }
 }
 
-fn refused<'w>(how: How, rule: &'w Rule) -> Result<Looked<'w>, Unknown> {
-    Ok(Looked::Refused(how, Subject::Rule(rule)))
+fn refused<'w>(how: How, rule: &'w Rule) -> (Looked<'w>, Option<&'w Rule>) {
+    (Looked::Refused(how, Subject::Rule(rule)), Some(rule))
 }
 
 fn refused_by<'w>(how: How, route: &'w Route) -> Result<Looked<'w>, Unknown> {

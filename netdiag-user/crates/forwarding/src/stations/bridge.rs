@@ -2,6 +2,7 @@
 //! by, and whether the bridge itself takes it. What comes in by a port and is for its own address is the
 //! bridge's.
 use netdiag_model::world::{
+    conf::Release,
     device::{Bridge, Device, Kind, Mac, Port, PortState},
     neighbour::FdbEntry,
 };
@@ -13,6 +14,9 @@ use crate::{
     route::decision::No,
     way::{Does, How, Learned, Station, Step, Subject, Unknown, Walk},
 };
+
+/// From then on a bridge takes of tunnels' superpackets what its ports take.
+const ASKS_ITS_PORTS: Release = Release(6, 19);
 
 /// Where a bridge's table has an address.
 enum Held {
@@ -92,8 +96,9 @@ impl<'w> Walker<'w> {
         self.each(walk, space, bridge, onward, frame, packet)
     }
 
-    /// One that the bridge's own host sends (`br_dev_xmit`). Bridges say of themselves that they take no tunnel's
-    /// superpackets, which are cut before (`hw_enc_features`).
+    /// One that the bridge's own host sends (`br_dev_xmit`). Bridges said of themselves that they take no tunnel's
+    /// superpackets, which were cut before (`hw_enc_features`), until they asked their ports
+    /// (`netdev_compute_master_upper_features`).
     pub(super) fn sent_by_bridge(
         &self,
         walk: &mut Walk<'w>,
@@ -103,7 +108,7 @@ impl<'w> Walker<'w> {
         mut packet: Packet,
     ) -> Going<'w> {
         settings(bridge)?;
-        if packet.carries.is_some() {
+        if packet.carries.is_some() && space.settings()?.release < ASKS_ITS_PORTS {
             packet.pieces = packet.pieces.or(packet.segment);
         }
         let mut onward = Vec::new();

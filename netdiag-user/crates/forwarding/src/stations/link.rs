@@ -63,7 +63,7 @@ impl<'w> Walker<'w> {
             Kind::Veth => self.crosses(walk, space, device, frame, packet),
             Kind::Bridge(_) => self.sent_by_bridge(walk, space, device, frame, packet),
             Kind::Vxlan(own) => self.wraps(walk, space, (device, own), frame, packet),
-            Kind::Physical => self.gone(walk, space, device, packet),
+            Kind::Physical => self.by_wire(walk, space, device, frame, packet),
             // Whatever is sent there is gone, as by intent.
             Kind::Dummy => Ok(Next::Ended),
             Kind::Other(kind) => Err(Unknown::NotModelled(kind.clone())),
@@ -154,6 +154,64 @@ impl<'w> Walker<'w> {
         distinct(outcomes)
     }
 
+    /// By a wire: to another node that was read, as far as it is known to be there.
+    fn by_wire(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        device: &'w Device,
+        frame: Frame,
+        mut packet: Packet,
+    ) -> Going<'w> {
+        let between = &self.prepared.between;
+        let own = space.end(device);
+        let beside = between.beside(own);
+        // Nothing that a namespace wrote on a packet goes over a wire.
+        (packet.decided, packet.mark) = (Decided::No, 0);
+        if frame.to.is_group() {
+            if walk.heard.is_none() || beside.is_empty() {
+                return self.gone(walk, space, device, packet);
+            }
+            for end in beside.iter().copied() {
+                let next = Next::Comes { end, frame, packet };
+                self.goes_on(walk, Ok(next))?;
+            }
+            return Ok(Next::Ended);
+        }
+        let is = |end: &&End| {
+            let device = self
+                .prepared
+                .space(end.netns)
+                .and_then(|it| it.device(end.index));
+            device.is_ok_and(|device| self.has_mac(**end, device, frame.to))
+        };
+        if let Some(end) = beside.iter().find(is).copied() {
+            return Ok(Next::Comes { end, frame, packet });
+        }
+        // Routers that nobody read lead it there, one at least.
+        let routed = between.routed(self.prepared.world, own, packet.destination);
+        let routed = routed.filter(|_| walk.heard.is_none() && packet.ttl > 1);
+        match routed {
+            Some(end) => {
+                packet.ttl -= 1;
+                let there = self.prepared.space(end.netns)?.device(end.index)?;
+                let to = there.mac.unwrap_or(frame.to);
+                let frame = Frame { from: None, to };
+                Ok(Next::Comes { end, frame, packet })
+            }
+            None => self.gone(walk, space, device, packet),
+        }
+    }
+
+    /// Its own, or that of the bridge or bond that it is a port of.
+    fn has_mac(&self, end: End, device: &Device, mac: Mac) -> bool {
+        let space = self.prepared.space(end.netns);
+        let master = space.ok().zip(device.master);
+        let master = master.and_then(|(space, index)| space.device(index).ok());
+        let macs = [device.mac, master.and_then(|master| master.mac)];
+        macs.contains(&Some(mac))
+    }
+
     /// To where nothing is read.
     fn gone(
         &self,
@@ -193,7 +251,7 @@ impl<'w> Walker<'w> {
         };
         let end = self.prepared.peer(space.end(device));
         let Some(end) = end.filter(|end| self.prepared.space(end.netns).is_ok()) else {
-            return self.gone(walk, space, device, packet);
+            return self.by_wire(walk, space, device, frame, packet);
         };
         let peer = self.prepared.space(end.netns)?.device(end.index)?;
         if !peer.flags.up {

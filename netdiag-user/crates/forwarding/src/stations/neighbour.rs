@@ -70,6 +70,12 @@ impl<'w> Walker<'w> {
                     entry.map(|entry| entry.state),
                     Some(State::Failed | State::Incomplete)
                 );
+                let alone = |all: &[Outcome]| all.iter().any(|(mac, _)| mac.is_none());
+                let answers = match answers {
+                    // Others on that wire may answer, who were not read.
+                    Ok(all) if alone(&all) && self.is_open(space, device) => Err(Unknown::Beyond),
+                    answers => answers,
+                };
                 match answers {
                     // Nobody can be asked here, and nobody answered when the kernel asked.
                     Err(Unknown::Beyond) if given_up => vec![(None, None)],
@@ -111,6 +117,11 @@ impl<'w> Walker<'w> {
                 self.ends(walk, step)
             }
         }
+    }
+
+    /// Whether it leads to a wire that nobody knows all of.
+    fn is_open(&self, space: &Space<'w>, device: &Device) -> bool {
+        !self.prepared.between.beside(space.end(device)).is_empty()
     }
 
     fn to_address(

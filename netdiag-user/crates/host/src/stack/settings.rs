@@ -4,7 +4,7 @@ use std::path::Path;
 use crate::{
     model::world::{
         Known, Why,
-        conf::{Conf4, Conf6, Settings},
+        conf::{Conf4, Conf6, Release, Settings},
     },
     sys::file::{self, SMALL},
 };
@@ -35,6 +35,8 @@ pub fn read(root: &Path) -> Known<Settings> {
         errors_use_inbound_address: net.on("ipv4/icmp_errors_use_inbound_ifaddr"),
         ip_nonlocal_bind: net.on("ipv4/ip_nonlocal_bind"),
         ipv6_nonlocal_bind: net.on("ipv6/ip_nonlocal_bind"),
+        release: file::kernel(&root.join("proc/sys/kernel/osrelease"), SMALL)
+            .map_or_else(|_| Release::default(), |name| Release::named(&name)),
     })
 }
 

@@ -177,6 +177,7 @@ impl Gathered {
         World {
             wires: ends.flatten().collect(),
             stacks,
+            nodes: Vec::new(),
         }
     }
 

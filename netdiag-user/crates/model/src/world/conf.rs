@@ -45,7 +45,7 @@ pub struct Conf6 {
 }
 
 /// A namespace's, beside its devices'.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     pub all4: Conf4,
     pub all6: Conf6,
@@ -70,6 +70,23 @@ pub struct Settings {
     pub errors_use_inbound_address: bool,
     pub ip_nonlocal_bind: bool,
     pub ipv6_nonlocal_bind: bool,
+    /// `kernel.osrelease`, for what later kernels do otherwise and no other file tells.
+    #[serde(default)]
+    pub release: Release,
+}
+
+/// Of a kernel, the first two numbers of its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Release(pub u16, pub u16);
+
+impl Release {
+    /// Of a name like `6.18.44-generic`.
+    pub fn named(name: &str) -> Self {
+        let mut numbers = name.trim().split(|c: char| !c.is_ascii_digit());
+        let mut next = || numbers.next().and_then(|n| n.parse().ok()).unwrap_or(0);
+        let (first, second) = (next(), next());
+        Self(first, second)
+    }
 }
 
 /// What counts for packets that come in or go out by a device.
@@ -161,5 +178,18 @@ impl Of6<'_> {
 
     pub fn proxy_ndp(self) -> bool {
         self.device.proxy_ndp || self.all.proxy_ndp
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Release;
+
+    #[test]
+    fn a_kernels_name_begins_with_its_release() {
+        assert_eq!(Release::named("6.18.44-generic\n"), Release(6, 18));
+        assert_eq!(Release::named("7.2-rc1"), Release(7, 2));
+        assert_eq!(Release::named("mine"), Release::default());
+        assert!(Release(6, 9) < Release(6, 19));
     }
 }

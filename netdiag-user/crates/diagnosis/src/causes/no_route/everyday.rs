@@ -13,6 +13,7 @@ use crate::{
 /// came by that way.
 pub fn is_everyday(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let to = pattern.destination;
+    let sent = facts.from_to(pattern.source, to);
     let global = !matches!(to, IpAddr::V6(v6) if v6.is_unique_local());
     to.is_ipv6()
         && global
@@ -20,8 +21,8 @@ pub fn is_everyday(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
         && !pattern.reply
         && chosen(facts, pattern).rule().is_none()
         && facts.pods.by_address(to).is_none()
-        && facts.route_to(to).is_none()
-        && facts.start.route_to(to).is_none()
+        && facts.way(&sent).is_none()
+        && facts.way_before(&sent).is_none()
 }
 
 /// Whether the sender has IPv6 alone: nothing else is left to it.

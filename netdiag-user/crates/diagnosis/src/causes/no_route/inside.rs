@@ -54,6 +54,7 @@ fn is_cut_off(side: &PodSide) -> bool {
     !side.ways.is_empty() && !side.ways.iter().any(anywhere)
 }
 
+#[expect(clippy::disallowed_methods, reason = "of a pod's own routes")]
 fn is_default(to: &crate::model::address::Prefix) -> bool {
     to.address.is_ipv4() && to.is_anywhere()
 }

@@ -95,7 +95,7 @@ fn translated(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
 pub fn is_peer(facts: &Facts<'_>, address: IpAddr) -> bool {
     let known = |address| {
         let (mut routes, mut fdb) = (facts.node.routes.iter(), facts.node.fdb.iter());
-        routes.any(|r| r.gateway == Some(address) && !r.destination.is_anywhere())
+        routes.any(|r| r.gateway == Some(address) && !facts.leads_out(r))
             || fdb.any(|f| f.vtep == address)
     };
     known(address) || of_other_family(facts, address).is_some_and(known)
@@ -115,11 +115,9 @@ fn of_other_family(facts: &Facts<'_>, address: IpAddr) -> Option<IpAddr> {
     other.filter(|other| other.is_ipv4() != address.is_ipv4())
 }
 
-/// Reached by a route of its own and not by the default one: another node or one of its pods.
+/// Reached by a way of its own and not by that into the world: another node or one of its pods.
 fn in_cluster(facts: &Facts<'_>, address: IpAddr) -> bool {
-    facts
-        .route_to(address)
-        .is_some_and(|r| !r.destination.is_anywhere())
+    !facts.leaves(&facts.from_node(address))
 }
 
 #[cfg(test)]
