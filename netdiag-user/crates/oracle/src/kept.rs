@@ -23,8 +23,9 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 27] = kept![
+pub const KEPT: [Kept; 28] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
+    "a-local-route-is-no-address-to-answer-for",
     "a-tunnel-by-a-prefix-of-loopbacks",
     "a-tunnel-by-loopback",
     "a-tunnel-to-itself",

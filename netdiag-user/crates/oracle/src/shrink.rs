@@ -27,7 +27,7 @@ pub fn shrink(round: &mut Round, commands: &[Command], shot: &Shot) -> Result<Op
             let mut fewer = kept.clone();
             fewer.drain(at..(at + size).min(kept.len()));
             round.take(&fewer);
-            match round.soon(shot)? {
+            match round.alone(shot)? {
                 Some(_) => kept = fewer,
                 None => at += size,
             }

@@ -175,10 +175,17 @@ fn ignores(
         0 => false,
         1 => !here(&|a| a.device == device.index)?,
         2 => !here(&|a| a.device == device.index && a.network().contains(question.sender.into()))?,
-        3 => here(&|a| a.scope >= Scope::HOST)?,
+        // Only for an address that is somebody's, and not this host's alone (`inet_confirm_addr`).
+        3 => !here(&|a| a.scope <= Scope::LINK || keeps_its_network(space, a.device))?,
         8 => true,
         _ => false,
     })
+}
+
+/// By a device with `route_localnet` addresses of this host alone are as good as the link's.
+fn keeps_its_network(space: &Space<'_>, device: u32) -> bool {
+    let conf = space.device(device).and_then(|device| space.conf4(device));
+    matches!(conf, Ok(Some(conf)) if conf.route_localnet())
 }
 
 /// For whom it answers although the address is not its own.
