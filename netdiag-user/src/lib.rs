@@ -10,6 +10,7 @@
 //! | [`kernel`] | loads and attaches the eBPF programs, reads their maps |
 //! | [`host`], [`pods`], `cri`, `kubernetes` | the node's configuration, its pods, what the runtime and the API say |
 //! | [`model`] | what all of these say, as values; knows nobody |
+//! | `forwarding` | what the kernel must do with a packet, computed from the node's state |
 //! | [`pipeline`] | one reading as facts: names for numbers, pods for addresses, journeys for flows |
 //! | [`causes`] | each cause's opinion of the facts, one file each; none knows another |
 //! | [`diagnosis`] | the arbiter joins opinions to findings, these to events, verdicts and paths, of one node or of several |

@@ -29,7 +29,7 @@ use super::{
     readings::{Peace, Readings},
 };
 use crate::{
-    host::snapshot::Reader,
+    host::{snapshot::Reader, turns::Turns},
     kernel::{attach, cover::Covering, load::Programs, read, sweep},
     model::{
         gather::{Gathered, Want},
@@ -89,6 +89,7 @@ pub struct Session {
     records: Vec<Event>,
     counted_at: Instant,
     gathering: Gathering,
+    turns: Turns,
     recorder: Option<Recorder>,
     pcap: Option<Pcapng>,
     excerpt: Excerpt,
@@ -191,6 +192,7 @@ impl Session {
             records: Vec::new(),
             counted_at: Instant::now(),
             gathering: Gathering::new(scope.place.places()),
+            turns: Turns::begin(&scope.place.root),
             recorder,
             pcap,
             excerpt: Excerpt::default(),
@@ -227,6 +229,7 @@ impl Session {
         let left = tell(&mut self.programs, node)?;
         (self.unjudged, self.unnamed) = (left.unjudged, left.unnamed);
         self.covering.follow(node, self.read_at);
+        self.turns.follow(node);
         Ok(())
     }
 
@@ -424,8 +427,10 @@ impl Session {
     pub fn gather(&mut self, wants: BTreeSet<Want>) {
         self.scene.gathered.ask(&wants);
         let known = |want| self.scene.gathered.has(want);
+        let known = wants.iter().all(known);
+        self.take_turns(&wants);
         let now = Instant::now();
-        if !wants.iter().all(known) || self.peace.gathers(now, self.read_at) {
+        if !known || self.peace.gathers(now, self.read_at) {
             self.gathering.start(wants);
         }
     }

@@ -19,6 +19,7 @@ mod short;
 pub mod snapshot;
 pub mod stack;
 pub mod sysctl;
+pub mod turns;
 
 #[cfg(feature = "cri")]
 use netdiag_cri as cri;

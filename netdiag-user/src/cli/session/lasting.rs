@@ -8,7 +8,12 @@ use netdiag_lang::{english, mark};
 use super::Session;
 use crate::{
     kernel::attach,
-    model::{gather::Want, observation::Observation, own::OwnCost, verdict::NotChecked},
+    model::{
+        gather::{Piece, Want},
+        observation::Observation,
+        own::OwnCost,
+        verdict::NotChecked,
+    },
 };
 
 impl Session {
@@ -21,6 +26,21 @@ impl Session {
     pub fn keep_answers(&mut self, wants: &BTreeSet<Want>) {
         self.gathering.keep(wants);
         self.scene.gathered.keep(wants);
+    }
+
+    /// What was read in turns, of before anybody asked, will do until it is read anew.
+    pub(super) fn take_turns(&mut self, wants: &BTreeSet<Want>) {
+        for want in wants {
+            let Want::Stack(netns) = want else {
+                continue;
+            };
+            let gathered = &mut self.scene.gathered;
+            let had = self.turns.stack(*netns).filter(|_| !gathered.has(want));
+            if let Some(stack) = had {
+                let piece = Piece::Stack(Box::new((*stack).clone()));
+                gathered.insert(want.clone(), Ok(piece));
+            }
+        }
     }
 
     /// What it took until now.
