@@ -101,7 +101,8 @@ pub fn command(via: Option<Way>, profile: Profile, asked: Asked) -> Result<ExitC
 
 /// A program of this workspace's under each of these kernels; it has the place of a test there.
 pub fn run_program(lines: &[String], program: &Path, args: &[String]) -> Result<ExitCode> {
-    let mut guest = prepare(None, Profile::Release)?;
+    // It needs no netdiag beside, and stands in its place.
+    let mut guest = build::guest_with(program.to_owned())?;
     guest.test = Some(program.to_owned());
     let mut kernels = Vec::new();
     for line in lines {

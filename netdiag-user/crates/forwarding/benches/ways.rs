@@ -137,6 +137,7 @@ fn packet(source: IpAddr, destination: IpAddr) -> Packet {
         mark: 0,
         carries: None,
         iif: None,
+        next_hop: None,
         decided: Decided::No,
     }
 }

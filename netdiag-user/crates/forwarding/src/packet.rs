@@ -7,6 +7,9 @@ use netdiag_model::world::{End, Netns, device::Mac};
 pub const ICMP: u8 = 1;
 pub const ICMP6: u8 = 58;
 pub const UDP: u8 = 17;
+/// Of IPv4 in IPv4, and of GRE.
+pub const IN_IP: u8 = 4;
+pub const GRE: u8 = 47;
 
 /// The part of a traffic class that chooses routes (`IPTOS_RT_MASK`): later kernels take the two high
 /// bits too, which are left alone here.
@@ -38,6 +41,8 @@ pub struct Packet {
     pub carries: Option<usize>,
     /// The device that it came in by, where IP has it.
     pub iif: Option<u32>,
+    /// The next hop that was chosen for it, where the device out has no addresses of the link's own.
+    pub next_hop: Option<IpAddr>,
     /// A way was chosen for it, which it keeps as long as it stays in this namespace.
     pub decided: Decided,
 }

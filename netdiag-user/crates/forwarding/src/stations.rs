@@ -3,6 +3,7 @@ mod arp;
 mod bridge;
 mod forward;
 mod icmp;
+mod ip_tunnel;
 mod link;
 mod nd;
 mod neighbour;

@@ -9,6 +9,7 @@ mod nexthops;
 mod routes;
 mod rules;
 mod settings;
+mod tunnels;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 

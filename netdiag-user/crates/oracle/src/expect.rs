@@ -76,6 +76,7 @@ pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot, memory: &Memory)
         pieces: None,
         carries: None,
         iif: None,
+        next_hop: None,
         decided: Decided::No,
         mark: shot.mark,
     };

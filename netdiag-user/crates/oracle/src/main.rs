@@ -4,6 +4,7 @@ mod command;
 mod expect;
 mod features;
 mod generate;
+mod ip_tunnels;
 mod kept;
 mod mistakes;
 mod nodes;
@@ -33,7 +34,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use kept::KEPT;
-use mistakes::MISTAKES;
+use mistakes::{MISTAKES, Mistake, OF_IP_TUNNELS};
 use nodes::Joined;
 use round::{Outcome, Round};
 
@@ -84,6 +85,7 @@ struct Total {
     again: u64,
     conversed: u64,
     crossed: u64,
+    through: u64,
     /// The first world that showed a mistake, and packets in all.
     caught: BTreeMap<&'static str, (u64, u64)>,
     contradictions: u64,
@@ -130,8 +132,16 @@ fn main() -> Result<ExitCode> {
 /// Mistakes that no packet would have shown.
 fn blind(total: &Total) -> Vec<&'static str> {
     let shown = |name: &&str| total.caught.get(name).is_some_and(|(_, count)| *count > 0);
-    let names = MISTAKES.iter().map(|mistake| mistake.name);
+    let names = mistakes(total).map(|mistake| mistake.name);
     names.filter(|name| !shown(name)).collect()
+}
+
+/// Those that could be shown.
+fn mistakes(total: &Total) -> impl Iterator<Item = &'static Mistake> {
+    let through = total.through > 0;
+    MISTAKES
+        .iter()
+        .chain(OF_IP_TUNNELS.iter().filter(move |_| through))
 }
 
 fn report(total: &Total, began: Instant, nodes: bool) {
@@ -182,11 +192,17 @@ fn report(total: &Total, began: Instant, nodes: bool) {
 
 /// What worlds of one node are to show.
 fn report_of_one(total: &Total) {
+    if total.through > 0 {
+        say(format_args!(
+            "packets that went through IP in IP or GRE: {}",
+            total.through
+        ));
+    }
     for line in total.features.lines() {
         say(format_args!("{line}"));
     }
     say(format_args!("packets that would show a mistake:"));
-    for mistake in &MISTAKES {
+    for mistake in mistakes(total) {
         let (first, count) = total.caught.get(mistake.name).copied().unwrap_or_default();
         let first = match count {
             0 => "never".to_owned(),
@@ -234,6 +250,7 @@ fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
         false => Round::new(ipv6),
     };
     let mut rounds = [round(false)?, round(true)?];
+    let ip_tunnels = rounds[0].set().has_ip_tunnels()?;
     let each = usize::try_from(args.packets / args.worlds.max(1))?;
     let numbers = args.first..args.first.saturating_add(args.worlds);
     for number in numbers.filter(|number| number % args.jobs == job) {
@@ -256,9 +273,17 @@ fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
                 (lines, world, shots)
             }
             false => {
-                let lines = generate::world(&mut rng, ipv6);
+                let mut lines = generate::world(&mut rng, ipv6);
+                let mut aimed = false;
+                if ip_tunnels && !ipv6 && rng.bool() {
+                    lines.extend(ip_tunnels::made(&mut rng));
+                    aimed = true;
+                }
                 let world = round.build(&lines)?;
-                let shots = shots::shots(&mut rng, round.set(), &world, (ipv6, each));
+                let mut shots = shots::shots(&mut rng, round.set(), &world, (ipv6, each));
+                if aimed {
+                    ip_tunnels::aim(&mut rng, &mut shots);
+                }
                 (lines, world, shots)
             }
         };
@@ -291,6 +316,7 @@ fn take(
         total.again += outcome.again;
         total.conversed += outcome.conversed;
         total.crossed += outcome.crossed;
+        total.through += outcome.through;
         total.took.extend(outcome.took);
         for (mistake, count) in outcome.caught.into_iter().filter(|(_, count)| *count > 0) {
             let (first, all) = total.caught.entry(mistake).or_insert((number, 0));

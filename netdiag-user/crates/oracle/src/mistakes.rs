@@ -7,7 +7,7 @@ use netdiag_model::{
     world::{
         Known, Stack, World,
         conf::{Conf4, Settings},
-        device::{Device, Kind as DeviceKind, Mac, Port, PortState, Vxlan},
+        device::{Device, IpTunnel, Kind as DeviceKind, Mac, Port, PortState, Vxlan},
         neighbour::{FdbEntry, State},
         route::{Kind, Metrics, Route},
         rule::{Action, Rule},
@@ -206,6 +206,22 @@ pub const MISTAKES: [Mistake; 53] = [
     }),
 ];
 
+/// Those that only a kernel with IP in IP and GRE shows.
+pub const OF_IP_TUNNELS: [Mistake; 4] = [
+    mistake("the other end of IP in IP ignored", |w| {
+        ip_tunnels(w, |t| t.remote = None);
+    }),
+    mistake("the own end of IP in IP ignored", |w| {
+        ip_tunnels(w, |t| t.local = None);
+    }),
+    mistake("the hops of IP in IP ignored", |w| {
+        ip_tunnels(w, |t| t.ttl = 0);
+    }),
+    mistake("GRE's header taken for none", |w| {
+        ip_tunnels(w, |t| t.gre = None);
+    }),
+];
+
 const fn mistake(name: &'static str, make: fn(&mut World)) -> Mistake {
     let make = Make::World(make);
     Mistake { name, make }
@@ -247,6 +263,14 @@ fn ports(world: &mut World, of: impl Fn(&mut Port)) {
 fn tunnels(world: &mut World, of: impl Fn(&mut Vxlan)) {
     devices(world, |device| {
         if let DeviceKind::Vxlan(own) = &mut device.kind {
+            of(own);
+        }
+    });
+}
+
+fn ip_tunnels(world: &mut World, of: impl Fn(&mut IpTunnel)) {
+    devices(world, |device| {
+        if let DeviceKind::IpTunnel(own) = &mut device.kind {
             of(own);
         }
     });

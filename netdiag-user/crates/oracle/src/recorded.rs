@@ -350,6 +350,7 @@ fn packet(facts: &Facts<'_>, flow: &FlowKey, largest: u32) -> Packet {
         mark: 0,
         carries: None,
         iif: None,
+        next_hop: None,
         decided: Decided::No,
     }
 }

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
 use netdiag_forwarding::{Prepared, way::Memory};
-use netdiag_model::world::World;
+use netdiag_model::world::{End, World, device::Kind};
 
 use crate::{
     command::Command,
     expect::{self, Expected, Prediction},
-    mistakes::{MISTAKES, Make},
+    mistakes::{MISTAKES, Make, OF_IP_TUNNELS},
     set::{SOON, Set},
     shoot::{self, Told},
     traffic::Shot,
@@ -136,6 +136,18 @@ const TURNS: usize = 4;
 /// A namespace remembers what it had, so that its set is made anew after so many worlds.
 const RENEWED: usize = 16;
 
+/// Whether it was seen at a tunnel without frames.
+fn goes_through(world: &World, set: &Set, turn: &Turn) -> bool {
+    turn.fate.sightings.iter().any(|seen| {
+        let end = End {
+            netns: set.inode(seen.space),
+            index: seen.device,
+        };
+        let device = world.device(end);
+        device.is_some_and(|device| matches!(device.kind, Kind::IpTunnel(_)))
+    })
+}
+
 /// What a world's packets came to.
 #[derive(Default)]
 pub struct Outcome {
@@ -147,6 +159,8 @@ pub struct Outcome {
     pub again: u64,
     /// Packets of conversations that went both ways, and both ways again.
     pub conversed: u64,
+    /// Packets that went as computed through IP in IP or GRE.
+    pub through: u64,
     /// Packets that went as computed into another node than they were sent from.
     pub crossed: u64,
     /// How long the walks took.
@@ -228,6 +242,7 @@ impl Round {
                 }
                 contradicted |= turn.contradicts();
                 outcome.crossed += u64::from(turn.agrees() && self.crosses(world, turn));
+                outcome.through += u64::from(turn.agrees() && goes_through(world, &self.set, turn));
             }
             if turns.len() == TURNS {
                 outcome.conversed += turns.len() as u64;
@@ -308,7 +323,7 @@ impl Round {
             .flatten()
             .filter(|turn| turn.agrees())
             .collect();
-        for mistake in &MISTAKES {
+        for mistake in MISTAKES.iter().chain(&OF_IP_TUNNELS) {
             let mut wrong = world.clone();
             let prepared = match mistake.make {
                 Make::World(make) => {

@@ -28,6 +28,10 @@ pub const BRIDGE: &str = "br0";
 
 /// The tunnel that some worlds give some namespaces.
 pub const TUNNEL: &str = "vx0";
+/// One without frames, where the kernel has such.
+pub const IP_TUNNEL: &str = "ipt0";
+/// And the one that every namespace has then.
+pub const OF_ITSELF: &str = "tunl0";
 
 /// The device in `from` that leads to `to`.
 pub fn device(to: usize) -> String {
@@ -161,6 +165,9 @@ impl Set {
                 lines.push(format!("addr flush dev {name}"));
             }
             lines.push(format!("link del {TUNNEL}"));
+            lines.push(format!("link del {IP_TUNNEL}"));
+            lines.push(format!("link set {OF_ITSELF} down mtu 1480"));
+            lines.push(format!("addr flush dev {OF_ITSELF}"));
             lines.push(format!("link set {BRIDGE} down"));
             lines.push(format!("addr flush dev {BRIDGE}"));
             lines.push("link set lo down mtu 65536".to_owned());
@@ -315,6 +322,15 @@ impl Set {
                 }
             }
         }
+    }
+
+    /// Whether this kernel has tunnels without frames: then every namespace has one of itself.
+    pub fn has_ip_tunnels(&self) -> Result<bool> {
+        self.enter(0)?;
+        let add = format!("link add {IP_TUNNEL} type ipip local 192.0.2.1 remote 192.0.2.2");
+        let has = batch("-4", &[add], true).is_ok();
+        batch("-4", &[format!("link del {IP_TUNNEL}")], false)?;
+        Ok(has)
     }
 
     pub fn inode(&self, at: usize) -> u32 {

@@ -1,7 +1,7 @@
 //! Frames as bytes: how those that are made by hand are written, and what is read of those seen.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netdiag_forwarding::packet::{ICMP, ICMP6};
+use netdiag_forwarding::packet::{GRE, ICMP, ICMP6, IN_IP};
 use netdiag_model::world::device::Mac;
 
 /// Eight bytes at the start of a payload by which a packet is known again.
@@ -80,10 +80,19 @@ pub fn read(frame: &[u8]) -> Option<(Token, Header)> {
     }
 }
 
+/// The same without a frame.
+pub fn read_packet(packet: &[u8]) -> Option<(Token, Header)> {
+    match packet.first()? >> 4 {
+        4 => read_v4(packet),
+        6 => read_v6(packet),
+        _ => None,
+    }
+}
+
 fn read_v4(packet: &[u8]) -> Option<(Token, Header)> {
     let header = usize::from(packet.first()? & 0x0f) * 4;
     let protocol = *packet.get(9)?;
-    if ![UDP, ICMP].contains(&protocol) {
+    if ![UDP, ICMP, IN_IP, GRE].contains(&protocol) {
         return None;
     }
     let address = |at: usize| -> Option<IpAddr> {
@@ -100,6 +109,20 @@ fn read_v4(packet: &[u8]) -> Option<(Token, Header)> {
         tos: *packet.get(1)?,
         ttl: *packet.get(8)?,
     };
+    if [IN_IP, GRE].contains(&protocol) {
+        // What it carries tells which it is; what stands there is no port.
+        let load = if protocol == GRE { gre(udp)? } else { udp };
+        let (token, _) = read_packet(load)?;
+        let (sport, dport) = (0, 0);
+        return Some((
+            token,
+            Header {
+                sport,
+                dport,
+                ..found
+            },
+        ));
+    }
     if protocol == ICMP {
         let quoted = read_v4(udp.get(UDP_HEADER..)?)?.0;
         return told(udp, found, quoted, &ERRORS4);
@@ -107,6 +130,13 @@ fn read_v4(packet: &[u8]) -> Option<(Token, Header)> {
     // A later fragment has no ports.
     let later = u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]) & 0x1fff != 0;
     own(udp, found).filter(|_| !later)
+}
+
+/// What is behind GRE's header: four bytes, and four for each flag of those that have some (RFC 2890).
+fn gre(bytes: &[u8]) -> Option<&[u8]> {
+    let flags = *bytes.first()?;
+    let more = [0x80, 0x20, 0x10].iter().filter(|flag| flags & **flag != 0);
+    bytes.get(4 + 4 * more.count()..)
 }
 
 /// An error about one of ours: its type and code stand where others have a port. Redirects are none.

@@ -26,6 +26,8 @@ use crate::{
 pub const PORTS: [u16; 2] = [9998, 9999];
 /// ETH_P_ALL, in network order.
 const ALL: i32 = (0x0003_u16).to_be() as i32;
+/// ARPHRD_TUNNEL, ARPHRD_IPGRE: their packets stand there as they are.
+const WITHOUT_FRAMES: [u16; 2] = [768, 778];
 /// PACKET_OUTGOING
 const OUTGOING: u8 = 4;
 
@@ -133,7 +135,12 @@ impl Witness {
                 let mark = got.cmsgs().ok().and_then(|mut all| all.find_map(mark_of));
                 let (length, from) = (got.bytes, got.address);
                 let Some(from) = from else { continue };
-                let Some((token, header)) = wire::read(&frame[..length.min(frame.len())]) else {
+                let frame = &frame[..length.min(frame.len())];
+                let read = match WITHOUT_FRAMES.contains(&from.hatype()) {
+                    true => wire::read_packet(frame),
+                    false => wire::read(frame),
+                };
+                let Some((token, header)) = read else {
                     continue;
                 };
                 let sighting = Sighting {

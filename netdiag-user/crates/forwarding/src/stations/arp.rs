@@ -152,6 +152,7 @@ fn packet(question: Question) -> Packet {
         pieces: None,
         carries: None,
         iif: None,
+        next_hop: None,
         decided: Decided::No,
         mark: 0,
     }

@@ -88,6 +88,8 @@ fn answer(space: &Space<'_>, no: &No<'_>, packet: &Packet) -> Result<Option<Answ
     let found = match (no.station, no.how, packet.is_ipv6()) {
         (Station::Ttl, _, false) => Some((11, 0)),
         (Station::Ttl, _, true) => Some((3, 0)),
+        (Station::Encap, How::TooBig(_), false) => Some((3, 4)),
+        (Station::Encap, How::TooBig(_), true) => Some((2, 0)),
         (Station::Size, How::TooBig(_), false) if told => Some((3, 4)),
         (Station::Size, How::TooBig(_), true) if told => Some((2, 0)),
         (Station::Socket, _, false) => Some((3, 3)),
@@ -154,6 +156,7 @@ fn error(
         mark: if reflects { about.mark } else { 0 },
         carries: None,
         iif: None,
+        next_hop: None,
         decided: Decided::No,
     };
     error.source = match input {

@@ -63,6 +63,7 @@ impl<'w> Walker<'w> {
             Kind::Veth => self.crosses(walk, space, device, frame, packet),
             Kind::Bridge(_) => self.sent_by_bridge(walk, space, device, frame, packet),
             Kind::Vxlan(own) => self.wraps(walk, space, (device, own), frame, packet),
+            Kind::IpTunnel(own) => self.encapsulates(walk, space, (device, own), packet),
             Kind::Physical => self.by_wire(walk, space, device, frame, packet),
             // Whatever is sent there is gone, as by intent.
             Kind::Dummy => Ok(Next::Ended),

@@ -159,6 +159,7 @@ fn question(source: IpAddr, destination: IpAddr) -> Packet {
         pieces: None,
         carries: None,
         iif: None,
+        next_hop: None,
         decided: Decided::No,
         mark: 0,
     }

@@ -34,6 +34,10 @@ impl<'w> Walker<'w> {
         if device.flags.no_arp || !device.ethernet {
             let (from, to) = (device.mac, device.mac.unwrap_or_default());
             let frame = Frame { from, to };
+            let packet = Packet {
+                next_hop: Some(next),
+                ..packet
+            };
             return Ok(Next::Sends {
                 space,
                 device,

@@ -3,7 +3,7 @@ use netdiag_model::world::route::Route;
 
 use super::{Going, Walker};
 use crate::{
-    packet::{Packet, Sender},
+    packet::{Packet, Sender, UDP},
     prepared::Space,
     route::{
         decision::{Decision, Way},
@@ -66,7 +66,10 @@ impl<'w> Walker<'w> {
     ) -> Going<'w> {
         if let Some(carried) = packet.carries.and_then(|at| walk.carried.get(at)) {
             let carried = *carried;
-            return self.unwraps(walk, space, carried, packet);
+            return match packet.protocol {
+                UDP => self.unwraps(walk, space, carried, packet),
+                _ => self.unloads(walk, space, carried, packet),
+            };
         }
         self.ends(
             walk,

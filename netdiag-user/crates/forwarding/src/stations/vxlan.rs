@@ -338,6 +338,7 @@ fn outer(own: &Vxlan, remote: Remote, inner: &Packet, carries: usize) -> Packet 
         mark: inner.mark,
         carries: Some(carries),
         iif: None,
+        next_hop: None,
         decided: Decided::No,
     }
 }

@@ -6,7 +6,7 @@ use rtnetlink::packet_route::link::{
     LinkMessage, VlanProtocol, VxlanDf,
 };
 
-use super::conf;
+use super::{conf, tunnels};
 use crate::{
     listing::{self, Listed, Message},
     model::world::device::{Bridge, Device, Df, Flags, Kind, Mac, Port, PortState, Vlan, Vxlan},
@@ -106,6 +106,8 @@ fn detail(kind: &mut Kind, data: &InfoData) {
         InfoData::Bridge(all) => *kind = Kind::Bridge(bridge(all)),
         InfoData::Vxlan(all) => *kind = Kind::Vxlan(vxlan(all)),
         InfoData::Vlan(all) => *kind = Kind::Vlan(vlan(all)),
+        InfoData::IpTunnel(all) if *kind == ipip() => *kind = Kind::IpTunnel(tunnels::in_ip(all)),
+        InfoData::GreTun(all) if *kind == gre() => *kind = Kind::IpTunnel(tunnels::gre(all)),
         InfoData::Vrf(all) => {
             let table = all.iter().find_map(|one| match one {
                 InfoVrf::TableId(table) => Some(*table),
@@ -117,6 +119,15 @@ fn detail(kind: &mut Kind, data: &InfoData) {
         }
         _ => {}
     }
+}
+
+/// Kinds by the kernel's names, until what they have is read: GRE has others, which carry frames.
+fn ipip() -> Kind {
+    Kind::Other(InfoKind::IpIp.to_string())
+}
+
+fn gre() -> Kind {
+    Kind::Other(InfoKind::GreTun.to_string())
 }
 
 fn bridge(all: &[InfoBridge]) -> Bridge {

@@ -111,6 +111,7 @@ pub enum Kind {
     Bridge(Bridge),
     Vxlan(Vxlan),
     Vlan(Vlan),
+    IpTunnel(IpTunnel),
     Vrf {
         table: u32,
     },
@@ -190,6 +191,49 @@ pub enum Df {
     Unset,
     Set,
     Inherit,
+}
+
+/// A tunnel of IPv4 that packets go into without a frame: IP in IP, or GRE (net/ipv4/ip_tunnel.c).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IpTunnel {
+    /// With GRE's header; nothing for IP in IP.
+    pub gre: Option<Gre>,
+    pub local: Option<IpAddr>,
+    /// Nothing where the next hop of the route is the other end.
+    pub remote: Option<IpAddr>,
+    pub underlay: Option<u32>,
+    /// The other ends come with each packet.
+    pub external: bool,
+    /// 0: as the inner packet's.
+    pub ttl: u8,
+    /// 1: as the inner packet's.
+    pub tos: u8,
+    /// Its packets are never cut.
+    pub pmtu_discovery: bool,
+    /// That its way is asked for with.
+    pub mark: u32,
+    /// Wrapped once more (FOU, GUE), which no station knows.
+    pub wrapped: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gre {
+    /// What it takes.
+    pub in_key: Option<u32>,
+    /// What it sends.
+    pub out_key: Option<u32>,
+    /// Four bytes each: a checksum, a sequence number.
+    pub options: u32,
+}
+
+impl IpTunnel {
+    /// Bytes before the inner packet, of its own.
+    pub fn headers(&self) -> u32 {
+        /// Flags and the protocol (RFC 2784).
+        const GRE: u32 = 4;
+        let gre = |gre: Gre| GRE + gre.options + if gre.out_key.is_some() { 4 } else { 0 };
+        self.gre.map_or(0, gre)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,121 @@
+//! IP in IP and GRE in worlds, where the kernel has them: between two namespaces, or with the next hop as the other end.
+use fastrand::Rng;
+
+use crate::{
+    command::Command,
+    plan::own,
+    set::{IP_TUNNEL, OF_ITSELF, SPACES, device},
+    traffic::Shot,
+};
+
+/// An address that a namespace is reached at through it.
+fn behind(space: usize) -> String {
+    format!("198.51.100.{}", 50 + space)
+}
+
+pub fn made(rng: &mut Rng) -> Vec<Command> {
+    let mut lines = Vec::new();
+    for space in 0..SPACES {
+        let words = format!("addr add {}/32 dev lo", behind(space));
+        lines.push(Command::ip(space, words));
+    }
+    let one = rng.usize(0..SPACES);
+    let other = (one + rng.usize(1..SPACES)) % SPACES;
+    match rng.u8(0..3) {
+        0 => of_itself(rng, &mut lines),
+        kind => pair(rng, kind == 1, (one, other), &mut lines),
+    }
+    for space in (0..SPACES).filter(|space| ![one, other].contains(space)) {
+        let words = format!(
+            "route add {}/32 via {} dev {} onlink",
+            behind(other),
+            own(one),
+            device(one)
+        );
+        lines.push(Command::ip(space, words));
+    }
+    if rng.u8(0..3) == 0 {
+        lines.push(changed(rng, one));
+    }
+    lines
+}
+
+/// Two of three are for whom the tunnels lead to.
+pub fn aim(rng: &mut Rng, shots: &mut [Shot]) {
+    for shot in shots.iter_mut().filter(|shot| shot.wire.is_none()) {
+        if rng.u8(0..3) > 0
+            && let Ok(to) = behind(rng.usize(0..SPACES)).parse()
+        {
+            (shot.destination, shot.bound) = (to, None);
+        }
+    }
+}
+
+fn mtu(rng: &mut Rng) -> u32 {
+    [1480, 1476, 1500, 1400][rng.usize(0..4)]
+}
+
+/// A device in each, with the other as its end.
+fn pair(rng: &mut Rng, gre: bool, (one, other): (usize, usize), lines: &mut Vec<Command>) {
+    let kind = if gre { "gre" } else { "ipip" };
+    let key = if gre && rng.bool() { " key 7" } else { "" };
+    for (space, far) in [(one, other), (other, one)] {
+        let how = [
+            "",
+            "",
+            " ttl 9",
+            " ttl 2",
+            " tos inherit",
+            " tos 0x10",
+            " nopmtudisc",
+        ];
+        let how = how[rng.usize(0..how.len())];
+        // Now and then it is somebody else's, or another's key.
+        let far_end = if rng.u8(0..10) == 0 { space } else { far };
+        let key = if rng.u8(0..8) == 0 { "" } else { key };
+        let (local, remote) = (own(space), own(far_end));
+        let local = match rng.u8(0..5) {
+            0 => String::new(),
+            _ => format!(" local {local}"),
+        };
+        for words in [
+            format!("link add {IP_TUNNEL} type {kind}{local} remote {remote}{key}{how}"),
+            format!("link set {IP_TUNNEL} up mtu {}", mtu(rng)),
+            format!("addr add 10.30.0.{}/24 dev {IP_TUNNEL}", space + 1),
+            format!("route add {}/32 dev {IP_TUNNEL}", behind(far)),
+        ] {
+            lines.push(Command::ip(space, words));
+        }
+    }
+}
+
+/// By the device that every namespace has of itself, as Calico does.
+fn of_itself(rng: &mut Rng, lines: &mut Vec<Command>) {
+    for space in 0..SPACES {
+        let up = format!("link set {OF_ITSELF} up mtu {}", mtu(rng));
+        lines.push(Command::ip(space, up));
+        let words = format!("addr add 10.30.0.{}/32 dev {OF_ITSELF}", space + 1);
+        lines.push(Command::ip(space, words));
+        for other in (0..SPACES).filter(|other| *other != space) {
+            let words = format!(
+                "route add {}/32 via {} dev {OF_ITSELF} onlink",
+                behind(other),
+                own(other)
+            );
+            lines.push(Command::ip(space, words));
+        }
+    }
+}
+
+fn changed(rng: &mut Rng, space: usize) -> Command {
+    let device = if rng.bool() { IP_TUNNEL } else { OF_ITSELF };
+    match rng.u8(0..4) {
+        0 => Command::ip(space, format!("link set {device} down")),
+        1 => Command::ip(space, format!("route del {}", own(rng.usize(0..SPACES)))),
+        2 => Command::ip(
+            space,
+            format!("route add 10.30.0.0/16 dev {device} mtu 1300"),
+        ),
+        _ => Command::ip(space, format!("addr del {}/32 dev lo", own(space))),
+    }
+}
