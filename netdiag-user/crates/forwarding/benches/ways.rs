@@ -106,13 +106,7 @@ fn comes(from: IpAddr) -> Start {
     let tunnel = matches!(from, IpAddr::V4(v4) if v4.octets()[0] == 10);
     let index = if tunnel { TUNNEL } else { UPLINK };
     let end = End { netns: NODE, index };
-    Start::Device(
-        end,
-        Frame {
-            from: None,
-            to: mac(index),
-        },
-    )
+    Start::Device(end, Frame::new(None, mac(index)))
 }
 
 /// Delivered, or out by the wire.

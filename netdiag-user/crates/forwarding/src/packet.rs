@@ -1,7 +1,10 @@
 //! A packet as its way depends on it, and where it begins.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netdiag_model::world::{End, Netns, device::Mac};
+use netdiag_model::world::{
+    End, Netns,
+    device::{Mac, Vlan},
+};
 
 /// ICMP's number, ICMPv6's and UDP's.
 pub const ICMP: u8 = 1;
@@ -123,6 +126,16 @@ pub struct Frame {
     /// Nothing where nobody knows who sent it.
     pub from: Option<Mac>,
     pub to: Mac,
+    /// Its tag.
+    pub vlan: Option<Vlan>,
+}
+
+impl Frame {
+    /// Without a tag.
+    pub fn new(from: Option<Mac>, to: Mac) -> Self {
+        let vlan = None;
+        Self { from, to, vlan }
+    }
 }
 
 /// Where a walk begins.

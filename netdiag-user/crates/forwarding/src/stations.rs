@@ -8,6 +8,7 @@ mod link;
 mod nd;
 mod neighbour;
 mod socket;
+mod vlan;
 mod vxlan;
 
 use std::{
@@ -211,8 +212,17 @@ impl<'w> Walker<'w> {
         packet: Packet,
     ) -> Going<'w> {
         self.came(walk, space, device, packet)?;
+        if let Some(tag) = frame.vlan
+            && let Some(inside) = vlan::device(space, device, tag)?
+        {
+            return self.untagged(walk, space, inside, frame, packet);
+        }
         let Some(master) = device.master else {
-            let to = To::of(frame.to, device.mac);
+            let to = match frame.vlan {
+                // Whose tag nobody here has is somebody else's.
+                Some(tag) if tag.id != 0 => To::OtherHost,
+                _ => To::of(frame.to, device.mac),
+            };
             return self.taken(walk, space, device, to, packet);
         };
         let master = space.device(master)?;

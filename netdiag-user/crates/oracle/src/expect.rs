@@ -89,7 +89,7 @@ pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot, memory: &Memory)
     let start = match out.zip(macs(world, set, shot)) {
         Some((end, (from, to))) => {
             let from = Some(from);
-            Start::Frame(end, Frame { from, to })
+            Start::Frame(end, Frame::new(from, to))
         }
         None => Start::Socket(Sender {
             netns,

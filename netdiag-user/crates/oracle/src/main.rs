@@ -19,6 +19,7 @@ mod six;
 mod told;
 mod traffic;
 mod tunnels;
+mod vlans;
 mod wire;
 mod witness;
 
@@ -34,7 +35,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use kept::KEPT;
-use mistakes::{MISTAKES, Mistake, OF_IP_TUNNELS};
+use mistakes::{MISTAKES, Mistake, OF_OTHERS};
 use nodes::Joined;
 use round::{Outcome, Round};
 
@@ -86,6 +87,7 @@ struct Total {
     conversed: u64,
     crossed: u64,
     through: u64,
+    tagged: u64,
     /// The first world that showed a mistake, and packets in all.
     caught: BTreeMap<&'static str, (u64, u64)>,
     contradictions: u64,
@@ -138,10 +140,10 @@ fn blind(total: &Total) -> Vec<&'static str> {
 
 /// Those that could be shown.
 fn mistakes(total: &Total) -> impl Iterator<Item = &'static Mistake> {
-    let through = total.through > 0;
+    let through = total.through > 0 && total.tagged > 0;
     MISTAKES
         .iter()
-        .chain(OF_IP_TUNNELS.iter().filter(move |_| through))
+        .chain(OF_OTHERS.iter().filter(move |_| through))
 }
 
 fn report(total: &Total, began: Instant, nodes: bool) {
@@ -192,10 +194,10 @@ fn report(total: &Total, began: Instant, nodes: bool) {
 
 /// What worlds of one node are to show.
 fn report_of_one(total: &Total) {
-    if total.through > 0 {
+    if total.through + total.tagged > 0 {
         say(format_args!(
-            "packets that went through IP in IP or GRE: {}",
-            total.through
+            "packets that went through IP in IP or GRE: {}, by a VLAN: {}",
+            total.through, total.tagged
         ));
     }
     for line in total.features.lines() {
@@ -251,6 +253,7 @@ fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
     };
     let mut rounds = [round(false)?, round(true)?];
     let ip_tunnels = rounds[0].set().has_ip_tunnels()?;
+    let vlans = rounds[0].set().has_vlans()?;
     let each = usize::try_from(args.packets / args.worlds.max(1))?;
     let numbers = args.first..args.first.saturating_add(args.worlds);
     for number in numbers.filter(|number| number % args.jobs == job) {
@@ -274,15 +277,22 @@ fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
             }
             false => {
                 let mut lines = generate::world(&mut rng, ipv6);
-                let mut aimed = false;
-                if ip_tunnels && !ipv6 && rng.bool() {
-                    lines.extend(ip_tunnels::made(&mut rng));
-                    aimed = true;
+                // Where the kernel has neither, chance gives what it gave.
+                let more = match ipv6 {
+                    false if ip_tunnels || vlans => rng.u8(0..3),
+                    _ => 0,
+                };
+                match more {
+                    1 if ip_tunnels => lines.extend(ip_tunnels::made(&mut rng)),
+                    2 if vlans => lines.extend(vlans::made(&mut rng)),
+                    _ => {}
                 }
                 let world = round.build(&lines)?;
                 let mut shots = shots::shots(&mut rng, round.set(), &world, (ipv6, each));
-                if aimed {
-                    ip_tunnels::aim(&mut rng, &mut shots);
+                match more {
+                    1 if ip_tunnels => ip_tunnels::aim(&mut rng, &mut shots),
+                    2 if vlans => vlans::aim(&mut rng, &mut shots),
+                    _ => {}
                 }
                 (lines, world, shots)
             }
@@ -317,6 +327,7 @@ fn take(
         total.conversed += outcome.conversed;
         total.crossed += outcome.crossed;
         total.through += outcome.through;
+        total.tagged += outcome.tagged;
         total.took.extend(outcome.took);
         for (mistake, count) in outcome.caught.into_iter().filter(|(_, count)| *count > 0) {
             let (first, all) = total.caught.entry(mistake).or_insert((number, 0));

@@ -206,8 +206,15 @@ pub const MISTAKES: [Mistake; 53] = [
     }),
 ];
 
-/// Those that only a kernel with IP in IP and GRE shows.
-pub const OF_IP_TUNNELS: [Mistake; 4] = [
+/// Those that only a kernel with IP in IP, GRE and VLANs shows.
+pub const OF_OTHERS: [Mistake; 5] = [
+    mistake("a VLAN's tag ignored", |w| {
+        devices(w, |device| {
+            if let DeviceKind::Vlan(own) = &mut device.kind {
+                own.id = 5;
+            }
+        });
+    }),
     mistake("the other end of IP in IP ignored", |w| {
         ip_tunnels(w, |t| t.remote = None);
     }),

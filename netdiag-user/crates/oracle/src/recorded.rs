@@ -312,7 +312,7 @@ fn start(facts: &Facts<'_>, world: &World, flow: &FlowKey) -> Option<Start> {
                 index: hop.key.ifindex,
             };
             let to = world.device(end)?.mac.unwrap_or(Mac::BROADCAST);
-            Some(Start::Device(end, Frame { from: None, to }))
+            Some(Start::Device(end, Frame::new(None, to)))
         }
         None => Some(Start::Socket(Sender {
             netns: inside?,

@@ -9,7 +9,7 @@ use netdiag_model::world::{End, World, device::Kind};
 use crate::{
     command::Command,
     expect::{self, Expected, Prediction},
-    mistakes::{MISTAKES, Make, OF_IP_TUNNELS},
+    mistakes::{MISTAKES, Make, OF_OTHERS},
     set::{SOON, Set},
     shoot::{self, Told},
     traffic::Shot,
@@ -136,16 +136,23 @@ const TURNS: usize = 4;
 /// A namespace remembers what it had, so that its set is made anew after so many worlds.
 const RENEWED: usize = 16;
 
-/// Whether it was seen at a tunnel without frames.
-fn goes_through(world: &World, set: &Set, turn: &Turn) -> bool {
+/// Whether it was seen at such a device.
+fn goes_by(world: &World, set: &Set, turn: &Turn, wanted: fn(&Kind) -> bool) -> bool {
     turn.fate.sightings.iter().any(|seen| {
         let end = End {
             netns: set.inode(seen.space),
             index: seen.device,
         };
-        let device = world.device(end);
-        device.is_some_and(|device| matches!(device.kind, Kind::IpTunnel(_)))
+        world.device(end).is_some_and(|device| wanted(&device.kind))
     })
+}
+
+fn is_ip_tunnel(kind: &Kind) -> bool {
+    matches!(kind, Kind::IpTunnel(_))
+}
+
+fn is_vlan(kind: &Kind) -> bool {
+    matches!(kind, Kind::Vlan(_))
 }
 
 /// What a world's packets came to.
@@ -159,8 +166,9 @@ pub struct Outcome {
     pub again: u64,
     /// Packets of conversations that went both ways, and both ways again.
     pub conversed: u64,
-    /// Packets that went as computed through IP in IP or GRE.
+    /// Packets that went as computed through IP in IP or GRE, and by a VLAN.
     pub through: u64,
+    pub tagged: u64,
     /// Packets that went as computed into another node than they were sent from.
     pub crossed: u64,
     /// How long the walks took.
@@ -242,7 +250,10 @@ impl Round {
                 }
                 contradicted |= turn.contradicts();
                 outcome.crossed += u64::from(turn.agrees() && self.crosses(world, turn));
-                outcome.through += u64::from(turn.agrees() && goes_through(world, &self.set, turn));
+                let seen_at = |wanted| goes_by(world, &self.set, turn, wanted);
+                let agrees = turn.agrees();
+                outcome.through += u64::from(agrees && seen_at(is_ip_tunnel));
+                outcome.tagged += u64::from(agrees && seen_at(is_vlan));
             }
             if turns.len() == TURNS {
                 outcome.conversed += turns.len() as u64;
@@ -323,7 +334,7 @@ impl Round {
             .flatten()
             .filter(|turn| turn.agrees())
             .collect();
-        for mistake in MISTAKES.iter().chain(&OF_IP_TUNNELS) {
+        for mistake in MISTAKES.iter().chain(&OF_OTHERS) {
             let mut wrong = world.clone();
             let prepared = match mistake.make {
                 Make::World(make) => {

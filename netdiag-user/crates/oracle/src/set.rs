@@ -30,6 +30,8 @@ pub const BRIDGE: &str = "br0";
 pub const TUNNEL: &str = "vx0";
 /// One without frames, where the kernel has such.
 pub const IP_TUNNEL: &str = "ipt0";
+/// A VLAN's, where the kernel has such.
+pub const VLAN: &str = "vl0";
 /// And the one that every namespace has then.
 pub const OF_ITSELF: &str = "tunl0";
 
@@ -166,6 +168,7 @@ impl Set {
             }
             lines.push(format!("link del {TUNNEL}"));
             lines.push(format!("link del {IP_TUNNEL}"));
+            lines.push(format!("link del {VLAN}"));
             lines.push(format!("link set {OF_ITSELF} down mtu 1480"));
             lines.push(format!("addr flush dev {OF_ITSELF}"));
             lines.push(format!("link set {BRIDGE} down"));
@@ -247,9 +250,11 @@ impl Set {
             batch("-4", &lines, false)?;
             batch("-6", &six, false)?;
             batch_of("bridge", &[], &bridge, false)?;
-            if lines.iter().chain(&six).any(|line| line.contains(TUNNEL)) {
-                // What a new device has of itself is the first namespace's.
-                let _ = ask_once(TUNNEL, SOON);
+            for made in [TUNNEL, VLAN] {
+                if lines.iter().chain(&six).any(|line| line.contains(made)) {
+                    // What a new device has of itself is the first namespace's.
+                    let _ = ask_once(made, SOON);
+                }
             }
             for command in of() {
                 if let Line::Sysctl(name, value) = &command.line {
@@ -267,6 +272,7 @@ impl Set {
             devices(at).try_for_each(|device| ask_once(&device, wait))?;
             // Some have none.
             let _ = ask_once(TUNNEL, wait);
+            let _ = ask_once(VLAN, wait);
         }
         Ok(())
     }
@@ -322,6 +328,15 @@ impl Set {
                 }
             }
         }
+    }
+
+    /// Whether this kernel has VLANs.
+    pub fn has_vlans(&self) -> Result<bool> {
+        self.enter(0)?;
+        let add = format!("link add link {} name {VLAN} type vlan id 5", device(1));
+        let has = batch("-4", &[add], true).is_ok();
+        batch("-4", &[format!("link del {VLAN}")], false)?;
+        Ok(has)
     }
 
     /// Whether this kernel has tunnels without frames: then every namespace has one of itself.

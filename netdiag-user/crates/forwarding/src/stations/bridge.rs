@@ -51,6 +51,9 @@ impl<'w> Walker<'w> {
         packet: Packet,
     ) -> Going<'w> {
         let (own, conf) = (settings(bridge)?, port_of(port)?);
+        if frame.vlan.is_some() {
+            return Err(Unknown::NotModelled("a tag on a bridge".into()));
+        }
         let refuse = |how| Some(no(how, port));
         let refused = match conf.state {
             PortState::Forwarding => None,
@@ -108,6 +111,9 @@ impl<'w> Walker<'w> {
         mut packet: Packet,
     ) -> Going<'w> {
         settings(bridge)?;
+        if frame.vlan.is_some() {
+            return Err(Unknown::NotModelled("a tag on a bridge".into()));
+        }
         if packet.carries.is_some() && space.settings()?.release < ASKS_ITS_PORTS {
             packet.pieces = packet.pieces.or(packet.segment);
         }

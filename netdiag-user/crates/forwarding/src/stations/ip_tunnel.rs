@@ -120,7 +120,7 @@ impl<'w> Walker<'w> {
     ) {
         let to = device.mac.unwrap_or_default();
         walk.carried.push(Carried {
-            frame: Frame { from: None, to },
+            frame: Frame::new(None, to),
             packet: inner,
             vni: own.gre.and_then(|gre| gre.out_key).unwrap_or(0),
         });

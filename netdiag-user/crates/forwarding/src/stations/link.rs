@@ -63,6 +63,7 @@ impl<'w> Walker<'w> {
             Kind::Veth => self.crosses(walk, space, device, frame, packet),
             Kind::Bridge(_) => self.sent_by_bridge(walk, space, device, frame, packet),
             Kind::Vxlan(own) => self.wraps(walk, space, (device, own), frame, packet),
+            Kind::Vlan(own) => self.tags(space, (device, own), frame, packet),
             Kind::IpTunnel(own) => self.encapsulates(walk, space, (device, own), packet),
             Kind::Physical => self.by_wire(walk, space, device, frame, packet),
             // Whatever is sent there is gone, as by intent.
@@ -92,7 +93,7 @@ impl<'w> Walker<'w> {
         let next = Next::Sends {
             space,
             device,
-            frame: Frame { from, to },
+            frame: Frame::new(from, to),
             packet,
         };
         self.goes_on(&mut way, Ok(next))?;
@@ -197,7 +198,7 @@ impl<'w> Walker<'w> {
                 packet.ttl -= 1;
                 let there = self.prepared.space(end.netns)?.device(end.index)?;
                 let to = there.mac.unwrap_or(frame.to);
-                let frame = Frame { from: None, to };
+                let frame = Frame::new(None, to);
                 Ok(Next::Comes { end, frame, packet })
             }
             None => self.gone(walk, space, device, packet),

@@ -33,7 +33,7 @@ impl<'w> Walker<'w> {
         let device = way.device;
         if device.flags.no_arp || !device.ethernet {
             let (from, to) = (device.mac, device.mac.unwrap_or_default());
-            let frame = Frame { from, to };
+            let frame = Frame::new(from, to);
             let packet = Packet {
                 next_hop: Some(next),
                 ..packet
@@ -145,7 +145,7 @@ impl<'w> Walker<'w> {
             return self.refuses(walk, space, no, packet);
         };
         let from = device.mac;
-        let frame = Frame { from, to };
+        let frame = Frame::new(from, to);
         Ok(Next::Sends {
             space,
             device,

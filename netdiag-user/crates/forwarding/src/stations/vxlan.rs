@@ -44,6 +44,9 @@ impl<'w> Walker<'w> {
         frame: Frame,
         packet: Packet,
     ) -> Going<'w> {
+        if frame.vlan.is_some() {
+            return Err(Unknown::NotModelled("a tag in a tunnel".into()));
+        }
         if own.external || own.proxy {
             let kind = "a tunnel that is told by others where to send";
             return Err(Unknown::NotModelled(kind.into()));

@@ -22,7 +22,7 @@ pub enum Kind {
 use self::Kind::{Kernel, Label, Name, Release, Setting, Text, Time};
 
 /// A member that is new stands here after somebody thought about it; until then it is a name.
-const PLACES: [(&str, &str, Kind); 157] = [
+const PLACES: [(&str, &str, Kind); 159] = [
     ("Address", "broadcast", Text),
     ("Address", "peer", Text),
     ("Backend", "addresses", Text),
@@ -66,6 +66,8 @@ const PLACES: [(&str, &str, Kind); 157] = [
     ("Impostor", "name", Name),
     ("Impostors", "cut", Text),
     ("Interception", "proxies", Name),
+    ("IpTunnel", "local", Text),
+    ("IpTunnel", "remote", Text),
     ("Keeper", "file", Text),
     ("Kind", "Other", Text),
     ("Leaving", "destination", Text),

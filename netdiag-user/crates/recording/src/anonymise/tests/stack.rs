@@ -6,7 +6,7 @@ use crate::{
         world::{
             Known, Stack, Why,
             address::{Address, Flags, Scope},
-            device::{Device, Df, Flags as DeviceFlags, Kind, Mac, Vxlan},
+            device::{Device, Df, Flags as DeviceFlags, IpTunnel, Kind, Mac, Vxlan},
             neighbour::{FdbEntry, Neighbour, Proxied, State},
             route::{Exception, Hop, Kind as RouteKind, Metrics, Nexthop, Preference, Route},
             rule::{Action, Rule},
@@ -130,7 +130,16 @@ fn entry() -> FdbEntry {
 }
 
 pub fn stack() -> Stack {
-    let devices = [Kind::Other(text()), Kind::Vxlan(tunnel())];
+    let in_ip = IpTunnel {
+        local: Some(ip("10.20.30.40")),
+        remote: Some(ip("10.20.30.50")),
+        ..IpTunnel::default()
+    };
+    let devices = [
+        Kind::Other(text()),
+        Kind::Vxlan(tunnel()),
+        Kind::IpTunnel(in_ip),
+    ];
     let devices = (1..).zip(devices).map(|(at, kind)| (at, device(at, kind)));
     Stack {
         devices: Known::Is(devices.collect()),

@@ -1,0 +1,72 @@
+//! VLANs (net/8021q/vlan_core.c, vlan_dev.c): a frame with a tag belongs to the device of that tag, before any bridge.
+use netdiag_model::world::device::{Device, Kind, Vlan};
+
+use super::{Going, Next, Walker};
+use crate::{
+    packet::{Frame, Packet},
+    prepared::Space,
+    route::decision::No,
+    way::{How, Station, Subject, Unknown, Walk},
+};
+
+impl<'w> Walker<'w> {
+    /// Out of one: by the device below, with its tag (`vlan_dev_hard_start_xmit`).
+    pub(super) fn tags(
+        &self,
+        space: &'w Space<'w>,
+        (device, own): (&'w Device, &Vlan),
+        frame: Frame,
+        packet: Packet,
+    ) -> Going<'w> {
+        if frame.vlan.is_some() {
+            return Err(Unknown::NotModelled("a tag in a tag".into()));
+        }
+        let lower = device.lower.filter(|_| device.lower_netnsid.is_none());
+        let Some(lower) = lower else {
+            return Err(Unknown::NotModelled("a device below elsewhere".into()));
+        };
+        let vlan = Some(*own);
+        Ok(Next::Sends {
+            space,
+            device: space.device(lower)?,
+            frame: Frame { vlan, ..frame },
+            packet,
+        })
+    }
+
+    /// In by one (`vlan_do_receive`).
+    pub(super) fn untagged(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        device: &'w Device,
+        frame: Frame,
+        packet: Packet,
+    ) -> Going<'w> {
+        if !device.flags.up {
+            let no = No {
+                station: Station::Link,
+                how: How::DeviceDown,
+                by: Some(Subject::Device(device)),
+            };
+            return self.refuse(walk, space, no, packet);
+        }
+        let vlan = None;
+        self.arrives(walk, space, device, Frame { vlan, ..frame }, packet)
+    }
+}
+
+/// Which one has that tag on a device.
+pub(super) fn device<'w>(
+    space: &'w Space<'w>,
+    below: &Device,
+    tag: Vlan,
+) -> Result<Option<&'w Device>, Unknown> {
+    let devices = space.stack.devices.whole();
+    let devices = devices.map_err(|why| Unknown::NotRead("devices", why.clone()))?;
+    let has = |device: &&Device| {
+        let on = device.lower == Some(below.index) && device.lower_netnsid.is_none();
+        on && matches!(&device.kind, Kind::Vlan(own) if *own == tag)
+    };
+    Ok(devices.values().find(has))
+}

@@ -1,0 +1,69 @@
+//! VLANs in worlds, where the kernel has them: on the pair between two namespaces.
+use fastrand::Rng;
+
+use crate::{
+    command::Command,
+    plan::own,
+    set::{SPACES, VLAN, device},
+    traffic::Shot,
+};
+
+/// An address that a namespace is reached at by it.
+fn behind(space: usize) -> String {
+    format!("198.51.100.{}", 70 + space)
+}
+
+pub fn made(rng: &mut Rng) -> Vec<Command> {
+    let one = rng.usize(0..SPACES);
+    let other = (one + rng.usize(1..SPACES)) % SPACES;
+    let mut lines = Vec::new();
+    for (space, far) in [(one, other), (other, one)] {
+        // Now and then the tags are two.
+        let id = if rng.u8(0..8) == 0 { 6 } else { 5 };
+        let protocol = match rng.u8(0..8) {
+            0 => " protocol 802.1ad",
+            _ => "",
+        };
+        let (below, mtu) = (device(far), [1500, 1500, 1496, 1400][rng.usize(0..4)]);
+        let address = match rng.u8(0..4) {
+            0 => format!(" address 02:00:00:00:{space:02x}:80"),
+            _ => String::new(),
+        };
+        for words in [
+            format!("link add link {below} name {VLAN}{address} type vlan id {id}{protocol}"),
+            format!("link set {VLAN} up mtu {mtu}"),
+            format!("addr add 10.40.0.{}/24 dev {VLAN}", space + 1),
+            format!("addr add {}/32 dev lo", behind(space)),
+            format!("route add {}/32 via 10.40.0.{}", behind(far), far + 1),
+        ] {
+            lines.push(Command::ip(space, words));
+        }
+    }
+    for space in (0..SPACES).filter(|space| ![one, other].contains(space)) {
+        let words = format!(
+            "route add {}/32 via {} dev {} onlink",
+            behind(other),
+            own(one),
+            device(one)
+        );
+        lines.push(Command::ip(space, words));
+    }
+    match rng.u8(0..8) {
+        0 => lines.push(Command::ip(one, format!("link set {VLAN} down"))),
+        1 => lines.push(Command::ip(other, format!("link del {VLAN}"))),
+        2 => lines.push(Command::ip(one, format!("link set {} down", device(other)))),
+        _ => {}
+    }
+    lines
+}
+
+/// Two of three are for whom it leads to.
+pub fn aim(rng: &mut Rng, shots: &mut [Shot]) {
+    for shot in shots.iter_mut().filter(|shot| shot.wire.is_none()) {
+        if rng.u8(0..3) > 0
+            && let Ok(to) = behind(rng.usize(0..SPACES)).parse()
+        {
+            (shot.destination, shot.bound) = (to, None);
+        }
+    }
+}
