@@ -151,7 +151,10 @@ impl<'a> Facts<'a> {
 
     /// Whether no route of its own leads it anywhere: it goes out into the world, if anywhere.
     pub fn leaves(&self, packet: &Packet) -> bool {
-        self.way(packet).is_none_or(|route| self.leads_out(route))
+        match self.ways().chosen(packet) {
+            Chosen::Unknown => false,
+            chosen => chosen.route().is_none_or(|route| self.leads_out(route)),
+        }
     }
 
     /// The same when the run began.

@@ -221,3 +221,104 @@ fn end<'w>(space: &'w Space<'w>, outer: &Packet, key: u32) -> Result<Option<&'w 
     });
     Ok(last.map(|(device, _)| *device))
 }
+
+#[cfg(test)]
+mod tests {
+    use netdiag_model::world::{Known, Stack, device::Flags};
+
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn device(index: u32, name: &str, ends: [Option<&str>; 2]) -> (u32, Device) {
+        let [local, remote] = ends.map(|end| end.map(ip));
+        let own = IpTunnel {
+            local,
+            remote,
+            ..IpTunnel::default()
+        };
+        let device = Device {
+            index,
+            name: name.into(),
+            kind: Kind::IpTunnel(own),
+            mtu: 1480,
+            flags: Flags {
+                up: true,
+                ..Flags::default()
+            },
+            running: true,
+            lower_up: true,
+            ethernet: false,
+            mac: None,
+            master: None,
+            lower: None,
+            lower_netnsid: None,
+            group: 0,
+            port: None,
+            conf4: None,
+            conf6: None,
+        };
+        (index, device)
+    }
+
+    fn carrier(from: &str, to: &str) -> Packet {
+        let inner = Packet {
+            source: ip("10.0.0.1"),
+            destination: ip("10.0.0.2"),
+            protocol: 17,
+            sport: 1,
+            dport: 2,
+            tos: 0,
+            ttl: 9,
+            size: 100,
+            df: true,
+            segment: None,
+            pieces: None,
+            mark: 3,
+            carries: None,
+            iif: None,
+            next_hop: None,
+            decided: Decided::No,
+        };
+        let own = IpTunnel {
+            local: Some(ip(from)),
+            ..IpTunnel::default()
+        };
+        outer(&own, ip(to), &inner)
+    }
+
+    #[test]
+    fn whose_ends_are_both_named_takes_it_first_and_the_namespaces_own_last() {
+        let all = [
+            device(3, "tunl0", [None, None]),
+            device(4, "here", [Some("192.0.2.1"), None]),
+            device(5, "there", [None, Some("192.0.2.2")]),
+            device(6, "both", [Some("192.0.2.1"), Some("192.0.2.2")]),
+        ];
+        let taken = |from: &str, without: &[u32]| {
+            let mut all: std::collections::BTreeMap<_, _> = all.clone().into();
+            all.retain(|index, _| !without.contains(index));
+            let stack = Stack {
+                devices: Known::Is(all),
+                ..Stack::default()
+            };
+            let space = Space::new(1, &stack);
+            let found = end(&space, &carrier(from, "192.0.2.1"), 0).expect("devices");
+            found.map(|device| device.index)
+        };
+        assert_eq!(taken("192.0.2.2", &[]), Some(6));
+        assert_eq!(taken("192.0.2.2", &[6]), Some(5));
+        assert_eq!(taken("192.0.2.9", &[]), Some(4));
+        assert_eq!(taken("192.0.2.9", &[4]), Some(3));
+        assert_eq!(taken("192.0.2.9", &[3, 4]), None);
+    }
+
+    #[test]
+    fn what_carries_it_has_its_hops_and_its_mark() {
+        let outer = carrier("192.0.2.1", "192.0.2.2");
+        assert_eq!((outer.ttl, outer.mark, outer.size), (9, 3, 120));
+        assert_eq!((outer.protocol, outer.df), (IN_IP, true));
+    }
+}
