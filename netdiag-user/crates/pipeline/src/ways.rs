@@ -152,7 +152,8 @@ impl<'a> Facts<'a> {
     /// Whether no route of its own leads it anywhere: it goes out into the world, if anywhere.
     pub fn leaves(&self, packet: &Packet) -> bool {
         match self.ways().chosen(packet) {
-            Chosen::Unknown => false,
+            // Refused is not gone.
+            Chosen::RefusingRule(_) | Chosen::Unknown => false,
             chosen => chosen.route().is_none_or(|route| self.leads_out(route)),
         }
     }

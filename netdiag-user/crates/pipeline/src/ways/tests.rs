@@ -69,6 +69,10 @@ fn a_rule_may_refuse_and_a_goto_may_pass_it_by() {
     on(&node(vec![no.clone()]), |facts| {
         assert_eq!(facts.ways().chosen(&to).rule(), Some(&no));
     });
+    let node_refuses = node(vec![no.clone()]);
+    on(&node_refuses, |facts| {
+        assert!(!facts.leaves(&to), "refused, and not gone");
+    });
     assert_eq!(
         no.delete(),
         "ip rule del pref 100 from all to 172.20.2.0/24 prohibit"
