@@ -1,4 +1,6 @@
 //! The smallest world that still contradicts: lines are taken away while it does.
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 
 use crate::{
@@ -6,6 +8,9 @@ use crate::{
     round::{Fate, Round},
     traffic::Shot,
 };
+
+/// Each line costs the patience that found it; what is left then is small enough.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// A contradiction, as small as it gets.
 pub struct Small {
@@ -21,9 +26,10 @@ pub fn shrink(round: &mut Round, commands: &[Command], shot: &Shot) -> Result<Op
         return Ok(None);
     }
     let mut size = kept.len().div_ceil(2);
+    let until = Instant::now() + LONGEST;
     while size > 0 {
         let mut at = 0;
-        while at < kept.len() {
+        while at < kept.len() && Instant::now() < until {
             let mut fewer = kept.clone();
             fewer.drain(at..(at + size).min(kept.len()));
             round.take(&fewer);
