@@ -334,26 +334,7 @@ fn route(table: u32, to: Prefix, device: u32, gateway: Option<IpAddr>) -> Route 
 }
 
 fn rule(priority: u32, table: u32) -> Rule {
-    Rule {
-        ipv6: false,
-        priority,
-        action: Action::Table(table),
-        invert: false,
-        from: None,
-        to: None,
-        tos: 0,
-        iif: None,
-        oif: None,
-        mark: None,
-        uids: None,
-        protocol: None,
-        sports: None,
-        dports: None,
-        tunnel_id: None,
-        suppress_prefix_length: None,
-        suppress_group: None,
-        unknown: None,
-    }
+    Rule::every(false, priority, Action::Table(table))
 }
 
 fn neighbour(device: u32, address: IpAddr, number: u32) -> Neighbour {

@@ -32,25 +32,11 @@ pub fn rules(most: usize) -> Result<Listed<Rule>> {
 
 fn rule(message: &RuleMessage) -> Rule {
     let header = &message.header;
+    let ipv6 = header.family == AddressFamily::Inet6;
     let mut rule = Rule {
-        ipv6: header.family == AddressFamily::Inet6,
-        priority: 0,
-        action: Action::Nop,
         invert: header.flags.contains(RuleFlags::Invert),
-        from: None,
-        to: None,
         tos: header.tos,
-        iif: None,
-        oif: None,
-        mark: None,
-        uids: None,
-        protocol: None,
-        sports: None,
-        dports: None,
-        tunnel_id: None,
-        suppress_prefix_length: None,
-        suppress_group: None,
-        unknown: None,
+        ..Rule::every(ipv6, 0, Action::Nop)
     };
     let mut action = Targets {
         table: u32::from(header.table),

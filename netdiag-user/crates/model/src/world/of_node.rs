@@ -238,31 +238,8 @@ fn kernels(node: &Node, ipv6: bool) -> Vec<Rule> {
     others.dedup();
     let others = others.into_iter().map(|table| (OWN[2].0, table));
     let all = OWN.into_iter().chain(others);
-    all.map(|(priority, table)| plain(ipv6, priority, Action::Table(table)))
+    all.map(|(priority, table)| Rule::every(ipv6, priority, Action::Table(table)))
         .collect()
-}
-
-fn plain(ipv6: bool, priority: u32, action: Action) -> Rule {
-    Rule {
-        ipv6,
-        priority,
-        action,
-        invert: false,
-        from: None,
-        to: None,
-        tos: 0,
-        iif: None,
-        oif: None,
-        mark: None,
-        uids: None,
-        protocol: None,
-        sports: None,
-        dports: None,
-        tunnel_id: None,
-        suppress_prefix_length: None,
-        suppress_group: None,
-        unknown: None,
-    }
 }
 
 /// Nothing of one with a selector that cannot be read back: it is as if it took nothing.
@@ -279,7 +256,7 @@ pub fn rule(rule: &PolicyRule) -> Option<Rule> {
         to: rule.to,
         iif: rule.iif.clone(),
         suppress_prefix_length: rule.suppress_prefix_length,
-        ..plain(rule.ipv6, rule.priority, action)
+        ..Rule::every(rule.ipv6, rule.priority, action)
     };
     match rule.others {
         true => selected(read, &rule.line),

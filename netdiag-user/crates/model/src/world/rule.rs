@@ -43,6 +43,32 @@ pub struct Rule {
     pub unknown: Option<u16>,
 }
 
+impl Rule {
+    /// One that takes every packet.
+    pub fn every(ipv6: bool, priority: u32, action: Action) -> Self {
+        Self {
+            ipv6,
+            priority,
+            action,
+            invert: false,
+            from: None,
+            to: None,
+            tos: 0,
+            iif: None,
+            oif: None,
+            mark: None,
+            uids: None,
+            protocol: None,
+            sports: None,
+            dports: None,
+            tunnel_id: None,
+            suppress_prefix_length: None,
+            suppress_group: None,
+            unknown: None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Masked {
     pub value: u32,
