@@ -18,7 +18,7 @@ use super::{listing, namespaces, stack};
 use crate::{
     model::{
         node::Node,
-        world::{Netns, Stack},
+        world::{Known, Netns, Stack},
     },
     sys::cost,
 };
@@ -33,6 +33,9 @@ const LEAST: Duration = Duration::from_millis(20);
 const AGAIN: Duration = Duration::from_secs(300);
 /// Namespaces at most.
 const MOST: usize = 1024;
+/// What one may have, all in all, to be kept: an ordinary pod has thirty. Whoever has more made it, and is read when it is
+/// asked for.
+const LARGEST: usize = 128;
 
 pub struct Turns {
     shared: Arc<Shared>,
@@ -126,6 +129,9 @@ impl Shared {
             let (read, work) = cost::of(|| inside(&self.root, &path, netns));
             rest = LEAST.max(work * REST);
             match read {
+                Ok(stack) if size(&stack) > LARGEST => {
+                    log::debug!("network namespace {netns} has too much to be kept");
+                }
                 Ok(stack) => {
                     if let Some(pod) = self.lock().pods.get_mut(&netns) {
                         pod.stack = Some(Arc::new(stack));
@@ -175,6 +181,22 @@ impl Shared {
     }
 }
 
+/// How many things it has.
+fn size(stack: &Stack) -> usize {
+    fn of<T>(known: &Known<Vec<T>>) -> usize {
+        known.some().map_or(0, Vec::len)
+    }
+    stack.devices.some().map_or(0, BTreeMap::len)
+        + stack.nexthops.some().map_or(0, BTreeMap::len)
+        + of(&stack.addresses)
+        + of(&stack.rules)
+        + of(&stack.routes)
+        + of(&stack.exceptions)
+        + of(&stack.neighbours)
+        + of(&stack.proxied)
+        + of(&stack.fdb)
+}
+
 /// On a thread of its own, which stays in that namespace for as long as it lives.
 fn inside(root: &Path, path: &Path, netns: Netns) -> Result<Stack> {
     let (root, path) = (root.to_owned(), path.to_owned());
@@ -205,7 +227,10 @@ fn is_refused(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::node::PodSide;
+    use crate::model::{
+        node::PodSide,
+        world::{Why, neighbour::Proxied, route::Nexthop},
+    };
 
     fn node(sides: &[Netns]) -> Node {
         let side = |netns: &Netns| PodSide {
@@ -244,6 +269,21 @@ mod tests {
         assert_eq!(turns.shared.had(), (0, 1));
         turns.shared.lock().over = true;
         assert_eq!(next(), None);
+    }
+
+    #[test]
+    fn all_of_a_namespace_counts() {
+        assert_eq!(size(&Stack::default()), 0);
+        let proxied = Proxied {
+            device: None,
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+        };
+        let stack = Stack {
+            proxied: Known::Partly(vec![proxied; LARGEST], Why::TooMany),
+            nexthops: Known::Is([(1, Nexthop::Blackhole)].into()),
+            ..Stack::default()
+        };
+        assert_eq!(size(&stack), LARGEST + 1);
     }
 
     #[test]

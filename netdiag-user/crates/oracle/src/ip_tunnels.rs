@@ -5,11 +5,10 @@ use crate::{
     command::Command,
     plan::own,
     set::{IP_TUNNEL, OF_ITSELF, SPACES, device},
-    traffic::Shot,
 };
 
 /// An address that a namespace is reached at through it.
-fn behind(space: usize) -> String {
+pub fn behind(space: usize) -> String {
     format!("198.51.100.{}", 50 + space)
 }
 
@@ -38,17 +37,6 @@ pub fn made(rng: &mut Rng) -> Vec<Command> {
         lines.push(changed(rng, one));
     }
     lines
-}
-
-/// Two of three are for whom the tunnels lead to.
-pub fn aim(rng: &mut Rng, shots: &mut [Shot]) {
-    for shot in shots.iter_mut().filter(|shot| shot.wire.is_none()) {
-        if rng.u8(0..3) > 0
-            && let Ok(to) = behind(rng.usize(0..SPACES)).parse()
-        {
-            (shot.destination, shot.bound) = (to, None);
-        }
-    }
 }
 
 fn mtu(rng: &mut Rng) -> u32 {

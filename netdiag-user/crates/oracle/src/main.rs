@@ -290,8 +290,8 @@ fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
                 let world = round.build(&lines)?;
                 let mut shots = shots::shots(&mut rng, round.set(), &world, (ipv6, each));
                 match more {
-                    1 if ip_tunnels => ip_tunnels::aim(&mut rng, &mut shots),
-                    2 if vlans => vlans::aim(&mut rng, &mut shots),
+                    1 if ip_tunnels => shots::aim(&mut rng, &mut shots, ip_tunnels::behind),
+                    2 if vlans => shots::aim(&mut rng, &mut shots, vlans::behind),
                     _ => {}
                 }
                 (lines, world, shots)

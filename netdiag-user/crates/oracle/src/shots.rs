@@ -90,6 +90,17 @@ pub fn shots(rng: &mut Rng, set: &Set, world: &World, (ipv6, count): (bool, usiz
     shots
 }
 
+/// Two of three that sockets send are for these addresses of namespaces.
+pub fn aim(rng: &mut Rng, shots: &mut [Shot], behind: fn(usize) -> String) {
+    for shot in shots.iter_mut().filter(|shot| shot.wire.is_none()) {
+        if rng.u8(0..3) > 0
+            && let Ok(to) = behind(rng.usize(0..SPACES)).parse()
+        {
+            (shot.destination, shot.bound) = (to, None);
+        }
+    }
+}
+
 /// A frame to the other end, or to somebody else, in its own name or another's.
 fn wire(rng: &mut Rng, by: usize) -> Wire {
     let any = |rng: &mut Rng| {

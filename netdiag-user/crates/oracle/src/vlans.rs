@@ -5,11 +5,10 @@ use crate::{
     command::Command,
     plan::own,
     set::{SPACES, VLAN, device},
-    traffic::Shot,
 };
 
 /// An address that a namespace is reached at by it.
-fn behind(space: usize) -> String {
+pub fn behind(space: usize) -> String {
     format!("198.51.100.{}", 70 + space)
 }
 
@@ -55,15 +54,4 @@ pub fn made(rng: &mut Rng) -> Vec<Command> {
         _ => {}
     }
     lines
-}
-
-/// Two of three are for whom it leads to.
-pub fn aim(rng: &mut Rng, shots: &mut [Shot]) {
-    for shot in shots.iter_mut().filter(|shot| shot.wire.is_none()) {
-        if rng.u8(0..3) > 0
-            && let Ok(to) = behind(rng.usize(0..SPACES)).parse()
-        {
-            (shot.destination, shot.bound) = (to, None);
-        }
-    }
 }
