@@ -20,7 +20,7 @@ const WANTED: &[&str] = &[
     // Asked for by name at run time, which modules cannot say (softdep).
     "crc32c_generic crc32c_intel",
     // Links; those that make interfaces of their own too, as nodes have them (tunl0, gre0).
-    "bridge br_netfilter vxlan ipip ip_gre veth netkit 8021q",
+    "bridge br_netfilter vxlan ipip ip_gre veth netkit 8021q macvlan ipvlan bonding wireguard vrf tun",
     // Queueing and its programs.
     "sch_ingress cls_bpf act_bpf sch_netem sch_tbf sch_fq sch_fq_codel",
     // nftables and what a rule may use.

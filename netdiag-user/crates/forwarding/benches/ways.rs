@@ -256,6 +256,7 @@ fn stack(
             min_pmtu: 552,
             ..Settings::default()
         }),
+        nodes_id: None,
         moment: 0,
         generation: 0,
     }

@@ -8,7 +8,7 @@ use netdiag_model::world::{
     End, Netns, Stack, World,
     address::Address,
     conf::{Of4, Of6, Settings},
-    device::Device,
+    device::{Device, Kind},
     route::Route,
 };
 
@@ -17,6 +17,8 @@ use crate::{between::Between, route::table::Fib, way::Unknown};
 pub struct Prepared<'w> {
     pub world: &'w World,
     spaces: BTreeMap<Netns, Space<'w>>,
+    /// Devices that share a link, by that link.
+    above: BTreeMap<End, Vec<End>>,
     pub(crate) between: Between,
     pub(crate) wrong: Option<Wrong>,
 }
@@ -59,6 +61,7 @@ impl<'w> Prepared<'w> {
         Self {
             world,
             spaces: world.stacks.iter().map(space).collect(),
+            above: above(world),
             between: Between::new(world),
             wrong: None,
         }
@@ -79,6 +82,16 @@ impl<'w> Prepared<'w> {
     pub fn space(&self, netns: Netns) -> Result<&Space<'w>, Unknown> {
         let gone = || Unknown::NotModelled(format!("namespace {netns}"));
         self.spaces.get(&netns).ok_or_else(gone)
+    }
+
+    /// The device that another is on.
+    pub(crate) fn below(&self, space: &Space<'_>, device: &Device) -> Option<End> {
+        below(self.world, space.end(device), device)
+    }
+
+    /// Those that share a link.
+    pub(crate) fn above(&self, link: End) -> &[End] {
+        self.above.get(&link).map_or(&[], Vec::as_slice)
     }
 
     /// Where what leaves by this device comes in.
@@ -157,6 +170,32 @@ impl<'w> Space<'w> {
     pub fn has(&self, address: IpAddr) -> bool {
         self.own.contains(&address)
     }
+}
+
+fn below(world: &World, end: End, device: &Device) -> Option<End> {
+    match device.lower_netnsid {
+        Some(_) => world.wires.get(&end).copied(),
+        None => device.lower.map(|index| End { index, ..end }),
+    }
+}
+
+fn above(world: &World) -> BTreeMap<End, Vec<End>> {
+    let mut above: BTreeMap<End, Vec<End>> = BTreeMap::new();
+    for (netns, stack) in &world.stacks {
+        let devices = stack.devices.some().into_iter().flatten();
+        for (index, device) in devices {
+            let end = End {
+                netns: *netns,
+                index: *index,
+            };
+            if matches!(device.kind, Kind::Macvlan(_))
+                && let Some(link) = below(world, end, device)
+            {
+                above.entry(link).or_default().push(end);
+            }
+        }
+    }
+    above
 }
 
 /// Devices by their names, for rules.

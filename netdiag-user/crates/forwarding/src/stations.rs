@@ -5,6 +5,7 @@ mod forward;
 mod icmp;
 mod ip_tunnel;
 mod link;
+mod macvlan;
 mod nd;
 mod neighbour;
 mod socket;
@@ -18,7 +19,7 @@ use std::{
 
 use netdiag_model::world::{
     End,
-    device::{Device, Kind},
+    device::{Device, Kind, MacvlanMode},
     route::Route,
 };
 
@@ -218,9 +219,13 @@ impl<'w> Walker<'w> {
             return self.untagged(walk, space, inside, frame, packet);
         }
         let Some(master) = device.master else {
+            if let Some(next) = self.shared(walk, space, device, frame, packet)? {
+                return Ok(next);
+            }
             let to = match frame.vlan {
                 // Whose tag nobody here has is somebody else's.
                 Some(tag) if tag.id != 0 => To::OtherHost,
+                _ if has_all(device) && !frame.to.is_group() => To::Host,
                 _ => To::of(frame.to, device.mac),
             };
             return self.taken(walk, space, device, to, packet);
@@ -307,4 +312,9 @@ impl<'w> Walker<'w> {
             Decision::Onward { route, hops } => self.forwarded(walk, space, (route, &hops), packet),
         }
     }
+}
+
+/// Whatever its link gets is for it.
+fn has_all(device: &Device) -> bool {
+    matches!(device.kind, Kind::Macvlan(MacvlanMode::Passthru))
 }

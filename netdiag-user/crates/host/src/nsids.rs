@@ -135,6 +135,12 @@ pub fn of(file: &File) -> Option<i32> {
     id(&socket, file).ok()?
 }
 
+/// The id that this thread's namespace gives the one that netdiag itself is in.
+pub fn of_own() -> Option<i32> {
+    let own = netdiag_sys::file::namespace(Path::new("/proc/self/ns/net")).ok()?;
+    of(&own)
+}
+
 /// Nothing where this namespace has no id for that one, so that no link of ours leads there.
 fn id(socket: &Socket, file: &File) -> Result<Option<i32>> {
     let fd = u32::try_from(file.as_raw_fd()).context("a descriptor")?;

@@ -16,7 +16,10 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use anyhow::Result;
 use nix::time::{ClockId, clock_gettime};
 
-use super::listing::{Listed, Most};
+use super::{
+    listing::{Listed, Most},
+    nsids,
+};
 use crate::model::world::{Known, Stack, Why};
 
 /// Reads the namespace that this thread is in; `root` is where /proc is seen.
@@ -33,6 +36,7 @@ pub fn read(root: &Path, most: &Most) -> Stack {
         fdb: known(neighbours::fdb(most.others)),
         settings: settings::read(root),
         devices,
+        nodes_id: nsids::of_own(),
         moment: now(),
         generation: 0,
     }

@@ -12,6 +12,7 @@ pub mod neighbour;
 pub mod of_node;
 pub mod route;
 pub mod rule;
+pub mod shared;
 pub mod station;
 
 use address::Address;
@@ -98,6 +99,9 @@ pub struct Stack {
     pub fdb: Known<Vec<FdbEntry>>,
     /// Those sysctls that belong to no single device.
     pub settings: Known<Settings>,
+    /// By which id its links name the node's namespace, where they lead there (`lower_netnsid`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes_id: Option<i32>,
     /// When it was read (`CLOCK_MONOTONIC` ns).
     pub moment: u64,
     /// How many readings before this one found something else.
@@ -108,7 +112,8 @@ pub struct Stack {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct World {
     pub stacks: BTreeMap<Netns, Stack>,
-    /// Where what is sent at one end comes in: pairs of veth and netkit, each both ways.
+    /// Where what is sent at one end comes in: pairs of veth and netkit, each both ways. Of a macvlan the link that it
+    /// is on, where that is another namespace's.
     #[serde(with = "pairs")]
     pub wires: BTreeMap<End, End>,
     /// Which of them belong to which node, where several were read apart; none where it is one alone.

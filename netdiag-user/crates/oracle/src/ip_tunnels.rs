@@ -1,18 +1,46 @@
 //! IP in IP and GRE in worlds, where the kernel has them: between two namespaces, or with the next hop as the other end.
 use fastrand::Rng;
+use netdiag_model::world::device::Kind;
 
 use crate::{
     command::Command,
+    links::Links,
+    mistakes::{ip_tunnels, mistake},
     plan::own,
     set::{IP_TUNNEL, OF_ITSELF, SPACES, device},
 };
 
-/// An address that a namespace is reached at through it.
-pub fn behind(space: usize) -> String {
+pub const LINKS: Links = Links {
+    name: "IP in IP or GRE",
+    probe: (
+        "link add ipt0 type ipip local 192.0.2.1 remote 192.0.2.2",
+        "ipt0",
+    ),
+    ipv6: false,
+    made,
+    behind,
+    is: |kind| matches!(kind, Kind::IpTunnel(_)),
+    mistakes: &[
+        mistake("the other end of IP in IP ignored", |w| {
+            ip_tunnels(w, |t| t.remote = None);
+        }),
+        mistake("the own end of IP in IP ignored", |w| {
+            ip_tunnels(w, |t| t.local = None);
+        }),
+        mistake("the hops of IP in IP ignored", |w| {
+            ip_tunnels(w, |t| t.ttl = 0);
+        }),
+        mistake("GRE's header taken for none", |w| {
+            ip_tunnels(w, |t| t.gre = None);
+        }),
+    ],
+};
+
+fn behind(space: usize) -> String {
     format!("198.51.100.{}", 50 + space)
 }
 
-pub fn made(rng: &mut Rng) -> Vec<Command> {
+fn made(rng: &mut Rng) -> Vec<Command> {
     let mut lines = Vec::new();
     for space in 0..SPACES {
         let words = format!("addr add {}/32 dev lo", behind(space));

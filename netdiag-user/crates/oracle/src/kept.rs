@@ -23,12 +23,14 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 28] = kept![
+pub const KEPT: [Kept; 32] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-local-route-is-no-address-to-answer-for",
+    "a-macvlan-on-a-bridge-hears-all",
     "a-tunnel-by-a-prefix-of-loopbacks",
     "a-tunnel-by-loopback",
     "a-tunnel-to-itself",
+    "an-answer-that-is-led-away-teaches-nothing",
     "an-own-address-after-its-route",
     "an-own-address-by-another-device",
     "answers-of-a-fixed-entry-elsewhere",
@@ -37,9 +39,11 @@ pub const KEPT: [Kept; 28] = kept![
     "errors-for-what-a-local-route-takes",
     "errors-of-a-tunnel-that-bypasses",
     "groups-meet-no-refusing-route",
+    "its-own-question-comes-back",
     "link-local-by-its-own-device",
     "loopback-out-of-a-tunnel",
     "loopbacks-address-by-a-device",
+    "no-error-to-another-links-address",
     "no-forwarding-through-a-tunnel-to-itself",
     "no-size-is-learned-where-a-rule-refuses",
     "no-tunnel-at-the-other-end",

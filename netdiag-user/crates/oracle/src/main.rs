@@ -6,6 +6,8 @@ mod features;
 mod generate;
 mod ip_tunnels;
 mod kept;
+mod links;
+mod macvlans;
 mod mistakes;
 mod nodes;
 mod plan;
@@ -35,7 +37,8 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use kept::KEPT;
-use mistakes::{MISTAKES, Mistake, OF_OTHERS};
+use links::LINKS;
+use mistakes::{MISTAKES, Mistake};
 use nodes::Joined;
 use round::{Outcome, Round};
 
@@ -86,8 +89,8 @@ struct Total {
     again: u64,
     conversed: u64,
     crossed: u64,
-    through: u64,
-    tagged: u64,
+    /// Packets by each kind of links that some worlds have beside.
+    by: BTreeMap<&'static str, u64>,
     /// The first world that showed a mistake, and packets in all.
     caught: BTreeMap<&'static str, (u64, u64)>,
     contradictions: u64,
@@ -139,11 +142,13 @@ fn blind(total: &Total) -> Vec<&'static str> {
 }
 
 /// Those that could be shown.
-fn mistakes(total: &Total) -> impl Iterator<Item = &'static Mistake> {
-    let through = total.through > 0 && total.tagged > 0;
+fn mistakes(total: &Total) -> impl Iterator<Item = &'static Mistake> + '_ {
+    let tried = LINKS
+        .iter()
+        .filter(|links| total.by.contains_key(links.name));
     MISTAKES
         .iter()
-        .chain(OF_OTHERS.iter().filter(move |_| through))
+        .chain(tried.flat_map(|links| links.mistakes))
 }
 
 fn report(total: &Total, began: Instant, nodes: bool) {
@@ -194,11 +199,8 @@ fn report(total: &Total, began: Instant, nodes: bool) {
 
 /// What worlds of one node are to show.
 fn report_of_one(total: &Total) {
-    if total.through + total.tagged > 0 {
-        say(format_args!(
-            "packets that went through IP in IP or GRE: {}, by a VLAN: {}",
-            total.through, total.tagged
-        ));
+    for (links, count) in &total.by {
+        say(format_args!("packets that went by {links}: {count}"));
     }
     for line in total.features.lines() {
         say(format_args!("{line}"));
@@ -252,8 +254,7 @@ fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
         false => Round::new(ipv6),
     };
     let mut rounds = [round(false)?, round(true)?];
-    let ip_tunnels = rounds[0].set().has_ip_tunnels()?;
-    let vlans = rounds[0].set().has_vlans()?;
+    let here = links::here(rounds[0].set())?;
     let each = usize::try_from(args.packets / args.worlds.max(1))?;
     let numbers = args.first..args.first.saturating_add(args.worlds);
     for number in numbers.filter(|number| number % args.jobs == job) {
@@ -277,22 +278,14 @@ fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
             }
             false => {
                 let mut lines = generate::world(&mut rng, ipv6);
-                // Where the kernel has neither, chance gives what it gave.
-                let more = match ipv6 {
-                    false if ip_tunnels || vlans => rng.u8(0..3),
-                    _ => 0,
-                };
-                match more {
-                    1 if ip_tunnels => lines.extend(ip_tunnels::made(&mut rng)),
-                    2 if vlans => lines.extend(vlans::made(&mut rng)),
-                    _ => {}
+                let links = links::chosen(&mut rng, &here, ipv6);
+                if let Some(links) = links {
+                    lines.extend(links.made(&mut rng, ipv6));
                 }
                 let world = round.build(&lines)?;
                 let mut shots = shots::shots(&mut rng, round.set(), &world, (ipv6, each));
-                match more {
-                    1 if ip_tunnels => shots::aim(&mut rng, &mut shots, ip_tunnels::behind),
-                    2 if vlans => shots::aim(&mut rng, &mut shots, vlans::behind),
-                    _ => {}
+                if let Some(links) = links {
+                    links.aim(&mut rng, &mut shots, ipv6);
                 }
                 (lines, world, shots)
             }
@@ -326,8 +319,9 @@ fn take(
         total.again += outcome.again;
         total.conversed += outcome.conversed;
         total.crossed += outcome.crossed;
-        total.through += outcome.through;
-        total.tagged += outcome.tagged;
+        for (links, count) in outcome.by {
+            *total.by.entry(links).or_default() += count;
+        }
         total.took.extend(outcome.took);
         for (mistake, count) in outcome.caught.into_iter().filter(|(_, count)| *count > 0) {
             let (first, all) = total.caught.entry(mistake).or_insert((number, 0));

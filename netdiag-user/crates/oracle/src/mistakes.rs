@@ -7,7 +7,7 @@ use netdiag_model::{
     world::{
         Known, Stack, World,
         conf::{Conf4, Settings},
-        device::{Device, IpTunnel, Kind as DeviceKind, Mac, Port, PortState, Vxlan},
+        device::{Device, IpTunnel, Kind as DeviceKind, Mac, MacvlanMode, Port, PortState, Vxlan},
         neighbour::{FdbEntry, State},
         route::{Kind, Metrics, Route},
         rule::{Action, Rule},
@@ -206,30 +206,7 @@ pub const MISTAKES: [Mistake; 53] = [
     }),
 ];
 
-/// Those that only a kernel with IP in IP, GRE and VLANs shows.
-pub const OF_OTHERS: [Mistake; 5] = [
-    mistake("a VLAN's tag ignored", |w| {
-        devices(w, |device| {
-            if let DeviceKind::Vlan(own) = &mut device.kind {
-                own.id = 5;
-            }
-        });
-    }),
-    mistake("the other end of IP in IP ignored", |w| {
-        ip_tunnels(w, |t| t.remote = None);
-    }),
-    mistake("the own end of IP in IP ignored", |w| {
-        ip_tunnels(w, |t| t.local = None);
-    }),
-    mistake("the hops of IP in IP ignored", |w| {
-        ip_tunnels(w, |t| t.ttl = 0);
-    }),
-    mistake("GRE's header taken for none", |w| {
-        ip_tunnels(w, |t| t.gre = None);
-    }),
-];
-
-const fn mistake(name: &'static str, make: fn(&mut World)) -> Mistake {
+pub const fn mistake(name: &'static str, make: fn(&mut World)) -> Mistake {
     let make = Make::World(make);
     Mistake { name, make }
 }
@@ -251,7 +228,7 @@ fn settings(world: &mut World, of: impl Fn(&mut Settings)) {
     });
 }
 
-fn devices(world: &mut World, of: impl Fn(&mut Device)) {
+pub fn devices(world: &mut World, of: impl Fn(&mut Device)) {
     stacks(world, |stack| {
         if let Known::Is(devices) = &mut stack.devices {
             devices.values_mut().for_each(&of);
@@ -275,10 +252,18 @@ fn tunnels(world: &mut World, of: impl Fn(&mut Vxlan)) {
     });
 }
 
-fn ip_tunnels(world: &mut World, of: impl Fn(&mut IpTunnel)) {
+pub fn ip_tunnels(world: &mut World, of: impl Fn(&mut IpTunnel)) {
     devices(world, |device| {
         if let DeviceKind::IpTunnel(own) = &mut device.kind {
             of(own);
+        }
+    });
+}
+
+pub fn macvlans(world: &mut World, of: impl Fn(&mut MacvlanMode)) {
+    devices(world, |device| {
+        if let DeviceKind::Macvlan(mode) = &mut device.kind {
+            of(mode);
         }
     });
 }

@@ -9,7 +9,8 @@ use netdiag_model::world::{End, World, device::Kind};
 use crate::{
     command::Command,
     expect::{self, Expected, Prediction},
-    mistakes::{MISTAKES, Make, OF_OTHERS},
+    links::LINKS,
+    mistakes::{MISTAKES, Make, Mistake},
     set::{SOON, Set},
     shoot::{self, Told},
     traffic::Shot,
@@ -147,12 +148,8 @@ fn goes_by(world: &World, set: &Set, turn: &Turn, wanted: fn(&Kind) -> bool) -> 
     })
 }
 
-fn is_ip_tunnel(kind: &Kind) -> bool {
-    matches!(kind, Kind::IpTunnel(_))
-}
-
-fn is_vlan(kind: &Kind) -> bool {
-    matches!(kind, Kind::Vlan(_))
+fn others() -> impl Iterator<Item = &'static Mistake> {
+    LINKS.iter().flat_map(|links| links.mistakes)
 }
 
 /// What a world's packets came to.
@@ -166,9 +163,8 @@ pub struct Outcome {
     pub again: u64,
     /// Packets of conversations that went both ways, and both ways again.
     pub conversed: u64,
-    /// Packets that went as computed through IP in IP or GRE, and by a VLAN.
-    pub through: u64,
-    pub tagged: u64,
+    /// Packets that went as computed by kinds of links that some worlds have beside.
+    pub by: BTreeMap<&'static str, u64>,
     /// Packets that went as computed into another node than they were sent from.
     pub crossed: u64,
     /// How long the walks took.
@@ -252,8 +248,9 @@ impl Round {
                 outcome.crossed += u64::from(turn.agrees() && self.crosses(world, turn));
                 let seen_at = |wanted| goes_by(world, &self.set, turn, wanted);
                 let agrees = turn.agrees();
-                outcome.through += u64::from(agrees && seen_at(is_ip_tunnel));
-                outcome.tagged += u64::from(agrees && seen_at(is_vlan));
+                for links in LINKS.iter().filter(|links| agrees && seen_at(links.is)) {
+                    *outcome.by.entry(links.name).or_default() += 1;
+                }
             }
             if turns.len() == TURNS {
                 outcome.conversed += turns.len() as u64;
@@ -334,7 +331,7 @@ impl Round {
             .flatten()
             .filter(|turn| turn.agrees())
             .collect();
-        for mistake in MISTAKES.iter().chain(&OF_OTHERS) {
+        for mistake in MISTAKES.iter().chain(others()) {
             let mut wrong = world.clone();
             let prepared = match mistake.make {
                 Make::World(make) => {

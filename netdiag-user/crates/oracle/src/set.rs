@@ -1,7 +1,7 @@
 //! A set of namespaces with a pair of devices between any two of them, made once: a world is what is
 //! put on it, and taken off again.
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     fs::File,
     io::Write as _,
     os::fd::{AsFd, AsRawFd},
@@ -30,8 +30,10 @@ pub const BRIDGE: &str = "br0";
 pub const TUNNEL: &str = "vx0";
 /// One without frames, where the kernel has such.
 pub const IP_TUNNEL: &str = "ipt0";
-/// A VLAN's, where the kernel has such.
+/// A VLAN's.
 pub const VLAN: &str = "vl0";
+/// A macvlan's, with the number of the namespace that it is in.
+pub const MACVLAN: &str = "mv";
 /// And the one that every namespace has then.
 pub const OF_ITSELF: &str = "tunl0";
 
@@ -49,6 +51,12 @@ pub fn mac(from: usize, to: usize) -> String {
 fn devices(at: usize) -> impl Iterator<Item = String> {
     let pairs = (0..SPACES).filter(move |to| *to != at).map(device);
     pairs.chain([BRIDGE.to_owned()])
+}
+
+/// Those that worlds add.
+fn added(at: usize) -> impl Iterator<Item = String> {
+    let fixed = [TUNNEL, IP_TUNNEL, VLAN].map(str::to_owned);
+    fixed.into_iter().chain([format!("{MACVLAN}{at}")])
 }
 
 /// What is set on every namespace before its devices are made: no packet but ours.
@@ -103,6 +111,13 @@ pub struct Set {
     /// Somebody made a route in the table of local addresses: a namespace checks sources otherwise for
     /// ever after, and nobody can ask whether (`fib_has_custom_local_routes`).
     pub spent: Cell<bool>,
+    given: RefCell<Vec<Given>>,
+}
+
+/// A device that is on a link of another namespace: where each is, and its name.
+struct Given {
+    own: (usize, String),
+    link: (usize, String),
 }
 
 struct Space {
@@ -120,6 +135,7 @@ impl Set {
             ipv6,
             ruled: Cell::default(),
             spent: Cell::default(),
+            given: RefCell::default(),
         };
         // All of them before the first pair: a device has what its namespace says when it is made.
         for space in &set.spaces {
@@ -166,9 +182,7 @@ impl Set {
                 lines.push(format!("link set {name} nomaster up mtu 1500"));
                 lines.push(format!("addr flush dev {name}"));
             }
-            lines.push(format!("link del {TUNNEL}"));
-            lines.push(format!("link del {IP_TUNNEL}"));
-            lines.push(format!("link del {VLAN}"));
+            lines.extend(added(at).map(|name| format!("link del {name}")));
             lines.push(format!("link set {OF_ITSELF} down mtu 1480"));
             lines.push(format!("addr flush dev {OF_ITSELF}"));
             lines.push(format!("link set {BRIDGE} down"));
@@ -217,12 +231,15 @@ impl Set {
 
     /// Puts a world on it; what the kernel refuses of it is left out.
     pub fn build(&self, commands: &[Command]) -> Result<()> {
+        self.give(commands)?;
         for (at, space) in self.spaces.iter().enumerate() {
             space.enter()?;
             let of = || commands.iter().filter(|command| command.space == at);
             let words = |wanted: fn(&Line) -> Option<&String>| -> Vec<String> {
                 let all = of().filter_map(|command| wanted(&command.line));
-                all.cloned().collect()
+                all.filter(|words| given(words).is_none())
+                    .cloned()
+                    .collect()
             };
             let lines = words(|line| match line {
                 Line::Ip(words) => Some(words),
@@ -250,10 +267,10 @@ impl Set {
             batch("-4", &lines, false)?;
             batch("-6", &six, false)?;
             batch_of("bridge", &[], &bridge, false)?;
-            for made in [TUNNEL, VLAN] {
-                if lines.iter().chain(&six).any(|line| line.contains(made)) {
+            for made in added(at) {
+                if lines.iter().chain(&six).any(|line| line.contains(&made)) {
                     // What a new device has of itself is the first namespace's.
-                    let _ = ask_once(made, SOON);
+                    let _ = ask_once(&made, SOON);
                 }
             }
             for command in of() {
@@ -265,14 +282,38 @@ impl Set {
         Ok(())
     }
 
+    /// Devices that are made on a link of one namespace for another come first.
+    fn give(&self, commands: &[Command]) -> Result<()> {
+        let mut all = Vec::new();
+        for command in commands {
+            let (Line::Ip(words) | Line::Ip6(words)) = &command.line else {
+                continue;
+            };
+            let Some((link, name, to)) = given(words) else {
+                continue;
+            };
+            let path = self.spaces[to].path();
+            let words = words.replace(&format!(" netns s{to}"), &format!(" netns {path}"));
+            self.enter(command.space)?;
+            batch("-4", &[words], false)?;
+            all.push(Given {
+                own: (to, name.to_owned()),
+                link: (command.space, link.to_owned()),
+            });
+        }
+        self.given.replace(all);
+        Ok(())
+    }
+
     /// How long a neighbour may take to answer.
     pub fn wait_for_neighbours(&self, wait: Duration) -> Result<()> {
         for (at, space) in self.spaces.iter().enumerate() {
             space.enter()?;
             devices(at).try_for_each(|device| ask_once(&device, wait))?;
             // Some have none.
-            let _ = ask_once(TUNNEL, wait);
-            let _ = ask_once(VLAN, wait);
+            for device in added(at) {
+                let _ = ask_once(&device, wait);
+            }
         }
         Ok(())
     }
@@ -315,12 +356,18 @@ impl Set {
 
     /// The pairs: which device is whose other end is known from their making.
     fn join(&self, world: &mut World) {
-        let end = |world: &World, at: usize, to: usize| {
+        let named = |world: &World, at: usize, name: &str| {
             let netns = self.spaces[at].inode;
             let stack: &Stack = world.stacks.get(&netns)?;
-            let index = stack.device_by_name(&device(to))?.index;
+            let index = stack.device_by_name(name)?.index;
             Some(End { netns, index })
         };
+        let end = |world: &World, at: usize, to: usize| named(world, at, &device(to));
+        for given in self.given.borrow().iter() {
+            let own = named(world, given.own.0, &given.own.1);
+            let link = named(world, given.link.0, &given.link.1);
+            world.wires.extend(own.zip(link));
+        }
         for at in 0..SPACES {
             for to in (0..SPACES).filter(|to| *to != at) {
                 if let (Some(own), Some(peer)) = (end(world, at, to), end(world, to, at)) {
@@ -330,21 +377,11 @@ impl Set {
         }
     }
 
-    /// Whether this kernel has VLANs.
-    pub fn has_vlans(&self) -> Result<bool> {
+    /// Whether this kernel has that kind of links.
+    pub fn has(&self, (made, name): (&str, &str)) -> Result<bool> {
         self.enter(0)?;
-        let add = format!("link add link {} name {VLAN} type vlan id 5", device(1));
-        let has = batch("-4", &[add], true).is_ok();
-        batch("-4", &[format!("link del {VLAN}")], false)?;
-        Ok(has)
-    }
-
-    /// Whether this kernel has tunnels without frames: then every namespace has one of itself.
-    pub fn has_ip_tunnels(&self) -> Result<bool> {
-        self.enter(0)?;
-        let add = format!("link add {IP_TUNNEL} type ipip local 192.0.2.1 remote 192.0.2.2");
-        let has = batch("-4", &[add], true).is_ok();
-        batch("-4", &[format!("link del {IP_TUNNEL}")], false)?;
+        let has = batch("-4", &[made.to_owned()], true).is_ok();
+        batch("-4", &[format!("link del {name}")], false)?;
         Ok(has)
     }
 
@@ -411,6 +448,18 @@ fn both(ruled: bool) -> Vec<String> {
         lines.push("rule add pref 32766 lookup main".to_owned());
     }
     lines
+}
+
+/// The link, the name and the namespace of a device that is made on a link here and put there.
+fn given(words: &str) -> Option<(&str, &str, usize)> {
+    let words: Vec<&str> = words.split(' ').collect();
+    let after = |word: &str| {
+        let at = words.iter().position(|it| *it == word)?;
+        words.get(at + 1).copied()
+    };
+    let to = after("netns")?.strip_prefix('s')?.parse().ok()?;
+    let made = words.starts_with(&["link", "add", "link"]) && to < SPACES;
+    made.then_some((words[3], after("name")?, to))
 }
 
 fn is_settled(world: &World) -> bool {

@@ -91,10 +91,10 @@ pub fn shots(rng: &mut Rng, set: &Set, world: &World, (ipv6, count): (bool, usiz
 }
 
 /// Two of three that sockets send are for these addresses of namespaces.
-pub fn aim(rng: &mut Rng, shots: &mut [Shot], behind: fn(usize) -> String) {
+pub fn aim(rng: &mut Rng, shots: &mut [Shot], to: impl Fn(usize) -> Option<IpAddr>) {
     for shot in shots.iter_mut().filter(|shot| shot.wire.is_none()) {
         if rng.u8(0..3) > 0
-            && let Ok(to) = behind(rng.usize(0..SPACES)).parse()
+            && let Some(to) = to(rng.usize(0..SPACES))
         {
             (shot.destination, shot.bound) = (to, None);
         }

@@ -1,18 +1,36 @@
 //! VLANs in worlds, where the kernel has them: on the pair between two namespaces.
 use fastrand::Rng;
+use netdiag_model::world::device::Kind;
 
 use crate::{
     command::Command,
+    links::Links,
+    mistakes::{devices, mistake},
     plan::own,
     set::{SPACES, VLAN, device},
 };
 
-/// An address that a namespace is reached at by it.
-pub fn behind(space: usize) -> String {
+pub const LINKS: Links = Links {
+    name: "a VLAN",
+    probe: ("link add link e1 name vl0 type vlan id 5", "vl0"),
+    ipv6: true,
+    made,
+    behind,
+    is: |kind| matches!(kind, Kind::Vlan(_)),
+    mistakes: &[mistake("a VLAN's tag ignored", |w| {
+        devices(w, |device| {
+            if let Kind::Vlan(own) = &mut device.kind {
+                own.id = 5;
+            }
+        });
+    })],
+};
+
+fn behind(space: usize) -> String {
     format!("198.51.100.{}", 70 + space)
 }
 
-pub fn made(rng: &mut Rng) -> Vec<Command> {
+fn made(rng: &mut Rng) -> Vec<Command> {
     let one = rng.usize(0..SPACES);
     let other = (one + rng.usize(1..SPACES)) % SPACES;
     let mut lines = Vec::new();

@@ -59,6 +59,9 @@ impl<'w> Walker<'w> {
     fn has_entry(&self, end: End, sender: IpAddr) -> Result<bool, Unknown> {
         let space = self.prepared.space(end.netns)?;
         let device = space.device(end.index)?;
+        if self.is_asking(end, sender) {
+            return Ok(true);
+        }
         let entry = neighbour(space, device, sender)?;
         Ok(entry.is_some_and(|entry| !matches!(entry.state, State::Permanent | State::NoArp)))
     }

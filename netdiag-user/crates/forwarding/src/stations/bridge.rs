@@ -202,6 +202,9 @@ impl<'w> Walker<'w> {
         match onward {
             Onward::Up(to) => {
                 self.came(walk, space, bridge, packet)?;
+                if let Some(next) = self.shared(walk, space, bridge, frame, packet)? {
+                    return Ok(next);
+                }
                 self.taken(walk, space, bridge, to, packet)
             }
             Onward::By(port) if is_too_big(&packet, port) => {

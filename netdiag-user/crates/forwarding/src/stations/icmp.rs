@@ -8,7 +8,7 @@ use super::{Going, Next, Walker};
 use crate::{
     packet::{Decided, ICMP, ICMP6, Packet, Sender},
     prepared::{Space, Wrong},
-    route::decision::No,
+    route::{decision::No, rules::LOOPBACK},
     way::{Answer, Does, How, Station, Step, Unknown, Walk},
 };
 
@@ -50,7 +50,7 @@ impl<'w> Walker<'w> {
         let scoped = matches!(packet.source, IpAddr::V6(v6) if v6.is_unicast_link_local());
         let sender = Sender {
             netns: space.netns,
-            device: packet.iif.filter(|_| scoped),
+            device: at(walk, &no, &packet).filter(|_| scoped),
             uid: 0,
             any_source: true,
         };
@@ -69,6 +69,15 @@ impl<'w> Walker<'w> {
             },
         )
     }
+}
+
+/// The device that it is at (`icmp6_iif`): what waited for a neighbour is at the one that it would leave by, what
+/// was sent to nowhere at loopback.
+fn at(walk: &Walk<'_>, no: &No<'_>, packet: &Packet) -> Option<u32> {
+    let waited = walk.failing.filter(|_| no.station == Station::Neighbour);
+    let out = waited.map(|(end, _)| end.index);
+    out.or(packet.iif)
+        .or_else(|| (no.station == Station::Route).then_some(LOOPBACK))
 }
 
 /// What its sender is told, if anything.

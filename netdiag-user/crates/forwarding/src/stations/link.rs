@@ -64,6 +64,7 @@ impl<'w> Walker<'w> {
             Kind::Bridge(_) => self.sent_by_bridge(walk, space, device, frame, packet),
             Kind::Vxlan(own) => self.wraps(walk, space, (device, own), frame, packet),
             Kind::Vlan(own) => self.tags(space, (device, own), frame, packet),
+            Kind::Macvlan(mode) => self.shares(walk, space, (device, *mode), frame, packet),
             Kind::IpTunnel(own) => self.encapsulates(walk, space, (device, own), packet),
             Kind::Physical => self.by_wire(walk, space, device, frame, packet),
             // Whatever is sent there is gone, as by intent.
@@ -131,7 +132,9 @@ impl<'w> Walker<'w> {
                 }
                 going = distinct(further)?;
             }
-            for (macs, learned) in going {
+            for (mut macs, learned) in going {
+                // Its own question may have come back to it, and said whose address that is.
+                macs.extend(learned.of(asker, target));
                 if macs.is_empty() {
                     outcomes.push((None, learned));
                     continue;

@@ -52,7 +52,9 @@ impl<'w> Walker<'w> {
             target.into(),
         );
         let own = device.mac;
-        let mut outcomes = self.answered(
+        // The answer is a packet for who asked, and has to be led to it there too.
+        let taken = is_taken(space, device, &question(target.into(), sender))?;
+        self.answered(
             learned,
             asked,
             question(sender, group.into()),
@@ -64,17 +66,10 @@ impl<'w> Walker<'w> {
                 // An answer is a packet to who asked: a permanent entry leads it to wherever it says, and any
                 // other learns of the question itself.
                 let to = self.fixed(end, sender)?.unwrap_or(Some(own));
+                let to = to.filter(|_| taken);
                 Ok(vec![(to.map(|to| (mac, to)), learned)])
             },
-        )?;
-        // The answer is a packet for who asked, and has to be led to it there too.
-        let back = question(target.into(), sender);
-        if !is_taken(space, device, &back)? {
-            for (mac, _) in &mut outcomes {
-                *mac = None;
-            }
-        }
-        Ok(outcomes)
+        )
     }
 
     /// What its permanent entry says of that address, where there is one.

@@ -2,6 +2,7 @@
 use std::net::IpAddr;
 
 use netdiag_model::world::{
+    End,
     device::{Device, Mac},
     neighbour::{Neighbour, State},
 };
@@ -52,7 +53,7 @@ impl<'w> Walker<'w> {
         let learned = walk.learned.of(space.end(device), next);
         let by = entry.map_or(Subject::Device(device), Subject::Neighbour);
         let asked = (space.end(device), next);
-        if walk.failing == Some(asked) || self.asking.borrow().contains(&asked) {
+        if walk.failing == Some(asked) || self.is_asking(asked.0, asked.1) {
             // What is queued meanwhile is thrown away with the rest, whoever may answer (`neigh_invalidate`).
             let no = No {
                 station: Station::Neighbour,
@@ -121,6 +122,10 @@ impl<'w> Walker<'w> {
                 self.ends(walk, step)
             }
         }
+    }
+
+    pub(super) fn is_asking(&self, end: End, address: IpAddr) -> bool {
+        self.asking.borrow().contains(&(end, address))
     }
 
     /// Whether it leads to a wire that nobody knows all of.

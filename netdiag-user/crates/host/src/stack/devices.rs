@@ -1,15 +1,17 @@
 //! Devices (RTM_GETLINK).
 use anyhow::Result;
 use rtnetlink::packet_route::link::{
-    BridgePortState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVlan,
-    InfoVrf, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType,
-    LinkMessage, VlanProtocol, VxlanDf,
+    BridgePortState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData,
+    InfoVlan, InfoVrf, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
+    LinkLayerType, LinkMessage, MacVlanMode, VlanProtocol, VxlanDf,
 };
 
 use super::{conf, tunnels};
 use crate::{
     listing::{self, Listed, Message},
-    model::world::device::{Bridge, Device, Df, Flags, Kind, Mac, Port, PortState, Vlan, Vxlan},
+    model::world::device::{
+        Bridge, Device, Df, Flags, Kind, Mac, MacvlanMode, Port, PortState, Vlan, Vxlan,
+    },
 };
 
 pub fn devices(most: usize) -> Result<Listed<Device>> {
@@ -65,6 +67,8 @@ fn apply(device: &mut Device, attribute: &LinkAttribute) {
     match attribute {
         LinkAttribute::IfName(name) => device.name.clone_from(name),
         LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
+        // By whoever wants it: the flag is that of people alone.
+        LinkAttribute::Promiscuity(times) => device.flags.promiscuous |= *times > 0,
         LinkAttribute::Controller(master) => device.master = Some(*master),
         LinkAttribute::Link(lower) => device.lower = Some(*lower).filter(|index| *index != 0),
         LinkAttribute::LinkNetNsId(id) => device.lower_netnsid = Some(*id),
@@ -108,6 +112,7 @@ fn detail(kind: &mut Kind, data: &InfoData) {
         InfoData::Vlan(all) => *kind = Kind::Vlan(vlan(all)),
         InfoData::IpTunnel(all) if *kind == ipip() => *kind = Kind::IpTunnel(tunnels::in_ip(all)),
         InfoData::GreTun(all) if *kind == gre() => *kind = Kind::IpTunnel(tunnels::gre(all)),
+        InfoData::MacVlan(all) => *kind = macvlan(all).unwrap_or(kind.clone()),
         InfoData::Vrf(all) => {
             let table = all.iter().find_map(|one| match one {
                 InfoVrf::TableId(table) => Some(*table),
@@ -227,6 +232,22 @@ fn vxlan(all: &[InfoVxlan]) -> Vxlan {
     vxlan.local = vxlan.local.filter(|address| !address.is_unspecified());
     vxlan.remote = vxlan.remote.filter(|address| !address.is_unspecified());
     vxlan
+}
+
+fn macvlan(all: &[InfoMacVlan]) -> Option<Kind> {
+    all.iter().find_map(|one| {
+        let InfoMacVlan::Mode(mode) = one else {
+            return None;
+        };
+        Some(Kind::Macvlan(match mode {
+            MacVlanMode::Private => MacvlanMode::Private,
+            MacVlanMode::Vepa => MacvlanMode::Vepa,
+            MacVlanMode::Bridge => MacvlanMode::Bridge,
+            MacVlanMode::Passthrough => MacvlanMode::Passthru,
+            MacVlanMode::Source => MacvlanMode::Source,
+            _ => return None,
+        }))
+    })
 }
 
 fn vlan(all: &[InfoVlan]) -> Vlan {

@@ -16,7 +16,7 @@ use crate::{
     services::Services,
     source_nat::{Leaving, SourceNat},
     verdict::NotChecked,
-    world::{End, Netns, Stack, World},
+    world::{End, Netns, Stack, World, shared},
 };
 
 /// Everything that was gathered so far, or why it could not be.
@@ -174,8 +174,10 @@ impl Gathered {
             let pair = matches!(link.kind, LinkKind::Veth | LinkKind::Netkit);
             pair.then_some([(own, peer), (peer, own)])
         });
+        let mut wires: BTreeMap<End, End> = ends.flatten().collect();
+        wires.extend(shared::onto(&stacks, node.netns));
         World {
-            wires: ends.flatten().collect(),
+            wires,
             stacks,
             nodes: Vec::new(),
         }

@@ -112,6 +112,7 @@ pub enum Kind {
     Vxlan(Vxlan),
     Vlan(Vlan),
     IpTunnel(IpTunnel),
+    Macvlan(MacvlanMode),
     Vrf {
         table: u32,
     },
@@ -214,6 +215,21 @@ pub struct IpTunnel {
     pub mark: u32,
     /// Wrapped once more (FOU, GUE), which no station knows.
     pub wrapped: bool,
+}
+
+/// To whom a macvlan's frames go beside the link that it is on (drivers/net/macvlan.c).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MacvlanMode {
+    /// To nobody, nor from others of that link by way of its switch.
+    Private,
+    /// To nobody: the link's switch sends them back.
+    Vepa,
+    /// To others of that link.
+    Bridge,
+    /// The only one there, which gets all.
+    Passthru,
+    /// By who sent them.
+    Source,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

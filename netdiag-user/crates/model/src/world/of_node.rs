@@ -26,6 +26,7 @@ const OWN: [(u32, u32); 3] = [(0, LOCAL), (32_766, MAIN), (32_767, DEFAULT)];
 pub fn stack(node: &Node) -> Stack {
     let devices = devices(node);
     Stack {
+        nodes_id: None,
         addresses: Known::Is(addresses(node)),
         rules: Known::Is(rules(node)),
         routes: Known::Is(node.routes.iter().map(route).collect()),

@@ -1,0 +1,65 @@
+//! Kinds of links that some worlds have beside: those of them that the kernel has.
+use std::net::Ipv4Addr;
+
+use fastrand::Rng;
+use netdiag_model::world::device::Kind;
+
+use crate::{
+    command::Command, ip_tunnels, macvlans, mistakes::Mistake, set::Set, shots, six, traffic::Shot,
+    vlans,
+};
+
+pub struct Links {
+    pub name: &'static str,
+    /// What makes one in a namespace of a set, as ip(8) takes it, and by which name.
+    pub probe: (&'static str, &'static str),
+    /// Of worlds over IPv6, too.
+    pub ipv6: bool,
+    pub made: fn(&mut Rng) -> Vec<Command>,
+    /// An address that a namespace is reached at by it.
+    pub behind: fn(usize) -> String,
+    pub is: fn(&Kind) -> bool,
+    /// Those that no world without them shows.
+    pub mistakes: &'static [Mistake],
+}
+
+pub static LINKS: [Links; 3] = [ip_tunnels::LINKS, vlans::LINKS, macvlans::LINKS];
+
+/// Those that this kernel has.
+pub fn here(set: &Set) -> anyhow::Result<Vec<&'static Links>> {
+    let mut here = Vec::new();
+    for links in &LINKS {
+        if set.has(links.probe)? {
+            here.push(links);
+        }
+    }
+    Ok(here)
+}
+
+/// One of them in half of the worlds.
+pub fn chosen(rng: &mut Rng, here: &[&'static Links], ipv6: bool) -> Option<&'static Links> {
+    let fits = here.iter().filter(|links| links.ipv6 || !ipv6);
+    let fits: Vec<_> = fits.copied().collect();
+    rng.choice(fits).filter(|_| rng.bool())
+}
+
+impl Links {
+    /// A world's lines for them, for either family.
+    pub fn made(&self, rng: &mut Rng, ipv6: bool) -> Vec<Command> {
+        let lines = (self.made)(rng);
+        if ipv6 { six::lines(&lines) } else { lines }
+    }
+
+    /// Two of three packets that sockets send are for addresses that are reached by them.
+    pub fn aim(&self, rng: &mut Rng, shots: &mut [Shot], ipv6: bool) {
+        let to = |space| {
+            let v4: Ipv4Addr = (self.behind)(space).parse().ok()?;
+            Some(if ipv6 {
+                six::address(v4).into()
+            } else {
+                v4.into()
+            })
+        };
+        shots::aim(rng, shots, to);
+    }
+}
