@@ -27,6 +27,9 @@ pub struct Options {
     /// Networks of two nodes, each known from a recording of its own
     #[arg(long)]
     nodes: bool,
+    /// With that kind of links in every network, and of those that not all have no other
+    #[arg(long, value_name = "LINKS", conflicts_with = "nodes")]
+    with: Option<String>,
     /// Under another kernel, in a VM
     #[arg(long, value_name = "KERNEL", value_parser = vm::kernels::names())]
     vm: Vec<String>,
@@ -38,6 +41,7 @@ pub const SAMPLE: Options = Options {
     packets: 20_000,
     seed: 1,
     nodes: false,
+    with: None,
     vm: Vec::new(),
 };
 
@@ -47,6 +51,7 @@ const OF_NODES: Options = Options {
     packets: 480,
     seed: 1,
     nodes: true,
+    with: None,
     vm: Vec::new(),
 };
 
@@ -123,7 +128,9 @@ fn args(options: &Options) -> Vec<String> {
     let words = all.map(|(name, value)| [name.to_owned(), value.to_string()]);
     let mut words = words.concat();
     // By chance another seed shows one of them nowhere.
-    if options.nodes {
+    if let Some(with) = &options.with {
+        words.extend(["--with".to_owned(), with.clone()]);
+    } else if options.nodes {
         words.push("--nodes".to_owned());
     } else if options.seed == SAMPLE.seed && options.worlds >= SAMPLE.worlds {
         words.push("--every-mistake".to_owned());

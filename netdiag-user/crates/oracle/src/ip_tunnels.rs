@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub const LINKS: Links = Links {
-    name: "IP in IP or GRE",
+    name: "ipip",
     probe: (
         "link add ipt0 type ipip local 192.0.2.1 remote 192.0.2.2",
         "ipt0",

@@ -1,6 +1,7 @@
 //! Kinds of links that some worlds have beside: those of them that the kernel has.
 use std::net::Ipv4Addr;
 
+use anyhow::{Result, ensure};
 use fastrand::Rng;
 use netdiag_model::world::device::Kind;
 
@@ -25,22 +26,31 @@ pub struct Links {
 
 pub static LINKS: [Links; 3] = [ip_tunnels::LINKS, vlans::LINKS, macvlans::LINKS];
 
-/// Those that this kernel has.
-pub fn here(set: &Set) -> anyhow::Result<Vec<&'static Links>> {
+pub fn names() -> Vec<&'static str> {
+    LINKS.iter().map(|links| links.name).collect()
+}
+
+/// Those that this kernel has, or the one that is asked for.
+pub fn here(set: &Set, wanted: Option<&str>) -> Result<Vec<&'static Links>> {
     let mut here = Vec::new();
-    for links in &LINKS {
-        if set.has(links.probe)? {
-            here.push(links);
-        }
+    let fits = LINKS.iter();
+    for links in fits.filter(|links| wanted.is_none_or(|name| name == links.name)) {
+        let has = set.has(links.probe)?;
+        ensure!(has || wanted.is_none(), "this kernel has no {}", links.name);
+        here.extend(has.then_some(links));
     }
     Ok(here)
 }
 
-/// One of them in half of the worlds.
-pub fn chosen(rng: &mut Rng, here: &[&'static Links], ipv6: bool) -> Option<&'static Links> {
+/// One of them in half of the worlds, or in all.
+pub fn chosen(
+    rng: &mut Rng,
+    here: &[&'static Links],
+    (ipv6, always): (bool, bool),
+) -> Option<&'static Links> {
     let fits = here.iter().filter(|links| links.ipv6 || !ipv6);
     let fits: Vec<_> = fits.copied().collect();
-    rng.choice(fits).filter(|_| rng.bool())
+    rng.choice(fits).filter(|_| rng.bool() || always)
 }
 
 impl Links {

@@ -72,6 +72,9 @@ struct Args {
     /// Networks of two nodes, each read apart through a recording of its own
     #[arg(long)]
     nodes: bool,
+    /// That kind of links in every network, and of those that not all have no other
+    #[arg(long, value_name = "LINKS", value_parser = links::names())]
+    with: Option<String>,
     /// Recordings whose lost packets are held against their computed ways, instead of networks
     #[arg(long, num_args = 1.., value_name = "FILE")]
     recorded: Vec<std::path::PathBuf>,
@@ -254,7 +257,7 @@ fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
         false => Round::new(ipv6),
     };
     let mut rounds = [round(false)?, round(true)?];
-    let here = links::here(rounds[0].set())?;
+    let here = links::here(rounds[0].set(), args.with.as_deref())?;
     let each = usize::try_from(args.packets / args.worlds.max(1))?;
     let numbers = args.first..args.first.saturating_add(args.worlds);
     for number in numbers.filter(|number| number % args.jobs == job) {
@@ -278,7 +281,7 @@ fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
             }
             false => {
                 let mut lines = generate::world(&mut rng, ipv6);
-                let links = links::chosen(&mut rng, &here, ipv6);
+                let links = links::chosen(&mut rng, &here, (ipv6, args.with.is_some()));
                 if let Some(links) = links {
                     lines.extend(links.made(&mut rng, ipv6));
                 }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub const LINKS: Links = Links {
-    name: "a VLAN",
+    name: "vlan",
     probe: ("link add link e1 name vl0 type vlan id 5", "vl0"),
     ipv6: true,
     made,
