@@ -177,6 +177,16 @@ pub fn user_side(profile: Profile) -> Result<PathBuf> {
     Ok(paths::netdiag(profile))
 }
 
+/// netdiag and the oracle for a test, at once: alone, the oracle would take its crates with fewer features, and build
+/// each of them once more.
+pub fn with_oracle() -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--release"]);
+    build.args(["--package", "netdiag-user", "--package", "netdiag-oracle"]);
+    sh::run(&mut build).context("build the user side and the oracle")?;
+    Ok(paths::netdiag(Profile::Release))
+}
+
 /// What a VM is given: netdiag as it is built for this machine, and its init.
 pub struct Guest {
     pub netdiag: PathBuf,

@@ -79,16 +79,15 @@ const LONGEST: &str = "600";
 /// timeout(1)
 const TOO_LONG: i32 = 124;
 
-/// The samples, for a test.
+/// The samples, for a test that has built it.
 pub fn sample() -> Result<()> {
     [SAMPLE, OF_NODES].iter().try_for_each(held)
 }
 
 fn held(options: &Options) -> Result<()> {
-    let made = made(options)?;
     let mut command = Command::new("timeout");
-    command.arg(LONGEST).arg(made.get_program());
-    let status = command.args(made.get_args()).status();
+    command.arg(LONGEST).arg(path()).args(args(options));
+    let status = command.status();
     let status = status.context("starting the oracle")?;
     match status.code() {
         Some(0) => Ok(()),
@@ -105,17 +104,11 @@ fn made(options: &Options) -> Result<Command> {
     Ok(command)
 }
 
-/// It alone, built.
-pub fn program() -> Result<Command> {
-    build()?;
-    Ok(Command::new(path()))
-}
-
-fn build() -> Result<()> {
+pub fn build() -> Result<()> {
     run(cargo().args(["build", "--release", "-p", "netdiag-oracle"]))
 }
 
-fn path() -> PathBuf {
+pub fn path() -> PathBuf {
     paths::target().join("release/netdiag-oracle")
 }
 

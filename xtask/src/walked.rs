@@ -36,6 +36,7 @@ pub fn command(via: Option<Way>) -> Result<ExitCode> {
     let tools = setup::ensure(via)?;
     build::kernel_side(&tools)?;
     let netdiag = build::user_side(Profile::Release)?;
+    oracle::build()?;
     let six: Vec<&str> = INCIDENTS
         .into_iter()
         .filter(|it| *it != IPV4_ALONE)
@@ -44,7 +45,7 @@ pub fn command(via: Option<Way>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The same with less over IPv6, for a test.
+/// The same with less over IPv6, for a test that has built both.
 pub fn sample(netdiag: &Path) -> Result<()> {
     held(netdiag, &OVER_IPV6)
 }
@@ -59,7 +60,7 @@ fn held(netdiag: &Path, over_ipv6: &[&str]) -> Result<()> {
             record(netdiag, name, family == "ipv6", &folder)?;
         }
         say(&format!("ways over {family}:"));
-        let mut command = oracle::program()?;
+        let mut command = Command::new(oracle::path());
         command.arg("--recorded").args(recordings(&folder)?);
         run(&mut command)?;
     }

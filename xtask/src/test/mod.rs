@@ -9,9 +9,7 @@ use std::{path::Path, process::ExitCode};
 use anyhow::Result;
 
 use crate::{
-    bench,
-    build::{self, Profile},
-    by_hand, check, oracle, pairs, programs,
+    bench, build, by_hand, check, oracle, pairs, programs,
     setup::{self, Way, apt, pypi::ROTEL},
     sh::{is_root, say, which},
     vm, walked,
@@ -23,7 +21,7 @@ pub fn command(via: Option<Way>, full: bool) -> Result<ExitCode> {
     tally.part("set-up and build");
     let tools = setup::ensure(via)?;
     build::kernel_side(&tools)?;
-    let netdiag = build::user_side(Profile::Release)?;
+    let netdiag = build::with_oracle()?;
     peers(&mut tally);
     tally.part("checks");
     check::all(&mut tally);
@@ -44,7 +42,7 @@ pub fn command(via: Option<Way>, full: bool) -> Result<ExitCode> {
             tally.part("bench");
             bench(&netdiag, &mut tally);
             tally.part("VMs");
-            vm(&scenarios::for_vm(&names, &lacking), &mut tally);
+            vm(&netdiag, &scenarios::for_vm(&names, &lacking), &mut tally);
         }
         Err(error) => tally.fail("netdiag lab list", &format!("{error:#}")),
     }
@@ -194,8 +192,8 @@ fn bench(netdiag: &Path, tally: &mut Tally) {
     }
 }
 
-fn vm(names: &[String], tally: &mut Tally) {
-    let tested = build::guest(Profile::Release).and_then(|guest| {
+fn vm(netdiag: &Path, names: &[String], tally: &mut Tally) {
+    let tested = build::guest_with(netdiag.to_owned()).and_then(|guest| {
         programs::all(&guest, tally);
         let by_place = scenarios::BY_PLACE.map(str::to_owned);
         let runs = [

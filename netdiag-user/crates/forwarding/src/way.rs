@@ -24,6 +24,8 @@ pub struct Walk<'w> {
     /// Families whose socket for errors is taken, by one that is just being sent: another that this would
     /// lead to is not (`icmp_xmit_lock`).
     pub(crate) telling: Families,
+    /// Which of several next hops was taken before, by whose route, for whom.
+    pub(crate) taken: Vec<(Netns, &'w Route, (Flow, usize))>,
     /// Frames that tunnels' packets carry, by the number that these have.
     pub carried: Vec<Carried>,
 }
@@ -42,6 +44,9 @@ impl Families {
         }
     }
 }
+
+/// Source, destination, protocol and ports.
+pub(crate) type Flow = (IpAddr, IpAddr, u8, u16, u16);
 
 /// Devices that a question comes in at, and as what.
 pub(crate) type Heard = Vec<(End, To)>;
@@ -294,8 +299,20 @@ impl<'w> Walk<'w> {
             heard: self.heard.as_ref().map(|_| Vec::new()),
             failing: self.failing,
             telling: self.telling,
+            taken: self.taken.clone(),
             carried: self.carried.clone(),
         }
+    }
+
+    pub(crate) fn take(&mut self, netns: Netns, route: &'w Route, taken: (Flow, usize)) {
+        self.taken.push((netns, route, taken));
+    }
+
+    pub(crate) fn taken(&self, netns: Netns, route: &Route, flow: Flow) -> Option<usize> {
+        let same = |(at, by, (of, _)): &&(Netns, &Route, (Flow, usize))| {
+            *at == netns && *of == flow && std::ptr::eq(*by, route)
+        };
+        self.taken.iter().find(same).map(|(.., (_, at))| *at)
     }
 
     /// Who hears a question, in each of the ways that it may go, and what that taught.

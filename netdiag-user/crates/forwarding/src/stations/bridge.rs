@@ -7,7 +7,7 @@ use netdiag_model::world::{
     neighbour::FdbEntry,
 };
 
-use super::{Going, Next, Walker, link::is_too_big};
+use super::{Going, Walker, link::is_too_big};
 use crate::{
     packet::{Frame, Packet, To},
     prepared::Space,
@@ -157,16 +157,15 @@ impl<'w> Walker<'w> {
         frame: Frame,
         packet: Packet,
     ) -> Going<'w> {
-        if walk.heard.is_some() {
-            for one in onward {
-                let next = self.on(walk, space, bridge, one, frame, packet);
-                self.goes_on(walk, next)?;
-            }
-            return Ok(Next::Ended);
-        }
         let Some(last) = onward.pop() else {
             return self.refuse(walk, space, no(How::NoPort, bridge), packet);
         };
+        if walk.heard.is_some() {
+            for one in onward.drain(..) {
+                let next = self.on(walk, space, bridge, one, frame, packet);
+                self.goes_on(walk, next)?;
+            }
+        }
         if onward.is_empty() {
             return self.on(walk, space, bridge, last, frame, packet);
         }

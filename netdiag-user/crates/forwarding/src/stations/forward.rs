@@ -9,7 +9,7 @@ use crate::{
     packet::{Decided, Packet},
     prepared::{Space, Wrong},
     route::decision::{No, Way},
-    way::{Does, How, Learned, Share, Station, Step, Subject, Unknown, Walk},
+    way::{Does, Flow, How, Learned, Share, Station, Step, Subject, Unknown, Walk},
 };
 
 /// A route, where there is one, and the next hops that it can take.
@@ -73,10 +73,18 @@ impl<'w> Walker<'w> {
             [way] => return by(walk, way),
             many => many,
         };
+        let flow = route.zip(flow(space, &packet)?);
+        let taken = flow.and_then(|(route, flow)| walk.taken(space.netns, route, flow));
+        if let Some(way) = taken.and_then(|at| many.get(at)) {
+            return by(walk, way);
+        }
         let whole: u32 = many.iter().map(weight).sum();
         let mut branches = Vec::new();
-        for way in many {
+        for (at, way) in many.iter().enumerate() {
             let mut branch = walk.branch();
+            if let Some((route, flow)) = flow {
+                branch.take(space.netns, route, (flow, at));
+            }
             let next = by(&mut branch, way);
             self.goes_on(&mut branch, next)?;
             branches.push((Share((weight(way) << 16) / whole.max(1)), branch));
@@ -159,6 +167,26 @@ impl<'w> Walker<'w> {
             packet,
         })
     }
+}
+
+/// By what the kernel chooses among several next hops (`fib_multipath_hash`, `rt6_multipath_hash`): what comes round in a
+/// circle goes the same way again. Of a tunnel's packet nobody knows the port, and what a neighbour's state turns may
+/// turn again.
+fn flow(space: &Space<'_>, packet: &Packet) -> Result<Option<Flow>, Unknown> {
+    let settings = space.settings()?;
+    let policy = match packet.is_ipv6() {
+        true => settings.multipath_policy6,
+        false => settings.multipath_policy4,
+    };
+    let by_neighbour = settings.multipath_use_neigh && !packet.is_ipv6();
+    let known = policy == 0 || packet.carries.is_none();
+    Ok((known && !by_neighbour).then_some((
+        packet.source,
+        packet.destination,
+        packet.protocol,
+        packet.sport,
+        packet.dport,
+    )))
 }
 
 fn weight(way: &Way<'_>) -> u32 {

@@ -156,17 +156,18 @@ impl<'w> Walker<'w> {
         mut all: Vec<Next<'w>>,
         packet: Packet,
     ) -> Going<'w> {
+        let Some(last) = all.pop() else {
+            return Ok(Next::Ended);
+        };
         if walk.heard.is_some() {
-            for next in all {
+            for next in all.drain(..) {
                 self.goes_on(walk, Ok(next))?;
             }
-            return Ok(Next::Ended);
         }
-        if all.len() == 1
-            && let Some(one) = all.pop()
-        {
-            return Ok(one);
+        if all.is_empty() {
+            return Ok(last);
         }
+        all.push(last);
         let mut copies = Vec::new();
         for next in all {
             let mut copy = walk.branch();
