@@ -193,7 +193,8 @@ impl Prediction {
                     }
                 }
                 Does::Unknown(unknown) => self.unknown = Some(unknown.clone()),
-                Does::Passes | Does::Leaves { .. } => {}
+                Does::Leaves { .. } => self.ends = "leaves",
+                Does::Passes => {}
             }
         }
     }

@@ -19,7 +19,7 @@ pub const LINKS: Links = Links {
     ipv6: false,
     made,
     behind,
-    is: |kind| matches!(kind, Kind::IpTunnel(_)),
+    is: |device| matches!(device.kind, Kind::IpTunnel(_)),
     mistakes: &[
         mistake("the other end of IP in IP ignored", |w| {
             ip_tunnels(w, |t| t.remote = None);

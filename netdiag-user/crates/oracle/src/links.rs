@@ -3,11 +3,11 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Result, ensure};
 use fastrand::Rng;
-use netdiag_model::world::device::Kind;
+use netdiag_model::world::device::Device;
 
 use crate::{
-    command::Command, ip_tunnels, macvlans, mistakes::Mistake, set::Set, shots, six, traffic::Shot,
-    vlans,
+    command::Command, inner_pairs, ip_tunnels, macvlans, mistakes::Mistake, set::Set, shots, six,
+    traffic::Shot, tuns, vlans,
 };
 
 pub struct Links {
@@ -19,12 +19,18 @@ pub struct Links {
     pub made: fn(&mut Rng) -> Vec<Command>,
     /// An address that a namespace is reached at by it.
     pub behind: fn(usize) -> String,
-    pub is: fn(&Kind) -> bool,
+    pub is: fn(&Device) -> bool,
     /// Those that no world without them shows.
     pub mistakes: &'static [Mistake],
 }
 
-pub static LINKS: [Links; 3] = [ip_tunnels::LINKS, vlans::LINKS, macvlans::LINKS];
+pub static LINKS: [Links; 5] = [
+    ip_tunnels::LINKS,
+    vlans::LINKS,
+    macvlans::LINKS,
+    tuns::LINKS,
+    inner_pairs::LINKS,
+];
 
 pub fn names() -> Vec<&'static str> {
     LINKS.iter().map(|links| links.name).collect()

@@ -17,7 +17,7 @@ pub const LINKS: Links = Links {
     ipv6: true,
     made,
     behind,
-    is: |kind| matches!(kind, Kind::Macvlan(_)),
+    is: |device| matches!(device.kind, Kind::Macvlan(_)),
     mistakes: &[
         mistake("macvlans of one link not joined", |w| {
             macvlans(w, |mode| *mode = MacvlanMode::Vepa);

@@ -220,7 +220,7 @@ fn stacks(world: &mut World, of: impl Fn(&mut Stack)) {
     world.stacks.values_mut().for_each(of);
 }
 
-fn settings(world: &mut World, of: impl Fn(&mut Settings)) {
+pub fn settings(world: &mut World, of: impl Fn(&mut Settings)) {
     stacks(world, |stack| {
         if let Known::Is(settings) = &mut stack.settings {
             of(settings);
@@ -276,7 +276,7 @@ fn entries(world: &mut World, of: impl Fn(&mut Vec<FdbEntry>)) {
     });
 }
 
-fn confs(world: &mut World, of: impl Fn(&mut Conf4)) {
+pub fn confs(world: &mut World, of: impl Fn(&mut Conf4)) {
     devices(world, |device| {
         if let Some(conf) = &mut device.conf4 {
             of(conf);

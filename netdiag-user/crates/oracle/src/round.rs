@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
 use netdiag_forwarding::{Prepared, way::Memory};
-use netdiag_model::world::{End, World, device::Kind};
+use netdiag_model::world::{End, World, device::Device};
 
 use crate::{
     command::Command,
@@ -138,13 +138,13 @@ const TURNS: usize = 4;
 const RENEWED: usize = 16;
 
 /// Whether it was seen at such a device.
-fn goes_by(world: &World, set: &Set, turn: &Turn, wanted: fn(&Kind) -> bool) -> bool {
+fn goes_by(world: &World, set: &Set, turn: &Turn, wanted: fn(&Device) -> bool) -> bool {
     turn.fate.sightings.iter().any(|seen| {
         let end = End {
             netns: set.inode(seen.space),
             index: seen.device,
         };
-        world.device(end).is_some_and(|device| wanted(&device.kind))
+        world.device(end).is_some_and(|device| wanted(device))
     })
 }
 

@@ -3,20 +3,22 @@
 use std::{
     cell::{Cell, RefCell},
     fs::File,
-    io::Write as _,
     os::fd::{AsFd, AsRawFd},
     path::Path,
-    process::{Command as Process, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use netdiag_host::{listing, stack};
 use netdiag_model::world::{End, Stack, World, address::Flags, neighbour::State};
 use netdiag_sys::file;
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::command::{Command, Line};
+use crate::{
+    command::{Command, Line},
+    programs::{batch, batch_of, write},
+    tuns,
+};
 
 /// Namespaces of a set.
 pub const SPACES: usize = 4;
@@ -34,6 +36,11 @@ pub const IP_TUNNEL: &str = "ipt0";
 pub const VLAN: &str = "vl0";
 /// A macvlan's, with the number of the namespace that it is in.
 pub const MACVLAN: &str = "mv";
+/// A program's, and one that has none.
+pub const TUN: &str = "tn0";
+pub const TUN_ALONE: &str = "tn1";
+/// Both ends of a pair of one namespace with itself.
+pub const INNER: [&str; 2] = ["va0", "va1"];
 /// And the one that every namespace has then.
 pub const OF_ITSELF: &str = "tunl0";
 
@@ -55,7 +62,7 @@ fn devices(at: usize) -> impl Iterator<Item = String> {
 
 /// Those that worlds add.
 fn added(at: usize) -> impl Iterator<Item = String> {
-    let fixed = [TUNNEL, IP_TUNNEL, VLAN].map(str::to_owned);
+    let fixed = [TUNNEL, IP_TUNNEL, VLAN, TUN, TUN_ALONE, INNER[0], INNER[1]].map(str::to_owned);
     fixed.into_iter().chain([format!("{MACVLAN}{at}")])
 }
 
@@ -112,6 +119,8 @@ pub struct Set {
     /// ever after, and nobody can ask whether (`fib_has_custom_local_routes`).
     pub spent: Cell<bool>,
     given: RefCell<Vec<Given>>,
+    /// What programs hold.
+    attached: RefCell<Vec<File>>,
 }
 
 /// A device that is on a link of another namespace: where each is, and its name.
@@ -136,6 +145,7 @@ impl Set {
             ruled: Cell::default(),
             spent: Cell::default(),
             given: RefCell::default(),
+            attached: RefCell::default(),
         };
         // All of them before the first pair: a device has what its namespace says when it is made.
         for space in &set.spaces {
@@ -174,6 +184,7 @@ impl Set {
 
     /// Takes off what the last world put there.
     pub fn clear(&self) -> Result<()> {
+        self.attached.take();
         for (at, space) in self.spaces.iter().enumerate() {
             space.enter()?;
             let mut lines = Vec::new();
@@ -267,6 +278,14 @@ impl Set {
             batch("-4", &lines, false)?;
             batch("-6", &six, false)?;
             batch_of("bridge", &[], &bridge, false)?;
+            let attached = format!("tuntap add dev {TUN} ");
+            if lines
+                .iter()
+                .chain(&six)
+                .any(|line| line.starts_with(&attached))
+            {
+                self.attached.borrow_mut().push(tuns::attach(TUN)?);
+            }
             for made in added(at) {
                 if lines.iter().chain(&six).any(|line| line.contains(&made)) {
                     // What a new device has of itself is the first namespace's.
@@ -369,6 +388,10 @@ impl Set {
             world.wires.extend(own.zip(link));
         }
         for at in 0..SPACES {
+            let inner = INNER.map(|name| named(world, at, name));
+            if let [Some(one), Some(other)] = inner {
+                world.wires.extend([(one, other), (other, one)]);
+            }
             for to in (0..SPACES).filter(|to| *to != at) {
                 if let (Some(own), Some(peer)) = (end(world, at, to), end(world, to, at)) {
                     world.wires.insert(own, peer);
@@ -477,39 +500,4 @@ fn is_settled(world: &World) -> bool {
     };
     let mut stacks = world.stacks.values();
     stacks.all(|stack| devices(stack) && !asked_for(stack) && !asks(stack))
-}
-
-/// Runs ip(8) with these lines in this thread's namespace.
-fn batch(family: &str, lines: &[String], all_must: bool) -> Result<()> {
-    batch_of("ip", &[family], lines, all_must)
-}
-
-fn batch_of(program: &str, options: &[&str], lines: &[String], all_must: bool) -> Result<()> {
-    if lines.is_empty() {
-        return Ok(());
-    }
-    let mut child = Process::new(program)
-        .args(options)
-        .args(["-force", "-batch", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("running {program}"))?;
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(lines.join("\n").as_bytes())?;
-        input.write_all(b"\n")?;
-    }
-    let output = child.wait_with_output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        !all_must || output.status.success(),
-        "{program} refused a line: {said}"
-    );
-    Ok(())
-}
-
-fn write(name: &str, value: &str) -> Result<()> {
-    let path = Path::new("/proc/sys/net").join(name);
-    std::fs::write(&path, value).with_context(|| format!("writing {}", path.display()))
 }

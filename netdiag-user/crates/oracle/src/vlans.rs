@@ -16,7 +16,7 @@ pub const LINKS: Links = Links {
     ipv6: true,
     made,
     behind,
-    is: |kind| matches!(kind, Kind::Vlan(_)),
+    is: |device| matches!(device.kind, Kind::Vlan(_)),
     mistakes: &[mistake("a VLAN's tag ignored", |w| {
         devices(w, |device| {
             if let Kind::Vlan(own) = &mut device.kind {

@@ -26,8 +26,8 @@ use crate::{
 pub const PORTS: [u16; 2] = [9998, 9999];
 /// ETH_P_ALL, in network order.
 const ALL: i32 = (0x0003_u16).to_be() as i32;
-/// ARPHRD_TUNNEL, ARPHRD_IPGRE: their packets stand there as they are.
-const WITHOUT_FRAMES: [u16; 2] = [768, 778];
+/// ARPHRD_TUNNEL, ARPHRD_IPGRE, ARPHRD_NONE: their packets stand there as they are.
+const WITHOUT_FRAMES: [u16; 3] = [768, 778, 0xfffe];
 /// PACKET_OUTGOING
 const OUTGOING: u8 = 4;
 

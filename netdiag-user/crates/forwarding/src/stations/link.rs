@@ -69,6 +69,8 @@ impl<'w> Walker<'w> {
             Kind::Physical => self.by_wire(walk, space, device, frame, packet),
             // Whatever is sent there is gone, as by intent.
             Kind::Dummy => Ok(Next::Ended),
+            // A program reads it, whose ways nobody knows; without one the device has no signal.
+            Kind::Tun => self.gone(walk, space, device, packet),
             Kind::Other(kind) => Err(Unknown::NotModelled(kind.clone())),
             other => Err(Unknown::NotModelled(format!("{other:?}"))),
         }

@@ -100,6 +100,7 @@ fn of_kind(kind: &InfoKind) -> Kind {
         InfoKind::Netkit => Kind::Netkit,
         InfoKind::Dummy => Kind::Dummy,
         InfoKind::Bridge => Kind::Bridge(Bridge::default()),
+        InfoKind::Tun => Kind::Tun,
         InfoKind::Vrf => Kind::Vrf { table: 0 },
         other => Kind::Other(other.to_string()),
     }

@@ -113,6 +113,8 @@ pub enum Kind {
     Vlan(Vlan),
     IpTunnel(IpTunnel),
     Macvlan(MacvlanMode),
+    /// A program has what is sent there (tun, or tap with frames).
+    Tun,
     Vrf {
         table: u32,
     },
