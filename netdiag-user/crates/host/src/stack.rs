@@ -25,11 +25,16 @@ use crate::model::world::{Known, Stack, Why};
 /// Reads the namespace that this thread is in; `root` is where /proc is seen.
 pub fn read(root: &Path, most: &Most) -> Stack {
     let devices = by_key(devices::devices(most.links), |device| device.index);
+    let nexthops = by_key_value(nexthops::nexthops(most.routes));
+    let mut routes = known(routes::routes(most.routes));
+    if let (Known::Is(all), Some(objects)) = (&mut routes, nexthops.some()) {
+        all.iter_mut().for_each(|route| route.take_hops(objects));
+    }
     Stack {
         addresses: known(addresses::addresses(most.addresses)),
         rules: known(rules::rules(most.others)),
-        routes: known(routes::routes(most.routes)),
-        nexthops: by_key_value(nexthops::nexthops(most.routes)),
+        routes,
+        nexthops,
         exceptions: known(routes::exceptions(most.routes)),
         neighbours: known(neighbours::neighbours(most.others)),
         proxied: known(neighbours::proxied(most.others)),

@@ -61,16 +61,24 @@ fn base(rng: &mut Rng, plan: &Plan) -> Vec<Command> {
         lines.extend(tunnels::made(rng, net, tunnel));
         lines.extend(tunnels::led_into(plan, tunnel));
     }
+    // As a routing daemon makes them.
+    let objects = rng.u8(0..6) == 0;
     for space in 0..SPACES {
         for to in (0..SPACES).filter(|to| *to != space) {
             let Some((net, next)) = plan.towards(space, to) else {
                 continue;
             };
             let via = address(net, next);
-            lines.push(Command::ip(
-                space,
-                format!("route add {}/32 via {via}", own(to)),
-            ));
+            let words = match objects {
+                true => {
+                    let (id, dev) = (2001 + to, plan.device(net, space));
+                    let words = format!("nexthop add id {id} via {via} dev {dev}");
+                    lines.push(Command::ip(space, words));
+                    format!("route add {}/32 nhid {id}", own(to))
+                }
+                false => format!("route add {}/32 via {via}", own(to)),
+            };
+            lines.push(Command::ip(space, words));
             for far in plan
                 .of(to)
                 .filter(|net| plan.nets[*net].kind != Kind::Tunnel)
@@ -237,23 +245,63 @@ fn route(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>) {
 fn many(rng: &mut Rng, plan: &Plan, space: usize, lines: &mut Vec<Command>) {
     let to = any_prefix(rng, plan);
     let mut hops = Vec::new();
+    let objects = rng.bool();
     for _ in 0..rng.usize(2..4) {
         if let Some((via, dev)) = any_gateway(rng, plan, space) {
             let weight = rng.u8(1..4);
-            hops.push(format!("nexthop via {via} dev {dev} weight {weight}"));
+            hops.push((format!("via {via} dev {dev}"), weight));
         }
     }
+    let hops = match objects {
+        true => by_object(rng, space, &hops, lines),
+        false => {
+            let each = hops.iter();
+            let each = each.map(|(hop, weight)| format!("nexthop {hop} weight {weight}"));
+            each.collect::<Vec<_>>().join(" ")
+        }
+    };
     let place = if rng.bool() {
         format!(" table {}", table(rng))
     } else {
         String::new()
     };
-    let words = format!(
-        "route add {to} metric {}{place} {}",
-        rng.u8(1..40),
-        hops.join(" ")
-    );
+    let words = format!("route add {to} metric {}{place} {hops}", rng.u8(1..40));
     lines.push(Command::ip(space, words));
+}
+
+/// As objects of their own (ip-nexthop(8)), which FRR makes; now and then the kernel tells no more of them than the number.
+fn by_object(
+    rng: &mut Rng,
+    space: usize,
+    hops: &[(String, u8)],
+    lines: &mut Vec<Command>,
+) -> String {
+    let first = rng.u32(1..200) * 10;
+    if rng.u8(0..8) == 0 {
+        lines.push(Command::ip(
+            space,
+            format!("nexthop add id {first} blackhole"),
+        ));
+        return format!("nhid {first}");
+    }
+    if rng.u8(0..3) == 0 {
+        lines.push(Command::sysctl(space, "ipv4/nexthop_compat_mode", 0));
+    }
+    let mut members = Vec::new();
+    for (id, (hop, weight)) in (first..).zip(hops) {
+        lines.push(Command::ip(space, format!("nexthop add id {id} {hop}")));
+        members.push(format!("{id},{weight}"));
+    }
+    if rng.u8(0..3) == 0 {
+        return format!("nhid {first}");
+    }
+    let group = first + 9;
+    let members = members.join("/");
+    lines.push(Command::ip(
+        space,
+        format!("nexthop add id {group} group {members}"),
+    ));
+    format!("nhid {group}")
 }
 
 /// Several lines that mean something together.

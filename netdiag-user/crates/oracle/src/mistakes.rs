@@ -24,7 +24,7 @@ pub enum Make {
     Walk(Wrong),
 }
 
-pub const MISTAKES: [Mistake; 53] = [
+pub const MISTAKES: [Mistake; 54] = [
     mistake("the reverse path by the link alone", |w| {
         settings(w, |s| s.all4.rp_filter = 0);
     }),
@@ -84,6 +84,13 @@ pub const MISTAKES: [Mistake; 53] = [
         routes(w, |r| {
             if r.kind == Kind::Blackhole {
                 r.kind = Kind::Unreachable;
+            }
+        });
+    }),
+    mistake("nexthop objects ignored", |w| {
+        routes(w, |route| {
+            if route.nexthop.is_some() {
+                route.hops.clear();
             }
         });
     }),

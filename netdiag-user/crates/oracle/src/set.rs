@@ -200,7 +200,6 @@ impl Set {
             lines.push(format!("addr flush dev {BRIDGE}"));
             lines.push("link set lo down mtu 65536".to_owned());
             lines.push("addr flush dev lo".to_owned());
-            lines.push("nexthop flush".to_owned());
             lines.push("route flush table local proto boot".to_owned());
             let ruled = self.ruled.get()[at];
             let both = both(ruled);
@@ -237,6 +236,7 @@ impl Set {
             write(&format!("ipv6/conf/{device}/forwarding"), "1")?;
         }
         write("ipv4/ip_forward_use_pmtu", "0")?;
+        write("ipv4/nexthop_compat_mode", "1")?;
         write("ipv6/conf/all/forwarding", "1")
     }
 
@@ -462,6 +462,7 @@ fn both(ruled: bool) -> Vec<String> {
     let mut lines: Vec<_> = tables
         .map(|table| format!("route flush table {table}"))
         .collect();
+    lines.push("nexthop flush".to_owned());
     lines.push("neigh flush all nud all".to_owned());
     lines.push("neigh flush proxy".to_owned());
     lines.push("route flush cache".to_owned());

@@ -93,6 +93,10 @@ fn suppressing(words: &str) -> Option<String> {
 }
 
 fn sysctl(name: &str) -> Option<String> {
+    // Of both families.
+    if name == "ipv4/nexthop_compat_mode" {
+        return Some(name.to_owned());
+    }
     let rest = name.strip_prefix("ipv4/conf/")?;
     let (place, name) = rest.split_once('/')?;
     Some(match name {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netdiag_model::world::{
     device::Kind as DeviceKind,
-    route::{Hop, Kind, Nexthop, Route},
+    route::{Hop, Kind, Route},
     rule::{Action, Rule},
 };
 
@@ -190,9 +190,11 @@ impl<'w> Space<'w> {
             if route.tos != 0 && route.tos != key.tos {
                 continue;
             }
-            // IPv6 has loopback as the device of what leads nowhere, and a bound socket asks for its own.
+            // IPv6 has loopback as the device of what leads nowhere, and a bound socket asks for its own; an object that
+            // leads nowhere has none (`__find_rr_leaf`).
             let asks = key.oif != 0 && key.oif != LOOPBACK && key.destination.is_ipv6();
             let bound = asks || is_of_a_link(key.destination) && key.iif != LOOPBACK;
+            let bound = bound && route.nexthop.is_none();
             match route.kind {
                 Kind::Throw | Kind::Blackhole | Kind::Unreachable | Kind::Prohibit if bound => {
                     continue;
@@ -241,7 +243,7 @@ impl<'w> Space<'w> {
     /// Next hops that are alive and lead by the device that is asked for (`fib_lookup_good_nhc`).
     fn usable(&self, route: &'w Route, key: &Key) -> Result<Vec<&'w Hop>, Unknown> {
         let mut usable = Vec::new();
-        for hop in self.hops(route)? {
+        for hop in &route.hops {
             let device = self.device(hop.device)?;
             let ignored = match route.to.address {
                 IpAddr::V4(_) => self
@@ -259,23 +261,6 @@ impl<'w> Space<'w> {
             }
         }
         Ok(usable)
-    }
-
-    /// A route's own, or its object's.
-    fn hops(&self, route: &'w Route) -> Result<Vec<&'w Hop>, Unknown> {
-        let Some(id) = route.nexthop.filter(|_| route.hops.is_empty()) else {
-            return Ok(route.hops.iter().collect());
-        };
-        let objects = self.stack.nexthops.whole();
-        let objects = objects.map_err(|why| Unknown::NotRead("nexthops", why.clone()))?;
-        let one = |id: u32| match objects.get(&id) {
-            Some(Nexthop::Hop(hop)) => Some(hop),
-            _ => None,
-        };
-        Ok(match objects.get(&id) {
-            Some(Nexthop::Group(ids)) => ids.iter().filter_map(|(id, _)| one(*id)).collect(),
-            _ => one(id).into_iter().collect(),
-        })
     }
 }
 

@@ -1,5 +1,5 @@
 //! Routes, nexthop objects and what was learned of single destinations.
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,29 @@ pub struct Route {
     /// The object that its next hops are in.
     pub nexthop: Option<u32>,
     pub ipv6_preference: Preference,
+}
+
+impl Route {
+    /// Takes its next hops from its object, where the kernel told no more than its id (`nexthop_compat_mode` 0).
+    pub fn take_hops(&mut self, objects: &BTreeMap<u32, Nexthop>) {
+        let Some(id) = self.nexthop.filter(|_| self.hops.is_empty()) else {
+            return;
+        };
+        let one = |id: &u32, weight: u16| match objects.get(id) {
+            Some(Nexthop::Hop(hop)) => Some(Hop {
+                weight,
+                ..hop.clone()
+            }),
+            _ => None,
+        };
+        self.hops = match objects.get(&id) {
+            Some(Nexthop::Group(ids)) => {
+                let all = ids.iter().map(|(id, weight)| one(id, *weight));
+                all.flatten().collect()
+            }
+            _ => one(&id, 1).into_iter().collect(),
+        };
+    }
 }
 
 /// Default router preference (RFC 4191).
