@@ -1,5 +1,7 @@
 //! Builds networks by chance, computes the way of packets through them, and holds it against what
 //! the kernel does.
+mod batch;
+mod bonds;
 mod command;
 mod expect;
 mod features;
@@ -14,6 +16,7 @@ mod plan;
 mod recorded;
 mod round;
 mod set;
+mod settled;
 mod shoot;
 mod shots;
 mod shrink;

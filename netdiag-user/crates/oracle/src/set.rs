@@ -3,20 +3,22 @@
 use std::{
     cell::{Cell, RefCell},
     fs::File,
-    io::Write as _,
     os::fd::{AsFd, AsRawFd},
     path::Path,
-    process::{Command as Process, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use netdiag_host::{listing, stack};
-use netdiag_model::world::{End, Stack, World, address::Flags, neighbour::State};
+use netdiag_model::world::{End, Stack, World};
 use netdiag_sys::file;
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::command::{Command, Line};
+use crate::{
+    batch::{batch, batch_of, write},
+    command::{Command, Line},
+    settled::{bonds_looked, is_settled},
+};
 
 /// Namespaces of a set.
 pub const SPACES: usize = 4;
@@ -32,6 +34,8 @@ pub const TUNNEL: &str = "vx0";
 pub const IP_TUNNEL: &str = "ipt0";
 /// A VLAN's.
 pub const VLAN: &str = "vl0";
+/// A bond's.
+pub const BOND: &str = "bo0";
 /// A macvlan's, with the number of the namespace that it is in.
 pub const MACVLAN: &str = "mv";
 /// And the one that every namespace has then.
@@ -55,7 +59,7 @@ fn devices(at: usize) -> impl Iterator<Item = String> {
 
 /// Those that worlds add.
 fn added(at: usize) -> impl Iterator<Item = String> {
-    let fixed = [TUNNEL, IP_TUNNEL, VLAN].map(str::to_owned);
+    let fixed = [TUNNEL, IP_TUNNEL, VLAN, BOND].map(str::to_owned);
     fixed.into_iter().chain([format!("{MACVLAN}{at}")])
 }
 
@@ -72,6 +76,9 @@ const QUIET: [(&str, &str); 7] = [
 
 /// How long a device tells of the groups that it joined, twice: some jiffies.
 const JOINED: Duration = Duration::from_millis(40);
+
+/// How long a bond may take to see that a port is down or up again.
+const BONDS: Duration = Duration::from_millis(200);
 
 /// And of each device's neighbours: one question, and no waiting.
 const ASKED: [(&str, &str); 2] = [("mcast_solicit", "1"), ("proxy_delay", "0")];
@@ -176,10 +183,12 @@ impl Set {
     pub fn clear(&self) -> Result<()> {
         for (at, space) in self.spaces.iter().enumerate() {
             space.enter()?;
-            let mut lines = Vec::new();
+            // Its ports have the addresses then that they had before, and are down.
+            let mut lines = vec![format!("link del {BOND}")];
             for to in (0..SPACES).filter(|to| *to != at) {
-                let name = device(to);
-                lines.push(format!("link set {name} nomaster up mtu 1500"));
+                let (name, mac) = (device(to), mac(at, to));
+                lines.push(format!("link set {name} address {mac} nomaster"));
+                lines.push(format!("link set {name} up mtu 1500"));
                 lines.push(format!("addr flush dev {name}"));
             }
             lines.extend(added(at).map(|name| format!("link del {name}")));
@@ -324,10 +333,12 @@ impl Set {
         if self.ipv6 {
             std::thread::sleep(JOINED);
         }
-        let until = Instant::now() + Duration::from_secs(2);
+        let began = Instant::now();
         let settled = loop {
             let world = self.read_now()?;
-            if is_settled(&world) || Instant::now() > until {
+            let bonds = began.elapsed() > BONDS || bonds_looked(&world);
+            let settled = bonds && is_settled(&world);
+            if settled || began.elapsed() > Duration::from_secs(2) {
                 break world;
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -460,56 +471,4 @@ fn given(words: &str) -> Option<(&str, &str, usize)> {
     let to = after("netns")?.strip_prefix('s')?.parse().ok()?;
     let made = words.starts_with(&["link", "add", "link"]) && to < SPACES;
     made.then_some((words[3], after("name")?, to))
-}
-
-fn is_settled(world: &World) -> bool {
-    let devices = |stack: &Stack| {
-        let devices = stack.devices.some();
-        devices.is_none_or(|all| all.values().all(|device| device.running == device.lower_up))
-    };
-    let asked_for = |stack: &Stack| {
-        let mut all = stack.addresses.some().into_iter().flatten();
-        all.any(|address| address.flags.has(Flags::TENTATIVE))
-    };
-    let asks = |stack: &Stack| {
-        let mut all = stack.neighbours.some().into_iter().flatten();
-        all.any(|neighbour| neighbour.state == State::Incomplete)
-    };
-    let mut stacks = world.stacks.values();
-    stacks.all(|stack| devices(stack) && !asked_for(stack) && !asks(stack))
-}
-
-/// Runs ip(8) with these lines in this thread's namespace.
-fn batch(family: &str, lines: &[String], all_must: bool) -> Result<()> {
-    batch_of("ip", &[family], lines, all_must)
-}
-
-fn batch_of(program: &str, options: &[&str], lines: &[String], all_must: bool) -> Result<()> {
-    if lines.is_empty() {
-        return Ok(());
-    }
-    let mut child = Process::new(program)
-        .args(options)
-        .args(["-force", "-batch", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("running {program}"))?;
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(lines.join("\n").as_bytes())?;
-        input.write_all(b"\n")?;
-    }
-    let output = child.wait_with_output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        !all_must || output.status.success(),
-        "{program} refused a line: {said}"
-    );
-    Ok(())
-}
-
-fn write(name: &str, value: &str) -> Result<()> {
-    let path = Path::new("/proc/sys/net").join(name);
-    std::fs::write(&path, value).with_context(|| format!("writing {}", path.display()))
 }

@@ -47,7 +47,7 @@ impl<'w> Walker<'w> {
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
         (bridge, port): (&'w Device, &'w Device),
-        frame: Frame,
+        (frame, to): (Frame, To),
         packet: Packet,
     ) -> Going<'w> {
         let (own, conf) = (settings(bridge)?, port_of(port)?);
@@ -76,7 +76,7 @@ impl<'w> Walker<'w> {
         }
         let to = match To::of(frame.to, bridge.mac) {
             To::Host => To::Host,
-            _ => To::of(frame.to, port.mac),
+            _ => to,
         };
         let mut onward = Vec::new();
         if bridge.flags.promiscuous || frame.to.is_group() {

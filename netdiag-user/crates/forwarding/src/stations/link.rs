@@ -65,6 +65,7 @@ impl<'w> Walker<'w> {
             Kind::Vxlan(own) => self.wraps(walk, space, (device, own), frame, packet),
             Kind::Vlan(own) => self.tags(space, (device, own), frame, packet),
             Kind::Macvlan(mode) => self.shares(walk, space, (device, *mode), frame, packet),
+            Kind::Bond(own) => self.by_ports(walk, space, (device, own), frame, packet),
             Kind::IpTunnel(own) => self.encapsulates(walk, space, (device, own), packet),
             Kind::Physical => self.by_wire(walk, space, device, frame, packet),
             // Whatever is sent there is gone, as by intent.

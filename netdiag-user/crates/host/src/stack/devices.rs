@@ -6,7 +6,7 @@ use rtnetlink::packet_route::link::{
     LinkLayerType, LinkMessage, MacVlanMode, VlanProtocol, VxlanDf,
 };
 
-use super::{conf, tunnels};
+use super::{bonds, conf, tunnels};
 use crate::{
     listing::{self, Listed, Message},
     model::world::device::{
@@ -53,6 +53,7 @@ fn device(message: &LinkMessage) -> Device {
         lower_netnsid: None,
         group: 0,
         port: None,
+        bond_port: None,
         conf4: None,
         conf6: None,
     };
@@ -90,6 +91,9 @@ fn describe(device: &mut Device, info: &LinkInfo) {
         LinkInfo::Kind(kind) => device.kind = of_kind(kind),
         LinkInfo::Data(data) => detail(&mut device.kind, data),
         LinkInfo::PortData(InfoPortData::BridgePort(all)) => device.port = Some(port(all)),
+        LinkInfo::PortData(InfoPortData::BondPort(all)) => {
+            device.bond_port = Some(bonds::port(all));
+        }
         _ => {}
     }
 }
@@ -112,6 +116,7 @@ fn detail(kind: &mut Kind, data: &InfoData) {
         InfoData::Vlan(all) => *kind = Kind::Vlan(vlan(all)),
         InfoData::IpTunnel(all) if *kind == ipip() => *kind = Kind::IpTunnel(tunnels::in_ip(all)),
         InfoData::GreTun(all) if *kind == gre() => *kind = Kind::IpTunnel(tunnels::gre(all)),
+        InfoData::Bond(all) => *kind = bonds::bond(all).map_or(kind.clone(), Kind::Bond),
         InfoData::MacVlan(all) => *kind = macvlan(all).unwrap_or(kind.clone()),
         InfoData::Vrf(all) => {
             let table = all.iter().find_map(|one| match one {

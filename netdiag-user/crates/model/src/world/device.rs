@@ -85,6 +85,8 @@ pub struct Device {
     /// What `ip rule … suppress_ifgroup` asks for.
     pub group: u32,
     pub port: Option<Port>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bond_port: Option<BondPort>,
     /// Nothing where IP is not running on it.
     pub conf4: Option<Conf4>,
     pub conf6: Option<Conf6>,
@@ -113,6 +115,7 @@ pub enum Kind {
     Vlan(Vlan),
     IpTunnel(IpTunnel),
     Macvlan(MacvlanMode),
+    Bond(Bond),
     Vrf {
         table: u32,
     },
@@ -230,6 +233,40 @@ pub enum MacvlanMode {
     Passthru,
     /// By who sent them.
     Source,
+}
+
+/// Several links as one (drivers/net/bonding/bond_main.c).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bond {
+    pub mode: BondMode,
+    /// The port that is used, where the mode uses one.
+    pub active: Option<u32>,
+    /// What comes in by a port that is not used is taken all the same.
+    pub all_active: bool,
+    /// Of 802.3ad, which ports are used.
+    pub aggregator: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BondMode {
+    #[default]
+    BalanceRr,
+    ActiveBackup,
+    BalanceXor,
+    Broadcast,
+    Ieee8023ad,
+    BalanceTlb,
+    BalanceAlb,
+}
+
+/// A bond's port (IFLA_BOND_SLAVE_*).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BondPort {
+    /// It is not used.
+    pub backup: bool,
+    /// As the bond last looked, which some never do.
+    pub link_up: bool,
+    pub aggregator: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,43 @@
+//! Lines of programs, and sysctls, in the namespace that this thread is in.
+use std::{
+    io::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+
+/// Runs ip(8) with these lines in this thread's namespace.
+pub fn batch(family: &str, lines: &[String], all_must: bool) -> Result<()> {
+    batch_of("ip", &[family], lines, all_must)
+}
+
+pub fn batch_of(program: &str, options: &[&str], lines: &[String], all_must: bool) -> Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let mut child = Command::new(program)
+        .args(options)
+        .args(["-force", "-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("running {program}"))?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(lines.join("\n").as_bytes())?;
+        input.write_all(b"\n")?;
+    }
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        !all_must || output.status.success(),
+        "{program} refused a line: {said}"
+    );
+    Ok(())
+}
+
+pub fn write(name: &str, value: &str) -> Result<()> {
+    let path = Path::new("/proc/sys/net").join(name);
+    std::fs::write(&path, value).with_context(|| format!("writing {}", path.display()))
+}
