@@ -96,6 +96,9 @@ impl<'w> Walker<'w> {
             }
             None => flood(space, bridge, Some((port, &conf)), frame.to, &mut onward)?,
         }
+        if is_cut(space, &own, &onward, &packet)? {
+            return Err(Unknown::NotModelled("iptables of a bridge".into()));
+        }
         self.each(walk, space, bridge, onward, frame, packet)
     }
 
@@ -213,6 +216,26 @@ impl<'w> Walker<'w> {
             Onward::By(port) => self.sends(walk, space, port, frame, packet),
         }
     }
+}
+
+/// Whether IP's hooks have it cut, or refused with an error, for a port's size (`br_nf_dev_queue_xmit`).
+fn is_cut(
+    space: &Space<'_>,
+    bridge: &Bridge,
+    onward: &[Onward<'_>],
+    packet: &Packet,
+) -> Result<bool, Unknown> {
+    let settings = space.settings()?;
+    let calls = match packet.is_ipv6() {
+        true => settings.bridge_calls_ip6tables || bridge.nf_call_ip6tables,
+        false => settings.bridge_calls_iptables || bridge.nf_call_iptables,
+    };
+    let whole = packet.segment.is_none() || packet.pieces.is_some();
+    let large = |one: &Onward<'_>| match one {
+        Onward::By(port) => packet.largest() > port.mtu,
+        Onward::Up(_) => false,
+    };
+    Ok(calls && whole && onward.iter().any(large))
 }
 
 fn no<'w>(how: How, by: &'w Device) -> No<'w> {
