@@ -5,6 +5,7 @@ mod bridge;
 mod forward;
 mod icmp;
 mod ip_tunnel;
+mod ipvlan;
 mod link;
 mod macvlan;
 mod nd;
@@ -224,6 +225,11 @@ impl<'w> Walker<'w> {
             if let Some(next) = self.shared(walk, space, device, frame, packet)? {
                 return Ok(next);
             }
+            if let Some(next) =
+                self.shared_by_address(walk, (space, device), (frame, to), packet)?
+            {
+                return Ok(next);
+            }
             let to = match frame.vlan {
                 // Whose tag nobody here has is somebody else's.
                 Some(tag) if tag.id != 0 => To::OtherHost,
@@ -299,6 +305,9 @@ impl<'w> Walker<'w> {
         device: &'w Device,
         mut packet: Packet,
     ) -> Going<'w> {
+        if let Some(next) = self.taken_above(walk, (space, device), packet)? {
+            return Ok(next);
+        }
         packet.iif = Some(device.index);
         let first = self.prepared.is(Wrong::ReversePathFirst) && !packet.is_ipv6();
         if first && let Some(no) = space.reverse(&packet, device, 0)? {

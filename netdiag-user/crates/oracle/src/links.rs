@@ -6,8 +6,8 @@ use fastrand::Rng;
 use netdiag_model::world::device::Kind;
 
 use crate::{
-    bonds, command::Command, ip_tunnels, macvlans, mistakes::Mistake, set::Set, shots, six,
-    traffic::Shot, vlans,
+    bonds, command::Command, ip_tunnels, ipvlans, macvlans, mistakes::Mistake, set::Set, shots,
+    six, traffic::Shot, vlans,
 };
 
 pub struct Links {
@@ -24,11 +24,12 @@ pub struct Links {
     pub mistakes: &'static [Mistake],
 }
 
-pub static LINKS: [Links; 4] = [
+pub static LINKS: [Links; 5] = [
     ip_tunnels::LINKS,
     vlans::LINKS,
     macvlans::LINKS,
     bonds::LINKS,
+    ipvlans::LINKS,
 ];
 
 pub fn names() -> Vec<&'static str> {

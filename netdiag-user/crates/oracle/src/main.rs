@@ -7,6 +7,7 @@ mod expect;
 mod features;
 mod generate;
 mod ip_tunnels;
+mod ipvlans;
 mod kept;
 mod links;
 mod macvlans;

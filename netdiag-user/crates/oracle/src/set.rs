@@ -38,6 +38,8 @@ pub const VLAN: &str = "vl0";
 pub const BOND: &str = "bo0";
 /// A macvlan's, with the number of the namespace that it is in.
 pub const MACVLAN: &str = "mv";
+/// An ipvlan's, the same.
+pub const IPVLAN: &str = "ipv";
 /// And the one that every namespace has then.
 pub const OF_ITSELF: &str = "tunl0";
 
@@ -60,7 +62,9 @@ fn devices(at: usize) -> impl Iterator<Item = String> {
 /// Those that worlds add.
 fn added(at: usize) -> impl Iterator<Item = String> {
     let fixed = [TUNNEL, IP_TUNNEL, VLAN, BOND].map(str::to_owned);
-    fixed.into_iter().chain([format!("{MACVLAN}{at}")])
+    fixed
+        .into_iter()
+        .chain([MACVLAN, IPVLAN].map(|name| format!("{name}{at}")))
 }
 
 /// What is set on every namespace before its devices are made: no packet but ours.

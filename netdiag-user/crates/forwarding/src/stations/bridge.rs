@@ -208,6 +208,10 @@ impl<'w> Walker<'w> {
                 if let Some(next) = self.shared(walk, space, bridge, frame, packet)? {
                     return Ok(next);
                 }
+                let shared = self.shared_by_address(walk, (space, bridge), (frame, to), packet)?;
+                if let Some(next) = shared {
+                    return Ok(next);
+                }
                 self.taken(walk, space, bridge, to, packet)
             }
             Onward::By(port) if is_too_big(&packet, port) => {

@@ -211,7 +211,7 @@ impl<'w> Walker<'w> {
             how,
             by: Some(Subject::Device(device)),
         };
-        if packet.decided == Decided::Sent && !packet.is_ipv6() {
+        if packet.decided != Decided::Forwarded && !packet.is_ipv6() {
             let no = refuse(Station::Encap, How::Discarded);
             return self.refuse(walk, space, no, packet);
         }

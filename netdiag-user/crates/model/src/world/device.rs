@@ -116,6 +116,7 @@ pub enum Kind {
     IpTunnel(IpTunnel),
     Macvlan(MacvlanMode),
     Bond(Bond),
+    Ipvlan(Ipvlan),
     Vrf {
         table: u32,
     },
@@ -233,6 +234,26 @@ pub enum MacvlanMode {
     Passthru,
     /// By who sent them.
     Source,
+}
+
+/// Of devices that share a link and its address (drivers/net/ipvlan), all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ipvlan {
+    pub mode: IpvlanMode,
+    /// They do not reach each other.
+    pub private: bool,
+    /// They reach each other by way of the link's switch.
+    pub vepa: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IpvlanMode {
+    /// By frames.
+    L2,
+    /// What they send is routed where the link is.
+    L3,
+    /// What they get passes IP there, too.
+    L3s,
 }
 
 /// Several links as one (drivers/net/bonding/bond_main.c).
