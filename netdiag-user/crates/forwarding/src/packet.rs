@@ -56,6 +56,8 @@ pub enum Decided {
     No,
     /// As it was sent here.
     Sent,
+    /// As a device that shares a link with this namespace had it sent here.
+    Shared,
     /// As it was led on.
     Forwarded,
 }
@@ -155,6 +157,7 @@ pub struct Sender {
     /// The device that it is bound to.
     pub device: Option<u32>,
     pub uid: u32,
-    /// Nobody asks whether its source is this namespace's: the kernel's own tunnels over IPv6.
+    /// Nobody asks whether its source is this namespace's (FLOWI_FLAG_ANYSRC): tunnels over IPv6, errors, what
+    /// others have sent here.
     pub any_source: bool,
 }

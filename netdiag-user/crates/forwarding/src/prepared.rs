@@ -188,7 +188,7 @@ fn above(world: &World) -> BTreeMap<End, Vec<End>> {
                 netns: *netns,
                 index: *index,
             };
-            if matches!(device.kind, Kind::Macvlan(_))
+            if matches!(device.kind, Kind::Macvlan(_) | Kind::Ipvlan(_))
                 && let Some(link) = below(world, end, device)
             {
                 above.entry(link).or_default().push(end);

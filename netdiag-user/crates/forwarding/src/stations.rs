@@ -1,9 +1,11 @@
 //! The stations of a packet's way, a file each, and the walker that goes from one to the next.
 mod arp;
+mod bond;
 mod bridge;
 mod forward;
 mod icmp;
 mod ip_tunnel;
+mod ipvlan;
 mod link;
 mod macvlan;
 mod nd;
@@ -200,39 +202,46 @@ impl<'w> Walker<'w> {
     fn comes(&self, walk: &mut Walk<'w>, end: End, frame: Frame, packet: Packet) -> Going<'w> {
         let space = self.prepared.space(end.netns)?;
         let device = space.device(end.index)?;
-        self.arrives(walk, space, device, frame, packet)
+        let to = To::of(frame.to, device.mac);
+        self.arrives(walk, space, device, (frame, to), packet)
     }
 
-    /// The same at a device that is at hand.
+    /// The same at a device that is at hand, with what the frame was for the one that it first came in by.
     fn arrives(
         &self,
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
         device: &'w Device,
-        frame: Frame,
+        (frame, to): (Frame, To),
         packet: Packet,
     ) -> Going<'w> {
         self.came(walk, space, device, packet)?;
         if let Some(tag) = frame.vlan
             && let Some(inside) = vlan::device(space, device, tag)?
         {
-            return self.untagged(walk, space, inside, frame, packet);
+            return self.untagged(walk, space, inside, (frame, to), packet);
         }
         let Some(master) = device.master else {
             if let Some(next) = self.shared(walk, space, device, frame, packet)? {
+                return Ok(next);
+            }
+            if let Some(next) =
+                self.shared_by_address(walk, (space, device), (frame, to), packet)?
+            {
                 return Ok(next);
             }
             let to = match frame.vlan {
                 // Whose tag nobody here has is somebody else's.
                 Some(tag) if tag.id != 0 => To::OtherHost,
                 _ if has_all(device) && !frame.to.is_group() => To::Host,
-                _ => To::of(frame.to, device.mac),
+                _ => to,
             };
             return self.taken(walk, space, device, to, packet);
         };
         let master = space.device(master)?;
         match master.kind {
-            Kind::Bridge(_) => self.bridged(walk, space, (master, device), frame, packet),
+            Kind::Bridge(_) => self.bridged(walk, space, (master, device), (frame, to), packet),
+            Kind::Bond(_) => self.bonded(walk, space, (master, device), (frame, to), packet),
             _ => Err(Unknown::NotModelled("a device with a master".into())),
         }
     }
@@ -296,6 +305,9 @@ impl<'w> Walker<'w> {
         device: &'w Device,
         mut packet: Packet,
     ) -> Going<'w> {
+        if let Some(next) = self.taken_above(walk, (space, device), packet)? {
+            return Ok(next);
+        }
         packet.iif = Some(device.index);
         let first = self.prepared.is(Wrong::ReversePathFirst) && !packet.is_ipv6();
         if first && let Some(no) = space.reverse(&packet, device, 0)? {

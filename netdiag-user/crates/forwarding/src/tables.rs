@@ -56,6 +56,7 @@ impl<'w> Tables<'w> {
             sport: asked.sport,
             dport: asked.dport,
             ignore_linkstate: false,
+            loose: false,
         };
         let (looked, rule) = self.0.lookup_by(&key)?;
         Ok(match looked {

@@ -244,6 +244,10 @@ pub enum How {
     SamePort,
     /// From one isolated port to another.
     Isolated,
+    /// It came in by a bond's port that is not used.
+    BackupPort,
+    /// A bond has no port that it could send by.
+    NoUsablePort,
     /// Nobody knows whose frame it is, and no port takes such.
     NoPort,
     /// A bridge's own address, sent to by the bridge.

@@ -2,6 +2,7 @@
 //! walk of a packet is computed from. Nothing is judged here, and nothing left out but what the
 //! kernel will not say, which is said.
 mod addresses;
+mod bonds;
 mod conf;
 mod devices;
 mod neighbours;

@@ -130,6 +130,18 @@ pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot, memory: &Memory)
 enum By {
     Socket,
     Frame,
+    /// A socket, where the packet is a device's by now.
+    Driver,
+}
+
+impl By {
+    /// The driver's own refusal is still told to who sends a frame.
+    fn by_driver(self) -> Self {
+        match self {
+            Self::Frame => Self::Frame,
+            Self::Socket | Self::Driver => Self::Driver,
+        }
+    }
 }
 
 impl Prediction {
@@ -149,8 +161,7 @@ impl Prediction {
             match &step.does {
                 Does::Sends { device, .. } => {
                     self.sight(space, *device, true, step);
-                    // The driver's own refusal is still told to who sends a frame.
-                    sender = sender.filter(|sender| *sender == By::Frame);
+                    sender = sender.map(By::by_driver);
                 }
                 Does::Comes { device } => {
                     self.sight(space, *device, false, step);
@@ -171,6 +182,7 @@ impl Prediction {
                         Some(By::Socket) if step.station == Station::Queue => None,
                         Some(By::Socket) => errno(*how),
                         Some(By::Frame) => errno_of_frame(*how),
+                        Some(By::Driver) => errno_of_driver(step, *how),
                         None => None,
                     };
                     let ways = self.ways.iter_mut();
@@ -273,6 +285,14 @@ fn errno(how: How) -> Option<Told> {
         How::NoSource => Told::Error(Errno::EADDRNOTAVAIL),
         _ => return None,
     })
+}
+
+/// An ipvlan tells what the link's namespace says of an IPv6 packet's way (`ipvlan_process_v6_outbound`).
+fn errno_of_driver(step: &Step<'_>, how: How) -> Option<Told> {
+    let routed = step.station == Station::Route && step.packet.decided == Decided::Shared;
+    (routed && step.packet.is_ipv6())
+        .then(|| errno(how))
+        .flatten()
 }
 
 /// Of a frame, the device alone is asked.

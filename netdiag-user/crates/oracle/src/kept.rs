@@ -23,7 +23,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 33] = kept![
+pub const KEPT: [Kept; 34] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-local-route-is-no-address-to-answer-for",
     "a-macvlan-on-a-bridge-hears-all",
@@ -31,6 +31,7 @@ pub const KEPT: [Kept; 33] = kept![
     "a-tunnel-by-loopback",
     "a-tunnel-to-itself",
     "an-answer-that-is-led-away-teaches-nothing",
+    "an-ipvlan-tells-of-no-way",
     "an-object-that-leads-nowhere",
     "an-own-address-after-its-route",
     "an-own-address-by-another-device",

@@ -6,8 +6,8 @@ use fastrand::Rng;
 use netdiag_model::world::device::Device;
 
 use crate::{
-    command::Command, inner_pairs, ip_tunnels, macvlans, mistakes::Mistake, set::Set, shots, six,
-    traffic::Shot, tuns, vlans,
+    bonds, command::Command, inner_pairs, ip_tunnels, ipvlans, macvlans, mistakes::Mistake,
+    set::Set, shots, six, traffic::Shot, tuns, vlans,
 };
 
 pub struct Links {
@@ -24,12 +24,14 @@ pub struct Links {
     pub mistakes: &'static [Mistake],
 }
 
-pub static LINKS: [Links; 5] = [
+pub static LINKS: [Links; 7] = [
     ip_tunnels::LINKS,
     vlans::LINKS,
     macvlans::LINKS,
     tuns::LINKS,
     inner_pairs::LINKS,
+    bonds::LINKS,
+    ipvlans::LINKS,
 ];
 
 pub fn names() -> Vec<&'static str> {

@@ -1,21 +1,24 @@
 //! Builds networks by chance, computes the way of packets through them, and holds it against what
 //! the kernel does.
+mod batch;
+mod bonds;
 mod command;
 mod expect;
 mod features;
 mod generate;
 mod inner_pairs;
 mod ip_tunnels;
+mod ipvlans;
 mod kept;
 mod links;
 mod macvlans;
 mod mistakes;
 mod nodes;
 mod plan;
-mod programs;
 mod recorded;
 mod round;
 mod set;
+mod settled;
 mod shoot;
 mod shots;
 mod shrink;

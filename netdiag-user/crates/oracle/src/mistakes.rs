@@ -223,7 +223,7 @@ const fn misread(name: &'static str, wrong: Wrong) -> Mistake {
     Mistake { name, make }
 }
 
-fn stacks(world: &mut World, of: impl Fn(&mut Stack)) {
+pub fn stacks(world: &mut World, of: impl Fn(&mut Stack)) {
     world.stacks.values_mut().for_each(of);
 }
 

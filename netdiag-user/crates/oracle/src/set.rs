@@ -10,13 +10,14 @@ use std::{
 
 use anyhow::{Context, Result};
 use netdiag_host::{listing, stack};
-use netdiag_model::world::{End, Stack, World, address::Flags, neighbour::State};
+use netdiag_model::world::{End, Stack, World};
 use netdiag_sys::file;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::{
+    batch::{batch, batch_of, write},
     command::{Command, Line},
-    programs::{batch, batch_of, write},
+    settled::{bonds_looked, is_settled},
     tuns,
 };
 
@@ -34,6 +35,8 @@ pub const TUNNEL: &str = "vx0";
 pub const IP_TUNNEL: &str = "ipt0";
 /// A VLAN's.
 pub const VLAN: &str = "vl0";
+/// A bond's.
+pub const BOND: &str = "bo0";
 /// A macvlan's, with the number of the namespace that it is in.
 pub const MACVLAN: &str = "mv";
 /// A program's, and one that has none.
@@ -41,6 +44,8 @@ pub const TUN: &str = "tn0";
 pub const TUN_ALONE: &str = "tn1";
 /// Both ends of a pair of one namespace with itself.
 pub const INNER: [&str; 2] = ["va0", "va1"];
+/// An ipvlan's, the same.
+pub const IPVLAN: &str = "ipv";
 /// And the one that every namespace has then.
 pub const OF_ITSELF: &str = "tunl0";
 
@@ -62,8 +67,13 @@ fn devices(at: usize) -> impl Iterator<Item = String> {
 
 /// Those that worlds add.
 fn added(at: usize) -> impl Iterator<Item = String> {
-    let fixed = [TUNNEL, IP_TUNNEL, VLAN, TUN, TUN_ALONE, INNER[0], INNER[1]].map(str::to_owned);
-    fixed.into_iter().chain([format!("{MACVLAN}{at}")])
+    let fixed = [
+        TUNNEL, IP_TUNNEL, VLAN, BOND, TUN, TUN_ALONE, INNER[0], INNER[1],
+    ];
+    fixed
+        .map(str::to_owned)
+        .into_iter()
+        .chain([MACVLAN, IPVLAN].map(|name| format!("{name}{at}")))
 }
 
 /// What is set on every namespace before its devices are made: no packet but ours.
@@ -79,6 +89,9 @@ const QUIET: [(&str, &str); 7] = [
 
 /// How long a device tells of the groups that it joined, twice: some jiffies.
 const JOINED: Duration = Duration::from_millis(40);
+
+/// How long a bond may take to see that a port is down or up again.
+const BONDS: Duration = Duration::from_millis(200);
 
 /// And of each device's neighbours: one question, and no waiting.
 const ASKED: [(&str, &str); 2] = [("mcast_solicit", "1"), ("proxy_delay", "0")];
@@ -187,10 +200,12 @@ impl Set {
         self.attached.take();
         for (at, space) in self.spaces.iter().enumerate() {
             space.enter()?;
-            let mut lines = Vec::new();
+            // Its ports have the addresses then that they had before, and are down.
+            let mut lines = vec![format!("link del {BOND}")];
             for to in (0..SPACES).filter(|to| *to != at) {
-                let name = device(to);
-                lines.push(format!("link set {name} nomaster up mtu 1500"));
+                let (name, mac) = (device(to), mac(at, to));
+                lines.push(format!("link set {name} address {mac} nomaster"));
+                lines.push(format!("link set {name} up mtu 1500"));
                 lines.push(format!("addr flush dev {name}"));
             }
             lines.extend(added(at).map(|name| format!("link del {name}")));
@@ -343,10 +358,12 @@ impl Set {
         if self.ipv6 {
             std::thread::sleep(JOINED);
         }
-        let until = Instant::now() + Duration::from_secs(2);
+        let began = Instant::now();
         let settled = loop {
             let world = self.read_now()?;
-            if is_settled(&world) || Instant::now() > until {
+            let bonds = began.elapsed() > BONDS || bonds_looked(&world);
+            let settled = bonds && is_settled(&world);
+            if settled || began.elapsed() > Duration::from_secs(2) {
                 break world;
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -484,21 +501,4 @@ fn given(words: &str) -> Option<(&str, &str, usize)> {
     let to = after("netns")?.strip_prefix('s')?.parse().ok()?;
     let made = words.starts_with(&["link", "add", "link"]) && to < SPACES;
     made.then_some((words[3], after("name")?, to))
-}
-
-fn is_settled(world: &World) -> bool {
-    let devices = |stack: &Stack| {
-        let devices = stack.devices.some();
-        devices.is_none_or(|all| all.values().all(|device| device.running == device.lower_up))
-    };
-    let asked_for = |stack: &Stack| {
-        let mut all = stack.addresses.some().into_iter().flatten();
-        all.any(|address| address.flags.has(Flags::TENTATIVE))
-    };
-    let asks = |stack: &Stack| {
-        let mut all = stack.neighbours.some().into_iter().flatten();
-        all.any(|neighbour| neighbour.state == State::Incomplete)
-    };
-    let mut stacks = world.stacks.values();
-    stacks.all(|stack| devices(stack) && !asked_for(stack) && !asks(stack))
 }

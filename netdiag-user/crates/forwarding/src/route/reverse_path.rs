@@ -118,6 +118,7 @@ impl<'w> Space<'w> {
             sport: seen(packet.dport),
             dport: seen(packet.sport),
             ignore_linkstate: false,
+            loose: false,
         })
     }
 

@@ -36,6 +36,8 @@ pub struct Key {
     pub dport: u16,
     /// Ways by devices without a signal are as good as others.
     pub ignore_linkstate: bool,
+    /// Ways by other devices than the one that is asked for are taken, after its own.
+    pub loose: bool,
 }
 
 /// What came of it.
@@ -192,7 +194,8 @@ impl<'w> Space<'w> {
             }
             // IPv6 has loopback as the device of what leads nowhere, and a bound socket asks for its own; an object that
             // leads nowhere has none (`__find_rr_leaf`).
-            let asks = key.oif != 0 && key.oif != LOOPBACK && key.destination.is_ipv6();
+            let asks =
+                key.oif != 0 && key.oif != LOOPBACK && key.destination.is_ipv6() && !key.loose;
             let bound = asks || is_of_a_link(key.destination) && key.iif != LOOPBACK;
             let bound = bound && route.nexthop.is_none();
             match route.kind {
@@ -214,18 +217,19 @@ impl<'w> Space<'w> {
         Ok(Looked::None)
     }
 
-    /// Of IPv6's routes to the same network with the same metric the one by which a packet came in comes
-    /// first (`ip6_pol_route_input` asks for that device, and takes others too).
+    /// Of IPv6's routes to the same network with the same metric the one by which a packet came in, or is to
+    /// leave, comes first (`ip6_pol_route` asks for that device, and takes others too).
     fn back_again(
         &self,
         found: Found<'w>,
         others: impl Iterator<Item = &'w Route>,
         key: &Key,
     ) -> Result<Found<'w>, Unknown> {
-        let leads = |hops: &[&Hop]| hops.iter().any(|hop| hop.device == key.iif);
+        let wanted = if key.loose { key.oif } else { key.iif };
+        let leads = |hops: &[&Hop]| hops.iter().any(|hop| hop.device == wanted);
         let first = found.route;
-        let came_in = first.to.address.is_ipv6() && key.iif != LOOPBACK;
-        if !came_in || leads(&found.hops) {
+        let prefers = first.to.address.is_ipv6() && wanted != LOOPBACK;
+        if !prefers || leads(&found.hops) {
             return Ok(found);
         }
         let like = |other: &&Route| {
@@ -254,7 +258,7 @@ impl<'w> Space<'w> {
                     .is_some_and(|conf| conf.ignore_routes_with_linkdown()),
             };
             let without_signal = hop.linkdown && ignored && !key.ignore_linkstate;
-            let other = key.oif != 0 && key.oif != hop.device
+            let other = key.oif != 0 && key.oif != hop.device && !key.loose
                 || is_of_a_link(key.destination) && ![hop.device, LOOPBACK].contains(&key.iif);
             if !hop.dead && !without_signal && !other {
                 usable.push(hop);
@@ -265,7 +269,7 @@ impl<'w> Space<'w> {
 }
 
 /// Means something on the link alone that it came in by (`rt6_need_strict`).
-fn is_of_a_link(address: IpAddr) -> bool {
+pub fn is_of_a_link(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(_) => false,
         IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast(),

@@ -143,7 +143,7 @@ impl<'w> Space<'w> {
             // Where no address ever was there is no such table, and every address may be bound to.
             return Err(Unknown::NotModelled("a namespace without addresses".into()));
         }
-        if !source.is_unspecified() && !self.is_local(source)? {
+        if !source.is_unspecified() && !sender.any_source && !self.is_local(source)? {
             return Ok((no(Station::Route, How::ForeignSource, None), source));
         }
         let bound = match sender.device {
@@ -326,6 +326,7 @@ pub fn key_in(packet: &Packet, device: &Device) -> Key {
         sport: packet.sport,
         dport: packet.dport,
         ignore_linkstate: false,
+        loose: false,
     }
 }
 
@@ -342,6 +343,7 @@ fn key_out(packet: &Packet, sender: &Sender) -> Key {
         sport: packet.sport,
         dport: packet.dport,
         ignore_linkstate: false,
+        loose: false,
     }
 }
 

@@ -10,7 +10,7 @@ use netdiag_model::world::{
 
 use super::{
     decision::{Decision, No, Way, no},
-    rules::{Found, Key, LOOPBACK, Looked},
+    rules::{Found, Key, LOOPBACK, Looked, is_of_a_link},
 };
 use crate::{
     packet::{Packet, Sender},
@@ -287,6 +287,11 @@ fn key_out(packet: &Packet, sender: &Sender) -> Key {
         iif: LOOPBACK,
         oif: sender.device.unwrap_or(0),
         uid: sender.uid,
+        // Nothing is bound to a device there (`ip6_route_output_flags`).
+        loose: sender.any_source
+            && sender.device.is_some()
+            && !packet.source.is_unspecified()
+            && !is_of_a_link(packet.destination),
         ..key(packet)
     }
 }
@@ -304,5 +309,6 @@ fn key(packet: &Packet) -> Key {
         sport: packet.sport,
         dport: packet.dport,
         ignore_linkstate: false,
+        loose: false,
     }
 }

@@ -47,7 +47,7 @@ impl<'w> Walker<'w> {
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
         (bridge, port): (&'w Device, &'w Device),
-        frame: Frame,
+        (frame, to): (Frame, To),
         packet: Packet,
     ) -> Going<'w> {
         let (own, conf) = (settings(bridge)?, port_of(port)?);
@@ -76,7 +76,7 @@ impl<'w> Walker<'w> {
         }
         let to = match To::of(frame.to, bridge.mac) {
             To::Host => To::Host,
-            _ => To::of(frame.to, port.mac),
+            _ => to,
         };
         let mut onward = Vec::new();
         if bridge.flags.promiscuous || frame.to.is_group() {
@@ -95,6 +95,9 @@ impl<'w> Walker<'w> {
                 }
             }
             None => flood(space, bridge, Some((port, &conf)), frame.to, &mut onward)?,
+        }
+        if is_cut(space, &own, &onward, &packet)? {
+            return Err(Unknown::NotModelled("iptables of a bridge".into()));
         }
         self.each(walk, space, bridge, onward, frame, packet)
     }
@@ -204,6 +207,10 @@ impl<'w> Walker<'w> {
                 if let Some(next) = self.shared(walk, space, bridge, frame, packet)? {
                     return Ok(next);
                 }
+                let shared = self.shared_by_address(walk, (space, bridge), (frame, to), packet)?;
+                if let Some(next) = shared {
+                    return Ok(next);
+                }
                 self.taken(walk, space, bridge, to, packet)
             }
             Onward::By(port) if is_too_big(&packet, port) => {
@@ -212,6 +219,26 @@ impl<'w> Walker<'w> {
             Onward::By(port) => self.sends(walk, space, port, frame, packet),
         }
     }
+}
+
+/// Whether IP's hooks have it cut, or refused with an error, for a port's size (`br_nf_dev_queue_xmit`).
+fn is_cut(
+    space: &Space<'_>,
+    bridge: &Bridge,
+    onward: &[Onward<'_>],
+    packet: &Packet,
+) -> Result<bool, Unknown> {
+    let settings = space.settings()?;
+    let calls = match packet.is_ipv6() {
+        true => settings.bridge_calls_ip6tables || bridge.nf_call_ip6tables,
+        false => settings.bridge_calls_iptables || bridge.nf_call_iptables,
+    };
+    let whole = packet.segment.is_none() || packet.pieces.is_some();
+    let large = |one: &Onward<'_>| match one {
+        Onward::By(port) => packet.largest() > port.mtu,
+        Onward::Up(_) => false,
+    };
+    Ok(calls && whole && onward.iter().any(large))
 }
 
 fn no<'w>(how: How, by: &'w Device) -> No<'w> {

@@ -111,9 +111,10 @@ impl<'w> Walker<'w> {
         forwarded: bool,
     ) -> Going<'w> {
         packet.source = way.source.unwrap_or(packet.source);
-        packet.decided = match forwarded {
-            true => Decided::Forwarded,
-            false => Decided::Sent,
+        packet.decided = match (forwarded, packet.decided) {
+            (true, _) => Decided::Forwarded,
+            (false, Decided::Shared) => Decided::Shared,
+            (false, _) => Decided::Sent,
         };
         packet.df |= self.prepared.is(Wrong::NeverCut);
         if forwarded && self.prepared.is(Wrong::SourceChosenAnew) && !packet.is_ipv6() {

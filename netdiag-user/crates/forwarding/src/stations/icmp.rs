@@ -52,7 +52,7 @@ impl<'w> Walker<'w> {
             netns: space.netns,
             device: at(walk, &no, &packet).filter(|_| scoped),
             uid: 0,
-            any_source: true,
+            any_source: packet.is_ipv6(),
         };
         let mut way = walk.branch();
         *way.telling.of(packet.is_ipv6()) = true;
@@ -93,7 +93,8 @@ fn answer(space: &Space<'_>, no: &No<'_>, packet: &Packet) -> Result<Option<Answ
         None => false,
     };
     // What a socket sends is refused to itself, and a tunnel's packets are nobody's.
-    let told = packet.decided == Decided::Forwarded || packet.carries.is_some();
+    let others = matches!(packet.decided, Decided::Forwarded | Decided::Shared);
+    let told = others || packet.carries.is_some();
     let found = match (no.station, no.how, packet.is_ipv6()) {
         (Station::Ttl, _, false) => Some((11, 0)),
         (Station::Ttl, _, true) => Some((3, 0)),

@@ -65,6 +65,8 @@ impl<'w> Walker<'w> {
             Kind::Vxlan(own) => self.wraps(walk, space, (device, own), frame, packet),
             Kind::Vlan(own) => self.tags(space, (device, own), frame, packet),
             Kind::Macvlan(mode) => self.shares(walk, space, (device, *mode), frame, packet),
+            Kind::Ipvlan(own) => self.by_shared_link(walk, space, (device, *own), frame, packet),
+            Kind::Bond(own) => self.by_ports(walk, space, (device, own), frame, packet),
             Kind::IpTunnel(own) => self.encapsulates(walk, space, (device, own), packet),
             Kind::Physical => self.by_wire(walk, space, device, frame, packet),
             // Whatever is sent there is gone, as by intent.
@@ -114,18 +116,23 @@ impl<'w> Walker<'w> {
         answers: impl Fn(Learned, End) -> Result<Vec<(Option<(Mac, Mac)>, Learned)>, Unknown>,
     ) -> Result<Vec<Outcome>, Unknown> {
         let mut outcomes = Vec::new();
+        let answer = Packet {
+            source: target,
+            destination: question.source,
+            ..question
+        };
         for (hearers, learned) in self.heard(learned, asker, to, question)? {
             let mut going = vec![(Vec::new(), learned)];
             for (end, _) in hearers {
                 let mut further = Vec::new();
                 for (macs, learned) in going {
-                    for (answer, learned) in answers(learned, end)? {
-                        let Some((mac, to)) = answer else {
+                    for (given, learned) in answers(learned, end)? {
+                        let Some((mac, to)) = given else {
                             further.push((macs.clone(), learned));
                             continue;
                         };
                         // A port's questions are answered to its bridge, which never asked.
-                        for (back, learned) in self.heard(&learned, end, to, question)? {
+                        for (back, learned) in self.heard(&learned, end, to, answer)? {
                             let arrives = back.contains(&(asker, To::Host)).then_some(mac);
                             let macs = macs.iter().copied().chain(arrives).collect();
                             further.push((macs, learned));

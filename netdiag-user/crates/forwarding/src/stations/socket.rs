@@ -40,7 +40,7 @@ impl<'w> Walker<'w> {
     }
 
     /// By loopback and in again, with the decision that was made: nothing is routed twice.
-    fn looped(
+    pub(super) fn looped(
         &self,
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,

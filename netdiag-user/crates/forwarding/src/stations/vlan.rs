@@ -3,7 +3,7 @@ use netdiag_model::world::device::{Device, Kind, Vlan};
 
 use super::{Going, Next, Walker};
 use crate::{
-    packet::{Frame, Packet},
+    packet::{Frame, Packet, To},
     prepared::Space,
     route::decision::No,
     way::{How, Station, Subject, Unknown, Walk},
@@ -40,7 +40,7 @@ impl<'w> Walker<'w> {
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
         device: &'w Device,
-        frame: Frame,
+        (frame, to): (Frame, To),
         packet: Packet,
     ) -> Going<'w> {
         if !device.flags.up {
@@ -52,7 +52,13 @@ impl<'w> Walker<'w> {
             return self.refuse(walk, space, no, packet);
         }
         let vlan = None;
-        self.arrives(walk, space, device, Frame { vlan, ..frame }, packet)
+        // Its own address may be another than that of the device below.
+        let to = match to {
+            To::OtherHost => To::of(frame.to, device.mac),
+            to => to,
+        };
+        let frame = Frame { vlan, ..frame };
+        self.arrives(walk, space, device, (frame, to), packet)
     }
 }
 

@@ -10,7 +10,7 @@ use netdiag_model::world::{
 
 use super::{Going, Next, Walker, forward::mtu};
 use crate::{
-    packet::{Carried, Decided, Frame, Packet, Sender, UDP},
+    packet::{Carried, Decided, Frame, Packet, Sender, To, UDP},
     prepared::{Space, Wrong},
     route::decision::{Decision, No, Way},
     way::{Does, How, Learned, Station, Step, Subject, Unknown, Walk},
@@ -191,7 +191,8 @@ impl<'w> Walker<'w> {
             Some(mac) => Frame { to: mac, ..frame },
             None => frame,
         };
-        self.arrives(walk, space, into, frame, packet)
+        let to = To::of(frame.to, into.mac);
+        self.arrives(walk, space, into, (frame, to), packet)
     }
 
     /// It still has the way that was chosen for it and goes it again, as long as it lives; over IPv4 what was
@@ -210,7 +211,7 @@ impl<'w> Walker<'w> {
             how,
             by: Some(Subject::Device(device)),
         };
-        if packet.decided == Decided::Sent && !packet.is_ipv6() {
+        if packet.decided != Decided::Forwarded && !packet.is_ipv6() {
             let no = refuse(Station::Encap, How::Discarded);
             return self.refuse(walk, space, no, packet);
         }
@@ -282,7 +283,8 @@ impl<'w> Walker<'w> {
             decided: Decided::No,
             ..carried.packet
         };
-        self.arrives(walk, space, device, carried.frame, inner)
+        let to = To::of(carried.frame.to, device.mac);
+        self.arrives(walk, space, device, (carried.frame, to), inner)
     }
 }
 

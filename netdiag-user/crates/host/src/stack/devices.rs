@@ -1,16 +1,18 @@
 //! Devices (RTM_GETLINK).
 use anyhow::Result;
 use rtnetlink::packet_route::link::{
-    BridgePortState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData,
-    InfoVlan, InfoVrf, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
-    LinkLayerType, LinkMessage, MacVlanMode, VlanProtocol, VxlanDf,
+    BridgePortState, InfoBridge, InfoBridgePort, InfoData, InfoIpVlan, InfoKind, InfoMacVlan,
+    InfoPortData, InfoVlan, InfoVrf, InfoVxlan, IpVlanFlags, IpVlanMode, LinkAttribute,
+    LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, MacVlanMode, VlanProtocol,
+    VxlanDf,
 };
 
-use super::{conf, tunnels};
+use super::{bonds, conf, tunnels};
 use crate::{
     listing::{self, Listed, Message},
     model::world::device::{
-        Bridge, Device, Df, Flags, Kind, Mac, MacvlanMode, Port, PortState, Vlan, Vxlan,
+        Bridge, Device, Df, Flags, Ipvlan, IpvlanMode, Kind, Mac, MacvlanMode, Port, PortState,
+        Vlan, Vxlan,
     },
 };
 
@@ -53,6 +55,7 @@ fn device(message: &LinkMessage) -> Device {
         lower_netnsid: None,
         group: 0,
         port: None,
+        bond_port: None,
         conf4: None,
         conf6: None,
     };
@@ -90,6 +93,9 @@ fn describe(device: &mut Device, info: &LinkInfo) {
         LinkInfo::Kind(kind) => device.kind = of_kind(kind),
         LinkInfo::Data(data) => detail(&mut device.kind, data),
         LinkInfo::PortData(InfoPortData::BridgePort(all)) => device.port = Some(port(all)),
+        LinkInfo::PortData(InfoPortData::BondPort(all)) => {
+            device.bond_port = Some(bonds::port(all));
+        }
         _ => {}
     }
 }
@@ -113,6 +119,8 @@ fn detail(kind: &mut Kind, data: &InfoData) {
         InfoData::Vlan(all) => *kind = Kind::Vlan(vlan(all)),
         InfoData::IpTunnel(all) if *kind == ipip() => *kind = Kind::IpTunnel(tunnels::in_ip(all)),
         InfoData::GreTun(all) if *kind == gre() => *kind = Kind::IpTunnel(tunnels::gre(all)),
+        InfoData::Bond(all) => *kind = bonds::bond(all).map_or(kind.clone(), Kind::Bond),
+        InfoData::IpVlan(all) => *kind = ipvlan(all).unwrap_or(kind.clone()),
         InfoData::MacVlan(all) => *kind = macvlan(all).unwrap_or(kind.clone()),
         InfoData::Vrf(all) => {
             let table = all.iter().find_map(|one| match one {
@@ -249,6 +257,24 @@ fn macvlan(all: &[InfoMacVlan]) -> Option<Kind> {
             _ => return None,
         }))
     })
+}
+
+fn ipvlan(all: &[InfoIpVlan]) -> Option<Kind> {
+    let mode = all.iter().find_map(|one| match one {
+        InfoIpVlan::Mode(IpVlanMode::L2) => Some(IpvlanMode::L2),
+        InfoIpVlan::Mode(IpVlanMode::L3) => Some(IpvlanMode::L3),
+        InfoIpVlan::Mode(IpVlanMode::L3S) => Some(IpvlanMode::L3s),
+        _ => None,
+    });
+    let has = |wanted| {
+        let mut all = all.iter();
+        all.any(|one| matches!(one, InfoIpVlan::Flags(flags) if flags.contains(wanted)))
+    };
+    Some(Kind::Ipvlan(Ipvlan {
+        mode: mode?,
+        private: has(IpVlanFlags::Private),
+        vepa: has(IpVlanFlags::Vepa),
+    }))
 }
 
 fn vlan(all: &[InfoVlan]) -> Vlan {

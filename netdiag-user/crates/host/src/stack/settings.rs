@@ -35,6 +35,9 @@ pub fn read(root: &Path) -> Known<Settings> {
         errors_use_inbound_address: net.on("ipv4/icmp_errors_use_inbound_ifaddr"),
         ip_nonlocal_bind: net.on("ipv4/ip_nonlocal_bind"),
         ipv6_nonlocal_bind: net.on("ipv6/ip_nonlocal_bind"),
+        // Without br_netfilter they are not there.
+        bridge_calls_iptables: net.on("bridge/bridge-nf-call-iptables"),
+        bridge_calls_ip6tables: net.on("bridge/bridge-nf-call-ip6tables"),
         release: file::kernel(&root.join("proc/sys/kernel/osrelease"), SMALL)
             .map_or_else(|_| Release::default(), |name| Release::named(&name)),
     })

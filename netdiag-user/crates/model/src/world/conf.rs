@@ -70,6 +70,12 @@ pub struct Settings {
     pub errors_use_inbound_address: bool,
     pub ip_nonlocal_bind: bool,
     pub ipv6_nonlocal_bind: bool,
+    /// `net.bridge.bridge-nf-call-iptables`, `net.bridge.bridge-nf-call-ip6tables`: what bridges send on
+    /// passes IP's hooks, which cut it or refuse it for its size.
+    #[serde(default)]
+    pub bridge_calls_iptables: bool,
+    #[serde(default)]
+    pub bridge_calls_ip6tables: bool,
     /// `kernel.osrelease`, for what later kernels do otherwise and no other file tells.
     #[serde(default)]
     pub release: Release,

@@ -85,6 +85,8 @@ pub struct Device {
     /// What `ip rule … suppress_ifgroup` asks for.
     pub group: u32,
     pub port: Option<Port>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bond_port: Option<BondPort>,
     /// Nothing where IP is not running on it.
     pub conf4: Option<Conf4>,
     pub conf6: Option<Conf6>,
@@ -115,6 +117,8 @@ pub enum Kind {
     Macvlan(MacvlanMode),
     /// A program has what is sent there (tun, or tap with frames).
     Tun,
+    Bond(Bond),
+    Ipvlan(Ipvlan),
     Vrf {
         table: u32,
     },
@@ -232,6 +236,60 @@ pub enum MacvlanMode {
     Passthru,
     /// By who sent them.
     Source,
+}
+
+/// Of devices that share a link and its address (drivers/net/ipvlan), all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ipvlan {
+    pub mode: IpvlanMode,
+    /// They do not reach each other.
+    pub private: bool,
+    /// They reach each other by way of the link's switch.
+    pub vepa: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IpvlanMode {
+    /// By frames.
+    L2,
+    /// What they send is routed where the link is.
+    L3,
+    /// What they get passes IP there, too.
+    L3s,
+}
+
+/// Several links as one (drivers/net/bonding/bond_main.c).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bond {
+    pub mode: BondMode,
+    /// The port that is used, where the mode uses one.
+    pub active: Option<u32>,
+    /// What comes in by a port that is not used is taken all the same.
+    pub all_active: bool,
+    /// Of 802.3ad, which ports are used.
+    pub aggregator: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BondMode {
+    #[default]
+    BalanceRr,
+    ActiveBackup,
+    BalanceXor,
+    Broadcast,
+    Ieee8023ad,
+    BalanceTlb,
+    BalanceAlb,
+}
+
+/// A bond's port (IFLA_BOND_SLAVE_*).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BondPort {
+    /// It is not used.
+    pub backup: bool,
+    /// As the bond last looked, which some never do.
+    pub link_up: bool,
+    pub aggregator: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use super::{End, Netns, Stack, device::Kind};
 
-/// Of pods' macvlans, the links of the node's that they are on.
+/// Of pods' macvlans and ipvlans, the links of the node's that they are on.
 pub fn onto(stacks: &BTreeMap<Netns, Stack>, node: Netns) -> Vec<(End, End)> {
     let at = |netns, index| End { netns, index };
     let pods = stacks.iter().filter(|(netns, _)| **netns != node);
@@ -12,7 +12,7 @@ pub fn onto(stacks: &BTreeMap<Netns, Stack>, node: Netns) -> Vec<(End, End)> {
         devices.filter_map(move |(index, device)| {
             let elsewhere = device.lower_netnsid.is_some();
             let there = elsewhere && device.lower_netnsid == stack.nodes_id;
-            let shares = matches!(device.kind, Kind::Macvlan(_));
+            let shares = matches!(device.kind, Kind::Macvlan(_) | Kind::Ipvlan(_));
             let below = device.lower.filter(|_| there && shares)?;
             Some((at(*netns, *index), at(node, below)))
         })

@@ -1,8 +1,8 @@
-//! What puts a world into this thread's namespace: ip(8), bridge(8) and sysctls.
+//! Lines of programs, and sysctls, in the namespace that this thread is in.
 use std::{
     io::Write as _,
     path::Path,
-    process::{Command as Process, Stdio},
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -16,7 +16,7 @@ pub fn batch_of(program: &str, options: &[&str], lines: &[String], all_must: boo
     if lines.is_empty() {
         return Ok(());
     }
-    let mut child = Process::new(program)
+    let mut child = Command::new(program)
         .args(options)
         .args(["-force", "-batch", "-"])
         .stdin(Stdio::piped())

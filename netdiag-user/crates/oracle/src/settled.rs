@@ -1,0 +1,32 @@
+//! Whether the kernel has taken note of all that a world was built of.
+use netdiag_model::world::{Stack, World, address::Flags, neighbour::State};
+
+/// Whether bonds have seen how their ports are; some never look.
+pub fn bonds_looked(world: &World) -> bool {
+    let devices = world
+        .stacks
+        .values()
+        .filter_map(|stack| stack.devices.some());
+    let mut all = devices.flat_map(|all| all.values());
+    all.all(|device| {
+        let link = device.flags.up && device.lower_up;
+        device.bond_port.is_none_or(|port| port.link_up == link)
+    })
+}
+
+pub fn is_settled(world: &World) -> bool {
+    let devices = |stack: &Stack| {
+        let devices = stack.devices.some();
+        devices.is_none_or(|all| all.values().all(|device| device.running == device.lower_up))
+    };
+    let asked_for = |stack: &Stack| {
+        let mut all = stack.addresses.some().into_iter().flatten();
+        all.any(|address| address.flags.has(Flags::TENTATIVE))
+    };
+    let asks = |stack: &Stack| {
+        let mut all = stack.neighbours.some().into_iter().flatten();
+        all.any(|neighbour| neighbour.state == State::Incomplete)
+    };
+    let mut stacks = world.stacks.values();
+    stacks.all(|stack| devices(stack) && !asked_for(stack) && !asks(stack))
+}
