@@ -282,6 +282,7 @@ fn device(index: u32, name: &str, kind: Kind) -> Device {
         lower_netnsid: None,
         group: 0,
         port: None,
+        vlans: None,
         conf4: Some(Conf4 {
             forwarding: true,
             ..Conf4::default()

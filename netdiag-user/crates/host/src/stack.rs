@@ -10,6 +10,7 @@ mod routes;
 mod rules;
 mod settings;
 mod tunnels;
+mod vlans;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -24,7 +25,8 @@ use crate::model::world::{Known, Stack, Why};
 
 /// Reads the namespace that this thread is in; `root` is where /proc is seen.
 pub fn read(root: &Path, most: &Most) -> Stack {
-    let devices = by_key(devices::devices(most.links), |device| device.index);
+    let mut devices = by_key(devices::devices(most.links), |device| device.index);
+    vlans::add(&mut devices, most.links);
     Stack {
         addresses: known(addresses::addresses(most.addresses)),
         rules: known(rules::rules(most.others)),

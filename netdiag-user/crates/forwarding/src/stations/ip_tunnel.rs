@@ -257,6 +257,7 @@ mod tests {
             lower_netnsid: None,
             group: 0,
             port: None,
+            vlans: None,
             conf4: None,
             conf6: None,
         };

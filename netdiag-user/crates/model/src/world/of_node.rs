@@ -73,6 +73,7 @@ fn devices(node: &Node) -> BTreeMap<u32, Device> {
             lower_netnsid: None,
             group: 0,
             port: None,
+            vlans: None,
             conf4: Some(Conf4::default()),
             conf6: Some(Conf6::default()),
         };
@@ -111,6 +112,7 @@ fn device(node: &Node, link: &Link) -> Device {
         lower_netnsid: None,
         group: 0,
         port: None,
+        vlans: None,
         conf4: Some(conf4(node, &link.name)),
         conf6: Some(conf6(node, &link.name)),
     }

@@ -37,6 +37,7 @@ fn device(index: u32, kind: Kind) -> Device {
         lower_netnsid: None,
         group: 0,
         port: None,
+        vlans: None,
         conf4: None,
         conf6: None,
     }
