@@ -1,6 +1,7 @@
 //! The stations of a packet's way, a file each, and the walker that goes from one to the next.
 mod arp;
 mod bridge;
+mod bridge_vlan;
 mod forward;
 mod icmp;
 mod ip_tunnel;
@@ -212,11 +213,24 @@ impl<'w> Walker<'w> {
         frame: Frame,
         packet: Packet,
     ) -> Going<'w> {
+        let to = To::of(frame.to, device.mac);
+        self.arrives_as(walk, space, device, (frame, to), packet)
+    }
+
+    /// The same, of which it is known what its address makes of it there.
+    fn arrives_as(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        device: &'w Device,
+        (frame, to): (Frame, To),
+        packet: Packet,
+    ) -> Going<'w> {
         self.came(walk, space, device, packet)?;
         if let Some(tag) = frame.vlan
             && let Some(inside) = vlan::device(space, device, tag)?
         {
-            return self.untagged(walk, space, inside, frame, packet);
+            return self.untagged(walk, space, inside, (frame, to), packet);
         }
         let Some(master) = device.master else {
             if let Some(next) = self.shared(walk, space, device, frame, packet)? {
@@ -226,13 +240,13 @@ impl<'w> Walker<'w> {
                 // Whose tag nobody here has is somebody else's.
                 Some(tag) if tag.id != 0 => To::OtherHost,
                 _ if has_all(device) && !frame.to.is_group() => To::Host,
-                _ => To::of(frame.to, device.mac),
+                _ => to,
             };
             return self.taken(walk, space, device, to, packet);
         };
         let master = space.device(master)?;
         match master.kind {
-            Kind::Bridge(_) => self.bridged(walk, space, (master, device), frame, packet),
+            Kind::Bridge(_) => self.bridged(walk, space, (master, device), (frame, to), packet),
             _ => Err(Unknown::NotModelled("a device with a master".into())),
         }
     }

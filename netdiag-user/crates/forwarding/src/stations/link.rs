@@ -8,17 +8,13 @@ use netdiag_model::world::{
 
 use super::{Going, Next, Walker};
 use crate::{
-    packet::{Decided, Frame, Packet, To},
+    packet::{Decided, Frame, Packet, TAG, To},
     prepared::{Space, Wrong},
     route::decision::No,
     way::{
         Does, Heard, How, Learned, MOST_BRANCHES, Outcome, Station, Step, Subject, Unknown, Walk,
     },
 };
-
-/// What a device takes beside its MTU: room for one VLAN tag (`__is_skb_forwardable`,
-/// include/linux/netdevice.h).
-const TAG: u32 = 4;
 
 impl<'w> Walker<'w> {
     /// Out of a device, and in wherever that leads.
@@ -114,6 +110,8 @@ impl<'w> Walker<'w> {
         let mut outcomes = Vec::new();
         for (hearers, learned) in self.heard(learned, asker, to, question)? {
             let mut going = vec![(Vec::new(), learned)];
+            // One of a VLAN that nobody here has is for others (`arp_rcv`, `ipv6_rcv`).
+            let hearers = hearers.into_iter().filter(|(_, to)| *to != To::OtherHost);
             for (end, _) in hearers {
                 let mut further = Vec::new();
                 for (macs, learned) in going {
@@ -263,7 +261,7 @@ impl<'w> Walker<'w> {
             return self.refuse(walk, space, lost(How::PeerDown, peer), packet);
         }
         let whole = self.prepared.is(Wrong::SuperpacketWhole) && packet.size > peer.mtu + TAG;
-        if is_too_big(&packet, peer) || whole {
+        if is_too_big(&frame, &packet, peer) || whole {
             return self.refuse(walk, space, lost(How::PeerMtu(peer.mtu), peer), packet);
         }
         packet.decided = Decided::No;
@@ -289,8 +287,9 @@ fn distinct<T: PartialEq>(all: Vec<T>) -> Result<Vec<T>, Unknown> {
     }
 }
 
-/// Whether a device has no room for it in one frame; a superpacket is cut first.
-pub(super) fn is_too_big(packet: &Packet, device: &Device) -> bool {
+/// Whether a device has no room for it in one frame, and one tag (`__is_skb_forwardable`,
+/// include/linux/netdevice.h); a superpacket is cut first.
+pub(super) fn is_too_big(frame: &Frame, packet: &Packet, device: &Device) -> bool {
     let whole = packet.segment.is_none() || packet.pieces.is_some();
-    whole && packet.largest() > device.mtu + TAG
+    whole && packet.largest() + frame.tags_inside() > device.mtu + TAG
 }

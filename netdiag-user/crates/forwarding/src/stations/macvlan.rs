@@ -66,7 +66,7 @@ impl<'w> Walker<'w> {
             return Ok(outward);
         }
         // By the link as if it had come in there.
-        if !below.flags.up || is_too_big(&packet, below) {
+        if !below.flags.up || is_too_big(&frame, &packet, below) {
             let how = How::TooBig(below.mtu);
             let (station, by) = (Station::Link, Some(Subject::Device(below)));
             return self.refuse(walk, there, No { station, how, by }, packet);

@@ -3,7 +3,7 @@ use netdiag_model::world::device::{Device, Kind, Vlan};
 
 use super::{Going, Next, Walker};
 use crate::{
-    packet::{Frame, Packet},
+    packet::{Frame, Packet, To},
     prepared::Space,
     route::decision::No,
     way::{How, Station, Subject, Unknown, Walk},
@@ -18,29 +18,25 @@ impl<'w> Walker<'w> {
         frame: Frame,
         packet: Packet,
     ) -> Going<'w> {
-        if frame.vlan.is_some() {
-            return Err(Unknown::NotModelled("a tag in a tag".into()));
-        }
         let lower = device.lower.filter(|_| device.lower_netnsid.is_none());
         let Some(lower) = lower else {
             return Err(Unknown::NotModelled("a device below elsewhere".into()));
         };
-        let vlan = Some(*own);
         Ok(Next::Sends {
             space,
             device: space.device(lower)?,
-            frame: Frame { vlan, ..frame },
+            frame: frame.tagged(*own)?,
             packet,
         })
     }
 
-    /// In by one (`vlan_do_receive`).
+    /// In by one (`vlan_do_receive`): what is for the device below is for it, too, and what is for its own address.
     pub(super) fn untagged(
         &self,
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
         device: &'w Device,
-        frame: Frame,
+        (frame, to): (Frame, To),
         packet: Packet,
     ) -> Going<'w> {
         if !device.flags.up {
@@ -51,8 +47,11 @@ impl<'w> Walker<'w> {
             };
             return self.refuse(walk, space, no, packet);
         }
-        let vlan = None;
-        self.arrives(walk, space, device, Frame { vlan, ..frame }, packet)
+        let to = match to {
+            To::OtherHost => To::of(frame.to, device.mac),
+            to => to,
+        };
+        self.arrives_as(walk, space, device, (frame.untagged(), to), packet)
     }
 }
 
