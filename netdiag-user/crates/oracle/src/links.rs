@@ -6,8 +6,8 @@ use fastrand::Rng;
 use netdiag_model::world::device::Kind;
 
 use crate::{
-    command::Command, ip_tunnels, macvlans, mistakes::Mistake, set::Set, shots, six, traffic::Shot,
-    vlans,
+    bridge_vlans, command::Command, ip_tunnels, macvlans, mistakes::Mistake, set::Set, shots, six,
+    traffic::Shot, vlans,
 };
 
 pub struct Links {
@@ -24,7 +24,12 @@ pub struct Links {
     pub mistakes: &'static [Mistake],
 }
 
-pub static LINKS: [Links; 3] = [ip_tunnels::LINKS, vlans::LINKS, macvlans::LINKS];
+pub static LINKS: [Links; 4] = [
+    ip_tunnels::LINKS,
+    vlans::LINKS,
+    macvlans::LINKS,
+    bridge_vlans::LINKS,
+];
 
 pub fn names() -> Vec<&'static str> {
     LINKS.iter().map(|links| links.name).collect()

@@ -1,5 +1,6 @@
 //! Builds networks by chance, computes the way of packets through them, and holds it against what
 //! the kernel does.
+mod bridge_vlans;
 mod command;
 mod expect;
 mod features;

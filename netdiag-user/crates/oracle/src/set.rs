@@ -28,10 +28,15 @@ pub const BRIDGE: &str = "br0";
 
 /// The tunnel that some worlds give some namespaces.
 pub const TUNNEL: &str = "vx0";
+/// A second one.
+pub const TUNNEL2: &str = "vx1";
 /// One without frames, where the kernel has such.
 pub const IP_TUNNEL: &str = "ipt0";
-/// A VLAN's.
+/// A VLAN's, and a second one's.
 pub const VLAN: &str = "vl0";
+pub const VLAN2: &str = "vl1";
+/// A bridge that filters VLANs.
+pub const FILTERING: &str = "brv";
 /// A macvlan's, with the number of the namespace that it is in.
 pub const MACVLAN: &str = "mv";
 /// And the one that every namespace has then.
@@ -55,7 +60,7 @@ fn devices(at: usize) -> impl Iterator<Item = String> {
 
 /// Those that worlds add.
 fn added(at: usize) -> impl Iterator<Item = String> {
-    let fixed = [TUNNEL, IP_TUNNEL, VLAN].map(str::to_owned);
+    let fixed = [TUNNEL, TUNNEL2, IP_TUNNEL, VLAN, VLAN2, FILTERING].map(str::to_owned);
     fixed.into_iter().chain([format!("{MACVLAN}{at}")])
 }
 
@@ -68,6 +73,13 @@ const QUIET: [(&str, &str); 7] = [
     ("ipv6/conf/default/mldv2_unsolicited_report_interval", "1"),
     ("ipv4/icmp_ratelimit", "0"),
     ("ipv6/icmp/ratelimit", "0"),
+];
+
+/// Where they are there (br_netfilter): what a bridge carries goes past netfilter, which would cut it to its ports' sizes
+/// (`br_nf_dev_queue_xmit`).
+const PAST_NETFILTER: [&str; 2] = [
+    "bridge/bridge-nf-call-iptables",
+    "bridge/bridge-nf-call-ip6tables",
 ];
 
 /// How long a device tells of the groups that it joined, twice: some jiffies.
@@ -142,6 +154,9 @@ impl Set {
             space.enter()?;
             for (name, value) in QUIET {
                 write(name, value)?;
+            }
+            for name in PAST_NETFILTER {
+                let _ = write(name, "0");
             }
             if !ipv6 {
                 write("ipv6/conf/default/disable_ipv6", "1")?;
