@@ -283,6 +283,7 @@ fn device(index: u32, name: &str, kind: Kind) -> Device {
         group: 0,
         port: None,
         bond_port: None,
+        vlans: None,
         conf4: Some(Conf4 {
             forwarding: true,
             ..Conf4::default()

@@ -6,6 +6,8 @@ use netdiag_model::world::{
     device::{Mac, Vlan},
 };
 
+use crate::way::Unknown;
+
 /// ICMP's number, ICMPv6's and UDP's.
 pub const ICMP: u8 = 1;
 pub const ICMP6: u8 = 58;
@@ -13,6 +15,9 @@ pub const UDP: u8 = 17;
 /// Of IPv4 in IPv4, and of GRE.
 pub const IN_IP: u8 = 4;
 pub const GRE: u8 = 47;
+
+/// Bytes of a VLAN's tag, for which devices have room beside their MTU.
+pub(crate) const TAG: u32 = 4;
 
 /// The part of a traffic class that chooses routes (`IPTOS_RT_MASK`): later kernels take the two high
 /// bits too, which are left alone here.
@@ -128,15 +133,55 @@ pub struct Frame {
     /// Nothing where nobody knows who sent it.
     pub from: Option<Mac>,
     pub to: Mac,
-    /// Its tag.
+    /// Its tag, the outer one of two.
     pub vlan: Option<Vlan>,
+    /// The one behind it.
+    pub inner: Option<Vlan>,
 }
 
 impl Frame {
     /// Without a tag.
     pub fn new(from: Option<Mac>, to: Mac) -> Self {
-        let vlan = None;
-        Self { from, to, vlan }
+        let (vlan, inner) = (None, None);
+        Self {
+            from,
+            to,
+            vlan,
+            inner,
+        }
+    }
+
+    /// With one more tag before those that it has.
+    pub(crate) fn tagged(self, tag: Vlan) -> Result<Self, Unknown> {
+        if self.inner.is_some() {
+            return Err(Unknown::NotModelled("three tags of a frame".into()));
+        }
+        let (vlan, inner) = (Some(tag), self.vlan);
+        Ok(Self {
+            vlan,
+            inner,
+            ..self
+        })
+    }
+
+    /// Without its outer tag.
+    pub(crate) fn untagged(self) -> Self {
+        let (vlan, inner) = (self.inner, None);
+        Self {
+            vlan,
+            inner,
+            ..self
+        }
+    }
+
+    /// Bytes of its tags on a wire.
+    pub(crate) fn tags(&self) -> u32 {
+        TAG * [self.vlan, self.inner].iter().flatten().count() as u32
+    }
+
+    /// Of those that the kernel has in the frame itself, not beside it (`skb->vlan_tci`).
+    pub(crate) fn tags_inside(&self) -> u32 {
+        self.inner.map_or(0, |_| TAG)
     }
 }
 

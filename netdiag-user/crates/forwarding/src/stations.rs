@@ -2,6 +2,7 @@
 mod arp;
 mod bond;
 mod bridge;
+mod bridge_vlan;
 mod forward;
 mod icmp;
 mod ip_tunnel;

@@ -62,7 +62,8 @@ pub(crate) const MOST_BRANCHES: usize = 64;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Learned {
     neighbours: Vec<(End, IpAddr, Mac)>,
-    ports: Vec<(End, Mac, u32)>,
+    /// With the VLAN, 0 where a bridge tells none apart.
+    ports: Vec<(End, Mac, u16, u32)>,
     remotes: Vec<(End, Mac, IpAddr)>,
     /// What fits to a destination by a device, where a tunnel behind it told.
     sizes: Vec<(End, IpAddr, u32)>,
@@ -115,8 +116,8 @@ impl Learned {
             .map(|(.., mtu)| *mtu)
     }
 
-    pub(crate) fn learn_port(&mut self, bridge: End, mac: Mac, port: u32) {
-        self.ports.push((bridge, mac, port));
+    pub(crate) fn learn_port(&mut self, bridge: End, (mac, vlan): (Mac, u16), port: u32) {
+        self.ports.push((bridge, mac, vlan, port));
     }
 
     pub(crate) fn learn_remote(&mut self, tunnel: End, mac: Mac, remote: IpAddr) {
@@ -130,10 +131,10 @@ impl Learned {
             .map(|(.., remote)| *remote)
     }
 
-    pub(crate) fn port(&self, bridge: End, mac: Mac) -> Option<u32> {
+    pub(crate) fn port(&self, bridge: End, (mac, vlan): (Mac, u16)) -> Option<u32> {
         let mut latest = self.ports.iter().rev();
         latest
-            .find(|(end, of, _)| (*end, *of) == (bridge, mac))
+            .find(|(end, of, id, _)| (*end, *of, *id) == (bridge, mac, vlan))
             .map(|(.., port)| *port)
     }
 }
@@ -248,6 +249,10 @@ pub enum How {
     BackupPort,
     /// A bond has no port that it could send by.
     NoUsablePort,
+    /// Of a VLAN that a bridge's port, or the bridge itself, is not in.
+    NotInVlan(u16),
+    /// Without a tag, where a bridge's port has no VLAN for such.
+    NoPvid,
     /// Nobody knows whose frame it is, and no port takes such.
     NoPort,
     /// A bridge's own address, sent to by the bridge.

@@ -11,6 +11,7 @@ mod routes;
 mod rules;
 mod settings;
 mod tunnels;
+mod vlans;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -25,7 +26,8 @@ use crate::model::world::{Known, Stack, Why};
 
 /// Reads the namespace that this thread is in; `root` is where /proc is seen.
 pub fn read(root: &Path, most: &Most) -> Stack {
-    let devices = by_key(devices::devices(most.links), |device| device.index);
+    let mut devices = by_key(devices::devices(most.links), |device| device.index);
+    vlans::add(&mut devices, most.links);
     let nexthops = by_key_value(nexthops::nexthops(most.routes));
     let mut routes = known(routes::routes(most.routes));
     if let (Known::Is(all), Some(objects)) = (&mut routes, nexthops.some()) {

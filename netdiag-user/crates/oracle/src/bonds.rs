@@ -10,8 +10,8 @@ use crate::{
     command::Command,
     links::Links,
     mistakes::{devices, mistake, stacks},
+    names::{BOND, BRIDGE, SPACES, VLAN, device},
     plan::own,
-    set::{BOND, BRIDGE, SPACES, VLAN, device},
 };
 
 pub const LINKS: Links = Links {

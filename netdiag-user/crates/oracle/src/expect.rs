@@ -10,13 +10,7 @@ use netdiag_forwarding::{
 use netdiag_model::world::{End, World, device::Mac};
 use nix::errno::Errno;
 
-use crate::{
-    set::{Set, device},
-    shoot::Told,
-    traffic::Shot,
-    wire::Header,
-    witness::Sighting,
-};
+use crate::{names::device, set::Set, shoot::Told, traffic::Shot, wire::Header, witness::Sighting};
 
 /// One way that a packet may go.
 #[derive(Clone, Debug, Default)]

@@ -6,8 +6,8 @@ use fastrand::Rng;
 
 use crate::{
     command::Command,
+    names::{BRIDGE, SPACES, TABLES, device, mac},
     plan::{Kind, Net, Plan, address, own},
-    set::{BRIDGE, SPACES, TABLES, device, mac},
     six, tunnels,
     witness::PORTS,
 };

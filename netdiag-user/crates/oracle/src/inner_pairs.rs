@@ -7,8 +7,8 @@ use crate::{
     command::Command,
     links::Links,
     mistakes::{confs, mistake, settings},
+    names::{INNER, SPACES, device},
     plan::own,
-    set::{INNER, SPACES, device},
 };
 
 pub const LINKS: Links = Links {

@@ -6,8 +6,8 @@ use crate::{
     command::Command,
     links::Links,
     mistakes::{ip_tunnels, mistake},
+    names::{IP_TUNNEL, OF_ITSELF, SPACES, device},
     plan::own,
-    set::{IP_TUNNEL, OF_ITSELF, SPACES, device},
 };
 
 pub const LINKS: Links = Links {

@@ -10,8 +10,8 @@ use crate::{
     command::Command,
     links::Links,
     mistakes::{devices, mistake},
+    names::{BRIDGE, IPVLAN, SPACES, device},
     plan::own,
-    set::{BRIDGE, IPVLAN, SPACES, device},
 };
 
 pub const LINKS: Links = Links {

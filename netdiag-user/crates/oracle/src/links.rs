@@ -6,8 +6,8 @@ use fastrand::Rng;
 use netdiag_model::world::device::Device;
 
 use crate::{
-    bonds, command::Command, inner_pairs, ip_tunnels, ipvlans, macvlans, mistakes::Mistake,
-    set::Set, shots, six, traffic::Shot, tuns, vlans,
+    bonds, bridge_vlans, command::Command, inner_pairs, ip_tunnels, ipvlans, macvlans,
+    mistakes::Mistake, set::Set, shots, six, traffic::Shot, tuns, vlans,
 };
 
 pub struct Links {
@@ -24,7 +24,7 @@ pub struct Links {
     pub mistakes: &'static [Mistake],
 }
 
-pub static LINKS: [Links; 7] = [
+pub static LINKS: [Links; 8] = [
     ip_tunnels::LINKS,
     vlans::LINKS,
     macvlans::LINKS,
@@ -32,6 +32,7 @@ pub static LINKS: [Links; 7] = [
     inner_pairs::LINKS,
     bonds::LINKS,
     ipvlans::LINKS,
+    bridge_vlans::LINKS,
 ];
 
 pub fn names() -> Vec<&'static str> {

@@ -7,8 +7,8 @@ use crate::{
     command::Command,
     links::Links,
     mistakes::{macvlans, mistake},
+    names::{BRIDGE, MACVLAN, SPACES, device},
     plan::own,
-    set::{BRIDGE, MACVLAN, SPACES, device},
 };
 
 pub const LINKS: Links = Links {

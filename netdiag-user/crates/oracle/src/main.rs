@@ -2,6 +2,7 @@
 //! the kernel does.
 mod batch;
 mod bonds;
+mod bridge_vlans;
 mod command;
 mod expect;
 mod features;
@@ -13,6 +14,7 @@ mod kept;
 mod links;
 mod macvlans;
 mod mistakes;
+mod names;
 mod nodes;
 mod plan;
 mod recorded;

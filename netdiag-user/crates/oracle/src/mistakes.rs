@@ -7,7 +7,10 @@ use netdiag_model::{
     world::{
         Known, Stack, World,
         conf::{Conf4, Settings},
-        device::{Device, IpTunnel, Kind as DeviceKind, Mac, MacvlanMode, Port, PortState, Vxlan},
+        device::{
+            Bridge, Device, IpTunnel, Kind as DeviceKind, Mac, MacvlanMode, Port, PortState,
+            VlanRange, Vxlan,
+        },
         neighbour::{FdbEntry, State},
         route::{Kind, Metrics, Route},
         rule::{Action, Rule},
@@ -275,7 +278,20 @@ pub fn macvlans(world: &mut World, of: impl Fn(&mut MacvlanMode)) {
     });
 }
 
-fn entries(world: &mut World, of: impl Fn(&mut Vec<FdbEntry>)) {
+pub fn bridges(world: &mut World, of: impl Fn(&mut Bridge)) {
+    devices(world, |device| {
+        if let DeviceKind::Bridge(own) = &mut device.kind {
+            of(own);
+        }
+    });
+}
+
+/// Of ports, and of bridges themselves.
+pub fn vlans(world: &mut World, of: impl Fn(&mut Vec<VlanRange>)) {
+    devices(world, |device| device.vlans.iter_mut().for_each(&of));
+}
+
+pub fn entries(world: &mut World, of: impl Fn(&mut Vec<FdbEntry>)) {
     stacks(world, |stack| {
         if let Known::Is(all) = &mut stack.fdb {
             of(all);

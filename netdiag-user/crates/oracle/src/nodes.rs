@@ -24,7 +24,8 @@ use netdiag_recording::{Recorder, Replay};
 
 use crate::{
     command::Command,
-    set::{Set, TUNNEL, mac},
+    names::{TUNNEL, mac},
+    set::Set,
     traffic::Shot,
     wire::VXLAN,
     witness::PORTS,

@@ -3,7 +3,7 @@ use std::net::Ipv4Addr;
 
 use fastrand::Rng;
 
-use crate::set::{BRIDGE, SPACES, TUNNEL, device};
+use crate::names::{BRIDGE, SPACES, TUNNEL, device};
 
 /// Which networks there are.
 pub struct Plan {

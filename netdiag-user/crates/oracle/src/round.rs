@@ -137,14 +137,17 @@ const TURNS: usize = 4;
 /// A namespace remembers what it had, so that its set is made anew after so many worlds.
 const RENEWED: usize = 16;
 
-/// Whether it was seen at such a device.
+/// Whether it was seen at such a device, or at a port of one.
 fn goes_by(world: &World, set: &Set, turn: &Turn, wanted: fn(&Device) -> bool) -> bool {
     turn.fate.sightings.iter().any(|seen| {
         let end = End {
             netns: set.inode(seen.space),
             index: seen.device,
         };
-        world.device(end).is_some_and(|device| wanted(device))
+        let device = world.device(end);
+        let master = device.and_then(|device| device.master);
+        let master = master.and_then(|index| world.device(End { index, ..end }));
+        device.into_iter().chain(master).any(|one| wanted(one))
     })
 }
 

@@ -17,64 +17,10 @@ use nix::sched::{CloneFlags, setns, unshare};
 use crate::{
     batch::{batch, batch_of, write},
     command::{Command, Line},
+    names::{BOND, BRIDGE, INNER, OF_ITSELF, SPACES, TABLES, TUN, added, device, devices, mac},
     settled::{bonds_looked, is_settled},
     tuns,
 };
-
-/// Namespaces of a set.
-pub const SPACES: usize = 4;
-/// Tables that worlds use beside `main`.
-pub const TABLES: [u32; 3] = [100, 101, 102];
-
-/// A bridge that every namespace has, without ports until a world gives it some.
-pub const BRIDGE: &str = "br0";
-
-/// The tunnel that some worlds give some namespaces.
-pub const TUNNEL: &str = "vx0";
-/// One without frames, where the kernel has such.
-pub const IP_TUNNEL: &str = "ipt0";
-/// A VLAN's.
-pub const VLAN: &str = "vl0";
-/// A bond's.
-pub const BOND: &str = "bo0";
-/// A macvlan's, with the number of the namespace that it is in.
-pub const MACVLAN: &str = "mv";
-/// A program's, and one that has none.
-pub const TUN: &str = "tn0";
-pub const TUN_ALONE: &str = "tn1";
-/// Both ends of a pair of one namespace with itself.
-pub const INNER: [&str; 2] = ["va0", "va1"];
-/// An ipvlan's, the same.
-pub const IPVLAN: &str = "ipv";
-/// And the one that every namespace has then.
-pub const OF_ITSELF: &str = "tunl0";
-
-/// The device in `from` that leads to `to`.
-pub fn device(to: usize) -> String {
-    format!("e{to}")
-}
-
-/// Its link-layer address: the same in every set, so that lines can name it.
-pub fn mac(from: usize, to: usize) -> String {
-    format!("02:00:00:00:{from:02x}:{to:02x}")
-}
-
-/// All that carry packets of others.
-fn devices(at: usize) -> impl Iterator<Item = String> {
-    let pairs = (0..SPACES).filter(move |to| *to != at).map(device);
-    pairs.chain([BRIDGE.to_owned()])
-}
-
-/// Those that worlds add.
-fn added(at: usize) -> impl Iterator<Item = String> {
-    let fixed = [
-        TUNNEL, IP_TUNNEL, VLAN, BOND, TUN, TUN_ALONE, INNER[0], INNER[1],
-    ];
-    fixed
-        .map(str::to_owned)
-        .into_iter()
-        .chain([MACVLAN, IPVLAN].map(|name| format!("{name}{at}")))
-}
 
 /// What is set on every namespace before its devices are made: no packet but ours.
 const QUIET: [(&str, &str); 7] = [
@@ -85,6 +31,13 @@ const QUIET: [(&str, &str); 7] = [
     ("ipv6/conf/default/mldv2_unsolicited_report_interval", "1"),
     ("ipv4/icmp_ratelimit", "0"),
     ("ipv6/icmp/ratelimit", "0"),
+];
+
+/// Where they are there (br_netfilter): what a bridge carries goes past netfilter, which would cut it to its ports' sizes
+/// (`br_nf_dev_queue_xmit`).
+const PAST_NETFILTER: [&str; 2] = [
+    "bridge/bridge-nf-call-iptables",
+    "bridge/bridge-nf-call-ip6tables",
 ];
 
 /// How long a device tells of the groups that it joined, twice: some jiffies.
@@ -165,6 +118,9 @@ impl Set {
             space.enter()?;
             for (name, value) in QUIET {
                 write(name, value)?;
+            }
+            for name in PAST_NETFILTER {
+                let _ = write(name, "0");
             }
             if !ipv6 {
                 write("ipv6/conf/default/disable_ipv6", "1")?;

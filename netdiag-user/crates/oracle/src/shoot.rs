@@ -13,7 +13,8 @@ use nix::{
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    set::{Set, device},
+    names::device,
+    set::Set,
     traffic::Shot,
     wire::{self, Header, Token},
 };
@@ -107,7 +108,7 @@ pub fn volley(
     macs: impl Fn(&Shot) -> Option<(Mac, Mac)>,
 ) -> Result<Vec<Told>> {
     let mut told = vec![Told::Sent; shots.len()];
-    for space in 0..crate::set::SPACES {
+    for space in 0..crate::names::SPACES {
         if !shots.iter().any(|(_, shot)| shot.space == space) {
             continue;
         }

@@ -5,8 +5,9 @@ use fastrand::Rng;
 use netdiag_model::world::World;
 
 use crate::{
+    names::{SPACES, mac},
     plan::behind,
-    set::{SPACES, Set, mac},
+    set::Set,
     six,
     traffic::{Shot, Wire},
     witness::PORTS,

@@ -4,8 +4,8 @@ use fastrand::Rng;
 use crate::{
     command::Command,
     generate::{in_table, table},
+    names::{SPACES, TUNNEL, mac},
     plan::{Net, Plan, address, behind, own},
-    set::{SPACES, TUNNEL, mac},
     wire::VXLAN,
 };
 

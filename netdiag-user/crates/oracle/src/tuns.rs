@@ -14,8 +14,8 @@ use crate::{
     command::Command,
     links::Links,
     mistakes::{devices, mistake},
+    names::{SPACES, TUN, TUN_ALONE, device},
     plan::own,
-    set::{SPACES, TUN, TUN_ALONE, device},
 };
 
 pub const LINKS: Links = Links {

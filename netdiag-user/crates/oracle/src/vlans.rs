@@ -6,8 +6,8 @@ use crate::{
     command::Command,
     links::Links,
     mistakes::{devices, mistake},
+    names::{SPACES, VLAN, device},
     plan::own,
-    set::{SPACES, VLAN, device},
 };
 
 pub const LINKS: Links = Links {

@@ -7,6 +7,8 @@ use netdiag_model::world::device::Mac;
 /// Eight bytes at the start of a payload by which a packet is known again.
 const MAGIC: [u8; 4] = *b"ndOR";
 const ETHERNET: usize = 14;
+/// Of 802.1Q and of 802.1ad.
+const TAGS: [u16; 2] = [0x8100, 0x88a8];
 const UDP_HEADER: usize = 8;
 const HEADER6: usize = 40;
 pub const UDP: u8 = 17;
@@ -72,10 +74,15 @@ impl std::fmt::Display for Header {
 
 /// One of ours in an Ethernet frame, if it is one.
 pub fn read(frame: &[u8]) -> Option<(Token, Header)> {
-    let ether = u16::from_be_bytes([*frame.get(12)?, *frame.get(13)?]);
-    match ether {
-        0x0800 => read_v4(frame.get(ETHERNET..)?),
-        0x86dd => read_v6(frame.get(ETHERNET..)?),
+    let kind = |at: usize| Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]));
+    let mut end = ETHERNET;
+    // A tag that the kernel keeps beside a frame is not seen here; one in it is.
+    while TAGS.contains(&kind(end - 2)?) {
+        end += 4;
+    }
+    match kind(end - 2)? {
+        0x0800 => read_v4(frame.get(end..)?),
+        0x86dd => read_v6(frame.get(end..)?),
         _ => None,
     }
 }

@@ -18,7 +18,8 @@ use nix::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
-    set::{SPACES, Set},
+    names::SPACES,
+    set::Set,
     wire::{self, Header, Token},
 };
 

@@ -7,7 +7,7 @@ use netdiag_model::world::{
     neighbour::FdbEntry,
 };
 
-use super::{Going, Walker, link::is_too_big};
+use super::{Going, Walker, bridge_vlan as vlan, link::is_too_big};
 use crate::{
     packet::{Frame, Packet, To},
     prepared::Space,
@@ -51,55 +51,32 @@ impl<'w> Walker<'w> {
         packet: Packet,
     ) -> Going<'w> {
         let (own, conf) = (settings(bridge)?, port_of(port)?);
-        if frame.vlan.is_some() {
-            return Err(Unknown::NotModelled("a tag on a bridge".into()));
+        let takes = matches!(conf.state, PortState::Forwarding | PortState::Learning);
+        if !takes {
+            return self.refuse(walk, space, no(How::PortState(conf.state), port), packet);
         }
-        let refuse = |how| Some(no(how, port));
-        let refused = match conf.state {
-            PortState::Forwarding => None,
-            PortState::Learning => refuse(How::PortState(conf.state)),
-            _ => return self.refuse(walk, space, no(How::PortState(conf.state), port), packet),
+        let frame = match vlan::comes_in(&own, port, frame)? {
+            Ok(frame) => frame,
+            Err(how) => return self.refuse(walk, space, no(how, port), packet),
         };
-        if let Some(from) = frame.from {
-            let held = held(&walk.learned, space, bridge, from)?;
-            let known = matches!(held, Some(Held::Port(at)) if at == port.index);
-            if conf.locked && !known {
-                return self.refuse(walk, space, no(How::Locked, port), packet);
-            }
-            if conf.learning && own.ageing > 0 && may_move(space, bridge, from, held.as_ref())? {
-                let at = space.end(bridge);
-                walk.learned.learn_port(at, from, port.index);
-            }
+        let (at, by) = ((bridge, &own), (port, &conf));
+        if let Some(how) = learns(&mut walk.learned, space, at, by, &frame)? {
+            return self.refuse(walk, space, no(how, port), packet);
         }
-        if let Some(no) = refused {
-            return self.refuse(walk, space, no, packet);
+        if conf.state == PortState::Learning {
+            return self.refuse(walk, space, no(How::PortState(conf.state), port), packet);
         }
         let to = match To::of(frame.to, bridge.mac) {
             To::Host => To::Host,
             _ => to,
         };
-        let mut onward = Vec::new();
-        if bridge.flags.promiscuous || frame.to.is_group() {
-            onward.push(Onward::Up(to));
-        }
-        match self.towards(walk, space, bridge, frame.to)? {
-            Some(Held::Own(_)) => onward = vec![Onward::Up(to)],
-            Some(Held::Port(at)) => {
-                let out = space.device(at)?;
-                match stops(out, Some((port, &conf)))? {
-                    None => onward.push(Onward::By(out)),
-                    Some(how) if onward.is_empty() => {
-                        return self.refuse(walk, space, no(how, out), packet);
-                    }
-                    Some(_) => {}
-                }
+        match onward(&walk.learned, space, at, by, (&frame, to))? {
+            Ok(onward) if is_cut(space, &own, &onward, &packet)? => {
+                Err(Unknown::NotModelled("iptables of a bridge".into()))
             }
-            None => flood(space, bridge, Some((port, &conf)), frame.to, &mut onward)?,
+            Ok(onward) => self.each(walk, space, bridge, onward, frame, packet),
+            Err(no) => self.refuse(walk, space, no, packet),
         }
-        if is_cut(space, &own, &onward, &packet)? {
-            return Err(Unknown::NotModelled("iptables of a bridge".into()));
-        }
-        self.each(walk, space, bridge, onward, frame, packet)
     }
 
     /// One that the bridge's own host sends (`br_dev_xmit`). Bridges said of themselves that they take no tunnel's
@@ -113,41 +90,30 @@ impl<'w> Walker<'w> {
         frame: Frame,
         mut packet: Packet,
     ) -> Going<'w> {
-        settings(bridge)?;
-        if frame.vlan.is_some() {
-            return Err(Unknown::NotModelled("a tag on a bridge".into()));
-        }
+        let own = settings(bridge)?;
+        let frame = match vlan::comes_in(&own, bridge, frame)? {
+            Ok(frame) => frame,
+            Err(how) => return self.refuse(walk, space, no(how, bridge), packet),
+        };
         if packet.carries.is_some() && space.settings()?.release < ASKS_ITS_PORTS {
             packet.pieces = packet.pieces.or(packet.segment);
         }
         let mut onward = Vec::new();
-        match self.towards(walk, space, bridge, frame.to)? {
+        let within = vlan::id(&own, &frame);
+        match towards(&walk.learned, space, bridge, (frame.to, within))? {
             Some(Held::Own(at)) if at == bridge.index => {
                 return self.refuse(walk, space, no(How::ToItself, bridge), packet);
             }
             Some(Held::Own(at) | Held::Port(at)) => {
                 let out = space.device(at)?;
-                if let Some(how) = stops(out, None)? {
+                if let Some(how) = stops((&own, out), None, &frame)? {
                     return self.refuse(walk, space, no(how, out), packet);
                 }
                 onward.push(Onward::By(out));
             }
-            None => flood(space, bridge, None, frame.to, &mut onward)?,
+            None => flood(space, (bridge, &own), None, &frame, &mut onward)?,
         }
         self.each(walk, space, bridge, onward, frame, packet)
-    }
-
-    fn towards(
-        &self,
-        walk: &Walk<'w>,
-        space: &'w Space<'w>,
-        bridge: &Device,
-        to: Mac,
-    ) -> Result<Option<Held>, Unknown> {
-        match to.is_group() {
-            true => Ok(None),
-            false => held(&walk.learned, space, bridge, to),
-        }
     }
 
     /// By each of them; more than one are copies.
@@ -201,22 +167,19 @@ impl<'w> Walker<'w> {
         frame: Frame,
         packet: Packet,
     ) -> Going<'w> {
+        let own = settings(bridge)?;
         match onward {
             Onward::Up(to) => {
-                self.came(walk, space, bridge, packet)?;
-                if let Some(next) = self.shared(walk, space, bridge, frame, packet)? {
-                    return Ok(next);
-                }
-                let shared = self.shared_by_address(walk, (space, bridge), (frame, to), packet)?;
-                if let Some(next) = shared {
-                    return Ok(next);
-                }
-                self.taken(walk, space, bridge, to, packet)
+                let frame = vlan::goes_out(&own, bridge, frame)?;
+                self.arrives(walk, space, bridge, (frame, to), packet)
             }
-            Onward::By(port) if is_too_big(&packet, port) => {
-                self.refuse(walk, space, no(How::TooBig(port.mtu), port), packet)
+            Onward::By(port) => {
+                let frame = vlan::goes_out(&own, port, frame)?;
+                if is_too_big(&frame, &packet, port) {
+                    return self.refuse(walk, space, no(How::TooBig(port.mtu), port), packet);
+                }
+                self.sends(walk, space, port, frame, packet)
             }
-            Onward::By(port) => self.sends(walk, space, port, frame, packet),
         }
     }
 }
@@ -251,9 +214,9 @@ fn no<'w>(how: How, by: &'w Device) -> No<'w> {
 
 fn settings(bridge: &Device) -> Result<Bridge, Unknown> {
     match bridge.kind {
-        Kind::Bridge(own) if own.vlan_filtering => {
-            Err(Unknown::NotModelled("a bridge's VLANs".into()))
-        }
+        Kind::Bridge(own) if own.vlan_filtering && own.vlans_apart => Err(Unknown::NotModelled(
+            "a bridge whose VLANs have states of their own".into(),
+        )),
         Kind::Bridge(own) => Ok(own),
         _ => Err(Unknown::NotModelled("a port of no bridge".into())),
     }
@@ -269,15 +232,91 @@ fn port_of(device: &Device) -> Result<Port, Unknown> {
     }
 }
 
+/// Its sender is behind that port from now on; why a locked one does not take it.
+fn learns(
+    learned: &mut Learned,
+    space: &Space<'_>,
+    (bridge, own): (&Device, &Bridge),
+    (port, conf): (&Device, &Port),
+    frame: &Frame,
+) -> Result<Option<How>, Unknown> {
+    let Some(from) = frame.from.map(|from| (from, vlan::id(own, frame))) else {
+        return Ok(None);
+    };
+    let held = held(learned, space, bridge, from)?;
+    let known = matches!(held, Some(Held::Port(at)) if at == port.index);
+    if conf.locked && !known {
+        return Ok(Some(How::Locked));
+    }
+    if conf.learning && own.ageing > 0 && may_move(space, bridge, from, held.as_ref())? {
+        learned.learn_port(space.end(bridge), from, port.index);
+    }
+    Ok(None)
+}
+
+/// Where one that came in by a port goes on (`br_handle_frame_finish`). The bridge's own host is as a port: what is of
+/// none of its VLANs is not for it, as long as it does not take everything (`br_pass_frame_up`).
+fn onward<'w>(
+    learned: &Learned,
+    space: &'w Space<'w>,
+    (bridge, own): (&'w Device, &Bridge),
+    (port, conf): (&'w Device, &Port),
+    (frame, to): (&Frame, To),
+) -> Result<Result<Vec<Onward<'w>>, No<'w>>, Unknown> {
+    let promiscuous = bridge.flags.promiscuous;
+    let not_up = match promiscuous {
+        true => None,
+        false => vlan::stops(own, bridge, frame)?,
+    };
+    let mut onward = Vec::new();
+    if promiscuous || frame.to.is_group() && not_up.is_none() {
+        onward.push(Onward::Up(to));
+    }
+    let from = Some((port, conf));
+    match towards(learned, space, bridge, (frame.to, vlan::id(own, frame)))? {
+        Some(Held::Own(_)) => match not_up {
+            None => onward = vec![Onward::Up(to)],
+            Some(how) => return Ok(Err(no(how, bridge))),
+        },
+        Some(Held::Port(at)) => {
+            let out = space.device(at)?;
+            match stops((own, out), from, frame)? {
+                None => onward.push(Onward::By(out)),
+                Some(how) if onward.is_empty() => return Ok(Err(no(how, out))),
+                Some(_) => {}
+            }
+        }
+        None => flood(space, (bridge, own), from, frame, &mut onward)?,
+    }
+    Ok(Ok(onward))
+}
+
+/// Nothing where everybody is to have it.
+fn towards(
+    learned: &Learned,
+    space: &Space<'_>,
+    bridge: &Device,
+    to: (Mac, u16),
+) -> Result<Option<Held>, Unknown> {
+    match to.0.is_group() {
+        true => Ok(None),
+        false => held(learned, space, bridge, to),
+    }
+}
+
 /// Why a port does not send it; `from` is where it came in (`should_deliver`).
-fn stops(out: &Device, from: Option<(&Device, &Port)>) -> Result<Option<How>, Unknown> {
+fn stops(
+    (own, out): (&Bridge, &Device),
+    from: Option<(&Device, &Port)>,
+    frame: &Frame,
+) -> Result<Option<How>, Unknown> {
     let conf = port_of(out)?;
     let same = from.is_some_and(|(port, _)| port.index == out.index);
     let isolated = from.is_some_and(|(_, from)| from.isolated) && conf.isolated;
     Ok(match conf.state {
         _ if same && !conf.hairpin => Some(How::SamePort),
         PortState::Forwarding if isolated => Some(How::Isolated),
-        PortState::Forwarding => None,
+        PortState::Forwarding => vlan::stops(own, out, frame)?,
         state => Some(How::PortState(state)),
     })
 }
@@ -285,12 +324,12 @@ fn stops(out: &Device, from: Option<(&Device, &Port)>) -> Result<Option<How>, Un
 /// `br_flood`: with multicast snooping too, as long as nobody on the link asks for members.
 fn flood<'w>(
     space: &'w Space<'w>,
-    bridge: &Device,
+    (bridge, own): (&Device, &Bridge),
     from: Option<(&Device, &Port)>,
-    to: Mac,
+    frame: &Frame,
     onward: &mut Vec<Onward<'w>>,
 ) -> Result<(), Unknown> {
-    let kind = match to {
+    let kind = match frame.to {
         Mac::BROADCAST => Flood::Broadcast,
         group if group.is_group() => Flood::Multicast,
         _ => Flood::Unicast,
@@ -303,19 +342,19 @@ fn flood<'w>(
             Flood::Multicast => conf.multicast_flood || from.is_none(),
             Flood::Broadcast => conf.broadcast_flood || from.is_none(),
         };
-        if wanted && stops(out, from)?.is_none() {
+        if wanted && stops((own, out), from, frame)?.is_none() {
             onward.push(Onward::By(out));
         }
     }
     Ok(())
 }
 
-/// What its table has of an address.
+/// What its table has of an address in a VLAN.
 fn held(
     learned: &Learned,
     space: &Space<'_>,
     bridge: &Device,
-    mac: Mac,
+    mac: (Mac, u16),
 ) -> Result<Option<Held>, Unknown> {
     if let Some(port) = learned.port(space.end(bridge), mac) {
         return Ok(Some(Held::Port(port)));
@@ -330,15 +369,12 @@ fn held(
 fn entry<'w>(
     space: &Space<'w>,
     bridge: &Device,
-    mac: Mac,
+    (mac, vlan): (Mac, u16),
 ) -> Result<Option<&'w FdbEntry>, Unknown> {
     let all = space.stack.fdb.whole();
     let all = all.map_err(|why| Unknown::NotRead("forwarding entries", why.clone()))?;
-    // Without VLAN filtering a bridge asks for those of none.
     let own = |entry: &&FdbEntry| {
-        entry.master == Some(bridge.index)
-            && entry.mac == mac
-            && entry.vlan.is_none_or(|vlan| vlan == 0)
+        entry.master == Some(bridge.index) && entry.mac == mac && entry.vlan.unwrap_or(0) == vlan
     };
     Ok(all.iter().find(own))
 }
@@ -348,7 +384,7 @@ fn entry<'w>(
 fn may_move(
     space: &Space<'_>,
     bridge: &Device,
-    from: Mac,
+    from: (Mac, u16),
     held: Option<&Held>,
 ) -> Result<bool, Unknown> {
     if let Some(Held::Own(_)) = held {

@@ -258,6 +258,7 @@ mod tests {
             group: 0,
             port: None,
             bond_port: None,
+            vlans: None,
             conf4: None,
             conf6: None,
         };

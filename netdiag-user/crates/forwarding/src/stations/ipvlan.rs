@@ -11,7 +11,7 @@ use netdiag_model::world::{
 use super::{Going, Next, Walker, link::is_too_big};
 use crate::{
     packet::{Decided, Frame, Packet, Sender, To},
-    prepared::{Space, Wrong},
+    prepared::Space,
     route::decision::{Decision, No},
     way::{How, Station, Subject, Unknown, Walk},
 };
@@ -115,22 +115,12 @@ impl<'w> Walker<'w> {
         if !device.flags.up {
             return self.refuse(walk, to, no(How::DeviceDown, device), packet);
         }
-        if is_too_big(&packet, device) {
+        if is_too_big(&frame, &packet, device) {
             return self.refuse(walk, to, no(How::TooBig(device.mtu), device), packet);
         }
         let packet = self.without_mark(packet, from, to);
         let end = to.end(device);
         Ok(Next::Comes { end, frame, packet })
-    }
-
-    /// What a namespace wrote on a packet stays there (`skb_scrub_packet`).
-    fn without_mark(&self, packet: Packet, from: &Space<'_>, to: &Space<'_>) -> Packet {
-        let kept = from.netns == to.netns || self.prepared.is(Wrong::MarkKept);
-        Packet {
-            mark: if kept { packet.mark } else { 0 },
-            decided: Decided::No,
-            ..packet
-        }
     }
 
     /// Without its frame, as the link's namespace sends what is to leave by the link

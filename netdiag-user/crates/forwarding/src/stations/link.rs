@@ -8,17 +8,13 @@ use netdiag_model::world::{
 
 use super::{Going, Next, Walker};
 use crate::{
-    packet::{Decided, Frame, Packet, To},
+    packet::{Decided, Frame, Packet, TAG, To},
     prepared::{Space, Wrong},
     route::decision::No,
     way::{
         Does, Heard, How, Learned, MOST_BRANCHES, Outcome, Station, Step, Subject, Unknown, Walk,
     },
 };
-
-/// What a device takes beside its MTU: room for one VLAN tag (`__is_skb_forwardable`,
-/// include/linux/netdevice.h).
-const TAG: u32 = 4;
 
 impl<'w> Walker<'w> {
     /// Out of a device, and in wherever that leads.
@@ -123,6 +119,8 @@ impl<'w> Walker<'w> {
         };
         for (hearers, learned) in self.heard(learned, asker, to, question)? {
             let mut going = vec![(Vec::new(), learned)];
+            // One of a VLAN that nobody here has is for others (`arp_rcv`, `ipv6_rcv`).
+            let hearers = hearers.into_iter().filter(|(_, to)| *to != To::OtherHost);
             for (end, _) in hearers {
                 let mut further = Vec::new();
                 for (macs, learned) in going {
@@ -249,6 +247,16 @@ impl<'w> Walker<'w> {
         self.ends(walk, step)
     }
 
+    /// What a namespace wrote on a packet stays there (`skb_scrub_packet`).
+    pub(super) fn without_mark(&self, packet: Packet, from: &Space<'_>, to: &Space<'_>) -> Packet {
+        let kept = from.netns == to.netns || self.prepared.is(Wrong::MarkKept);
+        Packet {
+            mark: if kept { packet.mark } else { 0 },
+            decided: Decided::No,
+            ..packet
+        }
+    }
+
     /// To the other end of a pair (drivers/net/veth.c), which takes only what fits it.
     fn crosses(
         &self,
@@ -256,7 +264,7 @@ impl<'w> Walker<'w> {
         space: &'w Space<'w>,
         device: &'w Device,
         frame: Frame,
-        mut packet: Packet,
+        packet: Packet,
     ) -> Going<'w> {
         let lost = |how, by| No {
             station: Station::Link,
@@ -272,14 +280,10 @@ impl<'w> Walker<'w> {
             return self.refuse(walk, space, lost(How::PeerDown, peer), packet);
         }
         let whole = self.prepared.is(Wrong::SuperpacketWhole) && packet.size > peer.mtu + TAG;
-        if is_too_big(&packet, peer) || whole {
+        if is_too_big(&frame, &packet, peer) || whole {
             return self.refuse(walk, space, lost(How::PeerMtu(peer.mtu), peer), packet);
         }
-        packet.decided = Decided::No;
-        if end.netns != space.netns && !self.prepared.is(Wrong::MarkKept) {
-            // `skb_scrub_packet`: what a namespace wrote on a packet stays there.
-            packet.mark = 0;
-        }
+        let packet = self.without_mark(packet, space, self.prepared.space(end.netns)?);
         Ok(Next::Comes { end, frame, packet })
     }
 }
@@ -298,8 +302,9 @@ fn distinct<T: PartialEq>(all: Vec<T>) -> Result<Vec<T>, Unknown> {
     }
 }
 
-/// Whether a device has no room for it in one frame; a superpacket is cut first.
-pub(super) fn is_too_big(packet: &Packet, device: &Device) -> bool {
+/// Whether a device has no room for it in one frame, and one tag (`__is_skb_forwardable`,
+/// include/linux/netdevice.h); a superpacket is cut first.
+pub(super) fn is_too_big(frame: &Frame, packet: &Packet, device: &Device) -> bool {
     let whole = packet.segment.is_none() || packet.pieces.is_some();
-    whole && packet.largest() > device.mtu + TAG
+    whole && packet.largest() + frame.tags_inside() > device.mtu + TAG
 }

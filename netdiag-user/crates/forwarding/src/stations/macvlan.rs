@@ -9,7 +9,7 @@ use netdiag_model::world::{
 use super::{Going, Next, Walker, link::is_too_big};
 use crate::{
     packet::{Frame, Packet},
-    prepared::{Space, Wrong},
+    prepared::Space,
     route::decision::No,
     way::{Does, How, Station, Step, Subject, Unknown, Walk},
 };
@@ -40,8 +40,6 @@ impl<'w> Walker<'w> {
         if mode != MacvlanMode::Bridge {
             return Ok(outward);
         }
-        let mut scrubbed = packet;
-        scrubbed.decided = crate::packet::Decided::No;
         let others = self.sharers(lower)?;
         let joined = |one: &&One<'w>| one.2 == MacvlanMode::Bridge;
         if frame.to.is_group() {
@@ -49,7 +47,7 @@ impl<'w> Walker<'w> {
             let to = others.iter().filter(joined);
             let to = to.filter(|(space, device, _)| space.end(device) != own);
             let copies = to.map(|(to, at, _)| {
-                let packet = self.scrubbed(scrubbed, space, to);
+                let packet = self.without_mark(packet, space, to);
                 let end = to.end(at);
                 Next::Comes { end, frame, packet }
             });
@@ -66,12 +64,12 @@ impl<'w> Walker<'w> {
             return Ok(outward);
         }
         // By the link as if it had come in there.
-        if !below.flags.up || is_too_big(&packet, below) {
+        if !below.flags.up || is_too_big(&frame, &packet, below) {
             let how = How::TooBig(below.mtu);
             let (station, by) = (Station::Link, Some(Subject::Device(below)));
             return self.refuse(walk, there, No { station, how, by }, packet);
         }
-        let packet = self.scrubbed(scrubbed, space, there);
+        let packet = self.without_mark(packet, space, there);
         Ok(Next::Comes {
             end: lower,
             frame,
@@ -138,14 +136,6 @@ impl<'w> Walker<'w> {
             }
         }
         Ok(all)
-    }
-
-    /// What a namespace wrote on a packet stays there (`skb_scrub_packet`).
-    fn scrubbed(&self, mut packet: Packet, from: &Space<'_>, to: &Space<'_>) -> Packet {
-        if from.netns != to.netns && !self.prepared.is(Wrong::MarkKept) {
-            packet.mark = 0;
-        }
-        packet
     }
 
     fn all_of(

@@ -18,23 +18,19 @@ impl<'w> Walker<'w> {
         frame: Frame,
         packet: Packet,
     ) -> Going<'w> {
-        if frame.vlan.is_some() {
-            return Err(Unknown::NotModelled("a tag in a tag".into()));
-        }
         let lower = device.lower.filter(|_| device.lower_netnsid.is_none());
         let Some(lower) = lower else {
             return Err(Unknown::NotModelled("a device below elsewhere".into()));
         };
-        let vlan = Some(*own);
         Ok(Next::Sends {
             space,
             device: space.device(lower)?,
-            frame: Frame { vlan, ..frame },
+            frame: frame.tagged(*own)?,
             packet,
         })
     }
 
-    /// In by one (`vlan_do_receive`).
+    /// In by one (`vlan_do_receive`): what is for the device below is for it, too, and what is for its own address.
     pub(super) fn untagged(
         &self,
         walk: &mut Walk<'w>,
@@ -51,14 +47,12 @@ impl<'w> Walker<'w> {
             };
             return self.refuse(walk, space, no, packet);
         }
-        let vlan = None;
         // Its own address may be another than that of the device below.
         let to = match to {
             To::OtherHost => To::of(frame.to, device.mac),
             to => to,
         };
-        let frame = Frame { vlan, ..frame };
-        self.arrives(walk, space, device, (frame, to), packet)
+        self.arrives(walk, space, device, (frame.untagged(), to), packet)
     }
 }
 

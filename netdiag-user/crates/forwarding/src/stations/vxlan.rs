@@ -44,9 +44,6 @@ impl<'w> Walker<'w> {
         frame: Frame,
         packet: Packet,
     ) -> Going<'w> {
-        if frame.vlan.is_some() {
-            return Err(Unknown::NotModelled("a tag in a tunnel".into()));
-        }
         if own.external || own.proxy {
             let kind = "a tunnel that is told by others where to send";
             return Err(Unknown::NotModelled(kind.into()));
@@ -106,7 +103,7 @@ impl<'w> Walker<'w> {
         }
         let vni = remote.vni;
         walk.carried.push(Carried { frame, packet, vni });
-        let mut outer = outer(own, remote, &packet, walk.carried.len() - 1);
+        let mut outer = outer(own, remote, (&frame, &packet), walk.carried.len() - 1);
         if self.prepared.is(Wrong::OuterWithoutMark) {
             outer.mark = 0;
         }
@@ -147,7 +144,7 @@ impl<'w> Walker<'w> {
                             narrows(
                                 &mut walk.learned,
                                 space,
-                                device,
+                                (device, &frame),
                                 (route, way),
                                 &outer,
                                 &packet,
@@ -293,7 +290,7 @@ impl<'w> Walker<'w> {
 fn narrows(
     learned: &mut Learned,
     space: &Space<'_>,
-    device: &Device,
+    (device, frame): (&Device, &Frame),
     outwards: (Option<&Route>, &Way<'_>),
     outer: &Packet,
     inner: &Packet,
@@ -305,6 +302,11 @@ fn narrows(
     let routed = inner.decided != Decided::No;
     let least = if inner.is_ipv6() { LEAST6 } else { 0 };
     let tells = routed && inner.largest() > room && room >= least;
+    if tells && frame.vlan.is_some() {
+        // It is noted at the route by the VLAN's device, which is not at hand.
+        let what = "what a tunnel tells through a tag";
+        return Err(Unknown::NotModelled(what.into()));
+    }
     // Over IPv4 it is noted at the route that is found anew, by that very device (`__ip_rt_update_pmtu`).
     if tells && (inner.is_ipv6() || space.leads_by(inner, device)?) {
         learned.learn_size(space.end(device), inner.destination, room);
@@ -312,10 +314,10 @@ fn narrows(
     Ok(())
 }
 
-/// The packet that carries a frame.
-fn outer(own: &Vxlan, remote: Remote, inner: &Packet, carries: usize) -> Packet {
+/// The packet that carries a frame, with the tags that this has.
+fn outer(own: &Vxlan, remote: Remote, (frame, inner): (&Frame, &Packet), carries: usize) -> Packet {
     let ipv6 = remote.address.is_ipv6();
-    let headers = HEADERS + if ipv6 { IPV6 } else { IPV4 };
+    let headers = HEADERS + if ipv6 { IPV6 } else { IPV4 } + frame.tags();
     let any = match ipv6 {
         true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),

@@ -1,10 +1,10 @@
 //! Devices (RTM_GETLINK).
 use anyhow::Result;
 use rtnetlink::packet_route::link::{
-    BridgePortState, InfoBridge, InfoBridgePort, InfoData, InfoIpVlan, InfoKind, InfoMacVlan,
-    InfoPortData, InfoVlan, InfoVrf, InfoVxlan, IpVlanFlags, IpVlanMode, LinkAttribute,
-    LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, MacVlanMode, VlanProtocol,
-    VxlanDf,
+    BridgeBooleanOptionFlags as Options, BridgePortState, InfoBridge, InfoBridgePort, InfoData,
+    InfoIpVlan, InfoKind, InfoMacVlan, InfoPortData, InfoVlan, InfoVrf, InfoVxlan, IpVlanFlags,
+    IpVlanMode, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    MacVlanMode, VlanProtocol, VxlanDf,
 };
 
 use super::{bonds, conf, tunnels};
@@ -56,6 +56,7 @@ fn device(message: &LinkMessage) -> Device {
         group: 0,
         port: None,
         bond_port: None,
+        vlans: None,
         conf4: None,
         conf6: None,
     };
@@ -150,6 +151,11 @@ fn bridge(all: &[InfoBridge]) -> Bridge {
         match one {
             InfoBridge::StpState(state) => bridge.stp = u32::from(*state) != 0,
             InfoBridge::VlanFiltering(on) => bridge.vlan_filtering = *on,
+            InfoBridge::VlanProtocol(of) => bridge.vlan_service = *of == VlanProtocol::Ieee8021Ad,
+            InfoBridge::MultiBoolOpt(options) => {
+                let apart = Options::MstEnable | Options::FdbLocalVlan0;
+                bridge.vlans_apart = options.value.intersects(apart);
+            }
             InfoBridge::MulticastSnooping(on) => bridge.multicast_snooping = *on,
             InfoBridge::NfCallIpTables(on) => bridge.nf_call_iptables = *on,
             InfoBridge::NfCallIp6Tables(on) => bridge.nf_call_ip6tables = *on,

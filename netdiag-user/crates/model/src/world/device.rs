@@ -87,6 +87,10 @@ pub struct Device {
     pub port: Option<Port>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bond_port: Option<BondPort>,
+    /// The VLANs that a bridge that filters them lets in and out there: at a port, or at the bridge itself for its own
+    /// host. Nothing where they were not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlans: Option<Vec<VlanRange>>,
     /// Nothing where IP is not running on it.
     pub conf4: Option<Conf4>,
     pub conf6: Option<Conf6>,
@@ -135,6 +139,28 @@ pub struct Bridge {
     pub nf_call_ip6tables: bool,
     /// Hundredths of a second that a learned entry lives.
     pub ageing: u32,
+    /// Its VLANs are told by 802.1ad's tags, in place of 802.1Q's.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub vlan_service: bool,
+    /// Its VLANs have states of their own (`mst_enabled`), or its own addresses are in none (`fdb_local_vlan_0`).
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub vlans_apart: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's own form")]
+fn is_not(value: &bool) -> bool {
+    !value
+}
+
+/// VLANs of a bridge that are next to each other and alike (IFLA_BRIDGE_VLAN_INFO).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VlanRange {
+    pub first: u16,
+    pub last: u16,
+    /// The one that frames without a tag are of, where they come in.
+    pub pvid: bool,
+    /// Frames go out without a tag.
+    pub untagged: bool,
 }
 
 /// A bridge's port (IFLA_BRPORT_*).

@@ -74,6 +74,7 @@ fn devices(node: &Node) -> BTreeMap<u32, Device> {
             group: 0,
             port: None,
             bond_port: None,
+            vlans: None,
             conf4: Some(Conf4::default()),
             conf6: Some(Conf6::default()),
         };
@@ -113,6 +114,7 @@ fn device(node: &Node, link: &Link) -> Device {
         group: 0,
         port: None,
         bond_port: None,
+        vlans: None,
         conf4: Some(conf4(node, &link.name)),
         conf6: Some(conf6(node, &link.name)),
     }

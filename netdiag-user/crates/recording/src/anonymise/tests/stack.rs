@@ -38,6 +38,7 @@ fn device(index: u32, kind: Kind) -> Device {
         group: 0,
         port: None,
         bond_port: None,
+        vlans: None,
         conf4: None,
         conf6: None,
     }
