@@ -112,11 +112,14 @@ fn made(rng: &mut Rng) -> Vec<Command> {
         "balance-rr",
         "balance-xor",
         "broadcast",
-    ][rng.usize(0..6)];
+        "802.3ad",
+    ][rng.usize(0..7)];
     let mut lines = Vec::new();
     bonded(rng, ends.hub, ends.ports, mode, &mut lines);
     match rng.u8(0..3) {
         0 => routers(rng, &ends, &mut lines),
+        // Nobody speaks LACP there: each port is alone, and one of them is used.
+        _ if mode == "802.3ad" => routers(rng, &ends, &mut lines),
         _ => switches(rng, &ends, mode, &mut lines),
     }
     changed(rng, &ends, &mut lines);

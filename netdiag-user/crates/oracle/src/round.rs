@@ -147,7 +147,7 @@ fn goes_by(world: &World, set: &Set, turn: &Turn, wanted: fn(&Device) -> bool) -
         let device = world.device(end);
         let master = device.and_then(|device| device.master);
         let master = master.and_then(|index| world.device(End { index, ..end }));
-        device.into_iter().chain(master).any(|one| wanted(one))
+        device.into_iter().chain(master).any(wanted)
     })
 }
 

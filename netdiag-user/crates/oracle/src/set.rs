@@ -18,7 +18,7 @@ use crate::{
     batch::{batch, batch_of, write},
     command::{Command, Line},
     names::{BOND, BRIDGE, INNER, OF_ITSELF, SPACES, TABLES, TUN, added, device, devices, mac},
-    settled::{bonds_looked, is_settled},
+    settled::{bonds_looked, has_lacp, is_settled},
     tuns,
 };
 
@@ -45,6 +45,9 @@ const JOINED: Duration = Duration::from_millis(40);
 
 /// How long a bond may take to see that a port is down or up again.
 const BONDS: Duration = Duration::from_millis(200);
+
+/// How long one may take to choose among ports that nobody answers at (IEEE 802.1AX, 6.4: two seconds, and one to begin).
+const LACP: Duration = Duration::from_secs(5);
 
 /// And of each device's neighbours: one question, and no waiting.
 const ASKED: [(&str, &str); 2] = [("mcast_solicit", "1"), ("proxy_delay", "0")];
@@ -315,6 +318,9 @@ impl Set {
             std::thread::sleep(JOINED);
         }
         let began = Instant::now();
+        if has_lacp(&self.read_now()?) {
+            std::thread::sleep(LACP);
+        }
         let settled = loop {
             let world = self.read_now()?;
             let bonds = began.elapsed() > BONDS || bonds_looked(&world);

@@ -1,5 +1,10 @@
 //! Whether the kernel has taken note of all that a world was built of.
-use netdiag_model::world::{Stack, World, address::Flags, neighbour::State};
+use netdiag_model::world::{
+    Stack, World,
+    address::Flags,
+    device::{BondMode, Kind},
+    neighbour::State,
+};
 
 /// Whether bonds have seen how their ports are; some never look.
 pub fn bonds_looked(world: &World) -> bool {
@@ -12,6 +17,14 @@ pub fn bonds_looked(world: &World) -> bool {
         let link = device.flags.up && device.lower_up;
         device.bond_port.is_none_or(|port| port.link_up == link)
     })
+}
+
+pub fn has_lacp(world: &World) -> bool {
+    let devices = world.stacks.values();
+    let mut all = devices
+        .filter_map(|stack| stack.devices.some())
+        .flat_map(|all| all.values());
+    all.any(|device| matches!(&device.kind, Kind::Bond(own) if own.mode == BondMode::Ieee8023ad))
 }
 
 pub fn is_settled(world: &World) -> bool {
