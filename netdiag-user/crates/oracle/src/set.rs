@@ -249,6 +249,8 @@ impl Set {
             }
             let local = |line: &String| line.starts_with("route add local ");
             self.spent.set(self.spent.get() || lines.iter().any(local));
+            // A route keeps the source that was chosen by the settings of when it was made.
+            settle(of());
             batch("-4", &lines, false)?;
             batch("-6", &six, false)?;
             batch_of("bridge", &[], &bridge, false)?;
@@ -266,11 +268,7 @@ impl Set {
                     let _ = ask_once(&made, SOON);
                 }
             }
-            for command in of() {
-                if let Line::Sysctl(name, value) = &command.line {
-                    let _ = write(name, value);
-                }
-            }
+            settle(of());
         }
         Ok(())
     }
@@ -433,6 +431,15 @@ fn ask_once(device: &str, wait: Duration) -> Result<()> {
         let mut all = ASKED.into_iter().chain([wait]);
         all.try_for_each(|(name, value)| write(&format!("{family}/neigh/{device}/{name}"), value))
     })
+}
+
+/// Writes those sysctls that are there.
+fn settle<'a>(commands: impl Iterator<Item = &'a Command>) {
+    for command in commands {
+        if let Line::Sysctl(name, value) = &command.line {
+            let _ = write(name, value);
+        }
+    }
 }
 
 /// What is forgotten of either family.
