@@ -1,14 +1,10 @@
 //! Devices that a program has: what is sent there is read by it, as by a VPN's.
-#![expect(
-    unsafe_code,
-    reason = "nothing safer attaches a program to such a device"
-)]
 use std::fs::File;
 
 use anyhow::{Context, Result};
 use fastrand::Rng;
 use netdiag_model::world::device::Kind;
-use nix::libc;
+use netdiag_sys::tun;
 
 use crate::{
     command::Command,
@@ -70,13 +66,6 @@ fn made(rng: &mut Rng) -> Vec<Command> {
     lines
 }
 
-nix::ioctl_write_ptr_bad!(
-    /// Makes a program's file that of a device (TUNSETIFF, include/uapi/linux/if_tun.h).
-    attach_to,
-    0x4004_54ca,
-    libc::ifreq
-);
-
 /// What a program that has a device of this thread's namespace holds; it reads nothing.
 #[expect(
     clippy::disallowed_methods,
@@ -85,20 +74,6 @@ nix::ioctl_write_ptr_bad!(
 pub fn attach(name: &str) -> Result<File> {
     let file = File::options().read(true).write(true).open("/dev/net/tun");
     let file = file.context("opening /dev/net/tun")?;
-    let flags = libc::c_short::try_from(libc::IFF_TUN | libc::IFF_NO_PI)?;
-    let mut request = libc::ifreq {
-        ifr_name: [0; libc::IFNAMSIZ],
-        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags },
-    };
-    for (to, byte) in request
-        .ifr_name
-        .iter_mut()
-        .zip(name.bytes().take(libc::IFNAMSIZ - 1))
-    {
-        *to = byte.cast_signed();
-    }
-    // SAFETY: the file is open, and the request is whole and lives as long as the call.
-    unsafe { attach_to(std::os::fd::AsRawFd::as_raw_fd(&file), &raw const request) }
-        .with_context(|| format!("attaching to {name}"))?;
+    tun::attach(&file, name).with_context(|| format!("attaching to {name}"))?;
     Ok(file)
 }

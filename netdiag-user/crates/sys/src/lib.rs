@@ -14,6 +14,7 @@ pub mod seccomp;
 pub mod settings_file;
 pub mod socket;
 pub mod thrift;
+pub mod tun;
 mod way;
 
 use netdiag_model as model;
