@@ -7,7 +7,7 @@ use netdiag_model::world::{
     neighbour::FdbEntry,
 };
 
-use super::{Going, Walker, bridge_vlan as vlan, link::is_too_big};
+use super::{Going, Next, Walker, bridge_vlan as vlan, link::is_too_big};
 use crate::{
     packet::{Frame, Packet, To},
     prepared::Space,
@@ -130,10 +130,13 @@ impl<'w> Walker<'w> {
             return self.refuse(walk, space, no(How::NoPort, bridge), packet);
         };
         if walk.heard.is_some() {
-            for one in onward.drain(..) {
+            // Each inside of what asked: in circles that ends it, whatever they would come to.
+            onward.push(last);
+            for one in onward {
                 let next = self.on(walk, space, bridge, one, frame, packet);
                 self.goes_on(walk, next)?;
             }
+            return Ok(Next::Ended);
         }
         if onward.is_empty() {
             return self.on(walk, space, bridge, last, frame, packet);
