@@ -23,6 +23,9 @@ pub struct Prepared<'w> {
     pub(crate) wrong: Option<Wrong>,
 }
 
+/// A device, and where it is.
+pub(crate) type At<'w> = (&'w Space<'w>, &'w Device);
+
 /// Something that a walker could have misread the kernel in, and that no other state of the world would
 /// show: for who proves that he would see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,13 +88,20 @@ impl<'w> Prepared<'w> {
     }
 
     /// The device that another is on.
-    pub(crate) fn below(&self, space: &Space<'_>, device: &Device) -> Option<End> {
-        below(self.world, space.end(device), device)
+    pub(crate) fn below(&self, space: &Space<'_>, device: &Device) -> Result<At<'_>, Unknown> {
+        let below = below(self.world, space.end(device), device);
+        self.at(below.ok_or_else(|| Unknown::NotModelled("a device below elsewhere".into()))?)
+    }
+
+    fn at(&self, end: End) -> Result<At<'_>, Unknown> {
+        let space = self.space(end.netns)?;
+        Ok((space, space.device(end.index)?))
     }
 
     /// Those that share a link.
-    pub(crate) fn above(&self, link: End) -> &[End] {
-        self.above.get(&link).map_or(&[], Vec::as_slice)
+    pub(crate) fn above(&self, link: End) -> Result<Vec<At<'_>>, Unknown> {
+        let all = self.above.get(&link).into_iter().flatten();
+        all.map(|end| self.at(*end)).collect()
     }
 
     /// Where what leaves by this device comes in.

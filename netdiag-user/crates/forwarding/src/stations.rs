@@ -3,6 +3,7 @@ mod arp;
 mod bond;
 mod bridge;
 mod bridge_vlan;
+mod copies;
 mod forward;
 mod icmp;
 mod ip_tunnel;

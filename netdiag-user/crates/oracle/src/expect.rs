@@ -12,8 +12,11 @@ use nix::errno::Errno;
 
 use crate::{names::device, set::Set, shoot::Told, traffic::Shot, wire::Header, witness::Sighting};
 
+/// Ways that are kept: errors that may be sent or not, about each copy, are twice as many with each.
+const MOST_WAYS: usize = 1024;
+
 /// One way that a packet may go.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Expected {
     pub sightings: Vec<Sighting>,
     /// Where, once for each copy.
@@ -141,9 +144,23 @@ impl By {
 impl Prediction {
     /// It may go as another one says, too.
     pub fn or(&mut self, other: Self) {
-        self.ways.extend(other.ways);
         self.unknown = self.unknown.take().or(other.unknown);
+        self.also(other.ways);
         self.text += &other.text;
+    }
+
+    /// Those beside, each once, as long as they are few enough to be told apart.
+    fn also(&mut self, ways: Vec<Expected>) {
+        for way in ways {
+            if self.unknown == Some(Unknown::TooLong) {
+                return;
+            }
+            if self.ways.len() == MOST_WAYS {
+                self.unknown = Some(Unknown::TooLong);
+            } else if !self.ways.contains(&way) {
+                self.ways.push(way);
+            }
+        }
     }
 
     fn follow(&mut self, set: &Set, walk: &Walk<'_>, mut sender: Option<By>) {
@@ -195,7 +212,7 @@ impl Prediction {
                     self.follow(set, walk, None);
                     self.ends = ends;
                     if answer.seldom {
-                        self.ways.extend(without);
+                        self.also(without);
                     }
                 }
                 Does::Unknown(unknown) => self.unknown = Some(unknown.clone()),
@@ -221,11 +238,12 @@ impl Prediction {
                 took: Duration::ZERO,
             };
             one.follow(set, branch, sender);
-            ways.extend(one.ways);
             self.unknown = self.unknown.take().or(one.unknown);
             self.ends = one.ends;
+            ways.push(one.ways);
         }
-        self.ways = ways;
+        self.ways.clear();
+        ways.into_iter().for_each(|ways| self.also(ways));
     }
 
     fn sight(&mut self, space: usize, device: u32, outgoing: bool, step: &Step<'_>) {

@@ -36,8 +36,9 @@ mod witness;
 use std::{
     collections::BTreeMap,
     io::Write as _,
+    ops::Range,
     process::ExitCode,
-    sync::Mutex,
+    sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -49,6 +50,9 @@ use links::LINKS;
 use mistakes::{MISTAKES, Mistake};
 use nodes::Joined;
 use round::{Outcome, Round};
+
+/// Worlds that are tried beside, as often as it takes up to as many again, to have every mistake shown.
+const MORE: u64 = 100;
 
 /// How many contradictions are made small and printed.
 const PRINTED: usize = 8;
@@ -121,19 +125,16 @@ fn main() -> Result<ExitCode> {
     let began = Instant::now();
     let total = Mutex::new(Total::default());
     again(&total)?;
-    let results: Vec<Result<()>> = std::thread::scope(|scope| {
-        let jobs: Vec<_> = (0..args.jobs)
-            .map(|job| {
-                let (args, total) = (&args, &total);
-                scope.spawn(move || work(args, job, total))
-            })
-            .collect();
-        let joined = jobs.into_iter().map(std::thread::ScopedJoinHandle::join);
-        joined
-            .map(|done| done.unwrap_or_else(|_| Err(anyhow::anyhow!("a thread died"))))
-            .collect()
-    });
-    results.into_iter().collect::<Result<()>>()?;
+    let end = args.first.saturating_add(args.worlds);
+    all(&args, args.first..end, &total)?;
+    // Some are shown by a packet in ten thousand: that none of so many did says nothing of the next ones.
+    let most = end.saturating_add(args.worlds);
+    let mut next = end;
+    while args.every_mistake && next < most && !blind(&lock(&total)).is_empty() {
+        let end = most.min(next + MORE);
+        all(&args, next..end, &total)?;
+        next = end;
+    }
     let total = total
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -143,6 +144,29 @@ fn main() -> Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+fn lock(total: &Mutex<Total>) -> MutexGuard<'_, Total> {
+    total
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// These worlds, by all jobs.
+fn all(args: &Args, worlds: Range<u64>, total: &Mutex<Total>) -> Result<()> {
+    let results: Vec<Result<()>> = std::thread::scope(|scope| {
+        let jobs: Vec<_> = (0..args.jobs)
+            .map(|job| {
+                let worlds = worlds.clone();
+                scope.spawn(move || work(args, worlds, job, total))
+            })
+            .collect();
+        let joined = jobs.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined
+            .map(|done| done.unwrap_or_else(|_| Err(anyhow::anyhow!("a thread died"))))
+            .collect()
+    });
+    results.into_iter().collect()
 }
 
 /// Mistakes that no packet would have shown.
@@ -248,10 +272,7 @@ fn again(total: &Mutex<Total>) -> Result<()> {
                 "{}: a contradiction again\n computed:\n{expected} seen:\n{fate}",
                 read()
             ));
-            let mut total = total
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            total.contradictions += 1;
+            lock(total).contradictions += 1;
         }
     }
     say(format_args!("{} kept worlds", KEPT.len()));
@@ -259,7 +280,7 @@ fn again(total: &Mutex<Total>) -> Result<()> {
 }
 
 /// A set of namespaces for each family, and every world whose turn is this job's.
-fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
+fn work(args: &Args, worlds: Range<u64>, job: u64, total: &Mutex<Total>) -> Result<()> {
     let round = |ipv6| match args.nodes {
         true => Round::viewed(ipv6, nodes::apart),
         false => Round::new(ipv6),
@@ -267,8 +288,7 @@ fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
     let mut rounds = [round(false)?, round(true)?];
     let here = links::here(rounds[0].set(), args.with.as_deref())?;
     let each = usize::try_from(args.packets / args.worlds.max(1))?;
-    let numbers = args.first..args.first.saturating_add(args.worlds);
-    for number in numbers.filter(|number| number % args.jobs == job) {
+    for number in worlds.filter(|number| number % args.jobs == job) {
         let seed = args
             .seed
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -305,10 +325,7 @@ fn work(args: &Args, job: u64, total: &Mutex<Total>) -> Result<()> {
             .shoot(&world, &shots)
             .with_context(|| format!("world {number}"))?;
         {
-            let mut total = total
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            total.features.count(&world, shots.len() as u64);
+            lock(total).features.count(&world, shots.len() as u64);
         }
         take(round, total, number, &commands, outcome)?;
     }
@@ -323,9 +340,7 @@ fn take(
     outcome: Outcome,
 ) -> Result<()> {
     let first = {
-        let mut total = total
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut total = lock(total);
         total.worlds += 1;
         total.again += outcome.again;
         total.conversed += outcome.conversed;

@@ -18,7 +18,7 @@ use crate::{
     batch::{batch, batch_of, write},
     command::{Command, Line},
     names::{BOND, BRIDGE, INNER, OF_ITSELF, SPACES, TABLES, TUN, added, device, devices, mac},
-    settled::{bonds_looked, has_lacp, is_settled},
+    settled::{bonds_chose, bonds_looked, is_settled},
     tuns,
 };
 
@@ -46,8 +46,8 @@ const JOINED: Duration = Duration::from_millis(40);
 /// How long a bond may take to see that a port is down or up again.
 const BONDS: Duration = Duration::from_millis(200);
 
-/// How long one may take to choose among ports that nobody answers at (IEEE 802.1AX, 6.4: two seconds, and one to begin).
-const LACP: Duration = Duration::from_secs(5);
+/// And one to choose among ports that nobody answers at: some seconds (IEEE 802.1AX, 6.4).
+const LACP: Duration = Duration::from_secs(15);
 
 /// And of each device's neighbours: one question, and no waiting.
 const ASKED: [(&str, &str); 2] = [("mcast_solicit", "1"), ("proxy_delay", "0")];
@@ -316,14 +316,15 @@ impl Set {
             std::thread::sleep(JOINED);
         }
         let began = Instant::now();
-        if has_lacp(&self.read_now()?) {
-            std::thread::sleep(LACP);
-        }
         let settled = loop {
             let world = self.read_now()?;
             let bonds = began.elapsed() > BONDS || bonds_looked(&world);
-            let settled = bonds && is_settled(&world);
-            if settled || began.elapsed() > Duration::from_secs(2) {
+            let (chose, most) = match bonds_chose(&world) {
+                true => (true, Duration::from_secs(2)),
+                false => (false, LACP),
+            };
+            let settled = bonds && chose && is_settled(&world);
+            if settled || began.elapsed() > most {
                 break world;
             }
             std::thread::sleep(Duration::from_millis(2));

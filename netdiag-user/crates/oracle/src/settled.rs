@@ -2,7 +2,7 @@
 use netdiag_model::world::{
     Stack, World,
     address::Flags,
-    device::{BondMode, Kind},
+    device::{Bond, BondMode, BondPort, Device, Kind},
     neighbour::State,
 };
 
@@ -19,12 +19,26 @@ pub fn bonds_looked(world: &World) -> bool {
     })
 }
 
-pub fn has_lacp(world: &World) -> bool {
-    let devices = world.stacks.values();
-    let mut all = devices
-        .filter_map(|stack| stack.devices.some())
-        .flat_map(|all| all.values());
-    all.any(|device| matches!(&device.kind, Kind::Bond(own) if own.mode == BondMode::Ieee8023ad))
+/// Whether every bond that speaks LACP has chosen a port, if one of its ports has a link; at first all are backups.
+pub fn bonds_chose(world: &World) -> bool {
+    let stacks = world.stacks.values();
+    let mut all = stacks.filter_map(|stack| stack.devices.some());
+    all.all(|devices| {
+        let speak = devices.values().filter(|device| {
+            let lacp = |own: &Bond| own.mode == BondMode::Ieee8023ad;
+            device.flags.up && matches!(&device.kind, Kind::Bond(own) if lacp(own))
+        });
+        let ports = |bond: &Device| -> Vec<BondPort> {
+            let of = devices
+                .values()
+                .filter(|one| one.master == Some(bond.index));
+            let linked = of.filter(|one| one.lower_up);
+            linked.filter_map(|one| one.bond_port).collect()
+        };
+        speak
+            .map(ports)
+            .all(|ports| ports.is_empty() || ports.iter().any(|port| !port.backup))
+    })
 }
 
 pub fn is_settled(world: &World) -> bool {

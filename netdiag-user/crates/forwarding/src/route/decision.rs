@@ -34,6 +34,13 @@ pub struct No<'w> {
     pub by: Option<Subject<'w>>,
 }
 
+impl<'w> No<'w> {
+    pub fn by_device(station: Station, how: How, device: &'w Device) -> Self {
+        let by = Some(Subject::Device(device));
+        Self { station, how, by }
+    }
+}
+
 /// Out of a device, to a gateway or to the destination itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Way<'w> {

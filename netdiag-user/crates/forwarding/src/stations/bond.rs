@@ -34,12 +34,10 @@ impl<'w> Walker<'w> {
             let no = no(How::NoUsablePort, bond);
             return self.refuse(walk, space, no, packet);
         }
-        let copies = own.mode == BondMode::Broadcast;
-        if copies && walk.heard.is_some() {
-            for (port, _) in ports {
-                self.goes_on(walk, Ok(sends(port)))?;
-            }
-            return Ok(Next::Ended);
+        if own.mode == BondMode::Broadcast {
+            let at = (space, Station::Link, bond);
+            let all = ports.into_iter().map(|(port, _)| sends(port)).collect();
+            return self.all_of(walk, at, packet, all, |_, next| Ok(next));
         }
         let mut branches = Vec::new();
         for (port, share) in ports {
@@ -47,15 +45,11 @@ impl<'w> Walker<'w> {
             self.goes_on(&mut branch, Ok(sends(port)))?;
             branches.push((share, branch));
         }
-        let does = match copies {
-            true => Does::Copies(branches.into_iter().map(|(_, copy)| copy).collect()),
-            false => Does::Chooses(branches),
-        };
         let step = Step {
             netns: space.netns,
             station: Station::Link,
             by: Some(Subject::Device(bond)),
-            does,
+            does: Does::Chooses(branches),
             packet,
         };
         self.ends(walk, step)
@@ -84,11 +78,7 @@ impl<'w> Walker<'w> {
 }
 
 fn no<'w>(how: How, by: &'w Device) -> No<'w> {
-    No {
-        station: Station::Link,
-        how,
-        by: Some(Subject::Device(by)),
-    }
+    No::by_device(Station::Link, how, by)
 }
 
 /// Some change the addresses of what they send (`bond_alb_xmit`), or who asks for them.

@@ -7,12 +7,12 @@ use netdiag_model::world::{
     neighbour::FdbEntry,
 };
 
-use super::{Going, Next, Walker, bridge_vlan as vlan, link::is_too_big};
+use super::{Going, Walker, bridge_vlan as vlan, link::is_too_big};
 use crate::{
     packet::{Frame, Packet, To},
     prepared::Space,
     route::decision::No,
-    way::{Does, How, Learned, Station, Step, Subject, Unknown, Walk},
+    way::{How, Learned, Station, Unknown, Walk},
 };
 
 /// From then on a bridge takes of tunnels' superpackets what its ports take.
@@ -122,43 +122,17 @@ impl<'w> Walker<'w> {
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
         bridge: &'w Device,
-        mut onward: Vec<Onward<'w>>,
+        onward: Vec<Onward<'w>>,
         frame: Frame,
         packet: Packet,
     ) -> Going<'w> {
-        let Some(last) = onward.pop() else {
-            return self.refuse(walk, space, no(How::NoPort, bridge), packet);
-        };
-        if walk.heard.is_some() {
-            // Each inside of what asked: in circles that ends it, whatever they would come to.
-            onward.push(last);
-            for one in onward {
-                let next = self.on(walk, space, bridge, one, frame, packet);
-                self.goes_on(walk, next)?;
-            }
-            return Ok(Next::Ended);
-        }
         if onward.is_empty() {
-            return self.on(walk, space, bridge, last, frame, packet);
+            return self.refuse(walk, space, no(How::NoPort, bridge), packet);
         }
-        onward.push(last);
-        let mut copies = Vec::new();
-        for one in onward {
-            let mut copy = walk.branch();
-            let next = self.on(&mut copy, space, bridge, one, frame, packet);
-            self.goes_on(&mut copy, next)?;
-            copies.push(copy);
-        }
-        self.ends(
-            walk,
-            Step {
-                netns: space.netns,
-                station: Station::Bridge,
-                by: Some(Subject::Device(bridge)),
-                does: Does::Copies(copies),
-                packet,
-            },
-        )
+        let at = (space, Station::Bridge, bridge);
+        self.all_of(walk, at, packet, onward, |walk, one| {
+            self.on(walk, space, bridge, one, frame, packet)
+        })
     }
 
     fn on(
@@ -208,11 +182,7 @@ fn is_cut(
 }
 
 fn no<'w>(how: How, by: &'w Device) -> No<'w> {
-    No {
-        station: Station::Bridge,
-        how,
-        by: Some(Subject::Device(by)),
-    }
+    No::by_device(Station::Bridge, how, by)
 }
 
 fn settings(bridge: &Device) -> Result<Bridge, Unknown> {

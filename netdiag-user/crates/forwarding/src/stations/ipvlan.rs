@@ -11,13 +11,10 @@ use netdiag_model::world::{
 use super::{Going, Next, Walker, link::is_too_big};
 use crate::{
     packet::{Decided, Frame, Packet, Sender, To},
-    prepared::Space,
+    prepared::{At, Space},
     route::decision::{Decision, No},
-    way::{How, Station, Subject, Unknown, Walk},
+    way::{How, Station, Unknown, Walk},
 };
-
-/// A device, and where it is.
-type At<'w> = (&'w Space<'w>, &'w Device);
 
 impl<'w> Walker<'w> {
     /// Out of one (`ipvlan_queue_xmit`).
@@ -29,10 +26,8 @@ impl<'w> Walker<'w> {
         frame: Frame,
         packet: Packet,
     ) -> Going<'w> {
-        let lower = self.prepared.below(space, device);
-        let lower = lower.ok_or_else(|| Unknown::NotModelled("a device below elsewhere".into()))?;
-        let there = self.prepared.space(lower.netns)?;
-        let below = (there, there.device(lower.index)?);
+        let below = self.prepared.below(space, device)?;
+        let (there, lower) = (below.0, below.0.end(below.1));
         let from = (space, device);
         let framed = own.mode == IpvlanMode::L2;
         if frame.to.is_group() {
@@ -243,22 +238,12 @@ impl<'w> Walker<'w> {
     }
 
     fn on_link(&self, link: End) -> Result<Vec<At<'w>>, Unknown> {
-        let mut all = Vec::new();
-        for end in self.prepared.above(link) {
-            let space = self.prepared.space(end.netns)?;
-            let device = space.device(end.index)?;
-            if matches!(device.kind, Kind::Ipvlan(_)) {
-                all.push((space, device));
-            }
-        }
+        let mut all = self.prepared.above(link)?;
+        all.retain(|(_, one)| matches!(one.kind, Kind::Ipvlan(_)));
         Ok(all)
     }
 }
 
 fn no<'w>(how: How, by: &'w Device) -> No<'w> {
-    No {
-        station: Station::Link,
-        how,
-        by: Some(Subject::Device(by)),
-    }
+    No::by_device(Station::Link, how, by)
 }

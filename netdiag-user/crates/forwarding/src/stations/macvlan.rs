@@ -9,9 +9,9 @@ use netdiag_model::world::{
 use super::{Going, Next, Walker, link::is_too_big};
 use crate::{
     packet::{Frame, Packet},
-    prepared::Space,
+    prepared::{At, Space},
     route::decision::No,
-    way::{Does, How, Station, Step, Subject, Unknown, Walk},
+    way::{How, Station, Unknown, Walk},
 };
 
 /// One of those on a link.
@@ -27,10 +27,7 @@ impl<'w> Walker<'w> {
         frame: Frame,
         packet: Packet,
     ) -> Going<'w> {
-        let lower = self.prepared.below(space, device);
-        let lower = lower.ok_or_else(|| Unknown::NotModelled("a device below elsewhere".into()))?;
-        let there = self.prepared.space(lower.netns)?;
-        let below = there.device(lower.index)?;
+        let (there, below) = self.prepared.below(space, device)?;
         let outward = Next::Sends {
             space: there,
             device: below,
@@ -40,7 +37,7 @@ impl<'w> Walker<'w> {
         if mode != MacvlanMode::Bridge {
             return Ok(outward);
         }
-        let others = self.sharers(lower)?;
+        let others = self.sharers(there.end(below))?;
         let joined = |one: &&One<'w>| one.2 == MacvlanMode::Bridge;
         if frame.to.is_group() {
             let own = space.end(device);
@@ -51,13 +48,9 @@ impl<'w> Walker<'w> {
                 let end = to.end(at);
                 Next::Comes { end, frame, packet }
             });
-            return self.all_of(
-                walk,
-                space,
-                device,
-                copies.chain([outward]).collect(),
-                packet,
-            );
+            let at = (space, Station::Link, device);
+            let all = copies.chain([outward]).collect();
+            return self.all_of(walk, at, packet, all, |_, next| Ok(next));
         }
         let to = others.iter().find(|(_, one, _)| one.mac == Some(frame.to));
         if to.filter(joined).is_none() {
@@ -65,13 +58,12 @@ impl<'w> Walker<'w> {
         }
         // By the link as if it had come in there.
         if !below.flags.up || is_too_big(&frame, &packet, below) {
-            let how = How::TooBig(below.mtu);
-            let (station, by) = (Station::Link, Some(Subject::Device(below)));
-            return self.refuse(walk, there, No { station, how, by }, packet);
+            let no = No::by_device(Station::Link, How::TooBig(below.mtu), below);
+            return self.refuse(walk, there, no, packet);
         }
         let packet = self.without_mark(packet, space, there);
         Ok(Next::Comes {
-            end: lower,
+            end: there.end(below),
             frame,
             packet,
         })
@@ -112,10 +104,8 @@ impl<'w> Walker<'w> {
         let passthru = |one: &&One<'w>| one.2 == MacvlanMode::Passthru;
         let to = all.iter().find(passthru);
         if let Some((there, one, _)) = to.filter(|one| !one.1.flags.up) {
-            let (station, how) = (Station::Link, How::DeviceDown);
-            let by = Some(Subject::Device(one));
-            let next = self.refuse(walk, there, No { station, how, by }, packet)?;
-            return Ok(Some(next));
+            let no = No::by_device(Station::Link, How::DeviceDown, one);
+            return self.refuse(walk, there, no, packet).map(Some);
         }
         let named = || all.iter().find(|one| one.1.mac == Some(frame.to));
         Ok(to
@@ -125,55 +115,14 @@ impl<'w> Walker<'w> {
 
     /// Those on a link, as long as they are up: who has it alone is there all the same.
     fn sharers(&self, link: End) -> Result<Vec<One<'w>>, Unknown> {
-        let mut all = Vec::new();
-        for end in self.prepared.above(link) {
-            let space = self.prepared.space(end.netns)?;
-            let device = space.device(end.index)?;
-            if let Kind::Macvlan(mode) = device.kind
-                && (device.flags.up || mode == MacvlanMode::Passthru)
-            {
-                all.push((space, device, mode));
+        let all = self.prepared.above(link)?.into_iter();
+        let mode = |(space, device): At<'w>| match device.kind {
+            Kind::Macvlan(mode) if device.flags.up || mode == MacvlanMode::Passthru => {
+                Some((space, device, mode))
             }
-        }
-        Ok(all)
-    }
-
-    fn all_of(
-        &self,
-        walk: &mut Walk<'w>,
-        space: &'w Space<'w>,
-        device: &'w Device,
-        mut all: Vec<Next<'w>>,
-        packet: Packet,
-    ) -> Going<'w> {
-        let Some(last) = all.pop() else {
-            return Ok(Next::Ended);
+            _ => None,
         };
-        if walk.heard.is_some() {
-            for next in all.drain(..) {
-                self.goes_on(walk, Ok(next))?;
-            }
-        }
-        if all.is_empty() {
-            return Ok(last);
-        }
-        all.push(last);
-        let mut copies = Vec::new();
-        for next in all {
-            let mut copy = walk.branch();
-            self.goes_on(&mut copy, Ok(next))?;
-            copies.push(copy);
-        }
-        self.ends(
-            walk,
-            Step {
-                netns: space.netns,
-                station: Station::Link,
-                by: Some(Subject::Device(device)),
-                does: Does::Copies(copies),
-                packet,
-            },
-        )
+        Ok(all.filter_map(mode).collect())
     }
 }
 

@@ -18,13 +18,10 @@ impl<'w> Walker<'w> {
         frame: Frame,
         packet: Packet,
     ) -> Going<'w> {
-        let lower = device.lower.filter(|_| device.lower_netnsid.is_none());
-        let Some(lower) = lower else {
-            return Err(Unknown::NotModelled("a device below elsewhere".into()));
-        };
+        let (space, device) = self.prepared.below(space, device)?;
         Ok(Next::Sends {
             space,
-            device: space.device(lower)?,
+            device,
             frame: frame.tagged(*own)?,
             packet,
         })

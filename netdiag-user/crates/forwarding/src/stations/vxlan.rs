@@ -13,7 +13,7 @@ use crate::{
     packet::{Carried, Decided, Frame, Packet, Sender, To, UDP},
     prepared::{Space, Wrong},
     route::decision::{Decision, No, Way},
-    way::{Does, How, Learned, Station, Step, Subject, Unknown, Walk},
+    way::{How, Learned, Station, Subject, Unknown, Walk},
 };
 
 /// Ethernet's header, VXLAN's and UDP's.
@@ -49,39 +49,14 @@ impl<'w> Walker<'w> {
             return Err(Unknown::NotModelled(kind.into()));
         }
         let remotes = remotes(&walk.learned, space, (device, own), frame.to)?;
-        let Some((last, others)) = remotes.split_last() else {
+        if remotes.is_empty() {
             return self.refuse(walk, space, no(How::NoRemote, device), packet);
-        };
+        }
         let wrap = |walk: &mut Walk<'w>, remote: Remote| {
             self.wrap(walk, space, (device, own, remote), frame, packet)
         };
-        if others.is_empty() {
-            return wrap(walk, *last);
-        }
-        if walk.heard.is_some() {
-            for remote in &remotes {
-                let next = wrap(walk, *remote);
-                self.goes_on(walk, next)?;
-            }
-            return Ok(Next::Ended);
-        }
-        let mut copies = Vec::new();
-        for remote in &remotes {
-            let mut copy = walk.branch();
-            let next = wrap(&mut copy, *remote);
-            self.goes_on(&mut copy, next)?;
-            copies.push(copy);
-        }
-        self.ends(
-            walk,
-            Step {
-                netns: space.netns,
-                station: Station::Encap,
-                by: Some(Subject::Device(device)),
-                does: Does::Copies(copies),
-                packet,
-            },
-        )
+        let at = (space, Station::Encap, device);
+        self.all_of(walk, at, packet, remotes, wrap)
     }
 
     /// `vxlan_xmit_one`
@@ -351,11 +326,7 @@ fn outer(own: &Vxlan, remote: Remote, (frame, inner): (&Frame, &Packet), carries
 }
 
 fn no<'w>(how: How, by: &'w Device) -> No<'w> {
-    No {
-        station: Station::Encap,
-        how,
-        by: Some(Subject::Device(by)),
-    }
+    No::by_device(Station::Encap, how, by)
 }
 
 /// Where frames to an address are sent: as it learned, as its table says, or as of every other one.
