@@ -56,15 +56,16 @@ const OF_NODES: Options = Options {
 };
 
 pub fn command(options: &Options) -> Result<ExitCode> {
+    if apt::exists() {
+        let why = "the oracle's networks are made by ip and wg";
+        apt::install(&["iproute2", "wireguard-tools"], why)?;
+    }
     if !options.vm.is_empty() {
         build()?;
         return vm::run_program(&options.vm, &path(), &args(options));
     }
     if !is_root() {
         bail!("the oracle makes network namespaces: run it as root");
-    }
-    if apt::exists() {
-        apt::install(&["iproute2"], "the oracle's networks are made by ip")?;
     }
     let status = made(options)?.status().context("starting the oracle")?;
     Ok(match status.code() {

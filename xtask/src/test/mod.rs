@@ -90,7 +90,7 @@ fn peers(tally: &mut Tally) {
 }
 
 /// Programs that scenarios run in the lab's namespaces.
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "conntrack",
     "containernetworking-plugins",
     "dnsmasq-base",
@@ -99,6 +99,7 @@ const PARTS: [&str; 8] = [
     "ipvsadm",
     "openssl",
     "runc",
+    "wireguard-tools",
 ];
 /// Programs of the commands that are printed beside evidence. perf is not everywhere a package of that
 /// name.

@@ -16,7 +16,7 @@ use super::{
 use crate::{paths, sh::say};
 
 /// What scenarios run, and what their scripts take for granted.
-const PACKAGES: [&str; 21] = [
+const PACKAGES: [&str; 22] = [
     "bash",
     "conntrack",
     "containernetworking-plugins",
@@ -38,6 +38,7 @@ const PACKAGES: [&str; 21] = [
     "procps",
     "sed",
     "util-linux",
+    "wireguard-tools",
 ];
 /// The packages that are unpacked are not asked which of them is which: update-alternatives(1).
 const CHOSEN: [(&str, &str); 7] = [

@@ -74,6 +74,25 @@ pub struct Carried {
     pub packet: Packet,
     /// The network that it belongs to there.
     pub vni: u32,
+    /// Nobody on the way can read it.
+    pub sealed: Option<Sealed>,
+}
+
+/// What only the other end opens.
+#[derive(Clone, Copy, Debug)]
+pub struct Sealed {
+    /// The device that did it, and for which of its peers.
+    pub by: End,
+    pub peer: usize,
+    pub what: Seal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seal {
+    /// Asks for keys, and is answered; neither has a load.
+    Initiation,
+    Response,
+    Data,
 }
 
 impl Packet {

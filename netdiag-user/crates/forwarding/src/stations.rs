@@ -15,6 +15,7 @@ mod neighbour;
 mod socket;
 mod vlan;
 mod vxlan;
+mod wireguard;
 
 use std::{
     cell::{Cell, RefCell},
@@ -31,7 +32,7 @@ use crate::{
     packet::{Frame, Packet, Start, To},
     prepared::{Prepared, Space, Wrong},
     route::decision::{Decision, No, Way},
-    way::{Does, How, Memory, Station, Step, Subject, Unknown, Walk},
+    way::{Does, How, Memory, PeerAt, Station, Step, Subject, Unknown, Walk},
 };
 
 /// Steps of one branch: what lives for 255 hops goes round in circles for a thousand.
@@ -61,6 +62,7 @@ pub fn walk_after<'w>(
         depth,
         left,
         asking: RefCell::default(),
+        agreeing: RefCell::default(),
     };
     let (netns, next) = match start {
         Start::Socket(sender) => (sender.netns, walker.sent(&mut walk, &sender, packet)),
@@ -94,6 +96,8 @@ pub(crate) struct Walker<'w> {
     left: Cell<usize>,
     /// Neighbours that are being asked for: what needs one to ask for it waits with the others.
     asking: RefCell<Vec<(End, IpAddr)>>,
+    /// Peers with which keys are being agreed on.
+    agreeing: RefCell<Vec<PeerAt>>,
 }
 
 /// Where a packet goes on, so that no way is longer than the stack: stations call each other up to the next

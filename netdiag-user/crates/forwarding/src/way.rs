@@ -65,8 +65,24 @@ pub(crate) struct Learned {
     /// With the VLAN, 0 where a bridge tells none apart.
     ports: Vec<(End, Mac, u16, u32)>,
     remotes: Vec<(End, Mac, IpAddr)>,
-    /// What fits to a destination by a device, where a tunnel behind it told.
-    sizes: Vec<(End, IpAddr, u32)>,
+    /// What fits to a destination by a device, where a tunnel behind it told: of IPv4 it is noted at a route of one table.
+    sizes: Vec<(End, IpAddr, Option<u32>, u32)>,
+    /// Where peers were heard last, and with whom there are keys.
+    endpoints: Vec<(PeerAt, Endpoint)>,
+    sessions: Vec<PeerAt>,
+}
+
+/// One of a WireGuard device's peers.
+pub(crate) type PeerAt = (End, usize);
+
+/// Where a peer is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Endpoint {
+    pub address: IpAddr,
+    pub port: u16,
+    /// Whom it spoke to, and by which device it came.
+    pub source: Option<IpAddr>,
+    pub iif: Option<u32>,
 }
 
 /// What neighbours, bridges and tunnels learned of the packets of a walk, for those that follow.
@@ -91,6 +107,8 @@ impl Learned {
         add(&mut self.ports, &branch.ports);
         add(&mut self.remotes, &branch.remotes);
         add(&mut self.sizes, &branch.sizes);
+        add(&mut self.endpoints, &branch.endpoints);
+        add(&mut self.sessions, &branch.sessions);
         self
     }
 
@@ -105,15 +123,33 @@ impl Learned {
             .map(|(.., mac)| *mac)
     }
 
-    pub(crate) fn learn_size(&mut self, by: End, to: IpAddr, mtu: u32) {
-        self.sizes.push((by, to, mtu));
+    pub(crate) fn learn_size(&mut self, by: End, to: IpAddr, table: Option<u32>, mtu: u32) {
+        self.sizes.push((by, to, table, mtu));
     }
 
-    pub(crate) fn size(&self, by: End, to: IpAddr) -> Option<u32> {
+    /// By a route of that table.
+    pub(crate) fn size(&self, by: End, to: IpAddr, table: Option<u32>) -> Option<u32> {
         let mut latest = self.sizes.iter().rev();
         latest
-            .find(|(end, of, _)| (*end, *of) == (by, to))
+            .find(|(end, of, at, _)| (*end, *of) == (by, to) && (at.is_none() || *at == table))
             .map(|(.., mtu)| *mtu)
+    }
+
+    pub(crate) fn learn_endpoint(&mut self, peer: PeerAt, at: Endpoint) {
+        self.endpoints.push((peer, at));
+    }
+
+    pub(crate) fn endpoint(&self, peer: PeerAt) -> Option<Endpoint> {
+        let mut latest = self.endpoints.iter().rev();
+        latest.find(|(of, _)| *of == peer).map(|(_, at)| *at)
+    }
+
+    pub(crate) fn learn_session(&mut self, with: PeerAt) {
+        self.sessions.push(with);
+    }
+
+    pub(crate) fn has_session(&self, with: PeerAt) -> bool {
+        self.sessions.contains(&with)
     }
 
     pub(crate) fn learn_port(&mut self, bridge: End, (mac, vlan): (Mac, u16), port: u32) {
@@ -183,6 +219,8 @@ pub enum Does<'w> {
     Refuses(How),
     /// Its sender is told, by a packet of this namespace's own.
     Answers(Answer, Walk<'w>),
+    /// What must be agreed on before it goes on is, or is not, on this way there and back.
+    Asks(Walk<'w>),
     /// One of several, each so many times of all.
     Chooses(Vec<(Share, Walk<'w>)>),
     /// All of them.
@@ -269,6 +307,14 @@ pub enum How {
     Discarded,
     /// A tunnel's own frame came back to it.
     OwnFrame,
+    /// No peer of WireGuard's has that address among its networks, or is known to who gets it.
+    NoPeer,
+    /// Nobody knows where the peer is.
+    NoEndpoint,
+    /// The peer does not answer a handshake.
+    NoSession,
+    /// Its source is of another peer's networks.
+    UnallowedSource,
     /// Its sender is known to be behind another remote.
     WrongRemote,
     TtlExceeded,

@@ -12,6 +12,7 @@ mod rules;
 mod settings;
 mod tunnels;
 mod vlans;
+mod wireguard;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -28,6 +29,7 @@ use crate::model::world::{Known, Stack, Why};
 pub fn read(root: &Path, most: &Most) -> Stack {
     let mut devices = by_key(devices::devices(most.links), |device| device.index);
     vlans::add(&mut devices, most.links);
+    wireguard::add(&mut devices, most.others);
     let nexthops = by_key_value(nexthops::nexthops(most.routes));
     let mut routes = known(routes::routes(most.routes));
     if let (Known::Is(all), Some(objects)) = (&mut routes, nexthops.some()) {

@@ -14,6 +14,7 @@ pub mod route;
 pub mod rule;
 pub mod shared;
 pub mod station;
+pub mod wireguard;
 
 use address::Address;
 use conf::Settings;

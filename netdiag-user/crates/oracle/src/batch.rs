@@ -2,7 +2,7 @@
 use std::{
     io::Write as _,
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -16,25 +16,30 @@ pub fn batch_of(program: &str, options: &[&str], lines: &[String], all_must: boo
     if lines.is_empty() {
         return Ok(());
     }
-    let mut child = Command::new(program)
-        .args(options)
-        .args(["-force", "-batch", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("running {program}"))?;
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(lines.join("\n").as_bytes())?;
-        input.write_all(b"\n")?;
-    }
-    let output = child.wait_with_output()?;
+    let options = [options, &["-force", "-batch", "-"]].concat();
+    let output = fed(program, &options, &lines.join("\n"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(
         !all_must || output.status.success(),
         "{program} refused a line: {said}"
     );
     Ok(())
+}
+
+/// Runs a program that is given these lines to read.
+pub fn fed(program: &str, arguments: &[&str], lines: &str) -> Result<Output> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("running {program}"))?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(lines.as_bytes())?;
+        input.write_all(b"\n")?;
+    }
+    Ok(child.wait_with_output()?)
 }
 
 pub fn write(name: &str, value: &str) -> Result<()> {

@@ -19,6 +19,8 @@ pub enum Line {
     Bridge(String),
     /// A name below `net`, with slashes, and its value.
     Sysctl(String, String),
+    /// Arguments of wg(8), and the private key that it is given.
+    Wg { key: String, words: String },
 }
 
 impl fmt::Display for Command {
@@ -28,6 +30,9 @@ impl fmt::Display for Command {
             Line::Ip(words) => write!(f, "ip -n s{space} {words}"),
             Line::Ip6(words) => write!(f, "ip -6 -n s{space} {words}"),
             Line::Bridge(words) => write!(f, "bridge -n s{space} {words}"),
+            Line::Wg { key, words } => {
+                write!(f, "echo {key} | ip netns exec s{space} wg {words}")
+            }
             Line::Sysctl(name, value) => {
                 write!(f, "ip netns exec s{space} sysctl -qw net/{name}={value}")
             }

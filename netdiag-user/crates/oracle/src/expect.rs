@@ -169,7 +169,13 @@ impl Prediction {
         }
         for step in &walk.steps {
             let space = set.place(step.netns).unwrap_or(usize::MAX);
+            let hidden = is_hidden(walk, &step.packet);
             match &step.does {
+                // Which of ours it is nobody can see, nor of what is told of it.
+                Does::Sends { .. } if hidden => {}
+                Does::Comes { .. } if hidden => sender = None,
+                Does::Answers(..) if hidden => {}
+                Does::Asks(_) => sender = None,
                 Does::Sends { device, .. } => {
                     self.sight(space, *device, true, step);
                     sender = sender.map(By::by_driver);
@@ -189,6 +195,7 @@ impl Prediction {
                 }
                 Does::Refuses(how) => {
                     self.ends = name(step.station);
+                    sender = sender.filter(|_| !hidden);
                     let told = match sender {
                         Some(By::Socket) if step.station == Station::Queue => None,
                         Some(By::Socket) => errno(*how),
@@ -268,6 +275,12 @@ impl Prediction {
     }
 }
 
+/// Sealed in a tunnel, or by one that carries it.
+fn is_hidden(walk: &Walk<'_>, packet: &Packet) -> bool {
+    let carried = packet.carries.and_then(|at| walk.carried.get(at));
+    carried.is_some_and(|load| load.sealed.is_some() || is_hidden(walk, &load.packet))
+}
+
 fn name(station: Station) -> &'static str {
     match station {
         Station::Link => "link",
@@ -299,8 +312,14 @@ fn errno(how: How) -> Option<Told> {
     })
 }
 
-/// An ipvlan tells what the link's namespace says of an IPv6 packet's way (`ipvlan_process_v6_outbound`).
+/// An ipvlan tells what the link's namespace says of an IPv6 packet's way (`ipvlan_process_v6_outbound`), WireGuard whom it
+/// does not know (`wg_xmit`).
 fn errno_of_driver(step: &Step<'_>, how: How) -> Option<Told> {
+    match (step.station, how) {
+        (Station::Encap, How::NoPeer) => return Some(Told::Error(Errno::ENOKEY)),
+        (Station::Encap, How::NoEndpoint) => return Some(Told::Error(Errno::EDESTADDRREQ)),
+        _ => {}
+    }
     let routed = step.station == Station::Route && step.packet.decided == Decided::Shared;
     (routed && step.packet.is_ipv6())
         .then(|| errno(how))
@@ -336,6 +355,7 @@ fn describe(set: &Set, walk: &Walk<'_>) -> String {
                 let all = all.map(|copy| format!("  copy:\n{}", describe(set, copy)));
                 format!("all of\n{}", all.collect::<String>())
             }
+            Does::Asks(walk) => format!("asks first:\n{}", describe(set, walk)),
             Does::Answers(answer, walk) => {
                 let (kind, code) = (answer.kind, answer.code);
                 format!("answers {kind}/{code}:\n{}", describe(set, walk))

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{
     command::{Command, Line},
     traffic::{Shot, Wire},
+    wireguards,
 };
 
 pub struct Kept {
@@ -23,10 +24,11 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 34] = kept![
+pub const KEPT: [Kept; 35] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-local-route-is-no-address-to-answer-for",
     "a-macvlan-on-a-bridge-hears-all",
+    "a-size-is-noted-in-the-tunnels-table",
     "a-tunnel-by-a-prefix-of-loopbacks",
     "a-tunnel-by-loopback",
     "a-tunnel-to-itself",
@@ -85,6 +87,9 @@ fn command(line: &str) -> Result<Command> {
     if let Some((space, words)) = parts("ip -6 -n s") {
         let line = Line::Ip6(words.to_owned());
         return Ok(Command { space, line });
+    }
+    if line.starts_with("echo ") {
+        return wireguards::parse(line);
     }
     if let Some((space, words)) = parts("ip netns exec s") {
         let setting = words.strip_prefix("sysctl -qw net/");

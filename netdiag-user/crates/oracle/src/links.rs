@@ -7,7 +7,7 @@ use netdiag_model::world::device::Device;
 
 use crate::{
     bonds, bridge_vlans, command::Command, inner_pairs, ip_tunnels, ipvlans, macvlans,
-    mistakes::Mistake, set::Set, shots, six, traffic::Shot, tuns, vlans,
+    mistakes::Mistake, set::Set, shots, six, traffic::Shot, tuns, vlans, wireguards,
 };
 
 pub struct Links {
@@ -24,7 +24,7 @@ pub struct Links {
     pub mistakes: &'static [Mistake],
 }
 
-pub static LINKS: [Links; 8] = [
+pub static LINKS: [Links; 9] = [
     ip_tunnels::LINKS,
     vlans::LINKS,
     macvlans::LINKS,
@@ -33,6 +33,7 @@ pub static LINKS: [Links; 8] = [
     bonds::LINKS,
     ipvlans::LINKS,
     bridge_vlans::LINKS,
+    wireguards::LINKS,
 ];
 
 pub fn names() -> Vec<&'static str> {

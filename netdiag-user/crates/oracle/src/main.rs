@@ -31,6 +31,7 @@ mod tunnels;
 mod tuns;
 mod vlans;
 mod wire;
+mod wireguards;
 mod witness;
 
 use std::{

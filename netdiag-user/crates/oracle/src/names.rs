@@ -30,6 +30,8 @@ pub const TUN_ALONE: &str = "tn1";
 pub const INNER: [&str; 2] = ["va0", "va1"];
 /// An ipvlan's, the same.
 pub const IPVLAN: &str = "ipv";
+/// WireGuard's.
+pub const WIREGUARD: &str = "wgt0";
 /// And the one that every namespace has then.
 pub const OF_ITSELF: &str = "tunl0";
 
@@ -52,8 +54,8 @@ pub fn devices(at: usize) -> impl Iterator<Item = String> {
 /// Those that worlds add.
 pub fn added(at: usize) -> impl Iterator<Item = String> {
     let fixed = [
-        TUNNEL, TUNNEL2, IP_TUNNEL, VLAN, VLAN2, FILTERING, BOND, TUN, TUN_ALONE, INNER[0],
-        INNER[1],
+        TUNNEL, TUNNEL2, IP_TUNNEL, VLAN, VLAN2, FILTERING, BOND, TUN, TUN_ALONE, WIREGUARD,
+        INNER[0], INNER[1],
     ];
     fixed
         .map(str::to_owned)

@@ -19,7 +19,7 @@ use crate::{
     command::{Command, Line},
     names::{BOND, BRIDGE, INNER, OF_ITSELF, SPACES, TABLES, TUN, added, device, devices, mac},
     settled::{bonds_chose, bonds_looked, is_settled},
-    tuns,
+    tuns, wireguards,
 };
 
 /// What is set on every namespace before its devices are made: no packet but ours.
@@ -254,6 +254,11 @@ impl Set {
             batch("-4", &lines, false)?;
             batch("-6", &six, false)?;
             batch_of("bridge", &[], &bridge, false)?;
+            for command in of() {
+                if let Line::Wg { key, words } = &command.line {
+                    wireguards::set(key, words)?;
+                }
+            }
             let attached = format!("tuntap add dev {TUN} ");
             if lines
                 .iter()

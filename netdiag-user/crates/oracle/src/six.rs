@@ -2,7 +2,10 @@
 //! left out.
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::command::{Command, Line};
+use crate::{
+    command::{Command, Line},
+    wireguards,
+};
 
 /// What stands for an address of a world's over IPv4.
 pub fn address(v4: Ipv4Addr) -> Ipv6Addr {
@@ -48,6 +51,10 @@ fn line(command: &Command) -> Option<Command> {
             let words: Vec<String> = words.split(' ').map(word).collect();
             Line::Bridge(words.join(" "))
         }
+        Line::Wg { key, words } => Line::Wg {
+            key: key.clone(),
+            words: wireguards::over_ipv6(words),
+        },
         Line::Sysctl(name, value) => Line::Sysctl(sysctl(name)?, value.clone()),
     };
     Some(Command {
@@ -56,7 +63,7 @@ fn line(command: &Command) -> Option<Command> {
     })
 }
 
-fn word(word: &str) -> String {
+pub fn word(word: &str) -> String {
     let (text, prefix) = match word.split_once('/') {
         Some((text, prefix)) => (text, Some(prefix)),
         None => (word, None),

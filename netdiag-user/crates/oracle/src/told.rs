@@ -19,6 +19,7 @@ pub fn lines(node: &Node, world: &World, walk: &Walk<'_>, inside: usize) -> Vec<
             Does::Answers(answer, _) => {
                 format!("answers with ICMP {}/{}", answer.kind, answer.code)
             }
+            Does::Asks(_) => "asks first".to_owned(),
             Does::Delivers => "delivered".to_owned(),
             Does::Refuses(how) => format!("refused: {how:?}"),
             Does::Passes => "passes".to_owned(),
@@ -32,7 +33,7 @@ pub fn lines(node: &Node, world: &World, walk: &Walk<'_>, inside: usize) -> Vec<
         let branches: Vec<&Walk<'_>> = match &step.does {
             Does::Chooses(branches) => branches.iter().map(|(_, branch)| branch).collect(),
             Does::Copies(copies) => copies.iter().collect(),
-            Does::Answers(_, way) => vec![way],
+            Does::Answers(_, way) | Does::Asks(way) => vec![way],
             _ => Vec::new(),
         };
         let inner = branches.into_iter();

@@ -177,8 +177,8 @@ impl<'w> Space<'w> {
         self.sent(packet, &found)
     }
 
-    /// Whether tables lead a packet out by that device, whoever sends it.
-    pub fn leads_by(&self, packet: &Packet, device: &Device) -> Result<bool, Unknown> {
+    /// By a route of which table a packet would leave by that device, whoever sends it.
+    pub fn leads_by(&self, packet: &Packet, device: &Device) -> Result<Option<u32>, Unknown> {
         let sender = Sender {
             netns: self.netns,
             device: Some(device.index),
@@ -186,7 +186,10 @@ impl<'w> Space<'w> {
             any_source: true,
         };
         let looked = self.lookup(&key_out(packet, &sender))?;
-        Ok(matches!(looked, Looked::Found(found) if found.route.kind == Kind::Unicast))
+        Ok(match looked {
+            Looked::Found(found) if found.route.kind == Kind::Unicast => Some(found.route.table),
+            _ => None,
+        })
     }
 
     /// Loopback's own addresses do not leave (`__mkroute_output`).

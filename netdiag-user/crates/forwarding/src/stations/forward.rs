@@ -233,7 +233,7 @@ pub(super) fn mtu(
     const LOCKED_GATEWAY: u32 = 576;
     let metrics = route.map_or_else(Metrics::default, |route| route.metrics);
     let counts = !forwarded || space.settings()?.forward_use_pmtu || metrics.mtu_locked;
-    if counts && let Some(mtu) = learned(known, space, &metrics, way, packet)? {
+    if counts && let Some(mtu) = learned(known, space, (route, way), packet)? {
         return Ok(mtu);
     }
     if let Some(mtu) = metrics.mtu {
@@ -259,7 +259,7 @@ fn mtu6(
     let own = space
         .conf6(way.device)?
         .map_or(LEAST, |conf| conf.device.mtu);
-    let learned = learned(known, space, &metrics, way, packet)?;
+    let learned = learned(known, space, (route, way), packet)?;
     let mtu = learned.or(metrics.mtu).unwrap_or(own);
     Ok(if forwarded { mtu.max(LEAST) } else { mtu })
 }
@@ -267,19 +267,21 @@ fn mtu6(
 fn learned(
     known: &Learned,
     space: &Space<'_>,
-    metrics: &Metrics,
-    way: &Way<'_>,
+    (route, way): (Option<&Route>, &Way<'_>),
     packet: &Packet,
 ) -> Result<Option<u32>, Unknown> {
+    let table = route.map(|route| route.table);
     // Nothing is learned of a route whose MTU is locked.
-    let told = known.size(space.end(way.device), packet.destination);
-    if let Some(mtu) = told.filter(|_| !metrics.mtu_locked) {
+    let locked = route.is_some_and(|route| route.metrics.mtu_locked);
+    let told = known.size(space.end(way.device), packet.destination, table);
+    if let Some(mtu) = told.filter(|_| !locked) {
         return Ok(Some(mtu));
     }
     let learned = space.stack.exceptions.whole();
     let learned = learned.map_err(|why| Unknown::NotRead("learned routes", why.clone()))?;
     let of = |e: &&netdiag_model::world::route::Exception| {
-        e.to == packet.destination && e.device == way.device.index
+        let by = (e.to, e.device) == (packet.destination, way.device.index);
+        by && (e.table.is_none() || e.table == table)
     };
     Ok(learned.iter().find(of).and_then(|e| e.mtu))
 }

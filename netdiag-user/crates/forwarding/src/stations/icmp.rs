@@ -95,11 +95,15 @@ fn answer(space: &Space<'_>, no: &No<'_>, packet: &Packet) -> Result<Option<Answ
     // What a socket sends is refused to itself, and a tunnel's packets are nobody's.
     let others = matches!(packet.decided, Decided::Forwarded | Decided::Shared);
     let told = others || packet.carries.is_some();
+    // A frame that somebody made has no way, which errors over IPv4 begin with.
+    let chosen = packet.decided != Decided::No;
     let found = match (no.station, no.how, packet.is_ipv6()) {
         (Station::Ttl, _, false) => Some((11, 0)),
         (Station::Ttl, _, true) => Some((3, 0)),
         (Station::Encap, How::TooBig(_), false) => Some((3, 4)),
         (Station::Encap, How::TooBig(_), true) => Some((2, 0)),
+        (Station::Encap, How::NoPeer | How::NoEndpoint, false) if chosen => Some((3, 1)),
+        (Station::Encap, How::NoPeer | How::NoEndpoint, true) => Some((1, 3)),
         (Station::Size, How::TooBig(_), false) if told => Some((3, 4)),
         (Station::Size, How::TooBig(_), true) if told => Some((2, 0)),
         (Station::Socket, _, false) => Some((3, 3)),
@@ -135,11 +139,13 @@ fn error(
     about: &Packet,
 ) -> Result<Packet, Unknown> {
     let settings = space.settings()?;
-    let input = match about.iif {
+    let ipv6 = about.is_ipv6();
+    // What a driver tells over IPv6 knows of no device (`icmpv6_ndo_send`).
+    let by_driver = ipv6 && matches!(no.how, How::NoPeer | How::NoEndpoint);
+    let input = match about.iif.filter(|_| !by_driver) {
         Some(index) => Some(space.device(index)?),
         None => None,
     };
-    let ipv6 = about.is_ipv6();
     let (most, headers, protocol) = match ipv6 {
         true => (MOST6, HEADERS6, ICMP6),
         false => (MOST4, HEADERS4, ICMP),

@@ -85,11 +85,13 @@ impl<'w> Walker<'w> {
                     if cut {
                         let whole = mtu(&walk.learned, space, (route, way), &outer, false)?;
                         let room = whole.saturating_sub(IPV4 + own.headers());
-                        if inner.decided != Decided::No && space.leads_by(&inner, device)? {
-                            let to = inner.destination;
-                            let before = walk.learned.size(space.end(device), to);
+                        if inner.decided != Decided::No
+                            && let Some(table) = space.leads_by(&inner, device)?
+                        {
+                            let (by, to) = (space.end(device), inner.destination);
+                            let before = walk.learned.size(by, to, Some(table));
                             if room < before.unwrap_or(device.mtu) {
-                                walk.learned.learn_size(space.end(device), to, room);
+                                walk.learned.learn_size(by, to, Some(table), room);
                             }
                         }
                         let alone = inner.segment.is_none();
@@ -123,6 +125,7 @@ impl<'w> Walker<'w> {
             frame: Frame::new(None, to),
             packet: inner,
             vni: own.gre.and_then(|gre| gre.out_key).unwrap_or(0),
+            sealed: None,
         });
         outer.carries = Some(walk.carried.len() - 1);
     }

@@ -64,6 +64,7 @@ impl<'w> Walker<'w> {
             Kind::Ipvlan(own) => self.by_shared_link(walk, space, (device, *own), frame, packet),
             Kind::Bond(own) => self.by_ports(walk, space, (device, own), frame, packet),
             Kind::IpTunnel(own) => self.encapsulates(walk, space, (device, own), packet),
+            Kind::WireGuard(own) => self.seals(walk, space, (device, own), packet),
             Kind::Physical => self.by_wire(walk, space, device, frame, packet),
             // Whatever is sent there is gone, as by intent.
             Kind::Dummy => Ok(Next::Ended),

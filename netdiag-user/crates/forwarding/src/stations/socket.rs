@@ -66,9 +66,10 @@ impl<'w> Walker<'w> {
     ) -> Going<'w> {
         if let Some(carried) = packet.carries.and_then(|at| walk.carried.get(at)) {
             let carried = *carried;
-            return match packet.protocol {
-                UDP => self.unwraps(walk, space, carried, packet),
-                _ => self.unloads(walk, space, carried, packet),
+            return match (carried.sealed, packet.protocol) {
+                (Some(sealed), _) => self.opens(walk, space, (carried, sealed), packet),
+                (None, UDP) => self.unwraps(walk, space, carried, packet),
+                (None, _) => self.unloads(walk, space, carried, packet),
             };
         }
         self.ends(

@@ -77,7 +77,13 @@ impl<'w> Walker<'w> {
             return self.refuse(walk, space, no(How::NoRemote, device), packet);
         }
         let vni = remote.vni;
-        walk.carried.push(Carried { frame, packet, vni });
+        let sealed = None;
+        walk.carried.push(Carried {
+            frame,
+            packet,
+            vni,
+            sealed,
+        });
         let mut outer = outer(own, remote, (&frame, &packet), walk.carried.len() - 1);
         if self.prepared.is(Wrong::OuterWithoutMark) {
             outer.mark = 0;
@@ -283,8 +289,12 @@ fn narrows(
         return Err(Unknown::NotModelled(what.into()));
     }
     // Over IPv4 it is noted at the route that is found anew, by that very device (`__ip_rt_update_pmtu`).
-    if tells && (inner.is_ipv6() || space.leads_by(inner, device)?) {
-        learned.learn_size(space.end(device), inner.destination, room);
+    let found = match tells && !inner.is_ipv6() {
+        true => space.leads_by(inner, device)?,
+        false => None,
+    };
+    if tells && (inner.is_ipv6() || found.is_some()) {
+        learned.learn_size(space.end(device), inner.destination, found, room);
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! take its time, because it runs beside the watching.
 mod connections;
 pub mod etcd;
-mod inet_diag;
+pub(crate) mod inet_diag;
 mod interception;
 mod ipam;
 mod link_filters;

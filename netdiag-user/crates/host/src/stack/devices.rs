@@ -10,9 +10,12 @@ use rtnetlink::packet_route::link::{
 use super::{bonds, conf, tunnels};
 use crate::{
     listing::{self, Listed, Message},
-    model::world::device::{
-        Bridge, Device, Df, Flags, Ipvlan, IpvlanMode, Kind, Mac, MacvlanMode, Port, PortState,
-        Vlan, Vxlan,
+    model::world::{
+        Known,
+        device::{
+            Bridge, Device, Df, Flags, Ipvlan, IpvlanMode, Kind, Mac, MacvlanMode, Port, PortState,
+            Vlan, Vxlan,
+        },
     },
 };
 
@@ -109,6 +112,7 @@ fn of_kind(kind: &InfoKind) -> Kind {
         InfoKind::Bridge => Kind::Bridge(Bridge::default()),
         InfoKind::Tun => Kind::Tun,
         InfoKind::Vrf => Kind::Vrf { table: 0 },
+        InfoKind::Wireguard => Kind::WireGuard(Known::default()),
         other => Kind::Other(other.to_string()),
     }
 }

@@ -148,15 +148,18 @@ fn lead(hop: &mut Hop, attribute: &RouteAttribute) {
 
 fn exception(message: &RouteMessage) -> Option<Exception> {
     let (mut to, mut single, mut learned) = (None, hop(0), Metrics::default());
+    let mut table = u32::from(message.header.table);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(address) => to = plain(address),
             RouteAttribute::Metrics(all) => learned = metrics(all),
+            RouteAttribute::Table(own) => table = *own,
             other => lead(&mut single, other),
         }
     }
     Some(Exception {
         to: to?,
+        table: Some(table),
         device: single.device,
         gateway: single.gateway,
         mtu: learned.mtu,

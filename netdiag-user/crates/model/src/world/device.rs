@@ -3,7 +3,11 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::conf::{Conf4, Conf6};
+use super::{
+    Known,
+    conf::{Conf4, Conf6},
+    wireguard::WireGuard,
+};
 
 /// A link-layer address, of Ethernet's length.
 #[derive(
@@ -123,6 +127,8 @@ pub enum Kind {
     Tun,
     Bond(Bond),
     Ipvlan(Ipvlan),
+    /// Whose peers only whoever may change them is told.
+    WireGuard(Known<WireGuard>),
     Vrf {
         table: u32,
     },

@@ -110,6 +110,9 @@ pub enum Nexthop {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exception {
     pub to: IpAddr,
+    /// Of the route that it was learned of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<u32>,
     pub device: u32,
     pub gateway: Option<IpAddr>,
     pub mtu: Option<u32>,

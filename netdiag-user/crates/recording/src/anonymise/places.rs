@@ -22,7 +22,7 @@ pub enum Kind {
 use self::Kind::{Kernel, Label, Name, Release, Setting, Text, Time};
 
 /// A member that is new stands here after somebody thought about it; until then it is a name.
-const PLACES: [(&str, &str, Kind); 159] = [
+const PLACES: [(&str, &str, Kind); 162] = [
     ("Address", "broadcast", Text),
     ("Address", "peer", Text),
     ("Backend", "addresses", Text),
@@ -103,6 +103,8 @@ const PLACES: [(&str, &str, Kind); 159] = [
     ("NotChecked", "why", Text),
     ("Owner", "kind", Text),
     ("Owner", "name", Name),
+    ("Peer", "endpoint", Text),
+    ("Peer", "key", Name),
     ("Piece", "PodNetworks", Text),
     ("Pod", "addresses", Text),
     ("Pod", "interface", Name),
@@ -182,6 +184,7 @@ const PLACES: [(&str, &str, Kind); 159] = [
     ("Want", "Commands", Text),
     ("Want", "Tracked", Text),
     ("Why", "Refused", Text),
+    ("WireGuard", "key", Name),
 ];
 
 pub fn known(place: Place) -> Option<Kind> {

@@ -10,6 +10,7 @@ use crate::{
             neighbour::{FdbEntry, Neighbour, Proxied, State},
             route::{Exception, Hop, Kind as RouteKind, Metrics, Nexthop, Preference, Route},
             rule::{Action, Rule},
+            wireguard::{Peer, WireGuard},
         },
     },
     testing::ip,
@@ -131,6 +132,23 @@ fn entry() -> FdbEntry {
     }
 }
 
+fn wireguard() -> WireGuard {
+    let peer = Peer {
+        key: name(),
+        endpoint: Some(ip("10.20.30.50")),
+        port: 51820,
+        allowed: vec![prefix("10.20.30.0/24")],
+        handshake: Some(7),
+    };
+    WireGuard {
+        key: Some(name()),
+        port: 51820,
+        mark: 0,
+        socket_here: true,
+        peers: vec![peer],
+    }
+}
+
 pub fn stack() -> Stack {
     let in_ip = IpTunnel {
         local: Some(ip("10.20.30.40")),
@@ -141,6 +159,7 @@ pub fn stack() -> Stack {
         Kind::Other(text()),
         Kind::Vxlan(tunnel()),
         Kind::IpTunnel(in_ip),
+        Kind::WireGuard(Known::Is(wireguard())),
     ];
     let devices = (1..).zip(devices).map(|(at, kind)| (at, device(at, kind)));
     Stack {
@@ -157,6 +176,7 @@ pub fn stack() -> Stack {
         routes: Known::Partly(vec![route()], Why::TooMany),
         nexthops: Known::Is([(1, Nexthop::Hop(hop()))].into()),
         exceptions: Known::Is(vec![Exception {
+            table: Some(254),
             to: ip("10.20.30.40"),
             device: 1,
             gateway: Some(ip("10.20.30.41")),

@@ -1,0 +1,426 @@
+//! WireGuard (drivers/net/wireguard): a packet goes sealed to the peer whose networks have its destination, as soon as
+//! both have agreed on keys, and is opened where that peer is; its source must be of the sender's networks there.
+
+use netdiag_model::world::{
+    Known,
+    device::{Device, Kind, Mac},
+    wireguard::{Peer, WireGuard},
+};
+
+use super::{Going, Next, Walker, forward::mtu};
+use crate::{
+    packet::{Carried, Decided, Frame, Packet, Seal, Sealed, Sender, To, UDP},
+    prepared::Space,
+    route::{
+        decision::{Decision, No, Way},
+        rules::LOOPBACK,
+    },
+    way::{Does, Endpoint, How, Learned, PeerAt, Station, Step, Subject, Unknown, Walk},
+};
+
+/// UDP's header, and those of both families.
+const HEADER: u32 = 8;
+const IPV4: u32 = 20;
+const IPV6: u32 = 40;
+/// Of messages (drivers/net/wireguard/messages.h).
+const INITIATION: u32 = 148;
+const RESPONSE: u32 = 92;
+const DATA: u32 = 16 + 16;
+const PADDED_TO: u32 = 16;
+/// Of an inner class the bits of ECN alone are told; a load that was congested already is not.
+const ECN: u8 = 3;
+const CONGESTED: u8 = 3;
+const CAPABLE: u8 = 2;
+
+/// A device and its settings.
+type Own<'w> = (&'w Device, &'w WireGuard);
+
+impl<'w> Walker<'w> {
+    /// `wg_xmit`
+    pub(super) fn seals(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        (device, own): (&'w Device, &'w Known<WireGuard>),
+        inner: Packet,
+    ) -> Going<'w> {
+        let own = read(own)?;
+        let no = |how| No::by_device(Station::Encap, how, device);
+        let Some((at, peer)) = own
+            .peer_of(inner.destination)
+            .and_then(|at| Some((at, own.peers.get(at)?)))
+        else {
+            return self.refuses(walk, space, no(How::NoPeer), inner);
+        };
+        let key = (space.end(device), at);
+        let Some(to) = endpoint(&walk.learned, key, peer) else {
+            return self.refuses(walk, space, no(How::NoEndpoint), inner);
+        };
+        if !own.socket_here {
+            let what = "a WireGuard device whose packets leave by another namespace";
+            return Err(Unknown::NotModelled(what.into()));
+        }
+        // Workers have it from here on.
+        walk.waited();
+        if !self.agrees(walk, space, (device, own), key, to)? {
+            return self.refuse(walk, space, no(How::NoSession), inner);
+        }
+        let inner = Packet {
+            size: inner.segment.unwrap_or(inner.size),
+            segment: None,
+            ..inner
+        };
+        let what = Seal::Data;
+        self.sends_sealed(walk, space, (device, own), (key, to, what), inner)
+    }
+
+    /// Whether both ends have keys, or agree on some first: who sends asks, and is answered.
+    fn agrees(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        (device, own): Own<'w>,
+        key: PeerAt,
+        to: Endpoint,
+    ) -> Result<bool, Unknown> {
+        let peer = own.peers.get(key.1);
+        if walk.learned.has_session(key) || peer.is_some_and(Peer::has_session) {
+            return Ok(true);
+        }
+        // A handshake that leads into its own tunnel waits for itself.
+        if self.agreeing.borrow().contains(&key) {
+            return Ok(false);
+        }
+        self.agreeing.borrow_mut().push(key);
+        let mut way = walk.branch();
+        let asked = (key, to, Seal::Initiation);
+        let next = self.sends_sealed(&mut way, space, (device, own), asked, nothing(to));
+        let gone = self.goes_on(&mut way, next);
+        self.agreeing.borrow_mut().pop();
+        gone?;
+        let mut ends = Vec::new();
+        ends_of(&way, key, &mut ends)?;
+        let agreed = ends.iter().flatten().next().cloned();
+        let all = ends.iter().all(Option::is_some);
+        let packet = nothing(to);
+        self.push(
+            walk,
+            Step {
+                netns: space.netns,
+                station: Station::Encap,
+                by: Some(Subject::Device(device)),
+                does: Does::Asks(way),
+                packet,
+            },
+        )?;
+        match agreed {
+            Some(_) if !all => {
+                let what = "a handshake that arrives by some of its ways alone";
+                Err(Unknown::NotModelled(what.into()))
+            }
+            Some(learned) => {
+                walk.learned = learned;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// `send4`, `send6`
+    fn sends_sealed(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        (device, own): Own<'w>,
+        (key, to, what): (PeerAt, Endpoint, Seal),
+        inner: Packet,
+    ) -> Going<'w> {
+        let (by, peer) = key;
+        let sealed = Some(Sealed { by, peer, what });
+        walk.carried.push(Carried {
+            frame: Frame::new(None, Mac::default()),
+            packet: inner,
+            vni: 0,
+            sealed,
+        });
+        let load = match what {
+            Seal::Initiation => INITIATION,
+            Seal::Response => RESPONSE,
+            Seal::Data => DATA + padded(inner.size, device.mtu),
+        };
+        let mut outer = outer(own, to, (load, inner.tos), walk.carried.len() - 1);
+        let ipv6 = outer.is_ipv6();
+        let decision = self.way_out(space, &mut outer, to.iif)?;
+        match decision {
+            Decision::No(no) => self.refuse(walk, space, no, outer),
+            Decision::Local(route) => {
+                let way = Way {
+                    device: space.device(LOOPBACK)?,
+                    gateway: None,
+                    hop: None,
+                    source: None,
+                };
+                self.by(walk, space, route, &way, outer, false)
+            }
+            Decision::Looped { route, source } => {
+                outer.source = source.unwrap_or(outer.source);
+                self.looped(walk, space, Some(route), outer)
+            }
+            Decision::Onward { route, hops } => {
+                outer.ttl = space.hop_limit(route, hops.first().map(|way| way.device), ipv6)?;
+                self.choose(walk, space, (route, &hops), outer, |walk, way| {
+                    let mut outer = Packet {
+                        source: way.source.unwrap_or(outer.source),
+                        ..outer
+                    };
+                    let room = mtu(&walk.learned, space, (route, way), &outer, false)?;
+                    // It may be cut, over IPv6 as well (`ignore_df`).
+                    outer.pieces = (outer.size > room).then_some(room);
+                    self.by(walk, space, route, way, outer, false)
+                })
+            }
+        }
+    }
+
+    /// By the address at which this end was spoken to, as long as that is one and its way leads by the same device; over
+    /// IPv6 nobody asks for the latter.
+    fn way_out(
+        &self,
+        space: &'w Space<'w>,
+        outer: &mut Packet,
+        iif: Option<u32>,
+    ) -> Result<Decision<'w>, Unknown> {
+        let sender = Sender {
+            netns: space.netns,
+            device: None,
+            uid: 0,
+            any_source: false,
+        };
+        let ipv6 = outer.is_ipv6();
+        let ask = |packet: &Packet| match ipv6 {
+            true => space.route_out6(packet, &sender),
+            false => space.route_out(packet, &sender),
+        };
+        let (decision, source) = ask(outer)?;
+        let by = |decision: &Decision<'_>| match decision {
+            Decision::Onward { hops, .. } => hops.first().map(|way| way.device.index),
+            Decision::Local(_) | Decision::Looped { .. } => Some(LOOPBACK),
+            Decision::No(_) => None,
+        };
+        let another = iif.is_some() && by(&decision) != iif && !ipv6;
+        let foreign = matches!(&decision, Decision::No(no) if no.how == How::ForeignSource);
+        let (decision, source) = match another || foreign {
+            false => (decision, source),
+            true => {
+                outer.source = outer.any();
+                ask(outer)?
+            }
+        };
+        outer.source = source;
+        Ok(decision)
+    }
+
+    /// Where it arrives (`wg_receive`).
+    pub(super) fn opens(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        (carried, sealed): (Carried, Sealed),
+        outer: Packet,
+    ) -> Going<'w> {
+        let Some((device, own)) = listens(space, outer.dport)? else {
+            let no = No {
+                station: Station::Socket,
+                how: How::NoSocket,
+                by: None,
+            };
+            return self.refuses(walk, space, no, outer);
+        };
+        let no = |how| No::by_device(Station::Encap, how, device);
+        let from = self.prepared.space(sealed.by.netns)?;
+        let sender = match &from.device(sealed.by.index)?.kind {
+            Kind::WireGuard(sender) => read(sender)?,
+            _ => return Err(Unknown::NotModelled("what nobody sealed".into())),
+        };
+        let meant = sender.peers.get(sealed.peer).map(|peer| &peer.key);
+        let is = |peer: &Peer| Some(&peer.key) == sender.key.as_ref();
+        let known = own.peers.iter().position(is);
+        let Some(at) = known.filter(|_| own.key.is_some() && meant == own.key.as_ref()) else {
+            return self.refuse(walk, space, no(How::NoPeer), outer);
+        };
+        let key = (space.end(device), at);
+        let heard_from = Endpoint {
+            address: outer.source,
+            port: outer.sport,
+            source: Some(outer.destination),
+            iif: outer.iif,
+        };
+        walk.learned.learn_endpoint(key, heard_from);
+        let back = (key, heard_from, Seal::Response);
+        match sealed.what {
+            Seal::Initiation => {
+                walk.waited();
+                self.sends_sealed(walk, space, (device, own), back, nothing(heard_from))
+            }
+            Seal::Response => {
+                // The other end has them since it answered.
+                let theirs = (sealed.by, sealed.peer);
+                walk.learned.learn_session(key);
+                walk.learned.learn_session(theirs);
+                Ok(Next::Ended)
+            }
+            Seal::Data => {
+                let inner = Packet {
+                    mark: 0,
+                    decided: Decided::No,
+                    next_hop: None,
+                    iif: None,
+                    ..carried.packet
+                };
+                if own.peer_of(inner.source) != Some(at) {
+                    return self.refuse(walk, space, no(How::UnallowedSource), inner);
+                }
+                self.came(walk, space, device, inner)?;
+                self.taken(walk, space, device, To::Host, inner)
+            }
+        }
+    }
+}
+
+fn read(own: &Known<WireGuard>) -> Result<&WireGuard, Unknown> {
+    let own = own.whole();
+    own.map_err(|why| Unknown::NotRead("a WireGuard device's peers", why.clone()))
+}
+
+/// Where a peer was heard last, or was said to be.
+fn endpoint(learned: &Learned, key: PeerAt, peer: &Peer) -> Option<Endpoint> {
+    let set = || {
+        Some(Endpoint {
+            address: peer.endpoint?,
+            port: peer.port,
+            source: None,
+            iif: None,
+        })
+    };
+    learned.endpoint(key).or_else(set)
+}
+
+/// A load is filled up to sixteen bytes, as long as it fits then (`calculate_skb_padding`). A route's own MTU, which would
+/// count for the last fifteen of them, is not at hand.
+fn padded(size: u32, mtu: u32) -> u32 {
+    let last = if size > mtu { size % mtu.max(1) } else { size };
+    size - last + last.next_multiple_of(PADDED_TO).min(mtu.max(last))
+}
+
+/// A handshake has no load.
+fn nothing(to: Endpoint) -> Packet {
+    Packet {
+        source: to.source.unwrap_or(to.address),
+        destination: to.address,
+        protocol: UDP,
+        sport: 0,
+        dport: to.port,
+        tos: 0,
+        ttl: 0,
+        size: 0,
+        df: false,
+        segment: None,
+        pieces: None,
+        mark: 0,
+        carries: None,
+        iif: None,
+        next_hop: None,
+        decided: Decided::No,
+    }
+}
+
+fn outer(own: &WireGuard, to: Endpoint, (load, class): (u32, u8), carries: usize) -> Packet {
+    let mut outer = nothing(to);
+    outer.source = to.source.unwrap_or(outer.any());
+    outer.sport = own.port;
+    outer.size = load + HEADER + if outer.is_ipv6() { IPV6 } else { IPV4 };
+    outer.mark = own.mark;
+    outer.tos = match class & ECN {
+        CONGESTED => CAPABLE,
+        ecn => ecn,
+    };
+    outer.carries = Some(carries);
+    outer
+}
+
+/// The device whose socket has that port here.
+fn listens<'w>(space: &'w Space<'w>, port: u16) -> Result<Option<Own<'w>>, Unknown> {
+    let devices = space.stack.devices.whole();
+    let devices = devices.map_err(|why| Unknown::NotRead("devices", why.clone()))?;
+    for device in devices.values().filter(|device| device.flags.up) {
+        if let Kind::WireGuard(own) = &device.kind {
+            let own = read(own)?;
+            if own.socket_here && own.port == port {
+                return Ok(Some((device, own)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// What was learned at each end of a handshake's ways where both have keys then, and nothing at the others.
+fn ends_of(way: &Walk<'_>, key: PeerAt, all: &mut Vec<Option<Learned>>) -> Result<(), Unknown> {
+    for step in &way.steps {
+        match &step.does {
+            Does::Leaves { .. } => return Err(Unknown::Beyond),
+            Does::Chooses(branches) => {
+                let mut ways = branches.iter();
+                return ways.try_for_each(|(_, way)| ends_of(way, key, all));
+            }
+            Does::Copies(copies) => {
+                let mut ends = Vec::new();
+                for copy in copies {
+                    ends_of(copy, key, &mut ends)?;
+                }
+                all.push(ends.into_iter().flatten().next());
+                return Ok(());
+            }
+            _ => {}
+        }
+    }
+    let agreed = way.learned.has_session(key);
+    all.push(agreed.then(|| way.learned.clone()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    #[test]
+    fn loads_are_filled_up_as_far_as_they_fit() {
+        assert_eq!(padded(100, 1420), 112);
+        assert_eq!(padded(112, 1420), 112);
+        assert_eq!(padded(1419, 1420), 1420);
+        assert_eq!(padded(0, 1420), 0);
+        // Larger than the device takes: what is beyond counts.
+        assert_eq!(padded(1421, 1420), 1436);
+    }
+
+    #[test]
+    fn what_carries_it_has_the_devices_mark_and_port() {
+        let own = WireGuard {
+            port: 51820,
+            mark: 7,
+            ..WireGuard::default()
+        };
+        let address: IpAddr = "192.0.2.1".parse().expect("an address");
+        let to = Endpoint {
+            address,
+            port: 9,
+            source: None,
+            iif: None,
+        };
+        let outer = outer(&own, to, (DATA + padded(84, 1420), 0xb3), 0);
+        assert_eq!((outer.sport, outer.dport, outer.mark), (51820, 9, 7));
+        assert_eq!((outer.size, outer.tos, outer.df), (156, CAPABLE, false));
+        assert!(outer.source.is_unspecified());
+    }
+}
