@@ -14,15 +14,20 @@ use crate::{
     sh::{is_root, output, run, say},
 };
 
-/// Incidents whose packets die at a station that is walked: of links, routes, rules, neighbours, sizes.
-const INCIDENTS: [&str; 7] = [
+/// Incidents whose packets die at a station that is walked, or leave for where they do: of links, routes, rules, neighbours,
+/// sizes, tunnels.
+const INCIDENTS: [&str; 11] = [
     "forwarding-disabled",
     "neighbour-failed",
     "no-route",
+    "overlay-port-or-vni-mismatch",
     "pmtu-black-hole",
     "pod-mtu-too-large",
+    "pod-route-missing",
     "rp-filter-drop",
     "rule-refuses",
+    "vxlan-mtu-too-large",
+    "vxlan-source-mismatch",
 ];
 /// Those of them that are stood up over IPv6, too, in a sample.
 const OVER_IPV6: [&str; 2] = ["no-route", "pod-mtu-too-large"];

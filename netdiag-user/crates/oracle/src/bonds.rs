@@ -18,6 +18,7 @@ pub const LINKS: Links = Links {
     name: "bond",
     probe: ("link add bo0 type bond", BOND),
     ipv6: true,
+    superpackets: true,
     made,
     behind,
     is: |device| matches!(device.kind, Kind::Bond(_)),

@@ -18,6 +18,7 @@ pub const LINKS: Links = Links {
     name: "bridge-vlans",
     probe: ("link add brv0 type bridge vlan_filtering 1", "brv0"),
     ipv6: true,
+    superpackets: true,
     made,
     behind,
     is: |device| matches!(device.kind, Kind::Bridge(own) if own.vlan_filtering),

@@ -15,6 +15,7 @@ pub const LINKS: Links = Links {
     name: "inner-pair",
     probe: ("link add va0 type veth peer name va1", INNER[0]),
     ipv6: true,
+    superpackets: true,
     made,
     behind,
     is: |device| device.kind == Kind::Veth && INNER.contains(&device.name.as_str()),

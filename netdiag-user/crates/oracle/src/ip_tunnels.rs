@@ -17,6 +17,7 @@ pub const LINKS: Links = Links {
         "ipt0",
     ),
     ipv6: false,
+    superpackets: true,
     made,
     behind,
     is: |device| matches!(device.kind, Kind::IpTunnel(_)),

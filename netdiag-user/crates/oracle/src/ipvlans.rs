@@ -18,6 +18,7 @@ pub const LINKS: Links = Links {
     name: "ipvlan",
     probe: ("link add link e1 name ipv0 type ipvlan", "ipv0"),
     ipv6: true,
+    superpackets: true,
     made,
     behind,
     is: |device| matches!(device.kind, Kind::Ipvlan(_)),

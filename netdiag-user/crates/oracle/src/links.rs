@@ -16,6 +16,8 @@ pub struct Links {
     pub probe: (&'static str, &'static str),
     /// Of worlds over IPv6, too.
     pub ipv6: bool,
+    /// Sockets may send superpackets by them: until Linux 6.11 a device has to fill in checksums for that.
+    pub superpackets: bool,
     pub made: fn(&mut Rng) -> Vec<Command>,
     /// An address that a namespace is reached at by it.
     pub behind: fn(usize) -> String,
@@ -80,6 +82,6 @@ impl Links {
                 v4.into()
             })
         };
-        shots::aim(rng, shots, to);
+        shots::aim(rng, shots, self.superpackets, to);
     }
 }

@@ -15,6 +15,7 @@ pub const LINKS: Links = Links {
     name: "macvlan",
     probe: ("link add link e1 name mv0 type macvlan", "mv0"),
     ipv6: true,
+    superpackets: true,
     made,
     behind,
     is: |device| matches!(device.kind, Kind::Macvlan(_)),

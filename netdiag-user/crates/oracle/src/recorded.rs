@@ -11,7 +11,7 @@ use netdiag_forwarding::{
     Prepared,
     packet::{Decided, Frame, Packet, Sender, Start},
     walk,
-    way::{Does, Step, Walk},
+    way::{Does, How, Step, Walk},
 };
 use netdiag_model::{
     flow,
@@ -50,13 +50,35 @@ pub enum Held {
     NotModelled,
 }
 
+impl Held {
+    const ALL: [(Self, &str); 4] = [
+        (Self::Agrees, "as computed"),
+        (Self::Contradicts, "otherwise"),
+        (Self::Unknown, "unknown"),
+        (Self::NotModelled, "not modelled"),
+    ];
+}
+
 type Line = (Held, Option<String>);
 
 /// What was walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Of {
     Dead,
+    /// It did not fit somewhere.
+    Large,
+    /// It was sent again and again, nothing came back, and nobody here dropped it.
+    Silent,
     Living,
+}
+
+impl Of {
+    const ALL: [(Self, &str); 4] = [
+        (Self::Dead, "died"),
+        (Self::Large, "did not fit"),
+        (Self::Silent, "unanswered"),
+        (Self::Living, "lived"),
+    ];
 }
 
 #[derive(Default)]
@@ -84,21 +106,18 @@ impl Report {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let all = [(Of::Dead, "died"), (Of::Living, "lived")];
-        for (of, word) in all {
-            let [agrees, contradicts, unknown, later] = [
-                Held::Agrees,
-                Held::Contradicts,
-                Held::Unknown,
-                Held::NotModelled,
-            ]
-            .map(|held| self.of(of, held));
-            write!(
-                f,
-                "  {word}: {agrees} as computed, {contradicts} otherwise, {unknown} unknown, {later} not modelled"
-            )?;
+        for (of, word) in Of::ALL {
+            let counts = Held::ALL.map(|(held, word)| (self.of(of, held), word));
+            let some = counts.iter().filter(|(count, _)| *count > 0);
+            let some: Vec<String> = some.map(|(count, how)| format!("{count} {how}")).collect();
+            if !some.is_empty() {
+                write!(f, "  {word}: {}", some.join(", "))?;
+            }
         }
-        Ok(())
+        match self.counts.is_empty() {
+            true => write!(f, "  nothing to hold a way against"),
+            false => Ok(()),
+        }
     }
 }
 
@@ -139,7 +158,82 @@ fn compare(scene: &Scene, observation: &Observation, tell: bool) -> Report {
         lost.for_each(|loss| report.lines.extend(told(&facts, &prepared, loss)));
     }
     arrived.for_each(|line| report.count(Of::Living, line));
+    let large = facts
+        .flows
+        .iter()
+        .filter(|h| h.plain() && h.hop.oversize > 0);
+    let large: BTreeMap<&FlowKey, u32> =
+        large.map(|h| (h.flow(), h.hop.oversize_largest)).collect();
+    for (flow, largest) in large {
+        report.count(Of::Large, did_not_fit(&facts, &prepared, (flow, largest)));
+    }
+    let silent = facts.retransmits.iter().map(|(key, _)| &key.flow);
+    let silent: BTreeSet<&FlowKey> = silent.filter(|flow| is_silent(&facts, flow)).collect();
+    for flow in silent {
+        report.count(Of::Silent, is_lost(&facts, &prepared, flow));
+    }
     report
+}
+
+/// Whether it is refused for its size, or cut, or leaves for where it may be.
+fn did_not_fit(facts: &Facts<'_>, prepared: &Prepared<'_>, of: (&FlowKey, u32)) -> Line {
+    walked(facts, prepared, of, |way, ends| {
+        let refused =
+            |step: &&Step<'_>| matches!(step.does, Does::Refuses(How::TooBig(_) | How::PeerMtu(_)));
+        let fits = !ends.iter().any(refused) && !is_cut(way);
+        let stays = !ends.iter().any(leaves);
+        match fits && stays {
+            true => Err("it did not fit".into()),
+            false => Ok(()),
+        }
+    })
+}
+
+fn is_cut(way: &Walk<'_>) -> bool {
+    way.steps.iter().any(|step| {
+        step.packet.pieces.is_some()
+            || match &step.does {
+                Does::Chooses(all) => all.iter().any(|(_, way)| is_cut(way)),
+                Does::Copies(all) => all.iter().any(is_cut),
+                _ => false,
+            }
+    })
+}
+
+fn leaves(step: &&Step<'_>) -> bool {
+    matches!(step.does, Does::Leaves { .. })
+}
+
+fn is_silent(facts: &Facts<'_>, flow: &FlowKey) -> bool {
+    let back = flow.reversed();
+    let lost = facts
+        .losses
+        .iter()
+        .any(|l| [flow, &back].contains(&l.flow()));
+    !lost && !facts.journeys().contains_key(&back) && is_plain(facts, flow)
+}
+
+/// Whether it does not arrive, or its answer does not, or what is read of the world ends before.
+fn is_lost(facts: &Facts<'_>, prepared: &Prepared<'_>, flow: &FlowKey) -> Line {
+    let there = walked(facts, prepared, (flow, 0), |_, ends| {
+        let arrives = ends.iter().any(|step| matches!(step.does, Does::Delivers));
+        if arrives {
+            Err("nobody answers".into())
+        } else {
+            Ok(())
+        }
+    });
+    if there.0 != Held::Contradicts {
+        return there;
+    }
+    walked(facts, prepared, (&flow.reversed(), 0), |_, ends| {
+        let arrives = ends.iter().any(|step| matches!(step.does, Does::Delivers));
+        if arrives {
+            Err("nobody answers, and an answer would arrive".into())
+        } else {
+            Ok(())
+        }
+    })
 }
 
 /// Whether it ended where it died.
@@ -376,9 +470,10 @@ pub fn report(paths: &[PathBuf], tell: bool) -> Result<bool> {
     for (name, report) in &incidents {
         crate::say(format_args!("{name:24}{report}"));
         all.add(report);
-        good &= report.of(Of::Dead, Held::Agrees) > 0;
+        let ended = [Of::Dead, Of::Large, Of::Silent];
+        good &= ended.iter().any(|of| report.of(*of, Held::Agrees) > 0);
     }
     crate::say(format_args!("{} recordings{all}", paths.len()));
-    let otherwise = [Of::Dead, Of::Living].map(|of| all.of(of, Held::Contradicts));
-    Ok(good && otherwise == [0, 0])
+    let otherwise = Of::ALL.map(|(of, _)| all.of(of, Held::Contradicts));
+    Ok(good && otherwise.iter().all(|count| *count == 0))
 }

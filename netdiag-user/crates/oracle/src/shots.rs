@@ -92,12 +92,18 @@ pub fn shots(rng: &mut Rng, set: &Set, world: &World, (ipv6, count): (bool, usiz
 }
 
 /// Two of three that sockets send are for these addresses of namespaces.
-pub fn aim(rng: &mut Rng, shots: &mut [Shot], to: impl Fn(usize) -> Option<IpAddr>) {
+pub fn aim(
+    rng: &mut Rng,
+    shots: &mut [Shot],
+    superpackets: bool,
+    to: impl Fn(usize) -> Option<IpAddr>,
+) {
     for shot in shots.iter_mut().filter(|shot| shot.wire.is_none()) {
         if rng.u8(0..3) > 0
             && let Some(to) = to(rng.usize(0..SPACES))
         {
             (shot.destination, shot.bound) = (to, None);
+            shot.count = if superpackets { shot.count } else { 1 };
         }
     }
 }

@@ -18,6 +18,7 @@ pub const LINKS: Links = Links {
     name: "tun",
     probe: ("tuntap add dev tn0 mode tun", TUN),
     ipv6: true,
+    superpackets: false,
     made,
     behind,
     is: |device| device.kind == Kind::Tun,

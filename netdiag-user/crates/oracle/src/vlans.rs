@@ -14,6 +14,7 @@ pub const LINKS: Links = Links {
     name: "vlan",
     probe: ("link add link e1 name vl0 type vlan id 5", "vl0"),
     ipv6: true,
+    superpackets: true,
     made,
     behind,
     is: |device| matches!(device.kind, Kind::Vlan(_)),

@@ -26,6 +26,7 @@ pub const LINKS: Links = Links {
     name: "wireguard",
     probe: ("link add wgt0 type wireguard", WIREGUARD),
     ipv6: true,
+    superpackets: true,
     made,
     behind,
     is: |device| matches!(device.kind, Kind::WireGuard(_)),
