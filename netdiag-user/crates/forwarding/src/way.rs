@@ -80,6 +80,8 @@ pub(crate) type PeerAt = (End, usize);
 pub(crate) struct Endpoint {
     pub address: IpAddr,
     pub port: u16,
+    /// By which device, where its address is the link's alone.
+    pub device: Option<u32>,
     /// Whom it spoke to, and by which device it came.
     pub source: Option<IpAddr>,
     pub iif: Option<u32>,
@@ -154,6 +156,22 @@ impl Learned {
 
     pub(crate) fn learn_port(&mut self, bridge: End, (mac, vlan): (Mac, u16), port: u32) {
         self.ports.push((bridge, mac, vlan, port));
+    }
+
+    /// How many times a bridge saw somebody.
+    pub(crate) fn ports(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// The ports, each with its VLAN, behind which a bridge saw one since then.
+    pub(crate) fn ports_since(&self, then: usize, (bridge, mac): (End, Mac)) -> Vec<(u16, u32)> {
+        let mut all = Vec::new();
+        for (end, of, vlan, port) in self.ports.iter().skip(then) {
+            if (*end, *of) == (bridge, mac) && !all.contains(&(*vlan, *port)) {
+                all.push((*vlan, *port));
+            }
+        }
+        all
     }
 
     pub(crate) fn learn_remote(&mut self, tunnel: End, mac: Mac, remote: IpAddr) {

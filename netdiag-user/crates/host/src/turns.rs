@@ -18,7 +18,11 @@ use super::{listing, namespaces, stack};
 use crate::{
     model::{
         node::Node,
-        world::{Known, Netns, Stack},
+        world::{
+            Known, Netns, Stack,
+            device::{Device, Kind},
+            wireguard::WireGuard,
+        },
     },
     sys::cost,
 };
@@ -186,7 +190,12 @@ fn size(stack: &Stack) -> usize {
     fn of<T>(known: &Known<Vec<T>>) -> usize {
         known.some().map_or(0, Vec::len)
     }
-    stack.devices.some().map_or(0, BTreeMap::len)
+    let devices = stack.devices.some().into_iter().flat_map(BTreeMap::values);
+    let peers = |device: &Device| match &device.kind {
+        Kind::WireGuard(own) => own.some().map_or(0, WireGuard::size),
+        _ => 0,
+    };
+    devices.map(|device| 1 + peers(device)).sum::<usize>()
         + stack.nexthops.some().map_or(0, BTreeMap::len)
         + of(&stack.addresses)
         + of(&stack.rules)

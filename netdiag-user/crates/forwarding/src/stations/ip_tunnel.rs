@@ -179,9 +179,13 @@ fn outer(own: &IpTunnel, remote: IpAddr, inner: &Packet) -> Packet {
             0 => inner.ttl,
             ttl => ttl,
         },
-        size: inner.size + headers,
+        // What was cut before is carried in as many packets.
+        size: inner.pieces.unwrap_or(inner.size) + headers,
         df: own.pmtu_discovery || inner.df && !inner.is_ipv6(),
-        segment: inner.segment.map(|segment| segment + headers),
+        segment: inner
+            .segment
+            .filter(|_| inner.pieces.is_none())
+            .map(|segment| segment + headers),
         pieces: None,
         mark: inner.mark,
         carries: None,

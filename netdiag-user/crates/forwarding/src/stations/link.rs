@@ -112,7 +112,7 @@ impl<'w> Walker<'w> {
         question: Packet,
         answers: impl Fn(Learned, End) -> Result<Vec<(Option<(Mac, Mac)>, Learned)>, Unknown>,
     ) -> Result<Vec<Outcome>, Unknown> {
-        let mut outcomes = Vec::new();
+        let (mut outcomes, before) = (Vec::new(), learned.ports());
         let answer = Packet {
             source: target,
             destination: question.source,
@@ -159,7 +159,7 @@ impl<'w> Walker<'w> {
                     for kept in kept {
                         let mut learned = learned.clone();
                         learned.learn(asker, target, *kept);
-                        outcomes.push((Some(*mac), learned));
+                        outcomes.extend(by_each_port(learned, (asker, *mac), before));
                     }
                 }
             }
@@ -286,6 +286,21 @@ impl<'w> Walker<'w> {
         }
         let packet = self.without_mark(packet, space, self.prepared.space(end.netns)?);
         Ok(Next::Comes { end, frame, packet })
+    }
+}
+
+/// What waited for an answer leaves with the first that comes, by the port that a bridge saw its sender behind then; which of
+/// several that is nobody knows.
+fn by_each_port(learned: Learned, (bridge, mac): (End, Mac), before: usize) -> Vec<Outcome> {
+    let ports = learned.ports_since(before, (bridge, mac));
+    let with = |(vlan, port)| {
+        let mut learned = learned.clone();
+        learned.learn_port(bridge, (mac, vlan), port);
+        (Some(mac), learned)
+    };
+    match ports.len() {
+        0 | 1 => vec![(Some(mac), learned)],
+        _ => ports.into_iter().map(with).collect(),
     }
 }
 

@@ -319,13 +319,17 @@ fn outer(own: &Vxlan, remote: Remote, (frame, inner): (&Frame, &Packet), carries
         dport: remote.port,
         tos: class & !ECN | inner.tos & ECN,
         ttl: own.ttl,
-        size: inner.size + headers,
+        // What was cut before is carried in as many packets.
+        size: inner.pieces.unwrap_or(inner.size) + headers,
         df: match own.df {
             Df::Set => true,
             Df::Unset => false,
             Df::Inherit => inner.df || inner.is_ipv6(),
         },
-        segment: inner.segment.map(|segment| segment + headers),
+        segment: inner
+            .segment
+            .filter(|_| inner.pieces.is_none())
+            .map(|segment| segment + headers),
         pieces: None,
         mark: inner.mark,
         carries: Some(carries),

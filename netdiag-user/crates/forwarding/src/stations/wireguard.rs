@@ -1,6 +1,8 @@
 //! WireGuard (drivers/net/wireguard): a packet goes sealed to the peer whose networks have its destination, as soon as
 //! both have agreed on keys, and is opened where that peer is; its source must be of the sender's networks there.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use netdiag_model::world::{
     Known,
     device::{Device, Kind, Mac},
@@ -31,6 +33,8 @@ const PADDED_TO: u32 = 16;
 const ECN: u8 = 3;
 const CONGESTED: u8 = 3;
 const CAPABLE: u8 = 2;
+/// AF41, of which no way is asked for (HANDSHAKE_DSCP).
+const HANDSHAKES: u8 = 0x88;
 
 /// A device and its settings.
 type Own<'w> = (&'w Device, &'w WireGuard);
@@ -65,6 +69,7 @@ impl<'w> Walker<'w> {
         if !self.agrees(walk, space, (device, own), key, to)? {
             return self.refuse(walk, space, no(How::NoSession), inner);
         }
+        // Superpackets are cut first.
         let inner = Packet {
             size: inner.segment.unwrap_or(inner.size),
             segment: None,
@@ -87,8 +92,8 @@ impl<'w> Walker<'w> {
         if walk.learned.has_session(key) || peer.is_some_and(Peer::has_session) {
             return Ok(true);
         }
-        // A handshake that leads into its own tunnel waits for itself.
-        if self.agreeing.borrow().contains(&key) {
+        // Without a key nobody is asked, and a handshake that leads into its own tunnel waits for itself.
+        if own.key.is_none() || self.agreeing.borrow().contains(&key) {
             return Ok(false);
         }
         self.agreeing.borrow_mut().push(key);
@@ -97,9 +102,8 @@ impl<'w> Walker<'w> {
         let next = self.sends_sealed(&mut way, space, (device, own), asked, nothing(to));
         let gone = self.goes_on(&mut way, next);
         self.agreeing.borrow_mut().pop();
-        gone?;
         let mut ends = Vec::new();
-        ends_of(&way, key, &mut ends)?;
+        let read = gone.and_then(|()| ends_of(&way, key, &mut ends));
         let agreed = ends.iter().flatten().next().cloned();
         let all = ends.iter().all(Option::is_some);
         let packet = nothing(to);
@@ -113,6 +117,7 @@ impl<'w> Walker<'w> {
                 packet,
             },
         )?;
+        read?;
         match agreed {
             Some(_) if !all => {
                 let what = "a handshake that arrives by some of its ways alone";
@@ -146,12 +151,17 @@ impl<'w> Walker<'w> {
         let load = match what {
             Seal::Initiation => INITIATION,
             Seal::Response => RESPONSE,
-            Seal::Data => DATA + padded(inner.size, device.mtu),
+            Seal::Data => DATA + padded(inner.largest(), device.mtu),
         };
         let mut outer = outer(own, to, (load, inner.tos), walk.carried.len() - 1);
         let ipv6 = outer.is_ipv6();
-        let decision = self.way_out(space, &mut outer, to.iif)?;
+        let decision = self.way_out(space, &mut outer, to)?;
+        if what != Seal::Data {
+            outer.tos = HANDSHAKES;
+        }
         match decision {
+            // A route by loopback is no error when it is looked for, only when something is sent by it.
+            Decision::No(no) if no.how == How::NoIp => self.refuses(walk, space, no, outer),
             Decision::No(no) => self.refuse(walk, space, no, outer),
             Decision::Local(route) => {
                 let way = Way {
@@ -188,11 +198,11 @@ impl<'w> Walker<'w> {
         &self,
         space: &'w Space<'w>,
         outer: &mut Packet,
-        iif: Option<u32>,
+        to: Endpoint,
     ) -> Result<Decision<'w>, Unknown> {
         let sender = Sender {
             netns: space.netns,
-            device: None,
+            device: to.device,
             uid: 0,
             any_source: false,
         };
@@ -207,9 +217,14 @@ impl<'w> Walker<'w> {
             Decision::Local(_) | Decision::Looped { .. } => Some(LOOPBACK),
             Decision::No(_) => None,
         };
-        let another = iif.is_some() && by(&decision) != iif && !ipv6;
-        let foreign = matches!(&decision, Decision::No(no) if no.how == How::ForeignSource);
-        let (decision, source) = match another || foreign {
+        let another = |iif| by(&decision).is_some_and(|by| by != iif) && !ipv6;
+        let invalid = |how| match how {
+            How::ForeignSource => true,
+            How::Blackhole | How::MartianSource => to.iif.is_some() && !ipv6,
+            _ => false,
+        };
+        let invalid = matches!(&decision, Decision::No(no) if invalid(no.how));
+        let (decision, source) = match invalid || to.iif.is_some_and(another) {
             false => (decision, source),
             true => {
                 outer.source = outer.any();
@@ -218,6 +233,40 @@ impl<'w> Walker<'w> {
         };
         outer.source = source;
         Ok(decision)
+    }
+
+    /// Who sealed it.
+    fn sender(&self, sealed: Sealed) -> Result<&'w WireGuard, Unknown> {
+        let from = self.prepared.space(sealed.by.netns)?;
+        match &from.device(sealed.by.index)?.kind {
+            Kind::WireGuard(sender) => read(sender),
+            _ => Err(Unknown::NotModelled("what nobody sealed".into())),
+        }
+    }
+
+    /// Whether both ends have a secret that they share beside their keys, or none; that it is the same nobody tells.
+    fn same_secret(&self, sealed: Sealed, own: Option<&Peer>) -> Result<bool, Unknown> {
+        let theirs = self.sender(sealed)?.peers.get(sealed.peer);
+        let has = |peer: Option<&Peer>| peer.is_some_and(|peer| peer.preshared);
+        Ok(has(theirs) == has(own))
+    }
+
+    /// A device that was moved away listens where it came from, which may be here.
+    fn none_elsewhere(&self, port: u16) -> Result<(), Unknown> {
+        let stacks = self.prepared.world.stacks.values();
+        let mut devices = stacks.filter_map(|stack| stack.devices.some());
+        let moved = |device: &Device| match &device.kind {
+            Kind::WireGuard(Known::Is(own)) => !own.socket_here && own.port == port,
+            Kind::WireGuard(_) => true,
+            _ => false,
+        };
+        match devices.any(|all| all.values().any(|it| it.flags.up && moved(it))) {
+            false => Ok(()),
+            true => {
+                let what = "a WireGuard device that listens in another namespace";
+                Err(Unknown::NotModelled(what.into()))
+            }
+        }
     }
 
     /// Where it arrives (`wg_receive`).
@@ -229,6 +278,7 @@ impl<'w> Walker<'w> {
         outer: Packet,
     ) -> Going<'w> {
         let Some((device, own)) = listens(space, outer.dport)? else {
+            self.none_elsewhere(outer.dport)?;
             let no = No {
                 station: Station::Socket,
                 how: How::NoSocket,
@@ -237,11 +287,7 @@ impl<'w> Walker<'w> {
             return self.refuses(walk, space, no, outer);
         };
         let no = |how| No::by_device(Station::Encap, how, device);
-        let from = self.prepared.space(sealed.by.netns)?;
-        let sender = match &from.device(sealed.by.index)?.kind {
-            Kind::WireGuard(sender) => read(sender)?,
-            _ => return Err(Unknown::NotModelled("what nobody sealed".into())),
-        };
+        let sender = self.sender(sealed)?;
         let meant = sender.peers.get(sealed.peer).map(|peer| &peer.key);
         let is = |peer: &Peer| Some(&peer.key) == sender.key.as_ref();
         let known = own.peers.iter().position(is);
@@ -252,6 +298,7 @@ impl<'w> Walker<'w> {
         let heard_from = Endpoint {
             address: outer.source,
             port: outer.sport,
+            device: outer.iif.filter(|_| is_link_local(outer.source)),
             source: Some(outer.destination),
             iif: outer.iif,
         };
@@ -262,6 +309,9 @@ impl<'w> Walker<'w> {
                 walk.waited();
                 self.sends_sealed(walk, space, (device, own), back, nothing(heard_from))
             }
+            Seal::Response if !self.same_secret(sealed, own.peers.get(at))? => {
+                self.refuse(walk, space, no(How::NoSession), outer)
+            }
             Seal::Response => {
                 // The other end has them since it answered.
                 let theirs = (sealed.by, sealed.peer);
@@ -270,6 +320,12 @@ impl<'w> Walker<'w> {
                 Ok(Next::Ended)
             }
             Seal::Data => {
+                let has = own.peers.get(at).is_some_and(Peer::has_session);
+                if !has && !walk.learned.has_session(key) {
+                    // Both were read at moments of their own, or one of them started anew since.
+                    let what = "keys that one of both ends has alone";
+                    return Err(Unknown::NotModelled(what.into()));
+                }
                 let inner = Packet {
                     mark: 0,
                     decided: Decided::No,
@@ -287,6 +343,11 @@ impl<'w> Walker<'w> {
     }
 }
 
+/// Whose device counts.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
 fn read(own: &Known<WireGuard>) -> Result<&WireGuard, Unknown> {
     let own = own.whole();
     own.map_err(|why| Unknown::NotRead("a WireGuard device's peers", why.clone()))
@@ -298,6 +359,7 @@ fn endpoint(learned: &Learned, key: PeerAt, peer: &Peer) -> Option<Endpoint> {
         Some(Endpoint {
             address: peer.endpoint?,
             port: peer.port,
+            device: peer.device,
             source: None,
             iif: None,
         })
@@ -315,7 +377,10 @@ fn padded(size: u32, mtu: u32) -> u32 {
 /// A handshake has no load.
 fn nothing(to: Endpoint) -> Packet {
     Packet {
-        source: to.source.unwrap_or(to.address),
+        source: to.source.unwrap_or(match to.address {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        }),
         destination: to.address,
         protocol: UDP,
         sport: 0,
@@ -336,7 +401,6 @@ fn nothing(to: Endpoint) -> Packet {
 
 fn outer(own: &WireGuard, to: Endpoint, (load, class): (u32, u8), carries: usize) -> Packet {
     let mut outer = nothing(to);
-    outer.source = to.source.unwrap_or(outer.any());
     outer.sport = own.port;
     outer.size = load + HEADER + if outer.is_ipv6() { IPV6 } else { IPV4 };
     outer.mark = own.mark;
@@ -390,8 +454,6 @@ fn ends_of(way: &Walk<'_>, key: PeerAt, all: &mut Vec<Option<Learned>>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
 
     #[test]
@@ -415,6 +477,7 @@ mod tests {
         let to = Endpoint {
             address,
             port: 9,
+            device: None,
             source: None,
             iif: None,
         };

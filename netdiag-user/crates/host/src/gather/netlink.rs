@@ -65,18 +65,29 @@ pub fn ask(
     read(|datagram| receive(socket, datagram), each)
 }
 
+/// What the kernel sent, which is forgotten with it: WireGuard's has private keys.
+struct Datagram(Vec<u8>);
+
+impl Drop for Datagram {
+    fn drop(&mut self) {
+        self.0.resize(self.0.capacity(), 0);
+        self.0.fill(0);
+        std::hint::black_box(&self.0);
+    }
+}
+
 /// Reads a listing, a datagram at a time.
 fn read(
     mut next: impl FnMut(&mut Vec<u8>) -> Result<()>,
     mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<End> {
-    let mut datagram = Vec::with_capacity(DATAGRAM);
+    let mut datagram = Datagram(Vec::with_capacity(DATAGRAM));
     let mut changed = false;
     loop {
-        next(&mut datagram)?;
-        let taken = match datagram.is_empty() {
+        next(&mut datagram.0)?;
+        let taken = match datagram.0.is_empty() {
             true => Taken::End,
-            false => take(&datagram, &mut changed, &mut each)?,
+            false => take(&datagram.0, &mut changed, &mut each)?,
         };
         match taken {
             Taken::All => {}

@@ -1,7 +1,7 @@
 //! WireGuard's devices by generic netlink (include/uapi/linux/{genetlink,wireguard}.h). The kernel tells the private key to
 //! whoever may ask for peers: it is passed over here and never kept.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv6Addr},
     ops::ControlFlow,
 };
@@ -42,13 +42,16 @@ const WGDEVICE_A_LISTEN_PORT: u16 = 6;
 const WGDEVICE_A_FWMARK: u16 = 7;
 const WGDEVICE_A_PEERS: u16 = 8;
 const WGPEER_A_PUBLIC_KEY: u16 = 1;
+const WGPEER_A_PRESHARED_KEY: u16 = 2;
 const WGPEER_A_ENDPOINT: u16 = 4;
 const WGPEER_A_LAST_HANDSHAKE_TIME: u16 = 6;
 const WGPEER_A_ALLOWEDIPS: u16 = 9;
 const WGALLOWEDIP_A_IPADDR: u16 = 2;
 const WGALLOWEDIP_A_CIDR_MASK: u16 = 3;
-/// As long as no private key is set.
+/// As long as none is set.
 const NO_KEY: [u8; 32] = [0; 32];
+/// Of UDP that are looked at: four times the ports of an address.
+const MOST_SOCKETS: usize = 262_144;
 
 /// Asks for each of them, up to so many peers and prefixes.
 pub fn add(devices: &mut Known<BTreeMap<u32, Device>>, most: usize) {
@@ -61,10 +64,11 @@ pub fn add(devices: &mut Known<BTreeMap<u32, Device>>, most: usize) {
     if all.is_empty() {
         return;
     }
-    let family = family();
+    let asked = family().and_then(|family| Ok((family, ports()?)));
+    let mut left = most;
     for device in all {
-        let read = match &family {
-            Ok(family) => read(*family, device.index, most),
+        let read = match &asked {
+            Ok(asked) => read(asked, device.index, &mut left),
             Err(error) => Err(anyhow::anyhow!("{error:#}")),
         };
         device.kind = Kind::WireGuard(match read {
@@ -91,33 +95,44 @@ fn family() -> Result<u16> {
     found.context(mark!("WireGuard's netlink family has no number"))
 }
 
-fn read(family: u16, index: u32, most: usize) -> Result<(WireGuard, End)> {
+fn read(
+    (family, ports): &(u16, BTreeSet<u16>),
+    index: u32,
+    most: &mut usize,
+) -> Result<(WireGuard, End)> {
     let index = index.to_ne_bytes();
     let which = [(WGDEVICE_A_IFINDEX, &index[..])];
-    let request = request(family, DUMP, WG_CMD_GET_DEVICE, &which);
+    let request = request(*family, DUMP, WG_CMD_GET_DEVICE, &which);
     let now = clock_gettime(ClockId::CLOCK_REALTIME)?.tv_sec();
+    let mut rest = *most;
     let once = || {
-        let (mut own, mut left) = (WireGuard::default(), most);
+        let (mut own, mut left) = (WireGuard::default(), *most);
         let end = netlink::until(NETLINK_GENERIC, &request, |message| {
             match take(&mut own, &mut left, members(message), now) {
                 Some(()) => ControlFlow::Continue(()),
                 None => ControlFlow::Break(()),
             }
         })?;
+        rest = left;
         Ok((own, end))
     };
     let (mut own, end) = netlink::twice(once).context(mark!("asking for WireGuard's peers"))?;
-    own.socket_here = has_socket(own.port)?;
+    *most = rest;
+    own.socket_here = ports.contains(&own.port);
     Ok((own, end))
 }
 
-/// Whether anybody has that port here: a device that came from another namespace has its socket there.
-fn has_socket(port: u16) -> Result<bool> {
-    let mut found = false;
-    inet_diag::each(inet_diag::RECEIVE, usize::MAX, |socket| {
-        found |= socket.local.1 == port;
+/// Ports at which somebody hears whoever speaks to whatever address: a device that came from another namespace has its
+/// socket there.
+fn ports() -> Result<BTreeSet<u16>> {
+    let mut ports = BTreeSet::new();
+    inet_diag::each(inet_diag::RECEIVE, MOST_SOCKETS, |socket| {
+        let (address, port) = socket.local;
+        if address.is_unspecified() && socket.remote.1 == 0 {
+            ports.insert(port);
+        }
     })?;
-    Ok(found)
+    Ok(ports)
 }
 
 /// Takes one message; nothing where that is more than may be kept. A peer that has no room in one goes on in the next
@@ -151,15 +166,18 @@ fn peer(of: &[u8], now: i64) -> Peer {
         key: String::new(),
         endpoint: None,
         port: 0,
+        device: None,
+        preshared: false,
         allowed: Vec::new(),
         handshake: None,
     };
     for (kind, value) in attributes(of) {
         match kind {
             WGPEER_A_PUBLIC_KEY => peer.key = BASE64.encode(value),
+            WGPEER_A_PRESHARED_KEY => peer.preshared = value != NO_KEY,
             WGPEER_A_ENDPOINT => {
-                if let Some((address, port)) = endpoint(value) {
-                    (peer.endpoint, peer.port) = (Some(address), port);
+                if let Some((address, port, device)) = endpoint(value) {
+                    (peer.endpoint, peer.port, peer.device) = (Some(address), port, device);
                 }
             }
             WGPEER_A_LAST_HANDSHAKE_TIME => {
@@ -189,15 +207,19 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
         .ok()
 }
 
-/// `struct sockaddr_in` or `sockaddr_in6`.
-fn endpoint(of: &[u8]) -> Option<(IpAddr, u16)> {
+/// `struct sockaddr_in` or `sockaddr_in6`: address, port, and the device of a link's own address.
+fn endpoint(of: &[u8]) -> Option<(IpAddr, u16, Option<u32>)> {
     let port = u16::from_be_bytes([*of.get(2)?, *of.get(3)?]);
-    let address = match i32::from(u16_at(of, 0)?) {
-        libc::AF_INET => address(of.get(4..8)?)?,
-        libc::AF_INET6 => Ipv6Addr::from(<[u8; 16]>::try_from(of.get(8..24)?).ok()?).into(),
+    let (address, device) = match i32::from(u16_at(of, 0)?) {
+        libc::AF_INET => (address(of.get(4..8)?)?, None),
+        libc::AF_INET6 => {
+            let address = <[u8; 16]>::try_from(of.get(8..24)?).ok()?;
+            let scope = u32_at(of, 24).filter(|index| *index != 0);
+            (Ipv6Addr::from(address).into(), scope)
+        }
         _ => return None,
     };
-    Some((address, port))
+    Some((address, port, device))
 }
 
 fn members(message: &[u8]) -> &[u8] {

@@ -26,9 +26,15 @@ pub struct Peer {
     /// Where its packets are sent: as somebody set it, or where it was heard from last.
     pub endpoint: Option<IpAddr>,
     pub port: u16,
+    /// By which device, where that is an address of a link's alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<u32>,
+    /// There is a secret beside the keys, which is not kept.
+    #[serde(default)]
+    pub preshared: bool,
     /// What is sent to it, and may come from it.
     pub allowed: Vec<Prefix>,
-    /// Seconds since they agreed on keys, if they ever did.
+    /// Seconds since they agreed on keys when it was read, if they ever did.
     pub handshake: Option<u64>,
 }
 
@@ -42,6 +48,11 @@ impl Peer {
 }
 
 impl WireGuard {
+    /// Its peers and their networks.
+    pub fn size(&self) -> usize {
+        self.peers.iter().map(|peer| 1 + peer.allowed.len()).sum()
+    }
+
     /// Whose packets those of an address are, by the longest prefix (`wg_allowedips_lookup_dst`).
     pub fn peer_of(&self, address: IpAddr) -> Option<usize> {
         let lengths = self.peers.iter().enumerate().filter_map(|(at, peer)| {
@@ -64,6 +75,8 @@ mod tests {
             key: String::new(),
             endpoint: None,
             port: 0,
+            device: None,
+            preshared: false,
             allowed: allowed
                 .iter()
                 .map(|text| text.parse().expect("a prefix"))

@@ -137,6 +137,8 @@ fn wireguard() -> WireGuard {
         key: name(),
         endpoint: Some(ip("10.20.30.50")),
         port: 51820,
+        device: None,
+        preshared: true,
         allowed: vec![prefix("10.20.30.0/24")],
         handshake: Some(7),
     };
