@@ -100,7 +100,12 @@ impl<'w> Walker<'w> {
         let here = on(space, device)?;
         let answers = match here.iter().find(|a| a.own.address == IpAddr::V6(target)) {
             Some(own) => is_assigned(own.flags),
-            None => is_anycast(space, device, target)? || proxies(space, device, conf, target)?,
+            None => {
+                let for_others =
+                    is_anycast(space, device, target)? || proxies(space, device, conf, target)?;
+                // In its own name, which it may have none of (`ndisc_send_na`).
+                for_others && space.select_source6(Some(device), sender)?.is_some()
+            }
         };
         Ok(device.mac.filter(|_| answers))
     }
