@@ -113,6 +113,12 @@ impl Packet {
         self.pieces.or(self.segment).unwrap_or(self.size)
     }
 
+    /// It goes in IP's fragments; the parts of a superpacket are packets of their own.
+    pub fn is_cut(&self) -> bool {
+        let whole = |pieces| self.segment.is_some_and(|segment| pieces >= segment);
+        self.pieces.is_some_and(|pieces| !whole(pieces))
+    }
+
     /// Nobody answers an error with another.
     pub fn is_icmp(&self) -> bool {
         [ICMP, ICMP6].contains(&self.protocol)

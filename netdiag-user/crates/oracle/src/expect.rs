@@ -68,7 +68,7 @@ pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot, memory: &Memory)
         tos: shot.tos,
         ttl: shot.ttl,
         size: shot.headers() + shot.payload() * shot.count,
-        df: true,
+        df: !shot.cut,
         segment: (shot.count > 1).then_some(shot.size),
         pieces: None,
         carries: None,

@@ -125,6 +125,7 @@ fn shot(line: &str) -> Result<Shot> {
         ttl: number(after(&mut words, "ttl")?)?,
         size: number(after(&mut words, "size")?)?,
         count: 1,
+        cut: false,
         bound: None,
         wire: None,
         talks: false,
@@ -133,6 +134,13 @@ fn shot(line: &str) -> Result<Shot> {
     let rest = match rest.as_slice() {
         ["×", count, rest @ ..] => {
             shot.count = number(count)?;
+            rest
+        }
+        rest => rest,
+    };
+    let rest = match rest {
+        ["cut", rest @ ..] => {
+            shot.cut = true;
             rest
         }
         rest => rest,

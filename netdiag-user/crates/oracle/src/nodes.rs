@@ -232,6 +232,7 @@ pub fn shots(rng: &mut Rng, joined: Joined, ipv6: bool, count: usize) -> Vec<Sho
             ttl: [16, 16, 16, 3, 2, 1][rng.usize(0..6)],
             size: [80, 200, 1290, 1390, 1450, 1500][rng.usize(0..6)],
             count: 1,
+            cut: false,
             bound: None,
             wire: None,
             talks: rng.u8(0..3) > 0,

@@ -55,7 +55,11 @@ fn socket(shot: &Shot, token: Token) -> Result<Told> {
     }
     // Whoever listens there does so on every address.
     socket.set_reuse_address(true)?;
-    set_fragments(socket.as_raw_fd(), ipv4, Fragments::Refused)?;
+    let fragments = match shot.cut {
+        true => Fragments::Allowed,
+        false => Fragments::Refused,
+    };
+    set_fragments(socket.as_raw_fd(), ipv4, fragments)?;
     if let Some(to) = shot.bound {
         socket.bind_device(Some(device(to).as_bytes()))?;
     }

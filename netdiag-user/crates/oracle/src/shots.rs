@@ -55,6 +55,7 @@ pub fn shots(rng: &mut Rng, set: &Set, world: &World, (ipv6, count): (bool, usiz
             ttl: [16, 16, 16, 16, 1, 2, 3][rng.usize(0..7)],
             size: [80, 200, 1290, 1340, 1390, 1450, 1500, 1500][rng.usize(0..8)],
             count: 1,
+            cut: false,
             bound: None,
             wire: None,
             talks: rng.u8(0..3) == 0,
@@ -84,6 +85,11 @@ pub fn shots(rng: &mut Rng, set: &Set, world: &World, (ipv6, count): (bool, usiz
                 shot.source = Some(known.unwrap_or(family(Ipv4Addr::LOCALHOST)));
             }
             3 => shot.count = rng.u32(2..4),
+            // Over IPv6 nobody but the sender cuts.
+            4 if !ipv6 => {
+                shot.cut = true;
+                shot.size = [1450, 1500, 1600, 2400, 3000][rng.usize(0..5)];
+            }
             _ => {}
         }
         shots.push(shot);

@@ -23,6 +23,8 @@ pub struct Shot {
     pub size: u32,
     /// So many of that size, sent at once as a superpacket.
     pub count: u32,
+    /// It may be cut on its way, and is where it is larger than that takes.
+    pub cut: bool,
     /// The device that the socket is bound to, by the namespace that it leads to.
     pub bound: Option<usize>,
     /// Made by hand and put on the wire.
@@ -104,6 +106,9 @@ impl std::fmt::Display for Shot {
         )?;
         if self.count > 1 {
             write!(f, " × {}", self.count)?;
+        }
+        if self.cut {
+            write!(f, " cut")?;
         }
         if let Some(to) = self.bound {
             write!(f, " bound to e{to}")?;

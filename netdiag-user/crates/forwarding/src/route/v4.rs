@@ -317,6 +317,11 @@ impl<'w> Space<'w> {
 }
 
 pub fn key_in(packet: &Packet, device: &Device) -> Key {
+    // Ports of no fragment count, the first one's neither (`skb_flow_dissect`).
+    let ports = match packet.is_cut() {
+        true => (0, 0),
+        false => (packet.sport, packet.dport),
+    };
     Key {
         destination: packet.destination,
         source: packet.source,
@@ -326,8 +331,8 @@ pub fn key_in(packet: &Packet, device: &Device) -> Key {
         oif: 0,
         uid: 0,
         protocol: packet.protocol,
-        sport: packet.sport,
-        dport: packet.dport,
+        sport: ports.0,
+        dport: ports.1,
         ignore_linkstate: false,
         loose: false,
     }

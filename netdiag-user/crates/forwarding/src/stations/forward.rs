@@ -12,6 +12,8 @@ use crate::{
     way::{Does, Flow, How, Learned, Share, Station, Step, Subject, Unknown, Walk},
 };
 
+const IPV4: u32 = 20;
+
 /// A route, where there is one, and the next hops that it can take.
 pub(super) type Onward<'a, 'w> = (Option<&'w Route>, &'a [Way<'w>]);
 
@@ -194,6 +196,11 @@ fn weight(way: &Way<'_>) -> u32 {
     way.hop.map_or(1, |hop| u32::from(hop.weight))
 }
 
+/// Bytes of the largest fragment: what it carries is a multiple of eight (`ip_do_fragment`, `ip6_fragment`).
+pub(super) fn piece(headers: u32, mtu: u32) -> u32 {
+    headers + (mtu.saturating_sub(headers) & !7)
+}
+
 /// Why it may not leave there; what may be cut into fragments is.
 fn too_big<'w>(
     learned: &Learned,
@@ -207,7 +214,7 @@ fn too_big<'w>(
         return Ok(None);
     }
     if !packet.df && !packet.is_ipv6() {
-        packet.pieces = Some(mtu);
+        packet.pieces = Some(piece(IPV4, mtu));
         return Ok(None);
     }
     Ok(Some(No {

@@ -9,7 +9,10 @@ use netdiag_model::world::{
     wireguard::{Peer, WireGuard},
 };
 
-use super::{Going, Next, Walker, forward::mtu};
+use super::{
+    Going, Next, Walker,
+    forward::{mtu, piece},
+};
 use crate::{
     packet::{Carried, Decided, Frame, Packet, Seal, Sealed, Sender, To, UDP},
     prepared::Space,
@@ -24,6 +27,8 @@ use crate::{
 const HEADER: u32 = 8;
 const IPV4: u32 = 20;
 const IPV6: u32 = 40;
+/// Before what a fragment carries, over IPv6.
+const CUT6: u32 = 40 + 8;
 /// Of messages (drivers/net/wireguard/messages.h).
 const INITIATION: u32 = 148;
 const RESPONSE: u32 = 92;
@@ -185,7 +190,7 @@ impl<'w> Walker<'w> {
                     };
                     let room = mtu(&walk.learned, space, (route, way), &outer, false)?;
                     // It may be cut, over IPv6 as well (`ignore_df`).
-                    outer.pieces = (outer.size > room).then_some(room);
+                    outer.pieces = (ipv6 && outer.size > room).then_some(piece(CUT6, room));
                     self.by(walk, space, route, way, outer, false)
                 })
             }
