@@ -45,8 +45,8 @@ impl Families {
     }
 }
 
-/// Source, destination, protocol and ports.
-pub(crate) type Flow = (IpAddr, IpAddr, u8, u16, u16);
+/// Addresses, protocol, ports, and whether it has a flow label that nobody can compute.
+pub(crate) type Flow = ((IpAddr, IpAddr), u8, (u16, u16), bool);
 
 /// Devices that a question comes in at, and as what.
 pub(crate) type Heard = Vec<(End, To)>;

@@ -24,8 +24,9 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 37] = kept![
+pub const KEPT: [Kept; 38] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
+    "a-flow-label-chooses-anew",
     "a-local-route-is-no-address-to-answer-for",
     "a-macvlan-on-a-bridge-hears-all",
     "a-size-is-noted-in-the-tunnels-table",

@@ -183,12 +183,13 @@ fn flow(space: &Space<'_>, packet: &Packet) -> Result<Option<Flow>, Unknown> {
     };
     let by_neighbour = settings.multipath_use_neigh && !packet.is_ipv6();
     let known = policy == 0 || packet.carries.is_none();
+    // Who sends over IPv6 chooses before the packet has its flow label (`rt6_multipath_hash`).
+    let labelled = packet.is_ipv6() && policy == 0 && packet.iif.is_some();
     Ok((known && !by_neighbour).then_some((
-        packet.source,
-        packet.destination,
+        (packet.source, packet.destination),
         packet.protocol,
-        packet.sport,
-        packet.dport,
+        (packet.sport, packet.dport),
+        labelled,
     )))
 }
 
