@@ -4,9 +4,9 @@ use netdiag_model::world::device::Kind;
 
 use crate::{
     command::Command,
-    links::Links,
+    links::{Links, addresses, at_once},
     mistakes::{ip_tunnels, mistake},
-    names::{IP_TUNNEL, OF_ITSELF, SPACES, device},
+    names::{IP_TUNNEL, OF_ITSELF, SPACES},
     plan::own,
 };
 
@@ -42,11 +42,7 @@ fn behind(space: usize) -> String {
 }
 
 fn made(rng: &mut Rng) -> Vec<Command> {
-    let mut lines = Vec::new();
-    for space in 0..SPACES {
-        let words = format!("addr add {}/32 dev lo", behind(space));
-        lines.push(Command::ip(space, words));
-    }
+    let mut lines = addresses(behind);
     let one = rng.usize(0..SPACES);
     let other = (one + rng.usize(1..SPACES)) % SPACES;
     match rng.u8(0..3) {
@@ -54,13 +50,7 @@ fn made(rng: &mut Rng) -> Vec<Command> {
         kind => pair(rng, kind == 1, (one, other), &mut lines),
     }
     for space in (0..SPACES).filter(|space| ![one, other].contains(space)) {
-        let words = format!(
-            "route add {}/32 via {} dev {} onlink",
-            behind(other),
-            own(one),
-            device(one)
-        );
-        lines.push(Command::ip(space, words));
+        lines.push(Command::ip(space, at_once(&behind(other), one)));
     }
     if rng.u8(0..3) == 0 {
         lines.push(changed(rng, one));

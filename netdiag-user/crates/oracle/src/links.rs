@@ -6,8 +6,16 @@ use fastrand::Rng;
 use netdiag_model::world::device::Device;
 
 use crate::{
-    bonds, bridge_vlans, command::Command, inner_pairs, ip_tunnels, ipvlans, macvlans,
-    mistakes::Mistake, set::Set, shots, six, traffic::Shot, tuns, vlans, wireguards,
+    bonds, bridge_vlans,
+    command::Command,
+    inner_pairs, ip_tunnels, ipvlans, macvlans,
+    mistakes::Mistake,
+    names::{SPACES, device},
+    plan::own,
+    set::Set,
+    shots, six,
+    traffic::Shot,
+    tuns, vlans, wireguards,
 };
 
 pub struct Links {
@@ -37,6 +45,21 @@ pub static LINKS: [Links; 9] = [
     bridge_vlans::LINKS,
     wireguards::LINKS,
 ];
+
+/// What every namespace is reached at by them.
+pub fn addresses(behind: fn(usize) -> String) -> Vec<Command> {
+    let line = |space| Command::ip(space, format!("addr add {}/32 dev lo", behind(space)));
+    (0..SPACES).map(line).collect()
+}
+
+/// A route over the link that a namespace and another are a pair on.
+pub fn at_once(to: &str, by: usize) -> String {
+    format!(
+        "route add {to}/32 via {} dev {} onlink",
+        own(by),
+        device(by)
+    )
+}
 
 pub fn names() -> Vec<&'static str> {
     LINKS.iter().map(|links| links.name).collect()

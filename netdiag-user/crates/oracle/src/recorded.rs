@@ -215,25 +215,19 @@ fn is_silent(facts: &Facts<'_>, flow: &FlowKey) -> bool {
 
 /// Whether it does not arrive, or its answer does not, or what is read of the world ends before.
 fn is_lost(facts: &Facts<'_>, prepared: &Prepared<'_>, flow: &FlowKey) -> Line {
-    let there = walked(facts, prepared, (flow, 0), |_, ends| {
-        let arrives = ends.iter().any(|step| matches!(step.does, Does::Delivers));
-        if arrives {
-            Err("nobody answers".into())
-        } else {
-            Ok(())
-        }
-    });
-    if there.0 != Held::Contradicts {
-        return there;
+    let lost = |flow: &FlowKey| {
+        walked(facts, prepared, (flow, 0), |_, ends| {
+            let arrives = ends.iter().any(|step| matches!(step.does, Does::Delivers));
+            match arrives {
+                true => Err("nobody answers, and an answer would arrive".into()),
+                false => Ok(()),
+            }
+        })
+    };
+    match lost(flow) {
+        (Held::Contradicts, _) => lost(&flow.reversed()),
+        otherwise => otherwise,
     }
-    walked(facts, prepared, (&flow.reversed(), 0), |_, ends| {
-        let arrives = ends.iter().any(|step| matches!(step.does, Does::Delivers));
-        if arrives {
-            Err("nobody answers, and an answer would arrive".into())
-        } else {
-            Ok(())
-        }
-    })
 }
 
 /// Whether it ended where it died.

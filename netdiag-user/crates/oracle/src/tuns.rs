@@ -8,10 +8,9 @@ use netdiag_sys::tun;
 
 use crate::{
     command::Command,
-    links::Links,
+    links::{Links, at_once},
     mistakes::{devices, mistake},
-    names::{SPACES, TUN, TUN_ALONE, device},
-    plan::own,
+    names::{SPACES, TUN, TUN_ALONE},
 };
 
 pub const LINKS: Links = Links {
@@ -50,12 +49,7 @@ fn made(rng: &mut Rng) -> Vec<Command> {
     for (space, to) in (0..SPACES).flat_map(|space| (0..SPACES).map(move |to| (space, to))) {
         let words = match space == one {
             true => format!("route add {}/32 dev {name}", behind(to)),
-            false => format!(
-                "route add {}/32 via {} dev {} onlink",
-                behind(to),
-                own(one),
-                device(one)
-            ),
+            false => at_once(&behind(to), one),
         };
         lines.push(Command::ip(space, words));
     }

@@ -15,9 +15,9 @@ use netdiag_model::{
 use crate::{
     batch,
     command::{Command, Line},
-    links::Links,
+    links::{Links, addresses, at_once},
     mistakes::{devices, mistake},
-    names::{SPACES, WIREGUARD, device},
+    names::{SPACES, WIREGUARD},
     plan::own,
     six,
 };
@@ -90,11 +90,7 @@ fn inside(space: usize) -> String {
 }
 
 fn made(rng: &mut Rng) -> Vec<Command> {
-    let mut lines = Vec::new();
-    for space in 0..SPACES {
-        let words = format!("addr add {}/32 dev lo", behind(space));
-        lines.push(Command::ip(space, words));
-    }
+    let mut lines = addresses(behind);
     let one = rng.usize(0..SPACES);
     let other = (one + rng.usize(1..SPACES)) % SPACES;
     for (space, far) in [(one, other), (other, one)] {
@@ -109,15 +105,6 @@ fn made(rng: &mut Rng) -> Vec<Command> {
         lines.push(changed(rng, one, other));
     }
     lines
-}
-
-/// A route over the pair's own link.
-fn at_once(to: &str, by: usize) -> String {
-    format!(
-        "route add {to}/32 via {} dev {} onlink",
-        own(by),
-        device(by)
-    )
 }
 
 /// One end, and who is reached by it.

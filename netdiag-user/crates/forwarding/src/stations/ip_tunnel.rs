@@ -8,10 +8,7 @@ use super::{Going, Walker, forward::mtu};
 use crate::{
     packet::{Carried, Decided, Frame, GRE, IN_IP, Packet, Sender, To},
     prepared::Space,
-    route::{
-        decision::{Decision, No, Way},
-        rules::LOOPBACK,
-    },
+    route::decision::{Decision, No},
     way::{How, Station, Subject, Unknown, Walk},
 };
 
@@ -66,14 +63,8 @@ impl<'w> Walker<'w> {
         match decision {
             Decision::No(no) => self.refuse(walk, space, no, inner),
             Decision::Local(route) => {
-                let way = Way {
-                    device: space.device(LOOPBACK)?,
-                    gateway: None,
-                    hop: None,
-                    source: None,
-                };
                 self.loads(walk, device, inner, &mut outer, own);
-                self.by(walk, space, route, &way, outer, false)
+                self.looped(walk, space, route, outer)
             }
             Decision::Looped { .. } => Err(Unknown::NotModelled("IPv6".into())),
             Decision::Onward { route, hops } => {

@@ -17,7 +17,7 @@ use crate::{
     packet::{Carried, Decided, Frame, Packet, Seal, Sealed, Sender, To, UDP},
     prepared::Space,
     route::{
-        decision::{Decision, No, Way},
+        decision::{Decision, No},
         rules::LOOPBACK,
     },
     way::{Does, Endpoint, How, Learned, PeerAt, Station, Step, Subject, Unknown, Walk},
@@ -168,15 +168,7 @@ impl<'w> Walker<'w> {
             // A route by loopback is no error when it is looked for, only when something is sent by it.
             Decision::No(no) if no.how == How::NoIp => self.refuses(walk, space, no, outer),
             Decision::No(no) => self.refuse(walk, space, no, outer),
-            Decision::Local(route) => {
-                let way = Way {
-                    device: space.device(LOOPBACK)?,
-                    gateway: None,
-                    hop: None,
-                    source: None,
-                };
-                self.by(walk, space, route, &way, outer, false)
-            }
+            Decision::Local(route) => self.looped(walk, space, route, outer),
             Decision::Looped { route, source } => {
                 outer.source = source.unwrap_or(outer.source);
                 self.looped(walk, space, Some(route), outer)

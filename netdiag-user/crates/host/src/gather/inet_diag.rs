@@ -12,7 +12,7 @@ use super::netlink::{DUMP, HEADER as NLMSG_HEADER, attribute, u32_at, until};
 
 /// Most sockets of one listing: four times the ports of an address. Whoever may open more has
 /// memory to spare for them, which is no reason to spend netdiag's.
-const MOST: usize = 262_144;
+pub const MOST: usize = 262_144;
 
 const NETLINK_SOCK_DIAG: isize = 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;

@@ -1,6 +1,6 @@
 //! Dumps by those netlink families that rtnetlink does not speak (RFC 3549,
 //! include/uapi/linux/netlink.h).
-use std::{io, ops::ControlFlow};
+use std::{io, net::IpAddr, ops::ControlFlow};
 
 use anyhow::{Context, Result, bail};
 use bytes::BufMut;
@@ -194,8 +194,14 @@ pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     }
 }
 
-/// An attribute as the kernel writes it.
-#[cfg(test)]
+/// An address of either family, by its length.
+pub fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
+}
+
+/// An attribute as the kernel writes and reads it.
 pub fn nla(kind: u16, value: &[u8]) -> Vec<u8> {
     let mut bytes = ((value.len() + 4) as u16).to_ne_bytes().to_vec();
     bytes.extend(kind.to_ne_bytes());

@@ -1,11 +1,11 @@
 //! Nexthop objects (RTM_GETNEXTHOP, include/uapi/linux/nexthop.h), which rtnetlink's crate does not
 //! read.
-use std::{net::IpAddr, ops::ControlFlow};
+use std::ops::ControlFlow;
 
 use anyhow::Result;
 
 use crate::{
-    gather::netlink::{self, DUMP, End, HEADER, attributes, u16_at, u32_at},
+    gather::netlink::{self, DUMP, End, HEADER, address, attributes, u16_at, u32_at},
     listing::{Left, Listed, NETLINK_ROUTE},
     model::world::route::{Hop, Nexthop},
 };
@@ -103,10 +103,4 @@ fn nexthop(message: &[u8]) -> Option<(u32, Nexthop)> {
 
 fn member(bytes: &[u8]) -> Option<(u32, u16)> {
     Some((u32_at(bytes, 0)?, u16::from(*bytes.get(4)?) + 1))
-}
-
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
-        .ok()
 }

@@ -14,7 +14,7 @@ use nix::time::{ClockId, clock_gettime};
 use crate::{
     gather::{
         inet_diag,
-        netlink::{self, DUMP, End, HEADER, attribute, attributes, u16_at, u32_at},
+        netlink::{self, DUMP, End, HEADER, address, attribute, attributes, nla, u16_at, u32_at},
     },
     model::{
         address::Prefix,
@@ -50,8 +50,6 @@ const WGALLOWEDIP_A_IPADDR: u16 = 2;
 const WGALLOWEDIP_A_CIDR_MASK: u16 = 3;
 /// As long as none is set.
 const NO_KEY: [u8; 32] = [0; 32];
-/// Of UDP that are looked at: four times the ports of an address.
-const MOST_SOCKETS: usize = 262_144;
 
 /// Asks for each of them, up to so many peers and prefixes.
 pub fn add(devices: &mut Known<BTreeMap<u32, Device>>, most: usize) {
@@ -126,7 +124,7 @@ fn read(
 /// socket there.
 fn ports() -> Result<BTreeSet<u16>> {
     let mut ports = BTreeSet::new();
-    inet_diag::each(inet_diag::RECEIVE, MOST_SOCKETS, |socket| {
+    inet_diag::each(inet_diag::RECEIVE, inet_diag::MOST, |socket| {
         let (address, port) = socket.local;
         if address.is_unspecified() && socket.remote.1 == 0 {
             ports.insert(port);
@@ -201,12 +199,6 @@ fn prefix(of: &[u8]) -> Option<Prefix> {
     Some(Prefix { address, length })
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
-        .ok()
-}
-
 /// `struct sockaddr_in` or `sockaddr_in6`: address, port, and the device of a link's own address.
 fn endpoint(of: &[u8]) -> Option<(IpAddr, u16, Option<u32>)> {
     let port = u16::from_be_bytes([*of.get(2)?, *of.get(3)?]);
@@ -233,10 +225,7 @@ fn request(family: u16, flags: u16, command: u8, members: &[(u16, &[u8])]) -> Ve
     bytes.resize(HEADER, 0);
     bytes.extend([command, 1, 0, 0]);
     for (kind, value) in members {
-        bytes.extend(((value.len() + 4) as u16).to_ne_bytes());
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes.extend(nla(*kind, value));
     }
     let length = (bytes.len() as u32).to_ne_bytes();
     bytes[..4].copy_from_slice(&length);
@@ -246,7 +235,6 @@ fn request(family: u16, flags: u16, command: u8, members: &[(u16, &[u8])]) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gather::netlink::nla;
 
     const KEY: [u8; 32] = [7; 32];
 
