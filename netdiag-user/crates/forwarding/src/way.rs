@@ -251,7 +251,8 @@ pub enum Does<'w> {
 pub struct Answer {
     pub kind: u8,
     pub code: u8,
-    /// The kernel sends five at once to each sender and then one in a second, whatever is set.
+    /// It may be sent or not: of some the kernel sends five at once to each sender and then one in a second, whatever
+    /// is set; of others it depends on what waited before.
     pub seldom: bool,
 }
 

@@ -2,14 +2,14 @@
 //! the namespace where it ends, as a packet of its own that goes its own way.
 use std::net::IpAddr;
 
-use netdiag_model::world::address::Scope;
+use netdiag_model::world::{address::Scope, neighbour::State};
 
 use super::{Going, Next, Walker};
 use crate::{
     packet::{Decided, ICMP, ICMP6, Packet, Sender},
     prepared::{Space, Wrong},
     route::{decision::No, rules::LOOPBACK},
-    way::{Answer, Does, How, Station, Step, Unknown, Walk},
+    way::{Answer, Does, How, Station, Step, Subject, Unknown, Walk},
 };
 
 /// Bytes of an error and of the headers before what it quotes.
@@ -127,8 +127,21 @@ fn answer(space: &Space<'_>, no: &No<'_>, packet: &Packet) -> Result<Option<Answ
     Ok(found.map(|(kind, code)| Answer {
         kind,
         code,
-        seldom: no.station == Station::Route && !packet.is_ipv6(),
+        seldom: match no.station {
+            Station::Route => !packet.is_ipv6(),
+            Station::Neighbour => waits_already(no),
+            _ => false,
+        },
     }))
+}
+
+/// Whether something waits for that neighbour before: an error about it that is led to the same one asks anew, and
+/// takes with it what waits (`neigh_invalidate`).
+fn waits_already(no: &No<'_>) -> bool {
+    let Some(Subject::Neighbour(neighbour)) = no.by else {
+        return false;
+    };
+    neighbour.state == State::Incomplete
 }
 
 /// The packet that tells it.
