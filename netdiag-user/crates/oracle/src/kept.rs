@@ -24,12 +24,13 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 38] = kept![
+pub const KEPT: [Kept; 39] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-flow-label-chooses-anew",
     "a-local-route-is-no-address-to-answer-for",
     "a-macvlan-on-a-bridge-hears-all",
     "a-size-is-noted-in-the-tunnels-table",
+    "a-size-is-noted-without-ports",
     "a-tunnel-by-a-prefix-of-loopbacks",
     "a-tunnel-by-loopback",
     "a-tunnel-to-itself",

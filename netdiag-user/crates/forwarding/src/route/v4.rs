@@ -177,7 +177,8 @@ impl<'w> Space<'w> {
         self.sent(packet, &found)
     }
 
-    /// By a route of which table a packet would leave by that device, whoever sends it.
+    /// By a route of which table a packet would leave by that device, whoever sends it and by whichever ports: who
+    /// notes a size asks without them (`__build_flow_key`).
     pub fn leads_by(&self, packet: &Packet, device: &Device) -> Result<Option<u32>, Unknown> {
         let sender = Sender {
             netns: self.netns,
@@ -185,7 +186,12 @@ impl<'w> Space<'w> {
             uid: 0,
             any_source: true,
         };
-        let looked = self.lookup(&key_out(packet, &sender))?;
+        let asked = Packet {
+            sport: 0,
+            dport: 0,
+            ..*packet
+        };
+        let looked = self.lookup(&key_out(&asked, &sender))?;
         Ok(match looked {
             Looked::Found(found) if found.route.kind == Kind::Unicast => Some(found.route.table),
             _ => None,
