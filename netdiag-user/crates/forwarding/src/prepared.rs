@@ -10,6 +10,7 @@ use netdiag_model::world::{
     conf::{Of4, Of6, Settings},
     device::{Device, Kind},
     route::Route,
+    ruleset::{BaseChain, Chain, Hook, Table},
 };
 
 use crate::{between::Between, route::table::Fib, way::Unknown};
@@ -48,6 +49,10 @@ pub enum Wrong {
     ErrorsMarked,
     /// A superpacket is held whole against the other end's MTU.
     SuperpacketWhole,
+    /// Whom a rule accepts, no later chain of the hook is asked about.
+    AcceptEndsTheHook,
+    /// In how rules are run.
+    Rules(netdiag_ruleset::Wrong),
 }
 
 /// One namespace of it.
@@ -56,7 +61,12 @@ pub struct Space<'w> {
     pub stack: &'w Stack,
     pub fib: Fib<'w>,
     own: HashSet<IpAddr>,
+    /// By hook and family.
+    hooks: BTreeMap<(Hook, bool), Vec<Asked<'w>>>,
 }
+
+/// A base chain, and its table.
+pub(crate) type Asked<'w> = (&'w Table, &'w Chain, &'w BaseChain);
 
 impl<'w> Prepared<'w> {
     pub fn new(world: &'w World) -> Self {
@@ -80,6 +90,13 @@ impl<'w> Prepared<'w> {
 
     pub(crate) fn is(&self, wrong: Wrong) -> bool {
         self.wrong == Some(wrong)
+    }
+
+    pub(crate) fn wrong_rules(&self) -> Option<netdiag_ruleset::Wrong> {
+        match self.wrong {
+            Some(Wrong::Rules(wrong)) => Some(wrong),
+            _ => None,
+        }
     }
 
     pub fn space(&self, netns: Netns) -> Result<&Space<'w>, Unknown> {
@@ -118,7 +135,13 @@ impl<'w> Space<'w> {
             stack,
             fib: Fib::new(stack),
             own: addresses.map(|address| address.own.address).collect(),
+            hooks: hooks(stack),
         }
+    }
+
+    /// The chains that are asked at a hook, the first one first.
+    pub(crate) fn chains(&self, hook: Hook, ipv6: bool) -> &[Asked<'w>] {
+        self.hooks.get(&(hook, ipv6)).map_or(&[], Vec::as_slice)
     }
 
     pub fn device(&self, index: u32) -> Result<&'w Device, Unknown> {
@@ -180,6 +203,23 @@ impl<'w> Space<'w> {
     pub fn has(&self, address: IpAddr) -> bool {
         self.own.contains(&address)
     }
+}
+
+fn hooks(stack: &Stack) -> BTreeMap<(Hook, bool), Vec<Asked<'_>>> {
+    const HOOKS: [Hook; 5] = [
+        Hook::Prerouting,
+        Hook::Input,
+        Hook::Forward,
+        Hook::Output,
+        Hook::Postrouting,
+    ];
+    let Some(ruleset) = stack.ruleset.some() else {
+        return BTreeMap::new();
+    };
+    let all = HOOKS
+        .into_iter()
+        .flat_map(|hook| [(hook, false), (hook, true)]);
+    all.map(|at| (at, ruleset.at(at.0, at.1))).collect()
 }
 
 fn below(world: &World, end: End, device: &Device) -> Option<End> {

@@ -5,6 +5,7 @@ mod bridge;
 mod bridge_vlan;
 mod copies;
 mod forward;
+mod hook;
 mod icmp;
 mod ip_tunnel;
 mod ipvlan;
@@ -26,6 +27,7 @@ use netdiag_model::world::{
     End,
     device::{Device, Kind, MacvlanMode},
     route::Route,
+    ruleset::Hook,
 };
 
 use crate::{
@@ -315,6 +317,10 @@ impl<'w> Walker<'w> {
             return Ok(next);
         }
         packet.iif = Some(device.index);
+        let place = (Hook::Prerouting, Some(device), None);
+        if let Some(ended) = self.at_hook(walk, space, place, &mut packet)? {
+            return Ok(ended);
+        }
         let first = self.prepared.is(Wrong::ReversePathFirst) && !packet.is_ipv6();
         if first && let Some(no) = space.reverse(&packet, device, 0)? {
             return self.refuse(walk, space, no, packet);

@@ -8,6 +8,7 @@ use netdiag_model::world::{
     neighbour::Neighbour,
     route::Route,
     rule::Rule,
+    ruleset,
 };
 
 use crate::packet::{Carried, Packet, To};
@@ -26,6 +27,8 @@ pub struct Walk<'w> {
     pub(crate) telling: Families,
     /// Which of several next hops was taken before, by whose route, for whom.
     pub(crate) taken: Vec<(Netns, &'w Route, (Flow, usize))>,
+    /// Rules whose counters it moved.
+    pub counted: Vec<(Netns, Filter<'w>)>,
     /// Frames that tunnels' packets carry, by the number that these have.
     pub carried: Vec<Carried>,
 }
@@ -212,8 +215,17 @@ pub enum Subject<'w> {
     Route(&'w Route),
     Device(&'w Device),
     Neighbour(&'w Neighbour),
+    Filter(Filter<'w>),
     /// A sysctl by its name below `net`, of a device where it has one of its own.
     Setting(&'static str, Option<&'w Device>),
+}
+
+/// A rule of netfilter's, or the policy of its chain.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Filter<'w> {
+    pub table: &'w ruleset::Table,
+    pub chain: &'w ruleset::Chain,
+    pub rule: Option<&'w ruleset::Rule>,
 }
 
 #[derive(Clone, Debug)]
@@ -340,8 +352,21 @@ pub enum How {
     TooBig(u32),
     /// Nobody answers for the next hop.
     NoNeighbour(IpAddr),
+    /// By a rule of netfilter's, or a chain's policy.
+    Dropped,
+    /// The same, and its sender is told.
+    Rejected(Rejected),
     /// No ways here: a device of this namespace where the family does not run.
     NoIp,
+}
+
+/// How a rule tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// TCP's RST.
+    Reset,
+    /// The error's code, of those that say *unreachable*.
+    Unreachable(u8),
 }
 
 /// What is not known, or not modelled yet.
@@ -351,6 +376,8 @@ pub enum Unknown {
     NotRead(&'static str, Why),
     /// A kind of thing that no station knows, by its own name.
     NotModelled(String),
+    /// Nobody can tell from outside whether a rule takes it.
+    Undecided,
     /// Whether anybody answers at the other end of a wire.
     Beyond,
     /// Too many steps or branches.
@@ -374,6 +401,7 @@ impl<'w> Walk<'w> {
             failing: self.failing,
             telling: self.telling,
             taken: self.taken.clone(),
+            counted: Vec::new(),
             carried: self.carried.clone(),
         }
     }

@@ -9,6 +9,7 @@ mod neighbours;
 mod nexthops;
 mod routes;
 mod rules;
+pub mod ruleset;
 mod settings;
 mod tunnels;
 mod vlans;
@@ -45,6 +46,8 @@ pub fn read(root: &Path, most: &Most) -> Stack {
         proxied: known(neighbours::proxied(most.others)),
         fdb: known(neighbours::fdb(most.others)),
         settings: settings::read(root),
+        // They cost most, and are read where somebody wants them.
+        ruleset: Known::default(),
         devices,
         nodes_id: nsids::of_own(),
         moment: now(),

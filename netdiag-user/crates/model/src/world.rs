@@ -12,6 +12,7 @@ pub mod neighbour;
 pub mod of_node;
 pub mod route;
 pub mod rule;
+pub mod ruleset;
 pub mod shared;
 pub mod station;
 pub mod wireguard;
@@ -22,6 +23,7 @@ use device::Device;
 use neighbour::{FdbEntry, Neighbour, Proxied};
 use route::{Exception, Nexthop, Route};
 use rule::Rule;
+use ruleset::Ruleset;
 
 /// A namespace by its inode.
 pub type Netns = u32;
@@ -100,6 +102,9 @@ pub struct Stack {
     pub fdb: Known<Vec<FdbEntry>>,
     /// Those sysctls that belong to no single device.
     pub settings: Known<Settings>,
+    /// Those of nf_tables.
+    #[serde(default, skip_serializing_if = "is_not_asked")]
+    pub ruleset: Known<Ruleset>,
     /// By which id its links name the node's namespace, where they lead there (`lower_netnsid`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes_id: Option<i32>,
@@ -107,6 +112,10 @@ pub struct Stack {
     pub moment: u64,
     /// How many readings before this one found something else.
     pub generation: u64,
+}
+
+fn is_not_asked<T>(known: &Known<T>) -> bool {
+    matches!(known, Known::Not(Why::NotAsked))
 }
 
 /// The namespaces that belong together.

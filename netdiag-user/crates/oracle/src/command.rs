@@ -19,6 +19,8 @@ pub enum Line {
     Bridge(String),
     /// A name below `net`, with slashes, and its value.
     Sysctl(String, String),
+    /// A line for nft(8).
+    Nft(String),
     /// Arguments of wg(8), and the private key that it is given.
     Wg { key: String, words: String },
 }
@@ -30,6 +32,7 @@ impl fmt::Display for Command {
             Line::Ip(words) => write!(f, "ip -n s{space} {words}"),
             Line::Ip6(words) => write!(f, "ip -6 -n s{space} {words}"),
             Line::Bridge(words) => write!(f, "bridge -n s{space} {words}"),
+            Line::Nft(words) => write!(f, "ip netns exec s{space} nft '{words}'"),
             Line::Wg { key, words } => {
                 write!(f, "echo {key} | ip netns exec s{space} wg {words}")
             }
@@ -52,6 +55,13 @@ impl Command {
         Self {
             space,
             line: Line::Bridge(words.into()),
+        }
+    }
+
+    pub fn nft(space: usize, words: impl Into<String>) -> Self {
+        Self {
+            space,
+            line: Line::Nft(words.into()),
         }
     }
 

@@ -10,7 +10,15 @@ use netdiag_forwarding::{
 use netdiag_model::world::{End, World, device::Mac};
 use nix::errno::Errno;
 
-use crate::{names::device, set::Set, shoot::Told, traffic::Shot, wire::Header, witness::Sighting};
+use crate::{
+    names::device,
+    set::{Counted, Set},
+    shoot::Told,
+    told,
+    traffic::Shot,
+    wire::Header,
+    witness::Sighting,
+};
 
 /// Ways that are kept: errors that may be sent or not, about each copy, are twice as many with each.
 const MOST_WAYS: usize = 1024;
@@ -27,6 +35,8 @@ pub struct Expected {
     pub arrived: Vec<(usize, Packet)>,
     /// What was learned on that way.
     pub memory: Memory,
+    /// Rules that counted it.
+    pub counted: Vec<Counted>,
 }
 
 /// The ways that it may go, and the walk that says so; none where it is not known.
@@ -164,8 +174,11 @@ impl Prediction {
     }
 
     fn follow(&mut self, set: &Set, walk: &Walk<'_>, mut sender: Option<By>) {
+        let counted: Vec<Counted> = counted(set, walk).collect();
         for way in &mut self.ways {
             way.memory = std::mem::take(&mut way.memory).with(walk);
+            way.counted.extend_from_slice(&counted);
+            way.counted.sort_unstable();
         }
         for step in &walk.steps {
             let space = set.place(step.netns).unwrap_or(usize::MAX);
@@ -275,6 +288,13 @@ impl Prediction {
     }
 }
 
+fn counted(set: &Set, walk: &Walk<'_>) -> impl Iterator<Item = Counted> {
+    walk.counted.iter().filter_map(|(netns, filter)| {
+        let table = told::table(filter.table);
+        Some((set.place(*netns)?, table, filter.rule?.handle))
+    })
+}
+
 /// Sealed in a tunnel, or by one that carries it.
 fn is_hidden(walk: &Walk<'_>, packet: &Packet) -> bool {
     let carried = packet.carries.and_then(|at| walk.carried.get(at));
@@ -307,6 +327,7 @@ fn errno(how: How) -> Option<Told> {
         How::Prohibited => Told::Error(Errno::EACCES),
         How::TooBig(_) => Told::Error(Errno::EMSGSIZE),
         How::ForeignSource => Told::NotItsSource,
+        How::Dropped | How::Rejected(_) => Told::Error(Errno::EPERM),
         How::NoSource => Told::Error(Errno::EADDRNOTAVAIL),
         _ => return None,
     })
@@ -385,6 +406,7 @@ fn subject(subject: Subject<'_>) -> String {
         Subject::Rule(rule) => format!("rule {}", rule.priority),
         Subject::Route(route) => format!("route {} of table {}", route.to, route.table),
         Subject::Device(device) => format!("device {}", device.name),
+        Subject::Filter(filter) => told::filter_of(filter),
         Subject::Neighbour(neighbour) => format!("neighbour {neighbour:?}"),
         Subject::Setting(name, device) => {
             format!(

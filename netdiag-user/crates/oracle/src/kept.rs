@@ -24,7 +24,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 39] = kept![
+pub const KEPT: [Kept; 40] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-flow-label-chooses-anew",
     "a-local-route-is-no-address-to-answer-for",
@@ -60,6 +60,7 @@ pub const KEPT: [Kept; 39] = kept![
     "the-last-of-two-answers-is-kept",
     "the-own-address-as-gateway",
     "too-big-before-nowhere",
+    "too-big-for-loopback-before-nowhere",
     "too-large-for-a-tunnel-a-second-time",
     "two-answer-for-one-address",
     "what-waits-leaves-with-the-first-answer",
@@ -96,6 +97,12 @@ fn command(line: &str) -> Result<Command> {
         return wireguards::parse(line);
     }
     if let Some((space, words)) = parts("ip netns exec s") {
+        if let Some(line) = words
+            .strip_prefix("nft '")
+            .and_then(|it| it.strip_suffix('\''))
+        {
+            return Ok(Command::nft(space, line));
+        }
         let setting = words.strip_prefix("sysctl -qw net/");
         let (name, value) = setting
             .and_then(|it| it.split_once('='))

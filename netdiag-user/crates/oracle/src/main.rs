@@ -4,8 +4,10 @@ mod batch;
 mod bonds;
 mod bridge_vlans;
 mod command;
+mod counters;
 mod expect;
 mod features;
+mod filters;
 mod generate;
 mod inner_pairs;
 mod ip_tunnels;
@@ -88,6 +90,9 @@ struct Args {
     /// That kind of links in every network, and of those that not all have no other
     #[arg(long, value_name = "LINKS", value_parser = links::names())]
     with: Option<String>,
+    /// With rules of nf_tables in every second network
+    #[arg(long)]
+    rules: bool,
     /// Recordings whose lost packets are held against their computed ways, instead of networks
     #[arg(long, num_args = 1.., value_name = "FILE")]
     recorded: Vec<std::path::PathBuf>,
@@ -313,6 +318,9 @@ fn work(args: &Args, worlds: Range<u64>, job: u64, total: &Mutex<Total>) -> Resu
                 let links = links::chosen(&mut rng, &here, (ipv6, args.with.is_some()));
                 if let Some(links) = links {
                     lines.extend(links.made(&mut rng, ipv6));
+                }
+                if args.rules && rng.bool() {
+                    lines.extend(filters::made(&mut rng, ipv6));
                 }
                 let world = round.build(&lines)?;
                 let mut shots = shots::shots(&mut rng, round.set(), &world, (ipv6, each));

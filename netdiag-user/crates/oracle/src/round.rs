@@ -8,6 +8,7 @@ use netdiag_model::world::{End, World, device::Device};
 
 use crate::{
     command::Command,
+    counters::Due,
     expect::{self, Expected, Prediction},
     links::LINKS,
     mistakes::{MISTAKES, Make, Mistake},
@@ -84,6 +85,12 @@ impl Turn {
         self.prediction.unknown.is_none() && agrees(&self.prediction, &self.fate)
     }
 
+    /// The ways that it may have gone.
+    fn ways(&self) -> impl Iterator<Item = &Expected> {
+        let all = self.prediction.ways.iter();
+        all.filter(|way| is(way, &self.fate))
+    }
+
     fn contradicts(&self) -> bool {
         self.prediction.unknown.is_none() && !agrees(&self.prediction, &self.fate)
     }
@@ -93,11 +100,7 @@ impl Turn {
         if !self.shot.talks || !self.agrees() {
             return None;
         }
-        let ways = self
-            .prediction
-            .ways
-            .iter()
-            .filter(|way| is(way, &self.fate));
+        let ways = self.ways();
         let mut answer: Option<(Shot, Memory, Prediction)> = None;
         for way in ways {
             let [(space, packet)] = way.arrived.as_slice() else {
@@ -233,8 +236,11 @@ impl Round {
     pub fn shoot(&mut self, world: &World, shots: &[Shot]) -> Result<Outcome> {
         let prepared = Prepared::new(world);
         let mut outcome = Outcome::default();
-        let talks = self.exchange(world, &prepared, shots, QUICK.most)?;
+        let (talks, missed) = self.counted(world, &prepared, shots, QUICK.most)?;
         self.mistaken(world, &talks, &mut outcome);
+        if missed.is_some() {
+            self.each_alone(shots, &mut outcome)?;
+        }
         for (shot, turns) in shots.iter().zip(talks) {
             outcome
                 .took
@@ -274,6 +280,22 @@ impl Round {
         Ok(outcome)
     }
 
+    /// Rules counted otherwise than computed: which packet's they are is seen of each alone.
+    fn each_alone(&mut self, shots: &[Shot], outcome: &mut Outcome) -> Result<()> {
+        for shot in shots {
+            if let Some((expected, fate)) = self.alone(shot)? {
+                outcome.contradictions.push(Contradiction {
+                    shot: shot.clone(),
+                    expected,
+                    fate,
+                });
+                return Ok(());
+            }
+        }
+        outcome.again += 1;
+        Ok(())
+    }
+
     /// Whether it was seen in another node than it was sent from.
     fn crosses(&self, world: &World, turn: &Turn) -> bool {
         let node = |space: usize| {
@@ -283,6 +305,27 @@ impl Round {
         let seen = turn.fate.sightings.iter().map(|seen| seen.space);
         let mut seen = seen.chain(turn.fate.delivered.iter().copied());
         seen.any(|space| node(space) != node(turn.shot.space))
+    }
+
+    /// Exchanges them; and what rules counted otherwise than computed, where each packet went as computed.
+    fn counted(
+        &mut self,
+        world: &World,
+        prepared: &Prepared<'_>,
+        shots: &[Shot],
+        most: Duration,
+    ) -> Result<(Vec<Vec<Turn>>, Option<String>)> {
+        let before = self.set.counters()?;
+        let talks = self.exchange(world, prepared, shots, most)?;
+        let turns = || talks.iter().flatten();
+        if before.is_empty() || !turns().all(Turn::agrees) {
+            return Ok((talks, None));
+        }
+        let after = self.set.counters()?;
+        let mut due = Due::default();
+        turns().for_each(|turn| due.add(turn.ways()));
+        let missed = due.missed(&before, &after);
+        Ok((talks, missed))
     }
 
     /// Sends each, what is answered to those that talk, and what these answer, as long as they arrive.
@@ -348,7 +391,11 @@ impl Round {
             };
             let caught = right.iter().filter(|turn| {
                 let other = expect::predict(&prepared, &self.set, &turn.shot, &turn.memory);
-                other.unknown.is_none() && !agrees(&other, &turn.fate)
+                let same = |way: &Expected| {
+                    let mut all = other.ways.iter().filter(|other| is(other, &turn.fate));
+                    all.any(|other| other.counted == way.counted)
+                };
+                other.unknown.is_none() && !turn.ways().any(same)
             });
             *outcome.caught.entry(mistake.name).or_default() += caught.count() as u64;
         }
@@ -372,15 +419,19 @@ impl Round {
         let world = self.anew(patience)?;
         let prepared = Prepared::new(&world);
         let shots = std::slice::from_ref(shot);
-        let talks = self.exchange(&world, &prepared, shots, patience.most)?;
+        let (talks, missed) = self.counted(&world, &prepared, shots, patience.most)?;
         let mut before = String::new();
+        let mut last = None;
         for turn in talks.into_iter().flatten() {
             if turn.contradicts() {
                 return Ok(Some((before + &turn.prediction.text, turn.fate)));
             }
             before += &format!("{}  then:\n", turn.prediction.text);
+            last = Some(turn.fate);
         }
-        Ok(None)
+        Ok(missed
+            .zip(last)
+            .map(|(missed, fate)| (before + &missed, fate)))
     }
 
     /// Sends them all and waits until all went as computed, or for so long.

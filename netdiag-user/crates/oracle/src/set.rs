@@ -2,6 +2,7 @@
 //! put on it, and taken off again.
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     fs::File,
     os::fd::{AsFd, AsRawFd},
     path::Path,
@@ -10,16 +11,16 @@ use std::{
 
 use anyhow::{Context, Result};
 use netdiag_host::{listing, stack};
-use netdiag_model::world::{End, Stack, World};
+use netdiag_model::world::{End, Known, Stack, World};
 use netdiag_sys::file;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::{
-    batch::{batch, batch_of, write},
+    batch::{self, batch, batch_of, write},
     command::{Command, Line},
     names::{BOND, BRIDGE, INNER, OF_ITSELF, SPACES, TABLES, TUN, added, device, devices, mac},
     settled::{bonds_chose, bonds_looked, is_settled},
-    tuns, wireguards,
+    told, tuns, wireguards,
 };
 
 /// What is set on every namespace before its devices are made: no packet but ours.
@@ -78,6 +79,12 @@ pub const SETTINGS: [(&str, &str); 13] = [
     ("bc_forwarding", "0"),
 ];
 
+/// All that a world has.
+const MOST: stack::ruleset::Most = stack::ruleset::Most {
+    rules: 10_000,
+    elements: 100_000,
+};
+
 pub struct Set {
     spaces: Vec<Space>,
     /// IPv6 runs, and worlds are of it.
@@ -87,10 +94,17 @@ pub struct Set {
     /// Somebody made a route in the table of local addresses: a namespace checks sources otherwise for
     /// ever after, and nobody can ask whether (`fib_has_custom_local_routes`).
     pub spent: Cell<bool>,
+    /// Where somebody made rules of nf_tables.
+    filtered: Cell<[bool; SPACES]>,
     given: RefCell<Vec<Given>>,
     /// What programs hold.
     attached: RefCell<Vec<File>>,
 }
+
+/// Rules, and packets that they took.
+pub type Counters = BTreeMap<Counted, u64>;
+/// A rule by its namespace, its table and its handle.
+pub type Counted = (usize, String, u64);
 
 /// A device that is on a link of another namespace: where each is, and its name.
 struct Given {
@@ -113,6 +127,7 @@ impl Set {
             ipv6,
             ruled: Cell::default(),
             spent: Cell::default(),
+            filtered: Cell::default(),
             given: RefCell::default(),
             attached: RefCell::default(),
         };
@@ -157,8 +172,12 @@ impl Set {
     /// Takes off what the last world put there.
     pub fn clear(&self) -> Result<()> {
         self.attached.take();
+        let filtered = self.filtered.take();
         for (at, space) in self.spaces.iter().enumerate() {
             space.enter()?;
+            if filtered[at] {
+                batch::fed("nft", &["-f", "-"], "flush ruleset")?;
+            }
             // Its ports have the addresses then that they had before, and are down.
             let mut lines = vec![format!("link del {BOND}")];
             for to in (0..SPACES).filter(|to| *to != at) {
@@ -249,6 +268,15 @@ impl Set {
             }
             let local = |line: &String| line.starts_with("route add local ");
             self.spent.set(self.spent.get() || lines.iter().any(local));
+            let rules = words(|line| match line {
+                Line::Nft(words) => Some(words),
+                _ => None,
+            });
+            if !rules.is_empty() {
+                let mut filtered = self.filtered.get();
+                filtered[at] = true;
+                self.filtered.set(filtered);
+            }
             // A route keeps the source that was chosen by the settings of when it was made.
             settle(of());
             batch("-4", &lines, false)?;
@@ -274,6 +302,7 @@ impl Set {
                 }
             }
             settle(of());
+            rule(&rules)?;
         }
         Ok(())
     }
@@ -347,9 +376,12 @@ impl Set {
 
     fn read_now(&self) -> Result<World> {
         let mut world = World::default();
-        for space in &self.spaces {
+        for (at, space) in self.spaces.iter().enumerate() {
             space.enter()?;
-            let stack = stack::read(Path::new("/"), &listing::NODE);
+            let mut stack = stack::read(Path::new("/"), &listing::NODE);
+            if self.filtered.get()[at] {
+                stack.ruleset = stack::ruleset::read(MOST);
+            }
             world.stacks.insert(space.inode, stack);
         }
         self.join(&mut world);
@@ -391,6 +423,27 @@ impl Set {
         Ok(has)
     }
 
+    /// What each rule has counted.
+    pub fn counters(&self) -> Result<Counters> {
+        let mut counters = Counters::new();
+        for (at, space) in self.spaces.iter().enumerate() {
+            if !self.filtered.get()[at] {
+                continue;
+            }
+            space.enter()?;
+            let Known::Is(ruleset) = stack::ruleset::read(MOST) else {
+                continue;
+            };
+            for table in &ruleset.tables {
+                for rule in table.chains.iter().flat_map(|chain| &chain.rules) {
+                    let which = (at, told::table(table), rule.handle);
+                    counters.extend(rule.packets().map(|packets| (which, packets)));
+                }
+            }
+        }
+        Ok(counters)
+    }
+
     pub fn inode(&self, at: usize) -> u32 {
         self.spaces[at].inode
     }
@@ -402,6 +455,20 @@ impl Set {
     pub fn enter(&self, at: usize) -> Result<()> {
         self.spaces[at].enter()
     }
+}
+
+/// All at once, or, where nft refuses one, each alone.
+fn rule(lines: &[String]) -> Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let all = batch::fed("nft", &["-f", "-"], &lines.join("\n"))?;
+    if !all.status.success() {
+        for line in lines {
+            batch::fed("nft", &["-f", "-"], line)?;
+        }
+    }
+    Ok(())
 }
 
 impl Space {

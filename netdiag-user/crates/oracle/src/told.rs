@@ -1,8 +1,8 @@
 //! A walk as people read it.
-use netdiag_forwarding::way::{Does, Step, Subject, Walk};
+use netdiag_forwarding::way::{Does, Filter, Step, Subject, Walk};
 use netdiag_model::{
     node::Node,
-    world::{Netns, World},
+    world::{Netns, World, ruleset::Table},
 };
 
 /// A line for each step, branches further in.
@@ -47,12 +47,27 @@ fn by(step: &Step<'_>) -> Option<String> {
     match step.by? {
         Subject::Rule(rule) => Some(format!("rule {}", rule.priority)),
         Subject::Route(route) => Some(format!("route {} of table {}", route.to, route.table)),
+        Subject::Filter(filter) => Some(filter_of(filter)),
         Subject::Neighbour(neighbour) => Some(format!("neighbour {}", neighbour.address)),
         Subject::Setting(name, _) => Some(format!("sysctl {name}")),
         Subject::Device(device) if matches!(step.does, Does::Refuses(_)) => {
             Some(device.name.clone())
         }
         Subject::Device(_) => None,
+    }
+}
+
+pub fn table(table: &Table) -> String {
+    format!("{} {}", table.family.name(), table.name)
+}
+
+/// As nft(8) lists it.
+pub fn filter_of(filter: Filter<'_>) -> String {
+    let (table, chain) = (filter.table, filter.chain);
+    let place = format!("{} {}", self::table(table), chain.name);
+    match filter.rule {
+        Some(rule) => format!("{place} handle {}", rule.handle),
+        None => format!("the policy of {place}"),
     }
 }
 

@@ -226,7 +226,14 @@ impl<'w> Space<'w> {
         };
         if let Some(nowhere) = self.leads_nowhere(&found)? {
             // A socket's own look at sizes comes before (`__ip6_append_data`).
-            let mtu = found.route.metrics.mtu.filter(|_| packet.df);
+            let mtu = match (found.route.metrics.mtu, found.hops.first()) {
+                (None, Some(hop)) => {
+                    let loopback = self.conf6(self.device(hop.device)?)?;
+                    loopback.map(|conf| conf.device.mtu)
+                }
+                (mtu, _) => mtu,
+            };
+            let mtu = mtu.filter(|_| packet.df);
             let by = Some(Subject::Route(found.route));
             return Ok(match mtu.filter(|mtu| packet.largest() > *mtu) {
                 Some(mtu) => no(Station::Size, How::TooBig(mtu), by),

@@ -1,7 +1,9 @@
 //! Forwarding (net/ipv4/ip_forward.c): time to live, size, and on to the next hop.
 use netdiag_model::world::{
     address::Scope,
+    device::Device,
     route::{Metrics, Route},
+    ruleset::Hook,
 };
 
 use super::{Going, Next, Walker};
@@ -125,13 +127,51 @@ impl<'w> Walker<'w> {
         }
         let learns = self.prepared.is(Wrong::LearnedWhenLedOn) && !packet.is_ipv6();
         let counts = forwarded && !learns;
-        if let Some(no) = too_big(&walk.learned, space, (route, way), &mut packet, counts)? {
+        let whole = packet.pieces;
+        let no = too_big(&walk.learned, space, (route, way), &mut packet, counts)?;
+        // A tunnel's packet has no socket that would be told at once: it is cut, or refused, behind the hooks.
+        if let Some(no) = no.filter(|_| packet.carries.is_none() || forwarded) {
             return self.refuses(walk, space, no, packet);
         }
+        let pieces = std::mem::replace(&mut packet.pieces, whole);
+        if let Some(ended) = self.goes_out(walk, space, way.device, &mut packet, forwarded)? {
+            return Ok(ended);
+        }
+        if let Some(no) = no {
+            return self.refuses(walk, space, no, packet);
+        }
+        packet.pieces = pieces;
         match way.device.flags.loopback {
             true => self.by_loopback(walk, space, (route, way), packet, forwarded),
             false => self.to_neighbour(walk, space, way, packet),
         }
+    }
+
+    /// Netfilter's hooks on the way out.
+    fn goes_out(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        output: &'w Device,
+        packet: &mut Packet,
+        forwarded: bool,
+    ) -> Result<Option<Next<'w>>, Unknown> {
+        let input = match packet.iif.filter(|_| forwarded) {
+            Some(index) => Some(space.device(index)?),
+            None => None,
+        };
+        let first = if forwarded {
+            Hook::Forward
+        } else {
+            Hook::Output
+        };
+        for hook in [first, Hook::Postrouting] {
+            let place = (hook, input, Some(output));
+            if let Some(ended) = self.at_hook(walk, space, place, packet)? {
+                return Ok(Some(ended));
+            }
+        }
+        Ok(None)
     }
 
     /// What a route sends out by loopback comes in there with the decision that was made: what is forwarded
@@ -141,7 +181,7 @@ impl<'w> Walker<'w> {
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
         (route, way): (Option<&'w Route>, &Way<'w>),
-        packet: Packet,
+        mut packet: Packet,
         forwarded: bool,
     ) -> Going<'w> {
         let step = |station, does| Step {
@@ -160,6 +200,10 @@ impl<'w> Walker<'w> {
         self.push(walk, step(Station::Link, out))?;
         self.push(walk, step(Station::Link, Does::Comes { device }))?;
         walk.waited();
+        let place = (Hook::Prerouting, Some(way.device), None);
+        if let Some(ended) = self.at_hook(walk, space, place, &mut packet)? {
+            return Ok(ended);
+        }
         if !forwarded {
             return self.delivered(walk, space, route, packet);
         }

@@ -2,14 +2,14 @@
 //! the namespace where it ends, as a packet of its own that goes its own way.
 use std::net::IpAddr;
 
-use netdiag_model::world::{address::Scope, neighbour::State};
+use netdiag_model::world::{address::Scope, neighbour::State, ruleset::Hook};
 
 use super::{Going, Next, Walker};
 use crate::{
     packet::{Decided, ICMP, ICMP6, Packet, Sender},
     prepared::{Space, Wrong},
     route::{decision::No, rules::LOOPBACK},
-    way::{Answer, Does, How, Station, Step, Subject, Unknown, Walk},
+    way::{Answer, Does, How, Rejected, Station, Step, Subject, Unknown, Walk},
 };
 
 /// Bytes of an error and of the headers before what it quotes.
@@ -106,6 +106,8 @@ fn answer(space: &Space<'_>, no: &No<'_>, packet: &Packet) -> Result<Option<Answ
         (Station::Encap, How::NoPeer | How::NoEndpoint, true) => Some((1, 3)),
         (Station::Size, How::TooBig(_), false) if told => Some((3, 4)),
         (Station::Size, How::TooBig(_), true) if told => Some((2, 0)),
+        (Station::Hook, How::Rejected(Rejected::Unreachable(code)), false) => Some((3, code)),
+        (Station::Hook, How::Rejected(Rejected::Unreachable(code)), true) => Some((1, code)),
         (Station::Socket, _, false) => Some((3, 3)),
         (Station::Socket, _, true) => Some((1, 4)),
         (Station::Neighbour, _, false) => Some((3, 1)),
@@ -142,6 +144,24 @@ fn waits_already(no: &No<'_>) -> bool {
         return false;
     };
     neighbour.state == State::Incomplete
+}
+
+/// Whether it is this namespace's own (RTCF_LOCAL).
+fn is_own(space: &Space<'_>, no: &No<'_>, about: &Packet) -> bool {
+    match (no.station, no.by) {
+        (Station::Socket, _) => true,
+        (Station::Hook, Some(Subject::Filter(filter))) => {
+            let hook = filter.chain.base.as_ref().map(|base| base.hook);
+            match hook {
+                Some(Hook::Input) => true,
+                Some(Hook::Output | Hook::Postrouting) => space.has(about.destination),
+                // Its way is not asked for yet: the one back is (`nf_reject_fill_skb_dst`).
+                Some(Hook::Prerouting) => space.has(about.source),
+                _ => false,
+            }
+        }
+        _ => false,
+    }
 }
 
 /// The packet that tells it.
@@ -190,7 +210,7 @@ fn error(
     };
     error.source = match input {
         _ if ipv6 => space.error_source6(&error, about.destination, input)?,
-        _ if no.station == Station::Socket => about.destination,
+        _ if is_own(space, no, about) => about.destination,
         Some(input) if settings.errors_use_inbound_address => {
             space.select_source(input, Some(about.source), Scope::LINK)?
         }

@@ -1,5 +1,5 @@
 //! Sockets: what is sent by one, and what is for this namespace itself.
-use netdiag_model::world::route::Route;
+use netdiag_model::world::{route::Route, ruleset::Hook};
 
 use super::{Going, Walker};
 use crate::{
@@ -62,8 +62,13 @@ impl<'w> Walker<'w> {
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
         route: Option<&'w Route>,
-        packet: Packet,
+        mut packet: Packet,
     ) -> Going<'w> {
+        let input = space.device(packet.iif.unwrap_or(LOOPBACK))?;
+        let place = (Hook::Input, Some(input), None);
+        if let Some(ended) = self.at_hook(walk, space, place, &mut packet)? {
+            return Ok(ended);
+        }
         if let Some(carried) = packet.carries.and_then(|at| walk.carried.get(at)) {
             let carried = *carried;
             return match (carried.sealed, packet.protocol) {

@@ -41,6 +41,7 @@ pub fn stack(node: &Node) -> Stack {
             all6: conf6(node, "all"),
             ..Settings::default()
         }),
+        ruleset: Known::default(),
         devices: Known::Is(devices),
         moment: 0,
         generation: 0,

@@ -1,0 +1,309 @@
+//! The rules of nf_tables with all that they ask for (include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h).
+mod attributes;
+mod expression;
+mod set;
+
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use netdiag_lang::mark;
+use rtnetlink::sys::Socket;
+
+use self::attributes::{name, number, u64_of};
+use crate::{
+    gather::netlink::{self, DUMP, End, HEADER, attribute, nla},
+    model::{
+        netfilter::Family,
+        world::{
+            Known, Why,
+            ruleset::{BaseChain, Chain, ChainKind, Hook, Rule, Ruleset, Table},
+        },
+    },
+};
+
+const NETLINK_NETFILTER: isize = 12;
+/// NFNL_SUBSYS_NFTABLES << 8, with NFT_MSG_GET….
+const GET_TABLES: u16 = 10 << 8 | 1;
+const GET_CHAINS: u16 = 10 << 8 | 4;
+const GET_RULES: u16 = 10 << 8 | 7;
+const GET_SETS: u16 = 10 << 8 | 10;
+const GET_ELEMENTS: u16 = 10 << 8 | 13;
+const GET_GENERATION: u16 = 10 << 8 | 16;
+/// NLM_F_REQUEST | NLM_F_ACK: the acknowledgement ends the answer of one message.
+const ONE: u16 = 0x5;
+/// `struct nfgenmsg`.
+const GENERIC: usize = 4;
+/// How long the kernel may take for all.
+const LONGEST: Duration = Duration::from_secs(20);
+
+const TABLE_NAME: u16 = 1;
+const TABLE_FLAGS: u16 = 2;
+const DORMANT: u32 = 1;
+const CHAIN_TABLE: u16 = 1;
+const CHAIN_HANDLE: u16 = 2;
+const CHAIN_NAME: u16 = 3;
+const CHAIN_HOOK: u16 = 4;
+const CHAIN_POLICY: u16 = 5;
+const CHAIN_TYPE: u16 = 7;
+const HOOK_NUMBER: u16 = 1;
+const HOOK_PRIORITY: u16 = 2;
+const HOOK_DEVICE: u16 = 3;
+const HOOK_DEVICES: u16 = 4;
+const RULE_TABLE: u16 = 1;
+const RULE_CHAIN: u16 = 2;
+const RULE_HANDLE: u16 = 3;
+const RULE_EXPRESSIONS: u16 = 4;
+const GENERATION_ID: u16 = 1;
+/// NF_DROP.
+const DROP: u32 = 0;
+
+/// Bounds of what is read.
+#[derive(Clone, Copy)]
+pub struct Most {
+    pub rules: usize,
+    pub elements: usize,
+}
+
+/// That of the namespace that this thread is in, whole, up to so many rules and elements.
+pub fn read(most: Most) -> Known<Ruleset> {
+    match listed(most) {
+        Ok((ruleset, None)) => Known::Is(ruleset),
+        Ok((ruleset, Some(why))) => Known::Partly(ruleset, why),
+        Err(error) => Known::Not(Why::Refused(format!("{error:#}"))),
+    }
+}
+
+fn listed(most: Most) -> Result<(Ruleset, Option<Why>)> {
+    let kernel = Kernel {
+        socket: netlink::open(NETLINK_NETFILTER)?,
+        until: Instant::now() + LONGEST,
+    };
+    let before = kernel.generation()?;
+    let mut reading = Reading {
+        most,
+        why: None,
+        places: BTreeMap::new(),
+        ruleset: Ruleset {
+            tables: Vec::new(),
+            generation: before,
+        },
+    };
+    reading.tables(&kernel)?;
+    reading.chains(&kernel)?;
+    reading.rules(&kernel)?;
+    reading.sets(&kernel)?;
+    if kernel.generation()? != before {
+        reading.why = Some(Why::Changing);
+    }
+    Ok((reading.ruleset, reading.why))
+}
+
+/// What is put together.
+struct Reading {
+    most: Most,
+    /// Why it is not all.
+    why: Option<Why>,
+    /// Chains by their table and name, each by their numbers.
+    places: BTreeMap<(usize, String), usize>,
+    ruleset: Ruleset,
+}
+
+impl Reading {
+    fn tables(&mut self, kernel: &Kernel) -> Result<()> {
+        let each = |reading: &mut Self, family, message: &[u8]| {
+            let name = name(attribute(message, TABLE_NAME)?)?;
+            reading.ruleset.tables.push(Table {
+                family,
+                name,
+                dormant: number(message, TABLE_FLAGS).unwrap_or(0) & DORMANT != 0,
+                chains: Vec::new(),
+                sets: Vec::new(),
+            });
+            Some(())
+        };
+        kernel.list(self, &request(GET_TABLES, None, &[]), each)
+    }
+
+    fn chains(&mut self, kernel: &Kernel) -> Result<()> {
+        let each = |reading: &mut Self, family, message: &[u8]| {
+            let at = reading.table(family, attribute(message, CHAIN_TABLE)?)?;
+            let name = name(attribute(message, CHAIN_NAME)?)?;
+            let chains = &mut reading.ruleset.tables.get_mut(at)?.chains;
+            reading.places.insert((at, name.clone()), chains.len());
+            chains.push(Chain {
+                name,
+                handle: u64_of(attribute(message, CHAIN_HANDLE)?)?,
+                base: base(family, message),
+                rules: Vec::new(),
+            });
+            Some(())
+        };
+        kernel.list(self, &request(GET_CHAINS, None, &[]), each)
+    }
+
+    fn rules(&mut self, kernel: &Kernel) -> Result<()> {
+        let mut left = self.most.rules;
+        let each = |reading: &mut Self, family, message: &[u8]| {
+            let table = reading.table(family, attribute(message, RULE_TABLE)?)?;
+            let name = name(attribute(message, RULE_CHAIN)?)?;
+            let chain = *reading.places.get(&(table, name))?;
+            left = left.checked_sub(1)?;
+            let expressions = attribute(message, RULE_EXPRESSIONS).unwrap_or_default();
+            let rule = Rule {
+                handle: u64_of(attribute(message, RULE_HANDLE)?)?,
+                expressions: expression::all(expressions),
+            };
+            let chains = &mut reading.ruleset.tables.get_mut(table)?.chains;
+            chains.get_mut(chain)?.rules.push(rule);
+            Some(())
+        };
+        kernel.list(self, &request(GET_RULES, None, &[]), each)
+    }
+
+    fn sets(&mut self, kernel: &Kernel) -> Result<()> {
+        let each = |reading: &mut Self, family, message: &[u8]| {
+            let at = reading.table(family, attribute(message, set::TABLE)?)?;
+            let set = set::set(message)?;
+            reading.ruleset.tables.get_mut(at)?.sets.push(set);
+            Some(())
+        };
+        kernel.list(self, &request(GET_SETS, None, &[]), each)?;
+        let mut left = self.most.elements;
+        for at in 0..self.ruleset.tables.len() {
+            for which in 0..self.ruleset.tables[at].sets.len() {
+                let table = &self.ruleset.tables[at];
+                let names = [
+                    nla(set::TABLE, &attributes::named(&table.name)),
+                    nla(set::NAME, &attributes::named(&table.sets[which].name)),
+                ];
+                let asked = request(GET_ELEMENTS, Some(table.family), &names.concat());
+                let each = |reading: &mut Self, _, message: &[u8]| {
+                    let of = &mut reading.ruleset.tables.get_mut(at)?.sets.get_mut(which)?;
+                    set::elements(of, message, &mut left)
+                };
+                kernel.list(self, &asked, each)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One that is not there any more, or not yet, makes what was read a part.
+    fn table(&self, family: Family, of: &[u8]) -> Option<usize> {
+        let of = name(of)?;
+        let mut all = self.ruleset.tables.iter();
+        all.position(|table| table.family == family && table.name == of)
+    }
+}
+
+fn base(family: Family, chain: &[u8]) -> Option<BaseChain> {
+    let of = attribute(chain, CHAIN_HOOK)?;
+    let devices = attribute(of, HOOK_DEVICES).unwrap_or_default();
+    let devices = netlink::attributes(devices).map(|(_, device)| device);
+    let devices = devices.chain(attribute(of, HOOK_DEVICE)).filter_map(name);
+    Some(BaseChain {
+        hook: hook(family, number(of, HOOK_NUMBER)?)?,
+        priority: number(of, HOOK_PRIORITY)?.cast_signed(),
+        kind: match attribute(chain, CHAIN_TYPE).and_then(name).as_deref() {
+            Some("nat") => ChainKind::Nat,
+            Some("route") => ChainKind::Route,
+            _ => ChainKind::Filter,
+        },
+        accepts: number(chain, CHAIN_POLICY) != Some(DROP),
+        devices: devices.collect(),
+    })
+}
+
+/// NF_INET_…, NF_BR_…, NF_ARP_…, NF_NETDEV_…
+fn hook(family: Family, number: u32) -> Option<Hook> {
+    const INET: &[Hook] = &[
+        Hook::Prerouting,
+        Hook::Input,
+        Hook::Forward,
+        Hook::Output,
+        Hook::Postrouting,
+        Hook::Ingress,
+    ];
+    let all: &[Hook] = match family {
+        Family::Arp => &[Hook::Input, Hook::Output, Hook::Forward],
+        Family::Netdev => &[Hook::Ingress, Hook::Egress],
+        _ => INET,
+    };
+    all.get(number as usize).copied()
+}
+
+/// For everything, or for what is said.
+fn request(what: u16, family: Option<Family>, attributes: &[u8]) -> Vec<u8> {
+    let flags = if what == GET_GENERATION { ONE } else { DUMP };
+    let mut request = Vec::with_capacity(HEADER + GENERIC + attributes.len());
+    request.extend(((HEADER + GENERIC + attributes.len()) as u32).to_ne_bytes());
+    request.extend(what.to_ne_bytes());
+    request.extend(flags.to_ne_bytes());
+    request.extend([0; 8]);
+    request.extend([family.map_or(0, attributes::number_of), 0, 0, 0]);
+    request.extend(attributes);
+    request
+}
+
+struct Kernel {
+    socket: Socket,
+    until: Instant,
+}
+
+impl Kernel {
+    fn generation(&self) -> Result<u32> {
+        let mut generation = 0;
+        let each = |message: &[u8]| {
+            let attributes = message.get(HEADER + GENERIC..).unwrap_or_default();
+            generation = number(attributes, GENERATION_ID).unwrap_or(generation);
+            ControlFlow::Continue(())
+        };
+        let asked = request(GET_GENERATION, None, &[]);
+        match netlink::ask(&self.socket, &asked, each) {
+            Err(error) if is_none(&error) => Ok(0),
+            asked => asked.map(|_| generation),
+        }
+        .context(mark!("asking for the generation of nftables' rules"))
+    }
+
+    /// Hands over each; what has no place makes it a part.
+    fn list(
+        &self,
+        reading: &mut Reading,
+        request: &[u8],
+        mut each: impl FnMut(&mut Reading, Family, &[u8]) -> Option<()>,
+    ) -> Result<()> {
+        let listed = netlink::ask(&self.socket, request, |message| {
+            let family = message.get(HEADER).copied().and_then(attributes::family);
+            let attributes = message.get(HEADER + GENERIC..);
+            let taken = family.zip(attributes);
+            let taken = taken.and_then(|(family, of)| each(reading, family, of));
+            if taken.is_none() {
+                reading.why = Some(Why::TooMany);
+            }
+            match Instant::now() < self.until {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        });
+        match listed {
+            Err(error) if is_none(&error) => {}
+            Ok(End::Whole) => {}
+            Ok(End::Changed) => reading.why = Some(Why::Changing),
+            Ok(End::Enough) => reading.why = Some(Why::TooMany),
+            Err(error) => return Err(error).context(mark!("listing the rules of nftables")),
+        }
+        Ok(())
+    }
+}
+
+/// A kernel without nftables has no rules of it (net/netfilter/nfnetlink.c), and what was there a moment ago may be gone.
+fn is_none(error: &anyhow::Error) -> bool {
+    const NOTHING: [i32; 3] = [libc::EINVAL, libc::EOPNOTSUPP, libc::ENOENT];
+    let io = error.downcast_ref::<std::io::Error>();
+    io.and_then(std::io::Error::raw_os_error)
+        .is_some_and(|errno| NOTHING.contains(&errno))
+}

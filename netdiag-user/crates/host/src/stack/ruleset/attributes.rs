@@ -1,0 +1,86 @@
+//! What nf_tables' attributes hold: numbers in the network's order, names of any bytes.
+use crate::{gather::netlink::attribute, model::netfilter::Family};
+
+/// NFPROTO_…
+const FAMILIES: [(Family, u8); 6] = [
+    (Family::Inet, 1),
+    (Family::Ip, 2),
+    (Family::Arp, 3),
+    (Family::Netdev, 5),
+    (Family::Bridge, 7),
+    (Family::Ip6, 10),
+];
+
+pub fn family(number: u8) -> Option<Family> {
+    let known = FAMILIES.iter().find(|(_, n)| *n == number);
+    known.map(|(family, _)| *family)
+}
+
+pub fn number_of(family: Family) -> u8 {
+    let known = FAMILIES.iter().find(|(f, _)| *f == family);
+    known.map_or(0, |(_, number)| *number)
+}
+
+pub fn number(of: &[u8], wanted: u16) -> Option<u32> {
+    let bytes = attribute(of, wanted)?;
+    Some(u32::from_be_bytes(bytes.try_into().ok()?))
+}
+
+pub fn u64_of(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
+}
+
+/// Up to the byte that ends it; what is no text is told by its numbers, and no two names are told alike.
+pub fn name(bytes: &[u8]) -> Option<String> {
+    let bytes = bytes.split(|byte| *byte == 0).next()?;
+    let mut name = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        name.extend(chunk.valid().chars().flat_map(|c| {
+            let twice = (c == '\\').then_some(c);
+            twice.into_iter().chain([c])
+        }));
+        let others = chunk.invalid().iter();
+        name.extend(others.map(|byte| format!("\\x{byte:02x}")));
+    }
+    Some(name)
+}
+
+/// The bytes of a name that was told so.
+pub fn named(name: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(name.len() + 1);
+    let mut rest = name;
+    while let Some((before, behind)) = rest.split_once('\\') {
+        bytes.extend(before.as_bytes());
+        let number = behind.strip_prefix('x').and_then(|hex| hex.get(..2));
+        let number = number.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(number.unwrap_or(b'\\'));
+        let taken = if number.is_some() { 3 } else { 1 };
+        rest = behind.get(taken..).unwrap_or_default();
+    }
+    bytes.extend(rest.as_bytes());
+    bytes.push(0);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_leads_back_to_its_bytes() {
+        for bytes in [
+            &b"filter"[..],
+            b"a\\x41",
+            b"a\xffb",
+            b"\\",
+            b"",
+            "ä\\\\".as_bytes(),
+        ] {
+            let mut ended = bytes.to_vec();
+            ended.push(0);
+            let told = name(&ended).expect("a name");
+            assert_eq!(named(&told), ended, "{told}");
+        }
+        assert_ne!(name(b"\\xff\0"), name(b"\xff\0"));
+    }
+}

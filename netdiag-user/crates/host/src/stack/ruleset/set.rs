@@ -1,0 +1,83 @@
+//! Sets and what is in them (NFT_MSG_GETSET, NFT_MSG_GETSETELEM).
+use super::{
+    attributes::{name, number},
+    expression,
+};
+use crate::{
+    gather::netlink::{attribute, attributes},
+    model::world::ruleset::{Bytes, Element, Set},
+};
+
+pub const TABLE: u16 = 1;
+pub const NAME: u16 = 2;
+const FLAGS: u16 = 3;
+const KEY_LENGTH: u16 = 5;
+const DESCRIPTION: u16 = 9;
+const CONCATENATION: u16 = 2;
+const FIELD_LENGTH: u16 = 1;
+/// NFT_SET_…
+const INTERVAL: u32 = 0x4;
+const MAP: u32 = 0x8;
+const TIMEOUT: u32 = 0x10;
+const EVAL: u32 = 0x20;
+const OBJECT: u32 = 0x40;
+
+const ELEMENTS: u16 = 3;
+const KEY: u16 = 1;
+const DATA: u16 = 2;
+const ELEMENT_FLAGS: u16 = 3;
+const EXPRESSION: u16 = 7;
+const KEY_END: u16 = 10;
+const EXPRESSIONS: u16 = 11;
+/// NFT_SET_ELEM_INTERVAL_END.
+const GAP: u32 = 1;
+
+pub fn set(message: &[u8]) -> Option<Set> {
+    let flags = number(message, FLAGS).unwrap_or(0);
+    let length = u8::try_from(number(message, KEY_LENGTH)?).ok()?;
+    let described = attribute(message, DESCRIPTION).unwrap_or_default();
+    let fields = attribute(described, CONCATENATION).unwrap_or_default();
+    let fields = attributes(fields).filter_map(|(_, field)| number(field, FIELD_LENGTH));
+    let parts: Vec<u8> = fields
+        .filter_map(|bytes| u8::try_from(bytes).ok())
+        .collect();
+    Some(Set {
+        name: name(attribute(message, NAME)?)?,
+        intervals: flags & INTERVAL != 0,
+        parts: if parts.is_empty() {
+            vec![length]
+        } else {
+            parts
+        },
+        dynamic: flags & (TIMEOUT | EVAL) != 0,
+        map: flags & (MAP | OBJECT) != 0,
+        elements: Vec::new(),
+        partly: false,
+    })
+}
+
+/// Those of one message, as long as there may be more.
+pub fn elements(set: &mut Set, message: &[u8], left: &mut usize) -> Option<()> {
+    for (_, element) in attributes(attribute(message, ELEMENTS).unwrap_or_default()) {
+        let Some(one) = left.checked_sub(1) else {
+            set.partly = true;
+            return None;
+        };
+        *left = one;
+        set.elements.push(self::element(element));
+    }
+    Some(())
+}
+
+fn element(of: &[u8]) -> Element {
+    let bytes = |kind| attribute(of, kind).and_then(expression::value);
+    let all = attribute(of, EXPRESSIONS).map(expression::all);
+    let one = attribute(of, EXPRESSION).map(|one| vec![expression::one(one)]);
+    Element {
+        key: bytes(KEY).map(Bytes),
+        end: bytes(KEY_END).map(Bytes),
+        gap: number(of, ELEMENT_FLAGS).unwrap_or(0) & GAP != 0,
+        data: attribute(of, DATA).and_then(expression::data),
+        expressions: all.or(one).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,127 @@
+//! The rules of nf_tables as the kernel runs them (include/uapi/linux/netfilter/nf_tables.h): expressions on registers,
+//! not the text that some program makes of them.
+mod expression;
+mod set;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    expression::{
+        Arithmetic, Base, Compare, Ct, Expression, Fib, Load, Meta, Nat, NatKind, Order, Reg,
+        Reject, Route, Store, Verdict,
+    },
+    set::{Bytes, Data, Element, Set},
+};
+use crate::netfilter::Family;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruleset {
+    /// In the order of their making.
+    pub tables: Vec<Table>,
+    /// By what the kernel tells changes (NFTA_GEN_ID).
+    pub generation: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    pub family: Family,
+    pub name: String,
+    /// None of its chains is asked.
+    pub dormant: bool,
+    pub chains: Vec<Chain>,
+    pub sets: Vec<Set>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chain {
+    pub name: String,
+    /// Those of a table are numbered in the order of their making.
+    pub handle: u64,
+    /// None where other chains alone lead to it.
+    pub base: Option<BaseChain>,
+    pub rules: Vec<Rule>,
+}
+
+/// What the kernel itself asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseChain {
+    pub hook: Hook,
+    /// The lowest is asked first.
+    pub priority: i32,
+    pub kind: ChainKind,
+    /// What becomes of whom no rule decides about.
+    pub accepts: bool,
+    /// At netdev's hooks.
+    pub devices: Vec<String>,
+}
+
+/// Where packets are asked about (`NF_INET_…`, `NF_NETDEV_…`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Hook {
+    Prerouting,
+    Input,
+    Forward,
+    Output,
+    Postrouting,
+    Ingress,
+    Egress,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChainKind {
+    Filter,
+    /// What it marks anew at the output is routed once more.
+    Route,
+    /// A connection's first packet alone is asked about.
+    Nat,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    pub handle: u64,
+    pub expressions: Vec<Expression>,
+}
+
+impl Rule {
+    /// Packets, where something counts them.
+    pub fn packets(&self) -> Option<u64> {
+        self.expressions
+            .iter()
+            .find_map(|expression| match expression {
+                Expression::Counter { packets } => Some(*packets),
+                _ => None,
+            })
+    }
+}
+
+impl Table {
+    pub fn chain(&self, name: &str) -> Option<&Chain> {
+        self.chains.iter().find(|chain| chain.name == name)
+    }
+
+    pub fn set(&self, name: &str) -> Option<&Set> {
+        self.sets.iter().find(|set| set.name == name)
+    }
+}
+
+impl Ruleset {
+    /// The chains that are asked at a hook of IPv4 or IPv6, in the order in which they are: of those of one priority
+    /// the last that was made is the first (`nf_hook_entries_grow`).
+    pub fn at(&self, hook: Hook, ipv6: bool) -> Vec<(&Table, &Chain, &BaseChain)> {
+        let of_family = |table: &&Table| match table.family {
+            Family::Inet => true,
+            Family::Ip => !ipv6,
+            Family::Ip6 => ipv6,
+            _ => false,
+        };
+        let tables = self.tables.iter().filter(of_family);
+        let chains = tables.filter(|table| !table.dormant).flat_map(|table| {
+            let chains = table.chains.iter();
+            chains.filter_map(move |chain| Some((table, chain, chain.base.as_ref()?)))
+        });
+        let mut all: Vec<_> = chains.filter(|(.., base)| base.hook == hook).collect();
+        all.reverse();
+        all.sort_by_key(|(.., base)| base.priority);
+        all
+    }
+}

@@ -1,0 +1,256 @@
+//! Rules of nf_tables in worlds: base chains at all hooks, chains that these lead to, sets and maps.
+use std::net::{IpAddr, Ipv4Addr};
+
+use fastrand::Rng;
+
+use crate::{
+    command::Command,
+    names::{BRIDGE, SPACES, TUNNEL, device},
+    plan::{behind, own},
+    six,
+    witness::PORTS,
+};
+
+const HOOKS: [&str; 5] = ["prerouting", "input", "forward", "output", "postrouting"];
+const PRIORITIES: [i32; 6] = [-300, -150, -10, 0, 0, 10];
+/// Ours alone are counted: no tunnel's packets, nor what the kernel asks and tells by itself.
+const OURS: &str = "udp sport 9000-29999 udp dport 9000-29999";
+
+/// Those of a world, of either family.
+pub fn made(rng: &mut Rng, ipv6: bool) -> Vec<Command> {
+    let mut lines = Vec::new();
+    for space in 0..SPACES {
+        for _ in 0..rng.usize(0..3) {
+            table(rng, space, ipv6, &mut lines);
+        }
+    }
+    lines
+}
+
+struct Table {
+    family: &'static str,
+    name: String,
+    ipv6: bool,
+}
+
+impl Table {
+    fn place(&self) -> String {
+        format!("{} {}", self.family, self.name)
+    }
+
+    /// The header's word.
+    fn ip(&self) -> &'static str {
+        if self.ipv6 { "ip6" } else { "ip" }
+    }
+
+    fn kind(&self) -> &'static str {
+        if self.ipv6 { "ipv6_addr" } else { "ipv4_addr" }
+    }
+
+    fn address(&self, v4: Ipv4Addr) -> IpAddr {
+        match self.ipv6 {
+            true => six::address(v4).into(),
+            false => v4.into(),
+        }
+    }
+
+    fn any(&self, rng: &mut Rng) -> IpAddr {
+        let space = rng.usize(0..SPACES);
+        self.address(match rng.u8(0..6) {
+            0..=1 => own(space),
+            2 => behind(space),
+            3 => Ipv4Addr::new(203, 0, 113, rng.u8(1..4)),
+            _ => Ipv4Addr::new(10, rng.u8(1..6), 0, space as u8 + 1),
+        })
+    }
+
+    fn prefix(&self, rng: &mut Rng) -> String {
+        let (length, mask) = if self.ipv6 {
+            *rng.choice(&[(32, 96), (48, 80), (64, 64)])
+                .unwrap_or(&(64, 64))
+        } else {
+            *rng.choice(&[(8, 24), (16, 16), (24, 8)])
+                .unwrap_or(&(24, 8))
+        };
+        let network: IpAddr = match self.any(rng) {
+            IpAddr::V4(v4) => Ipv4Addr::from(u32::from(v4) >> mask << mask).into(),
+            IpAddr::V6(v6) => std::net::Ipv6Addr::from(u128::from(v6) >> mask << mask).into(),
+        };
+        format!("{network}/{length}")
+    }
+}
+
+fn table(rng: &mut Rng, space: usize, ipv6: bool, lines: &mut Vec<Command>) {
+    let own = if ipv6 { "ip6" } else { "ip" };
+    let family = if rng.bool() { "inet" } else { own };
+    let table = Table {
+        family,
+        name: format!("t{}", rng.u8(0..4)),
+        ipv6,
+    };
+    let place = table.place();
+    let mut add = |words: String| lines.push(Command::nft(space, words));
+    add(format!("add table {place}"));
+    for words in sets(rng, &table) {
+        add(words);
+    }
+    for name in ["c2", "c1"] {
+        add(format!("add chain {place} {name}"));
+        // The second leads nowhere, the first to the second at most.
+        let leads: &[&str] = if name == "c1" { &["c2"] } else { &[] };
+        for _ in 0..rng.usize(0..3) {
+            add(rule(rng, &table, name, leads));
+        }
+    }
+    for number in 0..rng.usize(1..4) {
+        let name = format!("b{number}");
+        let hook = HOOKS[rng.usize(0..HOOKS.len())];
+        let priority = PRIORITIES[rng.usize(0..PRIORITIES.len())];
+        // Over IPv6 nobody would answer for his address any more.
+        let policy = match rng.u8(0..6) {
+            0 if !ipv6 => "drop",
+            _ => "accept",
+        };
+        add(format!(
+            "add chain {place} {name} {{ type filter hook {hook} priority {priority}; policy {policy}; }}"
+        ));
+        for _ in 0..rng.usize(1..5) {
+            add(rule(rng, &table, &name, &["c1", "c2"]));
+        }
+    }
+    if rng.u8(0..10) == 0 {
+        add(format!("add table {place} {{ flags dormant; }}"));
+    }
+}
+
+/// One of each kind that rules ask.
+fn sets(rng: &mut Rng, table: &Table) -> Vec<String> {
+    let (place, kind) = (table.place(), table.kind());
+    let mut any = || table.any(rng);
+    let some: Vec<IpAddr> = (0..6).map(|_| any()).collect();
+    let port = |at: usize| PORTS[at % PORTS.len()];
+    let mut words = vec![
+        format!(
+            "add set {place} hosts {{ type {kind}; elements = {{ {}, {} }}; }}",
+            some[0], some[1]
+        ),
+        format!(
+            "add set {place} pairs {{ type {kind} . inet_service; elements = {{ {} . {}, {} . {} }}; }}",
+            some[2],
+            port(0),
+            some[3],
+            port(1)
+        ),
+        format!(
+            "add map {place} marks {{ type {kind} : mark; elements = {{ {} : 1, {} : 2 }}; }}",
+            some[4], some[5]
+        ),
+    ];
+    let (from, to) = (table.prefix(rng), rng.u16(9990..9999));
+    words.push(format!(
+        "add set {place} nets {{ type {kind}; flags interval; auto-merge; elements = {{ {}, {from} }}; }}",
+        table.prefix(rng)
+    ));
+    words.push(format!(
+        "add set {place} ports {{ type inet_service; flags interval; elements = {{ {to}-9998, 20000-20005, 20011 }}; }}"
+    ));
+    let from = table.prefix(rng);
+    words.push(format!(
+        "add set {place} spans {{ type {kind} . inet_service; flags interval; elements = {{ {from} . {to}-9998, {} . 9999 }}; }}",
+        table.prefix(rng)
+    ));
+    words
+}
+
+fn rule(rng: &mut Rng, table: &Table, chain: &str, leads: &[&str]) -> String {
+    let mut words = vec![format!("add rule {} {chain}", table.place())];
+    let counted = rng.u8(0..4) > 0;
+    for _ in 0..rng.usize(0..3) {
+        words.push(matched(rng, table));
+    }
+    if counted || table.ipv6 {
+        words.push(OURS.to_owned());
+    }
+    if counted {
+        words.push("counter".to_owned());
+    }
+    match verdict(rng, table, leads) {
+        Some(verdict) => words.push(verdict),
+        // A rule that does nothing is none.
+        None if words.len() == 1 => words.push("meta l4proto udp".to_owned()),
+        None => {}
+    }
+    words.join(" ")
+}
+
+fn matched(rng: &mut Rng, table: &Table) -> String {
+    let ip = table.ip();
+    let not = if rng.u8(0..4) == 0 { "!= " } else { "" };
+    let side = if rng.bool() { "saddr" } else { "daddr" };
+    let port = PORTS[rng.usize(0..PORTS.len())];
+    let link = match rng.u8(0..8) {
+        0 => "lo".to_owned(),
+        1 => BRIDGE.to_owned(),
+        2 => TUNNEL.to_owned(),
+        _ => device(rng.usize(0..SPACES)),
+    };
+    let way = if rng.bool() { "iifname" } else { "oifname" };
+    match rng.u8(0..24) {
+        0 => format!("{ip} {side} {not}{}", table.any(rng)),
+        1..=2 => format!("{ip} {side} {not}{}", table.prefix(rng)),
+        3 => format!("{ip} {side} {not}@hosts"),
+        4..=5 => format!("{ip} {side} {not}@nets"),
+        6 => format!("{ip} {side} . udp dport {not}@pairs"),
+        7..=8 => format!("{ip} {side} . udp dport {not}@spans"),
+        9 => format!("udp dport {not}{port}"),
+        10 => format!("udp dport {not}@ports"),
+        11 => format!("udp sport {not}@ports"),
+        12 => format!("udp sport {not}20000-{}", rng.u16(20001..20020)),
+        13 => format!("udp dport {not}{{ {port}, 1000-2000 }}"),
+        14..=15 => format!("{way} {not}\"{link}\""),
+        16 => format!("{way} \"e*\""),
+        17 => format!("meta mark & 0x3 == {not}{}", rng.u8(0..4)),
+        18 => format!("meta mark {not}{}", rng.u8(0..3)),
+        19 => match table.ipv6 {
+            true => "ip6 hoplimit < 3".to_owned(),
+            false => format!("ip ttl < {}", rng.u8(2..17)),
+        },
+        20 => format!("meta length {not}1000-1400"),
+        21 => format!("meta l4proto {not}{{ tcp, udp }}"),
+        22 => format!(
+            "{ip} dscp {not}{}",
+            ["cs0", "0x04", "0x02"][rng.usize(0..3)]
+        ),
+        _ => "udp length > 900".to_owned(),
+    }
+}
+
+/// What is done with whom it takes; nothing now and then.
+fn verdict(rng: &mut Rng, table: &Table, leads: &[&str]) -> Option<String> {
+    let ip = table.ip();
+    let to = rng.choice(leads.iter());
+    let chosen = match (rng.u8(0..18), to) {
+        (0..=1, _) => return None,
+        (2, _) => "drop".to_owned(),
+        (3..=5, _) => "accept".to_owned(),
+        (6, _) => "return".to_owned(),
+        (7..=8, Some(to)) => format!("jump {to}"),
+        (9..=10, Some(to)) => format!("goto {to}"),
+        (11, _) => "reject".to_owned(),
+        (12, _) => match table.ipv6 {
+            true => "reject with icmpv6 admin-prohibited".to_owned(),
+            false => "reject with icmp host-prohibited".to_owned(),
+        },
+        (13, _) => format!("meta mark set {}", rng.u8(0..4)),
+        (14, _) => "meta mark set meta mark | 1".to_owned(),
+        (15, _) => format!("meta mark set {ip} saddr map @marks"),
+        (16, Some(to)) => format!("udp dport vmap {{ 9998 : jump {to}, 9999 : return }}"),
+        (17, Some(to)) => format!(
+            "{ip} daddr vmap {{ {} : drop, {} : goto {to}, * : accept }}",
+            table.prefix(rng),
+            table.any(rng)
+        ),
+        _ => "accept".to_owned(),
+    };
+    Some(chosen)
+}

@@ -1,0 +1,49 @@
+//! Netfilter's rules, run as the kernel runs them (net/netfilter/nf_tables_core.c), on registers whose bytes are known
+//! or not: what a rule says of a packet is yes, no, or that nobody can tell.
+mod chain;
+mod lookup;
+mod registers;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+pub use chain::{Ran, Said, Wrong, run};
+pub use registers::Byte;
+
+use netdiag_model::world::ruleset::{Load, Store};
+
+/// A packet at a hook, as rules ask for it and change it.
+pub trait Packet {
+    fn load(&self, what: &Load) -> Loaded;
+    fn store(&mut self, what: &Store, bytes: &[Byte]) -> Stored;
+    /// It is not to be tracked.
+    fn untrack(&mut self) -> Stored;
+}
+
+/// What is put into a register, as long as it is in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    Is(Vec<Byte>),
+    /// It has none: the rule ends.
+    None,
+    /// Nobody can tell whether it has.
+    Unknown,
+}
+
+impl Loaded {
+    pub fn word(word: u32) -> Self {
+        Self::known(&word.to_ne_bytes())
+    }
+
+    pub fn known(bytes: &[u8]) -> Self {
+        Self::Is(bytes.iter().copied().map(Some).collect())
+    }
+}
+
+/// Whether it could be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    Done,
+    /// What it would change is not modelled.
+    Unknown,
+}

@@ -1,0 +1,92 @@
+//! Whether a key is in a set (net/netfilter/nft_set_{hash,rbtree,pipapo}.c).
+use netdiag_model::world::ruleset::{Element, Set};
+
+use crate::{Byte, chain::Wrong};
+
+/// What a set says of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found<'r> {
+    Yes(&'r Element),
+    No,
+    Maybe,
+}
+
+/// How many bytes a set is asked for.
+pub(crate) fn length(set: &Set) -> usize {
+    match set.parts.as_slice() {
+        [one] => usize::from(*one),
+        several => several.iter().map(|part| padded(*part)).sum(),
+    }
+}
+
+fn padded(part: u8) -> usize {
+    usize::from(part).next_multiple_of(4)
+}
+
+pub(crate) fn find<'r>(set: &'r Set, key: &[Byte], wrong: Option<Wrong>) -> Found<'r> {
+    if set.dynamic {
+        return Found::Maybe;
+    }
+    let Some(key) = key.iter().copied().collect::<Option<Vec<u8>>>() else {
+        return Found::Maybe;
+    };
+    let found = match (set.intervals, set.parts.len()) {
+        (false, _) => exact(set, &key),
+        (true, 1) if set.elements.iter().all(|one| one.end.is_none()) => interval(set, &key, wrong),
+        (true, _) => ranges(set, &key, wrong),
+    };
+    match found {
+        Some(element) => Found::Yes(element),
+        None if set.partly => Found::Maybe,
+        None => Found::No,
+    }
+}
+
+/// What stands for all that are not in it.
+pub(crate) fn others(set: &Set) -> Option<&Element> {
+    set.elements.iter().find(|element| element.key.is_none())
+}
+
+fn exact<'r>(set: &'r Set, key: &[u8]) -> Option<&'r Element> {
+    let is = |element: &&Element| element.key.as_ref().is_some_and(|of| of.0 == key);
+    set.elements.iter().find(is)
+}
+
+/// The last that begins before it or with it, unless a gap does.
+fn interval<'r>(set: &'r Set, key: &[u8], wrong: Option<Wrong>) -> Option<&'r Element> {
+    let begun = |element: &&Element| {
+        let of = element.key.as_ref();
+        of.is_some_and(
+            |of| match element.gap && wrong == Some(Wrong::EndsIncluded) {
+                true => of.0.as_slice() < key,
+                false => of.0.as_slice() <= key,
+            },
+        )
+    };
+    let begun = set.elements.iter().filter(begun);
+    // Where one ends another may begin: it is in that one.
+    let last = begun.max_by(|a, b| (&a.key, !a.gap).cmp(&(&b.key, !b.gap)));
+    last.filter(|element| !element.gap)
+}
+
+/// Each part between its two ends.
+fn ranges<'r>(set: &'r Set, key: &[u8], wrong: Option<Wrong>) -> Option<&'r Element> {
+    let within = |element: &&Element| {
+        let Some(from) = element.key.as_ref() else {
+            return false;
+        };
+        let to = element.end.as_ref().unwrap_or(from);
+        let mut at = 0;
+        set.parts.iter().all(|part| {
+            let places = at..at + usize::from(*part);
+            at += match wrong {
+                Some(Wrong::Unpadded) => usize::from(*part),
+                _ => padded(*part),
+            };
+            let part = |of: &[u8]| of.get(places.clone()).map(<[u8]>::to_vec);
+            let (from, own, to) = (part(&from.0), part(key), part(&to.0));
+            own.is_some() && from <= own && own <= to
+        })
+    };
+    set.elements.iter().find(within)
+}
