@@ -30,6 +30,9 @@ pub struct Options {
     /// With that kind of links in every network, and of those that not all have no other
     #[arg(long, value_name = "LINKS", conflicts_with = "nodes")]
     with: Option<String>,
+    /// With rules of nf_tables in every second network
+    #[arg(long, conflicts_with = "nodes")]
+    rules: bool,
     /// Under another kernel, in a VM
     #[arg(long, value_name = "KERNEL", value_parser = vm::kernels::names())]
     vm: Vec<String>,
@@ -42,6 +45,18 @@ pub const SAMPLE: Options = Options {
     seed: 1,
     nodes: false,
     with: None,
+    rules: false,
+    vm: Vec::new(),
+};
+
+/// The same with rules of nf_tables.
+const OF_RULES: Options = Options {
+    worlds: 400,
+    packets: 10_000,
+    seed: 2,
+    nodes: false,
+    with: None,
+    rules: true,
     vm: Vec::new(),
 };
 
@@ -52,13 +67,14 @@ const OF_NODES: Options = Options {
     seed: 1,
     nodes: true,
     with: None,
+    rules: false,
     vm: Vec::new(),
 };
 
 pub fn command(options: &Options) -> Result<ExitCode> {
     if apt::exists() {
-        let why = "the oracle's networks are made by ip and wg";
-        apt::install(&["iproute2", "wireguard-tools"], why)?;
+        let why = "the oracle's networks are made by ip, nft and wg";
+        apt::install(&["iproute2", "nftables", "wireguard-tools"], why)?;
     }
     if !options.vm.is_empty() {
         build()?;
@@ -82,7 +98,7 @@ const TOO_LONG: i32 = 124;
 
 /// The samples, for a test that has built it.
 pub fn sample() -> Result<()> {
-    [SAMPLE, OF_NODES].iter().try_for_each(held)
+    [SAMPLE, OF_RULES, OF_NODES].iter().try_for_each(held)
 }
 
 fn held(options: &Options) -> Result<()> {
@@ -126,8 +142,14 @@ fn args(options: &Options) -> Vec<String> {
         words.extend(["--with".to_owned(), with.clone()]);
     } else if options.nodes {
         words.push("--nodes".to_owned());
-    } else if options.seed == SAMPLE.seed && options.worlds >= SAMPLE.worlds {
-        words.push("--every-mistake".to_owned());
+    } else {
+        let sample = if options.rules { OF_RULES } else { SAMPLE };
+        if options.seed == sample.seed && options.worlds >= sample.worlds {
+            words.push("--every-mistake".to_owned());
+        }
+    }
+    if options.rules {
+        words.push("--rules".to_owned());
     }
     words
 }

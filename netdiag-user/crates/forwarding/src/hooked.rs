@@ -16,6 +16,9 @@ const ETHERNET: u16 = 1;
 const LOOPBACK: u16 = 772;
 /// IFNAMSIZ.
 const NAME: usize = 16;
+/// Bytes of IP's headers.
+const FOUR: u32 = 20;
+const SIX: u32 = 40;
 /// IP_DF.
 const DF: u8 = 0x40;
 
@@ -39,7 +42,8 @@ impl Asked for Hooked<'_, '_> {
     }
 
     fn store(&mut self, what: &Store, bytes: &[Byte]) -> Stored {
-        let word: Option<Vec<u8>> = bytes.iter().take(4).copied().collect();
+        let word = bytes.iter().take(4).map(|byte| byte.get());
+        let word: Option<Vec<u8>> = word.collect();
         match (what, word.as_deref()) {
             (Store::Meta(Meta::Mark), Some(&[a, b, c, d])) => {
                 self.packet.mark = u32::from_ne_bytes([a, b, c, d]);
@@ -87,7 +91,7 @@ impl Hooked<'_, '_> {
         let Ok(offset) = usize::try_from(offset) else {
             return Loaded::None;
         };
-        let transport = if self.packet.is_ipv6() { 40 } else { 20 };
+        let transport = if self.packet.is_ipv6() { SIX } else { FOUR } as usize;
         let from = match base {
             Base::Network => offset,
             Base::Transport => transport + offset,
@@ -97,8 +101,8 @@ impl Hooked<'_, '_> {
         if from + length > self.packet.size as usize {
             return Loaded::None;
         }
-        let known = headers.into_iter().chain(std::iter::repeat(None));
-        Loaded::Is(known.skip(from).take(length).collect())
+        let all = headers.into_iter().chain(std::iter::repeat(Byte::UNKNOWN));
+        Loaded::Is(all.skip(from).take(length).collect())
     }
 
     /// Those of IP and of what it carries; what no walk knows is not known.
@@ -106,53 +110,65 @@ impl Hooked<'_, '_> {
         let packet = &*self.packet;
         let mut bytes = match (packet.source, packet.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let length = u16::try_from(packet.size).unwrap_or(0).to_be_bytes();
+                let [high, low] = length(packet.size);
                 let df = packet.df || packet.segment.is_some();
-                let mut bytes = vec![
-                    Some(0x45),
-                    Some(packet.tos),
-                    Some(length[0]),
-                    Some(length[1]),
-                ];
-                bytes.extend([None, None, Some(if df { DF } else { 0 }), Some(0)]);
-                bytes.extend([Some(packet.ttl), Some(packet.protocol), None, None]);
-                bytes.extend(source.octets().map(Some));
-                bytes.extend(destination.octets().map(Some));
+                let mut bytes = known(&[0x45, packet.tos, high, low]);
+                bytes.extend([Byte::UNKNOWN; 2]);
+                bytes.extend(known(&[if df { DF } else { 0 }, 0]));
+                bytes.extend(known(&[packet.ttl, packet.protocol]));
+                bytes.extend([Byte::UNKNOWN; 2]);
+                bytes.extend(known(&source.octets()));
+                bytes.extend(known(&destination.octets()));
                 bytes
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let length = u16::try_from(packet.size.saturating_sub(40)).unwrap_or(0);
-                let length = length.to_be_bytes();
-                // The flow label begins in the class's second byte.
-                let mut bytes = vec![Some(0x60 | packet.tos >> 4), None, None, None];
-                bytes.extend([Some(length[0]), Some(length[1])]);
-                bytes.extend([Some(packet.protocol), Some(packet.ttl)]);
-                bytes.extend(source.octets().map(Some));
-                bytes.extend(destination.octets().map(Some));
+                let [high, low] = length(packet.size.saturating_sub(SIX));
+                // The class, and a flow label that nobody can compute.
+                let mut bytes = known(&[0x60 | packet.tos >> 4]);
+                bytes.push(Byte::partly(packet.tos << 4, 0xf0));
+                bytes.extend([Byte::UNKNOWN; 2]);
+                bytes.extend(known(&[high, low, packet.protocol, packet.ttl]));
+                bytes.extend(known(&source.octets()));
+                bytes.extend(known(&destination.octets()));
                 bytes
             }
             _ => return Vec::new(),
         };
-        let of_ip = bytes.len() as u32;
-        let [high, low] = packet.dport.to_be_bytes().map(Some);
-        match packet.protocol {
-            // The kind of an error and its code stand there.
-            _ if packet.is_icmp() => bytes.extend([high, low]),
-            _ if packet.carries.is_some() && packet.protocol != UDP => {}
-            _ => {
-                // A tunnel's port is the kernel's choice.
-                let ports = packet.sport.to_be_bytes().map(Some);
-                let hidden = packet.carries.is_some();
-                bytes.extend(ports.map(|byte| byte.filter(|_| !hidden)));
-                bytes.extend([high, low]);
-                if packet.protocol == UDP {
-                    let length = u16::try_from(packet.size.saturating_sub(of_ip)).unwrap_or(0);
-                    bytes.extend(length.to_be_bytes().map(Some));
-                }
-            }
-        }
+        bytes.extend(self.transport());
         bytes
     }
+
+    fn transport(&self) -> Vec<Byte> {
+        let packet = &*self.packet;
+        let second = packet.dport.to_be_bytes();
+        let carries = packet.carries.is_some();
+        match packet.protocol {
+            // The kind of an error and its code stand there.
+            _ if packet.is_icmp() => known(&second),
+            UDP => {
+                let headers = if packet.is_ipv6() { SIX } else { FOUR };
+                // A tunnel's port is the kernel's choice.
+                let mut bytes = match carries {
+                    true => vec![Byte::UNKNOWN; 2],
+                    false => known(&packet.sport.to_be_bytes()),
+                };
+                bytes.extend(known(&second));
+                bytes.extend(known(&length(packet.size.saturating_sub(headers))));
+                bytes
+            }
+            _ if carries => Vec::new(),
+            _ => known(&[packet.sport.to_be_bytes(), second].concat()),
+        }
+    }
+}
+
+fn known(bytes: &[u8]) -> Vec<Byte> {
+    bytes.iter().copied().map(Byte::known).collect()
+}
+
+/// Of a superpacket it may be none.
+fn length(bytes: u32) -> [u8; 2] {
+    u16::try_from(bytes).unwrap_or(0).to_be_bytes()
 }
 
 /// Without a device it is empty, which is a name, too.

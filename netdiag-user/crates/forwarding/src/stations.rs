@@ -317,6 +317,11 @@ impl<'w> Walker<'w> {
             return Ok(next);
         }
         packet.iif = Some(device.index);
+        if packet.is_ipv6()
+            && let Some(no) = space.may_not_come6(&packet, device)?
+        {
+            return self.refuse(walk, space, no, packet);
+        }
         let place = (Hook::Prerouting, Some(device), None);
         if let Some(ended) = self.at_hook(walk, space, place, &mut packet)? {
             return Ok(ended);

@@ -365,8 +365,9 @@ pub enum How {
 pub enum Rejected {
     /// TCP's RST.
     Reset,
-    /// The error's code, of those that say *unreachable*.
-    Unreachable(u8),
+    /// The error's code, of those that say *unreachable*; and whether it comes from whom was asked, who is of this
+    /// namespace (RTCF_LOCAL).
+    Unreachable { code: u8, own: bool },
 }
 
 /// What is not known, or not modelled yet.

@@ -11,8 +11,8 @@ use crate::{
 pub struct Due(BTreeMap<Counted, (u64, u64)>);
 
 impl Due {
-    /// One more packet, by one of these ways.
-    pub fn add<'a>(&mut self, ways: impl Iterator<Item = &'a Expected>) {
+    /// One more packet, by one of these ways; a superpacket may be cut on any of them into so many.
+    pub fn add<'a>(&mut self, ways: impl Iterator<Item = &'a Expected>, pieces: u64) {
         let each: Vec<_> = ways.map(|way| tally(&way.counted)).collect();
         let rules: std::collections::BTreeSet<&Counted> =
             each.iter().flat_map(BTreeMap::keys).copied().collect();
@@ -22,7 +22,7 @@ impl Due {
                 (least.min(count), most.max(count))
             });
             let due = self.0.entry(rule.clone()).or_default();
-            *due = (due.0 + least, due.1 + most);
+            *due = (due.0 + least, due.1 + most * pieces);
         }
     }
 

@@ -1,4 +1,6 @@
 //! Rules of nf_tables in worlds: base chains at all hooks, chains that these lead to, sets and maps.
+mod mistakes;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use fastrand::Rng;
@@ -10,6 +12,8 @@ use crate::{
     six,
     witness::PORTS,
 };
+
+pub use mistakes::MISTAKES;
 
 const HOOKS: [&str; 5] = ["prerouting", "input", "forward", "output", "postrouting"];
 const PRIORITIES: [i32; 6] = [-300, -150, -10, 0, 0, 10];
@@ -156,7 +160,7 @@ fn sets(rng: &mut Rng, table: &Table) -> Vec<String> {
     ));
     let from = table.prefix(rng);
     words.push(format!(
-        "add set {place} spans {{ type {kind} . inet_service; flags interval; elements = {{ {from} . {to}-9998, {} . 9999 }}; }}",
+        "add set {place} spans {{ type inet_service . {kind}; flags interval; elements = {{ {to}-9998 . {from}, 9999 . {} }}; }}",
         table.prefix(rng)
     ));
     words
@@ -201,7 +205,7 @@ fn matched(rng: &mut Rng, table: &Table) -> String {
         3 => format!("{ip} {side} {not}@hosts"),
         4..=5 => format!("{ip} {side} {not}@nets"),
         6 => format!("{ip} {side} . udp dport {not}@pairs"),
-        7..=8 => format!("{ip} {side} . udp dport {not}@spans"),
+        7..=8 => format!("udp dport . {ip} {side} {not}@spans"),
         9 => format!("udp dport {not}{port}"),
         10 => format!("udp dport {not}@ports"),
         11 => format!("udp sport {not}@ports"),

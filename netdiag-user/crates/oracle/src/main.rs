@@ -91,7 +91,7 @@ struct Args {
     #[arg(long, value_name = "LINKS", value_parser = links::names())]
     with: Option<String>,
     /// With rules of nf_tables in every second network
-    #[arg(long)]
+    #[arg(long, conflicts_with = "nodes")]
     rules: bool,
     /// Recordings whose lost packets are held against their computed ways, instead of networks
     #[arg(long, num_args = 1.., value_name = "FILE")]
@@ -114,6 +114,8 @@ struct Total {
     by: BTreeMap<&'static str, u64>,
     /// The first world that showed a mistake, and packets in all.
     caught: BTreeMap<&'static str, (u64, u64)>,
+    /// Some worlds have rules of nf_tables.
+    rules: bool,
     contradictions: u64,
     printed: usize,
     features: features::Table,
@@ -129,7 +131,10 @@ fn main() -> Result<ExitCode> {
         });
     }
     let began = Instant::now();
-    let total = Mutex::new(Total::default());
+    let total = Mutex::new(Total {
+        rules: args.rules,
+        ..Total::default()
+    });
     again(&total)?;
     let end = args.first.saturating_add(args.worlds);
     all(&args, args.first..end, &total)?;
@@ -179,6 +184,9 @@ fn all(args: &Args, worlds: Range<u64>, total: &Mutex<Total>) -> Result<()> {
 fn blind(total: &Total) -> Vec<&'static str> {
     let shown = |name: &&str| total.caught.get(name).is_some_and(|(_, count)| *count > 0);
     let names = mistakes(total).map(|mistake| mistake.name);
+    let of_rules = |name: &&str| filters::MISTAKES.iter().any(|one| one.name == *name);
+    // What rules have to do with is shown where they are, the rest where nothing else stops packets.
+    let names = names.filter(|name| !total.rules || of_rules(name));
     names.filter(|name| !shown(name)).collect()
 }
 
@@ -190,6 +198,7 @@ fn mistakes(total: &Total) -> impl Iterator<Item = &'static Mistake> + '_ {
     MISTAKES
         .iter()
         .chain(tried.flat_map(|links| links.mistakes))
+        .chain(filters::MISTAKES.iter().filter(|_| total.rules))
 }
 
 fn report(total: &Total, began: Instant, nodes: bool) {

@@ -10,6 +10,7 @@ use crate::{
     command::Command,
     counters::Due,
     expect::{self, Expected, Prediction},
+    filters,
     links::LINKS,
     mistakes::{MISTAKES, Make, Mistake},
     set::{SOON, Set},
@@ -154,8 +155,14 @@ fn goes_by(world: &World, set: &Set, turn: &Turn, wanted: fn(&Device) -> bool) -
     })
 }
 
-fn others() -> impl Iterator<Item = &'static Mistake> {
-    LINKS.iter().flat_map(|links| links.mistakes)
+fn others(world: &World) -> impl Iterator<Item = &'static Mistake> {
+    let ruled = world
+        .stacks
+        .values()
+        .any(|stack| stack.ruleset.some().is_some());
+    let of_rules = filters::MISTAKES.iter().filter(move |_| ruled);
+    let of_links = LINKS.iter().flat_map(|links| links.mistakes);
+    of_links.chain(of_rules)
 }
 
 /// What a world's packets came to.
@@ -323,7 +330,7 @@ impl Round {
         }
         let after = self.set.counters()?;
         let mut due = Due::default();
-        turns().for_each(|turn| due.add(turn.ways()));
+        turns().for_each(|turn| due.add(turn.ways(), turn.shot.count.into()));
         let missed = due.missed(&before, &after);
         Ok((talks, missed))
     }
@@ -377,7 +384,7 @@ impl Round {
             .flatten()
             .filter(|turn| turn.agrees())
             .collect();
-        for mistake in MISTAKES.iter().chain(others()) {
+        for mistake in MISTAKES.iter().chain(others(world)) {
             let mut wrong = world.clone();
             let prepared = match mistake.make {
                 Make::World(make) => {

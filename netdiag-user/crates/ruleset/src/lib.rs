@@ -36,7 +36,7 @@ impl Loaded {
     }
 
     pub fn known(bytes: &[u8]) -> Self {
-        Self::Is(bytes.iter().copied().map(Some).collect())
+        Self::Is(bytes.iter().copied().map(Byte::known).collect())
     }
 }
 

@@ -27,7 +27,11 @@ pub(crate) fn find<'r>(set: &'r Set, key: &[Byte], wrong: Option<Wrong>) -> Foun
     if set.dynamic {
         return Found::Maybe;
     }
-    let Some(key) = key.iter().copied().collect::<Option<Vec<u8>>>() else {
+    let Some(key) = key
+        .iter()
+        .map(|byte| byte.get())
+        .collect::<Option<Vec<u8>>>()
+    else {
         return Found::Maybe;
     };
     let found = match (set.intervals, set.parts.len()) {
@@ -76,15 +80,18 @@ fn ranges<'r>(set: &'r Set, key: &[u8], wrong: Option<Wrong>) -> Option<&'r Elem
             return false;
         };
         let to = element.end.as_ref().unwrap_or(from);
-        let mut at = 0;
+        let (mut at, mut unfilled) = (0, 0);
         set.parts.iter().all(|part| {
-            let places = at..at + usize::from(*part);
-            at += match wrong {
-                Some(Wrong::Unpadded) => usize::from(*part),
-                _ => padded(*part),
+            let bytes = usize::from(*part);
+            let own = match wrong {
+                Some(Wrong::Unpadded) => unfilled,
+                _ => at,
             };
-            let part = |of: &[u8]| of.get(places.clone()).map(<[u8]>::to_vec);
-            let (from, own, to) = (part(&from.0), part(key), part(&to.0));
+            let part_of = |of: &[u8], at: usize| of.get(at..at + bytes).map(<[u8]>::to_vec);
+            let (from, to) = (part_of(&from.0, at), part_of(&to.0, at));
+            let own = part_of(key, own);
+            at += padded(*part);
+            unfilled += bytes;
             own.is_some() && from <= own && own <= to
         })
     };

@@ -1,8 +1,39 @@
 //! The sixteen words of a chain's registers.
 use netdiag_model::world::ruleset::{Arithmetic, Order, Reg};
 
-/// None where it is not known.
-pub type Byte = Option<u8>;
+/// A byte, as far as its bits are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Byte {
+    value: u8,
+    known: u8,
+}
+
+impl Byte {
+    pub const UNKNOWN: Self = Self { value: 0, known: 0 };
+
+    pub const fn known(value: u8) -> Self {
+        Self { value, known: 0xff }
+    }
+
+    /// Those bits of it alone.
+    pub const fn partly(value: u8, known: u8) -> Self {
+        let value = value & known;
+        Self { value, known }
+    }
+
+    pub fn get(self) -> Option<u8> {
+        (self.known == 0xff).then_some(self.value)
+    }
+
+    /// Whether some bit of it is known to be another.
+    pub(crate) fn differs(self, from: u8) -> bool {
+        (self.value ^ from) & self.known != 0
+    }
+
+    fn with(self, other: Self, of: fn(u8, u8) -> u8) -> Self {
+        Self::partly(of(self.value, other.value), self.known & other.known)
+    }
+}
 
 const BYTES: usize = 64;
 const WORD: usize = 4;
@@ -12,7 +43,7 @@ pub(crate) struct Registers([Byte; BYTES]);
 
 impl Default for Registers {
     fn default() -> Self {
-        Self([None; BYTES])
+        Self([Byte::UNKNOWN; BYTES])
     }
 }
 
@@ -20,7 +51,10 @@ impl Registers {
     /// Words are written whole: what fills the last one up is zero.
     pub fn put(&mut self, to: Reg, bytes: &[Byte]) {
         let filled = bytes.len().next_multiple_of(WORD);
-        let bytes = bytes.iter().copied().chain(std::iter::repeat(Some(0)));
+        let bytes = bytes
+            .iter()
+            .copied()
+            .chain(std::iter::repeat(Byte::known(0)));
         let at = usize::from(to.0).min(BYTES);
         let room = self.0[at..].iter_mut().take(filled);
         room.zip(bytes).for_each(|(place, byte)| *place = byte);
@@ -30,7 +64,7 @@ impl Registers {
     pub fn get(&self, from: Reg, length: usize) -> Vec<Byte> {
         let at = usize::from(from.0).min(BYTES);
         let mut bytes: Vec<Byte> = self.0[at..].iter().copied().take(length).collect();
-        bytes.resize(length, None);
+        bytes.resize(length, Byte::UNKNOWN);
         bytes
     }
 
@@ -39,11 +73,8 @@ impl Registers {
         let xor = xor.iter().copied().chain(std::iter::repeat(0));
         let masked = bytes.into_iter().zip(mask).zip(xor);
         let masked: Vec<Byte> = masked
-            .map(|((byte, mask), xor)| match (byte, mask) {
-                // What is masked away need not be known.
-                (_, 0) => Some(xor),
-                (byte, mask) => byte.map(|byte| byte & mask ^ xor),
-            })
+            // What is masked away need not be known.
+            .map(|((byte, mask), xor)| Byte::partly(byte.value & mask ^ xor, byte.known | !mask))
             .collect();
         self.put(to, &masked);
     }
@@ -54,7 +85,7 @@ impl Registers {
         let with = |other: Reg, of: fn(u8, u8) -> u8| -> Vec<Byte> {
             let other = self.get(other, length);
             let pairs = own.iter().zip(other);
-            pairs.map(|(a, b)| Some(of((*a)?, b?))).collect()
+            pairs.map(|(a, b)| a.with(b, of)).collect()
         };
         let bytes = match how {
             Arithmetic::And(other) => with(other, |a, b| a & b),
@@ -66,7 +97,6 @@ impl Registers {
         self.put(to, &bytes);
     }
 
-    /// Every byte that changes places must be known, or none of its group is.
     pub fn order(&mut self, order: Order) {
         let bytes = self.get(order.from, usize::from(order.length));
         let size = usize::from(order.size).max(1);
@@ -84,15 +114,15 @@ impl Registers {
 }
 
 fn shifted(bytes: &[Byte], shift: impl FnOnce(&mut [u32])) -> Vec<Byte> {
-    let known: Option<Vec<u8>> = bytes.iter().copied().collect();
+    let known: Option<Vec<u8>> = bytes.iter().map(|byte| byte.get()).collect();
     let Some(known) = known else {
-        return vec![None; bytes.len()];
+        return vec![Byte::UNKNOWN; bytes.len()];
     };
     let (words, _) = known.as_chunks::<WORD>();
     let mut words: Vec<u32> = words.iter().map(|word| u32::from_ne_bytes(*word)).collect();
     shift(&mut words);
     let bytes = words.iter().flat_map(|word| word.to_ne_bytes());
-    bytes.map(Some).collect()
+    bytes.map(Byte::known).collect()
 }
 
 /// What overflows goes into the word before (`nft_bitwise_eval_lshift`).

@@ -41,22 +41,29 @@ impl<'r> Rules<'r> {
         packet: &mut impl Packet,
     ) -> (Came<'r>, bool) {
         let mut counted = false;
-        for (at, expression) in rule.expressions.iter().enumerate() {
+        // Whether it comes so far is not certain: what does not hold ends it all the same.
+        let mut maybe = false;
+        for expression in &rule.expressions {
             let holds = match expression {
                 Expression::Counter { .. } => {
-                    counted = true;
+                    counted |= !maybe;
                     Holds::Yes
                 }
-                Expression::Sets(Data::Verdict(verdict), _) => match verdict {
-                    Verdict::Continue => Holds::Yes,
-                    Verdict::Break => Holds::No,
-                    verdict => return (Came::Verdict(verdict), counted),
-                },
+                Expression::Sets(Data::Verdict(Verdict::Continue), _) => Holds::Yes,
+                Expression::Sets(Data::Verdict(Verdict::Break), _) => Holds::No,
+                other if maybe && has_effect(other) => return (Came::Maybe, counted),
+                Expression::Sets(Data::Verdict(verdict), _) => {
+                    return (Came::Verdict(verdict), counted);
+                }
                 Expression::Reject(reject) => return (Came::Rejects(*reject), counted),
                 Expression::Nat(nat) => return (Came::Nat(*nat), counted),
                 Expression::Lookup { to: None, .. } => match self.leads(expression, registers) {
+                    Ok(Some(_)) if maybe => return (Came::Maybe, counted),
                     Ok(Some(verdict)) => return (Came::Verdict(verdict), counted),
                     Ok(None) => Holds::Yes,
+                    Err(Holds::Maybe) if self.is_map(expression) => {
+                        return (Came::Maybe, counted);
+                    }
                     Err(holds) => holds,
                 },
                 other => self.holds(other, registers, packet),
@@ -64,14 +71,19 @@ impl<'r> Rules<'r> {
             match holds {
                 Holds::Yes => {}
                 Holds::No => return (Came::Nothing, counted),
-                // What decides nothing may take it or not.
-                Holds::Maybe if is_idle(&rule.expressions[at..]) => {
-                    return (Came::Nothing, counted);
-                }
-                Holds::Maybe => return (Came::Maybe, counted),
+                Holds::Maybe if has_effect(expression) => return (Came::Maybe, counted),
+                Holds::Maybe => maybe = true,
             }
         }
         (Came::Nothing, counted)
+    }
+
+    /// It leads to verdicts.
+    fn is_map(&self, lookup: &Expression) -> bool {
+        let Expression::Lookup { set, .. } = lookup else {
+            return false;
+        };
+        self.table.set(set).is_none_or(|set| set.map)
     }
 
     /// A set says yes or no, a map where to go.
@@ -131,7 +143,10 @@ impl<'r> Rules<'r> {
             Expression::Load(what, to) => match packet.load(what) {
                 Loaded::Is(bytes) => registers.put(*to, &bytes),
                 Loaded::None => return Holds::No,
-                Loaded::Unknown => return Holds::Maybe,
+                Loaded::Unknown => {
+                    registers.put(*to, &[Byte::UNKNOWN; 16]);
+                    return Holds::Maybe;
+                }
             },
             Expression::Store(what, from) => {
                 // The longest of them is an address.
@@ -172,14 +187,17 @@ impl<'r> Rules<'r> {
             } => registers.calculate(*how, (*from, *to), usize::from(*length)),
             Expression::Orders(order) => registers.order(*order),
             Expression::Sets(Data::Value(bytes), to) => {
-                let bytes: Vec<Byte> = bytes.0.iter().copied().map(Some).collect();
+                let bytes: Vec<Byte> = bytes.0.iter().copied().map(Byte::known).collect();
                 registers.put(*to, &bytes);
             }
             Expression::Lookup { to: Some(to), .. } => match self.found(expression, registers) {
-                Err(holds) => return holds,
+                Err(holds) => {
+                    registers.put(*to, &[Byte::UNKNOWN; 16]);
+                    return holds;
+                }
                 Ok(Some(element)) => match &element.data {
                     Some(Data::Value(bytes)) => {
-                        let bytes: Vec<Byte> = bytes.0.iter().copied().map(Some).collect();
+                        let bytes: Vec<Byte> = bytes.0.iter().copied().map(Byte::known).collect();
                         registers.put(*to, &bytes);
                     }
                     _ => return Holds::Maybe,
@@ -187,7 +205,11 @@ impl<'r> Rules<'r> {
                 Ok(None) => return Holds::Maybe,
             },
             Expression::Nothing(_) | Expression::Counter { .. } => {}
-            _ => return Holds::Maybe,
+            _ => {
+                // Nobody knows what it writes.
+                *registers = Registers::default();
+                return Holds::Maybe;
+            }
         }
         Holds::Yes
     }
@@ -215,29 +237,40 @@ fn is_quiet(expression: &Expression) -> bool {
     )
 }
 
-/// Whether nothing of it turns a packet or counts it.
-fn is_idle(rest: &[Expression]) -> bool {
-    rest.iter().all(|expression| {
-        matches!(
-            expression,
-            Expression::Load(..)
-                | Expression::Compare { .. }
-                | Expression::Range { .. }
-                | Expression::Masks { .. }
-                | Expression::Calculates { .. }
-                | Expression::Orders(_)
-                | Expression::Nothing(_)
-                | Expression::Sets(Data::Value(_), _)
-        )
-    })
+/// Whether it does more than to let the rule go on or not.
+fn has_effect(expression: &Expression) -> bool {
+    /// Matches that nobody can tell the answer of.
+    const ASKS: [&str; 11] = [
+        "limit",
+        "quota",
+        "connlimit",
+        "osf",
+        "socket",
+        "exthdr",
+        "numgen",
+        "hash",
+        "xfrm",
+        "tunnel",
+        "inner",
+    ];
+    match expression {
+        Expression::Opaque(name) => !ASKS.contains(&name.as_str()),
+        Expression::Store(..)
+        | Expression::Reject(_)
+        | Expression::Nat(_)
+        | Expression::NoTrack
+        | Expression::Sets(Data::Verdict(_), _)
+        | Expression::Xtables { target: true, .. } => true,
+        _ => false,
+    }
 }
 
 /// Byte by byte, as far as they are known (`nft_cmp_eval`).
 fn compare(how: Compare, own: &[Byte], with: &[u8]) -> Holds {
     if matches!(how, Compare::Equal | Compare::Unequal) {
         let mut pairs = own.iter().zip(with);
-        let differs = pairs.any(|(own, with)| own.is_some_and(|own| own != *with));
-        let known = own.iter().all(Option::is_some);
+        let differs = pairs.any(|(own, with)| own.differs(*with));
+        let known = own.iter().all(|own| own.get().is_some());
         return match (differs, known) {
             (false, false) => Holds::Maybe,
             (differs, _) => of(differs == (how == Compare::Unequal)),
@@ -245,7 +278,7 @@ fn compare(how: Compare, own: &[Byte], with: &[u8]) -> Holds {
     }
     let mut order = std::cmp::Ordering::Equal;
     for (own, with) in own.iter().zip(with) {
-        let Some(own) = own else {
+        let Some(own) = own.get() else {
             return Holds::Maybe;
         };
         order = own.cmp(with);

@@ -22,14 +22,11 @@ use crate::{
 type Sent<'w> = (Decision<'w>, IpAddr);
 
 impl<'w> Space<'w> {
-    /// What comes in at a device (`ip6_rcv_core`, `ip6_route_input`, `ip6_forward`).
+    /// What comes in at a device, where it may (`ip6_route_input`, `ip6_forward`).
     pub fn route_in6(&self, packet: &Packet, device: &'w Device) -> Result<Decision<'w>, Unknown> {
         let IpAddr::V6(source) = packet.source else {
             return Err(Unknown::NotModelled("two families in one packet".into()));
         };
-        if let Some(no) = self.may_not_come6(packet, device)? {
-            return Ok(Decision::No(no));
-        }
         let found = match self.lookup(&key_in(packet, device))? {
             Looked::Found(found) => found,
             Looked::Refused(how, by) => return Ok(no(Station::Route, how, Some(by))),
@@ -174,11 +171,11 @@ impl<'w> Space<'w> {
         &self,
         error: &Packet,
         asked: IpAddr,
-        input: Option<&'w Device>,
+        (input, at): (Option<&'w Device>, Option<u32>),
     ) -> Result<IpAddr, Unknown> {
-        // One of narrow scope counts on its own device alone, which errors seldom are about.
+        // One of narrow scope counts on its own device alone.
         const NONE: u32 = 0;
-        if self.has_usable(asked, Some(NONE))? {
+        if self.has_usable(asked, at.or(Some(NONE)))? {
             return Ok(asked);
         }
         let Some(input) = input else {

@@ -15,6 +15,8 @@ use crate::{
 };
 
 const IPV4: u32 = 20;
+/// RFC 8200, 5.
+const LEAST6: u32 = 1280;
 
 /// A route, where there is one, and the next hops that it can take.
 pub(super) type Onward<'a, 'w> = (Option<&'w Route>, &'a [Way<'w>]);
@@ -129,8 +131,9 @@ impl<'w> Walker<'w> {
         let counts = forwarded && !learns;
         let whole = packet.pieces;
         let no = too_big(&walk.learned, space, (route, way), &mut packet, counts)?;
-        // A tunnel's packet has no socket that would be told at once: it is cut, or refused, behind the hooks.
-        if let Some(no) = no.filter(|_| packet.carries.is_none() || forwarded) {
+        if let Some(no) = no
+            && is_before_hooks(space, (route, way), &packet, forwarded)?
+        {
             return self.refuses(walk, space, no, packet);
         }
         let pieces = std::mem::replace(&mut packet.pieces, whole);
@@ -148,7 +151,7 @@ impl<'w> Walker<'w> {
     }
 
     /// Netfilter's hooks on the way out.
-    fn goes_out(
+    pub(super) fn goes_out(
         &self,
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
@@ -246,6 +249,29 @@ pub(super) fn piece(headers: u32, mtu: u32) -> u32 {
     headers + (mtu.saturating_sub(headers) & !7)
 }
 
+/// Whether what is too big is refused before the hooks on the way out are asked. A tunnel's packet has no socket that
+/// would be told at once; over IPv6 what is led on is held against the link alone (`ip6_dst_mtu_maybe_forward`), against
+/// its route behind them (`ip6_fragment`).
+fn is_before_hooks(
+    space: &Space<'_>,
+    (route, way): (Option<&Route>, &Way<'_>),
+    packet: &Packet,
+    forwarded: bool,
+) -> Result<bool, Unknown> {
+    if !forwarded || !packet.is_ipv6() {
+        return Ok(forwarded || packet.carries.is_none());
+    }
+    let link = link6(space, way)?.max(LEAST6);
+    let locked = route.is_some_and(|route| route.metrics.mtu_locked);
+    Ok(locked || packet.largest() > link)
+}
+
+/// What a link takes of IPv6 at once.
+fn link6(space: &Space<'_>, way: &Way<'_>) -> Result<u32, Unknown> {
+    let conf = space.conf6(way.device)?;
+    Ok(conf.map_or(LEAST6, |conf| conf.device.mtu))
+}
+
 /// Why it may not leave there; what may be cut into fragments is.
 fn too_big<'w>(
     learned: &Learned,
@@ -305,15 +331,11 @@ fn mtu6(
     packet: &Packet,
     forwarded: bool,
 ) -> Result<u32, Unknown> {
-    /// RFC 8200, 5.
-    const LEAST: u32 = 1280;
     let metrics = route.map_or_else(Metrics::default, |route| route.metrics);
-    let own = space
-        .conf6(way.device)?
-        .map_or(LEAST, |conf| conf.device.mtu);
+    let own = link6(space, way)?;
     let learned = learned(known, space, (route, way), packet)?;
     let mtu = learned.or(metrics.mtu).unwrap_or(own);
-    Ok(if forwarded { mtu.max(LEAST) } else { mtu })
+    Ok(if forwarded { mtu.max(LEAST6) } else { mtu })
 }
 
 fn learned(

@@ -10,9 +10,9 @@ use netdiag_ruleset::{Said, run};
 use super::{Next, Walker};
 use crate::{
     hooked::Hooked,
-    packet::Packet,
+    packet::{Packet, Sender},
     prepared::{Space, Wrong},
-    route::decision::No,
+    route::decision::{Decision, No},
     way::{Does, Filter, How, Rejected, Station, Step, Subject, Unknown, Walk},
 };
 
@@ -43,6 +43,11 @@ impl<'w> Walker<'w> {
             return Err(Unknown::NotModelled("what a hook sees of that".into()));
         }
         let before = *packet;
+        let own = || match hook {
+            Hook::Input => Ok(true),
+            Hook::Prerouting => is_from_here(space, &before),
+            _ => Ok(output.is_some_and(|device| device.flags.loopback)),
+        };
         for (table, chain, base) in chains {
             let mut hooked = Hooked {
                 packet,
@@ -66,7 +71,7 @@ impl<'w> Walker<'w> {
                 }
                 Said::Accepts => continue,
                 Said::Drops => How::Dropped,
-                Said::Rejects(reject) => How::Rejected(rejected(reject, packet.is_ipv6())),
+                Said::Rejects(reject) => How::Rejected(rejected(reject, packet.is_ipv6(), own()?)),
                 Said::Queues => return Err(Unknown::NotModelled("a queue to a program".into())),
                 Said::Nat(_) => return Err(Unknown::NotModelled("translations".into())),
                 Said::Maybe => return Err(Unknown::Undecided),
@@ -97,6 +102,31 @@ impl<'w> Walker<'w> {
     }
 }
 
+/// Whether its way back ends here: where it goes itself is not asked for yet (`nf_reject_fill_skb_dst`).
+fn is_from_here(space: &Space<'_>, packet: &Packet) -> Result<bool, Unknown> {
+    if packet.is_ipv6() {
+        return Ok(false);
+    }
+    let back = Packet {
+        source: packet.any(),
+        destination: packet.source,
+        protocol: 0,
+        sport: 0,
+        dport: 0,
+        tos: 0,
+        mark: 0,
+        ..*packet
+    };
+    let sender = Sender {
+        netns: space.netns,
+        device: None,
+        uid: 0,
+        any_source: false,
+    };
+    let (decision, _) = space.route_out(&back, &sender)?;
+    Ok(matches!(decision, Decision::Local(_)))
+}
+
 /// What a chain of that kind marks anew at the output is routed once more (`nf_route_table_hook4`).
 fn is_rerouted(base: &BaseChain, now: Packet, before: Packet) -> bool {
     let routes = base.kind == ChainKind::Route && base.hook == Hook::Output;
@@ -104,16 +134,17 @@ fn is_rerouted(base: &BaseChain, now: Packet, before: Packet) -> bool {
 }
 
 /// What its sender is told (`nft_reject_icmp_code`, `nft_reject_icmpv6_code`).
-fn rejected(reject: Reject, ipv6: bool) -> Rejected {
+fn rejected(reject: Reject, ipv6: bool, own: bool) -> Rejected {
     /// NFT_REJECT_ICMPX_…: no route, the port, the host, prohibited.
     const OF_EITHER: [(u8, u8); 4] = [(0, 0), (3, 4), (1, 3), (13, 1)];
     match reject {
         Reject::Reset => Rejected::Reset,
-        Reject::Unreachable(code) => Rejected::Unreachable(code),
+        Reject::Unreachable(code) => Rejected::Unreachable { code, own },
         Reject::UnreachableOfEither(code) => {
             let codes = OF_EITHER.get(usize::from(code)).copied();
             let (four, six) = codes.unwrap_or((0, 0));
-            Rejected::Unreachable(if ipv6 { six } else { four })
+            let code = if ipv6 { six } else { four };
+            Rejected::Unreachable { code, own }
         }
     }
 }

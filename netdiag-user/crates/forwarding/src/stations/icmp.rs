@@ -1,8 +1,8 @@
 //! Errors that are sent back (net/ipv4/icmp.c, net/ipv6/icmp.c): to the sender of what goes no further, by
 //! the namespace where it ends, as a packet of its own that goes its own way.
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use netdiag_model::world::{address::Scope, neighbour::State, ruleset::Hook};
+use netdiag_model::world::{address::Scope, neighbour::State};
 
 use super::{Going, Next, Walker};
 use crate::{
@@ -40,7 +40,8 @@ impl<'w> Walker<'w> {
         let Some(answer) = answer else {
             return Ok(Next::Ended);
         };
-        let mut error = error(space, &no, answer, &packet)?;
+        let at = at(walk, &no, &packet);
+        let mut error = error(space, (&no, at), answer, &packet)?;
         if self.prepared.is(Wrong::ErrorsFromAsked) {
             error.source = packet.destination;
         }
@@ -50,7 +51,7 @@ impl<'w> Walker<'w> {
         let scoped = matches!(packet.source, IpAddr::V6(v6) if v6.is_unicast_link_local());
         let sender = Sender {
             netns: space.netns,
-            device: at(walk, &no, &packet).filter(|_| scoped),
+            device: at.filter(|_| scoped),
             uid: 0,
             any_source: packet.is_ipv6(),
         };
@@ -76,13 +77,19 @@ impl<'w> Walker<'w> {
 fn at(walk: &Walk<'_>, no: &No<'_>, packet: &Packet) -> Option<u32> {
     let waited = walk.failing.filter(|_| no.station == Station::Neighbour);
     let out = waited.map(|(end, _)| end.index);
-    out.or(packet.iif)
-        .or_else(|| (no.station == Station::Route).then_some(LOOPBACK))
+    out.or(packet.iif).or_else(|| {
+        [Station::Route, Station::Hook]
+            .contains(&no.station)
+            .then_some(LOOPBACK)
+    })
 }
 
 /// What its sender is told, if anything.
 fn answer(space: &Space<'_>, no: &No<'_>, packet: &Packet) -> Result<Option<Answer>, Unknown> {
-    if packet.is_icmp() || packet.source.is_unspecified() || packet.source.is_multicast() {
+    // Who sends as nobody is told by loopback (`ip_route_output_key_hash_rcu`).
+    let nobody =
+        packet.source.is_unspecified() && (no.station != Station::Hook || packet.is_ipv6());
+    if packet.is_icmp() || nobody || packet.source.is_multicast() {
         return Ok(None);
     }
     let forwards = match packet.iif {
@@ -106,8 +113,10 @@ fn answer(space: &Space<'_>, no: &No<'_>, packet: &Packet) -> Result<Option<Answ
         (Station::Encap, How::NoPeer | How::NoEndpoint, true) => Some((1, 3)),
         (Station::Size, How::TooBig(_), false) if told => Some((3, 4)),
         (Station::Size, How::TooBig(_), true) if told => Some((2, 0)),
-        (Station::Hook, How::Rejected(Rejected::Unreachable(code)), false) => Some((3, code)),
-        (Station::Hook, How::Rejected(Rejected::Unreachable(code)), true) => Some((1, code)),
+        (Station::Hook, How::Rejected(Rejected::Unreachable { code, .. }), false) => {
+            Some((3, code))
+        }
+        (Station::Hook, How::Rejected(Rejected::Unreachable { code, .. }), true) => Some((1, code)),
         (Station::Socket, _, false) => Some((3, 3)),
         (Station::Socket, _, true) => Some((1, 4)),
         (Station::Neighbour, _, false) => Some((3, 1)),
@@ -147,27 +156,18 @@ fn waits_already(no: &No<'_>) -> bool {
 }
 
 /// Whether it is this namespace's own (RTCF_LOCAL).
-fn is_own(space: &Space<'_>, no: &No<'_>, about: &Packet) -> bool {
-    match (no.station, no.by) {
-        (Station::Socket, _) => true,
-        (Station::Hook, Some(Subject::Filter(filter))) => {
-            let hook = filter.chain.base.as_ref().map(|base| base.hook);
-            match hook {
-                Some(Hook::Input) => true,
-                Some(Hook::Output | Hook::Postrouting) => space.has(about.destination),
-                // Its way is not asked for yet: the one back is (`nf_reject_fill_skb_dst`).
-                Some(Hook::Prerouting) => space.has(about.source),
-                _ => false,
-            }
-        }
-        _ => false,
-    }
+fn is_own(no: &No<'_>) -> bool {
+    let rejected = matches!(
+        no.how,
+        How::Rejected(Rejected::Unreachable { own: true, .. })
+    );
+    no.station == Station::Socket || rejected
 }
 
 /// The packet that tells it.
 fn error(
     space: &Space<'_>,
-    no: &No<'_>,
+    (no, at): (&No<'_>, Option<u32>),
     answer: Answer,
     about: &Packet,
 ) -> Result<Packet, Unknown> {
@@ -189,7 +189,10 @@ fn error(
     };
     let mut error = Packet {
         source: about.any(),
-        destination: about.source,
+        destination: match about.source {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            source => source,
+        },
         protocol,
         sport: 0,
         dport: u16::from_be_bytes([answer.kind, answer.code]),
@@ -209,8 +212,8 @@ fn error(
         decided: Decided::No,
     };
     error.source = match input {
-        _ if ipv6 => space.error_source6(&error, about.destination, input)?,
-        _ if is_own(space, no, about) => about.destination,
+        _ if ipv6 => space.error_source6(&error, about.destination, (input, at))?,
+        _ if is_own(no) => about.destination,
         Some(input) if settings.errors_use_inbound_address => {
             space.select_source(input, Some(about.source), Scope::LINK)?
         }

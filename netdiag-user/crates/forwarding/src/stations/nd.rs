@@ -113,8 +113,8 @@ impl<'w> Walker<'w> {
 
 /// Whether the rules lead it to this namespace itself.
 fn is_taken<'w>(space: &Space<'w>, device: &'w Device, packet: &Packet) -> Result<bool, Unknown> {
-    let decision = space.route_in6(packet, device)?;
-    Ok(matches!(decision, Decision::Local(_)))
+    let comes = space.may_not_come6(packet, device)?.is_none();
+    Ok(comes && matches!(space.route_in6(packet, device)?, Decision::Local(_)))
 }
 
 /// The packet's own source where it is the device's, else its link-local address (`ndisc_solicit`).

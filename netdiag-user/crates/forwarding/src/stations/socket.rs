@@ -9,7 +9,7 @@ use crate::{
         decision::{Decision, Way},
         rules::LOOPBACK,
     },
-    way::{Does, Station, Step, Subject, Walk},
+    way::{Does, How, Station, Step, Subject, Walk},
 };
 
 impl<'w> Walker<'w> {
@@ -27,7 +27,16 @@ impl<'w> Walker<'w> {
         };
         packet.source = source;
         match decision {
-            Decision::No(no) => self.refuses(walk, space, no, packet),
+            Decision::No(no) => {
+                // What leads nowhere over IPv6 is thrown away behind the hook (`ip6_pkt_discard_out`).
+                let place = (Hook::Output, None, Some(space.device(LOOPBACK)?));
+                if no.how == How::NoIp
+                    && let Some(ended) = self.at_hook(walk, space, place, &mut packet)?
+                {
+                    return Ok(ended);
+                }
+                self.refuses(walk, space, no, packet)
+            }
             Decision::Local(route) => self.looped(walk, space, route, packet),
             Decision::Looped { route, source } => {
                 packet.source = source.unwrap_or(packet.source);

@@ -6,6 +6,7 @@ use netdiag_model::world::{
     device::{Device, Df, Kind, Mac, Vxlan},
     neighbour::FdbEntry,
     route::Route,
+    ruleset::Hook,
 };
 
 use super::{Going, Next, Walker, forward::mtu};
@@ -189,13 +190,17 @@ impl<'w> Walker<'w> {
             how,
             by: Some(Subject::Device(device)),
         };
-        if packet.decided != Decided::Forwarded && !packet.is_ipv6() {
-            let no = refuse(Station::Encap, How::Discarded);
-            return self.refuse(walk, space, no, packet);
-        }
         if packet.is_ipv6()
             && let Some(no) = space.may_not_come6(&packet, into)?
         {
+            return self.refuse(walk, space, no, packet);
+        }
+        let place = (Hook::Prerouting, Some(into), None);
+        if let Some(ended) = self.at_hook(walk, space, place, &mut packet)? {
+            return Ok(ended);
+        }
+        if packet.decided != Decided::Forwarded && !packet.is_ipv6() {
+            let no = refuse(Station::Encap, How::Discarded);
             return self.refuse(walk, space, no, packet);
         }
         let leads_on = space.conf6(into)?.is_none_or(|conf| conf.forwarding());
@@ -209,6 +214,10 @@ impl<'w> Walker<'w> {
             return self.refuses(walk, space, no, packet);
         }
         packet.ttl -= 1;
+        packet.decided = Decided::Forwarded;
+        if let Some(ended) = self.goes_out(walk, space, device, &mut packet, true)? {
+            return Ok(ended);
+        }
         Ok(Next::Sends {
             space,
             device,

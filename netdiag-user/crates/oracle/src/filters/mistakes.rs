@@ -1,0 +1,128 @@
+//! What a walker would say that had misread how rules are run.
+use netdiag_forwarding::Wrong;
+use netdiag_model::{
+    netfilter::Family,
+    world::{
+        Known, World,
+        ruleset::{BaseChain, Bytes, Data, Expression, Meta, Reg, Rule, Ruleset, Store, Verdict},
+    },
+};
+use netdiag_ruleset::Wrong as WrongRules;
+
+use crate::mistakes::{Make, Mistake, mistake};
+
+/// Those that no world without rules shows.
+pub const MISTAKES: &[Mistake] = &[
+    walked("accept ends the hook", Wrong::AcceptEndsTheHook),
+    walked("goto that returns", Wrong::Rules(WrongRules::GotoReturns)),
+    walked(
+        "an interval's end included",
+        Wrong::Rules(WrongRules::EndsIncluded),
+    ),
+    walked(
+        "a concatenation without padding",
+        Wrong::Rules(WrongRules::Unpadded),
+    ),
+    walked("a map's default lost", Wrong::Rules(WrongRules::NoDefaults)),
+    mistake("policies ignored", |w| {
+        chains(w, |base| base.accepts = true);
+    }),
+    mistake("priorities of chains ignored", |w| {
+        chains(w, |base| base.priority = 0);
+    }),
+    mistake("of one priority the first made is the first", |w| {
+        rulesets(w, |ruleset| {
+            ruleset.tables.reverse();
+            let all = ruleset.tables.iter_mut();
+            all.for_each(|table| table.chains.reverse());
+        });
+    }),
+    mistake("inet's rules for one family alone", |w| {
+        rulesets(w, |ruleset| {
+            for table in &mut ruleset.tables {
+                if table.family == Family::Inet {
+                    table.family = Family::Arp;
+                }
+            }
+        });
+    }),
+    mistake("a dormant table asked", |w| {
+        rulesets(w, |ruleset| {
+            let all = ruleset.tables.iter_mut();
+            all.for_each(|table| table.dormant = false);
+        });
+    }),
+    mistake("marks that rules set ignored", |w| {
+        rules(w, |rule| {
+            rule.expressions
+                .retain(|one| !matches!(one, Expression::Store(Store::Meta(Meta::Mark), _)));
+        });
+    }),
+    mistake("masks ignored", |w| {
+        expressions(w, |one| {
+            if let Expression::Masks { mask, .. } = one {
+                *mask = Bytes(vec![0xff; mask.0.len()]);
+            }
+        });
+    }),
+    mistake("not in a set as in it", |w| {
+        expressions(w, |one| {
+            if let Expression::Lookup { invert, .. } = one {
+                *invert = false;
+            }
+        });
+    }),
+    mistake("a jump that does not come back", |w| {
+        expressions(w, |one| {
+            if let Expression::Sets(Data::Verdict(verdict), _) = one
+                && let Verdict::Jump(to) = verdict
+            {
+                *verdict = Verdict::Goto(std::mem::take(to));
+            }
+        });
+    }),
+    mistake("what is rejected as dropped", |w| {
+        expressions(w, |one| {
+            if matches!(one, Expression::Reject(_)) {
+                *one = Expression::Sets(Data::Verdict(Verdict::Drop), Reg(0));
+            }
+        });
+    }),
+];
+
+const fn walked(name: &'static str, wrong: Wrong) -> Mistake {
+    let make = Make::Walk(wrong);
+    Mistake { name, make }
+}
+
+fn rulesets(world: &mut World, of: impl Fn(&mut Ruleset)) {
+    for stack in world.stacks.values_mut() {
+        if let Known::Is(ruleset) = &mut stack.ruleset {
+            of(ruleset);
+        }
+    }
+}
+
+fn chains(world: &mut World, of: impl Fn(&mut BaseChain)) {
+    rulesets(world, |ruleset| {
+        let all = ruleset
+            .tables
+            .iter_mut()
+            .flat_map(|table| &mut table.chains);
+        all.filter_map(|chain| chain.base.as_mut()).for_each(&of);
+    });
+}
+
+fn rules(world: &mut World, of: impl Fn(&mut Rule)) {
+    rulesets(world, |ruleset| {
+        let all = ruleset
+            .tables
+            .iter_mut()
+            .flat_map(|table| &mut table.chains);
+        all.flat_map(|chain| &mut chain.rules).for_each(&of);
+    });
+}
+
+fn expressions(world: &mut World, of: impl Fn(&mut Expression)) {
+    rules(world, |rule| rule.expressions.iter_mut().for_each(&of));
+}
