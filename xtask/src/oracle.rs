@@ -73,8 +73,11 @@ const OF_NODES: Options = Options {
 
 pub fn command(options: &Options) -> Result<ExitCode> {
     if apt::exists() {
-        let why = "the oracle's networks are made by ip, nft and wg";
-        apt::install(&["iproute2", "nftables", "wireguard-tools"], why)?;
+        let why = "the oracle's networks are made by conntrack, ip, nft and wg";
+        apt::install(
+            &["conntrack", "iproute2", "nftables", "wireguard-tools"],
+            why,
+        )?;
     }
     if !options.vm.is_empty() {
         build()?;

@@ -13,7 +13,7 @@ use std::{
 
 use netdiag_forwarding::{
     Prepared,
-    packet::{Decided, Frame, Packet, Sender, Start},
+    packet::{Decided, Frame, Packet, Sender, Start, Tracked},
     walk,
     way::{Does, Walk},
 };
@@ -133,6 +133,8 @@ fn packet(source: IpAddr, destination: IpAddr) -> Packet {
         iif: None,
         next_hop: None,
         decided: Decided::No,
+        tracked: Tracked::No,
+        quotes: None,
     }
 }
 
@@ -251,6 +253,7 @@ fn stack(
         neighbours: Known::Is(neighbours),
         proxied: Known::Is(Vec::new()),
         fdb: Known::Is(fdb),
+        ruleset: Known::default(),
         settings: Known::Is(Settings {
             default_ttl: 64,
             min_pmtu: 552,

@@ -3,11 +3,14 @@ use std::net::IpAddr;
 
 use netdiag_model::world::{
     device::{Device, Kind},
-    ruleset::{Base, Load, Meta, Store},
+    ruleset::{Base, Ct, Load, Meta, Store},
 };
 use netdiag_ruleset::{Byte, Loaded, Packet as Asked, Stored};
 
-use crate::packet::{Decided, Packet, UDP};
+use crate::{
+    packet::{Decided, Packet, Tracked, Tracking, UDP},
+    prepared::{Prepared, Wrong},
+};
 
 /// ETH_P_IP, ETH_P_IPV6; NFPROTO_IPV4, NFPROTO_IPV6; ARPHRD_ETHER, ARPHRD_LOOPBACK.
 const PROTOCOLS: (u16, u16) = (0x0800, 0x86dd);
@@ -24,6 +27,7 @@ const DF: u8 = 0x40;
 
 pub(crate) struct Hooked<'a, 'w> {
     pub packet: &'a mut Packet,
+    pub walks: &'a Prepared<'w>,
     pub input: Option<&'w Device>,
     pub output: Option<&'w Device>,
 }
@@ -37,6 +41,7 @@ impl Asked for Hooked<'_, '_> {
                 offset,
                 length,
             } => self.payload(*base, *offset, usize::from(*length)),
+            Load::Ct { key, reply } => self.tracked(*key, *reply),
             _ => Loaded::Unknown,
         }
     }
@@ -54,7 +59,10 @@ impl Asked for Hooked<'_, '_> {
     }
 
     fn untrack(&mut self) -> Stored {
-        Stored::Unknown
+        if self.packet.tracked == Tracked::No {
+            self.packet.tracked = Tracked::Untracked;
+        }
+        Stored::Done
     }
 }
 
@@ -82,6 +90,43 @@ impl Hooked<'_, '_> {
             // What is led on, and what tunnels and the kernel send, has no socket.
             Meta::Uid | Meta::Gid if packet.decided == Decided::Forwarded => Loaded::None,
             Meta::Uid | Meta::Gid if packet.decided == Decided::No => Loaded::None,
+            _ => Loaded::Unknown,
+        }
+    }
+
+    /// (`nft_ct_get_eval`)
+    fn tracked(&self, key: Ct, of_reply: Option<bool>) -> Loaded {
+        /// NF_CT_STATE_…_BIT.
+        const INVALID: u32 = 1;
+        const ESTABLISHED: u32 = 1 << 1;
+        const RELATED: u32 = 1 << 2;
+        const NEW: u32 = 1 << 3;
+        const UNTRACKED: u32 = 1 << 6;
+        let Tracked::Is { state, reply, of } = self.packet.tracked else {
+            let new = self.walks.is(Wrong::UntrackedIsNew);
+            return match (key, self.packet.tracked) {
+                (Ct::State, _) if new => Loaded::word(NEW),
+                (Ct::State, Tracked::Untracked) => Loaded::word(UNTRACKED),
+                (Ct::State, _) => Loaded::word(INVALID),
+                _ => Loaded::None,
+            };
+        };
+        let of = match of_reply {
+            Some(true) => of.reply(),
+            _ => of,
+        };
+        match key {
+            Ct::State => Loaded::word(match state {
+                Tracking::New => NEW,
+                Tracking::Established => ESTABLISHED,
+                Tracking::Related => RELATED,
+            }),
+            Ct::Direction => Loaded::known(&[u8::from(reply)]),
+            Ct::Protocol => Loaded::known(&[of.protocol]),
+            Ct::Source => address(of.source),
+            Ct::Destination => address(of.destination),
+            Ct::SourcePort => Loaded::known(&of.sport.to_be_bytes()),
+            Ct::DestinationPort => Loaded::known(&of.dport.to_be_bytes()),
             _ => Loaded::Unknown,
         }
     }
@@ -159,6 +204,13 @@ impl Hooked<'_, '_> {
             _ if carries => Vec::new(),
             _ => known(&[packet.sport.to_be_bytes(), second].concat()),
         }
+    }
+}
+
+fn address(address: IpAddr) -> Loaded {
+    match address {
+        IpAddr::V4(v4) => Loaded::known(&v4.octets()),
+        IpAddr::V6(v6) => Loaded::known(&v6.octets()),
     }
 }
 

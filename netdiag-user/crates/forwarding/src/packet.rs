@@ -53,6 +53,58 @@ pub struct Packet {
     pub next_hop: Option<IpAddr>,
     /// A way was chosen for it, which it keeps as long as it stays in this namespace.
     pub decided: Decided,
+    /// What connection tracking makes of it there.
+    pub tracked: Tracked,
+    /// Of an error: what it is about.
+    pub quotes: Option<Tuple>,
+}
+
+/// By what a connection is known (`nf_conntrack_tuple`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuple {
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub protocol: u8,
+    pub sport: u16,
+    pub dport: u16,
+}
+
+impl Tuple {
+    /// As the other end's packets have it.
+    pub fn reply(self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            sport: self.dport,
+            dport: self.sport,
+            ..self
+        }
+    }
+}
+
+/// (`enum ip_conntrack_info`)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tracked {
+    /// Nobody looked at it yet, or it belongs to no connection.
+    #[default]
+    No,
+    /// A rule says that nobody looks at it.
+    Untracked,
+    Is {
+        state: Tracking,
+        /// It goes the other way than the connection's first packet.
+        reply: bool,
+        /// The connection, as that first packet had it.
+        of: Tuple,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracking {
+    New,
+    Established,
+    /// An error about it.
+    Related,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,6 +174,16 @@ impl Packet {
     /// Nobody answers an error with another.
     pub fn is_icmp(&self) -> bool {
         [ICMP, ICMP6].contains(&self.protocol)
+    }
+
+    pub fn tuple(&self) -> Tuple {
+        Tuple {
+            source: self.source,
+            destination: self.destination,
+            protocol: self.protocol,
+            sport: self.sport,
+            dport: self.dport,
+        }
     }
 
     pub fn routed_tos(&self) -> u8 {

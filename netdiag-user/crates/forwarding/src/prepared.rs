@@ -4,13 +4,16 @@ use std::{
     net::IpAddr,
 };
 
-use netdiag_model::world::{
-    End, Netns, Stack, World,
-    address::Address,
-    conf::{Of4, Of6, Settings},
-    device::{Device, Kind},
-    route::Route,
-    ruleset::{BaseChain, Chain, Hook, Table},
+use netdiag_model::{
+    netfilter::Family,
+    world::{
+        End, Netns, Stack, World,
+        address::Address,
+        conf::{Of4, Of6, Settings},
+        device::{Device, Kind},
+        route::Route,
+        ruleset::{BaseChain, Chain, Expression, Hook, Table},
+    },
 };
 
 use crate::{between::Between, route::table::Fib, way::Unknown};
@@ -51,6 +54,14 @@ pub enum Wrong {
     SuperpacketWhole,
     /// Whom a rule accepts, no later chain of the hook is asked about.
     AcceptEndsTheHook,
+    /// What a connection's packet is known as crosses a pair of devices with it.
+    TrackedOverLinks,
+    /// Who answers is new.
+    AnswersAreNew,
+    /// What belongs to no connection is new.
+    UntrackedIsNew,
+    /// An error belongs to no connection.
+    ErrorsUnrelated,
     /// In how rules are run.
     Rules(netdiag_ruleset::Wrong),
 }
@@ -63,6 +74,8 @@ pub struct Space<'w> {
     own: HashSet<IpAddr>,
     /// By hook and family.
     hooks: BTreeMap<(Hook, bool), Vec<Asked<'w>>>,
+    /// Whether connections are tracked, of IPv4 and of IPv6.
+    tracks: (bool, bool),
 }
 
 /// A base chain, and its table.
@@ -136,7 +149,14 @@ impl<'w> Space<'w> {
             fib: Fib::new(stack),
             own: addresses.map(|address| address.own.address).collect(),
             hooks: hooks(stack),
+            tracks: (tracks(stack, Family::Ip), tracks(stack, Family::Ip6)),
         }
+    }
+
+    /// Whether a rule has had connections of that family tracked (`nf_ct_netns_get`).
+    pub(crate) fn tracks(&self, ipv6: bool) -> bool {
+        let (four, six) = self.tracks;
+        if ipv6 { six } else { four }
     }
 
     /// The chains that are asked at a hook, the first one first.
@@ -220,6 +240,19 @@ fn hooks(stack: &Stack) -> BTreeMap<(Hook, bool), Vec<Asked<'_>>> {
         .into_iter()
         .flat_map(|hook| [(hook, false), (hook, true)]);
     all.map(|at| (at, ruleset.at(at.0, at.1))).collect()
+}
+
+fn tracks(stack: &Stack, family: Family) -> bool {
+    let tables = stack.ruleset.some().into_iter();
+    let mut tables = tables.flat_map(|ruleset| &ruleset.tables);
+    tables.any(|table| {
+        let of_it = [family, Family::Inet].contains(&table.family);
+        let rules = table.chains.iter().flat_map(|chain| &chain.rules);
+        of_it
+            && rules
+                .flat_map(|rule| &rule.expressions)
+                .any(Expression::tracks)
+    })
 }
 
 fn below(world: &World, end: End, device: &Device) -> Option<End> {

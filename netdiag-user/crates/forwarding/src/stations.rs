@@ -14,6 +14,7 @@ mod macvlan;
 mod nd;
 mod neighbour;
 mod socket;
+mod track;
 mod vlan;
 mod vxlan;
 mod wireguard;

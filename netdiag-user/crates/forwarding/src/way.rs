@@ -11,7 +11,7 @@ use netdiag_model::world::{
     ruleset,
 };
 
-use crate::packet::{Carried, Packet, To};
+use crate::packet::{Carried, Packet, To, Tuple};
 
 #[derive(Clone, Debug, Default)]
 pub struct Walk<'w> {
@@ -73,6 +73,8 @@ pub(crate) struct Learned {
     /// Where peers were heard last, and with whom there are keys.
     endpoints: Vec<(PeerAt, Endpoint)>,
     sessions: Vec<PeerAt>,
+    /// Connections that were seen to the end of a namespace's hooks, and whether both ways.
+    tracked: Vec<(Netns, Tuple, bool)>,
 }
 
 /// One of a WireGuard device's peers.
@@ -114,6 +116,7 @@ impl Learned {
         add(&mut self.sizes, &branch.sizes);
         add(&mut self.endpoints, &branch.endpoints);
         add(&mut self.sessions, &branch.sessions);
+        add(&mut self.tracked, &branch.tracked);
         self
     }
 
@@ -155,6 +158,19 @@ impl Learned {
 
     pub(crate) fn has_session(&self, with: PeerAt) -> bool {
         self.sessions.contains(&with)
+    }
+
+    pub(crate) fn learn_tracked(&mut self, at: Netns, of: Tuple, replied: bool) {
+        self.tracked.push((at, of, replied));
+    }
+
+    /// The connection that a packet is of: whether it was answered, and whether that packet answers.
+    pub(crate) fn tracked(&self, at: Netns, tuple: Tuple) -> Option<(Tuple, bool, bool)> {
+        let own = |(netns, of, _): &&(Netns, Tuple, bool)| {
+            *netns == at && (*of == tuple || *of == tuple.reply())
+        };
+        let (_, of, replied) = self.tracked.iter().rev().find(own)?;
+        Some((*of, *replied, *of != tuple))
     }
 
     pub(crate) fn learn_port(&mut self, bridge: End, (mac, vlan): (Mac, u16), port: u32) {

@@ -26,6 +26,12 @@ pub fn batch_of(program: &str, options: &[&str], lines: &[String], all_must: boo
     Ok(())
 }
 
+/// Runs a program that reads nothing.
+pub fn run(program: &str, arguments: &[&str]) -> Result<Output> {
+    let output = Command::new(program).args(arguments).output();
+    output.with_context(|| format!("running {program}"))
+}
+
 /// Runs a program that is given these lines to read.
 pub fn fed(program: &str, arguments: &[&str], lines: &str) -> Result<Output> {
     let mut child = Command::new(program)

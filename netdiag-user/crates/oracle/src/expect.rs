@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use netdiag_forwarding::{
     Prepared,
-    packet::{Decided, Frame, Packet, Sender, Start},
+    packet::{Decided, Frame, Packet, Sender, Start, Tracked},
     walk_after,
     way::{Does, How, Memory, Station, Step, Subject, Unknown, Walk},
 };
@@ -85,6 +85,8 @@ pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot, memory: &Memory)
         iif: None,
         next_hop: None,
         decided: Decided::No,
+        tracked: Tracked::No,
+        quotes: None,
         mark: shot.mark,
     };
     let netns = set.inode(shot.space);

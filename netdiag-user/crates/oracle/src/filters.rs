@@ -121,6 +121,29 @@ fn table(rng: &mut Rng, space: usize, ipv6: bool, lines: &mut Vec<Command>) {
         for _ in 0..rng.usize(1..5) {
             add(rule(rng, &table, &name, &["c1", "c2"]));
         }
+        if rng.u8(0..6) == 0 {
+            let verdict = if rng.bool() { "drop" } else { "accept" };
+            let errors = if ipv6 {
+                "icmpv6 type { destination-unreachable, packet-too-big, time-exceeded }"
+            } else {
+                "icmp type { destination-unreachable, time-exceeded }"
+            };
+            let state = ["related", "invalid"][rng.usize(0..2)];
+            add(format!(
+                "add rule {place} {name} {errors} ct state {state} {verdict}"
+            ));
+        }
+        if ["prerouting", "output"].contains(&hook) && rng.bool() {
+            let matched = matched(rng, &table);
+            add(format!("add rule {place} {name} {matched} {OURS} notrack"));
+            add(format!(
+                "add chain {place} of{name} {{ type filter hook {hook} priority {}; }}",
+                [-250, 20][rng.usize(0..2)]
+            ));
+            add(format!(
+                "add rule {place} of{name} {OURS} ct state untracked counter"
+            ));
+        }
     }
     if rng.u8(0..10) == 0 {
         add(format!("add table {place} {{ flags dormant; }}"));
@@ -199,7 +222,7 @@ fn matched(rng: &mut Rng, table: &Table) -> String {
         _ => device(rng.usize(0..SPACES)),
     };
     let way = if rng.bool() { "iifname" } else { "oifname" };
-    match rng.u8(0..24) {
+    match rng.u8(0..30) {
         0 => format!("{ip} {side} {not}{}", table.any(rng)),
         1..=2 => format!("{ip} {side} {not}{}", table.prefix(rng)),
         3 => format!("{ip} {side} {not}@hosts"),
@@ -225,7 +248,16 @@ fn matched(rng: &mut Rng, table: &Table) -> String {
             "{ip} dscp {not}{}",
             ["cs0", "0x04", "0x02"][rng.usize(0..3)]
         ),
-        _ => "udp length > 900".to_owned(),
+        23 => "udp length > 900".to_owned(),
+        24 => format!("ct state {not}new"),
+        25 => format!("ct state {not}established,related"),
+        26 => "ct state invalid".to_owned(),
+        27 => "ct state untracked".to_owned(),
+        28 => format!(
+            "ct direction {}",
+            if rng.bool() { "reply" } else { "original" }
+        ),
+        _ => format!("ct original {ip} {side} {}", table.prefix(rng)),
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     Prepared,
-    packet::{Decided, Frame, Packet, Sender, Start},
+    packet::{Decided, Frame, Packet, Sender, Start, Tracked},
     walk,
     way::{Does, How, Step, Walk},
 };
@@ -440,6 +440,8 @@ fn packet(facts: &Facts<'_>, flow: &FlowKey, largest: u32) -> Packet {
         iif: None,
         next_hop: None,
         decided: Decided::No,
+        tracked: Tracked::No,
+        quotes: None,
     }
 }
 

@@ -177,6 +177,7 @@ impl Set {
             space.enter()?;
             if filtered[at] {
                 batch::fed("nft", &["-f", "-"], "flush ruleset")?;
+                batch::run("conntrack", &["-F"])?;
             }
             // Its ports have the addresses then that they had before, and are down.
             let mut lines = vec![format!("link del {BOND}")];

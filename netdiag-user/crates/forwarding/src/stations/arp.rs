@@ -14,7 +14,7 @@ use netdiag_model::world::{
 
 use super::{Walker, neighbour::neighbour};
 use crate::{
-    packet::{Decided, Packet},
+    packet::{Decided, Packet, Tracked},
     prepared::Space,
     route::decision::Decision,
     way::{Learned, Outcome, Unknown},
@@ -157,6 +157,8 @@ fn packet(question: Question) -> Packet {
         iif: None,
         next_hop: None,
         decided: Decided::No,
+        tracked: Tracked::No,
+        quotes: None,
         mark: 0,
     }
 }

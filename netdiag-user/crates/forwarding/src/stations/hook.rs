@@ -7,7 +7,10 @@ use netdiag_model::world::{
 };
 use netdiag_ruleset::{Said, run};
 
-use super::{Next, Walker};
+use super::{
+    Next, Walker,
+    track::{self, begins_at, ends_at},
+};
 use crate::{
     hooked::Hooked,
     packet::{Packet, Sender},
@@ -36,7 +39,8 @@ impl<'w> Walker<'w> {
             }
             Known::Is(_) => space.chains(hook, packet.is_ipv6()),
         };
-        if chains.is_empty() {
+        let tracks = space.tracks(packet.is_ipv6());
+        if chains.is_empty() && !tracks {
             return Ok(None);
         }
         if packet.is_cut() {
@@ -48,9 +52,15 @@ impl<'w> Walker<'w> {
             Hook::Prerouting => is_from_here(space, &before),
             _ => Ok(output.is_some_and(|device| device.flags.loopback)),
         };
+        let mut looks = tracks && begins_at(hook);
         for (table, chain, base) in chains {
+            if looks && base.priority > track::PRIORITY {
+                self.tracks(walk, space, packet);
+                looks = false;
+            }
             let mut hooked = Hooked {
                 packet,
+                walks: self.prepared,
                 input,
                 output,
             };
@@ -88,7 +98,13 @@ impl<'w> Walker<'w> {
             };
             return Ok(Some(ended));
         }
-        if *packet != before {
+        if looks {
+            self.tracks(walk, space, packet);
+        }
+        if tracks && ends_at(hook) {
+            self.confirms(walk, space, packet);
+        }
+        if packet.mark != before.mark {
             let step = Step {
                 netns: space.netns,
                 station: Station::Hook,

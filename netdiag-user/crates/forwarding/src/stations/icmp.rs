@@ -6,7 +6,7 @@ use netdiag_model::world::{address::Scope, neighbour::State};
 
 use super::{Going, Next, Walker};
 use crate::{
-    packet::{Decided, ICMP, ICMP6, Packet, Sender},
+    packet::{Decided, ICMP, ICMP6, Packet, Sender, Tracked, Tracking},
     prepared::{Space, Wrong},
     route::{decision::No, rules::LOOPBACK},
     way::{Answer, Does, How, Rejected, Station, Step, Subject, Unknown, Walk},
@@ -210,6 +210,16 @@ fn error(
         iif: None,
         next_hop: None,
         decided: Decided::No,
+        // It is of the connection of what it is about, the other way (`nf_ct_attach`).
+        tracked: match about.tracked {
+            Tracked::Is { reply, of, .. } => Tracked::Is {
+                state: Tracking::Related,
+                reply: !reply,
+                of,
+            },
+            _ => Tracked::No,
+        },
+        quotes: Some(about.tuple()),
     };
     error.source = match input {
         _ if ipv6 => space.error_source6(&error, about.destination, (input, at))?,

@@ -6,7 +6,7 @@ use netdiag_model::world::device::{Device, Gre, IpTunnel, Kind};
 
 use super::{Going, Walker, forward::mtu};
 use crate::{
-    packet::{Carried, Decided, Frame, GRE, IN_IP, Packet, Sender, To},
+    packet::{Carried, Decided, Frame, GRE, IN_IP, Packet, Sender, To, Tracked},
     prepared::Space,
     route::decision::{Decision, No},
     way::{How, Station, Subject, Unknown, Walk},
@@ -140,6 +140,7 @@ impl<'w> Walker<'w> {
         let inner = Packet {
             mark: outer.mark,
             decided: Decided::No,
+            tracked: Tracked::No,
             next_hop: None,
             iif: None,
             ..carried.packet
@@ -183,6 +184,8 @@ fn outer(own: &IpTunnel, remote: IpAddr, inner: &Packet) -> Packet {
         iif: None,
         next_hop: None,
         decided: Decided::No,
+        tracked: Tracked::No,
+        quotes: None,
     }
 }
 
@@ -281,6 +284,8 @@ mod tests {
             iif: None,
             next_hop: None,
             decided: Decided::No,
+            tracked: Tracked::No,
+            quotes: None,
         };
         let own = IpTunnel {
             local: Some(ip(from)),

@@ -8,7 +8,7 @@ use netdiag_model::world::{
 
 use super::{Going, Next, Walker};
 use crate::{
-    packet::{Decided, Frame, Packet, TAG, To},
+    packet::{Decided, Frame, Packet, TAG, To, Tracked},
     prepared::{Space, Wrong},
     route::decision::No,
     way::{
@@ -254,6 +254,10 @@ impl<'w> Walker<'w> {
         Packet {
             mark: if kept { packet.mark } else { 0 },
             decided: Decided::No,
+            tracked: match self.prepared.is(Wrong::TrackedOverLinks) {
+                true => packet.tracked,
+                false => Tracked::No,
+            },
             ..packet
         }
     }

@@ -16,7 +16,7 @@ use netdiag_model::{
 
 use super::Walker;
 use crate::{
-    packet::{Decided, ICMP6, Packet},
+    packet::{Decided, ICMP6, Packet, Tracked},
     prepared::Space,
     route::{decision::Decision, v6::is_assigned},
     way::{Learned, Outcome, Unknown},
@@ -161,6 +161,8 @@ fn question(source: IpAddr, destination: IpAddr) -> Packet {
         iif: None,
         next_hop: None,
         decided: Decided::No,
+        tracked: Tracked::No,
+        quotes: None,
         mark: 0,
     }
 }

@@ -11,7 +11,7 @@ use netdiag_model::world::{
 
 use super::{Going, Next, Walker, forward::mtu};
 use crate::{
-    packet::{Carried, Decided, Frame, Packet, Sender, To, UDP},
+    packet::{Carried, Decided, Frame, Packet, Sender, To, Tracked, UDP},
     prepared::{Space, Wrong},
     route::decision::{Decision, No, Way},
     way::{How, Learned, Station, Subject, Unknown, Walk},
@@ -268,6 +268,7 @@ impl<'w> Walker<'w> {
         let inner = Packet {
             mark: outer.mark,
             decided: Decided::No,
+            tracked: Tracked::No,
             ..carried.packet
         };
         let to = To::of(carried.frame.to, device.mac);
@@ -345,6 +346,8 @@ fn outer(own: &Vxlan, remote: Remote, (frame, inner): (&Frame, &Packet), carries
         iif: None,
         next_hop: None,
         decided: Decided::No,
+        tracked: Tracked::No,
+        quotes: None,
     }
 }
 

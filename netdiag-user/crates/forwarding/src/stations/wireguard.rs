@@ -14,7 +14,7 @@ use super::{
     forward::{mtu, piece},
 };
 use crate::{
-    packet::{Carried, Decided, Frame, Packet, Seal, Sealed, Sender, To, UDP},
+    packet::{Carried, Decided, Frame, Packet, Seal, Sealed, Sender, To, Tracked, UDP},
     prepared::Space,
     route::{
         decision::{Decision, No},
@@ -326,6 +326,7 @@ impl<'w> Walker<'w> {
                 let inner = Packet {
                     mark: 0,
                     decided: Decided::No,
+                    tracked: Tracked::No,
                     next_hop: None,
                     iif: None,
                     ..carried.packet
@@ -393,6 +394,8 @@ fn nothing(to: Endpoint) -> Packet {
         iif: None,
         next_hop: None,
         decided: Decided::No,
+        tracked: Tracked::No,
+        quotes: None,
     }
 }
 

@@ -24,6 +24,15 @@ pub const MISTAKES: &[Mistake] = &[
         Wrong::Rules(WrongRules::Unpadded),
     ),
     walked("a map's default lost", Wrong::Rules(WrongRules::NoDefaults)),
+    walked("tracked over a pair of devices", Wrong::TrackedOverLinks),
+    walked("answers of a connection as new", Wrong::AnswersAreNew),
+    walked("new without tracking", Wrong::UntrackedIsNew),
+    walked("errors of no connection", Wrong::ErrorsUnrelated),
+    mistake("notrack ignored", |w| {
+        rules(w, |rule| {
+            rule.expressions.retain(|one| *one != Expression::NoTrack);
+        });
+    }),
     mistake("policies ignored", |w| {
         chains(w, |base| base.accepts = true);
     }),

@@ -65,6 +65,21 @@ pub enum Expression {
     Opaque(String),
 }
 
+impl Expression {
+    /// Whether it has the kernel track connections.
+    pub fn tracks(&self) -> bool {
+        match self {
+            Self::Load(Load::Ct { .. }, _) | Self::Store(Store::Ct(_), _) | Self::Nat(_) => true,
+            Self::Opaque(name) => {
+                ["connlimit", "flow_offload", "synproxy"].contains(&name.as_str())
+            }
+            // Which of them do is their own matter.
+            Self::Xtables { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 /// What is put into a register.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Load {
