@@ -23,7 +23,8 @@ const CRATES: &Table = &[
     ("pods", &["cri", "host", "model", "sys"]),
     ("kernel", &["host", "model", "pods", "sys"]),
     // From facts to a diagnosis.
-    ("forwarding", &["model"]),
+    ("ruleset", &["model"]),
+    ("forwarding", &["model", "ruleset"]),
     ("pipeline", &["forwarding", "model"]),
     ("diagnosis", &["model", "pipeline"]),
     // Where it goes.
@@ -51,6 +52,7 @@ const CRATES: &Table = &[
             "model",
             "pipeline",
             "recording",
+            "ruleset",
             "sys",
         ],
     ),

@@ -2,6 +2,8 @@
 mod attributes;
 mod expression;
 mod set;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,

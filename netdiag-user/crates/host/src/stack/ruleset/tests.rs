@@ -1,0 +1,180 @@
+use std::io::Write as _;
+
+use fastrand::Rng;
+use nix::sched::{CloneFlags, unshare};
+
+use super::{Most, expression, read, set};
+use crate::{
+    gather::netlink::nla,
+    model::{
+        netfilter::Family,
+        world::{
+            Known, Why,
+            ruleset::{
+                Base, Bytes, ChainKind, Data, Expression, Hook, Load, Meta, Reject, Ruleset,
+                Verdict,
+            },
+        },
+    },
+    sys::program::Program,
+};
+
+const RULES: &str = r#"
+add table inet t
+add chain inet t refuse
+add rule inet t refuse counter reject with icmpx admin-prohibited
+add set inet t nets { type ipv4_addr; flags interval; elements = { 10.0.0.0/8, 192.0.2.1 }; }
+add set inet t spans { type inet_service . ipv4_addr; flags interval; elements = { 80-90 . 10.0.0.0/8 }; }
+add map inet t ways { type inet_service : verdict; elements = { 53 : accept, 80 : goto refuse, * : drop }; }
+add chain inet t in { type filter hook input priority -5; policy drop; }
+add rule inet t in ip saddr != @nets meta mark set 7
+add rule inet t in udp dport . ip daddr @spans return
+add rule inet t in tcp dport vmap @ways
+add table ip nat
+add chain ip nat post { type nat hook postrouting priority srcnat; }
+add rule ip nat post oifname "eth*" masquerade
+add table ip6 raw { flags dormant; }
+"#;
+
+const ALL: Most = Most {
+    rules: 100,
+    elements: 100,
+};
+
+/// What is read of these rules in a namespace of their own.
+fn read_back(most: Most) -> Known<Ruleset> {
+    let inside = move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a namespace");
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(RULES.as_bytes()).expect("written");
+        let path = file.path().display().to_string();
+        let nft = Program::new("nft").text(&["-f", &path]);
+        nft.expect("rules");
+        read(most)
+    };
+    std::thread::spawn(inside).join().expect("no panic")
+}
+
+#[test]
+fn rules_are_read_as_the_kernel_has_them() {
+    let Known::Is(ruleset) = read_back(ALL) else {
+        panic!("not all of it");
+    };
+    let names: Vec<_> = ruleset.tables.iter().map(|t| t.name.as_str()).collect();
+    assert_eq!(names, ["t", "nat", "raw"]);
+    assert!(ruleset.tables[2].dormant && ruleset.tables[2].family == Family::Ip6);
+    let table = &ruleset.tables[0];
+    let input = table.chain("in").expect("a chain");
+    let base = input.base.as_ref().expect("a base chain");
+    let said = (base.hook, base.priority, base.kind, base.accepts);
+    assert_eq!(said, (Hook::Input, -5, ChainKind::Filter, false));
+    assert_eq!(table.chain("refuse").expect("a chain").base, None);
+    let opaque = |expression: &Expression| matches!(expression, Expression::Opaque(_));
+    let rules = ruleset.tables.iter().flat_map(|t| &t.chains);
+    let mut all = rules.flat_map(|chain| &chain.rules);
+    assert!(all.all(|rule| !rule.expressions.iter().any(opaque)));
+
+    let loads = &input.rules[1].expressions;
+    let port = Load::Payload {
+        base: Base::Transport,
+        offset: 2,
+        length: 2,
+    };
+    assert!(
+        loads
+            .iter()
+            .any(|e| matches!(e, Expression::Load(l, _) if *l == port))
+    );
+    let spans = table.set("spans").expect("a set");
+    assert_eq!(spans.parts, [2, 4]);
+    let span = &spans.elements[0];
+    let ends = [span.key.as_ref(), span.end.as_ref()];
+    let bytes = |text: &[u8]| Bytes(text.to_vec());
+    assert_eq!(ends[0], Some(&bytes(&[0, 80, 0, 0, 10, 0, 0, 0])));
+    assert_eq!(ends[1], Some(&bytes(&[0, 90, 0, 0, 10, 255, 255, 255])));
+
+    let ways = table.set("ways").expect("a map");
+    let default = ways.elements.iter().find(|e| e.key.is_none());
+    let default = default.and_then(|element| element.data.as_ref());
+    assert_eq!(default, Some(&Data::Verdict(Verdict::Drop)));
+    let refuse = &table.chain("refuse").expect("a chain").rules[0];
+    assert_eq!(refuse.packets(), Some(0));
+    let reject = Expression::Reject(Reject::UnreachableOfEither(3));
+    assert!(refuse.expressions.contains(&reject));
+    let nat = &ruleset.tables[1].chains[0];
+    assert_eq!(nat.base.as_ref().expect("a base").kind, ChainKind::Nat);
+    let name = Load::Meta(Meta::OifName);
+    let loads = |e: &Expression| matches!(e, Expression::Load(l, _) if *l == name);
+    assert!(nat.rules[0].expressions.iter().any(loads));
+}
+
+#[test]
+fn what_is_beyond_the_bounds_is_told() {
+    let few = Most { rules: 2, ..ALL };
+    let known = read_back(few);
+    assert!(matches!(known, Known::Partly(_, Why::TooMany)), "{known:?}");
+    let none = Most { elements: 1, ..ALL };
+    let Known::Partly(ruleset, Why::TooMany) = read_back(none) else {
+        panic!("all of it");
+    };
+    let sets = ruleset.tables[0].sets.iter();
+    assert!(sets.filter(|set| set.partly).count() > 0);
+}
+
+/// Attributes as a hostile recording or a kernel of tomorrow may have them.
+fn any(rng: &mut Rng, depth: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..rng.usize(0..5) {
+        let kind = rng.u16(0..13);
+        let value = match rng.u8(0..6) {
+            0..=2 if depth > 0 => any(rng, depth - 1),
+            0 => b"lookup\0".to_vec(),
+            1 => b"bitwise\0".to_vec(),
+            2 => b"payload\0".to_vec(),
+            3 => rng.u32(0..30).to_be_bytes().to_vec(),
+            _ => (0..rng.usize(0..80)).map(|_| rng.u8(..)).collect(),
+        };
+        bytes.extend(nla(kind, &value));
+    }
+    bytes.truncate(rng.usize(bytes.len() / 2..=bytes.len()));
+    bytes
+}
+
+#[test]
+fn no_attribute_is_too_strange() {
+    const KINDS: [&str; 16] = [
+        "payload",
+        "meta",
+        "ct",
+        "cmp",
+        "range",
+        "bitwise",
+        "byteorder",
+        "immediate",
+        "lookup",
+        "counter",
+        "reject",
+        "nat",
+        "fib",
+        "rt",
+        "match",
+        "target",
+    ];
+    let mut rng = Rng::with_seed(27);
+    for at in 0..20_000 {
+        let mut name = KINDS[at % KINDS.len()].as_bytes().to_vec();
+        name.push(0);
+        let of = [nla(1, &name), nla(2, &any(&mut rng, 3))].concat();
+        let read = expression::one(&of);
+        let kept = serde_json::to_string(&read).expect("it is kept");
+        let again: Expression = serde_json::from_str(&kept).expect("it is read");
+        assert_eq!(again, read);
+        let all = any(&mut rng, 4);
+        expression::all(&all);
+        if let Some(mut set) = set::set(&all) {
+            let mut left = 3;
+            let _ = set::elements(&mut set, &any(&mut rng, 4), &mut left);
+            assert!(set.elements.len() <= 3);
+        }
+    }
+}
