@@ -1,10 +1,54 @@
 //! What rules counted, held against how many packets the walks took through them.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{
-    expect::Expected,
-    set::{Counted, Counters},
+use anyhow::Result;
+use netdiag_host::stack::ruleset;
+use netdiag_model::world::Known;
+
+use crate::{batch, expect::Expected, set::Set, told};
+
+/// All that a world has.
+pub const MOST: ruleset::Most = ruleset::Most {
+    rules: 10_000,
+    elements: 100_000,
 };
+
+/// Rules, and packets that they took.
+pub type Counters = BTreeMap<Counted, u64>;
+/// A rule by its namespace, its table and its handle.
+pub type Counted = (usize, String, u64);
+
+/// What each rule has counted.
+pub fn counters(set: &Set) -> Result<Counters> {
+    let mut counters = Counters::new();
+    for at in set.filtered() {
+        set.enter(at)?;
+        let Known::Is(ruleset) = ruleset::read(MOST) else {
+            continue;
+        };
+        for table in &ruleset.tables {
+            for rule in table.chains.iter().flat_map(|chain| &chain.rules) {
+                let which = (at, told::table(table), rule.handle);
+                counters.extend(rule.packets().map(|packets| (which, packets)));
+            }
+        }
+    }
+    Ok(counters)
+}
+
+/// All at once, or, where nft refuses one, each alone.
+pub fn rule(lines: &[String]) -> Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let all = batch::fed("nft", &["-f", "-"], &lines.join("\n"))?;
+    if !all.status.success() {
+        for line in lines {
+            batch::fed("nft", &["-f", "-"], line)?;
+        }
+    }
+    Ok(())
+}
 
 /// Least and most of what each rule should have counted.
 #[derive(Default)]
@@ -14,8 +58,7 @@ impl Due {
     /// One more packet, by one of these ways; a superpacket may be cut on any of them into so many.
     pub fn add<'a>(&mut self, ways: impl Iterator<Item = &'a Expected>, pieces: u64) {
         let each: Vec<_> = ways.map(|way| tally(&way.counted)).collect();
-        let rules: std::collections::BTreeSet<&Counted> =
-            each.iter().flat_map(BTreeMap::keys).copied().collect();
+        let rules: BTreeSet<&Counted> = each.iter().flat_map(BTreeMap::keys).copied().collect();
         for rule in rules {
             let counts = each.iter().map(|way| way.get(rule).copied().unwrap_or(0));
             let (least, most) = counts.fold((u64::MAX, 0), |(least, most), count| {

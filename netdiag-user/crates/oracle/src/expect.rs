@@ -11,12 +11,7 @@ use netdiag_model::world::{End, World, device::Mac};
 use nix::errno::Errno;
 
 use crate::{
-    names::device,
-    set::{Counted, Set},
-    shoot::Told,
-    told,
-    traffic::Shot,
-    wire::Header,
+    counters::Counted, names::device, set::Set, shoot::Told, told, traffic::Shot, wire::Header,
     witness::Sighting,
 };
 

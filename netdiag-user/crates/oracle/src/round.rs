@@ -8,8 +8,9 @@ use netdiag_model::world::{End, World, device::Device};
 
 use crate::{
     command::Command,
-    counters::Due,
+    counters::{self, Due},
     expect::{self, Expected, Prediction},
+    fate::Fate,
     filters,
     links::LINKS,
     mistakes::{MISTAKES, Make, Mistake},
@@ -17,7 +18,7 @@ use crate::{
     shoot::{self, Told},
     traffic::Shot,
     wire::Token,
-    witness::{Seen, Sighting, Witness},
+    witness::{Seen, Witness},
 };
 
 /// How long the kernel may take, and after how long it gives up a neighbour that nobody answers for.
@@ -38,32 +39,6 @@ const SLOW: Patience = Patience {
 };
 /// For what is seen although it should not be.
 const QUIET: Duration = Duration::from_millis(4);
-
-/// What became of one packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fate {
-    pub sightings: Vec<Sighting>,
-    pub delivered: Vec<usize>,
-    pub told: Told,
-}
-
-impl std::fmt::Display for Fate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "  its sender was told: {:?}", self.told)?;
-        for seen in &self.sightings {
-            let way = if seen.outgoing { "out of" } else { "in at" };
-            writeln!(
-                f,
-                "  s{} {way} device {}: {} mark {:#x}",
-                seen.space, seen.device, seen.header, seen.mark
-            )?;
-        }
-        for space in &self.delivered {
-            writeln!(f, "  delivered in s{space}")?;
-        }
-        Ok(())
-    }
-}
 
 /// A packet that went otherwise than computed.
 pub struct Contradiction {
@@ -322,13 +297,13 @@ impl Round {
         shots: &[Shot],
         most: Duration,
     ) -> Result<(Vec<Vec<Turn>>, Option<String>)> {
-        let before = self.set.counters()?;
+        let before = counters::counters(&self.set)?;
         let talks = self.exchange(world, prepared, shots, most)?;
         let turns = || talks.iter().flatten();
         if before.is_empty() || !turns().all(Turn::agrees) {
             return Ok((talks, None));
         }
-        let after = self.set.counters()?;
+        let after = counters::counters(&self.set)?;
         let mut due = Due::default();
         turns().for_each(|turn| due.add(turn.ways(), turn.shot.count.into()));
         let missed = due.missed(&before, &after);

@@ -2,7 +2,6 @@
 //! put on it, and taken off again.
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
     fs::File,
     os::fd::{AsFd, AsRawFd},
     path::Path,
@@ -11,35 +10,19 @@ use std::{
 
 use anyhow::{Context, Result};
 use netdiag_host::{listing, stack};
-use netdiag_model::world::{End, Known, Stack, World};
+use netdiag_model::world::{End, Stack, World};
 use netdiag_sys::file;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::{
     batch::{self, batch, batch_of, write},
     command::{Command, Line},
+    counters,
     names::{BOND, BRIDGE, INNER, OF_ITSELF, SPACES, TABLES, TUN, added, device, devices, mac},
     settled::{bonds_chose, bonds_looked, is_settled},
-    told, tuns, wireguards,
+    sysctls::{ASKED, PAST_NETFILTER, QUIET, SETTINGS, SETTINGS6},
+    tuns, wireguards,
 };
-
-/// What is set on every namespace before its devices are made: no packet but ours.
-const QUIET: [(&str, &str); 7] = [
-    ("ipv6/conf/all/accept_dad", "0"),
-    ("ipv6/conf/default/accept_dad", "0"),
-    ("ipv6/conf/default/dad_transmits", "0"),
-    ("ipv6/conf/default/router_solicitations", "0"),
-    ("ipv6/conf/default/mldv2_unsolicited_report_interval", "1"),
-    ("ipv4/icmp_ratelimit", "0"),
-    ("ipv6/icmp/ratelimit", "0"),
-];
-
-/// Where they are there (br_netfilter): what a bridge carries goes past netfilter, which would cut it to its ports' sizes
-/// (`br_nf_dev_queue_xmit`).
-const PAST_NETFILTER: [&str; 2] = [
-    "bridge/bridge-nf-call-iptables",
-    "bridge/bridge-nf-call-ip6tables",
-];
 
 /// How long a device tells of the groups that it joined, twice: some jiffies.
 const JOINED: Duration = Duration::from_millis(40);
@@ -50,40 +33,8 @@ const BONDS: Duration = Duration::from_millis(200);
 /// And one to choose among ports that nobody answers at: some seconds (IEEE 802.1AX, 6.4).
 const LACP: Duration = Duration::from_secs(15);
 
-/// And of each device's neighbours: one question, and no waiting.
-const ASKED: [(&str, &str); 2] = [("mcast_solicit", "1"), ("proxy_delay", "0")];
 /// After so long a neighbour that does not answer is given up.
 pub const SOON: Duration = Duration::from_millis(20);
-
-/// The same of IPv6.
-const SETTINGS6: [(&str, &str); 3] = [
-    ("proxy_ndp", "0"),
-    ("ignore_routes_with_linkdown", "0"),
-    ("use_oif_addrs_only", "0"),
-];
-
-/// Sysctls that worlds change, and what they are otherwise: of `all`, and of each device.
-pub const SETTINGS: [(&str, &str); 13] = [
-    ("forwarding", "1"),
-    ("rp_filter", "0"),
-    ("accept_local", "0"),
-    ("src_valid_mark", "0"),
-    ("route_localnet", "0"),
-    ("arp_ignore", "0"),
-    ("arp_announce", "0"),
-    ("arp_filter", "0"),
-    ("proxy_arp", "0"),
-    ("proxy_arp_pvlan", "0"),
-    ("send_redirects", "0"),
-    ("ignore_routes_with_linkdown", "0"),
-    ("bc_forwarding", "0"),
-];
-
-/// All that a world has.
-const MOST: stack::ruleset::Most = stack::ruleset::Most {
-    rules: 10_000,
-    elements: 100_000,
-};
 
 pub struct Set {
     spaces: Vec<Space>,
@@ -100,11 +51,6 @@ pub struct Set {
     /// What programs hold.
     attached: RefCell<Vec<File>>,
 }
-
-/// Rules, and packets that they took.
-pub type Counters = BTreeMap<Counted, u64>;
-/// A rule by its namespace, its table and its handle.
-pub type Counted = (usize, String, u64);
 
 /// A device that is on a link of another namespace: where each is, and its name.
 struct Given {
@@ -303,7 +249,7 @@ impl Set {
                 }
             }
             settle(of());
-            rule(&rules)?;
+            counters::rule(&rules)?;
         }
         Ok(())
     }
@@ -381,7 +327,7 @@ impl Set {
             space.enter()?;
             let mut stack = stack::read(Path::new("/"), &listing::NODE);
             if self.filtered.get()[at] {
-                stack.ruleset = stack::ruleset::read(MOST);
+                stack.ruleset = stack::ruleset::read(counters::MOST);
             }
             world.stacks.insert(space.inode, stack);
         }
@@ -424,25 +370,10 @@ impl Set {
         Ok(has)
     }
 
-    /// What each rule has counted.
-    pub fn counters(&self) -> Result<Counters> {
-        let mut counters = Counters::new();
-        for (at, space) in self.spaces.iter().enumerate() {
-            if !self.filtered.get()[at] {
-                continue;
-            }
-            space.enter()?;
-            let Known::Is(ruleset) = stack::ruleset::read(MOST) else {
-                continue;
-            };
-            for table in &ruleset.tables {
-                for rule in table.chains.iter().flat_map(|chain| &chain.rules) {
-                    let which = (at, told::table(table), rule.handle);
-                    counters.extend(rule.packets().map(|packets| (which, packets)));
-                }
-            }
-        }
-        Ok(counters)
+    /// Where somebody made rules of nf_tables.
+    pub fn filtered(&self) -> impl Iterator<Item = usize> {
+        let filtered = self.filtered.get();
+        (0..SPACES).filter(move |at| filtered[*at])
     }
 
     pub fn inode(&self, at: usize) -> u32 {
@@ -456,20 +387,6 @@ impl Set {
     pub fn enter(&self, at: usize) -> Result<()> {
         self.spaces[at].enter()
     }
-}
-
-/// All at once, or, where nft refuses one, each alone.
-fn rule(lines: &[String]) -> Result<()> {
-    if lines.is_empty() {
-        return Ok(());
-    }
-    let all = batch::fed("nft", &["-f", "-"], &lines.join("\n"))?;
-    if !all.status.success() {
-        for line in lines {
-            batch::fed("nft", &["-f", "-"], line)?;
-        }
-    }
-    Ok(())
 }
 
 impl Space {

@@ -3,11 +3,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::{
-    command::Command,
-    round::{Fate, Round},
-    traffic::Shot,
-};
+use crate::{command::Command, fate::Fate, round::Round, traffic::Shot};
 
 /// Each line costs the patience that found it; what is left then is small enough.
 const LONGEST: Duration = Duration::from_secs(60);

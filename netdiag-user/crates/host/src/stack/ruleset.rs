@@ -268,7 +268,7 @@ impl Kernel {
             Err(error) if is_none(&error) => Ok(0),
             asked => asked.map(|_| generation),
         }
-        .context(mark!("asking for the generation of nftables' rules"))
+        .context(mark!("listing the rules of nftables"))
     }
 
     /// Hands over each; what has no place makes it a part.
