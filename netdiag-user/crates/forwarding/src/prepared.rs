@@ -76,6 +76,8 @@ pub struct Space<'w> {
     hooks: BTreeMap<(Hook, bool), Vec<Asked<'w>>>,
     /// Whether connections are tracked, of IPv4 and of IPv6.
     tracks: (bool, bool),
+    /// Chains of bridges, of ARP or at devices' own hooks may turn what comes and goes.
+    filters_links: bool,
 }
 
 /// A base chain, and its table.
@@ -150,7 +152,25 @@ impl<'w> Space<'w> {
             own: addresses.map(|address| address.own.address).collect(),
             hooks: hooks(stack),
             tracks: (tracks(stack, Family::Ip), tracks(stack, Family::Ip6)),
+            filters_links: filters_links(stack),
         }
+    }
+
+    /// What passes a device there is known; chains of other families than IP are not run.
+    pub(crate) fn passes_links(&self) -> Result<(), Unknown> {
+        match self.filters_links {
+            true => Err(Unknown::NotModelled(
+                "rules of bridges, ARP or devices".into(),
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether some chain of that family is asked, or connections are tracked.
+    pub(crate) fn has_rules(&self, ipv6: bool) -> bool {
+        let asked = |(_, six): &(Hook, bool)| *six == ipv6;
+        let mut all = self.hooks.iter().filter(|(at, _)| asked(at));
+        self.tracks(ipv6) || all.any(|(_, chains)| !chains.is_empty())
     }
 
     /// Whether a rule has had connections of that family tracked (`nf_ct_netns_get`).
@@ -240,6 +260,19 @@ fn hooks(stack: &Stack) -> BTreeMap<(Hook, bool), Vec<Asked<'_>>> {
         .into_iter()
         .flat_map(|hook| [(hook, false), (hook, true)]);
     all.map(|at| (at, ruleset.at(at.0, at.1))).collect()
+}
+
+fn filters_links(stack: &Stack) -> bool {
+    let tables = stack.ruleset.some().into_iter();
+    let tables = tables.flat_map(|ruleset| &ruleset.tables);
+    let mut asked = tables.filter(|table| !table.dormant).flat_map(|table| {
+        let bases = table.chains.iter().filter_map(|chain| chain.base.as_ref());
+        bases.map(|base| (table.family, base.hook))
+    });
+    asked.any(|(family, hook)| {
+        let ip = [Family::Inet, Family::Ip, Family::Ip6].contains(&family);
+        !ip || matches!(hook, Hook::Ingress | Hook::Egress)
+    })
 }
 
 fn tracks(stack: &Stack, family: Family) -> bool {

@@ -262,6 +262,7 @@ impl<'w> Walker<'w> {
         device: &'w Device,
         packet: Packet,
     ) -> Result<(), Unknown> {
+        space.passes_links()?;
         let does = Does::Comes {
             device: device.index,
         };

@@ -1,7 +1,7 @@
 //! What rules counted, held against how many packets the walks took through them.
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use netdiag_host::stack::ruleset;
 use netdiag_model::world::Known;
 
@@ -23,8 +23,9 @@ pub fn counters(set: &Set) -> Result<Counters> {
     let mut counters = Counters::new();
     for at in set.filtered() {
         set.enter(at)?;
-        let Known::Is(ruleset) = ruleset::read(MOST) else {
-            continue;
+        let ruleset = match ruleset::read(MOST) {
+            Known::Is(ruleset) => ruleset,
+            other => bail!("the rules of s{at} could not be read whole: {other:?}"),
         };
         for table in &ruleset.tables {
             for rule in table.chains.iter().flat_map(|chain| &chain.rules) {

@@ -51,6 +51,11 @@ impl<'w> Walker<'w> {
         packet: Packet,
     ) -> Going<'w> {
         let (own, conf) = (settings(bridge)?, port_of(port)?);
+        if space.has_rules(packet.is_ipv6()) && calls(space, &own, &packet)? {
+            return Err(Unknown::NotModelled(
+                "rules of IP that a bridge asks".into(),
+            ));
+        }
         let takes = matches!(conf.state, PortState::Forwarding | PortState::Learning);
         if !takes {
             return self.refuse(walk, space, no(How::PortState(conf.state), port), packet);
@@ -168,17 +173,22 @@ fn is_cut(
     onward: &[Onward<'_>],
     packet: &Packet,
 ) -> Result<bool, Unknown> {
-    let settings = space.settings()?;
-    let calls = match packet.is_ipv6() {
-        true => settings.bridge_calls_ip6tables || bridge.nf_call_ip6tables,
-        false => settings.bridge_calls_iptables || bridge.nf_call_iptables,
-    };
+    let calls = calls(space, bridge, packet)?;
     let whole = packet.segment.is_none() || packet.pieces.is_some();
     let large = |one: &Onward<'_>| match one {
         Onward::By(port) => packet.largest() > port.mtu,
         Onward::Up(_) => false,
     };
     Ok(calls && whole && onward.iter().any(large))
+}
+
+/// Whether IP's hooks are asked there (br_netfilter).
+fn calls(space: &Space<'_>, bridge: &Bridge, packet: &Packet) -> Result<bool, Unknown> {
+    let settings = space.settings()?;
+    Ok(match packet.is_ipv6() {
+        true => settings.bridge_calls_ip6tables || bridge.nf_call_ip6tables,
+        false => settings.bridge_calls_iptables || bridge.nf_call_iptables,
+    })
 }
 
 fn no<'w>(how: How, by: &'w Device) -> No<'w> {

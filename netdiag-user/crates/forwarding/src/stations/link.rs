@@ -26,6 +26,7 @@ impl<'w> Walker<'w> {
         frame: Frame,
         packet: Packet,
     ) -> Going<'w> {
+        space.passes_links()?;
         let subject = Some(Subject::Device(device));
         let how = match (device.flags.up, device.lower_up) {
             (false, _) => Some(How::DeviceDown),

@@ -9,6 +9,7 @@ mod link_filters;
 mod manifest;
 mod memory;
 pub(crate) mod netlink;
+pub(crate) mod nfnetlink;
 mod owners;
 mod pod_networks;
 mod processes;

@@ -17,7 +17,13 @@ use rtnetlink::sys::Socket;
 
 use self::attributes::{name, number, u64_of};
 use crate::{
-    gather::netlink::{self, DUMP, End, HEADER, attribute, nla},
+    gather::{
+        netlink::{self, DUMP, End, HEADER, attribute, nla},
+        nfnetlink::{
+            self, GENERIC, GET_CHAINS, GET_ELEMENTS, GET_GENERATION, GET_RULES, GET_SETS,
+            GET_TABLES, NETLINK_NETFILTER, ONE,
+        },
+    },
     model::{
         netfilter::Family,
         world::{
@@ -27,18 +33,6 @@ use crate::{
     },
 };
 
-const NETLINK_NETFILTER: isize = 12;
-/// NFNL_SUBSYS_NFTABLES << 8, with NFT_MSG_GET….
-const GET_TABLES: u16 = 10 << 8 | 1;
-const GET_CHAINS: u16 = 10 << 8 | 4;
-const GET_RULES: u16 = 10 << 8 | 7;
-const GET_SETS: u16 = 10 << 8 | 10;
-const GET_ELEMENTS: u16 = 10 << 8 | 13;
-const GET_GENERATION: u16 = 10 << 8 | 16;
-/// NLM_F_REQUEST | NLM_F_ACK: the acknowledgement ends the answer of one message.
-const ONE: u16 = 0x5;
-/// `struct nfgenmsg`.
-const GENERIC: usize = 4;
 /// How long the kernel may take for all.
 const LONGEST: Duration = Duration::from_secs(20);
 
@@ -62,6 +56,9 @@ const RULE_EXPRESSIONS: u16 = 4;
 const GENERATION_ID: u16 = 1;
 /// NF_DROP.
 const DROP: u32 = 0;
+
+/// Tables, chains and sets: whoever owns the namespace may have made any number of them.
+const OBJECTS: usize = 20_000;
 
 /// Bounds of what is read.
 #[derive(Clone, Copy)]
@@ -88,6 +85,8 @@ fn listed(most: Most) -> Result<(Ruleset, Option<Why>)> {
     let mut reading = Reading {
         most,
         why: None,
+        objects: OBJECTS,
+        tables: BTreeMap::new(),
         places: BTreeMap::new(),
         ruleset: Ruleset {
             tables: Vec::new(),
@@ -109,6 +108,9 @@ struct Reading {
     most: Most,
     /// Why it is not all.
     why: Option<Why>,
+    /// How many more tables, chains and sets are kept.
+    objects: usize,
+    tables: BTreeMap<(&'static str, String), usize>,
     /// Chains by their table and name, each by their numbers.
     places: BTreeMap<(usize, String), usize>,
     ruleset: Ruleset,
@@ -116,8 +118,11 @@ struct Reading {
 
 impl Reading {
     fn tables(&mut self, kernel: &Kernel) -> Result<()> {
-        let each = |reading: &mut Self, family, message: &[u8]| {
+        let each = |reading: &mut Self, family: Family, message: &[u8]| {
             let name = name(attribute(message, TABLE_NAME)?)?;
+            reading.one_more()?;
+            let at = reading.ruleset.tables.len();
+            reading.tables.insert((family.name(), name.clone()), at);
             reading.ruleset.tables.push(Table {
                 family,
                 name,
@@ -134,6 +139,7 @@ impl Reading {
         let each = |reading: &mut Self, family, message: &[u8]| {
             let at = reading.table(family, attribute(message, CHAIN_TABLE)?)?;
             let name = name(attribute(message, CHAIN_NAME)?)?;
+            reading.one_more()?;
             let chains = &mut reading.ruleset.tables.get_mut(at)?.chains;
             reading.places.insert((at, name.clone()), chains.len());
             chains.push(Chain {
@@ -170,6 +176,7 @@ impl Reading {
         let each = |reading: &mut Self, family, message: &[u8]| {
             let at = reading.table(family, attribute(message, set::TABLE)?)?;
             let set = set::set(message)?;
+            reading.one_more()?;
             reading.ruleset.tables.get_mut(at)?.sets.push(set);
             Some(())
         };
@@ -193,11 +200,14 @@ impl Reading {
         Ok(())
     }
 
+    fn one_more(&mut self) -> Option<()> {
+        self.objects = self.objects.checked_sub(1)?;
+        Some(())
+    }
+
     /// One that is not there any more, or not yet, makes what was read a part.
     fn table(&self, family: Family, of: &[u8]) -> Option<usize> {
-        let of = name(of)?;
-        let mut all = self.ruleset.tables.iter();
-        all.position(|table| table.family == family && table.name == of)
+        self.tables.get(&(family.name(), name(of)?)).copied()
     }
 }
 
@@ -240,14 +250,7 @@ fn hook(family: Family, number: u32) -> Option<Hook> {
 /// For everything, or for what is said.
 fn request(what: u16, family: Option<Family>, attributes: &[u8]) -> Vec<u8> {
     let flags = if what == GET_GENERATION { ONE } else { DUMP };
-    let mut request = Vec::with_capacity(HEADER + GENERIC + attributes.len());
-    request.extend(((HEADER + GENERIC + attributes.len()) as u32).to_ne_bytes());
-    request.extend(what.to_ne_bytes());
-    request.extend(flags.to_ne_bytes());
-    request.extend([0; 8]);
-    request.extend([family.map_or(0, attributes::number_of), 0, 0, 0]);
-    request.extend(attributes);
-    request
+    nfnetlink::message(what, flags, family, attributes)
 }
 
 struct Kernel {
@@ -265,7 +268,7 @@ impl Kernel {
         };
         let asked = request(GET_GENERATION, None, &[]);
         match netlink::ask(&self.socket, &asked, each) {
-            Err(error) if is_none(&error) => Ok(0),
+            Err(error) if nfnetlink::is_nothing(&error) => Ok(0),
             asked => asked.map(|_| generation),
         }
         .context(mark!("listing the rules of nftables"))
@@ -279,7 +282,7 @@ impl Kernel {
         mut each: impl FnMut(&mut Reading, Family, &[u8]) -> Option<()>,
     ) -> Result<()> {
         let listed = netlink::ask(&self.socket, request, |message| {
-            let family = message.get(HEADER).copied().and_then(attributes::family);
+            let family = message.get(HEADER).copied().and_then(nfnetlink::family);
             let attributes = message.get(HEADER + GENERIC..);
             let taken = family.zip(attributes);
             let taken = taken.and_then(|(family, of)| each(reading, family, of));
@@ -292,7 +295,7 @@ impl Kernel {
             }
         });
         match listed {
-            Err(error) if is_none(&error) => {}
+            Err(error) if nfnetlink::is_nothing(&error) => {}
             Ok(End::Whole) => {}
             Ok(End::Changed) => reading.why = Some(Why::Changing),
             Ok(End::Enough) => reading.why = Some(Why::TooMany),
@@ -300,12 +303,4 @@ impl Kernel {
         }
         Ok(())
     }
-}
-
-/// A kernel without nftables has no rules of it (net/netfilter/nfnetlink.c), and what was there a moment ago may be gone.
-fn is_none(error: &anyhow::Error) -> bool {
-    const NOTHING: [i32; 3] = [libc::EINVAL, libc::EOPNOTSUPP, libc::ENOENT];
-    let io = error.downcast_ref::<std::io::Error>();
-    io.and_then(std::io::Error::raw_os_error)
-        .is_some_and(|errno| NOTHING.contains(&errno))
 }

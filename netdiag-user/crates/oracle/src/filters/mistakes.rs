@@ -50,7 +50,7 @@ pub const MISTAKES: &[Mistake] = &[
         rulesets(w, |ruleset| {
             for table in &mut ruleset.tables {
                 if table.family == Family::Inet {
-                    table.family = Family::Arp;
+                    table.family = Family::Ip6;
                 }
             }
         });

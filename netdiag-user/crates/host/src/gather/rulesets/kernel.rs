@@ -21,18 +21,16 @@ use rtnetlink::sys::Socket;
 pub use self::census::{Names, Tables, census};
 use self::rule::{policy, rule};
 use crate::{
-    gather::netlink::{self, DUMP, End, HEADER, attribute},
+    gather::{
+        netlink::{self, DUMP, End, HEADER, attribute},
+        nfnetlink::{
+            GENERIC, GET_CHAINS, GET_RULES, GET_SETS, GET_TABLES, NETLINK_NETFILTER, ONE, family,
+            is_nothing, message,
+        },
+    },
     model::netfilter::{Chain, Family},
 };
 
-const NETLINK_NETFILTER: isize = 12;
-/// NFNL_SUBSYS_NFTABLES << 8, with NFT_MSG_GETTABLE, …CHAIN, …RULE and …SET.
-const GET_TABLES: u16 = 10 << 8 | 1;
-const GET_CHAINS: u16 = 10 << 8 | 4;
-const GET_RULES: u16 = 10 << 8 | 7;
-const GET_SETS: u16 = 10 << 8 | 10;
-/// NLM_F_REQUEST | NLM_F_ACK: the acknowledgement ends the answer of one message.
-const ONE: u16 = 0x5;
 /// How long the kernel may take for a reading of all.
 const LONGEST: Duration = Duration::from_secs(20);
 /// Rules that are asked for at once, and chains that are asked for at all.
@@ -40,9 +38,6 @@ pub const FEW: usize = 10_000;
 const CHAINS: usize = 100_000;
 /// Bytes of all their names.
 const NAMES: usize = 16 << 20;
-/// `struct nfgenmsg`.
-const GENERIC: usize = 4;
-
 const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
 const CHAIN_USE: u16 = 6;
@@ -209,17 +204,6 @@ fn names(chain: &Named) -> Vec<u8> {
     names
 }
 
-fn message(what: u16, flags: u16, family: Option<Family>, attributes: &[u8]) -> Vec<u8> {
-    let mut request = Vec::with_capacity(HEADER + GENERIC + attributes.len());
-    request.extend(((HEADER + GENERIC + attributes.len()) as u32).to_ne_bytes());
-    request.extend(what.to_ne_bytes());
-    request.extend(flags.to_ne_bytes());
-    request.extend([0; 8]);
-    request.extend([family.map_or(0, number), 0, 0, 0]);
-    request.extend(attributes);
-    request
-}
-
 struct Kernel {
     socket: Socket,
     until: Instant,
@@ -234,7 +218,6 @@ impl Kernel {
     }
 
     fn list(&self, request: &[u8], mut each: impl FnMut(Family, &[u8])) -> Result<End> {
-        const NOTHING: [i32; 3] = [libc::EINVAL, libc::EOPNOTSUPP, libc::ENOENT];
         let listed = netlink::ask(&self.socket, request, |message| {
             let family = message.get(HEADER).and_then(|number| family(*number));
             if let (Some(family), Some(attributes)) = (family, message.get(HEADER + GENERIC..)) {
@@ -246,9 +229,7 @@ impl Kernel {
             }
         });
         match listed {
-            // A kernel without nftables has no rules of it (net/netfilter/nfnetlink.c), and what was
-            // there a moment ago may be gone.
-            Err(e) if NOTHING.iter().any(|errno| is(&e, *errno)) => Ok(End::Whole),
+            Err(e) if is_nothing(&e) => Ok(End::Whole),
             Ok(End::Enough) => Err(anyhow!("it took more than {} s", LONGEST.as_secs())),
             listed => listed,
         }
@@ -259,31 +240,6 @@ impl Kernel {
         let listed = netlink::twice(|| Ok(((), self.list(request, &mut each)?)));
         listed.map(|((), end)| end)
     }
-}
-
-fn is(error: &anyhow::Error, errno: i32) -> bool {
-    let io = error.downcast_ref::<std::io::Error>();
-    io.is_some_and(|e| e.raw_os_error() == Some(errno))
-}
-
-/// NFPROTO_…
-const FAMILIES: [(Family, u8); 6] = [
-    (Family::Inet, 1),
-    (Family::Ip, 2),
-    (Family::Arp, 3),
-    (Family::Netdev, 5),
-    (Family::Bridge, 7),
-    (Family::Ip6, 10),
-];
-
-fn family(number: u8) -> Option<Family> {
-    let known = FAMILIES.iter().find(|(_, n)| *n == number);
-    known.map(|(family, _)| *family)
-}
-
-fn number(family: Family) -> u8 {
-    let known = FAMILIES.iter().find(|(f, _)| *f == family);
-    known.map_or(0, |(_, number)| *number)
 }
 
 /// The chain that an object is, or is in.

@@ -1,25 +1,5 @@
 //! What nf_tables' attributes hold: numbers in the network's order, names of any bytes.
-use crate::{gather::netlink::attribute, model::netfilter::Family};
-
-/// NFPROTO_…
-const FAMILIES: [(Family, u8); 6] = [
-    (Family::Inet, 1),
-    (Family::Ip, 2),
-    (Family::Arp, 3),
-    (Family::Netdev, 5),
-    (Family::Bridge, 7),
-    (Family::Ip6, 10),
-];
-
-pub fn family(number: u8) -> Option<Family> {
-    let known = FAMILIES.iter().find(|(_, n)| *n == number);
-    known.map(|(family, _)| *family)
-}
-
-pub fn number_of(family: Family) -> u8 {
-    let known = FAMILIES.iter().find(|(f, _)| *f == family);
-    known.map_or(0, |(_, number)| *number)
-}
+use crate::gather::netlink::attribute;
 
 pub fn number(of: &[u8], wanted: u16) -> Option<u32> {
     let bytes = attribute(of, wanted)?;
