@@ -176,6 +176,14 @@ impl Packet {
         [ICMP, ICMP6].contains(&self.protocol)
     }
 
+    /// As routes are asked for: ports of no fragment count, the first one's neither (`skb_flow_dissect`).
+    pub(crate) fn routed_ports(&self) -> (u16, u16) {
+        match self.is_cut() {
+            true => (0, 0),
+            false => (self.sport, self.dport),
+        }
+    }
+
     pub fn tuple(&self) -> Tuple {
         Tuple {
             source: self.source,

@@ -65,6 +65,7 @@ pub fn walk_after<'w>(
         depth,
         left,
         asking: RefCell::default(),
+        given_up: Cell::default(),
         agreeing: RefCell::default(),
     };
     let (netns, next) = match start {
@@ -99,12 +100,16 @@ pub(crate) struct Walker<'w> {
     left: Cell<usize>,
     /// Neighbours that are being asked for: what needs one to ask for it waits with the others.
     asking: RefCell<Vec<(End, IpAddr)>>,
+    /// A neighbour that is given up while who waited for it is told, and what telling asks for: what questions leave
+    /// by it is thrown away like all that waits for it.
+    given_up: Cell<Option<(End, IpAddr)>>,
     /// Peers with which keys are being agreed on.
     agreeing: RefCell<Vec<PeerAt>>,
 }
 
 /// Where a packet goes on, so that no way is longer than the stack: stations call each other up to the next
 /// device alone.
+#[derive(Clone)]
 enum Next<'w> {
     /// Nowhere.
     Ended,

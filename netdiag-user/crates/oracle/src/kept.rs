@@ -24,17 +24,19 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 40] = kept![
+pub const KEPT: [Kept; 44] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-flow-label-chooses-anew",
     "a-local-route-is-no-address-to-answer-for",
     "a-macvlan-on-a-bridge-hears-all",
+    "a-question-by-whom-is-given-up-is-lost",
     "a-size-is-noted-in-the-tunnels-table",
     "a-size-is-noted-without-ports",
     "a-tunnel-by-a-prefix-of-loopbacks",
     "a-tunnel-by-loopback",
     "a-tunnel-to-itself",
     "an-answer-that-is-led-away-teaches-nothing",
+    "an-error-teaches-whom-a-question-waits-for",
     "an-ipvlan-tells-of-no-way",
     "an-object-that-leads-nowhere",
     "an-own-address-after-its-route",
@@ -51,12 +53,14 @@ pub const KEPT: [Kept; 40] = kept![
     "loopbacks-address-by-a-device",
     "no-error-to-another-links-address",
     "no-forwarding-through-a-tunnel-to-itself",
+    "no-ports-of-fragments-on-the-way-back",
     "no-size-is-learned-where-a-rule-refuses",
     "no-tunnel-at-the-other-end",
     "one-next-hop-in-circles",
     "one-way-back-of-several",
     "questions-revive-failed-neighbours",
     "rules-before-the-own-addresses",
+    "somebody-asks-already",
     "the-last-of-two-answers-is-kept",
     "the-own-address-as-gateway",
     "too-big-before-nowhere",

@@ -100,8 +100,9 @@ impl<'w> Space<'w> {
 
     /// The way back is asked for without the mark, unless `src_valid_mark` says so.
     fn back(&self, packet: &Packet, conf: Of4<'_>, out: u32) -> Result<Key, Unknown> {
-        let ports = self.looks_for_ports(false)?;
-        let seen = |value: u16| if ports { value } else { 0 };
+        let looks = self.looks_for_ports(false)?;
+        let (sport, dport) = packet.routed_ports();
+        let seen = |value: u16| if looks { value } else { 0 };
         Ok(Key {
             destination: packet.source,
             source: packet.destination,
@@ -114,9 +115,9 @@ impl<'w> Space<'w> {
             iif: if out == 0 { LOOPBACK } else { out },
             oif: 0,
             uid: 0,
-            protocol: if ports { packet.protocol } else { 0 },
-            sport: seen(packet.dport),
-            dport: seen(packet.sport),
+            protocol: if looks { packet.protocol } else { 0 },
+            sport: seen(dport),
+            dport: seen(sport),
             ignore_linkstate: false,
             loose: false,
         })

@@ -323,11 +323,7 @@ impl<'w> Space<'w> {
 }
 
 pub fn key_in(packet: &Packet, device: &Device) -> Key {
-    // Ports of no fragment count, the first one's neither (`skb_flow_dissect`).
-    let ports = match packet.is_cut() {
-        true => (0, 0),
-        false => (packet.sport, packet.dport),
-    };
+    let (sport, dport) = packet.routed_ports();
     Key {
         destination: packet.destination,
         source: packet.source,
@@ -337,8 +333,8 @@ pub fn key_in(packet: &Packet, device: &Device) -> Key {
         oif: 0,
         uid: 0,
         protocol: packet.protocol,
-        sport: ports.0,
-        dport: ports.1,
+        sport,
+        dport,
         ignore_linkstate: false,
         loose: false,
     }

@@ -26,6 +26,7 @@ enum Held {
 }
 
 /// Where a frame goes on.
+#[derive(Clone)]
 enum Onward<'w> {
     /// To this host, as that.
     Up(To),

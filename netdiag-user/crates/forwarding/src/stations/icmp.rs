@@ -31,10 +31,10 @@ impl<'w> Walker<'w> {
         packet: Packet,
     ) -> Going<'w> {
         let answer = match walk.heard {
-            // Whose question it was hears nothing more.
-            Some(_) => None,
-            None if *walk.telling.of(packet.is_ipv6()) => None,
-            None => answer(space, &no, &packet)?,
+            // Whose question it was hears nothing more; of a tunnel's packet with the question in it who is told learns.
+            Some(_) if packet.carries.is_none() => None,
+            _ if *walk.telling.of(packet.is_ipv6()) => None,
+            _ => answer(space, &no, &packet)?,
         };
         self.refuse(walk, space, no, packet)?;
         let Some(answer) = answer else {
@@ -56,9 +56,14 @@ impl<'w> Walker<'w> {
             any_source: packet.is_ipv6(),
         };
         let mut way = walk.branch();
+        way.heard = None;
         *way.telling.of(packet.is_ipv6()) = true;
         let next = self.sent(&mut way, &sender, error);
         self.goes_on(&mut way, next)?;
+        if walk.heard.is_some() {
+            walk.learned = way.learned;
+            return Ok(Next::Ended);
+        }
         self.ends(
             walk,
             Step {

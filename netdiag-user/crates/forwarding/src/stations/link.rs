@@ -90,6 +90,7 @@ impl<'w> Walker<'w> {
         let mut way = Walk {
             learned: learned.clone(),
             heard: Some(Vec::new()),
+            failing: self.given_up.get(),
             ..Walk::default()
         };
         let from = device.mac;

@@ -67,14 +67,17 @@ impl<'w> Walker<'w> {
             (Some(entry), _) => vec![(entry.mac, None)],
             (None, _) => {
                 // It waits for the answer, or for nobody's.
+                let before = self.given_up.replace(walk.failing);
                 walk.waited();
                 self.asking.borrow_mut().push(asked);
                 let answers = self.asked(&walk.learned, space, device, next, packet.source);
                 self.asking.borrow_mut().pop();
+                self.given_up.set(before);
                 let given_up = matches!(
                     entry.map(|entry| entry.state),
                     Some(State::Failed | State::Incomplete)
                 );
+                let waits = entry.is_some_and(|entry| entry.state == State::Incomplete);
                 let alone = |all: &[Outcome]| all.iter().any(|(mac, _)| mac.is_none());
                 let answers = match answers {
                     // Others on that wire may answer, who were not read.
@@ -85,10 +88,12 @@ impl<'w> Walker<'w> {
                     // Nobody can be asked here, and nobody answered when the kernel asked.
                     Err(Unknown::Beyond) if given_up => vec![(None, None)],
                     Err(unknown) => return Err(unknown),
-                    Ok(all) => all
-                        .into_iter()
-                        .map(|(mac, known)| (mac, Some(known)))
-                        .collect(),
+                    Ok(all) => {
+                        // Somebody asks already, nobody knows with which source.
+                        let nobody = (waits && !alone(&all)).then_some((None, None));
+                        let all = all.into_iter().map(|(mac, known)| (mac, Some(known)));
+                        all.chain(nobody).collect()
+                    }
                 }
             }
         };
