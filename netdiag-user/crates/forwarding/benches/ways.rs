@@ -13,7 +13,8 @@ use std::{
 
 use netdiag_forwarding::{
     Prepared,
-    packet::{Decided, Frame, Packet, Sender, Start, Tracked},
+    connection::Tracked,
+    packet::{Decided, Frame, Packet, Sender, Start},
     walk,
     way::{Does, Walk},
 };
@@ -135,6 +136,9 @@ fn packet(source: IpAddr, destination: IpAddr) -> Packet {
         decided: Decided::No,
         tracked: Tracked::No,
         quotes: None,
+        chosen: None,
+        bound: None,
+        gathered: false,
     }
 }
 

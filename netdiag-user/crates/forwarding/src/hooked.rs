@@ -8,7 +8,8 @@ use netdiag_model::world::{
 use netdiag_ruleset::{Byte, Loaded, Packet as Asked, Stored};
 
 use crate::{
-    packet::{Decided, Packet, Tracked, Tracking, UDP},
+    connection::{Ports, Side, Tracked, Tracking},
+    packet::{Decided, Packet, UDP},
     prepared::{Prepared, Wrong},
 };
 
@@ -30,6 +31,8 @@ pub(crate) struct Hooked<'a, 'w> {
     pub walks: &'a Prepared<'w>,
     pub input: Option<&'w Device>,
     pub output: Option<&'w Device>,
+    /// It is a later one of several fragments.
+    pub fragment: bool,
 }
 
 impl Asked for Hooked<'_, '_> {
@@ -52,6 +55,12 @@ impl Asked for Hooked<'_, '_> {
         match (what, word.as_deref()) {
             (Store::Meta(Meta::Mark), Some(&[a, b, c, d])) => {
                 self.packet.mark = u32::from_ne_bytes([a, b, c, d]);
+                Stored::Done
+            }
+            (Store::Ct(Ct::Mark), Some(&[a, b, c, d])) => {
+                if let Tracked::Is { of, .. } = &mut self.packet.tracked {
+                    of.mark = u32::from_ne_bytes([a, b, c, d]);
+                }
                 Stored::Done
             }
             _ => Stored::Unknown,
@@ -111,10 +120,9 @@ impl Hooked<'_, '_> {
                 _ => Loaded::None,
             };
         };
-        let of = match of_reply {
-            Some(true) => of.reply(),
-            _ => of,
-        };
+        /// IPS_SRC_NAT, IPS_DST_NAT; of the rest nothing is said.
+        const NATTED: (u32, u32) = (1 << 4, 1 << 5);
+        let tuple = of.towards(of_reply == Some(true) && !self.walks.is(Wrong::AnswersAsAsked));
         match key {
             Ct::State => Loaded::word(match state {
                 Tracking::New => NEW,
@@ -122,11 +130,22 @@ impl Hooked<'_, '_> {
                 Tracking::Related => RELATED,
             }),
             Ct::Direction => Loaded::known(&[u8::from(reply)]),
-            Ct::Protocol => Loaded::known(&[of.protocol]),
-            Ct::Source => address(of.source),
-            Ct::Destination => address(of.destination),
-            Ct::SourcePort => Loaded::known(&of.sport.to_be_bytes()),
-            Ct::DestinationPort => Loaded::known(&of.dport.to_be_bytes()),
+            Ct::Mark => Loaded::word(of.mark),
+            Ct::Status => {
+                let bit = |side, bit| if of.translates(side, false) { bit } else { 0 };
+                let bits = bit(Side::Source, NATTED.0) | bit(Side::Destination, NATTED.1);
+                let known = (NATTED.0 | NATTED.1).to_ne_bytes();
+                let both = bits.to_ne_bytes().into_iter().zip(known);
+                Loaded::Is(
+                    both.map(|(bits, known)| Byte::partly(bits, known))
+                        .collect(),
+                )
+            }
+            Ct::Protocol => Loaded::known(&[tuple.protocol]),
+            Ct::Source => address(tuple.source),
+            Ct::Destination => address(tuple.destination),
+            Ct::SourcePort => ports(tuple.sport),
+            Ct::DestinationPort => ports(tuple.dport),
             _ => Loaded::Unknown,
         }
     }
@@ -142,6 +161,10 @@ impl Hooked<'_, '_> {
             Base::Transport => transport + offset,
             Base::Link | Base::Inner => return Loaded::Unknown,
         };
+        // Where fragments are still fragments, but the first of them has no ports.
+        if self.fragment && base == Base::Transport {
+            return Loaded::None;
+        }
         // Behind its end nothing can be loaded.
         if from + length > self.packet.size as usize {
             return Loaded::None;
@@ -195,14 +218,18 @@ impl Hooked<'_, '_> {
                 // A tunnel's port is the kernel's choice.
                 let mut bytes = match carries {
                     true => vec![Byte::UNKNOWN; 2],
-                    false => known(&packet.sport.to_be_bytes()),
+                    false => port(packet.tuple().sport).to_vec(),
                 };
                 bytes.extend(known(&second));
                 bytes.extend(known(&length(packet.size.saturating_sub(headers))));
                 bytes
             }
             _ if carries => Vec::new(),
-            _ => known(&[packet.sport.to_be_bytes(), second].concat()),
+            _ => {
+                let mut bytes = port(packet.tuple().sport).to_vec();
+                bytes.extend(known(&second));
+                bytes
+            }
         }
     }
 }
@@ -212,6 +239,16 @@ fn address(address: IpAddr) -> Loaded {
         IpAddr::V4(v4) => Loaded::known(&v4.octets()),
         IpAddr::V6(v6) => Loaded::known(&v6.octets()),
     }
+}
+
+fn ports(ports: Ports) -> Loaded {
+    Loaded::Is(port(ports).to_vec())
+}
+
+/// One of several is not known.
+fn port(ports: Ports) -> [Byte; 2] {
+    let port = ports.only().map(u16::to_be_bytes);
+    port.map_or([Byte::UNKNOWN; 2], |bytes| bytes.map(Byte::known))
 }
 
 fn known(bytes: &[u8]) -> Vec<Byte> {

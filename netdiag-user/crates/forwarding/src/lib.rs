@@ -1,7 +1,9 @@
 //! What the kernel must do with a packet: its way from station to station, computed from the state
 //! of the namespaces that it crosses and from nothing else. Pure: no I/O, no clock.
 mod between;
+pub mod connection;
 mod hooked;
+mod learned;
 pub mod packet;
 mod prepared;
 mod route;

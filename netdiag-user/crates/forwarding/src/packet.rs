@@ -6,7 +6,10 @@ use netdiag_model::world::{
     device::{Mac, Vlan},
 };
 
-use crate::way::Unknown;
+use crate::{
+    connection::{Ports, Tracked, Tuple},
+    way::Unknown,
+};
 
 /// ICMP's number, ICMPv6's and UDP's.
 pub const ICMP: u8 = 1;
@@ -57,54 +60,12 @@ pub struct Packet {
     pub tracked: Tracked,
     /// Of an error: what it is about.
     pub quotes: Option<Tuple>,
-}
-
-/// By what a connection is known (`nf_conntrack_tuple`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tuple {
-    pub source: IpAddr,
-    pub destination: IpAddr,
-    pub protocol: u8,
-    pub sport: u16,
-    pub dport: u16,
-}
-
-impl Tuple {
-    /// As the other end's packets have it.
-    pub fn reply(self) -> Self {
-        Self {
-            source: self.destination,
-            destination: self.source,
-            sport: self.dport,
-            dport: self.sport,
-            ..self
-        }
-    }
-}
-
-/// (`enum ip_conntrack_info`)
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tracked {
-    /// Nobody looked at it yet, or it belongs to no connection.
-    #[default]
-    No,
-    /// A rule says that nobody looks at it.
-    Untracked,
-    Is {
-        state: Tracking,
-        /// It goes the other way than the connection's first packet.
-        reply: bool,
-        /// The connection, as that first packet had it.
-        of: Tuple,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tracking {
-    New,
-    Established,
-    /// An error about it.
-    Related,
+    /// Its source's port is one of these, which the kernel chose; `sport` is none then.
+    pub chosen: Option<Ports>,
+    /// The device that its socket is bound to.
+    pub bound: Option<u32>,
+    /// Its fragments were put together here (`nf_defrag_ipv4`): it is whole as long as it stays.
+    pub gathered: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,6 +78,8 @@ pub enum Decided {
     Shared,
     /// As it was led on.
     Forwarded,
+    /// As netfilter had it routed anew that was sent here (`ip_route_me_harder`).
+    Turned,
 }
 
 /// A frame inside a tunnel's packet.
@@ -178,7 +141,7 @@ impl Packet {
 
     /// As routes are asked for: ports of no fragment count, the first one's neither (`skb_flow_dissect`).
     pub(crate) fn routed_ports(&self) -> (u16, u16) {
-        match self.is_cut() {
+        match self.is_cut() && !self.gathered {
             true => (0, 0),
             false => (self.sport, self.dport),
         }
@@ -189,8 +152,8 @@ impl Packet {
             source: self.source,
             destination: self.destination,
             protocol: self.protocol,
-            sport: self.sport,
-            dport: self.dport,
+            sport: self.chosen.unwrap_or(Ports::one(self.sport)),
+            dport: Ports::one(self.dport),
         }
     }
 

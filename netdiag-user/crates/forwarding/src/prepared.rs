@@ -12,11 +12,11 @@ use netdiag_model::{
         conf::{Of4, Of6, Settings},
         device::{Device, Kind},
         route::Route,
-        ruleset::{BaseChain, Chain, Expression, Hook, Table},
+        ruleset::{BaseChain, Chain, ChainKind, Expression, Hook, Table},
     },
 };
 
-use crate::{between::Between, route::table::Fib, way::Unknown};
+use crate::{between::Between, packet::Packet, route::table::Fib, way::Unknown};
 
 pub struct Prepared<'w> {
     pub world: &'w World,
@@ -62,6 +62,20 @@ pub enum Wrong {
     UntrackedIsNew,
     /// An error belongs to no connection.
     ErrorsUnrelated,
+    /// Chains that translate are asked about each packet.
+    EachPacketAsked,
+    /// A connection may be given what another one has.
+    TakenPorts,
+    /// Answers are as their sender made them.
+    AnswersUntranslated,
+    /// Errors about what was translated are not.
+    ErrorsUntranslated,
+    /// What this namespace sends elsewhere than it wanted to goes by the old way.
+    TranslatedNotRerouted,
+    /// What answers a connection is known by what was asked.
+    AnswersAsAsked,
+    /// Chains before tracking see fragments where there is tracking.
+    GatheredLate,
     /// In how rules are run.
     Rules(netdiag_ruleset::Wrong),
 }
@@ -177,6 +191,24 @@ impl<'w> Space<'w> {
     pub(crate) fn tracks(&self, ipv6: bool) -> bool {
         let (four, six) = self.tracks;
         if ipv6 { six } else { four }
+    }
+
+    /// Whether connections of that family are translated: nobody else is asked where one chain says so
+    /// (`nf_nat_register_fn`).
+    pub(crate) fn translates(&self, ipv6: bool) -> bool {
+        let nat = |asked: &Asked<'_>| asked.2.kind == ChainKind::Nat;
+        let mut all = self.hooks.iter().filter(|((_, six), _)| *six == ipv6);
+        all.any(|(_, chains)| chains.iter().any(nat))
+    }
+
+    /// That no rule asks for a port that is not known.
+    pub(crate) fn knows_ports(&self, packet: &Packet) -> Result<(), Unknown> {
+        match packet.chosen.is_some() && self.looks_for_ports(packet.is_ipv6())? {
+            true => Err(Unknown::NotModelled(
+                "a rule about a port that the kernel chose".into(),
+            )),
+            false => Ok(()),
+        }
     }
 
     /// The chains that are asked at a hook, the first one first.

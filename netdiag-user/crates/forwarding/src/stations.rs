@@ -11,6 +11,7 @@ mod ip_tunnel;
 mod ipvlan;
 mod link;
 mod macvlan;
+mod nat;
 mod nd;
 mod neighbour;
 mod socket;
@@ -31,11 +32,14 @@ use netdiag_model::world::{
     ruleset::Hook,
 };
 
+use hook::Place;
+
 use crate::{
+    learned::PeerAt,
     packet::{Frame, Packet, Start, To},
     prepared::{Prepared, Space, Wrong},
     route::decision::{Decision, No, Way},
-    way::{Does, How, Memory, PeerAt, Station, Step, Subject, Unknown, Walk},
+    way::{Does, How, Memory, Station, Step, Subject, Unknown, Walk},
 };
 
 /// Steps of one branch: what lives for 255 hops goes round in circles for a thousand.
@@ -324,15 +328,28 @@ impl<'w> Walker<'w> {
             return Ok(next);
         }
         packet.iif = Some(device.index);
+        packet.gathered = false;
         if packet.is_ipv6()
             && let Some(no) = space.may_not_come6(&packet, device)?
         {
             return self.refuse(walk, space, no, packet);
         }
-        let place = (Hook::Prerouting, Some(device), None);
-        if let Some(ended) = self.at_hook(walk, space, place, &mut packet)? {
+        let place = Place::entering(Hook::Prerouting, device);
+        if let Some(ended) = self.at_hook(walk, space, &place, &mut packet)? {
             return Ok(ended);
         }
+        self.routed(walk, space, device, packet)
+    }
+
+    /// Where it leads that came in by that device.
+    fn routed(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        device: &'w Device,
+        packet: Packet,
+    ) -> Going<'w> {
+        space.knows_ports(&packet)?;
         let first = self.prepared.is(Wrong::ReversePathFirst) && !packet.is_ipv6();
         if first && let Some(no) = space.reverse(&packet, device, 0)? {
             return self.refuse(walk, space, no, packet);

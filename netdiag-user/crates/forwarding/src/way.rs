@@ -11,7 +11,11 @@ use netdiag_model::world::{
     ruleset,
 };
 
-use crate::packet::{Carried, Packet, To, Tuple};
+pub use crate::learned::Memory;
+use crate::{
+    learned::Learned,
+    packet::{Carried, Packet, To},
+};
 
 #[derive(Clone, Debug, Default)]
 pub struct Walk<'w> {
@@ -29,6 +33,8 @@ pub struct Walk<'w> {
     pub(crate) taken: Vec<(Netns, &'w Route, (Flow, usize))>,
     /// Rules whose counters it moved.
     pub counted: Vec<(Netns, Filter<'w>)>,
+    /// Rules whose counters it may have moved.
+    pub perhaps: Vec<(Netns, Filter<'w>)>,
     /// Frames that tunnels' packets carry, by the number that these have.
     pub carried: Vec<Carried>,
 }
@@ -59,158 +65,6 @@ pub(crate) type Outcome = (Option<Mac>, Learned);
 
 /// Of one question.
 pub(crate) const MOST_BRANCHES: usize = 64;
-
-/// Link-layer addresses of neighbours by the device behind which they are, the ports behind which
-/// bridges saw them, and the remotes behind which tunnels did.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Learned {
-    neighbours: Vec<(End, IpAddr, Mac)>,
-    /// With the VLAN, 0 where a bridge tells none apart.
-    ports: Vec<(End, Mac, u16, u32)>,
-    remotes: Vec<(End, Mac, IpAddr)>,
-    /// What fits to a destination by a device, where a tunnel behind it told: of IPv4 it is noted at a route of one table.
-    sizes: Vec<(End, IpAddr, Option<u32>, u32)>,
-    /// Where peers were heard last, and with whom there are keys.
-    endpoints: Vec<(PeerAt, Endpoint)>,
-    sessions: Vec<PeerAt>,
-    /// Connections that were seen to the end of a namespace's hooks, and whether both ways.
-    tracked: Vec<(Netns, Tuple, bool)>,
-}
-
-/// One of a WireGuard device's peers.
-pub(crate) type PeerAt = (End, usize);
-
-/// Where a peer is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Endpoint {
-    pub address: IpAddr,
-    pub port: u16,
-    /// By which device, where its address is the link's alone.
-    pub device: Option<u32>,
-    /// Whom it spoke to, and by which device it came.
-    pub source: Option<IpAddr>,
-    pub iif: Option<u32>,
-}
-
-/// What neighbours, bridges and tunnels learned of the packets of a walk, for those that follow.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Memory(Learned);
-
-impl Memory {
-    /// With what a walk taught that began with this one, or one of its ways.
-    pub fn with(self, walk: &Walk<'_>) -> Self {
-        Self(self.0.with(&walk.learned))
-    }
-}
-
-impl Learned {
-    /// What a branch learned as well, which began with what was known where it set out.
-    fn with(mut self, branch: &Self) -> Self {
-        fn add<T: Clone + PartialEq>(all: &mut Vec<T>, branch: &[T]) {
-            let same = all.iter().zip(branch).take_while(|(a, b)| a == b).count();
-            all.extend_from_slice(&branch[same..]);
-        }
-        add(&mut self.neighbours, &branch.neighbours);
-        add(&mut self.ports, &branch.ports);
-        add(&mut self.remotes, &branch.remotes);
-        add(&mut self.sizes, &branch.sizes);
-        add(&mut self.endpoints, &branch.endpoints);
-        add(&mut self.sessions, &branch.sessions);
-        add(&mut self.tracked, &branch.tracked);
-        self
-    }
-
-    pub(crate) fn learn(&mut self, at: End, address: IpAddr, mac: Mac) {
-        self.neighbours.push((at, address, mac));
-    }
-
-    pub(crate) fn of(&self, at: End, address: IpAddr) -> Option<Mac> {
-        let mut latest = self.neighbours.iter().rev();
-        latest
-            .find(|(end, of, _)| (*end, *of) == (at, address))
-            .map(|(.., mac)| *mac)
-    }
-
-    pub(crate) fn learn_size(&mut self, by: End, to: IpAddr, table: Option<u32>, mtu: u32) {
-        self.sizes.push((by, to, table, mtu));
-    }
-
-    /// By a route of that table.
-    pub(crate) fn size(&self, by: End, to: IpAddr, table: Option<u32>) -> Option<u32> {
-        let mut latest = self.sizes.iter().rev();
-        latest
-            .find(|(end, of, at, _)| (*end, *of) == (by, to) && (at.is_none() || *at == table))
-            .map(|(.., mtu)| *mtu)
-    }
-
-    pub(crate) fn learn_endpoint(&mut self, peer: PeerAt, at: Endpoint) {
-        self.endpoints.push((peer, at));
-    }
-
-    pub(crate) fn endpoint(&self, peer: PeerAt) -> Option<Endpoint> {
-        let mut latest = self.endpoints.iter().rev();
-        latest.find(|(of, _)| *of == peer).map(|(_, at)| *at)
-    }
-
-    pub(crate) fn learn_session(&mut self, with: PeerAt) {
-        self.sessions.push(with);
-    }
-
-    pub(crate) fn has_session(&self, with: PeerAt) -> bool {
-        self.sessions.contains(&with)
-    }
-
-    pub(crate) fn learn_tracked(&mut self, at: Netns, of: Tuple, replied: bool) {
-        self.tracked.push((at, of, replied));
-    }
-
-    /// The connection that a packet is of: whether it was answered, and whether that packet answers.
-    pub(crate) fn tracked(&self, at: Netns, tuple: Tuple) -> Option<(Tuple, bool, bool)> {
-        let own = |(netns, of, _): &&(Netns, Tuple, bool)| {
-            *netns == at && (*of == tuple || *of == tuple.reply())
-        };
-        let (_, of, replied) = self.tracked.iter().rev().find(own)?;
-        Some((*of, *replied, *of != tuple))
-    }
-
-    pub(crate) fn learn_port(&mut self, bridge: End, (mac, vlan): (Mac, u16), port: u32) {
-        self.ports.push((bridge, mac, vlan, port));
-    }
-
-    /// How many times a bridge saw somebody.
-    pub(crate) fn ports(&self) -> usize {
-        self.ports.len()
-    }
-
-    /// The ports, each with its VLAN, behind which a bridge saw one since then.
-    pub(crate) fn ports_since(&self, then: usize, (bridge, mac): (End, Mac)) -> Vec<(u16, u32)> {
-        let mut all = Vec::new();
-        for (end, of, vlan, port) in self.ports.iter().skip(then) {
-            if (*end, *of) == (bridge, mac) && !all.contains(&(*vlan, *port)) {
-                all.push((*vlan, *port));
-            }
-        }
-        all
-    }
-
-    pub(crate) fn learn_remote(&mut self, tunnel: End, mac: Mac, remote: IpAddr) {
-        self.remotes.push((tunnel, mac, remote));
-    }
-
-    pub(crate) fn remote(&self, tunnel: End, mac: Mac) -> Option<IpAddr> {
-        let mut latest = self.remotes.iter().rev();
-        latest
-            .find(|(end, of, _)| (*end, *of) == (tunnel, mac))
-            .map(|(.., remote)| *remote)
-    }
-
-    pub(crate) fn port(&self, bridge: End, (mac, vlan): (Mac, u16)) -> Option<u32> {
-        let mut latest = self.ports.iter().rev();
-        latest
-            .find(|(end, of, id, _)| (*end, *of, *id) == (bridge, mac, vlan))
-            .map(|(.., port)| *port)
-    }
-}
 
 /// What happens to a packet at one station.
 #[derive(Clone, Debug)]
@@ -419,6 +273,7 @@ impl<'w> Walk<'w> {
             telling: self.telling,
             taken: self.taken.clone(),
             counted: Vec::new(),
+            perhaps: Vec::new(),
             carried: self.carried.clone(),
         }
     }

@@ -58,12 +58,16 @@ pub struct Due(BTreeMap<Counted, (u64, u64)>);
 impl Due {
     /// One more packet, by one of these ways; a superpacket may be cut on any of them into so many.
     pub fn add<'a>(&mut self, ways: impl Iterator<Item = &'a Expected>, pieces: u64) {
-        let each: Vec<_> = ways.map(|way| tally(&way.counted)).collect();
-        let rules: BTreeSet<&Counted> = each.iter().flat_map(BTreeMap::keys).copied().collect();
+        let each: Vec<_> = ways
+            .map(|way| (tally(&way.counted), tally(&way.perhaps)))
+            .collect();
+        let both = each.iter().flat_map(|(sure, perhaps)| [sure, perhaps]);
+        let rules: BTreeSet<&Counted> = both.flat_map(BTreeMap::keys).copied().collect();
         for rule in rules {
-            let counts = each.iter().map(|way| way.get(rule).copied().unwrap_or(0));
-            let (least, most) = counts.fold((u64::MAX, 0), |(least, most), count| {
-                (least.min(count), most.max(count))
+            let of = |all: &BTreeMap<&Counted, u64>| all.get(rule).copied().unwrap_or(0);
+            let counts = each.iter().map(|(sure, perhaps)| (of(sure), of(perhaps)));
+            let (least, most) = counts.fold((u64::MAX, 0), |(least, most), (sure, perhaps)| {
+                (least.min(sure), most.max(sure + perhaps))
             });
             let due = self.0.entry(rule.clone()).or_default();
             *due = (due.0 + least, due.1 + most * pieces);

@@ -3,16 +3,23 @@ use std::time::{Duration, Instant};
 
 use netdiag_forwarding::{
     Prepared,
-    packet::{Decided, Frame, Packet, Sender, Start, Tracked},
+    connection::{Ports, Tracked},
+    packet::{Decided, Frame, Packet, Sender, Start},
     walk_after,
-    way::{Does, How, Memory, Station, Step, Subject, Unknown, Walk},
+    way::{Does, Filter, How, Memory, Station, Step, Subject, Unknown, Walk},
 };
-use netdiag_model::world::{End, World, device::Mac};
+use netdiag_model::world::{End, Netns, World, device::Mac};
 use nix::errno::Errno;
 
 use crate::{
-    counters::Counted, names::device, set::Set, shoot::Told, told, traffic::Shot, wire::Header,
-    witness::Sighting,
+    counters::Counted,
+    names::device,
+    set::Set,
+    shoot::Told,
+    told,
+    traffic::Shot,
+    wire::Header,
+    witness::{PORTS, Sighting},
 };
 
 /// Ways that are kept: errors that may be sent or not, about each copy, are twice as many with each.
@@ -32,6 +39,23 @@ pub struct Expected {
     pub memory: Memory,
     /// Rules that counted it.
     pub counted: Vec<Counted>,
+    /// Rules that may have.
+    pub perhaps: Vec<Counted>,
+    /// Where its source's port is the kernel's choice, and of which.
+    pub chosen: Vec<(Sighting, Ports)>,
+}
+
+impl Expected {
+    /// As it was seen, without a port that the kernel chose among those that it may.
+    pub fn unchosen(&self, seen: Sighting) -> Sighting {
+        let mut unchosen = seen;
+        unchosen.header.sport = 0;
+        let is = |(at, ports): &(Sighting, Ports)| *at == unchosen && ports.has(seen.header.sport);
+        match self.chosen.iter().any(is) {
+            true => unchosen,
+            false => seen,
+        }
+    }
 }
 
 /// The ways that it may go, and the walk that says so; none where it is not known.
@@ -82,6 +106,9 @@ pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot, memory: &Memory)
         decided: Decided::No,
         tracked: Tracked::No,
         quotes: None,
+        chosen: None,
+        bound: None,
+        gathered: false,
         mark: shot.mark,
     };
     let netns = set.inode(shot.space);
@@ -149,6 +176,13 @@ impl By {
 }
 
 impl Prediction {
+    /// Ports where it arrives and nobody listens yet, each with whether it is IPv6's.
+    pub fn unheard(&self) -> impl Iterator<Item = (u16, bool)> {
+        let arrived = self.ways.iter().flat_map(|way| &way.arrived);
+        let ports = arrived.map(|(_, packet)| (packet.dport, packet.is_ipv6()));
+        ports.filter(|(port, _)| !PORTS.contains(port))
+    }
+
     /// It may go as another one says, too.
     pub fn or(&mut self, other: Self) {
         self.unknown = self.unknown.take().or(other.unknown);
@@ -171,10 +205,12 @@ impl Prediction {
     }
 
     fn follow(&mut self, set: &Set, walk: &Walk<'_>, mut sender: Option<By>) {
-        let counted: Vec<Counted> = counted(set, walk).collect();
+        let counted_of = |all: &[_]| -> Vec<Counted> { counted(set, all).collect() };
+        let (counted, perhaps) = (counted_of(&walk.counted), counted_of(&walk.perhaps));
         for way in &mut self.ways {
             way.memory = std::mem::take(&mut way.memory).with(walk);
             way.counted.extend_from_slice(&counted);
+            way.perhaps.extend_from_slice(&perhaps);
             way.counted.sort_unstable();
         }
         for step in &walk.steps {
@@ -279,14 +315,16 @@ impl Prediction {
             },
             mark: packet.mark,
         };
-        self.ways
-            .iter_mut()
-            .for_each(|way| way.sightings.push(sighting));
+        let chosen = packet.chosen.map(|ports| (sighting, ports));
+        for way in &mut self.ways {
+            way.sightings.push(sighting);
+            way.chosen.extend(chosen);
+        }
     }
 }
 
-fn counted(set: &Set, walk: &Walk<'_>) -> impl Iterator<Item = Counted> {
-    walk.counted.iter().filter_map(|(netns, filter)| {
+fn counted(set: &Set, all: &[(Netns, Filter<'_>)]) -> impl Iterator<Item = Counted> {
+    all.iter().filter_map(|(netns, filter)| {
         let table = told::table(filter.table);
         Some((set.place(*netns)?, table, filter.rule?.handle))
     })

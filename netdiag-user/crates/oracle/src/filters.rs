@@ -1,5 +1,6 @@
 //! Rules of nf_tables in worlds: base chains at all hooks, chains that these lead to, sets and maps.
 mod mistakes;
+mod translations;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -18,7 +19,7 @@ pub use mistakes::MISTAKES;
 const HOOKS: [&str; 5] = ["prerouting", "input", "forward", "output", "postrouting"];
 const PRIORITIES: [i32; 6] = [-300, -150, -10, 0, 0, 10];
 /// Ours alone are counted: no tunnel's packets, nor what the kernel asks and tells by itself.
-const OURS: &str = "udp sport 9000-29999 udp dport 9000-29999";
+const OURS: &str = "udp dport != { 8472, 51820 }";
 
 /// Those of a world, of either family.
 pub fn made(rng: &mut Rng, ipv6: bool) -> Vec<Command> {
@@ -31,7 +32,7 @@ pub fn made(rng: &mut Rng, ipv6: bool) -> Vec<Command> {
     lines
 }
 
-struct Table {
+pub struct Table {
     family: &'static str,
     name: String,
     ipv6: bool,
@@ -145,9 +146,43 @@ fn table(rng: &mut Rng, space: usize, ipv6: bool, lines: &mut Vec<Command>) {
             ));
         }
     }
+    if rng.u8(0..3) == 0 {
+        marked(rng, &table).into_iter().for_each(&mut add);
+    }
+    if rng.u8(0..3) > 0 {
+        translations::made(rng, &table)
+            .into_iter()
+            .for_each(&mut add);
+    }
     if rng.u8(0..10) == 0 {
         add(format!("add table {place} {{ flags dormant; }}"));
     }
+}
+
+/// Marks that a connection keeps, and ways that are asked for anew where a packet is marked.
+fn marked(rng: &mut Rng, table: &Table) -> Vec<String> {
+    let place = table.place();
+    let first = ["prerouting", "output", "forward", "postrouting"][rng.usize(0..4)];
+    let hook = ["prerouting", "output"][rng.usize(0..2)];
+    let kind = if hook == "output" { "route" } else { "filter" };
+    let priority = [-150, -20, 30][rng.usize(0..3)];
+    let (keeps, matched) = (rng.bool(), matched(rng, table));
+    let mark = rng.u8(1..4);
+    let mut words = vec![format!(
+        "add chain {place} gives {{ type {kind} hook {hook} priority {priority}; }}"
+    )];
+    if keeps {
+        words.extend([
+            format!("add chain {place} keeps {{ type filter hook {first} priority -160; }}"),
+            format!("add rule {place} keeps {matched} {OURS} counter ct mark set {mark}"),
+            format!("add rule {place} gives {OURS} ct mark != 0 counter meta mark set ct mark"),
+        ]);
+    } else {
+        words.push(format!(
+            "add rule {place} gives {matched} {OURS} counter meta mark set {mark}"
+        ));
+    }
+    words
 }
 
 /// One of each kind that rules ask.
@@ -222,7 +257,7 @@ fn matched(rng: &mut Rng, table: &Table) -> String {
         _ => device(rng.usize(0..SPACES)),
     };
     let way = if rng.bool() { "iifname" } else { "oifname" };
-    match rng.u8(0..30) {
+    match rng.u8(0..33) {
         0 => format!("{ip} {side} {not}{}", table.any(rng)),
         1..=2 => format!("{ip} {side} {not}{}", table.prefix(rng)),
         3 => format!("{ip} {side} {not}@hosts"),
@@ -253,6 +288,9 @@ fn matched(rng: &mut Rng, table: &Table) -> String {
         25 => format!("ct state {not}established,related"),
         26 => "ct state invalid".to_owned(),
         27 => "ct state untracked".to_owned(),
+        29 => format!("ct status {}", ["dnat", "snat"][rng.usize(0..2)]),
+        30 => format!("ct mark {not}{}", rng.u8(0..3)),
+        31 => format!("ct reply {ip} {side} {}", table.prefix(rng)),
         28 => format!(
             "ct direction {}",
             if rng.bool() { "reply" } else { "original" }
@@ -265,7 +303,7 @@ fn matched(rng: &mut Rng, table: &Table) -> String {
 fn verdict(rng: &mut Rng, table: &Table, leads: &[&str]) -> Option<String> {
     let ip = table.ip();
     let to = rng.choice(leads.iter());
-    let chosen = match (rng.u8(0..18), to) {
+    let chosen = match (rng.u8(0..20), to) {
         (0..=1, _) => return None,
         (2, _) => "drop".to_owned(),
         (3..=5, _) => "accept".to_owned(),
@@ -286,6 +324,8 @@ fn verdict(rng: &mut Rng, table: &Table, leads: &[&str]) -> Option<String> {
             table.prefix(rng),
             table.any(rng)
         ),
+        (18, _) => "ct mark set meta mark".to_owned(),
+        (19, _) => "meta mark set ct mark".to_owned(),
         _ => "accept".to_owned(),
     };
     Some(chosen)

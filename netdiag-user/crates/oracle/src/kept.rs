@@ -24,11 +24,13 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 44] = kept![
+pub const KEPT: [Kept; 49] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-flow-label-chooses-anew",
     "a-local-route-is-no-address-to-answer-for",
+    "a-loop-is-refused-by-its-own-address",
     "a-macvlan-on-a-bridge-hears-all",
+    "a-port-that-the-kernel-chooses",
     "a-question-by-whom-is-given-up-is-lost",
     "a-size-is-noted-in-the-tunnels-table",
     "a-size-is-noted-without-ports",
@@ -36,8 +38,11 @@ pub const KEPT: [Kept; 44] = kept![
     "a-tunnel-by-loopback",
     "a-tunnel-to-itself",
     "an-answer-that-is-led-away-teaches-nothing",
+    "an-error-about-what-was-led-elsewhere",
+    "an-error-led-back-to-loopbacks-address",
     "an-error-teaches-whom-a-question-waits-for",
     "an-ipvlan-tells-of-no-way",
+    "an-object-of-no-use-ends-its-network",
     "an-object-that-leads-nowhere",
     "an-own-address-after-its-route",
     "an-own-address-by-another-device",

@@ -33,6 +33,7 @@ mod told;
 mod traffic;
 mod tunnels;
 mod tuns;
+mod turn;
 mod vlans;
 mod wire;
 mod wireguards;

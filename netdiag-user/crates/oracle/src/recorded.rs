@@ -9,7 +9,8 @@ use anyhow::{Result, bail};
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     Prepared,
-    packet::{Decided, Frame, Packet, Sender, Start, Tracked},
+    connection::Tracked,
+    packet::{Decided, Frame, Packet, Sender, Start},
     walk,
     way::{Does, How, Step, Walk},
 };
@@ -442,6 +443,9 @@ fn packet(facts: &Facts<'_>, flow: &FlowKey, largest: u32) -> Packet {
         decided: Decided::No,
         tracked: Tracked::No,
         quotes: None,
+        chosen: None,
+        bound: None,
+        gathered: false,
     }
 }
 

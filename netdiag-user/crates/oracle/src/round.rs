@@ -1,6 +1,9 @@
 //! One world: built, read back, walked, shot at, compared; what differs is tried again alone, and
 //! made smaller.
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::Result;
 use netdiag_forwarding::{Prepared, way::Memory};
@@ -15,8 +18,9 @@ use crate::{
     links::LINKS,
     mistakes::{MISTAKES, Make, Mistake},
     set::{SOON, Set},
-    shoot::{self, Told},
+    shoot,
     traffic::Shot,
+    turn::{Turn, agrees, is},
     wire::Token,
     witness::{Seen, Witness},
 };
@@ -45,53 +49,6 @@ pub struct Contradiction {
     pub shot: Shot,
     pub expected: String,
     pub fate: Fate,
-}
-
-/// One packet of a conversation, and what became of it.
-struct Turn {
-    shot: Shot,
-    /// What was learned of those before.
-    memory: Memory,
-    prediction: Prediction,
-    fate: Fate,
-}
-
-impl Turn {
-    fn agrees(&self) -> bool {
-        self.prediction.unknown.is_none() && agrees(&self.prediction, &self.fate)
-    }
-
-    /// The ways that it may have gone.
-    fn ways(&self) -> impl Iterator<Item = &Expected> {
-        let all = self.prediction.ways.iter();
-        all.filter(|way| is(way, &self.fate))
-    }
-
-    fn contradicts(&self) -> bool {
-        self.prediction.unknown.is_none() && !agrees(&self.prediction, &self.fate)
-    }
-
-    /// What who got it sends back, in the world that its ways have made.
-    fn answered(&self, prepared: &Prepared<'_>, set: &Set) -> Option<(Shot, Memory, Prediction)> {
-        if !self.shot.talks || !self.agrees() {
-            return None;
-        }
-        let ways = self.ways();
-        let mut answer: Option<(Shot, Memory, Prediction)> = None;
-        for way in ways {
-            let [(space, packet)] = way.arrived.as_slice() else {
-                return None;
-            };
-            let shot = self.shot.answered(*space, packet);
-            let prediction = expect::predict(prepared, set, &shot, &way.memory);
-            match &mut answer {
-                None => answer = Some((shot, way.memory.clone(), prediction)),
-                Some((other, ..)) if *other != shot => return None,
-                Some((.., known)) => known.or(prediction),
-            }
-        }
-        answer
-    }
 }
 
 /// What of a world is walked.
@@ -346,8 +303,9 @@ impl Round {
                 talks[at].push(turn);
             }
             now = next;
-            let ports = now.iter().filter_map(|(_, (shot, ..))| shot.unheard());
-            self.witness.ask(&self.set, &ports.collect::<Vec<_>>())?;
+            let ports = now.iter().flat_map(|(_, (_, _, ways))| ways.unheard());
+            let ports: BTreeSet<_> = ports.collect();
+            self.witness.ask(&self.set, ports)?;
         }
         Ok(talks)
     }
@@ -471,18 +429,4 @@ fn of<T: Copy>(all: &[(Token, T)], own: Token) -> impl Iterator<Item = T> {
     all.iter()
         .filter(move |(token, _)| *token == own)
         .map(|(_, one)| *one)
-}
-
-/// Whether it went one of the ways that it may go.
-fn agrees(prediction: &Prediction, fate: &Fate) -> bool {
-    prediction.ways.iter().any(|way| is(way, fate))
-}
-
-fn is(way: &Expected, fate: &Fate) -> bool {
-    let mut sightings = way.sightings.clone();
-    sightings.sort();
-    let mut delivered = way.delivered.clone();
-    delivered.sort_unstable();
-    let told = way.told.unwrap_or(Told::Sent);
-    sightings == fate.sightings && delivered == fate.delivered && told == fate.told
 }

@@ -26,7 +26,7 @@ pub fn shots(rng: &mut Rng, set: &Set, world: &World, (ipv6, count): (bool, usiz
             .into_iter()
             .flatten();
         all.map(|a| a.own.address)
-            .filter(|address| address.is_ipv6() == ipv6 && !is_link_local(*address))
+            .filter(|address| address.is_ipv6() == ipv6 && !is_link_local(address))
             .collect()
     };
     let every: Vec<IpAddr> = (0..SPACES).flat_map(own).collect();
@@ -129,6 +129,6 @@ fn wire(rng: &mut Rng, by: usize) -> Wire {
     }
 }
 
-fn is_link_local(address: IpAddr) -> bool {
+pub fn is_link_local(address: &IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }

@@ -4,8 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use netdiag_forwarding::packet::Packet;
 use netdiag_model::world::device::Mac;
 
-use crate::witness::PORTS;
-
 /// One packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shot {
@@ -59,25 +57,20 @@ impl Shot {
         self.size.saturating_sub(self.headers())
     }
 
-    /// What is sent back by who got it as that packet.
-    pub fn answered(&self, space: usize, packet: &Packet) -> Self {
+    /// What is sent back by who got it as that packet, from that port.
+    pub fn answered(&self, space: usize, packet: &Packet, port: u16) -> Self {
         Self {
             space,
             source: Some(packet.destination),
             destination: packet.source,
             sport: packet.dport,
-            dport: packet.sport,
+            dport: port,
             ttl: 16,
             count: 1,
             bound: None,
             wire: None,
             ..self.clone()
         }
-    }
-
-    /// The port where nobody listens yet, and whether IPv6's.
-    pub fn unheard(&self) -> Option<(u16, bool)> {
-        (!PORTS.contains(&self.dport)).then_some((self.dport, self.destination.is_ipv6()))
     }
 
     /// No source chosen.

@@ -1,6 +1,7 @@
 //! Who sees what: a packet socket in each namespace sees every device's frames, both ways, and a UDP
 //! socket what arrives. It knows nothing of why a packet is not seen.
 use std::{
+    collections::BTreeSet,
     io::ErrorKind,
     net::SocketAddr,
     os::fd::AsRawFd,
@@ -81,11 +82,11 @@ impl Witness {
     }
 
     /// Waits for what is sent to these ports, too, in every namespace, until others are named.
-    pub fn ask(&mut self, set: &Set, ports: &[(u16, bool)]) -> Result<()> {
+    pub fn ask(&mut self, set: &Set, ports: BTreeSet<(u16, bool)>) -> Result<()> {
         self.asking.clear();
         for space in (0..SPACES).filter(|_| !ports.is_empty()) {
             set.enter(space)?;
-            for (port, ipv6) in ports {
+            for (port, ipv6) in &ports {
                 self.asking.push((space, listen(*port, *ipv6)?));
             }
         }

@@ -1,10 +1,10 @@
 //! A base chain, and those that its rules lead to (`nft_do_chain`).
-use netdiag_model::world::ruleset::{Chain, Nat, Reject, Rule, Table, Verdict};
+use netdiag_model::world::ruleset::{Chain, Reject, Rule, Table, Verdict};
 
 use crate::{
-    Packet,
+    Packet, Translates,
     registers::Registers,
-    rule::{Came, Rules},
+    rule::{Came, Counted, Rules},
 };
 
 /// Rules of one way: a recording may have chains that lead in circles.
@@ -34,7 +34,7 @@ pub enum Said {
     Rejects(Reject),
     Queues,
     /// Its connection is translated so.
-    Nat(Nat),
+    Nat(Translates),
     /// Nobody can tell whether the rule takes the packet.
     Maybe,
     /// It leads further than is followed, or to a chain that is not there.
@@ -48,6 +48,8 @@ pub struct Ran<'r> {
     pub by: Option<&'r Rule>,
     /// Whose counters moved, in that order.
     pub counted: Vec<&'r Rule>,
+    /// Whose may have.
+    pub perhaps: Vec<&'r Rule>,
 }
 
 struct Place<'r> {
@@ -66,6 +68,7 @@ pub fn run<'r>(
         said: Said::Drops,
         by: None,
         counted: Vec::new(),
+        perhaps: Vec::new(),
     };
     let rules = Rules { table, wrong };
     let mut registers = Registers::default();
@@ -83,8 +86,10 @@ pub fn run<'r>(
         };
         place.next += 1;
         let (came, counted) = rules.asked(rule, &mut registers, packet);
-        if counted {
-            ran.counted.push(rule);
+        match counted {
+            Some(Counted { sure: true }) => ran.counted.push(rule),
+            Some(Counted { sure: false }) => ran.perhaps.push(rule),
+            None => {}
         }
         let said = match came {
             Came::Nothing => continue,

@@ -6,11 +6,14 @@ mod registers;
 mod rule;
 #[cfg(test)]
 mod tests;
+mod three;
+mod xt;
 
 pub use chain::{Ran, Said, Wrong, run};
 pub use registers::Byte;
+use three::Three;
 
-use netdiag_model::world::ruleset::{Load, Store};
+use netdiag_model::world::ruleset::{Load, NatKind, Store};
 
 /// A packet at a hook, as rules ask for it and change it.
 pub trait Packet {
@@ -38,6 +41,16 @@ impl Loaded {
     pub fn known(bytes: &[u8]) -> Self {
         Self::Is(bytes.iter().copied().map(Byte::known).collect())
     }
+}
+
+/// What a connection's first packet is to become (`nft_nat_eval`): the least and the greatest of each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Translates {
+    pub kind: NatKind,
+    pub addresses: Option<(Vec<Byte>, Vec<Byte>)>,
+    pub ports: Option<(Vec<Byte>, Vec<Byte>)>,
+    /// `NF_NAT_RANGE_…`
+    pub flags: u32,
 }
 
 /// Whether it could be written.

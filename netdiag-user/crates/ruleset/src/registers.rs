@@ -25,6 +25,16 @@ impl Byte {
         (self.known == 0xff).then_some(self.value)
     }
 
+    /// Whether one of these bits is known to be set.
+    pub(crate) fn has(self, bits: u8) -> bool {
+        self.value & self.known & bits != 0
+    }
+
+    /// Whether none of these bits is, and that is known.
+    pub(crate) fn lacks(self, bits: u8) -> bool {
+        self.known & bits == bits && self.value & bits == 0
+    }
+
     /// Whether some bit of it is known to be another.
     pub(crate) fn differs(self, from: u8) -> bool {
         (self.value ^ from) & self.known != 0

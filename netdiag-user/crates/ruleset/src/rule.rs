@@ -1,11 +1,17 @@
 //! One rule: each expression in its turn, as long as all hold.
-use netdiag_model::world::ruleset::{Compare, Data, Expression, Nat, Reject, Rule, Table, Verdict};
+use netdiag_model::{
+    netfilter::Family,
+    world::ruleset::{
+        Compare, Data, Expression, Load, Meta, Nat, Reg, Reject, Rule, Table, Verdict,
+    },
+};
 
 use crate::{
-    Byte, Loaded, Packet, Stored,
+    Byte, Loaded, Packet, Stored, Three, Translates,
     chain::Wrong,
     lookup::{self, Found},
     registers::Registers,
+    xt::{self, Aims, Info},
 };
 
 /// What a rule came to.
@@ -15,9 +21,15 @@ pub(crate) enum Came<'r> {
     Nothing,
     Verdict(&'r Verdict),
     Rejects(Reject),
-    Nat(Nat),
+    Nat(Translates),
     /// Nobody can tell whether it takes the packet.
     Maybe,
+}
+
+/// A counter that was come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub sure: bool,
 }
 
 pub(crate) struct Rules<'r> {
@@ -25,43 +37,57 @@ pub(crate) struct Rules<'r> {
     pub wrong: Option<Wrong>,
 }
 
-/// Whether the rule goes on.
-enum Holds {
-    Yes,
-    No,
-    Maybe,
-}
-
 impl<'r> Rules<'r> {
-    /// Whether its counter moved, too.
+    /// Whether its counter moved, too, as far as that is known.
     pub fn asked(
         &self,
         rule: &'r Rule,
         registers: &mut Registers,
         packet: &mut impl Packet,
-    ) -> (Came<'r>, bool) {
-        let mut counted = false;
+    ) -> (Came<'r>, Option<Counted>) {
+        let mut counted = None;
         // Whether it comes so far is not certain: what does not hold ends it all the same.
         let mut maybe = false;
         for expression in &rule.expressions {
             let holds = match expression {
                 Expression::Counter { .. } => {
-                    counted |= !maybe;
-                    Holds::Yes
+                    counted = Some(Counted { sure: !maybe });
+                    Three::Yes
                 }
-                Expression::Sets(Data::Verdict(Verdict::Continue), _) => Holds::Yes,
-                Expression::Sets(Data::Verdict(Verdict::Break), _) => Holds::No,
+                Expression::Sets(Data::Verdict(Verdict::Continue), _) => Three::Yes,
+                Expression::Sets(Data::Verdict(Verdict::Break), _) => Three::No,
                 other if maybe && has_effect(other) => return (Came::Maybe, counted),
                 Expression::Sets(Data::Verdict(verdict), _) => {
                     return (Came::Verdict(verdict), counted);
                 }
                 Expression::Reject(reject) => return (Came::Rejects(*reject), counted),
-                Expression::Nat(nat) => return (Came::Nat(*nat), counted),
+                Expression::Xtables {
+                    target: true,
+                    name,
+                    revision,
+                    info,
+                } => {
+                    let ipv6 = match is_of(IPV6, packet) {
+                        Three::Maybe => return (Came::Maybe, counted),
+                        is => is == Three::Yes,
+                    };
+                    match xt::aims((name, *revision), Info(&info.0), ipv6, packet) {
+                        Aims::Continues => Three::Yes,
+                        Aims::Rejects(reject) => return (Came::Rejects(reject), counted),
+                        Aims::Nat(nat) => return (Came::Nat(nat), counted),
+                        Aims::Unknown => return (Came::Maybe, counted),
+                    }
+                }
+                Expression::Nat(nat) => match is_for(nat, packet) {
+                    Three::Yes => return (Came::Nat(translates(nat, registers)), counted),
+                    Three::No => Three::Yes,
+                    Three::Maybe => return (Came::Maybe, counted),
+                },
                 Expression::Lookup { to: None, .. } => match self.leads(expression, registers) {
                     Ok(Some(_)) if maybe => return (Came::Maybe, counted),
                     Ok(Some(verdict)) => return (Came::Verdict(verdict), counted),
-                    Ok(None) => Holds::Yes,
-                    Err(Holds::Maybe) if self.is_map(expression) => {
+                    Ok(None) => Three::Yes,
+                    Err(Three::Maybe) if self.is_map(expression) => {
                         return (Came::Maybe, counted);
                     }
                     Err(holds) => holds,
@@ -69,10 +95,10 @@ impl<'r> Rules<'r> {
                 other => self.holds(other, registers, packet),
             };
             match holds {
-                Holds::Yes => {}
-                Holds::No => return (Came::Nothing, counted),
-                Holds::Maybe if has_effect(expression) => return (Came::Maybe, counted),
-                Holds::Maybe => maybe = true,
+                Three::Yes => {}
+                Three::No => return (Came::Nothing, counted),
+                Three::Maybe if has_effect(expression) => return (Came::Maybe, counted),
+                Three::Maybe => maybe = true,
             }
         }
         (Came::Nothing, counted)
@@ -91,11 +117,11 @@ impl<'r> Rules<'r> {
         &self,
         lookup: &'r Expression,
         registers: &Registers,
-    ) -> Result<Option<&'r Verdict>, Holds> {
+    ) -> Result<Option<&'r Verdict>, Three> {
         let element = self.found(lookup, registers)?;
         match element.and_then(|element| element.data.as_ref()) {
             Some(Data::Verdict(Verdict::Continue)) | None => Ok(None),
-            Some(Data::Verdict(Verdict::Break)) => Err(Holds::No),
+            Some(Data::Verdict(Verdict::Break)) => Err(Three::No),
             Some(Data::Verdict(verdict)) => Ok(Some(verdict)),
             // An object that is only looked at.
             Some(Data::Value(_)) => Ok(None),
@@ -107,14 +133,14 @@ impl<'r> Rules<'r> {
         &self,
         lookup: &'r Expression,
         registers: &Registers,
-    ) -> Result<Option<&'r netdiag_model::world::ruleset::Element>, Holds> {
+    ) -> Result<Option<&'r netdiag_model::world::ruleset::Element>, Three> {
         let Expression::Lookup {
             set, reg, invert, ..
         } = lookup
         else {
-            return Err(Holds::Maybe);
+            return Err(Three::Maybe);
         };
-        let set = self.table.set(set).ok_or(Holds::Maybe)?;
+        let set = self.table.set(set).ok_or(Three::Maybe)?;
         let key = registers.get(*reg, lookup::length(set));
         let found = lookup::find(set, &key, self.wrong);
         let default = || match self.wrong {
@@ -122,13 +148,13 @@ impl<'r> Rules<'r> {
             _ => lookup::others(set),
         };
         let found = match (found, invert) {
-            (Found::Maybe, _) => return Err(Holds::Maybe),
+            (Found::Maybe, _) => return Err(Three::Maybe),
             (Found::Yes(element), false) => Some(element),
             (Found::No, true) => None,
-            (Found::No, false) | (Found::Yes(_), true) => Some(default().ok_or(Holds::No)?),
+            (Found::No, false) | (Found::Yes(_), true) => Some(default().ok_or(Three::No)?),
         };
         match found {
-            Some(element) if !element.expressions.iter().all(is_quiet) => Err(Holds::Maybe),
+            Some(element) if !element.expressions.iter().all(is_quiet) => Err(Three::Maybe),
             found => Ok(found),
         }
     }
@@ -138,14 +164,14 @@ impl<'r> Rules<'r> {
         expression: &'r Expression,
         registers: &mut Registers,
         packet: &mut impl Packet,
-    ) -> Holds {
+    ) -> Three {
         match expression {
             Expression::Load(what, to) => match packet.load(what) {
                 Loaded::Is(bytes) => registers.put(*to, &bytes),
-                Loaded::None => return Holds::No,
+                Loaded::None => return Three::No,
                 Loaded::Unknown => {
                     registers.put(*to, &[Byte::UNKNOWN; 16]);
-                    return Holds::Maybe;
+                    return Three::Maybe;
                 }
             },
             Expression::Store(what, from) => {
@@ -168,9 +194,9 @@ impl<'r> Rules<'r> {
                 let above = compare(Compare::GreaterOrEqual, &own, &from.0);
                 let below = compare(Compare::LessOrEqual, &own, &to.0);
                 return match (above, below) {
-                    (Holds::Maybe, _) | (_, Holds::Maybe) => Holds::Maybe,
-                    (Holds::Yes, Holds::Yes) => of(!outside),
-                    _ => of(*outside),
+                    (Three::Maybe, _) | (_, Three::Maybe) => Three::Maybe,
+                    (Three::Yes, Three::Yes) => Three::of(!outside),
+                    _ => Three::of(*outside),
                 };
             }
             Expression::Masks {
@@ -200,32 +226,67 @@ impl<'r> Rules<'r> {
                         let bytes: Vec<Byte> = bytes.0.iter().copied().map(Byte::known).collect();
                         registers.put(*to, &bytes);
                     }
-                    _ => return Holds::Maybe,
+                    _ => return Three::Maybe,
                 },
-                Ok(None) => return Holds::Maybe,
+                Ok(None) => return Three::Maybe,
             },
+            Expression::Xtables {
+                target: false,
+                name,
+                revision,
+                info,
+            } => return xt::holds(name, *revision, Info(&info.0), packet),
             Expression::Nothing(_) | Expression::Counter { .. } => {}
             _ => {
                 // Nobody knows what it writes.
                 *registers = Registers::default();
-                return Holds::Maybe;
+                return Three::Maybe;
             }
         }
-        Holds::Yes
+        Three::Yes
     }
 }
 
-fn done(stored: Stored) -> Holds {
+/// NFPROTO_IPV4, NFPROTO_IPV6.
+const IPV4: u8 = 2;
+const IPV6: u8 = 10;
+
+/// Whether it is for packets of that family (`nft_nat_inet_eval`).
+fn is_for(nat: &Nat, packet: &impl Packet) -> Three {
+    match nat.family {
+        Family::Ip => is_of(IPV4, packet),
+        Family::Ip6 => is_of(IPV6, packet),
+        _ => Three::Yes,
+    }
+}
+
+fn is_of(family: u8, packet: &impl Packet) -> Three {
+    match packet.load(&Load::Meta(Meta::Family)) {
+        Loaded::Is(bytes) => compare(Compare::Equal, &bytes, &[family]),
+        Loaded::None => Three::No,
+        Loaded::Unknown => Three::Maybe,
+    }
+}
+
+fn translates(nat: &Nat, registers: &Registers) -> Translates {
+    /// Of the longest address, and of a port.
+    const ADDRESS: usize = 16;
+    const PORT: usize = 2;
+    let pair = |(least, most): (Reg, Reg), length| {
+        (registers.get(least, length), registers.get(most, length))
+    };
+    Translates {
+        kind: nat.kind,
+        addresses: nat.addresses.map(|both| pair(both, ADDRESS)),
+        ports: nat.ports.map(|both| pair(both, PORT)),
+        flags: nat.flags,
+    }
+}
+
+fn done(stored: Stored) -> Three {
     match stored {
-        Stored::Done => Holds::Yes,
-        Stored::Unknown => Holds::Maybe,
-    }
-}
-
-fn of(holds: bool) -> Holds {
-    match holds {
-        true => Holds::Yes,
-        false => Holds::No,
+        Stored::Done => Three::Yes,
+        Stored::Unknown => Three::Maybe,
     }
 }
 
@@ -266,27 +327,27 @@ fn has_effect(expression: &Expression) -> bool {
 }
 
 /// Byte by byte, as far as they are known (`nft_cmp_eval`).
-fn compare(how: Compare, own: &[Byte], with: &[u8]) -> Holds {
+fn compare(how: Compare, own: &[Byte], with: &[u8]) -> Three {
     if matches!(how, Compare::Equal | Compare::Unequal) {
         let mut pairs = own.iter().zip(with);
         let differs = pairs.any(|(own, with)| own.differs(*with));
         let known = own.iter().all(|own| own.get().is_some());
         return match (differs, known) {
-            (false, false) => Holds::Maybe,
-            (differs, _) => of(differs == (how == Compare::Unequal)),
+            (false, false) => Three::Maybe,
+            (differs, _) => Three::of(differs == (how == Compare::Unequal)),
         };
     }
     let mut order = std::cmp::Ordering::Equal;
     for (own, with) in own.iter().zip(with) {
         let Some(own) = own.get() else {
-            return Holds::Maybe;
+            return Three::Maybe;
         };
         order = own.cmp(with);
         if order.is_ne() {
             break;
         }
     }
-    of(match how {
+    Three::of(match how {
         Compare::Less => order.is_lt(),
         Compare::LessOrEqual => order.is_le(),
         Compare::Greater => order.is_gt(),

@@ -96,7 +96,9 @@ fn table(chains: Vec<Chain>, sets: Vec<Set>) -> Table {
 }
 
 fn asked(table: &Table, packet: &mut Marked) -> (Said, Option<u64>, Vec<u64>) {
-    let Ran { said, by, counted } = run(table, &table.chains[0], packet, None);
+    let Ran {
+        said, by, counted, ..
+    } = run(table, &table.chains[0], packet, None);
     let counted = counted.iter().map(|rule| rule.handle).collect();
     (said, by.map(|rule| rule.handle), counted)
 }

@@ -188,7 +188,12 @@ impl<'w> Space<'w> {
         let routes = self.stack.routes.whole();
         routes.map_err(|why| Unknown::NotRead("routes", why.clone()))?;
         let mut routes = self.fib.to(tables, key.destination);
+        // Where an object is of no use, no other route of that network is looked at (`fib_table_lookup`).
+        let mut missed = None;
         while let Some(route) = routes.next() {
+            if missed == Some(route.to.address) {
+                continue;
+            }
             if route.tos != 0 && route.tos != key.tos {
                 continue;
             }
@@ -212,6 +217,9 @@ impl<'w> Space<'w> {
             if !hops.is_empty() {
                 let found = Found { route, hops };
                 return Ok(Looked::Found(self.back_again(found, routes, key)?));
+            }
+            if route.nexthop.is_some() && route.to.address.is_ipv4() {
+                missed = Some(route.to.address);
             }
         }
         Ok(Looked::None)
@@ -272,7 +280,7 @@ impl<'w> Space<'w> {
 pub fn is_of_a_link(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(_) => false,
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast() || v6.is_loopback(),
     }
 }
 

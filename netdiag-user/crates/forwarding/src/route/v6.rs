@@ -293,6 +293,7 @@ fn key_out(packet: &Packet, sender: &Sender) -> Key {
         uid: sender.uid,
         // Nothing is bound to a device there (`ip6_route_output_flags`).
         loose: sender.any_source
+            && packet.bound.is_none()
             && sender.device.is_some()
             && !packet.source.is_unspecified()
             && !is_of_a_link(packet.destination),

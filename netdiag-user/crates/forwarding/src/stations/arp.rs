@@ -14,10 +14,12 @@ use netdiag_model::world::{
 
 use super::{Walker, neighbour::neighbour};
 use crate::{
-    packet::{Decided, Packet, Tracked},
+    connection::Tracked,
+    learned::Learned,
+    packet::{Decided, Packet},
     prepared::Space,
     route::decision::Decision,
-    way::{Learned, Outcome, Unknown},
+    way::{Outcome, Unknown},
 };
 
 /// A question of ARP's: a sender's address, and whose is asked for.
@@ -159,6 +161,9 @@ fn packet(question: Question) -> Packet {
         decided: Decided::No,
         tracked: Tracked::No,
         quotes: None,
+        chosen: None,
+        bound: None,
+        gathered: false,
         mark: 0,
     }
 }

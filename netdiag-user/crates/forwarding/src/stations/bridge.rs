@@ -9,10 +9,11 @@ use netdiag_model::world::{
 
 use super::{Going, Walker, bridge_vlan as vlan, link::is_too_big};
 use crate::{
+    learned::Learned,
     packet::{Frame, Packet, To},
     prepared::Space,
     route::decision::No,
-    way::{How, Learned, Station, Unknown, Walk},
+    way::{How, Station, Unknown, Walk},
 };
 
 /// From then on a bridge takes of tunnels' superpackets what its ports take.

@@ -6,12 +6,16 @@ use netdiag_model::world::{
     ruleset::Hook,
 };
 
-use super::{Going, Next, Walker};
+use super::{
+    Going, Next, Walker,
+    hook::{Passed, Place},
+};
 use crate::{
+    learned::Learned,
     packet::{Decided, Packet},
     prepared::{Space, Wrong},
     route::decision::{No, Way},
-    way::{Does, Flow, How, Learned, Share, Station, Step, Subject, Unknown, Walk},
+    way::{Does, Flow, How, Share, Station, Step, Subject, Unknown, Walk},
 };
 
 const IPV4: u32 = 20;
@@ -20,6 +24,9 @@ const LEAST6: u32 = 1280;
 
 /// A route, where there is one, and the next hops that it can take.
 pub(super) type Onward<'a, 'w> = (Option<&'w Route>, &'a [Way<'w>]);
+
+/// Where it leaves, and by which device it came in if it is led on.
+type Coming<'w> = (&'w Space<'w>, Option<&'w Device>);
 
 impl<'w> Walker<'w> {
     pub(super) fn forwarded(
@@ -136,8 +143,51 @@ impl<'w> Walker<'w> {
         {
             return self.refuses(walk, space, no, packet);
         }
-        let pieces = std::mem::replace(&mut packet.pieces, whole);
-        if let Some(ended) = self.goes_out(walk, space, way.device, &mut packet, forwarded)? {
+        let size = (no, std::mem::replace(&mut packet.pieces, whole));
+        let input = match packet.iif.filter(|_| forwarded) {
+            Some(index) => Some(space.device(index)?),
+            None => None,
+        };
+        let hook = match forwarded {
+            true => Hook::Forward,
+            false => Hook::Output,
+        };
+        let place = Place {
+            input,
+            ..Place::leaving(hook, way.device)
+        };
+        match self.passes(walk, space, &place, &mut packet)? {
+            Passed::On => self.leaves_by(walk, (space, input), (route, way), packet, size),
+            Passed::Ended => Ok(Next::Ended),
+            Passed::Turned((route, ways)) => {
+                packet.decided = Decided::Turned;
+                space.knows_ports(&packet)?;
+                self.choose(walk, space, (route, &ways), packet, |walk, way| {
+                    let mut packet = packet;
+                    let no = too_big(&walk.learned, space, (route, way), &mut packet, false)?;
+                    let size = (no, std::mem::replace(&mut packet.pieces, whole));
+                    self.leaves_by(walk, (space, None), (route, way), packet, size)
+                })
+            }
+        }
+    }
+
+    /// What is left of the way out, with how its size was found.
+    fn leaves_by(
+        &self,
+        walk: &mut Walk<'w>,
+        (space, input): Coming<'w>,
+        (route, way): (Option<&'w Route>, &Way<'w>),
+        mut packet: Packet,
+        (no, pieces): (Option<No<'w>>, Option<u32>),
+    ) -> Going<'w> {
+        let forwarded = input.is_some();
+        let place = Place {
+            input,
+            gateway: way.gateway,
+            ..Place::leaving(Hook::Postrouting, way.device)
+        };
+        if let Some(ended) = self.at_hook(walk, space, &place, &mut packet)? {
             return Ok(ended);
         }
         if let Some(no) = no {
@@ -148,33 +198,6 @@ impl<'w> Walker<'w> {
             true => self.by_loopback(walk, space, (route, way), packet, forwarded),
             false => self.to_neighbour(walk, space, way, packet),
         }
-    }
-
-    /// Netfilter's hooks on the way out.
-    pub(super) fn goes_out(
-        &self,
-        walk: &mut Walk<'w>,
-        space: &'w Space<'w>,
-        output: &'w Device,
-        packet: &mut Packet,
-        forwarded: bool,
-    ) -> Result<Option<Next<'w>>, Unknown> {
-        let input = match packet.iif.filter(|_| forwarded) {
-            Some(index) => Some(space.device(index)?),
-            None => None,
-        };
-        let first = if forwarded {
-            Hook::Forward
-        } else {
-            Hook::Output
-        };
-        for hook in [first, Hook::Postrouting] {
-            let place = (hook, input, Some(output));
-            if let Some(ended) = self.at_hook(walk, space, place, packet)? {
-                return Ok(Some(ended));
-            }
-        }
-        Ok(None)
     }
 
     /// What a route sends out by loopback comes in there with the decision that was made: what is forwarded
@@ -203,9 +226,14 @@ impl<'w> Walker<'w> {
         self.push(walk, step(Station::Link, out))?;
         self.push(walk, step(Station::Link, Does::Comes { device }))?;
         walk.waited();
-        let place = (Hook::Prerouting, Some(way.device), None);
-        if let Some(ended) = self.at_hook(walk, space, place, &mut packet)? {
+        let destination = packet.destination;
+        let place = Place::entering(Hook::Prerouting, way.device);
+        if let Some(ended) = self.at_hook(walk, space, &place, &mut packet)? {
             return Ok(ended);
+        }
+        if packet.destination != destination {
+            packet.iif = Some(device);
+            return self.routed(walk, space, way.device, packet);
         }
         if !forwarded {
             return self.delivered(walk, space, route, packet);
@@ -229,7 +257,7 @@ fn flow(space: &Space<'_>, packet: &Packet) -> Result<Option<Flow>, Unknown> {
         false => settings.multipath_policy4,
     };
     let by_neighbour = settings.multipath_use_neigh && !packet.is_ipv6();
-    let known = policy == 0 || packet.carries.is_none();
+    let known = policy == 0 || (packet.carries.is_none() && packet.chosen.is_none());
     // Who sends over IPv6 chooses before the packet has its flow label (`rt6_multipath_hash`).
     let labelled = packet.is_ipv6() && policy == 0 && packet.iif.is_some();
     Ok((known && !by_neighbour).then_some((

@@ -1,110 +1,201 @@
 //! Netfilter's hooks (include/linux/netfilter.h, `nf_hook_slow`): each base chain in its turn, as long as the one before
 //! accepts.
+use std::net::IpAddr;
+
 use netdiag_model::world::{
     Known, Why,
     device::Device,
-    ruleset::{BaseChain, ChainKind, Hook, Reject},
+    route::Route,
+    ruleset::{BaseChain, ChainKind, Hook, Reject, Rule},
 };
-use netdiag_ruleset::{Said, run};
+use netdiag_ruleset::{Said, Translates, run};
 
 use super::{
-    Next, Walker,
+    Next, Walker, nat,
     track::{self, begins_at, ends_at},
 };
 use crate::{
+    connection::{Side, Tracked},
     hooked::Hooked,
-    packet::{Packet, Sender},
-    prepared::{Space, Wrong},
-    route::decision::{Decision, No},
+    packet::{Decided, Packet, Sender},
+    prepared::{Asked, Space, Wrong},
+    route::{
+        decision::{Decision, No, Way},
+        rules::LOOPBACK,
+    },
     way::{Does, Filter, How, Rejected, Station, Step, Subject, Unknown, Walk},
 };
 
-/// Where a packet is asked about: the hook, and by which devices it came and goes.
-pub(super) type Place<'w> = (Hook, Option<&'w Device>, Option<&'w Device>);
+/// Where a packet is asked about: the hook, by which devices it came and goes, and through whom.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'w> {
+    pub hook: Hook,
+    pub input: Option<&'w Device>,
+    pub output: Option<&'w Device>,
+    pub gateway: Option<IpAddr>,
+    /// By which device its route leads by now, which chains are not told.
+    pub routed: Option<&'w Device>,
+}
+
+impl<'w> Place<'w> {
+    pub fn entering(hook: Hook, input: &'w Device) -> Self {
+        Self {
+            hook,
+            input: Some(input),
+            output: None,
+            gateway: None,
+            routed: None,
+        }
+    }
+
+    pub fn leaving(hook: Hook, output: &'w Device) -> Self {
+        Self {
+            hook,
+            input: None,
+            output: Some(output),
+            gateway: None,
+            routed: Some(output),
+        }
+    }
+
+    pub fn leaves_not_by(&self, index: u32) -> bool {
+        self.output.is_none_or(|device| device.index != index)
+    }
+}
+
+/// What a hook comes to.
+pub(super) enum Passed<'w> {
+    On,
+    /// By another way than before (`ip_route_me_harder`).
+    Turned(Turned<'w>),
+    Ended,
+}
+
+/// A route, where there is one, and its next hops.
+pub(super) type Turned<'w> = (Option<&'w Route>, Vec<Way<'w>>);
+
+/// What a chain says.
+pub(super) enum Word {
+    /// Whether a rule did, and not the policy.
+    Accepts(bool),
+    /// A rule ended it with that, for what it is worth.
+    Nat(Translates),
+    Ended,
+}
+
+/// What is done beside the chains, each at its own place among them.
+#[derive(Clone, Copy)]
+enum Duty {
+    Tracks,
+    Translates(Side),
+}
 
 impl<'w> Walker<'w> {
-    /// What the chains say: where it ends, or nothing where it goes on, as they have changed it.
+    /// What the chains say where nothing is routed anew: where it ends, or nothing where it goes on, as they have
+    /// changed it.
     pub(super) fn at_hook(
         &self,
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
-        (hook, input, output): Place<'w>,
+        place: &Place<'w>,
         packet: &mut Packet,
     ) -> Result<Option<Next<'w>>, Unknown> {
-        let chains = match &space.stack.ruleset {
+        match self.passes(walk, space, place, packet)? {
+            Passed::On => Ok(None),
+            Passed::Ended => Ok(Some(Next::Ended)),
+            Passed::Turned(_) => {
+                let what = "what is led elsewhere behind its route";
+                Err(Unknown::NotModelled(what.into()))
+            }
+        }
+    }
+
+    /// Each chain in its turn, and what is done between them.
+    pub(super) fn passes(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        place: &Place<'w>,
+        packet: &mut Packet,
+    ) -> Result<Passed<'w>, Unknown> {
+        let (hook, ipv6) = (place.hook, packet.is_ipv6());
+        match &space.stack.ruleset {
             // Nobody wanted them to be read.
-            Known::Not(Why::NotAsked) => return Ok(None),
+            Known::Not(Why::NotAsked) => return Ok(Passed::On),
             Known::Not(why) | Known::Partly(_, why) => {
                 return Err(Unknown::NotRead("netfilter's rules", why.clone()));
             }
-            Known::Is(_) => space.chains(hook, packet.is_ipv6()),
-        };
-        let tracks = space.tracks(packet.is_ipv6());
-        if chains.is_empty() && !tracks {
-            return Ok(None);
+            Known::Is(_) => {}
         }
-        if packet.is_cut() {
+        let chains = space.chains(hook, ipv6);
+        let tracks = space.tracks(ipv6);
+        if chains.is_empty() && !tracks {
+            return Ok(Passed::On);
+        }
+        if hook == Hook::Prerouting {
+            packet.gathered = tracks && packet.is_cut();
+        }
+        // Whoever it is for here gets it whole, and who sends it here has not cut it yet.
+        let whole = packet.gathered || hook == Hook::Input || packet.iif.is_none();
+        if packet.is_cut() && !whole {
             return Err(Unknown::NotModelled("what a hook sees of that".into()));
         }
         let before = *packet;
-        let own = || match hook {
-            Hook::Input => Ok(true),
-            Hook::Prerouting => is_from_here(space, &before),
-            _ => Ok(output.is_some_and(|device| device.flags.loopback)),
+        let mut turned: Option<Turned<'w>> = None;
+        let first = |turned: &Option<Turned<'w>>| {
+            let (_, ways) = turned.as_ref()?;
+            ways.first().map(|way| way.device)
         };
-        let mut looks = tracks && begins_at(hook);
-        for (table, chain, base) in chains {
-            if looks && base.priority > track::PRIORITY {
-                self.tracks(walk, space, packet);
-                looks = false;
+        let mut duties = self.duties(space, hook, ipv6);
+        for asked in chains
+            .iter()
+            .filter(|(.., base)| base.kind != ChainKind::Nat)
+        {
+            let (.., base) = asked;
+            while let Some((_, duty)) = duties.pop_if(|(at, _)| *at < base.priority) {
+                if !self.does(walk, space, (place, duty), (&before, packet), &mut turned)? {
+                    return Ok(Passed::Ended);
+                }
             }
-            let mut hooked = Hooked {
-                packet,
-                walks: self.prepared,
-                input,
-                output,
+            if duties.last().is_some_and(|(at, _)| *at == base.priority) {
+                let what = "which of two at one priority is the first";
+                return Err(Unknown::NotModelled(what.into()));
+            }
+            let then = *packet;
+            let now = Place {
+                routed: first(&turned).or(place.routed),
+                ..*place
             };
-            let ran = run(table, chain, &mut hooked, self.prepared.wrong_rules());
-            let of = |rule| Filter { table, chain, rule };
-            let counted = ran
-                .counted
-                .iter()
-                .map(|rule| (space.netns, of(Some(*rule))));
-            walk.counted.extend(counted);
-            let by = Subject::Filter(of(ran.by));
-            let how = match ran.said {
-                Said::Accepts if ran.by.is_some() && self.prepared.is(Wrong::AcceptEndsTheHook) => {
-                    break;
+            match self.by_chain(walk, space, &now, (&before, packet), *asked)? {
+                Word::Accepts(by_rule) => {
+                    if by_rule && self.prepared.is(Wrong::AcceptEndsTheHook) {
+                        break;
+                    }
                 }
-                Said::Accepts if is_rerouted(base, *packet, before) => {
-                    return Err(Unknown::NotModelled("what a chain leads elsewhere".into()));
+                Word::Nat(_) => {
+                    return Err(Unknown::NotModelled("translation by such a chain".into()));
                 }
-                Said::Accepts => continue,
-                Said::Drops => How::Dropped,
-                Said::Rejects(reject) => How::Rejected(rejected(reject, packet.is_ipv6(), own()?)),
-                Said::Queues => return Err(Unknown::NotModelled("a queue to a program".into())),
-                Said::Nat(_) => return Err(Unknown::NotModelled("translations".into())),
-                Said::Maybe => return Err(Unknown::Undecided),
-                Said::TooLong => return Err(Unknown::TooLong),
-            };
-            let no = No {
-                station: Station::Hook,
-                how,
-                by: Some(by),
-            };
-            let ended = match how {
-                How::Rejected(_) => self.refuses(walk, space, no, *packet)?,
-                _ => self.refuse(walk, space, no, *packet)?,
-            };
-            return Ok(Some(ended));
+                Word::Ended => return Ok(Passed::Ended),
+            }
+            if is_rerouted(base, *packet, then) {
+                turned = self.reroutes(walk, space, packet)?;
+                if turned.is_none() {
+                    return Ok(Passed::Ended);
+                }
+            }
         }
-        if looks {
-            self.tracks(walk, space, packet);
+        while let Some((_, duty)) = duties.pop() {
+            if !self.does(walk, space, (place, duty), (&before, packet), &mut turned)? {
+                return Ok(Passed::Ended);
+            }
         }
         if tracks && ends_at(hook) {
-            self.confirms(walk, space, packet);
+            self.confirms(walk, space, packet)?;
         }
-        if packet.mark != before.mark {
+        if tracks {
+            self.marks(walk, space, packet);
+        }
+        if packet.mark != before.mark || packet.tuple() != before.tuple() {
             let step = Step {
                 netns: space.netns,
                 station: Station::Hook,
@@ -114,7 +205,152 @@ impl<'w> Walker<'w> {
             };
             self.push(walk, step)?;
         }
-        Ok(None)
+        Ok(turned.map_or(Passed::On, Passed::Turned))
+    }
+
+    /// The last is the first that is due.
+    fn duties(&self, space: &Space<'_>, hook: Hook, ipv6: bool) -> Vec<(i32, Duty)> {
+        let mut duties = Vec::new();
+        if let Some((side, at)) = nat::at(hook).filter(|_| space.translates(ipv6)) {
+            duties.push((at, Duty::Translates(side)));
+        }
+        if space.tracks(ipv6) && begins_at(hook) {
+            duties.push((track::PRIORITY, Duty::Tracks));
+        }
+        duties
+    }
+
+    /// Whether it goes on.
+    fn does(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        (place, duty): (&Place<'w>, Duty),
+        (before, packet): (&Packet, &mut Packet),
+        turned: &mut Option<Turned<'w>>,
+    ) -> Result<bool, Unknown> {
+        let side = match duty {
+            Duty::Tracks => {
+                self.tracks(walk, space, packet);
+                return Ok(true);
+            }
+            Duty::Translates(side) => side,
+        };
+        if !self.translates(walk, space, (place, side), before, packet)? {
+            return Ok(false);
+        }
+        let wrong = self.prepared.is(Wrong::TranslatedNotRerouted);
+        if place.hook == Hook::Output && leads_elsewhere(packet) && !wrong {
+            *turned = self.reroutes(walk, space, packet)?;
+            return Ok(turned.is_some());
+        }
+        Ok(true)
+    }
+
+    /// One chain's word.
+    pub(super) fn by_chain(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        place: &Place<'w>,
+        (before, packet): (&Packet, &mut Packet),
+        (table, chain, base): Asked<'w>,
+    ) -> Result<Word, Unknown> {
+        let raw = base.priority < track::PRIORITY && place.hook == Hook::Prerouting;
+        let mut hooked = Hooked {
+            packet,
+            walks: self.prepared,
+            input: place.input,
+            output: place.output,
+            fragment: raw && before.is_cut() && self.prepared.is(Wrong::GatheredLate),
+        };
+        let ran = run(table, chain, &mut hooked, self.prepared.wrong_rules());
+        let of = |rule| Filter { table, chain, rule };
+        let counter = |rule: &&'w Rule| (space.netns, of(Some(*rule)));
+        walk.counted.extend(ran.counted.iter().map(counter));
+        walk.perhaps.extend(ran.perhaps.iter().map(counter));
+        let own = || match place.hook {
+            Hook::Input => Ok(true),
+            Hook::Prerouting => match loops(place, before) {
+                Some(own) => Ok(own),
+                None => is_from_here(space, before),
+            },
+            _ => Ok(place.routed.is_some_and(|device| device.flags.loopback)),
+        };
+        let how = match ran.said {
+            Said::Accepts => return Ok(Word::Accepts(ran.by.is_some())),
+            Said::Nat(nat) => return Ok(Word::Nat(nat)),
+            Said::Drops => How::Dropped,
+            Said::Rejects(reject) => How::Rejected(rejected(reject, packet.is_ipv6(), own()?)),
+            Said::Queues => return Err(Unknown::NotModelled("a queue to a program".into())),
+            Said::Maybe => return Err(Unknown::Undecided),
+            Said::TooLong => return Err(Unknown::TooLong),
+        };
+        let no = No {
+            station: Station::Hook,
+            how,
+            by: Some(Subject::Filter(of(ran.by))),
+        };
+        match how {
+            How::Rejected(_) => self.refuses(walk, space, no, *packet)?,
+            _ => self.refuse(walk, space, no, *packet)?,
+        };
+        Ok(Word::Ended)
+    }
+
+    /// Its way anew, as it is now; where there is none, it ends (`ip_route_me_harder`, `ip6_route_me_harder`).
+    fn reroutes(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        packet: &Packet,
+    ) -> Result<Option<Turned<'w>>, Unknown> {
+        let sender = Sender {
+            netns: space.netns,
+            device: packet.bound,
+            uid: 0,
+            any_source: true,
+        };
+        let (decision, _) = match packet.is_ipv6() {
+            true => space.route_out6(packet, &sender)?,
+            false => space.route_out(packet, &sender)?,
+        };
+        let route = match decision {
+            Decision::No(no) => {
+                self.refuse(walk, space, no, *packet)?;
+                return Ok(None);
+            }
+            Decision::Onward { route, hops } => return Ok(Some((route, hops))),
+            Decision::Local(route) => route,
+            Decision::Looped { route, .. } => Some(route),
+        };
+        let way = Way {
+            device: space.device(LOOPBACK)?,
+            gateway: None,
+            hop: None,
+            source: None,
+        };
+        Ok(Some((route, vec![way])))
+    }
+}
+
+/// Whether its connection's packets of that direction go to another address than they came for
+/// (`nf_nat_ipv4_local_fn`).
+fn leads_elsewhere(packet: &Packet) -> bool {
+    let Tracked::Is { reply, of, .. } = packet.tracked else {
+        return false;
+    };
+    of.towards(reply).destination != of.towards(!reply).source
+}
+
+/// Whether what comes in by loopback is this namespace's own, by the way that it was sent by; what else comes in has none
+/// yet.
+fn loops(place: &Place<'_>, packet: &Packet) -> Option<bool> {
+    place.input.filter(|device| device.flags.loopback)?;
+    match packet.decided {
+        Decided::Sent | Decided::Turned => Some(true),
+        Decided::Forwarded => Some(false),
+        Decided::No | Decided::Shared => None,
     }
 }
 
@@ -143,10 +379,10 @@ fn is_from_here(space: &Space<'_>, packet: &Packet) -> Result<bool, Unknown> {
     Ok(matches!(decision, Decision::Local(_)))
 }
 
-/// What a chain of that kind marks anew at the output is routed once more (`nf_route_table_hook4`).
+/// What a chain of that kind changes at the output is routed once more (`nf_route_table_hook4`).
 fn is_rerouted(base: &BaseChain, now: Packet, before: Packet) -> bool {
     let routes = base.kind == ChainKind::Route && base.hook == Hook::Output;
-    routes && now.mark != before.mark
+    routes && (now.mark != before.mark || now.tos != before.tos)
 }
 
 /// What its sender is told (`nft_reject_icmp_code`, `nft_reject_icmpv6_code`).

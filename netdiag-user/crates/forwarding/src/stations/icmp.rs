@@ -6,7 +6,8 @@ use netdiag_model::world::{address::Scope, neighbour::State};
 
 use super::{Going, Next, Walker};
 use crate::{
-    packet::{Decided, ICMP, ICMP6, Packet, Sender, Tracked, Tracking},
+    connection::{Tracked, Tracking, Tuple},
+    packet::{Decided, ICMP, ICMP6, Packet, Sender},
     prepared::{Space, Wrong},
     route::{decision::No, rules::LOOPBACK},
     way::{Answer, Does, How, Rejected, Station, Step, Subject, Unknown, Walk},
@@ -105,7 +106,10 @@ fn answer(space: &Space<'_>, no: &No<'_>, packet: &Packet) -> Result<Option<Answ
         None => false,
     };
     // What a socket sends is refused to itself, and a tunnel's packets are nobody's.
-    let others = matches!(packet.decided, Decided::Forwarded | Decided::Shared);
+    let others = matches!(
+        packet.decided,
+        Decided::Forwarded | Decided::Shared | Decided::Turned
+    );
     let told = others || packet.carries.is_some();
     // A frame that somebody made has no way, which errors over IPv4 begin with.
     let chosen = packet.decided != Decided::No;
@@ -169,6 +173,16 @@ fn is_own(no: &No<'_>) -> bool {
     no.station == Station::Socket || rejected
 }
 
+/// Whose packet it is: a driver tells him who sent it before its source was translated (`icmp_ndo_send`).
+fn asker(no: &No<'_>, about: &Packet) -> IpAddr {
+    match about.tracked {
+        Tracked::Is { of, reply, .. } if no.station == Station::Encap && of.is_translated() => {
+            of.towards(reply).source
+        }
+        _ => about.source,
+    }
+}
+
 /// The packet that tells it.
 fn error(
     space: &Space<'_>,
@@ -194,7 +208,7 @@ fn error(
     };
     let mut error = Packet {
         source: about.any(),
-        destination: match about.source {
+        destination: match asker(no, about) {
             IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
             source => source,
         },
@@ -224,7 +238,13 @@ fn error(
             },
             _ => Tracked::No,
         },
-        quotes: Some(about.tuple()),
+        quotes: Some(Tuple {
+            source: asker(no, about),
+            ..about.tuple()
+        }),
+        chosen: None,
+        bound: None,
+        gathered: false,
     };
     error.source = match input {
         _ if ipv6 => space.error_source6(&error, about.destination, (input, at))?,

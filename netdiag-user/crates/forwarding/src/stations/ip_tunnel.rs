@@ -6,7 +6,8 @@ use netdiag_model::world::device::{Device, Gre, IpTunnel, Kind};
 
 use super::{Going, Walker, forward::mtu};
 use crate::{
-    packet::{Carried, Decided, Frame, GRE, IN_IP, Packet, Sender, To, Tracked},
+    connection::Tracked,
+    packet::{Carried, Decided, Frame, GRE, IN_IP, Packet, Sender, To},
     prepared::Space,
     route::decision::{Decision, No},
     way::{How, Station, Subject, Unknown, Walk},
@@ -186,6 +187,9 @@ fn outer(own: &IpTunnel, remote: IpAddr, inner: &Packet) -> Packet {
         decided: Decided::No,
         tracked: Tracked::No,
         quotes: None,
+        chosen: None,
+        bound: None,
+        gathered: false,
     }
 }
 
@@ -286,6 +290,9 @@ mod tests {
             decided: Decided::No,
             tracked: Tracked::No,
             quotes: None,
+            chosen: None,
+            bound: None,
+            gathered: false,
         };
         let own = IpTunnel {
             local: Some(ip(from)),

@@ -8,12 +8,12 @@ use netdiag_model::world::{
 
 use super::{Going, Next, Walker};
 use crate::{
-    packet::{Decided, Frame, Packet, TAG, To, Tracked},
+    connection::Tracked,
+    learned::Learned,
+    packet::{Decided, Frame, Packet, TAG, To},
     prepared::{Space, Wrong},
     route::decision::No,
-    way::{
-        Does, Heard, How, Learned, MOST_BRANCHES, Outcome, Station, Step, Subject, Unknown, Walk,
-    },
+    way::{Does, Heard, How, MOST_BRANCHES, Outcome, Station, Step, Subject, Unknown, Walk},
 };
 
 impl<'w> Walker<'w> {

@@ -16,10 +16,12 @@ use netdiag_model::{
 
 use super::Walker;
 use crate::{
-    packet::{Decided, ICMP6, Packet, Tracked},
+    connection::Tracked,
+    learned::Learned,
+    packet::{Decided, ICMP6, Packet},
     prepared::Space,
     route::{decision::Decision, v6::is_assigned},
-    way::{Learned, Outcome, Unknown},
+    way::{Outcome, Unknown},
 };
 
 /// Bytes of a question, with its option.
@@ -163,6 +165,9 @@ fn question(source: IpAddr, destination: IpAddr) -> Packet {
         decided: Decided::No,
         tracked: Tracked::No,
         quotes: None,
+        chosen: None,
+        bound: None,
+        gathered: false,
         mark: 0,
     }
 }

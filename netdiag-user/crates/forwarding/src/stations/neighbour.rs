@@ -9,10 +9,11 @@ use netdiag_model::world::{
 
 use super::{Going, Next, Walker};
 use crate::{
+    learned::Learned,
     packet::{Frame, Packet},
     prepared::Space,
     route::decision::{No, Way},
-    way::{Does, How, Learned, Outcome, Share, Station, Step, Subject, Unknown, Walk},
+    way::{Does, How, Outcome, Share, Station, Step, Subject, Unknown, Walk},
 };
 
 impl<'w> Walker<'w> {

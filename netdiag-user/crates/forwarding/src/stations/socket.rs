@@ -1,7 +1,7 @@
 //! Sockets: what is sent by one, and what is for this namespace itself.
 use netdiag_model::world::{route::Route, ruleset::Hook};
 
-use super::{Going, Walker};
+use super::{Going, Walker, hook::Place};
 use crate::{
     packet::{Packet, Sender, UDP},
     prepared::Space,
@@ -26,12 +26,15 @@ impl<'w> Walker<'w> {
             false => space.route_out(&packet, sender)?,
         };
         packet.source = source;
+        // A tunnel's packets and errors are sent by sockets of the kernel's own, which are not.
+        let own = packet.carries.is_none() && !packet.is_icmp();
+        packet.bound = sender.device.filter(|_| own);
         match decision {
             Decision::No(no) => {
                 // What leads nowhere over IPv6 is thrown away behind the hook (`ip6_pkt_discard_out`).
-                let place = (Hook::Output, None, Some(space.device(LOOPBACK)?));
+                let place = Place::leaving(Hook::Output, space.device(LOOPBACK)?);
                 if no.how == How::NoIp
-                    && let Some(ended) = self.at_hook(walk, space, place, &mut packet)?
+                    && let Some(ended) = self.at_hook(walk, space, &place, &mut packet)?
                 {
                     return Ok(ended);
                 }
@@ -74,8 +77,8 @@ impl<'w> Walker<'w> {
         mut packet: Packet,
     ) -> Going<'w> {
         let input = space.device(packet.iif.unwrap_or(LOOPBACK))?;
-        let place = (Hook::Input, Some(input), None);
-        if let Some(ended) = self.at_hook(walk, space, place, &mut packet)? {
+        let place = Place::entering(Hook::Input, input);
+        if let Some(ended) = self.at_hook(walk, space, &place, &mut packet)? {
             return Ok(ended);
         }
         if let Some(carried) = packet.carries.and_then(|at| walk.carried.get(at)) {

@@ -3,9 +3,11 @@ use netdiag_model::world::ruleset::Hook;
 
 use super::Walker;
 use crate::{
-    packet::{Packet, Tracked, Tracking, Tuple},
+    connection::{Connection, Tracked, Tracking},
+    learned::Seen,
+    packet::Packet,
     prepared::{Space, Wrong},
-    way::Walk,
+    way::{Unknown, Walk},
 };
 
 /// NF_IP_PRI_CONNTRACK.
@@ -26,54 +28,109 @@ impl<'w> Walker<'w> {
         if packet.tracked != Tracked::No {
             return;
         }
-        let of = |tuple| walk.learned.tracked(space.netns, tuple);
         if packet.is_icmp() {
-            // Such an error has the very packet in it, which is of the one that is told (`nf_conntrack_inet_error`).
-            let about = packet.quotes.and_then(|quoted: Tuple| of(quoted));
-            let about = about.filter(|_| !self.prepared.is(Wrong::ErrorsUnrelated));
-            if let Some((of, _, answers)) = about {
-                packet.tracked = Tracked::Is {
-                    state: Tracking::Related,
-                    reply: !answers,
-                    of,
-                };
-            }
+            packet.tracked = self.related(walk, space, packet);
             return;
         }
         let tuple = packet.tuple();
-        let (state, reply, of) = match of(tuple) {
-            None => (Tracking::New, false, tuple),
-            Some((of, replied, false)) => {
-                let state = if replied {
-                    Tracking::Established
-                } else {
-                    Tracking::New
-                };
-                (state, false, of)
-            }
+        let (state, reply, of) = match walk.learned.tracked(space.netns, &tuple) {
+            None => (Tracking::New, false, Connection::new(tuple)),
+            Some((of, Seen::BothWays, false)) => (Tracking::Established, false, of),
+            Some((of, _, false)) => (Tracking::New, false, of),
             Some((of, _, true)) if self.prepared.is(Wrong::AnswersAreNew) => {
                 (Tracking::New, true, of)
             }
-            Some((of, _, true)) => {
-                walk.learned.learn_tracked(space.netns, of, true);
+            Some((of, seen, true)) => {
+                if seen != Seen::BothWays {
+                    walk.learned.learn_tracked(space.netns, of, Seen::BothWays);
+                }
                 (Tracking::Established, true, of)
             }
         };
         packet.tracked = Tracked::Is { state, reply, of };
     }
 
-    /// What got so far is a connection from now on (`nf_conntrack_confirm`).
-    pub(super) fn confirms(&self, walk: &mut Walk<'w>, space: &Space<'w>, packet: &Packet) {
-        let Tracked::Is {
-            state: Tracking::New,
-            reply: false,
-            of,
-        } = packet.tracked
+    /// Such an error has the very packet in it that it is about, which is of the one that is told
+    /// (`nf_conntrack_inet_error`).
+    fn related(&self, walk: &Walk<'w>, space: &Space<'w>, packet: &Packet) -> Tracked {
+        let about = packet.quotes.map(|quoted| quoted.reply());
+        let found = about.and_then(|about| walk.learned.tracked(space.netns, &about));
+        let Some((of, _, reply)) = found.filter(|_| !self.prepared.is(Wrong::ErrorsUnrelated))
         else {
+            return Tracked::No;
+        };
+        if packet.destination != of.towards(reply).destination {
+            return Tracked::No;
+        }
+        let state = Tracking::Related;
+        Tracked::Is { state, reply, of }
+    }
+
+    /// What got so far is a connection from now on (`nf_conntrack_confirm`); what is written on one that was is
+    /// kept.
+    pub(super) fn confirms(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &Space<'w>,
+        packet: &Packet,
+    ) -> Result<(), Unknown> {
+        let Tracked::Is { state, reply, of } = packet.tracked else {
+            return Ok(());
+        };
+        let known = |walk: &Walk<'w>| {
+            let mut all = walk.learned.connections(space.netns);
+            all.any(|(other, _)| other.original == of.original)
+        };
+        if state != Tracking::New || reply || known(walk) {
+            return Ok(());
+        }
+        if !self.prepared.is(Wrong::TakenPorts) && is_taken(walk, space, &of)? {
+            let clash = "a connection that another one's answers belong to";
+            return Err(Unknown::NotModelled(clash.into()));
+        }
+        walk.learned.learn_tracked(space.netns, of, Seen::OneWay);
+        Ok(())
+    }
+
+    /// What rules have written on a connection that is known already.
+    pub(super) fn marks(&self, walk: &mut Walk<'w>, space: &Space<'w>, packet: &Packet) {
+        let Tracked::Is { of, .. } = packet.tracked else {
             return;
         };
-        if walk.learned.tracked(space.netns, of).is_none() {
-            walk.learned.learn_tracked(space.netns, of, false);
+        let mut all = walk.learned.connections(space.netns);
+        let known = all.find(|(other, _)| other.original == of.original);
+        drop(all);
+        if let Some((mut known, seen)) = known
+            && known.mark != of.mark
+        {
+            known.mark = of.mark;
+            walk.learned.learn_tracked(space.netns, known, seen);
         }
+    }
+}
+
+/// Whether packets that answer it are another one's (`nf_conntrack_tuple_taken`).
+pub(super) fn is_taken(
+    walk: &Walk<'_>,
+    space: &Space<'_>,
+    of: &Connection,
+) -> Result<bool, Unknown> {
+    // One that the kernel chose is nobody's.
+    if of.answers.dport.only().is_none() {
+        return Ok(false);
+    }
+    let others = || {
+        let all = walk.learned.connections(space.netns);
+        let others = all.filter(|(other, _)| other.original != of.original);
+        others.flat_map(|(other, _)| [other.original, other.answers])
+    };
+    if others().any(|tuple| tuple == of.answers) {
+        return Ok(true);
+    }
+    match others().any(|tuple| tuple.holds(&of.answers)) {
+        true => Err(Unknown::NotModelled(
+            "whether the kernel chose that port before".into(),
+        )),
+        false => Ok(false),
     }
 }

@@ -9,12 +9,14 @@ use netdiag_model::world::{
     ruleset::Hook,
 };
 
-use super::{Going, Next, Walker, forward::mtu};
+use super::{Going, Next, Walker, forward::mtu, hook::Place};
 use crate::{
-    packet::{Carried, Decided, Frame, Packet, Sender, To, Tracked, UDP},
+    connection::Tracked,
+    learned::Learned,
+    packet::{Carried, Decided, Frame, Packet, Sender, To, UDP},
     prepared::{Space, Wrong},
     route::decision::{Decision, No, Way},
-    way::{How, Learned, Station, Subject, Unknown, Walk},
+    way::{How, Station, Subject, Unknown, Walk},
 };
 
 /// Ethernet's header, VXLAN's and UDP's.
@@ -195,8 +197,8 @@ impl<'w> Walker<'w> {
         {
             return self.refuse(walk, space, no, packet);
         }
-        let place = (Hook::Prerouting, Some(into), None);
-        if let Some(ended) = self.at_hook(walk, space, place, &mut packet)? {
+        let place = Place::entering(Hook::Prerouting, into);
+        if let Some(ended) = self.at_hook(walk, space, &place, &mut packet)? {
             return Ok(ended);
         }
         if packet.decided != Decided::Forwarded && !packet.is_ipv6() {
@@ -215,8 +217,14 @@ impl<'w> Walker<'w> {
         }
         packet.ttl -= 1;
         packet.decided = Decided::Forwarded;
-        if let Some(ended) = self.goes_out(walk, space, device, &mut packet, true)? {
-            return Ok(ended);
+        for hook in [Hook::Forward, Hook::Postrouting] {
+            let place = Place {
+                input: Some(into),
+                ..Place::leaving(hook, device)
+            };
+            if let Some(ended) = self.at_hook(walk, space, &place, &mut packet)? {
+                return Ok(ended);
+            }
         }
         Ok(Next::Sends {
             space,
@@ -348,6 +356,9 @@ fn outer(own: &Vxlan, remote: Remote, (frame, inner): (&Frame, &Packet), carries
         decided: Decided::No,
         tracked: Tracked::No,
         quotes: None,
+        chosen: None,
+        bound: None,
+        gathered: false,
     }
 }
 

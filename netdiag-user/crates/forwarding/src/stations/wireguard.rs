@@ -14,13 +14,15 @@ use super::{
     forward::{mtu, piece},
 };
 use crate::{
-    packet::{Carried, Decided, Frame, Packet, Seal, Sealed, Sender, To, Tracked, UDP},
+    connection::Tracked,
+    learned::{Endpoint, Learned, PeerAt},
+    packet::{Carried, Decided, Frame, Packet, Seal, Sealed, Sender, To, UDP},
     prepared::Space,
     route::{
         decision::{Decision, No},
         rules::LOOPBACK,
     },
-    way::{Does, Endpoint, How, Learned, PeerAt, Station, Step, Subject, Unknown, Walk},
+    way::{Does, How, Station, Step, Subject, Unknown, Walk},
 };
 
 /// UDP's header, and those of both families.
@@ -396,6 +398,9 @@ fn nothing(to: Endpoint) -> Packet {
         decided: Decided::No,
         tracked: Tracked::No,
         quotes: None,
+        chosen: None,
+        bound: None,
+        gathered: false,
     }
 }
 

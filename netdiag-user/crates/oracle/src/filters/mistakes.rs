@@ -4,7 +4,10 @@ use netdiag_model::{
     netfilter::Family,
     world::{
         Known, World,
-        ruleset::{BaseChain, Bytes, Data, Expression, Meta, Reg, Rule, Ruleset, Store, Verdict},
+        ruleset::{
+            BaseChain, Bytes, ChainKind, Data, Expression, Meta, NatKind, Reg, Rule, Ruleset,
+            Store, Verdict,
+        },
     },
 };
 use netdiag_ruleset::Wrong as WrongRules;
@@ -28,6 +31,42 @@ pub const MISTAKES: &[Mistake] = &[
     walked("answers of a connection as new", Wrong::AnswersAreNew),
     walked("new without tracking", Wrong::UntrackedIsNew),
     walked("errors of no connection", Wrong::ErrorsUnrelated),
+    walked("NAT for later packets", Wrong::EachPacketAsked),
+    walked("a NAT port as asked though taken", Wrong::TakenPorts),
+    walked("answers not translated back", Wrong::AnswersUntranslated),
+    walked("errors not translated back", Wrong::ErrorsUntranslated),
+    walked(
+        "sent elsewhere by the old way",
+        Wrong::TranslatedNotRerouted,
+    ),
+    walked("ct reply as ct original", Wrong::AnswersAsAsked),
+    walked("raw before defrag", Wrong::GatheredLate),
+    mistake("marks of connections ignored", |w| {
+        rules(w, |rule| {
+            rule.expressions
+                .retain(|one| !matches!(one, Expression::Store(Store::Ct(_), _)));
+        });
+    }),
+    mistake("no translation of ports", |w| {
+        expressions(w, |one| {
+            if let Expression::Nat(nat) = one {
+                nat.ports = None;
+            }
+        });
+    }),
+    mistake("masquerade as nothing", |w| {
+        rules(w, |rule| {
+            let kind = |one: &Expression| matches!(one, Expression::Nat(nat) if nat.kind == NatKind::Masquerade);
+            rule.expressions.retain(|one| !kind(one));
+        });
+    }),
+    mistake("what chains of routes mark not routed anew", |w| {
+        chains(w, |base| {
+            if base.kind == ChainKind::Route {
+                base.kind = ChainKind::Filter;
+            }
+        });
+    }),
     mistake("notrack ignored", |w| {
         rules(w, |rule| {
             rule.expressions.retain(|one| *one != Expression::NoTrack);

@@ -2,9 +2,12 @@
 use super::attributes::{name, number, u64_of};
 use crate::{
     gather::netlink::{attribute, attributes, u32_at},
-    model::world::ruleset::{
-        Arithmetic, Base, Bytes, Compare, Ct, Data, Expression, Fib, Load, Meta, Nat, NatKind,
-        Order, Reg, Reject, Route, Store, Verdict,
+    model::{
+        netfilter::Family,
+        world::ruleset::{
+            Arithmetic, Base, Bytes, Compare, Ct, Data, Expression, Fib, Load, Meta, Nat, NatKind,
+            Order, Reg, Reject, Route, Store, Verdict,
+        },
     },
 };
 
@@ -244,9 +247,16 @@ fn nat(kind: &str, of: &[u8]) -> Option<Expression> {
         "masq" => (NatKind::Masquerade, None, (2, 3), 1),
         _ => (NatKind::Redirect, None, (1, 2), 3),
     };
+    let family = match (kind, number(of, 2)) {
+        // NFPROTO_IPV4, NFPROTO_IPV6.
+        ("nat", Some(2)) => Family::Ip,
+        ("nat", Some(10)) => Family::Ip6,
+        _ => Family::Inet,
+    };
     let pair = |min: Reg, max| (min, reg(of, max).unwrap_or(min));
     Some(Expression::Nat(Nat {
         kind: what,
+        family,
         addresses: addresses.map(|(min, max)| pair(min, max)),
         ports: reg(of, ports.0).map(|min| pair(min, ports.1)),
         flags: number(of, flags).unwrap_or(0),

@@ -11,8 +11,8 @@ use crate::{
         world::{
             Known, Why,
             ruleset::{
-                Base, Bytes, ChainKind, Data, Expression, Hook, Load, Meta, Reject, Ruleset,
-                Verdict,
+                Base, Bytes, ChainKind, Data, Expression, Hook, Load, Meta, Nat, NatKind, Reject,
+                Ruleset, Verdict,
             },
         },
     },
@@ -33,6 +33,7 @@ add rule inet t in tcp dport vmap @ways
 add table ip nat
 add chain ip nat post { type nat hook postrouting priority srcnat; }
 add rule ip nat post oifname "eth*" masquerade
+add rule ip nat post meta l4proto udp snat to 192.0.2.1:1000-2000 fully-random
 add table ip6 raw { flags dormant; }
 "#;
 
@@ -53,6 +54,34 @@ fn read_back(most: Most) -> Known<Ruleset> {
         read(most)
     };
     std::thread::spawn(inside).join().expect("no panic")
+}
+
+#[test]
+fn translations_are_read_with_their_ranges() {
+    let Known::Is(ruleset) = read_back(ALL) else {
+        panic!("not all of it");
+    };
+    let post = ruleset.tables[1].chain("post").expect("a chain");
+    let expressions = post.rules.iter().flat_map(|rule| &rule.expressions);
+    let all: Vec<&Nat> = expressions
+        .filter_map(|one| match one {
+            Expression::Nat(nat) => Some(nat),
+            _ => None,
+        })
+        .collect();
+    let [masquerade, source] = all.as_slice() else {
+        panic!("{all:?}");
+    };
+    let nothing = (NatKind::Masquerade, Family::Inet, None, None);
+    let of = |nat: &Nat| (nat.kind, nat.family, nat.addresses, nat.ports);
+    assert_eq!(of(masquerade), nothing);
+    assert_eq!((source.kind, source.family), (NatKind::Source, Family::Ip));
+    // One address, two ports, chosen at random (NF_NAT_RANGE_PROTO_RANDOM_FULLY).
+    let (least, most) = source.addresses.expect("an address");
+    assert_eq!(least, most);
+    let (least, most) = source.ports.expect("ports");
+    assert_ne!(least, most);
+    assert_ne!(source.flags & 1 << 4, 0);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::set::{Bytes, Data};
+use crate::netfilter::Family;
 
 /// Where a register begins among the bytes of all sixteen words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,6 +214,8 @@ pub enum Reject {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nat {
     pub kind: NatKind,
+    /// Whose packets alone it is for.
+    pub family: Family,
     /// The least and the greatest, in registers.
     pub addresses: Option<(Reg, Reg)>,
     pub ports: Option<(Reg, Reg)>,
