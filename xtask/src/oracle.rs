@@ -73,9 +73,15 @@ const OF_NODES: Options = Options {
 
 pub fn command(options: &Options) -> Result<ExitCode> {
     if apt::exists() {
-        let why = "the oracle's networks are made by conntrack, ip, nft and wg";
+        let why = "the oracle's networks are made by conntrack, ip, iptables-nft, nft and wg";
         apt::install(
-            &["conntrack", "iproute2", "nftables", "wireguard-tools"],
+            &[
+                "conntrack",
+                "iproute2",
+                "iptables",
+                "nftables",
+                "wireguard-tools",
+            ],
             why,
         )?;
     }

@@ -16,12 +16,17 @@ pub struct Tuple {
 pub struct Ports {
     pub least: u16,
     pub most: u16,
+    /// Which of the kernel's choices it is: what it chooses another time is another port.
+    pub choice: usize,
 }
 
 impl Ports {
     pub const fn one(port: u16) -> Self {
-        let (least, most) = (port, port);
-        Self { least, most }
+        Self {
+            least: port,
+            most: port,
+            choice: 0,
+        }
     }
 
     /// The port, where it is one.
@@ -182,6 +187,7 @@ mod tests {
         let chosen = tuple(Ports {
             least: 1024,
             most: u16::MAX,
+            choice: 1,
         });
         assert!(chosen.holds(&tuple(Ports::one(40_000))));
         assert!(!chosen.holds(&tuple(Ports::one(53))));

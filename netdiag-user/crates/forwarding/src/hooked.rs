@@ -3,14 +3,14 @@ use std::net::IpAddr;
 
 use netdiag_model::world::{
     device::{Device, Kind},
-    ruleset::{Base, Ct, Load, Meta, Store},
+    ruleset::{Base, Ct, Fib, Load, Meta, Store},
 };
 use netdiag_ruleset::{Byte, Loaded, Packet as Asked, Stored};
 
 use crate::{
     connection::{Ports, Side, Tracked, Tracking},
     packet::{Decided, Packet, UDP},
-    prepared::{Prepared, Wrong},
+    prepared::{Prepared, Space, Wrong},
 };
 
 /// ETH_P_IP, ETH_P_IPV6; NFPROTO_IPV4, NFPROTO_IPV6; ARPHRD_ETHER, ARPHRD_LOOPBACK.
@@ -29,6 +29,7 @@ const DF: u8 = 0x40;
 pub(crate) struct Hooked<'a, 'w> {
     pub packet: &'a mut Packet,
     pub walks: &'a Prepared<'w>,
+    pub space: &'a Space<'w>,
     pub input: Option<&'w Device>,
     pub output: Option<&'w Device>,
     /// It is a later one of several fragments.
@@ -45,6 +46,7 @@ impl Asked for Hooked<'_, '_> {
                 length,
             } => self.payload(*base, *offset, usize::from(*length)),
             Load::Ct { key, reply } => self.tracked(*key, *reply),
+            Load::Fib(fib) => self.kind_of_address(*fib),
             _ => Loaded::Unknown,
         }
     }
@@ -101,6 +103,24 @@ impl Hooked<'_, '_> {
             Meta::Uid | Meta::Gid if packet.decided == Decided::No => Loaded::None,
             _ => Loaded::Unknown,
         }
+    }
+
+    /// What this namespace's table says of an address (`nft_fib4_eval_type`).
+    fn kind_of_address(&self, fib: Fib) -> Loaded {
+        /// NFTA_FIB_F_SADDR, NFTA_FIB_F_DADDR; NFT_FIB_RESULT_ADDRTYPE.
+        const SOURCE: u32 = 1;
+        const DESTINATION: u32 = 2;
+        const KIND: u32 = 3;
+        let address = match (fib.result, fib.flags) {
+            (KIND, SOURCE) => self.packet.source,
+            (KIND, DESTINATION) => self.packet.destination,
+            _ => return Loaded::Unknown,
+        };
+        let IpAddr::V4(address) = address else {
+            return Loaded::Unknown;
+        };
+        let kind = self.space.address_type(address).ok().flatten();
+        kind.map_or(Loaded::Unknown, Loaded::word)
     }
 
     /// (`nft_ct_get_eval`)

@@ -132,6 +132,11 @@ impl Learned {
         Some((of, seen, !of.original.holds(tuple)))
     }
 
+    /// The number of the next choice of the kernel's.
+    pub(crate) fn choice(&self) -> usize {
+        self.tracked.len() + 1
+    }
+
     /// Those of a namespace as they are now.
     pub(crate) fn connections(&self, at: Netns) -> impl Iterator<Item = (Connection, Seen)> {
         let latest = move |(place, (netns, of, seen)): (usize, &(Netns, Connection, Seen))| {

@@ -324,9 +324,6 @@ impl<'w> Walker<'w> {
         device: &'w Device,
         mut packet: Packet,
     ) -> Going<'w> {
-        if let Some(next) = self.taken_above(walk, (space, device), packet)? {
-            return Ok(next);
-        }
         packet.iif = Some(device.index);
         packet.gathered = false;
         if packet.is_ipv6()
@@ -337,6 +334,9 @@ impl<'w> Walker<'w> {
         let place = Place::entering(Hook::Prerouting, device);
         if let Some(ended) = self.at_hook(walk, space, &place, &mut packet)? {
             return Ok(ended);
+        }
+        if let Some(next) = self.taken_above(walk, (space, device), packet)? {
+            return Ok(next);
         }
         self.routed(walk, space, device, packet)
     }

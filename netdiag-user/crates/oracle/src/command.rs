@@ -21,6 +21,12 @@ pub enum Line {
     Sysctl(String, String),
     /// A line for nft(8).
     Nft(String),
+    /// A table of iptables-nft(8), of either family, and the other arguments.
+    Iptables {
+        ipv6: bool,
+        table: String,
+        words: String,
+    },
     /// Arguments of wg(8), and the private key that it is given.
     Wg { key: String, words: String },
 }
@@ -33,6 +39,13 @@ impl fmt::Display for Command {
             Line::Ip6(words) => write!(f, "ip -6 -n s{space} {words}"),
             Line::Bridge(words) => write!(f, "bridge -n s{space} {words}"),
             Line::Nft(words) => write!(f, "ip netns exec s{space} nft '{words}'"),
+            Line::Iptables { ipv6, table, words } => {
+                let six = if *ipv6 { "6" } else { "" };
+                write!(
+                    f,
+                    "ip netns exec s{space} ip{six}tables-nft -t {table} {words}"
+                )
+            }
             Line::Wg { key, words } => {
                 write!(f, "echo {key} | ip netns exec s{space} wg {words}")
             }

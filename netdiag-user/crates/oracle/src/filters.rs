@@ -8,6 +8,7 @@ use fastrand::Rng;
 
 use crate::{
     command::Command,
+    iptables,
     names::{BRIDGE, SPACES, TUNNEL, device},
     plan::{behind, own},
     six,
@@ -25,6 +26,9 @@ const OURS: &str = "udp dport != { 8472, 51820 }";
 pub fn made(rng: &mut Rng, ipv6: bool) -> Vec<Command> {
     let mut lines = Vec::new();
     for space in 0..SPACES {
+        if rng.u8(0..3) == 0 {
+            lines.extend(iptables::made(rng, space, ipv6));
+        }
         for _ in 0..rng.usize(0..3) {
             table(rng, space, ipv6, &mut lines);
         }
@@ -35,10 +39,17 @@ pub fn made(rng: &mut Rng, ipv6: bool) -> Vec<Command> {
 pub struct Table {
     family: &'static str,
     name: String,
-    ipv6: bool,
+    pub ipv6: bool,
 }
 
 impl Table {
+    /// Of a family, by no name.
+    pub fn of(ipv6: bool) -> Self {
+        let family = if ipv6 { "ip6" } else { "ip" };
+        let name = String::new();
+        Self { family, name, ipv6 }
+    }
+
     fn place(&self) -> String {
         format!("{} {}", self.family, self.name)
     }
@@ -59,7 +70,7 @@ impl Table {
         }
     }
 
-    fn any(&self, rng: &mut Rng) -> IpAddr {
+    pub fn any(&self, rng: &mut Rng) -> IpAddr {
         let space = rng.usize(0..SPACES);
         self.address(match rng.u8(0..6) {
             0..=1 => own(space),
@@ -69,7 +80,7 @@ impl Table {
         })
     }
 
-    fn prefix(&self, rng: &mut Rng) -> String {
+    pub fn prefix(&self, rng: &mut Rng) -> String {
         let (length, mask) = if self.ipv6 {
             *rng.choice(&[(32, 96), (48, 80), (64, 64)])
                 .unwrap_or(&(64, 64))
@@ -257,7 +268,7 @@ fn matched(rng: &mut Rng, table: &Table) -> String {
         _ => device(rng.usize(0..SPACES)),
     };
     let way = if rng.bool() { "iifname" } else { "oifname" };
-    match rng.u8(0..33) {
+    match rng.u8(0..34) {
         0 => format!("{ip} {side} {not}{}", table.any(rng)),
         1..=2 => format!("{ip} {side} {not}{}", table.prefix(rng)),
         3 => format!("{ip} {side} {not}@hosts"),
@@ -271,7 +282,10 @@ fn matched(rng: &mut Rng, table: &Table) -> String {
         13 => format!("udp dport {not}{{ {port}, 1000-2000 }}"),
         14..=15 => format!("{way} {not}\"{link}\""),
         16 => format!("{way} \"e*\""),
-        17 => format!("meta mark & 0x3 == {not}{}", rng.u8(0..4)),
+        17 => {
+            let is = if not.is_empty() { "==" } else { "!=" };
+            format!("meta mark & 0x3 {is} {}", rng.u8(0..4))
+        }
         18 => format!("meta mark {not}{}", rng.u8(0..3)),
         19 => match table.ipv6 {
             true => "ip6 hoplimit < 3".to_owned(),
@@ -288,6 +302,10 @@ fn matched(rng: &mut Rng, table: &Table) -> String {
         25 => format!("ct state {not}established,related"),
         26 => "ct state invalid".to_owned(),
         27 => "ct state untracked".to_owned(),
+        32 if !table.ipv6 => format!(
+            "fib {side} type {not}{}",
+            ["local", "unicast", "broadcast"][rng.usize(0..3)]
+        ),
         29 => format!("ct status {}", ["dnat", "snat"][rng.usize(0..2)]),
         30 => format!("ct mark {not}{}", rng.u8(0..3)),
         31 => format!("ct reply {ip} {side} {}", table.prefix(rng)),

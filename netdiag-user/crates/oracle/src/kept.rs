@@ -24,7 +24,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 49] = kept![
+pub const KEPT: [Kept; 51] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-flow-label-chooses-anew",
     "a-local-route-is-no-address-to-answer-for",
@@ -47,6 +47,7 @@ pub const KEPT: [Kept; 49] = kept![
     "an-own-address-after-its-route",
     "an-own-address-by-another-device",
     "answers-of-a-fixed-entry-elsewhere",
+    "beyond-the-scope-of-its-source",
     "errors-about-errors",
     "errors-by-the-failing-neighbour",
     "errors-for-what-a-local-route-takes",
@@ -72,6 +73,7 @@ pub const KEPT: [Kept; 49] = kept![
     "too-big-for-loopback-before-nowhere",
     "too-large-for-a-tunnel-a-second-time",
     "two-answer-for-one-address",
+    "what-the-kernel-chooses-anew-is-another",
     "what-waits-leaves-with-the-first-answer",
     "who-answers-for-others-needs-an-address",
 ];
@@ -111,6 +113,14 @@ fn command(line: &str) -> Result<Command> {
             .and_then(|it| it.strip_suffix('\''))
         {
             return Ok(Command::nft(space, line));
+        }
+        for (program, ipv6) in [("iptables-nft -t ", false), ("ip6tables-nft -t ", true)] {
+            let rest = words.strip_prefix(program);
+            if let Some((table, words)) = rest.and_then(|rest| rest.split_once(' ')) {
+                let (table, words) = (table.to_owned(), words.to_owned());
+                let line = Line::Iptables { ipv6, table, words };
+                return Ok(Command { space, line });
+            }
         }
         let setting = words.strip_prefix("sysctl -qw net/");
         let (name, value) = setting

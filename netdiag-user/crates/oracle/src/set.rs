@@ -17,7 +17,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use crate::{
     batch::{self, batch, batch_of, write},
     command::{Command, Line},
-    counters,
+    counters, iptables,
     names::{BOND, BRIDGE, INNER, OF_ITSELF, SPACES, TABLES, TUN, added, device, devices, mac},
     settled::{bonds_chose, bonds_looked, is_settled},
     sysctls::{ASKED, PAST_NETFILTER, QUIET, SETTINGS, SETTINGS6},
@@ -219,7 +219,8 @@ impl Set {
                 Line::Nft(words) => Some(words),
                 _ => None,
             });
-            if !rules.is_empty() {
+            let tables = iptables::lines(of());
+            if !rules.is_empty() || !tables.is_empty() {
                 let mut filtered = self.filtered.get();
                 filtered[at] = true;
                 self.filtered.set(filtered);
@@ -250,6 +251,7 @@ impl Set {
             }
             settle(of());
             counters::rule(&rules)?;
+            iptables::restore(&tables)?;
         }
         Ok(())
     }

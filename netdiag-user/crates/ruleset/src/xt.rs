@@ -2,6 +2,8 @@
 //! structures of include/uapi/linux/netfilter, as the kernel lays them out on this machine.
 mod conntrack;
 mod targets;
+#[cfg(test)]
+mod tests;
 
 use netdiag_model::world::ruleset::{Ct, Fib, Load, Meta};
 

@@ -309,6 +309,28 @@ impl<'w> Space<'w> {
         })
     }
 
+    /// The number of that (RTN_…), as far as it is known.
+    pub fn address_type(&self, address: Ipv4Addr) -> Result<Option<u32>, Unknown> {
+        const UNICAST: u32 = 1;
+        const HERE: u32 = 2;
+        const BROADCAST: u32 = 3;
+        const MULTICAST: u32 = 5;
+        if address.octets()[0] == 0 || address.is_broadcast() {
+            return Ok(Some(BROADCAST));
+        }
+        if address.is_multicast() {
+            return Ok(Some(MULTICAST));
+        }
+        Ok(match self.kind_of(address.into())? {
+            // Where no address ever was there is no such table.
+            None if !self.fib.has(false, LOCAL) => Some(BROADCAST),
+            None | Some(Kind::Unicast) => Some(UNICAST),
+            Some(Kind::Local) => Some(HERE),
+            Some(Kind::Broadcast) => Some(BROADCAST),
+            Some(_) => None,
+        })
+    }
+
     /// What the local table says of an address (`inet_addr_type`).
     fn kind_of(&self, address: IpAddr) -> Result<Option<Kind>, Unknown> {
         let routes = self.stack.routes.whole();

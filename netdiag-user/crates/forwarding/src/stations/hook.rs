@@ -75,11 +75,11 @@ pub(super) enum Passed<'w> {
 pub(super) type Turned<'w> = (Option<&'w Route>, Vec<Way<'w>>);
 
 /// What a chain says.
-pub(super) enum Word {
+pub(super) enum Word<'w> {
     /// Whether a rule did, and not the policy.
     Accepts(bool),
     /// A rule ended it with that, for what it is worth.
-    Nat(Translates),
+    Nat(Translates, Subject<'w>),
     Ended,
 }
 
@@ -172,7 +172,7 @@ impl<'w> Walker<'w> {
                         break;
                     }
                 }
-                Word::Nat(_) => {
+                Word::Nat(..) => {
                     return Err(Unknown::NotModelled("translation by such a chain".into()));
                 }
                 Word::Ended => return Ok(Passed::Ended),
@@ -255,11 +255,12 @@ impl<'w> Walker<'w> {
         place: &Place<'w>,
         (before, packet): (&Packet, &mut Packet),
         (table, chain, base): Asked<'w>,
-    ) -> Result<Word, Unknown> {
+    ) -> Result<Word<'w>, Unknown> {
         let raw = base.priority < track::PRIORITY && place.hook == Hook::Prerouting;
         let mut hooked = Hooked {
             packet,
             walks: self.prepared,
+            space,
             input: place.input,
             output: place.output,
             fragment: raw && before.is_cut() && self.prepared.is(Wrong::GatheredLate),
@@ -279,7 +280,7 @@ impl<'w> Walker<'w> {
         };
         let how = match ran.said {
             Said::Accepts => return Ok(Word::Accepts(ran.by.is_some())),
-            Said::Nat(nat) => return Ok(Word::Nat(nat)),
+            Said::Nat(nat) => return Ok(Word::Nat(nat, Subject::Filter(of(ran.by)))),
             Said::Drops => How::Dropped,
             Said::Rejects(reject) => How::Rejected(rejected(reject, packet.is_ipv6(), own()?)),
             Said::Queues => return Err(Unknown::NotModelled("a queue to a program".into())),

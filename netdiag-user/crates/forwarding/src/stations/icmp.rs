@@ -126,6 +126,10 @@ fn answer(space: &Space<'_>, no: &No<'_>, packet: &Packet) -> Result<Option<Answ
             Some((3, code))
         }
         (Station::Hook, How::Rejected(Rejected::Unreachable { code, .. }), true) => Some((1, code)),
+        // Beyond the scope of its source (`ip6_forward`).
+        (Station::Forward, How::MartianSource, true) if !packet.source.is_unspecified() => {
+            Some((1, 2))
+        }
         (Station::Socket, _, false) => Some((3, 3)),
         (Station::Socket, _, true) => Some((1, 4)),
         (Station::Neighbour, _, false) => Some((3, 1)),

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use netdiag_model::world::{
     End,
     device::{Device, Ipvlan, IpvlanMode, Kind},
+    ruleset::Hook,
 };
 
-use super::{Going, Next, Walker, link::is_too_big};
+use super::{Going, Next, Walker, hook::Place, link::is_too_big};
 use crate::{
     packet::{Decided, Frame, Packet, Sender, To},
     prepared::{At, Space},
@@ -184,7 +185,8 @@ impl<'w> Walker<'w> {
             .map(Some)
     }
 
-    /// Of mode l3s, where IP asks for a way (`ipvlan_l3_rcv`): it is not seen at the device whose it is.
+    /// Of mode l3s, where IP asks for a way (`ipvlan_l3_rcv`): it is not seen at the device whose it is, and the hooks that it
+    /// meets are the link's.
     pub(super) fn taken_above(
         &self,
         walk: &mut Walk<'w>,
@@ -198,18 +200,19 @@ impl<'w> Walker<'w> {
         let Some((there, one)) = self.named(link, packet.destination)? else {
             return Ok(None);
         };
-        if packet.is_ipv6()
-            && let Some(no) = space.may_not_come6(&packet, device)?
-        {
-            return self.refuse(walk, space, no, packet).map(Some);
-        }
-        packet.iif = Some(one.index);
         let decision = match packet.is_ipv6() {
             true => there.route_in6(&packet, one)?,
             false => there.route_in(&packet, one)?,
         };
         match decision {
-            Decision::Local(route) => self.delivered(walk, there, route, packet).map(Some),
+            Decision::Local(route) => {
+                let place = Place::entering(Hook::Input, device);
+                if let Some(ended) = self.at_hook(walk, space, &place, &mut packet)? {
+                    return Ok(Some(ended));
+                }
+                packet.iif = Some(one.index);
+                self.reaches(walk, there, route, packet).map(Some)
+            }
             // Whose source is refused is the link's own host's.
             Decision::No(no) if no.station == Station::ReversePath => Ok(None),
             _ => Err(Unknown::NotModelled("an ipvlan that leads on".into())),

@@ -115,10 +115,10 @@ impl<'w> Walker<'w> {
             .iter()
             .filter(|(.., base)| base.kind == ChainKind::Nat)
         {
-            let range = match self.by_chain(walk, space, place, (before, packet), *asked)? {
+            let (range, by) = match self.by_chain(walk, space, place, (before, packet), *asked)? {
                 Word::Accepts(_) => continue,
                 Word::Ended => return Ok(None),
-                Word::Nat(nat) => nat,
+                Word::Nat(nat, by) => (nat, by),
             };
             let (mut of, packet) = (of, *packet);
             // Rules before may have written on it.
@@ -142,7 +142,7 @@ impl<'w> Walker<'w> {
                 let no = No {
                     station: Station::Hook,
                     how: How::Dropped,
-                    by: None,
+                    by: Some(by),
                 };
                 self.refuse(walk, space, no, packet)?;
                 return Ok(None);
@@ -244,6 +244,10 @@ impl<'w> Walker<'w> {
         }
         match (side, range.ports) {
             (Side::Destination, None) => {}
+            (Side::Destination, Some(ports)) if range.random && ports.only().is_none() => {
+                let what = "a destination's port by chance";
+                return Err(Unknown::NotModelled(what.into()));
+            }
             (Side::Destination, Some(ports)) => {
                 // In their order, the last where none is free.
                 for port in ports.least..=ports.most {
@@ -253,11 +257,30 @@ impl<'w> Walker<'w> {
                     }
                 }
             }
-            (Side::Source, Some(ports)) => tuple.sport = ports,
-            (Side::Source, None) => tuple.sport = alike(tuple.sport),
+            (Side::Source, ports) => {
+                let choice = match ports.and_then(Ports::only) {
+                    Some(_) => 0,
+                    None => walk.learned.choice(),
+                };
+                let ports = ports.unwrap_or_else(|| alike(tuple.sport));
+                if choice > 0 && is_used_up(walk, space, &tuple, ports) {
+                    let what = "a range of ports that may be used up";
+                    return Err(Unknown::NotModelled(what.into()));
+                }
+                tuple.sport = Ports { choice, ..ports };
+            }
         }
         Ok(tuple)
     }
+}
+
+/// Whether as many connections to the same have a port of that range as it has.
+fn is_used_up(walk: &Walk<'_>, space: &Space<'_>, tuple: &Tuple, ports: Ports) -> bool {
+    let ends = |it: &Tuple| (it.source, it.destination, it.protocol, it.dport);
+    let all = walk.learned.connections(space.netns);
+    let given = all.map(|(of, _)| of.answers.reply());
+    let alike = given.filter(|it| ends(it) == ends(tuple) && within(ports, it.sport));
+    alike.count() > usize::from(ports.most - ports.least)
 }
 
 /// Ports that are as good as that one (`nf_nat_l4proto_unique_tuple`).
@@ -267,7 +290,11 @@ fn alike(port: Ports) -> Ports {
         512..1024 => (600, 1023),
         _ => (1024, u16::MAX),
     };
-    Ports { least, most }
+    Ports {
+        least,
+        most,
+        choice: 0,
+    }
 }
 
 fn within(ports: Ports, own: Ports) -> bool {
@@ -371,6 +398,7 @@ fn ranged(of: &Translates, address: Option<IpAddr>) -> Result<Range, Unknown> {
             Some(Ports {
                 least: one.min(other),
                 most: one.max(other),
+                choice: 0,
             })
         }
     };

@@ -81,6 +81,17 @@ impl<'w> Walker<'w> {
         if let Some(ended) = self.at_hook(walk, space, &place, &mut packet)? {
             return Ok(ended);
         }
+        self.reaches(walk, space, route, packet)
+    }
+
+    /// Behind the last hook.
+    pub(super) fn reaches(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        route: Option<&'w Route>,
+        packet: Packet,
+    ) -> Going<'w> {
         if let Some(carried) = packet.carries.and_then(|at| walk.carried.get(at)) {
             let carried = *carried;
             return match (carried.sealed, packet.protocol) {

@@ -115,10 +115,6 @@ pub(super) fn is_taken(
     space: &Space<'_>,
     of: &Connection,
 ) -> Result<bool, Unknown> {
-    // One that the kernel chose is nobody's.
-    if of.answers.dport.only().is_none() {
-        return Ok(false);
-    }
     let others = || {
         let all = walk.learned.connections(space.netns);
         let others = all.filter(|(other, _)| other.original != of.original);
@@ -126,6 +122,10 @@ pub(super) fn is_taken(
     };
     if others().any(|tuple| tuple == of.answers) {
         return Ok(true);
+    }
+    // One that the kernel chose is nobody's.
+    if of.answers.dport.only().is_none() {
+        return Ok(false);
     }
     match others().any(|tuple| tuple.holds(&of.answers)) {
         true => Err(Unknown::NotModelled(

@@ -67,6 +67,18 @@ pub const MISTAKES: &[Mistake] = &[
             }
         });
     }),
+    mistake("matches of iptables ignored", |w| {
+        rules(w, |rule| {
+            let is = |one: &Expression| matches!(one, Expression::Xtables { target: false, .. });
+            rule.expressions.retain(|one| !is(one));
+        });
+    }),
+    mistake("targets of iptables ignored", |w| {
+        rules(w, |rule| {
+            let is = |one: &Expression| matches!(one, Expression::Xtables { target: true, .. });
+            rule.expressions.retain(|one| !is(one));
+        });
+    }),
     mistake("notrack ignored", |w| {
         rules(w, |rule| {
             rule.expressions.retain(|one| *one != Expression::NoTrack);

@@ -66,6 +66,38 @@ pub enum Expression {
     Opaque(String),
 }
 
+/// Matches and targets of iptables that have no use for connections; of others nobody knows. `CT` has, unless it says that
+/// nothing is tracked.
+const UNTRACKED: [&str; 27] = [
+    "addrtype",
+    "AUDIT",
+    "comment",
+    "CT",
+    "DSCP",
+    "dscp",
+    "hashlimit",
+    "icmp",
+    "icmp6",
+    "iprange",
+    "length",
+    "limit",
+    "LOG",
+    "MARK",
+    "mark",
+    "multiport",
+    "NFLOG",
+    "NOTRACK",
+    "physdev",
+    "REJECT",
+    "set",
+    "SET",
+    "statistic",
+    "tcp",
+    "TCPMSS",
+    "TRACE",
+    "udp",
+];
+
 impl Expression {
     /// Whether it has the kernel track connections.
     pub fn tracks(&self) -> bool {
@@ -74,8 +106,7 @@ impl Expression {
             Self::Opaque(name) => {
                 ["connlimit", "flow_offload", "synproxy"].contains(&name.as_str())
             }
-            // Which of them do is their own matter.
-            Self::Xtables { .. } => true,
+            Self::Xtables { name, .. } => !UNTRACKED.contains(&name.as_str()),
             _ => false,
         }
     }

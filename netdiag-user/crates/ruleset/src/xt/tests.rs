@@ -1,0 +1,128 @@
+use fastrand::Rng;
+use netdiag_model::world::ruleset::{Base, Load, Meta, Reject, Store};
+
+use super::{Aims, Info, aims, holds};
+use crate::{Byte, Loaded, Packet, Stored, Three};
+
+/// A datagram to a port, with a mark, that belongs to no connection.
+struct Datagram {
+    port: u16,
+    mark: u32,
+}
+
+impl Packet for Datagram {
+    fn load(&self, what: &Load) -> Loaded {
+        match what {
+            Load::Meta(Meta::Mark) => Loaded::word(self.mark),
+            Load::Payload {
+                base: Base::Transport,
+                offset,
+                ..
+            } => Loaded::known(&(if *offset == 2 { self.port } else { 40_000 }).to_be_bytes()),
+            Load::Ct { .. } => Loaded::None,
+            _ => Loaded::Unknown,
+        }
+    }
+
+    fn store(&mut self, what: &Store, bytes: &[Byte]) -> Stored {
+        if let Store::Meta(Meta::Mark) = what {
+            let bytes: Option<Vec<u8>> = bytes.iter().take(4).map(|byte| byte.get()).collect();
+            let bytes = bytes.expect("known bytes");
+            self.mark = u32::from_ne_bytes(*bytes.first_chunk().expect("a word"));
+        }
+        Stored::Done
+    }
+
+    fn untrack(&mut self) -> Stored {
+        Stored::Done
+    }
+}
+
+/// `-m multiport --dports 53,1000:2000`
+fn two_ports(invert: bool) -> Vec<u8> {
+    let mut info = vec![1, 3];
+    for port in [53_u16, 1000, 2000] {
+        info.extend(port.to_ne_bytes());
+    }
+    info.resize(32, 0);
+    info.extend([0, 1]);
+    info.resize(47, 0);
+    info.push(u8::from(invert));
+    info
+}
+
+#[test]
+fn several_ports_and_a_range_of_them() {
+    for (port, within) in [
+        (53, true),
+        (54, false),
+        (1000, true),
+        (2000, true),
+        (2001, false),
+    ] {
+        let packet = Datagram { port, mark: 0 };
+        for invert in [false, true] {
+            let info = two_ports(invert);
+            let said = holds("multiport", 1, Info(&info), &packet);
+            assert_eq!(said, Three::of(within != invert), "{port}");
+        }
+    }
+}
+
+#[test]
+fn a_mark_is_changed_within_its_mask() {
+    let mut packet = Datagram {
+        port: 0,
+        mark: 0x14,
+    };
+    let info = [0x4000_u32, 0x4004].map(u32::to_ne_bytes).concat();
+    let came = aims(("MARK", 2), Info(&info), false, &mut packet);
+    assert!(matches!(came, Aims::Continues));
+    assert_eq!(packet.mark, 0x4010);
+}
+
+#[test]
+fn a_refusal_has_its_familys_code() {
+    let mut packet = Datagram { port: 0, mark: 0 };
+    for (with, ipv6, code) in [
+        (6_u32, false, 10),
+        (3, false, 3),
+        (1, true, 1),
+        (7, true, 5),
+    ] {
+        let info = with.to_ne_bytes();
+        let came = aims(("REJECT", 0), Info(&info), ipv6, &mut packet);
+        let expected = Reject::Unreachable(code);
+        assert!(matches!(came, Aims::Rejects(reject) if reject == expected));
+    }
+}
+
+/// Nothing is believed of what another version, or a recording that lies, has in its place.
+#[test]
+fn any_bytes_are_read() {
+    const NAMES: [&str; 14] = [
+        "mark",
+        "connmark",
+        "multiport",
+        "udp",
+        "tcp",
+        "addrtype",
+        "conntrack",
+        "MARK",
+        "CONNMARK",
+        "CT",
+        "REJECT",
+        "DNAT",
+        "SNAT",
+        "MASQUERADE",
+    ];
+    let mut rng = Rng::with_seed(1);
+    let mut packet = Datagram { port: 53, mark: 1 };
+    for _ in 0..20_000 {
+        let info: Vec<u8> = (0..rng.usize(0..200)).map(|_| rng.u8(..)).collect();
+        let (name, revision) = (NAMES[rng.usize(0..NAMES.len())], rng.u32(0..4));
+        holds(name, revision, Info(&info), &packet);
+        aims((name, revision), Info(&info), rng.bool(), &mut packet);
+        assert_eq!(holds(name, 9, Info(&info), &packet), Three::Maybe);
+    }
+}
