@@ -185,7 +185,14 @@ fn ignores(
     Ok(match conf.arp_ignore() {
         0 => false,
         1 => !here(&|a| a.device == device.index)?,
-        2 => !here(&|a| a.device == device.index && a.network().contains(question.sender.into()))?,
+        // Any network of the device's may have both in it (`confirm_addr_indev`).
+        2 => {
+            let both = space.addresses()?.iter().any(|a| {
+                let has = |address: Ipv4Addr| a.network().contains(address.into());
+                a.device == device.index && has(question.sender) && has(question.target)
+            });
+            !here(&|a| a.device == device.index)? || !both
+        }
         // Only for an address that is somebody's, and not this host's alone (`inet_confirm_addr`).
         3 => !here(&|a| a.scope <= Scope::LINK || keeps_its_network(space, a.device))?,
         8 => true,

@@ -231,8 +231,8 @@ impl<'w> Walker<'w> {
         if let Some(ended) = self.at_hook(walk, space, &place, &mut packet)? {
             return Ok(ended);
         }
+        packet.iif = Some(device);
         if packet.destination != destination {
-            packet.iif = Some(device);
             return self.routed(walk, space, way.device, packet);
         }
         if !forwarded {
