@@ -159,6 +159,11 @@ impl<'w> Space<'w> {
         Ok(all != rule.invert)
     }
 
+    /// Whether a rule goes by the traffic class.
+    pub fn looks_for_class(&self, ipv6: bool) -> Result<bool, Unknown> {
+        Ok(self.rules(ipv6)?.iter().any(|rule| rule.tos != 0))
+    }
+
     /// Whether any rule makes the kernel look for ports in packets that come in
     /// (`fib_rule_requires_fldissect`).
     pub fn looks_for_ports(&self, ipv6: bool) -> Result<bool, Unknown> {

@@ -312,6 +312,11 @@ impl<'w> Walker<'w> {
             uid: 0,
             any_source: true,
         };
+        // Before Linux 6.10 IPv6 was asked without it, and nothing read says which kernel this is.
+        if packet.is_ipv6() && packet.routed_tos() != 0 && space.looks_for_class(true)? {
+            let what = "a traffic class where it is routed anew";
+            return Err(Unknown::NotModelled(what.into()));
+        }
         let (decision, _) = match packet.is_ipv6() {
             true => space.route_out6(packet, &sender)?,
             false => space.route_out(packet, &sender)?,
