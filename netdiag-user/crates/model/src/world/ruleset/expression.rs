@@ -66,13 +66,11 @@ pub enum Expression {
     Opaque(String),
 }
 
-/// Matches and targets of iptables that have no use for connections; of others nobody knows. `CT` has, unless it says that
-/// nothing is tracked.
-const UNTRACKED: [&str; 27] = [
+/// Matches and targets of iptables that have no use for connections; others are taken to have one.
+const UNTRACKED: [&str; 26] = [
     "addrtype",
     "AUDIT",
     "comment",
-    "CT",
     "DSCP",
     "dscp",
     "hashlimit",
@@ -105,6 +103,11 @@ impl Expression {
             Self::Load(Load::Ct { .. }, _) | Self::Store(Store::Ct(_), _) | Self::Nat(_) => true,
             Self::Opaque(name) => {
                 ["connlimit", "flow_offload", "synproxy"].contains(&name.as_str())
+            }
+            // `CT` has, unless it says that nothing is tracked (XT_CT_NOTRACK).
+            Self::Xtables { name, info, .. } if name == "CT" => {
+                let flags = info.0.first_chunk().map(|flags| u16::from_ne_bytes(*flags));
+                flags.is_none_or(|flags| flags & 1 == 0)
             }
             Self::Xtables { name, .. } => !UNTRACKED.contains(&name.as_str()),
             _ => false,
