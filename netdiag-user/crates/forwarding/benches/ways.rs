@@ -139,6 +139,7 @@ fn packet(source: IpAddr, destination: IpAddr) -> Packet {
         chosen: None,
         bound: None,
         gathered: false,
+        met: false,
     }
 }
 

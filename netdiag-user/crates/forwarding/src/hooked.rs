@@ -82,7 +82,10 @@ impl Hooked<'_, '_> {
         let packet = &*self.packet;
         let of = |(four, six): (u16, u16)| if packet.is_ipv6() { six } else { four };
         match meta {
-            Meta::Length => Loaded::word(packet.size),
+            Meta::Length => match is_in_pieces(packet) {
+                true => Loaded::Unknown,
+                false => Loaded::word(packet.size),
+            },
             Meta::Protocol => Loaded::known(&of(PROTOCOLS).to_be_bytes()),
             Meta::Mark => Loaded::word(packet.mark),
             Meta::Iif => Loaded::word(self.input.map_or(0, |device| device.index)),
@@ -198,9 +201,10 @@ impl Hooked<'_, '_> {
         let packet = &*self.packet;
         let mut bytes = match (packet.source, packet.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let [high, low] = length(packet.size);
+                let [high, low] = self.length(0);
                 let df = packet.df || packet.segment.is_some();
-                let mut bytes = known(&[0x45, packet.tos, high, low]);
+                let mut bytes = known(&[0x45, packet.tos]);
+                bytes.extend([high, low]);
                 bytes.extend([Byte::UNKNOWN; 2]);
                 bytes.extend(known(&[if df { DF } else { 0 }, 0]));
                 bytes.extend(known(&[packet.ttl, packet.protocol]));
@@ -210,12 +214,13 @@ impl Hooked<'_, '_> {
                 bytes
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let [high, low] = length(packet.size.saturating_sub(SIX));
+                let [high, low] = self.length(SIX);
                 // The class, and a flow label that nobody can compute.
                 let mut bytes = known(&[0x60 | packet.tos >> 4]);
                 bytes.push(Byte::partly(packet.tos << 4, 0xf0));
                 bytes.extend([Byte::UNKNOWN; 2]);
-                bytes.extend(known(&[high, low, packet.protocol, packet.ttl]));
+                bytes.extend([high, low]);
+                bytes.extend(known(&[packet.protocol, packet.ttl]));
                 bytes.extend(known(&source.octets()));
                 bytes.extend(known(&destination.octets()));
                 bytes
@@ -224,6 +229,14 @@ impl Hooked<'_, '_> {
         };
         bytes.extend(self.transport());
         bytes
+    }
+
+    /// Behind so many bytes of headers.
+    fn length(&self, headers: u32) -> [Byte; 2] {
+        match is_in_pieces(self.packet) {
+            true => [Byte::UNKNOWN; 2],
+            false => length(self.packet.size.saturating_sub(headers)).map(Byte::known),
+        }
     }
 
     fn transport(&self) -> Vec<Byte> {
@@ -241,7 +254,7 @@ impl Hooked<'_, '_> {
                     false => port(packet.tuple().sport).to_vec(),
                 };
                 bytes.extend(known(&second));
-                bytes.extend(known(&length(packet.size.saturating_sub(headers))));
+                bytes.extend(self.length(headers));
                 bytes
             }
             _ if carries => Vec::new(),
@@ -273,6 +286,11 @@ fn port(ports: Ports) -> [Byte; 2] {
 
 fn known(bytes: &[u8]) -> Vec<Byte> {
     bytes.iter().copied().map(Byte::known).collect()
+}
+
+/// A superpacket that was cut: the last of its packets may be smaller than the others.
+fn is_in_pieces(packet: &Packet) -> bool {
+    packet.segment.is_some() && packet.pieces.is_some()
 }
 
 /// Of a superpacket it may be none.

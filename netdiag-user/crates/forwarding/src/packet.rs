@@ -66,6 +66,9 @@ pub struct Packet {
     pub bound: Option<u32>,
     /// Its fragments were put together here (`nf_defrag_ipv4`): it is whole as long as it stays.
     pub gathered: bool,
+    /// A bridge has asked the chains before routing already (`nf_bridge`), which are not asked again
+    /// (`ip_sabotage_in`).
+    pub met: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,6 +135,11 @@ impl Packet {
     pub fn is_cut(&self) -> bool {
         let whole = |pieces| self.segment.is_some_and(|segment| pieces >= segment);
         self.pieces.is_some_and(|pieces| !whole(pieces))
+    }
+
+    /// The parts that it comes out of a tunnel's packet in: what carried a superpacket in fragments had cut it first.
+    pub(crate) fn cut_by(&self, outer: &Self) -> Option<u32> {
+        self.pieces.or(outer.pieces.and(self.segment))
     }
 
     /// Nobody answers an error with another.

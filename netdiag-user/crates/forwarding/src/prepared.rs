@@ -76,6 +76,10 @@ pub enum Wrong {
     AnswersAsAsked,
     /// Chains before tracking see fragments where there is tracking.
     GatheredLate,
+    /// What a bridge has asked the chains before routing about they are asked about once more.
+    PreroutingTwice,
+    /// What gets another address at a bridge goes where its frame goes.
+    BridgedNotRouted,
     /// In how rules are run.
     Rules(netdiag_ruleset::Wrong),
 }
@@ -178,13 +182,6 @@ impl<'w> Space<'w> {
             )),
             false => Ok(()),
         }
-    }
-
-    /// Whether some chain of that family is asked, or connections are tracked.
-    pub(crate) fn has_rules(&self, ipv6: bool) -> bool {
-        let asked = |(_, six): &(Hook, bool)| *six == ipv6;
-        let mut all = self.hooks.iter().filter(|(at, _)| asked(at));
-        self.tracks(ipv6) || all.any(|(_, chains)| !chains.is_empty())
     }
 
     /// Whether a rule has had connections of that family tracked (`nf_ct_netns_get`).

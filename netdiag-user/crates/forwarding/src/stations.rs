@@ -2,6 +2,7 @@
 mod arp;
 mod bond;
 mod bridge;
+mod bridge_hooks;
 mod bridge_vlan;
 mod copies;
 mod forward;
@@ -325,14 +326,15 @@ impl<'w> Walker<'w> {
         mut packet: Packet,
     ) -> Going<'w> {
         packet.iif = Some(device.index);
-        packet.gathered = false;
+        let met = std::mem::take(&mut packet.met) && !self.prepared.is(Wrong::PreroutingTwice);
+        packet.gathered &= met;
         if packet.is_ipv6()
             && let Some(no) = space.may_not_come6(&packet, device)?
         {
             return self.refuse(walk, space, no, packet);
         }
         let place = Place::entering(Hook::Prerouting, device);
-        if let Some(ended) = self.at_hook(walk, space, &place, &mut packet)? {
+        if !met && let Some(ended) = self.at_hook(walk, space, &place, &mut packet)? {
             return Ok(ended);
         }
         if let Some(next) = self.taken_above(walk, (space, device), packet)? {

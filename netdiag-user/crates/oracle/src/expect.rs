@@ -109,6 +109,7 @@ pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot, memory: &Memory)
         chosen: None,
         bound: None,
         gathered: false,
+        met: false,
         mark: shot.mark,
     };
     let netns = set.inode(shot.space);

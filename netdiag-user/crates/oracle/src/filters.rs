@@ -12,6 +12,7 @@ use crate::{
     names::{BRIDGE, SPACES, TUNNEL, device},
     plan::{behind, own},
     six,
+    sysctls::PAST_NETFILTER,
     witness::PORTS,
 };
 
@@ -26,6 +27,7 @@ const OURS: &str = "udp dport != { 8472, 51820 }";
 pub fn made(rng: &mut Rng, ipv6: bool) -> Vec<Command> {
     let mut lines = Vec::new();
     for space in 0..SPACES {
+        lines.extend(at_bridges(rng, space, ipv6));
         if rng.u8(0..3) == 0 {
             lines.extend(iptables::made(rng, space, ipv6));
         }
@@ -34,6 +36,24 @@ pub fn made(rng: &mut Rng, ipv6: bool) -> Vec<Command> {
         }
     }
     lines
+}
+
+/// What a bridge carries is asked about, too, as Kubernetes wants it.
+fn at_bridges(rng: &mut Rng, space: usize, ipv6: bool) -> Option<Command> {
+    let [four, six] = PAST_NETFILTER;
+    let tables = if ipv6 {
+        "nf_call_ip6tables"
+    } else {
+        "nf_call_iptables"
+    };
+    match rng.u8(0..6) {
+        0..=2 => Some(Command::sysctl(space, if ipv6 { six } else { four }, 1)),
+        3 => {
+            let words = format!("link set {BRIDGE} type bridge {tables} 1");
+            Some(Command::ip(space, words))
+        }
+        _ => None,
+    }
 }
 
 pub struct Table {

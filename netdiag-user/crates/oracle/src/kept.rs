@@ -24,8 +24,9 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 53] = kept![
+pub const KEPT: [Kept; 56] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
+    "a-bridges-hooks-tell-by-no-device",
     "a-flow-label-chooses-anew",
     "a-local-route-is-no-address-to-answer-for",
     "a-loop-is-refused-by-its-own-address",
@@ -37,6 +38,7 @@ pub const KEPT: [Kept; 53] = kept![
     "a-tunnel-by-a-prefix-of-loopbacks",
     "a-tunnel-by-loopback",
     "a-tunnel-to-itself",
+    "a-tunnels-fragments-had-cut-it",
     "an-answer-that-is-led-away-teaches-nothing",
     "an-error-about-what-loopback-had",
     "an-error-about-what-was-led-elsewhere",
@@ -67,6 +69,7 @@ pub const KEPT: [Kept; 53] = kept![
     "one-next-hop-in-circles",
     "one-way-back-of-several",
     "questions-revive-failed-neighbours",
+    "redirected-within-the-scope-that-was-asked-for",
     "rules-before-the-own-addresses",
     "somebody-asks-already",
     "the-last-of-two-answers-is-kept",

@@ -446,6 +446,7 @@ fn packet(facts: &Facts<'_>, flow: &FlowKey, largest: u32) -> Packet {
         chosen: None,
         bound: None,
         gathered: false,
+        met: false,
     }
 }
 

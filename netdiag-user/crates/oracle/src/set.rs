@@ -137,6 +137,9 @@ impl Set {
             lines.push(format!("link set {OF_ITSELF} down mtu 1480"));
             lines.push(format!("addr flush dev {OF_ITSELF}"));
             lines.push(format!("link set {BRIDGE} down"));
+            lines.push(format!(
+                "link set {BRIDGE} type bridge nf_call_iptables 0 nf_call_ip6tables 0"
+            ));
             lines.push(format!("addr flush dev {BRIDGE}"));
             lines.push("link set lo down mtu 65536".to_owned());
             lines.push("addr flush dev lo".to_owned());
@@ -174,6 +177,9 @@ impl Set {
         }
         for device in devices(at) {
             write(&format!("ipv6/conf/{device}/forwarding"), "1")?;
+        }
+        for name in PAST_NETFILTER {
+            let _ = write(name, "0");
         }
         write("ipv4/ip_forward_use_pmtu", "0")?;
         write("ipv4/nexthop_compat_mode", "1")?;

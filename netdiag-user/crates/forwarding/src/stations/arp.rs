@@ -164,6 +164,7 @@ fn packet(question: Question) -> Packet {
         chosen: None,
         bound: None,
         gathered: false,
+        met: false,
         mark: 0,
     }
 }

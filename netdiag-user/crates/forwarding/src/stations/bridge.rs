@@ -1,14 +1,22 @@
 //! Bridges (net/bridge/br_input.c, br_forward.c, br_fdb.c): which ports a frame that came in by one is sent
 //! by, and whether the bridge itself takes it. What comes in by a port and is for its own address is the
 //! bridge's.
+use std::cell::Cell;
+
 use netdiag_model::world::{
     conf::Release,
     device::{Bridge, Device, Kind, Mac, Port, PortState},
     neighbour::FdbEntry,
 };
 
-use super::{Going, Walker, bridge_vlan as vlan, link::is_too_big};
+use super::{
+    Going, Next, Walker,
+    bridge_hooks::{Led, asks, cut, up},
+    bridge_vlan as vlan,
+    link::is_too_big,
+};
 use crate::{
+    connection::Tracked,
     learned::Learned,
     packet::{Frame, Packet, To},
     prepared::Space,
@@ -53,15 +61,46 @@ impl<'w> Walker<'w> {
         packet: Packet,
     ) -> Going<'w> {
         let (own, conf) = (settings(bridge)?, port_of(port)?);
-        if space.has_rules(packet.is_ipv6()) && calls(space, &own, &packet)? {
-            return Err(Unknown::NotModelled(
-                "rules of IP that a bridge asks".into(),
-            ));
-        }
         let takes = matches!(conf.state, PortState::Forwarding | PortState::Learning);
         if !takes {
             return self.refuse(walk, space, no(How::PortState(conf.state), port), packet);
         }
+        // Questions are the kernel's own, and asked of nobody's rules.
+        let asked = (walk.heard.is_none() || packet.carries.is_some())
+            && asks(space, &own, &frame, &packet)?;
+        let at = (bridge, port, asked);
+        if !asked {
+            return self.carried(walk, space, at, (frame, to), packet);
+        }
+        let (mut packet, iif) = (packet, packet.iif);
+        match self.before_bridging(walk, space, bridge, &mut packet)? {
+            Led::Ended => Ok(Next::Ended),
+            Led::On => {
+                packet.iif = iif;
+                self.carried(walk, space, at, (frame, to), packet)
+            }
+            Led::Up => self.carried(walk, space, at, up(bridge, frame)?, packet),
+            Led::To(way) => {
+                let on = (bridge, &way);
+                self.to_bridged_neighbour(walk, space, on, packet, &|walk, to| {
+                    let frame = Frame { to, ..frame };
+                    let to = To::of(frame.to, bridge.mac);
+                    self.carried(walk, space, at, (frame, to), packet)
+                })
+            }
+        }
+    }
+
+    /// The same behind the chains before routing, which were asked or not (`br_handle_frame_finish`).
+    fn carried(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        (bridge, port, asked): (&'w Device, &'w Device, bool),
+        (frame, to): (Frame, To),
+        packet: Packet,
+    ) -> Going<'w> {
+        let (own, conf) = (settings(bridge)?, port_of(port)?);
         let frame = match vlan::comes_in(&own, port, frame)? {
             Ok(frame) => frame,
             Err(how) => return self.refuse(walk, space, no(how, port), packet),
@@ -78,10 +117,7 @@ impl<'w> Walker<'w> {
             _ => to,
         };
         match onward(&walk.learned, space, at, by, (&frame, to))? {
-            Ok(onward) if is_cut(space, &own, &onward, &packet)? => {
-                Err(Unknown::NotModelled("iptables of a bridge".into()))
-            }
-            Ok(onward) => self.each(walk, space, bridge, onward, frame, packet),
+            Ok(onward) => self.each(walk, space, (bridge, asked), onward, frame, packet),
             Err(no) => self.refuse(walk, space, no, packet),
         }
     }
@@ -120,7 +156,7 @@ impl<'w> Walker<'w> {
             }
             None => flood(space, (bridge, &own), None, &frame, &mut onward)?,
         }
-        self.each(walk, space, bridge, onward, frame, packet)
+        self.each(walk, space, (bridge, false), onward, frame, packet)
     }
 
     /// By each of them; more than one are copies.
@@ -128,7 +164,7 @@ impl<'w> Walker<'w> {
         &self,
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
-        bridge: &'w Device,
+        (bridge, asked): (&'w Device, bool),
         onward: Vec<Onward<'w>>,
         frame: Frame,
         packet: Packet,
@@ -137,8 +173,9 @@ impl<'w> Walker<'w> {
             return self.refuse(walk, space, no(How::NoPort, bridge), packet);
         }
         let at = (space, Station::Bridge, bridge);
+        let shared = asked.then(|| Cell::new(packet.tracked));
         self.all_of(walk, at, packet, onward, |walk, one| {
-            self.on(walk, space, bridge, one, frame, packet)
+            self.on(walk, space, (bridge, shared.as_ref()), one, frame, packet)
         })
     }
 
@@ -146,10 +183,10 @@ impl<'w> Walker<'w> {
         &self,
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
-        bridge: &'w Device,
+        (bridge, shared): (&'w Device, Option<&Cell<Tracked>>),
         onward: Onward<'w>,
         frame: Frame,
-        packet: Packet,
+        mut packet: Packet,
     ) -> Going<'w> {
         let own = settings(bridge)?;
         match onward {
@@ -159,6 +196,20 @@ impl<'w> Walker<'w> {
             }
             Onward::By(port) => {
                 let frame = vlan::goes_out(&own, port, frame)?;
+                if let Some(shared) = shared.filter(|_| frame.vlan.is_none()) {
+                    let at = (bridge, port);
+                    if let Some(ended) = self.between_ports(walk, space, at, &mut packet, shared)? {
+                        return Ok(ended);
+                    }
+                    if let Some(how) = cut(bridge, port, &mut packet)? {
+                        return self.refuse(walk, space, no(how, port), packet);
+                    }
+                }
+                packet.met = false;
+                if std::mem::take(&mut packet.gathered) {
+                    let what = "what was put together, with a tag";
+                    return Err(Unknown::NotModelled(what.into()));
+                }
                 if is_too_big(&frame, &packet, port) {
                     return self.refuse(walk, space, no(How::TooBig(port.mtu), port), packet);
                 }
@@ -166,31 +217,6 @@ impl<'w> Walker<'w> {
             }
         }
     }
-}
-
-/// Whether IP's hooks have it cut, or refused with an error, for a port's size (`br_nf_dev_queue_xmit`).
-fn is_cut(
-    space: &Space<'_>,
-    bridge: &Bridge,
-    onward: &[Onward<'_>],
-    packet: &Packet,
-) -> Result<bool, Unknown> {
-    let calls = calls(space, bridge, packet)?;
-    let whole = packet.segment.is_none() || packet.pieces.is_some();
-    let large = |one: &Onward<'_>| match one {
-        Onward::By(port) => packet.largest() > port.mtu,
-        Onward::Up(_) => false,
-    };
-    Ok(calls && whole && onward.iter().any(large))
-}
-
-/// Whether IP's hooks are asked there (br_netfilter).
-fn calls(space: &Space<'_>, bridge: &Bridge, packet: &Packet) -> Result<bool, Unknown> {
-    let settings = space.settings()?;
-    Ok(match packet.is_ipv6() {
-        true => settings.bridge_calls_ip6tables || bridge.nf_call_ip6tables,
-        false => settings.bridge_calls_iptables || bridge.nf_call_iptables,
-    })
 }
 
 fn no<'w>(how: How, by: &'w Device) -> No<'w> {

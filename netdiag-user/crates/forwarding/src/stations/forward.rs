@@ -18,7 +18,7 @@ use crate::{
     way::{Does, Flow, How, Share, Station, Step, Subject, Unknown, Walk},
 };
 
-const IPV4: u32 = 20;
+pub(super) const IPV4: u32 = 20;
 /// RFC 8200, 5.
 const LEAST6: u32 = 1280;
 

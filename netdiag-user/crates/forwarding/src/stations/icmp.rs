@@ -196,9 +196,9 @@ fn error(
 ) -> Result<Packet, Unknown> {
     let settings = space.settings()?;
     let ipv6 = about.is_ipv6();
-    // What a driver tells over IPv6 knows of no device (`icmpv6_ndo_send`).
+    // What a driver tells over IPv6 knows of no device (`icmpv6_ndo_send`), nor do a bridge's hooks.
     let by_driver = ipv6 && matches!(no.how, How::NoPeer | How::NoEndpoint);
-    let input = match about.iif.filter(|_| !by_driver) {
+    let input = match about.iif.filter(|_| !by_driver && !about.met) {
         Some(index) => Some(space.device(index)?),
         None => None,
     };
@@ -249,6 +249,7 @@ fn error(
         chosen: None,
         bound: None,
         gathered: false,
+        met: false,
     };
     error.source = match input {
         _ if ipv6 => space.error_source6(&error, about.destination, (input, at))?,

@@ -144,6 +144,7 @@ impl<'w> Walker<'w> {
             tracked: Tracked::No,
             next_hop: None,
             iif: None,
+            pieces: carried.packet.cut_by(&outer),
             ..carried.packet
         };
         self.came(walk, space, device, inner)?;
@@ -190,6 +191,7 @@ fn outer(own: &IpTunnel, remote: IpAddr, inner: &Packet) -> Packet {
         chosen: None,
         bound: None,
         gathered: false,
+        met: false,
     }
 }
 
@@ -293,6 +295,7 @@ mod tests {
             chosen: None,
             bound: None,
             gathered: false,
+            met: false,
         };
         let own = IpTunnel {
             local: Some(ip(from)),

@@ -256,6 +256,7 @@ impl<'w> Walker<'w> {
         Packet {
             mark: if kept { packet.mark } else { 0 },
             decided: Decided::No,
+            met: false,
             tracked: match self.prepared.is(Wrong::TrackedOverLinks) {
                 true => packet.tracked,
                 false => Tracked::No,

@@ -451,12 +451,20 @@ fn first<'w>(
     input: &Device,
     packet: &Packet,
 ) -> Result<Option<IpAddr>, Unknown> {
-    let narrow = |address: IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let asked = scope(packet.destination);
     let mut own = space.addresses()?.iter().filter(|address| {
         let serves = !packet.is_ipv6()
-            || (is_assigned(address.flags)
-                && (narrow(address.own.address) || !narrow(packet.destination)));
+            || (is_assigned(address.flags) && (asked == 0 || scope(address.own.address) == asked));
         address.device == input.index && address.own.address.is_ipv6() == packet.is_ipv6() && serves
     });
     Ok(own.next().map(|address| address.own.address))
+}
+
+/// (`ipv6_addr_scope`)
+fn scope(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V6(v6) if v6.is_loopback() => 1,
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => 2,
+        _ => 0,
+    }
 }

@@ -168,6 +168,7 @@ fn question(source: IpAddr, destination: IpAddr) -> Packet {
         chosen: None,
         bound: None,
         gathered: false,
+        met: false,
         mark: 0,
     }
 }

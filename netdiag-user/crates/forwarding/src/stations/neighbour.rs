@@ -16,6 +16,9 @@ use crate::{
     way::{Does, How, Outcome, Share, Station, Step, Subject, Unknown, Walk},
 };
 
+/// What is done with an address, and with whether it was asked for just now.
+pub(super) type Then<'a, 'w> = &'a dyn Fn(&mut Walk<'w>, Mac, bool) -> Going<'w>;
+
 impl<'w> Walker<'w> {
     pub(super) fn to_neighbour(
         &self,
@@ -47,6 +50,28 @@ impl<'w> Walker<'w> {
                 packet,
             });
         }
+        self.by_address(walk, space, way, packet, &|_, mac, _| {
+            let frame = Frame::new(device.mac, mac);
+            Ok(Next::Sends {
+                space,
+                device,
+                frame,
+                packet,
+            })
+        })
+    }
+
+    /// Goes on with each link-layer address that the next hop may have, and with whether it was asked for.
+    pub(super) fn by_address(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        way: &Way<'w>,
+        packet: Packet,
+        then: Then<'_, 'w>,
+    ) -> Going<'w> {
+        let device = way.device;
+        let next = way.gateway.unwrap_or(packet.destination);
         let entry = neighbour(space, device, next)?;
         let known = entry.filter(|entry| !matches!(entry.state, State::Incomplete | State::Failed));
         let fixed =
@@ -98,13 +123,24 @@ impl<'w> Walker<'w> {
                 }
             }
         };
-        let way = (space, device, next, by);
+        let to = |walk: &mut Walk<'w>, mac: Option<Mac>, asked| match mac {
+            Some(mac) => then(walk, mac, asked),
+            None => {
+                let no = No {
+                    station: Station::Neighbour,
+                    how: How::NoNeighbour(next),
+                    by: Some(by),
+                };
+                walk.failing = Some((space.end(device), next));
+                self.refuses(walk, space, no, packet)
+            }
+        };
         match found.as_slice() {
             [(one, known)] => {
                 if let Some(known) = known {
                     walk.learned.clone_from(known);
                 }
-                self.to_address(walk, way, *one, packet)
+                to(walk, *one, known.is_some())
             }
             several => {
                 let share = Share::of(several.len());
@@ -114,7 +150,7 @@ impl<'w> Walker<'w> {
                     if let Some(known) = known {
                         branch.learned.clone_from(known);
                     }
-                    let next = self.to_address(&mut branch, way, *one, packet);
+                    let next = to(&mut branch, *one, known.is_some());
                     self.goes_on(&mut branch, next)?;
                     branches.push((share, branch));
                 }
@@ -137,32 +173,6 @@ impl<'w> Walker<'w> {
     /// Whether it leads to a wire that nobody knows all of.
     fn is_open(&self, space: &Space<'w>, device: &Device) -> bool {
         !self.prepared.between.beside(space.end(device)).is_empty()
-    }
-
-    fn to_address(
-        &self,
-        walk: &mut Walk<'w>,
-        (space, device, next, by): (&'w Space<'w>, &'w Device, IpAddr, Subject<'w>),
-        to: Option<Mac>,
-        packet: Packet,
-    ) -> Going<'w> {
-        let Some(to) = to else {
-            let no = No {
-                station: Station::Neighbour,
-                how: How::NoNeighbour(next),
-                by: Some(by),
-            };
-            walk.failing = Some((space.end(device), next));
-            return self.refuses(walk, space, no, packet);
-        };
-        let from = device.mac;
-        let frame = Frame::new(from, to);
-        Ok(Next::Sends {
-            space,
-            device,
-            frame,
-            packet,
-        })
     }
 
     /// Asks, and has those who answer learn of it: what may be answered.

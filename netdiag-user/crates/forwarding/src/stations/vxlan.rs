@@ -277,6 +277,7 @@ impl<'w> Walker<'w> {
             mark: outer.mark,
             decided: Decided::No,
             tracked: Tracked::No,
+            pieces: carried.packet.cut_by(&outer),
             ..carried.packet
         };
         let to = To::of(carried.frame.to, device.mac);
@@ -359,6 +360,7 @@ fn outer(own: &Vxlan, remote: Remote, (frame, inner): (&Frame, &Packet), carries
         chosen: None,
         bound: None,
         gathered: false,
+        met: false,
     }
 }
 

@@ -331,6 +331,7 @@ impl<'w> Walker<'w> {
                     tracked: Tracked::No,
                     next_hop: None,
                     iif: None,
+                    pieces: carried.packet.cut_by(&outer),
                     ..carried.packet
                 };
                 if own.peer_of(inner.source) != Some(at) {
@@ -401,6 +402,7 @@ fn nothing(to: Endpoint) -> Packet {
         chosen: None,
         bound: None,
         gathered: false,
+        met: false,
     }
 }
 

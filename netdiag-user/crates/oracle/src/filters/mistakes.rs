@@ -12,7 +12,7 @@ use netdiag_model::{
 };
 use netdiag_ruleset::Wrong as WrongRules;
 
-use crate::mistakes::{Make, Mistake, mistake};
+use crate::mistakes::{Make, Mistake, bridges, mistake, settings};
 
 /// Those that no world without rules shows.
 pub const MISTAKES: &[Mistake] = &[
@@ -41,6 +41,18 @@ pub const MISTAKES: &[Mistake] = &[
     ),
     walked("ct reply as ct original", Wrong::AnswersAsAsked),
     walked("raw before defrag", Wrong::GatheredLate),
+    walked("prerouting twice behind a bridge", Wrong::PreroutingTwice),
+    walked("DNAT on a bridge not routed again", Wrong::BridgedNotRouted),
+    mistake("a bridge's packets past the hooks", |w| {
+        settings(w, |s| {
+            (s.bridge_calls_iptables, s.bridge_calls_ip6tables) = (false, false);
+        });
+    }),
+    mistake("a bridge's own wish for hooks ignored", |w| {
+        bridges(w, |b| {
+            (b.nf_call_iptables, b.nf_call_ip6tables) = (false, false)
+        });
+    }),
     mistake("marks of connections ignored", |w| {
         rules(w, |rule| {
             rule.expressions
