@@ -8,6 +8,7 @@ use netdiag_model::world::{
 use netdiag_ruleset::{Byte, Loaded, Packet as Asked, Stored};
 
 use crate::{
+    chances::Chances,
     connection::{Ports, Side, Tracked, Tracking},
     packet::{Decided, Packet, UDP},
     prepared::{Prepared, Space, Wrong},
@@ -34,6 +35,7 @@ pub(crate) struct Hooked<'a, 'w> {
     pub output: Option<&'w Device>,
     /// It is a later one of several fragments.
     pub fragment: bool,
+    pub chances: &'a Chances,
 }
 
 impl Asked for Hooked<'_, '_> {
@@ -66,6 +68,19 @@ impl Asked for Hooked<'_, '_> {
                 Stored::Done
             }
             _ => Stored::Unknown,
+        }
+    }
+
+    fn choice(&mut self, ways: usize) -> Option<usize> {
+        match self.walks.is(Wrong::FirstOfSeveral) {
+            true => Some(0),
+            false => self.chances.next(ways),
+        }
+    }
+
+    fn asked(&self, asked: &netdiag_ruleset::Asked<'_>) {
+        if let Some(tally) = self.walks.tally {
+            tally.count(asked);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the kernel must do with a packet: its way from station to station, computed from the state
 //! of the namespaces that it crosses and from nothing else. Pure: no I/O, no clock.
 mod between;
+mod chances;
 pub mod connection;
 mod hooked;
 mod learned;
@@ -9,7 +10,9 @@ mod prepared;
 mod route;
 mod stations;
 pub mod tables;
+mod tally;
 pub mod way;
 
 pub use prepared::{Prepared, Wrong};
 pub use stations::{walk, walk_after};
+pub use tally::Tally;

@@ -16,7 +16,7 @@ use netdiag_model::{
     },
 };
 
-use crate::{between::Between, packet::Packet, route::table::Fib, way::Unknown};
+use crate::{between::Between, packet::Packet, route::table::Fib, tally::Tally, way::Unknown};
 
 pub struct Prepared<'w> {
     pub world: &'w World,
@@ -24,7 +24,11 @@ pub struct Prepared<'w> {
     /// Devices that share a link, by that link.
     above: BTreeMap<End, Vec<End>>,
     pub(crate) between: Between,
+    /// Some rule chooses one of several ways.
+    pub(crate) chooses: bool,
     pub(crate) wrong: Option<Wrong>,
+    /// What expressions of rules came to, where somebody counts it.
+    pub(crate) tally: Option<&'w Tally>,
 }
 
 /// A device, and where it is.
@@ -80,6 +84,8 @@ pub enum Wrong {
     PreroutingTwice,
     /// What gets another address at a bridge goes where its frame goes.
     BridgedNotRouted,
+    /// Of several ways the first is taken always.
+    FirstOfSeveral,
     /// In how rules are run.
     Rules(netdiag_ruleset::Wrong),
 }
@@ -109,7 +115,17 @@ impl<'w> Prepared<'w> {
             spaces: world.stacks.iter().map(space).collect(),
             above: above(world),
             between: Between::new(world),
+            chooses: world.stacks.values().any(chooses),
             wrong: None,
+            tally: None,
+        }
+    }
+
+    /// The same, with what expressions of rules come to counted.
+    pub fn counting(self, tally: &'w Tally) -> Self {
+        Self {
+            tally: Some(tally),
+            ..self
         }
     }
 
@@ -302,6 +318,17 @@ fn filters_links(stack: &Stack) -> bool {
         let ip = [Family::Inet, Family::Ip, Family::Ip6].contains(&family);
         !ip || matches!(hook, Hook::Ingress | Hook::Egress)
     })
+}
+
+fn chooses(stack: &Stack) -> bool {
+    let tables = stack.ruleset.some().into_iter();
+    let chains = tables
+        .flat_map(|ruleset| &ruleset.tables)
+        .flat_map(|table| &table.chains);
+    let rules = chains.flat_map(|chain| &chain.rules);
+    rules
+        .flat_map(|rule| &rule.expressions)
+        .any(Expression::chooses)
 }
 
 fn tracks(stack: &Stack, family: Family) -> bool {

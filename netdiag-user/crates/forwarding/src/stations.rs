@@ -4,6 +4,7 @@ mod bond;
 mod bridge;
 mod bridge_hooks;
 mod bridge_vlan;
+mod chance;
 mod copies;
 mod forward;
 mod hook;
@@ -36,8 +37,9 @@ use netdiag_model::world::{
 use hook::Place;
 
 use crate::{
+    chances::Chances,
     learned::PeerAt,
-    packet::{Frame, Packet, Start, To},
+    packet::{Frame, Packet, Sender, Start, To},
     prepared::{Prepared, Space, Wrong},
     route::decision::{Decision, No, Way},
     way::{Does, How, Memory, Station, Step, Subject, Unknown, Walk},
@@ -72,9 +74,10 @@ pub fn walk_after<'w>(
         asking: RefCell::default(),
         given_up: Cell::default(),
         agreeing: RefCell::default(),
+        chances: Chances::default(),
     };
     let (netns, next) = match start {
-        Start::Socket(sender) => (sender.netns, walker.sent(&mut walk, &sender, packet)),
+        Start::Socket(sender) => (sender.netns, Ok(Next::Sent { sender, packet })),
         Start::Device(end, frame) => {
             let next = Next::Comes { end, frame, packet };
             (end.netns, Ok(next))
@@ -110,6 +113,8 @@ pub(crate) struct Walker<'w> {
     given_up: Cell<Option<(End, IpAddr)>>,
     /// Peers with which keys are being agreed on.
     agreeing: RefCell<Vec<PeerAt>>,
+    /// Which ways rules choose that do so by chance.
+    chances: Chances,
 }
 
 /// Where a packet goes on, so that no way is longer than the stack: stations call each other up to the next
@@ -118,6 +123,8 @@ pub(crate) struct Walker<'w> {
 enum Next<'w> {
     /// Nowhere.
     Ended,
+    /// By a socket.
+    Sent { sender: Sender, packet: Packet },
     Comes {
         end: End,
         frame: Frame,
@@ -143,32 +150,60 @@ type Going<'w> = Result<Next<'w>, Unknown>;
 
 impl<'w> Walker<'w> {
     /// From station to station, to the end.
-    fn goes_on(&self, walk: &mut Walk<'w>, mut next: Going<'w>) -> Result<(), Unknown> {
+    fn goes_on(&self, walk: &mut Walk<'w>, next: Going<'w>) -> Result<(), Unknown> {
+        self.goes_by(walk, next, Vec::new())
+    }
+
+    /// The same where rules of the first of them choose these ways.
+    fn goes_by(
+        &self,
+        walk: &mut Walk<'w>,
+        mut next: Going<'w>,
+        mut taken: Vec<usize>,
+    ) -> Result<(), Unknown> {
         if self.depth.get() >= MOST_NESTED {
             return Err(Unknown::TooLong);
         }
         self.depth.set(self.depth.get() + 1);
+        let outer = self.chances.begin(Vec::new());
         let ended = loop {
-            next = match next {
+            let from = match next {
                 Err(unknown) => break Err(unknown),
                 Ok(Next::Ended) => break Ok(()),
-                Ok(Next::Comes { end, frame, packet }) => self.comes(walk, end, frame, packet),
-                Ok(Next::Loops {
-                    space,
-                    route,
-                    way,
-                    packet,
-                }) => self.forwarded(walk, space, (route, &[way]), packet),
-                Ok(Next::Sends {
-                    space,
-                    device,
-                    frame,
-                    packet,
-                }) => self.sends(walk, space, device, frame, packet),
+                Ok(from) => from,
             };
+            let before = self.prepared.chooses.then(|| self.before(walk, &from));
+            self.chances.begin(taken.clone());
+            next = self.goes(walk, from);
+            if let (Err(Unknown::Chance(shares)), Some(before)) = (&next, before) {
+                break self.each_way(walk, before, (shares, &taken));
+            }
+            taken.clear();
         };
+        self.chances.go_back(outer);
         self.depth.set(self.depth.get() - 1);
         ended
+    }
+
+    /// To the next station.
+    fn goes(&self, walk: &mut Walk<'w>, from: Next<'w>) -> Going<'w> {
+        match from {
+            Next::Ended => Ok(Next::Ended),
+            Next::Sent { sender, packet } => self.sent(walk, &sender, packet),
+            Next::Comes { end, frame, packet } => self.comes(walk, end, frame, packet),
+            Next::Loops {
+                space,
+                route,
+                way,
+                packet,
+            } => self.forwarded(walk, space, (route, &[way]), packet),
+            Next::Sends {
+                space,
+                device,
+                frame,
+                packet,
+            } => self.sends(walk, space, device, frame, packet),
+        }
     }
 
     fn push(&self, walk: &mut Walk<'w>, step: Step<'w>) -> Result<(), Unknown> {

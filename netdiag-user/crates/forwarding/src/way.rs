@@ -249,6 +249,8 @@ pub enum Unknown {
     NotModelled(String),
     /// Nobody can tell from outside whether a rule takes it.
     Undecided,
+    /// A rule goes one of these ways, each so many times of all.
+    Chance(Vec<Share>),
     /// Whether anybody answers at the other end of a wire.
     Beyond,
     /// Too many steps or branches.

@@ -288,7 +288,7 @@ fn matched(rng: &mut Rng, table: &Table) -> String {
         _ => device(rng.usize(0..SPACES)),
     };
     let way = if rng.bool() { "iifname" } else { "oifname" };
-    match rng.u8(0..34) {
+    match rng.u8(0..36) {
         0 => format!("{ip} {side} {not}{}", table.any(rng)),
         1..=2 => format!("{ip} {side} {not}{}", table.prefix(rng)),
         3 => format!("{ip} {side} {not}@hosts"),
@@ -329,6 +329,8 @@ fn matched(rng: &mut Rng, table: &Table) -> String {
         29 => format!("ct status {}", ["dnat", "snat"][rng.usize(0..2)]),
         30 => format!("ct mark {not}{}", rng.u8(0..3)),
         31 => format!("ct reply {ip} {side} {}", table.prefix(rng)),
+        33 => format!("numgen random mod 10 < {}", rng.u8(1..10)),
+        34 => format!("jhash {ip} {side} . udp sport mod 3 {not}{}", rng.u8(0..3)),
         28 => format!(
             "ct direction {}",
             if rng.bool() { "reply" } else { "original" }
@@ -341,7 +343,7 @@ fn matched(rng: &mut Rng, table: &Table) -> String {
 fn verdict(rng: &mut Rng, table: &Table, leads: &[&str]) -> Option<String> {
     let ip = table.ip();
     let to = rng.choice(leads.iter());
-    let chosen = match (rng.u8(0..20), to) {
+    let chosen = match (rng.u8(0..22), to) {
         (0..=1, _) => return None,
         (2, _) => "drop".to_owned(),
         (3..=5, _) => "accept".to_owned(),
@@ -362,6 +364,10 @@ fn verdict(rng: &mut Rng, table: &Table, leads: &[&str]) -> Option<String> {
             table.prefix(rng),
             table.any(rng)
         ),
+        (20, Some(to)) => {
+            format!("numgen random mod 3 vmap {{ 0 : drop, 1 : jump {to}, 2 : accept }}")
+        }
+        (21, _) => "meta mark set numgen inc mod 2 offset 1".to_owned(),
         (18, _) => "ct mark set meta mark".to_owned(),
         (19, _) => "meta mark set ct mark".to_owned(),
         _ => "accept".to_owned(),

@@ -103,7 +103,7 @@ fn matched(rng: &mut Rng, of: &Table, chain: &str) -> String {
         "FORWARD" => (true, true),
         _ => (false, false),
     };
-    match rng.u8(0..19) {
+    match rng.u8(0..21) {
         0..=1 => format!("{not}{side} {}", of.prefix(rng)),
         2 if input => format!("{not}-i {link}"),
         3 if output => format!("{not}-o {link}"),
@@ -126,6 +126,14 @@ fn matched(rng: &mut Rng, of: &Table, chain: &str) -> String {
         14 => format!("-m connmark {not}--mark {}", rng.u8(0..3)),
         15 => format!("-m multiport {not}--dports {port},1000:2000"),
         16 => format!("-m multiport --ports {port},20000:20007"),
+        18 => format!(
+            "-m statistic --mode random {not}--probability 0.{}",
+            rng.u8(1..10)
+        ),
+        19 => format!(
+            "-m statistic --mode nth {not}--every {} --packet 0",
+            rng.u8(2..5)
+        ),
         17 if !of.ipv6 => format!(
             "-m addrtype {not}--{}-type LOCAL",
             ["src", "dst"][rng.usize(0..2)]

@@ -41,7 +41,7 @@ mod wireguards;
 mod witness;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::Write as _,
     ops::Range,
     process::ExitCode,
@@ -51,6 +51,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use netdiag_model::world::World;
 
 use kept::KEPT;
 use links::LINKS;
@@ -60,6 +61,9 @@ use round::{Outcome, Round};
 
 /// Worlds that are tried beside, as often as it takes up to as many again, to have every mistake shown.
 const MORE: u64 = 100;
+
+/// Worlds in which every mistake is tried, and not only those that nothing has shown yet.
+const ALL_MISTAKES: u64 = 400;
 
 /// How many contradictions are made small and printed.
 const PRINTED: usize = 8;
@@ -120,10 +124,19 @@ struct Total {
     caught: BTreeMap<&'static str, (u64, u64)>,
     /// Some worlds have rules of nf_tables.
     rules: bool,
+    /// How often their expressions held, and how often not.
+    asked: BTreeMap<String, (u64, u64)>,
     contradictions: u64,
     printed: usize,
     features: features::Table,
     took: Vec<Duration>,
+}
+
+impl Total {
+    fn count(&mut self, world: &World, packets: u64) {
+        self.features
+            .count(features::of(self.rules), world, packets);
+    }
 }
 
 fn main() -> Result<ExitCode> {
@@ -263,10 +276,17 @@ fn report_of_one(total: &Total) {
     for (links, count) in &total.by {
         say(format_args!("packets that went by {links}: {count}"));
     }
-    for line in total.features.lines() {
+    for line in total.features.lines(features::of(total.rules)) {
         say(format_args!("{line}"));
     }
-    say(format_args!("packets that would show a mistake:"));
+    for (name, (held, not)) in &total.asked {
+        say(format_args!(
+            "rules: {held:>8} times {name}, {not} times not"
+        ));
+    }
+    say(format_args!(
+        "packets of the first {ALL_MISTAKES} worlds, and until one does, that would show a mistake:"
+    ));
     for mistake in mistakes(total) {
         let (first, count) = total.caught.get(mistake.name).copied().unwrap_or_default();
         let first = match count {
@@ -350,11 +370,15 @@ fn work(args: &Args, worlds: Range<u64>, job: u64, total: &Mutex<Total>) -> Resu
                 (lines, world, shots)
             }
         };
+        let shown = match number < args.first.saturating_add(ALL_MISTAKES) {
+            true => BTreeSet::new(),
+            false => lock(total).caught.keys().copied().collect(),
+        };
         let outcome = round
-            .shoot(&world, &shots)
+            .shoot(&world, &shots, &shown)
             .with_context(|| format!("world {number}"))?;
         {
-            lock(total).features.count(&world, shots.len() as u64);
+            lock(total).count(&world, shots.len() as u64);
         }
         take(round, total, number, &commands, outcome)?;
     }
@@ -378,6 +402,10 @@ fn take(
             *total.by.entry(links).or_default() += count;
         }
         total.took.extend(outcome.took);
+        for (name, (held, not)) in outcome.asked {
+            let all = total.asked.entry(name).or_default();
+            *all = (all.0 + held, all.1 + not);
+        }
         for (mistake, count) in outcome.caught.into_iter().filter(|(_, count)| *count > 0) {
             let (first, all) = total.caught.entry(mistake).or_insert((number, 0));
             *first = number.min(*first);

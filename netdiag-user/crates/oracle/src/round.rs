@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use netdiag_forwarding::{Prepared, way::Memory};
+use netdiag_forwarding::{Prepared, Tally, way::Memory};
 use netdiag_model::world::{End, World, device::Device};
 
 use crate::{
@@ -116,6 +116,8 @@ pub struct Outcome {
     pub took: Vec<Duration>,
     /// Packets of which a walker with that mistake would say something else than was seen.
     pub caught: BTreeMap<&'static str, u64>,
+    /// How often expressions of rules held, and how often not.
+    pub asked: BTreeMap<String, (u64, u64)>,
 }
 
 impl Round {
@@ -172,11 +174,19 @@ impl Round {
         (self.view)(&self.set, world)
     }
 
-    pub fn shoot(&mut self, world: &World, shots: &[Shot]) -> Result<Outcome> {
-        let prepared = Prepared::new(world);
+    /// With mistakes that are not `shown` yet.
+    pub fn shoot(
+        &mut self,
+        world: &World,
+        shots: &[Shot],
+        shown: &BTreeSet<&'static str>,
+    ) -> Result<Outcome> {
+        let tally = Tally::default();
+        let prepared = Prepared::new(world).counting(&tally);
         let mut outcome = Outcome::default();
         let (talks, missed) = self.counted(world, &prepared, shots, QUICK.most)?;
-        self.mistaken(world, &talks, &mut outcome);
+        outcome.asked = tally.take();
+        self.mistaken(world, &talks, shown, &mut outcome);
         if missed.is_some() {
             self.each_alone(shots, &mut outcome)?;
         }
@@ -311,13 +321,20 @@ impl Round {
     }
 
     /// Which mistakes these packets would show.
-    fn mistaken(&self, world: &World, talks: &[Vec<Turn>], outcome: &mut Outcome) {
+    fn mistaken(
+        &self,
+        world: &World,
+        talks: &[Vec<Turn>],
+        shown: &BTreeSet<&'static str>,
+        outcome: &mut Outcome,
+    ) {
         let right: Vec<&Turn> = talks
             .iter()
             .flatten()
             .filter(|turn| turn.agrees())
             .collect();
-        for mistake in MISTAKES.iter().chain(others(world)) {
+        let all = MISTAKES.iter().chain(others(world));
+        for mistake in all.filter(|mistake| !shown.contains(mistake.name)) {
             let mut wrong = world.clone();
             let prepared = match mistake.make {
                 Make::World(make) => {

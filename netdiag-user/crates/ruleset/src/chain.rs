@@ -35,6 +35,8 @@ pub enum Said {
     Queues,
     /// Its connection is translated so.
     Nat(Translates),
+    /// The kernel chooses one of so many ways, each so many times of 65536, and nobody has said which.
+    Chooses(Vec<u32>),
     /// Nobody can tell whether the rule takes the packet.
     Maybe,
     /// It leads further than is followed, or to a chain that is not there.
@@ -115,6 +117,7 @@ pub fn run<'r>(
             Came::Verdict(_) => Said::Drops,
             Came::Rejects(reject) => Said::Rejects(reject),
             Came::Nat(nat) => Said::Nat(nat),
+            Came::Chooses(shares) => Said::Chooses(shares),
             Came::Maybe => Said::Maybe,
         };
         ran.said = said;

@@ -1,6 +1,7 @@
 //! Netfilter's rules, run as the kernel runs them (net/netfilter/nf_tables_core.c), on registers whose bytes are known
 //! or not: what a rule says of a packet is yes, no, or that nobody can tell.
 mod chain;
+mod chance;
 mod lookup;
 mod registers;
 mod rule;
@@ -13,7 +14,7 @@ pub use chain::{Ran, Said, Wrong, run};
 pub use registers::Byte;
 use three::Three;
 
-use netdiag_model::world::ruleset::{Load, NatKind, Store};
+use netdiag_model::world::ruleset::{Expression, Load, NatKind, Set, Store};
 
 /// A packet at a hook, as rules ask for it and change it.
 pub trait Packet {
@@ -21,6 +22,20 @@ pub trait Packet {
     fn store(&mut self, what: &Store, bytes: &[Byte]) -> Stored;
     /// It is not to be tracked.
     fn untrack(&mut self) -> Stored;
+    /// Which of so many ways the kernel chooses here, where that was decided: with nothing the chain ends there.
+    fn choice(&mut self, ways: usize) -> Option<usize>;
+    /// What one of a rule's expressions came to, for who wants to count that.
+    fn asked(&self, _: &Asked<'_>) {}
+}
+
+/// An expression that holds or does not.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'r> {
+    pub expression: &'r Expression,
+    /// What was loaded last.
+    pub load: Option<&'r Load>,
+    pub set: Option<&'r Set>,
+    pub held: bool,
 }
 
 /// What is put into a register, as long as it is in the kernel.

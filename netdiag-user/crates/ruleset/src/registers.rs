@@ -58,6 +58,10 @@ impl Default for Registers {
 }
 
 impl Registers {
+    pub fn word(&mut self, to: Reg, word: u32) {
+        self.put(to, &word.to_ne_bytes().map(Byte::known));
+    }
+
     /// Words are written whole: what fills the last one up is zero.
     pub fn put(&mut self, to: Reg, bytes: &[Byte]) {
         let filled = bytes.len().next_multiple_of(WORD);

@@ -7,8 +7,9 @@ use netdiag_model::{
 };
 
 use crate::{
-    Byte, Loaded, Packet, Stored, Three, Translates,
+    Asked, Byte, Loaded, Packet, Stored, Three, Translates,
     chain::Wrong,
+    chance::Way,
     lookup::{self, Found},
     registers::Registers,
     xt::{self, Aims, Info},
@@ -22,6 +23,8 @@ pub(crate) enum Came<'r> {
     Verdict(&'r Verdict),
     Rejects(Reject),
     Nat(Translates),
+    /// The kernel chooses one of so many ways, each so many times of 65536.
+    Chooses(Vec<u32>),
     /// Nobody can tell whether it takes the packet.
     Maybe,
 }
@@ -48,7 +51,23 @@ impl<'r> Rules<'r> {
         let mut counted = None;
         // Whether it comes so far is not certain: what does not hold ends it all the same.
         let mut maybe = false;
-        for expression in &rule.expressions {
+        let mut load = None;
+        for (at, expression) in rule.expressions.iter().enumerate() {
+            let rest = &rule.expressions[at + 1..];
+            if !maybe && let Some(ways) = self.ways((expression, rest), registers, packet) {
+                let way = chosen((expression, &ways), registers, packet);
+                if let Some(held) = way {
+                    self.tells((expression, load), held == Three::Yes, packet);
+                }
+                match way {
+                    Some(Three::Yes) => continue,
+                    Some(_) => return (Came::Nothing, counted),
+                    None => {
+                        let shares = ways.into_iter().map(|(_, share)| share);
+                        return (Came::Chooses(shares.collect()), counted);
+                    }
+                }
+            }
             let holds = match expression {
                 Expression::Counter { .. } => {
                     counted = Some(Counted { sure: !maybe });
@@ -85,7 +104,10 @@ impl<'r> Rules<'r> {
                 },
                 Expression::Lookup { to: None, .. } => match self.leads(expression, registers) {
                     Ok(Some(_)) if maybe => return (Came::Maybe, counted),
-                    Ok(Some(verdict)) => return (Came::Verdict(verdict), counted),
+                    Ok(Some(verdict)) => {
+                        self.tells((expression, load), true, packet);
+                        return (Came::Verdict(verdict), counted);
+                    }
                     Ok(None) => Three::Yes,
                     Err(Three::Maybe) if self.is_map(expression) => {
                         return (Came::Maybe, counted);
@@ -94,6 +116,12 @@ impl<'r> Rules<'r> {
                 },
                 other => self.holds(other, registers, packet),
             };
+            if holds != Three::Maybe {
+                self.tells((expression, load), holds == Three::Yes, packet);
+            }
+            if let Expression::Load(what, _) = expression {
+                load = Some(what);
+            }
             match holds {
                 Three::Yes => {}
                 Three::No => return (Came::Nothing, counted),
@@ -104,8 +132,26 @@ impl<'r> Rules<'r> {
         (Came::Nothing, counted)
     }
 
+    fn tells(
+        &self,
+        (expression, load): (&Expression, Option<&Load>),
+        held: bool,
+        packet: &impl Packet,
+    ) {
+        let set = match expression {
+            Expression::Lookup { set, .. } => self.table.set(set),
+            _ => None,
+        };
+        packet.asked(&Asked {
+            expression,
+            load,
+            set,
+            held,
+        });
+    }
+
     /// It leads to verdicts.
-    fn is_map(&self, lookup: &Expression) -> bool {
+    pub fn is_map(&self, lookup: &Expression) -> bool {
         let Expression::Lookup { set, .. } = lookup else {
             return false;
         };
@@ -129,7 +175,7 @@ impl<'r> Rules<'r> {
     }
 
     /// The element that it is in, none where it is wanted to be in none.
-    fn found(
+    pub fn found(
         &self,
         lookup: &'r Expression,
         registers: &Registers,
@@ -159,7 +205,7 @@ impl<'r> Rules<'r> {
         }
     }
 
-    fn holds(
+    pub fn holds(
         &self,
         expression: &'r Expression,
         registers: &mut Registers,
@@ -236,6 +282,10 @@ impl<'r> Rules<'r> {
                 revision,
                 info,
             } => return xt::holds(name, *revision, Info(&info.0), packet),
+            Expression::Chooses { to, .. } => {
+                registers.put(*to, &[Byte::UNKNOWN; 4]);
+                return Three::Maybe;
+            }
             Expression::Nothing(_) | Expression::Counter { .. } => {}
             _ => {
                 // Nobody knows what it writes.
@@ -245,6 +295,25 @@ impl<'r> Rules<'r> {
         }
         Three::Yes
     }
+}
+
+/// Takes the way that was chosen, if one was.
+fn chosen(
+    (expression, ways): (&Expression, &[Way]),
+    registers: &mut Registers,
+    packet: &mut impl Packet,
+) -> Option<Three> {
+    let (number, _) = match ways {
+        [one] => one,
+        several => several.get(packet.choice(several.len())?)?,
+    };
+    Some(match expression {
+        Expression::Chooses { to, .. } => {
+            registers.word(*to, *number);
+            Three::Yes
+        }
+        _ => Three::of(*number == 1),
+    })
 }
 
 /// NFPROTO_IPV4, NFPROTO_IPV6.
@@ -299,17 +368,15 @@ fn is_quiet(expression: &Expression) -> bool {
 }
 
 /// Whether it does more than to let the rule go on or not.
-fn has_effect(expression: &Expression) -> bool {
+pub(crate) fn has_effect(expression: &Expression) -> bool {
     /// Matches that nobody can tell the answer of.
-    const ASKS: [&str; 11] = [
+    const ASKS: [&str; 9] = [
         "limit",
         "quota",
         "connlimit",
         "osf",
         "socket",
         "exthdr",
-        "numgen",
-        "hash",
         "xfrm",
         "tunnel",
         "inner",

@@ -32,6 +32,10 @@ impl Packet for Marked {
     fn untrack(&mut self) -> Stored {
         Stored::Unknown
     }
+
+    fn choice(&mut self, _: usize) -> Option<usize> {
+        None
+    }
 }
 
 const WORD: Reg = Reg(0);

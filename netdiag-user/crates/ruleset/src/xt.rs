@@ -21,12 +21,12 @@ impl Info<'_> {
     }
 
     /// In this machine's order.
-    fn short(self, at: usize) -> Option<u16> {
+    pub fn short(self, at: usize) -> Option<u16> {
         let bytes = self.0.get(at..at + 2)?;
         Some(u16::from_ne_bytes(*bytes.first_chunk()?))
     }
 
-    fn word(self, at: usize) -> Option<u32> {
+    pub fn word(self, at: usize) -> Option<u32> {
         let bytes = self.0.get(at..at + 4)?;
         Some(u32::from_ne_bytes(*bytes.first_chunk()?))
     }

@@ -23,7 +23,7 @@ use crate::{
         decision::{Decision, No, Way},
         rules::LOOPBACK,
     },
-    way::{Does, Filter, How, Rejected, Station, Step, Subject, Unknown, Walk},
+    way::{Does, Filter, How, Rejected, Share, Station, Step, Subject, Unknown, Walk},
 };
 
 /// Where a packet is asked about: the hook, by which devices it came and goes, and through whom.
@@ -264,6 +264,7 @@ impl<'w> Walker<'w> {
             input: place.input,
             output: place.output,
             fragment: raw && before.is_cut() && self.prepared.is(Wrong::GatheredLate),
+            chances: &self.chances,
         };
         let ran = run(table, chain, &mut hooked, self.prepared.wrong_rules());
         let of = |rule| Filter { table, chain, rule };
@@ -284,6 +285,10 @@ impl<'w> Walker<'w> {
             Said::Drops => How::Dropped,
             Said::Rejects(reject) => How::Rejected(rejected(reject, packet.is_ipv6(), own()?)),
             Said::Queues => return Err(Unknown::NotModelled("a queue to a program".into())),
+            Said::Chooses(shares) => {
+                let shares = shares.into_iter().map(Share);
+                return Err(Unknown::Chance(shares.collect()));
+            }
             Said::Maybe => return Err(Unknown::Undecided),
             Said::TooLong => return Err(Unknown::TooLong),
         };

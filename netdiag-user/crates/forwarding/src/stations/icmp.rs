@@ -59,8 +59,11 @@ impl<'w> Walker<'w> {
         let mut way = walk.branch();
         way.heard = None;
         *way.telling.of(packet.is_ipv6()) = true;
-        let next = self.sent(&mut way, &sender, error);
-        self.goes_on(&mut way, next)?;
+        let next = Next::Sent {
+            sender,
+            packet: error,
+        };
+        self.goes_on(&mut way, Ok(next))?;
         if walk.heard.is_some() {
             walk.learned = way.learned;
             return Ok(Next::Ended);

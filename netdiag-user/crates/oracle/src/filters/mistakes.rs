@@ -41,6 +41,7 @@ pub const MISTAKES: &[Mistake] = &[
     ),
     walked("ct reply as ct original", Wrong::AnswersAsAsked),
     walked("raw before defrag", Wrong::GatheredLate),
+    walked("the first of several ways always", Wrong::FirstOfSeveral),
     walked("prerouting twice behind a bridge", Wrong::PreroutingTwice),
     walked("DNAT on a bridge not routed again", Wrong::BridgedNotRouted),
     mistake("a bridge's packets past the hooks", |w| {

@@ -48,7 +48,17 @@ fn becomes(rng: &mut Rng, table: &Table, hook: &str) -> String {
         IpAddr::V4(v4) => format!("{v4}:{ports}"),
         IpAddr::V6(v6) => format!("[{v6}]:{ports}"),
     };
-    match (hook, rng.u8(0..8)) {
+    let ip = if table.ipv6 { "ip6" } else { "ip" };
+    match (hook, rng.u8(0..9)) {
+        // As kube-proxy does it.
+        ("prerouting" | "output", 8) => format!(
+            "dnat{family} to numgen random mod 2 map {{ 0 : {address}, 1 : {} }}",
+            table.any(rng)
+        ),
+        ("prerouting" | "output", 7) => format!(
+            "dnat{family} to jhash {ip} saddr mod 2 map {{ 0 : {address}, 1 : {} }}",
+            table.any(rng)
+        ),
         (_, 0) => "accept".to_owned(),
         ("prerouting" | "output", 1) => "redirect".to_owned(),
         ("prerouting" | "output", 2) => format!("redirect to :{port}"),

@@ -36,6 +36,10 @@ impl Packet for Datagram {
     fn untrack(&mut self) -> Stored {
         Stored::Done
     }
+
+    fn choice(&mut self, _: usize) -> Option<usize> {
+        None
+    }
 }
 
 /// `-m multiport --dports 53,1000:2000`

@@ -59,6 +59,8 @@ fn known(kind: &str, of: &[u8]) -> Option<Expression> {
         "counter" => Some(Expression::Counter {
             packets: u64_of(attribute(of, 2)?)?,
         }),
+        "numgen" => chooses(of, (1, 2, 4)),
+        "hash" => chooses(of, (2, 4, 6)),
         "reject" => reject(of),
         "nat" | "masq" | "redir" => nat(kind, of),
         "notrack" => Some(Expression::NoTrack),
@@ -210,6 +212,15 @@ fn immediate(of: &[u8]) -> Option<Expression> {
     // A verdict goes where no register of data is.
     let to = reg(of, 1).unwrap_or(Reg(0));
     Some(Expression::Sets(data, to))
+}
+
+/// By the attributes of the register, the modulus and the offset.
+fn chooses(of: &[u8], (to, modulus, least): (u16, u16, u16)) -> Option<Expression> {
+    Some(Expression::Chooses {
+        to: reg(of, to)?,
+        least: number(of, least).unwrap_or(0),
+        of: number(of, modulus).filter(|of| *of > 0)?,
+    })
 }
 
 fn compare(number: u32) -> Option<Compare> {

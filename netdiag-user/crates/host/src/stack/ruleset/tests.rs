@@ -34,6 +34,8 @@ add table ip nat
 add chain ip nat post { type nat hook postrouting priority srcnat; }
 add rule ip nat post oifname "eth*" masquerade
 add rule ip nat post meta l4proto udp snat to 192.0.2.1:1000-2000 fully-random
+add rule ip nat post numgen random mod 3 offset 5 vmap { 5 : accept, 6 : drop }
+add rule ip nat post jhash ip saddr . udp dport mod 2 seed 0x1 1 accept
 add table ip6 raw { flags dormant; }
 "#;
 
@@ -82,6 +84,22 @@ fn translations_are_read_with_their_ranges() {
     let (least, most) = source.ports.expect("ports");
     assert_ne!(least, most);
     assert_ne!(source.flags & 1 << 4, 0);
+}
+
+#[test]
+fn what_is_chosen_is_read_with_how_many_there_are() {
+    let Known::Is(ruleset) = read_back(ALL) else {
+        panic!("not all of it");
+    };
+    let post = ruleset.tables[1].chain("post").expect("a chain");
+    let expressions = post.rules.iter().flat_map(|rule| &rule.expressions);
+    let all: Vec<(u32, u32)> = expressions
+        .filter_map(|one| match one {
+            Expression::Chooses { least, of, .. } => Some((*least, *of)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(all, [(5, 3), (0, 2)]);
 }
 
 #[test]

@@ -47,6 +47,12 @@ pub enum Expression {
         to: Option<Reg>,
         invert: bool,
     },
+    /// One of so many numbers, the least first, whichever the kernel makes or computes (`numgen`, `jhash`, `symhash`).
+    Chooses {
+        to: Reg,
+        least: u32,
+        of: u32,
+    },
     Counter {
         packets: u64,
     },
@@ -97,6 +103,15 @@ const UNTRACKED: [&str; 26] = [
 ];
 
 impl Expression {
+    /// Whether by it one of several ways is chosen.
+    pub fn chooses(&self) -> bool {
+        match self {
+            Self::Chooses { .. } => true,
+            Self::Xtables { target, name, .. } => !target && name == "statistic",
+            _ => false,
+        }
+    }
+
     /// Whether it has the kernel track connections.
     pub fn tracks(&self) -> bool {
         match self {
