@@ -24,6 +24,9 @@ pub struct Options {
     /// The same seed gives the same networks
     #[arg(long, default_value_t = SAMPLE.seed)]
     seed: u64,
+    /// The first of the networks, of those that the seed gives
+    #[arg(long, default_value_t = 0)]
+    first: u64,
     /// Networks of two nodes, each known from a recording of its own
     #[arg(long)]
     nodes: bool,
@@ -43,6 +46,7 @@ pub const SAMPLE: Options = Options {
     worlds: 800,
     packets: 20_000,
     seed: 1,
+    first: 0,
     nodes: false,
     with: None,
     rules: false,
@@ -54,6 +58,7 @@ const OF_RULES: Options = Options {
     worlds: 400,
     packets: 10_000,
     seed: 2,
+    first: 0,
     nodes: false,
     with: None,
     rules: true,
@@ -65,6 +70,7 @@ const OF_NODES: Options = Options {
     worlds: 40,
     packets: 480,
     seed: 1,
+    first: 0,
     nodes: true,
     with: None,
     rules: false,
@@ -143,6 +149,7 @@ fn args(options: &Options) -> Vec<String> {
         ("--worlds", options.worlds),
         ("--packets", options.packets),
         ("--seed", options.seed),
+        ("--first", options.first),
     ];
     let words = all.map(|(name, value)| [name.to_owned(), value.to_string()]);
     let mut words = words.concat();

@@ -82,7 +82,9 @@ impl<'w> Walker<'w> {
             Led::Up => self.carried(walk, space, at, up(bridge, frame)?, packet),
             Led::To(way) => {
                 let on = (bridge, &way);
-                self.to_bridged_neighbour(walk, space, on, packet, &|walk, to| {
+                let own = To::of(frame.to, bridge.mac);
+                let to = if own == To::Host { own } else { to };
+                self.to_bridged_neighbour(walk, space, on, (packet, to), &|walk, to| {
                     let frame = Frame { to, ..frame };
                     let to = To::of(frame.to, bridge.mac);
                     self.carried(walk, space, at, (frame, to), packet)

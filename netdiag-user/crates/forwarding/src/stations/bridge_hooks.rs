@@ -92,13 +92,13 @@ impl<'w> Walker<'w> {
 
     /// To a neighbour's address, by `then`, with the sender that its frame had (`br_nf_pre_routing_finish_bridge`). What
     /// waited for an answer was sent by the bridge itself first, and so is what goes to a neighbour whose header is not kept
-    /// yet (`neigh->hh`), which nobody can see.
+    /// yet (`neigh->hh`), which nobody can see. Whose frame was not for this host hears of no error.
     pub(super) fn to_bridged_neighbour(
         &self,
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
         (bridge, way): (&'w Device, &Way<'w>),
-        packet: Packet,
+        (packet, to): (Packet, To),
         then: &dyn Fn(&mut Walk<'w>, Mac) -> Going<'w>,
     ) -> Going<'w> {
         if bridge.flags.no_arp {
@@ -119,6 +119,7 @@ impl<'w> Walker<'w> {
             self.push(walk, step(sends))?;
             then(walk, mac)
         };
+        let packet = (packet, to == To::Host);
         self.by_address(walk, space, way, packet, &|walk, mac, asked| {
             if asked {
                 return by_itself(walk, mac);

@@ -272,18 +272,25 @@ impl<'w> Walker<'w> {
         walk.counted.extend(ran.counted.iter().map(counter));
         walk.perhaps.extend(ran.perhaps.iter().map(counter));
         let own = || match place.hook {
-            Hook::Input => Ok(true),
+            Hook::Input => Ok(Some(true)),
             Hook::Prerouting => match loops(place, before) {
-                Some(own) => Ok(own),
+                Some(own) => Ok(Some(own)),
                 None => is_from_here(space, before),
             },
-            _ => Ok(place.routed.is_some_and(|device| device.flags.loopback)),
+            _ => Ok(Some(
+                place.routed.is_some_and(|device| device.flags.loopback),
+            )),
         };
+        let mut told = true;
         let how = match ran.said {
             Said::Accepts => return Ok(Word::Accepts(ran.by.is_some())),
             Said::Nat(nat) => return Ok(Word::Nat(nat, Subject::Filter(of(ran.by)))),
             Said::Drops => How::Dropped,
-            Said::Rejects(reject) => How::Rejected(rejected(reject, packet.is_ipv6(), own()?)),
+            Said::Rejects(reject) => {
+                let own = own()?;
+                told = own.is_some();
+                How::Rejected(rejected(reject, packet.is_ipv6(), own == Some(true)))
+            }
             Said::Queues => return Err(Unknown::NotModelled("a queue to a program".into())),
             Said::Chooses(shares) => {
                 let shares = shares.into_iter().map(Share);
@@ -298,7 +305,7 @@ impl<'w> Walker<'w> {
             by: Some(Subject::Filter(of(ran.by))),
         };
         match how {
-            How::Rejected(_) => self.refuses(walk, space, no, *packet)?,
+            How::Rejected(_) if told => self.refuses(walk, space, no, *packet)?,
             _ => self.refuse(walk, space, no, *packet)?,
         };
         Ok(Word::Ended)
@@ -365,11 +372,9 @@ fn loops(place: &Place<'_>, packet: &Packet) -> Option<bool> {
     }
 }
 
-/// Whether its way back ends here: where it goes itself is not asked for yet (`nf_reject_fill_skb_dst`).
-fn is_from_here(space: &Space<'_>, packet: &Packet) -> Result<bool, Unknown> {
-    if packet.is_ipv6() {
-        return Ok(false);
-    }
+/// Whether its way back ends here, if there is one: where it goes itself is not asked for yet (`nf_reject_fill_skb_dst`,
+/// `nf_reject6_fill_skb_dst`).
+fn is_from_here(space: &Space<'_>, packet: &Packet) -> Result<Option<bool>, Unknown> {
     let back = Packet {
         source: packet.any(),
         destination: packet.source,
@@ -386,8 +391,15 @@ fn is_from_here(space: &Space<'_>, packet: &Packet) -> Result<bool, Unknown> {
         uid: 0,
         any_source: false,
     };
-    let (decision, _) = space.route_out(&back, &sender)?;
-    Ok(matches!(decision, Decision::Local(_)))
+    let (decision, _) = match packet.is_ipv6() {
+        true => space.route_out6(&back, &sender)?,
+        false => space.route_out(&back, &sender)?,
+    };
+    Ok(match decision {
+        Decision::No(_) => None,
+        Decision::Local(_) => Some(!packet.is_ipv6()),
+        _ => Some(false),
+    })
 }
 
 /// What a chain of that kind changes at the output is routed once more (`nf_route_table_hook4`).

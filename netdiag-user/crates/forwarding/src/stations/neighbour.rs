@@ -50,7 +50,7 @@ impl<'w> Walker<'w> {
                 packet,
             });
         }
-        self.by_address(walk, space, way, packet, &|_, mac, _| {
+        self.by_address(walk, space, way, (packet, true), &|_, mac, _| {
             let frame = Frame::new(device.mac, mac);
             Ok(Next::Sends {
                 space,
@@ -61,13 +61,14 @@ impl<'w> Walker<'w> {
         })
     }
 
-    /// Goes on with each link-layer address that the next hop may have, and with whether it was asked for.
+    /// Goes on with each link-layer address that the next hop may have, and with whether it was asked for. Its sender may be
+    /// told where there is none, or not.
     pub(super) fn by_address(
         &self,
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
         way: &Way<'w>,
-        packet: Packet,
+        (packet, told): (Packet, bool),
         then: Then<'_, 'w>,
     ) -> Going<'w> {
         let device = way.device;
@@ -131,6 +132,9 @@ impl<'w> Walker<'w> {
                     how: How::NoNeighbour(next),
                     by: Some(by),
                 };
+                if !told {
+                    return self.refuse(walk, space, no, packet);
+                }
                 walk.failing = Some((space.end(device), next));
                 self.refuses(walk, space, no, packet)
             }

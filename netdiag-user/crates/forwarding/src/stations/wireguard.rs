@@ -1,13 +1,17 @@
 //! WireGuard (drivers/net/wireguard): a packet goes sealed to the peer whose networks have its destination, as soon as
 //! both have agreed on keys, and is opened where that peer is; its source must be of the sender's networks there.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod message;
+
+use std::net::IpAddr;
 
 use netdiag_model::world::{
     Known,
     device::{Device, Kind, Mac},
     wireguard::{Peer, WireGuard},
 };
+
+use message::{DATA, INITIATION, RESPONSE, nothing, outer, padded};
 
 use super::{
     Going, Next, Walker,
@@ -16,30 +20,17 @@ use super::{
 use crate::{
     connection::Tracked,
     learned::{Endpoint, Learned, PeerAt},
-    packet::{Carried, Decided, Frame, Packet, Seal, Sealed, Sender, To, UDP},
+    packet::{Carried, Decided, Frame, Packet, Seal, Sealed, Sender, To},
     prepared::Space,
     route::{
         decision::{Decision, No},
         rules::LOOPBACK,
     },
-    way::{Does, How, Station, Step, Subject, Unknown, Walk},
+    way::{Does, How, Share, Station, Step, Subject, Unknown, Walk},
 };
 
-/// UDP's header, and those of both families.
-const HEADER: u32 = 8;
-const IPV4: u32 = 20;
-const IPV6: u32 = 40;
 /// Before what a fragment carries, over IPv6.
 const CUT6: u32 = 40 + 8;
-/// Of messages (drivers/net/wireguard/messages.h).
-const INITIATION: u32 = 148;
-const RESPONSE: u32 = 92;
-const DATA: u32 = 16 + 16;
-const PADDED_TO: u32 = 16;
-/// Of an inner class the bits of ECN alone are told; a load that was congested already is not.
-const ECN: u8 = 3;
-const CONGESTED: u8 = 3;
-const CAPABLE: u8 = 2;
 /// AF41, of which no way is asked for (HANDSHAKE_DSCP).
 const HANDSHAKES: u8 = 0x88;
 
@@ -82,8 +73,53 @@ impl<'w> Walker<'w> {
             segment: None,
             ..inner
         };
-        let what = Seal::Data;
-        self.sends_sealed(walk, space, (device, own), (key, to, what), inner)
+        let send = |walk: &mut Walk<'w>, to| {
+            self.sends_sealed(walk, space, (device, own), (key, to, Seal::Data), inner)
+        };
+        let now = endpoint(&walk.learned, key, peer).unwrap_or(to);
+        if now == to || self.leads_alike(space, (device, own), (to, now), inner)? {
+            return send(walk, now);
+        }
+        // The way that the handshake took is kept where its answer came within a tick (`dst_cache_reset`).
+        let mut branches = Vec::new();
+        for to in [to, now] {
+            let mut branch = walk.branch();
+            let next = send(&mut branch, to);
+            self.goes_on(&mut branch, next)?;
+            branches.push((Share::of(2), branch));
+        }
+        let step = Step {
+            netns: space.netns,
+            station: Station::Encap,
+            by: Some(Subject::Device(device)),
+            does: Does::Chooses(branches),
+            packet: inner,
+        };
+        self.ends(walk, step)
+    }
+
+    /// Whether what is sent to a peer leaves alike, with the source that it was heard at or without.
+    fn leads_alike(
+        &self,
+        space: &'w Space<'w>,
+        (_, own): Own<'w>,
+        (before, now): (Endpoint, Endpoint),
+        inner: Packet,
+    ) -> Result<bool, Unknown> {
+        let by = |to| -> Result<_, Unknown> {
+            let mut outer = outer(own, to, (DATA, inner.tos), 0);
+            let decision = self.way_out(space, &mut outer, to)?;
+            let hops = match &decision {
+                Decision::Onward { hops, .. } => hops.as_slice(),
+                _ => &[],
+            };
+            let hops = hops.iter().map(|way| {
+                let source = way.source.unwrap_or(outer.source);
+                (way.device.index, way.gateway, source)
+            });
+            Ok((hops.collect::<Vec<_>>(), std::mem::discriminant(&decision)))
+        };
+        Ok(by(before)? == by(now)?)
     }
 
     /// Whether both ends have keys, or agree on some first: who sends asks, and is answered.
@@ -368,57 +404,6 @@ fn endpoint(learned: &Learned, key: PeerAt, peer: &Peer) -> Option<Endpoint> {
     learned.endpoint(key).or_else(set)
 }
 
-/// A load is filled up to sixteen bytes, as long as it fits then (`calculate_skb_padding`). A route's own MTU, which would
-/// count for the last fifteen of them, is not at hand.
-fn padded(size: u32, mtu: u32) -> u32 {
-    let last = if size > mtu { size % mtu.max(1) } else { size };
-    size - last + last.next_multiple_of(PADDED_TO).min(mtu.max(last))
-}
-
-/// A handshake has no load.
-fn nothing(to: Endpoint) -> Packet {
-    Packet {
-        source: to.source.unwrap_or(match to.address {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        }),
-        destination: to.address,
-        protocol: UDP,
-        sport: 0,
-        dport: to.port,
-        tos: 0,
-        ttl: 0,
-        size: 0,
-        df: false,
-        segment: None,
-        pieces: None,
-        mark: 0,
-        carries: None,
-        iif: None,
-        next_hop: None,
-        decided: Decided::No,
-        tracked: Tracked::No,
-        quotes: None,
-        chosen: None,
-        bound: None,
-        gathered: false,
-        met: false,
-    }
-}
-
-fn outer(own: &WireGuard, to: Endpoint, (load, class): (u32, u8), carries: usize) -> Packet {
-    let mut outer = nothing(to);
-    outer.sport = own.port;
-    outer.size = load + HEADER + if outer.is_ipv6() { IPV6 } else { IPV4 };
-    outer.mark = own.mark;
-    outer.tos = match class & ECN {
-        CONGESTED => CAPABLE,
-        ecn => ecn,
-    };
-    outer.carries = Some(carries);
-    outer
-}
-
 /// The device whose socket has that port here.
 fn listens<'w>(space: &'w Space<'w>, port: u16) -> Result<Option<Own<'w>>, Unknown> {
     let devices = space.stack.devices.whole();
@@ -457,40 +442,4 @@ fn ends_of(way: &Walk<'_>, key: PeerAt, all: &mut Vec<Option<Learned>>) -> Resul
     let agreed = way.learned.has_session(key);
     all.push(agreed.then(|| way.learned.clone()));
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loads_are_filled_up_as_far_as_they_fit() {
-        assert_eq!(padded(100, 1420), 112);
-        assert_eq!(padded(112, 1420), 112);
-        assert_eq!(padded(1419, 1420), 1420);
-        assert_eq!(padded(0, 1420), 0);
-        // Larger than the device takes: what is beyond counts.
-        assert_eq!(padded(1421, 1420), 1436);
-    }
-
-    #[test]
-    fn what_carries_it_has_the_devices_mark_and_port() {
-        let own = WireGuard {
-            port: 51820,
-            mark: 7,
-            ..WireGuard::default()
-        };
-        let address: IpAddr = "192.0.2.1".parse().expect("an address");
-        let to = Endpoint {
-            address,
-            port: 9,
-            device: None,
-            source: None,
-            iif: None,
-        };
-        let outer = outer(&own, to, (DATA + padded(84, 1420), 0xb3), 0);
-        assert_eq!((outer.sport, outer.dport, outer.mark), (51820, 9, 7));
-        assert_eq!((outer.size, outer.tos, outer.df), (156, CAPABLE, false));
-        assert!(outer.source.is_unspecified());
-    }
 }
