@@ -1,5 +1,8 @@
 //! What a walk says will be seen.
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use netdiag_forwarding::{
     Prepared,
@@ -67,6 +70,8 @@ pub struct Prediction {
     pub ends: &'static str,
     /// How long the walk took.
     pub took: Duration,
+    /// What its sender's own socket hears, as long as it is there.
+    own: Option<(usize, IpAddr, u16)>,
 }
 
 /// Link-layer addresses of a frame: those of the pair that it is put on, or its own.
@@ -147,6 +152,10 @@ pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot, memory: &Memory)
         text: String::new(),
         ends: "",
         took,
+        own: shot
+            .source
+            .filter(|_| shot.wire.is_none())
+            .map(|source| (shot.space, source, shot.sport)),
     };
     let sender = match shot.wire {
         Some(_) => By::Frame,
@@ -235,10 +244,15 @@ impl Prediction {
                 Does::Delivers if step.packet.is_icmp() => {}
                 Does::Delivers => {
                     self.ends = "delivered";
+                    let packet = step.packet;
+                    // What comes back at once is heard by who sent it, and not by whoever listens there.
+                    let by_itself = self.own == Some((space, packet.destination, packet.dport));
+                    let unheard = by_itself.then(|| self.ways.clone());
                     for way in &mut self.ways {
                         way.delivered.push(space);
-                        way.arrived.push((space, step.packet));
+                        way.arrived.push((space, packet));
                     }
+                    self.also(unheard.into_iter().flatten().collect());
                 }
                 Does::Refuses(how) => {
                     self.ends = name(step.station);
@@ -290,6 +304,7 @@ impl Prediction {
                 text: String::new(),
                 ends: "",
                 took: Duration::ZERO,
+                own: self.own,
             };
             one.follow(set, branch, sender);
             self.unknown = self.unknown.take().or(one.unknown);
