@@ -23,7 +23,7 @@ impl Tally {
 
 /// Of those that can do both.
 fn name(asked: &Asked<'_>) -> Option<String> {
-    let loaded = || asked.load.map_or_else(String::new, load);
+    let loaded = || asked.load.map_or_else(|| "a choice".to_owned(), load);
     Some(match asked.expression {
         Expression::Compare { how, .. } => match how {
             Compare::Equal => format!("{} ==", loaded()),

@@ -20,7 +20,7 @@ use crate::{
     set::{SOON, Set},
     shoot,
     traffic::Shot,
-    turn::{Turn, agrees, is},
+    turn::{Turn, is, is_over},
     wire::Token,
     witness::{Seen, Witness},
 };
@@ -434,7 +434,7 @@ impl Round {
         };
         let as_computed = |seen: &Seen| {
             let mut all = predictions.iter().enumerate();
-            all.all(|(at, one)| one.unknown.is_some() || agrees(one, &fate(seen, at)))
+            all.all(|(at, one)| one.unknown.is_some() || is_over(one, &fate(seen, at)))
         };
         self.witness.watch(&mut seen, most, as_computed)?;
         self.witness.watch(&mut seen, QUIET, |_| false)?;

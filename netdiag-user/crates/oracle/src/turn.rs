@@ -88,6 +88,17 @@ pub fn agrees(prediction: &Prediction, fate: &Fate) -> bool {
     prediction.ways.iter().any(|way| is(way, fate))
 }
 
+/// Whether it went one of them and more cannot follow that would make it another, of which rules would have counted
+/// otherwise: what is dropped by chance is a part of what goes on.
+pub fn is_over(prediction: &Prediction, fate: &Fate) -> bool {
+    let went: Vec<_> = prediction.ways.iter().filter(|way| is(way, fate)).collect();
+    let mut longer = prediction.ways.iter().filter(|way| {
+        let more = way.sightings.len() > fate.sightings.len();
+        more && went.iter().all(|one| one.counted != way.counted)
+    });
+    !went.is_empty() && longer.next().is_none()
+}
+
 pub fn is(way: &Expected, fate: &Fate) -> bool {
     let mut sightings = way.sightings.clone();
     sightings.sort();

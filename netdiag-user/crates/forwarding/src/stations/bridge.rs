@@ -84,9 +84,9 @@ impl<'w> Walker<'w> {
                 let on = (bridge, &way);
                 let own = To::of(frame.to, bridge.mac);
                 let to = if own == To::Host { own } else { to };
-                self.to_bridged_neighbour(walk, space, on, (packet, to), &|walk, to| {
-                    let frame = Frame { to, ..frame };
-                    let to = To::of(frame.to, bridge.mac);
+                self.to_bridged_neighbour(walk, space, on, (packet, to), &|walk, mac| {
+                    // What it was for stays as the first frame had it.
+                    let frame = Frame { to: mac, ..frame };
                     self.carried(walk, space, at, (frame, to), packet)
                 })
             }
