@@ -24,8 +24,9 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 56] = kept![
+pub const KEPT: [Kept; 61] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
+    "a-bridged-packet-keeps-whom-it-was-for",
     "a-bridges-hooks-tell-by-no-device",
     "a-flow-label-chooses-anew",
     "a-local-route-is-no-address-to-answer-for",
@@ -61,15 +62,19 @@ pub const KEPT: [Kept; 56] = kept![
     "link-local-by-its-own-device",
     "loopback-out-of-a-tunnel",
     "loopbacks-address-by-a-device",
+    "no-error-about-a-frame-for-others",
     "no-error-to-another-links-address",
     "no-forwarding-through-a-tunnel-to-itself",
     "no-ports-of-fragments-on-the-way-back",
     "no-size-is-learned-where-a-rule-refuses",
     "no-tunnel-at-the-other-end",
+    "nothing-is-told-where-no-way-leads-back",
+    "one-next-hop-alone-takes-loopbacks-source",
     "one-next-hop-in-circles",
     "one-way-back-of-several",
     "questions-revive-failed-neighbours",
     "redirected-within-the-scope-that-was-asked-for",
+    "rejected-with-the-way-that-it-was-sent-by",
     "rules-before-the-own-addresses",
     "somebody-asks-already",
     "the-last-of-two-answers-is-kept",

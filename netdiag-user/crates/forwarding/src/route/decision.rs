@@ -49,6 +49,8 @@ pub struct Way<'w> {
     pub hop: Option<&'w Hop>,
     /// What a sender's packets carry that did not choose a source: each next hop has its own.
     pub source: Option<IpAddr>,
+    /// Its sender's address is loopback's, and does not leave there: of several next hops that is found where one is taken.
+    pub martian: bool,
 }
 
 pub fn no<'w>(station: Station, how: How, by: Option<Subject<'w>>) -> Decision<'w> {

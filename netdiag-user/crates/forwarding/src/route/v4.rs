@@ -116,6 +116,7 @@ impl<'w> Space<'w> {
             gateway: hop.gateway,
             hop: Some(hop),
             source: None,
+            martian: false,
         };
         let on_link = Way {
             gateway: None,
@@ -231,13 +232,14 @@ impl<'w> Space<'w> {
             gateway: None,
             hop: None,
             source: None,
+            martian: false,
         };
         let (route, hops) = (None, vec![way]);
         Ok((Decision::Onward { route, hops }, source))
     }
 
     fn sent(&self, packet: &Packet, found: &Found<'w>) -> Result<(Decision<'w>, IpAddr), Unknown> {
-        let mut hops = Vec::new();
+        let (mut hops, mut stays) = (Vec::new(), None);
         for hop in &found.hops {
             for mut way in self.ways(hop)? {
                 if packet.source.is_unspecified() {
@@ -248,10 +250,14 @@ impl<'w> Space<'w> {
                 }
                 let source = way.source.unwrap_or(packet.source);
                 if let Some(no) = self.stays(source, way.device)? {
-                    return Ok((Decision::No(no), source));
+                    way.martian = true;
+                    stays = stays.or(Some((no, source)));
                 }
                 hops.push(way);
             }
+        }
+        if let Some((no, source)) = stays.filter(|_| hops.iter().all(|way| way.martian)) {
+            return Ok((Decision::No(no), source));
         }
         let route = Some(found.route);
         Ok((Decision::Onward { route, hops }, packet.source))

@@ -124,6 +124,7 @@ impl<'w> Space<'w> {
                 gateway: hop.gateway,
                 hop: Some(hop),
                 source: None,
+                martian: false,
             })
         };
         found.hops.iter().map(way).collect()

@@ -123,6 +123,10 @@ impl<'w> Walker<'w> {
         mut packet: Packet,
         forwarded: bool,
     ) -> Going<'w> {
+        if way.martian {
+            let no = No::by_device(Station::Route, How::MartianSource, way.device);
+            return self.refuse(walk, space, no, packet);
+        }
         packet.source = way.source.unwrap_or(packet.source);
         packet.decided = match (forwarded, packet.decided) {
             (true, _) => Decided::Forwarded,

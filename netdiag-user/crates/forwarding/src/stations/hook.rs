@@ -347,6 +347,7 @@ impl<'w> Walker<'w> {
             gateway: None,
             hop: None,
             source: None,
+            martian: false,
         };
         Ok(Some((route, vec![way])))
     }
@@ -361,12 +362,12 @@ fn leads_elsewhere(packet: &Packet) -> bool {
     of.towards(reply).destination != of.towards(!reply).source
 }
 
-/// Whether what comes in by loopback is this namespace's own, by the way that it was sent by; what else comes in has none
-/// yet.
+/// Whether what comes in with the way that it was sent by is this namespace's own: by loopback it is, by a tunnel that
+/// leads here at once (`vxlan_encap_bypass`) that way leads elsewhere. What else comes in has none yet.
 fn loops(place: &Place<'_>, packet: &Packet) -> Option<bool> {
-    place.input.filter(|device| device.flags.loopback)?;
+    let loopback = place.input?.flags.loopback;
     match packet.decided {
-        Decided::Sent | Decided::Turned => Some(true),
+        Decided::Sent | Decided::Turned => Some(loopback),
         Decided::Forwarded => Some(false),
         Decided::No | Decided::Shared => None,
     }

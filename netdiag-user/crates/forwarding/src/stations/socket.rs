@@ -64,6 +64,7 @@ impl<'w> Walker<'w> {
             gateway: None,
             hop: None,
             source: None,
+            martian: false,
         };
         self.by(walk, space, route, &way, packet, false)
     }
