@@ -13,8 +13,7 @@ use std::{
 
 use netdiag_forwarding::{
     Prepared,
-    connection::Tracked,
-    packet::{Decided, Frame, Packet, Sender, Start},
+    packet::{Frame, Packet, Sender, Start},
     walk,
     way::{Does, Walk},
 };
@@ -118,28 +117,13 @@ fn arrives(way: &Walk<'_>) -> bool {
 
 fn packet(source: IpAddr, destination: IpAddr) -> Packet {
     Packet {
-        source,
-        destination,
         protocol: 6,
         sport: 40_000,
         dport: 443,
-        tos: 0,
         ttl: 64,
         size: 200,
         df: true,
-        segment: None,
-        pieces: None,
-        mark: 0,
-        carries: None,
-        iif: None,
-        next_hop: None,
-        decided: Decided::No,
-        tracked: Tracked::No,
-        quotes: None,
-        chosen: None,
-        bound: None,
-        gathered: false,
-        met: false,
+        ..Packet::new(source, destination)
     }
 }
 

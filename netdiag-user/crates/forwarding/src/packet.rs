@@ -114,6 +114,34 @@ pub enum Seal {
 }
 
 impl Packet {
+    /// One that nothing has happened to yet.
+    pub fn new(source: IpAddr, destination: IpAddr) -> Self {
+        Self {
+            source,
+            destination,
+            protocol: 0,
+            sport: 0,
+            dport: 0,
+            tos: 0,
+            ttl: 0,
+            size: 0,
+            df: false,
+            segment: None,
+            pieces: None,
+            mark: 0,
+            carries: None,
+            iif: None,
+            next_hop: None,
+            decided: Decided::No,
+            tracked: Tracked::No,
+            quotes: None,
+            chosen: None,
+            bound: None,
+            gathered: false,
+            met: false,
+        }
+    }
+
     pub fn is_ipv6(&self) -> bool {
         self.destination.is_ipv6()
     }

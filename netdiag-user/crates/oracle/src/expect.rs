@@ -6,7 +6,7 @@ use std::{
 
 use netdiag_forwarding::{
     Prepared,
-    connection::{Ports, Tracked},
+    connection::Ports,
     packet::{Decided, Frame, Packet, Sender, Start},
     walk_after,
     way::{Does, Filter, How, Memory, Station, Step, Subject, Unknown, Walk},
@@ -94,8 +94,6 @@ fn end(world: &World, set: &Set, space: usize, to: usize) -> Option<End> {
 pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot, memory: &Memory) -> Prediction {
     let world = prepared.world;
     let packet = Packet {
-        source: shot.source.unwrap_or(shot.any()),
-        destination: shot.destination,
         protocol: crate::wire::UDP,
         sport: shot.sport,
         dport: shot.dport,
@@ -104,18 +102,8 @@ pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot, memory: &Memory)
         size: shot.headers() + shot.payload() * shot.count,
         df: !shot.cut,
         segment: (shot.count > 1).then_some(shot.size),
-        pieces: None,
-        carries: None,
-        iif: None,
-        next_hop: None,
-        decided: Decided::No,
-        tracked: Tracked::No,
-        quotes: None,
-        chosen: None,
-        bound: None,
-        gathered: false,
-        met: false,
         mark: shot.mark,
+        ..Packet::new(shot.source.unwrap_or(shot.any()), shot.destination)
     };
     let netns = set.inode(shot.space);
     let stack = world.stacks.get(&netns);

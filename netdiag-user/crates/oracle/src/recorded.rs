@@ -9,8 +9,7 @@ use anyhow::{Result, bail};
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     Prepared,
-    connection::Tracked,
-    packet::{Decided, Frame, Packet, Sender, Start},
+    packet::{Frame, Packet, Sender, Start},
     walk,
     way::{Does, How, Step, Walk},
 };
@@ -425,28 +424,13 @@ fn packet(facts: &Facts<'_>, flow: &FlowKey, largest: u32) -> Packet {
     let seen = facts.journeys().get(flow).into_iter();
     let seen = seen.flat_map(|j| j.hops.iter()).map(|h| h.hop.largest);
     Packet {
-        source,
-        destination,
         protocol: flow.protocol,
         sport: flow.source_port,
         dport: flow.destination_port,
-        tos: 0,
         ttl: 64,
         size: seen.chain([largest]).max().unwrap_or(0).max(60),
         df: true,
-        segment: None,
-        pieces: None,
-        mark: 0,
-        carries: None,
-        iif: None,
-        next_hop: None,
-        decided: Decided::No,
-        tracked: Tracked::No,
-        quotes: None,
-        chosen: None,
-        bound: None,
-        gathered: false,
-        met: false,
+        ..Packet::new(source, destination)
     }
 }
 

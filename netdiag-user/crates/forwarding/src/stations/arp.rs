@@ -14,9 +14,8 @@ use netdiag_model::world::{
 
 use super::{Walker, neighbour::neighbour};
 use crate::{
-    connection::Tracked,
     learned::Learned,
-    packet::{Decided, Packet},
+    packet::Packet,
     prepared::Space,
     route::decision::Decision,
     way::{Outcome, Unknown},
@@ -144,28 +143,10 @@ impl<'w> Walker<'w> {
 /// As the route is asked for a question: its header has neither class nor mark.
 fn packet(question: Question) -> Packet {
     Packet {
-        source: question.sender.into(),
-        destination: question.target.into(),
-        protocol: 0,
-        sport: 0,
-        dport: 0,
-        tos: 0,
         ttl: 64,
         size: 28,
         df: true,
-        segment: None,
-        pieces: None,
-        carries: None,
-        iif: None,
-        next_hop: None,
-        decided: Decided::No,
-        tracked: Tracked::No,
-        quotes: None,
-        chosen: None,
-        bound: None,
-        gathered: false,
-        met: false,
-        mark: 0,
+        ..Packet::new(question.sender.into(), question.target.into())
     }
 }
 

@@ -213,14 +213,12 @@ fn error(
         true => settings.fwmark_reflect6,
         false => settings.fwmark_reflect4,
     };
+    let to = match asker(no, about) {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        source => source,
+    };
     let mut error = Packet {
-        source: about.any(),
-        destination: match asker(no, about) {
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            source => source,
-        },
         protocol,
-        sport: 0,
         dport: u16::from_be_bytes([answer.kind, answer.code]),
         tos: match ipv6 {
             true => 0,
@@ -228,14 +226,7 @@ fn error(
         },
         ttl: space.hop_limit(None, None, ipv6)?,
         size: (headers + about.size).min(most),
-        df: false,
-        segment: None,
-        pieces: None,
         mark: if reflects { about.mark } else { 0 },
-        carries: None,
-        iif: None,
-        next_hop: None,
-        decided: Decided::No,
         // It is of the connection of what it is about, the other way (`nf_ct_attach`).
         tracked: match about.tracked {
             Tracked::Is { reply, of, .. } => Tracked::Is {
@@ -249,10 +240,7 @@ fn error(
             source: asker(no, about),
             ..about.tuple()
         }),
-        chosen: None,
-        bound: None,
-        gathered: false,
-        met: false,
+        ..Packet::new(about.any(), to)
     };
     error.source = match input {
         _ if ipv6 => space.error_source6(&error, about.destination, (input, at))?,

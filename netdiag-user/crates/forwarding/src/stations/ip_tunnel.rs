@@ -160,14 +160,10 @@ fn outer(own: &IpTunnel, remote: IpAddr, inner: &Packet) -> Packet {
         tos => tos,
     };
     Packet {
-        source: own.local.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
-        destination: remote,
         protocol: match own.gre {
             Some(_) => GRE,
             None => IN_IP,
         },
-        sport: 0,
-        dport: 0,
         tos: class & !ECN | inner.tos & ECN,
         ttl: match own.ttl {
             0 => inner.ttl,
@@ -180,18 +176,8 @@ fn outer(own: &IpTunnel, remote: IpAddr, inner: &Packet) -> Packet {
             .segment
             .filter(|_| inner.pieces.is_none())
             .map(|segment| segment + headers),
-        pieces: None,
         mark: inner.mark,
-        carries: None,
-        iif: None,
-        next_hop: None,
-        decided: Decided::No,
-        tracked: Tracked::No,
-        quotes: None,
-        chosen: None,
-        bound: None,
-        gathered: false,
-        met: false,
+        ..Packet::new(own.local.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), remote)
     }
 }
 
@@ -274,28 +260,14 @@ mod tests {
 
     fn carrier(from: &str, to: &str) -> Packet {
         let inner = Packet {
-            source: ip("10.0.0.1"),
-            destination: ip("10.0.0.2"),
             protocol: 17,
             sport: 1,
             dport: 2,
-            tos: 0,
             ttl: 9,
             size: 100,
             df: true,
-            segment: None,
-            pieces: None,
             mark: 3,
-            carries: None,
-            iif: None,
-            next_hop: None,
-            decided: Decided::No,
-            tracked: Tracked::No,
-            quotes: None,
-            chosen: None,
-            bound: None,
-            gathered: false,
-            met: false,
+            ..Packet::new(ip("10.0.0.1"), ip("10.0.0.2"))
         };
         let own = IpTunnel {
             local: Some(ip(from)),

@@ -16,9 +16,8 @@ use netdiag_model::{
 
 use super::Walker;
 use crate::{
-    connection::Tracked,
     learned::Learned,
-    packet::{Decided, ICMP6, Packet},
+    packet::{ICMP6, Packet},
     prepared::Space,
     route::{decision::Decision, v6::is_assigned},
     way::{Outcome, Unknown},
@@ -148,28 +147,11 @@ fn solicited(target: Ipv6Addr) -> Ipv6Addr {
 
 fn question(source: IpAddr, destination: IpAddr) -> Packet {
     Packet {
-        source,
-        destination,
         protocol: ICMP6,
-        sport: 0,
-        dport: 0,
-        tos: 0,
         ttl: 255,
         size: SIZE,
         df: true,
-        segment: None,
-        pieces: None,
-        carries: None,
-        iif: None,
-        next_hop: None,
-        decided: Decided::No,
-        tracked: Tracked::No,
-        quotes: None,
-        chosen: None,
-        bound: None,
-        gathered: false,
-        met: false,
-        mark: 0,
+        ..Packet::new(source, destination)
     }
 }
 

@@ -331,10 +331,7 @@ fn outer(own: &Vxlan, remote: Remote, (frame, inner): (&Frame, &Packet), carries
         tos => tos,
     };
     Packet {
-        source: own.local.unwrap_or(any),
-        destination: remote.address,
         protocol: UDP,
-        sport: 0,
         dport: remote.port,
         tos: class & !ECN | inner.tos & ECN,
         ttl: own.ttl,
@@ -349,18 +346,9 @@ fn outer(own: &Vxlan, remote: Remote, (frame, inner): (&Frame, &Packet), carries
             .segment
             .filter(|_| inner.pieces.is_none())
             .map(|segment| segment + headers),
-        pieces: None,
         mark: inner.mark,
         carries: Some(carries),
-        iif: None,
-        next_hop: None,
-        decided: Decided::No,
-        tracked: Tracked::No,
-        quotes: None,
-        chosen: None,
-        bound: None,
-        gathered: false,
-        met: false,
+        ..Packet::new(own.local.unwrap_or(any), remote.address)
     }
 }
 

@@ -4,9 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use netdiag_model::world::wireguard::WireGuard;
 
 use crate::{
-    connection::Tracked,
     learned::Endpoint,
-    packet::{Decided, Packet, UDP},
+    packet::{Packet, UDP},
 };
 
 /// UDP's header, and those of both families.
@@ -32,31 +31,15 @@ pub(super) fn padded(size: u32, mtu: u32) -> u32 {
 /// A handshake has no load.
 pub(super) fn nothing(to: Endpoint) -> Packet {
     Packet {
-        source: to.source.unwrap_or(match to.address {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        }),
-        destination: to.address,
         protocol: UDP,
-        sport: 0,
         dport: to.port,
-        tos: 0,
-        ttl: 0,
-        size: 0,
-        df: false,
-        segment: None,
-        pieces: None,
-        mark: 0,
-        carries: None,
-        iif: None,
-        next_hop: None,
-        decided: Decided::No,
-        tracked: Tracked::No,
-        quotes: None,
-        chosen: None,
-        bound: None,
-        gathered: false,
-        met: false,
+        ..Packet::new(
+            to.source.unwrap_or(match to.address {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            }),
+            to.address,
+        )
     }
 }
 
