@@ -78,7 +78,8 @@ fn tcx(netns: &str, place: &[&str], links: &[String]) -> Option<Process> {
 
 /// Everything that is attached to links there, as tc(8) prints it, tcx as well as clsact.
 pub fn attached(netns: &str) -> String {
-    let mut all = sh(&["tc", "-n", netns, "qdisc", "show"]);
+    let shown = sh(&["tc", "-n", netns, "qdisc", "show"]);
+    let mut all: String = shown.lines().map(|line| unheld(line) + "\n").collect();
     for link in crate::netns::links(netns) {
         let link = link["ifname"].as_str().unwrap_or_default();
         for side in ["ingress", "egress"] {
@@ -88,6 +89,20 @@ pub fn attached(netns: &str) -> String {
         }
     }
     all
+}
+
+/// Without how many hold it: whoever reads a qdisc's filters does as long (`tcf_qdisc_find`), and netdiag reads
+/// them now and then.
+fn unheld(line: &str) -> String {
+    let mut words = line.split(' ');
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        match word {
+            "refcnt" => drop(words.next()),
+            word => kept.push(word),
+        }
+    }
+    kept.join(" ")
 }
 
 /// Whether that netdiag sees what the link takes in: by clsact as tc(8) shows it, or by tcx, which

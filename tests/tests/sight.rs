@@ -50,7 +50,16 @@ fn a_cleanup_in_another_pid_namespace() {
     cleanup.arg(netdiag::binary()).arg("cleanup");
     let ended = run(&mut cleanup);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert_eq!(attached(&left), before);
+    let after = attached(&left);
+    let changed: Vec<_> = before
+        .lines()
+        .filter(|line| !after.contains(line))
+        .collect();
+    let new: Vec<_> = after
+        .lines()
+        .filter(|line| !before.contains(line))
+        .collect();
+    assert_eq!(after, before, "it was {changed:#?}, it is {new:#?}");
     assert_eq!(ledgers(process.pid()), 1);
 }
 
