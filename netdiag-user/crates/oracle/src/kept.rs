@@ -24,10 +24,11 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 61] = kept![
+pub const KEPT: [Kept; 63] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-bridged-packet-keeps-whom-it-was-for",
     "a-bridges-hooks-tell-by-no-device",
+    "a-copy-teaches-whom-another-waits-for",
     "a-flow-label-chooses-anew",
     "a-local-route-is-no-address-to-answer-for",
     "a-loop-is-refused-by-its-own-address",
@@ -59,6 +60,7 @@ pub const KEPT: [Kept; 61] = kept![
     "errors-of-a-tunnel-that-bypasses",
     "groups-meet-no-refusing-route",
     "its-own-question-comes-back",
+    "its-own-question-teaches-it-where-it-is",
     "link-local-by-its-own-device",
     "loopback-out-of-a-tunnel",
     "loopbacks-address-by-a-device",

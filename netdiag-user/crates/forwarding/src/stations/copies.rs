@@ -1,5 +1,5 @@
 //! What goes on in several copies: as many ways at once, of which each has its own end.
-use std::net::IpAddr;
+use std::{cell::RefCell, net::IpAddr};
 
 use netdiag_model::world::{End, device::Device};
 
@@ -7,7 +7,7 @@ use super::{Going, Next, Walker};
 use crate::{
     packet::Packet,
     prepared::Space,
-    way::{Does, How, Station, Step, Subject, Unknown, Walk},
+    way::{Does, Families, How, Station, Step, Subject, Unknown, Walk},
 };
 
 impl<'w> Walker<'w> {
@@ -24,36 +24,22 @@ impl<'w> Walker<'w> {
         let Some(last) = all.pop() else {
             return Ok(Next::Ended);
         };
-        if walk.heard.is_some() && !all.is_empty() {
-            let mut waiting = Vec::new();
-            let midst = (walk.failing, walk.telling);
-            for one in all.drain(..) {
-                (walk.failing, walk.telling) = midst;
-                let before = walk.steps.len();
-                let next = goes(walk, one.clone());
-                self.goes_on(walk, next)?;
-                waiting.extend(unanswered(walk, before).map(|whom| (whom, one)));
-            }
-            (walk.failing, walk.telling) = midst;
-            if waiting.is_empty() {
-                return goes(walk, last);
-            }
-            let next = goes(walk, last);
-            self.goes_on(walk, next)?;
-            walk.waited();
-            // Who waited for a neighbour that another copy has taught meanwhile goes on.
-            for ((at, whom), one) in waiting {
-                if walk.learned.of(at, whom).is_some() {
-                    let next = goes(walk, one);
-                    self.goes_on(walk, next)?;
-                }
-            }
-            return Ok(Next::Ended);
-        }
         if all.is_empty() {
             return goes(walk, last);
         }
         all.push(last);
+        if walk.heard.is_some() {
+            let each = Each {
+                midst: (walk.failing, walk.telling),
+                goes: &goes,
+                notes: station == Station::Encap,
+                waited: RefCell::default(),
+            };
+            return match each.notes {
+                true => self.all_at_once(walk, &each, &all),
+                false => self.one_by_one(walk, &each, &all, Vec::new()),
+            };
+        }
         let mut copies = Vec::new();
         for one in all {
             let mut copy = walk.branch();
@@ -72,7 +58,109 @@ impl<'w> Walker<'w> {
             },
         )
     }
+
+    /// A tunnel has sent all of them before the first comes anywhere: whom each waits for is asked for already where
+    /// another teaches who that is.
+    fn all_at_once<T: Clone>(
+        &self,
+        walk: &mut Walk<'w>,
+        each: &Each<'_, 'w, T>,
+        all: &[T],
+    ) -> Going<'w> {
+        let before = walk.clone();
+        let next = self.one_by_one(walk, each, all, Vec::new());
+        self.goes_on(walk, next)?;
+        let waited = each.waited.take();
+        if waited.is_empty() {
+            return Ok(Next::Ended);
+        }
+        *walk = before;
+        let asking = self.asking.borrow().len();
+        self.asking.borrow_mut().extend(waited);
+        let next = self.one_by_one(walk, each, all, Vec::new());
+        let ended = self.goes_on(walk, next);
+        self.asking.borrow_mut().truncate(asking);
+        ended.map(|()| Next::Ended)
+    }
+
+    /// The first of them, and the others after it.
+    fn one_by_one<T: Clone>(
+        &self,
+        walk: &mut Walk<'w>,
+        each: &Each<'_, 'w, T>,
+        all: &[T],
+        waiting: Vec<Waiting<T>>,
+    ) -> Going<'w> {
+        let Some((one, rest)) = all.split_first() else {
+            return self.taught(walk, each, waiting);
+        };
+        (walk.failing, walk.telling) = each.midst;
+        let before = walk.steps.len();
+        let next = (each.goes)(walk, one.clone());
+        if rest.is_empty() && waiting.is_empty() && !each.notes {
+            return next;
+        }
+        self.goes_on(walk, next)?;
+        self.after(walk, before, each, (one, rest), waiting)
+    }
+
+    /// The rest after one of them: in each of the ways that it may have gone, since what was learned there is what
+    /// the next one meets.
+    fn after<T: Clone>(
+        &self,
+        walk: &mut Walk<'w>,
+        before: usize,
+        each: &Each<'_, 'w, T>,
+        (one, rest): (&T, &[T]),
+        mut waiting: Vec<Waiting<T>>,
+    ) -> Going<'w> {
+        let unanswered = unanswered(walk, before);
+        each.waited.borrow_mut().extend(unanswered);
+        waiting.extend(unanswered.map(|whom| (whom, one.clone())));
+        let mut new = walk.steps.iter_mut().skip(before);
+        let chosen = new.find_map(|step| match &mut step.does {
+            Does::Chooses(branches) => Some(branches),
+            _ => None,
+        });
+        let Some(branches) = chosen else {
+            return self.one_by_one(walk, each, rest, waiting);
+        };
+        for (_, branch) in branches {
+            let next = self.after(branch, 0, each, (one, rest), waiting.clone());
+            self.goes_on(branch, next)?;
+        }
+        Ok(Next::Ended)
+    }
+
+    /// Who waited for a neighbour that another copy has taught meanwhile goes on.
+    fn taught<T: Clone>(
+        &self,
+        walk: &mut Walk<'w>,
+        each: &Each<'_, 'w, T>,
+        waiting: Vec<Waiting<T>>,
+    ) -> Going<'w> {
+        walk.waited();
+        for ((at, whom), one) in waiting {
+            if walk.learned.of(at, whom).is_some() {
+                let next = (each.goes)(walk, one);
+                self.goes_on(walk, next)?;
+            }
+        }
+        Ok(Next::Ended)
+    }
 }
+
+/// How each copy goes, and what its sender is in the midst of.
+struct Each<'a, 'w, T> {
+    midst: (Option<(End, IpAddr)>, Families),
+    goes: &'a dyn Fn(&mut Walk<'w>, T) -> Result<Next<'w>, Unknown>,
+    /// Whether it matters whom they waited for.
+    notes: bool,
+    waited: RefCell<Vec<(End, IpAddr)>>,
+}
+
+/// A copy that nobody answered for, and whom it waits for behind which device.
+type Waiting<T> = ((End, IpAddr), T);
 
 /// The neighbour that nobody answered for at the end of what went since, and the device that it is behind.
 fn unanswered(walk: &Walk<'_>, since: usize) -> Option<(End, IpAddr)> {

@@ -35,13 +35,11 @@ impl<'w> Walker<'w> {
         target: Ipv6Addr,
         source: IpAddr,
     ) -> Result<Vec<Outcome>, Unknown> {
-        // What is said of an address that is this device's own, still asked for or lost to another, is
-        // not believed (`ndisc_recv_na`).
         let none = || Ok(vec![(None, learned.clone())]);
+        // What is said of an address that is this device's own, still asked for or lost to another, is
+        // not believed (`ndisc_recv_na`). A question is, its own that came back to it too (`ndisc_recv_ns`).
         let own = on(space, device)?;
-        if own.iter().any(|a| a.own.address == IpAddr::V6(target)) {
-            return none();
-        }
+        let is_own = own.iter().any(|a| a.own.address == IpAddr::V6(target));
         // Without an address of the link's own nobody is asked.
         let Some(sender) = asker(space, device, source)? else {
             return none();
@@ -67,7 +65,7 @@ impl<'w> Walker<'w> {
                 // An answer is a packet to who asked: a permanent entry leads it to wherever it says, and any
                 // other learns of the question itself.
                 let to = self.fixed(end, sender)?.unwrap_or(Some(own));
-                let to = to.filter(|_| taken);
+                let to = to.filter(|_| taken && !is_own);
                 Ok(vec![(to.map(|to| (mac, to)), learned)])
             },
         )

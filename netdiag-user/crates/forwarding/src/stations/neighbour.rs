@@ -80,7 +80,8 @@ impl<'w> Walker<'w> {
         let learned = walk.learned.of(space.end(device), next);
         let by = entry.map_or(Subject::Device(device), Subject::Neighbour);
         let asked = (space.end(device), next);
-        if walk.failing == Some(asked) || self.is_asking(asked.0, asked.1) {
+        let queued = learned.is_none() && self.is_asking(asked.0, asked.1);
+        if walk.failing == Some(asked) || queued {
             // What is queued meanwhile is thrown away with the rest, whoever may answer (`neigh_invalidate`).
             let no = No {
                 station: Station::Neighbour,
