@@ -26,6 +26,9 @@ pub struct Walk<'w> {
     pub(crate) heard: Option<Heard>,
     /// A neighbour that is given up, while whoever waited for it is told.
     pub(crate) failing: Option<(End, IpAddr)>,
+    /// Of copies that were all sent before one came anywhere: where whoever waits for a neighbour goes once somebody
+    /// answers, whatever others answer later.
+    pub(crate) queued: Option<Vec<((End, IpAddr), Mac)>>,
     /// Families whose socket for errors is taken, by one that is just being sent: another that this would
     /// lead to is not (`icmp_xmit_lock`).
     pub(crate) telling: Families,
@@ -138,11 +141,14 @@ pub struct Answer {
     pub seldom: bool,
 }
 
-/// Of the whole, in 1/65536.
+/// Of the whole, in 1/65536; nothing where nobody can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share(pub u32);
 
 impl Share {
+    /// It is one of them, and nobody knows how often.
+    pub const UNKNOWN: Self = Self(0);
+
     /// One of so many that are alike.
     pub(crate) fn of(all: usize) -> Self {
         Self((1 << 16) / u32::try_from(all).unwrap_or(u32::MAX).max(1))
@@ -272,11 +278,24 @@ impl<'w> Walk<'w> {
             learned: self.learned.clone(),
             heard: self.heard.as_ref().map(|_| Vec::new()),
             failing: self.failing,
+            queued: self.queued.clone(),
             telling: self.telling,
             taken: self.taken.clone(),
             counted: Vec::new(),
             perhaps: Vec::new(),
             carried: self.carried.clone(),
+        }
+    }
+
+    /// Where goes what waits for that neighbour together with another copy.
+    pub(crate) fn first(&self, of: (End, IpAddr)) -> Option<Mac> {
+        let mut queued = self.queued.iter().flatten();
+        queued.find(|(whom, _)| *whom == of).map(|(_, mac)| *mac)
+    }
+
+    pub(crate) fn answers(&mut self, of: (End, IpAddr), mac: Option<Mac>) {
+        if let Some((queued, mac)) = self.queued.as_mut().zip(mac) {
+            queued.push((of, mac));
         }
     }
 

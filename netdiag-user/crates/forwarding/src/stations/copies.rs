@@ -67,6 +67,7 @@ impl<'w> Walker<'w> {
         each: &Each<'_, 'w, T>,
         all: &[T],
     ) -> Going<'w> {
+        walk.queued.get_or_insert_default();
         let before = walk.clone();
         let next = self.one_by_one(walk, each, all, Vec::new());
         self.goes_on(walk, next)?;

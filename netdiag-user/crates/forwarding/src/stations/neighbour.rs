@@ -80,8 +80,8 @@ impl<'w> Walker<'w> {
         let learned = walk.learned.of(space.end(device), next);
         let by = entry.map_or(Subject::Device(device), Subject::Neighbour);
         let asked = (space.end(device), next);
-        let queued = learned.is_none() && self.is_asking(asked.0, asked.1);
-        if walk.failing == Some(asked) || queued {
+        let waits = learned.is_none() && self.is_asking(asked.0, asked.1);
+        if walk.failing == Some(asked) || waits {
             // What is queued meanwhile is thrown away with the rest, whoever may answer (`neigh_invalidate`).
             let no = No {
                 station: Station::Neighbour,
@@ -90,6 +90,8 @@ impl<'w> Walker<'w> {
             };
             return self.refuse(walk, space, no, packet);
         }
+        // What waited beside it went to who answered first.
+        let learned = walk.first(asked).or(learned);
         let found = match (known, learned) {
             (_, Some(mac)) if !fixed => vec![(Some(mac), None)],
             (Some(entry), _) => vec![(entry.mac, None)],
@@ -144,6 +146,7 @@ impl<'w> Walker<'w> {
             [(one, known)] => {
                 if let Some(known) = known {
                     walk.learned.clone_from(known);
+                    walk.answers(asked, *one);
                 }
                 to(walk, *one, known.is_some())
             }
@@ -154,6 +157,7 @@ impl<'w> Walker<'w> {
                     let mut branch = walk.branch();
                     if let Some(known) = known {
                         branch.learned.clone_from(known);
+                        branch.answers(asked, *one);
                     }
                     let next = to(&mut branch, *one, known.is_some());
                     self.goes_on(&mut branch, next)?;
