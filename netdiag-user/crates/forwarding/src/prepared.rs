@@ -98,6 +98,8 @@ pub struct Space<'w> {
     own: HashSet<IpAddr>,
     /// By hook and family.
     hooks: BTreeMap<(Hook, bool), Vec<Asked<'w>>>,
+    /// The same where nobody can tell whether a table of iptables' own is asked before one of nf_tables'.
+    others: BTreeMap<(Hook, bool), Vec<Asked<'w>>>,
     /// Whether connections are tracked, of IPv4 and of IPv6.
     tracks: (bool, bool),
     /// Chains of bridges, of ARP or at devices' own hooks may turn what comes and goes.
@@ -179,12 +181,17 @@ impl<'w> Prepared<'w> {
 impl<'w> Space<'w> {
     pub(crate) fn new(netns: Netns, stack: &'w Stack) -> Self {
         let addresses = stack.addresses.some().into_iter().flatten();
+        let hooks = hooks(stack);
+        let others = hooks.iter();
         Self {
             netns,
             stack,
             fib: Fib::new(stack),
             own: addresses.map(|address| address.own.address).collect(),
-            hooks: hooks(stack),
+            others: others
+                .filter_map(|(at, chains)| Some((*at, other_order(chains)?)))
+                .collect(),
+            hooks,
             tracks: (tracks(stack, Family::Ip), tracks(stack, Family::Ip6)),
             filters_links: filters_links(stack),
         }
@@ -227,6 +234,12 @@ impl<'w> Space<'w> {
     /// The chains that are asked at a hook, the first one first.
     pub(crate) fn chains(&self, hook: Hook, ipv6: bool) -> &[Asked<'w>] {
         self.hooks.get(&(hook, ipv6)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The same in another order that they may be asked in, where there is one: of one priority who was registered last
+    /// is the first, and of iptables' own tables nobody knows when that was.
+    pub(crate) fn chains_otherwise(&self, hook: Hook, ipv6: bool) -> Option<&[Asked<'w>]> {
+        self.others.get(&(hook, ipv6)).map(Vec::as_slice)
     }
 
     pub fn device(&self, index: u32) -> Result<&'w Device, Unknown> {
@@ -318,6 +331,24 @@ fn filters_links(stack: &Stack) -> bool {
         let ip = [Family::Inet, Family::Ip, Family::Ip6].contains(&family);
         !ip || matches!(hook, Hook::Ingress | Hook::Egress)
     })
+}
+
+/// Nothing where it makes no difference.
+fn other_order<'w>(chains: &[Asked<'w>]) -> Option<Vec<Asked<'w>>> {
+    let says = |(_, chain, base): &Asked<'_>| !chain.rules.is_empty() || !base.accepts;
+    let (own, of_nft): (Vec<Asked<'w>>, Vec<Asked<'w>>) =
+        chains.iter().partition(|(table, ..)| table.legacy);
+    let at_one = |own: &Asked<'_>| {
+        let nat = |base: &BaseChain| base.kind == ChainKind::Nat;
+        let mut beside = of_nft.iter().filter(|other| says(other));
+        beside.any(|other| (other.2.priority, nat(other.2)) == (own.2.priority, nat(own.2)))
+    };
+    if !own.iter().any(|own| says(own) && at_one(own)) {
+        return None;
+    }
+    let mut all = [of_nft, own].concat();
+    all.sort_by_key(|(.., base)| base.priority);
+    Some(all)
 }
 
 fn chooses(stack: &Stack) -> bool {

@@ -64,6 +64,22 @@ pub fn walk_after<'w>(
     start: Start,
     packet: Packet,
 ) -> Walk<'w> {
+    let first = walk_noting(prepared, memory, (start, packet), prepared.chooses);
+    match first.last().map(|step| &step.does) {
+        Some(Does::Unknown(Unknown::Chance(_))) => {
+            walk_noting(prepared, memory, (start, packet), true)
+        }
+        _ => first,
+    }
+}
+
+/// The same, and it notes before each station what there is where it may have to go through it several times.
+fn walk_noting<'w>(
+    prepared: &'w Prepared<'w>,
+    memory: &Memory,
+    (start, packet): (Start, Packet),
+    notes: bool,
+) -> Walk<'w> {
     let mut walk = Walk::after(memory);
     let depth = Cell::new(0);
     let left = Cell::new(MOST_IN_ALL);
@@ -75,6 +91,7 @@ pub fn walk_after<'w>(
         given_up: Cell::default(),
         agreeing: RefCell::default(),
         chances: Chances::default(),
+        notes,
     };
     let (netns, next) = match start {
         Start::Socket(sender) => (sender.netns, Ok(Next::Sent { sender, packet })),
@@ -115,6 +132,8 @@ pub(crate) struct Walker<'w> {
     agreeing: RefCell<Vec<PeerAt>>,
     /// Which ways rules choose that do so by chance.
     chances: Chances,
+    /// Whether some rule may.
+    notes: bool,
 }
 
 /// Where a packet goes on, so that no way is longer than the stack: stations call each other up to the next
@@ -172,7 +191,7 @@ impl<'w> Walker<'w> {
                 Ok(Next::Ended) => break Ok(()),
                 Ok(from) => from,
             };
-            let before = self.prepared.chooses.then(|| self.before(walk, &from));
+            let before = self.notes.then(|| self.before(walk, &from));
             self.chances.begin(taken.clone());
             next = self.goes(walk, from);
             if let (Err(Unknown::Chance(shares)), Some(before)) = (&next, before) {

@@ -2,6 +2,8 @@
 //! again anywhere. The kernel may refuse a line; what is walked is what was read back.
 use std::fmt;
 
+use crate::iptables;
+
 /// One line, in one namespace of the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
@@ -21,8 +23,9 @@ pub enum Line {
     Sysctl(String, String),
     /// A line for nft(8).
     Nft(String),
-    /// A table of iptables-nft(8), of either family, and the other arguments.
+    /// A table of iptables-nft(8) or iptables-legacy(8), of either family, and the other arguments.
     Iptables {
+        legacy: bool,
         ipv6: bool,
         table: String,
         words: String,
@@ -39,12 +42,14 @@ impl fmt::Display for Command {
             Line::Ip6(words) => write!(f, "ip -6 -n s{space} {words}"),
             Line::Bridge(words) => write!(f, "bridge -n s{space} {words}"),
             Line::Nft(words) => write!(f, "ip netns exec s{space} nft '{words}'"),
-            Line::Iptables { ipv6, table, words } => {
-                let six = if *ipv6 { "6" } else { "" };
-                write!(
-                    f,
-                    "ip netns exec s{space} ip{six}tables-nft -t {table} {words}"
-                )
+            Line::Iptables {
+                legacy,
+                ipv6,
+                table,
+                words,
+            } => {
+                let program = iptables::program(*legacy, *ipv6);
+                write!(f, "ip netns exec s{space} {program} -t {table} {words}")
             }
             Line::Wg { key, words } => {
                 write!(f, "echo {key} | ip netns exec s{space} wg {words}")

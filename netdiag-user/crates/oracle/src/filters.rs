@@ -288,7 +288,7 @@ fn matched(rng: &mut Rng, table: &Table) -> String {
         _ => device(rng.usize(0..SPACES)),
     };
     let way = if rng.bool() { "iifname" } else { "oifname" };
-    match rng.u8(0..36) {
+    match rng.u8(0..39) {
         0 => format!("{ip} {side} {not}{}", table.any(rng)),
         1..=2 => format!("{ip} {side} {not}{}", table.prefix(rng)),
         3 => format!("{ip} {side} {not}@hosts"),
@@ -331,11 +331,25 @@ fn matched(rng: &mut Rng, table: &Table) -> String {
         31 => format!("ct reply {ip} {side} {}", table.prefix(rng)),
         33 => format!("numgen random mod 10 < {}", rng.u8(1..10)),
         34 => format!("jhash {ip} {side} . udp sport mod 3 {not}{}", rng.u8(0..3)),
+        35..=37 => perhaps(rng, table),
         28 => format!(
             "ct direction {}",
             if rng.bool() { "reply" } else { "original" }
         ),
         _ => format!("ct original {ip} {side} {}", table.prefix(rng)),
+    }
+}
+
+/// What nobody can tell from outside.
+fn perhaps(rng: &mut Rng, table: &Table) -> String {
+    let over = if rng.bool() { "over " } else { "" };
+    match rng.u8(0..7) {
+        0..=1 => format!("limit rate {over}1/minute burst {} packets", rng.u8(1..5)),
+        2 => format!("quota {over}{} bytes", rng.u16(100..4000)),
+        3 => format!("ct count {over}{}", rng.u8(1..4)),
+        4 => "meta cpu 0".to_owned(),
+        5 if !table.ipv6 => "ip id & 1 == 0".to_owned(),
+        _ => "meta skuid 0".to_owned(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Rules that iptables-nft writes into nf_tables: with matches and targets of its own.
+//! Rules that iptables-nft writes into nf_tables, with matches and targets of its own, and those of iptables-legacy, which
+//! has tables of its own.
 use std::collections::BTreeMap;
 
 use anyhow::Result;
@@ -12,14 +13,26 @@ use crate::{
     witness::PORTS,
 };
 
-/// Lines of a family's tables, each in its order.
-pub type Lines = BTreeMap<(bool, String), Vec<String>>;
+/// Lines of an engine's and a family's tables, each in its order.
+pub type Lines = BTreeMap<(bool, bool, String), Vec<String>>;
+
+pub fn program(legacy: bool, ipv6: bool) -> String {
+    let six = if ipv6 { "6" } else { "" };
+    let engine = if legacy { "legacy" } else { "nft" };
+    format!("ip{six}tables-{engine}")
+}
 
 pub fn lines<'a>(commands: impl Iterator<Item = &'a Command>) -> Lines {
     let mut lines = Lines::new();
     for command in commands {
-        if let Line::Iptables { ipv6, table, words } = &command.line {
-            let of = lines.entry((*ipv6, table.clone())).or_default();
+        if let Line::Iptables {
+            legacy,
+            ipv6,
+            table,
+            words,
+        } = &command.line
+        {
+            let of = lines.entry((*legacy, *ipv6, table.clone())).or_default();
             of.push(words.clone());
         }
     }
@@ -28,10 +41,9 @@ pub fn lines<'a>(commands: impl Iterator<Item = &'a Command>) -> Lines {
 
 /// A table at once, or, where a line of it is refused, each alone.
 pub fn restore(tables: &Lines) -> Result<()> {
-    for ((ipv6, table), lines) in tables {
-        let six = if *ipv6 { "6" } else { "" };
+    for ((legacy, ipv6, table), lines) in tables {
         let text = format!("*{table}\n{}\nCOMMIT", lines.join("\n"));
-        let program = format!("ip{six}tables-nft-restore");
+        let program = program(*legacy, *ipv6) + "-restore";
         if batch::fed(&program, &["--noflush"], &text)?
             .status
             .success()
@@ -44,6 +56,13 @@ pub fn restore(tables: &Lines) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Takes all rules out of a table of iptables' own.
+pub fn flush(ipv6: bool, table: &str) -> Result<()> {
+    let text = format!("*{table}\nCOMMIT");
+    let program = program(true, ipv6) + "-restore";
+    batch::fed(&program, &[], &text).map(|_| ())
 }
 
 const HOOKS: [(&str, &[&str]); 4] = [
@@ -60,13 +79,19 @@ const OURS: &str = "-p udp -m multiport ! --dports 8472,51820";
 
 pub fn made(rng: &mut Rng, space: usize, ipv6: bool) -> Vec<Command> {
     let mut all = Vec::new();
+    let legacy = rng.u8(0..3) == 0;
     for (table, chains) in HOOKS {
         if rng.bool() {
             continue;
         }
         let mut add = |words: String| {
             let table = table.to_owned();
-            let line = Line::Iptables { ipv6, table, words };
+            let line = Line::Iptables {
+                legacy,
+                ipv6,
+                table,
+                words,
+            };
             all.push(Command { space, line });
         };
         add("-N own".to_owned());
@@ -103,7 +128,7 @@ fn matched(rng: &mut Rng, of: &Table, chain: &str) -> String {
         "FORWARD" => (true, true),
         _ => (false, false),
     };
-    match rng.u8(0..21) {
+    match rng.u8(0..24) {
         0..=1 => format!("{not}{side} {}", of.prefix(rng)),
         2 if input => format!("{not}-i {link}"),
         3 if output => format!("{not}-o {link}"),
@@ -134,11 +159,25 @@ fn matched(rng: &mut Rng, of: &Table, chain: &str) -> String {
             "-m statistic --mode nth {not}--every {} --packet 0",
             rng.u8(2..5)
         ),
+        20..=22 => perhaps(rng),
         17 if !of.ipv6 => format!(
             "-m addrtype {not}--{}-type LOCAL",
             ["src", "dst"][rng.usize(0..2)]
         ),
         _ => "-m comment --comment ours".to_owned(),
+    }
+}
+
+/// What nobody can tell from outside.
+fn perhaps(rng: &mut Rng) -> String {
+    let burst = rng.u8(1..5);
+    match rng.u8(0..5) {
+        0..=1 => format!("-m limit --limit 1/min --limit-burst {burst}"),
+        2 => format!(
+            "-m hashlimit --hashlimit-name h{burst} --hashlimit-upto 1/min --hashlimit-burst {burst} --hashlimit-mode srcip"
+        ),
+        3 => format!("-m recent --name r{burst} --set"),
+        _ => "-m string --algo bm --string ab".to_owned(),
     }
 }
 

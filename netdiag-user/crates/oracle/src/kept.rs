@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     command::{Command, Line},
+    iptables,
     traffic::{Shot, Wire},
     wireguards,
 };
@@ -24,7 +25,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 63] = kept![
+pub const KEPT: [Kept; 64] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-bridged-packet-keeps-whom-it-was-for",
     "a-bridges-hooks-tell-by-no-device",
@@ -87,6 +88,7 @@ pub const KEPT: [Kept; 63] = kept![
     "two-answer-for-one-address",
     "what-the-kernel-chooses-anew-is-another",
     "what-waits-leaves-with-the-first-answer",
+    "what-waits-together-goes-together",
     "who-answers-for-others-needs-an-address",
 ];
 
@@ -126,11 +128,17 @@ fn command(line: &str) -> Result<Command> {
         {
             return Ok(Command::nft(space, line));
         }
-        for (program, ipv6) in [("iptables-nft -t ", false), ("ip6tables-nft -t ", true)] {
-            let rest = words.strip_prefix(program);
+        for (legacy, ipv6) in [(false, false), (false, true), (true, false), (true, true)] {
+            let rest = words.strip_prefix(&iptables::program(legacy, ipv6));
+            let rest = rest.and_then(|rest| rest.strip_prefix(" -t "));
             if let Some((table, words)) = rest.and_then(|rest| rest.split_once(' ')) {
                 let (table, words) = (table.to_owned(), words.to_owned());
-                let line = Line::Iptables { ipv6, table, words };
+                let line = Line::Iptables {
+                    legacy,
+                    ipv6,
+                    table,
+                    words,
+                };
                 return Ok(Command { space, line });
             }
         }

@@ -47,6 +47,8 @@ pub struct Set {
     pub spent: Cell<bool>,
     /// Where somebody made rules of nf_tables.
     filtered: Cell<[bool; SPACES]>,
+    /// Tables of iptables' own with rules: by namespace and family. Empty ones stay as long as it.
+    own_tables: RefCell<Vec<(usize, bool, String)>>,
     given: RefCell<Vec<Given>>,
     /// What programs hold.
     attached: RefCell<Vec<File>>,
@@ -74,6 +76,7 @@ impl Set {
             ruled: Cell::default(),
             spent: Cell::default(),
             filtered: Cell::default(),
+            own_tables: RefCell::default(),
             given: RefCell::default(),
             attached: RefCell::default(),
         };
@@ -119,10 +122,14 @@ impl Set {
     pub fn clear(&self) -> Result<()> {
         self.attached.take();
         let filtered = self.filtered.take();
+        let own_tables = self.own_tables.take();
         for (at, space) in self.spaces.iter().enumerate() {
             space.enter()?;
             if filtered[at] {
                 batch::fed("nft", &["-f", "-"], "flush ruleset")?;
+                for (_, ipv6, table) in own_tables.iter().filter(|(of, ..)| *of == at) {
+                    iptables::flush(*ipv6, table)?;
+                }
                 batch::run("conntrack", &["-F"])?;
             }
             // Its ports have the addresses then that they had before, and are down.
@@ -231,6 +238,9 @@ impl Set {
                 filtered[at] = true;
                 self.filtered.set(filtered);
             }
+            let own = tables.keys().filter(|(legacy, ..)| *legacy);
+            let own = own.map(|(_, ipv6, table)| (at, *ipv6, table.clone()));
+            self.own_tables.borrow_mut().extend(own);
             // A route keeps the source that was chosen by the settings of when it was made.
             settle(of());
             batch("-4", &lines, false)?;

@@ -58,7 +58,8 @@ fn by(step: &Step<'_>) -> Option<String> {
 }
 
 pub fn table(table: &Table) -> String {
-    format!("{} {}", table.family.name(), table.name)
+    let own = if table.legacy { "iptables " } else { "" };
+    format!("{own}{} {}", table.family.name(), table.name)
 }
 
 /// As nft(8) lists it.

@@ -37,7 +37,9 @@ pub enum Said {
     Nat(Translates),
     /// The kernel chooses one of so many ways, each so many times of 65536, and nobody has said which.
     Chooses(Vec<u32>),
-    /// Nobody can tell whether the rule takes the packet.
+    /// The rule takes the packet or does not, and nobody has said which.
+    Either,
+    /// Nobody can tell what the rule does.
     Maybe,
     /// It leads further than is followed, or to a chain that is not there.
     TooLong,
@@ -118,6 +120,7 @@ pub fn run<'r>(
             Came::Rejects(reject) => Said::Rejects(reject),
             Came::Nat(nat) => Said::Nat(nat),
             Came::Chooses(shares) => Said::Chooses(shares),
+            Came::Either => Said::Either,
             Came::Maybe => Said::Maybe,
         };
         ran.said = said;

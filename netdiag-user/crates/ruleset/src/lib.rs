@@ -22,7 +22,8 @@ pub trait Packet {
     fn store(&mut self, what: &Store, bytes: &[Byte]) -> Stored;
     /// It is not to be tracked.
     fn untrack(&mut self) -> Stored;
-    /// Which of so many ways the kernel chooses here, where that was decided: with nothing the chain ends there.
+    /// Which of so many ways the kernel chooses here, where that was decided: with nothing the chain ends there. Of what
+    /// nobody can tell there are two, the first of which is that it holds.
     fn choice(&mut self, ways: usize) -> Option<usize>;
     /// What one of a rule's expressions came to, for who wants to count that.
     fn asked(&self, _: &Asked<'_>) {}

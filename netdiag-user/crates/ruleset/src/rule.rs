@@ -25,7 +25,9 @@ pub(crate) enum Came<'r> {
     Nat(Translates),
     /// The kernel chooses one of so many ways, each so many times of 65536.
     Chooses(Vec<u32>),
-    /// Nobody can tell whether it takes the packet.
+    /// It takes the packet or does not, which nobody has decided.
+    Either,
+    /// Nobody can tell what it does.
     Maybe,
 }
 
@@ -34,6 +36,10 @@ pub(crate) enum Came<'r> {
 pub(crate) struct Counted {
     pub sure: bool,
 }
+
+/// Ways of what nobody can tell: it holds, or does not.
+const EITHER: usize = 2;
+const HOLDS: usize = 0;
 
 pub(crate) struct Rules<'r> {
     pub table: &'r Table,
@@ -68,6 +74,13 @@ impl<'r> Rules<'r> {
                     }
                 }
             }
+            if maybe && self.does_known(expression) {
+                match packet.choice(EITHER) {
+                    Some(HOLDS) => maybe = false,
+                    Some(_) => return (Came::Nothing, counted),
+                    None => return (Came::Either, counted),
+                }
+            }
             let holds = match expression {
                 Expression::Counter { .. } => {
                     counted = Some(Counted { sure: !maybe });
@@ -80,6 +93,9 @@ impl<'r> Rules<'r> {
                     return (Came::Verdict(verdict), counted);
                 }
                 Expression::Reject(reject) => return (Came::Rejects(*reject), counted),
+                Expression::Xtables {
+                    target: true, name, ..
+                } if xt::only_tells(name) => Three::Yes,
                 Expression::Xtables {
                     target: true,
                     name,
@@ -103,7 +119,6 @@ impl<'r> Rules<'r> {
                     Three::Maybe => return (Came::Maybe, counted),
                 },
                 Expression::Lookup { to: None, .. } => match self.leads(expression, registers) {
-                    Ok(Some(_)) if maybe => return (Came::Maybe, counted),
                     Ok(Some(verdict)) => {
                         self.tells((expression, load), true, packet);
                         return (Came::Verdict(verdict), counted);
@@ -130,6 +145,16 @@ impl<'r> Rules<'r> {
             }
         }
         (Came::Nothing, counted)
+    }
+
+    /// Whether it does something that can be told, if the packet comes so far.
+    fn does_known(&self, expression: &'r Expression) -> bool {
+        match expression {
+            Expression::Sets(Data::Verdict(Verdict::Continue | Verdict::Break), _) => false,
+            Expression::Opaque(_) => false,
+            Expression::Lookup { to: None, .. } => self.is_map(expression),
+            other => has_effect(other),
+        }
     }
 
     fn tells(
@@ -387,8 +412,8 @@ pub(crate) fn has_effect(expression: &Expression) -> bool {
         | Expression::Reject(_)
         | Expression::Nat(_)
         | Expression::NoTrack
-        | Expression::Sets(Data::Verdict(_), _)
-        | Expression::Xtables { target: true, .. } => true,
+        | Expression::Sets(Data::Verdict(_), _) => true,
+        Expression::Xtables { target, name, .. } => *target && !xt::only_tells(name),
         _ => false,
     }
 }

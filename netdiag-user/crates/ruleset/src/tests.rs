@@ -93,6 +93,7 @@ fn table(chains: Vec<Chain>, sets: Vec<Set>) -> Table {
     Table {
         family: Family::Inet,
         name: "t".into(),
+        legacy: false,
         dormant: false,
         chains,
         sets,
@@ -134,13 +135,13 @@ fn what_is_not_known_decides_where_something_else_does_not() {
         asked(&table(vec![base], Vec::new()), &mut Marked(Loaded::Unknown)).0
     };
     let drop = says(Verdict::Drop);
-    assert_eq!(taken(&[mark(), is(1), drop.clone()]), Said::Maybe);
+    assert_eq!(taken(&[mark(), is(1), drop.clone()]), Said::Either);
     let [load, tcp] = is_protocol(6);
     let never = [mark(), is(1), load, tcp, drop];
     assert_eq!(taken(&never), Said::Accepts, "it is no TCP");
     assert_eq!(taken(&[mark(), is(1)]), Said::Accepts, "it does nothing");
     let limited = Expression::Opaque("limit".into());
-    assert_eq!(taken(&[limited, says(Verdict::Accept)]), Said::Maybe);
+    assert_eq!(taken(&[limited, says(Verdict::Accept)]), Said::Either);
     let strange = Expression::Opaque("of-tomorrow".into());
     assert_eq!(taken(&[strange]), Said::Maybe, "it may do anything");
 }
@@ -187,7 +188,7 @@ fn bits_that_are_known_are_enough_for_a_mask() {
     };
     assert_eq!(with(0xf000, 0x2000), Said::Drops);
     assert_eq!(with(0xf000, 0x3000), Said::Accepts);
-    assert_eq!(with(0xff00, 0x2100), Said::Maybe);
+    assert_eq!(with(0xff00, 0x2100), Said::Either);
     assert_eq!(with(0xff00, 0x3100), Said::Accepts);
 }
 

@@ -7,7 +7,7 @@ mod tests;
 
 use netdiag_model::world::ruleset::{Ct, Fib, Load, Meta};
 
-pub(crate) use targets::{Aims, aims};
+pub(crate) use targets::{Aims, aims, only_tells};
 
 use crate::{Byte, Loaded, Packet, Three};
 

@@ -1,7 +1,7 @@
 //! Socket options that neither std nor socket2 has.
 #![expect(
     unsafe_code,
-    reason = "setsockopt of IP_MTU_DISCOVER has no safe wrapper"
+    reason = "IP_MTU_DISCOVER and netfilter's options have no safe wrapper"
 )]
 use std::{io, os::fd::RawFd};
 
@@ -21,6 +21,20 @@ pub fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// What a socket option holds, as many bytes of it as there is room for; what it is asked about stands there before.
+/// Returns how many there are.
+pub fn option(fd: RawFd, level: i32, name: i32, about: &mut [u8]) -> io::Result<usize> {
+    let too_long = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let mut length = libc::socklen_t::try_from(about.len()).map_err(too_long)?;
+    // SAFETY: the kernel reads and writes `length` bytes of `about` at the most, which lives until the call returns.
+    let done =
+        unsafe { libc::getsockopt(fd, level, name, about.as_mut_ptr().cast(), &raw mut length) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(length as usize)
 }
 
 /// What may be done with packets that are larger than a link on their way takes (ip(7),

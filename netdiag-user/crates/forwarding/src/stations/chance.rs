@@ -1,11 +1,14 @@
-//! Rules that choose one of several ways by chance (`statistic`, `numgen`, `jhash`): the station is gone through once more
-//! for each of them.
+//! Rules that choose one of several ways by chance (`statistic`, `numgen`, `jhash`), or of which nobody can tell whether
+//! they take a packet (`limit`, `quota`): the station is gone through once more for each of them.
 use std::net::IpAddr;
 
 use netdiag_model::world::End;
 
 use super::{Next, Walker};
 use crate::way::{Does, Share, Station, Step, Unknown, Walk};
+
+/// So many times in one station what nobody can tell is gone through both ways.
+const MOST_EITHER: usize = 4;
 
 /// What there was before a station.
 pub(super) struct Before<'w> {
@@ -34,6 +37,9 @@ impl<'w> Walker<'w> {
         before: Before<'w>,
         (shares, taken): (&[Share], &[usize]),
     ) -> Result<(), Unknown> {
+        if shares.contains(&Share::UNKNOWN) && taken.len() >= MOST_EITHER {
+            return Err(Unknown::Undecided);
+        }
         let mut branches = Vec::new();
         let mut packet = None;
         for (way, share) in shares.iter().enumerate() {

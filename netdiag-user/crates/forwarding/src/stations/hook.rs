@@ -127,7 +127,7 @@ impl<'w> Walker<'w> {
             }
             Known::Is(_) => {}
         }
-        let chains = space.chains(hook, ipv6);
+        let chains = self.in_order(space, hook, ipv6)?;
         let tracks = space.tracks(ipv6);
         if chains.is_empty() && !tracks {
             return Ok(Passed::On);
@@ -206,6 +206,23 @@ impl<'w> Walker<'w> {
             self.push(walk, step)?;
         }
         Ok(turned.map_or(Passed::On, Passed::Turned))
+    }
+
+    /// The chains that are asked at a hook, in the order in which they are; in either where nobody can tell.
+    pub(super) fn in_order(
+        &self,
+        space: &'w Space<'w>,
+        hook: Hook,
+        ipv6: bool,
+    ) -> Result<&'w [Asked<'w>], Unknown> {
+        let Some(others) = space.chains_otherwise(hook, ipv6) else {
+            return Ok(space.chains(hook, ipv6));
+        };
+        match self.chances.next(2) {
+            Some(0) => Ok(space.chains(hook, ipv6)),
+            Some(_) => Ok(others),
+            None => Err(Unknown::Chance(vec![Share::UNKNOWN; 2])),
+        }
     }
 
     /// The last is the first that is due.
@@ -296,6 +313,7 @@ impl<'w> Walker<'w> {
                 let shares = shares.into_iter().map(Share);
                 return Err(Unknown::Chance(shares.collect()));
             }
+            Said::Either => return Err(Unknown::Chance(vec![Share::UNKNOWN; 2])),
             Said::Maybe => return Err(Unknown::Undecided),
             Said::TooLong => return Err(Unknown::TooLong),
         };

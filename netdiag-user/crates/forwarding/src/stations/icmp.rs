@@ -50,9 +50,14 @@ impl<'w> Walker<'w> {
             error.mark = packet.mark;
         }
         let scoped = matches!(packet.source, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        // What a socket's packet was rejected by is at loopback, and leads by the device of its route (`icmp6_dev`).
+        let leads = match no.station {
+            Station::Hook if packet.iif.is_none() => packet.bound.or(at),
+            _ => at,
+        };
         let sender = Sender {
             netns: space.netns,
-            device: at.filter(|_| scoped),
+            device: leads.filter(|_| scoped),
             uid: 0,
             any_source: packet.is_ipv6(),
         };

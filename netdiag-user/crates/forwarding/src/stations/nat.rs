@@ -110,7 +110,7 @@ impl<'w> Walker<'w> {
         (before, of): (&Packet, Connection),
         packet: &mut Packet,
     ) -> Result<Option<Connection>, Unknown> {
-        let chains = space.chains(place.hook, packet.is_ipv6());
+        let chains = self.in_order(space, place.hook, packet.is_ipv6())?;
         for asked in chains
             .iter()
             .filter(|(.., base)| base.kind == ChainKind::Nat)

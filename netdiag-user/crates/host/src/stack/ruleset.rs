@@ -1,6 +1,8 @@
-//! The rules of nf_tables with all that they ask for (include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h).
+//! The rules of nf_tables with all that they ask for (include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h), and those of
+//! iptables' own tables beside them.
 mod attributes;
 mod expression;
+mod legacy;
 mod set;
 #[cfg(test)]
 mod tests;
@@ -100,6 +102,7 @@ fn listed(most: Most) -> Result<(Ruleset, Option<Why>)> {
     if kernel.generation()? != before {
         reading.why = Some(Why::Changing);
     }
+    reading.legacy();
     Ok((reading.ruleset, reading.why))
 }
 
@@ -126,6 +129,7 @@ impl Reading {
             reading.ruleset.tables.push(Table {
                 family,
                 name,
+                legacy: false,
                 dormant: number(message, TABLE_FLAGS).unwrap_or(0) & DORMANT != 0,
                 chains: Vec::new(),
                 sets: Vec::new(),
@@ -198,6 +202,21 @@ impl Reading {
             }
         }
         Ok(())
+    }
+
+    /// Iptables' own: where those cannot be read, what was read before is a part.
+    fn legacy(&mut self) {
+        for ipv6 in [false, true] {
+            match legacy::tables(ipv6, self.most.rules) {
+                Ok((tables, whole)) => {
+                    if !whole {
+                        self.why = Some(Why::TooMany);
+                    }
+                    self.ruleset.tables.extend(tables);
+                }
+                Err(error) => self.why = Some(Why::Refused(format!("{error:#}"))),
+            }
+        }
     }
 
     fn one_more(&mut self) -> Option<()> {

@@ -16,7 +16,7 @@ use crate::netfilter::Family;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruleset {
-    /// In the order of their making.
+    /// Those of nf_tables in the order of their making; iptables' own, after them, were made nobody knows when.
     pub tables: Vec<Table>,
     /// By what the kernel tells changes (NFTA_GEN_ID).
     pub generation: u32,
@@ -26,6 +26,9 @@ pub struct Ruleset {
 pub struct Table {
     pub family: Family,
     pub name: String,
+    /// It is iptables' own (net/ipv4/netfilter/ip_tables.c), and none of nf_tables'.
+    #[serde(default)]
+    pub legacy: bool,
     /// None of its chains is asked.
     pub dormant: bool,
     pub chains: Vec<Chain>,

@@ -154,6 +154,16 @@ pub const MISTAKES: &[Mistake] = &[
             }
         });
     }),
+    mistake("tables of iptables' own as none", |w| {
+        rulesets(w, |ruleset| ruleset.tables.retain(|table| !table.legacy));
+    }),
+    mistake("what nobody can tell as never", |w| {
+        expressions(w, |one| {
+            if perhaps(one) {
+                *one = Expression::Sets(Data::Verdict(Verdict::Break), Reg(0));
+            }
+        });
+    }),
     mistake("what is rejected as dropped", |w| {
         expressions(w, |one| {
             if matches!(one, Expression::Reject(_)) {
@@ -162,6 +172,17 @@ pub const MISTAKES: &[Mistake] = &[
         });
     }),
 ];
+
+/// A match of whose word nobody knows.
+fn perhaps(expression: &Expression) -> bool {
+    match expression {
+        Expression::Opaque(name) => ["limit", "quota", "connlimit"].contains(&name.as_str()),
+        Expression::Xtables { target, name, .. } => {
+            !target && ["limit", "hashlimit", "recent"].contains(&name.as_str())
+        }
+        _ => false,
+    }
+}
 
 const fn walked(name: &'static str, wrong: Wrong) -> Mistake {
     let make = Make::Walk(wrong);

@@ -81,6 +81,7 @@ fn table(expressions: Vec<Expression>, sets: Vec<Set>) -> Table {
     Table {
         family: Family::Inet,
         name: "t".into(),
+        legacy: false,
         dormant: false,
         chains: vec![chain],
         sets,
@@ -144,7 +145,7 @@ fn nothing_is_chosen_where_nothing_follows() {
     // Of so many numbers nobody tries each.
     let [order, less] = below(3);
     let many = table(vec![numgen(u32::MAX), order, less, drops()], Vec::new());
-    assert_eq!(said(&many, &[]), Said::Maybe);
+    assert_eq!(said(&many, &[]), Said::Either);
 }
 
 /// `-m statistic`: the mode, whether it is inverted, and a number.
@@ -179,5 +180,24 @@ fn statistic_holds_so_many_times() {
     );
     assert_eq!(of(statistic(0, 0, 1 << 31)), Said::Drops, "always");
     assert_eq!(of(statistic(0, 0, 0)), Said::Accepts, "never");
-    assert_eq!(of(statistic(7, 0, 0)), Said::Maybe, "of tomorrow");
+    assert_eq!(of(statistic(7, 0, 0)), Said::Either, "of tomorrow");
+}
+
+#[test]
+fn what_nobody_can_tell_holds_or_does_not() {
+    let limited = || Expression::Opaque("limit".into());
+    let counter = Expression::Counter { packets: 0 };
+    let rules = table(vec![limited(), counter, drops()], Vec::new());
+    assert_eq!(said(&rules, &[]), Said::Either);
+    assert_eq!(said(&rules, &[0]), Said::Drops);
+    assert_eq!(said(&rules, &[1]), Said::Accepts);
+    // Who only writes of it does nothing to it.
+    let log = Expression::Xtables {
+        target: true,
+        name: "LOG".into(),
+        revision: 0,
+        info: Bytes(vec![0; 32]),
+    };
+    let told = table(vec![limited(), log], Vec::new());
+    assert_eq!(said(&told, &[]), Said::Accepts);
 }

@@ -14,6 +14,11 @@ pub(crate) enum Aims {
     Unknown,
 }
 
+/// It tells somebody of a packet, which goes on as it is.
+pub(crate) fn only_tells(name: &str) -> bool {
+    matches!(name, "LOG" | "NFLOG" | "TRACE" | "AUDIT")
+}
+
 pub(crate) fn aims(
     (name, revision): (&str, u32),
     info: Info<'_>,
@@ -21,7 +26,6 @@ pub(crate) fn aims(
     packet: &mut impl Packet,
 ) -> Aims {
     let known = match (name, revision) {
-        ("LOG" | "NFLOG" | "TRACE" | "AUDIT", _) => Some(Aims::Continues),
         ("MARK", 2) => mark(info, packet),
         ("CONNMARK", 1 | 2) => connmark(info, revision, packet),
         ("NOTRACK", 0) => untracks(packet),
