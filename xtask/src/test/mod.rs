@@ -90,12 +90,13 @@ fn peers(tally: &mut Tally) {
 }
 
 /// Programs that scenarios run in the lab's namespaces.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "conntrack",
     "containernetworking-plugins",
     "dnsmasq-base",
     "etcd-client",
     "iptables",
+    "ipset",
     "ipvsadm",
     "openssl",
     "runc",

@@ -15,7 +15,7 @@ const FOLDERS: &str = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/lib/cni:/opt/cni/bin";
 
 /// What scenarios need by name, and what their scripts take for granted.
 const WANTED: &[&str] = &[
-    "ip bridge tc ss nft nsenter conntrack ethtool ipvsadm wg dnsmasq etcd etcdctl openssl host-local",
+    "ip bridge tc ss nft nsenter conntrack ethtool ipset ipvsadm wg dnsmasq etcd etcdctl openssl host-local",
     "iptables-legacy-restore ip6tables-legacy-restore iptables-legacy-save ip6tables-legacy-save",
     "iptables-nft-restore ip6tables-nft-restore iptables-nft-save ip6tables-nft-save",
     "iptables-save ip6tables-save iptables ip6tables",

@@ -16,7 +16,7 @@ use super::{
 use crate::{paths, sh::say};
 
 /// What scenarios run, and what their scripts take for granted.
-const PACKAGES: [&str; 22] = [
+const PACKAGES: [&str; 23] = [
     "bash",
     "conntrack",
     "containernetworking-plugins",
@@ -30,6 +30,7 @@ const PACKAGES: [&str; 22] = [
     "grep",
     "iproute2",
     "iptables",
+    "ipset",
     "ipvsadm",
     "libc-bin",
     "mawk",

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use netdiag_model::world::{
     device::{Device, Kind},
-    ruleset::{Base, Ct, Fib, Load, Meta, Store},
+    ruleset::{Base, Ct, Fib, Ipset, Load, Meta, Store},
 };
 use netdiag_ruleset::{Byte, Loaded, Packet as Asked, Stored};
 
@@ -82,6 +82,11 @@ impl Asked for Hooked<'_, '_> {
         if let Some(tally) = self.walks.tally {
             tally.count(asked);
         }
+    }
+
+    fn ipsets(&self) -> &[Ipset] {
+        let ruleset = self.space.stack.ruleset.some();
+        ruleset.map_or(&[], |ruleset| &ruleset.ipsets)
     }
 
     fn untrack(&mut self) -> Stored {

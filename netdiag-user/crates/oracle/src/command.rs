@@ -30,6 +30,8 @@ pub enum Line {
         table: String,
         words: String,
     },
+    /// A line that ipset(8) restores.
+    Ipset(String),
     /// Arguments of wg(8), and the private key that it is given.
     Wg { key: String, words: String },
 }
@@ -51,6 +53,7 @@ impl fmt::Display for Command {
                 let program = iptables::program(*legacy, *ipv6);
                 write!(f, "ip netns exec s{space} {program} -t {table} {words}")
             }
+            Line::Ipset(words) => write!(f, "ip netns exec s{space} ipset {words}"),
             Line::Wg { key, words } => {
                 write!(f, "echo {key} | ip netns exec s{space} wg {words}")
             }

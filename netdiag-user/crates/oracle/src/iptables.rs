@@ -9,6 +9,7 @@ use crate::{
     batch,
     command::{Command, Line},
     filters::Table,
+    ipsets,
     names::{SPACES, device},
     witness::PORTS,
 };
@@ -80,6 +81,7 @@ const OURS: &str = "-p udp -m multiport ! --dports 8472,51820";
 pub fn made(rng: &mut Rng, space: usize, ipv6: bool) -> Vec<Command> {
     let mut all = Vec::new();
     let legacy = rng.u8(0..3) == 0;
+    let sets = ipsets::made(rng, (space, &Table::of(ipv6)), &mut all);
     for (table, chains) in HOOKS {
         if rng.bool() {
             continue;
@@ -97,14 +99,14 @@ pub fn made(rng: &mut Rng, space: usize, ipv6: bool) -> Vec<Command> {
         add("-N own".to_owned());
         let of = Table::of(ipv6);
         for _ in 0..rng.usize(1..3) {
-            let matched = matched(rng, &of, "own");
+            let matched = matched(rng, (&of, &sets), "own");
             let target = target(rng, &of, table, "own");
             add(format!("-A own {OURS} {matched} {target}"));
         }
         for _ in 0..rng.usize(1..5) {
             let chain = chains[rng.usize(0..chains.len())];
             let matches: Vec<_> = (0..rng.usize(0..3))
-                .map(|_| matched(rng, &of, chain))
+                .map(|_| matched(rng, (&of, &sets), chain))
                 .collect();
             let target = match rng.u8(0..5) {
                 0 => "-j own".to_owned(),
@@ -117,7 +119,7 @@ pub fn made(rng: &mut Rng, space: usize, ipv6: bool) -> Vec<Command> {
     all
 }
 
-fn matched(rng: &mut Rng, of: &Table, chain: &str) -> String {
+fn matched(rng: &mut Rng, (of, sets): (&Table, &ipsets::Made), chain: &str) -> String {
     let not = if rng.u8(0..4) == 0 { "! " } else { "" };
     let side = if rng.bool() { "-s" } else { "-d" };
     let port = PORTS[rng.usize(0..PORTS.len())];
@@ -128,7 +130,7 @@ fn matched(rng: &mut Rng, of: &Table, chain: &str) -> String {
         "FORWARD" => (true, true),
         _ => (false, false),
     };
-    match rng.u8(0..24) {
+    match rng.u8(0..26) {
         0..=1 => format!("{not}{side} {}", of.prefix(rng)),
         2 if input => format!("{not}-i {link}"),
         3 if output => format!("{not}-o {link}"),
@@ -160,6 +162,7 @@ fn matched(rng: &mut Rng, of: &Table, chain: &str) -> String {
             rng.u8(2..5)
         ),
         20..=22 => perhaps(rng),
+        23..=25 if let Some(asked) = ipsets::asked(rng, sets) => asked,
         17 if !of.ipv6 => format!(
             "-m addrtype {not}--{}-type LOCAL",
             ["src", "dst"][rng.usize(0..2)]

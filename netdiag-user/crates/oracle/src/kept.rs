@@ -25,12 +25,13 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 64] = kept![
+pub const KEPT: [Kept; 66] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-bridged-packet-keeps-whom-it-was-for",
     "a-bridges-hooks-tell-by-no-device",
     "a-copy-teaches-whom-another-waits-for",
     "a-flow-label-chooses-anew",
+    "a-list-of-who-came-tracks-nothing",
     "a-local-route-is-no-address-to-answer-for",
     "a-loop-is-refused-by-its-own-address",
     "a-macvlan-on-a-bridge-hears-all",
@@ -86,6 +87,7 @@ pub const KEPT: [Kept; 64] = kept![
     "too-big-for-loopback-before-nowhere",
     "too-large-for-a-tunnel-a-second-time",
     "two-answer-for-one-address",
+    "what-is-rejected-is-told-by-its-routes-device",
     "what-the-kernel-chooses-anew-is-another",
     "what-waits-leaves-with-the-first-answer",
     "what-waits-together-goes-together",
@@ -127,6 +129,10 @@ fn command(line: &str) -> Result<Command> {
             .and_then(|it| it.strip_suffix('\''))
         {
             return Ok(Command::nft(space, line));
+        }
+        if let Some(words) = words.strip_prefix("ipset ") {
+            let line = Line::Ipset(words.to_owned());
+            return Ok(Command { space, line });
         }
         for (legacy, ipv6) in [(false, false), (false, true), (true, false), (true, true)] {
             let rest = words.strip_prefix(&iptables::program(legacy, ipv6));

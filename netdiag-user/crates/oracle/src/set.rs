@@ -17,7 +17,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use crate::{
     batch::{self, batch, batch_of, write},
     command::{Command, Line},
-    counters, iptables,
+    counters, ipsets, iptables,
     names::{BOND, BRIDGE, INNER, OF_ITSELF, SPACES, TABLES, TUN, added, device, devices, mac},
     settled::{bonds_chose, bonds_looked, is_settled},
     sysctls::{ASKED, PAST_NETFILTER, QUIET, SETTINGS, SETTINGS6},
@@ -130,6 +130,7 @@ impl Set {
                 for (_, ipv6, table) in own_tables.iter().filter(|(of, ..)| *of == at) {
                     iptables::flush(*ipv6, table)?;
                 }
+                ipsets::destroy()?;
                 batch::run("conntrack", &["-F"])?;
             }
             // Its ports have the addresses then that they had before, and are down.
@@ -233,7 +234,11 @@ impl Set {
                 _ => None,
             });
             let tables = iptables::lines(of());
-            if !rules.is_empty() || !tables.is_empty() {
+            let lists = words(|line| match line {
+                Line::Ipset(words) => Some(words),
+                _ => None,
+            });
+            if !rules.is_empty() || !tables.is_empty() || !lists.is_empty() {
                 let mut filtered = self.filtered.get();
                 filtered[at] = true;
                 self.filtered.set(filtered);
@@ -267,6 +272,7 @@ impl Set {
             }
             settle(of());
             counters::rule(&rules)?;
+            ipsets::restore(&lists)?;
             iptables::restore(&tables)?;
         }
         Ok(())

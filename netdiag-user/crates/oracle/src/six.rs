@@ -51,7 +51,7 @@ fn line(command: &Command) -> Option<Command> {
             let words: Vec<String> = words.split(' ').map(word).collect();
             Line::Bridge(words.join(" "))
         }
-        Line::Nft(_) | Line::Iptables { .. } => command.line.clone(),
+        Line::Nft(_) | Line::Iptables { .. } | Line::Ipset(_) => command.line.clone(),
         Line::Wg { key, words } => Line::Wg {
             key: key.clone(),
             words: wireguards::over_ipv6(words),

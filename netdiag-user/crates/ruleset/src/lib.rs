@@ -14,7 +14,7 @@ pub use chain::{Ran, Said, Wrong, run};
 pub use registers::Byte;
 use three::Three;
 
-use netdiag_model::world::ruleset::{Expression, Load, NatKind, Set, Store};
+use netdiag_model::world::ruleset::{Expression, Ipset, Load, NatKind, Set, Store};
 
 /// A packet at a hook, as rules ask for it and change it.
 pub trait Packet {
@@ -25,6 +25,10 @@ pub trait Packet {
     /// Which of so many ways the kernel chooses here, where that was decided: with nothing the chain ends there. Of what
     /// nobody can tell there are two, the first of which is that it holds.
     fn choice(&mut self, ways: usize) -> Option<usize>;
+    /// Sets of ipset(8), where they were read.
+    fn ipsets(&self) -> &[Ipset] {
+        &[]
+    }
     /// What one of a rule's expressions came to, for who wants to count that.
     fn asked(&self, _: &Asked<'_>) {}
 }

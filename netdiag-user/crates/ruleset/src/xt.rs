@@ -1,6 +1,7 @@
 //! Matches and targets of iptables inside rules of nf_tables (net/netfilter/nft_compat.c): what they were given are the
 //! structures of include/uapi/linux/netfilter, as the kernel lays them out on this machine.
 mod conntrack;
+mod ipset;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,7 @@ pub(crate) fn holds(name: &str, revision: u32, info: Info<'_>, packet: &impl Pac
         ("tcp", 0) if info.byte(9) == Some(0) && info.byte(8) == Some(0) => ports(info, packet, 11),
         ("addrtype", 1) => addrtype(info, packet),
         ("conntrack", 3) => conntrack::holds(info, packet),
+        ("set", 1..=4) => ipset::holds(info, revision, packet),
         _ => None,
     };
     known.unwrap_or(Three::Maybe)

@@ -2,6 +2,7 @@
 //! iptables' own tables beside them.
 mod attributes;
 mod expression;
+mod ipset;
 mod legacy;
 mod set;
 #[cfg(test)]
@@ -30,7 +31,7 @@ use crate::{
         netfilter::Family,
         world::{
             Known, Why,
-            ruleset::{BaseChain, Chain, ChainKind, Hook, Rule, Ruleset, Table},
+            ruleset::{BaseChain, Chain, ChainKind, Expression, Hook, Rule, Ruleset, Table},
         },
     },
 };
@@ -92,6 +93,7 @@ fn listed(most: Most) -> Result<(Ruleset, Option<Why>)> {
         places: BTreeMap::new(),
         ruleset: Ruleset {
             tables: Vec::new(),
+            ipsets: Vec::new(),
             generation: before,
         },
     };
@@ -103,6 +105,7 @@ fn listed(most: Most) -> Result<(Ruleset, Option<Why>)> {
         reading.why = Some(Why::Changing);
     }
     reading.legacy();
+    reading.ipsets(&kernel)?;
     Ok((reading.ruleset, reading.why))
 }
 
@@ -217,6 +220,24 @@ impl Reading {
                 Err(error) => self.why = Some(Why::Refused(format!("{error:#}"))),
             }
         }
+    }
+
+    /// Where some rule asks one.
+    fn ipsets(&mut self, kernel: &Kernel) -> Result<()> {
+        let asks =
+            |one: &Expression| matches!(one, Expression::Xtables { name, .. } if name == "set");
+        let tables = self.ruleset.tables.iter();
+        let mut rules = tables
+            .flat_map(|table| &table.chains)
+            .flat_map(|chain| &chain.rules);
+        if !rules.any(|rule| rule.expressions.iter().any(asks)) {
+            return Ok(());
+        }
+        let mut left = self.most.elements;
+        let each = |reading: &mut Self, _, message: &[u8]| {
+            ipset::told(&mut reading.ruleset.ipsets, message, &mut left)
+        };
+        kernel.list(self, &ipset::request(), each)
     }
 
     fn one_more(&mut self) -> Option<()> {

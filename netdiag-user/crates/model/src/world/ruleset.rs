@@ -1,6 +1,7 @@
 //! The rules of nf_tables as the kernel runs them (include/uapi/linux/netfilter/nf_tables.h): expressions on registers,
 //! not the text that some program makes of them.
 mod expression;
+mod ipset;
 mod set;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ pub use self::{
         Arithmetic, Base, Compare, Ct, Expression, Fib, Load, Meta, Nat, NatKind, Order, Reg,
         Reject, Route, Store, Verdict,
     },
+    ipset::{Ipset, IpsetEntry, IpsetPart},
     set::{Bytes, Data, Element, Set},
 };
 use crate::netfilter::Family;
@@ -18,6 +20,9 @@ use crate::netfilter::Family;
 pub struct Ruleset {
     /// Those of nf_tables in the order of their making; iptables' own, after them, were made nobody knows when.
     pub tables: Vec<Table>,
+    /// Those of ipset(8), where some rule asks one.
+    #[serde(default)]
+    pub ipsets: Vec<Ipset>,
     /// By what the kernel tells changes (NFTA_GEN_ID).
     pub generation: u32,
 }

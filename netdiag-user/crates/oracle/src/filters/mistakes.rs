@@ -157,6 +157,14 @@ pub const MISTAKES: &[Mistake] = &[
     mistake("tables of iptables' own as none", |w| {
         rulesets(w, |ruleset| ruleset.tables.retain(|table| !table.legacy));
     }),
+    mistake("sets of ipset as empty", |w| {
+        rulesets(w, |ruleset| {
+            ruleset
+                .ipsets
+                .iter_mut()
+                .for_each(|set| set.entries.clear());
+        });
+    }),
     mistake("what nobody can tell as never", |w| {
         expressions(w, |one| {
             if perhaps(one) {
