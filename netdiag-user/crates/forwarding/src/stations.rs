@@ -42,7 +42,7 @@ use crate::{
     packet::{Frame, Packet, Sender, Start, To},
     prepared::{Prepared, Space, Wrong},
     route::decision::{Decision, No, Way},
-    way::{Does, How, Memory, Station, Step, Subject, Unknown, Walk},
+    way::{Does, Filter, How, Memory, Station, Step, Subject, Unknown, Walk},
 };
 
 /// Steps of one branch: what lives for 255 hops goes round in circles for a thousand.
@@ -92,6 +92,7 @@ fn walk_noting<'w>(
         agreeing: RefCell::default(),
         chances: Chances::default(),
         notes,
+        undecided: Cell::default(),
     };
     let (netns, next) = match start {
         Start::Socket(sender) => (sender.netns, Ok(Next::Sent { sender, packet })),
@@ -109,7 +110,10 @@ fn walk_noting<'w>(
         walk.steps.push(Step {
             netns,
             station,
-            by: None,
+            by: match unknown {
+                Unknown::Undecided => walker.undecided.get().map(Subject::Filter),
+                _ => None,
+            },
             does: Does::Unknown(unknown),
             packet,
         });
@@ -134,6 +138,8 @@ pub(crate) struct Walker<'w> {
     chances: Chances,
     /// Whether some rule may.
     notes: bool,
+    /// The last rule of which nobody could tell what it does with a packet.
+    undecided: Cell<Option<Filter<'w>>>,
 }
 
 /// Where a packet goes on, so that no way is longer than the stack: stations call each other up to the next

@@ -298,6 +298,9 @@ impl<'w> Walker<'w> {
                 place.routed.is_some_and(|device| device.flags.loopback),
             )),
         };
+        if matches!(ran.said, Said::Either | Said::Maybe) {
+            self.undecided.set(Some(of(ran.by)));
+        }
         let mut told = true;
         let how = match ran.said {
             Said::Accepts => return Ok(Word::Accepts(ran.by.is_some())),

@@ -105,7 +105,7 @@ fn listed(most: Most) -> Result<(Ruleset, Option<Why>)> {
         reading.why = Some(Why::Changing);
     }
     reading.legacy();
-    reading.ipsets(&kernel)?;
+    reading.ipsets(&kernel);
     Ok((reading.ruleset, reading.why))
 }
 
@@ -222,8 +222,8 @@ impl Reading {
         }
     }
 
-    /// Where some rule asks one.
-    fn ipsets(&mut self, kernel: &Kernel) -> Result<()> {
+    /// Where some rule asks one; the same holds of them.
+    fn ipsets(&mut self, kernel: &Kernel) {
         let asks =
             |one: &Expression| matches!(one, Expression::Xtables { name, .. } if name == "set");
         let tables = self.ruleset.tables.iter();
@@ -231,13 +231,15 @@ impl Reading {
             .flat_map(|table| &table.chains)
             .flat_map(|chain| &chain.rules);
         if !rules.any(|rule| rule.expressions.iter().any(asks)) {
-            return Ok(());
+            return;
         }
         let mut left = self.most.elements;
         let each = |reading: &mut Self, _, message: &[u8]| {
             ipset::told(&mut reading.ruleset.ipsets, message, &mut left)
         };
-        kernel.list(self, &ipset::request(), each)
+        if let Err(error) = kernel.list(self, &ipset::request(), each) {
+            self.why = Some(Why::Refused(format!("{error:#}")));
+        }
     }
 
     fn one_more(&mut self) -> Option<()> {
