@@ -86,7 +86,7 @@ pub enum Decided {
 }
 
 /// A frame inside a tunnel's packet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Carried {
     pub frame: Frame,
     pub packet: Packet,
@@ -97,7 +97,7 @@ pub struct Carried {
 }
 
 /// What only the other end opens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sealed {
     /// The device that did it, and for which of its peers.
     pub by: End,

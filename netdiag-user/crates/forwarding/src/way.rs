@@ -17,7 +17,7 @@ use crate::{
     packet::{Carried, Packet, To},
 };
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Walk<'w> {
     pub steps: Vec<Step<'w>>,
     /// What it taught on the way, its own questions among it.
@@ -42,7 +42,7 @@ pub struct Walk<'w> {
     pub carried: Vec<Carried>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Families {
     ipv4: bool,
     ipv6: bool,
@@ -70,7 +70,7 @@ pub(crate) type Outcome = (Option<Mac>, Learned);
 pub(crate) const MOST_BRANCHES: usize = 64;
 
 /// What happens to a packet at one station.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Step<'w> {
     pub netns: Netns,
     pub station: Station,
@@ -101,7 +101,7 @@ pub struct Filter<'w> {
     pub rule: Option<&'w ruleset::Rule>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Does<'w> {
     Passes,
     /// Out of a device, as a frame to that address.
@@ -297,6 +297,20 @@ impl<'w> Walk<'w> {
         if let Some((queued, mac)) = self.queued.as_mut().zip(mac) {
             queued.push((of, mac));
         }
+    }
+
+    /// Goes on by a branch that is the only one.
+    pub(crate) fn goes_like(&mut self, branch: Self) {
+        self.steps.extend(branch.steps);
+        self.counted.extend(branch.counted);
+        self.perhaps.extend(branch.perhaps);
+        if let Some(heard) = &mut self.heard {
+            heard.extend(branch.heard.unwrap_or_default());
+        }
+        self.learned = branch.learned;
+        (self.failing, self.telling) = (branch.failing, branch.telling);
+        (self.queued, self.taken) = (branch.queued, branch.taken);
+        self.carried = branch.carried;
     }
 
     pub(crate) fn take(&mut self, netns: Netns, route: &'w Route, taken: (Flow, usize)) {

@@ -8,7 +8,7 @@ use super::{Next, Walker};
 use crate::way::{Does, Share, Station, Step, Unknown, Walk};
 
 /// So many times in one station what nobody can tell is gone through both ways.
-const MOST_EITHER: usize = 4;
+const MOST_EITHER: usize = 6;
 
 /// What there was before a station.
 pub(super) struct Before<'w> {
@@ -53,6 +53,12 @@ impl<'w> Walker<'w> {
             branches.push((*share, branch));
         }
         *walk = before.walk;
+        if shares.contains(&Share::UNKNOWN)
+            && let Some(one) = alike(&mut branches)
+        {
+            walk.goes_like(one);
+            return Ok(());
+        }
         let (netns, packet) = packet.ok_or(Unknown::Undecided)?;
         let step = Step {
             netns,
@@ -63,4 +69,42 @@ impl<'w> Walker<'w> {
         };
         self.push(walk, step)
     }
+}
+
+/// One for all of them, where it makes no difference which of them is gone: what rules counted on some of them alone, they
+/// may have counted.
+fn alike<'w>(branches: &mut Vec<(Share, Walk<'w>)>) -> Option<Walk<'w>> {
+    let (_, first) = branches.first()?;
+    let like = |other: &Walk<'w>| {
+        let state = |walk: &Walk<'w>| (walk.failing, walk.telling);
+        other.steps == first.steps
+            && other.learned == first.learned
+            && other.heard == first.heard
+            && state(other) == state(first)
+    };
+    if !branches.iter().all(|(_, branch)| like(branch)) {
+        return None;
+    }
+    let mut rest = branches.drain(..).map(|(_, branch)| branch);
+    let mut one = rest.next()?;
+    for other in rest {
+        let sure = without(&one.counted, &without(&one.counted, &other.counted));
+        let all = |walk: &Walk<'w>| [walk.counted.as_slice(), &walk.perhaps].concat();
+        let (own, others) = (all(&one), all(&other));
+        let most = [without(&others, &own), own].concat();
+        one.perhaps = without(&most, &sure);
+        one.counted = sure;
+    }
+    Some(one)
+}
+
+/// Those of all that are left where each of these takes one like it.
+fn without<T: Clone + PartialEq>(all: &[T], these: &[T]) -> Vec<T> {
+    let mut left = all.to_vec();
+    for one in these {
+        if let Some(at) = left.iter().position(|it| it == one) {
+            left.remove(at);
+        }
+    }
+    left
 }
