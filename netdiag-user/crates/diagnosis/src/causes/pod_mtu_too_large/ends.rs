@@ -52,12 +52,12 @@ fn differs(facts: &Facts<'_>, link: &Link, side: &PodSide) -> Option<(u64, Findi
         return None;
     }
     let crossing = |l: &Loss| l.is_beside(CROSSING) && here(l);
-    let patterns = losses::patterns(facts, crossing);
+    let (name, smaller) = (&link.name, side.mtu.min(link.mtu));
+    let patterns = patterns(facts, smaller, crossing);
     let packets = patterns.iter().map(losses::DropGroup::packets).total();
     if patterns.is_empty() {
         return None;
     }
-    let (name, smaller) = (&link.name, side.mtu.min(link.mtu));
     let summary = match by_pod {
         true => t!(
             "the pod behind {name} may send {} bytes, its link's end on this node takes {smaller}: \
@@ -102,12 +102,33 @@ fn differs(facts: &Facts<'_>, link: &Link, side: &PodSide) -> Option<(u64, Findi
     Some((packets, finding))
 }
 
+/// What was too large dies whatever small packets get through besides; other losses may be of a moment in which the link
+/// was down.
+fn patterns<'a>(
+    facts: &'a Facts<'_>,
+    smaller: u32,
+    crossing: impl Fn(&Loss) -> bool,
+) -> Vec<losses::DropGroup<'a>> {
+    let too_large = |l: &Loss| {
+        let all = u64::from(smaller).saturating_mul(l.dropped.packets);
+        l.dropped.largest > smaller && l.dropped.bytes > all
+    };
+    let mut large = losses::shares(facts, |l| crossing(l) && too_large(l));
+    large.retain(|group| group.packets() >= losses::PATTERN);
+    match large.is_empty() {
+        true => losses::patterns(facts, crossing),
+        false => large,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use netdiag_common::{flow::FlowKey, hop::FlowHop};
+
     use super::*;
     use crate::{
-        model::observation::Observation,
-        testing::{POD, POD_NETNS, died, overlay_node, tcp, with_facts},
+        model::{flow::UDP, observation::Observation},
+        testing::{POD, POD_NETNS, at, died, from_pod, overlay_node, tcp, with_facts},
     };
 
     fn found(outer: u32, inner: u32, netns: u32) -> Option<Finding> {
@@ -123,6 +144,40 @@ mod tests {
             ..Observation::default()
         };
         with_facts(&node, &observation, differ)
+    }
+
+    /// A datagram's sender is answered, and some of what it sends is lost.
+    fn found_beside_answers(bytes: u32) -> bool {
+        let mut node = overlay_node(1450, 1450, 1500);
+        let link = node.links.iter_mut().find(|l| l.index == POD);
+        link.expect("the pod's").mtu = 1400;
+        let flow = FlowKey {
+            protocol: UDP,
+            ..tcp("172.20.1.5", "172.20.2.9", 5000)
+        };
+        let mut drop = died(flow, ("NOT_SPECIFIED", "__dev_forward_skb2"), POD, 7);
+        drop.0.netns = POD_NETNS;
+        (drop.1.largest, drop.1.bytes) = (bytes, u64::from(bytes) * 7);
+        // From before the first loss until after the last.
+        let spoken = |hop: &mut FlowHop| {
+            (hop.packets, hop.first) = (20, drop.1.first.saturating_sub(1));
+            hop.last = drop.1.last + 10_000_000_000;
+        };
+        let observation = Observation {
+            flows: vec![
+                from_pod(flow, spoken),
+                at(flow.reversed(), POD, true, 0, spoken),
+            ],
+            drops: vec![drop],
+            ..Observation::default()
+        };
+        with_facts(&node, &observation, differ).is_some()
+    }
+
+    #[test]
+    fn small_packets_that_get_through_hide_no_large_ones() {
+        assert!(found_beside_answers(1428));
+        assert!(!found_beside_answers(78), "the link was down for a moment");
     }
 
     #[test]
