@@ -108,3 +108,14 @@ fn without<T: Clone + PartialEq>(all: &[T], these: &[T]) -> Vec<T> {
     }
     left
 }
+
+#[cfg(test)]
+mod tests {
+    use super::without;
+
+    #[test]
+    fn each_takes_one_like_it() {
+        assert_eq!(without(&[1, 1, 2], &[1, 3]), [1, 2]);
+        assert_eq!(without(&[1, 2], &[2, 1, 1]), [0; 0]);
+    }
+}

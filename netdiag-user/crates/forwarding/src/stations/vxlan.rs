@@ -9,7 +9,7 @@ use netdiag_model::world::{
     ruleset::Hook,
 };
 
-use super::{Going, Next, Walker, forward::mtu, hook::Place};
+use super::{Going, Next, Walker, forward::mtu, hook::Place, vlan};
 use crate::{
     connection::Tracked,
     learned::Learned,
@@ -302,18 +302,21 @@ fn narrows(
     let routed = inner.decided != Decided::No;
     let least = if inner.is_ipv6() { LEAST6 } else { 0 };
     let tells = routed && inner.largest() > room && room >= least;
-    if tells && frame.vlan.is_some() {
-        // It is noted at the route by the VLAN's device, which is not at hand.
-        let what = "what a tunnel tells through a tag";
-        return Err(Unknown::NotModelled(what.into()));
-    }
+    // Over IPv6 it is noted at the route that it has, which leads by the VLAN's device.
+    let by = match frame.vlan.filter(|_| tells && inner.is_ipv6()) {
+        Some(tag) => vlan::device(space, device, tag)?.ok_or_else(|| {
+            let what = "what a tunnel tells through a bridge's tag";
+            Unknown::NotModelled(what.into())
+        })?,
+        None => device,
+    };
     // Over IPv4 it is noted at the route that is found anew, by that very device (`__ip_rt_update_pmtu`).
     let found = match tells && !inner.is_ipv6() {
         true => space.leads_by(inner, device)?,
         false => None,
     };
     if tells && (inner.is_ipv6() || found.is_some()) {
-        learned.learn_size(space.end(device), inner.destination, found, room);
+        learned.learn_size(space.end(by), inner.destination, found, room);
     }
     Ok(())
 }
