@@ -304,17 +304,10 @@ impl<'w> Space<'w> {
 }
 
 fn hooks(stack: &Stack) -> BTreeMap<(Hook, bool), Vec<Asked<'_>>> {
-    const HOOKS: [Hook; 5] = [
-        Hook::Prerouting,
-        Hook::Input,
-        Hook::Forward,
-        Hook::Output,
-        Hook::Postrouting,
-    ];
     let Some(ruleset) = stack.ruleset.some() else {
         return BTreeMap::new();
     };
-    let all = HOOKS
+    let all = Hook::OF_IP
         .into_iter()
         .flat_map(|hook| [(hook, false), (hook, true)]);
     all.map(|at| (at, ruleset.at(at.0, at.1))).collect()

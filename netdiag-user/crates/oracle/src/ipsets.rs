@@ -1,7 +1,7 @@
 //! Sets of ipset(8), which iptables' rules ask.
 use std::{thread::sleep, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use fastrand::Rng;
 
 use crate::{
@@ -98,11 +98,11 @@ pub fn restore(lines: &[String]) -> Result<()> {
 
 /// Takes them away; a rule of nf_tables' that is gone holds its own for a moment still (`nf_tables_trans_destroy_work`).
 pub fn destroy() -> Result<()> {
-    for _ in 0..100 {
+    for _ in 0..1000 {
         if batch::run("ipset", &["destroy"])?.status.success() {
-            break;
+            return Ok(());
         }
         sleep(Duration::from_millis(2));
     }
-    Ok(())
+    bail!("sets of ipset stay that no rule asks any more")
 }

@@ -221,7 +221,10 @@ impl<'w> Walker<'w> {
         match self.chances.next(2) {
             Some(0) => Ok(space.chains(hook, ipv6)),
             Some(_) => Ok(others),
-            None => Err(Unknown::Chance(vec![Share::UNKNOWN; 2])),
+            None => {
+                self.undecided.set(None);
+                Err(Unknown::Chance(vec![Share::UNKNOWN; 2]))
+            }
         }
     }
 
@@ -298,7 +301,8 @@ impl<'w> Walker<'w> {
                 place.routed.is_some_and(|device| device.flags.loopback),
             )),
         };
-        if matches!(ran.said, Said::Either | Said::Maybe) {
+        // Nor is it always known what a translation comes to.
+        if matches!(ran.said, Said::Either | Said::Maybe | Said::Nat(_)) {
             self.undecided.set(Some(of(ran.by)));
         }
         let mut told = true;

@@ -209,8 +209,9 @@ impl Reading {
 
     /// Iptables' own: where those cannot be read, what was read before is a part.
     fn legacy(&mut self) {
+        let mut left = self.most.rules;
         for ipv6 in [false, true] {
-            match legacy::tables(ipv6, self.most.rules) {
+            match legacy::tables(ipv6, &mut left) {
                 Ok((tables, whole)) => {
                     if !whole {
                         self.why = Some(Why::TooMany);

@@ -75,6 +75,17 @@ pub enum Hook {
     Egress,
 }
 
+impl Hook {
+    /// Those of IPv4 and IPv6, by their numbers (`NF_INET_…`).
+    pub const OF_IP: [Self; 5] = [
+        Self::Prerouting,
+        Self::Input,
+        Self::Forward,
+        Self::Output,
+        Self::Postrouting,
+    ];
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChainKind {
     Filter,

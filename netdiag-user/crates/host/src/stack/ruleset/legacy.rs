@@ -21,15 +21,15 @@ const GET_INFO: i32 = 64;
 const GET_ENTRIES: i32 = 65;
 /// Before the entries: the table's name, how many bytes they have, and four of nothing.
 const HEADER: usize = NAME + 8;
-/// A rule with some matches.
-const MOST_OF_RULE: usize = 1 << 10;
+/// Bytes of a table: some hundred thousand rules.
+const LARGEST: usize = 32 << 20;
 /// Whoever changes a table meanwhile changes its size.
 const TIMES: usize = 3;
 const NAMES: usize = 4 << 10;
 
-/// Those of a family in the namespace that this thread is in, and whether those are all: of one with more rules than that
-/// none is read.
-pub fn tables(ipv6: bool, most: usize) -> Result<(Vec<Table>, bool)> {
+/// Those of a family in the namespace that this thread is in, and whether those are all: of one with more rules than are
+/// left none is read.
+pub fn tables(ipv6: bool, left: &mut usize) -> Result<(Vec<Table>, bool)> {
     let name = if ipv6 {
         "ip6_tables_names"
     } else {
@@ -43,7 +43,7 @@ pub fn tables(ipv6: bool, most: usize) -> Result<(Vec<Table>, bool)> {
     };
     let (mut tables, mut whole) = (Vec::new(), true);
     for name in names.lines().filter(|name| !name.is_empty()) {
-        let table = table(ipv6, name, most).context(mark!("listing the rules of iptables"))?;
+        let table = table(ipv6, name, left).context(mark!("listing the rules of iptables"))?;
         whole &= table.is_some();
         tables.extend(table);
     }
@@ -51,7 +51,7 @@ pub fn tables(ipv6: bool, most: usize) -> Result<(Vec<Table>, bool)> {
 }
 
 /// Nothing where it has too many.
-fn table(ipv6: bool, name: &str, most: usize) -> Result<Option<Table>> {
+fn table(ipv6: bool, name: &str, left: &mut usize) -> Result<Option<Table>> {
     let (level, address) = match ipv6 {
         false => (libc::IPPROTO_IP, "0.0.0.0:0"),
         true => (libc::IPPROTO_IPV6, "[::]:0"),
@@ -68,7 +68,10 @@ fn table(ipv6: bool, name: &str, most: usize) -> Result<Option<Table>> {
         ask(GET_INFO, &mut about)?;
         let info = Info::of(&about).context("a table's description is too short")?;
         let size = info.size as usize;
-        if info.entries as usize > most || size > most.saturating_mul(MOST_OF_RULE) {
+        let Some(rest) = left.checked_sub(info.entries as usize) else {
+            return Ok(None);
+        };
+        if size > LARGEST {
             return Ok(None);
         }
         let mut all = named(name);
@@ -78,6 +81,7 @@ fn table(ipv6: bool, name: &str, most: usize) -> Result<Option<Table>> {
             Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => continue,
             asked => asked?,
         }
+        *left = rest;
         let entries = all.get(HEADER..).unwrap_or_default();
         let table = entries::table(ipv6, name, &info, entries);
         return Ok(Some(table.context("a table's rules are not as expected")?));

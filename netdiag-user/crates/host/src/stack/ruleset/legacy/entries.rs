@@ -21,13 +21,6 @@ const PART: usize = 32;
 const PART_NAME: usize = 29;
 /// IFNAMSIZ.
 const DEVICE: usize = 16;
-const HOOKS: [Hook; 5] = [
-    Hook::Prerouting,
-    Hook::Input,
-    Hook::Forward,
-    Hook::Output,
-    Hook::Postrouting,
-];
 /// What conditions of the header may be turned round (`IPT_INV_…`, `IP6T_INV_…`).
 const NOT_IN: u8 = 1;
 const NOT_OUT: u8 = 1 << 1;
@@ -145,8 +138,8 @@ pub fn table(ipv6: bool, name: &str, info: &Info, bytes: &[u8]) -> Option<Table>
             continue;
         }
         if let Some(hook) = info.hook(&info.first, entry.at) {
-            let base = base(name, HOOKS[hook]);
-            chains.push(chain_of(named(HOOKS[hook]), chains.len(), Some(base)));
+            let base = base(name, Hook::OF_IP[hook]);
+            chains.push(chain_of(named(Hook::OF_IP[hook]), chains.len(), Some(base)));
         }
         let chain = chains.last_mut()?;
         if let Some(base) = &mut chain.base

@@ -47,9 +47,13 @@ fn read_back(ipv6: bool, rules: &'static str) -> Option<(Vec<Table>, bool)> {
                 return None;
             }
         }
-        Some(tables(ipv6, 1000).expect("readable"))
+        Some(tables(ipv6, &mut 1000).expect("readable"))
     };
     std::thread::spawn(inside).join().expect("no panic")
+}
+
+fn tables_of(mut most: usize) -> (Vec<Table>, bool) {
+    tables(false, &mut most).expect("readable")
 }
 
 fn table<'t>(tables: &'t [Table], name: &str) -> &'t Table {
@@ -128,6 +132,17 @@ fn asking_makes_no_table() {
 
 #[test]
 fn more_rules_than_wanted_are_not_read() {
+    if let Some((tables, _)) = read_back(false, RULES) {
+        assert_eq!(tables.len(), 3);
+        let whole = std::thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).expect("a namespace");
+            let rule = ["-A", "INPUT", "-j", "DROP"];
+            Program::new("iptables-legacy").text(&rule).expect("a rule");
+            tables_of(2)
+        });
+        let (tables, whole) = whole.join().expect("no panic");
+        assert!(tables.is_empty() && !whole);
+    }
     let few = Info::of(&[0; Info::SIZE]).expect("long enough");
     assert_eq!((few.entries, few.size), (0, 0));
     assert!(Info::of(&[0; Info::SIZE - 1]).is_none());
