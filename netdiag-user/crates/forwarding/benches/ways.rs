@@ -28,6 +28,7 @@ use netdiag_model::{
         neighbour::{FdbEntry, Neighbour, State},
         route::{Hop, Kind as Leads, Metrics, Preference, Route},
         rule::{Action, Rule},
+        ruleset::Ruleset,
     },
 };
 
@@ -242,7 +243,7 @@ fn stack(
         neighbours: Known::Is(neighbours),
         proxied: Known::Is(Vec::new()),
         fdb: Known::Is(fdb),
-        ruleset: Known::default(),
+        ruleset: Known::Is(Ruleset::default()),
         settings: Known::Is(Settings {
             default_ttl: 64,
             min_pmtu: 552,

@@ -10,7 +10,10 @@ use rtnetlink::packet_core::{
 };
 pub use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 
-use super::gather::netlink::{self, End};
+use super::{
+    gather::netlink::{self, End},
+    stack::ruleset,
+};
 
 pub const NETLINK_ROUTE: isize = 0;
 
@@ -22,6 +25,8 @@ pub struct Most {
     pub routes: usize,
     /// Neighbours, entries of forwarding tables, rules.
     pub others: usize,
+    /// Netfilter's, which cost most; none where they are not asked for.
+    pub ruleset: Option<ruleset::Most>,
 }
 
 /// Of the node's own namespace, where only root makes any.
@@ -30,6 +35,7 @@ pub const NODE: Most = Most {
     addresses: 65_536,
     routes: 262_144,
     others: OTHERS,
+    ruleset: None,
 };
 /// Of a pod's, where its owner does: a pod that is a node of its own (kind, k3d) has some hundred.
 pub const POD: Most = Most {
@@ -37,6 +43,10 @@ pub const POD: Most = Most {
     addresses: 512,
     routes: 512,
     others: 512,
+    ruleset: Some(ruleset::Most {
+        rules: 512,
+        elements: 1_024,
+    }),
 };
 /// Of the node's as it is kept and recorded, to follow packets through it.
 pub const KEPT: Most = Most {
@@ -44,6 +54,10 @@ pub const KEPT: Most = Most {
     addresses: 4_096,
     routes: 8_192,
     others: 8_192,
+    ruleset: Some(ruleset::Most {
+        rules: 4_096,
+        elements: 16_384,
+    }),
 };
 /// The node's own: neighbours, entries of forwarding tables, rules.
 pub const OTHERS: usize = 65_536;

@@ -46,8 +46,7 @@ pub fn read(root: &Path, most: &Most) -> Stack {
         proxied: known(neighbours::proxied(most.others)),
         fdb: known(neighbours::fdb(most.others)),
         settings: settings::read(root),
-        // They cost most, and are read where somebody wants them.
-        ruleset: Known::default(),
+        ruleset: most.ruleset.map(ruleset::read).unwrap_or_default(),
         devices,
         nodes_id: nsids::of_own(),
         moment: now(),

@@ -21,6 +21,7 @@ use crate::{
         world::{
             Known, Netns, Stack,
             device::{Device, Kind},
+            ruleset::Ruleset,
             wireguard::WireGuard,
         },
     },
@@ -195,7 +196,9 @@ fn size(stack: &Stack) -> usize {
         Kind::WireGuard(own) => own.some().map_or(0, WireGuard::size),
         _ => 0,
     };
+    let ruleset = stack.ruleset.some().map_or(0, Ruleset::size);
     devices.map(|device| 1 + peers(device)).sum::<usize>()
+        + ruleset
         + stack.nexthops.some().map_or(0, BTreeMap::len)
         + of(&stack.addresses)
         + of(&stack.rules)

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use netdiag_host::{listing, stack};
-use netdiag_model::world::{End, Stack, World};
+use netdiag_model::world::{End, Known, Stack, World, ruleset::Ruleset};
 use netdiag_sys::file;
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -350,9 +350,10 @@ impl Set {
         for (at, space) in self.spaces.iter().enumerate() {
             space.enter()?;
             let mut stack = stack::read(Path::new("/"), &listing::NODE);
-            if self.filtered.get()[at] {
-                stack.ruleset = stack::ruleset::read(counters::MOST);
-            }
+            stack.ruleset = match self.filtered.get()[at] {
+                true => stack::ruleset::read(counters::MOST),
+                false => Known::Is(Ruleset::default()),
+            };
             world.stacks.insert(space.inode, stack);
         }
         self.join(&mut world);

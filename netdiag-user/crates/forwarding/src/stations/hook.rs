@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netdiag_model::world::{
-    Known, Why,
+    Known,
     device::Device,
     route::Route,
     ruleset::{BaseChain, ChainKind, Hook, Reject, Rule},
@@ -120,8 +120,6 @@ impl<'w> Walker<'w> {
     ) -> Result<Passed<'w>, Unknown> {
         let (hook, ipv6) = (place.hook, packet.is_ipv6());
         match &space.stack.ruleset {
-            // Nobody wanted them to be read.
-            Known::Not(Why::NotAsked) => return Ok(Passed::On),
             Known::Not(why) | Known::Partly(_, why) => {
                 return Err(Unknown::NotRead("netfilter's rules", why.clone()));
             }

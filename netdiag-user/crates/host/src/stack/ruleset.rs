@@ -38,6 +38,8 @@ use crate::{
 
 /// How long the kernel may take for all.
 const LONGEST: Duration = Duration::from_secs(20);
+/// How often it is listed again where somebody changes it meanwhile.
+const TIMES: usize = 3;
 
 const TABLE_NAME: u16 = 1;
 const TABLE_FLAGS: u16 = 2;
@@ -64,25 +66,32 @@ const DROP: u32 = 0;
 const OBJECTS: usize = 20_000;
 
 /// Bounds of what is read.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Most {
     pub rules: usize,
     pub elements: usize,
 }
 
-/// That of the namespace that this thread is in, whole, up to so many rules and elements.
+/// That of the namespace that this thread is in, whole where it has no more rules and elements than that: any packet may
+/// hang on what is missing.
 pub fn read(most: Most) -> Known<Ruleset> {
-    match listed(most) {
-        Ok((ruleset, None)) => Known::Is(ruleset),
-        Ok((ruleset, Some(why))) => Known::Partly(ruleset, why),
-        Err(error) => Known::Not(Why::Refused(format!("{error:#}"))),
+    let until = Instant::now() + LONGEST;
+    for _ in 0..TIMES {
+        match listed(most, until) {
+            Ok((_, Some(Why::Changing))) => {}
+            Ok((ruleset, None)) => return Known::Is(ruleset),
+            Ok((_, Some(why))) => return Known::Not(why),
+            Err(error) => return Known::Not(Why::Refused(format!("{error:#}"))),
+        }
     }
+    Known::Not(Why::Changing)
 }
 
-fn listed(most: Most) -> Result<(Ruleset, Option<Why>)> {
+/// As far as it comes, and why it comes no further.
+fn listed(most: Most, until: Instant) -> Result<(Ruleset, Option<Why>)> {
     let kernel = Kernel {
         socket: netlink::open(NETLINK_NETFILTER)?,
-        until: Instant::now() + LONGEST,
+        until,
     };
     let before = kernel.generation()?;
     let mut reading = Reading {
@@ -97,15 +106,25 @@ fn listed(most: Most) -> Result<(Ruleset, Option<Why>)> {
             generation: before,
         },
     };
-    reading.tables(&kernel)?;
-    reading.chains(&kernel)?;
-    reading.rules(&kernel)?;
-    reading.sets(&kernel)?;
-    if kernel.generation()? != before {
+    type Part = fn(&mut Reading, &Kernel) -> Result<()>;
+    const PARTS: [Part; 6] = [
+        Reading::tables,
+        Reading::chains,
+        Reading::rules,
+        Reading::sets,
+        Reading::legacy,
+        Reading::ipsets,
+    ];
+    for part in PARTS {
+        part(&mut reading, &kernel)?;
+        if reading.why.is_some() {
+            break;
+        }
+    }
+    // What it was when it was begun is no excuse for what is too much now.
+    if reading.why.is_none() && kernel.generation()? != before {
         reading.why = Some(Why::Changing);
     }
-    reading.legacy();
-    reading.ipsets(&kernel);
     Ok((reading.ruleset, reading.why))
 }
 
@@ -201,30 +220,31 @@ impl Reading {
                     let of = &mut reading.ruleset.tables.get_mut(at)?.sets.get_mut(which)?;
                     set::elements(of, message, &mut left)
                 };
+                // Nothing more comes by that socket.
+                if self.why.is_some() {
+                    return Ok(());
+                }
                 kernel.list(self, &asked, each)?;
             }
         }
         Ok(())
     }
 
-    /// Iptables' own: where those cannot be read, what was read before is a part.
-    fn legacy(&mut self) {
+    /// Iptables' own.
+    fn legacy(&mut self, _: &Kernel) -> Result<()> {
         let mut left = self.most.rules;
         for ipv6 in [false, true] {
-            match legacy::tables(ipv6, &mut left) {
-                Ok((tables, whole)) => {
-                    if !whole {
-                        self.why = Some(Why::TooMany);
-                    }
-                    self.ruleset.tables.extend(tables);
-                }
-                Err(error) => self.why = Some(Why::Refused(format!("{error:#}"))),
+            let (tables, whole) = legacy::tables(ipv6, &mut left)?;
+            if !whole {
+                self.why = Some(Why::TooMany);
             }
+            self.ruleset.tables.extend(tables);
         }
+        Ok(())
     }
 
-    /// Where some rule asks one; the same holds of them.
-    fn ipsets(&mut self, kernel: &Kernel) {
+    /// Where some rule asks one.
+    fn ipsets(&mut self, kernel: &Kernel) -> Result<()> {
         let asks =
             |one: &Expression| matches!(one, Expression::Xtables { name, .. } if name == "set");
         let tables = self.ruleset.tables.iter();
@@ -232,15 +252,13 @@ impl Reading {
             .flat_map(|table| &table.chains)
             .flat_map(|chain| &chain.rules);
         if !rules.any(|rule| rule.expressions.iter().any(asks)) {
-            return;
+            return Ok(());
         }
         let mut left = self.most.elements;
         let each = |reading: &mut Self, _, message: &[u8]| {
             ipset::told(&mut reading.ruleset.ipsets, message, &mut left)
         };
-        if let Err(error) = kernel.list(self, &ipset::request(), each) {
-            self.why = Some(Why::Refused(format!("{error:#}")));
-        }
+        kernel.list(self, &ipset::request(), each)
     }
 
     fn one_more(&mut self) -> Option<()> {
@@ -248,7 +266,7 @@ impl Reading {
         Some(())
     }
 
-    /// One that is not there any more, or not yet, makes what was read a part.
+    /// Nothing of one that is not there any more, or not yet.
     fn table(&self, family: Family, of: &[u8]) -> Option<usize> {
         self.tables.get(&(family.name(), name(of)?)).copied()
     }
@@ -317,7 +335,7 @@ impl Kernel {
         .context(mark!("listing the rules of nftables"))
     }
 
-    /// Hands over each; what has no place makes it a part.
+    /// Hands over each, up to the first that has no place.
     fn list(
         &self,
         reading: &mut Reading,
@@ -329,10 +347,7 @@ impl Kernel {
             let attributes = message.get(HEADER + GENERIC..);
             let taken = family.zip(attributes);
             let taken = taken.and_then(|(family, of)| each(reading, family, of));
-            if taken.is_none() {
-                reading.why = Some(Why::TooMany);
-            }
-            match Instant::now() < self.until {
+            match taken.is_some() && Instant::now() < self.until {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             }

@@ -16,7 +16,7 @@ use crate::{
     services::Services,
     source_nat::{Leaving, SourceNat},
     verdict::NotChecked,
-    world::{End, Netns, Stack, World, shared},
+    world::{End, Known, Netns, Stack, World, shared},
 };
 
 /// Everything that was gathered so far, or why it could not be.
@@ -133,6 +133,18 @@ impl Gathered {
             Some(Piece::Impostors(impostors)) => impostors.is_partial(),
             _ => false,
         }
+    }
+
+    /// But for netfilter's rules, as if nobody had asked for them: their bytes are addresses as much as anything, and
+    /// their names anybody's.
+    pub fn without_rulesets(&self) -> Self {
+        let mut all = self.clone();
+        for (_, piece) in &mut all.pieces {
+            if let Ok(Piece::Stack(stack)) = piece {
+                stack.ruleset = Known::default();
+            }
+        }
+        all
     }
 
     /// Nothing where it was not asked for, not answered yet, or could not be found out.

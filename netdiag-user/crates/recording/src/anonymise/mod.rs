@@ -149,6 +149,7 @@ impl Anonymiser {
     }
 
     fn scene(&mut self, scene: &Scene) -> Result<Scene> {
+        let gathered = scene.gathered.without_rulesets();
         let mut scrub = Scrub {
             addresses: &self.addresses,
             words: &mut self.words,
@@ -164,7 +165,7 @@ impl Anonymiser {
             start: self.start.map("start", &scene.start, &mut scrub)?,
             pods: PodIndex::new(pods),
             cluster: Arc::new(self.cluster.map("cluster", &scene.cluster, &mut scrub)?),
-            gathered: self.gathered.map("gathered", &scene.gathered, &mut scrub)?,
+            gathered: self.gathered.map("gathered", &gathered, &mut scrub)?,
             names: Box::new(KnownNames {
                 symbols: self.symbols.clone(),
                 reasons: self
@@ -213,7 +214,11 @@ impl Seen {
         look(&mut self.node, &scene.node, found)?;
         look(&mut self.start, &scene.start, found)?;
         look(&mut self.cluster, &*scene.cluster, found)?;
-        look(&mut self.gathered, &scene.gathered, found)?;
+        look(
+            &mut self.gathered,
+            &scene.gathered.without_rulesets(),
+            found,
+        )?;
         look(&mut self.pods, &pods, found)?;
         look(&mut self.run, &scene.run, found)?;
         let links = scene.links.iter().map(|link| link.name.clone());

@@ -19,7 +19,13 @@ use super::{
 use crate::{
     Recorder, Replay,
     block::BlockReader,
-    model::{address::Prefix, observation::Observation, pod::Pod},
+    model::{
+        address::Prefix,
+        gather::{Piece, Want},
+        observation::Observation,
+        pod::Pod,
+        world::{Known, Why},
+    },
     pipeline::{facts::KnownNames, scene::Scene},
 };
 
@@ -140,4 +146,21 @@ fn every_place_is_known() {
     assert!(unknown.is_empty(), "{unknown:?}");
     let stale: Vec<_> = rows().filter(|it| !found.contains(it)).collect();
     assert!(stale.is_empty(), "{stale:?}");
+}
+
+#[test]
+fn no_rule_of_netfilters_stays() {
+    let mut stack = stack::stack();
+    stack.ruleset = Known::Is(stack::ruleset());
+    let mut scene = scene::scene();
+    let piece = Piece::Stack(Box::new(stack));
+    scene.gathered.insert(Want::Stack(1), Ok(piece));
+    let bytes = record(&scene);
+    assert!(lines(&bytes).contains("0a141e28"));
+    let new = anonymised(&bytes);
+    assert!(!lines(&new).contains("0a141e28"));
+    let mut replay = Replay::from(new.as_slice()).expect("a recording");
+    assert!(replay.tick().is_some(), "{:?}", replay.trouble());
+    let kept = replay.scene.gathered.stack(1).expect("a stack");
+    assert_eq!(kept.ruleset, Known::Not(Why::NotAsked));
 }

@@ -158,14 +158,9 @@ fn rules_are_read_as_the_kernel_has_them() {
 #[test]
 fn what_is_beyond_the_bounds_is_told() {
     let few = Most { rules: 2, ..ALL };
-    let known = read_back(few);
-    assert!(matches!(known, Known::Partly(_, Why::TooMany)), "{known:?}");
+    assert_eq!(read_back(few), Known::Not(Why::TooMany));
     let none = Most { elements: 1, ..ALL };
-    let Known::Partly(ruleset, Why::TooMany) = read_back(none) else {
-        panic!("all of it");
-    };
-    let sets = ruleset.tables[0].sets.iter();
-    assert!(sets.filter(|set| set.partly).count() > 0);
+    assert_eq!(read_back(none), Known::Not(Why::TooMany));
 }
 
 /// Attributes as a hostile recording or a kernel of tomorrow may have them.

@@ -3,13 +3,15 @@ use super::samples::{name, text};
 use crate::{
     model::{
         address::Prefix,
+        netfilter::Family,
         world::{
             Known, Stack, Why,
             address::{Address, Flags, Scope},
             device::{Device, Df, Flags as DeviceFlags, IpTunnel, Kind, Mac, Vxlan},
             neighbour::{FdbEntry, Neighbour, Proxied, State},
             route::{Exception, Hop, Kind as RouteKind, Metrics, Nexthop, Preference, Route},
-            rule::{Action, Rule},
+            rule::{Action, Rule as PolicyRule},
+            ruleset::{Bytes, Chain, Compare, Expression, Reg, Rule, Ruleset, Table},
             wireguard::{Peer, WireGuard},
         },
     },
@@ -93,8 +95,8 @@ fn route() -> Route {
     }
 }
 
-fn rule() -> Rule {
-    Rule {
+fn rule() -> PolicyRule {
+    PolicyRule {
         ipv6: false,
         priority: 100,
         action: Action::Table(254),
@@ -148,6 +150,36 @@ fn wireguard() -> WireGuard {
         mark: 0,
         socket_here: true,
         peers: vec![peer],
+    }
+}
+
+/// With an address among its bytes.
+pub fn ruleset() -> Ruleset {
+    let compare = Expression::Compare {
+        how: Compare::Equal,
+        reg: Reg(4),
+        with: Bytes(vec![10, 20, 30, 40]),
+    };
+    let chain = Chain {
+        name: name(),
+        handle: 1,
+        base: None,
+        rules: vec![Rule {
+            handle: 2,
+            expressions: vec![compare],
+        }],
+    };
+    let table = Table {
+        family: Family::Ip,
+        name: name(),
+        legacy: false,
+        dormant: false,
+        chains: vec![chain],
+        sets: Vec::new(),
+    };
+    Ruleset {
+        tables: vec![table],
+        ..Ruleset::default()
     }
 }
 
