@@ -1,5 +1,7 @@
 //! What a recording says of packets, held against their computed ways: those of what died have to end at the
 //! station where the kernel dropped it, those of what was answered have to pass where they were seen.
+mod ways;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -9,32 +11,30 @@ use anyhow::{Result, bail};
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     Prepared,
-    packet::{Frame, Packet, Sender, Start},
-    walk,
-    way::{Does, How, Step, Walk},
+    way::{Does, How, Step, Subject, Walk},
 };
 use netdiag_model::{
     flow,
     observation::Observation,
     reason::by_place,
     text,
-    world::{End, Netns, World, device::Mac, station::Station},
+    world::{Netns, ruleset::Rule, station::Station},
 };
 use netdiag_pipeline::{
-    facts::{Facts, HopFlow, Loss},
+    facts::{Facts, Loss},
     journey::Journey,
     scene::Scene,
 };
 use netdiag_recording::Replay;
 
+use self::ways::{Conversation, ends};
 use crate::told;
 
 /// Conversations that live are walked up to so many.
 const LIVING: usize = 200;
 /// Stations that no walk knows yet.
-const LATER: [Station; 5] = [
+const LATER: [Station; 4] = [
     Station::Program,
-    Station::Hook,
     Station::Xfrm,
     Station::Queue,
     Station::Socket,
@@ -177,6 +177,8 @@ fn compare(scene: &Scene, observation: &Observation, tell: bool) -> Report {
 
 /// Whether it is refused for its size, or cut, or leaves for where it may be.
 fn did_not_fit(facts: &Facts<'_>, prepared: &Prepared<'_>, of: (&FlowKey, u32)) -> Line {
+    let (flow, largest) = of;
+    let of = (Conversation::of(facts, flow), largest);
     walked(facts, prepared, of, |way, ends| {
         let refused =
             |step: &&Step<'_>| matches!(step.does, Does::Refuses(How::TooBig(_) | How::PeerMtu(_)));
@@ -215,17 +217,23 @@ fn is_silent(facts: &Facts<'_>, flow: &FlowKey) -> bool {
 
 /// Whether it does not arrive, or its answer does not, or what is read of the world ends before.
 fn is_lost(facts: &Facts<'_>, prepared: &Prepared<'_>, flow: &FlowKey) -> Line {
-    let lost = |flow: &FlowKey| {
-        walked(facts, prepared, (flow, 0), |_, ends| {
-            let arrives = ends.iter().any(|step| matches!(step.does, Does::Delivers));
-            match arrives {
-                true => Err("nobody answers, and an answer would arrive".into()),
-                false => Ok(()),
-            }
-        })
+    let lost = |answer| {
+        let first = *flow;
+        walked(
+            facts,
+            prepared,
+            (Conversation { first, answer }, 0),
+            |_, ends| {
+                let arrives = ends.iter().any(|step| matches!(step.does, Does::Delivers));
+                match arrives {
+                    true => Err("nobody answers, and an answer would arrive".into()),
+                    false => Ok(()),
+                }
+            },
+        )
     };
-    match lost(flow) {
-        (Held::Contradicts, _) => lost(&flow.reversed()),
+    match lost(false) {
+        (Held::Contradicts, _) => lost(true),
         otherwise => otherwise,
     }
 }
@@ -246,38 +254,56 @@ fn died(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> Line {
         "died of {} in {} of {}",
         loss.reason, loss.location, loss.key.netns
     );
-    let (held, line) = walked(facts, prepared, (flow, loss.dropped.largest), |_, ends| {
+    let of = (Conversation::of(facts, flow), loss.dropped.largest);
+    let (held, line) = walked(facts, prepared, of, |_, ends| {
         let as_seen = |step: &&Step<'_>| {
-            stations.contains(&step.station) && step.netns == loss.key.netns && refuses(step)
+            stations.contains(&step.station)
+                && step.netns == loss.key.netns
+                && refuses(step)
+                && has_counted(step)
         };
         ends.iter().any(as_seen).then_some(()).ok_or(String::new())
     });
     (held, line.map(|line| format!("{line}; {what}")))
 }
 
+/// Of a rule that counts: whether it did.
+fn has_counted(step: &Step<'_>) -> bool {
+    match step.by {
+        Some(Subject::Filter(filter)) => filter.rule.and_then(Rule::packets) != Some(0),
+        _ => true,
+    }
+}
+
 /// The way of what died, whole.
 fn told(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> Vec<String> {
     let (source, destination) = flow::endpoints(loss.flow());
-    let first = format!("{source} to {destination}");
-    let Some(start) = start(facts, prepared.world, loss.flow()) else {
-        return Vec::new();
+    let of = (Conversation::of(facts, loss.flow()), loss.dropped.largest);
+    let mut lines = vec![format!("{source} to {destination}")];
+    let Some(request) = ways::request(facts, prepared, of) else {
+        return lines;
     };
-    let packet = packet(facts, loss.flow(), loss.dropped.largest);
-    let way = walk(prepared, start, packet);
-    let lines = told::lines(facts.node, prepared.world, &way, 1);
-    std::iter::once(first).chain(lines).collect()
+    lines.extend(told::lines(facts.node, prepared.world, &request, 1));
+    if of.0.answer {
+        for answer in ways::answers(facts, prepared, of, &request) {
+            lines.push("  answered:".to_owned());
+            lines.extend(told::lines(facts.node, prepared.world, &answer, 1));
+        }
+    }
+    lines
 }
 
-/// Answered, sent on or taken by the node itself, as it is and not as something else that a translation made of it.
+/// Answered, and sent on or taken by the node itself.
 fn lives(facts: &Facts<'_>, journey: &Journey<'_>) -> bool {
     let flow = &journey.flow;
     let lost = facts.losses.iter().any(|l| l.flow() == flow);
     let (_, destination) = flow::ends(flow);
     let went_on = journey.hops.last().is_some_and(|hop| hop.egress());
-    (went_on || facts.owns(destination))
+    let translated = facts.legs().translated(flow).is_some();
+    (went_on || translated || facts.owns(destination))
         && facts.journeys().contains_key(&flow.reversed())
         && !lost
-        && is_plain(facts, flow)
+        && flow.source != flow.destination
 }
 
 fn is_plain(facts: &Facts<'_>, flow: &FlowKey) -> bool {
@@ -288,7 +314,8 @@ fn is_plain(facts: &Facts<'_>, flow: &FlowKey) -> bool {
 
 /// Whether every link that it was seen at is on its way, and that does not end before.
 fn arrived(facts: &Facts<'_>, prepared: &Prepared<'_>, journey: &Journey<'_>) -> Line {
-    walked(facts, prepared, (&journey.flow, 0), |way, ends| {
+    let of = (Conversation::of(facts, &journey.flow), 0);
+    walked(facts, prepared, of, |way, ends| {
         if ends.iter().all(|step| refuses(step)) {
             return Err("it lives".into());
         }
@@ -310,21 +337,37 @@ fn arrived(facts: &Facts<'_>, prepared: &Prepared<'_>, journey: &Journey<'_>) ->
 fn walked<'w>(
     facts: &Facts<'_>,
     prepared: &'w Prepared<'w>,
-    (flow, largest): (&FlowKey, u32),
-    held: impl FnOnce(&Walk<'w>, &[&Step<'w>]) -> Result<(), String>,
+    of: (Conversation, u32),
+    held: impl Fn(&Walk<'w>, &[&Step<'w>]) -> Result<(), String>,
 ) -> Line {
-    let (source, destination) = flow::endpoints(flow);
-    let told = |held: Held, what: String| {
-        let line = format!("{held:?}: {source} to {destination}: {what}");
+    let (conversation, _) = of;
+    let (source, destination) = flow::endpoints(&conversation.first);
+    let what = match conversation.answer {
+        true => "the answer to ",
+        false => "",
+    };
+    let told = |held: Held, why: String| {
+        let line = format!("{held:?}: {what}{source} to {destination}: {why}");
         (held, Some(line))
     };
-    let Some(start) = start(facts, prepared.world, flow) else {
+    let Some(request) = ways::request(facts, prepared, of) else {
         return (Held::Unknown, None);
     };
-    let way = walk(prepared, start, packet(facts, flow, largest));
-    let ends = ends(&way);
-    let Err(seen) = held(&way, &ends) else {
-        return (Held::Agrees, None);
+    let all = match conversation.answer {
+        true => ways::answers(facts, prepared, of, &request),
+        false => vec![request.clone()],
+    };
+    let ends: Vec<Vec<&Step<'w>>> = all.iter().map(ends).collect();
+    let each = all.iter().zip(&ends).map(|(way, ends)| held(way, ends));
+    let seen = match each.reduce(Result::or) {
+        Some(Ok(())) => return (Held::Agrees, None),
+        Some(Err(seen)) => seen,
+        None => "its question comes nowhere".into(),
+    };
+    // That of a question that came nowhere.
+    let ends: Vec<&Step<'w>> = match all.is_empty() {
+        true => ways::ends(&request),
+        false => ends.into_iter().flatten().collect(),
     };
     let unknown = ends.iter().find_map(|step| match &step.does {
         Does::Unknown(why) => Some(why),
@@ -360,78 +403,6 @@ fn links(walk: &Walk<'_>, netns: Netns) -> BTreeSet<(u32, bool)> {
 
 fn refuses(step: &Step<'_>) -> bool {
     matches!(step.does, Does::Refuses(_))
-}
-
-/// The last steps of all its branches.
-fn ends<'a, 'w>(walk: &'a Walk<'w>) -> Vec<&'a Step<'w>> {
-    let mut all = Vec::new();
-    for step in &walk.steps {
-        match &step.does {
-            Does::Chooses(branches) => {
-                branches
-                    .iter()
-                    .for_each(|(_, branch)| all.extend(ends(branch)));
-            }
-            Does::Copies(copies) => copies.iter().for_each(|copy| all.extend(ends(copy))),
-            Does::Refuses(_) | Does::Delivers | Does::Leaves { .. } | Does::Unknown(_) => {
-                all.push(step);
-            }
-            _ => {}
-        }
-    }
-    all
-}
-
-/// Where the flow was met first: at a link that it came in by, else in the namespace that has its source.
-fn start(facts: &Facts<'_>, world: &World, flow: &FlowKey) -> Option<Start> {
-    let known = |flow: &FlowKey| facts.journeys().get(flow).map(|j| j.hops.clone());
-    // What translation made came in as what it was made of.
-    let origin = facts.legs().origin(flow).map(|(first, _)| first);
-    let hops = origin.as_ref().and_then(known).or_else(|| known(flow));
-    let inside = sender(facts, flow).filter(|netns| world.stacks.contains_key(netns));
-    // What a tunnel still wraps is its outer packet's way.
-    let enters = |h: &&&HopFlow| h.plain() && !h.egress();
-    let came = hops.as_deref().and_then(|hops| hops.iter().find(enters));
-    let came = came.filter(|_| inside.is_none() || origin.is_some());
-    match came {
-        Some(hop) => {
-            let end = End {
-                netns: facts.node.netns,
-                index: hop.key.ifindex,
-            };
-            let to = world.device(end)?.mac.unwrap_or(Mac::BROADCAST);
-            Some(Start::Device(end, Frame::new(None, to)))
-        }
-        None => Some(Start::Socket(Sender {
-            netns: inside?,
-            device: None,
-            uid: 0,
-            any_source: false,
-        })),
-    }
-}
-
-fn sender(facts: &Facts<'_>, flow: &FlowKey) -> Option<Netns> {
-    let (source, _) = flow::ends(flow);
-    match facts.owns(source) {
-        true => Some(facts.node.netns),
-        false => facts.pod_side_of(source).map(|side| side.netns),
-    }
-}
-
-fn packet(facts: &Facts<'_>, flow: &FlowKey, largest: u32) -> Packet {
-    let (source, destination) = flow::ends(flow);
-    let seen = facts.journeys().get(flow).into_iter();
-    let seen = seen.flat_map(|j| j.hops.iter()).map(|h| h.hop.largest);
-    Packet {
-        protocol: flow.protocol,
-        sport: flow.source_port,
-        dport: flow.destination_port,
-        ttl: 64,
-        size: seen.chain([largest]).max().unwrap_or(0).max(60),
-        df: true,
-        ..Packet::new(source, destination)
-    }
 }
 
 /// Tells of each that was not as computed. Good where there is none, and in each incident, by the beginning of

@@ -1,0 +1,169 @@
+//! The computed ways of what was recorded: of a conversation's first packet, as its sender sent it, and of its answer.
+use netdiag_common::flow::FlowKey;
+use netdiag_forwarding::{
+    Prepared,
+    packet::{Frame, Packet, Sender, Start},
+    walk_after,
+    way::{Does, Memory, Step, Walk},
+};
+use netdiag_model::{
+    flow,
+    world::{End, Netns, World, device::Mac},
+};
+use netdiag_pipeline::facts::{Facts, HopFlow};
+
+/// The conversation that a flow belongs to, by the flow that it began with.
+#[derive(Clone, Copy)]
+pub struct Conversation {
+    pub first: FlowKey,
+    /// The flow is its answer.
+    pub answer: bool,
+}
+
+impl Conversation {
+    pub fn of(facts: &Facts<'_>, flow: &FlowKey) -> Self {
+        let answer = facts.direction().is_answer(flow);
+        let request = if answer { flow.reversed() } else { *flow };
+        let origin = facts.legs().origin(&request);
+        Self {
+            first: origin.map_or(request, |(first, _)| first),
+            answer,
+        }
+    }
+
+    /// As whoever takes it sends it, where it comes as it was seen to.
+    fn answered(&self, facts: &Facts<'_>) -> FlowKey {
+        let sent = facts.legs().translated(&self.first);
+        sent.map_or(self.first, |(sent, _)| sent).reversed()
+    }
+}
+
+/// The way of its first packet; nothing where nobody knows where it began.
+pub fn request<'w>(
+    facts: &Facts<'_>,
+    prepared: &'w Prepared<'w>,
+    (of, largest): (Conversation, u32),
+) -> Option<Walk<'w>> {
+    let start = start(facts, prepared.world, &of.first)?;
+    let packet = packet(facts, &of.first, largest);
+    Some(walk_after(prepared, &Memory::default(), start, packet))
+}
+
+/// Those of its answer, from wherever the first packet may have come to.
+pub fn answers<'w>(
+    facts: &Facts<'_>,
+    prepared: &'w Prepared<'w>,
+    (of, largest): (Conversation, u32),
+    request: &Walk<'_>,
+) -> Vec<Walk<'w>> {
+    let answer = of.answered(facts);
+    let (source, destination) = flow::ends(&answer);
+    let mut came = Vec::new();
+    arrived(request, Memory::default(), &mut came);
+    let as_seen = came.into_iter().filter(|(step, _)| {
+        let packet = &step.packet;
+        packet.destination == source && packet.source == destination
+    });
+    let begun = as_seen.filter_map(|(step, memory)| {
+        let start = match step.does {
+            Does::Delivers => Start::Socket(sender(step.netns)),
+            _ => start(facts, prepared.world, &answer)?,
+        };
+        let packet = packet(facts, &answer, largest);
+        Some(walk_after(prepared, &memory, start, packet))
+    });
+    begun.collect()
+}
+
+/// Where it came to, with what its way there taught.
+fn arrived<'a, 'w>(walk: &'a Walk<'w>, before: Memory, came: &mut Vec<(&'a Step<'w>, Memory)>) {
+    let memory = before.with(walk);
+    for step in &walk.steps {
+        match &step.does {
+            Does::Delivers | Does::Leaves { .. } => came.push((step, memory.clone())),
+            Does::Chooses(branches) => {
+                let each = branches.iter();
+                each.for_each(|(_, branch)| arrived(branch, memory.clone(), came));
+            }
+            Does::Copies(copies) => {
+                copies
+                    .iter()
+                    .for_each(|copy| arrived(copy, memory.clone(), came));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The last steps of all its branches.
+pub fn ends<'a, 'w>(walk: &'a Walk<'w>) -> Vec<&'a Step<'w>> {
+    let mut all = Vec::new();
+    for step in &walk.steps {
+        match &step.does {
+            Does::Chooses(branches) => {
+                branches
+                    .iter()
+                    .for_each(|(_, branch)| all.extend(ends(branch)));
+            }
+            Does::Copies(copies) => copies.iter().for_each(|copy| all.extend(ends(copy))),
+            Does::Refuses(_) | Does::Delivers | Does::Leaves { .. } | Does::Unknown(_) => {
+                all.push(step);
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Where the flow was met first: at a link that it came in by, else in the namespace that has its source.
+fn start(facts: &Facts<'_>, world: &World, flow: &FlowKey) -> Option<Start> {
+    let known = |flow: &FlowKey| facts.journeys().get(flow).map(|j| j.hops.clone());
+    let hops = known(flow);
+    let inside = owner(facts, flow).filter(|netns| world.stacks.contains_key(netns));
+    // What a tunnel still wraps is its outer packet's way.
+    let enters = |h: &&&HopFlow| h.plain() && !h.egress();
+    let came = hops.as_deref().and_then(|hops| hops.iter().find(enters));
+    match came.filter(|_| inside.is_none()) {
+        Some(hop) => {
+            let end = End {
+                netns: facts.node.netns,
+                index: hop.key.ifindex,
+            };
+            let to = world.device(end)?.mac.unwrap_or(Mac::BROADCAST);
+            Some(Start::Device(end, Frame::new(None, to)))
+        }
+        None => Some(Start::Socket(sender(inside?))),
+    }
+}
+
+fn sender(netns: Netns) -> Sender {
+    Sender {
+        netns,
+        device: None,
+        uid: 0,
+        any_source: false,
+    }
+}
+
+fn owner(facts: &Facts<'_>, flow: &FlowKey) -> Option<Netns> {
+    let (source, _) = flow::ends(flow);
+    match facts.owns(source) {
+        true => Some(facts.node.netns),
+        false => facts.pod_side_of(source).map(|side| side.netns),
+    }
+}
+
+fn packet(facts: &Facts<'_>, flow: &FlowKey, largest: u32) -> Packet {
+    let (source, destination) = flow::ends(flow);
+    let seen = facts.journeys().get(flow).into_iter();
+    let seen = seen.flat_map(|j| j.hops.iter()).map(|h| h.hop.largest);
+    Packet {
+        protocol: flow.protocol,
+        sport: flow.source_port,
+        dport: flow.destination_port,
+        ttl: 64,
+        size: seen.chain([largest]).max().unwrap_or(0).max(60),
+        df: true,
+        ..Packet::new(source, destination)
+    }
+}
