@@ -36,6 +36,9 @@ pub struct Options {
     /// With rules of nf_tables in every second network
     #[arg(long, conflicts_with = "nodes")]
     rules: bool,
+    /// With rules of nf_tables in every network, those that this program wrote among them
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "nodes")]
+    writer: Option<String>,
     /// Under another kernel, in a VM
     #[arg(long, value_name = "KERNEL", value_parser = vm::kernels::names())]
     vm: Vec<String>,
@@ -50,6 +53,7 @@ pub const SAMPLE: Options = Options {
     nodes: false,
     with: None,
     rules: false,
+    writer: None,
     vm: Vec::new(),
 };
 
@@ -62,6 +66,7 @@ const OF_RULES: Options = Options {
     nodes: false,
     with: None,
     rules: true,
+    writer: None,
     vm: Vec::new(),
 };
 
@@ -74,16 +79,19 @@ const OF_NODES: Options = Options {
     nodes: true,
     with: None,
     rules: false,
+    writer: None,
     vm: Vec::new(),
 };
 
 pub fn command(options: &Options) -> Result<ExitCode> {
     if apt::exists() {
-        let why = "the oracle's networks are made by conntrack, ip, iptables-nft, nft and wg";
+        let why =
+            "the oracle's networks are made by conntrack, ip, ipset, iptables-nft, nft and wg";
         apt::install(
             &[
                 "conntrack",
                 "iproute2",
+                "ipset",
                 "iptables",
                 "nftables",
                 "wireguard-tools",
@@ -153,16 +161,20 @@ fn args(options: &Options) -> Vec<String> {
     ];
     let words = all.map(|(name, value)| [name.to_owned(), value.to_string()]);
     let mut words = words.concat();
-    // By chance another seed shows one of them nowhere.
-    if let Some(with) = &options.with {
-        words.extend(["--with".to_owned(), with.clone()]);
-    } else if options.nodes {
+    let named = [("--with", &options.with), ("--writer", &options.writer)];
+    for (name, value) in named {
+        let value = value.iter().flat_map(|it| [name.to_owned(), it.clone()]);
+        words.extend(value);
+    }
+    if options.nodes {
         words.push("--nodes".to_owned());
-    } else {
-        let sample = if options.rules { OF_RULES } else { SAMPLE };
-        if options.seed == sample.seed && options.worlds >= sample.worlds {
-            words.push("--every-mistake".to_owned());
-        }
+    }
+    // By chance another seed shows one of them nowhere.
+    let sample = if options.rules { OF_RULES } else { SAMPLE };
+    let whole = options.seed == sample.seed && options.worlds >= sample.worlds;
+    let plain = options.with.is_none() && options.writer.is_none() && !options.nodes;
+    if plain && whole {
+        words.push("--every-mistake".to_owned());
     }
     if options.rules {
         words.push("--rules".to_owned());

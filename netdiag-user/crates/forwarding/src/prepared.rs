@@ -12,7 +12,7 @@ use netdiag_model::{
         conf::{Of4, Of6, Settings},
         device::{Device, Kind},
         route::Route,
-        ruleset::{BaseChain, Chain, ChainKind, Expression, Hook, Table},
+        ruleset::{BaseChain, Chain, ChainKind, Expression, Hook, Load, Table},
     },
 };
 
@@ -295,6 +295,21 @@ impl<'w> Space<'w> {
         let addresses = self.stack.addresses.whole();
         let addresses = addresses.map_err(|why| Unknown::NotRead("addresses", why.clone()))?;
         Ok(addresses)
+    }
+
+    /// Whether rules may look up routes of IPv6 (`xt_addrtype`, `nft_fib`).
+    pub fn rules_ask_for_routes(&self) -> bool {
+        let asks = |expression: &Expression| match expression {
+            Expression::Xtables { name, .. } => ["addrtype", "rpfilter"].contains(&name.as_str()),
+            Expression::Load(Load::Fib(_), _) => true,
+            _ => false,
+        };
+        let tables = self.stack.ruleset.some().into_iter();
+        let tables = tables.flat_map(|ruleset| &ruleset.tables);
+        let tables = tables.filter(|table| table.family != Family::Ip);
+        let chains = tables.flat_map(|table| &table.chains);
+        let mut rules = chains.flat_map(|chain| &chain.rules);
+        rules.any(|rule| rule.expressions.iter().any(asks))
     }
 
     /// An address of one of its devices.

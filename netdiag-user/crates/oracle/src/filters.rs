@@ -14,6 +14,7 @@ use crate::{
     six,
     sysctls::PAST_NETFILTER,
     witness::PORTS,
+    writers::Writer,
 };
 
 pub use mistakes::MISTAKES;
@@ -22,13 +23,24 @@ const HOOKS: [&str; 5] = ["prerouting", "input", "forward", "output", "postrouti
 const PRIORITIES: [i32; 6] = [-300, -150, -10, 0, 0, 10];
 /// Ours alone are counted: no tunnel's packets, nor what the kernel asks and tells by itself.
 const OURS: &str = "udp dport != { 8472, 51820 }";
+/// By which a rule is known that counts ours alone.
+pub const TUNNELS_PORT: &str = "8472";
 
-/// Those of a world, of either family.
-pub fn made(rng: &mut Rng, ipv6: bool) -> Vec<Command> {
+/// Those of a world that is made by such lines, of either family; with those of one who writes his own in one namespace.
+pub fn made(
+    rng: &mut Rng,
+    (before, ipv6): (&[Command], bool),
+    writer: Option<&Writer>,
+) -> Vec<Command> {
     let mut lines = Vec::new();
+    let theirs = rng.usize(0..SPACES);
     for space in 0..SPACES {
         lines.extend(at_bridges(rng, space, ipv6));
-        if rng.u8(0..3) == 0 {
+        let writer = writer.filter(|_| space == theirs);
+        if let Some(writer) = writer {
+            lines.extend(writer.made(rng, (space, ipv6), before));
+        }
+        if writer.is_none() && rng.u8(0..3) == 0 {
             lines.extend(iptables::made(rng, space, ipv6));
         }
         for _ in 0..rng.usize(0..3) {

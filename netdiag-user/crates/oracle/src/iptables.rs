@@ -59,9 +59,12 @@ pub fn restore(tables: &Lines) -> Result<()> {
     Ok(())
 }
 
-/// Takes all rules out of a table of iptables' own.
+/// Takes all rules out of a table of iptables' own, and what was said of chains that have none for a packet.
 pub fn flush(ipv6: bool, table: &str) -> Result<()> {
-    let text = format!("*{table}\nCOMMIT");
+    let chains = HOOKS.iter().find(|(name, _)| *name == table);
+    let chains = chains.map_or(&[][..], |(_, chains)| chains).iter();
+    let chains: String = chains.map(|chain| format!(":{chain} ACCEPT\n")).collect();
+    let text = format!("*{table}\n{chains}COMMIT");
     let program = program(true, ipv6) + "-restore";
     batch::fed(&program, &[], &text).map(|_| ())
 }

@@ -99,13 +99,14 @@ impl Kept {
         let mut lines = self.text.lines();
         let first = lines.next().context("an empty world")?;
         let shot = shot(first).with_context(|| format!("{first:?} is no packet"))?;
-        let commands: Result<_> = lines.map(|line| command(line.trim())).collect();
+        let commands: Result<_> = lines.map(command).collect();
         Ok((shot, commands?))
     }
 }
 
 /// As [`Command`] is shown.
-fn command(line: &str) -> Result<Command> {
+pub fn command(line: &str) -> Result<Command> {
+    let line = line.trim();
     let parts = |prefix: &str| -> Option<(usize, &str)> {
         let (space, words) = line.strip_prefix(prefix)?.split_once(' ')?;
         Some((space.parse().ok()?, words))

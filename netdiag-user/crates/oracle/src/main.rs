@@ -40,6 +40,7 @@ mod vlans;
 mod wire;
 mod wireguards;
 mod witness;
+mod writers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,11 +55,13 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use netdiag_model::world::World;
 
+use command::Command;
 use kept::KEPT;
 use links::LINKS;
 use mistakes::{MISTAKES, Mistake};
 use nodes::Joined;
 use round::{Outcome, Round};
+use writers::Writer;
 
 /// Worlds that are tried beside, as often as it takes up to as many again, to have every mistake shown.
 const MORE: u64 = 100;
@@ -102,6 +105,9 @@ struct Args {
     /// With rules of nf_tables in every second network
     #[arg(long, conflicts_with = "nodes")]
     rules: bool,
+    /// With rules of nf_tables in every network, those that this program wrote among them
+    #[arg(long, value_name = "PROGRAM", value_parser = writers::names(), conflicts_with = "nodes")]
+    writer: Option<String>,
     /// Recordings whose lost packets are held against their computed ways, instead of networks
     #[arg(long, num_args = 1.., value_name = "FILE")]
     recorded: Vec<std::path::PathBuf>,
@@ -150,11 +156,11 @@ fn main() -> Result<ExitCode> {
     }
     let began = Instant::now();
     let total = Mutex::new(Total {
-        rules: args.rules,
+        rules: args.rules || args.writer.is_some(),
         ..Total::default()
     });
     // Once is enough where several samples are taken.
-    if args.first == 0 && !args.nodes && !args.rules {
+    if args.first == 0 && !args.nodes && !args.rules && args.writer.is_none() {
         by_jobs(args.jobs, |job| again(args.jobs, job, &total))?;
         say(format_args!("{} kept worlds", KEPT.len()));
     }
@@ -360,8 +366,8 @@ fn work(args: &Args, worlds: Range<u64>, job: u64, total: &Mutex<Total>) -> Resu
                 if let Some(links) = links {
                     lines.extend(links.made(&mut rng, ipv6));
                 }
-                if args.rules && rng.bool() {
-                    lines.extend(filters::made(&mut rng, ipv6));
+                if let Some(rules) = ruled(args, &mut rng, (&lines, ipv6)) {
+                    lines.extend(rules);
                 }
                 let world = round.build(&lines)?;
                 let mut shots = shots::shots(&mut rng, round.set(), &world, (ipv6, each));
@@ -386,11 +392,18 @@ fn work(args: &Args, worlds: Range<u64>, job: u64, total: &Mutex<Total>) -> Resu
     Ok(())
 }
 
+/// Rules for a world that is made by these lines.
+fn ruled(args: &Args, rng: &mut fastrand::Rng, of: (&[Command], bool)) -> Option<Vec<Command>> {
+    let named = args.writer.as_deref().and_then(Writer::called);
+    let writer = named.or_else(|| (rng.u8(0..5) == 0).then(|| Writer::any(rng)));
+    (named.is_some() || args.rules && rng.bool()).then(|| filters::made(rng, of, writer))
+}
+
 fn take(
     round: &mut Round,
     total: &Mutex<Total>,
     number: u64,
-    commands: &[command::Command],
+    commands: &[Command],
     outcome: Outcome,
 ) -> Result<()> {
     let first = {

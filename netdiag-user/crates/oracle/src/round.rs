@@ -88,10 +88,8 @@ fn goes_by(world: &World, set: &Set, turn: &Turn, wanted: fn(&Device) -> bool) -
 }
 
 fn others(world: &World) -> impl Iterator<Item = &'static Mistake> {
-    let ruled = world
-        .stacks
-        .values()
-        .any(|stack| stack.ruleset.some().is_some());
+    let mut rulesets = world.stacks.values().filter_map(|s| s.ruleset.some());
+    let ruled = rulesets.any(|ruleset| !ruleset.tables.is_empty());
     let of_rules = filters::MISTAKES.iter().filter(move |_| ruled);
     let of_links = LINKS.iter().flat_map(|links| links.mistakes);
     of_links.chain(of_rules)
@@ -273,7 +271,8 @@ impl Round {
         let after = counters::counters(&self.set)?;
         let mut due = Due::default();
         turns().for_each(|turn| due.add(turn.ways(), turn.shot.count.into()));
-        let missed = due.missed(&before, &after);
+        let others = counters::uncounted(&self.commands, self.ipv6);
+        let missed = due.missed((&before, &after), &others);
         Ok((talks, missed))
     }
 

@@ -315,6 +315,14 @@ fn narrows(
         true => space.leads_by(inner, device)?,
         false => None,
     };
+    // What is noted makes IPv6 look routes up anew: who shares an object with the tunnel's, and is asked for before that is
+    // on its way, takes away what it has (`rt6_get_pcpu_route`).
+    let object = outwards.0.and_then(|route| route.nexthop);
+    let both = inner.is_ipv6() && outer.is_ipv6();
+    if tells && both && object.is_some() && space.rules_ask_for_routes() {
+        let what = "a route that rules look up while a tunnel has it";
+        return Err(Unknown::NotModelled(what.into()));
+    }
     if tells && (inner.is_ipv6() || found.is_some()) {
         learned.learn_size(space.end(by), inner.destination, found, room);
     }
