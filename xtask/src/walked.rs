@@ -29,8 +29,28 @@ const INCIDENTS: [&str; 11] = [
     "vxlan-mtu-too-large",
     "vxlan-source-mismatch",
 ];
-/// Those of them that are stood up over IPv6, too, in a sample.
-const OVER_IPV6: [&str; 2] = ["no-route", "pod-mtu-too-large"];
+/// The same of rules: what they take, and what becomes of Services' packets.
+const OF_RULES: [&str; 10] = [
+    "bridge-nf-disabled",
+    "dns-blocked",
+    "firewall-drop",
+    "hairpin-off",
+    "kube-proxy-missing",
+    "masquerade-missing",
+    "service-firewalled",
+    "service-local-only",
+    "service-no-endpoints",
+    "service-stale-endpoint",
+];
+/// Those of these that are in a sample.
+const SOME_OF_RULES: [&str; 4] = [
+    "firewall-drop",
+    "hairpin-off",
+    "service-firewalled",
+    "service-no-endpoints",
+];
+/// Those of all that are stood up over IPv6, too, in a sample.
+const OVER_IPV6: [&str; 3] = ["no-route", "pod-mtu-too-large", "service-local-only"];
 /// The one that IPv6 does not have.
 const IPV4_ALONE: &str = "rp-filter-drop";
 
@@ -42,22 +62,22 @@ pub fn command(via: Option<Way>) -> Result<ExitCode> {
     build::kernel_side(&tools)?;
     let netdiag = build::user_side(Profile::Release)?;
     oracle::build()?;
-    let six: Vec<&str> = INCIDENTS
-        .into_iter()
-        .filter(|it| *it != IPV4_ALONE)
-        .collect();
-    held(&netdiag, &six)?;
+    let all = [INCIDENTS.as_slice(), &OF_RULES].concat();
+    let six = all.iter().copied().filter(|it| *it != IPV4_ALONE);
+    let six: Vec<&str> = six.collect();
+    held(&netdiag, &all, &six)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The same with less over IPv6, for a test that has built both.
 pub fn sample(netdiag: &Path) -> Result<()> {
-    held(netdiag, &OVER_IPV6)
+    let some = [INCIDENTS.as_slice(), &SOME_OF_RULES].concat();
+    held(netdiag, &some, &OVER_IPV6)
 }
 
-fn held(netdiag: &Path, over_ipv6: &[&str]) -> Result<()> {
+fn held(netdiag: &Path, over_ipv4: &[&str], over_ipv6: &[&str]) -> Result<()> {
     let folder = paths::target().join("walked");
-    for (family, names) in [("ipv4", INCIDENTS.as_slice()), ("ipv6", over_ipv6)] {
+    for (family, names) in [("ipv4", over_ipv4), ("ipv6", over_ipv6)] {
         let folder = folder.join(family);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).context("making a folder for recordings")?;

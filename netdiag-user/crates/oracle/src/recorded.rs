@@ -27,18 +27,15 @@ use netdiag_pipeline::{
 };
 use netdiag_recording::Replay;
 
-use self::ways::{Conversation, ends};
+use self::ways::{Conversation, Size, ends};
 use crate::told;
 
 /// Conversations that live are walked up to so many.
 const LIVING: usize = 200;
 /// Stations that no walk knows yet.
-const LATER: [Station; 4] = [
-    Station::Program,
-    Station::Xfrm,
-    Station::Queue,
-    Station::Socket,
-];
+const LATER: [Station; 3] = [Station::Program, Station::Xfrm, Station::Queue];
+
+const ICMP: [u8; 2] = [1, 58];
 
 /// What became of the comparison of one lost flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -242,12 +239,12 @@ fn is_lost(facts: &Facts<'_>, prepared: &Prepared<'_>, flow: &FlowKey) -> Line {
 fn died(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> Line {
     let flow = loss.flow();
     let stations = by_place::stations(&loss.reason, &loss.location);
-    // A bridge that translates routes what it carries anew.
-    let in_bridge = !is_plain(facts, flow) && stations.contains(&Station::Bridge);
+    // Nor of an error what it is about.
+    let error = ICMP.contains(&flow.protocol) && stations == [Station::Hook];
     // What a tunnel's packet carries is not known of one that came in.
     let in_tunnel = stations == [Station::Encap] && facts.journeys().get(flow).is_none();
     let later = stations.iter().all(|at| LATER.contains(at));
-    if later || in_bridge || in_tunnel {
+    if later || error || in_tunnel {
         return (Held::NotModelled, None);
     }
     let what = format!(
@@ -257,10 +254,12 @@ fn died(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> Line {
     let of = (Conversation::of(facts, flow), loss.dropped.largest);
     let (held, line) = walked(facts, prepared, of, |_, ends| {
         let as_seen = |step: &&Step<'_>| {
-            stations.contains(&step.station)
-                && step.netns == loss.key.netns
-                && refuses(step)
-                && has_counted(step)
+            // Which sockets there are nobody read: it has to come that far.
+            let ends = match step.station {
+                Station::Socket => matches!(step.does, Does::Delivers) || refuses(step),
+                _ => refuses(step) && has_counted(step),
+            };
+            ends && stations.contains(&step.station) && step.netns == loss.key.netns
         };
         ends.iter().any(as_seen).then_some(()).ok_or(String::new())
     });
@@ -280,7 +279,7 @@ fn told(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> Vec<String> 
     let (source, destination) = flow::endpoints(loss.flow());
     let of = (Conversation::of(facts, loss.flow()), loss.dropped.largest);
     let mut lines = vec![format!("{source} to {destination}")];
-    let Some(request) = ways::request(facts, prepared, of) else {
+    let Some(request) = asked(facts, prepared, of) else {
         return lines;
     };
     lines.extend(told::lines(facts.node, prepared.world, &request, 1));
@@ -333,6 +332,20 @@ fn arrived(facts: &Facts<'_>, prepared: &Prepared<'_>, journey: &Journey<'_>) ->
     })
 }
 
+/// The way of what was sent first: of what was answered, a packet that is small enough for that.
+fn asked<'w>(
+    facts: &Facts<'_>,
+    prepared: &'w Prepared<'w>,
+    (of, largest): (Conversation, u32),
+) -> Option<Walk<'w>> {
+    let size = if of.answer {
+        Size::Least
+    } else {
+        Size::Seen(largest)
+    };
+    ways::request(facts, prepared, (of, size))
+}
+
 /// Computes a way and holds it against what was seen; the error says what that is.
 fn walked<'w>(
     facts: &Facts<'_>,
@@ -350,7 +363,7 @@ fn walked<'w>(
         let line = format!("{held:?}: {what}{source} to {destination}: {why}");
         (held, Some(line))
     };
-    let Some(request) = ways::request(facts, prepared, of) else {
+    let Some(request) = asked(facts, prepared, of) else {
         return (Held::Unknown, None);
     };
     let all = match conversation.answer {

@@ -38,14 +38,22 @@ impl Conversation {
     }
 }
 
+/// Of a packet.
+#[derive(Clone, Copy)]
+pub enum Size {
+    Least,
+    /// As large as it was seen, or so large.
+    Seen(u32),
+}
+
 /// The way of its first packet; nothing where nobody knows where it began.
 pub fn request<'w>(
     facts: &Facts<'_>,
     prepared: &'w Prepared<'w>,
-    (of, largest): (Conversation, u32),
+    (of, size): (Conversation, Size),
 ) -> Option<Walk<'w>> {
     let start = start(facts, prepared.world, &of.first)?;
-    let packet = packet(facts, &of.first, largest);
+    let packet = packet(facts, &of.first, size);
     Some(walk_after(prepared, &Memory::default(), start, packet))
 }
 
@@ -60,16 +68,18 @@ pub fn answers<'w>(
     let (source, destination) = flow::ends(&answer);
     let mut came = Vec::new();
     arrived(request, Memory::default(), &mut came);
+    // What a tunnel carries is as it was put in.
     let as_seen = came.into_iter().filter(|(step, _)| {
         let packet = &step.packet;
-        packet.destination == source && packet.source == destination
+        let ends = (packet.destination, packet.source);
+        packet.carries.is_some() || ends == (source, destination)
     });
     let begun = as_seen.filter_map(|(step, memory)| {
         let start = match step.does {
             Does::Delivers => Start::Socket(sender(step.netns)),
             _ => start(facts, prepared.world, &answer)?,
         };
-        let packet = packet(facts, &answer, largest);
+        let packet = packet(facts, &answer, Size::Seen(largest));
         Some(walk_after(prepared, &memory, start, packet))
     });
     begun.collect()
@@ -153,16 +163,21 @@ fn owner(facts: &Facts<'_>, flow: &FlowKey) -> Option<Netns> {
     }
 }
 
-fn packet(facts: &Facts<'_>, flow: &FlowKey, largest: u32) -> Packet {
+fn packet(facts: &Facts<'_>, flow: &FlowKey, size: Size) -> Packet {
+    const LEAST: u32 = 60;
     let (source, destination) = flow::ends(flow);
     let seen = facts.journeys().get(flow).into_iter();
     let seen = seen.flat_map(|j| j.hops.iter()).map(|h| h.hop.largest);
+    let size = match size {
+        Size::Least => LEAST,
+        Size::Seen(largest) => seen.chain([largest, LEAST]).max().unwrap_or(LEAST),
+    };
     Packet {
         protocol: flow.protocol,
         sport: flow.source_port,
         dport: flow.destination_port,
         ttl: 64,
-        size: seen.chain([largest]).max().unwrap_or(0).max(60),
+        size,
         df: true,
         ..Packet::new(source, destination)
     }
