@@ -15,6 +15,9 @@ use crate::{
 pub const ICMP: u8 = 1;
 pub const ICMP6: u8 = 58;
 pub const UDP: u8 = 17;
+/// Neighbour discovery's question and its answer (RFC 4861, 4.3 and 4.4).
+pub(crate) const SOLICITATION: u16 = 135;
+pub(crate) const ADVERTISEMENT: u16 = 136;
 /// Of IPv4 in IPv4, and of GRE.
 pub const IN_IP: u8 = 4;
 pub const GRE: u8 = 47;
@@ -181,6 +184,12 @@ impl Packet {
             true => (0, 0),
             false => (self.sport, self.dport),
         }
+    }
+
+    /// Of those of which nobody takes note (`nf_conntrack_icmpv6`): what hosts on a link say of groups and of themselves.
+    pub(crate) fn is_of_the_link(&self) -> bool {
+        let kind = self.dport >> 8;
+        self.protocol == ICMP6 && matches!(kind, 130..=136 | 143)
     }
 
     pub fn tuple(&self) -> Tuple {

@@ -66,6 +66,8 @@ pub enum Wrong {
     UntrackedIsNew,
     /// An error belongs to no connection.
     ErrorsUnrelated,
+    /// Neighbours' questions and answers over IPv6 are asked about nowhere.
+    QuestionsUnasked,
     /// Chains that translate are asked about each packet.
     EachPacketAsked,
     /// A connection may be given what another one has.

@@ -1,6 +1,6 @@
 //! Lines of programs, and sysctls, in the namespace that this thread is in.
 use std::{
-    io::Write as _,
+    io::{ErrorKind, Write as _},
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -41,11 +41,15 @@ pub fn fed(program: &str, arguments: &[&str], lines: &str) -> Result<Output> {
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("running {program}"))?;
-    if let Some(mut input) = child.stdin.take() {
+    let given = child.stdin.take().map_or(Ok(()), |mut input| {
         input.write_all(lines.as_bytes())?;
-        input.write_all(b"\n")?;
+        input.write_all(b"\n")
+    });
+    match given {
+        // One that had enough before the end says so by its status.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(child.wait_with_output()?),
     }
-    Ok(child.wait_with_output()?)
 }
 
 pub fn write(name: &str, value: &str) -> Result<()> {

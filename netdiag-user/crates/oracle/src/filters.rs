@@ -154,9 +154,9 @@ fn table(rng: &mut Rng, space: usize, ipv6: bool, lines: &mut Vec<Command>) {
         let name = format!("b{number}");
         let hook = HOOKS[rng.usize(0..HOOKS.len())];
         let priority = PRIORITIES[rng.usize(0..PRIORITIES.len())];
-        // Over IPv6 nobody would answer for his address any more.
-        let policy = match rng.u8(0..6) {
-            0 if !ipv6 => "drop",
+        // Over IPv6 neighbours' questions are dropped, too.
+        let policy = match rng.u8(0..if ipv6 { 12 } else { 6 }) {
+            0 => "drop",
             _ => "accept",
         };
         add(format!(
@@ -164,6 +164,13 @@ fn table(rng: &mut Rng, space: usize, ipv6: bool, lines: &mut Vec<Command>) {
         ));
         for _ in 0..rng.usize(1..5) {
             add(rule(rng, &table, &name, &["c1", "c2"]));
+        }
+        if ipv6 && rng.u8(0..4) == 0 {
+            let kind = ["solicit", "advert"][rng.usize(0..2)];
+            let verdict = if rng.bool() { "accept" } else { "drop" };
+            add(format!(
+                "add rule {place} {name} icmpv6 type nd-neighbor-{kind} {verdict}"
+            ));
         }
         if rng.u8(0..6) == 0 {
             let verdict = if rng.bool() { "drop" } else { "accept" };

@@ -40,12 +40,15 @@ pub fn lines<'a>(commands: impl Iterator<Item = &'a Command>) -> Lines {
     lines
 }
 
+/// Others on this machine may have the lock of iptables.
+const WAIT: &str = "--wait=10";
+
 /// A table at once, or, where a line of it is refused, each alone.
 pub fn restore(tables: &Lines) -> Result<()> {
     for ((legacy, ipv6, table), lines) in tables {
         let text = format!("*{table}\n{}\nCOMMIT", lines.join("\n"));
         let program = program(*legacy, *ipv6) + "-restore";
-        if batch::fed(&program, &["--noflush"], &text)?
+        if batch::fed(&program, &["--noflush", WAIT], &text)?
             .status
             .success()
         {
@@ -53,7 +56,7 @@ pub fn restore(tables: &Lines) -> Result<()> {
         }
         for line in lines {
             let text = format!("*{table}\n{line}\nCOMMIT");
-            batch::fed(&program, &["--noflush"], &text)?;
+            batch::fed(&program, &["--noflush", WAIT], &text)?;
         }
     }
     Ok(())
@@ -66,7 +69,7 @@ pub fn flush(ipv6: bool, table: &str) -> Result<()> {
     let chains: String = chains.map(|chain| format!(":{chain} ACCEPT\n")).collect();
     let text = format!("*{table}\n{chains}COMMIT");
     let program = program(true, ipv6) + "-restore";
-    batch::fed(&program, &[], &text).map(|_| ())
+    batch::fed(&program, &[WAIT], &text).map(|_| ())
 }
 
 const HOOKS: [(&str, &[&str]); 4] = [

@@ -25,7 +25,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 66] = kept![
+pub const KEPT: [Kept; 67] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-bridged-packet-keeps-whom-it-was-for",
     "a-bridges-hooks-tell-by-no-device",
@@ -35,6 +35,7 @@ pub const KEPT: [Kept; 66] = kept![
     "a-local-route-is-no-address-to-answer-for",
     "a-loop-is-refused-by-its-own-address",
     "a-macvlan-on-a-bridge-hears-all",
+    "a-policy-takes-neighbours-questions",
     "a-port-that-the-kernel-chooses",
     "a-question-by-whom-is-given-up-is-lost",
     "a-size-is-noted-in-the-tunnels-table",

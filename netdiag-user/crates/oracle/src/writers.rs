@@ -46,9 +46,6 @@ pub fn names() -> Vec<&'static str> {
     WRITERS.iter().map(|writer| writer.name).collect()
 }
 
-/// Whose rules take neighbours' questions over IPv6, too, which no walk asks them about yet.
-const TAKE_QUESTIONS: [&str; 2] = ["felix", "kube-router"];
-
 /// Hosts of a network, whose numbers there stand for any.
 const HOSTS: u8 = 4;
 
@@ -119,9 +116,6 @@ impl Writer {
         (space, ipv6): (usize, bool),
         lines: &[Command],
     ) -> Vec<Command> {
-        if ipv6 && TAKE_QUESTIONS.contains(&self.name) {
-            return Vec::new();
-        }
         let mut links = Links::new(rng, space, lines);
         let legacy = rng.u8(0..3) == 0;
         let theirs = self.text.lines().skip(1);

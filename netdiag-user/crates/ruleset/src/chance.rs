@@ -6,7 +6,7 @@ mod tests;
 use netdiag_model::world::ruleset::{Element, Expression};
 
 use crate::{
-    Packet, Three,
+    Byte, Packet, Three,
     registers::Registers,
     rule::{Rules, has_effect},
     xt::Info,
@@ -66,6 +66,25 @@ impl<'r> Rules<'r> {
             Expression::Xtables { info, .. } => statistic(Info(&info.0)),
             _ => None,
         }
+    }
+
+    /// Whether something behind it does not hold, whichever way is taken, and nothing is done or counted before.
+    pub fn ends_anyway(
+        &self,
+        (expression, rest): (&'r Expression, &'r [Expression]),
+        registers: &Registers,
+        packet: &mut impl Packet,
+    ) -> bool {
+        let mut registers = registers.clone();
+        if let Expression::Chooses { to, .. } = expression {
+            registers.put(*to, &[Byte::UNKNOWN; 4]);
+        }
+        let asks = |one: &&Expression| {
+            let counts = matches!(one, Expression::Counter { .. });
+            !(counts || one.chooses() || self.matters(one))
+        };
+        let mut asked = rest.iter().take_while(asks);
+        asked.any(|one| self.holds(one, &mut registers, packet) == Three::No)
     }
 
     /// It does something, or leads somewhere.

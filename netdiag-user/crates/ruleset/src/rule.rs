@@ -61,6 +61,9 @@ impl<'r> Rules<'r> {
         for (at, expression) in rule.expressions.iter().enumerate() {
             let rest = &rule.expressions[at + 1..];
             if !maybe && let Some(ways) = self.ways((expression, rest), registers, packet) {
+                if self.ends_anyway((expression, rest), registers, packet) {
+                    return (Came::Nothing, counted);
+                }
                 let way = chosen((expression, &ways), registers, packet);
                 if let Some(held) = way {
                     self.tells((expression, load), held == Three::Yes, packet);

@@ -65,9 +65,9 @@ impl<'w> Walker<'w> {
         if !takes {
             return self.refuse(walk, space, no(How::PortState(conf.state), port), packet);
         }
-        // Questions are the kernel's own, and asked of nobody's rules.
-        let asked = (walk.heard.is_none() || packet.carries.is_some())
-            && asks(space, &own, &frame, &packet)?;
+        // ARP's questions are no packets of IP's.
+        let of_ip = walk.heard.is_none() || packet.carries.is_some() || packet.is_ipv6();
+        let asked = of_ip && asks(space, &own, &frame, &packet)?;
         let at = (bridge, port, asked);
         if !asked {
             return self.carried(walk, space, at, (frame, to), packet);

@@ -102,21 +102,22 @@ impl<'w> Walker<'w> {
             return next;
         }
         self.goes_on(walk, next)?;
-        self.after(walk, before, each, (one, rest), waiting)
+        self.after(walk, (before, true), each, (one, rest), waiting)
     }
 
     /// The rest after one of them: in each of the ways that it may have gone, since what was learned there is what
-    /// the next one meets.
+    /// the next one meets. Whom nobody answered for in one of them alone, another copy does not find asked for.
     fn after<T: Clone>(
         &self,
         walk: &mut Walk<'w>,
-        before: usize,
+        (before, always): (usize, bool),
         each: &Each<'_, 'w, T>,
         (one, rest): (&T, &[T]),
         mut waiting: Vec<Waiting<T>>,
     ) -> Going<'w> {
         let unanswered = unanswered(walk, before);
-        each.waited.borrow_mut().extend(unanswered);
+        let waits = unanswered.filter(|_| always);
+        each.waited.borrow_mut().extend(waits);
         waiting.extend(unanswered.map(|whom| (whom, one.clone())));
         let mut new = walk.steps.iter_mut().skip(before);
         let chosen = new.find_map(|step| match &mut step.does {
@@ -126,8 +127,11 @@ impl<'w> Walker<'w> {
         let Some(branches) = chosen else {
             return self.one_by_one(walk, each, rest, waiting);
         };
+        let always = branches
+            .iter()
+            .all(|(_, branch)| self::unanswered(branch, 0).is_some());
         for (_, branch) in branches {
-            let next = self.after(branch, 0, each, (one, rest), waiting.clone());
+            let next = self.after(branch, (0, always), each, (one, rest), waiting.clone());
             self.goes_on(branch, next)?;
         }
         Ok(Next::Ended)

@@ -10,7 +10,7 @@ use super::{Going, Next, Walker};
 use crate::{
     connection::Tracked,
     learned::Learned,
-    packet::{Decided, Frame, Packet, TAG, To},
+    packet::{ADVERTISEMENT, Decided, Frame, Packet, TAG, To},
     prepared::{Space, Wrong},
     route::decision::No,
     way::{Does, Heard, How, MOST_BRANCHES, Outcome, Station, Step, Subject, Unknown, Walk},
@@ -118,6 +118,10 @@ impl<'w> Walker<'w> {
         let answer = Packet {
             source: target,
             destination: question.source,
+            dport: match question.is_of_the_link() {
+                true => ADVERTISEMENT << 8,
+                false => question.dport,
+            },
             ..question
         };
         for (hearers, learned) in self.heard(learned, asker, to, question)? {

@@ -11,20 +11,41 @@ use netdiag_model::{
         device::{Device, Mac},
         neighbour::{Proxied, State},
         route::Kind,
+        ruleset::Hook,
     },
 };
 
-use super::Walker;
+use super::{Walker, hook::Place};
 use crate::{
     learned::Learned,
-    packet::{ICMP6, Packet},
-    prepared::Space,
+    packet::{ADVERTISEMENT, ICMP6, Packet, SOLICITATION},
+    prepared::{Space, Wrong},
     route::{decision::Decision, v6::is_assigned},
-    way::{Outcome, Unknown},
+    way::{Outcome, Unknown, Walk},
 };
 
 /// Bytes of a question, with its option.
 const SIZE: u32 = 72;
+/// Hooks that who sends one asks, and who gets it.
+const OUT: [Hook; 2] = [Hook::Output, Hook::Postrouting];
+const IN: [Hook; 2] = [Hook::Prerouting, Hook::Input];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Passes {
+    Always,
+    Never,
+    Perhaps,
+}
+
+impl Passes {
+    fn and(self, then: Self) -> Self {
+        match (self, then) {
+            (Self::Never, _) | (_, Self::Never) => Self::Never,
+            (Self::Always, Self::Always) => Self::Always,
+            _ => Self::Perhaps,
+        }
+    }
+}
 
 impl<'w> Walker<'w> {
     /// What may be answered.
@@ -51,24 +72,86 @@ impl<'w> Walker<'w> {
             target.into(),
         );
         let own = device.mac;
+        let (asks, answer) = (
+            said(sender, group.into(), SOLICITATION),
+            said(target.into(), sender, ADVERTISEMENT),
+        );
+        let leaves = self.passes_rules(learned, (space, device), OUT, &asks)?;
         // The answer is a packet for who asked, and has to be led to it there too.
-        let taken = is_taken(space, device, &question(target.into(), sender))?;
-        self.answered(
-            learned,
-            asked,
-            question(sender, group.into()),
-            |mut learned, end| {
-                let Some((mac, own)) = self.answers_nd(end, sender, target)?.zip(own) else {
-                    return Ok(vec![(None, learned)]);
-                };
-                learned.learn(end, sender, own);
-                // An answer is a packet to who asked: a permanent entry leads it to wherever it says, and any
-                // other learns of the question itself.
-                let to = self.fixed(end, sender)?.unwrap_or(Some(own));
-                let to = to.filter(|_| taken && !is_own);
-                Ok(vec![(to.map(|to| (mac, to)), learned)])
-            },
-        )
+        let taken = match is_taken(space, device, &question(target.into(), sender))? {
+            true => self.passes_rules(learned, (space, device), IN, &answer)?,
+            false => Passes::Never,
+        };
+        let mut outcomes = match leaves {
+            Passes::Always => Vec::new(),
+            Passes::Never => return none(),
+            Passes::Perhaps => none()?,
+        };
+        outcomes.extend(self.answered(learned, asked, asks, |learned, end| {
+            let silent = || vec![(None, learned.clone())];
+            let Some((mac, own)) = self.answers_nd(end, sender, target)?.zip(own) else {
+                return Ok(silent());
+            };
+            let there = self.prepared.space(end.netns)?;
+            let at = (there, there.device(end.index)?);
+            let mut all = match self.passes_rules(&learned, at, IN, &asks)? {
+                Passes::Always => Vec::new(),
+                Passes::Never => return Ok(silent()),
+                Passes::Perhaps => silent(),
+            };
+            let mut learned = learned.clone();
+            learned.learn(end, sender, own);
+            // An answer is a packet to who asked: a permanent entry leads it to wherever it says, and any
+            // other learns of the question itself.
+            let to = self.fixed(end, sender)?.unwrap_or(Some(own));
+            let answers = to.filter(|_| !is_own).map(|to| (mac, to));
+            let passes = taken.and(self.passes_rules(&learned, at, OUT, &answer)?);
+            if passes != Passes::Never {
+                all.push((answers, learned.clone()));
+            }
+            if passes != Passes::Always {
+                all.push((None, learned));
+            }
+            Ok(all)
+        })?);
+        Ok(outcomes)
+    }
+
+    /// Whether netfilter's rules let it come in, or go out. None of them is told of: who is refused so is told nothing.
+    fn passes_rules(
+        &self,
+        learned: &Learned,
+        (space, device): (&'w Space<'w>, &'w Device),
+        hooks: [Hook; 2],
+        packet: &Packet,
+    ) -> Result<Passes, Unknown> {
+        if self.prepared.is(Wrong::QuestionsUnasked) {
+            return Ok(Passes::Always);
+        }
+        let mut way = Walk {
+            learned: learned.clone(),
+            heard: Some(Vec::new()),
+            ..Walk::default()
+        };
+        let mut packet = *packet;
+        // What it chooses is none of the choices of what waits for it.
+        let outer = self.chances.begin(Vec::new());
+        let mut passes = Ok(Passes::Always);
+        for hook in hooks {
+            let place = match hook {
+                Hook::Prerouting | Hook::Input => Place::entering(hook, device),
+                _ => Place::leaving(hook, device),
+            };
+            passes = match self.at_hook(&mut way, space, &place, &mut packet) {
+                Ok(None) => continue,
+                Ok(Some(_)) => Ok(Passes::Never),
+                Err(Unknown::Chance(_)) => Ok(Passes::Perhaps),
+                Err(why) => Err(why),
+            };
+            break;
+        }
+        self.chances.go_back(outer);
+        passes
     }
 
     /// What its permanent entry says of that address, where there is one.
@@ -143,6 +226,7 @@ fn solicited(target: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::from(0xff02_u128 << 112 | 0x1_ff00_0000 | low)
 }
 
+/// As routes are asked for it.
 fn question(source: IpAddr, destination: IpAddr) -> Packet {
     Packet {
         protocol: ICMP6,
@@ -150,6 +234,14 @@ fn question(source: IpAddr, destination: IpAddr) -> Packet {
         size: SIZE,
         df: true,
         ..Packet::new(source, destination)
+    }
+}
+
+/// As rules are.
+fn said(source: IpAddr, destination: IpAddr, kind: u16) -> Packet {
+    Packet {
+        dport: kind << 8,
+        ..question(source, destination)
     }
 }
 

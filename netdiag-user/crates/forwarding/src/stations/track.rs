@@ -28,6 +28,10 @@ impl<'w> Walker<'w> {
         if packet.tracked != Tracked::No {
             return;
         }
+        if packet.is_of_the_link() {
+            packet.tracked = Tracked::Untracked;
+            return;
+        }
         if packet.is_icmp() {
             packet.tracked = self.related(walk, space, packet);
             return;

@@ -31,6 +31,10 @@ pub const MISTAKES: &[Mistake] = &[
     walked("answers of a connection as new", Wrong::AnswersAreNew),
     walked("new without tracking", Wrong::UntrackedIsNew),
     walked("errors of no connection", Wrong::ErrorsUnrelated),
+    walked(
+        "neighbours' questions past the rules",
+        Wrong::QuestionsUnasked,
+    ),
     walked("NAT for later packets", Wrong::EachPacketAsked),
     walked("a NAT port as asked though taken", Wrong::TakenPorts),
     walked("answers not translated back", Wrong::AnswersUntranslated),

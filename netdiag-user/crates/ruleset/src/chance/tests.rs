@@ -103,6 +103,28 @@ fn numbers_that_lead_to_one_end_are_one_way() {
 }
 
 #[test]
+fn what_ends_anyway_is_no_choice() {
+    const OTHER: Reg = Reg(16);
+    let sets = |byte| Expression::Sets(Data::Value(Bytes(vec![byte; 4])), OTHER);
+    let ones = || Expression::Compare {
+        how: Compare::Equal,
+        reg: OTHER,
+        with: Bytes(vec![1; 4]),
+    };
+    let of = |rest: Vec<Expression>| {
+        let [order, less] = below(3);
+        let before = vec![numgen(10), order, less];
+        table([before, rest, vec![drops()]].concat(), Vec::new())
+    };
+    let counter = Expression::Counter { packets: 0 };
+    assert_eq!(said(&of(vec![sets(2), ones()]), &[]), Said::Accepts);
+    let chooses = |rest| matches!(said(&of(rest), &[]), Said::Chooses(_));
+    assert!(chooses(vec![sets(1), ones()]));
+    // Whom the number takes is counted before.
+    assert!(chooses(vec![counter, sets(2), ones()]));
+}
+
+#[test]
 fn each_element_of_a_map_is_a_way_and_so_is_none() {
     let element = |number: u32, verdict| Element {
         key: Some(Bytes(number.to_ne_bytes().to_vec())),
