@@ -1,6 +1,8 @@
 //! Connections as the kernel tracks them (net/netfilter/nf_conntrack_core.c), and what they are translated to.
 use std::net::IpAddr;
 
+use crate::packet::echo;
+
 /// By what a connection is known (`nf_conntrack_tuple`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuple {
@@ -47,6 +49,16 @@ impl Ports {
 impl Tuple {
     /// As the other end's packets have it.
     pub fn reply(self) -> Self {
+        let answers = self.dport.only();
+        let answers = answers.and_then(|kind| echo(self.protocol, kind));
+        if let Some(kind) = answers {
+            return Self {
+                source: self.destination,
+                destination: self.source,
+                dport: Ports::one(kind),
+                ..self
+            };
+        }
         Self {
             source: self.destination,
             destination: self.source,
@@ -194,6 +206,24 @@ mod tests {
         // What the kernel chose anew is none that was known before.
         assert!(!tuple(Ports::one(40_000)).holds(&chosen));
         assert!(chosen.holds(&chosen));
+    }
+
+    #[test]
+    fn an_echo_answers_with_its_own_number() {
+        let ping = |protocol, kind: u16| Tuple {
+            protocol,
+            sport: Ports::one(77),
+            dport: Ports::one(kind << 8),
+            ..tuple(Ports::one(0))
+        };
+        for (protocol, asks, says) in [(1, 8, 0), (58, 128, 129)] {
+            let answer = ping(protocol, asks).reply();
+            assert_eq!(
+                (answer.sport, answer.dport),
+                (Ports::one(77), Ports::one(says << 8))
+            );
+            assert_eq!(answer.reply(), ping(protocol, asks));
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub struct Packet {
     pub source: IpAddr,
     pub destination: IpAddr,
     pub protocol: u8,
-    /// Of a tunnel's packets 0: the kernel chooses by a hash that nobody can compute.
+    /// Of a tunnel's packets 0: the kernel chooses by a hash that nobody can compute. Of an ICMP echo its identifier.
     pub sport: u16,
     /// Of ICMP the type and the code, which stand in its place where ways are asked for.
     pub dport: u16,
@@ -182,8 +182,14 @@ impl Packet {
     pub(crate) fn routed_ports(&self) -> (u16, u16) {
         match self.is_cut() && !self.gathered {
             true => (0, 0),
+            false if self.is_icmp() => (0, self.dport),
             false => (self.sport, self.dport),
         }
+    }
+
+    /// A question of ping's, or its answer.
+    pub fn is_echo(&self) -> bool {
+        echo(self.protocol, self.dport).is_some()
     }
 
     /// Of those of which nobody takes note (`nf_conntrack_icmpv6`): what hosts on a link say of groups and of themselves.
@@ -207,6 +213,17 @@ impl Packet {
             true => self.tos & DSCP,
             false => self.tos & ROUTED_TOS,
         }
+    }
+}
+
+/// What answers that kind of ICMP, or is answered by it, as far as connections are made of such (RFC 792, RFC 4443).
+pub(crate) fn echo(protocol: u8, kind: u16) -> Option<u16> {
+    match (protocol, kind >> 8) {
+        (ICMP, 8) => Some(0),
+        (ICMP, 0) => Some(8 << 8),
+        (ICMP6, 128) => Some(129 << 8),
+        (ICMP6, 129) => Some(128 << 8),
+        _ => None,
     }
 }
 

@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     Prepared,
+    packet::{ICMP, ICMP6},
     way::{Does, How, Step, Subject, Walk},
 };
 use netdiag_model::{
@@ -34,8 +35,6 @@ use crate::told;
 const LIVING: usize = 200;
 /// Stations that no walk knows yet.
 const LATER: [Station; 3] = [Station::Program, Station::Xfrm, Station::Queue];
-
-const ICMP: [u8; 2] = [1, 58];
 
 /// What became of the comparison of one lost flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -240,7 +239,8 @@ fn died(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> Line {
     let flow = loss.flow();
     let stations = by_place::stations(&loss.reason, &loss.location);
     // Nor of an error what it is about.
-    let error = ICMP.contains(&flow.protocol) && stations == [Station::Hook];
+    let icmp = [ICMP, ICMP6].contains(&flow.protocol) && flow.source_port == 0;
+    let error = icmp && stations == [Station::Hook];
     // What a tunnel's packet carries is not known of one that came in.
     let in_tunnel = stations == [Station::Encap] && facts.journeys().get(flow).is_none();
     let later = stations.iter().all(|at| LATER.contains(at));
@@ -383,11 +383,12 @@ fn walked<'w>(
         false => ends.into_iter().flatten().collect(),
     };
     let unknown = ends.iter().find_map(|step| match &step.does {
-        Does::Unknown(why) => Some(why),
+        Does::Unknown(why) => Some((why, told::by(step))),
         _ => None,
     });
     match unknown {
-        Some(why) => told(Held::Unknown, format!("{why:?}")),
+        Some((why, None)) => told(Held::Unknown, format!("{why:?}")),
+        Some((why, Some(by))) => told(Held::Unknown, format!("{why:?}, by {by}")),
         None => {
             let end = |s: &&Step<'_>| format!("{:?} in {}: {:?}", s.station, s.netns, s.does);
             let ends: Vec<String> = ends.iter().map(end).collect();

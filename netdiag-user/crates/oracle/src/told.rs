@@ -43,7 +43,7 @@ pub fn lines(node: &Node, world: &World, walk: &Walk<'_>, inside: usize) -> Vec<
 }
 
 /// What decided, where that is not the device that it is about.
-fn by(step: &Step<'_>) -> Option<String> {
+pub fn by(step: &Step<'_>) -> Option<String> {
     match step.by? {
         Subject::Rule(rule) => Some(format!("rule {}", rule.priority)),
         Subject::Route(route) => Some(format!("route {} of table {}", route.to, route.table)),

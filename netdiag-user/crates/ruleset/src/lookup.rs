@@ -27,12 +27,9 @@ pub(crate) fn find<'r>(set: &'r Set, key: &[Byte], wrong: Option<Wrong>) -> Foun
     if set.dynamic {
         return Found::Maybe;
     }
-    let Some(key) = key
-        .iter()
-        .map(|byte| byte.get())
-        .collect::<Option<Vec<u8>>>()
-    else {
-        return Found::Maybe;
+    let Some(key) = known(key) else {
+        let may = set.partly || set.elements.iter().any(|one| may_be(set, one, key));
+        return if may { Found::Maybe } else { Found::No };
     };
     let found = match (set.intervals, set.parts.len()) {
         (false, _) => exact(set, &key),
@@ -43,6 +40,36 @@ pub(crate) fn find<'r>(set: &'r Set, key: &[Byte], wrong: Option<Wrong>) -> Foun
         Some(element) => Found::Yes(element),
         None if set.partly => Found::Maybe,
         None => Found::No,
+    }
+}
+
+fn known(bytes: &[Byte]) -> Option<Vec<u8>> {
+    bytes.iter().map(|byte| byte.get()).collect()
+}
+
+/// Whether what is known of a key lets it be that element's.
+fn may_be(set: &Set, element: &Element, key: &[Byte]) -> bool {
+    let Some(from) = element.key.as_ref() else {
+        return false;
+    };
+    let differs = |(byte, from): (&Byte, &u8)| byte.differs(*from);
+    match (set.intervals, set.parts.len()) {
+        (false, _) => !key.iter().zip(&from.0).any(differs),
+        (true, 1) => true,
+        (true, _) => {
+            let to = element.end.as_ref().unwrap_or(from);
+            let mut at = 0;
+            set.parts.iter().all(|part| {
+                let own = at..at + usize::from(*part);
+                at += padded(*part);
+                let ends = (from.0.get(own.clone()), to.0.get(own.clone()));
+                let (Some(from), Some(to)) = ends else {
+                    return false;
+                };
+                let part = key.get(own).and_then(known);
+                part.is_none_or(|part| from <= part.as_slice() && part.as_slice() <= to)
+            })
+        }
     }
 }
 

@@ -247,6 +247,24 @@ fn parts_of_a_concatenation_fill_words() {
 }
 
 #[test]
+fn what_is_known_of_a_key_may_be_enough() {
+    use crate::lookup::{Found, find};
+    let of = |known: [u8; 4]| {
+        let unknown = [Byte::UNKNOWN; 4];
+        [known.map(Byte::known), unknown].concat()
+    };
+    let one = || element(&[10, 0, 0, 1, 0x27, 0x0f, 0, 0], false);
+    let exact = set(false, &[4, 2], vec![one()]);
+    let mut range = one();
+    range.end = Some(Bytes(vec![10, 0, 0, 9, 0x27, 0x0f, 0, 0]));
+    let ranges = set(true, &[4, 2], vec![range]);
+    for (set, host) in [(&exact, 1), (&ranges, 7)] {
+        assert_eq!(find(set, &of([10, 0, 0, host]), None), Found::Maybe);
+        assert_eq!(find(set, &of([10, 0, 1, host]), None), Found::No);
+    }
+}
+
+#[test]
 fn chains_in_a_circle_end() {
     let round = |to: &str| vec![rule(1, &[says(Verdict::Goto(to.into()))])];
     let chains = vec![

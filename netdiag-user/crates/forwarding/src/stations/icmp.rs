@@ -103,7 +103,8 @@ fn answer(space: &Space<'_>, no: &No<'_>, packet: &Packet) -> Result<Option<Answ
     // Who sends as nobody is told by loopback (`ip_route_output_key_hash_rcu`).
     let nobody =
         packet.source.is_unspecified() && (no.station != Station::Hook || packet.is_ipv6());
-    if packet.is_icmp() || nobody || packet.source.is_multicast() {
+    let error = packet.is_icmp() && !packet.is_echo();
+    if error || nobody || packet.source.is_multicast() {
         return Ok(None);
     }
     let forwards = match packet.iif {

@@ -5,7 +5,7 @@ use super::Walker;
 use crate::{
     connection::{Connection, Tracked, Tracking},
     learned::Seen,
-    packet::Packet,
+    packet::{ICMP, ICMP6, Packet},
     prepared::{Space, Wrong},
     way::{Unknown, Walk},
 };
@@ -32,12 +32,17 @@ impl<'w> Walker<'w> {
             packet.tracked = Tracked::Untracked;
             return;
         }
-        if packet.is_icmp() {
+        if packet.is_icmp() && !packet.is_echo() {
             packet.tracked = self.related(walk, space, packet);
             return;
         }
         let tuple = packet.tuple();
-        let (state, reply, of) = match walk.learned.tracked(space.netns, &tuple) {
+        let known = walk.learned.tracked(space.netns, &tuple);
+        // A question alone makes one (`nf_conntrack_icmp_packet`).
+        if known.is_none() && is_answer(packet) {
+            return;
+        }
+        let (state, reply, of) = match known {
             None => (Tracking::New, false, Connection::new(tuple)),
             Some((of, Seen::BothWays, false)) => (Tracking::Established, false, of),
             Some((of, _, false)) => (Tracking::New, false, of),
@@ -111,6 +116,12 @@ impl<'w> Walker<'w> {
             walk.learned.learn_tracked(space.netns, known, seen);
         }
     }
+}
+
+/// Of ping's.
+fn is_answer(packet: &Packet) -> bool {
+    let answers = |kind| [(ICMP, 0), (ICMP6, 129)].contains(&(packet.protocol, kind));
+    answers(packet.dport >> 8)
 }
 
 /// Whether packets that answer it are another one's (`nf_conntrack_tuple_taken`).

@@ -2,7 +2,7 @@
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     Prepared,
-    packet::{Frame, Packet, Sender, Start},
+    packet::{Frame, ICMP, ICMP6, Packet, Sender, Start},
     walk_after,
     way::{Does, Memory, Step, Walk},
 };
@@ -53,7 +53,7 @@ pub fn request<'w>(
     (of, size): (Conversation, Size),
 ) -> Option<Walk<'w>> {
     let start = start(facts, prepared.world, &of.first)?;
-    let packet = packet(facts, &of.first, size);
+    let packet = packet(facts, &of.first, (size, false));
     Some(walk_after(prepared, &Memory::default(), start, packet))
 }
 
@@ -79,7 +79,7 @@ pub fn answers<'w>(
             Does::Delivers => Start::Socket(sender(step.netns)),
             _ => start(facts, prepared.world, &answer)?,
         };
-        let packet = packet(facts, &answer, Size::Seen(largest));
+        let packet = packet(facts, &answer, (Size::Seen(largest), true));
         Some(walk_after(prepared, &memory, start, packet))
     });
     begun.collect()
@@ -163,7 +163,7 @@ fn owner(facts: &Facts<'_>, flow: &FlowKey) -> Option<Netns> {
     }
 }
 
-fn packet(facts: &Facts<'_>, flow: &FlowKey, size: Size) -> Packet {
+fn packet(facts: &Facts<'_>, flow: &FlowKey, (size, answers): (Size, bool)) -> Packet {
     const LEAST: u32 = 60;
     let (source, destination) = flow::ends(flow);
     let seen = facts.journeys().get(flow).into_iter();
@@ -172,10 +172,27 @@ fn packet(facts: &Facts<'_>, flow: &FlowKey, size: Size) -> Packet {
         Size::Least => LEAST,
         Size::Seen(largest) => seen.chain([largest, LEAST]).max().unwrap_or(LEAST),
     };
+    let dport = match (flow.protocol, flow.source_port) {
+        (ICMP, 1..) => {
+            if answers {
+                0
+            } else {
+                8 << 8
+            }
+        }
+        (ICMP6, 1..) => {
+            if answers {
+                129 << 8
+            } else {
+                128 << 8
+            }
+        }
+        _ => flow.destination_port,
+    };
     Packet {
         protocol: flow.protocol,
         sport: flow.source_port,
-        dport: flow.destination_port,
+        dport,
         ttl: 64,
         size,
         df: true,
