@@ -14,14 +14,16 @@ use std::{
 
 use anyhow::Result;
 
-use super::{listing, namespaces, stack};
+use super::{
+    listing::{self, Most},
+    namespaces, stack,
+};
 use crate::{
     model::{
         node::Node,
         world::{
             Known, Netns, Stack,
             device::{Device, Kind},
-            ruleset::Ruleset,
             wireguard::WireGuard,
         },
     },
@@ -36,6 +38,11 @@ const REST: u32 = 99;
 const LEAST: Duration = Duration::from_millis(20);
 /// What is known is read again after so long, oldest first.
 const AGAIN: Duration = Duration::from_secs(300);
+/// Without netfilter's rules: to ask for these loads its modules, which nobody wants while nothing is wrong.
+const IDLE: Most = Most {
+    ruleset: None,
+    ..listing::POD
+};
 /// Namespaces at most.
 const MOST: usize = 1024;
 /// What one may have, all in all, to be kept: an ordinary pod has thirty. Whoever has more made it, and is read when it is
@@ -196,9 +203,7 @@ fn size(stack: &Stack) -> usize {
         Kind::WireGuard(own) => own.some().map_or(0, WireGuard::size),
         _ => 0,
     };
-    let ruleset = stack.ruleset.some().map_or(0, Ruleset::size);
     devices.map(|device| 1 + peers(device)).sum::<usize>()
-        + ruleset
         + stack.nexthops.some().map_or(0, BTreeMap::len)
         + of(&stack.addresses)
         + of(&stack.rules)
@@ -217,7 +222,7 @@ fn inside(root: &Path, path: &Path, netns: Netns) -> Result<Stack> {
         .spawn(move || {
             cost::of(|| -> Result<Stack> {
                 namespaces::enter(&under(&root, &path), netns)?;
-                Ok(stack::read(&root, &listing::POD))
+                Ok(stack::read(&root, &IDLE))
             })
         })?
         .join();

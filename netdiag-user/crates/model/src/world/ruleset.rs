@@ -124,17 +124,6 @@ impl Table {
 }
 
 impl Ruleset {
-    /// How many things it has: rules, and what is in sets.
-    pub fn size(&self) -> usize {
-        let of = |table: &Table| {
-            let rules = table.chains.iter().map(|chain| 1 + chain.rules.len());
-            let elements = table.sets.iter().map(|set| 1 + set.elements.len());
-            rules.chain(elements).sum::<usize>()
-        };
-        let entries = self.ipsets.iter().map(|set| 1 + set.entries.len());
-        self.tables.iter().map(of).chain(entries).sum()
-    }
-
     /// The chains that are asked at a hook of IPv4 or IPv6, in the order in which they are: of those of one priority
     /// the last that was made is the first (`nf_hook_entries_grow`).
     pub fn at(&self, hook: Hook, ipv6: bool) -> Vec<(&Table, &Chain, &BaseChain)> {
