@@ -143,9 +143,7 @@ fn compare(scene: &Scene, observation: &Observation, tell: bool) -> Report {
         .stacks
         .get(&facts.node.netns)
         .map(|stack| stack.moment);
-    // As it is now it was read before these packets left.
-    let after = |j: &Journey<'_>| since < j.hops.last().map(|hop| hop.hop.last);
-    let lives = facts.journeys_in_order(|j| since.is_some() && after(j) && lives(&facts, j));
+    let lives = facts.journeys_in_order(|j| since.is_some_and(|since| lives(&facts, j, since)));
     let lives = lives.into_iter();
     let arrived = lives.take(LIVING).map(|j| arrived(&facts, &prepared, j));
     died.for_each(|line| report.count(Of::Dead, line));
@@ -292,16 +290,21 @@ fn told(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> Vec<String> 
     lines
 }
 
-/// Answered, and sent on or taken by the node itself.
-fn lives(facts: &Facts<'_>, journey: &Journey<'_>) -> bool {
+/// Answered, and sent on or taken by the node itself; so was its other direction, whose way is walked before an
+/// answer's, and both since the moment when the world was read.
+fn lives(facts: &Facts<'_>, journey: &Journey<'_>, since: u64) -> bool {
     let flow = &journey.flow;
-    let lost = facts.losses.iter().any(|l| l.flow() == flow);
+    let Some(back) = facts.journeys().get(&flow.reversed()) else {
+        return false;
+    };
+    let both = [journey, back];
+    let lost = |j: &Journey<'_>| facts.losses.iter().any(|l| *l.flow() == j.flow);
+    let after = |j: &Journey<'_>| j.hops.last().is_some_and(|hop| hop.hop.last > since);
     let (_, destination) = flow::ends(flow);
     let went_on = journey.hops.last().is_some_and(|hop| hop.egress());
     let translated = facts.legs().translated(flow).is_some();
     (went_on || translated || facts.owns(destination))
-        && facts.journeys().contains_key(&flow.reversed())
-        && !lost
+        && both.iter().all(|j| after(j) && !lost(j))
         && flow.source != flow.destination
 }
 
