@@ -95,6 +95,7 @@ fn sends(number: u32) -> Start {
         device: None,
         uid: 0,
         any_source: false,
+        failing: None,
     })
 }
 

@@ -325,4 +325,6 @@ pub struct Sender {
     /// Nobody asks whether its source is this namespace's (FLOWI_FLAG_ANYSRC): tunnels over IPv6, errors, what
     /// others have sent here.
     pub any_source: bool,
+    /// A neighbour behind a device that was just given up.
+    pub failing: Option<(u32, IpAddr)>,
 }

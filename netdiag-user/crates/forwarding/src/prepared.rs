@@ -11,6 +11,7 @@ use netdiag_model::{
         address::Address,
         conf::{Of4, Of6, Settings},
         device::{Device, Kind},
+        neighbour::State,
         route::Route,
         ruleset::{BaseChain, Chain, ChainKind, Expression, Hook, Load, Table},
     },
@@ -98,6 +99,8 @@ pub struct Space<'w> {
     pub stack: &'w Stack,
     pub fib: Fib<'w>,
     own: HashSet<IpAddr>,
+    /// Neighbours by a device that did not answer at all.
+    gone: HashSet<(u32, IpAddr)>,
     /// By hook and family.
     hooks: BTreeMap<(Hook, bool), Vec<Asked<'w>>>,
     /// The same where nobody can tell whether a table of iptables' own is asked before one of nf_tables'.
@@ -183,6 +186,8 @@ impl<'w> Prepared<'w> {
 impl<'w> Space<'w> {
     pub(crate) fn new(netns: Netns, stack: &'w Stack) -> Self {
         let addresses = stack.addresses.some().into_iter().flatten();
+        let neighbours = stack.neighbours.some().into_iter().flatten();
+        let gone = neighbours.filter(|entry| entry.state == State::Failed);
         let hooks = hooks(stack);
         let others = hooks.iter();
         Self {
@@ -190,6 +195,7 @@ impl<'w> Space<'w> {
             stack,
             fib: Fib::new(stack),
             own: addresses.map(|address| address.own.address).collect(),
+            gone: gone.map(|entry| (entry.device, entry.address)).collect(),
             others: others
                 .filter_map(|(at, chains)| Some((*at, other_order(chains)?)))
                 .collect(),
@@ -317,6 +323,14 @@ impl<'w> Space<'w> {
     /// An address of one of its devices.
     pub fn has(&self, address: IpAddr) -> bool {
         self.own.contains(&address)
+    }
+
+    pub(crate) fn has_given_up(&self, neighbour: (u32, IpAddr)) -> bool {
+        self.gone.contains(&neighbour)
+    }
+
+    pub(crate) fn has_given_up_some(&self) -> bool {
+        !self.gone.is_empty()
     }
 }
 

@@ -57,6 +57,7 @@ impl<'w> Tables<'w> {
             dport: asked.dport,
             ignore_linkstate: false,
             loose: false,
+            failing: None,
         };
         let (looked, rule) = self.0.lookup_by(&key)?;
         Ok(match looked {

@@ -121,6 +121,7 @@ pub fn predict(prepared: &Prepared<'_>, set: &Set, shot: &Shot, memory: &Memory)
             device: shot.bound.and_then(index),
             uid: 0,
             any_source: false,
+            failing: None,
         }),
     };
     let mut packet = packet;

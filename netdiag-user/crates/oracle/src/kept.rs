@@ -25,12 +25,13 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 67] = kept![
+pub const KEPT: [Kept; 68] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-bridged-packet-keeps-whom-it-was-for",
     "a-bridges-hooks-tell-by-no-device",
     "a-copy-teaches-whom-another-waits-for",
     "a-flow-label-chooses-anew",
+    "a-host-keeps-off-who-does-not-answer",
     "a-list-of-who-came-tracks-nothing",
     "a-local-route-is-no-address-to-answer-for",
     "a-loop-is-refused-by-its-own-address",

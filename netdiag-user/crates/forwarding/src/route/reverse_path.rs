@@ -120,6 +120,7 @@ impl<'w> Space<'w> {
             dport: seen(sport),
             ignore_linkstate: false,
             loose: false,
+            failing: None,
         })
     }
 

@@ -38,6 +38,8 @@ pub struct Key {
     pub ignore_linkstate: bool,
     /// Ways by other devices than the one that is asked for are taken, after its own.
     pub loose: bool,
+    /// A next hop by a device that was just given up, whatever the state says of it.
+    pub failing: Option<(u32, IpAddr)>,
 }
 
 /// What came of it.
@@ -188,10 +190,35 @@ impl<'w> Space<'w> {
         Ok(self.device(first.device)?.group == group)
     }
 
-    /// The first route of these tables that the packet can take, or that refuses it.
+    /// The first route of these tables that the packet can take, or that refuses it. A host of IPv6 prefers one
+    /// whose next hop is not known to be gone, however short its network (`fib6_table_lookup`).
     fn in_tables(&self, tables: &[u32], key: &Key) -> Result<Looked<'w>, Unknown> {
         let routes = self.stack.routes.whole();
         routes.map_err(|why| Unknown::NotRead("routes", why.clone()))?;
+        let alive = match key.destination.is_ipv6()
+            && (key.failing.is_some() || self.has_given_up_some())
+        {
+            true => self.first(tables, key, true)?,
+            false => Looked::None,
+        };
+        match alive {
+            Looked::None => self.first(tables, key, false),
+            alive => Ok(alive),
+        }
+    }
+
+    /// Whether a host keeps off a next hop (`rt6_check_neigh`).
+    fn keeps_off(&self, hop: &Hop, key: &Key) -> Result<bool, Unknown> {
+        let Some(gateway) = hop.gateway else {
+            return Ok(false);
+        };
+        let to = (hop.device, gateway);
+        let gone = key.failing == Some(to) || self.has_given_up(to);
+        let conf = self.conf6(self.device(hop.device)?)?;
+        Ok(gone && conf.is_some_and(|conf| !conf.all.forwarding))
+    }
+
+    fn first(&self, tables: &[u32], key: &Key, alive: bool) -> Result<Looked<'w>, Unknown> {
         let mut routes = self.fib.to(tables, key.destination);
         // Where an object is of no use, no other route of that network is looked at (`fib_table_lookup`).
         let mut missed = None;
@@ -218,10 +245,11 @@ impl<'w> Space<'w> {
                 Kind::Prohibit => return refused_by(How::Prohibited, route),
                 _ => {}
             }
-            let hops = self.usable(route, key)?;
+            let hops = self.usable(route, key, alive)?;
             if !hops.is_empty() {
                 let found = Found { route, hops };
-                return Ok(Looked::Found(self.back_again(found, routes, key)?));
+                let found = self.back_again(found, routes, (key, alive))?;
+                return Ok(Looked::Found(found));
             }
             if route.nexthop.is_some() && route.to.address.is_ipv4() {
                 missed = Some(route.to.address);
@@ -236,7 +264,7 @@ impl<'w> Space<'w> {
         &self,
         found: Found<'w>,
         others: impl Iterator<Item = &'w Route>,
-        key: &Key,
+        (key, alive): (&Key, bool),
     ) -> Result<Found<'w>, Unknown> {
         let wanted = if key.loose { key.oif } else { key.iif };
         let leads = |hops: &[&Hop]| hops.iter().any(|hop| hop.device == wanted);
@@ -249,7 +277,7 @@ impl<'w> Space<'w> {
             (other.to, other.priority, other.kind) == (first.to, first.priority, first.kind)
         };
         for route in others.take_while(like) {
-            let hops = self.usable(route, key)?;
+            let hops = self.usable(route, key, alive)?;
             if leads(&hops) {
                 return Ok(Found { route, hops });
             }
@@ -257,8 +285,9 @@ impl<'w> Space<'w> {
         Ok(found)
     }
 
-    /// Next hops that are alive and lead by the device that is asked for (`fib_lookup_good_nhc`).
-    fn usable(&self, route: &'w Route, key: &Key) -> Result<Vec<&'w Hop>, Unknown> {
+    /// Next hops that are alive and lead by the device that is asked for (`fib_lookup_good_nhc`), those that are known
+    /// to be gone left out if asked.
+    fn usable(&self, route: &'w Route, key: &Key, alive: bool) -> Result<Vec<&'w Hop>, Unknown> {
         let mut usable = Vec::new();
         for hop in &route.hops {
             let device = self.device(hop.device)?;
@@ -273,7 +302,8 @@ impl<'w> Space<'w> {
             let without_signal = hop.linkdown && ignored && !key.ignore_linkstate;
             let other = key.oif != 0 && key.oif != hop.device && !key.loose
                 || is_of_a_link(key.destination) && ![hop.device, LOOPBACK].contains(&key.iif);
-            if !hop.dead && !without_signal && !other {
+            let gone = alive && self.keeps_off(hop, key)?;
+            if !hop.dead && !without_signal && !other && !gone {
                 usable.push(hop);
             }
         }

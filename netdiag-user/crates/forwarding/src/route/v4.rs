@@ -186,6 +186,7 @@ impl<'w> Space<'w> {
             device: Some(device.index),
             uid: 0,
             any_source: true,
+            failing: None,
         };
         let asked = Packet {
             sport: 0,
@@ -365,6 +366,7 @@ pub fn key_in(packet: &Packet, device: &Device) -> Key {
         dport,
         ignore_linkstate: false,
         loose: false,
+        failing: None,
     }
 }
 
@@ -382,6 +384,7 @@ fn key_out(packet: &Packet, sender: &Sender) -> Key {
         dport: packet.dport,
         ignore_linkstate: false,
         loose: false,
+        failing: None,
     }
 }
 

@@ -173,6 +173,7 @@ impl<'w> Space<'w> {
         error: &Packet,
         asked: IpAddr,
         (input, at): (Option<&'w Device>, Option<u32>),
+        failing: Option<(u32, IpAddr)>,
     ) -> Result<IpAddr, Unknown> {
         // One of narrow scope counts on its own device alone.
         const NONE: u32 = 0;
@@ -187,6 +188,7 @@ impl<'w> Space<'w> {
             device: None,
             uid: 0,
             any_source: true,
+            failing,
         };
         let own = match self.lookup(&key_out(error, &sender))? {
             Looked::Found(found) => found.route.prefsrc,
@@ -298,6 +300,7 @@ fn key_out(packet: &Packet, sender: &Sender) -> Key {
             && sender.device.is_some()
             && !packet.source.is_unspecified()
             && !is_of_a_link(packet.destination),
+        failing: sender.failing,
         ..key(packet)
     }
 }
@@ -316,5 +319,6 @@ fn key(packet: &Packet) -> Key {
         dport: packet.dport,
         ignore_linkstate: false,
         loose: false,
+        failing: None,
     }
 }

@@ -346,6 +346,7 @@ impl<'w> Walker<'w> {
             device: packet.bound,
             uid: 0,
             any_source: true,
+            failing: None,
         };
         // Before Linux 6.10 IPv6 was asked without it, and nothing read says which kernel this is.
         if packet.is_ipv6() && packet.routed_tos() != 0 && space.looks_for_class(true)? {
@@ -414,6 +415,7 @@ fn is_from_here(space: &Space<'_>, packet: &Packet) -> Result<Option<bool>, Unkn
         device: None,
         uid: 0,
         any_source: false,
+        failing: None,
     };
     let (decision, _) = match packet.is_ipv6() {
         true => space.route_out6(&back, &sender)?,

@@ -42,7 +42,9 @@ impl<'w> Walker<'w> {
             return Ok(Next::Ended);
         };
         let at = at(walk, &no, &packet);
-        let mut error = error(space, (&no, at), answer, &packet)?;
+        let failing = walk.failing.filter(|(end, _)| end.netns == space.netns);
+        let failing = failing.map(|(end, address)| (end.index, address));
+        let mut error = error(space, (&no, at, failing), answer, &packet)?;
         if self.prepared.is(Wrong::ErrorsFromAsked) {
             error.source = packet.destination;
         }
@@ -60,6 +62,7 @@ impl<'w> Walker<'w> {
             device: leads.filter(|_| scoped),
             uid: 0,
             any_source: packet.is_ipv6(),
+            failing,
         };
         let mut way = walk.branch();
         way.heard = None;
@@ -199,7 +202,7 @@ fn asker(no: &No<'_>, about: &Packet) -> IpAddr {
 /// The packet that tells it.
 fn error(
     space: &Space<'_>,
-    (no, at): (&No<'_>, Option<u32>),
+    (no, at, failing): (&No<'_>, Option<u32>, Option<(u32, IpAddr)>),
     answer: Answer,
     about: &Packet,
 ) -> Result<Packet, Unknown> {
@@ -249,7 +252,7 @@ fn error(
         ..Packet::new(about.any(), to)
     };
     error.source = match input {
-        _ if ipv6 => space.error_source6(&error, about.destination, (input, at))?,
+        _ if ipv6 => space.error_source6(&error, about.destination, (input, at), failing)?,
         _ if is_own(no) => about.destination,
         Some(input) if settings.errors_use_inbound_address => {
             space.select_source(input, Some(about.source), Scope::LINK)?

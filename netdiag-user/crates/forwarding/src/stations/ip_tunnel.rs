@@ -53,6 +53,7 @@ impl<'w> Walker<'w> {
             device: own.underlay,
             uid: 0,
             any_source: false,
+            failing: None,
         };
         // Its way is asked for with the tunnel's mark, and the packet's stays on it.
         let asked = Packet {

@@ -142,6 +142,7 @@ impl<'w> Walker<'w> {
             device: Some(below.index),
             uid: 0,
             any_source: true,
+            failing: None,
         };
         let (decision, _) = match packet.is_ipv6() {
             true => there.route_out6(&asked, &sender)?,

@@ -96,6 +96,7 @@ impl<'w> Walker<'w> {
             device: remote.link,
             uid: 0,
             any_source: ipv6,
+            failing: None,
         };
         let (decision, source) = match ipv6 {
             true => space.route_out6(&outer, &sender)?,

@@ -240,6 +240,7 @@ impl<'w> Walker<'w> {
             device: to.device,
             uid: 0,
             any_source: false,
+            failing: None,
         };
         let ipv6 = outer.is_ipv6();
         let ask = |packet: &Packet| match ipv6 {

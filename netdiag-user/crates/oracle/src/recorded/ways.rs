@@ -152,6 +152,7 @@ fn sender(netns: Netns) -> Sender {
         device: None,
         uid: 0,
         any_source: false,
+        failing: None,
     }
 }
 
