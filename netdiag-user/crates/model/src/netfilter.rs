@@ -62,6 +62,13 @@ impl Iptables {
         }
     }
 
+    pub fn family(self) -> Family {
+        match self {
+            Self::Legacy4 | Self::Nft4 => Family::Ip,
+            Self::Legacy6 | Self::Nft6 => Family::Ip6,
+        }
+    }
+
     pub fn save(self) -> &'static str {
         match self {
             Self::Legacy4 => "iptables-legacy-save",
@@ -102,6 +109,9 @@ pub enum RuleOrigin {
         table: String,
         chain: String,
         words: Option<Vec<String>>,
+        /// In its chain, from 1 on; none of a policy, nor in earlier recordings.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        number: Option<u64>,
     },
     /// A recording says something else.
     #[default]

@@ -1,6 +1,5 @@
 //! What a recording says of packets, held against their computed ways: those of what died have to end at the
 //! station where the kernel dropped it, those of what was answered have to pass where they were seen.
-mod ways;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,13 +21,13 @@ use netdiag_model::{
     world::{Netns, ruleset::Rule, station::Station},
 };
 use netdiag_pipeline::{
+    conversation::{Conversation, Ways, ends, ways},
     facts::{Facts, Loss},
     journey::Journey,
     scene::Scene,
 };
 use netdiag_recording::Replay;
 
-use self::ways::{Conversation, Size, ends};
 use crate::told;
 
 /// Conversations that live are walked up to so many.
@@ -277,15 +276,13 @@ fn told(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> Vec<String> 
     let (source, destination) = flow::endpoints(loss.flow());
     let of = (Conversation::of(facts, loss.flow()), loss.dropped.largest);
     let mut lines = vec![format!("{source} to {destination}")];
-    let Some(request) = asked(facts, prepared, of) else {
+    let Some(ways) = ways(facts, prepared, of) else {
         return lines;
     };
-    lines.extend(told::lines(facts.node, prepared.world, &request, 1));
-    if of.0.answer {
-        for answer in ways::answers(facts, prepared, of, &request) {
-            lines.push("  answered:".to_owned());
-            lines.extend(told::lines(facts.node, prepared.world, &answer, 1));
-        }
+    lines.extend(told::lines(facts.node, prepared.world, &ways.request, 1));
+    for answer in ways.all.iter().filter(|_| of.0.answer) {
+        lines.push("  answered:".to_owned());
+        lines.extend(told::lines(facts.node, prepared.world, answer, 1));
     }
     lines
 }
@@ -335,20 +332,6 @@ fn arrived(facts: &Facts<'_>, prepared: &Prepared<'_>, journey: &Journey<'_>) ->
     })
 }
 
-/// The way of what was sent first: of what was answered, a packet that is small enough for that.
-fn asked<'w>(
-    facts: &Facts<'_>,
-    prepared: &'w Prepared<'w>,
-    (of, largest): (Conversation, u32),
-) -> Option<Walk<'w>> {
-    let size = if of.answer {
-        Size::Least
-    } else {
-        Size::Seen(largest)
-    };
-    ways::request(facts, prepared, (of, size))
-}
-
 /// Computes a way and holds it against what was seen; the error says what that is.
 fn walked<'w>(
     facts: &Facts<'_>,
@@ -366,24 +349,20 @@ fn walked<'w>(
         let line = format!("{held:?}: {what}{source} to {destination}: {why}");
         (held, Some(line))
     };
-    let Some(request) = asked(facts, prepared, of) else {
+    let Some(Ways { request, all }) = ways(facts, prepared, of) else {
         return (Held::Unknown, None);
     };
-    let all = match conversation.answer {
-        true => ways::answers(facts, prepared, of, &request),
-        false => vec![request.clone()],
-    };
-    let ends: Vec<Vec<&Step<'w>>> = all.iter().map(ends).collect();
-    let each = all.iter().zip(&ends).map(|(way, ends)| held(way, ends));
-    let seen = match each.reduce(Result::or) {
+    let each: Vec<Vec<&Step<'w>>> = all.iter().map(ends).collect();
+    let told_of = all.iter().zip(&each).map(|(way, ends)| held(way, ends));
+    let seen = match told_of.reduce(Result::or) {
         Some(Ok(())) => return (Held::Agrees, None),
         Some(Err(seen)) => seen,
         None => "its question comes nowhere".into(),
     };
     // That of a question that came nowhere.
     let ends: Vec<&Step<'w>> = match all.is_empty() {
-        true => ways::ends(&request),
-        false => ends.into_iter().flatten().collect(),
+        true => ends(&request),
+        false => each.into_iter().flatten().collect(),
     };
     let unknown = ends.iter().find_map(|step| match &step.does {
         Does::Unknown(why) => Some((why, told::by(step))),

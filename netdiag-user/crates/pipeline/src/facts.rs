@@ -14,6 +14,7 @@ use netdiag_common::{
     loss::{DropKey, Dropped, RetransmitKey, Retransmitted},
     oom::OomKill,
 };
+use netdiag_forwarding::Prepared;
 
 use super::{
     attribution::Activity,
@@ -218,6 +219,7 @@ pub struct Facts<'a> {
     pub(super) states: &'a States,
     pub(super) ways: OnceCell<Ways<'a>>,
     pub(super) ways_before: OnceCell<Ways<'a>>,
+    pub(super) prepared: OnceCell<Prepared<'a>>,
     pub(super) journeys: OnceCell<Journeys<'a>>,
     pub(super) attempts: OnceCell<connection_groups::Known<'a>>,
     pub(super) legs: OnceCell<Legs>,
@@ -335,6 +337,7 @@ impl<'a> Facts<'a> {
             states: &rows.states,
             ways: OnceCell::new(),
             ways_before: OnceCell::new(),
+            prepared: OnceCell::new(),
             journeys: OnceCell::new(),
             attempts: OnceCell::new(),
             legs: OnceCell::new(),

@@ -3,6 +3,7 @@ pub mod asked;
 pub mod attribution;
 pub mod clock;
 pub mod connection_groups;
+pub mod conversation;
 pub mod coverage;
 pub mod direction;
 pub mod excerpt;
@@ -18,6 +19,7 @@ pub mod samples;
 pub mod scene;
 pub mod since;
 pub mod success;
+pub mod taker;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod translation;

@@ -8,24 +8,29 @@ use std::{
 };
 
 use netdiag_common::flow::FlowKey;
-use netdiag_forwarding::tables::{Asked, Led, Tables};
+use netdiag_forwarding::{
+    Prepared,
+    tables::{Asked, Led, Tables},
+};
 
 use super::{expected_path::pod_link, facts::Facts};
 use crate::model::{
     flow,
     node::{LOCAL, Link, MAIN, Node, Route, RouteKind},
     policy::{Chosen, Packet, PolicyRule},
-    world::{self, Stack, of_node},
+    world::{self, Stack, World, of_node},
 };
 
 /// Marks of rules that are tried, the first ones.
 const MOST_MARKS: usize = 64;
 
-/// The state of the node's own namespace, made when somebody asks first; of a reading, and of the run's start.
+/// What the kernel decides by, made when somebody asks first: the node's own namespace at a reading and at the run's
+/// start, and all namespaces that were read.
 #[derive(Default)]
 pub struct States {
     now: OnceCell<Stack>,
     start: OnceCell<Stack>,
+    world: OnceCell<World>,
 }
 
 /// The rules and tables of one snapshot.
@@ -114,6 +119,13 @@ impl<'a> Facts<'a> {
         let state = &self.states.start;
         self.ways_before
             .get_or_init(|| Ways::new(self.start, state))
+    }
+
+    /// What packets' whole ways are computed from: the namespaces whose state was asked for.
+    pub fn prepared(&self) -> &Prepared<'a> {
+        let world = &self.states.world;
+        let made = || world.get_or_init(|| self.gathered.world(self.node));
+        self.prepared.get_or_init(|| Prepared::new(made()))
     }
 
     /// One that this node itself sends.

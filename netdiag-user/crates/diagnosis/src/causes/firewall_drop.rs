@@ -9,9 +9,10 @@
 //! Observed: drops with the reason NETFILTER_DROP, again and again for the same destination, and no
 //! answer ever. The location names the backend: `nft_do_chain` is nftables or iptables-nft;
 //! `nf_hook_slow` is iptables-legacy, and any of them on older kernels. Gathered: rules that drop or
-//! reject and whose counters move during the run, with their handles; rules whose selectors match other
-//! packets are left out. If no counter moves: rules without a counter, and the policies of the chains at
-//! that hook.
+//! reject and whose counters move during the run, with their handles. Where the namespace's whole ruleset
+//! could be read, the packet's way through it is computed, and the rule where it ends is named, whether it
+//! counts or not. Else rules whose selectors match other packets are left out, and if no counter moves:
+//! rules without a counter, and the policies of the chains at that hook.
 //!
 //! One direction may bypass this node (asymmetric routing). Then the first packet of a connection passes
 //! and the rest is dropped, or a reply is dropped whose request never passed this node, and a rule for
@@ -58,7 +59,7 @@ use crate::{
     shared::{
         conntrack,
         losses::{self, DropGroup},
-        matching_rules::{is_untracked, matching_rules, takes_errors, takes_invalid},
+        matching_rules::{Candidates, is_untracked, matching_rules, takes_errors, takes_invalid},
         published,
         service_ports::Other,
         services, traffic_policy,
@@ -104,8 +105,8 @@ pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
 /// A rule that is written for them counts.
 fn is_counted(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let rules = facts.gathered.rules(netns(facts, pattern));
-    let mut rules = matching_rules(facts, rules, pattern).into_iter();
-    rules.any(|rule| rule.counted && takes_errors(rule, pattern.protocol))
+    let mut rules = matching_rules(facts, rules, pattern).rules.into_iter();
+    rules.any(|rule| rule.counted && takes_errors(&rule, pattern.protocol))
 }
 
 /// Patterns that one rule took, as far as can be told, the busiest first.
@@ -114,14 +115,19 @@ struct Taken<'a> {
     /// It handed them to a program, and none took them.
     queued: bool,
     patterns: Vec<DropGroup<'a>>,
-    /// Those that may have done it, the likeliest first.
-    rules: Vec<&'a Rule>,
+    candidates: Candidates<'a>,
 }
 
 impl<'a> Taken<'a> {
-    /// The one rule that did it: it counts.
-    fn culprit(&self) -> Option<&'a Rule> {
-        self.rules.first().copied().filter(|r| r.counted)
+    /// Those that may have done it, the likeliest first.
+    fn rules(&self) -> Vec<&Rule> {
+        self.candidates.rules.iter().map(AsRef::as_ref).collect()
+    }
+
+    /// The one rule that did it: it counts, or is where the packets' ways end.
+    fn culprit(&self) -> Option<&Rule> {
+        let first = self.candidates.rules.first().map(AsRef::as_ref);
+        first.filter(|r: &&Rule| r.counted || self.candidates.computed)
     }
 
     /// Whether a rule counts them, or more were dropped than connection tracking refused.
@@ -136,10 +142,11 @@ impl<'a> Taken<'a> {
     }
 
     /// Whether the rule that took these may have taken those too.
-    fn may_have(&self, netns: u32, rules: &[&Rule]) -> bool {
+    fn may_have(&self, netns: u32, of: &Candidates<'_>) -> bool {
+        let mut rules = of.rules.iter().map(AsRef::as_ref);
         let same = match self.culprit() {
-            Some(culprit) => rules.contains(&culprit),
-            None => !rules.iter().any(|r| r.counted),
+            Some(culprit) => rules.any(|rule| rule == culprit),
+            None => !of.computed && !rules.any(|r: &Rule| r.counted),
         };
         same && self.netns == netns
     }
@@ -155,18 +162,18 @@ fn by_culprit<'a>(facts: &'a Facts<'_>, patterns: Vec<DropGroup<'a>>) -> Vec<Tak
             true => &[],
             false => facts.gathered.rules(netns),
         };
-        let mut rules = matching_rules(facts, refusing, &pattern);
+        let mut candidates = matching_rules(facts, refusing, &pattern);
         // kube-proxy's own rules count nothing, and one of them it is.
         let others = netns == facts.node.netns && Other::of(facts, &pattern).is_some();
-        rules.retain(|r| r.counted || !others);
+        candidates.rules.retain(|r| r.counted || !others);
         let mut same = all.iter_mut().filter(|t| t.queued == queued);
-        match same.find(|t| t.may_have(netns, &rules)) {
+        match same.find(|t| t.may_have(netns, &candidates)) {
             Some(taken) => taken.patterns.push(pattern),
             None => all.push(Taken {
                 netns,
                 queued,
                 patterns: vec![pattern],
-                rules,
+                candidates,
             }),
         }
     }
@@ -193,7 +200,8 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
         .filter_map(|p| losses::severity(facts, p))
         .max()?;
     // What the node keeps out of its own ports is told with the rule that says so, or not as meant.
-    if taken.rules.is_empty() && patterns.iter().all(|p| losses::is_published(facts, p)) {
+    if taken.candidates.rules.is_empty() && patterns.iter().all(|p| losses::is_published(facts, p))
+    {
         return None;
     }
     let error = too_big::of(facts, worst);
@@ -239,13 +247,16 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
         finding.blames(Subject::Rule { place, text });
     }
     let other = Other::of(facts, worst).filter(|_| netns == facts.node.netns);
-    let rules = &taken.rules[..taken.rules.len().min(RULES)];
-    finding
-        .evidence
-        .extend(rules.iter().map(|r| rule_evidence(facts, netns, r)));
+    let computed = taken.candidates.computed;
+    let mut rules = taken.rules();
+    rules.truncate(RULES);
+    let evidence = rules
+        .iter()
+        .map(|r| rule_evidence(facts, netns, (r, computed)));
+    finding.evidence.extend(evidence);
     let evidence = other.as_ref().and_then(|other| other.evidence(facts));
     finding.evidence.extend(evidence);
-    finding.fix = match (rules, other) {
+    finding.fix = match (rules.as_slice(), other) {
         ([rule, ..], _) if severity == Severity::Info => fix::kept_out(worst, rule),
         ([rule, ..], _) if rule.policy_at().is_some() && (rule.counted || rules.len() == 1) => {
             fix::policy(worst, rule)
@@ -257,14 +268,14 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
             fix::forgotten(worst, rule)
         }
         ([rule, ..], _) if policys => fix::policys(worst, rule),
-        ([rule, ..], _) if rule.counted => fix::rule(worst, rule),
+        ([rule, ..], _) if rule.counted || computed => fix::rule(worst, rule),
         _ if taken.queued => fix::queue(worst),
         ([], Some(other)) => other.fix(facts, &worst.target()),
         ([], None) => fix::find(worst),
-        _ => fix::one_of(worst, rules),
+        _ => fix::one_of(worst, &rules),
     };
     if let Some(error) = &error {
-        finding.fix = error.fix(rules);
+        finding.fix = error.fix(&rules);
     }
     // A pod's own rules are listed and deleted in its namespace: the node has handles of its own.
     for command in &mut finding.fix.commands {
@@ -291,7 +302,7 @@ fn place(facts: &Facts<'_>, netns: u32) -> String {
     }
 }
 
-fn rule_evidence(facts: &Facts<'_>, netns: u32, rule: &Rule) -> Evidence {
+fn rule_evidence(facts: &Facts<'_>, netns: u32, (rule, computed): (&Rule, bool)) -> Evidence {
     let (place, text) = (&rule.place, &rule.text);
     let (origin, text) = match (rule.policy_at(), rule.counted) {
         (Some(_), true) => (
@@ -305,6 +316,12 @@ fn rule_evidence(facts: &Facts<'_>, netns: u32, rule: &Rule) -> Evidence {
         (None, true) => (
             Origin::Observed,
             t!("the counter of this rule of {place} moves: {text}"),
+        ),
+        (None, false) if computed => (
+            Origin::Configured,
+            t!(
+                "of all rules as they are this one of {place} takes them, and counts nothing: {text}"
+            ),
         ),
         (None, false) => (
             Origin::Configured,

@@ -1,5 +1,5 @@
-//! Which of several rules of netfilter that count just now took a pattern's packets.
-use std::{collections::HashSet, net::IpAddr};
+//! Which of several rules of netfilter took a pattern's packets.
+use std::{borrow::Cow, cmp::Reverse, collections::HashSet, net::IpAddr};
 
 use netdiag_common::{flow::FlowKey, hop};
 
@@ -9,21 +9,114 @@ use crate::{
         address::Prefix,
         flow::{self, TCP},
         gather::Rule,
+        netfilter::{Iptables, RuleOrigin},
         roles::Role,
+        text,
     },
-    pipeline::facts::{Facts, HopFlow, Loss},
+    pipeline::{
+        facts::{Facts, HopFlow, Loss},
+        taker::Taker,
+    },
 };
 
 /// TCP's flag.
 const SYN: u32 = 2;
 
-/// Those that can match its packets, the likeliest first: it says how it refuses as the sender is told,
-/// names the port, counts most. Those that count nothing only where none counts.
+/// Of a pattern's losses so many have their ways computed, those with the most packets.
+const WALKED: usize = 8;
+/// Characters of the name of a rule's place.
+const PLACE: usize = 200;
+
+/// Those that may have taken a pattern's packets, the likeliest first.
+pub struct Candidates<'a> {
+    pub rules: Vec<Cow<'a, Rule>>,
+    /// The packets' ways end at these, as all rules of the namespace are.
+    pub computed: bool,
+}
+
+/// Where their ways end; else those that can match them by their words.
 pub fn matching_rules<'a>(
     facts: &Facts<'_>,
     rules: &'a [Rule],
     pattern: &DropGroup<'_>,
-) -> Vec<&'a Rule> {
+) -> Candidates<'a> {
+    let computed = computed(facts, rules, pattern);
+    match computed.is_empty() {
+        false => Candidates {
+            rules: computed,
+            computed: true,
+        },
+        true => Candidates {
+            rules: by_words(facts, rules, pattern)
+                .into_iter()
+                .map(Cow::Borrowed)
+                .collect(),
+            computed: false,
+        },
+    }
+}
+
+fn computed<'a>(
+    facts: &Facts<'_>,
+    rules: &'a [Rule],
+    pattern: &DropGroup<'_>,
+) -> Vec<Cow<'a, Rule>> {
+    let mut losses = pattern.losses.clone();
+    losses.sort_by_key(|loss| Reverse(loss.dropped.packets));
+    let mut all = Vec::new();
+    for taker in losses.iter().take(WALKED).flat_map(|l| facts.takers(l)) {
+        let rule = rules.iter().find(|rule| is(rule, &taker));
+        let rule = rule.map(Cow::Borrowed).or_else(|| unlisted(&taker));
+        all.extend(rule.filter(|rule| !all.contains(rule)));
+    }
+    // Which of several it was, their counters tell.
+    all.sort_by_key(|rule| Reverse(rule.packets));
+    all
+}
+
+fn is(rule: &Rule, taker: &Taker) -> bool {
+    let chain = &taker.chain;
+    match &rule.origin {
+        RuleOrigin::Nft { chain: of, handle } => {
+            let same = (of, *handle) == (chain, taker.rule.map(|rule| rule.handle));
+            same && !taker.legacy
+        }
+        RuleOrigin::Iptables {
+            program,
+            table,
+            chain: of,
+            number,
+            ..
+        } => {
+            let family = [Iptables::Legacy4, Iptables::Legacy6].contains(program)
+                && program.family() == chain.family;
+            let same = (table, of) == (&chain.table, &chain.chain);
+            taker.legacy && family && same && *number == taker.rule.map(|rule| rule.number)
+        }
+        RuleOrigin::Unknown => false,
+    }
+}
+
+/// One that is not among those whose words were asked for.
+fn unlisted<'a>(taker: &Taker) -> Option<Cow<'a, Rule>> {
+    let handle = taker.rule.filter(|_| !taker.legacy)?.handle;
+    let chain = &taker.chain;
+    let place = format!("{} {} {}", chain.family.name(), chain.table, chain.chain);
+    Some(Cow::Owned(Rule {
+        place: text::line(&place, PLACE),
+        text: format!("handle {handle}"),
+        packets: 0,
+        origin: RuleOrigin::Nft {
+            chain: chain.clone(),
+            handle: Some(handle),
+        },
+        counted: false,
+    }))
+}
+
+/// The likeliest first: it says how it refuses as the sender is told, names the port, counts most. Those that count
+/// nothing only where none counts.
+fn by_words<'a>(facts: &Facts<'_>, rules: &'a [Rule], pattern: &DropGroup<'_>) -> Vec<&'a Rule> {
     let told = is_told(facts, pattern);
     let port = pattern.port.to_string();
     let names = |r: &Rule| r.text.split(' ').any(|word| word == port);
@@ -40,7 +133,7 @@ pub fn matching_rules<'a>(
     if is_untracked(facts, pattern) && rules.iter().any(|r| takes_invalid(r)) {
         rules.retain(|r| takes_invalid(r));
     }
-    rules.sort_by_key(|r| std::cmp::Reverse((rejects(r) == told, names(r), r.packets)));
+    rules.sort_by_key(|r| Reverse((rejects(r) == told, names(r), r.packets)));
     rules
 }
 

@@ -119,6 +119,7 @@ fn origin(delete: &str) -> Option<RuleOrigin> {
         table,
         chain,
         words,
+        number: None,
     })
 }
 

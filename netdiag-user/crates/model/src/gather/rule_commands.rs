@@ -85,6 +85,7 @@ impl RuleOrigin {
                 table,
                 chain,
                 words,
+                ..
             } => {
                 let (program, table, chain) = (program.name(), name(table)?, name(chain)?);
                 let Some(words) = words else {
@@ -244,6 +245,7 @@ mod tests {
             table: "filter".into(),
             chain: chain.to_owned(),
             words: Some(rule.iter().map(|word| (*word).to_owned()).collect()),
+            number: None,
         };
         origin.delete()
     }
@@ -305,6 +307,7 @@ mod tests {
             table: "filter".into(),
             chain: "FORWARD".into(),
             words: None,
+            number: None,
         };
         assert_eq!(
             saved(Iptables::Legacy4).let_too_big_pass(v4).expect("one"),

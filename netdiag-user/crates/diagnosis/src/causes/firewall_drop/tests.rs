@@ -1,3 +1,4 @@
+mod computed;
 mod meant;
 
 use netdiag_common::flow::FlowKey;

@@ -21,6 +21,8 @@ pub struct Refusing<'a> {
     chain: &'a str,
     /// None of a policy.
     rule: Option<&'a str>,
+    /// In its chain.
+    number: u64,
     pub packets: u64,
 }
 
@@ -34,7 +36,17 @@ fn read(
     lines: &mut Lines<'_>,
     each: &mut impl FnMut(Refusing<'_>),
 ) -> Result<()> {
+    let (mut chain, mut number) = (String::new(), 0);
     saved::each(lines, |line| {
+        match line.says {
+            Says::Rule(_) if line.chain == chain => number += 1,
+            Says::Rule(_) => {
+                line.chain.clone_into(&mut chain);
+                number = 1;
+            }
+            // Another table, which may have a chain of that name.
+            Says::Chain { .. } => chain.clear(),
+        }
         let rule = match line.says {
             Says::Rule(rule) if refuses(rule) => Some(rule),
             // A policy counts what it takes.
@@ -46,6 +58,7 @@ fn read(
             table: line.table,
             chain: line.chain,
             rule,
+            number,
             packets,
         });
         refusing.into_iter().for_each(&mut *each);
@@ -87,6 +100,7 @@ impl Refusing<'_> {
                 table: table.to_owned(),
                 chain: chain.to_owned(),
                 words: self.rule.map(saved_words),
+                number: self.rule.map(|_| self.number),
             },
         }
     }

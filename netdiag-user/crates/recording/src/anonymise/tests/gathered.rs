@@ -78,6 +78,7 @@ fn origins() -> Vec<RuleOrigin> {
             table: text(),
             chain: text(),
             words: None,
+            number: None,
         },
         RuleOrigin::Unknown => RuleOrigin::Unknown,
     };
@@ -90,6 +91,7 @@ fn origins() -> Vec<RuleOrigin> {
         table: text(),
         chain: text(),
         words: Some(vec![text(), name()]),
+        number: Some(3),
     };
     all.extend(families().into_iter().map(nft));
     all.extend(programs().into_iter().map(iptables));

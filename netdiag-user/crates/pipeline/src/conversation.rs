@@ -1,4 +1,4 @@
-//! The computed ways of what was recorded: of a conversation's first packet, as its sender sent it, and of its answer.
+//! The computed ways of what was seen: of a conversation's first packet, as its sender sent it, and of its answer.
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     Prepared,
@@ -6,11 +6,14 @@ use netdiag_forwarding::{
     walk_after,
     way::{Does, Memory, Step, Walk},
 };
-use netdiag_model::{
-    flow,
-    world::{End, Netns, World, device::Mac},
+
+use crate::{
+    facts::{Facts, HopFlow},
+    model::{
+        flow,
+        world::{End, Netns, World, device::Mac},
+    },
 };
-use netdiag_pipeline::facts::{Facts, HopFlow};
 
 /// The conversation that a flow belongs to, by the flow that it began with.
 #[derive(Clone, Copy)]
@@ -40,14 +43,41 @@ impl Conversation {
 
 /// Of a packet.
 #[derive(Clone, Copy)]
-pub enum Size {
+enum Size {
     Least,
     /// As large as it was seen, or so large.
     Seen(u32),
 }
 
+/// Those of one direction.
+pub struct Ways<'w> {
+    /// Of the first packet; of what was answered, of one that is small enough for that.
+    pub request: Walk<'w>,
+    /// Of the direction that was asked for: of an answer one from wherever the first packet may have come to, if anywhere.
+    pub all: Vec<Walk<'w>>,
+}
+
+/// Those of packets of that size; nothing where nobody knows where the first began.
+pub fn ways<'w>(
+    facts: &Facts<'_>,
+    prepared: &'w Prepared<'w>,
+    of: (Conversation, u32),
+) -> Option<Ways<'w>> {
+    let (conversation, largest) = of;
+    let size = match conversation.answer {
+        true => Size::Least,
+        false => Size::Seen(largest),
+    };
+    let request = request(facts, prepared, (conversation, size))?;
+    let all = match conversation.answer {
+        true => answers(facts, prepared, of, &request),
+        false => vec![request.clone()],
+    };
+    Some(Ways { request, all })
+}
+
 /// The way of its first packet; nothing where nobody knows where it began.
-pub fn request<'w>(
+fn request<'w>(
     facts: &Facts<'_>,
     prepared: &'w Prepared<'w>,
     (of, size): (Conversation, Size),
@@ -58,7 +88,7 @@ pub fn request<'w>(
 }
 
 /// Those of its answer, from wherever the first packet may have come to.
-pub fn answers<'w>(
+fn answers<'w>(
     facts: &Facts<'_>,
     prepared: &'w Prepared<'w>,
     (of, largest): (Conversation, u32),

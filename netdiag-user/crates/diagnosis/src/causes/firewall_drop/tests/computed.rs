@@ -1,0 +1,139 @@
+//! Where all rules of a namespace are known, the one at which the packets' way ends did it.
+use super::*;
+use crate::{
+    model::world::{
+        Known,
+        device::Mac,
+        of_node,
+        ruleset::{
+            BaseChain, Bytes, ChainKind, Compare, Data, Expression, Hook, Load, Meta, Reg,
+            Rule as Whole, Ruleset, Table, Verdict,
+        },
+    },
+    testing::{POD, from_pod},
+};
+
+const UDP: u8 = 17;
+const TCP: u8 = 6;
+
+/// It takes a protocol's packets.
+fn takes(protocol: u8, handle: u64, counts: Option<u64>) -> Whole {
+    const TO: Reg = Reg(16);
+    let counter = counts.map(|packets| Expression::Counter { packets });
+    let mut expressions = vec![
+        Expression::Load(Load::Meta(Meta::L4Protocol), TO),
+        Expression::Compare {
+            how: Compare::Equal,
+            reg: TO,
+            with: Bytes(vec![protocol]),
+        },
+    ];
+    expressions.extend(counter);
+    expressions.push(Expression::Sets(Data::Verdict(Verdict::Drop), Reg(0)));
+    Whole {
+        handle,
+        expressions,
+    }
+}
+
+fn ruleset(rules: Vec<Whole>) -> Ruleset {
+    let base = BaseChain {
+        hook: Hook::Prerouting,
+        priority: 0,
+        kind: ChainKind::Filter,
+        accepts: true,
+        devices: Vec::new(),
+    };
+    let chain = crate::model::world::ruleset::Chain {
+        name: "pre".into(),
+        handle: 1,
+        base: Some(base),
+        rules,
+    };
+    let table = Table {
+        family: Family::Ip,
+        name: "filter".into(),
+        legacy: false,
+        dormant: false,
+        chains: vec![chain],
+        sets: Vec::new(),
+    };
+    Ruleset {
+        tables: vec![table],
+        ..Ruleset::default()
+    }
+}
+
+fn listed(handle: u64, counted: bool) -> Rule {
+    Rule {
+        place: "ip filter pre".into(),
+        text: format!("meta l4proto @list{handle} drop"),
+        packets: u64::from(counted),
+        origin: nft(Family::Ip, "pre", Some(handle)),
+        counted,
+    }
+}
+
+fn judged(rules: Vec<Whole>, listed: Vec<Rule>) -> Finding {
+    let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
+    let mut lost = died(flow, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 5);
+    lost.1.tcp_flags = 2;
+    let observation = Observation {
+        drops: vec![lost],
+        flows: vec![from_pod(flow, |_| ())],
+        ..Observation::default()
+    };
+    let node = overlay_node(1450, 1450, 1500);
+    let mut stack = of_node::stack(&node);
+    if let Known::Is(devices) = &mut stack.devices {
+        devices.get_mut(&POD).expect("the pod's link").mac = Some(Mac([2, 0, 0, 0, 0, 1]));
+    }
+    stack.ruleset = Known::Is(ruleset(rules));
+    let pieces = [
+        (Want::Rules(NETNS), Ok(Piece::Rules(listed))),
+        (Want::Stack(NETNS), Ok(Piece::Stack(Box::new(stack)))),
+    ];
+    with_gathered(&node, &observation, pieces, one).expect("a finding")
+}
+
+fn deleted(found: &Finding) -> String {
+    let delete = found.fix.commands.iter().map(ToString::to_string);
+    let mut delete = delete.filter(|command| command.contains("delete"));
+    delete.next().unwrap_or_default()
+}
+
+#[test]
+fn of_rules_that_count_nothing_it_is_the_one_that_takes_them() {
+    let rules = vec![takes(UDP, 7, None), takes(TCP, 8, None)];
+    let found = judged(rules, vec![listed(7, false), listed(8, false)]);
+    assert_eq!(deleted(&found), "nft delete rule ip filter pre handle 8");
+    let told = found.evidence.iter().any(|line| {
+        let text = line.text.to_string();
+        text.starts_with("of all rules as they are this one of ip filter pre takes them")
+    });
+    assert!(told, "{:?}", found.evidence);
+}
+
+#[test]
+fn another_one_that_counts_more_did_not() {
+    let rules = vec![takes(UDP, 7, Some(900)), takes(TCP, 8, Some(5))];
+    let found = judged(rules, vec![listed(7, true), listed(8, true)]);
+    assert_eq!(deleted(&found), "nft delete rule ip filter pre handle 8");
+}
+
+#[test]
+fn one_that_has_counted_nothing_did_not_either() {
+    let rules = vec![takes(TCP, 8, Some(0)), takes(UDP, 7, None)];
+    let found = judged(rules, vec![listed(7, true)]);
+    assert_eq!(
+        deleted(&found),
+        "nft delete rule ip filter pre handle 7",
+        "as by its words: the state is another than it was"
+    );
+}
+
+#[test]
+fn one_whose_words_nobody_asked_for_is_named_by_its_handle() {
+    let found = judged(vec![takes(TCP, 8, None)], vec![listed(7, true)]);
+    assert_eq!(deleted(&found), "nft delete rule ip filter pre handle 8");
+}

@@ -1,0 +1,96 @@
+//! Which rule of netfilter's takes packets: the one where their computed way ends, in the namespace that they died in.
+use netdiag_forwarding::{
+    packet::{ICMP, ICMP6},
+    way::{Does, Filter, Station, Step, Subject},
+};
+
+use crate::{
+    conversation::{self, Conversation},
+    facts::{Facts, Loss},
+    model::{
+        flow::TCP,
+        netfilter::Chain,
+        world::{Netns, ruleset::Rule},
+    },
+};
+
+/// TCP's flag.
+const SYN: u32 = 2;
+
+/// A rule, or a chain's policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taker {
+    pub chain: Chain,
+    /// Its chain is iptables' own, and none of nf_tables'.
+    pub legacy: bool,
+    /// None where it is the policy.
+    pub rule: Option<Numbered>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbered {
+    /// Nothing else in its table has it.
+    pub handle: u64,
+    /// In its chain, from 1 on.
+    pub number: u64,
+}
+
+impl Facts<'_> {
+    /// Those that may have taken such packets, one for each of the ways that they may take; none where it is not
+    /// known which state their connection was in, nor where a rule that counts has not.
+    pub fn takers(&self, loss: &Loss) -> Vec<Taker> {
+        let flow = loss.flow();
+        let error = [ICMP, ICMP6].contains(&flow.protocol) && flow.source_port == 0;
+        let conversation = Conversation::of(self, flow);
+        let opens = loss.dropped.tcp_flags & SYN != 0;
+        let midway = flow.protocol == TCP && !opens && !conversation.answer;
+        if error || midway {
+            return Vec::new();
+        }
+        let of = (conversation, loss.dropped.largest);
+        let Some(ways) = conversation::ways(self, self.prepared(), of) else {
+            return Vec::new();
+        };
+        let netns = match loss.key.netns {
+            0 => self.node.netns,
+            netns => netns,
+        };
+        let mut all = Vec::new();
+        for step in ways.all.iter().flat_map(conversation::ends) {
+            let taker = refusing(step, netns).map(taker);
+            all.extend(taker.filter(|taker| !all.contains(taker)));
+        }
+        all
+    }
+}
+
+fn refusing<'w>(step: &Step<'w>, netns: Netns) -> Option<Filter<'w>> {
+    let here = step.netns == netns && step.station == Station::Hook;
+    match step.by? {
+        Subject::Filter(filter) if here && matches!(step.does, Does::Refuses(_)) => {
+            let counts = filter.rule.and_then(Rule::packets);
+            (counts != Some(0)).then_some(filter)
+        }
+        _ => None,
+    }
+}
+
+fn taker(filter: Filter<'_>) -> Taker {
+    let rules = &filter.chain.rules;
+    let numbered = |rule: &Rule| {
+        let before = rules.iter().take_while(|one| one.handle != rule.handle);
+        Numbered {
+            handle: rule.handle,
+            number: before.count() as u64 + 1,
+        }
+    };
+    Taker {
+        chain: Chain {
+            family: filter.table.family,
+            table: filter.table.name.clone(),
+            chain: filter.chain.name.clone(),
+        },
+        legacy: filter.table.legacy,
+        rule: filter.rule.map(numbered),
+    }
+}
