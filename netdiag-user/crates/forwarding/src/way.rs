@@ -97,8 +97,21 @@ pub enum Subject<'w> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Filter<'w> {
     pub table: &'w ruleset::Table,
+    /// The base chain that led to it.
     pub chain: &'w ruleset::Chain,
     pub rule: Option<&'w ruleset::Rule>,
+}
+
+impl<'w> Filter<'w> {
+    /// The chain that has the rule.
+    pub fn holder(&self) -> &'w ruleset::Chain {
+        let has = |chain: &&ruleset::Chain| {
+            let mut rules = chain.rules.iter();
+            self.rule
+                .is_some_and(|rule| rules.any(|one| std::ptr::eq(one, rule)))
+        };
+        self.table.chains.iter().find(has).unwrap_or(self.chain)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -64,7 +64,7 @@ pub fn table(table: &Table) -> String {
 
 /// As nft(8) lists it.
 pub fn filter_of(filter: Filter<'_>) -> String {
-    let (table, chain) = (filter.table, filter.chain);
+    let (table, chain) = (filter.table, filter.holder());
     let place = format!("{} {}", self::table(table), chain.name);
     match filter.rule {
         Some(rule) => format!("{place} handle {}", rule.handle),

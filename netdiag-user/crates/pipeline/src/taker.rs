@@ -76,9 +76,12 @@ fn refusing<'w>(step: &Step<'w>, netns: Netns) -> Option<Filter<'w>> {
 }
 
 fn taker(filter: Filter<'_>) -> Taker {
-    let rules = &filter.chain.rules;
+    let chain = filter.holder();
     let numbered = |rule: &Rule| {
-        let before = rules.iter().take_while(|one| one.handle != rule.handle);
+        let before = chain
+            .rules
+            .iter()
+            .take_while(|one| one.handle != rule.handle);
         Numbered {
             handle: rule.handle,
             number: before.count() as u64 + 1,
@@ -88,7 +91,7 @@ fn taker(filter: Filter<'_>) -> Taker {
         chain: Chain {
             family: filter.table.family,
             table: filter.table.name.clone(),
-            chain: filter.chain.name.clone(),
+            chain: chain.name.clone(),
         },
         legacy: filter.table.legacy,
         rule: filter.rule.map(numbered),

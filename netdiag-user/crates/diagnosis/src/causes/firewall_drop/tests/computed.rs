@@ -44,10 +44,17 @@ fn ruleset(rules: Vec<Whole>) -> Ruleset {
         accepts: true,
         devices: Vec::new(),
     };
-    let chain = crate::model::world::ruleset::Chain {
-        name: "pre".into(),
+    let led = Whole {
+        handle: 2,
+        expressions: vec![Expression::Sets(
+            Data::Verdict(Verdict::Goto("pre".into())),
+            Reg(0),
+        )],
+    };
+    let chain = |name: &str, base, rules| crate::model::world::ruleset::Chain {
+        name: name.into(),
         handle: 1,
-        base: Some(base),
+        base,
         rules,
     };
     let table = Table {
@@ -55,7 +62,10 @@ fn ruleset(rules: Vec<Whole>) -> Ruleset {
         name: "filter".into(),
         legacy: false,
         dormant: false,
-        chains: vec![chain],
+        chains: vec![
+            chain("base", Some(base), vec![led]),
+            chain("pre", None, rules),
+        ],
         sets: Vec::new(),
     };
     Ruleset {
