@@ -84,6 +84,16 @@ impl Asked for Hooked<'_, '_> {
         }
     }
 
+    fn routed(&self, destination: bool) -> Option<u16> {
+        let packet = &*self.packet;
+        let address = if destination {
+            packet.destination
+        } else {
+            packet.source
+        };
+        self.space.kinds6(address).ok()
+    }
+
     fn ipsets(&self) -> &[Ipset] {
         let ruleset = self.space.stack.ruleset.some();
         ruleset.map_or(&[], |ruleset| &ruleset.ipsets)

@@ -126,6 +126,20 @@ impl Table {
         };
         format!("{network}/{length}")
     }
+
+    /// Of addresses, for `-m iprange`.
+    pub fn range(&self, rng: &mut Rng) -> String {
+        let side = if rng.bool() { "src" } else { "dst" };
+        let (one, other) = (self.any(rng), self.any(rng));
+        format!("{side}-range {}-{}", one.min(other), one.max(other))
+    }
+
+    /// How many may be left, for `-m ttl` or `-m hl`.
+    pub fn hops(&self, rng: &mut Rng) -> String {
+        let name = if self.ipv6 { "hl" } else { "ttl" };
+        let how = ["lt", "gt", "eq"][rng.usize(0..3)];
+        format!("-m {name} --{name}-{how} {}", rng.u8(13..18))
+    }
 }
 
 fn table(rng: &mut Rng, space: usize, ipv6: bool, lines: &mut Vec<Command>) {
@@ -393,9 +407,10 @@ fn verdict(rng: &mut Rng, table: &Table, leads: &[&str]) -> Option<String> {
         (15, _) => format!("meta mark set {ip} saddr map @marks"),
         (16, Some(to)) => format!("udp dport vmap {{ 9998 : jump {to}, 9999 : return }}"),
         (17, Some(to)) => format!(
-            "{ip} daddr vmap {{ {} : drop, {} : goto {to}, * : accept }}",
+            "{ip} daddr vmap {{ {} : drop, {} : goto {to}{} }}",
             table.prefix(rng),
-            table.any(rng)
+            table.any(rng),
+            ["", ", * : accept"][rng.usize(0..2)]
         ),
         (20, Some(to)) => {
             format!("numgen random mod 3 vmap {{ 0 : drop, 1 : jump {to}, 2 : accept }}")

@@ -136,7 +136,7 @@ fn matched(rng: &mut Rng, (of, sets): (&Table, &ipsets::Made), chain: &str) -> S
         "FORWARD" => (true, true),
         _ => (false, false),
     };
-    match rng.u8(0..26) {
+    match rng.u8(0..32) {
         0..=1 => format!("{not}{side} {}", of.prefix(rng)),
         2 if input => format!("{not}-i {link}"),
         3 if output => format!("{not}-o {link}"),
@@ -169,10 +169,19 @@ fn matched(rng: &mut Rng, (of, sets): (&Table, &ipsets::Made), chain: &str) -> S
         ),
         20..=22 => perhaps(rng),
         23..=25 if let Some(asked) = ipsets::asked(rng, sets) => asked,
-        17 if !of.ipv6 => format!(
-            "-m addrtype {not}--{}-type LOCAL",
-            ["src", "dst"][rng.usize(0..2)]
+        17 => format!(
+            "-m addrtype {not}--{}-type {}",
+            ["src", "dst"][rng.usize(0..2)],
+            ["LOCAL", "LOCAL", "UNICAST"][rng.usize(0..3)]
         ),
+        26 => format!("-m iprange {not}--{}", of.range(rng)),
+        27 => format!("-m length {not}--length {}:1500", rng.u16(60..1400)),
+        28 => of.hops(rng),
+        29 => format!("-m dscp {not}--dscp {}", rng.u8(0..2) * 4),
+        30 => format!("-m tos {not}--tos {}/0x10", rng.u8(0..2) * 0x10),
+        31 if chain == "POSTROUTING" => {
+            format!("-m owner {not}--uid-owner 0-4294967294")
+        }
         _ => "-m comment --comment ours".to_owned(),
     }
 }

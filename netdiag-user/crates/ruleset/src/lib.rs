@@ -25,6 +25,10 @@ pub trait Packet {
     /// Which of so many ways the kernel chooses here, where that was decided: with nothing the chain ends there. Of what
     /// nobody can tell there are two, the first of which is that it holds.
     fn choice(&mut self, ways: usize) -> Option<usize>;
+    /// What a look-up of routes of IPv6 says of its source or its destination (`XT_ADDRTYPE_…`), where that is known.
+    fn routed(&self, _destination: bool) -> Option<u16> {
+        None
+    }
     /// Sets of ipset(8), where they were read.
     fn ipsets(&self) -> &[Ipset] {
         &[]

@@ -25,6 +25,11 @@ impl Byte {
         (self.known == 0xff).then_some(self.value)
     }
 
+    /// These bits of it.
+    pub(crate) fn bits(self, bits: u8) -> Option<u8> {
+        (self.known & bits == bits).then_some(self.value & bits)
+    }
+
     /// Whether one of these bits is known to be set.
     pub(crate) fn has(self, bits: u8) -> bool {
         self.value & self.known & bits != 0

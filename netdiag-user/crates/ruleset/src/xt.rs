@@ -1,12 +1,13 @@
 //! Matches and targets of iptables inside rules of nf_tables (net/netfilter/nft_compat.c): what they were given are the
 //! structures of include/uapi/linux/netfilter, as the kernel lays them out on this machine.
 mod conntrack;
+mod headers;
 mod ipset;
 mod targets;
 #[cfg(test)]
 mod tests;
 
-use netdiag_model::world::ruleset::{Ct, Fib, Load, Meta};
+use netdiag_model::world::ruleset::{Base, Ct, Fib, Load, Meta};
 
 pub(crate) use targets::{Aims, aims, only_tells};
 
@@ -52,6 +53,14 @@ pub(crate) fn holds(name: &str, revision: u32, info: Info<'_>, packet: &impl Pac
         ("udp", 0) => ports(info, packet, 8),
         ("tcp", 0) if info.byte(9) == Some(0) && info.byte(8) == Some(0) => ports(info, packet, 11),
         ("addrtype", 1) => addrtype(info, packet),
+        ("iprange", 1) => headers::iprange(info, packet),
+        ("length", 0) => headers::length(info, packet),
+        ("ttl" | "hl", 0) => headers::hops(info, packet),
+        ("dscp", 0) => headers::dscp(info, packet),
+        ("tos", 1) => headers::tos(info, packet),
+        ("owner", 1) => headers::owner(info, packet),
+        ("icmp", 0) => headers::icmp(info, true, packet),
+        ("icmp6", 0) => headers::icmp(info, false, packet),
         ("conntrack", 3) => conntrack::holds(info, packet),
         ("set", 1..=4) => ipset::holds(info, revision, packet),
         _ => None,
@@ -91,10 +100,8 @@ fn marked(info: Info<'_>, own: Word) -> Option<Three> {
     })
 }
 
-/// A port of the packet, nothing where it has none.
-fn port(packet: &impl Packet, offset: u32) -> Option<Option<u16>> {
-    let base = netdiag_model::world::ruleset::Base::Transport;
-    let length = 2;
+/// Bytes of the packet, nothing where it has none there.
+fn payload(packet: &impl Packet, base: Base, offset: u32, length: u8) -> Option<Option<Vec<u8>>> {
     match packet.load(&Load::Payload {
         base,
         offset,
@@ -104,8 +111,17 @@ fn port(packet: &impl Packet, offset: u32) -> Option<Option<u16>> {
         Loaded::Unknown => None,
         Loaded::Is(bytes) => {
             let bytes: Option<Vec<u8>> = bytes.iter().map(|byte| byte.get()).collect();
-            Some(Some(u16::from_be_bytes(*bytes?.first_chunk()?)))
+            Some(Some(bytes?))
         }
+    }
+}
+
+/// A port of the packet, nothing where it has none.
+fn port(packet: &impl Packet, offset: u32) -> Option<Option<u16>> {
+    let bytes = payload(packet, Base::Transport, offset, 2)?;
+    match bytes {
+        None => Some(None),
+        Some(bytes) => Some(Some(u16::from_be_bytes(*bytes.first_chunk()?))),
     }
 }
 
@@ -186,6 +202,9 @@ fn addrtype(info: Info<'_>, packet: &impl Packet) -> Option<Three> {
     let flags = info.word(4)?;
     if flags & LIMITS != 0 {
         return Some(Three::Maybe);
+    }
+    if headers::is_ipv6(packet) == Some(true) {
+        return headers::addrtype6(info, packet);
     }
     let mut all = Three::Yes;
     for (at, side) in SIDES.into_iter().enumerate() {

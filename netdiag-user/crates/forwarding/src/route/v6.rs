@@ -213,6 +213,30 @@ impl<'w> Space<'w> {
         Ok(self.addresses()?.iter().any(usable))
     }
 
+    /// What rules learn of an address by its route (`match_lookup_rt6`): `XT_ADDRTYPE_LOCAL`, `_ANYCAST`, `_UNREACHABLE`.
+    pub fn kinds6(&self, address: IpAddr) -> Result<u16, Unknown> {
+        const LOCAL: u16 = 1 << 2;
+        const ANYCAST: u16 = 1 << 4;
+        const UNREACHABLE: u16 = 1 << 7;
+        let asked = Packet::new(Ipv6Addr::UNSPECIFIED.into(), address);
+        let key = Key {
+            iif: LOOPBACK,
+            sport: 0,
+            dport: 0,
+            protocol: 0,
+            ..key(&asked)
+        };
+        let Looked::Found(found) = self.lookup(&key)? else {
+            return Ok(UNREACHABLE);
+        };
+        Ok(match found.route.kind {
+            Kind::Local => LOCAL,
+            Kind::Anycast => ANYCAST,
+            _ if self.leads_nowhere(&found)?.is_some() => UNREACHABLE,
+            _ => 0,
+        })
+    }
+
     fn found6(
         &self,
         packet: &Packet,

@@ -73,6 +73,97 @@ fn several_ports_and_a_range_of_them() {
     }
 }
 
+/// A packet of IPv6 as its sender's socket, if any, and its first bytes have it.
+struct Sent {
+    uid: Loaded,
+    header: Vec<Byte>,
+}
+
+impl Packet for Sent {
+    fn load(&self, what: &Load) -> Loaded {
+        match what {
+            Load::Meta(Meta::Uid) => self.uid.clone(),
+            Load::Meta(Meta::Gid) if self.uid == Loaded::None => Loaded::None,
+            Load::Payload {
+                base: Base::Network,
+                offset,
+                length,
+            } => {
+                let all = self.header.iter().skip(*offset as usize);
+                Loaded::Is(all.take(usize::from(*length)).copied().collect())
+            }
+            Load::Payload {
+                base: Base::Transport,
+                ..
+            } => Loaded::known(&[135, 0]),
+            _ => Loaded::Unknown,
+        }
+    }
+
+    fn store(&mut self, _: &Store, _: &[Byte]) -> Stored {
+        Stored::Unknown
+    }
+
+    fn untrack(&mut self) -> Stored {
+        Stored::Unknown
+    }
+
+    fn choice(&mut self, _: usize) -> Option<usize> {
+        None
+    }
+}
+
+fn sent(uid: Loaded) -> Sent {
+    let mut header = vec![Byte::known(0x6b), Byte::partly(0x80, 0xf0)];
+    header.resize(40, Byte::known(1));
+    Sent { uid, header }
+}
+
+/// `xt_owner_match_info` of users 1000 to 1999, or of others.
+fn of_users(asks: u8, inverts: u8) -> Vec<u8> {
+    let mut info = [1000_u32, 1999, 0, 0].map(u32::to_ne_bytes).concat();
+    info.extend([asks, inverts]);
+    info
+}
+
+#[test]
+fn what_has_no_socket_is_nobodys() {
+    let (is, not) = (of_users(1, 0), of_users(1, 1));
+    for (uid, said) in [
+        (Loaded::word(1500), [Three::Yes, Three::No]),
+        (Loaded::word(0), [Three::No, Three::Yes]),
+        (Loaded::Unknown, [Three::Maybe; 2]),
+        (Loaded::None, [Three::No, Three::Yes]),
+    ] {
+        let packet = sent(uid);
+        let both = [&is, &not].map(|info| holds("owner", 1, Info(info), &packet));
+        assert_eq!(both, said);
+    }
+    let group = of_users(2, 0);
+    let packet = sent(Loaded::word(1500));
+    assert_eq!(holds("owner", 1, Info(&group), &packet), Three::Maybe);
+}
+
+#[test]
+fn a_class_is_in_two_bytes_whose_rest_is_a_label() {
+    let packet = sent(Loaded::None);
+    let said = |name, revision, info: &[u8]| holds(name, revision, Info(info), &packet);
+    assert_eq!(said("dscp", 0, &[0xb8 >> 2, 0]), Three::Yes);
+    assert_eq!(said("tos", 1, &[0xf0, 0xb0, 0]), Three::Yes);
+    assert_eq!(said("tos", 1, &[0xff, 0xb0, 0]), Three::No);
+}
+
+#[test]
+fn a_neighbours_question_is_of_its_kind() {
+    let packet = sent(Loaded::None);
+    let said = |name, info: &[u8]| holds(name, 0, Info(info), &packet);
+    assert_eq!(said("icmp6", &[135, 0, 255, 0]), Three::Yes);
+    assert_eq!(said("icmp6", &[135, 0, 255, 1]), Three::No);
+    assert_eq!(said("icmp6", &[136, 0, 255, 0]), Three::No);
+    assert_eq!(said("icmp6", &[0xff, 0, 255, 0]), Three::No, "IPv4's any");
+    assert_eq!(said("icmp", &[0xff, 0, 255, 0]), Three::Yes);
+}
+
 #[test]
 fn a_mark_is_changed_within_its_mask() {
     let mut packet = Datagram {
@@ -104,7 +195,7 @@ fn a_refusal_has_its_familys_code() {
 /// Nothing is believed of what another version, or a recording that lies, has in its place.
 #[test]
 fn any_bytes_are_read() {
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 23] = [
         "mark",
         "connmark",
         "multiport",
@@ -112,6 +203,15 @@ fn any_bytes_are_read() {
         "tcp",
         "addrtype",
         "conntrack",
+        "dscp",
+        "hl",
+        "icmp",
+        "icmp6",
+        "iprange",
+        "length",
+        "owner",
+        "tos",
+        "ttl",
         "MARK",
         "CONNMARK",
         "CT",
