@@ -25,8 +25,9 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 68] = kept![
+pub const KEPT: [Kept; 69] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
+    "a-bridge-that-takes-all-forgets-connections",
     "a-bridged-packet-keeps-whom-it-was-for",
     "a-bridges-hooks-tell-by-no-device",
     "a-copy-teaches-whom-another-waits-for",

@@ -11,7 +11,7 @@ use netdiag_model::world::{
 
 use super::{
     Going, Next, Walker,
-    bridge_hooks::{Led, asks, cut, up},
+    bridge_hooks::{Led, asks, cut, tracked_up, up},
     bridge_vlan as vlan,
     link::is_too_big,
 };
@@ -37,9 +37,16 @@ enum Held {
 /// Where a frame goes on.
 #[derive(Clone)]
 enum Onward<'w> {
-    /// To this host, as that.
-    Up(To),
+    /// To this host, as that; or for it takes everything.
+    Up(To, Sees),
     By(&'w Device),
+}
+
+/// Why a bridge's host has a frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sees {
+    Its,
+    All,
 }
 
 /// What is flooded, of which each port may take none.
@@ -192,7 +199,11 @@ impl<'w> Walker<'w> {
     ) -> Going<'w> {
         let own = settings(bridge)?;
         match onward {
-            Onward::Up(to) => {
+            Onward::Up(to, sees) => {
+                if shared.is_some() {
+                    packet.tracked =
+                        tracked_up(&walk.learned, space, (sees == Sees::All, to), &packet)?;
+                }
                 let frame = vlan::goes_out(&own, bridge, frame)?;
                 self.arrives(walk, space, bridge, (frame, to), packet)
             }
@@ -283,12 +294,13 @@ fn onward<'w>(
     };
     let mut onward = Vec::new();
     if promiscuous || frame.to.is_group() && not_up.is_none() {
-        onward.push(Onward::Up(to));
+        let sees = if promiscuous { Sees::All } else { Sees::Its };
+        onward.push(Onward::Up(to, sees));
     }
     let from = Some((port, conf));
     match towards(learned, space, bridge, (frame.to, vlan::id(own, frame)))? {
         Some(Held::Own(_)) => match not_up {
-            None => onward = vec![Onward::Up(to)],
+            None => onward = vec![Onward::Up(to, Sees::Its)],
             Some(how) => return Ok(Err(no(how, bridge))),
         },
         Some(Held::Port(at)) => {

@@ -13,7 +13,8 @@ use super::{
     hook::Place,
 };
 use crate::{
-    connection::Tracked,
+    connection::{Connection, Tracked, Tracking},
+    learned::Learned,
     packet::{Frame, Packet, To},
     prepared::{Space, Wrong},
     route::decision::{Decision, No, Way},
@@ -164,6 +165,36 @@ impl<'w> Walker<'w> {
             }
         }
         Ok(None)
+    }
+}
+
+/// As what it goes on to this host (`br_nf_local_in`): what came because the bridge takes everything is of no connection
+/// any more. What is not for this host has its connection kept there, where nothing finds it answers of its own.
+pub(super) fn tracked_up(
+    learned: &Learned,
+    space: &Space<'_>,
+    (takes_all, to): (bool, To),
+    packet: &Packet,
+) -> Result<Tracked, Unknown> {
+    match packet.tracked {
+        _ if takes_all => Ok(Tracked::No),
+        Tracked::Is {
+            state: Tracking::New,
+            of,
+            ..
+        } if to == To::OtherHost => {
+            let same = |other: &Connection| {
+                (other.answers == of.answers) && (other.original != of.original)
+            };
+            let mut known = learned.connections(space.netns);
+            match known.any(|(other, _)| same(&other)) {
+                true => Err(Unknown::NotModelled(
+                    "two connections with one answer".into(),
+                )),
+                false => Ok(packet.tracked),
+            }
+        }
+        tracked => Ok(tracked),
     }
 }
 
