@@ -26,6 +26,7 @@ use super::{
     legs::Legs,
     picture::Picture,
     success::{GivenUp, Success},
+    taker,
     ways::{States, Ways},
 };
 use crate::model::{
@@ -220,6 +221,7 @@ pub struct Facts<'a> {
     pub(super) ways: OnceCell<Ways<'a>>,
     pub(super) ways_before: OnceCell<Ways<'a>>,
     pub(super) prepared: OnceCell<Prepared<'a>>,
+    pub(super) takers: taker::Known,
     pub(super) journeys: OnceCell<Journeys<'a>>,
     pub(super) attempts: OnceCell<connection_groups::Known<'a>>,
     pub(super) legs: OnceCell<Legs>,
@@ -338,6 +340,7 @@ impl<'a> Facts<'a> {
             ways: OnceCell::new(),
             ways_before: OnceCell::new(),
             prepared: OnceCell::new(),
+            takers: taker::Known::default(),
             journeys: OnceCell::new(),
             attempts: OnceCell::new(),
             legs: OnceCell::new(),

@@ -1,4 +1,7 @@
 //! Which rule of netfilter's takes packets: the one where their computed way ends, in the namespace that they died in.
+use std::{cell::RefCell, collections::HashMap};
+
+use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     packet::{ICMP, ICMP6},
     way::{Does, Filter, Station, Step, Subject},
@@ -16,6 +19,11 @@ use crate::{
 
 /// TCP's flag.
 const SYN: u32 = 2;
+/// Flows of a reading that are walked for it: rules that somebody else wrote may take long.
+const MOST: usize = 32;
+
+/// What the ways of flows came to, by flow and namespace.
+pub(super) type Known = RefCell<HashMap<(FlowKey, Netns), Vec<Taker>>>;
 
 /// A rule, or a chain's policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +47,19 @@ impl Facts<'_> {
     /// Those that may have taken such packets, one for each of the ways that they may take; none where it is not
     /// known which state their connection was in, nor where a rule that counts has not.
     pub fn takers(&self, loss: &Loss) -> Vec<Taker> {
+        let key = (*loss.flow(), loss.key.netns);
+        if let Some(known) = self.takers.borrow().get(&key) {
+            return known.clone();
+        }
+        if self.takers.borrow().len() >= MOST {
+            return Vec::new();
+        }
+        let found = self.walked(loss);
+        self.takers.borrow_mut().insert(key, found.clone());
+        found
+    }
+
+    fn walked(&self, loss: &Loss) -> Vec<Taker> {
         let flow = loss.flow();
         let error = [ICMP, ICMP6].contains(&flow.protocol) && flow.source_port == 0;
         let conversation = Conversation::of(self, flow);

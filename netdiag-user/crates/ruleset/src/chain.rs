@@ -7,8 +7,9 @@ use crate::{
     rule::{Came, Counted, Rules},
 };
 
-/// Rules of one way: a recording may have chains that lead in circles.
-const MOST: usize = 1 << 20;
+/// Rules of one way: a recording may have chains that lead in circles, and whoever has a namespace of his own any that
+/// lead to each other again and again.
+const MOST: usize = 1 << 16;
 /// `NFT_JUMP_STACK_SIZE`.
 const DEPTH: usize = 16;
 

@@ -166,6 +166,7 @@ fn by_culprit<'a>(facts: &'a Facts<'_>, patterns: Vec<DropGroup<'a>>) -> Vec<Tak
         // kube-proxy's own rules count nothing, and one of them it is.
         let others = netns == facts.node.netns && Other::of(facts, &pattern).is_some();
         candidates.rules.retain(|r| r.counted || !others);
+        candidates.computed &= !candidates.rules.is_empty();
         let mut same = all.iter_mut().filter(|t| t.queued == queued);
         match same.find(|t| t.may_have(netns, &candidates)) {
             Some(taken) => taken.patterns.push(pattern),
@@ -319,9 +320,7 @@ fn rule_evidence(facts: &Facts<'_>, netns: u32, (rule, computed): (&Rule, bool))
         ),
         (None, false) if computed => (
             Origin::Configured,
-            t!(
-                "of all rules as they are this one of {place} takes them, and counts nothing: {text}"
-            ),
+            t!("of all rules as they are this one of {place} takes them: {text}"),
         ),
         (None, false) => (
             Origin::Configured,

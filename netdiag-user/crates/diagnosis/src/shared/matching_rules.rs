@@ -23,14 +23,14 @@ use crate::{
 const SYN: u32 = 2;
 
 /// Of a pattern's losses so many have their ways computed, those with the most packets.
-const WALKED: usize = 8;
+const WALKED: usize = 4;
 /// Characters of the name of a rule's place.
 const PLACE: usize = 200;
 
 /// Those that may have taken a pattern's packets, the likeliest first.
 pub struct Candidates<'a> {
     pub rules: Vec<Cow<'a, Rule>>,
-    /// The packets' ways end at these, as all rules of the namespace are.
+    /// It is one alone: the packets' ways end there, as all rules of the namespace are.
     pub computed: bool,
 }
 
@@ -43,8 +43,8 @@ pub fn matching_rules<'a>(
     let computed = computed(facts, rules, pattern);
     match computed.is_empty() {
         false => Candidates {
+            computed: computed.len() == 1,
             rules: computed,
-            computed: true,
         },
         true => Candidates {
             rules: by_words(facts, rules, pattern)

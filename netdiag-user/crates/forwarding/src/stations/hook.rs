@@ -358,6 +358,11 @@ impl<'w> Walker<'w> {
             false => space.route_out(packet, &sender)?,
         };
         let route = match decision {
+            // It is thrown away behind the other chains, and its sender told, as in `sent`.
+            Decision::No(no) if no.how == How::NoIp && packet.is_ipv6() => {
+                let what = "what is led anew to where nothing leads on";
+                return Err(Unknown::NotModelled(what.into()));
+            }
             Decision::No(no) => {
                 self.refuse(walk, space, no, *packet)?;
                 return Ok(None);

@@ -119,7 +119,7 @@ fn of_rules_that_count_nothing_it_is_the_one_that_takes_them() {
     assert_eq!(deleted(&found), "nft delete rule ip filter pre handle 8");
     let told = found.evidence.iter().any(|line| {
         let text = line.text.to_string();
-        text.starts_with("of all rules as they are this one of ip filter pre takes them")
+        text.starts_with("of all rules as they are this one of ip filter pre takes them:")
     });
     assert!(told, "{:?}", found.evidence);
 }
