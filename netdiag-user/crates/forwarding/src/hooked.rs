@@ -12,6 +12,7 @@ use crate::{
     connection::{Ports, Side, Tracked, Tracking},
     packet::{Decided, Packet, UDP},
     prepared::{Prepared, Space, Wrong},
+    route::back::Back,
 };
 
 /// ETH_P_IP, ETH_P_IPV6; NFPROTO_IPV4, NFPROTO_IPV6; ARPHRD_ETHER, ARPHRD_LOOPBACK.
@@ -48,7 +49,7 @@ impl Asked for Hooked<'_, '_> {
                 length,
             } => self.payload(*base, *offset, usize::from(*length)),
             Load::Ct { key, reply } => self.tracked(*key, *reply),
-            Load::Fib(fib) => self.kind_of_address(*fib),
+            Load::Fib(fib) => self.looked_up(*fib),
             _ => Loaded::Unknown,
         }
     }
@@ -94,6 +95,25 @@ impl Asked for Hooked<'_, '_> {
         self.space.kinds6(address).ok()
     }
 
+    fn comes_back(&self, flags: u8) -> Option<bool> {
+        /// XT_RPFILTER_…
+        const LOOSE: u8 = 1;
+        const VALID_MARK: u8 = 2;
+        const ACCEPT_LOCAL: u8 = 4;
+        let input = self.enters()?;
+        if input.flags.loopback {
+            return Some(true);
+        }
+        let with_mark = flags & VALID_MARK != 0;
+        Some(
+            match self.space.way_back(self.packet, input, with_mark).ok()? {
+                Back::Nowhere => false,
+                Back::Here => flags & ACCEPT_LOCAL != 0,
+                Back::By(devices) => devices.contains(&input.index) || flags & LOOSE != 0,
+            },
+        )
+    }
+
     fn ipsets(&self) -> &[Ipset] {
         let ruleset = self.space.stack.ruleset.some();
         ruleset.map_or(&[], |ruleset| &ruleset.ipsets)
@@ -107,7 +127,7 @@ impl Asked for Hooked<'_, '_> {
     }
 }
 
-impl Hooked<'_, '_> {
+impl<'w> Hooked<'_, 'w> {
     fn meta(&self, meta: Meta) -> Loaded {
         let packet = &*self.packet;
         let of = |(four, six): (u16, u16)| if packet.is_ipv6() { six } else { four };
@@ -138,22 +158,67 @@ impl Hooked<'_, '_> {
         }
     }
 
-    /// What this namespace's table says of an address (`nft_fib4_eval_type`).
-    fn kind_of_address(&self, fib: Fib) -> Loaded {
-        /// NFTA_FIB_F_SADDR, NFTA_FIB_F_DADDR; NFT_FIB_RESULT_ADDRTYPE.
+    /// What this namespace's routes say (`nft_fib4_eval`, `nft_fib4_eval_type` and those of IPv6).
+    fn looked_up(&self, fib: Fib) -> Loaded {
+        /// NFTA_FIB_F_SADDR, NFTA_FIB_F_DADDR; NFT_FIB_RESULT_ADDRTYPE, NFT_FIB_RESULT_OIF.
         const SOURCE: u32 = 1;
         const DESTINATION: u32 = 2;
         const KIND: u32 = 3;
-        let address = match (fib.result, fib.flags) {
-            (KIND, SOURCE) => self.packet.source,
-            (KIND, DESTINATION) => self.packet.destination,
-            _ => return Loaded::Unknown,
+        const DEVICE: u32 = 1;
+        let packet = &*self.packet;
+        let of_source = fib.flags == SOURCE;
+        let found = match (fib.result, fib.flags) {
+            (KIND, SOURCE | DESTINATION) => {
+                let address = if of_source {
+                    packet.source
+                } else {
+                    packet.destination
+                };
+                match address {
+                    IpAddr::V4(v4) => self.space.address_type(v4).ok().flatten(),
+                    IpAddr::V6(_) => self.space.kind6(packet, of_source).ok(),
+                }
+            }
+            (DEVICE, flags) => return self.device_back(flags).unwrap_or(Loaded::Unknown),
+            _ => None,
         };
-        let IpAddr::V4(address) = address else {
-            return Loaded::Unknown;
+        found.map_or(Loaded::Unknown, Loaded::word)
+    }
+
+    /// By which device the way to its source leads, before anybody has routed it; or whether there is one.
+    fn device_back(&self, flags: u32) -> Option<Loaded> {
+        /// NFTA_FIB_F_…
+        const SOURCE: u32 = 1;
+        const MARK: u32 = 4;
+        const INPUT: u32 = 8;
+        const PRESENT: u32 = 32;
+        let same = flags & !(MARK | PRESENT) == SOURCE | INPUT;
+        let input = self.enters().filter(|_| same)?;
+        let back = match input.flags.loopback {
+            true => true,
+            false => self.leads_back(input, flags & MARK != 0)? == Some(true),
         };
-        let kind = self.space.address_type(address).ok().flatten();
-        kind.map_or(Loaded::Unknown, Loaded::word)
+        Some(match (flags & PRESENT, back) {
+            (0, true) => Loaded::word(input.index),
+            (0, false) => Loaded::word(0),
+            (_, back) => Loaded::known(&[u8::from(back)]),
+        })
+    }
+
+    /// What it comes in by, where no way was chosen yet.
+    fn enters(&self) -> Option<&'w Device> {
+        let early = self.output.is_none() && self.packet.decided == Decided::No;
+        self.input.filter(|_| early)
+    }
+
+    /// Whether the way to its source leads by where it came in; the inner nothing where it is this namespace's own.
+    fn leads_back(&self, input: &Device, with_mark: bool) -> Option<Option<bool>> {
+        let back = self.space.way_back(self.packet, input, with_mark).ok()?;
+        Some(match back {
+            Back::Here => None,
+            Back::Nowhere => Some(false),
+            Back::By(devices) => Some(devices.contains(&input.index)),
+        })
     }
 
     /// (`nft_ct_get_eval`)

@@ -1,4 +1,5 @@
 //! Routing: which rule, which table, which route, which next hop.
+pub mod back;
 pub mod decision;
 pub mod reverse_path;
 pub mod rules;

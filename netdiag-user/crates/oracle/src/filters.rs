@@ -198,6 +198,14 @@ fn table(rng: &mut Rng, space: usize, ipv6: bool, lines: &mut Vec<Command>) {
                 "add rule {place} {name} {errors} ct state {state} {verdict}"
             ));
         }
+        if hook == "prerouting" && rng.u8(0..4) == 0 {
+            let mark = ["", " . mark"][rng.usize(0..2)];
+            let missing = ["missing", "exists"][rng.usize(0..2)];
+            let verdict = ["drop", "accept"][rng.usize(0..2)];
+            add(format!(
+                "add rule {place} {name} {OURS} fib saddr{mark} . iif oif {missing} counter {verdict}"
+            ));
+        }
         if ["prerouting", "output"].contains(&hook) && rng.bool() {
             let matched = matched(rng, &table);
             add(format!("add rule {place} {name} {matched} {OURS} notrack"));
@@ -355,9 +363,13 @@ fn matched(rng: &mut Rng, table: &Table) -> String {
         25 => format!("ct state {not}established,related"),
         26 => "ct state invalid".to_owned(),
         27 => "ct state untracked".to_owned(),
-        32 if !table.ipv6 => format!(
+        32 => format!(
             "fib {side} type {not}{}",
-            ["local", "unicast", "broadcast"][rng.usize(0..3)]
+            [
+                "local",
+                "unicast",
+                if table.ipv6 { "anycast" } else { "broadcast" }
+            ][rng.usize(0..3)]
         ),
         29 => format!("ct status {}", ["dnat", "snat"][rng.usize(0..2)]),
         30 => format!("ct mark {not}{}", rng.u8(0..3)),

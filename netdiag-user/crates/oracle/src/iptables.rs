@@ -105,14 +105,14 @@ pub fn made(rng: &mut Rng, space: usize, ipv6: bool) -> Vec<Command> {
         add("-N own".to_owned());
         let of = Table::of(ipv6);
         for _ in 0..rng.usize(1..3) {
-            let matched = matched(rng, (&of, &sets), "own");
+            let matched = matched(rng, (&of, &sets), (table, "own"));
             let target = target(rng, &of, table, "own");
             add(format!("-A own {OURS} {matched} {target}"));
         }
         for _ in 0..rng.usize(1..5) {
             let chain = chains[rng.usize(0..chains.len())];
             let matches: Vec<_> = (0..rng.usize(0..3))
-                .map(|_| matched(rng, (&of, &sets), chain))
+                .map(|_| matched(rng, (&of, &sets), (table, chain)))
                 .collect();
             let target = match rng.u8(0..5) {
                 0 => "-j own".to_owned(),
@@ -125,7 +125,11 @@ pub fn made(rng: &mut Rng, space: usize, ipv6: bool) -> Vec<Command> {
     all
 }
 
-fn matched(rng: &mut Rng, (of, sets): (&Table, &ipsets::Made), chain: &str) -> String {
+fn matched(
+    rng: &mut Rng,
+    (of, sets): (&Table, &ipsets::Made),
+    (table, chain): (&str, &str),
+) -> String {
     let not = if rng.u8(0..4) == 0 { "! " } else { "" };
     let side = if rng.bool() { "-s" } else { "-d" };
     let port = PORTS[rng.usize(0..PORTS.len())];
@@ -136,7 +140,7 @@ fn matched(rng: &mut Rng, (of, sets): (&Table, &ipsets::Made), chain: &str) -> S
         "FORWARD" => (true, true),
         _ => (false, false),
     };
-    match rng.u8(0..32) {
+    match rng.u8(0..33) {
         0..=1 => format!("{not}{side} {}", of.prefix(rng)),
         2 if input => format!("{not}-i {link}"),
         3 if output => format!("{not}-o {link}"),
@@ -179,6 +183,15 @@ fn matched(rng: &mut Rng, (of, sets): (&Table, &ipsets::Made), chain: &str) -> S
         28 => of.hops(rng),
         29 => format!("-m dscp {not}--dscp {}", rng.u8(0..2) * 4),
         30 => format!("-m tos {not}--tos {}/0x10", rng.u8(0..2) * 0x10),
+        32 if chain == "PREROUTING" && ["raw", "mangle"].contains(&table) => format!(
+            "-m rpfilter {}",
+            [
+                "--invert",
+                "--loose",
+                "--validmark",
+                "--accept-local --invert"
+            ][rng.usize(0..4)]
+        ),
         31 if chain == "POSTROUTING" => {
             format!("-m owner {not}--uid-owner 0-4294967294")
         }

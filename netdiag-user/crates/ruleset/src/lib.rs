@@ -29,6 +29,10 @@ pub trait Packet {
     fn routed(&self, _destination: bool) -> Option<u16> {
         None
     }
+    /// Whether the way to its source leads by where it came in, before it is routed, as `XT_RPFILTER_…` want it.
+    fn comes_back(&self, _flags: u8) -> Option<bool> {
+        None
+    }
     /// Sets of ipset(8), where they were read.
     fn ipsets(&self) -> &[Ipset] {
         &[]

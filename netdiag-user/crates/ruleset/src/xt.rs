@@ -59,6 +59,7 @@ pub(crate) fn holds(name: &str, revision: u32, info: Info<'_>, packet: &impl Pac
         ("dscp", 0) => headers::dscp(info, packet),
         ("tos", 1) => headers::tos(info, packet),
         ("owner", 1) => headers::owner(info, packet),
+        ("rpfilter", 0) => headers::rpfilter(info, packet),
         ("icmp", 0) => headers::icmp(info, true, packet),
         ("icmp6", 0) => headers::icmp(info, false, packet),
         ("conntrack", 3) => conntrack::holds(info, packet),

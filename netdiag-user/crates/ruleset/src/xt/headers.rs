@@ -170,6 +170,14 @@ pub fn addrtype6(info: Info<'_>, packet: &impl Packet) -> Option<Three> {
     Some(all)
 }
 
+/// `xt_rpfilter_info`: how the way back is looked for, and whether there is to be none.
+pub fn rpfilter(info: Info<'_>, packet: &impl Packet) -> Option<Three> {
+    const INVERT: u8 = 8;
+    let flags = info.byte(0)?;
+    let back = packet.comes_back(flags & !INVERT)?;
+    Some(Three::of(back != (flags & INVERT != 0)))
+}
+
 /// `ipt_icmp`, `ip6t_icmp`: a kind and the least and the greatest code, and whether it is to be another.
 pub fn icmp(info: Info<'_>, any: bool, packet: &impl Packet) -> Option<Three> {
     const ANY: u8 = 0xff;

@@ -195,7 +195,7 @@ fn a_refusal_has_its_familys_code() {
 /// Nothing is believed of what another version, or a recording that lies, has in its place.
 #[test]
 fn any_bytes_are_read() {
-    const NAMES: [&str; 23] = [
+    const NAMES: [&str; 24] = [
         "mark",
         "connmark",
         "multiport",
@@ -210,6 +210,7 @@ fn any_bytes_are_read() {
         "iprange",
         "length",
         "owner",
+        "rpfilter",
         "tos",
         "ttl",
         "MARK",
