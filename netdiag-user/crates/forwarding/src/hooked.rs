@@ -25,6 +25,8 @@ const NAME: usize = 16;
 /// Bytes of IP's headers.
 const FOUR: u32 = 20;
 const SIX: u32 = 40;
+/// Where TCP has its flags.
+const FLAGS: usize = 13;
 /// IP_DF.
 const DF: u8 = 0x40;
 
@@ -356,6 +358,10 @@ impl<'w> Hooked<'_, 'w> {
             _ => {
                 let mut bytes = port(packet.tuple().sport).to_vec();
                 bytes.extend(known(&second));
+                if let Some(flags) = packet.tcp_flags {
+                    bytes.resize(FLAGS, Byte::UNKNOWN);
+                    bytes.push(Byte::known(flags));
+                }
                 bytes
             }
         }

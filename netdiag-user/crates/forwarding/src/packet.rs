@@ -72,6 +72,8 @@ pub struct Packet {
     /// A bridge has asked the chains before routing already (`nf_bridge`), which are not asked again
     /// (`ip_sabotage_in`).
     pub met: bool,
+    /// Of TCP, where they are known.
+    pub tcp_flags: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,6 +144,7 @@ impl Packet {
             bound: None,
             gathered: false,
             met: false,
+            tcp_flags: None,
         }
     }
 

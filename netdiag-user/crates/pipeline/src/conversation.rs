@@ -10,10 +10,13 @@ use netdiag_forwarding::{
 use crate::{
     facts::{Facts, HopFlow},
     model::{
-        flow,
+        flow::{self, TCP},
         world::{End, Netns, World, device::Mac},
     },
 };
+
+/// TCP's flag.
+const SYN: u8 = 2;
 
 /// The conversation that a flow belongs to, by the flow that it began with.
 #[derive(Clone, Copy)]
@@ -220,7 +223,10 @@ fn packet(facts: &Facts<'_>, flow: &FlowKey, (size, answers): (Size, bool)) -> P
         }
         _ => flow.destination_port,
     };
+    // What opens a connection; of what comes back it is not known how far that one is.
+    let opens = flow.protocol == TCP && !answers;
     Packet {
+        tcp_flags: opens.then_some(SYN),
         protocol: flow.protocol,
         sport: flow.source_port,
         dport,

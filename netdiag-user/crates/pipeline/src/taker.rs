@@ -45,7 +45,7 @@ pub struct Numbered {
 
 impl Facts<'_> {
     /// Those that may have taken such packets, one for each of the ways that they may take; none where it is not
-    /// known which state their connection was in, nor where a rule that counts has not.
+    /// known which state their connection was in, nor what some rule does, nor where one that counts has not.
     pub fn takers(&self, loss: &Loss) -> Vec<Taker> {
         let key = (*loss.flow(), loss.key.netns);
         if let Some(known) = self.takers.borrow().get(&key) {
@@ -76,8 +76,14 @@ impl Facts<'_> {
             0 => self.node.netns,
             netns => netns,
         };
+        let ends: Vec<&Step<'_>> = ways.all.iter().flat_map(conversation::ends).collect();
+        // Any rule may stand behind what nobody can tell.
+        let untold = |step: &&Step<'_>| is_at(step, netns) && matches!(step.does, Does::Unknown(_));
+        if ends.iter().any(untold) {
+            return Vec::new();
+        }
         let mut all = Vec::new();
-        for step in ways.all.iter().flat_map(conversation::ends) {
+        for step in ends {
             let taker = refusing(step, netns).map(taker);
             all.extend(taker.filter(|taker| !all.contains(taker)));
         }
@@ -85,8 +91,12 @@ impl Facts<'_> {
     }
 }
 
+fn is_at(step: &Step<'_>, netns: Netns) -> bool {
+    step.netns == netns && step.station == Station::Hook
+}
+
 fn refusing<'w>(step: &Step<'w>, netns: Netns) -> Option<Filter<'w>> {
-    let here = step.netns == netns && step.station == Station::Hook;
+    let here = is_at(step, netns);
     match step.by? {
         Subject::Filter(filter) if here && matches!(step.does, Does::Refuses(_)) => {
             let counts = filter.rule.and_then(Rule::packets);

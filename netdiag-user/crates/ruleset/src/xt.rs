@@ -51,7 +51,7 @@ pub(crate) fn holds(name: &str, revision: u32, info: Info<'_>, packet: &impl Pac
         }
         ("multiport", 1) => multiport(info, packet),
         ("udp", 0) => ports(info, packet, 8),
-        ("tcp", 0) if info.byte(9) == Some(0) && info.byte(8) == Some(0) => ports(info, packet, 11),
+        ("tcp", 0) if info.byte(8) == Some(0) => tcp(info, packet),
         ("addrtype", 1) => addrtype(info, packet),
         ("iprange", 1) => headers::iprange(info, packet),
         ("length", 0) => headers::length(info, packet),
@@ -171,9 +171,30 @@ fn multiport(info: Info<'_>, packet: &impl Packet) -> Option<Three> {
     })
 }
 
-/// `xt_udp`, and `xt_tcp` with its flags elsewhere: ranges of both ports, and which of them are to be others.
+/// `xt_tcp` without options: ports as of UDP, and flags of which some are to be set, or are to be set otherwise.
+fn tcp(info: Info<'_>, packet: &impl Packet) -> Option<Three> {
+    const AT: u32 = 13;
+    const INVERT: u8 = 4;
+    let inverts = info.byte(11)?;
+    let (mask, set) = (info.byte(9)?, info.byte(10)?);
+    let flags = match payload(packet, Base::Transport, AT, 1) {
+        _ if mask == 0 && set == 0 => Three::of(inverts & INVERT == 0),
+        None => Three::Maybe,
+        Some(None) => return Some(Three::No),
+        Some(Some(own)) => {
+            let same = own.first()? & mask == set;
+            Three::of(same != (inverts & INVERT != 0))
+        }
+    };
+    Some(ports_and(info, packet, inverts & !INVERT)?.and(flags))
+}
+
+/// `xt_udp`: ranges of both ports, and which of them are to be others.
 fn ports(info: Info<'_>, packet: &impl Packet, inverts: usize) -> Option<Three> {
-    let inverts = info.byte(inverts)?;
+    ports_and(info, packet, info.byte(inverts)?)
+}
+
+fn ports_and(info: Info<'_>, packet: &impl Packet, inverts: u8) -> Option<Three> {
     // What else may be asked of TCP is not known here.
     if inverts & !3 != 0 {
         return Some(Three::Maybe);

@@ -92,6 +92,12 @@ impl Packet for Sent {
                 let all = self.header.iter().skip(*offset as usize);
                 Loaded::Is(all.take(usize::from(*length)).copied().collect())
             }
+            // A kind of ICMP and its code; of TCP that it opens a connection.
+            Load::Payload {
+                base: Base::Transport,
+                offset: 13,
+                ..
+            } => Loaded::known(&[2]),
             Load::Payload {
                 base: Base::Transport,
                 ..
@@ -151,6 +157,28 @@ fn a_class_is_in_two_bytes_whose_rest_is_a_label() {
     assert_eq!(said("dscp", 0, &[0xb8 >> 2, 0]), Three::Yes);
     assert_eq!(said("tos", 1, &[0xf0, 0xb0, 0]), Three::Yes);
     assert_eq!(said("tos", 1, &[0xff, 0xb0, 0]), Three::No);
+}
+
+/// `xt_tcp` of any ports, with a mask, what is to be set, and what is to be other.
+fn of_flags(mask: u8, set: u8, inverts: u8) -> Vec<u8> {
+    let ports = [0_u16, u16::MAX, 0, u16::MAX].map(u16::to_ne_bytes);
+    let mut info = ports.concat();
+    info.extend([0, mask, set, inverts]);
+    info
+}
+
+#[test]
+fn what_opens_a_connection_says_so_alone() {
+    let packet = sent(Loaded::None);
+    // `--syn`, `! --syn`, `--tcp-flags ALL NONE`
+    for (info, said) in [
+        (of_flags(0x17, 2, 0), Three::Yes),
+        (of_flags(0x17, 2, 4), Three::No),
+        (of_flags(0x3f, 0, 0), Three::No),
+        (of_flags(0, 0, 0), Three::Yes),
+    ] {
+        assert_eq!(holds("tcp", 0, Info(&info), &packet), said, "{info:?}");
+    }
 }
 
 #[test]
