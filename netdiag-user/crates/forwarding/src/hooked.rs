@@ -110,8 +110,11 @@ impl Asked for Hooked<'_, '_> {
         Some(
             match self.space.way_back(self.packet, input, with_mark).ok()? {
                 Back::Nowhere => false,
-                Back::Here => flags & ACCEPT_LOCAL != 0,
-                Back::By(devices) => devices.contains(&input.index) || flags & LOOSE != 0,
+                Back::Here(_) if flags & ACCEPT_LOCAL == 0 => false,
+                Back::Here(_) if self.packet.is_ipv6() => true,
+                Back::Here(devices) | Back::By(devices) => {
+                    devices.contains(&input.index) || flags & LOOSE != 0
+                }
             },
         )
     }
@@ -217,7 +220,7 @@ impl<'w> Hooked<'_, 'w> {
     fn leads_back(&self, input: &Device, with_mark: bool) -> Option<Option<bool>> {
         let back = self.space.way_back(self.packet, input, with_mark).ok()?;
         Some(match back {
-            Back::Here => None,
+            Back::Here(_) => None,
             Back::Nowhere => Some(false),
             Back::By(devices) => Some(devices.contains(&input.index)),
         })

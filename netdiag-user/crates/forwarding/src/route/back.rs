@@ -15,8 +15,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Back {
     Nowhere,
-    /// It is this namespace's own.
-    Here,
+    /// It is this namespace's own; by these devices, of IPv4.
+    Here(Vec<u32>),
     /// By these devices, whether they are alive or not.
     By(Vec<u32>),
 }
@@ -77,11 +77,14 @@ impl<'w> Space<'w> {
             ..key
         })?;
         Ok(match found {
-            Looked::Found(Found { route, .. }) => match route.kind {
-                Kind::Unicast => Back::By(route.hops.iter().map(|hop| hop.device).collect()),
-                Kind::Local => Back::Here,
-                _ => Back::Nowhere,
-            },
+            Looked::Found(Found { route, .. }) => {
+                let devices = route.hops.iter().map(|hop| hop.device).collect();
+                match route.kind {
+                    Kind::Unicast => Back::By(devices),
+                    Kind::Local => Back::Here(devices),
+                    _ => Back::Nowhere,
+                }
+            }
             _ => Back::Nowhere,
         })
     }
@@ -107,7 +110,7 @@ impl<'w> Space<'w> {
             None => true,
         };
         Ok(match found.route.kind {
-            Kind::Local => Back::Here,
+            Kind::Local => Back::Here(Vec::new()),
             Kind::Unicast if !loopback => Back::By(first.iter().map(|hop| hop.device).collect()),
             _ => Back::Nowhere,
         })
