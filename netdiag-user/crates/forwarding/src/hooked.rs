@@ -201,7 +201,7 @@ impl<'w> Hooked<'_, 'w> {
         let input = self.enters().filter(|_| same)?;
         let back = match input.flags.loopback {
             true => true,
-            false => self.leads_back(input, flags & MARK != 0)? == Some(true),
+            false => self.leads_back(input, flags & MARK != 0)?,
         };
         Some(match (flags & PRESENT, back) {
             (0, true) => Loaded::word(input.index),
@@ -216,13 +216,12 @@ impl<'w> Hooked<'_, 'w> {
         self.input.filter(|_| early)
     }
 
-    /// Whether the way to its source leads by where it came in; the inner nothing where it is this namespace's own.
-    fn leads_back(&self, input: &Device, with_mark: bool) -> Option<Option<bool>> {
+    /// Whether the way to its source leads by where it came in, and not to this namespace itself.
+    fn leads_back(&self, input: &Device, with_mark: bool) -> Option<bool> {
         let back = self.space.way_back(self.packet, input, with_mark).ok()?;
         Some(match back {
-            Back::Here(_) => None,
-            Back::Nowhere => Some(false),
-            Back::By(devices) => Some(devices.contains(&input.index)),
+            Back::Nowhere | Back::Here(_) => false,
+            Back::By(devices) => devices.contains(&input.index),
         })
     }
 

@@ -99,7 +99,7 @@ pub struct Space<'w> {
     pub stack: &'w Stack,
     pub fib: Fib<'w>,
     own: HashSet<IpAddr>,
-    /// Neighbours by a device that did not answer at all.
+    /// Neighbours of IPv6 by a device that did not answer at all.
     gone: HashSet<(u32, IpAddr)>,
     /// By hook and family.
     hooks: BTreeMap<(Hook, bool), Vec<Asked<'w>>>,
@@ -187,7 +187,8 @@ impl<'w> Space<'w> {
     pub(crate) fn new(netns: Netns, stack: &'w Stack) -> Self {
         let addresses = stack.addresses.some().into_iter().flatten();
         let neighbours = stack.neighbours.some().into_iter().flatten();
-        let gone = neighbours.filter(|entry| entry.state == State::Failed);
+        let gone =
+            neighbours.filter(|entry| entry.state == State::Failed && entry.address.is_ipv6());
         let hooks = hooks(stack);
         let others = hooks.iter();
         Self {

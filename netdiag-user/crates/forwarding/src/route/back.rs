@@ -2,7 +2,10 @@
 //! ip6t_rpfilter.c, nft_fib_ipv6.c), and what kind of address IPv6's routes say that one is.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netdiag_model::world::{device::Device, route::Kind};
+use netdiag_model::world::{
+    device::Device,
+    route::{Kind, Route},
+};
 
 use super::rules::{Found, Key, LOOPBACK, Looked};
 use crate::{
@@ -94,10 +97,8 @@ impl<'w> Space<'w> {
         let Looked::Found(found) = self.lookup(&key)? else {
             return Ok(Back::Nowhere);
         };
-        let like = |other: &&_| {
-            let other: &netdiag_model::world::route::Route = other;
-            (other.to, other.table) == (found.route.to, found.route.table)
-        };
+        let place = |route: &Route| (route.to, route.table);
+        let like = |other: &&Route| place(other) == place(found.route);
         let all = self.stack.routes.some().into_iter().flatten();
         let several = all.filter(like).count() > 1 || found.route.hops.len() > 1;
         if several || self.has_given_up_some() || key.destination == Ipv6Addr::UNSPECIFIED {
