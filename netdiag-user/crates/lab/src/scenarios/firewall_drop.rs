@@ -1,7 +1,6 @@
 //! A rule on the node drops what one application sends; all else goes through. It is the only one, and counts; or
 //! nothing counts, and others beside it drop what nobody sends.
-use super::{POD_A, POD_B, Scenario, bulk, everyday};
-use crate::needs::Need;
+use super::{POD_A, POD_B, Scenario, VXLAN_NFT_RULES, bulk, everyday};
 use crate::nft::{Chain, End};
 use crate::parts::Part;
 use crate::plan::{A, Place, Plan};
@@ -13,13 +12,7 @@ pub const SCENARIO: Scenario = Scenario {
     summary: "an nftables rule on the node drops one application's connections",
     expected: &["firewall-drop"],
     fixable: |_| true,
-    needs: &[
-        Need::Veth,
-        Need::Bridge,
-        Need::Vxlan,
-        Need::NfTables,
-        Need::Program("nft"),
-    ],
+    needs: VXLAN_NFT_RULES,
     shape: |plan| plan.variant = (plan.form() % 4) as u32,
     faults,
     traffic: |plan| {

@@ -203,6 +203,14 @@ const KUBE_PROXY: &[Need] = &[
     Need::Program("iptables-nft-restore"),
 ];
 const VXLAN_NFT: &[Need] = &[Need::Veth, Need::Bridge, Need::Vxlan, Need::NfTables];
+/// The same with rules that nft(8) sets.
+const VXLAN_NFT_RULES: &[Need] = &[
+    Need::Veth,
+    Need::Bridge,
+    Need::Vxlan,
+    Need::NfTables,
+    Need::Program("nft"),
+];
 
 /// The first pod of each node, and the name server on node B.
 const POD_A: Place = Place::Pod(A, 0);

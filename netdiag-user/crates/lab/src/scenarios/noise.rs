@@ -1,8 +1,7 @@
 //! A healthy node on a bad day: many short connections, refused ports, names that do not exist,
 //! one packet in a thousand lost on a switch, pods' links that come and go. Nothing of it is this
 //! node's fault. `--duration 600s` makes it the long test that it is meant for.
-use super::{HTTP, POD_A, POD_B, Scenario, bulk, everyday};
-use crate::needs::Need;
+use super::{HTTP, POD_A, POD_B, Scenario, VXLAN_NFT_RULES, bulk, everyday};
 use crate::plan::{A, Place, Plan};
 use crate::step::Step;
 use crate::timeline::Timeline;
@@ -11,13 +10,7 @@ use crate::traffic::{Flow, Work};
 pub const SCENARIO: Scenario = Scenario {
     name: "noise",
     summary: "nothing is wrong with the node: loss outside, refused ports, pods that come and go",
-    needs: &[
-        Need::Veth,
-        Need::Bridge,
-        Need::Vxlan,
-        Need::NfTables,
-        Need::Program("nft"),
-    ],
+    needs: VXLAN_NFT_RULES,
     faults,
     traffic,
     timeline,
