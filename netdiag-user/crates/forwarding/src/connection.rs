@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use crate::packet::echo;
 
 /// By what a connection is known (`nf_conntrack_tuple`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tuple {
     pub source: IpAddr,
     pub destination: IpAddr,
@@ -14,7 +14,7 @@ pub struct Tuple {
 }
 
 /// One port, or one of several that the kernel chose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ports {
     pub least: u16,
     pub most: u16,
@@ -28,6 +28,15 @@ impl Ports {
             least: port,
             most: port,
             choice: 0,
+        }
+    }
+
+    /// That of a tunnel's packets, one for all that are spread alike (`udp_flow_src_port`).
+    pub(crate) const fn of_flow(flow: usize) -> Self {
+        Self {
+            least: 1024,
+            most: u16::MAX,
+            choice: flow,
         }
     }
 

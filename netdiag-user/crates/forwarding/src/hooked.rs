@@ -341,22 +341,17 @@ impl<'w> Hooked<'_, 'w> {
     fn transport(&self) -> Vec<Byte> {
         let packet = &*self.packet;
         let second = packet.dport.to_be_bytes();
-        let carries = packet.carries.is_some();
         match packet.protocol {
             // The kind of an error and its code stand there.
             _ if packet.is_icmp() => known(&second),
             UDP => {
                 let headers = if packet.is_ipv6() { SIX } else { FOUR };
-                // A tunnel's port is the kernel's choice.
-                let mut bytes = match carries {
-                    true => vec![Byte::UNKNOWN; 2],
-                    false => port(packet.tuple().sport).to_vec(),
-                };
+                let mut bytes = port(packet.tuple().sport).to_vec();
                 bytes.extend(known(&second));
                 bytes.extend(self.length(headers));
                 bytes
             }
-            _ if carries => Vec::new(),
+            _ if packet.carries.is_some() => Vec::new(),
             _ => {
                 let mut bytes = port(packet.tuple().sport).to_vec();
                 bytes.extend(known(&second));

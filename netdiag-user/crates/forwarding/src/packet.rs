@@ -1,5 +1,8 @@
 //! A packet as its way depends on it, and where it begins.
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use netdiag_model::world::{
     End, Netns,
@@ -11,9 +14,10 @@ use crate::{
     way::Unknown,
 };
 
-/// ICMP's number, ICMPv6's and UDP's.
+/// ICMP's number, ICMPv6's, TCP's and UDP's.
 pub const ICMP: u8 = 1;
 pub const ICMP6: u8 = 58;
+pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 /// Neighbour discovery's question and its answer (RFC 4861, 4.3 and 4.4).
 pub(crate) const SOLICITATION: u16 = 135;
@@ -65,6 +69,11 @@ pub struct Packet {
     pub quotes: Option<Tuple>,
     /// Its source's port is one of these, which the kernel chose; `sport` is none then.
     pub chosen: Option<Ports>,
+    /// By what it was spread when a tunnel first took it, which it keeps (`skb_get_hash`).
+    pub flow: Option<usize>,
+    /// A translation of a tunnel's packet may have spoilt its checksum, where the one inside was still to be made
+    /// (`inet_proto_csum_replace4` takes it for its own): the device or whoever cuts it makes that alone.
+    pub spoilt: bool,
     /// The device that its socket is bound to.
     pub bound: Option<u32>,
     /// Its fragments were put together here (`nf_defrag_ipv4`): it is whole as long as it stays.
@@ -141,6 +150,8 @@ impl Packet {
             tracked: Tracked::No,
             quotes: None,
             chosen: None,
+            flow: None,
+            spoilt: false,
             bound: None,
             gathered: false,
             met: false,
@@ -209,6 +220,24 @@ impl Packet {
             sport: self.chosen.unwrap_or(Ports::one(self.sport)),
             dport: Ports::one(self.dport),
         }
+    }
+
+    /// What is alike in all packets that are spread alike: no ports where it is in pieces, or has none.
+    pub(crate) fn spread(&self) -> usize {
+        let mut tuple = self.tuple();
+        if !self.has_ports() {
+            (tuple.sport, tuple.dport) = (Ports::one(0), Ports::one(0));
+        }
+        let mut hasher = DefaultHasher::new();
+        tuple.hash(&mut hasher);
+        // No number that a choice of NAT's has.
+        hasher.finish() as usize | 1 << (usize::BITS - 1)
+    }
+
+    /// That any of its parts has.
+    pub(crate) fn has_ports(&self) -> bool {
+        let whole = !self.is_cut() || self.gathered;
+        whole && [TCP, UDP].contains(&self.protocol)
     }
 
     pub fn routed_tos(&self) -> u8 {

@@ -232,7 +232,10 @@ impl<'w> Space<'w> {
 
     /// That no rule asks for a port that is not known.
     pub(crate) fn knows_ports(&self, packet: &Packet) -> Result<(), Unknown> {
-        match packet.chosen.is_some() && self.looks_for_ports(packet.is_ipv6())? {
+        match packet.carries.is_none()
+            && packet.chosen.is_some()
+            && self.looks_for_ports(packet.is_ipv6())?
+        {
             true => Err(Unknown::NotModelled(
                 "a rule about a port that the kernel chose".into(),
             )),

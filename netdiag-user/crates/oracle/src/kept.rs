@@ -25,7 +25,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 69] = kept![
+pub const KEPT: [Kept; 70] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-bridge-that-takes-all-forgets-connections",
     "a-bridged-packet-keeps-whom-it-was-for",
@@ -59,6 +59,7 @@ pub const KEPT: [Kept; 69] = kept![
     "answers-of-a-fixed-entry-elsewhere",
     "beyond-the-scope-of-its-source",
     "both-in-another-network-of-the-device",
+    "each-flow-of-a-tunnel-is-a-connection",
     "errors-about-errors",
     "errors-by-the-failing-neighbour",
     "errors-for-what-a-local-route-takes",

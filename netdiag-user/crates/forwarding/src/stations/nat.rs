@@ -17,13 +17,12 @@ use super::{
 use crate::{
     connection::{Connection, Ports, Side, Tracked, Tracking, Translation, Tuple},
     learned::Seen,
-    packet::{Packet, UDP},
+    packet::{Packet, TCP, UDP},
     prepared::{Space, Wrong},
     route::{decision::No, v6::is_assigned},
     way::{How, Station, Unknown, Walk},
 };
 
-const TCP: u8 = 6;
 /// NF_NAT_RANGE_…
 const RANDOM: u32 = 1 << 2;
 const FULLY_RANDOM: u32 = 1 << 4;
@@ -320,6 +319,7 @@ fn changed(packet: &mut Packet, of: &Connection, side: Side, reply: bool) -> Res
         return Ok(());
     }
     let target = of.towards(!reply).reply();
+    packet.spoilt |= packet.carries.is_some() && packet.protocol == UDP;
     match side {
         Side::Source => {
             packet.source = target.source;

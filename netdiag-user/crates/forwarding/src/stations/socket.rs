@@ -9,7 +9,7 @@ use crate::{
         decision::{Decision, Way},
         rules::LOOPBACK,
     },
-    way::{Does, How, Station, Step, Subject, Walk},
+    way::{Does, How, Station, Step, Subject, Unknown, Walk},
 };
 
 impl<'w> Walker<'w> {
@@ -95,6 +95,10 @@ impl<'w> Walker<'w> {
     ) -> Going<'w> {
         if let Some(carried) = packet.carries.and_then(|at| walk.carried.get(at)) {
             let carried = *carried;
+            if packet.spoilt && packet.pieces.is_some() && carried.sealed.is_none() {
+                let what = "the checksum of a tunnel's packet that was translated, then cut";
+                return Err(Unknown::NotModelled(what.into()));
+            }
             return match (carried.sealed, packet.protocol) {
                 (Some(sealed), _) => self.opens(walk, space, (carried, sealed), packet),
                 (None, UDP) => self.unwraps(walk, space, carried, packet),

@@ -11,7 +11,7 @@ use netdiag_model::world::{
 
 use super::{Going, Next, Walker, forward::mtu, hook::Place, vlan};
 use crate::{
-    connection::Tracked,
+    connection::{Ports, Tracked},
     learned::Learned,
     packet::{Carried, Decided, Frame, Packet, Sender, To, UDP},
     prepared::{Space, Wrong},
@@ -69,7 +69,7 @@ impl<'w> Walker<'w> {
         space: &'w Space<'w>,
         (device, own, remote): (&'w Device, &'w Vxlan, Remote),
         frame: Frame,
-        packet: Packet,
+        mut packet: Packet,
     ) -> Going<'w> {
         if remote.address.is_multicast() {
             return Err(Unknown::NotModelled("a tunnel to a group".into()));
@@ -79,6 +79,8 @@ impl<'w> Walker<'w> {
             // It has no socket of that family (`-EIO`).
             return self.refuse(walk, space, no(How::NoRemote, device), packet);
         }
+        let flow = packet.flow.unwrap_or_else(|| packet.spread());
+        packet.flow = packet.flow.or(packet.has_ports().then_some(flow));
         let vni = remote.vni;
         let sealed = None;
         walk.carried.push(Carried {
@@ -91,6 +93,7 @@ impl<'w> Walker<'w> {
         if self.prepared.is(Wrong::OuterWithoutMark) {
             outer.mark = 0;
         }
+        outer.chosen = Some(Ports::of_flow(flow));
         let sender = Sender {
             netns: space.netns,
             device: remote.link,
@@ -359,6 +362,7 @@ fn outer(own: &Vxlan, remote: Remote, (frame, inner): (&Frame, &Packet), carries
             .filter(|_| inner.pieces.is_none())
             .map(|segment| segment + headers),
         mark: inner.mark,
+        flow: inner.flow,
         carries: Some(carries),
         ..Packet::new(own.local.unwrap_or(any), remote.address)
     }
