@@ -81,6 +81,9 @@ pub struct Packet {
     /// A bridge has asked the chains before routing already (`nf_bridge`), which are not asked again
     /// (`ip_sabotage_in`).
     pub met: bool,
+    /// A bridge has chosen its way already, which leads by that device: it is taken to have come in by it
+    /// (`IP6CB(skb)->iif`).
+    pub turned: Option<u32>,
     /// Of TCP, where they are known.
     pub tcp_flags: Option<u8>,
 }
@@ -155,6 +158,7 @@ impl Packet {
             bound: None,
             gathered: false,
             met: false,
+            turned: None,
             tcp_flags: None,
         }
     }

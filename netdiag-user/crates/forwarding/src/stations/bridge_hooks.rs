@@ -81,7 +81,10 @@ impl<'w> Walker<'w> {
             Decision::Onward { hops, .. } => {
                 let here = |way: &&Way<'w>| way.device.index == bridge.index;
                 match (hops.iter().filter(here).count(), hops.as_slice()) {
-                    (0, _) => Ok(Led::Up),
+                    (0, _) => {
+                        packet.turned = hops.first().map(|way| way.device.index);
+                        Ok(Led::Up)
+                    }
                     (_, [way]) => Ok(Led::To(*way)),
                     _ => Err(Unknown::NotModelled(
                         "one of several next hops at a bridge".into(),

@@ -210,7 +210,8 @@ fn error(
     let ipv6 = about.is_ipv6();
     // What a driver tells over IPv6 knows of no device (`icmpv6_ndo_send`), nor do a bridge's hooks.
     let by_driver = ipv6 && matches!(no.how, How::NoPeer | How::NoEndpoint);
-    let input = match about.iif.filter(|_| !by_driver && !about.met) {
+    let input = about.turned.filter(|_| ipv6).or(about.iif);
+    let input = match input.filter(|_| !by_driver && !about.met) {
         Some(index) => Some(space.device(index)?),
         None => None,
     };

@@ -261,6 +261,7 @@ impl<'w> Walker<'w> {
             mark: if kept { packet.mark } else { 0 },
             decided: Decided::No,
             met: false,
+            turned: None,
             tracked: match self.prepared.is(Wrong::TrackedOverLinks) {
                 true => packet.tracked,
                 false => Tracked::No,
