@@ -81,8 +81,8 @@ pub struct Packet {
     /// A bridge has asked the chains before routing already (`nf_bridge`), which are not asked again
     /// (`ip_sabotage_in`).
     pub met: bool,
-    /// A bridge has chosen its way already, which leads by that device: it is taken to have come in by it
-    /// (`IP6CB(skb)->iif`).
+    /// It has its way before IP sees it, from a bridge or from where it was sent to loopback, which leads by that device:
+    /// it is taken to have come in by it (`IP6CB(skb)->iif`).
     pub turned: Option<u32>,
     /// Of TCP, where they are known.
     pub tcp_flags: Option<u8>,

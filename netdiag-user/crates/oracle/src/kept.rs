@@ -25,7 +25,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 71] = kept![
+pub const KEPT: [Kept; 72] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-bridge-that-takes-all-forgets-connections",
     "a-bridged-packet-keeps-whom-it-was-for",
@@ -47,6 +47,7 @@ pub const KEPT: [Kept; 71] = kept![
     "a-tunnel-to-itself",
     "a-tunnels-fragments-had-cut-it",
     "an-answer-that-is-led-away-teaches-nothing",
+    "an-error-about-what-a-prefix-makes-its-own",
     "an-error-about-what-loopback-had",
     "an-error-about-what-was-led-elsewhere",
     "an-error-by-the-way-that-a-bridge-chose",

@@ -231,6 +231,7 @@ impl<'w> Walker<'w> {
         self.push(walk, step(Station::Link, Does::Comes { device }))?;
         walk.waited();
         let destination = packet.destination;
+        packet.turned = Some(device);
         let place = Place::entering(Hook::Prerouting, way.device);
         if let Some(ended) = self.at_hook(walk, space, &place, &mut packet)? {
             return Ok(ended);
