@@ -16,6 +16,7 @@ use netdiag_model::{
         ruleset::{BaseChain, Chain, ChainKind, Expression, Hook, Load, Table},
     },
 };
+use netdiag_ruleset::Index;
 
 use crate::{between::Between, packet::Packet, route::table::Fib, tally::Tally, way::Unknown};
 
@@ -101,6 +102,8 @@ pub struct Space<'w> {
     own: HashSet<IpAddr>,
     /// Neighbours of IPv6 by a device that did not answer at all.
     gone: HashSet<(u32, IpAddr)>,
+    /// Its tables, by what is asked of them.
+    indexes: Vec<(&'w Table, Index<'w>)>,
     /// By hook and family.
     hooks: BTreeMap<(Hook, bool), Vec<Asked<'w>>>,
     /// The same where nobody can tell whether a table of iptables' own is asked before one of nf_tables'.
@@ -200,6 +203,9 @@ impl<'w> Space<'w> {
             others: others
                 .filter_map(|(at, chains)| Some((*at, other_order(chains)?)))
                 .collect(),
+            indexes: tables(stack)
+                .map(|table| (table, Index::new(table)))
+                .collect(),
             hooks,
             tracks: (tracks(stack, Family::Ip), tracks(stack, Family::Ip6)),
             filters_links: filters_links(stack),
@@ -241,6 +247,12 @@ impl<'w> Space<'w> {
             )),
             false => Ok(()),
         }
+    }
+
+    pub(crate) fn index(&self, table: &'w Table) -> Option<&Index<'w>> {
+        let mut all = self.indexes.iter();
+        let found = all.find(|(own, _)| std::ptr::eq(*own, table));
+        found.map(|(_, index)| index)
     }
 
     /// The chains that are asked at a hook, the first one first.
@@ -316,9 +328,7 @@ impl<'w> Space<'w> {
             Expression::Load(Load::Fib(_), _) => true,
             _ => false,
         };
-        let tables = self.stack.ruleset.some().into_iter();
-        let tables = tables.flat_map(|ruleset| &ruleset.tables);
-        let tables = tables.filter(|table| table.family != Family::Ip);
+        let tables = tables(self.stack).filter(|table| table.family != Family::Ip);
         let chains = tables.flat_map(|table| &table.chains);
         let mut rules = chains.flat_map(|chain| &chain.rules);
         rules.any(|rule| rule.expressions.iter().any(asks))
@@ -338,6 +348,11 @@ impl<'w> Space<'w> {
     }
 }
 
+fn tables(stack: &Stack) -> impl Iterator<Item = &Table> {
+    let ruleset = stack.ruleset.some().into_iter();
+    ruleset.flat_map(|ruleset| &ruleset.tables)
+}
+
 fn hooks(stack: &Stack) -> BTreeMap<(Hook, bool), Vec<Asked<'_>>> {
     let Some(ruleset) = stack.ruleset.some() else {
         return BTreeMap::new();
@@ -349,12 +364,12 @@ fn hooks(stack: &Stack) -> BTreeMap<(Hook, bool), Vec<Asked<'_>>> {
 }
 
 fn filters_links(stack: &Stack) -> bool {
-    let tables = stack.ruleset.some().into_iter();
-    let tables = tables.flat_map(|ruleset| &ruleset.tables);
-    let mut asked = tables.filter(|table| !table.dormant).flat_map(|table| {
-        let bases = table.chains.iter().filter_map(|chain| chain.base.as_ref());
-        bases.map(|base| (table.family, base.hook))
-    });
+    let mut asked = tables(stack)
+        .filter(|table| !table.dormant)
+        .flat_map(|table| {
+            let bases = table.chains.iter().filter_map(|chain| chain.base.as_ref());
+            bases.map(|base| (table.family, base.hook))
+        });
     asked.any(|(family, hook)| {
         let ip = [Family::Inet, Family::Ip, Family::Ip6].contains(&family);
         !ip || matches!(hook, Hook::Ingress | Hook::Egress)
@@ -380,10 +395,7 @@ fn other_order<'w>(chains: &[Asked<'w>]) -> Option<Vec<Asked<'w>>> {
 }
 
 fn chooses(stack: &Stack) -> bool {
-    let tables = stack.ruleset.some().into_iter();
-    let chains = tables
-        .flat_map(|ruleset| &ruleset.tables)
-        .flat_map(|table| &table.chains);
+    let chains = tables(stack).flat_map(|table| &table.chains);
     let rules = chains.flat_map(|chain| &chain.rules);
     rules
         .flat_map(|rule| &rule.expressions)
@@ -391,9 +403,7 @@ fn chooses(stack: &Stack) -> bool {
 }
 
 fn tracks(stack: &Stack, family: Family) -> bool {
-    let tables = stack.ruleset.some().into_iter();
-    let mut tables = tables.flat_map(|ruleset| &ruleset.tables);
-    tables.any(|table| {
+    tables(stack).any(|table| {
         let of_it = [family, Family::Inet].contains(&table.family);
         let rules = table.chains.iter().flat_map(|chain| &chain.rules);
         of_it

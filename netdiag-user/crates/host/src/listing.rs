@@ -55,8 +55,8 @@ pub const KEPT: Most = Most {
     routes: 8_192,
     others: 8_192,
     ruleset: Some(ruleset::Most {
-        rules: 4_096,
-        elements: 16_384,
+        rules: 65_536,
+        elements: 131_072,
     }),
 };
 /// The node's own: neighbours, entries of forwarding tables, rules.

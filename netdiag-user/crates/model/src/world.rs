@@ -1,8 +1,11 @@
 //! What the kernel decides a packet's way by: the state of each network namespace, and what joins
 //! them. It is read, kept and walked as it is: nothing here is netdiag's opinion.
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 pub mod address;
 mod beside;
@@ -103,8 +106,12 @@ pub struct Stack {
     /// Those sysctls that belong to no single device.
     pub settings: Known<Settings>,
     /// Those of nf_tables.
-    #[serde(default, skip_serializing_if = "is_not_asked")]
-    pub ruleset: Known<Ruleset>,
+    #[serde(
+        default,
+        skip_serializing_if = "is_not_asked",
+        serialize_with = "recorded"
+    )]
+    pub ruleset: Known<Arc<Ruleset>>,
     /// By which id its links name the node's namespace, where they lead there (`lower_netnsid`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes_id: Option<i32>,
@@ -116,6 +123,21 @@ pub struct Stack {
 
 fn is_not_asked<T>(known: &Known<T>) -> bool {
     matches!(known, Known::Not(Why::NotAsked))
+}
+
+/// Rules and elements of sets of one namespace that are recorded: more of them would be most of a recording.
+const RECORDED: (usize, usize) = (4_096, 16_384);
+
+/// Whole or not at all: any packet may hang on what is missing.
+fn recorded<S: Serializer>(ruleset: &Known<Arc<Ruleset>>, to: S) -> Result<S::Ok, S::Error> {
+    let too_many = ruleset.some().is_some_and(|ruleset| {
+        let (rules, elements) = ruleset.size();
+        rules > RECORDED.0 || elements > RECORDED.1
+    });
+    match too_many {
+        true => Known::<Arc<Ruleset>>::Not(Why::TooMany).serialize(to),
+        false => ruleset.serialize(to),
+    }
 }
 
 /// The namespaces that belong together.

@@ -5,12 +5,13 @@ use std::{
     fs::File,
     os::fd::{AsFd, AsRawFd},
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use netdiag_host::{listing, stack};
-use netdiag_model::world::{End, Known, Stack, World, ruleset::Ruleset};
+use netdiag_model::world::{End, Known, Stack, World};
 use netdiag_sys::file;
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -352,7 +353,7 @@ impl Set {
             let mut stack = stack::read(Path::new("/"), &listing::NODE);
             stack.ruleset = match self.filtered.get()[at] {
                 true => stack::ruleset::read(counters::MOST),
-                false => Known::Is(Ruleset::default()),
+                false => Known::Is(Arc::default()),
             };
             world.stacks.insert(space.inode, stack);
         }

@@ -1,8 +1,9 @@
 //! A base chain, and those that its rules lead to (`nft_do_chain`).
-use netdiag_model::world::ruleset::{Chain, Reject, Rule, Table, Verdict};
+use netdiag_model::world::ruleset::{Reject, Rule, Verdict};
 
 use crate::{
-    Packet, Translates,
+    Index, Packet, Translates,
+    index::Indexed,
     registers::Registers,
     rule::{Came, Counted, Rules},
 };
@@ -57,39 +58,45 @@ pub struct Ran<'r> {
     pub perhaps: Vec<&'r Rule>,
 }
 
-struct Place<'r> {
-    chain: &'r Chain,
+struct Place<'i, 'r> {
+    chain: &'i Indexed<'r>,
     next: usize,
 }
 
-/// Asks a base chain of that table about a packet.
+/// Asks a base chain of a table about a packet.
 pub fn run<'r>(
-    table: &'r Table,
-    chain: &'r Chain,
+    index: &Index<'r>,
+    chain: &str,
     packet: &mut impl Packet,
     wrong: Option<Wrong>,
 ) -> Ran<'r> {
     let mut ran = Ran {
-        said: Said::Drops,
+        said: Said::TooLong,
         by: None,
         counted: Vec::new(),
         perhaps: Vec::new(),
     };
-    let rules = Rules { table, wrong };
+    let Some(asked) = index.chain(chain) else {
+        return ran;
+    };
+    let rules = Rules { index, wrong };
     let mut registers = Registers::default();
-    let mut places = vec![Place { chain, next: 0 }];
+    let mut places = vec![Place {
+        chain: asked,
+        next: 0,
+    }];
     for _ in 0..MOST {
         let Some(place) = places.last_mut() else {
-            if chain.base.as_ref().is_some_and(|base| base.accepts) {
-                ran.said = Said::Accepts;
-            }
+            let accepts = asked.chain.base.as_ref().is_some_and(|base| base.accepts);
+            ran.said = if accepts { Said::Accepts } else { Said::Drops };
             return ran;
         };
-        let Some(rule) = place.chain.rules.get(place.next) else {
+        let at = place.chain.next(place.next, packet);
+        let Some(rule) = place.chain.chain.rules.get(at) else {
             places.pop();
             continue;
         };
-        place.next += 1;
+        place.next = at + 1;
         let (came, counted) = rules.asked(rule, &mut registers, packet);
         match counted {
             Some(Counted { sure: true }) => ran.counted.push(rule),
@@ -107,7 +114,7 @@ pub fn run<'r>(
                 if goes && wrong != Some(Wrong::GotoReturns) {
                     places.pop();
                 }
-                match table.chain(to) {
+                match index.chain(to) {
                     Some(chain) if places.len() <= DEPTH => {
                         places.push(Place { chain, next: 0 });
                         continue;
@@ -128,6 +135,5 @@ pub fn run<'r>(
         ran.by = Some(rule);
         return ran;
     }
-    ran.said = Said::TooLong;
     ran
 }

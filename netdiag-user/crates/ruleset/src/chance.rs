@@ -29,7 +29,7 @@ enum Leads {
     Itself(u32),
 }
 
-impl<'r> Rules<'r> {
+impl<'r> Rules<'_, 'r> {
     /// The ways of an expression by which is chosen, with what follows it; nothing of another, and where it does not matter
     /// or nobody can tell.
     pub fn ways(
@@ -63,7 +63,7 @@ impl<'r> Rules<'r> {
                         .collect(),
                 )
             }
-            Expression::Xtables { info, .. } => statistic(Info(&info.0)),
+            Expression::Xtables { info, .. } => statistic(Info(info)),
             _ => None,
         }
     }

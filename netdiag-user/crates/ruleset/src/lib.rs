@@ -2,6 +2,7 @@
 //! or not: what a rule says of a packet is yes, no, or that nobody can tell.
 mod chain;
 mod chance;
+mod index;
 mod lookup;
 mod registers;
 mod rule;
@@ -11,6 +12,7 @@ mod three;
 mod xt;
 
 pub use chain::{Ran, Said, Wrong, run};
+pub use index::Index;
 pub use registers::Byte;
 use three::Three;
 

@@ -1,7 +1,7 @@
 //! Whether a key is in a set (net/netfilter/nft_set_{hash,rbtree,pipapo}.c).
 use netdiag_model::world::ruleset::{Element, Set};
 
-use crate::{Byte, chain::Wrong};
+use crate::{Byte, chain::Wrong, index::Elements};
 
 /// What a set says of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,8 @@ fn padded(part: u8) -> usize {
     usize::from(part).next_multiple_of(4)
 }
 
-pub(crate) fn find<'r>(set: &'r Set, key: &[Byte], wrong: Option<Wrong>) -> Found<'r> {
+pub(crate) fn find<'r>(of: &Elements<'r>, key: &[Byte], wrong: Option<Wrong>) -> Found<'r> {
+    let set = of.set;
     if set.dynamic {
         return Found::Maybe;
     }
@@ -32,8 +33,8 @@ pub(crate) fn find<'r>(set: &'r Set, key: &[Byte], wrong: Option<Wrong>) -> Foun
         return if may { Found::Maybe } else { Found::No };
     };
     let found = match (set.intervals, set.parts.len()) {
-        (false, _) => exact(set, &key),
-        (true, 1) if set.elements.iter().all(|one| one.end.is_none()) => interval(set, &key, wrong),
+        (false, _) => of.exact.get(key.as_slice()).copied(),
+        (true, 1) if !of.pairs => interval(of, &key, wrong),
         (true, _) => ranges(set, &key, wrong),
     };
     match found {
@@ -54,7 +55,7 @@ fn may_be(set: &Set, element: &Element, key: &[Byte]) -> bool {
     };
     let differs = |(byte, from): (&Byte, &u8)| byte.differs(*from);
     match (set.intervals, set.parts.len()) {
-        (false, _) => !key.iter().zip(&from.0).any(differs),
+        (false, _) => !key.iter().zip(from.as_slice()).any(differs),
         (true, 1) => true,
         (true, _) => {
             let to = element.end.as_ref().unwrap_or(from);
@@ -62,7 +63,10 @@ fn may_be(set: &Set, element: &Element, key: &[Byte]) -> bool {
             set.parts.iter().all(|part| {
                 let own = at..at + usize::from(*part);
                 at += padded(*part);
-                let ends = (from.0.get(own.clone()), to.0.get(own.clone()));
+                let ends = (
+                    from.as_slice().get(own.clone()),
+                    to.as_slice().get(own.clone()),
+                );
                 let (Some(from), Some(to)) = ends else {
                     return false;
                 };
@@ -73,30 +77,25 @@ fn may_be(set: &Set, element: &Element, key: &[Byte]) -> bool {
     }
 }
 
-/// What stands for all that are not in it.
-pub(crate) fn others(set: &Set) -> Option<&Element> {
-    set.elements.iter().find(|element| element.key.is_none())
-}
-
-fn exact<'r>(set: &'r Set, key: &[u8]) -> Option<&'r Element> {
-    let is = |element: &&Element| element.key.as_ref().is_some_and(|of| of.0 == key);
-    set.elements.iter().find(is)
-}
-
 /// The last that begins before it or with it, unless a gap does.
-fn interval<'r>(set: &'r Set, key: &[u8], wrong: Option<Wrong>) -> Option<&'r Element> {
+fn interval<'r>(of: &Elements<'r>, key: &[u8], wrong: Option<Wrong>) -> Option<&'r Element> {
     let begun = |element: &&Element| {
         let of = element.key.as_ref();
         of.is_some_and(
             |of| match element.gap && wrong == Some(Wrong::EndsIncluded) {
-                true => of.0.as_slice() < key,
-                false => of.0.as_slice() <= key,
+                true => of.as_slice() < key,
+                false => of.as_slice() <= key,
             },
         )
     };
-    let begun = set.elements.iter().filter(begun);
+    let mut sorted = of.sorted.iter().copied();
     // Where one ends another may begin: it is in that one.
-    let last = begun.max_by(|a, b| (&a.key, !a.gap).cmp(&(&b.key, !b.gap)));
+    let last = match wrong {
+        Some(Wrong::EndsIncluded) => sorted.rfind(begun),
+        _ => of.sorted[..of.sorted.partition_point(begun)]
+            .last()
+            .copied(),
+    };
     last.filter(|element| !element.gap)
 }
 
@@ -115,7 +114,7 @@ fn ranges<'r>(set: &'r Set, key: &[u8], wrong: Option<Wrong>) -> Option<&'r Elem
                 _ => at,
             };
             let part_of = |of: &[u8], at: usize| of.get(at..at + bytes).map(<[u8]>::to_vec);
-            let (from, to) = (part_of(&from.0, at), part_of(&to.0, at));
+            let (from, to) = (part_of(from, at), part_of(to, at));
             let own = part_of(key, own);
             at += padded(*part);
             unfilled += bytes;

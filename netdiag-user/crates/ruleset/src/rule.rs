@@ -1,15 +1,14 @@
 //! One rule: each expression in its turn, as long as all hold.
 use netdiag_model::{
     netfilter::Family,
-    world::ruleset::{
-        Compare, Data, Expression, Load, Meta, Nat, Reg, Reject, Rule, Table, Verdict,
-    },
+    world::ruleset::{Compare, Data, Expression, Load, Meta, Nat, Reg, Reject, Rule, Verdict},
 };
 
 use crate::{
-    Asked, Byte, Loaded, Packet, Stored, Three, Translates,
+    Asked, Byte, Index, Loaded, Packet, Stored, Three, Translates,
     chain::Wrong,
     chance::Way,
+    index::Elements,
     lookup::{self, Found},
     registers::Registers,
     xt::{self, Aims, Info},
@@ -41,12 +40,12 @@ pub(crate) struct Counted {
 const EITHER: usize = 2;
 const HOLDS: usize = 0;
 
-pub(crate) struct Rules<'r> {
-    pub table: &'r Table,
+pub(crate) struct Rules<'i, 'r> {
+    pub index: &'i Index<'r>,
     pub wrong: Option<Wrong>,
 }
 
-impl<'r> Rules<'r> {
+impl<'i, 'r> Rules<'i, 'r> {
     /// Whether its counter moved, too, as far as that is known.
     pub fn asked(
         &self,
@@ -109,7 +108,7 @@ impl<'r> Rules<'r> {
                         Three::Maybe => return (Came::Maybe, counted),
                         is => is == Three::Yes,
                     };
-                    match xt::aims((name, *revision), Info(&info.0), ipv6, packet) {
+                    match xt::aims((name, *revision), Info(info), ipv6, packet) {
                         Aims::Continues => Three::Yes,
                         Aims::Rejects(reject) => return (Came::Rejects(reject), counted),
                         Aims::Nat(nat) => return (Came::Nat(nat), counted),
@@ -167,7 +166,7 @@ impl<'r> Rules<'r> {
         packet: &impl Packet,
     ) {
         let set = match expression {
-            Expression::Lookup { set, .. } => self.table.set(set),
+            Expression::Lookup { set, .. } => self.index.set(set).map(|elements| elements.set),
             _ => None,
         };
         packet.asked(&Asked {
@@ -183,7 +182,7 @@ impl<'r> Rules<'r> {
         let Expression::Lookup { set, .. } = lookup else {
             return false;
         };
-        self.table.set(set).is_none_or(|set| set.map)
+        self.index.set(set).is_none_or(|elements| elements.set.map)
     }
 
     /// A set says yes or no, a map where to go.
@@ -214,12 +213,12 @@ impl<'r> Rules<'r> {
         else {
             return Err(Three::Maybe);
         };
-        let set = self.table.set(set).ok_or(Three::Maybe)?;
-        let key = registers.get(*reg, lookup::length(set));
-        let found = lookup::find(set, &key, self.wrong);
+        let elements: &'i Elements<'r> = self.index.set(set).ok_or(Three::Maybe)?;
+        let key = registers.get(*reg, lookup::length(elements.set));
+        let found = lookup::find(elements, &key, self.wrong);
         let default = || match self.wrong {
             Some(Wrong::NoDefaults) => None,
-            _ => lookup::others(set),
+            _ => elements.others,
         };
         let found = match (found, invert) {
             (Found::Maybe, _) => return Err(Three::Maybe),
@@ -255,8 +254,8 @@ impl<'r> Rules<'r> {
             }
             Expression::NoTrack => return done(packet.untrack()),
             Expression::Compare { how, reg, with } => {
-                let own = registers.get(*reg, with.0.len());
-                return compare(*how, &own, &with.0);
+                let own = registers.get(*reg, with.len());
+                return compare(*how, &own, with);
             }
             Expression::Range {
                 outside,
@@ -264,9 +263,9 @@ impl<'r> Rules<'r> {
                 from,
                 to,
             } => {
-                let own = registers.get(*reg, from.0.len());
-                let above = compare(Compare::GreaterOrEqual, &own, &from.0);
-                let below = compare(Compare::LessOrEqual, &own, &to.0);
+                let own = registers.get(*reg, from.len());
+                let above = compare(Compare::GreaterOrEqual, &own, from);
+                let below = compare(Compare::LessOrEqual, &own, to);
                 return match (above, below) {
                     (Three::Maybe, _) | (_, Three::Maybe) => Three::Maybe,
                     (Three::Yes, Three::Yes) => Three::of(!outside),
@@ -278,7 +277,7 @@ impl<'r> Rules<'r> {
                 to,
                 mask,
                 xor,
-            } => registers.mask((*from, *to), &mask.0, &xor.0),
+            } => registers.mask((*from, *to), mask, xor),
             Expression::Calculates {
                 how,
                 from,
@@ -287,7 +286,7 @@ impl<'r> Rules<'r> {
             } => registers.calculate(*how, (*from, *to), usize::from(*length)),
             Expression::Orders(order) => registers.order(*order),
             Expression::Sets(Data::Value(bytes), to) => {
-                let bytes: Vec<Byte> = bytes.0.iter().copied().map(Byte::known).collect();
+                let bytes: Vec<Byte> = bytes.iter().copied().map(Byte::known).collect();
                 registers.put(*to, &bytes);
             }
             Expression::Lookup { to: Some(to), .. } => match self.found(expression, registers) {
@@ -297,7 +296,7 @@ impl<'r> Rules<'r> {
                 }
                 Ok(Some(element)) => match &element.data {
                     Some(Data::Value(bytes)) => {
-                        let bytes: Vec<Byte> = bytes.0.iter().copied().map(Byte::known).collect();
+                        let bytes: Vec<Byte> = bytes.iter().copied().map(Byte::known).collect();
                         registers.put(*to, &bytes);
                     }
                     _ => return Three::Maybe,
@@ -309,7 +308,7 @@ impl<'r> Rules<'r> {
                 name,
                 revision,
                 info,
-            } => return xt::holds(name, *revision, Info(&info.0), packet),
+            } => return xt::holds(name, *revision, Info(info), packet),
             Expression::Chooses { to, .. } => {
                 registers.put(*to, &[Byte::UNKNOWN; 4]);
                 return Three::Maybe;

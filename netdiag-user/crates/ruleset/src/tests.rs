@@ -6,7 +6,7 @@ use netdiag_model::{
     },
 };
 
-use crate::{Byte, Loaded, Packet, Ran, Said, Stored, run};
+use crate::{Byte, Index, Loaded, Packet, Ran, Said, Stored, index::Elements, run};
 
 /// A packet of whose mark nobody knows, or all do.
 struct Marked(Loaded);
@@ -48,7 +48,7 @@ fn is(value: u32) -> Expression {
     Expression::Compare {
         how: Compare::Equal,
         reg: WORD,
-        with: Bytes(value.to_ne_bytes().to_vec()),
+        with: Bytes::from(value.to_ne_bytes().to_vec()),
     }
 }
 
@@ -58,7 +58,7 @@ fn is_protocol(number: u8) -> [Expression; 2] {
         Expression::Compare {
             how: Compare::Equal,
             reg: WORD,
-            with: Bytes(vec![number]),
+            with: Bytes::from(vec![number]),
         },
     ]
 }
@@ -103,7 +103,7 @@ fn table(chains: Vec<Chain>, sets: Vec<Set>) -> Table {
 fn asked(table: &Table, packet: &mut Marked) -> (Said, Option<u64>, Vec<u64>) {
     let Ran {
         said, by, counted, ..
-    } = run(table, &table.chains[0], packet, None);
+    } = run(&Index::new(table), &table.chains[0].name, packet, None);
     let counted = counted.iter().map(|rule| rule.handle).collect();
     (said, by.map(|rule| rule.handle), counted)
 }
@@ -156,7 +156,7 @@ fn where_nothing_can_be_loaded_the_rule_ends_negated_or_not() {
     let differs = Expression::Compare {
         how: Compare::Unequal,
         reg: WORD,
-        with: Bytes(vec![0, 53]),
+        with: Bytes::from(vec![0, 53]),
     };
     let expressions = [Expression::Load(port, WORD), differs, says(Verdict::Drop)];
     let base = chain("b", Some(true), vec![rule(1, &expressions)]);
@@ -172,14 +172,14 @@ fn bits_that_are_known_are_enough_for_a_mask() {
     let masked = |mask: u32| Expression::Masks {
         from: WORD,
         to: WORD,
-        mask: Bytes(mask.to_le_bytes().to_vec()),
-        xor: Bytes(vec![0; 4]),
+        mask: Bytes::from(mask.to_le_bytes().to_vec()),
+        xor: Bytes::from(vec![0; 4]),
     };
     let with = |mask: u32, value: u32| {
         let wanted = Expression::Compare {
             how: Compare::Equal,
             reg: WORD,
-            with: Bytes(value.to_le_bytes().to_vec()),
+            with: Bytes::from(value.to_le_bytes().to_vec()),
         };
         let expressions = [mark(), masked(mask), wanted, says(Verdict::Drop)];
         let base = chain("b", Some(true), vec![rule(1, &expressions)]);
@@ -194,7 +194,7 @@ fn bits_that_are_known_are_enough_for_a_mask() {
 
 fn element(key: &[u8], gap: bool) -> Element {
     Element {
-        key: Some(Bytes(key.to_vec())),
+        key: Some(Bytes::from(key.to_vec())),
         end: None,
         gap,
         data: None,
@@ -224,21 +224,21 @@ fn a_range_ends_where_the_gap_begins() {
         element(&[30], true),
     ];
     let ports = set(true, &[1], elements);
-    let has = |value: u8| crate::lookup::find(&ports, &[Byte::known(value)], None);
+    let has = |value: u8| crate::lookup::find(&Elements::new(&ports), &[Byte::known(value)], None);
     let found = [9, 10, 19, 20, 29, 30].map(|value| has(value) != crate::lookup::Found::No);
     assert_eq!(found, [false, true, true, true, true, false]);
-    let unknown = crate::lookup::find(&ports, &[Byte::UNKNOWN], None);
+    let unknown = crate::lookup::find(&Elements::new(&ports), &[Byte::UNKNOWN], None);
     assert_eq!(unknown, crate::lookup::Found::Maybe);
 }
 
 #[test]
 fn parts_of_a_concatenation_fill_words() {
     let mut one = element(&[10, 0, 0, 0, 0x27, 0, 0, 0], false);
-    one.end = Some(Bytes(vec![10, 0, 0, 255, 0x27, 0x10, 0, 0]));
+    one.end = Some(Bytes::from(vec![10, 0, 0, 255, 0x27, 0x10, 0, 0]));
     let spans = set(true, &[4, 2], vec![one]);
     assert_eq!(crate::lookup::length(&spans), 8);
     let has = |key: [u8; 8]| {
-        let found = crate::lookup::find(&spans, &key.map(Byte::known), None);
+        let found = crate::lookup::find(&Elements::new(&spans), &key.map(Byte::known), None);
         found != crate::lookup::Found::No
     };
     assert!(has([10, 0, 0, 7, 0x27, 0x0f, 0, 0]));
@@ -256,9 +256,10 @@ fn what_is_known_of_a_key_may_be_enough() {
     let one = || element(&[10, 0, 0, 1, 0x27, 0x0f, 0, 0], false);
     let exact = set(false, &[4, 2], vec![one()]);
     let mut range = one();
-    range.end = Some(Bytes(vec![10, 0, 0, 9, 0x27, 0x0f, 0, 0]));
+    range.end = Some(Bytes::from(vec![10, 0, 0, 9, 0x27, 0x0f, 0, 0]));
     let ranges = set(true, &[4, 2], vec![range]);
     for (set, host) in [(&exact, 1), (&ranges, 7)] {
+        let set = &Elements::new(set);
         assert_eq!(find(set, &of([10, 0, 0, host]), None), Found::Maybe);
         assert_eq!(find(set, &of([10, 0, 1, host]), None), Found::No);
     }

@@ -1,4 +1,5 @@
-//! What a way costs there and back, on a node of two hundred pods and fifty other nodes.
+//! What a way costs there and back, on a node of two hundred pods and fifty other nodes, and there through one of two
+//! thousand Services.
 //!
 //! ```console
 //! # cargo bench -p netdiag-forwarding
@@ -6,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     hint::black_box,
-    io::Write as _,
+    io::Write,
     net::{IpAddr, Ipv4Addr},
     time::{Duration, Instant},
 };
@@ -41,9 +42,62 @@ const TUNNEL: u32 = 3;
 const FIRST: u32 = 10;
 const TIMES: u32 = 20_000;
 
+mod services;
+
 fn main() {
     let world = world();
-    let prepared = Prepared::new(&world);
+    pods(&world);
+    let modes = [
+        ("iptables", services::iptables()),
+        ("nftables", services::nftables()),
+    ];
+    for (name, rules) in modes {
+        let mut world = world.clone();
+        let node = world.stacks.get_mut(&NODE).expect("the node");
+        node.ruleset = Known::Is(rules.into());
+        through_services(name, &world);
+    }
+}
+
+fn through_services(mode: &str, world: &World) {
+    let mut out = std::io::stdout().lock();
+    let began = Instant::now();
+    let prepared = Prepared::new(world);
+    let made = began.elapsed();
+    let mut times: Vec<Duration> = (0..TIMES)
+        .map(|turn| {
+            let service = services::address(turn % services::SERVICES);
+            let packet = Packet {
+                dport: 80,
+                ..packet(pod(turn % PODS), service)
+            };
+            let began = Instant::now();
+            let there = walk(&prepared, sends(turn % PODS), packet);
+            let took = began.elapsed();
+            let end = there.last().map(|step| &step.does);
+            assert!(matches!(end, Some(Does::Chooses(_))), "{mode}: {there:?}");
+            black_box(there);
+            took
+        })
+        .collect();
+    tell(&mut out, &format!("one of three, {mode}"), &mut times);
+    let _ = writeln!(out, "{:24} {made:>8.1?}", "made ready");
+}
+
+fn tell(out: &mut impl Write, name: &str, times: &mut [Duration]) {
+    times.sort_unstable();
+    let of = |share: u32| times[(TIMES * share / 100) as usize];
+    let _ = writeln!(
+        out,
+        "{name:24} {:>8.1?} median {:>8.1?} one in a hundred {:>8.1?} at most",
+        of(50),
+        of(99),
+        times[times.len() - 1]
+    );
+}
+
+fn pods(world: &World) {
+    let prepared = Prepared::new(world);
     let mut out = std::io::stdout().lock();
     let ways = [
         ("to another pod here", pod(7)),
@@ -63,17 +117,10 @@ fn main() {
                 took
             })
             .collect();
-        times.sort_unstable();
-        let of = |share: u32| times[(TIMES * share / 100) as usize];
-        let _ = writeln!(
-            out,
-            "{name:24} {:>8.1?} median {:>8.1?} one in a hundred",
-            of(50),
-            of(99)
-        );
+        tell(&mut out, name, &mut times);
     }
     let began = Instant::now();
-    black_box(Prepared::new(&world));
+    black_box(Prepared::new(world));
     let _ = writeln!(out, "{:24} {:>8.1?}", "made ready", began.elapsed());
 }
 
@@ -244,7 +291,7 @@ fn stack(
         neighbours: Known::Is(neighbours),
         proxied: Known::Is(Vec::new()),
         fdb: Known::Is(fdb),
-        ruleset: Known::Is(Ruleset::default()),
+        ruleset: Known::Is(Ruleset::default().into()),
         settings: Known::Is(Settings {
             default_ttl: 64,
             min_pmtu: 552,

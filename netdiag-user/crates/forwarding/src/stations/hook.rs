@@ -284,7 +284,9 @@ impl<'w> Walker<'w> {
             fragment: raw && before.is_cut() && self.prepared.is(Wrong::GatheredLate),
             chances: &self.chances,
         };
-        let ran = run(table, chain, &mut hooked, self.prepared.wrong_rules());
+        let index = space.index(table).ok_or(Unknown::TooLong)?;
+        let wrong = self.prepared.wrong_rules();
+        let ran = run(index, &chain.name, &mut hooked, wrong);
         let of = |rule| Filter { table, chain, rule };
         let counter = |rule: &&'w Rule| (space.netns, of(Some(*rule)));
         walk.counted.extend(ran.counted.iter().map(counter));

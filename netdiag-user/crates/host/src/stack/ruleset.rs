@@ -11,6 +11,7 @@ mod tests;
 use std::{
     collections::BTreeMap,
     ops::ControlFlow,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -74,12 +75,12 @@ pub struct Most {
 
 /// That of the namespace that this thread is in, whole where it has no more rules and elements than that: any packet may
 /// hang on what is missing.
-pub fn read(most: Most) -> Known<Ruleset> {
+pub fn read(most: Most) -> Known<Arc<Ruleset>> {
     let until = Instant::now() + LONGEST;
     for _ in 0..TIMES {
         match listed(most, until) {
             Ok((_, Some(Why::Changing))) => {}
-            Ok((ruleset, None)) => return Known::Is(ruleset),
+            Ok((ruleset, None)) => return Known::Is(Arc::new(ruleset)),
             Ok((_, Some(why))) => return Known::Not(why),
             Err(error) => return Known::Not(Why::Refused(format!("{error:#}"))),
         }

@@ -124,6 +124,16 @@ impl Table {
 }
 
 impl Ruleset {
+    /// Rules, and elements of sets.
+    pub fn size(&self) -> (usize, usize) {
+        let chains = self.tables.iter().flat_map(|table| &table.chains);
+        let sets = self.tables.iter().flat_map(|table| &table.sets);
+        let rules: usize = chains.map(|chain| chain.rules.len()).sum();
+        let elements: usize = sets.map(|set| set.elements.len()).sum();
+        let ipsets: usize = self.ipsets.iter().map(|set| set.entries.len()).sum();
+        (rules, elements + ipsets)
+    }
+
     /// The chains that are asked at a hook of IPv4 or IPv6, in the order in which they are: of those of one priority
     /// the last that was made is the first (`nf_hook_entries_grow`).
     pub fn at(&self, hook: Hook, ipv6: bool) -> Vec<(&Table, &Chain, &BaseChain)> {

@@ -1,4 +1,6 @@
 //! What a walker would say that had misread how rules are run.
+use std::sync::Arc;
+
 use netdiag_forwarding::Wrong;
 use netdiag_model::{
     netfilter::Family,
@@ -138,7 +140,7 @@ pub const MISTAKES: &[Mistake] = &[
     mistake("masks ignored", |w| {
         expressions(w, |one| {
             if let Expression::Masks { mask, .. } = one {
-                *mask = Bytes(vec![0xff; mask.0.len()]);
+                *mask = Bytes::from(vec![0xff; mask.len()]);
             }
         });
     }),
@@ -204,7 +206,7 @@ const fn walked(name: &'static str, wrong: Wrong) -> Mistake {
 fn rulesets(world: &mut World, of: impl Fn(&mut Ruleset)) {
     for stack in world.stacks.values_mut() {
         if let Known::Is(ruleset) = &mut stack.ruleset {
-            of(ruleset);
+            of(Arc::make_mut(ruleset));
         }
     }
 }

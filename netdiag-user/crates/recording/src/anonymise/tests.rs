@@ -151,7 +151,7 @@ fn every_place_is_known() {
 #[test]
 fn no_rule_of_netfilters_stays() {
     let mut stack = stack::stack();
-    stack.ruleset = Known::Is(stack::ruleset());
+    stack.ruleset = Known::Is(stack::ruleset().into());
     let mut scene = scene::scene();
     let piece = Piece::Stack(Box::new(stack));
     scene.gathered.insert(Want::Stack(1), Ok(piece));

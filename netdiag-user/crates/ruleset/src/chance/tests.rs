@@ -6,7 +6,7 @@ use netdiag_model::{
     },
 };
 
-use crate::{Byte, Loaded, Packet, Said, Stored, run};
+use crate::{Byte, Index, Loaded, Packet, Said, Stored, run};
 
 /// One of whom nothing is known, and the ways that it takes.
 struct Taking(Vec<usize>);
@@ -45,7 +45,7 @@ fn below(number: u32) -> [Expression; 2] {
         length: 4,
         size: 4,
     };
-    let with = Bytes(number.to_be_bytes().to_vec());
+    let with = Bytes::from(number.to_be_bytes().to_vec());
     [
         Expression::Orders(order),
         Expression::Compare {
@@ -89,7 +89,8 @@ fn table(expressions: Vec<Expression>, sets: Vec<Set>) -> Table {
 }
 
 fn said(table: &Table, ways: &[usize]) -> Said {
-    run(table, &table.chains[0], &mut Taking(ways.to_vec()), None).said
+    let name = &table.chains[0].name;
+    run(&Index::new(table), name, &mut Taking(ways.to_vec()), None).said
 }
 
 #[test]
@@ -105,11 +106,11 @@ fn numbers_that_lead_to_one_end_are_one_way() {
 #[test]
 fn what_ends_anyway_is_no_choice() {
     const OTHER: Reg = Reg(16);
-    let sets = |byte| Expression::Sets(Data::Value(Bytes(vec![byte; 4])), OTHER);
+    let sets = |byte| Expression::Sets(Data::Value(Bytes::from(vec![byte; 4])), OTHER);
     let ones = || Expression::Compare {
         how: Compare::Equal,
         reg: OTHER,
-        with: Bytes(vec![1; 4]),
+        with: Bytes::from(vec![1; 4]),
     };
     let of = |rest: Vec<Expression>| {
         let [order, less] = below(3);
@@ -127,7 +128,7 @@ fn what_ends_anyway_is_no_choice() {
 #[test]
 fn each_element_of_a_map_is_a_way_and_so_is_none() {
     let element = |number: u32, verdict| Element {
-        key: Some(Bytes(number.to_ne_bytes().to_vec())),
+        key: Some(Bytes::from(number.to_ne_bytes().to_vec())),
         end: None,
         gap: false,
         data: Some(Data::Verdict(verdict)),
@@ -179,7 +180,7 @@ fn statistic(mode: u16, inverts: u16, number: u32) -> Expression {
         target: false,
         name: "statistic".into(),
         revision: 0,
-        info: Bytes(info),
+        info: Bytes::from(info),
     }
 }
 
@@ -218,7 +219,7 @@ fn what_nobody_can_tell_holds_or_does_not() {
         target: true,
         name: "LOG".into(),
         revision: 0,
-        info: Bytes(vec![0; 32]),
+        info: Bytes::from(vec![0; 32]),
     };
     let told = table(vec![limited(), log], Vec::new());
     assert_eq!(said(&told, &[]), Said::Accepts);

@@ -14,8 +14,17 @@ use crate::{
 const NAME: u16 = 1;
 const DATA: u16 = 2;
 
+/// But for comments, which are long and say nothing of a packet.
 pub fn all(of: &[u8]) -> Vec<Expression> {
-    attributes(of).map(|(_, one)| self::one(one)).collect()
+    let all = attributes(of).map(|(_, one)| self::one(one));
+    let mut all: Vec<Expression> = all.filter(|one| !is_comment(one)).collect();
+    all.shrink_to_fit();
+    all
+}
+
+/// (net/netfilter/xt_comment.c)
+pub fn is_comment(expression: &Expression) -> bool {
+    matches!(expression, Expression::Xtables { target: false, name, .. } if name == "comment")
 }
 
 /// What cannot be made out is opaque, by its name.
@@ -33,13 +42,13 @@ fn known(kind: &str, of: &[u8]) -> Option<Expression> {
         "cmp" => Some(Expression::Compare {
             how: compare(number(of, 2)?)?,
             reg: reg(of, 1)?,
-            with: Bytes(value(attribute(of, 3)?)?),
+            with: Bytes::from(value(attribute(of, 3)?)?),
         }),
         "range" => Some(Expression::Range {
             outside: number(of, 2)? == 1,
             reg: reg(of, 1)?,
-            from: Bytes(value(attribute(of, 3)?)?),
-            to: Bytes(value(attribute(of, 4)?)?),
+            from: Bytes::from(value(attribute(of, 3)?)?),
+            to: Bytes::from(value(attribute(of, 4)?)?),
         }),
         "bitwise" => bitwise(of),
         "byteorder" => Some(Expression::Orders(Order {
@@ -85,7 +94,7 @@ fn known(kind: &str, of: &[u8]) -> Option<Expression> {
             target: kind == "target",
             name: name(attribute(of, 1)?)?,
             revision: number(of, 2)?,
-            info: Bytes(attribute(of, 3)?.to_vec()),
+            info: Bytes::from(attribute(of, 3)?.to_vec()),
         }),
         _ => None,
     }
@@ -188,8 +197,8 @@ fn bitwise(of: &[u8]) -> Option<Expression> {
             return Some(Expression::Masks {
                 from,
                 to,
-                mask: Bytes(value(attribute(of, 4)?)?),
-                xor: Bytes(value(attribute(of, 5)?)?),
+                mask: Bytes::from(value(attribute(of, 4)?)?),
+                xor: Bytes::from(value(attribute(of, 5)?)?),
             });
         }
         1 => Arithmetic::Left(shift()?),
@@ -297,7 +306,7 @@ pub fn value(data: &[u8]) -> Option<Vec<u8>> {
 /// NFTA_DATA_…
 pub fn data(of: &[u8]) -> Option<Data> {
     if let Some(value) = value(of) {
-        return Some(Data::Value(Bytes(value)));
+        return Some(Data::Value(Bytes::from(value)));
     }
     let verdict = attribute(of, 2)?;
     let to = || attribute(verdict, 2).and_then(name);

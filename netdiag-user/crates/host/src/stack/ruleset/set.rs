@@ -74,8 +74,8 @@ fn element(of: &[u8]) -> Element {
     let all = attribute(of, EXPRESSIONS).map(expression::all);
     let one = attribute(of, EXPRESSION).map(|one| vec![expression::one(one)]);
     Element {
-        key: bytes(KEY).map(Bytes),
-        end: bytes(KEY_END).map(Bytes),
+        key: bytes(KEY).map(Bytes::from),
+        end: bytes(KEY_END).map(Bytes::from),
         gap: number(of, ELEMENT_FLAGS).unwrap_or(0) & GAP != 0,
         data: attribute(of, DATA).and_then(expression::data),
         expressions: all.or(one).unwrap_or_default(),

@@ -45,7 +45,7 @@ const ALL: Most = Most {
 };
 
 /// What is read of these rules in a namespace of their own.
-fn read_back(most: Most) -> Known<Ruleset> {
+fn read_back(most: Most) -> Known<std::sync::Arc<Ruleset>> {
     let inside = move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("a namespace");
         let mut file = tempfile::NamedTempFile::new().expect("a file");
@@ -136,7 +136,7 @@ fn rules_are_read_as_the_kernel_has_them() {
     assert_eq!(spans.parts, [2, 4]);
     let span = &spans.elements[0];
     let ends = [span.key.as_ref(), span.end.as_ref()];
-    let bytes = |text: &[u8]| Bytes(text.to_vec());
+    let bytes = |text: &[u8]| Bytes::from(text.to_vec());
     assert_eq!(ends[0], Some(&bytes(&[0, 80, 0, 0, 10, 0, 0, 0])));
     assert_eq!(ends[1], Some(&bytes(&[0, 90, 0, 0, 10, 255, 255, 255])));
 

@@ -150,7 +150,7 @@ impl Expression {
             }
             // `CT` has, unless it says that nothing is tracked (XT_CT_NOTRACK).
             Self::Xtables { name, info, .. } if name == "CT" => {
-                let flags = info.0.first_chunk().map(|flags| u16::from_ne_bytes(*flags));
+                let flags = info.first_chunk().map(|flags| u16::from_ne_bytes(*flags));
                 flags.is_none_or(|flags| flags & 1 == 0)
             }
             Self::Xtables { name, .. } => !UNTRACKED.contains(&name.as_str()),

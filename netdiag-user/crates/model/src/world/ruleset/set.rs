@@ -1,5 +1,8 @@
 //! Sets and maps.
+use std::ops::Deref;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use smallvec::SmallVec;
 
 use super::expression::{Expression, Verdict};
 
@@ -44,7 +47,36 @@ pub enum Data {
 
 /// As registers have them; in a recording by their hexadecimal digits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Bytes(pub Vec<u8>);
+pub struct Bytes(SmallVec<[u8; SHORT]>);
+
+/// As long as an address or a device's name; so many need no memory of their own.
+const SHORT: usize = 16;
+
+impl Bytes {
+    pub fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&[u8]> for Bytes {
+    fn from(bytes: &[u8]) -> Self {
+        Self(SmallVec::from_slice(bytes))
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        bytes.as_slice().into()
+    }
+}
 
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -75,7 +107,7 @@ mod tests {
 
     #[test]
     fn bytes_are_kept_as_digits() {
-        let bytes = Bytes(vec![0, 0x0a, 0xff]);
+        let bytes = Bytes::from(vec![0, 0x0a, 0xff]);
         let text = serde_json::to_string(&bytes).expect("text");
         assert_eq!(text, "\"000aff\"");
         assert_eq!(serde_json::from_str::<Bytes>(&text).expect("bytes"), bytes);

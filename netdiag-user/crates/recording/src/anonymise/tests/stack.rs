@@ -158,7 +158,7 @@ pub fn ruleset() -> Ruleset {
     let compare = Expression::Compare {
         how: Compare::Equal,
         reg: Reg(4),
-        with: Bytes(vec![10, 20, 30, 40]),
+        with: Bytes::from(vec![10, 20, 30, 40]),
     };
     let chain = Chain {
         name: name(),

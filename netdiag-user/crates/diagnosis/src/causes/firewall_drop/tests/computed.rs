@@ -25,7 +25,7 @@ fn takes(protocol: u8, handle: u64, counts: Option<u64>) -> Whole {
         Expression::Compare {
             how: Compare::Equal,
             reg: TO,
-            with: Bytes(vec![protocol]),
+            with: Bytes::from(vec![protocol]),
         },
     ];
     expressions.extend(counter);
@@ -98,7 +98,7 @@ fn judged(rules: Vec<Whole>, listed: Vec<Rule>) -> Finding {
     if let Known::Is(devices) = &mut stack.devices {
         devices.get_mut(&POD).expect("the pod's link").mac = Some(Mac([2, 0, 0, 0, 0, 1]));
     }
-    stack.ruleset = Known::Is(ruleset(rules));
+    stack.ruleset = Known::Is(ruleset(rules).into());
     let pieces = [
         (Want::Rules(NETNS), Ok(Piece::Rules(listed))),
         (Want::Stack(NETNS), Ok(Piece::Stack(Box::new(stack)))),

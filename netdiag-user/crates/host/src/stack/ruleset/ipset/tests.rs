@@ -29,7 +29,7 @@ const ALL: Most = Most {
 };
 
 /// What is read of the sets above, where a rule asks one of them.
-fn read_back(most: Most, asks: bool) -> Option<Known<Ruleset>> {
+fn read_back(most: Most, asks: bool) -> Option<Known<std::sync::Arc<Ruleset>>> {
     if netdiag_tests::require::missing(&["ipset", "iptables-nft"]) {
         return None;
     }

@@ -2,7 +2,7 @@
 //! netfilter/x_tables.h): one entry behind the other, each with its header's conditions, matches and a target.
 use std::collections::BTreeMap;
 
-use super::super::attributes;
+use super::super::{attributes, expression::is_comment};
 use crate::{
     gather::netlink::u32_at,
     model::{
@@ -291,12 +291,15 @@ fn expressions(
     let mut all = header(layout, entry.bytes)?;
     let mut at = layout.size;
     while at < entry.target {
-        let one = entry.bytes.get(at..entry.target)?;
-        let length = usize::from(short(one, 0)?);
+        let bytes = entry.bytes.get(at..entry.target)?;
+        let length = usize::from(short(bytes, 0)?);
         if length < PART {
             return None;
         }
-        all.push(xtables(&part(one)?, false)?);
+        let one = xtables(&part(bytes)?, false)?;
+        if !is_comment(&one) {
+            all.push(one);
+        }
         at += length;
     }
     let packets = entry.bytes.get(layout.counters..)?.first_chunk()?;
@@ -336,7 +339,7 @@ fn xtables(part: &Part<'_>, target: bool) -> Option<Expression> {
         target,
         name: attributes::name(part.name)?,
         revision: part.revision.into(),
-        info: Bytes(part.info.to_vec()),
+        info: Bytes::from(part.info.to_vec()),
     })
 }
 
@@ -413,8 +416,8 @@ fn masked(all: &mut Vec<Expression>, load: Load, (value, mask): (&[u8], &[u8]), 
     all.push(Expression::Masks {
         from: WORD,
         to: WORD,
-        mask: Bytes(mask.to_vec()),
-        xor: Bytes(vec![0; mask.len()]),
+        mask: Bytes::from(mask.to_vec()),
+        xor: Bytes::from(vec![0; mask.len()]),
     });
     all.push(compares(not, value.to_vec()));
 }
@@ -427,7 +430,7 @@ fn compares(not: bool, with: Vec<u8>) -> Expression {
             Compare::Equal
         },
         reg: WORD,
-        with: Bytes(with),
+        with: Bytes::from(with),
     }
 }
 
