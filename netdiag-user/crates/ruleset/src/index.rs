@@ -10,8 +10,10 @@ use crate::{Loaded, Packet, registers::Registers};
 
 /// Fewer rules are asked one after the other.
 const LEAST: usize = 4;
-/// Rules of one run: each may be looked at once for each of its tests.
-const MOST: usize = 1024;
+/// Rules of one run, and tests of a rule: whoever has a namespace of his own may write any number of them, of which each
+/// is held against those of the rules behind.
+const MOST: usize = 256;
+const TESTS: usize = 4;
 /// Where a test is looked at.
 const AT: Reg = Reg(0);
 
@@ -162,10 +164,10 @@ fn longest(rules: &[Rule], from: usize) -> Option<Run<'_>> {
     best
 }
 
-/// What a rule wants before it does anything.
+/// What a rule wants before it does anything, as far as it is looked at.
 fn tests(rule: &Rule) -> impl Iterator<Item = (Asks<'_>, &[u8])> {
     let mut rest = rule.expressions.as_slice();
-    std::iter::from_fn(move || {
+    let tests = std::iter::from_fn(move || {
         loop {
             let (load, masks, compares, tail) = match rest {
                 [Expression::Load(load, to), one, tail @ ..] => match (one, tail) {
@@ -203,7 +205,8 @@ fn tests(rule: &Rule) -> impl Iterator<Item = (Asks<'_>, &[u8])> {
                 return Some((asks, with.as_slice()));
             }
         }
-    })
+    });
+    tests.take(TESTS)
 }
 
 impl<'r> Elements<'r> {
