@@ -74,7 +74,7 @@ fn rule(handle: u64, expressions: &[Expression]) -> Rule {
     }
 }
 
-fn chain(name: &str, accepts: Option<bool>, rules: Vec<Rule>) -> Chain {
+pub fn chain(name: &str, accepts: Option<bool>, rules: Vec<Rule>) -> Chain {
     Chain {
         name: name.into(),
         handle: 1,
@@ -89,7 +89,7 @@ fn chain(name: &str, accepts: Option<bool>, rules: Vec<Rule>) -> Chain {
     }
 }
 
-fn table(chains: Vec<Chain>, sets: Vec<Set>) -> Table {
+pub fn table(chains: Vec<Chain>, sets: Vec<Set>) -> Table {
     Table {
         family: Family::Inet,
         name: "t".into(),

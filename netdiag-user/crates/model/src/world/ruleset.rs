@@ -154,3 +154,47 @@ impl Ruleset {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{Known, Stack, Why};
+
+    #[test]
+    fn a_recording_has_all_rules_or_none() {
+        for (count, kept) in [(4_096, true), (4_097, false)] {
+            let rule = Rule {
+                handle: 1,
+                expressions: Vec::new(),
+            };
+            let chain = Chain {
+                name: "c".into(),
+                handle: 1,
+                base: None,
+                rules: vec![rule; count],
+            };
+            let table = Table {
+                family: Family::Inet,
+                name: "t".into(),
+                legacy: false,
+                dormant: false,
+                chains: vec![chain],
+                sets: Vec::new(),
+            };
+            let ruleset = Ruleset {
+                tables: vec![table],
+                ..Ruleset::default()
+            };
+            let stack = Stack {
+                ruleset: Known::Is(ruleset.into()),
+                ..Stack::default()
+            };
+            let text = serde_json::to_string(&stack).expect("text");
+            let read: Stack = serde_json::from_str(&text).expect("a stack");
+            match kept {
+                true => assert_eq!(read.ruleset, stack.ruleset),
+                false => assert_eq!(read.ruleset, Known::Not(Why::TooMany)),
+            }
+        }
+    }
+}

@@ -1,12 +1,11 @@
-use netdiag_model::{
-    netfilter::Family,
-    world::ruleset::{
-        Bytes, Chain, Compare, Data, Element, Expression, Load, Reg, Rule, Set, Store, Table,
-        Verdict,
-    },
+use netdiag_model::world::ruleset::{
+    Bytes, Compare, Data, Element, Expression, Load, Reg, Rule, Set, Store, Table, Verdict,
 };
 
-use crate::{Byte, Index, Loaded, Packet, Said, Stored, run};
+use crate::{
+    Byte, Index, Loaded, Packet, Said, Stored, run,
+    tests::{chain, table as made},
+};
 
 /// One of whom nothing is known, and the ways that it takes.
 struct Taking(Vec<usize>);
@@ -65,27 +64,7 @@ fn table(expressions: Vec<Expression>, sets: Vec<Set>) -> Table {
         handle: 1,
         expressions,
     };
-    let base = netdiag_model::world::ruleset::BaseChain {
-        hook: netdiag_model::world::ruleset::Hook::Input,
-        priority: 0,
-        kind: netdiag_model::world::ruleset::ChainKind::Filter,
-        accepts: true,
-        devices: Vec::new(),
-    };
-    let chain = Chain {
-        name: "b".into(),
-        handle: 1,
-        base: Some(base),
-        rules: vec![rule],
-    };
-    Table {
-        family: Family::Inet,
-        name: "t".into(),
-        legacy: false,
-        dormant: false,
-        chains: vec![chain],
-        sets,
-    }
+    made(vec![chain("b", Some(true), vec![rule])], sets)
 }
 
 fn said(table: &Table, ways: &[usize]) -> Said {

@@ -1,13 +1,11 @@
 use fastrand::Rng;
-use netdiag_model::{
-    netfilter::Family,
-    world::ruleset::{
-        Base, BaseChain, Bytes, ChainKind, Data, Hook, Meta, Reg, Rule, Store, Verdict,
-    },
-};
+use netdiag_model::world::ruleset::{Base, Bytes, Data, Meta, Reg, Rule, Store, Verdict};
 
 use super::*;
-use crate::{Byte, Stored, run};
+use crate::{
+    Byte, Stored, run,
+    tests::{chain, table as made},
+};
 
 const WORD: Reg = Reg(8);
 const TO: Load = Load::Payload {
@@ -114,27 +112,7 @@ fn table(rng: &mut Rng) -> Table {
             rules.push(drawn_rule(rng, rules.len() as u64 + 1, &loads));
         }
     }
-    let base = BaseChain {
-        hook: Hook::Input,
-        priority: 0,
-        kind: ChainKind::Filter,
-        accepts: true,
-        devices: Vec::new(),
-    };
-    let chain = Chain {
-        name: "b".into(),
-        handle: 1,
-        base: Some(base),
-        rules,
-    };
-    Table {
-        family: Family::Inet,
-        name: "t".into(),
-        legacy: false,
-        dormant: false,
-        chains: vec![chain],
-        sets: Vec::new(),
-    }
+    made(vec![chain("b", Some(true), rules)], Vec::new())
 }
 
 fn packet(rng: &mut Rng) -> Drawn {
