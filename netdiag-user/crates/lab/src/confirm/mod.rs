@@ -1,5 +1,6 @@
 //! Runs what a verdict prints to be looked at, as an operator would by pasting it: each command ends,
 //! and shows what the evidence above it says.
+mod blind;
 mod cited;
 mod elsewhere;
 mod inventory;
@@ -25,6 +26,8 @@ use crate::model::verdict::{CheckedCommand, Evidence, Finding, Verdict};
 
 /// How many run at a time.
 const AT_ONCE: usize = 8;
+/// A watch that saw no packet.
+const NOTHING: &str = "sees nothing";
 /// How long nothing is to be seen, where that is what the evidence says.
 const QUIET: Duration = Duration::from_secs(2);
 /// How long perf records: the lab looks for a second first.
@@ -54,6 +57,7 @@ pub async fn check(
         };
         let (skipped, failure) = match failure {
             Err(why) => (Some(why), None),
+            Ok(Some(failure)) if failure.starts_with(NOTHING) => unseen(printed.command, failure)?,
             Ok(failure) => (None, failure),
         };
         anyhow::Ok(CheckedCommand {
@@ -162,15 +166,33 @@ fn watched(ran: &Ran, why: &str) -> String {
     format!("{why} ({until})")
 }
 
+fn asks_perf(command: &CommandLine) -> bool {
+    let programs = command.programs();
+    programs.iter().any(|words| words.first() == Some(&"perf"))
+}
+
+/// Why it was skipped, or failed, that saw nothing: perf sees nothing of some CPUs on some machines.
+fn unseen(command: &CommandLine, failure: String) -> Result<(Option<String>, Option<String>)> {
+    if !asks_perf(command) {
+        return Ok((None, Some(failure)));
+    }
+    Ok(match blind::cpus()?.first() {
+        None => (None, Some(failure)),
+        Some(cpu) => {
+            let why = format!("perf records nothing of what interrupts CPU {cpu} while it is idle");
+            (Some(why), None)
+        }
+    })
+}
+
 /// Nothing where a packet is seen, or what the kernel said of it.
 fn matches(printed: &Printed<'_>, output: &str) -> Option<String> {
     if output.trim().is_empty() {
-        return Some("sees nothing".into());
+        return Some(NOTHING.into());
     }
     // The kernel's reason is not on the wire.
-    let programs = printed.command.programs();
-    let kernel = programs.iter().any(|words| words.first() == Some(&"perf"));
-    let lines = printed.evidence.iter().filter(|_| kernel);
+    let lines = printed.evidence.iter();
+    let lines = lines.filter(|_| asks_perf(printed.command));
     let words = lines.flat_map(|line| [&line.reason, &line.location]);
     let mut words = words.flatten();
     let missing = words.find(|word| !cited::has(output, word))?;
